@@ -1,0 +1,5 @@
+//! tokenbeat: synthetic LLM traffic on a schedule, measured to the chunk, exported to Prometheus and OTLP.
+//!
+//! # Layout
+//!
+//! Data flows one way: `config -> plan -> schedule, pacing -> engine -> client -> event -> sinks`.

@@ -1,0 +1,3 @@
+//! The binary: reads as a table of contents.
+
+fn main() {}
