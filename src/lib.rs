@@ -3,3 +3,9 @@
 //! # Layout
 //!
 //! Data flows one way: `config -> plan -> schedule, pacing -> engine -> client -> event -> sinks`.
+
+pub mod client;
+pub mod event;
+pub mod exchange;
+pub mod plan;
+pub mod secret;

@@ -1,0 +1,72 @@
+//! W3C trace context ids, minted before the span exists because `traceparent` goes out with the request.
+
+use std::fmt::Write as _;
+
+/// Ids of the span that a request will have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct TraceIds {
+    /// 16 bytes, not all zero.
+    pub trace_id: [u8; 16],
+    /// 8 bytes, not all zero.
+    pub span_id: [u8; 8],
+    /// Whether the trace is recorded; the backend is told so.
+    pub sampled: bool,
+}
+
+impl TraceIds {
+    /// Ids from 24 random bytes. All-zero ids are invalid in W3C trace context; they get a one.
+    pub fn from_random(random: [u8; 24], sampled: bool) -> Self {
+        let mut trace_id = [0; 16];
+        let mut span_id = [0; 8];
+        for (to, from) in trace_id.iter_mut().chain(span_id.iter_mut()).zip(random) {
+            *to = from;
+        }
+        if trace_id == [0; 16] {
+            trace_id = 1_u128.to_be_bytes();
+        }
+        if span_id == [0; 8] {
+            span_id = 1_u64.to_be_bytes();
+        }
+        Self { trace_id, span_id, sampled }
+    }
+
+    /// The trace id in lower-case hex.
+    pub fn trace_hex(&self) -> String {
+        hex(&self.trace_id)
+    }
+
+    /// The span id in lower-case hex.
+    pub fn span_hex(&self) -> String {
+        hex(&self.span_id)
+    }
+
+    /// The `traceparent` header, version 00 (<https://www.w3.org/TR/trace-context/#traceparent-header>).
+    pub fn traceparent(&self) -> String {
+        format!("00-{}-{}-{:02x}", self.trace_hex(), self.span_hex(), u8::from(self.sampled))
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut out, byte| {
+        // Writing to a String cannot fail.
+        let _ = write!(out, "{byte:02x}");
+        out
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn traceparent_has_the_w3c_form() {
+        let ids = TraceIds::from_random(std::array::from_fn(|i| u8::try_from(i).unwrap()), true);
+        assert_eq!(ids.traceparent(), "00-000102030405060708090a0b0c0d0e0f-1011121314151617-01");
+    }
+
+    #[test]
+    fn all_zero_ids_are_never_sent() {
+        let ids = TraceIds::from_random([0; 24], false);
+        assert_eq!(ids.traceparent(), "00-00000000000000000000000000000001-0000000000000001-00");
+    }
+}

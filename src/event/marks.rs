@@ -1,0 +1,178 @@
+//! The marks of one request and the durations between them. Definitions: each doc comment is the contract.
+
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// The instants of one request, on one monotonic clock. A mark is taken the moment the transport hands the
+/// bytes over, before they are parsed; all events of one frame share its mark.
+#[derive(Clone, Debug)]
+pub struct Marks {
+    /// When the arrival process asked for it; for a closed-loop user the end of its think time.
+    pub due: Instant,
+    /// When the engine turned to it (took permits, began to look for a connection).
+    pub started: Instant,
+    /// Warm: the request goes out on a ready connection, set-up lies before. Cold: before the DNS look-up.
+    /// Absent if no connection could be had for a warm request.
+    pub sent: Option<Instant>,
+    /// Connection set-up that lies before `sent` (warm), or before the failure.
+    pub setup: Duration,
+    /// Status line and headers.
+    pub headers: Option<Instant>,
+    /// First byte of the body.
+    pub first_byte: Option<Instant>,
+    /// First event of the stream, whatever it carries.
+    pub first_chunk: Option<Instant>,
+    /// First event with generated content: non-empty text, reasoning, refusal or tool-call arguments.
+    pub first_token: Option<Instant>,
+    /// First event with non-empty visible text (reasoning is not visible).
+    pub first_text: Option<Instant>,
+    /// Last event with generated content.
+    pub last_token: Option<Instant>,
+    /// The terminal event, or a finish reason and then the clean end of the body; for an answer that is not
+    /// streamed the end of the body; for a failure the moment it was known.
+    pub end: Instant,
+}
+
+impl Marks {
+    /// Marks of a request at its start; everything else is not yet there.
+    pub fn begin(due: Instant, started: Instant) -> Self {
+        Self {
+            due,
+            started,
+            sent: None,
+            setup: Duration::ZERO,
+            headers: None,
+            first_byte: None,
+            first_chunk: None,
+            first_token: None,
+            first_text: None,
+            last_token: None,
+            end: started,
+        }
+    }
+
+    /// Time from the send to a mark.
+    fn since_sent(&self, mark: Option<Instant>) -> Option<Duration> {
+        Some(mark?.saturating_duration_since(self.sent?))
+    }
+
+    /// `first_byte - sent`.
+    pub fn time_to_first_byte(&self) -> Option<Duration> {
+        self.since_sent(self.first_byte)
+    }
+
+    /// `first_chunk - sent`; streamed answers only.
+    pub fn time_to_first_chunk(&self) -> Option<Duration> {
+        self.since_sent(self.first_chunk)
+    }
+
+    /// `first_token - sent`; streamed answers only.
+    pub fn time_to_first_token(&self) -> Option<Duration> {
+        self.since_sent(self.first_token)
+    }
+
+    /// `first_text - sent`; streamed answers only.
+    pub fn time_to_first_text(&self) -> Option<Duration> {
+        self.since_sent(self.first_text)
+    }
+
+    /// `end - sent`; where nothing was sent, `end - started`.
+    pub fn duration(&self) -> Duration {
+        self.end.saturating_duration_since(self.sent.unwrap_or(self.started))
+    }
+
+    /// `end - due`: what a user who arrived on time would have waited.
+    pub fn response_time(&self) -> Duration {
+        self.end.saturating_duration_since(self.due)
+    }
+
+    /// `sent - due`, less connection set-up: how late the prober itself was.
+    pub fn dispatch_lag(&self) -> Duration {
+        match self.sent {
+            Some(sent) => sent.saturating_duration_since(self.due).saturating_sub(self.setup),
+            None => self.started.saturating_duration_since(self.due),
+        }
+    }
+
+    /// `last_token - first_token`.
+    pub fn decode_time(&self) -> Option<Duration> {
+        Some(self.last_token?.saturating_duration_since(self.first_token?))
+    }
+}
+
+/// The times between consecutive content events of one request, in order.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Gaps(Vec<Duration>);
+
+impl Gaps {
+    /// Most gaps that one request keeps (4 MiB); a longer stream keeps its first ones.
+    const MOST: usize = 262_144;
+
+    /// Adds the next gap.
+    pub fn push(&mut self, gap: Duration) {
+        if self.0.len() < Self::MOST {
+            self.0.push(gap);
+        }
+    }
+
+    /// All gaps in order.
+    pub fn as_slice(&self) -> &[Duration] {
+        &self.0
+    }
+
+    /// The longest gap; `None` with fewer than two content events.
+    pub fn longest(&self) -> Option<Duration> {
+        self.0.iter().max().copied()
+    }
+
+    /// Gaps over the stall threshold: the given one, or 10 times the request's own median and at least 1 s.
+    pub fn stalls(&self, threshold: Option<Duration>) -> u64 {
+        let Some(threshold) = threshold.or_else(|| self.own_threshold()) else { return 0 };
+        self.0.iter().filter(|gap| **gap > threshold).count() as u64
+    }
+
+    fn own_threshold(&self) -> Option<Duration> {
+        let mut sorted = self.0.clone();
+        let middle = sorted.len().checked_sub(1)? / 2;
+        let (_, median, _) = sorted.select_nth_unstable(middle);
+        Some(median.saturating_mul(10).max(Duration::from_secs(1)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn gaps(millis: &[u64]) -> Gaps {
+        Gaps(millis.iter().copied().map(Duration::from_millis).collect())
+    }
+
+    #[test]
+    fn quantiles_of_nothing_do_not_panic() {
+        assert_eq!(gaps(&[]).longest(), None);
+        assert_eq!(gaps(&[]).stalls(None), 0);
+    }
+
+    #[test]
+    fn a_stall_is_ten_medians_and_a_second() {
+        // Ten medians are 200 ms here, so the floor of one second rules.
+        assert_eq!(gaps(&[20, 20, 20, 900]).stalls(None), 0);
+        assert_eq!(gaps(&[20, 20, 20, 1001]).stalls(None), 1);
+        // A slow stream has a slow threshold: 10 * 300 ms.
+        assert_eq!(gaps(&[300, 300, 300, 2900]).stalls(None), 0);
+        assert_eq!(gaps(&[300, 300, 300, 3100]).stalls(None), 1);
+        assert_eq!(gaps(&[300, 300, 300, 600]).stalls(Some(Duration::from_millis(500))), 1);
+    }
+
+    #[test]
+    fn lag_leaves_connection_setup_out() {
+        let due = Instant::now();
+        let mut marks = Marks::begin(due, due + Duration::from_millis(2));
+        marks.setup = Duration::from_millis(30);
+        marks.sent = Some(due + Duration::from_millis(33));
+        marks.end = due + Duration::from_millis(133);
+        assert_eq!(marks.dispatch_lag(), Duration::from_millis(3));
+        assert_eq!(marks.duration(), Duration::from_millis(100));
+        assert_eq!(marks.response_time(), Duration::from_millis(133));
+    }
+}

@@ -1,0 +1,163 @@
+//! The closed list of outcomes. Labels are stable: dashboards and alerts name them.
+
+/// Why a request failed. The list is closed, so that the number of series is known; detail goes to the log and
+/// to the recent requests, never into a label.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Failure {
+    /// The name did not resolve.
+    Dns,
+    /// TCP connect failed.
+    Connect,
+    /// The TLS handshake failed, certificate errors included.
+    Tls,
+    /// The proxy refused or broke the tunnel.
+    Proxy,
+    /// DNS, TCP and TLS together took longer than `timeouts.connect`.
+    ConnectTimeout,
+    /// No content arrived within `timeouts.first_token` of the send.
+    FirstTokenTimeout,
+    /// No bytes arrived for `timeouts.stall` in the middle of an answer.
+    StallTimeout,
+    /// The whole request took longer than `timeouts.total`.
+    TotalTimeout,
+    /// We could not get or read our credentials.
+    Credentials,
+    /// 401 or 403.
+    Auth,
+    /// 429.
+    RateLimited,
+    /// 503 or 529.
+    Overloaded,
+    /// Any 3xx: none is followed.
+    Redirect,
+    /// Another 4xx.
+    Http4xx,
+    /// Another 5xx.
+    Http5xx,
+    /// The connection was lost after the request was written.
+    Reset,
+    /// The body ended with neither a terminal event nor a finish reason.
+    Truncated,
+    /// An error object inside a 200 answer.
+    StreamError,
+    /// Bytes that the dialect does not allow.
+    Protocol,
+    /// A complete answer without generated content.
+    Empty,
+    /// A value to take from the answer was not there.
+    Extract,
+    /// A configured check failed.
+    Check,
+    /// We stopped it: shutdown.
+    Cancelled,
+    /// Our own fault.
+    Internal,
+}
+
+impl Failure {
+    /// Every failure, in the order of the documentation.
+    pub const ALL: [Self; 24] = [
+        Self::Dns,
+        Self::Connect,
+        Self::Tls,
+        Self::Proxy,
+        Self::ConnectTimeout,
+        Self::FirstTokenTimeout,
+        Self::StallTimeout,
+        Self::TotalTimeout,
+        Self::Credentials,
+        Self::Auth,
+        Self::RateLimited,
+        Self::Overloaded,
+        Self::Redirect,
+        Self::Http4xx,
+        Self::Http5xx,
+        Self::Reset,
+        Self::Truncated,
+        Self::StreamError,
+        Self::Protocol,
+        Self::Empty,
+        Self::Extract,
+        Self::Check,
+        Self::Cancelled,
+        Self::Internal,
+    ];
+
+    /// The label value.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Dns => "dns",
+            Self::Connect => "connect",
+            Self::Tls => "tls",
+            Self::Proxy => "proxy",
+            Self::ConnectTimeout => "connect_timeout",
+            Self::FirstTokenTimeout => "first_token_timeout",
+            Self::StallTimeout => "stall_timeout",
+            Self::TotalTimeout => "total_timeout",
+            Self::Credentials => "credentials",
+            Self::Auth => "auth",
+            Self::RateLimited => "rate_limited",
+            Self::Overloaded => "overloaded",
+            Self::Redirect => "redirect",
+            Self::Http4xx => "http_4xx",
+            Self::Http5xx => "http_5xx",
+            Self::Reset => "reset",
+            Self::Truncated => "truncated",
+            Self::StreamError => "stream_error",
+            Self::Protocol => "protocol",
+            Self::Empty => "empty",
+            Self::Extract => "extract",
+            Self::Check => "check",
+            Self::Cancelled => "cancelled",
+            Self::Internal => "internal",
+        }
+    }
+}
+
+/// How a request ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Outcome {
+    /// The answer is complete and passed every check.
+    Ok,
+    /// It failed, for this reason.
+    Failed(Failure),
+}
+
+impl Outcome {
+    /// `ok`, then every failure.
+    pub fn all() -> impl Iterator<Item = Self> {
+        std::iter::once(Self::Ok).chain(Failure::ALL.into_iter().map(Self::Failed))
+    }
+
+    /// The label value.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Failed(failure) => failure.label(),
+        }
+    }
+
+    /// The answer is complete: `ok`, or a failed check on a complete answer. Latency histograms hold these, so
+    /// that a check "TTFT under 5 s" does not cut the tail off the histogram.
+    pub const fn is_answered(self) -> bool {
+        matches!(self, Self::Ok | Self::Failed(Failure::Check))
+    }
+
+    /// The outcome says something about the target. `internal` and `cancelled` are the prober's own, and are
+    /// left out of availability, error ratio and SLO events.
+    pub const fn judges_target(self) -> bool {
+        !matches!(self, Self::Failed(Failure::Internal | Failure::Cancelled))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn labels_are_distinct() {
+        let labels: BTreeSet<_> = Outcome::all().map(Outcome::label).collect();
+        assert_eq!(labels.len(), Failure::ALL.len() + 1);
+    }
+}

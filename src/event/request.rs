@@ -1,0 +1,158 @@
+//! The record of one request: everything that a sink may want to know, once, when it has ended.
+
+use super::{Gaps, Marks, Outcome, Place, RunRef, Tokens, TraceIds};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Set-up of the connection that this request opened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Phases {
+    /// DNS look-up; absent for an address literal.
+    pub dns: Option<Duration>,
+    /// TCP connect (and the proxy's tunnel, where there is one).
+    pub connect: Option<Duration>,
+    /// TLS handshake.
+    pub tls: Option<Duration>,
+}
+
+/// What happened on the transport.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Connection {
+    /// Phases of the connection that this request opened, as far as it came; absent for a reused one.
+    pub phases: Option<Phases>,
+    /// The connection was opened here, with success.
+    pub opened: bool,
+    /// A reused connection turned out to be closed by the server and was replaced; a possible double charge.
+    pub stale: bool,
+    /// When the server's certificate expires, seconds since the epoch; of TLS connections opened here.
+    pub certificate_expiry: Option<i64>,
+}
+
+/// What a rate limit is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum LimitKind {
+    /// Requests per window.
+    Requests,
+    /// Tokens per window.
+    Tokens,
+    /// Input tokens per window.
+    InputTokens,
+    /// Output tokens per window.
+    OutputTokens,
+}
+
+impl LimitKind {
+    /// Every kind.
+    pub const ALL: [Self; 4] = [Self::Requests, Self::Tokens, Self::InputTokens, Self::OutputTokens];
+
+    /// The label value.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Requests => "requests",
+            Self::Tokens => "tokens",
+            Self::InputTokens => "input_tokens",
+            Self::OutputTokens => "output_tokens",
+        }
+    }
+}
+
+/// Rate-limit headroom as the server's headers tell it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Limit {
+    /// What is limited.
+    pub kind: LimitKind,
+    /// The limit of the window.
+    pub limit: Option<f64>,
+    /// What is left of it.
+    pub remaining: Option<f64>,
+}
+
+/// Whether a request met an objective. An answer without the mark is no event and has no verdict.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verdict {
+    /// Name of the SLO; `all` is goodput.
+    pub slo: Arc<str>,
+    /// It met the objective.
+    pub met: bool,
+}
+
+/// The record of one request that was sent (or failed on its way out).
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// Which series it belongs to.
+    pub place: Arc<Place>,
+    /// The run that it is part of.
+    pub run: Arc<RunRef>,
+    /// Its number in the run, from 0, in order of `due`.
+    pub seq: u64,
+    /// Whether `due` lay in a warm-up: then its tokens, cost and budget count, and nothing else.
+    pub warm_up: bool,
+    /// Ids of its span.
+    pub ids: TraceIds,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// What happened, for people: never a label, never a secret.
+    pub detail: Option<String>,
+    /// HTTP status of the answer.
+    pub status: Option<u16>,
+    /// Its marks.
+    pub marks: Marks,
+    /// Whether the answer was streamed.
+    pub streamed: bool,
+    /// Times between content events; empty for an answer that was not streamed.
+    pub gaps: Gaps,
+    /// Gaps over the stall threshold.
+    pub stalls: u64,
+    /// Its tokens.
+    pub tokens: Tokens,
+    /// Output tokens asked for, where a limit was sent.
+    pub asked_output_tokens: Option<u64>,
+    /// What it cost, in the agent's currency, as far as its tokens are known; `None` without a price.
+    pub cost: Option<f64>,
+    /// Characters of visible text.
+    pub text_chars: u64,
+    /// The finish reason in the dialect's words.
+    pub finish_reason: Option<String>,
+    /// The transport.
+    pub connection: Connection,
+    /// The `server` header of the answer, shortened.
+    pub server: Option<String>,
+    /// Rate-limit headroom.
+    pub limits: Vec<Limit>,
+    /// Names of the checks that failed.
+    pub failed_checks: Vec<Arc<str>>,
+    /// SLO verdicts, `all` included; empty in a warm-up and for outcomes that do not judge the target.
+    pub verdicts: Vec<Verdict>,
+}
+
+impl Request {
+    /// `(last_token - first_token) / (n - k)`, seconds; absent when n < 2 or unknown, or not streamed.
+    pub fn time_per_output_token(&self) -> Option<f64> {
+        if !self.streamed {
+            return None;
+        }
+        let rest = self.tokens.after_first()?;
+        Some(self.marks.decode_time()?.as_secs_f64() / rest as f64)
+    }
+
+    /// `n / (end - sent)`, tokens per second over the whole request.
+    pub fn output_pace(&self) -> Option<f64> {
+        let seconds = self.marks.duration().as_secs_f64();
+        let n = self.tokens.streamed().filter(|n| *n > 0)?;
+        self.marks.sent?;
+        (seconds > 0.0).then(|| n as f64 / seconds)
+    }
+
+    /// Output tokens got over those asked for.
+    pub fn output_length_ratio(&self) -> Option<f64> {
+        let asked = self.asked_output_tokens.filter(|asked| *asked > 0)?;
+        Some(self.tokens.output?.n as f64 / asked as f64)
+    }
+
+    /// What the server's usage says over what the tokenizer counts, for the output.
+    pub fn token_count_ratio(&self) -> Option<f64> {
+        let counted = self.tokens.tokenizer_output.filter(|n| *n > 0)?;
+        let usage = self.tokens.output.filter(|count| count.source == super::Source::Usage)?;
+        Some(usage.n as f64 / counted as f64)
+    }
+}

@@ -1,0 +1,157 @@
+//! The guard: one offered request gives exactly one `Skipped` or `Ended`, on every path. A ticket that is
+//! dropped (a cancelled task, a panic) still records an outcome.
+
+use super::{
+    Connection, Fact, Failure, Gaps, Marks, Outcome, Place, Request, RunRef, Sink, SkipReason, Tokens,
+    TraceIds,
+};
+use std::sync::Arc;
+use tokio::time::Instant;
+
+/// An offered request that has no outcome yet.
+#[must_use = "an offered request needs an outcome"]
+pub struct Ticket {
+    sink: Arc<dyn Sink>,
+    open: Option<Open>,
+}
+
+struct Open {
+    place: Arc<Place>,
+    run: Arc<RunRef>,
+    seq: u64,
+    warm_up: bool,
+    ids: TraceIds,
+    due: Instant,
+}
+
+impl Ticket {
+    /// Records that the request was offered, and promises its outcome.
+    pub fn offer(
+        sink: Arc<dyn Sink>,
+        place: Arc<Place>,
+        run: Arc<RunRef>,
+        seq: u64,
+        warm_up: bool,
+        ids: TraceIds,
+        due: Instant,
+    ) -> Self {
+        sink.record(&Fact::Offered { place: Arc::clone(&place), warm_up });
+        Self { sink, open: Some(Open { place, run, seq, warm_up, ids, due }) }
+    }
+
+    /// The request is not sent.
+    pub fn skip(mut self, reason: SkipReason) {
+        if let Some(open) = self.open.take() {
+            self.sink.record(&Fact::Skipped { place: open.place, warm_up: open.warm_up, reason });
+        }
+    }
+
+    /// The request has ended. Identity (place, run, number, warm-up, ids) is the ticket's; the rest is what
+    /// `fill` leaves in the blank record.
+    pub fn finish(mut self, fill: impl FnOnce(&mut Request)) -> Option<Arc<Request>> {
+        let open = self.open.take()?;
+        let mut request = open.blank(Failure::Internal);
+        fill(&mut request);
+        let request = Arc::new(request);
+        self.sink.record(&Fact::Ended(Arc::clone(&request)));
+        Some(request)
+    }
+}
+
+impl Open {
+    fn blank(self, failure: Failure) -> Request {
+        let now = Instant::now();
+        Request {
+            place: self.place,
+            run: self.run,
+            seq: self.seq,
+            warm_up: self.warm_up,
+            ids: self.ids,
+            outcome: Outcome::Failed(failure),
+            detail: None,
+            status: None,
+            marks: Marks::begin(self.due, now),
+            streamed: false,
+            gaps: Gaps::default(),
+            stalls: 0,
+            tokens: Tokens::default(),
+            asked_output_tokens: None,
+            cost: None,
+            text_chars: 0,
+            finish_reason: None,
+            connection: Connection::default(),
+            server: None,
+            limits: Vec::new(),
+            failed_checks: Vec::new(),
+            verdicts: Vec::new(),
+        }
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        if let Some(open) = self.open.take() {
+            // A panic is our own fault; a task that was dropped was stopped.
+            let failure = if std::thread::panicking() { Failure::Internal } else { Failure::Cancelled };
+            self.sink.record(&Fact::Ended(Arc::new(open.blank(failure))));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::Pair;
+    use std::sync::Mutex;
+    use std::time::SystemTime;
+
+    #[derive(Default)]
+    struct Seen(Mutex<Vec<String>>);
+
+    impl Sink for Seen {
+        fn record(&self, fact: &Fact) {
+            let line = match fact {
+                Fact::Offered { .. } => "offered".to_owned(),
+                Fact::Skipped { reason, .. } => format!("skipped {}", reason.label()),
+                Fact::Ended(request) => request.outcome.label().to_owned(),
+                other => format!("{other:?}"),
+            };
+            self.0.lock().unwrap().push(line);
+        }
+    }
+
+    fn ticket(seen: &Arc<Seen>) -> Ticket {
+        let pair = Pair { profile: "p".into(), target: "t".into() };
+        let place = Place { pair: pair.clone(), model: "m".into(), stage: "".into(), step: "".into() };
+        let run = RunRef { pair, id: "r".into(), seed: 1, scheduled: SystemTime::UNIX_EPOCH };
+        let ids = TraceIds::from_random([1; 24], true);
+        let sink: Arc<dyn Sink> = Arc::<Seen>::clone(seen);
+        Ticket::offer(sink, Arc::new(place), Arc::new(run), 0, false, ids, Instant::now())
+    }
+
+    fn lines(seen: &Seen) -> Vec<String> {
+        seen.0.lock().unwrap().clone()
+    }
+
+    #[test]
+    fn each_path_gives_one_outcome() {
+        let seen = Arc::new(Seen::default());
+        ticket(&seen).skip(SkipReason::Budget);
+        ticket(&seen).finish(|request| request.outcome = Outcome::Ok);
+        drop(ticket(&seen));
+        let lines = lines(&seen);
+        assert_eq!(lines, ["offered", "skipped budget", "offered", "ok", "offered", "cancelled"]);
+    }
+
+    #[test]
+    fn a_panic_is_our_own_fault() {
+        let seen = Arc::new(Seen::default());
+        let held = ticket(&seen);
+        let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(move || {
+            let _held = held;
+            panic!("in the engine");
+        }));
+        assert!(result.is_err());
+        assert_eq!(lines(&seen), ["offered", "internal"]);
+    }
+}

@@ -1,0 +1,126 @@
+//! Token counts with where they come from.
+
+/// Who counted. In order of trust.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Source {
+    /// The server said so.
+    Usage,
+    /// Counted by a tokenizer on the whole text.
+    Tokenizer,
+    /// The number of content events: an estimate, and called one.
+    Chunks,
+}
+
+impl Source {
+    /// Every source.
+    pub const ALL: [Self; 3] = [Self::Usage, Self::Tokenizer, Self::Chunks];
+
+    /// The label value.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Usage => "usage",
+            Self::Tokenizer => "tokenizer",
+            Self::Chunks => "chunks",
+        }
+    }
+}
+
+/// Which tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum TokenType {
+    /// The prompt.
+    Input,
+    /// The answer, reasoning included.
+    Output,
+}
+
+impl TokenType {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Input, Self::Output];
+
+    /// The label value.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Input => "input",
+            Self::Output => "output",
+        }
+    }
+}
+
+/// A count and its source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Count {
+    /// Tokens.
+    pub n: u64,
+    /// Who counted.
+    pub source: Source,
+}
+
+/// The tokens of one request.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tokens {
+    /// Tokens of the prompt.
+    pub input: Option<Count>,
+    /// Tokens of the answer. Reasoning lies inside and is never added.
+    pub output: Option<Count>,
+    /// Part of `input` that came from the provider's cache.
+    pub cached_input: Option<u64>,
+    /// Part of `output` that was reasoning.
+    pub reasoning: Option<u64>,
+    /// Reasoning content was streamed; if not, `reasoning` tokens are hidden and not in the pace.
+    pub reasoning_streamed: bool,
+    /// What a tokenizer counts on the whole output text, where `output` came from `usage`.
+    pub tokenizer_output: Option<u64>,
+    /// Tokens that the first content event is known to hold, where the server says so as it goes.
+    pub first_event: Option<u64>,
+}
+
+impl Tokens {
+    /// Output tokens that were streamed: output without hidden reasoning. Unknown where the count is an
+    /// estimate from chunks, because a chunk is not a token.
+    pub fn streamed(&self) -> Option<u64> {
+        let output = self.output.filter(|count| count.source != Source::Chunks)?;
+        let hidden = if self.reasoning_streamed { 0 } else { self.reasoning.unwrap_or(0) };
+        Some(output.n.saturating_sub(hidden))
+    }
+
+    /// What the first event's tokens are taken off `streamed` before dividing the decode time: `n - k`.
+    /// `None` when nothing is left to divide by.
+    pub fn after_first(&self) -> Option<u64> {
+        let n = self.streamed()?;
+        n.checked_sub(self.first_event.unwrap_or(1).max(1)).filter(|rest| n >= 2 && *rest > 0)
+    }
+
+    /// Input and output together, as far as known.
+    pub fn total(&self) -> u64 {
+        self.input.map_or(0, |count| count.n) + self.output.map_or(0, |count| count.n)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn usage(n: u64) -> Count {
+        Count { n, source: Source::Usage }
+    }
+
+    #[test]
+    fn hidden_reasoning_is_not_in_the_pace() {
+        let mut tokens = Tokens { output: Some(usage(300)), reasoning: Some(256), ..Tokens::default() };
+        assert_eq!(tokens.streamed(), Some(44));
+        tokens.reasoning_streamed = true;
+        assert_eq!(tokens.streamed(), Some(300));
+    }
+
+    #[test]
+    fn pace_is_absent_when_unknown_or_short() {
+        assert_eq!(Tokens::default().after_first(), None);
+        assert_eq!(Tokens { output: Some(usage(1)), ..Tokens::default() }.after_first(), None);
+        let chunks = Some(Count { n: 50, source: Source::Chunks });
+        assert_eq!(Tokens { output: chunks, ..Tokens::default() }.after_first(), None);
+        assert_eq!(Tokens { output: Some(usage(10)), ..Tokens::default() }.after_first(), Some(9));
+        let first_held_four = Tokens { output: Some(usage(10)), first_event: Some(4), ..Tokens::default() };
+        assert_eq!(first_held_four.after_first(), Some(6));
+    }
+}

@@ -1,0 +1,99 @@
+//! What goes out and what comes back, in words that no dialect owns.
+
+use bytes::Bytes;
+use serde_json::{Map, Value};
+use std::sync::Arc;
+
+/// Who says a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Instructions.
+    System,
+    /// The user.
+    User,
+    /// The model, in an earlier turn.
+    Assistant,
+}
+
+/// One message of a prompt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Message {
+    /// Who says it.
+    pub role: Role,
+    /// What.
+    pub text: Arc<str>,
+}
+
+/// What a workload asks of a model. A dialect turns it into a [`Call`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct Ask {
+    /// The conversation, oldest first.
+    pub messages: Vec<Message>,
+    /// Whether the answer is to be streamed.
+    pub stream: bool,
+    /// Most output tokens; the model may stop earlier.
+    pub output_tokens: Option<u64>,
+    /// Passed through into the body; these win over what the dialect would write.
+    pub params: Arc<Map<String, Value>>,
+}
+
+/// An HTTP request, encoded: it waits for its due time as bytes.
+#[derive(Clone, Debug)]
+pub struct Call {
+    /// The method.
+    pub method: http::Method,
+    /// Appended to the target's base URL, with its leading slash.
+    pub path: String,
+    /// Headers that belong to the dialect (content type, versions); auth and the target's own come on top.
+    pub headers: http::HeaderMap,
+    /// The body.
+    pub body: Bytes,
+    /// The answer is expected to be a stream.
+    pub stream: bool,
+    /// Output tokens asked for.
+    pub output_tokens: Option<u64>,
+    /// At least as many tokens as the prompt can have (bytes of text and a little for each message): what a
+    /// budget reserves.
+    pub most_input_tokens: u64,
+}
+
+/// A piece of generated content. Empty pieces are not made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Content {
+    /// Visible text.
+    Text(String),
+    /// Reasoning that is streamed beside the text.
+    Reasoning(String),
+    /// A refusal, which is text to a user.
+    Refusal(String),
+    /// Arguments (or the name) of a tool call.
+    ToolCall(String),
+}
+
+/// Token counts as the server reports them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Tokens of the prompt.
+    pub input: Option<u64>,
+    /// Tokens of the answer, reasoning included.
+    pub output: Option<u64>,
+    /// Part of the input that came from a cache.
+    pub cached_input: Option<u64>,
+    /// Part of the output that was reasoning.
+    pub reasoning: Option<u64>,
+}
+
+/// What one event of a stream, or a whole answer, says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Delta {
+    /// Generated content, in order.
+    pub content: Vec<Content>,
+    /// The finish reason, in the dialect's words.
+    pub finish: Option<String>,
+    /// Usage so far or in total; a later one replaces an earlier one field by field.
+    pub usage: Option<Usage>,
+    /// This is the dialect's terminal event.
+    pub terminal: bool,
+    /// An error object: what it says, shortened.
+    pub error: Option<String>,
+}

@@ -1,0 +1,75 @@
+//! What will happen: the config, compiled. Immutable, shared, every value typed. Everything below reads the plan
+//! and never the config.
+
+mod profile;
+mod schedule;
+mod slo;
+mod stage;
+mod target;
+
+pub use profile::{Budget, Cache, Expect, PairPlan, Period, Profile, Prompts};
+pub use schedule::{Overlap, Schedule, Trigger, Weekdays, Window};
+pub use slo::{Bound, Objective, SloMetric};
+pub use stage::{Arrivals, Bounds, Ramp, Shape, Stage, Think};
+pub use target::{
+    Api, Auth, ConnectionMode, HttpVersion, Identity, Price, Proxy, Target, Timeouts, TlsOptions,
+    TokenizerSpec,
+};
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::num::NonZeroU32;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// Everything that the daemon will do.
+#[derive(Debug)]
+pub struct Plan {
+    /// The agent.
+    pub agent: Agent,
+    /// Its own HTTP server.
+    pub server: Server,
+    /// What it exports, and how.
+    pub telemetry: Telemetry,
+    /// Targets by name, in order of name.
+    pub targets: Vec<Arc<Target>>,
+    /// Profiles by name, in order of name.
+    pub profiles: Vec<Arc<Profile>>,
+    /// Every profile with each of its targets: a run of its own.
+    pub pairs: Vec<Arc<PairPlan>>,
+}
+
+/// The agent.
+#[derive(Clone, Debug)]
+pub struct Agent {
+    /// Stable `service.instance.id`.
+    pub id: Arc<str>,
+    /// Label `location` on every series; empty if not configured.
+    pub location: Arc<str>,
+    /// More labels for every series.
+    pub labels: BTreeMap<String, String>,
+    /// Folder for state that survives a restart.
+    pub state: Option<PathBuf>,
+    /// Currency of prices and budgets, a label value.
+    pub currency: Arc<str>,
+    /// Most requests in flight in the whole process.
+    pub in_flight: NonZeroU32,
+    /// Budget of everything together.
+    pub budget: Option<Budget>,
+}
+
+/// The HTTP server.
+#[derive(Clone, Debug)]
+pub struct Server {
+    /// Where it listens.
+    pub listen: SocketAddr,
+}
+
+/// What is exported.
+#[derive(Clone, Debug)]
+pub struct Telemetry {
+    /// Exemplars in the OpenMetrics exposition.
+    pub exemplars: bool,
+    /// Names (as Prometheus shows them, without `_bucket` and the like) of metrics that are not exported.
+    pub disable: Vec<String>,
+}

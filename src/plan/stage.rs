@@ -1,0 +1,79 @@
+//! The load: stages, one after the other.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+/// One stage of load.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Stage {
+    /// Its name, a label value; empty if it has none.
+    pub name: Arc<str>,
+    /// What is due in it is warm-up: its tokens, cost and budget count, and nothing else.
+    pub warm_up: bool,
+    /// The load.
+    pub shape: Shape,
+}
+
+/// The shape of a stage's load.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Shape {
+    /// Open loop: requests are due whether or not earlier ones have ended.
+    Rate {
+        /// Requests per second, over the stage's time.
+        rate: Ramp,
+        /// How they are spread.
+        arrivals: Arrivals,
+        /// When the stage ends.
+        bounds: Bounds,
+    },
+    /// Closed loop: each user waits for its answer, thinks, and asks again.
+    Users {
+        /// Users, over the stage's time (fractions are rounded down, but at least one).
+        users: Ramp,
+        /// Time between an answer and the next question.
+        think: Think,
+        /// When the stage ends.
+        bounds: Bounds,
+    },
+}
+
+/// When a stage ends: after a time, or after so many requests, or at the first of both. At least one is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    /// Time from the stage's start.
+    pub time: Option<Duration>,
+    /// Requests offered in the stage.
+    pub requests: Option<u64>,
+}
+
+/// A value that moves linearly from the stage's start to its end.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Ramp {
+    /// At the start.
+    pub from: f64,
+    /// At the end. Equal to `from` where the stage has no `time`.
+    pub to: f64,
+}
+
+/// How open-loop arrivals are spread.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Arrivals {
+    /// Evenly.
+    Constant,
+    /// Exponential gaps.
+    Poisson,
+    /// Gamma-distributed gaps.
+    Gamma {
+        /// Coefficient of variation of the gaps: 1 is Poisson, more is burstier.
+        cv: f64,
+    },
+}
+
+/// Think time: uniform between the two (equal: constant).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Think {
+    /// Shortest.
+    pub min: Duration,
+    /// Longest.
+    pub max: Duration,
+}
