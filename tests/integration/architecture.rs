@@ -1,0 +1,133 @@
+//! The arrows of the architecture: who may import whom. Tests inside a module may use anything.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Each module and what it may import. `app`, `cli` and `main` see everything.
+const ALLOWED: &[(&str, &[&str])] = &[
+    ("event", &[]),
+    ("secret", &[]),
+    ("framing", &[]),
+    ("exchange", &[]),
+    ("config", &["secret"]),
+    ("plan", &["config", "event", "secret"]),
+    ("schedule", &["plan", "event"]),
+    ("pacing", &["plan", "event"]),
+    ("slo", &["plan", "event"]),
+    ("forecast", &["plan", "event", "schedule", "pacing"]),
+    ("workload", &["plan", "event", "exchange"]),
+    ("client", &["plan", "event", "secret", "framing", "exchange"]),
+    (
+        "engine",
+        &[
+            "plan", "event", "secret", "framing", "exchange", "schedule", "pacing", "slo", "workload",
+            "client",
+        ],
+    ),
+    ("telemetry", &["event", "plan", "slo"]),
+    ("state", &["event", "plan"]),
+    ("report", &["event", "plan", "state"]),
+    ("server", &["telemetry", "state", "report", "event", "plan"]),
+    ("sim", &["framing"]),
+];
+
+fn sources(folder: &Path, into: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            sources(&path, into);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            into.push(path);
+        }
+    }
+}
+
+/// The top-level module that a file belongs to.
+fn module(path: &Path, root: &Path) -> String {
+    let first = path.strip_prefix(root).unwrap().components().next().unwrap();
+    first.as_os_str().to_str().unwrap().trim_end_matches(".rs").to_owned()
+}
+
+/// What a file imports of ours, its tests left out.
+fn imports(text: &str) -> BTreeSet<String> {
+    let code: String = text
+        .split("#[cfg(test)]\nmod tests")
+        .next()
+        .unwrap()
+        .lines()
+        .filter(|line| !line.trim_start().starts_with("//"))
+        .collect::<Vec<_>>()
+        .join("\n");
+    let mut found = BTreeSet::new();
+    for piece in code.split("crate::").skip(1) {
+        if let Some(group) = piece.strip_prefix('{') {
+            // `use crate::{a::X, b}`: the first segment of each item at depth one.
+            let mut depth = 0;
+            let mut item = String::new();
+            for c in group.chars() {
+                match c {
+                    '{' => depth += 1,
+                    '}' if depth == 0 => break,
+                    '}' => depth -= 1,
+                    ',' if depth == 0 => {
+                        found.insert(first_segment(&item));
+                        item.clear();
+                    }
+                    _ if depth == 0 => item.push(c),
+                    _ => {}
+                }
+            }
+            found.insert(first_segment(&item));
+        } else {
+            found.insert(first_segment(piece));
+        }
+    }
+    found.remove("");
+    found
+}
+
+fn first_segment(path: &str) -> String {
+    path.trim().chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect()
+}
+
+#[test]
+fn arrows_point_one_way() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut files = Vec::new();
+    sources(&root, &mut files);
+    assert!(files.len() > 20, "the sources were not found");
+    let mut wrong = Vec::new();
+    for file in files {
+        let own = module(&file, &root);
+        if ["app", "cli", "main", "lib"].contains(&own.as_str()) {
+            continue;
+        }
+        let Some((_, allowed)) = ALLOWED.iter().find(|(name, _)| *name == own) else {
+            wrong.push(format!("{}: no rule for the module `{own}`", file.display()));
+            continue;
+        };
+        for import in imports(&fs::read_to_string(&file).unwrap()) {
+            if import != own && !allowed.contains(&import.as_str()) {
+                wrong.push(format!("{}: `{own}` must not import `{import}`", file.display()));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn the_reader_of_imports_sees_every_form() {
+    let text = "use crate::event::Pair;\nuse crate::{plan::{A, B}, slo};\nfn f() { crate::state::g() }\n\
+                // crate::comment\n#[cfg(test)]\nmod tests { use crate::sim::Sim; }";
+    let found: Vec<_> = imports(text).into_iter().collect();
+    assert_eq!(found, ["event", "plan", "slo", "state"]);
+}
+
+#[test]
+fn no_file_is_called_mod() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut files = Vec::new();
+    sources(&root, &mut files);
+    assert!(files.iter().all(|file| file.file_name().unwrap() != "mod.rs"));
+}
