@@ -19,7 +19,6 @@ pub use target::{
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 /// Everything that the daemon will do.
@@ -48,8 +47,6 @@ pub struct Agent {
     pub location: Arc<str>,
     /// More labels for every series.
     pub labels: BTreeMap<String, String>,
-    /// Folder for state that survives a restart.
-    pub state: Option<PathBuf>,
     /// Currency of prices and budgets, a label value.
     pub currency: Arc<str>,
     /// Most requests in flight in the whole process.
