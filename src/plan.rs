@@ -1,12 +1,18 @@
 //! What will happen: the config, compiled. Immutable, shared, every value typed. Everything below reads the plan
 //! and never the config.
 
+mod compile;
+mod cron;
+mod load;
 mod profile;
 mod schedule;
 mod slo;
 mod stage;
 mod target;
 
+pub use compile::{Compiled, compile};
+pub use cron::next_occurrence;
+pub use load::{Loaded, from_yaml, load};
 pub use profile::{Budget, Cache, Expect, PairPlan, Period, Profile, Prompts};
 pub use schedule::{Overlap, Schedule, Trigger, Weekdays, Window};
 pub use slo::{Bound, Objective, SloMetric};
