@@ -8,5 +8,13 @@ pub mod client;
 pub mod config;
 pub mod event;
 pub mod exchange;
+pub mod pacing;
 pub mod plan;
+pub mod schedule;
 pub mod secret;
+pub mod seed;
+pub mod slo;
+pub mod state;
+#[cfg(test)]
+mod testing;
+pub mod workload;
