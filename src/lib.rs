@@ -3,3 +3,5 @@
 //! # Layout
 //!
 //! Data flows one way: `config -> plan -> schedule, pacing -> engine -> client -> event -> sinks`.
+
+pub mod sim;
