@@ -60,6 +60,7 @@ pub(crate) struct Socket {
     control: Arc<Control>,
     last_write: Option<Instant>,
     raw: Option<(Vec<u8>, usize)>,
+    reset: bool,
 }
 
 impl Control {
@@ -124,21 +125,25 @@ impl Transport {
 
 impl Socket {
     pub(crate) fn new(transport: Transport, control: Arc<Control>) -> Self {
-        Self { transport, control, last_write: None, raw: None }
+        Self { transport, control, last_write: None, raw: None, reset: false }
     }
 
     fn obey(&mut self, order: Order) -> io::Result<()> {
         match order {
-            Order::Reset => {
-                self.transport.reset_on_drop();
-                Err(io::ErrorKind::ConnectionReset.into())
-            }
+            Order::Reset => Err(self.reset()),
             Order::Close => Err(io::ErrorKind::BrokenPipe.into()),
             Order::Raw(bytes) => {
                 self.raw = Some((bytes, 0));
                 Ok(())
             }
         }
+    }
+
+    /// From here on the socket can only be dropped, which resets it.
+    fn reset(&mut self) -> io::Error {
+        self.reset = true;
+        self.transport.reset_on_drop();
+        io::ErrorKind::ConnectionReset.into()
     }
 
     /// Writes what is not HTTP, then fails, so that hyper drops the socket.
@@ -164,8 +169,7 @@ impl AsyncRead for Socket {
         let before = buf.filled().len();
         ready!(Pin::new(&mut self.transport).poll_read(cx, buf))?;
         if buf.filled().len() > before && self.control.reset_on_read.load(Ordering::Acquire) {
-            self.transport.reset_on_drop();
-            return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
+            return Poll::Ready(Err(self.reset()));
         }
         Poll::Ready(Ok(()))
     }
@@ -191,7 +195,8 @@ impl AsyncWrite for Socket {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.transport).poll_shutdown(cx)
+        // A FIN before the reset would look like an orderly end.
+        if self.reset { Poll::Ready(Ok(())) } else { Pin::new(&mut self.transport).poll_shutdown(cx) }
     }
 }
 

@@ -159,9 +159,15 @@ impl Reply {
         let at = self.bytes.windows(4).position(|window| window == b"\r\n\r\n")?;
         let raw = &self.bytes[at + 4..];
         match self.header("transfer-encoding") {
-            Some(_) => unchunked(raw),
+            Some(_) => Some(unchunked(raw)?.concat()),
             None => Some(raw.to_vec()),
         }
+    }
+
+    /// The chunks of the transfer coding.
+    pub(super) fn chunks(&self) -> Vec<Vec<u8>> {
+        let at = self.bytes.windows(4).position(|window| window == b"\r\n\r\n").unwrap();
+        unchunked(&self.bytes[at + 4..]).unwrap()
     }
 
     pub(super) fn json(&self) -> Value {
@@ -234,16 +240,16 @@ pub(super) async fn wait_for<T>(probe: impl Fn() -> Option<T>) -> T {
     tokio::time::timeout(PATIENCE, waiting).await.expect("it never becomes true")
 }
 
-fn unchunked(mut raw: &[u8]) -> Option<Vec<u8>> {
-    let mut body = Vec::new();
+fn unchunked(mut raw: &[u8]) -> Option<Vec<Vec<u8>>> {
+    let mut chunks = Vec::new();
     loop {
         let at = raw.windows(2).position(|window| window == b"\r\n")?;
         let size = usize::from_str_radix(std::str::from_utf8(&raw[..at]).ok()?, 16).ok()?;
         raw = &raw[at + 2..];
         if size == 0 {
-            return Some(body);
+            return Some(chunks);
         }
-        body.extend_from_slice(raw.get(..size)?);
+        chunks.push(raw.get(..size)?.to_vec());
         raw = raw.get(size..)?.strip_prefix(b"\r\n")?;
     }
 }

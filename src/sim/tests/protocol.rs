@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::client::{options, request, start, streamed, whole};
-use crate::sim::Options;
+use crate::sim::{Options, text};
 
 #[tokio::test]
 async fn a_stream_has_role_content_finish_usage_and_done() {
@@ -39,7 +39,7 @@ async fn a_whole_answer_says_what_the_stream_says() {
     let answer = server.chat(&whole()).await.json();
     let content = answer["choices"][0]["message"]["content"].as_str().unwrap();
     assert_eq!(content, server.chat(&streamed()).await.content());
-    assert_eq!(content.split(' ').count(), 8);
+    assert_eq!(text::pieces(content).count(), 8);
     assert_eq!(answer["usage"]["total_tokens"], 6 + 8);
     assert_eq!(answer["choices"][0]["finish_reason"], "length");
 }
