@@ -30,9 +30,6 @@ use super::truth::{self, Mark, Record, Truth};
 const MOST_BODY: usize = 64 << 20;
 /// Faults by header.
 const FAULT_HEADER: &str = "x-sim-fault";
-/// Where a client may put its key, with the scheme before it.
-const KEY_HEADERS: [(&str, &str); 4] =
-    [("authorization", "Bearer "), ("api-key", ""), ("x-api-key", ""), ("x-goog-api-key", "")];
 const NOT_HTTP: &[u8] = b"\x15\x03\x01 this is no answer in any version of HTTP\r\n\r\n";
 
 /// One request on its way.
@@ -109,7 +106,7 @@ impl Exchange {
         read: Result<Read, Refusal>,
         effects: &Effects,
     ) -> Result<(Read, Generation), Refusal> {
-        if !self.key_fits() {
+        if !self.shared.key_fits(&self.headers) {
             return Err(Refusal::Unauthorized);
         }
         let read = read?;
@@ -127,14 +124,6 @@ impl Exchange {
         });
         let generation = planned.submit(&self.shared.driver)?;
         Ok((read, generation))
-    }
-
-    fn key_fits(&self) -> bool {
-        let keys = &self.shared.options.api_keys;
-        let sent = KEY_HEADERS.iter().find_map(|(name, scheme)| {
-            self.headers.get(*name)?.to_str().ok()?.strip_prefix(scheme).map(str::trim)
-        });
-        keys.is_empty() || sent.is_some_and(|sent| keys.iter().any(|key| key == sent))
     }
 
     fn stream(self, read: Read, effects: Effects, generation: Generation) -> Response {

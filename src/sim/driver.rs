@@ -84,12 +84,15 @@ impl Driver {
                 self.metrics.load(state.engine.load());
                 step
             });
-            let until = match step {
-                Some(Step::Compute(duration) | Step::Wait(duration)) => Some(time + duration),
-                None => None,
-            };
             // A step that computes cannot be joined; one that only waits can.
-            let joinable = !matches!(step, Some(Step::Compute(_)));
+            let (until, joinable) = match step {
+                Some(Step::Compute { time: took, tokens }) => {
+                    self.metrics.iteration(tokens);
+                    (Some(time + took), false)
+                }
+                Some(Step::Wait(left)) => (Some(time + left), true),
+                None => (None, true),
+            };
             tokio::select! {
                 () = end.cancelled() => break,
                 () = self.sleep_until(until) => time = until.unwrap_or(time),

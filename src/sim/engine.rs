@@ -4,6 +4,10 @@
 //! and then get one token in every step. Time enters as a [`Duration`] since the engine started. It knows nothing
 //! of text, HTTP or tokio; `driver` gives it a clock.
 
+mod sequence;
+#[cfg(test)]
+mod tests;
+
 use std::collections::VecDeque;
 use std::time::Duration;
 
@@ -11,7 +15,8 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rand_distr::StandardNormal;
 
-use super::kv::{Blocks, Holding};
+use super::kv::Blocks;
+use sequence::Sequence;
 
 /// A step is never faster than this part of its nominal time, whatever the noise.
 const NOISE_FLOOR: f64 = 0.2;
@@ -118,8 +123,13 @@ pub(crate) struct Times {
 /// A step that was begun.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Step {
-    /// The batch computes for so long.
-    Compute(Duration),
+    /// The batch computes.
+    Compute {
+        /// For so long.
+        time: Duration,
+        /// Tokens of prefill and decode in it.
+        tokens: usize,
+    },
     /// Nothing can be computed before this has passed, but a new job can come in.
     Wait(Duration),
 }
@@ -144,27 +154,6 @@ pub(crate) struct Engine {
     running: Vec<Sequence>,
     next_id: JobId,
     noise: ChaCha8Rng,
-}
-
-#[derive(Debug)]
-struct Sequence {
-    id: JobId,
-    job: Job,
-    arrived: Duration,
-    admitted: Option<Duration>,
-    first_token: Option<Duration>,
-    last_token: Option<Duration>,
-    computed: usize,
-    emitted: usize,
-    held: Holding,
-    work: Option<Work>,
-}
-
-/// What a sequence computes at present.
-#[derive(Clone, Copy, Debug)]
-struct Work {
-    tokens: usize,
-    ready: Duration,
 }
 
 /// What a step has taken on so far.
@@ -223,22 +212,21 @@ impl Engine {
             self.admit(now, &mut batch, updates);
         }
         if batch.decodes + batch.prefill == 0 {
-            let ready =
-                self.running.iter().filter_map(|sequence| sequence.work).map(|work| work.ready).min()?;
+            let ready = self.running.iter().filter_map(Sequence::ready).min()?;
             return Some(Step::Wait(ready.saturating_sub(now)));
         }
         let duration = self.step_time(&batch);
         for sequence in &mut self.running {
             sequence.start(now, duration);
         }
-        Some(Step::Compute(duration))
+        Some(Step::Compute { time: duration, tokens: batch.decodes + batch.prefill })
     }
 
     /// Takes the results that are ready at `now`; tokens in order of admission.
     pub(crate) fn complete(&mut self, now: Duration, updates: &mut Vec<Update>) {
         let mut at = 0;
         while let Some(sequence) = self.running.get_mut(at) {
-            if sequence.work.is_none_or(|work| work.ready > now) {
+            if sequence.ready().is_none_or(|ready| ready > now) {
                 at += 1;
                 continue;
             }
@@ -266,7 +254,7 @@ impl Engine {
     fn continue_running(&mut self, batch: &mut Batch) {
         let mut at = 0;
         while let Some(sequence) = self.running.get(at) {
-            if sequence.work.is_some() || batch.budget == 0 {
+            if sequence.busy() || batch.budget == 0 {
                 at += 1;
                 continue;
             }
@@ -292,8 +280,7 @@ impl Engine {
             }
             let Some(mut youngest) = self.running.pop() else { return false };
             self.blocks.release(std::mem::take(&mut youngest.held));
-            youngest.computed = 0;
-            youngest.work = None;
+            youngest.forget();
             self.waiting.push_front(youngest);
             batch.preempted += 1;
         }
@@ -348,64 +335,8 @@ impl Engine {
     }
 }
 
-impl Sequence {
-    fn new(id: JobId, job: Job, arrived: Duration) -> Self {
-        Self {
-            id,
-            job,
-            arrived,
-            admitted: None,
-            first_token: None,
-            last_token: None,
-            computed: 0,
-            emitted: 0,
-            held: Holding::default(),
-            work: None,
-        }
-    }
-
-    /// Tokens to compute before the next one comes out.
-    fn missing(&self) -> usize {
-        (self.job.prompt + self.emitted).saturating_sub(self.computed).max(1)
-    }
-
-    fn start(&mut self, now: Duration, step: Duration) {
-        let slow = self.job.slow_down.max(1.0);
-        if let Some(work) = self.work.as_mut().filter(|work| work.ready == Duration::MAX) {
-            let own = Duration::try_from_secs_f64(step.as_secs_f64() * slow).unwrap_or(step);
-            work.ready = now.saturating_add(if slow > 1.0 { own } else { step });
-        }
-    }
-
-    fn advance(&mut self, now: Duration, updates: &mut Vec<Update>) {
-        let Some(work) = self.work.take() else { return };
-        self.computed += work.tokens;
-        if self.computed < self.job.prompt + self.emitted {
-            return;
-        }
-        self.emitted += 1;
-        let age = now.saturating_sub(self.arrived);
-        let gap = self.last_token.map(|last| now.saturating_sub(last));
-        let prefill =
-            self.first_token.is_none().then(|| now.saturating_sub(self.admitted.unwrap_or(self.arrived)));
-        self.first_token.get_or_insert(now);
-        self.last_token = Some(now);
-        updates.push(Update::Token { id: self.id, age, gap, prefill });
-    }
-
-    fn times(&self) -> Times {
-        let admitted = self.admitted.unwrap_or(self.arrived);
-        let first = self.first_token.unwrap_or(admitted);
-        Times {
-            queued: admitted.saturating_sub(self.arrived),
-            prefill: first.saturating_sub(admitted),
-            decode: self.last_token.unwrap_or(first).saturating_sub(first),
-        }
-    }
-}
-
 impl Batch {
-    /// Plans `tokens` of `sequence` into the step; `Sequence::start` says when they will be ready.
+    /// Plans `tokens` of `sequence` into the step; its start says when they will be ready.
     fn take(&mut self, sequence: &mut Sequence, tokens: usize) {
         self.budget = self.budget.saturating_sub(tokens);
         if sequence.emitted > 0 && tokens == 1 {
@@ -413,9 +344,6 @@ impl Batch {
         } else {
             self.prefill += tokens;
         }
-        sequence.work = Some(Work { tokens, ready: Duration::MAX });
+        sequence.plan(tokens);
     }
 }
-
-#[cfg(test)]
-mod tests;

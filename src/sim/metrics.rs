@@ -9,6 +9,7 @@ use prometheus::{
 
 use super::engine::{Load, Times, Update};
 use super::options::Options;
+use super::routes::DIALECTS;
 
 const TTFT: [f64; 22] = [
     0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 20.0, 40.0,
@@ -174,18 +175,15 @@ impl Metrics {
 
     /// What happened in one step.
     pub(crate) fn step(&self, updates: &[Update]) {
-        let mut tokens = 0;
         for update in updates {
             match update {
                 Update::Admitted { prompt, cached, .. } => {
                     self.prefix_queries.inc_by(*prompt as f64);
                     self.prefix_hits.inc_by(*cached as f64);
                     self.prompt_tokens.inc_by(*prompt as f64);
-                    tokens += prompt;
                 }
                 Update::Token { age, gap, .. } => {
                     self.generation_tokens.inc();
-                    tokens += 1;
                     match gap {
                         None => self.ttft.observe(age.as_secs_f64()),
                         Some(gap) => self.inter_token.observe(gap.as_secs_f64()),
@@ -195,9 +193,11 @@ impl Metrics {
                 Update::Finished { .. } => {}
             }
         }
-        if tokens > 0 {
-            self.iteration_tokens.observe(tokens as f64);
-        }
+    }
+
+    /// The tokens of one step.
+    pub(crate) fn iteration(&self, tokens: usize) {
+        self.iteration_tokens.observe(tokens as f64);
     }
 
     /// A request that got all its tokens.
@@ -314,8 +314,10 @@ impl Maker<'_> {
             Opts::new("http_requests_total", "Total number of requests by method, status and handler.");
         let counters = IntCounterVec::new(options, &["handler", "method", "status"])?;
         self.registry.register(Box::new(counters.clone()))?;
-        for status in ["2xx", "4xx", "5xx"] {
-            counters.with_label_values(&["/v1/chat/completions", "POST", status]);
+        for (handler, _) in DIALECTS {
+            for status in ["2xx", "4xx", "5xx"] {
+                counters.with_label_values(&[handler, "POST", status]);
+            }
         }
         Ok(counters)
     }

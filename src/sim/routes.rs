@@ -1,11 +1,11 @@
-//! Which path leads where. A dialect is one line here.
+//! Which path leads where. A dialect is one entry in [`DIALECTS`].
 //!
 //! The application paths (log in, sessions, retrieval) belong in a router of their own, merged in [`router`].
 
 use std::sync::Arc;
 
 use axum::extract::{Query, Request, State};
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get, post};
 use axum::{Json, Router};
@@ -13,15 +13,17 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::answer::answer;
-use super::dialect::Dialect;
-use super::openai_chat::OpenAiChat;
+use super::dialect::{Dialect, Refusal};
+use super::openai_chat::{self, OpenAiChat};
 use super::rules::FaultRule;
 use super::shared::Shared;
 use super::truth::Truth;
 
-/// Paths that the metrics tell apart; everything else is `none`, as the number of series is bounded.
-const HANDLERS: [&str; 6] =
-    ["/v1/chat/completions", "/v1/models", "/health", "/metrics", "/sim/truth", "/sim/faults"];
+/// Every dialect and its path; a path may have parameters in braces.
+pub(crate) const DIALECTS: [(&str, &dyn Dialect); 1] = [("/v1/chat/completions", &OpenAiChat)];
+
+/// Other paths that the metrics tell apart; everything else is `none`, as the number of series is bounded.
+const OTHERS: [&str; 5] = ["/v1/models", "/health", "/metrics", "/sim/truth", "/sim/faults"];
 
 /// Which truths to show.
 #[derive(Debug, Deserialize)]
@@ -32,8 +34,11 @@ struct Wanted {
 
 /// All paths.
 pub(crate) fn router(shared: Arc<Shared>) -> Router {
-    Router::new()
-        .route("/v1/chat/completions", dialect(&OpenAiChat))
+    let mut router = Router::new();
+    for (path, spoken) in DIALECTS {
+        router = router.route(path, dialect(spoken));
+    }
+    router
         .route("/v1/models", get(models))
         .route("/health", get(StatusCode::OK))
         .route("/metrics", get(metrics))
@@ -43,16 +48,25 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router {
         .with_state(shared)
 }
 
-/// The path as a label.
+/// The path as a label: the pattern that it fits.
 pub(crate) fn handler(path: &str) -> &'static str {
-    HANDLERS.iter().copied().find(|handler| *handler == path).unwrap_or("none")
+    let patterns = DIALECTS.iter().map(|(pattern, _)| *pattern).chain(OTHERS);
+    let fits = |pattern: &&str| match pattern.split_once('{') {
+        Some((fixed, _)) => path.starts_with(fixed),
+        None => path == *pattern,
+    };
+    patterns.into_iter().find(fits).unwrap_or("none")
 }
 
 fn dialect(dialect: &'static dyn Dialect) -> MethodRouter<Arc<Shared>> {
     post(move |State(shared): State<Arc<Shared>>, request: Request| answer(shared, dialect, request))
 }
 
-async fn models(State(shared): State<Arc<Shared>>) -> Json<Value> {
+async fn models(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Response {
+    if !shared.key_fits(&headers) {
+        let refusal = Refusal::Unauthorized;
+        return (refusal.status(), Json(openai_chat::error(&refusal))).into_response();
+    }
     let options = &shared.options;
     let root = options.models.first();
     let data: Vec<Value> = options
@@ -70,7 +84,7 @@ async fn models(State(shared): State<Arc<Shared>>) -> Json<Value> {
             })
         })
         .collect();
-    Json(json!({"object": "list", "data": data}))
+    Json(json!({"object": "list", "data": data})).into_response()
 }
 
 async fn metrics(State(shared): State<Arc<Shared>>) -> Response {

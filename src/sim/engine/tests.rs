@@ -32,7 +32,7 @@ fn run(engine: &mut Engine, mut now: Duration) -> (Vec<Update>, Duration) {
     for _ in 0..100_000 {
         match engine.begin(now, &mut updates) {
             None => return (updates, now),
-            Some(Step::Compute(time) | Step::Wait(time)) => now += time,
+            Some(Step::Compute { time, .. } | Step::Wait(time)) => now += time,
         }
         engine.complete(now, &mut updates);
     }
@@ -176,7 +176,7 @@ proptest! {
             let at = Duration::from_millis(at);
             while now < at {
                 match engine.begin(now, &mut updates) {
-                    Some(Step::Compute(time) | Step::Wait(time)) => now += time,
+                    Some(Step::Compute { time, .. } | Step::Wait(time)) => now += time,
                     None => now = at,
                 }
                 engine.complete(now, &mut updates);

@@ -66,7 +66,7 @@ async fn a_stall_is_a_gap_after_so_many_events() {
     let truth = server.truth(|truth| truth.finished.is_some()).await;
     let gaps: Vec<f64> = truth.chunks.windows(2).map(|pair| pair[1].at - pair[0].at).collect();
     assert!(gaps[2] >= 0.2, "{gaps:?}");
-    assert_eq!(gaps.iter().filter(|gap| **gap >= 0.15).count(), 1, "{gaps:?}");
+    assert!(gaps.iter().all(|gap| *gap <= gaps[2]), "{gaps:?}");
 }
 
 #[tokio::test]

@@ -48,7 +48,7 @@ async fn split_writes_cut_events_and_characters() {
     let chunks = reply.chunks();
     assert!(chunks.iter().all(|chunk| chunk.len() <= 3));
     assert!(chunks.iter().any(|chunk| std::str::from_utf8(chunk).is_err()), "no character is cut");
-    assert!(reply.reads.len() > 20, "the writes came as one: {:?}", reply.reads);
+    assert!(reply.reads.len() > 3, "the writes came as one: {:?}", reply.reads);
     assert_eq!(reply.deltas("content").len(), 8);
     let answer = server.faulty("split_writes;bytes=3", &whole()).await.json();
     assert_eq!(answer["choices"][0]["message"]["content"].as_str().unwrap(), reply.content());

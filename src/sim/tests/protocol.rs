@@ -83,6 +83,7 @@ async fn with_a_key_every_other_is_refused() {
     assert_eq!(with("authorization: Bearer secret\r\n").await.status(), 200);
     assert_eq!(with("api-key: secret\r\n").await.status(), 200);
     assert_eq!(server.call("GET", "/health", "").await.status(), 200);
+    assert_eq!(server.call("GET", "/v1/models", "").await.status(), 401);
 }
 
 #[tokio::test]
@@ -135,6 +136,7 @@ async fn models_health_and_metrics_are_there() {
     assert!(text.contains(&format!("vllm:prompt_tokens_total{{{own}}} 6\n")));
     assert!(text.contains(&format!("vllm:time_to_first_token_seconds_count{{{own}}} 1\n")));
     assert!(text.contains(&format!("vllm:inter_token_latency_seconds_count{{{own}}} 7\n")));
+    assert!(text.contains(&format!("vllm:iteration_tokens_total_sum{{{own}}} {}\n", 6 + 7)));
     let http = "http_requests_total{handler=\"/v1/chat/completions\",method=\"POST\",status=\"2xx\"} 1\n";
     assert!(text.contains(http));
 }
