@@ -13,6 +13,7 @@ pub mod plan;
 pub mod schedule;
 pub mod secret;
 pub mod seed;
+pub mod sim;
 pub mod slo;
 pub mod state;
 #[cfg(test)]
