@@ -165,7 +165,6 @@ fn agent(in_flight: u32) -> Agent {
         id: "probe-1".into(),
         location: "".into(),
         labels: BTreeMap::new(),
-        state: None,
         currency: "usd".into(),
         in_flight: NonZeroU32::new(in_flight).unwrap(),
         budget: None,
