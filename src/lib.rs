@@ -16,6 +16,7 @@ pub mod seed;
 pub mod sim;
 pub mod slo;
 pub mod state;
+pub mod telemetry;
 #[cfg(test)]
 mod testing;
 pub mod workload;
