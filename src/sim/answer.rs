@@ -18,7 +18,7 @@ use jiff::Timestamp;
 use super::body::{self, Channel, Gone, Outlet};
 use super::conn::{Control, Order};
 use super::dialect::{Delta, Dialect, Read, Refusal};
-use super::effects::{Effects, Instead};
+use super::effects::{Break, Effects, Instead};
 use super::faults::{self, Fault};
 use super::generation::{Generation, Planned};
 use super::limits::Headroom;
@@ -242,8 +242,8 @@ impl Whole {
     ) -> Result<(), Gone> {
         if let Some((_, how)) = effects.broken {
             let before = match how {
-                super::effects::Break::Error => error,
-                super::effects::Break::Garbage => String::new(),
+                Break::Error => error,
+                Break::Garbage => String::new(),
                 _ => self.json.get(..self.json.len() / 2).unwrap_or_default().to_owned(),
             };
             return stream::break_off(outlet, how, before.into(), Vec::new()).await;
