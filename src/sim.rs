@@ -94,7 +94,7 @@ impl Sim {
         if let Some(mistake) = options.mistake() {
             return Err(Error::Options(mistake));
         }
-        let metrics = Arc::new(Metrics::new(&options)?);
+        let metrics = Arc::new(Metrics::new(&options, &routes::DIALECTS.map(|(path, _)| path))?);
         let address = options.listen_address;
         let bound = TcpListener::bind(address).and_then(|listener| {
             listener.set_nonblocking(true)?;

@@ -18,7 +18,7 @@ use jiff::Timestamp;
 use super::body::{self, Channel, Gone, Outlet};
 use super::conn::{Control, Order};
 use super::dialect::{Delta, Dialect, Read, Refusal};
-use super::effects::{Effects, Instead};
+use super::effects::{Break, Effects, Instead};
 use super::faults::{self, Fault};
 use super::generation::{Generation, Planned};
 use super::limits::Headroom;
@@ -155,14 +155,14 @@ impl Exchange {
             tokio::time::sleep(time).await;
         }
         let json = read.answer.whole(&parts, generation.finish, generation.usage, effects.usage).to_string();
-        let (outlet, channel) = self.body();
+        let (mut outlet, channel) = self.body();
         let mut response = head(channel, "application/json", effects.wrong_content_type);
         self.standard_headers(&mut response, StatusCode::OK);
         let output = Whole { json, tokens: generation.usage.output, finish: generation.finish.name() };
         let error = self.dialect.error(&Refusal::Stopped).to_string();
         let record = Arc::clone(&self.record);
         self.shared.spawn(async move {
-            if output.write(&outlet, &effects, error, &record).await.is_err() {
+            if output.write(&mut outlet, &effects, error, &record).await.is_err() {
                 record.set(|truth| truth.client_gone = true);
             }
         });
@@ -235,15 +235,15 @@ struct Whole {
 impl Whole {
     async fn write(
         self,
-        outlet: &Outlet,
+        outlet: &mut Outlet,
         effects: &Effects,
         error: String,
         record: &Record,
     ) -> Result<(), Gone> {
         if let Some((_, how)) = effects.broken {
             let before = match how {
-                super::effects::Break::Error => error,
-                super::effects::Break::Garbage => String::new(),
+                Break::Error => error,
+                Break::Garbage => String::new(),
                 _ => self.json.get(..self.json.len() / 2).unwrap_or_default().to_owned(),
             };
             return stream::break_off(outlet, how, before.into(), Vec::new()).await;

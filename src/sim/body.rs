@@ -27,6 +27,8 @@ pub(crate) struct Gone;
 pub(crate) struct Outlet {
     sender: mpsc::Sender<Part>,
     control: Arc<Control>,
+    /// Hears when the last bytes sent have reached the socket.
+    last: Option<oneshot::Receiver<()>>,
 }
 
 /// The body that hyper reads.
@@ -48,38 +50,37 @@ struct Part {
 /// A body on the connection of `control`, whose marks go to `record`.
 pub(crate) fn channel(control: Arc<Control>, record: Arc<Record>) -> (Outlet, Channel) {
     let (sender, parts) = mpsc::channel(FRAMES);
-    (Outlet { sender, control: Arc::clone(&control) }, Channel { parts, control, record })
+    (Outlet { sender, control: Arc::clone(&control), last: None }, Channel { parts, control, record })
 }
 
 impl Outlet {
     /// Writes bytes; more may follow before they reach the socket.
-    pub(crate) async fn write(&self, bytes: Bytes, marks: Vec<Mark>) -> Result<(), Gone> {
-        self.send(Part { bytes, marks, written: None, close: None }).await
+    pub(crate) async fn write(&mut self, bytes: Bytes, marks: Vec<Mark>) -> Result<(), Gone> {
+        self.send(bytes, marks, None).await
     }
 
     /// Writes bytes and waits until the socket has them.
-    pub(crate) async fn write_through(&self, bytes: Bytes, marks: Vec<Mark>) -> Result<(), Gone> {
-        let (written, heard) = oneshot::channel();
-        self.send(Part { bytes, marks, written: Some(written), close: None }).await?;
-        heard.await.map_err(|_| Gone)
+    pub(crate) async fn write_through(&mut self, bytes: Bytes, marks: Vec<Mark>) -> Result<(), Gone> {
+        self.write(bytes, marks).await?;
+        self.written().await
     }
 
     /// Writes the last bytes. Afterwards the connection closes, if `close` says so.
     pub(crate) async fn end(
-        &self,
+        &mut self,
         bytes: Bytes,
         marks: Vec<Mark>,
         close: Option<CloseWhen>,
     ) -> Result<(), Gone> {
-        self.send(Part { bytes, marks, written: None, close }).await
+        self.send(bytes, marks, close).await
     }
 
-    /// Breaks the connection off. What was written through before is out.
-    pub(crate) async fn break_off(&self, order: Order) -> Result<(), Gone> {
+    /// Breaks the connection off, once all that was written before is out.
+    pub(crate) async fn break_off(&mut self, order: Order) -> Result<(), Gone> {
+        self.written().await?;
         self.control.order(order);
         // The order is obeyed at the next write, so there has to be one.
-        self.send(Part { bytes: Bytes::from_static(b"\n"), marks: Vec::new(), written: None, close: None })
-            .await
+        self.send(Bytes::from_static(b"\n"), Vec::new(), None).await
     }
 
     /// Waits until nobody reads any more.
@@ -88,8 +89,22 @@ impl Outlet {
         Gone
     }
 
-    async fn send(&self, part: Part) -> Result<(), Gone> {
-        self.sender.send(part).await.map_err(|_| Gone)
+    /// Waits until the socket has everything.
+    async fn written(&mut self) -> Result<(), Gone> {
+        match self.last.take() {
+            Some(written) => written.await.map_err(|_| Gone),
+            None => Ok(()),
+        }
+    }
+
+    async fn send(&mut self, bytes: Bytes, marks: Vec<Mark>, close: Option<CloseWhen>) -> Result<(), Gone> {
+        // Without bytes there is no write to wait for; their marks go with what hyper writes next.
+        let written = (!bytes.is_empty()).then(|| {
+            let (written, heard) = oneshot::channel();
+            self.last = Some(heard);
+            written
+        });
+        self.sender.send(Part { bytes, marks, written, close }).await.map_err(|_| Gone)
     }
 }
 

@@ -175,7 +175,7 @@ mod tests {
 
     fn driver() -> (Arc<Driver>, Arc<Metrics>) {
         let options = Options { noise: 0.0, ..Options::default() };
-        let metrics = Arc::new(Metrics::new(&options).unwrap());
+        let metrics = Arc::new(Metrics::new(&options, &[]).unwrap());
         (Arc::new(Driver::new(options.engine(), Arc::clone(&metrics))), metrics)
     }
 

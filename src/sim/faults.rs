@@ -66,7 +66,7 @@ pub enum Fault {
         /// Content events sent before.
         after: usize,
     },
-    /// `bad_chunk_framing;after=3`: bytes that break the transfer coding, then FIN.
+    /// `bad_chunk_framing;after=3`: bytes that break the transfer coding (over HTTP/2, the framing), then FIN.
     BadChunkFraming {
         /// Content events sent before.
         after: usize,

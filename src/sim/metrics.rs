@@ -9,7 +9,6 @@ use prometheus::{
 
 use super::engine::{Load, Times, Update};
 use super::options::Options;
-use super::routes::DIALECTS;
 
 const TTFT: [f64; 22] = [
     0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 20.0, 40.0,
@@ -72,7 +71,8 @@ struct Maker<'a> {
 }
 
 impl Metrics {
-    pub(crate) fn new(options: &Options) -> Result<Self, prometheus::Error> {
+    /// All at zero; `handlers` are the paths that generate.
+    pub(crate) fn new(options: &Options, handlers: &[&str]) -> Result<Self, prometheus::Error> {
         let registry = Registry::new();
         let model = options.models.first().cloned().unwrap_or_default();
         let make = Maker { registry: &registry, labels: [model, "0".to_owned()] };
@@ -159,7 +159,7 @@ impl Metrics {
                 "Histogram of the max_tokens request parameter.",
                 &tokens,
             )?,
-            http_requests: make.http_requests()?,
+            http_requests: make.http_requests(handlers)?,
             success,
             labels: make.labels,
             registry,
@@ -309,14 +309,14 @@ impl Maker<'_> {
         Ok(())
     }
 
-    fn http_requests(&self) -> Result<IntCounterVec, prometheus::Error> {
+    fn http_requests(&self, handlers: &[&str]) -> Result<IntCounterVec, prometheus::Error> {
         let options =
             Opts::new("http_requests_total", "Total number of requests by method, status and handler.");
         let counters = IntCounterVec::new(options, &["handler", "method", "status"])?;
         self.registry.register(Box::new(counters.clone()))?;
-        for (handler, _) in DIALECTS {
+        for handler in handlers {
             for status in ["2xx", "4xx", "5xx"] {
-                counters.with_label_values(&[handler, "POST", status]);
+                counters.with_label_values(&[*handler, "POST", status]);
             }
         }
         Ok(counters)
@@ -349,7 +349,7 @@ mod tests {
 
     #[test]
     fn every_series_is_there_at_zero_under_its_real_name() {
-        let text = Metrics::new(&Options::default()).unwrap().text().unwrap();
+        let text = Metrics::new(&Options::default(), &["/v1/chat/completions"]).unwrap().text().unwrap();
         let own = "model_name=\"sim-8b\"";
         for name in [
             "vllm:num_requests_running",

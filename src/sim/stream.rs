@@ -177,7 +177,7 @@ impl StreamWriter {
     }
 
     /// Writes `bytes` in pieces, each once the one before is out; the marks go with the last.
-    async fn split(&self, mut bytes: Bytes, size: usize, marks: Vec<Mark>) -> Result<(), Gone> {
+    async fn split(&mut self, mut bytes: Bytes, size: usize, marks: Vec<Mark>) -> Result<(), Gone> {
         while bytes.len() > size {
             self.outlet.write_through(bytes.split_to(size), Vec::new()).await?;
         }
@@ -226,13 +226,13 @@ impl StreamWriter {
             }
         }
         let held = std::mem::take(&mut self.held);
-        break_off(&self.outlet, how, Bytes::from(held.bytes), held.marks).await
+        break_off(&mut self.outlet, how, Bytes::from(held.bytes), held.marks).await
     }
 }
 
 /// Writes `before` and then breaks the body off.
 pub(crate) async fn break_off(
-    outlet: &Outlet,
+    outlet: &mut Outlet,
     how: Break,
     before: Bytes,
     mut marks: Vec<Mark>,
@@ -249,10 +249,7 @@ pub(crate) async fn break_off(
         Break::Reset => Order::Reset,
         Break::Framing => Order::Raw(NO_CHUNK.to_vec()),
     };
-    // The head went out while the engine was at work; without bytes there is no write to wait for.
-    if !before.is_empty() {
-        outlet.write_through(before, marks).await?;
-    }
+    outlet.write(before, marks).await?;
     outlet.break_off(order).await
 }
 

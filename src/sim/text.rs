@@ -44,23 +44,26 @@ pub(crate) struct Writer {
     alphabet: Alphabet,
     position: usize,
     sentence_left: usize,
+    /// The last sentence has its full stop.
+    ended: bool,
 }
 
 impl Writer {
     pub(crate) fn new(seed: u64, alphabet: Alphabet) -> Self {
-        Self { rng: ChaCha8Rng::seed_from_u64(seed), alphabet, position: 0, sentence_left: 0 }
+        Self { rng: ChaCha8Rng::seed_from_u64(seed), alphabet, position: 0, sentence_left: 0, ended: true }
     }
 
     /// The next token of the answer. The first has no space before it, as in a real answer.
     pub(crate) fn piece(&mut self) -> String {
         let position = self.position;
         self.position += 1;
-        let opens_sentence = self.sentence_left == 0;
-        if opens_sentence {
-            if position > 0 {
-                self.sentence_left = self.rng.random_range(7..=14);
-                return ".".to_owned();
-            }
+        let first = self.sentence_left == 0;
+        if first && !self.ended {
+            self.ended = true;
+            return ".".to_owned();
+        }
+        if first {
+            self.ended = false;
             self.sentence_left = self.rng.random_range(7..=14);
         }
         self.sentence_left -= 1;
@@ -69,7 +72,8 @@ impl Writer {
         } else {
             pick(&mut self.rng, &WORDS)
         };
-        if position == 0 { capitalised(word) } else { format!(" {word}") }
+        let word = if first { capitalised(word) } else { word.to_owned() };
+        if position == 0 { word } else { format!(" {word}") }
     }
 }
 

@@ -161,6 +161,12 @@ async fn tls_is_served_and_resets_reach_through_it() {
         .with_root_certificates(roots)
         .with_no_client_auth();
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    let mut modern = config.clone();
+    modern.alpn_protocols.insert(0, b"h2".to_vec());
+    let stream = TcpStream::connect(server.addr).await.unwrap();
+    let name = ServerName::try_from("localhost").unwrap();
+    let stream = TlsConnector::from(Arc::new(modern)).connect(name, stream).await.unwrap();
+    assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"h2"[..]));
     let connector = TlsConnector::from(Arc::new(config));
     for (fault, succeeds) in [("no_done", true), ("reset_before", false)] {
         let stream = TcpStream::connect(server.addr).await.unwrap();
