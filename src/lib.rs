@@ -5,6 +5,7 @@
 //! Data flows one way: `config -> plan -> schedule, pacing -> engine -> client -> event -> sinks`.
 
 pub mod client;
+pub mod engine;
 pub mod event;
 pub mod exchange;
 pub mod pacing;
