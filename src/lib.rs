@@ -6,6 +6,7 @@
 
 pub mod client;
 pub mod config;
+pub mod engine;
 pub mod event;
 pub mod exchange;
 pub mod pacing;
