@@ -5,6 +5,7 @@ Python's standard library only, so that a suite runs before anything is installe
 
 import contextlib
 import ctypes
+import importlib
 import os
 import re
 import shutil
@@ -18,7 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-TAIL = 12  # lines of each log under a failed check
+TAIL = 10  # lines of each log under a failed check
 SIGKILL_WITH_PARENT = ctypes.CDLL(None, use_errno=True) if os.uname().sysname == "Linux" else None
 
 
@@ -57,8 +58,8 @@ def wait_for(what: str, condition: Callable[[], Any], timeout: float, every: flo
 class Process:
     """A child with its own process group, its standard output and its log in files."""
 
-    def __init__(self, name: str, command: list, folder: Path, env: dict[str, str]):
-        self.name, self.command, self.env = name, [str(word) for word in command], env
+    def __init__(self, name: str, command: list, folder: Path, env: dict[str, str], fds: tuple[int, ...] = ()):
+        self.name, self.command, self.env, self.fds = name, [str(word) for word in command], env, fds
         self.stdout, self.log = folder / f"{name}.out", folder / f"{name}.log"
         self.folder = folder
         self._seen = 0
@@ -72,7 +73,7 @@ class Process:
         with open(self.stdout, "ab") as out, open(self.log, "ab") as log:
             self.child = subprocess.Popen(
                 self.command, env=self.env, cwd=self.folder, stdin=subprocess.DEVNULL, stdout=out, stderr=log,
-                start_new_session=True, preexec_fn=die_with_parent,
+                start_new_session=True, preexec_fn=die_with_parent, pass_fds=self.fds,
             )  # fmt: skip
 
     @property
@@ -119,7 +120,7 @@ class Process:
             return ""
         self._seen = len(text)
         state = "running" if self.running else f"ended with {self.child.returncode}"
-        return f"-- {self.name} ({state}):\n" + "\n".join(text.splitlines()[-lines:])
+        return f"-- {self.name} ({state}):\n" + "\n".join(line[:300] for line in text.splitlines()[-lines:])
 
 
 class Session:
@@ -145,10 +146,10 @@ class Session:
         for number, handler in before.items():
             signal.signal(number, handler)
 
-    def play(self, suite: Callable[[], None]) -> None:
+    def play(self, module: str, binary: Path) -> None:
         """Runs the suite; what it raises outside a check is one failed check more."""
         try:
-            suite()
+            importlib.import_module(module).run(self, binary)
         except Abort:
             pass
         except Exception as error:
@@ -197,9 +198,12 @@ class Session:
         kept = {key: os.environ[key] for key in ("PATH", "LANG", "TZ", "RUST_BACKTRACE") if key in os.environ}
         return {**kept, "HOME": str(self.home), **{key: str(value) for key, value in more.items()}}
 
-    def start(self, name: str, command: list, ready: Callable[[], Any] | None = None, timeout: float = 60, **env) -> Process:
-        """Starts a process and waits until `ready` is true of it, or until it ends."""
-        process = Process(name, command, self.artifacts, self.environment(**env))
+    def start(
+        self, name: str, command: list, ready: Callable[[], Any] | None = None, timeout: float = 60,
+        fds: tuple[int, ...] = (), **env,
+    ) -> Process:  # fmt: skip
+        """Starts a process and waits until `ready` is true of it, or until it ends. `fds` are handed on to it."""
+        process = Process(name, command, self.artifacts, self.environment(**env), fds)
         self.processes.append(process)
         if ready:
             self.wait_ready(process, ready, timeout)
@@ -214,12 +218,12 @@ class Session:
 
         wait_for(f"{process.name} is ready", condition, timeout, every=0.1)
 
-    def command(self, *words: object, timeout: float = 60, **env) -> subprocess.CompletedProcess:
+    def command(self, *words: object, timeout: float = 60, stdin: str = "", **env) -> subprocess.CompletedProcess:
         """Runs a command to its end and returns what it printed, as text."""
         line = [str(word) for word in words]
         try:
             return subprocess.run(
-                line, env=self.environment(**env), cwd=self.home, stdin=subprocess.DEVNULL,
+                line, env=self.environment(**env), cwd=self.home, input=stdin,
                 capture_output=True, text=True, errors="replace", timeout=timeout,
             )  # fmt: skip
         except subprocess.TimeoutExpired:

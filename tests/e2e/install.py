@@ -115,7 +115,9 @@ def _apt(*packages: str) -> None:
     ours = not os.path.lexists(POLICY)
     try:
         if ours:
-            subprocess.run([*sudo, "tee", POLICY], input=b"#!/bin/sh\nexit 101\n", stdout=subprocess.DEVNULL, check=True)
+            subprocess.run(
+                [*sudo, "tee", POLICY], input=b"#!/bin/sh\nexit 101\n", stdout=subprocess.DEVNULL, check=True
+            )
             subprocess.run([*sudo, "chmod", "755", POLICY], check=True)
         apt = [*sudo, "env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-qq", "-o", "DPkg::Lock::Timeout=600"]
         _run([*apt, "update"], f"missing: {what}")
@@ -129,7 +131,9 @@ def _apt(*packages: str) -> None:
 
 def _run(command, subject: str) -> None:
     command = [str(word) for word in command]
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    done = subprocess.run(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
     if done.returncode:
         tail = "\n".join(done.stdout.splitlines()[-20:])
         raise Missing(f"{subject}: `{' '.join(command)}` exited {done.returncode}\n{tail}")

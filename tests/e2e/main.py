@@ -1,12 +1,12 @@
 """Chooses the suites, runs them one after the other, and counts. Called by `tests/run`."""
 
-import importlib
 import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import harness
@@ -19,7 +19,7 @@ USAGE = 64
 SUITES = {
     "cargo": "a Rust toolchain: the unit, property and integration tests",
     "cli": "the binary; Debian's chromium for the screenshot",
-    "real-engine": "the binary; from PyPI llama.cpp's server and the LiteLLM gateway (about 750 MB); Debian's prometheus",
+    "real-engine": "the binary; PyPI's xllamacpp and litellm (750 MB on disk); Debian's prometheus",
 }
 
 
@@ -33,8 +33,9 @@ def main(arguments: list[str]) -> int:
     if unknown := [name for name in arguments if name not in SUITES]:
         print(f"unknown suite: {', '.join(unknown)}; there are\n{listing()}", file=sys.stderr)
         return USAGE
-    # Ctrl-C, a closed terminal and a `timeout` all end by the same way out, which stops every process.
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    # Ctrl-C (which a script in the background inherits as ignored), a closed terminal and a `timeout` all take the same
+    # way out, which stops every process.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)
     chosen = [name for name in SUITES if not arguments or name in arguments]
     failed: list[str] = []
@@ -52,7 +53,10 @@ def listing() -> str:
 
 def cargo_test() -> int:
     print("== cargo test", flush=True)
-    return subprocess.run(["cargo", "test", "--locked"], cwd=ROOT, stdin=subprocess.DEVNULL).returncode
+    start = time.monotonic()
+    code = subprocess.run(["cargo", "test", "--locked"], cwd=ROOT, stdin=subprocess.DEVNULL).returncode
+    print(f"== cargo test: {time.monotonic() - start:.0f} s", flush=True)
+    return code
 
 
 def end_to_end(names: list[str]) -> list[str]:
@@ -63,6 +67,7 @@ def end_to_end(names: list[str]) -> list[str]:
     unhappy = []
     for name in names:
         print(f"== {name}", flush=True)
+        start = time.monotonic()
         folder = artifacts / name
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
@@ -70,7 +75,8 @@ def end_to_end(names: list[str]) -> list[str]:
             if program is None:
                 t.fail("the binary is built", "`cargo build --release` failed")
             else:
-                t.play(lambda: importlib.import_module(name.replace("-", "_")).run(t, program))
+                t.play(name.replace("-", "_"), program)
+        print(f"== {name}: {time.monotonic() - start:.0f} s", flush=True)
         passed += t.passed
         failed += len(t.failures)
         if t.failures:
@@ -88,7 +94,9 @@ def binary() -> Path | None:
         return Path(given).resolve()
     print("== cargo build --release", flush=True)
     command = ["cargo", "build", "--release", "--locked", "--message-format=json-render-diagnostics"]
+    start = time.monotonic()
     done = subprocess.run(command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
+    print(f"== cargo build: {time.monotonic() - start:.0f} s", flush=True)
     made = [json.loads(line).get("executable") for line in done.stdout.splitlines() if line.startswith("{")]
     made = [path for path in made if path]
     return Path(made[-1]) if done.returncode == 0 and made else None

@@ -6,9 +6,9 @@ one page read at one instant, everything is asserted as an operator would see it
 
 What the servers do, observed with these pinned versions:
 
-- llama.cpp counts `llamacpp:tokens_predicted_total` when an answer ends, and its `usage` says the same number. Killed, it
-  resets connections on which it owed an answer and closes those in a stream without the final chunk. Started
-  again, it accepts connections when the model is loaded, so there is no phase of 503.
+- llama.cpp counts `llamacpp:tokens_predicted_total` when an answer ends, and its `usage` says the same number.
+  Killed, it resets connections on which it owed an answer and closes those in a stream without the final chunk.
+  Started again, it accepts connections when the model is loaded, so there is no phase of 503.
 - The gateway, its upstream refusing or resetting before the first chunk: 500 with a JSON error object and
   `"code":"500"`, within 40 ms, streamed or not; also for a whole answer whose upstream dies while generating.
 - The gateway, its upstream dying in a stream: it hides it. The stream goes on with `finish_reason: "stop"`, a usage
@@ -25,6 +25,7 @@ import textwrap
 import time
 from pathlib import Path
 
+import install
 import servers
 from harness import Process, Session, equal, expect, wait_for
 from web import Page, Prometheus, fetch, finite
@@ -151,7 +152,9 @@ def healthy(t: Session, prom: Prometheus) -> None:
         t.note("TTFT p95: " + ", ".join(f"{key[1]} {found[key] * 1000:.1f} ms" for key in sorted(CHAT)))
     for name in ("time_per_output_token_seconds", "output_pace_tokens_per_second", "chunk_gap_seconds"):
         with t.check(f"{name}: the mean is above zero"):
-            total, count = (f"sum by (profile, target) (rate(tokenbeat_{name}_{part}[30s]))" for part in ("sum", "count"))
+            total, count = (
+                f"sum by (profile, target) (rate(tokenbeat_{name}_{part}[30s]))" for part in ("sum", "count")
+            )
             finite(prom.by(f"{total} / {count}", "profile", "target"), CHAT, name, above=0)
     with t.check("output tokens per second, as the server says, by profile"):
         rate = 'sum by (profile, target) (rate(tokenbeat_tokens_total{type="output", source="usage"}[30s]))'
@@ -176,13 +179,22 @@ def healthy(t: Session, prom: Prometheus) -> None:
         expect(prom.scalar("max(tokenbeat_budget_spent_ratio)") > 0, "no budget is spent")
         finite(prom.by("sum by (profile, target) (tokenbeat_cost_total)", "profile", "target"), PAIRS, "cost", above=0)
         finite(prom.by("sum by (profile) (tokenbeat_runs_total)", "profile"), PROFILES, "runs", above=0)
-        finite(prom.by("sum by (profile) (rate(tokenbeat_load_active_seconds_total[30s]))", "profile"), {("chat",)}, "load", above=0)
+        finite(
+            prom.by("sum by (profile) (rate(tokenbeat_load_active_seconds_total[30s]))", "profile"),
+            {("chat",)},
+            "load",
+            above=0,
+        )
         expect(prom.scalar("sum(litellm_proxy_total_requests_metric_total)") > 0, "the gateway counted nothing")
 
 
 def accounts(t: Session, page: str, engine: str, before: float) -> None:
     with t.check("offered = skipped + in flight + requests, for each profile and target"):
         wait_for("the identity holds on one page", lambda: balanced(Page.read(page)), 10)
+    with t.check("Prometheus' own linter has nothing to say about the page"):
+        linter = install.debian("promtool", "prometheus")
+        done = t.command(linter, "check", "metrics", stdin=fetch(page).text)
+        equal((done.returncode, done.stdout + done.stderr), (0, ""), "promtool check metrics")
     with t.check("the client's tokens are the engine's to the token"):
 
         def difference() -> list[float]:
@@ -207,10 +219,8 @@ def balanced(page: Page) -> bool:
     equal(set(offered), PAIRS, "pairs with offered requests")
     for key, wanted in offered.items():
         got = skipped.get(key, 0) + flying[key] + answered[key]
-        expect(
-            wanted == got,
-            f"{key}: offered {wanted}, but skipped {skipped.get(key, 0)} + in flight {flying[key]} + requests {answered[key]}",
-        )
+        parts = f"skipped {skipped.get(key, 0):.0f} + in flight {flying[key]:.0f} + requests {answered[key]:.0f}"
+        expect(wanted == got, f"{key}: offered {wanted:.0f}, but {parts}")
     return True
 
 
@@ -220,7 +230,11 @@ def outage(t: Session, prom: Prometheus, engine: servers.Engine, url: str) -> No
     with t.check("requests are under way on both targets when the engine dies"):
 
         def flying() -> set[str]:
-            return {target for (target,), count in Page.read(page).by("tokenbeat_requests_in_flight", "target").items() if count}
+            return {
+                target
+                for (target,), count in Page.read(page).by("tokenbeat_requests_in_flight", "target").items()
+                if count
+            }
 
         # Frozen in the middle of something, most likely a stream; more requests come while it stays frozen.
         wait_for("a request is in flight", flying, 20, every=0.01)
@@ -254,7 +268,9 @@ def outage(t: Session, prom: Prometheus, engine: servers.Engine, url: str) -> No
 
     after = outcomes(page)
     new = {key: after[key] - before.get(key, 0) for key in after if key[1] != "ok" and after[key] > before.get(key, 0)}
-    t.note("failures: " + ", ".join(f"{target} {outcome} {count:.0f}" for (target, outcome), count in sorted(new.items())))
+    t.note(
+        "failures: " + ", ".join(f"{target} {outcome} {count:.0f}" for (target, outcome), count in sorted(new.items()))
+    )
     with t.check("on the engine they are refused connections, and cut ones"):
         kinds = {outcome for target, outcome in new if target == "engine"}
         expect("connect" in kinds, f"no refused connection among {kinds}")
@@ -298,7 +314,9 @@ def drained(t: Session, daemon: Process, engine: Process, url: str) -> None:
         engine.signal(signal.SIGSTOP)  # so that the drain lasts as long as this check needs
         try:
             flying = "requests in flight"
-            wait_for(flying, lambda: Page.read(f"{url}/metrics").sum("tokenbeat_requests_in_flight") > 0, 20, every=0.05)
+            wait_for(
+                flying, lambda: Page.read(f"{url}/metrics").sum("tokenbeat_requests_in_flight") > 0, 20, every=0.05
+            )
             daemon.signal(signal.SIGTERM)
             wait_for("/-/ready is 503", lambda: fetch(f"{url}/-/ready").status == 503, 5, every=0.02)
             expect(daemon.running, "the daemon ended with requests in flight")

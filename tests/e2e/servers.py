@@ -65,7 +65,12 @@ class Gateway:
         """The first call of each kind builds the client: some 40 to 60 ms more than the next ones, or seconds on a
         busy machine. It is made here, so that nobody measures it."""
         for stream in (False, True):
-            question = {"model": MODEL, "max_tokens": 1, "stream": stream, "messages": [{"role": "user", "content": "hi"}]}
+            question = {
+                "model": MODEL,
+                "max_tokens": 1,
+                "stream": stream,
+                "messages": [{"role": "user", "content": "hi"}],
+            }
             bearer = {"Authorization": f"Bearer {self.key}"}
             answer = fetch(f"{self.url}/v1/chat/completions", question, bearer, timeout=60)
             expect(answer.status == 200, f"the gateway answered {answer.status}: {answer.text[:300]}")

@@ -2,7 +2,7 @@
 # Sourced by tests/run and .ci/run: finds cargo and a Python, and says what is missing.
 
 # rustup's `cargo` looks for its toolchain under HOME. Where HOME is another one (a service account, an empty
-# folder), the toolchain is still the one that stands beside the `cargo` on PATH.
+# folder), the toolchain is still the one that stands beside the `cargo` on PATH. 69 is EX_UNAVAILABLE.
 find_cargo() {
   local program homes
   program=$(command -v cargo) || { echo "missing: cargo (install a Rust toolchain and put it on PATH)" >&2; exit 69; }

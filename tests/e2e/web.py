@@ -119,7 +119,9 @@ class Prometheus:
         return [(row["metric"], float(row["values"][0][1])) for row in rows]
 
 
-def finite(numbers: dict[tuple[str, ...], float], keys: set[tuple[str, ...]], what: str, above: float | None = None) -> None:
+def finite(
+    numbers: dict[tuple[str, ...], float], keys: set[tuple[str, ...]], what: str, above: float | None = None
+) -> None:
     """Each of these keys has a number that is one, and where asked, one above a bound."""
     expect(set(numbers) >= keys, f"{what}: no series for {sorted(keys - set(numbers))}; there are {numbers}")
     for key in keys:

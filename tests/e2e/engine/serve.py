@@ -22,6 +22,7 @@ def main(model: str, port: int) -> None:
     params.warmup = False
     params.ui = False
     params.offline = True
+    params.verbosity = 2  # warnings and errors; at 3 it tells of every request
     signals = {signal.SIGINT, signal.SIGTERM}
     # Blocked before the server makes its threads, which inherit it: the signal can then only arrive here.
     signal.pthread_sigmask(signal.SIG_BLOCK, signals)

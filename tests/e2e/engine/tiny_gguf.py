@@ -2,7 +2,7 @@
 
 It babbles printable ASCII and never ends by itself: the embeddings of control tokens and of tokens with other
 bytes are zero in the output layer, so they are never among the likeliest. An answer therefore has exactly the
-`max_tokens` that the request asked for. Nothing is downloaded; the vocabulary is trained on the interpreter's help texts.
+`max_tokens` that the request asked for. Nothing is downloaded; the vocabulary is trained on Python's help texts.
 """
 
 import builtins
