@@ -131,7 +131,7 @@ def demo(t: Session, binary: Path) -> None:
     with t.check("demo starts and says where to look", vital=True):
         anywhere = "127.0.0.1:0"
         process = t.start("demo", [binary, "demo", "--web.listen-address", anywhere, "--sim.listen-address", anywhere])
-        places = wait_for("two addresses are printed", lambda: addresses(process.output()), 15)
+        places = t.wait_ready(process, lambda: addresses(process.output()), 15)
         web, sim = places["tokenbeat_"], places["vllm:"]
     with t.check("within 60 s it measures: tokens, their times, and failures"):
         wanted = (

@@ -27,6 +27,10 @@ class Failure(AssertionError):
     """An expectation that did not hold. Its text has to do for a reader of the CI log."""
 
 
+class Ended(Failure):
+    """A process is gone that was to become ready: there is nothing left to wait for."""
+
+
 class Abort(Exception):
     """A vital check failed; whatever follows would only repeat it."""
 
@@ -48,6 +52,8 @@ def wait_for(what: str, condition: Callable[[], Any], timeout: float, every: flo
             last = condition()
             if last:
                 return last
+        except Ended:
+            raise
         except (OSError, Failure, ValueError, KeyError) as error:
             last = error
         if time.monotonic() >= deadline:
@@ -209,14 +215,13 @@ class Session:
             self.wait_ready(process, ready, timeout)
         return process
 
-    def wait_ready(self, process: Process, ready: Callable[[], Any], timeout: float = 60) -> None:
+    def wait_ready(self, process: Process, ready: Callable[[], Any], timeout: float = 60) -> Any:
         def condition():
-            # Not an OSError or a Failure: there is nothing left to wait for.
             if not process.running:
-                raise RuntimeError(f"{process.name} ended with {process.child.returncode} before it was ready")
+                raise Ended(f"{process.name} ended with {process.child.returncode} before it was ready")
             return ready()
 
-        wait_for(f"{process.name} is ready", condition, timeout, every=0.1)
+        return wait_for(f"{process.name} is ready", condition, timeout, every=0.1)
 
     def command(self, *words: object, timeout: float = 60, stdin: str = "", **env) -> subprocess.CompletedProcess:
         """Runs a command to its end and returns what it printed, as text."""
