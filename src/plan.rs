@@ -3,6 +3,8 @@
 
 mod compile;
 mod cron;
+#[cfg(test)]
+mod fixtures;
 mod load;
 mod profile;
 mod schedule;

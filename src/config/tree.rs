@@ -211,7 +211,8 @@ impl Node {
                 map.retain(|key, entry| {
                     let below = shape.key(key);
                     entry.node.drop_nulls(&below);
-                    !matches!(entry.node.value, Value::Null) || below.takes_anything()
+                    // A key that the schema does not know stays, to be told of.
+                    !matches!(entry.node.value, Value::Null) || below.takes_anything() || below.is_unknown()
                 });
             }
             Value::Array(items) => items.iter_mut().for_each(|item| item.drop_nulls(&shape.item())),

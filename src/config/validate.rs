@@ -11,6 +11,9 @@ use jsonschema::paths::LocationSegment;
 use jsonschema::{JsonType, ValidationError};
 use serde_json::Value;
 
+/// What the map of a secret must be.
+const SECRET: &str = "must be { env: NAME }, { file: PATH } or { value: TEXT }";
+
 /// Everything in the tree that does not fit the schema.
 pub(crate) fn validate(tree: &Node) -> Vec<Located> {
     let schema = Schema::get();
@@ -49,7 +52,7 @@ fn explain(error: &ValidationError<'_>, tree: &Node, schema: &Schema, found: &mu
                 None => found.push(Problem::new(path, alternatives(error.instance(), context)).located(tree)),
             }
         }
-        _ => found.push(Problem::new(path, clause(error)).located(tree)),
+        _ => found.push(Problem::new(path, clause(error, schema)).located(tree)),
     }
 }
 
@@ -62,6 +65,11 @@ fn path_of(error: &ValidationError<'_>) -> KeyPath {
     own.collect()
 }
 
+/// The schema that holds the keyword which was broken.
+fn around<'a>(error: &ValidationError<'_>, schema: &'a Schema) -> Option<&'a Value> {
+    error.schema_path().as_str().rsplit_once('/').and_then(|(parent, _)| schema.at(parent))
+}
+
 /// An unknown key stands where a known one should. In a secret's map it may be the secret itself
 /// (`bearer: { sk-... }`), so it is not shown there.
 fn unknown_key(
@@ -72,23 +80,16 @@ fn unknown_key(
     schema: &Schema,
 ) -> Located {
     let at = tree.key_position(path);
-    let object = error.schema_path().as_str().rsplit_once('/').and_then(|(parent, _)| schema.at(parent));
-    let known: Vec<&str> = object
-        .and_then(|object| object.get("properties"))
-        .and_then(Value::as_object)
-        .map(|properties| properties.keys().map(String::as_str).collect())
-        .unwrap_or_default();
-    let secret = known == ["env", "file", "value"];
-    let parent: KeyPath = path
-        .segments()
-        .split_last()
-        .map_or_else(KeyPath::root, |(_, before)| before.iter().cloned().collect());
-    if secret {
-        return Problem::new(parent, "must be { env: NAME }, { file: PATH } or { value: TEXT }").at(at);
+    let object = around(error, schema);
+    if object.is_some_and(is_secret) {
+        let segments = path.segments().split_last().map_or(&[][..], |(_, before)| before);
+        return Problem::new(segments.iter().cloned().collect(), SECRET).at(at);
     }
+    let properties = object.and_then(|object| object.get("properties")).and_then(Value::as_object);
+    let known: Vec<&str> =
+        properties.map(|keys| keys.keys().map(String::as_str).collect()).unwrap_or_default();
     let message = match nearest(key, known.iter().copied()) {
         Some(near) => format!("is not a key here; did you mean `{near}`?"),
-        None if known.is_empty() => "is not a key here: this map takes none".to_owned(),
         None => format!("is not a key here; there are {}", list(&known)),
     };
     Problem::new(path.clone(), message).at(at)
@@ -102,8 +103,17 @@ fn branch_for<'a>(
     let mut fitting = context.iter().filter(|branch| !branch.iter().any(|error| wrong_type(instance, error)));
     let first = fitting.next()?;
     // Several branches of words (an enum whose words have descriptions) are listed as alternatives.
-    let words = first.iter().any(|error| matches!(error.kind(), Kind::Constant { .. } | Kind::Enum { .. }));
-    (fitting.next().is_none() && !words).then_some(first)
+    (fitting.next().is_none() && !first.iter().any(about_words)).then_some(first)
+}
+
+fn about_words(error: &ValidationError<'_>) -> bool {
+    match error.kind() {
+        Kind::Constant { .. } | Kind::Enum { .. } => true,
+        Kind::AnyOf { context } | Kind::OneOfNotValid { context } => {
+            context.iter().flatten().any(about_words)
+        }
+        _ => false,
+    }
 }
 
 fn wrong_type(instance: &Value, error: &ValidationError<'_>) -> bool {
@@ -123,13 +133,7 @@ fn alternatives(instance: &Value, context: &[Vec<ValidationError<'static>>]) -> 
     let mut words = Vec::new();
     let mut types = Vec::new();
     collect(context, &mut words, &mut types);
-    let mut right: Vec<String> = words.iter().map(|word| format!("`{word}`")).collect();
-    right.extend(types.iter().map(|name| (*name).to_owned()));
-    let near = instance.as_str().and_then(|text| nearest(text, words.iter().map(String::as_str)));
-    match near {
-        Some(near) => format!("must be {}; did you mean `{near}`?", or(&right)),
-        None => format!("must be {}", or(&right)),
-    }
+    one_of(instance, &words, &types)
 }
 
 fn collect(
@@ -177,22 +181,20 @@ const fn type_name(json: JsonType) -> &'static str {
 }
 
 /// What is wrong, as a clause whose subject is the key.
-fn clause(error: &ValidationError<'_>) -> String {
+fn clause(error: &ValidationError<'_>, schema: &Schema) -> String {
     let instance = error.instance().as_ref();
     match error.kind() {
-        Kind::Type { kind } => wrong_kind(instance, kind),
+        Kind::Type { kind } => wrong_kind(instance, kind, around(error, schema)),
         Kind::Format { format } => instance
             .as_str()
             .and_then(|value| text::complaint(format, value))
             .unwrap_or_else(|| format!("is not of the form {format}")),
-        Kind::Enum { options } => {
-            let words: Vec<String> = enum_words(options).collect();
-            one_of(instance, &words)
-        }
+        Kind::Enum { options } => one_of(instance, &enum_words(options).collect::<Vec<_>>(), &[]),
         Kind::Constant { expected_value } => {
             let words: Vec<String> = expected_value.as_str().map(str::to_owned).into_iter().collect();
-            one_of(instance, &words)
+            one_of(instance, &words, &[])
         }
+        Kind::FalseSchema => "must be empty: write {}".to_owned(),
         Kind::Minimum { limit } => format!("must be {limit} or more"),
         Kind::Maximum { limit } => format!("must be {limit} or less"),
         Kind::ExclusiveMinimum { limit } => format!("must be more than {limit}"),
@@ -204,8 +206,18 @@ fn clause(error: &ValidationError<'_>) -> String {
     }
 }
 
-fn wrong_kind(instance: &Value, kind: &TypeKind) -> String {
-    let right = or(&type_names(kind).into_iter().map(str::to_owned).collect::<Vec<_>>());
+/// A value of the wrong type. Where the schema wants text of some form, what that form is says more.
+fn wrong_kind(instance: &Value, kind: &TypeKind, schema: Option<&Value>) -> String {
+    if schema.is_some_and(is_secret) {
+        return SECRET.to_owned();
+    }
+    let scalar = instance.is_number() || instance.is_boolean();
+    let format = schema.and_then(|schema| schema.get("format")).and_then(Value::as_str);
+    if let Some(complaint) = format.filter(|_| scalar).and_then(|f| text::complaint(f, &instance.to_string()))
+    {
+        return complaint;
+    }
+    let right = type_names(kind);
     let wrong = match instance {
         Value::Null => "nothing",
         Value::Bool(_) => "true or false",
@@ -214,21 +226,30 @@ fn wrong_kind(instance: &Value, kind: &TypeKind) -> String {
         Value::Array(_) => "a list",
         Value::Object(_) => "a map",
     };
-    let quotes = if right == "text" && (instance.is_number() || instance.is_boolean()) {
-        "; put it in quotes"
-    } else {
-        ""
-    };
-    format!("must be {right}, not {wrong}{quotes}")
+    let quotes = if scalar && right == ["text"] { "; put it in quotes" } else { "" };
+    format!("must be {}, not {wrong}{quotes}", join(&right, "or"))
 }
 
-fn one_of(instance: &Value, words: &[String]) -> String {
-    let quoted: Vec<String> = words.iter().map(|word| format!("`{word}`")).collect();
+/// One of some words or types was right.
+fn one_of(instance: &Value, words: &[String], types: &[&str]) -> String {
+    let quoted = words.iter().map(|word| format!("`{word}`"));
+    let right: Vec<String> = quoted.chain(types.iter().map(|name| (*name).to_owned())).collect();
     let near = instance.as_str().and_then(|text| nearest(text, words.iter().map(String::as_str)));
-    match near {
-        Some(near) if words.len() > 1 => format!("must be {}; did you mean `{near}`?", or(&quoted)),
-        _ => format!("must be {}", or(&quoted)),
-    }
+    let hint = match near {
+        Some(near) if right.len() > 1 => format!("; did you mean `{near}`?"),
+        _ if !instance.is_string() && words.contains(&instance.to_string()) => {
+            "; put it in quotes".to_owned()
+        }
+        _ => String::new(),
+    };
+    format!("must be {}{hint}", join(&right, "or"))
+}
+
+/// The map of a secret, known by its keys.
+fn is_secret(schema: &Value) -> bool {
+    let keys =
+        schema.get("properties").and_then(Value::as_object).map(|keys| keys.keys().map(String::as_str));
+    keys.is_some_and(|keys| keys.eq(["env", "file", "value"]))
 }
 
 /// The name that was probably meant.
@@ -245,14 +266,11 @@ pub(crate) fn list(names: &[&str]) -> String {
     join(&quoted, "and")
 }
 
-fn or(names: &[String]) -> String {
-    join(names, "or")
-}
-
-fn join(names: &[String], word: &str) -> String {
+fn join<T: AsRef<str>>(names: &[T], word: &str) -> String {
+    let names: Vec<&str> = names.iter().map(AsRef::as_ref).collect();
     match names.split_last() {
         None => "nothing".to_owned(),
-        Some((last, [])) => last.clone(),
+        Some((last, [])) => (*last).to_owned(),
         Some((last, before)) => format!("{} {word} {last}", before.join(", ")),
     }
 }
