@@ -11,6 +11,8 @@ pub mod event;
 pub mod exchange;
 pub mod pacing;
 pub mod plan;
+#[cfg(test)]
+mod samples;
 pub mod schedule;
 pub mod secret;
 pub mod seed;

@@ -19,3 +19,32 @@ pub async fn watch_runtime_lag(store: Arc<Store>, cancel: CancellationToken) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::samples::small_plan;
+    use crate::telemetry::catalogue::Metric;
+    use crate::telemetry::{Exposition, Rendered};
+
+    fn observed(store: &Arc<Store>) -> Option<String> {
+        let exposition = Exposition::new(Arc::clone(store), &small_plan()).unwrap();
+        let Rendered { body, .. } = exposition.render(None).unwrap();
+        let name = format!("{}_count", Metric::RuntimeLag.spec().prometheus());
+        body.lines()
+            .find(|line| line.starts_with(&name))
+            .and_then(|line| line.split(' ').next_back())
+            .map(str::to_owned)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn it_measures_until_it_is_cancelled() {
+        let store = Store::new(&small_plan());
+        let cancel = CancellationToken::new();
+        let task = tokio::spawn(watch_runtime_lag(Arc::clone(&store), cancel.clone()));
+        tokio::time::sleep(EVERY * 4 + EVERY / 2).await;
+        cancel.cancel();
+        task.await.unwrap();
+        assert_eq!(observed(&store).as_deref(), Some("4"));
+    }
+}

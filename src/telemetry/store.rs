@@ -2,6 +2,7 @@
 //! not know how they are rendered, and reads no clock but for the time of an exemplar.
 
 mod install;
+mod measured;
 mod pair;
 mod place;
 mod target;
@@ -254,6 +255,6 @@ impl Sink for Store {
 }
 
 #[cfg(test)]
-pub(super) mod samples;
-#[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod values;

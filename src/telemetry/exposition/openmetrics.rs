@@ -99,8 +99,8 @@ fn write_histogram(out: &mut String, name: &str, labels: &str, reading: &Reading
         }
         out.push('\n');
     }
-    write_sample(out, (name, "_count"), labels, cumulative as f64);
-    out.push('\n');
+    let braces = if labels.is_empty() { String::new() } else { format!("{{{labels}}}") };
+    let _ = writeln!(out, "{name}_count{braces} {cumulative}");
     write_sample(out, (name, "_sum"), labels, reading.sum);
     out.push('\n');
 }

@@ -1,12 +1,13 @@
 //! What facts do to series.
 
-use super::samples::{Values, answer, offer, plan, play, profile, run, small_plan, stage};
+use super::values::Values;
 use super::*;
 use crate::event::{
     BudgetUse, Connection, Count, Exhausted, Failure, Gaps, Hold, Limit, LimitKind, Outcome, Phases,
     RunResult, RunSummary, Scope, SkipReason, SkippedRun, Source, Spend, Unit, Verdict,
 };
 use crate::plan::{Profile, Trigger};
+use crate::samples::{answer, offer, plan, play, profile, run, small_plan, stage};
 use proptest::prelude::*;
 use std::time::UNIX_EPOCH;
 
