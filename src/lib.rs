@@ -7,5 +7,6 @@
 pub mod client;
 pub mod event;
 pub mod exchange;
+pub mod framing;
 pub mod plan;
 pub mod secret;
