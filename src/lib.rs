@@ -9,6 +9,7 @@ pub mod config;
 pub mod engine;
 pub mod event;
 pub mod exchange;
+pub mod framing;
 pub mod pacing;
 pub mod plan;
 #[cfg(test)]
