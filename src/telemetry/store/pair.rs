@@ -5,7 +5,7 @@ use crate::event::{LimitKind, Pair, Phases, Request, RunResult, RunSummary, Skip
 use crate::plan::{Bound, Objective, PairPlan, Profile, Shape, Trigger};
 use crate::telemetry::catalogue::{Key, Metric, buckets};
 use crate::telemetry::value::{Counter, Gauge, Histogram, Level, Seen, Trace};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 /// Values of the label `phase`, in the order of [`Phases`].
@@ -65,8 +65,6 @@ pub(super) struct PairSeries {
     last_success: Gauge,
     next: Gauge,
     limits: [(Seen, Seen); LimitKind::ALL.len()],
-    /// Goodput of a profile without objectives, where somebody judges it.
-    goodput: OnceLock<SloSeries>,
 }
 
 impl PairNode {
@@ -82,9 +80,8 @@ impl PairNode {
         };
         let slos = &plan.profile.slos;
         let mut nodes: Vec<SloNode> = slos.iter().map(|it| slo(&it.name, Some(it))).collect();
-        if !nodes.is_empty() {
-            nodes.push(slo(&GOODPUT.into(), None));
-        }
+        // Without objectives goodput is availability.
+        nodes.push(slo(&GOODPUT.into(), None));
         Self {
             pair: plan.pair.clone(),
             revision: Arc::clone(&plan.revision),
@@ -119,13 +116,9 @@ impl PairNode {
             return;
         }
         for verdict in &request.verdicts {
-            match self.slos.iter().find(|node| node.name == verdict.slo) {
-                Some(node) => node.series.judge(verdict.met),
-                None if &*verdict.slo == GOODPUT => {
-                    self.series.goodput.get_or_init(SloSeries::default).judge(verdict.met);
-                }
-                // Of an earlier plan.
-                None => {}
+            // One that is not found is of an earlier plan.
+            if let Some(node) = self.slos.iter().find(|node| node.name == verdict.slo) {
+                node.series.judge(verdict.met);
             }
         }
     }
@@ -141,7 +134,8 @@ impl PairNode {
         self.series.visit(&mut out);
         for node in &self.slos {
             let slo = [(Key::Slo, &*node.name)];
-            visit_slo(&mut out, &slo, &node.series);
+            out.number(Metric::SloEvents, &slo, node.series.events.get());
+            out.number(Metric::SloErrors, &slo, node.series.errors.get());
             let Some(objective) = &node.objective else { continue };
             out.number(Metric::SloObjective, &slo, objective.objective);
             match objective.bound {
@@ -150,16 +144,7 @@ impl PairNode {
                 None => {}
             }
         }
-        // Without objectives goodput has no node of its own.
-        if let Some(goodput) = self.series.goodput.get().filter(|_| self.slos.is_empty()) {
-            visit_slo(&mut out, &[(Key::Slo, GOODPUT)], goodput);
-        }
     }
-}
-
-fn visit_slo(out: &mut Out<'_>, slo: &[(Key, &str)], series: &SloSeries) {
-    out.number(Metric::SloEvents, slo, series.events.get());
-    out.number(Metric::SloErrors, slo, series.errors.get());
 }
 
 /// Time from run to run, where it is constant.
@@ -195,7 +180,6 @@ impl Default for PairSeries {
             last_success: Gauge::default(),
             next: Gauge::default(),
             limits: Default::default(),
-            goodput: OnceLock::new(),
         }
     }
 }
