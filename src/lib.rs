@@ -9,6 +9,7 @@ pub mod event;
 pub mod exchange;
 pub mod plan;
 pub mod secret;
+pub mod state;
 pub mod telemetry;
 
 #[cfg(test)]
