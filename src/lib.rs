@@ -4,6 +4,8 @@
 //!
 //! Data flows one way: `config -> plan -> schedule, pacing -> engine -> client -> event -> sinks`.
 
+pub mod app;
+pub mod cli;
 pub mod client;
 pub mod config;
 pub mod engine;
@@ -17,6 +19,7 @@ mod samples;
 pub mod schedule;
 pub mod secret;
 pub mod seed;
+pub mod server;
 pub mod sim;
 pub mod slo;
 pub mod state;
