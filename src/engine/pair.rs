@@ -1,6 +1,6 @@
 //! The schedule of one pair: waits for its slots, decides whether a run may start, and counts what does not.
 
-use super::clock::{instant_of, system_time};
+use super::clock::{instant_of, off_grid, system_time};
 use super::play::{SHORTEST_CYCLE, play};
 use super::run::{Player, Run, Start};
 use super::{LOOKAHEAD, START_LEAD};
@@ -124,7 +124,7 @@ impl PairLoop {
         let now = (self.player.shared.wall)();
         match &self.player.plan.profile.schedule.trigger {
             When::Every { at_start: true, .. } => {
-                self.take(Slot { nominal: now, at: now, open: self.table.is_open(now) });
+                self.take(Slot { nominal: off_grid(now), at: now, open: self.table.is_open(now) });
             }
             When::Continuous => {
                 if let Some(cycle) = self.table.current(now).filter(|cycle| cycle.open) {
@@ -169,7 +169,7 @@ impl PairLoop {
     async fn due(&mut self, slot: Option<Slot>) {
         let now = (self.player.shared.wall)();
         let Some(slot) = slot else {
-            self.start(Slot { nominal: now, at: now, open: true }, START_LEAD);
+            self.start(Slot { nominal: off_grid(now), at: now, open: true }, START_LEAD);
             return;
         };
         let passed = self.table.passed(self.last, now);
@@ -224,7 +224,7 @@ impl PairLoop {
 
     fn triggered(&mut self, trigger: Trigger) {
         let now = (self.player.shared.wall)();
-        let what = self.take(Slot { nominal: now, at: now, open: true });
+        let what = self.take(Slot { nominal: off_grid(now), at: now, open: true });
         // Who asked may have gone.
         let _ = trigger.reply.send(what);
     }
@@ -296,7 +296,9 @@ impl PairLoop {
         let plan = &self.player.plan;
         let seed = crate::schedule::run_seed(plan.profile.seed, start.nominal);
         let prepared = self.player.prepare(seed, Number { stage: 0, user: None, n: 0 });
-        let most = super::settle::most(&prepared.call, plan.target.price.as_ref());
+        // What cannot be built costs nothing, and its run shows why.
+        let Some(call) = prepared.call else { return true };
+        let most = super::settle::most(&call, plan.target.price.as_ref());
         match self.player.shared.ledger.reserve(&plan.profile.name, most) {
             Ok(hold) => {
                 self.player.shared.ledger.settle(hold, crate::event::Spend::default());

@@ -54,8 +54,9 @@ impl Stage {
 
     /// Plays a request whose due time has come.
     pub(super) async fn send(&self, due: Instant, prepared: Prepared) -> Played {
-        let Prepared { call, ids } = prepared;
+        let ids = prepared.ids;
         let ticket = self.ticket(due, ids);
+        let Some(call) = prepared.call else { return self.unspeakable(ticket) };
         let admitted = match self.admit(due, &call) {
             Ok(admitted) => admitted,
             Err(reason) => {
@@ -79,6 +80,16 @@ impl Stage {
             }
             None => Played::Skipped,
         }
+    }
+
+    /// Ends a request that could not be built.
+    fn unspeakable(&self, ticket: Ticket) -> Played {
+        if let Some(request) =
+            ticket.finish(|request| request.detail = Some("the request could not be built".into()))
+        {
+            self.log(&request);
+        }
+        Played::Ended { outcome: Outcome::Failed(Failure::Internal), at: Instant::now() }
     }
 
     /// Takes what a request needs, in the order in which it costs least to give back.

@@ -14,6 +14,7 @@ use crate::workload::{Number, Workload};
 use jiff::Timestamp;
 use rand::Rng as _;
 use std::collections::HashMap;
+use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
@@ -64,7 +65,8 @@ pub(super) struct Run {
 
 /// A request that waits for its due time.
 pub(super) struct Prepared {
-    pub(super) call: Call,
+    /// Absent if it could not be built, by a fault of our own.
+    pub(super) call: Option<Call>,
     pub(super) ids: TraceIds,
 }
 
@@ -113,7 +115,8 @@ impl Player {
     pub(super) fn prepare(&self, run_seed: u64, number: Number) -> Prepared {
         let mut random = [0; 24];
         rand::rng().fill_bytes(&mut random);
-        let call = self.caller.prepare(&self.workload.ask(run_seed, number));
+        let build = || self.caller.prepare(&self.workload.ask(run_seed, number));
+        let call = std::panic::catch_unwind(AssertUnwindSafe(build)).ok();
         Prepared { call, ids: TraceIds::from_random(random, true) }
     }
 }
