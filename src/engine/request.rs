@@ -95,18 +95,20 @@ impl Stage {
     /// Takes what a request needs, in the order in which it costs least to give back.
     fn admit(&self, due: Instant, call: &Call) -> Result<Admitted, SkipReason> {
         if Instant::now().saturating_duration_since(due) > OVERRUN {
+            self.run.log_skip(SkipReason::Overrun, None);
             return Err(SkipReason::Overrun);
         }
         let player = &self.run.player;
         let permit = Arc::clone(&player.shared.in_flight).try_acquire_owned();
-        let permit = permit.map_err(|_| SkipReason::InFlight)?;
+        let permit = permit.map_err(|_| {
+            self.run.log_skip(SkipReason::InFlight, None);
+            SkipReason::InFlight
+        })?;
         let most = settle::most(call, player.plan.target.price.as_ref());
         match player.shared.ledger.reserve(&player.plan.profile.name, most) {
             Ok(hold) => Ok(Admitted { hold, _permit: permit }),
             Err(exhausted) => {
-                if self.run.first_refusal() {
-                    tracing::warn!(run = self.run.ident.id, %exhausted, "requests are skipped");
-                }
+                self.run.log_skip(SkipReason::Budget, Some(&exhausted));
                 Err(SkipReason::Budget)
             }
         }

@@ -244,3 +244,107 @@ async fn a_users_stage_with_a_known_end_does_not_overlap_the_next_cycle() {
     assert_eq!(at_seconds(&world.facts.started()), [0, 60, 120, 180]);
     assert_eq!(world.facts.skipped_runs(), []);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_cycle_whose_predecessor_is_in_the_way_is_joined_late() {
+    let build = Build { trigger: When::Continuous, stages: vec![rate(1.0, 60)], ..Build::default() };
+    let world = World::new(build, takes(millis(10)));
+    let schedules = world.engine.start(CancellationToken::new());
+    tokio::time::sleep(seconds(30)).await;
+    // The clock is set five seconds forward: the next cycle is due while this one plays to its end.
+    *world.jump.lock().unwrap() = jiff::SignedDuration::from_secs(5);
+    tokio::time::sleep(seconds(70)).await;
+    world.engine.shutdown(seconds(10), &CancellationToken::new()).await;
+    schedules.ended().await.unwrap();
+    assert_eq!(at_seconds(&world.facts.started()), [0, 60]);
+    assert_eq!(world.facts.skipped_runs(), []);
+    let per_second: Vec<usize> = (1..100)
+        .map(|s| {
+            world.facts.dues().iter().filter(|due| (s * 1000 - 500..s * 1000 + 500).contains(*due)).count()
+        })
+        .collect();
+    assert!(per_second.iter().all(|n| *n <= 1), "never twice the load: {per_second:?}");
+    assert!(per_second.iter().filter(|n| **n == 0).count() <= 1, "and no gap: {per_second:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_spent_budget_makes_no_gridless_schedule_spin() {
+    let limit = Budget {
+        period: Period::Day,
+        timezone: jiff::tz::TimeZone::UTC,
+        requests: Some(1),
+        tokens: None,
+        cost: None,
+    };
+    let build = Build { trigger: When::Continuous, budget: Some(limit), ..Build::default() };
+    let world = World::new(build, takes(millis(10)));
+    world.schedule_for(seconds(65)).await;
+    assert_eq!(world.calls(), 1);
+    assert!((5..=7).contains(&world.facts.skipped_runs().len()), "{:?}", world.facts.skipped_runs());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_clock_that_was_wrong_does_not_freeze_the_schedule() {
+    let world = World::new(minutely(vec![requests(1)]), takes(millis(10)));
+    let schedules = world.engine.start(CancellationToken::new());
+    *world.jump.lock().unwrap() = jiff::SignedDuration::from_hours(24 * 365);
+    tokio::time::sleep(seconds(90)).await;
+    let wrong = world.facts.started().len();
+    assert!(wrong >= 1);
+    *world.jump.lock().unwrap() = jiff::SignedDuration::ZERO;
+    tokio::time::sleep(seconds(125)).await;
+    assert!((2..=3).contains(&(world.facts.started().len() - wrong)));
+    world.engine.shutdown(seconds(10), &CancellationToken::new()).await;
+    schedules.ended().await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_is_told_before_its_first_request_and_ends_after_its_last() {
+    let world = World::new(minutely(vec![rate(5.0, 2)]), takes(seconds(3)));
+    world.schedule_for(seconds(70)).await;
+    let order = world.facts.collect(|_, fact| match fact {
+        Fact::RunStarted { .. } => Some('s'),
+        Fact::Offered { .. } => Some('o'),
+        Fact::Ended(_) => Some('e'),
+        Fact::RunEnded(_) => Some('R'),
+        _ => None,
+    });
+    let order: String = order.into_iter().collect();
+    assert_eq!(order, format!("s{}{}R", "o".repeat(10), "e".repeat(10)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_schedule_that_dies_is_heard() {
+    struct Broken;
+    impl Sink for Broken {
+        fn record(&self, fact: &Fact) {
+            assert!(!matches!(fact, Fact::NextRun { .. }), "scripted panic");
+        }
+    }
+    let plan = Build::default().plan();
+    let caller: Arc<dyn Caller> =
+        Arc::new(Fake { plot: Box::new(|_| Script::default()), calls: AtomicUsize::new(0) });
+    let deps = Deps {
+        sink: Arc::new(Broken),
+        ledger: Arc::new(Free::default()),
+        callers: HashMap::from([("llama".into(), caller)]),
+        dispatcher: Arc::new(Timers),
+        wall: anchored(START.parse().unwrap()),
+        handle: Handle::current(),
+    };
+    let engine = Engine::new(plan, deps).unwrap();
+    assert_eq!(engine.start(CancellationToken::new()).ended().await, Err(Died));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_stop_token_stops_schedules_and_load() {
+    let world = World::new(minutely(vec![rate(1.0, 30)]), takes(millis(10)));
+    let stop = CancellationToken::new();
+    let schedules = world.engine.start(stop.clone());
+    tokio::time::sleep(millis(64_500)).await;
+    stop.cancel();
+    schedules.ended().await.unwrap();
+    tokio::time::sleep(seconds(60)).await;
+    world.facts.assert_settled();
+    assert_eq!((world.facts.offered(), world.facts.results()), (5, vec!["cancelled"]));
+}
