@@ -196,8 +196,9 @@ impl Engine {
     pub async fn run_once(&self, pair: &Pair, options: Once) -> Result<RunSummary, Error> {
         let player = self.players.iter().find(|player| player.plan.pair == *pair);
         let player = player.ok_or_else(|| Error::NoPair(pair.clone()))?;
-        let nominal = (self.shared.wall)();
-        let start = Start { nominal, due: nominal, at: Instant::now() + START_LEAD, join: None };
+        let now = (self.shared.wall)();
+        let start =
+            Start { nominal: clock::off_grid(now), due: now, at: Instant::now() + START_LEAD, join: None };
         let run = player.run(start).ok_or_else(|| Error::Setup(Arc::clone(&pair.profile)))?;
         run.begin();
         let summary = self.shared.tasks.spawn_on(play::play(run, options.time), &self.shared.handle);

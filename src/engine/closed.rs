@@ -39,12 +39,12 @@ pub(super) async fn offer(
     let spent = CancellationToken::new();
     let quota = Arc::new(Quota { left: bounds.requests.map(AtomicU64::new), spent: spent.clone() });
     for user in users(ramp, bounds.time) {
-        let stop = user.stop.map(|stop| stage.start + stop);
+        let stop = user.stop.map(|stop| stage.start + stop).into_iter().chain(stage.end).min();
         let start = (stage.start + user.start).max(stage.begins());
-        if stop.or(stage.end).is_some_and(|stop| start >= stop) {
+        if stop.is_some_and(|stop| start >= stop) {
             continue;
         }
-        let life = Life { user, start, stop: stop.or(stage.end), thinking };
+        let life = Life { user, start, stop, thinking };
         let task = ask(Arc::clone(stage), life, Arc::clone(&quota));
         stage.run.tasks.spawn_on(task, &stage.run.player.shared.handle);
     }
