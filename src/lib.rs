@@ -8,6 +8,7 @@ pub mod client;
 pub mod event;
 pub mod exchange;
 pub mod plan;
+pub mod report;
 pub mod secret;
 pub mod state;
 pub mod telemetry;
