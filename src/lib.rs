@@ -14,6 +14,7 @@ pub mod exchange;
 pub mod framing;
 pub mod pacing;
 pub mod plan;
+pub mod report;
 #[cfg(test)]
 mod samples;
 pub mod schedule;
