@@ -5,6 +5,7 @@ mod compile;
 mod cron;
 #[cfg(test)]
 mod fixtures;
+mod forecast;
 mod load;
 mod profile;
 mod schedule;
@@ -12,8 +13,10 @@ mod slo;
 mod stage;
 mod target;
 
+use compile::run_time;
 pub use compile::{Compiled, compile};
 pub use cron::next_occurrence;
+pub use forecast::{Amount, Daily, Forecast, PairForecast, forecast};
 pub use load::{Loaded, from_yaml, load};
 pub use profile::{Budget, Cache, Expect, PairPlan, Period, Profile, Prompts};
 pub use schedule::{Overlap, Schedule, Trigger, Weekdays, Window};

@@ -16,6 +16,13 @@ pub struct Loaded {
     tree: Node,
 }
 
+/// Shows the config alone: the tree holds its secrets in the clear.
+impl std::fmt::Debug for Loaded {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Loaded").field("config", &self.config).finish_non_exhaustive()
+    }
+}
+
 impl Loaded {
     /// Where a key was written, or as much of its path as there is.
     pub fn position(&self, path: &KeyPath) -> Position {

@@ -131,7 +131,7 @@ fn ramp_has_time(from: f64, to: f64, bounds: Bounds, path: &KeyPath, findings: &
 }
 
 /// Time that a run offers load for; `None` where a stage ends by its number of requests alone.
-pub(super) fn run_time(stages: &[Stage]) -> Option<Duration> {
+pub(in crate::plan) fn run_time(stages: &[Stage]) -> Option<Duration> {
     stages.iter().map(|stage| bounds_of(stage).time).sum()
 }
 
