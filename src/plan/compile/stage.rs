@@ -148,12 +148,5 @@ pub(super) fn check_in_flight(config: &Config, findings: &mut Findings) {
 
 /// Time that a run offers load for; `None` where a stage ends by its number of requests alone.
 pub(in crate::plan) fn run_time(stages: &[Stage]) -> Option<Duration> {
-    stages.iter().map(|stage| bounds_of(stage).time).sum()
-}
-
-/// When a stage ends.
-pub(super) const fn bounds_of(stage: &Stage) -> Bounds {
-    match stage.shape {
-        Shape::Rate { bounds, .. } | Shape::Users { bounds, .. } => bounds,
-    }
+    stages.iter().map(|stage| stage.shape.bounds().time).sum()
 }
