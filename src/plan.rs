@@ -19,6 +19,7 @@ pub use cron::next_occurrence;
 pub use forecast::{Amount, Daily, Forecast, PairForecast, forecast};
 pub use load::{Loaded, from_yaml, load};
 pub use profile::{Budget, Cache, Expect, PairPlan, Period, Profile, Prompts};
+use profile::{OUTPUT_CAPS, output_cap};
 pub use schedule::{Overlap, Schedule, Trigger, Weekdays, Window};
 pub use slo::{Bound, Objective, SloMetric};
 pub use stage::{Arrivals, Bounds, Ramp, Shape, Stage, Think};

@@ -30,32 +30,43 @@ pub enum Source {
     },
 }
 
-/// Reads all sources and the environment into one tree. As much of it as can be read comes back beside the
-/// problems.
-pub(crate) fn read(sources: &[Source], environment: &[(String, String)]) -> (Node, Vec<Located>) {
+/// What was read.
+pub(crate) struct Reading {
+    /// As much as could be read.
+    pub(crate) tree: Node,
+    /// What is wrong with it so far.
+    pub(crate) problems: Vec<Located>,
+    /// Something could not be read: what seems to be missing may be there.
+    pub(crate) incomplete: bool,
+}
+
+/// Reads all sources and the environment into one tree.
+pub(crate) fn read(sources: &[Source], environment: &[(String, String)]) -> Reading {
     let shape = Schema::get().root();
-    let mut problems = Vec::new();
-    let mut tree = Node::empty();
+    let mut reading = Reading { tree: Node::empty(), problems: Vec::new(), incomplete: false };
     for source in sources {
-        if let Some(layer) = read_source(source, &mut problems) {
-            tree.overlay(layer, &shape);
+        match read_source(source, &mut reading) {
+            Some(layer) => reading.tree.overlay(layer, &shape),
+            None => reading.incomplete = true,
         }
     }
     for (name, value) in environment {
-        if let Some(layer) = read_variable(name, value, &shape, &mut problems) {
-            tree.overlay(layer, &shape);
+        if let Some(layer) = read_variable(name, value, &shape, &mut reading.problems) {
+            reading.tree.overlay(layer, &shape);
         }
     }
-    tree.drop_nulls(&shape);
-    shape.make_whole(&mut tree);
-    (tree, problems)
+    reading.tree.drop_nulls(&shape);
+    shape.make_whole(&mut reading.tree);
+    reading
 }
 
-fn read_source(source: &Source, problems: &mut Vec<Located>) -> Option<Node> {
+fn read_source(source: &Source, reading: &mut Reading) -> Option<Node> {
     match source {
-        Source::Text { name, text } => keep(yaml::read(&Arc::from(name.as_str()), text), problems),
-        Source::Path(path) if path.is_dir() => read_folder(path, problems),
-        Source::Path(path) => read_file(path, problems),
+        Source::Text { name, text } => {
+            keep(yaml::read(&Arc::from(name.as_str()), text), &mut reading.problems)
+        }
+        Source::Path(path) if path.is_dir() => read_folder(path, reading),
+        Source::Path(path) => read_file(path, &mut reading.problems),
     }
 }
 
@@ -80,13 +91,13 @@ fn read_file(path: &Path, problems: &mut Vec<Located>) -> Option<Node> {
     Some(node)
 }
 
-fn read_folder(path: &Path, problems: &mut Vec<Located>) -> Option<Node> {
+fn read_folder(path: &Path, reading: &mut Reading) -> Option<Node> {
     let name: Arc<str> = Arc::from(path.to_string_lossy());
     let mut files = Vec::new();
     let entries = match std::fs::read_dir(path) {
         Ok(entries) => entries,
         Err(error) => {
-            problems.push(about_file(&name, format!("cannot be read: {error}")));
+            reading.problems.push(about_file(&name, format!("cannot be read: {error}")));
             return None;
         }
     };
@@ -101,13 +112,14 @@ fn read_folder(path: &Path, problems: &mut Vec<Located>) -> Option<Node> {
     }
     files.sort();
     if files.is_empty() {
-        problems.push(about_file(&name, "holds no *.yaml, *.yml or *.toml file".to_owned()));
+        reading.problems.push(about_file(&name, "holds no *.yaml, *.yml or *.toml file".to_owned()));
         return None;
     }
     let mut tree = Node::empty();
     for file in files {
-        if let Some(node) = read_file(&file, problems) {
-            tree.join(node, &Schema::get().root(), &KeyPath::root(), problems);
+        match read_file(&file, &mut reading.problems) {
+            Some(node) => tree.join(node, &Schema::get().root(), &KeyPath::root(), &mut reading.problems),
+            None => reading.incomplete = true,
         }
     }
     Some(tree)
@@ -226,6 +238,19 @@ mod tests {
             "F: holds no *.yaml, *.yml or *.toml file\n\
              F/missing.yaml: cannot be read: No such file or directory (os error 2)"
         );
+    }
+
+    #[test]
+    fn what_stands_in_a_file_that_cannot_be_read_is_not_missed() {
+        let folder = folder(&[
+            ("a.yaml", "targets: { t: { api: openai-chat, base_url: 'http://127.0.0.1' }\n"),
+            ("b.yaml", "profiles:\n  p: { targets: [t], schedule: {}, shedule: {} }\n"),
+        ]);
+        let errors = crate::config::read(&[Source::Path(folder.path().to_owned())], []).2;
+        let said: Vec<String> = errors.iter().map(ToString::to_string).collect();
+        assert_eq!(said.len(), 2, "{said:?}");
+        assert!(said[0].contains("a.yaml:2:1: is not valid YAML: "), "{said:?}");
+        assert!(said[1].contains("b.yaml:2:36: profiles.p.shedule: is not a key here"), "{said:?}");
     }
 
     #[test]

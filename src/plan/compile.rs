@@ -58,6 +58,7 @@ pub(super) fn compile_beside(config: &Config, broken: &Broken) -> Compiled {
         pairs.extend(own.filter_map(|target| Some(pair(profile, targets.get(target)?))));
     }
     budget::check_all(config, &mut findings);
+    stage::check_in_flight(config, &mut findings);
     unused(config, broken, &mut findings);
     let telemetry = Telemetry {
         exemplars: config.telemetry.prometheus.exemplars,

@@ -5,9 +5,10 @@
 //! their share. Budgets are not looked at: the forecast is what they would have to allow.
 
 use super::{Arrivals, Bounds, Cache, PairPlan, Plan, Price, Prompts, Schedule, Shape, Stage, Trigger};
-use super::{next_occurrence, run_time};
+use super::{next_occurrence, output_cap, run_time};
 use crate::event::Pair;
 use jiff::{SignedDuration, Timestamp};
+use serde_json::{Map, Value};
 use std::fmt;
 use std::ops::Add;
 use std::time::Duration;
@@ -22,8 +23,12 @@ const MOST_COUNTED: u32 = 20_000;
 const MESSAGE_MOST: f64 = 16.0;
 /// Tokens that a chat template adds for a message, usually.
 const MESSAGE_TYPICAL: f64 = 4.0;
-/// Bytes of the nonce that busts prefix caches, at most.
-const NONCE: f64 = 64.0;
+/// Tokens that a chat template may add once (a default system prompt), at most.
+const PREAMBLE_MOST: f64 = 256.0;
+/// Tokens of the nonce that busts prefix caches, at most.
+const NONCE_MOST: f64 = 16.0;
+/// Tokens of the nonce, usually: hex digits are short tokens.
+const NONCE_TYPICAL: f64 = 8.0;
 /// Bytes of text to a token, usually.
 const BYTES_PER_TOKEN: f64 = 4.0;
 
@@ -130,8 +135,8 @@ pub struct Daily {
     pub runs: Amount,
     /// Requests.
     pub requests: Amount,
-    /// Input tokens: a token for each byte of the longest prompt, and a little for each message. No tokenizer
-    /// makes more.
+    /// Input tokens: a token for each byte of the longest prompt and of the parameters (tools are part of the
+    /// prompt), and what a chat template adds. No tokenizer makes more.
     pub input_tokens: Amount,
     /// Input tokens: a token for every four bytes of the mean prompt, as for English text.
     pub typical_input_tokens: Amount,
@@ -180,10 +185,11 @@ fn of_pair(pair: &PairPlan, now: Timestamp) -> PairForecast {
     let run_requests = profile.stages.iter().map(requests).fold(Amount::ZERO, Add::add);
     let runs = runs(&profile.schedule, &profile.stages, now);
     let requests = runs.times(run_requests);
-    let (most, typical) = input_tokens(&profile.workload);
+    let (most, typical) = input_tokens(&profile.workload, &pair.target.params);
     let input_tokens = requests.times(Amount::AtMost(most));
-    let cap = profile.workload.output_tokens.map_or(Amount::Unknown, |cap| Amount::AtMost(cap as f64));
-    let output_tokens = requests.times(cap);
+    let workload = &profile.workload;
+    let cap = output_cap(&workload.params, &pair.target.params, workload.output_tokens);
+    let output_tokens = requests.times(cap.map_or(Amount::Unknown, |cap| Amount::AtMost(cap as f64)));
     let daily = Daily {
         runs,
         requests,
@@ -292,16 +298,26 @@ fn cron_runs(schedule: &Schedule, cron: &croner::Cron, now: Timestamp) -> Amount
 }
 
 /// Input tokens of a request: the most, and as usual.
-fn input_tokens(workload: &Prompts) -> (f64, f64) {
+fn input_tokens(workload: &Prompts, params: &Map<String, Value>) -> (f64, f64) {
     let system = workload.system.as_ref().map_or(0.0, |system| system.len() as f64);
     let messages = if workload.system.is_some() { 2.0 } else { 1.0 };
-    let nonce = if workload.cache == Cache::Bust { NONCE } else { 0.0 };
+    let bust = if workload.cache == Cache::Bust { 1.0 } else { 0.0 };
     let lengths = workload.prompts.iter().map(|prompt| prompt.len() as f64);
     let longest = lengths.clone().fold(0.0, f64::max);
     let mean = lengths.sum::<f64>() / workload.prompts.len().max(1) as f64;
-    let most = system + longest + nonce + messages * MESSAGE_MOST;
-    let typical = (system + mean + nonce) / BYTES_PER_TOKEN + messages * MESSAGE_TYPICAL;
+    let written = [params, &workload.params].map(params_bytes);
+    let most = system
+        + longest
+        + written.iter().sum::<f64>()
+        + bust * NONCE_MOST
+        + messages * MESSAGE_MOST
+        + PREAMBLE_MOST;
+    let typical = (system + mean) / BYTES_PER_TOKEN + bust * NONCE_TYPICAL + messages * MESSAGE_TYPICAL;
     (most, typical)
+}
+
+fn params_bytes(params: &Map<String, Value>) -> f64 {
+    params.iter().map(|(key, value)| key.len() + value.to_string().len()).sum::<usize>() as f64
 }
 
 #[cfg(test)]
@@ -381,13 +397,17 @@ mod tests {
              workload: { prompts: [aaaa, aaaaaaaaaaaa], system: ssssssss, output_tokens: 100, cache: reuse }")
         .daily;
         assert_eq!(daily.requests, Amount::Exact(240.0));
-        assert_eq!(daily.input_tokens, Amount::AtMost(240.0 * (8.0 + 12.0 + 32.0)));
+        assert_eq!(daily.input_tokens, Amount::AtMost(240.0 * (8.0 + 12.0 + 2.0 * 16.0 + 256.0)));
         assert_eq!(daily.typical_input_tokens, Amount::About(240.0 * (4.0 + 8.0)));
         assert_eq!(daily.output_tokens, Amount::AtMost(24_000.0));
         let cost = daily.cost.and_then(Amount::value).unwrap();
-        assert!((cost - (12_480.0 * 1.0 + 24_000.0 * 2.0) / 1e6).abs() < 1e-9, "{cost}");
+        assert!((cost - (73_920.0 * 1.0 + 24_000.0 * 2.0) / 1e6).abs() < 1e-9, "{cost}");
         let unbounded = one("schedule: { every: 1h }, workload: { prompts: [x] }").daily;
         assert_eq!((unbounded.output_tokens, unbounded.cost), (Amount::Unknown, Some(Amount::Unknown)));
+        let by_param = one(
+            "schedule: { every: 1h }, workload: { prompts: [x], output_tokens: 9, params: { max_completion_tokens: 5 } }",
+        );
+        assert_eq!(by_param.daily.output_tokens, Amount::AtMost(120.0));
         let manual = one("schedule: { manual: {} }, workload: { prompts: [x] }").daily;
         assert_eq!((manual.output_tokens, manual.cost), (Amount::ZERO, Some(Amount::ZERO)));
     }

@@ -23,7 +23,9 @@ pub fn load(
 ) -> Result<Loaded, Errors> {
     let (loaded, broken, mut problems) = config::read(sources, environment);
     let compiled = compile::compile_beside(&loaded.config, &broken);
-    problems.extend(compiled.errors.into_iter().map(|problem| loaded.locate(problem)));
+    if !broken.unread {
+        problems.extend(compiled.errors.into_iter().map(|problem| loaded.locate(problem)));
+    }
     let warnings = compiled.warnings.into_iter().map(|problem| loaded.locate(problem)).collect();
     match Errors::of(problems) {
         Some(errors) => Err(errors),
