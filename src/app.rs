@@ -6,6 +6,7 @@ mod check;
 mod daemon;
 mod demo;
 mod probe;
+mod progress;
 mod run;
 mod runtimes;
 mod serve;
