@@ -196,7 +196,7 @@ mod tests {
 
     #[test]
     fn durations_are_read_as_in_the_config() {
-        assert_eq!(duration("1h30m"), Ok(Duration::from_secs(5400)));
+        assert_eq!(duration("1h30m"), Ok(Duration::from_mins(90)));
         assert_eq!(duration("250ms"), Ok(Duration::from_millis(250)));
         assert!(duration("5").is_err());
         assert!(duration("-5s").is_err());
