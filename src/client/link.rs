@@ -100,7 +100,10 @@ impl Link {
     /// Speaks HTTP/2 on a fresh stream.
     pub(super) async fn http2(io: Io, tasks: &Tasks, pool: Weak<Pool>) -> hyper::Result<Self> {
         let (io, seen) = Tap::new(io);
+        let most_streams = pool.upgrade().map_or(1, |pool| pool.most_streams());
+        seen.most_streams.store(most_streams, Ordering::Relaxed);
         let mut builder = http2::Builder::new(tasks.clone());
+        builder.initial_max_send_streams(most_streams);
         let (sender, mut driver) =
             builder.max_header_list_size(MOST_HEAD).handshake(TokioIo::new(io)).await?;
         let noted = Arc::clone(&seen);
@@ -128,7 +131,7 @@ impl Link {
         }
     }
 
-    /// Streams that the server lets run at once, as far as it has said.
+    /// Streams that the server lets run at once, as far as it has said. Until then, what it said last.
     pub(super) fn most_streams(&self) -> usize {
         match &self.sender {
             Sender::Http1(_) => 1,
@@ -210,10 +213,10 @@ async fn drive(driver: impl Future<Output = hyper::Result<()>>, pool: Weak<Pool>
 }
 
 /// What came over a byte stream.
-#[derive(Default)]
 struct Seen {
     bytes: AtomicU64,
-    /// Of an HTTP/2 connection: streams that the server lets run at once, when a request was last passed on.
+    /// Of an HTTP/2 connection: streams that the server lets run at once, as known when a request was
+    /// last passed on.
     most_streams: AtomicUsize,
     error: OnceLock<Broken>,
 }
@@ -238,7 +241,11 @@ struct Tap {
 
 impl Tap {
     fn new(io: Io) -> (Self, Arc<Seen>) {
-        let seen = Arc::new(Seen::default());
+        let seen = Arc::new(Seen {
+            bytes: AtomicU64::new(0),
+            most_streams: AtomicUsize::new(1),
+            error: OnceLock::new(),
+        });
         (Self { io, seen: Arc::clone(&seen) }, seen)
     }
 

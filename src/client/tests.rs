@@ -3,5 +3,9 @@
 
 mod failures;
 mod golden;
+mod h2server;
 mod heads;
+mod proxy;
+mod reuse;
 mod server;
+mod tls;
