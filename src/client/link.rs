@@ -27,6 +27,9 @@ const MOST_HEAD: u32 = 64 << 10;
 /// soon after the send: then the news was on its way already. Later, it is the answer that was lost.
 const STALE_WITHIN: Duration = Duration::from_secs(1);
 
+/// How far an exchange had come that gave no head of an answer.
+const BEFORE: &str = "before the answer";
+
 /// The body of a request.
 pub(super) type Body = Full<Bytes>;
 
@@ -192,7 +195,7 @@ impl Link {
     fn why(&self, error: &hyper::Error) -> Broken {
         match self.seen.error.get() {
             Some(broken) if error.is_canceled() || error.is_closed() => broken.clone(),
-            _ => Broken::by(classify::http(error), "the connection was lost", error),
+            _ => classify::exchange(error, BEFORE),
         }
     }
 }
@@ -228,7 +231,7 @@ impl Seen {
 
     fn note<T>(&self, result: &io::Result<T>) {
         if let Err(error) = result {
-            self.error.get_or_init(|| Broken::by(classify::io(error), "the connection was lost", error));
+            self.error.get_or_init(|| classify::stream(error, BEFORE));
         }
     }
 }

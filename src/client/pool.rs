@@ -7,14 +7,15 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::Instant;
 
-/// A connection that carried nothing for so long is closed.
+/// A connection that carried nothing for so long is closed, at the latest after twice the time.
 pub(super) const IDLE_FOR: Duration = Duration::from_mins(1);
 /// A connection that is older takes no further request, so that a change of the target's addresses is seen.
 const MOST_AGE: Duration = Duration::from_mins(10);
 /// Most idle HTTP/1.1 connections that are kept; further ones are closed after their request.
 const MOST_IDLE: usize = 1024;
 /// Most requests at once on one HTTP/2 connection, or fewer if the server says so: a further one would wait inside
-/// the connection, and its wait would look like the server's. 100 is what RFC 9113 asks of servers at least.
+/// the connection, and its wait would look like the server's. 100 is what RFC 9113 asks of servers at least. A server
+/// says its own limit after the connection is open, so a first burst may still queue where the limit is lower.
 const MOST_STREAMS: usize = 100;
 
 /// The connections of one target.

@@ -1,6 +1,7 @@
 //! Tests of this part as a whole: recorded streams to golden outcomes, and a real client against servers that
 //! misbehave.
 
+mod counting;
 mod failures;
 mod golden;
 mod h2server;
@@ -9,3 +10,4 @@ mod proxy;
 mod reuse;
 mod server;
 mod tls;
+mod whole;
