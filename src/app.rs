@@ -23,7 +23,7 @@ use clap::CommandFactory;
 
 /// Does what the command line says. Errors have been reported when this returns.
 pub fn main(cli: Cli) -> Exit {
-    let _log = match telemetry::logs::init(cli.log.format.into(), &cli.log.level) {
+    let _log = match telemetry::logs::init(cli.log.format.into(), cli.log_level()) {
         Ok(guard) => guard,
         Err(error) => {
             eprintln!("error: {error}");
