@@ -12,6 +12,8 @@
 mod architecture;
 #[path = "integration/daemon.rs"]
 mod daemon;
+#[path = "integration/faults.rs"]
+mod faults;
 #[path = "integration/harness.rs"]
 mod harness;
 #[path = "integration/http.rs"]

@@ -43,7 +43,7 @@ fn is_given(series: &Series) -> bool {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_series_is_there_at_zero_before_the_first_request() {
-    let simulator = Simulator::start().await;
+    let simulator = Simulator::start();
     simulator.inject("error_500;probability=0.5");
     let daemon = Running::start(&rich(), &simulator).await;
     daemon
@@ -67,7 +67,7 @@ async fn every_series_is_there_at_zero_before_the_first_request() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_schedule_plays_and_its_numbers_appear() {
-    let simulator = Simulator::start().await;
+    let simulator = Simulator::start();
     let yaml = one("", "schedule: { every: 1s }, workload: { prompts: [hello], output_tokens: 8 }");
     let daemon = Running::start(&yaml, &simulator).await;
     let scrape = daemon
@@ -108,7 +108,7 @@ fn sums(scrape: &Scrape) -> [f64; 4] {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_offered_is_skipped_or_in_flight_or_ended() {
-    let simulator = Simulator::start().await;
+    let simulator = Simulator::start();
     for fault in [
         "stall;after=2;for=10m;probability=0.1;max=4",
         "error_500;probability=0.2",
@@ -152,7 +152,7 @@ async fn what_is_offered_is_skipped_or_in_flight_or_ended() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn exemplars_lead_to_traces_that_the_server_saw() {
-    let simulator = Simulator::start().await;
+    let simulator = Simulator::start();
     let yaml = one(
         "",
         &format!(
@@ -191,7 +191,7 @@ async fn exemplars_lead_to_traces_that_the_server_saw() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_propagation_no_trace_context_goes_out() {
-    let simulator = Simulator::start().await;
+    let simulator = Simulator::start();
     let yaml = one(
         ", propagate: none",
         &format!("schedule: {ONCE}, workload: {{ prompts: [hello], output_tokens: 8 }}"),
@@ -218,7 +218,7 @@ async fn with_a_request_that_hangs(simulator: &Simulator, stall: &str) -> Runnin
 
 #[tokio::test(flavor = "multi_thread")]
 async fn it_is_ready_until_it_drains_and_healthy_throughout() {
-    let simulator = Simulator::start().await;
+    let simulator = Simulator::start();
     let daemon = with_a_request_that_hangs(&simulator, "10m").await;
     let ready = daemon.get("/-/ready").await;
     assert_eq!((ready.status, ready.body.as_str()), (200, "ready\n"));
@@ -247,7 +247,7 @@ async fn it_is_ready_until_it_drains_and_healthy_throughout() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn draining_lets_open_requests_end_and_starts_no_more() {
-    let simulator = Simulator::start().await;
+    let simulator = Simulator::start();
     let daemon = with_a_request_that_hangs(&simulator, "700ms").await;
     assert_eq!(daemon.scrape().await.metric("tokenbeat_requests_in_flight").value(), 1.0);
     let end = daemon.drain().await;
@@ -264,7 +264,7 @@ async fn draining_lets_open_requests_end_and_starts_no_more() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_budget_of_five_requests_lets_five_requests_out() {
     for agent in [true, false] {
-        let simulator = Simulator::start().await;
+        let simulator = Simulator::start();
         let budget = "budget: { period: month, requests: 5 }";
         let load = "load: [{ for: 400ms, rate: 50/s }], workload: { prompts: [hello], output_tokens: 8 }";
         let profile = format!("schedule: {ONCE}, {load}");
@@ -292,7 +292,7 @@ async fn a_budget_of_five_requests_lets_five_requests_out() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_spent_budget_shows_as_runs_that_did_not_take_place() {
-    let simulator = Simulator::start().await;
+    let simulator = Simulator::start();
     let yaml = one(
         "",
         "schedule: { every: 1s }, workload: { prompts: [hello], output_tokens: 8 }, budget: { period: month, requests: 1 }",
@@ -309,7 +309,7 @@ async fn a_spent_budget_shows_as_runs_that_did_not_take_place() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_api_tells_what_happened() {
-    let simulator = Simulator::start().await;
+    let simulator = Simulator::start();
     simulator.inject("unavailable_503;max=2");
     let yaml = one(
         "",
@@ -399,7 +399,7 @@ async fn what_a_server_says_is_escaped_and_no_secret_is_shown_anywhere() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn disabled_metrics_are_not_exported() {
-    let simulator = Simulator::start().await;
+    let simulator = Simulator::start();
     let yaml = one("", &format!("schedule: {ONCE}, workload: {{ prompts: [hello], output_tokens: 8 }}"));
     let yaml = format!(
         "{yaml}telemetry: {{ disable: [tokenbeat_chunk_gap_seconds, tokenbeat_stalls_total], prometheus: {{ exemplars: false }} }}\n"
@@ -415,7 +415,7 @@ async fn disabled_metrics_are_not_exported() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_port_that_is_taken_is_an_error_with_its_address() {
-    let simulator = Simulator::start().await;
+    let simulator = Simulator::start();
     let yaml = one("", "schedule: { manual: {} }, workload: { prompts: [hello] }");
     let options = DaemonOptions { listen: Some(simulator.address), grace: Duration::ZERO, note: None };
     let loaded = crate::harness::load(&yaml, simulator.address);
@@ -428,7 +428,7 @@ async fn a_port_that_is_taken_is_an_error_with_its_address() {
 #[tokio::test(flavor = "multi_thread")]
 async fn rate_limit_headroom_is_shown_once_the_server_tells_it() {
     let options = sim::Options { rate_limit_requests: Some(60), rate_limit_tokens: Some(10_000), ..quick() };
-    let simulator = Simulator::with(options).await;
+    let simulator = Simulator::with(options);
     let yaml = one(
         "",
         &format!(

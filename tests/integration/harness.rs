@@ -14,7 +14,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 /// Nothing here takes this long unless it hangs.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 
 /// How long a test rests between two looks at a condition.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
@@ -47,11 +47,11 @@ pub(crate) struct Simulator {
 
 impl Simulator {
     /// Fast, and always the same.
-    pub(crate) async fn start() -> Self {
-        Self::with(quick()).await
+    pub(crate) fn start() -> Self {
+        Self::with(quick())
     }
 
-    pub(crate) async fn with(options: sim::Options) -> Self {
+    pub(crate) fn with(options: sim::Options) -> Self {
         let sim = Sim::bind(options).unwrap();
         let (address, handle, stop) = (sim.addr(), sim.handle(), CancellationToken::new());
         tokio::spawn(sim.serve(stop.clone()));
