@@ -14,9 +14,13 @@ mod architecture;
 mod daemon;
 #[path = "integration/faults.rs"]
 mod faults;
+#[path = "integration/ground_truth.rs"]
+mod ground_truth;
 #[path = "integration/harness.rs"]
 mod harness;
 #[path = "integration/http.rs"]
 mod http;
+#[path = "integration/player.rs"]
+mod player;
 #[path = "integration/scrape.rs"]
 mod scrape;

@@ -10,8 +10,9 @@ use tokenbeat::config::Source;
 use tokenbeat::plan::{self, Loaded};
 use tokenbeat::sim::{self, Handle, Sim, Truth};
 use tokenbeat::telemetry::{Exposition, Store};
+use tokio::runtime::{Builder, Runtime};
 use tokio::task::JoinHandle;
-use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::sync::CancellationToken;
 
 /// Nothing here takes this long unless it hangs.
 pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
@@ -38,11 +39,12 @@ pub(crate) async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T
     tokio::time::timeout(PATIENCE, looking).await.unwrap_or_else(|_| panic!("waited in vain: {what}"))
 }
 
-/// A simulator that runs until it is dropped.
+/// A simulator that runs until it is dropped. It has a runtime of its own: it is somebody else's server, and must
+/// not share a thread with what measures it.
 pub(crate) struct Simulator {
     pub(crate) address: SocketAddr,
     pub(crate) handle: Handle,
-    _stop: DropGuard,
+    runtime: Option<Runtime>,
 }
 
 impl Simulator {
@@ -53,9 +55,10 @@ impl Simulator {
 
     pub(crate) fn with(options: sim::Options) -> Self {
         let sim = Sim::bind(options).unwrap();
-        let (address, handle, stop) = (sim.addr(), sim.handle(), CancellationToken::new());
-        tokio::spawn(sim.serve(stop.clone()));
-        Self { address, handle, _stop: stop.drop_guard() }
+        let (address, handle) = (sim.addr(), sim.handle());
+        let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        runtime.spawn(sim.serve(CancellationToken::new()));
+        Self { address, handle, runtime: Some(runtime) }
     }
 
     pub(crate) fn truth(&self) -> Vec<Truth> {
@@ -70,6 +73,14 @@ impl Simulator {
 
     pub(crate) fn inject(&self, fault: &str) {
         self.handle.inject(fault.parse().unwrap()).unwrap();
+    }
+}
+
+impl Drop for Simulator {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
     }
 }
 
