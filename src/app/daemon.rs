@@ -67,6 +67,11 @@ impl Daemon {
         self.server.address()
     }
 
+    /// Its numbers, which outlive the server that shows them.
+    pub fn store(&self) -> Arc<Store> {
+        Arc::clone(&self.store)
+    }
+
     /// Runs until `stop.drain`: then no new runs start, open requests may end within the grace (or until
     /// `stop.now`), and the server, which shows the last numbers until then, ends last.
     pub async fn run(self, stop: Stop) -> anyhow::Result<()> {
