@@ -9,3 +9,4 @@ pub mod event;
 pub mod exchange;
 pub mod plan;
 pub mod secret;
+pub mod telemetry;

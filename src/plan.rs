@@ -1,6 +1,7 @@
 //! What will happen: the config, compiled. Immutable, shared, every value typed. Everything below reads the plan
 //! and never the config.
 
+pub mod otlp;
 mod profile;
 mod schedule;
 mod slo;

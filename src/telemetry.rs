@@ -1,0 +1,4 @@
+//! What the daemon tells about itself and what it measured.
+
+pub mod native;
+pub mod otlp;
