@@ -10,3 +10,6 @@ pub mod exchange;
 pub mod plan;
 pub mod secret;
 pub mod telemetry;
+
+#[cfg(test)]
+mod samples;

@@ -81,6 +81,18 @@ pub struct Expect {
     pub max_chars: Option<u64>,
 }
 
+impl Expect {
+    /// Names of the checks that these expectations make, in the order of the fields: label values.
+    pub fn checks(&self) -> Vec<&'static str> {
+        let checks = [
+            (!self.finish_reason.is_empty(), "finish_reason"),
+            (self.min_chars.is_some(), "min_chars"),
+            (self.max_chars.is_some(), "max_chars"),
+        ];
+        checks.into_iter().filter_map(|(wanted, name)| wanted.then_some(name)).collect()
+    }
+}
+
 /// A cap per period. At least one of the three is there.
 #[derive(Clone, Debug)]
 pub struct Budget {
