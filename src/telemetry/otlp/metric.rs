@@ -6,26 +6,27 @@ mod start;
 pub(super) use start::Starts;
 
 use crate::telemetry::native::Native;
+use crate::telemetry::value::Exemplar;
 use std::borrow::Cow;
 
 /// A metric with its series.
 #[derive(Clone, Debug)]
-pub struct Family {
+pub(super) struct Family {
     /// OpenTelemetry name.
-    pub name: &'static str,
+    pub(super) name: &'static str,
     /// Unit (UCUM); empty without one.
-    pub unit: &'static str,
+    pub(super) unit: &'static str,
     /// One sentence.
-    pub description: &'static str,
+    pub(super) description: &'static str,
     /// What the values are.
-    pub kind: Kind,
+    pub(super) kind: Kind,
     /// Its series. All values of one family have the same form.
-    pub series: Vec<Series>,
+    pub(super) series: Vec<Series>,
 }
 
 /// What values are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub(super) enum Kind {
     /// Goes up only.
     Counter,
     /// Goes up and down.
@@ -36,16 +37,16 @@ pub enum Kind {
 
 /// One series.
 #[derive(Clone, Debug)]
-pub struct Series {
+pub(super) struct Series {
     /// Attributes, without those of the agent.
-    pub attributes: Vec<(Cow<'static, str>, Attribute)>,
+    pub(super) attributes: Vec<(Cow<'static, str>, Attribute)>,
     /// Its value.
-    pub value: Value,
+    pub(super) value: Value,
 }
 
 /// Value of an attribute.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Attribute {
+pub(super) enum Attribute {
     /// Text.
     Text(String),
     /// A whole number.
@@ -54,7 +55,7 @@ pub enum Attribute {
 
 /// Value of a series.
 #[derive(Clone, Debug)]
-pub enum Value {
+pub(super) enum Value {
     /// A whole number.
     Int(u64),
     /// A number.
@@ -79,21 +80,8 @@ pub enum Value {
     },
 }
 
-/// One request behind a value.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Exemplar {
-    /// Its trace.
-    pub trace_id: [u8; 16],
-    /// Its span.
-    pub span_id: [u8; 8],
-    /// Its value.
-    pub value: f64,
-    /// When, seconds since the epoch.
-    pub time: f64,
-}
-
 /// Where metrics come from.
-pub trait Source: Send + Sync {
+pub(super) trait Source: Send + Sync {
     /// Every family with every series that there is now.
     fn families(&self) -> Vec<Family>;
 }

@@ -2,8 +2,10 @@
 //! is given to keep. It must not know where the series come from.
 
 use super::attribute::{int, text};
-use super::metric::{Attribute, Exemplar, Family, Kind, Series, Starts, Value};
+use super::metric::{Attribute, Family, Kind, Series, Starts, Value};
 use super::resource::{Sender, scope};
+use crate::telemetry::native::ZERO_THRESHOLD;
+use crate::telemetry::value::Exemplar;
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use opentelemetry_proto::tonic::common::v1::KeyValue;
 use opentelemetry_proto::tonic::metrics::v1::exponential_histogram_data_point::Buckets;
@@ -31,11 +33,12 @@ pub(super) struct Rendered {
 
 /// Renders all families as of `now`, nanoseconds since the epoch.
 pub(super) fn render(families: &[Family], sender: &Sender, starts: &mut Starts, now: u64) -> Vec<Rendered> {
+    let agent_labels = sender.agent_labels();
     let mut pages = Pages { sender, metrics: Vec::new(), bytes: 0, points: 0, done: Vec::new() };
-    starts.begin();
+    starts.begin(&agent_labels);
     for family in families {
         for series in &family.series {
-            let point = Point { sender, series, start: starts.of(family, series), now };
+            let point = Point { agent_labels: &agent_labels, series, start: starts.of(family, series), now };
             pages.add(family, point.of(family.kind));
         }
     }
@@ -116,7 +119,7 @@ fn joined(mut first: Data, second: Data) -> Data {
 
 /// One series at one time.
 struct Point<'a> {
-    sender: &'a Sender,
+    agent_labels: &'a [(String, String)],
     series: &'a Series,
     start: u64,
     now: u64,
@@ -139,10 +142,7 @@ impl Point<'_> {
                     exemplars: exemplars.iter().map(example).collect(),
                     ..HistogramDataPoint::default()
                 };
-                Data::Histogram(Histogram {
-                    data_points: vec![point],
-                    aggregation_temporality: CUMULATIVE,
-                })
+                Data::Histogram(Histogram { data_points: vec![point], aggregation_temporality: CUMULATIVE })
             }
             Value::Exponential { native, exemplars } => {
                 let dense = native.dense(MOST_BUCKETS);
@@ -154,7 +154,7 @@ impl Point<'_> {
                     sum: Some(native.sum()),
                     scale: dense.scale,
                     zero_count: native.zero(),
-                    zero_threshold: crate::telemetry::native::ZERO_THRESHOLD,
+                    zero_threshold: ZERO_THRESHOLD,
                     positive: Some(Buckets { offset: dense.offset, bucket_counts: dense.counts }),
                     exemplars: exemplars.iter().map(example).collect(),
                     ..ExponentialHistogramDataPoint::default()
@@ -188,13 +188,17 @@ impl Point<'_> {
             Attribute::Text(value) => text(key, value),
             Attribute::Int(n) => int(key, *n),
         });
-        let agent = self.sender.agent_labels().iter().map(|(key, value)| text(key, value));
+        let agent = self.agent_labels.iter().map(|(key, value)| text(key, value));
         own.chain(agent).collect()
     }
 }
 
 fn example(exemplar: &Exemplar) -> opentelemetry_proto::tonic::metrics::v1::Exemplar {
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "`as` saturates, and time is positive")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "`as` saturates, and time is positive"
+    )]
     let nanos = (exemplar.time * 1e9) as u64;
     opentelemetry_proto::tonic::metrics::v1::Exemplar {
         time_unix_nano: nanos,

@@ -6,12 +6,14 @@ use crate::plan::otlp::Otlp;
 use opentelemetry_proto::tonic::common::v1::InstrumentationScope;
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError, RwLock};
 
 /// What of the plan says who sends.
 #[derive(Clone, Debug)]
 pub(super) struct Sender {
     attributes: BTreeMap<String, String>,
-    agent_labels: Vec<(String, String)>,
+    /// Shared by all copies: a new plan may change them.
+    agent_labels: Arc<RwLock<Vec<(String, String)>>>,
 }
 
 impl Sender {
@@ -22,14 +24,17 @@ impl Sender {
         attributes.insert("service.name".to_owned(), otlp.service_name.clone());
         attributes.insert("service.version".to_owned(), env!("CARGO_PKG_VERSION").to_owned());
         attributes.insert("service.instance.id".to_owned(), agent.id.to_string());
-        let location = ("location".to_owned(), agent.location.to_string());
-        let labels = agent.labels.iter().map(|(key, value)| (key.clone(), value.clone()));
-        Self { attributes, agent_labels: std::iter::once(location).chain(labels).collect() }
+        Self { attributes, agent_labels: Arc::new(RwLock::new(labels(agent))) }
+    }
+
+    /// Changes to another plan's `location` and labels.
+    pub(super) fn install(&self, agent: &Agent) {
+        *self.agent_labels.write().unwrap_or_else(PoisonError::into_inner) = labels(agent);
     }
 
     /// `location` and the agent's labels: on every metric point.
-    pub(super) fn agent_labels(&self) -> &[(String, String)] {
-        &self.agent_labels
+    pub(super) fn agent_labels(&self) -> Vec<(String, String)> {
+        self.agent_labels.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The resource of metrics, whose points have the labels themselves.
@@ -42,10 +47,17 @@ impl Sender {
     pub(super) fn of_records(&self) -> Resource {
         let mut resource = self.of_metrics();
         let free = |key: &str| !self.attributes.contains_key(key);
-        let labels = self.agent_labels.iter().filter(|(key, value)| free(key) && !value.is_empty());
+        let labels = self.agent_labels();
+        let labels = labels.iter().filter(|(key, value)| free(key) && !value.is_empty());
         resource.attributes.extend(labels.map(|(key, value)| text(key, value)));
         resource
     }
+}
+
+fn labels(agent: &Agent) -> Vec<(String, String)> {
+    let location = ("location".to_owned(), agent.location.to_string());
+    let labels = agent.labels.iter().map(|(key, value)| (key.clone(), value.clone()));
+    std::iter::once(location).chain(labels).collect()
 }
 
 /// The scope of everything that we send.

@@ -37,14 +37,15 @@ pub(super) fn run_ids(agent: &str, run: &RunRef) -> ([u8; 16], [u8; 8]) {
 }
 
 /// The span of a request that has ended. `endpoint` is what is known of its target.
-pub(super) fn of_request(agent: &str, request: &Request, endpoint: Option<&Endpoint>, anchor: Anchor) -> Span {
+pub(super) fn of_request(
+    agent: &str,
+    request: &Request,
+    endpoint: Option<&Endpoint>,
+    anchor: Anchor,
+) -> Span {
     let (trace_id, span_id) = run_ids(agent, &request.run);
-    let link = Link {
-        trace_id: trace_id.to_vec(),
-        span_id: span_id.to_vec(),
-        flags: LOCAL | 1,
-        ..Link::default()
-    };
+    let link =
+        Link { trace_id: trace_id.to_vec(), span_id: span_id.to_vec(), flags: LOCAL | 1, ..Link::default() };
     let (events, dropped_events_count) = events(request, anchor);
     let marks = &request.marks;
     Span {
@@ -229,7 +230,7 @@ pub(super) fn of_run(agent: &str, summary: &RunSummary) -> Span {
 pub(super) fn weight(request: &Request) -> usize {
     let texts = [&request.detail, &request.finish_reason, &request.server];
     let texts: usize = texts.into_iter().flatten().map(String::len).sum();
-    size_of::<Request>() + request.gaps.as_slice().len() * size_of::<Duration>() + texts
+    size_of::<Request>() + size_of_val(request.gaps.as_slice()) + texts
 }
 
 #[cfg(test)]

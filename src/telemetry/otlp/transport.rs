@@ -89,7 +89,7 @@ pub(super) struct Transport {
 
 enum Client {
     Grpc(Box<grpc::Client>),
-    Http(http::Client),
+    Http(Box<http::Client>),
 }
 
 impl Transport {
@@ -140,7 +140,7 @@ impl Client {
     fn new(to: &Destination) -> Result<Self, Error> {
         Ok(match to.protocol {
             Protocol::Grpc => Self::Grpc(Box::new(grpc::Client::new(to)?)),
-            Protocol::Http => Self::Http(http::Client::new(to)?),
+            Protocol::Http => Self::Http(Box::new(http::Client::new(to)?)),
         })
     }
 

@@ -12,6 +12,7 @@ pub(in crate::telemetry::otlp) struct Starts {
     known: HashMap<u64, Known>,
     last: u64,
     round: u64,
+    agent: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -24,19 +25,22 @@ struct Known {
 impl Starts {
     /// `began`: when the process began to count, nanoseconds since the epoch.
     pub(in crate::telemetry::otlp) fn new(began: u64) -> Self {
-        Self { known: HashMap::new(), last: began, round: 0 }
+        Self { known: HashMap::new(), last: began, round: 0, agent: 0 }
     }
 
-    /// A new rendering begins.
-    pub(in crate::telemetry::otlp) fn begin(&mut self) {
+    /// A new rendering begins; all its series have these labels.
+    pub(in crate::telemetry::otlp) fn begin(&mut self, agent_labels: &[(String, String)]) {
         self.round += 1;
+        let mut hasher = DefaultHasher::new();
+        agent_labels.hash(&mut hasher);
+        self.agent = hasher.finish();
     }
 
     /// Since when a series counts; 0 (unknown) for a gauge.
     pub(in crate::telemetry::otlp) fn of(&mut self, family: &Family, series: &Series) -> u64 {
         let Some(progress) = series.value.progress(family.kind) else { return 0 };
         let now = Known { start: self.last, progress, round: self.round };
-        let known = self.known.entry(key(family, series)).or_insert(now);
+        let known = self.known.entry(key(self.agent, family, series)).or_insert(now);
         let start = if progress < known.progress { self.last } else { known.start };
         *known = Known { start, ..now };
         start
@@ -50,8 +54,9 @@ impl Starts {
     }
 }
 
-fn key(family: &Family, series: &Series) -> u64 {
+fn key(agent: u64, family: &Family, series: &Series) -> u64 {
     let mut hasher = DefaultHasher::new();
+    agent.hash(&mut hasher);
     family.name.hash(&mut hasher);
     (family.kind == Kind::Histogram).hash(&mut hasher);
     for (key, value) in &series.attributes {
@@ -78,7 +83,7 @@ mod tests {
     }
 
     fn render(starts: &mut Starts, now: u64, family: &Family) -> Vec<u64> {
-        starts.begin();
+        starts.begin(&[]);
         let found = family.series.iter().map(|series| starts.of(family, series)).collect();
         starts.end(now);
         found
@@ -103,6 +108,15 @@ mod tests {
         render(&mut starts, 200, &counter(7));
         assert_eq!(render(&mut starts, 300, &counter(3)), [200]);
         assert_eq!(render(&mut starts, 400, &counter(4)), [200]);
+    }
+
+    #[test]
+    fn other_labels_of_the_agent_make_other_series() {
+        let mut starts = Starts::new(100);
+        let counter = family(Kind::Counter, &[("a", 7)]);
+        render(&mut starts, 200, &counter);
+        starts.begin(&[("location".to_owned(), "eu".to_owned())]);
+        assert_eq!(starts.of(&counter, &counter.series[0]), 200);
     }
 
     #[test]
