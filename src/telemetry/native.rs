@@ -255,6 +255,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
         #[test]
         fn each_value_lies_in_a_populated_bucket(values in values(), most in 20..200_usize) {
             let native = of(&values, most);
