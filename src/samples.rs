@@ -88,7 +88,6 @@ pub(crate) fn plan(targets: &[&str], profiles: Vec<Profile>) -> Plan {
             id: "probe-1".into(),
             location: "eu".into(),
             labels: BTreeMap::from([("environment".to_owned(), "prod".to_owned())]),
-            state: None,
             currency: "usd".into(),
             in_flight: 64.try_into().unwrap(),
             budget: None,

@@ -1,0 +1,7 @@
+//! `tokenbeat run`.
+
+use crate::cli::{Exit, RunOptions};
+
+pub(super) fn run(_options: &RunOptions) -> anyhow::Result<Exit> {
+    Ok(Exit::Ok)
+}
