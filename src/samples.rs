@@ -93,7 +93,7 @@ pub(crate) fn plan(targets: &[&str], profiles: Vec<Profile>) -> Plan {
             budget: None,
         },
         server: Server { listen: "127.0.0.1:0".parse().unwrap() },
-        telemetry: Telemetry { exemplars: true, disable: Vec::new() },
+        telemetry: Telemetry { otlp: None, exemplars: true, disable: Vec::new() },
         pairs: pairs.collect(),
         targets,
         profiles,

@@ -178,5 +178,5 @@ fn server() -> Server {
 }
 
 fn telemetry() -> Telemetry {
-    Telemetry { exemplars: true, disable: Vec::new() }
+    Telemetry { otlp: None, exemplars: true, disable: Vec::new() }
 }

@@ -47,14 +47,14 @@ pub struct Written {
 }
 
 /// What is exported by OTLP.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Otlp {
     /// Metrics.
     pub metrics: Option<Metrics>,
     /// Traces.
     pub traces: Option<Traces>,
     /// The daemon's log.
-    pub logs: Option<Destination>,
+    pub logs: Option<Arc<Destination>>,
     /// `service.name`.
     pub service_name: String,
     /// Further attributes of the resource, from `OTEL_RESOURCE_ATTRIBUTES`.
@@ -62,10 +62,10 @@ pub struct Otlp {
 }
 
 /// Export of metrics.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Metrics {
     /// Where to.
-    pub to: Destination,
+    pub to: Arc<Destination>,
     /// Time from one export to the next.
     pub interval: Duration,
     /// Form of the histograms.
@@ -75,10 +75,10 @@ pub struct Metrics {
 }
 
 /// Export of traces.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Traces {
     /// Where to.
-    pub to: Destination,
+    pub to: Arc<Destination>,
     /// Which requests become spans.
     pub sampling: Sampling,
 }

@@ -29,7 +29,7 @@ pub use transport::Error;
 use super::store::Store;
 use crate::event::{Fact, Outcome, Sink};
 use crate::plan::Plan;
-use crate::plan::otlp::{GenAi, Histograms, Otlp, Sampling};
+use crate::plan::otlp::{Destination, GenAi, Histograms, Otlp, Sampling};
 use clock::unix_nanos;
 use collect::FromStore;
 use futures_util::future::BoxFuture;
@@ -62,6 +62,7 @@ pub struct Export {
     ours: Arc<FromStore>,
     sender: Sender,
     targets: Arc<Targets>,
+    stats: Arc<Stats>,
     stop: watch::Sender<Option<Instant>>,
 }
 
@@ -71,55 +72,52 @@ pub struct Work {
     signals: Vec<BoxFuture<'static, ()>>,
 }
 
-/// Sets the export up; nothing is sent, and nothing connects, before [`Work::run`].
+/// Sets the export up; nothing is sent, and nothing connects, before [`Work::run`]. What it counts becomes part of
+/// the store's metrics.
 ///
-/// `stats` is shared with whoever renders it (the store). `log`: where the daemon's log comes from.
-pub fn build(
-    otlp: Otlp,
-    plan: &Plan,
-    store: &Arc<Store>,
-    stats: &Arc<Stats>,
-    log: &LogTap,
-) -> Result<(Export, Work), Error> {
-    let sender = Sender::new(&otlp, &plan.agent);
+/// `log`: where the daemon's log comes from.
+pub fn build(otlp: &Otlp, plan: &Plan, store: &Arc<Store>, log: &LogTap) -> Result<(Export, Work), Error> {
+    let stats = Arc::new(Stats::default());
+    store.attach_export(Arc::clone(&stats));
+    let sender = Sender::new(otlp, &plan.agent);
     let targets = Arc::new(Targets::of(plan));
     let (stop, ordered) = watch::channel(None);
-    let shipper = |signal, to| {
-        let transport = Transport::new(signal, to)?;
-        Ok::<_, Error>(Shipper::new(signal, transport, Arc::clone(stats), Stop::new(ordered.clone())))
+    let shipper = |signal, to: &Arc<Destination>| {
+        let transport = Transport::new(signal, Arc::clone(to))?;
+        Ok::<_, Error>(Shipper::new(signal, transport, Arc::clone(&stats), Stop::new(ordered.clone())))
     };
     let mut signals: Vec<BoxFuture<'static, ()>> = Vec::new();
     let (set, form) =
         otlp.metrics.as_ref().map_or((GenAi::None, Histograms::Explicit), |it| (it.genai, it.histograms));
     let genai = Arc::new(Recorder::new(set, form, Arc::clone(&targets)));
     let ours = Arc::new(FromStore::new(Arc::clone(store), &plan.telemetry.disable, form));
-    if let Some(metrics) = otlp.metrics {
+    if let Some(metrics) = &otlp.metrics {
         let work = worker::Metrics {
             sources: vec![Arc::<FromStore>::clone(&ours), Arc::<Recorder>::clone(&genai)],
             sender: sender.clone(),
             starts: Starts::new(unix_nanos(SystemTime::now())),
             interval: metrics.interval,
-            shipper: shipper(Signal::Metrics, metrics.to)?,
+            shipper: shipper(Signal::Metrics, &metrics.to)?,
         };
         signals.push(Box::pin(work.run()));
     }
     let mut spans = None;
-    if let Some(traces) = otlp.traces {
-        let (queue, intake) = queue(Signal::Traces, CAPACITY, stats);
+    if let Some(traces) = &otlp.traces {
+        let (queue, intake) = queue(Signal::Traces, CAPACITY, &stats);
         let (sender, agent) = (sender.clone(), Arc::clone(&plan.agent.id));
         let convert = trace::Traces { sender, agent, targets: Arc::clone(&targets) };
-        let shipper = shipper(Signal::Traces, traces.to)?;
+        let shipper = shipper(Signal::Traces, &traces.to)?;
         signals.push(Box::pin(worker::batches(intake, convert, SPANS_LINGER, shipper)));
         spans = Some((traces.sampling, queue));
     }
-    if let Some(to) = otlp.logs {
-        let (queue, intake) = queue(Signal::Logs, CAPACITY, stats);
+    if let Some(to) = &otlp.logs {
+        let (queue, intake) = queue(Signal::Logs, CAPACITY, &stats);
         let (convert, shipper) = (log::Logs { sender: sender.clone() }, shipper(Signal::Logs, to)?);
         signals.push(Box::pin(worker::batches(intake, convert, LOGS_LINGER, shipper)));
         log.connect(queue);
     }
     let sink = Arc::new(Facts { genai, spans });
-    Ok((Export { sink, ours, sender, targets, stop }, Work { signals }))
+    Ok((Export { sink, ours, sender, targets, stats, stop }, Work { signals }))
 }
 
 impl Export {
@@ -135,6 +133,11 @@ impl Export {
         self.ours.disable(&plan.telemetry.disable);
         self.targets.install(plan);
         self.sink.genai.prune();
+    }
+
+    /// What the export counts.
+    pub fn stats(&self) -> &Arc<Stats> {
+        &self.stats
     }
 
     /// Orders the work to flush and to end within this time. To be called after the last fact; [`Work::run`]

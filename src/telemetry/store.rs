@@ -10,6 +10,7 @@ mod target;
 pub(super) use pair::PHASES;
 
 use super::catalogue::{Key, Metric, buckets};
+use super::otlp::{Dropped, Signal, Stats};
 use super::value::{Counter, Gauge, Histogram, Trace, epoch_seconds};
 use crate::event::{Fact, Ledger, Pair, Place, Request, Sink};
 use crate::plan::Plan;
@@ -107,6 +108,7 @@ pub struct Store {
     exemplars: AtomicBool,
     native: AtomicBool,
     ledger: OnceLock<Arc<dyn Ledger>>,
+    export: OnceLock<Arc<Stats>>,
     reload_successful: Gauge,
     reload_time: Gauge,
     runtime_lag: Histogram,
@@ -121,6 +123,7 @@ impl Store {
             exemplars: AtomicBool::new(plan.telemetry.exemplars),
             native: AtomicBool::new(false),
             ledger: OnceLock::new(),
+            export: OnceLock::new(),
             reload_successful: Gauge::default(),
             reload_time: Gauge::default(),
             runtime_lag: Histogram::new(&buckets::RUNTIME_LAG),
@@ -153,6 +156,12 @@ impl Store {
     pub fn attach_ledger(&self, ledger: Arc<dyn Ledger>) {
         // A second call is a mistake that changes nothing.
         let _ = self.ledger.set(ledger);
+    }
+
+    /// What the OTLP export counts is shown, too. The first one stays.
+    pub fn attach_export(&self, stats: Arc<Stats>) {
+        // A second call is a mistake that changes nothing.
+        let _ = self.export.set(stats);
     }
 
     /// The config was loaded at this time, or could not be.
@@ -193,6 +202,20 @@ impl Store {
             let ratio = if it.limit > 0.0 { it.spent / it.limit } else { 1.0 };
             let labels = [(Key::Scope, &*it.scope.label()), (Key::Unit, it.unit.label())];
             out.number(Metric::BudgetSpent, &labels, ratio);
+        }
+        if let Some(stats) = self.export.get() {
+            Self::visit_export(out, stats);
+        }
+    }
+
+    fn visit_export(out: &mut Out<'_>, stats: &Stats) {
+        for signal in Signal::ALL {
+            let label = (Key::Signal, signal.label());
+            out.number(Metric::ExportFailures, &[label], stats.failures(signal) as f64);
+            for reason in Dropped::ALL {
+                let labels = [label, (Key::Reason, reason.label())];
+                out.number(Metric::Dropped, &labels, stats.dropped(signal, reason) as f64);
+            }
         }
     }
 

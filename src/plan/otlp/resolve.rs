@@ -7,7 +7,7 @@
 //! | `protocol` | `OTEL_EXPORTER_OTLP_{SIGNAL}_PROTOCOL`, `OTEL_EXPORTER_OTLP_PROTOCOL`: `grpc`, `http/protobuf` | `grpc` |
 //! | `headers` | `..._{SIGNAL}_HEADERS`, else `..._HEADERS`; a header of the config wins over the same one there | |
 //! | `timeout` | `..._{SIGNAL}_TIMEOUT`, `..._TIMEOUT`, milliseconds | 10 s |
-//! | `compression` | `..._{SIGNAL}_COMPRESSION`, `..._COMPRESSION`: `gzip`, `none` | `gzip` |
+//! | `compression` | `..._{SIGNAL}_COMPRESSION`, `..._COMPRESSION`: `gzip`, `none` | `none` |
 //! | `tls.ca_file` | `..._{SIGNAL}_CERTIFICATE`, `..._CERTIFICATE` | the system's roots |
 //! | `tls.client_cert_file`, `tls.client_key_file` | `..._CLIENT_CERTIFICATE`, `..._CLIENT_KEY`, likewise | |
 //! | `interval` | `OTEL_METRIC_EXPORT_INTERVAL`, milliseconds | 15 s |
@@ -117,12 +117,11 @@ impl Fill<'_> {
         }
     }
 
-    fn destination(&mut self, written: &Written, (signal, path): (&str, &str)) -> Option<Destination> {
+    fn destination(&mut self, written: &Written, (signal, path): (&str, &str)) -> Option<Arc<Destination>> {
         let protocol = match written.protocol {
             Some(protocol) => protocol,
             None => self.protocol(signal),
         };
-        let endpoint = self.endpoint(written, protocol, (signal, path))?;
         let timeout = match written.timeout {
             Some(timeout) => timeout,
             None => self.millis(self.of_signal(signal, "TIMEOUT"), Duration::from_secs(10)),
@@ -135,15 +134,18 @@ impl Fill<'_> {
             None => self.compression(signal),
         };
         let file = |fill: &Self, suffix| fill.of_signal(signal, suffix).map(|(_, path)| PathBuf::from(path));
-        Some(Destination {
-            endpoint,
+        let headers = self.headers(written, signal);
+        let identity = self.identity(written, signal);
+        let endpoint = self.endpoint(written, protocol, (signal, path));
+        Some(Arc::new(Destination {
+            endpoint: endpoint?,
             protocol,
-            headers: self.headers(written, signal),
+            headers,
             timeout,
             compression,
             ca_file: written.ca_file.clone().or_else(|| file(self, "CERTIFICATE")),
-            identity: self.identity(written, signal),
-        })
+            identity,
+        }))
     }
 
     fn endpoint(
@@ -216,7 +218,7 @@ impl Fill<'_> {
 
     fn compression(&mut self, signal: &str) -> Compression {
         match self.of_signal(signal, "COMPRESSION") {
-            None => Compression::Gzip,
+            None => Compression::None,
             Some((_, value)) if value == "gzip" => Compression::Gzip,
             Some((_, value)) if value == "none" => Compression::None,
             Some((name, value)) => {

@@ -45,7 +45,7 @@ fn silence_gives_the_defaults() {
     let metrics = otlp.metrics.unwrap();
     assert_eq!(metrics.interval, Duration::from_secs(15));
     assert_eq!((metrics.histograms, metrics.genai), (Histograms::Explicit, GenAi::Current));
-    assert_eq!((metrics.to.protocol, metrics.to.compression), (Protocol::Grpc, Compression::Gzip));
+    assert_eq!((metrics.to.protocol, metrics.to.compression), (Protocol::Grpc, Compression::None));
     assert_eq!(metrics.to.timeout, Duration::from_secs(10));
     assert_eq!(otlp.traces.unwrap().sampling, Sampling { ratio: 0.1, failures: true });
     assert_eq!(otlp.service_name, "tokenbeat");
@@ -135,6 +135,7 @@ fn a_signals_own_variable_wins_over_the_general_one() {
             ("OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", "500"),
             ("OTEL_EXPORTER_OTLP_HEADERS", "a=1"),
             ("OTEL_EXPORTER_OTLP_TRACES_HEADERS", "b=2"),
+            ("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip"),
             ("OTEL_EXPORTER_OTLP_LOGS_COMPRESSION", "none"),
             ("OTEL_EXPORTER_OTLP_CERTIFICATE", "ca.pem"),
             ("OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE", "cert.pem"),
@@ -153,8 +154,11 @@ fn a_signals_own_variable_wins_over_the_general_one() {
     assert_eq!(headers(&logs), [("a".to_owned(), "1".to_owned())]);
     assert_eq!((traces.compression, logs.compression), (Compression::Gzip, Compression::None));
     assert_eq!(logs.ca_file, Some("ca.pem".into()));
-    let identity = logs.identity.unwrap();
-    assert_eq!((identity.cert_file, identity.key_file), ("cert.pem".into(), "key.pem".into()));
+    let identity = logs.identity.as_ref().unwrap();
+    assert_eq!(
+        (identity.cert_file.clone(), identity.key_file.clone()),
+        ("cert.pem".into(), "key.pem".into())
+    );
 }
 
 #[test]

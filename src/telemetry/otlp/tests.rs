@@ -45,8 +45,9 @@ fn rig_in(written: Written, environment: &[(&str, &str)]) -> Rig {
     let get = |name: &str| environment.iter().find(|(key, _)| *key == name).map(|(_, it)| (*it).to_owned());
     let otlp = resolve(Some(written), &get).unwrap().unwrap();
     let plan = samples::small_plan();
-    let (store, stats, tap) = (Store::new(&plan), Arc::new(Stats::default()), LogTap::new());
-    let (export, work) = build(otlp, &plan, &store, &stats, &tap).unwrap();
+    let (store, tap) = (Store::new(&plan), LogTap::new());
+    let (export, work) = build(&otlp, &plan, &store, &tap).unwrap();
+    let stats = Arc::clone(export.stats());
     let work = AbortOnDropHandle::new(tokio::spawn(work.run()));
     Rig { plan, store, stats, export, tap, work }
 }

@@ -13,6 +13,7 @@ use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceResponse
 use prost::Message as _;
 use std::error::Error as StdError;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Most characters of what a receiver says that reach the log.
@@ -83,7 +84,7 @@ pub(super) struct Accepted {
 /// a dead connection, an old address or a renewed certificate does not outlive the next attempt.
 pub(super) struct Transport {
     signal: Signal,
-    to: Destination,
+    to: Arc<Destination>,
     client: Option<Client>,
 }
 
@@ -94,7 +95,7 @@ enum Client {
 
 impl Transport {
     /// Checks that a client can be made of the settings; nothing is sent.
-    pub(super) fn new(signal: Signal, to: Destination) -> Result<Self, Error> {
+    pub(super) fn new(signal: Signal, to: Arc<Destination>) -> Result<Self, Error> {
         let client = Some(Client::new(&to)?);
         Ok(Self { signal, to, client })
     }

@@ -88,6 +88,7 @@ async fn sampling_keeps_every_failure() {
 async fn headers_agent_paths_and_compression_are_on_the_wire() {
     let pairs = [
         ("OTEL_EXPORTER_OTLP_HEADERS", "Authorization=Bearer%20t0ken,X-Scope-OrgID=7"),
+        ("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip"),
         ("OTEL_EXPORTER_OTLP_LOGS_COMPRESSION", "none"),
         ("OTEL_RESOURCE_ATTRIBUTES", "team=x"),
     ];

@@ -148,7 +148,7 @@ fn files_that_cannot_be_used_are_named() {
         let otlp = resolve(Some(written), &|_| None).unwrap().unwrap();
         let plan = samples::small_plan();
         let store = Store::new(&plan);
-        build(otlp, &plan, &store, &Arc::default(), &LogTap::new()).err().unwrap().to_string()
+        build(&otlp, &plan, &store, &LogTap::new()).err().unwrap().to_string()
     };
     std::fs::write(pki.folder.path().join("empty.pem"), "nothing here").unwrap();
     let empty = error("empty.pem");

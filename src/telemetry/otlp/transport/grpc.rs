@@ -48,8 +48,10 @@ impl Client {
         match client.unary(request, path(signal), Encoded).await {
             Ok(response) => Ok(Ok(accepted(response.get_ref()))),
             // A status that the server sent has no source; what broke on the way has one.
-            Err(status) if status.source().is_some() => Err(chain(&status)),
-            Err(status) => Ok(Err(refused(&status))),
+            Err(status) => match status.source() {
+                Some(source) => Err(format!("{}: {}", status.message(), chain(source))),
+                None => Ok(Err(refused(&status))),
+            },
         }
     }
 }
