@@ -82,19 +82,19 @@ impl Stats {
         self.dropped.get(signal as usize)?.get(reason as usize)
     }
 
-    pub(super) fn count_failure(&self, signal: Signal) {
+    pub(in crate::telemetry) fn count_failure(&self, signal: Signal) {
         if let Some(cell) = self.failures.get(signal as usize) {
             cell.fetch_add(1, Relaxed);
         }
     }
 
-    pub(super) fn count_dropped(&self, signal: Signal, reason: Dropped, n: u64) {
+    pub(in crate::telemetry) fn count_dropped(&self, signal: Signal, reason: Dropped, n: u64) {
         if let Some(cell) = self.cell(signal, reason) {
             cell.fetch_add(n, Relaxed);
         }
     }
 
-    pub(super) fn count_sent(&self, signal: Signal, n: u64) {
+    pub(in crate::telemetry) fn count_sent(&self, signal: Signal, n: u64) {
         if let Some(cell) = self.sent.get(signal as usize) {
             cell.fetch_add(n, Relaxed);
         }
