@@ -191,7 +191,6 @@ fn agent() -> plan::Agent {
         id: "bench".into(),
         location: "".into(),
         labels: BTreeMap::new(),
-        state: None,
         currency: "usd".into(),
         in_flight: NonZeroU32::MAX,
         budget: None,

@@ -6,6 +6,7 @@ mod check;
 mod daemon;
 mod demo;
 mod probe;
+mod progress;
 mod run;
 mod runtimes;
 mod serve;
@@ -23,7 +24,7 @@ use clap::CommandFactory;
 /// Does what the command line says. Errors have been reported when this returns.
 pub fn main(cli: Cli) -> Exit {
     let tap = telemetry::otlp::LogTap::new();
-    let _log = match telemetry::logs::init(cli.log.format.into(), &cli.log.level, &tap) {
+    let _log = match telemetry::logs::init(cli.log.format.into(), cli.log_level(), &tap) {
         Ok(guard) => guard,
         Err(error) => {
             eprintln!("error: {error}");

@@ -24,9 +24,10 @@ pub struct LogOptions {
     /// Format of the log on stderr.
     #[arg(long = "log.format", value_name = "FORMAT", default_value = "text", global = true)]
     pub format: LogFormat,
-    /// Level of the log: error, warn, info, debug, trace, or directives such as `info,tokenbeat::client=debug`.
-    #[arg(long = "log.level", value_name = "LEVEL", default_value = "info", global = true)]
-    pub level: String,
+    /// Level of the log: error, warn, info, debug, trace, or directives such as `info,tokenbeat::client=debug`
+    /// [default: info; warn for `run` and `check`, which report on stdout]
+    #[arg(long = "log.level", value_name = "LEVEL", global = true)]
+    pub level: Option<String>,
 }
 
 /// Formats of the log.
@@ -36,6 +37,14 @@ pub enum LogFormat {
     Text,
     /// One JSON object per line.
     Json,
+}
+
+impl Cli {
+    /// The log's level: as typed, or the command's default.
+    pub fn log_level(&self) -> &str {
+        let quiet = matches!(self.command, Command::Run(_) | Command::Check(_));
+        self.log.level.as_deref().unwrap_or(if quiet { "warn" } else { "info" })
+    }
 }
 
 impl From<LogFormat> for crate::telemetry::logs::Format {
@@ -108,7 +117,7 @@ pub struct DemoOptions {
 /// Options of `run`.
 #[derive(Debug, Args)]
 pub struct RunOptions {
-    /// Profiles to run [default: all of them]
+    /// Profiles to run, one after the other [default: all of them]
     pub profiles: Vec<String>,
     /// Where the config is.
     #[command(flatten)]
@@ -196,7 +205,7 @@ mod tests {
 
     #[test]
     fn durations_are_read_as_in_the_config() {
-        assert_eq!(duration("1h30m"), Ok(Duration::from_secs(5400)));
+        assert_eq!(duration("1h30m"), Ok(Duration::from_mins(90)));
         assert_eq!(duration("250ms"), Ok(Duration::from_millis(250)));
         assert!(duration("5").is_err());
         assert!(duration("-5s").is_err());

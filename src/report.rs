@@ -75,11 +75,6 @@ impl Summary {
         }
     }
 
-    /// What there is so far, as tables for a terminal: no colour, a line feed at the end.
-    pub fn tables(&self) -> String {
-        tables::render(&self.report())
-    }
-
     fn pair(&self, pair: &crate::event::Pair) -> Option<&PairSummary> {
         self.pairs.iter().find(|it| it.plan.pair == *pair)
     }
@@ -90,6 +85,13 @@ impl Summary {
         if let Some(stage) = pair.stages.get(*stage) {
             take(pair, &mut lock(&stage.cell));
         }
+    }
+}
+
+impl Report {
+    /// As tables for a terminal: no colour, a line feed at the end.
+    pub fn tables(&self) -> String {
+        tables::render(self)
     }
 }
 

@@ -94,7 +94,7 @@ impl Daemon {
         let _end = ended.clone().drop_guard();
         let lag = traffic.spawn(watch_runtime_lag(store, ended.clone()));
         let mut serving = tokio::spawn(server.serve(views, ended.clone()));
-        let schedules = engine.start(stop.drain.clone());
+        let schedules = engine.start(stop.drain.clone())?;
         readiness.set(Phase::Ready);
         tokio::select! {
             () = stop.drain.cancelled() => {}

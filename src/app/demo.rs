@@ -61,7 +61,7 @@ pub(super) fn demo(options: &DemoOptions, tap: &LogTap) -> anyhow::Result<Exit> 
         tokio::select! {
             result = daemon.run(stop) => result?,
             () = inject(handle) => {}
-            () = signals => {}
+            never = signals => match never {},
             died = serving => died.context("the simulator died")??,
         }
         Ok(Exit::Ok)

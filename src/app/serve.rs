@@ -23,7 +23,7 @@ pub(super) fn serve(options: &ServeOptions, tap: &LogTap) -> anyhow::Result<Exit
         tracing::info!(address = %daemon.address(), "listening");
         tokio::select! {
             result = daemon.run(stop) => result?,
-            () = signals => {}
+            never = signals => match never {},
         }
         Ok(Exit::Ok)
     })

@@ -27,7 +27,7 @@ pub(super) fn simulate(options: SimOptions) -> anyhow::Result<Exit> {
         let signals = Signals::install()?.watch(stop.clone());
         tokio::select! {
             result = sim.serve(stop.drain) => result?,
-            () = signals => {}
+            never = signals => match never {},
         }
         Ok(Exit::Ok)
     })

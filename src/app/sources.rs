@@ -3,6 +3,7 @@
 use crate::cli::{ConfigOptions, Exit};
 use crate::config::Source;
 use crate::plan::{self, Loaded};
+use crate::telemetry::catalogue;
 use std::path::{Path, PathBuf};
 
 /// Where the config is looked for if the command line does not say.
@@ -20,7 +21,7 @@ pub(super) fn load(options: &ConfigOptions) -> Result<Loaded, Exit> {
     };
     let sources: Vec<Source> = paths.into_iter().map(Source::Path).collect();
     let loaded = plan::load(&sources, std::env::vars()).map_err(|errors| {
-        for error in errors.iter() {
+        for error in &errors {
             eprintln!("error: {error}");
         }
         let count = errors.iter().count();
@@ -29,6 +30,14 @@ pub(super) fn load(options: &ConfigOptions) -> Result<Loaded, Exit> {
     })?;
     for warning in &loaded.warnings {
         eprintln!("warning: {warning}");
+    }
+    // The catalogue is none of the plan's business; only here both are known.
+    let unknown: Vec<&str> = catalogue::unknown_names(&loaded.plan.telemetry.disable).collect();
+    for name in &unknown {
+        eprintln!("error: telemetry.disable: there is no metric `{name}`; `tokenbeat metrics` lists them");
+    }
+    if !unknown.is_empty() {
+        return Err(Exit::Usage);
     }
     Ok(loaded)
 }

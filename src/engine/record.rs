@@ -31,7 +31,7 @@ pub(super) struct Record {
     counts: Mutex<Counts>,
 }
 
-/// The numbers of a run. All but the first three leave the warm-up out.
+/// The numbers of a run. A warm-up is in the first four and in the skips, and in nothing that judges the target.
 #[derive(Debug)]
 pub(super) struct Counts {
     /// Requests offered.

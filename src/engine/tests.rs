@@ -244,6 +244,15 @@ impl World {
         at: &str,
         plot: impl Fn(usize) -> Script + Send + Sync + 'static,
     ) -> Self {
+        Self::on(plan, at, Arc::new(Timers), plot)
+    }
+
+    pub(super) fn on(
+        plan: &Arc<Plan>,
+        at: &str,
+        dispatcher: Arc<dyn Dispatcher>,
+        plot: impl Fn(usize) -> Script + Send + Sync + 'static,
+    ) -> Self {
         let jump = Arc::new(Mutex::new(jiff::SignedDuration::ZERO));
         let (steady, jumped) = (anchored(at.parse().unwrap()), Arc::clone(&jump));
         let wall: Wall = Arc::new(move || steady().checked_add(*jumped.lock().unwrap()).unwrap());
@@ -258,7 +267,7 @@ impl World {
             sink: Arc::<Facts>::clone(&facts),
             ledger: Arc::<state::Memory>::clone(&ledger),
             callers: plan.targets.iter().map(caller).collect(),
-            dispatcher: Arc::new(Timers),
+            dispatcher,
             wall,
             handle: Handle::current(),
         };
@@ -284,7 +293,7 @@ impl World {
 
     /// Runs the schedules for so long, then shuts down with time for everything to end.
     pub(super) async fn schedule_for(&self, time: Duration) {
-        let schedules = self.engine.start(CancellationToken::new());
+        let schedules = self.engine.start(CancellationToken::new()).unwrap();
         tokio::time::sleep(time).await;
         let left = self.engine.shutdown(Duration::from_mins(10), &CancellationToken::new()).await;
         assert_eq!(left, []);

@@ -32,7 +32,7 @@ fn close(a: f64, b: f64) -> bool {
 #[test]
 fn trap_21_a_summary_of_nothing_prints_dashes() {
     let fixture = Fixture::of(&small_plan());
-    let tables = fixture.summary.tables();
+    let tables = fixture.summary.report().tables();
     assert!(tables.starts_with("chat on llama (m)\n"), "{tables}");
     let total = &fixture.summary.report().pairs[0].total;
     assert_eq!(total.time_to_first_token_seconds, None);
@@ -41,7 +41,7 @@ fn trap_21_a_summary_of_nothing_prints_dashes() {
     assert_eq!(line.matches(" - ").count(), 4, "{line}");
     assert!(!tables.contains("NaN"), "{tables}");
     // A plan without a profile is no reason to panic either.
-    assert_eq!(Summary::new(&plan(&["llama"], Vec::new())).tables(), "");
+    assert_eq!(Summary::new(&plan(&["llama"], Vec::new())).report().tables(), "");
 }
 
 #[test]
@@ -119,7 +119,7 @@ fn objectives_and_runs_are_shown() {
     assert_eq!(pair.objectives[3].objective, None);
     assert_eq!(pair.runs.len(), RUNS);
     assert_eq!(pair.runs[0].id, format!("run-{}", RUNS + 4));
-    let tables = fixture.summary.tables();
+    let tables = fixture.summary.report().tables();
     assert!(
         tables.contains("run run-24, due 1970-01-01T00:16:40.000Z: failed: ttft: 50% of 99%"),
         "{tables}"
@@ -137,7 +137,7 @@ fn a_single_stage_needs_no_total_and_stages_of_one_name_are_one() {
     let report = fixture.summary.report();
     assert_eq!(report.pairs[0].stages.len(), 1);
     assert_eq!(report.pairs[0].stages[0].requests["ok"], 2);
-    assert!(!fixture.summary.tables().contains("total"));
+    assert!(!fixture.summary.report().tables().contains("total"));
 }
 
 #[test]
@@ -145,7 +145,7 @@ fn tables_line_up_and_have_no_colour() {
     let fixture = Fixture::of(&small_plan());
     play(&fixture.sink, &fixture.places[1], Outcome::Ok, |_| {});
     fixture.active(1, 2);
-    insta::assert_snapshot!(fixture.summary.tables());
+    insta::assert_snapshot!(fixture.summary.report().tables());
 }
 
 #[test]

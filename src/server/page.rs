@@ -26,7 +26,7 @@ struct Page<'a> {
     phase: &'static str,
     now: String,
     rows: Vec<Row<'a>>,
-    budgets: Vec<Spent>,
+    budgets: Vec<BudgetRow>,
     failures: Vec<Arc<RequestView>>,
 }
 
@@ -139,7 +139,7 @@ fn seconds(value: Option<f64>) -> String {
 
 /// A budget, for the page.
 #[derive(Debug, Serialize)]
-struct Spent {
+struct BudgetRow {
     scope: String,
     unit: &'static str,
     spent: String,
@@ -147,12 +147,12 @@ struct Spent {
     percent: f64,
 }
 
-fn budgets(ledger: &dyn Ledger) -> Vec<Spent> {
+fn budgets(ledger: &dyn Ledger) -> Vec<BudgetRow> {
     let amount = |budget: &BudgetUse, value: f64| match budget.unit {
         crate::event::Unit::Cost => format!("{value:.4}"),
         crate::event::Unit::Requests | crate::event::Unit::Tokens => format!("{value:.0}"),
     };
-    let spent = |budget: BudgetUse| Spent {
+    let spent = |budget: BudgetUse| BudgetRow {
         scope: budget.scope.label(),
         unit: budget.unit.label(),
         spent: amount(&budget, budget.spent),

@@ -79,12 +79,12 @@ async fn due_times_depend_on_start_and_seed_alone() {
 
 #[tokio::test(start_paused = true)]
 async fn memory_is_bounded_by_the_lookahead() {
-    let world = World::new(build(vec![rate(1000.0, 60)]), takes(millis(1)));
+    let world = World::new(build(vec![rate(1000.0, 15)]), takes(millis(1)));
     let engine = &world.engine;
     let pair = engine.plan.pairs[0].pair.clone();
     let most = AtomicUsize::new(0);
     tokio::select! {
-        summary = engine.run_once(&pair, Once::default()) => assert_eq!(summary.unwrap().offered, 60_000),
+        summary = engine.run_once(&pair, Once::default()) => assert_eq!(summary.unwrap().offered, 15_000),
         () = async {
             loop {
                 let tasks = Handle::current().metrics().num_alive_tasks();
@@ -155,4 +155,15 @@ async fn for_a_time_single_requests_come_once_per_second_at_most() {
     let slow = World::new(Build::default(), takes(seconds(4)));
     assert_eq!(slow.once_for(Some(10)).await.offered, 3);
     assert_eq!(slow.facts.results(), ["ok"]);
+}
+
+/// With real time, threads and the real dispatcher. How late requests are is the bench's to say.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_request_goes_out_early() {
+    let precise = Arc::new(dispatch::Precise::start().unwrap());
+    let stages = vec![rate(200.0, 1), crate::testing::requests(20)];
+    let world = World::on(&build(stages).plan(), START, precise, takes(millis(3)));
+    let summary = world.once().await;
+    assert_eq!(summary.offered, 220);
+    assert!(world.facts.requests().iter().all(|request| request.marks.started >= request.marks.due));
 }

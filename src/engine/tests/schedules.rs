@@ -111,7 +111,7 @@ async fn a_run_without_a_known_end_is_awaited_until_the_slot() {
 #[tokio::test(start_paused = true)]
 async fn missed_slots_are_counted_and_not_caught_up() {
     let world = World::new(minutely(vec![requests(1)]), takes(millis(10)));
-    let schedules = world.engine.start(CancellationToken::new());
+    let schedules = world.engine.start(CancellationToken::new()).unwrap();
     tokio::time::sleep(seconds(90)).await;
     // The machine sleeps for ten minutes and a half: 11:30 becomes 12:00.
     *world.jump.lock().unwrap() = jiff::SignedDuration::from_secs(10 * 60 + 30);
@@ -131,7 +131,7 @@ async fn missed_slots_are_counted_and_not_caught_up() {
 #[tokio::test(start_paused = true)]
 async fn a_clock_that_is_set_back_repeats_no_slot() {
     let world = World::new(minutely(vec![requests(1)]), takes(millis(10)));
-    let schedules = world.engine.start(CancellationToken::new());
+    let schedules = world.engine.start(CancellationToken::new()).unwrap();
     tokio::time::sleep(seconds(65)).await;
     *world.jump.lock().unwrap() = jiff::SignedDuration::from_secs(-30);
     tokio::time::sleep(seconds(60)).await;
@@ -173,7 +173,8 @@ async fn a_spent_budget_skips_whole_runs() {
 async fn a_trigger_runs_every_target_of_the_profile() {
     let build = Build { targets: vec!["llama", "gpt"], stages: vec![rate(1.0, 10)], ..Build::default() };
     let world = World::new(build, takes(millis(10)));
-    let schedules = world.engine.start(CancellationToken::new());
+    let schedules = world.engine.start(CancellationToken::new()).unwrap();
+    assert_eq!(world.engine.start(CancellationToken::new()).err(), Some(Error::Running));
     let started = world.engine.trigger("chat").await.unwrap();
     let names: Vec<&str> = started.iter().map(|run| &*run.pair.target).collect();
     assert_eq!(names, ["llama", "gpt"]);
@@ -249,7 +250,7 @@ async fn a_users_stage_with_a_known_end_does_not_overlap_the_next_cycle() {
 async fn a_cycle_whose_predecessor_is_in_the_way_is_joined_late() {
     let build = Build { trigger: When::Continuous, stages: vec![rate(1.0, 60)], ..Build::default() };
     let world = World::new(build, takes(millis(10)));
-    let schedules = world.engine.start(CancellationToken::new());
+    let schedules = world.engine.start(CancellationToken::new()).unwrap();
     tokio::time::sleep(seconds(30)).await;
     // The clock is set five seconds forward: the next cycle is due while this one plays to its end.
     *world.jump.lock().unwrap() = jiff::SignedDuration::from_secs(5);
@@ -265,6 +266,24 @@ async fn a_cycle_whose_predecessor_is_in_the_way_is_joined_late() {
         .collect();
     assert!(per_second.iter().all(|n| *n <= 1), "never twice the load: {per_second:?}");
     assert!(per_second.iter().filter(|n| **n == 0).count() <= 1, "and no gap: {per_second:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn cycles_that_a_jump_passes_are_counted() {
+    let build = Build { trigger: When::Continuous, stages: vec![rate(1.0, 60)], ..Build::default() };
+    let world = World::new(build, takes(millis(10)));
+    let schedules = world.engine.start(CancellationToken::new()).unwrap();
+    tokio::time::sleep(seconds(30)).await;
+    // It is 10:02:50 now; this cycle ends at 10:03:20, and the rest of that of 10:03 is joined.
+    *world.jump.lock().unwrap() = jiff::SignedDuration::from_secs(140);
+    tokio::time::sleep(seconds(80)).await;
+    world.engine.shutdown(seconds(10), &CancellationToken::new()).await;
+    schedules.ended().await.unwrap();
+    assert_eq!(at_seconds(&world.facts.started()), [0, 60, 100]);
+    let ids: Vec<String> = world.facts.summaries().iter().map(|summary| summary.run.id.clone()).collect();
+    let id = |minute| format!("chat/llama/2026-11-20T10:0{minute}:00Z");
+    assert_eq!(ids, [id(0), id(3), id(4)]);
+    assert_eq!(world.facts.skipped_runs(), [("missed", 1), ("overlap", 1), ("overlap", 1)]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -286,7 +305,7 @@ async fn a_spent_budget_makes_no_gridless_schedule_spin() {
 #[tokio::test(start_paused = true)]
 async fn a_clock_that_was_wrong_does_not_freeze_the_schedule() {
     let world = World::new(minutely(vec![requests(1)]), takes(millis(10)));
-    let schedules = world.engine.start(CancellationToken::new());
+    let schedules = world.engine.start(CancellationToken::new()).unwrap();
     *world.jump.lock().unwrap() = jiff::SignedDuration::from_hours(24 * 365);
     tokio::time::sleep(seconds(90)).await;
     let wrong = world.facts.started().len();
@@ -333,14 +352,14 @@ async fn a_schedule_that_dies_is_heard() {
         handle: Handle::current(),
     };
     let engine = Engine::new(plan, deps).unwrap();
-    assert_eq!(engine.start(CancellationToken::new()).ended().await, Err(Died));
+    assert_eq!(engine.start(CancellationToken::new()).unwrap().ended().await, Err(Died));
 }
 
 #[tokio::test(start_paused = true)]
 async fn the_stop_token_stops_schedules_and_load() {
     let world = World::new(minutely(vec![rate(1.0, 30)]), takes(millis(10)));
     let stop = CancellationToken::new();
-    let schedules = world.engine.start(stop.clone());
+    let schedules = world.engine.start(stop.clone()).unwrap();
     tokio::time::sleep(millis(64_500)).await;
     stop.cancel();
     schedules.ended().await.unwrap();

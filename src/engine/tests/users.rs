@@ -33,8 +33,8 @@ async fn so_many_requests_are_shared_by_the_users() {
     let summary = world.once().await;
     assert_eq!((summary.offered, summary.ok), (10, 10));
     assert_eq!(world.facts.dues().len(), 10);
-    // Load was offered until the last question, not until its answer.
-    assert_eq!(world.facts.active(""), seconds(3));
+    // A user that waits for its answer is load: until the last answer.
+    assert_eq!(world.facts.active(""), seconds(4));
 }
 
 #[tokio::test(start_paused = true)]
@@ -42,6 +42,7 @@ async fn the_default_is_one_request() {
     let world = World::new(Build::default(), takes(seconds(1)));
     let summary = world.once().await;
     assert_eq!((summary.offered, summary.ok, summary.result.label()), (1, 1, "ok"));
+    assert_eq!(world.facts.active(""), seconds(1));
 }
 
 #[tokio::test(start_paused = true)]
