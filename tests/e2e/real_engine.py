@@ -60,7 +60,6 @@ def config(t: Session, engine: str, gateway: servers.Gateway) -> Path:
             agent:
               id: e2e
               location: here
-              state: {t.home}/state
             targets:
               engine:
                 api: openai-chat
