@@ -5,7 +5,7 @@ mod build;
 mod facts;
 
 pub(crate) use build::{Build, prompts, rate, requests, users};
-pub(crate) use facts::{answer, offer, play, run};
+pub(crate) use facts::{answer, ids, offer, play, run};
 
 use crate::event::{Pair, Place};
 use crate::plan::{
@@ -127,7 +127,7 @@ fn assemble(targets: Vec<Arc<Target>>, profiles: Vec<Profile>, in_flight: u32) -
             budget: None,
         },
         server: Server { listen: "127.0.0.1:0".parse().unwrap() },
-        telemetry: Telemetry { exemplars: true, disable: Vec::new() },
+        telemetry: Telemetry { otlp: None, exemplars: true, disable: Vec::new() },
         pairs: pairs.collect(),
         targets,
         profiles,

@@ -14,7 +14,7 @@ pub(crate) fn run(pair: &Pair) -> Arc<RunRef> {
     })
 }
 
-fn ids() -> TraceIds {
+pub(crate) fn ids() -> TraceIds {
     TraceIds::from_random(std::array::from_fn(|i| u8::try_from(i).unwrap()), true)
 }
 

@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 use tokenbeat::app::{Daemon, DaemonOptions};
 use tokenbeat::sim;
+use tokenbeat::telemetry::otlp::LogTap;
 use wiremock::{Mock, MockServer, Request, ResponseTemplate, matchers};
 
 /// A profile with everything that makes series: a warm-up, a named stage, checks, objectives, a budget.
@@ -419,7 +420,7 @@ async fn a_port_that_is_taken_is_an_error_with_its_address() {
     let yaml = one("", "schedule: { manual: {} }, workload: { prompts: [hello] }");
     let options = DaemonOptions { listen: Some(simulator.address), grace: Duration::ZERO, note: None };
     let loaded = crate::harness::load(&yaml, simulator.address);
-    let built = Daemon::build(loaded, options, tokio::runtime::Handle::current()).await;
+    let built = Daemon::build(loaded, options, tokio::runtime::Handle::current(), &LogTap::default()).await;
     let said = format!("{:#}", built.err().unwrap());
     assert!(said.starts_with(&format!("cannot listen on {}: ", simulator.address)), "{said}");
     assert!(said.contains("in use"), "{said}");

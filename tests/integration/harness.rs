@@ -9,6 +9,7 @@ use tokenbeat::app::{Daemon, DaemonOptions, Stop};
 use tokenbeat::config::Source;
 use tokenbeat::plan::{self, Loaded};
 use tokenbeat::sim::{self, Handle, Sim, Truth};
+use tokenbeat::telemetry::otlp::LogTap;
 use tokenbeat::telemetry::{Exposition, Store};
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::JoinHandle;
@@ -133,7 +134,7 @@ impl Running {
     pub(crate) async fn against(yaml: &str, server: SocketAddr) -> Self {
         let options = DaemonOptions { listen: None, grace: Duration::from_secs(20), note: None };
         let traffic = tokio::runtime::Handle::current();
-        let daemon = Daemon::build(load(yaml, server), options, traffic).await.unwrap();
+        let daemon = Daemon::build(load(yaml, server), options, traffic, &LogTap::default()).await.unwrap();
         let (address, store, again) = (daemon.address(), daemon.store(), load(yaml, server));
         let (before, stop) = (shown(&store, &again), Stop::default());
         let task = tokio::spawn(daemon.run(stop.clone()));
