@@ -15,7 +15,7 @@ use std::time::Duration;
 use url::Url;
 
 /// The section `telemetry.otlp` as it was written. What is `None` is filled from the OpenTelemetry variables of
-/// the environment, then from defaults: see [`resolve`].
+/// the environment, then from defaults: see [`resolve()`].
 #[derive(Debug, Default)]
 pub struct Written {
     /// Base of the three signals' endpoints.
