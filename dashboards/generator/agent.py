@@ -91,6 +91,8 @@ def board():
               Line(process("max", "process_resident_memory_bytes"), LEGEND)),
         lines("File descriptors", "Open ones, and the limit: each connection takes one.", COUNT,
               Line(process("max", "process_open_fds"), f"open {LEGEND}"), Line(process("max", "process_max_fds"), f"limit {LEGEND}"), log=True),
+        lines("Threads", "Threads of the process: a fixed number. One that grows is a defect.", COUNT,
+              Line(process("max", "process_threads"), LEGEND), width=24, height=5),
     ])  # fmt: skip
     return dashboard(
         "agent", "Agent", "The prober's own health: is what it measures to be trusted, and does it keep up.",

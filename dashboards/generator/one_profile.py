@@ -48,7 +48,27 @@ def objectives() -> Row:
         number("Next run", "When the next run is due.", AGO, f"{ours.gauge('min', 'tokenbeat_next_run_timestamp_seconds')} * 1000 > 0"),
         number("Interval", "Time from run to run; none where it is not constant.", SECONDS,
                ours.gauge("min", "tokenbeat_schedule_interval_seconds")),
+        targets(),
+        revisions(),
     ])  # fmt: skip
+
+
+def targets():
+    """What the chosen targets are, and since when they are played as they are."""
+    about = ("location", "target", "api", "provider", "server")
+    return grid(
+        "Targets", "What answers: the dialect spoken, the provider, and the server as its answers name it.",
+        {label: label.capitalize() for label in about}, [Column("Present", ours.gauge("max", "tokenbeat_target_info", about))], width=14, height=5,
+    )  # fmt: skip
+
+
+def revisions():
+    about = ("location", "target", "revision", "schedule")
+    return grid(
+        "Revisions", "A hash of workload, load and model. Only the same revision is compared with its past.",
+        {label: label.capitalize() for label in about}, [Column("Present", ours.gauge("max", "tokenbeat_profile_info", about))],
+        width=10, height=5,
+    )  # fmt: skip
 
 
 def first_token() -> Row:

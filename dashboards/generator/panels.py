@@ -254,5 +254,6 @@ def dashboard(name: str, title: str, says: str, variables: list, rows: list[Row]
                 board = board.with_panel(panel)
     made = board.build()
     for variable in made.templating.list_val:
-        variable.auto = None  # the SDK's default, which only an interval variable may have
+        # The SDK's defaults, which only an interval variable may have.
+        variable.auto = variable.auto_min = variable.auto_count = None
     return made
