@@ -1,6 +1,6 @@
 """Asks a running Prometheus every query of every dashboard, with all variables at All.
 
-Used by the end-to-end suite `lineup`, and by hand: live.py http://127.0.0.1:9090
+Used by the end-to-end suite `lineup`, and by hand: live.py http://127.0.0.1:9090 [LOCATION]
 """
 
 import json
@@ -27,12 +27,22 @@ class Query:
     expr: str
 
 
+    @property
+    def name(self) -> str:
+        return f"{self.board}: {self.place}"
+
+
 @dataclass
 class Reply:
     query: Query
     series: int
     numbers: int  # series whose value is a number
     refused: str = ""
+
+    @property
+    def problem(self) -> str:
+        """What is wrong with it, in a word or two."""
+        return self.refused or ("no series" if not self.series else "NaN only" if not self.numbers else "")
 
 
 def filled(expr: str, variables: dict[str, str]) -> str:
@@ -43,7 +53,8 @@ def filled(expr: str, variables: dict[str, str]) -> str:
     return expr
 
 
-def queries() -> list[Query]:
+def queries(location: str = ".*") -> list[Query]:
+    """All of them, ready to be sent; the location is a pattern."""
     found = []
     for path in sorted(HERE.glob("*.json")):
         board = json.loads(path.read_text())
@@ -51,6 +62,8 @@ def queries() -> list[Query]:
         for variable in board["templating"]["list"]:
             if variable["type"] == "query":
                 values[variable["name"]] = variable.get("allValue") or ".*"
+                if variable["name"] == "location":
+                    values["location"] = location
                 found.append(Query(path.stem, f"variable {variable['name']}", lint.label_values(variable)))
         for note in board["annotations"]["list"]:
             found.append(Query(path.stem, f"annotation {note['name']}", note["expr"]))
@@ -74,14 +87,11 @@ def ask(url: str, query: Query) -> Reply:
 
 
 def main() -> int:
-    bad = 0
-    for query in queries():
-        reply = ask(sys.argv[1], query)
-        state = "refused" if reply.refused else "empty" if not reply.series else "NaN only" if not reply.numbers else ""
-        if state:
-            bad += 1
-            print(f"{state}: {query.board}: {query.place}: {reply.refused or query.expr}")
-    print(f"{len(queries()) - bad} with data, {bad} without")
+    asked = queries(*sys.argv[2:3])
+    bad = [reply for reply in (ask(sys.argv[1], query) for query in asked) if reply.problem]
+    for reply in bad:
+        print(f"{reply.query.name}: {reply.problem}: {reply.query.expr}")
+    print(f"{len(asked) - len(bad)} with data, {len(bad)} without")
     return 1 if bad else 0
 
 
