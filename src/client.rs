@@ -2,6 +2,31 @@
 //!
 //! The engine sees [`Caller`] only, so that its tests can play without a network.
 
+mod answer;
+mod body;
+mod classify;
+mod connect;
+mod dial;
+mod dialect;
+mod http;
+mod intake;
+mod link;
+mod openai_chat;
+mod patience;
+mod pool;
+mod request;
+mod response;
+mod round;
+mod tls;
+mod tokenizer;
+
+#[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
+
+pub use http::{BuildError, Client};
+
 use crate::event::{Connection, Failure, Gaps, Limit, Marks, Outcome, Tokens, TraceIds};
 use crate::exchange::{Ask, Call};
 use futures_util::future::BoxFuture;

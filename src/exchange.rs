@@ -94,6 +94,6 @@ pub struct Delta {
     pub usage: Option<Usage>,
     /// This is the dialect's terminal event.
     pub terminal: bool,
-    /// An error object: what it says, shortened.
+    /// An error object: what it says, in the server's words.
     pub error: Option<String>,
 }

@@ -4,8 +4,27 @@
 //!
 //! Data flows one way: `config -> plan -> schedule, pacing -> engine -> client -> event -> sinks`.
 
+pub mod app;
+pub mod cli;
 pub mod client;
+pub mod config;
+pub mod engine;
 pub mod event;
 pub mod exchange;
+pub mod framing;
+pub mod pacing;
 pub mod plan;
+pub mod report;
+#[cfg(test)]
+mod samples;
+pub mod schedule;
 pub mod secret;
+pub mod seed;
+pub mod server;
+pub mod sim;
+pub mod slo;
+pub mod state;
+pub mod telemetry;
+#[cfg(test)]
+mod testing;
+pub mod workload;

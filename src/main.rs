@@ -1,3 +1,11 @@
-//! The binary: reads as a table of contents.
+//! The binary: parse, do, end.
 
-fn main() {}
+use std::process::ExitCode;
+use tokenbeat::{app, cli::Cli};
+
+fn main() -> ExitCode {
+    match Cli::from_args() {
+        Ok(cli) => app::main(cli).into(),
+        Err(exit) => exit.into(),
+    }
+}

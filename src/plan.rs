@@ -1,13 +1,25 @@
 //! What will happen: the config, compiled. Immutable, shared, every value typed. Everything below reads the plan
 //! and never the config.
 
+mod compile;
+mod cron;
+#[cfg(test)]
+mod fixtures;
+mod forecast;
+mod load;
 mod profile;
 mod schedule;
 mod slo;
 mod stage;
 mod target;
 
+use compile::run_time;
+pub use compile::{Compiled, compile};
+pub use cron::next_occurrence;
+pub use forecast::{Amount, Daily, Forecast, PairForecast, forecast};
+pub use load::{Loaded, from_yaml, load};
 pub use profile::{Budget, Cache, Expect, PairPlan, Period, Profile, Prompts};
+use profile::{OUTPUT_CAPS, output_cap};
 pub use schedule::{Overlap, Schedule, Trigger, Weekdays, Window};
 pub use slo::{Bound, Objective, SloMetric};
 pub use stage::{Arrivals, Bounds, Ramp, Shape, Stage, Think};
@@ -19,7 +31,6 @@ pub use target::{
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 /// Everything that the daemon will do.
@@ -48,8 +59,6 @@ pub struct Agent {
     pub location: Arc<str>,
     /// More labels for every series.
     pub labels: BTreeMap<String, String>,
-    /// Folder for state that survives a restart.
-    pub state: Option<PathBuf>,
     /// Currency of prices and budgets, a label value.
     pub currency: Arc<str>,
     /// Most requests in flight in the whole process.

@@ -37,6 +37,15 @@ pub enum Shape {
     },
 }
 
+impl Shape {
+    /// When the stage ends.
+    pub const fn bounds(&self) -> Bounds {
+        match self {
+            Self::Rate { bounds, .. } | Self::Users { bounds, .. } => *bounds,
+        }
+    }
+}
+
 /// When a stage ends: after a time, or after so many requests, or at the first of both. At least one is there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bounds {

@@ -1,0 +1,259 @@
+//! What an answer amounts to: a state machine over what its events say and when they came. Pure: marks come in
+//! with the events, and no clock, transport or dialect is known here.
+
+use crate::event::{Count, Failure, Gaps, Outcome, Source, Tokens};
+use crate::exchange::{Content, Delta, Usage};
+use tokio::time::Instant;
+
+/// An answer while it arrives.
+///
+/// The first thing that ends it decides: the terminal event, a failure, or the end of the body. What comes after
+/// that moves no mark and adds no text; only usage is still taken, because it may follow a failure.
+#[derive(Debug)]
+pub(super) struct Reading {
+    streamed: bool,
+    marks: StreamMarks,
+    gaps: Gaps,
+    generated: Generated,
+    content_events: u64,
+    finish: Option<String>,
+    usage: Usage,
+    first_event: Option<u64>,
+    end: Option<End>,
+}
+
+/// The marks inside a stream; none of them is set for an answer that is not streamed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct StreamMarks {
+    pub(super) first_chunk: Option<Instant>,
+    pub(super) first_token: Option<Instant>,
+    pub(super) first_text: Option<Instant>,
+    pub(super) last_token: Option<Instant>,
+}
+
+/// Everything that the model generated, whole: tokens are never counted chunk by chunk.
+#[derive(Debug, Default)]
+pub(super) struct Generated {
+    /// Visible text, refusals included.
+    pub(super) text: String,
+    /// Reasoning that was streamed.
+    pub(super) reasoning: String,
+    /// Names and arguments of tool calls.
+    pub(super) tool_calls: String,
+}
+
+#[derive(Debug)]
+struct End {
+    at: Instant,
+    failure: Option<(Failure, String)>,
+}
+
+/// An answer that has ended.
+#[derive(Debug)]
+pub(super) struct Read {
+    pub(super) outcome: Outcome,
+    pub(super) detail: Option<String>,
+    pub(super) end: Instant,
+    pub(super) streamed: bool,
+    pub(super) marks: StreamMarks,
+    pub(super) gaps: Gaps,
+    pub(super) finish: Option<String>,
+    pub(super) generated: Generated,
+    pub(super) evidence: Evidence,
+}
+
+/// What is known of the tokens before a tokenizer has counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Evidence {
+    usage: Usage,
+    content_events: u64,
+    reasoning_streamed: bool,
+    first_event: Option<u64>,
+    streamed: bool,
+}
+
+/// What a tokenizer counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Counted {
+    pub(super) input: Option<u64>,
+    pub(super) output: Option<u64>,
+}
+
+impl Reading {
+    /// An answer of which nothing has come.
+    pub(super) fn new(streamed: bool) -> Self {
+        Self {
+            streamed,
+            marks: StreamMarks::default(),
+            gaps: Gaps::default(),
+            generated: Generated::default(),
+            content_events: 0,
+            finish: None,
+            usage: Usage::default(),
+            first_event: None,
+            end: None,
+        }
+    }
+
+    /// Takes an event of a stream, or a whole answer. Says whether it was progress: an event without content,
+    /// finish reason or usage is a sign of life, but none of progress.
+    pub(super) fn event(&mut self, mark: Instant, delta: Delta) -> bool {
+        let progress = delta != Delta::default();
+        if let Some(usage) = delta.usage {
+            self.take_usage(usage);
+        }
+        if self.ended() {
+            return progress;
+        }
+        if self.streamed {
+            self.marks.first_chunk.get_or_insert(mark);
+        }
+        if !delta.content.is_empty() {
+            self.take_content(mark, delta.content);
+        }
+        if delta.finish.is_some() {
+            self.finish = delta.finish;
+        }
+        if let Some(said) = delta.error {
+            self.fail(mark, Failure::StreamError, said);
+        } else if delta.terminal {
+            self.complete(mark);
+        }
+        progress
+    }
+
+    /// The body ended cleanly. A finish reason without a terminal event is a complete answer.
+    pub(super) fn end_of_body(&mut self, at: Instant) {
+        if self.ended() {
+            return;
+        }
+        if self.finish.is_some() {
+            self.complete(at);
+        } else {
+            let detail = "the body ended with neither a terminal event nor a finish reason";
+            self.fail(at, Failure::Truncated, detail.into());
+        }
+    }
+
+    /// Something went wrong. It is the outcome, unless the answer had already ended.
+    pub(super) fn fail(&mut self, at: Instant, failure: Failure, detail: String) {
+        self.end.get_or_insert(End { at, failure: Some((failure, detail)) });
+    }
+
+    /// The outcome is decided.
+    pub(super) fn ended(&self) -> bool {
+        self.end.is_some()
+    }
+
+    /// Generated content has come.
+    pub(super) fn has_content(&self) -> bool {
+        self.content_events > 0
+    }
+
+    /// What it amounts to. `now` is the end of an answer that nothing ended, which would be our own fault.
+    pub(super) fn close(mut self, now: Instant) -> Read {
+        self.fail(now, Failure::Internal, "the answer was not read to its end".into());
+        let (end, failure) = self.end.map_or((now, None), |end| (end.at, end.failure));
+        let (outcome, detail) = match failure {
+            None => (Outcome::Ok, None),
+            Some((failure, detail)) => (Outcome::Failed(failure), Some(detail)),
+        };
+        let evidence = Evidence {
+            usage: self.usage,
+            content_events: self.content_events,
+            reasoning_streamed: self.streamed && !self.generated.reasoning.is_empty(),
+            first_event: self.first_event,
+            streamed: self.streamed,
+        };
+        Read {
+            outcome,
+            detail,
+            end,
+            streamed: self.streamed,
+            marks: self.marks,
+            gaps: self.gaps,
+            finish: self.finish,
+            generated: self.generated,
+            evidence,
+        }
+    }
+
+    fn complete(&mut self, at: Instant) {
+        if self.has_content() {
+            self.end = Some(End { at, failure: None });
+        } else {
+            self.fail(at, Failure::Empty, "the answer is complete and has no generated content".into());
+        }
+    }
+
+    fn take_usage(&mut self, new: Usage) {
+        let usage = &mut self.usage;
+        usage.input = new.input.or(usage.input);
+        usage.output = new.output.or(usage.output);
+        usage.cached_input = new.cached_input.or(usage.cached_input);
+        usage.reasoning = new.reasoning.or(usage.reasoning);
+    }
+
+    fn take_content(&mut self, mark: Instant, content: Vec<Content>) {
+        let visible = content.iter().any(|piece| matches!(piece, Content::Text(_) | Content::Refusal(_)));
+        for piece in content {
+            match piece {
+                Content::Text(text) | Content::Refusal(text) => self.generated.text.push_str(&text),
+                Content::Reasoning(text) => self.generated.reasoning.push_str(&text),
+                Content::ToolCall(text) => self.generated.tool_calls.push_str(&text),
+            }
+        }
+        self.content_events += 1;
+        if !self.streamed {
+            return;
+        }
+        if let Some(last) = self.marks.last_token {
+            self.gaps.push(mark.saturating_duration_since(last));
+        } else {
+            self.first_event = self.tokens_so_far();
+        }
+        self.marks.first_token.get_or_insert(mark);
+        self.marks.last_token = Some(mark);
+        if visible {
+            self.marks.first_text.get_or_insert(mark);
+        }
+    }
+
+    /// Streamed tokens up to now, where the server reports usage as it goes. Reasoning that was kept back is not
+    /// among them.
+    fn tokens_so_far(&self) -> Option<u64> {
+        let hidden = if self.generated.reasoning.is_empty() { self.usage.reasoning.unwrap_or(0) } else { 0 };
+        self.usage.output.map(|output| output.saturating_sub(hidden)).filter(|n| *n > 0)
+    }
+}
+
+impl Evidence {
+    /// The counts, each from its most trusted source: usage, then the tokenizer, then the number of content
+    /// events. A usage of zero beside a prompt or content is a server that does not count, and is not believed;
+    /// the events of an answer that was not streamed estimate nothing.
+    pub(super) fn tokens(&self, counted: Counted) -> Tokens {
+        let from = |source| move |n| Count { n, source };
+        let said = self.usage.output.filter(|n| *n > 0 || self.content_events == 0);
+        let events = Some(self.content_events).filter(|n| *n > 0 && self.streamed);
+        let output = said
+            .map(from(Source::Usage))
+            .or(counted.output.map(from(Source::Tokenizer)))
+            .or(events.map(from(Source::Chunks)));
+        let input = self.usage.input.filter(|n| *n > 0).map(from(Source::Usage));
+        Tokens {
+            input: input.or(counted.input.map(from(Source::Tokenizer))),
+            output,
+            cached_input: self.usage.cached_input,
+            // Part of the server's count; of another source's it is no part.
+            reasoning: self.usage.reasoning.filter(|_| said.is_some()),
+            reasoning_streamed: self.reasoning_streamed,
+            tokenizer_output: counted.output.filter(|_| said.is_some()),
+            first_event: self.first_event,
+        }
+    }
+
+    /// The server did not say how long the prompt was.
+    pub(super) fn lacks_input(&self) -> bool {
+        self.usage.input.is_none_or(|n| n == 0)
+    }
+}

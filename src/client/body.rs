@@ -1,0 +1,160 @@
+//! Reads the body of an answer off its connection: takes the marks, keeps the deadlines, drains what is left.
+
+use super::classify::{self, Broken};
+use super::intake::Intake;
+use super::patience::{Patience, cancelled};
+use bytes::Bytes;
+use http_body_util::BodyExt as _;
+use hyper::body::{Frame, Incoming};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// After the outcome is decided, the rest of the body is read for so long and so far, so that the connection can
+/// serve again (and because usage may follow a failure). A longer rest costs the connection.
+const DRAIN_FOR: Duration = Duration::from_millis(250);
+/// How long the body of an error answer is waited for.
+const ERROR_FOR: Duration = Duration::from_secs(2);
+/// See [`DRAIN_FOR`].
+const DRAIN_BYTES: usize = 256 << 10;
+
+/// What came next.
+enum Next {
+    Frame(Instant, Option<Result<Frame<Bytes>, hyper::Error>>),
+    Cancelled,
+    Timer,
+}
+
+/// Reads a body into `intake`. `true` if it was read to its end, so that the connection is free again.
+pub(super) async fn read(
+    body: &mut Incoming,
+    intake: &mut Intake,
+    patience: &Patience,
+    sent: Instant,
+) -> bool {
+    let deadline = |intake: &Intake| {
+        if intake.has_content() {
+            patience.more(sent, intake.progress())
+        } else {
+            patience.content(sent, true)
+        }
+    };
+    let mut until = deadline(intake);
+    // Pinned once and moved rarely: a timer for each frame would cost more than reading the frame.
+    let mut timer = std::pin::pin!(tokio::time::sleep_until(until.at));
+    let mut stopped = std::pin::pin!(patience.cancel.cancelled());
+    loop {
+        let next = tokio::select! {
+            biased;
+            frame = body.frame() => Next::Frame(Instant::now(), frame),
+            () = &mut stopped => Next::Cancelled,
+            () = &mut timer => Next::Timer,
+        };
+        match next {
+            Next::Frame(mark, frame) => {
+                // A server that never pauses must not outrun the timers, which only run when it does.
+                let broken = if mark > until.at { Some(until.passed()) } else { None };
+                let broken = broken.or_else(|| patience.cancel.is_cancelled().then(cancelled));
+                if let Some(broken) = broken {
+                    intake.fail(mark, broken.failure, broken.detail);
+                    return false;
+                }
+                if let Some(complete) = take(mark, frame, intake) {
+                    return complete;
+                }
+            }
+            Next::Cancelled => {
+                let Broken { failure, detail } = cancelled();
+                intake.fail(Instant::now(), failure, detail);
+                return false;
+            }
+            Next::Timer if Instant::now() >= until.at => {
+                let Broken { failure, detail } = until.passed();
+                intake.fail(Instant::now(), failure, detail);
+                return false;
+            }
+            Next::Timer => {}
+        }
+        if intake.ended() {
+            return drain(body, intake, patience).await;
+        }
+        until = deadline(intake);
+        if until.at < timer.deadline() || timer.is_elapsed() {
+            timer.as_mut().reset(until.at);
+        }
+    }
+}
+
+/// Takes what came; `Some` when nothing more will come, with whether the body was complete.
+fn take(
+    mark: Instant,
+    frame: Option<Result<Frame<Bytes>, hyper::Error>>,
+    intake: &mut Intake,
+) -> Option<bool> {
+    match frame {
+        Some(Ok(frame)) => {
+            if let Some(bytes) = frame.data_ref() {
+                intake.frame(mark, bytes);
+            }
+            None
+        }
+        Some(Err(error)) => {
+            let broken = classify::exchange(&error, "in the middle of the answer");
+            intake.fail(mark, broken.failure, broken.detail);
+            Some(false)
+        }
+        None => {
+            intake.end_of_body(mark);
+            Some(true)
+        }
+    }
+}
+
+async fn drain(body: &mut Incoming, intake: &mut Intake, patience: &Patience) -> bool {
+    let mut room = DRAIN_BYTES;
+    let work = async {
+        loop {
+            let frame = body.frame().await;
+            let mark = Instant::now();
+            let bytes = match &frame {
+                Some(Ok(frame)) => frame.data_ref().map_or(0, Bytes::len),
+                _ => 0,
+            };
+            match room.checked_sub(bytes) {
+                Some(left) => room = left,
+                None => return false,
+            }
+            if let Some(complete) = take(mark, frame, intake) {
+                return complete;
+            }
+        }
+    };
+    tokio::select! {
+        complete = work => complete,
+        () = patience.cancel.cancelled() => false,
+        () = tokio::time::sleep(DRAIN_FOR) => false,
+    }
+}
+
+/// Reads at most `most` bytes of a body whose outcome is decided, within [`ERROR_FOR`]. `true` if that was all
+/// of it.
+pub(super) async fn some(body: &mut Incoming, most: usize, patience: &Patience) -> (Vec<u8>, bool) {
+    let mut bytes = Vec::new();
+    let work = async {
+        while let Some(frame) = body.frame().await {
+            let Ok(frame) = frame else { return false };
+            let data = frame.data_ref().map(|data| &data[..]).unwrap_or_default();
+            let room = most - bytes.len();
+            bytes.extend(data.iter().take(room));
+            if data.len() > room {
+                return false;
+            }
+        }
+        true
+    };
+    let complete = tokio::select! {
+        complete = work => complete,
+        () = patience.cancel.cancelled() => false,
+        () = tokio::time::sleep(ERROR_FOR) => false,
+    };
+    (bytes, complete)
+}

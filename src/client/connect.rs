@@ -1,0 +1,142 @@
+//! From a name to a TCP connection. Knows no TLS and no HTTP.
+
+use super::classify::Broken;
+use crate::event::{Failure, Phases};
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+use tokio::net::TcpStream;
+use tokio::time::Instant;
+use url::Host;
+
+/// How long one address may take before the next one is tried beside it (RFC 8305, section 5).
+const STAGGER: Duration = Duration::from_millis(250);
+
+/// Where a TCP connection goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Peer {
+    pub(super) host: Host<String>,
+    pub(super) port: u16,
+}
+
+/// Resolves and connects; a phase that was completed is recorded, also if a later one fails.
+pub(super) async fn tcp(peer: &Peer, phases: &mut Phases) -> Result<TcpStream, Broken> {
+    let addresses = match &peer.host {
+        Host::Ipv4(ip) => vec![SocketAddr::new(IpAddr::V4(*ip), peer.port)],
+        Host::Ipv6(ip) => vec![SocketAddr::new(IpAddr::V6(*ip), peer.port)],
+        Host::Domain(name) => {
+            let began = Instant::now();
+            let found = resolve(name, peer.port).await?;
+            phases.dns = Some(began.elapsed());
+            found
+        }
+    };
+    let began = Instant::now();
+    let stream = race(addresses).await.map_err(|error| {
+        Broken::by(Failure::Connect, &format!("cannot connect to {}:{}", peer.host, peer.port), &error)
+    })?;
+    phases.connect = Some(began.elapsed());
+    Ok(stream)
+}
+
+async fn resolve(name: &str, port: u16) -> Result<Vec<SocketAddr>, Broken> {
+    let found = tokio::net::lookup_host((name, port))
+        .await
+        .map_err(|error| Broken::by(Failure::Dns, &format!("cannot resolve {name}"), &error))?;
+    let addresses = interleave(found);
+    if addresses.is_empty() {
+        return Err(Broken::new(Failure::Dns, format!("cannot resolve {name}: it has no address")));
+    }
+    Ok(addresses)
+}
+
+/// Families in turn, beginning with the one that the resolver prefers; otherwise in the resolver's order.
+fn interleave(addresses: impl IntoIterator<Item = SocketAddr>) -> Vec<SocketAddr> {
+    let all: Vec<_> = addresses.into_iter().collect();
+    let prefers_v6 = all.first().is_some_and(SocketAddr::is_ipv6);
+    let (first, second): (Vec<_>, Vec<_>) = all.into_iter().partition(|a| a.is_ipv6() == prefers_v6);
+    let (mut first, mut second) = (first.into_iter(), second.into_iter());
+    let mut mixed = Vec::new();
+    loop {
+        let pair = [first.next(), second.next()];
+        if pair == [None, None] {
+            return mixed;
+        }
+        mixed.extend(pair.into_iter().flatten());
+    }
+}
+
+/// Connects to the first address that answers. The next one is tried when one fails or takes its time.
+async fn race(addresses: Vec<SocketAddr>) -> io::Result<TcpStream> {
+    let mut waiting = addresses.into_iter();
+    let mut tries = FuturesUnordered::new();
+    let mut failed = None;
+    loop {
+        tries.extend(waiting.next().map(TcpStream::connect));
+        if tries.is_empty() {
+            return Err(failed.unwrap_or_else(|| io::ErrorKind::AddrNotAvailable.into()));
+        }
+        let more = waiting.len() > 0;
+        tokio::select! {
+            Some(result) = tries.next() => match result {
+                Ok(stream) => {
+                    stream.set_nodelay(true)?;
+                    return Ok(stream);
+                }
+                // The first address is the preferred one, so its error tells most.
+                Err(error) => failed = failed.or(Some(error)),
+            },
+            () = tokio::time::sleep(STAGGER), if more => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::net::TcpListener;
+
+    fn address(text: &str) -> SocketAddr {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn families_take_turns() {
+        let from = ["[::1]:1", "[::2]:1", "[::3]:1", "1.1.1.1:1", "2.2.2.2:1"].map(address);
+        let to = ["[::1]:1", "1.1.1.1:1", "[::2]:1", "2.2.2.2:1", "[::3]:1"].map(address);
+        assert_eq!(interleave(from), to);
+        let from = ["1.1.1.1:1", "[::1]:1", "2.2.2.2:1"].map(address);
+        assert_eq!(interleave(from), ["1.1.1.1:1", "[::1]:1", "2.2.2.2:1"].map(address));
+        assert_eq!(interleave([]), []);
+    }
+
+    #[tokio::test]
+    async fn an_address_that_refuses_makes_way_for_the_next() {
+        let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let open = listener.local_addr().unwrap();
+        let stream = race(vec![closed, open]).await.unwrap();
+        assert_eq!(stream.peer_addr().unwrap(), open);
+        assert!(stream.nodelay().unwrap());
+        let refused = race(vec![closed, closed]).await.unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
+        assert_eq!(race(Vec::new()).await.unwrap_err().kind(), io::ErrorKind::AddrNotAvailable);
+    }
+
+    #[tokio::test]
+    async fn phases_are_kept_as_far_as_they_came() {
+        let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+        let mut phases = Phases::default();
+        let peer = Peer { host: Host::Domain("localhost".into()), port: closed.port() };
+        let broken = tcp(&peer, &mut phases).await.unwrap_err();
+        assert_eq!(broken.failure, Failure::Connect);
+        assert!(phases.dns.is_some() && phases.connect.is_none());
+
+        let mut phases = Phases::default();
+        let peer = Peer { host: Host::Domain("tokenbeat-test.invalid".into()), port: 80 };
+        let broken = tcp(&peer, &mut phases).await.unwrap_err();
+        assert_eq!((broken.failure, phases), (Failure::Dns, Phases::default()));
+    }
+}

@@ -1,0 +1,159 @@
+//! Opens a connection: name, TCP, proxy, TLS, HTTP. Times each phase; its deadline is the caller's.
+
+use super::BuildError;
+use super::classify::{self, Broken};
+use super::connect::{self, Peer};
+use super::link::{Body, Io, Link, Tasks};
+use super::pool::Pool;
+use super::tls::Tls;
+use crate::event::{Connection, Failure, Phases};
+use crate::plan::{HttpVersion, Proxy, Target};
+use crate::secret::{self, Exposed};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use http::{HeaderValue, Method, Request, header};
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use std::sync::{Arc, Weak};
+use tokio::time::Instant;
+use url::Url;
+
+/// Most bytes of a proxy's answer to `CONNECT`.
+const MOST_PROXY_HEAD: usize = 16 << 10;
+
+/// Opens connections to one target.
+pub(super) struct Dialer {
+    target: Arc<Target>,
+    peer: Peer,
+    proxy: Option<Hop>,
+    tls: Option<Tls>,
+    tasks: Tasks,
+    pool: Weak<Pool>,
+}
+
+/// The proxy on the way.
+struct Hop {
+    peer: Peer,
+    /// Ask it for a tunnel; if not, it is sent requests in absolute form.
+    tunnel: bool,
+}
+
+impl Dialer {
+    /// Reads the target's TLS files.
+    pub(super) fn new(target: Arc<Target>, tasks: Tasks, pool: Weak<Pool>) -> Result<Self, BuildError> {
+        let peer = peer(&target.base_url)?;
+        let secure = match target.base_url.scheme() {
+            "https" => true,
+            "http" => false,
+            _ => return Err(BuildError::Scheme(target.base_url.scheme().to_owned())),
+        };
+        let tls = secure.then(|| Tls::new(&target, &peer.host)).transpose()?;
+        let proxy = target.proxy.as_ref().map(|proxy| hop(proxy, &target)).transpose()?;
+        Ok(Self { target, peer, proxy, tls, tasks, pool })
+    }
+
+    /// Requests go to a proxy that reads them: they are sent in absolute form.
+    pub(super) fn absolute_form(&self) -> bool {
+        self.proxy.as_ref().is_some_and(|hop| !hop.tunnel)
+    }
+
+    /// Opens a connection. What came of it, phase by phase, is in `connection` also when it fails or is dropped.
+    pub(super) async fn dial(&self, connection: &mut Connection) -> Result<Link, Broken> {
+        let phases = connection.phases.insert(Phases::default());
+        let mut io = self.reach(phases).await?;
+        if let Some(tls) = &self.tls {
+            let began = Instant::now();
+            let (secured, expiry) = tls.secure(io).await?;
+            phases.tls = Some(began.elapsed());
+            connection.certificate_expiry = expiry;
+            io = Box::new(secured);
+        }
+        let pool = Weak::clone(&self.pool);
+        let link = match self.target.http {
+            HttpVersion::Http1 => Link::http1(io, &self.tasks, pool).await,
+            HttpVersion::Http2 => Link::http2(io, &self.tasks, pool).await,
+        };
+        let link = link.map_err(|error| classify::exchange(&error, "before the request"))?;
+        connection.opened = true;
+        Ok(link)
+    }
+
+    /// A byte stream to the target, by way of the proxy if there is one. All that goes wrong on the way to the
+    /// proxy and with it is the proxy's.
+    async fn reach(&self, phases: &mut Phases) -> Result<Io, Broken> {
+        let Some(hop) = &self.proxy else {
+            return Ok(Box::new(connect::tcp(&self.peer, phases).await?));
+        };
+        let stream = connect::tcp(&hop.peer, phases)
+            .await
+            .map_err(|broken| Broken::new(Failure::Proxy, format!("proxy: {}", broken.detail)))?;
+        if !hop.tunnel {
+            return Ok(Box::new(stream));
+        }
+        let began = Instant::now();
+        let io = self.tunnel(Box::new(stream)).await?;
+        phases.connect = phases.connect.map(|tcp| tcp + began.elapsed());
+        Ok(io)
+    }
+
+    /// `CONNECT` (RFC 9110, section 9.3.6).
+    async fn tunnel(&self, io: Io) -> Result<Io, Broken> {
+        let authority = format!("{}:{}", self.peer.host, self.peer.port);
+        let mut request = Request::new(Body::default());
+        *request.method_mut() = Method::CONNECT;
+        *request.uri_mut() = authority.parse().map_err(|error| {
+            Broken::by(Failure::Internal, "the target's authority", &error as &http::uri::InvalidUri)
+        })?;
+        let host = HeaderValue::try_from(&authority)
+            .map_err(|error| Broken::by(Failure::Internal, "the target's authority", &error))?;
+        request.headers_mut().insert(header::HOST, host);
+        if let Some((value, _)) = self.target.proxy.as_ref().and_then(authorization).transpose()? {
+            request.headers_mut().insert(header::PROXY_AUTHORIZATION, value);
+        }
+        let broke = |error: hyper::Error| Broken::by(Failure::Proxy, "the proxy broke the tunnel", &error);
+        let (mut sender, driver) = http1::Builder::new()
+            .max_header_size(MOST_PROXY_HEAD)
+            .handshake(TokioIo::new(io))
+            .await
+            .map_err(broke)?;
+        self.tasks.spawn(driver.with_upgrades());
+        let response = sender.send_request(request).await.map_err(broke)?;
+        if !response.status().is_success() {
+            let detail = format!("the proxy refused the tunnel to {authority}: HTTP {}", response.status());
+            return Err(Broken::new(Failure::Proxy, detail));
+        }
+        let upgraded = hyper::upgrade::on(response).await.map_err(broke)?;
+        Ok(Box::new(TokioIo::new(upgraded)))
+    }
+}
+
+/// `Proxy-Authorization`, with the secret in it, if the proxy wants one.
+pub(super) fn authorization(proxy: &Proxy) -> Option<Result<(HeaderValue, Exposed), Broken>> {
+    let (username, password) = proxy.auth.as_ref()?;
+    Some(basic(username, password))
+}
+
+/// The value of a basic authorization (RFC 7617), and the password in it.
+pub(super) fn basic(username: &str, password: &secret::Secret) -> Result<(HeaderValue, Exposed), Broken> {
+    let password = password.read().map_err(|error| Broken::new(Failure::Credentials, error.to_string()))?;
+    let encoded = STANDARD.encode(format!("{username}:{}", password.expose()));
+    let mut value = HeaderValue::try_from(format!("Basic {encoded}"))
+        .map_err(|error| Broken::by(Failure::Internal, "basic authorization", &error))?;
+    value.set_sensitive(true);
+    Ok((value, password))
+}
+
+fn hop(proxy: &Proxy, target: &Target) -> Result<Hop, BuildError> {
+    if proxy.url.scheme() != "http" {
+        return Err(BuildError::ProxyScheme(proxy.url.scheme().to_owned()));
+    }
+    // HTTP/2 with prior knowledge knows no absolute form: the proxy must not look inside.
+    let tunnel = target.base_url.scheme() == "https" || target.http == HttpVersion::Http2;
+    Ok(Hop { peer: peer(&proxy.url)?, tunnel })
+}
+
+fn peer(url: &Url) -> Result<Peer, BuildError> {
+    let host = url.host().ok_or(BuildError::NoHost)?.to_owned();
+    let port = url.port_or_known_default().ok_or(BuildError::NoHost)?;
+    Ok(Peer { host, port })
+}

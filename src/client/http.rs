@@ -1,0 +1,130 @@
+//! The client of one target: what its requests share.
+
+use super::answer::{Counted, Generated};
+use super::dial::Dialer;
+use super::dialect::{self, Dialect};
+use super::link::Tasks;
+use super::pool::Pool;
+use super::request::Composer;
+use super::round::Round;
+use super::tokenizer::Counter;
+use super::{Answer, Caller, Context};
+use crate::exchange::{Ask, Call};
+use crate::plan::Target;
+use futures_util::future::BoxFuture;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// Speaks to one target over HTTP. Requests in flight are independent of each other; idle connections are shared,
+/// bounded and aged. Dropping it ends every connection.
+pub struct Client {
+    pub(super) target: Arc<Target>,
+    pub(super) dialect: &'static dyn Dialect,
+    pub(super) composer: Composer,
+    pub(super) dialer: Dialer,
+    pub(super) pool: Arc<Pool>,
+    pub(super) counter: Option<Counter>,
+    tasks: Tasks,
+}
+
+/// A target cannot be spoken to as it is configured.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// The base URL has a scheme other than http and https.
+    #[error("the base URL's scheme is {0}, not http or https")]
+    Scheme(String),
+    /// A URL without a host or a port.
+    #[error("a URL of the target has no host")]
+    NoHost,
+    /// The proxy's URL has a scheme other than http.
+    #[error("the proxy's scheme is {0}, not http")]
+    ProxyScheme(String),
+    /// Neither a DNS name nor an address.
+    #[error("{0} is no name that a certificate can have")]
+    ServerName(String),
+    /// A PEM file cannot be read.
+    #[error("cannot read {path}: {source}")]
+    Pem {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: rustls::pki_types::pem::Error,
+    },
+    /// A PEM file without a certificate.
+    #[error("{0} holds no certificate")]
+    NoCertificate(PathBuf),
+    /// A certificate cannot serve as a root.
+    #[error("a certificate in {path} cannot be a root: {source}")]
+    Root {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: rustls::Error,
+    },
+    /// The client certificate and its key do not go together, or are of a kind that we cannot use.
+    #[error("the client certificate in {path} cannot be used: {source}")]
+    Identity {
+        /// The certificate's file.
+        path: PathBuf,
+        /// Why.
+        source: rustls::Error,
+    },
+    /// TLS cannot be set up, say because the system has no roots.
+    #[error("cannot set up TLS: {0}")]
+    Tls(rustls::Error),
+    /// A tokenizer file cannot be read.
+    #[error("cannot read the tokenizer {path}: {source}")]
+    Tokenizer {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+}
+
+impl Client {
+    /// Reads the target's TLS and tokenizer files. No connection is opened. It may take a second where a tokenizer
+    /// is loaded, so a running daemon calls it on a blocking thread.
+    pub fn new(target: Arc<Target>) -> Result<Self, BuildError> {
+        let tasks = Tasks::default();
+        let pool = Arc::new(Pool::new());
+        let dialer = Dialer::new(Arc::clone(&target), tasks.clone(), Arc::downgrade(&pool))?;
+        let composer = Composer::new(Arc::clone(&target), dialer.absolute_form())?;
+        let counter = target.tokenizer.as_ref().map(Counter::load).transpose()?;
+        Ok(Self { dialect: dialect::of(target.api), target, composer, dialer, pool, counter, tasks })
+    }
+
+    /// Closes the idle connections, and each other one after its request; then waits until the last one is gone.
+    /// Requests in flight are not disturbed.
+    pub async fn close(&self) {
+        self.pool.close();
+        self.tasks.ended().await;
+    }
+
+    /// What the target's tokenizer, if it has one, counts: the output always, the input where the server does not
+    /// say it.
+    pub(super) async fn count(&self, call: &Call, output: &Generated, input: bool) -> Counted {
+        let Some(counter) = &self.counter else { return Counted::default() };
+        let output = [&output.text, &output.reasoning, &output.tool_calls].map(String::clone);
+        Counted {
+            output: counter.count(output.to_vec()).await.filter(|n| *n > 0),
+            input: if input { counter.count(self.dialect.prompt_texts(&call.body)).await } else { None },
+        }
+    }
+}
+
+impl Caller for Client {
+    fn prepare(&self, ask: &Ask) -> Call {
+        self.dialect.encode(&self.target, ask)
+    }
+
+    fn call(&self, call: Call, context: Context) -> BoxFuture<'_, Answer> {
+        Box::pin(Round::new(self, call, context).play())
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        self.tasks.stop();
+    }
+}

@@ -1,0 +1,303 @@
+//! One HTTP connection, ready to carry a request. Knows nothing of how it was made and of what it carries.
+
+use super::classify::{self, Broken};
+use super::pool::{Lease, Pool};
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::client::conn::{http1, http2};
+use hyper_util::rt::TokioIo;
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// Most bytes of an answer's status line and headers; more is a `protocol` failure.
+const MOST_HEAD: u32 = 64 << 10;
+
+/// A lost connection says that it had been closed before the request came only if it is known to be lost this
+/// soon after the send: then the news was on its way already. Later, it is the answer that was lost.
+const STALE_WITHIN: Duration = Duration::from_secs(1);
+
+/// How far an exchange had come that gave no head of an answer.
+const BEFORE: &str = "before the answer";
+
+/// The body of a request.
+pub(super) type Body = Full<Bytes>;
+
+/// A byte stream, whatever it is made of.
+pub(super) trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
+/// See [`Duplex`].
+pub(super) type Io = Box<dyn Duplex>;
+
+/// Owns the tasks of one client's connections.
+#[derive(Clone, Default)]
+pub(super) struct Tasks {
+    tracker: TaskTracker,
+    stop: CancellationToken,
+}
+
+impl Tasks {
+    /// Runs a task until it ends or all are stopped.
+    pub(super) fn spawn(&self, task: impl Future<Output: Send> + Send + 'static) {
+        self.tracker.spawn(self.stop.clone().run_until_cancelled_owned(task));
+    }
+
+    /// Ends every task now.
+    pub(super) fn stop(&self) {
+        self.stop.cancel();
+    }
+
+    /// Waits until the last one has ended.
+    pub(super) async fn ended(&self) {
+        self.tracker.close();
+        self.tracker.wait().await;
+    }
+}
+
+impl<F: Future<Output: Send> + Send + 'static> hyper::rt::Executor<F> for Tasks {
+    fn execute(&self, task: F) {
+        self.spawn(task);
+    }
+}
+
+/// A connection that is ready for a request.
+pub(super) struct Link {
+    sender: Sender,
+    seen: Arc<Seen>,
+    born: Instant,
+    reused: bool,
+}
+
+enum Sender {
+    Http1(http1::SendRequest<Body>),
+    Http2(http2::SendRequest<Body>, Lease),
+}
+
+/// A request that got no answer.
+pub(super) struct Lost {
+    pub(super) broken: Broken,
+    /// The connection had been kept, and was closed before the request came: it may be replaced, once.
+    pub(super) stale: bool,
+}
+
+impl Link {
+    /// Speaks HTTP/1.1 on a fresh stream.
+    pub(super) async fn http1(io: Io, tasks: &Tasks, pool: Weak<Pool>) -> hyper::Result<Self> {
+        let (io, seen) = Tap::new(io);
+        let (sender, driver) =
+            http1::Builder::new().max_header_size(MOST_HEAD as usize).handshake(TokioIo::new(io)).await?;
+        tasks.spawn(drive(driver, pool));
+        Ok(Self { sender: Sender::Http1(sender), seen, born: Instant::now(), reused: false })
+    }
+
+    /// Speaks HTTP/2 on a fresh stream.
+    pub(super) async fn http2(io: Io, tasks: &Tasks, pool: Weak<Pool>) -> hyper::Result<Self> {
+        let (io, seen) = Tap::new(io);
+        let most_streams = pool.upgrade().map_or(1, |pool| pool.most_streams());
+        seen.most_streams.store(most_streams, Ordering::Relaxed);
+        let mut builder = http2::Builder::new(tasks.clone());
+        builder.initial_max_send_streams(most_streams);
+        let (sender, mut driver) =
+            builder.max_header_list_size(MOST_HEAD).handshake(TokioIo::new(io)).await?;
+        let noted = Arc::clone(&seen);
+        let driver = std::future::poll_fn(move |cx| {
+            let result = Pin::new(&mut driver).poll(cx);
+            noted.most_streams.store(driver.current_max_send_streams(), Ordering::Relaxed);
+            result
+        });
+        tasks.spawn(drive(driver, pool));
+        Ok(Self { sender: Sender::Http2(sender, Lease::first()), seen, born: Instant::now(), reused: false })
+    }
+
+    /// Another stream of an HTTP/2 connection.
+    pub(super) fn share(&self, lease: Lease) -> Option<Self> {
+        let Sender::Http2(sender, _) = &self.sender else { return None };
+        let sender = Sender::Http2(sender.clone(), lease);
+        Some(Self { sender, seen: Arc::clone(&self.seen), born: self.born, reused: true })
+    }
+
+    /// The streams of an HTTP/2 connection; `None` for HTTP/1.1, which has one at a time.
+    pub(super) fn lease(&self) -> Option<&Lease> {
+        match &self.sender {
+            Sender::Http1(_) => None,
+            Sender::Http2(_, lease) => Some(lease),
+        }
+    }
+
+    /// Streams that the server lets run at once, as far as it has said. Until then, what it said last.
+    pub(super) fn most_streams(&self) -> usize {
+        match &self.sender {
+            Sender::Http1(_) => 1,
+            Sender::Http2(..) => self.seen.most_streams.load(Ordering::Relaxed),
+        }
+    }
+
+    /// When it was opened.
+    pub(super) fn born(&self) -> Instant {
+        self.born
+    }
+
+    /// It carried a request before.
+    pub(super) fn reused(&self) -> bool {
+        self.reused
+    }
+
+    /// From now on it counts as reused.
+    pub(super) fn reuse(&mut self) {
+        self.reused = true;
+    }
+
+    /// It is open and free, as far as is known at this moment.
+    pub(super) fn is_ready(&self) -> bool {
+        match &self.sender {
+            Sender::Http1(sender) => sender.is_ready(),
+            Sender::Http2(sender, _) => sender.is_ready(),
+        }
+    }
+
+    /// Waits until it is free for another request; `false` if it is closed.
+    pub(super) async fn ready(&mut self) -> bool {
+        match &mut self.sender {
+            Sender::Http1(sender) => sender.ready().await.is_ok(),
+            Sender::Http2(sender, _) => sender.ready().await.is_ok(),
+        }
+    }
+
+    /// Sends a request and waits for the head of its answer. Dropping the future ends the request, and on
+    /// HTTP/1.1 the connection.
+    pub(super) async fn send(&mut self, request: Request<Body>) -> Result<Response<Incoming>, Lost> {
+        let (bytes, began) = (self.seen.bytes(), Instant::now());
+        let result = match &mut self.sender {
+            Sender::Http1(sender) => sender.send_request(request).await,
+            Sender::Http2(sender, _) => sender.send_request(request).await,
+        };
+        result.map_err(|error| {
+            // Other streams of an HTTP/2 connection make its byte count useless here.
+            let silent = self.seen.bytes() == bytes || matches!(self.sender, Sender::Http2(..));
+            let soon = began.elapsed() < STALE_WITHIN;
+            let stale = self.reused && silent && soon && classify::is_gone(&error);
+            Lost { broken: self.why(&error), stale }
+        })
+    }
+
+    /// What an error of this connection is. Where the connection broke before hyper took the request, hyper only
+    /// says that it was cancelled; the stream knows why.
+    fn why(&self, error: &hyper::Error) -> Broken {
+        match self.seen.error.get() {
+            Some(broken) if error.is_canceled() || error.is_closed() => broken.clone(),
+            _ => classify::exchange(error, BEFORE),
+        }
+    }
+}
+
+/// Drives a connection to its end, and has the pool swept from time to time.
+async fn drive(driver: impl Future<Output = hyper::Result<()>>, pool: Weak<Pool>) {
+    let mut driver = std::pin::pin!(driver);
+    loop {
+        tokio::select! {
+            // An error reaches the request that it concerns; without a request it concerns nobody.
+            _ = &mut driver => return,
+            () = tokio::time::sleep(super::pool::IDLE_FOR) => {
+                let Some(pool) = pool.upgrade() else { continue };
+                pool.sweep();
+            }
+        }
+    }
+}
+
+/// What came over a byte stream.
+struct Seen {
+    bytes: AtomicU64,
+    /// Of an HTTP/2 connection: streams that the server lets run at once, as known when a request was
+    /// last passed on.
+    most_streams: AtomicUsize,
+    error: OnceLock<Broken>,
+}
+
+impl Seen {
+    fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    fn note<T>(&self, result: &io::Result<T>) {
+        if let Err(error) = result {
+            self.error.get_or_init(|| classify::stream(error, BEFORE));
+        }
+    }
+}
+
+/// Notes how many bytes came, and the first error.
+struct Tap {
+    io: Io,
+    seen: Arc<Seen>,
+}
+
+impl Tap {
+    fn new(io: Io) -> (Self, Arc<Seen>) {
+        let seen = Arc::new(Seen {
+            bytes: AtomicU64::new(0),
+            most_streams: AtomicUsize::new(1),
+            error: OnceLock::new(),
+        });
+        (Self { io, seen: Arc::clone(&seen) }, seen)
+    }
+
+    fn noted<T>(&self, poll: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if let Poll::Ready(result) = &poll {
+            self.seen.note(result);
+        }
+        poll
+    }
+}
+
+impl AsyncRead for Tap {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        let poll = Pin::new(&mut self.io).poll_read(cx, buf);
+        self.seen.bytes.fetch_add((buf.filled().len() - before) as u64, Ordering::Relaxed);
+        self.noted(poll)
+    }
+}
+
+impl AsyncWrite for Tap {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let poll = Pin::new(&mut self.io).poll_write(cx, buf);
+        self.noted(poll)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let poll = Pin::new(&mut self.io).poll_flush(cx);
+        self.noted(poll)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let poll = Pin::new(&mut self.io).poll_write_vectored(cx, bufs);
+        self.noted(poll)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+}

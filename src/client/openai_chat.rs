@@ -1,0 +1,209 @@
+//! `POST {base_url}/chat/completions` as OpenAI documents it and as vLLM, SGLang, llama.cpp, LiteLLM and many
+//! others speak it. Pure: no connection, no clock.
+
+mod wire;
+
+use super::dialect::{Dialect, Malformed};
+use crate::exchange::{Ask, Call, Content, Delta, Role, Usage};
+use crate::framing::Event;
+use crate::plan::Target;
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method, header};
+use serde_json::{Map, Value, json};
+
+/// Tokens that a chat template may put around each message, at most.
+const TEMPLATE_TOKENS: u64 = 16;
+/// Tokens that a chat template may add once (a default system prompt), at most.
+const PREAMBLE_TOKENS: u64 = 256;
+
+/// The data of the terminal event.
+const DONE: &str = "[DONE]";
+
+/// The dialect.
+pub(super) struct OpenAiChat;
+
+impl Dialect for OpenAiChat {
+    /// Params are applied to the body as a JSON merge patch (RFC 7396), the target's first and the ask's on top:
+    /// maps merge, everything else is replaced, and `null` takes a key out (say `stream_options: null` for a
+    /// server that does not know it). Where params set `max_tokens` or `max_completion_tokens`, ours is left out.
+    fn encode(&self, target: &Target, ask: &Ask) -> Call {
+        let mut body = Map::new();
+        if !target.model.is_empty() {
+            body.insert("model".into(), Value::from(&*target.model));
+        }
+        let messages: Vec<Value> = ask
+            .messages
+            .iter()
+            .map(|message| json!({ "role": role(message.role), "content": &*message.text }))
+            .collect();
+        body.insert("messages".into(), messages.into());
+        body.insert("stream".into(), ask.stream.into());
+        if ask.stream {
+            body.insert("stream_options".into(), json!({ "include_usage": true }));
+        }
+        let limited = |params: &Map<String, Value>| {
+            params.contains_key("max_tokens") || params.contains_key("max_completion_tokens")
+        };
+        if let Some(most) = ask.output_tokens
+            && !limited(&target.params)
+            && !limited(&ask.params)
+        {
+            body.insert("max_tokens".into(), most.into());
+        }
+        merge(&mut body, &target.params);
+        merge(&mut body, &ask.params);
+
+        let limit = |key: &str| body.get(key).and_then(Value::as_u64);
+        let output_tokens = limit("max_completion_tokens").or_else(|| limit("max_tokens"));
+        let stream = body.get("stream").and_then(Value::as_bool).unwrap_or(false);
+        let most_input_tokens = most_input_tokens(&body);
+        let accept = if stream { "text/event-stream" } else { "application/json" };
+        Call {
+            method: Method::POST,
+            path: "/chat/completions".into(),
+            headers: HeaderMap::from_iter([
+                (header::CONTENT_TYPE, HeaderValue::from_static("application/json")),
+                (header::ACCEPT, HeaderValue::from_static(accept)),
+            ]),
+            body: Bytes::from(Value::Object(body).to_string()),
+            stream,
+            output_tokens,
+            most_input_tokens,
+        }
+    }
+
+    fn decode_event(&self, event: Event<'_>) -> Result<Delta, Malformed> {
+        let data = event.data.trim();
+        if data == DONE {
+            return Ok(Delta { terminal: true, ..Delta::default() });
+        }
+        // Some gateways keep a connection alive with empty events.
+        if data.is_empty() {
+            return Ok(Delta::default());
+        }
+        if event.name == Some("error") {
+            let said = self.decode_error(data.as_bytes()).unwrap_or_else(|| data.to_owned());
+            return Ok(Delta { error: Some(said), ..Delta::default() });
+        }
+        let chunk: wire::Answer = serde_json::from_str(data)
+            .map_err(|source| Malformed::Json { what: "an event of the stream", source })?;
+        Ok(delta(chunk))
+    }
+
+    fn decode_whole(&self, body: &[u8]) -> Result<Delta, Malformed> {
+        let answer: wire::Answer =
+            serde_json::from_slice(body).map_err(|source| Malformed::Json { what: "the answer", source })?;
+        if answer.error().is_none() && answer.choices.is_none() {
+            return Err(Malformed::Missing("the answer's first choice"));
+        }
+        let mut delta = delta(answer);
+        delta.terminal = true;
+        Ok(delta)
+    }
+
+    fn decode_error(&self, body: &[u8]) -> Option<String> {
+        let answer: wire::Failed = serde_json::from_slice(body).ok()?;
+        answer.error()
+    }
+
+    fn prompt_texts(&self, body: &[u8]) -> Vec<String> {
+        let Ok(prompt) = serde_json::from_slice::<wire::Prompt>(body) else { return Vec::new() };
+        let texts = prompt.messages.into_iter().filter_map(|message| message.content);
+        texts.flat_map(wire::Text::into_visible).collect()
+    }
+}
+
+fn role(role: Role) -> &'static str {
+    match role {
+        Role::System => "system",
+        Role::User => "user",
+        Role::Assistant => "assistant",
+    }
+}
+
+/// JSON merge patch (RFC 7396).
+fn merge(into: &mut Map<String, Value>, patch: &Map<String, Value>) {
+    for (key, value) in patch {
+        match (value, into.get_mut(key)) {
+            (Value::Null, _) => {
+                into.remove(key);
+            }
+            (Value::Object(patch), Some(Value::Object(present))) => merge(present, patch),
+            _ => {
+                into.insert(key.clone(), value.clone());
+            }
+        }
+    }
+}
+
+/// An upper bound: a token has at least one byte, tool definitions and the like are part of the prompt, and the
+/// template adds a little.
+fn most_input_tokens(body: &Map<String, Value>) -> u64 {
+    let messages = body.get("messages").and_then(Value::as_array).map_or(0, Vec::len) as u64;
+    let bytes: u64 = body.values().map(text_bytes).sum();
+    bytes.saturating_add(messages * TEMPLATE_TOKENS).saturating_add(PREAMBLE_TOKENS)
+}
+
+/// Bytes of text in a value, keys included.
+fn text_bytes(value: &Value) -> u64 {
+    match value {
+        Value::String(text) => text.len() as u64,
+        Value::Array(items) => items.iter().map(text_bytes).sum(),
+        Value::Object(map) => map.iter().map(|(key, value)| key.len() as u64 + text_bytes(value)).sum(),
+        Value::Null | Value::Bool(_) | Value::Number(_) => 8,
+    }
+}
+
+fn delta(answer: wire::Answer) -> Delta {
+    let error = answer.error();
+    let usage = answer.usage.map(|usage| Usage {
+        input: usage.prompt_tokens,
+        output: usage.completion_tokens,
+        cached_input: usage.prompt_tokens_details.and_then(|details| details.cached_tokens),
+        reasoning: usage
+            .completion_tokens_details
+            .and_then(|details| details.reasoning_tokens)
+            .or(usage.reasoning_tokens),
+    });
+    let mut out = Delta { usage, error, ..Delta::default() };
+    if let Some(choice) = answer.choices.and_then(|choices| choices.0) {
+        // Some gateways send an empty finish reason on every chunk.
+        out.finish = choice.finish_reason.filter(|reason| !reason.is_empty());
+        if let Some(message) = choice.delta.or(choice.message) {
+            content(message, &mut out.content);
+        }
+    }
+    out
+}
+
+fn content(message: wire::Message, out: &mut Vec<Content>) {
+    let mut add = |make: fn(String) -> Content, text: String| {
+        if !text.is_empty() {
+            out.push(make(text));
+        }
+    };
+    // Servers in transition send both names with the same text; it is one piece of reasoning.
+    let by_name = [message.reasoning_content, message.reasoning];
+    if let Some(reasoning) = by_name.into_iter().flatten().find(|text| !text.is_empty()) {
+        add(Content::Reasoning, reasoning);
+    }
+    for part in message.content.into_iter().flat_map(wire::Text::into_parts) {
+        match part {
+            wire::Piece::Visible(text) => add(Content::Text, text),
+            wire::Piece::Reasoning(text) => add(Content::Reasoning, text),
+            wire::Piece::Refusal(text) => add(Content::Refusal, text),
+        }
+    }
+    if let Some(refusal) = message.refusal {
+        add(Content::Refusal, refusal);
+    }
+    for call in message.tool_calls.into_iter().flatten() {
+        let Some(function) = call.function else { continue };
+        for text in [function.name, function.arguments].into_iter().flatten() {
+            add(Content::ToolCall, text);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,288 @@
+use super::*;
+use crate::client::testing::target;
+use crate::exchange::Message;
+use std::sync::Arc;
+
+fn object(value: Value) -> Map<String, Value> {
+    match value {
+        Value::Object(map) => map,
+        other => panic!("{other} is not an object"),
+    }
+}
+
+fn ask(stream: bool, output_tokens: Option<u64>, params: Value) -> Ask {
+    let message = |role, text: &str| Message { role, text: text.into() };
+    let messages = vec![message(Role::System, "Be brief."), message(Role::User, "h\u{e9}llo \"x\"\n")];
+    Ask { messages, stream, output_tokens, params: Arc::new(object(params)) }
+}
+
+fn body(call: &Call) -> Value {
+    serde_json::from_slice(&call.body).unwrap()
+}
+
+fn event(data: &str) -> Result<Delta, Malformed> {
+    OpenAiChat.decode_event(Event { name: None, data })
+}
+
+fn content_of(data: &str) -> Vec<Content> {
+    event(data).unwrap().content
+}
+
+#[test]
+fn a_streamed_request_asks_for_usage() {
+    let call = OpenAiChat.encode(&target("http://h/v1"), &ask(true, Some(7), json!({})));
+    assert_eq!((call.method.as_str(), call.path.as_str()), ("POST", "/chat/completions"));
+    assert_eq!((call.stream, call.output_tokens), (true, Some(7)));
+    assert_eq!(call.headers[header::CONTENT_TYPE], "application/json");
+    assert_eq!(call.headers[header::ACCEPT], "text/event-stream");
+    let expected = json!({
+        "model": "m",
+        "messages": [{ "role": "system", "content": "Be brief." }, { "role": "user", "content": "h\u{e9}llo \"x\"\n" }],
+        "stream": true,
+        "stream_options": { "include_usage": true },
+        "max_tokens": 7,
+    });
+    assert_eq!(body(&call), expected);
+}
+
+#[test]
+fn a_whole_request_has_no_stream_options() {
+    let mut target = target("http://h/v1");
+    target.model = "".into();
+    let call = OpenAiChat.encode(&target, &ask(false, None, json!({})));
+    assert_eq!(call.headers[header::ACCEPT], "application/json");
+    assert_eq!((call.stream, call.output_tokens), (false, None));
+    let body = body(&call);
+    assert_eq!(body["stream"], json!(false));
+    for absent in ["model", "max_tokens", "stream_options"] {
+        assert!(body.get(absent).is_none(), "{absent}");
+    }
+}
+
+#[test]
+fn params_are_a_merge_patch_and_the_profiles_win() {
+    let mut target = target("http://h/v1");
+    target.params = object(json!({
+        "temperature": 1, "top_p": 0.5, "stream_options": { "continuous_usage_stats": true },
+    }));
+    let call = OpenAiChat.encode(&target, &ask(true, None, json!({ "temperature": 0.3, "top_p": null })));
+    let body = body(&call);
+    assert_eq!(body["temperature"], json!(0.3));
+    assert!(body.get("top_p").is_none());
+    assert_eq!(body["stream_options"], json!({ "include_usage": true, "continuous_usage_stats": true }));
+}
+
+#[test]
+fn params_may_limit_the_output_in_their_own_words() {
+    let newer = json!({ "max_completion_tokens": 9 });
+    let call = OpenAiChat.encode(&target("http://h/v1"), &ask(true, Some(7), newer.clone()));
+    assert!(body(&call).get("max_tokens").is_none());
+    assert_eq!(call.output_tokens, Some(9));
+
+    let mut with_params = target("http://h/v1");
+    with_params.params = object(newer);
+    let call = OpenAiChat.encode(&with_params, &ask(true, Some(7), json!({ "max_tokens": 5 })));
+    assert_eq!((body(&call)["max_tokens"].clone(), call.output_tokens), (json!(5), Some(9)));
+}
+
+#[test]
+fn params_may_switch_streaming_off() {
+    let call = OpenAiChat.encode(&target("http://h/v1"), &ask(true, None, json!({ "stream": false })));
+    assert!(!call.stream);
+    assert_eq!(call.headers[header::ACCEPT], "application/json");
+}
+
+#[test]
+fn the_reservation_covers_text_and_tools() {
+    let plain = OpenAiChat.encode(&target("http://h/v1"), &ask(true, None, json!({})));
+    let text = "Be brief.".len() + "h\u{e9}llo \"x\"\n".len();
+    assert!(plain.most_input_tokens >= text as u64 + 2 * TEMPLATE_TOKENS, "{}", plain.most_input_tokens);
+    let tool = "x".repeat(5000);
+    let tools = json!({ "tools": [{ "type": "function", "function": { "description": tool } }] });
+    let with_tools = OpenAiChat.encode(&target("http://h/v1"), &ask(true, None, tools));
+    assert!(with_tools.most_input_tokens >= plain.most_input_tokens + 5000);
+}
+
+#[test]
+fn the_prompt_can_be_read_back() {
+    let mut call = OpenAiChat.encode(&target("http://h/v1"), &ask(true, None, json!({})));
+    assert_eq!(OpenAiChat.prompt_texts(&call.body), ["Be brief.", "h\u{e9}llo \"x\"\n"]);
+    call.body = Bytes::from_static(b"not json");
+    assert_eq!(OpenAiChat.prompt_texts(&call.body), Vec::<String>::new());
+    let parts =
+        br#"{"messages":[{"role":"user","content":[{"type":"text","text":"a"},{"type":"image_url"}]},{"content":null}]}"#;
+    assert_eq!(OpenAiChat.prompt_texts(parts), ["a"]);
+}
+
+#[test]
+fn trap_01_role_only_and_empty_deltas_have_no_content() {
+    for data in [
+        r#"{"choices":[{"index":0,"delta":{"role":"assistant"}}]}"#,
+        r#"{"choices":[{"index":0,"delta":{"role":"assistant","content":""}}]}"#,
+        r#"{"choices":[{"index":0,"delta":{"role":"assistant","content":null,"refusal":null}}]}"#,
+        r#"{"choices":[{"delta":{"reasoning_content":"","reasoning":null,"tool_calls":null}}]}"#,
+        r#"{"choices":[{"delta":{"tool_calls":[{"index":0,"function":{"name":null,"arguments":""}}]}}]}"#,
+        r#"{"choices":[],"prompt_filter_results":[{"prompt_index":0}]}"#,
+        r#"{"type":"ping"}"#,
+        " ",
+    ] {
+        assert_eq!(event(data).unwrap(), Delta::default(), "{data}");
+    }
+}
+
+#[test]
+fn trap_02_reasoning_under_either_name() {
+    for name in ["reasoning_content", "reasoning"] {
+        let data = format!(r#"{{"choices":[{{"delta":{{"content":null,"{name}":"hm"}}}}]}}"#);
+        assert_eq!(content_of(&data), [Content::Reasoning("hm".into())]);
+    }
+    let both = r#"{"choices":[{"delta":{"reasoning":"hm","reasoning_content":"hm"}}]}"#;
+    assert_eq!(content_of(both), [Content::Reasoning("hm".into())]);
+    let filled = r#"{"choices":[{"delta":{"reasoning":"hm","reasoning_content":""}}]}"#;
+    assert_eq!(content_of(filled), [Content::Reasoning("hm".into())]);
+}
+
+#[test]
+fn every_kind_of_content() {
+    let data = r#"{"choices":[{"delta":{"content":"a\n","refusal":"no","tool_calls":[
+        {"index":0,"function":{"name":"f","arguments":"{\"x\""}},{"index":1},{"function":{"arguments":":1}"}}]}}]}"#;
+    let expected = [
+        Content::Text("a\n".into()),
+        Content::Refusal("no".into()),
+        Content::ToolCall("f".into()),
+        Content::ToolCall("{\"x\"".into()),
+        Content::ToolCall(":1}".into()),
+    ];
+    assert_eq!(content_of(data), expected);
+    let parts = r#"{"choices":[{"delta":{"content":[
+        {"type":"thinking","thinking":[{"type":"text","text":"hm"}]},{"type":"text","text":"a"},{"type":"image"}]}}]}"#;
+    assert_eq!(content_of(parts), [Content::Reasoning("hm".into()), Content::Text("a".into())]);
+}
+
+#[test]
+fn the_first_choice_is_the_one_with_index_0() {
+    let data = r#"{"choices":[{"index":1,"delta":{"content":"b"}},{"index":0,"delta":{"content":"a"}}]}"#;
+    assert_eq!(content_of(data), [Content::Text("a".into())]);
+    let other = r#"{"choices":[{"index":1,"delta":{"content":"b"},"finish_reason":"stop"}]}"#;
+    assert_eq!(event(other).unwrap(), Delta::default());
+}
+
+#[test]
+fn trap_06_usage_with_empty_choices_or_on_the_finish_chunk() {
+    let usage = Usage { input: Some(5), output: Some(9), cached_input: Some(4), reasoning: Some(3) };
+    let json = r#""usage":{"prompt_tokens":5,"completion_tokens":9,"total_tokens":14,
+        "prompt_tokens_details":{"cached_tokens":4,"audio_tokens":0},
+        "completion_tokens_details":{"reasoning_tokens":3}}"#;
+    let alone = event(&format!(r#"{{"choices":[],{json}}}"#)).unwrap();
+    assert_eq!(alone, Delta { usage: Some(usage), ..Delta::default() });
+    let riding =
+        event(&format!(r#"{{"choices":[{{"delta":{{}},"finish_reason":"stop"}}],{json}}}"#)).unwrap();
+    assert_eq!(riding, Delta { usage: Some(usage), finish: Some("stop".into()), ..Delta::default() });
+    let sparse =
+        r#"{"choices":[],"usage":{"prompt_tokens":5,"completion_tokens":null,"prompt_tokens_details":null}}"#;
+    assert_eq!(event(sparse).unwrap().usage, Some(Usage { input: Some(5), ..Usage::default() }));
+    assert_eq!(event(r#"{"choices":[],"usage":null}"#).unwrap().usage, None);
+}
+
+#[test]
+fn finish_reasons_and_the_terminal_event() {
+    assert!(event("[DONE]").unwrap().terminal);
+    assert!(event(" [DONE] ").unwrap().terminal);
+    let finish =
+        |reason: &str| event(&format!(r#"{{"choices":[{{"finish_reason":{reason}}}]}}"#)).unwrap().finish;
+    assert_eq!(finish(r#""length""#).as_deref(), Some("length"));
+    assert_eq!((finish("null"), finish(r#""""#)), (None, None));
+}
+
+#[test]
+fn trap_08_error_objects_of_every_shape() {
+    for (data, said) in [
+        (r#"{"error":{"message":"boom","type":"server_error","code":null}}"#, "server_error: boom"),
+        (r#"{"error":{"message":"boom","type":"server_error","code":"x_1"}}"#, "x_1: boom"),
+        (r#"{"error":{"message":"boom","code":500}}"#, "500: boom"),
+        (r#"{"error":{"code":500}}"#, "500: an error without a message"),
+        (r#"{"error":"boom"}"#, "boom"),
+        (r#"{"object":"error","message":"boom","type":"BadRequest","param":null,"code":400}"#, "400: boom"),
+        (r#"{"error":{"message":{"deep":[1]},"code":"c"},"choices":[]}"#, "c: an error without a message"),
+    ] {
+        assert_eq!(event(data).unwrap().error.as_deref(), Some(said), "{data}");
+    }
+    let named = |data| OpenAiChat.decode_event(Event { name: Some("error"), data }).unwrap().error;
+    assert_eq!(named(r#"{"message":"boom","code":"c"}"#).as_deref(), Some("c: boom"));
+    assert_eq!(named("overloaded").as_deref(), Some("overloaded"));
+    let none = r#"{"error":null,"object":"chat.completion.chunk","choices":[{"delta":{"content":"a"}}]}"#;
+    assert_eq!(event(none).unwrap().error, None);
+}
+
+#[test]
+fn wrong_types_break_the_dialect() {
+    for data in [
+        "hello",
+        "42",
+        r#"{"choices":{}}"#,
+        r#"{"choices":[{"delta":{"content":42}}]}"#,
+        r#"{"choices":[{"delta":{"reasoning":{}}}]}"#,
+        r#"{"choices":[{"finish_reason":1}]}"#,
+        r#"{"choices":[],"usage":{"completion_tokens":"many"}}"#,
+        r#"{"choices":[{"delta":{"content":"a"}}"#,
+    ] {
+        assert!(matches!(event(data), Err(Malformed::Json { .. })), "{data}");
+    }
+}
+
+#[test]
+fn malformed_answers_are_told_by_place() {
+    let error = event(r#"{"choices":[{"delta":{"content":7}}]}"#).unwrap_err().to_string();
+    assert_eq!(
+        error,
+        "an event of the stream does not follow the dialect: invalid type: integer `7`, \
+         expected a string or an array of parts at line 1 column 33"
+    );
+}
+
+#[test]
+fn a_whole_answer() {
+    let recorded = include_bytes!("../../../tests/streams/llamacpp.json");
+    let usage = Usage { input: Some(15), output: Some(3), cached_input: Some(14), reasoning: None };
+    let expected = Delta {
+        content: vec![Content::Text("(\" '-W".into())],
+        finish: Some("length".into()),
+        usage: Some(usage),
+        terminal: true,
+        error: None,
+    };
+    assert_eq!(OpenAiChat.decode_whole(recorded).unwrap(), expected);
+    let parts =
+        br#"{"choices":[{"message":{"content":[{"type":"text","text":"a"}]},"finish_reason":"stop"}]}"#;
+    assert_eq!(OpenAiChat.decode_whole(parts).unwrap().content, [Content::Text("a".into())]);
+    let error = OpenAiChat.decode_whole(br#"{"error":{"message":"boom"}}"#).unwrap();
+    assert_eq!(error.error.as_deref(), Some("boom"));
+}
+
+#[test]
+fn a_whole_answer_that_is_cut_or_has_no_choices() {
+    assert!(OpenAiChat.decode_whole(br#"{"choices":[{"mess"#).unwrap_err().is_cut());
+    assert!(OpenAiChat.decode_whole(b"").unwrap_err().is_cut());
+    assert!(!OpenAiChat.decode_whole(b"<html>").unwrap_err().is_cut());
+    let missing = OpenAiChat.decode_whole(br#"{"id":"x"}"#).unwrap_err();
+    assert_eq!(
+        (missing.to_string().as_str(), missing.is_cut()),
+        ("the answer's first choice is missing", false)
+    );
+}
+
+#[test]
+fn error_bodies() {
+    let said = |body: &str| OpenAiChat.decode_error(body.as_bytes());
+    assert_eq!(
+        said(
+            r#"{"error":{"code":400,"message":"request (8014 tokens) exceeds the available context size"}}"#
+        )
+        .as_deref(),
+        Some("400: request (8014 tokens) exceeds the available context size")
+    );
+    assert_eq!(said(r#"{"message":"no route"}"#).as_deref(), Some("no route"));
+    assert_eq!(said(r#"{"detail":"Not Found"}"#).as_deref(), Some("Not Found"));
+    assert_eq!(said("<html>"), None);
+    assert_eq!(said("{}"), None);
+}

@@ -1,0 +1,149 @@
+//! How long a request is waited for: absolute deadlines and cancellation. Knows what each deadline is called, and
+//! nothing of what is waited for.
+
+use super::classify::Broken;
+use crate::event::Failure;
+use crate::plan::Timeouts;
+use std::future::Future;
+use std::time::Duration;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+/// Stands for "never" where a timeout is too long to be added to an instant.
+const NEVER: Duration = Duration::from_hours(30 * 365 * 24);
+
+/// An instant after which waiting has failed.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Deadline {
+    pub(super) at: Instant,
+    failure: Failure,
+    allowed: Duration,
+}
+
+impl Deadline {
+    fn new(from: Instant, allowed: Duration, failure: Failure) -> Self {
+        let at = from.checked_add(allowed).unwrap_or_else(|| from + NEVER);
+        Self { at, failure, allowed }
+    }
+
+    /// What it means that it has passed.
+    pub(super) fn passed(self) -> Broken {
+        let what = match self.failure {
+            Failure::ConnectTimeout => "no connection",
+            Failure::FirstTokenTimeout => "no generated content",
+            Failure::StallTimeout => "no progress",
+            _ => "no end of the answer",
+        };
+        Broken::new(self.failure, format!("{what} within {:?}", self.allowed))
+    }
+}
+
+/// The patience for one request.
+pub(super) struct Patience {
+    pub(super) timeouts: Timeouts,
+    pub(super) cancel: CancellationToken,
+}
+
+impl Patience {
+    /// For a connection, of which the set-up began at `from`. A cold request is `sent` by then, and its own
+    /// deadlines run already.
+    pub(super) fn connection(&self, from: Instant, sent: Option<Instant>, stream: bool) -> Deadline {
+        let connect = Deadline::new(from, self.timeouts.connect, Failure::ConnectTimeout);
+        match sent {
+            Some(sent) => earlier(connect, self.content(sent, stream)),
+            None => connect,
+        }
+    }
+
+    /// For the first content; of an answer that is not streamed, for all of it.
+    pub(super) fn content(&self, sent: Instant, stream: bool) -> Deadline {
+        let total = Deadline::new(sent, self.timeouts.total, Failure::TotalTimeout);
+        if !stream {
+            return total;
+        }
+        earlier(Deadline::new(sent, self.timeouts.first_token, Failure::FirstTokenTimeout), total)
+    }
+
+    /// For what follows the last progress; see [`super::intake::Intake::progress`].
+    pub(super) fn more(&self, sent: Instant, progress: Option<Instant>) -> Deadline {
+        let total = Deadline::new(sent, self.timeouts.total, Failure::TotalTimeout);
+        match progress {
+            Some(last) => earlier(Deadline::new(last, self.timeouts.stall, Failure::StallTimeout), total),
+            None => total,
+        }
+    }
+
+    /// Waits for something. What is ready at the deadline has made it.
+    pub(super) async fn wait<T>(&self, until: Deadline, work: impl Future<Output = T>) -> Result<T, Broken> {
+        tokio::select! {
+            biased;
+            done = work => Ok(done),
+            () = self.cancel.cancelled() => Err(cancelled()),
+            () = tokio::time::sleep_until(until.at) => Err(until.passed()),
+        }
+    }
+}
+
+/// We stopped it.
+pub(super) fn cancelled() -> Broken {
+    Broken::new(Failure::Cancelled, "the request was stopped before its answer was complete")
+}
+
+fn earlier(a: Deadline, b: Deadline) -> Deadline {
+    if b.at < a.at { b } else { a }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn patience() -> Patience {
+        let [connect, first_token, stall, total] = [1, 10, 5, 20].map(Duration::from_secs);
+        Patience {
+            timeouts: Timeouts { connect, first_token, stall, total },
+            cancel: CancellationToken::new(),
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_earliest_deadline_decides() {
+        let (patience, t0) = (patience(), Instant::now());
+        let after = |seconds| t0 + Duration::from_secs(seconds);
+        let is = |deadline: Deadline| (deadline.at, deadline.failure);
+        assert_eq!(is(patience.connection(t0, None, true)), (after(1), Failure::ConnectTimeout));
+        // The replacement of a stale connection near the end of a request's time.
+        assert_eq!(is(patience.connection(after(9), Some(t0), true)), (after(10), Failure::ConnectTimeout));
+        let late = patience.connection(after(15), Some(t0), true);
+        assert_eq!(is(late), (after(10), Failure::FirstTokenTimeout));
+        assert_eq!(is(patience.content(t0, true)), (after(10), Failure::FirstTokenTimeout));
+        assert_eq!(is(patience.content(t0, false)), (after(20), Failure::TotalTimeout));
+        assert_eq!(is(patience.more(t0, Some(after(2)))), (after(7), Failure::StallTimeout));
+        assert_eq!(is(patience.more(t0, Some(after(16)))), (after(20), Failure::TotalTimeout));
+        assert_eq!(is(patience.more(t0, None)), (after(20), Failure::TotalTimeout));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn waiting_ends_in_three_ways() {
+        let patience = patience();
+        let until = patience.content(Instant::now(), true);
+        assert_eq!(patience.wait(until, async { 7 }).await, Ok(7));
+        let late = patience.wait(until, std::future::pending::<()>()).await.unwrap_err();
+        assert_eq!(
+            (late.failure, late.detail.as_str()),
+            (Failure::FirstTokenTimeout, "no generated content within 10s")
+        );
+        assert_eq!(Instant::now(), until.at);
+        patience.cancel.cancel();
+        let stopped = patience.wait(until, std::future::pending::<()>()).await.unwrap_err();
+        assert_eq!(stopped.failure, Failure::Cancelled);
+        // What is there already is not thrown away.
+        assert_eq!(patience.wait(until, async { 7 }).await, Ok(7));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_endless_timeout_does_not_panic() {
+        let mut patience = patience();
+        patience.timeouts.total = Duration::MAX;
+        assert!(patience.content(Instant::now(), false).at > Instant::now());
+    }
+}

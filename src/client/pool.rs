@@ -1,0 +1,187 @@
+//! Connections that are kept for the next request to the same target. Knows only whether they are ready.
+
+use super::link::Link;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::time::Instant;
+
+/// A connection that carried nothing for so long is closed, at the latest after twice the time.
+pub(super) const IDLE_FOR: Duration = Duration::from_mins(1);
+/// A connection that is older takes no further request, so that a change of the target's addresses is seen.
+const MOST_AGE: Duration = Duration::from_mins(10);
+/// Most idle HTTP/1.1 connections that are kept; further ones are closed after their request.
+const MOST_IDLE: usize = 1024;
+/// Most requests at once on one HTTP/2 connection, or fewer if the server says so: a further one would wait inside
+/// the connection, and its wait would look like the server's. 100 is what RFC 9113 asks of servers at least. A server
+/// says its own limit after the connection is open, so a first burst may still queue where the limit is lower.
+const MOST_STREAMS: usize = 100;
+
+/// The connections of one target.
+pub(super) struct Pool {
+    state: Mutex<State>,
+    /// What the server last said of the streams that it lets run at once on an HTTP/2 connection.
+    streams: AtomicUsize,
+    /// Held while a shared connection is opened, so that a burst of requests opens one and not many.
+    opening: Semaphore,
+}
+
+struct State {
+    closed: bool,
+    /// HTTP/1.1; the most recently used last.
+    idle: Vec<(Link, Instant)>,
+    /// HTTP/2.
+    shared: Vec<Link>,
+}
+
+impl Pool {
+    /// An empty pool.
+    pub(super) fn new() -> Self {
+        let state = State { closed: false, idle: Vec::new(), shared: Vec::new() };
+        let streams = AtomicUsize::new(MOST_STREAMS);
+        Self { state: Mutex::new(state), streams, opening: Semaphore::new(1) }
+    }
+
+    /// A connection that is ready now, if there is one.
+    pub(super) fn take(&self) -> Option<Link> {
+        let mut state = self.lock();
+        state.sweep(Instant::now());
+        if let Some(newest) = state.shared.last() {
+            self.streams.store(newest.most_streams().clamp(1, MOST_STREAMS), Ordering::Relaxed);
+        }
+        if let Some(link) = state.shared.iter().find_map(share) {
+            return Some(link);
+        }
+        let (mut link, _) = state.idle.pop()?;
+        link.reuse();
+        Some(link)
+    }
+
+    /// Takes back an HTTP/1.1 connection that is ready again.
+    pub(super) fn put(&self, link: Link) {
+        let mut state = self.lock();
+        let now = Instant::now();
+        if !state.closed && state.idle.len() < MOST_IDLE && link.lease().is_none() && is_usable(&link, now) {
+            state.idle.push((link, now));
+        }
+    }
+
+    /// Lets others use an HTTP/2 connection that was just opened.
+    pub(super) fn offer(&self, link: &Link) {
+        let Some(lease) = link.lease() else { return };
+        let mut state = self.lock();
+        if !state.closed
+            && let Some(keeper) = link.share(lease.watch())
+        {
+            state.shared.push(keeper);
+        }
+    }
+
+    /// Streams on a new HTTP/2 connection until the server has said how many it lets run.
+    pub(super) fn most_streams(&self) -> usize {
+        self.streams.load(Ordering::Relaxed)
+    }
+
+    /// The right to open a shared connection. Look again once you have it: another may have come.
+    pub(super) async fn opening(&self) -> Option<SemaphorePermit<'_>> {
+        self.opening.acquire().await.ok()
+    }
+
+    /// Closes what is too old or idle for too long.
+    pub(super) fn sweep(&self) {
+        self.lock().sweep(Instant::now());
+    }
+
+    /// Closes what is idle, now and in future.
+    pub(super) fn close(&self) {
+        let mut state = self.lock();
+        state.closed = true;
+        state.idle.clear();
+        state.shared.clear();
+    }
+
+    /// Connections that are kept.
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        let state = self.lock();
+        state.idle.len() + state.shared.len()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn sweep(&mut self, now: Instant) {
+        self.idle.retain(|(link, since)| is_usable(link, now) && now.duration_since(*since) < IDLE_FOR);
+        self.shared
+            .retain(|link| is_usable(link, now) && link.lease().is_some_and(|lease| !lease.is_idle(now)));
+    }
+}
+
+fn is_usable(link: &Link, now: Instant) -> bool {
+    link.is_ready() && now.duration_since(link.born()) < MOST_AGE
+}
+
+fn share(link: &Link) -> Option<Link> {
+    let most = link.most_streams().clamp(1, MOST_STREAMS);
+    link.share(link.lease()?.another(most)?)
+}
+
+/// One of the streams of an HTTP/2 connection; gives its place back when it is dropped.
+pub(super) struct Lease {
+    streams: Arc<Mutex<Streams>>,
+    /// Whether it stands for a stream, or only looks on.
+    counts: bool,
+}
+
+struct Streams {
+    active: usize,
+    /// When one was last taken or given back.
+    used: Instant,
+}
+
+impl Lease {
+    /// The first stream of a new connection.
+    pub(super) fn first() -> Self {
+        let streams = Streams { active: 1, used: Instant::now() };
+        Self { streams: Arc::new(Mutex::new(streams)), counts: true }
+    }
+
+    /// Looks on without taking a place.
+    fn watch(&self) -> Self {
+        Self { streams: Arc::clone(&self.streams), counts: false }
+    }
+
+    /// Another stream, if fewer than `most` are active.
+    fn another(&self, most: usize) -> Option<Self> {
+        let mut streams = self.lock();
+        if streams.active >= most {
+            return None;
+        }
+        streams.active += 1;
+        streams.used = Instant::now();
+        Some(Self { streams: Arc::clone(&self.streams), counts: true })
+    }
+
+    fn is_idle(&self, now: Instant) -> bool {
+        let streams = self.lock();
+        streams.active == 0 && now.duration_since(streams.used) >= IDLE_FOR
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Streams> {
+        self.streams.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        if self.counts {
+            let mut streams = self.lock();
+            streams.active = streams.active.saturating_sub(1);
+            streams.used = Instant::now();
+        }
+    }
+}

@@ -1,0 +1,194 @@
+//! The head of an answer: what its headers say.
+
+use super::classify::Broken;
+use super::intake::Mode;
+use super::request::shorten;
+use crate::event::{Failure, Limit, LimitKind};
+use http::header::{self, HeaderMap};
+
+/// Characters of the `server` header that are kept: it becomes a label value.
+const MOST_SERVER: usize = 64;
+
+/// How the body of a success is to be read.
+///
+/// A stream that was asked for may come as one JSON document (an error object, or a server that does not stream);
+/// it is read whole, and the answer counts as not streamed. An event stream is read as one, asked for or not. A
+/// server that names no type is believed to send what was asked for. Anything else in place of a stream breaks the
+/// protocol; in place of a document it is left to the document's own reading.
+pub(super) fn mode(headers: &HeaderMap, asked_stream: bool) -> Result<Mode, Broken> {
+    if let Some(encoding) =
+        text(headers, header::CONTENT_ENCODING.as_str()).filter(|text| *text != "identity")
+    {
+        let detail = format!("the answer is compressed ({encoding}), which was not asked for");
+        return Err(Broken::new(Failure::Protocol, detail));
+    }
+    let content_type = text(headers, header::CONTENT_TYPE.as_str());
+    let essence = content_type.and_then(|value| value.split(';').next()).unwrap_or_default().trim();
+    let essence = essence.to_ascii_lowercase();
+    let json = essence == "application/json" || essence.ends_with("+json");
+    match essence.as_str() {
+        "text/event-stream" => Ok(Mode::Stream),
+        _ if json || !asked_stream => Ok(Mode::Whole),
+        "" => Ok(Mode::Stream),
+        other => {
+            let detail = format!("a stream was asked for and {other} came");
+            Err(Broken::new(Failure::Protocol, detail))
+        }
+    }
+}
+
+/// The `server` header, shortened.
+pub(super) fn server(headers: &HeaderMap) -> Option<String> {
+    let server = text(headers, header::SERVER.as_str())?;
+    let kept: String = shorten(server, usize::MAX).chars().take(MOST_SERVER).collect();
+    Some(kept).filter(|server| !server.is_empty())
+}
+
+/// Rate-limit headroom, of each kind from the first form that has it:
+/// `x-ratelimit-{limit,remaining}-{requests,tokens}` (OpenAI and many gateways),
+/// `anthropic-ratelimit-{requests,tokens,input-tokens,output-tokens}-{limit,remaining}`, and for requests
+/// `ratelimit-{limit,remaining}`, `x-ratelimit-{limit,remaining}` and the structured `ratelimit` fields of the IETF's
+/// drafts.
+pub(super) fn limits(headers: &HeaderMap) -> Vec<Limit> {
+    LimitKind::ALL.into_iter().filter_map(|kind| limit(headers, kind)).collect()
+}
+
+fn limit(headers: &HeaderMap, kind: LimitKind) -> Option<Limit> {
+    let of = |limit: Option<f64>, remaining: Option<f64>| {
+        (limit.is_some() || remaining.is_some()).then_some(Limit { kind, limit, remaining })
+    };
+    let named = |limit: &str, remaining: &str| of(number(headers, limit), number(headers, remaining));
+    let name = match kind {
+        LimitKind::Requests => "requests",
+        LimitKind::Tokens => "tokens",
+        LimitKind::InputTokens => "input-tokens",
+        LimitKind::OutputTokens => "output-tokens",
+    };
+    let by_name = named(&format!("x-ratelimit-limit-{name}"), &format!("x-ratelimit-remaining-{name}"))
+        .or_else(|| {
+            named(
+                &format!("anthropic-ratelimit-{name}-limit"),
+                &format!("anthropic-ratelimit-{name}-remaining"),
+            )
+        });
+    if kind != LimitKind::Requests {
+        return by_name;
+    }
+    by_name
+        .or_else(|| named("ratelimit-limit", "ratelimit-remaining"))
+        .or_else(|| named("x-ratelimit-limit", "x-ratelimit-remaining"))
+        .or_else(|| of(parameter(headers, "ratelimit-policy", "q"), parameter(headers, "ratelimit", "r")))
+        .or_else(|| {
+            of(parameter(headers, "ratelimit", "limit"), parameter(headers, "ratelimit", "remaining"))
+        })
+}
+
+fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    headers.get(name)?.to_str().ok()
+}
+
+/// The number that a header begins with: older drafts append the window, as in `100, 100;w=60`.
+fn number(headers: &HeaderMap, name: &str) -> Option<f64> {
+    finite(text(headers, name)?.split([',', ';']).next()?)
+}
+
+/// A parameter of a structured field, as in `"default";r=50;t=30` or `limit=100, remaining=50`.
+fn parameter(headers: &HeaderMap, name: &str, key: &str) -> Option<f64> {
+    let mut parts = text(headers, name)?.split([',', ';']).filter_map(|part| part.trim().split_once('='));
+    finite(parts.find(|(name, _)| *name == key)?.1)
+}
+
+fn finite(text: &str) -> Option<f64> {
+    text.trim().parse().ok().filter(|n: &f64| n.is_finite() && *n >= 0.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::HeaderValue;
+    use http::header::HeaderName;
+
+    fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
+        let pair = |(name, value): &(&'static str, &'static str)| {
+            (HeaderName::from_static(name), HeaderValue::from_static(value))
+        };
+        pairs.iter().map(pair).collect()
+    }
+
+    #[test]
+    fn the_type_of_the_answer_says_how_it_is_read() {
+        let of =
+            |value, asked| mode(&headers(&[("content-type", value)]), asked).map_err(|broken| broken.failure);
+        for asked in [true, false] {
+            assert_eq!(of("text/event-stream; charset=utf-8", asked), Ok(Mode::Stream));
+            assert_eq!(of("Application/JSON", asked), Ok(Mode::Whole));
+            assert_eq!(of("application/problem+json", asked), Ok(Mode::Whole));
+        }
+        assert_eq!(of("text/html", true), Err(Failure::Protocol));
+        assert_eq!(of("text/plain", false), Ok(Mode::Whole));
+        assert_eq!(mode(&HeaderMap::new(), true), Ok(Mode::Stream));
+        assert_eq!(mode(&HeaderMap::new(), false), Ok(Mode::Whole));
+        let zipped = headers(&[("content-type", "text/event-stream"), ("content-encoding", "gzip")]);
+        assert_eq!(mode(&zipped, true).unwrap_err().failure, Failure::Protocol);
+    }
+
+    #[test]
+    fn the_server_is_shortened() {
+        assert_eq!(server(&headers(&[("server", " uvicorn ")])).as_deref(), Some("uvicorn"));
+        assert_eq!(server(&headers(&[("server", "")])), None);
+        let mut long = HeaderMap::new();
+        long.insert(header::SERVER, HeaderValue::from_bytes("x".repeat(500).as_bytes()).unwrap());
+        assert_eq!(server(&long).map(|server| server.len()), Some(64));
+    }
+
+    #[test]
+    fn rate_limits_in_every_form() {
+        let openai = headers(&[
+            ("x-ratelimit-limit-requests", "5000"),
+            ("x-ratelimit-remaining-requests", "4999"),
+            ("x-ratelimit-reset-requests", "12ms"),
+            ("x-ratelimit-limit-tokens", "800000"),
+            ("x-ratelimit-remaining-tokens", "799968"),
+        ]);
+        let limit = |kind, limit, remaining| Limit { kind, limit, remaining };
+        let expected = [
+            limit(LimitKind::Requests, Some(5000.0), Some(4999.0)),
+            limit(LimitKind::Tokens, Some(800_000.0), Some(799_968.0)),
+        ];
+        assert_eq!(limits(&openai), expected);
+
+        let anthropic = headers(&[
+            ("anthropic-ratelimit-requests-limit", "50"),
+            ("anthropic-ratelimit-requests-remaining", "49"),
+            ("anthropic-ratelimit-input-tokens-remaining", "20000"),
+            ("anthropic-ratelimit-output-tokens-limit", "8000"),
+        ]);
+        let expected = [
+            limit(LimitKind::Requests, Some(50.0), Some(49.0)),
+            limit(LimitKind::InputTokens, None, Some(20000.0)),
+            limit(LimitKind::OutputTokens, Some(8000.0), None),
+        ];
+        assert_eq!(limits(&anthropic), expected);
+
+        let requests = [limit(LimitKind::Requests, Some(100.0), Some(7.0))];
+        for form in [
+            &[("ratelimit-limit", "100, 100;w=60"), ("ratelimit-remaining", "7")][..],
+            &[("x-ratelimit-limit", "100"), ("x-ratelimit-remaining", "7")],
+            &[("ratelimit-policy", "\"default\";q=100;w=60"), ("ratelimit", "\"default\";r=7;t=30")],
+            &[("ratelimit", "limit=100, remaining=7, reset=5")],
+        ] {
+            assert_eq!(limits(&headers(form)), requests, "{form:?}");
+        }
+    }
+
+    #[test]
+    fn nonsense_is_no_limit() {
+        let nonsense = headers(&[
+            ("x-ratelimit-limit-requests", "unlimited"),
+            ("x-ratelimit-remaining-tokens", "-1"),
+            ("ratelimit", "nan"),
+            ("x-ratelimit-limit", "inf"),
+        ]);
+        assert_eq!(limits(&nonsense), []);
+    }
+}

@@ -1,0 +1,351 @@
+//! Recorded streams, in the wire form of the servers they are named after, to golden outcomes. Event n of a stream
+//! comes n times 10 ms after the start, each in a frame of its own; the body ends 10 ms after the last one.
+
+use crate::client::answer::{Counted, Read};
+use crate::client::dialect;
+use crate::client::intake::{Intake, Mode};
+use crate::event::{Count, Failure, Outcome, Tokens};
+use crate::plan::Api;
+use std::time::Duration;
+use tokio::time::Instant;
+
+const STEP: Duration = Duration::from_millis(10);
+
+/// The frames of a stream: its events, each with its blank line.
+fn frames(stream: &str) -> Vec<&str> {
+    let mut frames = Vec::new();
+    let mut rest = stream;
+    while let Some(at) = rest.find("\n\n").map(|at| at + 2).or(rest.find("\r\n\r\n").map(|at| at + 4)) {
+        let (frame, after) = rest.split_at(at);
+        frames.push(frame);
+        rest = after;
+    }
+    frames.extend(Some(rest).filter(|rest| !rest.is_empty()));
+    frames
+}
+
+fn read(frames: &[&str], start: Instant) -> Read {
+    let mut intake = Intake::new(dialect::of(Api::OpenAiChat), Mode::Stream);
+    let mut mark = start;
+    for frame in frames {
+        mark += STEP;
+        intake.frame(mark, frame.as_bytes());
+    }
+    intake.end_of_body(mark + STEP);
+    intake.close(mark)
+}
+
+/// The outcome on a few lines: marks and gaps in milliseconds from the start.
+fn golden(stream: &str) -> String {
+    let start = Instant::now();
+    let read = read(&frames(stream), start);
+    let at = |mark: Option<Instant>| mark.map_or("-".into(), |mark| (mark - start).as_millis().to_string());
+    let gaps: Vec<_> = read.gaps.as_slice().iter().map(|gap| gap.as_millis().to_string()).collect();
+    let marks = read.marks;
+    format!(
+        "{} {}\nchunk {} token {} text {} last {} end {}; gaps [{}]\n{}\n{:?}",
+        read.outcome.label(),
+        read.detail.or(read.finish).unwrap_or_default(),
+        at(marks.first_chunk),
+        at(marks.first_token),
+        at(marks.first_text),
+        at(marks.last_token),
+        at(Some(read.end)),
+        gaps.join(" "),
+        tokens(read.evidence.tokens(Counted::default())),
+        read.generated.text,
+    )
+}
+
+fn tokens(tokens: Tokens) -> String {
+    let count =
+        |count: Option<Count>| count.map_or("-".into(), |c| format!("{} ({})", c.n, c.source.label()));
+    let part = |n: Option<u64>| n.map_or("-".into(), |n: u64| n.to_string());
+    format!(
+        "in {} cached {} out {} reasoning {}{}; streamed {} after first {}",
+        count(tokens.input),
+        part(tokens.cached_input),
+        count(tokens.output),
+        part(tokens.reasoning),
+        if tokens.reasoning_streamed { " streamed" } else { "" },
+        part(tokens.streamed()),
+        part(tokens.after_first()),
+    )
+}
+
+macro_rules! stream {
+    ($name:literal) => {
+        include_str!(concat!("../../../tests/streams/", $name, ".sse"))
+    };
+}
+
+#[test]
+fn trap_01_role_only_delta_does_not_stop_ttft() {
+    insta::assert_snapshot!(golden(stream!("openai")), @r#"
+    ok stop
+    chunk 10 token 20 text 20 last 40 end 70; gaps [10 10]
+    in 19 (usage) cached 0 out 4 (usage) reasoning 0; streamed 4 after first 3
+    "Hello! How are"
+    "#);
+    insta::assert_snapshot!(golden(stream!("azure")), @r#"
+    ok stop
+    chunk 10 token 30 text 30 last 40 end 70; gaps [10]
+    in 19 (usage) cached 0 out 2 (usage) reasoning 0; streamed 2 after first 1
+    "Hi there"
+    "#);
+    insta::assert_snapshot!(golden(stream!("llamacpp")), @r#"
+    ok length
+    chunk 10 token 20 text 20 last 50 end 80; gaps [10 10 10]
+    in 15 (usage) cached 0 out 4 (usage) reasoning -; streamed 4 after first 3
+    " base):if op"
+    "#);
+}
+
+#[test]
+fn trap_02_reasoning_under_either_name_stops_ttft_and_is_not_text() {
+    insta::assert_snapshot!(golden(stream!("vllm_reasoning")), @r#"
+    ok stop
+    chunk 10 token 20 text 40 last 50 end 80; gaps [10 10 10]
+    in 20 (usage) cached - out 12 (usage) reasoning - streamed; streamed 12 after first 11
+    "Blue."
+    "#);
+    insta::assert_snapshot!(golden(stream!("sglang_usage_on_finish")), @r#"
+    ok stop
+    chunk 10 token 20 text 40 last 40 end 60; gaps [10 10]
+    in 11 (usage) cached - out 18 (usage) reasoning 9 streamed; streamed 18 after first 17
+    "It is blue."
+    "#);
+}
+
+#[test]
+fn trap_03_hidden_reasoning_is_not_in_the_streamed_tokens() {
+    insta::assert_snapshot!(golden(stream!("openai_hidden_reasoning")), @r#"
+    ok stop
+    chunk 10 token 20 text 20 last 30 end 60; gaps [10]
+    in 19 (usage) cached 0 out 300 (usage) reasoning 256; streamed 44 after first 43
+    "42."
+    "#);
+    insta::assert_snapshot!(golden(stream!("only_hidden_reasoning")), @r#"
+    empty the answer is complete and has no generated content
+    chunk 10 token - text - last - end 40; gaps []
+    in 19 (usage) cached 0 out 64 (usage) reasoning 64; streamed 0 after first -
+    ""
+    "#);
+}
+
+#[test]
+fn trap_04_a_chunk_is_not_a_token() {
+    insta::assert_snapshot!(golden(stream!("litellm")), @r#"
+    ok stop
+    chunk 10 token 10 text 10 last 20 end 50; gaps [10]
+    in 12 (usage) cached 8 out 7 (usage) reasoning 0; streamed 7 after first 6
+    "One two three four five six seven"
+    "#);
+    insta::assert_snapshot!(golden(stream!("vllm_continuous_usage")), @r#"
+    ok length
+    chunk 10 token 20 text 20 last 40 end 70; gaps [10 10]
+    in 36 (usage) cached - out 10 (usage) reasoning -; streamed 10 after first 7
+    "The sky is blue because"
+    "#);
+    insta::assert_snapshot!(golden(stream!("no_usage")), @r#"
+    ok stop
+    chunk 10 token 20 text 20 last 30 end 50; gaps [10]
+    in - cached - out 2 (chunks) reasoning -; streamed - after first -
+    "ab"
+    "#);
+}
+
+#[test]
+fn trap_06_a_usage_chunk_moves_no_token_mark() {
+    insta::assert_snapshot!(golden(stream!("zero_usage")), @r#"
+    ok stop
+    chunk 10 token 10 text 10 last 20 end 50; gaps [10]
+    in - cached - out 2 (chunks) reasoning -; streamed - after first -
+    "ab"
+    "#);
+    insta::assert_snapshot!(golden(stream!("empty")), @r#"
+    empty the answer is complete and has no generated content
+    chunk 10 token - text - last - end 40; gaps []
+    in 36 (usage) cached - out 0 (usage) reasoning -; streamed 0 after first -
+    ""
+    "#);
+}
+
+#[test]
+fn trap_07_without_done_the_end_is_the_end_of_the_body() {
+    insta::assert_snapshot!(golden(stream!("no_done")), @r#"
+    ok stop
+    chunk 10 token 20 text 20 last 30 end 50; gaps [10]
+    in - cached - out 2 (chunks) reasoning -; streamed - after first -
+    "ab"
+    "#);
+}
+
+#[test]
+fn trap_08_errors_and_cuts_inside_a_200_are_failures() {
+    insta::assert_snapshot!(golden(stream!("vllm_error")), @r#"
+    stream_error 500: EngineCore encountered an issue. See stack trace (above) for the root cause.
+    chunk 10 token 20 text 20 last 20 end 30; gaps []
+    in - cached - out 1 (chunks) reasoning -; streamed - after first -
+    "The"
+    "#);
+    insta::assert_snapshot!(golden(stream!("litellm_error")), @r#"
+    stream_error 500: litellm.APIConnectionError: APIConnectionError: OpenAIException - peer closed connection
+    chunk 10 token 10 text 10 last 10 end 20; gaps []
+    in - cached - out 1 (chunks) reasoning -; streamed - after first -
+    "One"
+    "#);
+    insta::assert_snapshot!(golden(stream!("error_event")), @r#"
+    stream_error overloaded_error: Overloaded
+    chunk 10 token 10 text 10 last 10 end 20; gaps []
+    in - cached - out 1 (chunks) reasoning -; streamed - after first -
+    "a"
+    "#);
+    insta::assert_snapshot!(golden(stream!("truncated")), @r#"
+    truncated the body ended with neither a terminal event nor a finish reason
+    chunk 10 token 20 text 20 last 30 end 50; gaps [10]
+    in - cached - out 2 (chunks) reasoning -; streamed - after first -
+    "ab"
+    "#);
+    insta::assert_snapshot!(golden(stream!("garbage")), @r#"
+    protocol an event of the stream does not follow the dialect: expected value at line 1 column 1
+    chunk 10 token 10 text 10 last 10 end 20; gaps []
+    in - cached - out 1 (chunks) reasoning -; streamed - after first -
+    "a"
+    "#);
+}
+
+#[test]
+fn usage_after_a_failure_is_kept() {
+    insta::assert_snapshot!(golden(stream!("vllm_error_then_usage")), @r#"
+    stream_error 500: EngineCore encountered an issue. See stack trace (above) for the root cause.
+    chunk 10 token 20 text 20 last 20 end 30; gaps []
+    in 36 (usage) cached - out 1 (usage) reasoning -; streamed 1 after first -
+    "The"
+    "#);
+}
+
+#[test]
+fn trap_09_comments_are_no_chunks() {
+    insta::assert_snapshot!(golden(stream!("keepalive_crlf")), @r#"
+    ok stop
+    chunk 30 token 30 text 30 last 50 end 70; gaps [20]
+    in - cached - out 2 (chunks) reasoning -; streamed - after first -
+    "Héllo"
+    "#);
+}
+
+#[test]
+fn tool_calls_and_refusals_are_content() {
+    insta::assert_snapshot!(golden(stream!("openai_tool_call")), @r#"
+    ok tool_calls
+    chunk 10 token 10 text - last 30 end 60; gaps [10 10]
+    in 19 (usage) cached 0 out 15 (usage) reasoning 0; streamed 15 after first 14
+    ""
+    "#);
+    insta::assert_snapshot!(golden(stream!("openai_refusal")), @r#"
+    ok stop
+    chunk 10 token 20 text 20 last 30 end 60; gaps [10]
+    in 19 (usage) cached 0 out 6 (usage) reasoning 0; streamed 6 after first 5
+    "I can't help."
+    "#);
+}
+
+#[test]
+fn trap_09_however_the_bytes_are_split_the_answer_is_the_same() {
+    for stream in [stream!("openai"), stream!("keepalive_crlf"), stream!("sglang_usage_on_finish")] {
+        let whole = golden_of_pieces(&[stream]);
+        let bytes: Vec<&[u8]> = stream.as_bytes().chunks(1).collect();
+        let mut intake = Intake::new(dialect::of(Api::OpenAiChat), Mode::Stream);
+        let now = Instant::now();
+        for byte in bytes {
+            intake.frame(now, byte);
+        }
+        intake.end_of_body(now);
+        let read = intake.close(now);
+        let split = (read.outcome, read.generated.text, read.gaps.as_slice().len());
+        assert_eq!(whole, split);
+        assert_eq!(whole.0, Outcome::Ok);
+    }
+}
+
+/// What does not depend on when the bytes came.
+fn golden_of_pieces(pieces: &[&str]) -> (Outcome, String, usize) {
+    let read = read(pieces, Instant::now());
+    (read.outcome, read.generated.text, read.gaps.as_slice().len())
+}
+
+#[test]
+fn events_of_one_frame_share_its_mark() {
+    let start = Instant::now();
+    let read = read(&[stream!("openai")], start);
+    assert_eq!(read.gaps.as_slice(), [Duration::ZERO; 2]);
+    assert_eq!((read.marks.first_token, read.end), (Some(start + STEP), start + STEP));
+}
+
+#[test]
+fn a_last_event_without_its_blank_line_has_the_mark_of_its_bytes() {
+    let start = Instant::now();
+    let stream = stream!("openai").trim_end();
+    let read = read(&frames(stream), start);
+    assert_eq!((read.outcome, read.end), (Outcome::Ok, start + 7 * STEP));
+}
+
+#[test]
+fn trap_07_the_end_is_the_terminal_event_and_not_the_end_of_the_body() {
+    let start = Instant::now();
+    let mut frames = frames(stream!("openai"));
+    frames.push(": late\n\n");
+    frames.push("data: {\"choices\":[{\"delta\":{\"content\":\"late\"}}]}\n\n");
+    let read = read(&frames, start);
+    assert_eq!((read.end, read.generated.text.as_str()), (start + 7 * STEP, "Hello! How are"));
+    assert_eq!(read.marks.last_token, Some(start + 4 * STEP));
+}
+
+#[test]
+fn trap_08_an_empty_body_and_a_cut_finish() {
+    assert_eq!(golden_of_pieces(&[]).0, Outcome::Failed(Failure::Truncated));
+    // The finish reason came, the terminal event was cut: complete.
+    let cut = stream!("openai").strip_suffix("DONE]\n\n").unwrap();
+    assert_eq!(golden_of_pieces(&[cut]).0, Outcome::Ok);
+}
+
+#[test]
+fn trap_09_an_event_of_megabytes_is_a_protocol_failure() {
+    let long =
+        format!("data: {{\"choices\":[{{\"delta\":{{\"content\":\"{}\"}}}}]}}\n\n", "x".repeat(5 << 20));
+    let start = Instant::now();
+    let read = read(&[stream!("vllm_error").split_once("\n\n").unwrap().0, "\n\n", &long], start);
+    assert_eq!(read.outcome, Outcome::Failed(Failure::Protocol));
+    assert_eq!(read.detail.as_deref(), Some("an event of the stream is longer than 4194304 bytes"));
+}
+
+#[test]
+fn an_endless_body_is_bounded() {
+    let mut intake = Intake::new(dialect::of(Api::OpenAiChat), Mode::Stream);
+    let now = Instant::now();
+    let comment = format!(": {}\n", "x".repeat(1 << 20));
+    for _ in 0..=64 {
+        intake.frame(now, comment.as_bytes());
+    }
+    assert!(intake.ended());
+    assert_eq!(intake.close(now).outcome, Outcome::Failed(Failure::Protocol));
+}
+
+#[test]
+fn the_tokenizer_counts_where_usage_does_not() {
+    let start = Instant::now();
+    let counted = Counted { input: Some(30), output: Some(5) };
+    let without = read(&frames(stream!("no_usage")), start).evidence.tokens(counted);
+    assert_eq!(
+        tokens(without),
+        "in 30 (tokenizer) cached - out 5 (tokenizer) reasoning -; streamed 5 after first 4"
+    );
+    assert_eq!(without.tokenizer_output, None);
+    let with = read(&frames(stream!("openai")), start).evidence.tokens(counted);
+    assert_eq!(tokens(with), "in 19 (usage) cached 0 out 4 (usage) reasoning 0; streamed 4 after first 3");
+    assert_eq!(with.tokenizer_output, Some(5));
+    let zero = read(&frames(stream!("zero_usage")), start).evidence;
+    assert!(zero.lacks_input());
+    assert_eq!(zero.tokens(counted).output.map(|count| count.n), Some(5));
+}

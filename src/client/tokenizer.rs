@@ -1,0 +1,175 @@
+//! Counts tokens of whole texts. Knows neither requests nor answers, and never runs where marks are taken.
+//!
+//! A count is of the text alone: no special tokens, no beginning-of-sequence token, and for a prompt not what the
+//! server's chat template puts around the messages.
+
+use super::BuildError;
+use crate::plan::TokenizerSpec;
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError, Weak};
+use std::time::SystemTime;
+use tiktoken_rs::CoreBPE;
+use tokenizers::Tokenizer;
+use tokio::sync::Semaphore;
+
+/// Texts longer than this in total are not counted.
+const MOST_TEXT: usize = 4 << 20;
+
+/// A tokenizer, loaded once per process and shared.
+#[derive(Clone)]
+pub(super) enum Counter {
+    /// One of OpenAI's, embedded.
+    Tiktoken(&'static CoreBPE),
+    /// A Hugging Face tokenizer.
+    HuggingFace(Arc<Tokenizer>),
+}
+
+/// Tokenizers from files that someone still uses. A file that changed is another tokenizer.
+static LOADED: LazyLock<Mutex<HashMap<Version, Weak<Tokenizer>>>> = LazyLock::new(Mutex::default);
+
+/// One count at a time: counting takes a core, and others measure on it.
+static TURN: Semaphore = Semaphore::const_new(1);
+
+#[derive(PartialEq, Eq, Hash)]
+struct Version {
+    path: PathBuf,
+    modified: Option<SystemTime>,
+    bytes: u64,
+}
+
+impl Counter {
+    /// Loads it, unless it is there already. May take a second.
+    pub(super) fn load(spec: &TokenizerSpec) -> Result<Self, BuildError> {
+        match spec {
+            TokenizerSpec::O200kBase => Ok(Self::Tiktoken(tiktoken_rs::o200k_base_singleton())),
+            TokenizerSpec::Cl100kBase => Ok(Self::Tiktoken(tiktoken_rs::cl100k_base_singleton())),
+            TokenizerSpec::File(path) => load_file(path).map(Self::HuggingFace),
+        }
+    }
+
+    /// Tokens of each text by itself, added up; `None` if that is too much work or the tokenizer cannot.
+    pub(super) async fn count(&self, texts: Vec<String>) -> Option<u64> {
+        if texts.iter().map(String::len).sum::<usize>() > MOST_TEXT {
+            return None;
+        }
+        let _turn = TURN.acquire().await.ok()?;
+        let counter = self.clone();
+        // A tokenizer that panics on a text gives no count, and nothing else is lost.
+        tokio::task::spawn_blocking(move || texts.iter().map(|text| counter.count_one(text)).sum())
+            .await
+            .ok()?
+    }
+
+    fn count_one(&self, text: &str) -> Option<u64> {
+        match self {
+            Self::Tiktoken(bpe) => Some(bpe.count_ordinary(text) as u64),
+            Self::HuggingFace(tokenizer) => {
+                let encoding = tokenizer.encode_fast(text, false).ok()?;
+                Some(encoding.len() as u64)
+            }
+        }
+    }
+}
+
+fn load_file(path: &Path) -> Result<Arc<Tokenizer>, BuildError> {
+    let fail = |source| BuildError::Tokenizer { path: path.to_owned(), source };
+    let meta = std::fs::metadata(path).map_err(|error| fail(error.into()))?;
+    let version = Version { path: path.to_owned(), modified: meta.modified().ok(), bytes: meta.len() };
+    let mut loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(tokenizer) = loaded.get(&version).and_then(Weak::upgrade) {
+        return Ok(tokenizer);
+    }
+    let tokenizer = Arc::new(Tokenizer::from_file(path).map_err(fail)?);
+    loaded.retain(|_, tokenizer| tokenizer.strong_count() > 0);
+    loaded.insert(version, Arc::downgrade(&tokenizer));
+    Ok(tokenizer)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Words of a small vocabulary, and a sequence start that a server would put in front.
+    const TOKENIZER: &str = r#"{
+        "version": "1.0", "truncation": null, "padding": null, "normalizer": null, "decoder": null,
+        "added_tokens": [{ "id": 0, "content": "<s>", "single_word": false, "lstrip": false, "rstrip": false,
+                           "normalized": false, "special": true }],
+        "pre_tokenizer": { "type": "WhitespaceSplit" },
+        "post_processor": { "type": "TemplateProcessing",
+            "single": [{ "SpecialToken": { "id": "<s>", "type_id": 0 } }, { "Sequence": { "id": "A", "type_id": 0 } }],
+            "pair": [{ "Sequence": { "id": "A", "type_id": 0 } }, { "Sequence": { "id": "B", "type_id": 0 } }],
+            "special_tokens": { "<s>": { "id": "<s>", "ids": [0], "tokens": ["<s>"] } } },
+        "model": { "type": "WordLevel", "vocab": { "<s>": 0, "a": 1, "b": 2, "?": 3 }, "unk_token": "?" }
+    }"#;
+
+    fn file(text: &str) -> (tempfile::TempDir, PathBuf) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("tokenizer.json");
+        std::fs::write(&path, text).unwrap();
+        (dir, path)
+    }
+
+    async fn count(counter: &Counter, texts: &[&str]) -> Option<u64> {
+        counter.count(texts.iter().map(|text| (*text).to_owned()).collect()).await
+    }
+
+    #[tokio::test]
+    async fn trap_05_whole_texts_are_counted_without_a_sequence_start() {
+        let (_dir, path) = file(TOKENIZER);
+        let counter = Counter::load(&TokenizerSpec::File(path)).unwrap();
+        assert_eq!(count(&counter, &["a b c"]).await, Some(3));
+        assert_eq!(count(&counter, &["a b", "", "b"]).await, Some(3));
+        assert_eq!(count(&counter, &[]).await, Some(0));
+    }
+
+    #[tokio::test]
+    async fn the_embedded_tokenizers_count() {
+        let o200k = Counter::load(&TokenizerSpec::O200kBase).unwrap();
+        let cl100k = Counter::load(&TokenizerSpec::Cl100kBase).unwrap();
+        for counter in [&o200k, &cl100k] {
+            assert_eq!(count(counter, &["hello world"]).await, Some(2));
+            // In pieces it would be more: merges are lost at each cut.
+            assert_eq!(count(counter, &["hel", "lo wor", "ld"]).await.map(|n| n > 2), Some(true));
+            // The text of a special token is text.
+            assert!(count(counter, &["<|endoftext|>"]).await > Some(1));
+        }
+        let greek = "\u{3ba}\u{3b1}\u{3bb}\u{3b7}\u{3bc}\u{3ad}\u{3c1}\u{3b1}";
+        assert_ne!(count(&o200k, &[greek]).await, count(&cl100k, &[greek]).await);
+    }
+
+    #[tokio::test]
+    async fn a_file_is_loaded_once_while_it_is_used() {
+        let (_dir, path) = file(TOKENIZER);
+        let spec = TokenizerSpec::File(path.clone());
+        let held = |counter: &Counter| match counter {
+            Counter::HuggingFace(tokenizer) => Arc::as_ptr(tokenizer),
+            Counter::Tiktoken(_) => panic!("not a file"),
+        };
+        let (first, second) = (Counter::load(&spec).unwrap(), Counter::load(&spec).unwrap());
+        assert_eq!(held(&first), held(&second));
+        // A file that changed is another tokenizer.
+        std::fs::write(&path, TOKENIZER.replace("\"b\": 2,", "\"b\": 2, \"c\": 4,")).unwrap();
+        let changed = Counter::load(&spec).unwrap();
+        assert_ne!(held(&first), held(&changed));
+    }
+
+    #[tokio::test]
+    async fn texts_without_end_are_not_counted() {
+        let (_dir, path) = file(TOKENIZER);
+        let counter = Counter::load(&TokenizerSpec::File(path)).unwrap();
+        assert_eq!(counter.count(vec!["a ".repeat(MOST_TEXT)]).await, None);
+    }
+
+    #[test]
+    fn files_that_are_no_tokenizers() {
+        let (_dir, path) = file("{}");
+        let error =
+            |path: &Path| Counter::load(&TokenizerSpec::File(path.to_owned())).err().unwrap().to_string();
+        assert!(error(&path).starts_with(&format!("cannot read the tokenizer {}: ", path.display())));
+        assert!(
+            error(Path::new("/nonexistent.json"))
+                .starts_with("cannot read the tokenizer /nonexistent.json: ")
+        );
+    }
+}

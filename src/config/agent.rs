@@ -1,0 +1,136 @@
+//! The sections `agent`, `server` and `telemetry`, as written.
+
+use super::text::{ListenAddress, Zone};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::num::NonZeroU32;
+
+/// This agent.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Agent {
+    /// Stable name of this agent (`service.instance.id`). Default: the host name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1))]
+    pub id: Option<String>,
+    /// Where it runs: the label `location` on every series, such as `eu-west-1`. Default: empty.
+    pub location: String,
+    /// More labels for every series, such as `{ environment: prod }`.
+    pub labels: BTreeMap<String, String>,
+    /// Currency of prices and budgets; the label `currency` of the cost. Default: usd.
+    #[schemars(length(min = 1))]
+    pub currency: String,
+    /// Limits of the process.
+    pub limits: Limits,
+    /// Budget of everything together.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub budget: Option<Budget>,
+}
+
+impl Default for Agent {
+    fn default() -> Self {
+        Self {
+            id: None,
+            location: String::new(),
+            labels: BTreeMap::new(),
+            currency: "usd".to_owned(),
+            limits: Limits::default(),
+            budget: None,
+        }
+    }
+}
+
+/// Limits of the process.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    /// Most requests in flight at the same time. What would be over it is skipped, and counted. Default: 4096.
+    pub in_flight: NonZeroU32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { in_flight: NonZeroU32::new(4096).unwrap_or(NonZeroU32::MIN) }
+    }
+}
+
+/// A cap per period: at least one of `requests`, `tokens` and `cost`. What would be over it is not sent, and
+/// counted as skipped. Spending is held in memory: a restart begins with nothing spent.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Budget {
+    /// The period, by the calendar. Default: day.
+    #[serde(default)]
+    pub period: Period,
+    /// Time zone in which the period begins. Default: UTC.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timezone: Option<Zone>,
+    /// Most requests in a period, warm-up included.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
+    pub requests: Option<u64>,
+    /// Most tokens in a period, input and output together.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
+    pub tokens: Option<u64>,
+    /// Most money in a period, in the agent's currency. Every target that it covers needs a `price`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("exclusiveMinimum" = 0))]
+    pub cost: Option<f64>,
+}
+
+/// Calendar periods.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Period {
+    /// From each full hour.
+    Hour,
+    /// From midnight.
+    #[default]
+    Day,
+    /// From Monday's midnight.
+    Week,
+    /// From midnight on the first of the month.
+    Month,
+}
+
+/// The HTTP server of this agent.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Server {
+    /// Address to listen on. Port 0 picks one. Default: 127.0.0.1:9464.
+    pub listen: ListenAddress,
+}
+
+impl Default for Server {
+    fn default() -> Self {
+        Self { listen: ListenAddress(SocketAddr::from((Ipv4Addr::LOCALHOST, 9464))) }
+    }
+}
+
+/// What is exported, and how.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Telemetry {
+    /// The Prometheus exposition.
+    pub prometheus: Prometheus,
+    /// Names of metrics that are not exported, as Prometheus shows them and without `_bucket`, `_sum` and
+    /// `_count`, such as `tokenbeat_chunk_gap_seconds`.
+    pub disable: Vec<String>,
+}
+
+/// The Prometheus exposition.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Prometheus {
+    /// Exemplars with trace ids, for scrapers that ask for OpenMetrics. Default: true.
+    pub exemplars: bool,
+}
+
+impl Default for Prometheus {
+    fn default() -> Self {
+        Self { exemplars: true }
+    }
+}

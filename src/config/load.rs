@@ -1,0 +1,149 @@
+//! From sources to a typed config, with every problem of reading and of form.
+
+use super::layers::{self, Reading, Source};
+use super::path::KeyPath;
+use super::problem::{Errors, Located, Problem};
+use super::tree::{Node, Value};
+use super::validate::validate;
+use super::{Config, Position};
+use serde::de::DeserializeOwned;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// A config that is right in form, and where each of its values was written.
+pub struct Loaded {
+    /// The config.
+    pub config: Config,
+    tree: Node,
+}
+
+/// Shows the config alone: the tree holds its secrets in the clear.
+impl std::fmt::Debug for Loaded {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Loaded").field("config", &self.config).finish_non_exhaustive()
+    }
+}
+
+impl Loaded {
+    /// Where a key was written, or as much of its path as there is.
+    pub fn position(&self, path: &KeyPath) -> Position {
+        self.tree.position(path)
+    }
+
+    /// Gives a problem its place.
+    pub fn locate(&self, problem: Problem) -> Located {
+        problem.located(&self.tree)
+    }
+}
+
+/// What had to be left out of a config because its form is wrong. What refers to it is not wrong for that.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Broken {
+    /// A whole file: what it holds is not known, so nothing can be said to be missing.
+    pub unread: bool,
+    /// Whole sections (`agent`, `server`, `telemetry`), which have their defaults in the config.
+    pub sections: BTreeSet<String>,
+    /// Names of targets.
+    pub targets: BTreeSet<String>,
+    /// Names of profiles.
+    pub profiles: BTreeSet<String>,
+}
+
+/// Loads a config and fails with every error of form. `environment` is what
+/// `std::env::vars` gives.
+pub fn load(
+    sources: &[Source],
+    environment: impl IntoIterator<Item = (String, String)>,
+) -> Result<Loaded, Errors> {
+    let (loaded, _, problems) = read(sources, environment);
+    Errors::of(problems).map_or(Ok(loaded), Err)
+}
+
+/// Loads a config from YAML text, without the environment. `name` is what errors call it.
+pub fn load_str(name: &str, text: &str) -> Result<Loaded, Errors> {
+    load(&[Source::Text { name: name.to_owned(), text: text.to_owned() }], [])
+}
+
+/// Loads as much of a config as has the right form, and every error of form: so that the meaning of the rest can
+/// be judged too, and all errors are shown at once.
+pub fn read(
+    sources: &[Source],
+    environment: impl IntoIterator<Item = (String, String)>,
+) -> (Loaded, Broken, Vec<Located>) {
+    let mut environment: Vec<(String, String)> = environment.into_iter().collect();
+    environment.sort();
+    let Reading { tree, mut problems, incomplete } = layers::read(sources, &environment);
+    let misshapen = validate(&tree, incomplete);
+    let mut broken = Broken { unread: incomplete, ..Broken::default() };
+    for problem in &misshapen {
+        broken.add(&problem.path);
+    }
+    problems.extend(misshapen);
+    let config = if incomplete { Config::default() } else { typed(&tree, &mut broken, &mut problems) };
+    (Loaded { config, tree }, broken, problems)
+}
+
+impl Broken {
+    /// Leaves out the smallest part that has a name and holds this key.
+    fn add(&mut self, path: &KeyPath) {
+        let section = path.key_at(0).unwrap_or_default();
+        let Some(name) = path.key_at(1).filter(|_| section == "targets" || section == "profiles") else {
+            self.sections.insert(section.to_owned());
+            return;
+        };
+        let names = if section == "targets" { &mut self.targets } else { &mut self.profiles };
+        names.insert(name.to_owned());
+    }
+}
+
+/// Reads each section, target and profile on its own.
+fn typed(tree: &Node, broken: &mut Broken, problems: &mut Vec<Located>) -> Config {
+    let mut tree = tree.clone();
+    let mut config = Config::default();
+    let root = KeyPath::root();
+    let mut section = |name: &str| tree.remove(name).filter(|_| !broken.sections.contains(name));
+    let (agent, server, telemetry) = (section("agent"), section("server"), section("telemetry"));
+    let (targets, profiles) = (section("targets"), section("profiles"));
+    if let Some(agent) = agent.and_then(|node| value(&node, &root.key("agent"), problems)) {
+        config.agent = agent;
+    }
+    if let Some(server) = server.and_then(|node| value(&node, &root.key("server"), problems)) {
+        config.server = server;
+    }
+    if let Some(telemetry) = telemetry.and_then(|node| value(&node, &root.key("telemetry"), problems)) {
+        config.telemetry = telemetry;
+    }
+    config.targets = named(targets, &root.key("targets"), &mut broken.targets, problems);
+    config.profiles = named(profiles, &root.key("profiles"), &mut broken.profiles, problems);
+    config
+}
+
+fn named<T: DeserializeOwned>(
+    section: Option<Node>,
+    path: &KeyPath,
+    broken: &mut BTreeSet<String>,
+    problems: &mut Vec<Located>,
+) -> BTreeMap<String, T> {
+    let Some(Node { value: Value::Map(entries), .. }) = section else { return BTreeMap::new() };
+    let mut named = BTreeMap::new();
+    for (name, entry) in entries {
+        if broken.contains(&name) {
+            continue;
+        }
+        match value(&entry.node, &path.key(&name), problems) {
+            Some(value) => drop(named.insert(name, value)),
+            None => drop(broken.insert(name)),
+        }
+    }
+    named
+}
+
+/// One part as its type. The schema was generated from the type and has passed, so a refusal is our own fault;
+/// serde's message is left out because it quotes values.
+fn value<T: DeserializeOwned>(node: &Node, path: &KeyPath, problems: &mut Vec<Located>) -> Option<T> {
+    serde_json::from_value(node.to_json())
+        .map_err(|_| {
+            let message = "fits the schema and cannot be read all the same; this is a fault in tokenbeat";
+            problems.push(Problem::new(path.clone(), message).at(node.at.clone()));
+        })
+        .ok()
+}

@@ -1,0 +1,250 @@
+//! The section `profiles`, as written.
+
+use super::agent::Budget;
+use super::rate::{Moving, Rate};
+use super::schedule::Schedule;
+use super::text::{Length, Percentage, ThinkTime};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use std::num::{NonZeroU32, NonZeroU64};
+use std::path::PathBuf;
+
+/// What is sent, when, to which targets, and what is expected of the answers. Each target gets the full load,
+/// with the same seed and prompts, so that targets compare.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Profile {
+    /// Names of targets.
+    #[schemars(length(min = 1))]
+    pub targets: Vec<String>,
+    /// When runs are due.
+    pub schedule: Schedule,
+    /// What a run offers: stages, one after the other. Default: `[{ requests: 1 }]`, one request.
+    #[serde(default = "one_request")]
+    #[schemars(length(min = 1))]
+    pub load: Vec<Stage>,
+    /// What is sent.
+    pub workload: Workload,
+    /// Seed of everything that is drawn. Each run draws from a seed of its own, made of this one and the
+    /// instant at which the run is due. Default: a hash of the profile's name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seed: Option<u64>,
+    /// What is expected of each answer; one that falls short fails as `check`.
+    #[serde(default)]
+    pub expect: Expect,
+    /// Service level objectives.
+    #[serde(default)]
+    pub slo: Vec<Slo>,
+    /// Budget of all its targets together.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub budget: Option<Budget>,
+}
+
+fn one_request() -> Vec<Stage> {
+    vec![Stage { requests: Some(NonZeroU64::MIN), ..Stage::default() }]
+}
+
+/// One stage of load. With `rate`, requests are due whether or not earlier ones have ended (open loop). With
+/// `users`, each waits for its answer, thinks, and asks again (closed loop). With neither, it is one user. It
+/// ends after a time (`for`, or `warm_up`), after a number of requests, or at the first of both.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(extend("x-layers" = "replace"))]
+pub struct Stage {
+    /// Its name, a label on its series. Default: empty.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Time of the stage, such as `20s`.
+    #[serde(rename = "for", skip_serializing_if = "Option::is_none")]
+    pub time: Option<Length>,
+    /// Time of the stage, in place of `for`, and that it is warm-up: it counts in tokens, cost and budgets, and
+    /// in nothing else.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub warm_up: Option<Length>,
+    /// Number of requests after which the stage ends.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub requests: Option<NonZeroU64>,
+    /// Requests per second: a number, text such as `2/s`, `30/m` or `1/h`, or `{ from: 2/s, to: 10/s }`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rate: Option<Moving<Rate>>,
+    /// How the requests of `rate` are spread: `constant`, `poisson`, or `{ gamma: { cv: 2 } }`.
+    /// Default: constant.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub arrivals: Option<Arrivals>,
+    /// Users: a number, or `{ from: 1, to: 8 }`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub users: Option<Moving<NonZeroU32>>,
+    /// Time between an answer and a user's next question: `2s`, or between two lengths, `1s..3s`. Default: 0s.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub think: Option<ThinkTime>,
+}
+
+/// How open-loop requests are spread.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum Arrivals {
+    /// A word.
+    Word(ArrivalsWord),
+    /// A gamma process.
+    Gamma(GammaArrivals),
+}
+
+/// Arrival processes without a parameter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ArrivalsWord {
+    /// Evenly.
+    Constant,
+    /// Independent users: exponential gaps.
+    Poisson,
+}
+
+/// An arrival process with gamma-distributed gaps.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct GammaArrivals {
+    /// Its parameter.
+    pub gamma: Gamma,
+}
+
+/// The parameter of a gamma process.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Gamma {
+    /// Coefficient of variation of the gaps, over 0 and up to 10: 1 is poisson, more is burstier, less is more
+    /// even.
+    #[schemars(extend("exclusiveMinimum" = 0, "maximum" = 10))]
+    pub cv: f64,
+}
+
+/// What is sent.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(extend("x-layers" = "replace"))]
+pub struct Workload {
+    /// Prompts, one of which is picked at random for each request: texts, and files with one prompt on each
+    /// line (`{ file: prompts.txt }`; empty lines are left out).
+    #[schemars(length(min = 1))]
+    pub prompts: Vec<Prompt>,
+    /// System prompt. Default: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1))]
+    pub system: Option<String>,
+    /// Most output tokens of an answer, sent as `max_tokens`. Default: what the server takes; budgets of tokens and
+    /// cost need it. For servers that want another name, write `params: { max_completion_tokens: 128 }` in its
+    /// place.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub output_tokens: Option<NonZeroU64>,
+    /// What is done about prefix caches. Default: bust.
+    #[serde(default)]
+    pub cache: Cache,
+    /// Whether answers are streamed. Default: true.
+    #[serde(default = "yes")]
+    pub stream: bool,
+    /// Passed through into the body of every request, such as `{ temperature: 0.3 }`; over the target's.
+    #[serde(default)]
+    pub params: Map<String, Value>,
+}
+
+const fn yes() -> bool {
+    true
+}
+
+/// A prompt, or a file of prompts.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum Prompt {
+    /// A prompt.
+    Text(String),
+    /// A file of prompts.
+    File(PromptFile),
+}
+
+/// A file of prompts.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PromptFile {
+    /// One prompt on each line; empty lines are left out. A prompt of more lines is written into the config.
+    #[schemars(extend("format" = "path"))]
+    pub file: PathBuf,
+}
+
+/// What is done about prefix caches.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Cache {
+    /// A nonce comes first, so that no prefix is shared: the model's work is measured, not the cache.
+    #[default]
+    Bust,
+    /// Prompts go out as they are.
+    Reuse,
+}
+
+/// What is expected of each answer.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Expect {
+    /// Finish reasons that are fine, in the server's words, such as `[stop, length]`. Default: any.
+    pub finish_reason: Vec<String>,
+    /// The visible text.
+    pub text: ExpectText,
+}
+
+/// What is expected of the visible text.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct ExpectText {
+    /// Fewest characters.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub min_chars: Option<u64>,
+    /// Most characters.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_chars: Option<u64>,
+}
+
+/// A service level objective.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Slo {
+    /// Its name, a label. `all` is taken: it is goodput.
+    pub name: String,
+    /// What it is about.
+    pub metric: SloMetric,
+    /// A good request stays below this time, such as `800ms`. For every metric but `availability` and
+    /// `output_pace`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub below: Option<Length>,
+    /// A good request stays above this, in tokens per second. For `output_pace`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("exclusiveMinimum" = 0))]
+    pub above: Option<f64>,
+    /// Share of the requests that must be good, such as `99.5%`.
+    pub objective: Percentage,
+}
+
+/// What an objective is about. A failed request is an error of every objective.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum SloMetric {
+    /// The request did not fail.
+    Availability,
+    /// From the send to the first byte of the body.
+    TimeToFirstByte,
+    /// From the send to the first event of a streamed answer.
+    TimeToFirstChunk,
+    /// From the send to the first generated content of a streamed answer.
+    TimeToFirstToken,
+    /// From the send to the first visible text of a streamed answer.
+    TimeToFirstText,
+    /// The longest time between two pieces of content of a streamed answer.
+    LongestChunkGap,
+    /// Time per output token after the first, of a streamed answer.
+    TimePerOutputToken,
+    /// Output tokens per second over the whole request.
+    OutputPace,
+    /// From the send to the end.
+    RequestDuration,
+    /// From the instant at which the request was due to the end.
+    ResponseTime,
+}

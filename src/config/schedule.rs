@@ -1,0 +1,139 @@
+//! When runs are due, as written.
+
+use super::text::{Clock, CronExpression, Length, Text, Zone, text};
+use jiff::civil::Weekday;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// When runs are due: exactly one of `every`, `cron`, `continuous` and `manual`.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(extend("x-layers" = "replace"))]
+pub struct Schedule {
+    /// A run at this interval, such as `2m`. The runs lie on a grid aligned to the epoch, moved by an offset that
+    /// is stable for each profile and target, so that not all start at the same moment. Missed ones are counted
+    /// and not made up for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub every: Option<Length>,
+    /// Runs by a cron expression of five fields, or six with seconds first, such as `*/5 * * * *`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cron: Option<CronExpression>,
+    /// The stages again and again, in cycles aligned to the epoch; each cycle is a run. Write `continuous: {}`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub continuous: Option<Nothing>,
+    /// Runs only when asked for. Write `manual: {}`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub manual: Option<Nothing>,
+    /// Time zone of `cron` and of the windows. Default: UTC.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timezone: Option<Zone>,
+    /// Runs start only inside one of these. Default: always.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub windows: Vec<Window>,
+    /// What happens to a run that is due while the one before it still offers load. Default: skip.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub overlap: Option<Overlap>,
+    /// Each run of `every` and `cron` is moved later by up to this. Default: 0s.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub jitter: Option<Length>,
+    /// With `every`: one more run at start. Default: false, so that a restart sends nothing that was not due.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub at_start: Option<bool>,
+}
+
+/// An empty map.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Nothing {}
+
+/// A daily window, in the schedule's time zone.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Window {
+    /// Days on which it opens, or ranges of days, such as `[mon-fri, sun]`. Default: every day.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub days: Vec<Days>,
+    /// When it opens, such as `08:00`.
+    pub from: Clock,
+    /// When it closes. At or before `from`: on the next day.
+    pub to: Clock,
+}
+
+/// What happens to a run that is due while the one before it still offers load.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Overlap {
+    /// It is skipped, and counted.
+    Skip,
+    /// It starts when the one before it has offered its last request. At most one waits; more are skipped.
+    Queue,
+}
+
+/// A day, or a range of days: `mon`, `mon-fri`, `fri-mon`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Days {
+    /// First day.
+    pub first: Weekday,
+    /// Last day.
+    pub last: Weekday,
+}
+
+const DAYS: [(&str, Weekday); 7] = [
+    ("mon", Weekday::Monday),
+    ("tue", Weekday::Tuesday),
+    ("wed", Weekday::Wednesday),
+    ("thu", Weekday::Thursday),
+    ("fri", Weekday::Friday),
+    ("sat", Weekday::Saturday),
+    ("sun", Weekday::Sunday),
+];
+
+impl Days {
+    /// Each day of the range; it may go over the end of the week.
+    pub fn each(self) -> impl Iterator<Item = Weekday> {
+        let length = self.first.until(self.last) + 1;
+        self.first.cycle_forward().take(usize::try_from(length).unwrap_or(0))
+    }
+}
+
+impl Text for Days {
+    const FORMAT: &'static str = "days";
+    const EXAMPLES: &'static [&'static str] = &["mon", "mon-fri"];
+
+    fn parse(text: &str) -> Result<Self, String> {
+        let day = |text: &str| {
+            let found = DAYS.iter().find(|(name, _)| *name == text);
+            found.map(|(_, day)| *day).ok_or_else(|| {
+                "must be a day (mon, tue, wed, thu, fri, sat, sun) or a range of days, such as mon-fri"
+                    .to_owned()
+            })
+        };
+        let (first, last) = text.split_once('-').unwrap_or((text, text));
+        Ok(Self { first: day(first)?, last: day(last)? })
+    }
+
+    fn show(&self) -> String {
+        let name = |day| DAYS.iter().find(|(_, each)| *each == day).map_or("", |(name, _)| name);
+        if self.first == self.last {
+            name(self.first).to_owned()
+        } else {
+            format!("{}-{}", name(self.first), name(self.last))
+        }
+    }
+}
+text!(Days);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_of_days_may_go_over_the_end_of_the_week() {
+        let each = |text: &str| Days::parse(text).unwrap().each().collect::<Vec<_>>();
+        assert_eq!(each("tue"), [Weekday::Tuesday]);
+        assert_eq!(each("mon-sun").len(), 7);
+        assert_eq!(each("sat-mon"), [Weekday::Saturday, Weekday::Sunday, Weekday::Monday]);
+        assert_eq!(Days::parse("sat-mon").unwrap().show(), "sat-mon");
+        assert!(Days::parse("monday").is_err());
+    }
+}

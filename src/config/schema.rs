@@ -1,0 +1,310 @@
+//! The JSON Schema of the config, generated from the serde types, and questions that reading asks of it: which
+//! strings are paths, which maps are replaced whole, what a key's neighbours are called.
+
+use super::Config;
+use super::text::FORMATS;
+use super::tree::{Node, Value as TreeValue};
+use jsonschema::Validator;
+use schemars::Schema as Schemars;
+use schemars::generate::SchemaSettings;
+use schemars::transform::{Transform, transform_subschemas};
+use serde_json::{Map, Number, Value, json};
+use std::path::Path;
+use std::sync::LazyLock;
+
+/// Whole numbers up to this are exact wherever they pass through a double.
+const LARGEST_WHOLE: u64 = 1 << 53;
+
+/// The JSON Schema (draft 2020-12) of the config.
+pub fn schema() -> Value {
+    Schema::get().json.clone()
+}
+
+/// The schema, ready for questions.
+pub(crate) struct Schema {
+    json: Value,
+    /// `Err` only if the generated schema is no schema, which a test rules out.
+    validator: Result<Validator, String>,
+}
+
+static SCHEMA: LazyLock<Schema> = LazyLock::new(Schema::generate);
+
+impl Schema {
+    /// The schema.
+    pub(crate) fn get() -> &'static Self {
+        &SCHEMA
+    }
+
+    fn generate() -> Self {
+        let settings = SchemaSettings::draft2020_12().with_transform(Tidy);
+        let mut json = settings.into_generator().into_root_schema_for::<Config>().to_value();
+        if let Value::Object(root) = &mut json {
+            root.insert("title".to_owned(), json!("tokenbeat configuration"));
+        }
+        let options = FORMATS.iter().fold(jsonschema::options(), |options, (name, check)| {
+            options.with_format(*name, move |text: &str| check(text).is_ok())
+        });
+        let validator = options.should_validate_formats(true).build(&json).map_err(|error| error.to_string());
+        Self { json, validator }
+    }
+
+    /// The validator, or why there is none.
+    pub(crate) fn validator(&self) -> Result<&Validator, &str> {
+        self.validator.as_ref().map_err(String::as_str)
+    }
+
+    /// The shape of the whole config.
+    pub(crate) fn root(&self) -> Shape<'_> {
+        Shape { schema: self, alternatives: self.alternatives(&self.json) }
+    }
+
+    /// What stands at a JSON pointer into the schema.
+    pub(crate) fn at(&self, pointer: &str) -> Option<&Value> {
+        self.json.pointer(pointer)
+    }
+
+    /// A schema with its references followed and its alternatives spread out.
+    fn alternatives<'a>(&'a self, schema: &'a Value) -> Vec<&'a Value> {
+        let mut found = Vec::new();
+        if let Some(reference) = schema.get("$ref").and_then(Value::as_str) {
+            let target = reference.strip_prefix('#').and_then(|pointer| self.at(pointer));
+            found.extend(target.into_iter().flat_map(|target| self.alternatives(target)));
+        }
+        for keyword in ["anyOf", "oneOf"] {
+            let branches = schema.get(keyword).and_then(Value::as_array);
+            found.extend(branches.into_iter().flatten().flat_map(|branch| self.alternatives(branch)));
+        }
+        found.push(schema);
+        found
+    }
+}
+
+/// The schemas that may hold at some place of the config; none for a place that the schema does not know.
+#[derive(Clone)]
+pub(crate) struct Shape<'a> {
+    schema: &'a Schema,
+    alternatives: Vec<&'a Value>,
+}
+
+impl<'a> Shape<'a> {
+    /// The shape of a key of the map that stands here.
+    pub(crate) fn key(&self, key: &str) -> Self {
+        self.below(|schema| {
+            let known = schema.get("properties").and_then(|properties| properties.get(key));
+            known.or_else(|| schema.get("additionalProperties"))
+        })
+    }
+
+    /// The shape of the items of the array that stands here.
+    pub(crate) fn item(&self) -> Self {
+        self.below(|schema| schema.get("items"))
+    }
+
+    fn below(&self, step: impl Fn(&'a Value) -> Option<&'a Value>) -> Self {
+        let below = self.alternatives.iter().filter_map(|schema| step(schema));
+        Self { schema: self.schema, alternatives: below.flat_map(|s| self.schema.alternatives(s)).collect() }
+    }
+
+    /// The keys that the map that stands here has.
+    pub(crate) fn keys(&self) -> Vec<&'a str> {
+        let maps = self.alternatives.iter().filter_map(|schema| schema.get("properties")?.as_object());
+        maps.flat_map(|properties| properties.keys().map(String::as_str)).collect()
+    }
+
+    /// The schema knows no such place.
+    pub(crate) fn is_unknown(&self) -> bool {
+        self.alternatives.iter().all(|schema| matches!(schema, Value::Bool(false)))
+    }
+
+    /// A later layer replaces the map that stands here whole.
+    pub(crate) fn is_replaced_whole(&self) -> bool {
+        self.has("x-layers", "replace")
+    }
+
+    /// Any value may stand here.
+    pub(crate) fn takes_anything(&self) -> bool {
+        self.alternatives.iter().any(|schema| matches!(schema, Value::Bool(true)))
+    }
+
+    /// A value of this JSON type may stand here.
+    pub(crate) fn takes(&self, wanted: &str) -> bool {
+        self.alternatives.iter().any(|schema| match schema.get("type") {
+            Some(Value::String(name)) => name == wanted,
+            Some(Value::Array(names)) => names.iter().any(|name| name == wanted),
+            _ => false,
+        })
+    }
+
+    fn has(&self, keyword: &str, value: &str) -> bool {
+        self.alternatives.iter().any(|schema| schema.get(keyword).is_some_and(|found| found == value))
+    }
+
+    /// Makes relative paths in a tree relative to the folder that its file lies in.
+    pub(crate) fn resolve_paths(&self, node: &mut Node, folder: &Path) {
+        self.visit(node, &mut |shape, value| match value {
+            TreeValue::String(text) if shape.has("format", "path") && !text.is_empty() => {
+                *text = folder.join(&*text).to_string_lossy().into_owned();
+            }
+            _ => {}
+        });
+    }
+
+    /// Writes whole numbers that were read as decimals (`1e3`) as whole ones, where only those may stand.
+    pub(crate) fn make_whole(&self, node: &mut Node) {
+        self.visit(node, &mut |shape, value| {
+            if let TreeValue::Number(number) = value
+                && shape.takes("integer")
+                && let Some(whole) = number.as_f64().and_then(whole)
+            {
+                *number = whole;
+            }
+        });
+    }
+
+    fn visit(&self, node: &mut Node, change: &mut dyn FnMut(&Self, &mut TreeValue)) {
+        change(self, &mut node.value);
+        match &mut node.value {
+            TreeValue::Map(map) => {
+                for (key, entry) in map {
+                    self.key(key).visit(&mut entry.node, change);
+                }
+            }
+            TreeValue::Array(items) => {
+                let shape = self.item();
+                for item in items {
+                    shape.visit(item, change);
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "in range and whole, as checked")]
+fn whole(float: f64) -> Option<Number> {
+    let fits = float.fract() == 0.0 && (0.0..=LARGEST_WHOLE as f64).contains(&float);
+    fits.then(|| Number::from(float as u64))
+}
+
+/// Shapes what schemars writes: a key that may be left out is not one that may be null, Rust's integer formats
+/// become ranges, and descriptions are not broken into lines.
+#[derive(Clone)]
+struct Tidy;
+
+impl Transform for Tidy {
+    fn transform(&mut self, schema: &mut Schemars) {
+        transform_subschemas(self, schema);
+        let Some(object) = schema.as_object_mut() else { return };
+        drop_null(object);
+        integer_range(object);
+        if let Some(Value::String(text)) = object.get_mut("description") {
+            // The line breaks are those of the source code.
+            *text = text.split("\n\n").map(|part| part.replace('\n', " ")).collect::<Vec<_>>().join("\n\n");
+        }
+    }
+}
+
+fn drop_null(object: &mut Map<String, Value>) {
+    if let Some(Value::Array(types)) = object.get_mut("type") {
+        types.retain(|name| name != "null");
+        if let [only] = types.as_slice() {
+            let only = only.clone();
+            object.insert("type".to_owned(), only);
+        }
+    }
+    let Some(Value::Array(branches)) = object.get_mut("anyOf") else { return };
+    branches.retain(|branch| branch.get("type").is_none_or(|name| name != "null"));
+    if let [Value::Object(only)] = branches.as_slice() {
+        let only = only.clone();
+        object.remove("anyOf");
+        for (keyword, value) in only {
+            object.entry(keyword).or_insert(value);
+        }
+    }
+    if object.get("default").is_some_and(Value::is_null) {
+        object.remove("default");
+    }
+}
+
+fn integer_range(object: &mut Map<String, Value>) {
+    let Some(format) = object.get("format").and_then(Value::as_str) else { return };
+    let largest = match format {
+        "uint32" => u64::from(u32::MAX),
+        "uint64" => LARGEST_WHOLE,
+        "float" | "double" => {
+            object.remove("format");
+            return;
+        }
+        _ => return,
+    };
+    object.remove("format");
+    object.entry("maximum").or_insert_with(|| largest.into());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_schema_is_one() {
+        assert!(Schema::get().validator().is_ok(), "{:?}", Schema::get().validator().err());
+        assert!(jsonschema::meta::is_valid(&schema()));
+    }
+
+    /// Every object of the schema.
+    fn walk<'a>(schema: &'a Value, found: &mut Vec<&'a Map<String, Value>>) {
+        match schema {
+            Value::Object(object) => {
+                found.push(object);
+                object.values().for_each(|value| walk(value, found));
+            }
+            Value::Array(items) => items.iter().for_each(|item| walk(item, found)),
+            _ => {}
+        }
+    }
+
+    #[test]
+    fn every_format_is_checked_and_every_map_is_closed() {
+        let schema = schema();
+        let mut objects = Vec::new();
+        walk(&schema, &mut objects);
+        assert!(objects.len() > 100);
+        for object in objects {
+            if let Some(Value::String(format)) = object.get("format") {
+                assert!(format == "path" || FORMATS.iter().any(|(name, _)| name == format), "{format}");
+            }
+            if object.get("type").is_some_and(|name| name == "object") {
+                let open = object.get("additionalProperties");
+                assert!(open.is_some(), "{object:?} takes unknown keys");
+            }
+            assert!(!object.get("type").is_some_and(|name| name == "null"), "{object:?} is null");
+        }
+    }
+
+    #[test]
+    fn every_key_says_what_it_is() {
+        let schema = schema();
+        let mut objects = Vec::new();
+        walk(&schema, &mut objects);
+        for object in objects {
+            let Some(Value::Object(properties)) = object.get("properties") else { continue };
+            for (key, property) in properties {
+                let description = property.get("description").and_then(Value::as_str).unwrap_or_default();
+                assert!(description.ends_with('.'), "{key}: {description:?}");
+                assert!(!description.contains("[`"), "{key} has a link of Rust's: {description:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn shapes_know_their_places() {
+        let target = Schema::get().root().key("targets").key("any");
+        assert!(target.key("auth").is_replaced_whole());
+        assert!(target.key("auth").key("bearer").is_replaced_whole());
+        assert!(!target.key("timeouts").is_replaced_whole());
+        assert!(target.key("params").key("anything").takes_anything());
+        assert!(!target.key("model").takes_anything() && target.key("model").takes("string"));
+        assert!(Schema::get().root().key("profiles").key("p").key("load").item().is_replaced_whole());
+        assert!(!target.key("unknown").takes("string"));
+    }
+}

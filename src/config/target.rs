@@ -1,0 +1,266 @@
+//! The section `targets`, as written.
+
+use super::sensitive::{HeaderText, SecretSource, UrlText, masked_headers};
+use super::text::Length;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// An endpoint under test.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Target {
+    /// The dialect that it speaks.
+    pub api: Api,
+    /// Where it is, such as `https://llm.example.net/v1`; the dialect's path is appended (`/chat/completions`).
+    pub base_url: UrlText,
+    /// The model that it is asked for. Default: none is named.
+    #[serde(default)]
+    pub model: String,
+    /// How we authenticate. Default: none.
+    #[serde(default)]
+    pub auth: Auth,
+    /// More headers for every request: text, or a secret.
+    #[serde(default, serialize_with = "masked_headers")]
+    pub headers: BTreeMap<String, HeaderText>,
+    /// TLS beyond the defaults (the system's roots, verification on, TLS 1.2 and 1.3).
+    #[serde(default)]
+    pub tls: Tls,
+    /// Protocol version, in quotes. Default: "1.1".
+    #[serde(default)]
+    pub http: HttpVersion,
+    /// Whether connections are kept between requests. Default: warm.
+    #[serde(default)]
+    pub connection: Connection,
+    /// An HTTP proxy. Only this one is used: the environment's proxy variables are not read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub proxy: Option<Proxy>,
+    /// Whether trace context goes out with each request, so that the backend's spans join its trace.
+    /// Default: w3c.
+    #[serde(default)]
+    pub propagate: Propagate,
+    /// The four timeouts.
+    #[serde(default)]
+    pub timeouts: Timeouts,
+    /// A gap between chunks that is longer than this counts as a stall, such as `2s`. Default: 10 times the
+    /// median gap of the same request, and at least 1 s.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stall_threshold: Option<Length>,
+    /// Prices. Without them there is no cost, and no budget of cost.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub price: Option<Price>,
+    /// Counts tokens where the server does not report them, and checks those that it reports: `o200k_base`,
+    /// `cl100k_base`, or `{ file: tokenizer.json }`. Default: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tokenizer: Option<Tokenizer>,
+    /// Passed through into the body of every request, such as `{ top_p: 0.9 }`. A profile's win.
+    #[serde(default)]
+    pub params: Map<String, Value>,
+}
+
+/// Dialects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Api {
+    /// `POST {base_url}/chat/completions`, as OpenAI, vLLM, SGLang, LiteLLM and many others speak it.
+    #[serde(rename = "openai-chat")]
+    OpenAiChat,
+}
+
+/// How we authenticate: `none`, or exactly one of `bearer`, `header` and `basic`.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum Auth {
+    /// A word.
+    Word(AuthWord),
+    /// A method.
+    Method(Box<AuthMethod>),
+}
+
+impl Default for Auth {
+    fn default() -> Self {
+        Self::Word(AuthWord::None)
+    }
+}
+
+/// Authentication that takes no more than a word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum AuthWord {
+    /// None.
+    None,
+}
+
+/// How we authenticate: exactly one of the three.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(extend("x-layers" = "replace"))]
+pub struct AuthMethod {
+    /// `Authorization: Bearer` and this secret.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bearer: Option<SecretSource>,
+    /// A header of any name, such as `api-key`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub header: Option<HeaderAuth>,
+    /// `Authorization: Basic`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub basic: Option<Basic>,
+}
+
+/// A header that authenticates.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct HeaderAuth {
+    /// Its name, such as `api-key`.
+    pub name: String,
+    /// Its value.
+    pub value: SecretSource,
+}
+
+/// User and password.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Basic {
+    /// The user.
+    pub username: String,
+    /// The password.
+    pub password: SecretSource,
+}
+
+/// TLS beyond the defaults.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Tls {
+    /// Roots in place of the system's, a PEM file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("format" = "path"))]
+    pub ca_file: Option<PathBuf>,
+    /// Client certificate chain, a PEM file. Needs `client_key_file`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("format" = "path"))]
+    pub client_cert_file: Option<PathBuf>,
+    /// Its private key, a PEM file. Needs `client_cert_file`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("format" = "path"))]
+    pub client_key_file: Option<PathBuf>,
+    /// Name to verify, and to send as SNI, in place of the URL's host.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1))]
+    pub server_name: Option<String>,
+    /// Verify nothing: anyone on the way can read the credentials. Default: false.
+    pub insecure_skip_verify: bool,
+}
+
+/// HTTP protocol versions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum HttpVersion {
+    /// HTTP/1.1.
+    #[default]
+    #[serde(rename = "1.1")]
+    Http1,
+    /// HTTP/2: by ALPN over TLS, with prior knowledge over plain TCP.
+    #[serde(rename = "2")]
+    Http2,
+}
+
+/// Whether connections are kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Connection {
+    /// Kept and reused; connection set-up is no part of a request's time.
+    #[default]
+    Warm,
+    /// A new one for each request, without TLS resumption; its set-up is part of the request's time.
+    Cold,
+}
+
+/// Trace context.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Propagate {
+    /// W3C `traceparent`.
+    #[default]
+    W3c,
+    /// None.
+    None,
+}
+
+/// An HTTP proxy.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Proxy {
+    /// Its address, such as `http://proxy.example.net:3128`.
+    pub url: UrlText,
+    /// User and password for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub auth: Option<Basic>,
+}
+
+/// The four timeouts. Each is a failure of its own.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Timeouts {
+    /// DNS, TCP and TLS together. Default: 5s.
+    pub connect: Length,
+    /// From the send to the first generated content of a streamed answer. Default: 30s.
+    pub first_token: Length,
+    /// Longest time without a byte after the first content. Default: 15s.
+    pub stall: Length,
+    /// From the send to the end. Default: 2m.
+    pub total: Length,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        let seconds = |seconds| Length(Duration::from_secs(seconds));
+        Self { connect: seconds(5), first_token: seconds(30), stall: seconds(15), total: seconds(120) }
+    }
+}
+
+/// Prices per million tokens, in the agent's currency.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Price {
+    /// Input.
+    #[schemars(range(min = 0))]
+    pub input: f64,
+    /// Input that came from the provider's cache. Default: as `input`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0))]
+    pub cached_input: Option<f64>,
+    /// Output, reasoning included.
+    #[schemars(range(min = 0))]
+    pub output: f64,
+}
+
+/// A tokenizer: one that is built in, or a file.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum Tokenizer {
+    /// Built in.
+    Embedded(EmbeddedTokenizer),
+    /// A file.
+    File(TokenizerFile),
+}
+
+/// Tokenizers that are built in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum EmbeddedTokenizer {
+    /// OpenAI's newer one (GPT-4o and later).
+    #[serde(rename = "o200k_base")]
+    O200kBase,
+    /// OpenAI's older one (GPT-4 and GPT-3.5).
+    #[serde(rename = "cl100k_base")]
+    Cl100kBase,
+}
+
+/// A tokenizer from a file.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TokenizerFile {
+    /// A Hugging Face `tokenizer.json`.
+    #[schemars(extend("format" = "path"))]
+    pub file: PathBuf,
+}

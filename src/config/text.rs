@@ -1,0 +1,398 @@
+//! Values that are written as text with a form of their own: `30s`, `99.5%`, `1s..3s`, a cron expression.
+//! Each knows its JSON Schema format, so that the schema pass finds a bad one together with every other error.
+
+use jiff::civil::Time;
+use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Span, SpanRelativeTo};
+use std::fmt::Write as _;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// A value with a textual form.
+pub(crate) trait Text: Sized {
+    /// Name of the JSON Schema format.
+    const FORMAT: &'static str;
+    /// Examples for the schema.
+    const EXAMPLES: &'static [&'static str];
+
+    /// Reads it. The error is a clause that says what would be right, and never quotes the text.
+    fn parse(text: &str) -> Result<Self, String>;
+
+    /// Writes it, such that `parse` reads the same.
+    fn show(&self) -> String;
+}
+
+/// Serde and schema of a [`Text`].
+macro_rules! text {
+    ($type:ident) => {
+        impl serde::Serialize for $type {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str(&crate::config::text::Text::show(self))
+            }
+        }
+
+        impl<'de> serde::Deserialize<'de> for $type {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let text = <String as serde::Deserialize>::deserialize(deserializer)?;
+                crate::config::text::Text::parse(&text).map_err(serde::de::Error::custom)
+            }
+        }
+
+        impl schemars::JsonSchema for $type {
+            fn inline_schema() -> bool {
+                true
+            }
+
+            fn schema_name() -> std::borrow::Cow<'static, str> {
+                stringify!($type).into()
+            }
+
+            fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+                schemars::json_schema!({
+                    "type": "string",
+                    "format": <$type as crate::config::text::Text>::FORMAT,
+                    "examples": <$type as crate::config::text::Text>::EXAMPLES,
+                })
+            }
+        }
+    };
+}
+pub(crate) use text;
+
+/// A length of time: whole numbers or decimals, each with its unit (`us`, `ms`, `s`, `m`, `h`, `d`, `w`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Length(pub Duration);
+
+impl Text for Length {
+    const FORMAT: &'static str = "length-of-time";
+    const EXAMPLES: &'static [&'static str] = &["500ms", "30s", "5m", "1h30m"];
+
+    fn parse(text: &str) -> Result<Self, String> {
+        let says = || "must be a length of time with its unit, such as 500ms, 30s, 5m or 1h30m".to_owned();
+        let span: Span = text.trim().parse().map_err(|_| says())?;
+        // Days and weeks have a fixed length here; months and years have none and are refused.
+        let length = span.to_duration(SpanRelativeTo::days_are_24_hours()).map_err(|_| says())?;
+        Duration::try_from(length).map(Self).map_err(|_| "must not be negative".to_owned())
+    }
+
+    fn show(&self) -> String {
+        show_duration(self.0)
+    }
+}
+text!(Length);
+
+/// Writes a length of time as the config has it.
+pub(crate) fn show_duration(duration: Duration) -> String {
+    SignedDuration::try_from(duration).map_or_else(
+        |_| format!("{}s", duration.as_secs()),
+        |signed| {
+            let mut out = String::new();
+            // Writing to a String cannot fail.
+            let _ = write!(out, "{signed:#}");
+            out.replace(' ', "")
+        },
+    )
+}
+
+/// Think time: `2s`, or between two lengths, `1s..3s`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ThinkTime {
+    /// Shortest.
+    pub min: Duration,
+    /// Longest.
+    pub max: Duration,
+}
+
+impl Text for ThinkTime {
+    const FORMAT: &'static str = "think-time";
+    const EXAMPLES: &'static [&'static str] = &["2s", "1s..3s"];
+
+    fn parse(text: &str) -> Result<Self, String> {
+        let (min, max) = text.split_once("..").unwrap_or((text, text));
+        let part = |text: &str| {
+            Length::parse(text).map(|length| length.0).map_err(|_| {
+                "must be a length of time or a range of them, such as 2s or 500ms..3s".to_owned()
+            })
+        };
+        let (min, max) = (part(min)?, part(max)?);
+        if min > max {
+            return Err("must not end before it begins: the shorter time comes first".to_owned());
+        }
+        Ok(Self { min, max })
+    }
+
+    fn show(&self) -> String {
+        if self.min == self.max {
+            show_duration(self.min)
+        } else {
+            format!("{}..{}", show_duration(self.min), show_duration(self.max))
+        }
+    }
+}
+text!(ThinkTime);
+
+/// A percentage over 0 and under 100, with its sign: `99.5%`. Held as a ratio.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Percentage(pub f64);
+
+impl Text for Percentage {
+    const FORMAT: &'static str = "percentage";
+    const EXAMPLES: &'static [&'static str] = &["99%", "99.5%"];
+
+    fn parse(text: &str) -> Result<Self, String> {
+        let says = || "must be a percentage over 0% and under 100%, such as 99.5%".to_owned();
+        let number = text.trim().strip_suffix('%').ok_or_else(says)?.trim_end();
+        if !number.bytes().all(|b| b.is_ascii_digit() || b == b'.') {
+            return Err(says());
+        }
+        // The decimal point is moved in the text: 99.9 / 100 is not the double nearest to 0.999.
+        let ratio: f64 = format!("{number}e-2").parse().map_err(|_| says())?;
+        if ratio > 0.0 && ratio < 1.0 { Ok(Self(ratio)) } else { Err(says()) }
+    }
+
+    fn show(&self) -> String {
+        // Ten digits are more than anyone writes, and hide the rounding of the product.
+        let percent = format!("{:.10}", self.0 * 100.0);
+        format!("{}%", percent.trim_end_matches('0').trim_end_matches('.'))
+    }
+}
+text!(Percentage);
+
+/// A cron expression: five fields, or six with seconds first. As croner reads it.
+#[derive(Clone, Debug)]
+pub struct CronExpression {
+    text: String,
+    cron: croner::Cron,
+}
+
+impl CronExpression {
+    /// The expression.
+    pub fn cron(&self) -> &croner::Cron {
+        &self.cron
+    }
+}
+
+impl Text for CronExpression {
+    const FORMAT: &'static str = "cron";
+    const EXAMPLES: &'static [&'static str] = &["*/5 * * * *", "0 8-18 * * mon-fri"];
+
+    fn parse(text: &str) -> Result<Self, String> {
+        let parser = croner::parser::CronParser::builder().year(croner::parser::Year::Disallowed).build();
+        let cron = parser.parse(text).map_err(|_| {
+            "must be a cron expression of five fields (minute, hour, day of month, month, day of week), \
+             or six with seconds first, such as */5 * * * *"
+                .to_owned()
+        })?;
+        Ok(Self { text: text.to_owned(), cron })
+    }
+
+    fn show(&self) -> String {
+        self.text.clone()
+    }
+}
+text!(CronExpression);
+
+/// A time zone of the IANA database: `UTC`, `Europe/Berlin`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Zone {
+    name: String,
+    zone: TimeZone,
+}
+
+impl Zone {
+    /// Coordinated universal time.
+    pub fn utc() -> Self {
+        Self { name: "UTC".to_owned(), zone: TimeZone::UTC }
+    }
+
+    /// The zone.
+    pub fn zone(&self) -> TimeZone {
+        self.zone.clone()
+    }
+}
+
+impl Text for Zone {
+    const FORMAT: &'static str = "timezone";
+    const EXAMPLES: &'static [&'static str] = &["UTC", "Europe/Berlin"];
+
+    fn parse(text: &str) -> Result<Self, String> {
+        let zone = TimeZone::get(text).map_err(|_| {
+            "must be a time zone of the IANA database, such as UTC or Europe/Berlin".to_owned()
+        })?;
+        Ok(Self { name: text.to_owned(), zone })
+    }
+
+    fn show(&self) -> String {
+        self.name.clone()
+    }
+}
+text!(Zone);
+
+/// A time of day, local to the schedule's time zone: `08:30`. `24:00` is the midnight that ends the day.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Clock(pub Time);
+
+impl Text for Clock {
+    const FORMAT: &'static str = "time-of-day";
+    const EXAMPLES: &'static [&'static str] = &["08:00", "18:30"];
+
+    fn parse(text: &str) -> Result<Self, String> {
+        if text == "24:00" {
+            return Ok(Self(Time::midnight()));
+        }
+        let says = || "must be a time of day, such as 08:30".to_owned();
+        let two = |part: &str| {
+            let digits = part.len() == 2 && part.bytes().all(|b| b.is_ascii_digit());
+            if digits { part.parse::<i8>().map_err(|_| says()) } else { Err(says()) }
+        };
+        let (hour, minute) = text.split_once(':').ok_or_else(says)?;
+        Time::new(two(hour)?, two(minute)?, 0, 0).map(Self).map_err(|_| says())
+    }
+
+    fn show(&self) -> String {
+        format!("{:02}:{:02}", self.0.hour(), self.0.minute())
+    }
+}
+text!(Clock);
+
+/// An address to listen on: `127.0.0.1:9464`, `0.0.0.0:9464`, `[::]:9464`. Port 0 picks one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ListenAddress(pub SocketAddr);
+
+impl Text for ListenAddress {
+    const FORMAT: &'static str = "listen-address";
+    const EXAMPLES: &'static [&'static str] = &["127.0.0.1:9464", "0.0.0.0:9464", "[::]:9464"];
+
+    fn parse(text: &str) -> Result<Self, String> {
+        // `:9464` is what Prometheus' own programs take for every address.
+        let whole = if text.starts_with(':') { format!("0.0.0.0{text}") } else { text.to_owned() };
+        whole
+            .parse()
+            .map(Self)
+            .map_err(|_| "must be an IP address with a port, such as 127.0.0.1:9464 or [::]:9464".to_owned())
+    }
+
+    fn show(&self) -> String {
+        self.0.to_string()
+    }
+}
+text!(ListenAddress);
+
+/// What one format's text must be: the clause for an error, or `None` where the text is fine or the format is
+/// not one of ours.
+pub(crate) fn complaint(format: &str, text: &str) -> Option<String> {
+    FORMATS.iter().find(|(name, _)| *name == format).and_then(|(_, check)| check(text).err())
+}
+
+type Check = fn(&str) -> Result<(), String>;
+
+/// Every format that the schema names.
+pub(crate) const FORMATS: &[(&str, Check)] = &[
+    checked::<Length>(),
+    checked::<ThinkTime>(),
+    checked::<Percentage>(),
+    checked::<CronExpression>(),
+    checked::<Zone>(),
+    checked::<Clock>(),
+    checked::<ListenAddress>(),
+    checked::<super::rate::PerSecond>(),
+    checked::<super::schedule::Days>(),
+    checked::<super::sensitive::VariableName>(),
+];
+
+const fn checked<T: Text>() -> (&'static str, Check) {
+    (T::FORMAT, |text| T::parse(text).map(|_| ()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn length(text: &str) -> Option<Duration> {
+        Length::parse(text).ok().map(|length| length.0)
+    }
+
+    #[test]
+    fn lengths_of_time_have_units() {
+        assert_eq!(length("500ms"), Some(Duration::from_millis(500)));
+        assert_eq!(length("1h30m"), Some(Duration::from_mins(90)));
+        assert_eq!(length("1.5s"), Some(Duration::from_millis(1500)));
+        assert_eq!(length("1d"), Some(Duration::from_hours(24)));
+        assert_eq!(length("1w"), Some(Duration::from_hours(168)));
+        for bad in ["", "5", "-5s", "5 parsecs", "1mo", "1y", "s"] {
+            assert_eq!(length(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn percentages_are_the_nearest_ratio() {
+        assert_eq!(Percentage::parse("99.9%").unwrap(), Percentage(0.999));
+        assert_eq!(Percentage::parse("99%").unwrap(), Percentage(0.99));
+        assert_eq!(Percentage(0.999).show(), "99.9%");
+        for bad in ["99", "0%", "100%", "-1%", "1e1%", "%", "99,5%"] {
+            assert!(Percentage::parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn think_time_is_a_length_or_a_range() {
+        let range = ThinkTime::parse("500ms..3s").unwrap();
+        assert_eq!((range.min, range.max), (Duration::from_millis(500), Duration::from_secs(3)));
+        assert_eq!(ThinkTime::parse("2s").unwrap().show(), "2s");
+        assert!(ThinkTime::parse("3s..1s").unwrap_err().contains("shorter time comes first"));
+        assert!(ThinkTime::parse("1..3s").is_err());
+    }
+
+    #[test]
+    fn cron_has_five_or_six_fields() {
+        assert!(CronExpression::parse("*/5 * * * *").is_ok());
+        assert!(CronExpression::parse("30 */5 * * * *").is_ok());
+        assert!(CronExpression::parse("0 8 * * mon-fri").is_ok());
+        for bad in ["", "* * * *", "61 * * * *", "0 0 0 1 1 * 2030"] {
+            assert!(CronExpression::parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn times_zones_and_addresses() {
+        assert_eq!(Clock::parse("08:30").unwrap().show(), "08:30");
+        assert_eq!(Clock::parse("24:00").unwrap().0, Time::midnight());
+        assert!(Clock::parse("8:30").is_err() && Clock::parse("25:00").is_err());
+        assert!(Zone::parse("Europe/Berlin").is_ok() && Zone::parse("Mars/Olympus").is_err());
+        assert_eq!(ListenAddress::parse(":9464").unwrap().show(), "0.0.0.0:9464");
+        assert!(ListenAddress::parse("localhost:9464").is_err());
+    }
+
+    #[test]
+    fn format_names_are_unique_and_not_those_of_the_standard() {
+        // An editor that knows the standard's `duration` (ISO 8601) would refuse `30s`.
+        let standard = ["duration", "time", "date", "uri", "regex", "hostname", "ipv4", "ipv6", "email"];
+        for (index, (name, _)) in FORMATS.iter().enumerate() {
+            assert!(!standard.contains(name), "{name}");
+            assert!(FORMATS[index + 1..].iter().all(|(other, _)| other != name), "{name}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_length_is_read_as_it_is_written(nanos in 0_u64..10_000_000_000_000_000) {
+            let length = Length(Duration::from_nanos(nanos));
+            prop_assert_eq!(Length::parse(&length.show()).unwrap(), length);
+        }
+
+        #[test]
+        fn a_percentage_is_read_as_it_is_written(thousandths in 1_u32..100_000) {
+            let text = format!("{}.{:03}%", thousandths / 1000, thousandths % 1000);
+            let percentage = Percentage::parse(&text).unwrap();
+            prop_assert_eq!(Percentage::parse(&percentage.show()).unwrap(), percentage);
+        }
+
+        #[test]
+        fn no_text_makes_a_parser_panic(text in "\\PC{0,20}") {
+            for (_, check) in FORMATS {
+                let _ = check(&text);
+            }
+        }
+    }
+}

@@ -1,0 +1,279 @@
+//! Turns what the JSON Schema finds into sentences for an operator: all of it at once, the nearest key for an
+//! unknown one, and no value that may be a secret.
+
+use super::path::{KeyPath, Segment};
+use super::problem::{Located, Problem};
+use super::schema::Schema;
+use super::text;
+use super::tree::Node;
+use jsonschema::error::{TypeKind, ValidationErrorKind as Kind};
+use jsonschema::paths::LocationSegment;
+use jsonschema::{JsonType, ValidationError};
+use serde_json::Value;
+
+/// What the map of a secret must be.
+const SECRET: &str = "must be { env: NAME }, { file: PATH } or { value: TEXT }";
+
+/// Everything in the tree that does not fit the schema. Of an incomplete tree nothing is said to be missing.
+pub(crate) fn validate(tree: &Node, incomplete: bool) -> Vec<Located> {
+    let schema = Schema::get();
+    let json = tree.to_json();
+    let validator = match schema.validator() {
+        Ok(validator) => validator,
+        Err(reason) => {
+            let message =
+                format!("cannot be checked, because the schema built into this program is broken: {reason}");
+            return vec![Problem::new(KeyPath::root(), message).at(super::tree::Position::Nowhere)];
+        }
+    };
+    let mut found = Vec::new();
+    for error in validator.iter_errors(&json) {
+        if incomplete && matches!(error.kind(), Kind::Required { .. }) {
+            continue;
+        }
+        explain(&error, tree, schema, &mut found);
+    }
+    found
+}
+
+fn explain(error: &ValidationError<'_>, tree: &Node, schema: &Schema, found: &mut Vec<Located>) {
+    let path = path_of(error);
+    match error.kind() {
+        Kind::AdditionalProperties { unexpected } => {
+            for key in unexpected {
+                let path = path.key(key);
+                found.push(unknown_key(error, &path, key, tree, schema));
+            }
+        }
+        Kind::Required { property } => {
+            let key = property.as_str().unwrap_or_default();
+            found.push(Problem::new(path, format!("needs the key `{key}`")).located(tree));
+        }
+        Kind::AnyOf { context } | Kind::OneOfNotValid { context } => {
+            match branch_for(error.instance(), context) {
+                Some(branch) => branch.iter().for_each(|error| explain(error, tree, schema, found)),
+                None => found.push(Problem::new(path, alternatives(error.instance(), context)).located(tree)),
+            }
+        }
+        _ => found.push(Problem::new(path, clause(error, schema)).located(tree)),
+    }
+}
+
+fn path_of(error: &ValidationError<'_>) -> KeyPath {
+    let segments = error.instance_path().segments();
+    let own = segments.map(|segment| match segment {
+        LocationSegment::Property(key) => Segment::Key(key.into_owned()),
+        LocationSegment::Index(index) => Segment::Index(index),
+    });
+    own.collect()
+}
+
+/// The schema that holds the keyword which was broken.
+fn around<'a>(error: &ValidationError<'_>, schema: &'a Schema) -> Option<&'a Value> {
+    error.schema_path().as_str().rsplit_once('/').and_then(|(parent, _)| schema.at(parent))
+}
+
+/// An unknown key stands where a known one should. In a secret's map it may be the secret itself
+/// (`bearer: { sk-... }`), so it is not shown there.
+fn unknown_key(
+    error: &ValidationError<'_>,
+    path: &KeyPath,
+    key: &str,
+    tree: &Node,
+    schema: &Schema,
+) -> Located {
+    let at = tree.key_position(path);
+    let object = around(error, schema);
+    if object.is_some_and(is_secret) {
+        let segments = path.segments().split_last().map_or(&[][..], |(_, before)| before);
+        return Problem::new(segments.iter().cloned().collect(), SECRET).at(at);
+    }
+    let properties = object.and_then(|object| object.get("properties")).and_then(Value::as_object);
+    let known: Vec<&str> =
+        properties.map(|keys| keys.keys().map(String::as_str).collect()).unwrap_or_default();
+    let message = match nearest(key, known.iter().copied()) {
+        Some(near) => format!("is not a key here; did you mean `{near}`?"),
+        None => format!("is not a key here; there are {}", list(&known)),
+    };
+    Problem::new(path.clone(), message).at(at)
+}
+
+/// The branch that the value was meant for: the only one whose type fits.
+fn branch_for<'a>(
+    instance: &Value,
+    context: &'a [Vec<ValidationError<'static>>],
+) -> Option<&'a Vec<ValidationError<'static>>> {
+    let mut fitting = context.iter().filter(|branch| !branch.iter().any(|error| wrong_type(instance, error)));
+    let first = fitting.next()?;
+    // Several branches of words (an enum whose words have descriptions) are listed as alternatives.
+    (fitting.next().is_none() && !first.iter().any(about_words)).then_some(first)
+}
+
+fn about_words(error: &ValidationError<'_>) -> bool {
+    match error.kind() {
+        Kind::Constant { .. } | Kind::Enum { .. } => true,
+        Kind::AnyOf { context } | Kind::OneOfNotValid { context } => {
+            context.iter().flatten().any(about_words)
+        }
+        _ => false,
+    }
+}
+
+fn wrong_type(instance: &Value, error: &ValidationError<'_>) -> bool {
+    let here = error.instance().as_ref() == instance;
+    match error.kind() {
+        Kind::Type { .. } => here,
+        Kind::Constant { .. } | Kind::Enum { .. } => here && !instance.is_string(),
+        Kind::AnyOf { context } | Kind::OneOfNotValid { context } => {
+            here && context.iter().all(|branch| branch.iter().any(|error| wrong_type(instance, error)))
+        }
+        _ => false,
+    }
+}
+
+/// What would be right, where no branch is the one that was meant.
+fn alternatives(instance: &Value, context: &[Vec<ValidationError<'static>>]) -> String {
+    let mut words = Vec::new();
+    let mut types = Vec::new();
+    collect(context, &mut words, &mut types);
+    one_of(instance, &words, &types)
+}
+
+fn collect(
+    context: &[Vec<ValidationError<'static>>],
+    words: &mut Vec<String>,
+    types: &mut Vec<&'static str>,
+) {
+    for error in context.iter().flatten() {
+        match error.kind() {
+            Kind::Constant { expected_value } => words.extend(expected_value.as_str().map(str::to_owned)),
+            Kind::Enum { options } => words.extend(enum_words(options)),
+            Kind::Type { kind } => types.extend(type_names(kind)),
+            Kind::AnyOf { context } | Kind::OneOfNotValid { context } => collect(context, words, types),
+            _ => {}
+        }
+    }
+    // A branch of words also complains about the type; the words say more.
+    if !words.is_empty() {
+        types.retain(|name| *name != "text");
+    }
+    types.dedup();
+}
+
+fn enum_words(options: &Value) -> impl Iterator<Item = String> {
+    options.as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned)
+}
+
+fn type_names(kind: &TypeKind) -> Vec<&'static str> {
+    match kind {
+        TypeKind::Single(only) => vec![type_name(*only)],
+        TypeKind::Multiple(several) => several.iter().map(type_name).collect(),
+    }
+}
+
+const fn type_name(json: JsonType) -> &'static str {
+    match json {
+        JsonType::Null => "nothing",
+        JsonType::Boolean => "true or false",
+        JsonType::Integer => "a whole number",
+        JsonType::Number => "a number",
+        JsonType::String => "text",
+        JsonType::Array => "a list",
+        JsonType::Object => "a map",
+    }
+}
+
+/// What is wrong, as a clause whose subject is the key.
+fn clause(error: &ValidationError<'_>, schema: &Schema) -> String {
+    let instance = error.instance().as_ref();
+    match error.kind() {
+        Kind::Type { kind } => wrong_kind(instance, kind, around(error, schema)),
+        Kind::Format { format } => instance
+            .as_str()
+            .and_then(|value| text::complaint(format, value))
+            .unwrap_or_else(|| format!("is not of the form {format}")),
+        Kind::Enum { options } => one_of(instance, &enum_words(options).collect::<Vec<_>>(), &[]),
+        Kind::Constant { expected_value } => {
+            let words: Vec<String> = expected_value.as_str().map(str::to_owned).into_iter().collect();
+            one_of(instance, &words, &[])
+        }
+        Kind::FalseSchema => "must be empty: write {}".to_owned(),
+        Kind::Minimum { limit } => format!("must be {limit} or more"),
+        Kind::Maximum { limit } => format!("must be {limit} or less"),
+        Kind::ExclusiveMinimum { limit } => format!("must be more than {limit}"),
+        Kind::ExclusiveMaximum { limit } => format!("must be less than {limit}"),
+        Kind::MinLength { .. } => "must not be empty".to_owned(),
+        Kind::MinItems { .. } => "must have at least one item".to_owned(),
+        // No other keyword occurs in the schema; its name says what it is about, and no value is shown.
+        other => format!("breaks the rule `{}` of the schema", other.keyword()),
+    }
+}
+
+/// A value of the wrong type. Where the schema wants text of some form, what that form is says more.
+fn wrong_kind(instance: &Value, kind: &TypeKind, schema: Option<&Value>) -> String {
+    if schema.is_some_and(is_secret) {
+        return SECRET.to_owned();
+    }
+    let scalar = instance.is_number() || instance.is_boolean();
+    let format = schema.and_then(|schema| schema.get("format")).and_then(Value::as_str);
+    if let Some(complaint) = format.filter(|_| scalar).and_then(|f| text::complaint(f, &instance.to_string()))
+    {
+        return complaint;
+    }
+    let right = type_names(kind);
+    let wrong = match instance {
+        Value::Null => "nothing",
+        Value::Bool(_) => "true or false",
+        Value::Number(_) => "a number",
+        Value::String(_) => "text",
+        Value::Array(_) => "a list",
+        Value::Object(_) => "a map",
+    };
+    let quotes = if scalar && right == ["text"] { "; put it in quotes" } else { "" };
+    format!("must be {}, not {wrong}{quotes}", join(&right, "or"))
+}
+
+/// One of some words or types was right.
+fn one_of(instance: &Value, words: &[String], types: &[&str]) -> String {
+    let quoted = words.iter().map(|word| format!("`{word}`"));
+    let right: Vec<String> = quoted.chain(types.iter().map(|name| (*name).to_owned())).collect();
+    let near = instance.as_str().and_then(|text| nearest(text, words.iter().map(String::as_str)));
+    let hint = match near {
+        Some(near) if right.len() > 1 => format!("; did you mean `{near}`?"),
+        _ if !instance.is_string() && words.contains(&instance.to_string()) => {
+            "; put it in quotes".to_owned()
+        }
+        _ => String::new(),
+    };
+    format!("must be {}{hint}", join(&right, "or"))
+}
+
+/// The map of a secret, known by its keys.
+fn is_secret(schema: &Value) -> bool {
+    let keys =
+        schema.get("properties").and_then(Value::as_object).map(|keys| keys.keys().map(String::as_str));
+    keys.is_some_and(|keys| keys.eq(["env", "file", "value"]))
+}
+
+/// The name that was probably meant.
+pub(crate) fn nearest<'a>(written: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let scored = known.map(|name| (strsim::damerau_levenshtein(written, name), name));
+    let (distance, name) = scored.min_by_key(|(distance, _)| *distance)?;
+    // Up to a third of the letters wrong is a slip; more is another word.
+    (distance <= name.chars().count().max(3) / 3).then_some(name)
+}
+
+/// `a`, `b` and `c`.
+pub(crate) fn list(names: &[&str]) -> String {
+    let quoted: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
+    join(&quoted, "and")
+}
+
+fn join<T: AsRef<str>>(names: &[T], word: &str) -> String {
+    let names: Vec<&str> = names.iter().map(AsRef::as_ref).collect();
+    match names.split_last() {
+        None => "nothing".to_owned(),
+        Some((last, [])) => (*last).to_owned(),
+        Some((last, before)) => format!("{} {word} {last}", before.join(", ")),
+    }
+}

@@ -1,0 +1,179 @@
+//! Reads YAML 1.2 into a tree with positions. Anchors and merge keys (`<<`) work; a key that stands twice in one
+//! map is an error.
+
+use super::path::KeyPath;
+use super::problem::{Located, Problem};
+use super::tree::{Entry, Node, Position, Value};
+use saphyr::{LoadableYamlNode, MarkedYaml, Marker, Scalar, YamlData};
+use serde_json::Number;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Reads a file. One that is empty, or holds comments only, is an empty map.
+pub(crate) fn read(name: &Arc<str>, text: &str) -> Result<Node, Vec<Located>> {
+    let reader = Reader { name };
+    // The parser's messages speak of structure and do not quote the text, which may hold a secret.
+    let documents = MarkedYaml::load_from_str(text).map_err(|error| {
+        let message = format!("is not valid YAML: {}", error.info());
+        vec![Problem::new(KeyPath::root(), message).at(reader.at(*error.marker()))]
+    })?;
+    let fail = |at, message: &str| Err(vec![Problem::new(KeyPath::root(), message).at(at)]);
+    match documents.as_slice() {
+        [] => Ok(Node { at: reader.at(Marker::new(0, 1, 0)), value: Value::Map(BTreeMap::new()) }),
+        [document] => {
+            let mut problems = Vec::new();
+            let mut node = reader.node(document, &KeyPath::root(), &mut problems);
+            match node.value {
+                Value::Map(_) => {}
+                Value::Null => node.value = Value::Map(BTreeMap::new()),
+                _ => return fail(node.at, "must be a map"),
+            }
+            if problems.is_empty() { Ok(node) } else { Err(problems) }
+        }
+        [_, second, ..] => {
+            fail(reader.at(second.span.start), "must hold one YAML document, and here begins another")
+        }
+    }
+}
+
+/// Reads the text of an environment variable as YAML would read it as a scalar.
+pub(crate) fn scalar(text: &str) -> Option<Value> {
+    value(&Scalar::parse_from_cow(text.into()))
+}
+
+fn value(scalar: &Scalar<'_>) -> Option<Value> {
+    Some(match scalar {
+        Scalar::Null => Value::Null,
+        Scalar::Boolean(bool) => Value::Bool(*bool),
+        Scalar::Integer(integer) => Value::Number((*integer).into()),
+        Scalar::FloatingPoint(float) => Value::Number(Number::from_f64(float.into_inner())?),
+        Scalar::String(text) => Value::String(text.to_string()),
+    })
+}
+
+struct Reader<'a> {
+    name: &'a Arc<str>,
+}
+
+impl Reader<'_> {
+    fn at(&self, marker: Marker) -> Position {
+        Position::File { name: Arc::clone(self.name), line: marker.line(), column: marker.col() + 1 }
+    }
+
+    fn node(&self, yaml: &MarkedYaml<'_>, path: &KeyPath, problems: &mut Vec<Located>) -> Node {
+        let at = self.at(yaml.span.start);
+        let mut fail = |message: &str| {
+            problems.push(Problem::new(path.clone(), message).at(at.clone()));
+            Value::Null
+        };
+        let value = match &yaml.data {
+            YamlData::Value(scalar) => value(scalar).unwrap_or_else(|| fail("must be a finite number")),
+            YamlData::Sequence(items) => {
+                let items = items.iter().enumerate();
+                Value::Array(
+                    items.map(|(index, item)| self.node(item, &path.index(index), problems)).collect(),
+                )
+            }
+            YamlData::Mapping(_) => Value::Map(self.map(yaml, path, problems)),
+            YamlData::Tagged(..) => fail("has a YAML tag that is not understood"),
+            YamlData::Representation(..) | YamlData::Alias(_) | YamlData::BadValue => {
+                fail("is not a value that its YAML tag or alias allows")
+            }
+        };
+        Node { at, value }
+    }
+
+    /// The entries of a map. Those of its merge keys come in where the map itself has none; of several merged
+    /// maps the first wins (<https://yaml.org/type/merge.html>).
+    fn map(
+        &self,
+        yaml: &MarkedYaml<'_>,
+        path: &KeyPath,
+        problems: &mut Vec<Located>,
+    ) -> BTreeMap<String, Entry> {
+        let mut entries = BTreeMap::new();
+        let mut merged = Vec::new();
+        let YamlData::Mapping(mapping) = &yaml.data else { return entries };
+        for (key, node) in mapping {
+            let key_at = self.at(key.span.start);
+            let YamlData::Value(Scalar::String(key)) = &key.data else {
+                let message = "has a key that is not text; put it in quotes";
+                problems.push(Problem::new(path.clone(), message).at(key_at));
+                continue;
+            };
+            if key == "<<" {
+                match &node.data {
+                    YamlData::Sequence(maps) => merged.extend(maps.iter()),
+                    _ => merged.push(node),
+                }
+                continue;
+            }
+            let node = self.node(node, &path.key(key), problems);
+            entries.insert(key.to_string(), Entry { key_at, node });
+        }
+        for node in merged {
+            if !matches!(node.data, YamlData::Mapping(_)) {
+                let message = "has a merge key (<<) that is not a map";
+                problems.push(Problem::new(path.clone(), message).at(self.at(node.span.start)));
+            }
+            for (key, entry) in self.map(node, path, problems) {
+                entries.entry(key).or_insert(entry);
+            }
+        }
+        entries
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn json(text: &str) -> serde_json::Value {
+        read(&Arc::from("t.yaml"), text).unwrap().to_json()
+    }
+
+    fn error(text: &str) -> String {
+        let Err(problems) = read(&Arc::from("t.yaml"), text) else { panic!("{text} is read") };
+        problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+    }
+
+    #[test]
+    fn anchors_and_merge_keys_work() {
+        let read = json(
+            "base: &base { api: x, params: { a: 1 } }\n\
+             other: &other { api: z, model: n }\n\
+             one: { <<: *base, api: y }\n\
+             two: { <<: [*base, *other] }\n",
+        );
+        assert_eq!(read["one"], serde_json::json!({ "api": "y", "params": { "a": 1 } }));
+        assert_eq!(read["two"], serde_json::json!({ "api": "x", "model": "n", "params": { "a": 1 } }));
+    }
+
+    #[test]
+    fn scalars_are_those_of_yaml_1_2() {
+        let read = json("a: no\nb: 08:00\nc: 1e3\nd: 0x10\ne: '5'\nf: ~\ng: true");
+        let right = serde_json::json!(
+            { "a": "no", "b": "08:00", "c": 1000.0, "d": 16, "e": "5", "f": null, "g": true });
+        assert_eq!(read, right);
+    }
+
+    #[test]
+    fn an_empty_file_is_an_empty_map() {
+        for text in ["", "# nothing\n", "---\n", "{}"] {
+            assert_eq!(json(text), serde_json::json!({}), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_read_says_where() {
+        assert_eq!(error("a: 1\nb: 2\na: 3\n"), "t.yaml:3:1: is not valid YAML: duplicated key in mapping");
+        assert_eq!(error("a:\n  - x\n b: 1\n").split(": ").next(), Some("t.yaml:3:2"));
+        assert_eq!(error("a: .nan"), "t.yaml:1:4: a: must be a finite number");
+        assert_eq!(error("a: { 1: x }"), "t.yaml:1:6: a: has a key that is not text; put it in quotes");
+        assert_eq!(error("- a"), "t.yaml:1:1: must be a map");
+        assert_eq!(error("a: !secret x\nb: { <<: 5 }").lines().count(), 2);
+        assert!(error("a: 1\n---\nb: 2").ends_with("must hold one YAML document, and here begins another"));
+        assert!(error("a: !!int x").contains("YAML tag"));
+        assert!(error("a: !set { x: 1 }").contains("YAML tag"));
+    }
+}

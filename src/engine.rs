@@ -1,0 +1,293 @@
+//! Runs profiles: awaits due times, takes permits, reserves budget, drives users, and tells the sinks what came
+//! of it. It knows nothing of HTTP and metrics: callers and sinks are passed in.
+
+mod clock;
+mod closed;
+pub mod dispatch;
+mod live;
+mod open;
+mod pair;
+mod play;
+mod quiet;
+mod record;
+mod request;
+mod run;
+mod settle;
+mod stage;
+
+pub use clock::{Wall, anchored, system};
+pub use live::Straggler;
+pub use pair::{Triggered, TriggeredRun};
+
+use crate::client::Caller;
+use crate::event::{Ledger, Pair, RunSummary, Sink};
+use crate::plan::Plan;
+use dispatch::Dispatcher;
+use live::Live;
+use pair::{PairLoop, Trigger};
+use run::{Player, Start};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::runtime::Handle;
+use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// How long before a due time its request is prepared, and a run's schedule wakes up. It bounds, with
+/// [`AHEAD_MOST`], what waits in memory.
+const LOOKAHEAD: Duration = Duration::from_millis(250);
+
+/// Most requests of a run that are prepared ahead.
+const AHEAD_MOST: usize = 1024;
+
+/// A request whose due time passed longer ago than this is skipped as `overrun`: after a stop of the process its
+/// backlog is counted, not fired in a burst. What is late by less goes out, and its lag is measured.
+const OVERRUN: Duration = Duration::from_secs(1);
+
+/// How long a caller has to end a request that was cancelled, before the request is dropped.
+const CANCEL_LEEWAY: Duration = Duration::from_secs(1);
+
+/// How long before a run that is wanted at once its load begins, so that its first requests can be prepared.
+const START_LEAD: Duration = Duration::from_millis(5);
+
+/// What the engine needs from outside.
+pub struct Deps {
+    /// Told every fact.
+    pub sink: Arc<dyn Sink>,
+    /// Keeps the budgets.
+    pub ledger: Arc<dyn Ledger>,
+    /// One for each target that a pair of the plan names, by the target's name.
+    pub callers: HashMap<Arc<str>, Arc<dyn Caller>>,
+    /// Awaits due times.
+    pub dispatcher: Arc<dyn Dispatcher>,
+    /// Reads the wall clock.
+    pub wall: Wall,
+    /// The runtime that traffic runs on.
+    pub handle: Handle,
+}
+
+/// The engine of one plan.
+pub struct Engine {
+    plan: Arc<Plan>,
+    shared: Arc<Shared>,
+    players: Vec<Arc<Player>>,
+    /// One per pair, in their order, once the schedules run.
+    triggers: Mutex<Vec<mpsc::Sender<Trigger>>>,
+}
+
+/// What all runs of an engine share.
+struct Shared {
+    sink: Arc<dyn Sink>,
+    ledger: Arc<dyn Ledger>,
+    dispatcher: Arc<dyn Dispatcher>,
+    wall: Wall,
+    handle: Handle,
+    in_flight: Arc<Semaphore>,
+    tasks: TaskTracker,
+    live: Live,
+    /// Offer no more load.
+    stop: CancellationToken,
+    /// End what is in flight.
+    hard: CancellationToken,
+}
+
+/// The engine refuses.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// The plan names a target that has no caller.
+    #[error("the target {0} has no caller")]
+    NoCaller(Arc<str>),
+    /// The plan has no such profile.
+    #[error("there is no profile {0}")]
+    NoProfile(String),
+    /// The plan has no such pair.
+    #[error("the profile {} is not played against the target {}", .0.profile, .0.target)]
+    NoPair(Pair),
+    /// Schedules run already: twice the load is nobody's wish.
+    #[error("the schedules are running already")]
+    Running,
+    /// Schedules do not run: they were not started, or have been stopped.
+    #[error("the schedules are not running")]
+    NotRunning,
+    /// Too many runs were asked for at once.
+    #[error("too many runs of {0} were asked for")]
+    Busy(Arc<str>),
+    /// A run could not be set up.
+    #[error("cannot set up a run of {0}")]
+    Setup(Arc<str>),
+}
+
+/// A schedule has ended by a fault of our own; the daemon should end, too.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a schedule has ended by a fault of the prober")]
+pub struct Died;
+
+/// The running schedules.
+#[must_use = "await its end: a schedule that dies must not die unheard"]
+pub struct Schedules(oneshot::Receiver<Result<(), Died>>);
+
+/// How a profile is run once.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Once {
+    /// How long load is offered: the stages are cut there, or played again until then (those that are no warm-up,
+    /// if there are any). Where a stage has no time bound, they are played again when every request has ended,
+    /// and once per second at most.
+    pub time: Option<Duration>,
+}
+
+impl Schedules {
+    /// Ends when all schedules have: with success after a stop, and with [`Died`] as soon as one has panicked.
+    pub async fn ended(self) -> Result<(), Died> {
+        self.0.await.unwrap_or(Err(Died))
+    }
+}
+
+impl Engine {
+    /// The engine of a plan. Nothing runs yet.
+    pub fn new(plan: Arc<Plan>, deps: Deps) -> Result<Self, Error> {
+        let permits = usize::try_from(plan.agent.in_flight.get()).unwrap_or(Semaphore::MAX_PERMITS);
+        let shared = Arc::new(Shared {
+            sink: deps.sink,
+            ledger: deps.ledger,
+            dispatcher: deps.dispatcher,
+            wall: deps.wall,
+            handle: deps.handle,
+            in_flight: Arc::new(Semaphore::new(permits.min(Semaphore::MAX_PERMITS))),
+            tasks: TaskTracker::new(),
+            live: Live::default(),
+            stop: CancellationToken::new(),
+            hard: CancellationToken::new(),
+        });
+        let player = |pair: &Arc<_>| Player::new(Arc::clone(&shared), Arc::clone(pair), &deps.callers);
+        let players = plan.pairs.iter().map(player).collect::<Result<_, _>>()?;
+        Ok(Self { plan, shared, players, triggers: Mutex::default() })
+    }
+
+    /// Starts the schedule of every pair, once. They end with `stop`, or with [`Self::shutdown`].
+    pub fn start(&self, stop: CancellationToken) -> Result<Schedules, Error> {
+        let mut started = self.triggers.lock().unwrap_or_else(PoisonError::into_inner);
+        if !started.is_empty() {
+            return Err(Error::Running);
+        }
+        let mut loops = JoinSet::new();
+        let mut triggers = Vec::new();
+        for player in &self.players {
+            let (sender, receiver) = mpsc::channel(pair::TRIGGERS);
+            triggers.push(sender);
+            loops.spawn_on(PairLoop::new(Arc::clone(player)).run(receiver), &self.shared.handle);
+        }
+        *started = triggers;
+        drop(started);
+        let (tell, ended) = oneshot::channel();
+        let shared = Arc::clone(&self.shared);
+        let supervise = async move {
+            let stopping = shared.stop.clone();
+            tokio::select! {
+                () = stop.cancelled() => shared.stop.cancel(),
+                () = stopping.cancelled() => {}
+                result = watch(&mut loops) => {
+                    // Nobody may listen any more.
+                    let _ = tell.send(result);
+                    return;
+                }
+            }
+            let _ = tell.send(watch(&mut loops).await);
+        };
+        self.shared.tasks.spawn_on(supervise, &self.shared.handle);
+        Ok(Schedules(ended))
+    }
+
+    /// Runs a profile against a target once, now, beside its schedule. Ends with its last request.
+    pub async fn run_once(&self, pair: &Pair, options: Once) -> Result<RunSummary, Error> {
+        let player = self.players.iter().find(|player| player.plan.pair == *pair);
+        let player = player.ok_or_else(|| Error::NoPair(pair.clone()))?;
+        let now = (self.shared.wall)();
+        let start =
+            Start { nominal: clock::off_grid(now), due: now, at: Instant::now() + START_LEAD, join: None };
+        let run = player.run(start).ok_or_else(|| Error::Setup(Arc::clone(&pair.profile)))?;
+        run.begin();
+        let summary = self.shared.tasks.spawn_on(play::play(run, options.time), &self.shared.handle);
+        summary.await.map_err(|_| Error::Setup(Arc::clone(&pair.profile)))
+    }
+
+    /// Runs a profile against all its targets now, as if it were due: the overlap policy holds, the windows do
+    /// not.
+    pub async fn trigger(&self, profile: &str) -> Result<Vec<TriggeredRun>, Error> {
+        if !self.plan.profiles.iter().any(|known| &*known.name == profile) {
+            return Err(Error::NoProfile(profile.to_owned()));
+        }
+        let mut asked = Vec::new();
+        {
+            let triggers = self.triggers.lock().unwrap_or_else(PoisonError::into_inner);
+            if triggers.is_empty() {
+                return Err(Error::NotRunning);
+            }
+            for (player, sender) in self.players.iter().zip(triggers.iter()) {
+                let pair = &player.plan.pair;
+                if &*pair.profile == profile {
+                    let (reply, replied) = oneshot::channel();
+                    sender.try_send(Trigger { reply }).map_err(|error| match error {
+                        mpsc::error::TrySendError::Full(_) => Error::Busy(Arc::clone(&pair.profile)),
+                        mpsc::error::TrySendError::Closed(_) => Error::NotRunning,
+                    })?;
+                    asked.push((pair.clone(), replied));
+                }
+            }
+        }
+        let mut runs = Vec::with_capacity(asked.len());
+        for (pair, replied) in asked {
+            runs.push(TriggeredRun { pair, what: replied.await.map_err(|_| Error::NotRunning)? });
+        }
+        Ok(runs)
+    }
+
+    /// Stops: no more load is offered, requests in flight may end within `grace`, or until `now` is cancelled;
+    /// what is left is cancelled, and named.
+    pub async fn shutdown(&self, grace: Duration, now: &CancellationToken) -> Vec<Straggler> {
+        let shared = &self.shared;
+        shared.stop.cancel();
+        shared.tasks.close();
+        tokio::select! {
+            biased;
+            () = shared.tasks.wait() => return Vec::new(),
+            () = now.cancelled() => {}
+            () = tokio::time::sleep(grace) => {}
+        }
+        let stragglers = shared.live.stragglers();
+        for left in &stragglers {
+            tracing::warn!(
+                run = left.run.id,
+                requests = left.requests,
+                "cancelling what did not end in time"
+            );
+        }
+        shared.hard.cancel();
+        if tokio::time::timeout(CANCEL_LEEWAY * 2, shared.tasks.wait()).await.is_err() {
+            tracing::error!(tasks = shared.tasks.len(), "some tasks would not stop");
+        }
+        stragglers
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        // Tasks hold what they need, and nobody is left to stop them.
+        self.shared.stop.cancel();
+        self.shared.hard.cancel();
+    }
+}
+
+async fn watch(loops: &mut JoinSet<()>) -> Result<(), Died> {
+    while let Some(ended) = loops.join_next().await {
+        if ended.is_err() {
+            return Err(Died);
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,167 @@
+//! Closed loop: each user waits for its answer, thinks, and asks again. At a stage's end users finish what they
+//! do.
+
+use super::LOOKAHEAD;
+use super::request::Played;
+use super::run::Prepared;
+use super::stage::Stage;
+use crate::event::Outcome;
+use crate::pacing::{User, think, users};
+use crate::plan::{Bounds, Ramp, Think};
+use crate::seed;
+use crate::workload::Number;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// How long a user waits at least after a request that was skipped: a spent budget must not make it spin.
+const REFUSED_PAUSE: Duration = Duration::from_secs(1);
+
+/// How long a user waits at least after a request that failed: a target that is down must not make it spin.
+const FAILED_PAUSE: Duration = Duration::from_millis(100);
+
+/// The requests that a stage may offer. When the last is taken, or the last user has gone, `spent` is cancelled.
+struct Quota {
+    left: Option<AtomicU64>,
+    spent: CancellationToken,
+}
+
+/// Starts the users of a closed-loop stage. Returns with the instant at which the stage ends: ahead of it where
+/// that is known, else when its last request was offered; `None` if it was stopped. `active` is told until when
+/// there is load: a user that waits for its answer is load, so where requests bound the stage that is when the
+/// last user has its last answer.
+pub(super) async fn offer(
+    stage: &Arc<Stage>,
+    ramp: Ramp,
+    thinking: Think,
+    bounds: Bounds,
+    active: oneshot::Sender<Instant>,
+) -> Option<Instant> {
+    let spent = CancellationToken::new();
+    let quota = Arc::new(Quota { left: bounds.requests.map(AtomicU64::new), spent: spent.clone() });
+    let there = TaskTracker::new();
+    for user in users(ramp, bounds.time) {
+        let stop = user.stop.map(|stop| stage.start + stop).into_iter().chain(stage.end).min();
+        let start = (stage.start + user.start).max(stage.begins());
+        if stop.is_some_and(|stop| start >= stop) {
+            continue;
+        }
+        let life = Life { user, start, stop, thinking };
+        let task = there.track_future(ask(Arc::clone(stage), life, Arc::clone(&quota)));
+        stage.run.tasks.spawn_on(task, &stage.run.player.shared.handle);
+    }
+    // From here on only users hold it.
+    drop(quota);
+    there.close();
+    stage.run.tasks.spawn_on(tell_active(stage.end, bounds, there, active), &stage.run.player.shared.handle);
+    match (stage.end, bounds.requests) {
+        (Some(end), None) => Some(end),
+        (Some(end), Some(_)) => tokio::select! {
+            biased;
+            () = stage.stopped() => None,
+            () = spent.cancelled() => Some(end.min(Instant::now())),
+            () = tokio::time::sleep_until(end) => Some(end),
+        },
+        (None, _) => tokio::select! {
+            biased;
+            () = stage.stopped() => None,
+            () = spent.cancelled() => Some(Instant::now()),
+        },
+    }
+}
+
+async fn tell_active(
+    end: Option<Instant>,
+    bounds: Bounds,
+    users: TaskTracker,
+    active: oneshot::Sender<Instant>,
+) {
+    let until = match end {
+        Some(end) if bounds.requests.is_none() => end,
+        end => {
+            users.wait().await;
+            let now = Instant::now();
+            end.map_or(now, |end| end.min(now))
+        }
+    };
+    // The stage may have been stopped.
+    let _ = active.send(until);
+}
+
+/// When a user is there, and how it thinks.
+struct Life {
+    user: User,
+    start: Instant,
+    stop: Option<Instant>,
+    thinking: Think,
+}
+
+/// One user, from its first question to its last. Thinking is drawn per user, so that it does not depend on how
+/// fast others are answered.
+async fn ask(stage: Arc<Stage>, life: Life, quota: Arc<Quota>) {
+    let seed = [stage.run.ident.seed, stage.number.into(), life.user.index.into()];
+    let mut rng = seed::rng("think", &seed);
+    let mut due = life.start;
+    let mut next = None;
+    for n in 0_u64.. {
+        let ahead = due.checked_sub(LOOKAHEAD).unwrap_or(due);
+        let over = life.stop.is_some_and(|stop| due >= stop);
+        if over || !wait_ahead(&stage, ahead, &quota.spent).await {
+            return;
+        }
+        let prepared = next.take().unwrap_or_else(|| prepare(&stage, &life, n));
+        if !stage.wait_due(due, &quota.spent).await || !quota.take() {
+            return;
+        }
+        // The next question is prepared while the answer is awaited, after the send: a user that does not think
+        // has no other time for it.
+        let prepare_next = async {
+            tokio::task::yield_now().await;
+            prepare(&stage, &life, n + 1)
+        };
+        let (played, prepared) = tokio::join!(stage.send(due, prepared), prepare_next);
+        next = Some(prepared);
+        let thought = think(life.thinking, &mut rng);
+        due = match played {
+            Played::Skipped => Instant::now() + thought.max(REFUSED_PAUSE),
+            Played::Ended { outcome: Outcome::Ok, at } => at + thought,
+            Played::Ended { at, .. } => at + thought.max(FAILED_PAUSE),
+        };
+    }
+}
+
+fn prepare(stage: &Stage, life: &Life, n: u64) -> Prepared {
+    let number = Number { stage: stage.number, user: Some(life.user.index), n };
+    stage.run.player.prepare(stage.run.ident.seed, number)
+}
+
+/// Waits by the runtime's timers until shortly before a due time; false if there will be no more questions.
+async fn wait_ahead(stage: &Stage, at: Instant, spent: &CancellationToken) -> bool {
+    tokio::select! {
+        biased;
+        () = spent.cancelled() => false,
+        going = stage.wait_until(at) => going,
+    }
+}
+
+impl Quota {
+    /// Takes one request; false when none is left.
+    fn take(&self) -> bool {
+        let Some(left) = &self.left else { return true };
+        let before = left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
+        if before.is_ok_and(|before| before <= 1) || before.is_err() {
+            self.spent.cancel();
+        }
+        before.is_ok()
+    }
+}
+
+impl Drop for Quota {
+    fn drop(&mut self) {
+        self.spent.cancel();
+    }
+}

@@ -1,0 +1,25 @@
+//! Awaiting due times more precisely than the runtime's timers do, which are one to two milliseconds late.
+
+mod precise;
+
+pub use precise::Precise;
+
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+use tokio::time::Instant;
+
+/// Wakes whoever waits for a due time.
+pub trait Dispatcher: Send + Sync {
+    /// Ends at `due` or shortly after, never before. Dropping the future gives the place up.
+    fn at(&self, due: Instant) -> BoxFuture<'static, ()>;
+}
+
+/// The runtime's own timers: one to two milliseconds late, but they follow a paused clock.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Timers;
+
+impl Dispatcher for Timers {
+    fn at(&self, due: Instant) -> BoxFuture<'static, ()> {
+        tokio::time::sleep_until(due).boxed()
+    }
+}

@@ -1,0 +1,55 @@
+//! The runs that have not ended, so that a shutdown can name what it cancels.
+
+use super::record::Record;
+use crate::event::RunRef;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// A run with requests in flight that a shutdown cancelled.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Straggler {
+    /// Which run.
+    pub run: Arc<RunRef>,
+    /// How many requests were in flight.
+    pub requests: u64,
+}
+
+/// The runs that have not ended. Bounded by what schedules start and overlap policies admit.
+#[derive(Clone, Default)]
+pub(super) struct Live(Arc<Mutex<Runs>>);
+
+#[derive(Default)]
+struct Runs {
+    next: u64,
+    all: BTreeMap<u64, (Arc<RunRef>, Arc<Record>)>,
+}
+
+/// A place in the list; it is given up when dropped.
+pub(super) struct Listed {
+    live: Live,
+    key: u64,
+}
+
+impl Live {
+    pub(super) fn list(&self, run: Arc<RunRef>, record: Arc<Record>) -> Listed {
+        let mut runs = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = runs.next;
+        runs.next += 1;
+        runs.all.insert(key, (run, record));
+        Listed { live: self.clone(), key }
+    }
+
+    /// Runs with requests in flight.
+    pub(super) fn stragglers(&self) -> Vec<Straggler> {
+        let runs = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let all = runs.all.values();
+        let named = all.map(|(run, record)| Straggler { run: Arc::clone(run), requests: record.in_flight() });
+        named.filter(|left| left.requests > 0).collect()
+    }
+}
+
+impl Drop for Listed {
+    fn drop(&mut self) {
+        self.live.0.lock().unwrap_or_else(PoisonError::into_inner).all.remove(&self.key);
+    }
+}

@@ -1,0 +1,160 @@
+//! A run through its stages, to the end of its last request.
+
+use super::record::Offered;
+use super::run::Run;
+use super::stage::Stage;
+use super::{closed, open};
+use crate::event::RunSummary;
+use crate::plan::{self, Shape};
+use futures_util::FutureExt as _;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+/// How often stages without a time bound are played again at most.
+pub(super) const SHORTEST_CYCLE: Duration = Duration::from_secs(1);
+
+/// Plays a run: offers its load, tells that it is offered, and waits for its last request. With `time` the stages
+/// are cut there, or played again until then.
+pub(super) async fn play(run: Arc<Run>, time: Option<Duration>) -> RunSummary {
+    let offering = AssertUnwindSafe(offer(&run, time)).catch_unwind().await;
+    run.offered.cancel();
+    run.tasks.close();
+    run.tasks.wait().await;
+    run.finish(offering.unwrap_or(Offered::Broken))
+}
+
+async fn offer(run: &Arc<Run>, time: Option<Duration>) -> Offered {
+    let stages = &run.player.plan.profile.stages;
+    let cut = time.map(|time| run.start.at + time);
+    let again = again(stages);
+    let mut begin = run.start.at;
+    let mut number = 0;
+    loop {
+        let chosen = |index: &usize| number == 0 || again.contains(index);
+        let indices: Vec<usize> = (0..stages.len()).filter(chosen).collect();
+        let Some(end) = offer_cycle(run, &indices, &mut number, begin, cut).await else {
+            return Offered::Stopped;
+        };
+        let whole = cut.is_none_or(|cut| end >= cut) || indices.is_empty();
+        // A stage's end is known ahead of time: wait for it.
+        let waited = until(run, end).await;
+        if whole || !waited {
+            return if waited { Offered::Whole } else { Offered::Stopped };
+        }
+        let timed =
+            indices.iter().filter_map(|index| stages.get(*index)).all(|s| s.shape.bounds().time.is_some());
+        begin = if timed && end > begin {
+            end
+        } else {
+            match idle(run, begin, cut).await {
+                Some(begin) => begin,
+                None => {
+                    return if run.player.shared.stop.is_cancelled() {
+                        Offered::Stopped
+                    } else {
+                        Offered::Whole
+                    };
+                }
+            }
+        };
+    }
+}
+
+/// The stages that are played again where a time is to be filled: those that are no warm-up, if there are any.
+fn again(stages: &[plan::Stage]) -> Vec<usize> {
+    let only_warm_up = stages.iter().all(|stage| stage.warm_up);
+    stages
+        .iter()
+        .enumerate()
+        .filter(|(_, stage)| only_warm_up || !stage.warm_up)
+        .map(|(index, _)| index)
+        .collect()
+}
+
+/// Plays these stages one after the other from `begin`. Returns with the end of the last one, which may lie a
+/// little ahead; `None` if the run was stopped.
+async fn offer_cycle(
+    run: &Arc<Run>,
+    indices: &[usize],
+    number: &mut u32,
+    begin: Instant,
+    cut: Option<Instant>,
+) -> Option<Instant> {
+    let plan = &run.player.plan;
+    let mut at = begin;
+    for index in indices {
+        let (Some(stage), Some(place)) = (plan.profile.stages.get(*index), plan.places.get(*index)) else {
+            continue;
+        };
+        if cut.is_some_and(|cut| at >= cut) {
+            break;
+        }
+        let end = stage.shape.bounds().time.map(|time| at + time);
+        let end = end.map_or(cut, |end| Some(cut.map_or(end, |cut| end.min(cut))));
+        let played = Stage {
+            run: Arc::clone(run),
+            place: Arc::clone(place),
+            number: *number,
+            warm_up: stage.warm_up,
+            start: at,
+            end,
+        };
+        *number += 1;
+        at = offer_stage(Arc::new(played), &stage.shape).await?;
+    }
+    Some(at)
+}
+
+async fn offer_stage(stage: Arc<Stage>, shape: &Shape) -> Option<Instant> {
+    if stage.end.is_some_and(|end| end <= stage.begins()) {
+        // A run that joins a cycle leaves out what is over.
+        return stage.end;
+    }
+    let (tell, end) = oneshot::channel();
+    stage.run.tasks.spawn_on(Arc::clone(&stage).tell_activity(end), &stage.run.player.shared.handle);
+    match shape {
+        Shape::Rate { rate, arrivals, bounds } => {
+            let ended = open::offer(&stage, *rate, *arrivals, *bounds).await?;
+            // It may have been stopped.
+            let _ = tell.send(ended);
+            Some(ended)
+        }
+        Shape::Users { users, think, bounds } => closed::offer(&stage, *users, *think, *bounds, tell).await,
+    }
+}
+
+/// Waits for an instant; false if the run was stopped before.
+async fn until(run: &Run, at: Instant) -> bool {
+    tokio::select! {
+        biased;
+        () = run.player.shared.stop.cancelled() => false,
+        () = tokio::time::sleep_until(at) => true,
+    }
+}
+
+/// Waits until every request of the run has ended, and a second has passed since `begin`. The instant at which
+/// the stages may begin again, or `None` if the run is over before.
+async fn idle(run: &Run, begin: Instant, cut: Option<Instant>) -> Option<Instant> {
+    run.tasks.close();
+    let waited = async {
+        run.tasks.wait().await;
+        tokio::time::sleep_until(begin + SHORTEST_CYCLE).await;
+    };
+    let over = async {
+        match cut {
+            Some(cut) => tokio::time::sleep_until(cut).await,
+            None => std::future::pending().await,
+        }
+    };
+    let idle = tokio::select! {
+        biased;
+        () = run.player.shared.stop.cancelled() => false,
+        () = waited => true,
+        () = over => false,
+    };
+    run.tasks.reopen();
+    idle.then(Instant::now)
+}

@@ -1,0 +1,52 @@
+//! Keeps the log of a failing target readable: so many lines per second, and then a count.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// Lines per second and pair.
+const LINES: u32 = 5;
+
+/// Allows some lines per second and counts the rest.
+#[derive(Debug, Default)]
+pub(super) struct Quiet(Mutex<Window>);
+
+#[derive(Debug, Default)]
+struct Window {
+    opened: Option<Instant>,
+    lines: u32,
+    suppressed: u64,
+}
+
+impl Quiet {
+    /// Whether a line may be written now; if so, how many were not since the last one.
+    pub(super) fn line(&self) -> Option<u64> {
+        let now = Instant::now();
+        let mut window = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if window.opened.is_none_or(|opened| now.saturating_duration_since(opened) >= Duration::from_secs(1))
+        {
+            window.opened = Some(now);
+            window.lines = 0;
+        }
+        if window.lines >= LINES {
+            window.suppressed += 1;
+            return None;
+        }
+        window.lines += 1;
+        Some(std::mem::take(&mut window.suppressed))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn five_lines_per_second_and_a_count() {
+        let quiet = Quiet::default();
+        let lines: Vec<_> = (0..8).map(|_| quiet.line()).collect();
+        assert_eq!(lines, [Some(0), Some(0), Some(0), Some(0), Some(0), None, None, None]);
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert_eq!((quiet.line(), quiet.line()), (Some(3), Some(0)));
+    }
+}

@@ -1,0 +1,182 @@
+//! One request from its due time to its record: permits, budget, the call, checks, cost, verdicts.
+
+use super::run::Prepared;
+use super::settle::{self, Asked};
+use super::stage::Stage;
+use super::{CANCEL_LEEWAY, OVERRUN};
+use crate::client::{Answer, Context};
+use crate::event::{Failure, Hold, Marks, Outcome, Request, SkipReason, Ticket, TraceIds};
+use crate::exchange::Call;
+use crate::plan::PairPlan;
+use crate::slo;
+use crate::workload::failed_checks;
+use futures_util::FutureExt as _;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+/// What came of a request, as far as a user cares.
+pub(super) enum Played {
+    /// It was not sent.
+    Skipped,
+    /// It has ended.
+    Ended {
+        /// How.
+        outcome: Outcome,
+        /// When.
+        at: Instant,
+    },
+}
+
+/// What a request holds while it is out.
+struct Admitted {
+    hold: Hold,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Stage {
+    /// The ticket of a request that is offered now.
+    pub(super) fn ticket(&self, due: Instant, ids: TraceIds) -> Ticket {
+        let run = &self.run;
+        run.begin();
+        Ticket::offer(
+            Arc::<super::record::Record>::clone(&run.record),
+            Arc::clone(&self.place),
+            Arc::clone(&run.ident),
+            run.next_seq(),
+            self.warm_up,
+            ids,
+            due,
+        )
+    }
+
+    /// Plays a request whose due time has come.
+    pub(super) async fn send(&self, due: Instant, prepared: Prepared) -> Played {
+        let ids = prepared.ids;
+        let ticket = self.ticket(due, ids);
+        let Some(call) = prepared.call else { return self.unspeakable(ticket) };
+        let admitted = match self.admit(due, &call) {
+            Ok(admitted) => admitted,
+            Err(reason) => {
+                ticket.skip(reason);
+                return Played::Skipped;
+            }
+        };
+        let plan = &self.run.player.plan;
+        let asked = Asked { most_input: call.most_input_tokens, output: call.output_tokens };
+        let Some(answer) = self.call(call, due, ids).await else {
+            // The ticket records `cancelled`; the reservation stays spent, because the target may charge for it.
+            return Played::Ended { outcome: Outcome::Failed(Failure::Cancelled), at: Instant::now() };
+        };
+        let spent = settle::actual(&answer, asked, plan.target.price.as_ref());
+        self.run.player.shared.ledger.settle(admitted.hold, spent);
+        let at = answer.marks.end;
+        match ticket.finish(|request| fill(request, answer, asked.output, plan)) {
+            Some(request) => {
+                self.log(&request);
+                Played::Ended { outcome: request.outcome, at }
+            }
+            None => Played::Skipped,
+        }
+    }
+
+    /// Ends a request that could not be built.
+    fn unspeakable(&self, ticket: Ticket) -> Played {
+        if let Some(request) =
+            ticket.finish(|request| request.detail = Some("the request could not be built".into()))
+        {
+            self.log(&request);
+        }
+        Played::Ended { outcome: Outcome::Failed(Failure::Internal), at: Instant::now() }
+    }
+
+    /// Takes what a request needs, in the order in which it costs least to give back.
+    fn admit(&self, due: Instant, call: &Call) -> Result<Admitted, SkipReason> {
+        if Instant::now().saturating_duration_since(due) > OVERRUN {
+            self.run.log_skip(SkipReason::Overrun, None);
+            return Err(SkipReason::Overrun);
+        }
+        let player = &self.run.player;
+        let permit = Arc::clone(&player.shared.in_flight).try_acquire_owned();
+        let permit = permit.map_err(|_| {
+            self.run.log_skip(SkipReason::InFlight, None);
+            SkipReason::InFlight
+        })?;
+        let most = settle::most(call, player.plan.target.price.as_ref());
+        match player.shared.ledger.reserve(&player.plan.profile.name, most) {
+            Ok(hold) => Ok(Admitted { hold, _permit: permit }),
+            Err(exhausted) => {
+                self.run.log_skip(SkipReason::Budget, Some(&exhausted));
+                Err(SkipReason::Budget)
+            }
+        }
+    }
+
+    /// Calls the target. A caller that panics has failed by our own fault; one that does not heed the
+    /// cancellation is dropped, and gives no answer.
+    async fn call(&self, call: Call, due: Instant, ids: TraceIds) -> Option<Answer> {
+        let player = &self.run.player;
+        let started = Instant::now();
+        let context = Context { due, ids, cancel: player.shared.hard.clone() };
+        let answer = AssertUnwindSafe(async { player.caller.call(call, context).await }).catch_unwind();
+        tokio::select! {
+            biased;
+            answer = answer => Some(answer.unwrap_or_else(|_| {
+                let mut marks = Marks::begin(due, started);
+                marks.end = Instant::now();
+                Answer::failed(Failure::Internal, "the client panicked", marks)
+            })),
+            () = cancelled_for_long(&player.shared.hard) => None,
+        }
+    }
+
+    fn log(&self, request: &Request) {
+        let Outcome::Failed(failure) = request.outcome else { return };
+        let Some(suppressed) = self.run.player.quiet.line() else { return };
+        tracing::warn!(
+            run = self.run.ident.id,
+            seq = request.seq,
+            outcome = failure.label(),
+            status = request.status,
+            detail = request.detail,
+            suppressed,
+            "request failed"
+        );
+    }
+}
+
+async fn cancelled_for_long(hard: &CancellationToken) {
+    hard.cancelled().await;
+    tokio::time::sleep(CANCEL_LEEWAY).await;
+}
+
+/// Fills the record of a request from its answer.
+fn fill(request: &mut Request, answer: Answer, asked_output_tokens: Option<u64>, plan: &PairPlan) {
+    request.text_chars = answer.text.chars().count() as u64;
+    request.outcome = answer.outcome;
+    request.detail = answer.detail;
+    if answer.outcome == Outcome::Ok {
+        let expect = &plan.profile.expect;
+        request.failed_checks = failed_checks(expect, answer.finish_reason.as_deref(), request.text_chars);
+        if !request.failed_checks.is_empty() {
+            request.outcome = Outcome::Failed(Failure::Check);
+            request.detail = Some(format!("failed checks: {}", request.failed_checks.join(", ")));
+        }
+    }
+    request.status = answer.status;
+    request.marks = answer.marks;
+    request.streamed = answer.streamed;
+    request.stalls = answer.gaps.stalls(plan.target.stall_threshold);
+    request.gaps = answer.gaps;
+    request.cost = settle::cost(&answer.tokens, plan.target.price.as_ref());
+    request.tokens = answer.tokens;
+    request.asked_output_tokens = asked_output_tokens;
+    request.finish_reason = answer.finish_reason;
+    request.connection = answer.connection;
+    request.server = answer.server;
+    request.limits = answer.limits;
+    // Last, because it looks at all of the above.
+    request.verdicts = slo::verdicts(&plan.profile.slos, request);
+}

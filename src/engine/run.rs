@@ -1,0 +1,186 @@
+//! One run: its identity, its record, and how it begins and ends.
+
+use super::clock::{instant_of, system_time};
+use super::live::Listed;
+use super::quiet::Quiet;
+use super::record::{Offered, Record};
+use super::{AHEAD_MOST, Error, Shared};
+use crate::client::Caller;
+use crate::event::{Exhausted, Fact, RunRef, RunSummary, Sink, SkipReason, TraceIds};
+use crate::exchange::Call;
+use crate::plan::PairPlan;
+use crate::schedule::run_seed;
+use crate::workload::{Number, Workload};
+use jiff::Timestamp;
+use rand::Rng as _;
+use std::collections::HashMap;
+use std::panic::AssertUnwindSafe;
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::SystemTime;
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
+use tokio_util::task::TaskTracker;
+
+/// What all runs of a pair share.
+pub(super) struct Player {
+    pub(super) shared: Arc<Shared>,
+    pub(super) plan: Arc<PairPlan>,
+    pub(super) caller: Arc<dyn Caller>,
+    pub(super) workload: Workload,
+    pub(super) quiet: Quiet,
+}
+
+/// When a run starts.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Start {
+    /// The nominal instant: seed and id derive from it.
+    pub(super) nominal: Timestamp,
+    /// When it is due.
+    pub(super) due: Timestamp,
+    /// Where its first stage begins.
+    pub(super) at: Instant,
+    /// What is due before this is left out, uncounted: the run joins a cycle that is under way.
+    pub(super) join: Option<Instant>,
+}
+
+/// A run in progress.
+pub(super) struct Run {
+    pub(super) player: Arc<Player>,
+    pub(super) ident: Arc<RunRef>,
+    pub(super) start: Start,
+    pub(super) record: Arc<Record>,
+    /// Its requests, users and activity.
+    pub(super) tasks: TaskTracker,
+    /// Places for requests that are prepared ahead.
+    pub(super) ahead: Arc<Semaphore>,
+    /// The last stage has ended.
+    pub(super) offered: tokio_util::sync::CancellationToken,
+    begun: OnceLock<SystemTime>,
+    due: Instant,
+    seq: AtomicU64,
+    /// Reasons for skips that were logged, a bit for each.
+    skips_logged: AtomicU8,
+    _listed: Listed,
+}
+
+/// A request that waits for its due time.
+pub(super) struct Prepared {
+    /// Absent if it could not be built, by a fault of our own.
+    pub(super) call: Option<Call>,
+    pub(super) ids: TraceIds,
+}
+
+impl Player {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        plan: Arc<PairPlan>,
+        callers: &HashMap<Arc<str>, Arc<dyn Caller>>,
+    ) -> Result<Arc<Self>, Error> {
+        let name = &plan.pair.target;
+        let caller = callers.get(name).cloned().ok_or_else(|| Error::NoCaller(Arc::clone(name)))?;
+        let workload = Workload::new(Arc::clone(&plan));
+        Ok(Arc::new(Self { shared, plan, caller, workload, quiet: Quiet::default() }))
+    }
+
+    /// A run that starts so. `None` only if its histograms cannot be made.
+    pub(super) fn run(self: &Arc<Self>, start: Start) -> Option<Arc<Run>> {
+        let pair = self.plan.pair.clone();
+        let ident = Arc::new(RunRef {
+            id: format!("{}/{}/{}", pair.profile, pair.target, start.nominal),
+            pair,
+            seed: run_seed(self.plan.profile.seed, start.nominal),
+            scheduled: system_time(start.due),
+        });
+        let record = Arc::new(Record::new(Arc::clone(&self.shared.sink)).ok()?);
+        let listed = self.shared.live.list(Arc::clone(&ident), Arc::clone(&record));
+        // A run that joins a cycle, or is wanted at once, is not late by the time that lies before.
+        let due = start.join.unwrap_or_else(|| instant_of(&self.shared.wall, start.due).min(start.at));
+        Some(Arc::new(Run {
+            player: Arc::clone(self),
+            ident,
+            start,
+            record,
+            tasks: TaskTracker::new(),
+            ahead: Arc::new(Semaphore::new(AHEAD_MOST)),
+            offered: tokio_util::sync::CancellationToken::new(),
+            begun: OnceLock::new(),
+            due,
+            seq: AtomicU64::new(0),
+            skips_logged: AtomicU8::new(0),
+            _listed: listed,
+        }))
+    }
+
+    /// Picks, builds and encodes a request. The ids are random, not seeded: a replay is another trace.
+    pub(super) fn prepare(&self, run_seed: u64, number: Number) -> Prepared {
+        let mut random = [0; 24];
+        rand::rng().fill_bytes(&mut random);
+        let build = || self.caller.prepare(&self.workload.ask(run_seed, number));
+        let call = std::panic::catch_unwind(AssertUnwindSafe(build)).ok();
+        Prepared { call, ids: TraceIds::from_random(random, true) }
+    }
+}
+
+impl Run {
+    /// Records that the run began, the first time it is called: with its first request, or its first stage.
+    pub(super) fn begin(&self) -> SystemTime {
+        *self.begun.get_or_init(|| {
+            let lag = Instant::now().saturating_duration_since(self.due);
+            let started = (self.player.shared.wall)();
+            tracing::info!(run = self.ident.id, seed = self.ident.seed, "run started");
+            self.record.record(&Fact::RunStarted { run: Arc::clone(&self.ident), lag });
+            system_time(started)
+        })
+    }
+
+    /// The next request's number.
+    pub(super) fn next_seq(&self) -> u64 {
+        self.seq.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Logs why a request is skipped, the first time in the run for each reason.
+    pub(super) fn log_skip(&self, reason: SkipReason, detail: Option<&Exhausted>) {
+        let bit = match reason {
+            SkipReason::Budget => 1,
+            SkipReason::InFlight => 2,
+            SkipReason::Overrun => 4,
+        };
+        if self.skips_logged.fetch_or(bit, Ordering::Relaxed) & bit == 0 {
+            tracing::warn!(
+                run = self.ident.id,
+                reason = reason.label(),
+                detail = detail.map(tracing::field::display),
+                "requests are skipped"
+            );
+        }
+    }
+
+    /// The record of a run whose last request has ended. A run that was stopped before it began leaves no trace
+    /// in the sinks.
+    pub(super) fn finish(&self, offered: Offered) -> RunSummary {
+        let ended = system_time((self.player.shared.wall)());
+        let began = self.begun.get().copied();
+        let (result, reason, offered, skipped, ok) = {
+            let counts = self.record.counts();
+            let (result, reason) = counts.result(offered, &self.player.plan.profile.slos);
+            (result, reason, counts.offered, counts.skipped, counts.ok)
+        };
+        let run = Arc::clone(&self.ident);
+        let started = began.unwrap_or(ended);
+        let summary = RunSummary { run, started, ended, result, reason, offered, skipped, ok };
+        if began.is_some() {
+            tracing::info!(
+                run = self.ident.id,
+                result = result.label(),
+                reason = summary.reason,
+                offered,
+                skipped,
+                ok,
+                "run ended"
+            );
+            self.record.record(&Fact::RunEnded(Arc::new(summary.clone())));
+        }
+        summary
+    }
+}

@@ -1,0 +1,184 @@
+//! What a request reserves of the budgets, and what it has spent in the end. Pure.
+
+use crate::client::Answer;
+use crate::event::{Count, Failure, Outcome, Source, Spend, Tokens};
+use crate::exchange::Call;
+use crate::plan::Price;
+
+/// Output tokens that are reserved for a request that sets no limit. A model may go on for longer; then the
+/// budget shows what was spent, and the next reservation is refused.
+const OUTPUT_WITHOUT_LIMIT: u64 = 16_384;
+
+/// The most that a request can cost: all its input at the full price, and all the output that it allows.
+pub(super) fn most(call: &Call, price: Option<&Price>) -> Spend {
+    let (input, output) = (call.most_input_tokens, most_output(call.output_tokens));
+    Spend {
+        requests: 1,
+        tokens: input.saturating_add(output),
+        cost: price.map_or(0.0, |price| price.cost(input, 0, output)),
+    }
+}
+
+/// What was asked of the target, as far as the settlement needs it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Asked {
+    /// The bound on input tokens that was reserved.
+    pub(super) most_input: u64,
+    /// The limit on output tokens that was sent.
+    pub(super) output: Option<u64>,
+}
+
+/// What a request has spent, never less than it may have:
+///
+/// - What did not reach the target (no name, no connection, no credentials) has spent nothing, and is not counted
+///   among the requests either: nobody charges for it.
+/// - Token counts of the server are taken as they are.
+/// - A request that was refused by its status has spent no tokens.
+/// - Where the server says nothing of input or of output, the reservation of that part stays: a lost answer may
+///   have been charged in full.
+pub(super) fn actual(answer: &Answer, asked: Asked, price: Option<&Price>) -> Spend {
+    if !reached(answer) {
+        return Spend::default();
+    }
+    let input = by_usage(answer.tokens.input);
+    let output = by_usage(answer.tokens.output);
+    let refused = answer.status.is_some_and(|status| !(200..300).contains(&status));
+    let unknown = |reserved: u64| if refused { 0 } else { reserved };
+    let cached = answer.tokens.cached_input.filter(|_| input.is_some()).unwrap_or(0);
+    let input = input.unwrap_or_else(|| unknown(asked.most_input));
+    let output = output.unwrap_or_else(|| unknown(most_output(asked.output)));
+    let cost = price.map_or(0.0, |price| price.cost(input, cached, output));
+    Spend { requests: 1, tokens: input.saturating_add(output), cost }
+}
+
+/// What a request's record says that it cost, as far as its tokens are known.
+pub(super) fn cost(tokens: &Tokens, price: Option<&Price>) -> Option<f64> {
+    if tokens.input.is_none() && tokens.output.is_none() {
+        return None;
+    }
+    let n = |count: Option<Count>| count.map_or(0, |count| count.n);
+    Some(price?.cost(n(tokens.input), tokens.cached_input.unwrap_or(0), n(tokens.output)))
+}
+
+/// Whether a byte of the request may have reached the target. A cold request is `sent` before its look-up, so the
+/// mark alone does not tell.
+fn reached(answer: &Answer) -> bool {
+    let before = matches!(
+        answer.outcome,
+        Outcome::Failed(
+            Failure::Dns
+                | Failure::Connect
+                | Failure::Tls
+                | Failure::Proxy
+                | Failure::ConnectTimeout
+                | Failure::Credentials
+        )
+    );
+    answer.marks.sent.is_some() && !before
+}
+
+fn most_output(limit: Option<u64>) -> u64 {
+    limit.unwrap_or(OUTPUT_WITHOUT_LIMIT)
+}
+
+fn by_usage(count: Option<Count>) -> Option<u64> {
+    count.filter(|count| count.source == Source::Usage).map(|count| count.n)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::Marks;
+    use tokio::time::Instant;
+
+    const PRICE: Price = Price { input: 2.0, cached_input: 1.0, output: 10.0 };
+    const ASKED: Asked = Asked { most_input: 50, output: Some(100) };
+
+    fn answer(outcome: Outcome, status: Option<u16>) -> Answer {
+        let now = Instant::now();
+        let mut answer = Answer::failed(Failure::Internal, "", Marks::begin(now, now));
+        answer.marks.sent = Some(now);
+        (answer.outcome, answer.status) = (outcome, status);
+        answer
+    }
+
+    fn micros(spend: Spend) -> (u64, u64, f64) {
+        (spend.requests, spend.tokens, (spend.cost * 1e6).round())
+    }
+
+    fn spent(answer: &Answer) -> (u64, u64, f64) {
+        micros(actual(answer, ASKED, Some(&PRICE)))
+    }
+
+    const fn count(n: u64, source: Source) -> Count {
+        Count { n, source }
+    }
+
+    #[test]
+    fn the_most_is_reserved() {
+        let call = |output_tokens| Call {
+            method: http::Method::POST,
+            path: "/".into(),
+            headers: http::HeaderMap::new(),
+            body: bytes::Bytes::new(),
+            stream: true,
+            output_tokens,
+            most_input_tokens: 50,
+        };
+        assert_eq!(micros(most(&call(Some(100)), Some(&PRICE))), (1, 150, 1100.0));
+        assert_eq!(micros(most(&call(None), None)), (1, 50 + 16_384, 0.0));
+    }
+
+    #[test]
+    fn usage_settles_with_cached_input_at_its_price() {
+        let mut ok = answer(Outcome::Ok, Some(200));
+        ok.tokens.input = Some(count(30, Source::Usage));
+        ok.tokens.cached_input = Some(10);
+        ok.tokens.output = Some(count(7, Source::Usage));
+        assert_eq!(spent(&ok), (1, 37, 40.0 + 10.0 + 70.0));
+    }
+
+    #[test]
+    fn what_the_server_does_not_tell_stays_reserved() {
+        let mut ok = answer(Outcome::Ok, Some(200));
+        assert_eq!(spent(&ok), (1, 150, 1100.0));
+        // Our own count is no bill.
+        ok.tokens.output = Some(count(7, Source::Tokenizer));
+        assert_eq!(spent(&ok), (1, 150, 1100.0));
+        ok.tokens.input = Some(count(30, Source::Usage));
+        assert_eq!(spent(&ok), (1, 130, 1060.0));
+        assert_eq!(spent(&answer(Outcome::Failed(Failure::Reset), None)), (1, 150, 1100.0));
+        assert_eq!(spent(&answer(Outcome::Failed(Failure::Cancelled), None)), (1, 150, 1100.0));
+    }
+
+    #[test]
+    fn a_refused_request_has_spent_no_tokens() {
+        for (failure, status) in
+            [(Failure::RateLimited, 429), (Failure::Http5xx, 500), (Failure::Redirect, 302)]
+        {
+            assert_eq!(spent(&answer(Outcome::Failed(failure), Some(status))), (1, 0, 0.0));
+        }
+        let mut billed = answer(Outcome::Failed(Failure::Http5xx), Some(500));
+        billed.tokens.input = Some(count(30, Source::Usage));
+        assert_eq!(spent(&billed), (1, 30, 60.0));
+    }
+
+    #[test]
+    fn what_reached_nobody_has_spent_nothing() {
+        for failure in [Failure::Dns, Failure::Connect, Failure::Tls, Failure::Credentials] {
+            assert_eq!(spent(&answer(Outcome::Failed(failure), None)), (0, 0, 0.0));
+        }
+        let mut unsent = answer(Outcome::Failed(Failure::Cancelled), None);
+        unsent.marks.sent = None;
+        assert_eq!(spent(&unsent), (0, 0, 0.0));
+    }
+
+    #[test]
+    fn the_record_has_the_cost_of_known_tokens() {
+        let mut tokens = Tokens::default();
+        assert_eq!(cost(&tokens, Some(&PRICE)), None);
+        tokens.output = Some(count(7, Source::Chunks));
+        assert_eq!(cost(&tokens, Some(&PRICE)).map(|cost| (cost * 1e6).round()), Some(70.0));
+        assert_eq!(cost(&tokens, None), None);
+    }
+}

@@ -1,0 +1,97 @@
+//! A stage that is being played, and how long load was offered in it.
+
+use super::run::Run;
+use crate::event::{Fact, Place, Sink as _};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::oneshot;
+use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
+
+/// How often the time of offered load is told.
+const TICK: Duration = Duration::from_secs(1);
+
+/// One stage of a run.
+pub(super) struct Stage {
+    pub(super) run: Arc<Run>,
+    pub(super) place: Arc<Place>,
+    /// Its number in the run, from 0; a stage that is played again has another.
+    pub(super) number: u32,
+    pub(super) warm_up: bool,
+    pub(super) start: Instant,
+    /// When it ends at the latest, by its time or by the run's.
+    pub(super) end: Option<Instant>,
+}
+
+impl Stage {
+    /// Where its load begins: its start, or later where the run joins a cycle that is under way.
+    pub(super) fn begins(&self) -> Instant {
+        self.run.start.join.map_or(self.start, |join| join.max(self.start))
+    }
+
+    /// Ends when load is to be offered no more.
+    pub(super) fn stopped(&self) -> impl Future<Output = ()> + '_ {
+        self.run.player.shared.stop.cancelled()
+    }
+
+    pub(super) fn is_stopped(&self) -> bool {
+        self.run.player.shared.stop.is_cancelled()
+    }
+
+    /// Waits for an instant by the runtime's timers; false if the run was stopped before.
+    pub(super) async fn wait_until(&self, at: Instant) -> bool {
+        if at <= Instant::now() {
+            return !self.is_stopped();
+        }
+        tokio::select! {
+            biased;
+            () = self.stopped() => false,
+            () = sleep_until(at) => true,
+        }
+    }
+
+    /// Waits for a due time; false if `over` (or the run) was stopped before.
+    pub(super) async fn wait_due(&self, due: Instant, over: &CancellationToken) -> bool {
+        tokio::select! {
+            biased;
+            () = self.stopped() => false,
+            () = over.cancelled() => false,
+            () = self.run.player.shared.dispatcher.at(due) => true,
+        }
+    }
+
+    fn tell_active(&self, time: Duration) {
+        if !time.is_zero() {
+            self.run.record.record(&Fact::LoadActive { place: Arc::clone(&self.place), time });
+        }
+    }
+
+    /// Tells for how long load was offered, about once per second and at the end. The end comes by `end`, once it
+    /// is known; it may lie in the future. In a warm-up, too: tokens count there, and throughput is tokens over
+    /// this time.
+    pub(super) async fn tell_activity(self: Arc<Self>, mut end: oneshot::Receiver<Instant>) {
+        let mut told = self.begins();
+        if !self.wait_due(told, &CancellationToken::new()).await {
+            return;
+        }
+        self.run.begin();
+        let mut known = None;
+        while known.is_none_or(|end| told < end) {
+            let next = known.map_or(told + TICK, |end: Instant| end.min(told + TICK));
+            tokio::select! {
+                biased;
+                () = self.stopped() => {
+                    let now = known.map_or_else(Instant::now, |end| end.min(Instant::now()));
+                    self.tell_active(now.saturating_duration_since(told));
+                    return;
+                }
+                // Without a sender the stage was given up.
+                sent = &mut end, if known.is_none() => known = Some(sent.unwrap_or_else(|_| Instant::now())),
+                () = sleep_until(next) => {
+                    self.tell_active(next.saturating_duration_since(told));
+                    told = next;
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,363 @@
+//! Server-sent events (<https://html.spec.whatwg.org/multipage/server-sent-events.html#parsing-an-event-stream>).
+//!
+//! Two deviations from the standard, both because of servers that exist: [`Decoder::finish`] delivers a last
+//! event that no blank line ended, and an event is bounded in size. `id` and `retry` are for browsers that
+//! reconnect; they are read past.
+
+use super::{Error, Event};
+
+const BOM: &[u8] = b"\xef\xbb\xbf";
+
+/// Turns bytes into events. However the bytes are split over [`push`](Self::push) calls, the events are the same.
+#[derive(Debug)]
+pub struct Decoder {
+    /// The beginning of a line whose end has not come.
+    line: Vec<u8>,
+    /// Data of the event so far; its lines joined by LF.
+    data: Vec<u8>,
+    /// The event had a `data` field, which may have been empty.
+    has_data: bool,
+    /// Name of the event so far.
+    name: Vec<u8>,
+    /// The last byte was a CR: an LF right after it belongs to the same line end.
+    after_cr: bool,
+    /// Bytes of a byte order mark seen at the start; `None` once the start is behind.
+    bom: Option<usize>,
+    limit: usize,
+    failed: Option<Error>,
+}
+
+impl Decoder {
+    /// A decoder that holds at most `limit` bytes of one event.
+    pub fn new(limit: usize) -> Self {
+        Self {
+            line: Vec::new(),
+            data: Vec::new(),
+            has_data: false,
+            name: Vec::new(),
+            after_cr: false,
+            bom: Some(0),
+            limit,
+            failed: None,
+        }
+    }
+
+    /// Takes the next bytes and delivers the events that they complete. An event that lies wholly inside `bytes`
+    /// is lent out of them, not copied. After an error every call gives the same error.
+    pub fn push(&mut self, bytes: &[u8], mut each: impl FnMut(Event<'_>)) -> Result<(), Error> {
+        self.guard(|decoder| decoder.lines(bytes, &mut each))
+    }
+
+    /// The stream has ended: delivers an event that no blank line ended. Further bytes start a new stream.
+    pub fn finish(&mut self, mut each: impl FnMut(Event<'_>)) -> Result<(), Error> {
+        self.guard(|decoder| {
+            let line = std::mem::take(&mut decoder.line);
+            decoder.field(&line);
+            decoder.after_cr = false;
+            decoder.bom = Some(0);
+            decoder.dispatch(&mut each)
+        })
+    }
+
+    fn guard(&mut self, work: impl FnOnce(&mut Self) -> Result<(), Error>) -> Result<(), Error> {
+        if let Some(error) = self.failed {
+            return Err(error);
+        }
+        let result = work(self);
+        self.failed = result.err();
+        result
+    }
+
+    fn lines(&mut self, bytes: &[u8], each: &mut impl FnMut(Event<'_>)) -> Result<(), Error> {
+        let mut rest = self.skip_bom(bytes);
+        loop {
+            if self.after_cr
+                && let Some((first, after)) = rest.split_first()
+            {
+                self.after_cr = false;
+                rest = if *first == b'\n' { after } else { rest };
+            }
+            let Some(end) = memchr::memchr2(b'\n', b'\r', rest) else { return self.hold(rest) };
+            let (line, tail) = rest.split_at_checked(end).unwrap_or((rest, &[]));
+            rest = self.line_end(tail);
+            if !self.line.is_empty() {
+                self.hold(line)?;
+                let whole = std::mem::take(&mut self.line);
+                self.line(&whole, each)?;
+                self.line = whole;
+                self.line.clear();
+            } else if let Some(data) = self.lone_data(line, rest) {
+                self.deliver(data, each)?;
+                self.name.clear();
+                rest = self.line_end(rest);
+            } else {
+                self.line(line, each)?;
+            }
+        }
+    }
+
+    /// Reads past one line end: LF, CR, or CRLF, whose LF may come with the next bytes.
+    fn line_end<'a>(&mut self, tail: &'a [u8]) -> &'a [u8] {
+        match tail {
+            [b'\r', b'\n', rest @ ..] | [b'\n', rest @ ..] => rest,
+            [b'\r', rest @ ..] => {
+                self.after_cr = rest.is_empty();
+                rest
+            }
+            other => other,
+        }
+    }
+
+    /// The fast path: `line` is the only data of its event, because a blank line follows at once.
+    fn lone_data<'a>(&self, line: &'a [u8], rest: &[u8]) -> Option<&'a [u8]> {
+        let blank_follows = matches!(rest.first(), Some(b'\n' | b'\r'));
+        if !blank_follows || self.has_data || line.len() > self.room() {
+            return None;
+        }
+        let data = line.strip_prefix(b"data:")?;
+        Some(data.strip_prefix(b" ").unwrap_or(data))
+    }
+
+    /// Removes a byte order mark at the start of the stream, also one that arrives in pieces.
+    fn skip_bom<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
+        let mut rest = bytes;
+        while let (Some(seen), Some((first, after))) = (self.bom, rest.split_first()) {
+            if BOM.get(seen) == Some(first) {
+                self.bom = Some(seen + 1).filter(|seen| *seen < BOM.len());
+                rest = after;
+            } else {
+                self.line.extend_from_slice(BOM.get(..seen).unwrap_or_default());
+                self.bom = None;
+            }
+        }
+        rest
+    }
+
+    /// Bytes that the present event may still take.
+    fn room(&self) -> usize {
+        self.limit.saturating_sub(self.data.len() + self.name.len() + self.line.len())
+    }
+
+    fn hold(&mut self, part: &[u8]) -> Result<(), Error> {
+        if part.len() > self.room() {
+            return Err(Error::TooLong { limit: self.limit });
+        }
+        self.line.extend_from_slice(part);
+        Ok(())
+    }
+
+    /// A whole line, without its end.
+    fn line(&mut self, line: &[u8], each: &mut impl FnMut(Event<'_>)) -> Result<(), Error> {
+        if line.is_empty() {
+            return self.dispatch(each);
+        }
+        if line.len() > self.room() {
+            return Err(Error::TooLong { limit: self.limit });
+        }
+        self.field(line);
+        Ok(())
+    }
+
+    fn field(&mut self, line: &[u8]) {
+        let (name, value) = match memchr::memchr(b':', line).and_then(|colon| line.split_at_checked(colon)) {
+            Some((name, value)) => {
+                let value = value.strip_prefix(b":").unwrap_or(value);
+                (name, value.strip_prefix(b" ").unwrap_or(value))
+            }
+            None => (line, &[][..]),
+        };
+        match name {
+            b"data" => {
+                if self.has_data {
+                    self.data.push(b'\n');
+                }
+                self.data.extend_from_slice(value);
+                self.has_data = true;
+            }
+            b"event" => {
+                self.name.clear();
+                self.name.extend_from_slice(value);
+            }
+            // A comment (no name), `id`, `retry`, and whatever the future brings.
+            _ => {}
+        }
+    }
+
+    /// A blank line: delivers what has come, if it has data.
+    fn dispatch(&mut self, each: &mut impl FnMut(Event<'_>)) -> Result<(), Error> {
+        let result = if self.has_data {
+            let data = std::mem::take(&mut self.data);
+            let result = self.deliver(&data, each);
+            self.data = data;
+            result
+        } else {
+            Ok(())
+        };
+        self.data.clear();
+        self.name.clear();
+        self.has_data = false;
+        result
+    }
+
+    fn deliver(&self, data: &[u8], each: &mut impl FnMut(Event<'_>)) -> Result<(), Error> {
+        let utf8 = |bytes| std::str::from_utf8(bytes).map_err(|_| Error::NotUtf8);
+        let name = if self.name.is_empty() { None } else { Some(utf8(&self.name)?) };
+        each(Event { name, data: utf8(data)? });
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    type Owned = (Option<String>, String);
+
+    /// Events and how it ended, when the bytes come in the given pieces.
+    fn decode<'a>(
+        pieces: impl IntoIterator<Item = &'a [u8]>,
+        limit: usize,
+    ) -> (Vec<Owned>, Result<(), Error>) {
+        let mut decoder = Decoder::new(limit);
+        let mut events = Vec::new();
+        let mut each = |event: Event<'_>| events.push((event.name.map(str::to_owned), event.data.to_owned()));
+        let mut result = Ok(());
+        for piece in pieces {
+            result = decoder.push(piece, &mut each);
+            if result.is_err() {
+                break;
+            }
+        }
+        let result = result.and_then(|()| decoder.finish(&mut each));
+        (events, result)
+    }
+
+    fn data(text: &str) -> Vec<String> {
+        let (events, result) = decode([text.as_bytes()], 1 << 20);
+        assert_eq!(result, Ok(()));
+        events.into_iter().map(|(_, data)| data).collect()
+    }
+
+    #[test]
+    fn trap_09_many_events_in_one_read() {
+        assert_eq!(data("data: a\n\ndata: b\n\ndata: c\n\n"), ["a", "b", "c"]);
+    }
+
+    #[test]
+    fn trap_09_line_ends_of_every_kind() {
+        for (end, name) in [("\n", "LF"), ("\r\n", "CRLF"), ("\r", "CR")] {
+            let text = "data: a~~data:b~data: c~~: comment~~event: x~data~data: ~~".replace('~', end);
+            assert_eq!(data(&text), ["a", "b\nc", "\n"], "{name}");
+        }
+        assert_eq!(data("data: a\r\n\rdata: b\n\r\ndata: c\r\r"), ["a", "b", "c"], "mixed");
+    }
+
+    #[test]
+    fn trap_09_a_lone_cr_does_not_wait_for_more_bytes() {
+        let mut decoder = Decoder::new(64);
+        let mut seen = Vec::new();
+        decoder.push(b"data: a\r\r", |event| seen.push(event.data.to_owned())).unwrap();
+        assert_eq!(seen, ["a"]);
+    }
+
+    #[test]
+    fn trap_09_a_space_after_the_colon_is_optional_and_only_one_is_removed() {
+        assert_eq!(data("data:a\n\ndata: a\n\ndata:  a\n\n"), ["a", "a", " a"]);
+    }
+
+    #[test]
+    fn trap_09_comments_and_unknown_fields_are_no_events() {
+        assert_eq!(data(": ping\n\n:\n\nid: 7\nretry: 10\nfoo: bar\n\ndata: a\nid: 8\n\n"), ["a"]);
+    }
+
+    #[test]
+    fn names_belong_to_one_event() {
+        let text = "event: error\ndata: a\n\ndata: b\n\nevent: lost\n\ndata: c\nevent: late\n\n";
+        let (events, _) = decode([text.as_bytes()], 64);
+        let names: Vec<_> = events.iter().map(|(name, _)| name.as_deref()).collect();
+        assert_eq!(names, [Some("error"), None, Some("late")]);
+    }
+
+    #[test]
+    fn trap_09_a_byte_order_mark_may_come_in_pieces() {
+        let text = "\u{feff}data: a\n\n".as_bytes();
+        for at in 0..text.len() {
+            let (head, tail) = text.split_at(at);
+            assert_eq!(decode([head, tail], 64).0, [(None, "a".to_owned())]);
+        }
+        // Half a mark is no mark: the line is an unknown field.
+        assert_eq!(decode([&b"\xef\xbbdata: a\n\n"[..]], 64).0, []);
+    }
+
+    #[test]
+    fn trap_09_no_blank_line_at_the_end() {
+        assert_eq!(data("data: a\n\ndata: [DONE]\n"), ["a", "[DONE]"]);
+        assert_eq!(data("data: a\n\ndata: [DONE]"), ["a", "[DONE]"]);
+        assert_eq!(data("data: a\n\nevent: x\n"), ["a"]);
+    }
+
+    #[test]
+    fn trap_09_a_line_of_megabytes_is_an_error() {
+        let limit = 1000;
+        let (events, result) = decode([b"data: a\n\n".as_slice(), b"data: ", &[b'x'; 2000]], limit);
+        assert_eq!((events.len(), result), (1, Err(Error::TooLong { limit })));
+        let lines = b"data: 0123456789\n".repeat(200);
+        assert_eq!(decode([lines.as_slice()], limit).1, Err(Error::TooLong { limit }));
+        // The bound is on one event, not on the stream.
+        let events = b"data: 0123456789\n\n".repeat(200);
+        assert_eq!(decode([events.as_slice()], limit).0.len(), 200);
+    }
+
+    #[test]
+    fn invalid_utf8_is_an_error_and_stays_one() {
+        let mut decoder = Decoder::new(64);
+        let mut seen = 0;
+        assert_eq!(decoder.push(b"data: a\n\ndata: \xff\n\ndata: b\n\n", |_| seen += 1), Err(Error::NotUtf8));
+        assert_eq!(seen, 1);
+        assert_eq!(decoder.push(b"data: c\n\n", |_| seen += 1), Err(Error::NotUtf8));
+        assert_eq!(decoder.finish(|_| seen += 1), Err(Error::NotUtf8));
+        assert_eq!(seen, 1);
+    }
+
+    /// Streams made of the pieces that matter, so that chance finds the odd neighbours.
+    fn stream() -> impl Strategy<Value = Vec<u8>> {
+        let piece = prop_oneof![
+            Just(b"data: ".to_vec()),
+            Just(b"data:".to_vec()),
+            Just(b"event: e".to_vec()),
+            Just(b"\n".to_vec()),
+            Just(b"\n\n".to_vec()),
+            Just(b"\r".to_vec()),
+            Just(b"\r\n".to_vec()),
+            Just(b": keep-alive".to_vec()),
+            Just(BOM.to_vec()),
+            Just("h\u{e9}llo \u{1f600}".as_bytes().to_vec()),
+            Just(b"{\"a\":1}".to_vec()),
+            proptest::collection::vec(any::<u8>(), 0..6),
+        ];
+        proptest::collection::vec(piece, 0..40).prop_map(|pieces| pieces.concat())
+    }
+
+    proptest! {
+        #[test]
+        fn trap_09_any_split_gives_the_same_events(
+            bytes in stream(),
+            cuts in proptest::collection::vec(any::<proptest::sample::Index>(), 0..12),
+            limit in prop_oneof![Just(24_usize), Just(1 << 16)],
+        ) {
+            let mut cuts: Vec<usize> = cuts.iter().map(|cut| cut.index(bytes.len() + 1)).collect();
+            cuts.extend([0, bytes.len()]);
+            cuts.sort_unstable();
+            let pieces = cuts.windows(2).map(|pair| &bytes[pair[0]..pair[1]]);
+            let whole = decode([bytes.as_slice()], limit);
+            prop_assert_eq!(&whole, &decode(pieces, limit));
+            prop_assert_eq!(&whole, &decode(bytes.chunks(1), limit));
+        }
+
+        #[test]
+        fn random_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..400), limit in 0_usize..100) {
+            let _ = decode(bytes.chunks(7), limit);
+        }
+    }
+}

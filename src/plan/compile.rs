@@ -1,0 +1,160 @@
+//! From config to plan: what the values mean, alone and together. Every error is found, none is printed.
+//!
+//! It reads the files that the config names, looks whether its secrets are there, and knows no clock and no
+//! network.
+
+mod budget;
+mod finding;
+mod name;
+mod profile;
+mod revision;
+mod schedule;
+mod slo;
+mod stage;
+mod target;
+mod wire;
+mod workload;
+
+use super::{Agent, PairPlan, Plan, Profile, Server, Target, Telemetry};
+use crate::config::{Broken, Config, KeyPath, Problem, nearest};
+use crate::event::{Pair, Place};
+use finding::Findings;
+pub(super) use stage::run_time;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// What came of a config.
+#[derive(Debug)]
+pub struct Compiled {
+    /// The plan, without what is wrong.
+    pub plan: Plan,
+    /// What is wrong. If there is anything, the plan must not be played.
+    pub errors: Vec<Problem>,
+    /// What looks wrong and does not stop us.
+    pub warnings: Vec<Problem>,
+}
+
+/// Compiles a config: the plan and its warnings, or every error.
+pub fn compile(config: &Config) -> Result<(Plan, Vec<Problem>), Vec<Problem>> {
+    let compiled = compile_beside(config, &Broken::default());
+    if compiled.errors.is_empty() { Ok((compiled.plan, compiled.warnings)) } else { Err(compiled.errors) }
+}
+
+/// Compiles what is left of a config after its broken parts were taken out.
+pub(super) fn compile_beside(config: &Config, broken: &Broken) -> Compiled {
+    let mut findings = Findings::default();
+    let agent = agent(config, &mut findings);
+    let targets = named("targets", &config.targets, &mut findings, target::compile);
+    let profiles = named("profiles", &config.profiles, &mut findings, profile::compile);
+    let mut pairs = Vec::new();
+    for (name, written) in &config.profiles {
+        let path = KeyPath::of(["profiles", name, "targets"]);
+        let known: BTreeSet<&str> =
+            config.targets.keys().chain(&broken.targets).map(String::as_str).collect();
+        references(&written.targets, &known, &path, &mut findings);
+        let Some(profile) = profiles.get(name) else { continue };
+        let mut seen = BTreeSet::new();
+        let own = written.targets.iter().filter(|target| seen.insert(target.as_str()));
+        pairs.extend(own.filter_map(|target| Some(pair(profile, targets.get(target)?))));
+    }
+    budget::check_all(config, &mut findings);
+    stage::check_in_flight(config, &mut findings);
+    unused(config, broken, &mut findings);
+    let telemetry = Telemetry {
+        exemplars: config.telemetry.prometheus.exemplars,
+        disable: config.telemetry.disable.clone(),
+    };
+    let plan = Plan {
+        agent,
+        server: Server { listen: config.server.listen.0 },
+        telemetry,
+        targets: targets.into_values().collect(),
+        profiles: profiles.into_values().collect(),
+        pairs,
+    };
+    Compiled { plan, errors: findings.errors, warnings: findings.warnings }
+}
+
+/// Compiles each part of a section, those that are sound by name.
+fn named<W, P>(
+    section: &str,
+    written: &BTreeMap<String, W>,
+    findings: &mut Findings,
+    compile: fn(&str, &W, &KeyPath, &mut Findings) -> Option<P>,
+) -> BTreeMap<String, Arc<P>> {
+    let mut compiled = BTreeMap::new();
+    for (name, part) in written {
+        let path = KeyPath::of([section, name]);
+        name::check(name, &path, findings);
+        if let Some(part) = compile(name, part, &path, findings) {
+            compiled.insert(name.clone(), Arc::new(part));
+        }
+    }
+    compiled
+}
+
+fn agent(config: &Config, findings: &mut Findings) -> Agent {
+    let path = KeyPath::of(["agent"]);
+    let written = &config.agent;
+    name::check_labels(&written.labels, &path.key("labels"), findings);
+    Agent {
+        id: written.id.clone().unwrap_or_else(host_name).into(),
+        location: written.location.as_str().into(),
+        labels: written.labels.clone(),
+        currency: written.currency.as_str().into(),
+        in_flight: written.limits.in_flight,
+        budget: written.budget.as_ref().and_then(|b| budget::compile(b, &path.key("budget"), findings)),
+    }
+}
+
+fn host_name() -> String {
+    let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    if name.is_empty() { "localhost".to_owned() } else { name }
+}
+
+/// Each name is one of a target, and stands once.
+fn references(names: &[String], known: &BTreeSet<&str>, path: &KeyPath, findings: &mut Findings) {
+    let mut seen = BTreeSet::new();
+    for (index, name) in names.iter().enumerate() {
+        let path = path.index(index);
+        if !known.contains(name.as_str()) {
+            let near = nearest(name, known.iter().copied());
+            let hint = near.map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
+            findings.error(&path, format!("there is no target `{name}`{hint}"));
+        } else if !seen.insert(name) {
+            findings.error(&path, format!("the target `{name}` is named twice"));
+        }
+    }
+}
+
+fn unused(config: &Config, broken: &Broken, findings: &mut Findings) {
+    if config.profiles.is_empty() && broken.profiles.is_empty() {
+        findings.warn(&KeyPath::root(), "there are no profiles: nothing will be sent");
+        return;
+    }
+    for name in config.targets.keys() {
+        let used = config.profiles.values().any(|profile| profile.targets.contains(name));
+        if !used && broken.profiles.is_empty() {
+            findings.warn(&KeyPath::of(["targets", name]), "no profile uses this target");
+        }
+    }
+}
+
+fn pair(profile: &Arc<Profile>, target: &Arc<Target>) -> Arc<PairPlan> {
+    let pair = Pair { profile: Arc::clone(&profile.name), target: Arc::clone(&target.name) };
+    let mut places: Vec<Arc<Place>> = Vec::new();
+    for stage in &profile.stages {
+        // Stages without a name share their series, and so their place.
+        let same = places.iter().find(|place| place.stage == stage.name).map(Arc::clone);
+        places.push(same.unwrap_or_else(|| {
+            Arc::new(Place {
+                pair: pair.clone(),
+                model: Arc::clone(&target.model),
+                stage: Arc::clone(&stage.name),
+                step: "".into(),
+            })
+        }));
+    }
+    let revision = revision::of_pair(profile, target);
+    Arc::new(PairPlan { pair, profile: Arc::clone(profile), target: Arc::clone(target), revision, places })
+}

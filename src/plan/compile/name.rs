@@ -1,0 +1,85 @@
+//! Names: of profiles, targets, stages and objectives, which become label values, parts of URLs and arguments;
+//! and of labels.
+
+use super::Findings;
+use crate::config::KeyPath;
+use std::collections::BTreeMap;
+
+/// Longest name.
+const LONGEST: usize = 63;
+
+/// Labels that our own series have, or that Prometheus and its federation put on them.
+const RESERVED: [&str; 38] = [
+    "agent",
+    "api",
+    "check",
+    "code",
+    "currency",
+    "exported_instance",
+    "exported_job",
+    "instance",
+    "job",
+    "kind",
+    "le",
+    "location",
+    "model",
+    "outcome",
+    "otel_scope_name",
+    "otel_scope_version",
+    "phase",
+    "profile",
+    "provider",
+    "quantile",
+    "quantity",
+    "reason",
+    "replica",
+    "result",
+    "revision",
+    "schedule",
+    "scope",
+    "server",
+    "service_instance_id",
+    "signal",
+    "slo",
+    "source",
+    "stage",
+    "step",
+    "target",
+    "type",
+    "unit",
+    "version",
+];
+
+/// A name that can be typed, put into a URL, and read off a legend.
+pub(super) fn check(name: &str, path: &KeyPath, findings: &mut Findings) {
+    if name.is_empty() {
+        findings.error(path, "the name must not be empty");
+        return;
+    }
+    let alphanumeric = |c: Option<char>| c.is_some_and(|c| c.is_ascii_alphanumeric());
+    let plain = name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'));
+    if !plain || !alphanumeric(name.chars().next()) || !alphanumeric(name.chars().next_back()) {
+        findings.error(
+            path,
+            "the name may hold letters, digits, `-`, `_` and `.`, and begins and ends with a letter or digit",
+        );
+    } else if name.len() > LONGEST {
+        findings.error(path, format!("the name must not be longer than {LONGEST} characters"));
+    }
+}
+
+/// Labels for every series.
+pub(super) fn check_labels(labels: &BTreeMap<String, String>, path: &KeyPath, findings: &mut Findings) {
+    for name in labels.keys() {
+        let path = path.key(name);
+        let first = name.chars().next().is_some_and(|c| c.is_ascii_alphabetic() || c == '_');
+        if !first || !name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') {
+            findings
+                .error(&path, "is not a label name: letters, digits and underscores, and no digit in front");
+        } else if name.starts_with("__") {
+            findings.error(&path, "is not a label name: two underscores in front are Prometheus' own");
+        } else if RESERVED.contains(&name.as_str()) {
+            findings.error(&path, "is a label that tokenbeat or Prometheus sets; choose another name");
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! Hashes that stay the same as long as what they stand for does: across restarts, versions and machines.
+
+use crate::plan::{Arrivals, Cache, Prompts, Ramp, Shape, Stage, Target};
+use crate::plan::{Bounds, Profile};
+use serde_json::{Map, Value, json};
+use sha2::{Digest, Sha256};
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+/// Hex digits of a revision: two that differ by chance are one in 2^48.
+const DIGITS: usize = 12;
+
+/// The seed of a profile that names none: the first eight bytes of the SHA-256 of its name.
+pub(super) fn seed(name: &str) -> u64 {
+    let digest = Sha256::digest(name.as_bytes());
+    digest.iter().take(8).fold(0, |seed, byte| (seed << 8) | u64::from(*byte))
+}
+
+/// Hash of workload and load.
+pub(super) fn of_profile(workload: &Prompts, stages: &[Stage]) -> Arc<str> {
+    digest(&json!({ "workload": workload_json(workload, &Map::new()), "load": load_json(stages) }))
+}
+
+/// Hash of workload, load and model, with the parameters that this target adds to the body.
+pub(super) fn of_pair(profile: &Profile, target: &Target) -> Arc<str> {
+    digest(&json!({
+        "workload": workload_json(&profile.workload, &target.params),
+        "load": load_json(&profile.stages),
+        "model": &*target.model,
+    }))
+}
+
+fn workload_json(workload: &Prompts, below: &Map<String, Value>) -> Value {
+    let mut params = below.clone();
+    params.extend(workload.params.clone());
+    let prompts: Vec<&str> = workload.prompts.iter().map(|prompt| &**prompt).collect();
+    json!({
+        "prompts": prompts,
+        "system": workload.system.as_deref(),
+        "output_tokens": workload.output_tokens,
+        "cache": match workload.cache { Cache::Bust => "bust", Cache::Reuse => "reuse" },
+        "stream": workload.stream,
+        "params": params,
+    })
+}
+
+fn load_json(stages: &[Stage]) -> Value {
+    let ramp = |ramp: &Ramp| json!([ramp.from, ramp.to]);
+    let ends = |bounds: &Bounds| json!([bounds.time.map(|time| time.as_secs_f64()), bounds.requests]);
+    let one = |stage: &Stage| {
+        let shape = match &stage.shape {
+            Shape::Rate { rate, arrivals, bounds } => {
+                let arrivals = match arrivals {
+                    Arrivals::Constant => json!("constant"),
+                    Arrivals::Poisson => json!("poisson"),
+                    Arrivals::Gamma { cv } => json!(cv),
+                };
+                json!({ "rate": ramp(rate), "arrivals": arrivals, "ends": ends(bounds) })
+            }
+            Shape::Users { users, think, bounds } => {
+                let think = [think.min.as_secs_f64(), think.max.as_secs_f64()];
+                json!({ "users": ramp(users), "think": think, "ends": ends(bounds) })
+            }
+        };
+        json!({ "name": &*stage.name, "warm_up": stage.warm_up, "shape": shape })
+    };
+    stages.iter().map(one).collect()
+}
+
+fn digest(value: &Value) -> Arc<str> {
+    let mut text = String::new();
+    write_canonical(value, &mut text);
+    let hash = Sha256::digest(text.as_bytes());
+    let mut hex = String::with_capacity(DIGITS);
+    for byte in hash.iter().take(DIGITS / 2) {
+        // Writing to a String cannot fail.
+        let _ = write!(hex, "{byte:02x}");
+    }
+    hex.into()
+}
+
+/// JSON with its keys in order, whatever order the map keeps.
+fn write_canonical(value: &Value, out: &mut String) {
+    match value {
+        Value::Object(map) => {
+            let mut keys: Vec<&String> = map.keys().collect();
+            keys.sort();
+            out.push('{');
+            for key in keys {
+                let _ = write!(out, "{}:", Value::from(key.as_str()));
+                write_canonical(map.get(key).unwrap_or(&Value::Null), out);
+                out.push(',');
+            }
+            out.push('}');
+        }
+        Value::Array(items) => {
+            out.push('[');
+            for item in items {
+                write_canonical(item, out);
+                out.push(',');
+            }
+            out.push(']');
+        }
+        plain => {
+            let _ = write!(out, "{plain}");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hashes_stay_what_they_are() {
+        // A change of these changes every seed and revision in the field.
+        assert_eq!(seed("chat"), 0x31e0_6f7d_89fe_b99a);
+        assert_eq!(&*digest(&json!({ "b": [1, null, "x"], "a": { "c": 0.5 } })), "89fb8d57b8db");
+    }
+
+    #[test]
+    fn the_order_of_keys_does_not_count() {
+        let one: Value = serde_json::from_str(r#"{"a":1,"b":{"c":2,"d":3}}"#).unwrap();
+        let two: Value = serde_json::from_str(r#"{"b":{"d":3,"c":2},"a":1}"#).unwrap();
+        assert_eq!(digest(&one), digest(&two));
+        assert_ne!(digest(&one), digest(&json!({ "a": 1, "b": { "c": 2, "d": 4 } })));
+    }
+}

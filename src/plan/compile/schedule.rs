@@ -1,0 +1,127 @@
+//! When runs are due, and whether the load fits into that.
+
+use super::{Findings, stage};
+use crate::config::{self, KeyPath, show_duration};
+use crate::plan::{Overlap, Schedule, Stage, Trigger, Weekdays, Window, next_occurrence};
+use jiff::tz::TimeZone;
+use std::time::Duration;
+
+/// A schedule.
+pub(super) fn compile(
+    written: &config::Schedule,
+    stages: &[Stage],
+    path: &KeyPath,
+    findings: &mut Findings,
+) -> Option<Schedule> {
+    let kinds = [
+        ("every", written.every.is_some()),
+        ("cron", written.cron.is_some()),
+        ("continuous", written.continuous.is_some()),
+        ("manual", written.manual.is_some()),
+    ];
+    let kind = findings.only_one(path, &kinds)?;
+    let windows = windows(written, path, findings);
+    companions(written, kind, path, findings);
+    let jitter = written.jitter.map_or(Duration::ZERO, |jitter| jitter.0);
+    let trigger = if let Some(every) = written.every {
+        every_trigger(every.0, jitter, written.at_start.unwrap_or(false), stages, path, findings)?
+    } else if let Some(cron) = &written.cron {
+        cron_trigger(cron, path, findings)?
+    } else if written.continuous.is_some() {
+        if stages.iter().any(|stage| stage.shape.bounds().time.is_none()) {
+            let message = "plays the stages in cycles by the clock, so every stage needs `for` or `warm_up`";
+            findings.error(&path.key("continuous"), message);
+            return None;
+        }
+        Trigger::Continuous
+    } else {
+        Trigger::Manual
+    };
+    Some(Schedule {
+        trigger,
+        timezone: written.timezone.as_ref().map_or(TimeZone::UTC, config::Zone::zone),
+        windows,
+        overlap: match written.overlap {
+            None | Some(config::Overlap::Skip) => Overlap::Skip,
+            Some(config::Overlap::Queue) => Overlap::Queue,
+        },
+        jitter,
+    })
+}
+
+/// Keys that would do nothing with this kind of schedule are errors, so that nobody relies on them.
+fn companions(written: &config::Schedule, kind: &str, path: &KeyPath, findings: &mut Findings) {
+    let clocked = kind == "every" || kind == "cron";
+    let rules = [
+        ("at_start", written.at_start.is_some(), kind == "every", "`every`"),
+        ("jitter", written.jitter.is_some(), clocked, "`every` and `cron`"),
+        ("overlap", written.overlap.is_some(), clocked, "`every` and `cron`"),
+        ("windows", !written.windows.is_empty(), kind != "manual", "`every`, `cron` and `continuous`"),
+        (
+            "timezone",
+            written.timezone.is_some(),
+            kind == "cron" || !written.windows.is_empty(),
+            "`cron` and `windows`",
+        ),
+    ];
+    for (key, there, fits, with) in rules {
+        if there && !fits {
+            findings.error(&path.key(key), format!("goes with {with} only"));
+        }
+    }
+}
+
+fn every_trigger(
+    period: Duration,
+    jitter: Duration,
+    at_start: bool,
+    stages: &[Stage],
+    path: &KeyPath,
+    findings: &mut Findings,
+) -> Option<Trigger> {
+    if period.is_zero() {
+        findings.error(&path.key("every"), "must be more than 0s");
+        return None;
+    }
+    if jitter >= period {
+        findings.error(&path.key("jitter"), "must be shorter than `every`");
+    }
+    if let Some(time) = stage::run_time(stages)
+        && time > period
+    {
+        let message = format!(
+            "is shorter than the {} that a run takes: runs will overlap, and by default be skipped",
+            show_duration(time)
+        );
+        findings.warn(&path.key("every"), message);
+    }
+    Some(Trigger::Every { period, at_start })
+}
+
+fn cron_trigger(cron: &config::CronExpression, path: &KeyPath, findings: &mut Findings) -> Option<Trigger> {
+    // Any instant will do: the search goes over thousands of years.
+    let epoch = jiff::Timestamp::UNIX_EPOCH.to_zoned_datetime(TimeZone::UTC);
+    if next_occurrence(cron.cron(), &epoch).is_none() {
+        findings.error(&path.key("cron"), "names a date that never comes");
+        return None;
+    }
+    Some(Trigger::Cron(Box::new(cron.cron().clone())))
+}
+
+fn windows(written: &config::Schedule, path: &KeyPath, findings: &mut Findings) -> Vec<Window> {
+    let path = path.key("windows");
+    let mut windows = Vec::new();
+    for (index, window) in written.windows.iter().enumerate() {
+        let days = if window.days.is_empty() {
+            Weekdays::ALL
+        } else {
+            Weekdays::of(window.days.iter().flat_map(|days| days.each()))
+        };
+        let compiled = Window { days, from: window.from.0, to: window.to.0 };
+        if windows.contains(&compiled) {
+            findings.error(&path.index(index), "stands here twice");
+        }
+        windows.push(compiled);
+    }
+    windows
+}

@@ -1,0 +1,111 @@
+//! Objectives.
+
+use super::{Findings, name};
+use crate::config::{self, KeyPath, Profile};
+use crate::plan::{Bound, Objective, SloMetric};
+use std::collections::BTreeSet;
+
+/// Prometheus' customary fastest burn rate: 2% of a month's budget in an hour.
+const FAST_BURN: f64 = 14.4;
+
+/// Every objective of a profile.
+pub(super) fn compile(profile: &Profile, path: &KeyPath, findings: &mut Findings) -> Vec<Objective> {
+    let mut names = BTreeSet::new();
+    let mut objectives = Vec::new();
+    for (index, slo) in profile.slo.iter().enumerate() {
+        let path = path.index(index);
+        let at_name = path.key("name");
+        name::check(&slo.name, &at_name, findings);
+        if slo.name == "all" {
+            findings.error(&at_name, "the name `all` is taken: it is goodput");
+        }
+        if !names.insert(&slo.name) {
+            findings.error(&at_name, format!("there is another objective `{}` in this profile", slo.name));
+        }
+        let metric = metric(slo.metric);
+        if streamed_only(metric) && !profile.workload.stream {
+            let message = format!(
+                "{} is known for streamed answers only, and `workload.stream` is false",
+                metric.name()
+            );
+            findings.error(&path.key("metric"), message);
+        }
+        let objective = slo.objective.0;
+        if FAST_BURN * (1.0 - objective) >= 1.0 {
+            findings.warn(
+                &path.key("objective"),
+                "is so low that a fast-burn alert (14.4 times the error budget) can never fire; it can from 93.1% on",
+            );
+        }
+        if let Ok(bound) = bound(slo, metric, &path, findings) {
+            objectives.push(Objective { name: slo.name.as_str().into(), metric, bound, objective });
+        }
+    }
+    objectives
+}
+
+/// The bound that the metric wants: none, a time, or a pace.
+fn bound(
+    slo: &config::Slo,
+    metric: SloMetric,
+    path: &KeyPath,
+    findings: &mut Findings,
+) -> Result<Option<Bound>, ()> {
+    let name = metric.name();
+    let mut fail = |path: &KeyPath, message: String| {
+        findings.error(path, message);
+        Err(())
+    };
+    match (metric, slo.below, slo.above) {
+        (SloMetric::Availability, None, None) => Ok(None),
+        (SloMetric::Availability, Some(_), _) => fail(&path.key("below"), format!("does not go with {name}")),
+        (SloMetric::OutputPace, None, None) => {
+            fail(path, format!("{name} needs `above`, in tokens per second"))
+        }
+        (SloMetric::OutputPace, None, Some(above)) if above.is_finite() && above > 0.0 => {
+            Ok(Some(Bound::Above(above)))
+        }
+        (SloMetric::OutputPace, None, Some(_)) => fail(&path.key("above"), "must be more than 0".to_owned()),
+        (SloMetric::OutputPace, Some(_), _) => fail(
+            &path.key("below"),
+            format!("does not go with {name}; it takes `above`, in tokens per second"),
+        ),
+        (SloMetric::Availability, None, Some(_)) => {
+            fail(&path.key("above"), format!("does not go with {name}"))
+        }
+        (_, _, Some(_)) => {
+            fail(&path.key("above"), format!("does not go with {name}; it takes `below`, such as 800ms"))
+        }
+        (_, None, None) => fail(path, format!("{name} needs `below`, such as 800ms")),
+        (_, Some(below), None) if below.0.is_zero() => {
+            fail(&path.key("below"), "must be more than 0s".to_owned())
+        }
+        (_, Some(below), None) => Ok(Some(Bound::Below(below.0.as_secs_f64()))),
+    }
+}
+
+const fn metric(written: config::SloMetric) -> SloMetric {
+    match written {
+        config::SloMetric::Availability => SloMetric::Availability,
+        config::SloMetric::TimeToFirstByte => SloMetric::TimeToFirstByte,
+        config::SloMetric::TimeToFirstChunk => SloMetric::TimeToFirstChunk,
+        config::SloMetric::TimeToFirstToken => SloMetric::TimeToFirstToken,
+        config::SloMetric::TimeToFirstText => SloMetric::TimeToFirstText,
+        config::SloMetric::LongestChunkGap => SloMetric::LongestChunkGap,
+        config::SloMetric::TimePerOutputToken => SloMetric::TimePerOutputToken,
+        config::SloMetric::OutputPace => SloMetric::OutputPace,
+        config::SloMetric::RequestDuration => SloMetric::RequestDuration,
+        config::SloMetric::ResponseTime => SloMetric::ResponseTime,
+    }
+}
+
+const fn streamed_only(metric: SloMetric) -> bool {
+    matches!(
+        metric,
+        SloMetric::TimeToFirstChunk
+            | SloMetric::TimeToFirstToken
+            | SloMetric::TimeToFirstText
+            | SloMetric::LongestChunkGap
+            | SloMetric::TimePerOutputToken
+    )
+}

@@ -1,0 +1,152 @@
+//! The load.
+
+use super::{Findings, name};
+use crate::config::{self, Arrivals as Written, ArrivalsWord, Config, KeyPath};
+use crate::plan::{Arrivals, Bounds, Ramp, Shape, Stage, Think};
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+/// Every stage of a load.
+pub(super) fn compile(load: &[config::Stage], path: &KeyPath, findings: &mut Findings) -> Vec<Stage> {
+    let mut names = BTreeSet::new();
+    let mut stages = Vec::new();
+    for (index, written) in load.iter().enumerate() {
+        let path = path.index(index);
+        if let Some(stage_name) = &written.name {
+            name::check(stage_name, &path.key("name"), findings);
+            if !names.insert(stage_name) {
+                let message = format!("there is another stage `{stage_name}` in this load");
+                findings.error(&path.key("name"), message);
+            }
+        }
+        stages.extend(stage(written, &path, findings));
+    }
+    if load.is_empty() {
+        findings.error(path, "must have at least one stage");
+    } else if load.iter().all(|stage| stage.warm_up.is_some()) {
+        findings.warn(path, "every stage is warm-up: nothing will be measured");
+    }
+    stages
+}
+
+fn stage(written: &config::Stage, path: &KeyPath, findings: &mut Findings) -> Option<Stage> {
+    let bounds = bounds(written, path, findings);
+    let shape = match (&written.rate, &written.users) {
+        (Some(_), Some(_)) => {
+            findings.error(path, "takes `rate` or `users`, not both");
+            None
+        }
+        (Some(rate), None) => rate_shape(written, rate, bounds, path, findings),
+        (None, users) => users_shape(written, users.as_ref(), bounds, path, findings),
+    }?;
+    Some(Stage {
+        name: written.name.as_deref().unwrap_or_default().into(),
+        warm_up: written.warm_up.is_some(),
+        shape,
+    })
+}
+
+/// When it ends.
+fn bounds(written: &config::Stage, path: &KeyPath, findings: &mut Findings) -> Option<Bounds> {
+    let (key, time) = match (written.time, written.warm_up) {
+        (Some(_), Some(_)) => {
+            findings.error(path, "takes `for` or `warm_up`, not both: each is the time of the stage");
+            return None;
+        }
+        (Some(time), None) => ("for", Some(time.0)),
+        (None, warm_up) => ("warm_up", warm_up.map(|time| time.0)),
+    };
+    if time.is_some_and(|time| time.is_zero()) {
+        findings.error(&path.key(key), "must be more than 0s");
+        return None;
+    }
+    let requests = written.requests.map(std::num::NonZeroU64::get);
+    if time.is_none() && requests.is_none() {
+        findings.error(path, "needs an end: `for`, `warm_up` or `requests`");
+        return None;
+    }
+    Some(Bounds { time, requests })
+}
+
+fn rate_shape(
+    written: &config::Stage,
+    rate: &config::Moving<config::Rate>,
+    bounds: Option<Bounds>,
+    path: &KeyPath,
+    findings: &mut Findings,
+) -> Option<Shape> {
+    if written.think.is_some() {
+        findings
+            .error(&path.key("think"), "goes with `users`; with `rate`, requests do not wait for answers");
+    }
+    let (from, to) = rate.ends();
+    let (from, to) = (from.per_second(), to.per_second());
+    let at_rate = path.key("rate");
+    let valid = |rate: f64| rate.is_finite() && rate >= 0.0;
+    if !valid(from) || !valid(to) || from + to <= 0.0 {
+        findings.error(&at_rate, "must be more than 0");
+        return None;
+    }
+    let bounds = bounds?;
+    ramp_has_time(from, to, bounds, &at_rate, findings)?;
+    let arrivals = match written.arrivals {
+        None | Some(Written::Word(ArrivalsWord::Constant)) => Arrivals::Constant,
+        Some(Written::Word(ArrivalsWord::Poisson)) => Arrivals::Poisson,
+        Some(Written::Gamma(config::GammaArrivals { gamma: config::Gamma { cv } })) => Arrivals::Gamma { cv },
+    };
+    Some(Shape::Rate { rate: Ramp { from, to }, arrivals, bounds })
+}
+
+fn users_shape(
+    written: &config::Stage,
+    users: Option<&config::Moving<std::num::NonZeroU32>>,
+    bounds: Option<Bounds>,
+    path: &KeyPath,
+    findings: &mut Findings,
+) -> Option<Shape> {
+    if written.arrivals.is_some() {
+        findings
+            .error(&path.key("arrivals"), "goes with `rate`; users ask again when they have their answer");
+    }
+    let (from, to) = users.map_or((1, 1), |users| {
+        let (from, to) = users.ends();
+        (from.get(), to.get())
+    });
+    let bounds = bounds?;
+    ramp_has_time(f64::from(from), f64::from(to), bounds, &path.key("users"), findings)?;
+    let think = written.think.map_or(Think { min: Duration::ZERO, max: Duration::ZERO }, |think| Think {
+        min: think.min,
+        max: think.max,
+    });
+    Some(Shape::Users { users: Ramp { from: f64::from(from), to: f64::from(to) }, think, bounds })
+}
+
+#[expect(clippy::float_cmp, reason = "a ramp is one whose two ends were written differently")]
+fn ramp_has_time(from: f64, to: f64, bounds: Bounds, path: &KeyPath, findings: &mut Findings) -> Option<()> {
+    if from != to && bounds.time.is_none() {
+        findings.error(path, "moves over the time of the stage, and the stage has none: it needs `for`");
+        return None;
+    }
+    Some(())
+}
+
+/// More users than may have a request in flight: some would be skipped again and again.
+pub(super) fn check_in_flight(config: &Config, findings: &mut Findings) {
+    let most = config.agent.limits.in_flight;
+    for (name, profile) in &config.profiles {
+        for (index, stage) in profile.load.iter().enumerate() {
+            let users = stage.users.as_ref().map(config::Moving::ends);
+            if users.is_some_and(|(from, to)| from.max(to) > most) {
+                let path = KeyPath::of(["profiles", name, "load"]).index(index).key("users");
+                let message =
+                    format!("are more than `agent.limits.in_flight`, {most}: requests will be skipped");
+                findings.warn(&path, message);
+            }
+        }
+    }
+}
+
+/// Time that a run offers load for; `None` where a stage ends by its number of requests alone.
+pub(in crate::plan) fn run_time(stages: &[Stage]) -> Option<Duration> {
+    stages.iter().map(|stage| stage.shape.bounds().time).sum()
+}

@@ -1,0 +1,146 @@
+//! A target: its address, its limits and its prices. What goes over the wire to it is in `wire`.
+
+use super::{Findings, wire, workload};
+use crate::config::{self, KeyPath, UrlText};
+use crate::plan::{Api, ConnectionMode, HttpVersion, Price, Proxy, Target, Timeouts, TokenizerSpec};
+use std::net::IpAddr;
+use url::{Host, Url};
+
+/// A target, if every part of it is sound.
+pub(super) fn compile(
+    name: &str,
+    written: &config::Target,
+    path: &KeyPath,
+    findings: &mut Findings,
+) -> Option<Target> {
+    let before = findings.errors.len();
+    let base_url = address(&written.base_url, &["http", "https"], &path.key("base_url"), findings);
+    let auth = wire::auth(&written.auth, &path.key("auth"), findings);
+    let headers = wire::headers(written, &path.key("headers"), findings);
+    let tls = wire::tls(&written.tls, base_url.as_ref(), &path.key("tls"), findings);
+    let proxy = written.proxy.as_ref().map(|proxy| self::proxy(proxy, &path.key("proxy"), findings));
+    let timeouts = timeouts(&written.timeouts, &path.key("timeouts"), findings);
+    let tokenizer = written.tokenizer.as_ref().map(|t| tokenizer(t, &path.key("tokenizer"), findings));
+    workload::check_params(&written.params, &path.key("params"), findings);
+    if written.stall_threshold.is_some_and(|threshold| threshold.0.is_zero()) {
+        findings.error(&path.key("stall_threshold"), "must be more than 0s");
+    }
+    if let Some(url) = &base_url {
+        in_the_clear(written, url, path, findings);
+    }
+    if findings.errors.len() > before {
+        return None;
+    }
+    Some(Target {
+        name: name.into(),
+        api: match written.api {
+            config::Api::OpenAiChat => Api::OpenAiChat,
+        },
+        base_url: base_url?,
+        model: written.model.as_str().into(),
+        auth: auth?,
+        headers,
+        tls,
+        http: match written.http {
+            config::HttpVersion::Http1 => HttpVersion::Http1,
+            config::HttpVersion::Http2 => HttpVersion::Http2,
+        },
+        connection: match written.connection {
+            config::Connection::Warm => ConnectionMode::Warm,
+            config::Connection::Cold => ConnectionMode::Cold,
+        },
+        proxy: proxy.flatten(),
+        propagate: written.propagate == config::Propagate::W3c,
+        timeouts,
+        stall_threshold: written.stall_threshold.map(|threshold| threshold.0),
+        price: written.price.as_ref().map(|price| Price {
+            input: price.input,
+            cached_input: price.cached_input.unwrap_or(price.input),
+            output: price.output,
+        }),
+        tokenizer,
+        params: written.params.clone(),
+    })
+}
+
+/// A URL that says where something is and nothing else. Never quoted: it may hold a password.
+fn address(written: &UrlText, schemes: &[&str], path: &KeyPath, findings: &mut Findings) -> Option<Url> {
+    let before = findings.errors.len();
+    let example = schemes.first().copied().unwrap_or_default();
+    let Ok(mut url) = Url::parse(&written.0) else {
+        findings.error(path, format!("must be a URL, such as {example}://host.example.net:8000"));
+        return None;
+    };
+    if !schemes.contains(&url.scheme()) {
+        findings.error(path, format!("must begin with {}://", schemes.join(":// or ")));
+        return None;
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        findings.error(path, "must not hold a user or password; there is `auth` for them");
+    }
+    if url.query().is_some() || url.fragment().is_some() {
+        findings.error(path, "must not hold a query (?) or a fragment (#)");
+    }
+    let path = url.path().trim_end_matches('/').to_owned();
+    url.set_path(&path);
+    (findings.errors.len() == before).then_some(url)
+}
+
+fn proxy(written: &config::Proxy, path: &KeyPath, findings: &mut Findings) -> Option<Proxy> {
+    let at_url = path.key("url");
+    let url = address(&written.url, &["http"], &at_url, findings);
+    if url.as_ref().is_some_and(|url| url.path() != "/") {
+        findings.error(&at_url, "must not hold a path");
+    }
+    let auth = written.auth.as_ref().map(|basic| wire::basic(basic, &path.key("auth"), findings));
+    match auth {
+        None => Some(Proxy { url: url?, auth: None }),
+        Some(auth) => Some(Proxy { url: url?, auth: Some(auth?) }),
+    }
+}
+
+fn timeouts(written: &config::Timeouts, path: &KeyPath, findings: &mut Findings) -> Timeouts {
+    let parts = [
+        ("connect", written.connect.0),
+        ("first_token", written.first_token.0),
+        ("stall", written.stall.0),
+        ("total", written.total.0),
+    ];
+    for (key, timeout) in parts {
+        if timeout.is_zero() {
+            findings.error(&path.key(key), "must be more than 0s");
+        } else if timeout > written.total.0 {
+            findings.warn(&path.key(key), "is never reached: `total` ends the request first");
+        }
+    }
+    let [(_, connect), (_, first_token), (_, stall), (_, total)] = parts;
+    Timeouts { connect, first_token, stall, total }
+}
+
+fn tokenizer(written: &config::Tokenizer, path: &KeyPath, findings: &mut Findings) -> TokenizerSpec {
+    match written {
+        config::Tokenizer::Embedded(config::EmbeddedTokenizer::O200kBase) => TokenizerSpec::O200kBase,
+        config::Tokenizer::Embedded(config::EmbeddedTokenizer::Cl100kBase) => TokenizerSpec::Cl100kBase,
+        config::Tokenizer::File(file) => {
+            if let Err(error) = std::fs::File::open(&file.file) {
+                let message = format!("{} cannot be read: {error}", file.file.display());
+                findings.error(&path.key("file"), message);
+            }
+            TokenizerSpec::File(file.file.clone())
+        }
+    }
+}
+
+/// Credentials over plain HTTP can be read by anyone on the way.
+fn in_the_clear(written: &config::Target, url: &Url, path: &KeyPath, findings: &mut Findings) {
+    let loopback = match url.host() {
+        Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
+        Some(Host::Ipv4(ip)) => IpAddr::from(ip).is_loopback(),
+        Some(Host::Ipv6(ip)) => IpAddr::from(ip).is_loopback(),
+        None => false,
+    };
+    let authenticated = !matches!(written.auth, config::Auth::Word(_));
+    if url.scheme() == "http" && !loopback && authenticated {
+        findings.warn(&path.key("base_url"), "is plain http: the credentials go out in the clear");
+    }
+}

@@ -1,0 +1,212 @@
+//! What goes over the wire to a target beside the request: credentials, headers, TLS.
+
+use super::Findings;
+use crate::config::{self, HeaderText, KeyPath, SecretSource, names_a_credential};
+use crate::plan::{Auth, Identity, TlsOptions};
+use crate::secret::{Exposed, Origin, Secret};
+use http::{HeaderName, HeaderValue};
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use std::collections::HashSet;
+use std::path::Path;
+use std::sync::Arc;
+use url::Url;
+
+/// Headers that belong to the transport.
+const OWN_HEADERS: [&str; 6] = ["connection", "content-length", "host", "te", "transfer-encoding", "upgrade"];
+
+/// How we authenticate.
+pub(super) fn auth(written: &config::Auth, path: &KeyPath, findings: &mut Findings) -> Option<Auth> {
+    let method = match written {
+        config::Auth::Word(config::AuthWord::None) => return Some(Auth::None),
+        config::Auth::Method(method) => method,
+    };
+    let kinds = [
+        ("bearer", method.bearer.is_some()),
+        ("header", method.header.is_some()),
+        ("basic", method.basic.is_some()),
+    ];
+    findings.only_one(path, &kinds)?;
+    if let Some(bearer) = &method.bearer {
+        return secret(bearer, &path.key("bearer"), findings).map(Auth::Bearer);
+    }
+    if let Some(header) = &method.header {
+        let path = path.key("header");
+        let name = header_name(&header.name, &path.key("name"), findings);
+        let value = secret(&header.value, &path.key("value"), findings);
+        return Some(Auth::Header { name: name?, value: value? });
+    }
+    let (username, password) = basic(method.basic.as_ref()?, &path.key("basic"), findings)?;
+    Some(Auth::Basic { username, password })
+}
+
+/// User and password.
+pub(super) fn basic(
+    written: &config::Basic,
+    path: &KeyPath,
+    findings: &mut Findings,
+) -> Option<(String, Secret)> {
+    // RFC 7617: the first colon ends the user.
+    if written.username.contains(':') {
+        findings.error(&path.key("username"), "must not hold a colon");
+    }
+    let password = secret(&written.password, &path.key("password"), findings)?;
+    Some((written.username.clone(), password))
+}
+
+/// A secret. That it is not there yet is no error: it is read when it is used, and may come later.
+fn secret(written: &SecretSource, path: &KeyPath, findings: &mut Findings) -> Option<Secret> {
+    let kinds = [
+        ("env", written.env.is_some()),
+        ("file", written.file.is_some()),
+        ("value", written.value.is_some()),
+    ];
+    findings.only_one(path, &kinds)?;
+    let secret = written.secret()?;
+    match secret.origin() {
+        Origin::Literal(_) => {
+            findings.warn(path, "is a secret in the config itself; `env` or `file` keeps it out");
+        }
+        Origin::Env(_) | Origin::File(_) => {
+            if let Err(error) = secret.read() {
+                findings.warn(path, format!("{error}; it is read again at each use"));
+            }
+        }
+    }
+    Some(secret)
+}
+
+fn header_name(name: &str, path: &KeyPath, findings: &mut Findings) -> Option<HeaderName> {
+    match HeaderName::from_bytes(name.as_bytes()) {
+        Ok(name) if OWN_HEADERS.contains(&name.as_str()) => {
+            findings.error(path, format!("the header `{name}` belongs to the transport"));
+            None
+        }
+        Ok(name) => Some(name),
+        Err(_) => {
+            findings.error(path, "is not the name of an HTTP header");
+            None
+        }
+    }
+}
+
+/// Headers for every request.
+pub(super) fn headers(
+    target: &config::Target,
+    path: &KeyPath,
+    findings: &mut Findings,
+) -> Vec<(HeaderName, Arc<Secret>)> {
+    let mut seen = HashSet::new();
+    let mut headers = Vec::new();
+    for (name, value) in &target.headers {
+        let path = path.key(name);
+        let Some(name) = header_name(name, &path, findings) else { continue };
+        if set_elsewhere(target, &name) {
+            findings.error(&path, "is set by `auth` or `propagate` already");
+        }
+        if !seen.insert(name.clone()) {
+            findings.error(&path, "stands here twice: the case of a header's name does not count");
+        }
+        let value = match value {
+            HeaderText::Plain(text) => plain(&name, text, &path, findings),
+            HeaderText::Secret(source) => secret(source, &path, findings),
+        };
+        headers.extend(value.map(|value| (name, Arc::new(value))));
+    }
+    headers
+}
+
+fn plain(name: &HeaderName, text: &str, path: &KeyPath, findings: &mut Findings) -> Option<Secret> {
+    if HeaderValue::from_str(text).is_err() {
+        findings
+            .error(path, "is not the value of an HTTP header: it holds a line break or a control character");
+        return None;
+    }
+    if names_a_credential(name.as_str()) {
+        let message = "looks like a secret in the config itself; write { env: NAME } or { file: PATH }";
+        findings.warn(path, message);
+    }
+    Some(Secret::new(Origin::Literal(Exposed::new(text))))
+}
+
+fn set_elsewhere(target: &config::Target, name: &HeaderName) -> bool {
+    let by_auth = match &target.auth {
+        config::Auth::Word(_) => false,
+        config::Auth::Method(method) => {
+            let authorization = method.bearer.is_some() || method.basic.is_some();
+            let own = method.header.as_ref().is_some_and(|h| name.as_str().eq_ignore_ascii_case(&h.name));
+            own || (authorization && name == http::header::AUTHORIZATION)
+        }
+    };
+    by_auth || (target.propagate == config::Propagate::W3c && name == "traceparent")
+}
+
+/// TLS options. The files are read here once, so that a wrong one is found now.
+pub(super) fn tls(
+    written: &config::Tls,
+    base_url: Option<&Url>,
+    path: &KeyPath,
+    findings: &mut Findings,
+) -> TlsOptions {
+    if let Some(file) = &written.ca_file {
+        certificates(file, &path.key("ca_file"), findings);
+    }
+    let identity = match (&written.client_cert_file, &written.client_key_file) {
+        (Some(cert_file), Some(key_file)) => {
+            certificates(cert_file, &path.key("client_cert_file"), findings);
+            private_key(key_file, &path.key("client_key_file"), findings);
+            Some(Identity { cert_file: cert_file.clone(), key_file: key_file.clone() })
+        }
+        (Some(_), None) => {
+            findings.error(path, "has `client_cert_file` and needs `client_key_file`");
+            None
+        }
+        (None, Some(_)) => {
+            findings.error(path, "has `client_key_file` and needs `client_cert_file`");
+            None
+        }
+        (None, None) => None,
+    };
+    if let Some(name) = &written.server_name
+        && ServerName::try_from(name.as_str()).is_err()
+    {
+        findings.error(&path.key("server_name"), "must be a host name or an IP address");
+    }
+    if written.insecure_skip_verify {
+        let message = "nothing is verified: anyone on the way can read and answer the requests";
+        findings.warn(&path.key("insecure_skip_verify"), message);
+    }
+    let any = written.ca_file.is_some() || identity.is_some() || written.server_name.is_some();
+    if (any || written.insecure_skip_verify) && base_url.is_some_and(|url| url.scheme() == "http") {
+        findings.warn(path, "does nothing: `base_url` is plain http");
+    }
+    TlsOptions {
+        ca_file: written.ca_file.clone(),
+        identity,
+        server_name: written.server_name.clone(),
+        insecure_skip_verify: written.insecure_skip_verify,
+    }
+}
+
+fn certificates(file: &Path, path: &KeyPath, findings: &mut Findings) {
+    let shown = file.display();
+    let pem = match std::fs::read(file) {
+        Ok(pem) => pem,
+        Err(error) => return findings.error(path, format!("{shown} cannot be read: {error}")),
+    };
+    let parsed: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
+    if !parsed.is_ok_and(|certificates| !certificates.is_empty()) {
+        findings.error(path, format!("{shown} holds no certificate in PEM form"));
+    }
+}
+
+fn private_key(file: &Path, path: &KeyPath, findings: &mut Findings) {
+    let shown = file.display();
+    match std::fs::read(file) {
+        Err(error) => findings.error(path, format!("{shown} cannot be read: {error}")),
+        Ok(pem) if PrivateKeyDer::from_pem_slice(&pem).is_err() => {
+            findings.error(path, format!("{shown} holds no private key in PEM form"));
+        }
+        Ok(_) => {}
+    }
+}

@@ -1,0 +1,85 @@
+//! What is sent.
+
+use super::Findings;
+use crate::config::{self, KeyPath, Prompt};
+use crate::plan::{Cache, OUTPUT_CAPS, Prompts};
+use serde_json::{Map, Value};
+use std::path::Path;
+use std::sync::Arc;
+
+/// Largest file of prompts: they are held in memory.
+const LARGEST_FILE: u64 = 64 << 20;
+
+/// Body fields that decide what is measured, and where they are set.
+const OWN_PARAMS: [(&str, &str); 3] = [
+    ("messages", "`workload.prompts` and `workload.system`"),
+    ("model", "the target's `model`"),
+    ("stream", "`workload.stream`"),
+];
+
+/// A workload.
+pub(super) fn compile(
+    written: &config::Workload,
+    path: &KeyPath,
+    findings: &mut Findings,
+) -> Option<Prompts> {
+    let mut prompts: Vec<Arc<str>> = Vec::new();
+    let at = path.key("prompts");
+    for (index, prompt) in written.prompts.iter().enumerate() {
+        let path = at.index(index);
+        match prompt {
+            Prompt::Text(text) if text.trim().is_empty() => findings.error(&path, "must not be empty"),
+            Prompt::Text(text) => prompts.push(text.as_str().into()),
+            Prompt::File(file) => match lines(&file.file) {
+                Ok(lines) => prompts.extend(lines),
+                Err(message) => findings.error(&path.key("file"), message),
+            },
+        }
+    }
+    if written.prompts.is_empty() {
+        findings.error(&at, "must have at least one item");
+    }
+    check_params(&written.params, &path.key("params"), findings);
+    (!prompts.is_empty()).then(|| Prompts {
+        prompts,
+        system: written.system.as_deref().map(Arc::from),
+        output_tokens: written.output_tokens.map(std::num::NonZeroU64::get),
+        cache: match written.cache {
+            config::Cache::Bust => Cache::Bust,
+            config::Cache::Reuse => Cache::Reuse,
+        },
+        stream: written.stream,
+        params: written.params.clone(),
+    })
+}
+
+/// Parameters that go into the body as they are must not contradict what we measure and cap.
+pub(super) fn check_params(params: &Map<String, Value>, path: &KeyPath, findings: &mut Findings) {
+    for (name, place) in OWN_PARAMS {
+        if params.contains_key(name) {
+            findings.error(&path.key(name), format!("is set by {place}"));
+        }
+    }
+    // Servers differ in the name of the cap, so it may stand here in place of `output_tokens`.
+    for name in OUTPUT_CAPS {
+        if params.get(name).is_some_and(|cap| cap.as_u64().is_none_or(|cap| cap == 0)) {
+            findings.error(&path.key(name), "must be a whole number of 1 or more");
+        }
+    }
+    if params.get("n").is_some_and(|n| n.as_u64() != Some(1)) {
+        findings.error(&path.key("n"), "must be 1: one answer to each request is measured and budgeted");
+    }
+}
+
+/// The lines of a file that hold anything.
+fn lines(path: &Path) -> Result<Vec<Arc<str>>, String> {
+    let shown = path.display();
+    let size = std::fs::metadata(path).map_err(|error| format!("{shown} cannot be read: {error}"))?.len();
+    if size > LARGEST_FILE {
+        return Err(format!("{shown} is larger than {} MiB", LARGEST_FILE >> 20));
+    }
+    let text = std::fs::read_to_string(path).map_err(|error| format!("{shown} cannot be read: {error}"))?;
+    let lines: Vec<Arc<str>> =
+        text.lines().map(str::trim).filter(|line| !line.is_empty()).map(Arc::from).collect();
+    if lines.is_empty() { Err(format!("{shown} holds no prompt")) } else { Ok(lines) }
+}

@@ -1,0 +1,200 @@
+//! When runs are due: a pure function of the plan and an instant. It reads no clock, and knows nothing of what a
+//! run does.
+
+mod cron;
+mod windows;
+
+use crate::event::Pair;
+use crate::plan::{Schedule, Stage, Trigger};
+use crate::seed;
+use jiff::{SignedDuration, Timestamp};
+use rand::RngExt as _;
+use std::time::Duration;
+
+/// Most slots that [`Timetable::next_open`] looks at before it says that no slot falls into a window, and that
+/// [`Timetable::passed`] counts one by one.
+const MOST_SLOTS: u32 = 100_000;
+
+/// One time at which a run is due.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Slot {
+    /// The instant on the profile's grid, before the pair's offset and the jitter: the same for every target of
+    /// the profile and on every replica. Seeds derive from it.
+    pub nominal: Timestamp,
+    /// When the run is due.
+    pub at: Timestamp,
+    /// `at` lies inside an active window.
+    pub open: bool,
+}
+
+/// Slots that went by.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Passed {
+    /// Inside an active window: each was a run that did not take place.
+    pub open: u64,
+    /// Outside the windows.
+    pub outside: u64,
+    /// The last of them.
+    pub last: Option<Slot>,
+}
+
+/// When the runs of one pair are due.
+#[derive(Clone, Debug)]
+pub struct Timetable {
+    grid: Grid,
+    offset: SignedDuration,
+    jitter: Duration,
+    seed: u64,
+    schedule: Schedule,
+}
+
+/// Where nominal instants lie.
+#[derive(Clone, Debug)]
+enum Grid {
+    /// Every so many nanoseconds since the epoch.
+    Every(i128),
+    Cron(Box<croner::Cron>),
+    None,
+}
+
+impl Timetable {
+    /// The timetable of a pair. `seed` is the profile's. The pair's offset in an `every` grid is a hash of its
+    /// names, less than the period, so that pairs with the same period do not all start at once.
+    pub fn new(schedule: &Schedule, seed: u64, pair: &Pair, stages: &[Stage]) -> Self {
+        let (grid, offset) = match &schedule.trigger {
+            Trigger::Every { period, .. } => {
+                let hash = seed::hash("schedule offset", &[&pair.profile, &pair.target], &[]);
+                let period = nanos(*period);
+                // 64 bits over a period: `hash / 2^64` of it.
+                let offset = (i128::from(hash) * period) >> 64;
+                (Grid::Every(period), SignedDuration::from_nanos_i128(offset))
+            }
+            Trigger::Cron(cron) => (Grid::Cron(cron.clone()), SignedDuration::ZERO),
+            Trigger::Continuous => {
+                let length = cycle_length(stages).map_or(0, nanos);
+                (Grid::Every(length), SignedDuration::ZERO)
+            }
+            Trigger::Manual => (Grid::None, SignedDuration::ZERO),
+        };
+        // A cycle must not be moved against the next one: they lie end to end.
+        let jitter = match schedule.trigger {
+            Trigger::Continuous => Duration::ZERO,
+            Trigger::Every { period, .. } => schedule.jitter.min(period),
+            Trigger::Cron(_) | Trigger::Manual => schedule.jitter,
+        };
+        Self { grid, offset, jitter, seed, schedule: schedule.clone() }
+    }
+
+    /// The first slot whose `at` lies after `after`; `None` if there is none. Slots strictly increase.
+    pub fn next(&self, after: Timestamp) -> Option<Slot> {
+        // Slots whose nominal instant is past may still be due, because of offset and jitter.
+        let slack = self.offset.checked_add(SignedDuration::try_from(self.jitter).ok()?)?;
+        let mut nominal = self.nominal_after(after.checked_sub(slack).ok()?)?;
+        loop {
+            let next = self.nominal_after(nominal);
+            let at = self.due(nominal, next)?;
+            if at > after {
+                return Some(Slot { nominal, at, open: self.is_open(at) });
+            }
+            nominal = next?;
+        }
+    }
+
+    /// The first slot after `after` that lies inside an active window.
+    pub fn next_open(&self, after: Timestamp) -> Option<Slot> {
+        let mut from = after;
+        for _ in 0..MOST_SLOTS {
+            let slot = self.next(from)?;
+            if slot.open {
+                return Some(slot);
+            }
+            // The grid may be fine and the windows far apart: go on just before the next opening.
+            let opening = windows::next_opening(&self.schedule, slot.at)?;
+            from = slot.at.max(opening.checked_sub(SignedDuration::from_nanos(1)).ok()?);
+        }
+        None
+    }
+
+    /// The slots with `after < at <= until`, counted. More than 100,000 are not counted one by one: the rest is
+    /// taken for open.
+    pub fn passed(&self, after: Timestamp, until: Timestamp) -> Passed {
+        let mut passed = Passed::default();
+        let mut from = after;
+        for _ in 0..MOST_SLOTS {
+            let Some(slot) = self.next(from).filter(|slot| slot.at <= until) else { return passed };
+            *if slot.open { &mut passed.open } else { &mut passed.outside } += 1;
+            passed.last = Some(slot);
+            from = slot.at;
+        }
+        if let Grid::Every(period) = self.grid {
+            let rest = (until.as_nanosecond() - from.as_nanosecond()) / period;
+            passed.open += u64::try_from(rest).unwrap_or(0);
+            let near = until.checked_sub(signed(period)).unwrap_or(from).max(from);
+            passed.last = self.next(near).filter(|slot| slot.at <= until).or(passed.last);
+        }
+        passed
+    }
+
+    /// The latest slot whose `at` is not after `now`: for [`Trigger::Continuous`] the cycle that is playing.
+    pub fn current(&self, now: Timestamp) -> Option<Slot> {
+        let Grid::Every(period) = self.grid else { return None };
+        let slot = self.next(now.checked_sub(signed(period)).ok()?)?;
+        (slot.at <= now).then_some(slot)
+    }
+
+    /// Whether a run may start at this instant.
+    pub fn is_open(&self, at: Timestamp) -> bool {
+        windows::is_open(&self.schedule, at)
+    }
+
+    fn nominal_after(&self, after: Timestamp) -> Option<Timestamp> {
+        match &self.grid {
+            Grid::Every(0) | Grid::None => None,
+            Grid::Every(period) => {
+                let k = after.as_nanosecond().div_euclid(*period) + 1;
+                Timestamp::from_nanosecond(k.checked_mul(*period)?).ok()
+            }
+            Grid::Cron(cron) => cron::next(cron, &self.schedule.timezone, after),
+        }
+    }
+
+    /// The nominal instant plus offset and jitter. The draw depends on seed and instant only, and stays below
+    /// the distance to the next slot, so that slots never change their order.
+    fn due(&self, nominal: Timestamp, next: Option<Timestamp>) -> Option<Timestamp> {
+        let mut at = nominal.checked_add(self.offset).ok()?;
+        let gap = next.map_or(i128::MAX, |next| next.as_nanosecond() - nominal.as_nanosecond());
+        let most = nanos(self.jitter).min(gap - 1);
+        if most > 0 {
+            let mut rng = seed::rng("schedule jitter", &[self.seed, instant_bits(nominal)]);
+            at = at.checked_add(signed(rng.random_range(0..=most))).ok()?;
+        }
+        Some(at)
+    }
+}
+
+/// Seed of a run: a hash of the profile's seed and the nominal instant. Replayable, not repeating, and the same
+/// on every replica and for every target.
+pub fn run_seed(profile_seed: u64, nominal: Timestamp) -> u64 {
+    seed::hash("run", &[], &[profile_seed, instant_bits(nominal)])
+}
+
+/// How long one pass through the stages takes; `None` if a stage has no time bound.
+pub fn cycle_length(stages: &[Stage]) -> Option<Duration> {
+    stages.iter().map(|stage| stage.shape.bounds().time).sum::<Option<Duration>>()
+}
+
+fn nanos(duration: Duration) -> i128 {
+    i128::try_from(duration.as_nanos()).unwrap_or(i128::MAX)
+}
+
+fn signed(nanos: i128) -> SignedDuration {
+    SignedDuration::from_nanos_i128(nanos)
+}
+
+/// The nanoseconds since the epoch; their lower 64 bits tell all instants of 584 years apart.
+fn instant_bits(at: Timestamp) -> u64 {
+    u64::try_from(at.as_nanosecond().rem_euclid(1_i128 << 64)).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests;

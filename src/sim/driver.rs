@@ -1,0 +1,232 @@
+//! The engine under a clock: steps it in real time and hands each token to the request that waits for it.
+//!
+//! It knows the engine and the metrics, and nothing of text or HTTP.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{Notify, mpsc};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::engine::{Engine, Job, JobId, Refused, Settings, Step, Update};
+use super::metrics::{Metrics, Sizes};
+
+/// How far the engine may fall behind the clock, in case the machine stalls, and still make up for it.
+const MOST_LAG: Duration = Duration::from_millis(100);
+
+/// What a request hears from the engine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Message {
+    /// It is in the batch.
+    Admitted { queued: Duration, cached: usize },
+    /// Its next token; the first says how long the prefill took.
+    Token { prefill: Option<Duration> },
+}
+
+/// The hearing end of a job; dropped, the job is cancelled with the next step.
+pub(crate) type Ticket = mpsc::Receiver<Message>;
+
+/// The engine and those who wait for it.
+#[derive(Debug)]
+pub(crate) struct Driver {
+    state: Mutex<State>,
+    wake: Notify,
+    origin: Instant,
+    metrics: Arc<Metrics>,
+}
+
+/// What the metrics need to know of a job when it ends.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Label {
+    /// `stop` or `length`.
+    pub(crate) finish: &'static str,
+    pub(crate) sizes: Sizes,
+}
+
+#[derive(Debug)]
+struct State {
+    engine: Engine,
+    jobs: HashMap<JobId, (mpsc::Sender<Message>, Label)>,
+}
+
+impl Driver {
+    pub(crate) fn new(settings: Settings, metrics: Arc<Metrics>) -> Self {
+        let state = State { engine: Engine::new(settings), jobs: HashMap::new() };
+        Self { state: Mutex::new(state), wake: Notify::new(), origin: Instant::now(), metrics }
+    }
+
+    /// Hands a job to the engine.
+    pub(crate) fn submit(&self, job: Job, label: Label) -> Result<Ticket, Refused> {
+        // Room for all that the job can say, so that a slow reader never holds up the batch.
+        let (sender, ticket) = mpsc::channel(job.output + 1);
+        self.with(|state| {
+            let id = state.engine.submit(job, self.origin.elapsed())?;
+            state.jobs.insert(id, (sender, label));
+            self.metrics.load(state.engine.load());
+            Ok(())
+        })?;
+        self.wake.notify_one();
+        Ok(ticket)
+    }
+
+    /// Steps the engine until cancelled.
+    pub(crate) async fn run(&self, end: CancellationToken) {
+        // The engine's own time: it moves by whole steps, so that late timers do not add up.
+        let mut time = Duration::ZERO;
+        let mut updates = Vec::new();
+        loop {
+            time = time.max(self.origin.elapsed().saturating_sub(MOST_LAG));
+            let step = self.with(|state| {
+                state.drop_deserted(&self.metrics);
+                let step = state.engine.begin(time, &mut updates);
+                self.metrics.load(state.engine.load());
+                step
+            });
+            // A step that computes cannot be joined; one that only waits can.
+            let (until, joinable) = match step {
+                Some(Step::Compute { time: took, tokens }) => {
+                    self.metrics.iteration(tokens);
+                    (Some(time + took), false)
+                }
+                Some(Step::Wait(left)) => (Some(time + left), true),
+                None => (None, true),
+            };
+            tokio::select! {
+                () = end.cancelled() => break,
+                () = self.sleep_until(until) => time = until.unwrap_or(time),
+                () = self.wake.notified(), if joinable => time = time.max(self.origin.elapsed()),
+            }
+            self.with(|state| {
+                state.engine.complete(time, &mut updates);
+                state.tell(&updates, &self.metrics);
+                self.metrics.load(state.engine.load());
+            });
+            updates.clear();
+        }
+        self.with(|state| state.jobs.clear());
+    }
+
+    async fn sleep_until(&self, time: Option<Duration>) {
+        match time.and_then(|time| self.origin.checked_add(time)) {
+            Some(deadline) => tokio::time::sleep_until(deadline).await,
+            None => std::future::pending().await,
+        }
+    }
+
+    fn with<T>(&self, work: impl FnOnce(&mut State) -> T) -> T {
+        work(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl State {
+    /// Cancels the jobs that nobody waits for any more.
+    fn drop_deserted(&mut self, metrics: &Metrics) {
+        let engine = &mut self.engine;
+        self.jobs.retain(|id, (sender, _)| {
+            let deserted = sender.is_closed();
+            if deserted {
+                engine.cancel(*id);
+                metrics.aborted();
+            }
+            !deserted
+        });
+    }
+
+    fn tell(&mut self, updates: &[Update], metrics: &Metrics) {
+        metrics.step(updates);
+        for update in updates {
+            match *update {
+                Update::Admitted { id, queued, cached, .. } => {
+                    self.send(id, Message::Admitted { queued, cached });
+                }
+                Update::Token { id, prefill, .. } => self.send(id, Message::Token { prefill }),
+                Update::Preempted => {}
+                Update::Finished { id, times } => {
+                    if let Some((_, label)) = self.jobs.remove(&id) {
+                        metrics.finished(label.finish, times, label.sizes);
+                    }
+                }
+            }
+        }
+    }
+
+    fn send(&self, id: JobId, message: Message) {
+        if let Some((sender, _)) = self.jobs.get(&id) {
+            // It fails only when the request has gone, which the next step notices.
+            let _ = sender.try_send(message);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sim::options::Options;
+
+    fn label() -> Label {
+        Label { finish: "length", sizes: Sizes { prompt: 100, output: 5, max_tokens: Some(5) } }
+    }
+
+    fn job(output: usize) -> Job {
+        Job { prompt: 100, output, hashes: Vec::new(), slow_down: 1.0 }
+    }
+
+    fn driver() -> (Arc<Driver>, Arc<Metrics>) {
+        let options = Options { noise: 0.0, ..Options::default() };
+        let metrics = Arc::new(Metrics::new(&options, &[]).unwrap());
+        (Arc::new(Driver::new(options.engine(), Arc::clone(&metrics))), metrics)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn tokens_come_in_real_time_and_then_the_channel_ends() {
+        let (driver, metrics) = driver();
+        let stop = CancellationToken::new();
+        let running = tokio::spawn({
+            let (driver, stop) = (Arc::clone(&driver), stop.clone());
+            async move { driver.run(stop).await }
+        });
+        let start = Instant::now();
+        let mut ticket = driver.submit(job(5), label()).unwrap();
+        let mut messages = Vec::new();
+        while let Some(message) = ticket.recv().await {
+            messages.push(message);
+        }
+        let took = start.elapsed();
+        assert_eq!(messages.len(), 6);
+        // 5 ms of prefill and five steps of 8 ms; the timers are a millisecond late at most.
+        assert!((Duration::from_millis(45)..Duration::from_millis(48)).contains(&took), "{took:?}");
+        let text = metrics.text().unwrap();
+        assert!(text.contains(
+            "vllm:request_success_total{engine=\"0\",finished_reason=\"length\",model_name=\"sim-8b\"} 1"
+        ));
+        stop.cancel();
+        running.await.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_dropped_ticket_frees_its_place() {
+        let (driver, metrics) = driver();
+        let stop = CancellationToken::new();
+        let running = tokio::spawn({
+            let (driver, stop) = (Arc::clone(&driver), stop.clone());
+            async move { driver.run(stop).await }
+        });
+        let ticket = driver.submit(job(1000), label()).unwrap();
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        assert!(
+            metrics
+                .text()
+                .unwrap()
+                .contains("vllm:num_requests_running{engine=\"0\",model_name=\"sim-8b\"} 1")
+        );
+        drop(ticket);
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        let text = metrics.text().unwrap();
+        assert!(text.contains("vllm:num_requests_running{engine=\"0\",model_name=\"sim-8b\"} 0"));
+        assert!(text.contains("finished_reason=\"abort\",model_name=\"sim-8b\"} 1"));
+        stop.cancel();
+        running.await.unwrap();
+    }
+}

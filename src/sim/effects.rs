@@ -1,0 +1,183 @@
+//! What the faults of one request come to: one value for each thing the simulator does differently.
+//!
+//! It knows every fault and nothing of how an answer is made. Where two faults contradict, the later one wins.
+
+use std::time::Duration;
+
+use super::faults::{CloseWhen, Fault, ReasoningField};
+
+/// What happens in place of an answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Instead {
+    /// An error object.
+    Status { code: u16, retry_after: Option<Duration> },
+    /// A redirect to this place.
+    Redirect(String),
+    /// RST.
+    Reset,
+    /// FIN.
+    Close,
+    /// Bytes that are no HTTP.
+    NotHttp,
+}
+
+/// How an answer breaks off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Break {
+    /// RST.
+    Reset,
+    /// The body ends cleanly.
+    End,
+    /// Bytes that mean nothing, then the end.
+    Garbage,
+    /// An error object, then the end.
+    Error,
+    /// Bytes that break the transfer coding, then FIN.
+    Framing,
+}
+
+/// Tokens that come before the text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reasoning {
+    /// Counted and never sent.
+    Hidden { tokens: usize },
+    /// Sent in this field.
+    Visible { field: ReasoningField, tokens: usize },
+}
+
+/// Where the token counts go.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum UsageStyle {
+    /// Where the dialect has them.
+    #[default]
+    Own,
+    /// On the event with the finish reason.
+    OnFinish,
+    /// Nowhere.
+    Absent,
+}
+
+/// How a line ends.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum LineEnd {
+    #[default]
+    Lf,
+    CrLf,
+    Cr,
+}
+
+/// The look of an event stream.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a separate fault")]
+pub(crate) struct Form {
+    pub(crate) line_end: LineEnd,
+    pub(crate) no_space: bool,
+    pub(crate) bom: bool,
+    pub(crate) comments: bool,
+    pub(crate) multi_line_data: bool,
+    pub(crate) no_final_blank_line: bool,
+}
+
+/// All that is different about one request.
+#[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a separate fault")]
+pub(crate) struct Effects {
+    pub(crate) instead: Option<Instead>,
+    pub(crate) stall_headers: Option<Duration>,
+    pub(crate) slow_down: f64,
+    pub(crate) reasoning: Option<Reasoning>,
+    pub(crate) no_content: bool,
+    pub(crate) early_finish: Option<usize>,
+    /// Content events before the break.
+    pub(crate) broken: Option<(usize, Break)>,
+    /// Content events before the stall.
+    pub(crate) stall: Option<(usize, Duration)>,
+    pub(crate) role_first: bool,
+    pub(crate) empty_chunks: usize,
+    pub(crate) tokens_per_chunk: usize,
+    pub(crate) events_per_write: usize,
+    pub(crate) bytes_per_write: Option<usize>,
+    pub(crate) huge_line: Option<usize>,
+    pub(crate) usage: UsageStyle,
+    pub(crate) no_terminal: bool,
+    pub(crate) form: Form,
+    pub(crate) wrong_content_type: bool,
+    pub(crate) close: Option<CloseWhen>,
+}
+
+impl Effects {
+    /// No fault, and so many tokens in each content event.
+    pub(crate) fn none(tokens_per_chunk: usize) -> Self {
+        Self {
+            instead: None,
+            stall_headers: None,
+            slow_down: 1.0,
+            reasoning: None,
+            no_content: false,
+            early_finish: None,
+            broken: None,
+            stall: None,
+            role_first: false,
+            empty_chunks: 0,
+            tokens_per_chunk: tokens_per_chunk.max(1),
+            events_per_write: 1,
+            bytes_per_write: None,
+            huge_line: None,
+            usage: UsageStyle::Own,
+            no_terminal: false,
+            form: Form::default(),
+            wrong_content_type: false,
+            close: None,
+        }
+    }
+
+    /// Adds one fault.
+    pub(crate) fn add(&mut self, fault: &Fault) {
+        match fault {
+            Fault::SlowDown { factor } => self.slow_down *= factor,
+            Fault::RateLimited { retry_after } => {
+                self.instead = Some(Instead::Status { code: 429, retry_after: Some(*retry_after) });
+            }
+            Fault::Status { code } => {
+                self.instead = Some(Instead::Status { code: *code, retry_after: None });
+            }
+            Fault::Redirect { location } => self.instead = Some(Instead::Redirect(location.clone())),
+            Fault::ResetBefore => self.instead = Some(Instead::Reset),
+            Fault::CloseBefore => self.instead = Some(Instead::Close),
+            Fault::NotHttp => self.instead = Some(Instead::NotHttp),
+            Fault::StallHeaders { time } => self.stall_headers = Some(*time),
+            Fault::ResetMid { after } => self.broken = Some((*after, Break::Reset)),
+            Fault::Truncated { after } => self.broken = Some((*after, Break::End)),
+            Fault::Garbage { after } => self.broken = Some((*after, Break::Garbage)),
+            Fault::ErrorInStream { after } => self.broken = Some((*after, Break::Error)),
+            Fault::BadChunkFraming { after } => self.broken = Some((*after, Break::Framing)),
+            Fault::Stall { after, time } => self.stall = Some((*after, *time)),
+            Fault::RoleOnly => self.role_first = true,
+            Fault::EmptyChunks { count } => self.empty_chunks = *count,
+            Fault::TokensPerChunk { count } => self.tokens_per_chunk = *count,
+            Fault::SplitWrites { bytes } => self.bytes_per_write = Some(*bytes),
+            Fault::ManyEventsPerWrite { count } => self.events_per_write = *count,
+            Fault::HiddenReasoning { tokens } => {
+                self.reasoning = Some(Reasoning::Hidden { tokens: *tokens });
+            }
+            Fault::Reasoning { field, tokens } => {
+                self.reasoning = Some(Reasoning::Visible { field: *field, tokens: *tokens });
+            }
+            Fault::NoDone => self.no_terminal = true,
+            Fault::NoUsage => self.usage = UsageStyle::Absent,
+            Fault::UsageOnFinish => self.usage = UsageStyle::OnFinish,
+            Fault::NoContent => self.no_content = true,
+            Fault::EarlyFinish { tokens } => self.early_finish = Some(*tokens),
+            Fault::Crlf => self.form.line_end = LineEnd::CrLf,
+            Fault::LoneCr => self.form.line_end = LineEnd::Cr,
+            Fault::Comments => self.form.comments = true,
+            Fault::Bom => self.form.bom = true,
+            Fault::NoSpace => self.form.no_space = true,
+            Fault::MultiLineData => self.form.multi_line_data = true,
+            Fault::NoFinalBlankLine => self.form.no_final_blank_line = true,
+            Fault::HugeLine { bytes } => self.huge_line = Some(*bytes),
+            Fault::CloseKeepalive { when } => self.close = Some(*when),
+            Fault::WrongContentType => self.wrong_content_type = true,
+        }
+    }
+}

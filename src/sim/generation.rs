@@ -1,0 +1,384 @@
+//! From what a request asks to what it gets: the planned output, and its tokens as the engine makes them.
+//!
+//! Every dialect stands on this. It knows nothing of JSON, events or HTTP.
+
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use rand_distr::StandardNormal;
+
+use super::dialect::Refusal;
+use super::driver::{Driver, Label, Message, Ticket};
+use super::effects::{Effects, Reasoning};
+use super::engine::{Job, Refused};
+use super::faults::ReasoningField;
+use super::metrics::Sizes;
+use super::options::Options;
+use super::text::{self, Alphabet, Writer};
+use super::truth::Truth;
+
+/// What a request asks for, in no dialect's words.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Ask {
+    /// The model's name.
+    pub(crate) model: String,
+    /// What goes into the model; the simulator's chat template puts it together.
+    pub(crate) turns: Vec<Turn>,
+    /// Output tokens; drawn from the configured distribution if absent.
+    pub(crate) max_tokens: Option<usize>,
+    /// The output ends before the first of these.
+    pub(crate) stop: Vec<String>,
+    /// Changes the text.
+    pub(crate) seed: u64,
+    /// Never stop by itself.
+    pub(crate) ignore_eos: bool,
+    /// Tokens of reasoning that the request wants, where it says so.
+    pub(crate) reasoning: Option<usize>,
+    /// Whether the answer is streamed.
+    pub(crate) stream: bool,
+}
+
+/// One turn of a conversation.
+#[derive(Clone, Debug)]
+pub(crate) struct Turn {
+    pub(crate) role: String,
+    pub(crate) text: String,
+}
+
+/// Why an output ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Finish {
+    /// By itself, or at a stop sequence.
+    Stop,
+    /// At the number of tokens asked for.
+    Length,
+}
+
+/// What a token is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// The answer.
+    Text,
+    /// Visible reasoning, in this field.
+    Reasoning(ReasoningField),
+    /// Reasoning that is counted and never sent.
+    Hidden,
+}
+
+/// One token of the output.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Piece {
+    pub(crate) kind: Kind,
+    /// Empty for the token that only ends an answer.
+    pub(crate) text: String,
+}
+
+/// Token counts of an answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Usage {
+    pub(crate) input: usize,
+    pub(crate) output: usize,
+    pub(crate) cached: usize,
+    pub(crate) reasoning: usize,
+}
+
+/// All that is known of an answer before it is made.
+#[derive(Debug)]
+pub(crate) struct Planned {
+    pub(crate) pieces: Vec<Piece>,
+    pub(crate) finish: Finish,
+    pub(crate) usage: Usage,
+    /// Prompt and requested output, as rate limits count.
+    pub(crate) billed: usize,
+    max_tokens: Option<usize>,
+    hashes: Vec<u64>,
+    slow_down: f64,
+}
+
+/// An answer in the making.
+#[derive(Debug)]
+pub(crate) struct Generation {
+    pieces: std::vec::IntoIter<Piece>,
+    ticket: Ticket,
+    /// Why it will end.
+    pub(crate) finish: Finish,
+    /// Its counts; the cached ones once it was admitted.
+    pub(crate) usage: Usage,
+    /// Seconds in the queue, once it was admitted.
+    pub(crate) queued: Option<f64>,
+    /// Seconds of prefill, once there is a token.
+    pub(crate) prefill: Option<f64>,
+}
+
+impl Finish {
+    /// As `OpenAI` calls it; the truth and the metrics do, too.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Stop => "stop",
+            Self::Length => "length",
+        }
+    }
+}
+
+impl Planned {
+    /// Decides the whole output, from the seed and the request alone.
+    pub(crate) fn new(ask: &Ask, effects: &Effects, options: &Options) -> Result<Self, Refusal> {
+        let mut tokens = prompt_tokens(&ask.turns);
+        let input = tokens.len();
+        let room = options.longest().saturating_sub(input);
+        if room == 0 || ask.max_tokens.is_some_and(|wanted| wanted > room) {
+            let requested = ask.max_tokens.unwrap_or(0);
+            return Err(Refusal::TooLong { longest: options.longest(), input, requested });
+        }
+        let mut seed = text::hash(options.seed, ask.model.as_bytes());
+        seed = text::hash(seed, &ask.seed.to_le_bytes());
+        seed = tokens.iter().fold(seed, |seed, token| text::hash(seed, &token.to_le_bytes()));
+        let (length, finish) = length(ask, effects, options, seed, room);
+        let alphabet = if effects.bytes_per_write.is_some() { Alphabet::Wide } else { Alphabet::Plain };
+        let reasoning = effects.reasoning.or_else(|| asked_reasoning(ask));
+        let (pieces, stopped) = if effects.no_content {
+            (vec![end_of_answer()], true)
+        } else {
+            write(ask, reasoning, seed, alphabet, length)
+        };
+        let usage = Usage {
+            input,
+            output: pieces.len(),
+            cached: 0,
+            reasoning: pieces.iter().filter(|piece| piece.kind != Kind::Text).count(),
+        };
+        tokens.extend(pieces.iter().map(|piece| text::token_id(&piece.text)));
+        Ok(Self {
+            hashes: text::block_hashes(&tokens, options.block_size),
+            finish: if stopped { Finish::Stop } else { finish },
+            billed: input + ask.max_tokens.unwrap_or(usage.output),
+            max_tokens: ask.max_tokens,
+            slow_down: effects.slow_down,
+            pieces,
+            usage,
+        })
+    }
+
+    /// Puts it in the engine's queue.
+    pub(crate) fn submit(self, driver: &Driver) -> Result<Generation, Refusal> {
+        let sizes =
+            Sizes { prompt: self.usage.input, output: self.usage.output, max_tokens: self.max_tokens };
+        let job = Job {
+            prompt: self.usage.input,
+            output: self.usage.output,
+            hashes: self.hashes,
+            slow_down: self.slow_down,
+        };
+        let label = Label { finish: self.finish.name(), sizes };
+        let ticket = driver.submit(job, label).map_err(|refused| match refused {
+            Refused::QueueFull => Refusal::Overloaded,
+            Refused::TooLong => Refusal::Invalid("the request does not fit into the KV cache".to_owned()),
+        })?;
+        let pieces = self.pieces.into_iter();
+        Ok(Generation { pieces, ticket, finish: self.finish, usage: self.usage, queued: None, prefill: None })
+    }
+}
+
+impl Generation {
+    /// The next token, once the engine has made it; nothing at the end, or if the engine stopped.
+    pub(crate) async fn next(&mut self) -> Option<Piece> {
+        loop {
+            match self.ticket.recv().await? {
+                Message::Admitted { queued, cached } => {
+                    self.queued = Some(queued.as_secs_f64());
+                    self.usage.cached = cached;
+                }
+                Message::Token { prefill } => {
+                    self.prefill = self.prefill.or_else(|| prefill.map(|time| time.as_secs_f64()));
+                    return self.pieces.next();
+                }
+            }
+        }
+    }
+
+    /// Tells the truth what is known by now.
+    pub(crate) fn report(&self, truth: &mut Truth) {
+        truth.queue_seconds = self.queued;
+        truth.prefill_seconds = self.prefill;
+        truth.cached_tokens = self.usage.cached;
+    }
+
+    /// Whether all tokens have come.
+    pub(crate) fn complete(&self) -> bool {
+        self.pieces.as_slice().is_empty()
+    }
+}
+
+/// The tokens of a conversation under the simulator's chat template: each turn between two markers of its own, then
+/// one that asks for the answer.
+fn prompt_tokens(turns: &[Turn]) -> Vec<u64> {
+    let mut tokens = Vec::new();
+    for turn in turns {
+        tokens.push(marker(&turn.role));
+        tokens.extend(text::pieces(&turn.text).map(text::token_id));
+        tokens.push(marker("end"));
+    }
+    tokens.push(marker("assistant"));
+    tokens
+}
+
+/// How long the output is and why it ends there.
+fn length(ask: &Ask, effects: &Effects, options: &Options, seed: u64, room: usize) -> (usize, Finish) {
+    let early = effects.early_finish.filter(|_| !ask.ignore_eos);
+    let (length, finish) = match (ask.max_tokens, ask.ignore_eos) {
+        (Some(wanted), _) => (wanted.max(1), Finish::Length),
+        (None, true) => (room, Finish::Length),
+        (None, false) => match natural_length(options, seed) {
+            natural if natural < room => (natural, Finish::Stop),
+            _ => (room, Finish::Length),
+        },
+    };
+    match early {
+        Some(early) if early < length => (early, Finish::Stop),
+        _ => (length, finish),
+    }
+}
+
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a float cast saturates")]
+fn natural_length(options: &Options, seed: u64) -> usize {
+    let draw: f64 = ChaCha8Rng::seed_from_u64(!seed).sample(StandardNormal);
+    let tokens = options.output_median * (options.output_sigma * draw).exp();
+    (tokens.round() as usize).max(1)
+}
+
+/// The tokens of the answer, and whether a stop sequence ended it.
+fn write(
+    ask: &Ask,
+    reasoning: Option<Reasoning>,
+    seed: u64,
+    alphabet: Alphabet,
+    length: usize,
+) -> (Vec<Piece>, bool) {
+    let (kind, thinking) = match reasoning {
+        Some(Reasoning::Hidden { tokens }) => (Kind::Hidden, tokens.min(length)),
+        Some(Reasoning::Visible { field, tokens }) => (Kind::Reasoning(field), tokens.min(length)),
+        None => (Kind::Text, 0),
+    };
+    let mut thoughts = Writer::new(!seed, alphabet);
+    let mut pieces: Vec<Piece> = (0..thinking).map(|_| Piece { kind, text: thoughts.piece() }).collect();
+    let mut writer = Writer::new(seed, alphabet);
+    let mut written = String::new();
+    while pieces.len() < length {
+        let piece = writer.piece();
+        let before = written.len();
+        written.push_str(&piece);
+        if let Some(at) = first_stop(&written, before, &ask.stop) {
+            // What stood before the stop sequence inside earlier tokens was sent by then, as in a real stream.
+            let kept = written.get(before..at).unwrap_or_default();
+            pieces.push(Piece { kind: Kind::Text, text: kept.to_owned() });
+            return (pieces, true);
+        }
+        pieces.push(Piece { kind: Kind::Text, text: piece });
+    }
+    (pieces, false)
+}
+
+/// Where the first stop sequence begins, if one ends in what was added after `before`.
+fn first_stop(written: &str, before: usize, stop: &[String]) -> Option<usize> {
+    let found = stop.iter().filter(|sequence| !sequence.is_empty()).filter_map(|sequence| {
+        let mut from = before.saturating_sub(sequence.len());
+        while !written.is_char_boundary(from) {
+            from -= 1;
+        }
+        written.get(from..)?.find(sequence.as_str()).map(|at| from + at)
+    });
+    found.min()
+}
+
+fn asked_reasoning(ask: &Ask) -> Option<Reasoning> {
+    let tokens = ask.reasoning.filter(|tokens| *tokens > 0)?;
+    Some(Reasoning::Visible { field: ReasoningField::default(), tokens })
+}
+
+fn end_of_answer() -> Piece {
+    Piece { kind: Kind::Text, text: String::new() }
+}
+
+/// A token of the chat template: no text has it.
+fn marker(name: &str) -> u64 {
+    text::token_id(&format!("<|{name}|>"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ask() -> Ask {
+        let turns = vec![Turn { role: "user".to_owned(), text: "Say something, please".to_owned() }];
+        Ask { model: "sim-8b".to_owned(), turns, ..Ask::default() }
+    }
+
+    fn plan(ask: &Ask, effects: &Effects) -> Planned {
+        Planned::new(ask, effects, &Options::default()).unwrap()
+    }
+
+    fn text_of(planned: &Planned) -> String {
+        planned.pieces.iter().map(|piece| piece.text.as_str()).collect()
+    }
+
+    #[test]
+    fn max_tokens_gives_exactly_that_many_and_the_template_is_counted() {
+        let planned = plan(&Ask { max_tokens: Some(20), ..ask() }, &Effects::none(1));
+        assert_eq!((planned.usage.input, planned.usage.output), (4 + 3, 20));
+        assert_eq!(planned.finish, Finish::Length);
+    }
+
+    #[test]
+    fn the_same_request_gets_the_same_text_and_another_seed_another() {
+        let none = Effects::none(1);
+        let first = text_of(&plan(&ask(), &none));
+        assert_eq!(first, text_of(&plan(&ask(), &none)));
+        assert_ne!(first, text_of(&plan(&Ask { seed: 1, ..ask() }, &none)));
+        assert_eq!(plan(&ask(), &none).finish, Finish::Stop);
+    }
+
+    #[test]
+    fn a_stop_sequence_ends_the_text_before_it() {
+        let long = Ask { max_tokens: Some(200), ..ask() };
+        let whole = text_of(&plan(&long, &Effects::none(1)));
+        let stopped = plan(&Ask { stop: vec![".".to_owned()], ..long }, &Effects::none(1));
+        assert_eq!(stopped.finish, Finish::Stop);
+        assert_eq!(text_of(&stopped), whole.split('.').next().unwrap());
+        assert!(stopped.usage.output < 200);
+    }
+
+    #[test]
+    fn reasoning_lies_inside_the_output() {
+        let effects = Effects { reasoning: Some(Reasoning::Hidden { tokens: 8 }), ..Effects::none(1) };
+        let planned = plan(&Ask { max_tokens: Some(20), ..ask() }, &effects);
+        assert_eq!((planned.usage.output, planned.usage.reasoning), (20, 8));
+        let all = plan(&Ask { max_tokens: Some(5), ..ask() }, &effects);
+        assert_eq!((all.usage.output, all.usage.reasoning), (5, 5));
+    }
+
+    #[test]
+    fn an_early_finish_yields_to_ignore_eos() {
+        let effects = Effects { early_finish: Some(3), ..Effects::none(1) };
+        let early = plan(&Ask { max_tokens: Some(20), ..ask() }, &effects);
+        assert_eq!((early.usage.output, early.finish), (3, Finish::Stop));
+        let full = plan(&Ask { max_tokens: Some(20), ignore_eos: true, ..ask() }, &effects);
+        assert_eq!((full.usage.output, full.finish), (20, Finish::Length));
+    }
+
+    #[test]
+    fn what_does_not_fit_the_context_is_refused() {
+        let too_long = Ask { max_tokens: Some(32_768), ..ask() };
+        let refusal = Planned::new(&too_long, &Effects::none(1), &Options::default());
+        assert!(matches!(refusal, Err(Refusal::TooLong { longest: 32_768, input: 7, .. })));
+    }
+
+    #[test]
+    fn the_next_turn_finds_the_blocks_of_the_answer_before() {
+        let none = Effects::none(1);
+        let first = plan(&Ask { max_tokens: Some(64), ..ask() }, &none);
+        let mut turns = ask().turns;
+        turns.push(Turn { role: "assistant".to_owned(), text: text_of(&first) });
+        turns.push(Turn { role: "user".to_owned(), text: "And then?".to_owned() });
+        let second = plan(&Ask { turns, max_tokens: Some(1), ..ask() }, &none);
+        assert_eq!(second.hashes[..first.hashes.len()], first.hashes);
+    }
+}

@@ -1,0 +1,335 @@
+//! `OpenAI` chat completions, as vLLM serves them: `POST /v1/chat/completions`.
+//!
+//! Pure reading and writing of this one dialect; it knows nothing of engines, sockets or faults.
+
+use http::StatusCode;
+use http::request::Parts;
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+use super::dialect::{Answer, Delta, Dialect, Read, Refusal};
+use super::effects::UsageStyle;
+use super::generation::{Ask, Finish, Kind, Turn, Usage};
+use super::wire::{Event, Framing};
+
+/// The dialect.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct OpenAiChat;
+
+/// The fields of a request that change something here; others are accepted, as vLLM accepts them.
+#[derive(Debug, Deserialize)]
+struct Request {
+    model: String,
+    messages: Vec<Message>,
+    #[serde(default)]
+    stream: Option<bool>,
+    #[serde(default)]
+    stream_options: Option<StreamOptions>,
+    #[serde(default)]
+    max_tokens: Option<i64>,
+    #[serde(default)]
+    max_completion_tokens: Option<i64>,
+    #[serde(default)]
+    n: Option<i64>,
+    #[serde(default)]
+    stop: Option<Value>,
+    #[serde(default)]
+    temperature: Option<f64>,
+    #[serde(default)]
+    seed: Option<i64>,
+    #[serde(default)]
+    ignore_eos: Option<bool>,
+    #[serde(default)]
+    reasoning_effort: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Message {
+    role: String,
+    #[serde(default)]
+    content: Value,
+}
+
+#[derive(Debug, Deserialize)]
+struct StreamOptions {
+    #[serde(default)]
+    include_usage: bool,
+}
+
+/// Writes one answer.
+#[derive(Debug)]
+struct Completion {
+    id: String,
+    created: i64,
+    model: String,
+    include_usage: bool,
+}
+
+impl Dialect for OpenAiChat {
+    fn name(&self) -> &'static str {
+        "openai-chat"
+    }
+
+    fn framing(&self) -> Framing {
+        Framing::Sse
+    }
+
+    fn read(&self, _parts: &Parts, body: &[u8], id: &str, created: i64) -> Result<Read, Refusal> {
+        let request: Request = serde_json::from_slice(body)
+            .map_err(|error| Refusal::Invalid(format!("invalid request body: {error}")))?;
+        let answer = Completion {
+            id: format!("chatcmpl-{id}"),
+            created,
+            model: request.model.clone(),
+            include_usage: request.stream_options.as_ref().is_some_and(|options| options.include_usage),
+        };
+        Ok(Read { ask: request.ask()?, answer: Box::new(answer) })
+    }
+
+    fn error(&self, refusal: &Refusal) -> Value {
+        error(refusal)
+    }
+}
+
+impl Request {
+    fn ask(self) -> Result<Ask, Refusal> {
+        if self.n.is_some_and(|n| n != 1) {
+            return Err(Refusal::Invalid("n must be 1".to_owned()));
+        }
+        if self.messages.is_empty() {
+            return Err(Refusal::Invalid("messages must not be empty".to_owned()));
+        }
+        if self.temperature.is_some_and(|temperature| !(0.0..=2.0).contains(&temperature)) {
+            return Err(Refusal::Invalid("temperature must be 0 to 2".to_owned()));
+        }
+        if self.stream_options.is_some() && self.stream != Some(true) {
+            return Err(Refusal::Invalid("stream options can only be defined when `stream=True`".to_owned()));
+        }
+        let turns = self.messages.iter().map(Message::turn).collect::<Result<_, _>>()?;
+        Ok(Ask {
+            model: self.model,
+            turns,
+            max_tokens: self.max_completion_tokens.or(self.max_tokens).map(positive).transpose()?,
+            stop: stop_sequences(self.stop.as_ref())?,
+            seed: self.seed.unwrap_or_default().cast_unsigned(),
+            ignore_eos: self.ignore_eos.unwrap_or_default(),
+            reasoning: self.reasoning_effort.as_deref().map(effort).transpose()?,
+            stream: self.stream.unwrap_or_default(),
+        })
+    }
+}
+
+impl Message {
+    fn turn(&self) -> Result<Turn, Refusal> {
+        let text = match &self.content {
+            Value::String(text) => text.clone(),
+            Value::Null => String::new(),
+            Value::Array(parts) => {
+                parts.iter().filter_map(|part| part.get("text").and_then(Value::as_str)).collect()
+            }
+            _ => return Err(Refusal::Invalid("content must be a string or an array of parts".to_owned())),
+        };
+        Ok(Turn { role: self.role.clone(), text })
+    }
+}
+
+impl Completion {
+    fn chunk(&self, choices: &Value, usage: Option<Usage>) -> Event {
+        let mut body = json!({
+            "id": self.id,
+            "object": "chat.completion.chunk",
+            "created": self.created,
+            "model": self.model,
+            "choices": choices,
+        });
+        if let (Some(usage), Some(body)) = (usage, body.as_object_mut()) {
+            body.insert("usage".to_owned(), counts(usage));
+        }
+        Event::plain(body.to_string())
+    }
+
+    fn with_delta(&self, delta: &Value, finish: Option<Finish>, usage: Option<Usage>) -> Event {
+        let finish = finish.map(Finish::name);
+        let choice = json!([{"index": 0, "delta": delta, "logprobs": null, "finish_reason": finish}]);
+        self.chunk(&choice, usage)
+    }
+}
+
+impl Answer for Completion {
+    fn open(&self) -> Vec<Event> {
+        vec![self.with_delta(&json!({"role": "assistant", "content": ""}), None, None)]
+    }
+
+    fn empty(&self) -> Event {
+        self.with_delta(&json!({"content": ""}), None, None)
+    }
+
+    fn delta(&self, delta: &Delta) -> Event {
+        let content = json!({ field(delta.kind): delta.text });
+        Event { tokens: delta.tokens, ..self.with_delta(&content, None, None) }
+    }
+
+    fn close(&self, finish: Finish, usage: Usage, style: UsageStyle) -> Vec<Event> {
+        let usage = Some(usage).filter(|_| self.include_usage);
+        let riding = usage.filter(|_| style == UsageStyle::OnFinish);
+        let own = usage.filter(|_| style == UsageStyle::Own);
+        let mut events = vec![self.with_delta(&json!({}), Some(finish), riding)];
+        events.extend(own.map(|usage| self.chunk(&json!([]), Some(usage))));
+        events
+    }
+
+    fn terminal(&self) -> Option<Event> {
+        Some(Event::plain("[DONE]"))
+    }
+
+    fn error(&self, refusal: &Refusal) -> Event {
+        Event::plain(error(refusal).to_string())
+    }
+
+    fn whole(&self, parts: &[Delta], finish: Finish, usage: Usage, style: UsageStyle) -> Value {
+        let mut message = Map::new();
+        message.insert("role".to_owned(), json!("assistant"));
+        message.insert("content".to_owned(), json!(""));
+        for part in parts.iter().filter(|part| part.kind != Kind::Hidden) {
+            message.insert(field(part.kind).to_owned(), json!(part.text));
+        }
+        let mut body = json!({
+            "id": self.id,
+            "object": "chat.completion",
+            "created": self.created,
+            "model": self.model,
+            "choices": [{"index": 0, "message": message, "logprobs": null, "finish_reason": finish.name()}],
+        });
+        if let (true, Some(body)) = (style != UsageStyle::Absent, body.as_object_mut()) {
+            body.insert("usage".to_owned(), counts(usage));
+        }
+        body
+    }
+}
+
+/// An `OpenAI` error object, with vLLM's names for the types.
+pub(crate) fn error(refusal: &Refusal) -> Value {
+    let status = refusal.status();
+    let kind = match status {
+        StatusCode::BAD_REQUEST => "BadRequestError",
+        StatusCode::UNAUTHORIZED => "AuthenticationError",
+        StatusCode::NOT_FOUND => "NotFoundError",
+        StatusCode::TOO_MANY_REQUESTS => "RateLimitError",
+        StatusCode::SERVICE_UNAVAILABLE => "ServiceUnavailableError",
+        _ => "InternalServerError",
+    };
+    json!({"error": {"message": refusal.message(), "type": kind, "param": null, "code": status.as_u16()}})
+}
+
+fn counts(usage: Usage) -> Value {
+    json!({
+        "prompt_tokens": usage.input,
+        "completion_tokens": usage.output,
+        "total_tokens": usage.input + usage.output,
+        "prompt_tokens_details": {"cached_tokens": usage.cached},
+        "completion_tokens_details": {"reasoning_tokens": usage.reasoning},
+    })
+}
+
+fn field(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Text | Kind::Hidden => "content",
+        Kind::Reasoning(field) => field.name(),
+    }
+}
+
+fn positive(tokens: i64) -> Result<usize, Refusal> {
+    match usize::try_from(tokens) {
+        Ok(tokens) if tokens > 0 => Ok(tokens),
+        _ => Err(Refusal::Invalid(format!("max_tokens must be at least 1, got {tokens}."))),
+    }
+}
+
+/// Tokens of reasoning for each effort; a model that reasons by itself is the fault `reasoning`.
+fn effort(effort: &str) -> Result<usize, Refusal> {
+    match effort {
+        "none" => Ok(0),
+        "minimal" => Ok(8),
+        "low" => Ok(16),
+        "medium" => Ok(64),
+        "high" | "xhigh" => Ok(256),
+        other => Err(Refusal::Invalid(format!("reasoning_effort `{other}` is not known"))),
+    }
+}
+
+fn stop_sequences(stop: Option<&Value>) -> Result<Vec<String>, Refusal> {
+    match stop {
+        None | Some(Value::Null) => Ok(Vec::new()),
+        Some(Value::String(one)) => Ok(vec![one.clone()]),
+        Some(Value::Array(many)) if many.iter().all(Value::is_string) => {
+            Ok(many.iter().filter_map(Value::as_str).map(str::to_owned).collect())
+        }
+        Some(_) => Err(Refusal::Invalid("stop must be a string or an array of strings".to_owned())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(body: &Value) -> Result<Read, Refusal> {
+        let (parts, ()) = http::Request::new(()).into_parts();
+        OpenAiChat.read(&parts, body.to_string().as_bytes(), "1", 0)
+    }
+
+    fn request() -> Value {
+        json!({"model": "m", "messages": [{"role": "user", "content": "Hello"}]})
+    }
+
+    fn with(name: &str, value: Value) -> Value {
+        let mut body = request();
+        body[name] = value;
+        body
+    }
+
+    #[test]
+    fn a_request_is_read_with_all_that_it_asks() {
+        let mut body = with("stop", json!(["a", "b"]));
+        body["max_tokens"] = json!(5);
+        body["max_completion_tokens"] = json!(6);
+        body["stream"] = json!(true);
+        body["user"] = json!("u");
+        body["reasoning_effort"] = json!("low");
+        let ask = read(&body)
+            .map_err(|refusal| refusal.message())
+            .unwrap_or_else(|message| panic!("{message}"))
+            .ask;
+        assert_eq!((ask.max_tokens, ask.stop.len(), ask.stream, ask.reasoning), (Some(6), 2, true, Some(16)));
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_a_bad_request() {
+        for body in [
+            json!({}),
+            json!({"messages": []}),
+            with("n", json!(2)),
+            with("messages", json!([])),
+            with("max_tokens", json!(0)),
+            with("temperature", json!(9)),
+            with("stop", json!(7)),
+            with("stream_options", json!({"include_usage": true})),
+        ] {
+            let refusal = read(&body).err().unwrap_or_else(|| panic!("{body} was accepted"));
+            assert_eq!(refusal.status(), StatusCode::BAD_REQUEST);
+        }
+    }
+
+    #[test]
+    fn usage_has_three_places() {
+        let answer =
+            |include_usage| Completion { id: "x".into(), created: 0, model: "m".into(), include_usage };
+        let usage = Usage { input: 3, output: 2, cached: 1, reasoning: 0 };
+        let with_usage =
+            |events: Vec<Event>| events.iter().map(|event| event.data.contains("usage")).collect::<Vec<_>>();
+        let close = |style| with_usage(answer(true).close(Finish::Stop, usage, style));
+        assert_eq!(close(UsageStyle::Own), [false, true]);
+        assert_eq!(close(UsageStyle::OnFinish), [true]);
+        assert_eq!(close(UsageStyle::Absent), [false]);
+        assert_eq!(with_usage(answer(false).close(Finish::Stop, usage, UsageStyle::Own)), [false]);
+    }
+}

@@ -1,0 +1,208 @@
+//! What the simulator can be told: command-line options, and the same in tests.
+//!
+//! It knows the engine's settings, because it makes them, and nothing else of how things work.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::engine::Settings;
+use super::rules::FaultRule;
+use super::units;
+
+/// Options of the simulator. The defaults behave like a small model on one large GPU.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Options {
+    /// Address to listen on; port 0 picks one.
+    #[arg(long, default_value = "127.0.0.1:8000", value_name = "ADDRESS")]
+    pub listen_address: SocketAddr,
+    /// Name of the served model; repeat it for aliases. The first labels the metrics.
+    #[arg(long = "model", default_value = "sim-8b", value_name = "NAME")]
+    pub models: Vec<String>,
+    /// Seed of texts, noise and fault draws.
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+    /// Key that clients must send; repeatable. Without one, any key or none will do.
+    #[arg(long = "api-key", value_name = "KEY")]
+    pub api_keys: Vec<String>,
+    /// Tokens prefilled in a second, shared by all requests.
+    #[arg(long, default_value_t = 20_000.0, value_name = "TOKENS_PER_SECOND")]
+    pub prefill_rate: f64,
+    /// Time of a decode step with one sequence.
+    #[arg(long, default_value = "8ms", value_parser = units::duration, value_name = "DURATION")]
+    pub step_time: Duration,
+    /// What each further running sequence adds to a step.
+    #[arg(long, default_value = "150us", value_parser = units::duration, value_name = "DURATION")]
+    pub step_growth: Duration,
+    /// Running sequences, at most.
+    #[arg(long, default_value_t = 64, value_name = "SEQUENCES")]
+    pub max_batch: usize,
+    /// Tokens in one step, prefill and decode together, at most.
+    #[arg(long, default_value_t = 1024, value_name = "TOKENS")]
+    pub max_step_tokens: usize,
+    /// Waiting requests, at most; the next one gets a 503.
+    #[arg(long, default_value_t = 256, value_name = "REQUESTS")]
+    pub max_queue: usize,
+    /// Tokens that the KV cache holds.
+    #[arg(long, default_value_t = 131_072, value_name = "TOKENS")]
+    pub kv_capacity: usize,
+    /// Tokens in one KV block.
+    #[arg(long, default_value_t = 16, value_name = "TOKENS")]
+    pub block_size: usize,
+    /// Tokens of prompt and output together, at most.
+    #[arg(long, default_value_t = 32_768, value_name = "TOKENS")]
+    pub context: usize,
+    /// Use no prefix again that was computed before.
+    #[arg(long)]
+    pub no_prefix_cache: bool,
+    /// Relative standard deviation of the time of a step.
+    #[arg(long, default_value_t = 0.03, value_name = "RATIO")]
+    pub noise: f64,
+    /// Median output where a request sets no `max_tokens`, in tokens (lognormal).
+    #[arg(long, default_value_t = 128.0, value_name = "TOKENS")]
+    pub output_median: f64,
+    /// Spread of that output: the sigma of the lognormal.
+    #[arg(long, default_value_t = 0.5, value_name = "SIGMA")]
+    pub output_sigma: f64,
+    /// Tokens in one streamed event.
+    #[arg(long, default_value_t = 1, value_name = "TOKENS")]
+    pub tokens_per_chunk: usize,
+    /// Requests a minute, enforced with 429 and told in `x-ratelimit-*` headers.
+    #[arg(long, value_name = "REQUESTS")]
+    pub rate_limit_requests: Option<u32>,
+    /// Tokens a minute, likewise.
+    #[arg(long, value_name = "TOKENS")]
+    pub rate_limit_tokens: Option<u32>,
+    /// An idle HTTP/1.1 connection is closed after this; uvicorn, which vLLM runs on, has 5s.
+    #[arg(long, default_value = "65s", value_parser = units::duration, value_name = "DURATION")]
+    pub keep_alive: Duration,
+    /// Connections at once, at most; further ones wait in the backlog.
+    #[arg(long, default_value_t = 4096, value_name = "CONNECTIONS")]
+    pub max_connections: usize,
+    /// Fault in force from the start, such as `stall;after=3;for=2s;probability=0.1;lasts=10m`; repeatable.
+    #[arg(long = "fault", value_name = "FAULT")]
+    pub faults: Vec<FaultRule>,
+    /// Requests whose ground truth is kept.
+    #[arg(long, default_value_t = 2048, value_name = "REQUESTS")]
+    pub truth_capacity: usize,
+    /// Serve over TLS with this; ALPN is h2 and http/1.1 unless it says something else.
+    #[arg(skip)]
+    pub tls: Option<Arc<rustls::ServerConfig>>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            listen_address: (Ipv4Addr::LOCALHOST, 8000).into(),
+            models: vec!["sim-8b".to_owned()],
+            seed: 0,
+            api_keys: Vec::new(),
+            prefill_rate: 20_000.0,
+            step_time: Duration::from_millis(8),
+            step_growth: Duration::from_micros(150),
+            max_batch: 64,
+            max_step_tokens: 1024,
+            max_queue: 256,
+            kv_capacity: 131_072,
+            block_size: 16,
+            context: 32_768,
+            no_prefix_cache: false,
+            noise: 0.03,
+            output_median: 128.0,
+            output_sigma: 0.5,
+            tokens_per_chunk: 1,
+            rate_limit_requests: None,
+            rate_limit_tokens: None,
+            keep_alive: Duration::from_secs(65),
+            max_connections: 4096,
+            faults: Vec::new(),
+            truth_capacity: 2048,
+            tls: None,
+        }
+    }
+}
+
+impl Options {
+    /// What makes no sense, in words; nothing if all is well.
+    pub(crate) fn mistake(&self) -> Option<&'static str> {
+        let positive = |value: f64| value.is_finite() && value > 0.0;
+        let not_negative = |value: f64| value.is_finite() && value >= 0.0;
+        let rules = [
+            (!self.models.is_empty(), "at least one model is needed"),
+            (positive(self.prefill_rate), "the prefill rate must be over 0"),
+            (not_negative(self.noise) && self.noise <= 1.0, "the noise must be 0 to 1"),
+            (positive(self.output_median), "the median output must be over 0"),
+            (not_negative(self.output_sigma), "the spread of the output must not be negative"),
+            (!self.step_time.is_zero(), "the step time must be over 0"),
+            (self.max_batch > 0, "the batch must hold a sequence"),
+            (self.max_connections > 0, "there must be a connection"),
+            (self.block_size > 0, "a block must hold a token"),
+            (self.blocks() > 0, "the KV cache must hold a block"),
+            (self.context > 1, "the context must hold a prompt and an output"),
+        ];
+        rules.into_iter().find(|(well, _)| !well).map(|(_, mistake)| mistake)
+    }
+
+    /// Tokens of prompt and output together, at most: what the context and the whole KV cache allow.
+    pub(crate) fn longest(&self) -> usize {
+        self.context.min(self.blocks() * self.block_size)
+    }
+
+    pub(crate) fn engine(&self) -> Settings {
+        Settings {
+            prefill_rate: self.prefill_rate,
+            step: self.step_time,
+            growth: self.step_growth,
+            max_batch: self.max_batch,
+            // A step must have room for a token of each sequence.
+            max_step_tokens: self.max_step_tokens.max(self.max_batch),
+            blocks: self.blocks(),
+            block_size: self.block_size,
+            prefix_cache: !self.no_prefix_cache,
+            noise: self.noise,
+            max_queue: self.max_queue,
+            seed: self.seed,
+        }
+    }
+
+    /// KV blocks.
+    pub(crate) fn blocks(&self) -> usize {
+        self.kv_capacity / self.block_size.max(1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Cli {
+        #[command(flatten)]
+        options: Options,
+    }
+
+    #[test]
+    fn no_flag_at_all_is_the_default() {
+        let parsed = Cli::try_parse_from(["sim"]).unwrap().options;
+        assert_eq!(format!("{parsed:?}"), format!("{:?}", Options::default()));
+    }
+
+    #[test]
+    fn flags_are_read() {
+        let flags = ["sim", "--model", "a", "--model", "b", "--step-time", "1ms", "--fault", "no_done;max=3"];
+        let options = Cli::try_parse_from(flags).unwrap().options;
+        assert_eq!(options.models, ["a", "b"]);
+        assert_eq!(options.step_time, Duration::from_millis(1));
+        assert_eq!(options.faults, ["no_done;max=3".parse().unwrap()]);
+        assert!(Cli::try_parse_from(["sim", "--fault", "no_such"]).is_err());
+    }
+
+    #[test]
+    fn nonsense_is_named() {
+        assert_eq!(Options::default().mistake(), None);
+        let mistake = Options { prefill_rate: 0.0, ..Options::default() }.mistake();
+        assert_eq!(mistake, Some("the prefill rate must be over 0"));
+    }
+}

@@ -1,0 +1,142 @@
+//! Which path leads where. A dialect is one entry in [`DIALECTS`].
+//!
+//! The application paths (log in, sessions, retrieval) belong in a router of their own, merged in [`router`].
+
+use std::sync::Arc;
+
+use axum::extract::{Query, Request, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{MethodRouter, get, post};
+use axum::{Json, Router};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::answer::answer;
+use super::dialect::{Dialect, Refusal};
+use super::openai_chat::{self, OpenAiChat};
+use super::rules::FaultRule;
+use super::shared::Shared;
+use super::truth::Truth;
+
+/// Every dialect and its path; a path may have parameters in braces.
+pub(crate) const DIALECTS: [(&str, &dyn Dialect); 1] = [("/v1/chat/completions", &OpenAiChat)];
+
+/// Other paths that the metrics tell apart; everything else is `none`, as the number of series is bounded.
+const OTHERS: [&str; 5] = ["/v1/models", "/health", "/metrics", "/sim/truth", "/sim/faults"];
+
+/// Which truths to show.
+#[derive(Debug, Deserialize)]
+struct Wanted {
+    limit: Option<usize>,
+    request_id: Option<String>,
+}
+
+/// All paths.
+pub(crate) fn router(shared: Arc<Shared>) -> Router {
+    let mut router = Router::new();
+    for (path, spoken) in DIALECTS {
+        router = router.route(path, dialect(spoken));
+    }
+    router
+        .route("/v1/models", get(models))
+        .route("/health", get(StatusCode::OK))
+        .route("/metrics", get(metrics))
+        .route("/sim/truth", get(truth).delete(clear_truth))
+        .route("/sim/faults", get(faults).post(inject).delete(clear_faults))
+        .fallback(not_found)
+        .with_state(shared)
+}
+
+/// The path as a label: the pattern that it fits.
+pub(crate) fn handler(path: &str) -> &'static str {
+    let patterns = DIALECTS.iter().map(|(pattern, _)| *pattern).chain(OTHERS);
+    let fits = |pattern: &&str| match pattern.split_once('{') {
+        Some((fixed, _)) => path.starts_with(fixed),
+        None => path == *pattern,
+    };
+    patterns.into_iter().find(fits).unwrap_or("none")
+}
+
+fn dialect(dialect: &'static dyn Dialect) -> MethodRouter<Arc<Shared>> {
+    post(move |State(shared): State<Arc<Shared>>, request: Request| answer(shared, dialect, request))
+}
+
+async fn models(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Response {
+    if !shared.key_fits(&headers) {
+        let refusal = Refusal::Unauthorized;
+        return (refusal.status(), Json(openai_chat::error(&refusal))).into_response();
+    }
+    let options = &shared.options;
+    let root = options.models.first();
+    let data: Vec<Value> = options
+        .models
+        .iter()
+        .map(|id| {
+            json!({
+                "id": id,
+                "object": "model",
+                "created": 0,
+                "owned_by": "tokenbeat-sim",
+                "root": root,
+                "parent": null,
+                "max_model_len": options.longest(),
+            })
+        })
+        .collect();
+    Json(json!({"object": "list", "data": data})).into_response()
+}
+
+async fn metrics(State(shared): State<Arc<Shared>>) -> Response {
+    match shared.metrics.text() {
+        Ok(text) => {
+            ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
+        }
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+    }
+}
+
+async fn truth(State(shared): State<Arc<Shared>>, Query(wanted): Query<Wanted>) -> Json<Vec<Truth>> {
+    let mut all = shared.truth.all();
+    if let Some(id) = &wanted.request_id {
+        all.retain(|truth| truth.request_id == *id);
+    }
+    let skipped = all.len().saturating_sub(wanted.limit.unwrap_or(usize::MAX));
+    Json(all.split_off(skipped))
+}
+
+async fn clear_truth(State(shared): State<Arc<Shared>>) -> StatusCode {
+    shared.truth.clear();
+    StatusCode::NO_CONTENT
+}
+
+async fn faults(State(shared): State<Arc<Shared>>) -> Json<Vec<FaultRule>> {
+    Json(shared.rules.list())
+}
+
+async fn inject(State(shared): State<Arc<Shared>>, body: axum::body::Bytes) -> Response {
+    let rules: Vec<FaultRule> = match serde_json::from_slice(&body) {
+        Ok(rules) => rules,
+        Err(error) => return complain(&error.to_string()),
+    };
+    if rules.iter().any(|rule| !(0.0..=1.0).contains(&rule.probability)) {
+        return complain("probability must be 0 to 1");
+    }
+    match shared.rules.add(rules) {
+        Ok(()) => StatusCode::NO_CONTENT.into_response(),
+        Err(error) => complain(&error.to_string()),
+    }
+}
+
+async fn clear_faults(State(shared): State<Arc<Shared>>) -> StatusCode {
+    shared.rules.clear();
+    StatusCode::NO_CONTENT
+}
+
+async fn not_found() -> Response {
+    (StatusCode::NOT_FOUND, Json(json!({"detail": "Not Found"}))).into_response()
+}
+
+fn complain(message: &str) -> Response {
+    (StatusCode::BAD_REQUEST, Json(json!({"error": message}))).into_response()
+}

@@ -1,0 +1,246 @@
+//! Which faults a request meets: rules with a probability, a life, a model and a count.
+//!
+//! It draws from its own seeded generator, so that a run can be repeated. It knows nothing of what faults do.
+
+use std::str::FromStr;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
+
+use super::faults::{Fault, Spec, SpecError};
+use super::units;
+
+/// Rules at once, at most.
+const MOST_RULES: usize = 256;
+
+/// A fault that befalls requests while the rule lives.
+///
+/// As an option it is written like the fault, with the parameters `probability`, `lasts`, `model` and `max` besides.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FaultRule {
+    /// What happens.
+    pub fault: Fault,
+    /// To which part of the requests: 0 to 1.
+    #[serde(default = "always")]
+    pub probability: f64,
+    /// How long the rule lives; without end if absent.
+    #[serde(default, rename = "for", with = "written", skip_serializing_if = "Option::is_none")]
+    pub lasts: Option<Duration>,
+    /// Only requests for this model.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+    /// So many requests at most.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max: Option<u64>,
+}
+
+/// There are as many rules as there may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("there are {MOST_RULES} fault rules already")]
+pub struct TooManyRules;
+
+/// The rules in force.
+#[derive(Debug)]
+pub(crate) struct Rules {
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    active: Vec<Active>,
+    draws: ChaCha8Rng,
+}
+
+#[derive(Debug)]
+struct Active {
+    rule: FaultRule,
+    until: Option<Instant>,
+}
+
+impl FaultRule {
+    /// Every request, from now on.
+    pub fn always(fault: Fault) -> Self {
+        Self { fault, probability: 1.0, lasts: None, model: None, max: None }
+    }
+}
+
+impl FromStr for FaultRule {
+    type Err = SpecError;
+
+    fn from_str(text: &str) -> Result<Self, SpecError> {
+        let mut spec = Spec::parse(text);
+        let probability = spec.read("probability", |value| match value.parse::<f64>() {
+            Ok(part) if (0.0..=1.0).contains(&part) => Ok(part),
+            _ => Err(format!("`{value}` is not a number from 0 to 1")),
+        })?;
+        let lasts = spec.read("lasts", units::duration)?;
+        let model = spec.read("model", |value| Ok(value.to_owned()))?;
+        let max = spec.read("max", |value| value.parse().map_err(|_| format!("`{value}` is not a count")))?;
+        let fault = Fault::from_spec(&mut spec)?;
+        spec.finish()?;
+        Ok(Self { fault, probability: probability.unwrap_or_else(always), lasts, model, max })
+    }
+}
+
+impl Rules {
+    pub(crate) fn new(seed: u64) -> Self {
+        let state = State { active: Vec::new(), draws: ChaCha8Rng::seed_from_u64(seed) };
+        Self { state: Mutex::new(state) }
+    }
+
+    /// Puts all of `rules` in force, or none if there would be too many.
+    pub(crate) fn add(&self, rules: Vec<FaultRule>) -> Result<(), TooManyRules> {
+        let now = Instant::now();
+        self.with(|state| {
+            state.active.retain(|active| active.lives(now));
+            if state.active.len() + rules.len() > MOST_RULES {
+                return Err(TooManyRules);
+            }
+            state.active.extend(rules.into_iter().map(|rule| {
+                let until = rule.lasts.and_then(|lasts| now.checked_add(lasts));
+                Active { rule, until }
+            }));
+            Ok(())
+        })
+    }
+
+    /// Lifts all rules.
+    pub(crate) fn clear(&self) {
+        self.with(|state| state.active.clear());
+    }
+
+    /// The rules still in force, with what is left of their time and count.
+    pub(crate) fn list(&self) -> Vec<FaultRule> {
+        let now = Instant::now();
+        self.with(|state| {
+            state.active.iter().filter(|active| active.lives(now)).map(|active| active.left(now)).collect()
+        })
+    }
+
+    /// The faults that a request for `model` meets.
+    pub(crate) fn draw(&self, model: Option<&str>) -> Vec<Fault> {
+        let now = Instant::now();
+        self.with(|state| {
+            state.active.retain(|active| active.lives(now));
+            let State { active, draws } = state;
+            active.iter_mut().filter_map(|active| active.strike(model, draws)).collect()
+        })
+    }
+
+    fn with<T>(&self, work: impl FnOnce(&mut State) -> T) -> T {
+        work(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Active {
+    fn lives(&self, now: Instant) -> bool {
+        self.until.is_none_or(|until| now < until) && self.rule.max != Some(0)
+    }
+
+    fn left(&self, now: Instant) -> FaultRule {
+        let lasts = self.until.map(|until| until.saturating_duration_since(now));
+        FaultRule { lasts, ..self.rule.clone() }
+    }
+
+    fn strike(&mut self, model: Option<&str>, draws: &mut ChaCha8Rng) -> Option<Fault> {
+        let wanted = self.rule.model.as_deref();
+        if wanted.is_some() && wanted != model {
+            return None;
+        }
+        if self.rule.probability < 1.0 && draws.random::<f64>() >= self.rule.probability {
+            return None;
+        }
+        self.rule.max = self.rule.max.map(|left| left.saturating_sub(1));
+        Some(self.rule.fault.clone())
+    }
+}
+
+fn always() -> f64 {
+    1.0
+}
+
+/// An optional duration as `"10s"`.
+mod written {
+    use std::time::Duration;
+
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    use super::units;
+
+    #[expect(clippy::ref_option, reason = "the signature is serde's")]
+    pub(super) fn serialize<S: Serializer>(
+        value: &Option<Duration>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        match value {
+            Some(duration) => serializer.serialize_str(&units::written(*duration)),
+            None => serializer.serialize_none(),
+        }
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<Duration>, D::Error> {
+        let text = Option::<String>::deserialize(deserializer)?;
+        text.map(|text| units::duration(&text).map_err(serde::de::Error::custom)).transpose()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rule(text: &str) -> FaultRule {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn a_rule_is_written_as_an_option_or_as_json() {
+        let option = rule("stall;after=3;for=2s;probability=0.5;lasts=10s;model=m;max=4");
+        let json =
+            r#"{"fault": "stall;after=3;for=2s", "probability": 0.5, "for": "10s", "model": "m", "max": 4}"#;
+        assert_eq!(serde_json::from_str::<FaultRule>(json).unwrap(), option);
+        let written = serde_json::to_string(&option).unwrap();
+        assert_eq!(serde_json::from_str::<FaultRule>(&written).unwrap(), option);
+        assert!(serde_json::from_str::<FaultRule>(r#"{"fault": "stall", "often": true}"#).is_err());
+        assert!(serde_json::from_str::<FaultRule>(r#"{"fault": "stahl"}"#).is_err());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_rule_ends_with_its_time_and_with_its_count() {
+        let rules = Rules::new(1);
+        rules.add(vec![rule("no_done;lasts=10s"), rule("crlf;max=2")]).unwrap();
+        assert_eq!(rules.draw(None), [Fault::NoDone, Fault::Crlf]);
+        assert_eq!(rules.draw(None), [Fault::NoDone, Fault::Crlf]);
+        assert_eq!(rules.draw(None), [Fault::NoDone]);
+        tokio::time::advance(Duration::from_secs(10)).await;
+        assert_eq!(rules.draw(None), []);
+        assert_eq!(rules.list(), []);
+    }
+
+    #[tokio::test]
+    async fn a_rule_can_be_for_one_model_and_for_a_part() {
+        let rules = Rules::new(1);
+        rules.add(vec![rule("no_done;model=a"), rule("crlf;probability=0.3")]).unwrap();
+        assert!(!rules.draw(Some("b")).contains(&Fault::NoDone));
+        assert!(!rules.draw(None).contains(&Fault::NoDone));
+        assert!(rules.draw(Some("a")).contains(&Fault::NoDone));
+        let struck = (0..1000).filter(|_| rules.draw(None).contains(&Fault::Crlf)).count();
+        assert!((200..400).contains(&struck), "{struck} of 1000 at 0.3");
+    }
+
+    #[tokio::test]
+    async fn the_number_of_rules_is_bounded() {
+        let rules = Rules::new(1);
+        let many = vec![FaultRule::always(Fault::NoDone); MOST_RULES];
+        assert_eq!(rules.add(many), Ok(()));
+        assert_eq!(rules.add(vec![FaultRule::always(Fault::NoDone)]), Err(TooManyRules));
+        rules.clear();
+        assert_eq!(rules.add(vec![FaultRule::always(Fault::NoDone)]), Ok(()));
+    }
+}

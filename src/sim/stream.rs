@@ -1,0 +1,268 @@
+//! Writes an answer to its body: grouped, held back, stalled, cut off or broken as the request's effects say.
+//!
+//! It knows the effects and the two ends, a generation and a body, and no dialect.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::body::{Gone, Outlet};
+use super::conn::Order;
+use super::dialect::{Answer, Delta, Refusal};
+use super::effects::{Break, Effects};
+use super::generation::{Generation, Kind, Piece};
+use super::truth::{Mark, Record};
+use super::wire::{self, Event, Framer, Framing};
+
+/// What is no event, no JSON and no UTF-8.
+const GARBAGE: &[u8] = b"\x00\xff\xfe{{{]] not json \xc3(\n\ndata: {\"choices\": [\xf0\x28\n\n";
+/// What is no chunk size.
+const NO_CHUNK: &[u8] = b"\r\nzz-this-is-no-chunk-size\r\n\r\n";
+
+/// Why a stream ended before its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Early {
+    /// The client went.
+    Gone,
+    /// It is to be broken off on purpose.
+    Break(Break),
+}
+
+/// Writes one streamed answer.
+pub(crate) struct StreamWriter {
+    outlet: Outlet,
+    framer: Framer,
+    answer: Box<dyn Answer>,
+    effects: Effects,
+    record: Arc<Record>,
+    held: Held,
+    opened: bool,
+    contents: usize,
+}
+
+/// Events that wait to be written together.
+#[derive(Debug, Default)]
+struct Held {
+    events: usize,
+    bytes: String,
+    marks: Vec<Mark>,
+}
+
+impl From<Gone> for Early {
+    fn from(_: Gone) -> Self {
+        Self::Gone
+    }
+}
+
+impl StreamWriter {
+    pub(crate) fn new(
+        outlet: Outlet,
+        framing: Framing,
+        answer: Box<dyn Answer>,
+        effects: Effects,
+        record: Arc<Record>,
+    ) -> Self {
+        let framer = Framer::new(framing, effects.form);
+        Self { outlet, framer, answer, effects, record, held: Held::default(), opened: false, contents: 0 }
+    }
+
+    /// Writes the whole stream, or as much of it as faults and client allow.
+    pub(crate) async fn run(mut self, mut generation: Generation) {
+        let written = match self.content(&mut generation).await {
+            Ok(()) => self.end(&generation).await,
+            Err(Early::Break(how)) => self.break_off(how).await,
+            Err(Early::Gone) => Err(Gone),
+        };
+        if written.is_err() {
+            self.record.set(|truth| truth.client_gone = true);
+        }
+    }
+
+    /// Everything up to the end of the content.
+    async fn content(&mut self, generation: &mut Generation) -> Result<(), Early> {
+        if self.effects.role_first || self.effects.empty_chunks > 0 {
+            self.open().await?;
+            for _ in 0..self.effects.empty_chunks {
+                self.event(&self.answer.empty()).await?;
+            }
+            self.flush().await?;
+        }
+        let mut group: Option<Delta> = None;
+        loop {
+            let piece = tokio::select! {
+                piece = generation.next() => piece,
+                gone = self.outlet.gone() => return Err(gone.into()),
+            };
+            self.record.set(|truth| generation.report(truth));
+            let Some(piece) = piece else { break };
+            if let Some(delta) = grouped(&mut group, &piece, self.effects.tokens_per_chunk) {
+                self.delta(&delta).await?;
+            }
+        }
+        if let Some(delta) = group {
+            self.delta(&delta).await?;
+        }
+        if !generation.complete() {
+            return Err(Early::Break(Break::Error));
+        }
+        match self.effects.broken {
+            Some((_, how)) => Err(Early::Break(how)),
+            None => Ok(()),
+        }
+    }
+
+    /// One content event, with what is to happen before it.
+    async fn delta(&mut self, delta: &Delta) -> Result<(), Early> {
+        match self.effects.broken {
+            Some((after, how)) if self.contents >= after => return Err(Early::Break(how)),
+            _ => {}
+        }
+        self.open().await?;
+        match self.effects.stall {
+            Some((after, time)) if self.contents == after => self.stall(time).await?,
+            _ => {}
+        }
+        let mut event = self.answer.delta(delta);
+        if let Some(bytes) = self.effects.huge_line.take() {
+            event.data = wire::padded(&event.data, bytes);
+        }
+        self.contents += 1;
+        self.event(&event).await?;
+        Ok(())
+    }
+
+    async fn stall(&mut self, time: Duration) -> Result<(), Gone> {
+        self.flush().await?;
+        tokio::select! {
+            () = tokio::time::sleep(time) => Ok(()),
+            gone = self.outlet.gone() => Err(gone),
+        }
+    }
+
+    async fn open(&mut self) -> Result<(), Gone> {
+        if !self.opened {
+            self.opened = true;
+            for event in self.answer.open() {
+                self.event(&event).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn event(&mut self, event: &Event) -> Result<(), Gone> {
+        self.hold(event, false);
+        if self.held.events >= self.effects.events_per_write { self.flush().await } else { Ok(()) }
+    }
+
+    fn hold(&mut self, event: &Event, last: bool) {
+        self.held.events += 1;
+        self.held.bytes.push_str(&self.framer.frame(event, last));
+        if event.tokens > 0 {
+            self.held.marks.push(Mark::Content(event.tokens));
+        }
+    }
+
+    /// Writes what is held.
+    async fn flush(&mut self) -> Result<(), Gone> {
+        let held = std::mem::take(&mut self.held);
+        if held.events == 0 {
+            return Ok(());
+        }
+        let bytes = Bytes::from(held.bytes);
+        match self.effects.bytes_per_write {
+            None => self.outlet.write(bytes, held.marks).await,
+            Some(size) => self.split(bytes, size, held.marks).await,
+        }
+    }
+
+    /// Writes `bytes` in pieces, each once the one before is out; the marks go with the last.
+    async fn split(&mut self, mut bytes: Bytes, size: usize, marks: Vec<Mark>) -> Result<(), Gone> {
+        while bytes.len() > size {
+            self.outlet.write_through(bytes.split_to(size), Vec::new()).await?;
+        }
+        self.outlet.write_through(bytes, marks).await
+    }
+
+    /// The end as it should be.
+    async fn end(&mut self, generation: &Generation) -> Result<(), Gone> {
+        self.open().await?;
+        let mut events = self.answer.close(generation.finish, generation.usage, self.effects.usage);
+        if !self.effects.no_terminal {
+            events.extend(self.answer.terminal());
+        }
+        self.record.set(|truth| truth.finish_reason = Some(generation.finish.name().to_owned()));
+        let Some(last) = events.pop() else { return self.flush().await };
+        for event in &events {
+            self.event(event).await?;
+        }
+        self.hold(&last, true);
+        self.held.marks.push(Mark::End);
+        self.last().await
+    }
+
+    /// Writes what is held and says that it is the last.
+    async fn last(&mut self) -> Result<(), Gone> {
+        let mut held = std::mem::take(&mut self.held);
+        let mut bytes = Bytes::from(held.bytes);
+        if let Some(size) = self.effects.bytes_per_write {
+            let tail = bytes.split_off(bytes.len().saturating_sub(size));
+            if !bytes.is_empty() {
+                self.split(bytes, size, Vec::new()).await?;
+            }
+            bytes = tail;
+        }
+        self.outlet.end(bytes, std::mem::take(&mut held.marks), self.effects.close).await
+    }
+
+    /// The end as it should not be.
+    async fn break_off(&mut self, how: Break) -> Result<(), Gone> {
+        if how == Break::Error {
+            self.open().await?;
+            let refusal = Refusal::Stopped;
+            self.hold(&self.answer.error(&refusal), self.effects.no_terminal);
+            if let Some(terminal) = self.answer.terminal().filter(|_| !self.effects.no_terminal) {
+                self.hold(&terminal, true);
+            }
+        }
+        let held = std::mem::take(&mut self.held);
+        break_off(&mut self.outlet, how, Bytes::from(held.bytes), held.marks).await
+    }
+}
+
+/// Writes `before` and then breaks the body off.
+pub(crate) async fn break_off(
+    outlet: &mut Outlet,
+    how: Break,
+    before: Bytes,
+    mut marks: Vec<Mark>,
+) -> Result<(), Gone> {
+    let order = match how {
+        Break::End | Break::Error => {
+            marks.push(Mark::End);
+            return outlet.end(before, marks, None).await;
+        }
+        Break::Garbage => {
+            marks.push(Mark::End);
+            return outlet.end([before.as_ref(), GARBAGE].concat().into(), marks, None).await;
+        }
+        Break::Reset => Order::Reset,
+        Break::Framing => Order::Raw(NO_CHUNK.to_vec()),
+    };
+    outlet.write(before, marks).await?;
+    outlet.break_off(order).await
+}
+
+/// Adds a token to the group and gives the group out once it is full or of another kind.
+fn grouped(group: &mut Option<Delta>, piece: &Piece, size: usize) -> Option<Delta> {
+    // Hidden tokens and the one that only ends an answer take time and leave no trace.
+    if piece.kind == Kind::Hidden || piece.text.is_empty() {
+        return None;
+    }
+    let other = group.take_if(|delta| delta.kind != piece.kind);
+    let delta = group.get_or_insert_with(|| Delta { kind: piece.kind, text: String::new(), tokens: 0 });
+    delta.text.push_str(&piece.text);
+    delta.tokens += 1;
+    // Never two at once: a group is left over only where groups have two tokens or more.
+    if other.is_some() { other } else { group.take_if(|delta| delta.tokens >= size) }
+}

@@ -1,0 +1,8 @@
+//! The simulator over real sockets, seen by a client that reads bytes and believes nothing.
+
+mod client;
+mod faults_in_head;
+mod faults_in_stream;
+mod forms;
+mod protocol;
+mod serving;

@@ -1,0 +1,197 @@
+//! The ground truth of each request: what the simulator did and when, by its own clock.
+//!
+//! A bounded ring of records. It knows nothing of how answers are made or sent; others tell it.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
+
+/// What happened to one request. Offsets are seconds from its arrival.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Truth {
+    /// The id that the answer carries, too.
+    pub request_id: String,
+    /// The trace id of a W3C `traceparent`, if one came.
+    pub trace_id: Option<String>,
+    /// Which API was spoken.
+    pub dialect: String,
+    /// The model asked for, as far as the request could be read.
+    pub model: Option<String>,
+    /// Wall-clock time at which the request's head had been read.
+    #[serde(with = "wall")]
+    pub arrived: Timestamp,
+    /// The status of the answer; none if there was no HTTP answer.
+    pub status: Option<u16>,
+    /// Whether the answer was streamed.
+    pub streamed: bool,
+    /// Time in the engine's queue, in seconds.
+    pub queue_seconds: Option<f64>,
+    /// From admission to the first token, in seconds.
+    pub prefill_seconds: Option<f64>,
+    /// When the first generated content was handed to the socket.
+    pub first_token: Option<f64>,
+    /// When each content event was handed to the socket.
+    pub chunks: Vec<Chunk>,
+    /// When the end of the answer was handed to the socket.
+    pub finished: Option<f64>,
+    /// Tokens of the prompt.
+    pub input_tokens: usize,
+    /// Tokens of the planned output, reasoning included.
+    pub output_tokens: usize,
+    /// Tokens of the prompt that the prefix cache held.
+    pub cached_tokens: usize,
+    /// Output tokens that are reasoning, sent or not.
+    pub reasoning_tokens: usize,
+    /// `stop` or `length`, once the answer is complete.
+    pub finish_reason: Option<String>,
+    /// The faults that were applied.
+    pub faults: Vec<String>,
+    /// Whether the client left before the end.
+    pub client_gone: bool,
+}
+
+/// One content event.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Chunk {
+    /// When it was handed to the socket, in seconds from arrival.
+    pub at: f64,
+    /// Tokens in it.
+    pub tokens: usize,
+}
+
+/// What a write to the socket meant for a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mark {
+    /// A content event with so many tokens.
+    Content(usize),
+    /// The end of the answer.
+    End,
+}
+
+/// The record of a request that may still be running.
+#[derive(Debug)]
+pub(crate) struct Record {
+    arrival: Instant,
+    truth: Mutex<Truth>,
+}
+
+/// The last records.
+#[derive(Debug)]
+pub(crate) struct Ring {
+    capacity: usize,
+    records: Mutex<VecDeque<Arc<Record>>>,
+}
+
+impl Record {
+    /// Changes the record.
+    pub(crate) fn set(&self, change: impl FnOnce(&mut Truth)) {
+        change(&mut self.truth.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// A copy.
+    pub(crate) fn get(&self) -> Truth {
+        self.truth.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Records that `mark` was handed to the socket at `when`.
+    pub(crate) fn mark(&self, mark: Mark, when: Instant) {
+        let at = self.since_arrival(when).as_secs_f64();
+        self.set(|truth| match mark {
+            Mark::Content(tokens) => {
+                truth.first_token.get_or_insert(at);
+                truth.chunks.push(Chunk { at, tokens });
+            }
+            Mark::End => {
+                truth.finished.get_or_insert(at);
+            }
+        });
+    }
+
+    fn since_arrival(&self, when: Instant) -> Duration {
+        when.saturating_duration_since(self.arrival)
+    }
+}
+
+impl Ring {
+    pub(crate) fn new(capacity: usize) -> Self {
+        Self { capacity, records: Mutex::new(VecDeque::new()) }
+    }
+
+    /// Opens the record of a request that arrived now; the oldest goes if there is no room.
+    pub(crate) fn open(&self, truth: Truth) -> Arc<Record> {
+        let record = Arc::new(Record { arrival: Instant::now(), truth: Mutex::new(truth) });
+        let mut records = self.records.lock().unwrap_or_else(PoisonError::into_inner);
+        while records.len() >= self.capacity.max(1) {
+            records.pop_front();
+        }
+        records.push_back(Arc::clone(&record));
+        record
+    }
+
+    /// All records, the newest last.
+    pub(crate) fn all(&self) -> Vec<Truth> {
+        let records = self.records.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        records.iter().map(|record| record.get()).collect()
+    }
+
+    /// Forgets all records.
+    pub(crate) fn clear(&self) {
+        self.records.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+}
+
+/// The trace id of a `traceparent` header, if it is one.
+pub(crate) fn trace_id(traceparent: &str) -> Option<String> {
+    let id = traceparent.split('-').nth(1)?;
+    let valid = id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit());
+    valid.then(|| id.to_ascii_lowercase())
+}
+
+/// A point in time as RFC 3339.
+mod wall {
+    use jiff::Timestamp;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(time: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(time)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Timestamp, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn the_ring_keeps_the_newest_and_marks_count_from_arrival() {
+        let ring = Ring::new(2);
+        for id in ["a", "b", "c"] {
+            let record = ring.open(Truth { request_id: id.to_owned(), ..Truth::default() });
+            tokio::time::advance(Duration::from_millis(250)).await;
+            record.mark(Mark::Content(2), Instant::now());
+            record.mark(Mark::End, Instant::now());
+        }
+        let all = ring.all();
+        assert_eq!(all.iter().map(|truth| truth.request_id.as_str()).collect::<Vec<_>>(), ["b", "c"]);
+        assert_eq!(all[0].chunks, [Chunk { at: 0.25, tokens: 2 }]);
+        assert_eq!((all[0].first_token, all[0].finished), (Some(0.25), Some(0.25)));
+        ring.clear();
+        assert!(ring.all().is_empty());
+    }
+
+    #[test]
+    fn a_trace_id_is_taken_only_from_a_traceparent() {
+        let parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        assert_eq!(trace_id(parent).as_deref(), Some("4bf92f3577b34da6a3ce929d0e0e4736"));
+        assert_eq!(trace_id("00-short-00f067aa0ba902b7-01"), None);
+        assert_eq!(trace_id("nothing"), None);
+    }
+}

@@ -1,0 +1,152 @@
+//! Events to bytes: how a stream is framed, and every odd form that the standards allow.
+//!
+//! Pure: it knows neither dialects nor sockets.
+
+use super::effects::{Form, LineEnd};
+
+/// One event of a stream, before it is framed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Event {
+    /// The event's name, where the dialect has names.
+    pub(crate) name: Option<&'static str>,
+    /// Its data; a JSON object but for markers such as `[DONE]`.
+    pub(crate) data: String,
+    /// Tokens of generated content in it.
+    pub(crate) tokens: usize,
+}
+
+/// How events become a body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Framing {
+    /// Server-sent events.
+    Sse,
+}
+
+/// Frames the events of one stream.
+#[derive(Debug)]
+pub(crate) struct Framer {
+    framing: Framing,
+    form: Form,
+    begun: bool,
+}
+
+impl Event {
+    /// An event without a name or content.
+    pub(crate) fn plain(data: impl Into<String>) -> Self {
+        Self { name: None, data: data.into(), tokens: 0 }
+    }
+}
+
+impl Framing {
+    /// The content type of such a body.
+    pub(crate) fn content_type(self) -> &'static str {
+        match self {
+            Self::Sse => "text/event-stream; charset=utf-8",
+        }
+    }
+}
+
+impl Framer {
+    pub(crate) fn new(framing: Framing, form: Form) -> Self {
+        Self { framing, form, begun: false }
+    }
+
+    /// The bytes of one event; `last` if none follows.
+    pub(crate) fn frame(&mut self, event: &Event, last: bool) -> String {
+        match self.framing {
+            Framing::Sse => self.sse(event, last),
+        }
+    }
+
+    fn sse(&mut self, event: &Event, last: bool) -> String {
+        let end = self.line_end();
+        let mut out = String::with_capacity(event.data.len() + 16);
+        if !self.begun && self.form.bom {
+            out.push('\u{feff}');
+        }
+        self.begun = true;
+        if self.form.comments {
+            out.extend([": keep-alive", end, end]);
+        }
+        let space = if self.form.no_space { "" } else { " " };
+        if let Some(name) = event.name {
+            out.extend(["event:", space, name, end]);
+        }
+        let spread = self.form.multi_line_data.then(|| over_lines(&event.data));
+        let mut lines = spread.as_deref().unwrap_or(&event.data).split('\n').peekable();
+        while let Some(line) = lines.next() {
+            out.extend(["data:", space, line]);
+            if lines.peek().is_some() {
+                out.push_str(end);
+            }
+        }
+        if !(last && self.form.no_final_blank_line) {
+            out.extend([end, end]);
+        }
+        out
+    }
+
+    fn line_end(&self) -> &'static str {
+        match self.form.line_end {
+            LineEnd::Lf => "\n",
+            LineEnd::CrLf => "\r\n",
+            LineEnd::Cr => "\r",
+        }
+    }
+}
+
+/// The same JSON object over three lines.
+fn over_lines(data: &str) -> String {
+    match data.strip_prefix('{').and_then(|rest| rest.strip_suffix('}')) {
+        Some(inside) => format!("{{\n{inside}\n}}"),
+        None => data.to_owned(),
+    }
+}
+
+/// The same JSON object with a field of `bytes` bytes that means nothing.
+pub(crate) fn padded(data: &str, bytes: usize) -> String {
+    match data.strip_prefix('{') {
+        Some(rest) => format!("{{\"padding\":\"{}\",{rest}", "x".repeat(bytes)),
+        None => data.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn framed(form: Form, last: bool) -> String {
+        Framer::new(Framing::Sse, form).frame(&Event::plain("{\"a\":1}"), last)
+    }
+
+    #[test]
+    fn an_event_has_every_form() {
+        let plain = Form::default();
+        assert_eq!(framed(plain, true), "data: {\"a\":1}\n\n");
+        assert_eq!(framed(Form { line_end: LineEnd::CrLf, ..plain }, false), "data: {\"a\":1}\r\n\r\n");
+        assert_eq!(framed(Form { line_end: LineEnd::Cr, ..plain }, false), "data: {\"a\":1}\r\r");
+        assert_eq!(framed(Form { no_space: true, ..plain }, false), "data:{\"a\":1}\n\n");
+        assert_eq!(framed(Form { bom: true, ..plain }, false), "\u{feff}data: {\"a\":1}\n\n");
+        assert_eq!(framed(Form { comments: true, ..plain }, false), ": keep-alive\n\ndata: {\"a\":1}\n\n");
+        let spread = "data: {\ndata: \"a\":1\ndata: }\n\n";
+        assert_eq!(framed(Form { multi_line_data: true, ..plain }, false), spread);
+        assert_eq!(framed(Form { no_final_blank_line: true, ..plain }, true), "data: {\"a\":1}");
+        assert_eq!(framed(Form { no_final_blank_line: true, ..plain }, false), "data: {\"a\":1}\n\n");
+    }
+
+    #[test]
+    fn a_named_event_says_its_name_and_the_mark_comes_once() {
+        let mut framer = Framer::new(Framing::Sse, Form { bom: true, ..Form::default() });
+        let event = Event { name: Some("ping"), ..Event::plain("{}") };
+        assert_eq!(framer.frame(&event, false), "\u{feff}event: ping\ndata: {}\n\n");
+        assert_eq!(framer.frame(&event, false), "event: ping\ndata: {}\n\n");
+    }
+
+    #[test]
+    fn padding_keeps_the_object_valid() {
+        let wide = padded("{\"a\":1}", 50);
+        let value: serde_json::Value = serde_json::from_str(&wide).unwrap();
+        assert_eq!(value["a"], 1);
+        assert!(wide.len() > 50);
+    }
+}

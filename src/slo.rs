@@ -1,0 +1,60 @@
+//! Whether a finished request met the objectives of its profile: a pure function of the record. It knows nothing
+//! of how the verdicts are counted.
+
+use crate::event::{Outcome, Request, Verdict};
+use crate::plan::{Bound, Objective, SloMetric};
+
+/// Name of the verdict over all objectives: goodput.
+pub const ALL: &str = "all";
+
+/// The verdicts of a finished request, one per objective that it is an event of, then [`ALL`].
+///
+/// A failed request misses every objective, a failed check included; an answer without the mark is no event of
+/// that objective; what does not judge the target (`internal`, `cancelled`) and a warm-up are no events at all.
+/// `all` is there without objectives, too: then it is availability.
+pub fn verdicts(objectives: &[Objective], request: &Request) -> Vec<Verdict> {
+    if request.warm_up || !request.outcome.judges_target() {
+        return Vec::new();
+    }
+    let mut verdicts: Vec<Verdict> = objectives
+        .iter()
+        .filter_map(|objective| Some(Verdict { slo: objective.name.clone(), met: met(objective, request)? }))
+        .collect();
+    let all = request.outcome == Outcome::Ok && verdicts.iter().all(|verdict| verdict.met);
+    verdicts.push(Verdict { slo: ALL.into(), met: all });
+    verdicts
+}
+
+/// Whether the request met an objective; `None` if it is no event of it.
+fn met(objective: &Objective, request: &Request) -> Option<bool> {
+    if request.outcome != Outcome::Ok {
+        return Some(false);
+    }
+    match objective.bound {
+        None => Some(true),
+        Some(Bound::Below(bound)) => Some(value(objective.metric, request)? < bound),
+        Some(Bound::Above(bound)) => Some(value(objective.metric, request)? > bound),
+    }
+}
+
+/// What an objective looks at, in the unit of its metric; `None` where the answer has no such mark.
+fn value(metric: SloMetric, request: &Request) -> Option<f64> {
+    let marks = &request.marks;
+    let streamed = |mark: Option<std::time::Duration>| mark.filter(|_| request.streamed);
+    let duration = match metric {
+        SloMetric::Availability => return None,
+        SloMetric::TimePerOutputToken => return request.time_per_output_token(),
+        SloMetric::OutputPace => return request.output_pace(),
+        SloMetric::TimeToFirstByte => marks.time_to_first_byte(),
+        SloMetric::TimeToFirstChunk => streamed(marks.time_to_first_chunk()),
+        SloMetric::TimeToFirstToken => streamed(marks.time_to_first_token()),
+        SloMetric::TimeToFirstText => streamed(marks.time_to_first_text()),
+        SloMetric::LongestChunkGap => streamed(request.gaps.longest()),
+        SloMetric::RequestDuration => Some(marks.duration()),
+        SloMetric::ResponseTime => Some(marks.response_time()),
+    };
+    duration.map(|duration| duration.as_secs_f64())
+}
+
+#[cfg(test)]
+mod tests;

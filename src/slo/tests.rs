@@ -1,0 +1,115 @@
+use super::*;
+use crate::event::{Count, Fact, Failure, Pair, Place, RunRef, Sink, Source, Ticket, TraceIds};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+use tokio::time::Instant;
+
+struct Deaf;
+
+impl Sink for Deaf {
+    fn record(&self, _: &Fact) {}
+}
+
+/// An answer sent 10 ms after it was due, with its first chunk, token and text after 100, 200 and 300 ms, its end
+/// after 1 s, and 41 tokens.
+fn answer(fill: impl FnOnce(&mut Request)) -> Request {
+    let pair = Pair { profile: "p".into(), target: "t".into() };
+    let place = Place { pair: pair.clone(), model: "m".into(), stage: "".into(), step: "".into() };
+    let run = RunRef { pair, id: "r".into(), seed: 1, scheduled: SystemTime::UNIX_EPOCH };
+    let due = Instant::now();
+    let sent = due + Duration::from_millis(10);
+    let after = |millis| Some(sent + Duration::from_millis(millis));
+    let ids = TraceIds::from_random([1; 24], true);
+    let ticket = Ticket::offer(Arc::new(Deaf), Arc::new(place), Arc::new(run), 0, false, ids, due);
+    let request = ticket.finish(|request| {
+        request.outcome = Outcome::Ok;
+        request.streamed = true;
+        let marks = &mut request.marks;
+        marks.sent = Some(sent);
+        (marks.first_byte, marks.first_chunk) = (after(90), after(100));
+        (marks.first_token, marks.first_text, marks.last_token) = (after(200), after(300), after(1000));
+        marks.end = sent + Duration::from_secs(1);
+        request.gaps.push(Duration::from_millis(400));
+        request.gaps.push(Duration::from_millis(400));
+        request.tokens.output = Some(Count { n: 41, source: Source::Usage });
+        fill(request);
+    });
+    Arc::try_unwrap(request.unwrap()).unwrap()
+}
+
+fn objective(metric: SloMetric, bound: Option<Bound>) -> Objective {
+    Objective { name: metric.name().into(), metric, bound, objective: 0.99 }
+}
+
+fn lines(objectives: &[Objective], request: &Request) -> Vec<String> {
+    verdicts(objectives, request).iter().map(|verdict| format!("{} {}", verdict.slo, verdict.met)).collect()
+}
+
+#[test]
+fn each_metric_has_its_edge() {
+    use SloMetric as M;
+    let edges = [
+        (M::TimeToFirstByte, 0.09),
+        (M::TimeToFirstChunk, 0.1),
+        (M::TimeToFirstToken, 0.2),
+        (M::TimeToFirstText, 0.3),
+        (M::LongestChunkGap, 0.4),
+        (M::TimePerOutputToken, 0.02),
+        (M::RequestDuration, 1.0),
+        (M::ResponseTime, 1.01),
+    ];
+    for (metric, edge) in edges {
+        let verdict = |bound| met(&objective(metric, Some(Bound::Below(bound))), &answer(|_| ()));
+        assert_eq!(verdict(edge), Some(false), "{metric:?} is not below itself");
+        assert_eq!(verdict(edge + 1e-6), Some(true), "{metric:?}");
+    }
+    let pace = |bound| met(&objective(M::OutputPace, Some(Bound::Above(bound))), &answer(|_| ()));
+    assert_eq!((pace(41.0), pace(40.9)), (Some(false), Some(true)));
+    assert_eq!(met(&objective(M::Availability, None), &answer(|_| ())), Some(true));
+}
+
+#[test]
+fn a_failed_request_misses_every_objective() {
+    let objectives = [
+        objective(SloMetric::Availability, None),
+        objective(SloMetric::TimeToFirstToken, Some(Bound::Below(9.0))),
+    ];
+    for failure in [Failure::RateLimited, Failure::Check, Failure::Dns] {
+        let request = answer(|request| request.outcome = Outcome::Failed(failure));
+        let expected = ["availability false", "time_to_first_token false", "all false"];
+        assert_eq!(lines(&objectives, &request), expected);
+    }
+}
+
+#[test]
+fn what_does_not_judge_the_target_is_no_event() {
+    let objectives = [objective(SloMetric::Availability, None)];
+    for failure in [Failure::Internal, Failure::Cancelled] {
+        let request = answer(|request| request.outcome = Outcome::Failed(failure));
+        assert_eq!(lines(&objectives, &request), [""; 0]);
+    }
+    assert_eq!(lines(&objectives, &answer(|request| request.warm_up = true)), [""; 0]);
+}
+
+#[test]
+fn an_answer_without_the_mark_is_no_event_of_that_objective() {
+    let objectives = [
+        objective(SloMetric::TimeToFirstToken, Some(Bound::Below(0.001))),
+        objective(SloMetric::RequestDuration, Some(Bound::Below(2.0))),
+    ];
+    let whole = answer(|request| request.streamed = false);
+    assert_eq!(lines(&objectives, &whole), ["request_duration true", "all true"]);
+}
+
+#[test]
+fn goodput_needs_every_objective_and_is_there_without_any() {
+    let objectives = [
+        objective(SloMetric::TimeToFirstToken, Some(Bound::Below(0.5))),
+        objective(SloMetric::RequestDuration, Some(Bound::Below(0.5))),
+    ];
+    let expected = ["time_to_first_token true", "request_duration false", "all false"];
+    assert_eq!(lines(&objectives, &answer(|_| ())), expected);
+    assert_eq!(lines(&[], &answer(|_| ())), ["all true"]);
+    let failed = answer(|request| request.outcome = Outcome::Failed(Failure::Http5xx));
+    assert_eq!(lines(&[], &failed), ["all false"]);
+}

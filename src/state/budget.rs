@@ -1,0 +1,210 @@
+//! Budgets in memory: calendar periods, reserved before a send and settled after it. They start at zero with each
+//! process.
+
+mod period;
+
+use crate::event::{BudgetUse, Exhausted, Hold, Ledger, Scope, Spend, Unit};
+use crate::plan::{Budget, Plan};
+use jiff::{SignedDuration, Timestamp};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// The wall clock, so that tests can move it.
+pub type Wall = Arc<dyn Fn() -> Timestamp + Send + Sync>;
+
+/// A clock that goes back by less than this is taken for one that stands still, so that a small correction at
+/// midnight does not open the spent day again.
+const SET_BACK: SignedDuration = SignedDuration::from_hours(1);
+
+/// Money is counted in whole units of 10^-12, so that what was reserved comes back exactly.
+const PICO: f64 = 1e12;
+
+/// The budgets of a plan.
+pub struct Memory {
+    wall: Wall,
+    books: Mutex<Books>,
+}
+
+struct Books {
+    /// The latest instant seen.
+    last: Timestamp,
+    all: Vec<Book>,
+}
+
+/// One budget in its present period.
+struct Book {
+    scope: Scope,
+    budget: Budget,
+    period: Timestamp,
+    spent: Amounts,
+}
+
+/// Requests, tokens and 10^-12 units of money.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Amounts {
+    requests: u128,
+    tokens: u128,
+    cost: u128,
+}
+
+impl Memory {
+    /// The budgets of this plan, with nothing spent.
+    pub fn new(plan: &Plan, wall: Wall) -> Self {
+        let now = wall();
+        let agent = plan.agent.budget.iter().map(|budget| (Scope::Agent, budget));
+        let profiles = plan.profiles.iter().filter_map(|profile| {
+            Some((Scope::Profile(Arc::clone(&profile.name)), profile.budget.as_ref()?))
+        });
+        let all: Vec<Book> =
+            agent.chain(profiles).map(|(scope, budget)| Book::open(scope, budget, now)).collect();
+        if !all.is_empty() {
+            tracing::info!(
+                budgets = all.len(),
+                "budgets are kept in memory: a restart forgets what was spent"
+            );
+        }
+        Self { wall, books: Mutex::new(Books { last: now, all }) }
+    }
+
+    /// The books, turned to the present period.
+    fn books(&self) -> MutexGuard<'_, Books> {
+        let now = (self.wall)();
+        let mut books = self.books.lock().unwrap_or_else(PoisonError::into_inner);
+        if now > books.last || books.last.duration_since(now) > SET_BACK {
+            books.last = now;
+        }
+        let last = books.last;
+        for book in &mut books.all {
+            book.turn(last);
+        }
+        books
+    }
+}
+
+impl Ledger for Memory {
+    fn reserve(&self, profile: &Arc<str>, most: Spend) -> Result<Hold, Exhausted> {
+        let amounts = Amounts::of(most);
+        let mut books = self.books();
+        let at = books.last.as_second();
+        for book in books.all.iter().filter(|book| book.covers(profile)) {
+            book.check(amounts)?;
+        }
+        for book in books.all.iter_mut().filter(|book| book.covers(profile)) {
+            book.spent = book.spent.plus(amounts);
+        }
+        Ok(Hold { profile: Arc::clone(profile), reserved: most, at })
+    }
+
+    fn settle(&self, hold: Hold, actual: Spend) {
+        let (reserved, actual) = (Amounts::of(hold.reserved), Amounts::of(actual));
+        let mut books = self.books();
+        let Ok(at) = Timestamp::from_second(hold.at) else { return };
+        for book in books.all.iter_mut().filter(|book| book.covers(&hold.profile)) {
+            // A reservation of an earlier period is gone with it.
+            if period::start(book.budget.period, &book.budget.timezone, at) == book.period {
+                book.spent = book.spent.minus(reserved).plus(actual);
+            }
+        }
+    }
+
+    fn uses(&self) -> Vec<BudgetUse> {
+        self.books().all.iter().flat_map(Book::uses).collect()
+    }
+}
+
+impl Book {
+    fn open(scope: Scope, budget: &Budget, now: Timestamp) -> Self {
+        let period = period::start(budget.period, &budget.timezone, now);
+        Self { scope, budget: budget.clone(), period, spent: Amounts::default() }
+    }
+
+    fn covers(&self, profile: &Arc<str>) -> bool {
+        match &self.scope {
+            Scope::Agent => true,
+            Scope::Profile(name) => name == profile,
+        }
+    }
+
+    fn turn(&mut self, now: Timestamp) {
+        let period = period::start(self.budget.period, &self.budget.timezone, now);
+        if period != self.period {
+            self.period = period;
+            self.spent = Amounts::default();
+        }
+    }
+
+    /// The limits that are set.
+    fn limits(&self) -> [(Unit, Option<u128>); 3] {
+        [
+            (Unit::Requests, self.budget.requests.map(u128::from)),
+            (Unit::Tokens, self.budget.tokens.map(u128::from)),
+            (Unit::Cost, self.budget.cost.map(pico)),
+        ]
+    }
+
+    fn check(&self, most: Amounts) -> Result<(), Exhausted> {
+        let after = self.spent.plus(most);
+        let over = |(unit, limit): &(Unit, Option<u128>)| limit.is_some_and(|limit| after.get(*unit) > limit);
+        match self.limits().into_iter().find(over) {
+            Some((unit, _)) => Err(Exhausted { scope: self.scope.clone(), unit }),
+            None => Ok(()),
+        }
+    }
+
+    fn uses(&self) -> Vec<BudgetUse> {
+        let plain =
+            |unit, amount: u128| if unit == Unit::Cost { amount as f64 / PICO } else { amount as f64 };
+        let limits = self.limits().into_iter().filter_map(|(unit, limit)| Some((unit, limit?)));
+        limits
+            .map(|(unit, limit)| BudgetUse {
+                scope: self.scope.clone(),
+                unit,
+                spent: plain(unit, self.spent.get(unit)),
+                limit: plain(unit, limit),
+            })
+            .collect()
+    }
+}
+
+impl Amounts {
+    fn of(spend: Spend) -> Self {
+        Self { requests: spend.requests.into(), tokens: spend.tokens.into(), cost: pico(spend.cost) }
+    }
+
+    fn get(self, unit: Unit) -> u128 {
+        match unit {
+            Unit::Requests => self.requests,
+            Unit::Tokens => self.tokens,
+            Unit::Cost => self.cost,
+        }
+    }
+
+    fn plus(self, other: Self) -> Self {
+        self.each(other, u128::saturating_add)
+    }
+
+    fn minus(self, other: Self) -> Self {
+        self.each(other, u128::saturating_sub)
+    }
+
+    fn each(self, other: Self, op: impl Fn(u128, u128) -> u128) -> Self {
+        Self {
+            requests: op(self.requests, other.requests),
+            tokens: op(self.tokens, other.tokens),
+            cost: op(self.cost, other.cost),
+        }
+    }
+}
+
+/// Money as a whole number; what is no number of money is nothing.
+fn pico(cost: f64) -> u128 {
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "float casts saturate; NaN is 0"
+    )]
+    let whole = (cost * PICO).round() as u128;
+    whole
+}
+
+#[cfg(test)]
+mod tests;

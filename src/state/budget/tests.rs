@@ -1,0 +1,210 @@
+use super::*;
+use crate::plan::Period;
+use crate::testing::Build;
+use jiff::tz::TimeZone;
+use proptest::prelude::*;
+
+/// A wall clock that tests move.
+#[derive(Clone)]
+struct Hands(Arc<Mutex<Timestamp>>);
+
+impl Hands {
+    fn at(text: &str) -> Self {
+        Self(Arc::new(Mutex::new(text.parse().unwrap())))
+    }
+
+    fn set(&self, text: &str) {
+        *self.0.lock().unwrap() = text.parse().unwrap();
+    }
+
+    fn wall(&self) -> Wall {
+        let hands = self.clone();
+        Arc::new(move || *hands.0.lock().unwrap())
+    }
+}
+
+fn budget(requests: Option<u64>, tokens: Option<u64>, cost: Option<f64>) -> Budget {
+    Budget { period: Period::Day, timezone: TimeZone::UTC, requests, tokens, cost }
+}
+
+/// A ledger with these budgets of the agent and of the profile `chat`.
+fn ledger(agent: Option<Budget>, profile: Option<Budget>, hands: &Hands) -> Memory {
+    let mut plan = Arc::try_unwrap(Build { budget: profile, ..Build::default() }.plan()).unwrap();
+    plan.agent.budget = agent;
+    Memory::new(&plan, hands.wall())
+}
+
+fn chat() -> Arc<str> {
+    "chat".into()
+}
+
+fn spend(requests: u64, tokens: u64, cost: f64) -> Spend {
+    Spend { requests, tokens, cost }
+}
+
+fn spent(ledger: &Memory) -> Vec<String> {
+    ledger
+        .uses()
+        .iter()
+        .map(|used| format!("{} {} {}/{}", used.scope.label(), used.unit.label(), used.spent, used.limit))
+        .collect()
+}
+
+#[test]
+fn each_unit_and_scope_has_its_limit() {
+    let hands = Hands::at("2026-11-20T10:00:00Z");
+    let cases = [
+        (budget(Some(1), None, None), Unit::Requests),
+        (budget(None, Some(150), None), Unit::Tokens),
+        (budget(None, None, Some(0.3)), Unit::Cost),
+    ];
+    for (budget, unit) in cases {
+        for scope in [Scope::Agent, Scope::Profile(chat())] {
+            let agent = (scope == Scope::Agent).then(|| budget.clone());
+            let profile = (scope != Scope::Agent).then(|| budget.clone());
+            let ledger = ledger(agent, profile, &hands);
+            let _held = ledger.reserve(&chat(), spend(1, 100, 0.2)).unwrap();
+            let refused = ledger.reserve(&chat(), spend(1, 100, 0.2)).unwrap_err();
+            assert_eq!(refused, Exhausted { scope, unit });
+        }
+    }
+}
+
+#[test]
+fn a_limit_can_be_spent_to_its_end() {
+    let hands = Hands::at("2026-11-20T10:00:00Z");
+    let ledger = ledger(None, Some(budget(None, None, Some(0.3))), &hands);
+    // 0.1 three times is more than 0.3 in floating point.
+    for _ in 0..3 {
+        let _held = ledger.reserve(&chat(), spend(1, 0, 0.1)).unwrap();
+    }
+    assert!(ledger.reserve(&chat(), spend(1, 0, 1e-9)).is_err());
+}
+
+#[test]
+fn a_reservation_takes_from_all_budgets_or_from_none() {
+    let hands = Hands::at("2026-11-20T10:00:00Z");
+    let ledger = ledger(Some(budget(Some(10), None, None)), Some(budget(None, Some(50), None)), &hands);
+    assert!(ledger.reserve(&chat(), spend(1, 51, 0.0)).is_err());
+    assert_eq!(spent(&ledger), ["agent requests 0/10", "profile/chat tokens 0/50"]);
+    let held = ledger.reserve(&chat(), spend(1, 50, 0.0)).unwrap();
+    assert_eq!(spent(&ledger), ["agent requests 1/10", "profile/chat tokens 50/50"]);
+    ledger.settle(held, spend(1, 20, 0.0));
+    assert_eq!(spent(&ledger), ["agent requests 1/10", "profile/chat tokens 20/50"]);
+}
+
+#[test]
+fn another_profile_takes_from_the_agents_budget_only() {
+    let hands = Hands::at("2026-11-20T10:00:00Z");
+    let ledger = ledger(Some(budget(Some(10), None, None)), Some(budget(Some(1), None, None)), &hands);
+    for _ in 0..2 {
+        let _held = ledger.reserve(&"rag".into(), spend(1, 0, 0.0)).unwrap();
+    }
+    assert_eq!(spent(&ledger), ["agent requests 2/10", "profile/chat requests 0/1"]);
+}
+
+#[test]
+fn a_dropped_hold_stays_spent() {
+    let hands = Hands::at("2026-11-20T10:00:00Z");
+    let ledger = ledger(None, Some(budget(Some(1), None, None)), &hands);
+    drop(ledger.reserve(&chat(), spend(1, 0, 0.0)).unwrap());
+    assert!(ledger.reserve(&chat(), spend(1, 0, 0.0)).is_err());
+}
+
+#[test]
+fn a_new_period_begins_at_zero_and_old_holds_settle_in_theirs() {
+    let hands = Hands::at("2026-11-20T23:59:59Z");
+    let ledger = ledger(None, Some(budget(Some(2), None, None)), &hands);
+    let old = ledger.reserve(&chat(), spend(1, 0, 0.0)).unwrap();
+    let _lost = ledger.reserve(&chat(), spend(1, 0, 0.0)).unwrap();
+    hands.set("2026-11-21T00:00:00Z");
+    let _new = ledger.reserve(&chat(), spend(1, 0, 0.0)).unwrap();
+    ledger.settle(old, spend(0, 0, 0.0));
+    assert_eq!(spent(&ledger), ["profile/chat requests 1/2"], "the old hold takes nothing off the new day");
+}
+
+#[test]
+fn a_clock_that_is_set_back_a_little_opens_no_spent_period() {
+    let hands = Hands::at("2026-11-21T00:00:01Z");
+    let ledger = ledger(None, Some(budget(Some(1), None, None)), &hands);
+    let held = ledger.reserve(&chat(), spend(1, 0, 0.0)).unwrap();
+    hands.set("2026-11-20T23:59:58Z");
+    assert!(ledger.reserve(&chat(), spend(1, 0, 0.0)).is_err());
+    ledger.settle(held, spend(0, 0, 0.0));
+    assert_eq!(spent(&ledger), ["profile/chat requests 0/1"]);
+    // A clock that was far off must not freeze the period it was in.
+    hands.set("2026-11-19T12:00:00Z");
+    let _first = ledger.reserve(&chat(), spend(1, 0, 0.0)).unwrap();
+    hands.set("2026-11-20T12:00:00Z");
+    let _second = ledger.reserve(&chat(), spend(1, 0, 0.0)).unwrap();
+}
+
+#[test]
+fn more_than_was_reserved_is_counted_as_it_was() {
+    let hands = Hands::at("2026-11-20T10:00:00Z");
+    let ledger = ledger(None, Some(budget(None, Some(100), None)), &hands);
+    let held = ledger.reserve(&chat(), spend(1, 60, 0.0)).unwrap();
+    ledger.settle(held, spend(1, 130, 0.0));
+    assert_eq!(spent(&ledger), ["profile/chat tokens 130/100"]);
+}
+
+#[test]
+fn what_is_no_money_costs_nothing() {
+    assert_eq!(
+        [pico(-1.0), pico(f64::NAN), pico(0.15), pico(f64::INFINITY)],
+        [0, 0, 150_000_000_000, u128::MAX]
+    );
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(30))]
+
+    /// Threads that reserve and settle at the same time: what is held and what was settled never exceeds the
+    /// limits, and in the end the books hold exactly what was settled.
+    #[test]
+    fn concurrent_use_stays_within_the_limits(
+        plans in proptest::collection::vec(proptest::collection::vec((1_u64..40, 0.0..1.0_f64, 0.0..1.0_f64), 1..25), 2..5),
+    ) {
+        let hands = Hands::at("2026-11-20T10:00:00Z");
+        let limits = budget(Some(30), Some(600), Some(20.0));
+        let ledger = ledger(Some(limits.clone()), Some(limits), &hands);
+        let settled: Vec<Spend> = std::thread::scope(|scope| {
+            let threads: Vec<_> = plans.iter().map(|plan| scope.spawn(|| play(&ledger, plan))).collect();
+            threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
+        });
+        let requests: u64 = settled.iter().map(|spend| spend.requests).sum();
+        let tokens: u64 = settled.iter().map(|spend| spend.tokens).sum();
+        let cost: u128 = settled.iter().map(|spend| pico(spend.cost)).sum();
+        for book in &ledger.books().all {
+            prop_assert_eq!(book.spent, Amounts { requests: requests.into(), tokens: tokens.into(), cost });
+        }
+    }
+}
+
+/// Reserves and settles by a plan of (tokens, money, share that is really spent); checks the books at each step.
+fn play(ledger: &Memory, plan: &[(u64, f64, f64)]) -> Vec<Spend> {
+    let mut settled = Vec::new();
+    let mut held = Vec::new();
+    for (tokens, cost, share) in plan {
+        if let Ok(hold) = ledger.reserve(&chat(), spend(1, *tokens, *cost)) {
+            held.push((hold, *share));
+        }
+        for used in ledger.uses() {
+            assert!((0.0..=used.limit).contains(&used.spent), "{used:?}");
+        }
+        if *share < 0.5
+            && let Some((hold, share)) = held.pop()
+        {
+            settled.push(settle(ledger, hold, share));
+        }
+    }
+    settled.extend(held.into_iter().map(|(hold, share)| settle(ledger, hold, share)));
+    settled
+}
+
+fn settle(ledger: &Memory, hold: Hold, share: f64) -> Spend {
+    let tokens = if share < 0.3 { 0 } else { hold.reserved.tokens };
+    let actual = spend(u64::from(share > 0.1), tokens, hold.reserved.cost * share);
+    ledger.settle(hold, actual);
+    actual
+}

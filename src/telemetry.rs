@@ -1,0 +1,16 @@
+//! What tokenbeat exports: the catalogue and the store of every metric, their renderings, and the log.
+//!
+//! Facts come in through [`crate::event::Sink`]; nothing here asks for them. It must not know configuration
+//! files, HTTP or the engine.
+
+pub mod catalogue;
+mod exposition;
+mod lag;
+pub mod logs;
+mod store;
+mod value;
+
+pub use exposition::{Error, Exposition, Rendered, series_count};
+pub use lag::watch_runtime_lag;
+pub use store::{Labels, Store, Value, Visit};
+pub use value::{Exemplar, Histogram, Reading};

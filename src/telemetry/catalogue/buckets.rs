@@ -1,0 +1,169 @@
+//! The bucket bounds of every histogram, each with the reason for it. One list per family: the same for all
+//! its series, so that they aggregate.
+
+/// Bounds of a histogram family.
+#[derive(Debug)]
+pub struct Buckets {
+    /// Its name in the documentation.
+    pub name: &'static str,
+    /// Upper bounds, inclusive, ascending; `+Inf` is implied.
+    pub bounds: &'static [f64],
+    /// Why these.
+    pub why: &'static str,
+}
+
+impl Buckets {
+    /// Most bounds of a family whose distribution is what one looks at.
+    pub const MOST_FINE: usize = 40;
+    /// Most bounds of any other family.
+    pub const MOST_COARSE: usize = 14;
+}
+
+/// Bounds of vLLM's `vllm:time_to_first_token_seconds`. Up to 10 s they are also what OpenTelemetry advises for
+/// `gen_ai.server.time_to_first_token`.
+pub const VLLM_FIRST_TOKEN: &[f64] = &[
+    0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 20.0, 40.0,
+    80.0, 160.0, 640.0, 2560.0,
+];
+
+/// Bounds of vLLM's `vllm:inter_token_latency_seconds` and `vllm:request_time_per_output_token_seconds`. Up to
+/// 2.5 s they are also what OpenTelemetry advises for `gen_ai.server.time_per_output_token`.
+pub const VLLM_GAP: &[f64] = &[
+    0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 20.0, 40.0, 80.0,
+];
+
+/// Bounds of vLLM's `vllm:e2e_request_latency_seconds`.
+pub const VLLM_DURATION: &[f64] = &[
+    0.3, 0.5, 0.8, 1.0, 1.5, 2.0, 2.5, 5.0, 10.0, 15.0, 20.0, 30.0, 40.0, 50.0, 60.0, 120.0, 240.0, 480.0,
+    960.0, 1920.0, 7680.0,
+];
+
+/// Time to first token.
+pub static FIRST_TOKEN: Buckets = Buckets {
+    name: "first token",
+    bounds: &[
+        0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.12, 0.15, 0.18, 0.22, 0.25, 0.3, 0.35, 0.4, 0.5,
+        0.6, 0.75, 0.8, 1.0, 1.25, 1.5, 1.8, 2.0, 2.5, 3.0, 3.5, 4.0, 5.0, 6.0, 7.5, 10.0, 20.0, 40.0, 80.0,
+        160.0, 640.0,
+    ],
+    why: "Every bound of vLLM's own histogram below 2560 s (and with them OpenTelemetry's advice), so that the \
+          two lie on one panel; between 80 ms and 7.5 s, where objectives lie, no step is over 1.25, so a \
+          quantile is off by 25% at most.",
+};
+
+/// The other marks from the send.
+pub static FIRST_MARK: Buckets = Buckets {
+    name: "first mark",
+    bounds: &[0.01, 0.02, 0.04, 0.08, 0.15, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 10.0, 20.0, 40.0],
+    why: "A subset of the bounds of the time to first token: these marks are read as its parts, and not for \
+          their own quantiles.",
+};
+
+/// Chunk gaps and time per output token.
+pub static GAP: Buckets = Buckets {
+    name: "gap",
+    bounds: &[
+        0.001, 0.0025, 0.005, 0.006, 0.0075, 0.008, 0.01, 0.012, 0.015, 0.018, 0.02, 0.025, 0.03, 0.035,
+        0.04, 0.05, 0.06, 0.075, 0.08, 0.1, 0.12, 0.15, 0.18, 0.2, 0.25, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5, 5.0,
+        7.5, 10.0, 20.0, 40.0, 80.0,
+    ],
+    why: "Every bound of vLLM's inter-token latency (and with them OpenTelemetry's advice); between 5 ms and \
+          300 ms, where decoding lies, no step is over 1.25. Chunks of one read are close to zero apart, hence \
+          the bounds at 1 ms and 2.5 ms.",
+};
+
+/// The longest gap of a request.
+pub static LONGEST_GAP: Buckets = Buckets {
+    name: "longest gap",
+    bounds: &[0.025, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1.0, 2.5, 5.0, 10.0, 20.0, 40.0],
+    why: "A subset of the gap bounds from 25 ms on: it finds stalls, not the pace.",
+};
+
+/// Whole requests that were answered.
+pub static DURATION: Buckets = Buckets {
+    name: "duration",
+    bounds: &[
+        0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 1.0, 1.25, 1.5, 1.8, 2.0, 2.5, 3.0, 3.5, 4.0,
+        5.0, 6.0, 7.5, 9.0, 10.0, 12.0, 15.0, 18.0, 20.0, 25.0, 30.0, 35.0, 40.0, 50.0, 60.0, 75.0, 120.0,
+        240.0, 480.0, 960.0,
+    ],
+    why: "Every bound of vLLM's end-to-end latency up to 960 s; between 0.4 s and 75 s no step is over 1.25.",
+};
+
+/// Whole requests that failed.
+pub static FAILED_DURATION: Buckets = Buckets {
+    name: "failed duration",
+    bounds: &[0.01, 0.05, 0.1, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 240.0, 480.0],
+    why: "Failures are at once, or at a timeout: the common timeouts are bounds.",
+};
+
+/// Output pace.
+pub static PACE: Buckets = Buckets {
+    name: "pace",
+    bounds: &[
+        1.0, 2.0, 5.0, 6.0, 7.5, 9.0, 10.0, 12.0, 15.0, 18.0, 20.0, 25.0, 30.0, 35.0, 40.0, 50.0, 60.0, 75.0,
+        80.0, 100.0, 120.0, 150.0, 180.0, 200.0, 250.0, 300.0, 350.0, 400.0, 500.0, 750.0, 1000.0, 2500.0,
+        5000.0,
+    ],
+    why: "Between 5 and 500 tokens/s no step is over 1.25; the round values are the inverses of gap bounds.",
+};
+
+/// Input tokens of a request.
+pub static INPUT_TOKENS: Buckets = Buckets {
+    name: "input tokens",
+    bounds: &[
+        10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0, 2000.0, 5000.0, 10000.0, 20000.0, 50000.0, 100_000.0,
+        200_000.0,
+    ],
+    why: "The 1-2-5 series of vLLM's `vllm:request_prompt_tokens`, for contexts of up to 200,000 tokens.",
+};
+
+/// Output tokens of a request.
+pub static OUTPUT_TOKENS: Buckets = Buckets {
+    name: "output tokens",
+    bounds: &[1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0, 2000.0, 5000.0, 10000.0, 20000.0],
+    why: "The 1-2-5 series of vLLM's `vllm:request_generation_tokens`, up to 20,000 tokens.",
+};
+
+/// Output length over what was asked for.
+pub static LENGTH_RATIO: Buckets = Buckets {
+    name: "length ratio",
+    bounds: &[0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0, 1.1],
+    why: "Early ends lie below 1; above 1 the server ignored the limit.",
+};
+
+/// Reported over counted tokens.
+pub static COUNT_RATIO: Buckets = Buckets {
+    name: "count ratio",
+    bounds: &[0.5, 0.8, 0.9, 0.95, 0.98, 0.99, 1.0, 1.01, 1.02, 1.05, 1.1, 1.25, 2.0, 5.0],
+    why: "Dense around 1, where a right tokenizer lies; far above it are hidden tokens.",
+};
+
+/// Connection set-up.
+pub static CONNECTION: Buckets = Buckets {
+    name: "connection",
+    bounds: &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0],
+    why: "From a host next door to a connect timeout, in steps of 2 to 2.5 as OpenTelemetry advises for HTTP.",
+};
+
+/// How late requests go out.
+pub static DISPATCH_LAG: Buckets = Buckets {
+    name: "dispatch lag",
+    bounds: &[0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0],
+    why: "From what a good dispatcher reaches to a saturated prober; 50 ms, from where on a run counts as \
+          degraded, is a bound.",
+};
+
+/// How late runs begin.
+pub static SCHEDULE_LAG: Buckets = Buckets {
+    name: "schedule lag",
+    bounds: &[0.001, 0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0],
+    why: "A run starts within milliseconds, or waits for the one before it, which takes seconds to minutes.",
+};
+
+/// How late timers fire.
+pub static RUNTIME_LAG: Buckets = Buckets {
+    name: "runtime lag",
+    bounds: &[0.0005, 0.001, 0.002, 0.003, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0],
+    why: "The runtime's timers are up to 2 ms late by design; what lies above is load.",
+};

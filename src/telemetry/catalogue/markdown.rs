@@ -1,0 +1,96 @@
+//! The catalogue as Markdown, for `tokenbeat metrics` and the documentation.
+
+use super::{HTTP_CODES, Key, Kind, Metric, PROCESS, Subject, buckets::Buckets};
+use crate::event::{
+    LimitKind, Outcome, RunResult, SkipReason, SkippedRun, Source, TokenType, Unit as BudgetUnit,
+};
+use std::fmt::Write as _;
+
+/// The catalogue as Markdown: metrics, label values, buckets.
+pub fn markdown() -> String {
+    let mut out = String::from(
+        "# Metrics\n\nEvery series has `location` and the labels of `agent.labels` beside those listed here. \
+         All series of a plan exist from the start, at zero, so that `increase()` sees the first failure; \
+         those that cannot come about (streaming marks of a profile that does not stream, cost without a \
+         price) are left out.\n\n## Label sets\n\n| set | labels |\n| --- | --- |\n",
+    );
+    for subject in Subject::ALL {
+        let _ = writeln!(out, "| {} | {} |", subject.name(), keys(subject.keys().iter().copied()));
+    }
+    out.push_str("\n## Catalogue\n\n| Prometheus | OpenTelemetry (unit) | kind | labels | meaning |\n");
+    out.push_str("| --- | --- | --- | --- | --- |\n");
+    for metric in Metric::ALL {
+        let spec = metric.spec();
+        let unit = spec.unit.otel();
+        let unit = if unit.is_empty() { String::new() } else { format!(" ({unit})") };
+        let beyond = if spec.labels.is_empty() {
+            String::new()
+        } else {
+            format!(" + {}", keys(spec.labels.iter().copied()))
+        };
+        let _ = writeln!(
+            out,
+            "| `{}` | `{}`{unit} | {} | {}{beyond} | {} |",
+            spec.prometheus(),
+            spec.name,
+            spec.kind.name(),
+            spec.subject.name(),
+            spec.help
+        );
+    }
+    let process = PROCESS.map(|name| format!("`{name}`")).join(", ");
+    let _ = writeln!(out, "\nOf the process itself, on Linux: {process}.");
+    label_values(&mut out);
+    bucket_lists(&mut out);
+    out
+}
+
+fn keys(keys: impl Iterator<Item = Key>) -> String {
+    keys.map(|key| format!("`{}`", key.name())).collect::<Vec<_>>().join(", ")
+}
+
+fn label_values(out: &mut String) {
+    out.push_str("\n## Label values\n\n| label | values |\n| --- | --- |\n");
+    let codes: Vec<String> = HTTP_CODES.iter().map(u16::to_string).chain(["other".to_owned()]).collect();
+    let rows: [(&str, Vec<String>); 10] = [
+        ("outcome", Outcome::all().map(Outcome::label).map(str::to_owned).collect()),
+        ("code", codes),
+        ("reason of a skipped request", SkipReason::ALL.map(|it| it.label().to_owned()).to_vec()),
+        ("reason of a skipped run", SkippedRun::ALL.map(|it| it.label().to_owned()).to_vec()),
+        ("result", RunResult::ALL.map(|it| it.label().to_owned()).to_vec()),
+        ("type", TokenType::ALL.map(|it| it.label().to_owned()).to_vec()),
+        ("source", Source::ALL.map(|it| it.label().to_owned()).to_vec()),
+        ("phase", crate::telemetry::store::PHASES.map(str::to_owned).to_vec()),
+        ("kind", LimitKind::ALL.map(|it| it.label().to_owned()).to_vec()),
+        ("unit", BudgetUnit::ALL.map(|it| it.label().to_owned()).to_vec()),
+    ];
+    for (label, values) in rows {
+        let values: Vec<String> = values.iter().map(|value| format!("`{value}`")).collect();
+        let _ = writeln!(out, "| {label} | {} |", values.join(", "));
+    }
+    out.push_str("\nThe others hold names from the configuration.\n");
+}
+
+fn bucket_lists(out: &mut String) {
+    out.push_str("\n## Buckets\n");
+    let mut lists: Vec<(&Buckets, Vec<String>)> = Vec::new();
+    for metric in Metric::ALL {
+        let Kind::Histogram(buckets) = metric.spec().kind else { continue };
+        let name = format!("`{}`", metric.spec().prometheus());
+        match lists.iter_mut().find(|(known, _)| std::ptr::eq(*known, buckets)) {
+            Some((_, users)) => users.push(name),
+            None => lists.push((buckets, vec![name])),
+        }
+    }
+    for (buckets, users) in lists {
+        let bounds: Vec<String> = buckets.bounds.iter().map(f64::to_string).collect();
+        let _ = writeln!(
+            out,
+            "\n### {}\n\nOf {}. {}\n\n`{}`",
+            buckets.name,
+            users.join(", "),
+            buckets.why,
+            bounds.join(" ")
+        );
+    }
+}

@@ -1,0 +1,211 @@
+//! OpenMetrics 1.0 text, with exemplars
+//! (<https://github.com/prometheus/OpenMetrics/blob/v1.0.0/specification/OpenMetrics.md>). The `prometheus` crate
+//! does not write it.
+
+use super::Shown;
+use crate::telemetry::catalogue::{Kind, Metric};
+use crate::telemetry::store::{Labels, Store, Value, Visit};
+use crate::telemetry::value::{Exemplar, Reading};
+use prometheus::proto::{MetricFamily, MetricType};
+use std::collections::HashMap;
+use std::fmt::Write as _;
+
+/// The whole exposition.
+pub(super) fn render(store: &Store, shown: &Shown, process: &[MetricFamily]) -> String {
+    let families = Metric::ALL.iter().copied().filter(|metric| shown.metric(*metric));
+    let families = families.map(|metric| (metric, Samples { name: name_of(metric), text: String::new() }));
+    let mut writer = Writer { agent: String::new(), labels: String::new(), families: families.collect() };
+    let agent = store.agent_labels();
+    write_labels(&mut writer.agent, agent.iter().map(|(name, value)| (name.as_str(), value.as_str())));
+    store.visit(&mut writer);
+    let mut out = String::new();
+    for metric in Metric::ALL {
+        let Some(samples) = writer.families.remove(metric) else { continue };
+        // A family without a series would be legal, and noise.
+        if !samples.text.is_empty() {
+            let spec = metric.spec();
+            head(&mut out, &samples.name, spec.kind.name(), spec.unit.open_metrics(), spec.help);
+            out.push_str(&samples.text);
+        }
+    }
+    for family in process {
+        write_process(&mut out, family);
+    }
+    out.push_str("# EOF\n");
+    out
+}
+
+/// The family's name: a counter's samples have `_total`, its family has not.
+fn name_of(metric: Metric) -> String {
+    let name = metric.spec().prometheus();
+    match metric.spec().kind {
+        Kind::Counter => name.trim_end_matches("_total").to_owned(),
+        _ => name,
+    }
+}
+
+fn head(out: &mut String, name: &str, kind: &str, unit: Option<&str>, help: &str) {
+    let _ = writeln!(out, "# TYPE {name} {kind}");
+    if let Some(unit) = unit {
+        let _ = writeln!(out, "# UNIT {name} {unit}");
+    }
+    let _ = write!(out, "# HELP {name} ");
+    escape(out, help);
+    out.push('\n');
+}
+
+struct Samples {
+    name: String,
+    text: String,
+}
+
+struct Writer {
+    /// Labels of every series, written out.
+    agent: String,
+    /// Labels of the series at hand, kept for its allocation.
+    labels: String,
+    families: HashMap<Metric, Samples>,
+}
+
+impl Visit for Writer {
+    fn series(&mut self, metric: Metric, labels: Labels<'_>, value: Value<'_>) {
+        let Some(Samples { name, text }) = self.families.get_mut(&metric) else { return };
+        self.labels.clear();
+        write_labels(&mut self.labels, labels.iter().map(|(key, value)| (key.name(), value)));
+        if !self.labels.is_empty() && !self.agent.is_empty() {
+            self.labels.push(',');
+        }
+        self.labels.push_str(&self.agent);
+        match value {
+            Value::Histogram(histogram) => write_histogram(text, name, &self.labels, &histogram.read()),
+            Value::Number(value) => {
+                let suffix = if matches!(metric.spec().kind, Kind::Counter) { "_total" } else { "" };
+                write_sample(text, (name, suffix), &self.labels, value);
+                text.push('\n');
+            }
+        }
+    }
+}
+
+fn write_histogram(out: &mut String, name: &str, labels: &str, reading: &Reading) {
+    let bounds = reading.bounds.iter().copied().chain([f64::INFINITY]);
+    let mut cumulative = 0;
+    for (slot, (bound, count)) in bounds.zip(&reading.counts).enumerate() {
+        cumulative += count;
+        let comma = if labels.is_empty() { "" } else { "," };
+        let _ = write!(out, "{name}_bucket{{{labels}{comma}le=\"{}\"}} {cumulative}", Number(bound));
+        if let Some(exemplar) = reading.exemplars.get(slot).copied().flatten() {
+            write_exemplar(out, &exemplar);
+        }
+        out.push('\n');
+    }
+    let braces = if labels.is_empty() { String::new() } else { format!("{{{labels}}}") };
+    let _ = writeln!(out, "{name}_count{braces} {cumulative}");
+    write_sample(out, (name, "_sum"), labels, reading.sum);
+    out.push('\n');
+}
+
+fn write_exemplar(out: &mut String, exemplar: &Exemplar) {
+    out.push_str(" # {trace_id=\"");
+    write_hex(out, &exemplar.trace_id);
+    out.push_str("\",span_id=\"");
+    write_hex(out, &exemplar.span_id);
+    let _ = write!(out, "\"}} {} {:.3}", Number(exemplar.value), exemplar.time);
+}
+
+fn write_hex(out: &mut String, bytes: &[u8]) {
+    for byte in bytes {
+        let _ = write!(out, "{byte:02x}");
+    }
+}
+
+/// Counters and gauges of the `prometheus` crate; it has no others for a process.
+fn write_process(out: &mut String, family: &MetricFamily) {
+    let (kind, suffix) = match family.get_field_type() {
+        MetricType::COUNTER => ("counter", "_total"),
+        MetricType::GAUGE => ("gauge", ""),
+        _ => return,
+    };
+    let name = family.name().trim_end_matches("_total");
+    head(out, name, kind, None, family.help());
+    for metric in family.get_metric() {
+        let mut labels = String::new();
+        write_labels(&mut labels, metric.get_label().iter().map(|pair| (pair.name(), pair.value())));
+        let value = if kind == "counter" { metric.get_counter().value() } else { metric.get_gauge().value() };
+        write_sample(out, (name, suffix), &labels, value);
+        out.push('\n');
+    }
+}
+
+fn write_sample(out: &mut String, (name, suffix): (&str, &str), labels: &str, value: f64) {
+    out.push_str(name);
+    out.push_str(suffix);
+    if !labels.is_empty() {
+        let _ = write!(out, "{{{labels}}}");
+    }
+    let _ = write!(out, " {}", Number(value));
+}
+
+fn write_labels<'a>(out: &mut String, labels: impl Iterator<Item = (&'a str, &'a str)>) {
+    let mut separator = "";
+    for (name, value) in labels {
+        let _ = write!(out, "{separator}{name}=\"");
+        escape(out, value);
+        out.push('"');
+        separator = ",";
+    }
+}
+
+/// Escapes as help texts and label values want it.
+fn escape(out: &mut String, text: &str) {
+    for c in text.chars() {
+        match c {
+            '\\' => out.push_str("\\\\"),
+            '"' => out.push_str("\\\""),
+            '\n' => out.push_str("\\n"),
+            c => out.push(c),
+        }
+    }
+}
+
+/// A float in OpenMetrics' words: whole numbers have a fraction, so that `le` reads the same everywhere.
+struct Number(f64);
+
+impl std::fmt::Display for Number {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.0.is_nan() {
+            f.write_str("NaN")
+        } else if self.0.is_infinite() {
+            f.write_str(if self.0 > 0.0 { "+Inf" } else { "-Inf" })
+        } else {
+            write!(f, "{:?}", self.0)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_floats() {
+        let cases = [
+            (1.0, "1.0"),
+            (0.001, "0.001"),
+            (200_000.0, "200000.0"),
+            (f64::INFINITY, "+Inf"),
+            (f64::NEG_INFINITY, "-Inf"),
+            (f64::NAN, "NaN"),
+        ];
+        for (value, text) in cases {
+            assert_eq!(Number(value).to_string(), text);
+        }
+    }
+
+    #[test]
+    fn labels_are_escaped() {
+        let mut out = String::new();
+        write_labels(&mut out, [("a", "x\\y\"z\nw"), ("b", "")].into_iter());
+        assert_eq!(out, r#"a="x\\y\"z\nw",b="""#);
+    }
+}

@@ -1,0 +1,279 @@
+//! What a scraper reads, parsed back.
+
+use super::parse::{Dialect, Family, Sample, families};
+use super::*;
+use crate::event::{BudgetUse, Exhausted, Fact, Failure, Hold, Ledger, Outcome, Place, Sink, Spend, Unit};
+use crate::event::{Connection, Limit, LimitKind, Scope};
+use crate::plan::Plan;
+use crate::samples::{budget, plan, play, profile, small_plan, stage};
+use std::io::Write as _;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+const OPEN: Option<&str> = Some("application/openmetrics-text; version=1.0.0");
+
+struct Fixture {
+    store: Arc<Store>,
+    sink: Arc<dyn Sink>,
+    exposition: Exposition,
+    steady: Arc<Place>,
+}
+
+impl Fixture {
+    fn of(plan: &Plan) -> Self {
+        let store = Store::new(plan);
+        let sink: Arc<dyn Sink> = Arc::<Store>::clone(&store);
+        let exposition = Exposition::new(Arc::clone(&store), plan).unwrap();
+        let places = &plan.pairs[0].places;
+        Self { store, sink, exposition, steady: Arc::clone(&places[places.len() - 1]) }
+    }
+
+    /// With a bit of everything in it.
+    fn busy(plan: &Plan) -> Self {
+        let fixture = Self::of(plan);
+        let limit = Limit { kind: LimitKind::Requests, limit: Some(60.0), remaining: Some(59.0) };
+        let connection =
+            Connection { opened: true, certificate_expiry: Some(2_000_000_000), ..Connection::default() };
+        play(&fixture.sink, &fixture.steady, Outcome::Ok, |request| {
+            request.limits = vec![limit];
+            request.connection = connection;
+            request.server = Some("uvicorn \"1\"\\\n".into());
+        });
+        play(&fixture.sink, &fixture.steady, Outcome::Failed(Failure::Http5xx), |request| {
+            request.status = Some(500);
+        });
+        fixture
+    }
+
+    fn text(&self) -> String {
+        let rendered = self.exposition.render(None).unwrap();
+        assert_eq!(rendered.content_type, "text/plain; version=0.0.4; charset=utf-8");
+        rendered.body
+    }
+
+    fn open(&self) -> String {
+        let rendered = self.exposition.render(OPEN).unwrap();
+        assert_eq!(rendered.content_type, "application/openmetrics-text; version=1.0.0; charset=utf-8");
+        rendered.body
+    }
+}
+
+fn samples(families: &[Family]) -> impl Iterator<Item = &Sample> {
+    families.iter().flat_map(|family| &family.samples)
+}
+
+#[test]
+fn both_formats_parse_and_say_the_same() {
+    let fixture = Fixture::busy(&small_plan());
+    let text = families(&fixture.text(), Dialect::Text);
+    let open = families(&fixture.open(), Dialect::Open);
+    let read = |families: &[Family]| {
+        let ours = samples(families).filter(|sample| sample.name.starts_with("tokenbeat_"));
+        let mut lines: Vec<String> = ours
+            .map(|sample| {
+                let mut labels = sample.labels.clone();
+                if let Some(le) = labels.get_mut("le").filter(|le| *le != "+Inf") {
+                    *le = le.parse::<f64>().unwrap().to_string();
+                }
+                format!("{} {labels:?} {}", sample.name, sample.value)
+            })
+            .collect();
+        lines.sort();
+        lines
+    };
+    assert_eq!(read(&text), read(&open));
+    let names = |families: &[Family]| -> BTreeSet<String> {
+        families.iter().map(|family| family.name.trim_end_matches("_total").to_owned()).collect()
+    };
+    assert_eq!(names(&text), names(&open));
+}
+
+#[test]
+fn every_series_carries_location_and_the_agents_labels() {
+    let fixture = Fixture::busy(&small_plan());
+    for (body, dialect) in [(fixture.text(), Dialect::Text), (fixture.open(), Dialect::Open)] {
+        for sample in samples(&families(&body, dialect)) {
+            assert_eq!(sample.labels["location"], "eu", "{sample:?}");
+            assert_eq!(sample.labels["environment"], "prod", "{sample:?}");
+        }
+    }
+}
+
+#[test]
+fn label_values_survive_escaping() {
+    let fixture = Fixture::busy(&small_plan());
+    for (body, dialect) in [(fixture.text(), Dialect::Text), (fixture.open(), Dialect::Open)] {
+        let families = families(&body, dialect);
+        let info = families.iter().find(|family| family.name == "tokenbeat_target_info").unwrap();
+        assert_eq!(info.samples[0].labels["server"], "uvicorn \"1\"\\\n");
+    }
+}
+
+#[test]
+fn open_metrics_has_units_and_exemplars() {
+    let fixture = Fixture::busy(&small_plan());
+    let families = families(&fixture.open(), Dialect::Open);
+    let family = |name: &str| families.iter().find(|family| family.name == name).unwrap();
+    let first_token = family("tokenbeat_time_to_first_token_seconds");
+    assert_eq!(first_token.unit.as_deref(), Some("seconds"));
+    assert_eq!(family("tokenbeat_output_pace_tokens_per_second").unit.as_deref(), Some("tokens_per_second"));
+    assert_eq!(family("tokenbeat_slo_objective_ratio").unit.as_deref(), Some("ratio"));
+    assert_eq!(family("tokenbeat_load_active_seconds").kind, "counter");
+    let exemplars: Vec<_> =
+        first_token.samples.iter().filter_map(|sample| sample.exemplar.as_ref()).collect();
+    assert_eq!(exemplars.len(), 1);
+    let (labels, value, time) = exemplars[0];
+    assert_eq!(labels["trace_id"], "000102030405060708090a0b0c0d0e0f");
+    assert_eq!(labels["span_id"], "1011121314151617");
+    assert!((value - 0.3).abs() < 1e-9 && *time > 1e9);
+}
+
+fn golden(name: &str, body: &str) {
+    let path = format!("{}/tests/golden/{name}", env!("CARGO_MANIFEST_DIR"));
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        std::fs::write(&path, body).unwrap();
+    }
+    let golden = std::fs::read_to_string(&path).unwrap();
+    assert_eq!(body, golden, "run the test with UPDATE_GOLDEN=1 and look at the difference");
+}
+
+/// A plan so small that its whole exposition can be read: everything but a few metrics disabled.
+#[test]
+fn the_exposition_is_the_golden_text() {
+    let mut plan = plan(&["llama"], vec![profile("chat", vec![stage("steady", false)])]);
+    let keep = [Metric::OfferedRequests, Metric::LongestChunkGap, Metric::SloThreshold];
+    let names = Metric::ALL.iter().filter(|metric| !keep.contains(metric));
+    plan.telemetry.disable = names.map(|metric| metric.spec().prometheus()).collect();
+    plan.telemetry.disable.extend(crate::telemetry::catalogue::PROCESS.map(str::to_owned));
+    plan.agent.labels.clear();
+    let fixture = Fixture::of(&plan);
+    play(&fixture.sink, &fixture.steady, Outcome::Ok, |request| request.ids.sampled = false);
+    golden("exposition.txt", &fixture.text());
+    golden("exposition.openmetrics.txt", &fixture.open());
+}
+
+#[test]
+fn disabled_metrics_are_in_no_format() {
+    let mut plan = small_plan();
+    let disabled = ["tokenbeat_chunk_gap_seconds", "tokenbeat_stalls_total", "process_open_fds"];
+    plan.telemetry.disable = disabled.map(str::to_owned).to_vec();
+    let fixture = Fixture::busy(&plan);
+    for body in [fixture.text(), fixture.open()] {
+        for name in ["tokenbeat_chunk_gap_seconds", "tokenbeat_stalls", "process_open_fds"] {
+            assert!(!body.contains(name), "{name}");
+        }
+        assert!(body.contains("tokenbeat_longest_chunk_gap_seconds"));
+    }
+}
+
+/// Uses as the state module reports them: one per limit of each budget.
+struct Budgets(Vec<BudgetUse>);
+
+impl Ledger for Budgets {
+    fn reserve(&self, profile: &Arc<str>, most: Spend) -> Result<Hold, Exhausted> {
+        Ok(Hold { profile: Arc::clone(profile), reserved: most, at: 0 })
+    }
+
+    fn settle(&self, _: Hold, _: Spend) {}
+
+    fn uses(&self) -> Vec<BudgetUse> {
+        self.0.clone()
+    }
+}
+
+#[test]
+fn the_series_count_is_what_a_scrape_holds() {
+    let mut quiet = profile("quiet", vec![stage("", false)]);
+    quiet.workload.stream = false;
+    quiet.budget = None;
+    quiet.slos.clear();
+    let chat = profile("chat", vec![stage("warm", true), stage("steady", false), stage("steady", false)]);
+    let mut plan = plan(&["llama", "mistral"], vec![chat, quiet]);
+    plan.agent.budget = Some(budget());
+    let spent = |scope: Scope, unit| BudgetUse { scope, unit, spent: 1.0, limit: 2.0 };
+    let uses = [Scope::Agent, Scope::Profile("chat".into())]
+        .into_iter()
+        .flat_map(|scope| [spent(scope.clone(), Unit::Requests), spent(scope, Unit::Cost)]);
+    let uses: Vec<_> = uses.collect();
+    for disable in [vec![], vec!["tokenbeat_budget_spent_ratio".to_owned(), "process_threads".to_owned()]] {
+        plan.telemetry.disable = disable;
+        let fixture = Fixture::of(&plan);
+        fixture.store.attach_ledger(Arc::new(Budgets(uses.clone())));
+        let count = series_count(&plan).unwrap();
+        assert_eq!(samples(&families(&fixture.text(), Dialect::Text)).count(), count);
+        assert_eq!(samples(&families(&fixture.open(), Dialect::Open)).count(), count);
+    }
+}
+
+#[test]
+fn a_new_plan_changes_the_exposition() {
+    let first = small_plan();
+    let fixture = Fixture::busy(&first);
+    let mut second = plan(&["llama"], vec![profile("other", vec![stage("", false)])]);
+    second.agent.location = "us".into();
+    fixture.store.install(&second);
+    for (body, dialect) in [(fixture.text(), Dialect::Text), (fixture.open(), Dialect::Open)] {
+        for sample in samples(&families(&body, dialect)) {
+            assert_eq!(sample.labels["location"], "us", "{sample:?}");
+            assert_ne!(sample.labels.get("profile").map(String::as_str), Some("chat"), "{sample:?}");
+        }
+    }
+}
+
+#[test]
+fn an_illegal_agent_label_is_an_error() {
+    let mut plan = small_plan();
+    plan.agent.labels.insert("not-a-label".into(), "x".into());
+    let error = Exposition::new(Store::new(&plan), &plan).err().unwrap();
+    assert!(error.to_string().starts_with("cannot expose the metrics: "), "{error}");
+}
+
+#[test]
+fn trap_17_no_summary_and_no_quantile_leaves_the_process() {
+    let body = Fixture::busy(&small_plan()).text();
+    assert!(!body.contains("quantile=") && !body.contains(" summary\n"));
+}
+
+#[test]
+fn facts_and_scrapes_may_meet() {
+    let fixture = Fixture::busy(&small_plan());
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                for _ in 0..200 {
+                    play(&fixture.sink, &fixture.steady, Outcome::Ok, |_| {});
+                    let time = Duration::from_millis(1);
+                    fixture.sink.record(&Fact::LoadActive { place: Arc::clone(&fixture.steady), time });
+                }
+            });
+        }
+        // Each reading is consistent in itself, or the parser stops here.
+        for _ in 0..5 {
+            families(&fixture.open(), Dialect::Open);
+            families(&fixture.text(), Dialect::Text);
+        }
+    });
+    let families = families(&fixture.text(), Dialect::Text);
+    let active = samples(&families)
+        .find(|it| it.name == "tokenbeat_load_active_seconds_total" && it.labels["stage"] == "steady");
+    assert!((active.unwrap().value - 0.4).abs() < 1e-9);
+}
+
+/// A second opinion, where Prometheus' own tool is at hand.
+#[test]
+fn promtool_agrees() {
+    let child = Command::new("promtool")
+        .args(["check", "metrics"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn();
+    let Ok(mut child) = child else { return };
+    let body = Fixture::busy(&small_plan()).text();
+    child.stdin.take().unwrap().write_all(body.as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    let said =
+        String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout);
+    // Its linter holds `tokenbeat_run_active` and the like to be fine; anything it says is a finding.
+    assert!(output.status.success() && said.trim().is_empty(), "{said}");
+}

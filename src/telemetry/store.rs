@@ -1,0 +1,260 @@
+//! The one store that holds every series. It takes facts, and shows its series to whoever renders them. It must
+//! not know how they are rendered, and reads no clock but for the time of an exemplar.
+
+mod install;
+mod measured;
+mod pair;
+mod place;
+mod target;
+
+pub(super) use pair::PHASES;
+
+use super::catalogue::{Key, Metric, buckets};
+use super::value::{Counter, Gauge, Histogram, Trace, epoch_seconds};
+use crate::event::{Fact, Ledger, Pair, Place, Request, Sink};
+use crate::plan::Plan;
+use install::Installed;
+use pair::PairNode;
+use place::PlaceNode;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard};
+use std::time::{Duration, SystemTime};
+
+/// The source revision that the build was given, if any.
+const REVISION: Option<&str> = option_env!("TOKENBEAT_REVISION");
+
+/// Labels of one series, in the order of the catalogue.
+#[derive(Clone, Copy, Debug)]
+pub struct Labels<'a> {
+    /// Those of its subject.
+    pub subject: &'a [(Key, &'a str)],
+    /// Those beyond.
+    pub beyond: &'a [(Key, &'a str)],
+}
+
+impl<'a> Labels<'a> {
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = (Key, &'a str)> + use<'a> {
+        self.subject.iter().chain(self.beyond).copied()
+    }
+}
+
+/// Value of one series.
+#[derive(Clone, Copy, Debug)]
+pub enum Value<'a> {
+    /// Of a counter or a gauge.
+    Number(f64),
+    /// Of a histogram.
+    Histogram(&'a Histogram),
+}
+
+/// Is shown every series. Series of one metric come in any order, mixed with others.
+pub trait Visit {
+    /// One series.
+    fn series(&mut self, metric: Metric, labels: Labels<'_>, value: Value<'_>);
+}
+
+/// Shows the series of one subject.
+struct Out<'a> {
+    visit: &'a mut dyn Visit,
+    subject: &'a [(Key, &'a str)],
+}
+
+impl Out<'_> {
+    fn number(&mut self, metric: Metric, beyond: &[(Key, &str)], value: f64) {
+        self.visit.series(metric, Labels { subject: self.subject, beyond }, Value::Number(value));
+    }
+
+    fn histogram(&mut self, metric: Metric, beyond: &[(Key, &str)], value: &Histogram) {
+        self.visit.series(metric, Labels { subject: self.subject, beyond }, Value::Histogram(value));
+    }
+
+    fn table<'b, const N: usize>(
+        &mut self,
+        metric: Metric,
+        key: Key,
+        labels: impl IntoIterator<Item = &'b str>,
+        table: &Table<N>,
+    ) {
+        for (label, counter) in labels.into_iter().zip(&table.0) {
+            self.number(metric, &[(key, label)], counter.get());
+        }
+    }
+}
+
+/// One counter per value of a closed enumeration, in its order.
+struct Table<const N: usize>([Counter; N]);
+
+impl<const N: usize> Default for Table<N> {
+    fn default() -> Self {
+        Self(std::array::from_fn(|_| Counter::default()))
+    }
+}
+
+impl<const N: usize> Table<N> {
+    fn add(&self, index: usize, n: u64) {
+        if let Some(counter) = self.0.get(index) {
+            counter.add(n);
+        }
+    }
+}
+
+/// Every series of the agent.
+pub struct Store {
+    installed: RwLock<Installed>,
+    /// One installation at a time.
+    installing: Mutex<()>,
+    exemplars: AtomicBool,
+    ledger: OnceLock<Arc<dyn Ledger>>,
+    reload_successful: Gauge,
+    reload_time: Gauge,
+    runtime_lag: Histogram,
+}
+
+impl Store {
+    /// A store with every series of a plan, at zero. A plan that has come this far was loaded with success.
+    pub fn new(plan: &Plan) -> Arc<Self> {
+        let store = Self {
+            installed: RwLock::new(Installed::of(plan, &Installed::default())),
+            installing: Mutex::default(),
+            exemplars: AtomicBool::new(plan.telemetry.exemplars),
+            ledger: OnceLock::new(),
+            reload_successful: Gauge::default(),
+            reload_time: Gauge::default(),
+            runtime_lag: Histogram::new(&buckets::RUNTIME_LAG),
+        };
+        store.config_loaded(Some(SystemTime::now()));
+        Arc::new(store)
+    }
+
+    /// Changes to another plan. Series that both plans have keep their values; those of the old one alone go
+    /// when their last request (and, of a removed pair, its last run) has ended.
+    pub fn install(&self, plan: &Plan) {
+        let _one = self.installing.lock().unwrap_or_else(PoisonError::into_inner);
+        // Built beside the old one, so that facts wait for the exchange alone.
+        let next = Installed::of(plan, &self.read());
+        *self.installed.write().unwrap_or_else(PoisonError::into_inner) = next;
+        self.exemplars.store(plan.telemetry.exemplars, Relaxed);
+    }
+
+    /// Budgets are read from this ledger whenever the series are shown. The first ledger stays.
+    pub fn attach_ledger(&self, ledger: Arc<dyn Ledger>) {
+        // A second call is a mistake that changes nothing.
+        let _ = self.ledger.set(ledger);
+    }
+
+    /// The config was loaded at this time, or could not be.
+    pub fn config_loaded(&self, at: Option<SystemTime>) {
+        self.reload_successful.set(if at.is_some() { 1.0 } else { 0.0 });
+        if let Some(at) = at {
+            self.reload_time.set_time(at);
+        }
+    }
+
+    /// A timer of the traffic runtime fired so late.
+    pub fn observe_runtime_lag(&self, lag: Duration) {
+        self.runtime_lag.observe(lag.as_secs_f64(), None);
+    }
+
+    /// `location` and the agent's own labels, which every series has.
+    pub fn agent_labels(&self) -> Vec<(String, String)> {
+        self.read().agent_labels.clone()
+    }
+
+    /// Shows every series.
+    pub fn visit(&self, visit: &mut dyn Visit) {
+        self.visit_agent(&mut Out { visit, subject: &[] });
+        // The nodes are shared, so that a slow visitor holds no lock that a new plan waits for.
+        let (targets, pairs, places) = self.read().nodes();
+        for target in targets {
+            target.visit(visit);
+        }
+        for pair in pairs {
+            pair.visit(visit);
+        }
+        for place in places {
+            place.visit(visit);
+        }
+    }
+
+    fn visit_agent(&self, out: &mut Out<'_>) {
+        let version =
+            [(Key::Version, env!("CARGO_PKG_VERSION")), (Key::Revision, REVISION.unwrap_or_default())];
+        out.number(Metric::BuildInfo, &version, 1.0);
+        out.number(Metric::ConfigReloadSuccessful, &[], self.reload_successful.get());
+        out.number(Metric::ConfigReloadTime, &[], self.reload_time.get());
+        out.histogram(Metric::RuntimeLag, &[], &self.runtime_lag);
+        for it in self.ledger.get().map(|ledger| ledger.uses()).unwrap_or_default() {
+            // Of nothing, everything is spent.
+            let ratio = if it.limit > 0.0 { it.spent / it.limit } else { 1.0 };
+            let labels = [(Key::Scope, &*it.scope.label()), (Key::Unit, it.unit.label())];
+            out.number(Metric::BudgetSpent, &labels, ratio);
+        }
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, Installed> {
+        self.installed.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn at_place(&self, place: &Place, take: impl FnOnce(&PlaceNode)) {
+        if let Some(node) = self.read().place(place) {
+            take(node);
+        }
+    }
+
+    fn at_pair(&self, pair: &Pair, take: impl FnOnce(&PairNode)) {
+        if let Some(node) = self.read().pair(pair) {
+            take(node);
+        }
+    }
+
+    fn ended(&self, request: &Request) {
+        let sampled = request.ids.sampled && !request.warm_up && self.exemplars.load(Relaxed);
+        let trace = sampled.then(|| Trace {
+            id: request.ids.trace_id,
+            span_id: request.ids.span_id,
+            time: epoch_seconds(SystemTime::now()),
+        });
+        self.at_place(&request.place, |node| node.ended(request, trace.as_ref()));
+    }
+
+    /// Lets series of an earlier plan go once nothing is open in them.
+    fn sweep(&self) {
+        if self.read().has_idle_leftovers() {
+            self.installed.write().unwrap_or_else(PoisonError::into_inner).drop_idle_leftovers();
+        }
+    }
+}
+
+impl Sink for Store {
+    fn record(&self, fact: &Fact) {
+        match fact {
+            Fact::Offered { place, warm_up } => self.at_place(place, |node| node.offered(*warm_up)),
+            Fact::Skipped { place, warm_up, reason } => {
+                self.at_place(place, |node| node.skipped(*warm_up, *reason));
+                self.sweep();
+            }
+            Fact::Ended(request) => {
+                self.ended(request);
+                self.sweep();
+            }
+            Fact::LoadActive { place, time } => self.at_place(place, |node| node.load_active(*time)),
+            Fact::RunStarted { run, lag } => {
+                self.at_pair(&run.pair, |node| node.series.run_started(run.scheduled, *lag));
+            }
+            Fact::RunEnded(summary) => {
+                self.at_pair(&summary.run.pair, |node| node.series.run_ended(summary));
+                self.sweep();
+            }
+            Fact::RunSkipped { pair, reason, count } => {
+                self.at_pair(pair, |node| node.series.run_skipped(*reason, *count));
+            }
+            Fact::NextRun { pair, at } => self.at_pair(pair, |node| node.series.next_run(*at)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
+#[cfg(test)]
+mod values;

@@ -1,0 +1,78 @@
+//! Series of a target.
+
+use super::{Out, Visit};
+use crate::event::Request;
+use crate::plan::{Api, Target};
+use crate::telemetry::catalogue::{Key, Metric};
+use crate::telemetry::value::Seen;
+use std::sync::{Arc, PoisonError, RwLock};
+
+/// Most names that a target may give its server over its life: the label comes off the wire, so that a target
+/// that says something else each time must not make a series each time.
+const MOST_SERVERS: usize = 8;
+
+/// A target of the plan.
+pub(super) struct TargetNode {
+    name: Arc<str>,
+    api: Api,
+    series: Arc<TargetSeries>,
+}
+
+#[derive(Default)]
+struct TargetSeries {
+    certificate_expiry: Seen,
+    server: RwLock<Servers>,
+}
+
+#[derive(Default)]
+struct Servers {
+    current: Arc<str>,
+    known: Vec<Arc<str>>,
+}
+
+impl TargetNode {
+    pub(super) fn of(target: &Target, old: Option<&Self>) -> Self {
+        let series = old.map_or_else(Arc::default, |old| Arc::clone(&old.series));
+        Self { name: Arc::clone(&target.name), api: target.api, series }
+    }
+
+    /// Takes what an answer says about the target. Warm-up too: this is state, and no count.
+    pub(super) fn seen(&self, request: &Request) {
+        if let Some(expiry) = request.connection.certificate_expiry {
+            // Seconds since the epoch are far below 2^52.
+            self.series.certificate_expiry.set(expiry as f64);
+        }
+        if let Some(server) = &request.server {
+            self.series.server_is(server);
+        }
+    }
+
+    pub(super) fn visit(&self, visit: &mut dyn Visit) {
+        let mut out = Out { visit, subject: &[(Key::Target, &self.name)] };
+        let server = Arc::clone(&self.series.server.read().unwrap_or_else(PoisonError::into_inner).current);
+        let info =
+            [(Key::Api, self.api.name()), (Key::Provider, self.api.provider()), (Key::Server, &*server)];
+        out.number(Metric::TargetInfo, &info, 1.0);
+        if let Some(expiry) = self.series.certificate_expiry.get() {
+            out.number(Metric::CertificateExpiry, &[], expiry);
+        }
+    }
+}
+
+impl TargetSeries {
+    fn server_is(&self, server: &str) {
+        if &*self.server.read().unwrap_or_else(PoisonError::into_inner).current == server {
+            return;
+        }
+        let mut servers = self.server.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = servers.known.iter().find(|known| &***known == server) {
+            servers.current = Arc::clone(known);
+        } else if servers.known.len() < MOST_SERVERS {
+            let name: Arc<str> = server.into();
+            servers.known.push(Arc::clone(&name));
+            servers.current = name;
+        } else {
+            servers.current = "other".into();
+        }
+    }
+}

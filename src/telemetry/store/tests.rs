@@ -1,0 +1,570 @@
+//! What facts do to series.
+
+use super::values::Values;
+use super::*;
+use crate::event::{
+    BudgetUse, Connection, Count, Exhausted, Failure, Gaps, Hold, Limit, LimitKind, Outcome, Phases,
+    RunResult, RunSummary, Scope, SkipReason, SkippedRun, Source, Spend, Unit, Verdict,
+};
+use crate::plan::{Profile, Trigger};
+use crate::samples::{answer, offer, plan, play, profile, run, small_plan, stage};
+use proptest::prelude::*;
+use std::time::UNIX_EPOCH;
+
+struct Fixture {
+    plan: Plan,
+    store: Arc<Store>,
+    sink: Arc<dyn Sink>,
+}
+
+impl Fixture {
+    fn of(plan: Plan) -> Self {
+        let store = Store::new(&plan);
+        let sink: Arc<dyn Sink> = Arc::<Store>::clone(&store);
+        Self { plan, store, sink }
+    }
+
+    fn small() -> Self {
+        Self::of(small_plan())
+    }
+
+    fn place(&self, stage: usize) -> &Arc<Place> {
+        &self.plan.pairs[0].places[stage]
+    }
+
+    fn steady(&self) -> &Arc<Place> {
+        self.place(1)
+    }
+
+    fn values(&self) -> Values {
+        Values::of(&self.store)
+    }
+}
+
+fn close(a: f64, b: f64) -> bool {
+    (a - b).abs() < 1e-9
+}
+
+#[test]
+fn all_series_of_a_plan_exist_at_zero() {
+    let values = Fixture::small().values();
+    assert_eq!(values.series(Metric::Requests, "stage=steady"), Failure::ALL.len() + 1);
+    assert_eq!(values.series(Metric::SkippedRequests, "stage=steady"), SkipReason::ALL.len());
+    assert_eq!(values.series(Metric::HttpResponses, "code=other"), 1);
+    assert_eq!(values.series(Metric::HttpResponses, "code=429"), 1);
+    assert_eq!(values.series(Metric::Tokens, "stage=steady"), 6);
+    assert_eq!(values.series(Metric::Runs, ""), RunResult::ALL.len());
+    assert_eq!(values.series(Metric::SkippedRuns, ""), SkippedRun::ALL.len());
+    assert_eq!(values.series(Metric::ConnectionPhase, ""), 3);
+    assert_eq!(values.series(Metric::SloEvents, ""), 4, "three objectives and goodput");
+    assert_eq!(values.series(Metric::SloObjective, ""), 3);
+    assert_eq!(values.series(Metric::CheckFailures, "check=min_chars"), 1);
+    assert_eq!(values.series(Metric::Cost, "currency=usd"), 2, "warm-up costs, too");
+    assert!(close(values.sum(Metric::SloThreshold, "slo=ttft"), 0.8));
+    assert!(close(values.sum(Metric::SloThresholdTokens, "slo=pace"), 20.0));
+    assert!(close(values.sum(Metric::ScheduleInterval, ""), 120.0));
+    for metric in [Metric::Requests, Metric::HttpResponses, Metric::SloErrors, Metric::Cost, Metric::Runs] {
+        assert!(close(values.sum(metric, ""), 0.0), "{metric:?}");
+    }
+    // A gauge at zero would claim that there is no headroom left, or that the certificate has expired.
+    for metric in [Metric::RateLimitRemaining, Metric::RateLimitLimit, Metric::CertificateExpiry] {
+        assert_eq!(values.series(metric, ""), 0, "{metric:?}");
+    }
+}
+
+#[test]
+fn series_that_cannot_come_about_are_left_out_until_they_do() {
+    let mut quiet: Profile = profile("chat", vec![stage("warm", true), stage("steady", false)]);
+    quiet.workload.stream = false;
+    quiet.slos.clear();
+    let fixture = Fixture::of(plan(&["llama"], vec![quiet]));
+    let values = fixture.values();
+    assert_eq!(values.series(Metric::TimeToFirstToken, ""), 0);
+    assert_eq!(values.series(Metric::RequestDuration, "stage=warm"), 0);
+    assert_eq!(values.series(Metric::WarmUpRequests, "stage=steady"), 0);
+    assert_eq!(values.series(Metric::SloEvents, ""), 1, "goodput is there without objectives, too");
+    // The server streams all the same, the warm-up place measures: nothing is lost.
+    let all = Verdict { slo: "all".into(), met: false };
+    play(&fixture.sink, fixture.place(0), Outcome::Ok, |request| request.verdicts = vec![all]);
+    let values = fixture.values();
+    assert_eq!(values.histogram(Metric::TimeToFirstToken, "stage=warm").count(), 1);
+    assert!(close(values.sum(Metric::SloErrors, "slo=all"), 1.0));
+}
+
+#[test]
+fn an_answer_lands_in_every_histogram_in_base_units() {
+    let fixture = Fixture::small();
+    play(&fixture.sink, fixture.steady(), Outcome::Ok, |request| request.tokens.tokenizer_output = Some(10));
+    let values = fixture.values();
+    let sums = [
+        (Metric::RequestDuration, 0.51),
+        (Metric::ResponseTime, 0.52),
+        (Metric::TimeToFirstByte, 0.2),
+        (Metric::TimeToFirstChunk, 0.2),
+        (Metric::TimeToFirstToken, 0.3),
+        (Metric::TimeToFirstText, 0.3),
+        (Metric::ChunkGap, 0.2),
+        (Metric::LongestChunkGap, 0.05),
+        (Metric::TimePerOutputToken, 0.02),
+        (Metric::OutputPace, 11.0 / 0.51),
+        (Metric::RequestInputTokens, 20.0),
+        (Metric::RequestOutputTokens, 11.0),
+        (Metric::OutputLengthRatio, 11.0 / 128.0),
+        (Metric::TokenCountRatio, 1.1),
+        (Metric::DispatchLag, 0.01),
+    ];
+    for (metric, sum) in sums {
+        let reading = values.histogram(metric, "");
+        assert!(close(reading.sum, sum), "{metric:?}: {} is not {sum}", reading.sum);
+    }
+    assert_eq!(values.observations(Metric::ChunkGap), 4);
+    assert!(close(values.sum(Metric::Requests, "outcome=ok"), 1.0));
+    assert!(close(values.sum(Metric::HttpResponses, "code=200"), 1.0));
+    assert!(close(values.sum(Metric::Tokens, "type=input,source=usage"), 20.0));
+    assert!(close(values.sum(Metric::Tokens, ""), 31.0));
+    assert!(close(values.sum(Metric::CachedInputTokens, ""), 5.0));
+    assert!(close(values.sum(Metric::Cost, ""), 0.25));
+    assert_eq!(values.observations(Metric::FailedRequestDuration), 0);
+}
+
+#[test]
+fn warm_up_counts_in_tokens_and_cost_and_in_nothing_else() {
+    let fixture = Fixture::small();
+    let before = fixture.values();
+    offer(&fixture.sink, fixture.place(0), true)
+        .finish(|request| {
+            answer(request);
+            request.connection.opened = true;
+            request.connection.phases =
+                Some(Phases { dns: Some(Duration::from_millis(1)), ..Phases::default() });
+            request.failed_checks = vec!["min_chars".into()];
+            request.verdicts = vec![Verdict { slo: "ttft".into(), met: false }];
+        })
+        .unwrap();
+    offer(&fixture.sink, fixture.place(0), true).skip(SkipReason::Budget);
+    let values = fixture.values();
+    assert!(close(values.sum(Metric::WarmUpRequests, "outcome=ok"), 1.0));
+    assert!(close(values.sum(Metric::Tokens, "stage=warm"), 31.0));
+    assert!(close(values.sum(Metric::Cost, "stage=warm"), 0.25));
+    let may_change = [Metric::WarmUpRequests, Metric::Tokens, Metric::CachedInputTokens, Metric::Cost];
+    for metric in Metric::ALL.iter().filter(|metric| !may_change.contains(metric)) {
+        assert!(close(values.sum(*metric, ""), before.sum(*metric, "")), "{metric:?} changed");
+        assert_eq!(values.observations(*metric), before.observations(*metric), "{metric:?} changed");
+    }
+}
+
+#[test]
+fn trap_15_failed_requests_stay_out_of_latency_and_inside_goodput() {
+    let fixture = Fixture::small();
+    let failed = |failure| {
+        play(&fixture.sink, fixture.steady(), Outcome::Failed(failure), |request| {
+            request.verdicts = ["ttft", "pace", "availability", "all"]
+                .map(|slo| Verdict { slo: slo.into(), met: false })
+                .to_vec();
+        });
+    };
+    failed(Failure::Reset);
+    failed(Failure::TotalTimeout);
+    let values = fixture.values();
+    let latency = [
+        Metric::RequestDuration,
+        Metric::ResponseTime,
+        Metric::TimeToFirstByte,
+        Metric::TimeToFirstToken,
+        Metric::ChunkGap,
+        Metric::LongestChunkGap,
+        Metric::TimePerOutputToken,
+        Metric::OutputPace,
+    ];
+    for metric in latency {
+        assert_eq!(values.observations(metric), 0, "{metric:?}");
+    }
+    assert_eq!(values.observations(Metric::FailedRequestDuration), 2);
+    assert!(close(values.sum(Metric::SloEvents, "slo=all"), 2.0), "failures are in goodput's denominator");
+    assert!(close(values.sum(Metric::SloErrors, "slo=all"), 2.0));
+    // Their tokens were paid for.
+    assert!(close(values.sum(Metric::Tokens, "type=output"), 22.0));
+}
+
+#[test]
+fn a_failed_check_does_not_cut_the_tail_off() {
+    let fixture = Fixture::small();
+    play(&fixture.sink, fixture.steady(), Outcome::Failed(Failure::Check), |request| {
+        request.failed_checks = vec!["min_chars".into(), "of_an_earlier_plan".into()];
+    });
+    let values = fixture.values();
+    assert_eq!(values.observations(Metric::TimeToFirstToken), 1);
+    assert_eq!(values.observations(Metric::FailedRequestDuration), 0);
+    assert!(close(values.sum(Metric::CheckFailures, "check=min_chars"), 1.0));
+    assert!(close(values.sum(Metric::CheckFailures, "check=other"), 1.0));
+}
+
+#[test]
+fn what_is_the_probers_own_judges_no_target() {
+    let fixture = Fixture::small();
+    for failure in [Failure::Cancelled, Failure::Internal] {
+        play(&fixture.sink, fixture.steady(), Outcome::Failed(failure), |_| {});
+    }
+    let values = fixture.values();
+    assert!(close(values.sum(Metric::Requests, ""), 2.0));
+    assert_eq!(values.observations(Metric::FailedRequestDuration), 0);
+    assert_eq!(values.observations(Metric::RequestDuration), 0);
+}
+
+#[test]
+fn trap_13_response_time_counts_from_the_due_instant() {
+    let fixture = Fixture::small();
+    play(&fixture.sink, fixture.steady(), Outcome::Ok, |request| {
+        // The prober was three seconds late; the target was not.
+        let late = Duration::from_secs(3);
+        request.marks.sent = request.marks.sent.map(|at| at + late);
+        request.marks.end += late;
+    });
+    let values = fixture.values();
+    assert!(close(values.histogram(Metric::RequestDuration, "").sum, 0.51));
+    assert!(close(values.histogram(Metric::ResponseTime, "").sum, 3.52));
+    assert!(close(values.histogram(Metric::DispatchLag, "").sum, 3.01));
+}
+
+#[test]
+fn trap_18_output_length_stands_beside_the_time() {
+    let fixture = Fixture::small();
+    play(&fixture.sink, fixture.steady(), Outcome::Ok, |request| {
+        request.tokens.output = Some(Count { n: 2, source: Source::Chunks });
+    });
+    let values = fixture.values();
+    assert_eq!(
+        values.observations(Metric::RequestOutputTokens),
+        values.observations(Metric::RequestDuration)
+    );
+    assert!(close(values.histogram(Metric::OutputLengthRatio, "").sum, 2.0 / 128.0));
+    // Chunks are no tokens: no pace, no time per token.
+    assert_eq!(values.observations(Metric::OutputPace), 0);
+    assert!(close(values.sum(Metric::Tokens, "type=output,source=chunks"), 2.0));
+}
+
+#[test]
+fn trap_20_series_and_memory_do_not_grow_with_the_run() {
+    let fixture = Fixture::small();
+    let turn = |n: u16| {
+        play(&fixture.sink, fixture.steady(), Outcome::Ok, |request| {
+            request.status = Some(200 + n % 400);
+            request.server = Some(format!("server-{n}"));
+            request.failed_checks = vec![format!("check-{n}").into()];
+            request.verdicts = vec![Verdict { slo: format!("slo-{n}").into(), met: true }];
+            request.finish_reason = Some(format!("reason-{n}"));
+        });
+    };
+    let count = || {
+        let values = fixture.values();
+        Metric::ALL.iter().map(|metric| values.series(*metric, "")).sum::<usize>()
+    };
+    (0..10).for_each(turn);
+    let early = count();
+    (10..2000).for_each(turn);
+    assert_eq!(count(), early);
+    let values = fixture.values();
+    assert_eq!(values.series(Metric::TargetInfo, "server=other"), 1, "the wire names no series");
+    assert_eq!(values.series(Metric::TargetInfo, ""), 1);
+}
+
+#[test]
+fn trap_21_empty_answers_and_empty_streams_do_not_panic() {
+    let fixture = Fixture::small();
+    play(&fixture.sink, fixture.steady(), Outcome::Ok, |request| {
+        request.gaps = Gaps::default();
+        request.tokens = crate::event::Tokens::default();
+        request.marks.end = request.marks.due;
+        request.marks.sent = Some(request.marks.due);
+        request.marks.first_token = None;
+        request.asked_output_tokens = Some(0);
+    });
+    let values = fixture.values();
+    assert_eq!(values.observations(Metric::ChunkGap), 0);
+    assert_eq!(values.observations(Metric::OutputPace), 0);
+    assert_eq!(values.observations(Metric::OutputLengthRatio), 0);
+    assert_eq!(values.observations(Metric::RequestDuration), 1);
+}
+
+#[test]
+fn an_answer_that_is_not_streamed_has_no_stream_marks() {
+    let fixture = Fixture::small();
+    play(&fixture.sink, fixture.steady(), Outcome::Ok, |request| request.streamed = false);
+    let values = fixture.values();
+    for metric in
+        [Metric::TimeToFirstChunk, Metric::TimeToFirstToken, Metric::TimeToFirstText, Metric::ChunkGap]
+    {
+        assert_eq!(values.observations(metric), 0, "{metric:?}");
+    }
+    assert_eq!(values.observations(Metric::TimeToFirstByte), 1);
+}
+
+#[test]
+fn connections_are_counted_where_they_were_opened() {
+    let fixture = Fixture::small();
+    let phases =
+        Phases { dns: None, connect: Some(Duration::from_millis(2)), tls: Some(Duration::from_millis(9)) };
+    let connection = Connection {
+        phases: Some(phases),
+        opened: true,
+        stale: true,
+        certificate_expiry: Some(2_000_000_000),
+    };
+    play(&fixture.sink, fixture.steady(), Outcome::Ok, |request| request.connection = connection);
+    play(&fixture.sink, fixture.steady(), Outcome::Failed(Failure::Dns), |request| request.marks.sent = None);
+    let values = fixture.values();
+    assert_eq!(values.histogram(Metric::ConnectionPhase, "phase=dns").count(), 0);
+    assert!(close(values.histogram(Metric::ConnectionPhase, "phase=tls").sum, 0.009));
+    assert!(close(values.sum(Metric::ConnectionsOpened, ""), 1.0));
+    assert!(close(values.sum(Metric::StaleConnections, ""), 1.0));
+    assert!(close(values.sum(Metric::CertificateExpiry, "target=llama"), 2e9));
+    assert_eq!(values.observations(Metric::DispatchLag), 1, "what was not sent was not dispatched");
+}
+
+#[test]
+fn rate_limits_appear_when_they_are_seen() {
+    let fixture = Fixture::small();
+    let limit = |remaining| Limit { kind: LimitKind::Tokens, limit: None, remaining: Some(remaining) };
+    for remaining in [7.0, 0.0] {
+        play(&fixture.sink, fixture.steady(), Outcome::Ok, |request| request.limits = vec![limit(remaining)]);
+    }
+    let values = fixture.values();
+    assert_eq!(values.series(Metric::RateLimitRemaining, ""), 1);
+    assert!(close(values.sum(Metric::RateLimitRemaining, "kind=tokens"), 0.0));
+    assert_eq!(values.series(Metric::RateLimitLimit, ""), 0);
+}
+
+#[test]
+fn runs_leave_their_times_and_results() {
+    let fixture = Fixture::small();
+    let pair = fixture.plan.pairs[0].pair.clone();
+    let at = |seconds| UNIX_EPOCH + Duration::from_secs(seconds);
+    let end = |result, ended| {
+        Fact::RunEnded(Arc::new(RunSummary {
+            run: run(&pair),
+            started: at(1000),
+            ended: at(ended),
+            result,
+            reason: None,
+            offered: 0,
+            skipped: 0,
+            ok: 0,
+        }))
+    };
+    let store = &fixture.store;
+    store.record(&Fact::NextRun { pair: pair.clone(), at: Some(at(5000)) });
+    store.record(&Fact::RunStarted { run: run(&pair), lag: Duration::from_millis(500) });
+    assert!(close(fixture.values().sum(Metric::RunActive, ""), 1.0));
+    store.record(&end(RunResult::Ok, 1100));
+    store.record(&Fact::RunStarted { run: run(&pair), lag: Duration::ZERO });
+    store.record(&end(RunResult::Failed, 1200));
+    store.record(&Fact::RunStarted { run: run(&pair), lag: Duration::ZERO });
+    store.record(&end(RunResult::Cancelled, 1300));
+    store.record(&Fact::RunSkipped { pair: pair.clone(), reason: SkippedRun::Missed, count: 3 });
+    let values = fixture.values();
+    assert!(close(values.sum(Metric::RunActive, ""), 0.0));
+    assert!(close(values.sum(Metric::LastRunStarted, ""), 1000.0));
+    assert!(close(values.sum(Metric::LastRunCompleted, ""), 1200.0), "a cancelled run is not complete");
+    assert!(close(values.sum(Metric::LastSuccess, ""), 1100.0));
+    assert!(close(values.sum(Metric::NextRun, ""), 5000.0));
+    assert!(close(values.sum(Metric::Runs, "result=failed"), 1.0));
+    assert!(close(values.sum(Metric::SkippedRuns, "reason=missed"), 3.0));
+    assert!(close(values.histogram(Metric::ScheduleLag, "").sum, 0.5));
+    store.record(&Fact::NextRun { pair, at: None });
+    assert!(close(fixture.values().sum(Metric::NextRun, ""), 0.0));
+}
+
+#[test]
+fn schedules_say_their_interval_where_it_is_constant() {
+    let mut continuous = profile("chat", vec![stage("a", false), stage("b", false)]);
+    continuous.schedule.trigger = Trigger::Continuous;
+    let values = Fixture::of(plan(&["llama"], vec![continuous])).values();
+    assert!(close(values.sum(Metric::ScheduleInterval, ""), 20.0), "two stages of ten seconds");
+    let mut manual = profile("chat", vec![stage("a", false)]);
+    manual.schedule.trigger = Trigger::Manual;
+    let values = Fixture::of(plan(&["llama"], vec![manual])).values();
+    assert_eq!(values.series(Metric::ScheduleInterval, ""), 0);
+    assert_eq!(values.series(Metric::ProfileInfo, "schedule=manual"), 1);
+}
+
+struct Budgets;
+
+impl Ledger for Budgets {
+    fn reserve(&self, profile: &Arc<str>, most: Spend) -> Result<Hold, Exhausted> {
+        Ok(Hold { profile: Arc::clone(profile), reserved: most, at: 0 })
+    }
+
+    fn settle(&self, _: Hold, _: Spend) {}
+
+    fn uses(&self) -> Vec<BudgetUse> {
+        let chat = Scope::Profile("chat".into());
+        vec![
+            BudgetUse { scope: Scope::Agent, unit: Unit::Cost, spent: 5.0, limit: 20.0 },
+            BudgetUse { scope: chat, unit: Unit::Tokens, spent: 0.0, limit: 0.0 },
+        ]
+    }
+}
+
+#[test]
+fn budgets_are_read_from_the_ledger() {
+    let fixture = Fixture::small();
+    assert_eq!(fixture.values().series(Metric::BudgetSpent, ""), 0);
+    fixture.store.attach_ledger(Arc::new(Budgets));
+    let values = fixture.values();
+    assert!(close(values.sum(Metric::BudgetSpent, "scope=agent,unit=cost"), 0.25));
+    assert!(
+        close(values.sum(Metric::BudgetSpent, "scope=profile/chat,unit=tokens"), 1.0),
+        "nothing is left of it"
+    );
+}
+
+#[test]
+fn exemplars_are_of_sampled_requests_only() {
+    let mut plan = small_plan();
+    let fixture = Fixture::of(small_plan());
+    play(&fixture.sink, fixture.steady(), Outcome::Ok, |request| request.ids.sampled = false);
+    assert!(fixture.values().histogram(Metric::TimeToFirstToken, "").exemplars.is_empty());
+    let request = play(&fixture.sink, fixture.steady(), Outcome::Ok, |_| {});
+    let values = fixture.values();
+    let exemplars = &values.histogram(Metric::TimeToFirstToken, "").exemplars;
+    let exemplar = exemplars.iter().flatten().next().unwrap();
+    assert_eq!((exemplar.trace_id, exemplar.span_id), (request.ids.trace_id, request.ids.span_id));
+    assert!(close(exemplar.value, 0.3));
+    plan.telemetry.exemplars = false;
+    let fixture = Fixture::of(plan);
+    play(&fixture.sink, fixture.steady(), Outcome::Ok, |_| {});
+    assert!(fixture.values().histogram(Metric::TimeToFirstToken, "").exemplars.is_empty());
+}
+
+#[test]
+fn a_config_that_fails_to_load_is_seen() {
+    let fixture = Fixture::small();
+    let values = fixture.values();
+    assert!(close(values.sum(Metric::ConfigReloadSuccessful, ""), 1.0));
+    let loaded = values.sum(Metric::ConfigReloadTime, "");
+    assert!(loaded > 1e9);
+    fixture.store.config_loaded(None);
+    let values = fixture.values();
+    assert!(close(values.sum(Metric::ConfigReloadSuccessful, ""), 0.0));
+    assert!(close(values.sum(Metric::ConfigReloadTime, ""), loaded), "the last success stays");
+}
+
+#[test]
+fn a_new_plan_keeps_what_it_shares_with_the_old() {
+    let fixture = Fixture::small();
+    play(&fixture.sink, fixture.steady(), Outcome::Ok, |request| {
+        request.verdicts = vec![Verdict { slo: "ttft".into(), met: false }];
+        request.failed_checks = vec!["min_chars".into()];
+    });
+    let mut next = profile("chat", vec![stage("steady", false), stage("ramp", false)]);
+    next.slos.truncate(1);
+    fixture.store.install(&plan(&["llama", "other"], vec![next]));
+    let values = fixture.values();
+    assert!(close(values.sum(Metric::Requests, "target=llama"), 1.0));
+    assert!(close(values.sum(Metric::SloErrors, "slo=ttft"), 1.0));
+    assert!(close(values.sum(Metric::CheckFailures, "check=min_chars"), 1.0));
+    assert_eq!(values.series(Metric::SloEvents, "target=llama"), 2, "one objective and goodput");
+    assert_eq!(values.series(Metric::RequestDuration, "target=llama"), 2);
+    assert_eq!(values.series(Metric::Tokens, "stage=warm"), 0);
+    assert_eq!(values.series(Metric::TargetInfo, ""), 2);
+}
+
+#[test]
+fn series_of_a_removed_pair_go_with_its_last_request_and_run() {
+    let fixture = Fixture::small();
+    let pair = fixture.plan.pairs[0].pair.clone();
+    fixture.store.record(&Fact::RunStarted { run: run(&pair), lag: Duration::ZERO });
+    let first = offer(&fixture.sink, fixture.steady(), false);
+    let second = offer(&fixture.sink, fixture.place(0), true);
+    fixture.store.install(&plan(&["llama"], vec![profile("other", vec![stage("", false)])]));
+    let ok = |values: &Values| values.sum(Metric::Requests, "profile=chat,target=llama,model=m,stage=steady");
+    first.finish(answer).unwrap();
+    assert!(close(ok(&fixture.values()), 1.0), "the request that was in flight is counted");
+    second.finish(answer).unwrap();
+    assert!(close(fixture.values().sum(Metric::RunActive, "profile=chat"), 1.0));
+    let summary = RunSummary {
+        run: run(&pair),
+        started: UNIX_EPOCH,
+        ended: UNIX_EPOCH,
+        result: RunResult::Cancelled,
+        reason: None,
+        offered: 2,
+        skipped: 0,
+        ok: 2,
+    };
+    fixture.store.record(&Fact::RunEnded(Arc::new(summary)));
+    let values = fixture.values();
+    for metric in Metric::ALL {
+        assert_eq!(values.series(*metric, "profile=chat"), 0, "{metric:?}");
+    }
+    // A late fact of the removed pair is no error and makes no series.
+    play(&fixture.sink, fixture.steady(), Outcome::Ok, |_| {});
+    assert_eq!(fixture.values().series(Metric::Requests, "profile=chat"), 0);
+}
+
+#[test]
+fn a_removed_stage_of_a_pair_that_stays_goes_with_its_last_request() {
+    let fixture = Fixture::small();
+    let open = offer(&fixture.sink, fixture.steady(), false);
+    fixture.store.install(&plan(&["llama"], vec![profile("chat", vec![stage("ramp", false)])]));
+    assert_eq!(fixture.values().series(Metric::RequestDuration, "stage=steady"), 1);
+    open.finish(answer).unwrap();
+    let values = fixture.values();
+    assert_eq!(values.series(Metric::RequestDuration, "stage=steady"), 0);
+    assert_eq!(values.series(Metric::RequestDuration, "stage=ramp"), 1);
+    assert!(close(values.sum(Metric::RequestsInFlight, ""), 0.0));
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    Offer { stage: usize, warm_up: bool },
+    Skip(SkipReason),
+    End(usize),
+    Drop,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        4 => (0..2_usize, any::<bool>()).prop_map(|(stage, warm_up)| Step::Offer { stage, warm_up }),
+        1 => (0..3_usize).prop_map(|i| Step::Skip(SkipReason::ALL[i])),
+        2 => (0..=Failure::ALL.len()).prop_map(Step::End),
+        1 => Just(Step::Drop),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+
+    /// offered = skipped + in flight + requests, and duration + failed duration = requests that judge the target,
+    /// after every fact.
+    #[test]
+    fn identities_hold(steps in prop::collection::vec(step(), 0..60)) {
+        let fixture = Fixture::small();
+        let mut open = Vec::new();
+        for step in steps {
+            match step {
+                Step::Offer { stage, warm_up } => {
+                    open.push(offer(&fixture.sink, fixture.place(stage), warm_up));
+                }
+                Step::Skip(reason) => if let Some(ticket) = open.pop() { ticket.skip(reason) },
+                Step::Drop => drop(open.pop()),
+                Step::End(outcome) => if let Some(ticket) = open.pop() {
+                    let outcome = Outcome::all().nth(outcome).unwrap();
+                    ticket.finish(|request| { answer(request); request.outcome = outcome; });
+                },
+            }
+            let values = fixture.values();
+            let offered = values.sum(Metric::OfferedRequests, "");
+            let skipped = values.sum(Metric::SkippedRequests, "");
+            let in_flight = values.sum(Metric::RequestsInFlight, "");
+            let requests = values.sum(Metric::Requests, "");
+            prop_assert!(close(offered, skipped + in_flight + requests));
+            prop_assert!(in_flight >= 0.0);
+            let own = values.sum(Metric::Requests, "outcome=cancelled") + values.sum(Metric::Requests, "outcome=internal");
+            let timed = values.observations(Metric::RequestDuration) + values.observations(Metric::FailedRequestDuration);
+            prop_assert!(close(timed as f64, requests - own));
+        }
+        drop(open);
+        prop_assert!(close(fixture.values().sum(Metric::RequestsInFlight, ""), 0.0));
+    }
+}

@@ -1,0 +1,65 @@
+//! Reads values out of a store, for tests.
+
+use super::{Labels, Store, Value, Visit};
+use crate::telemetry::catalogue::Metric;
+use crate::telemetry::value::Reading;
+use std::collections::BTreeMap;
+
+/// Every value of a store by `name{label=value,...}`, the agent's labels left out.
+#[derive(Default)]
+pub(crate) struct Values {
+    numbers: BTreeMap<String, f64>,
+    histograms: BTreeMap<String, Reading>,
+}
+
+impl Values {
+    pub(crate) fn of(store: &Store) -> Self {
+        let mut values = Self::default();
+        store.visit(&mut values);
+        values
+    }
+
+    /// Sum of the numbers of a metric whose labels hold `part`.
+    pub(crate) fn sum(&self, metric: Metric, part: &str) -> f64 {
+        let prefix = format!("{metric:?}{{");
+        let chosen = self.numbers.iter().filter(|(key, _)| key.starts_with(&prefix) && key.contains(part));
+        chosen.map(|(_, value)| value).sum()
+    }
+
+    /// How many series of a metric have labels that hold `part`.
+    pub(crate) fn series(&self, metric: Metric, part: &str) -> usize {
+        let prefix = format!("{metric:?}{{");
+        let keys = self.numbers.keys().chain(self.histograms.keys());
+        keys.filter(|key| key.starts_with(&prefix) && key.contains(part)).count()
+    }
+
+    /// The one histogram of a metric whose labels hold `part`.
+    pub(crate) fn histogram(&self, metric: Metric, part: &str) -> &Reading {
+        let prefix = format!("{metric:?}{{");
+        let mut chosen =
+            self.histograms.iter().filter(|(key, _)| key.starts_with(&prefix) && key.contains(part));
+        let (_, reading) = chosen.next().unwrap();
+        assert!(chosen.next().is_none(), "{metric:?} {part} is more than one");
+        reading
+    }
+
+    /// Observations of a metric over all its series.
+    pub(crate) fn observations(&self, metric: Metric) -> u64 {
+        let prefix = format!("{metric:?}{{");
+        let chosen = self.histograms.iter().filter(|(key, _)| key.starts_with(&prefix));
+        chosen.map(|(_, reading)| reading.count()).sum()
+    }
+}
+
+impl Visit for Values {
+    fn series(&mut self, metric: Metric, labels: Labels<'_>, value: Value<'_>) {
+        let keys: Vec<_> = labels.iter().map(|(key, _)| key).collect();
+        assert_eq!(keys, metric.spec().keys().collect::<Vec<_>>(), "labels of {metric:?}");
+        let labels: Vec<_> = labels.iter().map(|(key, value)| format!("{}={value}", key.name())).collect();
+        let key = format!("{metric:?}{{{}}}", labels.join(","));
+        match value {
+            Value::Number(value) => assert!(self.numbers.insert(key, value).is_none(), "twice"),
+            Value::Histogram(it) => assert!(self.histograms.insert(key, it.read()).is_none(), "twice"),
+        }
+    }
+}

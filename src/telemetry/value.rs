@@ -1,0 +1,343 @@
+//! The values of series: lock-free numbers and histograms. They must not know what they measure.
+
+use super::catalogue::buckets::Buckets;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// A count.
+#[derive(Debug, Default)]
+pub(super) struct Counter(AtomicU64);
+
+impl Counter {
+    /// Adds.
+    pub(super) fn add(&self, n: u64) {
+        self.0.fetch_add(n, Relaxed);
+    }
+
+    /// The count.
+    pub(super) fn get(&self) -> f64 {
+        self.0.load(Relaxed) as f64
+    }
+}
+
+/// A sum of durations, kept in whole nanoseconds so that many small ones add up exactly.
+#[derive(Debug, Default)]
+pub(super) struct TimeCounter(AtomicU64);
+
+impl TimeCounter {
+    /// Adds.
+    pub(super) fn add(&self, time: Duration) {
+        self.0.fetch_add(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX), Relaxed);
+    }
+
+    /// The sum, seconds.
+    pub(super) fn get(&self) -> f64 {
+        Duration::from_nanos(self.0.load(Relaxed)).as_secs_f64()
+    }
+}
+
+/// A sum of floats.
+#[derive(Debug, Default)]
+pub(super) struct FloatCounter(AtomicU64);
+
+impl FloatCounter {
+    /// Adds; what is not finite is left out, because it would spoil the sum for good.
+    pub(super) fn add(&self, value: f64) {
+        if value.is_finite() {
+            let add = |bits| Some((f64::from_bits(bits) + value).to_bits());
+            // The closure never refuses.
+            let _ = self.0.fetch_update(Relaxed, Relaxed, add);
+        }
+    }
+
+    /// The sum.
+    pub(super) fn get(&self) -> f64 {
+        f64::from_bits(self.0.load(Relaxed))
+    }
+}
+
+/// How many of something there are now.
+#[derive(Debug, Default)]
+pub(super) struct Level(AtomicI64);
+
+impl Level {
+    /// One more, or one less.
+    pub(super) fn add(&self, n: i64) {
+        self.0.fetch_add(n, Relaxed);
+    }
+
+    /// How many.
+    pub(super) fn get(&self) -> i64 {
+        self.0.load(Relaxed)
+    }
+}
+
+/// A last value; zero before the first.
+#[derive(Debug, Default)]
+pub(super) struct Gauge(AtomicU64);
+
+impl Gauge {
+    /// Sets it.
+    pub(super) fn set(&self, value: f64) {
+        self.0.store(value.to_bits(), Relaxed);
+    }
+
+    /// Sets it to an instant, seconds since the epoch.
+    pub(super) fn set_time(&self, at: SystemTime) {
+        self.set(epoch_seconds(at));
+    }
+
+    /// The value.
+    pub(super) fn get(&self) -> f64 {
+        f64::from_bits(self.0.load(Relaxed))
+    }
+}
+
+/// A last value that is absent until it is first seen.
+#[derive(Debug)]
+pub(super) struct Seen(AtomicU64);
+
+impl Seen {
+    /// A NaN that no arithmetic yields.
+    const ABSENT: u64 = u64::MAX;
+
+    /// Sets it.
+    pub(super) fn set(&self, value: f64) {
+        self.0.store(value.to_bits(), Relaxed);
+    }
+
+    /// The value, if there was one.
+    pub(super) fn get(&self) -> Option<f64> {
+        let bits = self.0.load(Relaxed);
+        (bits != Self::ABSENT).then(|| f64::from_bits(bits))
+    }
+}
+
+impl Default for Seen {
+    fn default() -> Self {
+        Self(AtomicU64::new(Self::ABSENT))
+    }
+}
+
+/// Seconds since the epoch.
+pub(super) fn epoch_seconds(at: SystemTime) -> f64 {
+    at.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()
+}
+
+/// One measured request behind a bucket.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Exemplar {
+    /// Its trace.
+    pub trace_id: [u8; 16],
+    /// Its span.
+    pub span_id: [u8; 8],
+    /// What it added to the bucket.
+    pub value: f64,
+    /// When, seconds since the epoch.
+    pub time: f64,
+}
+
+/// Whose value it is, where it may become an exemplar.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Trace {
+    /// Its trace.
+    pub(super) id: [u8; 16],
+    /// Its span.
+    pub(super) span_id: [u8; 8],
+    /// Now, seconds since the epoch.
+    pub(super) time: f64,
+}
+
+/// Counts of values by size. Count and buckets agree in every reading, because the count is the sum of the
+/// buckets; the sum of the values may be one observation ahead or behind.
+#[derive(Debug)]
+pub struct Histogram {
+    bounds: &'static [f64],
+    counts: Box<[AtomicU64]>,
+    sum: FloatCounter,
+    /// Last exemplar per bucket; allocated with the first one.
+    exemplars: Mutex<Box<[Option<Exemplar>]>>,
+}
+
+/// What a histogram holds.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Reading {
+    /// Upper bounds without `+Inf`.
+    pub bounds: &'static [f64],
+    /// Counts per bucket, not cumulative, `+Inf` last.
+    pub counts: Vec<u64>,
+    /// Sum of the values.
+    pub sum: f64,
+    /// Last exemplar per bucket; empty if there was none yet.
+    pub exemplars: Vec<Option<Exemplar>>,
+}
+
+impl Reading {
+    /// How many values.
+    pub fn count(&self) -> u64 {
+        self.counts.iter().sum()
+    }
+}
+
+/// Buckets of the largest histogram, `+Inf` included.
+const MOST_BUCKETS: usize = Buckets::MOST_FINE + 1;
+
+impl Histogram {
+    /// An empty histogram.
+    pub(super) fn new(buckets: &'static Buckets) -> Self {
+        let counts = (0..=buckets.bounds.len()).map(|_| AtomicU64::new(0)).collect();
+        Self { bounds: buckets.bounds, counts, sum: FloatCounter::default(), exemplars: Mutex::default() }
+    }
+
+    /// Takes a value. NaN and infinities are no measurement and are left out.
+    pub(super) fn observe(&self, value: f64, trace: Option<&Trace>) {
+        if !value.is_finite() {
+            return;
+        }
+        let slot = self.slot(value);
+        if let Some(count) = self.counts.get(slot) {
+            count.fetch_add(1, Relaxed);
+        }
+        self.sum.add(value);
+        self.remember(slot, value, trace);
+    }
+
+    /// Takes many durations at once: counted locally, then merged, so that the shared cells are touched once
+    /// per bucket and not once per value. The longest becomes the exemplar.
+    pub(super) fn observe_all(&self, times: &[Duration], trace: Option<&Trace>) {
+        let mut local = [0_u64; MOST_BUCKETS];
+        let mut sum = Duration::ZERO;
+        let mut longest = Duration::ZERO;
+        for time in times {
+            if let Some(count) = local.get_mut(self.slot(time.as_secs_f64())) {
+                *count += 1;
+            }
+            sum += *time;
+            longest = longest.max(*time);
+        }
+        for (count, n) in self.counts.iter().zip(local).filter(|(_, n)| *n > 0) {
+            count.fetch_add(n, Relaxed);
+        }
+        if !times.is_empty() {
+            self.sum.add(sum.as_secs_f64());
+            self.remember(self.slot(longest.as_secs_f64()), longest.as_secs_f64(), trace);
+        }
+    }
+
+    fn slot(&self, value: f64) -> usize {
+        self.bounds.partition_point(|bound| *bound < value)
+    }
+
+    fn remember(&self, slot: usize, value: f64, trace: Option<&Trace>) {
+        let Some(Trace { id: trace_id, span_id, time }) = trace.copied() else { return };
+        // An exemplar is a sample: where a reader or another writer holds the lock, this one is let go.
+        let Ok(mut exemplars) = self.exemplars.try_lock() else { return };
+        if exemplars.is_empty() {
+            *exemplars = vec![None; self.counts.len()].into_boxed_slice();
+        }
+        if let Some(cell) = exemplars.get_mut(slot) {
+            *cell = Some(Exemplar { trace_id, span_id, value, time });
+        }
+    }
+
+    /// What it holds now.
+    pub fn read(&self) -> Reading {
+        let exemplars = self.exemplars.lock().unwrap_or_else(std::sync::PoisonError::into_inner).to_vec();
+        Reading {
+            bounds: self.bounds,
+            counts: self.counts.iter().map(|count| count.load(Relaxed)).collect(),
+            sum: self.sum.get(),
+            exemplars,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    static BUCKETS: Buckets = Buckets { name: "test", bounds: &[0.1, 1.0], why: "" };
+
+    fn trace(n: u8) -> Trace {
+        Trace { id: [n; 16], span_id: [n; 8], time: f64::from(n) }
+    }
+
+    #[test]
+    fn bounds_are_inclusive_and_nothing_is_lost_above_the_last() {
+        let histogram = Histogram::new(&BUCKETS);
+        for value in [0.0, 0.1, 0.100_001, 1.0, 7.0] {
+            histogram.observe(value, None);
+        }
+        let reading = histogram.read();
+        assert_eq!(reading.counts, [2, 2, 1]);
+        assert_eq!(reading.count(), 5);
+    }
+
+    #[test]
+    fn what_is_no_number_is_no_measurement() {
+        let histogram = Histogram::new(&BUCKETS);
+        histogram.observe(f64::NAN, None);
+        histogram.observe(f64::INFINITY, None);
+        assert_eq!((histogram.read().count(), histogram.read().sum), (0, 0.0));
+        let sum = FloatCounter::default();
+        sum.add(1.5);
+        sum.add(f64::NAN);
+        assert!((sum.get() - 1.5).abs() < f64::EPSILON);
+    }
+
+    #[test]
+    fn a_bucket_keeps_its_last_exemplar() {
+        let histogram = Histogram::new(&BUCKETS);
+        assert!(histogram.read().exemplars.is_empty());
+        histogram.observe(0.5, Some(&trace(1)));
+        histogram.observe(0.6, Some(&trace(2)));
+        histogram.observe(0.7, None);
+        let held = Exemplar { trace_id: [2; 16], span_id: [2; 8], value: 0.6, time: 2.0 };
+        assert_eq!(histogram.read().exemplars, [None, Some(held), None]);
+    }
+
+    #[test]
+    fn of_many_the_longest_is_the_exemplar() {
+        let histogram = Histogram::new(&BUCKETS);
+        let millis = [20, 3000, 500].map(Duration::from_millis);
+        histogram.observe_all(&millis, Some(&trace(1)));
+        let exemplars = histogram.read().exemplars;
+        assert_eq!(exemplars.iter().flatten().map(|it| it.value).collect::<Vec<_>>(), [3.0]);
+        histogram.observe_all(&[], Some(&trace(2)));
+        assert_eq!(histogram.read().count(), 3);
+    }
+
+    #[test]
+    fn a_gauge_that_was_never_seen_is_absent() {
+        let seen = Seen::default();
+        assert_eq!(seen.get(), None);
+        seen.set(0.0);
+        assert_eq!(seen.get(), Some(0.0));
+    }
+
+    #[test]
+    fn many_short_times_add_up_exactly() {
+        let counter = TimeCounter::default();
+        for _ in 0..1_000_000 {
+            counter.add(Duration::from_nanos(100));
+        }
+        assert!((counter.get() - 0.1).abs() < f64::EPSILON);
+    }
+
+    proptest! {
+        /// Merging a batch gives the same buckets as observing one by one.
+        #[test]
+        fn merging_equals_observing(nanos in prop::collection::vec(0_u64..5_000_000_000, 0..300)) {
+            let times: Vec<Duration> = nanos.into_iter().map(Duration::from_nanos).collect();
+            let (merged, single) = (Histogram::new(&BUCKETS), Histogram::new(&BUCKETS));
+            merged.observe_all(&times, None);
+            for time in &times {
+                single.observe(time.as_secs_f64(), None);
+            }
+            prop_assert_eq!(merged.read().counts, single.read().counts);
+            prop_assert!((merged.read().sum - single.read().sum).abs() < 1e-6);
+        }
+    }
+}

@@ -1,0 +1,82 @@
+use super::*;
+use crate::testing::{Build, prompts};
+use serde_json::json;
+
+fn workloads(build: Build) -> Vec<Workload> {
+    build.plan().pairs.iter().map(|pair| Workload::new(Arc::clone(pair))).collect()
+}
+
+fn number(n: u64) -> Number {
+    Number { stage: 0, user: None, n }
+}
+
+fn texts(ask: &Ask) -> Vec<(Role, String)> {
+    ask.messages.iter().map(|message| (message.role, message.text.to_string())).collect()
+}
+
+fn map(value: &Value) -> Map<String, Value> {
+    value.as_object().unwrap().clone()
+}
+
+#[test]
+fn every_target_is_asked_the_same() {
+    let prompts = prompts(&["a", "b", "c", "d", "e"]);
+    let two = workloads(Build { targets: vec!["llama", "gpt"], prompts, ..Build::default() });
+    let asked = |workload: &Workload, seed| {
+        (0..200).map(|n| texts(&workload.ask(seed, number(n)))).collect::<Vec<_>>()
+    };
+    assert_eq!(asked(&two[0], 1), asked(&two[1], 1));
+    assert_ne!(asked(&two[0], 1), asked(&two[0], 2));
+    let mut seen = asked(&two[0], 1);
+    seen.sort_by(|a, b| a[0].1.cmp(&b[0].1));
+    seen.dedup();
+    assert_eq!(seen.len(), 5, "each prompt comes up");
+}
+
+#[test]
+fn draws_are_golden() {
+    let one = workloads(Build { prompts: prompts(&["a", "b", "c", "d", "e"]), ..Build::default() });
+    let drawn: String = (0..12).map(|n| one[0].ask(7, number(n)).messages[0].text.to_string()).collect();
+    assert_eq!(drawn, "abecbedddaba");
+}
+
+#[test]
+fn the_nonce_comes_first_and_differs_per_request_and_target() {
+    let mut prompts = prompts(&["Hello"]);
+    prompts.cache = Cache::Bust;
+    prompts.system = Some("Be brief.".into());
+    let two = workloads(Build { targets: vec!["llama", "gpt"], prompts, ..Build::default() });
+    let ask = two[0].ask(7, number(0));
+    let (role, text) = texts(&ask)[0].clone();
+    assert_eq!(role, Role::System);
+    assert!(text.starts_with('[') && text.ends_with("] Be brief.") && text.len() == 15 + 9, "{text}");
+    assert!(text[1..13].bytes().all(|byte| byte.is_ascii_hexdigit()));
+    assert_eq!(texts(&ask)[1], (Role::User, "Hello".into()));
+    assert_eq!(ask, two[0].ask(7, number(0)), "replayable");
+    for other in [two[0].ask(7, number(1)), two[0].ask(8, number(0)), two[1].ask(7, number(0))] {
+        assert_ne!(texts(&other)[0], texts(&ask)[0]);
+    }
+    let user = Number { stage: 0, user: Some(0), n: 0 };
+    assert_ne!(texts(&two[0].ask(7, user))[0], texts(&ask)[0], "user 0 is not the open loop");
+}
+
+#[test]
+fn without_a_system_prompt_the_nonce_is_in_the_users() {
+    let mut prompts = prompts(&["Hello"]);
+    prompts.cache = Cache::Bust;
+    let one = workloads(Build { prompts, ..Build::default() });
+    let asked = texts(&one[0].ask(7, number(0)));
+    assert_eq!(asked.len(), 1);
+    assert!(asked[0].1.ends_with("] Hello"));
+}
+
+#[test]
+fn the_profiles_parameters_win_over_the_targets() {
+    let mut prompts = prompts(&["Hello"]);
+    prompts.params = map(&json!({ "temperature": 0.3, "format": { "type": "json" } }));
+    let target_params = map(&json!({ "temperature": 1, "format": { "schema": 1 }, "top_p": 0.5 }));
+    let one = workloads(Build { prompts, target_params, ..Build::default() });
+    let ask = one[0].ask(7, number(0));
+    assert_eq!(*ask.params, map(&json!({ "temperature": 0.3, "format": { "type": "json" }, "top_p": 0.5 })));
+    assert_eq!((ask.stream, ask.output_tokens), (true, Some(100)));
+}

@@ -1,0 +1,216 @@
+"""Suite cli: what a newcomer types, on a machine without keys, servers or a config."""
+
+import json
+import re
+import shutil
+import signal
+import subprocess
+import textwrap
+from pathlib import Path
+
+import install
+import screen
+from harness import Session, equal, expect, wait_for
+from web import Page, fetch
+
+CONFIG = Path(__file__).resolve().parents[2] / "config"
+USAGE = 64
+SECRET = "sk-never-print-me"
+
+# Every line with a comment is wrong, in its spelling or its type.
+MISSPELT = f"""\
+    agent:
+      id: probe-1
+      loaction: here # unknown; `location` is the nearest
+    targets:
+      llama:
+        api: openai-chatt # not one of the dialects
+        base_url: http://127.0.0.1:9/v1
+        model: tiny
+        auth: {{ bearer: {{ value: [{SECRET}] }} }} # a list where a text belongs
+    profiles:
+      chat:
+        targets: [llama]
+        schedule: {{ every: soon }} # not a duration
+        workload:
+          prompts: [hello]
+          output_tokens: many # not a number
+    """
+
+# Well spelt, but it makes no sense.
+MEANINGLESS = """\
+    targets:
+      llama: { api: openai-chat, base_url: http://127.0.0.1:9/v1, model: tiny, auth: none }
+    profiles:
+      chat:
+        targets: [llma] # no such target
+        schedule: { every: 1m }
+        workload: { prompts: [hello], output_tokens: 8 }
+      both:
+        targets: [llama]
+        schedule: { every: 1m, continuous: {} } # one or the other
+        workload: { prompts: [hello], output_tokens: 8 }
+    """
+
+
+def run(t: Session, binary: Path) -> None:
+    usage(t, binary)
+    configs(t, binary)
+    documents(t, binary)
+    demo(t, binary)
+
+
+def usage(t: Session, binary: Path) -> None:
+    with t.check("--version and --help answer on stdout"):
+        for flag, wanted in (("--version", r"^tokenbeat \d+\.\d+\.\d+"), ("--help", r"\bserve\b")):
+            done = t.command(binary, flag)
+            equal(done.returncode, 0, flag)
+            expect(re.search(wanted, done.stdout), f"{flag} printed {done.stdout[:200]!r}")
+    with t.check("bad usage exits with 64"):
+        for words in (["frobnicate"], ["serve", "--no-such-flag"], ["serve", "--config.file", t.home / "absent.yaml"]):
+            equal(t.command(binary, *words).returncode, USAGE, f"exit code of {words}")
+
+
+def configs(t: Session, binary: Path) -> None:
+    files = sorted(path for path in CONFIG.rglob("*") if path.suffix in (".yaml", ".yml", ".toml"))
+    with t.check("config/ has a default and examples"):
+        expect(CONFIG / "tokenbeat.yaml" in files and len(files) > 1, f"found {files}")
+    copy = with_certificates(t)
+    for path in files:
+        with t.check(f"check {path.relative_to(CONFIG.parent)}"):
+            done = t.command(binary, "check", "--config.file", copy / path.relative_to(CONFIG))
+            equal(done.returncode, 0, f"exit code\n{done.stdout[-1000:]}{done.stderr[-2000:]}")
+            expect(done.stdout.strip(), "it says nothing about what the config will do")
+    with t.check("a bad config: every error at once, with its line, and no secret"):
+        path, printed = bad_config(t, binary, "misspelt", MISSPELT)
+        wrong = {number for number, line in enumerate(path.read_text().splitlines(), 1) if "#" in line}
+        named = {int(number) for number in re.findall(rf"{path.name}:(\d+)", printed)}
+        equal(wrong - named, set(), f"lines that are wrong and not named in\n{printed}")
+        expect("loaction" in printed and re.search(r"\blocation\b", printed), f"no nearest key in\n{printed}")
+        expect("profiles.chat.workload.output_tokens" in printed, f"no key path in\n{printed}")
+        expect(SECRET not in printed, f"the secret is printed:\n{printed}")
+    with t.check("a config without meaning: every error at once, with its key path"):
+        _, printed = bad_config(t, binary, "meaningless", MEANINGLESS)
+        for key in ("profiles.chat.targets", "profiles.both.schedule"):
+            expect(key in printed, f"no {key} in\n{printed}")
+    with t.check("serve refuses a bad config"):
+        path = t.home / "misspelt.yaml"
+        done = t.command(binary, "serve", "--config.file", path, "--web.listen-address", f"127.0.0.1:{t.port()}")
+        equal(done.returncode, USAGE, f"exit code\n{done.stderr[-1000:]}")
+
+
+def with_certificates(t: Session) -> Path:
+    """A copy of config/ with the certificates that one of its examples names and an operator brings."""
+    copy = t.home / "config"
+    shutil.copytree(CONFIG, copy)
+    tls = copy / "examples" / "tls"
+    tls.mkdir()
+    openssl = install.debian("openssl", "openssl")
+    made = t.command(
+        openssl, "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2",
+        "-subj", "/CN=test", "-keyout", tls / "client.key", "-out", tls / "client.pem",
+    )  # fmt: skip
+    equal(made.returncode, 0, made.stderr)
+    shutil.copy(tls / "client.pem", tls / "ca.pem")
+    return copy
+
+
+def bad_config(t: Session, binary: Path, name: str, text: str) -> tuple[Path, str]:
+    path = t.home / f"{name}.yaml"
+    path.write_text(textwrap.dedent(text))
+    done = t.command(binary, "check", "--config.file", path)
+    printed = done.stdout + done.stderr
+    equal(done.returncode, USAGE, f"exit code\n{printed}")
+    expect("panicked" not in printed, printed)
+    return path, printed
+
+
+def documents(t: Session, binary: Path) -> None:
+    with t.check("completions are a script that bash reads"):
+        done = t.command(binary, "completions", "bash")
+        equal(done.returncode, 0, "exit code")
+        expect("tokenbeat" in done.stdout, f"printed {done.stdout[:200]!r}")
+        read = subprocess.run(["bash", "-n"], input=done.stdout, capture_output=True, text=True)
+        equal((read.returncode, read.stderr), (0, ""), "bash -n")
+        for shell in ("zsh", "fish"):
+            expect("tokenbeat" in t.command(binary, "completions", shell).stdout, f"none for {shell}")
+    with t.check("schema is a JSON Schema of the config"):
+        schema = json.loads(t.command(binary, "schema").stdout)
+        expect("$schema" in schema, f"keys {list(schema)}")
+        missing = {"agent", "server", "telemetry", "targets", "profiles"} - set(schema["properties"])
+        equal(missing, set(), "sections without a schema")
+    with t.check("metrics is the catalogue, as Markdown"):
+        catalogue = t.command(binary, "metrics").stdout
+        expect("|" in catalogue, "no table")
+        for name in ("tokenbeat_time_to_first_token_seconds", "tokenbeat_requests_total", "tokenbeat_slo_errors_total"):
+            expect(name in catalogue, f"{name} is not in it")
+
+
+def demo(t: Session, binary: Path) -> None:
+    with t.check("demo starts and says where to look", vital=True):
+        anywhere = "127.0.0.1:0"
+        process = t.start("demo", [binary, "demo", "--web.listen-address", anywhere, "--sim.listen-address", anywhere])
+        places = t.wait_ready(process, lambda: addresses(process.output()), 15)
+        web, sim = places["tokenbeat_"], places["vllm:"]
+    with t.check("within 60 s it measures: tokens, their times, and failures"):
+        wanted = (
+            "time_to_first_token_seconds_count",
+            "chunk_gap_seconds_count",
+            "tokens_total",
+            "request_duration_seconds_count",
+        )
+
+        def measured() -> bool:
+            page = Page.read(f"{web}/metrics")
+            for name in wanted:
+                expect(page.sum(f"tokenbeat_{name}") > 0, f"tokenbeat_{name} is zero")
+            counts = page.by("tokenbeat_requests_total", "outcome")
+            expect(counts[("ok",)] > 0, "no request succeeded")
+            expect(sum(counts.values()) > counts[("ok",)], "no request failed")
+            return True
+
+        wait_for("all are above zero", measured, 60)
+    with t.check("no failure is the daemon's own"):
+        expect(
+            not Page.read(f"{web}/metrics").sum("tokenbeat_requests_total", outcome="internal"), "some are `internal`"
+        )
+    with t.check("the simulator exports vLLM's metrics"):
+        page = Page.read(f"{sim}/metrics")
+        for name in (
+            "vllm:generation_tokens_total",
+            "vllm:prompt_tokens_total",
+            "vllm:time_to_first_token_seconds_count",
+        ):
+            expect(page.sum(name) > 0, f"{name} is zero")
+    with t.check("the catalogue has each exposed metric"):
+        catalogue = t.command(binary, "metrics").stdout
+        exposed = {name for name in Page.read(f"{web}/metrics").families() if name.startswith("tokenbeat_")}
+        equal({name for name in exposed if name not in catalogue}, set(), "metrics that the catalogue lacks")
+    with t.check("its endpoints answer"):
+        for path in ("/-/healthy", "/-/ready", "/config"):
+            equal(fetch(f"{web}{path}").status, 200, path)
+        for path in ("/api/v1/status", "/api/v1/runs", "/api/v1/requests?failed=true"):
+            answer = fetch(f"{web}{path}")
+            equal(answer.status, 200, path)
+            expect(answer.json(), f"{path} is empty")
+        equal(fetch(f"{web}/api/v1/nowhere").status, 404, "an unknown path")
+    with t.check("the status page stands on its own"):
+        page = fetch(f"{web}/")
+        equal((page.status, page.headers.get_content_type()), (200, "text/html"), "/")
+        fetched = re.findall(r"""(?:src|href)\s*=\s*["'](?:https?:)?//[^"']+""", re.sub(r"<a\b[^>]*>", "", page.text))
+        equal(fetched, [], "what it would fetch from elsewhere")
+    with t.check("a browser shows the status page without an error"):
+        screen.shows(t, f"{web}/", "status")
+    with t.check("Ctrl-C ends it with 0"):
+        process.signal(signal.SIGINT)
+        equal(process.wait(30), 0, "exit code")
+        expect("panicked" not in process.output(), "the log has a panic")
+
+
+def addresses(printed: str) -> dict[str, str] | None:
+    """The printed addresses by whose metrics they serve, once there are both."""
+    found = {}
+    for place in set(re.findall(r"http://127\.0\.0\.1:[1-9]\d*", printed)):
+        page = fetch(f"{place}/metrics", timeout=2).text
+        found |= {prefix: place for prefix in ("tokenbeat_", "vllm:") if re.search(f"^{prefix}", page, re.MULTILINE)}
+    return found if len(found) == 2 else None

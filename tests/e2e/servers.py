@@ -1,0 +1,104 @@
+"""Real servers: installed where missing, started on a free port of 127.0.0.1, ended with the session."""
+
+import json
+import secrets
+from pathlib import Path
+
+import install
+from harness import Process, Session, expect
+from web import Prometheus, fetch, serves
+
+HERE = Path(__file__).resolve().parent
+MODEL = "tiny-random-llama"
+
+
+class Engine:
+    """llama.cpp's HTTP server with a tiny random model: four slots, 2,048 tokens of context each."""
+
+    def __init__(self, t: Session):
+        maker, server = HERE / "engine/tiny_gguf.py", HERE / "engine/serve.py"
+        place = install.venv(
+            "engine", HERE / "engine/requirements.txt",
+            then=lambda at: [[at / "bin/python", maker, at / "tiny.gguf"]], inputs=[maker],
+        )  # fmt: skip
+        port = t.port()
+        self.t, self.url = t, f"http://127.0.0.1:{port}"
+        command = [place / "bin/python", server, place / "tiny.gguf", port]
+        self.process = t.start("engine", command, self.ready)
+
+    def ready(self) -> bool:
+        return serves(f"{self.url}/health")
+
+    def restart(self) -> None:
+        self.process.restart()
+        self.t.wait_ready(self.process, self.ready)
+
+
+class Gateway:
+    """The LiteLLM proxy in front of one OpenAI-compatible upstream. It neither retries nor rests a failing upstream."""
+
+    def __init__(self, t: Session, upstream: str):
+        place = install.venv("gateway", HERE / "gateway/requirements.txt")
+        port = t.port()
+        self.url, self.key = f"http://127.0.0.1:{port}", f"sk-{secrets.token_hex(12)}"
+        config = t.home / "gateway.yaml"
+        config.write_text(json.dumps(self.config(upstream)))
+        # The proxy would otherwise fetch a price list and report its use.
+        quiet = {"LITELLM_LOCAL_MODEL_COST_MAP": True, "LITELLM_TELEMETRY": False, "NO_DOCS": True, "DO_NOT_TRACK": 1}
+        command = [place / "bin/litellm", "--config", config, "--host", "127.0.0.1", "--port", port, "--num_workers", 1]
+        self.process = t.start("gateway", command, lambda: serves(f"{self.url}/health/readiness"), 120, **quiet)
+
+    def config(self, upstream: str) -> dict:
+        return {
+            "model_list": [
+                {
+                    "model_name": MODEL,
+                    "litellm_params": {"model": f"openai/{MODEL}", "api_base": f"{upstream}/v1", "api_key": "none"},
+                }
+            ],
+            "litellm_settings": {"callbacks": ["prometheus"], "num_retries": 0, "request_timeout": 30},
+            "router_settings": {"num_retries": 0, "disable_cooldowns": True},
+            "general_settings": {"master_key": self.key},
+        }
+
+    def first_call(self) -> None:
+        """The first call of each kind builds the client: some 40 to 60 ms more than the next ones, or seconds on a
+        busy machine. It is made here, so that nobody measures it."""
+        for stream in (False, True):
+            question = {
+                "model": MODEL,
+                "max_tokens": 1,
+                "stream": stream,
+                "messages": [{"role": "user", "content": "hi"}],
+            }
+            bearer = {"Authorization": f"Bearer {self.key}"}
+            answer = fetch(f"{self.url}/v1/chat/completions", question, bearer, timeout=60)
+            expect(answer.status == 200, f"the gateway answered {answer.status}: {answer.text[:300]}")
+
+
+def prometheus(t: Session, scrape: dict[str, str], interval: str = "5s") -> Prometheus:
+    """Prometheus that scrapes these pages by job name; Debian's package where there is no other on PATH."""
+    program = install.debian("prometheus", "prometheus")
+    url = f"http://127.0.0.1:{t.port()}"
+    config = t.artifacts / "prometheus.yml"
+    jobs = []
+    for job, page in scrape.items():
+        address, _, path = page.removeprefix("http://").partition("/")
+        jobs.append({"job_name": job, "metrics_path": f"/{path}", "static_configs": [{"targets": [address]}]})
+    every = {"scrape_interval": interval, "scrape_timeout": interval, "evaluation_interval": interval}
+    config.write_text(json.dumps({"global": every, "scrape_configs": jobs}, indent=2))
+    t.start(
+        "prometheus",
+        [
+            program, f"--config.file={config}", f"--web.listen-address={url.removeprefix('http://')}",
+            f"--storage.tsdb.path={t.home}/prometheus", "--log.level=warn",
+        ],
+        lambda: serves(f"{url}/-/ready"),
+    )  # fmt: skip
+    return Prometheus(url)
+
+
+def daemon(t: Session, binary: Path, config: Path, url: str, name: str = "tokenbeat", **env: object) -> Process:
+    """`tokenbeat serve`, as a unit file would start it, on the address of `url`."""
+    command = [binary, "serve", "--config.file", config, "--web.listen-address", url.removeprefix("http://")]
+    return t.start(name, command, lambda: serves(f"{url}/-/ready"), 30, **env)
