@@ -82,7 +82,7 @@ PROCESS = {
     "process_start_time_seconds": "gauge",
 }
 
-# Not in the daemon's catalogue before there is an export over OTLP.
+# In the daemon's catalogue only where it can export over OTLP.
 PENDING = {"tokenbeat_telemetry_export_failures_total", "tokenbeat_telemetry_dropped_total"}
 
 # What every series has: by the scrape (or from the resource, over OTLP), and from `agent.location`.
