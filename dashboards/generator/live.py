@@ -36,7 +36,7 @@ class Query:
 class Reply:
     query: Query
     series: int
-    numbers: int  # series whose value is a number
+    numbers: int  # series whose value is one
     refused: str = ""
 
     @property
@@ -83,7 +83,12 @@ def ask(url: str, query: Query) -> Reply:
             rows = json.load(answer)["data"]["result"]
     except urllib.error.HTTPError as error:
         return Reply(query, 0, 0, error.read().decode(errors="replace")[:300])
-    return Reply(query, len(rows), sum(not math.isnan(float(row["value"][1])) for row in rows if "value" in row))
+    return Reply(query, len(rows), sum(is_number(row) for row in rows))
+
+
+def is_number(row: dict) -> bool:
+    """A native histogram counts as one."""
+    return "histogram" in row or not math.isnan(float(row["value"][1]))
 
 
 def main() -> int:
