@@ -86,7 +86,7 @@ def lines(title: str, says: str, unit: str, *queries: Line, width: int = 8, heig
 
 
 def number(title: str, says: str, unit: str, expr: str, width: int = 4, height: int = 4, marks=None, decimals=None, none="–"):
-    """One value, with its course behind it."""
+    """The present value, as a number."""
     panel = _base(stat.Panel(), title, says, unit, [Line(expr, instant=True)], width, height)
     panel = panel.no_value(none).graph_mode(kinds.BigValueGraphMode.NONE).reduce_options(last())
     panel = panel.color_mode(kinds.BigValueColorMode.VALUE).thresholds(steps(*(marks or ((None, BLUE),))))
@@ -127,7 +127,7 @@ def states(title: str, says: str, *queries: Line, width: int = 24, height: int =
 
 @dataclass
 class Column:
-    """A column of a table: its query, its name and how it is shown. `extra` are more properties of the field."""
+    """A column of a table: its name, its query, and how its values are shown."""
 
     name: str
     expr: str
