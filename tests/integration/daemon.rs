@@ -82,7 +82,7 @@ async fn a_schedule_plays_and_its_numbers_appear() {
     assert!((0.1..1.9).contains(&(next - started)), "{started} and then {next}");
     assert_eq!(scrape.metric("tokenbeat_schedule_interval_seconds").value(), 1.0);
     let end = daemon.drain().await;
-    let truth = simulator.truth();
+    let truth = simulator.finished().await;
     let ok = end.metric("tokenbeat_requests_total").label("outcome", "ok").value();
     assert_eq!((end.metric("tokenbeat_requests_total").sum(), truth.len() as f64), (ok, ok));
     let count = |name: &str| end.metric(name).label("profile", "p").label("target", "t").value();
@@ -133,8 +133,8 @@ async fn what_is_offered_is_skipped_or_in_flight_or_ended() {
         active >= 2.2 && in_flight > 0.0 && offered == skipped + in_flight + requests
     };
     let open = daemon.scrape_until("all but the stalled to end", balanced).await;
-    let [offered, skipped, was_in_flight, requests] = sums(&open);
-    assert!(offered > 60.0 && skipped > 0.0 && requests > 0.0, "{offered} {skipped} {requests}");
+    let [offered, skipped, was_in_flight, had_ended] = sums(&open);
+    assert!(offered > 60.0 && skipped > 0.0 && had_ended > 0.0, "{offered} {skipped} {had_ended}");
     let outcomes = open.metric("tokenbeat_requests_total").nonzero("outcome");
     assert!(outcomes.len() >= 4, "{outcomes:?}");
     let stop = daemon.stop.clone();
@@ -143,11 +143,14 @@ async fn what_is_offered_is_skipped_or_in_flight_or_ended() {
     let end = daemon.ended().await;
     let [offered, skipped, in_flight, requests] = sums(&end);
     assert_eq!((offered, in_flight), (skipped + requests, 0.0));
-    // Those that hung, and nothing else, were in flight and have an outcome now.
+    // Those that were in flight have an outcome now, and there are no others.
+    assert_eq!(requests, had_ended + was_in_flight);
     let cancelled = end.metric("tokenbeat_requests_total").label("outcome", "cancelled").value();
-    assert_eq!(cancelled, was_in_flight);
+    assert!(cancelled > 0.0 && cancelled <= was_in_flight, "{cancelled} of {was_in_flight}");
     let warm_up = end.metric("tokenbeat_warm_up_requests_total").sum();
-    assert_eq!(requests + warm_up, simulator.truth().len() as f64, "nothing is sent that is not counted");
+    // One that was cancelled may not have come as far as the server.
+    let (counted, seen) = (requests + warm_up, simulator.truth().len() as f64);
+    assert!(seen <= counted && seen >= counted - cancelled, "the server saw {seen} of {counted}");
     assert_eq!(end.metric("tokenbeat_runs_total").nonzero("result"), [("cancelled", 1.0)]);
 }
 
@@ -443,7 +446,7 @@ async fn rate_limit_headroom_is_shown_once_the_server_tells_it() {
     let of = |name, kind| end.metric(name).label("kind", kind).value();
     assert_eq!(of("tokenbeat_rate_limit_limit", "requests"), 60.0);
     assert_eq!(of("tokenbeat_rate_limit_limit", "tokens"), 10_000.0);
-    // Four are taken; one comes back each second.
+    // Some are taken, and come back, one each second.
     assert!((56.0..60.0).contains(&of("tokenbeat_rate_limit_remaining", "requests")));
     let used: usize = simulator.truth().iter().map(|truth| truth.input_tokens + truth.output_tokens).sum();
     assert!(of("tokenbeat_rate_limit_remaining", "tokens") >= 10_000.0 - used as f64);

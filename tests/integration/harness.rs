@@ -72,6 +72,13 @@ impl Simulator {
         found.unwrap_or_else(|| panic!("the simulator saw no trace {trace_id}"))
     }
 
+    /// The truth once all answers are out: a client may have read the last byte before the server, which is busy
+    /// elsewhere, has written down that it wrote it.
+    pub(crate) async fn finished(&self) -> Vec<Truth> {
+        let all = async || Some(self.truth()).filter(|all| all.iter().all(|truth| truth.finished.is_some()));
+        until("the simulator to finish", all).await
+    }
+
     pub(crate) fn inject(&self, fault: &str) {
         self.handle.inject(fault.parse().unwrap()).unwrap();
     }

@@ -53,6 +53,7 @@ pub(crate) async fn play_on(
 /// The same, where every request must go well: each request with the server's own record of it.
 pub(crate) async fn play(yaml: &str, simulator: &Simulator) -> Vec<(Arc<Request>, Truth)> {
     let (requests, _) = play_on(Handle::current(), yaml, simulator).await;
+    simulator.finished().await;
     let with_truth = |request: Arc<Request>| {
         assert_eq!(request.outcome, Outcome::Ok, "{:?}", request.detail);
         let truth = simulator.truth_of(&request.ids.trace_hex());
