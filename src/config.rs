@@ -23,7 +23,7 @@ mod tree;
 mod validate;
 mod yaml;
 
-pub use agent::{Agent, Budget, Limits, Period, Prometheus, Server, Telemetry};
+pub use agent::{Agent, Budget, Limits, Period, Probe, Prometheus, Server, Telemetry};
 pub use layers::Source;
 pub use load::{Broken, Loaded, load, load_str, read};
 pub use otlp::{Compression, Failures, GenAi, Histograms, Otlp, OtlpTls, Protocol, Traces};

@@ -8,6 +8,7 @@ mod live;
 mod open;
 mod pair;
 mod play;
+mod probe;
 mod quiet;
 mod record;
 mod request;
@@ -18,6 +19,7 @@ mod stage;
 pub use clock::{Wall, anchored, system};
 pub use live::Straggler;
 pub use pair::{Triggered, TriggeredRun};
+pub use probe::Probed;
 
 use crate::client::Caller;
 use crate::event::{Ledger, Pair, RunSummary, Sink, TraceIds};
@@ -223,8 +225,7 @@ impl Engine {
 
     /// Runs a profile against a target once, now, beside its schedule. Ends with its last request.
     pub async fn run_once(&self, pair: &Pair, options: Once) -> Result<RunSummary, Error> {
-        let player = self.players.iter().find(|player| player.plan.pair == *pair);
-        let player = player.ok_or_else(|| Error::NoPair(pair.clone()))?;
+        let player = self.player(pair)?;
         let now = (self.shared.wall)();
         let start =
             Start { nominal: clock::off_grid(now), due: now, at: Instant::now() + START_LEAD, join: None };
@@ -232,6 +233,11 @@ impl Engine {
         run.begin();
         let summary = self.shared.tasks.spawn_on(play::play(run, options.time), &self.shared.handle);
         summary.await.map_err(|_| Error::Setup(Arc::clone(&pair.profile)))
+    }
+
+    fn player(&self, pair: &Pair) -> Result<&Arc<Player>, Error> {
+        let player = self.players.iter().find(|player| player.plan.pair == *pair);
+        player.ok_or_else(|| Error::NoPair(pair.clone()))
     }
 
     /// Runs a profile against all its targets now, as if it were due: the overlap policy holds, the windows do

@@ -32,7 +32,9 @@ pub use target::{
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Everything that the daemon will do.
 #[derive(Debug)]
@@ -73,6 +75,10 @@ pub struct Agent {
 pub struct Server {
     /// Where it listens.
     pub listen: SocketAddr,
+    /// The web configuration file: TLS and basic auth.
+    pub web_config: Option<PathBuf>,
+    /// Least time between two probes of the same pair.
+    pub probe_interval: Duration,
 }
 
 /// What is exported.

@@ -1,11 +1,16 @@
 //! The HTTP server: metrics, health, the status page, the read-only API. It shows what others hold and changes
 //! nothing; it knows neither the engine nor the client.
 
+mod access;
 mod api;
+mod listen;
 mod page;
 mod readiness;
+mod web_config;
 
+pub use access::Access;
 pub use readiness::{Phase, Readiness};
+pub use web_config::{Error as WebConfigError, WebConfig};
 
 use crate::event::Ledger;
 use crate::state::Recent;
@@ -13,8 +18,10 @@ use crate::telemetry::Exposition;
 use axum::Router;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
+use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use listen::{Listener, Peer};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -51,6 +58,8 @@ pub struct Views {
     pub ledger: Arc<dyn Ledger>,
     /// The effective config as YAML, its secrets masked.
     pub config: Arc<str>,
+    /// Who may ask for what.
+    pub access: Arc<Access>,
     /// Whether the process is up.
     pub readiness: Readiness,
     /// Who this is, for the page.
@@ -96,7 +105,9 @@ impl Server {
     /// Serves until told to stop; open answers get a moment to end.
     pub async fn serve(self, views: Views, stop: CancellationToken) -> Result<(), Error> {
         let closing = stop.clone();
-        let serving = axum::serve(self.listener, router(views))
+        let listener = Listener::new(self.listener, Arc::clone(&views.access));
+        let router = router(views).into_make_service_with_connect_info::<Peer>();
+        let serving = axum::serve(listener, router)
             .with_graceful_shutdown(async move { closing.cancelled().await })
             .into_future();
         tokio::select! {
@@ -116,6 +127,7 @@ fn router(views: Views) -> Router {
         .route("/api/v1/status", get(api::status))
         .route("/api/v1/runs", get(api::runs))
         .route("/api/v1/requests", get(api::requests))
+        .layer(from_fn_with_state(Arc::clone(&views.access), access::authenticate))
         .with_state(views)
 }
 

@@ -126,7 +126,11 @@ fn assemble(targets: Vec<Arc<Target>>, profiles: Vec<Profile>, in_flight: u32) -
             in_flight: NonZeroU32::new(in_flight).unwrap(),
             budget: None,
         },
-        server: Server { listen: "127.0.0.1:0".parse().unwrap() },
+        server: Server {
+            listen: "127.0.0.1:0".parse().unwrap(),
+            web_config: None,
+            probe_interval: Duration::from_secs(10),
+        },
         telemetry: Telemetry { otlp: None, exemplars: true, disable: Vec::new() },
         pairs: pairs.collect(),
         targets,

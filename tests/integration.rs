@@ -8,6 +8,8 @@
 )]
 #![allow(clippy::float_cmp, reason = "counts are whole numbers, also as floats")]
 
+#[path = "integration/access.rs"]
+mod access;
 #[path = "integration/architecture.rs"]
 mod architecture;
 #[path = "integration/daemon.rs"]

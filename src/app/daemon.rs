@@ -5,7 +5,7 @@ use super::signals::Stop;
 use crate::engine::Engine;
 use crate::event::{Fanout, Sink};
 use crate::plan::{Loaded, Plan};
-use crate::server::{About, Phase, Readiness, Server, Views};
+use crate::server::{About, Access, Phase, Readiness, Server, Views};
 use crate::state::Recent;
 use crate::telemetry::otlp::{self, LogTap};
 use crate::telemetry::{Exposition, Store, watch_runtime_lag};
@@ -24,6 +24,8 @@ const FLUSH: Duration = Duration::from_secs(5);
 pub struct Options {
     /// Listen here in place of the config's address.
     pub listen: Option<SocketAddr>,
+    /// Whoever may read may also change state (`--web.enable-lifecycle`).
+    pub lifecycle: bool,
     /// Time that open requests get to end.
     pub grace: Duration,
     /// A sentence for the status page's head.
@@ -64,12 +66,14 @@ impl Daemon {
         sinks.extend(export.as_ref().map(|(export, _)| export.sink()));
         let sink: Arc<dyn Sink> = Arc::new(Fanout::new(sinks));
         let exposition = Exposition::new(Arc::clone(&store), &plan)?;
+        let access = Arc::new(Access::new(plan.server.web_config.as_deref(), options.lifecycle)?);
         let server = Server::bind(options.listen.unwrap_or(plan.server.listen)).await?;
         let views = Views {
             exposition: Arc::new(exposition),
             recent,
             ledger: Arc::clone(&ledger),
             config: config.into(),
+            access,
             readiness: Readiness::default(),
             about: Arc::new(about(&plan, options.note)),
         };

@@ -55,7 +55,7 @@ pub(super) fn demo(options: &DemoOptions, tap: &LogTap) -> anyhow::Result<Exit> 
              time, so that there is something to see. Its own numbers, as vLLM names them, are at \
              http://{sim_address}/metrics."
         );
-        let wanted = Options { listen: Some(options.listen), grace: GRACE, note: Some(note) };
+        let wanted = Options { listen: Some(options.listen), lifecycle: false, grace: GRACE, note: Some(note) };
         let daemon = Daemon::build(config(sim_address)?, wanted, traffic, tap).await?;
         announce(daemon.address(), sim_address);
         tokio::select! {

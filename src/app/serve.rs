@@ -18,7 +18,12 @@ pub(super) fn serve(options: &ServeOptions, tap: &LogTap) -> anyhow::Result<Exit
     runtimes.block_on(async {
         let stop = Stop::default();
         let signals = Signals::install()?.watch(stop.clone());
-        let wanted = Options { listen: options.listen, grace: options.grace, note: None };
+        let wanted = Options {
+            listen: options.listen,
+            lifecycle: options.lifecycle,
+            grace: options.grace,
+            note: None,
+        };
         let daemon = Daemon::build(loaded, wanted, traffic, tap).await?;
         tracing::info!(address = %daemon.address(), "listening");
         tokio::select! {

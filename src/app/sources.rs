@@ -3,6 +3,7 @@
 use crate::cli::{ConfigOptions, Exit};
 use crate::config::Source;
 use crate::plan::{self, Loaded};
+use crate::server::WebConfig;
 use crate::telemetry::catalogue;
 use std::path::{Path, PathBuf};
 
@@ -37,6 +38,12 @@ pub(super) fn load(options: &ConfigOptions) -> Result<Loaded, Exit> {
         eprintln!("error: telemetry.disable: there is no metric `{name}`; `tokenbeat metrics` lists them");
     }
     if !unknown.is_empty() {
+        return Err(Exit::Usage);
+    }
+    if let Some(file) = &loaded.plan.server.web_config
+        && let Err(error) = WebConfig::read(file)
+    {
+        eprintln!("error: server.web_config: {error}");
         return Err(Exit::Usage);
     }
     Ok(loaded)

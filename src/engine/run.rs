@@ -84,6 +84,11 @@ impl Player {
 
     /// A run that starts so. `None` only if its histograms cannot be made.
     pub(super) fn run(self: &Arc<Self>, start: Start) -> Option<Arc<Run>> {
+        self.run_into(start, Arc::clone(&self.shared.sink))
+    }
+
+    /// The same, with facts for another sink.
+    pub(super) fn run_into(self: &Arc<Self>, start: Start, sink: Arc<dyn Sink>) -> Option<Arc<Run>> {
         let pair = self.plan.pair.clone();
         let ident = Arc::new(RunRef {
             id: format!("{}/{}/{}", pair.profile, pair.target, start.nominal),
@@ -91,7 +96,7 @@ impl Player {
             seed: run_seed(self.plan.profile.seed, start.nominal),
             scheduled: system_time(start.due),
         });
-        let record = Arc::new(Record::new(Arc::clone(&self.shared.sink)).ok()?);
+        let record = Arc::new(Record::new(sink).ok()?);
         let listed = self.shared.live.list(Arc::clone(&ident), Arc::clone(&record));
         // A run that joins a cycle, or is wanted at once, is not late by the time that lies before.
         let due = start.join.unwrap_or_else(|| instant_of(&self.shared.wall, start.due).min(start.at));

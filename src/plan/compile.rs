@@ -79,7 +79,11 @@ pub(super) fn compile_beside(
     };
     let plan = Plan {
         agent,
-        server: Server { listen: config.server.listen.0 },
+        server: Server {
+            listen: config.server.listen.0,
+            web_config: config.server.web_config.clone(),
+            probe_interval: config.server.probe.min_interval.0,
+        },
         telemetry,
         targets: targets.into_values().collect(),
         profiles: profiles.into_values().collect(),

@@ -421,7 +421,12 @@ async fn disabled_metrics_are_not_exported() {
 async fn a_port_that_is_taken_is_an_error_with_its_address() {
     let simulator = Simulator::start();
     let yaml = one("", "schedule: { manual: {} }, workload: { prompts: [hello] }");
-    let options = DaemonOptions { listen: Some(simulator.address), grace: Duration::ZERO, note: None };
+    let options = DaemonOptions {
+        listen: Some(simulator.address),
+        lifecycle: false,
+        grace: Duration::ZERO,
+        note: None,
+    };
     let loaded = crate::harness::load(&yaml, simulator.address);
     let built = Daemon::build(loaded, options, tokio::runtime::Handle::current(), &LogTap::default()).await;
     let said = format!("{:#}", built.err().unwrap());

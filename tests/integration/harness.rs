@@ -139,7 +139,8 @@ impl Running {
     }
 
     pub(crate) async fn against(yaml: &str, server: SocketAddr) -> Self {
-        let options = DaemonOptions { listen: None, grace: Duration::from_secs(20), note: None };
+        let options =
+            DaemonOptions { listen: None, lifecycle: false, grace: Duration::from_secs(20), note: None };
         let traffic = tokio::runtime::Handle::current();
         let daemon = Daemon::build(load(yaml, server), options, traffic, &LogTap::default()).await.unwrap();
         let (address, store, again) = (daemon.address(), daemon.store(), load(yaml, server));

@@ -1,7 +1,7 @@
 //! As much of an HTTP client as a test needs to read a page.
 
 use std::net::SocketAddr;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 /// An answer.
@@ -38,13 +38,24 @@ pub(crate) async fn get_as(address: SocketAddr, path: &str, accept: &str) -> Rep
 
 /// Gets a page, if there is somebody to serve it.
 pub(crate) async fn try_get(address: SocketAddr, path: &str, accept: &str) -> std::io::Result<Reply> {
-    let mut stream = TcpStream::connect(address).await?;
-    let request =
-        format!("GET {path} HTTP/1.1\r\nhost: {address}\r\naccept: {accept}\r\nconnection: close\r\n\r\n");
-    stream.write_all(request.as_bytes()).await?;
+    let head = format!("GET {path} HTTP/1.1\r\nhost: {address}\r\naccept: {accept}\r\n");
+    exchange(TcpStream::connect(address).await?, &head).await
+}
+
+/// Sends a request without a body: its line and headers, each with its end.
+pub(crate) async fn ask(address: SocketAddr, head: &str) -> Reply {
+    exchange(TcpStream::connect(address).await.unwrap(), head).await.unwrap()
+}
+
+/// Sends a request without a body over a connection, and reads to its end.
+pub(crate) async fn exchange(
+    mut stream: impl AsyncRead + AsyncWrite + Unpin,
+    head: &str,
+) -> std::io::Result<Reply> {
+    stream.write_all(format!("{head}connection: close\r\n\r\n").as_bytes()).await?;
     let mut bytes = Vec::new();
     stream.read_to_end(&mut bytes).await?;
-    let text = String::from_utf8(bytes).unwrap();
+    let text = String::from_utf8(bytes).map_err(|_| std::io::ErrorKind::InvalidData)?;
     let (head, body) = text.split_once("\r\n\r\n").ok_or(std::io::ErrorKind::UnexpectedEof)?;
     let head = head.to_ascii_lowercase();
     assert!(!head.contains("transfer-encoding"), "a page has a length: {head}");

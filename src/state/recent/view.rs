@@ -81,7 +81,7 @@ pub struct RequestView {
 
 impl RequestView {
     /// The view of a request that has ended just now.
-    pub(super) fn of(request: &Request) -> Self {
+    pub fn of(request: &Request) -> Self {
         let marks = &request.marks;
         let streamed =
             |value: Option<Duration>| value.filter(|_| request.streamed).map(|it| it.as_secs_f64());
