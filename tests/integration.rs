@@ -10,6 +10,8 @@
 
 #[path = "integration/architecture.rs"]
 mod architecture;
+#[path = "integration/connections.rs"]
+mod connections;
 #[path = "integration/daemon.rs"]
 mod daemon;
 #[path = "integration/faults.rs"]
