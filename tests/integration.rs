@@ -10,6 +10,8 @@
 
 #[path = "integration/architecture.rs"]
 mod architecture;
+#[path = "integration/cli.rs"]
+mod cli;
 #[path = "integration/connections.rs"]
 mod connections;
 #[path = "integration/daemon.rs"]
@@ -24,5 +26,7 @@ mod harness;
 mod http;
 #[path = "integration/player.rs"]
 mod player;
+#[path = "integration/process.rs"]
+mod process;
 #[path = "integration/scrape.rs"]
 mod scrape;
