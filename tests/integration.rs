@@ -12,6 +12,10 @@
 mod access;
 #[path = "integration/architecture.rs"]
 mod architecture;
+#[path = "integration/cli.rs"]
+mod cli;
+#[path = "integration/connections.rs"]
+mod connections;
 #[path = "integration/daemon.rs"]
 mod daemon;
 #[path = "integration/faults.rs"]
@@ -24,5 +28,7 @@ mod harness;
 mod http;
 #[path = "integration/player.rs"]
 mod player;
+#[path = "integration/process.rs"]
+mod process;
 #[path = "integration/scrape.rs"]
 mod scrape;
