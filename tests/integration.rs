@@ -30,3 +30,5 @@ mod player;
 mod process;
 #[path = "integration/scrape.rs"]
 mod scrape;
+#[path = "integration/traps.rs"]
+mod traps;
