@@ -32,3 +32,5 @@ mod player;
 mod process;
 #[path = "integration/scrape.rs"]
 mod scrape;
+#[path = "integration/traps.rs"]
+mod traps;

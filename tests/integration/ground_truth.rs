@@ -3,11 +3,12 @@
 //! measures is at least what the server did, and where the network is a loopback it is hardly more.
 
 use crate::harness::{Simulator, one, quick};
-use crate::player::play;
+use crate::player::{play, play_on};
 use std::sync::Arc;
 use std::time::Duration;
-use tokenbeat::event::{Request, Source};
+use tokenbeat::event::{Request, RunResult, Source};
 use tokenbeat::sim::{self, Truth};
+use tokio::runtime::Builder;
 
 /// Half of a thousandth of a millisecond: what is lost where times become floats.
 const ROUNDING: f64 = 5e-7;
@@ -234,4 +235,33 @@ async fn trap_16_a_nonce_busts_the_prefix_cache_and_reuse_does_not() {
     assert_eq!(cached("bust").await, [0; 5], "the model's work is measured");
     let reused = cached("reuse").await;
     assert!(reused[0] == 0 && reused[1..].iter().all(|n| *n > 150), "{reused:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn trap_11_a_saturated_prober_is_not_taken_for_a_slow_server() {
+    let simulator = Simulator::start();
+    let traffic = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    // Somebody keeps the prober's only thread busy.
+    let busy = traffic.spawn(async {
+        loop {
+            std::thread::sleep(Duration::from_millis(60));
+            tokio::task::yield_now().await;
+        }
+    });
+    let yaml = one("", &profile("{ for: 1s, rate: 20/s }", 20));
+    let (requests, run) = play_on(traffic.handle().clone(), &yaml, &simulator).await;
+    busy.abort();
+    traffic.shutdown_background();
+    assert_eq!(run.result, RunResult::Degraded);
+    let reason = run.reason.unwrap();
+    assert!(reason.contains("dispatch lag") || reason.contains("time had passed"), "{reason}");
+    let sent: Vec<_> = requests.iter().filter(|request| request.marks.sent.is_some()).collect();
+    assert!(!sent.is_empty());
+    for request in sent {
+        // The lag is the prober's own, and a user who came on time waited for it.
+        let marks = &request.marks;
+        assert!(marks.response_time() >= marks.dispatch_lag() + marks.duration());
+    }
+    let late = requests.iter().filter(|request| request.marks.dispatch_lag() > Duration::from_millis(20));
+    assert!(late.count() >= requests.len() / 4);
 }
