@@ -19,6 +19,7 @@ use super::{Agent, PairPlan, Plan, Profile, Server, Target, Telemetry};
 use crate::config::{Broken, Config, KeyPath, Problem, nearest};
 use crate::event::{Pair, Place};
 use finding::Findings;
+pub(super) use revision::{load_json, workload_json};
 pub(super) use stage::run_time;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
