@@ -6,6 +6,7 @@
 //! the types see it: so all errors come at once, each with its place, and in words for an operator.
 
 mod agent;
+mod files;
 mod layers;
 mod load;
 mod path;
@@ -23,6 +24,7 @@ mod validate;
 mod yaml;
 
 pub use agent::{Agent, Budget, Limits, Period, Prometheus, Server, Telemetry};
+pub use files::Files;
 pub use layers::Source;
 pub use load::{Broken, Loaded, load, load_str, read};
 pub use path::{KeyPath, Segment};

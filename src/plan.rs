@@ -20,7 +20,7 @@ pub use compile::{Compiled, compile};
 pub use cron::next_occurrence;
 pub use fingerprint::Fingerprint;
 pub use forecast::{Amount, Daily, Forecast, PairForecast, forecast};
-pub use load::{Loaded, from_yaml, load};
+pub use load::{Attempt, Loaded, attempt, from_yaml, load};
 pub use profile::{Budget, Cache, Expect, PairPlan, Period, Profile, Prompts};
 use profile::{OUTPUT_CAPS, output_cap};
 pub use schedule::{Overlap, Schedule, Trigger, Weekdays, Window};

@@ -1,7 +1,7 @@
 //! What is sent.
 
 use super::Findings;
-use crate::config::{self, KeyPath, Prompt};
+use crate::config::{self, Files, KeyPath, Prompt};
 use crate::plan::{Cache, OUTPUT_CAPS, Prompts};
 use serde_json::{Map, Value};
 use std::path::Path;
@@ -30,7 +30,7 @@ pub(super) fn compile(
         match prompt {
             Prompt::Text(text) if text.trim().is_empty() => findings.error(&path, "must not be empty"),
             Prompt::Text(text) => prompts.push(text.as_str().into()),
-            Prompt::File(file) => match lines(&file.file) {
+            Prompt::File(file) => match lines(&file.file, &mut findings.files) {
                 Ok(lines) => prompts.extend(lines),
                 Err(message) => findings.error(&path.key("file"), message),
             },
@@ -72,13 +72,13 @@ pub(super) fn check_params(params: &Map<String, Value>, path: &KeyPath, findings
 }
 
 /// The lines of a file that hold anything.
-fn lines(path: &Path) -> Result<Vec<Arc<str>>, String> {
+fn lines(path: &Path, files: &mut Files) -> Result<Vec<Arc<str>>, String> {
     let shown = path.display();
     let size = std::fs::metadata(path).map_err(|error| format!("{shown} cannot be read: {error}"))?.len();
     if size > LARGEST_FILE {
         return Err(format!("{shown} is larger than {} MiB", LARGEST_FILE >> 20));
     }
-    let text = std::fs::read_to_string(path).map_err(|error| format!("{shown} cannot be read: {error}"))?;
+    let text = files.read_text(path).map_err(|error| format!("{shown} cannot be read: {error}"))?;
     let lines: Vec<Arc<str>> =
         text.lines().map(str::trim).filter(|line| !line.is_empty()).map(Arc::from).collect();
     if lines.is_empty() { Err(format!("{shown} holds no prompt")) } else { Ok(lines) }
