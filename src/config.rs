@@ -24,7 +24,7 @@ mod validate;
 mod yaml;
 
 pub use agent::{Agent, Budget, Limits, Period, Prometheus, Server, Telemetry};
-pub use files::Files;
+pub use files::{Files, LARGEST};
 pub use layers::Source;
 pub use load::{Broken, Loaded, load, load_str, read};
 pub use path::{KeyPath, Segment};

@@ -15,6 +15,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 /// file systems count time in steps of milliseconds, some in seconds.
 const SETTLED_AFTER: Duration = Duration::from_secs(2);
 
+/// Largest file that is read: it is held in memory.
+pub const LARGEST: u64 = 64 << 20;
+
 /// The files and folders that a load read, also those that it could not.
 #[derive(Clone, Default)]
 pub struct Files(BTreeMap<PathBuf, Seen>);
@@ -22,7 +25,7 @@ pub struct Files(BTreeMap<PathBuf, Seen>);
 /// What was found at a path.
 #[derive(Clone)]
 struct Seen {
-    /// Of a file's bytes, or a folder's list of config files; `None` if it could not be read.
+    /// Of a file's bytes (of a too large one, its stamp), or a folder's list of config files; `None` if it could not be read.
     digest: Option<Digest>,
     /// As long as it is the same, the bytes are; `None` if that cannot be said.
     stamp: Option<Stamp>,
@@ -72,13 +75,15 @@ impl Files {
         self.0.iter_mut().any(|(path, seen)| seen.changed(path))
     }
 
-    /// Reads a file.
+    /// Reads a file of [`LARGEST`] bytes at most.
     pub(crate) fn read(&mut self, path: &Path) -> io::Result<Vec<u8>> {
         // Before the bytes: what is written in between is found by the next look.
         let meta = fs::metadata(path);
-        let bytes = fs::read(path);
+        let too_large = meta.as_ref().is_ok_and(|meta| meta.len() > LARGEST);
+        let bytes = if too_large { Err(io::ErrorKind::FileTooLarge.into()) } else { fs::read(path) };
         let seen = match (&meta, &bytes) {
             (Ok(meta), Ok(bytes)) => Seen { digest: Some(of_file(meta, bytes)), stamp: settled(meta) },
+            (Ok(meta), Err(_)) if too_large => Seen { digest: Some(of_stamp(meta)), stamp: None },
             _ => Seen { digest: None, stamp: None },
         };
         self.note(path, seen);
@@ -106,6 +111,18 @@ impl Files {
     }
 }
 
+impl Stamp {
+    fn of(meta: &Metadata) -> Self {
+        Self {
+            device: meta.dev(),
+            inode: meta.ino(),
+            bytes: meta.len(),
+            modified: (meta.mtime(), meta.mtime_nsec()),
+            changed: (meta.ctime(), meta.ctime_nsec()),
+        }
+    }
+}
+
 impl Seen {
     fn changed(&mut self, path: &Path) -> bool {
         let meta = fs::metadata(path).ok();
@@ -125,6 +142,9 @@ fn look(path: &Path, meta: &Metadata) -> Option<Digest> {
     if meta.is_dir() {
         return names(path).ok().map(|names| of_folder(&names));
     }
+    if meta.len() > LARGEST {
+        return Some(of_stamp(meta));
+    }
     // What is no file may have been read once for all, or wait for a writer.
     let bytes = if meta.is_file() { fs::read(path).ok()? } else { Vec::new() };
     Some(of_file(meta, &bytes))
@@ -133,6 +153,13 @@ fn look(path: &Path, meta: &Metadata) -> Option<Digest> {
 /// Of a file's bytes. Pipes and the like cannot be read again, so they never change.
 fn of_file(meta: &Metadata, bytes: &[u8]) -> Digest {
     if meta.is_file() { Sha256::digest(bytes).into() } else { Digest::default() }
+}
+
+fn of_stamp(meta: &Metadata) -> Digest {
+    let Stamp { device, inode, bytes, modified, changed } = Stamp::of(meta);
+    let parts = [modified.0, modified.1, changed.0, changed.1].map(i64::cast_unsigned);
+    let hasher = [device, inode, bytes].into_iter().chain(parts);
+    hasher.fold(Sha256::new(), |hasher, part| hasher.chain_update(part.to_le_bytes())).finalize().into()
 }
 
 fn of_folder(names: &[OsString]) -> Digest {
@@ -162,17 +189,9 @@ fn names(folder: &Path) -> io::Result<Vec<OsString>> {
 
 /// The stamp of a file, if a later write cannot have the same.
 fn settled(meta: &Metadata) -> Option<Stamp> {
-    let changed = (meta.ctime(), meta.ctime_nsec());
-    let seconds = Duration::from_secs(u64::try_from(changed.0).ok()?);
-    let age = SystemTime::now().duration_since(UNIX_EPOCH + seconds).ok()?;
-    let stamp = Stamp {
-        device: meta.dev(),
-        inode: meta.ino(),
-        bytes: meta.len(),
-        modified: (meta.mtime(), meta.mtime_nsec()),
-        changed,
-    };
-    (meta.is_file() && age > SETTLED_AFTER).then_some(stamp)
+    let changed = Duration::from_secs(u64::try_from(meta.ctime()).ok()?);
+    let age = SystemTime::now().duration_since(UNIX_EPOCH + changed).ok()?;
+    (meta.is_file() && age > SETTLED_AFTER).then(|| Stamp::of(meta))
 }
 
 #[cfg(test)]
@@ -297,6 +316,19 @@ mod tests {
         let mut files = Files::default();
         assert_eq!(files.read_text(&path).unwrap(), "agent: {}");
         assert!(!files.changed());
+    }
+
+    #[test]
+    fn a_file_that_is_too_large_is_not_read_and_not_forgotten() {
+        let folder = folder(&[]);
+        let path = folder.path().join("a");
+        let file = fs::File::create(&path).unwrap();
+        file.set_len(LARGEST + 1).unwrap();
+        let mut files = Files::default();
+        assert_eq!(files.read(&path).unwrap_err().kind(), io::ErrorKind::FileTooLarge);
+        assert!(!files.changed());
+        file.set_len(1).unwrap();
+        assert!(files.changed());
     }
 
     #[test]
