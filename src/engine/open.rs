@@ -79,6 +79,8 @@ async fn send_at(stage: Arc<Stage>, due: Instant, prepared: Prepared, place: Own
 fn overrun(stage: &Stage, due: Instant) {
     let mut random = [0; 24];
     rand::rng().fill_bytes(&mut random);
-    stage.ticket(due, TraceIds::from_random(random, true)).skip(SkipReason::Overrun);
-    stage.run.log_skip(SkipReason::Overrun, None);
+    if let Some(ticket) = stage.ticket(due, TraceIds::from_random(random, true)) {
+        ticket.skip(SkipReason::Overrun);
+        stage.run.log_skip(SkipReason::Overrun, None);
+    }
 }
