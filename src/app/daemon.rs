@@ -1,18 +1,22 @@
 //! The daemon: an engine whose facts go to the metrics and the recent requests, and a server that shows them.
 
-use super::assembly;
+use super::assembly::{self, Clients};
+use super::commands;
+use super::reload::{Origin, Parts, Reloader};
 use super::signals::Stop;
+use crate::config::Files;
 use crate::engine::Engine;
-use crate::event::{Fanout, Sink};
+use crate::event::{Fanout, Ledger, Sink};
 use crate::plan::{Loaded, Plan};
-use crate::server::{About, Phase, Readiness, Server, Views};
-use crate::state::Recent;
+use crate::server::{About, Command, ConfigStatus, Current, Phase, Readiness, Server, Views, WAITING};
+use crate::state::{Memory, Recent};
 use crate::telemetry::{Exposition, Store, watch_runtime_lag};
-use anyhow::Context as _;
+use anyhow::{Context as _, anyhow};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 use tokio::runtime::Handle;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 /// How a daemon runs, beside its config.
@@ -28,9 +32,11 @@ pub struct Options {
 
 /// A daemon that has its port and does not run yet.
 pub struct Daemon {
-    engine: Engine,
+    engine: Arc<Engine>,
     server: Server,
     views: Views,
+    commands: mpsc::Receiver<Command>,
+    reloader: Reloader,
     store: Arc<Store>,
     traffic: Handle,
     grace: Duration,
@@ -39,27 +45,54 @@ pub struct Daemon {
 impl Daemon {
     /// Builds everything and binds the port; nothing runs yet, so that what is wrong is an error here.
     pub async fn build(loaded: Loaded, options: Options, traffic: Handle) -> anyhow::Result<Self> {
-        let config = loaded.config.to_yaml();
-        let plan = Arc::new(loaded.plan);
+        let Loaded { plan, config, warnings } = loaded;
+        let plan = Arc::new(plan);
         let store = Store::new(&plan);
-        store.config_loaded(Some(SystemTime::now()));
         let ledger = assembly::ledger(&plan);
-        store.attach_ledger(Arc::clone(&ledger));
+        store.attach_ledger(Arc::<Memory>::clone(&ledger));
         let recent = Recent::new(&plan);
         let sinks: Vec<Arc<dyn Sink>> = vec![Arc::<Store>::clone(&store), Arc::<Recent>::clone(&recent)];
         let sink: Arc<dyn Sink> = Arc::new(Fanout::new(sinks));
-        let exposition = Exposition::new(Arc::clone(&store), &plan)?;
-        let server = Server::bind(options.listen.unwrap_or(plan.server.listen)).await?;
+        let clients = Clients::of(&plan, Files::default(), &Clients::default());
+        let clients = clients.map_err(|errors| anyhow!(errors.join("; ")))?;
+        let status = ConfigStatus::loaded(warnings.iter().map(ToString::to_string).collect(), Vec::new());
+        let (current, shown) = watch::channel(Current {
+            exposition: Arc::new(Exposition::new(Arc::clone(&store), &plan)?),
+            config: config.to_yaml().into(),
+            status: Arc::new(status),
+        });
+        let (asked, commands) = mpsc::channel(WAITING);
         let views = Views {
-            exposition: Arc::new(exposition),
-            recent,
-            ledger: Arc::clone(&ledger),
-            config: config.into(),
+            current: shown,
+            commands: asked,
+            recent: Arc::clone(&recent),
+            ledger: Arc::<Memory>::clone(&ledger),
             readiness: Readiness::default(),
             about: Arc::new(about(&plan, options.note)),
         };
-        let engine = assembly::engine(plan, sink, ledger, traffic.clone())?;
-        Ok(Self { engine, server, views, store, traffic, grace: options.grace })
+        let listen = plan.server.listen;
+        let server = Server::bind(options.listen.unwrap_or(listen)).await?;
+        let account: Arc<dyn Ledger> = Arc::<Memory>::clone(&ledger);
+        let engine = assembly::engine(plan, sink, account, clients.callers(), traffic.clone())?;
+        let (engine, clients) = (Arc::new(engine), Arc::new(clients));
+        let parts = Parts {
+            engine: Arc::clone(&engine),
+            store: Arc::clone(&store),
+            recent,
+            ledger,
+            clients,
+            current,
+        };
+        let reloader = Reloader::new(parts, options.listen.is_none().then_some(listen));
+        Ok(Self { engine, server, views, commands, reloader, store, traffic, grace: options.grace })
+    }
+
+    /// The same, with a config that can be loaded again: when it is asked for, and, if the origin says so, when its
+    /// files change.
+    #[must_use]
+    pub fn reloading(mut self, origin: Origin) -> Self {
+        self.reloader.set_origin(origin);
+        self
     }
 
     /// Where the server listens.
@@ -70,7 +103,7 @@ impl Daemon {
     /// Runs until `stop.drain`: then no new runs start, open requests may end within the grace (or until
     /// `stop.now`), and the server, which shows the last numbers until then, ends last.
     pub async fn run(self, stop: Stop) -> anyhow::Result<()> {
-        let Self { engine, server, views, store, traffic, grace } = self;
+        let Self { engine, server, views, commands, reloader, store, traffic, grace } = self;
         let readiness = views.readiness.clone();
         let ended = CancellationToken::new();
         // Whichever way this function is left, what it spawned stops.
@@ -78,17 +111,27 @@ impl Daemon {
         let lag = traffic.spawn(watch_runtime_lag(store, ended.clone()));
         let mut serving = tokio::spawn(server.serve(views, ended.clone()));
         let schedules = engine.start(stop.drain.clone())?;
+        let (asked, reloads) = mpsc::channel(WAITING);
+        let commands = tokio::spawn(commands::serve(commands, asked, ended.clone()));
+        let settled = CancellationToken::new();
+        let _settled = settled.clone().drop_guard();
+        let mut reloading = tokio::spawn(reloader.run(reloads, Arc::clone(&stop.reload), settled.clone()));
         readiness.set(Phase::Ready);
         tokio::select! {
             () = stop.drain.cancelled() => {}
             died = schedules.ended() => died.context("stopping")?,
             failed = &mut serving => failed.context("the http server died")??,
+            died = &mut reloading => died.context("the reloads of the config died")?,
         }
+        // What is played when the drain begins is what drains.
+        settled.cancel();
+        reloading.await.context("the reloads of the config died")?;
         readiness.set(Phase::Draining);
         let stragglers = engine.shutdown(grace, &stop.now).await;
         tracing::info!(cancelled_runs = stragglers.len(), "drained");
         ended.cancel();
         serving.await.context("the http server died")??;
+        commands.await.context("the commands died")?;
         lag.await.context("the runtime probe died")?;
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! The read-only JSON API.
+//! The JSON API that changes nothing.
 
 use super::Views;
 use axum::Json;
@@ -20,11 +20,12 @@ pub(super) struct Wanted {
     limit: Option<usize>,
 }
 
-/// `GET /api/v1/status`: the agent, and each profile with each of its targets.
+/// `GET /api/v1/status`: the agent, how its config was loaded, and each profile with each of its targets.
 pub(super) async fn status(State(views): State<Views>) -> Response {
     let body = serde_json::json!({
         "agent": *views.about,
         "phase": views.readiness.phase().label(),
+        "config": *views.current().status,
         "pairs": views.recent.status(),
     });
     Json(body).into_response()

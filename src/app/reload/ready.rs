@@ -1,0 +1,68 @@
+//! Makes everything that a loaded config needs before anything changes: what can go wrong does so here.
+
+use crate::app::assembly::Clients;
+use crate::config::Files;
+use crate::engine::{Engine, Next};
+use crate::plan::{Agent, Loaded, Plan};
+use crate::telemetry::{Exposition, Store};
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+/// What is in force now.
+pub(super) struct Before {
+    pub(super) engine: Arc<Engine>,
+    pub(super) store: Arc<Store>,
+    pub(super) clients: Arc<Clients>,
+    pub(super) listen: Option<SocketAddr>,
+}
+
+/// A config that can be changed to without fail.
+pub(super) struct Ready {
+    pub(super) next: Next,
+    pub(super) clients: Arc<Clients>,
+    pub(super) exposition: Arc<Exposition>,
+    pub(super) config: Arc<str>,
+    pub(super) warnings: Vec<String>,
+}
+
+impl Before {
+    /// Prepares the change, or says every reason why it cannot be. `files` is what the load read. Blocks.
+    pub(super) fn prepare(self, loaded: Loaded, files: &Files) -> Result<Ready, Vec<String>> {
+        let Loaded { plan, config, warnings } = loaded;
+        let mut errors = fixed(&self.engine.plan().agent, &plan.agent);
+        let clients = Clients::of(&plan, files.clone(), &self.clients);
+        let clients = clients.map_err(|more| errors.extend(more)).ok();
+        let exposition =
+            Exposition::new(self.store, &plan).map_err(|error| errors.push(error.to_string())).ok();
+        let (Some(clients), Some(exposition), true) = (clients, exposition, errors.is_empty()) else {
+            return Err(errors);
+        };
+        let mut warnings: Vec<String> = warnings.iter().map(ToString::to_string).collect();
+        warnings.extend(elsewhere(self.listen, &plan));
+        let next = self.engine.prepare(Arc::new(plan), &clients.callers());
+        let next = next.map_err(|error| vec![error.to_string()])?;
+        let (clients, exposition) = (Arc::new(clients), Arc::new(exposition));
+        Ok(Ready { next, clients, exposition, config: config.to_yaml().into(), warnings })
+    }
+}
+
+/// What every series and every record carries: a change of it in the middle would mix two agents in one.
+fn fixed(now: &Agent, next: &Agent) -> Vec<String> {
+    let Agent { id, location, labels, currency, in_flight: _, budget: _ } = next;
+    let parts = [
+        ("id", *id == now.id),
+        ("location", *location == now.location),
+        ("labels", *labels == now.labels),
+        ("currency", *currency == now.currency),
+    ];
+    let changed = parts.into_iter().filter(|(_, same)| !same);
+    changed.map(|(key, _)| format!("agent.{key}: cannot change while the agent runs; restart it")).collect()
+}
+
+/// The port is bound once.
+fn elsewhere(listen: Option<SocketAddr>, plan: &Plan) -> Option<String> {
+    let (now, next) = (listen?, plan.server.listen);
+    (now != next).then(|| {
+        format!("server.listen: changed to {next}, which needs a restart; the agent still listens on {now}")
+    })
+}
