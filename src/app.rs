@@ -3,10 +3,12 @@
 
 mod assembly;
 mod check;
+mod commands;
 mod daemon;
 mod demo;
 mod probe;
 mod progress;
+mod reload;
 mod run;
 mod runtimes;
 mod serve;
@@ -15,6 +17,7 @@ mod simulate;
 mod sources;
 
 pub use daemon::{Daemon, Options as DaemonOptions};
+pub use reload::{Origin, Pace};
 pub use signals::Stop;
 
 use crate::cli::{Cli, Command, Exit};

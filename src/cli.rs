@@ -1,6 +1,6 @@
 //! The command line: what can be typed, and nothing of what it does.
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -95,6 +95,9 @@ pub struct ServeOptions {
     /// Where the config is.
     #[command(flatten)]
     pub config: ConfigOptions,
+    /// Load the config again when one of its files changes; SIGHUP and POST /-/reload do so in any case
+    #[arg(long = "config.watch", value_name = "BOOL", default_value_t = true, action = ArgAction::Set)]
+    pub watch: bool,
     /// Listen here in place of the config's `server.listen`; port 0 picks one
     #[arg(long = "web.listen-address", value_name = "ADDRESS")]
     pub listen: Option<SocketAddr>,

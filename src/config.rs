@@ -6,6 +6,7 @@
 //! the types see it: so all errors come at once, each with its place, and in words for an operator.
 
 mod agent;
+mod files;
 mod layers;
 mod load;
 mod otlp;
@@ -24,6 +25,7 @@ mod validate;
 mod yaml;
 
 pub use agent::{Agent, Budget, Limits, Period, Probe, Prometheus, Server, Telemetry};
+pub use files::{Files, LARGEST};
 pub use layers::Source;
 pub use load::{Broken, Loaded, load, load_str, read};
 pub use otlp::{Compression, Failures, GenAi, Histograms, Otlp, OtlpTls, Protocol, Traces};

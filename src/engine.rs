@@ -4,6 +4,8 @@
 mod clock;
 mod closed;
 pub mod dispatch;
+mod gate;
+mod in_flight;
 mod live;
 mod open;
 mod pair;
@@ -11,8 +13,10 @@ mod play;
 mod probe;
 mod quiet;
 mod record;
+mod reload;
 mod request;
 mod run;
+mod seat;
 mod settle;
 mod stage;
 
@@ -20,22 +24,25 @@ pub use clock::{Wall, anchored, system};
 pub use live::Straggler;
 pub use pair::{Triggered, TriggeredRun};
 pub use probe::Probed;
+pub use reload::{Changes, Next};
 
 use crate::client::Caller;
 use crate::event::{Ledger, Pair, RunSummary, Sink, TraceIds};
 use crate::plan::Plan;
 use crate::plan::otlp::Sampling;
 use dispatch::Dispatcher;
+use in_flight::InFlight;
 use live::Live;
-use pair::{PairLoop, Trigger};
+use pair::Trigger;
 use rand::Rng as _;
 use run::{Player, Start};
+use seat::Seat;
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::runtime::Handle;
-use tokio::sync::{Semaphore, mpsc, oneshot};
-use tokio::task::JoinSet;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -73,13 +80,23 @@ pub struct Deps {
     pub handle: Handle,
 }
 
-/// The engine of one plan.
+/// Plays a plan, until it is given another.
 pub struct Engine {
-    plan: Arc<Plan>,
     shared: Arc<Shared>,
-    players: Vec<Arc<Player>>,
-    /// One per pair, in their order, once the schedules run.
-    triggers: Mutex<Vec<mpsc::Sender<Trigger>>>,
+    now: Mutex<Now>,
+    /// One change of what is played at a time.
+    turn: tokio::sync::Mutex<()>,
+    /// Plans that were prepared after the first.
+    generations: AtomicU64,
+}
+
+/// What is played.
+struct Now {
+    plan: Arc<Plan>,
+    /// One for each pair of the plan, in their order.
+    seats: Vec<Seat>,
+    /// The schedules run.
+    started: bool,
 }
 
 /// What all runs of an engine share.
@@ -91,8 +108,12 @@ struct Shared {
     handle: Handle,
     /// Which traces are recorded; without spans of our own every one, so that the backend records its part.
     sampling: Option<Sampling>,
-    in_flight: Arc<Semaphore>,
+    in_flight: Arc<InFlight>,
     tasks: TaskTracker,
+    /// The schedules.
+    loops: TaskTracker,
+    /// A schedule has panicked.
+    died: CancellationToken,
     live: Live,
     /// Offer no more load.
     stop: CancellationToken,
@@ -126,6 +147,9 @@ pub enum Error {
     /// Schedules run already: twice the load is nobody's wish.
     #[error("the schedules are running already")]
     Running,
+    /// The plan is being changed at this moment.
+    #[error("the plan is being changed")]
+    Changing,
     /// Schedules do not run: they were not started, or have been stopped.
     #[error("the schedules are not running")]
     NotRunning,
@@ -165,7 +189,6 @@ impl Schedules {
 impl Engine {
     /// The engine of a plan. Nothing runs yet.
     pub fn new(plan: Arc<Plan>, deps: Deps) -> Result<Self, Error> {
-        let permits = usize::try_from(plan.agent.in_flight.get()).unwrap_or(Semaphore::MAX_PERMITS);
         let shared = Arc::new(Shared {
             sink: deps.sink,
             ledger: deps.ledger,
@@ -178,46 +201,54 @@ impl Engine {
                 .as_ref()
                 .and_then(|otlp| otlp.traces.as_ref())
                 .map(|it| it.sampling),
-            in_flight: Arc::new(Semaphore::new(permits.min(Semaphore::MAX_PERMITS))),
+            in_flight: InFlight::new(plan.agent.in_flight),
             tasks: TaskTracker::new(),
+            loops: TaskTracker::new(),
+            died: CancellationToken::new(),
             live: Live::default(),
             stop: CancellationToken::new(),
             hard: CancellationToken::new(),
         });
-        let player = |pair: &Arc<_>| Player::new(Arc::clone(&shared), Arc::clone(pair), &deps.callers);
-        let players = plan.pairs.iter().map(player).collect::<Result<_, _>>()?;
-        Ok(Self { plan, shared, players, triggers: Mutex::default() })
+        let player = |pair: &Arc<_>| Player::new(Arc::clone(&shared), Arc::clone(pair), &deps.callers, 0);
+        let seats = plan.pairs.iter().map(|pair| Ok(Seat::new(player(pair)?))).collect::<Result<_, _>>()?;
+        let now = Mutex::new(Now { plan, seats, started: false });
+        let (turn, generations) = (tokio::sync::Mutex::default(), AtomicU64::new(0));
+        Ok(Self { shared, now, turn, generations })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Now> {
+        self.now.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Starts the schedule of every pair, once. They end with `stop`, or with [`Self::shutdown`].
     pub fn start(&self, stop: CancellationToken) -> Result<Schedules, Error> {
-        let mut started = self.triggers.lock().unwrap_or_else(PoisonError::into_inner);
-        if !started.is_empty() {
+        let _turn = self.turn.try_lock().map_err(|_| Error::Changing)?;
+        let mut now = self.lock();
+        if now.started {
             return Err(Error::Running);
         }
-        let mut loops = JoinSet::new();
-        let mut triggers = Vec::new();
-        for player in &self.players {
-            let (sender, receiver) = mpsc::channel(pair::TRIGGERS);
-            triggers.push(sender);
-            loops.spawn_on(PairLoop::new(Arc::clone(player)).run(receiver), &self.shared.handle);
-        }
-        *started = triggers;
-        drop(started);
+        now.started = true;
+        now.seats.iter_mut().for_each(Seat::start);
+        drop(now);
         let (tell, ended) = oneshot::channel();
         let shared = Arc::clone(&self.shared);
         let supervise = async move {
-            let stopping = shared.stop.clone();
-            tokio::select! {
-                () = stop.cancelled() => shared.stop.cancel(),
-                () = stopping.cancelled() => {}
-                result = watch(&mut loops) => {
-                    // Nobody may listen any more.
-                    let _ = tell.send(result);
-                    return;
+            // That there is nothing to play is no end: another plan may come.
+            let stopped = async {
+                tokio::select! {
+                    () = stop.cancelled() => shared.stop.cancel(),
+                    () = shared.stop.cancelled() => {}
                 }
-            }
-            let _ = tell.send(watch(&mut loops).await);
+                shared.loops.close();
+                shared.loops.wait().await;
+            };
+            let result = tokio::select! {
+                biased;
+                () = shared.died.cancelled() => Err(Died),
+                () = stopped => if shared.died.is_cancelled() { Err(Died) } else { Ok(()) },
+            };
+            // Nobody may listen any more.
+            let _ = tell.send(result);
         };
         self.shared.tasks.spawn_on(supervise, &self.shared.handle);
         Ok(Schedules(ended))
@@ -235,33 +266,30 @@ impl Engine {
         summary.await.map_err(|_| Error::Setup(Arc::clone(&pair.profile)))
     }
 
-    fn player(&self, pair: &Pair) -> Result<&Arc<Player>, Error> {
-        let player = self.players.iter().find(|player| player.plan.pair == *pair);
+    fn player(&self, pair: &Pair) -> Result<Arc<Player>, Error> {
+        let found = |seat: &&Seat| seat.player.plan.pair == *pair;
+        let player = self.lock().seats.iter().find(found).map(|seat| Arc::clone(&seat.player));
         player.ok_or_else(|| Error::NoPair(pair.clone()))
     }
 
     /// Runs a profile against all its targets now, as if it were due: the overlap policy holds, the windows do
     /// not.
     pub async fn trigger(&self, profile: &str) -> Result<Vec<TriggeredRun>, Error> {
-        if !self.plan.profiles.iter().any(|known| &*known.name == profile) {
-            return Err(Error::NoProfile(profile.to_owned()));
-        }
         let mut asked = Vec::new();
         {
-            let triggers = self.triggers.lock().unwrap_or_else(PoisonError::into_inner);
-            if triggers.is_empty() {
-                return Err(Error::NotRunning);
+            let now = self.lock();
+            if !now.plan.profiles.iter().any(|known| &*known.name == profile) {
+                return Err(Error::NoProfile(profile.to_owned()));
             }
-            for (player, sender) in self.players.iter().zip(triggers.iter()) {
-                let pair = &player.plan.pair;
-                if &*pair.profile == profile {
-                    let (reply, replied) = oneshot::channel();
-                    sender.try_send(Trigger { reply }).map_err(|error| match error {
-                        mpsc::error::TrySendError::Full(_) => Error::Busy(Arc::clone(&pair.profile)),
-                        mpsc::error::TrySendError::Closed(_) => Error::NotRunning,
-                    })?;
-                    asked.push((pair.clone(), replied));
-                }
+            for seat in now.seats.iter().filter(|seat| &*seat.player.plan.pair.profile == profile) {
+                let pair = &seat.player.plan.pair;
+                let schedule = seat.schedule.as_ref().ok_or(Error::NotRunning)?;
+                let (reply, replied) = oneshot::channel();
+                schedule.triggers.try_send(Trigger { reply }).map_err(|error| match error {
+                    mpsc::error::TrySendError::Full(_) => Error::Busy(Arc::clone(&pair.profile)),
+                    mpsc::error::TrySendError::Closed(_) => Error::NotRunning,
+                })?;
+                asked.push((pair.clone(), replied));
             }
         }
         let mut runs = Vec::with_capacity(asked.len());
@@ -305,15 +333,6 @@ impl Drop for Engine {
         self.shared.stop.cancel();
         self.shared.hard.cancel();
     }
-}
-
-async fn watch(loops: &mut JoinSet<()>) -> Result<(), Died> {
-    while let Some(ended) = loops.join_next().await {
-        if ended.is_err() {
-            return Err(Died);
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -1,8 +1,10 @@
 //! What will happen: the config, compiled. Immutable, shared, every value typed. Everything below reads the plan
 //! and never the config.
 
+mod canonical;
 mod compile;
 mod cron;
+mod fingerprint;
 #[cfg(test)]
 mod fixtures;
 mod forecast;
@@ -17,8 +19,9 @@ mod target;
 use compile::run_time;
 pub use compile::{Compiled, compile};
 pub use cron::next_occurrence;
+pub use fingerprint::Fingerprint;
 pub use forecast::{Amount, Daily, Forecast, PairForecast, forecast};
-pub use load::{Loaded, from_yaml, load};
+pub use load::{Attempt, Loaded, attempt, from_yaml, load};
 pub use profile::{Budget, Cache, Expect, PairPlan, Period, Profile, Prompts};
 use profile::{OUTPUT_CAPS, output_cap};
 pub use schedule::{Overlap, Schedule, Trigger, Weekdays, Window};

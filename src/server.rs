@@ -1,31 +1,37 @@
-//! The HTTP server: metrics, health, the status page, the read-only API. It shows what others hold and changes
-//! nothing; it knows neither the engine nor the client.
+//! The HTTP server: metrics, health, the status page, the API. It shows what others hold, and asks for changes
+//! through a channel; it knows neither the engine nor the client.
 
 mod access;
 mod api;
+mod ask;
+mod command;
+mod current;
 mod listen;
 mod page;
 mod readiness;
 mod web_config;
 
 pub use access::Access;
+pub use ask::{LastProbes, Probe};
+pub use command::{Asked, Changes, Command, Refusal, Reloaded, WAITING};
+pub use current::{ConfigStatus, Current};
 pub use readiness::{Phase, Readiness};
 pub use web_config::{Error as WebConfigError, WebConfig};
 
 use crate::event::Ledger;
-use crate::state::Recent;
-use crate::telemetry::Exposition;
+use crate::state::{Events, Recent};
 use axum::Router;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use listen::{Listener, Peer};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 /// Time that open answers get once the server is told to stop.
@@ -50,20 +56,30 @@ pub enum Error {
 /// What the server shows.
 #[derive(Clone)]
 pub struct Views {
-    /// Every series.
-    pub exposition: Arc<Exposition>,
+    /// What changes with the config: the series that are shown, the config, how it was loaded.
+    pub current: watch::Receiver<Current>,
+    /// Takes what the server asks for.
+    pub commands: mpsc::Sender<Command>,
     /// Recent requests and the state of each profile and target.
     pub recent: Arc<Recent>,
     /// The budgets.
     pub ledger: Arc<dyn Ledger>,
-    /// The effective config as YAML, its secrets masked.
-    pub config: Arc<str>,
     /// Who may ask for what.
     pub access: Arc<Access>,
+    /// When each pair was probed last.
+    pub probes: LastProbes,
+    /// What happens, for those who listen.
+    pub events: Arc<Events>,
     /// Whether the process is up.
     pub readiness: Readiness,
     /// Who this is, for the page.
     pub about: Arc<About>,
+}
+
+impl Views {
+    fn current(&self) -> Current {
+        self.current.borrow().clone()
+    }
 }
 
 /// Who this process is.
@@ -127,13 +143,24 @@ fn router(views: Views) -> Router {
         .route("/api/v1/status", get(api::status))
         .route("/api/v1/runs", get(api::runs))
         .route("/api/v1/requests", get(api::requests))
+        .route("/api/v1/events", get(api::events))
+        .merge(privileged(&views.access))
         .layer(from_fn_with_state(Arc::clone(&views.access), access::authenticate))
         .with_state(views)
 }
 
+/// What changes state or spends money.
+fn privileged(access: &Arc<Access>) -> Router<Views> {
+    Router::new()
+        .route("/-/reload", post(command::reload))
+        .route("/api/v1/profiles/{name}/run", post(ask::run))
+        .route("/probe", get(ask::probe))
+        .route_layer(from_fn_with_state(Arc::clone(access), access::privileged))
+}
+
 async fn metrics(State(views): State<Views>, headers: HeaderMap) -> Response {
     let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok());
-    match views.exposition.render(accept) {
+    match views.current().exposition.render(accept) {
         Ok(rendered) => ([(header::CONTENT_TYPE, rendered.content_type)], rendered.body).into_response(),
         Err(error) => {
             tracing::error!(%error, "cannot render the metrics");
@@ -153,5 +180,11 @@ async fn ready(State(views): State<Views>) -> (StatusCode, String) {
 }
 
 async fn config(State(views): State<Views>) -> Response {
-    ([(header::CONTENT_TYPE, "application/yaml; charset=utf-8")], views.config.to_string()).into_response()
+    ([(header::CONTENT_TYPE, "application/yaml; charset=utf-8")], views.current().config.to_string())
+        .into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    pub(super) mod views;
 }

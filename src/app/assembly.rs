@@ -1,35 +1,70 @@
 //! Puts an engine together: a client for each target in use, the budgets, the dispatcher.
 
 use crate::client::{Caller, Client};
+use crate::config::Files;
 use crate::engine::dispatch::Precise;
 use crate::engine::{self, Deps, Engine};
 use crate::event::{Ledger, Sink};
-use crate::plan::{Plan, Target};
+use crate::plan::{Fingerprint, Plan, Target};
 use crate::state;
-use anyhow::Context as _;
-use std::collections::HashMap;
+use anyhow::{Context as _, anyhow};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use tokio::runtime::Handle;
 
 /// The clients of the targets that a profile uses, by the target's name.
 pub(super) type Callers = HashMap<Arc<str>, Arc<dyn Caller>>;
 
+/// The clients of a plan, and what they were made of.
+#[derive(Default)]
+pub(super) struct Clients {
+    made: HashMap<Arc<str>, (Fingerprint, Arc<dyn Caller>)>,
+    files: Files,
+}
+
+impl Clients {
+    /// The client of each target that a profile uses: one of `old`, if neither the target nor the contents of its
+    /// files changed, else a new one. `files` is what the load of the plan read. Fails with every client that
+    /// cannot be made. Blocks while it reads files.
+    pub(super) fn of(plan: &Plan, files: Files, old: &Self) -> Result<Self, Vec<String>> {
+        let used: BTreeMap<&Arc<str>, &Arc<Target>> =
+            plan.pairs.iter().map(|pair| (&pair.target.name, &pair.target)).collect();
+        let (mut made, mut errors) = (HashMap::new(), Vec::new());
+        for target in used.into_values() {
+            let fingerprint = target.fingerprint();
+            let kept = old.made.get(&target.name).filter(|(before, _)| *before == fingerprint);
+            let kept = kept.filter(|_| target.files().iter().all(|path| files.agree(&old.files, path)));
+            let caller = match kept {
+                Some((_, caller)) => Ok(Arc::clone(caller)),
+                None => Client::new(Arc::clone(target)).map(|client| -> Arc<dyn Caller> { Arc::new(client) }),
+            };
+            match caller {
+                Ok(caller) => drop(made.insert(Arc::clone(&target.name), (fingerprint, caller))),
+                Err(error) => errors.push(format!("cannot set up the target {}: {error}", target.name)),
+            }
+        }
+        if errors.is_empty() { Ok(Self { made, files }) } else { Err(errors) }
+    }
+
+    /// What the load of their plan read, if that was not known when they were made.
+    pub(super) fn were_made_of(&mut self, files: Files) {
+        self.files = files;
+    }
+
+    /// By the target's name.
+    pub(super) fn callers(&self) -> Callers {
+        self.made.iter().map(|(name, (_, caller))| (Arc::clone(name), Arc::clone(caller))).collect()
+    }
+}
+
 /// Builds the client of each target that a profile uses.
 pub(super) fn callers(plan: &Plan) -> anyhow::Result<Callers> {
-    let mut callers: Callers = HashMap::new();
-    for pair in &plan.pairs {
-        let target: &Arc<Target> = &pair.target;
-        if !callers.contains_key(&target.name) {
-            let client = Client::new(Arc::clone(target))
-                .with_context(|| format!("cannot set up the target {}", target.name))?;
-            callers.insert(Arc::clone(&target.name), Arc::new(client));
-        }
-    }
-    Ok(callers)
+    let clients = Clients::of(plan, Files::default(), &Clients::default());
+    Ok(clients.map_err(|errors| anyhow!(errors.join("; ")))?.callers())
 }
 
 /// The budgets of a plan, with nothing spent.
-pub(super) fn ledger(plan: &Plan) -> Arc<dyn Ledger> {
+pub(super) fn ledger(plan: &Plan) -> Arc<state::Memory> {
     Arc::new(state::Memory::new(plan, engine::system()))
 }
 
@@ -38,9 +73,9 @@ pub(super) fn engine(
     plan: Arc<Plan>,
     sink: Arc<dyn Sink>,
     ledger: Arc<dyn Ledger>,
+    callers: Callers,
     traffic: Handle,
 ) -> anyhow::Result<Engine> {
-    let callers = callers(&plan)?;
     let dispatcher = Arc::new(Precise::start().context("cannot start the dispatcher's thread")?);
     let deps = Deps { sink, ledger, callers, dispatcher, wall: engine::system(), handle: traffic };
     Ok(Engine::new(plan, deps)?)

@@ -1,19 +1,25 @@
 //! The daemon: an engine whose facts go to the metrics and the recent requests, and a server that shows them.
 
-use super::assembly;
+use super::assembly::{self, Clients};
+use super::commands;
+use super::reload::{Origin, Parts, Reloader, Started};
 use super::signals::Stop;
+use crate::config::Files;
 use crate::engine::Engine;
-use crate::event::{Fanout, Sink};
+use crate::event::{Fanout, Ledger, Sink};
 use crate::plan::{Loaded, Plan};
-use crate::server::{About, Access, Phase, Readiness, Server, Views};
-use crate::state::Recent;
+use crate::server::{
+    About, Access, Command, ConfigStatus, Current, LastProbes, Phase, Readiness, Server, Views, WAITING,
+};
+use crate::state::{Events, Memory, Recent};
 use crate::telemetry::otlp::{self, LogTap};
 use crate::telemetry::{Exposition, Store, watch_runtime_lag};
-use anyhow::Context as _;
+use anyhow::{Context as _, anyhow};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 use tokio::runtime::Handle;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 /// Time that the export gets for its last flush.
@@ -34,11 +40,13 @@ pub struct Options {
 
 /// A daemon that has its port and does not run yet.
 pub struct Daemon {
-    engine: Engine,
+    engine: Arc<Engine>,
     server: Server,
     views: Views,
+    commands: mpsc::Receiver<Command>,
+    reloader: Reloader,
     store: Arc<Store>,
-    export: Option<(otlp::Export, otlp::Work)>,
+    export: Option<(Arc<otlp::Export>, otlp::Work)>,
     traffic: Handle,
     grace: Duration,
 }
@@ -53,32 +61,71 @@ impl Daemon {
         traffic: Handle,
         tap: &LogTap,
     ) -> anyhow::Result<Self> {
-        let config = loaded.config.to_yaml();
-        let plan = Arc::new(loaded.plan);
+        let Loaded { plan, config, warnings } = loaded;
+        let plan = Arc::new(plan);
         let store = Store::new(&plan);
-        store.config_loaded(Some(SystemTime::now()));
         let ledger = assembly::ledger(&plan);
-        store.attach_ledger(Arc::clone(&ledger));
+        store.attach_ledger(Arc::<Memory>::clone(&ledger));
         let recent = Recent::new(&plan);
         let export = plan.telemetry.otlp.as_ref().map(|otlp| otlp::build(otlp, &plan, &store, tap));
         let export = export.transpose().context("cannot set up the export by OTLP")?;
+        let export = export.map(|(export, work)| (Arc::new(export), work));
         let mut sinks: Vec<Arc<dyn Sink>> = vec![Arc::<Store>::clone(&store), Arc::<Recent>::clone(&recent)];
+        let events = Arc::new(Events::default());
+        sinks.push(Arc::<Events>::clone(&events));
         sinks.extend(export.as_ref().map(|(export, _)| export.sink()));
         let sink: Arc<dyn Sink> = Arc::new(Fanout::new(sinks));
-        let exposition = Exposition::new(Arc::clone(&store), &plan)?;
-        let access = Arc::new(Access::new(plan.server.web_config.as_deref(), options.lifecycle)?);
-        let server = Server::bind(options.listen.unwrap_or(plan.server.listen)).await?;
+        let clients = Clients::of(&plan, Files::default(), &Clients::default());
+        let clients = clients.map_err(|errors| anyhow!(errors.join("; ")))?;
+        let status = ConfigStatus::loaded(warnings.iter().map(ToString::to_string).collect(), Vec::new());
+        let (current, shown) = watch::channel(Current {
+            plan: Arc::clone(&plan),
+            exposition: Arc::new(Exposition::new(Arc::clone(&store), &plan)?),
+            config: config.to_yaml().into(),
+            status: Arc::new(status),
+        });
+        let (asked, commands) = mpsc::channel(WAITING);
+        let access = Access::new(plan.server.web_config.as_deref(), options.lifecycle)?;
         let views = Views {
-            exposition: Arc::new(exposition),
-            recent,
-            ledger: Arc::clone(&ledger),
-            config: config.into(),
-            access,
+            current: shown,
+            commands: asked,
+            recent: Arc::clone(&recent),
+            ledger: Arc::<Memory>::clone(&ledger),
+            access: Arc::new(access),
+            probes: LastProbes::default(),
+            events,
             readiness: Readiness::default(),
             about: Arc::new(about(&plan, options.note)),
         };
-        let engine = assembly::engine(plan, sink, ledger, traffic.clone())?;
-        Ok(Self { engine, server, views, store, export, traffic, grace: options.grace })
+        let listen = plan.server.listen;
+        let started = Started {
+            listen: options.listen.is_none().then_some(listen),
+            web_config: plan.server.web_config.clone(),
+            otlp: plan.telemetry.otlp.clone(),
+        };
+        let server = Server::bind(options.listen.unwrap_or(listen)).await?;
+        let account: Arc<dyn Ledger> = Arc::<Memory>::clone(&ledger);
+        let engine = assembly::engine(plan, sink, account, clients.callers(), traffic.clone())?;
+        let (engine, clients) = (Arc::new(engine), Arc::new(clients));
+        let parts = Parts {
+            engine: Arc::clone(&engine),
+            store: Arc::clone(&store),
+            recent,
+            ledger,
+            clients,
+            export: export.as_ref().map(|(export, _)| Arc::clone(export)),
+            current,
+        };
+        let reloader = Reloader::new(parts, started);
+        Ok(Self { engine, server, views, commands, reloader, store, export, traffic, grace: options.grace })
+    }
+
+    /// The same, with a config that can be loaded again: when it is asked for, and, if the origin says so, when its
+    /// files change.
+    #[must_use]
+    pub fn reloading(mut self, origin: Origin) -> Self {
+        self.reloader.set_origin(origin);
+        self
     }
 
     /// Where the server listens.
@@ -94,7 +141,7 @@ impl Daemon {
     /// Runs until `stop.drain`: then no new runs start, open requests may end within the grace (or until
     /// `stop.now`), and the server, which shows the last numbers until then, ends last.
     pub async fn run(self, stop: Stop) -> anyhow::Result<()> {
-        let Self { engine, server, views, store, export, traffic, grace } = self;
+        let Self { engine, server, views, commands, reloader, store, export, traffic, grace } = self;
         let (export, work) = export.unzip();
         let exporting = work.map(|work| tokio::spawn(work.run()));
         let readiness = views.readiness.clone();
@@ -104,12 +151,21 @@ impl Daemon {
         let lag = traffic.spawn(watch_runtime_lag(store, ended.clone()));
         let mut serving = tokio::spawn(server.serve(views, ended.clone()));
         let schedules = engine.start(stop.drain.clone())?;
+        let (asked, reloads) = mpsc::channel(WAITING);
+        let commands = tokio::spawn(commands::serve(commands, asked, Arc::clone(&engine), ended.clone()));
+        let settled = CancellationToken::new();
+        let _settled = settled.clone().drop_guard();
+        let mut reloading = tokio::spawn(reloader.run(reloads, Arc::clone(&stop.reload), settled.clone()));
         readiness.set(Phase::Ready);
         tokio::select! {
             () = stop.drain.cancelled() => {}
             died = schedules.ended() => died.context("stopping")?,
             failed = &mut serving => failed.context("the http server died")??,
+            died = &mut reloading => died.context("the reloads of the config died")?,
         }
+        // What is played when the drain begins is what drains.
+        settled.cancel();
+        reloading.await.context("the reloads of the config died")?;
         readiness.set(Phase::Draining);
         let stragglers = engine.shutdown(grace, &stop.now).await;
         tracing::info!(cancelled_runs = stragglers.len(), "drained");
@@ -120,6 +176,7 @@ impl Daemon {
         }
         ended.cancel();
         serving.await.context("the http server died")??;
+        commands.await.context("the commands died")?;
         lag.await.context("the runtime probe died")?;
         Ok(())
     }

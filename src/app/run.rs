@@ -40,7 +40,9 @@ pub(super) fn run(options: &RunOptions) -> anyhow::Result<Exit> {
     let traffic = runtimes.traffic();
     let ledger = assembly::ledger(&plan);
     let ended = runtimes.block_on(async {
-        let engine = assembly::engine(Arc::clone(&plan), Arc::new(Fanout::new(sinks)), ledger, traffic)?;
+        let callers = assembly::callers(&plan)?;
+        let sink = Arc::new(Fanout::new(sinks));
+        let engine = assembly::engine(Arc::clone(&plan), sink, ledger, callers, traffic)?;
         let stop = Stop::default();
         let signals = Signals::install()?.watch(stop.clone());
         tokio::select! {

@@ -1,6 +1,7 @@
 //! `tokenbeat serve`.
 
 use super::daemon::{Daemon, Options};
+use super::reload::{Origin, Pace};
 use super::runtimes::Runtimes;
 use super::signals::{Signals, Stop};
 use super::sources;
@@ -9,22 +10,26 @@ use crate::telemetry::otlp::LogTap;
 
 /// Runs the daemon until it is told to stop.
 pub(super) fn serve(options: &ServeOptions, tap: &LogTap) -> anyhow::Result<Exit> {
-    let loaded = match sources::load(&options.config) {
-        Ok(loaded) => loaded,
+    let found = sources::find(&options.config);
+    let (loaded, origin) = match found.and_then(|sources| Ok((sources::load_from(&sources)?, sources))) {
+        Ok(((loaded, files), sources)) => {
+            let watch = options.watch.then(Pace::default);
+            (loaded, Origin { sources, files, watch })
+        }
         Err(exit) => return Ok(exit),
     };
     let runtimes = Runtimes::start()?;
     let traffic = runtimes.traffic();
     runtimes.block_on(async {
         let stop = Stop::default();
-        let signals = Signals::install()?.watch(stop.clone());
+        let signals = Signals::install()?.and_hangup()?.watch(stop.clone());
         let wanted = Options {
             listen: options.listen,
             lifecycle: options.lifecycle,
             grace: options.grace,
             note: None,
         };
-        let daemon = Daemon::build(loaded, wanted, traffic, tap).await?;
+        let daemon = Daemon::build(loaded, wanted, traffic, tap).await?.reloading(origin);
         tracing::info!(address = %daemon.address(), "listening");
         tokio::select! {
             result = daemon.run(stop) => result?,

@@ -1,7 +1,7 @@
 //! Finds and loads the config; reports what is wrong with it.
 
 use crate::cli::{ConfigOptions, Exit};
-use crate::config::Source;
+use crate::config::{Files, Source};
 use crate::plan::{self, Loaded};
 use crate::server::WebConfig;
 use crate::telemetry::catalogue;
@@ -10,8 +10,21 @@ use std::path::{Path, PathBuf};
 /// Where the config is looked for if the command line does not say.
 const DEFAULTS: [&str; 2] = ["config/tokenbeat.yaml", "/etc/tokenbeat/tokenbeat.yaml"];
 
+/// A try to load the config.
+pub(super) struct Attempt {
+    /// What came of it, or every error, one a line.
+    pub(super) result: Result<Loaded, Vec<String>>,
+    /// Every file that it read, or could not read.
+    pub(super) files: Files,
+}
+
 /// Loads the config. Errors have been printed, one a line, when this fails; warnings too.
 pub(super) fn load(options: &ConfigOptions) -> Result<Loaded, Exit> {
+    load_from(&find(options)?).map(|(loaded, _)| loaded)
+}
+
+/// Where the config is; an error has been printed when this fails.
+pub(super) fn find(options: &ConfigOptions) -> Result<Vec<Source>, Exit> {
     let Some(paths) = paths(options) else {
         let [first, second] = DEFAULTS;
         eprintln!(
@@ -20,33 +33,43 @@ pub(super) fn load(options: &ConfigOptions) -> Result<Loaded, Exit> {
         );
         return Err(Exit::Usage);
     };
-    let sources: Vec<Source> = paths.into_iter().map(Source::Path).collect();
-    let loaded = plan::load(&sources, std::env::vars()).map_err(|errors| {
+    Ok(paths.into_iter().map(Source::Path).collect())
+}
+
+/// Loads the config from here, and says which files that took. Errors have been printed, one a line, when this
+/// fails; warnings too.
+pub(super) fn load_from(sources: &[Source]) -> Result<(Loaded, Files), Exit> {
+    let Attempt { result, files } = attempt(sources);
+    let loaded = result.map_err(|errors| {
         for error in &errors {
             eprintln!("error: {error}");
         }
-        let count = errors.iter().count();
+        let count = errors.len();
         eprintln!("{count} {} in the config", if count == 1 { "error" } else { "errors" });
         Exit::Usage
     })?;
     for warning in &loaded.warnings {
         eprintln!("warning: {warning}");
     }
-    // The catalogue is none of the plan's business; only here both are known.
-    let unknown: Vec<&str> = catalogue::unknown_names(&loaded.plan.telemetry.disable).collect();
-    for name in &unknown {
-        eprintln!("error: telemetry.disable: there is no metric `{name}`; `tokenbeat metrics` lists them");
+    Ok((loaded, files))
+}
+
+/// Tries to load the config. Blocks while it reads files, and prints nothing.
+pub(super) fn attempt(sources: &[Source]) -> Attempt {
+    let plan::Attempt { result, files } = plan::attempt(sources, std::env::vars());
+    let result = result.map_err(|errors| errors.iter().map(ToString::to_string).collect()).and_then(known);
+    Attempt { result, files }
+}
+
+/// The catalogue and the web configuration are none of the plan's business; only here all are known.
+fn known(loaded: Loaded) -> Result<Loaded, Vec<String>> {
+    let mut errors: Vec<String> = catalogue::unknown_names(&loaded.plan.telemetry.disable)
+        .map(|name| format!("telemetry.disable: there is no metric `{name}`; `tokenbeat metrics` lists them"))
+        .collect();
+    if let Some(Err(error)) = loaded.plan.server.web_config.as_deref().map(WebConfig::read) {
+        errors.push(format!("server.web_config: {error}"));
     }
-    if !unknown.is_empty() {
-        return Err(Exit::Usage);
-    }
-    if let Some(file) = &loaded.plan.server.web_config
-        && let Err(error) = WebConfig::read(file)
-    {
-        eprintln!("error: server.web_config: {error}");
-        return Err(Exit::Usage);
-    }
-    Ok(loaded)
+    if errors.is_empty() { Ok(loaded) } else { Err(errors) }
 }
 
 fn paths(options: &ConfigOptions) -> Option<Vec<PathBuf>> {

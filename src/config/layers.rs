@@ -1,6 +1,7 @@
 //! Where a config comes from: files, folders, text, and the environment; and the order in which they are laid
 //! over each other.
 
+use super::files::Files;
 use super::path::KeyPath;
 use super::problem::{Located, Problem};
 use super::schema::{Schema, Shape};
@@ -38,12 +39,15 @@ pub(crate) struct Reading {
     pub(crate) problems: Vec<Located>,
     /// Something could not be read: what seems to be missing may be there.
     pub(crate) incomplete: bool,
+    /// The files that it was read from.
+    pub(crate) files: Files,
 }
 
 /// Reads all sources and the environment into one tree.
 pub(crate) fn read(sources: &[Source], environment: &[(String, String)]) -> Reading {
     let shape = Schema::get().root();
-    let mut reading = Reading { tree: Node::empty(), problems: Vec::new(), incomplete: false };
+    let mut reading =
+        Reading { tree: Node::empty(), problems: Vec::new(), incomplete: false, files: Files::default() };
     for source in sources {
         match read_source(source, &mut reading) {
             Some(layer) => reading.tree.overlay(layer, &shape),
@@ -66,7 +70,7 @@ fn read_source(source: &Source, reading: &mut Reading) -> Option<Node> {
             keep(yaml::read(&Arc::from(name.as_str()), text), &mut reading.problems)
         }
         Source::Path(path) if path.is_dir() => read_folder(path, reading),
-        Source::Path(path) => read_file(path, &mut reading.problems),
+        Source::Path(path) => read_file(path, reading),
     }
 }
 
@@ -74,18 +78,18 @@ fn keep(read: Result<Node, Vec<Located>>, problems: &mut Vec<Located>) -> Option
     read.map_err(|found| problems.extend(found)).ok()
 }
 
-fn read_file(path: &Path, problems: &mut Vec<Located>) -> Option<Node> {
+fn read_file(path: &Path, reading: &mut Reading) -> Option<Node> {
     let name: Arc<str> = Arc::from(path.to_string_lossy());
-    let text = match std::fs::read_to_string(path) {
+    let text = match reading.files.read_text(path) {
         Ok(text) => text,
         Err(error) => {
-            problems.push(about_file(&name, format!("cannot be read: {error}")));
+            reading.problems.push(about_file(&name, format!("cannot be read: {error}")));
             return None;
         }
     };
     let toml = path.extension().is_some_and(|extension| extension == "toml");
     let read = if toml { tables::read(&name, &text) } else { yaml::read(&name, &text) };
-    let mut node = keep(read, problems)?;
+    let mut node = keep(read, &mut reading.problems)?;
     let folder = path.parent().unwrap_or(Path::new(""));
     Schema::get().root().resolve_paths(&mut node, folder);
     Some(node)
@@ -93,31 +97,20 @@ fn read_file(path: &Path, problems: &mut Vec<Located>) -> Option<Node> {
 
 fn read_folder(path: &Path, reading: &mut Reading) -> Option<Node> {
     let name: Arc<str> = Arc::from(path.to_string_lossy());
-    let mut files = Vec::new();
-    let entries = match std::fs::read_dir(path) {
-        Ok(entries) => entries,
+    let files = match reading.files.list(path) {
+        Ok(files) => files,
         Err(error) => {
             reading.problems.push(about_file(&name, format!("cannot be read: {error}")));
             return None;
         }
     };
-    for entry in entries.flatten() {
-        let file = entry.path();
-        let suffix = file.extension().is_some_and(|e| e == "yaml" || e == "yml" || e == "toml");
-        // Kubernetes keeps its own files in mounted folders, under names with a dot in front.
-        let hidden = entry.file_name().to_string_lossy().starts_with('.');
-        if suffix && !hidden && file.is_file() {
-            files.push(file);
-        }
-    }
-    files.sort();
     if files.is_empty() {
         reading.problems.push(about_file(&name, "holds no *.yaml, *.yml or *.toml file".to_owned()));
         return None;
     }
     let mut tree = Node::empty();
     for file in files {
-        match read_file(&file, &mut reading.problems) {
+        match read_file(&file, reading) {
             Some(node) => tree.join(node, &Schema::get().root(), &KeyPath::root(), &mut reading.problems),
             None => reading.incomplete = true,
         }

@@ -1,5 +1,6 @@
 //! From sources to a typed config, with every problem of reading and of form.
 
+use super::files::Files;
 use super::layers::{self, Reading, Source};
 use super::path::KeyPath;
 use super::problem::{Errors, Located, Problem};
@@ -13,6 +14,8 @@ use std::collections::{BTreeMap, BTreeSet};
 pub struct Loaded {
     /// The config.
     pub config: Config,
+    /// The files that it was read from.
+    pub files: Files,
     tree: Node,
 }
 
@@ -71,7 +74,7 @@ pub fn read(
 ) -> (Loaded, Broken, Vec<Located>) {
     let mut environment: Vec<(String, String)> = environment.into_iter().collect();
     environment.sort();
-    let Reading { tree, mut problems, incomplete } = layers::read(sources, &environment);
+    let Reading { tree, mut problems, incomplete, files } = layers::read(sources, &environment);
     let misshapen = validate(&tree, incomplete);
     let mut broken = Broken { unread: incomplete, ..Broken::default() };
     for problem in &misshapen {
@@ -79,7 +82,7 @@ pub fn read(
     }
     problems.extend(misshapen);
     let config = if incomplete { Config::default() } else { typed(&tree, &mut broken, &mut problems) };
-    (Loaded { config, tree }, broken, problems)
+    (Loaded { config, files, tree }, broken, problems)
 }
 
 impl Broken {

@@ -76,6 +76,8 @@ async fn send_at(stage: Arc<Stage>, due: Instant, prepared: Prepared, place: Own
 
 /// Counts a request whose time had passed before we came to it. It needs no ids that go anywhere.
 fn overrun(stage: &Stage, due: Instant) {
-    stage.ticket(due, stage.run.player.shared.ids()).skip(SkipReason::Overrun);
-    stage.run.log_skip(SkipReason::Overrun, None);
+    if let Some(ticket) = stage.ticket(due, stage.run.player.shared.ids()) {
+        ticket.skip(SkipReason::Overrun);
+        stage.run.log_skip(SkipReason::Overrun, None);
+    }
 }

@@ -97,7 +97,7 @@ impl PairLoop {
 
     /// Runs until the engine stops.
     pub(super) async fn run(mut self, triggers: mpsc::Receiver<Trigger>) {
-        let stop = self.player.shared.stop.clone();
+        let stop = self.player.gate.stop.clone();
         tokio::select! {
             biased;
             () = stop.cancelled() => {}

@@ -52,7 +52,7 @@ async fn offer(run: &Arc<Run>, time: Option<Duration>) -> Offered {
             match idle(run, begin, cut).await {
                 Some(begin) => begin,
                 None => {
-                    return if run.player.shared.stop.is_cancelled() {
+                    return if run.player.gate.stop.is_cancelled() {
                         Offered::Stopped
                     } else {
                         Offered::Whole
@@ -130,7 +130,7 @@ async fn offer_stage(stage: Arc<Stage>, shape: &Shape) -> Option<Instant> {
 async fn until(run: &Run, at: Instant) -> bool {
     tokio::select! {
         biased;
-        () = run.player.shared.stop.cancelled() => false,
+        () = run.player.gate.stop.cancelled() => false,
         () = tokio::time::sleep_until(at) => true,
     }
 }
@@ -151,7 +151,7 @@ async fn idle(run: &Run, begin: Instant, cut: Option<Instant>) -> Option<Instant
     };
     let idle = tokio::select! {
         biased;
-        () = run.player.shared.stop.cancelled() => false,
+        () = run.player.gate.stop.cancelled() => false,
         () = waited => true,
         () = over => false,
     };

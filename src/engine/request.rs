@@ -1,5 +1,6 @@
 //! One request from its due time to its record: permits, budget, the call, checks, cost, verdicts.
 
+use super::in_flight::Place;
 use super::run::Prepared;
 use super::settle::{self, Asked};
 use super::stage::Stage;
@@ -13,13 +14,12 @@ use crate::workload::failed_checks;
 use futures_util::FutureExt as _;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 /// What came of a request, as far as a user cares.
 pub(super) enum Played {
-    /// It was not sent.
+    /// It was not sent, or not even offered.
     Skipped,
     /// It has ended.
     Ended {
@@ -33,29 +33,31 @@ pub(super) enum Played {
 /// What a request holds while it is out.
 struct Admitted {
     hold: Hold,
-    _permit: OwnedSemaphorePermit,
+    _place: Place,
 }
 
 impl Stage {
-    /// The ticket of a request that is offered now.
-    pub(super) fn ticket(&self, due: Instant, ids: TraceIds) -> Ticket {
+    /// The ticket of a request that is offered now; `None` if the pair has just left the plan.
+    pub(super) fn ticket(&self, due: Instant, ids: TraceIds) -> Option<Ticket> {
         let run = &self.run;
-        run.begin();
-        Ticket::offer(
-            Arc::<super::record::Record>::clone(&run.record),
-            Arc::clone(&self.place),
-            Arc::clone(&run.ident),
-            run.next_seq(),
-            self.warm_up,
-            ids,
-            due,
-        )
+        run.player.gate.pass(|| {
+            run.begin();
+            Ticket::offer(
+                Arc::<super::record::Record>::clone(&run.record),
+                Arc::clone(&self.place),
+                Arc::clone(&run.ident),
+                run.next_seq(),
+                self.warm_up,
+                ids,
+                due,
+            )
+        })
     }
 
     /// Plays a request whose due time has come.
     pub(super) async fn send(&self, due: Instant, prepared: Prepared) -> Played {
         let ids = prepared.ids;
-        let ticket = self.ticket(due, ids);
+        let Some(ticket) = self.ticket(due, ids) else { return Played::Skipped };
         let Some(call) = prepared.call else { return self.unspeakable(ticket) };
         let admitted = match self.admit(due, &call) {
             Ok(admitted) => admitted,
@@ -99,14 +101,13 @@ impl Stage {
             return Err(SkipReason::Overrun);
         }
         let player = &self.run.player;
-        let permit = Arc::clone(&player.shared.in_flight).try_acquire_owned();
-        let permit = permit.map_err(|_| {
+        let Some(place) = player.shared.in_flight.take() else {
             self.run.log_skip(SkipReason::InFlight, None);
-            SkipReason::InFlight
-        })?;
+            return Err(SkipReason::InFlight);
+        };
         let most = settle::most(call, player.plan.target.price.as_ref());
         match player.shared.ledger.reserve(&player.plan.profile.name, most) {
-            Ok(hold) => Ok(Admitted { hold, _permit: permit }),
+            Ok(hold) => Ok(Admitted { hold, _place: place }),
             Err(exhausted) => {
                 self.run.log_skip(SkipReason::Budget, Some(&exhausted));
                 Err(SkipReason::Budget)
@@ -120,7 +121,8 @@ impl Stage {
         let player = &self.run.player;
         let started = Instant::now();
         let context = Context { due, ids, cancel: player.shared.hard.clone() };
-        let answer = AssertUnwindSafe(async { player.caller.call(call, context).await }).catch_unwind();
+        let caller = player.caller();
+        let answer = AssertUnwindSafe(async { caller.call(call, context).await }).catch_unwind();
         tokio::select! {
             biased;
             answer = answer => Some(answer.unwrap_or_else(|_| {

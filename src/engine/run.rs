@@ -1,6 +1,7 @@
 //! One run: its identity, its record, and how it begins and ends.
 
 use super::clock::{instant_of, system_time};
+use super::gate::Gate;
 use super::live::Listed;
 use super::quiet::Quiet;
 use super::record::{Offered, Record};
@@ -8,14 +9,14 @@ use super::{AHEAD_MOST, Error, Shared};
 use crate::client::Caller;
 use crate::event::{Exhausted, Fact, RunRef, RunSummary, Sink, SkipReason, TraceIds};
 use crate::exchange::Call;
-use crate::plan::PairPlan;
+use crate::plan::{Fingerprint, PairPlan};
 use crate::schedule::run_seed;
 use crate::workload::{Number, Workload};
 use jiff::Timestamp;
 use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::SystemTime;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
@@ -25,9 +26,16 @@ use tokio_util::task::TaskTracker;
 pub(super) struct Player {
     pub(super) shared: Arc<Shared>,
     pub(super) plan: Arc<PairPlan>,
-    pub(super) caller: Arc<dyn Caller>,
+    /// What the pair is; another plan may have the same.
+    pub(super) fingerprint: Fingerprint,
+    /// May be replaced, by one that read the target's files again.
+    caller: RwLock<Arc<dyn Caller>>,
     pub(super) workload: Workload,
     pub(super) quiet: Quiet,
+    /// Shut when the pair leaves the plan.
+    pub(super) gate: Gate,
+    /// Which of the engine's plans it came with, from 0.
+    generation: u64,
 }
 
 /// When a run starts.
@@ -75,11 +83,38 @@ impl Player {
         shared: Arc<Shared>,
         plan: Arc<PairPlan>,
         callers: &HashMap<Arc<str>, Arc<dyn Caller>>,
+        generation: u64,
     ) -> Result<Arc<Self>, Error> {
         let name = &plan.pair.target;
         let caller = callers.get(name).cloned().ok_or_else(|| Error::NoCaller(Arc::clone(name)))?;
-        let workload = Workload::new(Arc::clone(&plan));
-        Ok(Arc::new(Self { shared, plan, caller, workload, quiet: Quiet::default() }))
+        Ok(Arc::new(Self {
+            fingerprint: plan.fingerprint(),
+            caller: RwLock::new(caller),
+            workload: Workload::new(Arc::clone(&plan)),
+            quiet: Quiet::default(),
+            gate: Gate::new(shared.stop.child_token()),
+            generation,
+            shared,
+            plan,
+        }))
+    }
+
+    /// Who speaks to the target.
+    pub(super) fn caller(&self) -> Arc<dyn Caller> {
+        Arc::clone(&self.caller.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Requests from now on go out by this caller.
+    pub(super) fn speak_by(&self, caller: Arc<dyn Caller>) {
+        *self.caller.write().unwrap_or_else(PoisonError::into_inner) = caller;
+    }
+
+    /// A run's id. One that joins a cycle of which a run was played already, before the pair was changed, is
+    /// another run.
+    fn id(&self, start: Start) -> String {
+        let pair = &self.plan.pair;
+        let id = format!("{}/{}/{}", pair.profile, pair.target, start.nominal);
+        if start.join.is_some() && self.generation > 0 { format!("{id}+{}", self.generation) } else { id }
     }
 
     /// A run that starts so. `None` only if its histograms cannot be made.
@@ -91,7 +126,7 @@ impl Player {
     pub(super) fn run_into(self: &Arc<Self>, start: Start, sink: Arc<dyn Sink>) -> Option<Arc<Run>> {
         let pair = self.plan.pair.clone();
         let ident = Arc::new(RunRef {
-            id: format!("{}/{}/{}", pair.profile, pair.target, start.nominal),
+            id: self.id(start),
             pair,
             seed: run_seed(self.plan.profile.seed, start.nominal),
             scheduled: system_time(start.due),
@@ -118,14 +153,15 @@ impl Player {
 
     /// Picks, builds and encodes a request.
     pub(super) fn prepare(&self, run_seed: u64, number: Number) -> Prepared {
-        let build = || self.caller.prepare(&self.workload.ask(run_seed, number));
+        let build = || self.caller().prepare(&self.workload.ask(run_seed, number));
         let call = std::panic::catch_unwind(AssertUnwindSafe(build)).ok();
         Prepared { call, ids: self.shared.ids() }
     }
 }
 
 impl Run {
-    /// Records that the run began, the first time it is called: with its first request, or its first stage.
+    /// Records that the run began, the first time it is called: with its first request, or its first stage. To be
+    /// called inside the gate.
     pub(super) fn begin(&self) -> SystemTime {
         *self.begun.get_or_init(|| {
             let lag = Instant::now().saturating_duration_since(self.due);

@@ -31,11 +31,11 @@ impl Stage {
 
     /// Ends when load is to be offered no more.
     pub(super) fn stopped(&self) -> impl Future<Output = ()> + '_ {
-        self.run.player.shared.stop.cancelled()
+        self.run.player.gate.stop.cancelled()
     }
 
     pub(super) fn is_stopped(&self) -> bool {
-        self.run.player.shared.stop.is_cancelled()
+        self.run.player.gate.stop.is_cancelled()
     }
 
     /// Waits for an instant by the runtime's timers; false if the run was stopped before.
@@ -74,7 +74,9 @@ impl Stage {
         if !self.wait_due(told, &CancellationToken::new()).await {
             return;
         }
-        self.run.begin();
+        if self.run.player.gate.pass(|| self.run.begin()).is_none() {
+            return;
+        }
         let mut known = None;
         while known.is_none_or(|end| told < end) {
             let next = known.map_or(told + TICK, |end: Instant| end.min(told + TICK));

@@ -2,6 +2,7 @@
 
 mod load;
 mod outcomes;
+mod reload;
 mod results;
 mod schedules;
 mod shutdown;
@@ -280,7 +281,7 @@ impl World {
     }
 
     pub(super) async fn once_for(&self, seconds: Option<u64>) -> RunSummary {
-        let pair = self.engine.plan.pairs[0].pair.clone();
+        let pair = self.engine.plan().pairs[0].pair.clone();
         let time = seconds.map(Duration::from_secs);
         let summary = self.engine.run_once(&pair, Once { time }).await.unwrap();
         self.facts.assert_settled();

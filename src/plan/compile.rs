@@ -17,9 +17,10 @@ mod wire;
 mod workload;
 
 use super::{Agent, PairPlan, Plan, Profile, Server, Target, Telemetry};
-use crate::config::{Broken, Config, KeyPath, Problem, nearest};
+use crate::config::{Broken, Config, Files, KeyPath, Problem, nearest};
 use crate::event::{Pair, Place};
 use finding::Findings;
+pub(super) use revision::{load_json, workload_json};
 pub(super) use stage::run_time;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -33,6 +34,8 @@ pub struct Compiled {
     pub errors: Vec<Problem>,
     /// What looks wrong and does not stop us.
     pub warnings: Vec<Problem>,
+    /// The files that the config names and that were read for it.
+    pub files: Files,
 }
 
 /// Compiles a config: the plan and its warnings, or every error.
@@ -89,7 +92,8 @@ pub(super) fn compile_beside(
         profiles: profiles.into_values().collect(),
         pairs,
     };
-    Compiled { plan, errors: findings.errors, warnings: findings.warnings }
+    let Findings { errors, warnings, files } = findings;
+    Compiled { plan, errors, warnings, files }
 }
 
 /// Compiles each part of a section, those that are sound by name.

@@ -1,7 +1,7 @@
 //! From sources to a plan: every error of form and of meaning at once, and every warning, each with its place.
 
 use super::{Plan, compile};
-use crate::config::{self, Config, Errors, Located, Source};
+use crate::config::{self, Config, Errors, Files, Located, Source};
 use std::collections::BTreeMap;
 
 /// A plan, and what it was made of.
@@ -15,6 +15,15 @@ pub struct Loaded {
     pub warnings: Vec<Located>,
 }
 
+/// A try to load a plan.
+#[derive(Debug)]
+pub struct Attempt {
+    /// What came of it.
+    pub result: Result<Loaded, Errors>,
+    /// Every file that it read, or could not read: while they are the same, another try ends like this one.
+    pub files: Files,
+}
+
 /// Loads a plan. `environment` is what `std::env::vars` gives.
 ///
 /// An error of form in one profile or target does not hide an error of meaning in another.
@@ -22,17 +31,25 @@ pub fn load(
     sources: &[Source],
     environment: impl IntoIterator<Item = (String, String)>,
 ) -> Result<Loaded, Errors> {
+    attempt(sources, environment).result
+}
+
+/// Like [`load`], with the files that were read.
+pub fn attempt(sources: &[Source], environment: impl IntoIterator<Item = (String, String)>) -> Attempt {
     let environment: BTreeMap<String, String> = environment.into_iter().collect();
-    let (loaded, broken, mut problems) = config::read(sources, environment.clone());
+    let (mut loaded, broken, mut problems) = config::read(sources, environment.clone());
     let compiled = compile::compile_beside(&loaded.config, &broken, &|name| environment.get(name).cloned());
+    let mut files = std::mem::take(&mut loaded.files);
+    files.extend(compiled.files);
     if !broken.unread {
         problems.extend(compiled.errors.into_iter().map(|problem| loaded.locate(problem)));
     }
     let warnings = compiled.warnings.into_iter().map(|problem| loaded.locate(problem)).collect();
-    match Errors::of(problems) {
+    let result = match Errors::of(problems) {
         Some(errors) => Err(errors),
         None => Ok(Loaded { plan: compiled.plan, warnings: config::sorted(warnings), config: loaded.config }),
-    }
+    };
+    Attempt { result, files }
 }
 
 /// Loads a plan from YAML text, without the environment. Relative paths are relative to the present folder.
@@ -140,6 +157,31 @@ mod tests {
         let errors = load("{}", &[named, ("OTEL_EXPORTER_OTLP_TIMEOUT", "soon")]).unwrap_err().to_string();
         let said = "OTEL_EXPORTER_OTLP_TIMEOUT: must be a number of milliseconds above 0";
         assert!(errors.contains(said), "{errors}");
+    }
+
+    #[test]
+    fn an_attempt_names_every_file_that_it_needs_also_when_it_fails() {
+        let dir = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| std::fs::write(dir.path().join(name), text).unwrap();
+        std::fs::create_dir(dir.path().join("conf")).unwrap();
+        write("conf/a.yaml", &format!("targets: {{ t: {TARGET} }}"));
+        write(
+            "conf/b.yaml",
+            "profiles: { p: { targets: [t], schedule: { manual: {} }, workload: { prompts: [{ file: ../prompts.txt }] } } }",
+        );
+        let sources = [Source::Path(dir.path().join("conf"))];
+        let mut failed = attempt(&sources, []);
+        let said = failed.result.err().unwrap().to_string();
+        assert!(said.contains("prompts.txt cannot be read"), "{said}");
+        let names = ["conf", "conf/../prompts.txt", "conf/a.yaml", "conf/b.yaml"];
+        let expected = names.map(|name| dir.path().join(name));
+        assert!(failed.files.paths().eq(expected.iter()), "{:?}", failed.files);
+        assert!(!failed.files.changed());
+        write("prompts.txt", "Hello\n");
+        assert!(failed.files.changed());
+        let mut loaded = attempt(&sources, []);
+        assert!(loaded.result.is_ok() && loaded.files.paths().eq(expected.iter()));
+        assert!(!loaded.files.changed());
     }
 
     #[test]

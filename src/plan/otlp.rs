@@ -47,7 +47,7 @@ pub struct Written {
 }
 
 /// What is exported by OTLP.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Otlp {
     /// Metrics.
     pub metrics: Option<Metrics>,
@@ -62,7 +62,7 @@ pub struct Otlp {
 }
 
 /// Export of metrics.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Metrics {
     /// Where to.
     pub to: Arc<Destination>,
@@ -75,7 +75,7 @@ pub struct Metrics {
 }
 
 /// Export of traces.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Traces {
     /// Where to.
     pub to: Arc<Destination>,
@@ -84,7 +84,7 @@ pub struct Traces {
 }
 
 /// Where one signal goes, and how.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub struct Destination {
     /// HTTP: the whole URL, path included. gRPC: scheme and authority count.
     pub endpoint: Url,

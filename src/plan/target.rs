@@ -115,7 +115,7 @@ pub struct TlsOptions {
 }
 
 /// A client certificate and its key.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct Identity {
     /// Certificate chain, PEM.
     pub cert_file: PathBuf,

@@ -1,7 +1,7 @@
 //! The status page: what each profile does to each target, rendered here so that it works without a script; a
 //! small one keeps it fresh.
 
-use super::{About, Views};
+use super::{About, ConfigStatus, Views};
 use crate::event::{BudgetUse, Ledger};
 use crate::state::{PairStatus, RequestView};
 use axum::extract::State;
@@ -24,6 +24,7 @@ const FAILURES: usize = 10;
 struct Page<'a> {
     about: &'a About,
     phase: &'static str,
+    config: &'a ConfigStatus,
     now: String,
     rows: Vec<Row<'a>>,
     budgets: Vec<BudgetRow>,
@@ -68,9 +69,11 @@ fn render(views: &Views) -> Result<String, minijinja::Error> {
     let pairs = views.recent.status();
     let requests = views.recent.requests(RECENT);
     let now = Timestamp::now();
+    let current = views.current();
     let page = Page {
         about: &views.about,
         phase: views.readiness.phase().label(),
+        config: &current.status,
         now: now.strftime("%Y-%m-%d %H:%M:%S UTC").to_string(),
         rows: pairs.iter().map(|pair| row(pair, &requests, now)).collect(),
         budgets: budgets(&*views.ledger),
@@ -164,7 +167,43 @@ fn budgets(ledger: &dyn Ledger) -> Vec<BudgetRow> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::tests::views::{body, views};
     use super::*;
+    use std::time::{Duration, UNIX_EPOCH};
+
+    #[tokio::test]
+    async fn a_config_that_could_not_be_reloaded_is_on_top() {
+        let (views, parts) = views();
+        let shown = || async { body(status(State(views.clone())).await).await.1 };
+        assert!(!shown().await.contains("role=\"alert\""));
+        parts.current.send_modify(|current| {
+            let status = Arc::make_mut(&mut current.status);
+            status.ok = false;
+            status.last_reload = crate::state::Time(UNIX_EPOCH + Duration::from_mins(1));
+            status.errors = vec!["a.yaml:1:1: <b> is not a key here".to_owned()];
+        });
+        let page = shown().await;
+        let alert =
+            page.split("role=\"alert\"").nth(1).and_then(|rest| rest.split("</section>").next()).unwrap();
+        for text in [
+            "1970-01-01T00:01:00.000Z",
+            "a.yaml:1:1: &lt;b&gt; is not a key here",
+            "1970-01-01T00:00:00.000Z",
+        ] {
+            assert!(alert.contains(text), "{text} in {alert}");
+        }
+        assert!(page.find("role=\"alert\"") < page.find("Profiles and targets"));
+    }
+
+    #[tokio::test]
+    async fn warnings_are_shown_too() {
+        let (views, parts) = views();
+        parts.current.send_modify(|current| {
+            Arc::make_mut(&mut current.status).warnings = vec!["server.listen needs a restart".to_owned()];
+        });
+        let page = body(status(State(views)).await).await.1;
+        assert!(page.contains("server.listen needs a restart"));
+    }
 
     #[test]
     fn quantiles_are_by_rank_and_absent_of_nothing() {

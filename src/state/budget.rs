@@ -36,6 +36,12 @@ struct Book {
     budget: Budget,
     period: Timestamp,
     spent: Amounts,
+    /// Holds up to this second were taken before the book was there, and are not settled in it. One of the same
+    /// second may be lost so, and stays spent.
+    after: i64,
+    /// In the plan. If not, it caps and shows nothing, and is kept for its period: what was spent is not forgotten
+    /// because a budget is away for a while.
+    planned: bool,
 }
 
 /// Requests, tokens and 10^-12 units of money.
@@ -46,16 +52,22 @@ struct Amounts {
     cost: u128,
 }
 
+/// The budgets of a plan.
+fn planned(plan: &Plan) -> impl Iterator<Item = (Scope, &Budget)> {
+    let agent = plan.agent.budget.iter().map(|budget| (Scope::Agent, budget));
+    let profiles = plan
+        .profiles
+        .iter()
+        .filter_map(|profile| Some((Scope::Profile(Arc::clone(&profile.name)), profile.budget.as_ref()?)));
+    agent.chain(profiles)
+}
+
 impl Memory {
     /// The budgets of this plan, with nothing spent.
     pub fn new(plan: &Plan, wall: Wall) -> Self {
         let now = wall();
-        let agent = plan.agent.budget.iter().map(|budget| (Scope::Agent, budget));
-        let profiles = plan.profiles.iter().filter_map(|profile| {
-            Some((Scope::Profile(Arc::clone(&profile.name)), profile.budget.as_ref()?))
-        });
         let all: Vec<Book> =
-            agent.chain(profiles).map(|(scope, budget)| Book::open(scope, budget, now)).collect();
+            planned(plan).map(|(scope, budget)| Book::open(scope, budget, now, i64::MIN)).collect();
         if !all.is_empty() {
             tracing::info!(
                 budgets = all.len(),
@@ -63,6 +75,24 @@ impl Memory {
             );
         }
         Self { wall, books: Mutex::new(Books { last: now, all }) }
+    }
+
+    /// Changes to the budgets of another plan. What was spent stays spent: new limits apply to it, and a new kind of
+    /// period or another time zone begins with it.
+    pub fn install(&self, plan: &Plan) {
+        let mut books = self.books();
+        let now = books.last;
+        for book in &mut books.all {
+            book.planned = false;
+        }
+        for (scope, budget) in planned(plan) {
+            match books.all.iter_mut().find(|book| book.scope == scope) {
+                Some(book) => book.change(budget, now),
+                None => books.all.push(Book::open(scope, budget, now, now.as_second())),
+            }
+        }
+        // As in a fresh ledger: the agent's first, then by name.
+        books.all.sort_by(|a, b| a.scope.cmp(&b.scope));
     }
 
     /// The books, turned to the present period.
@@ -73,9 +103,7 @@ impl Memory {
             books.last = now;
         }
         let last = books.last;
-        for book in &mut books.all {
-            book.turn(last);
-        }
+        books.all.retain_mut(|book| !book.turn(last) || book.planned);
         books
     }
 }
@@ -85,7 +113,7 @@ impl Ledger for Memory {
         let amounts = Amounts::of(most);
         let mut books = self.books();
         let at = books.last.as_second();
-        for book in books.all.iter().filter(|book| book.covers(profile)) {
+        for book in books.all.iter().filter(|book| book.planned && book.covers(profile)) {
             book.check(amounts)?;
         }
         for book in books.all.iter_mut().filter(|book| book.covers(profile)) {
@@ -100,21 +128,29 @@ impl Ledger for Memory {
         let Ok(at) = Timestamp::from_second(hold.at) else { return };
         for book in books.all.iter_mut().filter(|book| book.covers(&hold.profile)) {
             // A reservation of an earlier period is gone with it.
-            if period::start(book.budget.period, &book.budget.timezone, at) == book.period {
+            if hold.at > book.after
+                && period::start(book.budget.period, &book.budget.timezone, at) == book.period
+            {
                 book.spent = book.spent.minus(reserved).plus(actual);
             }
         }
     }
 
     fn uses(&self) -> Vec<BudgetUse> {
-        self.books().all.iter().flat_map(Book::uses).collect()
+        self.books().all.iter().filter(|book| book.planned).flat_map(Book::uses).collect()
     }
 }
 
 impl Book {
-    fn open(scope: Scope, budget: &Budget, now: Timestamp) -> Self {
+    fn open(scope: Scope, budget: &Budget, now: Timestamp, after: i64) -> Self {
         let period = period::start(budget.period, &budget.timezone, now);
-        Self { scope, budget: budget.clone(), period, spent: Amounts::default() }
+        Self { scope, budget: budget.clone(), period, spent: Amounts::default(), after, planned: true }
+    }
+
+    fn change(&mut self, budget: &Budget, now: Timestamp) {
+        self.budget = budget.clone();
+        self.period = period::start(budget.period, &budget.timezone, now);
+        self.planned = true;
     }
 
     fn covers(&self, profile: &Arc<str>) -> bool {
@@ -124,12 +160,15 @@ impl Book {
         }
     }
 
-    fn turn(&mut self, now: Timestamp) {
+    /// Begins another period, if one has begun.
+    fn turn(&mut self, now: Timestamp) -> bool {
         let period = period::start(self.budget.period, &self.budget.timezone, now);
-        if period != self.period {
+        let turned = period != self.period;
+        if turned {
             self.period = period;
             self.spent = Amounts::default();
         }
+        turned
     }
 
     /// The limits that are set.

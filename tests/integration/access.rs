@@ -43,7 +43,8 @@ async fn basic_auth_guards_every_page_and_follows_its_file() {
     let refused = page(&daemon, "").await;
     assert_eq!(refused.status, 401);
     assert!(refused.head.contains("www-authenticate: basic"), "{}", refused.head);
-    for wrong in [basic("ann", "wrong"), basic("bob", "right"), "authorization: Bearer right\r\n".to_owned()] {
+    for wrong in [basic("ann", "wrong"), basic("bob", "right"), "authorization: Bearer right\r\n".to_owned()]
+    {
         assert_eq!(page(&daemon, &wrong).await.status, 401, "{wrong}");
     }
     assert_eq!(page(&daemon, &basic("ann", "right")).await.status, 200);
@@ -59,7 +60,8 @@ async fn basic_auth_guards_every_page_and_follows_its_file() {
     assert_eq!(run(String::new()).await, 401);
     // A changed password takes effect, a broken file does not.
     std::fs::write(folder.path().join("web.yaml"), users("changed")).unwrap();
-    let changed = async || Some(page(&daemon, &basic("ann", "changed")).await).filter(|reply| reply.status == 200);
+    let changed =
+        async || Some(page(&daemon, &basic("ann", "changed")).await).filter(|reply| reply.status == 200);
     until("the new password to count", changed).await;
     assert_eq!(page(&daemon, &basic("ann", "right")).await.status, 401);
     daemon.drain().await;

@@ -81,7 +81,7 @@ async fn due_times_depend_on_start_and_seed_alone() {
 async fn memory_is_bounded_by_the_lookahead() {
     let world = World::new(build(vec![rate(1000.0, 15)]), takes(millis(1)));
     let engine = &world.engine;
-    let pair = engine.plan.pairs[0].pair.clone();
+    let pair = engine.plan().pairs[0].pair.clone();
     let most = AtomicUsize::new(0);
     tokio::select! {
         summary = engine.run_once(&pair, Once::default()) => assert_eq!(summary.unwrap().offered, 15_000),
@@ -112,7 +112,7 @@ async fn the_in_flight_limit_skips_and_never_waits() {
 #[tokio::test(start_paused = true)]
 async fn a_backlog_is_counted_and_not_fired() {
     let world = World::new(build(vec![rate(10.0, 60)]), takes(millis(10)));
-    let pair = world.engine.plan.pairs[0].pair.clone();
+    let pair = world.engine.plan().pairs[0].pair.clone();
     let stopped = async {
         // The process gets no time for 20 s: nothing is polled while the clock goes on.
         tokio::time::sleep(millis(5500)).await;

@@ -88,7 +88,7 @@ async fn degraded_comes_before_failed_and_says_both() {
 #[tokio::test(start_paused = true)]
 async fn a_run_that_sent_nothing_is_not_ok() {
     let world = World::new(Build { in_flight: 1, ..twenty() }, takes(seconds(100)));
-    let pair = world.engine.plan.pairs[0].pair.clone();
+    let pair = world.engine.plan().pairs[0].pair.clone();
     let first = world.engine.run_once(&pair, Once::default());
     let second = async {
         tokio::time::sleep(millis(2500)).await;

@@ -9,7 +9,7 @@ fn build() -> Build {
 
 /// Shuts down after 3.5 s of a run of 1/s.
 async fn stop(world: &World, grace: Duration, now: &CancellationToken) -> (Vec<Straggler>, RunSummary) {
-    let pair = world.engine.plan.pairs[0].pair.clone();
+    let pair = world.engine.plan().pairs[0].pair.clone();
     let (left, summary) = tokio::join!(
         async {
             tokio::time::sleep(millis(3500)).await;
@@ -95,7 +95,7 @@ async fn requests_that_outlive_their_load_make_the_run_cancelled() {
 #[tokio::test(start_paused = true)]
 async fn a_dropped_engine_leaves_nothing_running() {
     let world = World::new(build(), takes(seconds(60)));
-    let pair = world.engine.plan.pairs[0].pair.clone();
+    let pair = world.engine.plan().pairs[0].pair.clone();
     let _ = tokio::time::timeout(millis(3500), world.engine.run_once(&pair, Once::default())).await;
     let (facts, engine) = (Arc::clone(&world.facts), world.engine);
     drop(engine);

@@ -1,12 +1,13 @@
-//! Collects what is found.
+//! Collects what is found, and what was read to find it.
 
-use crate::config::{KeyPath, Problem};
+use crate::config::{Files, KeyPath, Problem};
 
-/// Errors and warnings so far.
+/// Errors and warnings so far, and the files that were read.
 #[derive(Debug, Default)]
 pub(super) struct Findings {
     pub(super) errors: Vec<Problem>,
     pub(super) warnings: Vec<Problem>,
+    pub(super) files: Files,
 }
 
 impl Findings {

@@ -1,7 +1,6 @@
 //! Hashes that stay the same as long as what they stand for does: across restarts, versions and machines.
 
-use crate::plan::{Arrivals, Cache, Prompts, Ramp, Shape, Stage, Target};
-use crate::plan::{Bounds, Profile};
+use crate::plan::{Arrivals, Bounds, Cache, Profile, Prompts, Ramp, Shape, Stage, Target, canonical};
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 use std::fmt::Write as _;
@@ -30,7 +29,7 @@ pub(super) fn of_pair(profile: &Profile, target: &Target) -> Arc<str> {
     }))
 }
 
-fn workload_json(workload: &Prompts, below: &Map<String, Value>) -> Value {
+pub(in crate::plan) fn workload_json(workload: &Prompts, below: &Map<String, Value>) -> Value {
     let mut params = below.clone();
     params.extend(workload.params.clone());
     let prompts: Vec<&str> = workload.prompts.iter().map(|prompt| &**prompt).collect();
@@ -44,7 +43,7 @@ fn workload_json(workload: &Prompts, below: &Map<String, Value>) -> Value {
     })
 }
 
-fn load_json(stages: &[Stage]) -> Value {
+pub(in crate::plan) fn load_json(stages: &[Stage]) -> Value {
     let ramp = |ramp: &Ramp| json!([ramp.from, ramp.to]);
     let ends = |bounds: &Bounds| json!([bounds.time.map(|time| time.as_secs_f64()), bounds.requests]);
     let one = |stage: &Stage| {
@@ -68,43 +67,12 @@ fn load_json(stages: &[Stage]) -> Value {
 }
 
 fn digest(value: &Value) -> Arc<str> {
-    let mut text = String::new();
-    write_canonical(value, &mut text);
-    let hash = Sha256::digest(text.as_bytes());
     let mut hex = String::with_capacity(DIGITS);
-    for byte in hash.iter().take(DIGITS / 2) {
+    for byte in canonical::sha256(value).iter().take(DIGITS / 2) {
         // Writing to a String cannot fail.
         let _ = write!(hex, "{byte:02x}");
     }
     hex.into()
-}
-
-/// JSON with its keys in order, whatever order the map keeps.
-fn write_canonical(value: &Value, out: &mut String) {
-    match value {
-        Value::Object(map) => {
-            let mut keys: Vec<&String> = map.keys().collect();
-            keys.sort();
-            out.push('{');
-            for key in keys {
-                let _ = write!(out, "{}:", Value::from(key.as_str()));
-                write_canonical(map.get(key).unwrap_or(&Value::Null), out);
-                out.push(',');
-            }
-            out.push('}');
-        }
-        Value::Array(items) => {
-            out.push('[');
-            for item in items {
-                write_canonical(item, out);
-                out.push(',');
-            }
-            out.push(']');
-        }
-        plain => {
-            let _ = write!(out, "{plain}");
-        }
-    }
 }
 
 #[cfg(test)]

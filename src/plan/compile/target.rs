@@ -134,7 +134,10 @@ fn tokenizer(written: &config::Tokenizer, path: &KeyPath, findings: &mut Finding
         config::Tokenizer::Embedded(config::EmbeddedTokenizer::O200kBase) => TokenizerSpec::O200kBase,
         config::Tokenizer::Embedded(config::EmbeddedTokenizer::Cl100kBase) => TokenizerSpec::Cl100kBase,
         config::Tokenizer::File(file) => {
-            if let Err(error) = std::fs::File::open(&file.file) {
+            // A large one is none of ours to judge.
+            if let Err(error) = findings.files.read(&file.file)
+                && error.kind() != std::io::ErrorKind::FileTooLarge
+            {
                 let message = format!("{} cannot be read: {error}", file.file.display());
                 findings.error(&path.key("file"), message);
             }

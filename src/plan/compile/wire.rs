@@ -204,7 +204,7 @@ pub(super) fn identity(
 /// Looks whether a file holds certificates.
 pub(super) fn certificates(file: &Path, path: &KeyPath, findings: &mut Findings) {
     let shown = file.display();
-    let pem = match std::fs::read(file) {
+    let pem = match findings.files.read(file) {
         Ok(pem) => pem,
         Err(error) => return findings.error(path, format!("{shown} cannot be read: {error}")),
     };
@@ -216,7 +216,7 @@ pub(super) fn certificates(file: &Path, path: &KeyPath, findings: &mut Findings)
 
 fn private_key(file: &Path, path: &KeyPath, findings: &mut Findings) {
     let shown = file.display();
-    match std::fs::read(file) {
+    match findings.files.read(file) {
         Err(error) => findings.error(path, format!("{shown} cannot be read: {error}")),
         Ok(pem) if PrivateKeyDer::from_pem_slice(&pem).is_err() => {
             findings.error(path, format!("{shown} holds no private key in PEM form"));

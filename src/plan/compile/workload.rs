@@ -1,14 +1,12 @@
 //! What is sent.
 
 use super::Findings;
-use crate::config::{self, KeyPath, Prompt};
+use crate::config::{self, Files, KeyPath, LARGEST, Prompt};
 use crate::plan::{Cache, OUTPUT_CAPS, Prompts};
 use serde_json::{Map, Value};
+use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
-
-/// Largest file of prompts: they are held in memory.
-const LARGEST_FILE: u64 = 64 << 20;
 
 /// Body fields that decide what is measured, and where they are set.
 const OWN_PARAMS: [(&str, &str); 3] = [
@@ -30,7 +28,7 @@ pub(super) fn compile(
         match prompt {
             Prompt::Text(text) if text.trim().is_empty() => findings.error(&path, "must not be empty"),
             Prompt::Text(text) => prompts.push(text.as_str().into()),
-            Prompt::File(file) => match lines(&file.file) {
+            Prompt::File(file) => match lines(&file.file, &mut findings.files) {
                 Ok(lines) => prompts.extend(lines),
                 Err(message) => findings.error(&path.key("file"), message),
             },
@@ -72,13 +70,12 @@ pub(super) fn check_params(params: &Map<String, Value>, path: &KeyPath, findings
 }
 
 /// The lines of a file that hold anything.
-fn lines(path: &Path) -> Result<Vec<Arc<str>>, String> {
+fn lines(path: &Path, files: &mut Files) -> Result<Vec<Arc<str>>, String> {
     let shown = path.display();
-    let size = std::fs::metadata(path).map_err(|error| format!("{shown} cannot be read: {error}"))?.len();
-    if size > LARGEST_FILE {
-        return Err(format!("{shown} is larger than {} MiB", LARGEST_FILE >> 20));
-    }
-    let text = std::fs::read_to_string(path).map_err(|error| format!("{shown} cannot be read: {error}"))?;
+    let text = files.read_text(path).map_err(|error| match error.kind() {
+        ErrorKind::FileTooLarge => format!("{shown} is larger than {} MiB", LARGEST >> 20),
+        _ => format!("{shown} cannot be read: {error}"),
+    })?;
     let lines: Vec<Arc<str>> =
         text.lines().map(str::trim).filter(|line| !line.is_empty()).map(Arc::from).collect();
     if lines.is_empty() { Err(format!("{shown} holds no prompt")) } else { Ok(lines) }

@@ -1,0 +1,233 @@
+//! Loads the config again while it is played, and changes to it as a whole or not at all.
+//!
+//! One reload at a time: whoever asks while one is under way is answered by the next, and so are all who ask with it.
+
+mod folders;
+mod ready;
+mod watch;
+
+pub use watch::Pace;
+
+use super::assembly::Clients;
+use super::sources::{self, Attempt};
+use crate::config::{Files, Source};
+use crate::engine::Engine;
+use crate::server::{Changes, ConfigStatus, Current, Reloaded};
+use crate::state::{Memory, Recent};
+use crate::telemetry::Store;
+use crate::telemetry::otlp::Export;
+pub(super) use ready::Started;
+use ready::{Before, Ready};
+use std::sync::Arc;
+use std::time::SystemTime;
+use tokio::sync::{Notify, mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+use watch::Watch;
+
+/// Told what came of a reload.
+pub(super) type Reply = oneshot::Sender<Reloaded>;
+
+/// Where a daemon's config comes from, so that it can be loaded again.
+#[derive(Clone, Debug)]
+pub struct Origin {
+    /// Files, folders, text.
+    pub sources: Vec<Source>,
+    /// What the load of the present config read.
+    pub files: Files,
+    /// How the files are watched; without it only a signal or a request reloads.
+    pub watch: Option<Pace>,
+}
+
+/// What a new config is installed in.
+pub(super) struct Parts {
+    pub(super) engine: Arc<Engine>,
+    pub(super) store: Arc<Store>,
+    pub(super) recent: Arc<Recent>,
+    pub(super) ledger: Arc<Memory>,
+    pub(super) clients: Arc<Clients>,
+    pub(super) export: Option<Arc<Export>>,
+    pub(super) current: tokio::sync::watch::Sender<Current>,
+}
+
+/// Reloads the config, when it is asked to and when the files change.
+pub(super) struct Reloader {
+    parts: Parts,
+    sources: Option<Arc<[Source]>>,
+    /// What the last try read.
+    files: Files,
+    watch: Option<Watch>,
+    started: Arc<Started>,
+}
+
+impl Reloader {
+    /// For a daemon that started so.
+    pub(super) fn new(parts: Parts, started: Started) -> Self {
+        Self { parts, sources: None, files: Files::default(), watch: None, started: Arc::new(started) }
+    }
+
+    /// From now on there is something to load again.
+    pub(super) fn set_origin(&mut self, origin: Origin) {
+        self.parts.current.send_modify(|current| {
+            Arc::make_mut(&mut current.status).files = shown(&origin.files);
+        });
+        self.sources = Some(origin.sources.into());
+        self.files = origin.files.clone();
+        self.watch = origin.watch.map(Watch::new);
+        if let Some(clients) = Arc::get_mut(&mut self.parts.clients) {
+            clients.were_made_of(origin.files);
+        }
+    }
+
+    /// Reloads whenever it is asked to, until it is told to stop. `hangup` is notified by a signal.
+    pub(super) async fn run(
+        mut self,
+        asked: mpsc::Receiver<Reply>,
+        hangup: Arc<Notify>,
+        stop: CancellationToken,
+    ) {
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => {}
+            () = self.serve(asked, hangup) => {}
+        }
+    }
+
+    async fn serve(&mut self, mut asked: mpsc::Receiver<Reply>, hangup: Arc<Notify>) {
+        self.follow().await;
+        loop {
+            let mut waiting = Vec::new();
+            tokio::select! {
+                Some(reply) = asked.recv() => waiting.push(reply),
+                () = hangup.notified() => tracing::info!("asked to reload the config by a signal"),
+                () = stirred(self.watch.as_ref()) => {
+                    if !self.look().await {
+                        continue;
+                    }
+                    tracing::info!("the config's files changed");
+                }
+            }
+            while let Ok(reply) = asked.try_recv() {
+                waiting.push(reply);
+            }
+            let outcome = self.reload().await;
+            for reply in waiting {
+                // Who asked may have gone.
+                let _ = reply.send(outcome.clone());
+            }
+        }
+    }
+
+    /// Whether the files changed since the last load. Watches them where they are now.
+    async fn look(&mut self) -> bool {
+        let (mut watch, mut files) = (self.watch.take(), std::mem::take(&mut self.files));
+        let looked = tokio::task::spawn_blocking(move || {
+            if let Some(watch) = &mut watch {
+                watch.follow(&files);
+            }
+            let changed = files.changed();
+            (watch, files, changed)
+        });
+        let (watch, files, changed) = whole(looked.await);
+        (self.watch, self.files) = (watch, files);
+        changed
+    }
+
+    /// Loads the config and changes to it. On any error nothing changes.
+    async fn reload(&mut self) -> Reloaded {
+        let Some(sources) = self.sources.clone() else {
+            return Err(vec![
+                "the config of this agent is built in: there is nothing to load again".to_owned(),
+            ]);
+        };
+        let Parts { engine, store, clients, .. } = &self.parts;
+        let before = Before {
+            engine: Arc::clone(engine),
+            store: Arc::clone(store),
+            clients: Arc::clone(clients),
+            started: Arc::clone(&self.started),
+        };
+        let tried = tokio::task::spawn_blocking(move || {
+            let Attempt { result, files } = sources::attempt(&sources);
+            (result.and_then(|loaded| before.prepare(loaded, &files)), files)
+        });
+        let (ready, files) = whole(tried.await);
+        self.files = files;
+        let outcome = match ready {
+            Ok(ready) => Ok(self.change_to(ready).await),
+            Err(errors) => Err(self.stay(errors)),
+        };
+        self.follow().await;
+        outcome
+    }
+
+    /// Watches the files of the last load. They may have changed before they were watched.
+    async fn follow(&mut self) {
+        if self.watch.is_some() && self.look().await {
+            self.watch.iter().for_each(Watch::stir);
+        }
+    }
+
+    async fn change_to(&mut self, ready: Ready) -> Changes {
+        let Ready { plan, next, clients, exposition, config, warnings } = ready;
+        let Parts { engine, store, recent, ledger, export, current, .. } = &self.parts;
+        let status = ConfigStatus::loaded(warnings.clone(), shown(&self.files));
+        let changes = engine
+            .change_to(next, |next| {
+                ledger.install(next);
+                store.install(next);
+                recent.install(next);
+                if let Some(export) = export {
+                    export.install(next);
+                }
+                current.send_replace(Current { plan, exposition, config, status: Arc::new(status) });
+                store.config_loaded(Some(SystemTime::now()));
+            })
+            .await;
+        self.parts.clients = clients;
+        for warning in &warnings {
+            tracing::warn!("the config: {warning}");
+        }
+        tracing::info!(
+            added = changes.added.len(),
+            removed = changes.removed.len(),
+            changed = changes.changed.len(),
+            unchanged = changes.unchanged.len(),
+            "config reloaded"
+        );
+        let crate::engine::Changes { added, removed, changed, unchanged } = changes;
+        Changes { added, removed, changed, unchanged: unchanged.len(), warnings }
+    }
+
+    /// Tells everywhere that the old config stays.
+    fn stay(&self, errors: Vec<String>) -> Vec<String> {
+        for error in &errors {
+            tracing::error!("the config: {error}");
+        }
+        tracing::error!(errors = errors.len(), "the config was not reloaded, the old one stays");
+        self.parts.store.config_loaded(None);
+        self.parts.current.send_modify(|current| {
+            Arc::make_mut(&mut current.status).failed(errors.clone(), shown(&self.files));
+        });
+        errors
+    }
+}
+
+async fn stirred(watch: Option<&Watch>) {
+    match watch {
+        Some(watch) => watch.stirred().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// The result of work on another thread. A panic there is one here: the process ends in place of going on with half
+/// of a state.
+fn whole<T>(result: Result<T, tokio::task::JoinError>) -> T {
+    result.unwrap_or_else(|error| match error.try_into_panic() {
+        Ok(panic) => std::panic::resume_unwind(panic),
+        Err(cancelled) => unreachable!("blocking work is not cancelled: {cancelled}"),
+    })
+}
+
+fn shown(files: &Files) -> Vec<String> {
+    files.paths().map(|path| path.display().to_string()).collect()
+}

@@ -1,0 +1,98 @@
+//! Makes everything that a loaded config needs before anything changes: what can go wrong does so here.
+
+use crate::app::assembly::Clients;
+use crate::config::Files;
+use crate::engine::{Engine, Next};
+use crate::plan::otlp::Otlp;
+use crate::plan::{Agent, Loaded, Plan};
+use crate::telemetry::{Exposition, Store};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// What is in force now.
+pub(super) struct Before {
+    pub(super) engine: Arc<Engine>,
+    pub(super) store: Arc<Store>,
+    pub(super) clients: Arc<Clients>,
+    pub(super) started: Arc<Started>,
+}
+
+/// What the process started with and keeps until it ends.
+#[derive(Debug)]
+pub(in crate::app) struct Started {
+    /// The config's address, if that is where it listens.
+    pub(in crate::app) listen: Option<SocketAddr>,
+    /// The web configuration file.
+    pub(in crate::app) web_config: Option<PathBuf>,
+    /// Where telemetry is exported to, and how.
+    pub(in crate::app) otlp: Option<Otlp>,
+}
+
+/// A config that can be changed to without fail.
+pub(super) struct Ready {
+    pub(super) plan: Arc<Plan>,
+    pub(super) next: Next,
+    pub(super) clients: Arc<Clients>,
+    pub(super) exposition: Arc<Exposition>,
+    pub(super) config: Arc<str>,
+    pub(super) warnings: Vec<String>,
+}
+
+impl Before {
+    /// Prepares the change, or says every reason why it cannot be. `files` is what the load read. Blocks.
+    pub(super) fn prepare(self, loaded: Loaded, files: &Files) -> Result<Ready, Vec<String>> {
+        let Loaded { plan, config, warnings } = loaded;
+        let mut errors = fixed(&self.engine.plan().agent, &plan.agent);
+        let clients = Clients::of(&plan, files.clone(), &self.clients);
+        let clients = clients.map_err(|more| errors.extend(more)).ok();
+        let exposition =
+            Exposition::new(self.store, &plan).map_err(|error| errors.push(error.to_string())).ok();
+        let (Some(clients), Some(exposition), true) = (clients, exposition, errors.is_empty()) else {
+            return Err(errors);
+        };
+        let mut warnings: Vec<String> = warnings.iter().map(ToString::to_string).collect();
+        warnings.extend(self.started.kept(&plan));
+        let plan = Arc::new(plan);
+        let next = self.engine.prepare(Arc::clone(&plan), &clients.callers());
+        let next = next.map_err(|error| vec![error.to_string()])?;
+        let (clients, exposition) = (Arc::new(clients), Arc::new(exposition));
+        Ok(Ready { plan, next, clients, exposition, config: config.to_yaml().into(), warnings })
+    }
+}
+
+/// What every series and every record carries: a change of it in the middle would mix two agents in one.
+fn fixed(now: &Agent, next: &Agent) -> Vec<String> {
+    let Agent { id, location, labels, currency, in_flight: _, budget: _ } = next;
+    let parts = [
+        ("id", *id == now.id),
+        ("location", *location == now.location),
+        ("labels", *labels == now.labels),
+        ("currency", *currency == now.currency),
+    ];
+    let changed = parts.into_iter().filter(|(_, same)| !same);
+    changed.map(|(key, _)| format!("agent.{key}: cannot change while the agent runs; restart it")).collect()
+}
+
+impl Started {
+    /// What the new config would change and a running process cannot.
+    fn kept(&self, plan: &Plan) -> Vec<String> {
+        let mut warnings = Vec::new();
+        if let Some(now) = self.listen
+            && now != plan.server.listen
+        {
+            let next = plan.server.listen;
+            warnings.push(format!(
+                "server.listen: changed to {next}, which needs a restart; the agent still listens on {now}"
+            ));
+        }
+        if self.web_config != plan.server.web_config {
+            warnings
+                .push("server.web_config: another file needs a restart; the content may change".to_owned());
+        }
+        if self.otlp != plan.telemetry.otlp {
+            warnings.push("telemetry.otlp: the change needs a restart".to_owned());
+        }
+        warnings
+    }
+}

@@ -1,0 +1,234 @@
+//! Notices that the config's files may have changed: by the file system's events where there are any, and by a
+//! look at them from time to time where there are none (network file systems, a used-up limit on watches). Whether
+//! anything did change is for others to say.
+
+use super::folders::{Folder, folders};
+use crate::config::Files;
+use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep_until};
+
+/// How patient a watch is.
+#[derive(Clone, Copy, Debug)]
+pub struct Pace {
+    /// How long files have to be quiet after a change: editors and the kubelet write in several steps.
+    pub quiet: Duration,
+    /// How long is waited at most for that.
+    pub most: Duration,
+    /// How often files are looked at without an event.
+    pub poll: Duration,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self {
+            quiet: Duration::from_millis(500),
+            most: Duration::from_secs(5),
+            poll: Duration::from_secs(30),
+        }
+    }
+}
+
+/// Watches the folders of some files.
+pub(super) struct Watch {
+    pace: Pace,
+    stirred: Arc<Notify>,
+    watcher: Option<RecommendedWatcher>,
+    folders: BTreeSet<Folder>,
+    /// The log says already that there are no events.
+    told: bool,
+}
+
+impl Watch {
+    /// Watches nothing yet.
+    pub(super) fn new(pace: Pace) -> Self {
+        Self { pace, stirred: Arc::default(), watcher: None, folders: BTreeSet::new(), told: false }
+    }
+
+    /// Watches where these files are now: the folders that hold them, or a link on the way to them. Blocks.
+    pub(super) fn follow(&mut self, files: &Files) {
+        let folders = folders(files.paths());
+        if folders == self.folders && self.watcher.is_some() {
+            return;
+        }
+        match self.events(&folders) {
+            Ok(watcher) => {
+                // The old one is dropped when the new one watches, so that nothing is missed; what went on before
+                // it did is found by one more look.
+                self.watcher = Some(watcher);
+                self.stirred.notify_one();
+                self.told = false;
+            }
+            Err(error) => {
+                self.watcher = None;
+                if !self.told {
+                    let every = self.pace.poll;
+                    tracing::warn!(%error, ?every, "the config's folders cannot be watched and are looked at");
+                }
+                self.told = true;
+            }
+        }
+        self.folders = folders;
+    }
+
+    fn events(&self, folders: &BTreeSet<Folder>) -> notify::Result<RecommendedWatcher> {
+        let stirred = Arc::clone(&self.stirred);
+        let mut watcher = notify::recommended_watcher(move |event| {
+            if matters(&event) {
+                stirred.notify_one();
+            }
+        })?;
+        for folder in folders {
+            watcher.watch(&folder.path, RecursiveMode::NonRecursive)?;
+        }
+        Ok(watcher)
+    }
+
+    /// Has the files looked at again, as after an event.
+    pub(super) fn stir(&self) {
+        self.stirred.notify_one();
+    }
+
+    /// Ends when the files should be looked at: after events, once it is quiet, and from time to time.
+    pub(super) async fn stirred(&self) {
+        let next = Instant::now() + self.pace.poll;
+        tokio::select! {
+            () = self.stirred.notified() => {}
+            () = sleep_until(next) => return,
+        }
+        let latest = Instant::now() + self.pace.most;
+        loop {
+            let quiet = Instant::now() + self.pace.quiet;
+            tokio::select! {
+                biased;
+                () = sleep_until(latest.min(quiet)) => return,
+                () = self.stirred.notified() => {}
+            }
+        }
+    }
+}
+
+/// Whether an event may mean a change. An error may mean that events were lost; a file that was only read, or closed
+/// after a write that had its own event, means none.
+fn matters(event: &notify::Result<notify::Event>) -> bool {
+    event.as_ref().map_or(true, |event| !matches!(event.kind, EventKind::Access(_)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::path::Path;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn watch() -> Watch {
+        Watch::new(Pace { quiet: SECOND, most: SECOND * 4, poll: SECOND * 100 })
+    }
+
+    async fn after(watch: &Watch) -> Duration {
+        let before = Instant::now();
+        watch.stirred().await;
+        before.elapsed()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn without_events_it_is_time_now_and_then() {
+        let watch = watch();
+        assert_eq!(after(&watch).await, SECOND * 100);
+        assert_eq!(after(&watch).await, SECOND * 100);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn after_an_event_quiet_is_awaited() {
+        let watch = watch();
+        watch.stirred.notify_one();
+        assert_eq!(after(&watch).await, SECOND);
+        let stirred = Arc::clone(&watch.stirred);
+        let noise = async {
+            for _ in 0..3 {
+                stirred.notify_one();
+                tokio::time::sleep(SECOND / 2).await;
+            }
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            time = after(&watch) => assert_eq!(time, SECOND * 2),
+            () = noise => {}
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn noise_without_end_is_not_waited_for() {
+        let watch = watch();
+        let stirred = Arc::clone(&watch.stirred);
+        let noise = async {
+            loop {
+                stirred.notify_one();
+                tokio::time::sleep(SECOND / 10).await;
+            }
+        };
+        tokio::select! {
+            time = after(&watch) => assert_eq!(time, SECOND * 4),
+            () = noise => {}
+        }
+    }
+
+    /// A watch of a file hears a change, with its poll far away.
+    async fn hears(path: &Path, change: impl FnOnce()) {
+        let mut watch = Watch::new(Pace { quiet: Duration::ZERO, most: SECOND, poll: SECOND * 3600 });
+        let mut files = Files::default();
+        // That it cannot be read is no matter.
+        let _ = files.read(path);
+        watch.follow(&files);
+        watch.stirred().await;
+        assert!(watch.watcher.is_some());
+        change();
+        tokio::time::timeout(SECOND * 60, watch.stirred()).await.expect("nothing was heard");
+    }
+
+    #[tokio::test]
+    async fn writes_renames_and_removals_are_heard() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        hears(&at("a"), || fs::write(at("a"), "one").unwrap()).await;
+        hears(&at("a"), || fs::write(at("a"), "two").unwrap()).await;
+        fs::write(at("b"), "three").unwrap();
+        hears(&at("a"), || fs::rename(at("b"), at("a")).unwrap()).await;
+        hears(&at("a"), || fs::remove_file(at("a")).unwrap()).await;
+    }
+
+    #[tokio::test]
+    async fn a_mounted_config_map_is_heard_and_so_is_what_a_link_leads_to() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        for (folder, text) in [("..1", "one"), ("..2", "two")] {
+            fs::create_dir(at(folder)).unwrap();
+            fs::write(at(folder).join("a"), text).unwrap();
+        }
+        std::os::unix::fs::symlink("..1", at("..data")).unwrap();
+        std::os::unix::fs::symlink("..data/a", at("a")).unwrap();
+        hears(&at("a"), || {
+            std::os::unix::fs::symlink("..2", at("..data_tmp")).unwrap();
+            fs::rename(at("..data_tmp"), at("..data")).unwrap();
+        })
+        .await;
+        hears(&at("a"), || fs::write(at("..2/a"), "three").unwrap()).await;
+    }
+
+    #[test]
+    fn reading_is_no_change() {
+        use notify::event::{AccessKind, AccessMode, CreateKind, ModifyKind};
+        let event = |kind| Ok(notify::Event::new(kind));
+        // A load would make itself heard, and be followed by the next.
+        assert!(!matters(&event(EventKind::Access(AccessKind::Open(AccessMode::Any)))));
+        assert!(!matters(&event(EventKind::Access(AccessKind::Close(AccessMode::Read)))));
+        assert!(matters(&event(EventKind::Modify(ModifyKind::Any))));
+        assert!(matters(&event(EventKind::Create(CreateKind::File))));
+        assert!(matters(&event(EventKind::Other)));
+        assert!(matters(&Err(notify::Error::generic("lost"))));
+    }
+}

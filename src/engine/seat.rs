@@ -1,0 +1,57 @@
+//! A pair that is played: who plays it, and its schedule once that runs.
+
+use super::pair::{self, PairLoop, Trigger};
+use super::run::Player;
+use futures_util::FutureExt as _;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+/// A pair of the plan.
+#[derive(Clone)]
+pub(super) struct Seat {
+    pub(super) player: Arc<Player>,
+    pub(super) schedule: Option<Schedule>,
+}
+
+/// A schedule that runs.
+#[derive(Clone)]
+pub(super) struct Schedule {
+    pub(super) triggers: mpsc::Sender<Trigger>,
+    /// Cancelled when it has told its last fact.
+    ended: CancellationToken,
+}
+
+impl Seat {
+    /// A pair whose schedule does not run yet.
+    pub(super) fn new(player: Arc<Player>) -> Self {
+        Self { player, schedule: None }
+    }
+
+    /// Starts the schedule. One that panics is heard by whoever watches the engine's schedules.
+    pub(super) fn start(&mut self) {
+        let shared = Arc::clone(&self.player.shared);
+        let (triggers, receiver) = mpsc::channel(pair::TRIGGERS);
+        let ended = CancellationToken::new();
+        let guard = ended.clone().drop_guard();
+        let pair_loop = PairLoop::new(Arc::clone(&self.player)).run(receiver);
+        let (loops, handle, died) = (shared.loops.clone(), shared.handle.clone(), shared.died.clone());
+        let task = async move {
+            let _ended = guard;
+            if AssertUnwindSafe(pair_loop).catch_unwind().await.is_err() {
+                died.cancel();
+            }
+        };
+        loops.spawn_on(task, &handle);
+        self.schedule = Some(Schedule { triggers, ended });
+    }
+
+    /// Waits for the end of the schedule, whose gate has been shut. From then on the pair tells nothing but the ends
+    /// of its open requests and of their runs.
+    pub(super) async fn retired(&self) {
+        if let Some(schedule) = &self.schedule {
+            schedule.ended.cancelled().await;
+        }
+    }
+}

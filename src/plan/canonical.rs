@@ -1,0 +1,49 @@
+//! Hashes of JSON that do not depend on how it is written: keys in order, no spaces.
+
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+use std::fmt::{self, Write};
+
+/// SHA-256 of a value in its canonical form.
+pub(super) fn sha256(value: &Value) -> [u8; 32] {
+    let mut hasher = Hasher(Sha256::new());
+    // A hasher takes everything.
+    let _ = write(value, &mut hasher);
+    hasher.0.finalize().into()
+}
+
+/// Hashes what is written to it, so that large workloads are not held as text once more.
+struct Hasher(Sha256);
+
+impl Write for Hasher {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.0.update(text.as_bytes());
+        Ok(())
+    }
+}
+
+/// JSON with its keys in order, whatever order the map keeps.
+fn write(value: &Value, out: &mut impl Write) -> fmt::Result {
+    match value {
+        Value::Object(map) => {
+            let mut keys: Vec<&String> = map.keys().collect();
+            keys.sort();
+            out.write_char('{')?;
+            for key in keys {
+                write!(out, "{}:", Value::from(key.as_str()))?;
+                write(map.get(key).unwrap_or(&Value::Null), out)?;
+                out.write_char(',')?;
+            }
+            out.write_char('}')
+        }
+        Value::Array(items) => {
+            out.write_char('[')?;
+            for item in items {
+                write(item, out)?;
+                out.write_char(',')?;
+            }
+            out.write_char(']')
+        }
+        plain => write!(out, "{plain}"),
+    }
+}

@@ -1,0 +1,67 @@
+//! Views of a small plan, for tests of what shows them.
+
+use crate::event::Ledger;
+use crate::server::{About, Command, ConfigStatus, Current, LastProbes, Readiness, Views, WAITING};
+use crate::state::{Memory, Recent, Time};
+use crate::telemetry::{Exposition, Store};
+use crate::testing::small_plan;
+use axum::http::StatusCode;
+use axum::response::Response;
+use http_body_util::BodyExt as _;
+use std::sync::Arc;
+use std::time::UNIX_EPOCH;
+use tokio::sync::{mpsc, watch};
+
+/// The other ends of what the views hold.
+pub(in crate::server) struct Parts {
+    pub(in crate::server) current: watch::Sender<Current>,
+    pub(in crate::server) commands: mpsc::Receiver<Command>,
+}
+
+/// Views, and what moves them.
+pub(in crate::server) fn views() -> (Views, Parts) {
+    let plan = Arc::new(small_plan());
+    let status = ConfigStatus {
+        last_reload: Time(UNIX_EPOCH),
+        last_success: Time(UNIX_EPOCH),
+        ok: true,
+        errors: Vec::new(),
+        warnings: Vec::new(),
+        files: vec!["tokenbeat.yaml".to_owned()],
+    };
+    let exposition = Arc::new(Exposition::new(Store::new(&plan), &plan).unwrap());
+    let (current, shown) = watch::channel(Current {
+        plan: Arc::clone(&plan),
+        exposition,
+        config: "agent: {}\n".into(),
+        status: Arc::new(status),
+    });
+    let (sender, commands) = mpsc::channel(WAITING);
+    let ledger: Arc<dyn Ledger> = Arc::new(Memory::new(&plan, Arc::new(jiff::Timestamp::now)));
+    let about = About {
+        id: "probe-1".to_owned(),
+        location: String::new(),
+        version: "0",
+        currency: "usd".to_owned(),
+        note: None,
+    };
+    let views = Views {
+        current: shown,
+        commands: sender,
+        recent: Recent::new(&plan),
+        ledger,
+        access: Arc::default(),
+        probes: LastProbes::default(),
+        events: Arc::default(),
+        readiness: Readiness::default(),
+        about: Arc::new(about),
+    };
+    (views, Parts { current, commands })
+}
+
+/// Status and text of an answer.
+pub(in crate::server) async fn body(response: Response) -> (StatusCode, String) {
+    let status = response.status();
+    let bytes = response.into_body().collect().await.unwrap().to_bytes();
+    (status, String::from_utf8(bytes.to_vec()).unwrap())
+}
