@@ -48,7 +48,7 @@ PROBERS_OWN = {"TokenbeatProberDegraded", "TokenbeatLoadNotDelivered"}
 
 
 def config(t: Session, sim: str) -> Path:
-    """About 10 ms to the first token, far from the objective's bound."""
+    """About 15 ms to the first token, and a bound so far off that a busy machine does not reach it."""
     path = t.home / "tokenbeat.yaml"
     path.write_text(
         textwrap.dedent(f"""\
@@ -60,9 +60,9 @@ def config(t: Session, sim: str) -> Path:
                 targets: [sim]
                 schedule: {{ continuous: {{}} }}
                 load: [{{ name: steady, for: 20s, rate: 5/s }}]
-                workload: {{ prompts: ["Name three rivers."], output_tokens: 4, stream: true }}
+                workload: {{ prompts: ["Name three rivers."], output_tokens: 2, stream: true }}
                 slo:
-                  - {{ name: ttft, metric: time_to_first_token, below: 250ms, objective: 95% }}
+                  - {{ name: ttft, metric: time_to_first_token, below: 500ms, objective: 90% }}
                   - {{ name: availability, metric: availability, objective: 99% }}
             """)
     )
@@ -156,13 +156,14 @@ class Suite:
     def quiet(self) -> None:
         t, prom = self.t, self.prom
         with t.check("a baseline comes to be, of the client and of the server", vital=True):
-            client, server = "tokenbeat:time_to_first_token_seconds:p50", "llm_backend:model_time_to_first_token_seconds"
-            for record in (f"{client}_baseline", f"{server}:growth"):
+            first = "time_to_first_token_seconds"
+            for record in (f"tokenbeat:{first}:p50_baseline", f"llm_backend:model_{first}:growth"):
                 wait_for(record, lambda record=record: prom.query(f'{record}{{baseline="trailing_day"}}'), 150)
-        with t.check("every objective is judged, and none burns"):
+        with t.check("every objective is judged, and availability does not burn"):
             events = prom.by("tokenbeat:slo_events:increase1h > 40", "slo")
             equal(set(events), {("ttft",), ("availability",), ("all",)}, "objectives with events")
-            equal(prom.query('{__name__=~"tokenbeat:slo_burn_rate:.+"}'), [], "burning")
+            burning = prom.query('{__name__=~"tokenbeat:slo_burn_rate:.+",slo="availability"}')
+            equal(burning, [], "burning")
         with t.check("every rule is evaluated without an error"):
             groups = fetch(f"{prom.url}/api/v1/rules").json()["data"]["groups"]
             rules = [rule for group in groups for rule in group["rules"]]
@@ -177,16 +178,17 @@ class Suite:
             equal((fired | told) - PROBERS_OWN, set(), "alerts")
 
     def slow_backend(self) -> None:
-        self.inject("slow_down;factor=60")
+        self.inject("slow_down;factor=120")
         with self.t.check("the backend is slow: the latency objective burns"):
             self.fires(*LATENCY)
         with self.t.check("the backend is slow: a regression against the day before"):
             self.fires(*REGRESSION)
         with self.t.check("the backend is slow, and says so itself"):
             self.fires(*BACKEND)
+        with self.t.check("the way there is not blamed for it"):
             # The server's record lags behind the client's by its own window, which is at its floor here; at their
             # real lengths, `for` outlasts that. So the other attribution may have come first, and has to go.
-            wait_for("the way there is not blamed", lambda: not self.firing(*BETWEEN), PATIENCE)
+            wait_for("it is not blamed", lambda: not self.firing(*BETWEEN), PATIENCE)
         with self.t.check("regression and attribution come as one notification"):
             both = [{alert["labels"]["alertname"] for alert in body["alerts"]} for body in self.webhook.bodies]
             expect(any({REGRESSION[0], BACKEND[0]} <= names for names in both), f"bodies with {both}")
@@ -195,10 +197,11 @@ class Suite:
 
     def slow_way(self) -> None:
         # The answer is held back after the engine has counted its first token.
-        self.inject("stall_headers;for=500ms")
+        self.inject("stall_headers;for=1s")
         with self.t.check("the way there is slow: the server accounts for less than half"):
             self.fires(*BETWEEN)
             self.resolves(*BACKEND)
+            expect(self.firing(*BETWEEN), "blaming the way there ended together with blaming the backend")
         self.inject()
         with self.t.check("all is well: the alerts on latency resolve"):
             for alert in (LATENCY, REGRESSION, BETWEEN):
