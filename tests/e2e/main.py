@@ -21,6 +21,7 @@ SUITES = {
     "cli": "the binary; Debian's chromium for the screenshot",
     "otlp": "the binary; PyPI's rotel and oteltap",
     "lineup": "the binary; Debian's prometheus; Node.js, and from npm and PyPI Grafana's schema types and SDK",
+    "alerting": "the binary; Debian's prometheus and prometheus-alertmanager; PyPI's PyYAML",
     "real-engine": "the binary; PyPI's xllamacpp and litellm (750 MB on disk); Debian's prometheus",
 }
 

@@ -34,11 +34,13 @@ class Answer:
         return json.loads(self.body)
 
 
-def fetch(url: str, body: object = None, headers: dict[str, str] | None = None, timeout: float = 10) -> Answer:
-    """GET, or POST of a JSON body. Raises OSError only where no answer came."""
+def fetch(
+    url: str, body: object = None, headers: dict[str, str] | None = None, timeout: float = 10, method: str | None = None
+) -> Answer:
+    """GET, or POST of a JSON body, or another method. Raises OSError only where no answer came."""
     data = None if body is None else json.dumps(body).encode()
     kind = {} if body is None else {"Content-Type": "application/json"}
-    request = urllib.request.Request(url, data=data, headers={**kind, **(headers or {})})
+    request = urllib.request.Request(url, data=data, headers={**kind, **(headers or {})}, method=method)
     try:
         with OPENER.open(request, timeout=timeout) as answer:
             return Answer(answer.status, answer.headers, answer.read())
