@@ -74,3 +74,101 @@ impl Config {
         serde_saphyr::to_string(self).unwrap_or_default()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::Path;
+
+    /// A config that has everything.
+    pub(super) const WHOLE: &str = include_str!("../tests/config/whole.yml");
+
+    #[test]
+    fn the_schema_is_the_golden_one() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/config.schema.json");
+        let mut now = serde_json::to_string_pretty(&schema()).unwrap();
+        now.push('\n');
+        if std::env::var_os("UPDATE_GOLDEN").is_some() {
+            std::fs::write(&path, &now).unwrap();
+        }
+        let golden = std::fs::read_to_string(&path).unwrap_or_default();
+        assert!(golden == now, "the config's schema changed; look at it and run with UPDATE_GOLDEN=1");
+    }
+
+    #[test]
+    fn what_is_shown_is_a_config_again() {
+        let config = load_str("whole", WHOLE).unwrap_or_else(|e| panic!("{e}")).config;
+        let shown = config.to_yaml();
+        let again = load_str("shown", &shown).unwrap_or_else(|e| panic!("{e}\n{shown}")).config;
+        assert_eq!(shown, again.to_yaml());
+        // And it has the defaults.
+        for default in ["currency: usd", "in_flight: 4096", "first_token: 30s", "cache: bust"] {
+            assert!(shown.contains(default), "{default} in {shown}");
+        }
+    }
+
+    #[test]
+    fn the_whole_config_has_every_key_of_the_schema() {
+        let schema = schema();
+        let mut missing = Vec::new();
+        for (section, definition) in schema["$defs"].as_object().unwrap() {
+            let keys = definition["properties"].as_object().into_iter().flat_map(|keys| keys.keys());
+            missing.extend(
+                keys.filter(|key| !WHOLE.contains(&format!("{key}:"))).map(|key| format!("{section}.{key}")),
+            );
+        }
+        assert_eq!(missing, Vec::<String>::new());
+    }
+
+    #[test]
+    fn no_secret_is_ever_shown() {
+        const MARKER: &str = "hunter2";
+        let text = WHOLE.replace("SECRET", MARKER);
+        assert!(text.matches(MARKER).count() >= 7, "the marker stands in every place of a secret");
+        let config = load_str("whole", &text).unwrap_or_else(|e| panic!("{e}")).config;
+        for shown in [
+            config.to_yaml(),
+            serde_json::to_string(&config).unwrap(),
+            format!("{config:?}"),
+            format!("{config:#?}"),
+        ] {
+            assert!(!shown.contains(MARKER), "{shown}");
+        }
+    }
+
+    #[test]
+    fn no_error_shows_what_may_be_a_secret() {
+        const MARKER: &str = "hunter2";
+        let target = |rest: &str| {
+            format!("targets: {{ t: {{ api: openai-chat, base_url: 'https://127.0.0.1', {rest} }} }}")
+        };
+        let mut wrong: Vec<String> = [
+            "auth: hunter2",
+            "auth: [hunter2]",
+            "auth: { bearer: hunter2 }",
+            "auth: { bearer: [hunter2] }",
+            "auth: { bearer: { hunter2 } }",
+            "auth: { bearer: { hunter2: x } }",
+            "auth: { bearer: { value: [hunter2] } }",
+            "auth: { bearer: { value: { hunter2 } } }",
+            "auth: { bearer: { env: hunter2- } }",
+            "auth: { bearer: { file: [hunter2] } }",
+            "auth: { basic: { username: u, password: hunter2 } }",
+            "auth: { header: { name: n, value: hunter2 } }",
+            "headers: { x: [hunter2] }",
+            "headers: [hunter2]",
+            "proxy: { url: 'http://127.0.0.1', auth: { username: u, password: hunter2 } }",
+            "proxy: { url: [hunter2] }",
+            "timeouts: { connect: hunter2 }",
+        ]
+        .map(target)
+        .to_vec();
+        wrong.extend(
+            ["a: 'hunter2", "a: hunter2: hunter2", "a: {hunter2", "a: &hunter2 *hunter2x"].map(str::to_owned),
+        );
+        for text in wrong {
+            let errors = load_str("t", &text).err().unwrap_or_else(|| panic!("{text} is fine"));
+            assert!(!format!("{errors} {errors:?}").contains(MARKER), "{text}: {errors}");
+        }
+    }
+}

@@ -106,6 +106,9 @@ pub enum Error {
     /// The plan has no such pair.
     #[error("the profile {} is not played against the target {}", .0.profile, .0.target)]
     NoPair(Pair),
+    /// Schedules run already: twice the load is nobody's wish.
+    #[error("the schedules are running already")]
+    Running,
     /// Schedules do not run: they were not started, or have been stopped.
     #[error("the schedules are not running")]
     NotRunning,
@@ -163,8 +166,12 @@ impl Engine {
         Ok(Self { plan, shared, players, triggers: Mutex::default() })
     }
 
-    /// Starts the schedule of every pair. They end with `stop`, or with [`Self::shutdown`].
-    pub fn start(&self, stop: CancellationToken) -> Schedules {
+    /// Starts the schedule of every pair, once. They end with `stop`, or with [`Self::shutdown`].
+    pub fn start(&self, stop: CancellationToken) -> Result<Schedules, Error> {
+        let mut started = self.triggers.lock().unwrap_or_else(PoisonError::into_inner);
+        if !started.is_empty() {
+            return Err(Error::Running);
+        }
         let mut loops = JoinSet::new();
         let mut triggers = Vec::new();
         for player in &self.players {
@@ -172,7 +179,8 @@ impl Engine {
             triggers.push(sender);
             loops.spawn_on(PairLoop::new(Arc::clone(player)).run(receiver), &self.shared.handle);
         }
-        *self.triggers.lock().unwrap_or_else(PoisonError::into_inner) = triggers;
+        *started = triggers;
+        drop(started);
         let (tell, ended) = oneshot::channel();
         let shared = Arc::clone(&self.shared);
         let supervise = async move {
@@ -189,15 +197,16 @@ impl Engine {
             let _ = tell.send(watch(&mut loops).await);
         };
         self.shared.tasks.spawn_on(supervise, &self.shared.handle);
-        Schedules(ended)
+        Ok(Schedules(ended))
     }
 
     /// Runs a profile against a target once, now, beside its schedule. Ends with its last request.
     pub async fn run_once(&self, pair: &Pair, options: Once) -> Result<RunSummary, Error> {
         let player = self.players.iter().find(|player| player.plan.pair == *pair);
         let player = player.ok_or_else(|| Error::NoPair(pair.clone()))?;
-        let nominal = (self.shared.wall)();
-        let start = Start { nominal, due: nominal, at: Instant::now() + START_LEAD, join: None };
+        let now = (self.shared.wall)();
+        let start =
+            Start { nominal: clock::off_grid(now), due: now, at: Instant::now() + START_LEAD, join: None };
         let run = player.run(start).ok_or_else(|| Error::Setup(Arc::clone(&pair.profile)))?;
         run.begin();
         let summary = self.shared.tasks.spawn_on(play::play(run, options.time), &self.shared.handle);

@@ -4,6 +4,8 @@
 //!
 //! Data flows one way: `config -> plan -> schedule, pacing -> engine -> client -> event -> sinks`.
 
+pub mod app;
+pub mod cli;
 pub mod client;
 pub mod config;
 pub mod engine;
@@ -12,11 +14,13 @@ pub mod exchange;
 pub mod framing;
 pub mod pacing;
 pub mod plan;
+pub mod report;
 #[cfg(test)]
 mod samples;
 pub mod schedule;
 pub mod secret;
 pub mod seed;
+pub mod server;
 pub mod sim;
 pub mod slo;
 pub mod state;

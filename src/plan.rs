@@ -5,6 +5,7 @@ mod compile;
 mod cron;
 #[cfg(test)]
 mod fixtures;
+mod forecast;
 mod load;
 mod profile;
 mod schedule;
@@ -12,10 +13,13 @@ mod slo;
 mod stage;
 mod target;
 
+use compile::run_time;
 pub use compile::{Compiled, compile};
 pub use cron::next_occurrence;
+pub use forecast::{Amount, Daily, Forecast, PairForecast, forecast};
 pub use load::{Loaded, from_yaml, load};
 pub use profile::{Budget, Cache, Expect, PairPlan, Period, Profile, Prompts};
+use profile::{OUTPUT_CAPS, output_cap};
 pub use schedule::{Overlap, Schedule, Trigger, Weekdays, Window};
 pub use slo::{Bound, Objective, SloMetric};
 pub use stage::{Arrivals, Bounds, Ramp, Shape, Stage, Think};

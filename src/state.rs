@@ -1,5 +1,9 @@
-//! What outlives a request: budgets. It knows nothing of how requests are made.
+//! What outlives a request: budgets, recent requests and live status. It knows nothing of how requests are made.
 
 mod budget;
+mod recent;
+mod time;
 
 pub use budget::{Memory, Wall};
+pub use recent::{ActiveRun, PairStatus, Recent, RequestView, RunView};
+pub use time::Time;

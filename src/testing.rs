@@ -4,7 +4,7 @@ use crate::event::{Pair, Place};
 use crate::plan::{
     Agent, Api, Arrivals, Auth, Bounds, Budget, Cache, ConnectionMode, Expect, HttpVersion, Objective,
     Overlap, PairPlan, Plan, Price, Profile, Prompts, Ramp, Schedule, Server, Shape, Stage, Target,
-    Telemetry, Think, Timeouts, TlsOptions, Trigger,
+    Telemetry, Think, Timeouts, TlsOptions, Trigger, Window,
 };
 use jiff::tz::TimeZone;
 use serde_json::Map;
@@ -18,6 +18,7 @@ pub(crate) struct Build {
     pub(crate) targets: Vec<&'static str>,
     pub(crate) trigger: Trigger,
     pub(crate) overlap: Overlap,
+    pub(crate) windows: Vec<Window>,
     pub(crate) stages: Vec<Stage>,
     pub(crate) prompts: Prompts,
     pub(crate) expect: Expect,
@@ -34,6 +35,7 @@ impl Default for Build {
             targets: vec!["llama"],
             trigger: Trigger::Manual,
             overlap: Overlap::Skip,
+            windows: Vec::new(),
             stages: vec![requests(1)],
             prompts: prompts(&["Hello"]),
             expect: Expect::default(),
@@ -51,7 +53,7 @@ impl Build {
         let schedule = Schedule {
             trigger: self.trigger,
             timezone: TimeZone::UTC,
-            windows: Vec::new(),
+            windows: self.windows,
             overlap: self.overlap,
             jitter: Duration::ZERO,
         };

@@ -98,11 +98,7 @@ fn take(
             None
         }
         Some(Err(error)) => {
-            let broken = Broken::by(
-                classify::http(&error),
-                "the connection was lost in the middle of the answer",
-                &error,
-            );
+            let broken = classify::exchange(&error, "in the middle of the answer");
             intake.fail(mark, broken.failure, broken.detail);
             Some(false)
         }

@@ -38,8 +38,28 @@ pub(super) fn status(status: StatusCode) -> Option<Failure> {
     }
 }
 
+/// What a failed exchange is called and said to be; `when` tells how far it had come.
+pub(super) fn exchange(error: &hyper::Error, when: &str) -> Broken {
+    said(http(error), when, error)
+}
+
+/// The same for an error of the byte stream under it.
+pub(super) fn stream(error: &io::Error, when: &str) -> Broken {
+    said(io(error), when, error)
+}
+
+fn said(failure: Failure, when: &str, error: &(dyn Error + 'static)) -> Broken {
+    let what = match failure {
+        Failure::Reset => "the connection was lost",
+        Failure::Protocol => "the server broke the HTTP protocol",
+        Failure::Tls => "TLS failed",
+        _ => "the exchange failed",
+    };
+    Broken::by(failure, &format!("{what} {when}"), error)
+}
+
 /// An error of a connection on which HTTP was spoken.
-pub(super) fn http(error: &hyper::Error) -> Failure {
+fn http(error: &hyper::Error) -> Failure {
     if find::<rustls::Error>(error).is_some() {
         return Failure::Tls;
     }
@@ -65,7 +85,7 @@ pub(super) fn http(error: &hyper::Error) -> Failure {
 }
 
 /// An error of the byte stream under HTTP, after it was established.
-pub(super) fn io(error: &io::Error) -> Failure {
+fn io(error: &io::Error) -> Failure {
     if find::<rustls::Error>(error).is_some() {
         return Failure::Tls;
     }
@@ -128,7 +148,7 @@ fn inner<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a (dyn Error + 'stati
 }
 
 /// An error and its sources on one line. Sources that the line already ends with are not repeated.
-pub(super) fn chain(error: &(dyn Error + 'static)) -> String {
+fn chain(error: &(dyn Error + 'static)) -> String {
     let mut line = error.to_string();
     let mut next = inner(error);
     while let Some(error) = next {

@@ -73,7 +73,7 @@ impl Dialer {
             HttpVersion::Http1 => Link::http1(io, &self.tasks, pool).await,
             HttpVersion::Http2 => Link::http2(io, &self.tasks, pool).await,
         };
-        let link = link.map_err(|error| Broken::by(classify::http(&error), "cannot speak HTTP", &error))?;
+        let link = link.map_err(|error| classify::exchange(&error, "before the request"))?;
         connection.opened = true;
         Ok(link)
     }

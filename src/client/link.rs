@@ -27,6 +27,9 @@ const MOST_HEAD: u32 = 64 << 10;
 /// soon after the send: then the news was on its way already. Later, it is the answer that was lost.
 const STALE_WITHIN: Duration = Duration::from_secs(1);
 
+/// How far an exchange had come that gave no head of an answer.
+const BEFORE: &str = "before the answer";
+
 /// The body of a request.
 pub(super) type Body = Full<Bytes>;
 
@@ -100,7 +103,10 @@ impl Link {
     /// Speaks HTTP/2 on a fresh stream.
     pub(super) async fn http2(io: Io, tasks: &Tasks, pool: Weak<Pool>) -> hyper::Result<Self> {
         let (io, seen) = Tap::new(io);
+        let most_streams = pool.upgrade().map_or(1, |pool| pool.most_streams());
+        seen.most_streams.store(most_streams, Ordering::Relaxed);
         let mut builder = http2::Builder::new(tasks.clone());
+        builder.initial_max_send_streams(most_streams);
         let (sender, mut driver) =
             builder.max_header_list_size(MOST_HEAD).handshake(TokioIo::new(io)).await?;
         let noted = Arc::clone(&seen);
@@ -128,7 +134,7 @@ impl Link {
         }
     }
 
-    /// Streams that the server lets run at once, as far as it has said.
+    /// Streams that the server lets run at once, as far as it has said. Until then, what it said last.
     pub(super) fn most_streams(&self) -> usize {
         match &self.sender {
             Sender::Http1(_) => 1,
@@ -189,7 +195,7 @@ impl Link {
     fn why(&self, error: &hyper::Error) -> Broken {
         match self.seen.error.get() {
             Some(broken) if error.is_canceled() || error.is_closed() => broken.clone(),
-            _ => Broken::by(classify::http(error), "the connection was lost", error),
+            _ => classify::exchange(error, BEFORE),
         }
     }
 }
@@ -210,10 +216,10 @@ async fn drive(driver: impl Future<Output = hyper::Result<()>>, pool: Weak<Pool>
 }
 
 /// What came over a byte stream.
-#[derive(Default)]
 struct Seen {
     bytes: AtomicU64,
-    /// Of an HTTP/2 connection: streams that the server lets run at once, when a request was last passed on.
+    /// Of an HTTP/2 connection: streams that the server lets run at once, as known when a request was
+    /// last passed on.
     most_streams: AtomicUsize,
     error: OnceLock<Broken>,
 }
@@ -225,7 +231,7 @@ impl Seen {
 
     fn note<T>(&self, result: &io::Result<T>) {
         if let Err(error) = result {
-            self.error.get_or_init(|| Broken::by(classify::io(error), "the connection was lost", error));
+            self.error.get_or_init(|| classify::stream(error, BEFORE));
         }
     }
 }
@@ -238,7 +244,11 @@ struct Tap {
 
 impl Tap {
     fn new(io: Io) -> (Self, Arc<Seen>) {
-        let seen = Arc::new(Seen::default());
+        let seen = Arc::new(Seen {
+            bytes: AtomicU64::new(0),
+            most_streams: AtomicUsize::new(1),
+            error: OnceLock::new(),
+        });
         (Self { io, seen: Arc::clone(&seen) }, seen)
     }
 

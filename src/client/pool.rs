@@ -1,24 +1,28 @@
 //! Connections that are kept for the next request to the same target. Knows only whether they are ready.
 
 use super::link::Link;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::Instant;
 
-/// A connection that carried nothing for so long is closed.
+/// A connection that carried nothing for so long is closed, at the latest after twice the time.
 pub(super) const IDLE_FOR: Duration = Duration::from_mins(1);
 /// A connection that is older takes no further request, so that a change of the target's addresses is seen.
 const MOST_AGE: Duration = Duration::from_mins(10);
 /// Most idle HTTP/1.1 connections that are kept; further ones are closed after their request.
 const MOST_IDLE: usize = 1024;
 /// Most requests at once on one HTTP/2 connection, or fewer if the server says so: a further one would wait inside
-/// the connection, and its wait would look like the server's. 100 is what RFC 9113 asks of servers at least.
+/// the connection, and its wait would look like the server's. 100 is what RFC 9113 asks of servers at least. A server
+/// says its own limit after the connection is open, so a first burst may still queue where the limit is lower.
 const MOST_STREAMS: usize = 100;
 
 /// The connections of one target.
 pub(super) struct Pool {
     state: Mutex<State>,
+    /// What the server last said of the streams that it lets run at once on an HTTP/2 connection.
+    streams: AtomicUsize,
     /// Held while a shared connection is opened, so that a burst of requests opens one and not many.
     opening: Semaphore,
 }
@@ -35,13 +39,17 @@ impl Pool {
     /// An empty pool.
     pub(super) fn new() -> Self {
         let state = State { closed: false, idle: Vec::new(), shared: Vec::new() };
-        Self { state: Mutex::new(state), opening: Semaphore::new(1) }
+        let streams = AtomicUsize::new(MOST_STREAMS);
+        Self { state: Mutex::new(state), streams, opening: Semaphore::new(1) }
     }
 
     /// A connection that is ready now, if there is one.
     pub(super) fn take(&self) -> Option<Link> {
         let mut state = self.lock();
         state.sweep(Instant::now());
+        if let Some(newest) = state.shared.last() {
+            self.streams.store(newest.most_streams().clamp(1, MOST_STREAMS), Ordering::Relaxed);
+        }
         if let Some(link) = state.shared.iter().find_map(share) {
             return Some(link);
         }
@@ -68,6 +76,11 @@ impl Pool {
         {
             state.shared.push(keeper);
         }
+    }
+
+    /// Streams on a new HTTP/2 connection until the server has said how many it lets run.
+    pub(super) fn most_streams(&self) -> usize {
+        self.streams.load(Ordering::Relaxed)
     }
 
     /// The right to open a shared connection. Look again once you have it: another may have come.

@@ -65,11 +65,7 @@ impl<'a> Round<'a> {
         if self.is_cold() {
             self.marks.sent = Some(began);
         }
-        let link = self.connect(began).await;
-        if self.connection.phases.is_some() && !self.is_cold() {
-            self.marks.setup = began.elapsed();
-        }
-        let mut link = link?;
+        let mut link = self.obtain(began).await?;
         // A fresh connection is never replaced, so its request need not be kept.
         let spare = link.reused().then(|| request.clone());
         let sent = *self.marks.sent.get_or_insert_with(Instant::now);
@@ -101,19 +97,28 @@ impl<'a> Round<'a> {
         result
     }
 
-    /// A ready connection: a kept one, or a new one.
+    /// A ready connection, kept or new. Set-up before `sent` is noted, also where another request opened the
+    /// connection and this one waited for it.
+    async fn obtain(&mut self, began: Instant) -> Result<Link, Broken> {
+        if self.is_cold() {
+            return self.connect(began).await;
+        }
+        if let Some(link) = self.client.pool.take() {
+            return Ok(link);
+        }
+        let link = self.connect(began).await;
+        self.marks.setup = began.elapsed();
+        link
+    }
+
+    /// A new connection, or on HTTP/2 one that another request opens just now.
     async fn connect(&mut self, began: Instant) -> Result<Link, Broken> {
         let until = self.patience.connection(began, self.marks.sent, self.call.stream);
-        let (client, cold) = (self.client, self.is_cold());
+        let client = self.client;
+        let alone = self.is_cold() || client.target.http == HttpVersion::Http1;
         let connection = &mut self.connection;
         let work = async {
-            if cold {
-                return client.dialer.dial(connection).await;
-            }
-            if let Some(link) = client.pool.take() {
-                return Ok(link);
-            }
-            if client.target.http == HttpVersion::Http1 {
+            if alone {
                 return client.dialer.dial(connection).await;
             }
             let _turn = client.pool.opening().await;

@@ -1,7 +1,13 @@
 //! Tests of this part as a whole: recorded streams to golden outcomes, and a real client against servers that
 //! misbehave.
 
+mod counting;
 mod failures;
 mod golden;
+mod h2server;
 mod heads;
+mod proxy;
+mod reuse;
 mod server;
+mod tls;
+mod whole;

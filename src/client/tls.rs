@@ -40,6 +40,7 @@ impl Tls {
             .with_safe_default_protocol_versions()
             .map_err(BuildError::Tls)?;
         let builder = if options.insecure_skip_verify {
+            tracing::warn!(name = %target.name, "TLS certificates of this target are not verified");
             builder.dangerous().with_custom_certificate_verifier(Arc::new(Nothing(provider)))
         } else if let Some(path) = &options.ca_file {
             builder.with_root_certificates(roots(path)?)

@@ -85,3 +85,91 @@ fn load_file(path: &Path) -> Result<Arc<Tokenizer>, BuildError> {
     loaded.insert(version, Arc::downgrade(&tokenizer));
     Ok(tokenizer)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Words of a small vocabulary, and a sequence start that a server would put in front.
+    const TOKENIZER: &str = r#"{
+        "version": "1.0", "truncation": null, "padding": null, "normalizer": null, "decoder": null,
+        "added_tokens": [{ "id": 0, "content": "<s>", "single_word": false, "lstrip": false, "rstrip": false,
+                           "normalized": false, "special": true }],
+        "pre_tokenizer": { "type": "WhitespaceSplit" },
+        "post_processor": { "type": "TemplateProcessing",
+            "single": [{ "SpecialToken": { "id": "<s>", "type_id": 0 } }, { "Sequence": { "id": "A", "type_id": 0 } }],
+            "pair": [{ "Sequence": { "id": "A", "type_id": 0 } }, { "Sequence": { "id": "B", "type_id": 0 } }],
+            "special_tokens": { "<s>": { "id": "<s>", "ids": [0], "tokens": ["<s>"] } } },
+        "model": { "type": "WordLevel", "vocab": { "<s>": 0, "a": 1, "b": 2, "?": 3 }, "unk_token": "?" }
+    }"#;
+
+    fn file(text: &str) -> (tempfile::TempDir, PathBuf) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("tokenizer.json");
+        std::fs::write(&path, text).unwrap();
+        (dir, path)
+    }
+
+    async fn count(counter: &Counter, texts: &[&str]) -> Option<u64> {
+        counter.count(texts.iter().map(|text| (*text).to_owned()).collect()).await
+    }
+
+    #[tokio::test]
+    async fn trap_05_whole_texts_are_counted_without_a_sequence_start() {
+        let (_dir, path) = file(TOKENIZER);
+        let counter = Counter::load(&TokenizerSpec::File(path)).unwrap();
+        assert_eq!(count(&counter, &["a b c"]).await, Some(3));
+        assert_eq!(count(&counter, &["a b", "", "b"]).await, Some(3));
+        assert_eq!(count(&counter, &[]).await, Some(0));
+    }
+
+    #[tokio::test]
+    async fn the_embedded_tokenizers_count() {
+        let o200k = Counter::load(&TokenizerSpec::O200kBase).unwrap();
+        let cl100k = Counter::load(&TokenizerSpec::Cl100kBase).unwrap();
+        for counter in [&o200k, &cl100k] {
+            assert_eq!(count(counter, &["hello world"]).await, Some(2));
+            // In pieces it would be more: merges are lost at each cut.
+            assert_eq!(count(counter, &["hel", "lo wor", "ld"]).await.map(|n| n > 2), Some(true));
+            // The text of a special token is text.
+            assert!(count(counter, &["<|endoftext|>"]).await > Some(1));
+        }
+        let greek = "\u{3ba}\u{3b1}\u{3bb}\u{3b7}\u{3bc}\u{3ad}\u{3c1}\u{3b1}";
+        assert_ne!(count(&o200k, &[greek]).await, count(&cl100k, &[greek]).await);
+    }
+
+    #[tokio::test]
+    async fn a_file_is_loaded_once_while_it_is_used() {
+        let (_dir, path) = file(TOKENIZER);
+        let spec = TokenizerSpec::File(path.clone());
+        let held = |counter: &Counter| match counter {
+            Counter::HuggingFace(tokenizer) => Arc::as_ptr(tokenizer),
+            Counter::Tiktoken(_) => panic!("not a file"),
+        };
+        let (first, second) = (Counter::load(&spec).unwrap(), Counter::load(&spec).unwrap());
+        assert_eq!(held(&first), held(&second));
+        // A file that changed is another tokenizer.
+        std::fs::write(&path, TOKENIZER.replace("\"b\": 2,", "\"b\": 2, \"c\": 4,")).unwrap();
+        let changed = Counter::load(&spec).unwrap();
+        assert_ne!(held(&first), held(&changed));
+    }
+
+    #[tokio::test]
+    async fn texts_without_end_are_not_counted() {
+        let (_dir, path) = file(TOKENIZER);
+        let counter = Counter::load(&TokenizerSpec::File(path)).unwrap();
+        assert_eq!(counter.count(vec!["a ".repeat(MOST_TEXT)]).await, None);
+    }
+
+    #[test]
+    fn files_that_are_no_tokenizers() {
+        let (_dir, path) = file("{}");
+        let error =
+            |path: &Path| Counter::load(&TokenizerSpec::File(path.to_owned())).err().unwrap().to_string();
+        assert!(error(&path).starts_with(&format!("cannot read the tokenizer {}: ", path.display())));
+        assert!(
+            error(Path::new("/nonexistent.json"))
+                .starts_with("cannot read the tokenizer /nonexistent.json: ")
+        );
+    }
+}

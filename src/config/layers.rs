@@ -30,32 +30,43 @@ pub enum Source {
     },
 }
 
-/// Reads all sources and the environment into one tree. As much of it as can be read comes back beside the
-/// problems.
-pub(crate) fn read(sources: &[Source], environment: &[(String, String)]) -> (Node, Vec<Located>) {
+/// What was read.
+pub(crate) struct Reading {
+    /// As much as could be read.
+    pub(crate) tree: Node,
+    /// What is wrong with it so far.
+    pub(crate) problems: Vec<Located>,
+    /// Something could not be read: what seems to be missing may be there.
+    pub(crate) incomplete: bool,
+}
+
+/// Reads all sources and the environment into one tree.
+pub(crate) fn read(sources: &[Source], environment: &[(String, String)]) -> Reading {
     let shape = Schema::get().root();
-    let mut problems = Vec::new();
-    let mut tree = Node::empty();
+    let mut reading = Reading { tree: Node::empty(), problems: Vec::new(), incomplete: false };
     for source in sources {
-        if let Some(layer) = read_source(source, &mut problems) {
-            tree.overlay(layer, &shape);
+        match read_source(source, &mut reading) {
+            Some(layer) => reading.tree.overlay(layer, &shape),
+            None => reading.incomplete = true,
         }
     }
     for (name, value) in environment {
-        if let Some(layer) = read_variable(name, value, &shape, &mut problems) {
-            tree.overlay(layer, &shape);
+        if let Some(layer) = read_variable(name, value, &shape, &mut reading.problems) {
+            reading.tree.overlay(layer, &shape);
         }
     }
-    tree.drop_nulls(&shape);
-    shape.make_whole(&mut tree);
-    (tree, problems)
+    reading.tree.drop_nulls(&shape);
+    shape.make_whole(&mut reading.tree);
+    reading
 }
 
-fn read_source(source: &Source, problems: &mut Vec<Located>) -> Option<Node> {
+fn read_source(source: &Source, reading: &mut Reading) -> Option<Node> {
     match source {
-        Source::Text { name, text } => keep(yaml::read(&Arc::from(name.as_str()), text), problems),
-        Source::Path(path) if path.is_dir() => read_folder(path, problems),
-        Source::Path(path) => read_file(path, problems),
+        Source::Text { name, text } => {
+            keep(yaml::read(&Arc::from(name.as_str()), text), &mut reading.problems)
+        }
+        Source::Path(path) if path.is_dir() => read_folder(path, reading),
+        Source::Path(path) => read_file(path, &mut reading.problems),
     }
 }
 
@@ -80,13 +91,13 @@ fn read_file(path: &Path, problems: &mut Vec<Located>) -> Option<Node> {
     Some(node)
 }
 
-fn read_folder(path: &Path, problems: &mut Vec<Located>) -> Option<Node> {
+fn read_folder(path: &Path, reading: &mut Reading) -> Option<Node> {
     let name: Arc<str> = Arc::from(path.to_string_lossy());
     let mut files = Vec::new();
     let entries = match std::fs::read_dir(path) {
         Ok(entries) => entries,
         Err(error) => {
-            problems.push(about_file(&name, format!("cannot be read: {error}")));
+            reading.problems.push(about_file(&name, format!("cannot be read: {error}")));
             return None;
         }
     };
@@ -101,13 +112,14 @@ fn read_folder(path: &Path, problems: &mut Vec<Located>) -> Option<Node> {
     }
     files.sort();
     if files.is_empty() {
-        problems.push(about_file(&name, "holds no *.yaml, *.yml or *.toml file".to_owned()));
+        reading.problems.push(about_file(&name, "holds no *.yaml, *.yml or *.toml file".to_owned()));
         return None;
     }
     let mut tree = Node::empty();
     for file in files {
-        if let Some(node) = read_file(&file, problems) {
-            tree.join(node, &Schema::get().root(), &KeyPath::root(), problems);
+        match read_file(&file, &mut reading.problems) {
+            Some(node) => tree.join(node, &Schema::get().root(), &KeyPath::root(), &mut reading.problems),
+            None => reading.incomplete = true,
         }
     }
     Some(tree)
@@ -157,4 +169,147 @@ fn read_variable(name: &str, text: &str, root: &Shape<'_>, problems: &mut Vec<Lo
         let entry = Entry { key_at: at.clone(), node };
         Node { at: at.clone(), value: Value::Map(BTreeMap::from([(key, entry)])) }
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Errors, load};
+
+    fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, text) in files {
+            std::fs::write(folder.path().join(name), text).unwrap();
+        }
+        folder
+    }
+
+    fn said(errors: &Errors, folder: &Path) -> String {
+        errors.to_string().replace(&folder.display().to_string(), "F")
+    }
+
+    fn environment(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
+        pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+    }
+
+    #[test]
+    fn a_folder_is_every_config_file_in_it() {
+        let folder = folder(&[
+            ("a.yaml", "agent: { location: here, labels: { a: x } }"),
+            ("b.yml", "agent: { labels: { b: y } }"),
+            ("c.toml", "[server]\nlisten = '127.0.0.1:1'"),
+            (".hidden.yaml", "agent: { location: there }"),
+            ("notes.txt", "not: [yaml"),
+        ]);
+        std::fs::create_dir(folder.path().join("..data.yaml")).unwrap();
+        let config =
+            load(&[Source::Path(folder.path().to_owned())], []).unwrap_or_else(|e| panic!("{e}")).config;
+        assert_eq!(config.agent.location, "here");
+        assert_eq!(config.agent.labels.keys().collect::<Vec<_>>(), ["a", "b"]);
+        assert_eq!(config.server.listen.0.port(), 1);
+    }
+
+    #[test]
+    fn two_files_of_a_folder_must_not_set_the_same_key() {
+        let profile = "{ targets: [t], workload: { prompts: [x] }, schedule: { every: 1m } }";
+        let folder = folder(&[
+            ("a.yaml", &format!("agent:\n  location: here\nprofiles:\n  p: {profile}\n")),
+            ("b.yaml", "agent:\n  location: there\nprofiles: { p: { schedule: { jitter: 1s } } }\n"),
+        ]);
+        let errors = load(&[Source::Path(folder.path().to_owned())], []).err().unwrap();
+        assert_eq!(
+            said(&errors, folder.path()),
+            "F/b.yaml:2:3: agent.location: is set twice in the same folder, here and at F/a.yaml:2:3\n\
+             F/b.yaml:3:18: profiles.p.schedule: is set twice in the same folder, here and at F/a.yaml:4:50"
+        );
+        // Between layers that is how one overrides the other.
+        let [a, b] = ["a.yaml", "b.yaml"].map(|name| Source::Path(folder.path().join(name)));
+        assert_eq!(load(&[a, b], []).err().map(|errors| said(&errors, folder.path())), None);
+    }
+
+    #[test]
+    fn what_is_not_there_is_an_error() {
+        let folder = folder(&[]);
+        let missing = folder.path().join("missing.yaml");
+        let errors =
+            load(&[Source::Path(missing), Source::Path(folder.path().to_owned())], []).err().unwrap();
+        assert_eq!(
+            said(&errors, folder.path()),
+            "F: holds no *.yaml, *.yml or *.toml file\n\
+             F/missing.yaml: cannot be read: No such file or directory (os error 2)"
+        );
+    }
+
+    #[test]
+    fn what_stands_in_a_file_that_cannot_be_read_is_not_missed() {
+        let folder = folder(&[
+            ("a.yaml", "targets: { t: { api: openai-chat, base_url: 'http://127.0.0.1' }\n"),
+            ("b.yaml", "profiles:\n  p: { targets: [t], schedule: {}, shedule: {} }\n"),
+        ]);
+        let errors = crate::config::read(&[Source::Path(folder.path().to_owned())], []).2;
+        let said: Vec<String> = errors.iter().map(ToString::to_string).collect();
+        assert_eq!(said.len(), 2, "{said:?}");
+        assert!(said[0].contains("a.yaml:2:1: is not valid YAML: "), "{said:?}");
+        assert!(said[1].contains("b.yaml:2:36: profiles.p.shedule: is not a key here"), "{said:?}");
+    }
+
+    #[test]
+    fn paths_are_relative_to_the_file_that_names_them() {
+        let folder = folder(&[(
+            "a.yaml",
+            "targets:\n  t:\n    api: openai-chat\n    base_url: https://127.0.0.1\n    \
+             tls: { ca_file: ca.pem }\n    tokenizer: { file: /abs/t.json }\n    \
+             auth: { bearer: { file: keys/k } }\n    headers: { x-path: { file: h }, y: plain.txt }\n",
+        )]);
+        let loaded =
+            load(&[Source::Path(folder.path().join("a.yaml"))], []).unwrap_or_else(|e| panic!("{e}"));
+        let shown = loaded.config.to_yaml().replace(&folder.path().display().to_string(), "F");
+        for path in ["F/ca.pem", "/abs/t.json", "F/keys/k", "F/h", " plain.txt"] {
+            assert!(shown.contains(path), "{path} in {shown}");
+        }
+        let text = Source::Text { name: "t".into(), text: "targets: { t: { api: openai-chat, base_url: 'https://127.0.0.1', tls: { ca_file: ca.pem } } }".into() };
+        let loaded = load(&[text], []).unwrap_or_else(|e| panic!("{e}"));
+        assert_eq!(loaded.config.targets["t"].tls.ca_file.as_deref(), Some(Path::new("ca.pem")));
+    }
+
+    #[test]
+    fn the_environment_overrides_the_sections_of_the_process() {
+        let file = Source::Text { name: "t".into(), text: "server: { listen: '127.0.0.1:1' }".into() };
+        let environment = environment(&[
+            ("TOKENBEAT__SERVER__LISTEN", "0.0.0.0:2"),
+            ("TOKENBEAT__AGENT__ID", "7"),
+            ("TOKENBEAT__AGENT__LIMITS__IN_FLIGHT", "9"),
+            ("TOKENBEAT__AGENT__LABELS__REGION", "eu"),
+            ("TOKENBEAT__TELEMETRY__PROMETHEUS__EXEMPLARS", "false"),
+            ("TOKENBEAT_SERVICE_HOST", "10.0.0.1"),
+            ("PATH", "/bin"),
+        ]);
+        let config = load(&[file], environment).unwrap_or_else(|e| panic!("{e}")).config;
+        assert_eq!(config.server.listen.0.to_string(), "0.0.0.0:2");
+        assert_eq!(config.agent.id.as_deref(), Some("7"));
+        assert_eq!(config.agent.limits.in_flight.get(), 9);
+        assert_eq!(config.agent.labels["region"], "eu");
+        assert!(!config.telemetry.prometheus.exemplars);
+    }
+
+    #[test]
+    fn a_wrong_variable_is_an_error_that_names_it() {
+        let wrong = environment(&[
+            ("TOKENBEAT__TARGETS__T__MODEL", "m"),
+            ("TOKENBEAT__SERVER__LISTN", "0.0.0.0:2"),
+            ("TOKENBEAT__AGENT__STATE", "/var"),
+            ("TOKENBEAT__AGENT__LIMITS__IN_FLIGHT", "many"),
+            ("TOKENBEAT__AGENT__BUDGET__COST", ".inf"),
+        ]);
+        assert_eq!(
+            load(&[], wrong).err().unwrap().to_string(),
+            "TOKENBEAT__AGENT__BUDGET__COST: must be a finite number\n\
+             TOKENBEAT__AGENT__LIMITS__IN_FLIGHT: agent.limits.in_flight: must be a whole number, not text\n\
+             TOKENBEAT__AGENT__STATE: is not a setting: there is no key `state`; there are `budget`, `currency`, \
+             `id`, `labels`, `limits` and `location`\n\
+             TOKENBEAT__SERVER__LISTN: is not a setting: there is no key `listn`; did you mean `listen`?\n\
+             TOKENBEAT__TARGETS__T__MODEL: is not a setting: the environment overrides `agent`, `server` and \
+             `telemetry` only"
+        );
+    }
 }

@@ -1,6 +1,6 @@
 //! From sources to a typed config, with every problem of reading and of form.
 
-use super::layers::{self, Source};
+use super::layers::{self, Reading, Source};
 use super::path::KeyPath;
 use super::problem::{Errors, Located, Problem};
 use super::tree::{Node, Value};
@@ -14,6 +14,13 @@ pub struct Loaded {
     /// The config.
     pub config: Config,
     tree: Node,
+}
+
+/// Shows the config alone: the tree holds its secrets in the clear.
+impl std::fmt::Debug for Loaded {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Loaded").field("config", &self.config).finish_non_exhaustive()
+    }
 }
 
 impl Loaded {
@@ -31,6 +38,8 @@ impl Loaded {
 /// What had to be left out of a config because its form is wrong. What refers to it is not wrong for that.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Broken {
+    /// A whole file: what it holds is not known, so nothing can be said to be missing.
+    pub unread: bool,
     /// Whole sections (`agent`, `server`, `telemetry`), which have their defaults in the config.
     pub sections: BTreeSet<String>,
     /// Names of targets.
@@ -62,14 +71,14 @@ pub fn read(
 ) -> (Loaded, Broken, Vec<Located>) {
     let mut environment: Vec<(String, String)> = environment.into_iter().collect();
     environment.sort();
-    let (tree, mut problems) = layers::read(sources, &environment);
-    let misshapen = validate(&tree);
-    let mut broken = Broken::default();
+    let Reading { tree, mut problems, incomplete } = layers::read(sources, &environment);
+    let misshapen = validate(&tree, incomplete);
+    let mut broken = Broken { unread: incomplete, ..Broken::default() };
     for problem in &misshapen {
         broken.add(&problem.path);
     }
     problems.extend(misshapen);
-    let config = typed(&tree, &mut broken, &mut problems);
+    let config = if incomplete { Config::default() } else { typed(&tree, &mut broken, &mut problems) };
     (Loaded { config, tree }, broken, problems)
 }
 

@@ -131,7 +131,9 @@ pub struct Workload {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1))]
     pub system: Option<String>,
-    /// Most output tokens of an answer. Default: what the server takes; budgets of tokens and cost need it.
+    /// Most output tokens of an answer, sent as `max_tokens`. Default: what the server takes; budgets of tokens and
+    /// cost need it. For servers that want another name, write `params: { max_completion_tokens: 128 }` in its
+    /// place.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub output_tokens: Option<NonZeroU64>,
     /// What is done about prefix caches. Default: bust.

@@ -83,6 +83,7 @@ impl JsonSchema for Rate {
 /// A value that stays, or that moves in a straight line over the stage's time.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
+#[schemars(inline)]
 pub enum Moving<T> {
     /// It stays.
     Constant(T),
@@ -103,6 +104,7 @@ impl<T: Copy> Moving<T> {
 /// The two ends of a ramp.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(inline)]
 pub struct FromTo<T> {
     /// Value at the start of the stage.
     pub from: T,

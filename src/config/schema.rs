@@ -187,7 +187,7 @@ fn whole(float: f64) -> Option<Number> {
 }
 
 /// Shapes what schemars writes: a key that may be left out is not one that may be null, Rust's integer formats
-/// become ranges, and descriptions are free of Rust's link syntax.
+/// become ranges, and descriptions are not broken into lines.
 #[derive(Clone)]
 struct Tidy;
 
@@ -197,6 +197,10 @@ impl Transform for Tidy {
         let Some(object) = schema.as_object_mut() else { return };
         drop_null(object);
         integer_range(object);
+        if let Some(Value::String(text)) = object.get_mut("description") {
+            // The line breaks are those of the source code.
+            *text = text.split("\n\n").map(|part| part.replace('\n', " ")).collect::<Vec<_>>().join("\n\n");
+        }
     }
 }
 

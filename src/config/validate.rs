@@ -14,8 +14,8 @@ use serde_json::Value;
 /// What the map of a secret must be.
 const SECRET: &str = "must be { env: NAME }, { file: PATH } or { value: TEXT }";
 
-/// Everything in the tree that does not fit the schema.
-pub(crate) fn validate(tree: &Node) -> Vec<Located> {
+/// Everything in the tree that does not fit the schema. Of an incomplete tree nothing is said to be missing.
+pub(crate) fn validate(tree: &Node, incomplete: bool) -> Vec<Located> {
     let schema = Schema::get();
     let json = tree.to_json();
     let validator = match schema.validator() {
@@ -28,6 +28,9 @@ pub(crate) fn validate(tree: &Node) -> Vec<Located> {
     };
     let mut found = Vec::new();
     for error in validator.iter_errors(&json) {
+        if incomplete && matches!(error.kind(), Kind::Required { .. }) {
+            continue;
+        }
         explain(&error, tree, schema, &mut found);
     }
     found

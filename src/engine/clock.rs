@@ -32,6 +32,12 @@ pub(super) fn instant_of(wall: &Wall, at: Timestamp) -> Instant {
     instant.unwrap_or(now)
 }
 
+/// The nominal instant of a run that no schedule asked for: now, moved off every grid of whole microseconds, so that
+/// its id and seed are no scheduled run's.
+pub(super) fn off_grid(now: Timestamp) -> Timestamp {
+    if now.subsec_nanosecond() % 1000 == 0 { later(now, Duration::from_nanos(1)) } else { now }
+}
+
 /// An instant as the standard library has it.
 pub(super) fn system_time(at: Timestamp) -> SystemTime {
     let since = at.as_duration();

@@ -13,8 +13,10 @@ use crate::workload::Number;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 /// How long a user waits at least after a request that was skipped: a spent budget must not make it spin.
 const REFUSED_PAUSE: Duration = Duration::from_secs(1);
@@ -29,27 +31,33 @@ struct Quota {
 }
 
 /// Starts the users of a closed-loop stage. Returns with the instant at which the stage ends: ahead of it where
-/// that is known, else when its last request was offered; `None` if it was stopped.
+/// that is known, else when its last request was offered; `None` if it was stopped. `active` is told until when
+/// there is load: a user that waits for its answer is load, so where requests bound the stage that is when the
+/// last user has its last answer.
 pub(super) async fn offer(
     stage: &Arc<Stage>,
     ramp: Ramp,
     thinking: Think,
     bounds: Bounds,
+    active: oneshot::Sender<Instant>,
 ) -> Option<Instant> {
     let spent = CancellationToken::new();
     let quota = Arc::new(Quota { left: bounds.requests.map(AtomicU64::new), spent: spent.clone() });
+    let there = TaskTracker::new();
     for user in users(ramp, bounds.time) {
-        let stop = user.stop.map(|stop| stage.start + stop);
+        let stop = user.stop.map(|stop| stage.start + stop).into_iter().chain(stage.end).min();
         let start = (stage.start + user.start).max(stage.begins());
-        if stop.or(stage.end).is_some_and(|stop| start >= stop) {
+        if stop.is_some_and(|stop| start >= stop) {
             continue;
         }
-        let life = Life { user, start, stop: stop.or(stage.end), thinking };
-        let task = ask(Arc::clone(stage), life, Arc::clone(&quota));
+        let life = Life { user, start, stop, thinking };
+        let task = there.track_future(ask(Arc::clone(stage), life, Arc::clone(&quota)));
         stage.run.tasks.spawn_on(task, &stage.run.player.shared.handle);
     }
     // From here on only users hold it.
     drop(quota);
+    there.close();
+    stage.run.tasks.spawn_on(tell_active(stage.end, bounds, there, active), &stage.run.player.shared.handle);
     match (stage.end, bounds.requests) {
         (Some(end), None) => Some(end),
         (Some(end), Some(_)) => tokio::select! {
@@ -64,6 +72,24 @@ pub(super) async fn offer(
             () = spent.cancelled() => Some(Instant::now()),
         },
     }
+}
+
+async fn tell_active(
+    end: Option<Instant>,
+    bounds: Bounds,
+    users: TaskTracker,
+    active: oneshot::Sender<Instant>,
+) {
+    let until = match end {
+        Some(end) if bounds.requests.is_none() => end,
+        end => {
+            users.wait().await;
+            let now = Instant::now();
+            end.map_or(now, |end| end.min(now))
+        }
+    };
+    // The stage may have been stopped.
+    let _ = active.send(until);
 }
 
 /// When a user is there, and how it thinks.

@@ -80,8 +80,5 @@ fn overrun(stage: &Stage, due: Instant) {
     let mut random = [0; 24];
     rand::rng().fill_bytes(&mut random);
     stage.ticket(due, TraceIds::from_random(random, true)).skip(SkipReason::Overrun);
-    if let Some(suppressed) = stage.run.player.quiet.line() {
-        let late = Instant::now().saturating_duration_since(due);
-        tracing::warn!(run = stage.run.ident.id, ?late, suppressed, "a request's time had passed: skipped");
-    }
+    stage.run.log_skip(SkipReason::Overrun, None);
 }

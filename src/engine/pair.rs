@@ -1,6 +1,6 @@
 //! The schedule of one pair: waits for its slots, decides whether a run may start, and counts what does not.
 
-use super::clock::{instant_of, system_time};
+use super::clock::{instant_of, off_grid, system_time};
 use super::play::{SHORTEST_CYCLE, play};
 use super::run::{Player, Run, Start};
 use super::{LOOKAHEAD, START_LEAD};
@@ -28,6 +28,10 @@ const LOOK_EVERY: Duration = Duration::from_secs(10);
 /// A run is not in the way of the next for an overlap of less than this, nor for one of a thousandth of its
 /// length: two clocks decide, and one of them is being corrected.
 const OVERLAP_SLACK: Duration = Duration::from_millis(100);
+
+/// A wall clock that goes back by more than this was wrong before: the schedule follows it. By less, it waits
+/// until the clock is where it was, so that no slot comes twice.
+const SET_BACK: SignedDuration = SignedDuration::from_hours(1);
 
 /// A request to run now.
 pub(super) struct Trigger {
@@ -66,6 +70,8 @@ pub(super) struct PairLoop {
     current: Option<Playing>,
     /// A run that waits for the current one.
     queued: Option<Slot>,
+    /// When stages without a grid may be played again.
+    again: Instant,
     /// Why the last run did not take place, if it did not.
     skipping: Option<SkippedRun>,
 }
@@ -83,7 +89,7 @@ impl PairLoop {
         let (plan, last) = (&player.plan, (player.shared.wall)());
         let profile = &plan.profile;
         let table = Timetable::new(&profile.schedule, profile.seed, &plan.pair, &profile.stages);
-        Self { table, last, current: None, queued: None, skipping: None, player }
+        Self { table, last, current: None, queued: None, again: Instant::now(), skipping: None, player }
     }
 
     /// Runs until the engine stops.
@@ -124,7 +130,8 @@ impl PairLoop {
         let now = (self.player.shared.wall)();
         match &self.player.plan.profile.schedule.trigger {
             When::Every { at_start: true, .. } => {
-                self.take(Slot { nominal: now, at: now, open: self.table.is_open(now) });
+                let open = self.table.is_open(now);
+                self.take(Slot { nominal: off_grid(now), at: now, open }, self.queues());
             }
             When::Continuous => {
                 if let Some(cycle) = self.table.current(now).filter(|cycle| cycle.open) {
@@ -141,9 +148,10 @@ impl PairLoop {
     async fn until_due(&self, slot: Option<Slot>) {
         let Some(slot) = slot else { return self.until_back_to_back().await };
         loop {
-            let away = slot.at.duration_since((self.player.shared.wall)());
-            let away = Duration::try_from(away).unwrap_or_default().saturating_sub(LOOKAHEAD);
-            if away.is_zero() {
+            let now = (self.player.shared.wall)();
+            let away = Duration::try_from(slot.at.duration_since(now)).unwrap_or_default();
+            let away = away.saturating_sub(LOOKAHEAD);
+            if away.is_zero() || self.was_set_back(now) {
                 return;
             }
             sleep(away.min(LOOK_EVERY)).await;
@@ -152,14 +160,13 @@ impl PairLoop {
 
     async fn until_back_to_back(&self) {
         let profile = &self.player.plan.profile;
-        let gridless = cycle_length(&profile.stages).is_none();
-        if !matches!(profile.schedule.trigger, When::Continuous) || !gridless {
+        if !self.is_continuous() || cycle_length(&profile.stages).is_some() {
             return std::future::pending().await;
         }
         if let Some(current) = &self.current {
             current.ended.cancelled().await;
-            tokio::time::sleep_until(current.run.start.at + SHORTEST_CYCLE).await;
         }
+        tokio::time::sleep_until(self.again).await;
         while !self.table.is_open((self.player.shared.wall)()) {
             sleep(SHORTEST_CYCLE).await;
         }
@@ -169,9 +176,15 @@ impl PairLoop {
     async fn due(&mut self, slot: Option<Slot>) {
         let now = (self.player.shared.wall)();
         let Some(slot) = slot else {
-            self.start(Slot { nominal: now, at: now, open: true }, START_LEAD);
+            let begun = self.start(Slot { nominal: off_grid(now), at: now, open: true });
+            let pause = if matches!(begun, Triggered::Started(_)) { SHORTEST_CYCLE } else { LOOK_EVERY };
+            self.again = Instant::now() + pause;
             return;
         };
+        if self.was_set_back(now) {
+            self.last = now;
+            return self.tell_next();
+        }
         let passed = self.table.passed(self.last, now);
         let Some(latest) = passed.last else {
             self.last = slot.at;
@@ -179,14 +192,14 @@ impl PairLoop {
             return self.tell_next_after(slot);
         };
         self.last = latest.at;
-        let continuous = matches!(self.player.plan.profile.schedule.trigger, When::Continuous);
+        let continuous = self.is_continuous();
         let in_time = latest.open && (continuous || now.duration_since(latest.at) <= LATEST);
         self.skip(SkippedRun::Window, passed.outside);
         self.skip(SkippedRun::Missed, passed.open - u64::from(in_time));
         if in_time && continuous {
             self.join(latest);
         } else if in_time {
-            self.take(latest);
+            self.take(latest, self.queues());
         }
         self.tell_next();
     }
@@ -202,29 +215,45 @@ impl PairLoop {
                 () = tokio::time::sleep_until(due) => {}
             }
         }
-        self.take(slot);
+        self.take(slot, self.queues());
     }
 
-    /// Starts a run for a slot, or says why not.
-    fn take(&mut self, slot: Slot) -> Triggered {
+    /// Starts a run for a slot, or queues it, or says why not.
+    fn take(&mut self, slot: Slot, queue: bool) -> Triggered {
         if !slot.open {
             return self.skip(SkippedRun::Window, 1);
         }
+        if self.current.as_ref().is_some_and(|current| current.run.offered.is_cancelled()) {
+            self.start_queued();
+        }
         if !self.in_the_way(slot) {
-            return self.start(slot, START_LEAD);
+            return self.start(slot);
         }
-        match self.player.plan.profile.schedule.overlap {
-            Overlap::Queue if self.queued.is_none() => {
-                self.queued = Some(slot);
-                Triggered::Queued
-            }
-            _ => self.skip(SkippedRun::Overlap, 1),
+        if queue && self.queued.is_none() {
+            self.queued = Some(slot);
+            return Triggered::Queued;
         }
+        self.skip(SkippedRun::Overlap, 1)
+    }
+
+    /// Whether a scheduled run waits for the one before it. A cycle does always: its predecessor is in the way
+    /// only where the clock was set, and then the rest of the cycle is joined.
+    fn queues(&self) -> bool {
+        self.player.plan.profile.schedule.overlap == Overlap::Queue || self.is_continuous()
+    }
+
+    fn is_continuous(&self) -> bool {
+        matches!(self.player.plan.profile.schedule.trigger, When::Continuous)
+    }
+
+    fn was_set_back(&self, now: Timestamp) -> bool {
+        self.last.duration_since(now) > SET_BACK
     }
 
     fn triggered(&mut self, trigger: Trigger) {
         let now = (self.player.shared.wall)();
-        let what = self.take(Slot { nominal: now, at: now, open: true });
+        let queue = self.player.plan.profile.schedule.overlap == Overlap::Queue;
+        let what = self.take(Slot { nominal: off_grid(now), at: now, open: true }, queue);
         // Who asked may have gone.
         let _ = trigger.reply.send(what);
     }
@@ -242,15 +271,24 @@ impl PairLoop {
     }
 
     fn start_queued(&mut self) {
-        if let Some(slot) = self.queued.take() {
-            self.start(slot, START_LEAD);
+        let Some(slot) = self.queued.take() else { return };
+        let now = (self.player.shared.wall)();
+        if !self.is_continuous() || slot.at >= now {
+            self.start(slot);
+            return;
         }
+        let Some(cycle) = self.table.current(now) else { return };
+        if cycle.nominal != slot.nominal {
+            self.skip(SkippedRun::Overlap, 1);
+            self.last = self.last.max(cycle.at);
+        }
+        self.join(cycle);
     }
 
     /// Plays the cycle that is under way, from here on.
     fn join(&mut self, cycle: Slot) {
         if self.in_the_way(cycle) {
-            self.skip(SkippedRun::Overlap, 1);
+            self.queued.get_or_insert(cycle);
             return;
         }
         let at = instant_of(&self.player.shared.wall, cycle.at);
@@ -258,9 +296,9 @@ impl PairLoop {
         self.play(Start { nominal: cycle.nominal, due: cycle.at, at, join: Some(join) });
     }
 
-    /// Starts a run at its slot, or, if that is past, `lead` from now.
-    fn start(&mut self, slot: Slot, lead: Duration) -> Triggered {
-        let at = instant_of(&self.player.shared.wall, slot.at).max(Instant::now() + lead);
+    /// Starts a run at its slot, or, if that is past, in a moment.
+    fn start(&mut self, slot: Slot) -> Triggered {
+        let at = instant_of(&self.player.shared.wall, slot.at).max(Instant::now() + START_LEAD);
         self.play(Start { nominal: slot.nominal, due: slot.at, at, join: None })
     }
 
@@ -296,7 +334,9 @@ impl PairLoop {
         let plan = &self.player.plan;
         let seed = crate::schedule::run_seed(plan.profile.seed, start.nominal);
         let prepared = self.player.prepare(seed, Number { stage: 0, user: None, n: 0 });
-        let most = super::settle::most(&prepared.call, plan.target.price.as_ref());
+        // What cannot be built costs nothing, and its run shows why.
+        let Some(call) = prepared.call else { return true };
+        let most = super::settle::most(&call, plan.target.price.as_ref());
         match self.player.shared.ledger.reserve(&plan.profile.name, most) {
             Ok(hold) => {
                 self.player.shared.ledger.settle(hold, crate::event::Spend::default());

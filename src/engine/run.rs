@@ -6,7 +6,7 @@ use super::quiet::Quiet;
 use super::record::{Offered, Record};
 use super::{AHEAD_MOST, Error, Shared};
 use crate::client::Caller;
-use crate::event::{Fact, RunRef, RunSummary, Sink, TraceIds};
+use crate::event::{Exhausted, Fact, RunRef, RunSummary, Sink, SkipReason, TraceIds};
 use crate::exchange::Call;
 use crate::plan::PairPlan;
 use crate::schedule::run_seed;
@@ -14,7 +14,8 @@ use crate::workload::{Number, Workload};
 use jiff::Timestamp;
 use rand::Rng as _;
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::panic::AssertUnwindSafe;
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 use tokio::sync::Semaphore;
@@ -58,13 +59,15 @@ pub(super) struct Run {
     begun: OnceLock<SystemTime>,
     due: Instant,
     seq: AtomicU64,
-    budget_logged: AtomicBool,
+    /// Reasons for skips that were logged, a bit for each.
+    skips_logged: AtomicU8,
     _listed: Listed,
 }
 
 /// A request that waits for its due time.
 pub(super) struct Prepared {
-    pub(super) call: Call,
+    /// Absent if it could not be built, by a fault of our own.
+    pub(super) call: Option<Call>,
     pub(super) ids: TraceIds,
 }
 
@@ -104,7 +107,7 @@ impl Player {
             begun: OnceLock::new(),
             due,
             seq: AtomicU64::new(0),
-            budget_logged: AtomicBool::new(false),
+            skips_logged: AtomicU8::new(0),
             _listed: listed,
         }))
     }
@@ -113,7 +116,8 @@ impl Player {
     pub(super) fn prepare(&self, run_seed: u64, number: Number) -> Prepared {
         let mut random = [0; 24];
         rand::rng().fill_bytes(&mut random);
-        let call = self.caller.prepare(&self.workload.ask(run_seed, number));
+        let build = || self.caller.prepare(&self.workload.ask(run_seed, number));
+        let call = std::panic::catch_unwind(AssertUnwindSafe(build)).ok();
         Prepared { call, ids: TraceIds::from_random(random, true) }
     }
 }
@@ -135,9 +139,21 @@ impl Run {
         self.seq.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// Whether a refusal of the budget is the run's first, which is the one that is logged.
-    pub(super) fn first_refusal(&self) -> bool {
-        !self.budget_logged.swap(true, Ordering::Relaxed)
+    /// Logs why a request is skipped, the first time in the run for each reason.
+    pub(super) fn log_skip(&self, reason: SkipReason, detail: Option<&Exhausted>) {
+        let bit = match reason {
+            SkipReason::Budget => 1,
+            SkipReason::InFlight => 2,
+            SkipReason::Overrun => 4,
+        };
+        if self.skips_logged.fetch_or(bit, Ordering::Relaxed) & bit == 0 {
+            tracing::warn!(
+                run = self.ident.id,
+                reason = reason.label(),
+                detail = detail.map(tracing::field::display),
+                "requests are skipped"
+            );
+        }
     }
 
     /// The record of a run whose last request has ended. A run that was stopped before it began leaves no trace

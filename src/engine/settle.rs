@@ -110,8 +110,8 @@ mod tests {
         micros(actual(answer, ASKED, Some(&PRICE)))
     }
 
-    fn count(n: u64, source: Source) -> Option<Count> {
-        Some(Count { n, source })
+    const fn count(n: u64, source: Source) -> Count {
+        Count { n, source }
     }
 
     #[test]
@@ -132,9 +132,9 @@ mod tests {
     #[test]
     fn usage_settles_with_cached_input_at_its_price() {
         let mut ok = answer(Outcome::Ok, Some(200));
-        ok.tokens.input = count(30, Source::Usage);
+        ok.tokens.input = Some(count(30, Source::Usage));
         ok.tokens.cached_input = Some(10);
-        ok.tokens.output = count(7, Source::Usage);
+        ok.tokens.output = Some(count(7, Source::Usage));
         assert_eq!(spent(&ok), (1, 37, 40.0 + 10.0 + 70.0));
     }
 
@@ -143,9 +143,9 @@ mod tests {
         let mut ok = answer(Outcome::Ok, Some(200));
         assert_eq!(spent(&ok), (1, 150, 1100.0));
         // Our own count is no bill.
-        ok.tokens.output = count(7, Source::Tokenizer);
+        ok.tokens.output = Some(count(7, Source::Tokenizer));
         assert_eq!(spent(&ok), (1, 150, 1100.0));
-        ok.tokens.input = count(30, Source::Usage);
+        ok.tokens.input = Some(count(30, Source::Usage));
         assert_eq!(spent(&ok), (1, 130, 1060.0));
         assert_eq!(spent(&answer(Outcome::Failed(Failure::Reset), None)), (1, 150, 1100.0));
         assert_eq!(spent(&answer(Outcome::Failed(Failure::Cancelled), None)), (1, 150, 1100.0));
@@ -159,7 +159,7 @@ mod tests {
             assert_eq!(spent(&answer(Outcome::Failed(failure), Some(status))), (1, 0, 0.0));
         }
         let mut billed = answer(Outcome::Failed(Failure::Http5xx), Some(500));
-        billed.tokens.input = count(30, Source::Usage);
+        billed.tokens.input = Some(count(30, Source::Usage));
         assert_eq!(spent(&billed), (1, 30, 60.0));
     }
 
@@ -177,7 +177,7 @@ mod tests {
     fn the_record_has_the_cost_of_known_tokens() {
         let mut tokens = Tokens::default();
         assert_eq!(cost(&tokens, Some(&PRICE)), None);
-        tokens.output = count(7, Source::Chunks);
+        tokens.output = Some(count(7, Source::Chunks));
         assert_eq!(cost(&tokens, Some(&PRICE)).map(|cost| (cost * 1e6).round()), Some(70.0));
         assert_eq!(cost(&tokens, None), None);
     }

@@ -1,1 +1,343 @@
+//! The engine with a scripted caller and a paused clock.
 
+mod load;
+mod outcomes;
+mod results;
+mod schedules;
+mod shutdown;
+mod users;
+
+use super::dispatch::Timers;
+use super::*;
+use crate::client::{Answer, Context};
+use crate::event::{
+    BudgetUse, Count, Exhausted, Fact, Failure, Hold, Marks, Outcome, Request, SkippedRun, Source, Spend,
+};
+use crate::exchange::{Ask, Call};
+use crate::plan::Plan;
+use crate::state;
+use crate::testing::Build;
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// What the fake target does with a request.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Script {
+    /// From the send to the end; half of it to the first token.
+    pub(super) takes: Duration,
+    /// From the call to the send: a busy prober.
+    pub(super) lag: Duration,
+    pub(super) outcome: Outcome,
+    pub(super) panics: bool,
+    /// Whether it ends when it is cancelled.
+    pub(super) heeds: bool,
+    pub(super) chars: usize,
+    pub(super) usage: Option<(u64, u64)>,
+}
+
+impl Default for Script {
+    fn default() -> Self {
+        Self {
+            takes: millis(100),
+            lag: Duration::ZERO,
+            outcome: Outcome::Ok,
+            panics: false,
+            heeds: true,
+            chars: 20,
+            usage: None,
+        }
+    }
+}
+
+type Plot = Box<dyn Fn(usize) -> Script + Send + Sync>;
+
+/// Plays a script per request, by the order of the calls.
+pub(super) struct Fake {
+    plot: Plot,
+    calls: AtomicUsize,
+}
+
+impl Caller for Fake {
+    fn prepare(&self, ask: &Ask) -> Call {
+        let text = ask.messages.last().map(|message| message.text.to_string()).unwrap();
+        assert_ne!(text, "unspeakable", "scripted panic");
+        Call {
+            method: http::Method::POST,
+            path: "/chat/completions".into(),
+            headers: http::HeaderMap::new(),
+            body: text.into(),
+            stream: ask.stream,
+            output_tokens: ask.output_tokens,
+            most_input_tokens: 10,
+        }
+    }
+
+    fn call(&self, call: Call, context: Context) -> BoxFuture<'_, Answer> {
+        let script = (self.plot)(self.calls.fetch_add(1, Ordering::SeqCst));
+        async move {
+            let started = Instant::now();
+            if !script.lag.is_zero() {
+                tokio::time::sleep(script.lag).await;
+            }
+            let mut marks = Marks::begin(context.due, started);
+            let sent = Instant::now();
+            marks.sent = Some(sent);
+            assert!(!script.panics, "scripted panic");
+            let mut outcome = script.outcome;
+            tokio::select! {
+                biased;
+                () = context.cancel.cancelled(), if script.heeds => outcome = Outcome::Failed(Failure::Cancelled),
+                () = tokio::time::sleep(script.takes) => {}
+            }
+            marks.end = Instant::now();
+            let mut answer = Answer::failed(Failure::Internal, "scripted", marks);
+            answer.marks.first_token = Some(sent + script.takes / 2);
+            answer.streamed = call.stream;
+            answer.outcome = outcome;
+            answer.text = "x".repeat(script.chars);
+            answer.finish_reason = Some("stop".into());
+            if let Some((input, output)) = script.usage {
+                answer.tokens.input = Some(Count { n: input, source: Source::Usage });
+                answer.tokens.output = Some(Count { n: output, source: Source::Usage });
+            }
+            answer
+        }
+        .boxed()
+    }
+}
+
+/// Keeps every fact, with the time since the start.
+pub(super) struct Facts {
+    start: Instant,
+    all: Mutex<Vec<(Duration, Fact)>>,
+}
+
+impl Sink for Facts {
+    fn record(&self, fact: &Fact) {
+        self.all.lock().unwrap().push((self.start.elapsed(), fact.clone()));
+    }
+}
+
+impl Facts {
+    fn collect<T>(&self, pick: impl Fn(Duration, &Fact) -> Option<T>) -> Vec<T> {
+        self.all.lock().unwrap().iter().filter_map(|(at, fact)| pick(*at, fact)).collect()
+    }
+
+    pub(super) fn requests(&self) -> Vec<Arc<Request>> {
+        self.collect(|_, fact| if let Fact::Ended(request) = fact { Some(Arc::clone(request)) } else { None })
+    }
+
+    /// Due times of the requests that ended, in order of due, milliseconds from the start.
+    pub(super) fn dues(&self) -> Vec<u128> {
+        let mut dues: Vec<u128> =
+            self.requests().iter().map(|r| r.marks.due.duration_since(self.start).as_millis()).collect();
+        dues.sort_unstable();
+        dues
+    }
+
+    pub(super) fn offered(&self) -> usize {
+        self.collect(|_, fact| matches!(fact, Fact::Offered { .. }).then_some(())).len()
+    }
+
+    pub(super) fn skipped(&self) -> Vec<&'static str> {
+        self.collect(
+            |_, fact| if let Fact::Skipped { reason, .. } = fact { Some(reason.label()) } else { None },
+        )
+    }
+
+    pub(super) fn outcomes(&self) -> Vec<&'static str> {
+        self.requests().iter().map(|request| request.outcome.label()).collect()
+    }
+
+    pub(super) fn summaries(&self) -> Vec<Arc<RunSummary>> {
+        self.collect(
+            |_, fact| if let Fact::RunEnded(summary) = fact { Some(Arc::clone(summary)) } else { None },
+        )
+    }
+
+    pub(super) fn results(&self) -> Vec<&'static str> {
+        self.summaries().iter().map(|summary| summary.result.label()).collect()
+    }
+
+    /// When runs started, whole milliseconds from the start, and their lag.
+    pub(super) fn started(&self) -> Vec<(u128, u128)> {
+        self.collect(|at, fact| {
+            if let Fact::RunStarted { lag, .. } = fact {
+                Some((at.as_millis(), lag.as_millis()))
+            } else {
+                None
+            }
+        })
+    }
+
+    pub(super) fn skipped_runs(&self) -> Vec<(&'static str, u64)> {
+        self.collect(|_, fact| {
+            if let Fact::RunSkipped { reason, count, .. } = fact {
+                Some((reason.label(), *count))
+            } else {
+                None
+            }
+        })
+    }
+
+    /// Time of offered load, by stage.
+    pub(super) fn active(&self, stage: &str) -> Duration {
+        self.collect(|_, fact| match fact {
+            Fact::LoadActive { place, time } if &*place.stage == stage => Some(*time),
+            _ => None,
+        })
+        .iter()
+        .sum()
+    }
+
+    /// offered = skipped + ended: nothing is in flight any more, and nothing has two outcomes.
+    pub(super) fn assert_settled(&self) {
+        assert_eq!(self.offered(), self.skipped().len() + self.requests().len());
+        let mut numbers: Vec<(String, u64)> =
+            self.requests().iter().map(|request| (request.run.id.clone(), request.seq)).collect();
+        numbers.sort_unstable();
+        let with_twins = numbers.len();
+        numbers.dedup();
+        assert_eq!(numbers.len(), with_twins);
+    }
+}
+
+/// Refuses nothing and remembers what was settled.
+#[derive(Default)]
+pub(super) struct Free(pub(super) Mutex<Vec<Spend>>);
+
+impl Ledger for Free {
+    fn reserve(&self, profile: &Arc<str>, most: Spend) -> Result<Hold, Exhausted> {
+        Ok(Hold { profile: Arc::clone(profile), reserved: most, at: 0 })
+    }
+
+    fn settle(&self, _: Hold, actual: Spend) {
+        self.0.lock().unwrap().push(actual);
+    }
+
+    fn uses(&self) -> Vec<BudgetUse> {
+        Vec::new()
+    }
+}
+
+/// An engine with its surroundings.
+pub(super) struct World {
+    pub(super) engine: Engine,
+    pub(super) facts: Arc<Facts>,
+    pub(super) ledger: Arc<dyn Ledger>,
+    pub(super) fake: Arc<Fake>,
+    /// Added to the wall clock.
+    pub(super) jump: Arc<Mutex<jiff::SignedDuration>>,
+}
+
+/// An instant on the grid of whole hours, and the wall clock's at the start.
+pub(super) const START: &str = "2026-11-20T10:00:00Z";
+
+impl World {
+    pub(super) fn new(build: Build, plot: impl Fn(usize) -> Script + Send + Sync + 'static) -> Self {
+        Self::of(&build.plan(), START, plot)
+    }
+
+    pub(super) fn of(
+        plan: &Arc<Plan>,
+        at: &str,
+        plot: impl Fn(usize) -> Script + Send + Sync + 'static,
+    ) -> Self {
+        Self::on(plan, at, Arc::new(Timers), plot)
+    }
+
+    pub(super) fn on(
+        plan: &Arc<Plan>,
+        at: &str,
+        dispatcher: Arc<dyn Dispatcher>,
+        plot: impl Fn(usize) -> Script + Send + Sync + 'static,
+    ) -> Self {
+        let jump = Arc::new(Mutex::new(jiff::SignedDuration::ZERO));
+        let (steady, jumped) = (anchored(at.parse().unwrap()), Arc::clone(&jump));
+        let wall: Wall = Arc::new(move || steady().checked_add(*jumped.lock().unwrap()).unwrap());
+        let ledger = Arc::new(state::Memory::new(plan, Arc::clone(&wall)));
+        let facts = Arc::new(Facts { start: Instant::now(), all: Mutex::default() });
+        let fake = Arc::new(Fake { plot: Box::new(plot), calls: AtomicUsize::new(0) });
+        let caller = |target: &Arc<crate::plan::Target>| {
+            let caller: Arc<dyn Caller> = Arc::<Fake>::clone(&fake);
+            (Arc::clone(&target.name), caller)
+        };
+        let deps = Deps {
+            sink: Arc::<Facts>::clone(&facts),
+            ledger: Arc::<state::Memory>::clone(&ledger),
+            callers: plan.targets.iter().map(caller).collect(),
+            dispatcher,
+            wall,
+            handle: Handle::current(),
+        };
+        Self { engine: Engine::new(Arc::clone(plan), deps).unwrap(), facts, ledger, fake, jump }
+    }
+
+    /// Runs the profile once.
+    pub(super) async fn once(&self) -> RunSummary {
+        self.once_for(None).await
+    }
+
+    pub(super) async fn once_for(&self, seconds: Option<u64>) -> RunSummary {
+        let pair = self.engine.plan.pairs[0].pair.clone();
+        let time = seconds.map(Duration::from_secs);
+        let summary = self.engine.run_once(&pair, Once { time }).await.unwrap();
+        self.facts.assert_settled();
+        summary
+    }
+
+    pub(super) fn calls(&self) -> usize {
+        self.fake.calls.load(Ordering::SeqCst)
+    }
+
+    /// Runs the schedules for so long, then shuts down with time for everything to end.
+    pub(super) async fn schedule_for(&self, time: Duration) {
+        let schedules = self.engine.start(CancellationToken::new()).unwrap();
+        tokio::time::sleep(time).await;
+        let left = self.engine.shutdown(Duration::from_mins(10), &CancellationToken::new()).await;
+        assert_eq!(left, []);
+        schedules.ended().await.unwrap();
+        self.facts.assert_settled();
+    }
+}
+
+pub(super) fn millis(n: u64) -> Duration {
+    Duration::from_millis(n)
+}
+
+pub(super) fn seconds(n: u64) -> Duration {
+    Duration::from_secs(n)
+}
+
+/// Every request is answered after this long.
+pub(super) fn takes(time: Duration) -> impl Fn(usize) -> Script + Send + Sync + 'static {
+    move |_| Script { takes: time, ..Script::default() }
+}
+
+/// Every request fails so.
+pub(super) fn fails(failure: Failure) -> impl Fn(usize) -> Script + Send + Sync + 'static {
+    move |_| Script { outcome: Outcome::Failed(failure), ..Script::default() }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_plan_does_not_have_is_refused() {
+    let plan = Build::default().plan();
+    let world = World::of(&plan, START, takes(millis(10)));
+    let other = Pair { profile: "chat".into(), target: "gpt".into() };
+    let error = world.engine.run_once(&other, Once::default()).await.unwrap_err();
+    assert_eq!(error.to_string(), "the profile chat is not played against the target gpt");
+    let error = world.engine.trigger("rag").await.unwrap_err();
+    assert_eq!(error.to_string(), "there is no profile rag");
+    assert_eq!(world.engine.trigger("chat").await.unwrap_err(), Error::NotRunning);
+    let deps = Deps {
+        sink: Arc::<Facts>::clone(&world.facts),
+        ledger: Arc::new(Free::default()),
+        callers: HashMap::new(),
+        dispatcher: Arc::new(Timers),
+        wall: system(),
+        handle: Handle::current(),
+    };
+    assert_eq!(Engine::new(plan, deps).err(), Some(Error::NoCaller("llama".into())));
+    assert_eq!(world.facts.offered(), 0);
+}

@@ -10,13 +10,13 @@ pub enum Failure {
     Connect,
     /// The TLS handshake failed, certificate errors included.
     Tls,
-    /// The proxy refused or broke the tunnel.
+    /// The proxy could not be reached, or refused or broke the tunnel.
     Proxy,
     /// DNS, TCP and TLS together took longer than `timeouts.connect`.
     ConnectTimeout,
     /// No content arrived within `timeouts.first_token` of the send.
     FirstTokenTimeout,
-    /// No bytes arrived for `timeouts.stall` in the middle of an answer.
+    /// Nothing but keep-alives arrived for `timeouts.stall` in the middle of an answer.
     StallTimeout,
     /// The whole request took longer than `timeouts.total`.
     TotalTimeout,

@@ -83,7 +83,7 @@ pub struct Request {
     pub place: Arc<Place>,
     /// The run that it is part of.
     pub run: Arc<RunRef>,
-    /// Its number in the run, from 0, in order of `due`.
+    /// Its number in the run, from 0, in the order in which they were offered.
     pub seq: u64,
     /// Whether `due` lay in a warm-up: then its tokens, cost and budget count, and nothing else.
     pub warm_up: bool,

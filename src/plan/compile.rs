@@ -19,6 +19,7 @@ use super::{Agent, PairPlan, Plan, Profile, Server, Target, Telemetry};
 use crate::config::{Broken, Config, KeyPath, Problem, nearest};
 use crate::event::{Pair, Place};
 use finding::Findings;
+pub(super) use stage::run_time;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -57,6 +58,7 @@ pub(super) fn compile_beside(config: &Config, broken: &Broken) -> Compiled {
         pairs.extend(own.filter_map(|target| Some(pair(profile, targets.get(target)?))));
     }
     budget::check_all(config, &mut findings);
+    stage::check_in_flight(config, &mut findings);
     unused(config, broken, &mut findings);
     let telemetry = Telemetry {
         exemplars: config.telemetry.prometheus.exemplars,

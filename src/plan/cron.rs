@@ -13,7 +13,8 @@ use std::cmp::Ordering;
 /// A fixed time that is skipped when clocks go forward comes when they have gone forward, and one that comes
 /// twice when they go back counts once, as in Vixie cron.
 pub fn next_occurrence(cron: &Cron, after: &ZonedDateTime) -> Option<ZonedDateTime> {
-    let from = Moment::new(after.clone()).ok()?;
+    // croner knows no fractions of a second and would carry ours along.
+    let from = Moment::new(after.with().subsec_nanosecond(0).build().ok()?).ok()?;
     cron.find_next_occurrence(&from, false).ok().map(|moment| moment.zoned)
 }
 
@@ -101,6 +102,7 @@ mod tests {
             "2026-01-05T09:00:00+01:00[Europe/Berlin]"
         );
         assert_eq!(next("*/5 * * * *", "2026-01-01T00:00:00Z[UTC]"), "2026-01-01T00:05:00+00:00[UTC]");
+        assert_eq!(next("* * * * * *", "2026-01-01T00:00:00.9Z[UTC]"), "2026-01-01T00:00:01+00:00[UTC]");
         assert_eq!(next("0 0 30 2 *", "2026-01-01T00:00:00Z[UTC]"), "never");
     }
 

@@ -23,7 +23,9 @@ pub fn load(
 ) -> Result<Loaded, Errors> {
     let (loaded, broken, mut problems) = config::read(sources, environment);
     let compiled = compile::compile_beside(&loaded.config, &broken);
-    problems.extend(compiled.errors.into_iter().map(|problem| loaded.locate(problem)));
+    if !broken.unread {
+        problems.extend(compiled.errors.into_iter().map(|problem| loaded.locate(problem)));
+    }
     let warnings = compiled.warnings.into_iter().map(|problem| loaded.locate(problem)).collect();
     match Errors::of(problems) {
         Some(errors) => Err(errors),
@@ -39,17 +41,157 @@ pub fn from_yaml(text: &str) -> Result<Plan, Errors> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plan::{Arrivals, Auth, Bound, Bounds, Overlap, Ramp, Shape, Think, Trigger};
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+    use std::time::Duration;
+
+    const TARGET: &str = "{ api: openai-chat, base_url: 'http://127.0.0.1:8000/v1/', model: m }";
+
+    fn plan(profile: &str) -> Plan {
+        let text = format!("targets: {{ t: {TARGET}, u: {TARGET} }}\nprofiles: {{ p: {profile} }}\n");
+        from_yaml(&text).unwrap_or_else(|e| panic!("{e}"))
+    }
 
     #[test]
-    fn the_least_config_makes_a_plan() {
+    fn the_least_config_makes_a_plan_with_its_defaults() {
+        let plan = plan("{ targets: [t], schedule: { every: 1m }, workload: { prompts: [hello] } }");
+        assert_eq!(plan.server.listen.to_string(), "127.0.0.1:9464");
+        assert!(!plan.agent.id.is_empty() && &*plan.agent.currency == "usd" && plan.telemetry.exemplars);
+        let [pair] = plan.pairs.as_slice() else { panic!("one pair") };
+        assert_eq!((&*pair.pair.profile, &*pair.pair.target), ("p", "t"));
+        assert_eq!(pair.target.base_url.as_str(), "http://127.0.0.1:8000/v1");
+        assert!(matches!(pair.target.auth, Auth::None) && pair.target.propagate);
+        assert_eq!(pair.target.timeouts.total, Duration::from_mins(2));
+        let bounds = Bounds { time: None, requests: Some(1) };
+        let think = Think { min: Duration::ZERO, max: Duration::ZERO };
+        let users = Ramp { from: 1.0, to: 1.0 };
+        assert_eq!(pair.profile.stages.len(), 1);
+        assert_eq!(pair.profile.stages[0].shape, Shape::Users { users, think, bounds });
+        assert!(matches!(pair.profile.schedule.trigger, Trigger::Every { at_start: false, .. }));
+        assert_eq!(pair.profile.schedule.overlap, Overlap::Skip);
+        assert!(pair.profile.workload.stream);
+    }
+
+    #[test]
+    fn what_is_written_arrives() {
+        let plan = plan(
+            "{ targets: [u, t], schedule: { cron: '0 * * * *', timezone: Europe/Berlin, jitter: 5s }, \
+             load: [{ warm_up: 5s, rate: 30/m }, { name: a, for: 10s, rate: { from: 1, to: 3/s }, arrivals: { gamma: { cv: 2 } } }, \
+             { for: 1m, requests: 9, users: { from: 1, to: 4 }, think: 1s..3s }], \
+             workload: { prompts: [x], stream: true }, seed: 7, \
+             slo: [{ name: s, metric: time_per_output_token, below: 50ms, objective: 99.9% }, { name: q, metric: output_pace, above: 9.5, objective: 95% }] }",
+        );
+        assert_eq!(plan.pairs.iter().map(|pair| &*pair.pair.target).collect::<Vec<_>>(), ["u", "t"]);
+        let profile = &plan.profiles[0];
+        let second = Duration::from_secs(1);
+        let bounds = |seconds, requests| Bounds { time: Some(second * seconds), requests };
+        let half = Ramp { from: 0.5, to: 0.5 };
+        assert_eq!(
+            profile.stages[0].shape,
+            Shape::Rate { rate: half, arrivals: Arrivals::Constant, bounds: bounds(5, None) }
+        );
+        assert!(profile.stages[0].warm_up && !profile.stages[1].warm_up);
+        let rate = Ramp { from: 1.0, to: 3.0 };
+        assert_eq!(
+            profile.stages[1].shape,
+            Shape::Rate { rate, arrivals: Arrivals::Gamma { cv: 2.0 }, bounds: bounds(10, None) }
+        );
+        let think = Think { min: second, max: second * 3 };
+        let users = Ramp { from: 1.0, to: 4.0 };
+        assert_eq!(profile.stages[2].shape, Shape::Users { users, think, bounds: bounds(60, Some(9)) });
+        assert_eq!((profile.seed, profile.schedule.jitter), (7, second * 5));
+        assert_eq!(profile.schedule.timezone.iana_name(), Some("Europe/Berlin"));
+        assert_eq!(profile.slos[0].bound, Some(Bound::Below(0.05)));
+        assert_eq!(profile.slos[1].bound, Some(Bound::Above(9.5)));
+        // Stages without a name are one place, and the named one another.
+        let places = &plan.pairs[0].places;
+        assert!(std::sync::Arc::ptr_eq(&places[0], &places[2]) && &*places[1].stage == "a");
+    }
+
+    #[test]
+    fn revisions_follow_what_is_sent_and_not_how_it_is_written() {
+        let revisions = |rest: &str| {
+            let plan = plan(&format!("{{ targets: [t], schedule: {{ every: 1m }}, {rest} }}"));
+            (plan.profiles[0].revision.to_string(), plan.pairs[0].revision.to_string())
+        };
+        let base = revisions("workload: { prompts: [x] }, load: [{ for: 60s, rate: 0.5 }]");
+        let other_words = "workload: { stream: true, cache: bust, prompts: ['x'] }, slo: [{ name: a, metric: availability, objective: 99% }], \
+             load: [{ rate: { from: 30/m, to: 0.5/s }, for: 1m, arrivals: constant }]";
+        assert_eq!(revisions(other_words), base);
+        let changes = [
+            "workload: { prompts: [y] }, load: [{ for: 60s, rate: 0.5 }]",
+            "workload: { prompts: [x], system: s }, load: [{ for: 60s, rate: 0.5 }]",
+            "workload: { prompts: [x], params: { a: 1 } }, load: [{ for: 60s, rate: 0.5 }]",
+            "workload: { prompts: [x], cache: reuse }, load: [{ for: 60s, rate: 0.5 }]",
+            "workload: { prompts: [x] }, load: [{ for: 61s, rate: 0.5 }]",
+            "workload: { prompts: [x] }, load: [{ for: 60s, rate: 0.5, arrivals: poisson }]",
+        ];
+        for change in changes {
+            let (profile, pair) = revisions(change);
+            assert!(profile != base.0 && pair != base.1, "{change}");
+        }
+        assert_ne!(base.0, base.1);
+    }
+
+    #[test]
+    fn the_model_and_the_params_of_a_target_count_for_its_pairs_only() {
         let plan = from_yaml(
-            "targets: { llama: { api: openai-chat, base_url: 'http://127.0.0.1:8000/v1', model: m } }\n\
-             profiles: { chat: { targets: [llama], schedule: { every: 1m }, workload: { prompts: [hello] } } }\n",
+            "targets:\n  a: &a { api: openai-chat, base_url: 'http://127.0.0.1', model: m }\n  \
+             b: { <<: *a, model: n }\n  c: { <<: *a, params: { top_p: 1 } }\n  d: { <<: *a, http: '2' }\n\
+             profiles: { p: { targets: [a, b, c, d], schedule: { manual: {} }, workload: { prompts: [x] } } }",
         )
-        .unwrap();
-        assert_eq!(plan.pairs.len(), 1);
-        let pair = &plan.pairs[0];
-        assert_eq!((&*pair.pair.profile, &*pair.pair.target), ("chat", "llama"));
-        assert_eq!(pair.places.len(), pair.profile.stages.len());
+        .unwrap_or_else(|e| panic!("{e}"));
+        let revision = |index: usize| &plan.pairs[index].revision;
+        assert_ne!(revision(0), revision(1));
+        assert_ne!(revision(0), revision(2));
+        assert_eq!(revision(0), revision(3));
+    }
+
+    /// Every path into a value.
+    fn paths(value: &Value, path: &str, found: &mut Vec<String>) {
+        found.push(path.to_owned());
+        match value {
+            Value::Object(map) => {
+                for (key, value) in map {
+                    paths(value, &format!("{path}/{}", key.replace('~', "~0").replace('/', "~1")), found);
+                }
+            }
+            Value::Array(items) => {
+                for (index, value) in items.iter().enumerate() {
+                    paths(value, &format!("{path}/{index}"), found);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 128, ..ProptestConfig::default() })]
+
+        /// Whatever stands wherever in a config: it is told in words of the schema or of meaning, and the types
+        /// never refuse what the schema let through.
+        #[test]
+        fn any_value_anywhere_is_taken_or_explained(at in any::<prop::sample::Index>(), kind in 0_usize..14, more in any::<prop::sample::Index>(), other in 0_usize..14) {
+            let whole = config::load_str("whole", include_str!("../../tests/config/whole.yml")).unwrap();
+            let mut value = serde_json::to_value(&whole.config).unwrap();
+            let strange = [
+                json!(null), json!(true), json!(0), json!(-1), json!(1.5), json!(1e300), json!(18_446_744_073_709_551_615_u64),
+                json!(""), json!("1s"), json!("none"), json!([]), json!(["x"]), json!({}), json!({ "env": "A" }),
+            ];
+            let mut all = Vec::new();
+            paths(&value, "", &mut all);
+            for (index, kind) in [(at, kind), (more, other)] {
+                let path: &String = index.get(&all);
+                if let Some(place) = value.pointer_mut(path) {
+                    *place = strange[kind].clone();
+                }
+            }
+            let text = serde_json::to_string(&value).unwrap();
+            if let Err(errors) = from_yaml(&text) {
+                let said = errors.to_string();
+                prop_assert!(!said.contains("fault in tokenbeat") && !said.contains("breaks the rule"), "{said}");
+            }
+        }
     }
 }

@@ -61,6 +61,19 @@ pub struct Prompts {
     pub params: Map<String, Value>,
 }
 
+/// Parameters that cap the answer in the place of `output_tokens`; the first that is there counts.
+pub(super) const OUTPUT_CAPS: [&str; 2] = ["max_completion_tokens", "max_tokens"];
+
+/// Most output tokens of an answer: what the parameters of the profile or the target say, else `output_tokens`.
+pub(super) fn output_cap(
+    profile: &Map<String, Value>,
+    target: &Map<String, Value>,
+    output_tokens: Option<u64>,
+) -> Option<u64> {
+    let named = |name: &str| profile.get(name).or_else(|| target.get(name)).and_then(Value::as_u64);
+    OUTPUT_CAPS.iter().find_map(|name| named(name)).or(output_tokens)
+}
+
 /// What is done about prefix caches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cache {

@@ -19,6 +19,14 @@ pub struct Schedule {
     pub jitter: Duration,
 }
 
+impl Schedule {
+    /// Whether runs may start at this instant: inside a window, or there is none. `at` is in the schedule's time
+    /// zone.
+    pub fn is_open(&self, at: jiff::civil::DateTime) -> bool {
+        self.windows.is_empty() || self.windows.iter().any(|window| window.contains(at))
+    }
+}
+
 /// What makes a run due.
 #[derive(Clone, Debug)]
 pub enum Trigger {
@@ -69,6 +77,19 @@ pub struct Window {
     pub to: Time,
 }
 
+impl Window {
+    /// Whether a local time lies in it: `from` does, `to` does not.
+    pub fn contains(&self, at: jiff::civil::DateTime) -> bool {
+        let (day, time) = (at.weekday(), at.time());
+        if self.from < self.to {
+            return self.days.contains(day) && self.from <= time && time < self.to;
+        }
+        // Over midnight: the evening of its own day, and the morning after.
+        (self.days.contains(day) && self.from <= time)
+            || (self.days.contains(day.previous()) && time < self.to)
+    }
+}
+
 /// A set of weekdays.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Weekdays([bool; 7]);
@@ -95,5 +116,29 @@ impl Weekdays {
 
     fn slot(day: jiff::civil::Weekday) -> usize {
         usize::try_from(day.to_monday_zero_offset()).unwrap_or(0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use jiff::civil::{DateTime, Weekday, time};
+
+    #[test]
+    fn a_window_may_go_over_midnight() {
+        let open = |window: &Window, at: &str| window.contains(at.parse::<DateTime>().unwrap());
+        let friday = Weekdays::of([Weekday::Friday]);
+        let night = Window { days: friday, from: time(22, 0, 0, 0), to: time(6, 0, 0, 0) };
+        // 2 January 2026 is a Friday.
+        assert!(!open(&night, "2026-01-02T21:59:59"));
+        assert!(open(&night, "2026-01-02T22:00"));
+        assert!(open(&night, "2026-01-03T05:59:59"));
+        assert!(!open(&night, "2026-01-03T06:00") && !open(&night, "2026-01-03T22:00"));
+        assert!(!open(&night, "2026-01-02T03:00"));
+        let day = Window { days: friday, from: time(8, 0, 0, 0), to: time(8, 30, 0, 0) };
+        assert!(open(&day, "2026-01-02T08:29") && !open(&day, "2026-01-02T08:30"));
+        let whole = Window { days: friday, from: time(0, 0, 0, 0), to: time(0, 0, 0, 0) };
+        assert!(open(&whole, "2026-01-02T00:00") && open(&whole, "2026-01-02T23:59"));
+        assert!(!open(&whole, "2026-01-03T00:00"));
     }
 }

@@ -150,9 +150,10 @@ pub struct Timeouts {
     pub connect: Duration,
     /// From the send to the first generated content; for an answer that is not streamed it does not apply.
     pub first_token: Duration,
-    /// Longest time without a byte after the first content.
+    /// Longest time without progress after the first content. Comments and events without content, finish reason
+    /// or usage are no progress; of an answer that is not streamed, every byte of its document is.
     pub stall: Duration,
-    /// From the send to the end.
+    /// From the send to the end; a cold request's set-up lies inside.
     pub total: Duration,
 }
 

@@ -43,7 +43,8 @@ impl Shown {
     }
 }
 
-/// Renders a store.
+/// Renders a store. What is disabled is the plan's: after another plan was installed, make another exposition of
+/// the same store.
 pub struct Exposition {
     store: Arc<Store>,
     shown: Arc<Shown>,

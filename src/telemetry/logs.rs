@@ -6,7 +6,6 @@ use tracing::Subscriber;
 use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::ParseError;
-use tracing_subscriber::fmt::format::FmtSpan;
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 
 /// Lines that wait for the writer; more are dropped, and counted.
@@ -76,7 +75,7 @@ fn subscriber(
 ) -> Result<Box<dyn Subscriber + Send + Sync>, Error> {
     let filter =
         EnvFilter::try_new(level).map_err(|source| Error::Level { level: level.to_owned(), source })?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_span_events(FmtSpan::NONE);
+    let builder = tracing_subscriber::fmt().with_env_filter(filter);
     Ok(match format {
         Format::Text => Box::new(builder.with_ansi(ansi).with_writer(writer).finish()),
         Format::Json => Box::new(builder.json().flatten_event(true).with_writer(writer).finish()),

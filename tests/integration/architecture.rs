@@ -103,7 +103,7 @@ fn arrows_point_one_way() {
         let own = module(&file, &root);
         let for_tests = file.file_name().is_some_and(|name| name == "tests.rs")
             || file.components().any(|part| part.as_os_str() == "tests");
-        if for_tests || ["app", "cli", "main", "lib", "testing"].contains(&own.as_str()) {
+        if for_tests || ["app", "cli", "main", "lib", "samples", "testing"].contains(&own.as_str()) {
             continue;
         }
         let Some((_, allowed)) = ALLOWED.iter().find(|(name, _)| *name == own) else {

@@ -78,14 +78,18 @@ async fn no_such_name() {
 #[tokio::test]
 async fn closed_or_reset_before_the_headers() {
     let closes = Server::once("").await;
-    failed(&call(&client(closes.target())).await, Failure::Reset, "the connection was lost: ");
+    failed(
+        &call(&client(closes.target())).await,
+        Failure::Reset,
+        "the connection was lost before the answer: ",
+    );
     let resets = Server::start(|_, mut wire| async move {
         wire.request().await;
         wire.reset();
     })
     .await;
     let answer = call(&client(resets.target())).await;
-    failed(&answer, Failure::Reset, "the connection was lost: ");
+    failed(&answer, Failure::Reset, "the connection was lost before the answer: ");
     assert!(answer.marks.sent.is_some() && answer.marks.headers.is_none());
     assert_eq!(resets.connections(), 1, "a fresh connection is not replaced");
 }
@@ -93,7 +97,11 @@ async fn closed_or_reset_before_the_headers() {
 #[tokio::test]
 async fn part_of_a_head_is_no_answer() {
     let server = Server::once("HTTP/1.1 200 OK\r\ncontent-ty").await;
-    failed(&call(&client(server.target())).await, Failure::Reset, "the connection was lost: ");
+    failed(
+        &call(&client(server.target())).await,
+        Failure::Reset,
+        "the connection was lost before the answer: ",
+    );
 }
 
 #[tokio::test]
@@ -139,10 +147,14 @@ async fn trap_08_a_body_that_ends_early_is_truncated() {
 #[tokio::test]
 async fn bytes_that_are_not_http() {
     let server = Server::once("SSH-2.0-OpenSSH_9.2\r\n\r\n").await;
-    failed(&call(&client(server.target())).await, Failure::Protocol, "the connection was lost: ");
+    failed(
+        &call(&client(server.target())).await,
+        Failure::Protocol,
+        "the server broke the HTTP protocol before the answer: ",
+    );
     let framing = format!("{STREAM}{}xyz\r\n", chunk(&piece("a")));
     let answer = call(&client(Server::once(framing).await.target())).await;
-    failed(&answer, Failure::Protocol, "the connection was lost in the middle of the answer: ");
+    failed(&answer, Failure::Protocol, "the server broke the HTTP protocol in the middle of the answer: ");
 }
 
 #[tokio::test]
@@ -151,7 +163,7 @@ async fn a_head_without_end_is_bounded() {
     failed(
         &call(&client(Server::once(head).await.target())).await,
         Failure::Protocol,
-        "the connection was lost: ",
+        "the server broke the HTTP protocol before the answer: ",
     );
 }
 

@@ -1,10 +1,10 @@
 //! Recorded streams, in the wire form of the servers they are named after, to golden outcomes. Event n of a stream
 //! comes n times 10 ms after the start, each in a frame of its own; the body ends 10 ms after the last one.
 
-use crate::client::answer::{Counted, Read, StreamMarks};
+use crate::client::answer::{Counted, Read};
 use crate::client::dialect;
 use crate::client::intake::{Intake, Mode};
-use crate::event::{Count, Failure, Outcome, Source, Tokens};
+use crate::event::{Count, Failure, Outcome, Tokens};
 use crate::plan::Api;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -348,75 +348,4 @@ fn the_tokenizer_counts_where_usage_does_not() {
     let zero = read(&frames(stream!("zero_usage")), start).evidence;
     assert!(zero.lacks_input());
     assert_eq!(zero.tokens(counted).output.map(|count| count.n), Some(5));
-}
-
-fn read_whole(body: &str) -> Read {
-    let start = Instant::now();
-    let mut intake = Intake::new(dialect::of(Api::OpenAiChat), Mode::Whole);
-    intake.frame(start, body.as_bytes());
-    intake.end_of_body(start + STEP);
-    let read = intake.close(start + STEP);
-    assert_eq!(read.end, start + STEP);
-    read
-}
-
-#[test]
-fn a_whole_answer_has_no_marks_of_a_stream() {
-    let read = read_whole(include_str!("../../../tests/streams/llamacpp.json"));
-    assert_eq!((read.outcome, read.finish.as_deref()), (Outcome::Ok, Some("length")));
-    assert_eq!((read.marks, read.streamed), (StreamMarks::default(), false));
-    assert!(read.gaps.as_slice().is_empty());
-    assert_eq!(read.generated.text, "(\" '-W");
-    let counted = tokens(read.evidence.tokens(Counted::default()));
-    assert_eq!(counted, "in 15 (usage) cached 14 out 3 (usage) reasoning -; streamed 3 after first 2");
-}
-
-#[test]
-fn whole_answers_that_fail() {
-    for (body, failure) in [
-        (r#"{"error":{"message":"boom"}}"#, Failure::StreamError),
-        (r#"{"choices":[{"message":{"content":""},"finish_reason":"stop"}]}"#, Failure::Empty),
-        (r#"{"choices":[]}"#, Failure::Empty),
-        (r#"{"choices":[{"message":"#, Failure::Truncated),
-        ("", Failure::Truncated),
-        ("<html>", Failure::Protocol),
-        (r#"{"id":"x"}"#, Failure::Protocol),
-    ] {
-        assert_eq!(read_whole(body).outcome, Outcome::Failed(failure), "{body}");
-    }
-}
-
-#[test]
-fn a_whole_answer_without_usage_is_not_one_token() {
-    let read = read_whole(r#"{"choices":[{"message":{"content":"many words"},"finish_reason":"stop"}]}"#);
-    assert_eq!(read.evidence.tokens(Counted::default()).output, None);
-    let counted = Counted { input: None, output: Some(2) };
-    assert_eq!(read.evidence.tokens(counted).output, Some(Count { n: 2, source: Source::Tokenizer }));
-}
-
-#[test]
-fn keep_alives_are_no_progress() {
-    let mut intake = Intake::new(dialect::of(Api::OpenAiChat), Mode::Stream);
-    let start = Instant::now();
-    let mut at = start;
-    let mut feed = |intake: &mut Intake, text: &str| {
-        at += STEP;
-        intake.frame(at, text.as_bytes());
-    };
-    feed(&mut intake, "data: {\"choices\":[{\"delta\":{\"role\":\"assistant\"}}]}\n\n");
-    assert_eq!((intake.progress(), intake.has_content()), (None, false));
-    feed(&mut intake, "data: {\"choices\":[{\"delta\":{\"content\":\"a\"}}]}\n\n");
-    assert_eq!((intake.progress(), intake.has_content()), (Some(start + 2 * STEP), true));
-    feed(&mut intake, ": ping\n\n");
-    feed(&mut intake, "data: {\"choices\":[{\"delta\":{\"content\":\"\"}}]}\n\n");
-    assert_eq!(intake.progress(), Some(start + 2 * STEP));
-    feed(&mut intake, "data: {\"choices\":[{\"delta\":{},\"finish_reason\":\"stop\"}]}\n\n");
-    assert_eq!(intake.progress(), Some(start + 5 * STEP));
-
-    let mut whole = Intake::new(dialect::of(Api::OpenAiChat), Mode::Whole);
-    whole.frame(start, b"\n\n");
-    assert_eq!((whole.progress(), whole.first_byte()), (None, Some(start)));
-    whole.frame(start + STEP, b"\n{");
-    whole.frame(start + 2 * STEP, b" ");
-    assert_eq!(whole.progress(), Some(start + 2 * STEP));
 }

@@ -9,6 +9,7 @@ use serde_json::Map;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::Instant;
@@ -186,9 +187,12 @@ pub(super) async fn call_whole(client: &Client) -> Answer {
     client.call(client.prepare(&ask(false)), context()).await
 }
 
-/// Waits until a condition holds.
+/// Waits until a condition holds. A minute means never.
 pub(super) async fn until(condition: impl Fn() -> bool) {
-    while !condition() {
-        tokio::time::sleep(std::time::Duration::from_millis(1)).await;
-    }
+    let holds = async {
+        while !condition() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_mins(1), holds).await.expect("the condition to hold");
 }

@@ -225,7 +225,7 @@ mod tests {
     async fn an_earlier_due_time_overtakes_a_later_one() {
         let dispatcher = Precise::start().unwrap();
         let start = Instant::now();
-        let late = dispatcher.at(start + Duration::from_secs(3600));
+        let late = dispatcher.at(start + Duration::from_hours(1));
         dispatcher.at(start + millis(5)).await;
         assert!(late.now_or_never().is_none());
     }
@@ -234,7 +234,7 @@ mod tests {
     async fn a_full_heap_sends_to_the_runtimes_timers() {
         let dispatcher = Precise::with(2).unwrap();
         let start = Instant::now();
-        let far = start + Duration::from_secs(3600);
+        let far = start + Duration::from_hours(1);
         let (held, _other) = (dispatcher.at(far), dispatcher.at(far));
         dispatcher.at(start + millis(5)).await;
         assert!(Instant::now() >= start + millis(5));

@@ -3,7 +3,7 @@
 
 use super::Findings;
 use crate::config::{self, Config, KeyPath};
-use crate::plan::{Budget, Period};
+use crate::plan::{Budget, Period, output_cap};
 use jiff::tz::TimeZone;
 
 /// A budget.
@@ -44,9 +44,10 @@ pub(super) fn check_all(config: &Config, findings: &mut Findings) {
             };
         let cost = covers(|budget| budget.cost.is_some());
         let tokens = covers(|budget| budget.tokens.is_some());
-        if let Some((whose, what)) =
-            cost.map(|whose| (whose, "cost")).or_else(|| tokens.map(|whose| (whose, "tokens")))
-            && profile.workload.output_tokens.is_none()
+        let counted = cost.map(|whose| (whose, "cost")).or_else(|| tokens.map(|whose| (whose, "tokens")));
+        let targets = || profile.targets.iter().filter_map(|name| config.targets.get(name));
+        if let Some((whose, what)) = counted
+            && targets().any(|target| !is_capped(profile, target))
         {
             let message = format!("set `output_tokens`, or {whose} budget of {what} cannot be kept");
             findings.error(&path.key("workload"), message);
@@ -61,4 +62,9 @@ pub(super) fn check_all(config: &Config, findings: &mut Findings) {
             }
         }
     }
+}
+
+fn is_capped(profile: &config::Profile, target: &config::Target) -> bool {
+    let own = profile.workload.output_tokens.map(std::num::NonZeroU64::get);
+    output_cap(&profile.workload.params, &target.params, own).is_some()
 }

@@ -28,7 +28,7 @@ pub(super) fn compile(
     } else if let Some(cron) = &written.cron {
         cron_trigger(cron, path, findings)?
     } else if written.continuous.is_some() {
-        if stages.iter().any(|stage| stage::bounds_of(stage).time.is_none()) {
+        if stages.iter().any(|stage| stage.shape.bounds().time.is_none()) {
             let message = "plays the stages in cycles by the clock, so every stage needs `for` or `warm_up`";
             findings.error(&path.key("continuous"), message);
             return None;

@@ -1,7 +1,7 @@
 //! The load.
 
 use super::{Findings, name};
-use crate::config::{self, Arrivals as Written, ArrivalsWord, KeyPath};
+use crate::config::{self, Arrivals as Written, ArrivalsWord, Config, KeyPath};
 use crate::plan::{Arrivals, Bounds, Ramp, Shape, Stage, Think};
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -130,14 +130,23 @@ fn ramp_has_time(from: f64, to: f64, bounds: Bounds, path: &KeyPath, findings: &
     Some(())
 }
 
-/// Time that a run offers load for; `None` where a stage ends by its number of requests alone.
-pub(super) fn run_time(stages: &[Stage]) -> Option<Duration> {
-    stages.iter().map(|stage| bounds_of(stage).time).sum()
+/// More users than may have a request in flight: some would be skipped again and again.
+pub(super) fn check_in_flight(config: &Config, findings: &mut Findings) {
+    let most = config.agent.limits.in_flight;
+    for (name, profile) in &config.profiles {
+        for (index, stage) in profile.load.iter().enumerate() {
+            let users = stage.users.as_ref().map(config::Moving::ends);
+            if users.is_some_and(|(from, to)| from.max(to) > most) {
+                let path = KeyPath::of(["profiles", name, "load"]).index(index).key("users");
+                let message =
+                    format!("are more than `agent.limits.in_flight`, {most}: requests will be skipped");
+                findings.warn(&path, message);
+            }
+        }
+    }
 }
 
-/// When a stage ends.
-pub(super) const fn bounds_of(stage: &Stage) -> Bounds {
-    match stage.shape {
-        Shape::Rate { bounds, .. } | Shape::Users { bounds, .. } => bounds,
-    }
+/// Time that a run offers load for; `None` where a stage ends by its number of requests alone.
+pub(in crate::plan) fn run_time(stages: &[Stage]) -> Option<Duration> {
+    stages.iter().map(|stage| stage.shape.bounds().time).sum()
 }

@@ -2,7 +2,7 @@
 
 use super::Findings;
 use crate::config::{self, KeyPath, Prompt};
-use crate::plan::{Cache, Prompts};
+use crate::plan::{Cache, OUTPUT_CAPS, Prompts};
 use serde_json::{Map, Value};
 use std::path::Path;
 use std::sync::Arc;
@@ -11,12 +11,10 @@ use std::sync::Arc;
 const LARGEST_FILE: u64 = 64 << 20;
 
 /// Body fields that decide what is measured, and where they are set.
-const OWN_PARAMS: [(&str, &str); 5] = [
+const OWN_PARAMS: [(&str, &str); 3] = [
     ("messages", "`workload.prompts` and `workload.system`"),
     ("model", "the target's `model`"),
     ("stream", "`workload.stream`"),
-    ("max_tokens", "`workload.output_tokens`"),
-    ("max_completion_tokens", "`workload.output_tokens`"),
 ];
 
 /// A workload.
@@ -60,6 +58,12 @@ pub(super) fn check_params(params: &Map<String, Value>, path: &KeyPath, findings
     for (name, place) in OWN_PARAMS {
         if params.contains_key(name) {
             findings.error(&path.key(name), format!("is set by {place}"));
+        }
+    }
+    // Servers differ in the name of the cap, so it may stand here in place of `output_tokens`.
+    for name in OUTPUT_CAPS {
+        if params.get(name).is_some_and(|cap| cap.as_u64().is_none_or(|cap| cap == 0)) {
+            findings.error(&path.key(name), "must be a whole number of 1 or more");
         }
     }
     if params.get("n").is_some_and(|n| n.as_u64() != Some(1)) {

@@ -5,7 +5,7 @@ use super::buckets::Buckets;
 /// Unit of a metric, as OpenTelemetry writes it (UCUM).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unit {
-    /// Counts of things, timestamps excepted; `{token}` and the like are annotations and lie in the name.
+    /// None: a count of what the name says, or a flag.
     None,
     /// Tokens: an annotation, dropped in Prometheus.
     Token,

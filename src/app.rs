@@ -1,0 +1,61 @@
+//! Composition: the only place that sees everything. Each command has a file; what several need (runtimes, the
+//! assembled engine, the daemon) has one of its own.
+
+mod assembly;
+mod check;
+mod daemon;
+mod demo;
+mod probe;
+mod progress;
+mod run;
+mod runtimes;
+mod serve;
+mod signals;
+mod simulate;
+mod sources;
+
+pub use daemon::{Daemon, Options as DaemonOptions};
+pub use signals::Stop;
+
+use crate::cli::{Cli, Command, Exit};
+use crate::{config, telemetry};
+use clap::CommandFactory;
+
+/// Does what the command line says. Errors have been reported when this returns.
+pub fn main(cli: Cli) -> Exit {
+    let _log = match telemetry::logs::init(cli.log.format.into(), cli.log_level()) {
+        Ok(guard) => guard,
+        Err(error) => {
+            eprintln!("error: {error}");
+            return Exit::Usage;
+        }
+    };
+    let result = match cli.command {
+        Command::Serve(options) => serve::serve(&options),
+        Command::Demo(options) => demo::demo(&options),
+        Command::Run(options) => run::run(&options),
+        Command::Check(options) => check::check(&options),
+        Command::Sim(options) => simulate::simulate(*options),
+        Command::Schema => print(&format!("{:#}\n", config::schema())),
+        Command::Metrics => print(&telemetry::catalogue::markdown()),
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "tokenbeat", &mut script);
+            print(&String::from_utf8_lossy(&script))
+        }
+    };
+    result.unwrap_or_else(|error| {
+        // The chain, on one line: `cannot listen on 127.0.0.1:9464: address already in use`.
+        eprintln!("error: {error:#}");
+        Exit::Failed
+    })
+}
+
+/// Prints a result. A reader that has gone away (`| head`) is no error.
+fn print(text: &str) -> anyhow::Result<Exit> {
+    use std::io::Write as _;
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(Exit::Ok),
+    }
+}

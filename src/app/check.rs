@@ -1,0 +1,91 @@
+//! `tokenbeat check`: what the config will do, before it does it.
+
+use super::runtimes::Runtimes;
+use super::{print, probe, sources};
+use crate::cli::{CheckOptions, Exit};
+use crate::event::{Scope, Unit};
+use crate::plan::{Amount, Daily, Forecast, Plan, forecast};
+use crate::telemetry::series_count;
+use comfy_table::presets::UTF8_BORDERS_ONLY;
+use comfy_table::{CellAlignment, Table};
+use jiff::Timestamp;
+use std::fmt::Write as _;
+
+/// Validates the config and prints what it will do per day; with `--probe` asks each target once.
+pub(super) fn check(options: &CheckOptions) -> anyhow::Result<Exit> {
+    let loaded = match sources::load(&options.config) {
+        Ok(loaded) => loaded,
+        Err(exit) => return Ok(exit),
+    };
+    let plan = loaded.plan;
+    print(&describe(&plan, &forecast(&plan, Timestamp::now()))?)?;
+    if !options.probe {
+        return Ok(Exit::Ok);
+    }
+    let (table, all_well) = Runtimes::start()?.block_on(probe::probe(&plan))?;
+    print(&format!("\nOne request to each target, now:\n{table}\n"))?;
+    Ok(if all_well { Exit::Ok } else { Exit::Failed })
+}
+
+fn describe(plan: &Plan, forecast: &Forecast) -> anyhow::Result<String> {
+    let currency = &*plan.agent.currency;
+    let mut table = Table::new();
+    table.load_style(UTF8_BORDERS_ONLY);
+    table.set_header(["profile", "target", "runs", "requests", "input tokens", "output tokens", currency]);
+    for pair in &forecast.pairs {
+        table.add_row(row(&pair.pair.profile, &pair.pair.target, &pair.daily));
+    }
+    if forecast.pairs.len() > 1 {
+        table.add_row(row("total", "", &forecast.total));
+    }
+    for column in table.column_iter_mut().skip(2) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    let mut text = format!("Per day, budgets aside, input tokens and money at their most:\n{table}\n");
+    for (scope, unit, limit) in limits(plan) {
+        let _ = writeln!(text, "Budget of {}: {limit} {} per period", scope.label(), unit.label());
+    }
+    let _ = writeln!(text, "{} series on /metrics", series_count(plan)?);
+    Ok(text)
+}
+
+fn row(profile: &str, target: &str, daily: &Daily) -> [String; 7] {
+    [
+        profile.to_owned(),
+        target.to_owned(),
+        format!("{}", daily.runs),
+        format!("{}", daily.requests),
+        format!("{}", daily.input_tokens),
+        format!("{}", daily.output_tokens),
+        daily.cost.map_or_else(|| "no price".to_owned(), money),
+    ]
+}
+
+/// Money with as many digits as tell something.
+fn money(amount: Amount) -> String {
+    if amount.value().is_some_and(|value| value >= 1.0) {
+        format!("{amount:.2}")
+    } else {
+        format!("{amount:.6}")
+    }
+}
+
+/// Every limit of every budget.
+fn limits(plan: &Plan) -> Vec<(Scope, Unit, String)> {
+    let agent = plan.agent.budget.iter().map(|budget| (Scope::Agent, budget));
+    let profiles = plan
+        .profiles
+        .iter()
+        .filter_map(|profile| Some((Scope::Profile(profile.name.clone()), profile.budget.as_ref()?)));
+    agent
+        .chain(profiles)
+        .flat_map(|(scope, budget)| {
+            let limits = [
+                (Unit::Requests, budget.requests.map(|limit| limit.to_string())),
+                (Unit::Tokens, budget.tokens.map(|limit| limit.to_string())),
+                (Unit::Cost, budget.cost.map(|limit| limit.to_string())),
+            ];
+            limits.into_iter().filter_map(move |(unit, limit)| Some((scope.clone(), unit, limit?)))
+        })
+        .collect()
+}

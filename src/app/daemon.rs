@@ -1,0 +1,105 @@
+//! The daemon: an engine whose facts go to the metrics and the recent requests, and a server that shows them.
+
+use super::assembly;
+use super::signals::Stop;
+use crate::engine::Engine;
+use crate::event::{Fanout, Sink};
+use crate::plan::{Loaded, Plan};
+use crate::server::{About, Phase, Readiness, Server, Views};
+use crate::state::Recent;
+use crate::telemetry::{Exposition, Store, watch_runtime_lag};
+use anyhow::Context as _;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+use tokio::runtime::Handle;
+use tokio_util::sync::CancellationToken;
+
+/// How a daemon runs, beside its config.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Listen here in place of the config's address.
+    pub listen: Option<SocketAddr>,
+    /// Time that open requests get to end.
+    pub grace: Duration,
+    /// A sentence for the status page's head.
+    pub note: Option<String>,
+}
+
+/// A daemon that has its port and does not run yet.
+pub struct Daemon {
+    engine: Engine,
+    server: Server,
+    views: Views,
+    store: Arc<Store>,
+    traffic: Handle,
+    grace: Duration,
+}
+
+impl Daemon {
+    /// Builds everything and binds the port; nothing runs yet, so that what is wrong is an error here.
+    pub async fn build(loaded: Loaded, options: Options, traffic: Handle) -> anyhow::Result<Self> {
+        let config = loaded.config.to_yaml();
+        let plan = Arc::new(loaded.plan);
+        let store = Store::new(&plan);
+        store.config_loaded(Some(SystemTime::now()));
+        let ledger = assembly::ledger(&plan);
+        store.attach_ledger(Arc::clone(&ledger));
+        let recent = Recent::new(&plan);
+        let sinks: Vec<Arc<dyn Sink>> = vec![Arc::<Store>::clone(&store), Arc::<Recent>::clone(&recent)];
+        let sink: Arc<dyn Sink> = Arc::new(Fanout::new(sinks));
+        let exposition = Exposition::new(Arc::clone(&store), &plan)?;
+        let server = Server::bind(options.listen.unwrap_or(plan.server.listen)).await?;
+        let views = Views {
+            exposition: Arc::new(exposition),
+            recent,
+            ledger: Arc::clone(&ledger),
+            config: config.into(),
+            readiness: Readiness::default(),
+            about: Arc::new(about(&plan, options.note)),
+        };
+        let engine = assembly::engine(plan, sink, ledger, traffic.clone())?;
+        Ok(Self { engine, server, views, store, traffic, grace: options.grace })
+    }
+
+    /// Where the server listens.
+    pub fn address(&self) -> SocketAddr {
+        self.server.address()
+    }
+
+    /// Runs until `stop.drain`: then no new runs start, open requests may end within the grace (or until
+    /// `stop.now`), and the server, which shows the last numbers until then, ends last.
+    pub async fn run(self, stop: Stop) -> anyhow::Result<()> {
+        let Self { engine, server, views, store, traffic, grace } = self;
+        let readiness = views.readiness.clone();
+        let ended = CancellationToken::new();
+        // Whichever way this function is left, what it spawned stops.
+        let _end = ended.clone().drop_guard();
+        let lag = traffic.spawn(watch_runtime_lag(store, ended.clone()));
+        let mut serving = tokio::spawn(server.serve(views, ended.clone()));
+        let schedules = engine.start(stop.drain.clone())?;
+        readiness.set(Phase::Ready);
+        tokio::select! {
+            () = stop.drain.cancelled() => {}
+            died = schedules.ended() => died.context("stopping")?,
+            failed = &mut serving => failed.context("the http server died")??,
+        }
+        readiness.set(Phase::Draining);
+        let stragglers = engine.shutdown(grace, &stop.now).await;
+        tracing::info!(cancelled_runs = stragglers.len(), "drained");
+        ended.cancel();
+        serving.await.context("the http server died")??;
+        lag.await.context("the runtime probe died")?;
+        Ok(())
+    }
+}
+
+fn about(plan: &Plan, note: Option<String>) -> About {
+    About {
+        id: plan.agent.id.to_string(),
+        location: plan.agent.location.to_string(),
+        version: env!("CARGO_PKG_VERSION"),
+        currency: plan.agent.currency.to_string(),
+        note,
+    }
+}

@@ -1,0 +1,115 @@
+//! How a run goes, for the one who waits: a bar on a terminal, lines elsewhere. On stderr.
+
+use crate::event::{Fact, Outcome, RunSummary, Sink};
+use crate::plan::PairPlan;
+use indicatif::{ProgressBar, ProgressStyle};
+use std::io::IsTerminal as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use tokio::time::Instant;
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+/// How often the bar moves.
+const TICK: Duration = Duration::from_millis(200);
+/// How often a line is written where there is no terminal.
+const LINE: Duration = Duration::from_secs(10);
+
+/// Counts what happens, for the display.
+#[derive(Debug, Default)]
+pub(super) struct Progress {
+    offered: AtomicU64,
+    over: AtomicU64,
+    failed: AtomicU64,
+}
+
+/// A run on display; it ends with [`Shown::finish`].
+pub(super) struct Shown {
+    bar: Option<ProgressBar>,
+    _watch: DropGuard,
+}
+
+impl Progress {
+    pub(super) fn new() -> Arc<Self> {
+        Arc::default()
+    }
+
+    /// Shows the run of a pair that begins now. Must be called on a runtime.
+    pub(super) fn show(self: &Arc<Self>, pair: &PairPlan, time: Option<Duration>) -> Shown {
+        let title = format!("{} on {}", pair.pair.profile, pair.pair.target);
+        let time = time.or_else(|| planned(pair));
+        let stop = CancellationToken::new();
+        let bar = std::io::stderr().is_terminal().then(|| bar(&title, time));
+        if bar.is_none() {
+            let planned = time.map_or_else(String::new, |time| format!(", {} s of load", time.as_secs_f64()));
+            eprintln!("{title}: started{planned}");
+        }
+        tokio::spawn(watch(Arc::clone(self), title, bar.clone(), stop.clone()));
+        Shown { bar, _watch: stop.drop_guard() }
+    }
+
+    fn line(&self) -> String {
+        let [offered, over, failed] =
+            [&self.offered, &self.over, &self.failed].map(|count| count.load(Ordering::Relaxed));
+        format!("{offered} offered, {} in flight, {failed} failed", offered.saturating_sub(over))
+    }
+}
+
+impl Sink for Progress {
+    fn record(&self, fact: &Fact) {
+        match fact {
+            Fact::Offered { .. } => drop(self.offered.fetch_add(1, Ordering::Relaxed)),
+            Fact::Skipped { .. } => drop(self.over.fetch_add(1, Ordering::Relaxed)),
+            Fact::Ended(request) => {
+                self.over.fetch_add(1, Ordering::Relaxed);
+                self.failed.fetch_add(u64::from(request.outcome != Outcome::Ok), Ordering::Relaxed);
+            }
+            _ => {}
+        }
+    }
+}
+
+impl Shown {
+    /// The run has ended.
+    pub(super) fn finish(self, summary: &RunSummary) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+        let pair = &summary.run.pair;
+        eprintln!("{} on {}: {}", pair.profile, pair.target, summary.result.label());
+    }
+}
+
+async fn watch(progress: Arc<Progress>, title: String, bar: Option<ProgressBar>, stop: CancellationToken) {
+    let started = Instant::now();
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(if bar.is_some() { TICK } else { LINE }) => {}
+        }
+        match &bar {
+            Some(bar) => {
+                bar.set_position(u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX));
+                bar.set_message(progress.line());
+            }
+            None => eprintln!("{title}: {} s, {}", started.elapsed().as_secs(), progress.line()),
+        }
+    }
+}
+
+/// The time of all stages, if each has one.
+fn planned(pair: &PairPlan) -> Option<Duration> {
+    pair.profile.stages.iter().map(|stage| stage.shape.bounds().time).sum()
+}
+
+fn bar(title: &str, time: Option<Duration>) -> ProgressBar {
+    let (bar, template) = match time {
+        Some(time) => {
+            let length = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+            (ProgressBar::new(length), "{prefix} {wide_bar} {elapsed} {msg}")
+        }
+        None => (ProgressBar::new_spinner(), "{prefix} {spinner} {elapsed} {msg}"),
+    };
+    let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+    bar.with_style(style).with_prefix(title.to_owned())
+}

@@ -1,0 +1,135 @@
+//! `tokenbeat run`: profiles once, now, one after the other, so that they do not disturb each other's numbers.
+
+use super::assembly;
+use super::progress::Progress;
+use super::runtimes::Runtimes;
+use super::signals::{Signals, Stop};
+use super::{print, sources};
+use crate::cli::{Exit, RunOptions};
+use crate::engine::{Engine, Once};
+use crate::event::{Fanout, RunResult, RunSummary, Sink};
+use crate::plan::{PairPlan, Plan};
+use crate::report::{self, Report, Summary};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Time that open requests get after Ctrl-C.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// Runs profiles once and prints what came of it.
+pub(super) fn run(options: &RunOptions) -> anyhow::Result<Exit> {
+    let loaded = match sources::load(&options.config) {
+        Ok(loaded) => loaded,
+        Err(exit) => return Ok(exit),
+    };
+    let plan = Arc::new(loaded.plan);
+    let pairs = match select(&plan, options) {
+        Ok(pairs) => pairs,
+        Err(problems) => {
+            for problem in problems {
+                eprintln!("error: {problem}");
+            }
+            return Ok(Exit::Usage);
+        }
+    };
+    let summary = Summary::new(&plan);
+    let progress = Progress::new();
+    let sinks: Vec<Arc<dyn Sink>> = vec![Arc::<Summary>::clone(&summary), Arc::<Progress>::clone(&progress)];
+    let runtimes = Runtimes::start()?;
+    let traffic = runtimes.traffic();
+    let ledger = assembly::ledger(&plan);
+    let ended = runtimes.block_on(async {
+        let engine = assembly::engine(Arc::clone(&plan), Arc::new(Fanout::new(sinks)), ledger, traffic)?;
+        let stop = Stop::default();
+        let signals = Signals::install()?.watch(stop.clone());
+        tokio::select! {
+            ended = play(&engine, &pairs, options.time, &progress, &stop) => ended,
+            never = signals => match never {},
+        }
+    })?;
+    let mut report = summary.report();
+    report.pairs.retain(|pair| !pair.runs.is_empty());
+    print(&report.tables())?;
+    Ok(verdict(&report, &ended))
+}
+
+/// The pairs that the command line names; every wrong name at once.
+fn select(plan: &Plan, options: &RunOptions) -> Result<Vec<Arc<PairPlan>>, Vec<String>> {
+    let profiles: BTreeSet<&str> = plan.profiles.iter().map(|profile| &*profile.name).collect();
+    let targets: BTreeSet<&str> = plan.pairs.iter().map(|pair| &*pair.target.name).collect();
+    let unknown = |kind: &str, wanted: &[String], known: &BTreeSet<&str>| -> Vec<String> {
+        let list = known.iter().copied().collect::<Vec<_>>().join(", ");
+        let missing = wanted.iter().filter(|name| !known.contains(name.as_str()));
+        missing.map(|name| format!("there is no {kind} `{name}`; there are: {list}")).collect()
+    };
+    let mut problems = unknown("profile", &options.profiles, &profiles);
+    problems.extend(unknown("target with a profile", &options.target, &targets));
+    let wanted = |names: &[String], name: &str| names.is_empty() || names.iter().any(|wanted| wanted == name);
+    let pairs: Vec<_> = plan
+        .pairs
+        .iter()
+        .filter(|pair| {
+            wanted(&options.profiles, &pair.pair.profile) && wanted(&options.target, &pair.pair.target)
+        })
+        .map(Arc::clone)
+        .collect();
+    if problems.is_empty() && pairs.is_empty() {
+        problems.push("nothing to run: no profile is played against these targets".to_owned());
+    }
+    if problems.is_empty() { Ok(pairs) } else { Err(problems) }
+}
+
+/// Plays the pairs one after the other, until told to stop.
+async fn play(
+    engine: &Engine,
+    pairs: &[Arc<PairPlan>],
+    time: Option<Duration>,
+    progress: &Arc<Progress>,
+    stop: &Stop,
+) -> anyhow::Result<Vec<RunSummary>> {
+    let mut ended = Vec::new();
+    for pair in pairs {
+        let shown = progress.show(pair, time);
+        let running = engine.run_once(&pair.pair, Once { time });
+        tokio::pin!(running);
+        let summary = tokio::select! {
+            summary = &mut running => summary?,
+            () = stop.drain.cancelled() => {
+                engine.shutdown(GRACE, &stop.now).await;
+                running.await?
+            }
+        };
+        shown.finish(&summary);
+        ended.push(summary);
+        if stop.drain.is_cancelled() {
+            break;
+        }
+    }
+    Ok(ended)
+}
+
+/// The exit code: 1 where a run was cut short; 2 where an objective or a check failed, where a profile without
+/// objectives had a failure, or where nothing was sent. A late prober is told and judges nobody.
+fn verdict(report: &Report, ended: &[RunSummary]) -> Exit {
+    for run in ended.iter().filter(|run| run.result == RunResult::Degraded) {
+        let why = run.reason.as_deref().unwrap_or("its lag is not small against what it measured");
+        eprintln!("warning: {}: the prober was late, take its numbers with care: {why}", run.run.id);
+    }
+    if ended.iter().any(|run| run.result == RunResult::Cancelled) {
+        eprintln!("error: stopped before the end");
+        return Exit::Failed;
+    }
+    if report.pairs.iter().any(missed) { Exit::Missed } else { Exit::Ok }
+}
+
+fn missed(pair: &report::Pair) -> bool {
+    let failed: u64 =
+        pair.total.requests.iter().filter(|(outcome, _)| **outcome != "ok").map(|(_, n)| n).sum();
+    let checks = pair.total.requests.get("check").copied().unwrap_or(0);
+    let skipped: u64 = pair.total.skipped.values().sum();
+    let nothing_sent = pair.total.offered > 0 && skipped == pair.total.offered;
+    let objectives = pair.objectives.iter().any(|objective| objective.met == Some(false));
+    let bare = pair.objectives.iter().all(|objective| objective.objective.is_none());
+    objectives || checks > 0 || nothing_sent || (bare && failed > 0)
+}

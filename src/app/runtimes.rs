@@ -1,0 +1,32 @@
+//! Two runtimes: one for traffic, on which nothing else runs, so that neither a scrape nor an export delays a
+//! send or a mark; and one for the rest.
+
+use tokio::runtime::{Builder, Handle, Runtime};
+
+/// The process's runtimes.
+pub(super) struct Runtimes {
+    traffic: Runtime,
+    rest: Runtime,
+}
+
+impl Runtimes {
+    /// Starts both. The traffic runtime has a worker per core (a container's CPU quota counts).
+    pub(super) fn start() -> std::io::Result<Self> {
+        let traffic = Builder::new_multi_thread().thread_name("traffic").enable_all().build()?;
+        let rest = Builder::new_multi_thread().worker_threads(1).thread_name("rest").enable_all().build()?;
+        Ok(Self { traffic, rest })
+    }
+
+    /// The runtime for traffic.
+    pub(super) fn traffic(&self) -> Handle {
+        self.traffic.handle().clone()
+    }
+
+    /// Drives a future on the runtime for the rest, and then ends both without waiting for what would not stop.
+    pub(super) fn block_on<T>(self, future: impl Future<Output = T>) -> T {
+        let output = self.rest.block_on(future);
+        self.traffic.shutdown_background();
+        self.rest.shutdown_background();
+        output
+    }
+}

@@ -1,0 +1,34 @@
+//! `tokenbeat sim`.
+
+use super::runtimes::Runtimes;
+use super::signals::{Signals, Stop};
+use crate::cli::{Exit, SimOptions};
+use crate::sim::{self, Sim};
+use std::io::Write as _;
+
+/// Runs the simulator alone until it is told to stop.
+pub(super) fn simulate(options: SimOptions) -> anyhow::Result<Exit> {
+    Runtimes::start()?.block_on(async {
+        let sim = match Sim::bind(options.sim) {
+            Ok(sim) => sim,
+            Err(error @ sim::Error::Options(_)) => {
+                eprintln!("error: {error}");
+                return Ok(Exit::Usage);
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let address = sim.addr();
+        // Whoever started it may have closed stdout; the simulator serves all the same.
+        let _ = writeln!(
+            std::io::stdout(),
+            "the simulator listens on http://{address} (OpenAI API under /v1, also /metrics and /sim/truth)"
+        );
+        let stop = Stop::default();
+        let signals = Signals::install()?.watch(stop.clone());
+        tokio::select! {
+            result = sim.serve(stop.drain) => result?,
+            never = signals => match never {},
+        }
+        Ok(Exit::Ok)
+    })
+}

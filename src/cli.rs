@@ -1,0 +1,213 @@
+//! The command line: what can be typed, and nothing of what it does.
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+/// Plays configured LLM traffic on a schedule, measures every request and every streamed chunk, and exports it.
+#[derive(Debug, Parser)]
+#[command(name = "tokenbeat", version, about, long_about = None, disable_help_subcommand = true)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+    /// How the log looks.
+    #[command(flatten)]
+    pub log: LogOptions,
+}
+
+/// Options of the log, which goes to stderr; stdout is for results.
+#[derive(Clone, Debug, Args)]
+pub struct LogOptions {
+    /// Format of the log on stderr.
+    #[arg(long = "log.format", value_name = "FORMAT", default_value = "text", global = true)]
+    pub format: LogFormat,
+    /// Level of the log: error, warn, info, debug, trace, or directives such as `info,tokenbeat::client=debug`
+    /// [default: info; warn for `run` and `check`, which report on stdout]
+    #[arg(long = "log.level", value_name = "LEVEL", global = true)]
+    pub level: Option<String>,
+}
+
+/// Formats of the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object per line.
+    Json,
+}
+
+impl Cli {
+    /// The log's level: as typed, or the command's default.
+    pub fn log_level(&self) -> &str {
+        let quiet = matches!(self.command, Command::Run(_) | Command::Check(_));
+        self.log.level.as_deref().unwrap_or(if quiet { "warn" } else { "info" })
+    }
+}
+
+impl From<LogFormat> for crate::telemetry::logs::Format {
+    fn from(format: LogFormat) -> Self {
+        match format {
+            LogFormat::Text => Self::Text,
+            LogFormat::Json => Self::Json,
+        }
+    }
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the daemon: play every profile on its schedule until SIGTERM
+    Serve(ServeOptions),
+    /// Try everything with no key and no config: simulator, daemon and status page in one process
+    Demo(DemoOptions),
+    /// Run profiles once, now, and print a summary
+    Run(RunOptions),
+    /// Validate the config and say what it will do per day: runs, requests, tokens, cost, series
+    Check(CheckOptions),
+    /// Run the simulator of an inference server alone
+    Sim(Box<SimOptions>),
+    /// Print the JSON Schema of the config
+    Schema,
+    /// Print the catalogue of metrics as Markdown
+    Metrics,
+    /// Print shell completions
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+}
+
+/// Where the config is.
+#[derive(Clone, Debug, Args)]
+pub struct ConfigOptions {
+    /// Config file, or a folder of them; repeatable, later ones win [default: config/tokenbeat.yaml, else
+    /// /etc/tokenbeat/tokenbeat.yaml]
+    #[arg(long = "config.file", value_name = "PATH")]
+    pub files: Vec<PathBuf>,
+}
+
+/// Options of `serve`.
+#[derive(Debug, Args)]
+pub struct ServeOptions {
+    /// Where the config is.
+    #[command(flatten)]
+    pub config: ConfigOptions,
+    /// Listen here in place of the config's `server.listen`; port 0 picks one
+    #[arg(long = "web.listen-address", value_name = "ADDRESS")]
+    pub listen: Option<SocketAddr>,
+    /// Time that open requests get to end after SIGTERM
+    #[arg(long = "shutdown.grace", value_name = "DURATION", default_value = "30s", value_parser = duration)]
+    pub grace: Duration,
+}
+
+/// Options of `demo`.
+#[derive(Debug, Args)]
+pub struct DemoOptions {
+    /// Where the daemon listens; port 0 picks one
+    #[arg(long = "web.listen-address", value_name = "ADDRESS", default_value = "127.0.0.1:9464")]
+    pub listen: SocketAddr,
+    /// Where the simulator listens; port 0 picks one
+    #[arg(long = "sim.listen-address", value_name = "ADDRESS", default_value = "127.0.0.1:8000")]
+    pub sim: SocketAddr,
+}
+
+/// Options of `run`.
+#[derive(Debug, Args)]
+pub struct RunOptions {
+    /// Profiles to run, one after the other [default: all of them]
+    pub profiles: Vec<String>,
+    /// Where the config is.
+    #[command(flatten)]
+    pub config: ConfigOptions,
+    /// Only against these targets; repeatable
+    #[arg(long, value_name = "TARGET")]
+    pub target: Vec<String>,
+    /// Run this long: the stages are repeated or cut
+    #[arg(long = "for", value_name = "DURATION", value_parser = duration)]
+    pub time: Option<Duration>,
+}
+
+/// Options of `check`.
+#[derive(Debug, Args)]
+pub struct CheckOptions {
+    /// Where the config is.
+    #[command(flatten)]
+    pub config: ConfigOptions,
+    /// Send one request to each target and show its timing; this spends tokens
+    #[arg(long)]
+    pub probe: bool,
+}
+
+/// Options of `sim`.
+#[derive(Debug, Args)]
+pub struct SimOptions {
+    /// The simulator's own.
+    #[command(flatten)]
+    pub sim: crate::sim::Options,
+}
+
+/// How the process ends. The numbers are a contract.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// All well.
+    Ok,
+    /// Failed while running.
+    Failed,
+    /// An SLO, a check or a comparison failed (`run`).
+    Missed,
+    /// Bad usage or config (`EX_USAGE`).
+    Usage,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(match exit {
+            Exit::Ok => 0,
+            Exit::Failed => 1,
+            Exit::Missed => 2,
+            Exit::Usage => 64,
+        })
+    }
+}
+
+impl Cli {
+    /// Parses the process's arguments. Help and version print and end well; bad usage ends with 64, where clap
+    /// alone would say 2, which here means a missed objective.
+    pub fn from_args() -> Result<Self, Exit> {
+        Self::try_parse().map_err(|error| {
+            let exit = if error.use_stderr() { Exit::Usage } else { Exit::Ok };
+            // There is nobody left to tell if the terminal is gone.
+            let _ = error.print();
+            exit
+        })
+    }
+}
+
+/// A duration on the command line: `90s`, `5m`, `1h30m`.
+fn duration(text: &str) -> Result<Duration, String> {
+    let span: jiff::SignedDuration =
+        text.parse().map_err(|_| "write a duration such as 500ms, 90s, 5m or 1h30m".to_owned())?;
+    Duration::try_from(span).map_err(|_| "a duration cannot be negative".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn durations_are_read_as_in_the_config() {
+        assert_eq!(duration("1h30m"), Ok(Duration::from_mins(90)));
+        assert_eq!(duration("250ms"), Ok(Duration::from_millis(250)));
+        assert!(duration("5").is_err());
+        assert!(duration("-5s").is_err());
+    }
+}

@@ -1,0 +1,54 @@
+//! Tokens of an answer from each of their sources, end to end.
+
+use super::server::*;
+use crate::event::{Count, Outcome, Source, Tokens};
+use crate::plan::TokenizerSpec;
+
+async fn tokens(stream: &str, tokenizer: Option<TokenizerSpec>) -> Tokens {
+    let text = whole("200 OK", "content-type: text/event-stream\r\n", stream);
+    let server = Server::always(text).await;
+    let mut target = server.target();
+    target.tokenizer = tokenizer;
+    let answer = call(&client(target)).await;
+    assert_eq!(answer.outcome, Outcome::Ok, "{:?}", answer.detail);
+    answer.tokens
+}
+
+fn said(count: Option<Count>) -> Option<(u64, Source)> {
+    count.map(|count| (count.n, count.source))
+}
+
+/// "hello world" in three pieces, and nothing said about tokens.
+fn without_usage() -> String {
+    let pieces: String = ["hel", "lo wor", "ld"].map(piece).concat();
+    format!(
+        "{pieces}data: {{\"choices\":[{{\"delta\":{{}},\"finish_reason\":\"stop\"}}]}}\n\ndata: [DONE]\n\n"
+    )
+}
+
+#[tokio::test]
+async fn usage_comes_first_and_is_checked() {
+    let stream = include_str!("../../../tests/streams/openai.sse");
+    let counted = tokens(stream, Some(TokenizerSpec::O200kBase)).await;
+    assert_eq!(said(counted.input), Some((19, Source::Usage)));
+    assert_eq!(said(counted.output), Some((4, Source::Usage)));
+    assert_eq!(counted.tokenizer_output, Some(4));
+    let alone = tokens(stream, None).await;
+    assert_eq!((said(alone.output), alone.tokenizer_output), (Some((4, Source::Usage)), None));
+}
+
+#[tokio::test]
+async fn trap_05_the_tokenizer_counts_the_whole_text() {
+    let counted = tokens(&without_usage(), Some(TokenizerSpec::Cl100kBase)).await;
+    assert_eq!(said(counted.output), Some((2, Source::Tokenizer)));
+    // The prompt's text, without the template that the server puts around it.
+    assert_eq!(said(counted.input), Some((2, Source::Tokenizer)));
+    assert_eq!(counted.tokenizer_output, None);
+}
+
+#[tokio::test]
+async fn trap_04_without_a_tokenizer_chunks_are_an_estimate_and_called_one() {
+    let counted = tokens(&without_usage(), None).await;
+    assert_eq!((said(counted.input), said(counted.output)), (None, Some((3, Source::Chunks))));
+    assert_eq!(counted.streamed(), None);
+}

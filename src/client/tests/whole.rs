@@ -1,0 +1,119 @@
+//! Answers that are not streamed, and what counts as progress of an answer.
+
+use super::server::piece;
+use crate::client::answer::{Counted, Read, StreamMarks};
+use crate::client::dialect;
+use crate::client::intake::{Intake, Mode};
+use crate::event::{Count, Failure, Outcome, Source};
+use crate::plan::Api;
+use proptest::prelude::*;
+use std::time::Duration;
+use tokio::time::Instant;
+
+const STEP: Duration = Duration::from_millis(10);
+
+fn read_whole(body: &str) -> Read {
+    let start = Instant::now();
+    let mut intake = Intake::new(dialect::of(Api::OpenAiChat), Mode::Whole);
+    intake.frame(start, body.as_bytes());
+    intake.end_of_body(start + STEP);
+    let read = intake.close(start + STEP);
+    assert_eq!(read.end, start + STEP);
+    read
+}
+
+#[test]
+fn a_whole_answer_has_no_marks_of_a_stream() {
+    let read = read_whole(include_str!("../../../tests/streams/llamacpp.json"));
+    assert_eq!((read.outcome, read.finish.as_deref()), (Outcome::Ok, Some("length")));
+    assert_eq!((read.marks, read.streamed), (StreamMarks::default(), false));
+    assert!(read.gaps.as_slice().is_empty());
+    assert_eq!(read.generated.text, "(\" '-W");
+    let tokens = read.evidence.tokens(Counted::default());
+    let usage = |n| Some(Count { n, source: Source::Usage });
+    assert_eq!((tokens.input, tokens.output, tokens.cached_input), (usage(15), usage(3), Some(14)));
+}
+
+#[test]
+fn whole_answers_that_fail() {
+    for (body, failure) in [
+        (r#"{"error":{"message":"boom"}}"#, Failure::StreamError),
+        (r#"{"choices":[{"message":{"content":""},"finish_reason":"stop"}]}"#, Failure::Empty),
+        (r#"{"choices":[]}"#, Failure::Empty),
+        (r#"{"choices":[{"message":"#, Failure::Truncated),
+        ("", Failure::Truncated),
+        ("<html>", Failure::Protocol),
+        (r#"{"id":"x"}"#, Failure::Protocol),
+    ] {
+        assert_eq!(read_whole(body).outcome, Outcome::Failed(failure), "{body}");
+    }
+}
+
+#[test]
+fn a_whole_answer_without_usage_is_not_one_token() {
+    let read = read_whole(r#"{"choices":[{"message":{"content":"many words"},"finish_reason":"stop"}]}"#);
+    assert_eq!(read.evidence.tokens(Counted::default()).output, None);
+    let counted = Counted { input: None, output: Some(2) };
+    assert_eq!(read.evidence.tokens(counted).output, Some(Count { n: 2, source: Source::Tokenizer }));
+}
+
+#[test]
+fn keep_alives_are_no_progress() {
+    let mut intake = Intake::new(dialect::of(Api::OpenAiChat), Mode::Stream);
+    let start = Instant::now();
+    let mut at = start;
+    let mut feed = |intake: &mut Intake, text: &str| {
+        at += STEP;
+        intake.frame(at, text.as_bytes());
+    };
+    feed(&mut intake, "data: {\"choices\":[{\"delta\":{\"role\":\"assistant\"}}]}\n\n");
+    assert_eq!((intake.progress(), intake.has_content()), (None, false));
+    feed(&mut intake, "data: {\"choices\":[{\"delta\":{\"content\":\"a\"}}]}\n\n");
+    assert_eq!((intake.progress(), intake.has_content()), (Some(start + 2 * STEP), true));
+    feed(&mut intake, ": ping\n\n");
+    feed(&mut intake, "data: {\"choices\":[{\"delta\":{\"content\":\"\"}}]}\n\n");
+    assert_eq!(intake.progress(), Some(start + 2 * STEP));
+    feed(&mut intake, "data: {\"choices\":[{\"delta\":{},\"finish_reason\":\"stop\"}]}\n\n");
+    assert_eq!(intake.progress(), Some(start + 5 * STEP));
+
+    let mut whole = Intake::new(dialect::of(Api::OpenAiChat), Mode::Whole);
+    whole.frame(start, b"\n\n");
+    assert_eq!((whole.progress(), whole.first_byte()), (None, Some(start)));
+    whole.frame(start + STEP, b"\n{");
+    whole.frame(start + 2 * STEP, b" ");
+    assert_eq!(whole.progress(), Some(start + 2 * STEP));
+}
+
+proptest! {
+    #[test]
+    fn every_body_has_an_outcome(
+        pieces in proptest::collection::vec(
+            prop_oneof![
+                Just(piece("a").into_bytes()),
+                Just(b"data: [DONE]\n\n".to_vec()),
+                Just(b"data: {\"choices\":[{\"finish_reason\":\"stop\"}]}\n\n".to_vec()),
+                Just(b"data: {\"choices\":[".to_vec()),
+                proptest::collection::vec(any::<u8>(), 0..20),
+            ],
+            0..12,
+        ),
+        stream in any::<bool>(),
+    ) {
+        let start = Instant::now();
+        let mut intake =
+            Intake::new(dialect::of(Api::OpenAiChat), if stream { Mode::Stream } else { Mode::Whole });
+        let mut mark = start;
+        for bytes in &pieces {
+            mark += STEP;
+            intake.frame(mark, bytes);
+        }
+        intake.end_of_body(mark);
+        let read = intake.close(mark);
+        prop_assert!(read.outcome != Outcome::Failed(Failure::Internal));
+        prop_assert!(read.end >= start && read.end <= mark);
+        prop_assert!(read.marks.first_chunk <= read.marks.first_token || read.marks.first_token.is_none());
+        prop_assert!(read.marks.first_token <= read.marks.last_token);
+        prop_assert!(read.marks.last_token.is_none_or(|last| last <= read.end));
+        prop_assert_eq!(read.outcome == Outcome::Ok, read.detail.is_none());
+    }
+}

@@ -1,0 +1,117 @@
+//! One request: checks, cost, verdicts, budgets, panics.
+
+use super::*;
+use crate::plan::{Bound, Expect, Objective, Price, SloMetric};
+use crate::testing::{rate, requests};
+
+#[tokio::test(start_paused = true)]
+async fn a_failed_check_is_an_outcome_with_its_names() {
+    let expect = Expect { finish_reason: vec!["length".into()], min_chars: Some(10), max_chars: None };
+    let build = Build { expect, stages: vec![requests(2)], ..Build::default() };
+    let world = World::new(build, |n| Script { chars: [5, 20][n], ..Script::default() });
+    world.once().await;
+    let requests = world.facts.requests();
+    let checks = |n: usize| requests[n].failed_checks.iter().map(ToString::to_string).collect::<Vec<_>>();
+    assert_eq!(world.facts.outcomes(), ["check", "check"]);
+    assert_eq!(
+        (checks(0), checks(1)),
+        (vec!["finish_reason".into(), "min_chars".into()], vec!["finish_reason".into()])
+    );
+    assert_eq!(requests[0].detail.as_deref(), Some("failed checks: finish_reason, min_chars"));
+    assert_eq!(requests[1].text_chars, 20);
+}
+
+#[tokio::test(start_paused = true)]
+async fn checks_look_at_complete_answers_only() {
+    let expect = Expect { finish_reason: Vec::new(), min_chars: Some(1000), max_chars: None };
+    let world = World::new(Build { expect, ..Build::default() }, fails(Failure::RateLimited));
+    world.once().await;
+    let requests = world.facts.requests();
+    assert_eq!(world.facts.outcomes(), ["rate_limited"]);
+    assert!(requests[0].failed_checks.is_empty());
+    assert_eq!(requests[0].detail.as_deref(), Some("scripted"));
+}
+
+fn slow_objective() -> Objective {
+    let bound = Some(Bound::Below(0.08));
+    Objective { name: "ttft".into(), metric: SloMetric::TimeToFirstToken, bound, objective: 0.99 }
+}
+
+#[tokio::test(start_paused = true)]
+async fn verdicts_come_with_the_record_and_not_in_a_warm_up() {
+    let mut warm_up = rate(1.0, 1);
+    warm_up.warm_up = true;
+    let stages = vec![warm_up, rate(1.0, 2)];
+    let build = Build { stages, slos: vec![slow_objective()], ..Build::default() };
+    let world = World::new(build, |n| Script { takes: millis([900, 100, 200][n]), ..Script::default() });
+    world.once().await;
+    let verdicts: Vec<Vec<String>> = world
+        .facts
+        .requests()
+        .iter()
+        .map(|request| request.verdicts.iter().map(|v| format!("{} {}", v.slo, v.met)).collect())
+        .collect();
+    assert_eq!(
+        verdicts,
+        [
+            vec![],
+            vec!["ttft true".to_owned(), "all true".into()],
+            vec!["ttft false".into(), "all false".into()]
+        ]
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn cost_and_budget_are_settled_by_usage() {
+    let price = Some(Price { input: 1.0, cached_input: 0.5, output: 10.0 });
+    let limit = crate::plan::Budget {
+        period: crate::plan::Period::Day,
+        timezone: jiff::tz::TimeZone::UTC,
+        requests: Some(10),
+        tokens: Some(1000),
+        cost: Some(1.0),
+    };
+    let stages = vec![requests(3)];
+    let build = Build { price, budget: Some(limit), stages, ..Build::default() };
+    let world = World::new(build, |n| {
+        // Known, unknown, and never sent.
+        let outcome = if n == 2 { Outcome::Failed(Failure::Dns) } else { Outcome::Ok };
+        Script { usage: (n == 0).then_some((8, 5)), outcome, ..Script::default() }
+    });
+    world.once().await;
+    let costs: Vec<Option<f64>> =
+        world.facts.requests().iter().map(|request| request.cost.map(|cost| (cost * 1e6).round())).collect();
+    assert_eq!(costs, [Some(58.0), None, None]);
+    // 13 tokens known, 10 + 100 kept for the unknown one, nothing for the last.
+    let spent: Vec<f64> = world.ledger.uses().iter().map(|used| (used.spent * 1e6).round()).collect();
+    assert_eq!(spent, [2e6, 123e6, 58.0 + 1010.0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_panic_in_the_client_is_internal_and_keeps_its_reservation() {
+    let limit = crate::plan::Budget {
+        period: crate::plan::Period::Day,
+        timezone: jiff::tz::TimeZone::UTC,
+        requests: None,
+        tokens: Some(1000),
+        cost: None,
+    };
+    let build = Build { budget: Some(limit), stages: vec![rate(1.0, 2)], ..Build::default() };
+    let world = World::new(build, |n| Script { panics: n == 0, ..Script::default() });
+    let summary = world.once().await;
+    assert_eq!(world.facts.outcomes(), ["internal", "ok"]);
+    assert_eq!(world.facts.requests()[0].detail.as_deref(), Some("the client panicked"));
+    assert!(world.facts.requests()[0].verdicts.is_empty());
+    assert_eq!((summary.offered, summary.ok), (2, 1));
+    assert_eq!(world.engine.shared.in_flight.available_permits(), 1000, "its permit is back");
+}
+
+#[tokio::test(start_paused = true)]
+async fn trace_ids_are_unique_across_replays() {
+    let ids = |world: &World| world.facts.requests().iter().map(|r| r.ids.traceparent()).collect::<Vec<_>>();
+    let (one, two) =
+        (World::new(Build::default(), takes(millis(1))), World::new(Build::default(), takes(millis(1))));
+    one.once().await;
+    two.once().await;
+    assert_ne!(ids(&one), ids(&two));
+}

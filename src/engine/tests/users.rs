@@ -1,0 +1,131 @@
+//! Closed loop.
+
+use super::*;
+use crate::plan::{Bounds, Budget, Period, Ramp, Shape, Think};
+use crate::testing::{requests, users};
+use jiff::tz::TimeZone;
+
+const FIVE_SECONDS: Bounds = Bounds { time: Some(Duration::from_secs(5)), requests: None };
+
+fn build(stage: crate::plan::Stage) -> Build {
+    Build { stages: vec![stage], ..Build::default() }
+}
+
+fn offsets(world: &World) -> Vec<u128> {
+    world.facts.dues().iter().map(|due| due - START_LEAD.as_millis()).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_user_asks_after_its_answer_and_a_pause() {
+    let world = World::new(build(users(1.0, seconds(1), FIVE_SECONDS)), takes(millis(500)));
+    let summary = world.once().await;
+    assert_eq!(offsets(&world), [0, 1500, 3000, 4500]);
+    // The last answer came after the stage's end: users finish what they do.
+    assert_eq!((summary.offered, summary.ok), (4, 4));
+    assert_eq!(world.facts.active(""), seconds(5));
+    assert!(world.facts.requests().iter().all(|request| request.marks.dispatch_lag() < millis(2)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn so_many_requests_are_shared_by_the_users() {
+    let bounds = Bounds { time: None, requests: Some(10) };
+    let world = World::new(build(users(3.0, Duration::ZERO, bounds)), takes(seconds(1)));
+    let summary = world.once().await;
+    assert_eq!((summary.offered, summary.ok), (10, 10));
+    assert_eq!(world.facts.dues().len(), 10);
+    // A user that waits for its answer is load: until the last answer.
+    assert_eq!(world.facts.active(""), seconds(4));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_default_is_one_request() {
+    let world = World::new(Build::default(), takes(seconds(1)));
+    let summary = world.once().await;
+    assert_eq!((summary.offered, summary.ok, summary.result.label()), (1, 1, "ok"));
+    assert_eq!(world.facts.active(""), seconds(1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn users_come_and_go_with_the_ramp() {
+    let shape = |from, to| {
+        let second = seconds(1);
+        let (users, think) = (Ramp { from, to }, Think { min: second, max: second });
+        let bounds = Bounds { time: Some(seconds(6)), requests: None };
+        crate::plan::Stage { name: "".into(), warm_up: false, shape: Shape::Users { users, think, bounds } }
+    };
+    let up = World::new(build(shape(1.0, 4.0)), takes(Duration::ZERO));
+    up.once().await;
+    // One user for 2 s, two until 4 s, three until the end.
+    let per_second = |world: &World| {
+        let offsets = offsets(world);
+        (0..6).map(|s| offsets.iter().filter(|at| *at / 1000 == s).count()).collect::<Vec<_>>()
+    };
+    assert_eq!(per_second(&up), [1, 1, 2, 2, 3, 3]);
+    let down = World::new(build(shape(3.0, 1.0)), takes(Duration::ZERO));
+    down.once().await;
+    assert_eq!(per_second(&down), [2, 2, 2, 1, 1, 1]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dead_target_makes_no_user_spin() {
+    let world = World::new(build(users(1.0, Duration::ZERO, FIVE_SECONDS)), |_| Script {
+        takes: Duration::ZERO,
+        outcome: Outcome::Failed(Failure::Connect),
+        ..Script::default()
+    });
+    world.once().await;
+    assert!((45..=50).contains(&world.calls()), "{} calls in 5 s", world.calls());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_spent_budget_makes_no_user_spin() {
+    let limit =
+        Budget { period: Period::Day, timezone: TimeZone::UTC, requests: Some(2), tokens: None, cost: None };
+    let stage = users(1.0, Duration::ZERO, FIVE_SECONDS);
+    let world = World::new(Build { budget: Some(limit), ..build(stage) }, takes(millis(1)));
+    let summary = world.once().await;
+    assert_eq!(world.calls(), 2);
+    assert_eq!(world.facts.skipped(), ["budget"; 5]);
+    assert_eq!((summary.offered, summary.skipped, summary.ok), (7, 5, 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_user_is_asked_the_same_whatever_the_others_do() {
+    let asked = |world: &World| {
+        let mut think: Vec<u128> = offsets(world);
+        think.truncate(4);
+        think
+    };
+    let build = || {
+        let think = Think { min: millis(100), max: seconds(2) };
+        let users = Ramp { from: 1.0, to: 1.0 };
+        let shape = Shape::Users { users, think, bounds: FIVE_SECONDS };
+        build(crate::plan::Stage { name: "".into(), warm_up: false, shape })
+    };
+    let one = World::new(build(), takes(Duration::ZERO));
+    one.once().await;
+    let two = World::new(build(), takes(Duration::ZERO));
+    two.once().await;
+    assert_eq!(asked(&one), asked(&two));
+    assert!(asked(&one).windows(2).any(|pair| pair[1] - pair[0] != asked(&one)[1]), "think times vary");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_user_outlives_a_panic_in_the_client() {
+    let world = World::new(build(requests(6)), |n| Script { panics: n == 1, ..Script::default() });
+    let summary = world.once().await;
+    assert_eq!(world.facts.outcomes(), ["ok", "internal", "ok", "ok", "ok", "ok"]);
+    assert_eq!(summary.offered, 6);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_cannot_be_built_is_internal() {
+    let prompts = crate::testing::prompts(&["Hello", "unspeakable"]);
+    let world = World::new(Build { prompts, ..build(requests(20)) }, takes(millis(10)));
+    let summary = world.once().await;
+    let outcomes = world.facts.outcomes();
+    let built = outcomes.iter().filter(|outcome| **outcome == "ok").count();
+    let others = outcomes.iter().filter(|outcome| **outcome == "internal").count();
+    assert!(built > 0 && others > 0 && built + others == 20, "{outcomes:?}");
+    assert_eq!((world.calls(), summary.result.label()), (built, "failed"));
+}

@@ -1,0 +1,425 @@
+//! What a plan will do in a day, before it does it: runs, requests, tokens, money. Pure; the present instant is
+//! passed in.
+//!
+//! A day here is the mean of the seven that begin now, so that windows and cron expressions by weekday come in by
+//! their share. Budgets are not looked at: the forecast is what they would have to allow.
+
+use super::{Arrivals, Bounds, Cache, PairPlan, Plan, Price, Prompts, Schedule, Shape, Stage, Trigger};
+use super::{next_occurrence, output_cap, run_time};
+use crate::event::Pair;
+use jiff::{SignedDuration, Timestamp};
+use serde_json::{Map, Value};
+use std::fmt;
+use std::ops::Add;
+use std::time::Duration;
+
+/// Days that are looked at.
+const DAYS: f64 = 7.0;
+/// The same in minutes.
+const MINUTES: i64 = 7 * 24 * 60;
+/// Runs by cron that are counted one by one; the rest of the days is taken to be like those before.
+const MOST_COUNTED: u32 = 20_000;
+/// Tokens that a chat template adds for a message, at most.
+const MESSAGE_MOST: f64 = 16.0;
+/// Tokens that a chat template adds for a message, usually.
+const MESSAGE_TYPICAL: f64 = 4.0;
+/// Tokens that a chat template may add once (a default system prompt), at most.
+const PREAMBLE_MOST: f64 = 256.0;
+/// Tokens of the nonce that busts prefix caches, at most.
+const NONCE_MOST: f64 = 16.0;
+/// Tokens of the nonce, usually: hex digits are short tokens.
+const NONCE_TYPICAL: f64 = 8.0;
+/// Bytes of text to a token, usually.
+const BYTES_PER_TOKEN: f64 = 4.0;
+
+/// How much, and how sure that is. In order of sureness.
+#[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
+pub enum Amount {
+    /// It follows from the config, but for the rounding at the ends of stages and days.
+    Exact(f64),
+    /// The mean of what will be drawn.
+    About(f64),
+    /// It will not be more (where draws are in it: not in the mean of many days).
+    AtMost(f64),
+    /// It depends on how fast, or how much, the target answers.
+    Unknown,
+}
+
+impl Amount {
+    /// Nothing.
+    pub const ZERO: Self = Self::Exact(0.0);
+
+    /// The number, if there is one.
+    pub const fn value(self) -> Option<f64> {
+        match self {
+            Self::Exact(value) | Self::About(value) | Self::AtMost(value) => Some(value),
+            Self::Unknown => None,
+        }
+    }
+
+    /// So many times as much; as sure as the less sure of the two.
+    #[must_use]
+    pub fn times(self, other: Self) -> Self {
+        // None at all is none, however little is known of the other.
+        if self.value() == Some(0.0) || other.value() == Some(0.0) {
+            return Self::ZERO;
+        }
+        self.combine(other, |a, b| a * b)
+    }
+
+    /// The same number, and no more sure than a bound.
+    #[must_use]
+    pub const fn at_most(self) -> Self {
+        match self {
+            Self::Exact(value) | Self::About(value) | Self::AtMost(value) => Self::AtMost(value),
+            Self::Unknown => Self::Unknown,
+        }
+    }
+
+    fn combine(self, other: Self, with: impl Fn(f64, f64) -> f64) -> Self {
+        let (Some(a), Some(b)) = (self.value(), other.value()) else { return Self::Unknown };
+        let value = with(a, b);
+        match (self, other) {
+            (Self::Exact(_), Self::Exact(_)) => Self::Exact(value),
+            (Self::AtMost(_), _) | (_, Self::AtMost(_)) => Self::AtMost(value),
+            _ => Self::About(value),
+        }
+    }
+}
+
+impl Add for Amount {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        self.combine(other, |a, b| a + b)
+    }
+}
+
+/// Prints as `288`, `about 288`, `at most 288` or `unknown`; a precision (`{:.2}`) is that of the number.
+impl fmt::Display for Amount {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let precision = f.precision().unwrap_or(0);
+        match self {
+            Self::Exact(value) => write!(f, "{value:.precision$}"),
+            Self::About(value) => write!(f, "about {value:.precision$}"),
+            Self::AtMost(value) => write!(f, "at most {value:.precision$}"),
+            Self::Unknown => f.write_str("unknown"),
+        }
+    }
+}
+
+/// What a plan will do.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Forecast {
+    /// Each profile with each of its targets.
+    pub pairs: Vec<PairForecast>,
+    /// All together.
+    pub total: Daily,
+}
+
+/// What one profile will do to one of its targets.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PairForecast {
+    /// Which.
+    pub pair: Pair,
+    /// Requests of one run.
+    pub run_requests: Amount,
+    /// In a day.
+    pub daily: Daily,
+}
+
+/// In a day, warm-up included.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Daily {
+    /// Runs; those that are asked for by hand are not in it.
+    pub runs: Amount,
+    /// Requests.
+    pub requests: Amount,
+    /// Input tokens: a token for each byte of the longest prompt and of the parameters (tools are part of the
+    /// prompt), and what a chat template adds. No tokenizer makes more.
+    pub input_tokens: Amount,
+    /// Input tokens: a token for every four bytes of the mean prompt, as for English text.
+    pub typical_input_tokens: Amount,
+    /// Output tokens: the cap of every answer.
+    pub output_tokens: Amount,
+    /// Money, in the agent's currency, at those most tokens; `None` where there is no price. In a total: of the
+    /// targets that have one.
+    pub cost: Option<Amount>,
+}
+
+impl Add for Daily {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            runs: self.runs + other.runs,
+            requests: self.requests + other.requests,
+            input_tokens: self.input_tokens + other.input_tokens,
+            typical_input_tokens: self.typical_input_tokens + other.typical_input_tokens,
+            output_tokens: self.output_tokens + other.output_tokens,
+            cost: match (self.cost, other.cost) {
+                (Some(a), Some(b)) => Some(a + b),
+                (a, b) => a.or(b),
+            },
+        }
+    }
+}
+
+/// What a plan will do from `now` on.
+pub fn forecast(plan: &Plan, now: Timestamp) -> Forecast {
+    let pairs: Vec<PairForecast> = plan.pairs.iter().map(|pair| of_pair(pair, now)).collect();
+    let nothing = Daily {
+        runs: Amount::ZERO,
+        requests: Amount::ZERO,
+        input_tokens: Amount::ZERO,
+        typical_input_tokens: Amount::ZERO,
+        output_tokens: Amount::ZERO,
+        cost: None,
+    };
+    let total = pairs.iter().fold(nothing, |total, pair| total + pair.daily);
+    Forecast { pairs, total }
+}
+
+fn of_pair(pair: &PairPlan, now: Timestamp) -> PairForecast {
+    let profile = &pair.profile;
+    let run_requests = profile.stages.iter().map(requests).fold(Amount::ZERO, Add::add);
+    let runs = runs(&profile.schedule, &profile.stages, now);
+    let requests = runs.times(run_requests);
+    let (most, typical) = input_tokens(&profile.workload, &pair.target.params);
+    let input_tokens = requests.times(Amount::AtMost(most));
+    let workload = &profile.workload;
+    let cap = output_cap(&workload.params, &pair.target.params, workload.output_tokens);
+    let output_tokens = requests.times(cap.map_or(Amount::Unknown, |cap| Amount::AtMost(cap as f64)));
+    let daily = Daily {
+        runs,
+        requests,
+        input_tokens,
+        typical_input_tokens: requests.times(Amount::About(typical)),
+        output_tokens,
+        cost: pair.target.price.map(|price| cost(price, input_tokens, output_tokens)),
+    };
+    PairForecast { pair: pair.pair.clone(), run_requests, daily }
+}
+
+fn cost(price: Price, input: Amount, output: Amount) -> Amount {
+    let million = |tokens: Amount, price: f64| tokens.times(Amount::Exact(price / 1e6));
+    // A cached token can cost more than a fresh one where a provider charges for writing its cache.
+    million(input, price.input.max(price.cached_input)) + million(output, price.output)
+}
+
+/// Requests of a stage.
+fn requests(stage: &Stage) -> Amount {
+    match &stage.shape {
+        Shape::Rate { rate, arrivals, bounds } => {
+            let area = bounds.time.map(|time| time.as_secs_f64() * f64::midpoint(rate.from, rate.to));
+            match (area, bounds.requests, arrivals) {
+                (Some(area), None, Arrivals::Constant) => Amount::Exact(area),
+                (Some(area), Some(cap), Arrivals::Constant) => Amount::Exact(area.min(cap as f64)),
+                (Some(area), None, _) => Amount::About(area),
+                (Some(_), Some(cap), _) => Amount::AtMost(cap as f64),
+                (None, Some(cap), _) => Amount::Exact(cap as f64),
+                (None, None, _) => Amount::Unknown,
+            }
+        }
+        Shape::Users { users, think, bounds } => users_requests(users.from.max(users.to), think.min, *bounds),
+    }
+}
+
+/// Users ask as fast as they are answered, so only their think time bounds what they do: one request at the
+/// start, and one more after each shortest thought.
+fn users_requests(users: f64, think: Duration, bounds: Bounds) -> Amount {
+    let cap = bounds.requests.map(|cap| cap as f64);
+    let by_think = bounds
+        .time
+        .filter(|_| !think.is_zero())
+        .map(|time| users * ((time.as_secs_f64() / think.as_secs_f64()).floor() + 1.0));
+    match (bounds.time, cap, by_think) {
+        (None, Some(cap), _) => Amount::Exact(cap),
+        (_, Some(cap), Some(most)) => Amount::AtMost(cap.min(most)),
+        (_, Some(cap), None) => Amount::AtMost(cap),
+        (_, None, Some(most)) => Amount::AtMost(most),
+        (_, None, None) => Amount::Unknown,
+    }
+}
+
+/// Runs in a day.
+fn runs(schedule: &Schedule, stages: &[Stage], now: Timestamp) -> Amount {
+    let time = run_time(stages);
+    let by_period = |period: Duration| {
+        let runs = 86_400.0 / period.as_secs_f64();
+        if schedule.windows.is_empty() {
+            Amount::Exact(runs)
+        } else {
+            Amount::About(runs * open_share(schedule, now))
+        }
+    };
+    match &schedule.trigger {
+        Trigger::Manual => Amount::ZERO,
+        Trigger::Continuous => time.map_or(Amount::Unknown, by_period),
+        // A run that takes longer than the interval takes the place of others.
+        Trigger::Every { period, .. } if time.is_some_and(|time| time > *period) => {
+            by_period(*period).at_most()
+        }
+        Trigger::Every { period, .. } => by_period(*period),
+        Trigger::Cron(cron) => cron_runs(schedule, cron, now),
+    }
+}
+
+/// Share of the coming days in which runs may start. Windows open and close on full minutes, so looking at each
+/// minute is exact.
+fn open_share(schedule: &Schedule, now: Timestamp) -> f64 {
+    let minute = now.as_second().div_euclid(60);
+    let open = (0..MINUTES).filter(|offset| {
+        Timestamp::from_second((minute + offset) * 60)
+            .is_ok_and(|at| schedule.is_open(schedule.timezone.to_datetime(at)))
+    });
+    open.count() as f64 / MINUTES as f64
+}
+
+fn cron_runs(schedule: &Schedule, cron: &croner::Cron, now: Timestamp) -> Amount {
+    let mut at = now.to_zoned_datetime(schedule.timezone.clone());
+    let end = now.saturating_add(SignedDuration::from_mins(MINUTES)).unwrap_or(Timestamp::MAX);
+    let (mut counted, mut runs) = (0_u32, 0.0);
+    while let Some(next) = next_occurrence(cron, &at) {
+        if next.timestamp() > end {
+            break;
+        }
+        if schedule.is_open(next.datetime()) {
+            runs += 1.0;
+        }
+        counted += 1;
+        at = next;
+        if counted == MOST_COUNTED {
+            let days = now.duration_until(at.timestamp()).as_secs_f64() / 86_400.0;
+            return Amount::About(runs / days);
+        }
+    }
+    Amount::Exact(runs / DAYS)
+}
+
+/// Input tokens of a request: the most, and as usual.
+fn input_tokens(workload: &Prompts, params: &Map<String, Value>) -> (f64, f64) {
+    let system = workload.system.as_ref().map_or(0.0, |system| system.len() as f64);
+    let messages = if workload.system.is_some() { 2.0 } else { 1.0 };
+    let bust = if workload.cache == Cache::Bust { 1.0 } else { 0.0 };
+    let lengths = workload.prompts.iter().map(|prompt| prompt.len() as f64);
+    let longest = lengths.clone().fold(0.0, f64::max);
+    let mean = lengths.sum::<f64>() / workload.prompts.len().max(1) as f64;
+    let written = [params, &workload.params].map(params_bytes);
+    let most = system
+        + longest
+        + written.iter().sum::<f64>()
+        + bust * NONCE_MOST
+        + messages * MESSAGE_MOST
+        + PREAMBLE_MOST;
+    let typical = (system + mean) / BYTES_PER_TOKEN + bust * NONCE_TYPICAL + messages * MESSAGE_TYPICAL;
+    (most, typical)
+}
+
+fn params_bytes(params: &Map<String, Value>) -> f64 {
+    params.iter().map(|(key, value)| key.len() + value.to_string().len()).sum::<usize>() as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::from_yaml;
+
+    /// A Thursday.
+    const NOW: &str = "2026-01-01T00:00:00Z";
+
+    fn one(rest: &str) -> PairForecast {
+        let target = "{ api: openai-chat, base_url: 'http://127.0.0.1', price: { input: 1, output: 2 } }";
+        let plan =
+            from_yaml(&format!("targets: {{ t: {target} }}\nprofiles: {{ p: {{ targets: [t], {rest} }} }}"));
+        let plan = plan.unwrap_or_else(|e| panic!("{e}"));
+        forecast(&plan, NOW.parse().unwrap()).pairs.remove(0)
+    }
+
+    fn load(stage: &str) -> Amount {
+        one(&format!("schedule: {{ every: 1h }}, workload: {{ prompts: [x] }}, load: [{stage}]")).run_requests
+    }
+
+    fn daily_runs(schedule: &str) -> Amount {
+        one(&format!("schedule: {schedule}, workload: {{ prompts: [x] }}, load: [{{ for: 30s }}]")).daily.runs
+    }
+
+    #[test]
+    fn open_loop_requests_are_the_area_under_the_rate() {
+        assert_eq!(load("{ for: 20s, rate: 2 }"), Amount::Exact(40.0));
+        assert_eq!(load("{ for: 20s, rate: { from: 0, to: 10 } }"), Amount::Exact(100.0));
+        assert_eq!(load("{ for: 20s, rate: 2, requests: 30 }"), Amount::Exact(30.0));
+        assert_eq!(load("{ rate: 2, requests: 30 }"), Amount::Exact(30.0));
+        assert_eq!(load("{ for: 20s, rate: 2, arrivals: poisson }"), Amount::About(40.0));
+        assert_eq!(load("{ for: 20s, rate: 2, arrivals: poisson, requests: 30 }"), Amount::AtMost(30.0));
+        assert_eq!(load("{ warm_up: 5s, rate: 2 }, { for: 5s, rate: 4 }"), Amount::Exact(30.0));
+    }
+
+    #[test]
+    fn closed_loop_requests_have_a_bound_or_none() {
+        assert_eq!(load("{ requests: 7 }"), Amount::Exact(7.0));
+        assert_eq!(load("{ for: 10s, users: 4 }"), Amount::Unknown);
+        assert_eq!(load("{ for: 10s, users: 4, think: 2s..5s }"), Amount::AtMost(24.0));
+        assert_eq!(load("{ for: 10s, users: 4, requests: 9 }"), Amount::AtMost(9.0));
+        assert_eq!(
+            load("{ for: 10s, users: { from: 1, to: 4 }, think: 2s, requests: 90 }"),
+            Amount::AtMost(24.0)
+        );
+        assert_eq!(load("{ for: 10s, users: 4 }, { for: 20s, rate: 2 }"), Amount::Unknown);
+    }
+
+    #[test]
+    fn runs_follow_the_schedule() {
+        assert_eq!(daily_runs("{ every: 5m }"), Amount::Exact(288.0));
+        assert_eq!(daily_runs("{ every: 20s }"), Amount::AtMost(4320.0));
+        assert_eq!(daily_runs("{ continuous: {} }"), Amount::Exact(2880.0));
+        assert_eq!(daily_runs("{ manual: {} }"), Amount::ZERO);
+        // Ten hours on five of seven days.
+        let windows = "windows: [{ days: [mon-fri], from: '08:00', to: '18:00' }]";
+        assert_eq!(
+            daily_runs(&format!("{{ every: 1h, {windows} }}")),
+            Amount::About(24.0 * (3000.0 / 10_080.0))
+        );
+        assert_eq!(daily_runs("{ cron: '0 * * * *' }"), Amount::Exact(24.0));
+        assert_eq!(daily_runs("{ cron: '0 9 * * mon' }"), Amount::Exact(1.0 / 7.0));
+        assert_eq!(daily_runs(&format!("{{ cron: '30 * * * *', {windows} }}")), Amount::Exact(50.0 / 7.0));
+    }
+
+    #[test]
+    fn a_cron_of_every_second_is_not_counted_to_its_end() {
+        let Amount::About(runs) = daily_runs("{ cron: '* * * * * *' }") else { panic!("it is counted") };
+        assert!((runs - 86_400.0).abs() < 1.0, "{runs}");
+    }
+
+    #[test]
+    fn tokens_and_money_are_bounds() {
+        let daily = one("schedule: { every: 1h }, load: [{ requests: 10 }], \
+             workload: { prompts: [aaaa, aaaaaaaaaaaa], system: ssssssss, output_tokens: 100, cache: reuse }")
+        .daily;
+        assert_eq!(daily.requests, Amount::Exact(240.0));
+        assert_eq!(daily.input_tokens, Amount::AtMost(240.0 * (8.0 + 12.0 + 2.0 * 16.0 + 256.0)));
+        assert_eq!(daily.typical_input_tokens, Amount::About(240.0 * (4.0 + 8.0)));
+        assert_eq!(daily.output_tokens, Amount::AtMost(24_000.0));
+        let cost = daily.cost.and_then(Amount::value).unwrap();
+        assert!((cost - (73_920.0 * 1.0 + 24_000.0 * 2.0) / 1e6).abs() < 1e-9, "{cost}");
+        let unbounded = one("schedule: { every: 1h }, workload: { prompts: [x] }").daily;
+        assert_eq!((unbounded.output_tokens, unbounded.cost), (Amount::Unknown, Some(Amount::Unknown)));
+        let by_param = one(
+            "schedule: { every: 1h }, workload: { prompts: [x], output_tokens: 9, params: { max_completion_tokens: 5 } }",
+        );
+        assert_eq!(by_param.daily.output_tokens, Amount::AtMost(120.0));
+        let manual = one("schedule: { manual: {} }, workload: { prompts: [x] }").daily;
+        assert_eq!((manual.output_tokens, manual.cost), (Amount::ZERO, Some(Amount::ZERO)));
+    }
+
+    #[test]
+    fn totals_are_as_sure_as_their_parts() {
+        assert_eq!(Amount::Exact(1.0) + Amount::About(2.0), Amount::About(3.0));
+        assert_eq!(Amount::AtMost(1.0) + Amount::About(2.0), Amount::AtMost(3.0));
+        assert_eq!(Amount::AtMost(1.0) + Amount::Unknown, Amount::Unknown);
+        assert_eq!(Amount::ZERO.times(Amount::Unknown), Amount::ZERO);
+        let shown = [Amount::Exact(2.0), Amount::About(2.4), Amount::AtMost(2.0), Amount::Unknown];
+        assert_eq!(shown.map(|amount| amount.to_string()), ["2", "about 2", "at most 2", "unknown"]);
+        assert_eq!(format!("{:.2}", Amount::AtMost(0.126)), "at most 0.13");
+    }
+}

@@ -1,0 +1,187 @@
+//! Summaries of what was measured: per pair and stage, as a table for a terminal and as data. It listens to facts
+//! like any sink, in bounded memory, and must not know how they came about.
+//!
+//! Rules: latency is that of answers that completed; warm-up counts in tokens and cost, and in nothing else; a
+//! value that is absent is absent (`-`), never zero.
+
+mod cell;
+mod tables;
+mod view;
+
+pub use view::{Objective, Pair, Quantiles, Report, Stage, Throughput, Tokens};
+
+use crate::event::{Fact, Place, Sink};
+use crate::plan::{PairPlan, Plan};
+use crate::state::RunView;
+use cell::{Cell, Load, Slo};
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// Runs that a pair keeps the records of.
+const RUNS: usize = 20;
+
+/// Sums up a plan's facts.
+pub struct Summary {
+    currency: Arc<str>,
+    pairs: Vec<PairSummary>,
+    /// Where a place is in `pairs` and in its stages.
+    places: HashMap<Arc<Place>, (usize, usize)>,
+}
+
+struct PairSummary {
+    plan: Arc<PairPlan>,
+    stages: Vec<StageSummary>,
+    rest: Mutex<Rest>,
+}
+
+struct StageSummary {
+    place: Arc<Place>,
+    /// Every stage of this name is a warm-up.
+    warm_up: bool,
+    cell: Mutex<Cell>,
+}
+
+/// What belongs to a pair as a whole.
+#[derive(Default)]
+struct Rest {
+    slos: HashMap<Arc<str>, Slo>,
+    runs: VecDeque<RunView>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Summary {
+    /// Sums up this plan, from now on. Facts about other pairs are dropped.
+    pub fn new(plan: &Plan) -> Arc<Self> {
+        let mut places = HashMap::new();
+        let pairs = plan.pairs.iter().enumerate().map(|(number, pair)| {
+            let summary = PairSummary::of(pair);
+            for (stage, it) in summary.stages.iter().enumerate() {
+                places.insert(Arc::clone(&it.place), (number, stage));
+            }
+            summary
+        });
+        let pairs = pairs.collect();
+        Arc::new(Self { currency: Arc::clone(&plan.agent.currency), pairs, places })
+    }
+
+    /// What there is so far, as data.
+    pub fn report(&self) -> Report {
+        Report {
+            currency: Arc::clone(&self.currency),
+            pairs: self.pairs.iter().map(PairSummary::view).collect(),
+        }
+    }
+
+    fn pair(&self, pair: &crate::event::Pair) -> Option<&PairSummary> {
+        self.pairs.iter().find(|it| it.plan.pair == *pair)
+    }
+
+    fn at(&self, place: &Place, take: impl FnOnce(&PairSummary, &mut Cell)) {
+        let Some((pair, stage)) = self.places.get(place) else { return };
+        let Some(pair) = self.pairs.get(*pair) else { return };
+        if let Some(stage) = pair.stages.get(*stage) {
+            take(pair, &mut lock(&stage.cell));
+        }
+    }
+}
+
+impl Report {
+    /// As tables for a terminal: no colour, a line feed at the end.
+    pub fn tables(&self) -> String {
+        tables::render(self)
+    }
+}
+
+impl PairSummary {
+    fn of(plan: &Arc<PairPlan>) -> Self {
+        let mut stages: Vec<StageSummary> = Vec::new();
+        for (stage, place) in plan.profile.stages.iter().zip(&plan.places) {
+            match stages.iter_mut().find(|known| known.place == *place) {
+                Some(known) => known.warm_up &= stage.warm_up,
+                None => stages.push(StageSummary {
+                    place: Arc::clone(place),
+                    warm_up: stage.warm_up,
+                    cell: Mutex::default(),
+                }),
+            }
+        }
+        Self { plan: Arc::clone(plan), stages, rest: Mutex::default() }
+    }
+
+    fn view(&self) -> Pair {
+        let (mut total, mut load) = (Cell::default(), Load::default());
+        let mut stages = Vec::new();
+        for stage in &self.stages {
+            let cell = lock(&stage.cell);
+            total.add(&cell);
+            // What a warm-up cost is in the total; its load would dilute the throughput.
+            if !stage.warm_up {
+                load.add(cell.load());
+            }
+            stages.push(cell.view(&stage.place.stage, stage.warm_up, cell.load()));
+        }
+        let rest = lock(&self.rest);
+        let objectives = self.plan.profile.slos.iter().map(|it| (&it.name, Some(it.objective)));
+        let all: Arc<str> = "all".into();
+        let slos = objectives
+            .chain([(&all, None)])
+            .map(|(name, objective)| rest.slos.get(name).copied().unwrap_or_default().view(name, objective));
+        Pair {
+            profile: Arc::clone(&self.plan.pair.profile),
+            target: Arc::clone(&self.plan.pair.target),
+            model: Arc::clone(&self.plan.target.model),
+            revision: Arc::clone(&self.plan.revision),
+            runs: rest.runs.iter().cloned().collect(),
+            objectives: slos.collect(),
+            total: total.view("total", false, load),
+            stages,
+        }
+    }
+}
+
+impl Sink for Summary {
+    fn record(&self, fact: &Fact) {
+        match fact {
+            Fact::Offered { place, warm_up: false } => self.at(place, |_, cell| cell.offered += 1),
+            Fact::Skipped { place, warm_up: false, reason } => {
+                self.at(place, |_, cell| *cell.skipped.entry(reason.label()).or_default() += 1);
+            }
+            Fact::Ended(request) => self.at(&request.place, |pair, cell| {
+                cell.ended(request);
+                let mut rest = lock(&pair.rest);
+                for verdict in request.verdicts.iter().filter(|_| !request.warm_up) {
+                    if let Some(slo) = pair.slo(&mut rest, &verdict.slo) {
+                        slo.judge(verdict.met);
+                    }
+                }
+            }),
+            Fact::LoadActive { place, time } => self.at(place, |_, cell| cell.active += *time),
+            Fact::RunEnded(summary) => {
+                if let Some(pair) = self.pair(&summary.run.pair) {
+                    let mut rest = lock(&pair.rest);
+                    rest.runs.truncate(RUNS - 1);
+                    rest.runs.push_front(RunView::of(summary));
+                }
+            }
+            Fact::Offered { .. }
+            | Fact::Skipped { .. }
+            | Fact::RunStarted { .. }
+            | Fact::RunSkipped { .. }
+            | Fact::NextRun { .. } => {}
+        }
+    }
+}
+
+impl PairSummary {
+    /// The counts of one of the profile's objectives, or of all of them together.
+    fn slo<'a>(&self, rest: &'a mut Rest, name: &Arc<str>) -> Option<&'a mut Slo> {
+        let known = &**name == "all" || self.plan.profile.slos.iter().any(|it| it.name == *name);
+        known.then(|| rest.slos.entry(Arc::clone(name)).or_default())
+    }
+}
+
+#[cfg(test)]
+mod tests;

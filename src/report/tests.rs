@@ -1,0 +1,169 @@
+//! What a summary says.
+
+use super::*;
+use crate::event::{Count, Failure, Outcome, RunResult, RunSummary, SkipReason, Source, Verdict};
+use crate::samples::{answer, offer, plan, play, profile, run, small_plan, stage};
+use std::time::{Duration, UNIX_EPOCH};
+
+struct Fixture {
+    summary: Arc<Summary>,
+    sink: Arc<dyn Sink>,
+    places: Vec<Arc<Place>>,
+}
+
+impl Fixture {
+    fn of(plan: &Plan) -> Self {
+        let summary = Summary::new(plan);
+        let sink: Arc<dyn Sink> = Arc::<Summary>::clone(&summary);
+        let places = plan.pairs.iter().flat_map(|pair| pair.places.clone()).collect();
+        Self { summary, sink, places }
+    }
+
+    fn active(&self, place: usize, seconds: u64) {
+        let (place, time) = (Arc::clone(&self.places[place]), Duration::from_secs(seconds));
+        self.sink.record(&Fact::LoadActive { place, time });
+    }
+}
+
+fn close(a: f64, b: f64) -> bool {
+    (a / b - 1.0).abs() < 0.001
+}
+
+#[test]
+fn trap_21_a_summary_of_nothing_prints_dashes() {
+    let fixture = Fixture::of(&small_plan());
+    let tables = fixture.summary.report().tables();
+    assert!(tables.starts_with("chat on llama (m)\n"), "{tables}");
+    let total = &fixture.summary.report().pairs[0].total;
+    assert_eq!(total.time_to_first_token_seconds, None);
+    assert_eq!((total.availability, total.throughput, total.cost), (None, None, None));
+    let line = tables.lines().find(|line| line.contains("time to first token")).unwrap();
+    assert_eq!(line.matches(" - ").count(), 4, "{line}");
+    assert!(!tables.contains("NaN"), "{tables}");
+    // A plan without a profile is no reason to panic either.
+    assert_eq!(Summary::new(&plan(&["llama"], Vec::new())).report().tables(), "");
+}
+
+#[test]
+fn requests_latency_tokens_and_cost_are_summed_up() {
+    let fixture = Fixture::of(&small_plan());
+    offer(&fixture.sink, &fixture.places[0], true).finish(answer).unwrap();
+    let steady = &fixture.places[1];
+    for _ in 0..3 {
+        play(&fixture.sink, steady, Outcome::Ok, |_| {});
+    }
+    play(&fixture.sink, steady, Outcome::Failed(Failure::Reset), |request| {
+        request.tokens.output = Some(Count { n: 4, source: Source::Chunks });
+    });
+    play(&fixture.sink, steady, Outcome::Failed(Failure::Internal), |request| request.cost = None);
+    offer(&fixture.sink, steady, false).skip(SkipReason::Budget);
+    fixture.active(0, 100);
+    fixture.active(1, 10);
+    let pair = &fixture.summary.report().pairs[0];
+    let [warm, stage] = pair.stages.as_slice() else { panic!("two stages") };
+    assert!(warm.warm_up && warm.requests.is_empty() && warm.time_to_first_token_seconds.is_none());
+    assert_eq!((warm.offered, warm.warm_up_requests, warm.tokens.input["usage"]), (0, 1, 20));
+    assert_eq!(stage.offered, 6);
+    assert_eq!((stage.skipped["budget"], stage.requests["ok"], stage.requests["reset"]), (1, 3, 1));
+    assert_eq!(stage.availability, Some(0.75), "internal is no fault of the target");
+    let first_token = stage.time_to_first_token_seconds.unwrap();
+    assert_eq!(first_token.count, 3, "failed requests stay out");
+    assert!(close(first_token.p50, 0.3) && close(first_token.p99, 0.3));
+    assert!(close(stage.chunk_gap_seconds.unwrap().p95, 0.05));
+    assert_eq!(stage.chunk_gap_seconds.unwrap().count, 12);
+    assert!(close(stage.time_per_output_token_seconds.unwrap().p50, 0.02));
+    assert!(close(stage.request_duration_seconds.unwrap().max, 0.51));
+    assert!(close(stage.response_time_seconds.unwrap().max, 0.52));
+    assert_eq!(stage.dispatch_lag_seconds.unwrap().count, 5, "every request that was sent");
+    assert_eq!((stage.tokens.output["usage"], stage.tokens.output["chunks"]), (44, 4));
+    assert!(close(stage.throughput.unwrap().output_tokens_per_second, 4.8));
+    assert!(close(stage.cost.unwrap(), 1.0));
+    let total = &pair.total;
+    assert_eq!(total.tokens.input["usage"], 120, "the warm-up was paid for");
+    assert!(close(total.cost.unwrap(), 1.25));
+    let throughput = total.throughput.unwrap();
+    assert!(close(throughput.load_active_seconds, 10.0), "the warm-up is no part of throughput");
+    assert!(close(throughput.output_tokens_per_second, 4.8));
+    assert!(close(throughput.requests_per_second, 0.5));
+}
+
+#[test]
+fn objectives_and_runs_are_shown() {
+    let fixture = Fixture::of(&small_plan());
+    let verdict = |slo: &str, met| Verdict { slo: slo.into(), met };
+    for met in [true, false] {
+        play(&fixture.sink, &fixture.places[1], Outcome::Ok, |request| {
+            request.verdicts = vec![verdict("ttft", met), verdict("all", met), verdict("unheard of", met)];
+        });
+    }
+    for n in 0..RUNS + 5 {
+        let mut run = run(&fixture.places[1].pair).as_ref().clone();
+        run.id = format!("run-{n}");
+        fixture.sink.record(&Fact::RunEnded(Arc::new(RunSummary {
+            run: Arc::new(run),
+            started: UNIX_EPOCH,
+            ended: UNIX_EPOCH,
+            result: RunResult::Failed,
+            reason: Some("ttft: 50% of 99%".into()),
+            offered: 2,
+            skipped: 0,
+            ok: 2,
+        })));
+    }
+    let pair = &fixture.summary.report().pairs[0];
+    let names: Vec<_> = pair.objectives.iter().map(|it| &*it.name).collect();
+    assert_eq!(names, ["ttft", "pace", "availability", "all"]);
+    let ttft = &pair.objectives[0];
+    assert_eq!((ttft.events, ttft.errors, ttft.ratio, ttft.met), (2, 1, Some(0.5), Some(false)));
+    assert_eq!(pair.objectives[1].met, None, "no events, no verdict");
+    assert_eq!(pair.objectives[3].objective, None);
+    assert_eq!(pair.runs.len(), RUNS);
+    assert_eq!(pair.runs[0].id, format!("run-{}", RUNS + 4));
+    let tables = fixture.summary.report().tables();
+    assert!(
+        tables.contains("run run-24, due 1970-01-01T00:16:40.000Z: failed: ttft: 50% of 99%"),
+        "{tables}"
+    );
+    let line = tables.lines().find(|line| line.contains(" ttft ")).unwrap();
+    assert!(line.contains("50.00%") && line.contains("99.00%") && line.contains("missed"), "{line}");
+}
+
+#[test]
+fn a_single_stage_needs_no_total_and_stages_of_one_name_are_one() {
+    let stages = vec![stage("", false), stage("", false)];
+    let fixture = Fixture::of(&plan(&["llama"], vec![profile("chat", stages)]));
+    play(&fixture.sink, &fixture.places[0], Outcome::Ok, |_| {});
+    play(&fixture.sink, &fixture.places[1], Outcome::Ok, |_| {});
+    let report = fixture.summary.report();
+    assert_eq!(report.pairs[0].stages.len(), 1);
+    assert_eq!(report.pairs[0].stages[0].requests["ok"], 2);
+    assert!(!fixture.summary.report().tables().contains("total"));
+}
+
+#[test]
+fn tables_line_up_and_have_no_colour() {
+    let fixture = Fixture::of(&small_plan());
+    play(&fixture.sink, &fixture.places[1], Outcome::Ok, |_| {});
+    fixture.active(1, 2);
+    insta::assert_snapshot!(fixture.summary.report().tables());
+}
+
+#[test]
+fn the_report_is_json() {
+    let fixture = Fixture::of(&small_plan());
+    play(&fixture.sink, &fixture.places[1], Outcome::Ok, |_| {});
+    let json = serde_json::to_value(fixture.summary.report()).unwrap();
+    assert_eq!(json["currency"], "usd");
+    assert_eq!(json["pairs"][0]["stages"][1]["requests"]["ok"], 1);
+    assert_eq!(json["pairs"][0]["stages"][1]["dispatch_lag_seconds"]["count"], 1);
+    assert!(json["pairs"][0]["stages"][0]["chunk_gap_seconds"].is_null());
+    assert!(json["pairs"][0]["total"]["throughput"].is_null());
+}
+
+#[test]
+fn facts_of_other_plans_are_dropped() {
+    let fixture = Fixture::of(&small_plan());
+    let other = plan(&["mistral"], vec![profile("other", vec![stage("", false)])]);
+    play(&fixture.sink, &other.pairs[0].places[0], Outcome::Ok, |_| {});
+    assert!(fixture.summary.report().pairs[0].total.requests.is_empty());
+}

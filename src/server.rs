@@ -1,0 +1,144 @@
+//! The HTTP server: metrics, health, the status page, the read-only API. It shows what others hold and changes
+//! nothing; it knows neither the engine nor the client.
+
+mod api;
+mod page;
+mod readiness;
+
+pub use readiness::{Phase, Readiness};
+
+use crate::event::Ledger;
+use crate::state::Recent;
+use crate::telemetry::Exposition;
+use axum::Router;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+/// Time that open answers get once the server is told to stop.
+const CLOSE_WITHIN: Duration = Duration::from_secs(2);
+
+/// The server could not start or failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The address cannot be had.
+    #[error("cannot listen on {address}: {source}")]
+    Bind {
+        /// Which.
+        address: SocketAddr,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// Accepting failed for good.
+    #[error("the http server failed: {0}")]
+    Serve(#[from] std::io::Error),
+}
+
+/// What the server shows.
+#[derive(Clone)]
+pub struct Views {
+    /// Every series.
+    pub exposition: Arc<Exposition>,
+    /// Recent requests and the state of each profile and target.
+    pub recent: Arc<Recent>,
+    /// The budgets.
+    pub ledger: Arc<dyn Ledger>,
+    /// The effective config as YAML, its secrets masked.
+    pub config: Arc<str>,
+    /// Whether the process is up.
+    pub readiness: Readiness,
+    /// Who this is, for the page.
+    pub about: Arc<About>,
+}
+
+/// Who this process is.
+#[derive(Debug, serde::Serialize)]
+pub struct About {
+    /// `agent.id`.
+    pub id: String,
+    /// `agent.location`; empty if there is none.
+    pub location: String,
+    /// Version of tokenbeat.
+    pub version: &'static str,
+    /// ISO currency code or what the operator calls it.
+    pub currency: String,
+    /// A sentence for the page's head, where there is something to say (the demo does).
+    pub note: Option<String>,
+}
+
+/// A bound server that does not accept yet.
+#[derive(Debug)]
+pub struct Server {
+    listener: TcpListener,
+    address: SocketAddr,
+}
+
+impl Server {
+    /// Binds; port 0 picks one.
+    pub async fn bind(address: SocketAddr) -> Result<Self, Error> {
+        let fail = |source| Error::Bind { address, source };
+        let listener = TcpListener::bind(address).await.map_err(fail)?;
+        let address = listener.local_addr().map_err(fail)?;
+        Ok(Self { listener, address })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Serves until told to stop; open answers get a moment to end.
+    pub async fn serve(self, views: Views, stop: CancellationToken) -> Result<(), Error> {
+        let closing = stop.clone();
+        let serving = axum::serve(self.listener, router(views))
+            .with_graceful_shutdown(async move { closing.cancelled().await })
+            .into_future();
+        tokio::select! {
+            result = serving => Ok(result?),
+            () = async { stop.cancelled().await; tokio::time::sleep(CLOSE_WITHIN).await } => Ok(()),
+        }
+    }
+}
+
+fn router(views: Views) -> Router {
+    Router::new()
+        .route("/", get(page::status))
+        .route("/metrics", get(metrics))
+        .route("/-/healthy", get(healthy))
+        .route("/-/ready", get(ready))
+        .route("/config", get(config))
+        .route("/api/v1/status", get(api::status))
+        .route("/api/v1/requests", get(api::requests))
+        .with_state(views)
+}
+
+async fn metrics(State(views): State<Views>, headers: HeaderMap) -> Response {
+    let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok());
+    match views.exposition.render(accept) {
+        Ok(rendered) => ([(header::CONTENT_TYPE, rendered.content_type)], rendered.body).into_response(),
+        Err(error) => {
+            tracing::error!(%error, "cannot render the metrics");
+            (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response()
+        }
+    }
+}
+
+async fn healthy() -> &'static str {
+    "healthy\n"
+}
+
+async fn ready(State(views): State<Views>) -> (StatusCode, String) {
+    let phase = views.readiness.phase();
+    let status = if phase == Phase::Ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, format!("{}\n", phase.label()))
+}
+
+async fn config(State(views): State<Views>) -> Response {
+    ([(header::CONTENT_TYPE, "application/yaml; charset=utf-8")], views.config.to_string()).into_response()
+}

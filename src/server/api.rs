@@ -1,0 +1,39 @@
+//! The read-only JSON API.
+
+use super::Views;
+use axum::Json;
+use axum::extract::{Query, State};
+use axum::response::{IntoResponse, Response};
+use serde::Deserialize;
+
+/// Most requests that one call returns.
+const MOST: usize = 1000;
+
+/// Query of `/api/v1/requests`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Wanted {
+    /// Only failures; the last ones outlive successes.
+    #[serde(default)]
+    failed: bool,
+    /// At most so many, newest first.
+    limit: Option<usize>,
+}
+
+/// `GET /api/v1/status`: the agent, and each profile with each of its targets.
+pub(super) async fn status(State(views): State<Views>) -> Response {
+    let body = serde_json::json!({
+        "agent": *views.about,
+        "phase": views.readiness.phase().label(),
+        "pairs": views.recent.status(),
+    });
+    Json(body).into_response()
+}
+
+/// `GET /api/v1/requests`: recent requests, newest first.
+pub(super) async fn requests(State(views): State<Views>, Query(wanted): Query<Wanted>) -> Response {
+    let limit = wanted.limit.unwrap_or(100).min(MOST);
+    let recent = &views.recent;
+    let requests = if wanted.failed { recent.failures(limit) } else { recent.requests(limit) };
+    Json(serde_json::json!({ "requests": requests })).into_response()
+}

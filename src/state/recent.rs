@@ -1,0 +1,223 @@
+//! What happened lately, in memory: the last requests, the last failures of each pair (which outlive successes),
+//! and the live status of each pair. Everything is bounded. It must not hold what was said, in or out.
+
+mod view;
+
+pub use view::{ActiveRun, PairStatus, RequestView, RunView};
+
+use super::Time;
+use crate::event::{Fact, Failure, Outcome, Pair, Place, Request, RunRef, Sink};
+use crate::plan::{PairPlan, Plan};
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+
+/// Requests of all pairs that are kept.
+const LATEST: usize = 200;
+
+/// Failures of each pair that are kept.
+const FAILURES: usize = 20;
+
+/// Runs of a pair that are shown as active. The engine has two at most; this bounds what a mistake could do.
+const ACTIVE: usize = 16;
+
+/// Listens to facts and remembers the recent ones.
+#[derive(Default)]
+pub struct Recent(Mutex<Inner>);
+
+#[derive(Default)]
+struct Inner {
+    latest: VecDeque<Arc<RequestView>>,
+    pairs: BTreeMap<Pair, Entry>,
+}
+
+/// One pair.
+struct Entry {
+    model: Arc<str>,
+    schedule: &'static str,
+    /// Still in the plan; if not, it goes when nothing is open in it.
+    planned: bool,
+    in_flight: u64,
+    offered: u64,
+    warm_up: u64,
+    skipped: HashMap<&'static str, u64>,
+    outcomes: HashMap<Outcome, u64>,
+    skipped_runs: HashMap<&'static str, u64>,
+    active: Vec<ActiveRun>,
+    last_run: Option<RunView>,
+    next_run: Option<SystemTime>,
+    failures: VecDeque<Arc<RequestView>>,
+}
+
+impl Entry {
+    fn of(plan: &PairPlan) -> Self {
+        Self {
+            model: Arc::clone(&plan.target.model),
+            schedule: plan.profile.schedule.trigger.name(),
+            planned: true,
+            in_flight: 0,
+            offered: 0,
+            warm_up: 0,
+            skipped: HashMap::new(),
+            outcomes: HashMap::new(),
+            skipped_runs: HashMap::new(),
+            active: Vec::new(),
+            last_run: None,
+            next_run: None,
+            failures: VecDeque::new(),
+        }
+    }
+
+    fn may_go(&self) -> bool {
+        !self.planned && self.in_flight == 0 && self.active.is_empty()
+    }
+
+    fn ended(&mut self, outcome: Outcome, view: &Arc<RequestView>) {
+        self.in_flight = self.in_flight.saturating_sub(1);
+        if view.warm_up {
+            self.warm_up += 1;
+        } else {
+            *self.outcomes.entry(outcome).or_default() += 1;
+        }
+        // A shutdown cancels many at once; they would push out what one wants to see.
+        if !matches!(outcome, Outcome::Ok | Outcome::Failed(Failure::Cancelled)) {
+            push(&mut self.failures, FAILURES, view);
+        }
+    }
+
+    fn run_started(&mut self, run: &RunRef, lag: Duration) {
+        if self.active.len() == ACTIVE {
+            self.active.remove(0);
+        }
+        let started = Time(run.scheduled + lag);
+        self.active.push(ActiveRun { id: run.id.clone(), scheduled: Time(run.scheduled), started });
+    }
+
+    fn status(&self, pair: &Pair) -> PairStatus {
+        let requests =
+            Outcome::all().filter_map(|outcome| Some((outcome.label(), *self.outcomes.get(&outcome)?)));
+        PairStatus {
+            profile: Arc::clone(&pair.profile),
+            target: Arc::clone(&pair.target),
+            model: Arc::clone(&self.model),
+            schedule: self.schedule,
+            in_flight: self.in_flight,
+            offered: self.offered,
+            skipped: self.skipped.iter().map(|(reason, n)| (*reason, *n)).collect(),
+            requests: requests.collect(),
+            warm_up_requests: self.warm_up,
+            skipped_runs: self.skipped_runs.iter().map(|(reason, n)| (*reason, *n)).collect(),
+            active_runs: self.active.clone(),
+            last_run: self.last_run.clone(),
+            next_run: self.next_run.map(Time),
+            last_failure: self.failures.front().cloned(),
+        }
+    }
+}
+
+fn push(ring: &mut VecDeque<Arc<RequestView>>, most: usize, view: &Arc<RequestView>) {
+    ring.truncate(most - 1);
+    ring.push_front(Arc::clone(view));
+}
+
+impl Recent {
+    /// Knows the pairs of a plan; facts about others are dropped.
+    pub fn new(plan: &Plan) -> Arc<Self> {
+        let recent = Self::default();
+        recent.install(plan);
+        Arc::new(recent)
+    }
+
+    /// Changes to another plan. Pairs of both keep what is known of them; removed ones go when nothing is open in
+    /// them.
+    pub fn install(&self, plan: &Plan) {
+        let mut inner = self.lock();
+        for entry in inner.pairs.values_mut() {
+            entry.planned = false;
+        }
+        for pair in &plan.pairs {
+            let entry = inner.pairs.entry(pair.pair.clone()).or_insert_with(|| Entry::of(pair));
+            entry.planned = true;
+            entry.model = Arc::clone(&pair.target.model);
+            entry.schedule = pair.profile.schedule.trigger.name();
+        }
+        inner.pairs.retain(|_, entry| !entry.may_go());
+    }
+
+    /// The last requests, newest first, `limit` at most.
+    pub fn requests(&self, limit: usize) -> Vec<Arc<RequestView>> {
+        self.lock().latest.iter().take(limit).cloned().collect()
+    }
+
+    /// The last failures of all pairs, newest first, `limit` at most. They are kept per pair, so that neither
+    /// successes nor the failures of a busy pair push them out. Cancelled requests are not among them.
+    pub fn failures(&self, limit: usize) -> Vec<Arc<RequestView>> {
+        let inner = self.lock();
+        let mut failures: Vec<_> =
+            inner.pairs.values().flat_map(|entry| entry.failures.iter().cloned()).collect();
+        drop(inner);
+        failures.sort_by_key(|view| std::cmp::Reverse(view.ended));
+        failures.truncate(limit);
+        failures
+    }
+
+    /// The status of every pair, in order of names.
+    pub fn status(&self) -> Vec<PairStatus> {
+        self.lock().pairs.iter().map(|(pair, entry)| entry.status(pair)).collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn at(&self, pair: &Pair, take: impl FnOnce(&mut Entry)) {
+        let mut inner = self.lock();
+        let Some(entry) = inner.pairs.get_mut(pair) else { return };
+        take(entry);
+        if entry.may_go() {
+            inner.pairs.remove(pair);
+        }
+    }
+
+    fn offered(&self, place: &Place, warm_up: bool) {
+        self.at(&place.pair, |entry| {
+            entry.in_flight += 1;
+            entry.offered += u64::from(!warm_up);
+        });
+    }
+
+    fn ended(&self, request: &Request) {
+        // Made before the lock is taken.
+        let view = Arc::new(RequestView::of(request));
+        self.at(&request.place.pair, |entry| entry.ended(request.outcome, &view));
+        push(&mut self.lock().latest, LATEST, &view);
+    }
+}
+
+impl Sink for Recent {
+    fn record(&self, fact: &Fact) {
+        match fact {
+            Fact::Offered { place, warm_up } => self.offered(place, *warm_up),
+            Fact::Skipped { place, warm_up, reason } => self.at(&place.pair, |entry| {
+                entry.in_flight = entry.in_flight.saturating_sub(1);
+                if !warm_up {
+                    *entry.skipped.entry(reason.label()).or_default() += 1;
+                }
+            }),
+            Fact::Ended(request) => self.ended(request),
+            Fact::LoadActive { .. } => {}
+            Fact::RunStarted { run, lag } => self.at(&run.pair, |entry| entry.run_started(run, *lag)),
+            Fact::RunEnded(summary) => self.at(&summary.run.pair, |entry| {
+                entry.active.retain(|active| active.id != summary.run.id);
+                entry.last_run = Some(RunView::of(summary));
+            }),
+            Fact::RunSkipped { pair, reason, count } => self.at(pair, |entry| {
+                *entry.skipped_runs.entry(reason.label()).or_default() += count;
+            }),
+            Fact::NextRun { pair, at } => self.at(pair, |entry| entry.next_run = *at),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

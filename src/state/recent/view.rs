@@ -1,0 +1,224 @@
+//! What is shown of requests, runs and pairs: times as RFC 3339, durations in seconds, no secret and nothing that
+//! was said.
+
+use crate::event::{Outcome, Request, RunSummary, Source};
+use crate::state::Time;
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+/// Most characters of a detail.
+const DETAIL: usize = 500;
+
+/// One request that has ended.
+#[expect(clippy::struct_excessive_bools, reason = "independent facts, one JSON field each")]
+#[derive(Clone, Debug, Serialize)]
+pub struct RequestView {
+    /// Its profile.
+    pub profile: Arc<str>,
+    /// Its target.
+    pub target: Arc<str>,
+    /// The model it asked for.
+    pub model: Arc<str>,
+    /// Its stage.
+    pub stage: Arc<str>,
+    /// Its step.
+    pub step: Arc<str>,
+    /// Its run.
+    pub run: String,
+    /// Its number in the run.
+    pub seq: u64,
+    /// Due in a warm-up.
+    pub warm_up: bool,
+    /// Its trace, where that is recorded.
+    pub trace_id: Option<String>,
+    /// When it was sent, or turned to if it never was.
+    pub started: Time,
+    /// When it had ended.
+    pub ended: Time,
+    /// `ok`, or why it failed.
+    pub outcome: &'static str,
+    /// What happened.
+    pub detail: Option<String>,
+    /// HTTP status.
+    pub status: Option<u16>,
+    /// The answer was streamed.
+    pub streamed: bool,
+    /// From the send to the end.
+    pub duration_seconds: f64,
+    /// From the due instant to the end.
+    pub response_time_seconds: f64,
+    /// How late the prober was.
+    pub dispatch_lag_seconds: f64,
+    /// Streamed answers only.
+    pub time_to_first_token_seconds: Option<f64>,
+    /// Streamed answers only.
+    pub longest_chunk_gap_seconds: Option<f64>,
+    /// Streamed answers only.
+    pub time_per_output_token_seconds: Option<f64>,
+    /// Gaps over the stall threshold.
+    pub stalls: u64,
+    /// Tokens in.
+    pub input_tokens: Option<u64>,
+    /// Tokens out.
+    pub output_tokens: Option<u64>,
+    /// Who counted the tokens out.
+    pub output_tokens_source: Option<&'static str>,
+    /// In the agent's currency.
+    pub cost: Option<f64>,
+    /// The finish reason in the dialect's words.
+    pub finish_reason: Option<String>,
+    /// Checks that failed.
+    pub failed_checks: Vec<Arc<str>>,
+    /// The `server` header.
+    pub server: Option<String>,
+    /// A connection was opened for it.
+    pub connection_opened: bool,
+    /// A kept connection had been closed by the server and was replaced.
+    pub connection_stale: bool,
+}
+
+impl RequestView {
+    /// The view of a request that has ended just now.
+    pub(super) fn of(request: &Request) -> Self {
+        let marks = &request.marks;
+        let streamed =
+            |value: Option<Duration>| value.filter(|_| request.streamed).map(|it| it.as_secs_f64());
+        let now = SystemTime::now();
+        let ended = now.checked_sub(marks.end.elapsed()).unwrap_or(now);
+        Self {
+            profile: Arc::clone(&request.place.pair.profile),
+            target: Arc::clone(&request.place.pair.target),
+            model: Arc::clone(&request.place.model),
+            stage: Arc::clone(&request.place.stage),
+            step: Arc::clone(&request.place.step),
+            run: request.run.id.clone(),
+            seq: request.seq,
+            warm_up: request.warm_up,
+            trace_id: request.ids.sampled.then(|| request.ids.trace_hex()),
+            started: Time(ended.checked_sub(marks.duration()).unwrap_or(ended)),
+            ended: Time(ended),
+            outcome: request.outcome.label(),
+            detail: request.detail.as_deref().map(shorten),
+            status: request.status,
+            streamed: request.streamed,
+            duration_seconds: marks.duration().as_secs_f64(),
+            response_time_seconds: marks.response_time().as_secs_f64(),
+            dispatch_lag_seconds: marks.dispatch_lag().as_secs_f64(),
+            time_to_first_token_seconds: streamed(marks.time_to_first_token()),
+            longest_chunk_gap_seconds: streamed(request.gaps.longest()),
+            time_per_output_token_seconds: request.time_per_output_token(),
+            stalls: request.stalls,
+            input_tokens: request.tokens.input.map(|count| count.n),
+            output_tokens: request.tokens.output.map(|count| count.n),
+            output_tokens_source: request.tokens.output.map(|count| Source::label(count.source)),
+            cost: request.cost,
+            finish_reason: request.finish_reason.as_deref().map(shorten),
+            failed_checks: request.failed_checks.clone(),
+            server: request.server.as_deref().map(shorten),
+            connection_opened: request.connection.opened,
+            connection_stale: request.connection.stale,
+        }
+    }
+
+    /// It did not end well.
+    pub fn failed(&self) -> bool {
+        self.outcome != Outcome::Ok.label()
+    }
+}
+
+/// Text off the wire, bounded.
+fn shorten(text: &str) -> String {
+    match text.char_indices().nth(DETAIL) {
+        Some((end, _)) => text.get(..end).map_or_else(String::new, |head| format!("{head}...")),
+        None => text.to_owned(),
+    }
+}
+
+/// A run whose last request has not ended.
+#[derive(Clone, Debug, Serialize)]
+pub struct ActiveRun {
+    /// Its id.
+    pub id: String,
+    /// When it was due.
+    pub scheduled: Time,
+    /// When it began.
+    pub started: Time,
+}
+
+/// A run that has ended.
+#[derive(Clone, Debug, Serialize)]
+pub struct RunView {
+    /// Its id.
+    pub id: String,
+    /// Its seed.
+    pub seed: u64,
+    /// When it was due.
+    pub scheduled: Time,
+    /// When it began.
+    pub started: Time,
+    /// When its last request had ended.
+    pub ended: Time,
+    /// How it ended.
+    pub result: &'static str,
+    /// Why.
+    pub reason: Option<String>,
+    /// Requests offered, warm-up included.
+    pub offered: u64,
+    /// Of these: skipped.
+    pub skipped: u64,
+    /// Of these: `ok`.
+    pub ok: u64,
+}
+
+impl RunView {
+    /// The view of a summary.
+    pub fn of(summary: &RunSummary) -> Self {
+        Self {
+            id: summary.run.id.clone(),
+            seed: summary.run.seed,
+            scheduled: Time(summary.run.scheduled),
+            started: Time(summary.started),
+            ended: Time(summary.ended),
+            result: summary.result.label(),
+            reason: summary.reason.clone(),
+            offered: summary.offered,
+            skipped: summary.skipped,
+            ok: summary.ok,
+        }
+    }
+}
+
+/// How a pair is doing, since the process began.
+#[derive(Clone, Debug, Serialize)]
+pub struct PairStatus {
+    /// Its profile.
+    pub profile: Arc<str>,
+    /// Its target.
+    pub target: Arc<str>,
+    /// The model it asks for.
+    pub model: Arc<str>,
+    /// What makes its runs due.
+    pub schedule: &'static str,
+    /// Requests offered and not over, warm-up included.
+    pub in_flight: u64,
+    /// Requests offered; warm-up left out, as in the counts below.
+    pub offered: u64,
+    /// Requests not sent, by reason.
+    pub skipped: BTreeMap<&'static str, u64>,
+    /// Requests that ended, by outcome; outcomes that never came are left out.
+    pub requests: BTreeMap<&'static str, u64>,
+    /// Requests of warm-ups that ended.
+    pub warm_up_requests: u64,
+    /// Runs that did not take place, by reason.
+    pub skipped_runs: BTreeMap<&'static str, u64>,
+    /// Runs whose last request has not ended.
+    pub active_runs: Vec<ActiveRun>,
+    /// The last run that ended.
+    pub last_run: Option<RunView>,
+    /// When the next run is due.
+    pub next_run: Option<Time>,
+    /// The last request that failed (cancelled ones left out).
+    pub last_failure: Option<Arc<RequestView>>,
+}

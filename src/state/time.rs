@@ -1,0 +1,39 @@
+//! Wall-clock instants as people and programs read them.
+
+use jiff::{Timestamp, Unit};
+use serde::{Serialize, Serializer};
+use std::fmt;
+use std::time::SystemTime;
+
+/// An instant; prints and serialises as RFC 3339 in UTC, to the millisecond.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Time(pub SystemTime);
+
+impl fmt::Display for Time {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Outside of years -9999 to 9999 there is nothing to print.
+        let timestamp = Timestamp::try_from(self.0).unwrap_or(Timestamp::UNIX_EPOCH);
+        let rounded = timestamp.round(Unit::Millisecond).unwrap_or(timestamp);
+        write!(f, "{rounded:.3}")
+    }
+}
+
+impl Serialize for Time {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::{Duration, UNIX_EPOCH};
+
+    #[test]
+    fn it_is_rfc_3339_to_the_millisecond() {
+        let at = |nanos| Time(UNIX_EPOCH + Duration::from_nanos(nanos)).to_string();
+        assert_eq!(at(1_700_000_000_000_000_000), "2023-11-14T22:13:20.000Z");
+        assert_eq!(at(1_700_000_000_123_600_000), "2023-11-14T22:13:20.124Z");
+        assert_eq!(serde_json::to_string(&Time(UNIX_EPOCH)).unwrap(), "\"1970-01-01T00:00:00.000Z\"");
+    }
+}
