@@ -188,9 +188,10 @@ impl Engine {
             tokio::select! {
                 () = stop.cancelled() => shared.stop.cancel(),
                 () = stopping.cancelled() => {}
-                result = watch(&mut loops) => {
+                // That there is nothing to play is no end: the daemon stays up and shows so.
+                Err(died) = watch(&mut loops) => {
                     // Nobody may listen any more.
-                    let _ = tell.send(result);
+                    let _ = tell.send(Err(died));
                     return;
                 }
             }
