@@ -9,6 +9,7 @@ import base64
 import gzip
 import json
 import re
+import signal
 import sys
 import tarfile
 import tomllib
@@ -18,6 +19,7 @@ import install
 from chart.cases import ALWAYS, KINDS, MINIMAL, REFUSED
 from chart.rendered import Rendered, key_differences, listens, selectors, unrestricted, well_named
 from harness import Session, equal, expect
+from web import Page, serves
 
 HERE = Path(__file__).resolve().parent / "chart"
 ROOT = Path(__file__).resolve().parents[2]
@@ -29,7 +31,7 @@ RELEASE = 1 << 20  # the most that the Secret holds in which Helm keeps a releas
 
 def run(t: Session, binary: Path) -> None:
     with t.check("what the chart copies from elsewhere is what stands there"):
-        done = t.command(sys.executable, ROOT / "helm/sync", "--check", binary)
+        done = t.command(sys.executable, ROOT / "helm/sync", "--check")
         equal(done.returncode, 0, f"exit code of helm/sync --check\n{done.stdout}{done.stderr}")
     with t.check("Helm and the definitions are there", vital=True):
         python = install.venv("chart", HERE / "requirements.txt") / "bin/python"
@@ -54,6 +56,8 @@ def run(t: Session, binary: Path) -> None:
         schema = json.loads((CHART / "values.schema.json").read_text())
         equal(list(key_differences(source["values.yaml"], schema)), [], "keys that only one of the two has")
     workload(t, rendered)
+    with t.check("the daemon starts with the flags and files of the pod, answers its probes, and ends"):
+        lives(t, binary, rendered["default"])
     with t.check("numbers and texts of the config arrive as they were written"):
         spelling(t, python, rendered["spelling"])
     with t.check("rules are those of dashboards/prometheus, less what is left out"):
@@ -176,6 +180,26 @@ def workload(t: Session, rendered: dict[str, Rendered]) -> None:
             equal(got, wanted, f"files of {name}")
 
 
+def lives(t: Session, binary: Path, each: Rendered) -> None:
+    """Without a cluster: the flags of the container, but for the address and the place of the volume, which is laid
+    out as the kubelet does it."""
+    volume, url = t.home / "volume", f"http://127.0.0.1:{t.port()}"
+    (volume / "..1").mkdir(parents=True)
+    (volume / "..data").symlink_to("..1")
+    for name, content in each.config_files().items():
+        (volume / "..1" / name).write_bytes(content)
+        (volume / name).symlink_to(Path("..data") / name)
+    elsewhere = {"--config.file": volume, "--web.listen-address": url.removeprefix("http://")}
+    flags = [arg.split("=", 1) for arg in each.daemon()["args"]]
+    args = [f"{name}={elsewhere.get(name, *value)}" if value else name for name, *value in flags]
+    probes = [url + each.daemon()[probe]["httpGet"]["path"] for probe in ("livenessProbe", "readinessProbe")]
+    process = t.start("daemon", [binary, *args], lambda: all(map(serves, probes)), 30)
+    build = Page.read(f"{url}/metrics").sum("tokenbeat_build_info")
+    equal(build, 1, "tokenbeat_build_info, which helm test looks for")
+    process.signal(signal.SIGTERM)
+    equal(process.wait(30), 0, "exit code after SIGTERM")
+
+
 def spelling(t: Session, python: Path, each: Rendered) -> None:
     """As a reader of YAML 1.1 sees it. `tokenbeat check` has read the same text by YAML 1.2 before, where a label
     that is not text is an error."""
@@ -268,7 +292,6 @@ def objects(t: Session, rendered: dict[str, Rendered]) -> None:
             "full-config": "chat, hosted against hosted, vllm",
             "paused": "nothing is spent",
             "existing-configmap": "rel-settings",
-            "workload": "WARNING: web.enableLifecycle",
             "literal": "credentials of llama",
             "ingress": "https://rel.example.net/",
             "tls": "https://127.0.0.1:9464/",
