@@ -36,7 +36,7 @@ def run(t: Session, binary: Path) -> None:
     with t.check("Helm and the definitions are there", vital=True):
         python = install.venv("chart", HERE / "requirements.txt") / "bin/python"
         definitions = node_modules()
-    jobs = jobs_of()
+    jobs = jobs_of(t)
     with t.check(f"Helm renders {len(jobs)} sets of values", vital=True):
         read = [CHART / "values.yaml", *sorted(RULES.glob("*.yaml"))]
         answer = ask(t, python, {"chart": CHART, "jobs": jobs, "package": t.home, "read": read})
@@ -83,11 +83,16 @@ def node_modules() -> Path:
     return install.folder("chart-objects", recipe, files)
 
 
-def jobs_of() -> dict[str, dict]:
+def jobs_of(t: Session) -> dict[str, dict]:
     found = {path.name.removesuffix("-values.yaml"): [path] for path in sorted((CHART / "ci").glob("*.yaml"))}
     for region in sorted((CHART / "examples").glob("*.yaml")):
         if region.stem != "common":
             found[region.stem] = [region.with_name("common.yaml"), region]
+    readme = t.home / "readme.yaml"
+    readme.write_text(
+        "\n".join(re.findall(r"^```yaml\n(.*?)^```", (CHART / "README.md").read_text(), re.DOTALL | re.MULTILINE))
+    )
+    found["readme"] = [readme]
     equal(set(found), set(KINDS), "values files, and those of which something is expected")
     both = [OLDEST, NEWEST]
     jobs: dict[str, dict] = {name: {"values": files, "kube": both} for name, files in found.items()}

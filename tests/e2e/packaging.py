@@ -183,7 +183,10 @@ def unit(t: Session, binary: Path, systemd: str, strace: str) -> None:
     with t.check("it waits for the drain, and a wrong config does not start it again"):
         grace = re.search(r"\[default: (\d+)s\]", shutdown_help(t, binary))
         stop = re.fullmatch(r"(\d+)s", dict(settings)["TimeoutStopSec"])
-        expect(grace and stop and int(stop[1]) > int(grace[1]) + 5, f"stop {stop}, grace {grace}")
+        expect(
+            grace and stop and int(stop[1]) > int(grace[1]) + 5,
+            f"TimeoutStopSec={dict(settings)['TimeoutStopSec']} for a drain of {grace and grace[1]} s",
+        )
         equal(dict(settings)["RestartPreventExitStatus"], "64", "exit code that ends it")
     with t.check("its filters let through what the daemon does"):
         calls, families = traced(t, binary, strace)
@@ -270,7 +273,11 @@ def compose(t: Session, binary: Path, program: Path, examples: dict[str, dict]) 
             expect(re.search(r":v?\d+\.\d+\.\d+$", service["image"]), f"{name}: {service['image']} is not pinned")
             hardening = service["read_only"], service["cap_drop"], service["security_opt"]
             equal(hardening, (True, ["ALL"], ["no-new-privileges:true"]), f"hardening of {name}")
-            equal({port["host_ip"] for port in service.get("ports", [])} - {"127.0.0.1"}, set(), f"addresses of {name}")
+            equal(
+                {port.get("host_ip") for port in service.get("ports", [])} - {"127.0.0.1"},
+                set(),
+                f"addresses of {name}",
+            )
             for mount in service.get("volumes", []):
                 expect(Path(mount["source"]).exists(), f"{name} mounts {mount['source']}, which is not there")
                 expect(mount.get("read_only"), f"{name} could write to {mount['source']}")

@@ -23,6 +23,7 @@ KINDS = {
     "spelling": set(),
     "tls": {"+ServiceMonitor", "-ConfigMap"},
     "workload": {"+Secret"},
+    "readme": {"+NetworkPolicy", "+PrometheusRule", "+ServiceMonitor"},
     "eu-west-1": {"+NetworkPolicy", "+PodMonitor", "+PrometheusRule"},
     "us-east-1": {"+NetworkPolicy", "+PodMonitor"},
 }
