@@ -8,6 +8,7 @@
 mod agent;
 mod layers;
 mod load;
+mod otlp;
 mod path;
 mod problem;
 mod profile;
@@ -25,6 +26,7 @@ mod yaml;
 pub use agent::{Agent, Budget, Limits, Period, Prometheus, Server, Telemetry};
 pub use layers::Source;
 pub use load::{Broken, Loaded, load, load_str, read};
+pub use otlp::{Compression, Failures, GenAi, Histograms, Otlp, OtlpTls, Protocol, Traces};
 pub use path::{KeyPath, Segment};
 pub(crate) use problem::sorted;
 pub use problem::{Errors, Located, Problem};
@@ -41,7 +43,7 @@ pub use target::{
     Propagate, Proxy, Target, Timeouts, Tls, Tokenizer, TokenizerFile,
 };
 pub(crate) use text::show_duration;
-pub use text::{Clock, CronExpression, Length, ListenAddress, Percentage, ThinkTime, Zone};
+pub use text::{Clock, CronExpression, Length, ListenAddress, Percentage, Share, ThinkTime, Zone};
 pub use tree::Position;
 pub(crate) use validate::nearest;
 

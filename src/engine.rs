@@ -20,11 +20,13 @@ pub use live::Straggler;
 pub use pair::{Triggered, TriggeredRun};
 
 use crate::client::Caller;
-use crate::event::{Ledger, Pair, RunSummary, Sink};
+use crate::event::{Ledger, Pair, RunSummary, Sink, TraceIds};
 use crate::plan::Plan;
+use crate::plan::otlp::Sampling;
 use dispatch::Dispatcher;
 use live::Live;
 use pair::{PairLoop, Trigger};
+use rand::Rng as _;
 use run::{Player, Start};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -85,6 +87,8 @@ struct Shared {
     dispatcher: Arc<dyn Dispatcher>,
     wall: Wall,
     handle: Handle,
+    /// Which traces are recorded; without spans of our own every one, so that the backend records its part.
+    sampling: Option<Sampling>,
     in_flight: Arc<Semaphore>,
     tasks: TaskTracker,
     live: Live,
@@ -92,6 +96,17 @@ struct Shared {
     stop: CancellationToken,
     /// End what is in flight.
     hard: CancellationToken,
+}
+
+impl Shared {
+    /// Ids of a request's span. They are random, not seeded: a replay is another trace.
+    fn ids(&self) -> TraceIds {
+        let mut random = [0; 24];
+        rand::rng().fill_bytes(&mut random);
+        let mut ids = TraceIds::from_random(random, true);
+        ids.sampled = self.sampling.is_none_or(|sampling| sampling.sampled(ids.trace_id));
+        ids
+    }
 }
 
 /// The engine refuses.
@@ -155,6 +170,12 @@ impl Engine {
             dispatcher: deps.dispatcher,
             wall: deps.wall,
             handle: deps.handle,
+            sampling: plan
+                .telemetry
+                .otlp
+                .as_ref()
+                .and_then(|otlp| otlp.traces.as_ref())
+                .map(|it| it.sampling),
             in_flight: Arc::new(Semaphore::new(permits.min(Semaphore::MAX_PERMITS))),
             tasks: TaskTracker::new(),
             live: Live::default(),

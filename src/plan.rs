@@ -7,6 +7,7 @@ mod cron;
 mod fixtures;
 mod forecast;
 mod load;
+pub mod otlp;
 mod profile;
 mod schedule;
 mod slo;
@@ -77,6 +78,8 @@ pub struct Server {
 /// What is exported.
 #[derive(Clone, Debug)]
 pub struct Telemetry {
+    /// Export by OTLP.
+    pub otlp: Option<otlp::Otlp>,
     /// Exemplars in the OpenMetrics exposition.
     pub exemplars: bool,
     /// Names (as Prometheus shows them, without `_bucket` and the like) of metrics that are not exported.

@@ -114,6 +114,7 @@ fn router(views: Views) -> Router {
         .route("/-/ready", get(ready))
         .route("/config", get(config))
         .route("/api/v1/status", get(api::status))
+        .route("/api/v1/runs", get(api::runs))
         .route("/api/v1/requests", get(api::requests))
         .with_state(views)
 }

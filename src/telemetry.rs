@@ -7,6 +7,8 @@ pub mod catalogue;
 mod exposition;
 mod lag;
 pub mod logs;
+pub mod native;
+pub mod otlp;
 mod store;
 mod value;
 

@@ -72,6 +72,7 @@ class Engine:
     match: dict[str, str] = field(default_factory=dict)  # on every term
     extras: tuple[Extra, ...] = ()
     native: bool = False  # may come as native histograms (over OTLP)
+    modelless: tuple[str, ...] = ()  # metrics that do not name the model
 
     def terms(self) -> Iterator[Term]:
         shown = [term for extra in self.extras for _, term in extra.lines]
@@ -115,6 +116,7 @@ NOT_OURS = {"location": "", "job!~": "(.+/)?tokenbeat.*"}
 ENGINES = [
     Engine(
         "vllm", "vLLM", "engine", "vLLM's own page (`/metrics`), V1 engine.", model="model_name",
+        modelless=("http_requests_total",),
         signals={
             "ttft": H("vllm:time_to_first_token_seconds"),
             "itl": H("vllm:inter_token_latency_seconds"),
@@ -259,6 +261,7 @@ ENGINES = [
     ),
     Engine(
         "dynamo", "Dynamo", "gateway", "Dynamo's frontend; its workers pass their engines' own metrics on.", model="model",
+        modelless=("dynamo_component_gpu_cache_usage_percent",),
         signals={
             "ttft": H("dynamo_frontend_time_to_first_token_seconds"),
             "itl": H("dynamo_frontend_inter_token_latency_seconds"),
@@ -276,6 +279,7 @@ ENGINES = [
     Engine(
         "litellm", "LiteLLM", "gateway", "The LiteLLM proxy. The requested name of a model is what a client asks for; its"
         " time to first token is the upstream's as the proxy sees it.", model="requested_model",
+        modelless=("litellm_in_flight_requests", "litellm_overhead_latency_metric", "litellm_deployment_state"),
         signals={
             "ttft": H("litellm_llm_api_time_to_first_token_metric"),
             "duration": H("litellm_request_total_latency_metric"),
@@ -312,6 +316,10 @@ ENGINES = [
     ),
     Engine(
         "llm-d", "llm-d", "gateway", "llm-d's endpoint picker.", model="model_name",
+        modelless=(
+            "llm_d_epp_flow_control_queue_size", "llm_d_epp_average_kv_cache_utilization", "llm_d_epp_ready_endpoints",
+            "llm_d_epp_average_queue_size",
+        ),
         signals={
             "ttft": H("llm_d_epp_request_ttft_seconds"),
             "itl": H("llm_d_epp_request_streaming_itl_seconds"),

@@ -82,6 +82,9 @@ PROCESS = {
     "process_start_time_seconds": "gauge",
 }
 
+# In the daemon's catalogue only where it can export over OTLP.
+PENDING = {"tokenbeat_telemetry_export_failures_total", "tokenbeat_telemetry_dropped_total"}
+
 # What every series has: by the scrape (or from the resource, over OTLP), and from `agent.location`.
 COMMON = ("job", "instance", "location")
 

@@ -4,10 +4,12 @@ What all have in common is decided here: the data source is a variable, every pa
 hard-coded to a job, and each dashboard links to the others with time and variables kept.
 """
 
+import json
 from dataclasses import dataclass, field
 
 from grafana_foundation_sdk.builders import bargauge, common, heatmap, prometheus, stat, statetimeline, table, text, timeseries
 from grafana_foundation_sdk.builders import dashboard as build
+from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models import common as kinds
 from grafana_foundation_sdk.models import dashboard as model
 from grafana_foundation_sdk.models.heatmap import HeatmapColorMode
@@ -84,7 +86,7 @@ def lines(title: str, says: str, unit: str, *queries: Line, width: int = 8, heig
 
 
 def number(title: str, says: str, unit: str, expr: str, width: int = 4, height: int = 4, marks=None, decimals=None, none="–"):
-    """One value, with its course behind it."""
+    """The present value, as a number."""
     panel = _base(stat.Panel(), title, says, unit, [Line(expr, instant=True)], width, height)
     panel = panel.no_value(none).graph_mode(kinds.BigValueGraphMode.NONE).reduce_options(last())
     panel = panel.color_mode(kinds.BigValueColorMode.VALUE).thresholds(steps(*(marks or ((None, BLUE),))))
@@ -125,7 +127,7 @@ def states(title: str, says: str, *queries: Line, width: int = 24, height: int =
 
 @dataclass
 class Column:
-    """A column of a table: its query, its name and how it is shown. `extra` are more properties of the field."""
+    """A column of a table: its name, its query, and how its values are shown."""
 
     name: str
     expr: str
@@ -252,8 +254,18 @@ def dashboard(name: str, title: str, says: str, variables: list, rows: list[Row]
         if not row.closed:
             for panel in row.panels:
                 board = board.with_panel(panel)
-    made = board.build()
-    for variable in made.templating.list_val:
-        # The SDK's defaults, which only an interval variable may have.
-        variable.auto = variable.auto_min = variable.auto_count = None
+    return encoded(board.build())
+
+
+# What the SDK writes and present versions of Grafana no longer know.
+GONE = ("id", "auto", "auto_min", "auto_count")
+
+
+def encoded(board: model.Dashboard) -> dict:
+    """As in the file."""
+    made = json.loads(JSONEncoder().encode(board))
+    made.pop("style", None)
+    for variable in made["templating"]["list"]:
+        for key in GONE:
+            variable.pop(key, None)
     return made

@@ -102,6 +102,8 @@ class Theirs:
     def _select(self, term: Term, suffix: str = "") -> str:
         name = term.name + (suffix or term.part)
         match = {**term.match, **self.match}
+        if term.name in self.engine.modelless:
+            match.pop(f"{self.engine.model}=~", None)
         if "(" in name:
             return f'{{__name__=~"{name}"{"," if match else ""}{matchers(match)}}}'
         return f"{name}{{{matchers(match)}}}" if match else name

@@ -89,7 +89,7 @@ def slo() -> str:
 def burn_alerts(long: str, short: str, burn: float, wait: str, severity: str) -> list[str]:
     rate = f'tokenbeat:slo_burn_rate:{long}_{short}{{slo!="all"}}'
     labels = {"severity": severity, "long": long, "short": short}
-    subject = "{{ $labels.profile }} on {{ $labels.target }} ({{ $labels.location }}), objective {{ $labels.slo }}"
+    subject = "{{ $labels.profile }} on {{ $labels.target }}{{ with $labels.location }} at {{ . }}{{ end }}, objective {{ $labels.slo }}"
     alerts = {
         "TokenbeatAvailabilityBudgetBurn": (
             f"{rate} unless tokenbeat:slo_threshold:max",

@@ -7,6 +7,7 @@ use crate::event::{Fanout, Sink};
 use crate::plan::{Loaded, Plan};
 use crate::server::{About, Phase, Readiness, Server, Views};
 use crate::state::Recent;
+use crate::telemetry::otlp::{self, LogTap};
 use crate::telemetry::{Exposition, Store, watch_runtime_lag};
 use anyhow::Context as _;
 use std::net::SocketAddr;
@@ -14,6 +15,9 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
+
+/// Time that the export gets for its last flush.
+const FLUSH: Duration = Duration::from_secs(5);
 
 /// How a daemon runs, beside its config.
 #[derive(Clone, Debug)]
@@ -32,13 +36,21 @@ pub struct Daemon {
     server: Server,
     views: Views,
     store: Arc<Store>,
+    export: Option<(otlp::Export, otlp::Work)>,
     traffic: Handle,
     grace: Duration,
 }
 
 impl Daemon {
     /// Builds everything and binds the port; nothing runs yet, so that what is wrong is an error here.
-    pub async fn build(loaded: Loaded, options: Options, traffic: Handle) -> anyhow::Result<Self> {
+    ///
+    /// `tap`: where the log can be had for export.
+    pub async fn build(
+        loaded: Loaded,
+        options: Options,
+        traffic: Handle,
+        tap: &LogTap,
+    ) -> anyhow::Result<Self> {
         let config = loaded.config.to_yaml();
         let plan = Arc::new(loaded.plan);
         let store = Store::new(&plan);
@@ -46,7 +58,10 @@ impl Daemon {
         let ledger = assembly::ledger(&plan);
         store.attach_ledger(Arc::clone(&ledger));
         let recent = Recent::new(&plan);
-        let sinks: Vec<Arc<dyn Sink>> = vec![Arc::<Store>::clone(&store), Arc::<Recent>::clone(&recent)];
+        let export = plan.telemetry.otlp.as_ref().map(|otlp| otlp::build(otlp, &plan, &store, tap));
+        let export = export.transpose().context("cannot set up the export by OTLP")?;
+        let mut sinks: Vec<Arc<dyn Sink>> = vec![Arc::<Store>::clone(&store), Arc::<Recent>::clone(&recent)];
+        sinks.extend(export.as_ref().map(|(export, _)| export.sink()));
         let sink: Arc<dyn Sink> = Arc::new(Fanout::new(sinks));
         let exposition = Exposition::new(Arc::clone(&store), &plan)?;
         let server = Server::bind(options.listen.unwrap_or(plan.server.listen)).await?;
@@ -59,7 +74,7 @@ impl Daemon {
             about: Arc::new(about(&plan, options.note)),
         };
         let engine = assembly::engine(plan, sink, ledger, traffic.clone())?;
-        Ok(Self { engine, server, views, store, traffic, grace: options.grace })
+        Ok(Self { engine, server, views, store, export, traffic, grace: options.grace })
     }
 
     /// Where the server listens.
@@ -67,10 +82,17 @@ impl Daemon {
         self.server.address()
     }
 
+    /// Its numbers, which outlive the server that shows them.
+    pub fn store(&self) -> Arc<Store> {
+        Arc::clone(&self.store)
+    }
+
     /// Runs until `stop.drain`: then no new runs start, open requests may end within the grace (or until
     /// `stop.now`), and the server, which shows the last numbers until then, ends last.
     pub async fn run(self, stop: Stop) -> anyhow::Result<()> {
-        let Self { engine, server, views, store, traffic, grace } = self;
+        let Self { engine, server, views, store, export, traffic, grace } = self;
+        let (export, work) = export.unzip();
+        let exporting = work.map(|work| tokio::spawn(work.run()));
         let readiness = views.readiness.clone();
         let ended = CancellationToken::new();
         // Whichever way this function is left, what it spawned stops.
@@ -87,6 +109,11 @@ impl Daemon {
         readiness.set(Phase::Draining);
         let stragglers = engine.shutdown(grace, &stop.now).await;
         tracing::info!(cancelled_runs = stragglers.len(), "drained");
+        // Last, so that the flush holds everything; the server still shows what it counts.
+        if let (Some(export), Some(exporting)) = (export, exporting) {
+            export.shutdown(FLUSH);
+            exporting.await.context("the export died")?;
+        }
         ended.cancel();
         serving.await.context("the http server died")??;
         lag.await.context("the runtime probe died")?;

@@ -5,9 +5,10 @@ use super::runtimes::Runtimes;
 use super::signals::{Signals, Stop};
 use super::sources;
 use crate::cli::{Exit, ServeOptions};
+use crate::telemetry::otlp::LogTap;
 
 /// Runs the daemon until it is told to stop.
-pub(super) fn serve(options: &ServeOptions) -> anyhow::Result<Exit> {
+pub(super) fn serve(options: &ServeOptions, tap: &LogTap) -> anyhow::Result<Exit> {
     let loaded = match sources::load(&options.config) {
         Ok(loaded) => loaded,
         Err(exit) => return Ok(exit),
@@ -18,7 +19,7 @@ pub(super) fn serve(options: &ServeOptions) -> anyhow::Result<Exit> {
         let stop = Stop::default();
         let signals = Signals::install()?.watch(stop.clone());
         let wanted = Options { listen: options.listen, grace: options.grace, note: None };
-        let daemon = Daemon::build(loaded, wanted, traffic).await?;
+        let daemon = Daemon::build(loaded, wanted, traffic, tap).await?;
         tracing::info!(address = %daemon.address(), "listening");
         tokio::select! {
             result = daemon.run(stop) => result?,

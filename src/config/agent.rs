@@ -1,5 +1,6 @@
 //! The sections `agent`, `server` and `telemetry`, as written.
 
+use super::otlp::Otlp;
 use super::text::{ListenAddress, Zone};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -116,6 +117,9 @@ impl Default for Server {
 pub struct Telemetry {
     /// The Prometheus exposition.
     pub prometheus: Prometheus,
+    /// OTLP export. Default: none, unless the environment names an endpoint (`OTEL_EXPORTER_OTLP_ENDPOINT`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub otlp: Option<Otlp>,
     /// Names of metrics that are not exported, as Prometheus shows them and without `_bucket`, `_sum` and
     /// `_count`, such as `tokenbeat_chunk_gap_seconds`.
     pub disable: Vec<String>,

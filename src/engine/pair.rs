@@ -2,7 +2,7 @@
 
 use super::clock::{instant_of, off_grid, system_time};
 use super::play::{SHORTEST_CYCLE, play};
-use super::run::{Player, Run, Start};
+use super::run::{Player, Start};
 use super::{LOOKAHEAD, START_LEAD};
 use crate::event::{Fact, Pair, RunRef, SkippedRun};
 use crate::plan::{Overlap, Trigger as When};
@@ -78,9 +78,12 @@ pub(super) struct PairLoop {
 
 /// A run that was started.
 struct Playing {
-    run: Arc<Run>,
+    start: Instant,
+    /// Cancelled when its last stage has ended.
+    offered: CancellationToken,
     /// When its last stage ends at the latest, if its stages say so.
     latest: Option<Instant>,
+    /// Cancelled when its last request has ended.
     ended: CancellationToken,
 }
 
@@ -105,10 +108,10 @@ impl PairLoop {
     async fn serve(&mut self, mut triggers: mpsc::Receiver<Trigger>) {
         self.first();
         self.tell_next();
-        let mut slot = self.table.next(self.last);
         let mut triggers_open = true;
         loop {
-            let offered = self.queued.and(self.current.as_ref()).map(|current| current.run.offered.clone());
+            let slot = self.table.next(self.last);
+            let offered = self.queued.and(self.current.as_ref()).map(|current| current.offered.clone());
             tokio::select! {
                 biased;
                 () = wait_for(offered) => self.start_queued(),
@@ -116,10 +119,7 @@ impl PairLoop {
                     Some(trigger) => self.triggered(trigger),
                     None => triggers_open = false,
                 },
-                () = self.until_due(slot) => {
-                    self.due(slot).await;
-                    slot = self.table.next(self.last);
-                }
+                () = self.until_due(slot) => self.due(slot).await,
             }
         }
     }
@@ -211,7 +211,7 @@ impl PairLoop {
         if let Some(current) = self.current.as_ref().filter(|current| current.latest.is_none()) {
             tokio::select! {
                 biased;
-                () = current.run.offered.cancelled() => {}
+                () = current.offered.cancelled() => {}
                 () = tokio::time::sleep_until(due) => {}
             }
         }
@@ -223,7 +223,7 @@ impl PairLoop {
         if !slot.open {
             return self.skip(SkippedRun::Window, 1);
         }
-        if self.current.as_ref().is_some_and(|current| current.run.offered.is_cancelled()) {
+        if self.current.as_ref().is_some_and(|current| current.offered.is_cancelled()) {
             self.start_queued();
         }
         if !self.in_the_way(slot) {
@@ -261,12 +261,12 @@ impl PairLoop {
     /// Whether the run that started last, or one that waits for it, still has load to offer when the slot is due.
     fn in_the_way(&self, slot: Slot) -> bool {
         let Some(current) = &self.current else { return false };
-        if current.run.offered.is_cancelled() {
+        if current.offered.is_cancelled() {
             return false;
         }
         let Some(latest) = current.latest else { return true };
         let due = instant_of(&self.player.shared.wall, slot.at).max(Instant::now());
-        let length = latest.saturating_duration_since(current.run.start.at);
+        let length = latest.saturating_duration_since(current.start);
         self.queued.is_some() || latest > due + OVERLAP_SLACK.max(length / 1000)
     }
 
@@ -316,14 +316,13 @@ impl PairLoop {
         let latest = cycle_length(&self.player.plan.profile.stages).map(|length| start.at + length);
         let ended = CancellationToken::new();
         let guard = ended.clone().drop_guard();
-        let playing = Arc::clone(&run);
+        let started = Triggered::Started(Arc::clone(&run.ident));
+        self.current = Some(Playing { start: start.at, offered: run.offered.clone(), latest, ended });
         let task = async move {
-            play(playing, None).await;
+            play(run, None).await;
             drop(guard);
         };
         self.player.shared.tasks.spawn_on(task, &self.player.shared.handle);
-        let started = Triggered::Started(Arc::clone(&run.ident));
-        self.current = Some(Playing { run, latest, ended });
         started
     }
 

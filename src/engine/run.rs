@@ -12,7 +12,6 @@ use crate::plan::PairPlan;
 use crate::schedule::run_seed;
 use crate::workload::{Number, Workload};
 use jiff::Timestamp;
-use rand::Rng as _;
 use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
@@ -112,13 +111,11 @@ impl Player {
         }))
     }
 
-    /// Picks, builds and encodes a request. The ids are random, not seeded: a replay is another trace.
+    /// Picks, builds and encodes a request.
     pub(super) fn prepare(&self, run_seed: u64, number: Number) -> Prepared {
-        let mut random = [0; 24];
-        rand::rng().fill_bytes(&mut random);
         let build = || self.caller.prepare(&self.workload.ask(run_seed, number));
         let call = std::panic::catch_unwind(AssertUnwindSafe(build)).ok();
-        Prepared { call, ids: TraceIds::from_random(random, true) }
+        Prepared { call, ids: self.shared.ids() }
     }
 }
 

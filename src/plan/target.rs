@@ -69,6 +69,13 @@ impl Api {
             Self::OpenAiChat => "openai",
         }
     }
+
+    /// `gen_ai.operation.name` of the OpenTelemetry conventions.
+    pub const fn operation(self) -> &'static str {
+        match self {
+            Self::OpenAiChat => "chat",
+        }
+    }
 }
 
 /// How we authenticate.

@@ -20,6 +20,14 @@ pub(super) struct Wanted {
     limit: Option<usize>,
 }
 
+/// Query of `/api/v1/runs`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct HowMany {
+    /// At most so many, newest first.
+    limit: Option<usize>,
+}
+
 /// `GET /api/v1/status`: the agent, and each profile with each of its targets.
 pub(super) async fn status(State(views): State<Views>) -> Response {
     let body = serde_json::json!({
@@ -28,6 +36,12 @@ pub(super) async fn status(State(views): State<Views>) -> Response {
         "pairs": views.recent.status(),
     });
     Json(body).into_response()
+}
+
+/// `GET /api/v1/runs`: the last runs that ended, newest first.
+pub(super) async fn runs(State(views): State<Views>, Query(wanted): Query<HowMany>) -> Response {
+    let limit = wanted.limit.unwrap_or(100).min(MOST);
+    Json(serde_json::json!({ "runs": views.recent.runs(limit) })).into_response()
 }
 
 /// `GET /api/v1/requests`: recent requests, newest first.

@@ -58,6 +58,14 @@ def run(t: Session, binary: Path) -> None:
         files = {str(path.relative_to(DEPLOY)) for path in DEPLOY.rglob("*") if path.is_file()} - {"README.md"}
         named = {name for name in files if name in text or f"{Path(name).parent}/" in text}
         equal(files - named, set(), "files that it does not name")
+    with t.check("tokenbeat takes each config in docs/deploy/README.md"):
+        blocks = re.findall(r"^```yaml\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+        expect(blocks, "there is none")
+        for block in blocks:
+            path = t.home / "readme.yaml"
+            path.write_text(block)
+            done = t.command(binary, "check", "--config.file", path)
+            equal(done.returncode, 0, f"exit code for\n{block}{done.stderr}")
 
 
 def read_yaml(t: Session, python: Path, files: list[Path]) -> dict[str, dict]:

@@ -269,6 +269,24 @@ async fn a_cycle_whose_predecessor_is_in_the_way_is_joined_late() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn cycles_that_a_jump_passes_are_counted() {
+    let build = Build { trigger: When::Continuous, stages: vec![rate(1.0, 60)], ..Build::default() };
+    let world = World::new(build, takes(millis(10)));
+    let schedules = world.engine.start(CancellationToken::new()).unwrap();
+    tokio::time::sleep(seconds(30)).await;
+    // It is 10:02:50 now; this cycle ends at 10:03:20, and the rest of that of 10:03 is joined.
+    *world.jump.lock().unwrap() = jiff::SignedDuration::from_secs(140);
+    tokio::time::sleep(seconds(80)).await;
+    world.engine.shutdown(seconds(10), &CancellationToken::new()).await;
+    schedules.ended().await.unwrap();
+    assert_eq!(at_seconds(&world.facts.started()), [0, 60, 100]);
+    let ids: Vec<String> = world.facts.summaries().iter().map(|summary| summary.run.id.clone()).collect();
+    let id = |minute| format!("chat/llama/2026-11-20T10:0{minute}:00Z");
+    assert_eq!(ids, [id(0), id(3), id(4)]);
+    assert_eq!(world.facts.skipped_runs(), [("missed", 1), ("overlap", 1), ("overlap", 1)]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_spent_budget_makes_no_gridless_schedule_spin() {
     let limit = Budget {
         period: Period::Day,
