@@ -102,6 +102,7 @@ def jobs_of(t: Session) -> dict[str, dict]:
     jobs["other-prompt"] = {"set": {**jobs["other-config"]["set"], "configFiles": {"prompts.txt": "x"}}}
     keyed = MINIMAL["targets"]["llama"] | {"auth": {"bearer": {"value": "not-a-real-key"}}}
     jobs["literal"] = {"set": {"config": MINIMAL | {"targets": {"llama": keyed}}}}
+    jobs["subchart"] = {"set": {"enabled": True, "global": {"another": "value"}}}
     return jobs | {f"refused: {title}": {"set": values} for title, (values, _) in REFUSED.items()}
 
 
@@ -288,6 +289,8 @@ def objects(t: Session, rendered: dict[str, Rendered]) -> None:
             equal(each["metadata"]["labels"].get("cost-center"), "ns", f"label of {each['kind']}")
             equal(each["metadata"]["annotations"].get("owner"), "inference", f"annotation of {each['kind']}")
             equal(each["metadata"]["namespace"], "probing", f"namespace of {each['kind']}")
+    with t.check("a parent chart may have a condition and more global values"):
+        equal(rendered["subchart"].error, None, "error")
     with t.check("the longest names still fit"):
         equal((rendered["long"].error, rendered["long"].invalid), (None, []), "findings")
         well_named(rendered["long"])

@@ -146,7 +146,8 @@ def key_differences(values: dict, schema: dict, path: str = "") -> Iterator[str]
     if schema.get("additionalProperties", True) is not False:
         return
     properties = schema["properties"]
-    yield from (f"{path}/{key}" for key in sorted(values.keys() ^ properties.keys()))
+    # A parent chart's condition is no value of ours.
+    yield from (f"{path}/{key}" for key in sorted(values.keys() ^ properties.keys()) if path or key != "enabled")
     for key in values.keys() & properties.keys():
         if isinstance(values[key], dict):
             yield from key_differences(values[key], properties[key], f"{path}/{key}")
