@@ -146,7 +146,12 @@ fn build(seconds: u64, rate: f64, arrivals: plan::Arrivals) -> anyhow::Result<Ar
     Ok(Arc::new(plan::Plan {
         agent: agent(),
         server: plan::Server { listen: "127.0.0.1:0".parse()? },
-        telemetry: plan::Telemetry { otlp: None, exemplars: false, disable: Vec::new() },
+        telemetry: plan::Telemetry {
+            otlp: None,
+            exemplars: false,
+            native_histograms: false,
+            disable: Vec::new(),
+        },
         targets: vec![target],
         profiles: vec![profile],
         pairs,

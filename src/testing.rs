@@ -127,7 +127,7 @@ fn assemble(targets: Vec<Arc<Target>>, profiles: Vec<Profile>, in_flight: u32) -
             budget: None,
         },
         server: Server { listen: "127.0.0.1:0".parse().unwrap() },
-        telemetry: Telemetry { otlp: None, exemplars: true, disable: Vec::new() },
+        telemetry: Telemetry { otlp: None, exemplars: true, native_histograms: false, disable: Vec::new() },
         pairs: pairs.collect(),
         targets,
         profiles,
