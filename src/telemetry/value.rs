@@ -240,7 +240,9 @@ impl Histogram {
         }
         let base_2 = self.native.get().map(|_| {
             let mut local = Native::new(MOST_NATIVE);
-            times.iter().for_each(|time| local.observe(time.as_secs_f64()));
+            for time in times {
+                local.observe(time.as_secs_f64());
+            }
             local
         });
         {

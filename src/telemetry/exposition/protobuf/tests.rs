@@ -19,7 +19,7 @@ use std::time::Duration;
 const PROTOBUF: Option<&str> =
     Some("application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited");
 
-/// A message of the current model.
+/// Messages of the current model, by name.
 type Decoded = BTreeMap<String, model::MetricFamily>;
 
 fn decode(mut bytes: &[u8]) -> Decoded {
@@ -47,8 +47,11 @@ fn labels(metric: &model::Metric) -> BTreeMap<String, String> {
     metric.label.iter().map(|pair| (pair.name.clone(), pair.value.clone())).collect()
 }
 
-/// Every series by name and labels.
-fn series(families: &Decoded) -> BTreeMap<(String, BTreeMap<String, String>), &model::Metric> {
+/// Name and labels.
+type Identity = (String, BTreeMap<String, String>);
+
+/// Every series.
+fn series(families: &Decoded) -> BTreeMap<Identity, &model::Metric> {
     let all = families.values().flat_map(|family| family.metric.iter().map(|it| (family.name.clone(), it)));
     all.map(|(name, metric)| ((name, labels(metric)), metric)).collect()
 }
@@ -94,7 +97,7 @@ fn check(histogram: &model::Histogram) {
 
 /// The store's own numbers.
 #[derive(Default)]
-struct Held(BTreeMap<(String, BTreeMap<String, String>), (Reading, Option<Native>)>);
+struct Held(BTreeMap<Identity, (Reading, Option<Native>)>);
 
 impl Visit for Held {
     fn series(&mut self, metric: Metric, labels: Labels<'_>, value: Value<'_>) {
