@@ -77,7 +77,7 @@ fn config(receiver: SocketAddr) -> String {
         "agent: {{ id: test, location: here, labels: {{ environment: 'e2e \"x\"' }}, budget: {{ tokens: 100000000 }} }}\n\
          server: {{ listen: 127.0.0.1:0 }}\n\
          telemetry: {{ otlp: {{ endpoint: 'http://{receiver}', protocol: http, interval: 100ms, genai: both, \
-           traces: false, logs: false }} }}\n\
+           traces: {{ enabled: false }}, logs: false }} }}\n\
          targets:\n  t: {{ api: openai-chat, base_url: 'http://{{SIM}}/v1', model: m, \
            price: {{ input: 1, output: 2 }}, tokenizer: o200k_base }}\n\
          profiles:\n  p:\n    targets: [t]\n    schedule: {{ every: 8760h, at_start: true }}\n\
