@@ -19,6 +19,7 @@ USAGE = 64
 SUITES = {
     "cargo": "a Rust toolchain: the unit, property and integration tests",
     "cli": "the binary; Debian's chromium for the screenshot",
+    "native": "the binary; Debian's prometheus",
     "otlp": "the binary; PyPI's rotel and oteltap",
     "lineup": "the binary; Debian's prometheus; Node.js, and from npm and PyPI Grafana's schema types and SDK",
     "alerting": "the binary; Debian's prometheus and prometheus-alertmanager; PyPI's PyYAML",

@@ -131,12 +131,15 @@ def simulator(t: Session, binary: Path, *options: object) -> str:
     return url
 
 
-def prometheus(t: Session, scrape: dict[str, str], interval: str = "5s", **more: object) -> Prometheus:
+def prometheus(
+    t: Session, scrape: dict[str, str], interval: str = "5s", name: str = "prometheus", features: str = "",
+    **more: object,
+) -> Prometheus:  # fmt: skip
     """Prometheus that scrapes these pages by job name; Debian's package where there is no other on PATH. `more` are
     further sections of its config."""
     program = install.debian("prometheus", "prometheus")
     url = f"http://127.0.0.1:{t.port()}"
-    config = t.artifacts / "prometheus.yml"
+    config = t.artifacts / f"{name}.yml"
     jobs = []
     for job, page in scrape.items():
         address, _, path = page.removeprefix("http://").partition("/")
@@ -144,10 +147,11 @@ def prometheus(t: Session, scrape: dict[str, str], interval: str = "5s", **more:
     every = {"scrape_interval": interval, "scrape_timeout": interval, "evaluation_interval": interval}
     config.write_text(json.dumps({"global": every, "scrape_configs": jobs, **more}, indent=2))
     t.start(
-        "prometheus",
+        name,
         [
             program, f"--config.file={config}", f"--web.listen-address={url.removeprefix('http://')}",
-            f"--storage.tsdb.path={t.home}/prometheus", "--log.level=warn",
+            f"--storage.tsdb.path={t.home}/{name}", "--log.level=warn",
+            *([f"--enable-feature={features}"] if features else []),
         ],
         lambda: serves(f"{url}/-/ready"),
     )  # fmt: skip
