@@ -9,3 +9,5 @@
 
 #[path = "integration/architecture.rs"]
 mod architecture;
+#[path = "integration/reload.rs"]
+mod reload;

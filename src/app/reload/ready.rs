@@ -66,3 +66,36 @@ fn elsewhere(listen: Option<SocketAddr>, plan: &Plan) -> Option<String> {
         format!("server.listen: changed to {next}, which needs a restart; the agent still listens on {now}")
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::from_yaml;
+
+    fn plan(text: &str) -> Plan {
+        from_yaml(text).unwrap_or_else(|e| panic!("{e}"))
+    }
+
+    #[test]
+    fn every_part_of_the_agents_identity_is_fixed() {
+        let base = "agent: { id: a, location: b, labels: { c: d }, currency: usd }";
+        let now = plan(base).agent;
+        assert_eq!(fixed(&now, &plan(base).agent), [""; 0]);
+        let limits = base.replace("id: a", "id: a, limits: { in_flight: 1 }, budget: { requests: 1 }");
+        assert_eq!(fixed(&now, &plan(&limits).agent), [""; 0]);
+        let other = plan("agent: { id: z, location: z, labels: { c: z }, currency: eur }").agent;
+        let keys = ["id", "location", "labels", "currency"];
+        let said = keys.map(|key| format!("agent.{key}: cannot change while the agent runs; restart it"));
+        assert_eq!(fixed(&now, &other), said);
+    }
+
+    #[test]
+    fn another_address_waits_for_a_restart() {
+        let plan = plan("server: { listen: '127.0.0.1:2' }");
+        let address = |port| Some(SocketAddr::from(([127, 0, 0, 1], port)));
+        assert_eq!(elsewhere(address(2), &plan), None);
+        let said = "server.listen: changed to 127.0.0.1:2, which needs a restart; the agent still listens on 127.0.0.1:1";
+        assert_eq!(elsewhere(address(1), &plan).as_deref(), Some(said));
+        assert_eq!(elsewhere(None, &plan), None, "the command line says where it listens");
+    }
+}
