@@ -32,6 +32,8 @@ mod parity;
 mod player;
 #[path = "integration/process.rs"]
 mod process;
+#[path = "integration/reload.rs"]
+mod reload;
 #[path = "integration/scrape.rs"]
 mod scrape;
 #[path = "integration/traps.rs"]

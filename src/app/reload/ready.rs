@@ -96,3 +96,46 @@ impl Started {
         warnings
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::from_yaml;
+
+    fn plan(text: &str) -> Plan {
+        from_yaml(text).unwrap_or_else(|e| panic!("{e}"))
+    }
+
+    #[test]
+    fn every_part_of_the_agents_identity_is_fixed() {
+        let base = "agent: { id: a, location: b, labels: { c: d }, currency: usd }";
+        let now = plan(base).agent;
+        assert_eq!(fixed(&now, &plan(base).agent), [""; 0]);
+        let limits = base.replace("id: a", "id: a, limits: { in_flight: 1 }, budget: { requests: 1 }");
+        assert_eq!(fixed(&now, &plan(&limits).agent), [""; 0]);
+        let other = plan("agent: { id: z, location: z, labels: { c: z }, currency: eur }").agent;
+        let keys = ["id", "location", "labels", "currency"];
+        let said = keys.map(|key| format!("agent.{key}: cannot change while the agent runs; restart it"));
+        assert_eq!(fixed(&now, &other), said);
+    }
+
+    #[test]
+    fn what_a_running_process_keeps_is_said() {
+        let plan = plan("server: { listen: '127.0.0.1:2' }");
+        let kept = |port: Option<u16>| {
+            let listen = port.map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
+            Started { listen, web_config: None, otlp: None }.kept(&plan)
+        };
+        assert_eq!(kept(Some(2)), [""; 0]);
+        let said = "server.listen: changed to 127.0.0.1:2, which needs a restart; the agent still listens on 127.0.0.1:1";
+        assert_eq!(kept(Some(1)), [said]);
+        assert_eq!(kept(None), [""; 0], "the command line says where it listens");
+        let other = from_yaml(
+            "server: { web_config: web.yaml }\ntelemetry: { otlp: { endpoint: 'http://127.0.0.1:4317' } }\n",
+        )
+        .unwrap();
+        let said = Started { listen: None, web_config: None, otlp: None }.kept(&other);
+        let keys: Vec<_> = said.iter().map(|warning| warning.split(':').next().unwrap()).collect();
+        assert_eq!(keys, ["server.web_config", "telemetry.otlp"]);
+    }
+}

@@ -1,0 +1,197 @@
+//! A simulator and a daemon whose config lies in a folder, and the little HTTP that looking at them takes.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use tempfile::TempDir;
+use tokenbeat::app::{Daemon, DaemonOptions, Origin, Pace, Stop};
+use tokenbeat::config::Source;
+use tokenbeat::plan;
+use tokenbeat::sim::{self, Sim};
+use tokenbeat::telemetry::otlp::LogTap;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+/// Nothing here takes this long unless it hangs.
+const PATIENCE: Duration = Duration::from_mins(1);
+
+/// Whether the daemon watches its files.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Watched {
+    Yes,
+    No,
+}
+
+/// All of it. It stops when it is dropped.
+pub(super) struct World {
+    pub(super) dir: TempDir,
+    pub(super) address: SocketAddr,
+    pub(super) stop: Stop,
+    pub(super) running: JoinHandle<anyhow::Result<()>>,
+    /// Where the simulator is reached: through the valve.
+    target: SocketAddr,
+    pub(super) valve: watch::Sender<bool>,
+    pub(super) _end: tokio_util::sync::DropGuard,
+}
+
+impl World {
+    /// A daemon with this config in `tokenbeat.yaml`.
+    pub(super) async fn start(config: &str, watched: Watched) -> Self {
+        Self::over(sim::Options::default(), watched, |dir, target| {
+            let path = dir.join("tokenbeat.yaml");
+            write(&path, config, target);
+            path
+        })
+        .await
+    }
+
+    /// A daemon over a simulator like this. `lay` lays the config into a folder for a target, and says what to load.
+    pub(super) async fn over(
+        options: sim::Options,
+        watched: Watched,
+        lay: impl FnOnce(&Path, SocketAddr) -> PathBuf,
+    ) -> Self {
+        let end = CancellationToken::new();
+        let listen_address = ([127, 0, 0, 1], 0).into();
+        let sim = Sim::bind(sim::Options { listen_address, ..options }).unwrap();
+        let (target, valve) = valve(sim.addr(), end.clone()).await;
+        tokio::spawn(sim.serve(end.clone()));
+        let dir = tempfile::tempdir().unwrap();
+        let sources = vec![Source::Path(lay(dir.path(), target))];
+        let plan::Attempt { result, files } = plan::attempt(&sources, []);
+        let loaded = result.unwrap_or_else(|errors| panic!("{errors}"));
+        let wanted =
+            DaemonOptions { listen: Some(listen_address), lifecycle: false, grace: PATIENCE, note: None };
+        let pace = Pace { quiet: Duration::from_millis(50), ..Pace::default() };
+        let watch = (watched == Watched::Yes).then_some(pace);
+        let daemon = Daemon::build(loaded, wanted, Handle::current(), &LogTap::default()).await.unwrap();
+        let daemon = daemon.reloading(Origin { sources, files, watch });
+        let (address, stop) = (daemon.address(), Stop::default());
+        let running = tokio::spawn(daemon.run(stop.clone()));
+        let _end = end.drop_guard();
+        let world = Self { dir, address, stop, running, target, valve, _end };
+        until("the daemon to be ready", async || (world.get("/-/ready").await.0 == 200).then_some(())).await;
+        world
+    }
+
+    /// Whether bytes flow between the daemon and the simulator.
+    pub(super) fn flow(&self, open: bool) {
+        self.valve.send_replace(open);
+    }
+
+    /// Writes a config file; SIM in it is where the simulator is.
+    pub(super) fn write(&self, name: &str, text: &str) {
+        write(&self.dir.path().join(name), text, self.target);
+    }
+
+    pub(super) async fn get(&self, path: &str) -> (u16, String) {
+        ask(self.address, "GET", path).await
+    }
+
+    pub(super) async fn reload(&self) -> (u16, String) {
+        ask(self.address, "POST", "/-/reload").await
+    }
+
+    pub(super) async fn status(&self) -> serde_json::Value {
+        serde_json::from_str(&self.get("/api/v1/status").await.1).unwrap()
+    }
+
+    /// What the status says of a profile, if it has it.
+    pub(super) async fn pair(&self, profile: &str) -> Option<serde_json::Value> {
+        let status = self.status().await;
+        let pairs = status["pairs"].as_array().unwrap();
+        pairs.iter().find(|pair| pair["profile"] == profile).cloned()
+    }
+
+    /// The active run of a profile, once it has one.
+    pub(super) async fn run_of(&self, profile: &str) -> String {
+        let run = async || Some(self.pair(profile).await?["active_runs"][0]["id"].as_str()?.to_owned());
+        until("an active run", run).await
+    }
+
+    pub(super) async fn metrics(&self) -> String {
+        self.get("/metrics").await.1
+    }
+
+    /// Sum of the series of a metric that have all these labels; `None` if there are none.
+    pub(super) async fn metric(&self, name: &str, labels: &[&str]) -> Option<f64> {
+        sum(&self.metrics().await, name, labels)
+    }
+
+    /// Waits until a metric is as it should be.
+    pub(super) async fn until(&self, name: &str, labels: &[&str], good: impl Fn(Option<f64>) -> bool) {
+        let what = format!("{name}{labels:?}");
+        until(&what, async || good(self.metric(name, labels).await).then_some(())).await;
+    }
+}
+
+/// Sum of the series of a metric that have all these labels; `None` if there are none.
+pub(super) fn sum(scrape: &str, name: &str, labels: &[&str]) -> Option<f64> {
+    let series = scrape.lines().filter(|line| {
+        let rest = line.strip_prefix(name);
+        rest.is_some_and(|rest| rest.starts_with(['{', ' ']))
+            && labels.iter().all(|label| line.contains(label))
+    });
+    series.map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap()).reduce(|a, b| a + b)
+}
+
+/// Looks again and again until there is something to see.
+pub(super) async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
+    let looking = async {
+        loop {
+            if let Some(seen) = look().await {
+                return seen;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, looking).await.unwrap_or_else(|_| panic!("waited in vain for {what}"))
+}
+
+pub(super) fn write(path: &Path, text: &str, target: SocketAddr) {
+    std::fs::write(path, text.replace("SIM", &target.to_string())).unwrap();
+}
+
+/// Status and body. In HTTP/1.0 an answer ends with its connection.
+pub(super) async fn ask(address: SocketAddr, method: &str, path: &str) -> (u16, String) {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let request = format!("{method} {path} HTTP/1.0\r\nhost: {address}\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).await.unwrap();
+    let (head, body) = text.split_once("\r\n\r\n").unwrap();
+    (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
+}
+
+/// A way to an address that can be shut: then no more bytes come back, and connections stay.
+async fn valve(to: SocketAddr, end: CancellationToken) -> (SocketAddr, watch::Sender<bool>) {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (sender, open) = watch::channel(true);
+    let accepting = async move {
+        while let Ok((client, _)) = listener.accept().await {
+            tokio::spawn(flow(client, to, open.clone()));
+        }
+    };
+    tokio::spawn(async move { end.run_until_cancelled(accepting).await });
+    (address, sender)
+}
+
+async fn flow(client: TcpStream, to: SocketAddr, mut open: watch::Receiver<bool>) -> std::io::Result<()> {
+    let server = TcpStream::connect(to).await?;
+    let (mut asks, mut told) = client.into_split();
+    let (mut answers, mut asked) = server.into_split();
+    tokio::spawn(async move { tokio::io::copy(&mut asks, &mut asked).await });
+    let mut buffer = vec![0; 4096];
+    loop {
+        let n = answers.read(&mut buffer).await?;
+        if open.wait_for(|open| *open).await.is_err() || n == 0 {
+            return Ok(());
+        }
+        told.write_all(&buffer[..n]).await?;
+    }
+}
