@@ -1,9 +1,11 @@
 //! What outlives a request: budgets, recent requests and live status. It knows nothing of how requests are made.
 
 mod budget;
+mod history;
 mod recent;
 mod time;
 
 pub use budget::{Memory, Wall};
+pub use history::{History, HistoryView, ObjectiveView, Quantiles, SlotView, WindowView};
 pub use recent::{ActiveRun, PairStatus, Recent, RequestView, RunView};
 pub use time::Time;
