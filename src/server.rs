@@ -2,13 +2,16 @@
 //! nothing; it knows neither the engine nor the client.
 
 mod api;
+mod chart;
+mod notice;
 mod page;
 mod readiness;
 
+pub use notice::{Event, Introduction, Notice, Suggestion};
 pub use readiness::{Phase, Readiness};
 
 use crate::event::Ledger;
-use crate::state::Recent;
+use crate::state::{History, Recent};
 use crate::telemetry::Exposition;
 use axum::Router;
 use axum::extract::State;
@@ -47,6 +50,8 @@ pub struct Views {
     pub exposition: Arc<Exposition>,
     /// Recent requests and the state of each profile and target.
     pub recent: Arc<Recent>,
+    /// The last ten minutes of each profile and target.
+    pub history: Arc<History>,
     /// The budgets.
     pub ledger: Arc<dyn Ledger>,
     /// The effective config as YAML, its secrets masked.
@@ -68,8 +73,8 @@ pub struct About {
     pub version: &'static str,
     /// ISO currency code or what the operator calls it.
     pub currency: String,
-    /// A sentence for the page's head, where there is something to say (the demo does).
-    pub note: Option<String>,
+    /// What is said on the page beside the numbers, where there is something to say (the demo does).
+    pub notice: Notice,
 }
 
 /// A bound server that does not accept yet.

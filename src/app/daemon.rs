@@ -5,8 +5,8 @@ use super::signals::Stop;
 use crate::engine::Engine;
 use crate::event::{Fanout, Sink};
 use crate::plan::{Loaded, Plan};
-use crate::server::{About, Phase, Readiness, Server, Views};
-use crate::state::Recent;
+use crate::server::{About, Notice, Phase, Readiness, Server, Views};
+use crate::state::{History, Recent};
 use crate::telemetry::otlp::{self, LogTap};
 use crate::telemetry::{Exposition, Store, watch_runtime_lag};
 use anyhow::Context as _;
@@ -26,8 +26,8 @@ pub struct Options {
     pub listen: Option<SocketAddr>,
     /// Time that open requests get to end.
     pub grace: Duration,
-    /// A sentence for the status page's head.
-    pub note: Option<String>,
+    /// What is said on the status page; it may change at any time.
+    pub notice: Notice,
 }
 
 /// A daemon that has its port and does not run yet.
@@ -58,9 +58,11 @@ impl Daemon {
         let ledger = assembly::ledger(&plan);
         store.attach_ledger(Arc::clone(&ledger));
         let recent = Recent::new(&plan);
+        let history = History::new(&plan);
         let export = plan.telemetry.otlp.as_ref().map(|otlp| otlp::build(otlp, &plan, &store, tap));
         let export = export.transpose().context("cannot set up the export by OTLP")?;
-        let mut sinks: Vec<Arc<dyn Sink>> = vec![Arc::<Store>::clone(&store), Arc::<Recent>::clone(&recent)];
+        let mut sinks: Vec<Arc<dyn Sink>> =
+            vec![Arc::<Store>::clone(&store), Arc::<Recent>::clone(&recent), Arc::<History>::clone(&history)];
         sinks.extend(export.as_ref().map(|(export, _)| export.sink()));
         let sink: Arc<dyn Sink> = Arc::new(Fanout::new(sinks));
         let exposition = Exposition::new(Arc::clone(&store), &plan)?;
@@ -68,10 +70,11 @@ impl Daemon {
         let views = Views {
             exposition: Arc::new(exposition),
             recent,
+            history,
             ledger: Arc::clone(&ledger),
             config: config.into(),
             readiness: Readiness::default(),
-            about: Arc::new(about(&plan, options.note)),
+            about: Arc::new(about(&plan, options.notice)),
         };
         let engine = assembly::engine(plan, sink, ledger, traffic.clone())?;
         Ok(Self { engine, server, views, store, export, traffic, grace: options.grace })
@@ -121,12 +124,12 @@ impl Daemon {
     }
 }
 
-fn about(plan: &Plan, note: Option<String>) -> About {
+fn about(plan: &Plan, notice: Notice) -> About {
     About {
         id: plan.agent.id.to_string(),
         location: plan.agent.location.to_string(),
         version: env!("CARGO_PKG_VERSION"),
         currency: plan.agent.currency.to_string(),
-        note,
+        notice,
     }
 }

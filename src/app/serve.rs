@@ -5,6 +5,7 @@ use super::runtimes::Runtimes;
 use super::signals::{Signals, Stop};
 use super::sources;
 use crate::cli::{Exit, ServeOptions};
+use crate::server::Notice;
 use crate::telemetry::otlp::LogTap;
 
 /// Runs the daemon until it is told to stop.
@@ -18,7 +19,7 @@ pub(super) fn serve(options: &ServeOptions, tap: &LogTap) -> anyhow::Result<Exit
     runtimes.block_on(async {
         let stop = Stop::default();
         let signals = Signals::install()?.watch(stop.clone());
-        let wanted = Options { listen: options.listen, grace: options.grace, note: None };
+        let wanted = Options { listen: options.listen, grace: options.grace, notice: Notice::default() };
         let daemon = Daemon::build(loaded, wanted, traffic, tap).await?;
         tracing::info!(address = %daemon.address(), "listening");
         tokio::select! {

@@ -6,6 +6,7 @@ use crate::scrape::{Scrape, Series};
 use std::collections::BTreeSet;
 use std::time::Duration;
 use tokenbeat::app::{Daemon, DaemonOptions};
+use tokenbeat::server::Notice;
 use tokenbeat::sim;
 use tokenbeat::telemetry::otlp::LogTap;
 use wiremock::{Mock, MockServer, Request, ResponseTemplate, matchers};
@@ -351,7 +352,9 @@ async fn the_api_tells_what_happened() {
     let page = daemon.get("/").await;
     assert!(page.head.contains("content-security-policy: default-src 'none'"), "{}", page.head);
     let page = page.ok();
-    for shown in ["<td><b>p</b></td><td>t</td><td>m</td>", "overloaded 2", "failed requests: 2 overloaded"] {
+    for shown in
+        ["<h3>p <span class=\"dim\">→ t</span>", "model m", "overloaded 2", "failed requests: 2 overloaded"]
+    {
         assert!(page.contains(shown), "{shown} is not on the page");
     }
 }
@@ -421,7 +424,8 @@ async fn disabled_metrics_are_not_exported() {
 async fn a_port_that_is_taken_is_an_error_with_its_address() {
     let simulator = Simulator::start();
     let yaml = one("", "schedule: { manual: {} }, workload: { prompts: [hello] }");
-    let options = DaemonOptions { listen: Some(simulator.address), grace: Duration::ZERO, note: None };
+    let options =
+        DaemonOptions { listen: Some(simulator.address), grace: Duration::ZERO, notice: Notice::default() };
     let loaded = crate::harness::load(&yaml, simulator.address);
     let built = Daemon::build(loaded, options, tokio::runtime::Handle::current(), &LogTap::default()).await;
     let said = format!("{:#}", built.err().unwrap());

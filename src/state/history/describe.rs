@@ -23,8 +23,8 @@ fn stage(stage: &Stage) -> String {
                 Arrivals::Poisson => "at random times",
                 Arrivals::Gamma { .. } => "in bursts",
             };
-            let one = rate.from == 1.0 && rate.to == 1.0;
-            format!("{} request{}/s {spread}{}", ramp(*rate), s(!one), until(*bounds))
+            let rate = ramp(*rate);
+            format!("{rate} request{}/s {spread}{}", s(rate != "1"), until(*bounds))
         }
         Shape::Users { users, bounds, .. } => {
             let one = users.from <= 1.0 && users.to <= 1.0;
@@ -71,7 +71,7 @@ mod tests {
     use crate::testing::{Build, rate, requests, users};
 
     fn said(stages: Vec<Stage>, trigger: Trigger) -> String {
-        load(&Build { stages, trigger, ..Build::default() }.plan().profiles[0])
+        load(&Build { trigger, stages, ..Build::default() }.plan().profiles[0])
     }
 
     #[test]
@@ -84,7 +84,7 @@ mod tests {
             said(vec![requests(3)], Trigger::Manual),
             "when asked: 1 user who reads each answer, 3 in all"
         );
-        let bounds = Bounds { time: Some(Duration::from_secs(120)), requests: None };
+        let bounds = Bounds { time: Some(Duration::from_mins(2)), requests: None };
         let mut some = users(1.0, Duration::ZERO, bounds);
         if let Shape::Users { users, .. } = &mut some.shape {
             users.to = 4.0;
