@@ -87,7 +87,7 @@ async fn objectives_are_judged_over_the_window() {
     }
     pass(120).await;
     play(&fixture.sink, &fixture.place, Outcome::Ok, |request| {
-        request.verdicts = vec![verdict("ttft", true)]
+        request.verdicts = vec![verdict("ttft", true)];
     });
     let view = fixture.view();
     let [ttft, pace, availability] = &view.window.objectives[..] else { panic!("{:?}", view.window) };
