@@ -63,7 +63,7 @@ pub(super) fn demo(options: &DemoOptions, tap: &LogTap) -> anyhow::Result<Exit> 
 fn simulator(listen_address: SocketAddr) -> sim::Options {
     sim::Options {
         listen_address,
-        prefill_rate: 1000.0,
+        prefill_rate: 450.0,
         step_time: Duration::from_millis(24),
         step_growth: Duration::from_micros(300),
         noise: 0.08,
@@ -90,7 +90,7 @@ fn introduction(page: SocketAddr, sim: SocketAddr) -> Introduction {
     let fault = r#"[{"fault": "slow_down;factor=6", "for": "20s"}]"#;
     let suggestions = vec![
         suggestion(
-            "Break it yourself, and see TTFT go through its objective half a minute later:",
+            "Break it yourself, and see TTFT miss its objective within half a minute:",
             Some(format!(
                 "curl -X POST http://{sim}/sim/faults -H 'content-type: application/json' -d '{fault}'"
             )),

@@ -129,11 +129,11 @@ fn times(history: &HistoryView, axis: Axis, bound: Option<f64>) -> Times {
                 pen = 'M';
                 continue;
             };
-            let (x, y) = (round(axis.x(at as f64 + 0.5)), y(take(value)));
-            let _ = write!(path, "{pen}{x},{y}");
+            // A line begins at its slot's edge, so that a value with nothing beside it is seen, too.
+            let at = at as f64 + if pen == 'M' { 0.1 } else { 0.5 };
+            let _ = write!(path, "{pen}{},{}", round(axis.x(at)), y(take(value)));
             if pen == 'M' {
-                // A line of no length shows as a dot: a value with nothing beside it is seen, too.
-                let _ = write!(path, "h0");
+                let _ = write!(path, "h{}", round(axis.step() * 0.4));
             }
             pen = 'L';
         }
@@ -199,7 +199,7 @@ mod tests {
         let charts = Charts::of(&history().await, Some(0.8), &[]);
         // Five slots of 25 units at the right end; 0.3 s of 1 s is 42 units from above.
         assert_eq!((charts.minutes, charts.times.top), (2.0, 1.0));
-        assert_eq!(charts.times.p95, "M187.5,42h0M237.5,42h0");
+        assert_eq!(charts.times.p95, "M177.5,42h10M227.5,42h10");
         assert_eq!(charts.times.bound, Some(12.0));
         let bar = &charts.counts.bars[0];
         assert_eq!((charts.counts.top, bar.x, bar.width), (0.2, 177.5, 20.0));

@@ -28,27 +28,27 @@ const TROUBLES: [Trouble; 6] = [
     Trouble {
         rule: "unavailable_503;probability=0.5;lasts=6s",
         what: "the simulator refuses half of the requests with status 503",
-        effect: "They count as `overloaded`.",
+        effect: "They count as “overloaded”.",
     },
     Trouble {
         rule: "reset_mid;after=5;probability=0.4;lasts=6s",
         what: "the simulator drops 40% of the connections in the middle of an answer",
-        effect: "They count as `reset`; the answers that are whole look as fast as ever.",
+        effect: "They count as “reset”; the answers that are whole look as fast as ever.",
     },
     Trouble {
         rule: "stall;after=8;for=5s;probability=0.4;lasts=6s",
         what: "40% of the streams fall silent after a few tokens",
-        effect: "After 3 s of silence they count as `stall_timeout`.",
+        effect: "After 3 s of silence they count as “stall_timeout”.",
     },
     Trouble {
         rule: "rate_limited;retry_after=2s;probability=0.5;lasts=6s",
-        what: "the simulator says `too many requests` to half of them (status 429)",
-        effect: "They count as `rate_limited`.",
+        what: "the simulator says “too many requests” to half of them (status 429)",
+        effect: "They count as “rate_limited”.",
     },
     Trouble {
         rule: "error_in_stream;after=3;probability=0.4;lasts=6s",
         what: "40% of the answers begin well and then carry an error object, under status 200",
-        effect: "They count as `stream_error`: the status alone would call them fine.",
+        effect: "They count as “stream_error”: the status alone would call them fine.",
     },
 ];
 
