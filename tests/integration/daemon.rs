@@ -335,6 +335,11 @@ async fn the_api_tells_what_happened() {
     assert!(run["result"] == "failed" || run["result"] == "degraded", "{run}");
     assert!(run["reason"].as_str().unwrap().ends_with("failed requests: 2 overloaded"), "{run}");
     assert_eq!(pair["last_failure"]["status"], 503);
+    let window = &pair["history"]["window"];
+    assert_eq!((&window["ok"], &window["failed"]), (&4.into(), &2.into()));
+    assert!(window["time_to_first_token_seconds"]["p95"].as_f64() > Some(0.0), "{window}");
+    let slots = pair["history"]["slots"].as_array().unwrap();
+    assert_eq!(slots.iter().filter_map(|slot| slot["ok"].as_u64()).sum::<u64>(), 4);
     let outcomes = async |query: &str| -> Vec<String> {
         let answer = daemon.json(&format!("/api/v1/requests{query}")).await;
         let requests = answer["requests"].as_array().unwrap();

@@ -21,8 +21,8 @@ struct Trouble {
 
 const TROUBLES: [Trouble; 6] = [
     Trouble {
-        rule: "slow_down;factor=6;lasts=10s",
-        what: "the simulator is slowed down by 6",
+        rule: "slow_down;factor=5;lasts=8s",
+        what: "the simulator is slowed down by 5",
         effect: "Watch TTFT rise above its objective, and duration with it; nothing fails.",
     },
     Trouble {
