@@ -4,9 +4,11 @@
 mod access;
 mod api;
 mod ask;
+mod chart;
 mod command;
 mod current;
 mod listen;
+mod notice;
 mod page;
 mod readiness;
 mod web_config;
@@ -15,11 +17,12 @@ pub use access::Access;
 pub use ask::{LastProbes, Probe};
 pub use command::{Asked, Changes, Command, Refusal, Reloaded, WAITING};
 pub use current::{ConfigStatus, Current};
+pub use notice::{Event, Introduction, Notice, Suggestion};
 pub use readiness::{Phase, Readiness};
 pub use web_config::{Error as WebConfigError, WebConfig};
 
 use crate::event::Ledger;
-use crate::state::{Events, Recent};
+use crate::state::{Events, History, Recent};
 use axum::Router;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
@@ -62,6 +65,8 @@ pub struct Views {
     pub commands: mpsc::Sender<Command>,
     /// Recent requests and the state of each profile and target.
     pub recent: Arc<Recent>,
+    /// The last ten minutes of each profile and target.
+    pub history: Arc<History>,
     /// The budgets.
     pub ledger: Arc<dyn Ledger>,
     /// Who may ask for what.
@@ -93,8 +98,8 @@ pub struct About {
     pub version: &'static str,
     /// ISO currency code or what the operator calls it.
     pub currency: String,
-    /// A sentence for the page's head, where there is something to say (the demo does).
-    pub note: Option<String>,
+    /// What is said on the page beside the numbers, where there is something to say (the demo does).
+    pub notice: Notice,
 }
 
 /// A bound server that does not accept yet.

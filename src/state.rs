@@ -2,10 +2,12 @@
 
 mod budget;
 mod events;
+mod history;
 mod recent;
 mod time;
 
 pub use budget::{Memory, Wall};
 pub use events::{Event, Events};
+pub use history::{History, HistoryView, ObjectiveView, Quantiles, SlotView, WindowView};
 pub use recent::{ActiveRun, PairStatus, Recent, RequestView, RunView};
 pub use time::Time;

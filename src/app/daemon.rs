@@ -9,9 +9,10 @@ use crate::engine::Engine;
 use crate::event::{Fanout, Ledger, Sink};
 use crate::plan::{Loaded, Plan};
 use crate::server::{
-    About, Access, Command, ConfigStatus, Current, LastProbes, Phase, Readiness, Server, Views, WAITING,
+    About, Access, Command, ConfigStatus, Current, LastProbes, Notice, Phase, Readiness, Server, Views,
+    WAITING,
 };
-use crate::state::{Events, Memory, Recent};
+use crate::state::{Events, History, Memory, Recent};
 use crate::telemetry::otlp::{self, LogTap};
 use crate::telemetry::{Exposition, Store, watch_runtime_lag};
 use anyhow::{Context as _, anyhow};
@@ -34,8 +35,8 @@ pub struct Options {
     pub lifecycle: bool,
     /// Time that open requests get to end.
     pub grace: Duration,
-    /// A sentence for the status page's head.
-    pub note: Option<String>,
+    /// What is said on the status page; it may change at any time.
+    pub notice: Notice,
 }
 
 /// A daemon that has its port and does not run yet.
@@ -67,12 +68,17 @@ impl Daemon {
         let ledger = assembly::ledger(&plan);
         store.attach_ledger(Arc::<Memory>::clone(&ledger));
         let recent = Recent::new(&plan);
+        let history = History::new(&plan);
         let export = plan.telemetry.otlp.as_ref().map(|otlp| otlp::build(otlp, &plan, &store, tap));
         let export = export.transpose().context("cannot set up the export by OTLP")?;
         let export = export.map(|(export, work)| (Arc::new(export), work));
-        let mut sinks: Vec<Arc<dyn Sink>> = vec![Arc::<Store>::clone(&store), Arc::<Recent>::clone(&recent)];
         let events = Arc::new(Events::default());
-        sinks.push(Arc::<Events>::clone(&events));
+        let mut sinks: Vec<Arc<dyn Sink>> = vec![
+            Arc::<Store>::clone(&store),
+            Arc::<Recent>::clone(&recent),
+            Arc::<History>::clone(&history),
+            Arc::<Events>::clone(&events),
+        ];
         sinks.extend(export.as_ref().map(|(export, _)| export.sink()));
         let sink: Arc<dyn Sink> = Arc::new(Fanout::new(sinks));
         let clients = Clients::of(&plan, Files::default(), &Clients::default());
@@ -90,12 +96,13 @@ impl Daemon {
             current: shown,
             commands: asked,
             recent: Arc::clone(&recent),
+            history: Arc::clone(&history),
             ledger: Arc::<Memory>::clone(&ledger),
             access: Arc::new(access),
             probes: LastProbes::default(),
             events,
             readiness: Readiness::default(),
-            about: Arc::new(about(&plan, options.note)),
+            about: Arc::new(about(&plan, options.notice)),
         };
         let listen = plan.server.listen;
         let started = Started {
@@ -111,6 +118,7 @@ impl Daemon {
             engine: Arc::clone(&engine),
             store: Arc::clone(&store),
             recent,
+            history,
             ledger,
             clients,
             export: export.as_ref().map(|(export, _)| Arc::clone(export)),
@@ -182,12 +190,12 @@ impl Daemon {
     }
 }
 
-fn about(plan: &Plan, note: Option<String>) -> About {
+fn about(plan: &Plan, notice: Notice) -> About {
     About {
         id: plan.agent.id.to_string(),
         location: plan.agent.location.to_string(),
         version: env!("CARGO_PKG_VERSION"),
         currency: plan.agent.currency.to_string(),
-        note,
+        notice,
     }
 }

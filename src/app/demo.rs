@@ -1,5 +1,7 @@
 //! `tokenbeat demo`: the simulator, a daemon with a few profiles against it, and from time to time a fault, so
-//! that there is something to see.
+//! that there is something to see. The status page says what is being done to it.
+
+mod faults;
 
 use super::daemon::{Daemon, Options};
 use super::runtimes::Runtimes;
@@ -7,6 +9,7 @@ use super::signals::{Signals, Stop};
 use crate::cli::{DemoOptions, Exit};
 use crate::config::Source;
 use crate::plan;
+use crate::server::{Introduction, Notice, Suggestion};
 use crate::sim::{self, Sim};
 use crate::telemetry::otlp::LogTap;
 use anyhow::{Context as _, anyhow};
@@ -18,19 +21,6 @@ use tokio_util::sync::CancellationToken;
 const CONFIG: &str = include_str!("demo.yaml");
 /// Time for open requests when it is stopped: nobody waits long for a demo.
 const GRACE: Duration = Duration::from_secs(2);
-/// The first fault comes early, so that a failure is to be seen within the first minute.
-const FIRST_FAULT: Duration = Duration::from_secs(8);
-/// From one fault to the next.
-const BETWEEN_FAULTS: Duration = Duration::from_secs(20);
-/// What befalls the simulator, in turn: each for some seconds and for some of the requests.
-const FAULTS: [&str; 6] = [
-    "unavailable_503;probability=0.5;lasts=5s",
-    "slow_down;factor=4;lasts=8s",
-    "rate_limited;retry_after=2s;probability=0.5;lasts=5s",
-    "reset_mid;after=5;probability=0.4;lasts=6s",
-    "stall;after=8;for=2s;probability=0.5;lasts=6s",
-    "error_in_stream;after=3;probability=0.4;lasts=6s",
-];
 
 /// Runs the demo until it is told to stop.
 pub(super) fn demo(options: &DemoOptions, tap: &LogTap) -> anyhow::Result<Exit> {
@@ -41,7 +31,7 @@ pub(super) fn demo(options: &DemoOptions, tap: &LogTap) -> anyhow::Result<Exit> 
         .thread_name("simulator")
         .enable_all()
         .build()?;
-    let sim = Sim::bind(sim::Options { listen_address: options.sim, ..sim::Options::default() })?;
+    let sim = Sim::bind(simulator(options.sim))?;
     let (sim_address, handle) = (sim.addr(), sim.handle());
     let traffic = runtimes.traffic();
     let ended = CancellationToken::new();
@@ -50,17 +40,15 @@ pub(super) fn demo(options: &DemoOptions, tap: &LogTap) -> anyhow::Result<Exit> 
     let result = runtimes.block_on(async {
         let stop = Stop::default();
         let signals = Signals::install()?.watch(stop.clone());
-        let note = format!(
-            "This is a demo: the model behind it is a simulator at http://{sim_address} that fails from time to \
-             time, so that there is something to see. Its own numbers, as vLLM names them, are at \
-             http://{sim_address}/metrics."
-        );
-        let wanted = Options { listen: Some(options.listen), lifecycle: false, grace: GRACE, note: Some(note) };
+        let notice = Notice::default();
+        let wanted =
+            Options { listen: Some(options.listen), lifecycle: false, grace: GRACE, notice: notice.clone() };
         let daemon = Daemon::build(config(sim_address)?, wanted, traffic, tap).await?;
+        notice.introduce(introduction(daemon.address(), sim_address));
         announce(daemon.address(), sim_address);
         tokio::select! {
             result = daemon.run(stop) => result?,
-            () = inject(handle) => {}
+            () = faults::inject(handle, &notice) => {}
             never = signals => match never {},
             died = serving => died.context("the simulator died")??,
         }
@@ -71,10 +59,72 @@ pub(super) fn demo(options: &DemoOptions, tap: &LogTap) -> anyhow::Result<Exit> 
     result
 }
 
+/// A large model on a busy server: tens of milliseconds a token, so that what is seen is the model and not the
+/// machine that the demo runs on.
+fn simulator(listen_address: SocketAddr) -> sim::Options {
+    sim::Options {
+        listen_address,
+        prefill_rate: 450.0,
+        step_time: Duration::from_millis(24),
+        step_growth: Duration::from_micros(300),
+        noise: 0.08,
+        ..sim::Options::default()
+    }
+}
+
 fn config(sim: SocketAddr) -> anyhow::Result<plan::Loaded> {
     let text = CONFIG.replace("{SIM}", &sim.to_string());
     plan::load(&[Source::Text { name: "demo.yaml".to_owned(), text }], [])
         .map_err(|errors| anyhow!("the demo's own config is wrong: {errors}"))
+}
+
+fn introduction(page: SocketAddr, sim: SocketAddr) -> Introduction {
+    let text = "This is the demo: the model is a simulator in the same process, so nothing leaves this machine and \
+                nothing is paid. Three profiles play against it, and every now and then something is broken on \
+                purpose: orange bands in the charts show when."
+        .to_owned();
+    let suggestion = |purpose: &str, command: Option<String>, link: Option<String>| Suggestion {
+        purpose: purpose.to_owned(),
+        command,
+        link,
+    };
+    let fault = r#"[{"fault": "slow_down;factor=6", "for": "20s"}]"#;
+    let suggestions = vec![
+        suggestion(
+            "Break it yourself, and see TTFT miss its objective within half a minute:",
+            Some(format!(
+                "curl -X POST http://{sim}/sim/faults -H 'content-type: application/json' -d '{fault}'"
+            )),
+            None,
+        ),
+        suggestion(
+            "See what Prometheus scrapes here: histograms of every time, counters of every failure.",
+            Some(format!("curl -s http://{page}/metrics | grep -E '^tokenbeat_(requests|slo_errors)_total'")),
+            Some(format!("http://{page}/metrics")),
+        ),
+        suggestion(
+            "Compare with what the server says of itself, in vLLM's words.",
+            None,
+            Some(format!("http://{sim}/metrics")),
+        ),
+        suggestion(
+            "Ask for the last failures, each with its reason:",
+            Some(format!("curl -s 'http://{page}/api/v1/requests?failed=true&limit=3'")),
+            None,
+        ),
+        suggestion(
+            "Watch it in Grafana: scrape this address with Prometheus, then import the files of dashboards/ in \
+             tokenbeat's source.",
+            None,
+            None,
+        ),
+        suggestion(
+            "Then play against a server of your own: the demo's config is a start.",
+            Some(format!("curl -s http://{page}/config > my.yaml && tokenbeat check --config.file my.yaml")),
+            Some(format!("http://{page}/config")),
+        ),
+    ];
+    Introduction { text, calm: "nothing is broken on purpose.".to_owned(), suggestions }
 }
 
 fn announce(page: SocketAddr, sim: SocketAddr) {
@@ -86,37 +136,38 @@ fn announce(page: SocketAddr, sim: SocketAddr) {
     );
 }
 
-/// Injects one fault after the other, for ever.
-async fn inject(sim: sim::Handle) {
-    let mut next = tokio::time::Instant::now() + FIRST_FAULT;
-    for fault in FAULTS.iter().cycle() {
-        tokio::time::sleep_until(next).await;
-        next += BETWEEN_FAULTS;
-        match fault.parse() {
-            Ok(rule) => match sim.inject(rule) {
-                Ok(()) => tracing::info!(fault, "the demo injects a fault"),
-                Err(error) => tracing::warn!(fault, %error, "the demo cannot inject a fault"),
-            },
-            Err(error) => tracing::error!(fault, %error, "the demo's own fault is wrong"),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plan::{Shape, Trigger};
+
+    fn loaded() -> plan::Loaded {
+        config(([127, 0, 0, 1], 8000).into()).unwrap()
+    }
 
     #[test]
     fn the_demos_config_is_sound() {
-        let loaded = config(([127, 0, 0, 1], 8000).into()).unwrap();
+        let loaded = loaded();
         assert_eq!(loaded.warnings, []);
         assert_eq!(loaded.plan.profiles.len(), 3);
     }
 
     #[test]
-    fn the_demos_faults_are_sound() {
-        for fault in FAULTS {
-            assert!(fault.parse::<sim::FaultRule>().is_ok_and(|rule| rule.lasts.is_some()), "{fault}");
-        }
+    fn it_shows_streams_all_the_time_bursts_without_streams_and_users() {
+        let profiles = loaded().plan.profiles;
+        let [burst, chat, users] = &profiles[..] else { panic!("{profiles:?}") };
+        assert!(matches!(chat.schedule.trigger, Trigger::Continuous) && chat.workload.stream);
+        assert!(!chat.slos.is_empty());
+        assert!(!burst.workload.stream && matches!(burst.stages[0].shape, Shape::Rate { .. }));
+        assert!(users.stages.iter().all(|stage| matches!(stage.shape, Shape::Users { .. })));
+    }
+
+    #[test]
+    fn the_simulator_can_be_made_and_what_to_try_names_both_addresses() {
+        Sim::bind(simulator(([127, 0, 0, 1], 0).into())).map(drop).unwrap();
+        let said = introduction(([127, 0, 0, 1], 1).into(), ([127, 0, 0, 1], 2).into());
+        let commands: Vec<String> = said.suggestions.into_iter().filter_map(|it| it.command).collect();
+        assert!(commands.iter().any(|command| command.contains("http://127.0.0.1:2/sim/faults")));
+        assert!(commands.iter().any(|command| command.contains("http://127.0.0.1:1/metrics")));
     }
 }

@@ -13,7 +13,7 @@ use super::sources::{self, Attempt};
 use crate::config::{Files, Source};
 use crate::engine::Engine;
 use crate::server::{Changes, ConfigStatus, Current, Reloaded};
-use crate::state::{Memory, Recent};
+use crate::state::{History, Memory, Recent};
 use crate::telemetry::Store;
 use crate::telemetry::otlp::Export;
 pub(super) use ready::Started;
@@ -43,6 +43,7 @@ pub(super) struct Parts {
     pub(super) engine: Arc<Engine>,
     pub(super) store: Arc<Store>,
     pub(super) recent: Arc<Recent>,
+    pub(super) history: Arc<History>,
     pub(super) ledger: Arc<Memory>,
     pub(super) clients: Arc<Clients>,
     pub(super) export: Option<Arc<Export>>,
@@ -169,13 +170,14 @@ impl Reloader {
 
     async fn change_to(&mut self, ready: Ready) -> Changes {
         let Ready { plan, next, clients, exposition, config, warnings } = ready;
-        let Parts { engine, store, recent, ledger, export, current, .. } = &self.parts;
+        let Parts { engine, store, recent, history, ledger, export, current, .. } = &self.parts;
         let status = ConfigStatus::loaded(warnings.clone(), shown(&self.files));
         let changes = engine
             .change_to(next, |next| {
                 ledger.install(next);
                 store.install(next);
                 recent.install(next);
+                history.install(next);
                 if let Some(export) = export {
                     export.install(next);
                 }

@@ -6,6 +6,7 @@ use super::runtimes::Runtimes;
 use super::signals::{Signals, Stop};
 use super::sources;
 use crate::cli::{Exit, ServeOptions};
+use crate::server::Notice;
 use crate::telemetry::otlp::LogTap;
 
 /// Runs the daemon until it is told to stop.
@@ -27,7 +28,7 @@ pub(super) fn serve(options: &ServeOptions, tap: &LogTap) -> anyhow::Result<Exit
             listen: options.listen,
             lifecycle: options.lifecycle,
             grace: options.grace,
-            note: None,
+            notice: Notice::default(),
         };
         let daemon = Daemon::build(loaded, wanted, traffic, tap).await?.reloading(origin);
         tracing::info!(address = %daemon.address(), "listening");

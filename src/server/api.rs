@@ -1,11 +1,13 @@
 //! The JSON API that changes nothing.
 
 use super::{Phase, Views};
+use crate::event;
+use crate::state::{HistoryView, PairStatus};
 use axum::Json;
 use axum::extract::{Query, State};
 use axum::response::sse::{self, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use std::convert::Infallible;
 use std::time::Duration;
 use tokio::sync::broadcast::error::RecvError;
@@ -34,13 +36,29 @@ pub(super) struct HowMany {
     limit: Option<usize>,
 }
 
-/// `GET /api/v1/status`: the agent, how its config was loaded, and each profile with each of its targets.
+/// A profile with one of its targets.
+#[derive(Serialize)]
+struct Pair {
+    #[serde(flatten)]
+    status: PairStatus,
+    /// The last ten minutes; null for a pair that is no longer in the plan.
+    history: Option<HistoryView>,
+}
+
+/// `GET /api/v1/status`: the agent, how its config was loaded, and each profile with each of its targets, its last
+/// ten minutes included.
 pub(super) async fn status(State(views): State<Views>) -> Response {
+    let mut histories = views.history.view();
+    let pair = |status: PairStatus| {
+        let names = event::Pair { profile: status.profile.clone(), target: status.target.clone() };
+        Pair { status, history: histories.remove(&names) }
+    };
+    let pairs: Vec<Pair> = views.recent.status().into_iter().map(pair).collect();
     let body = serde_json::json!({
         "agent": *views.about,
         "phase": views.readiness.phase().label(),
         "config": *views.current().status,
-        "pairs": views.recent.status(),
+        "pairs": pairs,
     });
     Json(body).into_response()
 }

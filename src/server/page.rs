@@ -1,63 +1,83 @@
 //! The status page: what each profile does to each target, rendered here so that it works without a script; a
 //! small one keeps it fresh.
 
+use super::chart::Charts;
+use super::notice::{Event, Said};
 use super::{About, ConfigStatus, Views};
-use crate::event::{BudgetUse, Ledger};
-use crate::state::{PairStatus, RequestView};
+use crate::event::{BudgetUse, Ledger, Pair};
+use crate::state::{HistoryView, PairStatus, RequestView, Time};
 use axum::extract::State;
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{Html, IntoResponse, Response};
+use base64::Engine as _;
 use jiff::Timestamp;
 use minijinja::value::Serde;
 use minijinja::{AutoEscape, Environment};
 use serde::Serialize;
+use sha2::{Digest as _, Sha256};
+use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
+use std::time::SystemTime;
 
 const TEMPLATE: &str = include_str!("page.html");
-/// Requests that the page's quantiles are taken over and whose tail it lists.
-const RECENT: usize = 200;
+const STYLE: &str = include_str!("page.css");
+const SCRIPT: &str = include_str!("page.js");
+/// Requests listed.
+const RECENT: usize = 20;
 /// Failures listed.
 const FAILURES: usize = 10;
+/// Failures looked at, so that one kind does not hide the others.
+const FAILURES_SEEN: usize = 500;
 
 /// What the template is given.
 #[derive(Debug, Serialize)]
 struct Page<'a> {
+    style: &'static str,
+    script: &'static str,
     about: &'a About,
     phase: &'static str,
     config: &'a ConfigStatus,
     now: String,
-    rows: Vec<Row<'a>>,
+    notice: &'a Said,
+    /// What is being done on purpose at this moment.
+    current: Option<Dated<&'a Event>>,
+    /// What was over last.
+    past: Option<Dated<&'a Event>>,
+    cards: Vec<Card>,
     budgets: Vec<BudgetRow>,
-    failures: Vec<Arc<RequestView>>,
+    failures: Vec<Dated<Arc<RequestView>>>,
+    requests: Vec<Dated<Arc<RequestView>>>,
 }
 
-/// A row: one profile with one target.
+/// Something and a time that belongs to it.
 #[derive(Debug, Serialize)]
-struct Row<'a> {
-    status: &'a PairStatus,
+struct Dated<T> {
+    it: T,
+    /// Whole seconds that lie between it and now.
+    seconds: u64,
+}
+
+/// One profile with one target.
+#[derive(Debug, Serialize)]
+struct Card {
+    status: PairStatus,
     /// Requests that ended in any way, warm-up left out.
     ended: u64,
-    /// Of these: not `ok`.
-    failed: u64,
-    /// How many requests the quantiles are taken over.
-    window: usize,
-    ttft_p50: Option<f64>,
-    ttft_p95: Option<f64>,
-    gap_p95: Option<f64>,
-    token_p50: Option<f64>,
-    duration_p95: Option<f64>,
     /// Seconds until the next run.
-    next_in: Option<i64>,
+    next_in: Option<u64>,
+    /// Seconds since the last run ended.
+    last_run_ago: Option<u64>,
+    /// Absent for a pair that is no longer in the plan.
+    history: Option<HistoryView>,
+    charts: Option<Charts>,
+    /// The bound that the chart of times shows, seconds.
+    bound: Option<f64>,
 }
 
 /// `GET /`.
 pub(super) async fn status(State(views): State<Views>) -> Response {
     match render(&views) {
-        Ok(page) => {
-            let policy = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; \
-                          connect-src 'self'; img-src data:";
-            ([(header::CONTENT_SECURITY_POLICY, policy)], Html(page)).into_response()
-        }
+        Ok(page) => ([(header::CONTENT_SECURITY_POLICY, policy())], Html(page)).into_response(),
         Err(error) => {
             tracing::error!(%error, "cannot render the status page");
             (StatusCode::INTERNAL_SERVER_ERROR, "cannot render the status page\n").into_response()
@@ -65,19 +85,41 @@ pub(super) async fn status(State(views): State<Views>) -> Response {
     }
 }
 
+/// Nothing but this page's own style and script, and answers of this server.
+fn policy() -> HeaderValue {
+    static POLICY: OnceLock<HeaderValue> = OnceLock::new();
+    let hash = |text: &str| base64::engine::general_purpose::STANDARD.encode(Sha256::digest(text));
+    let policy = || {
+        let (style, script) = (hash(STYLE), hash(SCRIPT));
+        let text = format!(
+            "default-src 'none'; style-src 'sha256-{style}'; script-src 'sha256-{script}'; connect-src 'self'; \
+             img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+        );
+        HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static("default-src 'none'"))
+    };
+    POLICY.get_or_init(policy).clone()
+}
+
 fn render(views: &Views) -> Result<String, minijinja::Error> {
-    let pairs = views.recent.status();
-    let requests = views.recent.requests(RECENT);
-    let now = Timestamp::now();
-    let current = views.current();
+    let now = SystemTime::now();
+    let notice = views.about.notice.said();
+    let current_config = views.current();
+    let mut history = views.history.view();
+    let cards = views.recent.status().into_iter();
     let page = Page {
+        style: STYLE,
+        script: SCRIPT,
         about: &views.about,
+        config: &current_config.status,
         phase: views.readiness.phase().label(),
-        config: &current.status,
-        now: now.strftime("%Y-%m-%d %H:%M:%S UTC").to_string(),
-        rows: pairs.iter().map(|pair| row(pair, &requests, now)).collect(),
+        now: Timestamp::now().strftime("%Y-%m-%d %H:%M:%S UTC").to_string(),
+        notice: &notice,
+        current: notice.events.iter().find(|it| it.lasts_at(now)).map(|it| until(it, it.until, now)),
+        past: notice.events.iter().find(|it| it.until.0 <= now).map(|it| since(it, it.until, now)),
+        cards: cards.map(|status| card(status, &mut history, &notice, now)).collect(),
         budgets: budgets(&*views.ledger),
-        failures: views.recent.failures(FAILURES),
+        failures: failures(views.recent.failures(FAILURES_SEEN), now),
+        requests: views.recent.requests(RECENT).into_iter().map(|it| dated(it, now)).collect(),
     };
     template()?.get_template("page.html")?.render(Serde(&page))
 }
@@ -90,54 +132,99 @@ fn template() -> Result<&'static Environment<'static>, minijinja::Error> {
     let mut environment = Environment::new();
     environment.set_auto_escape_callback(|_| AutoEscape::Html);
     environment.add_filter("seconds", seconds);
+    environment.add_filter("percent", percent);
+    environment.add_filter("number", number);
     environment.add_template("page.html", TEMPLATE)?;
     Ok(ENVIRONMENT.get_or_init(|| environment))
 }
 
-fn row<'a>(status: &'a PairStatus, requests: &[Arc<RequestView>], now: Timestamp) -> Row<'a> {
-    let own: Vec<&RequestView> = requests
-        .iter()
-        .map(AsRef::as_ref)
-        .filter(|view| view.profile == status.profile && view.target == status.target && !view.warm_up)
-        .filter(|view| !view.failed() || view.outcome == "check")
-        .collect();
-    let over =
-        |q, take: fn(&RequestView) -> Option<f64>| quantile(q, own.iter().filter_map(|view| take(view)));
-    let ended: u64 = status.requests.values().sum();
-    Row {
+fn card(
+    status: PairStatus,
+    history: &mut BTreeMap<Pair, HistoryView>,
+    notice: &Said,
+    now: SystemTime,
+) -> Card {
+    let pair = Pair { profile: Arc::clone(&status.profile), target: Arc::clone(&status.target) };
+    let history = history.remove(&pair);
+    let bound = history.as_ref().and_then(bound);
+    let events = notice.events.iter().cloned().collect::<Vec<_>>();
+    Card {
+        ended: status.requests.values().sum(),
+        next_in: status.next_run.map(|at| between(now, at.0)),
+        last_run_ago: status.last_run.as_ref().map(|run| between(run.ended.0, now)),
+        charts: history.as_ref().map(|history| Charts::of(history, bound, &events)),
         status,
-        ended,
-        failed: ended - status.requests.get("ok").copied().unwrap_or(0),
-        window: own.len(),
-        ttft_p50: over(0.5, |view| view.time_to_first_token_seconds),
-        ttft_p95: over(0.95, |view| view.time_to_first_token_seconds),
-        gap_p95: over(0.95, |view| view.longest_chunk_gap_seconds),
-        token_p50: over(0.5, |view| view.time_per_output_token_seconds),
-        duration_p95: over(0.95, |view| Some(view.duration_seconds)),
-        next_in: status.next_run.map(|at| seconds_until(at.0, now)),
+        history,
+        bound,
     }
 }
 
-fn seconds_until(at: std::time::SystemTime, now: Timestamp) -> i64 {
-    Timestamp::try_from(at).map_or(0, |at| at.as_second().saturating_sub(now.as_second()))
+/// The bound of the objective on what the chart of times shows.
+fn bound(history: &HistoryView) -> Option<f64> {
+    let metric = if history.streamed { "time_to_first_token" } else { "request_duration" };
+    history.window.objectives.iter().find(|slo| slo.metric == metric)?.below
 }
 
-/// The value at rank `ceil(q * n)`; `None` of nothing.
-fn quantile(q: f64, values: impl Iterator<Item = f64>) -> Option<f64> {
-    let mut sorted: Vec<f64> = values.collect();
-    sorted.sort_by(f64::total_cmp);
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a rank between 0 and n")]
-    let rank = (q * sorted.len() as f64).ceil() as usize;
-    sorted.get(rank.max(1) - 1).copied()
+/// The newest failure of each kind first, then the other ones, each the newest first.
+fn failures(all: Vec<Arc<RequestView>>, now: SystemTime) -> Vec<Dated<Arc<RequestView>>> {
+    let mut kinds = Vec::new();
+    let (mut shown, rest): (Vec<_>, Vec<_>) = all.into_iter().partition(|view| {
+        let kind = (Arc::clone(&view.profile), Arc::clone(&view.target), view.outcome);
+        let first = !kinds.contains(&kind);
+        if first {
+            kinds.push(kind);
+        }
+        first
+    });
+    shown.truncate(2 * FAILURES);
+    let room = FAILURES.saturating_sub(shown.len());
+    shown.extend(rest.into_iter().take(room));
+    shown.sort_by_key(|view| std::cmp::Reverse(view.ended));
+    shown.into_iter().map(|view| dated(view, now)).collect()
 }
 
-/// `1.23 s`, `45.6 ms`, or a dash.
+fn dated(view: Arc<RequestView>, now: SystemTime) -> Dated<Arc<RequestView>> {
+    let ended = view.ended;
+    since(view, ended, now)
+}
+
+fn since<T>(it: T, at: Time, now: SystemTime) -> Dated<T> {
+    Dated { it, seconds: between(at.0, now) }
+}
+
+fn until<T>(it: T, at: Time, now: SystemTime) -> Dated<T> {
+    Dated { it, seconds: between(now, at.0) }
+}
+
+/// Whole seconds from one to the other, rounded; 0 if they are the other way round.
+fn between(from: SystemTime, to: SystemTime) -> u64 {
+    let passed = to.duration_since(from).unwrap_or_default();
+    passed.saturating_add(std::time::Duration::from_millis(500)).as_secs()
+}
+
+/// `1.23 s`, `45.6 ms`, `123 ms`, or a dash.
 fn seconds(value: Option<f64>) -> String {
     match value {
         None => "–".to_owned(),
-        Some(value) if value >= 1.0 => format!("{value:.2} s"),
-        Some(value) => format!("{:.1} ms", value * 1e3),
+        Some(value) if value >= 0.9995 => format!("{} s", number(value)),
+        Some(value) => format!("{} ms", number(value * 1e3)),
     }
+}
+
+/// Three digits, without zeros at the end.
+fn number(value: f64) -> String {
+    let digits = match value.abs() {
+        size if size >= 99.95 => 0,
+        size if size >= 9.995 => 1,
+        _ => 2,
+    };
+    let text = format!("{value:.digits$}");
+    if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_owned() } else { text }
+}
+
+/// A ratio as a percentage, or a dash. Rounded down: 99.96% is not 100%.
+fn percent(ratio: Option<f64>) -> String {
+    ratio.map_or_else(|| "–".to_owned(), |ratio| format!("{}%", (ratio * 1000.0 + 1e-9).floor() / 10.0))
 }
 
 /// A budget, for the page.
@@ -166,58 +253,4 @@ fn budgets(ledger: &dyn Ledger) -> Vec<BudgetRow> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::tests::views::{body, views};
-    use super::*;
-    use std::time::{Duration, UNIX_EPOCH};
-
-    #[tokio::test]
-    async fn a_config_that_could_not_be_reloaded_is_on_top() {
-        let (views, parts) = views();
-        let shown = || async { body(status(State(views.clone())).await).await.1 };
-        assert!(!shown().await.contains("role=\"alert\""));
-        parts.current.send_modify(|current| {
-            let status = Arc::make_mut(&mut current.status);
-            status.ok = false;
-            status.last_reload = crate::state::Time(UNIX_EPOCH + Duration::from_mins(1));
-            status.errors = vec!["a.yaml:1:1: <b> is not a key here".to_owned()];
-        });
-        let page = shown().await;
-        let alert =
-            page.split("role=\"alert\"").nth(1).and_then(|rest| rest.split("</section>").next()).unwrap();
-        for text in [
-            "1970-01-01T00:01:00.000Z",
-            "a.yaml:1:1: &lt;b&gt; is not a key here",
-            "1970-01-01T00:00:00.000Z",
-        ] {
-            assert!(alert.contains(text), "{text} in {alert}");
-        }
-        assert!(page.find("role=\"alert\"") < page.find("Profiles and targets"));
-    }
-
-    #[tokio::test]
-    async fn warnings_are_shown_too() {
-        let (views, parts) = views();
-        parts.current.send_modify(|current| {
-            Arc::make_mut(&mut current.status).warnings = vec!["server.listen needs a restart".to_owned()];
-        });
-        let page = body(status(State(views)).await).await.1;
-        assert!(page.contains("server.listen needs a restart"));
-    }
-
-    #[test]
-    fn quantiles_are_by_rank_and_absent_of_nothing() {
-        let values = || (1..=20).map(f64::from);
-        assert_eq!(quantile(0.5, values()), Some(10.0));
-        assert_eq!(quantile(0.95, values()), Some(19.0));
-        assert_eq!(quantile(0.95, [7.0].into_iter()), Some(7.0));
-        assert_eq!(quantile(0.5, std::iter::empty()), None);
-    }
-
-    #[test]
-    fn times_are_readable() {
-        assert_eq!(seconds(Some(1.234)), "1.23 s");
-        assert_eq!(seconds(Some(0.0456)), "45.6 ms");
-        assert_eq!(seconds(None), "–");
-    }
-}
+mod tests;

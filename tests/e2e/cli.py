@@ -199,6 +199,13 @@ def demo(t: Session, binary: Path) -> None:
         equal((page.status, page.headers.get_content_type()), (200, "text/html"), "/")
         fetched = re.findall(r"""(?:src|href)\s*=\s*["'](?:https?:)?//[^"']+""", re.sub(r"<a\b[^>]*>", "", page.text))
         equal(fetched, [], "what it would fetch from elsewhere")
+    with t.check("the status page explains itself, draws charts and says what is done on purpose"):
+        for wanted in ("this agent sent itself", "<svg", "Right now:", "What to try next"):
+            expect(wanted in page.text, f"{wanted} is not on the page")
+    with t.check("the status has the last ten minutes of each pair"):
+        for pair in fetch(f"{web}/api/v1/status").json()["pairs"]:
+            slots = pair["history"]["slots"]
+            expect(sum(slot["ok"] for slot in slots) > 0, f"nothing was ok in {slots}")
     with t.check("a browser shows the status page without an error"):
         screen.shows(t, f"{web}/", "status")
     with t.check("Ctrl-C ends it with 0"):

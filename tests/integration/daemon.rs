@@ -6,6 +6,7 @@ use crate::scrape::{Scrape, Series};
 use std::collections::BTreeSet;
 use std::time::Duration;
 use tokenbeat::app::{Daemon, DaemonOptions};
+use tokenbeat::server::Notice;
 use tokenbeat::sim;
 use tokenbeat::telemetry::otlp::LogTap;
 use wiremock::{Mock, MockServer, Request, ResponseTemplate, matchers};
@@ -334,6 +335,11 @@ async fn the_api_tells_what_happened() {
     assert!(run["result"] == "failed" || run["result"] == "degraded", "{run}");
     assert!(run["reason"].as_str().unwrap().ends_with("failed requests: 2 overloaded"), "{run}");
     assert_eq!(pair["last_failure"]["status"], 503);
+    let window = &pair["history"]["window"];
+    assert_eq!((&window["ok"], &window["failed"]), (&4.into(), &2.into()));
+    assert!(window["time_to_first_token_seconds"]["p95"].as_f64() > Some(0.0), "{window}");
+    let slots = pair["history"]["slots"].as_array().unwrap();
+    assert_eq!(slots.iter().filter_map(|slot| slot["ok"].as_u64()).sum::<u64>(), 4);
     let outcomes = async |query: &str| -> Vec<String> {
         let answer = daemon.json(&format!("/api/v1/requests{query}")).await;
         let requests = answer["requests"].as_array().unwrap();
@@ -351,7 +357,9 @@ async fn the_api_tells_what_happened() {
     let page = daemon.get("/").await;
     assert!(page.head.contains("content-security-policy: default-src 'none'"), "{}", page.head);
     let page = page.ok();
-    for shown in ["<td><b>p</b></td><td>t</td><td>m</td>", "overloaded 2", "failed requests: 2 overloaded"] {
+    for shown in
+        ["<h3>p <span class=\"dim\">→ t</span>", "model m", "overloaded 2", "failed requests: 2 overloaded"]
+    {
         assert!(page.contains(shown), "{shown} is not on the page");
     }
 }
@@ -425,7 +433,7 @@ async fn a_port_that_is_taken_is_an_error_with_its_address() {
         listen: Some(simulator.address),
         lifecycle: false,
         grace: Duration::ZERO,
-        note: None,
+        notice: Notice::default(),
     };
     let loaded = crate::harness::load(&yaml, simulator.address);
     let built = Daemon::build(loaded, options, tokio::runtime::Handle::current(), &LogTap::default()).await;

@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokenbeat::app::{Daemon, DaemonOptions, Stop};
 use tokenbeat::config::Source;
 use tokenbeat::plan::{self, Loaded};
+use tokenbeat::server::Notice;
 use tokenbeat::sim::{self, Handle, Sim, Truth};
 use tokenbeat::telemetry::otlp::LogTap;
 use tokenbeat::telemetry::{Exposition, Store};
@@ -139,8 +140,12 @@ impl Running {
     }
 
     pub(crate) async fn against(yaml: &str, server: SocketAddr) -> Self {
-        let options =
-            DaemonOptions { listen: None, lifecycle: false, grace: Duration::from_secs(20), note: None };
+        let options = DaemonOptions {
+            listen: None,
+            lifecycle: false,
+            grace: Duration::from_secs(20),
+            notice: Notice::default(),
+        };
         let traffic = tokio::runtime::Handle::current();
         let daemon = Daemon::build(load(yaml, server), options, traffic, &LogTap::default()).await.unwrap();
         let (address, store, again) = (daemon.address(), daemon.store(), load(yaml, server));

@@ -1,8 +1,8 @@
 //! Views of a small plan, for tests of what shows them.
 
 use crate::event::Ledger;
-use crate::server::{About, Command, ConfigStatus, Current, LastProbes, Readiness, Views, WAITING};
-use crate::state::{Memory, Recent, Time};
+use crate::server::{About, Command, ConfigStatus, Current, LastProbes, Notice, Readiness, Views, WAITING};
+use crate::state::{History, Memory, Recent, Time};
 use crate::telemetry::{Exposition, Store};
 use crate::testing::small_plan;
 use axum::http::StatusCode;
@@ -43,12 +43,13 @@ pub(in crate::server) fn views() -> (Views, Parts) {
         location: String::new(),
         version: "0",
         currency: "usd".to_owned(),
-        note: None,
+        notice: Notice::default(),
     };
     let views = Views {
         current: shown,
         commands: sender,
         recent: Recent::new(&plan),
+        history: History::new(&plan),
         ledger,
         access: Arc::default(),
         probes: LastProbes::default(),

@@ -7,6 +7,7 @@ use tempfile::TempDir;
 use tokenbeat::app::{Daemon, DaemonOptions, Origin, Pace, Stop};
 use tokenbeat::config::Source;
 use tokenbeat::plan;
+use tokenbeat::server::Notice;
 use tokenbeat::sim::{self, Sim};
 use tokenbeat::telemetry::otlp::LogTap;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -64,8 +65,12 @@ impl World {
         let sources = vec![Source::Path(lay(dir.path(), target))];
         let plan::Attempt { result, files } = plan::attempt(&sources, []);
         let loaded = result.unwrap_or_else(|errors| panic!("{errors}"));
-        let wanted =
-            DaemonOptions { listen: Some(listen_address), lifecycle: false, grace: PATIENCE, note: None };
+        let wanted = DaemonOptions {
+            listen: Some(listen_address),
+            lifecycle: false,
+            grace: PATIENCE,
+            notice: Notice::default(),
+        };
         let pace = Pace { quiet: Duration::from_millis(50), ..Pace::default() };
         let watch = (watched == Watched::Yes).then_some(pace);
         let daemon = Daemon::build(loaded, wanted, Handle::current(), &LogTap::default()).await.unwrap();

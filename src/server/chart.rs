@@ -1,0 +1,241 @@
+//! Small charts as shapes in a box of [`WIDTH`] by [`HEIGHT`] units: lines of quantiles over bands of events, bars
+//! of counts. It turns a history into coordinates and knows no markup; the template draws them.
+
+use super::notice::Event;
+use crate::state::{HistoryView, Quantiles, SlotView};
+use serde::Serialize;
+use std::fmt::Write as _;
+use std::time::SystemTime;
+
+/// Of every chart, in its own units; the page stretches it.
+pub(super) const WIDTH: f64 = 300.0;
+/// Likewise.
+pub(super) const HEIGHT: f64 = 60.0;
+/// Slots that a chart shows at least, so that the first ones do not fill it.
+const FEWEST: usize = 12;
+
+/// The charts of a pair.
+#[derive(Debug, Serialize)]
+pub(super) struct Charts {
+    pub(super) width: f64,
+    pub(super) height: f64,
+    /// Minutes that the time axis covers.
+    minutes: f64,
+    /// What happened on purpose.
+    bands: Vec<Band>,
+    times: Times,
+    counts: Counts,
+}
+
+/// A span of time.
+#[derive(Debug, Serialize)]
+struct Band {
+    x: f64,
+    width: f64,
+    title: String,
+}
+
+/// Quantiles as lines. Each is a path with gaps where nothing was measured.
+#[derive(Debug, Serialize)]
+struct Times {
+    p50: String,
+    p95: String,
+    /// The upper end of the axis, seconds.
+    top: f64,
+    /// Where the bound of the objective lies.
+    bound: Option<f64>,
+}
+
+/// Counts as stacked bars.
+#[derive(Debug, Serialize)]
+struct Counts {
+    bars: Vec<Bar>,
+    /// The upper end of the axis, requests per second.
+    top: f64,
+}
+
+#[derive(Debug, Serialize)]
+struct Bar {
+    x: f64,
+    width: f64,
+    failed_y: f64,
+    ok_height: f64,
+    failed_height: f64,
+    title: String,
+}
+
+/// The time axis: the newest slot at the right end.
+#[derive(Clone, Copy)]
+struct Axis {
+    /// Slots shown.
+    slots: usize,
+    /// Slots there are.
+    filled: usize,
+}
+
+impl Axis {
+    fn step(self) -> f64 {
+        WIDTH / self.slots as f64
+    }
+
+    /// The left edge of slot `at`.
+    fn x(self, at: f64) -> f64 {
+        (at + self.slots as f64 - self.filled as f64) * self.step()
+    }
+}
+
+impl Charts {
+    /// The charts of a history: times against a bound in seconds, and counts, over the events.
+    pub(super) fn of(history: &HistoryView, bound: Option<f64>, events: &[Event]) -> Self {
+        let filled = history.slots.len();
+        let axis = Axis { slots: filled.max(FEWEST), filled };
+        Self {
+            width: WIDTH,
+            height: HEIGHT,
+            minutes: axis.slots as f64 * history.slot_seconds as f64 / 60.0,
+            bands: bands(history, axis, events),
+            times: times(history, axis, bound),
+            counts: counts(history, axis),
+        }
+    }
+}
+
+fn bands(history: &HistoryView, axis: Axis, events: &[Event]) -> Vec<Band> {
+    let Some(first) = history.slots.first() else { return Vec::new() };
+    let x = |at: SystemTime| {
+        let since = at.duration_since(first.start.0).unwrap_or_default().as_secs_f64();
+        axis.x(since / history.slot_seconds as f64).min(WIDTH)
+    };
+    let band = |event: &Event| {
+        let (from, until) = (x(event.from.0), x(event.until.0));
+        (until > from).then(|| Band { x: round(from), width: round(until - from), title: event.what.clone() })
+    };
+    events.iter().filter_map(band).collect()
+}
+
+fn times(history: &HistoryView, axis: Axis, bound: Option<f64>) -> Times {
+    let value = |slot: &SlotView| {
+        if history.streamed { slot.time_to_first_token_seconds } else { slot.request_duration_seconds }
+    };
+    let values: Vec<Option<Quantiles>> = history.slots.iter().map(value).collect();
+    let most = values.iter().flatten().map(|it| it.p95).chain(bound).fold(0.0, f64::max);
+    let top = nice(most);
+    let y = |seconds: f64| round(HEIGHT - HEIGHT * seconds / top);
+    let line = |take: fn(&Quantiles) -> f64| {
+        let mut path = String::new();
+        let mut pen = 'M';
+        for (at, value) in values.iter().enumerate() {
+            let Some(value) = value else {
+                pen = 'M';
+                continue;
+            };
+            // A line begins at its slot's edge, so that a value with nothing beside it is seen, too.
+            let at = at as f64 + if pen == 'M' { 0.1 } else { 0.5 };
+            let _ = write!(path, "{pen}{},{}", round(axis.x(at)), y(take(value)));
+            if pen == 'M' {
+                let _ = write!(path, "h{}", round(axis.step() * 0.4));
+            }
+            pen = 'L';
+        }
+        path
+    };
+    Times { p50: line(|it| it.p50), p95: line(|it| it.p95), top, bound: bound.map(y) }
+}
+
+fn counts(history: &HistoryView, axis: Axis) -> Counts {
+    let seconds = history.slot_seconds as f64;
+    let most = history.slots.iter().map(|slot| slot.ok + slot.failed).max().unwrap_or(0);
+    let top = nice(most as f64 / seconds);
+    let height = |n: u64| round(HEIGHT * n as f64 / seconds / top);
+    let bar = |(at, slot): (usize, &SlotView)| {
+        let (ok_height, failed_height) = (height(slot.ok), height(slot.failed));
+        let title = format!("{}: {} ok, {} failed", slot.start, slot.ok, slot.failed);
+        let (x, width) = (round(axis.x(at as f64) + axis.step() * 0.1), round(axis.step() * 0.8));
+        Bar { x, width, failed_y: round(HEIGHT - ok_height - failed_height), ok_height, failed_height, title }
+    };
+    Counts { bars: history.slots.iter().enumerate().map(bar).collect(), top }
+}
+
+/// The next of 1, 1.5, 2, 3, 5, 7.5 times a power of ten; 1 of nothing.
+fn nice(value: f64) -> f64 {
+    if value <= 0.0 {
+        return 1.0;
+    }
+    let power = 10f64.powf(value.log10().floor());
+    let steps = [1.0, 1.5, 2.0, 3.0, 5.0, 7.5];
+    steps.into_iter().map(|step| step * power).find(|top| *top >= value).unwrap_or(10.0 * power)
+}
+
+/// To a tenth, so that the page is not full of digits.
+fn round(value: f64) -> f64 {
+    (value * 10.0).round() / 10.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::{Outcome, Sink};
+    use crate::state::{History, Time};
+    use crate::testing::{play, small_plan};
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    /// Ten seconds of requests, ten of nothing, ten of requests.
+    async fn history() -> HistoryView {
+        let plan = small_plan();
+        let history = History::new(&plan);
+        let sink: Arc<dyn Sink> = Arc::<History>::clone(&history);
+        let place = &plan.pairs[0].places[1];
+        for _ in 0..2 {
+            play(&sink, place, Outcome::Ok, |_| {});
+            play(&sink, place, Outcome::Failed(crate::event::Failure::Reset), |_| {});
+            tokio::time::advance(Duration::from_secs(20)).await;
+        }
+        history.view().into_values().next().unwrap()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn lines_have_gaps_and_bars_stand_on_the_floor() {
+        let charts = Charts::of(&history().await, Some(0.8), &[]);
+        // Five slots of 25 units at the right end; 0.3 s of 1 s is 42 units from above.
+        assert_eq!((charts.minutes, charts.times.top), (2.0, 1.0));
+        assert_eq!(charts.times.p95, "M177.5,42h10M227.5,42h10");
+        assert_eq!(charts.times.bound, Some(12.0));
+        let bar = &charts.counts.bars[0];
+        assert_eq!((charts.counts.top, bar.x, bar.width), (0.2, 177.5, 20.0));
+        assert_eq!((bar.ok_height, bar.failed_height, bar.failed_y), (30.0, 30.0, 0.0));
+        assert!(bar.title.ends_with("Z: 1 ok, 1 failed"), "{}", bar.title);
+        assert_eq!((charts.counts.bars[1].ok_height, charts.counts.bars[1].failed_y), (0.0, HEIGHT));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn events_lie_where_they_happened_and_inside_the_chart() {
+        let history = history().await;
+        let event = |from: i64, seconds: u64| {
+            let start = history.slots[0].start.0;
+            let from = if from < 0 {
+                start - Duration::from_secs(from.unsigned_abs())
+            } else {
+                start + Duration::from_secs(from.unsigned_abs())
+            };
+            Event {
+                what: "slow".into(),
+                effect: String::new(),
+                from: Time(from),
+                until: Time(from + Duration::from_secs(seconds)),
+            }
+        };
+        let bands =
+            Charts::of(&history, None, &[event(10, 4), event(-60, 5), event(48, 600), event(900, 5)]).bands;
+        let spans: Vec<_> = bands.iter().map(|band| (band.x, band.width)).collect();
+        assert_eq!(spans, [(200.0, 10.0), (295.0, 5.0)]);
+    }
+
+    #[test]
+    fn axes_end_at_round_numbers() {
+        let tops = [0.0, 0.001, 0.16, 0.21, 1.0, 4.0, 99.0].map(nice);
+        for (top, wanted) in tops.into_iter().zip([1.0, 0.001, 0.2, 0.3, 1.0, 5.0, 100.0]) {
+            assert!((top - wanted).abs() < 1e-9, "{top}, not {wanted}");
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! What the page says, and that it stays text whatever a server or an operator wrote.
+
+use super::*;
+use crate::event::{Failure, Outcome, RunResult, RunSummary, Sink, Verdict};
+use crate::server::{Introduction, Notice, Phase, Readiness, Suggestion};
+use crate::state::{History, Recent};
+use crate::testing::{play, run, small_plan};
+use std::time::Duration;
+
+const HOSTILE: &str = "</title><script>alert(\"x\")</script><img src=x onerror='alert(1)'>";
+
+struct Fixture {
+    views: Views,
+    sinks: Vec<Arc<dyn Sink>>,
+    place: Arc<crate::event::Place>,
+    notice: Notice,
+}
+
+impl Fixture {
+    fn new() -> Self {
+        let plan = small_plan();
+        let (recent, history, notice) = (Recent::new(&plan), History::new(&plan), Notice::default());
+        let readiness = Readiness::default();
+        readiness.set(Phase::Ready);
+        let about = About {
+            id: HOSTILE.to_owned(),
+            location: HOSTILE.to_owned(),
+            version: "0",
+            currency: "usd".to_owned(),
+            notice: notice.clone(),
+        };
+        let sinks: Vec<Arc<dyn Sink>> = vec![Arc::<Recent>::clone(&recent), Arc::<History>::clone(&history)];
+        let (mut views, _) = crate::server::tests::views::views();
+        (views.recent, views.history, views.readiness) = (recent, history, readiness);
+        views.about = Arc::new(about);
+        Self { views, sinks, place: Arc::clone(&plan.pairs[0].places[1]), notice }
+    }
+
+    fn play(&self, outcome: Outcome, change: impl Fn(&mut crate::event::Request)) {
+        for sink in &self.sinks {
+            play(sink, &self.place, outcome, &change);
+        }
+    }
+
+    fn page(&self) -> String {
+        render(&self.views).unwrap()
+    }
+}
+
+#[test]
+fn nothing_that_others_wrote_becomes_markup() {
+    let fixture = Fixture::new();
+    fixture.play(Outcome::Failed(Failure::Http4xx), |request| request.detail = Some(HOSTILE.to_owned()));
+    fixture.play(Outcome::Failed(Failure::Check), |request| request.failed_checks = vec![HOSTILE.into()]);
+    let summary = RunSummary {
+        run: run(&fixture.place.pair),
+        started: SystemTime::UNIX_EPOCH,
+        ended: SystemTime::UNIX_EPOCH,
+        result: RunResult::Failed,
+        reason: Some(HOSTILE.to_owned()),
+        offered: 2,
+        skipped: 0,
+        ok: 0,
+    };
+    let ended = crate::event::Fact::RunEnded(Arc::new(summary));
+    fixture.sinks.iter().for_each(|sink| sink.record(&ended));
+    fixture.notice.introduce(Introduction {
+        text: HOSTILE.to_owned(),
+        calm: HOSTILE.to_owned(),
+        suggestions: vec![Suggestion {
+            purpose: HOSTILE.to_owned(),
+            command: Some(HOSTILE.to_owned()),
+            link: Some(HOSTILE.to_owned()),
+        }],
+    });
+    fixture.notice.happens(HOSTILE, HOSTILE, Duration::from_mins(1));
+    let page = fixture.page();
+    assert!(!page.contains("<script>alert") && !page.contains("<img"), "{page}");
+    assert_eq!(page.matches("<script>").count(), 1);
+    // Agent and location, two details, the run's reason, the notice.
+    assert!(page.matches("&lt;script&gt;alert(").count() >= 10, "{page}");
+}
+
+#[test]
+fn a_card_says_how_it_goes_and_why() {
+    let fixture = Fixture::new();
+    for met in [true, true, true, false] {
+        fixture.play(Outcome::Ok, |request| {
+            request.verdicts = vec![Verdict { slo: "ttft".into(), met }, Verdict { slo: "all".into(), met }];
+        });
+    }
+    fixture.play(Outcome::Failed(Failure::Reset), |request| request.detail = Some("connection lost".into()));
+    let page = fixture.page();
+    for wanted in [
+        "<h3>chat <span class=\"dim\">→ llama</span><span class=\"chip dim\">idle</span>",
+        "every 2 min: 1 request&#x2f;s evenly spread for 10 s · streamed · model m",
+        "<dd>300 ms</dd>",
+        "✗ missed</b>\n<b>ttft</b>: 75% of 4 requests under 800 ms,\n99% wanted",
+        "5 requests, 0 in flight; failed: <span class=\"bad nowrap\">reset 1</span>",
+        "<td class=\"what\">connection lost</td>",
+        "SLO 800 ms",
+        "aria-label=\"time to first token over the last 2 minutes; in the last minute p50 300 ms, p95 300 ms\"",
+        "aria-label=\"requests over the last 2 minutes: 4 ok, 1 failed\"",
+        "<td>profile&#x2f;chat</td><td>requests</td>",
+    ] {
+        assert!(page.contains(wanted), "{wanted:?} is not in {page}");
+    }
+    assert!(!page.contains("class=\"banner"), "nothing is said that nobody wrote");
+}
+
+#[test]
+fn what_is_done_on_purpose_is_said_while_it_lasts() {
+    let fixture = Fixture::new();
+    let calm =
+        || Introduction { text: String::new(), calm: "all is quiet.".to_owned(), suggestions: Vec::new() };
+    fixture.notice.introduce(calm());
+    assert!(fixture.page().contains("all is quiet."));
+    fixture.notice.happens("it is slowed down", "Watch TTFT.", Duration::from_mins(1));
+    let page = fixture.page();
+    assert!(page.contains("<b>it is slowed down</b>, for another 60 s. Watch TTFT."), "{page}");
+    assert!(page.contains("class=\"band\"") && !page.contains("all is quiet."), "{page}");
+    fixture.notice.happens("it is over", "", Duration::ZERO);
+    assert!(fixture.page().contains("it is slowed down</b>, for another"), "the one that lasts is shown");
+}
+
+#[test]
+fn the_page_needs_nothing_from_elsewhere_and_the_policy_allows_its_own_parts_only() {
+    let page = Fixture::new().page();
+    let policy = policy();
+    let policy = policy.to_str().unwrap();
+    for (open, close, directive) in
+        [("<style>", "</style>", "style-src"), ("<script>", "</script>", "script-src")]
+    {
+        let (_, rest) = page.split_once(open).unwrap();
+        let (text, _) = rest.split_once(close).unwrap();
+        let hash = base64::engine::general_purpose::STANDARD.encode(Sha256::digest(text));
+        assert!(policy.contains(&format!("{directive} 'sha256-{hash}'")), "{policy}");
+    }
+    assert!(!policy.contains("unsafe") && !page.contains(" style=") && !page.contains("onclick"));
+    assert!(!page.contains("src=\""), "nothing is fetched");
+}
+
+#[test]
+fn the_newest_failure_of_each_kind_comes_before_more_of_the_same() {
+    let fixture = Fixture::new();
+    fixture.play(Outcome::Failed(Failure::Dns), |_| {});
+    for _ in 0..19 {
+        fixture.play(Outcome::Failed(Failure::Reset), |_| {});
+    }
+    let shown = failures(fixture.views.recent.failures(FAILURES_SEEN), SystemTime::now());
+    assert_eq!(shown.len(), FAILURES);
+    assert_eq!(shown.iter().filter(|dated| dated.it.outcome == "dns").count(), 1);
+}
+
+#[test]
+fn numbers_are_readable() {
+    let times = [Some(1.234), Some(0.0456), Some(0.25), Some(0.9999), Some(12.0), None].map(seconds);
+    assert_eq!(times, ["1.23 s", "45.6 ms", "250 ms", "1 s", "12 s", "–"]);
+    assert_eq!([100.0, 99.96, 0.0, 2.5].map(number), ["100", "100", "0", "2.5"]);
+    assert_eq!([Some(0.9996), Some(1.0), Some(0.95), None].map(percent), ["99.9%", "100%", "95%", "–"]);
+}
+
+#[tokio::test]
+async fn a_config_that_could_not_be_reloaded_is_said_before_the_cards() {
+    use crate::server::tests::views::{body, views};
+    let (views, parts) = views();
+    let shown = || async { body(status(State(views.clone())).await).await.1 };
+    assert!(!shown().await.contains("role=\"alert\""));
+    parts.current.send_modify(|current| {
+        let status = Arc::make_mut(&mut current.status);
+        status.ok = false;
+        status.errors = vec!["a.yaml:1:1: <b> is not a key here".to_owned()];
+        status.warnings = vec!["server.listen needs a restart".to_owned()];
+    });
+    let page = shown().await;
+    let alert = page.split("role=\"alert\"").nth(1).and_then(|rest| rest.split("</section>").next()).unwrap();
+    assert!(alert.contains("a.yaml:1:1: &lt;b&gt; is not a key here"), "{alert}");
+    assert!(page.contains("server.listen needs a restart"));
+    assert!(page.find("role=\"alert\"") < page.find("id=\"cards\""));
+}

@@ -1,0 +1,174 @@
+//! How each pair did over the last ten minutes, in slots of ten seconds: what charts are drawn from. In memory and
+//! bounded: a pair holds at most 60 slots, each with three samples of at most 128 values of four bytes,
+//! which is 0.1 MB. It must not know how anything is drawn.
+
+mod describe;
+mod sample;
+mod view;
+
+pub use view::{HistoryView, ObjectiveView, Quantiles, SlotView, WindowView};
+
+use crate::event::{Fact, Outcome, Pair, Request, Sink};
+use crate::plan::{Objective, PairPlan, Plan};
+use sample::Sample;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+use tokio::time::Instant;
+
+/// Slots that are kept, the present one included.
+const SLOTS: u64 = 60;
+
+/// Time that a slot covers.
+const SLOT: Duration = Duration::from_secs(10);
+
+/// Name of the verdict over all objectives: goodput.
+const ALL: &str = "all";
+
+/// Listens to facts and keeps the last ten minutes of each pair.
+pub struct History {
+    /// Where slot 0 begins, on both clocks.
+    began: (Instant, SystemTime),
+    pairs: Mutex<BTreeMap<Pair, Series>>,
+}
+
+/// One pair.
+struct Series {
+    load: Arc<str>,
+    streamed: bool,
+    objectives: Vec<Objective>,
+    /// The oldest first; slots in which nothing ended are left out.
+    slots: VecDeque<Slot>,
+}
+
+/// What ended in ten seconds. A warm-up is in the tokens only, as in the metrics.
+#[derive(Clone, Debug, Default)]
+struct Slot {
+    number: u64,
+    ok: u64,
+    failed: u64,
+    not_judged: u64,
+    input_tokens: u64,
+    output_tokens: u64,
+    first_token: Sample,
+    longest_gap: Sample,
+    duration: Sample,
+    /// Events and errors of each objective, in their order, then of goodput.
+    judged: Vec<(u64, u64)>,
+}
+
+impl Series {
+    fn of(plan: &PairPlan) -> Self {
+        Self {
+            load: describe::load(&plan.profile).into(),
+            streamed: plan.profile.workload.stream,
+            objectives: plan.profile.slos.clone(),
+            slots: VecDeque::new(),
+        }
+    }
+
+    /// `number` is never below that of the newest slot.
+    fn ended(&mut self, number: u64, request: &Request) {
+        while self.slots.front().is_some_and(|oldest| oldest.number + SLOTS <= number) {
+            self.slots.pop_front();
+        }
+        if self.slots.back().is_none_or(|newest| newest.number < number) {
+            let judged = vec![(0, 0); self.objectives.len() + 1];
+            self.slots.push_back(Slot { number, judged, ..Slot::default() });
+        }
+        let Some(slot) = self.slots.back_mut() else { return };
+        slot.ended(request);
+        for verdict in &request.verdicts {
+            let known = self.objectives.iter().position(|objective| objective.name == verdict.slo);
+            let at = known.or_else(|| (&*verdict.slo == ALL).then_some(self.objectives.len()));
+            if let Some((events, errors)) = at.and_then(|at| slot.judged.get_mut(at)) {
+                *events += 1;
+                *errors += u64::from(!verdict.met);
+            }
+        }
+    }
+}
+
+impl Slot {
+    fn ended(&mut self, request: &Request) {
+        self.input_tokens += request.tokens.input.map_or(0, |count| count.n);
+        self.output_tokens += request.tokens.output.map_or(0, |count| count.n);
+        if request.warm_up {
+            return;
+        }
+        match request.outcome {
+            Outcome::Ok => self.ok += 1,
+            outcome if outcome.judges_target() => self.failed += 1,
+            Outcome::Failed(_) => self.not_judged += 1,
+        }
+        if !request.outcome.is_answered() {
+            return;
+        }
+        self.duration.record(request.marks.duration());
+        if request.streamed {
+            for (sample, time) in [
+                (&mut self.first_token, request.marks.time_to_first_token()),
+                (&mut self.longest_gap, request.gaps.longest()),
+            ] {
+                if let Some(time) = time {
+                    sample.record(time);
+                }
+            }
+        }
+    }
+}
+
+impl History {
+    /// Knows the pairs of a plan; facts about others are dropped.
+    pub fn new(plan: &Plan) -> Arc<Self> {
+        let history = Self { began: (Instant::now(), SystemTime::now()), pairs: Mutex::new(BTreeMap::new()) };
+        history.install(plan);
+        Arc::new(history)
+    }
+
+    /// Changes to another plan. What is known of a pair stays as long as its objectives are the same ones; removed
+    /// pairs go.
+    pub fn install(&self, plan: &Plan) {
+        let mut pairs = self.lock();
+        let mut before = std::mem::take(&mut *pairs);
+        for plan in &plan.pairs {
+            let mut series = Series::of(plan);
+            if let Some(known) =
+                before.remove(&plan.pair).filter(|known| known.objectives == series.objectives)
+            {
+                series.slots = known.slots;
+            }
+            pairs.insert(plan.pair.clone(), series);
+        }
+    }
+
+    /// Every pair's, in order of names.
+    pub fn view(&self) -> BTreeMap<Pair, HistoryView> {
+        let elapsed = self.began.0.elapsed();
+        self.lock().iter().map(|(pair, series)| (pair.clone(), series.view(self.began.1, elapsed))).collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<Pair, Series>> {
+        self.pairs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The slot that holds this time since the beginning.
+fn number(elapsed: Duration) -> u64 {
+    elapsed.as_secs() / SLOT.as_secs()
+}
+
+impl Sink for History {
+    fn record(&self, fact: &Fact) {
+        let Fact::Ended(request) = fact else { return };
+        let mut pairs = self.lock();
+        // Read under the lock, so that numbers never go back.
+        let number = number(self.began.0.elapsed());
+        if let Some(series) = pairs.get_mut(&request.place.pair) {
+            series.ended(number, request);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

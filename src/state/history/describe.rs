@@ -1,0 +1,101 @@
+//! A profile's load in a few words, for people.
+
+use crate::plan::{Arrivals, Bounds, Profile, Ramp, Shape, Stage, Trigger};
+use std::time::Duration;
+
+/// Such as `every 20 s: 4 requests/s for 6 s in bursts`; warm-ups are left out.
+pub(super) fn load(profile: &Profile) -> String {
+    let when = match &profile.schedule.trigger {
+        Trigger::Every { period, .. } => format!("every {}", time(*period)),
+        Trigger::Cron(cron) => format!("at {}", cron.pattern),
+        Trigger::Continuous => "all the time".to_owned(),
+        Trigger::Manual => "when asked".to_owned(),
+    };
+    let stages: Vec<String> = profile.stages.iter().filter(|stage| !stage.warm_up).map(stage).collect();
+    format!("{when}: {}", stages.join(", then "))
+}
+
+fn stage(stage: &Stage) -> String {
+    match &stage.shape {
+        Shape::Rate { rate, arrivals, bounds } => {
+            let spread = match arrivals {
+                Arrivals::Constant => "evenly spread",
+                Arrivals::Poisson => "at random times",
+                Arrivals::Gamma { .. } => "in bursts",
+            };
+            let rate = ramp(*rate);
+            format!("{rate} request{}/s {spread}{}", s(rate != "1"), until(*bounds))
+        }
+        Shape::Users { users, bounds, .. } => {
+            let one = users.from <= 1.0 && users.to <= 1.0;
+            format!("{} user{} who read{} each answer{}", ramp(*users), s(!one), s(one), until(*bounds))
+        }
+    }
+}
+
+const fn s(wanted: bool) -> &'static str {
+    if wanted { "s" } else { "" }
+}
+
+fn ramp(ramp: Ramp) -> String {
+    if (ramp.from - ramp.to).abs() < f64::EPSILON {
+        format!("{}", ramp.from)
+    } else {
+        format!("{} to {}", ramp.from, ramp.to)
+    }
+}
+
+fn until(bounds: Bounds) -> String {
+    let bounds = [
+        bounds.time.map(|length| format!(" for {}", time(length))),
+        bounds.requests.map(|n| format!(", {n} in all")),
+    ];
+    bounds.into_iter().flatten().collect()
+}
+
+/// In the largest unit that gives a whole number.
+fn time(time: Duration) -> String {
+    let seconds = time.as_secs_f64();
+    let whole =
+        |unit: u64| time.subsec_nanos() == 0 && time.as_secs() > 0 && time.as_secs().is_multiple_of(unit);
+    match () {
+        () if whole(3600) => format!("{} h", time.as_secs() / 3600),
+        () if whole(60) => format!("{} min", time.as_secs() / 60),
+        () => format!("{seconds} s"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{Build, rate, requests, users};
+
+    fn said(stages: Vec<Stage>, trigger: Trigger) -> String {
+        load(&Build { trigger, stages, ..Build::default() }.plan().profiles[0])
+    }
+
+    #[test]
+    fn a_load_is_said_in_words() {
+        assert_eq!(
+            said(vec![rate(4.0, 90)], Trigger::Continuous),
+            "all the time: 4 requests/s evenly spread for 90 s"
+        );
+        assert_eq!(
+            said(vec![requests(3)], Trigger::Manual),
+            "when asked: 1 user who reads each answer, 3 in all"
+        );
+        let bounds = Bounds { time: Some(Duration::from_mins(2)), requests: None };
+        let mut some = users(1.0, Duration::ZERO, bounds);
+        if let Shape::Users { users, .. } = &mut some.shape {
+            users.to = 4.0;
+        }
+        let warm_up = Stage { warm_up: true, ..requests(9) };
+        assert_eq!(
+            said(
+                vec![warm_up, some, rate(0.5, 3600)],
+                Trigger::Every { period: Duration::from_millis(500), at_start: true }
+            ),
+            "every 0.5 s: 1 to 4 users who read each answer for 2 min, then 0.5 requests/s evenly spread for 1 h"
+        );
+    }
+}
