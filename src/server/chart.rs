@@ -92,7 +92,7 @@ impl Charts {
         Self {
             width: WIDTH,
             height: HEIGHT,
-            minutes: axis.slots as f64 * history.slot_seconds as f64 / 60.0,
+            minutes: round(axis.slots as f64 * history.slot_seconds as f64 / 60.0),
             bands: bands(history, axis, events),
             times: times(history, axis, bound),
             counts: counts(history, axis),

@@ -95,7 +95,7 @@ fn a_card_says_how_it_goes_and_why() {
         "<h3>chat <span class=\"dim\">→ llama</span><span class=\"chip dim\">idle</span>",
         "every 2 min: 1 request&#x2f;s evenly spread for 10 s · streamed · model m",
         "<dd>300 ms</dd>",
-        "✗ missed</b>\n<b>ttft</b>: 75% of 4 requests under 800 ms,\n99% wanted",
+        "✗ missed</b>\n<b>ttft</b>: 75% of 4 requests under 800 ms and not failed,\n99% wanted",
         "5 requests, 0 in flight; failed: <span class=\"bad nowrap\">reset 1</span>",
         "<td class=\"what\">connection lost</td>",
         "SLO 800 ms",
