@@ -145,8 +145,12 @@ fn build(seconds: u64, rate: f64, arrivals: plan::Arrivals) -> anyhow::Result<Ar
     })];
     Ok(Arc::new(plan::Plan {
         agent: agent(),
-        server: plan::Server { listen: "127.0.0.1:0".parse()? },
-        telemetry: plan::Telemetry { exemplars: false, disable: Vec::new() },
+        server: plan::Server {
+            listen: "127.0.0.1:0".parse()?,
+            web_config: None,
+            probe_interval: Duration::from_secs(10),
+        },
+        telemetry: plan::Telemetry { otlp: None, exemplars: false, disable: Vec::new() },
         targets: vec![target],
         profiles: vec![profile],
         pairs,

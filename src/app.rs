@@ -26,7 +26,8 @@ use clap::CommandFactory;
 
 /// Does what the command line says. Errors have been reported when this returns.
 pub fn main(cli: Cli) -> Exit {
-    let _log = match telemetry::logs::init(cli.log.format.into(), cli.log_level()) {
+    let tap = telemetry::otlp::LogTap::new();
+    let _log = match telemetry::logs::init(cli.log.format.into(), cli.log_level(), &tap) {
         Ok(guard) => guard,
         Err(error) => {
             eprintln!("error: {error}");
@@ -34,8 +35,8 @@ pub fn main(cli: Cli) -> Exit {
         }
     };
     let result = match cli.command {
-        Command::Serve(options) => serve::serve(&options),
-        Command::Demo(options) => demo::demo(&options),
+        Command::Serve(options) => serve::serve(&options, &tap),
+        Command::Demo(options) => demo::demo(&options, &tap),
         Command::Run(options) => run::run(&options),
         Command::Check(options) => check::check(&options),
         Command::Sim(options) => simulate::simulate(*options),

@@ -101,6 +101,10 @@ pub struct ServeOptions {
     /// Listen here in place of the config's `server.listen`; port 0 picks one
     #[arg(long = "web.listen-address", value_name = "ADDRESS")]
     pub listen: Option<SocketAddr>,
+    /// Let whoever may read also reload the config, start runs and probe; without it only this machine and known
+    /// users may
+    #[arg(long = "web.enable-lifecycle")]
+    pub lifecycle: bool,
     /// Time that open requests get to end after SIGTERM
     #[arg(long = "shutdown.grace", value_name = "DURATION", default_value = "30s", value_parser = duration)]
     pub grace: Duration,

@@ -9,6 +9,7 @@ mod agent;
 mod files;
 mod layers;
 mod load;
+mod otlp;
 mod path;
 mod problem;
 mod profile;
@@ -23,10 +24,11 @@ mod tree;
 mod validate;
 mod yaml;
 
-pub use agent::{Agent, Budget, Limits, Period, Prometheus, Server, Telemetry};
+pub use agent::{Agent, Budget, Limits, Period, Probe, Prometheus, Server, Telemetry};
 pub use files::{Files, LARGEST};
 pub use layers::Source;
 pub use load::{Broken, Loaded, load, load_str, read};
+pub use otlp::{Compression, Failures, GenAi, Histograms, Otlp, OtlpTls, Protocol, Traces};
 pub use path::{KeyPath, Segment};
 pub(crate) use problem::sorted;
 pub use problem::{Errors, Located, Problem};
@@ -43,7 +45,7 @@ pub use target::{
     Propagate, Proxy, Target, Timeouts, Tls, Tokenizer, TokenizerFile,
 };
 pub(crate) use text::show_duration;
-pub use text::{Clock, CronExpression, Length, ListenAddress, Percentage, ThinkTime, Zone};
+pub use text::{Clock, CronExpression, Length, ListenAddress, Percentage, Share, ThinkTime, Zone};
 pub use tree::Position;
 pub(crate) use validate::nearest;
 

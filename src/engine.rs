@@ -10,6 +10,7 @@ mod live;
 mod open;
 mod pair;
 mod play;
+mod probe;
 mod quiet;
 mod record;
 mod reload;
@@ -22,15 +23,18 @@ mod stage;
 pub use clock::{Wall, anchored, system};
 pub use live::Straggler;
 pub use pair::{Triggered, TriggeredRun};
+pub use probe::Probed;
 pub use reload::{Changes, Next};
 
 use crate::client::Caller;
-use crate::event::{Ledger, Pair, RunSummary, Sink};
+use crate::event::{Ledger, Pair, RunSummary, Sink, TraceIds};
 use crate::plan::Plan;
+use crate::plan::otlp::Sampling;
 use dispatch::Dispatcher;
 use in_flight::InFlight;
 use live::Live;
 use pair::Trigger;
+use rand::Rng as _;
 use run::{Player, Start};
 use seat::Seat;
 use std::collections::HashMap;
@@ -102,6 +106,8 @@ struct Shared {
     dispatcher: Arc<dyn Dispatcher>,
     wall: Wall,
     handle: Handle,
+    /// Which traces are recorded; without spans of our own every one, so that the backend records its part.
+    sampling: Option<Sampling>,
     in_flight: Arc<InFlight>,
     tasks: TaskTracker,
     /// The schedules.
@@ -113,6 +119,17 @@ struct Shared {
     stop: CancellationToken,
     /// End what is in flight.
     hard: CancellationToken,
+}
+
+impl Shared {
+    /// Ids of a request's span. They are random, not seeded: a replay is another trace.
+    fn ids(&self) -> TraceIds {
+        let mut random = [0; 24];
+        rand::rng().fill_bytes(&mut random);
+        let mut ids = TraceIds::from_random(random, true);
+        ids.sampled = self.sampling.is_none_or(|sampling| sampling.sampled(ids.trace_id));
+        ids
+    }
 }
 
 /// The engine refuses.
@@ -178,6 +195,12 @@ impl Engine {
             dispatcher: deps.dispatcher,
             wall: deps.wall,
             handle: deps.handle,
+            sampling: plan
+                .telemetry
+                .otlp
+                .as_ref()
+                .and_then(|otlp| otlp.traces.as_ref())
+                .map(|it| it.sampling),
             in_flight: InFlight::new(plan.agent.in_flight),
             tasks: TaskTracker::new(),
             loops: TaskTracker::new(),
@@ -233,9 +256,7 @@ impl Engine {
 
     /// Runs a profile against a target once, now, beside its schedule. Ends with its last request.
     pub async fn run_once(&self, pair: &Pair, options: Once) -> Result<RunSummary, Error> {
-        let found = |seat: &&Seat| seat.player.plan.pair == *pair;
-        let player = self.lock().seats.iter().find(found).map(|seat| Arc::clone(&seat.player));
-        let player = player.ok_or_else(|| Error::NoPair(pair.clone()))?;
+        let player = self.player(pair)?;
         let now = (self.shared.wall)();
         let start =
             Start { nominal: clock::off_grid(now), due: now, at: Instant::now() + START_LEAD, join: None };
@@ -243,6 +264,12 @@ impl Engine {
         run.begin();
         let summary = self.shared.tasks.spawn_on(play::play(run, options.time), &self.shared.handle);
         summary.await.map_err(|_| Error::Setup(Arc::clone(&pair.profile)))
+    }
+
+    fn player(&self, pair: &Pair) -> Result<Arc<Player>, Error> {
+        let found = |seat: &&Seat| seat.player.plan.pair == *pair;
+        let player = self.lock().seats.iter().find(found).map(|seat| Arc::clone(&seat.player));
+        player.ok_or_else(|| Error::NoPair(pair.clone()))
     }
 
     /// Runs a profile against all its targets now, as if it were due: the overlap policy holds, the windows do

@@ -15,8 +15,6 @@ pub mod framing;
 pub mod pacing;
 pub mod plan;
 pub mod report;
-#[cfg(test)]
-mod samples;
 pub mod schedule;
 pub mod secret;
 pub mod seed;

@@ -9,6 +9,7 @@ mod fingerprint;
 mod fixtures;
 mod forecast;
 mod load;
+pub mod otlp;
 mod profile;
 mod schedule;
 mod slo;
@@ -34,7 +35,9 @@ pub use target::{
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Everything that the daemon will do.
 #[derive(Debug)]
@@ -75,11 +78,17 @@ pub struct Agent {
 pub struct Server {
     /// Where it listens.
     pub listen: SocketAddr,
+    /// The web configuration file: TLS and basic auth.
+    pub web_config: Option<PathBuf>,
+    /// Least time between two probes of the same pair.
+    pub probe_interval: Duration,
 }
 
 /// What is exported.
 #[derive(Clone, Debug)]
 pub struct Telemetry {
+    /// Export by OTLP.
+    pub otlp: Option<otlp::Otlp>,
     /// Exemplars in the OpenMetrics exposition.
     pub exemplars: bool,
     /// Names (as Prometheus shows them, without `_bucket` and the like) of metrics that are not exported.

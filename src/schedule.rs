@@ -1,11 +1,10 @@
 //! When runs are due: a pure function of the plan and an instant. It reads no clock, and knows nothing of what a
 //! run does.
 
-mod cron;
 mod windows;
 
 use crate::event::Pair;
-use crate::plan::{Schedule, Stage, Trigger};
+use crate::plan::{Schedule, Stage, Trigger, next_occurrence};
 use crate::seed;
 use jiff::{SignedDuration, Timestamp};
 use rand::RngExt as _;
@@ -154,7 +153,10 @@ impl Timetable {
                 let k = after.as_nanosecond().div_euclid(*period) + 1;
                 Timestamp::from_nanosecond(k.checked_mul(*period)?).ok()
             }
-            Grid::Cron(cron) => cron::next(cron, &self.schedule.timezone, after),
+            Grid::Cron(cron) => {
+                let after = after.to_zoned_datetime(self.schedule.timezone.clone());
+                next_occurrence(cron, &after).map(|next| next.timestamp())
+            }
         }
     }
 

@@ -123,6 +123,13 @@ impl Secret {
     }
 }
 
+/// The same place, whatever lies there now.
+impl PartialEq for Secret {
+    fn eq(&self, other: &Self) -> bool {
+        self.origin == other.origin
+    }
+}
+
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Secret({:?})", self.origin)

@@ -1,23 +1,32 @@
 //! The HTTP server: metrics, health, the status page, the API. It shows what others hold, and asks for changes
 //! through a channel; it knows neither the engine nor the client.
 
+mod access;
 mod api;
+mod ask;
 mod command;
 mod current;
+mod listen;
 mod page;
 mod readiness;
+mod web_config;
 
-pub use command::{Changes, Command, Reloaded, WAITING};
+pub use access::Access;
+pub use ask::{LastProbes, Probe};
+pub use command::{Asked, Changes, Command, Refusal, Reloaded, WAITING};
 pub use current::{ConfigStatus, Current};
 pub use readiness::{Phase, Readiness};
+pub use web_config::{Error as WebConfigError, WebConfig};
 
 use crate::event::Ledger;
-use crate::state::Recent;
+use crate::state::{Events, Recent};
 use axum::Router;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
+use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use listen::{Listener, Peer};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -55,6 +64,12 @@ pub struct Views {
     pub recent: Arc<Recent>,
     /// The budgets.
     pub ledger: Arc<dyn Ledger>,
+    /// Who may ask for what.
+    pub access: Arc<Access>,
+    /// When each pair was probed last.
+    pub probes: LastProbes,
+    /// What happens, for those who listen.
+    pub events: Arc<Events>,
     /// Whether the process is up.
     pub readiness: Readiness,
     /// Who this is, for the page.
@@ -106,7 +121,9 @@ impl Server {
     /// Serves until told to stop; open answers get a moment to end.
     pub async fn serve(self, views: Views, stop: CancellationToken) -> Result<(), Error> {
         let closing = stop.clone();
-        let serving = axum::serve(self.listener, router(views))
+        let listener = Listener::new(self.listener, Arc::clone(&views.access));
+        let router = router(views).into_make_service_with_connect_info::<Peer>();
+        let serving = axum::serve(listener, router)
             .with_graceful_shutdown(async move { closing.cancelled().await })
             .into_future();
         tokio::select! {
@@ -124,14 +141,21 @@ fn router(views: Views) -> Router {
         .route("/-/ready", get(ready))
         .route("/config", get(config))
         .route("/api/v1/status", get(api::status))
+        .route("/api/v1/runs", get(api::runs))
         .route("/api/v1/requests", get(api::requests))
-        .merge(privileged())
+        .route("/api/v1/events", get(api::events))
+        .merge(privileged(&views.access))
+        .layer(from_fn_with_state(Arc::clone(&views.access), access::authenticate))
         .with_state(views)
 }
 
 /// What changes state or spends money.
-fn privileged() -> Router<Views> {
-    Router::new().route("/-/reload", post(command::reload))
+fn privileged(access: &Arc<Access>) -> Router<Views> {
+    Router::new()
+        .route("/-/reload", post(command::reload))
+        .route("/api/v1/profiles/{name}/run", post(ask::run))
+        .route("/probe", get(ask::probe))
+        .route_layer(from_fn_with_state(Arc::clone(access), access::privileged))
 }
 
 async fn metrics(State(views): State<Views>, headers: HeaderMap) -> Response {

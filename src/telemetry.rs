@@ -7,10 +7,14 @@ pub mod catalogue;
 mod exposition;
 mod lag;
 pub mod logs;
+pub mod native;
+pub mod otlp;
+mod probe;
 mod store;
 mod value;
 
 pub use exposition::{Error, Exposition, Rendered, series_count};
 pub use lag::watch_runtime_lag;
+pub use probe::render_probe;
 pub use store::{Labels, Store, Value, Visit};
 pub use value::{Exemplar, Histogram, Reading};

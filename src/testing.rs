@@ -1,11 +1,19 @@
-//! Plans built by hand for tests of the modules that play them.
+//! Plans and facts for tests of several modules: plain parts here, a profile as its test wants it in `build`, what
+//! happens to requests in `facts`.
+
+mod build;
+mod facts;
+
+pub(crate) use build::{Build, prompts, rate, requests, users};
+pub(crate) use facts::{answer, ids, offer, play, run};
 
 use crate::event::{Pair, Place};
 use crate::plan::{
-    Agent, Api, Arrivals, Auth, Bounds, Budget, Cache, ConnectionMode, Expect, HttpVersion, Objective,
-    Overlap, PairPlan, Plan, Price, Profile, Prompts, Ramp, Schedule, Server, Shape, Stage, Target,
-    Telemetry, Think, Timeouts, TlsOptions, Trigger, Window,
+    Agent, Api, Arrivals, Auth, Bound, Bounds, Budget, Cache, ConnectionMode, Expect, HttpVersion, Objective,
+    Overlap, PairPlan, Period, Plan, Price, Profile, Prompts, Ramp, Schedule, Server, Shape, SloMetric,
+    Stage, Target, Telemetry, Timeouts, TlsOptions, TokenizerSpec, Trigger,
 };
+use crate::secret::{Exposed, Origin, Secret};
 use jiff::tz::TimeZone;
 use serde_json::Map;
 use std::collections::BTreeMap;
@@ -13,115 +21,8 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// A profile `chat` against targets, as its tests want it.
-pub(crate) struct Build {
-    pub(crate) targets: Vec<&'static str>,
-    pub(crate) trigger: Trigger,
-    pub(crate) overlap: Overlap,
-    pub(crate) windows: Vec<Window>,
-    pub(crate) stages: Vec<Stage>,
-    pub(crate) prompts: Prompts,
-    pub(crate) expect: Expect,
-    pub(crate) slos: Vec<Objective>,
-    pub(crate) budget: Option<Budget>,
-    pub(crate) in_flight: u32,
-    pub(crate) price: Option<Price>,
-    pub(crate) target_params: Map<String, serde_json::Value>,
-}
-
-impl Default for Build {
-    fn default() -> Self {
-        Self {
-            targets: vec!["llama"],
-            trigger: Trigger::Manual,
-            overlap: Overlap::Skip,
-            windows: Vec::new(),
-            stages: vec![requests(1)],
-            prompts: prompts(&["Hello"]),
-            expect: Expect::default(),
-            slos: Vec::new(),
-            budget: None,
-            in_flight: 1000,
-            price: None,
-            target_params: Map::new(),
-        }
-    }
-}
-
-impl Build {
-    pub(crate) fn plan(self) -> Arc<Plan> {
-        let schedule = Schedule {
-            trigger: self.trigger,
-            timezone: TimeZone::UTC,
-            windows: self.windows,
-            overlap: self.overlap,
-            jitter: Duration::ZERO,
-        };
-        let profile = Arc::new(Profile {
-            name: "chat".into(),
-            schedule,
-            stages: self.stages,
-            workload: self.prompts,
-            seed: 7,
-            expect: self.expect,
-            slos: self.slos,
-            budget: self.budget,
-            revision: "r1".into(),
-        });
-        let targets: Vec<Arc<Target>> = self
-            .targets
-            .iter()
-            .map(|name| {
-                Arc::new(Target { price: self.price, params: self.target_params.clone(), ..target(name) })
-            })
-            .collect();
-        let pairs = targets.iter().map(|target| Arc::new(pair(&profile, target))).collect();
-        Arc::new(Plan {
-            agent: agent(self.in_flight),
-            server: server(),
-            telemetry: telemetry(),
-            targets,
-            profiles: vec![profile],
-            pairs,
-        })
-    }
-}
-
-/// A stage that offers this many requests one after the other.
-pub(crate) fn requests(n: u64) -> Stage {
-    users(1.0, Duration::ZERO, Bounds { time: None, requests: Some(n) })
-}
-
-/// An open-loop stage of constant arrivals.
-pub(crate) fn rate(per_second: f64, seconds: u64) -> Stage {
-    let bounds = Bounds { time: Some(Duration::from_secs(seconds)), requests: None };
-    let rate = Ramp { from: per_second, to: per_second };
-    stage(Shape::Rate { rate, arrivals: Arrivals::Constant, bounds })
-}
-
-/// A closed-loop stage.
-pub(crate) fn users(n: f64, think: Duration, bounds: Bounds) -> Stage {
-    let (users, think) = (Ramp { from: n, to: n }, Think { min: think, max: think });
-    stage(Shape::Users { users, think, bounds })
-}
-
-fn stage(shape: Shape) -> Stage {
-    Stage { name: "".into(), warm_up: false, shape }
-}
-
-pub(crate) fn prompts(texts: &[&str]) -> Prompts {
-    Prompts {
-        prompts: texts.iter().map(|text| (*text).into()).collect(),
-        system: None,
-        output_tokens: Some(100),
-        cache: Cache::Reuse,
-        stream: true,
-        params: Map::new(),
-    }
-}
-
-fn target(name: &str) -> Target {
-    let second = Duration::from_secs(1);
+/// A target with the default timeouts and nothing special.
+pub(crate) fn target(name: &str) -> Target {
     Target {
         name: name.into(),
         api: Api::OpenAiChat,
@@ -135,10 +36,10 @@ fn target(name: &str) -> Target {
         proxy: None,
         propagate: true,
         timeouts: Timeouts {
-            connect: second * 5,
-            first_token: second * 30,
-            stall: second * 15,
-            total: second * 120,
+            connect: Duration::from_secs(5),
+            first_token: Duration::from_secs(30),
+            stall: Duration::from_secs(15),
+            total: Duration::from_mins(2),
         },
         stall_threshold: None,
         price: None,
@@ -147,36 +48,107 @@ fn target(name: &str) -> Target {
     }
 }
 
-fn pair(profile: &Arc<Profile>, target: &Arc<Target>) -> PairPlan {
-    let pair = Pair { profile: profile.name.clone(), target: target.name.clone() };
-    let place = |stage: &Stage| {
-        let (model, stage) = (target.model.clone(), stage.name.clone());
-        Arc::new(Place { pair: pair.clone(), model, stage, step: "".into() })
-    };
-    PairPlan {
-        places: profile.stages.iter().map(place).collect(),
-        pair: pair.clone(),
-        profile: Arc::clone(profile),
-        target: Arc::clone(target),
+/// A target with a secret, a price and a tokenizer: everything of it that is exported.
+fn rich_target(name: &str) -> Target {
+    Target {
+        auth: Auth::Bearer(Secret::new(Origin::Literal(Exposed::new("hunter2")))),
+        price: Some(Price { input: 1.0, cached_input: 0.5, output: 2.0 }),
+        tokenizer: Some(TokenizerSpec::Cl100kBase),
+        ..target(name)
+    }
+}
+
+/// Ten seconds of one request per second.
+pub(crate) fn stage(name: &str, warm_up: bool) -> Stage {
+    let rate = Ramp { from: 1.0, to: 1.0 };
+    let bounds = Bounds { time: Some(Duration::from_secs(10)), requests: None };
+    let shape = Shape::Rate { rate, arrivals: Arrivals::Constant, bounds };
+    Stage { name: name.into(), warm_up, shape }
+}
+
+/// A profile with a check, objectives of each kind and a budget.
+pub(crate) fn profile(name: &str, stages: Vec<Stage>) -> Profile {
+    let slo = |name: &str, metric, bound| Objective { name: name.into(), metric, bound, objective: 0.99 };
+    Profile {
+        name: name.into(),
+        schedule: schedule(Trigger::Every { period: Duration::from_mins(2), at_start: false }),
+        stages,
+        workload: Prompts { output_tokens: Some(128), cache: Cache::Bust, ..prompts(&["hello"]) },
+        seed: 7,
+        expect: Expect { min_chars: Some(10), ..Expect::default() },
+        slos: vec![
+            slo("ttft", SloMetric::TimeToFirstToken, Some(Bound::Below(0.8))),
+            slo("pace", SloMetric::OutputPace, Some(Bound::Above(20.0))),
+            slo("availability", SloMetric::Availability, None),
+        ],
+        budget: Some(budget()),
         revision: "r1".into(),
     }
 }
 
-fn agent(in_flight: u32) -> Agent {
-    Agent {
-        id: "probe-1".into(),
-        location: "".into(),
-        labels: BTreeMap::new(),
-        currency: "usd".into(),
-        in_flight: NonZeroU32::new(in_flight).unwrap(),
-        budget: None,
+pub(crate) fn budget() -> Budget {
+    let timezone = TimeZone::UTC;
+    Budget { period: Period::Day, timezone, requests: Some(1000), tokens: None, cost: Some(2.0) }
+}
+
+/// Each profile with each target.
+pub(crate) fn plan(targets: &[&str], profiles: Vec<Profile>) -> Plan {
+    let targets: Vec<Arc<Target>> = targets.iter().map(|name| Arc::new(rich_target(name))).collect();
+    let plan = assemble(targets, profiles, 64);
+    let labels = BTreeMap::from([("environment".to_owned(), "prod".to_owned())]);
+    Plan { agent: Agent { location: "eu".into(), labels, ..plan.agent }, ..plan }
+}
+
+/// One profile `chat` (a warm-up and a stage `steady`) against the target `llama`.
+pub(crate) fn small_plan() -> Plan {
+    plan(&["llama"], vec![profile("chat", vec![stage("warm", true), stage("steady", false)])])
+}
+
+fn schedule(trigger: Trigger) -> Schedule {
+    Schedule {
+        trigger,
+        timezone: TimeZone::UTC,
+        windows: Vec::new(),
+        overlap: Overlap::Skip,
+        jitter: Duration::ZERO,
     }
 }
 
-fn server() -> Server {
-    Server { listen: "127.0.0.1:0".parse().unwrap() }
+fn assemble(targets: Vec<Arc<Target>>, profiles: Vec<Profile>, in_flight: u32) -> Plan {
+    let profiles: Vec<Arc<Profile>> = profiles.into_iter().map(Arc::new).collect();
+    let pairs = profiles.iter().flat_map(|profile| targets.iter().map(move |target| pair(profile, target)));
+    Plan {
+        agent: Agent {
+            id: "probe-1".into(),
+            location: "".into(),
+            labels: BTreeMap::new(),
+            currency: "usd".into(),
+            in_flight: NonZeroU32::new(in_flight).unwrap(),
+            budget: None,
+        },
+        server: Server {
+            listen: "127.0.0.1:0".parse().unwrap(),
+            web_config: None,
+            probe_interval: Duration::from_secs(10),
+        },
+        telemetry: Telemetry { otlp: None, exemplars: true, disable: Vec::new() },
+        pairs: pairs.collect(),
+        targets,
+        profiles,
+    }
 }
 
-fn telemetry() -> Telemetry {
-    Telemetry { exemplars: true, disable: Vec::new() }
+fn pair(profile: &Arc<Profile>, target: &Arc<Target>) -> Arc<PairPlan> {
+    let pair = Pair { profile: Arc::clone(&profile.name), target: Arc::clone(&target.name) };
+    let place = |stage: &Stage| {
+        let (pair, stage, step) = (pair.clone(), Arc::clone(&stage.name), "".into());
+        Arc::new(Place { pair, model: Arc::clone(&target.model), stage, step })
+    };
+    Arc::new(PairPlan {
+        pair: pair.clone(),
+        places: profile.stages.iter().map(place).collect(),
+        profile: Arc::clone(profile),
+        target: Arc::clone(target),
+        revision: "rev".into(),
+    })
 }

@@ -6,8 +6,33 @@
     clippy::indexing_slicing,
     reason = "a test that cannot go on should stop"
 )]
+#![allow(clippy::float_cmp, reason = "counts are whole numbers, also as floats")]
 
+#[path = "integration/access.rs"]
+mod access;
 #[path = "integration/architecture.rs"]
 mod architecture;
+#[path = "integration/cli.rs"]
+mod cli;
+#[path = "integration/connections.rs"]
+mod connections;
+#[path = "integration/daemon.rs"]
+mod daemon;
+#[path = "integration/faults.rs"]
+mod faults;
+#[path = "integration/ground_truth.rs"]
+mod ground_truth;
+#[path = "integration/harness.rs"]
+mod harness;
+#[path = "integration/http.rs"]
+mod http;
+#[path = "integration/player.rs"]
+mod player;
+#[path = "integration/process.rs"]
+mod process;
 #[path = "integration/reload.rs"]
 mod reload;
+#[path = "integration/scrape.rs"]
+mod scrape;
+#[path = "integration/traps.rs"]
+mod traps;

@@ -1,20 +1,69 @@
 //! Does what the server asks for: each command goes to whoever can do it, and none waits for another.
 
 use super::reload::Reply;
-use crate::server::Command;
+use crate::engine::{self, Engine, Probed, Triggered, TriggeredRun};
+use crate::event::Pair;
+use crate::server::{Asked, Command, Probe, Refusal};
+use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 /// Hands commands on until told to stop, or the server is gone.
 pub(super) async fn serve(
     mut commands: mpsc::Receiver<Command>,
     reloads: mpsc::Sender<Reply>,
+    engine: Arc<Engine>,
     stop: CancellationToken,
 ) {
+    // Each ends with the engine at the latest, and the server bounds how many wait to get here; the engine's own
+    // limits bound what they do.
+    let tasks = TaskTracker::new();
     while let Some(Some(command)) = stop.run_until_cancelled(commands.recv()).await {
         match command {
             Command::Reload { reply } => reload(reply, &reloads),
+            // Whoever asked may have gone.
+            Command::Run { profile, reply } => {
+                let engine = Arc::clone(&engine);
+                tasks.spawn(async move { drop(reply.send(run(&engine, &profile).await)) });
+            }
+            Command::Probe { pair, within, reply } => {
+                let engine = Arc::clone(&engine);
+                tasks.spawn(async move { drop(reply.send(probe(&engine, &pair, within).await)) });
+            }
         }
+    }
+    tasks.close();
+    tasks.wait().await;
+}
+
+async fn run(engine: &Engine, profile: &str) -> Result<Vec<Asked>, Refusal> {
+    let runs = engine.trigger(profile).await.map_err(refusal)?;
+    let asked = |TriggeredRun { pair, what }| {
+        let (state, id) = match what {
+            Triggered::Started(run) => ("started", Some(run.id.clone())),
+            Triggered::Queued => ("queued", None),
+            Triggered::Skipped(_) => ("skipped", None),
+            Triggered::Failed => ("failed", None),
+        };
+        Asked { pair, state, id }
+    };
+    Ok(runs.into_iter().map(asked).collect())
+}
+
+async fn probe(engine: &Engine, pair: &Pair, within: Duration) -> Result<Probe, Refusal> {
+    match engine.probe(pair, within).await.map_err(refusal)? {
+        Probed::Ended(request) => Ok(Probe::Ended(request)),
+        Probed::Refused(reason) => Ok(Probe::Refused(reason)),
+    }
+}
+
+fn refusal(error: engine::Error) -> Refusal {
+    match error {
+        engine::Error::NoProfile(_) | engine::Error::NoPair(_) => Refusal::Unknown(error.to_string()),
+        engine::Error::NotRunning => Refusal::Stopping,
+        other => Refusal::Busy(other.to_string()),
     }
 }
 
@@ -29,14 +78,52 @@ fn reload(reply: Reply, reloads: &mpsc::Sender<Reply>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::event::{Fact, Sink};
+    use crate::plan;
     use tokio::sync::oneshot;
+
+    /// An engine without anything to do.
+    fn idle() -> Arc<Engine> {
+        struct Deaf;
+        impl Sink for Deaf {
+            fn record(&self, _: &Fact) {}
+        }
+        let plan = Arc::new(plan::from_yaml("{}").unwrap());
+        let deps = engine::Deps {
+            sink: Arc::new(Deaf),
+            ledger: Arc::new(crate::state::Memory::new(&plan, engine::system())),
+            callers: std::collections::HashMap::new(),
+            dispatcher: Arc::new(engine::dispatch::Timers),
+            wall: engine::system(),
+            handle: tokio::runtime::Handle::current(),
+        };
+        Arc::new(Engine::new(plan, deps).unwrap())
+    }
+
+    #[tokio::test]
+    async fn what_the_plan_does_not_have_is_refused() {
+        let (ask, commands) = mpsc::channel(8);
+        let (reloads, _asked) = mpsc::channel(1);
+        let stop = CancellationToken::new();
+        let serving = tokio::spawn(serve(commands, reloads, idle(), stop.clone()));
+        let (reply, replied) = oneshot::channel();
+        ask.send(Command::Run { profile: "chat".to_owned(), reply }).await.unwrap();
+        let unknown = Err(Refusal::Unknown("there is no profile chat".to_owned()));
+        assert_eq!(replied.await.unwrap(), unknown);
+        let (reply, replied) = oneshot::channel();
+        let pair = Pair { profile: "chat".into(), target: "llama".into() };
+        ask.send(Command::Probe { pair, within: Duration::from_secs(1), reply }).await.unwrap();
+        assert!(matches!(replied.await.unwrap(), Err(Refusal::Unknown(_))));
+        stop.cancel();
+        serving.await.unwrap();
+    }
 
     #[tokio::test]
     async fn each_reload_is_handed_on_or_answered() {
         let (ask, commands) = mpsc::channel(8);
         let (reloads, mut asked) = mpsc::channel(1);
         let stop = CancellationToken::new();
-        let serving = tokio::spawn(serve(commands, reloads, stop.clone()));
+        let serving = tokio::spawn(serve(commands, reloads, idle(), stop.clone()));
         let mut pending = Vec::new();
         for _ in 0..2 {
             let (reply, replied) = oneshot::channel();

@@ -2,14 +2,17 @@
 
 use super::assembly::{self, Clients};
 use super::commands;
-use super::reload::{Origin, Parts, Reloader};
+use super::reload::{Origin, Parts, Reloader, Started};
 use super::signals::Stop;
 use crate::config::Files;
 use crate::engine::Engine;
 use crate::event::{Fanout, Ledger, Sink};
 use crate::plan::{Loaded, Plan};
-use crate::server::{About, Command, ConfigStatus, Current, Phase, Readiness, Server, Views, WAITING};
-use crate::state::{Memory, Recent};
+use crate::server::{
+    About, Access, Command, ConfigStatus, Current, LastProbes, Phase, Readiness, Server, Views, WAITING,
+};
+use crate::state::{Events, Memory, Recent};
+use crate::telemetry::otlp::{self, LogTap};
 use crate::telemetry::{Exposition, Store, watch_runtime_lag};
 use anyhow::{Context as _, anyhow};
 use std::net::SocketAddr;
@@ -19,11 +22,16 @@ use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
+/// Time that the export gets for its last flush.
+const FLUSH: Duration = Duration::from_secs(5);
+
 /// How a daemon runs, beside its config.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// Listen here in place of the config's address.
     pub listen: Option<SocketAddr>,
+    /// Whoever may read may also change state (`--web.enable-lifecycle`).
+    pub lifecycle: bool,
     /// Time that open requests get to end.
     pub grace: Duration,
     /// A sentence for the status page's head.
@@ -38,39 +46,63 @@ pub struct Daemon {
     commands: mpsc::Receiver<Command>,
     reloader: Reloader,
     store: Arc<Store>,
+    export: Option<(Arc<otlp::Export>, otlp::Work)>,
     traffic: Handle,
     grace: Duration,
 }
 
 impl Daemon {
     /// Builds everything and binds the port; nothing runs yet, so that what is wrong is an error here.
-    pub async fn build(loaded: Loaded, options: Options, traffic: Handle) -> anyhow::Result<Self> {
+    ///
+    /// `tap`: where the log can be had for export.
+    pub async fn build(
+        loaded: Loaded,
+        options: Options,
+        traffic: Handle,
+        tap: &LogTap,
+    ) -> anyhow::Result<Self> {
         let Loaded { plan, config, warnings } = loaded;
         let plan = Arc::new(plan);
         let store = Store::new(&plan);
         let ledger = assembly::ledger(&plan);
         store.attach_ledger(Arc::<Memory>::clone(&ledger));
         let recent = Recent::new(&plan);
-        let sinks: Vec<Arc<dyn Sink>> = vec![Arc::<Store>::clone(&store), Arc::<Recent>::clone(&recent)];
+        let export = plan.telemetry.otlp.as_ref().map(|otlp| otlp::build(otlp, &plan, &store, tap));
+        let export = export.transpose().context("cannot set up the export by OTLP")?;
+        let export = export.map(|(export, work)| (Arc::new(export), work));
+        let mut sinks: Vec<Arc<dyn Sink>> = vec![Arc::<Store>::clone(&store), Arc::<Recent>::clone(&recent)];
+        let events = Arc::new(Events::default());
+        sinks.push(Arc::<Events>::clone(&events));
+        sinks.extend(export.as_ref().map(|(export, _)| export.sink()));
         let sink: Arc<dyn Sink> = Arc::new(Fanout::new(sinks));
         let clients = Clients::of(&plan, Files::default(), &Clients::default());
         let clients = clients.map_err(|errors| anyhow!(errors.join("; ")))?;
         let status = ConfigStatus::loaded(warnings.iter().map(ToString::to_string).collect(), Vec::new());
         let (current, shown) = watch::channel(Current {
+            plan: Arc::clone(&plan),
             exposition: Arc::new(Exposition::new(Arc::clone(&store), &plan)?),
             config: config.to_yaml().into(),
             status: Arc::new(status),
         });
         let (asked, commands) = mpsc::channel(WAITING);
+        let access = Access::new(plan.server.web_config.as_deref(), options.lifecycle)?;
         let views = Views {
             current: shown,
             commands: asked,
             recent: Arc::clone(&recent),
             ledger: Arc::<Memory>::clone(&ledger),
+            access: Arc::new(access),
+            probes: LastProbes::default(),
+            events,
             readiness: Readiness::default(),
             about: Arc::new(about(&plan, options.note)),
         };
         let listen = plan.server.listen;
+        let started = Started {
+            listen: options.listen.is_none().then_some(listen),
+            web_config: plan.server.web_config.clone(),
+            otlp: plan.telemetry.otlp.clone(),
+        };
         let server = Server::bind(options.listen.unwrap_or(listen)).await?;
         let account: Arc<dyn Ledger> = Arc::<Memory>::clone(&ledger);
         let engine = assembly::engine(plan, sink, account, clients.callers(), traffic.clone())?;
@@ -81,10 +113,11 @@ impl Daemon {
             recent,
             ledger,
             clients,
+            export: export.as_ref().map(|(export, _)| Arc::clone(export)),
             current,
         };
-        let reloader = Reloader::new(parts, options.listen.is_none().then_some(listen));
-        Ok(Self { engine, server, views, commands, reloader, store, traffic, grace: options.grace })
+        let reloader = Reloader::new(parts, started);
+        Ok(Self { engine, server, views, commands, reloader, store, export, traffic, grace: options.grace })
     }
 
     /// The same, with a config that can be loaded again: when it is asked for, and, if the origin says so, when its
@@ -100,10 +133,17 @@ impl Daemon {
         self.server.address()
     }
 
+    /// Its numbers, which outlive the server that shows them.
+    pub fn store(&self) -> Arc<Store> {
+        Arc::clone(&self.store)
+    }
+
     /// Runs until `stop.drain`: then no new runs start, open requests may end within the grace (or until
     /// `stop.now`), and the server, which shows the last numbers until then, ends last.
     pub async fn run(self, stop: Stop) -> anyhow::Result<()> {
-        let Self { engine, server, views, commands, reloader, store, traffic, grace } = self;
+        let Self { engine, server, views, commands, reloader, store, export, traffic, grace } = self;
+        let (export, work) = export.unzip();
+        let exporting = work.map(|work| tokio::spawn(work.run()));
         let readiness = views.readiness.clone();
         let ended = CancellationToken::new();
         // Whichever way this function is left, what it spawned stops.
@@ -112,7 +152,7 @@ impl Daemon {
         let mut serving = tokio::spawn(server.serve(views, ended.clone()));
         let schedules = engine.start(stop.drain.clone())?;
         let (asked, reloads) = mpsc::channel(WAITING);
-        let commands = tokio::spawn(commands::serve(commands, asked, ended.clone()));
+        let commands = tokio::spawn(commands::serve(commands, asked, Arc::clone(&engine), ended.clone()));
         let settled = CancellationToken::new();
         let _settled = settled.clone().drop_guard();
         let mut reloading = tokio::spawn(reloader.run(reloads, Arc::clone(&stop.reload), settled.clone()));
@@ -129,6 +169,11 @@ impl Daemon {
         readiness.set(Phase::Draining);
         let stragglers = engine.shutdown(grace, &stop.now).await;
         tracing::info!(cancelled_runs = stragglers.len(), "drained");
+        // Last, so that the flush holds everything; the server still shows what it counts.
+        if let (Some(export), Some(exporting)) = (export, exporting) {
+            export.shutdown(FLUSH);
+            exporting.await.context("the export died")?;
+        }
         ended.cancel();
         serving.await.context("the http server died")??;
         commands.await.context("the commands died")?;

@@ -8,6 +8,7 @@ use crate::cli::{DemoOptions, Exit};
 use crate::config::Source;
 use crate::plan;
 use crate::sim::{self, Sim};
+use crate::telemetry::otlp::LogTap;
 use anyhow::{Context as _, anyhow};
 use std::io::Write as _;
 use std::net::SocketAddr;
@@ -32,7 +33,7 @@ const FAULTS: [&str; 6] = [
 ];
 
 /// Runs the demo until it is told to stop.
-pub(super) fn demo(options: &DemoOptions) -> anyhow::Result<Exit> {
+pub(super) fn demo(options: &DemoOptions, tap: &LogTap) -> anyhow::Result<Exit> {
     let runtimes = Runtimes::start()?;
     // The simulator is somebody else's server: it must not share a thread with what measures it.
     let server = tokio::runtime::Builder::new_multi_thread()
@@ -54,8 +55,8 @@ pub(super) fn demo(options: &DemoOptions) -> anyhow::Result<Exit> {
              time, so that there is something to see. Its own numbers, as vLLM names them, are at \
              http://{sim_address}/metrics."
         );
-        let wanted = Options { listen: Some(options.listen), grace: GRACE, note: Some(note) };
-        let daemon = Daemon::build(config(sim_address)?, wanted, traffic).await?;
+        let wanted = Options { listen: Some(options.listen), lifecycle: false, grace: GRACE, note: Some(note) };
+        let daemon = Daemon::build(config(sim_address)?, wanted, traffic, tap).await?;
         announce(daemon.address(), sim_address);
         tokio::select! {
             result = daemon.run(stop) => result?,

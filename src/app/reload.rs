@@ -15,8 +15,9 @@ use crate::engine::Engine;
 use crate::server::{Changes, ConfigStatus, Current, Reloaded};
 use crate::state::{Memory, Recent};
 use crate::telemetry::Store;
+use crate::telemetry::otlp::Export;
+pub(super) use ready::Started;
 use ready::{Before, Ready};
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::SystemTime;
 use tokio::sync::{Notify, mpsc, oneshot};
@@ -44,6 +45,7 @@ pub(super) struct Parts {
     pub(super) recent: Arc<Recent>,
     pub(super) ledger: Arc<Memory>,
     pub(super) clients: Arc<Clients>,
+    pub(super) export: Option<Arc<Export>>,
     pub(super) current: tokio::sync::watch::Sender<Current>,
 }
 
@@ -54,14 +56,13 @@ pub(super) struct Reloader {
     /// What the last try read.
     files: Files,
     watch: Option<Watch>,
-    /// The address of the config that the process started with, if that is where it listens.
-    listen: Option<SocketAddr>,
+    started: Arc<Started>,
 }
 
 impl Reloader {
-    /// For a daemon that listens where its config said, if `listen` is that address.
-    pub(super) fn new(parts: Parts, listen: Option<SocketAddr>) -> Self {
-        Self { parts, sources: None, files: Files::default(), watch: None, listen }
+    /// For a daemon that started so.
+    pub(super) fn new(parts: Parts, started: Started) -> Self {
+        Self { parts, sources: None, files: Files::default(), watch: None, started: Arc::new(started) }
     }
 
     /// From now on there is something to load again.
@@ -143,7 +144,7 @@ impl Reloader {
             engine: Arc::clone(engine),
             store: Arc::clone(store),
             clients: Arc::clone(clients),
-            listen: self.listen,
+            started: Arc::clone(&self.started),
         };
         let tried = tokio::task::spawn_blocking(move || {
             let Attempt { result, files } = sources::attempt(&sources);
@@ -167,15 +168,18 @@ impl Reloader {
     }
 
     async fn change_to(&mut self, ready: Ready) -> Changes {
-        let Ready { next, clients, exposition, config, warnings } = ready;
-        let Parts { engine, store, recent, ledger, current, .. } = &self.parts;
+        let Ready { plan, next, clients, exposition, config, warnings } = ready;
+        let Parts { engine, store, recent, ledger, export, current, .. } = &self.parts;
         let status = ConfigStatus::loaded(warnings.clone(), shown(&self.files));
         let changes = engine
-            .change_to(next, |plan| {
-                ledger.install(plan);
-                store.install(plan);
-                recent.install(plan);
-                current.send_replace(Current { exposition, config, status: Arc::new(status) });
+            .change_to(next, |next| {
+                ledger.install(next);
+                store.install(next);
+                recent.install(next);
+                if let Some(export) = export {
+                    export.install(next);
+                }
+                current.send_replace(Current { plan, exposition, config, status: Arc::new(status) });
                 store.config_loaded(Some(SystemTime::now()));
             })
             .await;

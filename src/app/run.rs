@@ -56,7 +56,7 @@ pub(super) fn run(options: &RunOptions) -> anyhow::Result<Exit> {
     Ok(verdict(&report, &ended))
 }
 
-/// The pairs that the command line names; every wrong name at once.
+/// The pairs that the command line names, in its order; every wrong name at once.
 fn select(plan: &Plan, options: &RunOptions) -> Result<Vec<Arc<PairPlan>>, Vec<String>> {
     let profiles: BTreeSet<&str> = plan.profiles.iter().map(|profile| &*profile.name).collect();
     let targets: BTreeSet<&str> = plan.pairs.iter().map(|pair| &*pair.target.name).collect();
@@ -68,7 +68,7 @@ fn select(plan: &Plan, options: &RunOptions) -> Result<Vec<Arc<PairPlan>>, Vec<S
     let mut problems = unknown("profile", &options.profiles, &profiles);
     problems.extend(unknown("target with a profile", &options.target, &targets));
     let wanted = |names: &[String], name: &str| names.is_empty() || names.iter().any(|wanted| wanted == name);
-    let pairs: Vec<_> = plan
+    let mut pairs: Vec<_> = plan
         .pairs
         .iter()
         .filter(|pair| {
@@ -76,6 +76,8 @@ fn select(plan: &Plan, options: &RunOptions) -> Result<Vec<Arc<PairPlan>>, Vec<S
         })
         .map(Arc::clone)
         .collect();
+    // In the order of the command line; a profile's targets stay in theirs.
+    pairs.sort_by_key(|pair| options.profiles.iter().position(|name| **name == *pair.pair.profile));
     if problems.is_empty() && pairs.is_empty() {
         problems.push("nothing to run: no profile is played against these targets".to_owned());
     }

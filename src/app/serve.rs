@@ -6,9 +6,10 @@ use super::runtimes::Runtimes;
 use super::signals::{Signals, Stop};
 use super::sources;
 use crate::cli::{Exit, ServeOptions};
+use crate::telemetry::otlp::LogTap;
 
 /// Runs the daemon until it is told to stop.
-pub(super) fn serve(options: &ServeOptions) -> anyhow::Result<Exit> {
+pub(super) fn serve(options: &ServeOptions, tap: &LogTap) -> anyhow::Result<Exit> {
     let found = sources::find(&options.config);
     let (loaded, origin) = match found.and_then(|sources| Ok((sources::load_from(&sources)?, sources))) {
         Ok(((loaded, files), sources)) => {
@@ -22,8 +23,13 @@ pub(super) fn serve(options: &ServeOptions) -> anyhow::Result<Exit> {
     runtimes.block_on(async {
         let stop = Stop::default();
         let signals = Signals::install()?.and_hangup()?.watch(stop.clone());
-        let wanted = Options { listen: options.listen, grace: options.grace, note: None };
-        let daemon = Daemon::build(loaded, wanted, traffic).await?.reloading(origin);
+        let wanted = Options {
+            listen: options.listen,
+            lifecycle: options.lifecycle,
+            grace: options.grace,
+            note: None,
+        };
+        let daemon = Daemon::build(loaded, wanted, traffic, tap).await?.reloading(origin);
         tracing::info!(address = %daemon.address(), "listening");
         tokio::select! {
             result = daemon.run(stop) => result?,

@@ -3,6 +3,7 @@
 use crate::cli::{ConfigOptions, Exit};
 use crate::config::{Files, Source};
 use crate::plan::{self, Loaded};
+use crate::server::WebConfig;
 use crate::telemetry::catalogue;
 use std::path::{Path, PathBuf};
 
@@ -60,12 +61,15 @@ pub(super) fn attempt(sources: &[Source]) -> Attempt {
     Attempt { result, files }
 }
 
-/// The catalogue is none of the plan's business; only here both are known.
+/// The catalogue and the web configuration are none of the plan's business; only here all are known.
 fn known(loaded: Loaded) -> Result<Loaded, Vec<String>> {
-    let unknown: Vec<String> = catalogue::unknown_names(&loaded.plan.telemetry.disable)
+    let mut errors: Vec<String> = catalogue::unknown_names(&loaded.plan.telemetry.disable)
         .map(|name| format!("telemetry.disable: there is no metric `{name}`; `tokenbeat metrics` lists them"))
         .collect();
-    if unknown.is_empty() { Ok(loaded) } else { Err(unknown) }
+    if let Some(Err(error)) = loaded.plan.server.web_config.as_deref().map(WebConfig::read) {
+        errors.push(format!("server.web_config: {error}"));
+    }
+    if errors.is_empty() { Ok(loaded) } else { Err(errors) }
 }
 
 fn paths(options: &ConfigOptions) -> Option<Vec<PathBuf>> {

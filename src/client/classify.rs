@@ -48,6 +48,11 @@ pub(super) fn stream(error: &io::Error, when: &str) -> Broken {
     said(io(error), when, error)
 }
 
+/// The byte stream under HTTP broke, and nothing that was said on it was wrong.
+pub(super) fn is_of_stream(error: &hyper::Error) -> bool {
+    find::<io::Error>(error).is_some() || find::<h2::Error>(error).is_some_and(h2::Error::is_io)
+}
+
 fn said(failure: Failure, when: &str, error: &(dyn Error + 'static)) -> Broken {
     let what = match failure {
         Failure::Reset => "the connection was lost",
@@ -106,6 +111,17 @@ fn h2(error: &h2::Error) -> Failure {
     }
 }
 
+/// The peer has closed the byte stream, as a read or a write finds out.
+pub(super) fn is_hang_up(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::BrokenPipe
+            | io::ErrorKind::NotConnected
+    )
+}
+
 /// The connection turned out to be closed, which on a reused one may mean that it was so before the request
 /// went out. A stream that the server refused on a live connection is not that.
 pub(super) fn is_gone(error: &hyper::Error) -> bool {
@@ -113,14 +129,7 @@ pub(super) fn is_gone(error: &hyper::Error) -> bool {
         return false;
     }
     if let Some(io) = find::<io::Error>(error) {
-        return matches!(
-            io.kind(),
-            io::ErrorKind::ConnectionReset
-                | io::ErrorKind::ConnectionAborted
-                | io::ErrorKind::BrokenPipe
-                | io::ErrorKind::NotConnected
-                | io::ErrorKind::UnexpectedEof
-        );
+        return is_hang_up(io) || io.kind() == io::ErrorKind::UnexpectedEof;
     }
     if let Some(error) = find::<h2::Error>(error) {
         return error.is_go_away() && error.is_remote() && error.reason() == Some(h2::Reason::NO_ERROR);

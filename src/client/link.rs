@@ -13,7 +13,7 @@ use std::io;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
@@ -190,11 +190,13 @@ impl Link {
         })
     }
 
-    /// What an error of this connection is. Where the connection broke before hyper took the request, hyper only
-    /// says that it was cancelled; the stream knows why.
+    /// What an error of this connection is. Where the stream broke, hyper may only say that the request was cancelled,
+    /// and h2 only of what kind the error was; the stream knows.
     fn why(&self, error: &hyper::Error) -> Broken {
         match self.seen.error.get() {
-            Some(broken) if error.is_canceled() || error.is_closed() => broken.clone(),
+            Some(broken) if error.is_canceled() || error.is_closed() || classify::is_of_stream(error) => {
+                broken.clone()
+            }
             _ => classify::exchange(error, BEFORE),
         }
     }
@@ -240,6 +242,8 @@ impl Seen {
 struct Tap {
     io: Io,
     seen: Arc<Seen>,
+    /// A write failed with this, and why is not known yet.
+    hung_up: Option<io::Error>,
 }
 
 impl Tap {
@@ -249,7 +253,7 @@ impl Tap {
             most_streams: AtomicUsize::new(1),
             error: OnceLock::new(),
         });
-        (Self { io, seen: Arc::clone(&seen) }, seen)
+        (Self { io, seen: Arc::clone(&seen), hung_up: None }, seen)
     }
 
     fn noted<T>(&self, poll: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
@@ -257,6 +261,36 @@ impl Tap {
             self.seen.note(result);
         }
         poll
+    }
+
+    /// What came of a write. A peer that ends TLS says why before it hangs up, and a write may find out first; then the
+    /// reason waits to be read, and hyper, which gives up a connection that cannot be written to, would not read it.
+    fn written<T>(&mut self, cx: &mut Context<'_>, poll: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        match poll {
+            Poll::Ready(Err(error)) if classify::is_hang_up(&error) => {
+                self.hung_up = Some(error);
+                self.poll_reason(cx)
+            }
+            poll => self.noted(poll),
+        }
+    }
+
+    /// Reads to the end of what the peer said before it hung up, then gives the error of the write.
+    fn poll_reason<T>(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<T>> {
+        let mut scratch = [0; 512];
+        loop {
+            let mut buf = ReadBuf::new(&mut scratch);
+            match ready!(Pin::new(&mut self.io).poll_read(cx, &mut buf)) {
+                Ok(()) if !buf.filled().is_empty() => {}
+                Ok(()) => break,
+                Err(reason) => {
+                    self.seen.note::<()>(&Err(reason));
+                    break;
+                }
+            }
+        }
+        let error = self.hung_up.take().unwrap_or_else(|| io::ErrorKind::BrokenPipe.into());
+        self.noted(Poll::Ready(Err(error)))
     }
 }
 
@@ -275,13 +309,19 @@ impl AsyncRead for Tap {
 
 impl AsyncWrite for Tap {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        if self.hung_up.is_some() {
+            return self.poll_reason(cx);
+        }
         let poll = Pin::new(&mut self.io).poll_write(cx, buf);
-        self.noted(poll)
+        self.written(cx, poll)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.hung_up.is_some() {
+            return self.poll_reason(cx);
+        }
         let poll = Pin::new(&mut self.io).poll_flush(cx);
-        self.noted(poll)
+        self.written(cx, poll)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -293,8 +333,11 @@ impl AsyncWrite for Tap {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        if self.hung_up.is_some() {
+            return self.poll_reason(cx);
+        }
         let poll = Pin::new(&mut self.io).poll_write_vectored(cx, bufs);
-        self.noted(poll)
+        self.written(cx, poll)
     }
 
     fn is_write_vectored(&self) -> bool {

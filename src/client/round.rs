@@ -182,12 +182,15 @@ impl<'a> Round<'a> {
     fn said(&self, status: StatusCode, headers: &header::HeaderMap, body: &[u8]) -> String {
         let text =
             self.client.dialect.decode_error(body).unwrap_or_else(|| String::from_utf8_lossy(body).into());
+        // Codes like 529 have no words of their own.
+        let words = status.canonical_reason().map(|reason| format!(" {reason}")).unwrap_or_default();
+        let status_line = format!("HTTP {}{words}", status.as_u16());
         let location = headers.get(header::LOCATION).and_then(|value| value.to_str().ok());
         match location.filter(|_| status.is_redirection()) {
             // Without its query, which may carry tokens of its own.
-            Some(to) => format!("HTTP {status}, to {}", to.split('?').next().unwrap_or_default()),
-            None if text.is_empty() => format!("HTTP {status}"),
-            None => format!("HTTP {status}: {text}"),
+            Some(to) => format!("{status_line}, to {}", to.split('?').next().unwrap_or_default()),
+            None if text.is_empty() => status_line,
+            None => format!("{status_line}: {text}"),
         }
     }
 

@@ -1,11 +1,14 @@
 //! The sections `agent`, `server` and `telemetry`, as written.
 
-use super::text::{ListenAddress, Zone};
+use super::otlp::Otlp;
+use super::text::{Length, ListenAddress, Zone};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::num::NonZeroU32;
+use std::path::PathBuf;
+use std::time::Duration;
 
 /// This agent.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -102,11 +105,38 @@ pub enum Period {
 pub struct Server {
     /// Address to listen on. Port 0 picks one. Default: 127.0.0.1:9464.
     pub listen: ListenAddress,
+    /// TLS, client certificates and basic auth of this address: a file in the format that Prometheus' exporters
+    /// share (`tls_server_config`, `basic_auth_users`). It is read again when it changes. Default: plain HTTP, and
+    /// everybody may read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("format" = "path"))]
+    pub web_config: Option<PathBuf>,
+    /// The endpoint `/probe`.
+    pub probe: Probe,
 }
 
 impl Default for Server {
     fn default() -> Self {
-        Self { listen: ListenAddress(SocketAddr::from((Ipv4Addr::LOCALHOST, 9464))) }
+        Self {
+            listen: ListenAddress(SocketAddr::from((Ipv4Addr::LOCALHOST, 9464))),
+            web_config: None,
+            probe: Probe::default(),
+        }
+    }
+}
+
+/// The endpoint `/probe`: one request now, for a scraper that asks for it.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Probe {
+    /// Least time between two probes of the same profile and target; a call before that is answered with 429, and
+    /// sends nothing. Default: 10s.
+    pub min_interval: Length,
+}
+
+impl Default for Probe {
+    fn default() -> Self {
+        Self { min_interval: Length(Duration::from_secs(10)) }
     }
 }
 
@@ -116,6 +146,9 @@ impl Default for Server {
 pub struct Telemetry {
     /// The Prometheus exposition.
     pub prometheus: Prometheus,
+    /// OTLP export. Default: none, unless the environment names an endpoint (`OTEL_EXPORTER_OTLP_ENDPOINT`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub otlp: Option<Otlp>,
     /// Names of metrics that are not exported, as Prometheus shows them and without `_bucket`, `_sum` and
     /// `_count`, such as `tokenbeat_chunk_gap_seconds`.
     pub disable: Vec<String>,

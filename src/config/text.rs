@@ -158,6 +158,32 @@ impl Text for Percentage {
 }
 text!(Percentage);
 
+/// A part of a whole, 0% and 100% included, with its sign: `10%`. Held as a ratio.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Share(pub f64);
+
+impl Text for Share {
+    const FORMAT: &'static str = "share";
+    const EXAMPLES: &'static [&'static str] = &["10%", "100%"];
+
+    fn parse(text: &str) -> Result<Self, String> {
+        let number = text.trim().strip_suffix('%').map(str::trim_end);
+        match number.and_then(|number| number.parse::<f64>().ok()) {
+            Some(zero) if zero.to_bits() == 0 => Ok(Self(0.0)),
+            Some(hundred) if (hundred - 100.0).abs() < f64::EPSILON => Ok(Self(1.0)),
+            _ => match Percentage::parse(text) {
+                Ok(Percentage(ratio)) => Ok(Self(ratio)),
+                Err(_) => Err("must be a percentage from 0% to 100%, such as 10%".to_owned()),
+            },
+        }
+    }
+
+    fn show(&self) -> String {
+        Percentage(self.0).show()
+    }
+}
+text!(Share);
+
 /// A cron expression: five fields, or six with seconds first. As croner reads it.
 #[derive(Clone, Debug)]
 pub struct CronExpression {
@@ -291,6 +317,7 @@ pub(crate) const FORMATS: &[(&str, Check)] = &[
     checked::<Length>(),
     checked::<ThinkTime>(),
     checked::<Percentage>(),
+    checked::<Share>(),
     checked::<CronExpression>(),
     checked::<Zone>(),
     checked::<Clock>(),
@@ -330,6 +357,14 @@ mod tests {
         assert_eq!(Percentage::parse("99.9%").unwrap(), Percentage(0.999));
         assert_eq!(Percentage::parse("99%").unwrap(), Percentage(0.99));
         assert_eq!(Percentage(0.999).show(), "99.9%");
+        assert_eq!((Share::parse("0%").unwrap(), Share::parse("100%").unwrap()), (Share(0.0), Share(1.0)));
+        assert_eq!(
+            (Share(0.0).show(), Share(1.0).show(), Share(0.1).show()),
+            ("0%".into(), "100%".into(), "10%".into())
+        );
+        for bad in ["-0%", "101%", "0.5", "NaN%", "%"] {
+            assert!(Share::parse(bad).is_err(), "{bad}");
+        }
         for bad in ["99", "0%", "100%", "-1%", "1e1%", "%", "99,5%"] {
             assert!(Percentage::parse(bad).is_err(), "{bad}");
         }

@@ -4,12 +4,11 @@
 use super::run::Prepared;
 use super::stage::Stage;
 use super::{LOOKAHEAD, OVERRUN};
-use crate::event::{SkipReason, TraceIds};
+use crate::event::SkipReason;
 use crate::pacing::ArrivalTimes;
 use crate::plan::{Arrivals, Bounds, Ramp};
 use crate::seed;
 use crate::workload::Number;
-use rand::Rng as _;
 use std::sync::Arc;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
@@ -77,9 +76,7 @@ async fn send_at(stage: Arc<Stage>, due: Instant, prepared: Prepared, place: Own
 
 /// Counts a request whose time had passed before we came to it. It needs no ids that go anywhere.
 fn overrun(stage: &Stage, due: Instant) {
-    let mut random = [0; 24];
-    rand::rng().fill_bytes(&mut random);
-    if let Some(ticket) = stage.ticket(due, TraceIds::from_random(random, true)) {
+    if let Some(ticket) = stage.ticket(due, stage.run.player.shared.ids()) {
         ticket.skip(SkipReason::Overrun);
         stage.run.log_skip(SkipReason::Overrun, None);
     }

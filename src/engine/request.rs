@@ -142,6 +142,8 @@ impl Stage {
             seq = request.seq,
             outcome = failure.label(),
             status = request.status,
+            trace_id = request.ids.trace_hex(),
+            span_id = request.ids.span_hex(),
             detail = request.detail,
             suppressed,
             "request failed"

@@ -13,7 +13,6 @@ use crate::plan::{Fingerprint, PairPlan};
 use crate::schedule::run_seed;
 use crate::workload::{Number, Workload};
 use jiff::Timestamp;
-use rand::Rng as _;
 use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
@@ -120,6 +119,11 @@ impl Player {
 
     /// A run that starts so. `None` only if its histograms cannot be made.
     pub(super) fn run(self: &Arc<Self>, start: Start) -> Option<Arc<Run>> {
+        self.run_into(start, Arc::clone(&self.shared.sink))
+    }
+
+    /// The same, with facts for another sink.
+    pub(super) fn run_into(self: &Arc<Self>, start: Start, sink: Arc<dyn Sink>) -> Option<Arc<Run>> {
         let pair = self.plan.pair.clone();
         let ident = Arc::new(RunRef {
             id: self.id(start),
@@ -127,7 +131,7 @@ impl Player {
             seed: run_seed(self.plan.profile.seed, start.nominal),
             scheduled: system_time(start.due),
         });
-        let record = Arc::new(Record::new(Arc::clone(&self.shared.sink)).ok()?);
+        let record = Arc::new(Record::new(sink).ok()?);
         let listed = self.shared.live.list(Arc::clone(&ident), Arc::clone(&record));
         // A run that joins a cycle, or is wanted at once, is not late by the time that lies before.
         let due = start.join.unwrap_or_else(|| instant_of(&self.shared.wall, start.due).min(start.at));
@@ -147,13 +151,11 @@ impl Player {
         }))
     }
 
-    /// Picks, builds and encodes a request. The ids are random, not seeded: a replay is another trace.
+    /// Picks, builds and encodes a request.
     pub(super) fn prepare(&self, run_seed: u64, number: Number) -> Prepared {
-        let mut random = [0; 24];
-        rand::rng().fill_bytes(&mut random);
         let build = || self.caller().prepare(&self.workload.ask(run_seed, number));
         let call = std::panic::catch_unwind(AssertUnwindSafe(build)).ok();
-        Prepared { call, ids: TraceIds::from_random(random, true) }
+        Prepared { call, ids: self.shared.ids() }
     }
 }
 

@@ -6,6 +6,7 @@
 mod budget;
 mod finding;
 mod name;
+mod otlp;
 mod profile;
 mod revision;
 mod schedule;
@@ -38,13 +39,22 @@ pub struct Compiled {
 }
 
 /// Compiles a config: the plan and its warnings, or every error.
-pub fn compile(config: &Config) -> Result<(Plan, Vec<Problem>), Vec<Problem>> {
-    let compiled = compile_beside(config, &Broken::default());
+///
+/// `environment` is asked for the OpenTelemetry variables.
+pub fn compile(
+    config: &Config,
+    environment: &dyn Fn(&str) -> Option<String>,
+) -> Result<(Plan, Vec<Problem>), Vec<Problem>> {
+    let compiled = compile_beside(config, &Broken::default(), environment);
     if compiled.errors.is_empty() { Ok((compiled.plan, compiled.warnings)) } else { Err(compiled.errors) }
 }
 
 /// Compiles what is left of a config after its broken parts were taken out.
-pub(super) fn compile_beside(config: &Config, broken: &Broken) -> Compiled {
+pub(super) fn compile_beside(
+    config: &Config,
+    broken: &Broken,
+    environment: &dyn Fn(&str) -> Option<String>,
+) -> Compiled {
     let mut findings = Findings::default();
     let agent = agent(config, &mut findings);
     let targets = named("targets", &config.targets, &mut findings, target::compile);
@@ -63,13 +73,20 @@ pub(super) fn compile_beside(config: &Config, broken: &Broken) -> Compiled {
     budget::check_all(config, &mut findings);
     stage::check_in_flight(config, &mut findings);
     unused(config, broken, &mut findings);
+    let path = KeyPath::of(["telemetry", "otlp"]);
+    let otlp = otlp::compile(config.telemetry.otlp.as_ref(), environment, &path, &mut findings);
     let telemetry = Telemetry {
+        otlp,
         exemplars: config.telemetry.prometheus.exemplars,
         disable: config.telemetry.disable.clone(),
     };
     let plan = Plan {
         agent,
-        server: Server { listen: config.server.listen.0 },
+        server: Server {
+            listen: config.server.listen.0,
+            web_config: config.server.web_config.clone(),
+            probe_interval: config.server.probe.min_interval.0,
+        },
         telemetry,
         targets: targets.into_values().collect(),
         profiles: profiles.into_values().collect(),

@@ -120,8 +120,8 @@ fn every_example_is_right() {
         names.push(path.file_stem().unwrap().to_string_lossy().into_owned());
     }
     names.sort();
-    let right = "auth budgets chat chat-streaming constant-rate gamma-bursts poisson ramp schedules slos tls-mtls-proxy \
-                 users warm-up";
+    let right = "auth budgets chat chat-streaming constant-rate gamma-bursts otlp poisson ramp schedules slos \
+                 tls-mtls-proxy users warm-up";
     assert_eq!(names.join(" "), right);
 }
 

@@ -2,6 +2,7 @@
 
 use super::{Plan, compile};
 use crate::config::{self, Config, Errors, Files, Located, Source};
+use std::collections::BTreeMap;
 
 /// A plan, and what it was made of.
 #[derive(Debug)]
@@ -35,8 +36,9 @@ pub fn load(
 
 /// Like [`load`], with the files that were read.
 pub fn attempt(sources: &[Source], environment: impl IntoIterator<Item = (String, String)>) -> Attempt {
-    let (mut loaded, broken, mut problems) = config::read(sources, environment);
-    let compiled = compile::compile_beside(&loaded.config, &broken);
+    let environment: BTreeMap<String, String> = environment.into_iter().collect();
+    let (mut loaded, broken, mut problems) = config::read(sources, environment.clone());
+    let compiled = compile::compile_beside(&loaded.config, &broken, &|name| environment.get(name).cloned());
     let mut files = std::mem::take(&mut loaded.files);
     files.extend(compiled.files);
     if !broken.unread {
@@ -124,6 +126,37 @@ mod tests {
         // Stages without a name are one place, and the named one another.
         let places = &plan.pairs[0].places;
         assert!(std::sync::Arc::ptr_eq(&places[0], &places[2]) && &*places[1].stage == "a");
+    }
+
+    #[test]
+    fn otlp_is_what_is_written_and_then_the_environment() {
+        use crate::plan::otlp::{Protocol, Sampling};
+        let environment = |pairs: &[(&str, &str)]| -> Vec<(String, String)> {
+            pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+        };
+        let load = |text: &str, pairs: &[(&str, &str)]| {
+            let source = Source::Text { name: "config".to_owned(), text: text.to_owned() };
+            load(&[source], environment(pairs))
+        };
+        let named = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:4318");
+        assert!(load("{}", &[]).unwrap().plan.telemetry.otlp.is_none());
+        assert!(load("{}", &[named]).unwrap().plan.telemetry.otlp.is_some());
+        let text =
+            "telemetry: { otlp: { protocol: http, traces: { sample: 0%, failures: sampled }, logs: false } }";
+        let otlp = load(text, &[named]).unwrap().plan.telemetry.otlp.unwrap();
+        let traces = otlp.traces.unwrap();
+        assert_eq!(traces.to.endpoint.as_str(), "http://collector:4318/v1/traces");
+        assert_eq!(
+            (traces.to.protocol, traces.sampling),
+            (Protocol::Http, Sampling { ratio: 0.0, failures: false })
+        );
+        assert!(otlp.logs.is_none() && otlp.metrics.is_some());
+        let off = load("telemetry: { otlp: { traces: { enabled: false }, metrics: false } }", &[]).unwrap();
+        let otlp = off.plan.telemetry.otlp.unwrap();
+        assert!(otlp.traces.is_none() && otlp.metrics.is_none() && otlp.logs.is_some());
+        let errors = load("{}", &[named, ("OTEL_EXPORTER_OTLP_TIMEOUT", "soon")]).unwrap_err().to_string();
+        let said = "OTEL_EXPORTER_OTLP_TIMEOUT: must be a number of milliseconds above 0";
+        assert!(errors.contains(said), "{errors}");
     }
 
     #[test]

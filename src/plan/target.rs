@@ -69,6 +69,13 @@ impl Api {
             Self::OpenAiChat => "openai",
         }
     }
+
+    /// `gen_ai.operation.name` of the OpenTelemetry conventions.
+    pub const fn operation(self) -> &'static str {
+        match self {
+            Self::OpenAiChat => "chat",
+        }
+    }
 }
 
 /// How we authenticate.
@@ -108,7 +115,7 @@ pub struct TlsOptions {
 }
 
 /// A client certificate and its key.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct Identity {
     /// Certificate chain, PEM.
     pub cert_file: PathBuf,

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::event::{Count, Failure, Outcome, RunResult, RunSummary, SkipReason, Source, Verdict};
-use crate::samples::{answer, offer, plan, play, profile, run, small_plan, stage};
+use crate::testing::{answer, offer, plan, play, profile, run, small_plan, stage};
 use std::time::{Duration, UNIX_EPOCH};
 
 struct Fixture {

@@ -1,28 +1,15 @@
 //! Active windows: daily spans of local time in which runs may start.
 
-use crate::plan::{Schedule, Window};
+use crate::plan::Schedule;
+use jiff::Timestamp;
 use jiff::tz::AmbiguousOffset;
-use jiff::{Timestamp, civil::Date};
 
 /// Days that are searched for the next opening: today, a whole week, and one more for windows over midnight.
 const DAYS: usize = 9;
 
 /// Whether an instant lies inside a window. The clock on the wall decides, also where it is set back or forward.
 pub(super) fn is_open(schedule: &Schedule, at: Timestamp) -> bool {
-    if schedule.windows.is_empty() {
-        return true;
-    }
-    let local = at.to_zoned_datetime(schedule.timezone.clone()).datetime();
-    let (date, time) = (local.date(), local.time());
-    let yesterday = date.yesterday().ok();
-    schedule.windows.iter().any(|window| {
-        let opens_on = |date: Date| window.days.contains(date.weekday());
-        if over_midnight(window) {
-            (opens_on(date) && time >= window.from) || (yesterday.is_some_and(opens_on) && time < window.to)
-        } else {
-            opens_on(date) && time >= window.from && time < window.to
-        }
-    })
+    schedule.is_open(at.to_zoned_datetime(schedule.timezone.clone()).datetime())
 }
 
 /// An instant after `after`, and not later than the first one at which a closed schedule opens; `None` if it
@@ -48,8 +35,4 @@ pub(super) fn next_opening(schedule: &Schedule, after: Timestamp) -> Option<Time
         date = date.tomorrow().ok()?;
     }
     first
-}
-
-fn over_midnight(window: &Window) -> bool {
-    window.to <= window.from
 }

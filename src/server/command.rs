@@ -1,11 +1,13 @@
 //! What the server asks of the daemon. It knows who may ask and how an answer is told, and nothing of how it is done.
 
 use super::Views;
+use super::ask::Probe;
 use crate::event::Pair;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use std::fmt::Write as _;
+use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
 /// Commands that may wait; more are refused.
@@ -19,6 +21,56 @@ pub enum Command {
         /// Told what came of it.
         reply: oneshot::Sender<Reloaded>,
     },
+    /// Run a profile against each of its targets now.
+    Run {
+        /// Which profile.
+        profile: String,
+        /// Told what came of it.
+        reply: oneshot::Sender<Result<Vec<Asked>, Refusal>>,
+    },
+    /// Send one request now.
+    Probe {
+        /// Which profile to which target.
+        pair: Pair,
+        /// How long it may take.
+        within: Duration,
+        /// Told what came of it.
+        reply: oneshot::Sender<Result<Probe, Refusal>>,
+    },
+}
+
+/// A run that was asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Asked {
+    /// Which profile against which target.
+    pub pair: Pair,
+    /// `started`, `queued`, `skipped` or `failed`.
+    pub state: &'static str,
+    /// The run's id, once it has started.
+    pub id: Option<String>,
+}
+
+/// A command that was not done.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// What it names is not in the plan.
+    #[error("{0}")]
+    Unknown(String),
+    /// Not now.
+    #[error("{0}")]
+    Busy(String),
+    /// Not any more.
+    #[error("the agent is stopping")]
+    Stopping,
+}
+
+impl Views {
+    /// Hands a command on, or says why it cannot be taken.
+    pub(super) fn ask(&self, command: Command) -> Result<(), Response> {
+        self.commands
+            .try_send(command)
+            .map_err(|refused| unavailable(matches!(refused, mpsc::error::TrySendError::Full(_))))
+    }
 }
 
 /// What came of a reload: what changed, or every error, one a line and without secrets.
@@ -62,8 +114,8 @@ impl Changes {
 /// `POST /-/reload`: 200 when the new config is in force, 500 with the errors when the old one stays.
 pub(super) async fn reload(State(views): State<Views>) -> Response {
     let (reply, replied) = oneshot::channel();
-    if let Err(refused) = views.commands.try_send(Command::Reload { reply }) {
-        return unavailable(matches!(refused, mpsc::error::TrySendError::Full(_)));
+    if let Err(refused) = views.ask(Command::Reload { reply }) {
+        return refused;
     }
     match replied.await {
         Ok(Ok(changes)) => changes.lines().into_response(),
@@ -94,7 +146,7 @@ mod tests {
     async fn answered(with: Reloaded) -> (StatusCode, String) {
         let (views, mut parts) = views();
         let asking = tokio::spawn(reload(State(views)));
-        let Command::Reload { reply } = parts.commands.recv().await.unwrap();
+        let Some(Command::Reload { reply }) = parts.commands.recv().await else { panic!("no reload") };
         reply.send(with).unwrap();
         body(asking.await.unwrap()).await
     }

@@ -1,5 +1,6 @@
 //! What is shown and changes with the config.
 
+use crate::plan::Plan;
 use crate::state::Time;
 use crate::telemetry::Exposition;
 use serde::Serialize;
@@ -9,6 +10,8 @@ use std::time::SystemTime;
 /// What is shown of the config in force. Replaced as a whole, so that nobody sees half of a change.
 #[derive(Clone)]
 pub struct Current {
+    /// What will happen.
+    pub plan: Arc<Plan>,
     /// The series that this config shows.
     pub exposition: Arc<Exposition>,
     /// The effective config as YAML, its secrets masked.

@@ -181,8 +181,10 @@ impl AsyncWrite for Socket {
             self.obey(order)?;
         }
         ready!(self.poll_raw(cx))?;
+        // Before the write: once the kernel has the bytes, the peer may see them before we go on.
+        let now = Instant::now();
         let count = ready!(Pin::new(&mut self.transport).poll_write(cx, buf))?;
-        self.last_write = Some(Instant::now());
+        self.last_write = Some(now);
         Poll::Ready(Ok(count))
     }
 

@@ -18,6 +18,9 @@ const LATEST: usize = 200;
 /// Failures of each pair that are kept.
 const FAILURES: usize = 20;
 
+/// Runs of all pairs that are kept.
+const RUNS: usize = 200;
+
 /// Runs of a pair that are shown as active. The engine has two at most; this bounds what a mistake could do.
 const ACTIVE: usize = 16;
 
@@ -28,6 +31,7 @@ pub struct Recent(Mutex<Inner>);
 #[derive(Default)]
 struct Inner {
     latest: VecDeque<Arc<RequestView>>,
+    runs: VecDeque<Arc<RunView>>,
     pairs: BTreeMap<Pair, Entry>,
 }
 
@@ -44,7 +48,7 @@ struct Entry {
     outcomes: HashMap<Outcome, u64>,
     skipped_runs: HashMap<&'static str, u64>,
     active: Vec<ActiveRun>,
-    last_run: Option<RunView>,
+    last_run: Option<Arc<RunView>>,
     next_run: Option<SystemTime>,
     failures: VecDeque<Arc<RequestView>>,
 }
@@ -115,7 +119,7 @@ impl Entry {
     }
 }
 
-fn push(ring: &mut VecDeque<Arc<RequestView>>, most: usize, view: &Arc<RequestView>) {
+fn push<T>(ring: &mut VecDeque<Arc<T>>, most: usize, view: &Arc<T>) {
     ring.truncate(most - 1);
     ring.push_front(Arc::clone(view));
 }
@@ -159,6 +163,11 @@ impl Recent {
         failures.sort_by_key(|view| std::cmp::Reverse(view.ended));
         failures.truncate(limit);
         failures
+    }
+
+    /// The last runs that ended, newest first, `limit` at most.
+    pub fn runs(&self, limit: usize) -> Vec<Arc<RunView>> {
+        self.lock().runs.iter().take(limit).cloned().collect()
     }
 
     /// The status of every pair, in order of names.
@@ -207,10 +216,14 @@ impl Sink for Recent {
             Fact::Ended(request) => self.ended(request),
             Fact::LoadActive { .. } => {}
             Fact::RunStarted { run, lag } => self.at(&run.pair, |entry| entry.run_started(run, *lag)),
-            Fact::RunEnded(summary) => self.at(&summary.run.pair, |entry| {
-                entry.active.retain(|active| active.id != summary.run.id);
-                entry.last_run = Some(RunView::of(summary));
-            }),
+            Fact::RunEnded(summary) => {
+                let view = Arc::new(RunView::of(summary));
+                push(&mut self.lock().runs, RUNS, &view);
+                self.at(&summary.run.pair, |entry| {
+                    entry.active.retain(|active| active.id != summary.run.id);
+                    entry.last_run = Some(view);
+                });
+            }
             Fact::RunSkipped { pair, reason, count } => self.at(pair, |entry| {
                 *entry.skipped_runs.entry(reason.label()).or_default() += count;
             }),

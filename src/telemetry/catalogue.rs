@@ -169,6 +169,10 @@ catalogue! {
         "When the config was last loaded with success, seconds since the epoch.";
     BuildInfo = "tokenbeat.build_info", None, Gauge, Agent [Version, Revision],
         "1. The revision is that of the source, empty where the build did not say.";
+    ExportFailures = "tokenbeat.telemetry.export_failures", None, Counter, Agent [Signal],
+        "Attempts to export by OTLP that failed; absent where OTLP is off.";
+    Dropped = "tokenbeat.telemetry.dropped", None, Counter, Agent [Signal, Reason],
+        "Spans, log records and metric points that did not arrive by OTLP: queue_full, rejected by the receiver, or failed after every attempt; absent where OTLP is off.";
     RuntimeLag = "tokenbeat.runtime_lag", Seconds, Histogram(&buckets::RUNTIME_LAG), Agent [],
         "How late a timer of the traffic runtime fired.";
 }

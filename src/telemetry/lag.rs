@@ -23,9 +23,9 @@ pub async fn watch_runtime_lag(store: Arc<Store>, cancel: CancellationToken) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::samples::small_plan;
     use crate::telemetry::catalogue::Metric;
     use crate::telemetry::{Exposition, Rendered};
+    use crate::testing::small_plan;
 
     fn observed(store: &Arc<Store>) -> Option<String> {
         let exposition = Exposition::new(Arc::clone(store), &small_plan()).unwrap();

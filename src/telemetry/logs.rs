@@ -1,11 +1,13 @@
 //! The log: to stderr, as text or JSON, by a thread of its own, so that a slow terminal delays no request. It must
 //! not know what is logged.
 
+use super::otlp::LogTap;
 use std::io::Write;
 use tracing::Subscriber;
 use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::ParseError;
+use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 
 /// Lines that wait for the writer; more are dropped, and counted.
@@ -53,10 +55,12 @@ impl Guard {
 
 /// Sends the process's log to stderr. `level` is a level (`info`) or a filter in the syntax of
 /// `tracing_subscriber::EnvFilter` (`info,tokenbeat::client=debug`); the environment is not read.
-pub fn init(format: Format, level: &str) -> Result<Guard, Error> {
+///
+/// What passes the level goes to `tap`, too.
+pub fn init(format: Format, level: &str, tap: &LogTap) -> Result<Guard, Error> {
     let (writer, guard) = writer(std::io::stderr(), QUEUE);
     let ansi = std::io::IsTerminal::is_terminal(&std::io::stderr());
-    subscriber(format, level, writer, ansi)?.try_init()?;
+    subscriber(format, level, writer, ansi)?.with(tap.layer()).try_init()?;
     Ok(guard)
 }
 

@@ -10,10 +10,11 @@ mod target;
 pub(super) use pair::PHASES;
 
 use super::catalogue::{Key, Metric, buckets};
+use super::otlp::{Dropped, Signal, Stats};
 use super::value::{Counter, Gauge, Histogram, Trace, epoch_seconds};
 use crate::event::{Fact, Ledger, Pair, Place, Request, Sink};
 use crate::plan::Plan;
-use install::Installed;
+use install::{Installed, Nodes};
 use pair::PairNode;
 use place::PlaceNode;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -105,7 +106,9 @@ pub struct Store {
     /// One installation at a time.
     installing: Mutex<()>,
     exemplars: AtomicBool,
+    native: AtomicBool,
     ledger: OnceLock<Arc<dyn Ledger>>,
+    export: OnceLock<Arc<Stats>>,
     reload_successful: Gauge,
     reload_time: Gauge,
     runtime_lag: Histogram,
@@ -118,7 +121,9 @@ impl Store {
             installed: RwLock::new(Installed::of(plan, &Installed::default())),
             installing: Mutex::default(),
             exemplars: AtomicBool::new(plan.telemetry.exemplars),
+            native: AtomicBool::new(false),
             ledger: OnceLock::new(),
+            export: OnceLock::new(),
             reload_successful: Gauge::default(),
             reload_time: Gauge::default(),
             runtime_lag: Histogram::new(&buckets::RUNTIME_LAG),
@@ -133,14 +138,30 @@ impl Store {
         let _one = self.installing.lock().unwrap_or_else(PoisonError::into_inner);
         // Built beside the old one, so that facts wait for the exchange alone.
         let next = Installed::of(plan, &self.read());
+        if self.native.load(Relaxed) {
+            visit_nodes(next.nodes(), &mut RecordNative);
+        }
         *self.installed.write().unwrap_or_else(PoisonError::into_inner) = next;
         self.exemplars.store(plan.telemetry.exemplars, Relaxed);
+    }
+
+    /// Every histogram keeps its values in base-2 buckets too, from now on; those of later plans do from their
+    /// start. For OTLP's exponential and Prometheus' native histograms; without it, they cost nothing.
+    pub fn record_native(&self) {
+        self.native.store(true, Relaxed);
+        self.visit(&mut RecordNative);
     }
 
     /// Budgets are read from this ledger whenever the series are shown. The first ledger stays.
     pub fn attach_ledger(&self, ledger: Arc<dyn Ledger>) {
         // A second call is a mistake that changes nothing.
         let _ = self.ledger.set(ledger);
+    }
+
+    /// What the OTLP export counts is shown, too. The first one stays.
+    pub fn attach_export(&self, stats: Arc<Stats>) {
+        // A second call is a mistake that changes nothing.
+        let _ = self.export.set(stats);
     }
 
     /// The config was loaded at this time, or could not be.
@@ -165,16 +186,8 @@ impl Store {
     pub fn visit(&self, visit: &mut dyn Visit) {
         self.visit_agent(&mut Out { visit, subject: &[] });
         // The nodes are shared, so that a slow visitor holds no lock that a new plan waits for.
-        let (targets, pairs, places) = self.read().nodes();
-        for target in targets {
-            target.visit(visit);
-        }
-        for pair in pairs {
-            pair.visit(visit);
-        }
-        for place in places {
-            place.visit(visit);
-        }
+        let nodes = self.read().nodes();
+        visit_nodes(nodes, visit);
     }
 
     fn visit_agent(&self, out: &mut Out<'_>) {
@@ -189,6 +202,20 @@ impl Store {
             let ratio = if it.limit > 0.0 { it.spent / it.limit } else { 1.0 };
             let labels = [(Key::Scope, &*it.scope.label()), (Key::Unit, it.unit.label())];
             out.number(Metric::BudgetSpent, &labels, ratio);
+        }
+        if let Some(stats) = self.export.get() {
+            Self::visit_export(out, stats);
+        }
+    }
+
+    fn visit_export(out: &mut Out<'_>, stats: &Stats) {
+        for signal in Signal::ALL {
+            let label = (Key::Signal, signal.label());
+            out.number(Metric::ExportFailures, &[label], stats.failures(signal) as f64);
+            for reason in Dropped::ALL {
+                let labels = [label, (Key::Reason, reason.label())];
+                out.number(Metric::Dropped, &labels, stats.dropped(signal, reason) as f64);
+            }
         }
     }
 
@@ -222,6 +249,29 @@ impl Store {
     fn sweep(&self) {
         if self.read().has_idle_leftovers() {
             self.installed.write().unwrap_or_else(PoisonError::into_inner).drop_idle_leftovers();
+        }
+    }
+}
+
+fn visit_nodes((targets, pairs, places): Nodes, visit: &mut dyn Visit) {
+    for target in targets {
+        target.visit(visit);
+    }
+    for pair in pairs {
+        pair.visit(visit);
+    }
+    for place in places {
+        place.visit(visit);
+    }
+}
+
+/// Switches base-2 recording on.
+struct RecordNative;
+
+impl Visit for RecordNative {
+    fn series(&mut self, _: Metric, _: Labels<'_>, value: Value<'_>) {
+        if let Value::Histogram(histogram) = value {
+            histogram.record_native();
         }
     }
 }

@@ -1,8 +1,9 @@
 //! The values of series: lock-free numbers and histograms. They must not know what they measure.
 
 use super::catalogue::buckets::Buckets;
-use std::sync::Mutex;
+use super::native::Native;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// A count.
@@ -17,7 +18,12 @@ impl Counter {
 
     /// The count.
     pub(super) fn get(&self) -> f64 {
-        self.0.load(Relaxed) as f64
+        self.whole() as f64
+    }
+
+    /// The count.
+    pub(super) fn whole(&self) -> u64 {
+        self.0.load(Relaxed)
     }
 }
 
@@ -158,6 +164,8 @@ pub struct Histogram {
     sum: FloatCounter,
     /// Last exemplar per bucket; allocated with the first one.
     exemplars: Mutex<Box<[Option<Exemplar>]>>,
+    /// The same values in base-2 buckets, from the moment on that they were asked for.
+    native: OnceLock<Mutex<Native>>,
 }
 
 /// What a histogram holds.
@@ -183,11 +191,15 @@ impl Reading {
 /// Buckets of the largest histogram, `+Inf` included.
 const MOST_BUCKETS: usize = Buckets::MOST_FINE + 1;
 
+/// Most populated base-2 buckets: what OpenTelemetry's and Prometheus' own libraries keep by default.
+const MOST_NATIVE: usize = 160;
+
 impl Histogram {
     /// An empty histogram.
     pub(super) fn new(buckets: &'static Buckets) -> Self {
         let counts = (0..=buckets.bounds.len()).map(|_| AtomicU64::new(0)).collect();
-        Self { bounds: buckets.bounds, counts, sum: FloatCounter::default(), exemplars: Mutex::default() }
+        let (sum, exemplars, native) = (FloatCounter::default(), Mutex::default(), OnceLock::new());
+        Self { bounds: buckets.bounds, counts, sum, exemplars, native }
     }
 
     /// Takes a value. NaN and infinities are no measurement and are left out.
@@ -200,6 +212,9 @@ impl Histogram {
             count.fetch_add(1, Relaxed);
         }
         self.sum.add(value);
+        if let Some(native) = self.native.get() {
+            native.lock().unwrap_or_else(PoisonError::into_inner).observe(value);
+        }
         self.remember(slot, value, trace);
     }
 
@@ -221,8 +236,30 @@ impl Histogram {
         }
         if !times.is_empty() {
             self.sum.add(sum.as_secs_f64());
+            self.observe_native(times);
             self.remember(self.slot(longest.as_secs_f64()), longest.as_secs_f64(), trace);
         }
+    }
+
+    /// Counted beside the shared buckets, too: the lock is held for the merge alone.
+    fn observe_native(&self, times: &[Duration]) {
+        if let Some(native) = self.native.get() {
+            let mut local = Native::new(MOST_NATIVE);
+            for time in times {
+                local.observe(time.as_secs_f64());
+            }
+            native.lock().unwrap_or_else(PoisonError::into_inner).merge(&local);
+        }
+    }
+
+    /// Keeps the values in base-2 buckets too, from now on.
+    pub(super) fn record_native(&self) {
+        self.native.get_or_init(|| Mutex::new(Native::new(MOST_NATIVE)));
+    }
+
+    /// The base-2 buckets, if they are kept.
+    pub fn native(&self) -> Option<Native> {
+        self.native.get().map(|native| native.lock().unwrap_or_else(PoisonError::into_inner).clone())
     }
 
     fn slot(&self, value: f64) -> usize {
@@ -243,7 +280,7 @@ impl Histogram {
 
     /// What it holds now.
     pub fn read(&self) -> Reading {
-        let exemplars = self.exemplars.lock().unwrap_or_else(std::sync::PoisonError::into_inner).to_vec();
+        let exemplars = self.exemplars.lock().unwrap_or_else(PoisonError::into_inner).to_vec();
         Reading {
             bounds: self.bounds,
             counts: self.counts.iter().map(|count| count.load(Relaxed)).collect(),

@@ -2,11 +2,13 @@
 
 import json
 import re
+import shutil
 import signal
 import subprocess
 import textwrap
 from pathlib import Path
 
+import install
 import screen
 from harness import Session, equal, expect, wait_for
 from web import Page, fetch
@@ -73,9 +75,10 @@ def configs(t: Session, binary: Path) -> None:
     files = sorted(path for path in CONFIG.rglob("*") if path.suffix in (".yaml", ".yml", ".toml"))
     with t.check("config/ has a default and examples"):
         expect(CONFIG / "tokenbeat.yaml" in files and len(files) > 1, f"found {files}")
+    copy = with_certificates(t)
     for path in files:
         with t.check(f"check {path.relative_to(CONFIG.parent)}"):
-            done = t.command(binary, "check", "--config.file", path)
+            done = t.command(binary, "check", "--config.file", copy / path.relative_to(CONFIG))
             equal(done.returncode, 0, f"exit code\n{done.stdout[-1000:]}{done.stderr[-2000:]}")
             expect(done.stdout.strip(), "it says nothing about what the config will do")
     with t.check("a bad config: every error at once, with its line, and no secret"):
@@ -94,6 +97,22 @@ def configs(t: Session, binary: Path) -> None:
         path = t.home / "misspelt.yaml"
         done = t.command(binary, "serve", "--config.file", path, "--web.listen-address", f"127.0.0.1:{t.port()}")
         equal(done.returncode, USAGE, f"exit code\n{done.stderr[-1000:]}")
+
+
+def with_certificates(t: Session) -> Path:
+    """A copy of config/ with the certificates that one of its examples names and an operator brings."""
+    copy = t.home / "config"
+    shutil.copytree(CONFIG, copy)
+    tls = copy / "examples" / "tls"
+    tls.mkdir()
+    openssl = install.debian("openssl", "openssl")
+    made = t.command(
+        openssl, "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2",
+        "-subj", "/CN=test", "-keyout", tls / "client.key", "-out", tls / "client.pem",
+    )  # fmt: skip
+    equal(made.returncode, 0, made.stderr)
+    shutil.copy(tls / "client.pem", tls / "ca.pem")
+    return copy
 
 
 def bad_config(t: Session, binary: Path, name: str, text: str) -> tuple[Path, str]:

@@ -60,7 +60,6 @@ def config(t: Session, engine: str, gateway: servers.Gateway) -> Path:
             agent:
               id: e2e
               location: here
-              state: {t.home}/state
             targets:
               engine:
                 api: openai-chat
@@ -138,7 +137,8 @@ def at_zero(t: Session, prom: Prometheus) -> None:
         for labels, value in rows:
             series = (labels["profile"], labels["target"], labels.get("stage", ""))
             seen.setdefault(series, set()).add(labels["outcome"])
-            expect(value == 0 or labels["outcome"] == "ok", f"{labels} began at {value}")
+            gateways_own = labels["target"] == "gateway" and labels["outcome"] == "http_5xx"
+            expect(value == 0 or labels["outcome"] == "ok" or gateways_own, f"{labels} began at {value}")
         equal(set(seen), SERIES, "profile, target and stage")
         for series, outcomes in seen.items():
             equal(outcomes ^ OUTCOMES, set(), f"outcomes of {series} that are missing, or not on the list")
@@ -171,9 +171,16 @@ def healthy(t: Session, prom: Prometheus) -> None:
         burning = prom.by(burn_rate("30s"), "profile", "target", "slo")
         wanted = {(*pair, "availability") for pair in PAIRS} | {(*pair, "ttft") for pair in CHAT}
         finite(burning, wanted, "burn rate")
-        equal({key: value for key, value in burning.items() if value}, {}, "burning SLOs")
-    with t.check("no failure before the outage"):
-        equal(prom.query(f"sum by (profile, target, outcome) ({FAILED}) > 0"), [], "failures")
+        engine = {key: value for key, value in burning.items() if value and key[1] == "engine"}
+        equal(engine, {}, "burning SLOs of the engine")
+    # On a busy machine the gateway meets an idle connection that the engine has just closed, and answers 500; that
+    # is a finding about the gateway, and the daemon must show it as such.
+    with t.check("no failure before the outage, but for a few 500s of the gateway's own"):
+        failed = prom.by(f"sum by (target, outcome) ({FAILED}) > 0", "target", "outcome")
+        equal({key: value for key, value in failed.items() if key != ("gateway", "http_5xx")}, {}, "failures")
+        sent = prom.scalar('sum(tokenbeat_requests_total{target="gateway"})')
+        own = failed.get(("gateway", "http_5xx"), 0)
+        expect(own <= max(3, 0.05 * sent), f"{own:.0f} of {sent:.0f} requests failed on the gateway")
         finite(prom.by(error_ratio("30s"), "profile"), PROFILES, "error ratio")
     with t.check("budgets, prices, runs and the gateway's own page"):
         expect(prom.scalar("max(tokenbeat_budget_spent_ratio)") > 0, "no budget is spent")

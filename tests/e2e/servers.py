@@ -1,7 +1,9 @@
 """Real servers: installed where missing, started on a free port of 127.0.0.1, ended with the session."""
 
 import json
+import re
 import secrets
+import socket
 from pathlib import Path
 
 import install
@@ -74,6 +76,58 @@ class Gateway:
             bearer = {"Authorization": f"Bearer {self.key}"}
             answer = fetch(f"{self.url}/v1/chat/completions", question, bearer, timeout=60)
             expect(answer.status == 200, f"the gateway answered {answer.status}: {answer.text[:300]}")
+
+
+class Rotel:
+    """The rotel collector: gRPC on `grpc`, HTTP on `http`. It prints what it gets as the OpenTelemetry Collector's
+    debug exporter does, and takes gzip."""
+
+    def __init__(self, t: Session):
+        place = install.venv("otlp", HERE / "otlp/requirements.txt")
+        agent = next(place.glob("lib/python*/site-packages/rotel/rotel-agent"))
+        grpc, http = t.port(), t.port()
+        self.grpc, self.http = f"http://127.0.0.1:{grpc}", f"http://127.0.0.1:{http}"
+        command = [
+            agent, "start", "--pid-file", t.home / f"rotel-{grpc}.pid", "--exporter", "blackhole",
+            "--otlp-grpc-endpoint", f"127.0.0.1:{grpc}", "--otlp-http-endpoint", f"127.0.0.1:{http}",
+            "--debug-log", "traces", "--debug-log", "metrics", "--debug-log", "logs",
+            "--debug-log-verbosity", "detailed",
+        ]  # fmt: skip
+        self.process = t.start(f"rotel-{grpc}", command, lambda: listens(grpc) and listens(http))
+
+    def text(self) -> str:
+        """What it printed, without its colours."""
+        return re.sub(r"\x1b\[[0-9;]*m", "", self.process.output())
+
+
+class Oteltap:
+    """oteltap: OTLP over HTTP on one port, every item as a line of JSON. It does not take gzip."""
+
+    def __init__(self, t: Session, port: int | None = None):
+        place = install.venv("otlp", HERE / "otlp/requirements.txt")
+        port = port or t.port()
+        self.url = f"http://127.0.0.1:{port}"
+        command = [place / "bin/oteltap", "--port", port]
+        self.process = t.start(f"oteltap-{port}", command, lambda: listens(port), PYTHONUNBUFFERED=1)
+
+    def items(self) -> list[dict]:
+        """Every item so far, in order; a line that is still being written is left out."""
+        lines = self.process.stdout.read_text(errors="replace").split("\n")[:-1]
+        return [json.loads(line) for line in lines if line.startswith("{")]
+
+
+def listens(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.settimeout(1)
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def simulator(t: Session, binary: Path, *options: object) -> str:
+    """`tokenbeat sim`; the URL of its API."""
+    url = f"http://127.0.0.1:{t.port()}"
+    command = [binary, "sim", "--listen-address", url.removeprefix("http://"), *options]
+    t.start("sim", command, lambda: serves(f"{url}/health"))
+    return url
 
 
 def prometheus(t: Session, scrape: dict[str, str], interval: str = "5s") -> Prometheus:

@@ -3,9 +3,11 @@
 use crate::app::assembly::Clients;
 use crate::config::Files;
 use crate::engine::{Engine, Next};
+use crate::plan::otlp::Otlp;
 use crate::plan::{Agent, Loaded, Plan};
 use crate::telemetry::{Exposition, Store};
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 /// What is in force now.
@@ -13,11 +15,23 @@ pub(super) struct Before {
     pub(super) engine: Arc<Engine>,
     pub(super) store: Arc<Store>,
     pub(super) clients: Arc<Clients>,
-    pub(super) listen: Option<SocketAddr>,
+    pub(super) started: Arc<Started>,
+}
+
+/// What the process started with and keeps until it ends.
+#[derive(Debug)]
+pub(in crate::app) struct Started {
+    /// The config's address, if that is where it listens.
+    pub(in crate::app) listen: Option<SocketAddr>,
+    /// The web configuration file.
+    pub(in crate::app) web_config: Option<PathBuf>,
+    /// Where telemetry is exported to, and how.
+    pub(in crate::app) otlp: Option<Otlp>,
 }
 
 /// A config that can be changed to without fail.
 pub(super) struct Ready {
+    pub(super) plan: Arc<Plan>,
     pub(super) next: Next,
     pub(super) clients: Arc<Clients>,
     pub(super) exposition: Arc<Exposition>,
@@ -38,11 +52,12 @@ impl Before {
             return Err(errors);
         };
         let mut warnings: Vec<String> = warnings.iter().map(ToString::to_string).collect();
-        warnings.extend(elsewhere(self.listen, &plan));
-        let next = self.engine.prepare(Arc::new(plan), &clients.callers());
+        warnings.extend(self.started.kept(&plan));
+        let plan = Arc::new(plan);
+        let next = self.engine.prepare(Arc::clone(&plan), &clients.callers());
         let next = next.map_err(|error| vec![error.to_string()])?;
         let (clients, exposition) = (Arc::new(clients), Arc::new(exposition));
-        Ok(Ready { next, clients, exposition, config: config.to_yaml().into(), warnings })
+        Ok(Ready { plan, next, clients, exposition, config: config.to_yaml().into(), warnings })
     }
 }
 
@@ -59,12 +74,27 @@ fn fixed(now: &Agent, next: &Agent) -> Vec<String> {
     changed.map(|(key, _)| format!("agent.{key}: cannot change while the agent runs; restart it")).collect()
 }
 
-/// The port is bound once.
-fn elsewhere(listen: Option<SocketAddr>, plan: &Plan) -> Option<String> {
-    let (now, next) = (listen?, plan.server.listen);
-    (now != next).then(|| {
-        format!("server.listen: changed to {next}, which needs a restart; the agent still listens on {now}")
-    })
+impl Started {
+    /// What the new config would change and a running process cannot.
+    fn kept(&self, plan: &Plan) -> Vec<String> {
+        let mut warnings = Vec::new();
+        if let Some(now) = self.listen
+            && now != plan.server.listen
+        {
+            let next = plan.server.listen;
+            warnings.push(format!(
+                "server.listen: changed to {next}, which needs a restart; the agent still listens on {now}"
+            ));
+        }
+        if self.web_config != plan.server.web_config {
+            warnings
+                .push("server.web_config: another file needs a restart; the content may change".to_owned());
+        }
+        if self.otlp != plan.telemetry.otlp {
+            warnings.push("telemetry.otlp: the change needs a restart".to_owned());
+        }
+        warnings
+    }
 }
 
 #[cfg(test)]
@@ -90,12 +120,32 @@ mod tests {
     }
 
     #[test]
-    fn another_address_waits_for_a_restart() {
-        let plan = plan("server: { listen: '127.0.0.1:2' }");
-        let address = |port| Some(SocketAddr::from(([127, 0, 0, 1], port)));
-        assert_eq!(elsewhere(address(2), &plan), None);
+    fn what_is_set_up_once_waits_for_a_restart() {
+        let started = |text: &str, listen: bool| {
+            let Plan { server, telemetry, .. } = plan(text);
+            Started {
+                listen: listen.then_some(server.listen),
+                web_config: server.web_config,
+                otlp: telemetry.otlp,
+            }
+        };
+        let base = "server: { listen: '127.0.0.1:1' }";
+        assert_eq!(started(base, true).kept(&plan(base)), [""; 0]);
+        let next = plan("server: { listen: '127.0.0.1:2' }");
         let said = "server.listen: changed to 127.0.0.1:2, which needs a restart; the agent still listens on 127.0.0.1:1";
-        assert_eq!(elsewhere(address(1), &plan).as_deref(), Some(said));
-        assert_eq!(elsewhere(None, &plan), None, "the command line says where it listens");
+        assert_eq!(started(base, true).kept(&next), [said]);
+        assert_eq!(started(base, false).kept(&next), [""; 0], "the command line says where it listens");
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("web.yaml"), "").unwrap();
+        let web = plan(&format!(
+            "server: {{ listen: '127.0.0.1:1', web_config: {} }}",
+            dir.path().join("web.yaml").display()
+        ));
+        let said = "server.web_config: another file needs a restart; the content may change";
+        assert_eq!(started(base, true).kept(&web), [said]);
+        let otlp = plan(
+            "server: { listen: '127.0.0.1:1' }\ntelemetry: { otlp: { endpoint: 'http://127.0.0.1:1' } }",
+        );
+        assert_eq!(started(base, true).kept(&otlp), ["telemetry.otlp: the change needs a restart"]);
     }
 }

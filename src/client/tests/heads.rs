@@ -114,7 +114,7 @@ async fn statuses_and_what_the_server_says() {
             Failure::Overloaded,
             "HTTP 503 Service Unavailable: bad_thing: it is wrong",
         ),
-        ("529 Overloaded", Failure::Overloaded, "HTTP 529 <unknown status code>: bad_thing: it is wrong"),
+        ("529 Overloaded", Failure::Overloaded, "HTTP 529: bad_thing: it is wrong"),
     ] {
         let headers = "location: https://else.example/x?token=1\r\nserver: gateway\r\n\
                        x-ratelimit-remaining-requests: 0\r\n";

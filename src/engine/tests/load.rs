@@ -167,3 +167,22 @@ async fn no_request_goes_out_early() {
     assert_eq!(summary.offered, 220);
     assert!(world.facts.requests().iter().all(|request| request.marks.started >= request.marks.due));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn trap_12_whole_milliseconds_do_not_become_the_rate() {
+    let precise = Arc::new(dispatch::Precise::start().unwrap());
+    let world = World::on(&build(vec![rate(700.0, 1)]).plan(), START, precise, takes(millis(3)));
+    let summary = world.once().await;
+    assert_eq!(summary.offered, 700);
+    let mut requests = world.facts.requests();
+    requests.sort_by_key(|request| request.marks.due);
+    // What was skipped on a machine that hangs was offered all the same.
+    assert_eq!(requests.len() as u64, summary.offered - summary.skipped);
+    let first = requests[0].marks.due;
+    for request in requests {
+        // Each lies at a whole number of 700ths of a second, where no timer of the runtime fires.
+        let slots = (request.marks.due - first).as_secs_f64() * 700.0;
+        assert!((slots - slots.round()).abs() < 1e-3, "{slots}");
+        assert!(request.marks.started >= request.marks.due);
+    }
+}

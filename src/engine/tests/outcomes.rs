@@ -115,3 +115,27 @@ async fn trace_ids_are_unique_across_replays() {
     two.once().await;
     assert_ne!(ids(&one), ids(&two));
 }
+
+/// The decision goes out with `traceparent`, so it is taken before the span exists, by the trace id alone.
+#[tokio::test(start_paused = true)]
+async fn traces_are_sampled_as_the_plan_says() {
+    use crate::plan::otlp::{Sampling, Written, resolve};
+    let world = |traces: Option<Sampling>| {
+        let build = Build { stages: vec![rate(100.0, 2)], ..Build::default() };
+        let mut plan = Arc::into_inner(build.plan()).unwrap();
+        let written = Written { traces: Some(traces), ..Written::default() };
+        plan.telemetry.otlp = resolve(Some(written), &|_| None).unwrap();
+        World::of(&Arc::new(plan), START, takes(millis(1)))
+    };
+    let half = Sampling { ratio: 0.5, failures: true };
+    let sampled = world(Some(half));
+    sampled.once().await;
+    let requests = sampled.facts.requests();
+    assert!(requests.iter().all(|it| it.ids.sampled == half.sampled(it.ids.trace_id)));
+    let share = requests.iter().filter(|it| it.ids.sampled).count();
+    assert!((40..160).contains(&share), "{share} of {}", requests.len());
+    // Without spans of our own the backend is asked to record all of its own.
+    let none = world(None);
+    none.once().await;
+    assert!(none.facts.requests().iter().all(|it| it.ids.sampled));
+}

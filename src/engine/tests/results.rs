@@ -53,7 +53,7 @@ async fn a_warm_up_fails_no_run() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_late_prober_degrades_the_run() {
+async fn trap_11_a_late_prober_degrades_the_run() {
     // 60 ms late, with a first token after 5 s.
     let plot = |_| Script { lag: millis(60), takes: seconds(10), ..Script::default() };
     let (result, reason) = run(twenty(), plot).await;

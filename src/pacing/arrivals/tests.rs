@@ -40,7 +40,7 @@ fn kolmogorov_smirnov(mut sample: Vec<f64>, cdf: impl Fn(f64) -> f64) -> f64 {
 }
 
 #[test]
-fn seven_hundred_per_second_stay_seven_hundred() {
+fn trap_12_seven_hundred_per_second_stay_seven_hundred() {
     let times: Vec<Duration> =
         ArrivalTimes::new(steady(700.0), Arrivals::Constant, bounds(Some(3600.0), None), 1).collect();
     assert_eq!(times.len(), 700 * 3600);

@@ -14,9 +14,14 @@ pub(super) fn compile(
     findings: &mut Findings,
 ) -> Option<Target> {
     let before = findings.errors.len();
-    let base_url = address(&written.base_url, &["http", "https"], &path.key("base_url"), findings);
+    let base_url = address(&written.base_url, &["http", "https"], "auth", &path.key("base_url"), findings);
     let auth = wire::auth(&written.auth, &path.key("auth"), findings);
-    let headers = wire::headers(written, &path.key("headers"), findings);
+    let headers = wire::headers(
+        &written.headers,
+        |name| wire::set_elsewhere(written, name),
+        &path.key("headers"),
+        findings,
+    );
     let tls = wire::tls(&written.tls, base_url.as_ref(), &path.key("tls"), findings);
     let proxy = written.proxy.as_ref().map(|proxy| self::proxy(proxy, &path.key("proxy"), findings));
     let timeouts = timeouts(&written.timeouts, &path.key("timeouts"), findings);
@@ -63,8 +68,15 @@ pub(super) fn compile(
     })
 }
 
-/// A URL that says where something is and nothing else. Never quoted: it may hold a password.
-fn address(written: &UrlText, schemes: &[&str], path: &KeyPath, findings: &mut Findings) -> Option<Url> {
+/// A URL that says where something is and nothing else. Never quoted: it may hold a password. `credentials`: the
+/// key that they belong to.
+pub(super) fn address(
+    written: &UrlText,
+    schemes: &[&str],
+    credentials: &str,
+    path: &KeyPath,
+    findings: &mut Findings,
+) -> Option<Url> {
     let before = findings.errors.len();
     let example = schemes.first().copied().unwrap_or_default();
     let Ok(mut url) = Url::parse(&written.0) else {
@@ -76,7 +88,7 @@ fn address(written: &UrlText, schemes: &[&str], path: &KeyPath, findings: &mut F
         return None;
     }
     if !url.username().is_empty() || url.password().is_some() {
-        findings.error(path, "must not hold a user or password; there is `auth` for them");
+        findings.error(path, format!("must not hold a user or password; there is `{credentials}` for them"));
     }
     if url.query().is_some() || url.fragment().is_some() {
         findings.error(path, "must not hold a query (?) or a fragment (#)");
@@ -88,7 +100,7 @@ fn address(written: &UrlText, schemes: &[&str], path: &KeyPath, findings: &mut F
 
 fn proxy(written: &config::Proxy, path: &KeyPath, findings: &mut Findings) -> Option<Proxy> {
     let at_url = path.key("url");
-    let url = address(&written.url, &["http"], &at_url, findings);
+    let url = address(&written.url, &["http"], "auth", &at_url, findings);
     if url.as_ref().is_some_and(|url| url.path() != "/") {
         findings.error(&at_url, "must not hold a path");
     }

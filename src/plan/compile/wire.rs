@@ -7,7 +7,7 @@ use crate::secret::{Exposed, Origin, Secret};
 use http::{HeaderName, HeaderValue};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 use url::Url;
@@ -90,18 +90,19 @@ fn header_name(name: &str, path: &KeyPath, findings: &mut Findings) -> Option<He
     }
 }
 
-/// Headers for every request.
+/// Headers for every request. `taken`: those that are set in another way.
 pub(super) fn headers(
-    target: &config::Target,
+    written: &BTreeMap<String, HeaderText>,
+    taken: impl Fn(&HeaderName) -> bool,
     path: &KeyPath,
     findings: &mut Findings,
 ) -> Vec<(HeaderName, Arc<Secret>)> {
     let mut seen = HashSet::new();
     let mut headers = Vec::new();
-    for (name, value) in &target.headers {
+    for (name, value) in written {
         let path = path.key(name);
         let Some(name) = header_name(name, &path, findings) else { continue };
-        if set_elsewhere(target, &name) {
+        if taken(&name) {
             findings.error(&path, "is set by `auth` or `propagate` already");
         }
         if !seen.insert(name.clone()) {
@@ -129,7 +130,8 @@ fn plain(name: &HeaderName, text: &str, path: &KeyPath, findings: &mut Findings)
     Some(Secret::new(Origin::Literal(Exposed::new(text))))
 }
 
-fn set_elsewhere(target: &config::Target, name: &HeaderName) -> bool {
+/// Whether a target's `auth` or `propagate` sets this header.
+pub(super) fn set_elsewhere(target: &config::Target, name: &HeaderName) -> bool {
     let by_auth = match &target.auth {
         config::Auth::Word(_) => false,
         config::Auth::Method(method) => {
@@ -151,22 +153,8 @@ pub(super) fn tls(
     if let Some(file) = &written.ca_file {
         certificates(file, &path.key("ca_file"), findings);
     }
-    let identity = match (&written.client_cert_file, &written.client_key_file) {
-        (Some(cert_file), Some(key_file)) => {
-            certificates(cert_file, &path.key("client_cert_file"), findings);
-            private_key(key_file, &path.key("client_key_file"), findings);
-            Some(Identity { cert_file: cert_file.clone(), key_file: key_file.clone() })
-        }
-        (Some(_), None) => {
-            findings.error(path, "has `client_cert_file` and needs `client_key_file`");
-            None
-        }
-        (None, Some(_)) => {
-            findings.error(path, "has `client_key_file` and needs `client_cert_file`");
-            None
-        }
-        (None, None) => None,
-    };
+    let identity =
+        identity(written.client_cert_file.as_deref(), written.client_key_file.as_deref(), path, findings);
     if let Some(name) = &written.server_name
         && ServerName::try_from(name.as_str()).is_err()
     {
@@ -188,7 +176,33 @@ pub(super) fn tls(
     }
 }
 
-fn certificates(file: &Path, path: &KeyPath, findings: &mut Findings) {
+/// A client certificate with its key: both, or neither.
+pub(super) fn identity(
+    cert_file: Option<&Path>,
+    key_file: Option<&Path>,
+    path: &KeyPath,
+    findings: &mut Findings,
+) -> Option<Identity> {
+    match (cert_file, key_file) {
+        (Some(cert_file), Some(key_file)) => {
+            certificates(cert_file, &path.key("client_cert_file"), findings);
+            private_key(key_file, &path.key("client_key_file"), findings);
+            Some(Identity { cert_file: cert_file.to_owned(), key_file: key_file.to_owned() })
+        }
+        (Some(_), None) => {
+            findings.error(path, "has `client_cert_file` and needs `client_key_file`");
+            None
+        }
+        (None, Some(_)) => {
+            findings.error(path, "has `client_key_file` and needs `client_cert_file`");
+            None
+        }
+        (None, None) => None,
+    }
+}
+
+/// Looks whether a file holds certificates.
+pub(super) fn certificates(file: &Path, path: &KeyPath, findings: &mut Findings) {
     let shown = file.display();
     let pem = match findings.files.read(file) {
         Ok(pem) => pem,

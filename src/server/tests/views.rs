@@ -1,10 +1,10 @@
 //! Views of a small plan, for tests of what shows them.
 
 use crate::event::Ledger;
-use crate::samples::small_plan;
-use crate::server::{About, Command, ConfigStatus, Current, Readiness, Views, WAITING};
+use crate::server::{About, Command, ConfigStatus, Current, LastProbes, Readiness, Views, WAITING};
 use crate::state::{Memory, Recent, Time};
 use crate::telemetry::{Exposition, Store};
+use crate::testing::small_plan;
 use axum::http::StatusCode;
 use axum::response::Response;
 use http_body_util::BodyExt as _;
@@ -20,7 +20,7 @@ pub(in crate::server) struct Parts {
 
 /// Views, and what moves them.
 pub(in crate::server) fn views() -> (Views, Parts) {
-    let plan = small_plan();
+    let plan = Arc::new(small_plan());
     let status = ConfigStatus {
         last_reload: Time(UNIX_EPOCH),
         last_success: Time(UNIX_EPOCH),
@@ -30,8 +30,12 @@ pub(in crate::server) fn views() -> (Views, Parts) {
         files: vec!["tokenbeat.yaml".to_owned()],
     };
     let exposition = Arc::new(Exposition::new(Store::new(&plan), &plan).unwrap());
-    let (current, shown) =
-        watch::channel(Current { exposition, config: "agent: {}\n".into(), status: Arc::new(status) });
+    let (current, shown) = watch::channel(Current {
+        plan: Arc::clone(&plan),
+        exposition,
+        config: "agent: {}\n".into(),
+        status: Arc::new(status),
+    });
     let (sender, commands) = mpsc::channel(WAITING);
     let ledger: Arc<dyn Ledger> = Arc::new(Memory::new(&plan, Arc::new(jiff::Timestamp::now)));
     let about = About {
@@ -46,6 +50,9 @@ pub(in crate::server) fn views() -> (Views, Parts) {
         commands: sender,
         recent: Recent::new(&plan),
         ledger,
+        access: Arc::default(),
+        probes: LastProbes::default(),
+        events: Arc::default(),
         readiness: Readiness::default(),
         about: Arc::new(about),
     };

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::event::{RunResult, RunSummary, SkipReason, SkippedRun};
-use crate::samples::{offer, plan, play, profile, run, small_plan, stage};
+use crate::testing::{offer, plan, play, profile, run, small_plan, stage};
 use std::time::UNIX_EPOCH;
 
 struct Fixture {
@@ -101,14 +101,14 @@ fn the_status_follows_runs_and_requests() {
     let open = offer(&fixture.sink, fixture.steady(), false);
     offer(&fixture.sink, fixture.steady(), false).skip(SkipReason::InFlight);
     offer(&fixture.sink, &fixture.places[0], true).skip(SkipReason::InFlight);
-    offer(&fixture.sink, &fixture.places[0], true).finish(crate::samples::answer).unwrap();
+    offer(&fixture.sink, &fixture.places[0], true).finish(crate::testing::answer).unwrap();
     let status = &fixture.recent.status()[0];
     assert_eq!((status.in_flight, status.offered, status.warm_up_requests), (1, 2, 1));
     assert_eq!(status.skipped["in_flight"], 1, "warm-up left out");
     assert_eq!(status.active_runs[0].started, Time(UNIX_EPOCH + Duration::from_secs(1002)));
     assert_eq!(status.skipped_runs["overlap"], 2);
     assert!(status.requests.is_empty() && status.last_failure.is_none());
-    open.finish(crate::samples::answer).unwrap();
+    open.finish(crate::testing::answer).unwrap();
     let summary = RunSummary {
         run: run(&pair),
         started: UNIX_EPOCH,

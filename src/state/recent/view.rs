@@ -81,7 +81,7 @@ pub struct RequestView {
 
 impl RequestView {
     /// The view of a request that has ended just now.
-    pub(super) fn of(request: &Request) -> Self {
+    pub fn of(request: &Request) -> Self {
         let marks = &request.marks;
         let streamed =
             |value: Option<Duration>| value.filter(|_| request.streamed).map(|it| it.as_secs_f64());
@@ -150,6 +150,10 @@ pub struct ActiveRun {
 /// A run that has ended.
 #[derive(Clone, Debug, Serialize)]
 pub struct RunView {
+    /// Its profile.
+    pub profile: Arc<str>,
+    /// Its target.
+    pub target: Arc<str>,
     /// Its id.
     pub id: String,
     /// Its seed.
@@ -176,6 +180,8 @@ impl RunView {
     /// The view of a summary.
     pub fn of(summary: &RunSummary) -> Self {
         Self {
+            profile: Arc::clone(&summary.run.pair.profile),
+            target: Arc::clone(&summary.run.pair.target),
             id: summary.run.id.clone(),
             seed: summary.run.seed,
             scheduled: Time(summary.run.scheduled),
@@ -216,7 +222,7 @@ pub struct PairStatus {
     /// Runs whose last request has not ended.
     pub active_runs: Vec<ActiveRun>,
     /// The last run that ended.
-    pub last_run: Option<RunView>,
+    pub last_run: Option<Arc<RunView>>,
     /// When the next run is due.
     pub next_run: Option<Time>,
     /// The last request that failed (cancelled ones left out).

@@ -4,6 +4,7 @@ use super::{HTTP_CODES, Key, Kind, Metric, PROCESS, Subject, buckets::Buckets};
 use crate::event::{
     LimitKind, Outcome, RunResult, SkipReason, SkippedRun, Source, TokenType, Unit as BudgetUnit,
 };
+use crate::telemetry::otlp::{Dropped, Signal};
 use std::fmt::Write as _;
 
 /// The catalogue as Markdown: metrics, label values, buckets.
@@ -52,7 +53,7 @@ fn keys(keys: impl Iterator<Item = Key>) -> String {
 fn label_values(out: &mut String) {
     out.push_str("\n## Label values\n\n| label | values |\n| --- | --- |\n");
     let codes: Vec<String> = HTTP_CODES.iter().map(u16::to_string).chain(["other".to_owned()]).collect();
-    let rows: [(&str, Vec<String>); 10] = [
+    let rows: [(&str, Vec<String>); 12] = [
         ("outcome", Outcome::all().map(Outcome::label).map(str::to_owned).collect()),
         ("code", codes),
         ("reason of a skipped request", SkipReason::ALL.map(|it| it.label().to_owned()).to_vec()),
@@ -63,6 +64,8 @@ fn label_values(out: &mut String) {
         ("phase", crate::telemetry::store::PHASES.map(str::to_owned).to_vec()),
         ("kind", LimitKind::ALL.map(|it| it.label().to_owned()).to_vec()),
         ("unit", BudgetUnit::ALL.map(|it| it.label().to_owned()).to_vec()),
+        ("signal", Signal::ALL.map(|it| it.label().to_owned()).to_vec()),
+        ("reason of a drop", Dropped::ALL.map(|it| it.label().to_owned()).to_vec()),
     ];
     for (label, values) in rows {
         let values: Vec<String> = values.iter().map(|value| format!("`{value}`")).collect();

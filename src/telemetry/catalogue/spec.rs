@@ -113,11 +113,13 @@ pub enum Key {
     Server,
     /// Version of tokenbeat.
     Version,
+    /// What is exported by OTLP.
+    Signal,
 }
 
 impl Key {
     /// Every key.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 25] = [
         Self::Profile,
         Self::Target,
         Self::Model,
@@ -142,6 +144,7 @@ impl Key {
         Self::Provider,
         Self::Server,
         Self::Version,
+        Self::Signal,
     ];
 
     /// The label name.
@@ -171,6 +174,7 @@ impl Key {
             Self::Provider => "provider",
             Self::Server => "server",
             Self::Version => "version",
+            Self::Signal => "signal",
         }
     }
 }

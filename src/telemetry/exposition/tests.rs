@@ -5,7 +5,7 @@ use super::*;
 use crate::event::{BudgetUse, Exhausted, Fact, Failure, Hold, Ledger, Outcome, Place, Sink, Spend, Unit};
 use crate::event::{Connection, Limit, LimitKind, Scope};
 use crate::plan::Plan;
-use crate::samples::{budget, plan, play, profile, small_plan, stage};
+use crate::testing::{budget, plan, play, profile, small_plan, stage};
 use std::io::Write as _;
 use std::process::{Command, Stdio};
 use std::time::Duration;

@@ -21,7 +21,7 @@ pub(super) struct Installed {
 }
 
 /// Targets, pairs and places, to be shown without a lock.
-type Nodes = (Vec<Arc<TargetNode>>, Vec<Arc<PairNode>>, Vec<Arc<PlaceNode>>);
+pub(super) type Nodes = (Vec<Arc<TargetNode>>, Vec<Arc<PairNode>>, Vec<Arc<PlaceNode>>);
 
 impl Installed {
     /// The series of a plan; values are taken over from `old` where it has the same series.

@@ -7,7 +7,7 @@ use crate::event::{
     RunResult, RunSummary, Scope, SkipReason, SkippedRun, Source, Spend, Unit, Verdict,
 };
 use crate::plan::{Profile, Trigger};
-use crate::samples::{answer, offer, plan, play, profile, run, small_plan, stage};
+use crate::testing::{answer, offer, plan, play, profile, run, small_plan, stage};
 use proptest::prelude::*;
 use std::time::UNIX_EPOCH;
 
@@ -416,6 +416,22 @@ fn budgets_are_read_from_the_ledger() {
         close(values.sum(Metric::BudgetSpent, "scope=profile/chat,unit=tokens"), 1.0),
         "nothing is left of it"
     );
+}
+
+#[test]
+fn the_export_shows_what_it_lost() {
+    let fixture = Fixture::small();
+    assert_eq!(fixture.values().series(Metric::ExportFailures, ""), 0, "it is off");
+    let stats = Arc::new(Stats::default());
+    fixture.store.attach_export(Arc::clone(&stats));
+    let values = fixture.values();
+    assert_eq!((values.series(Metric::ExportFailures, ""), values.series(Metric::Dropped, "")), (3, 9));
+    stats.count_failure(Signal::Logs);
+    stats.count_dropped(Signal::Traces, Dropped::QueueFull, 7);
+    let values = fixture.values();
+    assert!(close(values.sum(Metric::ExportFailures, "signal=logs"), 1.0));
+    assert!(close(values.sum(Metric::Dropped, "signal=traces,reason=queue_full"), 7.0));
+    assert!(close(values.sum(Metric::Dropped, ""), 7.0));
 }
 
 #[test]

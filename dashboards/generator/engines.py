@@ -1,0 +1,384 @@
+"""The backends that tokenbeat is put beside, and the names of their metrics: the one list of them.
+
+Recording rules, the rows of the Line-up dashboard, its fixtures and the list of allowed names all come from here.
+Names are as they appear on the wire: Python's client library appends `_total` to counters where the
+projects' own documents often leave it out.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Term:
+    """One metric with its matchers. `name` is the family's; `part` is `_sum` or `_count` of a histogram."""
+
+    name: str
+    kind: str  # histogram, gauge, counter
+    match: dict[str, str] = field(default_factory=dict)
+    part: str = ""
+    scale: float = 1  # to base units
+
+    def __hash__(self) -> int:
+        return hash((self.name, self.part, tuple(self.match.items())))
+
+
+def H(name: str, **match: str) -> Term:
+    return Term(name, "histogram", match)
+
+
+def G(name: str, scale: float = 1, **match: str) -> Term:
+    return Term(name, "gauge", match, scale=scale)
+
+
+def C(name: str, scale: float = 1, **match: str) -> Term:
+    return Term(name, "counter", match, scale=scale)
+
+
+def Sum(name: str, **match: str) -> Term:
+    return Term(name, "histogram", match, "_sum")
+
+
+def Count(name: str, **match: str) -> Term:
+    return Term(name, "histogram", match, "_count")
+
+
+@dataclass(frozen=True)
+class Per:
+    """The rate of one term over the rate of others: a share, or a mean."""
+
+    above: Term
+    below: tuple[Term, ...]
+
+
+@dataclass(frozen=True)
+class Extra:
+    """A panel beyond the common ones; its lines are terms with a legend."""
+
+    title: str
+    unit: str
+    says: str
+    lines: tuple[tuple[str, Term | Per], ...]
+
+
+@dataclass(frozen=True)
+class Engine:
+    key: str
+    title: str
+    role: str  # engine, gateway, gpu
+    says: str
+    signals: dict[str, Term | Per]
+    model: str = ""  # the label that names the model
+    match: dict[str, str] = field(default_factory=dict)  # on every term
+    extras: tuple[Extra, ...] = ()
+    native: bool = False  # may come as native histograms (over OTLP)
+    modelless: tuple[str, ...] = ()  # metrics that do not name the model
+
+    def terms(self) -> Iterator[Term]:
+        shown = [term for extra in self.extras for _, term in extra.lines]
+        for term in [*self.signals.values(), *shown]:
+            if isinstance(term, Per):
+                yield term.above
+                yield from term.below
+            else:
+                yield term
+
+    def families(self) -> dict[str, str]:
+        """Each metric and its kind."""
+        return {term.name: term.kind for term in self.terms()}
+
+
+# Signals and the names of their records; how each is aggregated follows from the kind of its term.
+SIGNALS = {
+    "ttft": "time_to_first_token_seconds",
+    "itl": "inter_token_latency_seconds",
+    "tpot": "time_per_output_token_seconds",
+    "duration": "request_duration_seconds",
+    "queue": "queue_time_seconds",
+    "waiting": "requests_waiting",
+    "running": "requests_running",
+    "kv": "kv_cache_usage",
+    "input": "input_tokens",
+    "output": "output_tokens",
+    "prefix": "prefix_cache_hit",
+    "requests": "requests",
+    "failed": "failed_requests",
+    "preempted": "preemptions",
+    "gpu": "gpu_utilization",
+    "gpu_memory": "gpu_memory_usage",
+    "gpu_power": "gpu_power_watts",
+    "gpu_tensor": "gpu_tensor_active",
+}
+
+# Tokenbeat's own GenAI client metrics have the same names as a gateway's: its series have a location.
+NOT_OURS = {"location": "", "job!~": "(.+/)?tokenbeat.*"}
+
+ENGINES = [
+    Engine(
+        "vllm", "vLLM", "engine", "vLLM's own page (`/metrics`), V1 engine.", model="model_name",
+        modelless=("http_requests_total",),
+        signals={
+            "ttft": H("vllm:time_to_first_token_seconds"),
+            "itl": H("vllm:inter_token_latency_seconds"),
+            "tpot": H("vllm:request_time_per_output_token_seconds"),
+            "duration": H("vllm:e2e_request_latency_seconds"),
+            "queue": H("vllm:request_queue_time_seconds"),
+            "waiting": G("vllm:num_requests_waiting"),
+            "running": G("vllm:num_requests_running"),
+            "kv": G("vllm:kv_cache_usage_perc"),
+            "input": C("vllm:prompt_tokens_total"),
+            "output": C("vllm:generation_tokens_total"),
+            "prefix": Per(C("vllm:prefix_cache_hits_total"), (C("vllm:prefix_cache_queries_total"),)),
+            "requests": C("vllm:request_success_total"),
+            "preempted": C("vllm:num_preemptions_total"),
+        },
+        extras=(
+            Extra("where a request's time goes", "s", "Mean time of each phase: a prefill that grows is prompt work,"
+                  " a decode that grows is batch size or KV pressure.", (
+                ("queue", Per(Sum("vllm:request_queue_time_seconds"), (Count("vllm:request_queue_time_seconds"),))),
+                ("prefill", Per(Sum("vllm:request_prefill_time_seconds"), (Count("vllm:request_prefill_time_seconds"),))),
+                ("decode", Per(Sum("vllm:request_decode_time_seconds"), (Count("vllm:request_decode_time_seconds"),))),
+            )),
+            Extra("HTTP answers", "reqps", "What its HTTP server answered; vLLM has no counter of failed requests.", (
+                ("2xx", C("http_requests_total", status="2xx")),
+                ("4xx", C("http_requests_total", status="4xx")),
+                ("5xx", C("http_requests_total", status="5xx")),
+            )),
+        ),
+    ),
+    Engine(
+        "sglang", "SGLang", "engine", "SGLang's page, with `--enable-metrics`.", model="model_name",
+        signals={
+            "ttft": H("sglang:time_to_first_token_seconds"),
+            "itl": H("sglang:inter_token_latency_seconds"),
+            "duration": H("sglang:e2e_request_latency_seconds"),
+            "queue": H("sglang:queue_time_seconds"),
+            "waiting": G("sglang:num_queue_reqs"),
+            "running": G("sglang:num_running_reqs"),
+            "kv": G("sglang:token_usage"),
+            "input": C("sglang:prompt_tokens_total"),
+            "output": C("sglang:generation_tokens_total"),
+            "prefix": G("sglang:cache_hit_rate"),
+            "requests": C("sglang:num_requests_total"),
+            "failed": C("sglang:num_aborted_requests_total"),
+            "preempted": C("sglang:num_retracted_requests_total"),
+        },
+        extras=(
+            Extra("queues of a disaggregated deployment", "short", "Requests between prefill and decode workers; a queue"
+                  " that grows names the side that is too small.", (
+                ("prefill bootstrap", G("sglang:num_prefill_bootstrap_queue_reqs")),
+                ("prefill in flight", G("sglang:num_prefill_inflight_queue_reqs")),
+                ("decode preallocation", G("sglang:num_decode_prealloc_queue_reqs")),
+                ("decode transfer", G("sglang:num_decode_transfer_queue_reqs")),
+            )),
+        ),
+    ),
+    Engine(
+        "tgi", "TGI", "engine", "Text Generation Inference. It has no time to first token, and its mean time per token"
+        " has the prefill inside, so it is not comparable with a decode pace.",
+        signals={
+            "duration": H("tgi_request_duration"),
+            "queue": H("tgi_request_queue_duration"),
+            "waiting": G("tgi_queue_size"),
+            "running": G("tgi_batch_current_size"),
+            "input": Sum("tgi_request_input_length"),
+            "output": Sum("tgi_request_generated_tokens"),
+            "requests": C("tgi_request_success"),
+            "failed": C("tgi_request_failure"),
+        },
+        extras=(
+            Extra("mean time per token, prefill inside", "s", "Inference time over generated tokens, as TGI defines it.", (
+                ("mean", Per(Sum("tgi_request_mean_time_per_token_duration"),
+                             (Count("tgi_request_mean_time_per_token_duration"),))),
+            )),
+        ),
+    ),
+    Engine(
+        "tensorrt-llm", "TensorRT-LLM", "engine", "`trtllm-serve`.", model="model_name",
+        signals={
+            "ttft": H("trtllm_time_to_first_token_seconds"),
+            "tpot": H("trtllm_time_per_output_token_seconds"),
+            "duration": H("trtllm_e2e_request_latency_seconds"),
+            "queue": H("trtllm_request_queue_time_seconds"),
+            "waiting": G("trtllm_num_requests_waiting"),
+            "running": G("trtllm_num_requests_running"),
+            "kv": G("trtllm_kv_cache_utilization"),
+            "input": C("trtllm_prompt_tokens_total"),
+            "output": C("trtllm_generation_tokens_total"),
+            "prefix": G("trtllm_kv_cache_hit_rate"),
+            "requests": C("trtllm_request_success_total"),
+            "failed": C("trtllm_request_error_total"),
+        },
+    ),
+    Engine(
+        "triton", "TensorRT-LLM on Triton", "engine", "Triton's TensorRT-LLM backend. Without opt-in it has no histograms:"
+        " the queue time is a mean.", model="model",
+        signals={
+            "queue": Per(C("nv_inference_queue_duration_us", scale=1e-6), (C("nv_inference_request_success"),)),
+            "waiting": G("nv_trt_llm_request_metrics", request_type="waiting"),
+            "running": G("nv_trt_llm_request_metrics", request_type="active"),
+            "kv": G("nv_trt_llm_kv_cache_block_metrics", kv_cache_block_type="fraction"),
+            "requests": C("nv_inference_request_success"),
+            "failed": C("nv_inference_request_failure"),
+        },
+    ),
+    Engine(
+        "nim", "NIM", "engine", "NIM 1.x. Its names have no prefix and collide with others', so the rules take them from"
+        " scrape jobs with `nim` in their name only.", model="model_name", match={"job=~": "(?i).*nim.*"},
+        signals={
+            "ttft": H("time_to_first_token_seconds"),
+            "tpot": H("time_per_output_token_seconds"),
+            "duration": H("e2e_request_latency_seconds"),
+            "waiting": G("num_requests_waiting"),
+            "running": G("num_requests_running"),
+            "kv": G("gpu_cache_usage_perc"),
+            "input": C("prompt_tokens_total"),
+            "output": C("generation_tokens_total"),
+            "requests": C("request_success_total"),
+            "failed": C("request_failure_total"),
+        },
+    ),
+    Engine(
+        "llamacpp", "llama.cpp", "engine", "llama.cpp's server, with `--metrics`. It has neither histograms nor labels; give"
+        " the scrape job a `model` label, so that it can be joined.",
+        signals={
+            "waiting": G("llamacpp:requests_deferred"),
+            "running": G("llamacpp:requests_processing"),
+            "input": C("llamacpp:prompt_tokens_total"),
+            "output": C("llamacpp:tokens_predicted_total"),
+            "prefix": Per(C("llamacpp:prompt_tokens_cached_total"),
+                          (C("llamacpp:prompt_tokens_cached_total"), C("llamacpp:prompt_tokens_total"))),
+        },
+        extras=(
+            Extra("time per token", "s", "Mean time per token of prefill and of decode.", (
+                ("prefill", Per(C("llamacpp:prompt_seconds_total"), (C("llamacpp:prompt_tokens_total"),))),
+                ("decode", Per(C("llamacpp:tokens_predicted_seconds_total"), (C("llamacpp:tokens_predicted_total"),))),
+            )),
+            Extra("busy slots", "short", "Slots that decode together; at the number of slots, requests are deferred.", (
+                ("busy slots per decode", G("llamacpp:n_busy_slots_per_decode")),
+            )),
+        ),
+    ),
+    Engine(
+        "dynamo", "Dynamo", "gateway", "Dynamo's frontend; its workers pass their engines' own metrics on.", model="model",
+        modelless=("dynamo_component_gpu_cache_usage_percent",),
+        signals={
+            "ttft": H("dynamo_frontend_time_to_first_token_seconds"),
+            "itl": H("dynamo_frontend_inter_token_latency_seconds"),
+            "duration": H("dynamo_frontend_request_duration_seconds"),
+            "waiting": G("dynamo_frontend_queued_requests"),
+            "running": G("dynamo_frontend_inflight_requests"),
+            "kv": G("dynamo_component_gpu_cache_usage_percent"),
+            "input": Sum("dynamo_frontend_input_sequence_tokens"),
+            "output": C("dynamo_frontend_output_tokens_total"),
+            "prefix": Per(Sum("dynamo_frontend_cached_tokens"), (Sum("dynamo_frontend_input_sequence_tokens"),)),
+            "requests": C("dynamo_frontend_requests_total"),
+            "failed": C("dynamo_frontend_requests_total", status="error"),
+        },
+    ),
+    Engine(
+        "litellm", "LiteLLM", "gateway", "The LiteLLM proxy. The requested name of a model is what a client asks for; its"
+        " time to first token is the upstream's as the proxy sees it.", model="requested_model",
+        modelless=("litellm_in_flight_requests", "litellm_overhead_latency_metric", "litellm_deployment_state"),
+        signals={
+            "ttft": H("litellm_llm_api_time_to_first_token_metric"),
+            "duration": H("litellm_request_total_latency_metric"),
+            "queue": H("litellm_request_queue_time_seconds"),
+            "running": G("litellm_in_flight_requests"),
+            "input": C("litellm_input_tokens_metric_total"),
+            "output": C("litellm_output_tokens_metric_total"),
+            "requests": C("litellm_proxy_total_requests_metric_total"),
+            "failed": C("litellm_proxy_failed_requests_metric_total"),
+        },
+        extras=(
+            Extra("time in the proxy and upstream", "s", "Mean time of the upstream call and of the proxy's own work.", (
+                ("upstream", Per(Sum("litellm_llm_api_latency_metric"), (Count("litellm_llm_api_latency_metric"),))),
+                ("proxy", Per(Sum("litellm_overhead_latency_metric"), (Count("litellm_overhead_latency_metric"),))),
+            )),
+            Extra("state of the deployments", "short", "0: well, 1: partly failing, 2: down.", (
+                ("state", G("litellm_deployment_state")),
+            )),
+        ),
+    ),
+    Engine(
+        "envoy", "Envoy AI Gateway", "gateway", "Envoy AI Gateway, or another server with OpenTelemetry's GenAI server metrics."
+        " The name of the token metric differs with the translator.", model="gen_ai_request_model", match=NOT_OURS,
+        native=True,
+        signals={
+            "ttft": H("gen_ai_server_time_to_first_token_seconds"),
+            "tpot": H("gen_ai_server_time_per_output_token_seconds"),
+            "duration": H("gen_ai_server_request_duration_seconds"),
+            "input": Sum("gen_ai_client_token_usage(_tokens?)?", gen_ai_token_type="input"),
+            "output": Sum("gen_ai_client_token_usage(_tokens?)?", gen_ai_token_type="output"),
+            "requests": Count("gen_ai_server_request_duration_seconds"),
+            "failed": Count("gen_ai_server_request_duration_seconds", **{"error_type!=": ""}),
+        },
+    ),
+    Engine(
+        "llm-d", "llm-d", "gateway", "llm-d's endpoint picker.", model="model_name",
+        modelless=(
+            "llm_d_epp_flow_control_queue_size", "llm_d_epp_average_kv_cache_utilization", "llm_d_epp_ready_endpoints",
+            "llm_d_epp_average_queue_size",
+        ),
+        signals={
+            "ttft": H("llm_d_epp_request_ttft_seconds"),
+            "itl": H("llm_d_epp_request_streaming_itl_seconds"),
+            "tpot": H("llm_d_epp_request_streaming_tpot_seconds"),
+            "duration": H("llm_d_epp_request_duration_seconds"),
+            "waiting": G("llm_d_epp_flow_control_queue_size"),
+            "running": G("llm_d_epp_request_running"),
+            "kv": G("llm_d_epp_average_kv_cache_utilization"),
+            "input": Sum("llm_d_epp_request_input_tokens"),
+            "output": Sum("llm_d_epp_request_output_tokens"),
+            "prefix": Per(Sum("llm_d_epp_request_cached_tokens"), (Sum("llm_d_epp_request_input_tokens"),)),
+            "requests": C("llm_d_epp_request_total"),
+            "failed": C("llm_d_epp_request_error_total"),
+        },
+        extras=(
+            Extra("the pool", "short", "Endpoints that are ready, and the mean queue in front of each.", (
+                ("ready endpoints", G("llm_d_epp_ready_endpoints")),
+                ("mean queue", G("llm_d_epp_average_queue_size")),
+            )),
+        ),
+    ),
+    Engine(
+        "dcgm", "GPUs (DCGM)", "gpu", "The DCGM exporter, one series per GPU.",
+        signals={
+            "gpu": G("DCGM_FI_DEV_GPU_UTIL", scale=0.01),
+            "gpu_tensor": G("DCGM_FI_PROF_PIPE_TENSOR_ACTIVE"),
+            "gpu_power": G("DCGM_FI_DEV_POWER_USAGE"),
+            "gpu_memory": Per(G("DCGM_FI_DEV_FB_USED"), (G("DCGM_FI_DEV_FB_USED"), G("DCGM_FI_DEV_FB_FREE"))),
+        },
+        extras=(
+            Extra("temperature", "celsius", "A clock that falls while this is high is thermal throttling.", (
+                ("temperature", G("DCGM_FI_DEV_GPU_TEMP")),
+            )),
+            Extra("SM clock", "hertz", "A clock under its usual value slows prefill and decode alike.", (
+                ("clock", G("DCGM_FI_DEV_SM_CLOCK", scale=1e6)),
+            )),
+            Extra("last Xid error", "short", "Not 0: the driver reported an error; look it up in NVIDIA's list.", (
+                ("Xid", G("DCGM_FI_DEV_XID_ERRORS")),
+            )),
+        ),
+    ),
+]
+
+# A name that is a pattern stands for these.
+SPELLINGS = {
+    "gen_ai_client_token_usage(_tokens?)?": (
+        "gen_ai_client_token_usage",
+        "gen_ai_client_token_usage_token",
+        "gen_ai_client_token_usage_tokens",
+    )
+}
+
+
+def families() -> dict[str, str]:
+    """Every backend metric that may be named, and its kind."""
+    every: dict[str, str] = {}
+    for engine in ENGINES:
+        for name, kind in engine.families().items():
+            for spelling in SPELLINGS.get(name, (name,)):
+                if every.setdefault(spelling, kind) != kind:
+                    raise ValueError(f"{spelling} is both {every[spelling]} and {kind}")
+    return every

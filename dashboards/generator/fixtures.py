@@ -1,0 +1,103 @@
+"""Series with the real names, for the backends that a machine does not have: pages that Prometheus scrapes.
+
+usage: fixtures.py PORT [--tokenbeat]
+  /ENGINE has what that engine would report (`engines.py`); with --tokenbeat, /tokenbeat/LOCATION has all of ours
+  (`names.py`), for looking at dashboards without a daemon. Counters grow with time; nothing here is a measurement.
+"""
+
+import sys
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from engines import ENGINES, Engine
+from names import FAMILIES, OUTCOMES
+
+MODEL = "llama"
+START = time.time()
+BOUNDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+
+
+def labels(pairs: dict[str, str]) -> str:
+    return "{" + ",".join(f'{key}="{value}"' for key, value in pairs.items()) + "}" if pairs else ""
+
+
+def samples(name: str, kind: str, pairs: dict[str, str], weight: float = 1):
+    """Two events per second; durations spread over the bounds."""
+    total = 2 * (time.time() - START) * weight
+    if kind == "counter":
+        yield f"{name}{labels(pairs)} {total}"
+    elif kind == "gauge":
+        yield f"{name}{labels(pairs)} {0.5 * weight}"
+    else:
+        for index, bound in enumerate(BOUNDS):
+            yield f"{name}_bucket{labels({**pairs, 'le': str(bound)})} {int(total * (index + 1) / (len(BOUNDS) + 1))}"
+        yield f"{name}_bucket{labels({**pairs, 'le': '+Inf'})} {int(total)}"
+        yield f"{name}_sum{labels(pairs)} {total * 0.3}"
+        yield f"{name}_count{labels(pairs)} {int(total)}"
+
+
+def page(families) -> str:
+    """Families: (name, kind, list of label sets)."""
+    out = []
+    for name, kind, sets in families:
+        out.append(f"# TYPE {name} {kind}")
+        for index, pairs in enumerate(sets):
+            out += samples(name, kind, pairs, 1 / (index + 1))
+    return "\n".join(out) + "\n"
+
+
+def engine_page(engine: Engine) -> str:
+    sets: dict[str, tuple[str, list]] = {}
+    for term in engine.terms():
+        name = term.name.split("(")[0]
+        model = {engine.model: MODEL} if engine.model and name not in engine.modelless else {}
+        pairs = {**model, **{key.rstrip("=~!"): value or "other" for key, value in term.match.items()}}
+        known = sets.setdefault(name, (term.kind, []))[1]
+        if pairs not in known:
+            known.append(pairs)
+    return page((name, kind, found) for name, (kind, found) in sets.items())
+
+
+VALUES = {
+    "profile": ["chat", "rag"], "target": ["engine"], "model": [MODEL], "stage": [""], "step": [""], "outcome": OUTCOMES,
+    "code": ["200", "429"], "reason": ["budget", "in_flight", "overrun", "overlap"], "type": ["input", "output"], "source": ["usage"],
+    "currency": ["usd"], "phase": ["dns", "connect", "tls"], "result": ["ok", "failed", "degraded"], "revision": ["1a2b"],
+    "schedule": ["every"], "api": ["openai-chat"], "provider": ["vllm"], "server": ["uvicorn"], "slo": ["all", "ttft", "availability"],
+    "check": ["text"], "kind": ["requests", "tokens"], "scope": ["agent", "profile/chat"], "unit": ["cost", "tokens"],
+    "signal": ["traces"], "version": ["0.1.0"],
+}  # fmt: skip
+
+
+def combinations(keys: tuple[str, ...]) -> list[dict[str, str]]:
+    found: list[dict[str, str]] = [{}]
+    for key in keys:
+        found = [{**pairs, key: value} for pairs in found for value in VALUES[key]]
+    return found
+
+
+def our_page(location: str) -> str:
+    return page(
+        (family.name, family.kind, [{"location": location, **pairs} for pairs in combinations(family.labels)])
+        for family in FAMILIES.values()
+    )
+
+
+class Pages(BaseHTTPRequestHandler):
+    ours = False
+
+    def do_GET(self):
+        name, _, location = self.path.strip("/").partition("/")
+        engine = next((each for each in ENGINES if each.key == name), None)
+        body = engine_page(engine) if engine else our_page(location) if name == "tokenbeat" and self.ours else None
+        self.send_response(200 if body else 404)
+        self.send_header("Content-Type", "text/plain; version=0.0.4")
+        self.end_headers()
+        self.wfile.write((body or "no such page\n").encode())
+
+    def log_message(self, *_):
+        pass
+
+
+if __name__ == "__main__":
+    Pages.ours = "--tokenbeat" in sys.argv
+    ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Pages).serve_forever()

@@ -1,0 +1,187 @@
+"""Line-up: what the client sees beside what the backend says of itself.
+
+The upper rows read the records `llm_backend:*`, the same for every engine. Below, each engine has a closed row with
+its own metrics, which needs no rules.
+"""
+
+from engines import ENGINES, SIGNALS, Engine, Extra, Per, Term
+from panels import COUNT, REQUESTS, SECONDS, SHARE, TOKENS, Line, Row, chosen, dashboard, lines, prose
+from promql import Theirs
+from shared import PAIR, PAIR_LEGEND, failures, notes, ours, variables
+
+TTFT, GAP, TPOT = (
+    f"tokenbeat_{name}_seconds" for name in ("time_to_first_token", "chunk_gap", "time_per_output_token")
+)
+BACKEND = '{engine=~"$engine",job=~"$backend_job",model=~"$backend_model"}'
+WHO = "{{engine}} {{model}} {{job}}"
+
+
+def record(signal: str, operation: str, role: str = "") -> str:
+    inner = BACKEND[:-1] + (f',role="{role}"' if role else "") + "}"
+    return f"llm_backend:{SIGNALS[signal]}:{operation}{inner}"
+
+
+def preferred(what: str, signal: str, operation: str) -> str:
+    """Of engines where they report, else of gateways: the same request must not count twice."""
+    return f"({what} ({record(signal, operation, 'engine')}) or {what} ({record(signal, operation, 'gateway')}))"
+
+
+def server_lines(signal: str, *operations: str) -> list[Line]:
+    return [Line(record(signal, f"{name}_rate5m"), f"{name} {WHO}") for name in operations]
+
+
+def difference() -> str:
+    """Client minus server, joined by the model's name; or with the only backend that is chosen, whatever its name."""
+    client = ours.quantile(0.5, TTFT, (*PAIR, "model"))
+    server = preferred("max by (model)", "ttft", "p50_rate5m")
+    single = f"(max ({record('ttft', 'p50_rate5m')}) and on () (count ({record('ttft', 'p50_rate5m')}) == 1))"
+    return f"({client}) - on (model) group_left () {server} or ({client}) - on () group_left () {single}"
+
+
+def side_by_side() -> list[Row]:
+    prompt, answer = (ours.rate("tokenbeat_tokens_total", (), type=kind) for kind in ("input", "output"))
+    sent = ours.rate("tokenbeat_requests_total")
+    first = Row("First token: client, server, and what lies between", [
+        lines("Client: time to first token", "What tokenbeat waited. Compare with the server's own, on the right: together up is the"
+              " backend; alone up is network and gateway.", SECONDS,
+              Line(ours.quantile(0.5, TTFT, PAIR), f"p50 {PAIR_LEGEND}"),
+              Line(ours.quantile(0.95, TTFT, PAIR), f"p95 {PAIR_LEGEND}", exemplars=True), width=6),
+        lines("Server: time to first token", "What the backend says of all its traffic, synthetic or not. Gateways report what they see of"
+              " their upstream. TGI, llama.cpp and Triton have none.", SECONDS, *server_lines("ttft", "p50", "p95"), width=6),
+        lines("Server: time in the queue", "Waiting for a place in the batch: the part of the first token that more capacity would take"
+              " away.", SECONDS, *server_lines("queue", "p50", "p95"), Line(record("queue", "mean_rate5m"), f"mean {WHO}"), width=6),
+        lines("Network and gateway", "Client minus server, of the medians: an estimate of network, TLS and gateway, since the server's"
+              " numbers cover all of its traffic. Below zero: other traffic is slower than the probe. Joined by the model's name, so the"
+              " server must use the name that clients ask for; with a single backend chosen, by that.", SECONDS,
+              Line(difference(), PAIR_LEGEND), width=6),
+    ])  # fmt: skip
+    decode = Row("Between tokens", [
+        lines("Client: chunk gap and time per token", "Chunk gaps are what arrives; time per output token is free of batching by proxies.",
+              SECONDS, Line(ours.quantile(0.5, GAP, PAIR), f"gap p50 {PAIR_LEGEND}"),
+              Line(ours.quantile(0.95, GAP, PAIR), f"gap p95 {PAIR_LEGEND}"), Line(ours.quantile(0.5, TPOT, PAIR), f"per token p50 {PAIR_LEGEND}")),
+        lines("Server: inter-token latency", "Time between tokens by the server's account. The client's jerky and this smooth: a proxy holds"
+              " chunks back.", SECONDS, *server_lines("itl", "p50", "p95")),
+        lines("Server: time per output token", "The mean of each request by the server's account.", SECONDS,
+              *server_lines("tpot", "p50", "p95")),
+    ])  # fmt: skip
+    load = Row("Load", [
+        lines("Client: offered load", "Requests per second that tokenbeat offers, and those in flight.", COUNT,
+              Line(ours.rate("tokenbeat_offered_requests_total", PAIR), f"req/s {PAIR_LEGEND}"),
+              Line(ours.gauge("sum", "tokenbeat_requests_in_flight", PAIR), f"in flight {PAIR_LEGEND}"), width=6),
+        lines("Server: running and waiting", "Requests in the batch, and those that wait for a place. Waiting while the probe's load is"
+              " steady: other traffic fills the backend.", COUNT, Line(record("running", "sum"), f"running {WHO}"),
+              Line(record("waiting", "sum"), f"waiting {WHO}"), width=6),
+        lines("Server: tokens", "Tokens per second of all its traffic.", TOKENS, Line(record("input", "rate5m"), f"input {WHO}"),
+              Line(record("output", "rate5m"), f"output {WHO}"), width=6),
+        lines("Share of synthetic load", "Tokenbeat's part of all that the chosen backends serve. Probing should stay small: a share that"
+              " matters changes what it measures. Needs target and backend that belong together.", SHARE,
+              Line(f"{prompt} / ({preferred('sum', 'input', 'rate5m')} > 0)", "input tokens"),
+              Line(f"{answer} / ({preferred('sum', 'output', 'rate5m')} > 0)", "output tokens"),
+              Line(f"{sent} / ({preferred('sum', 'requests', 'rate5m')} > 0)", "requests"), width=6),
+    ])  # fmt: skip
+    cached = f"{ours.rate('tokenbeat_cached_input_tokens_total', PAIR)} / ({ours.rate('tokenbeat_tokens_total', PAIR, type='input')} > 0)"
+    memory = Row("Cache and failures", [
+        lines("Server: KV cache", "Use of the KV cache, mean and fullest replica. Near 100% requests wait or are preempted, and the first"
+              " token gets slow.", SHARE, Line(record("kv", "avg"), f"mean {WHO}"), Line(record("kv", "max"), f"fullest {WHO}"), width=6, top=1),
+        lines("Prefix cache hits", "Share of the prompt that the server takes from its prefix cache, and the probe's own share. With"
+              " `cache: bust` the probe should have none: else its first token is flattered.", SHARE,
+              Line(record("prefix", "ratio_rate5m"), f"server {WHO}"), Line(cached, f"client {PAIR_LEGEND}"), width=6, top=1),
+        lines("Client: failures by reason", "Share of tokenbeat's requests that failed.", SHARE,
+              Line(failures(("profile", "target"), "$__rate_interval"), "{{outcome}} {{profile}} → {{target}}"), width=6, stack=True),
+        lines("Server: failures and preemptions", "By the server's account. Failures at the client that the server does not know of were"
+              " made on the way.", REQUESTS, Line(record("failed", "rate5m"), f"failed {WHO}"),
+              Line(record("preempted", "rate5m"), f"preempted {WHO}"), width=6),
+    ])  # fmt: skip
+    gpu_match = '{engine="dcgm",job=~"$backend_job"}'
+    gpu = Row("GPUs", [
+        lines(title, says, unit, Line(f"llm_backend:{SIGNALS[signal]}:{operation}{gpu_match}", "{{job}} {{namespace}}"), width=6, top=top)
+        for title, says, unit, signal, operation, top in (
+            ("Utilisation", "Share of time in which a kernel ran. High says busy, not efficient.", SHARE, "gpu", "avg", 1),
+            ("Tensor cores", "Share of cycles in which tensor cores worked. High in prefill, low in decode: the two phases side by side.",
+             SHARE, "gpu_tensor", "avg", 1),
+            ("Memory", "Used share of the frame buffer. Engines reserve most of it at start: steady is normal.", SHARE, "gpu_memory", "avg", 1),
+            ("Power", "All of them together.", "watt", "gpu_power", "sum", None),
+        )
+    ])  # fmt: skip
+    return [first, decode, load, memory, gpu]
+
+
+def engine_row(engine: Engine) -> Row:
+    """What the engine itself reports, under its own names."""
+    match = {"job=~": "$backend_job"}
+    labels: tuple[str, ...] = ("job",)
+    legend = "{{job}}"
+    if engine.model:
+        match[f"{engine.model}=~"], labels, legend = "$backend_model", ("job", "model"), "{{model}} {{job}}"
+    query = Theirs(engine, labels, "$__rate_interval", **match)
+    panels = [prose(engine.title, engine.says, engine.says + " Names: " + ", ".join(f"`{name}`" for name in engine.families()) + ".")]
+    for signals, title, says, unit in COMMON:
+        present = {signal: engine.signals[signal] for signal in signals if signal in engine.signals}
+        if not present:
+            continue
+        shown = [line for signal, term in present.items() for line in term_lines(query, SHORT[signal], term, legend)]
+        if "ttft" in present:
+            shown.append(Line(ours.quantile(0.5, TTFT, PAIR), f"client p50 {PAIR_LEGEND}"))
+        if "itl" in present or "tpot" in present:
+            shown.append(Line(ours.quantile(0.5, TPOT, PAIR), f"client p50 {PAIR_LEGEND}"))
+        panels.append(lines(f"{engine.title}: {title}", says, unit, *shown, top=1 if unit == SHARE else None))
+    panels += [extra_panel(engine, query, extra, legend) for extra in engine.extras]
+    return Row(engine.title, panels, closed=True)
+
+
+def extra_panel(engine: Engine, query: Theirs, extra: Extra, legend: str):
+    shown = [line for name, term in extra.lines for line in term_lines(query, name, term, legend)]
+    return lines(f"{engine.title}: {extra.title}", extra.says, extra.unit, *shown)
+
+
+def term_lines(query: Theirs, name: str, term: Term | Per, legend: str) -> list[Line]:
+    if isinstance(term, Per):
+        return [Line(query.per(term), f"{name} {legend}")]
+    if term.kind == "histogram" and not term.part:
+        return [Line(query.quantile(q, term), f"{name} p{q * 100:g} {legend}".strip()) for q in (0.5, 0.95)]
+    if term.kind == "gauge":
+        how = "sum" if name in ("running", "waiting") else "avg"
+        return [Line(query.level(term, how), f"{name} {legend}")]
+    return [Line(query.flow(term), f"{name} {legend}")]
+
+
+SHORT = {
+    "ttft": "server", "itl": "between tokens", "tpot": "per token", "duration": "duration", "queue": "queue", "waiting": "waiting",
+    "running": "running", "kv": "KV cache", "prefix": "prefix hits", "input": "input", "output": "output", "requests": "requests",
+    "failed": "failed", "preempted": "preempted", "gpu": "utilisation", "gpu_tensor": "tensor cores", "gpu_memory": "memory",
+    "gpu_power": "power",
+}  # fmt: skip
+
+# Signals that share a panel: title, what it says, unit.
+COMMON = [
+    (("ttft",), "time to first token", "The server's own beside the client's median: what lies between is network and gateway.", SECONDS),
+    (("itl", "tpot"), "time between tokens", "The server's own beside the client's time per output token.", SECONDS),
+    (("queue",), "time in the queue", "Waiting for a place in the batch.", SECONDS),
+    (("duration",), "request duration", "Whole requests, by the server's account.", SECONDS),
+    (("running", "waiting"), "running and waiting", "Requests in the batch, and those that wait for a place.", COUNT),
+    (("kv", "prefix"), "cache", "Use of the KV cache, and the share of the prompt that came from the prefix cache.", SHARE),
+    (("input", "output"), "tokens", "Tokens per second of all its traffic.", TOKENS),
+    (("requests", "failed", "preempted"), "requests", "All that it served, those that failed, and preemptions.", REQUESTS),
+    (("gpu", "gpu_tensor", "gpu_memory"), "use", "Utilisation, tensor cores and memory, mean over the GPUs.", SHARE),
+    (("gpu_power",), "power", "Mean power per GPU.", "watt"),
+]  # fmt: skip
+
+
+def backend_variables() -> list:
+    of = "llm_backend:output_tokens:rate5m"
+    return [
+        chosen("engine", "Engine", f"label_values({of}, engine)", "Which kind of backend; needs the recording rules."),
+        chosen("backend_job", "Backend job", f'label_values({of}{{engine=~"$engine"}}, job)', "The scrape job of the backend."),
+        chosen(
+            "backend_model", "Backend model", f'label_values({of}{{engine=~"$engine",job=~"$backend_job"}}, model)',
+            "The model as the backend calls it.",
+        ),
+    ]  # fmt: skip
+
+
+def board():
+    rows = side_by_side() + [engine_row(engine) for engine in ENGINES]
+    return dashboard(
+        "lineup", "Line-up", "What tokenbeat sees as a client beside what the backend says of itself; what lies between is named network and"
+        " gateway.", [*variables(), *backend_variables()], rows, notes(),
+    )  # fmt: skip

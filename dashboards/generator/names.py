@@ -1,0 +1,121 @@
+"""Every metric of tokenbeat that dashboards and rules may name: its kind and its labels, once.
+
+The daemon's own catalogue is the authority; `check` compares this table with it where it is at hand.
+"""
+
+from dataclasses import dataclass
+
+RUN = ("profile", "target")
+STAGE = (*RUN, "model", "stage")
+STEP = (*STAGE, "step")
+SETS = {"P": STAGE, "S": STEP, "R": RUN, "T": ("target",), "-": ()}
+
+# name without the prefix | kind | label set | labels beyond it
+TABLE = """
+offered_requests_total                      counter    P
+skipped_requests_total                      counter    P  reason
+requests_total                              counter    S  outcome
+http_responses_total                        counter    S  code
+warm_up_requests_total                      counter    P  outcome
+requests_in_flight                          gauge      R
+request_duration_seconds                    histogram  S
+response_time_seconds                       histogram  S
+failed_request_duration_seconds             histogram  S
+time_to_first_byte_seconds                  histogram  S
+time_to_first_chunk_seconds                 histogram  S
+time_to_first_token_seconds                 histogram  S
+time_to_first_text_seconds                  histogram  S
+chunk_gap_seconds                           histogram  S
+longest_chunk_gap_seconds                   histogram  S
+time_per_output_token_seconds               histogram  S
+output_pace_tokens_per_second               histogram  S
+stalls_total                                counter    S
+tokens_total                                counter    S  type source
+cached_input_tokens_total                   counter    S
+reasoning_tokens_total                      counter    S
+request_input_tokens                        histogram  S
+request_output_tokens                       histogram  S
+output_length_ratio                         histogram  S
+token_count_ratio                           histogram  S
+cost_total                                  counter    S  currency
+connection_phase_seconds                    histogram  R  phase
+connections_opened_total                    counter    R
+stale_connections_total                     counter    R
+dispatch_lag_seconds                        histogram  R
+schedule_lag_seconds                        histogram  R
+load_active_seconds_total                   counter    P
+runs_total                                  counter    R  result
+skipped_runs_total                          counter    R  reason
+run_active                                  gauge      R
+last_run_started_timestamp_seconds          gauge      R
+last_run_completed_timestamp_seconds        gauge      R
+last_success_timestamp_seconds              gauge      R
+next_run_timestamp_seconds                  gauge      R
+schedule_interval_seconds                   gauge      R
+profile_info                                gauge      R  revision schedule
+target_info                                 gauge      T  api provider server
+slo_events_total                            counter    R  slo
+slo_errors_total                            counter    R  slo
+slo_objective_ratio                         gauge      R  slo
+slo_threshold_seconds                       gauge      R  slo
+slo_threshold_tokens_per_second             gauge      R  slo
+check_failures_total                        counter    S  check
+rate_limit_remaining                        gauge      R  kind
+rate_limit_limit                            gauge      R  kind
+budget_spent_ratio                          gauge      -  scope unit
+tls_certificate_expiry_timestamp_seconds    gauge      T
+config_last_reload_successful               gauge      -
+config_last_reload_success_timestamp_seconds  gauge    -
+build_info                                  gauge      -  version revision
+telemetry_export_failures_total             counter    -  signal
+telemetry_dropped_total                     counter    -  signal reason
+runtime_lag_seconds                         histogram  -
+"""
+
+# Of the process itself, by the usual names.
+PROCESS = {
+    "process_cpu_seconds_total": "counter",
+    "process_resident_memory_bytes": "gauge",
+    "process_open_fds": "gauge",
+    "process_max_fds": "gauge",
+    "process_threads": "gauge",
+    "process_start_time_seconds": "gauge",
+}
+
+# In the daemon's catalogue only where it can export over OTLP.
+PENDING = {"tokenbeat_telemetry_export_failures_total", "tokenbeat_telemetry_dropped_total"}
+
+# What every series has: by the scrape (or from the resource, over OTLP), and from `agent.location`.
+COMMON = ("job", "instance", "location")
+
+OUTCOMES = (
+    "ok dns connect tls proxy connect_timeout first_token_timeout stall_timeout total_timeout credentials auth "
+    "rate_limited overloaded redirect http_4xx http_5xx reset truncated stream_error protocol empty extract check "
+    "cancelled internal"
+).split()
+OURS = "cancelled|internal"  # say nothing about the target
+
+
+@dataclass(frozen=True)
+class Family:
+    name: str
+    kind: str
+    labels: tuple[str, ...]
+
+    def series(self) -> tuple[str, ...]:
+        """The names that its samples have."""
+        if self.kind != "histogram":
+            return (self.name,)
+        return tuple(self.name + suffix for suffix in ("", "_bucket", "_sum", "_count"))  # "" where it is native
+
+
+def _families():
+    for line in TABLE.split("\n"):
+        if words := line.split():
+            name, kind, base, *more = words
+            yield Family(f"tokenbeat_{name}", kind, (*SETS[base], *more))
+    for name, kind in PROCESS.items():
+        yield Family(name, kind, ())
+
+
+FAMILIES = {family.name: family for family in _families()}

@@ -1,0 +1,112 @@
+"""Overview: every profile and target on one page."""
+
+from names import OURS
+from panels import (
+    AGO, COUNT, GOOD_SHARE, NONE_IS_GOOD, SECONDS, SHARE, SPENT_SHARE, TOKENS, Column, Line, Row, bars, dashboard,
+    grid, lines, number, states,
+)  # fmt: skip
+from shared import PAIR, PAIR_LEGEND, availability, burn, cost, failures, notes, objective_met, ours, throughput, variables
+
+TTFT, PACE = "tokenbeat_time_to_first_token_seconds", "tokenbeat_output_pace_tokens_per_second"
+RANGE = "$__range"
+TO_PROFILE = {
+    "title": "Open the profile",
+    "url": "/d/tokenbeat-profile?${datasource:queryparam}&${job:queryparam}&${__url_time_range}"
+    "&var-location=${__data.fields.Location}&var-profile=${__data.fields.Profile}&var-target=${__data.fields.Target}",
+}
+
+
+def pair(how: str, family: str, **more: str) -> str:
+    return ours.gauge(how, family, PAIR, **more)
+
+
+def profile_budget() -> str:
+    """The fullest budget of a profile, on each of its targets."""
+    mine = f'label_replace({ours.value("tokenbeat_budget_spent_ratio", **{"scope=~": "profile/.+"})}, "profile", "$1", "scope", "profile/(.+)")'
+    return f"{pair('max', 'tokenbeat_profile_info')} * on (location, profile) group_left () max by (location, profile) ({mine})"
+
+
+def pairs_table():
+    columns = [
+        Column("Available", availability(PAIR, RANGE), SHARE, GOOD_SHARE, 2),
+        Column("Goodput", f'1 - {ours.increase("tokenbeat_slo_errors_total", PAIR, slo="all")}'
+               f' / ({ours.increase("tokenbeat_slo_events_total", PAIR, slo="all")} > 0)', SHARE, GOOD_SHARE, 2),
+        Column("Requests", ours.increase("tokenbeat_requests_total", PAIR), COUNT, (), 0),
+        Column("TTFT p50", ours.quantile(0.5, TTFT, PAIR, RANGE), SECONDS, (), 3),
+        Column("TTFT p95", ours.quantile(0.95, TTFT, PAIR, RANGE), SECONDS, (), 3),
+        Column("Pace p50", ours.quantile(0.5, PACE, PAIR, RANGE), TOKENS, (), 1),
+        Column("Cost", f"sum by ({', '.join(PAIR)}) ({cost(PAIR, RANGE)})", COUNT, (), 4),
+        Column("Budget spent", profile_budget(), SHARE, SPENT_SHARE, 1),
+        Column("Last completed", f"{pair('max', 'tokenbeat_last_run_completed_timestamp_seconds')} * 1000 > 0", AGO),
+        Column("Next run", f"{pair('min', 'tokenbeat_next_run_timestamp_seconds')} * 1000 > 0", AGO),
+    ]  # fmt: skip
+    return grid(
+        "Every profile and target",
+        "One row per profile, target and location, over the range that is shown. Begin here: a low availability or goodput"
+        " with a low lag is the target's; follow the profile's name for the details. Cost is in the agent's currency.",
+        {"location": "Location", "profile": "Profile", "target": "Target"}, columns, link=("Profile", TO_PROFILE),
+    )  # fmt: skip
+
+
+def board():
+    judged = ours.increase("tokenbeat_requests_total", (), **{"outcome!~": OURS})
+    now = Row("Now", [
+        number("Availability", "Share of requests that were ok, of all that say something about a target; over the range"
+               " that is shown.", SHARE, availability((), RANGE), marks=GOOD_SHARE, decimals=2),
+        number("Fastest burn", "The error budget that is spent fastest, over the last hour: 1 lasts exactly as long as the"
+               " objective's period, 14.4 is what pages.", COUNT, f"max ({burn(('profile', 'target', 'slo'), '1h')})",
+               marks=((None, "green"), (1, "orange"), (14.4, "red")), decimals=1),
+        number("Alerts firing", "Alerts of tokenbeat that fire now, if its rules are loaded. The annotations say when each began.",
+               COUNT, 'count (ALERTS{alertname=~"Tokenbeat.+",alertstate="firing"}) or vector(0)', marks=NONE_IS_GOOD, decimals=0),
+        number("Requests", "Requests that ended in the range that is shown and say something about a target.", COUNT, judged,
+               decimals=0),
+        number("Cost", "What the probing cost over the range that is shown, by the targets' prices, in the agent's currency.",
+               COUNT, f"sum ({cost((), RANGE)})", decimals=4),
+        number("Fullest budget", "The budget of which most is spent in its present period. At 100% its traffic is held back.",
+               SHARE, ours.gauge("max", "tokenbeat_budget_spent_ratio"), marks=SPENT_SHARE, decimals=1),
+    ])  # fmt: skip
+    table = Row("Profiles and targets", [pairs_table()])
+    course = Row("Course", [
+        lines("Availability", "Share of ok requests. A dip in one location only is the way there; in all of them, the target.",
+              SHARE, Line(availability(PAIR, "$__rate_interval"), PAIR_LEGEND), top=1),
+        lines("Time to first token, p95", "What the slow requests wait for the first token. Exemplars lead to traces, where the"
+              " data source knows where traces are.", SECONDS, Line(ours.quantile(0.95, TTFT, PAIR), PAIR_LEGEND, exemplars=True)),
+        lines("Output pace, p50", "Tokens per second over the whole request, as a user feels it. Falls with a slower first token"
+              " as well as with slower decoding.", TOKENS, Line(ours.quantile(0.5, PACE, PAIR), PAIR_LEGEND)),
+        lines("Failures by reason", "Share of requests that failed, by reason. Timeouts and 5xx are the target's; `connect`, `dns`"
+              " and `tls` the way there; `check` is a complete answer that was not good.", SHARE,
+              Line(failures(("profile", "target"), "$__rate_interval"), "{{profile}} → {{target}} {{outcome}}"), stack=True),
+        lines("Throughput", "Output tokens per second of offered load: comparable between profiles that play all the time and"
+              " those that play now and then.", TOKENS, Line(throughput(PAIR), PAIR_LEGEND)),
+        lines("Cost per hour", "What the probing costs at the present rate, in the agent's currency.", COUNT,
+              Line(f"3600 * {ours.rate('tokenbeat_cost_total', (*PAIR, 'currency'))}", f"{PAIR_LEGEND} {{{{currency}}}}"), stack=True),
+    ])  # fmt: skip
+    places = Row("Locations", [
+        bars("Availability by location", "The same targets from each location. One that stands out is a matter of the network or of a"
+             " region.", SHARE, Line(availability(("location",), RANGE), "{{location}}", instant=True), marks=GOOD_SHARE, top=1),
+        lines("Time to first token by location, p50", "The distance between the lines is the network; what they do together is the"
+              " target.", SECONDS, Line(ours.quantile(0.5, TTFT, ("location", "target")), "{{target}} {{location}}")),
+        lines("Objectives met by location", "Share of SLO events that were good (`all`: requests that met every objective).", SHARE,
+              Line(objective_met(("location", "slo"), "$__rate_interval"), "{{slo}} {{location}}"), top=1),
+    ])  # fmt: skip
+    schedule = Row("Schedule and budgets", [
+        states("Runs", "When each profile played. A gap that the schedule does not explain is a missed or skipped run.",
+               Line(f"clamp_max({pair('max', 'tokenbeat_run_active')}, 1)", PAIR_LEGEND), width=16, height=8,
+               mapping={"0": ("idle", "transparent"), "1": ("playing", "blue")}),
+        bars("Budgets", "Spent share of each budget in its present period, reservations included.", SHARE,
+             Line(ours.gauge("max", "tokenbeat_budget_spent_ratio", ("location", "scope", "unit")), "{{scope}} {{unit}} {{location}}",
+                  instant=True), marks=SPENT_SHARE, top=1),
+        lines("Runs by result", "Runs that ended. `failed`: an objective was missed, or without objectives a request failed;"
+              " `degraded`: the prober was late, its numbers do not judge the target.", COUNT,
+              Line(ours.rate("tokenbeat_runs_total", ("result",), how="increase"), "{{result}}"), stack=True, width=12),
+        lines("Skipped runs and requests", "What was due and not played, by reason. `budget`: money, tokens or requests are spent;"
+              " `overlap`: the run before was still playing; `in_flight` and `overrun`: the prober could not keep up.", COUNT,
+              Line(ours.rate("tokenbeat_skipped_runs_total", ("reason",), how="increase"), "runs: {{reason}}"),
+              Line(ours.rate("tokenbeat_skipped_requests_total", ("reason",), how="increase"), "requests: {{reason}}"), width=12),
+    ])  # fmt: skip
+    return dashboard(
+        "overview", "Overview", "Every profile and target that tokenbeat plays: availability, first token, pace, cost, budgets"
+        " and the schedule.", variables(), [now, table, course, places, schedule], notes(),
+    )  # fmt: skip
+
+

@@ -1,0 +1,299 @@
+"""The checks of `dashboards/check`. Each prints one line; a failed one says what to do."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from pathlib import Path
+
+import engines
+import lint
+import names
+import yaml
+from expressions import base, plain, selectors
+from grafana_foundation_sdk.cog.encoder import JSONEncoder
+from grafana_foundation_sdk.cog.plugins import register_default_plugins
+from grafana_foundation_sdk.models.dashboard import Dashboard
+from rules import RUNBOOK
+
+HERE = Path(__file__).resolve().parents[1]
+ROOT = HERE.parent
+BOARDS = {path.name: json.loads(path.read_text()) for path in sorted(HERE.glob("*.json"))}
+RULES = {path.name: yaml.safe_load(path.read_text()) for path in sorted((HERE / "prometheus").glob("*.yaml"))}
+TESTS = {path.name: yaml.safe_load(path.read_text()) for path in sorted((HERE / "prometheus/tests").glob("*.yaml"))}
+PLACE = Path(sys.argv[1]) if len(sys.argv) > 1 else None
+
+
+def every_rule():
+    for file, content in RULES.items():
+        for group in content["groups"]:
+            for rule in group["rules"]:
+                yield file, rule
+
+
+ALERTS = [(file, rule) for file, rule in every_rule() if "alert" in rule]
+RECORDS = {rule["record"] for _, rule in every_rule() if "record" in rule}
+
+
+def expressions():
+    """Every expression there is: where it stands, and its text."""
+    for name, board in BOARDS.items():
+        for panel in lint.panels(board):
+            for target in panel.get("targets", []):
+                yield f"{name}: {panel['title']} {target['refId']}", target["expr"]
+        for variable in board["templating"]["list"]:
+            if inner := lint.label_values(variable):
+                yield f"{name}: variable {variable['name']}", inner
+        for note in board["annotations"]["list"]:
+            yield f"{name}: annotation {note['name']}", note["expr"]
+    for file, rule in every_rule():
+        yield f"{file}: {rule.get('record') or rule.get('alert')}", rule["expr"]
+
+
+def up_to_date():
+    done = subprocess.run([sys.executable, HERE / "generate", "--check"], capture_output=True, text=True)
+    yield from done.stdout.splitlines() if done.returncode else []
+    if done.returncode and not done.stdout:
+        yield done.stderr
+
+
+def promtool(*words) -> list[str]:
+    done = subprocess.run(["promtool", *map(str, words)], capture_output=True, text=True)
+    return (done.stdout + done.stderr).strip().splitlines() if done.returncode else []
+
+
+def rules_parse():
+    yield from promtool("check", "rules", *sorted((HERE / "prometheus").glob("*.yaml")))
+
+
+def rules_tested():
+    if not TESTS:
+        yield "there are no tests"
+        return
+    yield from promtool("test", "rules", *sorted((HERE / "prometheus/tests").glob("*.yaml")))
+
+
+def coverage():
+    """Each alert is seen to fire, to keep quiet on data, and to keep quiet without."""
+    fires, quiet, without = set(), set(), set()
+    for content in TESTS.values():
+        for test in content["tests"]:
+            for case in test.get("alert_rule_test", []):
+                if case.get("exp_alerts"):
+                    fires.add(case["alertname"])
+                elif test.get("input_series"):
+                    quiet.add(case["alertname"])
+                else:
+                    without.add(case["alertname"])
+    for name in sorted({rule["alert"] for _, rule in ALERTS}):
+        for what, seen in (("fires", fires), ("keeps quiet", quiet), ("keeps quiet without data", without)):
+            # Without any data is exactly when this one fires.
+            if name not in seen and not (name == "TokenbeatAbsent" and seen is without):
+                yield f"{name}: no test in which it {what}"
+
+
+def promql_parses():
+    file = {"groups": [{"name": "all", "rules": []}]}
+    where = []
+    for place, text in expressions():
+        where.append(place)
+        file["groups"][0]["rules"].append({"record": f"check:number_{len(where)}", "expr": plain(text)})
+    with tempfile.NamedTemporaryFile("w", suffix=".yaml") as out:
+        json.dump(file, out)
+        out.flush()
+        for line in promtool("check", "rules", out.name):
+            number = re.search(r"rule (\d+)", line)
+            yield f"{where[int(number[1]) - 1]}: {line}" if number else line
+
+
+def metrics_exist():
+    """What is named exists: among ours, among a backend's, or as a record."""
+    known = {**{family.name: family for family in names.FAMILIES.values()}, **dict.fromkeys(engines.families())}
+    others = {"ALERTS"}
+    used = set()
+    for where, text in expressions():
+        for name, match in selectors(text):
+            if any(sign in name for sign in "(.*+?|"):
+                if not [each for each in [*known, *RECORDS] if re.fullmatch(name.removesuffix("_sum"), each) or re.fullmatch(name, each)]:
+                    yield f"{where}: nothing is called {name}"
+                continue
+            family = next((known_name for known_name in base(name) if known_name in known), None)
+            used.add(family)
+            if not family and name not in RECORDS | others:
+                yield f"{where}: no metric is called {name}"
+            elif isinstance(known.get(family), names.Family):
+                extra = set(match) - {*known[family].labels, *names.COMMON, "le"}
+                if extra:
+                    yield f"{where}: {name} has no label {', '.join(sorted(extra))}"
+    for family in names.FAMILIES.keys() - used:
+        yield f"{family} is on no dashboard and in no rule"
+
+
+def records_used():
+    text = "\n".join(expression for _, expression in expressions())
+    for record in sorted(RECORDS):
+        if not re.search(rf"(?<![\w:]){re.escape(record)}(?![\w:])", text) and not record.startswith("llm_backend:"):
+            yield f"{record} is used nowhere"
+
+
+def catalogue():
+    """The daemon's own list of metrics has what the table here has: name, kind, labels."""
+    given = os.environ.get("TOKENBEAT_CATALOGUE")
+    listing = Path(given) if given else ROOT / "tests/golden/metrics.md"
+    if not listing.exists():
+        if given:
+            yield f"{given} is not there"
+        return
+    text = listing.read_text()
+    rows = re.findall(r"^\| ([\w -]+) \| ((?:`\w+`(?:, )?)*) \|$", text, re.M)
+    sets = {name.strip(): set(re.findall(r"`(\w+)`", labels)) for name, labels in rows}
+    found = {}
+    for name, kind, labels in re.findall(r"^\| `(\w+)` \|[^|]*\| (\w+) \| ([^|]*) \|", text, re.M):
+        first, _, more = labels.partition("+")
+        found[name] = (kind, sets.get(first.strip(), set()) | set(re.findall(r"`(\w+)`", more)))
+    if not found:
+        yield f"{listing.name} has no table of metrics"
+    for family in names.FAMILIES.values():
+        known = family.name in found if family.name.startswith("tokenbeat_") else f"`{family.name}`" in text
+        if not known and family.name not in names.PENDING:
+            yield f"{family.name} is not in the catalogue"
+        elif family.name in found and found[family.name] != (family.kind, set(family.labels)):
+            yield f"{family.name}: the catalogue says {found[family.name]}, the table here {family.kind} {family.labels}"
+
+
+# What the Prometheus data source keeps in an annotation; Grafana's types leave a data source's own fields out.
+ANNOTATION = ("expr", "step", "titleFormat", "textFormat", "useValueForTime")
+
+
+def bare(board: dict) -> dict:
+    board = json.loads(json.dumps(board))
+    for note in board["annotations"]["list"]:
+        for key in ANNOTATION:
+            note.pop(key, None)
+    return board
+
+
+def schema_types():
+    """Grafana's own TypeScript types; string enums are taken by their values, as in JSON."""
+    lines = [
+        'import type { Dashboard } from "@grafana/schema";',
+        "type Plain<T> = T extends string ? `${T}` : T extends (infer U)[] ? Plain<U>[]"
+        " : T extends object ? { [K in keyof T]: Plain<T[K]> } : T;",
+    ]
+    for index, board in enumerate(BOARDS.values()):
+        lines.append(f"export const b{index}: Plain<Dashboard> = {json.dumps(bare(board), indent=1)};")
+    with tempfile.NamedTemporaryFile("w", suffix=".ts", dir=PLACE) as out:
+        out.write("\n".join(lines))
+        out.flush()
+        tsc = [
+            "node", "node_modules/typescript/bin/tsc", "--noEmit", "--strict", "--skipLibCheck", "--module", "nodenext",
+            "--moduleResolution", "nodenext", "--target", "es2022", Path(out.name).name,
+        ]  # fmt: skip
+        done = subprocess.run(tsc, cwd=PLACE, capture_output=True, text=True)
+        source = "\n".join(lines).split("\n")
+        for line, error in re.findall(r"\((\d+),\d+\): error (.*)", done.stdout):
+            yield f"{source[int(line) - 1].strip()[:120]}: {error}"
+        if done.returncode and not done.stdout:
+            yield done.stderr
+
+
+def schema_keys():
+    """No key that Grafana does not know: it would be dropped in silence."""
+    register_default_plugins()
+    for name, board in BOARDS.items():
+        board = bare(board)
+        back = json.loads(JSONEncoder(sort_keys=True).encode(Dashboard.from_json(board)))
+        for key in _lost(board, back):
+            yield f"{name}: unknown key {key}"
+
+
+def _lost(given, back, path=""):
+    if isinstance(given, dict):
+        for key, value in given.items():
+            if not isinstance(back, dict) or key not in back:
+                if value not in (None, [], {}):
+                    yield f"{path}.{key}"
+            else:
+                yield from _lost(value, back[key], f"{path}.{key}")
+    elif isinstance(given, list) and isinstance(back, list):
+        for index, (left, right) in enumerate(zip(given, back, strict=False)):
+            yield from _lost(left, right, f"{path}[{index}]")
+
+
+def linted():
+    for name, board in BOARDS.items():
+        for finding in lint.findings(board):
+            yield f"{name}: {finding}"
+    for what, count in Counter(board["uid"] for board in BOARDS.values()).items():
+        if count > 1:
+            yield f"uid {what} is taken twice"
+
+
+def runbook():
+    """Each alert has an entry, and each entry an alert; the link leads there."""
+    text = (ROOT / "docs/runbook.md").read_text()
+    entries = re.split(r"^### (Tokenbeat\w+)$", text, flags=re.M)
+    bodies = dict(zip(entries[1::2], entries[2::2], strict=True))
+    alerts = {rule["alert"] for _, rule in ALERTS}
+    for name in sorted(alerts - bodies.keys()):
+        yield f"docs/runbook.md has no entry for {name}"
+    for name in sorted(bodies.keys() - alerts):
+        yield f"docs/runbook.md has an entry for {name}, which is no alert"
+    for name, body in bodies.items():
+        for part in ("**Look at.**", "**Do.**"):
+            if part not in body:
+                yield f"docs/runbook.md: {name} has no {part}"
+    for _, rule in ALERTS:
+        if rule["annotations"].get("runbook_url") != f"{RUNBOOK}#{rule['alert'].lower()}":
+            yield f"{rule['alert']}: runbook_url does not lead to its entry"
+
+
+def alerts_complete():
+    for _, rule in ALERTS:
+        if not rule["alert"].startswith("Tokenbeat"):
+            yield f"{rule['alert']} does not begin with Tokenbeat"
+        if rule["labels"].get("severity") not in ("critical", "warning", "info"):
+            yield f"{rule['alert']} has no severity"
+        for key in ("summary", "description", "runbook_url"):
+            if not rule["annotations"].get(key):
+                yield f"{rule['alert']} has no {key}"
+        if "{{" in rule["annotations"]["summary"]:
+            yield f"{rule['alert']}: a summary is static, so that notifications can be grouped by it"
+
+
+CHECKS = {
+    "generated files are up to date": up_to_date,
+    "rules parse (promtool check rules)": rules_parse,
+    "rule tests pass (promtool test rules)": rules_tested,
+    "each alert is tested: firing, quiet, without data": coverage,
+    "every PromQL expression parses": promql_parses,
+    "every metric and label that is named exists": metrics_exist,
+    "every record is used": records_used,
+    "our names agree with the daemon's catalogue": catalogue,
+    "dashboards have Grafana's types": schema_types,
+    "dashboards have no key that Grafana does not know": schema_keys,
+    "dashboards keep the linter's rules": linted,
+    "alerts are complete": alerts_complete,
+    "alerts and runbook agree": runbook,
+}
+
+
+def main() -> int:
+    failed = 0
+    for title, check in CHECKS.items():
+        found = list(check())
+        failed += bool(found)
+        print(f"{'FAIL' if found else 'ok  '}  {title}", flush=True)
+        for line in found[:40]:
+            print(f"      {line}")
+        if len(found) > 40:
+            print(f"      and {len(found) - 40} more")
+    print(f"{len(CHECKS) - failed} passed, {failed} failed")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,83 @@
+//! OTLP export: the section and the environment together.
+
+use super::{Findings, target, wire};
+use crate::config::{self, KeyPath};
+use crate::plan::otlp::{Compression, GenAi, Histograms, Otlp, Protocol, Sampling, Written, resolve};
+
+/// What is exported; `None` if nothing is, or if it is not sound.
+pub(super) fn compile(
+    written: Option<&config::Otlp>,
+    environment: &dyn Fn(&str) -> Option<String>,
+    path: &KeyPath,
+    findings: &mut Findings,
+) -> Option<Otlp> {
+    let before = findings.errors.len();
+    let section = written.map(|written| section(written, path, findings));
+    if findings.errors.len() > before {
+        return None;
+    }
+    match resolve(section, environment) {
+        Ok(otlp) => otlp,
+        Err(problems) => {
+            for problem in problems {
+                // A variable is no key: its problem stands at the section that it fills.
+                if problem.subject.starts_with("OTEL_") {
+                    findings.error(path, problem.to_string());
+                } else {
+                    findings.error(&path.key(&problem.subject), problem.message);
+                }
+            }
+            None
+        }
+    }
+}
+
+fn section(written: &config::Otlp, path: &KeyPath, findings: &mut Findings) -> Written {
+    let endpoint = written.endpoint.as_ref();
+    let endpoint = endpoint
+        .and_then(|url| target::address(url, &["http", "https"], "headers", &path.key("endpoint"), findings));
+    let tls_path = path.key("tls");
+    if let Some(file) = &written.tls.ca_file {
+        wire::certificates(file, &tls_path.key("ca_file"), findings);
+    }
+    let (tls, traces) = (&written.tls, &written.traces);
+    let identity =
+        wire::identity(tls.client_cert_file.as_deref(), tls.client_key_file.as_deref(), &tls_path, findings);
+    if (tls.ca_file.is_some() || identity.is_some())
+        && endpoint.as_ref().is_some_and(|url| url.scheme() == "http")
+    {
+        findings.warn(&tls_path, "does nothing: `endpoint` is plain http");
+    }
+    Written {
+        endpoint,
+        protocol: written.protocol.map(|protocol| match protocol {
+            config::Protocol::Grpc => Protocol::Grpc,
+            config::Protocol::Http => Protocol::Http,
+        }),
+        headers: wire::headers(&written.headers, |_| false, &path.key("headers"), findings),
+        interval: written.interval.map(|interval| interval.0),
+        timeout: written.timeout.map(|timeout| timeout.0),
+        compression: written.compression.map(|compression| match compression {
+            config::Compression::Gzip => Compression::Gzip,
+            config::Compression::None => Compression::None,
+        }),
+        ca_file: tls.ca_file.clone(),
+        identity,
+        metrics: written.metrics,
+        histograms: written.histograms.map(|form| match form {
+            config::Histograms::Explicit => Histograms::Explicit,
+            config::Histograms::Exponential => Histograms::Exponential,
+        }),
+        traces: Some(traces.enabled.then_some(Sampling {
+            ratio: traces.sample.0,
+            failures: traces.failures == config::Failures::Always,
+        })),
+        logs: written.logs,
+        genai: written.genai.map(|set| match set {
+            config::GenAi::Current => GenAi::Current,
+            config::GenAi::Legacy => GenAi::Legacy,
+            config::GenAi::Both => GenAi::Both,
+            config::GenAi::None => GenAi::None,
+        }),
+    }
+}

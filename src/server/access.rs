@@ -1,0 +1,241 @@
+//! Who may ask for what. The web configuration's basic auth guards every page; what changes state or spends
+//! money is refused on top of that unless the caller is known or at this very machine.
+
+use super::listen::Peer;
+use super::web_config::{Error, WebConfig};
+use axum::extract::{ConnectInfo, Request, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use sha2::{Digest, Sha256};
+use std::collections::VecDeque;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
+use tokio::time::Instant;
+
+/// How often the files are looked at for a change.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// Verified credentials that are remembered: bcrypt is slow on purpose, and a scraper asks every few seconds.
+const MOST_REMEMBERED: usize = 64;
+/// A bcrypt hash of nothing in particular: an unknown user costs as much time as a wrong password.
+const NOBODY: &str = "$2b$10$abcdefghijklmnopqrstuuYl7dQ0rnRzGhYIA6PPWM3O6j3mAxYP2";
+
+/// The web configuration, read again when its files change, and who has been verified against it.
+#[derive(Debug, Default)]
+pub struct Access {
+    file: Option<PathBuf>,
+    /// `--web.enable-lifecycle`: whoever may read may also change state.
+    lifecycle: bool,
+    state: Mutex<Held>,
+}
+
+#[derive(Debug, Default)]
+struct Held {
+    config: Arc<WebConfig>,
+    looked: Option<Instant>,
+    stamps: Vec<Option<(SystemTime, u64)>>,
+    remembered: VecDeque<[u8; 32]>,
+}
+
+/// A caller that basic auth or a verified client certificate has made known.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Known(pub(super) bool);
+
+impl Access {
+    /// Access by this web configuration; without one everybody may read.
+    pub fn new(file: Option<&Path>, lifecycle: bool) -> Result<Self, Error> {
+        let mut held = Held::default();
+        if let Some(file) = file {
+            held.config = Arc::new(WebConfig::read(file)?);
+            held.stamps = stamps(&held.config.files);
+            held.looked = Some(Instant::now());
+        }
+        Ok(Self { file: file.map(Path::to_owned), lifecycle, state: Mutex::new(held) })
+    }
+
+    /// The present configuration. Files are looked at once a second at most; a broken change keeps the old one.
+    pub fn current(&self) -> Arc<WebConfig> {
+        let mut held = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let due = held.looked.is_some_and(|looked| looked.elapsed() >= LOOK_EVERY);
+        if let (Some(file), true) = (&self.file, due) {
+            held.looked = Some(Instant::now());
+            let now = stamps(&held.config.files);
+            if now != held.stamps {
+                held.stamps = now;
+                match WebConfig::read(file) {
+                    Ok(config) => {
+                        tracing::info!(file = %file.display(), "web configuration read again");
+                        held.stamps = stamps(&config.files);
+                        held.config = Arc::new(config);
+                        held.remembered.clear();
+                    }
+                    Err(error) => tracing::error!(%error, "web configuration not changed"),
+                }
+            }
+        }
+        Arc::clone(&held.config)
+    }
+
+    /// Whether these credentials are right. Slow the first time: to be called off the async threads.
+    fn verify(&self, config: &WebConfig, user: &str, password: &str) -> bool {
+        let hash = config.users.get(user);
+        let key: [u8; 32] = Sha256::new()
+            .chain_update(user)
+            .chain_update([0])
+            .chain_update(password)
+            .chain_update([0])
+            .chain_update(hash.map_or("", String::as_str))
+            .finalize()
+            .into();
+        if self.remembers(&key) {
+            return true;
+        }
+        let right = bcrypt::verify(password, hash.map_or(NOBODY, String::as_str)).unwrap_or(false);
+        if !right || hash.is_none() {
+            return false;
+        }
+        let mut held = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if held.remembered.len() >= MOST_REMEMBERED {
+            held.remembered.pop_front();
+        }
+        held.remembered.push_back(key);
+        true
+    }
+
+    fn remembers(&self, key: &[u8; 32]) -> bool {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).remembered.contains(key)
+    }
+}
+
+/// Lets a request through if basic auth, where it is configured, is right.
+pub(super) async fn authenticate(
+    State(access): State<Arc<Access>>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let config = access.current();
+    let mut known = peer.certified;
+    if !config.users.is_empty() {
+        let Some((user, password)) = basic(request.headers()) else { return unauthorized() };
+        let checked = tokio::task::spawn_blocking(move || access.verify(&config, &user, &password)).await;
+        if !checked.unwrap_or(false) {
+            return unauthorized();
+        }
+        known = true;
+    }
+    request.extensions_mut().insert(Known(known));
+    next.run(request).await
+}
+
+/// Lets a request through that changes state or spends money, if the caller may: it is known, or at this machine
+/// and not sent by a web page of somebody else, or the lifecycle flag was given.
+pub(super) async fn privileged(
+    State(access): State<Arc<Access>>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let known = request.extensions().get::<Known>().is_some_and(|known| known.0);
+    if known || access.lifecycle || is_local(peer.address.ip(), request.headers()) {
+        return next.run(request).await;
+    }
+    let why = "refused: this changes state or spends money. Call it from this machine, set server.web_config \
+               with users or client certificates, or start with --web.enable-lifecycle\n";
+    (StatusCode::FORBIDDEN, why).into_response()
+}
+
+/// From loopback, with a loopback `Host` (so that a name that was rebound to 127.0.0.1 does not count) and no
+/// `Origin` but a loopback one (so that a page of somebody else in a local browser does not count).
+fn is_local(peer: IpAddr, headers: &HeaderMap) -> bool {
+    let text = |name| headers.get(name).map(|value| value.to_str().unwrap_or("?"));
+    let host = text(header::HOST).is_some_and(is_loopback);
+    let origin = text(header::ORIGIN)
+        .is_none_or(|origin| origin.split_once("://").is_some_and(|(_, host)| is_loopback(host)));
+    peer.to_canonical().is_loopback() && host && origin
+}
+
+/// Whether `host[:port]` names this machine.
+fn is_loopback(authority: &str) -> bool {
+    let host = match authority.strip_prefix('[') {
+        Some(rest) => rest.split(']').next().unwrap_or(""),
+        None => authority.split(':').next().unwrap_or(""),
+    };
+    host.eq_ignore_ascii_case("localhost") || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+}
+
+fn basic(headers: &HeaderMap) -> Option<(String, String)> {
+    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, encoded) = value.split_once(' ')?;
+    if !scheme.eq_ignore_ascii_case("basic") {
+        return None;
+    }
+    let decoded = String::from_utf8(BASE64.decode(encoded.trim()).ok()?).ok()?;
+    let (user, password) = decoded.split_once(':')?;
+    Some((user.to_owned(), password.to_owned()))
+}
+
+fn unauthorized() -> Response {
+    (StatusCode::UNAUTHORIZED, [(header::WWW_AUTHENTICATE, "Basic")], "Unauthorized\n").into_response()
+}
+
+fn stamps(files: &[PathBuf]) -> Vec<Option<(SystemTime, u64)>> {
+    files
+        .iter()
+        .map(|file| {
+            let meta = std::fs::metadata(file).ok()?;
+            Some((meta.modified().ok()?, meta.len()))
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
+        pairs.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect()
+    }
+
+    #[test]
+    fn local_means_peer_host_and_origin() {
+        let v4 = IpAddr::from([127, 0, 0, 1]);
+        let host = ("host", "localhost:9464");
+        assert!(is_local(v4, &headers(&[host])));
+        assert!(is_local("::1".parse().unwrap(), &headers(&[("host", "[::1]:9464")])));
+        assert!(is_local("::ffff:127.0.0.1".parse().unwrap(), &headers(&[("host", "127.0.0.1")])));
+        assert!(is_local(v4, &headers(&[host, ("origin", "http://127.0.0.1:9464")])));
+        // Another machine, a rebound name, a foreign page, an opaque origin, no host at all.
+        assert!(!is_local(IpAddr::from([127, 0, 0, 1].map(|n: u8| n.max(10))), &headers(&[host])));
+        assert!(!is_local(v4, &headers(&[("host", "evil.example")])));
+        assert!(!is_local(v4, &headers(&[host, ("origin", "https://evil.example")])));
+        assert!(!is_local(v4, &headers(&[host, ("origin", "null")])));
+        assert!(!is_local(v4, &headers(&[])));
+    }
+
+    #[test]
+    fn a_verified_password_is_remembered_and_a_wrong_one_is_not() {
+        let hash = bcrypt::hash("right", 4).unwrap();
+        let config = WebConfig { users: [("ann".to_owned(), hash)].into(), ..WebConfig::default() };
+        let access = Access::default();
+        assert!(!access.verify(&config, "ann", "wrong"));
+        assert!(!access.verify(&config, "bob", "right"));
+        assert!(access.verify(&config, "ann", "right"));
+        assert_eq!(access.state.lock().unwrap().remembered.len(), 1);
+        // Another hash for the same user is another key: a changed password takes effect.
+        let other = WebConfig {
+            users: [("ann".to_owned(), bcrypt::hash("new", 4).unwrap())].into(),
+            ..WebConfig::default()
+        };
+        assert!(!access.verify(&other, "ann", "right"));
+    }
+
+    #[test]
+    fn the_hash_for_unknown_users_is_a_hash() {
+        assert!(NOBODY.parse::<bcrypt::HashParts>().is_ok());
+    }
+}

@@ -1,0 +1,173 @@
+//! `/probe` and `POST /api/v1/profiles/{name}/run`: what spends money when it is asked for.
+
+use super::Views;
+use super::command::{Command, Refusal};
+use crate::event::{Pair, Request, SkipReason};
+use crate::plan::Plan;
+use crate::telemetry::render_probe;
+use axum::Json;
+use axum::extract::{Path, Query, State};
+use axum::http::{HeaderMap, HeaderName, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Deserialize;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+/// How long Prometheus waits for a scrape, in seconds; it sends this with each.
+const SCRAPE_TIMEOUT: HeaderName = HeaderName::from_static("x-prometheus-scrape-timeout-seconds");
+/// Time of a probe where the caller says nothing.
+const PROBE_WITHIN: Duration = Duration::from_secs(30);
+/// Longest time of a probe, whatever the caller says.
+const PROBE_WITHIN_MOST: Duration = Duration::from_mins(10);
+/// What is left of a scrape's time for the answer's way back.
+const ANSWER_RESERVE: Duration = Duration::from_millis(500);
+
+/// What came of a probe.
+#[derive(Debug)]
+pub enum Probe {
+    /// It was sent, and has ended.
+    Ended(Arc<Request>),
+    /// It was not sent.
+    Refused(SkipReason),
+}
+
+/// Query of `/probe`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Wanted {
+    target: String,
+    profile: String,
+}
+
+/// When each pair was probed last. Bounded by the plan: only pairs of it get in, and others go.
+#[derive(Clone, Debug, Default)]
+pub struct LastProbes(Arc<Mutex<HashMap<Pair, Instant>>>);
+
+impl LastProbes {
+    /// Takes the pair's turn; the time to wait if it is too early.
+    fn take(&self, plan: &Plan, pair: &Pair) -> Result<(), Duration> {
+        let now = Instant::now();
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(at) = last.get(pair) {
+            let left = plan.server.probe_interval.saturating_sub(now.saturating_duration_since(*at));
+            if !left.is_zero() {
+                return Err(left);
+            }
+        }
+        last.retain(|known, _| plan.pairs.iter().any(|planned| planned.pair == *known));
+        last.insert(pair.clone(), now);
+        Ok(())
+    }
+}
+
+/// `GET /probe?target=T&profile=P`: one request now, told as a scrape of its own.
+pub(super) async fn probe(
+    State(views): State<Views>,
+    Query(wanted): Query<Wanted>,
+    headers: HeaderMap,
+) -> Response {
+    let plan = views.current().plan;
+    let pair = Pair { profile: wanted.profile.into(), target: wanted.target.into() };
+    if !plan.pairs.iter().any(|known| known.pair == pair) {
+        let why = format!("the profile {} is not played against the target {}\n", pair.profile, pair.target);
+        return (StatusCode::NOT_FOUND, why).into_response();
+    }
+    if let Err(left) = views.probes.take(&plan, &pair) {
+        let wait = left.as_secs().saturating_add(1).to_string();
+        let why = format!("probed less than server.probe.min_interval ago; try again in {wait} s\n");
+        return (StatusCode::TOO_MANY_REQUESTS, [(header::RETRY_AFTER, wait)], why).into_response();
+    }
+    let (reply, replied) = oneshot::channel();
+    if let Err(refused) = views.ask(Command::Probe { pair, within: within(&headers), reply }) {
+        return refused;
+    }
+    match replied.await {
+        Ok(Ok(Probe::Ended(request))) => match render_probe(&request) {
+            Ok(text) => ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response(),
+            Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
+        },
+        Ok(Ok(Probe::Refused(reason))) => {
+            let why = format!("not sent: {}\n", reason.label());
+            (StatusCode::SERVICE_UNAVAILABLE, why).into_response()
+        }
+        Ok(Err(refusal)) => refused(refusal),
+        Err(_) => refused(Refusal::Stopping),
+    }
+}
+
+/// The time that a probe may take: a little less than the scrape's.
+fn within(headers: &HeaderMap) -> Duration {
+    let seconds =
+        headers.get(SCRAPE_TIMEOUT).and_then(|value| value.to_str().ok()?.trim().parse::<f64>().ok());
+    let scrape = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    let within = scrape.map_or(PROBE_WITHIN, |scrape| scrape.saturating_sub(ANSWER_RESERVE.min(scrape / 2)));
+    within.min(PROBE_WITHIN_MOST)
+}
+
+/// `POST /api/v1/profiles/{name}/run`: a run against each of its targets, now.
+pub(super) async fn run(State(views): State<Views>, Path(profile): Path<String>) -> Response {
+    let (reply, replied) = oneshot::channel();
+    if let Err(refused) = views.ask(Command::Run { profile, reply }) {
+        return refused;
+    }
+    match replied.await {
+        Ok(Ok(runs)) => {
+            let runs: Vec<_> = runs
+                .iter()
+                .map(|run| serde_json::json!({
+                    "profile": &*run.pair.profile, "target": &*run.pair.target, "state": run.state, "id": run.id,
+                }))
+                .collect();
+            (StatusCode::ACCEPTED, Json(serde_json::json!({ "runs": runs }))).into_response()
+        }
+        Ok(Err(refusal)) => refused(refusal),
+        Err(_) => refused(Refusal::Stopping),
+    }
+}
+
+fn refused(refusal: Refusal) -> Response {
+    let status = match refusal {
+        Refusal::Unknown(_) => StatusCode::NOT_FOUND,
+        Refusal::Busy(_) | Refusal::Stopping => StatusCode::SERVICE_UNAVAILABLE,
+    };
+    (status, format!("{refusal}\n")).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::small_plan;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_pair_is_probed_once_per_interval() {
+        let plan = small_plan();
+        let probes = LastProbes::default();
+        let pair = plan.pairs[0].pair.clone();
+        assert_eq!(probes.take(&plan, &pair), Ok(()));
+        tokio::time::advance(Duration::from_secs(4)).await;
+        assert_eq!(probes.take(&plan, &pair), Err(Duration::from_secs(6)));
+        tokio::time::advance(Duration::from_secs(6)).await;
+        assert_eq!(probes.take(&plan, &pair), Ok(()));
+        // Who is no longer in the plan is forgotten.
+        let gone = Pair { profile: "gone".into(), target: "gone".into() };
+        probes.0.lock().unwrap().insert(gone.clone(), Instant::now());
+        tokio::time::advance(Duration::from_secs(10)).await;
+        assert_eq!(probes.take(&plan, &pair), Ok(()));
+        assert!(!probes.0.lock().unwrap().contains_key(&gone));
+    }
+
+    #[test]
+    fn a_probe_ends_before_its_scrape() {
+        let of = |value: &str| within(&[(SCRAPE_TIMEOUT, value.parse().unwrap())].into_iter().collect());
+        assert_eq!(of("10"), Duration::from_millis(9500));
+        assert_eq!(of("0.4"), Duration::from_millis(200));
+        assert_eq!(of("1e9"), PROBE_WITHIN_MOST);
+        for nonsense in ["-1", "soon", "NaN"] {
+            assert_eq!(of(nonsense), PROBE_WITHIN, "{nonsense}");
+        }
+        assert_eq!(within(&HeaderMap::new()), PROBE_WITHIN);
+    }
+}

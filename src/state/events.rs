@@ -1,0 +1,112 @@
+//! What happens, as it happens: facts as JSON for those who listen now. Nothing is kept; who is too slow misses
+//! events, and is told so.
+
+use super::{RequestView, RunView, Time};
+use crate::event::{Fact, Sink};
+use serde::Serialize;
+use serde_json::json;
+use std::sync::Arc;
+use tokio::sync::broadcast;
+
+/// Events that a slow listener may lag behind.
+const BEHIND: usize = 1024;
+
+/// One event.
+#[derive(Clone, Debug)]
+pub struct Event {
+    /// Its name: `request`, `run_started`, `run_ended`, `runs_skipped`, `next_run`.
+    pub name: &'static str,
+    /// Its data as JSON.
+    pub data: Arc<str>,
+}
+
+/// Listens to facts and passes them on.
+#[derive(Debug)]
+pub struct Events(broadcast::Sender<Event>);
+
+impl Default for Events {
+    fn default() -> Self {
+        Self(broadcast::Sender::new(BEHIND))
+    }
+}
+
+impl Events {
+    /// What happens from now on.
+    pub fn listen(&self) -> broadcast::Receiver<Event> {
+        self.0.subscribe()
+    }
+
+    fn tell(&self, name: &'static str, data: &impl Serialize) {
+        if let Ok(data) = serde_json::to_string(data) {
+            // Nobody may listen any more.
+            let _ = self.0.send(Event { name, data: data.into() });
+        }
+    }
+}
+
+impl Sink for Events {
+    fn record(&self, fact: &Fact) {
+        // The views cost more than looking who is there.
+        if self.0.receiver_count() == 0 {
+            return;
+        }
+        match fact {
+            Fact::Ended(request) => self.tell("request", &RequestView::of(request)),
+            Fact::RunStarted { run, lag } => self.tell(
+                "run_started",
+                &json!({
+                    "profile": &*run.pair.profile, "target": &*run.pair.target, "id": run.id,
+                    "scheduled": Time(run.scheduled), "lag_seconds": lag.as_secs_f64(),
+                }),
+            ),
+            Fact::RunEnded(summary) => self.tell("run_ended", &RunView::of(summary)),
+            Fact::RunSkipped { pair, reason, count } => self.tell(
+                "runs_skipped",
+                &json!({
+                    "profile": &*pair.profile, "target": &*pair.target, "reason": reason.label(), "count": count,
+                }),
+            ),
+            Fact::NextRun { pair, at } => self.tell(
+                "next_run",
+                &json!({ "profile": &*pair.profile, "target": &*pair.target, "at": at.map(Time) }),
+            ),
+            Fact::Offered { .. } | Fact::Skipped { .. } | Fact::LoadActive { .. } => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::Outcome;
+    use crate::testing::{play, small_plan};
+
+    #[test]
+    fn who_listens_hears_and_who_does_not_costs_nothing() {
+        let plan = small_plan();
+        let events = Arc::new(Events::default());
+        let sink: Arc<dyn Sink> = Arc::<Events>::clone(&events);
+        let request = || play(&sink, &plan.pairs[0].places[1], Outcome::Ok, |_| {});
+        request();
+        let mut listener = events.listen();
+        request();
+        let heard = listener.try_recv().unwrap();
+        assert_eq!(heard.name, "request");
+        let data: serde_json::Value = serde_json::from_str(&heard.data).unwrap();
+        assert_eq!(data["outcome"], "ok");
+        assert!(listener.try_recv().is_err());
+    }
+
+    #[test]
+    fn who_is_too_slow_misses_events_and_learns_of_it() {
+        let plan = small_plan();
+        let events = Arc::new(Events::default());
+        let sink: Arc<dyn Sink> = Arc::<Events>::clone(&events);
+        let mut slow = events.listen();
+        for _ in 0..=BEHIND {
+            play(&sink, &plan.pairs[0].places[1], Outcome::Ok, |_| {});
+        }
+        assert!(matches!(slow.try_recv(), Err(broadcast::error::TryRecvError::Lagged(1))));
+        assert!(slow.try_recv().is_ok());
+    }
+}

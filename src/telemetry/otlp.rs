@@ -1,0 +1,198 @@
+//! OTLP export: metrics out of the store, a span per request and per run, the daemon's log; over gRPC and HTTP.
+//! It never holds up traffic: what it cannot get rid of is counted and forgotten.
+//!
+//! One pipeline for the three signals, on OTLP's own messages: the OpenTelemetry SDK can neither make exemplars
+//! nor let a series go, cannot take ids that went out before, and does not say what it lost.
+
+mod attribute;
+mod clock;
+mod collect;
+mod genai;
+mod log;
+mod metric;
+mod queue;
+mod render;
+mod resource;
+mod retry;
+mod ship;
+mod span;
+mod stats;
+mod targets;
+mod trace;
+mod transport;
+mod worker;
+
+pub use log::LogTap;
+pub use stats::{Dropped, Signal, Stats};
+pub use transport::Error;
+
+use super::store::Store;
+use crate::event::{Fact, Outcome, Sink};
+use crate::plan::Plan;
+use crate::plan::otlp::{Destination, GenAi, Histograms, Otlp, Sampling};
+use clock::unix_nanos;
+use collect::FromStore;
+use futures_util::future::BoxFuture;
+use genai::Recorder;
+use metric::{Family, Source, Starts};
+use queue::{Capacity, Queue, queue};
+use resource::Sender;
+use ship::{Shipper, Stop};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+use targets::Targets;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use trace::Ended;
+use transport::Transport;
+
+/// How we introduce ourselves to receivers.
+const USER_AGENT: &str = concat!("tokenbeat/", env!("CARGO_PKG_VERSION"));
+/// What waits for export, per signal.
+const CAPACITY: Capacity = Capacity { items: 4096, bytes: 16 << 20 };
+/// A span waits this long for others.
+const SPANS_LINGER: Duration = Duration::from_secs(5);
+/// A log record waits this long for others.
+const LOGS_LINGER: Duration = Duration::from_secs(1);
+
+/// The export as the rest of the daemon sees it.
+pub struct Export {
+    sink: Arc<Facts>,
+    ours: Arc<FromStore>,
+    sender: Sender,
+    targets: Arc<Targets>,
+    stats: Arc<Stats>,
+    stop: watch::Sender<Option<Instant>>,
+}
+
+/// The export's work, to be run beside the traffic, best on a runtime of its own: rendering and compression are
+/// CPU-bound.
+pub struct Work {
+    signals: Vec<BoxFuture<'static, ()>>,
+}
+
+/// Sets the export up; nothing is sent, and nothing connects, before [`Work::run`]. What it counts becomes part of
+/// the store's metrics.
+///
+/// `log`: where the daemon's log comes from.
+pub fn build(otlp: &Otlp, plan: &Plan, store: &Arc<Store>, log: &LogTap) -> Result<(Export, Work), Error> {
+    let stats = Arc::new(Stats::default());
+    store.attach_export(Arc::clone(&stats));
+    let sender = Sender::new(otlp, &plan.agent);
+    let targets = Arc::new(Targets::of(plan));
+    let (stop, ordered) = watch::channel(None);
+    let shipper = |signal, to: &Arc<Destination>| {
+        let transport = Transport::new(signal, Arc::clone(to))?;
+        Ok::<_, Error>(Shipper::new(signal, transport, Arc::clone(&stats), Stop::new(ordered.clone())))
+    };
+    let mut signals: Vec<BoxFuture<'static, ()>> = Vec::new();
+    let (set, form) =
+        otlp.metrics.as_ref().map_or((GenAi::None, Histograms::Explicit), |it| (it.genai, it.histograms));
+    let genai = Arc::new(Recorder::new(set, form, Arc::clone(&targets)));
+    let ours = Arc::new(FromStore::new(Arc::clone(store), &plan.telemetry.disable, form));
+    if let Some(metrics) = &otlp.metrics {
+        let work = worker::Metrics {
+            sources: vec![Arc::<FromStore>::clone(&ours), Arc::<Recorder>::clone(&genai)],
+            sender: sender.clone(),
+            starts: Starts::new(unix_nanos(SystemTime::now())),
+            interval: metrics.interval,
+            shipper: shipper(Signal::Metrics, &metrics.to)?,
+        };
+        signals.push(Box::pin(work.run()));
+    }
+    let mut spans = None;
+    if let Some(traces) = &otlp.traces {
+        let (queue, intake) = queue(Signal::Traces, CAPACITY, &stats);
+        let (sender, agent) = (sender.clone(), Arc::clone(&plan.agent.id));
+        let convert = trace::Traces { sender, agent, targets: Arc::clone(&targets) };
+        let shipper = shipper(Signal::Traces, &traces.to)?;
+        signals.push(Box::pin(worker::batches(intake, convert, SPANS_LINGER, shipper)));
+        spans = Some((traces.sampling, queue));
+    }
+    if let Some(to) = &otlp.logs {
+        let (queue, intake) = queue(Signal::Logs, CAPACITY, &stats);
+        let (convert, shipper) = (log::Logs { sender: sender.clone() }, shipper(Signal::Logs, to)?);
+        signals.push(Box::pin(worker::batches(intake, convert, LOGS_LINGER, shipper)));
+        log.connect(queue);
+    }
+    let sink = Arc::new(Facts { genai, spans });
+    Ok((Export { sink, ours, sender, targets, stats, stop }, Work { signals }))
+}
+
+impl Export {
+    /// Takes the facts; never waits.
+    pub fn sink(&self) -> Arc<dyn Sink> {
+        Arc::<Facts>::clone(&self.sink)
+    }
+
+    /// Changes to another plan's targets, labels and disabled metrics. Where to export and how stays as it was at
+    /// the start.
+    pub fn install(&self, plan: &Plan) {
+        self.sender.install(&plan.agent);
+        self.ours.disable(&plan.telemetry.disable);
+        self.targets.install(plan);
+        self.sink.genai.prune();
+    }
+
+    /// What the export counts.
+    pub fn stats(&self) -> &Arc<Stats> {
+        &self.stats
+    }
+
+    /// Orders the work to flush and to end within this time. To be called after the last fact; [`Work::run`]
+    /// returns when it is over.
+    pub fn shutdown(&self, within: Duration) {
+        self.stop.send_replace(Some(Instant::now() + within));
+    }
+}
+
+impl Work {
+    /// Exports until [`Export::shutdown`] (or the [`Export`] is dropped) and its flush. Dropped, it stops at once.
+    pub async fn run(self) {
+        let mut signals = JoinSet::new();
+        for signal in self.signals {
+            signals.spawn(signal);
+        }
+        // One signal that panics does not end the others; the panic hook has told of it.
+        while signals.join_next().await.is_some() {}
+    }
+}
+
+/// Takes what becomes a span or a GenAI metric.
+struct Facts {
+    genai: Arc<Recorder>,
+    spans: Option<(Sampling, Queue<Ended>)>,
+}
+
+impl Sink for Facts {
+    fn record(&self, fact: &Fact) {
+        match fact {
+            Fact::Ended(request) => {
+                self.genai.record(request);
+                if let Some((sampling, queue)) = &self.spans
+                    && sampling.exports(request.ids.sampled, request.outcome != Outcome::Ok)
+                {
+                    queue.push(Ended::Request(Arc::clone(request)));
+                }
+            }
+            Fact::RunEnded(summary) => {
+                if let Some((_, queue)) = &self.spans {
+                    queue.push(Ended::Run(Arc::clone(summary)));
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+impl Source for Recorder {
+    fn families(&self) -> Vec<Family> {
+        Self::families(self)
+    }
+}
+
+#[cfg(test)]
+mod receiver;
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,64 @@
+//! Attributes in OTLP's form. It must not know any attribute's name.
+
+use opentelemetry_proto::tonic::common::v1::any_value::Value;
+use opentelemetry_proto::tonic::common::v1::{AnyValue, ArrayValue, KeyValue};
+
+/// Longest text of one value, bytes: what others say must not make a record large.
+const MOST_TEXT: usize = 1024;
+
+/// Any value.
+pub(super) fn value(key: &str, value: Value) -> KeyValue {
+    KeyValue { key: key.to_owned(), value: Some(AnyValue { value: Some(value) }), ..KeyValue::default() }
+}
+
+/// Text, cut to a bounded length.
+pub(super) fn text(key: &str, text: &str) -> KeyValue {
+    value(key, Value::StringValue(cut(text, MOST_TEXT).to_owned()))
+}
+
+/// Several texts.
+pub(super) fn texts<'a>(key: &str, all: impl IntoIterator<Item = &'a str>) -> KeyValue {
+    let values = all
+        .into_iter()
+        .map(|text| AnyValue { value: Some(Value::StringValue(cut(text, MOST_TEXT).to_owned())) })
+        .collect();
+    value(key, Value::ArrayValue(ArrayValue { values }))
+}
+
+/// A whole number; what an `i64` cannot hold is its maximum.
+pub(super) fn int(key: &str, n: u64) -> KeyValue {
+    value(key, Value::IntValue(i64::try_from(n).unwrap_or(i64::MAX)))
+}
+
+/// A number.
+pub(super) fn double(key: &str, number: f64) -> KeyValue {
+    value(key, Value::DoubleValue(number))
+}
+
+/// Yes or no.
+pub(super) fn flag(key: &str, yes: bool) -> KeyValue {
+    value(key, Value::BoolValue(yes))
+}
+
+/// The longest part of `text` from its start that has at most `most` bytes.
+pub(super) fn cut(text: &str, most: usize) -> &str {
+    text.get(..text.floor_char_boundary(most)).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_is_cut_between_characters() {
+        assert_eq!((cut("aä", 2), cut("aä", 3), cut("aä", 9), cut("", 0)), ("a", "aä", "aä", ""));
+        let long = "ä".repeat(MOST_TEXT);
+        let Some(Value::StringValue(kept)) = text("k", &long).value.unwrap().value else { panic!("no text") };
+        assert_eq!(kept.len(), MOST_TEXT);
+    }
+
+    #[test]
+    fn numbers_too_large_are_the_largest() {
+        assert_eq!(int("k", u64::MAX).value.unwrap().value, Some(Value::IntValue(i64::MAX)));
+    }
+}

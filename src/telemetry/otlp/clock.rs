@@ -1,0 +1,57 @@
+//! From the monotonic clock of the marks to the wall clock of OTLP.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+use tokio::time::Instant;
+
+/// One instant on both clocks. All times of one span go through the same anchor, so that its durations stay what
+/// was measured. A daemon that runs for months takes a new one for each batch: the clocks drift apart.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Anchor {
+    instant: Instant,
+    wall: SystemTime,
+}
+
+impl Anchor {
+    /// Now.
+    pub(super) fn now() -> Self {
+        Self { instant: Instant::now(), wall: SystemTime::now() }
+    }
+
+    /// An anchor at a known instant.
+    #[cfg(test)]
+    pub(super) fn at(instant: Instant, wall: SystemTime) -> Self {
+        Self { instant, wall }
+    }
+
+    /// Nanoseconds since the epoch.
+    pub(super) fn nanos(&self, at: Instant) -> u64 {
+        let wall = if at >= self.instant {
+            self.wall.checked_add(at.duration_since(self.instant))
+        } else {
+            self.wall.checked_sub(self.instant.duration_since(at))
+        };
+        wall.map_or(0, unix_nanos)
+    }
+}
+
+/// Nanoseconds since the epoch, 0 before it.
+pub(super) fn unix_nanos(at: SystemTime) -> u64 {
+    u64::try_from(at.duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn distances_are_kept_on_both_sides() {
+        let instant = Instant::now() + Duration::from_mins(1);
+        let anchor = Anchor::at(instant, UNIX_EPOCH + Duration::from_secs(1000));
+        assert_eq!(anchor.nanos(instant), 1_000_000_000_000);
+        assert_eq!(anchor.nanos(instant + Duration::from_nanos(1)), 1_000_000_000_001);
+        assert_eq!(anchor.nanos(instant - Duration::from_nanos(1)), 999_999_999_999);
+        let before = Anchor::at(instant, UNIX_EPOCH);
+        assert_eq!(before.nanos(instant - Duration::from_secs(1)), 0);
+    }
+}

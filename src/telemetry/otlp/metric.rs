@@ -1,0 +1,100 @@
+//! Metrics as they are before OTLP: families of series with their values, in words that no store and no wire
+//! format owns.
+
+mod start;
+
+pub(super) use start::Starts;
+
+use crate::telemetry::native::Native;
+use crate::telemetry::value::Exemplar;
+use std::borrow::Cow;
+
+/// A metric with its series.
+#[derive(Clone, Debug)]
+pub(super) struct Family {
+    /// OpenTelemetry name.
+    pub(super) name: &'static str,
+    /// Unit (UCUM); empty without one.
+    pub(super) unit: &'static str,
+    /// One sentence.
+    pub(super) description: &'static str,
+    /// What the values are.
+    pub(super) kind: Kind,
+    /// Its series. All values of one family have the same form.
+    pub(super) series: Vec<Series>,
+}
+
+/// What values are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Goes up only.
+    Counter,
+    /// Goes up and down.
+    Gauge,
+    /// Counts of values by size.
+    Histogram,
+}
+
+/// One series.
+#[derive(Clone, Debug)]
+pub(super) struct Series {
+    /// Attributes, without those of the agent.
+    pub(super) attributes: Vec<(Cow<'static, str>, Attribute)>,
+    /// Its value.
+    pub(super) value: Value,
+}
+
+/// Value of an attribute.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Attribute {
+    /// Text.
+    Text(String),
+    /// A whole number.
+    Int(u64),
+}
+
+/// Value of a series.
+#[derive(Clone, Debug)]
+pub(super) enum Value {
+    /// A whole number.
+    Int(u64),
+    /// A number.
+    Double(f64),
+    /// A histogram with given bounds.
+    Explicit {
+        /// Upper bounds, inclusive, without `+Inf`.
+        bounds: &'static [f64],
+        /// Values per bucket, not cumulative, `+Inf` last.
+        counts: Vec<u64>,
+        /// Their sum.
+        sum: f64,
+        /// Examples.
+        exemplars: Vec<Exemplar>,
+    },
+    /// A base-2 exponential histogram.
+    Exponential {
+        /// The values.
+        native: Native,
+        /// Examples.
+        exemplars: Vec<Exemplar>,
+    },
+}
+
+/// Where metrics come from.
+pub(super) trait Source: Send + Sync {
+    /// Every family with every series that there is now.
+    fn families(&self) -> Vec<Family>;
+}
+
+impl Value {
+    /// What only grows while a cumulative series lives; `None` for a gauge's number.
+    fn progress(&self, kind: Kind) -> Option<f64> {
+        match self {
+            _ if kind == Kind::Gauge => None,
+            Self::Int(n) => Some(*n as f64),
+            Self::Double(number) => Some(*number),
+            Self::Explicit { counts, .. } => Some(counts.iter().sum::<u64>() as f64),
+            Self::Exponential { native, .. } => Some(native.count() as f64),
+        }
+    }
+}

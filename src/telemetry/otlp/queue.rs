@@ -1,0 +1,167 @@
+//! The hand-over from those who have something to tell to the exporter: bounded in items and in bytes, never
+//! waiting. It must not know what it carries.
+//!
+//! A full queue drops the newest: what is queued is older and nearer to being sent, and a receiver that comes
+//! back sees the beginning of the outage without a hole.
+
+use super::stats::{Dropped, Signal, Stats};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use tokio::sync::mpsc;
+
+/// How much an item keeps in memory.
+pub(super) trait Weigh {
+    /// Bytes, about.
+    fn weight(&self) -> usize;
+}
+
+/// Most that a queue holds.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Capacity {
+    /// Items.
+    pub(super) items: usize,
+    /// Bytes of all items.
+    pub(super) bytes: usize,
+}
+
+/// The end that is written to; cheap to clone.
+pub(super) struct Queue<T> {
+    sender: mpsc::Sender<T>,
+    held: Arc<AtomicUsize>,
+    bytes: usize,
+    signal: Signal,
+    stats: Arc<Stats>,
+}
+
+impl<T> Clone for Queue<T> {
+    fn clone(&self) -> Self {
+        Self {
+            sender: self.sender.clone(),
+            held: Arc::clone(&self.held),
+            bytes: self.bytes,
+            signal: self.signal,
+            stats: Arc::clone(&self.stats),
+        }
+    }
+}
+
+/// The end that is read.
+pub(super) struct Intake<T> {
+    receiver: mpsc::Receiver<T>,
+    held: Arc<AtomicUsize>,
+}
+
+/// A queue for one signal.
+pub(super) fn queue<T: Weigh>(
+    signal: Signal,
+    capacity: Capacity,
+    stats: &Arc<Stats>,
+) -> (Queue<T>, Intake<T>) {
+    let (sender, receiver) = mpsc::channel(capacity.items.max(1));
+    let held = Arc::new(AtomicUsize::new(0));
+    let queue =
+        Queue { sender, held: Arc::clone(&held), bytes: capacity.bytes, signal, stats: Arc::clone(stats) };
+    (queue, Intake { receiver, held })
+}
+
+impl<T: Weigh> Queue<T> {
+    /// Takes an item, or counts it as dropped. Never waits.
+    pub(super) fn push(&self, item: T) {
+        let weight = item.weight();
+        let before = self.held.fetch_add(weight, Relaxed);
+        if before.saturating_add(weight) > self.bytes || self.sender.try_send(item).is_err() {
+            self.held.fetch_sub(weight, Relaxed);
+            self.stats.count_dropped(self.signal, Dropped::QueueFull, 1);
+        }
+    }
+}
+
+impl<T: Weigh> Intake<T> {
+    /// Waits for an item and takes what is there with it, up to `most` in total. Empty: every writer is gone, or
+    /// the queue was closed and is empty.
+    pub(super) async fn take(&mut self, most: usize) -> Vec<T> {
+        let mut batch = Vec::new();
+        self.receiver.recv_many(&mut batch, most).await;
+        self.release(&batch);
+        batch
+    }
+
+    /// Takes what is there, up to `most`, without waiting.
+    pub(super) fn take_now(&mut self, most: usize) -> Vec<T> {
+        let mut batch = Vec::new();
+        while batch.len() < most
+            && let Ok(item) = self.receiver.try_recv()
+        {
+            batch.push(item);
+        }
+        self.release(&batch);
+        batch
+    }
+
+    /// Nothing more comes in; what is in can still be taken.
+    pub(super) fn close(&mut self) {
+        self.receiver.close();
+    }
+
+    fn release(&self, batch: &[T]) {
+        self.held.fetch_sub(batch.iter().map(Weigh::weight).sum(), Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    impl Weigh for usize {
+        fn weight(&self) -> usize {
+            *self
+        }
+    }
+
+    fn small() -> (Queue<usize>, Intake<usize>, Arc<Stats>) {
+        let stats = Arc::new(Stats::default());
+        let (queue, intake) = queue(Signal::Logs, Capacity { items: 3, bytes: 100 }, &stats);
+        (queue, intake, stats)
+    }
+
+    fn full(stats: &Stats) -> u64 {
+        stats.dropped(Signal::Logs, Dropped::QueueFull)
+    }
+
+    #[tokio::test]
+    async fn it_is_bounded_in_items_and_keeps_the_oldest() {
+        let (queue, mut intake, stats) = small();
+        (1..=5).for_each(|n| queue.push(n));
+        assert_eq!(full(&stats), 2);
+        assert_eq!(intake.take(10).await, [1, 2, 3]);
+        queue.push(6);
+        assert_eq!((intake.take_now(10), full(&stats)), (vec![6], 2));
+    }
+
+    #[tokio::test]
+    async fn it_is_bounded_in_bytes_and_gives_them_back() {
+        let (queue, mut intake, stats) = small();
+        queue.push(60);
+        queue.push(60);
+        queue.push(40);
+        assert_eq!(full(&stats), 1);
+        assert_eq!(intake.take_now(1), [60]);
+        queue.push(60);
+        assert_eq!((intake.take(9).await, full(&stats)), (vec![40, 60], 1));
+        queue.push(101);
+        assert_eq!((intake.take_now(9), full(&stats)), (vec![], 2));
+        queue.push(100);
+        assert_eq!(intake.take_now(9), [100]);
+    }
+
+    #[tokio::test]
+    async fn a_closed_queue_hands_out_what_it_has_and_counts_the_rest() {
+        let (queue, mut intake, stats) = small();
+        queue.push(1);
+        intake.close();
+        queue.push(2);
+        assert_eq!(intake.take(9).await, [1]);
+        assert!(intake.take(9).await.is_empty());
+        assert_eq!(full(&stats), 1);
+    }
+}

@@ -1,0 +1,213 @@
+//! Renders families of series as OTLP metrics, in requests of bounded size. Pure, but for the start times that it
+//! is given to keep. It must not know where the series come from.
+
+use super::attribute::{int, text};
+use super::metric::{Attribute, Family, Kind, Series, Starts, Value};
+use super::resource::{Sender, scope};
+use crate::telemetry::native::ZERO_THRESHOLD;
+use crate::telemetry::value::Exemplar;
+use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
+use opentelemetry_proto::tonic::common::v1::KeyValue;
+use opentelemetry_proto::tonic::metrics::v1::exponential_histogram_data_point::Buckets;
+use opentelemetry_proto::tonic::metrics::v1::metric::Data;
+use opentelemetry_proto::tonic::metrics::v1::number_data_point::Value as Number;
+use opentelemetry_proto::tonic::metrics::v1::{
+    AggregationTemporality, ExponentialHistogram, ExponentialHistogramDataPoint, Gauge, Histogram,
+    HistogramDataPoint, Metric, NumberDataPoint, ResourceMetrics, ScopeMetrics, Sum,
+    exemplar::Value as ExemplarValue,
+};
+use prost::Message as _;
+
+/// Most bytes of points in one request: half of what gRPC receivers take by default (4 MiB).
+const MOST_BYTES: usize = 2 << 20;
+/// Buckets of an exponential histogram: what the OpenTelemetry SDKs allow by default.
+const MOST_BUCKETS: usize = 160;
+/// Everything is counted from its start.
+const CUMULATIVE: i32 = AggregationTemporality::Cumulative as i32;
+
+/// One request and how many points it has.
+pub(super) struct Rendered {
+    pub(super) request: ExportMetricsServiceRequest,
+    pub(super) points: u64,
+}
+
+/// Renders all families as of `now`, nanoseconds since the epoch.
+pub(super) fn render(families: &[Family], sender: &Sender, starts: &mut Starts, now: u64) -> Vec<Rendered> {
+    let agent_labels = sender.agent_labels();
+    let mut pages = Pages { sender, metrics: Vec::new(), bytes: 0, points: 0, done: Vec::new() };
+    starts.begin(&agent_labels);
+    for family in families {
+        for series in &family.series {
+            let point = Point { agent_labels: &agent_labels, series, start: starts.of(family, series), now };
+            pages.add(family, point.of(family.kind));
+        }
+    }
+    starts.end(now);
+    pages.finish()
+}
+
+/// Requests as they fill.
+struct Pages<'a> {
+    sender: &'a Sender,
+    metrics: Vec<Metric>,
+    bytes: usize,
+    points: u64,
+    done: Vec<Rendered>,
+}
+
+impl Pages<'_> {
+    fn add(&mut self, family: &Family, data: Data) {
+        let bytes = match &data {
+            Data::Gauge(it) => it.encoded_len(),
+            Data::Sum(it) => it.encoded_len(),
+            Data::Histogram(it) => it.encoded_len(),
+            Data::ExponentialHistogram(it) => it.encoded_len(),
+            Data::Summary(it) => it.encoded_len(),
+        };
+        if self.bytes + bytes > MOST_BYTES && self.points > 0 {
+            self.turn();
+        }
+        self.bytes += bytes;
+        self.points += 1;
+        match self.metrics.last_mut() {
+            Some(last) if last.name == family.name => last.data = last.data.take().map(|it| joined(it, data)),
+            _ => self.metrics.push(Metric {
+                name: family.name.to_owned(),
+                description: family.description.to_owned(),
+                unit: family.unit.to_owned(),
+                data: Some(data),
+                ..Metric::default()
+            }),
+        }
+    }
+
+    fn turn(&mut self) {
+        let metrics = std::mem::take(&mut self.metrics);
+        let scoped = ScopeMetrics { scope: Some(scope()), metrics, ..ScopeMetrics::default() };
+        let request = ExportMetricsServiceRequest {
+            resource_metrics: vec![ResourceMetrics {
+                resource: Some(self.sender.of_metrics()),
+                scope_metrics: vec![scoped],
+                ..ResourceMetrics::default()
+            }],
+        };
+        self.done.push(Rendered { request, points: std::mem::take(&mut self.points) });
+        self.bytes = 0;
+    }
+
+    fn finish(mut self) -> Vec<Rendered> {
+        if self.points > 0 {
+            self.turn();
+        }
+        self.done
+    }
+}
+
+/// The points of both; series of one family have one form.
+fn joined(mut first: Data, second: Data) -> Data {
+    match (&mut first, second) {
+        (Data::Gauge(first), Data::Gauge(more)) => first.data_points.extend(more.data_points),
+        (Data::Sum(first), Data::Sum(more)) => first.data_points.extend(more.data_points),
+        (Data::Histogram(first), Data::Histogram(more)) => first.data_points.extend(more.data_points),
+        (Data::ExponentialHistogram(first), Data::ExponentialHistogram(more)) => {
+            first.data_points.extend(more.data_points);
+        }
+        _ => {}
+    }
+    first
+}
+
+/// One series at one time.
+struct Point<'a> {
+    agent_labels: &'a [(String, String)],
+    series: &'a Series,
+    start: u64,
+    now: u64,
+}
+
+impl Point<'_> {
+    fn of(&self, kind: Kind) -> Data {
+        match &self.series.value {
+            Value::Int(n) => self.number(kind, Number::AsInt(i64::try_from(*n).unwrap_or(i64::MAX))),
+            Value::Double(number) => self.number(kind, Number::AsDouble(*number)),
+            Value::Explicit { bounds, counts, sum, exemplars } => {
+                let point = HistogramDataPoint {
+                    attributes: self.attributes(),
+                    start_time_unix_nano: self.start,
+                    time_unix_nano: self.now,
+                    count: counts.iter().sum(),
+                    sum: Some(*sum),
+                    bucket_counts: counts.clone(),
+                    explicit_bounds: bounds.to_vec(),
+                    exemplars: exemplars.iter().map(example).collect(),
+                    ..HistogramDataPoint::default()
+                };
+                Data::Histogram(Histogram { data_points: vec![point], aggregation_temporality: CUMULATIVE })
+            }
+            Value::Exponential { native, exemplars } => {
+                let dense = native.dense(MOST_BUCKETS);
+                let point = ExponentialHistogramDataPoint {
+                    attributes: self.attributes(),
+                    start_time_unix_nano: self.start,
+                    time_unix_nano: self.now,
+                    count: native.count(),
+                    sum: Some(native.sum()),
+                    scale: dense.scale,
+                    zero_count: native.zero(),
+                    zero_threshold: ZERO_THRESHOLD,
+                    positive: Some(Buckets { offset: dense.offset, bucket_counts: dense.counts }),
+                    exemplars: exemplars.iter().map(example).collect(),
+                    ..ExponentialHistogramDataPoint::default()
+                };
+                Data::ExponentialHistogram(ExponentialHistogram {
+                    data_points: vec![point],
+                    aggregation_temporality: CUMULATIVE,
+                })
+            }
+        }
+    }
+
+    fn number(&self, kind: Kind, value: Number) -> Data {
+        let point = NumberDataPoint {
+            attributes: self.attributes(),
+            start_time_unix_nano: self.start,
+            time_unix_nano: self.now,
+            value: Some(value),
+            ..NumberDataPoint::default()
+        };
+        let data_points = vec![point];
+        if kind == Kind::Gauge {
+            Data::Gauge(Gauge { data_points })
+        } else {
+            Data::Sum(Sum { data_points, aggregation_temporality: CUMULATIVE, is_monotonic: true })
+        }
+    }
+
+    fn attributes(&self) -> Vec<KeyValue> {
+        let own = self.series.attributes.iter().map(|(key, value)| match value {
+            Attribute::Text(value) => text(key, value),
+            Attribute::Int(n) => int(key, *n),
+        });
+        let agent = self.agent_labels.iter().map(|(key, value)| text(key, value));
+        own.chain(agent).collect()
+    }
+}
+
+fn example(exemplar: &Exemplar) -> opentelemetry_proto::tonic::metrics::v1::Exemplar {
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "`as` saturates, and time is positive"
+    )]
+    let nanos = (exemplar.time * 1e9) as u64;
+    opentelemetry_proto::tonic::metrics::v1::Exemplar {
+        time_unix_nano: nanos,
+        span_id: exemplar.span_id.to_vec(),
+        trace_id: exemplar.trace_id.to_vec(),
+        value: Some(ExemplarValue::AsDouble(exemplar.value)),
+        ..opentelemetry_proto::tonic::metrics::v1::Exemplar::default()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,257 @@
+use super::*;
+use crate::event::{Fact, Sink};
+use crate::plan::Plan;
+use crate::plan::otlp::{Histograms, Written, resolve};
+use crate::telemetry::otlp::collect::FromStore;
+use crate::telemetry::otlp::metric::Source as _;
+use crate::telemetry::store::Store;
+use crate::testing;
+use opentelemetry_proto::tonic::common::v1::any_value;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+fn sender(plan: &Plan) -> Sender {
+    let otlp = resolve(Some(Written::default()), &|_| None).unwrap().unwrap();
+    Sender::new(&otlp, &plan.agent)
+}
+
+/// A small plan, its store, and how it renders.
+struct Rig {
+    plan: Plan,
+    store: Arc<Store>,
+    starts: Starts,
+    now: u64,
+}
+
+impl Rig {
+    fn new() -> Self {
+        let plan = testing::small_plan();
+        Self { store: Store::new(&plan), plan, starts: Starts::new(100), now: 100 }
+    }
+
+    fn sink(&self) -> Arc<dyn Sink> {
+        Arc::<Store>::clone(&self.store)
+    }
+
+    fn answer(&self) {
+        testing::play(&self.sink(), &self.plan.pairs[0].places[1], crate::event::Outcome::Ok, |_| {});
+    }
+
+    /// Every metric, 100 ns after the last time.
+    fn metrics(&mut self, histograms: Histograms, disabled: &[String]) -> BTreeMap<String, Metric> {
+        self.now += 100;
+        let source = FromStore::new(Arc::clone(&self.store), disabled, histograms);
+        let pages = render(&source.families(), &sender(&self.plan), &mut self.starts, self.now);
+        let metrics = pages.into_iter().flat_map(|page| page.request.resource_metrics);
+        let metrics = metrics.flat_map(|it| it.scope_metrics).flat_map(|it| it.metrics);
+        let mut all = BTreeMap::new();
+        for metric in metrics {
+            assert!(all.insert(metric.name.clone(), metric).is_none(), "a family is in one piece");
+        }
+        all
+    }
+}
+
+fn numbers(metric: &Metric) -> &[NumberDataPoint] {
+    match metric.data.as_ref().unwrap() {
+        Data::Sum(sum) => {
+            assert!(sum.is_monotonic && sum.aggregation_temporality == CUMULATIVE);
+            &sum.data_points
+        }
+        Data::Gauge(gauge) => &gauge.data_points,
+        _ => panic!("{} is no number", metric.name),
+    }
+}
+
+fn histogram(metric: &Metric) -> &HistogramDataPoint {
+    let Some(Data::Histogram(histogram)) = &metric.data else { panic!("{} is none", metric.name) };
+    assert_eq!(histogram.aggregation_temporality, CUMULATIVE);
+    &histogram.data_points[0]
+}
+
+fn exponential(metric: &Metric) -> &ExponentialHistogramDataPoint {
+    let Some(Data::ExponentialHistogram(it)) = &metric.data else { panic!("{} is none", metric.name) };
+    &it.data_points[0]
+}
+
+fn labels(attributes: &[KeyValue]) -> String {
+    let value = |it: &KeyValue| match it.value.clone().unwrap().value.unwrap() {
+        any_value::Value::StringValue(text) => text,
+        other => format!("{other:?}"),
+    };
+    attributes.iter().map(|it| format!("{}={}", it.key, value(it))).collect::<Vec<_>>().join(",")
+}
+
+const STEP: &str = "profile=chat,target=llama,model=m,stage=steady,step=,location=eu,environment=prod";
+
+#[test]
+fn a_histogram_has_the_catalogues_bounds_and_an_exemplar_with_the_ids_that_went_out() {
+    let mut rig = Rig::new();
+    rig.answer();
+    let metrics = rig.metrics(Histograms::Explicit, &[]);
+    let metric = &metrics["tokenbeat.time_to_first_token"];
+    assert_eq!(metric.unit, "s");
+    let point = histogram(metric);
+    assert_eq!(labels(&point.attributes), STEP);
+    assert_eq!((point.count, point.sum), (1, Some(0.3)));
+    assert_eq!(point.bucket_counts.len(), point.explicit_bounds.len() + 1);
+    let bucket = point.bucket_counts.iter().position(|count| *count == 1).unwrap();
+    assert!(point.explicit_bounds[bucket - 1] < 0.3 && 0.3 <= point.explicit_bounds[bucket]);
+    let exemplar = &point.exemplars[0];
+    let ids = testing::ids();
+    assert_eq!((&exemplar.trace_id[..], &exemplar.span_id[..]), (&ids.trace_id[..], &ids.span_id[..]));
+    assert_eq!(exemplar.value, Some(ExemplarValue::AsDouble(0.3)));
+    assert!(exemplar.time_unix_nano > 1_600_000_000_000_000_000);
+    assert_eq!((point.start_time_unix_nano, point.time_unix_nano), (100, 200));
+}
+
+#[test]
+fn counters_are_sums_at_zero_from_the_start_and_gauges_have_no_start() {
+    let mut rig = Rig::new();
+    let metrics = rig.metrics(Histograms::Explicit, &[]);
+    let requests = numbers(&metrics["tokenbeat.requests"]);
+    assert_eq!(requests.len(), crate::event::Outcome::all().count());
+    assert!(
+        requests.iter().all(|it| it.value == Some(Number::AsDouble(0.0)) && it.start_time_unix_nano == 100)
+    );
+    let in_flight = &numbers(&metrics["tokenbeat.requests_in_flight"])[0];
+    assert_eq!(labels(&in_flight.attributes), "profile=chat,target=llama,location=eu,environment=prod");
+    assert_eq!(in_flight.start_time_unix_nano, 0);
+}
+
+#[test]
+fn exponential_histograms_hold_the_same_values() {
+    let mut rig = Rig::new();
+    // Asked for once, before the first value, as the exporter does when it is set up.
+    rig.metrics(Histograms::Exponential, &[]);
+    rig.answer();
+    rig.answer();
+    let explicit = rig.metrics(Histograms::Explicit, &[]);
+    let metrics = rig.metrics(Histograms::Exponential, &[]);
+    for name in ["tokenbeat.time_to_first_token", "tokenbeat.chunk_gap", "tokenbeat.request_output_tokens"] {
+        let (point, same) = (exponential(&metrics[name]), histogram(&explicit[name]));
+        assert_eq!((point.count, point.exemplars.len()), (same.count, same.exemplars.len()), "{name}");
+        assert!((point.sum.unwrap() - same.sum.unwrap()).abs() < 1e-9, "{name}");
+        let buckets = point.positive.as_ref().unwrap();
+        assert_eq!(buckets.bucket_counts.iter().sum::<u64>() + point.zero_count, point.count);
+    }
+    let point = exponential(&metrics["tokenbeat.time_to_first_token"]);
+    let base = f64::from(-point.scale).exp2().exp2();
+    let offset = point.positive.as_ref().unwrap().offset;
+    assert!(base.powi(offset) < 0.3 && 0.3 <= base.powi(offset + 1));
+}
+
+#[test]
+fn a_new_plans_histograms_are_recorded_in_base_2_from_their_start() {
+    let mut rig = Rig::new();
+    rig.metrics(Histograms::Exponential, &[]);
+    rig.plan =
+        testing::plan(&["other"], vec![testing::profile("next", vec![testing::stage("steady", false)])]);
+    rig.store.install(&rig.plan);
+    testing::play(&rig.sink(), &rig.plan.pairs[0].places[0], crate::event::Outcome::Ok, |_| {});
+    let metrics = rig.metrics(Histograms::Exponential, &[]);
+    assert_eq!(exponential(&metrics["tokenbeat.time_to_first_token"]).count, 1);
+}
+
+#[test]
+fn series_of_a_removed_profile_go_and_come_back_with_a_new_start() {
+    let mut rig = Rig::new();
+    rig.answer();
+    let find = |metrics: &BTreeMap<String, Metric>| {
+        let points = numbers(&metrics["tokenbeat.requests"]);
+        let at = points.iter().find(|it| {
+            labels(&it.attributes).contains("profile=chat") && labels(&it.attributes).contains("outcome=ok")
+        });
+        at.map(|it| (it.start_time_unix_nano, it.time_unix_nano, it.value))
+    };
+    assert_eq!(find(&rig.metrics(Histograms::Explicit, &[])), Some((100, 200, Some(Number::AsDouble(1.0)))));
+    let with = testing::small_plan();
+    let without =
+        testing::plan(&["llama"], vec![testing::profile("other", vec![testing::stage("steady", false)])]);
+    rig.store.install(&without);
+    assert_eq!(find(&rig.metrics(Histograms::Explicit, &[])), None);
+    rig.store.install(&with);
+    assert_eq!(find(&rig.metrics(Histograms::Explicit, &[])), Some((300, 400, Some(Number::AsDouble(0.0)))));
+    // A reload that keeps the profile keeps its start.
+    rig.store.install(&testing::small_plan());
+    assert_eq!(find(&rig.metrics(Histograms::Explicit, &[])), Some((300, 500, Some(Number::AsDouble(0.0)))));
+}
+
+#[test]
+fn disabled_metrics_are_not_exported() {
+    let mut rig = Rig::new();
+    rig.answer();
+    let metrics = rig.metrics(Histograms::Explicit, &["tokenbeat_chunk_gap_seconds".to_owned()]);
+    assert!(!metrics.contains_key("tokenbeat.chunk_gap") && metrics.contains_key("tokenbeat.requests"));
+}
+
+#[test]
+fn every_name_of_the_exposition_is_here_and_the_other_way_round() {
+    let mut rig = Rig::new();
+    let open = testing::offer(&rig.sink(), &rig.plan.pairs[0].places[0], true);
+    rig.answer();
+    rig.sink().record(&Fact::LoadActive {
+        place: Arc::clone(&rig.plan.pairs[0].places[1]),
+        time: Duration::from_secs(1),
+    });
+    let exposition = crate::telemetry::Exposition::new(Arc::clone(&rig.store), &rig.plan).unwrap();
+    let text = exposition.render(None).unwrap().body;
+    let families = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '));
+    let mut theirs: Vec<String> =
+        families.map(|(name, _)| name.to_owned()).filter(|name| !name.starts_with("process_")).collect();
+    theirs.sort();
+    let ours = rig.metrics(Histograms::Explicit, &[]);
+    let mut ours: Vec<String> = crate::telemetry::catalogue::Metric::ALL
+        .iter()
+        .filter(|metric| ours.contains_key(metric.spec().name))
+        .map(|metric| metric.spec().prometheus())
+        .collect();
+    ours.sort();
+    assert_eq!(ours, theirs);
+    drop(open);
+}
+
+#[test]
+fn requests_stay_below_what_receivers_take_and_lose_nothing() {
+    let profiles = (0..40).map(|n| testing::profile(&format!("p{n}"), vec![testing::stage("steady", false)]));
+    let plan = testing::plan(&["a", "b", "c"], profiles.collect());
+    let store = Store::new(&plan);
+    let families = FromStore::new(store, &[], Histograms::Explicit).families();
+    let series: usize = families.iter().map(|family| family.series.len()).sum();
+    let pages = render(&families, &sender(&plan), &mut Starts::new(0), 1);
+    assert!(pages.len() > 1, "too small to tell");
+    assert_eq!(pages.iter().map(|page| page.points).sum::<u64>(), series as u64);
+    for page in &pages {
+        assert!(page.request.encoded_len() < 4 << 20);
+        let resource = page.request.resource_metrics[0].resource.as_ref().unwrap();
+        assert!(labels(&resource.attributes).contains("service.instance.id=probe-1"));
+    }
+}
+
+#[test]
+fn the_resource_says_who_sends() {
+    let plan = testing::small_plan();
+    let environment = |name: &str| {
+        (name == "OTEL_RESOURCE_ATTRIBUTES")
+            .then(|| "service.instance.id=other,k8s.pod.name=p,location=mars".to_owned())
+    };
+    let otlp = resolve(Some(Written::default()), &environment).unwrap().unwrap();
+    let sender = Sender::new(&otlp, &plan.agent);
+    let version = env!("CARGO_PKG_VERSION");
+    let ours = format!(
+        "k8s.pod.name=p,location=mars,service.instance.id=probe-1,service.name=tokenbeat,service.version={version}"
+    );
+    assert_eq!(labels(&sender.of_metrics().attributes), ours);
+    // A key that is there already is not there twice.
+    assert_eq!(labels(&sender.of_records().attributes), format!("{ours},environment=prod"));
+}
+
+#[test]
+fn a_new_plan_may_change_the_agents_labels() {
+    let mut rig = Rig::new();
+    let sender = sender(&rig.plan);
+    rig.plan.agent.location = "us".into();
+    sender.clone().install(&rig.plan.agent);
+    assert_eq!(sender.agent_labels()[0], ("location".to_owned(), "us".to_owned()));
+}

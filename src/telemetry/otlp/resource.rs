@@ -1,0 +1,70 @@
+//! Who sends: the resource of the three signals, and the scope.
+
+use super::attribute::text;
+use crate::plan::Agent;
+use crate::plan::otlp::Otlp;
+use opentelemetry_proto::tonic::common::v1::InstrumentationScope;
+use opentelemetry_proto::tonic::resource::v1::Resource;
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError, RwLock};
+
+/// What of the plan says who sends.
+#[derive(Clone, Debug)]
+pub(super) struct Sender {
+    attributes: BTreeMap<String, String>,
+    /// Shared by all copies: a new plan may change them.
+    agent_labels: Arc<RwLock<Vec<(String, String)>>>,
+}
+
+impl Sender {
+    /// The name, version and instance are ours, whatever `OTEL_RESOURCE_ATTRIBUTES` says of them: the instance is
+    /// what tells two agents' cumulative series apart.
+    pub(super) fn new(otlp: &Otlp, agent: &Agent) -> Self {
+        let mut attributes = otlp.resource.clone();
+        attributes.insert("service.name".to_owned(), otlp.service_name.clone());
+        attributes.insert("service.version".to_owned(), env!("CARGO_PKG_VERSION").to_owned());
+        attributes.insert("service.instance.id".to_owned(), agent.id.to_string());
+        Self { attributes, agent_labels: Arc::new(RwLock::new(labels(agent))) }
+    }
+
+    /// Changes to another plan's `location` and labels.
+    pub(super) fn install(&self, agent: &Agent) {
+        *self.agent_labels.write().unwrap_or_else(PoisonError::into_inner) = labels(agent);
+    }
+
+    /// `location` and the agent's labels: on every metric point.
+    pub(super) fn agent_labels(&self) -> Vec<(String, String)> {
+        self.agent_labels.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The resource of metrics, whose points have the labels themselves.
+    pub(super) fn of_metrics(&self) -> Resource {
+        let attributes = self.attributes.iter().map(|(key, value)| text(key, value)).collect();
+        Resource { attributes, ..Resource::default() }
+    }
+
+    /// The resource of traces and logs, with `location` and the agent's labels.
+    pub(super) fn of_records(&self) -> Resource {
+        let mut resource = self.of_metrics();
+        let free = |key: &str| !self.attributes.contains_key(key);
+        let labels = self.agent_labels();
+        let labels = labels.iter().filter(|(key, value)| free(key) && !value.is_empty());
+        resource.attributes.extend(labels.map(|(key, value)| text(key, value)));
+        resource
+    }
+}
+
+fn labels(agent: &Agent) -> Vec<(String, String)> {
+    let location = ("location".to_owned(), agent.location.to_string());
+    let labels = agent.labels.iter().map(|(key, value)| (key.clone(), value.clone()));
+    std::iter::once(location).chain(labels).collect()
+}
+
+/// The scope of everything that we send.
+pub(super) fn scope() -> InstrumentationScope {
+    InstrumentationScope {
+        name: env!("CARGO_PKG_NAME").to_owned(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        ..InstrumentationScope::default()
+    }
+}

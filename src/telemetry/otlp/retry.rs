@@ -1,0 +1,66 @@
+//! When to try again. Pure: no clock, no I/O.
+
+use std::time::Duration;
+
+/// First wait.
+const FIRST: Duration = Duration::from_secs(1);
+/// Longest wait of our own choice.
+const LONGEST: Duration = Duration::from_secs(30);
+/// Longest wait that a receiver may ask for.
+const LONGEST_ASKED: Duration = Duration::from_mins(5);
+
+/// Exponential back-off with jitter: 1 s, 2 s, 4 s and so on up to 30 s, each shortened by up to a half at
+/// random, so that many agents do not come back at the same instant.
+#[derive(Debug, Default)]
+pub(super) struct Backoff {
+    failed: u32,
+}
+
+impl Backoff {
+    /// Attempts that failed in a row.
+    pub(super) fn failed(&self) -> u32 {
+        self.failed
+    }
+
+    /// An attempt was accepted.
+    pub(super) fn reset(&mut self) {
+        self.failed = 0;
+    }
+
+    /// Another attempt failed; how long to wait. `random` lies in 0..1. `asked` is what the receiver said
+    /// (`Retry-After`, `RetryInfo`): it is kept to, up to five minutes, and never shortened.
+    pub(super) fn next(&mut self, asked: Option<Duration>, random: f64) -> Duration {
+        let full = FIRST.saturating_mul(1 << self.failed.min(5)).min(LONGEST);
+        self.failed = self.failed.saturating_add(1);
+        let own = full.mul_f64(1.0 - random.clamp(0.0, 1.0) / 2.0);
+        asked.map_or(own, |asked| asked.min(LONGEST_ASKED).max(own))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_double_up_to_the_longest_and_start_again() {
+        let mut backoff = Backoff::default();
+        let waits: Vec<_> = (0..8).map(|_| backoff.next(None, 0.0).as_secs()).collect();
+        assert_eq!(waits, [1, 2, 4, 8, 16, 30, 30, 30]);
+        assert_eq!(backoff.failed(), 8);
+        backoff.reset();
+        assert_eq!(backoff.next(None, 0.0), FIRST);
+    }
+
+    #[test]
+    fn jitter_shortens_by_up_to_a_half() {
+        assert_eq!(Backoff::default().next(None, 1.0), FIRST / 2);
+        assert_eq!(Backoff { failed: 2 }.next(None, 0.5), Duration::from_secs(3));
+    }
+
+    #[test]
+    fn what_the_receiver_asks_for_is_kept_within_reason() {
+        assert_eq!(Backoff::default().next(Some(Duration::from_secs(7)), 0.9), Duration::from_secs(7));
+        assert_eq!(Backoff { failed: 4 }.next(Some(FIRST), 0.0), Duration::from_secs(16));
+        assert_eq!(Backoff::default().next(Some(Duration::MAX), 0.0), LONGEST_ASKED);
+    }
+}

@@ -1,0 +1,190 @@
+//! Gets encoded requests of one signal to the receiver: attempts, retries, what is counted, and the end. It must
+//! not know what a request holds.
+
+use super::retry::Backoff;
+use super::stats::{Dropped, Signal, Stats};
+use super::transport::{Accepted, Failed, Transport};
+use bytes::Bytes;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until};
+
+/// Attempts for one request: with the back-off they span about half a minute, longer where the receiver answers
+/// late or asks for it.
+const ATTEMPTS: u32 = 6;
+/// The log tells of a trouble once in this time.
+const TELL_EVERY: Duration = Duration::from_mins(1);
+
+/// The order to stop: by when everything must be over.
+#[derive(Clone)]
+pub(super) struct Stop(watch::Receiver<Option<Instant>>);
+
+impl Stop {
+    pub(super) fn new(receiver: watch::Receiver<Option<Instant>>) -> Self {
+        Self(receiver)
+    }
+
+    /// By when, once it was ordered. An orderer that is gone wants it at once.
+    fn deadline(&self) -> Option<Instant> {
+        let ordered = *self.0.borrow();
+        ordered.or_else(|| self.0.has_changed().is_err().then(Instant::now))
+    }
+
+    /// Waits for the order.
+    pub(super) async fn ordered(&mut self) -> Instant {
+        match self.0.wait_for(Option::is_some).await {
+            Ok(deadline) => deadline.unwrap_or_else(Instant::now),
+            Err(_) => Instant::now(),
+        }
+    }
+
+    /// Waits for the order, and then until it is due.
+    async fn due(&mut self) {
+        let deadline = self.ordered().await;
+        sleep_until(deadline).await;
+    }
+
+    fn is_due(&self) -> bool {
+        self.deadline().is_some_and(|deadline| deadline <= Instant::now())
+    }
+}
+
+/// One attempt's outcome.
+pub(super) enum Sent {
+    /// It is done with: taken, or refused for good.
+    Done,
+    /// It may be tried again; the receiver may have said when.
+    Later(Option<Duration>),
+}
+
+/// Ships requests of one signal.
+pub(super) struct Shipper {
+    signal: Signal,
+    transport: Transport,
+    stats: Arc<Stats>,
+    pub(super) stop: Stop,
+    trouble: Trouble,
+}
+
+impl Shipper {
+    pub(super) fn new(signal: Signal, transport: Transport, stats: Arc<Stats>, stop: Stop) -> Self {
+        Self { signal, transport, stats, stop, trouble: Trouble::default() }
+    }
+
+    /// Tries until the request is done with, the attempts are over, or the time to stop has come. What was not
+    /// taken is counted as dropped.
+    pub(super) async fn ship(&mut self, body: Bytes, items: u64) {
+        let mut backoff = Backoff::default();
+        loop {
+            let Sent::Later(asked) = self.attempt(body.clone(), items).await else { return };
+            let wait = backoff.next(asked, rand::random());
+            if backoff.failed() >= ATTEMPTS || !self.pause(wait, asked.is_some()).await {
+                self.stats.count_dropped(self.signal, Dropped::Failed, items);
+                return;
+            }
+        }
+    }
+
+    /// Tries once.
+    pub(super) async fn attempt(&mut self, body: Bytes, items: u64) -> Sent {
+        let within = self.transport.timeout();
+        let sent = tokio::select! {
+            biased;
+            sent = self.transport.send(body, within) => sent,
+            () = self.stop.due() => Err(Failed::Later { after: None, why: "shutdown came first".to_owned() }),
+        };
+        match sent {
+            Ok(accepted) => {
+                self.accepted(&accepted, items);
+                Sent::Done
+            }
+            Err(failed) => {
+                self.stats.count_failure(self.signal);
+                self.trouble.failed(self.signal, failed.why());
+                match failed {
+                    Failed::Later { after, .. } => Sent::Later(after),
+                    Failed::Never { .. } => {
+                        self.stats.count_dropped(self.signal, Dropped::Rejected, items);
+                        Sent::Done
+                    }
+                }
+            }
+        }
+    }
+
+    fn accepted(&mut self, accepted: &Accepted, items: u64) {
+        let rejected = accepted.rejected.min(items);
+        self.stats.count_sent(self.signal, items - rejected);
+        if rejected > 0 {
+            self.stats.count_dropped(self.signal, Dropped::Rejected, rejected);
+        }
+        if rejected > 0 || !accepted.message.is_empty() {
+            self.trouble.partial(self.signal, rejected, &accepted.message);
+        } else {
+            self.trouble.over(self.signal);
+        }
+    }
+
+    /// Waits before the next attempt; `false`: there is no time for one. The order to stop cuts a wait of our own
+    /// short, for a last attempt, but not one that the receiver asked for.
+    async fn pause(&mut self, wait: Duration, asked: bool) -> bool {
+        let until = Instant::now() + wait;
+        if let Some(deadline) = self.stop.deadline() {
+            sleep_until(until.min(deadline)).await;
+        } else {
+            tokio::select! {
+                () = sleep_until(until) => {}
+                deadline = self.stop.ordered() => if asked {
+                    sleep_until(until.min(deadline)).await;
+                },
+            }
+        }
+        !self.stop.is_due()
+    }
+}
+
+/// What the log has heard of: a collector that is down for a day is a few lines and not one for each attempt.
+#[derive(Default)]
+struct Trouble {
+    since: Option<Instant>,
+    told: Option<Instant>,
+    failures: u64,
+}
+
+impl Trouble {
+    fn tells(&mut self) -> bool {
+        let tells = self.told.is_none_or(|told| told.elapsed() >= TELL_EVERY);
+        if tells {
+            self.told = Some(Instant::now());
+        }
+        tells
+    }
+
+    fn failed(&mut self, signal: Signal, why: &str) {
+        self.failures += 1;
+        self.since.get_or_insert_with(Instant::now);
+        if self.tells() {
+            let failures = self.failures;
+            tracing::warn!(signal = signal.label(), failures, "cannot export by OTLP: {why}");
+        }
+    }
+
+    fn partial(&mut self, signal: Signal, rejected: u64, message: &str) {
+        if self.tells() {
+            tracing::warn!(
+                signal = signal.label(),
+                rejected,
+                "the OTLP receiver took a part only: {message}"
+            );
+        }
+    }
+
+    fn over(&mut self, signal: Signal) {
+        if let Some(since) = self.since.take() {
+            let (seconds, failures) = (since.elapsed().as_secs_f64(), self.failures);
+            tracing::info!(signal = signal.label(), failures, seconds, "exporting by OTLP again");
+            *self = Self::default();
+        }
+    }
+}

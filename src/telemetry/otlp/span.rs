@@ -1,0 +1,237 @@
+//! Spans after the fact: one per request, one per run, with ids that went out before. It must not know how spans
+//! travel.
+
+use super::attribute::{cut, double, flag, int, text, texts};
+use super::clock::{Anchor, unix_nanos};
+use super::targets::Endpoint;
+use crate::event::{Marks, Outcome, Request, RunRef, RunResult, RunSummary, Source};
+use opentelemetry_proto::tonic::common::v1::KeyValue;
+use opentelemetry_proto::tonic::trace::v1::span::{Event, Link, SpanKind};
+use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
+use opentelemetry_proto::tonic::trace::v1::{Span, Status};
+use sha2::{Digest as _, Sha256};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// Most stalls of one request that become events.
+const MOST_STALLS: usize = 16;
+/// Longest status message, bytes.
+const MOST_MESSAGE: usize = 1024;
+/// `flags` of a span or link: whether the parent is remote is known, and it is not.
+const LOCAL: u32 = 0x100;
+
+/// Trace and span id of a run: they derive from its id, so that a request can link to it while it still runs.
+/// The agent is part of it, because another one may play the same pair at the same instant.
+pub(super) fn run_ids(agent: &str, run: &RunRef) -> ([u8; 16], [u8; 8]) {
+    let mut sha = Sha256::new();
+    for part in ["tokenbeat run", agent, &run.id] {
+        sha.update((part.len() as u64).to_le_bytes());
+        sha.update(part.as_bytes());
+    }
+    let hash: [u8; 32] = sha.finalize().into();
+    let (mut trace_id, mut span_id) = ([0; 16], [0; 8]);
+    for (to, from) in trace_id.iter_mut().chain(&mut span_id).zip(hash) {
+        *to = from;
+    }
+    (trace_id, span_id)
+}
+
+/// The span of a request that has ended. `endpoint` is what is known of its target.
+pub(super) fn of_request(
+    agent: &str,
+    request: &Request,
+    endpoint: Option<&Endpoint>,
+    anchor: Anchor,
+) -> Span {
+    let (trace_id, span_id) = run_ids(agent, &request.run);
+    let link =
+        Link { trace_id: trace_id.to_vec(), span_id: span_id.to_vec(), flags: LOCAL | 1, ..Link::default() };
+    let (events, dropped_events_count) = events(request, anchor);
+    let marks = &request.marks;
+    Span {
+        trace_id: request.ids.trace_id.to_vec(),
+        span_id: request.ids.span_id.to_vec(),
+        flags: LOCAL | u32::from(request.ids.sampled),
+        name: name(endpoint.map_or("chat", |it| it.operation), &request.place.model),
+        kind: SpanKind::Client.into(),
+        start_time_unix_nano: anchor.nanos(marks.sent.unwrap_or(marks.started)),
+        end_time_unix_nano: anchor.nanos(marks.end),
+        attributes: request_attributes(request, endpoint),
+        events,
+        dropped_events_count,
+        links: vec![link],
+        status: Some(status(request)),
+        ..Span::default()
+    }
+}
+
+fn name(operation: &str, model: &str) -> String {
+    if model.is_empty() { operation.to_owned() } else { format!("{operation} {model}") }
+}
+
+fn status(request: &Request) -> Status {
+    match request.outcome {
+        Outcome::Ok => Status::default(),
+        Outcome::Failed(failure) => {
+            let message = request.detail.as_deref().unwrap_or_else(|| failure.label());
+            Status { code: StatusCode::Error.into(), message: cut(message, MOST_MESSAGE).to_owned() }
+        }
+    }
+}
+
+fn request_attributes(request: &Request, endpoint: Option<&Endpoint>) -> Vec<KeyValue> {
+    let mut all = Vec::with_capacity(32);
+    if let Some(endpoint) = endpoint {
+        all.push(text("gen_ai.operation.name", endpoint.operation));
+        all.push(text("gen_ai.provider.name", endpoint.provider));
+        all.push(text("server.address", &endpoint.address));
+        all.push(int("server.port", u64::from(endpoint.port)));
+    }
+    let place = &request.place;
+    if !place.model.is_empty() {
+        all.push(text("gen_ai.request.model", &place.model));
+    }
+    if request.streamed {
+        all.push(flag("gen_ai.request.stream", true));
+    }
+    all.extend(request.asked_output_tokens.map(|n| int("gen_ai.request.max_tokens", n)));
+    all.extend(request.finish_reason.as_deref().map(|it| texts("gen_ai.response.finish_reasons", [it])));
+    token_attributes(request, &mut all);
+    if let Outcome::Failed(failure) = request.outcome {
+        all.push(text("error.type", failure.label()));
+    }
+    all.extend(request.status.map(|code| int("http.response.status_code", u64::from(code))));
+    all.push(text("user_agent.original", super::USER_AGENT));
+    all.push(text("user_agent.synthetic.type", "test"));
+    all.push(text("tokenbeat.profile", &place.pair.profile));
+    all.push(text("tokenbeat.target", &place.pair.target));
+    for (key, value) in [("tokenbeat.stage", &place.stage), ("tokenbeat.step", &place.step)] {
+        if !value.is_empty() {
+            all.push(text(key, value));
+        }
+    }
+    all.push(text("tokenbeat.run.id", &request.run.id));
+    all.push(int("tokenbeat.request.number", request.seq));
+    all.push(flag("tokenbeat.warm_up", request.warm_up));
+    all.push(text("tokenbeat.outcome", request.outcome.label()));
+    timing_attributes(&request.marks, &mut all);
+    if request.connection.opened {
+        all.push(flag("tokenbeat.connection.opened", true));
+    }
+    if !request.failed_checks.is_empty() {
+        all.push(texts("tokenbeat.failed_checks", request.failed_checks.iter().map(|check| &**check)));
+    }
+    all.extend(request.cost.map(|cost| double("tokenbeat.cost", cost)));
+    all
+}
+
+/// `gen_ai.usage.*` is what the provider said; what we counted ourselves has names of its own.
+fn token_attributes(request: &Request, all: &mut Vec<KeyValue>) {
+    let tokens = &request.tokens;
+    for (count, said, counted) in [
+        (tokens.input, "gen_ai.usage.input_tokens", "tokenbeat.input_tokens"),
+        (tokens.output, "gen_ai.usage.output_tokens", "tokenbeat.output_tokens"),
+    ] {
+        all.extend(count.map(|it| int(if it.source == Source::Usage { said } else { counted }, it.n)));
+    }
+    all.extend(tokens.cached_input.map(|n| int("gen_ai.usage.cache_read.input_tokens", n)));
+    all.extend(tokens.reasoning.map(|n| int("gen_ai.usage.reasoning.output_tokens", n)));
+}
+
+fn timing_attributes(marks: &Marks, all: &mut Vec<KeyValue>) {
+    let seconds = |key, time: Duration| double(key, time.as_secs_f64());
+    all.extend(marks.time_to_first_chunk().map(|it| seconds("gen_ai.response.time_to_first_chunk", it)));
+    all.extend(marks.time_to_first_token().map(|it| seconds("tokenbeat.time_to_first_token", it)));
+    all.push(seconds("tokenbeat.response_time", marks.response_time()));
+    all.push(seconds("tokenbeat.dispatch_lag", marks.dispatch_lag()));
+}
+
+/// Events in order of time, and how many stalls had no room.
+fn events(request: &Request, anchor: Anchor) -> (Vec<Event>, u32) {
+    let marks = &request.marks;
+    let event = |at: Instant, name: &str, attributes| Event {
+        time_unix_nano: anchor.nanos(at),
+        name: name.to_owned(),
+        attributes,
+        ..Event::default()
+    };
+    let mut events = Vec::new();
+    events.extend(marks.first_token.map(|at| event(at, "tokenbeat.first_token", vec![])));
+    let stalls = stalls(request);
+    for (at, gap) in stalls.iter().take(MOST_STALLS) {
+        events.push(event(*at, "tokenbeat.stall", vec![double("tokenbeat.gap", gap.as_secs_f64())]));
+    }
+    events.extend(marks.last_token.map(|at| event(at, "tokenbeat.last_token", vec![])));
+    events.push(event(marks.end, "tokenbeat.end", vec![]));
+    (events, u32::try_from(stalls.len().saturating_sub(MOST_STALLS)).unwrap_or(u32::MAX))
+}
+
+/// The stalls in order: when content came again, and the gap before it. They are the longest gaps, as many as
+/// were counted; the threshold that made them stalls is not needed again.
+fn stalls(request: &Request) -> Vec<(Instant, Duration)> {
+    let Some(first) = request.marks.first_token else { return Vec::new() };
+    let count = usize::try_from(request.stalls).unwrap_or(usize::MAX);
+    if count == 0 {
+        return Vec::new();
+    }
+    let mut at = first;
+    let mut gaps: Vec<(Instant, Duration)> = Vec::with_capacity(request.gaps.as_slice().len());
+    for gap in request.gaps.as_slice() {
+        at += *gap;
+        gaps.push((at, *gap));
+    }
+    gaps.sort_by_key(|(_, gap)| std::cmp::Reverse(*gap));
+    gaps.truncate(count);
+    gaps.sort_by_key(|(at, _)| *at);
+    gaps
+}
+
+/// The span of a run that has ended.
+pub(super) fn of_run(agent: &str, summary: &RunSummary) -> Span {
+    let run = &summary.run;
+    let (trace_id, span_id) = run_ids(agent, run);
+    let mut attributes = vec![
+        text("tokenbeat.profile", &run.pair.profile),
+        text("tokenbeat.target", &run.pair.target),
+        text("tokenbeat.run.id", &run.id),
+        // Seeds use all 64 bits, which an OTLP integer cannot hold.
+        text("tokenbeat.run.seed", &run.seed.to_string()),
+        text("tokenbeat.run.result", summary.result.label()),
+        int("tokenbeat.run.offered", summary.offered),
+        int("tokenbeat.run.skipped", summary.skipped),
+        int("tokenbeat.run.ok", summary.ok),
+    ];
+    let late = summary.started.duration_since(run.scheduled).unwrap_or_default();
+    attributes.push(double("tokenbeat.schedule_lag", late.as_secs_f64()));
+    attributes.extend(summary.reason.as_deref().map(|reason| text("tokenbeat.run.reason", reason)));
+    let status = if summary.result == RunResult::Failed {
+        let message = summary.reason.as_deref().unwrap_or("failed");
+        Status { code: StatusCode::Error.into(), message: cut(message, MOST_MESSAGE).to_owned() }
+    } else {
+        Status::default()
+    };
+    let start = unix_nanos(summary.started);
+    Span {
+        trace_id: trace_id.to_vec(),
+        span_id: span_id.to_vec(),
+        flags: LOCAL | 1,
+        name: format!("run {}", run.pair.profile),
+        kind: SpanKind::Internal.into(),
+        start_time_unix_nano: start,
+        // The wall clock may have been set back while it ran.
+        end_time_unix_nano: unix_nanos(summary.ended).max(start),
+        attributes,
+        status: Some(status),
+        ..Span::default()
+    }
+}
+
+/// Bytes that a request keeps in memory, about: what the queue counts.
+pub(super) fn weight(request: &Request) -> usize {
+    let texts = [&request.detail, &request.finish_reason, &request.server];
+    let texts: usize = texts.into_iter().flatten().map(String::len).sum();
+    size_of::<Request>() + size_of_val(request.gaps.as_slice()) + texts
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,60 @@
+//! What the OpenTelemetry conventions want to know of a target, by its name.
+
+use crate::plan::Plan;
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError, RwLock};
+
+/// A target in the words of the conventions.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) struct Endpoint {
+    /// `gen_ai.operation.name`.
+    pub(super) operation: &'static str,
+    /// `gen_ai.provider.name`.
+    pub(super) provider: &'static str,
+    /// `server.address`.
+    pub(super) address: String,
+    /// `server.port`.
+    pub(super) port: u16,
+}
+
+type Named = HashMap<Arc<str>, Arc<Endpoint>>;
+
+/// The targets of the present plan, and those of the one before: requests to them may still be open.
+#[derive(Debug, Default)]
+pub(super) struct Targets(RwLock<(Named, Named)>);
+
+impl Targets {
+    /// The targets of a plan.
+    pub(super) fn of(plan: &Plan) -> Self {
+        Self(RwLock::new((named(plan), Named::new())))
+    }
+
+    /// Changes to another plan.
+    pub(super) fn install(&self, plan: &Plan) {
+        let next = named(plan);
+        let mut known = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        known.1 = std::mem::replace(&mut known.0, next);
+    }
+
+    /// A target of the present plan, or else of the one before.
+    pub(super) fn get(&self, name: &str) -> Option<Arc<Endpoint>> {
+        let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        known.0.get(name).or_else(|| known.1.get(name)).cloned()
+    }
+
+    /// Whether a target of the present plan is this one.
+    pub(super) fn has(&self, endpoint: &Endpoint) -> bool {
+        let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        known.0.values().any(|it| **it == *endpoint)
+    }
+}
+
+fn named(plan: &Plan) -> Named {
+    let of = |target: &crate::plan::Target| Endpoint {
+        operation: target.api.operation(),
+        provider: target.api.provider(),
+        address: target.base_url.host_str().unwrap_or_default().to_owned(),
+        port: target.base_url.port_or_known_default().unwrap_or_default(),
+    };
+    plan.targets.iter().map(|target| (Arc::clone(&target.name), Arc::new(of(target)))).collect()
+}

@@ -1,0 +1,107 @@
+//! The whole export against a receiver that does as it is told, over both transports.
+
+mod delivery;
+mod tls;
+mod trouble;
+
+use super::receiver::{Receiver, Reply, Seen};
+use super::*;
+use crate::event::{Failure, Request, RunResult, RunSummary};
+use crate::plan::otlp::{Protocol, Written, resolve};
+use crate::testing;
+use std::net::SocketAddr;
+use tokio_util::task::AbortOnDropHandle;
+
+/// Both transports: the client's behaviour must not depend on which one it is.
+const BOTH: [Protocol; 2] = [Protocol::Grpc, Protocol::Http];
+
+/// A daemon's export without the daemon.
+struct Rig {
+    plan: Plan,
+    store: Arc<Store>,
+    stats: Arc<Stats>,
+    export: Export,
+    tap: LogTap,
+    work: AbortOnDropHandle<()>,
+}
+
+/// The section of the config: plain text, with a timeout that tests can wait for.
+fn section(protocol: Protocol, address: SocketAddr) -> Written {
+    Written {
+        endpoint: Some(format!("http://{address}").parse().unwrap()),
+        protocol: Some(protocol),
+        interval: Some(Duration::from_millis(100)),
+        timeout: Some(Duration::from_millis(400)),
+        traces: Some(Some(Sampling { ratio: 0.1, failures: true })),
+        ..Written::default()
+    }
+}
+
+fn rig(written: Written) -> Rig {
+    rig_in(written, &[])
+}
+
+fn rig_in(written: Written, environment: &[(&str, &str)]) -> Rig {
+    let get = |name: &str| environment.iter().find(|(key, _)| *key == name).map(|(_, it)| (*it).to_owned());
+    let otlp = resolve(Some(written), &get).unwrap().unwrap();
+    let plan = testing::small_plan();
+    let (store, tap) = (Store::new(&plan), LogTap::new());
+    let (export, work) = build(&otlp, &plan, &store, &tap).unwrap();
+    let stats = Arc::clone(export.stats());
+    let work = AbortOnDropHandle::new(tokio::spawn(work.run()));
+    Rig { plan, store, stats, export, tap, work }
+}
+
+impl Rig {
+    /// Plays a request into store and export, as the engine's fan-out does.
+    fn play(&self, outcome: Outcome, change: impl FnOnce(&mut Request)) -> Arc<Request> {
+        let sinks: Vec<Arc<dyn Sink>> = vec![Arc::<Store>::clone(&self.store), self.export.sink()];
+        let fanout: Arc<dyn Sink> = Arc::new(crate::event::Fanout::new(sinks));
+        testing::play(&fanout, &self.plan.pairs[0].places[1], outcome, change)
+    }
+
+    fn end_run(&self) -> Arc<RunSummary> {
+        let now = SystemTime::now();
+        let summary = Arc::new(RunSummary {
+            run: testing::run(&self.plan.pairs[0].pair),
+            started: now,
+            ended: now,
+            result: RunResult::Ok,
+            reason: None,
+            offered: 1,
+            skipped: 0,
+            ok: 1,
+        });
+        self.export.sink().record(&Fact::RunEnded(Arc::clone(&summary)));
+        summary
+    }
+
+    /// Logs a line as a module of ours does.
+    fn log(&self, log: impl FnOnce()) {
+        use tracing_subscriber::layer::SubscriberExt as _;
+        tracing::subscriber::with_default(tracing_subscriber::registry().with(self.tap.layer()), log);
+    }
+
+    /// Flushes, and waits for the end.
+    async fn finish(self, within: Duration) -> Arc<Stats> {
+        self.export.shutdown(within);
+        self.work.await.unwrap();
+        self.stats
+    }
+
+    /// Waits until a counter has come so far.
+    async fn until(&self, reached: impl Fn(&Stats) -> bool) {
+        let reached = async {
+            while !reached(&self.stats) {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_mins(1), reached).await.expect("the counter never came so far");
+    }
+}
+
+fn of(seen: &[Seen], signal: Signal) -> Vec<&Seen> {
+    seen.iter().filter(|it| it.signal == signal).collect()
+}
+
+const LONG: Duration = Duration::from_secs(30);

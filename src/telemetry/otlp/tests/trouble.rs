@@ -1,0 +1,243 @@
+//! What happens when the receiver is down, slow, rejecting or dribbling: it costs counters and nothing else.
+
+use super::*;
+
+fn dropped(stats: &Stats, reason: Dropped) -> u64 {
+    stats.dropped(Signal::Traces, reason)
+}
+
+/// Traces only, so that the script is theirs.
+fn traces_only(protocol: Protocol, address: SocketAddr) -> Written {
+    Written { metrics: Some(false), logs: Some(false), ..section(protocol, address) }
+}
+
+#[tokio::test]
+async fn a_refusal_for_good_is_counted_and_not_repeated() {
+    for (protocol, refusal) in [
+        (Protocol::Http, Reply::Status(400, None)),
+        (Protocol::Grpc, Reply::Code(3, None)),
+        // Exhausted, and it does not say until when.
+        (Protocol::Grpc, Reply::Code(8, None)),
+        (Protocol::Http, Reply::Status(302, None)),
+    ] {
+        let receiver = Receiver::start().await;
+        receiver.reply([refusal.clone()]);
+        let rig = rig(traces_only(protocol, receiver.address));
+        rig.play(Outcome::Ok, |_| {});
+        rig.play(Outcome::Ok, |_| {});
+        let stats = rig.finish(LONG).await;
+        assert_eq!(receiver.seen().len(), 1, "{refusal:?}");
+        assert_eq!(
+            (stats.failures(Signal::Traces), dropped(&stats, Dropped::Rejected)),
+            (1, 2),
+            "{refusal:?}"
+        );
+        assert_eq!(stats.sent(Signal::Traces), 0);
+    }
+}
+
+#[tokio::test]
+async fn what_was_taken_in_part_is_counted_in_part() {
+    for protocol in BOTH {
+        let receiver = Receiver::start().await;
+        receiver.reply([Reply::Partly(2)]);
+        let rig = rig(traces_only(protocol, receiver.address));
+        for _ in 0..5 {
+            rig.play(Outcome::Ok, |_| {});
+        }
+        let stats = rig.finish(LONG).await;
+        assert_eq!((stats.sent(Signal::Traces), dropped(&stats, Dropped::Rejected)), (3, 2), "{protocol:?}");
+        assert_eq!(stats.failures(Signal::Traces), 0);
+    }
+}
+
+#[tokio::test]
+async fn a_passing_trouble_is_tried_again_and_nothing_is_lost() {
+    for (protocol, trouble) in [
+        (Protocol::Http, Reply::Status(503, None)),
+        (Protocol::Grpc, Reply::Code(14, None)),
+        (Protocol::Http, Reply::Hang),
+        (Protocol::Grpc, Reply::Hang),
+        (Protocol::Http, Reply::Dribble),
+        (Protocol::Grpc, Reply::Dribble),
+    ] {
+        let receiver = Receiver::start().await;
+        receiver.reply([trouble.clone()]);
+        let rig = rig(traces_only(protocol, receiver.address));
+        rig.play(Outcome::Ok, |_| {});
+        // The order to stop cuts the back-off short; a last attempt follows.
+        let stats = rig.finish(LONG).await;
+        assert_eq!(receiver.seen().len(), 2, "{trouble:?} over {protocol:?}");
+        assert_eq!((stats.sent(Signal::Traces), stats.failures(Signal::Traces)), (1, 1), "{trouble:?}");
+        assert_eq!(receiver.spans().len(), 1);
+    }
+}
+
+#[tokio::test]
+async fn a_wait_that_the_receiver_asks_for_is_kept_to() {
+    for (protocol, busy, wait) in [
+        (Protocol::Http, Reply::Status(429, Some(2)), Duration::from_secs(2)),
+        (Protocol::Grpc, Reply::Code(8, Some(1700)), Duration::from_millis(1700)),
+    ] {
+        let receiver = Receiver::start().await;
+        receiver.reply([busy]);
+        let rig = rig(traces_only(protocol, receiver.address));
+        rig.play(Outcome::Ok, |_| {});
+        let begun = Instant::now();
+        let stats = rig.finish(LONG).await;
+        // Longer than any back-off of our own after one failure, which is at most a second.
+        assert!(begun.elapsed() >= wait, "{:?}", begun.elapsed());
+        assert_eq!(stats.sent(Signal::Traces), 1);
+    }
+}
+
+#[tokio::test]
+async fn a_receiver_that_comes_up_late_gets_everything() {
+    for protocol in BOTH {
+        // A port that was free a moment ago: nobody answers there.
+        let address = Receiver::start().await.address;
+        let rig = rig(section(protocol, address));
+        rig.play(Outcome::Ok, |_| {});
+        rig.until(|stats| stats.failures(Signal::Metrics) > 0).await;
+        let receiver = Receiver::on(address, None).await;
+        receiver.wait(|seen| !of(seen, Signal::Metrics).is_empty()).await;
+        let stats = rig.finish(LONG).await;
+        assert_eq!(receiver.spans().len(), 1, "{protocol:?}");
+        assert_eq!(dropped(&stats, Dropped::Failed), 0);
+    }
+}
+
+#[tokio::test]
+async fn a_receiver_that_is_restarted_is_found_again() {
+    for protocol in BOTH {
+        let receiver = Receiver::start().await;
+        let rig = rig(section(protocol, receiver.address));
+        receiver.wait(|seen| !seen.is_empty()).await;
+        let address = receiver.address;
+        drop(receiver);
+        rig.until(|stats| stats.failures(Signal::Metrics) > 0).await;
+        let receiver = Receiver::on(address, None).await;
+        receiver.wait(|seen| seen.len() >= 2).await;
+    }
+}
+
+/// The queue is bounded, recording never waits, and the flush ends when it must, though the receiver hangs.
+#[tokio::test]
+async fn a_hanging_receiver_costs_bounded_memory_no_time_and_a_bounded_flush() {
+    for protocol in BOTH {
+        let receiver = Receiver::start().await;
+        receiver.always(Reply::Hang);
+        let written = Written { timeout: Some(LONG), ..traces_only(protocol, receiver.address) };
+        let rig = rig(written);
+        let more = CAPACITY.items + 3 * worker::MOST_BATCH;
+        for _ in 0..worker::MOST_BATCH {
+            rig.play(Outcome::Ok, |_| {});
+        }
+        // The worker is in the middle of an attempt that never ends; the queue alone takes what comes now.
+        receiver.wait(|seen| !seen.is_empty()).await;
+        for _ in 0..more {
+            rig.play(Outcome::Ok, |_| {});
+        }
+        assert_eq!(dropped(&rig.stats, Dropped::QueueFull), (more - CAPACITY.items) as u64);
+        let begun = Instant::now();
+        let stats = rig.finish(Duration::from_millis(300)).await;
+        assert!(begun.elapsed() < LONG / 2, "{:?}", begun.elapsed());
+        let lost = dropped(&stats, Dropped::QueueFull) + dropped(&stats, Dropped::Failed);
+        assert_eq!(lost, (more + worker::MOST_BATCH) as u64, "every span is accounted for");
+    }
+}
+
+/// A request with a long answer weighs more than its span; the queue counts that.
+#[tokio::test]
+async fn the_queue_is_bounded_in_bytes_too() {
+    let receiver = Receiver::start().await;
+    receiver.always(Reply::Hang);
+    let rig = rig(Written { timeout: Some(LONG), ..traces_only(Protocol::Http, receiver.address) });
+    for _ in 0..worker::MOST_BATCH {
+        rig.play(Outcome::Ok, |_| {});
+    }
+    receiver.wait(|seen| !seen.is_empty()).await;
+    let long = rig.play(Outcome::Ok, |request| {
+        for _ in 0..200_000 {
+            request.gaps.push(Duration::from_millis(1));
+        }
+    });
+    for _ in 1..20 {
+        rig.export.sink().record(&Fact::Ended(Arc::clone(&long)));
+    }
+    let fits = CAPACITY.bytes / span::weight(&long);
+    assert!((2..19).contains(&fits));
+    assert_eq!(dropped(&rig.stats, Dropped::QueueFull), 20 - fits as u64);
+}
+
+#[tokio::test]
+async fn a_slow_receiver_gets_everything() {
+    let receiver = Receiver::start().await;
+    receiver.always(Reply::Slow(Duration::from_millis(150)));
+    let rig = rig(section(Protocol::Grpc, receiver.address));
+    for _ in 0..worker::MOST_BATCH + 10 {
+        rig.play(Outcome::Ok, |_| {});
+    }
+    let stats = rig.finish(LONG).await;
+    assert_eq!(receiver.spans().len(), worker::MOST_BATCH + 10);
+    assert_eq!(stats.failures(Signal::Traces), 0);
+}
+
+#[tokio::test]
+async fn an_order_to_stop_that_is_due_at_once_is_obeyed() {
+    let receiver = Receiver::start().await;
+    receiver.always(Reply::Status(503, None));
+    let rig = rig(traces_only(Protocol::Http, receiver.address));
+    rig.play(Outcome::Ok, |_| {});
+    let stats = rig.finish(Duration::ZERO).await;
+    assert_eq!(dropped(&stats, Dropped::Failed), 1);
+}
+
+#[tokio::test]
+async fn an_export_that_is_dropped_ends_its_work() {
+    let receiver = Receiver::start().await;
+    receiver.always(Reply::Hang);
+    let rig = rig(section(Protocol::Grpc, receiver.address));
+    rig.play(Outcome::Ok, |_| {});
+    let Rig { export, work, .. } = rig;
+    drop(export);
+    work.await.unwrap();
+}
+
+#[tokio::test]
+async fn metrics_that_failed_are_taken_anew_and_never_queued() {
+    let receiver = Receiver::start().await;
+    receiver.reply([Reply::Status(503, None), Reply::Status(503, None)]);
+    let written =
+        Written { traces: Some(None), logs: Some(false), ..section(Protocol::Http, receiver.address) };
+    let rig = rig(written);
+    receiver.wait(|seen| seen.len() >= 2).await;
+    rig.play(Outcome::Ok, |_| {});
+    let stats = rig.finish(LONG).await;
+    let seen = receiver.seen();
+    assert!(stats.failures(Signal::Metrics) >= 2);
+    assert_eq!(stats.dropped(Signal::Metrics, Dropped::Failed), 0);
+    let last = seen.last().unwrap().metrics();
+    assert!(last.iter().any(|metric| metric.name == "gen_ai.client.inference.duration"));
+}
+
+#[tokio::test]
+async fn secrets_that_cannot_be_read_are_a_failure_and_not_a_request() {
+    use crate::secret::{Origin, Secret};
+    let receiver = Receiver::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("token");
+    let secret = Arc::new(Secret::new(Origin::File(file.clone())));
+    let written = Written {
+        headers: vec![("x-token".parse().unwrap(), secret)],
+        traces: Some(None),
+        logs: Some(false),
+        ..section(Protocol::Http, receiver.address)
+    };
+    let rig = rig(written);
+    rig.until(|stats| stats.failures(Signal::Metrics) > 0).await;
+    assert!(receiver.seen().is_empty());
+    std::fs::write(file, "t0ken\n").unwrap();
+    let seen = receiver.wait(|seen| !seen.is_empty()).await;
+    assert_eq!(seen[0].headers["x-token"], "t0ken");
+}

@@ -1,0 +1,191 @@
+//! Sends one encoded request of a signal, by gRPC or HTTP, and says what became of it. It must not know what the
+//! request holds, and never tries twice.
+
+mod grpc;
+mod http;
+mod tls;
+
+use super::stats::Signal;
+use crate::plan::otlp::{Destination, Protocol};
+use ::http::{HeaderMap, HeaderValue};
+use bytes::Bytes;
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceResponse;
+use prost::Message as _;
+use std::error::Error as StdError;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Most characters of what a receiver says that reach the log.
+const MOST_TEXT: usize = 300;
+
+/// The export cannot be set up. Lower-case clauses with their subject.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A file of the TLS settings.
+    #[error("cannot read {path}: {source}")]
+    File {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: rustls::pki_types::pem::Error,
+    },
+    /// No certificate in a file that is there for them.
+    #[error("there is no certificate in {0}")]
+    NoCertificate(PathBuf),
+    /// The TLS settings contradict each other or the system has no roots.
+    #[error("cannot set up TLS: {0}")]
+    Tls(#[from] rustls::Error),
+    /// The endpoint.
+    #[error("cannot use the endpoint {0}")]
+    Endpoint(url::Url),
+}
+
+/// The request was not taken.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Failed {
+    /// It may be sent again.
+    Later {
+        /// Not before this time has passed, if the receiver said so.
+        after: Option<Duration>,
+        /// What happened.
+        why: String,
+    },
+    /// It would be refused again.
+    Never {
+        /// What happened.
+        why: String,
+    },
+}
+
+impl Failed {
+    fn later(why: impl Into<String>) -> Self {
+        Self::Later { after: None, why: why.into() }
+    }
+
+    /// What happened, for the log.
+    pub(super) fn why(&self) -> &str {
+        match self {
+            Self::Later { why, .. } | Self::Never { why } => why,
+        }
+    }
+}
+
+/// The receiver took the request, or a part of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Accepted {
+    /// Items that it refused.
+    pub(super) rejected: u64,
+    /// What it says about that, or warns of.
+    pub(super) message: String,
+}
+
+/// A way to one receiver for one signal. Connects when it first sends; a way that failed is built anew, so that
+/// a dead connection, an old address or a renewed certificate does not outlive the next attempt.
+pub(super) struct Transport {
+    signal: Signal,
+    to: Arc<Destination>,
+    client: Option<Client>,
+}
+
+enum Client {
+    Grpc(Box<grpc::Client>),
+    Http(Box<http::Client>),
+}
+
+impl Transport {
+    /// Checks that a client can be made of the settings; nothing is sent.
+    pub(super) fn new(signal: Signal, to: Arc<Destination>) -> Result<Self, Error> {
+        let client = Some(Client::new(&to)?);
+        Ok(Self { signal, to, client })
+    }
+
+    /// Longest time of one attempt.
+    pub(super) fn timeout(&self) -> Duration {
+        self.to.timeout
+    }
+
+    /// Sends an encoded `Export...ServiceRequest`. `within` covers everything, to the last byte of the answer.
+    pub(super) async fn send(&mut self, body: Bytes, within: Duration) -> Result<Accepted, Failed> {
+        let headers = self.headers()?;
+        let client = match self.client.take() {
+            Some(client) => client,
+            None => Client::new(&self.to).map_err(|error| Failed::later(error.to_string()))?,
+        };
+        let sent = tokio::time::timeout(within, client.send(self.signal, body, headers));
+        match sent.await {
+            // It answered, so the connection is good; this includes refusals.
+            Ok(Ok(sent)) => {
+                self.client = Some(client);
+                sent
+            }
+            Ok(Err(why)) => Err(Failed::later(why)),
+            Err(_) => Err(Failed::later(format!("no complete answer within {within:?}"))),
+        }
+    }
+
+    fn headers(&self) -> Result<HeaderMap, Failed> {
+        let mut headers = HeaderMap::with_capacity(self.to.headers.len());
+        for (name, secret) in &self.to.headers {
+            let value = secret.read().map_err(|error| Failed::later(format!("header {name}: {error}")))?;
+            let mut value = HeaderValue::from_str(value.expose())
+                .map_err(|_| Failed::later(format!("header {name}: the value is no header value")))?;
+            value.set_sensitive(true);
+            headers.insert(name.clone(), value);
+        }
+        Ok(headers)
+    }
+}
+
+impl Client {
+    fn new(to: &Destination) -> Result<Self, Error> {
+        Ok(match to.protocol {
+            Protocol::Grpc => Self::Grpc(Box::new(grpc::Client::new(to)?)),
+            Protocol::Http => Self::Http(Box::new(http::Client::new(to)?)),
+        })
+    }
+
+    /// The outer error means that there was no answer.
+    async fn send(
+        &self,
+        signal: Signal,
+        body: Bytes,
+        headers: HeaderMap,
+    ) -> Result<Result<Accepted, Failed>, String> {
+        match self {
+            Self::Grpc(client) => client.send(signal, body, headers).await,
+            Self::Http(client) => client.send(body, headers).await,
+        }
+    }
+}
+
+/// Reads an `Export...ServiceResponse`. The three have one wire form: `partial_success` (1) of rejected items
+/// (1) and a message (2).
+fn accepted(body: &[u8]) -> Accepted {
+    let Ok(response) = ExportTraceServiceResponse::decode(body) else { return Accepted::default() };
+    let partial = response.partial_success.unwrap_or_default();
+    Accepted {
+        rejected: u64::try_from(partial.rejected_spans).unwrap_or(0),
+        message: shortened(&partial.error_message),
+    }
+}
+
+/// What others say, bounded, on one line.
+fn shortened(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(MOST_TEXT).collect()
+}
+
+/// An error with its causes.
+fn chain(error: &(dyn StdError + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let more = error.to_string();
+        if !text.contains(&more) {
+            text.push_str(": ");
+            text.push_str(&more);
+        }
+        cause = error.source();
+    }
+    shortened(&text)
+}

@@ -1,0 +1,156 @@
+//! The loops: records in batches as they come, metrics at their interval. Each ends with a flush when it is told
+//! to stop.
+
+use super::clock::{Anchor, unix_nanos};
+use super::metric::{Source, Starts};
+use super::queue::{Intake, Weigh};
+use super::render::{Rendered, render};
+use super::resource::Sender;
+use super::retry::Backoff;
+use super::ship::{Sent, Shipper};
+use bytes::Bytes;
+use prost::Message as _;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+use tokio::time::{Instant, sleep_until, timeout_at};
+
+/// Most records of one request.
+pub(super) const MOST_BATCH: usize = 512;
+
+/// Turns what was queued into records, and records into a request.
+pub(super) trait Convert: Send {
+    /// What is queued.
+    type Item: Weigh + Send;
+    /// Its form in OTLP.
+    type Record: Send;
+
+    /// One record.
+    fn record(&self, item: Self::Item, anchor: Anchor) -> Self::Record;
+    /// An encoded request.
+    fn request(&self, records: Vec<Self::Record>) -> Bytes;
+}
+
+/// Ships what comes in, in batches: when one is full, or `linger` after its first record.
+pub(super) async fn batches<C: Convert>(
+    mut intake: Intake<C::Item>,
+    convert: C,
+    linger: Duration,
+    mut shipper: Shipper,
+) {
+    let mut stop = shipper.stop.clone();
+    let mut records = Vec::new();
+    loop {
+        let open = tokio::select! {
+            biased;
+            _ = stop.ordered() => break,
+            open = fill(&mut intake, &convert, linger, &mut records) => open,
+        };
+        if records.is_empty() && !open {
+            return;
+        }
+        send(&convert, std::mem::take(&mut records), &mut shipper).await;
+    }
+    intake.close();
+    loop {
+        let anchor = Anchor::now();
+        let more = intake.take_now(MOST_BATCH - records.len().min(MOST_BATCH));
+        records.extend(more.into_iter().map(|item| convert.record(item, anchor)));
+        if records.is_empty() {
+            return;
+        }
+        send(&convert, std::mem::take(&mut records), &mut shipper).await;
+    }
+}
+
+/// Fills a batch; `false`: nothing more will come. Items become records as they are taken, because a request of
+/// ours can be much larger than its span. Safe to cancel: what was taken is in `records`.
+async fn fill<C: Convert>(
+    intake: &mut Intake<C::Item>,
+    convert: &C,
+    linger: Duration,
+    records: &mut Vec<C::Record>,
+) -> bool {
+    let mut until = None;
+    while records.len() < MOST_BATCH {
+        let room = MOST_BATCH - records.len();
+        let items = match until {
+            None if records.is_empty() => intake.take(room).await,
+            _ => {
+                let until = *until.get_or_insert_with(|| Instant::now() + linger);
+                let Ok(items) = timeout_at(until, intake.take(room)).await else { return true };
+                items
+            }
+        };
+        if items.is_empty() {
+            return false;
+        }
+        let anchor = Anchor::now();
+        records.extend(items.into_iter().map(|item| convert.record(item, anchor)));
+    }
+    true
+}
+
+async fn send<C: Convert>(convert: &C, records: Vec<C::Record>, shipper: &mut Shipper) {
+    let items = records.len() as u64;
+    shipper.ship(convert.request(records), items).await;
+}
+
+/// Exports metrics.
+pub(super) struct Metrics {
+    pub(super) sources: Vec<Arc<dyn Source>>,
+    pub(super) sender: Sender,
+    pub(super) starts: Starts,
+    pub(super) interval: Duration,
+    pub(super) shipper: Shipper,
+}
+
+impl Metrics {
+    /// Exports at once, then at each interval; always the newest values. What fails is not kept: a retry, after a
+    /// back-off that stays below the interval, takes the values anew.
+    pub(super) async fn run(mut self) {
+        let mut stop = self.shipper.stop.clone();
+        let mut tick = Instant::now();
+        let mut next = tick;
+        let mut backoff = Backoff::default();
+        loop {
+            tokio::select! {
+                biased;
+                _ = stop.ordered() => break,
+                () = sleep_until(next) => {}
+            }
+            let sent = self.export().await;
+            let now = Instant::now();
+            while tick <= now {
+                tick += self.interval;
+            }
+            next = match sent {
+                Sent::Done => {
+                    backoff.reset();
+                    tick
+                }
+                Sent::Later(asked) => {
+                    let again = now + backoff.next(asked, rand::random());
+                    if asked.is_some() { again } else { again.min(tick) }
+                }
+            };
+        }
+        for Rendered { request, points } in self.rendered() {
+            self.shipper.ship(request.encode_to_vec().into(), points).await;
+        }
+    }
+
+    async fn export(&mut self) -> Sent {
+        for Rendered { request, points } in self.rendered() {
+            let sent = self.shipper.attempt(request.encode_to_vec().into(), points).await;
+            if matches!(sent, Sent::Later(_)) {
+                return sent;
+            }
+        }
+        Sent::Done
+    }
+
+    fn rendered(&mut self) -> Vec<Rendered> {
+        let families: Vec<_> = self.sources.iter().flat_map(|source| source.families()).collect();
+        render(&families, &self.sender, &mut self.starts, unix_nanos(SystemTime::now()))
+    }
+}

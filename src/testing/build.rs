@@ -1,0 +1,98 @@
+//! A profile as its test wants it, for the modules that play it.
+
+use super::{assemble, schedule, target};
+use crate::plan::{
+    Arrivals, Bounds, Budget, Cache, Expect, Objective, Overlap, Plan, Price, Profile, Prompts, Ramp,
+    Schedule, Shape, Stage, Target, Think, Trigger, Window,
+};
+use serde_json::Map;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A profile `chat` against targets.
+pub(crate) struct Build {
+    pub(crate) targets: Vec<&'static str>,
+    pub(crate) trigger: Trigger,
+    pub(crate) overlap: Overlap,
+    pub(crate) windows: Vec<Window>,
+    pub(crate) stages: Vec<Stage>,
+    pub(crate) prompts: Prompts,
+    pub(crate) expect: Expect,
+    pub(crate) slos: Vec<Objective>,
+    pub(crate) budget: Option<Budget>,
+    pub(crate) in_flight: u32,
+    pub(crate) price: Option<Price>,
+    pub(crate) target_params: Map<String, serde_json::Value>,
+}
+
+impl Default for Build {
+    fn default() -> Self {
+        Self {
+            targets: vec!["llama"],
+            trigger: Trigger::Manual,
+            overlap: Overlap::Skip,
+            windows: Vec::new(),
+            stages: vec![requests(1)],
+            prompts: prompts(&["Hello"]),
+            expect: Expect::default(),
+            slos: Vec::new(),
+            budget: None,
+            in_flight: 1000,
+            price: None,
+            target_params: Map::new(),
+        }
+    }
+}
+
+impl Build {
+    pub(crate) fn plan(self) -> Arc<Plan> {
+        let profile = Profile {
+            name: "chat".into(),
+            schedule: Schedule { windows: self.windows, overlap: self.overlap, ..schedule(self.trigger) },
+            stages: self.stages,
+            workload: self.prompts,
+            seed: 7,
+            expect: self.expect,
+            slos: self.slos,
+            budget: self.budget,
+            revision: "r1".into(),
+        };
+        let (price, params) = (self.price, self.target_params);
+        let build = |name: &&str| Arc::new(Target { price, params: params.clone(), ..target(name) });
+        Arc::new(assemble(self.targets.iter().map(build).collect(), vec![profile], self.in_flight))
+    }
+}
+
+/// A stage that offers this many requests one after the other.
+pub(crate) fn requests(n: u64) -> Stage {
+    users(1.0, Duration::ZERO, Bounds { time: None, requests: Some(n) })
+}
+
+/// An open-loop stage of constant arrivals.
+pub(crate) fn rate(per_second: f64, seconds: u64) -> Stage {
+    let bounds = Bounds { time: Some(Duration::from_secs(seconds)), requests: None };
+    let rate = Ramp { from: per_second, to: per_second };
+    nameless(Shape::Rate { rate, arrivals: Arrivals::Constant, bounds })
+}
+
+/// A closed-loop stage.
+pub(crate) fn users(n: f64, think: Duration, bounds: Bounds) -> Stage {
+    let (users, think) = (Ramp { from: n, to: n }, Think { min: think, max: think });
+    nameless(Shape::Users { users, think, bounds })
+}
+
+/// Streamed, no nonce, 100 tokens.
+pub(crate) fn prompts(texts: &[&str]) -> Prompts {
+    Prompts {
+        prompts: texts.iter().map(|text| (*text).into()).collect(),
+        system: None,
+        output_tokens: Some(100),
+        cache: Cache::Reuse,
+        stream: true,
+        params: Map::new(),
+    }
+}
+
+fn nameless(shape: Shape) -> Stage {
+    Stage { name: "".into(), warm_up: false, shape }
+}

@@ -1,0 +1,67 @@
+//! What happens to requests, for the modules that listen to it.
+
+use crate::event::{Count, Gaps, Outcome, Pair, Place, Request, RunRef, Sink, Source, Ticket, TraceIds};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+use tokio::time::Instant;
+
+pub(crate) fn run(pair: &Pair) -> Arc<RunRef> {
+    Arc::new(RunRef {
+        pair: pair.clone(),
+        id: "run-1".into(),
+        seed: 1,
+        scheduled: SystemTime::UNIX_EPOCH + Duration::from_secs(1000),
+    })
+}
+
+pub(crate) fn ids() -> TraceIds {
+    TraceIds::from_random(std::array::from_fn(|i| u8::try_from(i).unwrap()), true)
+}
+
+pub(crate) fn offer(sink: &Arc<dyn Sink>, place: &Arc<Place>, warm_up: bool) -> Ticket {
+    Ticket::offer(Arc::clone(sink), Arc::clone(place), run(&place.pair), 0, warm_up, ids(), Instant::now())
+}
+
+/// Ends a fresh request at `place` with this outcome and these changes to a typical streamed answer.
+pub(crate) fn play(
+    sink: &Arc<dyn Sink>,
+    place: &Arc<Place>,
+    outcome: Outcome,
+    change: impl FnOnce(&mut Request),
+) -> Arc<Request> {
+    offer(sink, place, false)
+        .finish(|request| {
+            answer(request);
+            request.outcome = outcome;
+            change(request);
+        })
+        .unwrap()
+}
+
+/// Fills in a streamed answer: due at 0, sent at 10 ms, first token at 310 ms, 4 gaps of 50 ms, end at 520 ms; 20
+/// tokens in (5 of them cached), 11 out.
+pub(crate) fn answer(request: &mut Request) {
+    let due = request.marks.due;
+    let at = |millis| due + Duration::from_millis(millis);
+    request.outcome = Outcome::Ok;
+    request.status = Some(200);
+    request.streamed = true;
+    request.marks.started = at(1);
+    request.marks.sent = Some(at(10));
+    request.marks.headers = Some(at(200));
+    request.marks.first_byte = Some(at(210));
+    request.marks.first_chunk = Some(at(210));
+    request.marks.first_token = Some(at(310));
+    request.marks.first_text = Some(at(310));
+    request.marks.last_token = Some(at(510));
+    request.marks.end = at(520);
+    request.gaps = Gaps::default();
+    for _ in 0..4 {
+        request.gaps.push(Duration::from_millis(50));
+    }
+    request.tokens.input = Some(Count { n: 20, source: Source::Usage });
+    request.tokens.output = Some(Count { n: 11, source: Source::Usage });
+    request.tokens.cached_input = Some(5);
+    request.asked_output_tokens = Some(128);
+    request.cost = Some(0.25);
+}

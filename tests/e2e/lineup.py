@@ -1,0 +1,165 @@
+"""Suite lineup: dashboards and rules, checked by themselves and then against a real daemon and a real Prometheus.
+
+`tokenbeat demo` plays against its simulator, which reports `vllm:*` as vLLM does; the other backends are pages with
+the real names (`dashboards/generator/fixtures.py`). Prometheus scrapes them all with the rules loaded, their interval
+shortened. Then every query of every panel is asked. What the demo cannot have (a certificate, say) is asked of a page
+that has all of tokenbeat's metrics, at a location of its own, so that it cannot stand in for the daemon elsewhere.
+"""
+
+import json
+import os
+import re
+import sys
+from pathlib import Path
+
+import install
+from harness import Session, equal, expect, wait_for
+from web import Prometheus, fetch, serves
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "dashboards/generator"))
+import engines  # noqa: E402
+import live  # noqa: E402
+
+PAGES = "pages"  # the location of what is no daemon
+
+# What the demo does not show, and why.
+ABSENT = {
+    "tokenbeat_tls_certificate_expiry_timestamp_seconds": "the simulator speaks plain HTTP",
+    "tokenbeat_rate_limit_remaining": "the simulator states no limits",
+    "tokenbeat_telemetry_export_failures_total": "nothing is exported over OTLP",
+    "tokenbeat_telemetry_dropped_total": "nothing is exported over OTLP",
+    "tokenbeat_slo_threshold_tokens_per_second": "no objective on pace",
+    "tokenbeat_token_count_ratio": "no tokenizer beside the server's own count",
+    'scope=~"profile/.+"': "no budget of a profile",
+    "tokenbeat_failed_request_duration_seconds": "no fault may have been injected yet",
+}
+# A week is too long for a test.
+LAST_WEEK = "offset 1w"
+
+
+def run(t: Session, binary: Path) -> None:
+    by_themselves(t, binary)
+    with t.check("the demo, the backends' pages and Prometheus start", vital=True):
+        demo, simulator, pages = (f"http://127.0.0.1:{t.port()}" for _ in range(3))
+        address = {"--web.listen-address": demo, "--sim.listen-address": simulator}
+        words = [word for flag, url in address.items() for word in (flag, url.removeprefix("http://"))]
+        t.start("demo", [binary, "demo", *words], lambda: serves(f"{demo}/-/ready"), 60)
+        server = ROOT / "dashboards/generator/fixtures.py"
+        port = pages.rpartition(":")[2]
+        t.start("pages", [sys.executable, "-B", server, port, "--tokenbeat"], lambda: serves(f"{pages}/tgi"))
+        scrape = {engine.key: f"{pages}/{engine.key}" for engine in engines.ENGINES}
+        scrape |= {"vllm": f"{simulator}/metrics", "tokenbeat": f"{demo}/metrics", PAGES: f"{pages}/tokenbeat/{PAGES}"}
+        prom = prometheus(t, scrape)
+        wait_for("all are up", lambda: not prom.query("up == 0") and len(prom.query("up")) == len(scrape), 30)
+    location = prom.query('tokenbeat_build_info{job="tokenbeat"}')[0][0].get("location", "")
+
+    panels(t, prom, location)
+    backends(t, prom)
+    alerts(t, prom, location)
+
+
+def by_themselves(t: Session, binary: Path) -> None:
+    """`dashboards/check`, each of its lines a check of its own, with the catalogue of this very binary."""
+    catalogue = t.home / "metrics.md"
+    with t.check("the binary prints its catalogue", vital=True):
+        done = t.command(binary, "metrics")
+        equal(done.returncode, 0, f"exit code ({done.stderr.strip()})")
+        catalogue.write_text(done.stdout)
+    where = {"TOKENBEAT_CACHE": install.cache(), "TOKENBEAT_CATALOGUE": catalogue}
+    install.debian("promtool", "prometheus")
+    done = t.command(ROOT / "dashboards/check", timeout=900, **where)
+    lines = done.stdout.splitlines()
+    titles = [index for index, line in enumerate(lines) if re.match(r"(ok|FAIL) ", line)]
+    expect(titles, f"dashboards/check printed no result: {done.stdout}{done.stderr}")
+    for index in titles:
+        with t.check(lines[index][6:]):
+            rest = [line.strip() for line in lines[index + 1 :]]
+            why = rest[: next((i for i, _ in enumerate(rest) if index + 1 + i in titles), len(rest) - 1)]
+            expect(lines[index].startswith("ok"), "\n".join(why))
+
+
+def prometheus(t: Session, scrape: dict[str, str]) -> Prometheus:
+    """One with the rules, every five seconds."""
+    rules = t.home / "rules"
+    rules.mkdir()
+    for path in (ROOT / "dashboards/prometheus").glob("*.yaml"):
+        (rules / path.name).write_text(path.read_text().replace("interval: 1m", "interval: 5s"))
+    jobs = []
+    for job, url in scrape.items():
+        address, _, path = url.removeprefix("http://").partition("/")
+        jobs.append({"job_name": job, "metrics_path": f"/{path}", "static_configs": [{"targets": [address]}]})
+    every = {"scrape_interval": "5s", "scrape_timeout": "5s", "evaluation_interval": "5s"}
+    config = t.artifacts / "prometheus.yml"
+    config.write_text(json.dumps({"global": every, "rule_files": [f"{rules}/*.yaml"], "scrape_configs": jobs}, indent=2))
+    url = f"http://127.0.0.1:{t.port()}"
+    t.start(
+        "prometheus",
+        [
+            install.debian("prometheus", "prometheus"), f"--config.file={config}",
+            f"--web.listen-address={url.removeprefix('http://')}", f"--storage.tsdb.path={t.home}/prometheus",
+            "--enable-feature=exemplar-storage", "--log.level=warn",
+        ],
+        lambda: serves(f"{url}/-/ready"),
+    )  # fmt: skip
+    return Prometheus(url)
+
+
+def panels(t: Session, prom: Prometheus, location: str) -> None:
+    asked = live.queries(re.escape(location).replace("\\", "\\\\"))
+    with t.check(f"Prometheus takes each of the {len(asked)} queries"):
+        refused = [f"{reply.query.name}: {reply.refused}" for reply in map(asker(prom), asked) if reply.refused]
+        equal(refused, [], "refused")
+    # An annotation is empty where nothing happened.
+    of_demo = [query for query in asked if not query.place.startswith("annotation") and not absent(query)]
+    with t.check(f"{len(of_demo)} queries of panels and variables have data after a while of the demo"):
+        patience = float(os.environ.get("TOKENBEAT_E2E_SECONDS") or 240)
+        wait_for("all have data", lambda: equal(missing(prom, of_demo), [], "without data") or True, patience, every=5)
+    rest = [query for query in live.queries(PAGES) if absent(query) and LAST_WEEK not in query.expr]
+    with t.check(f"{len(rest)} queries on what the demo does not have return what a page with those names has"):
+        expect(rest, "there are none")
+        wait_for("all have data", lambda: equal(missing(prom, rest), [], "without data") or True, 60, every=5)
+
+
+def asker(prom: Prometheus):
+    return lambda query: live.ask(prom.url, query)
+
+
+def missing(prom: Prometheus, asked: list[live.Query]) -> list[str]:
+    return [f"{reply.query.name}: {reply.problem}" for reply in map(asker(prom), asked) if reply.problem]
+
+
+def absent(query: live.Query) -> bool:
+    return LAST_WEEK in query.expr or any(name in query.expr for name in ABSENT)
+
+
+def backends(t: Session, prom: Prometheus) -> None:
+    with t.check("each engine has a record for each of its signals"):
+        found = {}
+        for labels, _ in prom.query('count by (engine, __name__) ({__name__=~"llm_backend:.+",engine!=""})'):
+            found.setdefault(labels["engine"], set()).add(labels["__name__"].split(":")[1])
+        wanted = {e.key: {engines.SIGNALS[signal] for signal in e.signals} for e in engines.ENGINES}
+        equal(found, wanted, "records by engine")
+    with t.check("client and server agree: the demo is all of its simulator's load"):
+        share = 'sum(tokenbeat_tokens_total{job="tokenbeat",type="output"}) / sum(vllm:generation_tokens_total)'
+        # The server counts as it generates, the client when an answer ends; a broken one may never be counted here.
+        wait_for("nearly one", lambda: 0.7 < prom.scalar(share) < 1.3, 60, every=2)
+    with t.check("what lies between client and server is small: they are one process"):
+        between = next(q for q in live.queries() if "Network and gateway" in q.place)
+        rows = prom.query(between.expr)
+        expect(rows, "the client's model is not the server's")
+        far = [(labels, value) for labels, value in rows if labels["location"] != PAGES and not -0.5 < value < 0.5]
+        equal(far, [], "medians that are far apart")
+
+
+def alerts(t: Session, prom: Prometheus, location: str) -> None:
+    with t.check("every rule is evaluated without an error"):
+        groups = fetch(f"{prom.url}/api/v1/rules").json()["data"]["groups"]
+        rules = [rule for group in groups for rule in group["rules"]]
+        expect(len(rules) > 100, f"only {len(rules)} rules are loaded")
+        bad = [f"{rule['name']}: {rule['health']} {rule.get('lastError', '')}" for rule in rules if rule["health"] != "ok"]
+        equal(bad, [], "rules")
+    with t.check("the demo's faults do not look like the prober's own"):
+        wrong = "TokenbeatInternalErrors|TokenbeatAgentAbsent|TokenbeatAbsent|TokenbeatConfigReloadFailed|TokenbeatRunOverdue"
+        firing = prom.query(f'ALERTS{{alertname=~"{wrong}",alertstate="firing",location!="{PAGES}"}}')
+        equal(firing, [], "firing")

@@ -1,0 +1,174 @@
+//! Who may ask for what: TLS, client certificates and basic auth by the web configuration, and the rule for what
+//! changes state or spends money.
+
+use crate::harness::{ONCE, Running, Simulator, one, until};
+use crate::http::{Reply, ask, exchange};
+use base64::Engine as _;
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa, KeyPair};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+
+/// The hash of `secret`, cheap.
+fn hash(secret: &str) -> String {
+    bcrypt::hash(secret, 4).unwrap()
+}
+
+/// A daemon with this web configuration in a folder of its own.
+async fn guarded(simulator: &Simulator, folder: &Path, web: &str) -> Running {
+    std::fs::write(folder.join("web.yaml"), web).unwrap();
+    let file = folder.join("web.yaml");
+    let yaml = one("", &format!("schedule: {ONCE}, workload: {{ prompts: [hello], output_tokens: 4 }}"));
+    let server = format!("server: {{ web_config: {}, ", file.display());
+    Running::start(&yaml.replace("server: { ", &server), simulator).await
+}
+
+fn basic(user: &str, password: &str) -> String {
+    let encoded = base64::engine::general_purpose::STANDARD.encode(format!("{user}:{password}"));
+    format!("authorization: Basic {encoded}\r\n")
+}
+
+async fn page(daemon: &Running, headers: &str) -> Reply {
+    ask(daemon.address, &format!("GET /metrics HTTP/1.1\r\nhost: {}\r\n{headers}", daemon.address)).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn basic_auth_guards_every_page_and_follows_its_file() {
+    let (simulator, folder) = (Simulator::start(), tempfile::tempdir().unwrap());
+    let users = |password: &str| format!("basic_auth_users: {{ ann: '{}' }}\n", hash(password));
+    let daemon = guarded(&simulator, folder.path(), &users("right")).await;
+    let refused = page(&daemon, "").await;
+    assert_eq!(refused.status, 401);
+    assert!(refused.head.contains("www-authenticate: basic"), "{}", refused.head);
+    for wrong in [basic("ann", "wrong"), basic("bob", "right"), "authorization: Bearer right\r\n".to_owned()]
+    {
+        assert_eq!(page(&daemon, &wrong).await.status, 401, "{wrong}");
+    }
+    assert_eq!(page(&daemon, &basic("ann", "right")).await.status, 200);
+    // Known callers may change state from anywhere; here by a name that is not loopback.
+    let run = |headers: String| {
+        let address = daemon.address;
+        async move {
+            let head = format!("POST /api/v1/profiles/p/run HTTP/1.1\r\nhost: probe.example\r\n{headers}");
+            ask(address, &head).await.status
+        }
+    };
+    assert_eq!(run(basic("ann", "right")).await, 202);
+    assert_eq!(run(String::new()).await, 401);
+    // A changed password takes effect, a broken file does not.
+    std::fs::write(folder.path().join("web.yaml"), users("changed")).unwrap();
+    let changed =
+        async || Some(page(&daemon, &basic("ann", "changed")).await).filter(|reply| reply.status == 200);
+    until("the new password to count", changed).await;
+    assert_eq!(page(&daemon, &basic("ann", "right")).await.status, 401);
+    daemon.drain().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn state_is_changed_from_this_machine_only_and_not_by_foreign_pages() {
+    let simulator = Simulator::start();
+    let daemon = Running::start(
+        &one("", "schedule: { manual: {} }, workload: { prompts: [hello], output_tokens: 4 }"),
+        &simulator,
+    )
+    .await;
+    let local = format!("host: {}\r\n", daemon.address);
+    for (headers, wanted) in [
+        (local.clone(), 202),
+        (format!("{local}origin: http://{}\r\n", daemon.address), 202),
+        (format!("{local}origin: https://evil.example\r\n"), 403),
+        (format!("{local}origin: null\r\n"), 403),
+        ("host: rebound.example\r\n".to_owned(), 403),
+    ] {
+        let head = format!("POST /api/v1/profiles/p/run HTTP/1.1\r\n{headers}");
+        assert_eq!(ask(daemon.address, &head).await.status, wanted, "{headers}");
+    }
+    let probe = "/probe?profile=p&target=t";
+    let head = format!("GET {probe} HTTP/1.1\r\nhost: rebound.example\r\n");
+    assert_eq!(ask(daemon.address, &head).await.status, 403);
+    // Reading is for everybody.
+    assert_eq!(ask(daemon.address, "GET /metrics HTTP/1.1\r\nhost: rebound.example\r\n").await.status, 200);
+    daemon.drain().await;
+}
+
+/// An authority, and certificates that it signed.
+struct Pki {
+    authority: CertifiedIssuer<'static, KeyPair>,
+}
+
+impl Pki {
+    fn new() -> Self {
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        Self { authority: CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap() }
+    }
+
+    /// A certificate and its key, PEM.
+    fn sign(&self, usage: ExtendedKeyUsagePurpose) -> (String, String) {
+        let mut params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+        params.extended_key_usages = vec![usage];
+        let key = KeyPair::generate().unwrap();
+        (params.signed_by(&key, &self.authority).unwrap().pem(), key.serialize_pem())
+    }
+
+    fn connector(&self, identity: Option<&(String, String)>) -> TlsConnector {
+        use rustls::pki_types::pem::PemObject as _;
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_slice(self.authority.pem().as_bytes()).unwrap()).unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let builder = rustls::ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots);
+        let config = match identity {
+            None => builder.with_no_client_auth(),
+            Some((certificate, key)) => builder
+                .with_client_auth_cert(
+                    vec![CertificateDer::from_pem_slice(certificate.as_bytes()).unwrap()],
+                    PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap(),
+                )
+                .unwrap(),
+        };
+        TlsConnector::from(Arc::new(config))
+    }
+}
+
+async fn over_tls(address: SocketAddr, connector: &TlsConnector, head: &str) -> std::io::Result<Reply> {
+    let stream = TcpStream::connect(address).await?;
+    let stream = connector.connect(ServerName::try_from("localhost").unwrap(), stream).await?;
+    exchange(stream, head).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tls_with_client_certificates_makes_callers_known() {
+    let (simulator, folder, pki) = (Simulator::start(), tempfile::tempdir().unwrap(), Pki::new());
+    let (certificate, key) = pki.sign(ExtendedKeyUsagePurpose::ServerAuth);
+    std::fs::write(folder.path().join("server.pem"), certificate).unwrap();
+    std::fs::write(folder.path().join("server.key"), key).unwrap();
+    std::fs::write(folder.path().join("ca.pem"), pki.authority.pem()).unwrap();
+    let web = "tls_server_config:\n  cert_file: server.pem\n  key_file: server.key\n  client_ca_file: ca.pem\n  \
+               client_auth_type: VerifyClientCertIfGiven\n";
+    let daemon = guarded(&simulator, folder.path(), web).await;
+    let bare = pki.connector(None);
+    let client = pki.sign(ExtendedKeyUsagePurpose::ClientAuth);
+    let certified = pki.connector(Some(&client));
+    let ready = "GET /-/ready HTTP/1.1\r\nhost: localhost\r\n";
+    assert_eq!(over_tls(daemon.address, &bare, ready).await.unwrap().status, 200);
+    let run = "POST /api/v1/profiles/p/run HTTP/1.1\r\nhost: probe.example\r\n";
+    assert_eq!(over_tls(daemon.address, &bare, run).await.unwrap().status, 403);
+    assert_eq!(over_tls(daemon.address, &certified, run).await.unwrap().status, 202);
+    // Certificates of another authority are refused, and plain HTTP is not spoken.
+    let foreign = Pki::new().sign(ExtendedKeyUsagePurpose::ClientAuth);
+    assert!(over_tls(daemon.address, &pki.connector(Some(&foreign)), ready).await.is_err());
+    assert!(exchange(TcpStream::connect(daemon.address).await.unwrap(), ready).await.is_err());
+    // From here on nobody comes in without a certificate.
+    let required = web.replace("VerifyClientCertIfGiven", "RequireAndVerifyClientCert");
+    std::fs::write(folder.path().join("web.yaml"), required).unwrap();
+    let closed = async || over_tls(daemon.address, &bare, ready).await.is_err().then_some(());
+    until("the new rule to count", closed).await;
+    assert_eq!(over_tls(daemon.address, &certified, ready).await.unwrap().status, 200);
+    daemon.drain().await;
+}

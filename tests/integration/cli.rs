@@ -1,0 +1,415 @@
+//! The commands of the real binary: exit codes, what goes to stdout and what to stderr, signals.
+
+use crate::harness::{Simulator, until};
+use crate::http::{get, try_get};
+use crate::process::{Ended, Process, bare, folder, run};
+use crate::scrape::Scrape;
+use std::net::SocketAddr;
+use wiremock::{Mock, MockServer, Request, ResponseTemplate, matchers};
+
+/// A target `t`, and profiles that end at once.
+fn config(server: impl std::fmt::Display) -> String {
+    let workload = "schedule: { manual: {} }, workload: { prompts: [hello], output_tokens: 8 }";
+    let slo = |bound| {
+        format!("slo: [{{ name: ttft, metric: time_to_first_token, below: {bound}, objective: 95% }}]")
+    };
+    format!(
+        "server: {{ listen: 127.0.0.1:0 }}\n\
+         targets: {{ t: {{ api: openai-chat, base_url: 'http://{server}/v1', model: m }} }}\n\
+         profiles:\n  \
+           met: {{ targets: [t], {workload}, {} }}\n  \
+           missed: {{ targets: [t], {workload}, {} }}\n  \
+           bare: {{ targets: [t], {workload}, load: [{{ requests: 3 }}] }}\n  \
+           check: {{ targets: [t], {workload}, expect: {{ text: {{ min_chars: 9999 }} }} }}\n  \
+           long: {{ targets: [t], {workload}, load: [{{ for: 10m, rate: 5/s }}] }}\n",
+        slo("50s"),
+        slo("1us"),
+    )
+}
+
+/// Where nobody listens.
+async fn closed() -> SocketAddr {
+    tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap()
+}
+
+#[tokio::test]
+async fn a_run_ends_with_the_verdict_on_its_objectives() {
+    let simulator = Simulator::start();
+    let config = config(simulator.address);
+    for (profile, code) in [("met", 0), ("missed", 2), ("bare", 0), ("check", 2)] {
+        let ended = run(&config, &["run", profile]).await;
+        assert_eq!(ended.code, code, "{profile}: {ended:?}");
+        // The result is on stdout, what leads to it on stderr, in plain lines: it is no terminal.
+        assert!(ended.out.contains(profile) && !ended.out.contains("started"), "{}", ended.out);
+        assert!(ended.err.contains(&format!("{profile} on t: started")), "{}", ended.err);
+        assert!(
+            ended.err.contains(&format!("{profile} on t: ")) && !ended.err.contains('\u{1b}'),
+            "{}",
+            ended.err
+        );
+        assert!(!ended.out.contains('\u{1b}'));
+    }
+    assert_eq!(simulator.truth().len(), 6, "each was asked for what its profile says, and once");
+}
+
+#[tokio::test]
+async fn a_run_of_several_profiles_plays_them_in_turn() {
+    let simulator = Simulator::start();
+    let ended = run(&config(simulator.address), &["run", "met", "bare", "--target", "t"]).await;
+    assert_eq!(ended.code, 0, "{ended:?}");
+    // In the order of the command line, the next when the one before has ended. (A late prober says `degraded`.)
+    let lines = ended.err.lines().filter(|line| !line.starts_with("warning: "));
+    let lines: Vec<&str> = lines.map(|line| line.split_inclusive(": ").next().unwrap()).collect();
+    assert_eq!(lines, ["met on t: ", "met on t: ", "bare on t: ", "bare on t: "], "{}", ended.err);
+    assert_eq!(simulator.truth().len(), 4);
+}
+
+#[tokio::test]
+async fn without_objectives_a_failure_is_a_miss() {
+    let ended = run(&config(closed().await), &["run", "bare"]).await;
+    assert_eq!(ended.code, 2, "{ended:?}");
+    assert!(ended.out.contains("connect"), "{}", ended.out);
+}
+
+#[tokio::test]
+async fn a_run_of_a_given_time_is_cut_there() {
+    let simulator = Simulator::start();
+    let ended = run(&config(simulator.address), &["run", "long", "--for", "1s"]).await;
+    assert_eq!(ended.code, 0, "{ended:?}");
+    assert!(ended.err.contains("long on t: started, 1 s of load"), "{}", ended.err);
+    // Five fit in; a machine that hangs for a second skips some.
+    assert!((1..=5).contains(&simulator.truth().len()));
+}
+
+#[tokio::test]
+async fn what_does_not_exist_cannot_be_run() {
+    let config = config("127.0.0.1:1");
+    for (arguments, said) in [
+        (
+            &["run", "mett"][..],
+            "error: there is no profile `mett`; there are: bare, check, long, met, missed\n",
+        ),
+        (&["run", "met", "--target", "u"], "error: there is no target with a profile `u`; there are: t\n"),
+        (&["run", "--for", "fortnight"], "error: invalid value 'fortnight' for '--for <DURATION>'"),
+        (&["run", "--unknown"], "error: unexpected argument '--unknown' found"),
+    ] {
+        let ended = run(&config, arguments).await;
+        assert_eq!((ended.code, ended.out.as_str()), (64, ""), "{arguments:?}: {ended:?}");
+        assert!(ended.err.starts_with(said), "{arguments:?}: {}", ended.err);
+    }
+}
+
+#[tokio::test]
+async fn an_interrupted_run_has_failed() {
+    let simulator = Simulator::start();
+    let arguments = ["run", "long", "--config.file", "tokenbeat.yaml"];
+    let process = Process::start(folder(&config(simulator.address)), &arguments, &[]);
+    process.says("long on t: started").await;
+    until("some requests", async || (simulator.truth().len() >= 2).then_some(())).await;
+    process.signal("INT").await;
+    let ended = process.ended().await;
+    assert_eq!(ended.code, 1, "{ended:?}");
+    assert!(
+        ended.err.contains("long on t: cancelled") && ended.err.contains("stopped before the end"),
+        "{}",
+        ended.err
+    );
+    assert!(ended.out.contains("long"), "what was measured until then is told");
+}
+
+#[tokio::test]
+async fn check_says_what_a_config_will_do() {
+    let simulator = Simulator::start();
+    let config = config(simulator.address).replace("manual: {}", "every: 1h");
+    let ended = run(&config, &["check"]).await;
+    assert_eq!((ended.code, ended.err.as_str()), (0, ""), "{ended:?}");
+    // 24 runs of three requests a day.
+    let bare = ended.out.lines().find(|line| line.contains("bare")).unwrap();
+    assert!(bare.contains(" 24 ") && bare.contains(" 72 "), "{bare}");
+    assert_eq!(simulator.truth().len(), 0, "checking costs nothing");
+    let probed = run(&config, &["check", "--probe"]).await;
+    assert_eq!((probed.code, simulator.truth().len()), (0, 1), "{probed:?}");
+    assert!(probed.out.lines().any(|line| line.contains(" t ") && line.contains(" ok ")), "{}", probed.out);
+}
+
+#[tokio::test]
+async fn a_probe_that_fails_is_a_failure() {
+    let ended = run(&config(closed().await), &["check", "--probe"]).await;
+    assert_eq!(ended.code, 1, "{ended:?}");
+    assert!(ended.out.contains("Connection refused"), "{}", ended.out);
+}
+
+#[tokio::test]
+async fn warnings_are_told_and_stop_nothing() {
+    let config =
+        config("127.0.0.1:1").replace("model: m", "model: m, auth: { bearer: { value: sesame-opens } }");
+    let ended = run(&config, &["check"]).await;
+    assert_eq!(ended.code, 0, "{ended:?}");
+    assert!(ended.err.starts_with("warning: tokenbeat.yaml:2:"), "{}", ended.err);
+    assert!(!ended.err.contains("sesame") && !ended.out.contains("sesame"));
+}
+
+const WRONG: &str = "\
+targets:
+  a:
+    api: openai-chat
+    base_url: http://127.0.0.1/v1
+    auth: { bearer: sesame-1 }
+    modle: m
+  b:
+    api: openai-chat
+    base_url: http://user:sesame-2@127.0.0.1/v1
+    auth: { bearer: { valeu: sesame-3 } }
+    timeouts: { connect: 5 }
+profiles:
+  p:
+    targets: [a, c]
+    schedule: { every: 2m }
+    workload: { prompts: [x] }
+";
+
+#[tokio::test]
+async fn a_wrong_config_is_told_all_that_is_wrong_and_where_and_no_secret() {
+    for arguments in [&["check"][..], &["serve"], &["run"], &["check", "--probe"]] {
+        let ended = run(WRONG, arguments).await;
+        assert_eq!((ended.code, ended.out.as_str()), (64, ""), "{arguments:?}: {ended:?}");
+        let lines: Vec<&str> = ended.err.lines().collect();
+        for (place, path) in [
+            ("5:21", "targets.a.auth.bearer"),
+            ("6:5", "targets.a.modle"),
+            ("10:23", "targets.b.auth.bearer"),
+            ("11:26", "targets.b.timeouts.connect"),
+            ("14:18", "profiles.p.targets[1]"),
+        ] {
+            let said = format!("error: tokenbeat.yaml:{place}: {path}: ");
+            assert!(lines.iter().any(|line| line.starts_with(&said)), "not said: {said}\n{}", ended.err);
+        }
+        assert!(lines.last().unwrap().ends_with("errors in the config"), "{}", ended.err);
+        assert!(!ended.err.contains("sesame"), "{}", ended.err);
+    }
+}
+
+#[tokio::test]
+async fn a_config_that_is_not_there_is_bad_usage() {
+    for arguments in [&["serve"][..], &["check"], &["run"]] {
+        let ended = bare(arguments).await;
+        assert_eq!(ended.code, 64, "{ended:?}");
+        assert!(ended.err.starts_with("error: no config: "), "{}", ended.err);
+    }
+    let ended = bare(&["check", "--config.file", "missing.yaml"]).await;
+    assert_eq!(ended.code, 64, "{ended:?}");
+    assert!(ended.err.starts_with("error: missing.yaml: "), "{}", ended.err);
+}
+
+#[tokio::test]
+async fn a_metric_that_does_not_exist_cannot_be_disabled() {
+    let config = format!("{}telemetry: {{ disable: [tokenbeat_stall_total] }}\n", config("127.0.0.1:1"));
+    let ended = run(&config, &["serve"]).await;
+    assert_eq!(ended.code, 64, "{ended:?}");
+    assert!(ended.err.contains("there is no metric `tokenbeat_stall_total`"), "{}", ended.err);
+}
+
+#[tokio::test]
+async fn what_prints_prints_to_stdout() {
+    let ok = |ended: Ended| {
+        assert_eq!((ended.code, ended.err.as_str()), (0, ""), "{ended:?}");
+        ended.out
+    };
+    let schema: serde_json::Value = serde_json::from_str(&ok(bare(&["schema"]).await)).unwrap();
+    assert_eq!(schema, serde_json::to_value(tokenbeat::config::schema()).unwrap());
+    assert_eq!(ok(bare(&["metrics"]).await), include_str!("../golden/metrics.md"));
+    for shell in ["bash", "zsh", "fish"] {
+        let script = ok(bare(&["completions", shell]).await);
+        assert!(script.contains("tokenbeat") && script.contains("config.file"), "{shell}");
+    }
+    assert!(ok(bare(&["--help"]).await).contains("Usage: tokenbeat"));
+    assert_eq!(ok(bare(&["--version"]).await), format!("tokenbeat {}\n", env!("CARGO_PKG_VERSION")));
+}
+
+#[tokio::test]
+async fn bad_usage_is_64_everywhere() {
+    for arguments in [
+        &[][..],
+        &["swerve"],
+        &["completions", "tcl"],
+        &["serve", "--web.listen-address", "nowhere"],
+        &["serve", "--log.format", "xml"],
+        &["schema", "--log.level", "tokenbeat=loud"],
+        &["sim", "--prefill-rate", "0"],
+        &["sim", "--prefill-rate", "fast"],
+        &["sim", "--fault", "no_such"],
+        &["sim", "--fault", "stall;for=1"],
+        &["sim", "--listen-address", "8000"],
+        &["demo", "--web.listen-address", "here"],
+    ] {
+        let ended = bare(arguments).await;
+        assert_eq!((ended.code, ended.out.as_str()), (64, ""), "{arguments:?}: {ended:?}");
+        assert!(!ended.err.is_empty() && !ended.err.contains("panicked"), "{arguments:?}: {}", ended.err);
+    }
+}
+
+async fn serve(config: &str, arguments: &[&str], environment: &[(&str, &str)]) -> (Process, SocketAddr) {
+    let mut all = vec!["serve", "--config.file", "tokenbeat.yaml"];
+    all.extend(arguments);
+    let process = Process::start(folder(config), &all, environment);
+    let address = process.says("listening address=").await.parse().unwrap();
+    (process, address)
+}
+
+#[tokio::test]
+async fn serve_ends_well_when_it_is_told_to() {
+    let simulator = Simulator::start();
+    for signal in ["TERM", "INT"] {
+        let (process, address) = serve(&config(simulator.address), &[], &[]).await;
+        assert_eq!(get(address, "/-/healthy").await.ok(), "healthy\n");
+        process.signal(signal).await;
+        let ended = process.ended().await;
+        assert_eq!((ended.code, ended.out.as_str()), (0, ""), "{ended:?}");
+        assert!(ended.err.contains("asked to stop") && ended.err.contains("drained"), "{}", ended.err);
+        assert!(!ended.err.contains('\u{1b}'), "no colours where nobody sees them");
+    }
+}
+
+#[tokio::test]
+async fn a_second_signal_ends_it_at_once() {
+    let simulator = Simulator::start();
+    simulator.inject("stall;after=2;for=10m");
+    let config = config(simulator.address).replace("manual: {}", "every: 8760h, at_start: true");
+    let (mut process, address) = serve(&config, &[], &[]).await;
+    let in_flight = async || {
+        let scrape = Scrape::read(&get(address, "/metrics").await.ok());
+        (scrape.metric("tokenbeat_requests_in_flight").sum() >= 5.0).then_some(())
+    };
+    until("requests to be in flight", in_flight).await;
+    process.signal("TERM").await;
+    let draining = async || Some(get(address, "/-/ready").await).filter(|reply| reply.status == 503);
+    assert_eq!(until("it to drain", draining).await.body, "draining\n");
+    assert!(process.is_running(), "requests are open");
+    process.signal("TERM").await;
+    let ended = process.ended().await;
+    assert_eq!(ended.code, 0, "{ended:?}");
+    assert!(ended.err.contains("cancelling what did not end in time"), "{}", ended.err);
+    assert!(try_get(address, "/-/ready", "*/*").await.is_err());
+}
+
+#[tokio::test]
+async fn serve_can_be_told_where_to_listen() {
+    let config = config("127.0.0.1:1");
+    let (first, taken) = serve(&config, &["--web.listen-address", "127.0.0.1:0"], &[]).await;
+    let taken = taken.to_string();
+    // The environment is over the file, and the command line over both.
+    let environment = [("TOKENBEAT__SERVER__LISTEN", taken.as_str())];
+    let (other, address) = serve(&config, &["--web.listen-address", "127.0.0.1:0"], &environment).await;
+    assert_ne!(address.to_string(), taken);
+    drop(other);
+    let arguments = ["serve", "--config.file", "tokenbeat.yaml"];
+    let ended = Process::start(folder(&config), &arguments, &environment).ended().await;
+    assert_eq!(ended.code, 1, "{ended:?}");
+    assert!(ended.err.contains(&format!("error: cannot listen on {taken}: ")), "{}", ended.err);
+    drop(first);
+}
+
+#[tokio::test]
+async fn a_log_in_json_is_json() {
+    let config = config("127.0.0.1:1");
+    let arguments = ["serve", "--config.file", "tokenbeat.yaml", "--log.format", "json"];
+    let process = Process::start(folder(&config), &arguments, &[]);
+    process.says("listening").await;
+    process.signal("TERM").await;
+    let ended = process.ended().await;
+    assert_eq!(ended.code, 0, "{ended:?}");
+    for line in ended.err.lines() {
+        let line: serde_json::Value =
+            serde_json::from_str(line).unwrap_or_else(|_| panic!("no JSON: {line}"));
+        assert!(line["level"].is_string() && line["timestamp"].is_string(), "{line}");
+    }
+}
+
+/// A server whose errors tell the credentials that it was sent.
+async fn indiscreet() -> MockServer {
+    let server = MockServer::start().await;
+    let echo = |request: &Request| {
+        let said = format!("you sent {:?}", request.headers);
+        ResponseTemplate::new(401).set_body_json(serde_json::json!({ "error": { "message": said } }))
+    };
+    Mock::given(matchers::any()).respond_with(echo).mount(&server).await;
+    server
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_secret_is_logged_at_any_level() {
+    let server = indiscreet().await;
+    for http in ["1.1", "2"] {
+        let config = config(server.address())
+            .replace("model: m", &format!("model: m, http: '{http}', auth: {{ bearer: {{ file: secret }} }}"))
+            .replace("manual: {}", "every: 8760h, at_start: true");
+        let folder = folder(&config);
+        std::fs::write(folder.path().join("secret"), "sesame-opens\n").unwrap();
+        let arguments = ["serve", "--config.file", "tokenbeat.yaml", "--log.level", "trace"];
+        let process = Process::start(folder, &arguments, &[]);
+        assert!(process.folder().join("secret").exists());
+        process.says("outcome=\"auth\"").await;
+        process.signal("TERM").await;
+        process.says("asked to stop").await;
+        process.signal("TERM").await;
+        let ended = process.ended().await;
+        assert!(ended.err.contains("you sent"), "the server's words are told: {}", ended.err);
+        assert!(!ended.err.contains("sesame"), "http {http}: {}", ended.err);
+    }
+    let seen = server.received_requests().await.unwrap();
+    assert!(seen.iter().all(|request| request.headers["authorization"] == "Bearer sesame-opens"));
+}
+
+#[tokio::test]
+async fn the_simulator_serves_until_it_is_told_to_stop() {
+    let arguments = ["sim", "--listen-address", "127.0.0.1:0", "--model", "tiny", "--fault", "no_usage"];
+    let process = Process::start(tempfile::tempdir().unwrap(), &arguments, &[]);
+    let address = process.says("the simulator listens on http://").await;
+    let socket = address.parse().unwrap();
+    assert_eq!(get(socket, "/health").await.status, 200);
+    assert_eq!(get(socket, "/v1/models").await.json()["data"][0]["id"], "tiny");
+    let taken = bare(&["sim", "--listen-address", &address]).await;
+    assert_eq!(taken.code, 1, "{taken:?}");
+    assert!(taken.err.contains(&format!("failed to listen on {address}")), "{}", taken.err);
+    process.signal("TERM").await;
+    let ended = process.ended().await;
+    assert_eq!(ended.code, 0, "{ended:?}");
+}
+
+/// Everything that a newcomer is shown, from one command: it takes some seconds, as the first fault does.
+#[tokio::test]
+async fn the_demo_shows_every_kind_of_number_within_a_minute() {
+    let arguments = ["demo", "--web.listen-address", "127.0.0.1:0", "--sim.listen-address", "127.0.0.1:0"];
+    let process = Process::start(tempfile::tempdir().unwrap(), &arguments, &[]);
+    let page = process.says("status page   http://").await;
+    let daemon: SocketAddr = page.trim_end_matches('/').parse().unwrap();
+    let simulator = process.says("simulator     http://").await;
+    let simulator: SocketAddr = simulator.trim_end_matches("/metrics").parse().unwrap();
+    assert!(daemon.port() != 0 && simulator.port() != 0 && daemon != simulator);
+    let ours = [
+        "tokenbeat_time_to_first_token_seconds_count",
+        "tokenbeat_chunk_gap_seconds_count",
+        "tokenbeat_tokens_total",
+        "tokenbeat_failed_request_duration_seconds_count",
+        "tokenbeat_cost_total",
+        "tokenbeat_slo_errors_total",
+    ];
+    let theirs = [
+        "vllm:time_to_first_token_seconds_count",
+        "vllm:generation_tokens_total",
+        "vllm:request_success_total",
+    ];
+    for (address, names) in [(daemon, &ours[..]), (simulator, &theirs)] {
+        let shown = async || {
+            let scrape = Scrape::read(&get(address, "/metrics").await.ok());
+            let zero = |name: &&&str| scrape.metric(name).sum() == 0.0;
+            (names.iter().filter(zero).count() == 0).then_some(())
+        };
+        until("every number of the demo", shown).await;
+    }
+    let page = get(daemon, "/").await.ok();
+    assert!(page.contains("This is a demo") && page.contains("<b>chat</b>"), "{page}");
+    process.signal("INT").await;
+    let ended = process.ended().await;
+    assert_eq!(ended.code, 0, "{ended:?}");
+}

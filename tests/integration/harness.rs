@@ -1,0 +1,199 @@
+//! A simulator and a daemon in this process, on ports of their own, and patience in place of sleeping.
+
+use crate::http::{Reply, get, get_as};
+use crate::scrape::Scrape;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokenbeat::app::{Daemon, DaemonOptions, Stop};
+use tokenbeat::config::Source;
+use tokenbeat::plan::{self, Loaded};
+use tokenbeat::sim::{self, Handle, Sim, Truth};
+use tokenbeat::telemetry::otlp::LogTap;
+use tokenbeat::telemetry::{Exposition, Store};
+use tokio::runtime::{Builder, Runtime};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+/// Nothing here takes this long unless it hangs.
+pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
+
+/// How long a test rests between two looks at a condition.
+const LOOK_EVERY: Duration = Duration::from_millis(10);
+
+/// A schedule of one run, at once: the next slot is a year away at some minute that no test will hit.
+pub(crate) const ONCE: &str = "{ every: 8760h, at_start: true }";
+
+/// The first content type that OpenMetrics scrapers ask for.
+pub(crate) const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0";
+
+/// Looks again and again until there is something to see.
+pub(crate) async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
+    let looking = async {
+        loop {
+            if let Some(seen) = look().await {
+                return seen;
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, looking).await.unwrap_or_else(|_| panic!("waited in vain: {what}"))
+}
+
+/// A simulator that runs until it is dropped. It has a runtime of its own: it is somebody else's server, and must
+/// not share a thread with what measures it.
+pub(crate) struct Simulator {
+    pub(crate) address: SocketAddr,
+    pub(crate) handle: Handle,
+    runtime: Option<Runtime>,
+}
+
+impl Simulator {
+    /// Fast, and always the same.
+    pub(crate) fn start() -> Self {
+        Self::with(quick())
+    }
+
+    pub(crate) fn with(options: sim::Options) -> Self {
+        let sim = Sim::bind(options).unwrap();
+        let (address, handle) = (sim.addr(), sim.handle());
+        let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        runtime.spawn(sim.serve(CancellationToken::new()));
+        Self { address, handle, runtime: Some(runtime) }
+    }
+
+    pub(crate) fn truth(&self) -> Vec<Truth> {
+        self.handle.truth()
+    }
+
+    /// The truth of the request of this trace.
+    pub(crate) fn truth_of(&self, trace_id: &str) -> Truth {
+        let found = self.truth().into_iter().find(|truth| truth.trace_id.as_deref() == Some(trace_id));
+        found.unwrap_or_else(|| panic!("the simulator saw no trace {trace_id}"))
+    }
+
+    /// The truth once all answers are out: a client may have read the last byte before the server, which is busy
+    /// elsewhere, has written down that it wrote it.
+    pub(crate) async fn finished(&self) -> Vec<Truth> {
+        let all = async || Some(self.truth()).filter(|all| all.iter().all(|truth| truth.finished.is_some()));
+        until("the simulator to finish", all).await
+    }
+
+    pub(crate) fn inject(&self, fault: &str) {
+        self.handle.inject(fault.parse().unwrap()).unwrap();
+    }
+}
+
+impl Drop for Simulator {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+/// A simulator on a free port without noise: a millisecond for each token.
+pub(crate) fn quick() -> sim::Options {
+    sim::Options {
+        listen_address: "127.0.0.1:0".parse().unwrap(),
+        models: vec!["m".to_owned()],
+        prefill_rate: 1e6,
+        step_time: Duration::from_millis(1),
+        step_growth: Duration::ZERO,
+        noise: 0.0,
+        ..sim::Options::default()
+    }
+}
+
+/// A plan from text, where `{SIM}` stands for this address.
+pub(crate) fn load(yaml: &str, server: SocketAddr) -> Loaded {
+    let text = yaml.replace("{SIM}", &server.to_string());
+    plan::load(&[Source::Text { name: "test.yaml".to_owned(), text }], [])
+        .unwrap_or_else(|errors| panic!("{errors}"))
+}
+
+/// One target `t` with these keys more, and one profile `p` with these keys.
+pub(crate) fn one(target: &str, profile: &str) -> String {
+    format!(
+        "agent: {{ id: test }}\nserver: {{ listen: 127.0.0.1:0 }}\n\
+         targets:\n  t: {{ api: openai-chat, base_url: 'http://{{SIM}}/v1', model: m{target} }}\n\
+         profiles:\n  p: {{ targets: [t], {profile} }}\n"
+    )
+}
+
+/// A daemon that runs in this process.
+pub(crate) struct Running {
+    pub(crate) address: SocketAddr,
+    pub(crate) stop: Stop,
+    /// What a scrape would have shown before anything ran.
+    pub(crate) before: Scrape,
+    store: Arc<Store>,
+    /// The same config again: an exposition wants a plan.
+    again: Loaded,
+    task: JoinHandle<anyhow::Result<()>>,
+}
+
+impl Running {
+    pub(crate) async fn start(yaml: &str, simulator: &Simulator) -> Self {
+        Self::against(yaml, simulator.address).await
+    }
+
+    pub(crate) async fn against(yaml: &str, server: SocketAddr) -> Self {
+        let options =
+            DaemonOptions { listen: None, lifecycle: false, grace: Duration::from_secs(20), note: None };
+        let traffic = tokio::runtime::Handle::current();
+        let daemon = Daemon::build(load(yaml, server), options, traffic, &LogTap::default()).await.unwrap();
+        let (address, store, again) = (daemon.address(), daemon.store(), load(yaml, server));
+        let (before, stop) = (shown(&store, &again), Stop::default());
+        let task = tokio::spawn(daemon.run(stop.clone()));
+        Self { address, stop, before, store, again, task }
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Reply {
+        get(self.address, path).await
+    }
+
+    pub(crate) async fn json(&self, path: &str) -> serde_json::Value {
+        self.get(path).await.json()
+    }
+
+    pub(crate) async fn scrape(&self) -> Scrape {
+        Scrape::read(&self.get("/metrics").await.ok())
+    }
+
+    pub(crate) async fn open_metrics(&self) -> Reply {
+        get_as(self.address, "/metrics", OPEN_METRICS).await
+    }
+
+    /// Scrapes until a scrape looks like this.
+    pub(crate) async fn scrape_until(&self, what: &str, looks: impl Fn(&Scrape) -> bool) -> Scrape {
+        until(what, async || Some(self.scrape().await).filter(&looks)).await
+    }
+
+    /// Scrapes until so many requests have ended, whatever came of them.
+    pub(crate) async fn requests(&self, n: u64) -> Scrape {
+        let n = n as f64;
+        self.scrape_until(&format!("{n} requests"), |scrape| {
+            scrape.metric("tokenbeat_requests_total").sum() >= n
+        })
+        .await
+    }
+
+    /// Tells it to drain and waits for its end; the last numbers, as nobody can scrape them any more.
+    pub(crate) async fn drain(self) -> Scrape {
+        self.stop.drain.cancel();
+        self.ended().await
+    }
+
+    /// Waits for its end.
+    pub(crate) async fn ended(self) -> Scrape {
+        let Self { store, again, task, .. } = self;
+        tokio::time::timeout(PATIENCE, task).await.expect("the daemon does not end").unwrap().unwrap();
+        shown(&store, &again)
+    }
+}
+
+fn shown(store: &Arc<Store>, loaded: &Loaded) -> Scrape {
+    let exposition = Exposition::new(Arc::clone(store), &loaded.plan).unwrap();
+    Scrape::read(&exposition.render(None).unwrap().body)
+}

@@ -1,0 +1,64 @@
+//! As much of an HTTP client as a test needs to read a page.
+
+use std::net::SocketAddr;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+/// An answer.
+#[derive(Debug)]
+pub(crate) struct Reply {
+    pub(crate) status: u16,
+    /// Status line and headers, in lower case.
+    pub(crate) head: String,
+    pub(crate) body: String,
+}
+
+impl Reply {
+    /// The body of a success.
+    pub(crate) fn ok(self) -> String {
+        assert_eq!(self.status, 200, "{}", self.body);
+        self.body
+    }
+
+    /// The body of a success, read as JSON.
+    pub(crate) fn json(self) -> serde_json::Value {
+        serde_json::from_str(&self.ok()).unwrap()
+    }
+}
+
+/// Gets a page.
+pub(crate) async fn get(address: SocketAddr, path: &str) -> Reply {
+    get_as(address, path, "*/*").await
+}
+
+/// Gets a page in a form that it may have.
+pub(crate) async fn get_as(address: SocketAddr, path: &str, accept: &str) -> Reply {
+    try_get(address, path, accept).await.unwrap_or_else(|error| panic!("cannot get {path}: {error}"))
+}
+
+/// Gets a page, if there is somebody to serve it.
+pub(crate) async fn try_get(address: SocketAddr, path: &str, accept: &str) -> std::io::Result<Reply> {
+    let head = format!("GET {path} HTTP/1.1\r\nhost: {address}\r\naccept: {accept}\r\n");
+    exchange(TcpStream::connect(address).await?, &head).await
+}
+
+/// Sends a request without a body: its line and headers, each with its end.
+pub(crate) async fn ask(address: SocketAddr, head: &str) -> Reply {
+    exchange(TcpStream::connect(address).await.unwrap(), head).await.unwrap()
+}
+
+/// Sends a request without a body over a connection, and reads to its end.
+pub(crate) async fn exchange(
+    mut stream: impl AsyncRead + AsyncWrite + Unpin,
+    head: &str,
+) -> std::io::Result<Reply> {
+    stream.write_all(format!("{head}connection: close\r\n\r\n").as_bytes()).await?;
+    let mut bytes = Vec::new();
+    stream.read_to_end(&mut bytes).await?;
+    let text = String::from_utf8(bytes).map_err(|_| std::io::ErrorKind::InvalidData)?;
+    let (head, body) = text.split_once("\r\n\r\n").ok_or(std::io::ErrorKind::UnexpectedEof)?;
+    let head = head.to_ascii_lowercase();
+    assert!(!head.contains("transfer-encoding"), "a page has a length: {head}");
+    let status = head.split(' ').nth(1).and_then(|code| code.parse().ok()).unwrap();
+    Ok(Reply { status, head, body: body.to_owned() })
+}

@@ -1,0 +1,63 @@
+//! An engine of a test's own, with the records of its requests and runs in hand: for what a scrape has summed up.
+
+use crate::harness::{PATIENCE, Simulator, load};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use tokenbeat::client::{Caller, Client};
+use tokenbeat::engine::dispatch::Precise;
+use tokenbeat::engine::{self, Deps, Engine, Once};
+use tokenbeat::event::{Fact, Outcome, Request, RunSummary, Sink};
+use tokenbeat::sim::Truth;
+use tokenbeat::state::Memory;
+use tokio::runtime::Handle;
+
+/// What was told of requests.
+#[derive(Default)]
+struct Kept(Mutex<Vec<Arc<Request>>>);
+
+impl Sink for Kept {
+    fn record(&self, fact: &Fact) {
+        if let Fact::Ended(request) = fact {
+            self.0.lock().unwrap().push(Arc::clone(request));
+        }
+    }
+}
+
+/// Plays the first pair of a config once, with its traffic on this runtime. The requests in the order in which they
+/// ended, and the run's record.
+pub(crate) async fn play_on(
+    traffic: Handle,
+    yaml: &str,
+    simulator: &Simulator,
+) -> (Vec<Arc<Request>>, RunSummary) {
+    let plan = Arc::new(load(yaml, simulator.address).plan);
+    let kept = Arc::new(Kept::default());
+    let client = |target: &Arc<_>| Arc::new(Client::new(Arc::clone(target)).unwrap()) as Arc<dyn Caller>;
+    let callers: HashMap<_, _> =
+        plan.targets.iter().map(|target| (Arc::clone(&target.name), client(target))).collect();
+    let deps = Deps {
+        sink: Arc::<Kept>::clone(&kept),
+        ledger: Arc::new(Memory::new(&plan, engine::system())),
+        callers,
+        dispatcher: Arc::new(Precise::start().unwrap()),
+        wall: engine::system(),
+        handle: traffic,
+    };
+    let engine = Engine::new(Arc::clone(&plan), deps).unwrap();
+    let playing = engine.run_once(&plan.pairs[0].pair, Once::default());
+    let summary = tokio::time::timeout(PATIENCE, playing).await.expect("the run does not end").unwrap();
+    let requests = std::mem::take(&mut *kept.0.lock().unwrap());
+    (requests, summary)
+}
+
+/// The same, where every request must go well: each request with the server's own record of it.
+pub(crate) async fn play(yaml: &str, simulator: &Simulator) -> Vec<(Arc<Request>, Truth)> {
+    let (requests, _) = play_on(Handle::current(), yaml, simulator).await;
+    simulator.finished().await;
+    let with_truth = |request: Arc<Request>| {
+        assert_eq!(request.outcome, Outcome::Ok, "{:?}", request.detail);
+        let truth = simulator.truth_of(&request.ids.trace_hex());
+        (request, truth)
+    };
+    requests.into_iter().map(with_truth).collect()
+}
