@@ -150,7 +150,12 @@ fn build(seconds: u64, rate: f64, arrivals: plan::Arrivals) -> anyhow::Result<Ar
             web_config: None,
             probe_interval: Duration::from_secs(10),
         },
-        telemetry: plan::Telemetry { otlp: None, exemplars: false, disable: Vec::new() },
+        telemetry: plan::Telemetry {
+            otlp: None,
+            exemplars: false,
+            native_histograms: false,
+            disable: Vec::new(),
+        },
         targets: vec![target],
         profiles: vec![profile],
         pairs,

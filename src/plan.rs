@@ -89,8 +89,10 @@ pub struct Server {
 pub struct Telemetry {
     /// Export by OTLP.
     pub otlp: Option<otlp::Otlp>,
-    /// Exemplars in the OpenMetrics exposition.
+    /// Exemplars where the exposition's format has them.
     pub exemplars: bool,
+    /// Native histograms beside the classic ones, where the exposition's format has them.
+    pub native_histograms: bool,
     /// Names (as Prometheus shows them, without `_bucket` and the like) of metrics that are not exported.
     pub disable: Vec<String>,
 }

@@ -131,7 +131,7 @@ fn assemble(targets: Vec<Arc<Target>>, profiles: Vec<Profile>, in_flight: u32) -
             web_config: None,
             probe_interval: Duration::from_secs(10),
         },
-        telemetry: Telemetry { otlp: None, exemplars: true, disable: Vec::new() },
+        telemetry: Telemetry { otlp: None, exemplars: true, native_histograms: false, disable: Vec::new() },
         pairs: pairs.collect(),
         targets,
         profiles,

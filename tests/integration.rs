@@ -26,6 +26,8 @@ mod ground_truth;
 mod harness;
 #[path = "integration/http.rs"]
 mod http;
+#[path = "integration/parity.rs"]
+mod parity;
 #[path = "integration/player.rs"]
 mod player;
 #[path = "integration/process.rs"]

@@ -82,9 +82,6 @@ PROCESS = {
     "process_start_time_seconds": "gauge",
 }
 
-# In the daemon's catalogue only where it can export over OTLP.
-PENDING = {"tokenbeat_telemetry_export_failures_total", "tokenbeat_telemetry_dropped_total"}
-
 # What every series has: by the scrape (or from the resource, over OTLP), and from `agent.location`.
 COMMON = ("job", "instance", "location")
 

@@ -158,12 +158,16 @@ pub struct Telemetry {
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Prometheus {
-    /// Exemplars with trace ids, for scrapers that ask for OpenMetrics. Default: true.
+    /// Exemplars with trace ids, for scrapers that ask for OpenMetrics or protobuf. Default: true.
     pub exemplars: bool,
+    /// Native histograms beside the classic buckets, for scrapers that ask for protobuf. Off, because a Prometheus
+    /// that takes native histograms drops the classic ones unless it is told otherwise
+    /// (`always_scrape_classic_histograms`), and with them every query on `_bucket`. Default: false.
+    pub native_histograms: bool,
 }
 
 impl Default for Prometheus {
     fn default() -> Self {
-        Self { exemplars: true }
+        Self { exemplars: true, native_histograms: false }
     }
 }

@@ -78,6 +78,7 @@ pub(super) fn compile_beside(
     let telemetry = Telemetry {
         otlp,
         exemplars: config.telemetry.prometheus.exemplars,
+        native_histograms: config.telemetry.prometheus.native_histograms,
         disable: config.telemetry.disable.clone(),
     };
     let plan = Plan {

@@ -1,17 +1,19 @@
-//! The store as a scrape: Prometheus text 0.0.4 or OpenMetrics 1.0, by the caller's `Accept`. It must not know
+//! The store as a scrape: Prometheus text 0.0.4, OpenMetrics 1.0 or protobuf, by the caller's `Accept`. It must not know
 //! who asks, nor how a value came about.
 
 mod accept;
 mod collector;
 mod openmetrics;
+mod protobuf;
 
 use super::catalogue::{Kind, Metric};
 use super::store::{Labels, Store, Value, Visit};
 use crate::plan::{Budget, Plan};
 use accept::Format;
-use collector::StoreCollector;
+use bytes::Bytes;
+use collector::{Beyond, StoreCollector};
 use prometheus::proto::{LabelPair, MetricFamily};
-use prometheus::{Registry, TextEncoder};
+use prometheus::{Encoder, ProtobufEncoder, Registry, TextEncoder};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -25,8 +27,8 @@ pub struct Error(#[from] prometheus::Error);
 pub struct Rendered {
     /// Value of the `Content-Type` header.
     pub content_type: &'static str,
-    /// The body.
-    pub body: String,
+    /// The body: UTF-8, or messages of protobuf.
+    pub body: Bytes,
 }
 
 /// Which metrics are shown.
@@ -48,23 +50,31 @@ impl Shown {
 pub struct Exposition {
     store: Arc<Store>,
     shown: Arc<Shown>,
-    /// The store's families, for formats that the `prometheus` crate writes.
-    ours: Registry,
+    /// The store's families, for the text format.
+    text: Registry,
+    /// With what only protobuf has.
+    protobuf: Registry,
     /// The process's.
     process: Registry,
 }
 
 impl Exposition {
-    /// An exposition of `store` without the metrics that the plan disables. Fails if an agent label is not a
-    /// legal label name.
+    /// An exposition of `store` without the metrics that the plan disables. Native histograms are shown where the
+    /// plan wants them and the store keeps them. Fails if an agent label is not a legal label name.
     pub fn new(store: Arc<Store>, plan: &Plan) -> Result<Self, Error> {
         let shown = Arc::new(Shown(plan.telemetry.disable.iter().cloned().collect()));
-        let ours = Registry::new();
-        ours.register(Box::new(StoreCollector::new(Arc::clone(&store), &shown)?))?;
+        let registry = |beyond| {
+            let registry = Registry::new();
+            registry.register(Box::new(StoreCollector::new(Arc::clone(&store), &shown, beyond)?))?;
+            Ok::<_, prometheus::Error>(registry)
+        };
+        let text = registry(Beyond::Nothing)?;
+        let native = plan.telemetry.native_histograms;
+        let protobuf = registry(if native { Beyond::ExemplarsAndNative } else { Beyond::Exemplars })?;
         let process = Registry::new();
         #[cfg(target_os = "linux")]
         process.register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))?;
-        Ok(Self { store, shown, ours, process })
+        Ok(Self { store, shown, text, protobuf, process })
     }
 
     /// The metrics in the format that `accept` (the value of the `Accept` header) asks for; text 0.0.4 where it
@@ -74,18 +84,19 @@ impl Exposition {
     pub fn render(&self, accept: Option<&str>) -> Result<Rendered, Error> {
         let format = accept::negotiate(accept);
         let body = match format {
-            Format::Text => self.text()?,
-            Format::OpenMetrics => openmetrics::render(&self.store, &self.shown, &self.process()),
+            Format::Text => self.encoded(&self.text, &TextEncoder::new())?,
+            Format::Protobuf => self.encoded(&self.protobuf, &ProtobufEncoder::new())?,
+            Format::OpenMetrics => openmetrics::render(&self.store, &self.shown, &self.process()).into(),
         };
         Ok(Rendered { content_type: format.content_type(), body })
     }
 
-    fn text(&self) -> Result<String, Error> {
-        let mut families = self.ours.gather();
+    fn encoded(&self, ours: &Registry, encoder: &impl Encoder) -> Result<Bytes, Error> {
+        let mut families = ours.gather();
         families.extend(self.process());
-        let mut body = String::new();
-        TextEncoder::new().encode_utf8(&families, &mut body)?;
-        Ok(body)
+        let mut body = Vec::new();
+        encoder.encode(&families, &mut body)?;
+        Ok(body.into())
     }
 
     /// The process's families, with the agent's labels so that they join with ours.

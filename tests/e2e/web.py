@@ -34,11 +34,13 @@ class Answer:
         return json.loads(self.body)
 
 
-def fetch(url: str, body: object = None, headers: dict[str, str] | None = None, timeout: float = 10) -> Answer:
-    """GET, or POST of a JSON body. Raises OSError only where no answer came."""
+def fetch(
+    url: str, body: object = None, headers: dict[str, str] | None = None, timeout: float = 10, method: str | None = None
+) -> Answer:
+    """GET, or POST of a JSON body, or another method. Raises OSError only where no answer came."""
     data = None if body is None else json.dumps(body).encode()
     kind = {} if body is None else {"Content-Type": "application/json"}
-    request = urllib.request.Request(url, data=data, headers={**kind, **(headers or {})})
+    request = urllib.request.Request(url, data=data, headers={**kind, **(headers or {})}, method=method)
     try:
         with OPENER.open(request, timeout=timeout) as answer:
             return Answer(answer.status, answer.headers, answer.read())
@@ -93,10 +95,13 @@ class Prometheus:
     def __init__(self, url: str):
         self.url = url
 
-    def _ask(self, path: str, **query: object) -> list[dict]:
+    def _data(self, path: str, **query: object):
         answer = fetch(f"{self.url}/api/v1/{path}?{urllib.parse.urlencode(query)}")
         expect(answer.status == 200, f"Prometheus refused {query}: {answer.text[:300]}")
-        return answer.json()["data"]["result"]
+        return answer.json()["data"]
+
+    def _ask(self, path: str, **query: object) -> list[dict]:
+        return self._data(path, **query)["result"]
 
     def query(self, expression: str) -> list[tuple[Labels, float]]:
         return [(row["metric"], float(row["value"][1])) for row in self._ask("query", query=expression)]
@@ -112,6 +117,12 @@ class Prometheus:
         rows = self.query(expression)
         expect(len(rows) == 1, f"{len(rows)} series where one was expected: {expression}")
         return rows[0][1]
+
+    def exemplars(self, selector: str, seconds: int = 600) -> list[dict]:
+        """The exemplars of all these series."""
+        now = time.time()
+        rows = self._data("query_exemplars", query=selector, start=f"{now - seconds:.3f}", end=f"{now:.3f}")
+        return [exemplar for row in rows for exemplar in row["exemplars"]]
 
     def first(self, selector: str, seconds: int = 600) -> list[tuple[Labels, float]]:
         """The oldest sample of each series, exactly as it was scraped."""

@@ -195,5 +195,5 @@ impl Running {
 
 fn shown(store: &Arc<Store>, loaded: &Loaded) -> Scrape {
     let exposition = Exposition::new(Arc::clone(store), &loaded.plan).unwrap();
-    Scrape::read(&exposition.render(None).unwrap().body)
+    Scrape::read(std::str::from_utf8(&exposition.render(None).unwrap().body).unwrap())
 }

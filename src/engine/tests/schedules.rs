@@ -356,6 +356,16 @@ async fn a_schedule_that_dies_is_heard() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn without_profiles_the_schedules_last_until_the_stop() {
+    let world = World::of(&Arc::new(crate::plan::from_yaml("{}").unwrap()), START, takes(millis(10)));
+    let stop = CancellationToken::new();
+    let mut ended = Box::pin(world.engine.start(stop.clone()).unwrap().ended());
+    assert!(tokio::time::timeout(seconds(3600), &mut ended).await.is_err(), "they ended by themselves");
+    stop.cancel();
+    ended.await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_stop_token_stops_schedules_and_load() {
     let world = World::new(minutely(vec![rate(1.0, 30)]), takes(millis(10)));
     let stop = CancellationToken::new();

@@ -1,19 +1,22 @@
 //! Which format a scraper asks for (RFC 9110, section 12.5.1).
 
-/// Formats that we write, the preferred one first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Formats that we write, in ascending order of preference.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Format {
-    /// OpenMetrics 1.0, with exemplars.
-    OpenMetrics,
     /// Prometheus text 0.0.4.
     Text,
+    /// OpenMetrics 1.0, with exemplars.
+    OpenMetrics,
+    /// Prometheus protobuf, each message after its length, with exemplars and native histograms.
+    Protobuf,
 }
 
 impl Format {
     pub(super) const fn content_type(self) -> &'static str {
         match self {
-            Self::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
             Self::Text => "text/plain; version=0.0.4; charset=utf-8",
+            Self::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
+            Self::Protobuf => prometheus::PROTOBUF_FORMAT,
         }
     }
 }
@@ -25,7 +28,7 @@ pub(super) fn negotiate(accept: Option<&str>) -> Format {
     let mut best = (0.0, Format::Text);
     for (quality, format) in accept.split(',').filter_map(media_range) {
         let better = quality > best.0;
-        let preferred = (quality - best.0).abs() < f64::EPSILON && format == Format::OpenMetrics;
+        let preferred = (quality - best.0).abs() < f64::EPSILON && format > best.1;
         if quality > 0.0 && (better || preferred) {
             best = (quality, format);
         }
@@ -38,11 +41,14 @@ fn media_range(range: &str) -> Option<(f64, Format)> {
     let mut parts = range.split(';').map(str::trim);
     let media = parts.next()?.to_ascii_lowercase();
     let (mut quality, mut version) = (1.0, None);
+    let (mut proto, mut encoding) = (None, None);
     for part in parts {
         let (name, value) = part.split_once('=')?;
         match (name.trim().to_ascii_lowercase().as_str(), value.trim().trim_matches('"')) {
             ("q", value) => quality = value.parse().ok().filter(|q| (0.0..=1.0).contains(q))?,
             ("version", value) => version = Some(value),
+            ("proto", value) => proto = Some(value),
+            ("encoding", value) => encoding = Some(value),
             _ => {}
         }
     }
@@ -50,6 +56,12 @@ fn media_range(range: &str) -> Option<(f64, Format)> {
         ("application/openmetrics-text", None | Some("1.0.0")) => Format::OpenMetrics,
         // A wildcard says nothing about what its sender understands: the plainest form.
         ("text/plain", None | Some("0.0.4")) | ("text/*" | "*/*", _) => Format::Text,
+        // The media type alone could be any message in any encoding.
+        ("application/vnd.google.protobuf", _)
+            if proto == Some("io.prometheus.client.MetricFamily") && encoding == Some("delimited") =>
+        {
+            Format::Protobuf
+        }
         _ => return None,
     };
     Some((quality, format))
@@ -74,10 +86,38 @@ mod tests {
     }
 
     #[test]
-    fn protobuf_first_falls_to_what_we_write() {
-        let accept = "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited;q=0.7,\
-                      text/plain;version=0.0.4;q=0.3,application/openmetrics-text;version=1.0.0;q=0.6";
-        assert_eq!(negotiate(Some(accept)), Format::OpenMetrics);
+    fn prometheus_that_takes_native_histograms_gets_protobuf() {
+        // 2.42 with its feature flag, and 3.
+        for accept in [
+            "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited,\
+             application/openmetrics-text;version=1.0.0;q=0.8,application/openmetrics-text;version=0.0.1;q=0.75,\
+             text/plain;version=0.0.4;q=0.5,*/*;q=0.1",
+            "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited;q=0.7,\
+             application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,text/plain;version=0.0.4;q=0.3",
+        ] {
+            assert_eq!(negotiate(Some(accept)), Format::Protobuf);
+        }
+    }
+
+    #[test]
+    fn protobuf_of_another_kind_is_not_ours() {
+        const MEDIA: &str = "application/vnd.google.protobuf";
+        const OURS: &str = "proto=io.prometheus.client.MetricFamily;encoding=delimited";
+        for (parameters, format) in [
+            (OURS, Format::Protobuf),
+            ("encoding=\"delimited\"; proto=\"io.prometheus.client.MetricFamily\"; q=0.9", Format::Protobuf),
+            ("proto=io.prometheus.client.MetricFamily;encoding=text", Format::OpenMetrics),
+            ("proto=io.prometheus.client.MetricFamily", Format::OpenMetrics),
+            ("proto=another.Message;encoding=delimited", Format::OpenMetrics),
+            ("q=1", Format::OpenMetrics),
+        ] {
+            let accept =
+                format!("application/openmetrics-text;q=0.5, {MEDIA};{parameters}, text/plain;q=0.1");
+            assert_eq!(negotiate(Some(&accept)), format, "{parameters}");
+        }
+        assert_eq!(negotiate(Some(&format!("{MEDIA};{OURS};q=0.2, text/plain;q=0.3"))), Format::Text);
+        assert_eq!(negotiate(Some(&format!("{MEDIA};{OURS};q=0"))), Format::Text);
+        assert_eq!(negotiate(Some(&format!("text/plain, {MEDIA};{OURS}"))), Format::Protobuf);
     }
 
     #[test]

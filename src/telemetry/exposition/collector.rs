@@ -1,20 +1,29 @@
 //! The store as a collector of the `prometheus` crate.
-//!
-//! Exemplars and native histograms go into the unknown fields of these messages once the protobuf format is
-//! written; the text format has neither.
 
-use super::{Shown, label_pair, label_pairs};
+use super::{Shown, label_pair, label_pairs, protobuf};
 use crate::telemetry::catalogue::{Kind, Metric};
 use crate::telemetry::store::{Labels, Store, Value, Visit};
-use crate::telemetry::value::Reading;
+use crate::telemetry::value::{Histogram, Reading};
 use prometheus::core::{Collector, Desc};
 use prometheus::proto;
 use std::collections::HashMap;
 use std::sync::Arc;
 
+/// What is collected beyond what the crate's messages have fields for. Its text encoder would not write it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Beyond {
+    /// Nothing.
+    Nothing,
+    /// Units and exemplars.
+    Exemplars,
+    /// And native histograms.
+    ExemplarsAndNative,
+}
+
 /// Collects every shown series of a store.
 pub(super) struct StoreCollector {
     store: Arc<Store>,
+    beyond: Beyond,
     families: Vec<Family>,
 }
 
@@ -25,7 +34,7 @@ struct Family {
 
 impl StoreCollector {
     /// Fails if an agent label is no legal label name.
-    pub(super) fn new(store: Arc<Store>, shown: &Shown) -> Result<Self, prometheus::Error> {
+    pub(super) fn new(store: Arc<Store>, shown: &Shown, beyond: Beyond) -> Result<Self, prometheus::Error> {
         let agent = store.agent_labels();
         let mut families = Vec::new();
         for metric in Metric::ALL.iter().copied().filter(|metric| shown.metric(*metric)) {
@@ -35,7 +44,7 @@ impl StoreCollector {
             let desc = Desc::new(spec.prometheus(), spec.help.to_owned(), labels, HashMap::new())?;
             families.push(Family { metric, desc });
         }
-        Ok(Self { store, families })
+        Ok(Self { store, beyond, families })
     }
 }
 
@@ -45,8 +54,8 @@ impl Collector for StoreCollector {
     }
 
     fn collect(&self) -> Vec<proto::MetricFamily> {
-        let mut gathered =
-            Gathered { agent: label_pairs(&self.store.agent_labels()), metrics: HashMap::new() };
+        let agent = label_pairs(&self.store.agent_labels());
+        let mut gathered = Gathered { agent, beyond: self.beyond, metrics: HashMap::new() };
         gathered.metrics.extend(self.families.iter().map(|family| (family.metric, Vec::new())));
         self.store.visit(&mut gathered);
         let mut families = Vec::with_capacity(self.families.len());
@@ -54,28 +63,35 @@ impl Collector for StoreCollector {
             let metrics = gathered.metrics.remove(&family.metric).unwrap_or_default();
             // A family without a series is an error to the encoder.
             if !metrics.is_empty() {
-                families.push(message(family, metrics));
+                families.push(self.message(family, metrics));
             }
         }
         families
     }
 }
 
-fn message(family: &Family, metrics: Vec<proto::Metric>) -> proto::MetricFamily {
-    let mut message = proto::MetricFamily::default();
-    message.set_name(family.desc.fq_name.clone());
-    message.set_help(family.desc.help.clone());
-    message.set_field_type(match family.metric.spec().kind {
-        Kind::Counter => proto::MetricType::COUNTER,
-        Kind::Gauge => proto::MetricType::GAUGE,
-        Kind::Histogram(_) => proto::MetricType::HISTOGRAM,
-    });
-    message.set_metric(metrics);
-    message
+impl StoreCollector {
+    fn message(&self, family: &Family, metrics: Vec<proto::Metric>) -> proto::MetricFamily {
+        let spec = family.metric.spec();
+        let mut message = proto::MetricFamily::default();
+        message.set_name(family.desc.fq_name.clone());
+        message.set_help(family.desc.help.clone());
+        message.set_field_type(match spec.kind {
+            Kind::Counter => proto::MetricType::COUNTER,
+            Kind::Gauge => proto::MetricType::GAUGE,
+            Kind::Histogram(_) => proto::MetricType::HISTOGRAM,
+        });
+        message.set_metric(metrics);
+        if let Some(unit) = spec.unit.open_metrics().filter(|_| self.beyond != Beyond::Nothing) {
+            protobuf::add_unit(&mut message, unit);
+        }
+        message
+    }
 }
 
 struct Gathered {
     agent: Vec<proto::LabelPair>,
+    beyond: Beyond,
     metrics: HashMap<Metric, Vec<proto::Metric>>,
 }
 
@@ -86,7 +102,9 @@ impl Visit for Gathered {
         pairs.extend(self.agent.iter().cloned());
         let mut message = proto::Metric::from_label(pairs);
         match (value, metric.spec().kind) {
-            (Value::Histogram(histogram), _) => message.set_histogram(histogram_message(&histogram.read())),
+            (Value::Histogram(histogram), _) => {
+                message.set_histogram(histogram_message(histogram, self.beyond));
+            }
             (Value::Number(value), Kind::Counter) => {
                 let mut counter = proto::Counter::default();
                 counter.set_value(value);
@@ -102,18 +120,36 @@ impl Visit for Gathered {
     }
 }
 
-fn histogram_message(reading: &Reading) -> proto::Histogram {
+fn histogram_message(histogram: &Histogram, beyond: Beyond) -> proto::Histogram {
+    let (reading, native) = match beyond {
+        Beyond::ExemplarsAndNative => histogram.snapshot(),
+        Beyond::Nothing | Beyond::Exemplars => (histogram.read(), None),
+    };
     let mut message = proto::Histogram::default();
+    message.set_bucket(bucket_messages(&reading, beyond));
+    message.set_sample_count(reading.count());
+    message.set_sample_sum(reading.sum);
+    if beyond != Beyond::Nothing {
+        protobuf::add_exemplars(&mut message, &reading.exemplars);
+    }
+    // The message has one count for both forms: it must be that of both, or Prometheus refuses the series.
+    if let Some(native) = native.filter(|native| native.count() == reading.count()) {
+        protobuf::add_native(&mut message, &native, &reading.exemplars);
+    }
+    message
+}
+
+fn bucket_messages(reading: &Reading, beyond: Beyond) -> Vec<proto::Bucket> {
     let mut cumulative = 0;
-    let buckets = reading.bounds.iter().zip(&reading.counts).map(|(bound, count)| {
+    // The last bucket is there for its exemplar; the text encoder has one of its own.
+    let last = (beyond != Beyond::Nothing).then_some(f64::INFINITY);
+    let bounds = reading.bounds.iter().copied().chain(last);
+    let buckets = bounds.zip(&reading.counts).map(|(bound, count)| {
         cumulative += count;
         let mut bucket = proto::Bucket::default();
-        bucket.set_upper_bound(*bound);
+        bucket.set_upper_bound(bound);
         bucket.set_cumulative_count(cumulative);
         bucket
     });
-    message.set_bucket(buckets.collect());
-    message.set_sample_count(reading.count());
-    message.set_sample_sum(reading.sum);
-    message
+    buckets.collect()
 }

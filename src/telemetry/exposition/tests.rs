@@ -12,15 +12,15 @@ use std::time::Duration;
 
 const OPEN: Option<&str> = Some("application/openmetrics-text; version=1.0.0");
 
-struct Fixture {
-    store: Arc<Store>,
-    sink: Arc<dyn Sink>,
-    exposition: Exposition,
-    steady: Arc<Place>,
+pub(super) struct Fixture {
+    pub(super) store: Arc<Store>,
+    pub(super) sink: Arc<dyn Sink>,
+    pub(super) exposition: Exposition,
+    pub(super) steady: Arc<Place>,
 }
 
 impl Fixture {
-    fn of(plan: &Plan) -> Self {
+    pub(super) fn of(plan: &Plan) -> Self {
         let store = Store::new(plan);
         let sink: Arc<dyn Sink> = Arc::<Store>::clone(&store);
         let exposition = Exposition::new(Arc::clone(&store), plan).unwrap();
@@ -29,7 +29,7 @@ impl Fixture {
     }
 
     /// With a bit of everything in it.
-    fn busy(plan: &Plan) -> Self {
+    pub(super) fn busy(plan: &Plan) -> Self {
         let fixture = Self::of(plan);
         let limit = Limit { kind: LimitKind::Requests, limit: Some(60.0), remaining: Some(59.0) };
         let connection =
@@ -45,16 +45,16 @@ impl Fixture {
         fixture
     }
 
-    fn text(&self) -> String {
+    pub(super) fn text(&self) -> String {
         let rendered = self.exposition.render(None).unwrap();
         assert_eq!(rendered.content_type, "text/plain; version=0.0.4; charset=utf-8");
-        rendered.body
+        String::from_utf8(rendered.body.into()).unwrap()
     }
 
-    fn open(&self) -> String {
+    pub(super) fn open(&self) -> String {
         let rendered = self.exposition.render(OPEN).unwrap();
         assert_eq!(rendered.content_type, "application/openmetrics-text; version=1.0.0; charset=utf-8");
-        rendered.body
+        String::from_utf8(rendered.body.into()).unwrap()
     }
 }
 

@@ -33,10 +33,6 @@ impl FromStore {
 
 impl Source for FromStore {
     fn families(&self) -> Vec<Family> {
-        if self.histograms == Histograms::Exponential {
-            // Series that no plan foretold have come since the last time.
-            self.store.record_native();
-        }
         let families = {
             let disabled = self.disabled.read().unwrap_or_else(PoisonError::into_inner);
             let shown = Metric::ALL.iter().filter(|it| !disabled.contains(&it.spec().prometheus()));

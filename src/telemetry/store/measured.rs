@@ -1,11 +1,12 @@
 //! What a place measures outside warm-up: outcomes, latency, sizes; and what only streams have.
 
 use super::place::{Feeds, OUTCOMES, index};
-use super::{Out, Table};
+use super::{Out, RecordNative, Table};
 use crate::event::{Outcome, Request, SkipReason};
 use crate::telemetry::catalogue::{HTTP_CODES, Key, Metric, buckets};
 use crate::telemetry::value::{Counter, Histogram, Trace};
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 const CODES: usize = HTTP_CODES.len() + 1;
@@ -26,6 +27,8 @@ pub(super) struct Measured {
     length_ratio: OnceLock<Histogram>,
     count_ratio: OnceLock<Histogram>,
     streamed: OnceLock<Box<Streamed>>,
+    /// Histograms that are made later keep base-2 buckets, too.
+    native: AtomicBool,
 }
 
 impl Default for Measured {
@@ -45,6 +48,7 @@ impl Default for Measured {
             length_ratio: OnceLock::new(),
             count_ratio: OnceLock::new(),
             streamed: OnceLock::new(),
+            native: AtomicBool::new(false),
         }
     }
 }
@@ -58,16 +62,40 @@ impl Measured {
             self.count_ratio();
         }
         if feeds.streamed {
-            self.streamed.get_or_init(Box::default);
+            self.streamed();
         }
     }
 
     fn length_ratio(&self) -> &Histogram {
-        self.length_ratio.get_or_init(|| Histogram::new(&buckets::LENGTH_RATIO))
+        self.length_ratio.get_or_init(|| self.kept(Histogram::new(&buckets::LENGTH_RATIO)))
     }
 
     fn count_ratio(&self) -> &Histogram {
-        self.count_ratio.get_or_init(|| Histogram::new(&buckets::COUNT_RATIO))
+        self.count_ratio.get_or_init(|| self.kept(Histogram::new(&buckets::COUNT_RATIO)))
+    }
+
+    fn streamed(&self) -> &Streamed {
+        self.streamed.get_or_init(|| {
+            let streamed = Box::<Streamed>::default();
+            if self.native.load(Relaxed) {
+                streamed.visit(&mut Out { visit: &mut RecordNative, subject: &[] });
+            }
+            streamed
+        })
+    }
+
+    /// A new histogram, which keeps what all others keep.
+    fn kept(&self, histogram: Histogram) -> Histogram {
+        if self.native.load(Relaxed) {
+            histogram.record_native();
+        }
+        histogram
+    }
+
+    /// Every histogram keeps base-2 buckets, those to come from their start.
+    pub(super) fn record_native(&self) {
+        self.native.store(true, Relaxed);
+        self.visit(&mut Out { visit: &mut RecordNative, subject: &[] });
     }
 
     pub(super) fn ended(&self, request: &Request, trace: Option<&Trace>) {
@@ -77,7 +105,7 @@ impl Measured {
             self.codes.add(known.unwrap_or(HTTP_CODES.len()), 1);
         }
         if request.streamed {
-            self.streamed.get_or_init(Box::default).stalls.add(request.stalls);
+            self.streamed().stalls.add(request.stalls);
         }
         if request.outcome.is_answered() {
             self.answered(request, trace);
@@ -108,7 +136,7 @@ impl Measured {
             self.count_ratio().observe(ratio, trace);
         }
         if request.streamed {
-            self.streamed.get_or_init(Box::default).answered(request, trace);
+            self.streamed().answered(request, trace);
         }
     }
 

@@ -8,6 +8,7 @@ use crate::event::{Failure, Outcome, Place, Request, SkipReason, Source, TokenTy
 use crate::plan::{PairPlan, Stage};
 use crate::telemetry::catalogue::{Key, Metric};
 use crate::telemetry::value::{Counter, FloatCounter, Level, TimeCounter, Trace};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -191,9 +192,19 @@ pub(super) struct PlaceSeries {
     warm_up: OnceLock<Box<Table<OUTCOMES>>>,
     measured: OnceLock<Box<Measured>>,
     other_checks: OnceLock<Counter>,
+    /// Histograms that are made later keep base-2 buckets, too.
+    native: AtomicBool,
 }
 
 impl PlaceSeries {
+    /// Every histogram keeps base-2 buckets, those to come from their start.
+    pub(super) fn record_native(&self) {
+        self.native.store(true, Relaxed);
+        if let Some(measured) = self.measured.get() {
+            measured.record_native();
+        }
+    }
+
     fn prepare(&self, feeds: Feeds) {
         if feeds.priced {
             self.cost.get_or_init(FloatCounter::default);
@@ -211,7 +222,13 @@ impl PlaceSeries {
     }
 
     fn measured(&self) -> &Measured {
-        self.measured.get_or_init(Box::default)
+        self.measured.get_or_init(|| {
+            let measured = Box::<Measured>::default();
+            if self.native.load(Relaxed) {
+                measured.record_native();
+            }
+            measured
+        })
     }
 
     /// Tokens and cost: of every request, warm-up and failed ones included.

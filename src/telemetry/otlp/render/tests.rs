@@ -196,7 +196,7 @@ fn every_name_of_the_exposition_is_here_and_the_other_way_round() {
         time: Duration::from_secs(1),
     });
     let exposition = crate::telemetry::Exposition::new(Arc::clone(&rig.store), &rig.plan).unwrap();
-    let text = exposition.render(None).unwrap().body;
+    let text = String::from_utf8(exposition.render(None).unwrap().body.into()).unwrap();
     let families = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '));
     let mut theirs: Vec<String> =
         families.map(|(name, _)| name.to_owned()).filter(|name| !name.starts_with("process_")).collect();

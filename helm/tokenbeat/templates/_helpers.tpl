@@ -1,0 +1,255 @@
+{{/* Name of the chart, as labels take it. */}}
+{{- define "tokenbeat.name" -}}
+{{- default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" -}}
+{{- end -}}
+
+{{/* Name of everything that exists once. */}}
+{{- define "tokenbeat.fullname" -}}
+{{- if .Values.fullnameOverride -}}
+{{- .Values.fullnameOverride | trunc 63 | trimSuffix "-" -}}
+{{- else -}}
+{{- $name := include "tokenbeat.name" . -}}
+{{- if contains $name .Release.Name -}}
+{{- .Release.Name | trunc 63 | trimSuffix "-" -}}
+{{- else -}}
+{{- printf "%s-%s" .Release.Name $name | trunc 63 | trimSuffix "-" -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "tokenbeat.namespace" -}}
+{{- default .Release.Namespace .Values.namespaceOverride -}}
+{{- end -}}
+
+{{/* Value as YAML, after `tpl`: (dict "value" ... "context" $). */}}
+{{- define "tokenbeat.tpl" -}}
+{{- tpl (kindIs "string" .value | ternary .value (toYaml .value)) .context -}}
+{{- end -}}
+
+{{/* Labels that select the pods of the daemon. They never change. */}}
+{{- define "tokenbeat.selectorLabels" -}}
+app.kubernetes.io/name: {{ include "tokenbeat.name" . }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/component: daemon
+{{- end -}}
+
+{{/* Labels as a map, later ones win: (dict "context" $ "component" "daemon" "more" (list map ...) "pod" true). Those of
+     a pod do not name the chart's version, so that a new chart alone starts no new pod. */}}
+{{- define "tokenbeat.labels" -}}
+{{- $context := .context -}}
+{{- $labels := dict
+  "helm.sh/chart" (printf "%s-%s" $context.Chart.Name ($context.Chart.Version | replace "+" "_") | trunc 63 | trimSuffix "-")
+  "app.kubernetes.io/managed-by" $context.Release.Service
+  "app.kubernetes.io/part-of" (include "tokenbeat.name" $context)
+  "app.kubernetes.io/version" ($context.Values.image.tag | default $context.Chart.AppVersion | replace "+" "_" | trunc 63)
+-}}
+{{- range prepend (.more | default list) $context.Values.commonLabels -}}
+{{- $labels = mustMergeOverwrite $labels (include "tokenbeat.tpl" (dict "value" . "context" $context) | fromYaml) -}}
+{{- end -}}
+{{- $fixed := dict
+  "app.kubernetes.io/name" (include "tokenbeat.name" $context)
+  "app.kubernetes.io/instance" $context.Release.Name
+  "app.kubernetes.io/component" (.component | default "daemon")
+-}}
+{{- if .pod }}{{ $labels = omit $labels "helm.sh/chart" }}{{ end -}}
+{{- mustMergeOverwrite $labels $fixed | toYaml -}}
+{{- end -}}
+
+{{/* Annotations as a map, later ones win; nothing if there are none: (dict "context" $ "more" (list map ...)). */}}
+{{- define "tokenbeat.annotations" -}}
+{{- $context := .context -}}
+{{- $annotations := dict -}}
+{{- range prepend (.more | default list) $context.Values.commonAnnotations -}}
+{{- $annotations = mustMergeOverwrite $annotations (include "tokenbeat.tpl" (dict "value" . "context" $context) | fromYaml) -}}
+{{- end -}}
+{{- with $annotations }}{{ toYaml . }}{{ end -}}
+{{- end -}}
+
+{{/* What stands under `metadata`: (dict "context" $ "name" ... "namespace" ... "component" ... "labels" (list ...)
+     "annotations" (list ...)). */}}
+{{- define "tokenbeat.metadata" -}}
+name: {{ .name | default (include "tokenbeat.fullname" .context) }}
+namespace: {{ tpl (.namespace | default "") .context | default (include "tokenbeat.namespace" .context) }}
+labels:
+  {{- include "tokenbeat.labels" (dict "context" .context "component" .component "more" .labels) | nindent 2 }}
+{{- with include "tokenbeat.annotations" (dict "context" .context "more" .annotations) }}
+annotations:
+  {{- . | nindent 2 }}
+{{- end }}
+{{- end -}}
+
+{{/* The label by which a Prometheus of kube-prometheus-stack takes an object. */}}
+{{- define "tokenbeat.releaseLabel" -}}
+{{- with .Values.releaseLabel }}{{ dict "release" . | toYaml }}{{ else }}{}{{ end -}}
+{{- end -}}
+
+{{/* Reference of an image: (dict "context" $ "image" map). */}}
+{{- define "tokenbeat.image" -}}
+{{- $registry := .context.Values.global.imageRegistry | default .image.registry -}}
+{{- $name := ternary (printf "%s/%s" (trimSuffix "/" $registry) .image.repository) .image.repository (not (empty $registry)) -}}
+{{- if .image.digest -}}
+{{- printf "%s@%s" $name .image.digest -}}
+{{- else -}}
+{{- printf "%s:%s" $name (.image.tag | default .context.Chart.AppVersion) -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "tokenbeat.pullSecrets" -}}
+{{- $names := list -}}
+{{- range concat .Values.global.imagePullSecrets .Values.image.pullSecrets -}}
+{{- $names = append $names (dict "name" (tpl . $)) -}}
+{{- end -}}
+{{- with $names | uniq }}{{ toYaml . }}{{ end -}}
+{{- end -}}
+
+{{- define "tokenbeat.serviceAccountName" -}}
+{{- $own := ternary (include "tokenbeat.fullname" .) "default" .Values.serviceAccount.create -}}
+{{- tpl .Values.serviceAccount.name . | default $own -}}
+{{- end -}}
+
+{{/* Whether the config is in a Secret or ConfigMap that is not the chart's: its name, or nothing. */}}
+{{- define "tokenbeat.existingConfig" -}}
+{{- $names := compact (list (tpl .Values.configExistingConfigMapName .) (tpl .Values.configExistingSecretName .)) -}}
+{{- if gt (len $names) 1 -}}
+{{- fail "set one of configExistingConfigMapName and configExistingSecretName, not both" -}}
+{{- end -}}
+{{- if and $names (or .Values.config .Values.configFiles) -}}
+{{- fail "config and configFiles must be empty where an existing ConfigMap or Secret holds the config" -}}
+{{- end -}}
+{{- join "" $names -}}
+{{- end -}}
+
+{{/* The config, with a name of the agent that outlives its pods. */}}
+{{- define "tokenbeat.config" -}}
+{{- $config := dict "agent" (dict "id" (include "tokenbeat.fullname" .)) -}}
+{{- mustMergeOverwrite $config (deepCopy .Values.config) | toYaml -}}
+{{- end -}}
+
+{{/* The files of the config folder as a map of texts. */}}
+{{- define "tokenbeat.configData" -}}
+{{- if hasKey .Values.configFiles "tokenbeat.yaml" -}}
+{{- fail "configFiles must not hold tokenbeat.yaml: that file is made of config" -}}
+{{- end -}}
+{{- set (deepCopy .Values.configFiles) "tokenbeat.yaml" (include "tokenbeat.config" .) | toYaml -}}
+{{- end -}}
+
+{{- define "tokenbeat.configVolume" -}}
+{{- $existing := include "tokenbeat.existingConfig" . -}}
+name: config
+{{- if or .Values.configExistingSecretName (and .Values.secretConfig (not $existing)) }}
+secret:
+  secretName: {{ $existing | default (include "tokenbeat.fullname" .) }}
+{{- else }}
+configMap:
+  name: {{ $existing | default (include "tokenbeat.fullname" .) }}
+{{- end }}
+{{- end -}}
+
+{{/* All volumes of a pod that reads the config. */}}
+{{- define "tokenbeat.volumes" -}}
+- {{ include "tokenbeat.configVolume" . | nindent 2 | trim }}
+{{- range .Values.extraSecretMounts }}
+- name: {{ tpl .name $ }}
+  secret:
+    secretName: {{ tpl .secretName $ }}
+    defaultMode: {{ .defaultMode | default 288 }}
+    {{- with .items }}
+    items:
+      {{- toYaml . | nindent 6 }}
+    {{- end }}
+    {{- with .optional }}
+    optional: {{ . }}
+    {{- end }}
+{{- end }}
+{{- range .Values.extraConfigmapMounts }}
+- name: {{ tpl .name $ }}
+  configMap:
+    name: {{ tpl .configMap $ }}
+    {{- with .defaultMode }}
+    defaultMode: {{ . }}
+    {{- end }}
+    {{- with .items }}
+    items:
+      {{- toYaml . | nindent 6 }}
+    {{- end }}
+    {{- with .optional }}
+    optional: {{ . }}
+    {{- end }}
+{{- end }}
+{{- with .Values.extraVolumes }}
+{{ include "tokenbeat.tpl" (dict "value" . "context" $) }}
+{{- end }}
+{{- end -}}
+
+{{/* Their mounts. No subPath: a file that is mounted by one never changes. */}}
+{{- define "tokenbeat.volumeMounts" -}}
+- name: config
+  mountPath: /etc/tokenbeat
+  readOnly: true
+{{- range concat .Values.extraSecretMounts .Values.extraConfigmapMounts }}
+- name: {{ tpl .name $ }}
+  mountPath: {{ tpl .mountPath $ }}
+  readOnly: true
+{{- end }}
+{{- with .Values.extraVolumeMounts }}
+{{ include "tokenbeat.tpl" (dict "value" . "context" $) }}
+{{- end }}
+{{- end -}}
+
+{{/* Environment of a container that reads the config. */}}
+{{- define "tokenbeat.environment" -}}
+{{- $parts := dict }}
+{{- with .Values.extraEnv }}{{ $parts = set $parts "env" (tpl (toYaml .) $ | fromYamlArray) }}{{ end }}
+{{- with .Values.extraEnvFrom }}{{ $parts = set $parts "envFrom" (tpl (toYaml .) $ | fromYamlArray) }}{{ end }}
+{{- with $parts }}{{ toYaml . }}{{ end }}
+{{- end -}}
+
+{{/* A probe; one that speaks HTTP uses the scheme of the port unless it says another: (dict "context" $ "probe" map). */}}
+{{- define "tokenbeat.probe" -}}
+{{- $probe := deepCopy .probe -}}
+{{- if $probe.httpGet -}}
+{{- $_ := set $probe "httpGet" (mustMerge $probe.httpGet (dict "scheme" (upper .context.Values.web.scheme))) -}}
+{{- end -}}
+{{- toYaml $probe -}}
+{{- end -}}
+
+{{/* What ServiceMonitor and PodMonitor have in common: (dict "context" $ "monitor" map). */}}
+{{- define "tokenbeat.endpoint" -}}
+port: http
+path: {{ .monitor.path }}
+scheme: {{ .monitor.scheme | default .context.Values.web.scheme }}
+honorLabels: {{ .monitor.honorLabels }}
+{{- with .monitor.interval }}
+interval: {{ . }}
+{{- end }}
+{{- with .monitor.scrapeTimeout }}
+scrapeTimeout: {{ . }}
+{{- end }}
+{{- range $key := list "tlsConfig" "basicAuth" "authorization" "relabelings" }}
+{{- with get $.monitor $key }}
+{{ $key }}:
+  {{- include "tokenbeat.tpl" (dict "value" . "context" $.context) | nindent 2 }}
+{{- end }}
+{{- end }}
+{{- with .monitor.metricRelabelings }}
+metricRelabelings:
+  {{- include "tokenbeat.tpl" (dict "value" . "context" $.context) | nindent 2 }}
+{{- end }}
+{{- end -}}
+
+{{/* Keys of a monitor's spec that follow its endpoint. */}}
+{{- define "tokenbeat.monitorSpec" -}}
+jobLabel: {{ .monitor.jobLabel }}
+namespaceSelector:
+  matchNames: [{{ include "tokenbeat.namespace" .context }}]
+selector:
+  matchLabels:
+    {{- include "tokenbeat.selectorLabels" .context | nindent 4 }}
+{{- with .monitor.scrapeProtocols }}
+scrapeProtocols:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .monitor.sampleLimit }}
+sampleLimit: {{ int64 . }}
+{{- end }}
+{{- end -}}

@@ -1,0 +1,75 @@
+"""What the suite helm renders, and what it expects of it."""
+
+ALWAYS = {"ConfigMap", "Deployment", "Pod", "Service", "ServiceAccount"}
+
+# What comes out besides ALWAYS, or is missing from it.
+KINDS = {
+    "availability": {"+PodDisruptionBudget", "+VerticalPodAutoscaler"},
+    "closed-networkpolicy": {"+NetworkPolicy", "-Pod"},
+    "default": set(),
+    "existing-configmap": {"-ConfigMap"},
+    "full-config": set(),
+    "host-network": set(),
+    "ingress": {"+Ingress"},
+    "monitoring": {"+ServiceMonitor", "+PrometheusRule", "+GrafanaDashboard"},
+    "names": {"+PodDisruptionBudget"},
+    "networkpolicy": {"+NetworkPolicy"},
+    "otlp": {"+NetworkPolicy", "-Service"},
+    "paused": set(),
+    "podmonitor": {"+PodMonitor", "-Service"},
+    "podmonitoring": {"+PodMonitoring"},
+    "route": {"+HTTPRoute"},
+    "secret-config": {"+Secret", "-ConfigMap"},
+    "spelling": set(),
+    "tls": {"+ServiceMonitor", "-ConfigMap"},
+    "workload": {"+Secret"},
+    "readme": {"+NetworkPolicy", "+PrometheusRule", "+ServiceMonitor"},
+    "eu-west-1": {"+NetworkPolicy", "+PodMonitor", "+PrometheusRule"},
+    "us-east-1": {"+NetworkPolicy", "+PodMonitor"},
+}
+
+MINIMAL = {
+    "targets": {"llama": {"api": "openai-chat", "base_url": "http://llama:8000/v1"}},
+    "profiles": {"chat": {"targets": ["llama"], "schedule": {"every": "1m"}, "workload": {"prompts": ["x"]}}},
+}
+
+# Values that must not pass, and what Helm has to name when it refuses them.
+REFUSED = {
+    "a second replica": ({"replicas": 2}, "/replicas"),
+    "a rolling update": ({"strategy": {"type": "RollingUpdate"}}, "strategy"),
+    "a key that is none": ({"replicaCount": 1}, "replicaCount"),
+    "a misspelt key below": ({"service": {"prot": 80}}, "prot"),
+    "a grace of text": ({"shutdownGraceSeconds": "30s"}, "/shutdownGraceSeconds"),
+    "a privileged port": ({"web": {"port": 80}}, "/web/port"),
+    "a misspelt key of the config": ({"config": {"agent": {"loaction": "here"}}}, "loaction"),
+    "a dialect that is none": (
+        {"config": {"targets": {"llama": {"api": "openai-chatt", "base_url": "http://llama/v1"}}}},
+        "/config/targets/llama/api",
+    ),
+    "a number that should be text": ({"config": {"agent": {"id": 7}}}, "/config/agent/id"),
+    "a secret as text": (
+        {"config": MINIMAL | {"targets": {"llama": {"api": "openai-chat", "base_url": "x", "auth": {"bearer": "k"}}}}},
+        "/config/targets/llama/auth",
+    ),
+    "a secret by subPath": (
+        {"extraSecretMounts": [{"name": "a", "secretName": "b", "mountPath": "/c", "subPath": "d"}]},
+        "subPath",
+    ),
+    "both monitors": ({"serviceMonitor": {"enabled": True}, "podMonitor": {"enabled": True}}, "enable one"),
+    "a monitor of a Service that is not there": (
+        {"serviceMonitor": {"enabled": True}, "service": {"enabled": False}},
+        "needs service.enabled",
+    ),
+    "an ingress to a Service that is not there": (
+        {"ingress": {"enabled": True}, "service": {"enabled": False}},
+        "needs service.enabled",
+    ),
+    "two existing configs": (
+        {"configExistingSecretName": "a", "configExistingConfigMapName": "b"},
+        "not both",
+    ),
+    "a config beside an existing one": ({"configExistingSecretName": "a", "config": MINIMAL}, "must be empty"),
+    "a file over the config": ({"configFiles": {"tokenbeat.yaml": "agent: {}"}}, "tokenbeat.yaml"),
+    "a disruption budget both ways": ({"podDisruptionBudget": {"enabled": True, "minAvailable": 1}}, "set one"),
+    "a digest that is none": ({"image": {"digest": "latest"}}, "/image/digest"),
+}
