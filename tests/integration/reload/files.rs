@@ -30,7 +30,7 @@ async fn a_file_that_is_written_or_replaced_is_loaded() {
     assert_eq!(world.run_of("chat").await, run);
 }
 
-/// Lays a version of a mounted ConfigMap beside the others, and switches to it as the kubelet does.
+/// Lays a version of a mounted `ConfigMap` beside the others, and switches to it as the kubelet does.
 fn mount(folder: &Path, version: &str, files: &[(&str, String)], target: std::net::SocketAddr) {
     std::fs::create_dir_all(folder.join(version)).unwrap();
     for (name, text) in files {

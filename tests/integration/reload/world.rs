@@ -71,8 +71,7 @@ impl World {
         let daemon = daemon.reloading(Origin { sources, files, watch });
         let (address, stop) = (daemon.address(), Stop::default());
         let running = tokio::spawn(daemon.run(stop.clone()));
-        let _end = end.drop_guard();
-        let world = Self { dir, address, stop, running, target, valve, simulator, _end };
+        let world = Self { dir, address, stop, running, target, valve, simulator, _end: end.drop_guard() };
         until("the daemon to be ready", async || (world.get("/-/ready").await.0 == 200).then_some(())).await;
         world
     }
