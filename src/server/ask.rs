@@ -82,7 +82,7 @@ pub(super) async fn probe(
     }
     let (reply, replied) = oneshot::channel();
     if let Err(refused) = views.ask(Command::Probe { pair, within: within(&headers), reply }) {
-        return refused;
+        return *refused;
     }
     match replied.await {
         Ok(Ok(Probe::Ended(request))) => match render_probe(&request) {
@@ -93,8 +93,8 @@ pub(super) async fn probe(
             let why = format!("not sent: {}\n", reason.label());
             (StatusCode::SERVICE_UNAVAILABLE, why).into_response()
         }
-        Ok(Err(refusal)) => refused(refusal),
-        Err(_) => refused(Refusal::Stopping),
+        Ok(Err(refusal)) => refused(&refusal),
+        Err(_) => refused(&Refusal::Stopping),
     }
 }
 
@@ -111,7 +111,7 @@ fn within(headers: &HeaderMap) -> Duration {
 pub(super) async fn run(State(views): State<Views>, Path(profile): Path<String>) -> Response {
     let (reply, replied) = oneshot::channel();
     if let Err(refused) = views.ask(Command::Run { profile, reply }) {
-        return refused;
+        return *refused;
     }
     match replied.await {
         Ok(Ok(runs)) => {
@@ -123,12 +123,12 @@ pub(super) async fn run(State(views): State<Views>, Path(profile): Path<String>)
                 .collect();
             (StatusCode::ACCEPTED, Json(serde_json::json!({ "runs": runs }))).into_response()
         }
-        Ok(Err(refusal)) => refused(refusal),
-        Err(_) => refused(Refusal::Stopping),
+        Ok(Err(refusal)) => refused(&refusal),
+        Err(_) => refused(&Refusal::Stopping),
     }
 }
 
-fn refused(refusal: Refusal) -> Response {
+fn refused(refusal: &Refusal) -> Response {
     let status = match refusal {
         Refusal::Unknown(_) => StatusCode::NOT_FOUND,
         Refusal::Busy(_) | Refusal::Stopping => StatusCode::SERVICE_UNAVAILABLE,

@@ -66,10 +66,10 @@ pub enum Refusal {
 
 impl Views {
     /// Hands a command on, or says why it cannot be taken.
-    pub(super) fn ask(&self, command: Command) -> Result<(), Response> {
+    pub(super) fn ask(&self, command: Command) -> Result<(), Box<Response>> {
         self.commands
             .try_send(command)
-            .map_err(|refused| unavailable(matches!(refused, mpsc::error::TrySendError::Full(_))))
+            .map_err(|refused| Box::new(unavailable(matches!(refused, mpsc::error::TrySendError::Full(_)))))
     }
 }
 
@@ -115,7 +115,7 @@ impl Changes {
 pub(super) async fn reload(State(views): State<Views>) -> Response {
     let (reply, replied) = oneshot::channel();
     if let Err(refused) = views.ask(Command::Reload { reply }) {
-        return refused;
+        return *refused;
     }
     match replied.await {
         Ok(Ok(changes)) => changes.lines().into_response(),

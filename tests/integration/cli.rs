@@ -408,7 +408,7 @@ async fn the_demo_shows_every_kind_of_number_within_a_minute() {
         until("every number of the demo", shown).await;
     }
     let page = get(daemon, "/").await.ok();
-    assert!(page.contains("This is a demo") && page.contains("<b>chat</b>"), "{page}");
+    assert!(page.contains("This is the demo") && page.contains("<h3>chat "), "{page}");
     process.signal("INT").await;
     let ended = process.ended().await;
     assert_eq!(ended.code, 0, "{ended:?}");

@@ -112,7 +112,7 @@ fn sums(scrape: &Scrape) -> [f64; 4] {
 async fn what_is_offered_is_skipped_or_in_flight_or_ended() {
     let simulator = Simulator::start();
     for fault in [
-        "stall;after=2;for=10m;probability=0.1;max=4",
+        "stall;after=2;for=10m;probability=0.3;max=4",
         "error_500;probability=0.2",
         "reset_mid;after=2;probability=0.2",
         "truncated;after=2;probability=0.2",

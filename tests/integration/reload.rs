@@ -7,13 +7,15 @@ mod process;
 #[path = "reload/world.rs"]
 mod world;
 
-use world::{Watched, World, sum, until};
+use crate::harness::until;
+use crate::scrape::Scrape;
+use world::{Labels, Watched, World, sum};
 
 const AGENT: &str = "
 agent: { id: probe-1, location: here, limits: { in_flight: 100 } }
 server: { listen: '127.0.0.1:9464' }
 targets:
-  sim: { api: openai-chat, base_url: 'http://SIM/v1', model: sim-8b }
+  sim: { api: openai-chat, base_url: 'http://SIM/v1', model: m }
 profiles:
 ";
 
@@ -37,13 +39,19 @@ fn config(profiles: &[String]) -> String {
     format!("{AGENT}{}{}", profiles.concat(), if profiles.is_empty() { "  {}\n" } else { "" })
 }
 
-const OK: [&str; 2] = ["profile=\"chat\"", "outcome=\"ok\""];
+const OK: Labels<'static> = &[("profile", "chat"), ("outcome", "ok")];
+
+/// Waits until a run of a profile has come to its end.
+async fn completed(world: &World, profile: &str) {
+    let name = "tokenbeat_last_run_completed_timestamp_seconds";
+    world.until(name, &[("profile", profile)], |at| at > Some(0.0)).await;
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_profile_that_did_not_change_keeps_its_run_and_its_series() {
     let world = World::start(&config(&[steady("chat", "x"), steady("gone", "x")]), Watched::No).await;
-    world.until("tokenbeat_requests_total", &OK, |n| n >= Some(5.0)).await;
-    let (run, before) = (world.run_of("chat").await, world.metrics().await);
+    world.until("tokenbeat_requests_total", OK, |n| n >= Some(5.0)).await;
+    let (run, before) = (world.run_of("chat").await, world.scrape().await);
     world.write("tokenbeat.yaml", &config(&[steady("chat", "x"), steady("new", "y")]));
     let (code, said) = world.reload().await;
     assert_eq!(code, 200, "{said}");
@@ -51,45 +59,52 @@ async fn a_profile_that_did_not_change_keeps_its_run_and_its_series() {
         said,
         "reloaded: 1 added, 1 removed, 0 changed, 1 unchanged\nadded: new against sim\nremoved: gone against sim\n"
     );
-    let after = world.metrics().await;
+    let after = world.scrape().await;
     for name in
         ["tokenbeat_requests_total", "tokenbeat_request_duration_seconds_count", "tokenbeat_tokens_total"]
     {
-        let kept = |scrape: &str| sum(scrape, name, &["profile=\"chat\""]).unwrap();
+        let kept = |scrape: &Scrape| sum(scrape, name, &[("profile", "chat")]).unwrap();
         assert!(kept(&after) >= kept(&before), "{name} went back");
     }
     assert_eq!(world.run_of("chat").await, run);
-    assert_eq!(sum(&after, "tokenbeat_runs_total", &["profile=\"chat\""]), Some(0.0));
+    assert_eq!(sum(&after, "tokenbeat_runs_total", &[("profile", "chat")]), Some(0.0));
     // The new one's series are there before it has done anything, and then it does.
-    assert!(sum(&after, "tokenbeat_requests_total", &["profile=\"new\"", "outcome=\"cancelled\""]).is_some());
-    world.until("tokenbeat_requests_total", &["profile=\"new\"", "outcome=\"ok\""], |n| n >= Some(1.0)).await;
-    world.until("tokenbeat_offered_requests_total", &["profile=\"gone\""], |n| n.is_none()).await;
+    assert!(
+        sum(&after, "tokenbeat_requests_total", &[("profile", "new"), ("outcome", "cancelled")]).is_some()
+    );
+    world
+        .until("tokenbeat_requests_total", &[("profile", "new"), ("outcome", "ok")], |n| n >= Some(1.0))
+        .await;
+    world.until("tokenbeat_offered_requests_total", &[("profile", "gone")], |n| n.is_none()).await;
     assert!(world.pair("gone").await.is_none());
-    let failed = sum(&world.metrics().await, "tokenbeat_failed_request_duration_seconds_count", &[]);
+    let failed = sum(&world.scrape().await, "tokenbeat_failed_request_duration_seconds_count", &[]);
     assert_eq!(failed, Some(0.0), "no request was disturbed");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn open_requests_of_a_removed_profile_finish_and_then_its_series_go() {
     let world = World::start(&config(&[steady("chat", "x"), once("gone", 5)]), Watched::No).await;
-    world.until("tokenbeat_requests_total", &OK, |n| n >= Some(1.0)).await;
-    world.until("tokenbeat_runs_total", &["profile=\"gone\"", "result=\"ok\""], |n| n == Some(1.0)).await;
+    world.until("tokenbeat_requests_total", OK, |n| n >= Some(1.0)).await;
+    completed(&world, "gone").await;
     // Once more, with answers that do not come.
     world.write("tokenbeat.yaml", &config(&[steady("chat", "x"), once("gone", 6)]));
     world.flow(false);
     assert_eq!(world.reload().await.0, 200);
-    let gone = ["profile=\"gone\""];
+    let gone = [("profile", "gone")];
     world.until("tokenbeat_requests_in_flight", &gone, |n| n == Some(1.0)).await;
     world.write("tokenbeat.yaml", &config(&[steady("chat", "x")]));
     let (code, said) = world.reload().await;
     assert!(code == 200 && said.ends_with("removed: gone against sim\n"), "{said}");
-    let scrape = world.metrics().await;
+    let scrape = world.scrape().await;
     assert_eq!(sum(&scrape, "tokenbeat_requests_in_flight", &gone), Some(1.0));
     assert_eq!(sum(&scrape, "tokenbeat_run_active", &gone), Some(1.0));
     assert_eq!(sum(&scrape, "tokenbeat_next_run_timestamp_seconds", &gone), Some(0.0));
     world.flow(true);
     world.until("tokenbeat_requests_in_flight", &gone, |n| n.is_none()).await;
-    assert!(!world.metrics().await.contains(gone[0]), "every series goes");
+    let scrape = world.scrape().await;
+    let left: Vec<_> =
+        scrape.series().iter().filter(|it| it.labels.get("profile").is_some_and(|it| it == "gone")).collect();
+    assert!(left.is_empty(), "every series goes: {left:?}");
     // It has ended well, and no other of its requests went out.
     let requests: serde_json::Value =
         serde_json::from_str(&world.get("/api/v1/requests?limit=1000").await.1).unwrap();
@@ -101,29 +116,28 @@ async fn open_requests_of_a_removed_profile_finish_and_then_its_series_go() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_changed_profile_begins_anew() {
     let world = World::start(&config(&[steady("chat", "x"), steady("rag", "x")]), Watched::No).await;
-    world.until("tokenbeat_requests_total", &OK, |n| n >= Some(5.0)).await;
+    world.until("tokenbeat_requests_total", OK, |n| n >= Some(5.0)).await;
     let (chat, rag) = (world.run_of("chat").await, world.run_of("rag").await);
-    let revision = |scrape: &str| {
-        let line = scrape.lines().find(|line| line.starts_with("tokenbeat_profile_info{profile=\"chat\""));
-        line.unwrap().to_owned()
+    let revision = |scrape: &Scrape| {
+        scrape.metric("tokenbeat_profile_info").label("profile", "chat").all()[0].labels["revision"].clone()
     };
-    let before = world.metrics().await;
+    let before = world.scrape().await;
     world.write("tokenbeat.yaml", &config(&[steady("chat", "y"), steady("rag", "x")]));
     let (code, said) = world.reload().await;
     assert_eq!(
         (code, &*said),
         (200, "reloaded: 0 added, 0 removed, 1 changed, 1 unchanged\nchanged: chat against sim\n")
     );
-    let cancelled = ["profile=\"chat\"", "result=\"cancelled\""];
+    let cancelled = [("profile", "chat"), ("result", "cancelled")];
     world.until("tokenbeat_runs_total", &cancelled, |n| n == Some(1.0)).await;
-    let after = world.metrics().await;
+    let after = world.scrape().await;
     assert_ne!(revision(&after), revision(&before));
-    let offered = |scrape: &str| sum(scrape, "tokenbeat_offered_requests_total", &["profile=\"chat\""]);
+    let offered = |scrape: &Scrape| sum(scrape, "tokenbeat_offered_requests_total", &[("profile", "chat")]);
     assert!(offered(&after) >= offered(&before), "its series go on");
     until("another run", async || (world.run_of("chat").await != chat).then_some(())).await;
     assert_eq!(world.run_of("rag").await, rag);
     let more = offered(&after).map(|n| n + 3.0);
-    world.until("tokenbeat_offered_requests_total", &["profile=\"chat\""], |n| n >= more).await;
+    world.until("tokenbeat_offered_requests_total", &[("profile", "chat")], |n| n >= more).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -171,8 +185,8 @@ async fn what_is_spent_stays_spent() {
         config(&[once("chat", requests).replace(" targets: [sim]", &budget)])
     };
     let world = World::start(&capped(5, 10), Watched::No).await;
-    world.until("tokenbeat_runs_total", &["profile=\"chat\"", "result=\"ok\""], |n| n == Some(1.0)).await;
-    let spent = ["scope=\"profile/chat\"", "unit=\"requests\""];
+    completed(&world, "chat").await;
+    let spent = [("scope", "profile/chat"), ("unit", "requests")];
     assert_eq!(world.metric("tokenbeat_budget_spent_ratio", &spent).await, Some(0.5));
     // Another limit applies to what is spent, and is no reason to begin anew.
     world.write("tokenbeat.yaml", &capped(5, 20));
@@ -182,10 +196,10 @@ async fn what_is_spent_stays_spent() {
     // A profile that begins anew has what is left.
     world.write("tokenbeat.yaml", &capped(9, 8));
     assert_eq!(world.reload().await.0, 200);
-    let skipped = ["profile=\"chat\"", "reason=\"budget\""];
+    let skipped = [("profile", "chat"), ("reason", "budget")];
     world.until("tokenbeat_skipped_requests_total", &skipped, |n| n >= Some(1.0)).await;
     assert_eq!(world.metric("tokenbeat_budget_spent_ratio", &spent).await, Some(1.0));
-    world.until("tokenbeat_requests_total", &OK, |n| n == Some(8.0)).await;
+    world.until("tokenbeat_requests_total", OK, |n| n == Some(8.0)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -193,10 +207,10 @@ async fn reloads_come_one_after_the_other_and_a_profile_may_come_back_while_it_d
     let with = config(&[steady("chat", "x"), steady("back", "x")]);
     let world = World::start(&with, Watched::No).await;
     world
-        .until("tokenbeat_requests_total", &["profile=\"back\"", "outcome=\"ok\""], |n| n >= Some(1.0))
+        .until("tokenbeat_requests_total", &[("profile", "back"), ("outcome", "ok")], |n| n >= Some(1.0))
         .await;
     world.flow(false);
-    let back = ["profile=\"back\""];
+    let back = [("profile", "back")];
     world.until("tokenbeat_requests_in_flight", &back, |n| n >= Some(3.0)).await;
     world.write("tokenbeat.yaml", &config(&[steady("chat", "x")]));
     assert_eq!(world.reload().await.0, 200);
@@ -212,14 +226,14 @@ async fn reloads_come_one_after_the_other_and_a_profile_may_come_back_while_it_d
     let more = before.map(|n| n + 3.0);
     world.until("tokenbeat_offered_requests_total", &back, |n| n >= more).await;
     world
-        .until("tokenbeat_runs_total", &["profile=\"back\"", "result=\"cancelled\""], |n| n == Some(1.0))
+        .until("tokenbeat_runs_total", &[("profile", "back"), ("result", "cancelled")], |n| n == Some(1.0))
         .await;
     // offered = skipped + in flight + requests, also over the change.
-    let scrape = world.metrics().await;
+    let scrape = world.scrape().await;
     let of = |name: &str| sum(&scrape, name, &back).unwrap();
     let ended = of("tokenbeat_skipped_requests_total") + of("tokenbeat_requests_total");
     assert_eq!(of("tokenbeat_offered_requests_total"), ended + of("tokenbeat_requests_in_flight"));
-    assert_eq!(sum(&scrape, "tokenbeat_requests_total", &["outcome=\"cancelled\""]), Some(0.0));
+    assert_eq!(sum(&scrape, "tokenbeat_requests_total", &[("outcome", "cancelled")]), Some(0.0));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -242,13 +256,13 @@ async fn what_every_series_carries_cannot_change_and_what_is_shown_can() {
     }
     // What the store and the exposition show changes at once.
     let disabled = text.clone() + "telemetry: { disable: [tokenbeat_chunk_gap_seconds] }\n";
-    assert!(world.metrics().await.contains("tokenbeat_chunk_gap_seconds"));
+    assert!(world.metric("tokenbeat_chunk_gap_seconds_count", &[]).await.is_some());
     world.write("tokenbeat.yaml", &disabled);
     assert_eq!(
         world.reload().await,
         (200, "reloaded: 0 added, 0 removed, 0 changed, 1 unchanged\n".to_owned())
     );
-    assert!(!world.metrics().await.contains("tokenbeat_chunk_gap_seconds"));
+    assert!(world.metric("tokenbeat_chunk_gap_seconds_count", &[]).await.is_none());
     // Who asks is served in any case, also where nothing changed.
     let loaded = async || world.status().await["config"]["last_reload"].clone();
     let before = loaded().await;
@@ -262,15 +276,15 @@ async fn what_every_series_carries_cannot_change_and_what_is_shown_can() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_daemon_that_drains_does_not_reload() {
     let world = World::start(&config(&[once("chat", 1)]), Watched::No).await;
-    world.until("tokenbeat_runs_total", &["profile=\"chat\"", "result=\"ok\""], |n| n == Some(1.0)).await;
+    completed(&world, "chat").await;
     world.flow(false);
     world.write("tokenbeat.yaml", &config(&[once("chat", 2)]));
     assert_eq!(world.reload().await.0, 200);
-    world.until("tokenbeat_requests_in_flight", &["profile=\"chat\""], |n| n == Some(1.0)).await;
+    world.until("tokenbeat_requests_in_flight", &[("profile", "chat")], |n| n == Some(1.0)).await;
     world.stop.drain.cancel();
     until("the drain", async || (world.get("/-/ready").await.0 == 503).then_some(())).await;
     assert_eq!(world.reload().await, (503, "the agent is stopping\n".to_owned()));
     world.flow(true);
-    let World { running, dir: _dir, valve: _valve, _end, .. } = world;
+    let World { running, dir: _dir, valve: _valve, simulator: _simulator, _end, .. } = world;
     running.await.unwrap().unwrap();
 }

@@ -120,22 +120,32 @@ mod tests {
     }
 
     #[test]
-    fn what_a_running_process_keeps_is_said() {
-        let plan = plan("server: { listen: '127.0.0.1:2' }");
-        let kept = |port: Option<u16>| {
-            let listen = port.map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
-            Started { listen, web_config: None, otlp: None }.kept(&plan)
+    fn what_is_set_up_once_waits_for_a_restart() {
+        let started = |text: &str, listen: bool| {
+            let Plan { server, telemetry, .. } = plan(text);
+            Started {
+                listen: listen.then_some(server.listen),
+                web_config: server.web_config,
+                otlp: telemetry.otlp,
+            }
         };
-        assert_eq!(kept(Some(2)), [""; 0]);
+        let base = "server: { listen: '127.0.0.1:1' }";
+        assert_eq!(started(base, true).kept(&plan(base)), [""; 0]);
+        let next = plan("server: { listen: '127.0.0.1:2' }");
         let said = "server.listen: changed to 127.0.0.1:2, which needs a restart; the agent still listens on 127.0.0.1:1";
-        assert_eq!(kept(Some(1)), [said]);
-        assert_eq!(kept(None), [""; 0], "the command line says where it listens");
-        let other = from_yaml(
-            "server: { web_config: web.yaml }\ntelemetry: { otlp: { endpoint: 'http://127.0.0.1:4317' } }\n",
-        )
-        .unwrap();
-        let said = Started { listen: None, web_config: None, otlp: None }.kept(&other);
-        let keys: Vec<_> = said.iter().map(|warning| warning.split(':').next().unwrap()).collect();
-        assert_eq!(keys, ["server.web_config", "telemetry.otlp"]);
+        assert_eq!(started(base, true).kept(&next), [said]);
+        assert_eq!(started(base, false).kept(&next), [""; 0], "the command line says where it listens");
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("web.yaml"), "").unwrap();
+        let web = plan(&format!(
+            "server: {{ listen: '127.0.0.1:1', web_config: {} }}",
+            dir.path().join("web.yaml").display()
+        ));
+        let said = "server.web_config: another file needs a restart; the content may change";
+        assert_eq!(started(base, true).kept(&web), [said]);
+        let otlp = plan(
+            "server: { listen: '127.0.0.1:1' }\ntelemetry: { otlp: { endpoint: 'http://127.0.0.1:1' } }",
+        );
+        assert_eq!(started(base, true).kept(&otlp), ["telemetry.otlp: the change needs a restart"]);
     }
 }

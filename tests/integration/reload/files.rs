@@ -1,7 +1,8 @@
 //! The daemon watches its files, however they change.
 
-use super::world::{self, Watched, World, until};
+use super::world::{self, Watched, World};
 use super::{AGENT, OK, config, steady};
+use crate::harness::{quick, until};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use rustls::RootCertStore;
 use rustls::crypto::ring;
@@ -17,7 +18,7 @@ async fn a_file_that_is_written_or_replaced_is_loaded() {
     let world = World::start(&config(&[steady("chat", "x")]), Watched::Yes).await;
     let run = world.run_of("chat").await;
     world.write("tokenbeat.yaml", &config(&[steady("chat", "x"), steady("new", "x")]));
-    world.until("tokenbeat_offered_requests_total", &["profile=\"new\""], |n| n > Some(0.0)).await;
+    world.until("tokenbeat_offered_requests_total", &[("profile", "new")], |n| n > Some(0.0)).await;
     // As editors do it, and with an error first, which the next write mends.
     world.write("next", "profiles: [");
     std::fs::rename(world.dir.path().join("next"), world.dir.path().join("tokenbeat.yaml")).unwrap();
@@ -25,11 +26,11 @@ async fn a_file_that_is_written_or_replaced_is_loaded() {
     world.write("next", &config(&[steady("chat", "x")]));
     std::fs::rename(world.dir.path().join("next"), world.dir.path().join("tokenbeat.yaml")).unwrap();
     world.until("tokenbeat_config_last_reload_successful", &[], |n| n == Some(1.0)).await;
-    world.until("tokenbeat_offered_requests_total", &["profile=\"new\""], |n| n.is_none()).await;
+    world.until("tokenbeat_offered_requests_total", &[("profile", "new")], |n| n.is_none()).await;
     assert_eq!(world.run_of("chat").await, run);
 }
 
-/// Lays a version of a mounted ConfigMap beside the others, and switches to it as the kubelet does.
+/// Lays a version of a mounted `ConfigMap` beside the others, and switches to it as the kubelet does.
 fn mount(folder: &Path, version: &str, files: &[(&str, String)], target: std::net::SocketAddr) {
     std::fs::create_dir_all(folder.join(version)).unwrap();
     for (name, text) in files {
@@ -45,7 +46,7 @@ fn mount(folder: &Path, version: &str, files: &[(&str, String)], target: std::ne
 #[tokio::test(flavor = "multi_thread")]
 async fn a_mounted_config_map_is_loaded_when_it_is_switched() {
     let mut to = None;
-    let world = World::over(sim::Options::default(), Watched::Yes, |dir, target| {
+    let world = World::over(quick(), Watched::Yes, |dir, target| {
         to = Some(target);
         mount(dir, "..1", &[("tokenbeat.yaml", config(&[steady("chat", "x")]))], target);
         dir.join("tokenbeat.yaml")
@@ -55,23 +56,22 @@ async fn a_mounted_config_map_is_loaded_when_it_is_switched() {
     for (version, name) in [("..2", "second"), ("..3", "third")] {
         let text = config(&[steady("chat", "x"), steady(name, "x")]);
         mount(world.dir.path(), version, &[("tokenbeat.yaml", text)], to.unwrap());
-        let label = format!("profile=\"{name}\"");
-        world.until("tokenbeat_offered_requests_total", &[&label], |n| n > Some(0.0)).await;
+        world.until("tokenbeat_offered_requests_total", &[("profile", name)], |n| n > Some(0.0)).await;
     }
-    world.until("tokenbeat_offered_requests_total", &["profile=\"second\""], |n| n.is_none()).await;
+    world.until("tokenbeat_offered_requests_total", &[("profile", "second")], |n| n.is_none()).await;
     assert_eq!(world.run_of("chat").await, run);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn files_come_into_a_folder_and_go() {
-    let world = World::over(sim::Options::default(), Watched::Yes, |dir, target| {
+    let world = World::over(quick(), Watched::Yes, |dir, target| {
         world::write(&dir.join("a.yaml"), &config(&[steady("chat", "x")]), target);
         dir.to_owned()
     })
     .await;
     let run = world.run_of("chat").await;
     world.write("b.yaml", &format!("profiles:\n{}", steady("new", "x")));
-    world.until("tokenbeat_offered_requests_total", &["profile=\"new\""], |n| n > Some(0.0)).await;
+    world.until("tokenbeat_offered_requests_total", &[("profile", "new")], |n| n > Some(0.0)).await;
     // What is no config file is not looked at.
     world.write("notes.txt", "profiles: [");
     // The same key in two files of a folder is an error.
@@ -82,13 +82,13 @@ async fn files_come_into_a_folder_and_go() {
     for name in ["b.yaml", "c.yaml"] {
         std::fs::remove_file(world.dir.path().join(name)).unwrap();
     }
-    world.until("tokenbeat_offered_requests_total", &["profile=\"new\""], |n| n.is_none()).await;
+    world.until("tokenbeat_offered_requests_total", &[("profile", "new")], |n| n.is_none()).await;
     assert_eq!(world.run_of("chat").await, run);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_file_that_the_config_names_is_watched_too() {
-    let world = World::over(sim::Options::default(), Watched::Yes, |dir, target| {
+    let world = World::over(quick(), Watched::Yes, |dir, target| {
         std::fs::create_dir(dir.join("prompts")).unwrap();
         std::fs::write(dir.join("prompts/chat.txt"), "Say hello.\n").unwrap();
         let text = config(&[steady("chat", "{ file: prompts/chat.txt }"), steady("rag", "x")]);
@@ -142,7 +142,7 @@ impl Authority {
 #[tokio::test(flavor = "multi_thread")]
 async fn rotated_tls_files_are_used_and_cut_no_run() {
     let (right, wrong) = (Authority::new("right"), Authority::new("wrong"));
-    let options = sim::Options { tls: Some(Arc::new(right.server())), ..sim::Options::default() };
+    let options = sim::Options { tls: Some(Arc::new(right.server())), ..quick() };
     let world = World::over(options, Watched::Yes, |dir, target| {
         std::fs::write(dir.join("ca.pem"), wrong.0.pem()).unwrap();
         let (certificate, key) = wrong.issue();
@@ -155,21 +155,21 @@ async fn rotated_tls_files_are_used_and_cut_no_run() {
     })
     .await;
     let run = world.run_of("chat").await;
-    let failed = ["profile=\"chat\"", "outcome=\"tls\""];
+    let failed = [("profile", "chat"), ("outcome", "tls")];
     world.until("tokenbeat_requests_total", &failed, |n| n >= Some(3.0)).await;
     // Now the server is believed, and does not believe us.
     std::fs::write(world.dir.path().join("ca.pem"), right.0.pem()).unwrap();
     let expiry = "tokenbeat_tls_certificate_expiry_timestamp_seconds";
-    world.until(expiry, &["target=\"sim\""], |n| n.is_some()).await;
+    world.until(expiry, &[("target", "sim")], |n| n.is_some()).await;
     // A certificate without its key is an error, and the key mends it.
     let (certificate, key) = right.issue();
     std::fs::write(world.dir.path().join("cert.pem"), certificate.pem()).unwrap();
     world.until("tokenbeat_config_last_reload_successful", &[], |n| n == Some(0.0)).await;
-    assert_eq!(world.metric("tokenbeat_requests_total", &OK).await, Some(0.0));
+    assert_eq!(world.metric("tokenbeat_requests_total", OK).await, Some(0.0));
     let errors = world.status().await["config"]["errors"].to_string();
     assert!(errors.contains("cannot set up the target sim: the client certificate in"), "{errors}");
     std::fs::write(world.dir.path().join("key.pem"), key.serialize_pem()).unwrap();
     world.until("tokenbeat_config_last_reload_successful", &[], |n| n == Some(1.0)).await;
-    world.until("tokenbeat_requests_total", &OK, |n| n >= Some(3.0)).await;
+    world.until("tokenbeat_requests_total", OK, |n| n >= Some(3.0)).await;
     assert_eq!(world.run_of("chat").await, run);
 }

@@ -1,5 +1,8 @@
-//! A simulator and a daemon whose config lies in a folder, and the little HTTP that looking at them takes.
+//! A daemon whose config lies in a folder, and a simulator behind a valve.
 
+use crate::harness::{PATIENCE, Simulator, quick, until};
+use crate::http;
+use crate::scrape::Scrape;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -8,7 +11,7 @@ use tokenbeat::app::{Daemon, DaemonOptions, Origin, Pace, Stop};
 use tokenbeat::config::Source;
 use tokenbeat::plan;
 use tokenbeat::server::Notice;
-use tokenbeat::sim::{self, Sim};
+use tokenbeat::sim;
 use tokenbeat::telemetry::otlp::LogTap;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -16,9 +19,6 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-
-/// Nothing here takes this long unless it hangs.
-const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Whether the daemon watches its files.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -36,13 +36,14 @@ pub(super) struct World {
     /// Where the simulator is reached: through the valve.
     target: SocketAddr,
     pub(super) valve: watch::Sender<bool>,
+    pub(super) simulator: Simulator,
     pub(super) _end: tokio_util::sync::DropGuard,
 }
 
 impl World {
     /// A daemon with this config in `tokenbeat.yaml`.
     pub(super) async fn start(config: &str, watched: Watched) -> Self {
-        Self::over(sim::Options::default(), watched, |dir, target| {
+        Self::over(quick(), watched, |dir, target| {
             let path = dir.join("tokenbeat.yaml");
             write(&path, config, target);
             path
@@ -57,16 +58,14 @@ impl World {
         lay: impl FnOnce(&Path, SocketAddr) -> PathBuf,
     ) -> Self {
         let end = CancellationToken::new();
-        let listen_address = ([127, 0, 0, 1], 0).into();
-        let sim = Sim::bind(sim::Options { listen_address, ..options }).unwrap();
-        let (target, valve) = valve(sim.addr(), end.clone()).await;
-        tokio::spawn(sim.serve(end.clone()));
+        let simulator = Simulator::with(options);
+        let (target, valve) = valve(simulator.address, end.clone()).await;
         let dir = tempfile::tempdir().unwrap();
         let sources = vec![Source::Path(lay(dir.path(), target))];
         let plan::Attempt { result, files } = plan::attempt(&sources, []);
         let loaded = result.unwrap_or_else(|errors| panic!("{errors}"));
         let wanted = DaemonOptions {
-            listen: Some(listen_address),
+            listen: Some(([127, 0, 0, 1], 0).into()),
             lifecycle: false,
             grace: PATIENCE,
             notice: Notice::default(),
@@ -77,8 +76,7 @@ impl World {
         let daemon = daemon.reloading(Origin { sources, files, watch });
         let (address, stop) = (daemon.address(), Stop::default());
         let running = tokio::spawn(daemon.run(stop.clone()));
-        let _end = end.drop_guard();
-        let world = Self { dir, address, stop, running, target, valve, _end };
+        let world = Self { dir, address, stop, running, target, valve, simulator, _end: end.drop_guard() };
         until("the daemon to be ready", async || (world.get("/-/ready").await.0 == 200).then_some(())).await;
         world
     }
@@ -118,58 +116,39 @@ impl World {
         until("an active run", run).await
     }
 
-    pub(super) async fn metrics(&self) -> String {
-        self.get("/metrics").await.1
+    pub(super) async fn scrape(&self) -> Scrape {
+        Scrape::read(&self.get("/metrics").await.1)
     }
 
     /// Sum of the series of a metric that have all these labels; `None` if there are none.
-    pub(super) async fn metric(&self, name: &str, labels: &[&str]) -> Option<f64> {
-        sum(&self.metrics().await, name, labels)
+    pub(super) async fn metric(&self, name: &str, labels: Labels<'_>) -> Option<f64> {
+        sum(&self.scrape().await, name, labels)
     }
 
     /// Waits until a metric is as it should be.
-    pub(super) async fn until(&self, name: &str, labels: &[&str], good: impl Fn(Option<f64>) -> bool) {
+    pub(super) async fn until(&self, name: &str, labels: Labels<'_>, good: impl Fn(Option<f64>) -> bool) {
         let what = format!("{name}{labels:?}");
         until(&what, async || good(self.metric(name, labels).await).then_some(())).await;
     }
 }
 
-/// Sum of the series of a metric that have all these labels; `None` if there are none.
-pub(super) fn sum(scrape: &str, name: &str, labels: &[&str]) -> Option<f64> {
-    let series = scrape.lines().filter(|line| {
-        let rest = line.strip_prefix(name);
-        rest.is_some_and(|rest| rest.starts_with(['{', ' ']))
-            && labels.iter().all(|label| line.contains(label))
-    });
-    series.map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap()).reduce(|a, b| a + b)
-}
+/// Names and values.
+pub(super) type Labels<'a> = &'a [(&'a str, &'a str)];
 
-/// Looks again and again until there is something to see.
-pub(super) async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
-    let looking = async {
-        loop {
-            if let Some(seen) = look().await {
-                return seen;
-            }
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
-    tokio::time::timeout(PATIENCE, looking).await.unwrap_or_else(|_| panic!("waited in vain for {what}"))
+/// Sum of the series of a metric that have all these labels; `None` if there are none.
+pub(super) fn sum(scrape: &Scrape, name: &str, labels: Labels<'_>) -> Option<f64> {
+    let query = labels.iter().fold(scrape.metric(name), |query, (key, value)| query.label(key, value));
+    query.all().into_iter().map(|series| series.value).reduce(|a, b| a + b)
 }
 
 pub(super) fn write(path: &Path, text: &str, target: SocketAddr) {
     std::fs::write(path, text.replace("SIM", &target.to_string())).unwrap();
 }
 
-/// Status and body. In HTTP/1.0 an answer ends with its connection.
+/// Status and body.
 pub(super) async fn ask(address: SocketAddr, method: &str, path: &str) -> (u16, String) {
-    let mut stream = TcpStream::connect(address).await.unwrap();
-    let request = format!("{method} {path} HTTP/1.0\r\nhost: {address}\r\n\r\n");
-    stream.write_all(request.as_bytes()).await.unwrap();
-    let mut text = String::new();
-    stream.read_to_string(&mut text).await.unwrap();
-    let (head, body) = text.split_once("\r\n\r\n").unwrap();
-    (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
+    let reply = http::ask(address, &format!("{method} {path} HTTP/1.1\r\nhost: {address}\r\n")).await;
+    (reply.status, reply.body)
 }
 
 /// A way to an address that can be shut: then no more bytes come back, and connections stay.
