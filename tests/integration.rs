@@ -12,6 +12,8 @@
 mod access;
 #[path = "integration/architecture.rs"]
 mod architecture;
+#[path = "integration/asked.rs"]
+mod asked;
 #[path = "integration/cli.rs"]
 mod cli;
 #[path = "integration/connections.rs"]

@@ -82,8 +82,6 @@ enum MinVersion {
 pub struct WebConfig {
     /// TLS, if the port speaks it.
     pub tls: Option<Arc<ServerConfig>>,
-    /// A caller's certificate has been verified wherever there is a connection.
-    pub client_certificate_required: bool,
     /// Users and the bcrypt hashes of their passwords; empty: no basic auth.
     pub users: BTreeMap<String, String>,
     /// Every file that it was read from.
@@ -104,12 +102,8 @@ impl WebConfig {
             }
         }
         let folder = path.parent().unwrap_or(Path::new("."));
-        let required = written
-            .tls_server_config
-            .as_ref()
-            .is_some_and(|tls| tls.client_auth_type == ClientAuth::RequireAndVerifyClientCert);
         let tls = written.tls_server_config.map(|tls| tls.build(path, folder, &mut files)).transpose()?;
-        Ok(Self { tls, client_certificate_required: required, users: written.basic_auth_users, files })
+        Ok(Self { tls, users: written.basic_auth_users, files })
     }
 }
 
@@ -191,4 +185,75 @@ fn roots(path: &Path) -> Result<RootCertStore, Error> {
             .map_err(|error| Error::Pem { path: path.to_owned(), message: error.to_string() })?;
     }
     Ok(roots)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is wrong with a file of this content, without the path of its folder.
+    fn wrong(text: &str) -> String {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("web.yaml"), text).unwrap();
+        std::fs::write(folder.path().join("junk.pem"), "junk\n").unwrap();
+        let error = WebConfig::read(&folder.path().join("web.yaml")).unwrap_err().to_string();
+        error.replace(&format!("{}/", folder.path().display()), "")
+    }
+
+    #[test]
+    fn an_empty_file_guards_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("web.yaml");
+        std::fs::write(&file, "{}\n").unwrap();
+        let config = WebConfig::read(&file).unwrap();
+        assert!(config.tls.is_none() && config.users.is_empty());
+        assert_eq!(config.files, [file]);
+    }
+
+    #[test]
+    fn each_mistake_is_named_and_no_password_quoted() {
+        let missing = WebConfig::read(Path::new("/nonexistent/web.yaml")).unwrap_err().to_string();
+        assert!(missing.starts_with("cannot read /nonexistent/web.yaml: "), "{missing}");
+        let plain = wrong("basic_auth_users: { ann: hunter2 }\n");
+        assert!(plain.starts_with("web.yaml: basic_auth_users.ann: not a bcrypt hash"), "{plain}");
+        let unknown = wrong("basic_auth_user: { ann: hunter2 }\n");
+        assert!(unknown.contains("basic_auth_user"), "{unknown}");
+        let mistyped = wrong("basic_auth_users: hunter2\n");
+        for said in [plain, unknown, mistyped] {
+            assert!(!said.contains("hunter2"), "{said}");
+        }
+        let absent = wrong("tls_server_config: { cert_file: absent.pem, key_file: absent.key }\n");
+        assert!(absent.starts_with("cannot read absent.pem: "), "{absent}");
+        let junk = wrong("tls_server_config: { cert_file: junk.pem, key_file: junk.pem }\n");
+        assert_eq!(junk, "junk.pem: there is no certificate in it");
+        let kind = wrong(
+            "tls_server_config: { cert_file: a, key_file: b, client_auth_type: RequireAnyClientCert }\n",
+        );
+        assert!(kind.contains("RequireAnyClientCert") && kind.contains("VerifyClientCertIfGiven"), "{kind}");
+    }
+
+    #[test]
+    fn client_certificates_need_an_authority_and_the_other_way_round() {
+        let folder = tempfile::tempdir().unwrap();
+        let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+        std::fs::write(folder.path().join("c.pem"), made.cert.pem()).unwrap();
+        std::fs::write(folder.path().join("k.pem"), made.signing_key.serialize_pem()).unwrap();
+        let read = |more: &str| {
+            let text = format!("tls_server_config: {{ cert_file: c.pem, key_file: k.pem{more} }}\n");
+            std::fs::write(folder.path().join("web.yaml"), text).unwrap();
+            WebConfig::read(&folder.path().join("web.yaml")).map_err(|error| error.to_string())
+        };
+        let config = read(", min_version: TLS13").unwrap();
+        assert!(config.tls.is_some());
+        let required = ", client_ca_file: c.pem, client_auth_type: RequireAndVerifyClientCert";
+        assert!(read(required).unwrap().tls.is_some());
+        let lonely = read(", client_auth_type: RequireAndVerifyClientCert").unwrap_err();
+        assert!(
+            lonely.ends_with("client_auth_type RequireAndVerifyClientCert needs client_ca_file"),
+            "{lonely}"
+        );
+        assert!(
+            read(", client_ca_file: c.pem").unwrap_err().contains("client_ca_file needs client_auth_type")
+        );
+    }
 }

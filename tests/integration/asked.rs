@@ -1,0 +1,105 @@
+//! What the daemon does when it is asked: a probe, a run, and telling what happens as it happens.
+
+use crate::harness::{PATIENCE, Running, Simulator, one, until};
+use crate::http::{Reply, ask};
+use crate::scrape::Scrape;
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::TcpStream;
+
+const MANUAL: &str = "schedule: { manual: {} }, workload: { prompts: [hello], output_tokens: 8 }";
+
+async fn post(daemon: &Running, path: &str) -> Reply {
+    ask(daemon.address, &format!("POST {path} HTTP/1.1\r\nhost: {}\r\n", daemon.address)).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_probe_is_one_request_told_as_a_scrape_of_its_own() {
+    let simulator = Simulator::start();
+    let yaml = one("", &format!("{MANUAL}, budget: {{ period: day, requests: 2 }}"))
+        .replace("server: { ", "server: { probe: { min_interval: 1ms }, ");
+    let daemon = Running::start(&yaml, &simulator).await;
+    let probe = "/probe?profile=p&target=t";
+    let reply = daemon.get(probe).await;
+    assert!(reply.head.contains("content-type: text/plain; version=0.0.4"), "{}", reply.head);
+    let scrape = Scrape::read(&reply.ok());
+    assert_eq!(scrape.metric("probe_success").value(), 1.0);
+    assert_eq!(scrape.metric("probe_outcome").label("outcome", "ok").value(), 1.0);
+    assert_eq!(scrape.metric("probe_tokens").label("type", "output").value(), 8.0);
+    assert!(scrape.metric("probe_time_to_first_token_seconds").value() > 0.0);
+    // A failure is an answer, too; Prometheus stores what it reads.
+    simulator.inject("error_500;max=1");
+    let failed = Scrape::read(&daemon.get(probe).await.ok());
+    assert_eq!(failed.metric("probe_success").value(), 0.0);
+    assert_eq!(failed.metric("probe_http_status_code").value(), 500.0);
+    // The budget of two is spent: nothing more is sent.
+    let refused = daemon.get(probe).await;
+    assert_eq!((refused.status, &*refused.body), (503, "not sent: budget\n"));
+    assert_eq!(simulator.truth().len(), 2);
+    // Nobody else has seen these requests.
+    assert_eq!(daemon.scrape().await.metric("tokenbeat_offered_requests_total").sum(), 0.0);
+    assert_eq!(daemon.get("/probe?profile=p&target=nobody").await.status, 404);
+    assert_eq!(daemon.get("/probe?profile=p").await.status, 400);
+    daemon.drain().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn probes_keep_their_distance() {
+    let simulator = Simulator::start();
+    let yaml = one("", MANUAL).replace("server: { ", "server: { probe: { min_interval: 1h }, ");
+    let daemon = Running::start(&yaml, &simulator).await;
+    assert_eq!(daemon.get("/probe?profile=p&target=t").await.status, 200);
+    let early = daemon.get("/probe?profile=p&target=t").await;
+    assert_eq!(early.status, 429);
+    assert!(early.head.contains("retry-after: "), "{}", early.head);
+    assert_eq!(simulator.truth().len(), 1);
+    daemon.drain().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_is_asked_for_takes_place_and_is_on_record() {
+    let simulator = Simulator::start();
+    let daemon = Running::start(&one("", MANUAL), &simulator).await;
+    let reply = post(&daemon, "/api/v1/profiles/p/run").await;
+    assert_eq!(reply.status, 202, "{}", reply.body);
+    let asked: serde_json::Value = serde_json::from_str(&reply.body).unwrap();
+    assert_eq!(asked["runs"][0]["state"], "started");
+    let id = asked["runs"][0]["id"].as_str().unwrap().to_owned();
+    let recorded = async || {
+        let runs = daemon.json("/api/v1/runs").await;
+        (runs["runs"][0]["id"] == id.as_str()).then_some(runs)
+    };
+    let runs = until("the run to be on record", recorded).await;
+    assert_eq!(runs["runs"][0]["ok"], 1);
+    assert_eq!(post(&daemon, "/api/v1/profiles/nobody/run").await.status, 404);
+    daemon.drain().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn events_tell_what_happens_and_end_with_the_daemon() {
+    let simulator = Simulator::start();
+    let daemon = Running::start(&one("", MANUAL), &simulator).await;
+    let mut stream = TcpStream::connect(daemon.address).await.unwrap();
+    let head = format!("GET /api/v1/events HTTP/1.1\r\nhost: {}\r\n\r\n", daemon.address);
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let mut lines = BufReader::new(stream).lines();
+    // The head is there, so the listener is.
+    while !lines.next_line().await.unwrap().unwrap().is_empty() {}
+    post(&daemon, "/api/v1/profiles/p/run").await;
+    let listen = async {
+        let mut names = Vec::new();
+        while !names.contains(&"event: run_ended".to_owned()) {
+            let line = lines.next_line().await.unwrap().expect("the stream ended");
+            if line.starts_with("event: ") {
+                names.push(line);
+            }
+        }
+        names
+    };
+    let names = tokio::time::timeout(PATIENCE, listen).await.unwrap();
+    for wanted in ["event: run_started", "event: request"] {
+        assert!(names.iter().any(|name| name == wanted), "{wanted} in {names:?}");
+    }
+    daemon.drain().await;
+    let end = async { while lines.next_line().await.is_ok_and(|line| line.is_some()) {} };
+    tokio::time::timeout(PATIENCE, end).await.unwrap();
+}
