@@ -9,6 +9,7 @@ import base64
 import gzip
 import json
 import re
+import shutil
 import signal
 import sys
 import tarfile
@@ -18,14 +19,19 @@ from pathlib import Path
 import install
 from chart.cases import ALWAYS, KINDS, MINIMAL, REFUSED
 from chart.rendered import Rendered, key_differences, listens, selectors, unrestricted, well_named
-from harness import Session, equal, expect
-from web import Page, serves
+from harness import Session, equal, expect, wait_for
+from web import Page, fetch, serves
 
 HERE = Path(__file__).resolve().parent / "chart"
 ROOT = Path(__file__).resolve().parents[2]
 CHART = ROOT / "helm/tokenbeat"
 RULES = ROOT / "dashboards/prometheus"
 OLDEST, NEWEST = "1.25", "1.37"
+# One more file of the config, which sends nothing.
+ADDED = """\
+targets: { added: { api: openai-chat, base_url: "http://127.0.0.1:9/v1", model: none } }
+profiles: { added: { targets: [added], schedule: { manual: {} }, workload: { prompts: [hello], output_tokens: 1 } } }
+"""
 RELEASE = 1 << 20  # the most that the Secret holds in which Helm keeps a release
 
 
@@ -202,8 +208,25 @@ def lives(t: Session, binary: Path, each: Rendered) -> None:
     process = t.start("daemon", [binary, *args], lambda: all(map(serves, probes)), 30)
     build = Page.read(f"{url}/metrics").sum("tokenbeat_build_info")
     equal(build, 1, "tokenbeat_build_info, which helm test looks for")
+    swapped(volume, url)
     process.signal(signal.SIGTERM)
     equal(process.wait(30), 0, "exit code after SIGTERM")
+
+
+def swapped(volume: Path, url: str) -> None:
+    """The kubelet brings a changed ConfigMap: a new folder, and then one rename of `..data`. No restart."""
+    shutil.copytree(volume / "..1", volume / "..2")
+    (volume / "..2" / "added.yaml").write_text(ADDED)
+    (volume / "..new").symlink_to("..2")
+    (volume / "..new").rename(volume / "..data")
+    (volume / "added.yaml").symlink_to(Path("..data") / "added.yaml")
+
+    def played() -> bool:
+        pairs = fetch(f"{url}/api/v1/status").json()["pairs"]
+        return ("added", "added") in {(pair["profile"], pair["target"]) for pair in pairs}
+
+    wait_for("the changed ConfigMap is in force", played, 60)
+    equal(Page.read(f"{url}/metrics").sum("tokenbeat_config_last_reload_successful"), 1, "the last reload")
 
 
 def spelling(t: Session, python: Path, each: Rendered) -> None:
