@@ -233,3 +233,16 @@ fn whole<T>(result: Result<T, tokio::task::JoinError>) -> T {
 fn shown(files: &Files) -> Vec<String> {
     files.paths().map(|path| path.display().to_string()).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_of_a_load_is_not_swallowed() {
+        let loading = tokio::task::spawn_blocking(|| -> u32 { panic!("scripted panic") });
+        let loaded = tokio::spawn(async { whole(loading.await) }).await;
+        assert!(loaded.unwrap_err().is_panic());
+        assert_eq!(whole(tokio::task::spawn_blocking(|| 1).await), 1);
+    }
+}

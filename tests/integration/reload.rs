@@ -7,7 +7,7 @@ mod process;
 #[path = "reload/world.rs"]
 mod world;
 
-use crate::harness::until;
+use crate::harness::{ONCE, Running, Simulator, one, until};
 use crate::scrape::Scrape;
 use world::{Labels, Watched, World, sum};
 
@@ -287,4 +287,17 @@ async fn a_daemon_that_drains_does_not_reload() {
     world.flow(true);
     let World { running, dir: _dir, valve: _valve, simulator: _simulator, _end, .. } = world;
     running.await.unwrap().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_config_that_came_from_nowhere_cannot_be_loaded_again() {
+    let simulator = Simulator::start();
+    let profile = format!("schedule: {ONCE}, workload: {{ prompts: [x] }}");
+    let daemon = Running::start(&one("", &profile), &simulator).await;
+    let (code, said) = world::ask(daemon.address, "POST", "/-/reload").await;
+    assert!(code == 500 && said.contains("there is nothing to load again"), "{said}");
+    // That is no failure of the config in force.
+    let successful = daemon.scrape().await.metric("tokenbeat_config_last_reload_successful").value();
+    assert_eq!(successful, 1.0);
+    daemon.drain().await;
 }

@@ -50,7 +50,10 @@ impl Watch {
 
     /// Watches where these files are now: the folders that hold them, or a link on the way to them. Blocks.
     pub(super) fn follow(&mut self, files: &Files) {
-        let folders = folders(files.paths());
+        self.watch(folders(files.paths()));
+    }
+
+    fn watch(&mut self, folders: BTreeSet<Folder>) {
         if folders == self.folders && self.watcher.is_some() {
             return;
         }
@@ -175,6 +178,22 @@ mod tests {
             time = after(&watch) => assert_eq!(time, SECOND * 4),
             () = noise => {}
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn where_events_cannot_be_had_files_are_looked_at() {
+        let (there, gone) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let file = gone.path().join("a");
+        let missing = folders([&*file].into_iter());
+        drop(gone);
+        let mut watch = watch();
+        watch.watch(missing);
+        assert!(watch.watcher.is_none() && watch.told);
+        assert_eq!(after(&watch).await, SECOND * 100);
+        // It is tried again with every look.
+        watch.watch(folders([&*there.path().join("a")].into_iter()));
+        assert!(watch.watcher.is_some() && !watch.told);
+        assert_eq!(after(&watch).await, SECOND, "what went on before it watched is looked for");
     }
 
     /// A watch of a file hears a change, with its poll far away.
