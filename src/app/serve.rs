@@ -19,6 +19,9 @@ pub(super) fn serve(options: &ServeOptions, tap: &LogTap) -> anyhow::Result<Exit
         }
         Err(exit) => return Ok(exit),
     };
+    for warning in &loaded.warnings {
+        tracing::warn!("the config: {warning}");
+    }
     let runtimes = Runtimes::start()?;
     let traffic = runtimes.traffic();
     runtimes.block_on(async {

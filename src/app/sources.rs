@@ -20,7 +20,11 @@ pub(super) struct Attempt {
 
 /// Loads the config. Errors have been printed, one a line, when this fails; warnings too.
 pub(super) fn load(options: &ConfigOptions) -> Result<Loaded, Exit> {
-    load_from(&find(options)?).map(|(loaded, _)| loaded)
+    let (loaded, _) = load_from(&find(options)?)?;
+    for warning in &loaded.warnings {
+        eprintln!("warning: {warning}");
+    }
+    Ok(loaded)
 }
 
 /// Where the config is; an error has been printed when this fails.
@@ -37,7 +41,7 @@ pub(super) fn find(options: &ConfigOptions) -> Result<Vec<Source>, Exit> {
 }
 
 /// Loads the config from here, and says which files that took. Errors have been printed, one a line, when this
-/// fails; warnings too.
+/// fails; warnings are the caller's, because a daemon's belong in its log.
 pub(super) fn load_from(sources: &[Source]) -> Result<(Loaded, Files), Exit> {
     let Attempt { result, files } = attempt(sources);
     let loaded = result.map_err(|errors| {
@@ -48,9 +52,6 @@ pub(super) fn load_from(sources: &[Source]) -> Result<(Loaded, Files), Exit> {
         eprintln!("{count} {} in the config", if count == 1 { "error" } else { "errors" });
         Exit::Usage
     })?;
-    for warning in &loaded.warnings {
-        eprintln!("warning: {warning}");
-    }
     Ok((loaded, files))
 }
 
