@@ -278,14 +278,15 @@ def outage(t: Session, prom: Prometheus, engine: servers.Engine, url: str) -> No
     t.note(
         "failures: " + ", ".join(f"{target} {outcome} {count:.0f}" for (target, outcome), count in sorted(new.items()))
     )
-    with t.check("on the engine they are refused connections, and cut ones"):
+    # A server that has just come up answers 503 until its model is loaded; the gateway hands that on.
+    with t.check("on the engine they are refused connections, cut ones, and 503 while it loads"):
         kinds = {outcome for target, outcome in new if target == "engine"}
         expect("connect" in kinds, f"no refused connection among {kinds}")
-        expect(kinds <= {"connect", "reset", "truncated"}, f"others among {kinds}")
-    with t.check("on the gateway they are its 500s, and streams that ended too early"):
+        expect(kinds <= {"connect", "reset", "truncated", "overloaded"}, f"others among {kinds}")
+    with t.check("on the gateway they are its 500s, the engine's 503, and streams that ended too early"):
         kinds = {outcome for target, outcome in new if target == "gateway"}
         expect("http_5xx" in kinds, f"no 500 among {kinds}")
-        expect(kinds <= {"http_5xx", "check"}, f"others among {kinds}")
+        expect(kinds <= {"http_5xx", "overloaded", "check"}, f"others among {kinds}")
         codes = prom.by('sum by (target, code) (tokenbeat_http_responses_total{code="500"})', "target", "code")
         expect(codes.get(("gateway", "500"), 0) > 0, f"no 500 among the responses: {codes}")
         expect(not codes.get(("engine", "500")), f"the engine answered 500: {codes}")
