@@ -15,7 +15,7 @@ use std::time::Duration;
 use tokenbeat::client::{Answer, Caller, Context};
 use tokenbeat::engine::dispatch::{Dispatcher, Precise, Timers};
 use tokenbeat::engine::{Deps, Engine, Once, system};
-use tokenbeat::event::{Fact, Failure, Marks, Outcome, Pair, Place, Sink};
+use tokenbeat::event::{Fact, Failure, Marks, Outcome, Sink};
 use tokenbeat::exchange::{Ask, Call};
 use tokenbeat::plan;
 use tokenbeat::state::Memory;
@@ -30,6 +30,7 @@ impl Caller for Instantly {
             method: http::Method::POST,
             path: "/chat/completions".into(),
             headers: http::HeaderMap::new(),
+            most_output_tokens: None,
             most_input_tokens: body.len() as u64,
             body: body.into(),
             stream: ask.stream,
@@ -114,11 +115,10 @@ fn measure(
 }
 
 fn build(seconds: u64, rate: f64, arrivals: plan::Arrivals) -> anyhow::Result<Arc<plan::Plan>> {
-    let pair = Pair { profile: "profile".into(), target: "target".into() };
     let bounds = plan::Bounds { time: Some(Duration::from_secs(seconds)), requests: None };
     let shape = plan::Shape::Rate { rate: plan::Ramp { from: rate, to: rate }, arrivals, bounds };
     let profile = Arc::new(plan::Profile {
-        name: pair.profile.clone(),
+        name: "profile".into(),
         schedule: plan::Schedule {
             trigger: plan::Trigger::Manual,
             timezone: TimeZone::UTC,
@@ -127,22 +127,18 @@ fn build(seconds: u64, rate: f64, arrivals: plan::Arrivals) -> anyhow::Result<Ar
             jitter: Duration::ZERO,
         },
         stages: vec![plan::Stage { name: "".into(), warm_up: false, shape }],
-        workload: prompts(),
+        work: plan::Work::Prompts(Arc::new(plan::PromptWork {
+            prompts: prompts(),
+            expect: plan::Expect::default(),
+        })),
         seed: 7,
-        expect: plan::Expect::default(),
         slos: Vec::new(),
         budget: None,
         revision: "".into(),
     });
     let target = Arc::new(target()?);
-    let place = Place { pair: pair.clone(), model: "m".into(), stage: "".into(), step: "".into() };
-    let pairs = vec![Arc::new(plan::PairPlan {
-        pair,
-        profile: Arc::clone(&profile),
-        target: Arc::clone(&target),
-        revision: "".into(),
-        places: vec![Arc::new(place)],
-    })];
+    let pair = plan::PairPlan::new(Arc::clone(&profile), Arc::clone(&target), "".into());
+    let pairs = vec![Arc::new(pair)];
     Ok(Arc::new(plan::Plan {
         agent: agent(),
         server: plan::Server {

@@ -29,7 +29,13 @@ pub use http::{BuildError, Client};
 
 use crate::event::{Connection, Failure, Gaps, Limit, Marks, Outcome, Tokens, TraceIds};
 use crate::exchange::{Ask, Call};
+use crate::plan::{Reading, StatusSet};
+use crate::secret::Exposed;
+use ::http::HeaderMap;
+use bytes::Bytes;
 use futures_util::future::BoxFuture;
+use std::sync::Arc;
+use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -42,6 +48,31 @@ pub struct Context {
     pub ids: TraceIds,
     /// Ends it as `cancelled`.
     pub cancel: CancellationToken,
+    /// What a scenario's step says beyond the target.
+    pub how: How,
+}
+
+/// How one request is played and its answer read, where that is not the target's own.
+#[derive(Clone, Debug, Default)]
+pub struct How {
+    /// How the answer is read.
+    pub form: AnswerForm,
+    /// Statuses that are a success; `None`: 2xx.
+    pub status: Option<StatusSet>,
+    /// From the send to the end, in place of the target's; other timeouts that are longer are cut.
+    pub timeout: Option<Duration>,
+    /// Values that must not be shown: secrets that stand in the request, and what was taken from earlier answers.
+    pub hidden: Vec<Exposed>,
+}
+
+/// By what an answer is read.
+#[derive(Clone, Debug, Default)]
+pub enum AnswerForm {
+    /// The target's dialect.
+    #[default]
+    Dialect,
+    /// What the config of a step says; without a reading the body is kept and means nothing.
+    Http(Option<Arc<Reading>>),
 }
 
 /// Speaks to one target.
@@ -74,6 +105,10 @@ pub struct Answer {
     pub finish_reason: Option<String>,
     /// The visible text (refusals included), bounded by the size limit of an answer.
     pub text: String,
+    /// The body of an answer that a step reads (see [`AnswerForm::Http`]) and that came whole, not as a stream.
+    pub body: Option<Bytes>,
+    /// The headers of the answer.
+    pub headers: HeaderMap,
     /// The transport.
     pub connection: Connection,
     /// The `server` header, shortened.
@@ -95,6 +130,8 @@ impl Answer {
             tokens: Tokens::default(),
             finish_reason: None,
             text: String::new(),
+            body: None,
+            headers: HeaderMap::new(),
             connection: Connection::default(),
             server: None,
             limits: Vec::new(),

@@ -52,6 +52,8 @@ pub struct Call {
     pub stream: bool,
     /// Output tokens asked for.
     pub output_tokens: Option<u64>,
+    /// The most output tokens that a budget reserves where no limit was sent; `None`: a default of the engine's.
+    pub most_output_tokens: Option<u64>,
     /// At least as many tokens as the prompt can have (bytes of text and a little for each message): what a
     /// budget reserves.
     pub most_input_tokens: u64,

@@ -5,6 +5,7 @@
 //! Data flows one way: `config -> plan -> schedule, pacing -> engine -> client -> event -> sinks`.
 
 pub mod app;
+pub mod checks;
 pub mod cli;
 pub mod client;
 pub mod config;
@@ -15,6 +16,7 @@ pub mod framing;
 pub mod pacing;
 pub mod plan;
 pub mod report;
+pub mod scenario;
 pub mod schedule;
 pub mod secret;
 pub mod seed;
@@ -23,6 +25,7 @@ pub mod sim;
 pub mod slo;
 pub mod state;
 pub mod telemetry;
+pub mod template;
 #[cfg(test)]
 mod testing;
 pub mod workload;

@@ -166,7 +166,9 @@ impl Sink for Summary {
                     rest.runs.push_front(RunView::of(summary));
                 }
             }
-            Fact::Offered { .. }
+            Fact::JourneyStarted { .. }
+            | Fact::JourneyEnded(_)
+            | Fact::Offered { .. }
             | Fact::Skipped { .. }
             | Fact::RunStarted { .. }
             | Fact::RunSkipped { .. }

@@ -7,11 +7,10 @@ mod facts;
 pub(crate) use build::{Build, prompts, rate, requests, users};
 pub(crate) use facts::{answer, ids, offer, play, run};
 
-use crate::event::{Pair, Place};
 use crate::plan::{
-    Agent, Api, Arrivals, Auth, Bound, Bounds, Budget, Cache, ConnectionMode, Expect, HttpVersion, Objective,
-    Overlap, PairPlan, Period, Plan, Price, Profile, Prompts, Ramp, Schedule, Server, Shape, SloMetric,
-    Stage, Target, Telemetry, Timeouts, TlsOptions, TokenizerSpec, Trigger,
+    Agent, Api, Arrivals, Auth, Bound, Bounds, Budget, Cache, Check, ConnectionMode, Expect, HttpVersion,
+    Objective, Overlap, PairPlan, Period, Plan, Price, Profile, PromptWork, Prompts, Ramp, Rule, Schedule,
+    Server, Shape, SloMetric, Stage, Target, Telemetry, Timeouts, TlsOptions, TokenizerSpec, Trigger, Work,
 };
 use crate::secret::{Exposed, Origin, Secret};
 use jiff::tz::TimeZone;
@@ -73,9 +72,11 @@ pub(crate) fn profile(name: &str, stages: Vec<Stage>) -> Profile {
         name: name.into(),
         schedule: schedule(Trigger::Every { period: Duration::from_mins(2), at_start: false }),
         stages,
-        workload: Prompts { output_tokens: Some(128), cache: Cache::Bust, ..prompts(&["hello"]) },
+        work: work(
+            Prompts { output_tokens: Some(128), cache: Cache::Bust, ..prompts(&["hello"]) },
+            min_chars(10),
+        ),
         seed: 7,
-        expect: Expect { min_chars: Some(10), ..Expect::default() },
         slos: vec![
             slo("ttft", SloMetric::TimeToFirstToken, Some(Bound::Below(0.8))),
             slo("pace", SloMetric::OutputPace, Some(Bound::Above(20.0))),
@@ -139,16 +140,27 @@ fn assemble(targets: Vec<Arc<Target>>, profiles: Vec<Profile>, in_flight: u32) -
 }
 
 fn pair(profile: &Arc<Profile>, target: &Arc<Target>) -> Arc<PairPlan> {
-    let pair = Pair { profile: Arc::clone(&profile.name), target: Arc::clone(&target.name) };
-    let place = |stage: &Stage| {
-        let (pair, stage, step) = (pair.clone(), Arc::clone(&stage.name), "".into());
-        Arc::new(Place { pair, model: Arc::clone(&target.model), stage, step })
-    };
-    Arc::new(PairPlan {
-        pair: pair.clone(),
-        places: profile.stages.iter().map(place).collect(),
-        profile: Arc::clone(profile),
-        target: Arc::clone(target),
-        revision: "rev".into(),
-    })
+    Arc::new(PairPlan::new(Arc::clone(profile), Arc::clone(target), "rev".into()))
+}
+
+/// Prompts, and what is expected of the answers.
+pub(crate) fn work(prompts: Prompts, expect: Expect) -> Work {
+    Work::Prompts(Arc::new(PromptWork { prompts, expect }))
+}
+
+/// The prompts of a profile, to be changed.
+pub(crate) fn prompts_of(profile: &mut Profile) -> &mut Prompts {
+    let Work::Prompts(work) = &mut profile.work else { panic!("it has a scenario") };
+    &mut Arc::get_mut(work).unwrap().prompts
+}
+
+/// At least so many characters.
+pub(crate) fn min_chars(least: u64) -> Expect {
+    expect(vec![("min_chars", Rule::MinChars(least))])
+}
+
+/// These checks.
+pub(crate) fn expect(checks: Vec<(&str, Rule)>) -> Expect {
+    let check = |(name, rule): (&str, Rule)| Check { name: name.into(), rule };
+    Expect { checks: checks.into_iter().map(check).collect(), ..Expect::default() }
 }

@@ -1,12 +1,8 @@
 //! What is sent: the prompts of a profile against a target, and the checks on the answers. Pure: every choice
 //! derives from the run's seed and the request's number, so that each target is asked the same.
 
-mod checks;
-
-pub use checks::failed_checks;
-
 use crate::exchange::{Ask, Message, Role};
-use crate::plan::{Cache, PairPlan};
+use crate::plan::{Cache, PairPlan, PromptWork, Work};
 use crate::seed;
 use rand::RngExt as _;
 use serde_json::{Map, Value};
@@ -28,22 +24,25 @@ pub struct Number {
 #[derive(Debug)]
 pub struct Workload {
     pair: Arc<PairPlan>,
+    work: Arc<PromptWork>,
     params: Arc<Map<String, Value>>,
 }
 
 impl Workload {
     /// The workload of a pair. Parameters are merged key by key at the top level: the profile's replace the
-    /// target's whole, so that what stands in one place is what goes out.
-    pub fn new(pair: Arc<PairPlan>) -> Self {
+    /// target's whole, so that what stands in one place is what goes out. `None` where the profile has a scenario.
+    pub fn new(pair: Arc<PairPlan>) -> Option<Self> {
+        let Work::Prompts(work) = &pair.profile.work else { return None };
+        let work = Arc::clone(work);
         let mut params = pair.target.params.clone();
-        params.extend(pair.profile.workload.params.clone());
-        Self { pair, params: Arc::new(params) }
+        params.extend(work.prompts.params.clone());
+        Some(Self { pair, work, params: Arc::new(params) })
     }
 
     /// What a request asks. The prompt depends on the run's seed and the number alone; the nonce that busts
     /// caches depends on the target, too: two targets may lead to the same server.
     pub fn ask(&self, run_seed: u64, number: Number) -> Ask {
-        let prompts = &self.pair.profile.workload;
+        let prompts = &self.work.prompts;
         let parts =
             [run_seed, number.stage.into(), number.user.map_or(0, |user| u64::from(user) + 1), number.n];
         let mut rng = seed::rng("prompt", &parts);

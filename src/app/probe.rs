@@ -1,7 +1,7 @@
 //! One request to each target, now, with its timing: `tokenbeat check --probe`.
 
 use super::assembly::{self, Callers};
-use crate::client::{Answer, Context};
+use crate::client::{Answer, Context, How};
 use crate::event::{Outcome, TraceIds};
 use crate::plan::{PairPlan, Plan};
 use crate::workload::{Number, Workload};
@@ -47,7 +47,7 @@ pub(super) async fn probe(plan: &Plan) -> anyhow::Result<(String, bool)> {
 
 async fn once(pair: &Arc<PairPlan>, callers: &Callers) -> Option<Answer> {
     let caller = callers.get(&pair.target.name)?;
-    let ask = Workload::new(Arc::clone(pair)).ask(rand::random(), Number { stage: 0, user: None, n: 0 });
+    let ask = Workload::new(Arc::clone(pair))?.ask(rand::random(), Number { stage: 0, user: None, n: 0 });
     let random: [[u8; 8]; 3] = rand::random();
     let mut ids = [0; 24];
     for (to, from) in ids.iter_mut().zip(random.iter().flatten()) {
@@ -57,6 +57,7 @@ async fn once(pair: &Arc<PairPlan>, callers: &Callers) -> Option<Answer> {
         due: Instant::now(),
         ids: TraceIds::from_random(ids, true),
         cancel: CancellationToken::new(),
+        how: How::default(),
     };
     Some(caller.call(caller.prepare(&ask), context).await)
 }

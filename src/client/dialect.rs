@@ -28,6 +28,7 @@ pub(super) trait Dialect: Send + Sync {
 pub(super) fn of(api: Api) -> &'static dyn Dialect {
     match api {
         Api::OpenAiChat => &OpenAiChat,
+        Api::Http => todo!(),
     }
 }
 

@@ -68,6 +68,7 @@ impl Dialect for OpenAiChat {
             body: Bytes::from(Value::Object(body).to_string()),
             stream,
             output_tokens,
+            most_output_tokens: None,
             most_input_tokens,
         }
     }

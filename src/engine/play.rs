@@ -122,7 +122,9 @@ async fn offer_stage(stage: Arc<Stage>, shape: &Shape) -> Option<Instant> {
             let _ = tell.send(ended);
             Some(ended)
         }
-        Shape::Users { users, think, bounds } => closed::offer(&stage, *users, *think, *bounds, tell).await,
+        Shape::Users { users, think, bounds, spawn: _ } => {
+            closed::offer(&stage, *users, *think, *bounds, tell).await
+        }
     }
 }
 

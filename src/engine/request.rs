@@ -5,12 +5,12 @@ use super::run::Prepared;
 use super::settle::{self, Asked};
 use super::stage::Stage;
 use super::{CANCEL_LEEWAY, OVERRUN};
-use crate::client::{Answer, Context};
+use crate::checks::{self, Evidence};
+use crate::client::{Answer, Context, How};
 use crate::event::{Failure, Hold, Marks, Outcome, Request, SkipReason, Ticket, TraceIds};
 use crate::exchange::Call;
-use crate::plan::PairPlan;
+use crate::plan::{PairPlan, Work};
 use crate::slo;
-use crate::workload::failed_checks;
 use futures_util::FutureExt as _;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -120,7 +120,7 @@ impl Stage {
     async fn call(&self, call: Call, due: Instant, ids: TraceIds) -> Option<Answer> {
         let player = &self.run.player;
         let started = Instant::now();
-        let context = Context { due, ids, cancel: player.shared.hard.clone() };
+        let context = Context { due, ids, cancel: player.shared.hard.clone(), how: How::default() };
         let caller = player.caller();
         let answer = AssertUnwindSafe(async { caller.call(call, context).await }).catch_unwind();
         tokio::select! {
@@ -156,14 +156,28 @@ async fn cancelled_for_long(hard: &CancellationToken) {
     tokio::time::sleep(CANCEL_LEEWAY).await;
 }
 
+fn evidence(answer: &Answer) -> Evidence<'_> {
+    Evidence {
+        status: answer.status,
+        headers: &answer.headers,
+        text: &answer.text,
+        body: answer.body.as_deref(),
+        finish_reason: answer.finish_reason.as_deref(),
+        tokens: &answer.tokens,
+        marks: &answer.marks,
+        streamed: answer.streamed,
+    }
+}
+
 /// Fills the record of a request from its answer.
 fn fill(request: &mut Request, answer: Answer, asked_output_tokens: Option<u64>, plan: &PairPlan) {
     request.text_chars = answer.text.chars().count() as u64;
     request.outcome = answer.outcome;
-    request.detail = answer.detail;
+    request.detail = answer.detail.clone();
     if answer.outcome == Outcome::Ok {
-        let expect = &plan.profile.expect;
-        request.failed_checks = failed_checks(expect, answer.finish_reason.as_deref(), request.text_chars);
+        if let Work::Prompts(work) = &plan.profile.work {
+            request.failed_checks = checks::failed(&work.expect, &evidence(&answer));
+        }
         if !request.failed_checks.is_empty() {
             request.outcome = Outcome::Failed(Failure::Check);
             request.detail = Some(format!("failed checks: {}", request.failed_checks.join(", ")));

@@ -30,7 +30,8 @@ pub(super) struct Player {
     pub(super) fingerprint: Fingerprint,
     /// May be replaced, by one that read the target's files again.
     caller: RwLock<Arc<dyn Caller>>,
-    pub(super) workload: Workload,
+    /// Absent where the profile has a scenario.
+    pub(super) workload: Option<Workload>,
     pub(super) quiet: Quiet,
     /// Shut when the pair leaves the plan.
     pub(super) gate: Gate,
@@ -153,8 +154,8 @@ impl Player {
 
     /// Picks, builds and encodes a request.
     pub(super) fn prepare(&self, run_seed: u64, number: Number) -> Prepared {
-        let build = || self.caller().prepare(&self.workload.ask(run_seed, number));
-        let call = std::panic::catch_unwind(AssertUnwindSafe(build)).ok();
+        let build = || Some(self.caller().prepare(&self.workload.as_ref()?.ask(run_seed, number)));
+        let call = std::panic::catch_unwind(AssertUnwindSafe(build)).ok().flatten();
         Prepared { call, ids: self.shared.ids() }
     }
 }

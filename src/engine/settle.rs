@@ -123,6 +123,7 @@ mod tests {
             body: bytes::Bytes::new(),
             stream: true,
             output_tokens,
+            most_output_tokens: None,
             most_input_tokens: 50,
         };
         assert_eq!(micros(most(&call(Some(100)), Some(&PRICE))), (1, 150, 1100.0));

@@ -70,6 +70,7 @@ impl Caller for Fake {
             body: text.into(),
             stream: ask.stream,
             output_tokens: ask.output_tokens,
+            most_output_tokens: None,
             most_input_tokens: 10,
         }
     }

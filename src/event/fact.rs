@@ -1,6 +1,6 @@
 //! What the engine tells its sinks, and who may listen.
 
-use super::{Pair, Place, Request};
+use super::{Journey, Pair, Place, Request};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -124,7 +124,7 @@ pub struct RunSummary {
 pub enum Fact {
     /// The arrival process asked for a request: it is in flight from here on.
     Offered {
-        /// Where it belongs (the step is empty).
+        /// Where it belongs, its step included.
         place: Arc<Place>,
         /// In a warm-up.
         warm_up: bool,
@@ -140,6 +140,15 @@ pub enum Fact {
     },
     /// An offered request has ended: it is no longer in flight.
     Ended(Arc<Request>),
+    /// A journey began: it is open from here on.
+    JourneyStarted {
+        /// Where it belongs; step and turn are empty.
+        place: Arc<Place>,
+        /// In a warm-up.
+        warm_up: bool,
+    },
+    /// A journey that began has ended.
+    JourneyEnded(Arc<Journey>),
     /// Load was offered in a stage for this long; sent about once per second and at the stage's end.
     LoadActive {
         /// Where it belongs.

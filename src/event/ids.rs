@@ -9,6 +9,8 @@ pub struct TraceIds {
     pub trace_id: [u8; 16],
     /// 8 bytes, not all zero.
     pub span_id: [u8; 8],
+    /// The span above it; `None` for a root.
+    pub parent_id: Option<[u8; 8]>,
     /// Whether the trace is recorded; the backend is told so.
     pub sampled: bool,
 }
@@ -27,7 +29,13 @@ impl TraceIds {
         if span_id == [0; 8] {
             span_id = 1_u64.to_be_bytes();
         }
-        Self { trace_id, span_id, sampled }
+        Self { trace_id, span_id, parent_id: None, sampled }
+    }
+
+    /// Ids of a span below this one, in the same trace. An all-zero id gets a one.
+    pub fn child(&self, random: [u8; 8]) -> Self {
+        let span_id = if random == [0; 8] { 1_u64.to_be_bytes() } else { random };
+        Self { span_id, parent_id: Some(self.span_id), ..*self }
     }
 
     /// The trace id in lower-case hex.

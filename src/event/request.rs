@@ -89,6 +89,9 @@ pub struct Request {
     pub warm_up: bool,
     /// Ids of its span.
     pub ids: TraceIds,
+    /// Method and path of a scenario's HTTP step as the config writes them (`POST /api/sessions/{{ id }}`); `None`
+    /// for a call of the target's dialect.
+    pub route: Option<Arc<str>>,
     /// How it ended.
     pub outcome: Outcome,
     /// What happened, for people: never a label, never a secret.

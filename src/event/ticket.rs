@@ -67,6 +67,7 @@ impl Open {
             seq: self.seq,
             warm_up: self.warm_up,
             ids: self.ids,
+            route: None,
             outcome: Outcome::Failed(failure),
             detail: None,
             status: None,
@@ -122,7 +123,13 @@ mod tests {
 
     fn ticket(seen: &Arc<Seen>) -> Ticket {
         let pair = Pair { profile: "p".into(), target: "t".into() };
-        let place = Place { pair: pair.clone(), model: "m".into(), stage: "".into(), step: "".into() };
+        let place = Place {
+            pair: pair.clone(),
+            model: "m".into(),
+            stage: "".into(),
+            step: "".into(),
+            turn: "".into(),
+        };
         let run = RunRef { pair, id: "r".into(), seed: 1, scheduled: SystemTime::UNIX_EPOCH };
         let ids = TraceIds::from_random([1; 24], true);
         let sink: Arc<dyn Sink> = Arc::<Seen>::clone(seen);

@@ -18,9 +18,8 @@ mod workload;
 
 use super::{Agent, PairPlan, Plan, Profile, Server, Target, Telemetry};
 use crate::config::{Broken, Config, Files, KeyPath, Problem, nearest};
-use crate::event::{Pair, Place};
 use finding::Findings;
-pub(super) use revision::{load_json, workload_json};
+pub(super) use revision::{load_json, work_json};
 pub(super) use stage::run_time;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -163,20 +162,6 @@ fn unused(config: &Config, broken: &Broken, findings: &mut Findings) {
 }
 
 fn pair(profile: &Arc<Profile>, target: &Arc<Target>) -> Arc<PairPlan> {
-    let pair = Pair { profile: Arc::clone(&profile.name), target: Arc::clone(&target.name) };
-    let mut places: Vec<Arc<Place>> = Vec::new();
-    for stage in &profile.stages {
-        // Stages without a name share their series, and so their place.
-        let same = places.iter().find(|place| place.stage == stage.name).map(Arc::clone);
-        places.push(same.unwrap_or_else(|| {
-            Arc::new(Place {
-                pair: pair.clone(),
-                model: Arc::clone(&target.model),
-                stage: Arc::clone(&stage.name),
-                step: "".into(),
-            })
-        }));
-    }
     let revision = revision::of_pair(profile, target);
-    Arc::new(PairPlan { pair, profile: Arc::clone(profile), target: Arc::clone(target), revision, places })
+    Arc::new(PairPlan::new(Arc::clone(profile), Arc::clone(target), revision))
 }

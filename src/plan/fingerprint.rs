@@ -4,10 +4,10 @@
 //! Every field is named here, so that a new one cannot be forgotten. Left out are a profile's budget, which the
 //! ledger changes without disturbing a run, and the contents of a target's files, which only its client needs anew.
 
-use super::compile::{load_json, workload_json};
+use super::compile::{load_json, work_json};
 use super::{
-    Auth, Bound, ConnectionMode, Expect, HttpVersion, Identity, Objective, Overlap, PairPlan, Profile, Proxy,
-    Schedule, Target, Timeouts, TlsOptions, TokenizerSpec, Trigger, Window, canonical,
+    Auth, Bound, ConnectionMode, HttpVersion, Identity, Objective, Overlap, PairPlan, Profile, Proxy,
+    Schedule, Target, Timeouts, TlsOptions, TokenizerSpec, Trigger, Window, Work, canonical,
 };
 use crate::secret::{Origin, Secret};
 use serde_json::{Map, Value, json};
@@ -28,7 +28,7 @@ impl fmt::Debug for Fingerprint {
 impl PairPlan {
     /// Changes with whatever a run of this pair depends on. CPU-bound where there are many prompts.
     pub fn fingerprint(&self) -> Fingerprint {
-        let Self { pair, profile, target, revision: _, places: _ } = self;
+        let Self { pair, profile, target, revision: _, places: _, steps: _ } = self;
         let names = [&*pair.profile, &*pair.target];
         Fingerprint(canonical::sha256(
             &json!({ "pair": names, "profile": of_profile(profile), "target": of_target(target) }),
@@ -55,15 +55,18 @@ impl Target {
 }
 
 fn of_profile(profile: &Profile) -> Value {
-    let Profile { name, schedule, stages, workload, seed, expect, slos, budget: _, revision: _ } = profile;
-    let Expect { finish_reason, min_chars, max_chars } = expect;
+    let Profile { name, schedule, stages, work, seed, slos, budget: _, revision: _ } = profile;
+    let expect = match work {
+        Work::Prompts(work) => work.expect.written.clone(),
+        Work::Scenario(_) => Value::Null,
+    };
     json!({
         "name": &**name,
         "schedule": of_schedule(schedule),
         "load": load_json(stages),
-        "workload": workload_json(workload, &Map::new()),
+        "workload": work_json(work, &Map::new()),
         "seed": seed,
-        "expect": [json!(finish_reason), json!(min_chars), json!(max_chars)],
+        "expect": expect,
         "slos": slos.iter().map(of_slo).collect::<Vec<_>>(),
     })
 }

@@ -131,7 +131,7 @@ fn the_chat_of_the_examples_is_the_one_of_the_guide() {
     let loaded =
         load(&[Source::Path(copy.path().join("examples/chat.yaml"))], []).unwrap_or_else(|e| panic!("{e}"));
     let pair = &loaded.plan.pairs[0];
-    let workload = &pair.profile.workload;
+    let workload = pair.profile.work.prompts().unwrap();
     assert!(!workload.stream && workload.prompts.len() == 7 && workload.output_tokens == Some(180));
     assert_eq!(workload.params["temperature"], 0.3);
     assert!(workload.prompts.iter().any(|prompt| prompt.contains("lines,\nwhich")));

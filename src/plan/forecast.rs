@@ -185,9 +185,9 @@ fn of_pair(pair: &PairPlan, now: Timestamp) -> PairForecast {
     let run_requests = profile.stages.iter().map(requests).fold(Amount::ZERO, Add::add);
     let runs = runs(&profile.schedule, &profile.stages, now);
     let requests = runs.times(run_requests);
-    let (most, typical) = input_tokens(&profile.workload, &pair.target.params);
+    let Some(workload) = profile.work.prompts() else { todo!() };
+    let (most, typical) = input_tokens(workload, &pair.target.params);
     let input_tokens = requests.times(Amount::AtMost(most));
-    let workload = &profile.workload;
     let cap = output_cap(&workload.params, &pair.target.params, workload.output_tokens);
     let output_tokens = requests.times(cap.map_or(Amount::Unknown, |cap| Amount::AtMost(cap as f64)));
     let daily = Daily {
@@ -221,7 +221,9 @@ fn requests(stage: &Stage) -> Amount {
                 (None, None, _) => Amount::Unknown,
             }
         }
-        Shape::Users { users, think, bounds } => users_requests(users.from.max(users.to), think.min, *bounds),
+        Shape::Users { users, think, bounds, spawn: _ } => {
+            users_requests(users.from.max(users.to), think.min, *bounds)
+        }
     }
 }
 

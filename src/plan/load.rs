@@ -86,10 +86,13 @@ mod tests {
         let think = Think { min: Duration::ZERO, max: Duration::ZERO };
         let users = Ramp { from: 1.0, to: 1.0 };
         assert_eq!(pair.profile.stages.len(), 1);
-        assert_eq!(pair.profile.stages[0].shape, Shape::Users { users, think, bounds });
+        assert_eq!(
+            pair.profile.stages[0].shape,
+            Shape::Users { users, think, bounds, spawn: Duration::ZERO }
+        );
         assert!(matches!(pair.profile.schedule.trigger, Trigger::Every { at_start: false, .. }));
         assert_eq!(pair.profile.schedule.overlap, Overlap::Skip);
-        assert!(pair.profile.workload.stream);
+        assert!(pair.profile.work.streams());
     }
 
     #[test]
@@ -118,7 +121,10 @@ mod tests {
         );
         let think = Think { min: second, max: second * 3 };
         let users = Ramp { from: 1.0, to: 4.0 };
-        assert_eq!(profile.stages[2].shape, Shape::Users { users, think, bounds: bounds(60, Some(9)) });
+        assert_eq!(
+            profile.stages[2].shape,
+            Shape::Users { users, think, bounds: bounds(60, Some(9)), spawn: Duration::ZERO }
+        );
         assert_eq!((profile.seed, profile.schedule.jitter), (7, second * 5));
         assert_eq!(profile.schedule.timezone.iana_name(), Some("Europe/Berlin"));
         assert_eq!(profile.slos[0].bound, Some(Bound::Below(0.05)));

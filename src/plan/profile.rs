@@ -1,7 +1,7 @@
 //! A profile: what is sent, when, and what is expected of the answers.
 
-use super::{Objective, Schedule, Stage, Target};
-use crate::event::{Pair, Place};
+use super::{Expect, Objective, Scenario, Schedule, Stage, Target};
+use crate::event::{Pair, Place, TURNS, turn_bucket};
 use jiff::tz::TimeZone;
 use serde_json::{Map, Value};
 use std::sync::Arc;
@@ -16,17 +16,59 @@ pub struct Profile {
     /// What a run offers, one stage after the other.
     pub stages: Vec<Stage>,
     /// What is sent.
-    pub workload: Prompts,
+    pub work: Work,
     /// Seed of everything that is drawn.
     pub seed: u64,
-    /// What is expected of each answer.
-    pub expect: Expect,
     /// Objectives.
     pub slos: Vec<Objective>,
     /// Budget of all its targets together.
     pub budget: Option<Budget>,
     /// Hash of workload and load: a comparison over time compares like with like.
     pub revision: Arc<str>,
+}
+
+/// What is sent.
+#[derive(Debug)]
+pub enum Work {
+    /// One request after the other, none of which depends on another.
+    Prompts(Arc<PromptWork>),
+    /// Journeys of users.
+    Scenario(Arc<Scenario>),
+}
+
+/// Prompts, and what is expected of the answers.
+#[derive(Debug)]
+pub struct PromptWork {
+    /// What is sent.
+    pub prompts: Prompts,
+    /// What is expected of each answer.
+    pub expect: Expect,
+}
+
+impl Work {
+    /// The prompts, if it is no scenario.
+    pub fn prompts(&self) -> Option<&Prompts> {
+        match self {
+            Self::Prompts(work) => Some(&work.prompts),
+            Self::Scenario(_) => None,
+        }
+    }
+
+    /// The scenario, if it is one.
+    pub fn scenario(&self) -> Option<&Arc<Scenario>> {
+        match self {
+            Self::Prompts(_) => None,
+            Self::Scenario(scenario) => Some(scenario),
+        }
+    }
+
+    /// Some answer is asked for as a stream.
+    pub fn streams(&self) -> bool {
+        match self {
+            Self::Prompts(work) => work.prompts.stream,
+            Self::Scenario(scenario) => scenario.all().any(|step| step.streams()),
+        }
+    }
 }
 
 /// A profile with one of its targets.
@@ -40,8 +82,75 @@ pub struct PairPlan {
     pub target: Arc<Target>,
     /// Hash of workload, load and model, a label value.
     pub revision: Arc<str>,
-    /// The place of each stage, in order of the stages.
+    /// The place of each stage, in order of the stages; step and turn are empty.
     pub places: Vec<Arc<Place>>,
+    /// The places of a scenario's requests; empty without one.
+    pub steps: Vec<StepPlaces>,
+}
+
+/// The places of the requests of one step in one stage.
+#[derive(Clone, Debug)]
+pub struct StepPlaces {
+    /// The stage, a position in the profile's stages.
+    pub stage: usize,
+    /// The step, a [`super::Step::number`].
+    pub step: usize,
+    /// One, or one for each of [`crate::event::TURNS`] where the step has turns.
+    pub turns: Vec<Arc<Place>>,
+}
+
+impl PairPlan {
+    /// A profile with a target, and the places of all that it may send. Stages without a name share their series,
+    /// and so their places.
+    pub fn new(profile: Arc<Profile>, target: Arc<Target>, revision: Arc<str>) -> Self {
+        let pair = Pair { profile: Arc::clone(&profile.name), target: Arc::clone(&target.name) };
+        let mut known: Vec<Arc<Place>> = Vec::new();
+        let mut place = |stage: &Stage, step: &Arc<str>, turn: &str| {
+            let place = Place {
+                pair: pair.clone(),
+                model: Arc::clone(&target.model),
+                stage: Arc::clone(&stage.name),
+                step: Arc::clone(step),
+                turn: turn.into(),
+            };
+            if let Some(same) = known.iter().find(|known| ***known == place) {
+                return Arc::clone(same);
+            }
+            let place = Arc::new(place);
+            known.push(Arc::clone(&place));
+            place
+        };
+        let (mut places, mut steps) = (Vec::new(), Vec::new());
+        for (number, stage) in profile.stages.iter().enumerate() {
+            places.push(place(stage, &"".into(), ""));
+            for step in profile.work.scenario().into_iter().flat_map(|scenario| scenario.all()) {
+                let turns: &[&str] = if step.turns { &TURNS } else { &[""] };
+                let turns = turns.iter().map(|turn| place(stage, &step.name, turn)).collect();
+                steps.push(StepPlaces { stage: number, step: step.number, turns });
+            }
+        }
+        Self { pair, profile, target, revision, places, steps }
+    }
+
+    /// Each place once: those of the stages, and those of a scenario's requests.
+    pub fn all_places(&self) -> Vec<&Arc<Place>> {
+        let mut all: Vec<&Arc<Place>> = Vec::new();
+        for place in self.places.iter().chain(self.steps.iter().flat_map(|step| &step.turns)) {
+            if !all.iter().any(|known| Arc::ptr_eq(known, place)) {
+                all.push(place);
+            }
+        }
+        all
+    }
+
+    /// Where a step's request belongs; `turn` counts from 1, and is not looked at where the step has no turns.
+    pub fn step_place(&self, stage: usize, step: usize, turn: u32) -> Option<&Arc<Place>> {
+        let places = self.steps.iter().find(|places| places.stage == stage && places.step == step)?;
+        match places.turns.as_slice() {
+            [only] => Some(only),
+            turns => turns.get(turn_bucket(turn)),
+        }
+    }
 }
 
 /// Prompts picked at random.
@@ -81,29 +190,6 @@ pub enum Cache {
     Bust,
     /// Prompts go out as they are.
     Reuse,
-}
-
-/// What is expected of each answer.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Expect {
-    /// Finish reasons that are fine; empty: any.
-    pub finish_reason: Vec<String>,
-    /// Fewest characters of visible text.
-    pub min_chars: Option<u64>,
-    /// Most characters of visible text.
-    pub max_chars: Option<u64>,
-}
-
-impl Expect {
-    /// Names of the checks that these expectations make, in the order of the fields: label values.
-    pub fn checks(&self) -> Vec<&'static str> {
-        let checks = [
-            (!self.finish_reason.is_empty(), "finish_reason"),
-            (self.min_chars.is_some(), "min_chars"),
-            (self.max_chars.is_some(), "max_chars"),
-        ];
-        checks.into_iter().filter_map(|(wanted, name)| wanted.then_some(name)).collect()
-    }
 }
 
 /// A cap per period. At least one of the three is there.

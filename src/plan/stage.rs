@@ -30,8 +30,10 @@ pub enum Shape {
     Users {
         /// Users, over the stage's time (fractions are rounded down, but at least one).
         users: Ramp,
-        /// Time between an answer and the next question.
+        /// Time between an answer and the next question; with a scenario between a user's journeys.
         think: Think,
+        /// Users that are there from the start begin one after the other, evenly over this time.
+        spawn: Duration,
         /// When the stage ends.
         bounds: Bounds,
     },

@@ -50,16 +50,19 @@ pub struct Target {
 pub enum Api {
     /// `POST {base_url}/chat/completions`, as OpenAI, vLLM, SGLang, LiteLLM and many others speak it.
     OpenAiChat,
+    /// No model call of its own: an application that is spoken to by the HTTP steps of scenarios.
+    Http,
 }
 
 impl Api {
     /// Every dialect.
-    pub const ALL: [Self; 1] = [Self::OpenAiChat];
+    pub const ALL: [Self; 2] = [Self::OpenAiChat, Self::Http];
 
     /// Its name in the config, and a label value.
     pub const fn name(self) -> &'static str {
         match self {
             Self::OpenAiChat => "openai-chat",
+            Self::Http => "http",
         }
     }
 
@@ -67,6 +70,7 @@ impl Api {
     pub const fn provider(self) -> &'static str {
         match self {
             Self::OpenAiChat => "openai",
+            Self::Http => "http",
         }
     }
 
@@ -74,6 +78,7 @@ impl Api {
     pub const fn operation(self) -> &'static str {
         match self {
             Self::OpenAiChat => "chat",
+            Self::Http => "http",
         }
     }
 }

@@ -14,7 +14,8 @@ impl Sink for Deaf {
 /// after 1 s, and 41 tokens.
 fn answer(fill: impl FnOnce(&mut Request)) -> Request {
     let pair = Pair { profile: "p".into(), target: "t".into() };
-    let place = Place { pair: pair.clone(), model: "m".into(), stage: "".into(), step: "".into() };
+    let place =
+        Place { pair: pair.clone(), model: "m".into(), stage: "".into(), step: "".into(), turn: "".into() };
     let run = RunRef { pair, id: "r".into(), seed: 1, scheduled: SystemTime::UNIX_EPOCH };
     let due = Instant::now();
     let sent = due + Duration::from_millis(10);

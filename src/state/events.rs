@@ -70,7 +70,11 @@ impl Sink for Events {
                 "next_run",
                 &json!({ "profile": &*pair.profile, "target": &*pair.target, "at": at.map(Time) }),
             ),
-            Fact::Offered { .. } | Fact::Skipped { .. } | Fact::LoadActive { .. } => {}
+            Fact::JourneyStarted { .. }
+            | Fact::JourneyEnded(_)
+            | Fact::Offered { .. }
+            | Fact::Skipped { .. }
+            | Fact::LoadActive { .. } => {}
         }
     }
 }

@@ -214,7 +214,7 @@ impl Sink for Recent {
                 }
             }),
             Fact::Ended(request) => self.ended(request),
-            Fact::LoadActive { .. } => {}
+            Fact::JourneyStarted { .. } | Fact::JourneyEnded(_) | Fact::LoadActive { .. } => {}
             Fact::RunStarted { run, lag } => self.at(&run.pair, |entry| entry.run_started(run, *lag)),
             Fact::RunEnded(summary) => {
                 let view = Arc::new(RunView::of(summary));

@@ -315,6 +315,7 @@ impl Sink for Store {
                 self.at_pair(pair, |node| node.series.run_skipped(*reason, *count));
             }
             Fact::NextRun { pair, at } => self.at_pair(pair, |node| node.series.next_run(*at)),
+            Fact::JourneyStarted { .. } | Fact::JourneyEnded(_) => {}
         }
     }
 }

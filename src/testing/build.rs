@@ -1,6 +1,6 @@
 //! A profile as its test wants it, for the modules that play it.
 
-use super::{assemble, schedule, target};
+use super::{assemble, schedule, target, work};
 use crate::plan::{
     Arrivals, Bounds, Budget, Cache, Expect, Objective, Overlap, Plan, Price, Profile, Prompts, Ramp,
     Schedule, Shape, Stage, Target, Think, Trigger, Window,
@@ -50,9 +50,8 @@ impl Build {
             name: "chat".into(),
             schedule: Schedule { windows: self.windows, overlap: self.overlap, ..schedule(self.trigger) },
             stages: self.stages,
-            workload: self.prompts,
+            work: work(self.prompts, self.expect),
             seed: 7,
-            expect: self.expect,
             slos: self.slos,
             budget: self.budget,
             revision: "r1".into(),
@@ -78,7 +77,7 @@ pub(crate) fn rate(per_second: f64, seconds: u64) -> Stage {
 /// A closed-loop stage.
 pub(crate) fn users(n: f64, think: Duration, bounds: Bounds) -> Stage {
     let (users, think) = (Ramp { from: n, to: n }, Think { min: think, max: think });
-    nameless(Shape::Users { users, think, bounds })
+    nameless(Shape::Users { users, think, bounds, spawn: Duration::ZERO })
 }
 
 /// Streamed, no nonce, 100 tokens.

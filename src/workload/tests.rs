@@ -3,7 +3,7 @@ use crate::testing::{Build, prompts};
 use serde_json::json;
 
 fn workloads(build: Build) -> Vec<Workload> {
-    build.plan().pairs.iter().map(|pair| Workload::new(Arc::clone(pair))).collect()
+    build.plan().pairs.iter().map(|pair| Workload::new(Arc::clone(pair)).unwrap()).collect()
 }
 
 fn number(n: u64) -> Number {

@@ -1,12 +1,15 @@
 //! One request: checks, cost, verdicts, budgets, panics.
 
 use super::*;
-use crate::plan::{Bound, Expect, Objective, Price, SloMetric};
+use crate::plan::{Bound, Objective, Price, SloMetric};
 use crate::testing::{rate, requests};
 
 #[tokio::test(start_paused = true)]
 async fn a_failed_check_is_an_outcome_with_its_names() {
-    let expect = Expect { finish_reason: vec!["length".into()], min_chars: Some(10), max_chars: None };
+    let expect = crate::testing::expect(vec![
+        ("finish_reason", crate::plan::Rule::FinishReason(vec!["length".into()])),
+        ("min_chars", crate::plan::Rule::MinChars(10)),
+    ]);
     let build = Build { expect, stages: vec![requests(2)], ..Build::default() };
     let world = World::new(build, |n| Script { chars: [5, 20][n], ..Script::default() });
     world.once().await;
@@ -23,7 +26,7 @@ async fn a_failed_check_is_an_outcome_with_its_names() {
 
 #[tokio::test(start_paused = true)]
 async fn checks_look_at_complete_answers_only() {
-    let expect = Expect { finish_reason: Vec::new(), min_chars: Some(1000), max_chars: None };
+    let expect = crate::testing::min_chars(1000);
     let world = World::new(Build { expect, ..Build::default() }, fails(Failure::RateLimited));
     world.once().await;
     let requests = world.facts.requests();

@@ -51,7 +51,11 @@ async fn users_come_and_go_with_the_ramp() {
         let second = seconds(1);
         let (users, think) = (Ramp { from, to }, Think { min: second, max: second });
         let bounds = Bounds { time: Some(seconds(6)), requests: None };
-        crate::plan::Stage { name: "".into(), warm_up: false, shape: Shape::Users { users, think, bounds } }
+        crate::plan::Stage {
+            name: "".into(),
+            warm_up: false,
+            shape: Shape::Users { users, think, bounds, spawn: Duration::ZERO },
+        }
     };
     let up = World::new(build(shape(1.0, 4.0)), takes(Duration::ZERO));
     up.once().await;
@@ -99,7 +103,7 @@ async fn each_user_is_asked_the_same_whatever_the_others_do() {
     let build = || {
         let think = Think { min: millis(100), max: seconds(2) };
         let users = Ramp { from: 1.0, to: 1.0 };
-        let shape = Shape::Users { users, think, bounds: FIVE_SECONDS };
+        let shape = Shape::Users { users, think, bounds: FIVE_SECONDS, spawn: Duration::ZERO };
         build(crate::plan::Stage { name: "".into(), warm_up: false, shape })
     };
     let one = World::new(build(), takes(Duration::ZERO));

@@ -2,7 +2,8 @@
 
 use super::{Findings, budget, revision, schedule, slo, stage, workload};
 use crate::config::{self, KeyPath};
-use crate::plan::{Expect, Profile};
+use crate::plan::{Check, Expect, Profile, PromptWork, Rule, Work};
+use std::sync::Arc;
 
 /// A profile, if every part of it is sound.
 pub(super) fn compile(
@@ -24,15 +25,14 @@ pub(super) fn compile(
     if findings.errors.len() > before {
         return None;
     }
-    let workload = workload?;
-    let revision = revision::of_profile(&workload, &stages);
+    let work = Work::Prompts(Arc::new(PromptWork { prompts: workload?, expect }));
+    let revision = revision::of_profile(&work, &stages);
     Some(Profile {
         name: name.into(),
         schedule: schedule?,
         stages,
-        workload,
+        work,
         seed: written.seed.unwrap_or_else(|| revision::seed(name)),
-        expect,
         slos,
         budget: own_budget,
         revision,
@@ -51,5 +51,13 @@ fn expect(written: &config::Expect, path: &KeyPath, findings: &mut Findings) -> 
             findings.error(&path.key("finish_reason").index(index), "must not be empty");
         }
     }
-    Expect { finish_reason: written.finish_reason.clone(), min_chars, max_chars }
+    let mut checks = Vec::new();
+    let mut check = |name: &str, rule: Option<Rule>| {
+        checks.extend(rule.map(|rule| Check { name: name.into(), rule }));
+    };
+    let reasons = (!written.finish_reason.is_empty()).then(|| written.finish_reason.clone());
+    check("finish_reason", reasons.map(Rule::FinishReason));
+    check("min_chars", min_chars.map(Rule::MinChars));
+    check("max_chars", max_chars.map(Rule::MaxChars));
+    Expect { status: None, checks, written: serde_json::to_value(written).unwrap_or_default() }
 }

@@ -1,6 +1,6 @@
 //! Hashes that stay the same as long as what they stand for does: across restarts, versions and machines.
 
-use crate::plan::{Arrivals, Bounds, Cache, Profile, Prompts, Ramp, Shape, Stage, Target, canonical};
+use crate::plan::{Arrivals, Bounds, Cache, Profile, Prompts, Ramp, Shape, Stage, Target, Work, canonical};
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 use std::fmt::Write as _;
@@ -16,20 +16,27 @@ pub(super) fn seed(name: &str) -> u64 {
 }
 
 /// Hash of workload and load.
-pub(super) fn of_profile(workload: &Prompts, stages: &[Stage]) -> Arc<str> {
-    digest(&json!({ "workload": workload_json(workload, &Map::new()), "load": load_json(stages) }))
+pub(super) fn of_profile(work: &Work, stages: &[Stage]) -> Arc<str> {
+    digest(&json!({ "workload": work_json(work, &Map::new()), "load": load_json(stages) }))
 }
 
 /// Hash of workload, load and model, with the parameters that this target adds to the body.
 pub(super) fn of_pair(profile: &Profile, target: &Target) -> Arc<str> {
     digest(&json!({
-        "workload": workload_json(&profile.workload, &target.params),
+        "workload": work_json(&profile.work, &target.params),
         "load": load_json(&profile.stages),
         "model": &*target.model,
     }))
 }
 
-pub(in crate::plan) fn workload_json(workload: &Prompts, below: &Map<String, Value>) -> Value {
+pub(in crate::plan) fn work_json(work: &Work, below: &Map<String, Value>) -> Value {
+    match work {
+        Work::Prompts(work) => workload_json(&work.prompts, below),
+        Work::Scenario(_) => todo!(),
+    }
+}
+
+fn workload_json(workload: &Prompts, below: &Map<String, Value>) -> Value {
     let mut params = below.clone();
     params.extend(workload.params.clone());
     let prompts: Vec<&str> = workload.prompts.iter().map(|prompt| &**prompt).collect();
@@ -56,7 +63,7 @@ pub(in crate::plan) fn load_json(stages: &[Stage]) -> Value {
                 };
                 json!({ "rate": ramp(rate), "arrivals": arrivals, "ends": ends(bounds) })
             }
-            Shape::Users { users, think, bounds } => {
+            Shape::Users { users, think, bounds, spawn: _ } => {
                 let think = [think.min.as_secs_f64(), think.max.as_secs_f64()];
                 json!({ "users": ramp(users), "think": think, "ends": ends(bounds) })
             }

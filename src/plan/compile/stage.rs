@@ -118,7 +118,12 @@ fn users_shape(
         min: think.min,
         max: think.max,
     });
-    Some(Shape::Users { users: Ramp { from: f64::from(from), to: f64::from(to) }, think, bounds })
+    Some(Shape::Users {
+        users: Ramp { from: f64::from(from), to: f64::from(to) },
+        think,
+        bounds,
+        spawn: Duration::ZERO,
+    })
 }
 
 #[expect(clippy::float_cmp, reason = "a ramp is one whose two ends were written differently")]

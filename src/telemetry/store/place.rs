@@ -5,7 +5,7 @@ use super::pair::PairNode;
 use super::target::TargetNode;
 use super::{Out, Table, Visit};
 use crate::event::{Failure, Outcome, Place, Request, SkipReason, Source, TokenType};
-use crate::plan::{PairPlan, Stage};
+use crate::plan::{PairPlan, Stage, Work};
 use crate::telemetry::catalogue::{Key, Metric};
 use crate::telemetry::value::{Counter, FloatCounter, Level, TimeCounter, Trace};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -32,8 +32,8 @@ impl Feeds {
         Self {
             warm_up: false,
             measured: false,
-            streamed: plan.profile.workload.stream,
-            asked: plan.profile.workload.output_tokens.is_some(),
+            streamed: plan.profile.work.streams(),
+            asked: plan.profile.work.prompts().is_some_and(|it| it.output_tokens.is_some()),
             counted: plan.target.tokenizer.is_some(),
             priced: plan.target.price.is_some(),
         }
@@ -88,8 +88,9 @@ impl PlaceNode {
             let (_, counter) = old?.checks.iter().find(|(known, _)| &**known == name)?;
             Some(Arc::clone(counter))
         };
-        let names = if feeds.measured { plan.profile.expect.checks() } else { Vec::new() };
-        let checks = names.into_iter().map(|name| (name.into(), kept(name).unwrap_or_default())).collect();
+        let names = if feeds.measured { names(plan) } else { Vec::new() };
+        let checks =
+            names.into_iter().map(|name| (Arc::clone(&name), kept(&name).unwrap_or_default())).collect();
         Loose { place: Arc::clone(place), currency: Arc::clone(currency), checks, series, retired: false }
     }
 
@@ -149,7 +150,7 @@ impl PlaceNode {
     }
 
     pub(super) fn visit(&self, visit: &mut dyn Visit) {
-        let Place { pair, model, stage, step } = &*self.place;
+        let Place { pair, model, stage, step, turn: _ } = &*self.place;
         let subject = [
             (Key::Profile, &*pair.profile),
             (Key::Target, &*pair.target),
@@ -168,6 +169,14 @@ impl PlaceNode {
         if let Some(counter) = self.series.other_checks.get() {
             out.number(Metric::CheckFailures, &[(Key::Check, "other")], counter.get());
         }
+    }
+}
+
+/// Names of the checks of a pair's answers.
+fn names(plan: &PairPlan) -> Vec<Arc<str>> {
+    match &plan.profile.work {
+        Work::Prompts(work) => work.expect.names(),
+        Work::Scenario(_) => todo!(),
     }
 }
 

@@ -1,0 +1,122 @@
+//! What is expected of an answer.
+
+use regex::Regex;
+use serde_json::Value;
+use serde_json_path::JsonPath;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What is expected of each answer.
+#[derive(Clone, Debug, Default)]
+pub struct Expect {
+    /// Statuses that are a success; `None`: 2xx.
+    pub status: Option<StatusSet>,
+    /// The other checks, in the order of the documentation.
+    pub checks: Vec<Check>,
+    /// As it is written, for the fingerprint.
+    pub written: Value,
+}
+
+/// Name of the check of the status.
+pub const STATUS_CHECK: &str = "status";
+
+/// A check with its name, a label value.
+#[derive(Clone, Debug)]
+pub struct Check {
+    /// Its name; several may share one.
+    pub name: Arc<str>,
+    /// What must hold.
+    pub rule: Rule,
+}
+
+/// What must hold of an answer.
+#[derive(Clone, Debug)]
+pub enum Rule {
+    /// The finish reason is one of these.
+    FinishReason(Vec<String>),
+    /// At least so many characters (Unicode scalar values) of visible text.
+    MinChars(u64),
+    /// At most so many.
+    MaxChars(u64),
+    /// The visible text has this in it.
+    Contains(String),
+    /// The visible text matches.
+    Matches(Regex),
+    /// The visible text does not match.
+    NotMatches(Regex),
+    /// A place in the JSON answer.
+    Json {
+        /// Which nodes.
+        path: JsonPath,
+        /// What must hold of them.
+        is: JsonRule,
+    },
+    /// JSON that is valid under a schema.
+    Schema {
+        /// Compiled.
+        validator: Arc<jsonschema::Validator>,
+        /// The visible text is parsed as JSON; otherwise the JSON answer is looked at.
+        of_text: bool,
+    },
+    /// At least so many output tokens, by whoever counted.
+    MinOutputTokens(u64),
+    /// The server reports input and output tokens, above zero.
+    Usage,
+    /// At most this time to the first token; an answer that was not streamed fails.
+    TimeToFirstToken(Duration),
+    /// At most this request duration.
+    Duration(Duration),
+    /// The answer has this header.
+    Header(http::HeaderName),
+}
+
+/// What must hold of the nodes that a path finds.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct JsonRule {
+    /// Whether there is a node at all (a null is one). `Some(false)` stands alone.
+    pub exists: Option<bool>,
+    /// The first node is this. Numbers compare by value.
+    pub equals: Option<Value>,
+    /// Items of the first node, an array or an object (or characters of a string): at least.
+    pub min_items: Option<u64>,
+    /// At most.
+    pub max_items: Option<u64>,
+    /// The first node, a number, is at least this.
+    pub min: Option<f64>,
+    /// At most this.
+    pub max: Option<f64>,
+}
+
+/// A set of HTTP statuses.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StatusSet(pub Vec<StatusRange>);
+
+/// Statuses from the first to the last, both included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StatusRange {
+    /// The first.
+    pub from: u16,
+    /// The last.
+    pub to: u16,
+}
+
+impl StatusSet {
+    /// Whether a status is in it.
+    pub fn contains(&self, status: u16) -> bool {
+        self.0.iter().any(|range| (range.from..=range.to).contains(&status))
+    }
+}
+
+impl Expect {
+    /// Names of the checks, each once: label values.
+    pub fn names(&self) -> Vec<Arc<str>> {
+        let status = self.status.iter().map(|_| STATUS_CHECK.into());
+        let mut names: Vec<Arc<str>> = Vec::new();
+        for name in status.chain(self.checks.iter().map(|check| Arc::clone(&check.name))) {
+            if !names.contains(&name) {
+                names.push(name);
+            }
+        }
+        names
+    }
+}

@@ -1,0 +1,77 @@
+//! How the answer of an HTTP endpoint is read: what its config says of where text, tokens, finish and errors are.
+
+use serde_json_path::JsonPath;
+
+/// How an answer is read. Without any path the answer is complete at the end of its body, whatever it holds.
+#[derive(Clone, Debug, Default)]
+pub struct Reading {
+    /// The form of the body; `None`: by its content type.
+    pub form: Option<Form>,
+    /// Visible text: in the document, or in each event of a stream. Several nodes are joined.
+    pub text: Option<JsonPath>,
+    /// Reasoning, in the same way.
+    pub reasoning: Option<JsonPath>,
+    /// The finish reason.
+    pub finish: Option<JsonPath>,
+    /// Tokens of the prompt.
+    pub input_tokens: Option<JsonPath>,
+    /// Tokens of the answer, reasoning included.
+    pub output_tokens: Option<JsonPath>,
+    /// Part of the input that came from a cache.
+    pub cached_input_tokens: Option<JsonPath>,
+    /// Part of the output that was reasoning.
+    pub reasoning_tokens: Option<JsonPath>,
+    /// An error inside a successful answer: anything but null and false there.
+    pub error: Option<JsonPath>,
+    /// The terminal event of a stream. Without it, and without `finish`, a stream is complete at the clean end of
+    /// its body.
+    pub done: Option<Done>,
+}
+
+/// The form of a body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Form {
+    /// One JSON document.
+    Json,
+    /// Server-sent events, with JSON in their data.
+    Sse,
+    /// Newline-delimited JSON.
+    Ndjson,
+    /// Text: the whole body is visible text.
+    Text,
+}
+
+impl Form {
+    /// A stream of events is expected.
+    pub const fn is_stream(self) -> bool {
+        matches!(self, Self::Sse | Self::Ndjson)
+    }
+}
+
+/// What tells the end of a stream.
+#[derive(Clone, Debug)]
+pub enum Done {
+    /// An event with exactly this data.
+    Data(String),
+    /// A server-sent event of this name.
+    Event(String),
+    /// An event that has something other than null and false there.
+    Path(JsonPath),
+}
+
+impl Reading {
+    /// A stream is expected.
+    pub fn is_stream(&self) -> bool {
+        self.form.is_some_and(Form::is_stream)
+    }
+
+    /// The answer says how many tokens it took.
+    pub fn tells_tokens(&self) -> bool {
+        self.input_tokens.is_some() || self.output_tokens.is_some()
+    }
+
+    /// Text is looked for, so that an answer without any is `empty`.
+    pub fn wants_text(&self) -> bool {
+        self.text.is_some() || self.form == Some(Form::Text)
+    }
+}

@@ -1,0 +1,186 @@
+//! A scenario: what a user does, step by step.
+
+use super::{Cache, Expect, Reading, Think};
+use crate::secret::Secret;
+use crate::template::{Template, Templates};
+use http::{HeaderName, HeaderValue, Method};
+use regex::Regex;
+use serde_json::{Map, Value};
+use serde_json_path::JsonPath;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What a user does: the set-up once, then the steps, again and again.
+#[derive(Debug)]
+pub struct Scenario {
+    /// Played once per user.
+    pub setup: Vec<Arc<Step>>,
+    /// Played in each iteration; at least one.
+    pub steps: Vec<Arc<Step>>,
+    /// Every template of the steps.
+    pub templates: Templates,
+    /// Variables and the contents of data files, by name.
+    pub vars: Arc<Map<String, Value>>,
+    /// Secrets, by name; templates see them as `secret.NAME`.
+    pub secrets: Vec<(Arc<str>, Arc<Secret>)>,
+    /// Cookies are kept per user.
+    pub cookies: bool,
+    /// As it is written, contents of data files included, for revision and fingerprint.
+    pub written: Value,
+}
+
+/// One request of a user.
+#[derive(Debug)]
+pub struct Step {
+    /// Its name, a label value; unique in the scenario.
+    pub name: Arc<str>,
+    /// Its number in [`Scenario::all`], from 0.
+    pub number: usize,
+    /// What is sent.
+    pub action: Action,
+    /// Time before it; not before the first step of an iteration, where the stage's counts.
+    pub think: Think,
+    /// How often it is played in a row; at least once.
+    pub repeat: u32,
+    /// Each time it is played is a turn of a conversation. Turns are counted from 1: within the iteration where
+    /// `repeat` is more than 1, else since the user's set-up.
+    pub turns: bool,
+    /// From the send to the end; `None`: the target's.
+    pub timeout: Option<Duration>,
+    /// What is expected of the answer.
+    pub expect: Expect,
+    /// What is taken from the answer for later steps.
+    pub take: Vec<Take>,
+}
+
+/// What a step sends.
+#[derive(Debug)]
+pub enum Action {
+    /// An HTTP request.
+    Http(Box<HttpStep>),
+    /// A call of the target's dialect.
+    Ask(Box<AskStep>),
+}
+
+/// An HTTP request.
+#[derive(Debug)]
+pub struct HttpStep {
+    /// The method.
+    pub method: Method,
+    /// Path and query, appended to the target's base URL. Values that templates put into it are written by their
+    /// author; nothing is escaped but what cannot stand in a URL.
+    pub path: Template,
+    /// Headers on top of the target's.
+    pub headers: Vec<(HeaderName, Template)>,
+    /// The body.
+    pub body: Body,
+    /// How the answer is read; `None`: whatever comes is complete at its end.
+    pub reading: Option<Arc<Reading>>,
+    /// The most tokens that it may cost.
+    pub reserve: Reserve,
+    /// Method and path as they are written: the name of its spans.
+    pub route: Arc<str>,
+}
+
+/// What is reserved of budgets for an HTTP step.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Reserve {
+    /// Most input tokens.
+    pub input_tokens: u64,
+    /// Most output tokens.
+    pub output_tokens: u64,
+}
+
+/// The body of an HTTP request.
+#[derive(Debug)]
+pub enum Body {
+    /// None.
+    None,
+    /// `application/json`.
+    Json(JsonTemplate),
+    /// `application/x-www-form-urlencoded`.
+    Form(Vec<(String, Template)>),
+    /// Text of any type.
+    Raw {
+        /// Its type.
+        content_type: HeaderValue,
+        /// The text.
+        text: Template,
+    },
+}
+
+/// A JSON value with templates in it.
+#[derive(Debug)]
+pub enum JsonTemplate {
+    /// A value without a template.
+    Literal(Value),
+    /// A string with a template; see [`Templates::value`].
+    Template(Template),
+    /// An array with templates in it.
+    Array(Vec<Self>),
+    /// An object with templates in its values. Keys are as they are written.
+    Object(Vec<(String, Self)>),
+}
+
+/// A call of the target's dialect.
+#[derive(Debug)]
+pub struct AskStep {
+    /// System prompt.
+    pub system: Option<Template>,
+    /// What the user says.
+    pub prompt: Template,
+    /// Most output tokens.
+    pub output_tokens: Option<u64>,
+    /// What is done about prefix caches.
+    pub cache: Cache,
+    /// Whether the answer is streamed.
+    pub stream: bool,
+    /// Passed through into the body, the target's under it (merged at the top level, as for a workload).
+    pub params: Map<String, Value>,
+    /// Earlier turns (question and answer) that are sent along; the oldest are dropped.
+    pub history: u32,
+}
+
+/// A value that is taken from an answer.
+#[derive(Debug)]
+pub struct Take {
+    /// The variable that it becomes.
+    pub name: Arc<str>,
+    /// Where it is.
+    pub from: Source,
+    /// What it is where it is not there; without it that is a failure.
+    pub default: Option<Value>,
+}
+
+/// Where in an answer a value is.
+#[derive(Debug)]
+pub enum Source {
+    /// The first node of a path in the JSON answer (or in the text, parsed as JSON).
+    Json(JsonPath),
+    /// A header.
+    Header(HeaderName),
+    /// The first group of the first match, or the whole match, in the visible text, or in the body where no text
+    /// is read.
+    Regex(Regex),
+    /// A cookie that the answer sets.
+    Cookie(String),
+    /// The visible text, or the body where no text is read.
+    Text,
+}
+
+impl Scenario {
+    /// Every step, those of the set-up first; [`Step::number`] counts so.
+    pub fn all(&self) -> impl Iterator<Item = &Arc<Step>> {
+        self.setup.iter().chain(&self.steps)
+    }
+}
+
+impl Step {
+    /// A stream is asked for.
+    pub fn streams(&self) -> bool {
+        match &self.action {
+            Action::Http(http) => http.reading.as_ref().is_some_and(|reading| reading.is_stream()),
+            Action::Ask(ask) => ask.stream,
+        }
+    }
+}
