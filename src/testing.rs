@@ -97,7 +97,11 @@ pub(crate) fn budget() -> Budget {
 /// Each profile with each target.
 pub(crate) fn plan(targets: &[&str], profiles: Vec<Profile>) -> Plan {
     let targets: Vec<Arc<Target>> = targets.iter().map(|name| Arc::new(rich_target(name))).collect();
-    let plan = assemble(targets, profiles, 64);
+    labelled(assemble(targets, profiles, 64))
+}
+
+/// With a location and a label of the agent's own.
+fn labelled(plan: Plan) -> Plan {
     let labels = BTreeMap::from([("environment".to_owned(), "prod".to_owned())]);
     Plan { agent: Agent { location: "eu".into(), labels, ..plan.agent }, ..plan }
 }

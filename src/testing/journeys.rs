@@ -1,6 +1,6 @@
 //! A scenario and its journeys, built by hand: what its sinks are given.
 
-use super::{assemble, expect, facts, profile, rich_target, stage};
+use super::{assemble, expect, facts, labelled, profile, rich_target, stage};
 use crate::event::{Fact, Journey, Outcome, Place, RunRef, Sink};
 use crate::plan::{
     Action, AskStep, Body, Cache, Expect, Form, HttpStep, JsonRule, PairPlan, Plan, Profile, Reading,
@@ -112,7 +112,7 @@ pub(crate) fn rag_plan_of(stages: Vec<crate::plan::Stage>) -> Plan {
         vec![step("query", post("/api/rag/query", Some(reading)), query), talk],
     );
     let target: Arc<Target> = Arc::new(rich_target("app"));
-    assemble(vec![target], vec![rag], 64)
+    labelled(assemble(vec![target], vec![rag], 64))
 }
 
 /// Where a step's requests of a stage go.
