@@ -1,11 +1,13 @@
 //! Plans and facts for tests of several modules: plain parts here, a profile as its test wants it in `build`, what
-//! happens to requests in `facts`.
+//! happens to requests in `facts`, scenarios and what happens to journeys in `journeys`.
 
 mod build;
 mod facts;
+mod journeys;
 
 pub(crate) use build::{Build, prompts, rate, requests, users};
 pub(crate) use facts::{answer, ids, offer, play, run};
+pub(crate) use journeys::{journey, post, rag_plan, rag_plan_of, scenario, step, step_place, travel};
 
 use crate::plan::{
     Agent, Api, Arrivals, Auth, Bound, Bounds, Budget, Cache, Check, ConnectionMode, Expect, HttpVersion,

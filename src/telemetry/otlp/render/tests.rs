@@ -83,7 +83,7 @@ fn labels(attributes: &[KeyValue]) -> String {
     attributes.iter().map(|it| format!("{}={}", it.key, value(it))).collect::<Vec<_>>().join(",")
 }
 
-const STEP: &str = "profile=chat,target=llama,model=m,stage=steady,step=,location=eu,environment=prod";
+const STEP: &str = "profile=chat,target=llama,model=m,stage=steady,step=,turn=,location=eu,environment=prod";
 
 #[test]
 fn a_histogram_has_the_catalogues_bounds_and_an_exemplar_with_the_ids_that_went_out() {
