@@ -2,11 +2,14 @@
 //!
 //! Every dialect stands on this. It knows nothing of JSON, events or HTTP.
 
+use std::time::Duration;
+
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rand_distr::StandardNormal;
+use tokio::time::Instant;
 
-use super::dialect::Refusal;
+use super::dialect::{Ending, Refusal};
 use super::driver::{Driver, Label, Message, Ticket};
 use super::effects::{Effects, Reasoning};
 use super::engine::{Job, Refused};
@@ -107,6 +110,11 @@ pub(crate) struct Generation {
     pub(crate) queued: Option<f64>,
     /// Seconds of prefill, once there is a token.
     pub(crate) prefill: Option<f64>,
+    /// What retrieval took before.
+    pub(crate) retrieval: Option<Duration>,
+    /// The visible text.
+    pub(crate) text: String,
+    begun: Instant,
 }
 
 impl Finish {
@@ -173,8 +181,18 @@ impl Planned {
             Refused::QueueFull => Refusal::Overloaded,
             Refused::TooLong => Refusal::Invalid("the request does not fit into the KV cache".to_owned()),
         })?;
-        let pieces = self.pieces.into_iter();
-        Ok(Generation { pieces, ticket, finish: self.finish, usage: self.usage, queued: None, prefill: None })
+        let visible = self.pieces.iter().filter(|piece| piece.kind == Kind::Text);
+        Ok(Generation {
+            text: visible.map(|piece| piece.text.as_str()).collect(),
+            pieces: self.pieces.into_iter(),
+            ticket,
+            finish: self.finish,
+            usage: self.usage,
+            queued: None,
+            prefill: None,
+            retrieval: None,
+            begun: Instant::now(),
+        })
     }
 }
 
@@ -200,6 +218,16 @@ impl Generation {
         truth.queue_seconds = self.queued;
         truth.prefill_seconds = self.prefill;
         truth.cached_tokens = self.usage.cached;
+    }
+
+    /// How it ended, as the answer tells it.
+    pub(crate) fn ending(&self, effects: &Effects) -> Ending {
+        Ending {
+            finish: self.finish,
+            usage: if effects.zero_usage { Usage::default() } else { self.usage },
+            retrieval: self.retrieval,
+            generation: self.begun.elapsed(),
+        }
     }
 
     /// Whether all tokens have come.
