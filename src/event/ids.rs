@@ -33,6 +33,7 @@ impl TraceIds {
     }
 
     /// Ids of a span below this one, in the same trace. An all-zero id gets a one.
+    #[must_use]
     pub fn child(&self, random: [u8; 8]) -> Self {
         let span_id = if random == [0; 8] { 1_u64.to_be_bytes() } else { random };
         Self { span_id, parent_id: Some(self.span_id), ..*self }
