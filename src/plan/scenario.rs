@@ -2,7 +2,7 @@
 
 use super::{Cache, Expect, Reading, Think};
 use crate::secret::Secret;
-use crate::template::{Template, Templates};
+use crate::template::{Template, Templates, Vars};
 use http::{HeaderName, HeaderValue, Method};
 use regex::Regex;
 use serde_json::{Map, Value};
@@ -20,7 +20,7 @@ pub struct Scenario {
     /// Every template of the steps.
     pub templates: Templates,
     /// Variables and the contents of data files, by name.
-    pub vars: Arc<Map<String, Value>>,
+    pub vars: Vars,
     /// Secrets, by name; templates see them as `secret.NAME`.
     pub secrets: Vec<(Arc<str>, Arc<Secret>)>,
     /// Cookies are kept per user.
