@@ -6,18 +6,17 @@ use crate::plan::{
     Action, AskStep, Body, Cache, Expect, Form, HttpStep, JsonRule, PairPlan, Plan, Profile, Reading,
     Reserve, Rule, Scenario, StatusRange, StatusSet, Step, Target, Think, Work,
 };
-use crate::template::{Template, Templates};
+use crate::template::{Template, Templates, Vars};
 use http::Method;
 use serde_json::{Map, Value};
 use serde_json_path::JsonPath;
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use tokio::time::Instant;
 
 /// Text without an expression.
 fn template(source: &str) -> Template {
-    Template { source: source.into(), names: BTreeSet::new() }
+    Templates::default().add(source).unwrap()
 }
 
 fn path(text: &str) -> JsonPath {
@@ -76,7 +75,7 @@ pub(crate) fn scenario(profile: Profile, setup: Vec<Step>, steps: Vec<Step>) -> 
         setup,
         steps: all.collect(),
         templates: Templates::default(),
-        vars: Arc::default(),
+        vars: Vars::default(),
         secrets: Vec::new(),
         cookies: false,
         written: Value::Null,
