@@ -280,5 +280,8 @@ fn quoted(data: &str) -> String {
     if data.chars().nth(MOST_QUOTED).is_some() {
         return "an event of the stream".into();
     }
-    format!("the event {data:?} of the stream")
+    format!("the event \"{data}\" of the stream")
 }
+
+#[cfg(test)]
+mod tests;

@@ -98,7 +98,7 @@ impl Composer {
     fn address(&self, path: &str, form: &AnswerForm) -> Result<Uri, Broken> {
         let own = matches!(form, AnswerForm::Http(_));
         if own && !path.starts_with('/') {
-            let detail = format!("the path {path:?} does not begin with a slash");
+            let detail = format!("the path \"{path}\" does not begin with a slash");
             return Err(Broken::new(Failure::Extract, detail));
         }
         let path = utf8_percent_encode(path, UNFIT).to_string();
@@ -112,7 +112,7 @@ impl Composer {
         })
     }
 
-    fn authorize(&self, headers: &mut Headers, scrub: &mut Scrub) -> Result<(), Broken> {
+    fn authorize(&self, headers: &mut Headers<'_>, scrub: &mut Scrub) -> Result<(), Broken> {
         let name = match &self.target.auth {
             Auth::None => return Ok(()),
             Auth::Bearer(_) | Auth::Basic { .. } => header::AUTHORIZATION,
@@ -133,7 +133,7 @@ impl Composer {
         Ok(())
     }
 
-    fn authorize_proxy(&self, headers: &mut Headers, scrub: &mut Scrub) -> Result<(), Broken> {
+    fn authorize_proxy(&self, headers: &mut Headers<'_>, scrub: &mut Scrub) -> Result<(), Broken> {
         let proxy = self.target.proxy.as_ref().filter(|_| self.absolute_form);
         if let Some((value, exposed)) = proxy.and_then(dial::authorization).transpose()? {
             scrub.add(exposed);
@@ -145,22 +145,22 @@ impl Composer {
 }
 
 /// The headers of a request in the making.
-struct Headers {
+struct Headers<'a> {
     map: HeaderMap,
-    /// The call's own, which are not replaced: those of a step, which its author wrote for this one request.
-    fixed: HeaderMap,
+    /// Those that are not replaced: of a step, whose author wrote them for this one request.
+    fixed: Option<&'a HeaderMap>,
 }
 
-impl Headers {
-    fn of(call: &Call, form: &AnswerForm) -> Self {
+impl<'a> Headers<'a> {
+    fn of(call: &'a Call, form: &AnswerForm) -> Self {
         let mut map = call.headers.clone();
         let fixed = match form {
-            AnswerForm::Dialect => HeaderMap::new(),
+            AnswerForm::Dialect => None,
             AnswerForm::Http(_) => {
                 // How the body is framed is the transport's to say; another length would break the connection.
                 map.remove(header::CONTENT_LENGTH);
                 map.remove(header::TRANSFER_ENCODING);
-                map.clone()
+                Some(&call.headers)
             }
         };
         Self { map, fixed }
@@ -168,7 +168,7 @@ impl Headers {
 
     /// This one may still be set.
     fn takes(&self, name: &HeaderName) -> bool {
-        !self.fixed.contains_key(name)
+        self.fixed.is_none_or(|fixed| !fixed.contains_key(name))
     }
 
     fn put(&mut self, name: HeaderName, value: HeaderValue) {

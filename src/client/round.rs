@@ -58,8 +58,9 @@ pub(super) struct Round<'a> {
 
 impl<'a> Round<'a> {
     /// The engine has turned to the request.
-    pub(super) fn new(client: &'a Client, call: Call, context: Context) -> Self {
+    pub(super) fn new(client: &'a Client, call: Call, mut context: Context) -> Self {
         let marks = Marks::begin(context.due, Instant::now());
+        let scrub = Scrub::new(std::mem::take(&mut context.how.hidden));
         let how = &context.how;
         let patience = Patience::new(client.target.timeouts, how.timeout, context.cancel.clone());
         let form = match (&how.form, &client.dialect) {
@@ -67,7 +68,7 @@ impl<'a> Round<'a> {
             (AnswerForm::Dialect, None) => Form::Http(None),
             (AnswerForm::Http(reading), _) => Form::Http(reading.clone()),
         };
-        let (connection, scrub) = (Connection::default(), Scrub::new(&how.hidden));
+        let connection = Connection::default();
         Self { client, call, context, form, patience, marks, connection, scrub }
     }
 
@@ -261,8 +262,8 @@ impl<'a> Round<'a> {
         let status_line = response::status_line(status);
         let location = headers.get(header::LOCATION).and_then(|value| value.to_str().ok());
         match location.filter(|_| status.is_redirection()) {
-            // Without its query, which may carry tokens of its own.
-            Some(to) => format!("{status_line}, to {}", to.split('?').next().unwrap_or_default()),
+            // Without its query and fragment, which may carry tokens of their own.
+            Some(to) => format!("{status_line}, to {}", to.split(['?', '#']).next().unwrap_or_default()),
             None if text.is_empty() => status_line,
             None => format!("{status_line}: {text}"),
         }
@@ -334,4 +335,37 @@ async fn decode_aside(intake: &mut Intake) {
         Err(_) => intake.fail(Instant::now(), Failure::Internal, "decoding the answer panicked".into()),
     }
     drop(turn);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::dialect::Malformed;
+    use super::*;
+    use crate::exchange::Delta;
+    use crate::framing::Event;
+
+    /// Has a bug.
+    struct Faulty;
+
+    impl Decoder for Faulty {
+        fn decode_event(&self, _: Event<'_>) -> Result<Delta, Malformed> {
+            panic!("a bug")
+        }
+
+        fn decode_whole(&self, _: &[u8]) -> Result<Delta, Malformed> {
+            panic!("a bug")
+        }
+    }
+
+    #[tokio::test]
+    async fn a_decoder_that_panics_is_our_own_fault() {
+        let now = Instant::now();
+        let mut intake = Intake::new(Arc::new(Faulty), Mode::Whole);
+        intake.frame(now, &vec![b'1'; 20 << 10]);
+        intake.end_of_body(now);
+        decode_aside(&mut intake).await;
+        let read = intake.close(now);
+        assert_eq!(read.outcome, Outcome::Failed(Failure::Internal));
+        assert_eq!(read.detail.as_deref(), Some("decoding the answer panicked"));
+    }
 }

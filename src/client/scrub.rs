@@ -23,9 +23,11 @@ pub(super) struct Scrub(Vec<Exposed>);
 
 impl Scrub {
     /// These must not be shown.
-    pub(super) fn new(secrets: &[Exposed]) -> Self {
+    pub(super) fn new(secrets: Vec<Exposed>) -> Self {
         let mut scrub = Self::default();
-        secrets.iter().cloned().for_each(|secret| scrub.add(secret));
+        for secret in secrets {
+            scrub.add(secret);
+        }
         scrub
     }
 
@@ -102,7 +104,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn scrub(secrets: &[&str]) -> Scrub {
-        Scrub::new(&secrets.iter().copied().map(Exposed::new).collect::<Vec<_>>())
+        Scrub::new(secrets.iter().copied().map(Exposed::new).collect())
     }
 
     #[test]

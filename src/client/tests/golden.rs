@@ -60,7 +60,7 @@ pub(super) fn golden_by(decoder: Arc<dyn Decoder>, mode: Mode, frames: &[&str]) 
     format!(
         "{} {}\nchunk {} token {} text {} last {} end {}; gaps [{}]\n{}\n{:?}",
         read.outcome.label(),
-        read.detail.or(read.finish).unwrap_or_default(),
+        read.detail.or(read.finish).unwrap_or("-".into()),
         at(marks.first_chunk),
         at(marks.first_token),
         at(marks.first_text),
