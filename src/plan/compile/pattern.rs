@@ -2,6 +2,8 @@
 
 use super::Findings;
 use crate::config::{KeyPath, LARGEST};
+use jsonschema::ReferencingError;
+use jsonschema::error::ValidationErrorKind;
 use regex::{Regex, RegexBuilder};
 use serde_json::Value;
 use serde_json_path::JsonPath;
@@ -13,12 +15,11 @@ const LARGEST_PATTERN: usize = 1 << 20;
 
 /// A JSONPath.
 pub(super) fn json_path(text: &str, path: &KeyPath, findings: &mut Findings) -> Option<JsonPath> {
-    JsonPath::parse(text)
-        .map_err(|error| {
-            let hint = if text.starts_with('$') { "" } else { " (it begins with `$`)" };
-            findings.error(path, format!("is not a JSONPath{hint}: {error}"));
-        })
-        .ok()
+    if !text.starts_with('$') {
+        findings.error(path, "is not a JSONPath: it begins with `$`, as in `$.answer`");
+        return None;
+    }
+    JsonPath::parse(text).map_err(|error| findings.error(path, format!("is not a JSONPath: {error}"))).ok()
 }
 
 /// A regular expression.
@@ -51,6 +52,12 @@ pub(super) fn schema(
         .offline()
         .build(schema)
         .map_err(|error| {
+            if let ValidationErrorKind::Referencing(ReferencingError::Unretrievable { uri, .. }) =
+                error.kind()
+            {
+                let message = format!("refers to {uri}, and nothing is fetched: put it under `$defs`");
+                return findings.error(path, message);
+            }
             let at = error.instance_path().to_string();
             let place = if at.is_empty() { String::new() } else { format!(" (at {at})") };
             findings.error(path, format!("is not a JSON Schema{place}: {}", one_line(&error.to_string())));

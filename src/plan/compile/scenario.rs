@@ -5,6 +5,8 @@ mod names;
 mod reading;
 mod step;
 mod take;
+#[cfg(test)]
+mod tests;
 mod text;
 mod written;
 

@@ -55,7 +55,9 @@ fn table(text: &str) -> Result<Vec<Value>, String> {
     let said = |error: &csv::Error| match error.kind() {
         csv::ErrorKind::UnequalLengths { pos, expected_len, len } => {
             let line = pos.as_ref().map_or(0, csv::Position::line);
-            format!("has {len} fields in line {line}, and {expected_len} in its header")
+            format!(
+                "has another number of fields in line {line} than in its header: {len}, not {expected_len}"
+            )
         }
         _ => format!("is not valid CSV: {error}"),
     };
@@ -109,7 +111,10 @@ mod tests {
         let said = |name: &str, text: &str| of(name, text).unwrap_err();
         assert_eq!(said("a.txt", "\n \n"), "a.txt holds nothing");
         assert_eq!(said("a.csv", "a,b\n"), "a.csv holds nothing");
-        assert_eq!(said("a.csv", "a,b\n1,2\n3\n"), "a.csv has 1 fields in line 3, and 2 in its header");
+        assert_eq!(
+            said("a.csv", "a,b\n1,2\n3\n"),
+            "a.csv has another number of fields in line 3 than in its header: 1, not 2"
+        );
         assert_eq!(said("a.csv", "a,a\n1,2\n"), "a.csv has two columns `a` in its header");
         assert_eq!(said("a.csv", "a,\n1,2\n"), "a.csv has no name for column 2 in its header");
         assert_eq!(said("a.json", "{}"), "a.json must hold a list");
