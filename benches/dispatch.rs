@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokenbeat::client::{Answer, Caller, Context};
 use tokenbeat::engine::dispatch::{Dispatcher, Precise, Timers};
-use tokenbeat::engine::{Deps, Engine, Once, system};
+use tokenbeat::engine::{Deps, Engine, Once, Workshop, system};
 use tokenbeat::event::{Fact, Failure, Marks, Outcome, Sink};
 use tokenbeat::exchange::{Ask, Call};
 use tokenbeat::plan;
@@ -93,6 +93,7 @@ fn measure(
         ledger: Arc::new(Memory::new(&plan, system())),
         callers: HashMap::from([("target".into(), caller)]),
         dispatcher,
+        workshop: Workshop::start()?,
         wall: system(),
         handle: runtime.handle().clone(),
     };

@@ -1,7 +1,11 @@
 //! Whether an answer is what was expected of it. Pure: it looks at an answer that is complete, and CPU-bound where
 //! schemas and paths are, so it runs beside the traffic and not on it.
 
-use crate::event::{Marks, Tokens};
+mod json;
+
+pub use json::Documents;
+
+use crate::event::{Count, Marks, Source, Tokens};
 use crate::plan::{Expect, Rule};
 use std::sync::Arc;
 
@@ -27,20 +31,51 @@ pub struct Evidence<'a> {
 }
 
 /// Names of the checks that a complete answer fails, each once, in their order. The status is not among them: it
-/// is looked at before the body is read.
+/// is looked at before the body is read. JSON is parsed once at most, and only if a check wants it.
 pub fn failed(expect: &Expect, answer: &Evidence<'_>) -> Vec<Arc<str>> {
-    let chars = answer.text.chars().count() as u64;
+    let documents = Documents::new(answer);
     let mut failed: Vec<Arc<str>> = Vec::new();
     for check in &expect.checks {
-        let holds = match &check.rule {
-            Rule::FinishReason(fine) => answer.finish_reason.is_some_and(|it| fine.iter().any(|f| f == it)),
-            Rule::MinChars(least) => chars >= *least,
-            Rule::MaxChars(most) => chars <= *most,
-            _ => todo!(),
-        };
-        if !holds && !failed.contains(&check.name) {
+        // Checks that share a name fail together: one is enough.
+        if !failed.contains(&check.name) && !holds(&check.rule, answer, &documents) {
             failed.push(Arc::clone(&check.name));
         }
     }
     failed
 }
+
+fn holds(rule: &Rule, answer: &Evidence<'_>, documents: &Documents<'_>) -> bool {
+    match rule {
+        Rule::FinishReason(fine) => answer.finish_reason.is_some_and(|it| fine.iter().any(|f| f == it)),
+        Rule::MinChars(least) => chars(answer.text) >= *least,
+        Rule::MaxChars(most) => chars(answer.text) <= *most,
+        Rule::Contains(part) => answer.text.contains(part.as_str()),
+        Rule::Matches(pattern) => pattern.is_match(answer.text),
+        Rule::NotMatches(pattern) => !pattern.is_match(answer.text),
+        Rule::Json { path, is } => {
+            documents.answer().is_some_and(|document| json::holds(is, path.query(document).first()))
+        }
+        Rule::Schema { validator, of_text } => {
+            let document = if *of_text { documents.text() } else { documents.answer() };
+            document.is_some_and(|document| validator.is_valid(document))
+        }
+        Rule::MinOutputTokens(least) => answer.tokens.output.is_some_and(|count| count.n >= *least),
+        Rule::Usage => reported(answer.tokens.input) && reported(answer.tokens.output),
+        Rule::TimeToFirstToken(most) => {
+            answer.streamed && answer.marks.time_to_first_token().is_some_and(|time| time <= *most)
+        }
+        Rule::Duration(most) => answer.marks.duration() <= *most,
+        Rule::Header(name) => answer.headers.contains_key(name),
+    }
+}
+
+fn chars(text: &str) -> u64 {
+    text.chars().count() as u64
+}
+
+fn reported(count: Option<Count>) -> bool {
+    count.is_some_and(|count| count.source == Source::Usage && count.n > 0)
+}
+
+#[cfg(test)]
+mod tests;

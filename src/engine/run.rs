@@ -5,11 +5,11 @@ use super::gate::Gate;
 use super::live::Listed;
 use super::quiet::Quiet;
 use super::record::{Offered, Record};
-use super::{AHEAD_MOST, Error, Shared};
-use crate::client::Caller;
-use crate::event::{Exhausted, Fact, RunRef, RunSummary, Sink, SkipReason, TraceIds};
-use crate::exchange::Call;
-use crate::plan::{Fingerprint, PairPlan};
+use super::request::{Sending, Unsendable};
+use super::{AHEAD_MOST, Error, Shared, settle};
+use crate::client::{Caller, How};
+use crate::event::{Exhausted, Fact, RunRef, RunSummary, Sink, SkipReason, Spend};
+use crate::plan::{Fingerprint, PairPlan, Work};
 use crate::schedule::run_seed;
 use crate::workload::{Number, Workload};
 use jiff::Timestamp;
@@ -70,13 +70,6 @@ pub(super) struct Run {
     /// Reasons for skips that were logged, a bit for each.
     skips_logged: AtomicU8,
     _listed: Listed,
-}
-
-/// A request that waits for its due time.
-pub(super) struct Prepared {
-    /// Absent if it could not be built, by a fault of our own.
-    pub(super) call: Option<Call>,
-    pub(super) ids: TraceIds,
 }
 
 impl Player {
@@ -152,11 +145,27 @@ impl Player {
         }))
     }
 
-    /// Picks, builds and encodes a request.
-    pub(super) fn prepare(&self, run_seed: u64, number: Number) -> Prepared {
+    /// Picks, builds and encodes a request of the workload.
+    pub(super) fn encode(&self, run_seed: u64, number: Number) -> Result<Sending, Unsendable> {
         let build = || Some(self.caller().prepare(&self.workload.as_ref()?.ask(run_seed, number)));
         let call = std::panic::catch_unwind(AssertUnwindSafe(build)).ok().flatten();
-        Prepared { call, ids: self.shared.ids() }
+        let status = match &self.plan.profile.work {
+            Work::Prompts(work) => work.expect.status.clone(),
+            Work::Scenario(_) => None,
+        };
+        let how = How { status, ..How::default() };
+        call.map(|call| Sending { call, how }).ok_or_else(Unsendable::by_our_fault)
+    }
+
+    /// What a run's first request may cost; of a scenario, what there must be room for at the least. `None` if it
+    /// cannot be built.
+    pub(super) fn first_costs(&self, run_seed: u64) -> Option<Spend> {
+        let price = self.plan.target.price.as_ref();
+        if let Some(scenario) = self.plan.profile.work.scenario() {
+            return Some(settle::least_of_a_journey(scenario, price));
+        }
+        let first = self.encode(run_seed, Number { stage: 0, user: None, n: 0 });
+        first.ok().map(|sending| settle::most(&sending.call, price))
     }
 }
 

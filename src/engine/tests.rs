@@ -270,6 +270,7 @@ impl World {
             ledger: Arc::<state::Memory>::clone(&ledger),
             callers: plan.targets.iter().map(caller).collect(),
             dispatcher,
+            workshop: Workshop::on(Handle::current()),
             wall,
             handle: Handle::current(),
         };
@@ -337,6 +338,7 @@ async fn what_the_plan_does_not_have_is_refused() {
         ledger: Arc::new(Free::default()),
         callers: HashMap::new(),
         dispatcher: Arc::new(Timers),
+        workshop: Workshop::on(Handle::current()),
         wall: system(),
         handle: Handle::current(),
     };

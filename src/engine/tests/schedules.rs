@@ -348,6 +348,7 @@ async fn a_schedule_that_dies_is_heard() {
         ledger: Arc::new(Free::default()),
         callers: HashMap::from([("llama".into(), caller)]),
         dispatcher: Arc::new(Timers),
+        workshop: Workshop::on(Handle::current()),
         wall: anchored(START.parse().unwrap()),
         handle: Handle::current(),
     };

@@ -1,0 +1,80 @@
+//! JSON in an answer: where it is looked for, and what must hold of a node.
+
+use super::Evidence;
+use crate::plan::JsonRule;
+use serde_json::{Number, Value};
+use std::cell::OnceCell;
+
+/// The JSON of one answer, parsed when it is first asked for.
+#[derive(Debug)]
+pub struct Documents<'a> {
+    body: Option<&'a [u8]>,
+    text: &'a str,
+    /// The body, parsed.
+    whole: OnceCell<Option<Value>>,
+    /// The visible text, parsed.
+    spoken: OnceCell<Option<Value>>,
+}
+
+impl<'a> Documents<'a> {
+    /// Nothing is parsed yet.
+    pub fn new(answer: &Evidence<'a>) -> Self {
+        let (whole, spoken) = (OnceCell::new(), OnceCell::new());
+        Self { body: answer.body, text: answer.text, whole, spoken }
+    }
+
+    /// What JSON checks look at: the document of an answer that came whole and is JSON, otherwise the visible
+    /// text, if it is JSON.
+    pub fn answer(&self) -> Option<&Value> {
+        let parse = || serde_json::from_slice(self.body?).ok();
+        self.whole.get_or_init(parse).as_ref().or_else(|| self.text())
+    }
+
+    /// The visible text, if it is JSON.
+    pub fn text(&self) -> Option<&Value> {
+        self.spoken.get_or_init(|| serde_json::from_str(self.text).ok()).as_ref()
+    }
+}
+
+/// Whether everything holds of the first node that a path found.
+pub(super) fn holds(rule: &JsonRule, first: Option<&Value>) -> bool {
+    let Some(node) = first else { return rule.exists == Some(false) };
+    let at_least = |least: Option<f64>| least.is_none_or(|least| node.as_f64().is_some_and(|n| n >= least));
+    let at_most = |most: Option<f64>| most.is_none_or(|most| node.as_f64().is_some_and(|n| n <= most));
+    rule.exists != Some(false)
+        && rule.equals.as_ref().is_none_or(|value| same(value, node))
+        && rule.min_items.is_none_or(|least| items(node).is_some_and(|n| n >= least))
+        && rule.max_items.is_none_or(|most| items(node).is_some_and(|n| n <= most))
+        && at_least(rule.min)
+        && at_most(rule.max)
+}
+
+/// Items of an array or an object, characters of a string.
+fn items(node: &Value) -> Option<u64> {
+    match node {
+        Value::Array(items) => Some(items.len() as u64),
+        Value::Object(map) => Some(map.len() as u64),
+        Value::String(text) => Some(text.chars().count() as u64),
+        Value::Null | Value::Bool(_) | Value::Number(_) => None,
+    }
+}
+
+/// Equal, where numbers compare by value, inside arrays and objects, too: 1 is 1.0.
+fn same(a: &Value, b: &Value) -> bool {
+    match (a, b) {
+        (Value::Number(a), Value::Number(b)) => same_number(a, b),
+        (Value::Array(a), Value::Array(b)) => a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same(a, b)),
+        (Value::Object(a), Value::Object(b)) => {
+            a.len() == b.len() && a.iter().all(|(key, a)| b.get(key).is_some_and(|b| same(a, b)))
+        }
+        _ => a == b,
+    }
+}
+
+/// Whole numbers are compared as such: as floats, large neighbours would be the same.
+fn same_number(a: &Number, b: &Number) -> bool {
+    match (a.as_i128(), b.as_i128()) {
+        (Some(a), Some(b)) => a == b,
+        _ => a.as_f64() == b.as_f64(),
+    }
+}

@@ -1,0 +1,201 @@
+//! Which filters, tests and functions a template names: the engine looks for them when it comes to them, and an
+//! operator wants to know when the config is read. It reads templates that compile, so it needs no errors.
+
+/// A name that is used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Use<'a> {
+    /// As what.
+    pub(super) what: What,
+    /// The name.
+    pub(super) name: &'a str,
+    /// In which line, from 1.
+    pub(super) line: usize,
+}
+
+/// What a name stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum What {
+    /// After `|`, or in a filter block.
+    Filter,
+    /// After `is` or `is not`.
+    Test,
+    /// Before `(`. Macros are among them, too.
+    Function,
+}
+
+/// A token, as far as it matters here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Token<'a> {
+    /// The first of a block (`{%`).
+    Start,
+    /// A name that no dot stands before.
+    Name(&'a str),
+    /// A filter, a test, an attribute: nothing that can be called by its name alone.
+    Taken,
+    /// A character of punctuation.
+    Mark(char),
+    /// A string or a number.
+    Constant,
+}
+
+/// The inside of a template that begins and ends as one expression does.
+pub(super) fn sole_expression(source: &str) -> Option<&str> {
+    let inside = source.strip_prefix("{{")?.strip_suffix("}}")?;
+    // Whitespace control, which is not a sign.
+    let inside = inside.strip_prefix(['-', '+']).unwrap_or(inside);
+    Some(inside.strip_suffix(['-', '+']).unwrap_or(inside))
+}
+
+/// Every name that is used as a filter, test or function, in order.
+pub(super) fn uses(source: &str) -> Vec<Use<'_>> {
+    let mut scan = Scan { source, at: 0, found: Vec::new() };
+    while let Some(code) = scan.next_code() {
+        match code {
+            "{#" => scan.skip_past("#}"),
+            "{%" if scan.raw() => {
+                while scan.skip_past("{%") {
+                    if scan.word().is_some_and(|word| word == "endraw") {
+                        break;
+                    }
+                }
+                scan.skip_past("%}")
+            }
+            _ => scan.code(code == "{%"),
+        };
+    }
+    scan.found
+}
+
+struct Scan<'a> {
+    source: &'a str,
+    at: usize,
+    found: Vec<Use<'a>>,
+}
+
+impl<'a> Scan<'a> {
+    fn rest(&self) -> &'a str {
+        self.source.get(self.at..).unwrap_or_default()
+    }
+
+    /// Goes behind the next `{{`, `{%` or `{#` and says which it is.
+    fn next_code(&mut self) -> Option<&'a str> {
+        loop {
+            self.at += self.rest().find('{')?;
+            let start = self.rest().get(..2);
+            if let Some(start @ ("{{" | "{%" | "{#")) = start {
+                self.at += 2;
+                return Some(start);
+            }
+            self.at += 1;
+        }
+    }
+
+    fn skip_past(&mut self, what: &str) -> bool {
+        match self.rest().find(what) {
+            Some(at) => self.at += at + what.len(),
+            None => self.at = self.source.len(),
+        }
+        self.at < self.source.len()
+    }
+
+    /// The name that a block begins with.
+    fn word(&self) -> Option<&'a str> {
+        let rest = self.rest().trim_start_matches(['-', '+']).trim_start();
+        rest.get(..name_length(rest)).filter(|word| !word.is_empty())
+    }
+
+    fn raw(&self) -> bool {
+        self.word() == Some("raw")
+    }
+
+    /// Reads an expression or a block to its end.
+    fn code(&mut self, block: bool) -> bool {
+        let end = if block { "%}" } else { "}}" };
+        let (mut last, mut before) = (if block { Token::Start } else { Token::Constant }, Token::Constant);
+        let mut depth = 0_usize;
+        while let Some(c) = self.rest().chars().next() {
+            if depth == 0 && self.rest().starts_with(end) {
+                self.at += end.len();
+                return true;
+            }
+            if c.is_whitespace() {
+                self.at += c.len_utf8();
+                continue;
+            }
+            let token = self.token(c, last, before);
+            match token {
+                Token::Mark('(') => {
+                    if let Token::Name(name) = last {
+                        self.use_of(What::Function, name);
+                    }
+                    depth += 1;
+                }
+                Token::Mark('[' | '{') => depth += 1,
+                Token::Mark(')' | ']' | '}') => depth = depth.saturating_sub(1),
+                // Whitespace control: the block's first name is still to come.
+                Token::Mark('-' | '+') if last == Token::Start => continue,
+                _ => {}
+            }
+            (before, last) = (last, token);
+        }
+        false
+    }
+
+    /// Reads the token that begins with `c`.
+    fn token(&mut self, c: char, last: Token<'a>, before: Token<'a>) -> Token<'a> {
+        let rest = self.rest();
+        if c == '"' || c == '\'' {
+            self.at += string_length(rest, c);
+            return Token::Constant;
+        }
+        let length = name_length(rest);
+        if length == 0 {
+            self.at += c.len_utf8();
+            return Token::Mark(c);
+        }
+        let name = rest.get(..length).unwrap_or_default();
+        let token = match (last, before) {
+            (Token::Mark('|'), _) | (Token::Name("filter"), Token::Start) => {
+                self.use_of(What::Filter, name);
+                Token::Taken
+            }
+            (Token::Name("is"), _) if name != "not" => {
+                self.use_of(What::Test, name);
+                Token::Taken
+            }
+            (Token::Name("not"), Token::Name("is")) => {
+                self.use_of(What::Test, name);
+                Token::Taken
+            }
+            (Token::Mark('.'), _) => Token::Taken,
+            _ if c.is_ascii_digit() => Token::Constant,
+            _ => Token::Name(name),
+        };
+        self.at += length;
+        token
+    }
+
+    fn use_of(&mut self, what: What, name: &'a str) {
+        let line = 1 + self.source.get(..self.at).unwrap_or_default().matches('\n').count();
+        self.found.push(Use { what, name, line });
+    }
+}
+
+/// Bytes of the name (or number) that a text begins with.
+fn name_length(text: &str) -> usize {
+    text.find(|c: char| c != '_' && !c.is_ascii_alphanumeric()).unwrap_or(text.len())
+}
+
+/// Bytes of the string that a text begins with, quotes included.
+fn string_length(text: &str, quote: char) -> usize {
+    let mut escaped = false;
+    for (at, c) in text.char_indices().skip(1) {
+        match c {
+            _ if escaped => escaped = false,
+            '\\' => escaped = true,
+            _ if c == quote => return at + 1,
+            _ => {}
+        }
+    }
+    text.len()
+}
