@@ -51,25 +51,17 @@ impl Workload {
         let mut messages = Vec::with_capacity(2);
         messages.extend(prompts.system.clone().map(|text| Message { role: Role::System, text }));
         messages.push(Message { role: Role::User, text });
-        if prompts.cache == Cache::Bust
-            && let Some(first) = messages.first_mut()
-        {
-            let nonce = seed::hash("nonce", &[&self.pair.pair.target], &parts);
-            first.text = bust(nonce, &first.text);
-        }
-        Ask {
+        let mut ask = Ask {
             messages,
             stream: prompts.stream,
             output_tokens: prompts.output_tokens,
             params: Arc::clone(&self.params),
+        };
+        if prompts.cache == Cache::Bust {
+            ask.bust(seed::hash("nonce", &[&self.pair.pair.target], &parts));
         }
+        ask
     }
-}
-
-/// The text with a nonce before it, as `[0123456789ab] text`: 48 bits in hex. It is the first thing that differs,
-/// so no prefix of a block's length is shared; it costs about ten tokens.
-fn bust(nonce: u64, text: &str) -> Arc<str> {
-    format!("[{:012x}] {text}", nonce & 0xffff_ffff_ffff).into()
 }
 
 #[cfg(test)]
