@@ -1,11 +1,13 @@
-//! Plans and facts for tests of several modules: plain parts here, a profile as its test wants it in `build`, what
-//! happens to requests in `facts`.
+//! Plans and facts for tests of several modules: plain parts here, a profile as its test wants it in `build`, a
+//! scenario in `scenario`, what happens to requests in `facts`.
 
 mod build;
 mod facts;
+mod scenario;
 
 pub(crate) use build::{Build, prompts, rate, requests, users};
 pub(crate) use facts::{answer, ids, offer, play, run};
+pub(crate) use scenario::{StepBuild, scenario, step};
 
 use crate::plan::{
     Agent, Api, Arrivals, Auth, Bound, Bounds, Budget, Cache, Check, ConnectionMode, Expect, HttpVersion,
