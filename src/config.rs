@@ -6,14 +6,17 @@
 //! the types see it: so all errors come at once, each with its place, and in words for an operator.
 
 mod agent;
+mod expect;
 mod files;
 mod layers;
 mod load;
+mod masked;
 mod otlp;
 mod path;
 mod problem;
 mod profile;
 mod rate;
+mod scenario;
 mod schedule;
 mod schema;
 mod sensitive;
@@ -25,18 +28,27 @@ mod validate;
 mod yaml;
 
 pub use agent::{Agent, Budget, Limits, Period, Probe, Prometheus, Server, Telemetry};
+pub use expect::{
+    Expect, ExpectText, ExpectTokens, JsonCheck, NamedText, SchemaCheck, SchemaOf, Status, Statuses,
+    TextCheck,
+};
 pub use files::{Files, LARGEST};
 pub use layers::Source;
 pub use load::{Broken, Loaded, load, load_str, read};
+pub use masked::{Json, PathText, Texts, Values, is_template};
 pub use otlp::{Compression, Failures, GenAi, Histograms, Otlp, OtlpTls, Protocol, Traces};
 pub use path::{KeyPath, Segment};
 pub(crate) use problem::sorted;
 pub use problem::{Errors, Located, Problem};
 pub use profile::{
-    Arrivals, ArrivalsWord, Cache, Expect, ExpectText, Gamma, GammaArrivals, Profile, Prompt, PromptFile,
-    Slo, SloMetric, Stage, Workload,
+    Arrivals, ArrivalsWord, Cache, Gamma, GammaArrivals, Profile, Prompt, PromptFile, Slo, SloMetric, Stage,
+    Workload,
 };
 pub use rate::{FromTo, Moving, PerSecond, Rate};
+pub use scenario::{
+    AnswerForm, AnyRequest, AskModel, DataFile, DoneAt, DoneEvent, Read, Reserve, Scenario, Step, TakeFrom,
+    TakeSource,
+};
 pub use schedule::{Days, Nothing, Overlap, Schedule, Window};
 pub use schema::schema;
 pub use sensitive::{HeaderText, Hidden, SecretSource, UrlText, VariableName, names_a_credential};

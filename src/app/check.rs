@@ -34,12 +34,23 @@ fn describe(plan: &Plan, forecast: &Forecast) -> anyhow::Result<String> {
     let currency = &*plan.agent.currency;
     let mut table = Table::new();
     table.load_style(UTF8_BORDERS_ONLY);
-    table.set_header(["profile", "target", "runs", "requests", "input tokens", "output tokens", currency]);
+    // Without a scenario there are no journeys to speak of.
+    let journeys = forecast.total.journeys.is_some();
+    let columns =
+        ["profile", "target", "runs", "journeys", "requests", "input tokens", "output tokens", currency];
+    let shown = |cells: [String; 8]| {
+        cells
+            .into_iter()
+            .enumerate()
+            .filter(move |(index, _)| journeys || *index != JOURNEYS)
+            .map(|(_, cell)| cell)
+    };
+    table.set_header(shown(columns.map(str::to_owned)));
     for pair in &forecast.pairs {
-        table.add_row(row(&pair.pair.profile, &pair.pair.target, &pair.daily));
+        table.add_row(shown(row(&pair.pair.profile, &pair.pair.target, &pair.daily)));
     }
     if forecast.pairs.len() > 1 {
-        table.add_row(row("total", "", &forecast.total));
+        table.add_row(shown(row("total", "", &forecast.total)));
     }
     for column in table.column_iter_mut().skip(2) {
         column.set_cell_alignment(CellAlignment::Right);
@@ -52,11 +63,15 @@ fn describe(plan: &Plan, forecast: &Forecast) -> anyhow::Result<String> {
     Ok(text)
 }
 
-fn row(profile: &str, target: &str, daily: &Daily) -> [String; 7] {
+/// The column that is left out where no profile has a scenario.
+const JOURNEYS: usize = 3;
+
+fn row(profile: &str, target: &str, daily: &Daily) -> [String; 8] {
     [
         profile.to_owned(),
         target.to_owned(),
         format!("{}", daily.runs),
+        daily.journeys.map_or_else(String::new, |journeys| journeys.to_string()),
         format!("{}", daily.requests),
         format!("{}", daily.input_tokens),
         format!("{}", daily.output_tokens),

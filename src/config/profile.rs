@@ -1,7 +1,9 @@
 //! The section `profiles`, as written.
 
 use super::agent::Budget;
+use super::expect::Expect;
 use super::rate::{Moving, Rate};
+use super::scenario::Scenario;
 use super::schedule::Schedule;
 use super::text::{Length, Percentage, ThinkTime};
 use schemars::JsonSchema;
@@ -10,8 +12,8 @@ use serde_json::{Map, Value};
 use std::num::{NonZeroU32, NonZeroU64};
 use std::path::PathBuf;
 
-/// What is sent, when, to which targets, and what is expected of the answers. Each target gets the full load,
-/// with the same seed and prompts, so that targets compare.
+/// What is sent (exactly one of `workload` and `scenario`), when, to which targets, and what is expected of the
+/// answers. Each target gets the full load, with the same seed and prompts, so that targets compare.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Profile {
@@ -24,14 +26,20 @@ pub struct Profile {
     #[serde(default = "one_request")]
     #[schemars(length(min = 1))]
     pub load: Vec<Stage>,
-    /// What is sent.
-    pub workload: Workload,
+    /// Prompts, each of which is a request of its own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub workload: Option<Workload>,
+    /// What users do, step by step. A stage's `requests` counts journeys, and with `rate` each arrival is a new user
+    /// who does the set-up and one journey.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scenario: Option<Scenario>,
     /// Seed of everything that is drawn. Each run draws from a seed of its own, made of this one and the
     /// instant at which the run is due. Default: a hash of the profile's name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub seed: Option<u64>,
-    /// What is expected of each answer; one that falls short fails as `check`.
-    #[serde(default)]
+    /// What is expected of each answer of the workload; one that falls short fails as `check`. The steps of a
+    /// scenario have their own.
+    #[serde(default, skip_serializing_if = "Expect::is_empty")]
     pub expect: Expect,
     /// Service level objectives.
     #[serde(default)]
@@ -75,9 +83,14 @@ pub struct Stage {
     /// Users: a number, or `{ from: 1, to: 8 }`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub users: Option<Moving<NonZeroU32>>,
-    /// Time between an answer and a user's next question: `2s`, or between two lengths, `1s..3s`. Default: 0s.
+    /// Time between an answer and a user's next question (with a scenario, between a user's journeys): `2s`, or
+    /// between two lengths, `1s..3s`. Default: 0s.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub think: Option<ThinkTime>,
+    /// Time over which the users that are there from the start begin, evenly, such as `10s`. Default: with a
+    /// scenario 10ms for each user, at most half of the stage's time; with a workload 0s.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub spawn: Option<Length>,
 }
 
 /// How open-loop requests are spread.
@@ -147,7 +160,7 @@ pub struct Workload {
     pub params: Map<String, Value>,
 }
 
-const fn yes() -> bool {
+pub(super) const fn yes() -> bool {
     true
 }
 
@@ -179,28 +192,6 @@ pub enum Cache {
     Bust,
     /// Prompts go out as they are.
     Reuse,
-}
-
-/// What is expected of each answer.
-#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct Expect {
-    /// Finish reasons that are fine, in the server's words, such as `[stop, length]`. Default: any.
-    pub finish_reason: Vec<String>,
-    /// The visible text.
-    pub text: ExpectText,
-}
-
-/// What is expected of the visible text.
-#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct ExpectText {
-    /// Fewest characters.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub min_chars: Option<u64>,
-    /// Most characters.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub max_chars: Option<u64>,
 }
 
 /// A service level objective.

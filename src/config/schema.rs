@@ -15,6 +15,9 @@ use std::sync::LazyLock;
 /// Whole numbers up to this are exact wherever they pass through a double.
 const LARGEST_WHOLE: u64 = 1 << 53;
 
+/// Keywords that say something about a value and forbid none.
+const ANNOTATIONS: [&str; 4] = ["default", "description", "examples", "title"];
+
 /// The JSON Schema (draft 2020-12) of the config.
 pub fn schema() -> Value {
     Schema::get().json.clone()
@@ -123,7 +126,11 @@ impl<'a> Shape<'a> {
 
     /// Any value may stand here.
     pub(crate) fn takes_anything(&self) -> bool {
-        self.alternatives.iter().any(|schema| matches!(schema, Value::Bool(true)))
+        self.alternatives.iter().any(|schema| match schema {
+            Value::Bool(takes) => *takes,
+            Value::Object(keywords) => keywords.keys().all(|keyword| ANNOTATIONS.contains(&&**keyword)),
+            _ => false,
+        })
     }
 
     /// A value of this JSON type may stand here.

@@ -10,7 +10,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 /// What a secret looks like from outside.
-const MASK: &str = "***";
+pub(super) const MASK: &str = "***";
 
 /// Parts of the names of headers that carry credentials.
 const CREDENTIAL_WORDS: [&str; 9] =

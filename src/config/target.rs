@@ -13,11 +13,12 @@ use std::time::Duration;
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Target {
-    /// The dialect that it speaks.
+    /// The dialect that it speaks; `http` has no model call of its own.
     pub api: Api,
-    /// Where it is, such as `https://llm.example.net/v1`; the dialect's path is appended (`/chat/completions`).
+    /// Where it is, such as `https://llm.example.net/v1`; the dialect's path is appended (`/chat/completions`), or that
+    /// of a scenario's step.
     pub base_url: UrlText,
-    /// The model that it is asked for. Default: none is named.
+    /// The model that it is asked for; with `api: http` a label only. Default: none is named.
     #[serde(default)]
     pub model: String,
     /// How we authenticate. Default: none.
@@ -56,7 +57,8 @@ pub struct Target {
     /// `cl100k_base`, or `{ file: tokenizer.json }`. Default: none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tokenizer: Option<Tokenizer>,
-    /// Passed through into the body of every request, such as `{ top_p: 0.9 }`. A profile's win.
+    /// Passed through into the body of every request, such as `{ top_p: 0.9 }`. A profile's win. Not with
+    /// `api: http`.
     #[serde(default)]
     pub params: Map<String, Value>,
 }
@@ -67,6 +69,9 @@ pub enum Api {
     /// `POST {base_url}/chat/completions`, as OpenAI, vLLM, SGLang, LiteLLM and many others speak it.
     #[serde(rename = "openai-chat")]
     OpenAiChat,
+    /// No model call of its own: an application, spoken to by the HTTP steps of scenarios.
+    #[serde(rename = "http")]
+    Http,
 }
 
 /// How we authenticate: `none`, or exactly one of `bearer`, `header` and `basic`.

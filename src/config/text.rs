@@ -322,6 +322,7 @@ pub(crate) const FORMATS: &[(&str, Check)] = &[
     checked::<Zone>(),
     checked::<Clock>(),
     checked::<ListenAddress>(),
+    checked::<super::expect::Status>(),
     checked::<super::rate::PerSecond>(),
     checked::<super::schedule::Days>(),
     checked::<super::sensitive::VariableName>(),

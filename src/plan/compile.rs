@@ -4,11 +4,15 @@
 //! network.
 
 mod budget;
+mod expect;
 mod finding;
 mod name;
 mod otlp;
+mod pairing;
+mod pattern;
 mod profile;
 mod revision;
+mod scenario;
 mod schedule;
 mod slo;
 mod stage;
@@ -16,7 +20,7 @@ mod target;
 mod wire;
 mod workload;
 
-use super::{Agent, PairPlan, Plan, Profile, Server, Target, Telemetry};
+use super::{Agent, PairPlan, Plan, Profile, Server, Target, Telemetry, canonical};
 use crate::config::{Broken, Config, Files, KeyPath, Problem, nearest};
 use finding::Findings;
 pub(super) use revision::{load_json, work_json};
@@ -69,6 +73,7 @@ pub(super) fn compile_beside(
         let own = written.targets.iter().filter(|target| seen.insert(target.as_str()));
         pairs.extend(own.filter_map(|target| Some(pair(profile, targets.get(target)?))));
     }
+    pairing::check_all(config, &mut findings);
     budget::check_all(config, &mut findings);
     stage::check_in_flight(config, &mut findings);
     unused(config, broken, &mut findings);

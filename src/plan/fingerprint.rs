@@ -13,6 +13,7 @@ use crate::secret::{Origin, Secret};
 use serde_json::{Map, Value, json};
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Equal as long as nothing changed. It is not shown, because secrets written into the config are hashed in it.
@@ -56,9 +57,10 @@ impl Target {
 
 fn of_profile(profile: &Profile) -> Value {
     let Profile { name, schedule, stages, work, seed, slos, budget: _, revision: _ } = profile;
-    let expect = match work {
-        Work::Prompts(work) => work.expect.written.clone(),
-        Work::Scenario(_) => Value::Null,
+    let (expect, secrets) = match work {
+        Work::Prompts(work) => (work.expect.written.clone(), Value::Null),
+        // Its steps have their own.
+        Work::Scenario(scenario) => (Value::Null, of_secrets(&scenario.secrets)),
     };
     json!({
         "name": &**name,
@@ -67,6 +69,7 @@ fn of_profile(profile: &Profile) -> Value {
         "workload": work_json(work, &Map::new()),
         "seed": seed,
         "expect": expect,
+        "secrets": secrets,
         "slos": slos.iter().map(of_slo).collect::<Vec<_>>(),
     })
 }
@@ -156,6 +159,10 @@ fn of_auth(auth: &Auth) -> Value {
             json!({ "username": username, "password": of_secret(password) })
         }
     }
+}
+
+fn of_secrets(secrets: &[(Arc<str>, Arc<Secret>)]) -> Value {
+    secrets.iter().map(|(name, secret)| json!([&**name, of_secret(secret)])).collect()
 }
 
 /// By where it comes from: a secret that is rotated in its file is read again by whoever uses it.

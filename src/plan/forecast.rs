@@ -4,7 +4,12 @@
 //! A day here is the mean of the seven that begin now, so that windows and cron expressions by weekday come in by
 //! their share. Budgets are not looked at: the forecast is what they would have to allow.
 
-use super::{Arrivals, Bounds, Cache, PairPlan, Plan, Price, Prompts, Schedule, Shape, Stage, Trigger};
+mod journey;
+
+use super::{
+    Arrivals, Bounds, Cache, PairPlan, Plan, Price, Prompts, Ramp, Schedule, Shape, Stage, Target, Trigger,
+    Work,
+};
 use super::{next_occurrence, output_cap, run_time};
 use crate::event::Pair;
 use jiff::{SignedDuration, Timestamp};
@@ -133,18 +138,28 @@ pub struct PairForecast {
 pub struct Daily {
     /// Runs; those that are asked for by hand are not in it.
     pub runs: Amount,
-    /// Requests.
+    /// Journeys of scenarios that go to their end; `None` without a scenario.
+    pub journeys: Option<Amount>,
+    /// Requests. Of a scenario: those of its journeys and set-ups.
     pub requests: Amount,
     /// Input tokens: a token for each byte of the longest prompt and of the parameters (tools are part of the
-    /// prompt), and what a chat template adds. No tokenizer makes more.
+    /// prompt), and what a chat template adds. No tokenizer makes more. Of an HTTP step: what it reserves.
     pub input_tokens: Amount,
     /// Input tokens: a token for every four bytes of the mean prompt, as for English text.
     pub typical_input_tokens: Amount,
-    /// Output tokens: the cap of every answer.
+    /// Output tokens: the cap of every answer, or what an HTTP step reserves.
     pub output_tokens: Amount,
     /// Money, in the agent's currency, at those most tokens; `None` where there is no price. In a total: of the
     /// targets that have one.
     pub cost: Option<Amount>,
+}
+
+/// Either, or both together.
+fn sum(one: Option<Amount>, other: Option<Amount>) -> Option<Amount> {
+    match (one, other) {
+        (Some(a), Some(b)) => Some(a + b),
+        (a, b) => a.or(b),
+    }
 }
 
 impl Add for Daily {
@@ -153,14 +168,12 @@ impl Add for Daily {
     fn add(self, other: Self) -> Self {
         Self {
             runs: self.runs + other.runs,
+            journeys: sum(self.journeys, other.journeys),
             requests: self.requests + other.requests,
             input_tokens: self.input_tokens + other.input_tokens,
             typical_input_tokens: self.typical_input_tokens + other.typical_input_tokens,
             output_tokens: self.output_tokens + other.output_tokens,
-            cost: match (self.cost, other.cost) {
-                (Some(a), Some(b)) => Some(a + b),
-                (a, b) => a.or(b),
-            },
+            cost: sum(self.cost, other.cost),
         }
     }
 }
@@ -170,6 +183,7 @@ pub fn forecast(plan: &Plan, now: Timestamp) -> Forecast {
     let pairs: Vec<PairForecast> = plan.pairs.iter().map(|pair| of_pair(pair, now)).collect();
     let nothing = Daily {
         runs: Amount::ZERO,
+        journeys: None,
         requests: Amount::ZERO,
         input_tokens: Amount::ZERO,
         typical_input_tokens: Amount::ZERO,
@@ -180,25 +194,73 @@ pub fn forecast(plan: &Plan, now: Timestamp) -> Forecast {
     Forecast { pairs, total }
 }
 
+/// What one run takes.
+#[derive(Clone, Copy, Debug)]
+struct Tokens {
+    input: Amount,
+    typical_input: Amount,
+    output: Amount,
+}
+
+impl Tokens {
+    const ZERO: Self = Self { input: Amount::ZERO, typical_input: Amount::ZERO, output: Amount::ZERO };
+
+    fn times(self, times: Amount) -> Self {
+        Self {
+            input: times.times(self.input),
+            typical_input: times.times(self.typical_input),
+            output: times.times(self.output),
+        }
+    }
+}
+
+impl Add for Tokens {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            input: self.input + other.input,
+            typical_input: self.typical_input + other.typical_input,
+            output: self.output + other.output,
+        }
+    }
+}
+
 fn of_pair(pair: &PairPlan, now: Timestamp) -> PairForecast {
     let profile = &pair.profile;
-    let run_requests = profile.stages.iter().map(requests).fold(Amount::ZERO, Add::add);
+    let (journeys, run_requests, tokens) = match &profile.work {
+        Work::Prompts(work) => {
+            let requests = profile.stages.iter().map(requests).fold(Amount::ZERO, Add::add);
+            (None, requests, of_prompts(&work.prompts, &pair.target).times(requests))
+        }
+        Work::Scenario(scenario) => {
+            let run = journey::of_run(scenario, &profile.stages, &pair.target);
+            (Some(run.journeys), run.requests, run.tokens)
+        }
+    };
     let runs = runs(&profile.schedule, &profile.stages, now);
-    let requests = runs.times(run_requests);
-    let Some(workload) = profile.work.prompts() else { todo!() };
-    let (most, typical) = input_tokens(workload, &pair.target.params);
-    let input_tokens = requests.times(Amount::AtMost(most));
-    let cap = output_cap(&workload.params, &pair.target.params, workload.output_tokens);
-    let output_tokens = requests.times(cap.map_or(Amount::Unknown, |cap| Amount::AtMost(cap as f64)));
+    let tokens = tokens.times(runs);
     let daily = Daily {
         runs,
-        requests,
-        input_tokens,
-        typical_input_tokens: requests.times(Amount::About(typical)),
-        output_tokens,
-        cost: pair.target.price.map(|price| cost(price, input_tokens, output_tokens)),
+        journeys: journeys.map(|journeys| runs.times(journeys)),
+        requests: runs.times(run_requests),
+        input_tokens: tokens.input,
+        typical_input_tokens: tokens.typical_input,
+        output_tokens: tokens.output,
+        cost: pair.target.price.map(|price| cost(price, tokens.input, tokens.output)),
     };
     PairForecast { pair: pair.pair.clone(), run_requests, daily }
+}
+
+/// What one request of a workload takes.
+fn of_prompts(prompts: &Prompts, target: &Target) -> Tokens {
+    let (most, typical) = input_tokens(prompts, &target.params);
+    let cap = output_cap(&prompts.params, &target.params, prompts.output_tokens);
+    Tokens {
+        input: Amount::AtMost(most),
+        typical_input: Amount::About(typical),
+        output: cap.map_or(Amount::Unknown, |cap| Amount::AtMost(cap as f64)),
+    }
 }
 
 fn cost(price: Price, input: Amount, output: Amount) -> Amount {
@@ -210,26 +272,29 @@ fn cost(price: Price, input: Amount, output: Amount) -> Amount {
 /// Requests of a stage.
 fn requests(stage: &Stage) -> Amount {
     match &stage.shape {
-        Shape::Rate { rate, arrivals, bounds } => {
-            let area = bounds.time.map(|time| time.as_secs_f64() * f64::midpoint(rate.from, rate.to));
-            match (area, bounds.requests, arrivals) {
-                (Some(area), None, Arrivals::Constant) => Amount::Exact(area),
-                (Some(area), Some(cap), Arrivals::Constant) => Amount::Exact(area.min(cap as f64)),
-                (Some(area), None, _) => Amount::About(area),
-                (Some(_), Some(cap), _) => Amount::AtMost(cap as f64),
-                (None, Some(cap), _) => Amount::Exact(cap as f64),
-                (None, None, _) => Amount::Unknown,
-            }
-        }
+        Shape::Rate { rate, arrivals, bounds } => arrivals_in(*rate, *arrivals, *bounds),
         Shape::Users { users, think, bounds, spawn: _ } => {
-            users_requests(users.from.max(users.to), think.min, *bounds)
+            turns_of_users(users.from.max(users.to), think.min, *bounds)
         }
     }
 }
 
-/// Users ask as fast as they are answered, so only their think time bounds what they do: one request at the
-/// start, and one more after each shortest thought.
-fn users_requests(users: f64, think: Duration, bounds: Bounds) -> Amount {
+/// Arrivals of an open loop: the area under its rate.
+fn arrivals_in(rate: Ramp, arrivals: Arrivals, bounds: Bounds) -> Amount {
+    let area = bounds.time.map(|time| time.as_secs_f64() * f64::midpoint(rate.from, rate.to));
+    match (area, bounds.requests, arrivals) {
+        (Some(area), None, Arrivals::Constant) => Amount::Exact(area),
+        (Some(area), Some(cap), Arrivals::Constant) => Amount::Exact(area.min(cap as f64)),
+        (Some(area), None, _) => Amount::About(area),
+        (Some(_), Some(cap), _) => Amount::AtMost(cap as f64),
+        (None, Some(cap), _) => Amount::Exact(cap as f64),
+        (None, None, _) => Amount::Unknown,
+    }
+}
+
+/// Users ask as fast as they are answered, so only their think time bounds what they do: one request (or journey)
+/// at the start, and one more after each shortest thought.
+fn turns_of_users(users: f64, think: Duration, bounds: Bounds) -> Amount {
     let cap = bounds.requests.map(|cap| cap as f64);
     let by_think = bounds
         .time
@@ -299,6 +364,12 @@ fn cron_runs(schedule: &Schedule, cron: &croner::Cron, now: Timestamp) -> Amount
     Amount::Exact(runs / DAYS)
 }
 
+/// Bytes of a value that is printed into a text, at most: blanks and quotes may be more than those of JSON.
+pub(super) fn printed_bytes(value: &Value) -> u64 {
+    let bytes = value.as_str().map_or_else(|| 2 * value.to_string().len(), str::len);
+    bytes as u64
+}
+
 /// Input tokens of a request: the most, and as usual.
 fn input_tokens(workload: &Prompts, params: &Map<String, Value>) -> (f64, f64) {
     let system = workload.system.as_ref().map_or(0.0, |system| system.len() as f64);
@@ -323,105 +394,4 @@ fn params_bytes(params: &Map<String, Value>) -> f64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::plan::from_yaml;
-
-    /// A Thursday.
-    const NOW: &str = "2026-01-01T00:00:00Z";
-
-    fn one(rest: &str) -> PairForecast {
-        let target = "{ api: openai-chat, base_url: 'http://127.0.0.1', price: { input: 1, output: 2 } }";
-        let plan =
-            from_yaml(&format!("targets: {{ t: {target} }}\nprofiles: {{ p: {{ targets: [t], {rest} }} }}"));
-        let plan = plan.unwrap_or_else(|e| panic!("{e}"));
-        forecast(&plan, NOW.parse().unwrap()).pairs.remove(0)
-    }
-
-    fn load(stage: &str) -> Amount {
-        one(&format!("schedule: {{ every: 1h }}, workload: {{ prompts: [x] }}, load: [{stage}]")).run_requests
-    }
-
-    fn daily_runs(schedule: &str) -> Amount {
-        one(&format!("schedule: {schedule}, workload: {{ prompts: [x] }}, load: [{{ for: 30s }}]")).daily.runs
-    }
-
-    #[test]
-    fn open_loop_requests_are_the_area_under_the_rate() {
-        assert_eq!(load("{ for: 20s, rate: 2 }"), Amount::Exact(40.0));
-        assert_eq!(load("{ for: 20s, rate: { from: 0, to: 10 } }"), Amount::Exact(100.0));
-        assert_eq!(load("{ for: 20s, rate: 2, requests: 30 }"), Amount::Exact(30.0));
-        assert_eq!(load("{ rate: 2, requests: 30 }"), Amount::Exact(30.0));
-        assert_eq!(load("{ for: 20s, rate: 2, arrivals: poisson }"), Amount::About(40.0));
-        assert_eq!(load("{ for: 20s, rate: 2, arrivals: poisson, requests: 30 }"), Amount::AtMost(30.0));
-        assert_eq!(load("{ warm_up: 5s, rate: 2 }, { for: 5s, rate: 4 }"), Amount::Exact(30.0));
-    }
-
-    #[test]
-    fn closed_loop_requests_have_a_bound_or_none() {
-        assert_eq!(load("{ requests: 7 }"), Amount::Exact(7.0));
-        assert_eq!(load("{ for: 10s, users: 4 }"), Amount::Unknown);
-        assert_eq!(load("{ for: 10s, users: 4, think: 2s..5s }"), Amount::AtMost(24.0));
-        assert_eq!(load("{ for: 10s, users: 4, requests: 9 }"), Amount::AtMost(9.0));
-        assert_eq!(
-            load("{ for: 10s, users: { from: 1, to: 4 }, think: 2s, requests: 90 }"),
-            Amount::AtMost(24.0)
-        );
-        assert_eq!(load("{ for: 10s, users: 4 }, { for: 20s, rate: 2 }"), Amount::Unknown);
-    }
-
-    #[test]
-    fn runs_follow_the_schedule() {
-        assert_eq!(daily_runs("{ every: 5m }"), Amount::Exact(288.0));
-        assert_eq!(daily_runs("{ every: 20s }"), Amount::AtMost(4320.0));
-        assert_eq!(daily_runs("{ continuous: {} }"), Amount::Exact(2880.0));
-        assert_eq!(daily_runs("{ manual: {} }"), Amount::ZERO);
-        // Ten hours on five of seven days.
-        let windows = "windows: [{ days: [mon-fri], from: '08:00', to: '18:00' }]";
-        assert_eq!(
-            daily_runs(&format!("{{ every: 1h, {windows} }}")),
-            Amount::About(24.0 * (3000.0 / 10_080.0))
-        );
-        assert_eq!(daily_runs("{ cron: '0 * * * *' }"), Amount::Exact(24.0));
-        assert_eq!(daily_runs("{ cron: '0 9 * * mon' }"), Amount::Exact(1.0 / 7.0));
-        assert_eq!(daily_runs(&format!("{{ cron: '30 * * * *', {windows} }}")), Amount::Exact(50.0 / 7.0));
-    }
-
-    #[test]
-    fn a_cron_of_every_second_is_not_counted_to_its_end() {
-        let Amount::About(runs) = daily_runs("{ cron: '* * * * * *' }") else { panic!("it is counted") };
-        assert!((runs - 86_400.0).abs() < 1.0, "{runs}");
-    }
-
-    #[test]
-    fn tokens_and_money_are_bounds() {
-        let daily = one("schedule: { every: 1h }, load: [{ requests: 10 }], \
-             workload: { prompts: [aaaa, aaaaaaaaaaaa], system: ssssssss, output_tokens: 100, cache: reuse }")
-        .daily;
-        assert_eq!(daily.requests, Amount::Exact(240.0));
-        assert_eq!(daily.input_tokens, Amount::AtMost(240.0 * (8.0 + 12.0 + 2.0 * 16.0 + 256.0)));
-        assert_eq!(daily.typical_input_tokens, Amount::About(240.0 * (4.0 + 8.0)));
-        assert_eq!(daily.output_tokens, Amount::AtMost(24_000.0));
-        let cost = daily.cost.and_then(Amount::value).unwrap();
-        assert!((cost - (73_920.0 * 1.0 + 24_000.0 * 2.0) / 1e6).abs() < 1e-9, "{cost}");
-        let unbounded = one("schedule: { every: 1h }, workload: { prompts: [x] }").daily;
-        assert_eq!((unbounded.output_tokens, unbounded.cost), (Amount::Unknown, Some(Amount::Unknown)));
-        let by_param = one(
-            "schedule: { every: 1h }, workload: { prompts: [x], output_tokens: 9, params: { max_completion_tokens: 5 } }",
-        );
-        assert_eq!(by_param.daily.output_tokens, Amount::AtMost(120.0));
-        let manual = one("schedule: { manual: {} }, workload: { prompts: [x] }").daily;
-        assert_eq!((manual.output_tokens, manual.cost), (Amount::ZERO, Some(Amount::ZERO)));
-    }
-
-    #[test]
-    fn totals_are_as_sure_as_their_parts() {
-        assert_eq!(Amount::Exact(1.0) + Amount::About(2.0), Amount::About(3.0));
-        assert_eq!(Amount::AtMost(1.0) + Amount::About(2.0), Amount::AtMost(3.0));
-        assert_eq!(Amount::AtMost(1.0) + Amount::Unknown, Amount::Unknown);
-        assert_eq!(Amount::ZERO.times(Amount::Unknown), Amount::ZERO);
-        let shown = [Amount::Exact(2.0), Amount::About(2.4), Amount::AtMost(2.0), Amount::Unknown];
-        assert_eq!(shown.map(|amount| amount.to_string()), ["2", "about 2", "at most 2", "unknown"]);
-        assert_eq!(format!("{:.2}", Amount::AtMost(0.126)), "at most 0.13");
-    }
-}
+mod tests;

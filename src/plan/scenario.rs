@@ -7,11 +7,12 @@ use http::{HeaderName, HeaderValue, Method};
 use regex::Regex;
 use serde_json::{Map, Value};
 use serde_json_path::JsonPath;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// What a user does: the set-up once, then the steps, again and again.
-#[derive(Debug)]
+/// What a user does: the set-up once, then the steps, again and again. Prints without its variables, which may be
+/// secret.
 pub struct Scenario {
     /// Played once per user.
     pub setup: Vec<Arc<Step>>,
@@ -62,8 +63,7 @@ pub enum Action {
     Ask(Box<AskStep>),
 }
 
-/// An HTTP request.
-#[derive(Debug)]
+/// An HTTP request. Prints without its headers and body, which may be secret.
 pub struct HttpStep {
     /// The method.
     pub method: Method,
@@ -166,6 +166,27 @@ pub enum Source {
     Cookie(String),
     /// The visible text, or the body where no text is read.
     Text,
+}
+
+impl fmt::Debug for Scenario {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { setup, steps, templates: _, vars: _, secrets, cookies, written: _ } = self;
+        let mut shown = f.debug_struct("Scenario");
+        shown.field("setup", setup).field("steps", steps).field("secrets", secrets).field("cookies", cookies);
+        shown.finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for HttpStep {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { method: _, path: _, headers: _, body: _, reading, reserve, route } = self;
+        let mut shown = f.debug_struct("HttpStep");
+        shown
+            .field("route", route)
+            .field("reading", reading)
+            .field("reserve", reserve)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Scenario {

@@ -1,10 +1,12 @@
 //! Budgets, and whether they can be kept: a cap on money needs prices, and a cap on money or tokens needs to know
 //! the most that an answer can have.
 
-use super::Findings;
-use crate::config::{self, Config, KeyPath};
+use super::{Findings, scenario};
+use crate::config::{self, Config, KeyPath, Profile, Target};
 use crate::plan::{Budget, Period, output_cap};
 use jiff::tz::TimeZone;
+use serde_json::{Map, Value};
+use std::num::NonZeroU64;
 
 /// A budget.
 pub(super) fn compile(written: &config::Budget, path: &KeyPath, findings: &mut Findings) -> Option<Budget> {
@@ -45,12 +47,13 @@ pub(super) fn check_all(config: &Config, findings: &mut Findings) {
         let cost = covers(|budget| budget.cost.is_some());
         let tokens = covers(|budget| budget.tokens.is_some());
         let counted = cost.map(|whose| (whose, "cost")).or_else(|| tokens.map(|whose| (whose, "tokens")));
-        let targets = || profile.targets.iter().filter_map(|name| config.targets.get(name));
-        if let Some((whose, what)) = counted
-            && targets().any(|target| !is_capped(profile, target))
-        {
-            let message = format!("set `output_tokens`, or {whose} budget of {what} cannot be kept");
-            findings.error(&path.key("workload"), message);
+        if let Some((whose, what)) = counted {
+            let why = format!("or {whose} budget of {what} cannot be kept");
+            let targets: Vec<_> =
+                profile.targets.iter().filter_map(|name| config.targets.get(name)).collect();
+            for (path, missing) in uncapped(profile, &targets, &path) {
+                findings.error(&path, format!("{missing}, {why}"));
+            }
         }
         let Some(whose) = cost else { continue };
         for (index, target) in profile.targets.iter().enumerate() {
@@ -64,7 +67,36 @@ pub(super) fn check_all(config: &Config, findings: &mut Findings) {
     }
 }
 
-fn is_capped(profile: &config::Profile, target: &config::Target) -> bool {
-    let own = profile.workload.output_tokens.map(std::num::NonZeroU64::get);
-    output_cap(&profile.workload.params, &target.params, own).is_some()
+/// Where it is not known how many tokens an answer may have, and what would tell it.
+fn uncapped(profile: &Profile, targets: &[&Target], path: &KeyPath) -> Vec<(KeyPath, &'static str)> {
+    const SET: &str = "set `output_tokens`";
+    let capped = |params: &Map<String, Value>, own: Option<NonZeroU64>| {
+        let own = own.map(NonZeroU64::get);
+        targets.iter().all(|target| output_cap(params, &target.params, own).is_some())
+    };
+    let mut found = Vec::new();
+    if let Some(workload) = &profile.workload
+        && !capped(&workload.params, workload.output_tokens)
+    {
+        found.push((path.key("workload"), SET));
+    }
+    let Some(scenario) = &profile.scenario else { return found };
+    let path = path.key("scenario");
+    for (number, step) in scenario.setup.iter().chain(&scenario.steps).enumerate() {
+        let path = scenario::path_of(scenario, number, &path);
+        if let Some(ask) = &step.ask
+            && !capped(&ask.params, ask.output_tokens)
+        {
+            found.push((path.key("ask"), SET));
+        }
+        let Some(read) = &step.read else { continue };
+        let reserve = step.reserve.unwrap_or_default();
+        if read.input_tokens.is_some() && reserve.input_tokens == 0 {
+            found.push((path.key("read"), "set `reserve.input_tokens`"));
+        }
+        if read.output_tokens.is_some() && reserve.output_tokens == 0 {
+            found.push((path.key("read"), "set `reserve.output_tokens`"));
+        }
+    }
+    found
 }

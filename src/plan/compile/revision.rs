@@ -32,7 +32,8 @@ pub(super) fn of_pair(profile: &Profile, target: &Target) -> Arc<str> {
 pub(in crate::plan) fn work_json(work: &Work, below: &Map<String, Value>) -> Value {
     match work {
         Work::Prompts(work) => workload_json(&work.prompts, below),
-        Work::Scenario(_) => todo!(),
+        // Parameters of the target go into the bodies of model calls.
+        Work::Scenario(scenario) => json!({ "scenario": scenario.written, "params": below }),
     }
 }
 
@@ -63,9 +64,16 @@ pub(in crate::plan) fn load_json(stages: &[Stage]) -> Value {
                 };
                 json!({ "rate": ramp(rate), "arrivals": arrivals, "ends": ends(bounds) })
             }
-            Shape::Users { users, think, bounds, spawn: _ } => {
+            Shape::Users { users, think, bounds, spawn } => {
                 let think = [think.min.as_secs_f64(), think.max.as_secs_f64()];
-                json!({ "users": ramp(users), "think": think, "ends": ends(bounds) })
+                let mut shape = json!({ "users": ramp(users), "think": think, "ends": ends(bounds) });
+                // Revisions are older than this key.
+                if let Value::Object(shape) = &mut shape
+                    && !spawn.is_zero()
+                {
+                    shape.insert("spawn".to_owned(), spawn.as_secs_f64().into());
+                }
+                shape
             }
         };
         json!({ "name": &*stage.name, "warm_up": stage.warm_up, "shape": shape })

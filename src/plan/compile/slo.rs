@@ -23,11 +23,10 @@ pub(super) fn compile(profile: &Profile, path: &KeyPath, findings: &mut Findings
             findings.error(&at_name, format!("there is another objective `{}` in this profile", slo.name));
         }
         let metric = metric(slo.metric);
-        if streamed_only(metric) && !profile.workload.stream {
-            let message = format!(
-                "{} is known for streamed answers only, and `workload.stream` is false",
-                metric.name()
-            );
+        if streamed_only(metric)
+            && let Some(why) = no_stream(profile)
+        {
+            let message = format!("{} is known for streamed answers only, and {why}", metric.name());
             findings.error(&path.key("metric"), message);
         }
         let objective = slo.objective.0;
@@ -42,6 +41,20 @@ pub(super) fn compile(profile: &Profile, path: &KeyPath, findings: &mut Findings
         }
     }
     objectives
+}
+
+/// Why no answer is a stream, if none is.
+fn no_stream(profile: &Profile) -> Option<&'static str> {
+    let reads = |step: &config::Step| {
+        step.read.as_ref().and_then(|read| read.form).is_some_and(config::AnswerForm::is_stream)
+    };
+    let asks = |step: &config::Step| step.ask.as_ref().is_some_and(|ask| ask.stream);
+    if let Some(workload) = &profile.workload {
+        return (!workload.stream).then_some("`workload.stream` is false");
+    }
+    let scenario = profile.scenario.as_ref()?;
+    let any = scenario.setup.iter().chain(&scenario.steps).any(|step| reads(step) || asks(step));
+    (!any).then_some("no step asks for a stream: by `ask`, `read: { as: sse }` or `read: { as: ndjson }`")
 }
 
 /// The bound that the metric wants: none, a time, or a pace.

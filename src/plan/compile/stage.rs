@@ -6,8 +6,18 @@ use crate::plan::{Arrivals, Bounds, Ramp, Shape, Stage, Think};
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+/// Time between the beginnings of two users of a scenario, where `spawn` is not written.
+const SPAWN_EACH: Duration = Duration::from_millis(10);
+
 /// Every stage of a load.
-pub(super) fn compile(load: &[config::Stage], path: &KeyPath, findings: &mut Findings) -> Vec<Stage> {
+///
+/// `journeys`: users play a scenario, and by default do not all begin at once.
+pub(super) fn compile(
+    load: &[config::Stage],
+    journeys: bool,
+    path: &KeyPath,
+    findings: &mut Findings,
+) -> Vec<Stage> {
     let mut names = BTreeSet::new();
     let mut stages = Vec::new();
     for (index, written) in load.iter().enumerate() {
@@ -19,7 +29,7 @@ pub(super) fn compile(load: &[config::Stage], path: &KeyPath, findings: &mut Fin
                 findings.error(&path.key("name"), message);
             }
         }
-        stages.extend(stage(written, &path, findings));
+        stages.extend(stage(written, journeys, &path, findings));
     }
     if load.is_empty() {
         findings.error(path, "must have at least one stage");
@@ -29,7 +39,7 @@ pub(super) fn compile(load: &[config::Stage], path: &KeyPath, findings: &mut Fin
     stages
 }
 
-fn stage(written: &config::Stage, path: &KeyPath, findings: &mut Findings) -> Option<Stage> {
+fn stage(written: &config::Stage, journeys: bool, path: &KeyPath, findings: &mut Findings) -> Option<Stage> {
     let bounds = bounds(written, path, findings);
     let shape = match (&written.rate, &written.users) {
         (Some(_), Some(_)) => {
@@ -39,11 +49,43 @@ fn stage(written: &config::Stage, path: &KeyPath, findings: &mut Findings) -> Op
         (Some(rate), None) => rate_shape(written, rate, bounds, path, findings),
         (None, users) => users_shape(written, users.as_ref(), bounds, path, findings),
     }?;
+    let shape = with_spawn(shape, written, journeys, path, findings);
     Some(Stage {
         name: written.name.as_deref().unwrap_or_default().into(),
         warm_up: written.warm_up.is_some(),
         shape,
     })
+}
+
+/// When users begin.
+fn with_spawn(
+    shape: Shape,
+    written: &config::Stage,
+    journeys: bool,
+    path: &KeyPath,
+    findings: &mut Findings,
+) -> Shape {
+    let at = path.key("spawn");
+    if written.spawn.is_some() && written.users.is_none() {
+        findings.error(&at, "goes with `users`");
+    }
+    let Shape::Users { users, think, bounds, .. } = shape else { return shape };
+    if let (Some(spawn), Some(time)) = (written.spawn, bounds.time)
+        && spawn.0 > time
+    {
+        findings.error(&at, "must not be longer than the stage");
+    }
+    let by_default = || {
+        // The number of users is a whole one, and small.
+        let all = SPAWN_EACH.mul_f64(users.from.max(1.0));
+        bounds.time.map_or(all, |time| all.min(time / 2))
+    };
+    let spawn = match written.spawn {
+        Some(spawn) => spawn.0,
+        None if journeys => by_default(),
+        None => Duration::ZERO,
+    };
+    Shape::Users { users, think, bounds, spawn }
 }
 
 /// When it ends.

@@ -26,7 +26,14 @@ pub(super) fn compile(
     let proxy = written.proxy.as_ref().map(|proxy| self::proxy(proxy, &path.key("proxy"), findings));
     let timeouts = timeouts(&written.timeouts, &path.key("timeouts"), findings);
     let tokenizer = written.tokenizer.as_ref().map(|t| tokenizer(t, &path.key("tokenizer"), findings));
-    workload::check_params(&written.params, &path.key("params"), findings);
+    if written.api == config::Api::Http && !written.params.is_empty() {
+        findings.error(
+            &path.key("params"),
+            "goes with the dialects of models: an `http` target has no model call",
+        );
+    } else {
+        workload::check_params(&written.params, "workload", &path.key("params"), findings);
+    }
     if written.stall_threshold.is_some_and(|threshold| threshold.0.is_zero()) {
         findings.error(&path.key("stall_threshold"), "must be more than 0s");
     }
@@ -40,6 +47,7 @@ pub(super) fn compile(
         name: name.into(),
         api: match written.api {
             config::Api::OpenAiChat => Api::OpenAiChat,
+            config::Api::Http => Api::Http,
         },
         base_url: base_url?,
         model: written.model.as_str().into(),
@@ -148,14 +156,19 @@ fn tokenizer(written: &config::Tokenizer, path: &KeyPath, findings: &mut Finding
 
 /// Credentials over plain HTTP can be read by anyone on the way.
 fn in_the_clear(written: &config::Target, url: &Url, path: &KeyPath, findings: &mut Findings) {
+    let authenticated = !matches!(written.auth, config::Auth::Word(_));
+    if is_plain(url) && authenticated {
+        findings.warn(&path.key("base_url"), "is plain http: the credentials go out in the clear");
+    }
+}
+
+/// What goes there can be read on the way: it is plain HTTP, and not to this machine.
+pub(super) fn is_plain(url: &Url) -> bool {
     let loopback = match url.host() {
         Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
         Some(Host::Ipv4(ip)) => IpAddr::from(ip).is_loopback(),
         Some(Host::Ipv6(ip)) => IpAddr::from(ip).is_loopback(),
         None => false,
     };
-    let authenticated = !matches!(written.auth, config::Auth::Word(_));
-    if url.scheme() == "http" && !loopback && authenticated {
-        findings.warn(&path.key("base_url"), "is plain http: the credentials go out in the clear");
-    }
+    url.scheme() == "http" && !loopback
 }

@@ -55,7 +55,7 @@ pub(super) fn basic(
 }
 
 /// A secret. That it is not there yet is no error: it is read when it is used, and may come later.
-fn secret(written: &SecretSource, path: &KeyPath, findings: &mut Findings) -> Option<Secret> {
+pub(super) fn secret(written: &SecretSource, path: &KeyPath, findings: &mut Findings) -> Option<Secret> {
     let kinds = [
         ("env", written.env.is_some()),
         ("file", written.file.is_some()),
@@ -76,18 +76,21 @@ fn secret(written: &SecretSource, path: &KeyPath, findings: &mut Findings) -> Op
     Some(secret)
 }
 
-fn header_name(name: &str, path: &KeyPath, findings: &mut Findings) -> Option<HeaderName> {
-    match HeaderName::from_bytes(name.as_bytes()) {
-        Ok(name) if OWN_HEADERS.contains(&name.as_str()) => {
-            findings.error(path, format!("the header `{name}` belongs to the transport"));
-            None
-        }
-        Ok(name) => Some(name),
-        Err(_) => {
-            findings.error(path, "is not the name of an HTTP header");
-            None
-        }
+/// Name of a header that we may send.
+pub(super) fn header_name(name: &str, path: &KeyPath, findings: &mut Findings) -> Option<HeaderName> {
+    let name = valid_header_name(name, path, findings)?;
+    if OWN_HEADERS.contains(&name.as_str()) {
+        findings.error(path, format!("the header `{name}` belongs to the transport"));
+        return None;
     }
+    Some(name)
+}
+
+/// Name of any header.
+pub(super) fn valid_header_name(name: &str, path: &KeyPath, findings: &mut Findings) -> Option<HeaderName> {
+    HeaderName::from_bytes(name.as_bytes())
+        .map_err(|_| findings.error(path, "is not the name of an HTTP header"))
+        .ok()
 }
 
 /// Headers for every request. `taken`: those that are set in another way.

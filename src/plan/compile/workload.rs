@@ -8,13 +8,6 @@ use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
 
-/// Body fields that decide what is measured, and where they are set.
-const OWN_PARAMS: [(&str, &str); 3] = [
-    ("messages", "`workload.prompts` and `workload.system`"),
-    ("model", "the target's `model`"),
-    ("stream", "`workload.stream`"),
-];
-
 /// A workload.
 pub(super) fn compile(
     written: &config::Workload,
@@ -37,23 +30,40 @@ pub(super) fn compile(
     if written.prompts.is_empty() {
         findings.error(&at, "must have at least one item");
     }
-    check_params(&written.params, &path.key("params"), findings);
+    check_params(&written.params, "workload", &path.key("params"), findings);
     (!prompts.is_empty()).then(|| Prompts {
         prompts,
         system: written.system.as_deref().map(Arc::from),
         output_tokens: written.output_tokens.map(std::num::NonZeroU64::get),
-        cache: match written.cache {
-            config::Cache::Bust => Cache::Bust,
-            config::Cache::Reuse => Cache::Reuse,
-        },
+        cache: cache(written.cache),
         stream: written.stream,
         params: written.params.clone(),
     })
 }
 
-/// Parameters that go into the body as they are must not contradict what we measure and cap.
-pub(super) fn check_params(params: &Map<String, Value>, path: &KeyPath, findings: &mut Findings) {
-    for (name, place) in OWN_PARAMS {
+/// What is done about prefix caches.
+pub(super) const fn cache(written: config::Cache) -> Cache {
+    match written {
+        config::Cache::Bust => Cache::Bust,
+        config::Cache::Reuse => Cache::Reuse,
+    }
+}
+
+/// Parameters that go into the body as they are must not contradict what we measure and cap. `owner`: the key
+/// (`workload`, `ask`) that sets the fields which decide what is measured.
+pub(super) fn check_params(
+    params: &Map<String, Value>,
+    owner: &str,
+    path: &KeyPath,
+    findings: &mut Findings,
+) {
+    let prompt = if owner == "ask" { "prompt" } else { "prompts" };
+    let own = [
+        ("messages", format!("`{owner}.{prompt}` and `{owner}.system`")),
+        ("model", "the target's `model`".to_owned()),
+        ("stream", format!("`{owner}.stream`")),
+    ];
+    for (name, place) in own {
         if params.contains_key(name) {
             findings.error(&path.key(name), format!("is set by {place}"));
         }

@@ -1,0 +1,57 @@
+//! Whether what a profile sends goes with each of its targets.
+
+use super::{Findings, scenario, target, wire};
+use crate::config::{Api, Config, KeyPath, Profile, Scenario, Target};
+use http::HeaderName;
+use url::Url;
+
+/// Every profile with each of its targets.
+pub(super) fn check_all(config: &Config, findings: &mut Findings) {
+    for (name, profile) in &config.profiles {
+        let path = KeyPath::of(["profiles", name]);
+        for (index, name) in profile.targets.iter().enumerate() {
+            let Some(target) = config.targets.get(name) else { continue };
+            let at = path.key("targets").index(index);
+            if profile.workload.is_some() && target.api == Api::Http {
+                let message =
+                    format!("the target `{name}` is `http` and has no model call; it takes a `scenario`");
+                findings.error(&at, message);
+            }
+            let in_the_clear = Url::parse(&target.base_url.0).is_ok_and(|url| target::is_plain(&url));
+            if in_the_clear && profile.scenario.as_ref().is_some_and(|it| !it.secrets.is_empty()) {
+                let message =
+                    format!("the target `{name}` is plain http: the scenario's secrets go out in the clear");
+                findings.warn(&at, message);
+            }
+        }
+        if let Some(scenario) = &profile.scenario {
+            of_scenario(config, profile, scenario, &path.key("scenario"), findings);
+        }
+    }
+}
+
+fn of_scenario(
+    config: &Config,
+    profile: &Profile,
+    scenario: &Scenario,
+    path: &KeyPath,
+    findings: &mut Findings,
+) {
+    let targets: Vec<(&String, &Target)> =
+        profile.targets.iter().filter_map(|name| Some((name, config.targets.get(name)?))).collect();
+    for (number, step) in scenario.setup.iter().chain(&scenario.steps).enumerate() {
+        let path = scenario::path_of(scenario, number, path);
+        let http = targets.iter().find(|(_, target)| target.api == Api::Http);
+        if let Some((name, _)) = http.filter(|_| step.ask.is_some()) {
+            let message = format!("the target `{name}` is `http` and has no model call");
+            findings.error(&path.key("ask"), message);
+        }
+        for header in step.headers.0.keys() {
+            let Ok(parsed) = HeaderName::from_bytes(header.as_bytes()) else { continue };
+            if let Some((name, _)) = targets.iter().find(|(_, target)| wire::set_elsewhere(target, &parsed)) {
+                let message = format!("is set by `auth` or `propagate` of the target `{name}` already");
+                findings.error(&path.key("headers").key(header), message);
+            }
+        }
+    }
+}

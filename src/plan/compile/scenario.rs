@@ -1,0 +1,169 @@
+//! A scenario: its variables, and its steps one after the other, each of which sees what the ones before it took.
+
+mod data;
+mod names;
+mod reading;
+mod step;
+mod take;
+#[cfg(test)]
+mod tests;
+mod text;
+mod written;
+
+use super::{Findings, canonical, name, wire};
+use crate::config::{self, KeyPath};
+use crate::plan::Scenario;
+use crate::plan::forecast::printed_bytes;
+use crate::secret::Secret;
+use crate::template::{Templates, Vars};
+use names::Names;
+use serde_json::{Map, Value, json};
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+/// What the compilation of steps shares.
+struct Desk<'a> {
+    templates: Templates,
+    names: Names<'a>,
+    findings: &'a mut Findings,
+    /// Cookies are kept.
+    cookies: bool,
+}
+
+/// A scenario, if every part of it is sound.
+pub(super) fn compile(
+    written: &config::Scenario,
+    path: &KeyPath,
+    findings: &mut Findings,
+) -> Option<Scenario> {
+    let before = findings.errors.len();
+    let all = || written.setup.iter().chain(&written.steps);
+    let taken = all().flat_map(|step| step.take.keys().map(|name| (step.name.as_str(), name.as_str())));
+    let mut names = Names::new(written.secrets.keys().map(String::as_str), taken);
+    let (vars, digests) = variables(written, &mut names, path, findings);
+    let secrets = secrets(written, &path.key("secrets"), findings);
+    let mut desk = Desk { templates: Templates::default(), names, findings, cookies: written.cookies };
+    let mut steps = Vec::new();
+    let mut known = BTreeSet::new();
+    for (index, step) in all().enumerate() {
+        let path = path_of(written, index, path);
+        name::check(&step.name, &path.key("name"), desk.findings);
+        if !known.insert(&step.name) {
+            let message = format!("there is another step `{}` in this scenario", step.name);
+            desk.findings.error(&path.key("name"), message);
+        }
+        if (index == 0 || index == written.setup.len()) && step.think.is_some() && step.repeat.get() == 1 {
+            let message = "is never used: before the first step the stage's `think` counts";
+            desk.findings.warn(&path.key("think"), message);
+        }
+        steps.push(desk.step(step, index, &path).map(Arc::new));
+        for name in step.take.keys() {
+            let path = path.key("take").key(name);
+            if written.data.contains_key(name) {
+                desk.findings.error(&path, format!("the name `{name}` is that of a data file already"));
+            }
+            desk.names.add(name, &path, desk.findings);
+        }
+    }
+    if written.steps.is_empty() {
+        desk.findings.error(&path.key("steps"), "must have at least one item");
+    }
+    let Desk { templates, names, findings, .. } = desk;
+    unused(written, &names, path, findings);
+    if findings.errors.len() > before {
+        return None;
+    }
+    let mut setup: Vec<_> = steps.into_iter().collect::<Option<_>>()?;
+    let steps = setup.split_off(written.setup.len());
+    let written_json = written::canonical(written, &setup, &steps, &digests);
+    Some(Scenario { setup, steps, templates, vars, secrets, cookies: written.cookies, written: written_json })
+}
+
+/// Where a step stands that has this number.
+pub(super) fn path_of(written: &config::Scenario, number: usize, path: &KeyPath) -> KeyPath {
+    match number.checked_sub(written.setup.len()) {
+        None => path.key("setup").index(number),
+        Some(index) => path.key("steps").index(index),
+    }
+}
+
+/// Variables and the contents of data files; and what stands for these in the canonical form.
+fn variables<'a>(
+    written: &'a config::Scenario,
+    names: &mut Names<'a>,
+    path: &KeyPath,
+    findings: &mut Findings,
+) -> (Vars, Map<String, Value>) {
+    let mut all = written.vars.0.clone();
+    for (name, value) in &written.vars.0 {
+        let path = path.key("vars").key(name);
+        names.add(name, &path, findings);
+        text::literal_secret(name, value, &path, findings);
+    }
+    let mut digests = Map::new();
+    for (name, file) in &written.data {
+        let path = path.key("data").key(name);
+        names.add(name, &path, findings);
+        if written.vars.0.contains_key(name) {
+            findings.error(&path, format!("the name `{name}` is that of a variable already"));
+        }
+        match data::read(&file.file, findings) {
+            Ok(list) => {
+                digests.insert(name.clone(), digest(&list));
+                all.insert(name.clone(), list);
+            }
+            Err(message) => findings.error(&path.key("file"), message),
+        }
+    }
+    (all.into(), digests)
+}
+
+/// What stands for a list: its hash, and how many bytes its longest item has in a text, for the forecast.
+fn digest(list: &Value) -> Value {
+    let mut sha256 = String::new();
+    for byte in canonical::sha256(list) {
+        // Writing to a String cannot fail.
+        let _ = write!(sha256, "{byte:02x}");
+    }
+    let longest = list.as_array().into_iter().flatten().map(printed_bytes).max();
+    json!({ "sha256": sha256, "longest": longest })
+}
+
+fn secrets(
+    written: &config::Scenario,
+    path: &KeyPath,
+    findings: &mut Findings,
+) -> Vec<(Arc<str>, Arc<Secret>)> {
+    let mut secrets = Vec::new();
+    for (name, source) in &written.secrets {
+        let path = path.key(name);
+        text::check_identifier(name, &path, findings);
+        let secret = wire::secret(source, &path, findings);
+        secrets.extend(secret.map(|secret| (Arc::from(name.as_str()), Arc::new(secret))));
+    }
+    secrets
+}
+
+/// What nothing uses is probably a mistake.
+fn unused(written: &config::Scenario, names: &Names<'_>, path: &KeyPath, findings: &mut Findings) {
+    let mut look = |name: &str, at: KeyPath| {
+        if !names.uses(name) {
+            findings.warn(&at, "is used by no template");
+        }
+    };
+    for name in written.vars.0.keys() {
+        look(name, path.key("vars").key(name));
+    }
+    for name in written.data.keys() {
+        look(name, path.key("data").key(name));
+    }
+    for name in written.secrets.keys() {
+        look(&format!("{}.{name}", names::SECRET), path.key("secrets").key(name));
+    }
+    for (number, step) in written.setup.iter().chain(&written.steps).enumerate() {
+        for name in step.take.keys() {
+            look(name, path_of(written, number, path).key("take").key(name));
+        }
+    }
+}

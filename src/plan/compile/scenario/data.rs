@@ -1,0 +1,135 @@
+//! Lists from files.
+
+use crate::plan::compile::{Findings, pattern};
+use serde_json::{Map, Value};
+use std::path::Path;
+
+/// Largest file, in bytes: it is held in memory, as values.
+const LARGEST: u64 = 16 << 20;
+
+/// The list that a file holds; never empty.
+pub(super) fn read(file: &Path, findings: &mut Findings) -> Result<Value, String> {
+    let shown = file.display();
+    let extension = file.extension().map(|it| it.to_string_lossy().to_ascii_lowercase()).unwrap_or_default();
+    let parse = match extension.as_str() {
+        "txt" => lines,
+        "csv" => table,
+        "json" => list,
+        "jsonl" | "ndjson" => values,
+        _ => return Err(format!("{shown} must be a .txt, .csv, .json, .jsonl or .ndjson file")),
+    };
+    let text = pattern::text_file(file, LARGEST, findings)?;
+    // Spreadsheets put a mark in front.
+    let items = parse(text.trim_start_matches('\u{feff}')).map_err(|why| format!("{shown} {why}"))?;
+    if items.is_empty() { Err(format!("{shown} holds nothing")) } else { Ok(Value::Array(items)) }
+}
+
+/// Those that hold anything, with their numbers from 1.
+fn filled(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    let numbered = text.lines().enumerate().map(|(index, line)| (index + 1, line.trim()));
+    numbered.filter(|(_, line)| !line.is_empty())
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "one of several parsers; the others may fail")]
+fn lines(text: &str) -> Result<Vec<Value>, String> {
+    Ok(filled(text).map(|(_, line)| line.into()).collect())
+}
+
+fn values(text: &str) -> Result<Vec<Value>, String> {
+    let parse = |(number, line): (usize, &str)| {
+        serde_json::from_str(line).map_err(|error| format!("is not valid JSON in line {number}: {error}"))
+    };
+    filled(text).map(parse).collect()
+}
+
+fn list(text: &str) -> Result<Vec<Value>, String> {
+    match serde_json::from_str(text) {
+        Ok(Value::Array(items)) => Ok(items),
+        Ok(_) => Err("must hold a list".to_owned()),
+        Err(error) => Err(format!("is not valid JSON: {error}")),
+    }
+}
+
+fn table(text: &str) -> Result<Vec<Value>, String> {
+    let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).from_reader(text.as_bytes());
+    let said = |error: &csv::Error| match error.kind() {
+        csv::ErrorKind::UnequalLengths { pos, expected_len, len } => {
+            let line = pos.as_ref().map_or(0, csv::Position::line);
+            format!(
+                "has another number of fields in line {line} than in its header: {len}, not {expected_len}"
+            )
+        }
+        _ => format!("is not valid CSV: {error}"),
+    };
+    let header = reader.headers().map_err(|error| said(&error))?.clone();
+    let names: Vec<&str> = header.iter().collect();
+    for (index, name) in names.iter().enumerate() {
+        if name.is_empty() {
+            return Err(format!("has no name for column {} in its header", index + 1));
+        }
+        if names.iter().take(index).any(|before| before == name) {
+            return Err(format!("has two columns `{name}` in its header"));
+        }
+    }
+    let row = |record: Result<csv::StringRecord, csv::Error>| {
+        let record = record.map_err(|error| said(&error))?;
+        let fields = names.iter().zip(&record).map(|(name, field)| ((*name).to_owned(), field.into()));
+        Ok(Value::Object(fields.collect::<Map<_, _>>()))
+    };
+    reader.records().map(row).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn of(name: &str, text: &str) -> Result<Value, String> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        let mut findings = Findings::default();
+        let read = read(&path, &mut findings);
+        // Reload watches what was read.
+        assert_eq!(findings.files.paths().count(), usize::from(name != "a.xls"), "{name}");
+        read.map_err(|said| said.replace(&format!("{}/", folder.path().display()), ""))
+    }
+
+    #[test]
+    fn each_kind_of_file_is_a_list() {
+        assert_eq!(of("a.txt", "one\n\n two \r\n").unwrap(), json!(["one", "two"]));
+        let people = json!([{ "email": "a@x", "name": "A, B" }, { "email": "c@x", "name": "" }]);
+        assert_eq!(of("a.csv", "\u{feff}email, name\na@x,\"A, B\"\nc@x,\n").unwrap(), people);
+        assert_eq!(of("a.json", "[1, {\"a\": null}]").unwrap(), json!([1, { "a": null }]));
+        for name in ["a.jsonl", "a.ndjson", "A.NDJSON"] {
+            assert_eq!(of(name, "{\"a\": 1}\n\n\"x\"\n").unwrap(), json!([{ "a": 1 }, "x"]));
+        }
+    }
+
+    #[test]
+    fn what_is_no_list_is_told_by_line() {
+        let said = |name: &str, text: &str| of(name, text).unwrap_err();
+        assert_eq!(said("a.txt", "\n \n"), "a.txt holds nothing");
+        assert_eq!(said("a.csv", "a,b\n"), "a.csv holds nothing");
+        assert_eq!(
+            said("a.csv", "a,b\n1,2\n3\n"),
+            "a.csv has another number of fields in line 3 than in its header: 1, not 2"
+        );
+        assert_eq!(said("a.csv", "a,a\n1,2\n"), "a.csv has two columns `a` in its header");
+        assert_eq!(said("a.csv", "a,\n1,2\n"), "a.csv has no name for column 2 in its header");
+        assert_eq!(said("a.json", "{}"), "a.json must hold a list");
+        assert!(said("a.json", "[").starts_with("a.json is not valid JSON: "));
+        assert!(said("a.jsonl", "1\n{\n").starts_with("a.jsonl is not valid JSON in line 2: "));
+        assert_eq!(said("a.xls", ""), "a.xls must be a .txt, .csv, .json, .jsonl or .ndjson file");
+    }
+
+    #[test]
+    fn a_file_that_is_missing_or_too_large_is_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.txt");
+        let mut findings = Findings::default();
+        assert!(read(&path, &mut findings).unwrap_err().contains("cannot be read"));
+        std::fs::File::create(&path).unwrap().set_len(LARGEST + 1).unwrap();
+        assert!(read(&path, &mut findings).unwrap_err().ends_with("is larger than 16 MiB"));
+    }
+}

@@ -1,0 +1,134 @@
+//! Names in templates: which there are at each step, and which are used.
+
+use super::text;
+use crate::config::{KeyPath, nearest};
+use crate::plan::compile::Findings;
+use crate::template::{FUNCTIONS, Template, Templates};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What a step's surroundings are called.
+const ENVIRONMENT: [&str; 9] =
+    ["user", "iteration", "turn", "profile", "target", "model", "stage", "step", "run"];
+/// Under this name stand the secrets.
+pub(super) const SECRET: &str = "secret";
+/// Words of the template language.
+const WORDS: [&str; 20] = [
+    "and", "caller", "elif", "else", "endfor", "endif", "false", "False", "for", "if", "in", "is", "loop",
+    "none", "None", "not", "or", "self", "true", "True",
+];
+
+/// The names at the present step, and all that were used so far.
+#[derive(Debug, Default)]
+pub(super) struct Names<'a> {
+    /// Variables, data files and what earlier steps took.
+    known: BTreeSet<&'a str>,
+    /// What is taken anywhere, with the first step that takes it.
+    taken: BTreeMap<&'a str, &'a str>,
+    secrets: BTreeSet<&'a str>,
+    used: BTreeSet<String>,
+}
+
+impl<'a> Names<'a> {
+    /// With secrets of these names, and what steps (name, what it takes) take at some time.
+    pub(super) fn new(
+        secrets: impl Iterator<Item = &'a str>,
+        taken: impl Iterator<Item = (&'a str, &'a str)>,
+    ) -> Self {
+        let mut first = BTreeMap::new();
+        for (step, name) in taken {
+            first.entry(name).or_insert(step);
+        }
+        Self { taken: first, secrets: secrets.collect(), ..Self::default() }
+    }
+
+    /// From here on there is this variable. `path`: where it gets its name.
+    pub(super) fn add(&mut self, name: &'a str, path: &KeyPath, findings: &mut Findings) {
+        check(name, path, findings);
+        self.known.insert(name);
+    }
+
+    /// Whether a template used a variable, or (`secret.x`) a secret.
+    pub(super) fn uses(&self, name: &str) -> bool {
+        self.used.contains(name)
+    }
+
+    /// Compiles a template, whose every name must be known here.
+    pub(super) fn template(
+        &mut self,
+        templates: &mut Templates,
+        source: &str,
+        path: &KeyPath,
+        findings: &mut Findings,
+    ) -> Option<Template> {
+        let template = match templates.add(source) {
+            Ok(template) => template,
+            Err(invalid) => {
+                findings.error(path, format!("is not a template: {invalid}"));
+                return None;
+            }
+        };
+        for name in &template.names {
+            if name == SECRET {
+                self.secrets_in(source, path, findings);
+            } else {
+                self.variable(name, path, findings);
+            }
+        }
+        Some(template)
+    }
+
+    fn variable(&mut self, name: &str, path: &KeyPath, findings: &mut Findings) {
+        if ENVIRONMENT.contains(&name) {
+            return;
+        }
+        if self.known.contains(name) || self.taken.contains_key(name) {
+            self.used.insert(name.to_owned());
+        }
+        if self.known.contains(name) {
+            return;
+        }
+        if let Some(step) = self.taken.get(name) {
+            let message =
+                format!("there is no `{name}` yet: the step `{step}` takes it, and comes no earlier");
+            findings.error(path, message);
+            return;
+        }
+        let known = self.known.iter().chain(&ENVIRONMENT).chain(&FUNCTIONS).chain(&[SECRET]).copied();
+        let near = nearest(name, known);
+        let hint = near.map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
+        findings.error(path, format!("there is no variable `{name}`{hint}"));
+    }
+
+    /// The secrets that a template names, as far as they are written out.
+    fn secrets_in(&mut self, source: &str, path: &KeyPath, findings: &mut Findings) {
+        if self.secrets.is_empty() {
+            findings.error(path, "there is no `secret`: the scenario has no `secrets`");
+            return;
+        }
+        for (at, _) in source.match_indices(SECRET) {
+            let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+            let before = source.get(..at).and_then(|text| text.chars().next_back());
+            let rest = source.get(at + SECRET.len()..).unwrap_or_default();
+            let Some(rest) = rest.strip_prefix('.').filter(|_| !before.is_some_and(|c| word(c) || c == '.'))
+            else {
+                continue;
+            };
+            let name: String = rest.chars().take_while(|c| word(*c)).collect();
+            if self.secrets.contains(name.as_str()) {
+                self.used.insert(format!("{SECRET}.{name}"));
+            } else {
+                let near = nearest(&name, self.secrets.iter().copied());
+                let hint = near.map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
+                findings.error(path, format!("there is no secret `{name}`{hint}"));
+            }
+        }
+    }
+}
+
+/// A name that templates can use, and that means nothing else in them.
+fn check(name: &str, path: &KeyPath, findings: &mut Findings) {
+    let taken = name == SECRET || [&ENVIRONMENT[..], &FUNCTIONS, &WORDS].concat().contains(&name);
+    if text::check_identifier(name, path, findings) && taken {
+        findings.error(path, format!("the name `{name}` has a meaning in templates already"));
+    }
+}

@@ -1,0 +1,167 @@
+//! What the journeys of a scenario will do. A journey that fails ends early, and its user begins the next one
+//! sooner: the numbers are those of journeys that go to their end.
+
+use super::{
+    Amount, BYTES_PER_TOKEN, MESSAGE_MOST, MESSAGE_TYPICAL, NONCE_MOST, NONCE_TYPICAL, PREAMBLE_MOST, Tokens,
+    arrivals_in, params_bytes, printed_bytes, turns_of_users,
+};
+use crate::plan::{Action, AskStep, Cache, HttpStep, Scenario, Shape, Stage, Step, Target, output_cap};
+use crate::template::Template;
+use serde_json::Value;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Bytes of what a step's surroundings are called, at most: names and numbers.
+const LONGEST_NAME: u64 = 256;
+const SURROUNDINGS: [&str; 9] =
+    ["user", "iteration", "turn", "profile", "target", "model", "stage", "step", "run"];
+
+/// What a run offers.
+pub(super) struct Offered {
+    /// Offered.
+    pub(super) journeys: Amount,
+    /// Their requests, and those of the set-ups.
+    pub(super) requests: Amount,
+    /// What these take.
+    pub(super) tokens: Tokens,
+}
+
+/// What a run of these stages offers.
+pub(super) fn of_run(scenario: &Scenario, stages: &[Stage], target: &Target) -> Offered {
+    let setup = Part::of(&scenario.setup, scenario, target);
+    let steps = Part::of(&scenario.steps, scenario, target);
+    let mut run = Offered { journeys: Amount::ZERO, requests: Amount::ZERO, tokens: Tokens::ZERO };
+    for stage in stages {
+        let (journeys, users) = of_stage(stage, thinking(scenario));
+        run.journeys = run.journeys + journeys;
+        for (part, times) in [(&setup, users), (&steps, journeys)] {
+            run.requests = run.requests + times.times(Amount::AtMost(part.requests));
+            run.tokens = run.tokens + part.tokens.times(times);
+        }
+    }
+    run
+}
+
+/// Offered, and users that play the set-up. `thinking`: the least time that a journey takes.
+fn of_stage(stage: &Stage, thinking: Duration) -> (Amount, Amount) {
+    match &stage.shape {
+        // Each arrival is a new user.
+        Shape::Rate { rate, arrivals, bounds } => {
+            let journeys = arrivals_in(*rate, *arrivals, *bounds);
+            (journeys, journeys)
+        }
+        Shape::Users { users, think, bounds, spawn: _ } => {
+            let users = users.from.max(users.to).floor().max(1.0);
+            let journeys = turns_of_users(users, think.min + thinking, *bounds);
+            let fewer = journeys.value().map_or(users, |journeys| users.min(journeys));
+            (journeys, Amount::AtMost(fewer))
+        }
+    }
+}
+
+/// Least time that the user of a journey thinks in it.
+fn thinking(scenario: &Scenario) -> Duration {
+    let thoughts = scenario.steps.iter().enumerate().map(|(index, step)| {
+        // The first play of all comes without.
+        step.think.min * step.repeat.saturating_sub(u32::from(index == 0))
+    });
+    thoughts.sum()
+}
+
+/// What one play of the set-up, or of the steps, takes.
+struct Part {
+    requests: f64,
+    tokens: Tokens,
+}
+
+impl Part {
+    fn of(steps: &[Arc<Step>], scenario: &Scenario, target: &Target) -> Self {
+        let mut part = Self { requests: 0.0, tokens: Tokens::ZERO };
+        for step in steps {
+            let repeat = f64::from(step.repeat);
+            part.requests += repeat;
+            let tokens = match &step.action {
+                Action::Ask(ask) => of_ask(ask, scenario, target),
+                Action::Http(http) => of_http(http),
+            };
+            part.tokens = part.tokens + tokens.times(Amount::Exact(repeat));
+        }
+        part
+    }
+}
+
+/// What its config says that it takes at most.
+fn of_http(http: &HttpStep) -> Tokens {
+    let told = |named: bool, reserve: u64| match (named, reserve) {
+        (true, 0) => Amount::Unknown,
+        (_, 0) => Amount::ZERO,
+        (_, most) => Amount::AtMost(most as f64),
+    };
+    let reading = http.reading.as_ref();
+    let input = told(reading.is_some_and(|it| it.input_tokens.is_some()), http.reserve.input_tokens);
+    let output = told(reading.is_some_and(|it| it.output_tokens.is_some()), http.reserve.output_tokens);
+    Tokens { input, typical_input: input, output }
+}
+
+fn of_ask(ask: &AskStep, scenario: &Scenario, target: &Target) -> Tokens {
+    let cap = output_cap(&ask.params, &target.params, ask.output_tokens);
+    let output = cap.map_or(Amount::Unknown, |cap| Amount::AtMost(cap as f64));
+    let bytes = |template: &Template| {
+        longest(template, &scenario.written).map_or(Amount::Unknown, |bytes| Amount::AtMost(bytes as f64))
+    };
+    let prompt = bytes(&ask.prompt);
+    let system = ask.system.as_ref().map_or(Amount::ZERO, bytes);
+    let messages = if ask.system.is_some() { 2.0 } else { 1.0 };
+    let bust = if ask.cache == Cache::Bust { 1.0 } else { 0.0 };
+    // Each earlier turn is a question and an answer.
+    let turn = prompt + output + Amount::AtMost(2.0 * MESSAGE_MOST);
+    let history = Amount::Exact(f64::from(ask.history)).times(turn);
+    let written = params_bytes(&target.params) + params_bytes(&ask.params);
+    let overhead = written + bust * NONCE_MOST + messages * MESSAGE_MOST + PREAMBLE_MOST;
+    let by_bytes = (prompt + system).times(Amount::About(1.0 / BYTES_PER_TOKEN));
+    Tokens {
+        input: prompt + system + history + Amount::AtMost(overhead),
+        typical_input: by_bytes + history + Amount::About(bust * NONCE_TYPICAL + messages * MESSAGE_TYPICAL),
+        output,
+    }
+}
+
+/// Bytes of the longest text that a template makes; `None` where that is not known: it holds more than text and
+/// picks from what is written in the config, or what was taken from an answer.
+fn longest(template: &Template, written: &Value) -> Option<u64> {
+    let mut bytes = 0;
+    let mut rest = &*template.source;
+    while let Some((before, from)) = rest.split_once("{{") {
+        let (expression, after) = from.split_once("}}")?;
+        bytes += before.len() as u64 + of_expression(expression.trim(), written)?;
+        rest = after;
+    }
+    let plain = !rest.contains("{%") && !template.source.contains("{%");
+    plain.then_some(bytes + rest.len() as u64)
+}
+
+/// Of `name`, `name.field`, `pick(name)` and `cycle(name).field`.
+fn of_expression(expression: &str, written: &Value) -> Option<u64> {
+    let inner = ["pick(", "cycle("].iter().find_map(|function| expression.strip_prefix(function));
+    let path = match inner {
+        Some(inner) => {
+            let (name, fields) = inner.split_once(')')?;
+            format!("{}{fields}", name.trim())
+        }
+        None => expression.to_owned(),
+    };
+    let plain = path.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '.'));
+    let name = path.split('.').next().filter(|_| plain)?;
+    if SURROUNDINGS.contains(&name) {
+        return Some(LONGEST_NAME);
+    }
+    // Of a list, one item is picked, or all of it is printed.
+    if let Some(value) = written.get("vars").and_then(|vars| vars.get(name)) {
+        return Some(match value.as_array().filter(|_| inner.is_some()) {
+            Some(items) => items.iter().map(printed_bytes).max().unwrap_or(0),
+            None => printed_bytes(value),
+        });
+    }
+    let data = written.get("data").and_then(|data| data.get(name));
+    data.filter(|_| inner.is_some())?.get("longest")?.as_u64()
+}

@@ -1,0 +1,97 @@
+use super::*;
+use crate::plan::from_yaml;
+
+/// A Thursday.
+const NOW: &str = "2026-01-01T00:00:00Z";
+
+fn one(rest: &str) -> PairForecast {
+    let target = "{ api: openai-chat, base_url: 'http://127.0.0.1', price: { input: 1, output: 2 } }";
+    let plan =
+        from_yaml(&format!("targets: {{ t: {target} }}\nprofiles: {{ p: {{ targets: [t], {rest} }} }}"));
+    let plan = plan.unwrap_or_else(|e| panic!("{e}"));
+    forecast(&plan, NOW.parse().unwrap()).pairs.remove(0)
+}
+
+fn load(stage: &str) -> Amount {
+    one(&format!("schedule: {{ every: 1h }}, workload: {{ prompts: [x] }}, load: [{stage}]")).run_requests
+}
+
+fn daily_runs(schedule: &str) -> Amount {
+    one(&format!("schedule: {schedule}, workload: {{ prompts: [x] }}, load: [{{ for: 30s }}]")).daily.runs
+}
+
+#[test]
+fn open_loop_requests_are_the_area_under_the_rate() {
+    assert_eq!(load("{ for: 20s, rate: 2 }"), Amount::Exact(40.0));
+    assert_eq!(load("{ for: 20s, rate: { from: 0, to: 10 } }"), Amount::Exact(100.0));
+    assert_eq!(load("{ for: 20s, rate: 2, requests: 30 }"), Amount::Exact(30.0));
+    assert_eq!(load("{ rate: 2, requests: 30 }"), Amount::Exact(30.0));
+    assert_eq!(load("{ for: 20s, rate: 2, arrivals: poisson }"), Amount::About(40.0));
+    assert_eq!(load("{ for: 20s, rate: 2, arrivals: poisson, requests: 30 }"), Amount::AtMost(30.0));
+    assert_eq!(load("{ warm_up: 5s, rate: 2 }, { for: 5s, rate: 4 }"), Amount::Exact(30.0));
+}
+
+#[test]
+fn closed_loop_requests_have_a_bound_or_none() {
+    assert_eq!(load("{ requests: 7 }"), Amount::Exact(7.0));
+    assert_eq!(load("{ for: 10s, users: 4 }"), Amount::Unknown);
+    assert_eq!(load("{ for: 10s, users: 4, think: 2s..5s }"), Amount::AtMost(24.0));
+    assert_eq!(load("{ for: 10s, users: 4, requests: 9 }"), Amount::AtMost(9.0));
+    assert_eq!(
+        load("{ for: 10s, users: { from: 1, to: 4 }, think: 2s, requests: 90 }"),
+        Amount::AtMost(24.0)
+    );
+    assert_eq!(load("{ for: 10s, users: 4 }, { for: 20s, rate: 2 }"), Amount::Unknown);
+}
+
+#[test]
+fn runs_follow_the_schedule() {
+    assert_eq!(daily_runs("{ every: 5m }"), Amount::Exact(288.0));
+    assert_eq!(daily_runs("{ every: 20s }"), Amount::AtMost(4320.0));
+    assert_eq!(daily_runs("{ continuous: {} }"), Amount::Exact(2880.0));
+    assert_eq!(daily_runs("{ manual: {} }"), Amount::ZERO);
+    // Ten hours on five of seven days.
+    let windows = "windows: [{ days: [mon-fri], from: '08:00', to: '18:00' }]";
+    assert_eq!(daily_runs(&format!("{{ every: 1h, {windows} }}")), Amount::About(24.0 * (3000.0 / 10_080.0)));
+    assert_eq!(daily_runs("{ cron: '0 * * * *' }"), Amount::Exact(24.0));
+    assert_eq!(daily_runs("{ cron: '0 9 * * mon' }"), Amount::Exact(1.0 / 7.0));
+    assert_eq!(daily_runs(&format!("{{ cron: '30 * * * *', {windows} }}")), Amount::Exact(50.0 / 7.0));
+}
+
+#[test]
+fn a_cron_of_every_second_is_not_counted_to_its_end() {
+    let Amount::About(runs) = daily_runs("{ cron: '* * * * * *' }") else { panic!("it is counted") };
+    assert!((runs - 86_400.0).abs() < 1.0, "{runs}");
+}
+
+#[test]
+fn tokens_and_money_are_bounds() {
+    let daily = one("schedule: { every: 1h }, load: [{ requests: 10 }], \
+         workload: { prompts: [aaaa, aaaaaaaaaaaa], system: ssssssss, output_tokens: 100, cache: reuse }")
+    .daily;
+    assert_eq!(daily.requests, Amount::Exact(240.0));
+    assert_eq!(daily.input_tokens, Amount::AtMost(240.0 * (8.0 + 12.0 + 2.0 * 16.0 + 256.0)));
+    assert_eq!(daily.typical_input_tokens, Amount::About(240.0 * (4.0 + 8.0)));
+    assert_eq!(daily.output_tokens, Amount::AtMost(24_000.0));
+    let cost = daily.cost.and_then(Amount::value).unwrap();
+    assert!((cost - (73_920.0 * 1.0 + 24_000.0 * 2.0) / 1e6).abs() < 1e-9, "{cost}");
+    let unbounded = one("schedule: { every: 1h }, workload: { prompts: [x] }").daily;
+    assert_eq!((unbounded.output_tokens, unbounded.cost), (Amount::Unknown, Some(Amount::Unknown)));
+    let by_param = one(
+        "schedule: { every: 1h }, workload: { prompts: [x], output_tokens: 9, params: { max_completion_tokens: 5 } }",
+    );
+    assert_eq!(by_param.daily.output_tokens, Amount::AtMost(120.0));
+    let manual = one("schedule: { manual: {} }, workload: { prompts: [x] }").daily;
+    assert_eq!((manual.output_tokens, manual.cost), (Amount::ZERO, Some(Amount::ZERO)));
+}
+
+#[test]
+fn totals_are_as_sure_as_their_parts() {
+    assert_eq!(Amount::Exact(1.0) + Amount::About(2.0), Amount::About(3.0));
+    assert_eq!(Amount::AtMost(1.0) + Amount::About(2.0), Amount::AtMost(3.0));
+    assert_eq!(Amount::AtMost(1.0) + Amount::Unknown, Amount::Unknown);
+    assert_eq!(Amount::ZERO.times(Amount::Unknown), Amount::ZERO);
+    let shown = [Amount::Exact(2.0), Amount::About(2.4), Amount::AtMost(2.0), Amount::Unknown];
+    assert_eq!(shown.map(|amount| amount.to_string()), ["2", "about 2", "at most 2", "unknown"]);
+    assert_eq!(format!("{:.2}", Amount::AtMost(0.126)), "at most 0.13");
+}
