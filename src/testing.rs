@@ -1,9 +1,11 @@
-//! Plans and facts for tests of several modules: plain parts here, a profile as its test wants it in `build`, what
-//! happens to requests in `facts`, scenarios and what happens to journeys in `journeys`.
+//! Plans and facts for tests of several modules: plain parts here, a profile as its test wants it in `build`, a
+//! scenario that is played in `scenario`, what happens to requests in `facts`, what sinks hear of a scenario in
+//! `journeys`.
 
 mod build;
 mod facts;
 mod journeys;
+pub(crate) mod scenario;
 
 pub(crate) use build::{Build, prompts, rate, requests, users};
 pub(crate) use facts::{answer, ids, offer, play, run};

@@ -2,20 +2,22 @@
 //! takes a processor (rendering, checks, takes) is done in the workshop, and ahead of the due time where the user
 //! thinks.
 
-use super::request::{Answered, Judged, Played, Prepared, Sending, Unsendable, evidence, judge};
+mod leg;
+mod recipe;
+
+use super::request::{Answered, Judged, Played, Prepared, evidence, judge};
 use super::stage::Stage;
 use super::user::{FAILED_PAUSE, Rest};
 use super::{LOOKAHEAD, clock};
-use crate::client::{AnswerForm, Caller, How};
 use crate::event::{Failure, Journey, OpenJourney, Outcome, Request, SkipReason, TraceIds};
 use crate::pacing;
-use crate::plan::{Action, Scenario, Step};
-use crate::scenario::{Cast, Draft, User};
+use crate::plan::{Action, Step};
+use crate::scenario::{Cast, User};
 use crate::seed;
-use jiff::Timestamp;
+use leg::{Leg, legs};
 use rand::Rng as _;
 use rand_chacha::ChaCha8Rng;
-use std::panic::AssertUnwindSafe;
+use recipe::{Made, Recipe};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -27,9 +29,6 @@ const SET_UP_PAUSE: Duration = Duration::from_secs(1);
 
 /// The longest such time.
 const SET_UP_PAUSE_MOST: Duration = Duration::from_secs(30);
-
-/// What there is to send, or why nothing.
-type Made = Result<Sending, Unsendable>;
 
 /// A user of a scenario.
 pub(super) struct Traveller {
@@ -48,32 +47,8 @@ pub(super) struct Traveller {
     failed_set_ups: u32,
     /// The next journey's number, from 0.
     iteration: u64,
-    /// Turns that were played since the set-up, by the step's number.
-    turns: Vec<u32>,
     /// The next journey's first request, rendered ahead.
     first: Option<Made>,
-}
-
-/// One request of a journey.
-#[derive(Clone)]
-struct Leg {
-    step: Arc<Step>,
-    /// It is part of the set-up.
-    set_up: bool,
-    /// Which time in a row the step is played, from 1.
-    time: u32,
-}
-
-/// What is needed to render a request.
-struct Recipe {
-    step: Arc<Step>,
-    iteration: u64,
-    turn: u32,
-    /// The user starts over before it.
-    anew: bool,
-    /// What the wall clock will show when it is due.
-    at: Timestamp,
-    caller: Arc<dyn Caller>,
 }
 
 /// Why a journey does not go on.
@@ -89,14 +64,12 @@ enum Cut {
 impl Traveller {
     /// A user that has done nothing yet.
     pub(super) fn new(stage: Arc<Stage>, cast: Arc<Cast>, number: u32) -> Self {
-        let steps = cast.scenario.all().count();
         Self {
             user: Some(User::new(Arc::clone(&cast), number)),
             is_set_up: cast.scenario.setup.is_empty(),
             thinks: true,
             failed_set_ups: 0,
             iteration: 0,
-            turns: vec![0; steps],
             first: None,
             number,
             stage,
@@ -130,7 +103,7 @@ impl Traveller {
     pub(super) fn turn_away(&mut self, due: Instant, reason: SkipReason) {
         let Some(leg) = self.legs().next() else { return };
         let (mut journey, ids) = self.open(due);
-        let prepared = self.prepared(&leg, Err(Unsendable::by_our_fault()), ids);
+        let prepared = self.prepared(&leg, Made::by_our_fault(), ids);
         let ticket = prepared.and_then(|it| self.stage.ticket(due, &it, || journey.begin()));
         if let Some(ticket) = ticket {
             ticket.skip(reason);
@@ -153,7 +126,6 @@ impl Traveller {
             let stage = Arc::clone(&self.stage);
             let played = match stage.send(due, prepared, || journey.begin()).await {
                 Ok(answered) => {
-                    self.count_turn(&leg);
                     let ended = answered.answer.marks.end;
                     let next =
                         legs.peek().map(|next| (next, ended + self.thought(&next.step, &mut thinking)));
@@ -264,13 +236,7 @@ impl Traveller {
 
     /// The requests of the next journey.
     fn legs(&self) -> impl Iterator<Item = Leg> + Send + use<> {
-        let scenario = Arc::clone(&self.cast.scenario);
-        let set_ups = scenario.setup.len();
-        let from = if self.is_set_up { set_ups } else { 0 };
-        let step = move |at: usize| Some((at < set_ups, Arc::clone(step_at(&scenario, at)?)));
-        (from..).map_while(step).flat_map(|(set_up, step)| {
-            (1..=step.repeat).map(move |time| Leg { step: Arc::clone(&step), set_up, time })
-        })
+        legs(&self.cast.scenario, !self.is_set_up)
     }
 
     /// The next journey, of which nothing has been told, and the ids of its span.
@@ -300,32 +266,16 @@ impl Traveller {
         (OpenJourney::new(sink, record), ids)
     }
 
-    fn prepared(&self, leg: &Leg, sending: Made, journey: TraceIds) -> Option<Prepared> {
+    fn prepared(&self, leg: &Leg, made: Made, journey: TraceIds) -> Option<Prepared> {
         let (plan, step) = (&self.stage.run.player.plan, &leg.step);
-        let place = plan.step_place(self.stage.index, step.number, self.turn(leg))?;
+        let place = plan.step_place(self.stage.index, step.number, made.turn)?;
         let route = match &step.action {
             Action::Http(http) => Some(Arc::clone(&http.route)),
             Action::Ask(_) => None,
         };
         let mut random = [0; 8];
         rand::rng().fill_bytes(&mut random);
-        Some(Prepared { place: Arc::clone(place), route, ids: journey.child(random), sending })
-    }
-
-    /// The turn that a request is, from 1.
-    fn turn(&self, leg: &Leg) -> u32 {
-        match &leg.step {
-            step if !step.turns => 1,
-            step if step.repeat > 1 => leg.time,
-            step => self.turns.get(step.number).map_or(1, |played| played.saturating_add(1)),
-        }
-    }
-
-    /// A turn counts as played when it was sent, whatever became of it.
-    fn count_turn(&mut self, leg: &Leg) {
-        if let Some(played) = self.turns.get_mut(leg.step.number) {
-            *played = played.saturating_add(1);
-        }
+        Some(Prepared { place: Arc::clone(place), route, ids: journey.child(random), sending: made.sending })
     }
 
     fn thought(&self, before: &Step, thinking: &mut ChaCha8Rng) -> Duration {
@@ -351,7 +301,7 @@ impl Traveller {
             return Some(made);
         }
         self.lose_user();
-        Some(Err(Unsendable::by_our_fault()))
+        Some(Made::by_our_fault())
     }
 
     /// Checks an answer, and takes from it what later requests need. If the next request is due soon, it is rendered
@@ -389,17 +339,12 @@ impl Traveller {
         }
     }
 
-    fn recipe(&mut self, leg: &Leg, due: Instant) -> Recipe {
+    fn recipe(&self, leg: &Leg, due: Instant) -> Recipe {
         let player = &self.stage.run.player;
-        let anew = leg.set_up && leg.time == 1 && leg.step.number == 0 && self.iteration > 0;
-        if anew {
-            self.turns.fill(0);
-        }
         Recipe {
-            step: Arc::clone(&leg.step),
+            leg: leg.clone(),
             iteration: self.iteration,
-            turn: self.turn(leg),
-            anew,
+            anew: leg.is_first_of_set_up() && self.iteration > 0,
             at: clock::shown_at(&player.shared.wall, due),
             caller: player.caller(),
         }
@@ -413,34 +358,6 @@ impl Traveller {
     /// The user was lost with what it took: another one takes its place, and has to be set up.
     fn lose_user(&mut self) {
         self.is_set_up = self.cast.scenario.setup.is_empty();
-        self.turns.fill(0);
-    }
-}
-
-impl Recipe {
-    /// Renders and encodes. To be called in the workshop.
-    fn make(self, user: &mut User) -> Made {
-        let made = std::panic::catch_unwind(AssertUnwindSafe(|| {
-            if self.anew {
-                user.reset();
-            }
-            let outgoing = user.prepare(&self.step, self.iteration, self.turn, self.at);
-            let outgoing = outgoing.map_err(|error| Unsendable {
-                failure: Failure::Extract,
-                detail: format!("the request cannot be rendered: {error}"),
-            })?;
-            let call = match outgoing.draft {
-                Draft::Call(call) => call,
-                Draft::Ask(ask) => self.caller.prepare(&ask),
-            };
-            let form = match &self.step.action {
-                Action::Http(http) => AnswerForm::Http(http.reading.clone()),
-                Action::Ask(_) => AnswerForm::Dialect,
-            };
-            let (status, timeout) = (self.step.expect.status.clone(), self.step.timeout);
-            Ok(Sending { call, how: How { form, status, timeout, hidden: outgoing.hidden } })
-        }));
-        made.unwrap_or_else(|_| Err(Unsendable::by_our_fault()))
     }
 }
 
@@ -449,13 +366,5 @@ fn skipped(reason: SkipReason) -> &'static str {
         SkipReason::Budget => "skipped, because a budget is spent",
         SkipReason::InFlight => "skipped, because of the in-flight limit",
         SkipReason::Overrun => "skipped, because its time had passed",
-    }
-}
-
-/// A step by its number.
-fn step_at(scenario: &Scenario, number: usize) -> Option<&Arc<Step>> {
-    match number.checked_sub(scenario.setup.len()) {
-        Some(number) => scenario.steps.get(number),
-        None => scenario.setup.get(number),
     }
 }

@@ -82,7 +82,7 @@ impl Engine {
         let private = Arc::new(Private::default());
         let start = Start { nominal, due: nominal, at, join: None };
         let setup = || Error::Setup(Arc::clone(&pair.profile));
-        let run = player.run_into(start, Arc::<Private>::clone(&private)).ok_or_else(setup)?;
+        let run = player.probe_into(start, Arc::<Private>::clone(&private)).ok_or_else(setup)?;
         let place = player.plan.places.first().cloned().ok_or_else(setup)?;
         let stage = Arc::new(Stage { run, place, index: 0, number: 0, warm_up: false, start: at, end: None });
         // A future that is dropped leaves its outcome behind: ticket and journey record it.

@@ -69,6 +69,8 @@ pub(super) struct Run {
     seq: AtomicU64,
     /// Reasons for skips that were logged, a bit for each.
     skips_logged: AtomicU8,
+    /// Its beginning is worth a line in the log: it is no probe.
+    logged: bool,
     _listed: Listed,
 }
 
@@ -113,11 +115,15 @@ impl Player {
 
     /// A run that starts so. `None` only if its histograms cannot be made.
     pub(super) fn run(self: &Arc<Self>, start: Start) -> Option<Arc<Run>> {
-        self.run_into(start, Arc::clone(&self.shared.sink))
+        self.run_into(start, Arc::clone(&self.shared.sink), true)
     }
 
-    /// The same, with facts for another sink.
-    pub(super) fn run_into(self: &Arc<Self>, start: Start, sink: Arc<dyn Sink>) -> Option<Arc<Run>> {
+    /// A run of a probe, whose facts are for another sink.
+    pub(super) fn probe_into(self: &Arc<Self>, start: Start, sink: Arc<dyn Sink>) -> Option<Arc<Run>> {
+        self.run_into(start, sink, false)
+    }
+
+    fn run_into(self: &Arc<Self>, start: Start, sink: Arc<dyn Sink>, logged: bool) -> Option<Arc<Run>> {
         let pair = self.plan.pair.clone();
         let ident = Arc::new(RunRef {
             id: self.id(start),
@@ -141,6 +147,7 @@ impl Player {
             due,
             seq: AtomicU64::new(0),
             skips_logged: AtomicU8::new(0),
+            logged,
             _listed: listed,
         }))
     }
@@ -176,7 +183,9 @@ impl Run {
         *self.begun.get_or_init(|| {
             let lag = Instant::now().saturating_duration_since(self.due);
             let started = (self.player.shared.wall)();
-            tracing::info!(run = self.ident.id, seed = self.ident.seed, "run started");
+            if self.logged {
+                tracing::info!(run = self.ident.id, seed = self.ident.seed, "run started");
+            }
             self.record.record(&Fact::RunStarted { run: Arc::clone(&self.ident), lag });
             system_time(started)
         })
