@@ -3,18 +3,19 @@
 //!
 //! `cargo bench --bench dispatch [-- SECONDS [RATE]]`
 
+#[path = "parts/plan.rs"]
+mod parts;
+
 use anyhow::Context as _;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use hdrhistogram::Histogram;
-use jiff::tz::TimeZone;
-use std::collections::{BTreeMap, HashMap};
-use std::num::NonZeroU32;
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokenbeat::client::{Answer, Caller, Context};
 use tokenbeat::engine::dispatch::{Dispatcher, Precise, Timers};
-use tokenbeat::engine::{Deps, Engine, Once, system};
+use tokenbeat::engine::{Deps, Engine, Once, Workshop, system};
 use tokenbeat::event::{Fact, Failure, Marks, Outcome, Sink};
 use tokenbeat::exchange::{Ask, Call};
 use tokenbeat::plan;
@@ -93,6 +94,7 @@ fn measure(
         ledger: Arc::new(Memory::new(&plan, system())),
         callers: HashMap::from([("target".into(), caller)]),
         dispatcher,
+        workshop: Workshop::start()?,
         wall: system(),
         handle: runtime.handle().clone(),
     };
@@ -117,87 +119,5 @@ fn measure(
 fn build(seconds: u64, rate: f64, arrivals: plan::Arrivals) -> anyhow::Result<Arc<plan::Plan>> {
     let bounds = plan::Bounds { time: Some(Duration::from_secs(seconds)), requests: None };
     let shape = plan::Shape::Rate { rate: plan::Ramp { from: rate, to: rate }, arrivals, bounds };
-    let profile = Arc::new(plan::Profile {
-        name: "profile".into(),
-        schedule: plan::Schedule {
-            trigger: plan::Trigger::Manual,
-            timezone: TimeZone::UTC,
-            windows: Vec::new(),
-            overlap: plan::Overlap::Skip,
-            jitter: Duration::ZERO,
-        },
-        stages: vec![plan::Stage { name: "".into(), warm_up: false, shape }],
-        work: plan::Work::Prompts(Arc::new(plan::PromptWork {
-            prompts: prompts(),
-            expect: plan::Expect::default(),
-        })),
-        seed: 7,
-        slos: Vec::new(),
-        budget: None,
-        revision: "".into(),
-    });
-    let target = Arc::new(target()?);
-    let pair = plan::PairPlan::new(Arc::clone(&profile), Arc::clone(&target), "".into());
-    let pairs = vec![Arc::new(pair)];
-    Ok(Arc::new(plan::Plan {
-        agent: agent(),
-        server: plan::Server {
-            listen: "127.0.0.1:0".parse()?,
-            web_config: None,
-            probe_interval: Duration::from_secs(10),
-        },
-        telemetry: plan::Telemetry {
-            otlp: None,
-            exemplars: false,
-            native_histograms: false,
-            disable: Vec::new(),
-        },
-        targets: vec![target],
-        profiles: vec![profile],
-        pairs,
-    }))
-}
-
-fn prompts() -> plan::Prompts {
-    plan::Prompts {
-        prompts: vec!["What is the capital of France?".into(); 8],
-        system: Some("You are a concise assistant.".into()),
-        output_tokens: Some(128),
-        cache: plan::Cache::Bust,
-        stream: false,
-        params: serde_json::Map::new(),
-    }
-}
-
-fn target() -> anyhow::Result<plan::Target> {
-    let second = Duration::from_secs(1);
-    Ok(plan::Target {
-        name: "target".into(),
-        api: plan::Api::OpenAiChat,
-        base_url: "http://127.0.0.1:1/v1".parse()?,
-        model: "m".into(),
-        auth: plan::Auth::None,
-        headers: Vec::new(),
-        tls: plan::TlsOptions::default(),
-        http: plan::HttpVersion::Http1,
-        connection: plan::ConnectionMode::Warm,
-        proxy: None,
-        propagate: true,
-        timeouts: plan::Timeouts { connect: second, first_token: second, stall: second, total: second },
-        stall_threshold: None,
-        price: None,
-        tokenizer: None,
-        params: serde_json::Map::new(),
-    })
-}
-
-fn agent() -> plan::Agent {
-    plan::Agent {
-        id: "bench".into(),
-        location: "".into(),
-        labels: BTreeMap::new(),
-        currency: "usd".into(),
-        in_flight: NonZeroU32::MAX,
-        budget: None,
-    }
+    parts::plan(shape, parts::prompts())
 }

@@ -6,6 +6,7 @@ mod closed;
 pub mod dispatch;
 mod gate;
 mod in_flight;
+mod journey;
 mod live;
 mod open;
 mod pair;
@@ -19,12 +20,15 @@ mod run;
 mod seat;
 mod settle;
 mod stage;
+mod user;
+mod workshop;
 
 pub use clock::{Wall, anchored, system};
 pub use live::Straggler;
 pub use pair::{Triggered, TriggeredRun};
 pub use probe::Probed;
 pub use reload::{Changes, Next};
+pub use workshop::Workshop;
 
 use crate::client::Caller;
 use crate::event::{Ledger, Pair, RunSummary, Sink, TraceIds};
@@ -74,6 +78,8 @@ pub struct Deps {
     pub callers: HashMap<Arc<str>, Arc<dyn Caller>>,
     /// Awaits due times.
     pub dispatcher: Arc<dyn Dispatcher>,
+    /// Does what takes a processor, beside the traffic.
+    pub workshop: Workshop,
     /// Reads the wall clock.
     pub wall: Wall,
     /// The runtime that traffic runs on.
@@ -104,11 +110,14 @@ struct Shared {
     sink: Arc<dyn Sink>,
     ledger: Arc<dyn Ledger>,
     dispatcher: Arc<dyn Dispatcher>,
+    workshop: Workshop,
     wall: Wall,
     handle: Handle,
     /// Which traces are recorded; without spans of our own every one, so that the backend records its part.
     sampling: Option<Sampling>,
     in_flight: Arc<InFlight>,
+    /// Open journeys of users that arrived by themselves: as many as there may be requests in flight.
+    journeys: Arc<InFlight>,
     tasks: TaskTracker,
     /// The schedules.
     loops: TaskTracker,
@@ -122,7 +131,7 @@ struct Shared {
 }
 
 impl Shared {
-    /// Ids of a request's span. They are random, not seeded: a replay is another trace.
+    /// Ids of the root span of a request or a journey. They are random, not seeded: a replay is another trace.
     fn ids(&self) -> TraceIds {
         let mut random = [0; 24];
         rand::rng().fill_bytes(&mut random);
@@ -193,6 +202,7 @@ impl Engine {
             sink: deps.sink,
             ledger: deps.ledger,
             dispatcher: deps.dispatcher,
+            workshop: deps.workshop,
             wall: deps.wall,
             handle: deps.handle,
             sampling: plan
@@ -202,6 +212,7 @@ impl Engine {
                 .and_then(|otlp| otlp.traces.as_ref())
                 .map(|it| it.sampling),
             in_flight: InFlight::new(plan.agent.in_flight),
+            journeys: InFlight::new(plan.agent.in_flight),
             tasks: TaskTracker::new(),
             loops: TaskTracker::new(),
             died: CancellationToken::new(),

@@ -18,7 +18,7 @@ mod tokens;
 pub use budget::{BudgetUse, Exhausted, Hold, Ledger, Scope, Spend, Unit};
 pub use fact::{Fact, Fanout, RunRef, RunResult, RunSummary, Sink, SkipReason, SkippedRun};
 pub use ids::TraceIds;
-pub use journey::Journey;
+pub use journey::{Journey, OpenJourney};
 pub use marks::{Gaps, Marks};
 pub use outcome::{Failure, Outcome};
 pub use place::{Pair, Place, TURNS, turn_bucket};

@@ -1,13 +1,30 @@
 //! What a user of a scenario sends, and what it keeps of the answers. Pure: the engine drives it, and the clock,
 //! the transport and the budgets are none of its business.
 
-use crate::checks::Evidence;
+mod cookies;
+mod draft;
+mod taken;
+mod talk;
+
+use crate::checks::{Documents, Evidence};
 use crate::exchange::{Ask, Call};
-use crate::plan::{PairPlan, Scenario, Step};
+use crate::plan::{Action, PairPlan, Scenario, Step};
 use crate::secret::Exposed;
-use crate::template::RenderError;
+use crate::seed;
+use crate::template::{Counters, RenderError};
+use cookies::Jar;
+use draft::Renderer;
 use jiff::Timestamp;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::sync::Arc;
+use taken::Taken;
+use talk::Talk;
+
+/// Shorter values that were taken are not hidden: they would be found in every other word.
+const LEAST_HIDDEN: usize = 8;
+/// What an entry of a map or a list costs beside its content, roughly and with room.
+const ENTRY: usize = 128;
 
 /// What all users of a stage share.
 #[derive(Debug)]
@@ -26,10 +43,28 @@ pub struct Cast {
     pub stage: Arc<str>,
 }
 
-/// One user: what it took from answers, its cookies, its conversations. Its memory is bounded.
-#[derive(Debug)]
+/// One user: what it took from answers, its cookies, its conversations. Its memory is bounded, see
+/// [`User::most_bytes`].
 pub struct User {
-    _cast: Arc<Cast>,
+    cast: Arc<Cast>,
+    index: u32,
+    taken: Taken,
+    /// None unless the scenario keeps cookies.
+    jar: Option<Jar>,
+    talk: Talk,
+    /// Turns that were answered since the set-up, by [`Step::number`].
+    turns: BTreeMap<usize, u32>,
+    counters: Counters,
+    last: Option<Play>,
+}
+
+/// Which time of a step in an iteration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Play {
+    iteration: u64,
+    step: usize,
+    /// From 0.
+    n: u64,
 }
 
 /// A request, before the target's dialect has seen it.
@@ -46,29 +81,78 @@ pub enum Draft {
 pub struct Outgoing {
     /// The request.
     pub draft: Draft,
-    /// What must not be shown.
+    /// What must not be shown: the scenario's secrets, and what the user took from answers and keeps as cookies.
     pub hidden: Vec<Exposed>,
 }
 
-/// A value to take was not there.
+/// A value to take was not there. It quotes nothing of the answer.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct NotThere(pub String);
 
 impl User {
+    /// Most bytes of a value that is taken, as JSON.
+    pub const MOST_TAKEN: usize = 64 << 10;
+    /// Most cookies; those that come after are not kept.
+    pub const MOST_COOKIES: usize = 64;
+    /// Most bytes of a cookie, as the server writes it and with the path and the domain that it is for; a longer
+    /// one is not kept.
+    pub const MOST_COOKIE: usize = 4 << 10;
+    /// Most bytes of earlier questions and answers; the oldest turns are dropped.
+    pub const MOST_HISTORY: usize = 256 << 10;
+
     /// A user that has done nothing yet.
     pub fn new(cast: Arc<Cast>, index: u32) -> Self {
-        let _ = index;
-        Self { _cast: cast }
+        let jar = cast.scenario.cookies.then(Jar::default);
+        Self {
+            cast,
+            index,
+            taken: Taken::default(),
+            jar,
+            talk: Talk::default(),
+            turns: BTreeMap::new(),
+            counters: Counters::default(),
+            last: None,
+        }
+    }
+
+    /// The most bytes that a user of a scenario keeps between its requests: values, cookies, conversations,
+    /// counters. The scenario itself and the request in flight are not among them.
+    pub fn most_bytes(scenario: &Scenario) -> usize {
+        let names: BTreeSet<_> = scenario.all().flat_map(|step| &step.take).map(|take| &take.name).collect();
+        let taken = names.len() * (Self::MOST_TAKEN + ENTRY);
+        let asks = |step: &Arc<Step>| matches!(&step.action, Action::Ask(ask) if ask.history > 0);
+        let talk = if scenario.all().any(asks) { Talk::MOST_BYTES } else { 0 };
+        let jar = if scenario.cookies { Jar::MOST_BYTES } else { 0 };
+        let turns = scenario.all().filter(|step| step.turns).count() * ENTRY;
+        let counters = Counters::MOST * (Counters::MOST_NAME + ENTRY);
+        size_of::<Self>() + taken + talk + jar + turns + counters
     }
 
     /// The user starts over, before its set-up is played (again): nothing is left of what it took, of its cookies
-    /// and conversations.
+    /// and conversations. Its counters run on.
     pub fn reset(&mut self) {
-        todo!()
+        self.taken = Taken::default();
+        self.talk = Talk::default();
+        self.turns.clear();
+        if let Some(jar) = &mut self.jar {
+            jar.clear();
+        }
     }
 
-    /// Builds a step's request. `iteration` counts from 0, `turn` from 1.
+    /// Which turn a step's next play is, from 1; always 1 for a step without turns. `repeat` is its number among
+    /// the plays in a row, from 0. A turn that was not answered well is played again under its number.
+    pub fn turn(&self, step: &Step, repeat: u32) -> u32 {
+        match step.turns {
+            false => 1,
+            true if step.repeat > 1 => repeat.saturating_add(1),
+            true => self.turns.get(&step.number).map_or(1, |turns| turns.saturating_add(1)),
+        }
+    }
+
+    /// Builds a step's request. `iteration` counts from 0, `turn` from 1. What is drawn depends on the run's seed,
+    /// the stage, the user, the iteration, the step and which time in a row it is played: not on the target, and
+    /// not on what came of earlier requests. The error says nothing that is hidden.
     pub fn prepare(
         &mut self,
         step: &Step,
@@ -76,13 +160,103 @@ impl User {
         turn: u32,
         now: Timestamp,
     ) -> Result<Outgoing, RenderError> {
-        let _ = (step, iteration, turn, now);
-        todo!()
+        let play = self.next_play(iteration, step.number);
+        if turn <= 1 {
+            self.talk.forget(step.number);
+        }
+        let hidden = self.hidden();
+        let draft = self.draft(step, play, turn, now);
+        let draft = draft.map_err(|RenderError(message)| RenderError(scrub(message, &hidden)))?;
+        Ok(Outgoing { draft, hidden })
     }
 
-    /// Keeps what an answer that was ok (its checks passed) leaves: cookies, values, the conversation.
+    fn next_play(&mut self, iteration: u64, step: usize) -> Play {
+        let n = match self.last {
+            Some(last) if last.iteration == iteration && last.step == step => last.n + 1,
+            _ => 0,
+        };
+        *self.last.insert(Play { iteration, step, n })
+    }
+
+    fn draft(&mut self, step: &Step, play: Play, turn: u32, now: Timestamp) -> Result<Draft, RenderError> {
+        let cast = Arc::clone(&self.cast);
+        let parts = [
+            cast.run_seed,
+            cast.stage_number.into(),
+            self.index.into(),
+            play.iteration,
+            play.step as u64,
+            play.n,
+        ];
+        let mut renderer =
+            Renderer::new(&cast, self.index, &self.counters, (seed::hash("play", &[], &parts), now));
+        renderer.set_scope(step, &self.taken, play.iteration, turn)?;
+        match &step.action {
+            Action::Http(http) => {
+                let mut call = renderer.call(http)?;
+                if let Some(jar) = &mut self.jar {
+                    jar.send(&cast.pair.target.base_url, &mut call);
+                }
+                Ok(Draft::Call(call))
+            }
+            Action::Ask(ask) => {
+                let (ask, question) = renderer.ask(ask, self.talk.of(step.number))?;
+                if let Some(jar) = &mut self.jar {
+                    jar.asked_at("");
+                }
+                if let Some(question) = question {
+                    self.talk.asked(step.number, question);
+                }
+                Ok(Draft::Ask(ask))
+            }
+        }
+    }
+
+    /// A secret that cannot be read is not in a request either.
+    fn hidden(&self) -> Vec<Exposed> {
+        let secrets = self.cast.scenario.secrets.iter().filter_map(|(_, secret)| secret.read().ok());
+        let mut kept = self.taken.strings();
+        kept.extend(self.jar.iter().flat_map(Jar::values));
+        kept.retain(|value| value.len() >= LEAST_HIDDEN);
+        secrets.chain(kept.into_iter().map(Exposed::new)).collect()
+    }
+
+    /// Keeps what an answer that was ok (its checks passed) leaves: cookies, the conversation, values. Where a value
+    /// is not there, none of this answer's values is kept.
     pub fn take(&mut self, step: &Step, answer: &Evidence<'_>) -> Result<(), NotThere> {
-        let _ = (step, answer);
-        todo!()
+        if let Some(jar) = &mut self.jar {
+            jar.receive(&self.cast.pair.target.base_url, answer.headers);
+        }
+        if let Action::Ask(ask) = &step.action {
+            self.talk.answered(step.number, answer.text, ask.history);
+        }
+        if step.turns {
+            let turns = self.turns.entry(step.number).or_default();
+            *turns = turns.saturating_add(1);
+        }
+        self.taken.take(step, answer, &Documents::new(answer))
+    }
+
+    /// Bytes that are kept, by the same measure as [`Self::most_bytes`].
+    #[cfg(test)]
+    fn bytes(&self) -> usize {
+        let jar = self.jar.as_ref().map_or(0, Jar::bytes);
+        let counters = self.counters.names() * (Counters::MOST_NAME + ENTRY);
+        size_of::<Self>() + self.taken.bytes() + self.talk.bytes() + jar + self.turns.len() * ENTRY + counters
     }
 }
+
+/// Names and numbers only: values may be secret.
+impl fmt::Debug for User {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("User").field("index", &self.index).field("taken", &self.taken).finish_non_exhaustive()
+    }
+}
+
+fn scrub(message: String, hidden: &[Exposed]) -> String {
+    let hidden = hidden.iter().map(Exposed::expose).filter(|value| !value.is_empty());
+    hidden.fold(message, |message, value| message.replace(value, "***"))
+}
+
+#[cfg(test)]
+mod tests;

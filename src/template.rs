@@ -2,6 +2,7 @@
 //! derives from the seed that comes in, and no file, clock or configuration is known here.
 
 mod frame;
+mod json;
 mod scan;
 
 use frame::Frame;
@@ -9,7 +10,6 @@ use minijinja::{AutoEscape, Environment, Error, ErrorKind, UndefinedBehavior, sy
 use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Functions that templates may call. No variable can have such a name.
@@ -19,8 +19,6 @@ pub const FUNCTIONS: [&str; 9] =
 /// What a rendering may spend: so many instructions, or 64 bytes of text for each, before it is given up. 16 MiB
 /// of text are more than any prompt, and a loop without end stops within milliseconds.
 const FUEL: u64 = 262_144;
-/// Bytes of a rendered value as JSON, at most: a small template can repeat a list of lists.
-const MOST_VALUE: usize = 16 << 20;
 /// Depth of macros that call each other.
 const MOST_DEPTH: usize = 64;
 /// Characters of a template that an error quotes.
@@ -171,37 +169,7 @@ impl Templates {
         let captured =
             compiled.render_captured(Frame::value(scope)).map_err(|error| failed(template, &error))?;
         let value = captured.state().lookup(RESULT).unwrap_or_default();
-        if value.is_undefined() {
-            return Err(failed(template, &Error::from(ErrorKind::UndefinedError)));
-        }
-        json(&value).map_err(|error| failed_by(template, &error))
-    }
-}
-
-/// Through text, because that is where its size can be bounded.
-fn json(value: &minijinja::Value) -> Result<Value, String> {
-    if let Some(text) = value.as_str() {
-        return Ok(Value::String(text.to_owned()));
-    }
-    let mut bounded = Bounded(Vec::new());
-    serde_json::to_writer(&mut bounded, value).map_err(|error| error.to_string())?;
-    serde_json::from_slice(&bounded.0).map_err(|error| error.to_string())
-}
-
-/// Takes [`MOST_VALUE`] bytes.
-struct Bounded(Vec<u8>);
-
-impl io::Write for Bounded {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if self.0.len() + bytes.len() > MOST_VALUE {
-            return Err(io::Error::other(format!("the value is longer than {MOST_VALUE} bytes")));
-        }
-        self.0.extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
+        json::from(&value).map_err(|error| failed_by(template, &error))
     }
 }
 
@@ -247,6 +215,16 @@ impl Vars {
         self.0.keys().map(String::as_str)
     }
 
+    /// Sets a value.
+    pub fn insert(&mut self, name: &str, value: Value) {
+        Arc::make_mut(&mut self.0).insert(name.to_owned(), convert(value));
+    }
+
+    /// Sets a text, which is shared and not copied.
+    pub fn insert_text(&mut self, name: &str, text: &Arc<str>) {
+        Arc::make_mut(&mut self.0).insert(name.to_owned(), text.into());
+    }
+
     fn get(&self, name: &str) -> Option<minijinja::Value> {
         self.0.get(name).cloned()
     }
@@ -254,14 +232,15 @@ impl Vars {
 
 impl<K: Into<String>> FromIterator<(K, Value)> for Vars {
     fn from_iter<I: IntoIterator<Item = (K, Value)>>(values: I) -> Self {
-        let convert = |(name, value): (K, Value)| {
-            let value = match value {
-                Value::String(text) => text.into(),
-                other => minijinja::value::Serde(other).into(),
-            };
-            (name.into(), value)
-        };
-        Self(Arc::new(values.into_iter().map(convert).collect()))
+        let values = values.into_iter().map(|(name, value)| (name.into(), convert(value)));
+        Self(Arc::new(values.collect()))
+    }
+}
+
+fn convert(value: Value) -> minijinja::Value {
+    match value {
+        Value::String(text) => text.into(),
+        other => minijinja::value::Serde(other).into(),
     }
 }
 
@@ -283,6 +262,11 @@ impl Counters {
     pub const MOST: usize = 64;
     /// Most bytes of a name.
     pub const MOST_NAME: usize = 64;
+
+    /// How many names have been counted.
+    pub fn names(&self) -> usize {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
 
     /// The next number of a name, from 1.
     fn next(&self, name: &str) -> Result<u64, Error> {

@@ -3,7 +3,7 @@
 use crate::client::{Caller, Client};
 use crate::config::Files;
 use crate::engine::dispatch::Precise;
-use crate::engine::{self, Deps, Engine};
+use crate::engine::{self, Deps, Engine, Workshop};
 use crate::event::{Ledger, Sink};
 use crate::plan::{Fingerprint, Plan, Target};
 use crate::state;
@@ -77,6 +77,7 @@ pub(super) fn engine(
     traffic: Handle,
 ) -> anyhow::Result<Engine> {
     let dispatcher = Arc::new(Precise::start().context("cannot start the dispatcher's thread")?);
-    let deps = Deps { sink, ledger, callers, dispatcher, wall: engine::system(), handle: traffic };
+    let workshop = Workshop::start().context("cannot start the threads that render and check")?;
+    let deps = Deps { sink, ledger, callers, dispatcher, workshop, wall: engine::system(), handle: traffic };
     Ok(Engine::new(plan, deps)?)
 }

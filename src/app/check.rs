@@ -10,6 +10,7 @@ use comfy_table::presets::UTF8_BORDERS_ONLY;
 use comfy_table::{CellAlignment, Table};
 use jiff::Timestamp;
 use std::fmt::Write as _;
+use std::sync::Arc;
 
 /// Validates the config and prints what it will do per day; with `--probe` asks each target once.
 pub(super) fn check(options: &CheckOptions) -> anyhow::Result<Exit> {
@@ -17,13 +18,15 @@ pub(super) fn check(options: &CheckOptions) -> anyhow::Result<Exit> {
         Ok(loaded) => loaded,
         Err(exit) => return Ok(exit),
     };
-    let plan = loaded.plan;
+    let plan = Arc::new(loaded.plan);
     print(&describe(&plan, &forecast(&plan, Timestamp::now()))?)?;
     if !options.probe {
         return Ok(Exit::Ok);
     }
-    let (table, all_well) = Runtimes::start()?.block_on(probe::probe(&plan))?;
-    print(&format!("\nOne request to each target, now:\n{table}\n"))?;
+    let runtimes = Runtimes::start()?;
+    let traffic = runtimes.traffic();
+    let (table, all_well) = runtimes.block_on(probe::probe(&plan, traffic))?;
+    print(&format!("\nOne request, or one journey, to each target, now:\n{table}\n"))?;
     Ok(if all_well { Exit::Ok } else { Exit::Failed })
 }
 

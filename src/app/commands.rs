@@ -55,7 +55,7 @@ async fn run(engine: &Engine, profile: &str) -> Result<Vec<Asked>, Refusal> {
 async fn probe(engine: &Engine, pair: &Pair, within: Duration) -> Result<Probe, Refusal> {
     match engine.probe(pair, within).await.map_err(refusal)? {
         Probed::Ended(request) => Ok(Probe::Ended(request)),
-        Probed::Refused(reason) => Ok(Probe::Refused(reason)),
+        Probed::Refused { reason, .. } => Ok(Probe::Refused(reason)),
     }
 }
 
@@ -94,6 +94,7 @@ mod tests {
             ledger: Arc::new(crate::state::Memory::new(&plan, engine::system())),
             callers: std::collections::HashMap::new(),
             dispatcher: Arc::new(engine::dispatch::Timers),
+            workshop: engine::Workshop::on(tokio::runtime::Handle::current()),
             wall: engine::system(),
             handle: tokio::runtime::Handle::current(),
         };

@@ -1,85 +1,110 @@
-//! One request to each target, now, with its timing: `tokenbeat check --probe`.
+//! One request to each target, now, or one journey, with its timing: `tokenbeat check --probe`.
 
-use super::assembly::{self, Callers};
-use crate::client::{Answer, Context, How};
-use crate::event::{Outcome, TraceIds};
+use super::assembly;
+use crate::engine::Probed;
+use crate::event::{Count, Fanout, Outcome, Request};
 use crate::plan::{PairPlan, Plan};
-use crate::workload::{Number, Workload};
 use comfy_table::presets::UTF8_BORDERS_ONLY;
 use comfy_table::{CellAlignment, Table};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
+use tokio::runtime::Handle;
 
-/// Sends one request to each target that a profile uses, as the first such profile would, and tables what came
-/// of it. True if every answer was complete.
-pub(super) async fn probe(plan: &Plan) -> anyhow::Result<(String, bool)> {
+/// What a probe is given: as good as for ever, since the target's timeouts end each of its requests.
+const WITHIN: Duration = Duration::from_hours(24);
+
+const HEADER: [&str; 12] = [
+    "target",
+    "step",
+    "outcome",
+    "dns",
+    "connect",
+    "tls",
+    "first byte",
+    "first token",
+    "end",
+    "in",
+    "out",
+    "detail",
+];
+
+/// Sends one request to each target that a profile uses, as the first such profile would (of a scenario a journey of
+/// one user, without any time to think), and tables what came of it: a row for each request. True if every answer
+/// was complete, and every journey came to its end.
+pub(super) async fn probe(plan: &Arc<Plan>, traffic: Handle) -> anyhow::Result<(String, bool)> {
     let callers = assembly::callers(plan)?;
+    let nobody = Arc::new(Fanout::new(Vec::new()));
+    let engine = assembly::engine(Arc::clone(plan), nobody, assembly::ledger(plan), callers, traffic)?;
     let mut seen = BTreeSet::new();
-    let mut table = Table::new();
-    table.load_style(UTF8_BORDERS_ONLY).set_header([
-        "target",
-        "outcome",
-        "dns",
-        "connect",
-        "tls",
-        "first byte",
-        "first token",
-        "end",
-        "in",
-        "out",
-        "detail",
-    ]);
-    for column in table.column_iter_mut().skip(2).take(8) {
-        column.set_cell_alignment(CellAlignment::Right);
-    }
+    let mut rows = Vec::new();
     let mut all_well = true;
     for pair in plan.pairs.iter().filter(|pair| seen.insert(Arc::clone(&pair.target.name))) {
-        if let Some(answer) = once(pair, &callers).await {
-            all_well &= answer.outcome == Outcome::Ok;
-            table.add_row(row(&pair.target.name, &answer));
+        for probed in engine.probe_all(&pair.pair, WITHIN).await? {
+            all_well &= is_well(pair, &probed);
+            rows.push(row(&probed));
         }
     }
-    Ok((table.to_string(), all_well))
+    Ok((table(rows), all_well))
 }
 
-async fn once(pair: &Arc<PairPlan>, callers: &Callers) -> Option<Answer> {
-    let caller = callers.get(&pair.target.name)?;
-    let ask = Workload::new(Arc::clone(pair))?.ask(rand::random(), Number { stage: 0, user: None, n: 0 });
-    let random: [[u8; 8]; 3] = rand::random();
-    let mut ids = [0; 24];
-    for (to, from) in ids.iter_mut().zip(random.iter().flatten()) {
-        *to = *from;
+/// A failed check ends a journey; of a single request the answer is there all the same.
+fn is_well(pair: &PairPlan, probed: &Probed) -> bool {
+    match probed {
+        Probed::Ended(request) if pair.profile.work.scenario().is_none() => request.outcome.is_answered(),
+        Probed::Ended(request) => request.outcome == Outcome::Ok,
+        Probed::Refused { .. } => false,
     }
-    let context = Context {
-        due: Instant::now(),
-        ids: TraceIds::from_random(ids, true),
-        cancel: CancellationToken::new(),
-        how: How::default(),
-    };
-    Some(caller.call(caller.prepare(&ask), context).await)
 }
 
-fn row(target: &str, answer: &Answer) -> Vec<String> {
-    let phases = answer.connection.phases.unwrap_or_default();
-    let marks = &answer.marks;
-    let tokens = |count: Option<crate::event::Count>| {
-        count.map_or_else(|| "-".to_owned(), |count| count.n.to_string())
-    };
+/// The steps have a column where there are any.
+fn table(mut rows: Vec<Vec<String>>) -> String {
+    let mut header = HEADER.map(str::to_owned).to_vec();
+    if rows.iter().all(|row| row.get(1).is_none_or(String::is_empty)) {
+        rows.iter_mut().chain([&mut header]).for_each(|row| drop(row.remove(1)));
+    }
+    let mut table = Table::new();
+    let first = header.iter().position(|name| name == "dns").unwrap_or_default();
+    table.load_style(UTF8_BORDERS_ONLY).set_header(header).add_rows(rows);
+    for column in table.column_iter_mut().skip(first).take(8) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    table.to_string()
+}
+
+fn row(probed: &Probed) -> Vec<String> {
+    match probed {
+        Probed::Ended(request) => answered(request),
+        Probed::Refused { place, reason } => {
+            let mut row = vec![String::new(); HEADER.len()];
+            let cells = [(0, &*place.pair.target), (1, &*place.step), (2, "skipped"), (11, reason.label())];
+            for (at, text) in cells {
+                if let Some(cell) = row.get_mut(at) {
+                    text.clone_into(cell);
+                }
+            }
+            row
+        }
+    }
+}
+
+fn answered(request: &Request) -> Vec<String> {
+    let phases = request.connection.phases.unwrap_or_default();
+    let marks = &request.marks;
+    let tokens = |count: Option<Count>| count.map_or_else(|| "-".to_owned(), |count| count.n.to_string());
     vec![
-        target.to_owned(),
-        answer.outcome.label().to_owned(),
+        request.place.pair.target.to_string(),
+        request.place.step.to_string(),
+        request.outcome.label().to_owned(),
         millis(phases.dns),
         millis(phases.connect),
         millis(phases.tls),
         millis(marks.time_to_first_byte()),
         millis(marks.time_to_first_token()),
         millis(marks.sent.map(|_| marks.duration())),
-        tokens(answer.tokens.input),
-        tokens(answer.tokens.output),
-        answer.detail.clone().unwrap_or_default(),
+        tokens(request.tokens.input),
+        tokens(request.tokens.output),
+        request.detail.clone().unwrap_or_default(),
     ]
 }
 
@@ -90,10 +115,28 @@ fn millis(time: Option<Duration>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::event::{Pair, Place, SkipReason};
 
     #[test]
     fn times_are_milliseconds_and_absent_ones_a_dash() {
         assert_eq!(millis(Some(Duration::from_micros(1234))), "1.2 ms");
         assert_eq!(millis(None), "-");
+    }
+
+    #[test]
+    fn steps_have_a_column_where_there_are_any() {
+        let refused = |step: &str| Probed::Refused {
+            place: Arc::new(Place {
+                pair: Pair { profile: "p".into(), target: "t".into() },
+                model: "m".into(),
+                stage: "".into(),
+                step: step.into(),
+                turn: "".into(),
+            }),
+            reason: SkipReason::Budget,
+        };
+        let (bare, steps) = (table(vec![row(&refused(""))]), table(vec![row(&refused("login"))]));
+        assert!(!bare.contains("step") && bare.contains("skipped") && bare.contains("budget"), "{bare}");
+        assert!(steps.contains("step") && steps.contains(" login "), "{steps}");
     }
 }

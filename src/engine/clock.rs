@@ -32,6 +32,13 @@ pub(super) fn instant_of(wall: &Wall, at: Timestamp) -> Instant {
     instant.unwrap_or(now)
 }
 
+/// What the wall clock shows at a monotonic instant, as it goes now: the inverse of [`instant_of`].
+pub(super) fn shown_at(wall: &Wall, at: Instant) -> Timestamp {
+    let (now, shown) = (Instant::now(), wall());
+    let moved = if at >= now { shown.checked_add(at - now) } else { shown.checked_sub(now - at) };
+    moved.unwrap_or(shown)
+}
+
 /// The nominal instant of a run that no schedule asked for: now, moved off every grid of whole microseconds, so that
 /// its id and seed are no scheduled run's.
 pub(super) fn off_grid(now: Timestamp) -> Timestamp {
@@ -67,6 +74,10 @@ mod tests {
         let now = Instant::now();
         assert_eq!(instant_of(&wall, "2026-11-20T10:00:05Z".parse().unwrap()), now + Duration::from_secs(5));
         assert_eq!(instant_of(&wall, "2026-11-20T09:59:55Z".parse().unwrap()), now - Duration::from_secs(5));
+        for seconds in ["09:59:55", "10:00:05"] {
+            let shown: Timestamp = format!("2026-11-20T{seconds}Z").parse().unwrap();
+            assert_eq!(shown_at(&wall, instant_of(&wall, shown)), shown);
+        }
         tokio::time::advance(Duration::from_secs(5)).await;
         assert_eq!(wall().to_string(), "2026-11-20T10:00:05Z");
     }

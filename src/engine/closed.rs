@@ -1,15 +1,13 @@
-//! Closed loop: each user waits for its answer, thinks, and asks again. At a stage's end users finish what they
-//! do.
+//! Closed loop: each user waits for its answer, thinks, and asks again; of a scenario, it plays one journey after the
+//! other. At a stage's end users finish what they do.
 
 use super::LOOKAHEAD;
-use super::request::Played;
-use super::run::Prepared;
+use super::journey::Traveller;
 use super::stage::Stage;
-use crate::event::Outcome;
-use crate::pacing::{User, think, users};
+use super::user::User;
+use crate::pacing::{self, think, users};
 use crate::plan::{Bounds, Ramp, Think};
 use crate::seed;
-use crate::workload::Number;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -18,40 +16,53 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// How long a user waits at least after a request that was skipped: a spent budget must not make it spin.
-const REFUSED_PAUSE: Duration = Duration::from_secs(1);
-
-/// How long a user waits at least after a request that failed: a target that is down must not make it spin.
-const FAILED_PAUSE: Duration = Duration::from_millis(100);
-
-/// The requests that a stage may offer. When the last is taken, or the last user has gone, `spent` is cancelled.
+/// The requests (journeys, of a scenario) that a stage may offer. When the last is taken, or the last user has gone,
+/// `spent` is cancelled.
 struct Quota {
     left: Option<AtomicU64>,
     spent: CancellationToken,
 }
 
+/// The users of a stage.
+#[derive(Clone, Copy)]
+pub(super) struct Crowd {
+    /// How many there are.
+    pub(super) users: Ramp,
+    /// Over which time those begin that are there from the start.
+    pub(super) spawn: Duration,
+    /// How each thinks.
+    pub(super) think: Think,
+}
+
 /// Starts the users of a closed-loop stage. Returns with the instant at which the stage ends: ahead of it where
-/// that is known, else when its last request was offered; `None` if it was stopped. `active` is told until when
-/// there is load: a user that waits for its answer is load, so where requests bound the stage that is when the
-/// last user has its last answer.
+/// that is known, else when its last request was offered (the first one of its last journey); `None` if it was
+/// stopped. `active` is told until when there is load: a user that waits for its answer is load, so where requests
+/// bound the stage that is when the last user has its last answer.
 pub(super) async fn offer(
     stage: &Arc<Stage>,
-    ramp: Ramp,
-    thinking: Think,
+    crowd: Crowd,
     bounds: Bounds,
     active: oneshot::Sender<Instant>,
 ) -> Option<Instant> {
+    let cast = stage.cast();
     let spent = CancellationToken::new();
     let quota = Arc::new(Quota { left: bounds.requests.map(AtomicU64::new), spent: spent.clone() });
     let there = TaskTracker::new();
-    for user in users(ramp, bounds.time) {
+    for user in users(crowd.users, bounds.time, crowd.spawn) {
         let stop = user.stop.map(|stop| stage.start + stop).into_iter().chain(stage.end).min();
         let start = (stage.start + user.start).max(stage.begins());
         if stop.is_some_and(|stop| start >= stop) {
             continue;
         }
-        let life = Life { user, start, stop, thinking };
-        let task = there.track_future(ask(Arc::clone(stage), life, Arc::clone(&quota)));
+        let life = Life { user, start, stop, thinking: crowd.think };
+        let who = match &cast {
+            Some(cast) => {
+                let traveller = Traveller::new(Arc::clone(stage), Arc::clone(cast), user.index);
+                User::Traveller(Box::new(traveller))
+            }
+            None => User::asker(Arc::clone(stage), user.index),
+        };
+        let task = there.track_future(live(Arc::clone(stage), who, life, Arc::clone(&quota)));
         stage.run.tasks.spawn_on(task, &stage.run.player.shared.handle);
     }
     // From here on only users hold it.
@@ -94,7 +105,7 @@ async fn tell_active(
 
 /// When a user is there, and how it thinks.
 struct Life {
-    user: User,
+    user: pacing::User,
     start: Instant,
     stop: Option<Instant>,
     thinking: Think,
@@ -102,41 +113,23 @@ struct Life {
 
 /// One user, from its first question to its last. Thinking is drawn per user, so that it does not depend on how
 /// fast others are answered.
-async fn ask(stage: Arc<Stage>, life: Life, quota: Arc<Quota>) {
+async fn live(stage: Arc<Stage>, mut who: User, life: Life, quota: Arc<Quota>) {
     let seed = [stage.run.ident.seed, stage.number.into(), life.user.index.into()];
     let mut rng = seed::rng("think", &seed);
     let mut due = life.start;
-    let mut next = None;
-    for n in 0_u64.. {
+    loop {
         let ahead = due.checked_sub(LOOKAHEAD).unwrap_or(due);
         let over = life.stop.is_some_and(|stop| due >= stop);
         if over || !wait_ahead(&stage, ahead, &quota.spent).await {
             return;
         }
-        let prepared = next.take().unwrap_or_else(|| prepare(&stage, &life, n));
+        who.get_ready(due).await;
         if !stage.wait_due(due, &quota.spent).await || !quota.take() {
             return;
         }
-        // The next question is prepared while the answer is awaited, after the send: a user that does not think
-        // has no other time for it.
-        let prepare_next = async {
-            tokio::task::yield_now().await;
-            prepare(&stage, &life, n + 1)
-        };
-        let (played, prepared) = tokio::join!(stage.send(due, prepared), prepare_next);
-        next = Some(prepared);
-        let thought = think(life.thinking, &mut rng);
-        due = match played {
-            Played::Skipped => Instant::now() + thought.max(REFUSED_PAUSE),
-            Played::Ended { outcome: Outcome::Ok, at } => at + thought,
-            Played::Ended { at, .. } => at + thought.max(FAILED_PAUSE),
-        };
+        let rest = who.play(due).await;
+        due = rest.due_after(think(life.thinking, &mut rng));
     }
-}
-
-fn prepare(stage: &Stage, life: &Life, n: u64) -> Prepared {
-    let number = Number { stage: stage.number, user: Some(life.user.index), n };
-    stage.run.player.prepare(stage.run.ident.seed, number)
 }
 
 /// Waits by the runtime's timers until shortly before a due time; false if there will be no more questions.
@@ -149,7 +142,7 @@ async fn wait_ahead(stage: &Stage, at: Instant, spent: &CancellationToken) -> bo
 }
 
 impl Quota {
-    /// Takes one request; false when none is left.
+    /// Takes one; false when none is left.
     fn take(&self) -> bool {
         let Some(left) = &self.left else { return true };
         let before = left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));

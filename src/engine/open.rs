@@ -1,12 +1,15 @@
 //! Open loop: requests are due whether or not earlier ones have ended. Each has its absolute due time; nothing
-//! sleeps between sends.
+//! sleeps between sends. Of a scenario each arrival is a new user, which plays one journey; that one's first request
+//! is due then.
 
-use super::run::Prepared;
+use super::journey::Traveller;
+use super::request::Prepared;
 use super::stage::Stage;
 use super::{LOOKAHEAD, OVERRUN};
 use crate::event::SkipReason;
 use crate::pacing::ArrivalTimes;
 use crate::plan::{Arrivals, Bounds, Ramp};
+use crate::scenario::Cast;
 use crate::seed;
 use crate::workload::Number;
 use std::sync::Arc;
@@ -17,8 +20,8 @@ use tokio_util::sync::CancellationToken;
 /// Arrivals that are left out or skipped in a row before other tasks get their turn.
 const BATCH: u64 = 256;
 
-/// Offers the requests of an open-loop stage. Returns when the last one is prepared, which is before it is due,
-/// with the instant at which the stage ends; `None` if it was stopped.
+/// Offers the requests of an open-loop stage. Returns shortly before the last one is due, with the instant at which
+/// the stage ends; `None` if it was stopped.
 pub(super) async fn offer(
     stage: &Arc<Stage>,
     rate: Ramp,
@@ -26,7 +29,7 @@ pub(super) async fn offer(
     bounds: Bounds,
 ) -> Option<Instant> {
     let seed = seed::hash("stage", &[], &[stage.run.ident.seed, stage.number.into()]);
-    let begins = stage.begins();
+    let (begins, cast) = (stage.begins(), stage.cast());
     let (mut offered, mut last) = (0, stage.start);
     for (n, offset) in (0_u64..).zip(ArrivalTimes::new(rate, arrivals, bounds, seed)) {
         let due = stage.start + offset;
@@ -41,17 +44,20 @@ pub(super) async fn offer(
             continue;
         }
         if Instant::now().saturating_duration_since(due) > OVERRUN {
-            overrun(stage, due);
+            overrun(stage, cast.as_ref(), due, n);
             continue;
         }
         if !stage.wait_until(due.checked_sub(LOOKAHEAD).unwrap_or(due)).await {
             return None;
         }
         let place = place_ahead(stage).await?;
-        let number = Number { stage: stage.number, user: None, n };
-        let prepared = stage.run.player.prepare(stage.run.ident.seed, number);
-        let task = send_at(Arc::clone(stage), due, prepared, place);
-        stage.run.tasks.spawn_on(task, &stage.run.player.shared.handle);
+        let (tasks, handle) = (&stage.run.tasks, &stage.run.player.shared.handle);
+        if let Some(cast) = &cast {
+            tasks.spawn_on(travel_at(Arc::clone(stage), due, user(stage, cast, n), place), handle);
+        } else {
+            let prepared = stage.prepare(Number { stage: stage.number, user: None, n });
+            tasks.spawn_on(send_at(Arc::clone(stage), due, prepared, place), handle);
+        }
     }
     // The stage ends with its last request if that came before its time.
     let by_requests = bounds.requests == Some(offered);
@@ -70,13 +76,35 @@ async fn place_ahead(stage: &Stage) -> Option<OwnedSemaphorePermit> {
 async fn send_at(stage: Arc<Stage>, due: Instant, prepared: Prepared, place: OwnedSemaphorePermit) {
     if stage.wait_due(due, &CancellationToken::new()).await {
         drop(place);
-        stage.send(due, prepared).await;
+        stage.ask(due, prepared).await;
+    }
+}
+
+/// The user that arrives as number `n`.
+fn user(stage: &Arc<Stage>, cast: &Arc<Cast>, n: u64) -> Traveller {
+    let number = u32::try_from(n % (1 << 32)).unwrap_or_default();
+    Traveller::new(Arc::clone(stage), Arc::clone(cast), number)
+}
+
+/// Plays a journey from its due time on. Journeys that are open at the same time are bounded like requests in flight:
+/// those that think hold memory, too, and a target that slows down must not fill ours.
+async fn travel_at(stage: Arc<Stage>, due: Instant, mut user: Traveller, ahead: OwnedSemaphorePermit) {
+    user.get_ready(due).await;
+    if stage.wait_due(due, &CancellationToken::new()).await {
+        drop(ahead);
+        let Some(_place) = stage.run.player.shared.journeys.take() else {
+            return user.turn_away(due, SkipReason::InFlight);
+        };
+        user.travel(due).await;
     }
 }
 
 /// Counts a request whose time had passed before we came to it. It needs no ids that go anywhere.
-fn overrun(stage: &Stage, due: Instant) {
-    if let Some(ticket) = stage.ticket(due, stage.run.player.shared.ids()) {
+fn overrun(stage: &Arc<Stage>, cast: Option<&Arc<Cast>>, due: Instant, n: u64) {
+    if let Some(cast) = cast {
+        return user(stage, cast, n).turn_away(due, SkipReason::Overrun);
+    }
+    if let Some(ticket) = stage.ticket(due, &stage.unbuilt(), || ()) {
         ticket.skip(SkipReason::Overrun);
         stage.run.log_skip(SkipReason::Overrun, None);
     }

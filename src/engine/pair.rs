@@ -7,7 +7,6 @@ use super::{LOOKAHEAD, START_LEAD};
 use crate::event::{Fact, Pair, RunRef, SkippedRun};
 use crate::plan::{Overlap, Trigger as When};
 use crate::schedule::{Slot, Timetable, cycle_length};
-use crate::workload::Number;
 use jiff::{SignedDuration, Timestamp};
 use std::sync::Arc;
 use std::time::Duration;
@@ -326,16 +325,14 @@ impl PairLoop {
         started
     }
 
-    /// Whether the budget has room for a run's first request. If not, the run is skipped as a whole, so that a
-    /// spent budget shows as runs that did not take place and not as a flood of skipped requests. What is taken
-    /// for the question is given back at once.
+    /// Whether the budget has room for a run's first request, or for what a journey needs at the least. If not, the
+    /// run is skipped as a whole, so that a spent budget shows as runs that did not take place and not as a flood of
+    /// skipped requests. What is taken for the question is given back at once.
     fn affords(&self, start: Start) -> bool {
         let plan = &self.player.plan;
         let seed = crate::schedule::run_seed(plan.profile.seed, start.nominal);
-        let prepared = self.player.prepare(seed, Number { stage: 0, user: None, n: 0 });
         // What cannot be built costs nothing, and its run shows why.
-        let Some(call) = prepared.call else { return true };
-        let most = super::settle::most(&call, plan.target.price.as_ref());
+        let Some(most) = self.player.first_costs(seed) else { return true };
         match self.player.shared.ledger.reserve(&plan.profile.name, most) {
             Ok(hold) => {
                 self.player.shared.ledger.settle(hold, crate::event::Spend::default());

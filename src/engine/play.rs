@@ -97,6 +97,7 @@ async fn offer_cycle(
         let played = Stage {
             run: Arc::clone(run),
             place: Arc::clone(place),
+            index: *index,
             number: *number,
             warm_up: stage.warm_up,
             start: at,
@@ -122,8 +123,9 @@ async fn offer_stage(stage: Arc<Stage>, shape: &Shape) -> Option<Instant> {
             let _ = tell.send(ended);
             Some(ended)
         }
-        Shape::Users { users, think, bounds, spawn: _ } => {
-            closed::offer(&stage, *users, *think, *bounds, tell).await
+        Shape::Users { users, think, bounds, spawn } => {
+            let crowd = closed::Crowd { users: *users, spawn: *spawn, think: *think };
+            closed::offer(&stage, crowd, *bounds, tell).await
         }
     }
 }

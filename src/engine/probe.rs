@@ -1,44 +1,80 @@
-//! One request now, beside every schedule, whose facts go to nobody but the one who asked: a probe. It keeps to
-//! the budgets and the in-flight limit like any other request.
+//! One request now, or one journey, beside every schedule, whose facts go to nobody but the one who asked: a probe.
+//! It keeps to the budgets and the in-flight limit like any other request.
 
+use super::journey::Traveller;
 use super::run::Start;
 use super::stage::Stage;
 use super::{Engine, Error};
-use crate::event::{Fact, Pair, Request, Sink, SkipReason};
+use crate::event::{Fact, Journey, Outcome, Pair, Place, Request, Sink, SkipReason};
 use crate::workload::Number;
 use jiff::Timestamp;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// What came of a probe.
+/// What came of a probe: of its request, or of one request of its journey.
 #[derive(Clone, Debug)]
 pub enum Probed {
-    /// It was sent, and has ended; `cancelled` if it took longer than it was given.
+    /// It was sent, and has ended; `cancelled` if it took longer than it was given, or if the journey was stopped
+    /// after it.
     Ended(Arc<Request>),
     /// It was not sent.
-    Refused(SkipReason),
+    Refused {
+        /// Where it belongs.
+        place: Arc<Place>,
+        /// Why.
+        reason: SkipReason,
+    },
 }
 
-/// Keeps what became of the one request.
+/// Keeps what became of the requests.
 #[derive(Default)]
-struct Private(Mutex<Option<Probed>>);
+struct Private(Mutex<Vec<Probed>>);
+
+impl Private {
+    fn lock(&self) -> MutexGuard<'_, Vec<Probed>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A journey that ended between two requests has no request to tell so: its last one does.
+    fn cut_short(&self, journey: &Journey) {
+        if let Some(Probed::Ended(request)) = self.lock().last_mut()
+            && request.outcome == Outcome::Ok
+        {
+            let request = Arc::make_mut(request);
+            let detail =
+                journey.detail.clone().or_else(|| Some("the journey was stopped after it".to_owned()));
+            (request.outcome, request.detail) = (journey.outcome, detail);
+        }
+    }
+}
 
 impl Sink for Private {
     fn record(&self, fact: &Fact) {
         let probed = match fact {
             Fact::Ended(request) => Probed::Ended(Arc::clone(request)),
-            Fact::Skipped { reason, .. } => Probed::Refused(*reason),
+            Fact::Skipped { place, reason, .. } => {
+                Probed::Refused { place: Arc::clone(place), reason: *reason }
+            }
+            Fact::JourneyEnded(journey) if journey.outcome != Outcome::Ok => return self.cut_short(journey),
             _ => return,
         };
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(probed);
+        self.lock().push(probed);
     }
 }
 
 impl Engine {
-    /// Sends the first request of a profile's first stage to a target, now. It is cancelled after `within`; what
-    /// it reserved of the budgets then stays spent.
+    /// Sends the first request of a profile's first stage to a target, now. Of a scenario, a fresh user plays one
+    /// journey (its set-up, and each step once or as often as it is repeated) without any time to think; the answer
+    /// is then the request that failed, or the last one. It is cancelled after `within`; what it reserved of the
+    /// budgets then stays spent.
     pub async fn probe(&self, pair: &Pair, within: Duration) -> Result<Probed, Error> {
+        let mut probed = self.probe_all(pair, within).await?;
+        probed.pop().ok_or_else(|| Error::Setup(Arc::clone(&pair.profile)))
+    }
+
+    /// The same, with what came of each request, in their order. There is at least one.
+    pub async fn probe_all(&self, pair: &Pair, within: Duration) -> Result<Vec<Probed>, Error> {
         let player = self.player(pair)?;
         let shared = Arc::clone(&player.shared);
         let nominal: Timestamp = (shared.wall)();
@@ -46,18 +82,27 @@ impl Engine {
         let private = Arc::new(Private::default());
         let start = Start { nominal, due: nominal, at, join: None };
         let setup = || Error::Setup(Arc::clone(&pair.profile));
-        let run = player.run_into(start, Arc::<Private>::clone(&private)).ok_or_else(setup)?;
+        let run = player.probe_into(start, Arc::<Private>::clone(&private)).ok_or_else(setup)?;
         let place = player.plan.places.first().cloned().ok_or_else(setup)?;
-        let prepared = player.prepare(run.ident.seed, Number { stage: 0, user: None, n: 0 });
-        let asking = async move {
-            let stage = Stage { run, place, number: 0, warm_up: false, start: at, end: None };
-            // A future that is dropped leaves its outcome behind: the ticket records it.
-            let _ = tokio::time::timeout(within, stage.send(Instant::now(), prepared)).await;
-        };
+        let stage = Arc::new(Stage { run, place, index: 0, number: 0, warm_up: false, start: at, end: None });
+        // A future that is dropped leaves its outcome behind: ticket and journey record it.
+        let asking = async move { drop(tokio::time::timeout(within, ask(stage)).await) };
         // On the runtime that carries the traffic, and awaited by a shutdown.
         shared.tasks.spawn_on(asking, &shared.handle).await.map_err(|_| setup())?;
-        let probed = private.0.lock().unwrap_or_else(PoisonError::into_inner).take();
-        probed.ok_or_else(setup)
+        let probed = std::mem::take(&mut *private.lock());
+        if probed.is_empty() { Err(setup()) } else { Ok(probed) }
+    }
+}
+
+async fn ask(stage: Arc<Stage>) {
+    if let Some(cast) = stage.cast() {
+        let mut user = Traveller::new(Arc::clone(&stage), cast, 0).in_a_hurry();
+        // It is due when it is ready: nobody has planned it.
+        user.get_ready(Instant::now()).await;
+        user.travel(Instant::now()).await;
+    } else {
+        let prepared = stage.prepare(Number { stage: 0, user: None, n: 0 });
+        stage.ask(Instant::now(), prepared).await;
     }
 }
 
@@ -77,7 +122,7 @@ mod tests {
     async fn outcome(world: &World, pair: &Pair) -> Result<&'static str, SkipReason> {
         match world.engine.probe(pair, Duration::from_secs(5)).await.unwrap() {
             Probed::Ended(request) => Ok(request.outcome.label()),
-            Probed::Refused(reason) => Err(reason),
+            Probed::Refused { reason, .. } => Err(reason),
         }
     }
 

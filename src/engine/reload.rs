@@ -95,6 +95,7 @@ impl Engine {
         }
         between(&plan);
         self.shared.in_flight.change(plan.agent.in_flight);
+        self.shared.journeys.change(plan.agent.in_flight);
         let mut now = self.lock();
         if now.started {
             seats.iter_mut().filter(|seat| seat.schedule.is_none()).for_each(Seat::start);

@@ -1,97 +1,214 @@
-//! One request from its due time to its record: permits, budget, the call, checks, cost, verdicts.
+//! One request from its due time to its record, whatever asked for it: permits, budget, the call, checks, cost,
+//! verdicts.
 
-use super::in_flight::Place;
-use super::run::Prepared;
+use super::in_flight::Place as InFlightPlace;
 use super::settle::{self, Asked};
 use super::stage::Stage;
 use super::{CANCEL_LEEWAY, OVERRUN};
 use crate::checks::{self, Evidence};
 use crate::client::{Answer, Context, How};
-use crate::event::{Failure, Hold, Marks, Outcome, Request, SkipReason, Ticket, TraceIds};
+use crate::event::{Failure, Hold, Marks, Outcome, Place, Request, SkipReason, Ticket, TraceIds};
 use crate::exchange::Call;
-use crate::plan::{PairPlan, Work};
+use crate::plan::{Expect, PairPlan, Rule, STATUS_CHECK, Work};
 use crate::slo;
+use crate::workload::Number;
 use futures_util::FutureExt as _;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+/// A request that waits for its due time.
+pub(super) struct Prepared {
+    pub(super) place: Arc<Place>,
+    /// See [`Request::route`].
+    pub(super) route: Option<Arc<str>>,
+    pub(super) ids: TraceIds,
+    pub(super) sending: Result<Sending, Unsendable>,
+}
+
+/// What goes out, and how its answer is read.
+pub(super) struct Sending {
+    pub(super) call: Call,
+    pub(super) how: How,
+}
+
+/// Why there is nothing to send: the request is offered, and ends so.
+pub(super) struct Unsendable {
+    pub(super) failure: Failure,
+    pub(super) detail: String,
+}
+
+impl Unsendable {
+    /// It could not be built.
+    pub(super) fn by_our_fault() -> Self {
+        Self { failure: Failure::Internal, detail: "the request could not be built".to_owned() }
+    }
+}
+
 /// What came of a request, as far as a user cares.
 pub(super) enum Played {
-    /// It was not sent, or not even offered.
-    Skipped,
+    /// It was not even offered: the pair has just left the plan.
+    NotOffered,
+    /// It was offered and not sent.
+    Skipped(SkipReason),
     /// It has ended.
-    Ended {
-        /// How.
-        outcome: Outcome,
-        /// When.
-        at: Instant,
-    },
+    Ended(Arc<Request>),
+}
+
+/// A request whose answer is there, and has not been looked at.
+pub(super) struct Answered {
+    ticket: Ticket,
+    asked_output: Option<u64>,
+    /// Shared with the workshop, so that it survives a panic there.
+    pub(super) answer: Arc<Answer>,
+}
+
+/// What was found about an answer.
+pub(super) struct Judged {
+    pub(super) outcome: Outcome,
+    pub(super) detail: Option<String>,
+    pub(super) failed_checks: Vec<Arc<str>>,
 }
 
 /// What a request holds while it is out.
 struct Admitted {
     hold: Hold,
-    _place: Place,
+    _place: InFlightPlace,
 }
 
 impl Stage {
-    /// The ticket of a request that is offered now; `None` if the pair has just left the plan.
-    pub(super) fn ticket(&self, due: Instant, ids: TraceIds) -> Option<Ticket> {
+    /// A request of the stage's workload.
+    pub(super) fn prepare(&self, number: Number) -> Prepared {
+        Prepared {
+            place: Arc::clone(&self.place),
+            route: None,
+            ids: self.run.player.shared.ids(),
+            sending: self.run.player.encode(self.run.ident.seed, number),
+        }
+    }
+
+    /// A request of the stage's workload that is not to be sent.
+    pub(super) fn unbuilt(&self) -> Prepared {
+        let ids = self.run.player.shared.ids();
+        Prepared {
+            place: Arc::clone(&self.place),
+            route: None,
+            ids,
+            sending: Err(Unsendable::by_our_fault()),
+        }
+    }
+
+    /// The ticket of a request that is offered now; `None` if the pair has just left the plan. `first` is called
+    /// before the offer, if there is one.
+    pub(super) fn ticket(&self, due: Instant, of: &Prepared, first: impl FnOnce()) -> Option<Ticket> {
         let run = &self.run;
         run.player.gate.pass(|| {
             run.begin();
+            first();
             Ticket::offer(
                 Arc::<super::record::Record>::clone(&run.record),
-                Arc::clone(&self.place),
+                Arc::clone(&of.place),
                 Arc::clone(&run.ident),
                 run.next_seq(),
                 self.warm_up,
-                ids,
+                of.ids,
                 due,
             )
+            .by_route(of.route.clone())
         })
     }
 
-    /// Plays a request whose due time has come.
-    pub(super) async fn send(&self, due: Instant, prepared: Prepared) -> Played {
+    /// Plays a request of the workload whose due time has come.
+    pub(super) async fn ask(&self, due: Instant, prepared: Prepared) -> Played {
+        let answered = match self.send(due, prepared, || ()).await {
+            Ok(answered) => answered,
+            Err(played) => return played,
+        };
+        let judged = match &self.run.player.plan.profile.work {
+            Work::Prompts(work) if !is_light(&work.expect) => {
+                let (work, answer) = (Arc::clone(work), Arc::clone(&answered.answer));
+                let judged = self.work(move || judge(&work.expect, &answer)).await;
+                judged.unwrap_or_else(|failure| Judged::not(failure, &answered.answer))
+            }
+            Work::Prompts(work) => judge(&work.expect, &answered.answer),
+            Work::Scenario(_) => Judged::not(Failure::Internal, &answered.answer),
+        };
+        self.close(answered, judged)
+    }
+
+    /// Sends a request whose due time has come, and waits for its answer. What has no answer is done with. `first`
+    /// is called before it is offered, if it is.
+    pub(super) async fn send(
+        &self,
+        due: Instant,
+        prepared: Prepared,
+        first: impl FnOnce(),
+    ) -> Result<Answered, Played> {
         let ids = prepared.ids;
-        let Some(ticket) = self.ticket(due, ids) else { return Played::Skipped };
-        let Some(call) = prepared.call else { return self.unspeakable(ticket) };
+        let ticket = self.ticket(due, &prepared, first).ok_or(Played::NotOffered)?;
+        let Sending { call, how } = match prepared.sending {
+            Ok(sending) => sending,
+            Err(unsendable) => return Err(self.unsendable(ticket, unsendable)),
+        };
         let admitted = match self.admit(due, &call) {
             Ok(admitted) => admitted,
             Err(reason) => {
                 ticket.skip(reason);
-                return Played::Skipped;
+                return Err(Played::Skipped(reason));
             }
         };
         let plan = &self.run.player.plan;
-        let asked = Asked { most_input: call.most_input_tokens, output: call.output_tokens };
-        let Some(answer) = self.call(call, due, ids).await else {
-            // The ticket records `cancelled`; the reservation stays spent, because the target may charge for it.
-            return Played::Ended { outcome: Outcome::Failed(Failure::Cancelled), at: Instant::now() };
+        let (asked, asked_output) = (Asked::of(&call), call.output_tokens);
+        let Some(answer) = self.call(call, Context { due, ids, cancel: self.hard().clone(), how }).await
+        else {
+            // The reservation stays spent, because the target may charge for it.
+            return Err(self.ended(ticket, |request| request.outcome = Outcome::Failed(Failure::Cancelled)));
         };
         let spent = settle::actual(&answer, asked, plan.target.price.as_ref());
         self.run.player.shared.ledger.settle(admitted.hold, spent);
-        let at = answer.marks.end;
-        match ticket.finish(|request| fill(request, answer, asked.output, plan)) {
-            Some(request) => {
-                self.log(&request);
-                Played::Ended { outcome: request.outcome, at }
-            }
-            None => Played::Skipped,
+        Ok(Answered { ticket, asked_output, answer: Arc::new(answer) })
+    }
+
+    /// Ends a request as what was found about its answer.
+    pub(super) fn close(&self, answered: Answered, judged: Judged) -> Played {
+        let Answered { ticket, asked_output, answer } = answered;
+        let plan = &self.run.player.plan;
+        self.ended(ticket, |request| {
+            request.asked_output_tokens = asked_output;
+            fill(request, Arc::unwrap_or_clone(answer), judged, plan);
+        })
+    }
+
+    /// Does work about an answer in the workshop. Fails as `internal` if it panicked, and as `cancelled` if requests
+    /// in flight are to end and it does not.
+    pub(super) async fn work<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Failure> {
+        tokio::select! {
+            biased;
+            done = self.run.player.shared.workshop.run(work) => done.ok_or(Failure::Internal),
+            () = cancelled_for_long(self.hard()) => Err(Failure::Cancelled),
         }
     }
 
-    /// Ends a request that could not be built.
-    fn unspeakable(&self, ticket: Ticket) -> Played {
-        if let Some(request) =
-            ticket.finish(|request| request.detail = Some("the request could not be built".into()))
-        {
-            self.log(&request);
-        }
-        Played::Ended { outcome: Outcome::Failed(Failure::Internal), at: Instant::now() }
+    fn hard(&self) -> &CancellationToken {
+        &self.run.player.shared.hard
+    }
+
+    /// Ends a request for which there is nothing to send.
+    fn unsendable(&self, ticket: Ticket, why: Unsendable) -> Played {
+        self.ended(ticket, |request| {
+            request.outcome = Outcome::Failed(why.failure);
+            request.detail = Some(why.detail);
+        })
+    }
+
+    fn ended(&self, ticket: Ticket, fill: impl FnOnce(&mut Request)) -> Played {
+        let Some(request) = ticket.finish(fill) else { return Played::NotOffered };
+        self.log(&request);
+        Played::Ended(request)
     }
 
     /// Takes what a request needs, in the order in which it costs least to give back.
@@ -117,11 +234,10 @@ impl Stage {
 
     /// Calls the target. A caller that panics has failed by our own fault; one that does not heed the
     /// cancellation is dropped, and gives no answer.
-    async fn call(&self, call: Call, due: Instant, ids: TraceIds) -> Option<Answer> {
-        let player = &self.run.player;
+    async fn call(&self, call: Call, context: Context) -> Option<Answer> {
         let started = Instant::now();
-        let context = Context { due, ids, cancel: player.shared.hard.clone(), how: How::default() };
-        let caller = player.caller();
+        let due = context.due;
+        let caller = self.run.player.caller();
         let answer = AssertUnwindSafe(async { caller.call(call, context).await }).catch_unwind();
         tokio::select! {
             biased;
@@ -130,7 +246,7 @@ impl Stage {
                 marks.end = Instant::now();
                 Answer::failed(Failure::Internal, "the client panicked", marks)
             })),
-            () = cancelled_for_long(&player.shared.hard) => None,
+            () = cancelled_for_long(self.hard()) => None,
         }
     }
 
@@ -140,6 +256,7 @@ impl Stage {
         tracing::warn!(
             run = self.run.ident.id,
             seq = request.seq,
+            step = (!request.place.step.is_empty()).then_some(&*request.place.step),
             outcome = failure.label(),
             status = request.status,
             trace_id = request.ids.trace_hex(),
@@ -156,7 +273,61 @@ async fn cancelled_for_long(hard: &CancellationToken) {
     tokio::time::sleep(CANCEL_LEEWAY).await;
 }
 
-fn evidence(answer: &Answer) -> Evidence<'_> {
+impl Judged {
+    /// The answer was not judged to the end.
+    pub(super) fn not(failure: Failure, answer: &Answer) -> Self {
+        let why = match failure {
+            Failure::Cancelled => "stopped while the answer was checked",
+            _ => "a fault of the prober while the answer was checked",
+        };
+        // What the client found counts: it was there first.
+        let (outcome, detail) = match answer.outcome {
+            Outcome::Ok => (Outcome::Failed(failure), Some(why.to_owned())),
+            failed @ Outcome::Failed(_) => (failed, answer.detail.clone()),
+        };
+        Self { outcome, detail, failed_checks: Vec::new() }
+    }
+}
+
+/// Whether checks take so little that they may be done beside traffic: what they look at is a number or a word, or
+/// they go over the text once.
+fn is_light(expect: &Expect) -> bool {
+    expect.checks.iter().all(|check| match &check.rule {
+        Rule::FinishReason(_)
+        | Rule::MinChars(_)
+        | Rule::MaxChars(_)
+        | Rule::Contains(_)
+        | Rule::MinOutputTokens(_)
+        | Rule::Usage
+        | Rule::TimeToFirstToken(_)
+        | Rule::Duration(_)
+        | Rule::Header(_) => true,
+        Rule::Matches(_) | Rule::NotMatches(_) | Rule::Json { .. } | Rule::Schema { .. } => false,
+    })
+}
+
+/// What an answer is worth. Checks look at answers that are complete, but for that of the status: a status outside of
+/// what is expected keeps the client's outcome, and is named.
+pub(super) fn judge(expect: &Expect, answer: &Answer) -> Judged {
+    let outside = |status: u16| expect.status.as_ref().is_some_and(|set| !set.contains(status));
+    let status = answer.status.is_some_and(outside).then(|| STATUS_CHECK.into());
+    let mut failed_checks: Vec<Arc<str>> = status.into_iter().collect();
+    if answer.outcome == Outcome::Ok {
+        failed_checks.extend(checks::failed(expect, &evidence(answer)));
+    }
+    let said = || format!("failed checks: {}", failed_checks.join(", "));
+    let (outcome, detail) = match answer.outcome {
+        Outcome::Ok if !failed_checks.is_empty() => (Outcome::Failed(Failure::Check), Some(said())),
+        outcome => {
+            let detail = answer.detail.clone();
+            (outcome, detail.or_else(|| (!failed_checks.is_empty()).then(said)))
+        }
+    };
+    Judged { outcome, detail, failed_checks }
+}
+
+/// An answer as checks and takes see it.
+pub(super) fn evidence(answer: &Answer) -> Evidence<'_> {
     Evidence {
         status: answer.status,
         headers: &answer.headers,
@@ -170,19 +341,11 @@ fn evidence(answer: &Answer) -> Evidence<'_> {
 }
 
 /// Fills the record of a request from its answer.
-fn fill(request: &mut Request, answer: Answer, asked_output_tokens: Option<u64>, plan: &PairPlan) {
+fn fill(request: &mut Request, answer: Answer, judged: Judged, plan: &PairPlan) {
     request.text_chars = answer.text.chars().count() as u64;
-    request.outcome = answer.outcome;
-    request.detail = answer.detail.clone();
-    if answer.outcome == Outcome::Ok {
-        if let Work::Prompts(work) = &plan.profile.work {
-            request.failed_checks = checks::failed(&work.expect, &evidence(&answer));
-        }
-        if !request.failed_checks.is_empty() {
-            request.outcome = Outcome::Failed(Failure::Check);
-            request.detail = Some(format!("failed checks: {}", request.failed_checks.join(", ")));
-        }
-    }
+    request.outcome = judged.outcome;
+    request.detail = judged.detail;
+    request.failed_checks = judged.failed_checks;
     request.status = answer.status;
     request.marks = answer.marks;
     request.streamed = answer.streamed;
@@ -190,7 +353,6 @@ fn fill(request: &mut Request, answer: Answer, asked_output_tokens: Option<u64>,
     request.gaps = answer.gaps;
     request.cost = settle::cost(&answer.tokens, plan.target.price.as_ref());
     request.tokens = answer.tokens;
-    request.asked_output_tokens = asked_output_tokens;
     request.finish_reason = answer.finish_reason;
     request.connection = answer.connection;
     request.server = answer.server;

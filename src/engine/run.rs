@@ -5,11 +5,11 @@ use super::gate::Gate;
 use super::live::Listed;
 use super::quiet::Quiet;
 use super::record::{Offered, Record};
-use super::{AHEAD_MOST, Error, Shared};
-use crate::client::Caller;
-use crate::event::{Exhausted, Fact, RunRef, RunSummary, Sink, SkipReason, TraceIds};
-use crate::exchange::Call;
-use crate::plan::{Fingerprint, PairPlan};
+use super::request::{Sending, Unsendable};
+use super::{AHEAD_MOST, Error, Shared, settle};
+use crate::client::{Caller, How};
+use crate::event::{Exhausted, Fact, RunRef, RunSummary, Sink, SkipReason, Spend};
+use crate::plan::{Fingerprint, PairPlan, Work};
 use crate::schedule::run_seed;
 use crate::workload::{Number, Workload};
 use jiff::Timestamp;
@@ -69,14 +69,9 @@ pub(super) struct Run {
     seq: AtomicU64,
     /// Reasons for skips that were logged, a bit for each.
     skips_logged: AtomicU8,
+    /// Its beginning is worth a line in the log: it is no probe.
+    logged: bool,
     _listed: Listed,
-}
-
-/// A request that waits for its due time.
-pub(super) struct Prepared {
-    /// Absent if it could not be built, by a fault of our own.
-    pub(super) call: Option<Call>,
-    pub(super) ids: TraceIds,
 }
 
 impl Player {
@@ -120,11 +115,15 @@ impl Player {
 
     /// A run that starts so. `None` only if its histograms cannot be made.
     pub(super) fn run(self: &Arc<Self>, start: Start) -> Option<Arc<Run>> {
-        self.run_into(start, Arc::clone(&self.shared.sink))
+        self.run_into(start, Arc::clone(&self.shared.sink), true)
     }
 
-    /// The same, with facts for another sink.
-    pub(super) fn run_into(self: &Arc<Self>, start: Start, sink: Arc<dyn Sink>) -> Option<Arc<Run>> {
+    /// A run of a probe, whose facts are for another sink.
+    pub(super) fn probe_into(self: &Arc<Self>, start: Start, sink: Arc<dyn Sink>) -> Option<Arc<Run>> {
+        self.run_into(start, sink, false)
+    }
+
+    fn run_into(self: &Arc<Self>, start: Start, sink: Arc<dyn Sink>, logged: bool) -> Option<Arc<Run>> {
         let pair = self.plan.pair.clone();
         let ident = Arc::new(RunRef {
             id: self.id(start),
@@ -148,15 +147,32 @@ impl Player {
             due,
             seq: AtomicU64::new(0),
             skips_logged: AtomicU8::new(0),
+            logged,
             _listed: listed,
         }))
     }
 
-    /// Picks, builds and encodes a request.
-    pub(super) fn prepare(&self, run_seed: u64, number: Number) -> Prepared {
+    /// Picks, builds and encodes a request of the workload.
+    pub(super) fn encode(&self, run_seed: u64, number: Number) -> Result<Sending, Unsendable> {
         let build = || Some(self.caller().prepare(&self.workload.as_ref()?.ask(run_seed, number)));
         let call = std::panic::catch_unwind(AssertUnwindSafe(build)).ok().flatten();
-        Prepared { call, ids: self.shared.ids() }
+        let status = match &self.plan.profile.work {
+            Work::Prompts(work) => work.expect.status.clone(),
+            Work::Scenario(_) => None,
+        };
+        let how = How { status, ..How::default() };
+        call.map(|call| Sending { call, how }).ok_or_else(Unsendable::by_our_fault)
+    }
+
+    /// What a run's first request may cost; of a scenario, what there must be room for at the least. `None` if it
+    /// cannot be built.
+    pub(super) fn first_costs(&self, run_seed: u64) -> Option<Spend> {
+        let price = self.plan.target.price.as_ref();
+        if let Some(scenario) = self.plan.profile.work.scenario() {
+            return Some(settle::least_of_a_journey(scenario, price));
+        }
+        let first = self.encode(run_seed, Number { stage: 0, user: None, n: 0 });
+        first.ok().map(|sending| settle::most(&sending.call, price))
     }
 }
 
@@ -167,7 +183,9 @@ impl Run {
         *self.begun.get_or_init(|| {
             let lag = Instant::now().saturating_duration_since(self.due);
             let started = (self.player.shared.wall)();
-            tracing::info!(run = self.ident.id, seed = self.ident.seed, "run started");
+            if self.logged {
+                tracing::info!(run = self.ident.id, seed = self.ident.seed, "run started");
+            }
             self.record.record(&Fact::RunStarted { run: Arc::clone(&self.ident), lag });
             system_time(started)
         })

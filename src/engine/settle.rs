@@ -3,7 +3,7 @@
 use crate::client::Answer;
 use crate::event::{Count, Failure, Outcome, Source, Spend, Tokens};
 use crate::exchange::Call;
-use crate::plan::Price;
+use crate::plan::{Action, Price, Scenario};
 
 /// Output tokens that are reserved for a request that sets no limit. A model may go on for longer; then the
 /// budget shows what was spent, and the next reservation is refused.
@@ -11,7 +11,7 @@ const OUTPUT_WITHOUT_LIMIT: u64 = 16_384;
 
 /// The most that a request can cost: all its input at the full price, and all the output that it allows.
 pub(super) fn most(call: &Call, price: Option<&Price>) -> Spend {
-    let (input, output) = (call.most_input_tokens, most_output(call.output_tokens));
+    let Asked { most_input: input, most_output: output } = Asked::of(call);
     Spend {
         requests: 1,
         tokens: input.saturating_add(output),
@@ -19,13 +19,36 @@ pub(super) fn most(call: &Call, price: Option<&Price>) -> Spend {
     }
 }
 
-/// What was asked of the target, as far as the settlement needs it.
+/// What there must be room for at the least, or a user cannot play a scenario to its end: all its requests, and the
+/// tokens and the money of the one that reserves most. What only a rendered request shows is left out.
+pub(super) fn least_of_a_journey(scenario: &Scenario, price: Option<&Price>) -> Spend {
+    let mut least = Spend::default();
+    for step in scenario.all() {
+        let (input, output) = match &step.action {
+            Action::Http(http) => (http.reserve.input_tokens, http.reserve.output_tokens),
+            Action::Ask(ask) => (0, ask.output_tokens.unwrap_or(0)),
+        };
+        least.requests += u64::from(step.repeat);
+        least.tokens = least.tokens.max(input.saturating_add(output));
+        least.cost = least.cost.max(price.map_or(0.0, |price| price.cost(input, 0, output)));
+    }
+    least
+}
+
+/// What was reserved for a request, as far as the settlement needs it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Asked {
-    /// The bound on input tokens that was reserved.
-    pub(super) most_input: u64,
-    /// The limit on output tokens that was sent.
-    pub(super) output: Option<u64>,
+    /// The bound on input tokens.
+    most_input: u64,
+    /// The bound on output tokens.
+    most_output: u64,
+}
+
+impl Asked {
+    pub(super) fn of(call: &Call) -> Self {
+        let most_output = call.output_tokens.or(call.most_output_tokens).unwrap_or(OUTPUT_WITHOUT_LIMIT);
+        Self { most_input: call.most_input_tokens, most_output }
+    }
 }
 
 /// What a request has spent, never less than it may have:
@@ -46,7 +69,7 @@ pub(super) fn actual(answer: &Answer, asked: Asked, price: Option<&Price>) -> Sp
     let unknown = |reserved: u64| if refused { 0 } else { reserved };
     let cached = answer.tokens.cached_input.filter(|_| input.is_some()).unwrap_or(0);
     let input = input.unwrap_or_else(|| unknown(asked.most_input));
-    let output = output.unwrap_or_else(|| unknown(most_output(asked.output)));
+    let output = output.unwrap_or_else(|| unknown(asked.most_output));
     let cost = price.map_or(0.0, |price| price.cost(input, cached, output));
     Spend { requests: 1, tokens: input.saturating_add(output), cost }
 }
@@ -77,10 +100,6 @@ fn reached(answer: &Answer) -> bool {
     answer.marks.sent.is_some() && !before
 }
 
-fn most_output(limit: Option<u64>) -> u64 {
-    limit.unwrap_or(OUTPUT_WITHOUT_LIMIT)
-}
-
 fn by_usage(count: Option<Count>) -> Option<u64> {
     count.filter(|count| count.source == Source::Usage).map(|count| count.n)
 }
@@ -92,7 +111,7 @@ mod tests {
     use tokio::time::Instant;
 
     const PRICE: Price = Price { input: 2.0, cached_input: 1.0, output: 10.0 };
-    const ASKED: Asked = Asked { most_input: 50, output: Some(100) };
+    const ASKED: Asked = Asked { most_input: 50, most_output: 100 };
 
     fn answer(outcome: Outcome, status: Option<u16>) -> Answer {
         let now = Instant::now();
@@ -116,18 +135,20 @@ mod tests {
 
     #[test]
     fn the_most_is_reserved() {
-        let call = |output_tokens| Call {
+        let call = |output_tokens, most_output_tokens| Call {
             method: http::Method::POST,
             path: "/".into(),
             headers: http::HeaderMap::new(),
             body: bytes::Bytes::new(),
             stream: true,
             output_tokens,
-            most_output_tokens: None,
+            most_output_tokens,
             most_input_tokens: 50,
         };
-        assert_eq!(micros(most(&call(Some(100)), Some(&PRICE))), (1, 150, 1100.0));
-        assert_eq!(micros(most(&call(None), None)), (1, 50 + 16_384, 0.0));
+        assert_eq!(micros(most(&call(Some(100), None), Some(&PRICE))), (1, 150, 1100.0));
+        assert_eq!(micros(most(&call(None, None), None)), (1, 50 + 16_384, 0.0));
+        // An HTTP step says what it may cost, and that may be nothing.
+        assert_eq!(micros(most(&call(None, Some(0)), Some(&PRICE))), (1, 50, 100.0));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use super::run::Run;
 use crate::event::{Fact, Place, Sink as _};
+use crate::scenario::Cast;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::oneshot;
@@ -15,6 +16,8 @@ const TICK: Duration = Duration::from_secs(1);
 pub(super) struct Stage {
     pub(super) run: Arc<Run>,
     pub(super) place: Arc<Place>,
+    /// Its position in the profile's stages.
+    pub(super) index: usize,
     /// Its number in the run, from 0; a stage that is played again has another.
     pub(super) number: u32,
     pub(super) warm_up: bool,
@@ -24,6 +27,19 @@ pub(super) struct Stage {
 }
 
 impl Stage {
+    /// What the users of its scenario share; `None` where the profile has none.
+    pub(super) fn cast(&self) -> Option<Arc<Cast>> {
+        let pair = &self.run.player.plan;
+        Some(Arc::new(Cast {
+            pair: Arc::clone(pair),
+            scenario: Arc::clone(pair.profile.work.scenario()?),
+            run_seed: self.run.ident.seed,
+            run: self.run.ident.id.clone(),
+            stage_number: self.number,
+            stage: Arc::clone(&self.place.stage),
+        }))
+    }
+
     /// Where its load begins: its start, or later where the run joins a cycle that is under way.
     pub(super) fn begins(&self) -> Instant {
         self.run.start.join.map_or(self.start, |join| join.max(self.start))

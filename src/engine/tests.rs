@@ -1,18 +1,23 @@
 //! The engine with a scripted caller and a paused clock.
 
+mod arrivals;
+mod journeys;
 mod load;
 mod outcomes;
 mod reload;
 mod results;
 mod schedules;
+mod set_up;
 mod shutdown;
+mod stops;
 mod users;
 
 use super::dispatch::Timers;
 use super::*;
-use crate::client::{Answer, Context};
+use crate::client::{Answer, Context, How};
 use crate::event::{
-    BudgetUse, Count, Exhausted, Fact, Failure, Hold, Marks, Outcome, Request, SkippedRun, Source, Spend,
+    BudgetUse, Count, Exhausted, Fact, Failure, Hold, Journey, Marks, Outcome, Request, SkippedRun, Source,
+    Spend,
 };
 use crate::exchange::{Ask, Call};
 use crate::plan::Plan;
@@ -35,6 +40,8 @@ pub(super) struct Script {
     pub(super) heeds: bool,
     pub(super) chars: usize,
     pub(super) usage: Option<(u64, u64)>,
+    pub(super) status: Option<u16>,
+    pub(super) body: Option<&'static str>,
 }
 
 impl Default for Script {
@@ -47,22 +54,45 @@ impl Default for Script {
             heeds: true,
             chars: 20,
             usage: None,
+            status: Some(200),
+            body: None,
         }
     }
 }
 
-type Plot = Box<dyn Fn(usize) -> Script + Send + Sync>;
+type Plot = Box<dyn Fn(usize, &Call) -> Script + Send + Sync>;
 
-/// Plays a script per request, by the order of the calls.
+/// What was sent.
+#[derive(Clone, Debug)]
+pub(super) struct Sent {
+    pub(super) path: String,
+    pub(super) body: String,
+    pub(super) how: How,
+}
+
+/// Plays a script per request, by the order of the calls and by what is called.
 pub(super) struct Fake {
     plot: Plot,
-    calls: AtomicUsize,
+    sent: Mutex<Vec<Sent>>,
+    /// When questions were encoded.
+    encoded: Mutex<Vec<Instant>>,
+}
+
+impl Fake {
+    pub(super) fn new(plot: impl Fn(usize, &Call) -> Script + Send + Sync + 'static) -> Arc<Self> {
+        Arc::new(Self { plot: Box::new(plot), sent: Mutex::default(), encoded: Mutex::default() })
+    }
+
+    pub(super) fn calls(&self) -> usize {
+        self.sent.lock().unwrap().len()
+    }
 }
 
 impl Caller for Fake {
     fn prepare(&self, ask: &Ask) -> Call {
         let text = ask.messages.last().map(|message| message.text.to_string()).unwrap();
         assert_ne!(text, "unspeakable", "scripted panic");
+        self.encoded.lock().unwrap().push(Instant::now());
         Call {
             method: http::Method::POST,
             path: "/chat/completions".into(),
@@ -76,7 +106,17 @@ impl Caller for Fake {
     }
 
     fn call(&self, call: Call, context: Context) -> BoxFuture<'_, Answer> {
-        let script = (self.plot)(self.calls.fetch_add(1, Ordering::SeqCst));
+        let sent = Sent {
+            path: call.path.clone(),
+            body: String::from_utf8(call.body.to_vec()).unwrap(),
+            how: context.how.clone(),
+        };
+        let n = {
+            let mut all = self.sent.lock().unwrap();
+            all.push(sent);
+            all.len() - 1
+        };
+        let script = (self.plot)(n, &call);
         async move {
             let started = Instant::now();
             if !script.lag.is_zero() {
@@ -99,6 +139,8 @@ impl Caller for Fake {
             answer.outcome = outcome;
             answer.text = "x".repeat(script.chars);
             answer.finish_reason = Some("stop".into());
+            answer.status = script.status;
+            answer.body = script.body.map(|body| body.as_bytes().into());
             if let Some((input, output)) = script.usage {
                 answer.tokens.input = Some(Count { n: input, source: Source::Usage });
                 answer.tokens.output = Some(Count { n: output, source: Source::Usage });
@@ -193,8 +235,48 @@ impl Facts {
         .sum()
     }
 
-    /// offered = skipped + ended: nothing is in flight any more, and nothing has two outcomes.
+    pub(super) fn journeys(&self) -> Vec<Arc<Journey>> {
+        self.collect(
+            |_, fact| if let Fact::JourneyEnded(journey) = fact { Some(Arc::clone(journey)) } else { None },
+        )
+    }
+
+    /// Outcome and failed step of the journeys, in the order in which they ended.
+    pub(super) fn ends(&self) -> Vec<String> {
+        let end = |journey: &Arc<Journey>| match &journey.failed_step {
+            Some(step) => format!("{} {step}", journey.outcome.label()),
+            None => journey.outcome.label().to_owned(),
+        };
+        self.journeys().iter().map(end).collect()
+    }
+
+    /// Step, due and end of the requests in the order in which they ended, milliseconds from the start of the run.
+    pub(super) fn steps(&self) -> Vec<(String, u128, u128)> {
+        let since = |at: Instant| at.duration_since(self.start + START_LEAD).as_millis();
+        let step = |request: &Arc<Request>| {
+            (request.place.step.to_string(), since(request.marks.due), since(request.marks.end))
+        };
+        self.requests().iter().map(step).collect()
+    }
+
+    /// offered = skipped + ended: nothing is in flight any more, and nothing has two outcomes. Each journey that began
+    /// has ended, once, and has all requests that say to be its.
     pub(super) fn assert_settled(&self) {
+        let began = self.collect(|_, fact| matches!(fact, Fact::JourneyStarted { .. }).then_some(())).len();
+        let journeys = self.journeys();
+        assert_eq!(began, journeys.len());
+        let mut spans: Vec<_> = journeys.iter().map(|journey| journey.ids.span_id).collect();
+        spans.sort_unstable();
+        spans.dedup();
+        assert_eq!(spans.len(), began, "none has two ends");
+        for journey in &journeys {
+            let own = |request: &&Arc<Request>| request.ids.parent_id == Some(journey.ids.span_id);
+            let (requests, all) = (self.requests(), self.requests().len());
+            let own: Vec<_> = requests.iter().filter(own).collect();
+            assert!(own.len() as u64 == journey.requests && own.len() <= all);
+            assert!(own.iter().all(|request| request.ids.trace_id == journey.ids.trace_id));
+            assert!(own.iter().all(|request| request.marks.end <= journey.end));
+        }
         assert_eq!(self.offered(), self.skipped().len() + self.requests().len());
         let mut numbers: Vec<(String, u64)> =
             self.requests().iter().map(|request| (request.run.id.clone(), request.seq)).collect();
@@ -241,6 +323,11 @@ impl World {
         Self::of(&build.plan(), START, plot)
     }
 
+    /// The same, with a target whose answers depend on what is called.
+    pub(super) fn app(build: Build, plot: impl Fn(usize, &Call) -> Script + Send + Sync + 'static) -> Self {
+        Self::with(&build.plan(), START, Arc::new(Timers), Fake::new(plot))
+    }
+
     pub(super) fn of(
         plan: &Arc<Plan>,
         at: &str,
@@ -255,12 +342,15 @@ impl World {
         dispatcher: Arc<dyn Dispatcher>,
         plot: impl Fn(usize) -> Script + Send + Sync + 'static,
     ) -> Self {
+        Self::with(plan, at, dispatcher, Fake::new(move |n, _| plot(n)))
+    }
+
+    fn with(plan: &Arc<Plan>, at: &str, dispatcher: Arc<dyn Dispatcher>, fake: Arc<Fake>) -> Self {
         let jump = Arc::new(Mutex::new(jiff::SignedDuration::ZERO));
         let (steady, jumped) = (anchored(at.parse().unwrap()), Arc::clone(&jump));
         let wall: Wall = Arc::new(move || steady().checked_add(*jumped.lock().unwrap()).unwrap());
         let ledger = Arc::new(state::Memory::new(plan, Arc::clone(&wall)));
         let facts = Arc::new(Facts { start: Instant::now(), all: Mutex::default() });
-        let fake = Arc::new(Fake { plot: Box::new(plot), calls: AtomicUsize::new(0) });
         let caller = |target: &Arc<crate::plan::Target>| {
             let caller: Arc<dyn Caller> = Arc::<Fake>::clone(&fake);
             (Arc::clone(&target.name), caller)
@@ -270,6 +360,7 @@ impl World {
             ledger: Arc::<state::Memory>::clone(&ledger),
             callers: plan.targets.iter().map(caller).collect(),
             dispatcher,
+            workshop: Workshop::on(Handle::current()),
             wall,
             handle: Handle::current(),
         };
@@ -290,7 +381,12 @@ impl World {
     }
 
     pub(super) fn calls(&self) -> usize {
-        self.fake.calls.load(Ordering::SeqCst)
+        self.fake.calls()
+    }
+
+    /// Everything that was sent, in order.
+    pub(super) fn sent(&self) -> Vec<Sent> {
+        self.fake.sent.lock().unwrap().clone()
     }
 
     /// Runs the schedules for so long, then shuts down with time for everything to end.
@@ -337,6 +433,7 @@ async fn what_the_plan_does_not_have_is_refused() {
         ledger: Arc::new(Free::default()),
         callers: HashMap::new(),
         dispatcher: Arc::new(Timers),
+        workshop: Workshop::on(Handle::current()),
         wall: system(),
         handle: Handle::current(),
     };

@@ -33,6 +33,7 @@ impl TraceIds {
     }
 
     /// Ids of a span below this one, in the same trace. An all-zero id gets a one.
+    #[must_use]
     pub fn child(&self, random: [u8; 8]) -> Self {
         let span_id = if random == [0; 8] { 1_u64.to_be_bytes() } else { random };
         Self { span_id, parent_id: Some(self.span_id), ..*self }
@@ -46,6 +47,11 @@ impl TraceIds {
     /// The span id in lower-case hex.
     pub fn span_hex(&self) -> String {
         hex(&self.span_id)
+    }
+
+    /// The id of the span above it in lower-case hex.
+    pub fn parent_hex(&self) -> Option<String> {
+        self.parent_id.map(|id| hex(&id))
     }
 
     /// The `traceparent` header, version 00 (<https://www.w3.org/TR/trace-context/#traceparent-header>).
@@ -70,6 +76,15 @@ mod tests {
     fn traceparent_has_the_w3c_form() {
         let ids = TraceIds::from_random(std::array::from_fn(|i| u8::try_from(i).unwrap()), true);
         assert_eq!(ids.traceparent(), "00-000102030405060708090a0b0c0d0e0f-1011121314151617-01");
+    }
+
+    #[test]
+    fn a_child_is_in_the_trace_of_its_parent() {
+        let root = TraceIds::from_random(std::array::from_fn(|i| u8::try_from(i).unwrap()), true);
+        let child = root.child([7; 8]);
+        assert_eq!((child.trace_hex(), child.span_hex()), (root.trace_hex(), "0707070707070707".to_owned()));
+        assert_eq!((child.parent_hex(), root.parent_hex()), (Some(root.span_hex()), None));
+        assert_eq!(root.child([0; 8]).span_hex(), "0000000000000001");
     }
 
     #[test]

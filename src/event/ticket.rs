@@ -21,6 +21,7 @@ struct Open {
     seq: u64,
     warm_up: bool,
     ids: TraceIds,
+    route: Option<Arc<str>>,
     due: Instant,
 }
 
@@ -36,7 +37,15 @@ impl Ticket {
         due: Instant,
     ) -> Self {
         sink.record(&Fact::Offered { place: Arc::clone(&place), warm_up });
-        Self { sink, open: Some(Open { place, run, seq, warm_up, ids, due }) }
+        Self { sink, open: Some(Open { place, run, seq, warm_up, ids, route: None, due }) }
+    }
+
+    /// The same, of a scenario's HTTP step with this route (see [`Request::route`]).
+    pub fn by_route(mut self, route: Option<Arc<str>>) -> Self {
+        if let Some(open) = &mut self.open {
+            open.route = route;
+        }
+        self
     }
 
     /// The request is not sent.
@@ -46,8 +55,8 @@ impl Ticket {
         }
     }
 
-    /// The request has ended. Identity (place, run, number, warm-up, ids) is the ticket's; the rest is what
-    /// `fill` leaves in the blank record.
+    /// The request has ended. Identity (place, run, number, warm-up, ids, route) is the ticket's; the rest is
+    /// what `fill` leaves in the blank record.
     pub fn finish(mut self, fill: impl FnOnce(&mut Request)) -> Option<Arc<Request>> {
         let open = self.open.take()?;
         let mut request = open.blank(Failure::Internal);
@@ -67,7 +76,7 @@ impl Open {
             seq: self.seq,
             warm_up: self.warm_up,
             ids: self.ids,
-            route: None,
+            route: self.route,
             outcome: Outcome::Failed(failure),
             detail: None,
             status: None,
@@ -148,6 +157,14 @@ mod tests {
         drop(ticket(&seen));
         let lines = lines(&seen);
         assert_eq!(lines, ["offered", "skipped budget", "offered", "ok", "offered", "cancelled"]);
+    }
+
+    #[test]
+    fn the_route_is_known_on_every_path() {
+        let seen = Arc::new(Seen::default());
+        let routed = ticket(&seen).by_route(Some("POST /login".into()));
+        let request = routed.finish(|request| request.outcome = Outcome::Ok).unwrap();
+        assert_eq!(request.route.as_deref(), Some("POST /login"));
     }
 
     #[test]

@@ -15,8 +15,9 @@ pub struct User {
 }
 
 /// The users of a stage of this length, in order of their number: user k is there while the ramp is at k + 1 or
-/// above, and user 0 always. Without a time there is no ramp, and all are there from the start.
-pub fn users(ramp: Ramp, time: Option<Duration>) -> impl Iterator<Item = User> {
+/// above, and user 0 always. Without a time there is no ramp, and all are there from the start. Those that are there
+/// from the start begin one after the other, evenly over `spawn`: of n users, user k at `spawn * k / n`.
+pub fn users(ramp: Ramp, time: Option<Duration>, spawn: Duration) -> impl Iterator<Item = User> {
     let seconds = time.map_or(0.0, |time| time.as_secs_f64());
     let Ramp { from, to } = if seconds > 0.0 { ramp } else { Ramp { from: ramp.from, to: ramp.from } };
     // A slack of a billionth, so that a ramp computed elsewhere loses no user to rounding.
@@ -28,13 +29,15 @@ pub fn users(ramp: Ramp, time: Option<Duration>) -> impl Iterator<Item = User> {
         let share = ((level - from) / (to - from)).clamp(0.0, 1.0);
         Duration::try_from_secs_f64(seconds * share).unwrap_or_default()
     };
+    let at_start = (from + 1e-9).floor().clamp(1.0, f64::from(most));
     (0..most)
         .map(move |index| {
             let level = f64::from(index) + 1.0 - 1e-9;
             let there = |users: f64| index == 0 || users >= level;
+            let spawned = || spawn.mul_f64(f64::from(index) / at_start);
             User {
                 index,
-                start: if there(from) { Duration::ZERO } else { crossing(f64::from(index) + 1.0) },
+                start: if there(from) { spawned() } else { crossing(f64::from(index) + 1.0) },
                 stop: if there(to) { None } else { Some(crossing(f64::from(index) + 1.0)) },
             }
         })
@@ -51,7 +54,8 @@ mod tests {
     fn plan(from: f64, to: f64, seconds: u64) -> Vec<(u128, Option<u128>)> {
         let time = (seconds > 0).then(|| Duration::from_secs(seconds));
         let millis = |offset: Duration| offset.as_millis();
-        users(Ramp { from, to }, time).map(|user| (millis(user.start), user.stop.map(millis))).collect()
+        let users = users(Ramp { from, to }, time, Duration::ZERO);
+        users.map(|user| (millis(user.start), user.stop.map(millis))).collect()
     }
 
     #[test]
@@ -68,6 +72,22 @@ mod tests {
         assert_eq!(plan(2.0, 0.0, 10), [(0, None), (0, Some(0))]);
     }
 
+    #[test]
+    fn users_that_are_there_from_the_start_begin_evenly_over_the_spawn_time() {
+        let starts = |from, to, time: Option<u64>| -> Vec<u128> {
+            let time = time.map(Duration::from_secs);
+            users(Ramp { from, to }, time, Duration::from_secs(2))
+                .map(|user| user.start.as_millis())
+                .collect()
+        };
+        assert_eq!(starts(4.0, 4.0, Some(10)), [0, 500, 1000, 1500]);
+        assert_eq!(starts(1.0, 1.0, None), [0]);
+        // Who comes with the ramp comes with the ramp.
+        assert_eq!(starts(2.0, 4.0, Some(10)), [0, 1000, 5000]);
+        // Who would begin after the stage does not come.
+        assert_eq!(starts(4.0, 4.0, Some(1)), [0, 500]);
+    }
+
     proptest! {
         #[test]
         fn as_many_are_there_as_the_ramp_says(from in 0.0..40.0_f64, to in 0.0..40.0_f64, share in 0.01..0.99_f64) {
@@ -76,7 +96,7 @@ mod tests {
             let value = from + (to - from) * share;
             // Not on the edge of a step, where rounding decides.
             prop_assume!((value - value.round()).abs() > 1e-6);
-            let there = users(Ramp { from, to }, Some(time))
+            let there = users(Ramp { from, to }, Some(time), Duration::ZERO)
                 .filter(|user| user.start <= now && user.stop.is_none_or(|stop| now < stop))
                 .count();
             prop_assert!((there as f64 - value.floor().max(1.0)).abs() < 0.5);

@@ -76,6 +76,9 @@ fn one_expression_keeps_its_type_and_anything_more_is_text() {
         ("{{ '}}' }}", json!("}}")),
         ("{{ '%}' }}", json!("%}")),
         ("{{ range(3)|map('string')|list }}", json!(["0", "1", "2"])),
+        ("{{ {1: n, 2: b} }}", json!({ "1": 5, "2": true })),
+        ("{{ dict(x=n) }}", json!({ "x": 5 })),
+        ("{{ list|map(attribute='a')|first is undefined }}", json!(true)),
         ("{{ 18446744073709551615 }}", json!(u64::MAX)),
         (" {{ n }}", json!(" 5")),
         ("{{ n }}{{ n }}", json!("55")),
@@ -97,6 +100,10 @@ fn what_is_not_there_is_an_error() {
         let error = try_value(source, json!({ "a": {} })).unwrap_err().to_string();
         assert!(error.contains("undefined value"), "{source}: {error}");
         assert!(error.contains(source), "{error}");
+    }
+    for source in ["{{ [a.missing] }}", "{{ {'x': [gone]} }}"] {
+        let error = try_value(source, json!({ "a": {} })).unwrap_err().to_string();
+        assert!(error.contains("undefined value"), "{source}: {error}");
     }
     assert_eq!(value("{{ gone|default('x') }}", json!({})), "x");
     assert_eq!(value("{{ 'x' if gone is undefined }}", json!({})), "x");

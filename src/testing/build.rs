@@ -3,7 +3,7 @@
 use super::{assemble, schedule, target, work};
 use crate::plan::{
     Arrivals, Bounds, Budget, Cache, Expect, Objective, Overlap, Plan, Price, Profile, Prompts, Ramp,
-    Schedule, Shape, Stage, Target, Think, Trigger, Window,
+    Scenario, Schedule, Shape, Stage, Target, Think, Trigger, Window, Work,
 };
 use serde_json::Map;
 use std::sync::Arc;
@@ -16,6 +16,8 @@ pub(crate) struct Build {
     pub(crate) overlap: Overlap,
     pub(crate) windows: Vec<Window>,
     pub(crate) stages: Vec<Stage>,
+    /// In the place of the prompts and what is expected of their answers.
+    pub(crate) scenario: Option<Arc<Scenario>>,
     pub(crate) prompts: Prompts,
     pub(crate) expect: Expect,
     pub(crate) slos: Vec<Objective>,
@@ -33,6 +35,7 @@ impl Default for Build {
             overlap: Overlap::Skip,
             windows: Vec::new(),
             stages: vec![requests(1)],
+            scenario: None,
             prompts: prompts(&["Hello"]),
             expect: Expect::default(),
             slos: Vec::new(),
@@ -50,7 +53,7 @@ impl Build {
             name: "chat".into(),
             schedule: Schedule { windows: self.windows, overlap: self.overlap, ..schedule(self.trigger) },
             stages: self.stages,
-            work: work(self.prompts, self.expect),
+            work: self.scenario.map_or_else(|| work(self.prompts, self.expect), Work::Scenario),
             seed: 7,
             slos: self.slos,
             budget: self.budget,

@@ -40,6 +40,7 @@ pub(crate) async fn play_on(
         ledger: Arc::new(Memory::new(&plan, engine::system())),
         callers,
         dispatcher: Arc::new(Precise::start().unwrap()),
+        workshop: engine::Workshop::start().unwrap(),
         wall: engine::system(),
         handle: traffic,
     };

@@ -25,6 +25,37 @@ async fn a_failed_check_is_an_outcome_with_its_names() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn checks_that_take_a_processor_say_the_same() {
+    let sorry = regex::Regex::new("(?i)x{6}").unwrap();
+    let expect = crate::testing::expect(vec![
+        ("no_xs", crate::plan::Rule::NotMatches(sorry)),
+        ("min_chars", crate::plan::Rule::MinChars(5)),
+    ]);
+    let build = Build { expect, stages: vec![requests(3)], ..Build::default() };
+    let world = World::new(build, |n| Script { chars: [5, 6, 4][n], ..Script::default() });
+    world.once().await;
+    assert_eq!(world.facts.outcomes(), ["ok", "check", "check"]);
+    let named: Vec<_> = world.facts.requests().iter().map(|it| it.failed_checks.join(" ")).collect();
+    assert_eq!(named, ["", "no_xs", "min_chars"]);
+    assert_eq!(world.engine.shared.in_flight.taken(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_workload_says_which_statuses_it_expects() {
+    let status = crate::plan::StatusSet(vec![crate::plan::StatusRange { from: 201, to: 201 }]);
+    let expect = crate::plan::Expect { status: Some(status.clone()), ..crate::plan::Expect::default() };
+    let world = World::new(Build { expect, ..Build::default() }, |_| Script {
+        status: Some(200),
+        outcome: Outcome::Failed(Failure::Check),
+        ..Script::default()
+    });
+    world.once().await;
+    assert_eq!(world.sent()[0].how.status, Some(status));
+    let request = Arc::clone(&world.facts.requests()[0]);
+    assert_eq!((request.outcome.label(), &*request.failed_checks[0]), ("check", "status"));
+}
+
+#[tokio::test(start_paused = true)]
 async fn checks_look_at_complete_answers_only() {
     let expect = crate::testing::min_chars(1000);
     let world = World::new(Build { expect, ..Build::default() }, fails(Failure::RateLimited));

@@ -220,13 +220,13 @@ async fn a_pair_that_did_not_change_speaks_by_the_new_caller() {
     let world = world(&minutely("chat", "x"), seconds(3));
     let schedules = world.engine.start(CancellationToken::new()).unwrap();
     tokio::time::sleep(millis(33_500)).await;
-    let fresh = Arc::new(Fake { plot: Box::new(takes(millis(1))), calls: AtomicUsize::new(0) });
+    let fresh = Fake::new(|_, _| Script { takes: millis(1), ..Script::default() });
     let next = world.engine.prepare(plan(&minutely("chat", "x")), &callers(&fresh)).unwrap();
     let changes = world.engine.change_to(next, |_| ()).await;
     assert_eq!(names(&changes.unchanged), ["chat/llama"]);
     tokio::time::sleep(seconds(60)).await;
     assert_eq!((world.calls(), world.facts.results()), (4, vec!["ok"]));
-    assert_eq!(fresh.calls.load(Ordering::SeqCst), 50 - 4 + 4, "the rest of the run, and of the next one");
+    assert_eq!(fresh.calls(), 50 - 4 + 4, "the rest of the run, and of the next one");
     world.end(schedules).await;
 }
 

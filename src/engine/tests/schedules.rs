@@ -341,13 +341,13 @@ async fn a_schedule_that_dies_is_heard() {
         }
     }
     let plan = Build::default().plan();
-    let caller: Arc<dyn Caller> =
-        Arc::new(Fake { plot: Box::new(|_| Script::default()), calls: AtomicUsize::new(0) });
+    let caller: Arc<dyn Caller> = Fake::new(|_, _| Script::default());
     let deps = Deps {
         sink: Arc::new(Broken),
         ledger: Arc::new(Free::default()),
         callers: HashMap::from([("llama".into(), caller)]),
         dispatcher: Arc::new(Timers),
+        workshop: Workshop::on(Handle::current()),
         wall: anchored(START.parse().unwrap()),
         handle: Handle::current(),
     };

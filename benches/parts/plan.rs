@@ -1,0 +1,93 @@
+//! A plan of one profile against one target, as the benches play it.
+
+use jiff::tz::TimeZone;
+use std::collections::BTreeMap;
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::Duration;
+use tokenbeat::plan;
+
+/// One stage of this shape.
+pub(crate) fn plan(shape: plan::Shape, work: plan::Work) -> anyhow::Result<Arc<plan::Plan>> {
+    let profile = Arc::new(plan::Profile {
+        name: "profile".into(),
+        schedule: plan::Schedule {
+            trigger: plan::Trigger::Manual,
+            timezone: TimeZone::UTC,
+            windows: Vec::new(),
+            overlap: plan::Overlap::Skip,
+            jitter: Duration::ZERO,
+        },
+        stages: vec![plan::Stage { name: "".into(), warm_up: false, shape }],
+        work,
+        seed: 7,
+        slos: Vec::new(),
+        budget: None,
+        revision: "".into(),
+    });
+    let target = Arc::new(target()?);
+    let pair = plan::PairPlan::new(Arc::clone(&profile), Arc::clone(&target), "".into());
+    Ok(Arc::new(plan::Plan {
+        agent: agent(),
+        server: plan::Server {
+            listen: "127.0.0.1:0".parse()?,
+            web_config: None,
+            probe_interval: Duration::from_secs(10),
+        },
+        telemetry: plan::Telemetry {
+            otlp: None,
+            exemplars: false,
+            native_histograms: false,
+            disable: Vec::new(),
+        },
+        targets: vec![target],
+        profiles: vec![profile],
+        pairs: vec![Arc::new(pair)],
+    }))
+}
+
+/// Short prompts that are not streamed.
+pub(crate) fn prompts() -> plan::Work {
+    let prompts = plan::Prompts {
+        prompts: vec!["What is the capital of France?".into(); 8],
+        system: Some("You are a concise assistant.".into()),
+        output_tokens: Some(128),
+        cache: plan::Cache::Bust,
+        stream: false,
+        params: serde_json::Map::new(),
+    };
+    plan::Work::Prompts(Arc::new(plan::PromptWork { prompts, expect: plan::Expect::default() }))
+}
+
+fn target() -> anyhow::Result<plan::Target> {
+    let second = Duration::from_secs(1);
+    Ok(plan::Target {
+        name: "target".into(),
+        api: plan::Api::OpenAiChat,
+        base_url: "http://127.0.0.1:1/v1".parse()?,
+        model: "m".into(),
+        auth: plan::Auth::None,
+        headers: Vec::new(),
+        tls: plan::TlsOptions::default(),
+        http: plan::HttpVersion::Http1,
+        connection: plan::ConnectionMode::Warm,
+        proxy: None,
+        propagate: true,
+        timeouts: plan::Timeouts { connect: second, first_token: second, stall: second, total: second },
+        stall_threshold: None,
+        price: None,
+        tokenizer: None,
+        params: serde_json::Map::new(),
+    })
+}
+
+fn agent() -> plan::Agent {
+    plan::Agent {
+        id: "bench".into(),
+        location: "".into(),
+        labels: BTreeMap::new(),
+        currency: "usd".into(),
+        in_flight: NonZeroU32::MAX,
+        budget: None,
+    }
+}

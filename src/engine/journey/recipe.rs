@@ -1,0 +1,68 @@
+//! Renders and encodes one request of a user: what the workshop does for it before it is sent.
+
+use super::super::request::{Sending, Unsendable};
+use super::leg::Leg;
+use crate::client::{AnswerForm, Caller, How};
+use crate::event::Failure;
+use crate::plan::Action;
+use crate::scenario::{Draft, User};
+use jiff::Timestamp;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+/// What is needed to render a request, beside the user.
+pub(super) struct Recipe {
+    pub(super) leg: Leg,
+    pub(super) iteration: u64,
+    /// The user starts over before it.
+    pub(super) anew: bool,
+    /// What the wall clock will show when it is due.
+    pub(super) at: Timestamp,
+    pub(super) caller: Arc<dyn Caller>,
+}
+
+/// A request that was rendered, or why it could not be.
+pub(super) struct Made {
+    /// The turn that it is, from 1.
+    pub(super) turn: u32,
+    pub(super) sending: Result<Sending, Unsendable>,
+}
+
+impl Made {
+    /// It could not be made, and nobody but us is to blame.
+    pub(super) fn by_our_fault() -> Self {
+        Self { turn: 1, sending: Err(Unsendable::by_our_fault()) }
+    }
+}
+
+impl Recipe {
+    /// Renders and encodes. A panic is kept here: where the answer before it was looked at in the same go, that one is
+    /// sound.
+    pub(super) fn make(self, user: &mut User) -> Made {
+        let made = std::panic::catch_unwind(AssertUnwindSafe(|| {
+            if self.anew {
+                user.reset();
+            }
+            let turn = user.turn(&self.leg.step, self.leg.time);
+            Made { turn, sending: self.render(user, turn) }
+        }));
+        made.unwrap_or_else(|_| Made::by_our_fault())
+    }
+
+    fn render(&self, user: &mut User, turn: u32) -> Result<Sending, Unsendable> {
+        let step = &self.leg.step;
+        let outgoing = user.prepare(step, self.iteration, turn, self.at);
+        let outgoing =
+            outgoing.map_err(|error| Unsendable { failure: Failure::Extract, detail: error.to_string() })?;
+        let call = match outgoing.draft {
+            Draft::Call(call) => call,
+            Draft::Ask(ask) => self.caller.prepare(&ask),
+        };
+        let form = match &step.action {
+            Action::Http(http) => AnswerForm::Http(http.reading.clone()),
+            Action::Ask(_) => AnswerForm::Dialect,
+        };
+        let (status, timeout) = (step.expect.status.clone(), step.timeout);
+        Ok(Sending { call, how: How { form, status, timeout, hidden: outgoing.hidden } })
+    }
+}

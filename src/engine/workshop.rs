@@ -1,0 +1,138 @@
+//! Where work that takes a processor is done: templates, JSON paths, schemas, regular expressions. Never on a thread
+//! that carries traffic, so that no request's marks wait for what another user's answer takes. It knows nothing of
+//! what the work is.
+
+use std::io;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::runtime::{Builder, Handle, Runtime};
+use tokio::sync::Semaphore;
+
+/// How long a thread without work is kept.
+const KEEP: Duration = Duration::from_mins(1);
+
+/// A few threads, and a queue in front of them. Each user has at most one piece of work here at a time, so that users
+/// and arrivals bound the queue; who gives up waiting leaves it.
+///
+/// As many pieces are done at the same time as there are processors: fewer would leave the prober idle where it has
+/// a backlog, and more would only take turns.
+pub struct Workshop {
+    handle: Handle,
+    places: Arc<Semaphore>,
+    /// Its own threads, where it has them.
+    threads: Option<Runtime>,
+}
+
+impl Workshop {
+    /// One with threads of its own, which start with the first work. Fails if the system refuses them.
+    pub fn start() -> io::Result<Self> {
+        let most = processors();
+        // Nobody drives this runtime: it lends its pool of threads, and has no others.
+        let threads = Builder::new_current_thread()
+            .max_blocking_threads(most)
+            .thread_keep_alive(KEEP)
+            .thread_name("workshop")
+            .build()?;
+        let places = Arc::new(Semaphore::new(most));
+        Ok(Self { handle: threads.handle().clone(), places, threads: Some(threads) })
+    }
+
+    /// One on the threads for blocking work of a runtime. With a paused clock it must be the runtime of the test: time
+    /// then stands still while work is done.
+    pub fn on(handle: Handle) -> Self {
+        Self { handle, places: Arc::new(Semaphore::new(processors())), threads: None }
+    }
+
+    /// Does a piece of work; `None` if it panicked. Work that nobody waits for any more is not begun, and ends by
+    /// itself if it was.
+    pub(super) async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Option<T> {
+        let place = Arc::clone(&self.places).acquire_owned().await.ok()?;
+        let work = move || {
+            // Held by the work and not by who waits for it: that one may go.
+            let _place = place;
+            work()
+        };
+        self.handle.spawn_blocking(work).await.ok()
+    }
+}
+
+impl Drop for Workshop {
+    fn drop(&mut self) {
+        if let Some(threads) = self.threads.take() {
+            // Work that is under way ends by itself; nobody waits for it.
+            threads.shutdown_background();
+        }
+    }
+}
+
+fn processors() -> usize {
+    std::thread::available_parallelism().map_or(1, NonZeroUsize::get)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures_util::FutureExt as _;
+    use futures_util::future::join_all;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::mpsc;
+
+    #[tokio::test]
+    async fn work_is_done_elsewhere_and_a_panic_stays_there() {
+        let workshop = Workshop::start().unwrap();
+        let here = std::thread::current().id();
+        let there = workshop.run(|| std::thread::current().id()).await.unwrap();
+        assert_ne!(here, there);
+        assert_eq!(workshop.run(|| -> u8 { panic!("in the work") }).await, None);
+        assert_eq!(workshop.run(|| 7).await, Some(7));
+    }
+
+    #[tokio::test]
+    async fn no_more_at_a_time_than_there_are_processors() {
+        let workshop = Workshop::start().unwrap();
+        let (now, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let work = |_| {
+            let (now, most) = (Arc::clone(&now), Arc::clone(&most));
+            workshop.run(move || {
+                most.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                std::thread::yield_now();
+                now.fetch_sub(1, Ordering::SeqCst);
+            })
+        };
+        assert_eq!(join_all((0..200).map(work)).await.len(), 200);
+        assert!((1..=processors()).contains(&most.load(Ordering::SeqCst)));
+    }
+
+    #[tokio::test]
+    async fn who_gives_up_leaves_the_queue_and_holds_nobody_up() {
+        let workshop = Workshop::start().unwrap();
+        let (release, held) = mpsc::channel::<()>();
+        let held = Arc::new(std::sync::Mutex::new(held));
+        let block = |_| {
+            let held = Arc::clone(&held);
+            Box::pin(workshop.run(move || held.lock().unwrap().recv()))
+        };
+        let mut blocked: Vec<_> = (0..processors()).map(block).collect();
+        for waits in &mut blocked {
+            assert!(waits.now_or_never().is_none());
+        }
+        let begun = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&begun);
+        let mut late = Box::pin(workshop.run(move || counted.fetch_add(1, Ordering::SeqCst)));
+        assert!((&mut late).now_or_never().is_none());
+        drop(late);
+        drop(blocked);
+        // What is under way goes on; dropping the workshop does not wait for it.
+        for _ in 0..processors() {
+            release.send(()).unwrap();
+        }
+        assert_eq!(workshop.run(|| 7).await, Some(7));
+        assert_eq!(begun.load(Ordering::SeqCst), 0);
+        drop(workshop);
+        drop(release);
+    }
+}

@@ -1,0 +1,259 @@
+//! Renders one request of a user.
+
+use super::Cast;
+use super::taken::Taken;
+use crate::exchange::{Ask, Call, Message, Role};
+use crate::plan::{Action, AskStep, Body, Cache, Form, HttpStep, JsonTemplate, Reading, Step};
+use crate::seed;
+use crate::template::{Counters, RenderError, Scope, Template, Vars};
+use bytes::Bytes;
+use http::uri::PathAndQuery;
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+use jiff::Timestamp;
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
+use serde_json::{Map, Value, json};
+use std::sync::Arc;
+use url::form_urlencoded;
+
+/// Most bytes of a rendered path and query.
+pub(super) const MOST_PATH: usize = 16 << 10;
+
+/// What cannot stand in a path or a query (RFC 3986). A percent sign can: the author may have escaped.
+const NOT_IN_A_PATH: &AsciiSet = &CONTROLS
+    .add(b' ')
+    .add(b'"')
+    .add(b'#')
+    .add(b'<')
+    .add(b'>')
+    .add(b'\\')
+    .add(b'^')
+    .add(b'`')
+    .add(b'{')
+    .add(b'|')
+    .add(b'}');
+
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+const FORM: HeaderValue = HeaderValue::from_static("application/x-www-form-urlencoded");
+
+/// Renders the templates of one request, in their order.
+pub(super) struct Renderer<'a> {
+    cast: &'a Cast,
+    user: u32,
+    counters: &'a Counters,
+    seed: u64,
+    now: Timestamp,
+    vars: Vars,
+    /// Renderings so far: each draws from a seed of its own.
+    rendered: u64,
+}
+
+impl<'a> Renderer<'a> {
+    /// `at` is the seed of the request's draws and the instant that `now` tells.
+    pub(super) fn new(cast: &'a Cast, user: u32, counters: &'a Counters, at: (u64, Timestamp)) -> Self {
+        Self { cast, user, counters, seed: at.0, now: at.1, vars: Vars::default(), rendered: 0 }
+    }
+
+    /// The names that the step's templates see beside the scenario's variables.
+    pub(super) fn set_scope(
+        &mut self,
+        step: &Step,
+        taken: &Taken,
+        iteration: u64,
+        turn: u32,
+    ) -> Result<(), RenderError> {
+        let templates = templates(&step.action);
+        let wanted = |name: &str| templates.iter().any(|template| template.names.contains(name));
+        let mut vars = Vars::default();
+        taken.fill(&mut vars, wanted);
+        let cast = self.cast;
+        let texts = [
+            ("profile", &cast.pair.pair.profile),
+            ("target", &cast.pair.pair.target),
+            ("model", &cast.pair.target.model),
+            ("stage", &cast.stage),
+            ("step", &step.name),
+        ];
+        for (name, text) in texts.into_iter().filter(|(name, _)| wanted(name)) {
+            vars.insert_text(name, text);
+        }
+        let values = [
+            ("user", json!(self.user)),
+            ("iteration", json!(iteration)),
+            ("turn", json!(turn)),
+            ("run", json!(cast.run)),
+        ];
+        for (name, value) in values.into_iter().filter(|(name, _)| wanted(name)) {
+            vars.insert(name, value);
+        }
+        if wanted("secret") {
+            vars.insert("secret", self.secrets()?);
+        }
+        self.vars = vars;
+        Ok(())
+    }
+
+    fn secrets(&self) -> Result<Value, RenderError> {
+        let mut secrets = Map::new();
+        for (name, secret) in &self.cast.scenario.secrets {
+            let value = secret.read().map_err(|error| RenderError(error.to_string()))?;
+            secrets.insert(name.to_string(), value.expose().into());
+        }
+        Ok(secrets.into())
+    }
+
+    /// Calls `render` with the scope of the next rendering.
+    fn next<T>(
+        &mut self,
+        render: impl FnOnce(&Scope<'_>) -> Result<T, RenderError>,
+    ) -> Result<T, RenderError> {
+        let seed = seed::hash("rendering", &[], &[self.seed, self.rendered]);
+        self.rendered += 1;
+        let layers = [&self.cast.scenario.vars, &self.vars];
+        render(&Scope { layers: &layers, seed, user: self.user, now: self.now, counters: self.counters })
+    }
+
+    fn text(&mut self, template: &Template) -> Result<String, RenderError> {
+        let templates = &self.cast.scenario.templates;
+        self.next(|scope| templates.text(template, scope))
+    }
+
+    fn value(&mut self, template: &JsonTemplate) -> Result<Value, RenderError> {
+        let templates = &self.cast.scenario.templates;
+        match template {
+            JsonTemplate::Literal(value) => Ok(value.clone()),
+            JsonTemplate::Template(template) => self.next(|scope| templates.value(template, scope)),
+            JsonTemplate::Array(items) => items.iter().map(|item| self.value(item)).collect(),
+            JsonTemplate::Object(fields) => {
+                let fields = fields.iter().map(|(key, field)| Ok((key.clone(), self.value(field)?)));
+                fields.collect::<Result<Map<_, _>, _>>().map(Value::Object)
+            }
+        }
+    }
+
+    /// An HTTP request.
+    pub(super) fn call(&mut self, step: &HttpStep) -> Result<Call, RenderError> {
+        let path = self.path(&step.path)?;
+        let mut headers = HeaderMap::new();
+        for (name, template) in &step.headers {
+            headers.append(name.clone(), header_value(name, self.text(template)?)?);
+        }
+        let (content_type, body) = self.body(&step.body)?;
+        if let Some(content_type) = content_type {
+            headers.entry(header::CONTENT_TYPE).or_insert(content_type);
+        }
+        headers.entry(header::ACCEPT).or_insert(accept(step.reading.as_deref()));
+        Ok(Call {
+            method: step.method.clone(),
+            path,
+            headers,
+            body,
+            stream: step.reading.as_ref().is_some_and(|reading| reading.is_stream()),
+            output_tokens: None,
+            most_output_tokens: Some(step.reserve.output_tokens),
+            most_input_tokens: step.reserve.input_tokens,
+        })
+    }
+
+    fn path(&mut self, template: &Template) -> Result<String, RenderError> {
+        let path = self.text(template)?;
+        let path = utf8_percent_encode(&path, NOT_IN_A_PATH).to_string();
+        let refuse = |why: &str| Err(RenderError(format!("the path `{}` {why}", template.source)));
+        if !path.starts_with('/') {
+            return refuse("does not begin with / as it is rendered");
+        }
+        if path.len() > MOST_PATH {
+            return refuse(&format!("has {} bytes as it is rendered, more than {MOST_PATH}", path.len()));
+        }
+        if path.parse::<PathAndQuery>().is_err() {
+            return refuse("cannot stand in a URL as it is rendered");
+        }
+        Ok(path)
+    }
+
+    fn body(&mut self, body: &Body) -> Result<(Option<HeaderValue>, Bytes), RenderError> {
+        Ok(match body {
+            Body::None => (None, Bytes::new()),
+            Body::Json(template) => (Some(JSON), self.value(template)?.to_string().into()),
+            Body::Form(fields) => {
+                let mut form = form_urlencoded::Serializer::new(String::new());
+                for (key, template) in fields {
+                    form.append_pair(key, &self.text(template)?);
+                }
+                (Some(FORM), form.finish().into())
+            }
+            Body::Raw { content_type, text } => (Some(content_type.clone()), self.text(text)?.into()),
+        })
+    }
+
+    /// A call of the target's dialect, and the question to remember if the step has a history. Parameters are
+    /// merged as a workload's are: key by key at the top level.
+    pub(super) fn ask(
+        &mut self,
+        step: &AskStep,
+        history: impl Iterator<Item = Message>,
+    ) -> Result<(Ask, Option<Arc<str>>), RenderError> {
+        let system = step.system.as_ref().map(|system| self.text(system)).transpose()?;
+        let question: Arc<str> = self.text(&step.prompt)?.into();
+        let system = system.map(|text| Message { role: Role::System, text: text.into() });
+        let mut messages: Vec<Message> = system.into_iter().chain(history).collect();
+        messages.push(Message { role: Role::User, text: Arc::clone(&question) });
+        let mut params = self.cast.pair.target.params.clone();
+        params.extend(step.params.clone());
+        let mut ask = Ask {
+            messages,
+            stream: step.stream,
+            output_tokens: step.output_tokens,
+            params: Arc::new(params),
+        };
+        if step.cache == Cache::Bust {
+            // The target is part of it: two targets may lead to the same server.
+            ask.bust(seed::hash("nonce", &[&self.cast.pair.pair.target], &[self.seed]));
+        }
+        Ok((ask, (step.history > 0).then_some(question)))
+    }
+}
+
+fn header_value(name: &HeaderName, text: String) -> Result<HeaderValue, RenderError> {
+    let fail =
+        |_| RenderError(format!("the header {name} cannot have the value that its template renders to"));
+    let mut value = HeaderValue::try_from(text).map_err(fail)?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+/// What we would like to get.
+fn accept(reading: Option<&Reading>) -> HeaderValue {
+    HeaderValue::from_static(match reading.and_then(|reading| reading.form) {
+        Some(Form::Json) => "application/json",
+        Some(Form::Sse) => "text/event-stream",
+        Some(Form::Ndjson) => "application/x-ndjson",
+        Some(Form::Text) | None => "*/*",
+    })
+}
+
+/// Every template of a request.
+fn templates(action: &Action) -> Vec<&Template> {
+    match action {
+        Action::Http(http) => {
+            let mut all = vec![&http.path];
+            all.extend(http.headers.iter().map(|(_, template)| template));
+            match &http.body {
+                Body::None => {}
+                Body::Json(json) => in_json(json, &mut all),
+                Body::Form(fields) => all.extend(fields.iter().map(|(_, template)| template)),
+                Body::Raw { text, .. } => all.push(text),
+            }
+            all
+        }
+        Action::Ask(ask) => ask.system.iter().chain([&ask.prompt]).collect(),
+    }
+}
+
+fn in_json<'a>(json: &'a JsonTemplate, all: &mut Vec<&'a Template>) {
+    match json {
+        JsonTemplate::Literal(_) => {}
+        JsonTemplate::Template(template) => all.push(template),
+        JsonTemplate::Array(items) => items.iter().for_each(|item| in_json(item, all)),
+        JsonTemplate::Object(fields) => fields.iter().for_each(|(_, field)| in_json(field, all)),
+    }
+}

@@ -1,0 +1,160 @@
+//! Values that a user takes from answers.
+
+use super::cookies::set_cookie;
+use super::{NotThere, User};
+use crate::checks::{Documents, Evidence};
+use crate::plan::{Action, Source, Step, Take};
+use crate::template::Vars;
+use serde_json::Value;
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+/// The values, by name. They are kept as text: what a parsed value takes of memory has no good bound.
+#[derive(Default)]
+pub(super) struct Taken(BTreeMap<Arc<str>, Kept>);
+
+enum Kept {
+    /// A string.
+    Text(Arc<str>),
+    /// Any other value.
+    Json(Box<str>),
+}
+
+impl Taken {
+    /// Takes all values of a step, or none.
+    pub(super) fn take(
+        &mut self,
+        step: &Step,
+        answer: &Evidence<'_>,
+        documents: &Documents<'_>,
+    ) -> Result<(), NotThere> {
+        let mut values = Vec::with_capacity(step.take.len());
+        for take in &step.take {
+            let found = find(step, take, answer, documents);
+            let value = match (found, &take.default) {
+                (Ok(value), _) => value,
+                (Err(_), Some(default)) => Cow::Borrowed(default),
+                (Err(why), None) => {
+                    return Err(NotThere(format!("there is no value for `{}`: {why}", take.name)));
+                }
+            };
+            values.push((Arc::clone(&take.name), keep(&take.name, &value)?));
+        }
+        self.0.extend(values);
+        Ok(())
+    }
+
+    /// Adds those values that somebody wants to variables.
+    pub(super) fn fill(&self, vars: &mut Vars, wanted: impl Fn(&str) -> bool) {
+        for (name, kept) in self.0.iter().filter(|(name, _)| wanted(name)) {
+            match kept {
+                Kept::Text(text) => vars.insert_text(name, text),
+                Kept::Json(json) => vars.insert(name, parse(json)),
+            }
+        }
+    }
+
+    /// Every string in the values.
+    pub(super) fn strings(&self) -> Vec<String> {
+        let mut strings = Vec::new();
+        for kept in self.0.values() {
+            match kept {
+                Kept::Text(text) => strings.push(text.to_string()),
+                Kept::Json(json) => collect(parse(json), &mut strings),
+            }
+        }
+        strings
+    }
+
+    #[cfg(test)]
+    pub(super) fn bytes(&self) -> usize {
+        let content = |kept: &Kept| match kept {
+            Kept::Text(text) => text.len(),
+            Kept::Json(json) => json.len(),
+        };
+        self.0.values().map(|kept| content(kept) + super::ENTRY).sum()
+    }
+}
+
+/// Names only: values may be secret.
+impl fmt::Debug for Taken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
+}
+
+fn parse(json: &str) -> Value {
+    // It was written from a value.
+    serde_json::from_str(json).unwrap_or_default()
+}
+
+fn collect(value: Value, strings: &mut Vec<String>) {
+    match value {
+        Value::String(text) => strings.push(text),
+        Value::Array(items) => items.into_iter().for_each(|item| collect(item, strings)),
+        Value::Object(map) => map.into_iter().for_each(|(_, value)| collect(value, strings)),
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
+}
+
+fn keep(name: &str, value: &Value) -> Result<Kept, NotThere> {
+    let json = value.to_string();
+    if json.len() > User::MOST_TAKEN {
+        let (long, most) = (json.len(), User::MOST_TAKEN);
+        return Err(NotThere(format!(
+            "the value for `{name}` is too long: {long} bytes, at most {most} are kept"
+        )));
+    }
+    Ok(match value {
+        Value::String(text) => Kept::Text(text.as_str().into()),
+        _ => Kept::Json(json.into()),
+    })
+}
+
+/// Where a value is said to be; the error says what is missing.
+fn find<'a>(
+    step: &Step,
+    take: &Take,
+    answer: &Evidence<'_>,
+    documents: &'a Documents<'_>,
+) -> Result<Cow<'a, Value>, String> {
+    let owned = |text: &str| Cow::Owned(Value::from(text));
+    match &take.from {
+        Source::Json(path) => {
+            let document = documents.answer().ok_or("the answer is not JSON")?;
+            let first = path.query(document).first();
+            first.map(Cow::Borrowed).ok_or_else(|| format!("nothing in the answer is at {path}"))
+        }
+        Source::Header(name) => {
+            let value = answer.headers.get(name).ok_or_else(|| format!("the answer has no header {name}"))?;
+            Ok(owned(&String::from_utf8_lossy(value.as_bytes())))
+        }
+        Source::Regex(pattern) => {
+            let text = haystack(step, answer);
+            let found = pattern.captures(&text).ok_or("the pattern matches nowhere in the answer")?;
+            let part = found.get(1).or_else(|| found.get(0));
+            Ok(owned(part.map_or("", |part| part.as_str())))
+        }
+        Source::Cookie(name) => set_cookie(answer.headers, name)
+            .map(|value| owned(&value))
+            .ok_or_else(|| format!("the answer sets no cookie {name}")),
+        Source::Text => match haystack(step, answer) {
+            text if text.is_empty() => Err("the answer has no text".to_owned()),
+            text => Ok(owned(&text)),
+        },
+    }
+}
+
+/// The visible text, or the body of an answer whose text is not read.
+fn haystack<'a>(step: &Step, answer: &Evidence<'a>) -> Cow<'a, str> {
+    let reads_text = match &step.action {
+        Action::Http(http) => http.reading.as_ref().is_some_and(|reading| reading.wants_text()),
+        Action::Ask(_) => true,
+    };
+    match answer.body {
+        Some(body) if !reads_text => String::from_utf8_lossy(body),
+        _ => Cow::Borrowed(answer.text),
+    }
+}

@@ -1,0 +1,86 @@
+//! The conversations of a user: earlier questions and answers, as many as fit.
+
+use super::{ENTRY, User};
+use crate::exchange::{Message, Role};
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+/// What was said, of all steps in one order.
+#[derive(Default)]
+pub(super) struct Talk {
+    /// The oldest first.
+    turns: VecDeque<Turn>,
+    /// Bytes of text in `turns`.
+    bytes: usize,
+    /// A question that waits for its answer.
+    open: Option<(usize, Arc<str>)>,
+}
+
+struct Turn {
+    step: usize,
+    question: Arc<str>,
+    answer: Arc<str>,
+}
+
+impl Turn {
+    /// A turn of two empty texts is not free either.
+    fn bytes(&self) -> usize {
+        self.question.len() + self.answer.len() + ENTRY
+    }
+}
+
+impl Talk {
+    /// Most bytes that are kept: the turns and the question that waits.
+    pub(super) const MOST_BYTES: usize = 2 * User::MOST_HISTORY;
+
+    /// A step's conversation begins anew.
+    pub(super) fn forget(&mut self, step: usize) {
+        self.turns.retain(|turn| turn.step != step);
+        self.bytes = self.turns.iter().map(Turn::bytes).sum();
+    }
+
+    /// What was said in a step's conversation, oldest first.
+    pub(super) fn of(&self, step: usize) -> impl Iterator<Item = Message> {
+        self.turns.iter().filter(move |turn| turn.step == step).flat_map(|turn| {
+            [(Role::User, &turn.question), (Role::Assistant, &turn.answer)]
+                .map(|(role, text)| Message { role, text: Arc::clone(text) })
+        })
+    }
+
+    /// The user is about to ask. A question that is too long to be kept is not kept.
+    pub(super) fn asked(&mut self, step: usize, question: Arc<str>) {
+        self.open = (question.len() <= User::MOST_HISTORY).then_some((step, question));
+    }
+
+    /// The last question has its answer. At most `most` turns of the step are kept. A turn that does not fit is not
+    /// kept, and nothing before it: a conversation has no holes.
+    pub(super) fn answered(&mut self, step: usize, answer: &str, most: u32) {
+        if most == 0 {
+            return;
+        }
+        let Some((_, question)) = self.open.take().filter(|(asked, _)| *asked == step) else {
+            return self.forget(step);
+        };
+        let turn = Turn { step, question, answer: answer.into() };
+        if turn.bytes() > User::MOST_HISTORY {
+            return self.forget(step);
+        }
+        self.bytes += turn.bytes();
+        self.turns.push_back(turn);
+        while self.turns.iter().filter(|turn| turn.step == step).count() > most as usize {
+            let oldest = self.turns.iter().position(|turn| turn.step == step);
+            let dropped = oldest.and_then(|oldest| self.turns.remove(oldest));
+            self.bytes -= dropped.as_ref().map_or(0, Turn::bytes);
+        }
+        while self.bytes > User::MOST_HISTORY
+            && let Some(dropped) = self.turns.pop_front()
+        {
+            self.bytes -= dropped.bytes();
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes + self.open.as_ref().map_or(0, |(_, question)| question.len())
+    }
+}

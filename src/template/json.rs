@@ -1,0 +1,58 @@
+//! JSON of what an expression gives.
+
+use minijinja::value::{Value, ValueKind};
+use serde::ser::{Error as _, Serialize, Serializer};
+use std::io;
+
+/// Bytes of a value as JSON, at most: a small template can repeat a list of lists.
+const MOST: usize = 16 << 20;
+
+/// The JSON of a value; an error if something in it is undefined. It goes through text, because that is where its
+/// size can be bounded.
+pub(super) fn from(value: &Value) -> Result<serde_json::Value, String> {
+    if let Some(text) = value.as_str() {
+        return Ok(text.into());
+    }
+    let mut bounded = Bounded(Vec::new());
+    serde_json::to_writer(&mut bounded, &Defined(value.clone())).map_err(|error| error.to_string())?;
+    serde_json::from_slice(&bounded.0).map_err(|error| error.to_string())
+}
+
+/// The engine would write null for what is undefined.
+struct Defined(Value);
+
+impl Serialize for Defined {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let value = &self.0;
+        match value.kind() {
+            ValueKind::Undefined => Err(S::Error::custom("undefined value")),
+            ValueKind::Seq | ValueKind::Iterable => {
+                serializer.collect_seq(value.try_iter().map_err(S::Error::custom)?.map(Self))
+            }
+            ValueKind::Map => {
+                let keys = value.try_iter().map_err(S::Error::custom)?;
+                let entries = keys.map(|key| value.get_item(&key).map(|item| (key, Self(item))));
+                let entries: Vec<_> = entries.collect::<Result<_, _>>().map_err(S::Error::custom)?;
+                serializer.collect_map(entries)
+            }
+            _ => value.serialize(serializer),
+        }
+    }
+}
+
+/// Takes [`MOST`] bytes.
+struct Bounded(Vec<u8>);
+
+impl io::Write for Bounded {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.0.len() + bytes.len() > MOST {
+            return Err(io::Error::other(format!("the value is longer than {MOST} bytes")));
+        }
+        self.0.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
