@@ -187,7 +187,7 @@ class Suite:
             for record in (f"tokenbeat:{first}:p50_baseline", f"llm_backend:model_{first}:growth", journey):
                 wait_for(record, lambda record=record: prom.query(f'{record}{{baseline="trailing_day"}}'), 150)
         with t.check("every objective is judged, and availability does not burn"):
-            events = prom.by("tokenbeat:slo_events:increase1h > 40", "slo")
+            events = prom.by('tokenbeat:slo_events:increase1h{profile="chat"} > 40', "slo")
             equal(set(events), {("ttft",), ("availability",), ("all",)}, "objectives with events")
             burning = prom.query('{__name__=~"tokenbeat:slo_burn_rate:.+",slo="availability"}')
             equal(burning, [], "burning")
