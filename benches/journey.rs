@@ -69,7 +69,7 @@ impl Caller for Instantly {
 
     fn call(&self, _: Call, context: Context) -> BoxFuture<'_, Answer> {
         let sent = tokio::time::Instant::now();
-        let large = self.calls.fetch_add(1, Ordering::Relaxed) % LARGE_ONE_IN == 0;
+        let large = self.calls.fetch_add(1, Ordering::Relaxed).is_multiple_of(LARGE_ONE_IN);
         let body = self.large.as_ref().filter(|_| large).unwrap_or(&self.small).clone();
         async move {
             tokio::time::sleep(TAKES).await;

@@ -70,7 +70,7 @@ pub struct Stage {
     /// in nothing else.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub warm_up: Option<Length>,
-    /// Number of requests after which the stage ends.
+    /// Number of requests after which the stage ends; with a scenario, of journeys.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub requests: Option<NonZeroU64>,
     /// Requests per second: a number, text such as `2/s`, `30/m` or `1/h`, or `{ from: 2/s, to: 10/s }`.

@@ -54,7 +54,7 @@ pub struct DataFile {
 pub struct Step {
     /// Its name, a label on its series.
     pub name: String,
-    /// Time before it: `2s`, or between two lengths, `1s..3s`. Not before the first of an iteration, where the
+    /// Time before it: `2s`, or between two lengths, `1s..3s`. Not before the first request of a journey, where the
     /// stage's `think` counts. Default: 0s.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub think: Option<ThinkTime>,
@@ -228,6 +228,28 @@ pub struct Read {
     /// the stream is complete at its clean end.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub done: Option<DoneAt>,
+}
+
+impl Read {
+    /// The keys that name a place in JSON, and the places, as far as they are written.
+    pub fn places(&self) -> Vec<(&'static str, &str)> {
+        let done = match &self.done {
+            Some(DoneAt::Other(event)) => &event.path,
+            _ => &None,
+        };
+        let all = [
+            ("text", &self.text),
+            ("reasoning", &self.reasoning),
+            ("finish", &self.finish),
+            ("input_tokens", &self.input_tokens),
+            ("output_tokens", &self.output_tokens),
+            ("cached_input_tokens", &self.cached_input_tokens),
+            ("reasoning_tokens", &self.reasoning_tokens),
+            ("error", &self.error),
+            ("done", done),
+        ];
+        all.into_iter().filter_map(|(key, place)| Some((key, place.as_deref()?))).collect()
+    }
 }
 
 /// Forms of an answer.

@@ -103,6 +103,7 @@ impl Traveller {
     pub(super) fn turn_away(&mut self, due: Instant, reason: SkipReason) {
         let Some(leg) = self.legs().next() else { return };
         let (mut journey, ids) = self.open(due);
+        journey.at(&leg.step.name);
         let prepared = self.prepared(&leg, Made::by_our_fault(), ids);
         let ticket = prepared.and_then(|it| self.stage.ticket(due, &it, || journey.begin()));
         if let Some(ticket) = ticket {

@@ -70,19 +70,26 @@ fn every_wrong_config_is_told_what_is_wrong_and_where() {
     assert!(failures.is_empty(), "\n{}", failures.join("\n"));
 }
 
-/// A copy of `config` with the files that an operator would bring.
-fn shipped() -> tempfile::TempDir {
-    let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("config");
-    let copy = tempfile::tempdir().unwrap();
-    let tls = copy.path().join("examples/tls");
-    std::fs::create_dir_all(&tls).unwrap();
-    std::fs::copy(from.join("tokenbeat.yaml"), copy.path().join("tokenbeat.yaml")).unwrap();
-    for entry in std::fs::read_dir(from.join("examples")).unwrap() {
+/// Copies the files of a folder, and those of the folders in it.
+fn copy_folder(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
         let path = entry.unwrap().path();
-        if path.is_file() {
-            std::fs::copy(&path, copy.path().join("examples").join(path.file_name().unwrap())).unwrap();
+        let to = to.join(path.file_name().unwrap());
+        if path.is_dir() {
+            copy_folder(&path, &to);
+        } else {
+            std::fs::copy(&path, &to).unwrap();
         }
     }
+}
+
+/// A copy of `config` with the files that an operator would bring.
+fn shipped() -> tempfile::TempDir {
+    let copy = tempfile::tempdir().unwrap();
+    copy_folder(&Path::new(env!("CARGO_MANIFEST_DIR")).join("config"), copy.path());
+    let tls = copy.path().join("examples/tls");
+    std::fs::create_dir_all(&tls).unwrap();
     let certified = rcgen::generate_simple_self_signed(["llm.internal".to_owned()]).unwrap();
     for name in ["ca.pem", "client.pem"] {
         std::fs::write(tls.join(name), certified.cert.pem()).unwrap();
@@ -103,11 +110,10 @@ fn the_default_config_is_right_and_needs_nothing() {
     assert!(requests > 0.0 && requests < budget as f64, "{requests} requests a day");
 }
 
-#[test]
-fn every_example_is_right() {
-    let copy = shipped();
+/// Names of the configs of a folder, none of which has anything wrong.
+fn right_configs(folder: &Path) -> String {
     let mut names = Vec::new();
-    for entry in std::fs::read_dir(copy.path().join("examples")).unwrap() {
+    for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         if path.extension().is_none_or(|extension| extension != "yaml") {
             continue;
@@ -122,9 +128,16 @@ fn every_example_is_right() {
         names.push(path.file_stem().unwrap().to_string_lossy().into_owned());
     }
     names.sort();
-    let right = "auth budgets chat chat-streaming constant-rate gamma-bursts otlp poisson ramp schedules slos \
-                 tls-mtls-proxy users warm-up";
-    assert_eq!(names.join(" "), right);
+    names.join(" ")
+}
+
+#[test]
+fn every_example_is_right() {
+    let copy = shipped();
+    let right = "auth budgets chat chat-streaming checks constant-rate gamma-bursts http-endpoint otlp poisson ramp \
+                 scenario schedules slos structured-output tls-mtls-proxy users warm-up";
+    assert_eq!(right_configs(&copy.path().join("examples")), right);
+    assert!(!right_configs(&copy.path().join("examples/guide")).is_empty());
 }
 
 #[test]

@@ -216,6 +216,36 @@ mod tests {
     }
 
     #[test]
+    fn revisions_of_workloads_stay_what_they_are() {
+        // A change of these makes every comparison in the field one of unlike with unlike.
+        let plan = plan(
+            "{ targets: [t], schedule: { every: 1m }, workload: { prompts: [x], output_tokens: 9 }, \
+             load: [{ warm_up: 5s, rate: 1 }, { name: a, for: 10s, users: { from: 1, to: 4 }, think: 1s..2s }] }",
+        );
+        assert_eq!((&*plan.profiles[0].revision, &*plan.pairs[0].revision), ("b5a485609b14", "f0087b1a40e3"));
+    }
+
+    #[test]
+    fn data_and_schemas_of_a_scenario_are_among_the_files() {
+        let dir = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| std::fs::write(dir.path().join(name), text).unwrap();
+        write("people.csv", "name\nAda\n");
+        write("schema.json", "{}");
+        write(
+            "c.yaml",
+            "targets: { t: { api: http, base_url: 'http://127.0.0.1' } }\nprofiles: { p: { targets: [t], \
+             schedule: { manual: {} }, scenario: { data: { people: { file: people.csv } }, steps: [{ name: a, \
+             get: '/{{ pick(people).name }}', expect: { schema: { file: schema.json } } }] } } }",
+        );
+        let mut loaded = attempt(&[Source::Path(dir.path().join("c.yaml"))], []);
+        assert!(loaded.result.is_ok(), "{:?}", loaded.result.err());
+        let names = ["c.yaml", "people.csv", "schema.json"].map(|name| dir.path().join(name));
+        assert!(loaded.files.paths().eq(names.iter()) && !loaded.files.changed());
+        write("people.csv", "name\nGrace\n");
+        assert!(loaded.files.changed());
+    }
+
+    #[test]
     fn the_model_and_the_params_of_a_target_count_for_its_pairs_only() {
         let plan = from_yaml(
             "targets:\n  a: &a { api: openai-chat, base_url: 'http://127.0.0.1', model: m }\n  \

@@ -76,16 +76,17 @@ async fn stages_of_other_names_have_places_of_their_own() {
     let scenario = Some(scenario(vec![step("login")], vec![step("a")]));
     let world = World::new(Build { stages, scenario, ..Build::default() }, takes(millis(1)));
     world.once().await;
-    let seen: Vec<String> = world
+    let mut seen: Vec<String> = world
         .facts
         .requests()
         .iter()
         .map(|request| format!("{} {} {}", request.place.stage, request.place.step, request.warm_up))
         .collect();
+    seen.sort();
     // Users of the next stage are others.
-    assert_eq!(seen, ["first login true", "first a true", "second login false", "second a false"]);
-    let warm: Vec<bool> = world.facts.journeys().iter().map(|journey| journey.warm_up).collect();
-    assert_eq!(warm, [true, false]);
+    assert_eq!(seen, ["first a true", "first login true", "second a false", "second login false"]);
+    let as_placed = |journey: &Arc<Journey>| journey.warm_up == (&*journey.place.stage == "first");
+    assert!(world.facts.journeys().len() == 2 && world.facts.journeys().iter().all(as_placed));
 }
 
 #[tokio::test(start_paused = true)]
@@ -119,12 +120,15 @@ async fn turns_without_repetition_go_on_over_the_journeys() {
 #[tokio::test(start_paused = true)]
 async fn requests_are_rendered_for_their_user_and_time() {
     let body = r#"{"user": {{ user }}, "journey": {{ iteration }}, "id": "{{ id }}", "at": "{{ now() }}"}"#;
-    let steps = vec![step("new").takes("id", "$.id"), step("use").thinks(seconds(7)).body(body)];
-    let world = World::app(build(quota(2.0, 4), steps), |n, _| Script {
-        body: Some([r#"{"id": "x"}"#, r#"{"id": "y"}"#][n % 2]),
-        takes: millis(500),
-        ..Script::default()
-    });
+    let new = step("new").at("/new/{{ user }}").takes("id", "$.id");
+    let world =
+        World::app(build(quota(2.0, 4), vec![new, step("use").thinks(seconds(7)).body(body)]), |_, call| {
+            Script {
+                body: Some(if call.path == "/new/0" { r#"{"id": "x"}"# } else { r#"{"id": "y"}"# }),
+                takes: millis(500),
+                ..Script::default()
+            }
+        });
     world.once().await;
     let mut used: Vec<String> =
         world.sent().iter().filter(|sent| sent.path == "/use").map(|sent| sent.body.clone()).collect();
@@ -184,7 +188,7 @@ async fn tokens_and_cost_are_those_of_all_its_requests() {
     let price = Some(Price { input: 1.0, cached_input: 0.5, output: 10.0 });
     let scenario = Some(scenario(vec![step("login")], vec![step("a"), step("b")]));
     let stages = vec![quota(1.0, 2)];
-    let world = World::new(Build { price, scenario, stages, ..Build::default() }, |n| Script {
+    let world = World::new(Build { stages, scenario, price, ..Build::default() }, |n| Script {
         usage: [None, Some((8, 5)), Some((100, 7)), Some((1, 1)), Some((2, 2))][n],
         ..Script::default()
     });
@@ -239,26 +243,28 @@ async fn users_begin_over_the_spawn_time() {
 #[tokio::test(start_paused = true)]
 async fn what_a_user_sends_does_not_depend_on_the_others() {
     let steps = || {
-        let mut second = step("b").at("/b/{{ pick(colours) }}/{{ random(1, 1000000) }}");
+        let mut second = step("b").at("/{{ user }}/{{ pick(colours) }}/{{ random(1, 1000000) }}");
         second.think = crate::plan::Think { min: millis(10), max: seconds(1) };
         vec![step("a"), second]
     };
+    // What user 0 sent, and how long it thought before.
     let of_user_0 = |world: &World| {
         let paths: Vec<String> = world.sent().into_iter().map(|sent| sent.path).collect();
-        paths.into_iter().filter(|path| path.starts_with("/b/")).collect::<Vec<_>>()
+        let paths: Vec<String> = paths.into_iter().filter(|path| path.starts_with("/0/")).collect();
+        let journeys = world.facts.journeys();
+        let thought =
+            journeys.iter().filter(|it| it.user == 0).map(|it| (it.end - it.due).saturating_sub(it.duration));
+        (paths, thought.collect::<Vec<_>>())
     };
     let alone = World::new(build(quota(1.0, 3), steps()), takes(millis(100)));
     alone.once().await;
-    let crowd = World::new(build(quota(9.0, 27), steps()), |n| Script {
-        takes: millis(n as u64 % 7),
-        ..Script::default()
-    });
+    let slow = |n| Script { takes: millis(n as u64 % 7), ..Script::default() };
+    let crowd = World::new(build(quota(9.0, 50), steps()), slow);
     crowd.once().await;
-    assert_eq!(of_user_0(&alone).len(), 3);
-    let all = of_user_0(&crowd);
-    assert!(of_user_0(&alone).iter().all(|path| all.contains(path)), "{all:?}");
-    let thought = |world: &World| world.facts.steps()[1].1 - world.facts.steps()[0].2;
-    assert!(thought(&alone) >= 10);
+    let ((paths, thought), (in_crowd, there)) = (of_user_0(&alone), of_user_0(&crowd));
+    assert!(in_crowd.len() >= 3 && paths.len() == 3, "{in_crowd:?}");
+    assert_eq!((&paths[..], &thought[..]), (&in_crowd[..3], &there[..3]));
+    assert!(thought.iter().all(|it| *it >= millis(10)) && thought[0] != thought[1]);
 }
 
 #[tokio::test(start_paused = true)]

@@ -95,19 +95,19 @@ async fn a_step_that_fails_later_sets_nobody_up_again() {
 
 #[tokio::test(start_paused = true)]
 async fn each_user_has_its_own() {
-    let login = step("login").takes("token", "$.token");
+    let login = step("login").at("/login/{{ user }}").takes("token", "$.token");
     let steps = vec![step("a").at("/a/{{ user }}/{{ token }}")];
     let bounds = Bounds { time: None, requests: Some(4) };
     let stages = vec![users(2.0, seconds(1), bounds)];
     let scenario = Some(scenario(vec![login], steps));
-    let world = World::app(Build { stages, scenario, ..Build::default() }, |n, _| Script {
-        body: Some([r#"{"token": "x"}"#, r#"{"token": "y"}"#][n % 2]),
+    let world = World::app(Build { stages, scenario, ..Build::default() }, |_, call| Script {
+        body: Some(if call.path == "/login/0" { r#"{"token": "x"}"# } else { r#"{"token": "y"}"# }),
         ..Script::default()
     });
     world.once().await;
     let mut seen = paths(&world);
     seen.sort();
-    assert_eq!(seen, ["/a/0/x", "/a/0/x", "/a/1/y", "/a/1/y", "/login", "/login"]);
+    assert_eq!(seen, ["/a/0/x", "/a/0/x", "/a/1/y", "/a/1/y", "/login/0", "/login/1"]);
 }
 
 #[tokio::test(start_paused = true)]

@@ -21,10 +21,6 @@ fn detail(world: &World, n: usize) -> String {
     world.facts.journeys()[n].detail.clone().unwrap_or_default()
 }
 
-fn status(from: u16, to: u16) -> Option<StatusSet> {
-    Some(StatusSet(vec![StatusRange { from, to }]))
-}
-
 #[tokio::test(start_paused = true)]
 async fn the_first_request_that_fails() {
     let world = World::new(build(journeys(2), abc()), |n| Script {
@@ -76,7 +72,10 @@ async fn a_check_that_fails() {
 
 #[tokio::test(start_paused = true)]
 async fn a_status_that_was_not_expected_keeps_its_class_and_is_named() {
-    let step_of = |expected| step("a").expects(Expect { status: expected, ..Expect::default() });
+    let step_of = |status: Option<u16>| {
+        let status = status.map(|status| StatusSet(vec![StatusRange { from: status, to: status }]));
+        step("a").expects(Expect { status, ..Expect::default() })
+    };
     let failing = |failure, code| {
         move |_: usize, _: &Call| Script {
             outcome: Outcome::Failed(failure),
@@ -89,20 +88,18 @@ async fn a_status_that_was_not_expected_keeps_its_class_and_is_named() {
         let names: Vec<String> = request.failed_checks.iter().map(ToString::to_string).collect();
         (request.outcome.label(), names.join(" "))
     };
-    let written =
-        World::app(build(journeys(1), vec![step_of(status(200, 200))]), failing(Failure::Auth, 401));
+    let written = World::app(build(journeys(1), vec![step_of(Some(200))]), failing(Failure::Auth, 401));
     written.once().await;
     assert_eq!(named(&written), ("auth", "status".to_owned()));
     assert_eq!(detail(&written, 0), "step a: scripted");
     let unwritten = World::app(build(journeys(1), vec![step_of(None)]), failing(Failure::Auth, 401));
     unwritten.once().await;
     assert_eq!(named(&unwritten), ("auth", String::new()));
-    let created =
-        World::app(build(journeys(1), vec![step_of(status(200, 200))]), failing(Failure::Check, 201));
+    let created = World::app(build(journeys(1), vec![step_of(Some(200))]), failing(Failure::Check, 201));
     created.once().await;
     assert_eq!(named(&created), ("check", "status".to_owned()));
     // A failure without a status, and a failure for another reason.
-    let lost = World::app(build(journeys(1), vec![step_of(status(200, 200))]), |_, _| Script {
+    let lost = World::app(build(journeys(1), vec![step_of(Some(200))]), |_, _| Script {
         outcome: Outcome::Failed(Failure::Reset),
         status: None,
         ..Script::default()

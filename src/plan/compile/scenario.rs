@@ -51,8 +51,8 @@ pub(super) fn compile(
             let message = format!("there is another step `{}` in this scenario", step.name);
             desk.findings.error(&path.key("name"), message);
         }
-        if (index == 0 || index == written.setup.len()) && step.think.is_some() && step.repeat.get() == 1 {
-            let message = "is never used: before the first step the stage's `think` counts";
+        if index == 0 && step.think.is_some() && step.repeat.get() == 1 {
+            let message = "is never used: before the first request of a journey the stage's `think` counts";
             desk.findings.warn(&path.key("think"), message);
         }
         steps.push(desk.step(step, index, &path).map(Arc::new));

@@ -103,12 +103,17 @@ impl<'a> Names<'a> {
             findings.error(path, "there is no `secret`: the scenario has no `secrets`");
             return;
         }
-        for (at, _) in source.match_indices(SECRET) {
+        let code = text::code_of(source);
+        for (at, _) in code.match_indices(SECRET) {
             let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
-            let before = source.get(..at).and_then(|text| text.chars().next_back());
-            let rest = source.get(at + SECRET.len()..).unwrap_or_default();
-            let Some(rest) = rest.strip_prefix('.').filter(|_| !before.is_some_and(|c| word(c) || c == '.'))
-            else {
+            let before = code.get(..at).and_then(|text| text.chars().next_back());
+            let rest = code.get(at + SECRET.len()..).unwrap_or_default();
+            if before.is_some_and(|c| word(c) || c == '.') || rest.starts_with(word) {
+                continue;
+            }
+            let Some(rest) = rest.strip_prefix('.') else {
+                // Which ones is known when it is rendered: it may be any.
+                self.used.extend(self.secrets.iter().map(|name| format!("{SECRET}.{name}")));
                 continue;
             };
             let name: String = rest.chars().take_while(|c| word(*c)).collect();

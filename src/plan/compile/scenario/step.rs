@@ -296,8 +296,12 @@ fn answers(written: &config::Step) -> Answers {
             output: false,
         };
     };
-    // Without a form the content type decides, and plain text is all text.
-    let text = read.text.is_some() || matches!(read.form, None | Some(config::AnswerForm::Text));
+    // Without a form the content type decides, and what is no JSON is all text, unless there are places to look at.
+    let all_text = match read.form {
+        Some(form) => form == config::AnswerForm::Text,
+        None => read.places().is_empty(),
+    };
+    let text = read.text.is_some() || all_text;
     Answers {
         of_model: false,
         streamed: read.form.is_none_or(config::AnswerForm::is_stream),

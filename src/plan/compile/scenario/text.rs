@@ -40,7 +40,28 @@ pub(super) fn is_credential(name: &str) -> bool {
 
 /// A text without its expressions, statements and comments.
 pub(super) fn outside_templates(text: &str) -> String {
-    let mut outside = String::new();
+    split(text).0
+}
+
+/// The expressions and statements of a text, without the texts that are quoted in them.
+pub(super) fn code_of(text: &str) -> String {
+    let mut quote = None;
+    let mut code = String::new();
+    for c in split(text).1.chars() {
+        match quote {
+            Some(open) if c == open => quote = None,
+            Some(_) => continue,
+            None if c == '"' || c == '\'' => quote = Some(c),
+            None => {}
+        }
+        code.push(c);
+    }
+    code
+}
+
+/// What stands outside of templates, and what inside.
+fn split(text: &str) -> (String, String) {
+    let (mut outside, mut inside) = (String::new(), String::new());
     let mut rest = text;
     while let Some(at) = rest.find('{') {
         let (before, from) = rest.split_at(at);
@@ -55,10 +76,15 @@ pub(super) fn outside_templates(text: &str) -> String {
                 continue;
             }
         };
-        rest = from.split_once(closing).map_or("", |(_, after)| after);
+        let (code, after) = from.split_once(closing).unwrap_or((from, ""));
+        if closing != "#}" {
+            inside.push_str(code);
+            inside.push('\n');
+        }
+        rest = after;
     }
     outside.push_str(rest);
-    outside
+    (outside, inside)
 }
 
 /// Letters, digits and underscores, and no digit in front.
@@ -81,6 +107,13 @@ mod tests {
         assert_eq!(outside_templates("/a/{{ b }}?c={% if x %}#{# d #}{e}"), "/a/?c=#{e}");
         assert_eq!(outside_templates("{{ unclosed"), "");
         assert_eq!(outside_templates("plain {"), "plain {");
+    }
+
+    #[test]
+    fn code_is_what_templates_do() {
+        let code = |text: &str| code_of(text).split_whitespace().collect::<Vec<_>>().join(" ");
+        assert_eq!(code("a {{ b }} c {% if d %}{# e #} f"), "{{ b {% if d");
+        assert_eq!(code("{{ x['a.b'] ~ \"c\" }}"), "{{ x[''] ~ \"\"");
     }
 
     #[test]
