@@ -25,7 +25,14 @@ impl Fixture {
 
 #[test]
 fn each_step_has_the_series_that_it_can_feed() {
-    let values = rag().values();
+    let fixture = rag();
+    let values = fixture.values();
+    for place in fixture.plan.pairs[0].all_places() {
+        let Place { stage, step, turn, .. } = &**place;
+        let of = format!("stage={stage},step={step},turn={turn}}}");
+        let measured = usize::from(&**stage == "steady" && !step.is_empty());
+        assert_eq!(values.series(Metric::RequestDuration, &of), measured, "{of}");
+    }
     // Login and query, and six buckets of talk's turns.
     assert_eq!(values.series(Metric::RequestDuration, "stage=steady"), 8);
     assert_eq!(values.series(Metric::RequestDuration, "step=talk,turn=3-4"), 1);
