@@ -9,6 +9,7 @@ mod connect;
 mod dial;
 mod dialect;
 mod http;
+mod http_reading;
 mod intake;
 mod link;
 mod openai_chat;
@@ -17,6 +18,7 @@ mod pool;
 mod request;
 mod response;
 mod round;
+mod scrub;
 mod tls;
 mod tokenizer;
 
@@ -68,7 +70,7 @@ pub struct How {
 /// By what an answer is read.
 #[derive(Clone, Debug, Default)]
 pub enum AnswerForm {
-    /// The target's dialect.
+    /// The target's dialect; as `Http(None)` where it has none.
     #[default]
     Dialect,
     /// What the config of a step says; without a reading the body is kept and means nothing.
@@ -77,7 +79,8 @@ pub enum AnswerForm {
 
 /// Speaks to one target.
 pub trait Caller: Send + Sync {
-    /// Encodes a request. Pure, and done ahead of the due time.
+    /// Encodes a request. Pure, and done ahead of the due time. A target without a model call of its own
+    /// ([`Api::Http`](crate::plan::Api::Http)) is asked for its base URL, whatever the ask says.
     fn prepare(&self, ask: &Ask) -> Call;
 
     /// Sends it and reads the answer to its end. Always gives an answer: every failure is classified.

@@ -1,6 +1,7 @@
 //! Framings of a byte stream into events. Sans-I/O: bytes go in as they arrive, events come out. Nothing here
 //! knows sockets, clocks or what an event means.
 
+pub mod ndjson;
 pub mod sse;
 
 /// One event of a stream, borrowed for the moment of its delivery.
@@ -8,7 +9,7 @@ pub mod sse;
 pub struct Event<'a> {
     /// The event's name (`event:` in server-sent events), if it has one.
     pub name: Option<&'a str>,
-    /// Its data.
+    /// Its data: the joined `data:` lines, or the line of newline-delimited JSON.
     pub data: &'a str,
 }
 

@@ -1,19 +1,21 @@
-//! Summaries of what was measured: per pair and stage, as a table for a terminal and as data. It listens to facts
+//! Summaries of what was measured: per pair, stage and step, as a table for a terminal and as data. It listens to facts
 //! like any sink, in bounded memory, and must not know how they came about.
 //!
 //! Rules: latency is that of answers that completed; warm-up counts in tokens and cost, and in nothing else; a
 //! value that is absent is absent (`-`), never zero.
 
 mod cell;
+mod stage;
 mod tables;
 mod view;
 
-pub use view::{Objective, Pair, Quantiles, Report, Stage, Throughput, Tokens};
+pub use view::{Journeys, Objective, Pair, Quantiles, Report, Stage, Throughput, Tokens};
 
 use crate::event::{Fact, Place, Sink};
 use crate::plan::{PairPlan, Plan};
 use crate::state::RunView;
-use cell::{Cell, Load, Slo};
+use cell::{Cell, JourneyCell, Load, Name, Slo};
+use stage::StageSummary;
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -24,21 +26,22 @@ const RUNS: usize = 20;
 pub struct Summary {
     currency: Arc<str>,
     pairs: Vec<PairSummary>,
-    /// Where a place is in `pairs` and in its stages.
-    places: HashMap<Arc<Place>, (usize, usize)>,
+    /// Where a place is.
+    places: HashMap<Arc<Place>, At>,
+}
+
+/// Positions in [`Summary::pairs`], in its stages, and for a step's place in its steps and their turns.
+#[derive(Clone, Copy)]
+struct At {
+    pair: usize,
+    stage: usize,
+    step: Option<(usize, usize)>,
 }
 
 struct PairSummary {
     plan: Arc<PairPlan>,
     stages: Vec<StageSummary>,
     rest: Mutex<Rest>,
-}
-
-struct StageSummary {
-    place: Arc<Place>,
-    /// Every stage of this name is a warm-up.
-    warm_up: bool,
-    cell: Mutex<Cell>,
 }
 
 /// What belongs to a pair as a whole.
@@ -58,9 +61,7 @@ impl Summary {
         let mut places = HashMap::new();
         let pairs = plan.pairs.iter().enumerate().map(|(number, pair)| {
             let summary = PairSummary::of(pair);
-            for (stage, it) in summary.stages.iter().enumerate() {
-                places.insert(Arc::clone(&it.place), (number, stage));
-            }
+            places.extend(summary.places(number));
             summary
         });
         let pairs = pairs.collect();
@@ -80,11 +81,25 @@ impl Summary {
     }
 
     fn at(&self, place: &Place, take: impl FnOnce(&PairSummary, &mut Cell)) {
-        let Some((pair, stage)) = self.places.get(place) else { return };
+        let Some(At { pair, stage, step }) = self.places.get(place) else { return };
         let Some(pair) = self.pairs.get(*pair) else { return };
-        if let Some(stage) = pair.stages.get(*stage) {
-            take(pair, &mut lock(&stage.cell));
+        let Some(stage) = pair.stages.get(*stage) else { return };
+        let cell = match step {
+            None => Some(&stage.cell),
+            Some((step, turn)) => {
+                let turn = stage.steps.get(*step).and_then(|step| step.turns.get(*turn));
+                turn.map(|(_, cell)| cell)
+            }
+        };
+        if let Some(cell) = cell {
+            take(pair, &mut lock(cell));
         }
+    }
+
+    fn journeys(&self, place: &Place) -> Option<MutexGuard<'_, JourneyCell>> {
+        let at = self.places.get(place)?;
+        let stage = self.pairs.get(at.pair)?.stages.get(at.stage)?;
+        stage.journeys.as_ref().map(lock)
     }
 }
 
@@ -97,32 +112,41 @@ impl Report {
 
 impl PairSummary {
     fn of(plan: &Arc<PairPlan>) -> Self {
-        let mut stages: Vec<StageSummary> = Vec::new();
-        for (stage, place) in plan.profile.stages.iter().zip(&plan.places) {
-            match stages.iter_mut().find(|known| known.place == *place) {
-                Some(known) => known.warm_up &= stage.warm_up,
-                None => stages.push(StageSummary {
-                    place: Arc::clone(place),
-                    warm_up: stage.warm_up,
-                    cell: Mutex::default(),
-                }),
+        Self { plan: Arc::clone(plan), stages: stage::stages(plan), rest: Mutex::default() }
+    }
+
+    /// Every place of it, as pair `pair`.
+    fn places(&self, pair: usize) -> impl Iterator<Item = (Arc<Place>, At)> {
+        self.stages.iter().enumerate().flat_map(move |(stage, it)| {
+            let steps = it.steps.iter().enumerate();
+            let turns = steps.flat_map(move |(step, it)| {
+                let turns = it.turns.iter().enumerate();
+                turns.map(move |(turn, (place, _))| (Arc::clone(place), Some((step, turn))))
+            });
+            let whole = (Arc::clone(&it.place), None);
+            std::iter::once(whole).chain(turns).map(move |(place, step)| (place, At { pair, stage, step }))
+        })
+    }
+
+    fn total(&self) -> Stage {
+        let (mut total, mut load) = (Cell::default(), Load::default());
+        let mut journeys: Option<JourneyCell> = None;
+        for stage in &self.stages {
+            let (sum, its_load, its_journeys) = stage.sum();
+            total.add(&sum);
+            // What a warm-up cost is in the total; its load would dilute the throughput.
+            if !stage.warm_up {
+                load.add(its_load);
+            }
+            if let Some(its) = its_journeys {
+                journeys.get_or_insert_default().add(&its);
             }
         }
-        Self { plan: Arc::clone(plan), stages, rest: Mutex::default() }
+        let name = Name { stage: "total", ..Name::default() };
+        Stage { journeys: journeys.map(|it| it.view()), ..total.view(name, false, load) }
     }
 
     fn view(&self) -> Pair {
-        let (mut total, mut load) = (Cell::default(), Load::default());
-        let mut stages = Vec::new();
-        for stage in &self.stages {
-            let cell = lock(&stage.cell);
-            total.add(&cell);
-            // What a warm-up cost is in the total; its load would dilute the throughput.
-            if !stage.warm_up {
-                load.add(cell.load());
-            }
-            stages.push(cell.view(&stage.place.stage, stage.warm_up, cell.load()));
-        }
         let rest = lock(&self.rest);
         let objectives = self.plan.profile.slos.iter().map(|it| (&it.name, Some(it.objective)));
         let all: Arc<str> = "all".into();
@@ -136,8 +160,8 @@ impl PairSummary {
             revision: Arc::clone(&self.plan.revision),
             runs: rest.runs.iter().cloned().collect(),
             objectives: slos.collect(),
-            total: total.view("total", false, load),
-            stages,
+            total: self.total(),
+            stages: self.stages.iter().map(StageSummary::view).collect(),
         }
     }
 }
@@ -166,8 +190,12 @@ impl Sink for Summary {
                     rest.runs.push_front(RunView::of(summary));
                 }
             }
+            Fact::JourneyEnded(journey) => {
+                if let Some(mut journeys) = self.journeys(&journey.place) {
+                    journeys.ended(journey);
+                }
+            }
             Fact::JourneyStarted { .. }
-            | Fact::JourneyEnded(_)
             | Fact::Offered { .. }
             | Fact::Skipped { .. }
             | Fact::RunStarted { .. }

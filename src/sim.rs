@@ -7,16 +7,19 @@
 //! # Layout
 //!
 //! `text` and `kv` carry `engine`, the pure core, which `driver` runs in real time. `generation` turns what a request
-//! asks into an answer; a dialect (`dialect`, `openai_chat`) reads and writes one API. `faults`, `rules` and
-//! `effects` say what goes wrong; `answer`, `stream` and `wire` do it to answers, `conn` and `body` to connections.
+//! asks into an answer; a dialect (`dialect`, `openai_chat`) reads and writes one API, and `app` is an application in
+//! front of the model. `faults`, `rules` and `effects` say what goes wrong; `exchange`, `answer`, `stream` and `wire`
+//! do it to answers, `conn` and `body` to connections.
 
 mod answer;
+mod app;
 mod body;
 mod conn;
 mod dialect;
 mod driver;
 mod effects;
 mod engine;
+mod exchange;
 mod faults;
 mod generation;
 mod kv;
@@ -94,7 +97,7 @@ impl Sim {
         if let Some(mistake) = options.mistake() {
             return Err(Error::Options(mistake));
         }
-        let metrics = Arc::new(Metrics::new(&options, &routes::DIALECTS.map(|(path, _)| path))?);
+        let metrics = Arc::new(Metrics::new(&options, &routes::answering())?);
         let address = options.listen_address;
         let bound = TcpListener::bind(address).and_then(|listener| {
             listener.set_nonblocking(true)?;

@@ -9,5 +9,5 @@ mod time;
 pub use budget::{Memory, Wall};
 pub use events::{Event, Events};
 pub use history::{History, HistoryView, ObjectiveView, Quantiles, SlotView, WindowView};
-pub use recent::{ActiveRun, PairStatus, Recent, RequestView, RunView};
+pub use recent::{ActiveRun, JourneyView, Journeys, PairStatus, Recent, RequestView, RunView};
 pub use time::Time;

@@ -1,13 +1,15 @@
 //! Plans and facts for tests of several modules: plain parts here, a profile as its test wants it in `build`, a
-//! scenario in `scenario`, what happens to requests in `facts`.
+//! scenario that is played in `scenario`, what happens to requests in `facts`, what sinks hear of a scenario in
+//! `journeys`.
 
 mod build;
 mod facts;
-mod scenario;
+mod journeys;
+pub(crate) mod scenario;
 
 pub(crate) use build::{Build, prompts, rate, requests, users};
 pub(crate) use facts::{answer, ids, offer, play, run};
-pub(crate) use scenario::{StepBuild, scenario, step};
+pub(crate) use journeys::{journey, post, rag_plan, rag_plan_of, scenario, step, step_place, travel};
 
 use crate::plan::{
     Agent, Api, Arrivals, Auth, Bound, Bounds, Budget, Cache, Check, ConnectionMode, Expect, HttpVersion,
@@ -97,7 +99,11 @@ pub(crate) fn budget() -> Budget {
 /// Each profile with each target.
 pub(crate) fn plan(targets: &[&str], profiles: Vec<Profile>) -> Plan {
     let targets: Vec<Arc<Target>> = targets.iter().map(|name| Arc::new(rich_target(name))).collect();
-    let plan = assemble(targets, profiles, 64);
+    labelled(assemble(targets, profiles, 64))
+}
+
+/// With a location and a label of the agent's own.
+fn labelled(plan: Plan) -> Plan {
     let labels = BTreeMap::from([("environment".to_owned(), "prod".to_owned())]);
     Plan { agent: Agent { location: "eu".into(), labels, ..plan.agent }, ..plan }
 }

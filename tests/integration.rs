@@ -24,6 +24,8 @@ mod daemon;
 mod faults;
 #[path = "integration/ground_truth.rs"]
 mod ground_truth;
+#[path = "integration/guide.rs"]
+mod guide;
 #[path = "integration/harness.rs"]
 mod harness;
 #[path = "integration/http.rs"]

@@ -59,7 +59,8 @@ def engine_page(engine: Engine) -> str:
 
 
 VALUES = {
-    "profile": ["chat", "rag"], "target": ["engine"], "model": [MODEL], "stage": [""], "step": [""], "outcome": OUTCOMES,
+    "profile": ["chat", "rag"], "target": ["engine"], "model": [MODEL], "stage": [""], "outcome": OUTCOMES,
+    "step": ["", "login", "talk"], "turn": ["", "1", "2", "3-4"],
     "code": ["200", "429"], "reason": ["budget", "in_flight", "overrun", "overlap"], "type": ["input", "output"], "source": ["usage"],
     "currency": ["usd"], "phase": ["dns", "connect", "tls"], "result": ["ok", "failed", "degraded"], "revision": ["1a2b"],
     "schedule": ["every"], "api": ["openai-chat"], "provider": ["vllm"], "server": ["uvicorn"], "slo": ["all", "ttft", "availability"],
@@ -68,18 +69,25 @@ VALUES = {
 }  # fmt: skip
 
 
+# The one plays a workload, the other a scenario: a set-up, and a step with turns.
+TURNS = {"chat": {"": [""]}, "rag": {"login": [""], "talk": ["1", "2", "3-4"]}}
+
+
 def combinations(keys: tuple[str, ...]) -> list[dict[str, str]]:
     found: list[dict[str, str]] = [{}]
     for key in keys:
         found = [{**pairs, key: value} for pairs in found for value in VALUES[key]]
-    return found
+    return [pairs for pairs in found if "step" not in pairs or pairs["turn"] in TURNS[pairs["profile"]].get(pairs["step"], [])]
 
 
 def our_page(location: str) -> str:
-    return page(
-        (family.name, family.kind, [{"location": location, **pairs} for pairs in combinations(family.labels)])
-        for family in FAMILIES.values()
-    )
+    families = []
+    for family in FAMILIES.values():
+        sets = [{"location": location, **pairs} for pairs in combinations(family.labels)]
+        if family.name.startswith("tokenbeat_journey"):
+            sets = [pairs for pairs in sets if pairs["profile"] == "rag"]
+        families.append((family.name, family.kind, sets))
+    return page(families)
 
 
 class Pages(BaseHTTPRequestHandler):

@@ -31,11 +31,13 @@ def server_lines(signal: str, *operations: str) -> list[Line]:
 
 
 def difference() -> str:
-    """Client minus server, joined by the model's name; or with the only backend that is chosen, whatever its name."""
-    client = ours.quantile(0.5, TTFT, (*PAIR, "model"))
+    """Client minus server, joined by the model's name; or with the only backend that is chosen, whatever its name.
+    An application names no model, and is not joined with a backend that names none either."""
+    labels = (*PAIR, "model")
+    named, client = ours.quantile(0.5, TTFT, labels, **{"model!=": ""}), ours.quantile(0.5, TTFT, labels)
     server = preferred("max by (model)", "ttft", "p50_rate5m")
     single = f"(max ({record('ttft', 'p50_rate5m')}) and on () (count ({record('ttft', 'p50_rate5m')}) == 1))"
-    return f"({client}) - on (model) group_left () {server} or ({client}) - on () group_left () {single}"
+    return f"({named}) - on (model) group_left () {server} or ({client}) - on () group_left () {single}"
 
 
 def side_by_side() -> list[Row]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 RUN = ("profile", "target")
 STAGE = (*RUN, "model", "stage")
-STEP = (*STAGE, "step")
+STEP = (*STAGE, "step", "turn")  # both are empty where no scenario is played
 SETS = {"P": STAGE, "S": STEP, "R": RUN, "T": ("target",), "-": ()}
 
 # name without the prefix | kind | label set | labels beyond it
@@ -44,6 +44,10 @@ stale_connections_total                     counter    R
 dispatch_lag_seconds                        histogram  R
 schedule_lag_seconds                        histogram  R
 load_active_seconds_total                   counter    P
+journeys_total                              counter    P  outcome
+journey_duration_seconds                    histogram  P
+journey_tokens_total                        counter    P  type
+journey_cost_total                          counter    P  currency
 runs_total                                  counter    R  result
 skipped_runs_total                          counter    R  reason
 run_active                                  gauge      R

@@ -4,6 +4,7 @@ from names import OURS
 from panels import (
     AGO, COUNT, GOOD_SHARE, REQUESTS, SECONDS, SHARE, TOKENS, Column, Line, Row, bars, dashboard, grid, heat, lines, number,
 )  # fmt: skip
+from scenarios import by_step, by_turn, journeys
 from shared import availability, burn, cost, failures, notes, objective_met, ours, throughput, variables
 
 WHERE = ("location", "target")
@@ -196,10 +197,11 @@ def prober() -> Row:
 
 
 def board():
-    rows = [objectives(), first_token(), decode(), whole(), failing(), tokens(), connection(), prober()]
+    scenario = [journeys(), by_step(), by_turn()]
+    rows = [objectives(), first_token(), decode(), whole(), *scenario, failing(), tokens(), connection(), prober()]
     return dashboard(
-        "profile", "Profile", "One profile in depth: objectives, first token, stream, failures, tokens, connection, and the prober's own"
-        " lag.", variables(one_profile=True), rows, notes(runs=True),
+        "profile", "Profile", "One profile in depth: objectives, first token, stream, journeys and their steps, failures, tokens,"
+        " connection, and the prober's own lag.", variables(one_profile=True), rows, notes(runs=True),
     )  # fmt: skip
 
 

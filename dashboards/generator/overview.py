@@ -5,9 +5,13 @@ from panels import (
     AGO, COUNT, GOOD_SHARE, NONE_IS_GOOD, SECONDS, SHARE, SPENT_SHARE, TOKENS, Column, Line, Row, bars, dashboard,
     grid, lines, number, states,
 )  # fmt: skip
-from shared import PAIR, PAIR_LEGEND, availability, burn, cost, failures, notes, objective_met, ours, throughput, variables
+from shared import (
+    NO_SCENARIO, PAIR, PAIR_LEGEND, availability, burn, cost, failures, journeys_ok, notes, objective_met, ours, throughput,
+    variables,
+)  # fmt: skip
 
 TTFT, PACE = "tokenbeat_time_to_first_token_seconds", "tokenbeat_output_pace_tokens_per_second"
+JOURNEY = "tokenbeat_journey_duration_seconds"
 RANGE = "$__range"
 TO_PROFILE = {
     "title": "Open the profile",
@@ -35,6 +39,8 @@ def pairs_table():
         Column("TTFT p50", ours.quantile(0.5, TTFT, PAIR, RANGE), SECONDS, (), 3),
         Column("TTFT p95", ours.quantile(0.95, TTFT, PAIR, RANGE), SECONDS, (), 3),
         Column("Pace p50", ours.quantile(0.5, PACE, PAIR, RANGE), TOKENS, (), 1),
+        Column("Journeys ok", journeys_ok(PAIR, RANGE), SHARE, GOOD_SHARE, 2),
+        Column("Journey p95", ours.quantile(0.95, JOURNEY, PAIR, RANGE), SECONDS, (), 3),
         Column("Cost", f"sum by ({', '.join(PAIR)}) ({cost(PAIR, RANGE)})", COUNT, (), 4),
         Column("Budget spent", profile_budget(), SHARE, SPENT_SHARE, 1),
         Column("Last completed", f"{pair('max', 'tokenbeat_last_run_completed_timestamp_seconds')} * 1000 > 0", AGO),
@@ -43,7 +49,8 @@ def pairs_table():
     return grid(
         "Every profile and target",
         "One row per profile, target and location, over the range that is shown. Begin here: a low availability or goodput"
-        " with a low lag is the target's; follow the profile's name for the details. Cost is in the agent's currency.",
+        " with a low lag is the target's; follow the profile's name for the details. Journeys: where a scenario is played. Cost is in the"
+        " agent's currency.",
         {"location": "Location", "profile": "Profile", "target": "Target"}, columns, link=("Profile", TO_PROFILE),
     )  # fmt: skip
 
@@ -81,6 +88,16 @@ def board():
         lines("Cost per hour", "What the probing costs at the present rate, in the agent's currency.", COUNT,
               Line(f"3600 * {ours.rate('tokenbeat_cost_total', (*PAIR, 'currency'))}", f"{PAIR_LEGEND} {{{{currency}}}}"), stack=True),
     ])  # fmt: skip
+    scenarios = Row("Journeys", [
+        lines("Journey success", "Share of journeys that came through every step, where a scenario is played. Low with a high availability:"
+              " one step fails, and the others do not show it.", SHARE, Line(journeys_ok(PAIR, "$__rate_interval"), PAIR_LEGEND), top=1,
+              none=NO_SCENARIO),
+        lines("Journey duration, p95", "What a user waited in all steps together, think time and set-up left out.", SECONDS,
+              Line(ours.quantile(0.95, JOURNEY, PAIR), PAIR_LEGEND, exemplars=True), none=NO_SCENARIO),
+        lines("Failures by step", "Share of the requests of each step that failed: where journeys end.", SHARE,
+              Line(f"1 - {availability((*PAIR, 'step'), '$__rate_interval', **{'step!=': ''})} > 0", f"{{{{step}}}} {PAIR_LEGEND}"),
+              none="No step fails"),
+    ])  # fmt: skip
     places = Row("Locations", [
         bars("Availability by location", "The same targets from each location. One that stands out is a matter of the network or of a"
              " region.", SHARE, Line(availability(("location",), RANGE), "{{location}}", instant=True), marks=GOOD_SHARE, top=1),
@@ -105,8 +122,8 @@ def board():
               Line(ours.rate("tokenbeat_skipped_requests_total", ("reason",), how="increase"), "requests: {{reason}}"), width=12),
     ])  # fmt: skip
     return dashboard(
-        "overview", "Overview", "Every profile and target that tokenbeat plays: availability, first token, pace, cost, budgets"
-        " and the schedule.", variables(), [now, table, course, places, schedule], notes(),
+        "overview", "Overview", "Every profile and target that tokenbeat plays: availability, first token, pace, cost, journeys,"
+        " budgets and the schedule.", variables(), [now, table, course, scenarios, places, schedule], notes(),
     )  # fmt: skip
 
 

@@ -18,7 +18,7 @@ from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 TAG = "tokenbeat"
 SOURCE = model.DataSourceRef(type_val="prometheus", uid="${datasource}")
 
-SECONDS, SHARE, COUNT, REQUESTS, TOKENS = "s", "percentunit", "short", "reqps", "suffix: tok/s"
+SECONDS, SHARE, COUNT, REQUESTS, TOKENS, JOURNEYS = "s", "percentunit", "short", "reqps", "suffix: tok/s", "suffix: journeys/s"
 AGO = "dateTimeFromNow"
 
 RED, AMBER, GREEN, BLUE = "red", "orange", "green", "blue"
@@ -53,17 +53,19 @@ SPENT_SHARE = ((None, GREEN), (0.8, AMBER), (1.0, RED))
 NONE_IS_GOOD = ((None, GREEN), (1, RED))
 
 
-def _base(panel, title: str, says: str, unit: str, lines: list[Line], width: int, height: int):
+def _base(panel, title: str, says: str, unit: str, lines: list[Line], width: int, height: int, none: str | None = None):
+    """`none` is what stands there where the queries return nothing."""
     panel = panel.title(title).description(says).datasource(SOURCE).unit(unit).span(width).height(height)
+    panel = panel if none is None else panel.no_value(none)
     for index, line in enumerate(lines):
         panel = panel.with_target(line.build(chr(ord("A") + index)))
     return panel
 
 
 def lines(title: str, says: str, unit: str, *queries: Line, width: int = 8, height: int = 8, stack: bool = False,
-          top: float | None = None, marks=None, log: bool = False, percent: bool = False):  # fmt: skip
+          top: float | None = None, marks=None, log: bool = False, percent: bool = False, none: str | None = None):  # fmt: skip
     """Time series."""
-    panel = _base(timeseries.Panel(), title, says, unit, list(queries), width, height)
+    panel = _base(timeseries.Panel(), title, says, unit, list(queries), width, height, none)
     legend = common.VizLegendOptions().display_mode(kinds.LegendDisplayMode.TABLE).placement(kinds.LegendPlacement.BOTTOM)
     panel = (
         panel.legend(legend.show_legend(True).calcs(["lastNotNull", "max"]))
@@ -87,8 +89,8 @@ def lines(title: str, says: str, unit: str, *queries: Line, width: int = 8, heig
 
 def number(title: str, says: str, unit: str, expr: str, width: int = 4, height: int = 4, marks=None, decimals=None, none="–"):
     """The present value, as a number."""
-    panel = _base(stat.Panel(), title, says, unit, [Line(expr, instant=True)], width, height)
-    panel = panel.no_value(none).graph_mode(kinds.BigValueGraphMode.NONE).reduce_options(last())
+    panel = _base(stat.Panel(), title, says, unit, [Line(expr, instant=True)], width, height, none)
+    panel = panel.graph_mode(kinds.BigValueGraphMode.NONE).reduce_options(last())
     panel = panel.color_mode(kinds.BigValueColorMode.VALUE).thresholds(steps(*(marks or ((None, BLUE),))))
     return panel if decimals is None else panel.decimals(decimals)
 
@@ -105,10 +107,10 @@ def bars(title: str, says: str, unit: str, *queries: Line, width: int = 8, heigh
     return panel if top is None else panel.max(top)
 
 
-def heat(title: str, says: str, unit: str, expr: str, width: int = 8, height: int = 8):
+def heat(title: str, says: str, unit: str, expr: str, width: int = 8, height: int = 8, none: str | None = None):
     """A distribution over time, from classic or native histograms."""
     query = Line(expr, "{{le}}", format=PromQueryFormat.HEATMAP)
-    panel = _base(heatmap.Panel(), title, says, unit, [query], width, height)
+    panel = _base(heatmap.Panel(), title, says, unit, [query], width, height, none)
     axis = heatmap.YAxisConfig().unit(unit).axis_placement(kinds.AxisPlacement.LEFT)
     colour = heatmap.HeatmapColorOptions().mode(HeatmapColorMode.SCHEME).scheme("Oranges").steps(64).exponent(0.5).fill("dark-orange")
     return (
@@ -137,10 +139,11 @@ class Column:
     width: int | None = None
 
 
-def grid(title: str, says: str, keys: dict[str, str], columns: list[Column], width: int = 24, height: int = 10, link=None):
+def grid(title: str, says: str, keys: dict[str, str], columns: list[Column], width: int = 24, height: int = 10, link=None,
+         none: str | None = None):  # fmt: skip
     """A table with one row per combination of the labels `keys` (label: heading), one column per query."""
     queries = [Line(column.expr, instant=True, format=PromQueryFormat.TABLE) for column in columns]
-    panel = _base(table.Panel(), title, says, COUNT, queries, width, height).show_header(True)
+    panel = _base(table.Panel(), title, says, COUNT, queries, width, height, none).show_header(True)
     refs = [chr(ord("A") + index) for index in range(len(columns))]
     # A single query's value is called `Value`, those of several `Value #A` and so on.
     values = [f"Value #{ref}" for ref in refs] if len(refs) > 1 else ["Value"]
@@ -157,7 +160,9 @@ def grid(title: str, says: str, keys: dict[str, str], columns: list[Column], wid
         )
     )
     for column in columns:
-        panel = panel.override_by_name(column.name, _looks(column))
+        # A single cell without a value is no reason to say so at length.
+        gaps = [model.DynamicConfigValue(id_val="noValue", value="–")] if none else []
+        panel = panel.override_by_name(column.name, _looks(column) + gaps)
     if link:
         panel = panel.override_by_name(link[0], [model.DynamicConfigValue(id_val="links", value=[link[1]])])
     return panel

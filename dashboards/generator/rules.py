@@ -1,9 +1,10 @@
-"""The generated rules: burn rates in all their windows, and the records that make backends comparable."""
+"""The generated rules: burn rates and failing journeys in all their windows, and what makes backends comparable."""
 
 import re
 import textwrap
 
 from engines import ENGINES, SIGNALS, Engine, Per, Term
+from names import OURS
 from promql import Theirs
 
 # Where alerts link to. After a change, `dashboards/check --write` puts it everywhere.
@@ -24,10 +25,20 @@ EVENTS, ERRORS = 4.5, 2.5
 # A loose objective makes a threshold over 1, which nothing can reach: a total outage always does.
 CEILING = 0.9
 
+# Journeys have no objective of their own: over half of them is an outage, over a tenth is a matter for the day.
+# The windows and floors are those above.
+FAILING = {"critical": 0.5, "warning": 0.1}
+
 SLO_HEAD = """\
 #
 # A failed request is an error of every objective. So an alert on latency is held back while availability itself
 # burns in the same windows, and while the prober is late by its own fault.
+groups:
+"""
+JOURNEY_HEAD = """\
+#
+# A journey fails with the first of its steps that does, so its share tells what users get where the shares of requests
+# look harmless. Journeys that the prober itself stopped are left out. No objective is needed.
 groups:
 """
 BACKEND_HEAD = """\
@@ -64,6 +75,10 @@ def group(name: str, rules: list[str]) -> str:
     return f"  - name: {name}\n    interval: 1m\n    rules:\n" + "\n".join(rules) + "\n"
 
 
+def windows() -> list[str]:
+    return list(dict.fromkeys(w for long, short, *_ in BURNS for w in (short, long)))
+
+
 def slo() -> str:
     records = [
         rule("record", "tokenbeat:slo_error_budget:ratio", f"1 - max without ({REPLICAS}) (tokenbeat_slo_objective_ratio)"),
@@ -73,7 +88,7 @@ def slo() -> str:
             f"  or\nmax without ({REPLICAS}) (tokenbeat_slo_threshold_tokens_per_second)",
         ),
     ]  # fmt: skip
-    for window in dict.fromkeys(w for long, short, *_ in BURNS for w in (short, long)):
+    for window in windows():
         for what in ("events", "errors"):
             records.append(rule(
                 "record", f"tokenbeat:slo_{what}:increase{window}",
@@ -118,6 +133,39 @@ def burn_alerts(long: str, short: str, burn: float, wait: str, severity: str) ->
         })
         for name, (expr, summary) in alerts.items()
     ]  # fmt: skip
+
+
+def journeys() -> str:
+    records = []
+    for window in windows():
+        judged, failed = (
+            f'sum without ({REPLICAS}, model, stage, outcome) (increase(tokenbeat_journeys_total{{outcome!~"{none}"}}[{window}]))'
+            for none in (OURS, f"ok|{OURS}")
+        )
+        records.append(rule("record", f"tokenbeat:journeys:increase{window}", judged))
+        ratio = f"1 - {failed}\n  / (tokenbeat:journeys:increase{window} > 0)"
+        records.append(rule("record", f"tokenbeat:journey_success:ratio_rate{window}", ratio))
+    alerts = [journeys_failing(*row) for row in BURNS]
+    return GENERATED.format(source="rules.py") + JOURNEY_HEAD + group("tokenbeat.journey.rules", records) + group(
+        "tokenbeat.journey", alerts
+    )
+
+
+def journeys_failing(long: str, short: str, _burn: float, wait: str, severity: str) -> str:
+    failed = {w: f"(1 - tokenbeat:journey_success:ratio_rate{w})" for w in (long, short)}
+    subject = "{{ $labels.profile }} on {{ $labels.target }}{{ with $labels.location }} at {{ . }}{{ end }}"
+    return rule(
+        "alert", "TokenbeatJourneysFailing",
+        f"{failed[long]} > {FAILING[severity]}\n  and {failed[short]} > {FAILING[severity]}\n"
+        f"  and tokenbeat:journeys:increase{short} > {EVENTS}\n"
+        f"  and {failed[long]} * tokenbeat:journeys:increase{long} > {ERRORS}",
+        {"severity": severity, "long": long, "short": short}, for_=wait, annotations={
+            "summary": "Journeys fail.",
+            "description": f"'{subject}: {{{{ $value | humanizePercentage }}}} of the journeys failed over {long}, and over {short}"
+            " it goes on.'",
+            "runbook_url": f"{RUNBOOK}#tokenbeatjourneysfailing",
+        },
+    )  # fmt: skip
 
 
 def backends() -> str:

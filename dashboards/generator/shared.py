@@ -6,6 +6,9 @@ from promql import Ours
 
 PAIR = ("location", "profile", "target")
 PAIR_LEGEND = "{{profile}} → {{target}} {{location}}"
+
+# What stands in a panel about scenarios where there is none.
+NO_SCENARIO = "No scenario is played"
 ours = Ours(**{"job=~": "$job", "location=~": "$location", "profile=~": "$profile", "target=~": "$target"})
 
 
@@ -50,17 +53,23 @@ def notes(runs: bool = False) -> list[Note]:
     ]  # fmt: skip
 
 
-def availability(labels: tuple[str, ...], window: str) -> str:
-    good = ours.increase("tokenbeat_requests_total", labels, window, outcome="ok")
-    judged = ours.increase("tokenbeat_requests_total", labels, window, **{"outcome!~": OURS})
+def availability(labels: tuple[str, ...], window: str, **more: str) -> str:
+    good = ours.increase("tokenbeat_requests_total", labels, window, outcome="ok", **more)
+    judged = ours.increase("tokenbeat_requests_total", labels, window, **{"outcome!~": OURS, **more})
     return f"{good} / ({judged} > 0)"
 
 
-def failures(labels: tuple[str, ...], window: str) -> str:
-    bad = ours.increase("tokenbeat_requests_total", (*labels, "outcome"), window, **{"outcome!~": f"ok|{OURS}"})
-    judged = ours.increase("tokenbeat_requests_total", labels, window, **{"outcome!~": OURS})
+def failures(labels: tuple[str, ...], window: str, **more: str) -> str:
+    bad = ours.increase("tokenbeat_requests_total", (*labels, "outcome"), window, **{"outcome!~": f"ok|{OURS}", **more})
+    judged = ours.increase("tokenbeat_requests_total", labels, window, **{"outcome!~": OURS, **more})
     on = f"on ({', '.join(labels)}) group_left ()" if labels else "on () group_left ()"
     return f"{bad} / {on} ({judged} > 0)"
+
+
+def journeys_ok(labels: tuple[str, ...], window: str) -> str:
+    good = ours.increase("tokenbeat_journeys_total", labels, window, outcome="ok")
+    judged = ours.increase("tokenbeat_journeys_total", labels, window, **{"outcome!~": OURS})
+    return f"{good} / ({judged} > 0)"
 
 
 def throughput(labels: tuple[str, ...]) -> str:

@@ -31,20 +31,26 @@ pub(super) fn check(options: &CheckOptions) -> anyhow::Result<Exit> {
 }
 
 fn describe(plan: &Plan, forecast: &Forecast) -> anyhow::Result<String> {
-    let currency = &*plan.agent.currency;
+    let table = table(forecast, &plan.agent.currency);
+    let mut text = format!("Per day, budgets aside, input tokens and money at their most:\n{table}\n");
+    for (scope, unit, limit) in limits(plan) {
+        let _ = writeln!(text, "Budget of {}: {limit} {} per period", scope.label(), unit.label());
+    }
+    let _ = writeln!(text, "{} series on /metrics", series_count(plan)?);
+    Ok(text)
+}
+
+fn table(forecast: &Forecast, currency: &str) -> Table {
     let mut table = Table::new();
     table.load_style(UTF8_BORDERS_ONLY);
     // Without a scenario there are no journeys to speak of.
     let journeys = forecast.total.journeys.is_some();
+    let shown = |cells: [String; 8]| {
+        let cells = cells.into_iter().enumerate();
+        cells.filter(move |(index, _)| journeys || *index != JOURNEYS).map(|(_, cell)| cell)
+    };
     let columns =
         ["profile", "target", "runs", "journeys", "requests", "input tokens", "output tokens", currency];
-    let shown = |cells: [String; 8]| {
-        cells
-            .into_iter()
-            .enumerate()
-            .filter(move |(index, _)| journeys || *index != JOURNEYS)
-            .map(|(_, cell)| cell)
-    };
     table.set_header(shown(columns.map(str::to_owned)));
     for pair in &forecast.pairs {
         table.add_row(shown(row(&pair.pair.profile, &pair.pair.target, &pair.daily)));
@@ -55,12 +61,7 @@ fn describe(plan: &Plan, forecast: &Forecast) -> anyhow::Result<String> {
     for column in table.column_iter_mut().skip(2) {
         column.set_cell_alignment(CellAlignment::Right);
     }
-    let mut text = format!("Per day, budgets aside, input tokens and money at their most:\n{table}\n");
-    for (scope, unit, limit) in limits(plan) {
-        let _ = writeln!(text, "Budget of {}: {limit} {} per period", scope.label(), unit.label());
-    }
-    let _ = writeln!(text, "{} series on /metrics", series_count(plan)?);
-    Ok(text)
+    table
 }
 
 /// The column that is left out where no profile has a scenario.
@@ -106,4 +107,42 @@ fn limits(plan: &Plan) -> Vec<(Scope, Unit, String)> {
             limits.into_iter().filter_map(move |(unit, limit)| Some((scope.clone(), unit, limit?)))
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::from_yaml;
+
+    fn shown(profiles: &str) -> String {
+        let plan = from_yaml(&format!(
+            "targets: {{ t: {{ api: openai-chat, base_url: 'http://127.0.0.1:8000' }} }}\nprofiles: {{ {profiles} }}"
+        ));
+        let plan = plan.unwrap_or_else(|e| panic!("{e}"));
+        table(&forecast(&plan, Timestamp::UNIX_EPOCH), "usd").to_string()
+    }
+
+    #[test]
+    fn journeys_are_shown_where_there_are_any() {
+        let workload = "a: { targets: [t], schedule: { every: 1h }, workload: { prompts: [x] } }";
+        let scenario = "b: { targets: [t], schedule: { every: 1h }, \
+             scenario: { setup: [{ name: a, get: /a }], steps: [{ name: b, get: /b, repeat: 3 }] } }";
+        // Empty cells fall away.
+        let cells = |line: &str| {
+            let cells = line.trim_matches('│').split("  ").map(str::trim).filter(|cell| !cell.is_empty());
+            cells.map(str::to_owned).collect::<Vec<_>>()
+        };
+        let row = |text: &str, name: &str| {
+            let line = text.lines().map(cells).find(|cells| cells.iter().any(|cell| cell == name));
+            line.unwrap_or_else(|| panic!("{name} in {text}"))
+        };
+        let plain = shown(workload);
+        assert!(!plain.contains("journeys"), "{plain}");
+        assert_eq!(row(&plain, "a")[..4], ["a", "t", "24", "24"]);
+        let both = shown(&format!("{workload}, {scenario}"));
+        assert_eq!(row(&both, "profile")[2..5], ["runs", "journeys", "requests"]);
+        assert_eq!(row(&both, "a")[..4], ["a", "t", "24", "24"]);
+        assert_eq!(row(&both, "b")[2..5], ["24", "24", "at most 96"]);
+        assert_eq!(row(&both, "total")[1..4], ["48", "24", "at most 120"]);
+    }
 }

@@ -1,8 +1,10 @@
 //! What an answer amounts to: a state machine over what its events say and when they came. Pure: marks come in
 //! with the events, and no clock, transport or dialect is known here.
 
+use super::dialect::Demands;
 use crate::event::{Count, Failure, Gaps, Outcome, Source, Tokens};
 use crate::exchange::{Content, Delta, Usage};
+use bytes::Bytes;
 use tokio::time::Instant;
 
 /// An answer while it arrives.
@@ -12,6 +14,7 @@ use tokio::time::Instant;
 #[derive(Debug)]
 pub(super) struct Reading {
     streamed: bool,
+    demands: Demands,
     marks: StreamMarks,
     gaps: Gaps,
     generated: Generated,
@@ -60,6 +63,8 @@ pub(super) struct Read {
     pub(super) finish: Option<String>,
     pub(super) generated: Generated,
     pub(super) evidence: Evidence,
+    /// The body, if it came whole and not as a stream.
+    pub(super) body: Option<Bytes>,
 }
 
 /// What is known of the tokens before a tokenizer has counted.
@@ -81,9 +86,10 @@ pub(super) struct Counted {
 
 impl Reading {
     /// An answer of which nothing has come.
-    pub(super) fn new(streamed: bool) -> Self {
+    pub(super) fn new(streamed: bool, demands: Demands) -> Self {
         Self {
             streamed,
+            demands,
             marks: StreamMarks::default(),
             gaps: Gaps::default(),
             generated: Generated::default(),
@@ -122,12 +128,13 @@ impl Reading {
         progress
     }
 
-    /// The body ended cleanly. A finish reason without a terminal event is a complete answer.
+    /// The body ended cleanly. A finish reason without a terminal event is a complete answer, and so is a stream that
+    /// need not tell its end.
     pub(super) fn end_of_body(&mut self, at: Instant) {
         if self.ended() {
             return;
         }
-        if self.finish.is_some() {
+        if self.finish.is_some() || !self.demands.end {
             self.complete(at);
         } else {
             let detail = "the body ended with neither a terminal event nor a finish reason";
@@ -175,11 +182,12 @@ impl Reading {
             finish: self.finish,
             generated: self.generated,
             evidence,
+            body: None,
         }
     }
 
     fn complete(&mut self, at: Instant) {
-        if self.has_content() {
+        if self.has_content() || !self.demands.content {
             self.end = Some(End { at, failure: None });
         } else {
             self.fail(at, Failure::Empty, "the answer is complete and has no generated content".into());
@@ -224,6 +232,21 @@ impl Reading {
     fn tokens_so_far(&self) -> Option<u64> {
         let hidden = if self.generated.reasoning.is_empty() { self.usage.reasoning.unwrap_or(0) } else { 0 };
         self.usage.output.map(|output| output.saturating_sub(hidden)).filter(|n| *n > 0)
+    }
+}
+
+impl Read {
+    /// Another status was expected. An answer that is complete fails for that, whatever it holds; one that is not
+    /// complete keeps its own failure.
+    pub(super) fn reject(&mut self, said: String) {
+        let complete =
+            self.body.is_some() || matches!(self.outcome, Outcome::Ok | Outcome::Failed(Failure::Empty));
+        if complete {
+            self.outcome = Outcome::Failed(Failure::Check);
+            self.detail = Some(said);
+        } else if let Some(detail) = &mut self.detail {
+            *detail = format!("{said}: {detail}");
+        }
     }
 }
 

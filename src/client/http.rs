@@ -11,7 +11,9 @@ use super::tokenizer::Counter;
 use super::{Answer, Caller, Context};
 use crate::exchange::{Ask, Call};
 use crate::plan::Target;
+use bytes::Bytes;
 use futures_util::future::BoxFuture;
+use http::{HeaderMap, Method};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -19,7 +21,8 @@ use std::sync::Arc;
 /// bounded and aged. Dropping it ends every connection.
 pub struct Client {
     pub(super) target: Arc<Target>,
-    pub(super) dialect: &'static dyn Dialect,
+    /// `None`: an application, which has no model call of its own.
+    pub(super) dialect: Option<Arc<dyn Dialect>>,
     pub(super) composer: Composer,
     pub(super) dialer: Dialer,
     pub(super) pool: Arc<Pool>,
@@ -101,21 +104,35 @@ impl Client {
         self.tasks.ended().await;
     }
 
-    /// What the target's tokenizer, if it has one, counts: the output always, the input where the server does not
-    /// say it.
-    pub(super) async fn count(&self, call: &Call, output: &Generated, input: bool) -> Counted {
+    /// What the target's tokenizer, if it has one, counts: the output, and the texts of the prompt.
+    pub(super) async fn count(&self, prompt: Option<Vec<String>>, output: &Generated) -> Counted {
         let Some(counter) = &self.counter else { return Counted::default() };
         let output = [&output.text, &output.reasoning, &output.tool_calls].map(String::clone);
         Counted {
             output: counter.count(output.to_vec()).await.filter(|n| *n > 0),
-            input: if input { counter.count(self.dialect.prompt_texts(&call.body)).await } else { None },
+            input: match prompt {
+                Some(texts) => counter.count(texts).await,
+                None => None,
+            },
         }
     }
 }
 
 impl Caller for Client {
     fn prepare(&self, ask: &Ask) -> Call {
-        self.dialect.encode(&self.target, ask)
+        match &self.dialect {
+            Some(dialect) => dialect.encode(&self.target, ask),
+            None => Call {
+                method: Method::GET,
+                path: "/".into(),
+                headers: HeaderMap::new(),
+                body: Bytes::new(),
+                stream: false,
+                output_tokens: None,
+                most_output_tokens: Some(0),
+                most_input_tokens: 0,
+            },
+        }
     }
 
     fn call(&self, call: Call, context: Context) -> BoxFuture<'_, Answer> {

@@ -1,52 +1,99 @@
-//! The body of an answer, from bytes to events: framing, dialect, bounds. Pure: every frame comes with its mark,
+//! The body of an answer, from bytes to events: framing, decoding, bounds. Pure: every frame comes with its mark,
 //! which was taken before anything here ran.
 
 use super::answer::{Read, Reading};
-use super::dialect::Dialect;
+use super::dialect::{Decoder, Malformed};
 use crate::event::Failure;
-use crate::framing::{Event, sse};
+use crate::exchange::Delta;
+use crate::framing::{self, Event, ndjson, sse};
+use bytes::Bytes;
+use std::sync::Arc;
 use tokio::time::Instant;
 
 /// Most bytes of one answer's body; more is a `protocol` failure.
 pub(super) const MOST_BODY: usize = 64 << 20;
 /// Most bytes of one event of a stream; more is a `protocol` failure.
 pub(super) const MOST_EVENT: usize = 4 << 20;
+/// Longer documents are decoded elsewhere than on the threads that take marks: see [`Intake::long_document`].
+const MOST_INLINE: usize = 16 << 10;
 
 /// How an answer is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Mode {
-    /// As a stream of events.
-    Stream,
-    /// As one document.
+    /// As a stream of server-sent events.
+    Sse,
+    /// As a stream of lines of JSON.
+    Ndjson,
+    /// In one piece.
     Whole,
 }
 
 /// A body while it arrives.
 pub(super) struct Intake {
-    dialect: &'static dyn Dialect,
+    decoder: Arc<dyn Decoder>,
     form: Form,
     reading: Reading,
     first_byte: Option<Instant>,
     last_frame: Option<Instant>,
     /// Last progress: see [`Self::progress`].
     progress: Option<Instant>,
+    most: usize,
     room: usize,
 }
 
 enum Form {
-    Stream(sse::Decoder),
+    Stream(Framing),
     Whole(Vec<u8>),
+    /// All of it is there, since this instant.
+    Came(Instant, Bytes),
+}
+
+/// What cuts a stream into events.
+enum Framing {
+    Sse(sse::Decoder),
+    Ndjson(ndjson::Decoder),
+}
+
+impl Framing {
+    fn push(&mut self, bytes: &[u8], each: impl FnMut(Event<'_>)) -> Result<(), framing::Error> {
+        match self {
+            Self::Sse(decoder) => decoder.push(bytes, each),
+            Self::Ndjson(decoder) => decoder.push(bytes, each),
+        }
+    }
+
+    fn finish(&mut self, each: impl FnMut(Event<'_>)) -> Result<(), framing::Error> {
+        match self {
+            Self::Sse(decoder) => decoder.finish(each),
+            Self::Ndjson(decoder) => decoder.finish(each),
+        }
+    }
+}
+
+/// A whole body that was not decoded yet.
+pub(super) struct Undecoded {
+    decoder: Arc<dyn Decoder>,
+    body: Bytes,
+}
+
+impl Undecoded {
+    /// Decodes it. Takes milliseconds where it is long.
+    pub(super) fn decode(&self) -> Result<Delta, Malformed> {
+        self.decoder.decode_whole(&self.body)
+    }
 }
 
 impl Intake {
     /// A body of which nothing has come.
-    pub(super) fn new(dialect: &'static dyn Dialect, mode: Mode) -> Self {
-        let form = match mode {
-            Mode::Stream => Form::Stream(sse::Decoder::new(MOST_EVENT)),
-            Mode::Whole => Form::Whole(Vec::new()),
+    pub(super) fn new(decoder: Arc<dyn Decoder>, mode: Mode) -> Self {
+        let demands = decoder.demands();
+        let (form, most) = match mode {
+            Mode::Sse => (Form::Stream(Framing::Sse(sse::Decoder::new(MOST_EVENT))), MOST_BODY),
+            Mode::Ndjson => (Form::Stream(Framing::Ndjson(ndjson::Decoder::new(MOST_EVENT))), MOST_BODY),
+            Mode::Whole => (Form::Whole(Vec::new()), demands.most_whole),
         };
-        let reading = Reading::new(mode == Mode::Stream);
-        Self { dialect, form, reading, first_byte: None, last_frame: None, progress: None, room: MOST_BODY }
+        let reading = Reading::new(mode != Mode::Whole, demands);
+        Self { decoder, form, reading, first_byte: None, last_frame: None, progress: None, most, room: most }
     }
 
     /// Takes a frame of the body.
@@ -57,53 +104,80 @@ impl Intake {
         self.first_byte.get_or_insert(mark);
         self.last_frame = Some(mark);
         let Some(room) = self.room.checked_sub(bytes.len()) else {
-            let detail = format!("the answer is longer than {MOST_BODY} bytes");
+            let detail = format!("the answer is longer than {} bytes", self.most);
             return self.reading.fail(mark, Failure::Protocol, detail);
         };
         self.room = room;
         match &mut self.form {
-            Form::Stream(decoder) => {
-                let (reading, progress, dialect) = (&mut self.reading, &mut self.progress, self.dialect);
-                let each = |event: Event<'_>| take_event(dialect, reading, progress, mark, event);
-                if let Err(error) = decoder.push(bytes, each) {
+            Form::Stream(framing) => {
+                let (reading, progress, decoder) = (&mut self.reading, &mut self.progress, &*self.decoder);
+                let each = |event: Event<'_>| take_event(decoder, reading, progress, mark, event);
+                if let Err(error) = framing.push(bytes, each) {
                     self.reading.fail(mark, Failure::Protocol, error.to_string());
                 }
             }
             // White space before a document is how some servers say that they are alive.
             Form::Whole(body) => {
-                let rest = if body.is_empty() { bytes.trim_ascii_start() } else { bytes };
-                body.extend_from_slice(rest);
-                if !body.is_empty() {
+                body.extend_from_slice(bytes);
+                if self.progress.is_some() || !bytes.trim_ascii_start().is_empty() {
                     self.progress = Some(mark);
                 }
             }
+            Form::Came(..) => {}
         }
     }
 
     /// The body ended cleanly.
     pub(super) fn end_of_body(&mut self, mark: Instant) {
         match &mut self.form {
-            Form::Stream(decoder) => {
-                let (reading, dialect) = (&mut self.reading, self.dialect);
+            Form::Stream(framing) => {
+                let (reading, decoder) = (&mut self.reading, &*self.decoder);
                 let came = self.last_frame.unwrap_or(mark);
-                // An event without its blank line may be a whole event, or one that was cut. The latter is told by
-                // what the body lacks, so an error here says nothing new.
-                let _ = decoder.finish(|event| {
-                    if let Ok(delta) = dialect.decode_event(event) {
+                // An event without its end may be a whole event, or one that was cut.
+                let mut cut = None;
+                let framed = framing.finish(|event| match decoder.decode_event(event) {
+                    Ok(delta) => {
                         reading.event(came, delta);
                     }
+                    Err(error) => cut = Some(error.to_string()),
                 });
+                let cut = cut.or(framed.err().map(|error| error.to_string()));
+                // Where a stream must tell its end, what it lacks tells whether it was cut.
+                if let Some(said) = cut.filter(|_| !decoder.demands().end) {
+                    let detail = format!("the body ended within an event: {said}");
+                    self.reading.fail(mark, Failure::Truncated, detail);
+                }
                 self.reading.end_of_body(mark);
             }
-            Form::Whole(body) => match self.dialect.decode_whole(body) {
-                Ok(delta) => {
-                    self.reading.event(mark, delta);
-                }
-                Err(error) => {
-                    let failure = if error.is_cut() { Failure::Truncated } else { Failure::Protocol };
-                    self.reading.fail(mark, failure, error.to_string());
-                }
-            },
+            Form::Whole(body) if !self.reading.ended() => {
+                self.form = Form::Came(mark, std::mem::take(body).into());
+            }
+            Form::Whole(_) | Form::Came(..) => {}
+        }
+    }
+
+    /// A whole body that came and is so long that decoding it would hold up the marks of others. Decode it beside
+    /// them and hand the result to [`Self::decoded`]. A shorter one is decoded by [`Self::close`].
+    pub(super) fn long_document(&self) -> Option<Undecoded> {
+        match &self.form {
+            Form::Came(_, body) if body.len() > MOST_INLINE && !self.reading.ended() => {
+                Some(Undecoded { decoder: Arc::clone(&self.decoder), body: body.clone() })
+            }
+            _ => None,
+        }
+    }
+
+    /// Takes what the whole body says.
+    pub(super) fn decoded(&mut self, result: Result<Delta, Malformed>) {
+        let Form::Came(mark, _) = self.form else { return };
+        match result {
+            Ok(delta) => {
+                self.reading.event(mark, delta);
+            }
+            Err(error) => {
+                let failure = if error.is_cut() { Failure::Truncated } else { Failure::Protocol };
+                self.reading.fail(mark, failure, error.to_string());
+            }
         }
     }
 
@@ -119,12 +193,13 @@ impl Intake {
 
     /// The time to the first token has ended, or never ran.
     pub(super) fn has_content(&self) -> bool {
-        self.reading.has_content() || matches!(self.form, Form::Whole(_))
+        self.reading.has_content() || !self.streams() || !self.decoder.demands().awaits
     }
 
     /// The instant from which the stall timeout runs, once it does. A stream progresses with each event that says
     /// something (content, finish reason, usage), from its first content on: comments and empty events keep a
-    /// connection alive, and a user waiting. A whole answer progresses with every byte of its document.
+    /// connection alive, and a user waiting. A stream in which no content is looked for progresses with each event,
+    /// and a whole answer with every byte of its document.
     pub(super) fn progress(&self) -> Option<Instant> {
         self.progress.filter(|_| self.has_content())
     }
@@ -135,21 +210,35 @@ impl Intake {
     }
 
     /// What it amounts to.
-    pub(super) fn close(self, now: Instant) -> Read {
-        self.reading.close(now)
+    pub(super) fn close(mut self, now: Instant) -> Read {
+        if let Form::Came(_, body) = &self.form
+            && !self.reading.ended()
+        {
+            let result = self.decoder.decode_whole(body);
+            self.decoded(result);
+        }
+        let body = match self.form {
+            Form::Came(_, body) => Some(body),
+            Form::Stream(_) | Form::Whole(_) => None,
+        };
+        Read { body, ..self.reading.close(now) }
+    }
+
+    fn streams(&self) -> bool {
+        matches!(self.form, Form::Stream(_))
     }
 }
 
 fn take_event(
-    dialect: &dyn Dialect,
+    decoder: &dyn Decoder,
     reading: &mut Reading,
     progress: &mut Option<Instant>,
     mark: Instant,
     event: Event<'_>,
 ) {
-    match dialect.decode_event(event) {
+    match decoder.decode_event(event) {
         Ok(delta) => {
-            if reading.event(mark, delta) {
+            if reading.event(mark, delta) || !decoder.demands().awaits {
                 *progress = Some(mark);
             }
         }

@@ -3,7 +3,7 @@
 
 mod wire;
 
-use super::dialect::{Dialect, Malformed};
+use super::dialect::{Decoder, Dialect, Malformed};
 use crate::exchange::{Ask, Call, Content, Delta, Role, Usage};
 use crate::framing::Event;
 use crate::plan::Target;
@@ -21,6 +21,37 @@ const DONE: &str = "[DONE]";
 
 /// The dialect.
 pub(super) struct OpenAiChat;
+
+impl Decoder for OpenAiChat {
+    fn decode_event(&self, event: Event<'_>) -> Result<Delta, Malformed> {
+        let data = event.data.trim();
+        if data == DONE {
+            return Ok(Delta { terminal: true, ..Delta::default() });
+        }
+        // Some gateways keep a connection alive with empty events.
+        if data.is_empty() {
+            return Ok(Delta::default());
+        }
+        if event.name == Some("error") {
+            let said = self.decode_error(data.as_bytes()).unwrap_or_else(|| data.to_owned());
+            return Ok(Delta { error: Some(said), ..Delta::default() });
+        }
+        let chunk: wire::Answer = serde_json::from_str(data)
+            .map_err(|source| Malformed::Json { what: "an event of the stream", source })?;
+        Ok(delta(chunk))
+    }
+
+    fn decode_whole(&self, body: &[u8]) -> Result<Delta, Malformed> {
+        let answer: wire::Answer =
+            serde_json::from_slice(body).map_err(|source| Malformed::Json { what: "the answer", source })?;
+        if answer.error().is_none() && answer.choices.is_none() {
+            return Err(Malformed::Missing("the answer's first choice"));
+        }
+        let mut delta = delta(answer);
+        delta.terminal = true;
+        Ok(delta)
+    }
+}
 
 impl Dialect for OpenAiChat {
     /// Params are applied to the body as a JSON merge patch (RFC 7396), the target's first and the ask's on top:
@@ -71,35 +102,6 @@ impl Dialect for OpenAiChat {
             most_output_tokens: None,
             most_input_tokens,
         }
-    }
-
-    fn decode_event(&self, event: Event<'_>) -> Result<Delta, Malformed> {
-        let data = event.data.trim();
-        if data == DONE {
-            return Ok(Delta { terminal: true, ..Delta::default() });
-        }
-        // Some gateways keep a connection alive with empty events.
-        if data.is_empty() {
-            return Ok(Delta::default());
-        }
-        if event.name == Some("error") {
-            let said = self.decode_error(data.as_bytes()).unwrap_or_else(|| data.to_owned());
-            return Ok(Delta { error: Some(said), ..Delta::default() });
-        }
-        let chunk: wire::Answer = serde_json::from_str(data)
-            .map_err(|source| Malformed::Json { what: "an event of the stream", source })?;
-        Ok(delta(chunk))
-    }
-
-    fn decode_whole(&self, body: &[u8]) -> Result<Delta, Malformed> {
-        let answer: wire::Answer =
-            serde_json::from_slice(body).map_err(|source| Malformed::Json { what: "the answer", source })?;
-        if answer.error().is_none() && answer.choices.is_none() {
-            return Err(Malformed::Missing("the answer's first choice"));
-        }
-        let mut delta = delta(answer);
-        delta.terminal = true;
-        Ok(delta)
     }
 
     fn decode_error(&self, body: &[u8]) -> Option<String> {

@@ -45,6 +45,20 @@ pub(super) struct Patience {
 }
 
 impl Patience {
+    /// By these timeouts; `total`, where a request has its own, in place of theirs, and no other one is longer.
+    pub(super) fn new(timeouts: Timeouts, total: Option<Duration>, cancel: CancellationToken) -> Self {
+        let timeouts = match total {
+            None => timeouts,
+            Some(total) => Timeouts {
+                connect: timeouts.connect.min(total),
+                first_token: timeouts.first_token.min(total),
+                stall: timeouts.stall.min(total),
+                total,
+            },
+        };
+        Self { timeouts, cancel }
+    }
+
     /// For a connection, of which the set-up began at `from`. A cold request is `sent` by then, and its own
     /// deadlines run already.
     pub(super) fn connection(&self, from: Instant, sent: Option<Instant>, stream: bool) -> Deadline {
@@ -120,6 +134,19 @@ mod tests {
         assert_eq!(is(patience.more(t0, Some(after(2)))), (after(7), Failure::StallTimeout));
         assert_eq!(is(patience.more(t0, Some(after(16)))), (after(20), Failure::TotalTimeout));
         assert_eq!(is(patience.more(t0, None)), (after(20), Failure::TotalTimeout));
+    }
+
+    #[test]
+    fn a_request_may_have_a_total_of_its_own() {
+        let by = |total| {
+            let Timeouts { connect, first_token, stall, total } =
+                Patience::new(patience().timeouts, total, CancellationToken::new()).timeouts;
+            [connect, first_token, stall, total].map(|timeout| timeout.as_secs())
+        };
+        assert_eq!(by(None), [1, 10, 5, 20]);
+        assert_eq!(by(Some(Duration::from_secs(7))), [1, 7, 5, 7]);
+        assert_eq!(by(Some(Duration::from_secs(90))), [1, 10, 5, 90]);
+        assert_eq!(by(Some(Duration::ZERO)), [0; 4]);
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,24 +1,35 @@
-//! The head of a request: address form, headers, credentials; and the care that no secret leaves by a detail.
+//! The head of a request: address form, headers, credentials.
 
-use super::BuildError;
 use super::classify::Broken;
-use super::dial;
 use super::link::Body;
-use crate::event::{Failure, TraceIds};
+use super::scrub::Scrub;
+use super::{AnswerForm, BuildError, Context, dial};
+use crate::event::Failure;
 use crate::exchange::Call;
 use crate::plan::{Auth, HttpVersion, Target};
 use crate::secret::{Exposed, Secret};
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Request, Uri};
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use std::sync::Arc;
 
 const USER_AGENT: HeaderValue = HeaderValue::from_static(concat!("tokenbeat/", env!("CARGO_PKG_VERSION")));
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
-/// Characters of a detail that are kept.
-const MOST_DETAIL: usize = 300;
-/// Shorter secrets are not searched for: they would be found in every other word.
-const LEAST_SECRET: usize = 4;
+/// What cannot stand in the path or the query of a request (RFC 3986, section 3.3 and 3.4). A `#` would begin a
+/// fragment, which is never sent. A `%` stands: whoever wrote it has encoded something.
+const UNFIT: &AsciiSet = &CONTROLS
+    .add(b' ')
+    .add(b'"')
+    .add(b'#')
+    .add(b'<')
+    .add(b'>')
+    .add(b'\\')
+    .add(b'^')
+    .add(b'`')
+    .add(b'{')
+    .add(b'|')
+    .add(b'}');
 
 /// Makes requests to one target.
 pub(super) struct Composer {
@@ -49,56 +60,121 @@ impl Composer {
     }
 
     /// The request, with everything that the target wants on it. Later headers win: the dialect's, then the
-    /// target's, then its authentication.
-    pub(super) fn compose(&self, call: &Call, ids: &TraceIds) -> Result<(Request<Body>, Scrub), Broken> {
-        let uri = format!("{}{}{}{}", self.origin, self.path, call.path, self.query);
-        let uri = Uri::try_from(uri)
-            .map_err(|error| Broken::by(Failure::Internal, "the request's address", &error))?;
-        let mut scrub = Scrub::default();
-        let mut headers = call.headers.clone();
+    /// target's, then its authentication, and over all of them those of a scenario's HTTP step. What must not be
+    /// shown goes into `scrub`, also when it fails.
+    pub(super) fn compose(
+        &self,
+        call: &Call,
+        context: &Context,
+        scrub: &mut Scrub,
+    ) -> Result<Request<Body>, Broken> {
+        let mut headers = Headers::of(call, &context.how.form);
         if let Some(host) = &self.host {
-            headers.insert(header::HOST, host.clone());
+            headers.put(header::HOST, host.clone());
         }
-        headers.insert(header::USER_AGENT, USER_AGENT);
+        headers.put(header::USER_AGENT, USER_AGENT);
         if self.target.propagate
-            && let Ok(value) = HeaderValue::try_from(ids.traceparent())
+            && let Ok(value) = HeaderValue::try_from(context.ids.traceparent())
         {
-            headers.insert(TRACEPARENT, value);
+            headers.put(TRACEPARENT, value);
         }
         for (name, secret) in &self.target.headers {
-            let (value, exposed) = header_value(secret, "")?;
-            scrub.add(exposed);
-            headers.insert(name.clone(), value);
+            if headers.takes(name) {
+                let (value, exposed) = header_value(secret, "")?;
+                scrub.add(exposed);
+                headers.put(name.clone(), value);
+            }
         }
-        self.authorize(&mut headers, &mut scrub)?;
+        self.authorize(&mut headers, scrub)?;
+        self.authorize_proxy(&mut headers, scrub)?;
         let mut request = Request::new(Body::new(call.body.clone()));
         *request.method_mut() = call.method.clone();
-        *request.uri_mut() = uri;
-        *request.headers_mut() = headers;
-        Ok((request, scrub))
+        *request.uri_mut() = self.address(&call.path, &context.how.form)?;
+        *request.headers_mut() = headers.map;
+        Ok(request)
     }
 
-    fn authorize(&self, headers: &mut HeaderMap, scrub: &mut Scrub) -> Result<(), Broken> {
-        let (name, (value, exposed)) = match &self.target.auth {
-            Auth::None => return self.authorize_proxy(headers, scrub),
-            Auth::Bearer(secret) => (header::AUTHORIZATION, header_value(secret, "Bearer ")?),
-            Auth::Header { name, value } => (name.clone(), header_value(value, "")?),
-            Auth::Basic { username, password } => (header::AUTHORIZATION, dial::basic(username, password)?),
+    /// The address of a path, with both its own query and that of the base URL.
+    fn address(&self, path: &str, form: &AnswerForm) -> Result<Uri, Broken> {
+        let own = matches!(form, AnswerForm::Http(_));
+        if own && !path.starts_with('/') {
+            let detail = format!("the path \"{path}\" does not begin with a slash");
+            return Err(Broken::new(Failure::Extract, detail));
+        }
+        let path = utf8_percent_encode(path, UNFIT).to_string();
+        let query = match self.query.strip_prefix('?') {
+            Some(query) if path.contains('?') => format!("&{query}"),
+            _ => self.query.clone(),
+        };
+        Uri::try_from(format!("{}{}{path}{query}", self.origin, self.path)).map_err(|error| {
+            let failure = if own { Failure::Extract } else { Failure::Internal };
+            Broken::by(failure, "the request's address", &error)
+        })
+    }
+
+    fn authorize(&self, headers: &mut Headers<'_>, scrub: &mut Scrub) -> Result<(), Broken> {
+        let name = match &self.target.auth {
+            Auth::None => return Ok(()),
+            Auth::Bearer(_) | Auth::Basic { .. } => header::AUTHORIZATION,
+            Auth::Header { name, .. } => name.clone(),
+        };
+        if !headers.takes(&name) {
+            return Ok(());
+        }
+        let (value, exposed) = match &self.target.auth {
+            Auth::None => return Ok(()),
+            Auth::Bearer(secret) => header_value(secret, "Bearer ")?,
+            Auth::Header { value, .. } => header_value(value, "")?,
+            Auth::Basic { username, password } => dial::basic(username, password)?,
         };
         scrub.add(exposed);
         scrub.add_basic(&value);
-        headers.insert(name, value);
-        self.authorize_proxy(headers, scrub)
+        headers.put(name, value);
+        Ok(())
     }
 
-    fn authorize_proxy(&self, headers: &mut HeaderMap, scrub: &mut Scrub) -> Result<(), Broken> {
+    fn authorize_proxy(&self, headers: &mut Headers<'_>, scrub: &mut Scrub) -> Result<(), Broken> {
         let proxy = self.target.proxy.as_ref().filter(|_| self.absolute_form);
         if let Some((value, exposed)) = proxy.and_then(dial::authorization).transpose()? {
             scrub.add(exposed);
             scrub.add_basic(&value);
-            headers.insert(header::PROXY_AUTHORIZATION, value);
+            headers.put(header::PROXY_AUTHORIZATION, value);
         }
         Ok(())
+    }
+}
+
+/// The headers of a request in the making.
+struct Headers<'a> {
+    map: HeaderMap,
+    /// Those that are not replaced: of a step, whose author wrote them for this one request.
+    fixed: Option<&'a HeaderMap>,
+}
+
+impl<'a> Headers<'a> {
+    fn of(call: &'a Call, form: &AnswerForm) -> Self {
+        let mut map = call.headers.clone();
+        let fixed = match form {
+            AnswerForm::Dialect => None,
+            AnswerForm::Http(_) => {
+                // How the body is framed is the transport's to say; another length would break the connection.
+                map.remove(header::CONTENT_LENGTH);
+                map.remove(header::TRANSFER_ENCODING);
+                Some(&call.headers)
+            }
+        };
+        Self { map, fixed }
+    }
+
+    /// This one may still be set.
+    fn takes(&self, name: &HeaderName) -> bool {
+        self.fixed.is_none_or(|fixed| !fixed.contains_key(name))
+    }
+
+    fn put(&mut self, name: HeaderName, value: HeaderValue) {
+        if self.takes(&name) {
+            self.map.insert(name, value);
+        }
     }
 }
 
@@ -111,41 +187,4 @@ fn header_value(secret: &Secret, prefix: &str) -> Result<(HeaderValue, Exposed),
     })?;
     value.set_sensitive(true);
     Ok((value, exposed))
-}
-
-/// The secrets of one request: servers quote them in error messages.
-#[derive(Debug, Default)]
-pub(super) struct Scrub(Vec<Exposed>);
-
-impl Scrub {
-    fn add(&mut self, secret: Exposed) {
-        if secret.expose().len() >= LEAST_SECRET {
-            self.0.push(secret);
-        }
-    }
-
-    fn add_basic(&mut self, value: &HeaderValue) {
-        if let Some(encoded) = value.to_str().ok().and_then(|value| value.strip_prefix("Basic ")) {
-            self.add(Exposed::new(encoded));
-        }
-    }
-
-    /// A detail that may be shown: on one line, without secrets, shortened.
-    pub(super) fn clean(&self, detail: &str) -> String {
-        let mut clean = detail.to_owned();
-        for secret in &self.0 {
-            clean = clean.replace(secret.expose(), "***");
-        }
-        shorten(&clean, MOST_DETAIL)
-    }
-}
-
-/// Printable characters on one line, at most so many.
-pub(super) fn shorten(text: &str, most: usize) -> String {
-    let words = text.split(|c: char| c.is_whitespace() || c.is_control()).filter(|word| !word.is_empty());
-    let line = words.collect::<Vec<_>>().join(" ");
-    match line.char_indices().nth(most) {
-        None => line,
-        Some((at, _)) => format!("{}...", line.get(..at).unwrap_or_default()),
-    }
 }

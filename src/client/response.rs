@@ -2,39 +2,73 @@
 
 use super::classify::Broken;
 use super::intake::Mode;
-use super::request::shorten;
+use super::scrub::shorten;
 use crate::event::{Failure, Limit, LimitKind};
+use crate::plan::{StatusRange, StatusSet};
 use http::header::{self, HeaderMap};
+use http::{Method, StatusCode};
 
 /// Characters of the `server` header that are kept: it becomes a label value.
 const MOST_SERVER: usize = 64;
 
-/// How the body of a success is to be read.
+/// How the body of a model's answer is to be read, if it is a success.
 ///
 /// A stream that was asked for may come as one JSON document (an error object, or a server that does not stream);
 /// it is read whole, and the answer counts as not streamed. An event stream is read as one, asked for or not. A
 /// server that names no type is believed to send what was asked for. Anything else in place of a stream breaks the
 /// protocol; in place of a document it is left to the document's own reading.
 pub(super) fn mode(headers: &HeaderMap, asked_stream: bool) -> Result<Mode, Broken> {
-    if let Some(encoding) =
-        text(headers, header::CONTENT_ENCODING.as_str()).filter(|text| *text != "identity")
-    {
-        let detail = format!("the answer is compressed ({encoding}), which was not asked for");
-        return Err(Broken::new(Failure::Protocol, detail));
-    }
-    let content_type = text(headers, header::CONTENT_TYPE.as_str());
-    let essence = content_type.and_then(|value| value.split(';').next()).unwrap_or_default().trim();
-    let essence = essence.to_ascii_lowercase();
-    let json = essence == "application/json" || essence.ends_with("+json");
-    match essence.as_str() {
-        "text/event-stream" => Ok(Mode::Stream),
+    let media_type = media_type(headers);
+    let json = media_type == "application/json" || media_type.ends_with("+json");
+    match media_type.as_str() {
+        "text/event-stream" => Ok(Mode::Sse),
         _ if json || !asked_stream => Ok(Mode::Whole),
-        "" => Ok(Mode::Stream),
+        "" => Ok(Mode::Sse),
         other => {
             let detail = format!("a stream was asked for and {other} came");
             Err(Broken::new(Failure::Protocol, detail))
         }
     }
+}
+
+/// The body is as it was written: we asked for no compression, and undo none.
+pub(super) fn uncompressed(headers: &HeaderMap) -> Result<(), Broken> {
+    match text(headers, header::CONTENT_ENCODING.as_str()).filter(|text| *text != "identity") {
+        None => Ok(()),
+        Some(encoding) => {
+            let detail = format!("the answer is compressed ({encoding}), which was not asked for");
+            Err(Broken::new(Failure::Protocol, detail))
+        }
+    }
+}
+
+/// The media type in lower case, without its parameters; empty if there is none.
+pub(super) fn media_type(headers: &HeaderMap) -> String {
+    let value = text(headers, header::CONTENT_TYPE.as_str()).unwrap_or_default();
+    value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
+}
+
+/// By the rules of HTTP (RFC 9110, section 6.4.1) the answer has no body, whatever its headers say of one.
+pub(super) fn has_no_body(method: &Method, status: StatusCode) -> bool {
+    method == Method::HEAD || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
+}
+
+/// The status line of an answer, for people.
+pub(super) fn status_line(status: StatusCode) -> String {
+    // Codes like 529 have no words of their own.
+    let words = status.canonical_reason().map(|reason| format!(" {reason}")).unwrap_or_default();
+    format!("HTTP {}{words}", status.as_u16())
+}
+
+/// That another status was expected, for people.
+pub(super) fn unexpected(status: StatusCode, expected: &StatusSet) -> String {
+    let range = |range: &StatusRange| match (range.from, range.to) {
+        (from, to) if from == to => from.to_string(),
+        (from, to) if from % 100 == 0 && to == from + 99 => format!("{}xx", from / 100),
+        (from, to) => format!("{from} to {to}"),
+    };
+    let expected: Vec<_> = expected.0.iter().map(range).collect();
+    format!("{}, where {} is expected", status_line(status), expected.join(" or "))
 }
 
 /// The `server` header, shortened.
@@ -120,16 +154,36 @@ mod tests {
         let of =
             |value, asked| mode(&headers(&[("content-type", value)]), asked).map_err(|broken| broken.failure);
         for asked in [true, false] {
-            assert_eq!(of("text/event-stream; charset=utf-8", asked), Ok(Mode::Stream));
+            assert_eq!(of("text/event-stream; charset=utf-8", asked), Ok(Mode::Sse));
             assert_eq!(of("Application/JSON", asked), Ok(Mode::Whole));
             assert_eq!(of("application/problem+json", asked), Ok(Mode::Whole));
         }
         assert_eq!(of("text/html", true), Err(Failure::Protocol));
         assert_eq!(of("text/plain", false), Ok(Mode::Whole));
-        assert_eq!(mode(&HeaderMap::new(), true), Ok(Mode::Stream));
+        assert_eq!(mode(&HeaderMap::new(), true), Ok(Mode::Sse));
         assert_eq!(mode(&HeaderMap::new(), false), Ok(Mode::Whole));
         let zipped = headers(&[("content-type", "text/event-stream"), ("content-encoding", "gzip")]);
-        assert_eq!(mode(&zipped, true).unwrap_err().failure, Failure::Protocol);
+        assert_eq!(uncompressed(&zipped).unwrap_err().failure, Failure::Protocol);
+        let plain = headers(&[("content-encoding", "identity")]);
+        assert_eq!((uncompressed(&plain), uncompressed(&HeaderMap::new())), (Ok(()), Ok(())));
+    }
+
+    #[test]
+    fn answers_that_have_no_body() {
+        let none = |method, code| has_no_body(&method, StatusCode::from_u16(code).unwrap());
+        assert!(none(Method::HEAD, 200) && none(Method::GET, 204) && none(Method::POST, 304));
+        assert!(!none(Method::GET, 200) && !none(Method::DELETE, 201));
+    }
+
+    #[test]
+    fn what_status_was_expected() {
+        let said = |ranges: &[(u16, u16)]| {
+            let ranges = ranges.iter().map(|(from, to)| StatusRange { from: *from, to: *to });
+            unexpected(StatusCode::OK, &StatusSet(ranges.collect()))
+        };
+        assert_eq!(said(&[(201, 201)]), "HTTP 200 OK, where 201 is expected");
+        assert_eq!(said(&[(300, 399), (404, 404)]), "HTTP 200 OK, where 3xx or 404 is expected");
+        assert_eq!(said(&[(201, 206)]), "HTTP 200 OK, where 201 to 206 is expected");
     }
 
     #[test]

@@ -1,18 +1,23 @@
 //! One request and its answer: in order, what happens to it and when.
 
 use super::classify::{self, Broken};
+use super::dialect::{Decoder, Dialect};
 use super::http::Client;
+use super::http_reading::{self, HttpReading};
 use super::intake::Intake;
+use super::intake::Mode;
 use super::link::{Body, Link, Lost};
 use super::patience::Patience;
-use super::request::Scrub;
-use super::{Answer, Context, body, response};
+use super::scrub::Scrub;
+use super::{Answer, AnswerForm, Context, body, response};
 use crate::event::{Connection, Failure, Marks, Outcome};
 use crate::exchange::Call;
-use crate::plan::{ConnectionMode, HttpVersion};
+use crate::plan::{ConnectionMode, HttpVersion, Reading};
 use http::{Request, Response, StatusCode, header};
 use hyper::body::Incoming;
+use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 /// Most bytes of an error answer that are read for its detail.
@@ -20,11 +25,31 @@ const MOST_ERROR: usize = 64 << 10;
 /// How long a connection may take to come back to rest after its answer was read.
 const REST_WITHIN: Duration = Duration::from_millis(100);
 
+/// One long document is decoded at a time: that takes a core, and others measure on it.
+static TURN: Semaphore = Semaphore::const_new(1);
+
+/// By what the answer of a request is read.
+enum Form {
+    Dialect(Arc<dyn Dialect>),
+    Http(Option<Arc<Reading>>),
+}
+
+/// What the status says of an answer.
+enum Verdict {
+    /// It is read as a success.
+    Success,
+    /// It is read as a success, although another status was expected, for this reason.
+    Unexpected(String),
+    /// It is an error.
+    Error(Failure),
+}
+
 /// One request while it is played.
 pub(super) struct Round<'a> {
     client: &'a Client,
     call: Call,
     context: Context,
+    form: Form,
     patience: Patience,
     marks: Marks,
     connection: Connection,
@@ -33,26 +58,40 @@ pub(super) struct Round<'a> {
 
 impl<'a> Round<'a> {
     /// The engine has turned to the request.
-    pub(super) fn new(client: &'a Client, call: Call, context: Context) -> Self {
+    pub(super) fn new(client: &'a Client, call: Call, mut context: Context) -> Self {
         let marks = Marks::begin(context.due, Instant::now());
-        let patience = Patience { timeouts: client.target.timeouts, cancel: context.cancel.clone() };
-        let (connection, scrub) = (Connection::default(), Scrub::default());
-        Self { client, call, context, patience, marks, connection, scrub }
+        let scrub = Scrub::new(std::mem::take(&mut context.how.hidden));
+        let how = &context.how;
+        let patience = Patience::new(client.target.timeouts, how.timeout, context.cancel.clone());
+        let form = match (&how.form, &client.dialect) {
+            (AnswerForm::Dialect, Some(dialect)) => Form::Dialect(Arc::clone(dialect)),
+            (AnswerForm::Dialect, None) => Form::Http(None),
+            (AnswerForm::Http(reading), _) => Form::Http(reading.clone()),
+        };
+        let connection = Connection::default();
+        Self { client, call, context, form, patience, marks, connection, scrub }
     }
 
     /// To its end, whatever that is.
     pub(super) async fn play(mut self) -> Answer {
-        let request = match self.client.composer.compose(&self.call, &self.context.ids) {
-            Ok((request, scrub)) => {
-                self.scrub = scrub;
-                request
-            }
-            Err(broken) => return self.failed(&broken),
+        let composed = self.client.composer.compose(&self.call, &self.context, &mut self.scrub);
+        let opened = match composed {
+            Ok(request) => self.open(request).await,
+            Err(broken) => Err(broken),
         };
-        match self.open(request).await {
+        match opened {
             Ok((response, link)) => self.read(response, link).await,
             Err(broken) => self.failed(&broken),
         }
+    }
+
+    /// The timeout of the first token runs: a stream is asked for, and content is looked for in it.
+    fn awaits_content(&self) -> bool {
+        let looked_for = match &self.form {
+            Form::Dialect(_) => true,
+            Form::Http(reading) => reading.as_deref().is_some_and(http_reading::awaits),
+        };
+        self.call.stream && looked_for
     }
 
     fn is_cold(&self) -> bool {
@@ -88,7 +127,7 @@ impl<'a> Round<'a> {
         request: Request<Body>,
         sent: Instant,
     ) -> Result<Result<Response<Incoming>, Lost>, Broken> {
-        let until = self.patience.content(sent, self.call.stream);
+        let until = self.patience.content(sent, self.awaits_content());
         let result = self.patience.wait(until, link.send(request)).await;
         let now = Instant::now();
         if let Ok(Ok(_)) = &result {
@@ -113,7 +152,7 @@ impl<'a> Round<'a> {
 
     /// A new connection, or on HTTP/2 one that another request opens just now.
     async fn connect(&mut self, began: Instant) -> Result<Link, Broken> {
-        let until = self.patience.connection(began, self.marks.sent, self.call.stream);
+        let until = self.patience.connection(began, self.marks.sent, self.awaits_content());
         let client = self.client;
         let alone = self.is_cold() || client.target.http == HttpVersion::Http1;
         let connection = &mut self.connection;
@@ -134,7 +173,7 @@ impl<'a> Round<'a> {
 
     /// A new connection in place of a stale one.
     async fn replace(&mut self, sent: Instant) -> Result<Link, Broken> {
-        let until = self.patience.connection(Instant::now(), Some(sent), self.call.stream);
+        let until = self.patience.connection(Instant::now(), Some(sent), self.awaits_content());
         let link = self.patience.wait(until, self.client.dialer.dial(&mut self.connection)).await??;
         self.client.pool.offer(&link);
         Ok(link)
@@ -147,48 +186,84 @@ impl<'a> Round<'a> {
         answer.status = Some(head.status.as_u16());
         answer.server = response::server(&head.headers);
         answer.limits = response::limits(&head.headers);
+        answer.headers = head.headers;
 
-        let mode = match self.refusal(head.status) {
-            Some(failure) => {
+        let unexpected = match self.verdict(head.status) {
+            Verdict::Success => None,
+            Verdict::Unexpected(said) => Some(said),
+            Verdict::Error(failure) => {
                 let known = self.marks.headers;
                 let (bytes, complete) = body::some(&mut body, MOST_ERROR, &self.patience).await;
-                let said = self.said(head.status, &head.headers, &bytes);
+                let said = self.said(head.status, &answer.headers, &bytes);
                 self.release(link, complete).await;
                 return self.finish(answer, &Broken::new(failure, said), known);
             }
-            None => match response::mode(&head.headers, self.call.stream) {
-                Ok(mode) => mode,
-                Err(broken) => return self.finish(answer, &broken, None),
-            },
+        };
+        let (decoder, mode) = match self.decoder(head.status, &answer.headers) {
+            Ok(by) => by,
+            Err(broken) => return self.finish(answer, &broken, None),
         };
         let sent = self.marks.sent.unwrap_or(self.marks.started);
-        let mut intake = Intake::new(self.client.dialect, mode);
+        let mut intake = Intake::new(decoder, mode);
         let complete = body::read(&mut body, &mut intake, &self.patience, sent).await;
         drop(body);
         self.release(link, complete).await;
         self.marks.first_byte = intake.first_byte();
-        self.fill(answer, intake).await
+        decode_aside(&mut intake).await;
+        self.fill(answer, intake, unexpected).await
     }
 
-    /// What the status says against the answer.
-    fn refusal(&self, status: StatusCode) -> Option<Failure> {
+    /// What the status says. One that a step expects is a success, whatever it means elsewhere.
+    fn verdict(&self, status: StatusCode) -> Verdict {
+        let expected = self.context.how.status.as_ref();
+        if expected.is_some_and(|set| set.contains(status.as_u16())) {
+            return Verdict::Success;
+        }
         // In absolute form the proxy answers for itself with this one.
         if status == StatusCode::PROXY_AUTHENTICATION_REQUIRED && self.client.dialer.absolute_form() {
-            return Some(Failure::Proxy);
+            return Verdict::Error(Failure::Proxy);
         }
-        classify::status(status)
+        match (classify::status(status), expected) {
+            (Some(failure), _) => Verdict::Error(failure),
+            (None, Some(set)) => Verdict::Unexpected(response::unexpected(status, set)),
+            (None, None) => Verdict::Success,
+        }
+    }
+
+    /// By what the body of a success is read, and in what pieces it comes.
+    fn decoder(
+        &self,
+        status: StatusCode,
+        headers: &header::HeaderMap,
+    ) -> Result<(Arc<dyn Decoder>, Mode), Broken> {
+        let empty = response::has_no_body(&self.call.method, status);
+        if !empty {
+            response::uncompressed(headers)?;
+        }
+        match &self.form {
+            Form::Dialect(dialect) => {
+                let mode = response::mode(headers, self.call.stream)?;
+                Ok((Arc::<dyn Dialect>::clone(dialect), mode))
+            }
+            Form::Http(reading) => {
+                let reading = HttpReading::new(reading.clone(), &response::media_type(headers), empty);
+                let mode = reading.mode();
+                Ok((Arc::new(reading), mode))
+            }
+        }
     }
 
     fn said(&self, status: StatusCode, headers: &header::HeaderMap, body: &[u8]) -> String {
-        let text =
-            self.client.dialect.decode_error(body).unwrap_or_else(|| String::from_utf8_lossy(body).into());
-        // Codes like 529 have no words of their own.
-        let words = status.canonical_reason().map(|reason| format!(" {reason}")).unwrap_or_default();
-        let status_line = format!("HTTP {}{words}", status.as_u16());
+        let text = match &self.form {
+            Form::Dialect(dialect) => dialect.decode_error(body),
+            Form::Http(_) => http_reading::decode_error(body),
+        };
+        let text = text.unwrap_or_else(|| String::from_utf8_lossy(body).into());
+        let status_line = response::status_line(status);
         let location = headers.get(header::LOCATION).and_then(|value| value.to_str().ok());
         match location.filter(|_| status.is_redirection()) {
-            // Without its query, which may carry tokens of its own.
-            Some(to) => format!("{status_line}, to {}", to.split('?').next().unwrap_or_default()),
+            // Without its query and fragment, which may carry tokens of their own.
+            Some(to) => format!("{status_line}, to {}", to.split(['?', '#']).next().unwrap_or_default()),
             None if text.is_empty() => status_line,
             None => format!("{status_line}: {text}"),
         }
@@ -205,8 +280,11 @@ impl<'a> Round<'a> {
     }
 
     /// Everything about an answer that was read, its tokens counted last.
-    async fn fill(mut self, mut answer: Answer, intake: Intake) -> Answer {
-        let read = intake.close(Instant::now());
+    async fn fill(mut self, mut answer: Answer, intake: Intake, unexpected: Option<String>) -> Answer {
+        let mut read = intake.close(Instant::now());
+        if let Some(said) = unexpected {
+            read.reject(said);
+        }
         self.marks.first_chunk = read.marks.first_chunk;
         self.marks.first_token = read.marks.first_token;
         self.marks.first_text = read.marks.first_text;
@@ -217,9 +295,16 @@ impl<'a> Round<'a> {
         answer.streamed = read.streamed;
         answer.gaps = read.gaps;
         answer.finish_reason = read.finish;
-        let counted = self.client.count(&self.call, &read.generated, read.evidence.lacks_input()).await;
+        let prompt = match &self.form {
+            Form::Dialect(dialect) if self.client.counter.is_some() && read.evidence.lacks_input() => {
+                Some(dialect.prompt_texts(&self.call.body))
+            }
+            Form::Dialect(_) | Form::Http(_) => None,
+        };
+        let counted = self.client.count(prompt, &read.generated).await;
         answer.tokens = read.evidence.tokens(counted);
         answer.text = read.generated.text;
+        answer.body = read.body.filter(|_| matches!(self.form, Form::Http(_)));
         answer.marks = self.marks;
         answer.connection = self.connection;
         answer
@@ -238,5 +323,49 @@ impl<'a> Round<'a> {
     fn failed(self, broken: &Broken) -> Answer {
         let blank = Answer::failed(broken.failure, "", self.marks.clone());
         self.finish(blank, broken, None)
+    }
+}
+
+/// Decodes a long document, all marks of which are taken, where it holds up nobody else's.
+async fn decode_aside(intake: &mut Intake) {
+    let Some(document) = intake.long_document() else { return };
+    let turn = TURN.acquire().await;
+    match tokio::task::spawn_blocking(move || document.decode()).await {
+        Ok(result) => intake.decoded(result),
+        Err(_) => intake.fail(Instant::now(), Failure::Internal, "decoding the answer panicked".into()),
+    }
+    drop(turn);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::dialect::Malformed;
+    use super::*;
+    use crate::exchange::Delta;
+    use crate::framing::Event;
+
+    /// Has a bug.
+    struct Faulty;
+
+    impl Decoder for Faulty {
+        fn decode_event(&self, _: Event<'_>) -> Result<Delta, Malformed> {
+            panic!("a bug")
+        }
+
+        fn decode_whole(&self, _: &[u8]) -> Result<Delta, Malformed> {
+            panic!("a bug")
+        }
+    }
+
+    #[tokio::test]
+    async fn a_decoder_that_panics_is_our_own_fault() {
+        let now = Instant::now();
+        let mut intake = Intake::new(Arc::new(Faulty), Mode::Whole);
+        intake.frame(now, &vec![b'1'; 20 << 10]);
+        intake.end_of_body(now);
+        decode_aside(&mut intake).await;
+        let read = intake.close(now);
+        assert_eq!(read.outcome, Outcome::Failed(Failure::Internal));
+        assert_eq!(read.detail.as_deref(), Some("decoding the answer panicked"));
     }
 }

@@ -1,6 +1,7 @@
 //! Helpers of this part's tests.
 
 use crate::plan::{Target, Timeouts};
+use serde_json_path::JsonPath;
 use std::time::Duration;
 
 /// A target with generous timeouts and nothing special.
@@ -16,4 +17,9 @@ pub(crate) fn target(base_url: &str) -> Target {
         },
         ..crate::testing::target("t")
     }
+}
+
+/// A path of a reading.
+pub(crate) fn path(text: &str) -> Option<JsonPath> {
+    JsonPath::parse(text).map(Some).unwrap()
 }

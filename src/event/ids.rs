@@ -49,6 +49,11 @@ impl TraceIds {
         hex(&self.span_id)
     }
 
+    /// The id of the span above it in lower-case hex.
+    pub fn parent_hex(&self) -> Option<String> {
+        self.parent_id.map(|id| hex(&id))
+    }
+
     /// The `traceparent` header, version 00 (<https://www.w3.org/TR/trace-context/#traceparent-header>).
     pub fn traceparent(&self) -> String {
         format!("00-{}-{}-{:02x}", self.trace_hex(), self.span_hex(), u8::from(self.sampled))
@@ -71,6 +76,15 @@ mod tests {
     fn traceparent_has_the_w3c_form() {
         let ids = TraceIds::from_random(std::array::from_fn(|i| u8::try_from(i).unwrap()), true);
         assert_eq!(ids.traceparent(), "00-000102030405060708090a0b0c0d0e0f-1011121314151617-01");
+    }
+
+    #[test]
+    fn a_child_is_in_the_trace_of_its_parent() {
+        let root = TraceIds::from_random(std::array::from_fn(|i| u8::try_from(i).unwrap()), true);
+        let child = root.child([7; 8]);
+        assert_eq!((child.trace_hex(), child.span_hex()), (root.trace_hex(), "0707070707070707".to_owned()));
+        assert_eq!((child.parent_hex(), root.parent_hex()), (Some(root.span_hex()), None));
+        assert_eq!(root.child([0; 8]).span_hex(), "0000000000000001");
     }
 
     #[test]

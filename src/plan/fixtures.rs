@@ -79,7 +79,9 @@ fn shipped() -> tempfile::TempDir {
     std::fs::copy(from.join("tokenbeat.yaml"), copy.path().join("tokenbeat.yaml")).unwrap();
     for entry in std::fs::read_dir(from.join("examples")).unwrap() {
         let path = entry.unwrap().path();
-        std::fs::copy(&path, copy.path().join("examples").join(path.file_name().unwrap())).unwrap();
+        if path.is_file() {
+            std::fs::copy(&path, copy.path().join("examples").join(path.file_name().unwrap())).unwrap();
+        }
     }
     let certified = rcgen::generate_simple_self_signed(["llm.internal".to_owned()]).unwrap();
     for name in ["ca.pem", "client.pem"] {

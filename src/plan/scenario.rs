@@ -168,6 +168,10 @@ pub enum Source {
     Text,
 }
 
+/// Names of a step's surroundings in templates: who plays what, where, and for the how-manieth time.
+pub(super) const ENVIRONMENT: [&str; 9] =
+    ["user", "iteration", "turn", "profile", "target", "model", "stage", "step", "run"];
+
 impl fmt::Debug for Scenario {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { setup, steps, templates: _, vars: _, secrets, cookies, written: _ } = self;

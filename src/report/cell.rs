@@ -1,7 +1,7 @@
-//! What is summed up of one stage, and of all of them together.
+//! What is summed up of one stage, of a part of it, and of all of them together.
 
-use super::view::{Objective, Quantiles, Stage, Throughput, Tokens};
-use crate::event::{Outcome, Request, Source};
+use super::view::{Journeys, Objective, Quantiles, Stage, Throughput, Tokens};
+use crate::event::{Journey, Outcome, Request, Source};
 use hdrhistogram::Histogram;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -76,7 +76,15 @@ impl Slo {
     }
 }
 
-/// The sums of a stage.
+/// What sums are of; empty where they are of more than one.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Name<'a> {
+    pub(super) stage: &'a str,
+    pub(super) step: &'a str,
+    pub(super) turn: &'a str,
+}
+
+/// The sums of a stage, or of a part of it.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Cell {
     pub(super) offered: u64,
@@ -95,8 +103,71 @@ pub(super) struct Cell {
     cached_input: u64,
     reasoning: u64,
     cost: Option<f64>,
+    failed_checks: BTreeMap<Arc<str>, u64>,
     /// Requests that ended, warm-up included.
     ended: u64,
+}
+
+/// The sums of a stage's journeys.
+#[derive(Clone, Debug, Default)]
+pub(super) struct JourneyCell {
+    outcomes: HashMap<Outcome, u64>,
+    duration: Times,
+    input_tokens: u64,
+    output_tokens: u64,
+    cost: Option<f64>,
+}
+
+impl JourneyCell {
+    /// Warm-up is left out.
+    pub(super) fn ended(&mut self, journey: &Journey) {
+        if journey.warm_up {
+            return;
+        }
+        *self.outcomes.entry(journey.outcome).or_default() += 1;
+        if journey.outcome.is_answered() {
+            self.duration.record(journey.duration);
+        }
+        self.input_tokens += journey.input_tokens;
+        self.output_tokens += journey.output_tokens;
+        if let Some(cost) = journey.cost {
+            *self.cost.get_or_insert(0.0) += cost;
+        }
+    }
+
+    /// Adds another stage's.
+    pub(super) fn add(&mut self, other: &Self) {
+        for (outcome, n) in &other.outcomes {
+            *self.outcomes.entry(*outcome).or_default() += n;
+        }
+        self.duration.add(&other.duration);
+        self.input_tokens += other.input_tokens;
+        self.output_tokens += other.output_tokens;
+        if let Some(cost) = other.cost {
+            *self.cost.get_or_insert(0.0) += cost;
+        }
+    }
+
+    pub(super) fn view(&self) -> Journeys {
+        let ended: u64 = self.outcomes.values().sum();
+        let per_journey = |value: f64| (ended > 0).then(|| value / ended as f64);
+        Journeys {
+            ended,
+            outcomes: by_outcome(&self.outcomes),
+            duration_seconds: self.duration.quantiles(),
+            input_tokens: self.input_tokens,
+            output_tokens: self.output_tokens,
+            cost: self.cost,
+            input_tokens_per_journey: per_journey(self.input_tokens as f64),
+            output_tokens_per_journey: per_journey(self.output_tokens as f64),
+            cost_per_journey: self.cost.and_then(per_journey),
+        }
+    }
+}
+
+/// Those that came, in the order of the documentation.
+fn by_outcome(counts: &HashMap<Outcome, u64>) -> BTreeMap<&'static str, u64> {
+    Outcome::all().filter_map(|outcome| Some((outcome.label(), *counts.get(&outcome)?))).collect()
 }
 
 /// What throughput is made of.
@@ -109,7 +180,12 @@ pub(super) struct Load {
 }
 
 impl Load {
-    /// Adds another stage's.
+    /// Of nothing, while load was offered for this long.
+    pub(super) fn during(active: Duration) -> Self {
+        Self { active, ..Self::default() }
+    }
+
+    /// Adds another stage's, or a part's, whose time is none.
     pub(super) fn add(&mut self, other: Self) {
         self.input += other.input;
         self.output += other.output;
@@ -136,6 +212,9 @@ impl Cell {
             return;
         }
         *self.outcomes.entry(request.outcome).or_default() += 1;
+        for check in &request.failed_checks {
+            *self.failed_checks.entry(Arc::clone(check)).or_default() += 1;
+        }
         if request.marks.sent.is_some() {
             self.dispatch_lag.record(request.marks.dispatch_lag());
         }
@@ -172,7 +251,12 @@ impl Cell {
         self.ended += 1;
     }
 
-    /// Adds a stage to the total, but for its load: a total may leave warm-ups out of that.
+    /// Something happened in it.
+    pub(super) fn is_used(&self) -> bool {
+        self.offered + self.ended > 0
+    }
+
+    /// Adds a stage to the total, or a part to its stage, but for its load: a total may leave warm-ups out of that.
     pub(super) fn add(&mut self, stage: &Self) {
         self.offered += stage.offered;
         add_all(&mut self.skipped, &stage.skipped);
@@ -193,6 +277,9 @@ impl Cell {
         if let Some(cost) = stage.cost {
             *self.cost.get_or_insert(0.0) += cost;
         }
+        for (check, n) in &stage.failed_checks {
+            *self.failed_checks.entry(Arc::clone(check)).or_default() += n;
+        }
     }
 
     /// What its throughput is made of.
@@ -205,18 +292,19 @@ impl Cell {
         }
     }
 
-    pub(super) fn view(&self, name: &str, warm_up: bool, load: Load) -> Stage {
+    pub(super) fn view(&self, name: Name<'_>, warm_up: bool, load: Load) -> Stage {
         let judged = self.outcomes.iter().filter(|(outcome, _)| outcome.judges_target());
         let judged: u64 = judged.map(|(_, n)| n).sum();
         let ok = self.outcomes.get(&Outcome::Ok).copied().unwrap_or(0);
-        let requests =
-            Outcome::all().filter_map(|outcome| Some((outcome.label(), *self.outcomes.get(&outcome)?)));
         Stage {
-            stage: name.into(),
+            stage: name.stage.into(),
+            step: name.step.into(),
+            turn: name.turn.into(),
             warm_up,
             offered: self.offered,
             skipped: self.skipped.clone(),
-            requests: requests.collect(),
+            requests: by_outcome(&self.outcomes),
+            failed_checks: self.failed_checks.clone(),
             warm_up_requests: self.warm_up_requests,
             availability: ratio(ok, judged),
             time_to_first_token_seconds: self.first_token.quantiles(),
@@ -233,6 +321,8 @@ impl Cell {
             },
             throughput: load.throughput(),
             cost: self.cost,
+            journeys: None,
+            parts: Vec::new(),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! A summary as tables for a terminal: UTF-8 lines, no colour.
 
-use super::view::{Objective, Pair, Quantiles, Report, Stage};
+use super::view::{Journeys, Objective, Pair, Quantiles, Report, Stage};
 use comfy_table::presets::UTF8_BORDERS_ONLY;
 use comfy_table::{CellAlignment, Table};
 use std::collections::BTreeMap;
@@ -18,6 +18,9 @@ pub(super) fn render(report: &Report) -> String {
             let reason = run.reason.as_ref().map_or_else(String::new, |reason| format!(": {reason}"));
             let _ = writeln!(out, "run {}, due {}: {}{reason}", run.id, run.scheduled, run.result);
         }
+        if pair.total.journeys.is_some() {
+            let _ = writeln!(out, "{}", journeys(pair, &report.currency));
+        }
         let _ = writeln!(out, "{}\n{}\n{}", requests(pair), latency(pair), tokens(pair, &report.currency));
         if pair.objectives.iter().any(|it| it.events > 0) {
             let _ = writeln!(out, "{}", objectives(&pair.objectives));
@@ -27,15 +30,24 @@ pub(super) fn render(report: &Report) -> String {
     out
 }
 
-/// The stages, and the total where it says more than the one stage.
+/// The stages with their parts, and the total where it says more than the one stage.
 fn rows(pair: &Pair) -> impl Iterator<Item = &Stage> {
     let total = (pair.stages.len() > 1).then_some(&pair.total);
-    pair.stages.iter().chain(total)
+    pair.stages.iter().flat_map(with_parts).chain(total)
 }
 
+/// A stage, its steps, and after each of them its turns.
+fn with_parts(stage: &Stage) -> Vec<&Stage> {
+    std::iter::once(stage).chain(stage.parts.iter().flat_map(with_parts)).collect()
+}
+
+/// `steady`, `steady / query`, `steady / talk / turn 3-4`.
 fn name(stage: &Stage) -> String {
-    let name = if stage.stage.is_empty() { ABSENT } else { &stage.stage };
-    if stage.warm_up { format!("{name} (warm-up)") } else { name.to_owned() }
+    let turn = if stage.turn.is_empty() { String::new() } else { format!("turn {}", stage.turn) };
+    let parts: Vec<&str> =
+        [&stage.stage, &stage.step, &*turn].into_iter().filter(|part| !part.is_empty()).collect();
+    let name = if parts.is_empty() { absent() } else { parts.join(" / ") };
+    if stage.warm_up { format!("{name} (warm-up)") } else { name }
 }
 
 /// A table whose first `left` columns are text and the others numbers.
@@ -50,14 +62,12 @@ fn table<const N: usize>(header: [&str; N], left: usize, rows: Vec<[String; N]>)
 
 fn requests(pair: &Pair) -> Table {
     let rows = rows(pair).map(|stage| {
-        let failures = stage.requests.iter().filter(|(outcome, _)| **outcome != "ok");
-        let failures: BTreeMap<&'static str, u64> = failures.map(|(outcome, n)| (*outcome, *n)).collect();
         [
             name(stage),
             stage.offered.to_string(),
             stage.requests.get("ok").copied().unwrap_or(0).to_string(),
             percent(stage.availability),
-            counts(&failures),
+            failures_of(stage),
             counts(&stage.skipped),
             stage.warm_up_requests.to_string(),
         ]
@@ -68,21 +78,84 @@ fn requests(pair: &Pair) -> Table {
 fn latency(pair: &Pair) -> Table {
     let measured: Vec<&Stage> = pair.stages.iter().filter(|stage| !stage.warm_up).collect();
     let total = (measured.len() > 1).then_some(&pair.total);
-    let rows = measured.into_iter().chain(total).flat_map(|stage| {
-        let quantities = [
-            ("time to first token", &stage.time_to_first_token_seconds),
-            ("chunk gap", &stage.chunk_gap_seconds),
-            ("time per output token", &stage.time_per_output_token_seconds),
-            ("request duration", &stage.request_duration_seconds),
-            ("response time", &stage.response_time_seconds),
-            ("dispatch lag", &stage.dispatch_lag_seconds),
-        ];
-        quantities.map(|(quantity, quantiles)| {
+    let rows = measured.into_iter().chain(total).flat_map(with_parts).flat_map(|stage| {
+        quantities(stage, pair.total.journeys.is_some()).into_iter().map(move |(quantity, quantiles)| {
             let [count, p50, p95, p99, max] = cells(quantiles.as_ref());
             [name(stage), quantity.to_owned(), count, p50, p95, p99, max]
         })
     });
     table(["stage", "quantity", "count", "p50", "p95", "p99", "max"], 2, rows.collect())
+}
+
+/// What is shown of a stage or a part. Requests of different steps have no latency in common but the prober's own;
+/// a step shows what it has, and a turn what a conversation is watched for.
+fn quantities(stage: &Stage, scenario: bool) -> Vec<(&'static str, Option<Quantiles>)> {
+    let first_token = ("time to first token", stage.time_to_first_token_seconds);
+    let duration = ("request duration", stage.request_duration_seconds);
+    let lag = ("dispatch lag", stage.dispatch_lag_seconds);
+    let mut all = vec![
+        first_token,
+        ("chunk gap", stage.chunk_gap_seconds),
+        ("time per output token", stage.time_per_output_token_seconds),
+        duration,
+        ("response time", stage.response_time_seconds),
+    ];
+    if !scenario {
+        all.push(lag);
+        return all;
+    }
+    if stage.step.is_empty() {
+        return vec![lag];
+    }
+    if !stage.turn.is_empty() {
+        all = vec![first_token, duration];
+    }
+    all.retain(|(_, quantiles)| quantiles.is_some());
+    all
+}
+
+fn journeys(pair: &Pair, currency: &str) -> Table {
+    let total =
+        (pair.stages.iter().filter(|stage| stage.journeys.is_some()).count() > 1).then_some(&pair.total);
+    let of = |stage: &Stage| Some(journey_row(stage, stage.journeys.as_ref()?));
+    let rows = pair.stages.iter().chain(total).filter_map(of);
+    let cost = format!("cost/journey ({currency})");
+    let header =
+        ["stage", "journeys", "ok", "failed", "p50", "p95", "p99", "max", "in/journey", "out/journey", &cost];
+    table(header, 1, rows.collect())
+}
+
+fn journey_row(stage: &Stage, journeys: &Journeys) -> [String; 11] {
+    let [_, p50, p95, p99, max] = cells(journeys.duration_seconds.as_ref());
+    let tokens = |value: Option<f64>| value.map_or_else(absent, |value| format!("{value:.1}"));
+    [
+        name(stage),
+        journeys.ended.to_string(),
+        journeys.outcomes.get("ok").copied().unwrap_or(0).to_string(),
+        failures(&journeys.outcomes),
+        p50,
+        p95,
+        p99,
+        max,
+        tokens(journeys.input_tokens_per_journey),
+        tokens(journeys.output_tokens_per_journey),
+        journeys.cost_per_journey.map_or_else(absent, |cost| format!("{cost:.4}")),
+    ]
+}
+
+/// What is not `ok`.
+fn failures(outcomes: &BTreeMap<&'static str, u64>) -> String {
+    counts(&outcomes.iter().filter(|(outcome, _)| **outcome != "ok").map(|(it, n)| (*it, *n)).collect())
+}
+
+/// With the checks that failed.
+fn failures_of(stage: &Stage) -> String {
+    let failures = failures(&stage.requests);
+    if stage.failed_checks.is_empty() {
+        return failures;
+    }
+    let checks: Vec<String> = stage.failed_checks.iter().map(|(check, n)| format!("{n} {check}")).collect();
+    format!("{failures} ({})", checks.join(", "))
 }
 
 fn cells(quantiles: Option<&Quantiles>) -> [String; 5] {

@@ -2,7 +2,9 @@
 
 use super::*;
 use crate::event::{Count, Failure, Outcome, RunResult, RunSummary, SkipReason, Source, Verdict};
-use crate::testing::{answer, offer, plan, play, profile, run, small_plan, stage};
+use crate::testing::{
+    answer, offer, plan, play, profile, rag_plan, rag_plan_of, run, small_plan, stage, step_place, travel,
+};
 use std::time::{Duration, UNIX_EPOCH};
 
 struct Fixture {
@@ -166,4 +168,105 @@ fn facts_of_other_plans_are_dropped() {
     let other = plan(&["mistral"], vec![profile("other", vec![stage("", false)])]);
     play(&fixture.sink, &other.pairs[0].places[0], Outcome::Ok, |_| {});
     assert!(fixture.summary.report().pairs[0].total.requests.is_empty());
+}
+
+/// A login, two queries of which one lacks citations, three turns of a talk, and what became of the journeys.
+fn travelled(plan: &Plan) -> Fixture {
+    let fixture = Fixture::of(plan);
+    let of = |name, turn| step_place(&plan.pairs[0], 1, name, turn);
+    play(&fixture.sink, &of("login", 1), Outcome::Ok, |request| {
+        request.tokens = crate::event::Tokens::default();
+        request.cost = None;
+        request.streamed = false;
+    });
+    play(&fixture.sink, &of("query", 1), Outcome::Ok, |request| request.streamed = false);
+    play(&fixture.sink, &of("query", 1), Outcome::Failed(Failure::Check), |request| {
+        request.streamed = false;
+        request.failed_checks = vec!["$.citations".into()];
+    });
+    for turn in [1, 3, 4] {
+        play(&fixture.sink, &of("talk", turn), Outcome::Ok, |_| {});
+    }
+    offer(&fixture.sink, &of("talk", 5), false).skip(SkipReason::InFlight);
+    let steady = Arc::clone(&fixture.places[1]);
+    travel(&fixture.sink, &steady, Outcome::Ok, |_| {});
+    travel(&fixture.sink, &steady, Outcome::Failed(Failure::Check), |journey| {
+        (journey.duration, journey.cost) = (Duration::from_millis(500), Some(0.25));
+        (journey.input_tokens, journey.output_tokens) = (20, 11);
+    });
+    travel(&fixture.sink, &steady, Outcome::Failed(Failure::Cancelled), |journey| {
+        (journey.cost, journey.input_tokens, journey.output_tokens) = (None, 1, 1);
+    });
+    travel(&fixture.sink, &fixture.places[0], Outcome::Ok, |journey| journey.warm_up = true);
+    fixture.active(1, 10);
+    fixture
+}
+
+#[test]
+fn a_stage_of_a_scenario_is_the_sum_of_its_steps() {
+    let report = travelled(&rag_plan()).summary.report();
+    let [warm, steady] = report.pairs[0].stages.as_slice() else { panic!("two stages") };
+    let names: Vec<_> = steady.parts.iter().map(|part| (&*part.step, &*part.turn)).collect();
+    assert_eq!(names, [("login", ""), ("query", ""), ("talk", "")]);
+    let [login, query, talk] = steady.parts.as_slice() else { panic!("three steps") };
+    assert_eq!((steady.offered, login.offered, query.offered, talk.offered), (7, 1, 2, 4));
+    assert_eq!((steady.skipped["in_flight"], talk.skipped["in_flight"]), (1, 1));
+    assert_eq!((steady.requests["ok"], query.requests["ok"], query.requests["check"]), (5, 1, 1));
+    assert_eq!(steady.failed_checks, query.failed_checks);
+    assert_eq!(query.failed_checks["$.citations"], 1);
+    assert_eq!((login.availability, query.availability), (Some(1.0), Some(0.5)));
+    assert!(login.time_to_first_token_seconds.is_none() && login.request_duration_seconds.is_some());
+    assert_eq!((login.cost, steady.cost), (None, Some(1.25)));
+    assert_eq!((steady.tokens.output["usage"], talk.tokens.output["usage"]), (55, 33));
+    // Of one step, over the time of its stage.
+    assert!(close(talk.throughput.unwrap().output_tokens_per_second, 3.3));
+    assert!(close(steady.throughput.unwrap().output_tokens_per_second, 5.5));
+    assert!(close(steady.throughput.unwrap().requests_per_second, 0.6));
+    // Turns that were played or asked for.
+    let turns: Vec<_> = talk.parts.iter().map(|part| (&*part.step, &*part.turn, part.offered)).collect();
+    assert_eq!(turns, [("talk", "1", 1), ("talk", "3-4", 2), ("talk", "5-8", 1)]);
+    assert_eq!(talk.parts[1].time_to_first_token_seconds.unwrap().count, 2);
+    assert!(query.parts.is_empty() && warm.parts.iter().all(|part| part.warm_up && part.offered == 0));
+    let total = &report.pairs[0].total;
+    assert_eq!((total.offered, total.requests["ok"], total.failed_checks["$.citations"]), (7, 5, 1));
+    assert!(total.parts.is_empty() && close(total.throughput.unwrap().load_active_seconds, 10.0));
+}
+
+#[test]
+fn journeys_are_summed_up_with_what_each_took() {
+    let report = travelled(&rag_plan()).summary.report();
+    let [warm, steady] = report.pairs[0].stages.as_slice() else { panic!("two stages") };
+    assert!(warm.journeys.is_none() && steady.parts.iter().all(|part| part.journeys.is_none()));
+    let journeys = steady.journeys.as_ref().unwrap();
+    assert_eq!(journeys.ended, 3);
+    assert_eq!(
+        serde_json::to_value(&journeys.outcomes).unwrap(),
+        serde_json::json!({ "ok": 1, "check": 1, "cancelled": 1 })
+    );
+    let duration = journeys.duration_seconds.unwrap();
+    assert_eq!(duration.count, 2, "of those that completed");
+    assert!(close(duration.p50, 0.5) && close(duration.p99, 2.5) && close(duration.max, 2.5));
+    assert!(close(journeys.input_tokens_per_journey.unwrap(), 141.0 / 3.0));
+    assert!(close(journeys.output_tokens_per_journey.unwrap(), 42.0 / 3.0));
+    assert!(close(journeys.cost_per_journey.unwrap(), 0.25));
+    assert_eq!(report.pairs[0].total.journeys.as_ref(), Some(journeys));
+}
+
+#[test]
+fn a_scenario_of_which_nothing_happened_has_no_averages() {
+    let fixture = Fixture::of(&rag_plan_of(vec![stage("", false)]));
+    let report = fixture.summary.report();
+    let journeys = report.pairs[0].total.journeys.as_ref().unwrap();
+    assert_eq!((journeys.ended, journeys.duration_seconds), (0, None));
+    assert_eq!((journeys.input_tokens_per_journey, journeys.cost_per_journey), (None, None));
+    let tables = report.tables();
+    assert!(!tables.contains("NaN") && tables.contains(" query ") && !tables.contains("turn"), "{tables}");
+    // A workload has no journeys at all.
+    let workload = Fixture::of(&small_plan()).summary.report();
+    assert!(workload.pairs[0].total.journeys.is_none() && !workload.tables().contains("journeys"));
+}
+
+#[test]
+fn steps_and_journeys_have_rows_of_their_own() {
+    insta::assert_snapshot!(travelled(&rag_plan()).summary.report().tables());
 }

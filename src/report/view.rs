@@ -52,11 +52,15 @@ pub struct Objective {
     pub met: Option<bool>,
 }
 
-/// A stage, or all of them.
+/// A stage, a step of it, a turn of that, or all stages.
 #[derive(Clone, Debug, Serialize)]
 pub struct Stage {
-    /// Its name; empty if it has none.
+    /// The stage's name; empty if it has none.
     pub stage: Arc<str>,
+    /// The step of a scenario; empty for more than one.
+    pub step: Arc<str>,
+    /// The turn of a conversation, in buckets; empty for more than one.
+    pub turn: Arc<str>,
     /// It is a warm-up and measures nothing.
     pub warm_up: bool,
     /// Requests offered, warm-up left out.
@@ -65,6 +69,8 @@ pub struct Stage {
     pub skipped: BTreeMap<&'static str, u64>,
     /// Of these: ended, by outcome.
     pub requests: BTreeMap<&'static str, u64>,
+    /// Checks that answers failed; one answer can fail several.
+    pub failed_checks: BTreeMap<Arc<str>, u64>,
     /// Requests of warm-ups that ended.
     pub warm_up_requests: u64,
     /// `ok` over all requests that judge the target; absent without any.
@@ -87,6 +93,33 @@ pub struct Stage {
     pub throughput: Option<Throughput>,
     /// Warm-up and failed requests included; absent without a price.
     pub cost: Option<f64>,
+    /// Its journeys; absent without a scenario, in a warm-up, and for a part of a stage.
+    pub journeys: Option<Journeys>,
+    /// A stage's steps in the order of the scenario; a step's turns, those that were played. They are in its numbers.
+    pub parts: Vec<Stage>,
+}
+
+/// Journeys that ended; warm-up left out.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Journeys {
+    /// How many.
+    pub ended: u64,
+    /// Of these: by outcome.
+    pub outcomes: BTreeMap<&'static str, u64>,
+    /// What users waited, of journeys that completed (`ok` and `check`).
+    pub duration_seconds: Option<Quantiles>,
+    /// Of all their requests, as far as known.
+    pub input_tokens: u64,
+    /// Of all their requests, as far as known.
+    pub output_tokens: u64,
+    /// Of all their requests; absent without a price.
+    pub cost: Option<f64>,
+    /// Over all that ended, failed ones included; absent of none.
+    pub input_tokens_per_journey: Option<f64>,
+    /// Over all that ended, failed ones included; absent of none.
+    pub output_tokens_per_journey: Option<f64>,
+    /// Over all that ended, failed ones included; absent of none, and without a price.
+    pub cost_per_journey: Option<f64>,
 }
 
 /// A distribution, in the unit of its field.

@@ -62,7 +62,9 @@ impl<'a> Renderer<'a> {
         turn: u32,
     ) -> Result<(), RenderError> {
         let templates = templates(&step.action);
-        let wanted = |name: &str| templates.iter().any(|template| template.names.contains(name));
+        // What is not mentioned need not be there. More than needed does no harm: a template may use names (in the
+        // arguments of a filter block, say) that are not among those it is known to take.
+        let wanted = |name: &str| templates.iter().any(|template| template.source.contains(name));
         let mut vars = Vars::default();
         taken.fill(&mut vars, wanted);
         let cast = self.cast;
@@ -85,7 +87,7 @@ impl<'a> Renderer<'a> {
         for (name, value) in values.into_iter().filter(|(name, _)| wanted(name)) {
             vars.insert(name, value);
         }
-        if wanted("secret") {
+        if templates.iter().any(|template| template.names.contains("secret")) {
             vars.insert("secret", self.secrets()?);
         }
         self.vars = vars;

@@ -169,7 +169,8 @@ fn bound(history: &HistoryView) -> Option<f64> {
 fn failures(all: Vec<Arc<RequestView>>, now: SystemTime) -> Vec<Dated<Arc<RequestView>>> {
     let mut kinds = Vec::new();
     let (mut shown, rest): (Vec<_>, Vec<_>) = all.into_iter().partition(|view| {
-        let kind = (Arc::clone(&view.profile), Arc::clone(&view.target), view.outcome);
+        let place = [&view.profile, &view.target, &view.step].map(Arc::clone);
+        let kind = (place, view.outcome);
         let first = !kinds.contains(&kind);
         if first {
             kinds.push(kind);

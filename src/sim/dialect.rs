@@ -1,7 +1,7 @@
 //! What a dialect is: how requests are read and answers written in one API's words.
 //!
-//! A dialect is one file that implements these two traits and one line in `routes`. It is pure: bytes in, events and
-//! JSON out.
+//! A dialect is one file that implements these traits and one line in `routes`. It is pure: bytes in, events and
+//! JSON out. The application (`app`) answers in the same traits.
 
 use std::time::Duration;
 
@@ -9,35 +9,76 @@ use http::StatusCode;
 use http::request::Parts;
 use serde_json::Value;
 
-use super::effects::UsageStyle;
+use super::effects::Effects;
 use super::generation::{Ask, Finish, Kind, Usage};
 use super::wire::{Event, Framing};
 
-/// One API, spoken at one or more paths.
-pub(crate) trait Dialect: Send + Sync + 'static {
+/// What kind of service a path is: faults concern some and not others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Service {
+    /// A model, asked directly.
+    Model,
+    /// The application: log in.
+    Login,
+    /// Create a session.
+    NewSession,
+    /// Look at a session.
+    Session,
+    /// Send a message in a session.
+    Message,
+    /// Ask a question about documents.
+    Rag,
+}
+
+/// Who answers at a path.
+pub(crate) trait Voice: Send + Sync + 'static {
     /// Its name in the truth.
     fn name(&self) -> &'static str;
 
-    /// How its streams are framed.
-    fn framing(&self) -> Framing;
-
-    /// Reads a request. `id` names the answer and `created` is Unix time in seconds.
-    fn read(&self, parts: &Parts, body: &[u8], id: &str, created: i64) -> Result<Read, Refusal>;
+    /// What it does.
+    fn service(&self) -> Service;
 
     /// The body of an error answer.
     fn error(&self, refusal: &Refusal) -> Value;
+}
+
+/// One API, spoken at one or more paths.
+pub(crate) trait Dialect: Voice {
+    /// Reads a request. `id` names the answer and `created` is Unix time in seconds.
+    fn read(&self, parts: &Parts, body: &[u8], id: &str, created: i64) -> Result<Read, Refusal>;
 }
 
 /// A request that could be read: what it asks, and who writes the answer.
 pub(crate) struct Read {
     pub(crate) ask: Ask,
     pub(crate) answer: Box<dyn Answer>,
+    /// How it is framed, if it is streamed.
+    pub(crate) framing: Framing,
+    /// What is looked up before the model is asked takes so long.
+    pub(crate) retrieval: Option<Duration>,
+}
+
+/// How an answer ended.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ending {
+    pub(crate) finish: Finish,
+    /// As it is told, which a fault may have changed.
+    pub(crate) usage: Usage,
+    /// What retrieval took, where there was any.
+    pub(crate) retrieval: Option<Duration>,
+    /// What the model took, its queue included.
+    pub(crate) generation: Duration,
 }
 
 /// Writes one answer.
 pub(crate) trait Answer: Send + Sync {
     /// Events before any content.
     fn open(&self) -> Vec<Event>;
+
+    /// Whether these come at once, and do not wait for the first content.
+    fn opens_early(&self) -> bool {
+        false
+    }
 
     /// A content event without content.
     fn empty(&self) -> Event;
@@ -46,7 +87,7 @@ pub(crate) trait Answer: Send + Sync {
     fn delta(&self, delta: &Delta) -> Event;
 
     /// Events after the content, but for the terminal one.
-    fn close(&self, finish: Finish, usage: Usage, style: UsageStyle) -> Vec<Event>;
+    fn close(&self, end: &Ending, effects: &Effects) -> Vec<Event>;
 
     /// What says that the stream is over, where the dialect says so.
     fn terminal(&self) -> Option<Event>;
@@ -55,7 +96,10 @@ pub(crate) trait Answer: Send + Sync {
     fn error(&self, refusal: &Refusal) -> Event;
 
     /// The answer in one piece.
-    fn whole(&self, parts: &[Delta], finish: Finish, usage: Usage, style: UsageStyle) -> Value;
+    fn whole(&self, parts: &[Delta], end: &Ending, effects: &Effects) -> Value;
+
+    /// The answer is complete, and this is its text: what is to be kept of it is kept now.
+    fn completed(&self, _text: &str) {}
 }
 
 /// Content of one kind.
@@ -77,6 +121,10 @@ pub(crate) enum Refusal {
     UnknownModel(String),
     /// No key or a wrong one.
     Unauthorized,
+    /// The application does not let in who asks.
+    Denied(&'static str),
+    /// What is asked for is not there.
+    NotFound(&'static str),
     /// Over a rate limit.
     RateLimited { retry_after: Duration },
     /// The queue is full.
@@ -87,13 +135,25 @@ pub(crate) enum Refusal {
     Stopped,
 }
 
+impl Service {
+    /// All kinds.
+    #[cfg(test)]
+    pub(crate) const ALL: [Self; 6] =
+        [Self::Model, Self::Login, Self::NewSession, Self::Session, Self::Message, Self::Rag];
+
+    /// Whether a model answers.
+    pub(crate) fn generates(self) -> bool {
+        matches!(self, Self::Model | Self::Message | Self::Rag)
+    }
+}
+
 impl Refusal {
     /// The status of the answer.
     pub(crate) fn status(&self) -> StatusCode {
         match self {
             Self::Invalid(_) | Self::TooLong { .. } => StatusCode::BAD_REQUEST,
-            Self::UnknownModel(_) => StatusCode::NOT_FOUND,
-            Self::Unauthorized => StatusCode::UNAUTHORIZED,
+            Self::UnknownModel(_) | Self::NotFound(_) => StatusCode::NOT_FOUND,
+            Self::Unauthorized | Self::Denied(_) => StatusCode::UNAUTHORIZED,
             Self::RateLimited { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::Overloaded => StatusCode::SERVICE_UNAVAILABLE,
             Self::Status { code, .. } => *code,
@@ -123,6 +183,7 @@ impl Refusal {
             ),
             Self::UnknownModel(model) => format!("The model `{model}` does not exist."),
             Self::Unauthorized => "Incorrect API key provided.".to_owned(),
+            Self::Denied(reason) | Self::NotFound(reason) => (*reason).to_owned(),
             Self::RateLimited { .. } => "Rate limit reached. Please try again later.".to_owned(),
             Self::Overloaded => "The engine's queue is full. Please try again later.".to_owned(),
             Self::Status { code, .. } => {

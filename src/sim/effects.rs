@@ -103,6 +103,14 @@ pub(crate) struct Effects {
     pub(crate) form: Form,
     pub(crate) wrong_content_type: bool,
     pub(crate) close: Option<CloseWhen>,
+    pub(crate) no_choices: bool,
+    pub(crate) zero_usage: bool,
+    pub(crate) no_citations: bool,
+    /// On top of what retrieval takes.
+    pub(crate) slow_retrieval: Duration,
+    pub(crate) no_token: bool,
+    pub(crate) expired_token: bool,
+    pub(crate) wrong_status: bool,
 }
 
 impl Effects {
@@ -128,6 +136,13 @@ impl Effects {
             form: Form::default(),
             wrong_content_type: false,
             close: None,
+            no_choices: false,
+            zero_usage: false,
+            no_citations: false,
+            slow_retrieval: Duration::ZERO,
+            no_token: false,
+            expired_token: false,
+            wrong_status: false,
         }
     }
 
@@ -178,6 +193,16 @@ impl Effects {
             Fault::HugeLine { bytes } => self.huge_line = Some(*bytes),
             Fault::CloseKeepalive { when } => self.close = Some(*when),
             Fault::WrongContentType => self.wrong_content_type = true,
+            Fault::NoChoices => {
+                self.no_choices = true;
+                self.no_content = true;
+            }
+            Fault::ZeroUsage => self.zero_usage = true,
+            Fault::NoCitations => self.no_citations = true,
+            Fault::SlowRetrieval { time } => self.slow_retrieval = *time,
+            Fault::NoToken => self.no_token = true,
+            Fault::ExpiredToken => self.expired_token = true,
+            Fault::WrongStatus => self.wrong_status = true,
         }
     }
 }

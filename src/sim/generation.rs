@@ -2,11 +2,17 @@
 //!
 //! Every dialect stands on this. It knows nothing of JSON, events or HTTP.
 
+#[cfg(test)]
+mod tests;
+
+use std::time::Duration;
+
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rand_distr::StandardNormal;
+use tokio::time::Instant;
 
-use super::dialect::Refusal;
+use super::dialect::{Ending, Refusal};
 use super::driver::{Driver, Label, Message, Ticket};
 use super::effects::{Effects, Reasoning};
 use super::engine::{Job, Refused};
@@ -107,6 +113,11 @@ pub(crate) struct Generation {
     pub(crate) queued: Option<f64>,
     /// Seconds of prefill, once there is a token.
     pub(crate) prefill: Option<f64>,
+    /// What retrieval took before.
+    pub(crate) retrieval: Option<Duration>,
+    /// The visible text.
+    pub(crate) text: String,
+    begun: Instant,
 }
 
 impl Finish {
@@ -173,8 +184,18 @@ impl Planned {
             Refused::QueueFull => Refusal::Overloaded,
             Refused::TooLong => Refusal::Invalid("the request does not fit into the KV cache".to_owned()),
         })?;
-        let pieces = self.pieces.into_iter();
-        Ok(Generation { pieces, ticket, finish: self.finish, usage: self.usage, queued: None, prefill: None })
+        let visible = self.pieces.iter().filter(|piece| piece.kind == Kind::Text);
+        Ok(Generation {
+            text: visible.map(|piece| piece.text.as_str()).collect(),
+            pieces: self.pieces.into_iter(),
+            ticket,
+            finish: self.finish,
+            usage: self.usage,
+            queued: None,
+            prefill: None,
+            retrieval: None,
+            begun: Instant::now(),
+        })
     }
 }
 
@@ -200,6 +221,16 @@ impl Generation {
         truth.queue_seconds = self.queued;
         truth.prefill_seconds = self.prefill;
         truth.cached_tokens = self.usage.cached;
+    }
+
+    /// How it ended, as the answer tells it.
+    pub(crate) fn ending(&self, effects: &Effects) -> Ending {
+        Ending {
+            finish: self.finish,
+            usage: if effects.zero_usage { Usage::default() } else { self.usage },
+            retrieval: self.retrieval,
+            generation: self.begun.elapsed(),
+        }
     }
 
     /// Whether all tokens have come.
@@ -301,84 +332,4 @@ fn end_of_answer() -> Piece {
 /// A token of the chat template: no text has it.
 fn marker(name: &str) -> u64 {
     text::token_id(&format!("<|{name}|>"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn ask() -> Ask {
-        let turns = vec![Turn { role: "user".to_owned(), text: "Say something, please".to_owned() }];
-        Ask { model: "sim-8b".to_owned(), turns, ..Ask::default() }
-    }
-
-    fn plan(ask: &Ask, effects: &Effects) -> Planned {
-        Planned::new(ask, effects, &Options::default()).unwrap()
-    }
-
-    fn text_of(planned: &Planned) -> String {
-        planned.pieces.iter().map(|piece| piece.text.as_str()).collect()
-    }
-
-    #[test]
-    fn max_tokens_gives_exactly_that_many_and_the_template_is_counted() {
-        let planned = plan(&Ask { max_tokens: Some(20), ..ask() }, &Effects::none(1));
-        assert_eq!((planned.usage.input, planned.usage.output), (4 + 3, 20));
-        assert_eq!(planned.finish, Finish::Length);
-    }
-
-    #[test]
-    fn the_same_request_gets_the_same_text_and_another_seed_another() {
-        let none = Effects::none(1);
-        let first = text_of(&plan(&ask(), &none));
-        assert_eq!(first, text_of(&plan(&ask(), &none)));
-        assert_ne!(first, text_of(&plan(&Ask { seed: 1, ..ask() }, &none)));
-        assert_eq!(plan(&ask(), &none).finish, Finish::Stop);
-    }
-
-    #[test]
-    fn a_stop_sequence_ends_the_text_before_it() {
-        let long = Ask { max_tokens: Some(200), ..ask() };
-        let whole = text_of(&plan(&long, &Effects::none(1)));
-        let stopped = plan(&Ask { stop: vec![".".to_owned()], ..long }, &Effects::none(1));
-        assert_eq!(stopped.finish, Finish::Stop);
-        assert_eq!(text_of(&stopped), whole.split('.').next().unwrap());
-        assert!(stopped.usage.output < 200);
-    }
-
-    #[test]
-    fn reasoning_lies_inside_the_output() {
-        let effects = Effects { reasoning: Some(Reasoning::Hidden { tokens: 8 }), ..Effects::none(1) };
-        let planned = plan(&Ask { max_tokens: Some(20), ..ask() }, &effects);
-        assert_eq!((planned.usage.output, planned.usage.reasoning), (20, 8));
-        let all = plan(&Ask { max_tokens: Some(5), ..ask() }, &effects);
-        assert_eq!((all.usage.output, all.usage.reasoning), (5, 5));
-    }
-
-    #[test]
-    fn an_early_finish_yields_to_ignore_eos() {
-        let effects = Effects { early_finish: Some(3), ..Effects::none(1) };
-        let early = plan(&Ask { max_tokens: Some(20), ..ask() }, &effects);
-        assert_eq!((early.usage.output, early.finish), (3, Finish::Stop));
-        let full = plan(&Ask { max_tokens: Some(20), ignore_eos: true, ..ask() }, &effects);
-        assert_eq!((full.usage.output, full.finish), (20, Finish::Length));
-    }
-
-    #[test]
-    fn what_does_not_fit_the_context_is_refused() {
-        let too_long = Ask { max_tokens: Some(32_768), ..ask() };
-        let refusal = Planned::new(&too_long, &Effects::none(1), &Options::default());
-        assert!(matches!(refusal, Err(Refusal::TooLong { longest: 32_768, input: 7, .. })));
-    }
-
-    #[test]
-    fn the_next_turn_finds_the_blocks_of_the_answer_before() {
-        let none = Effects::none(1);
-        let first = plan(&Ask { max_tokens: Some(64), ..ask() }, &none);
-        let mut turns = ask().turns;
-        turns.push(Turn { role: "assistant".to_owned(), text: text_of(&first) });
-        turns.push(Turn { role: "user".to_owned(), text: "And then?".to_owned() });
-        let second = plan(&Ask { turns, max_tokens: Some(1), ..ask() }, &none);
-        assert_eq!(second.hashes[..first.hashes.len()], first.hashes);
-    }
 }

@@ -7,8 +7,8 @@ use http::request::Parts;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::dialect::{Answer, Delta, Dialect, Read, Refusal};
-use super::effects::UsageStyle;
+use super::dialect::{Answer, Delta, Dialect, Ending, Read, Refusal, Service, Voice};
+use super::effects::{Effects, UsageStyle};
 use super::generation::{Ask, Finish, Kind, Turn, Usage};
 use super::wire::{Event, Framing};
 
@@ -65,15 +65,21 @@ struct Completion {
     include_usage: bool,
 }
 
-impl Dialect for OpenAiChat {
+impl Voice for OpenAiChat {
     fn name(&self) -> &'static str {
         "openai-chat"
     }
 
-    fn framing(&self) -> Framing {
-        Framing::Sse
+    fn service(&self) -> Service {
+        Service::Model
     }
 
+    fn error(&self, refusal: &Refusal) -> Value {
+        error(refusal)
+    }
+}
+
+impl Dialect for OpenAiChat {
     fn read(&self, _parts: &Parts, body: &[u8], id: &str, created: i64) -> Result<Read, Refusal> {
         let request: Request = serde_json::from_slice(body)
             .map_err(|error| Refusal::Invalid(format!("invalid request body: {error}")))?;
@@ -83,11 +89,8 @@ impl Dialect for OpenAiChat {
             model: request.model.clone(),
             include_usage: request.stream_options.as_ref().is_some_and(|options| options.include_usage),
         };
-        Ok(Read { ask: request.ask()?, answer: Box::new(answer) })
-    }
-
-    fn error(&self, refusal: &Refusal) -> Value {
-        error(refusal)
+        let answer = Box::new(answer);
+        Ok(Read { ask: request.ask()?, answer, framing: Framing::Sse, retrieval: None })
     }
 }
 
@@ -169,11 +172,11 @@ impl Answer for Completion {
         Event { tokens: delta.tokens, ..self.with_delta(&content, None, None) }
     }
 
-    fn close(&self, finish: Finish, usage: Usage, style: UsageStyle) -> Vec<Event> {
-        let usage = Some(usage).filter(|_| self.include_usage);
-        let riding = usage.filter(|_| style == UsageStyle::OnFinish);
-        let own = usage.filter(|_| style == UsageStyle::Own);
-        let mut events = vec![self.with_delta(&json!({}), Some(finish), riding)];
+    fn close(&self, end: &Ending, effects: &Effects) -> Vec<Event> {
+        let usage = Some(end.usage).filter(|_| self.include_usage);
+        let riding = usage.filter(|_| effects.usage == UsageStyle::OnFinish);
+        let own = usage.filter(|_| effects.usage == UsageStyle::Own);
+        let mut events = vec![self.with_delta(&json!({}), Some(end.finish), riding)];
         events.extend(own.map(|usage| self.chunk(&json!([]), Some(usage))));
         events
     }
@@ -186,22 +189,28 @@ impl Answer for Completion {
         Event::plain(error(refusal).to_string())
     }
 
-    fn whole(&self, parts: &[Delta], finish: Finish, usage: Usage, style: UsageStyle) -> Value {
+    fn whole(&self, parts: &[Delta], end: &Ending, effects: &Effects) -> Value {
         let mut message = Map::new();
         message.insert("role".to_owned(), json!("assistant"));
         message.insert("content".to_owned(), json!(""));
         for part in parts.iter().filter(|part| part.kind != Kind::Hidden) {
             message.insert(field(part.kind).to_owned(), json!(part.text));
         }
+        let finish = end.finish.name();
+        let choices = if effects.no_choices {
+            json!([])
+        } else {
+            json!([{"index": 0, "message": message, "logprobs": null, "finish_reason": finish}])
+        };
         let mut body = json!({
             "id": self.id,
             "object": "chat.completion",
             "created": self.created,
             "model": self.model,
-            "choices": [{"index": 0, "message": message, "logprobs": null, "finish_reason": finish.name()}],
+            "choices": choices,
         });
-        if let (true, Some(body)) = (style != UsageStyle::Absent, body.as_object_mut()) {
-            body.insert("usage".to_owned(), counts(usage));
+        if let (true, Some(body)) = (effects.usage != UsageStyle::Absent, body.as_object_mut()) {
+            body.insert("usage".to_owned(), counts(end.usage));
         }
         body
     }
@@ -221,7 +230,8 @@ pub(crate) fn error(refusal: &Refusal) -> Value {
     json!({"error": {"message": refusal.message(), "type": kind, "param": null, "code": status.as_u16()}})
 }
 
-fn counts(usage: Usage) -> Value {
+/// Counts as `OpenAI` has them.
+pub(crate) fn counts(usage: Usage) -> Value {
     json!({
         "prompt_tokens": usage.input,
         "completion_tokens": usage.output,
@@ -270,6 +280,8 @@ fn stop_sequences(stop: Option<&Value>) -> Result<Vec<String>, Refusal> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     fn read(body: &Value) -> Result<Read, Refusal> {
@@ -326,10 +338,12 @@ mod tests {
         let usage = Usage { input: 3, output: 2, cached: 1, reasoning: 0 };
         let with_usage =
             |events: Vec<Event>| events.iter().map(|event| event.data.contains("usage")).collect::<Vec<_>>();
-        let close = |style| with_usage(answer(true).close(Finish::Stop, usage, style));
+        let end = Ending { finish: Finish::Stop, usage, retrieval: None, generation: Duration::ZERO };
+        let with = |style| Effects { usage: style, ..Effects::none(1) };
+        let close = |style| with_usage(answer(true).close(&end, &with(style)));
         assert_eq!(close(UsageStyle::Own), [false, true]);
         assert_eq!(close(UsageStyle::OnFinish), [true]);
         assert_eq!(close(UsageStyle::Absent), [false]);
-        assert_eq!(with_usage(answer(false).close(Finish::Stop, usage, UsageStyle::Own)), [false]);
+        assert_eq!(with_usage(answer(false).close(&end, &with(UsageStyle::Own))), [false]);
     }
 }

@@ -85,6 +85,21 @@ pub struct Options {
     /// Requests whose ground truth is kept.
     #[arg(long, default_value_t = 2048, value_name = "REQUESTS")]
     pub truth_capacity: usize,
+    /// Password of every user of the application under `/api`.
+    #[arg(long, default_value = "demo", value_name = "PASSWORD")]
+    pub app_password: String,
+    /// How long an access token of the application is good.
+    #[arg(long, default_value = "1h", value_parser = units::duration, value_name = "DURATION")]
+    pub token_lifetime: Duration,
+    /// Chat sessions of the application, at most; the oldest goes first.
+    #[arg(long, default_value_t = 10_000, value_name = "SESSIONS")]
+    pub max_sessions: usize,
+    /// How long a chat session is kept.
+    #[arg(long, default_value = "1h", value_parser = units::duration, value_name = "DURATION")]
+    pub session_lifetime: Duration,
+    /// What retrieval takes before a question about documents goes to the model.
+    #[arg(long, default_value = "60ms", value_parser = units::duration, value_name = "DURATION")]
+    pub retrieval_time: Duration,
     /// Serve over TLS with this; ALPN is h2 and http/1.1 unless it says something else.
     #[arg(skip)]
     pub tls: Option<Arc<rustls::ServerConfig>>,
@@ -117,6 +132,11 @@ impl Default for Options {
             max_connections: 4096,
             faults: Vec::new(),
             truth_capacity: 2048,
+            app_password: "demo".to_owned(),
+            token_lifetime: Duration::from_hours(1),
+            max_sessions: 10_000,
+            session_lifetime: Duration::from_hours(1),
+            retrieval_time: Duration::from_millis(60),
             tls: None,
         }
     }
@@ -135,6 +155,7 @@ impl Options {
             (not_negative(self.output_sigma), "the spread of the output must not be negative"),
             (!self.step_time.is_zero(), "the step time must be over 0"),
             (self.max_batch > 0, "the batch must hold a sequence"),
+            (self.max_sessions > 0, "there must be a session"),
             (self.max_connections > 0, "there must be a connection"),
             (self.block_size > 0, "a block must hold a token"),
             (self.blocks() > 0, "the KV cache must hold a block"),

@@ -1,6 +1,6 @@
 //! Which path leads where. A dialect is one entry in [`DIALECTS`].
 //!
-//! The application paths (log in, sessions, retrieval) belong in a router of their own, merged in [`router`].
+//! The paths of the application (log in, sessions, retrieval) are in a router of their own, merged in [`router`].
 
 use std::sync::Arc;
 
@@ -13,6 +13,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::answer::answer;
+use super::app;
 use super::dialect::{Dialect, Refusal};
 use super::openai_chat::{self, OpenAiChat};
 use super::rules::FaultRule;
@@ -39,6 +40,7 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router {
         router = router.route(path, dialect(spoken));
     }
     router
+        .merge(app::router())
         .route("/v1/models", get(models))
         .route("/health", get(StatusCode::OK))
         .route("/metrics", get(metrics))
@@ -50,12 +52,18 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router {
 
 /// The path as a label: the pattern that it fits.
 pub(crate) fn handler(path: &str) -> &'static str {
-    let patterns = DIALECTS.iter().map(|(pattern, _)| *pattern).chain(OTHERS);
-    let fits = |pattern: &&str| match pattern.split_once('{') {
-        Some((fixed, _)) => path.starts_with(fixed),
-        None => path == *pattern,
+    let patterns = answering().into_iter().chain(OTHERS);
+    let fits = |pattern: &&str| {
+        let (mut path, mut pattern) = (path.split('/'), pattern.split('/'));
+        pattern.by_ref().all(|wanted| path.next().is_some_and(|is| is == wanted || wanted.starts_with('{')))
+            && path.next().is_none()
     };
     patterns.into_iter().find(fits).unwrap_or("none")
+}
+
+/// The patterns of the paths where requests are answered and recorded.
+pub(crate) fn answering() -> Vec<&'static str> {
+    DIALECTS.iter().map(|(pattern, _)| *pattern).chain(app::PATHS).collect()
 }
 
 fn dialect(dialect: &'static dyn Dialect) -> MethodRouter<Arc<Shared>> {
@@ -139,4 +147,20 @@ async fn not_found() -> Response {
 
 fn complain(message: &str) -> Response {
     (StatusCode::BAD_REQUEST, Json(json!({"error": message}))).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_is_known_by_its_pattern() {
+        assert_eq!(handler("/v1/chat/completions"), "/v1/chat/completions");
+        assert_eq!(handler("/api/chat/sessions"), "/api/chat/sessions");
+        assert_eq!(handler("/api/chat/sessions/ses_1"), "/api/chat/sessions/{id}");
+        assert_eq!(handler("/api/chat/sessions/ses_1/messages"), "/api/chat/sessions/{id}/messages");
+        for unknown in ["/api/chat", "/api/chat/sessions/ses_1/messages/1", "/", "/v1/chat/completions/x"] {
+            assert_eq!(handler(unknown), "none");
+        }
+    }
 }

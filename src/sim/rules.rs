@@ -1,4 +1,4 @@
-//! Which faults a request meets: rules with a probability, a life, a model and a count.
+//! Which faults a request meets: rules with a probability, a life, a model, a path and a count.
 //!
 //! It draws from its own seeded generator, so that a run can be repeated. It knows nothing of what faults do.
 
@@ -11,6 +11,7 @@ use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
+use super::dialect::Service;
 use super::faults::{Fault, Spec, SpecError};
 use super::units;
 
@@ -19,7 +20,8 @@ const MOST_RULES: usize = 256;
 
 /// A fault that befalls requests while the rule lives.
 ///
-/// As an option it is written like the fault, with the parameters `probability`, `lasts`, `model` and `max` besides.
+/// As an option it is written like the fault, with the parameters `probability`, `lasts`, `model`, `path` and `max`
+/// besides. Only requests that can meet the fault count.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FaultRule {
@@ -34,6 +36,9 @@ pub struct FaultRule {
     /// Only requests for this model.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
+    /// Only requests for paths that begin like this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
     /// So many requests at most.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max: Option<u64>,
@@ -43,6 +48,15 @@ pub struct FaultRule {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("there are {MOST_RULES} fault rules already")]
 pub struct TooManyRules;
+
+/// What rules look at in a request.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Aim<'a> {
+    pub(crate) service: Service,
+    pub(crate) path: &'a str,
+    /// As far as the request could be read.
+    pub(crate) model: Option<&'a str>,
+}
 
 /// The rules in force.
 #[derive(Debug)]
@@ -65,7 +79,7 @@ struct Active {
 impl FaultRule {
     /// Every request, from now on.
     pub fn always(fault: Fault) -> Self {
-        Self { fault, probability: 1.0, lasts: None, model: None, max: None }
+        Self { fault, probability: 1.0, lasts: None, model: None, path: None, max: None }
     }
 }
 
@@ -80,10 +94,11 @@ impl FromStr for FaultRule {
         })?;
         let lasts = spec.read("lasts", units::duration)?;
         let model = spec.read("model", |value| Ok(value.to_owned()))?;
+        let path = spec.read("path", |value| Ok(value.to_owned()))?;
         let max = spec.read("max", |value| value.parse().map_err(|_| format!("`{value}` is not a count")))?;
         let fault = Fault::from_spec(&mut spec)?;
         spec.finish()?;
-        Ok(Self { fault, probability: probability.unwrap_or_else(always), lasts, model, max })
+        Ok(Self { fault, probability: probability.unwrap_or_else(always), lasts, model, path, max })
     }
 }
 
@@ -122,13 +137,13 @@ impl Rules {
         })
     }
 
-    /// The faults that a request for `model` meets.
-    pub(crate) fn draw(&self, model: Option<&str>) -> Vec<Fault> {
+    /// The faults that a request meets.
+    pub(crate) fn draw(&self, aim: Aim<'_>) -> Vec<Fault> {
         let now = Instant::now();
         self.with(|state| {
             state.active.retain(|active| active.lives(now));
             let State { active, draws } = state;
-            active.iter_mut().filter_map(|active| active.strike(model, draws)).collect()
+            active.iter_mut().filter_map(|active| active.strike(aim, draws)).collect()
         })
     }
 
@@ -147,9 +162,12 @@ impl Active {
         FaultRule { lasts, ..self.rule.clone() }
     }
 
-    fn strike(&mut self, model: Option<&str>, draws: &mut ChaCha8Rng) -> Option<Fault> {
-        let wanted = self.rule.model.as_deref();
-        if wanted.is_some() && wanted != model {
+    fn strike(&mut self, aim: Aim<'_>, draws: &mut ChaCha8Rng) -> Option<Fault> {
+        let rule = &self.rule;
+        let meant = rule.model.as_deref().is_none_or(|wanted| aim.model == Some(wanted))
+            && rule.path.as_deref().is_none_or(|wanted| aim.path.starts_with(wanted))
+            && rule.fault.concerns(aim.service);
+        if !meant {
             return None;
         }
         if self.rule.probability < 1.0 && draws.random::<f64>() >= self.rule.probability {
@@ -199,11 +217,14 @@ mod tests {
         text.parse().unwrap()
     }
 
+    fn to(model: Option<&str>) -> Aim<'_> {
+        Aim { service: Service::Model, path: "/v1/chat/completions", model }
+    }
+
     #[test]
     fn a_rule_is_written_as_an_option_or_as_json() {
-        let option = rule("stall;after=3;for=2s;probability=0.5;lasts=10s;model=m;max=4");
-        let json =
-            r#"{"fault": "stall;after=3;for=2s", "probability": 0.5, "for": "10s", "model": "m", "max": 4}"#;
+        let option = rule("stall;after=3;for=2s;probability=0.5;lasts=10s;model=m;path=/v1;max=4");
+        let json = r#"{"fault": "stall;after=3;for=2s", "probability": 0.5, "for": "10s", "model": "m", "path": "/v1", "max": 4}"#;
         assert_eq!(serde_json::from_str::<FaultRule>(json).unwrap(), option);
         let written = serde_json::to_string(&option).unwrap();
         assert_eq!(serde_json::from_str::<FaultRule>(&written).unwrap(), option);
@@ -215,11 +236,11 @@ mod tests {
     async fn a_rule_ends_with_its_time_and_with_its_count() {
         let rules = Rules::new(1);
         rules.add(vec![rule("no_done;lasts=10s"), rule("crlf;max=2")]).unwrap();
-        assert_eq!(rules.draw(None), [Fault::NoDone, Fault::Crlf]);
-        assert_eq!(rules.draw(None), [Fault::NoDone, Fault::Crlf]);
-        assert_eq!(rules.draw(None), [Fault::NoDone]);
+        assert_eq!(rules.draw(to(None)), [Fault::NoDone, Fault::Crlf]);
+        assert_eq!(rules.draw(to(None)), [Fault::NoDone, Fault::Crlf]);
+        assert_eq!(rules.draw(to(None)), [Fault::NoDone]);
         tokio::time::advance(Duration::from_secs(10)).await;
-        assert_eq!(rules.draw(None), []);
+        assert_eq!(rules.draw(to(None)), []);
         assert_eq!(rules.list(), []);
     }
 
@@ -227,11 +248,23 @@ mod tests {
     async fn a_rule_can_be_for_one_model_and_for_a_part() {
         let rules = Rules::new(1);
         rules.add(vec![rule("no_done;model=a"), rule("crlf;probability=0.3")]).unwrap();
-        assert!(!rules.draw(Some("b")).contains(&Fault::NoDone));
-        assert!(!rules.draw(None).contains(&Fault::NoDone));
-        assert!(rules.draw(Some("a")).contains(&Fault::NoDone));
-        let struck = (0..1000).filter(|_| rules.draw(None).contains(&Fault::Crlf)).count();
+        assert!(!rules.draw(to(Some("b"))).contains(&Fault::NoDone));
+        assert!(!rules.draw(to(None)).contains(&Fault::NoDone));
+        assert!(rules.draw(to(Some("a"))).contains(&Fault::NoDone));
+        let struck = (0..1000).filter(|_| rules.draw(to(None)).contains(&Fault::Crlf)).count();
         assert!((200..400).contains(&struck), "{struck} of 1000 at 0.3");
+    }
+
+    #[tokio::test]
+    async fn a_rule_counts_only_requests_that_it_can_befall() {
+        let rules = Rules::new(1);
+        rules.add(vec![rule("no_citations;max=1"), rule("error_500;path=/api/chat;max=1")]).unwrap();
+        let aim = |service, path| Aim { service, path, model: None };
+        assert_eq!(rules.draw(aim(Service::Login, "/api/auth/login")), []);
+        assert_eq!(rules.draw(aim(Service::Rag, "/api/rag/query")), [Fault::NoCitations]);
+        assert_eq!(rules.draw(aim(Service::Rag, "/api/rag/query")), []);
+        let made = rules.draw(aim(Service::NewSession, "/api/chat/sessions"));
+        assert_eq!(made, [Fault::Status { code: 500 }]);
     }
 
     #[tokio::test]

@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::app::App;
 use super::driver::Driver;
 use super::limits::{Headers, Limits};
 use super::metrics::Metrics;
@@ -28,6 +29,7 @@ pub(crate) struct Shared {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) rules: Rules,
     pub(crate) truth: Ring,
+    pub(crate) app: Arc<App>,
     /// Requests named so far.
     pub(crate) requests: AtomicU64,
     /// Connections accepted so far.
@@ -46,6 +48,7 @@ impl Shared {
             limits: Mutex::new(Limits::new(options.rate_limit_requests, options.rate_limit_tokens)),
             rules: Rules::new(options.seed),
             truth: Ring::new(options.truth_capacity),
+            app: Arc::new(App::new(&options)),
             requests: AtomicU64::new(0),
             connections: AtomicU64::new(0),
             tasks: TaskTracker::new(),

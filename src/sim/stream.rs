@@ -81,7 +81,7 @@ impl StreamWriter {
 
     /// Everything up to the end of the content.
     async fn content(&mut self, generation: &mut Generation) -> Result<(), Early> {
-        if self.effects.role_first || self.effects.empty_chunks > 0 {
+        if self.effects.role_first || self.effects.empty_chunks > 0 || self.answer.opens_early() {
             self.open().await?;
             for _ in 0..self.effects.empty_chunks {
                 self.event(&self.answer.empty()).await?;
@@ -187,16 +187,19 @@ impl StreamWriter {
     /// The end as it should be.
     async fn end(&mut self, generation: &Generation) -> Result<(), Gone> {
         self.open().await?;
-        let mut events = self.answer.close(generation.finish, generation.usage, self.effects.usage);
+        let mut events = self.answer.close(&generation.ending(&self.effects), &self.effects);
         if !self.effects.no_terminal {
             events.extend(self.answer.terminal());
         }
         self.record.set(|truth| truth.finish_reason = Some(generation.finish.name().to_owned()));
-        let Some(last) = events.pop() else { return self.flush().await };
+        self.answer.completed(&generation.text);
+        let last = events.pop();
         for event in &events {
             self.event(event).await?;
         }
-        self.hold(&last, true);
+        if let Some(last) = last {
+            self.hold(&last, true);
+        }
         self.held.marks.push(Mark::End);
         self.last().await
     }

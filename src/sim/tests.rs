@@ -1,5 +1,7 @@
 //! The simulator over real sockets, seen by a client that reads bytes and believes nothing.
 
+mod app;
+mod app_faults;
 mod client;
 mod faults_in_head;
 mod faults_in_stream;

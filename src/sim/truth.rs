@@ -19,6 +19,9 @@ pub struct Truth {
     pub trace_id: Option<String>,
     /// Which API was spoken.
     pub dialect: String,
+    /// The path asked for.
+    #[serde(default)]
+    pub path: String,
     /// The model asked for, as far as the request could be read.
     pub model: Option<String>,
     /// Wall-clock time at which the request's head had been read.
@@ -28,6 +31,9 @@ pub struct Truth {
     pub status: Option<u16>,
     /// Whether the answer was streamed.
     pub streamed: bool,
+    /// What retrieval took before the model was asked, in seconds.
+    #[serde(default)]
+    pub retrieval_seconds: Option<f64>,
     /// Time in the engine's queue, in seconds.
     pub queue_seconds: Option<f64>,
     /// From admission to the first token, in seconds.

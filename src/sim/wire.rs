@@ -20,6 +20,8 @@ pub(crate) struct Event {
 pub(crate) enum Framing {
     /// Server-sent events.
     Sse,
+    /// Newline-delimited JSON; events have no names.
+    NdJson,
 }
 
 /// Frames the events of one stream.
@@ -42,6 +44,7 @@ impl Framing {
     pub(crate) fn content_type(self) -> &'static str {
         match self {
             Self::Sse => "text/event-stream; charset=utf-8",
+            Self::NdJson => "application/x-ndjson",
         }
     }
 }
@@ -55,7 +58,21 @@ impl Framer {
     pub(crate) fn frame(&mut self, event: &Event, last: bool) -> String {
         match self.framing {
             Framing::Sse => self.sse(event, last),
+            Framing::NdJson => self.line(event, last),
         }
+    }
+
+    fn line(&mut self, event: &Event, last: bool) -> String {
+        let mut out = String::with_capacity(event.data.len() + 2);
+        if !self.begun && self.form.bom {
+            out.push('\u{feff}');
+        }
+        self.begun = true;
+        out.push_str(&event.data);
+        if !(last && self.form.no_final_blank_line) {
+            out.push_str(self.line_end());
+        }
+        out
     }
 
     fn sse(&mut self, event: &Event, last: bool) -> String {
@@ -140,6 +157,16 @@ mod tests {
         let event = Event { name: Some("ping"), ..Event::plain("{}") };
         assert_eq!(framer.frame(&event, false), "\u{feff}event: ping\ndata: {}\n\n");
         assert_eq!(framer.frame(&event, false), "event: ping\ndata: {}\n\n");
+    }
+
+    #[test]
+    fn in_ndjson_an_event_is_a_line() {
+        let mut framer = Framer::new(Framing::NdJson, Form { bom: true, no_space: true, ..Form::default() });
+        let event = Event { name: Some("delta"), ..Event::plain("{\"a\":1}") };
+        assert_eq!(framer.frame(&event, false), "\u{feff}{\"a\":1}\n");
+        assert_eq!(framer.frame(&event, true), "{\"a\":1}\n");
+        let unended = Form { no_final_blank_line: true, ..Form::default() };
+        assert_eq!(Framer::new(Framing::NdJson, unended).frame(&event, true), "{\"a\":1}");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! What happens, as it happens: facts as JSON for those who listen now. Nothing is kept; who is too slow misses
 //! events, and is told so.
 
-use super::{RequestView, RunView, Time};
+use super::{JourneyView, RequestView, RunView, Time};
 use crate::event::{Fact, Sink};
 use serde::Serialize;
 use serde_json::json;
@@ -14,7 +14,7 @@ const BEHIND: usize = 1024;
 /// One event.
 #[derive(Clone, Debug)]
 pub struct Event {
-    /// Its name: `request`, `run_started`, `run_ended`, `runs_skipped`, `next_run`.
+    /// Its name: `request`, `journey`, `run_started`, `run_ended`, `runs_skipped`, `next_run`.
     pub name: &'static str,
     /// Its data as JSON.
     pub data: Arc<str>,
@@ -52,6 +52,7 @@ impl Sink for Events {
         }
         match fact {
             Fact::Ended(request) => self.tell("request", &RequestView::of(request)),
+            Fact::JourneyEnded(journey) => self.tell("journey", &JourneyView::of(journey)),
             Fact::RunStarted { run, lag } => self.tell(
                 "run_started",
                 &json!({
@@ -71,7 +72,6 @@ impl Sink for Events {
                 &json!({ "profile": &*pair.profile, "target": &*pair.target, "at": at.map(Time) }),
             ),
             Fact::JourneyStarted { .. }
-            | Fact::JourneyEnded(_)
             | Fact::Offered { .. }
             | Fact::Skipped { .. }
             | Fact::LoadActive { .. } => {}
@@ -82,8 +82,8 @@ impl Sink for Events {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::Outcome;
-    use crate::testing::{play, small_plan};
+    use crate::event::{Failure, Outcome};
+    use crate::testing::{play, rag_plan, small_plan, travel};
 
     #[test]
     fn who_listens_hears_and_who_does_not_costs_nothing() {
@@ -99,6 +99,30 @@ mod tests {
         let data: serde_json::Value = serde_json::from_str(&heard.data).unwrap();
         assert_eq!(data["outcome"], "ok");
         assert!(listener.try_recv().is_err());
+    }
+
+    #[test]
+    fn a_journey_is_told_when_it_has_ended() {
+        let plan = rag_plan();
+        let events = Arc::new(Events::default());
+        let sink: Arc<dyn Sink> = Arc::<Events>::clone(&events);
+        let mut listener = events.listen();
+        travel(&sink, &plan.pairs[0].places[1], Outcome::Failed(Failure::Check), |journey| {
+            journey.failed_step = Some("query".into());
+            journey.detail = Some("$.citations".into());
+        });
+        let heard = listener.try_recv().unwrap();
+        assert_eq!(heard.name, "journey");
+        let data: serde_json::Value = serde_json::from_str(&heard.data).unwrap();
+        let wanted = json!({
+            "profile": "rag", "target": "app", "model": "m", "stage": "steady", "run": "run-1",
+            "warm_up": false, "user": 3, "iteration": 7, "trace_id": "000102030405060708090a0b0c0d0e0f",
+            "started": "1970-01-01T00:33:16.000Z", "ended": "1970-01-01T00:33:20.000Z", "outcome": "check",
+            "failed_step": "query", "detail": "$.citations", "duration_seconds": 2.5, "requests": 3,
+            "input_tokens": 120, "output_tokens": 30, "cost": 0.5,
+        });
+        assert_eq!(data, wanted);
+        assert!(listener.try_recv().is_err(), "its beginning is not told");
     }
 
     #[test]

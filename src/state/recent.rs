@@ -3,7 +3,7 @@
 
 mod view;
 
-pub use view::{ActiveRun, PairStatus, RequestView, RunView};
+pub use view::{ActiveRun, JourneyView, Journeys, PairStatus, RequestView, RunView};
 
 use super::Time;
 use crate::event::{Fact, Failure, Outcome, Pair, Place, Request, RunRef, Sink};
@@ -46,6 +46,8 @@ struct Entry {
     warm_up: u64,
     skipped: HashMap<&'static str, u64>,
     outcomes: HashMap<Outcome, u64>,
+    /// Present once there is, or was, a scenario.
+    journeys: Option<Journeys>,
     skipped_runs: HashMap<&'static str, u64>,
     active: Vec<ActiveRun>,
     last_run: Option<Arc<RunView>>,
@@ -64,6 +66,7 @@ impl Entry {
             warm_up: 0,
             skipped: HashMap::new(),
             outcomes: HashMap::new(),
+            journeys: plan.profile.work.scenario().map(|_| Journeys::default()),
             skipped_runs: HashMap::new(),
             active: Vec::new(),
             last_run: None,
@@ -73,7 +76,8 @@ impl Entry {
     }
 
     fn may_go(&self) -> bool {
-        !self.planned && self.in_flight == 0 && self.active.is_empty()
+        let travels = self.journeys.as_ref().is_some_and(|journeys| journeys.open > 0);
+        !self.planned && self.in_flight == 0 && !travels && self.active.is_empty()
     }
 
     fn ended(&mut self, outcome: Outcome, view: &Arc<RequestView>) {
@@ -110,6 +114,7 @@ impl Entry {
             skipped: self.skipped.iter().map(|(reason, n)| (*reason, *n)).collect(),
             requests: requests.collect(),
             warm_up_requests: self.warm_up,
+            journeys: self.journeys.clone(),
             skipped_runs: self.skipped_runs.iter().map(|(reason, n)| (*reason, *n)).collect(),
             active_runs: self.active.clone(),
             last_run: self.last_run.clone(),
@@ -144,6 +149,9 @@ impl Recent {
             entry.planned = true;
             entry.model = Arc::clone(&pair.target.model);
             entry.schedule = pair.profile.schedule.trigger.name();
+            if pair.profile.work.scenario().is_some() {
+                entry.journeys.get_or_insert_default();
+            }
         }
         inner.pairs.retain(|_, entry| !entry.may_go());
     }
@@ -214,7 +222,13 @@ impl Sink for Recent {
                 }
             }),
             Fact::Ended(request) => self.ended(request),
-            Fact::JourneyStarted { .. } | Fact::JourneyEnded(_) | Fact::LoadActive { .. } => {}
+            Fact::JourneyStarted { place, warm_up: _ } => self.at(&place.pair, |entry| {
+                entry.journeys.get_or_insert_default().open += 1;
+            }),
+            Fact::JourneyEnded(journey) => self.at(&journey.place.pair, |entry| {
+                entry.journeys.get_or_insert_default().ended(journey);
+            }),
+            Fact::LoadActive { .. } => {}
             Fact::RunStarted { run, lag } => self.at(&run.pair, |entry| entry.run_started(run, *lag)),
             Fact::RunEnded(summary) => {
                 let view = Arc::new(RunView::of(summary));

@@ -123,6 +123,14 @@ catalogue! {
         "Time from a run's scheduled instant to its start.";
     LoadActive = "tokenbeat.load_active", Seconds, Counter, Stage [],
         "Time in which load was offered; throughput is the rate of tokens over the rate of this.";
+    Journeys = "tokenbeat.journeys", None, Counter, Stage [Outcome],
+        "Journeys that ended: ok, the outcome of the request that failed and ended it, or cancelled. Warm-up left out.";
+    JourneyDuration = "tokenbeat.journey_duration", Seconds, Histogram(&buckets::JOURNEY), Stage [],
+        "What a user waited in a journey: its steps' response times added up, of journeys that completed (ok and check); set-up and think time left out.";
+    JourneyTokens = "tokenbeat.journey_tokens", Token, Counter, Stage [Type],
+        "Tokens of the requests of all journeys that ended, set-up included, as far as known. Warm-up left out.";
+    JourneyCost = "tokenbeat.journey_cost", None, Counter, Stage [Currency],
+        "Cost of the requests of all journeys that ended, set-up included, as far as tokens are known. Warm-up left out.";
     Runs = "tokenbeat.runs", None, Counter, Run [Result],
         "Runs that ended, by result.";
     SkippedRuns = "tokenbeat.skipped_runs", None, Counter, Run [Reason],

@@ -1,4 +1,4 @@
-//! OTLP export: metrics out of the store, a span per request and per run, the daemon's log; over gRPC and HTTP.
+//! OTLP export: metrics out of the store, a span per request, journey and run, the daemon's log; over gRPC and HTTP.
 //! It never holds up traffic: what it cannot get rid of is counted and forgotten.
 //!
 //! One pipeline for the three signals, on OTLP's own messages: the OpenTelemetry SDK can neither make exemplars
@@ -174,6 +174,13 @@ impl Sink for Facts {
                     && sampling.exports(request.ids.sampled, request.outcome != Outcome::Ok)
                 {
                     queue.push(Ended::Request(Arc::clone(request)));
+                }
+            }
+            Fact::JourneyEnded(journey) => {
+                if let Some((sampling, queue)) = &self.spans
+                    && sampling.exports(journey.ids.sampled, journey.outcome != Outcome::Ok)
+                {
+                    queue.push(Ended::Journey(Arc::clone(journey)));
                 }
             }
             Fact::RunEnded(summary) => {

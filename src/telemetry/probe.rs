@@ -19,6 +19,9 @@ pub fn render_probe(request: &Request) -> Result<String, Error> {
     )?;
     let outcome = [(request.outcome.label(), Some(1.0))];
     probe.vector("probe_outcome", "How the request ended: always 1", "outcome", &outcome)?;
+    let step = &*request.place.step;
+    let step = [(step, (!step.is_empty()).then_some(1.0))];
+    probe.vector("probe_step", "The step of a scenario that was played: always 1", "step", &step)?;
     let duration = marks.sent.map(|_| marks.duration().as_secs_f64());
     probe.gauge("probe_request_duration_seconds", "From the send to the end", duration)?;
     let status = request.status.map(f64::from);
@@ -83,8 +86,8 @@ impl Probe {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::{Fact, Failure, Sink};
-    use crate::testing::{answer, offer, small_plan};
+    use crate::event::{Fact, Failure, Place, Sink};
+    use crate::testing::{answer, offer, rag_plan, small_plan, step_place};
     use std::sync::{Arc, Mutex};
 
     #[derive(Default)]
@@ -99,9 +102,13 @@ mod tests {
     }
 
     fn rendered(change: impl FnOnce(&mut Request)) -> String {
+        rendered_at(&small_plan().pairs[0].places[0], change)
+    }
+
+    fn rendered_at(place: &Arc<Place>, change: impl FnOnce(&mut Request)) -> String {
         let last = Arc::new(Last::default());
         let sink: Arc<dyn Sink> = Arc::<Last>::clone(&last);
-        offer(&sink, &small_plan().pairs[0].places[0], false).finish(|request| {
+        offer(&sink, place, false).finish(|request| {
             answer(request);
             change(request);
         });
@@ -120,7 +127,14 @@ mod tests {
         ] {
             assert!(text.contains(line), "{line} in\n{text}");
         }
-        assert!(!text.contains("probe_failed_check"), "{text}");
+        assert!(!text.contains("probe_failed_check") && !text.contains("probe_step"), "{text}");
+    }
+
+    #[test]
+    fn a_step_says_which_one_it_is() {
+        let place = step_place(&rag_plan().pairs[0], 1, "query", 1);
+        let text = rendered_at(&place, |request| request.outcome = Outcome::Ok);
+        assert!(text.contains("probe_step{step=\"query\"} 1"), "{text}");
     }
 
     #[test]

@@ -5,6 +5,7 @@ mod install;
 mod measured;
 mod pair;
 mod place;
+mod stage;
 mod target;
 
 pub(super) use pair::PHASES;
@@ -12,11 +13,12 @@ pub(super) use pair::PHASES;
 use super::catalogue::{Key, Metric, buckets};
 use super::otlp::{Dropped, Signal, Stats};
 use super::value::{Counter, Gauge, Histogram, Trace, epoch_seconds};
-use crate::event::{Fact, Ledger, Pair, Place, Request, Sink};
+use crate::event::{Fact, Journey, Ledger, Pair, Place, Request, Sink, TraceIds};
 use crate::plan::Plan;
 use install::{Installed, Nodes};
 use pair::PairNode;
 use place::PlaceNode;
+use stage::StageNode;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard};
 use std::time::{Duration, SystemTime};
@@ -241,14 +243,30 @@ impl Store {
         }
     }
 
+    fn at_stage(&self, place: &Place, take: impl FnOnce(&StageNode)) {
+        if let Some(node) = self.read().stage(place) {
+            take(node);
+        }
+    }
+
     fn ended(&self, request: &Request) {
-        let sampled = request.ids.sampled && !request.warm_up && self.exemplars.load(Relaxed);
-        let trace = sampled.then(|| Trace {
-            id: request.ids.trace_id,
-            span_id: request.ids.span_id,
-            time: epoch_seconds(SystemTime::now()),
-        });
+        let trace = self.trace(request.ids, request.warm_up);
         self.at_place(&request.place, |node| node.ended(request, trace.as_ref()));
+    }
+
+    fn journey_ended(&self, journey: &Journey) {
+        let trace = self.trace(journey.ids, journey.warm_up);
+        self.at_stage(&journey.place, |node| node.journey_ended(journey, trace.as_ref()));
+    }
+
+    /// What becomes an exemplar.
+    fn trace(&self, ids: TraceIds, warm_up: bool) -> Option<Trace> {
+        let sampled = ids.sampled && !warm_up && self.exemplars.load(Relaxed);
+        sampled.then(|| Trace {
+            id: ids.trace_id,
+            span_id: ids.span_id,
+            time: epoch_seconds(SystemTime::now()),
+        })
     }
 
     /// Lets series of an earlier plan go once nothing is open in them.
@@ -259,21 +277,27 @@ impl Store {
     }
 }
 
-fn visit_nodes((targets, pairs, places): Nodes, visit: &mut dyn Visit) {
+fn visit_nodes((targets, pairs, stages, places): Nodes, visit: &mut dyn Visit) {
     for target in targets {
         target.visit(visit);
     }
     for pair in pairs {
         pair.visit(visit);
     }
+    for stage in stages {
+        stage.visit(visit);
+    }
     for place in places {
         place.visit(visit);
     }
 }
 
-fn record_native((_, pairs, places): Nodes) {
+fn record_native((_, pairs, stages, places): Nodes) {
     for pair in pairs {
         pair.visit(&mut RecordNative);
+    }
+    for stage in stages {
+        stage.series.record_native();
     }
     for place in places {
         place.series.record_native();
@@ -294,18 +318,31 @@ impl Visit for RecordNative {
 impl Sink for Store {
     fn record(&self, fact: &Fact) {
         match fact {
-            Fact::Offered { place, warm_up } => self.at_place(place, |node| node.offered(*warm_up)),
+            Fact::Offered { place, warm_up } => self.at_place(place, |node| {
+                node.opened();
+                node.stage.offered(*warm_up);
+            }),
             Fact::Skipped { place, warm_up, reason } => {
-                self.at_place(place, |node| node.skipped(*warm_up, *reason));
+                self.at_place(place, |node| {
+                    node.closed();
+                    node.stage.skipped(*warm_up, *reason);
+                });
                 self.sweep();
             }
             Fact::Ended(request) => {
                 self.ended(request);
                 self.sweep();
             }
-            Fact::LoadActive { place, time } => self.at_place(place, |node| node.load_active(*time)),
+            Fact::JourneyStarted { place, warm_up: _ } => {
+                self.at_stage(place, StageNode::journey_started);
+            }
+            Fact::JourneyEnded(journey) => {
+                self.journey_ended(journey);
+                self.sweep();
+            }
+            Fact::LoadActive { place, time } => self.at_stage(place, |node| node.load_active(*time)),
             Fact::RunStarted { run, lag } => {
-                self.at_pair(&run.pair, |node| node.series.run_started(run.scheduled, *lag));
+                self.at_pair(&run.pair, |node| node.series.run_started(run, *lag));
             }
             Fact::RunEnded(summary) => {
                 self.at_pair(&summary.run.pair, |node| node.series.run_ended(summary));
@@ -315,7 +352,6 @@ impl Sink for Store {
                 self.at_pair(pair, |node| node.series.run_skipped(*reason, *count));
             }
             Fact::NextRun { pair, at } => self.at_pair(pair, |node| node.series.next_run(*at)),
-            Fact::JourneyStarted { .. } | Fact::JourneyEnded(_) => {}
         }
     }
 }

@@ -2,8 +2,10 @@
 
 The daemon plays against `tokenbeat sim`; Prometheus scrapes both with the shipped rules, their windows shortened
 (`windows.py`), and Alertmanager notifies. First nothing is wrong, until there is a baseline, and no alert may fire.
-Then in turn the backend is slow, the way to it is slow, the backend fails, and the daemon is gone. Each alert has to
-come with what the runbook promises, and to resolve when its cause is gone.
+Then in turn the backend is slow, the way to it is slow, the backend fails, an application answers without what its
+users need, and slowly, and the daemon is gone. Each alert has to come with what the runbook promises, and to resolve when
+its cause is gone. The application is a simulator of its own, so that its journeys and the requests of the other profile
+have nothing to do with each other.
 
 On a busy machine the prober may be late. Then alerts on latency are held back by design, and waiting covers it; and
 an alert about the prober itself is true, so it is noted and is no failure.
@@ -40,6 +42,9 @@ AVAILABILITY = (
 REGRESSION = ("TokenbeatTimeToFirstTokenRegression", {**PAIR, "severity": "warning", "baseline": "trailing_day"})
 BACKEND = ("TokenbeatBackendSlow", {**PAIR, "severity": "warning", "baseline": "trailing_day"})
 BETWEEN = ("TokenbeatNetworkOrGatewaySlow", {**PAIR, "severity": "warning", "baseline": "trailing_day"})
+APP = {"profile": "rag", "target": "app", "location": "here"}
+JOURNEYS = ("TokenbeatJourneysFailing", {**APP, "severity": "critical", "long": "1h", "short": "5m"})
+LONGER = ("TokenbeatJourneyDurationRegression", {**APP, "severity": "warning", "baseline": "trailing_day"})
 ABSENT = ("TokenbeatAbsent", {"severity": "critical"})
 AGENT_ABSENT = ("TokenbeatAgentAbsent", {"severity": "critical", "location": "here", "job": "tokenbeat"})
 
@@ -47,14 +52,16 @@ AGENT_ABSENT = ("TokenbeatAgentAbsent", {"severity": "critical", "location": "he
 PROBERS_OWN = {"TokenbeatProberDegraded", "TokenbeatLoadNotDelivered"}
 
 
-def config(t: Session, sim: str) -> Path:
-    """About 15 ms to the first token, and a bound so far off that a busy machine does not reach it."""
+def config(t: Session, sim: str, app: str) -> Path:
+    """About 15 ms to the first token, and a bound so far off that a busy machine does not reach it. Some four journeys
+    per second, of two requests each."""
     path = t.home / "tokenbeat.yaml"
     path.write_text(
         textwrap.dedent(f"""\
             agent: {{ id: e2e, location: here }}
             targets:
               sim: {{ api: openai-chat, base_url: {sim}/v1, model: sim-8b }}
+              app: {{ api: http, base_url: {app} }}
             profiles:
               chat:
                 targets: [sim]
@@ -64,6 +71,23 @@ def config(t: Session, sim: str) -> Path:
                 slo:
                   - {{ name: ttft, metric: time_to_first_token, below: 500ms, objective: 90% }}
                   - {{ name: availability, metric: availability, objective: 99% }}
+              rag:
+                targets: [app]
+                schedule: {{ continuous: {{}} }}
+                load: [{{ name: steady, for: 20s, rate: 4/s }}]
+                scenario:
+                  setup:
+                    - name: login
+                      post: /api/auth/login
+                      json: {{ email: "user{{{{ user }}}}@example.com", password: demo }}
+                      take: {{ token: $.access_token }}
+                  steps:
+                    - name: query
+                      post: /api/rag/query
+                      headers: {{ Authorization: "Bearer {{{{ token }}}}" }}
+                      json: {{ query: "Where do rivers begin?", return_citations: true, max_tokens: 4 }}
+                      read: {{ as: json, text: $.answer }}
+                      expect: {{ json: [{{ name: cited, path: $.citations, min_items: 1 }}] }}
             """)
     )
     return path
@@ -73,9 +97,10 @@ def run(t: Session, binary: Path) -> None:
     prepared, rules = shortened(t), t.artifacts / "rules"
     with Webhook() as webhook:
         with t.check("simulator, daemon, Alertmanager and Prometheus start", vital=True):
-            sim = servers.simulator(t, binary)
-            url = f"http://127.0.0.1:{t.port()}"
-            daemon = servers.daemon(t, binary, config(t, sim), url)
+            sim, url, app = servers.simulator(t, binary), *(f"http://127.0.0.1:{t.port()}" for _ in range(2))
+            other = [binary, "sim", "--listen-address", app.removeprefix("http://")]
+            t.start("app", other, lambda: servers.serves(f"{app}/health"))
+            daemon = servers.daemon(t, binary, config(t, sim, app), url)
             manager = servers.alertmanager(t, webhook.url)
             pages = {"tokenbeat": f"{url}/metrics", "vllm": f"{sim}/metrics"}
             target = {"static_configs": [{"targets": [manager.removeprefix("http://")]}]}
@@ -86,11 +111,12 @@ def run(t: Session, binary: Path) -> None:
             prepared.rename(rules)
             next(process for process in t.processes if process.name == "prometheus").signal(signal.SIGHUP)
             wait_for("the rules are evaluated", lambda: prom.query("tokenbeat:slo_error_budget:ratio"), PATIENCE)
-        suite = Suite(t, prom, manager, webhook, sim)
+        suite = Suite(t, prom, manager, webhook, sim, app)
         suite.quiet()
         suite.slow_backend()
         suite.slow_way()
         suite.failing()
+        suite.journeys()
         suite.absent(daemon, url)
 
 
@@ -143,12 +169,12 @@ def without_times(rules: dict) -> str:
 class Suite:
     """The phases, in their order: each begins where the one before left off."""
 
-    def __init__(self, t: Session, prom: Prometheus, manager: str, webhook: Webhook, sim: str):
-        self.t, self.prom, self.manager, self.webhook, self.sim = t, prom, manager, webhook, sim
+    def __init__(self, t: Session, prom: Prometheus, manager: str, webhook: Webhook, sim: str, app: str):
+        self.t, self.prom, self.manager, self.webhook, self.sim, self.app = t, prom, manager, webhook, sim, app
 
-    def inject(self, *faults: str) -> None:
+    def inject(self, *faults: str, into: str = "") -> None:
         """These faults, and no others, on each request from now on."""
-        url = f"{self.sim}/sim/faults"
+        url = f"{into or self.sim}/sim/faults"
         equal(fetch(url, method="DELETE").status, 204, "lifting the faults")
         if faults:
             equal(fetch(url, [{"fault": fault} for fault in faults]).status, 204, f"injecting {faults}")
@@ -157,13 +183,19 @@ class Suite:
         t, prom = self.t, self.prom
         with t.check("a baseline comes to be, of the client and of the server", vital=True):
             first = "time_to_first_token_seconds"
-            for record in (f"tokenbeat:{first}:p50_baseline", f"llm_backend:model_{first}:growth"):
+            journey = "tokenbeat:journey_duration_seconds:p50_baseline"
+            for record in (f"tokenbeat:{first}:p50_baseline", f"llm_backend:model_{first}:growth", journey):
                 wait_for(record, lambda record=record: prom.query(f'{record}{{baseline="trailing_day"}}'), 150)
         with t.check("every objective is judged, and availability does not burn"):
             events = prom.by("tokenbeat:slo_events:increase1h > 40", "slo")
             equal(set(events), {("ttft",), ("availability",), ("all",)}, "objectives with events")
             burning = prom.query('{__name__=~"tokenbeat:slo_burn_rate:.+",slo="availability"}')
             equal(burning, [], "burning")
+        with t.check("journeys come to their end, in all windows"):
+            shares = prom.by('{__name__=~"tokenbeat:journey_success:.+"}', "__name__", "profile")
+            equal(len(shares), 7, "windows")
+            equal({profile for _, profile in shares}, {"rag"}, "profiles with journeys")
+            equal({name: value for (name, _), value in shares.items() if value < 0.99}, {}, "windows with failures")
         with t.check("every rule is evaluated without an error"):
             groups = fetch(f"{prom.url}/api/v1/rules").json()["data"]["groups"]
             rules = [rule for group in groups for rule in group["rules"]]
@@ -218,6 +250,25 @@ class Suite:
         with self.t.check("failures do not alert as latency"):
             long = int(time.monotonic() - began)
             equal(self.ever(*LATENCY, seconds=long), [], "alerts on latency meanwhile")
+
+    def journeys(self) -> None:
+        self.inject("no_citations", into=self.app)
+        with self.t.check("the application cites nothing: journeys fail by a check, with 200 all the way"):
+            self.fires(*JOURNEYS)
+            failed = 'sum by (step, check) (increase(tokenbeat_check_failures_total{profile="rag"}[10s])) > 0'
+            equal(set(self.prom.by(failed, "step", "check")), {("query", "cited")}, "failed checks")
+            codes = 'sum by (code) (increase(tokenbeat_http_responses_total{profile="rag"}[10s])) > 0'
+            equal(set(self.prom.by(codes, "code")), {("200",)}, "statuses")
+        with self.t.check("they fail, and that is not to say that none ends, or that they got slower"):
+            for alert in ("TokenbeatNoCompletedJourney", LONGER[0]):
+                equal(self.ever(alert), [], alert)
+        self.inject("slow_retrieval;for=1s", into=self.app)
+        with self.t.check("it cites again, and slowly: the one resolves, and journeys take longer than before"):
+            self.fires(*LONGER)
+            self.resolves(*JOURNEYS)
+        self.inject(into=self.app)
+        with self.t.check("all is well: the alert on the duration of journeys resolves"):
+            self.resolves(*LONGER)
 
     def absent(self, daemon: Process, url: str) -> None:
         with self.t.check("the daemon is gone: it is missed, by its location, too"):

@@ -2,17 +2,21 @@
 
 `tokenbeat demo` plays against its simulator, which reports `vllm:*` as vLLM does; the other backends are pages with
 the real names (`dashboards/generator/fixtures.py`). Prometheus scrapes them all with the rules loaded, their interval
-shortened. Then every query of every panel is asked. What the demo cannot have (a certificate, say) is asked of a page
-that has all of tokenbeat's metrics, at a location of its own, so that it cannot stand in for the daemon elsewhere.
+shortened. Then every query of every panel is asked. The demo plays no scenario: a second daemon does, at a location of
+its own, against the application paths of a second simulator. What neither can have (a certificate, say) is asked of a
+page that has all of tokenbeat's metrics, at a location of its own, too, so that it cannot stand in for a daemon
+elsewhere.
 """
 
 import json
 import os
 import re
 import sys
+import textwrap
 from pathlib import Path
 
 import install
+import servers
 from harness import Session, equal, expect, wait_for
 from web import Prometheus, fetch, serves
 
@@ -22,6 +26,7 @@ import engines  # noqa: E402
 import live  # noqa: E402
 
 PAGES = "pages"  # the location of what is no daemon
+JOURNEYS = "journeys"  # the location of the daemon that plays scenarios
 
 # What the demo does not show, and why.
 ABSENT = {
@@ -34,6 +39,8 @@ ABSENT = {
     'scope=~"profile/.+"': "no budget of a profile",
     "tokenbeat_failed_request_duration_seconds": "no fault may have been injected yet",
 }
+# What the daemon at `JOURNEYS` has to show.
+OF_SCENARIOS = ("tokenbeat_journey", 'step!=""', 'turn!=""')
 # A week is too long for a test.
 LAST_WEEK = "offset 1w"
 
@@ -50,6 +57,7 @@ def run(t: Session, binary: Path) -> None:
         t.start("pages", [sys.executable, "-B", server, port, "--tokenbeat"], lambda: serves(f"{pages}/tgi"))
         scrape = {engine.key: f"{pages}/{engine.key}" for engine in engines.ENGINES}
         scrape |= {"vllm": f"{simulator}/metrics", "tokenbeat": f"{demo}/metrics", PAGES: f"{pages}/tokenbeat/{PAGES}"}
+        scrape[JOURNEYS] = f"{journeys(t, binary)}/metrics"
         prom = prometheus(t, scrape)
         wait_for("all are up", lambda: not prom.query("up == 0") and len(prom.query("up")) == len(scrape), 30)
     location = prom.query('tokenbeat_build_info{job="tokenbeat"}')[0][0].get("location", "")
@@ -57,6 +65,66 @@ def run(t: Session, binary: Path) -> None:
     panels(t, prom, location)
     backends(t, prom)
     alerts(t, prom, location)
+
+
+def journeys(t: Session, binary: Path) -> str:
+    """A daemon whose users log in, chat in a session and ask about documents; and others who always fail a check."""
+    app, url = servers.simulator(t, binary), f"http://127.0.0.1:{t.port()}"
+    config = t.home / "journeys.yaml"
+    config.write_text(
+        textwrap.dedent(f"""\
+            agent: {{ id: journeys, location: {JOURNEYS} }}
+            targets:
+              app: {{ api: http, base_url: {app}, price: {{ input: 1, output: 2 }} }}
+            profiles:
+              assistant: &profile
+                targets: [app]
+                schedule: {{ continuous: {{}} }}
+                load: [{{ name: steady, for: 10s, users: 2, think: 200ms }}]
+                scenario:
+                  vars: &vars {{ questions: ["Where do rivers begin?", "What is a delta?"] }}
+                  setup: &setup
+                    - name: login
+                      post: /api/auth/login
+                      json: {{ email: "user{{{{ user }}}}@example.com", password: demo }}
+                      take: {{ token: $.access_token }}
+                  steps:
+                    - name: open
+                      post: /api/chat/sessions
+                      headers: &token {{ Authorization: "Bearer {{{{ token }}}}" }}
+                      expect: {{ status: 201 }}
+                      take: {{ session: $.id }}
+                    - name: talk
+                      post: "/api/chat/sessions/{{{{ session }}}}/messages"
+                      repeat: 3
+                      turns: true
+                      headers: *token
+                      json: {{ content: "{{{{ pick(questions) }}}}", include_history: true, stream: true, max_tokens: 8 }}
+                      read:
+                        as: sse
+                        text: $.text
+                        finish: $.finish_reason
+                        done: {{ event: done }}
+                        input_tokens: &input $.usage.prompt_tokens
+                        output_tokens: &output $.usage.completion_tokens
+                        cached_input_tokens: $.usage.prompt_tokens_details.cached_tokens
+                      expect: {{ text: {{ min_chars: 1 }} }}
+              strict:
+                <<: *profile
+                scenario:
+                  vars: *vars
+                  setup: *setup
+                  steps:
+                    - name: query
+                      post: /api/rag/query
+                      headers: *token
+                      json: {{ query: "{{{{ pick(questions) }}}}", return_citations: true }}
+                      read: {{ as: json, text: $.answer, input_tokens: *input, output_tokens: *output }}
+                      expect: {{ json: [{{ name: cited, path: $.citations, min_items: 1000 }}] }}
+            """)
+    )
+    servers.daemon(t, binary, config, url, JOURNEYS)
+    return url
 
 
 def by_themselves(t: Session, binary: Path) -> None:
@@ -112,9 +180,26 @@ def panels(t: Session, prom: Prometheus, location: str) -> None:
         equal(refused, [], "refused")
     # An annotation is empty where nothing happened.
     of_demo = [query for query in asked if not query.place.startswith("annotation") and not absent(query)]
+    of_demo = [query for query in of_demo if not about_scenarios(query)]
+    patience = float(os.environ.get("TOKENBEAT_E2E_SECONDS") or 240)
     with t.check(f"{len(of_demo)} queries of panels and variables have data after a while of the demo"):
-        patience = float(os.environ.get("TOKENBEAT_E2E_SECONDS") or 240)
         wait_for("all have data", lambda: equal(missing(prom, of_demo), [], "without data") or True, patience, every=5)
+    of_scenarios = [query for query in live.queries(JOURNEYS) if about_scenarios(query)]
+    with t.check(f"{len(of_scenarios)} queries about journeys, steps and turns have data where scenarios are played"):
+        expect(len(of_scenarios) > 30, "there are too few")
+        wait_for("all have data", lambda: equal(missing(prom, of_scenarios), [], "without data") or True, patience, every=5)
+    with t.check("journeys, steps and turns are what the scenarios are"):
+        here = f'location="{JOURNEYS}"'
+        counted = prom.by(f"count by (step, turn) (tokenbeat_requests_total{{{here}}} > 0)", "step", "turn")
+        wanted = {("login", ""), ("open", ""), ("query", ""), ("talk", "1"), ("talk", "2"), ("talk", "3-4")}
+        equal(set(counted), wanted, "steps and turns with requests")
+        journeys = f"sum by (profile, outcome) (tokenbeat_journeys_total{{{here}}}) > 0"
+        ended = prom.by(journeys, "profile", "outcome")
+        expected = {("assistant", "ok"), ("strict", "check")}
+        expect(expected <= set(ended), f"journeys that ended: {sorted(ended)}")
+        equal({pair for pair in set(ended) - expected if pair[1] != "cancelled"}, set(), "other outcomes")
+        turns, ok = prom.by(f'tokenbeat_requests_total{{{here},step="talk",outcome="ok"}}', "turn"), ended["assistant", "ok"]
+        expect(turns["3-4",] >= ok, f"{ok} journeys came to their end, and turns: {turns}")
     rest = [query for query in live.queries(PAGES) if absent(query) and LAST_WEEK not in query.expr]
     with t.check(f"{len(rest)} queries on what the demo does not have return what a page with those names has"):
         expect(rest, "there are none")
@@ -127,6 +212,10 @@ def asker(prom: Prometheus):
 
 def missing(prom: Prometheus, asked: list[live.Query]) -> list[str]:
     return [f"{reply.query.name}: {reply.problem}" for reply in map(asker(prom), asked) if reply.problem]
+
+
+def about_scenarios(query: live.Query) -> bool:
+    return any(name in query.expr for name in OF_SCENARIOS)
 
 
 def absent(query: live.Query) -> bool:

@@ -2,17 +2,18 @@
 //! comes n times 10 ms after the start, each in a frame of its own; the body ends 10 ms after the last one.
 
 use crate::client::answer::{Counted, Read};
-use crate::client::dialect;
+use crate::client::dialect::Decoder;
 use crate::client::intake::{Intake, Mode};
+use crate::client::openai_chat::OpenAiChat;
 use crate::event::{Count, Failure, Outcome, Tokens};
-use crate::plan::Api;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
 const STEP: Duration = Duration::from_millis(10);
 
 /// The frames of a stream: its events, each with its blank line.
-fn frames(stream: &str) -> Vec<&str> {
+pub(super) fn frames(stream: &str) -> Vec<&str> {
     let mut frames = Vec::new();
     let mut rest = stream;
     while let Some(at) = rest.find("\n\n").map(|at| at + 2).or(rest.find("\r\n\r\n").map(|at| at + 4)) {
@@ -24,8 +25,18 @@ fn frames(stream: &str) -> Vec<&str> {
     frames
 }
 
+/// What most of these streams are read by.
+pub(super) fn decoder() -> Arc<dyn Decoder> {
+    Arc::new(OpenAiChat)
+}
+
 fn read(frames: &[&str], start: Instant) -> Read {
-    let mut intake = Intake::new(dialect::of(Api::OpenAiChat), Mode::Stream);
+    read_by(decoder(), Mode::Sse, frames, start)
+}
+
+/// Each frame in its turn, then the end of the body.
+pub(super) fn read_by(decoder: Arc<dyn Decoder>, mode: Mode, frames: &[&str], start: Instant) -> Read {
+    let mut intake = Intake::new(decoder, mode);
     let mut mark = start;
     for frame in frames {
         mark += STEP;
@@ -35,17 +46,21 @@ fn read(frames: &[&str], start: Instant) -> Read {
     intake.close(mark)
 }
 
-/// The outcome on a few lines: marks and gaps in milliseconds from the start.
 fn golden(stream: &str) -> String {
+    golden_by(decoder(), Mode::Sse, &frames(stream))
+}
+
+/// The outcome on a few lines: marks and gaps in milliseconds from the start.
+pub(super) fn golden_by(decoder: Arc<dyn Decoder>, mode: Mode, frames: &[&str]) -> String {
     let start = Instant::now();
-    let read = read(&frames(stream), start);
+    let read = read_by(decoder, mode, frames, start);
     let at = |mark: Option<Instant>| mark.map_or("-".into(), |mark| (mark - start).as_millis().to_string());
     let gaps: Vec<_> = read.gaps.as_slice().iter().map(|gap| gap.as_millis().to_string()).collect();
     let marks = read.marks;
     format!(
         "{} {}\nchunk {} token {} text {} last {} end {}; gaps [{}]\n{}\n{:?}",
         read.outcome.label(),
-        read.detail.or(read.finish).unwrap_or_default(),
+        read.detail.or(read.finish).unwrap_or("-".into()),
         at(marks.first_chunk),
         at(marks.first_token),
         at(marks.first_text),
@@ -256,7 +271,7 @@ fn trap_09_however_the_bytes_are_split_the_answer_is_the_same() {
     for stream in [stream!("openai"), stream!("keepalive_crlf"), stream!("sglang_usage_on_finish")] {
         let whole = golden_of_pieces(&[stream]);
         let bytes: Vec<&[u8]> = stream.as_bytes().chunks(1).collect();
-        let mut intake = Intake::new(dialect::of(Api::OpenAiChat), Mode::Stream);
+        let mut intake = Intake::new(decoder(), Mode::Sse);
         let now = Instant::now();
         for byte in bytes {
             intake.frame(now, byte);
@@ -322,7 +337,7 @@ fn trap_09_an_event_of_megabytes_is_a_protocol_failure() {
 
 #[test]
 fn an_endless_body_is_bounded() {
-    let mut intake = Intake::new(dialect::of(Api::OpenAiChat), Mode::Stream);
+    let mut intake = Intake::new(decoder(), Mode::Sse);
     let now = Instant::now();
     let comment = format!(": {}\n", "x".repeat(1 << 20));
     for _ in 0..=64 {

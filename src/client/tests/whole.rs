@@ -1,11 +1,10 @@
 //! Answers that are not streamed, and what counts as progress of an answer.
 
+use super::golden::decoder;
 use super::server::piece;
 use crate::client::answer::{Counted, Read, StreamMarks};
-use crate::client::dialect;
 use crate::client::intake::{Intake, Mode};
 use crate::event::{Count, Failure, Outcome, Source};
-use crate::plan::Api;
 use proptest::prelude::*;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -14,7 +13,7 @@ const STEP: Duration = Duration::from_millis(10);
 
 fn read_whole(body: &str) -> Read {
     let start = Instant::now();
-    let mut intake = Intake::new(dialect::of(Api::OpenAiChat), Mode::Whole);
+    let mut intake = Intake::new(decoder(), Mode::Whole);
     intake.frame(start, body.as_bytes());
     intake.end_of_body(start + STEP);
     let read = intake.close(start + STEP);
@@ -59,7 +58,7 @@ fn a_whole_answer_without_usage_is_not_one_token() {
 
 #[test]
 fn keep_alives_are_no_progress() {
-    let mut intake = Intake::new(dialect::of(Api::OpenAiChat), Mode::Stream);
+    let mut intake = Intake::new(decoder(), Mode::Sse);
     let start = Instant::now();
     let mut at = start;
     let mut feed = |intake: &mut Intake, text: &str| {
@@ -76,7 +75,7 @@ fn keep_alives_are_no_progress() {
     feed(&mut intake, "data: {\"choices\":[{\"delta\":{},\"finish_reason\":\"stop\"}]}\n\n");
     assert_eq!(intake.progress(), Some(start + 5 * STEP));
 
-    let mut whole = Intake::new(dialect::of(Api::OpenAiChat), Mode::Whole);
+    let mut whole = Intake::new(decoder(), Mode::Whole);
     whole.frame(start, b"\n\n");
     assert_eq!((whole.progress(), whole.first_byte()), (None, Some(start)));
     whole.frame(start + STEP, b"\n{");
@@ -101,7 +100,7 @@ proptest! {
     ) {
         let start = Instant::now();
         let mut intake =
-            Intake::new(dialect::of(Api::OpenAiChat), if stream { Mode::Stream } else { Mode::Whole });
+            Intake::new(decoder(), if stream { Mode::Sse } else { Mode::Whole });
         let mut mark = start;
         for bytes in &pieces {
             mark += STEP;

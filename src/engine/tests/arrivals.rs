@@ -2,7 +2,8 @@
 
 use super::*;
 use crate::plan::Budget;
-use crate::testing::{StepBuild, budget, rate, scenario, step};
+use crate::testing::scenario::{StepBuild, scenario, step};
+use crate::testing::{budget, rate};
 
 fn steps() -> Vec<StepBuild> {
     vec![step("a").at("/a/{{ user }}"), step("b").thinks(seconds(3))]

@@ -3,7 +3,8 @@
 use super::*;
 use crate::client::AnswerForm;
 use crate::plan::{Bounds, Expect, Price, Shape, StatusRange, StatusSet};
-use crate::testing::{StepBuild, rate, scenario, step, users};
+use crate::testing::scenario::{StepBuild, scenario, step};
+use crate::testing::{rate, users};
 
 /// So many users, who play so many journeys in all.
 fn quota(n: f64, journeys: u64) -> crate::plan::Stage {

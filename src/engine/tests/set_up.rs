@@ -2,7 +2,8 @@
 
 use super::*;
 use crate::plan::Bounds;
-use crate::testing::{StepBuild, scenario, step, users};
+use crate::testing::scenario::{StepBuild, scenario, step};
+use crate::testing::users;
 
 fn build(time: u64, setup: Vec<StepBuild>, steps: Vec<StepBuild>) -> Build {
     let bounds = Bounds { time: Some(seconds(time)), requests: None };

@@ -2,7 +2,8 @@
 
 use super::*;
 use crate::plan::{Bounds, Budget, Expect, Rule, StatusRange, StatusSet, Trigger as When};
-use crate::testing::{StepBuild, budget, expect, scenario, step, users};
+use crate::testing::scenario::{StepBuild, scenario, step};
+use crate::testing::{budget, expect, users};
 
 fn build(stage: crate::plan::Stage, steps: Vec<StepBuild>) -> Build {
     Build { stages: vec![stage], scenario: Some(scenario(Vec::new(), steps)), ..Build::default() }

@@ -5,8 +5,6 @@ mod names;
 mod reading;
 mod step;
 mod take;
-#[cfg(test)]
-mod tests;
 mod text;
 mod written;
 
@@ -167,3 +165,6 @@ fn unused(written: &config::Scenario, names: &Names<'_>, path: &KeyPath, finding
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

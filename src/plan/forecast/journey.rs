@@ -5,20 +5,18 @@ use super::{
     Amount, BYTES_PER_TOKEN, MESSAGE_MOST, MESSAGE_TYPICAL, NONCE_MOST, NONCE_TYPICAL, PREAMBLE_MOST, Tokens,
     arrivals_in, params_bytes, printed_bytes, turns_of_users,
 };
+use crate::plan::scenario::ENVIRONMENT;
 use crate::plan::{Action, AskStep, Cache, HttpStep, Scenario, Shape, Stage, Step, Target, output_cap};
 use crate::template::Template;
-use serde_json::Value;
 use std::sync::Arc;
 use std::time::Duration;
 
 /// Bytes of what a step's surroundings are called, at most: names and numbers.
 const LONGEST_NAME: u64 = 256;
-const SURROUNDINGS: [&str; 9] =
-    ["user", "iteration", "turn", "profile", "target", "model", "stage", "step", "run"];
 
 /// What a run offers.
 pub(super) struct Offered {
-    /// Offered.
+    /// Journeys.
     pub(super) journeys: Amount,
     /// Their requests, and those of the set-ups.
     pub(super) requests: Amount,
@@ -42,7 +40,7 @@ pub(super) fn of_run(scenario: &Scenario, stages: &[Stage], target: &Target) -> 
     run
 }
 
-/// Offered, and users that play the set-up. `thinking`: the least time that a journey takes.
+/// Journeys, and users that play the set-up. `thinking`: the least time that a journey takes.
 fn of_stage(stage: &Stage, thinking: Duration) -> (Amount, Amount) {
     match &stage.shape {
         // Each arrival is a new user.
@@ -107,7 +105,7 @@ fn of_ask(ask: &AskStep, scenario: &Scenario, target: &Target) -> Tokens {
     let cap = output_cap(&ask.params, &target.params, ask.output_tokens);
     let output = cap.map_or(Amount::Unknown, |cap| Amount::AtMost(cap as f64));
     let bytes = |template: &Template| {
-        longest(template, &scenario.written).map_or(Amount::Unknown, |bytes| Amount::AtMost(bytes as f64))
+        longest(template, scenario).map_or(Amount::Unknown, |bytes| Amount::AtMost(bytes as f64))
     };
     let prompt = bytes(&ask.prompt);
     let system = ask.system.as_ref().map_or(Amount::ZERO, bytes);
@@ -126,14 +124,14 @@ fn of_ask(ask: &AskStep, scenario: &Scenario, target: &Target) -> Tokens {
     }
 }
 
-/// Bytes of the longest text that a template makes; `None` where that is not known: it holds more than text and
-/// picks from what is written in the config, or what was taken from an answer.
-fn longest(template: &Template, written: &Value) -> Option<u64> {
+/// Bytes of the longest text that a template makes; `None` where that is not known, because there is more in it than
+/// text and what is written in the config.
+fn longest(template: &Template, scenario: &Scenario) -> Option<u64> {
     let mut bytes = 0;
     let mut rest = &*template.source;
     while let Some((before, from)) = rest.split_once("{{") {
         let (expression, after) = from.split_once("}}")?;
-        bytes += before.len() as u64 + of_expression(expression.trim(), written)?;
+        bytes += before.len() as u64 + of_expression(expression.trim(), scenario)?;
         rest = after;
     }
     let plain = !rest.contains("{%") && !template.source.contains("{%");
@@ -141,7 +139,7 @@ fn longest(template: &Template, written: &Value) -> Option<u64> {
 }
 
 /// Of `name`, `name.field`, `pick(name)` and `cycle(name).field`.
-fn of_expression(expression: &str, written: &Value) -> Option<u64> {
+fn of_expression(expression: &str, scenario: &Scenario) -> Option<u64> {
     let inner = ["pick(", "cycle("].iter().find_map(|function| expression.strip_prefix(function));
     let path = match inner {
         Some(inner) => {
@@ -152,9 +150,14 @@ fn of_expression(expression: &str, written: &Value) -> Option<u64> {
     };
     let plain = path.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '.'));
     let name = path.split('.').next().filter(|_| plain)?;
-    if SURROUNDINGS.contains(&name) {
+    if ENVIRONMENT.contains(&name) {
         return Some(LONGEST_NAME);
     }
+    // What a step takes is as long as the answer makes it.
+    if scenario.all().flat_map(|step| &step.take).any(|take| &*take.name == name) {
+        return None;
+    }
+    let written = &scenario.written;
     // Of a list, one item is picked, or all of it is printed.
     if let Some(value) = written.get("vars").and_then(|vars| vars.get(name)) {
         return Some(match value.as_array().filter(|_| inner.is_some()) {

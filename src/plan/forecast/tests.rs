@@ -85,6 +85,106 @@ fn tokens_and_money_are_bounds() {
     assert_eq!((manual.output_tokens, manual.cost), (Amount::ZERO, Some(Amount::ZERO)));
 }
 
+/// A scenario with a set-up of two requests and this load.
+fn journeys(stage: &str, steps: &str) -> Daily {
+    let setup = "[{ name: a, get: /a }, { name: b, get: /b }]";
+    one(&format!(
+        "schedule: {{ every: 24h }}, load: [{stage}], \
+         scenario: {{ vars: {{ long: [aa, 'é'], short: 5 }}, setup: {setup}, steps: [{steps}] }}"
+    ))
+    .daily
+}
+
+#[test]
+fn each_arrival_plays_the_set_up_and_one_journey() {
+    let steps = "{ name: c, get: /c }, { name: d, get: /d, repeat: 3 }";
+    let daily = journeys("{ for: 20s, rate: 2 }", steps);
+    assert_eq!((daily.journeys, daily.requests), (Some(Amount::Exact(40.0)), Amount::AtMost(40.0 * 6.0)));
+    assert_eq!((daily.input_tokens, daily.output_tokens), (Amount::ZERO, Amount::ZERO));
+    assert_eq!(daily.cost, Some(Amount::ZERO));
+    let daily = journeys("{ rate: 2, requests: 5 }, { for: 10s, rate: 1, arrivals: poisson }", steps);
+    assert_eq!((daily.journeys, daily.requests), (Some(Amount::About(15.0)), Amount::AtMost(15.0 * 6.0)));
+}
+
+#[test]
+fn users_play_the_set_up_once_and_journeys_as_their_thoughts_allow() {
+    let steps = "{ name: c, get: /c }, { name: d, get: /d, repeat: 3, think: 1s..5s }";
+    // A journey takes the three thoughts within it, and the one before the next.
+    let daily = journeys("{ for: 60s, users: 4, think: 2s..9s }", steps);
+    assert_eq!(daily.journeys, Some(Amount::AtMost(4.0 * 13.0)));
+    assert_eq!(daily.requests, Amount::AtMost(52.0 * 4.0 + 4.0 * 2.0));
+    // The first play of all comes without a thought.
+    let daily = journeys("{ for: 60s, users: 1 }", "{ name: c, get: /c, repeat: 4, think: 5s }");
+    assert_eq!(daily.journeys, Some(Amount::AtMost(5.0)));
+    let daily = journeys("{ for: 60s, users: 4 }", "{ name: c, get: /c }");
+    assert_eq!((daily.journeys, daily.requests), (Some(Amount::Unknown), Amount::Unknown));
+    // Users who come to no journey play no set-up.
+    let daily = journeys("{ requests: 3, users: 10 }", "{ name: c, get: /c }");
+    assert_eq!((daily.journeys, daily.requests), (Some(Amount::Exact(3.0)), Amount::AtMost(3.0 + 6.0)));
+}
+
+#[test]
+fn tokens_of_http_steps_are_what_they_reserve() {
+    let tokens = |step: &str| {
+        let daily = journeys("{ rate: 1, requests: 10 }", step);
+        (daily.input_tokens, daily.output_tokens)
+    };
+    let read = "read: { input_tokens: $.i, output_tokens: $.o }";
+    let reserved = tokens(&format!(
+        "{{ name: c, get: /c, repeat: 2, {read}, reserve: {{ input_tokens: 100, output_tokens: 7 }} }}"
+    ));
+    assert_eq!(reserved, (Amount::AtMost(2000.0), Amount::AtMost(140.0)));
+    assert_eq!(tokens(&format!("{{ name: c, get: /c, {read} }}")), (Amount::Unknown, Amount::Unknown));
+    assert_eq!(tokens("{ name: c, get: /c, read: { text: $.t } }"), (Amount::ZERO, Amount::ZERO));
+    assert_eq!(
+        tokens("{ name: c, get: /c, reserve: { output_tokens: 1 } }"),
+        (Amount::ZERO, Amount::AtMost(10.0))
+    );
+}
+
+#[test]
+fn tokens_of_asks_are_bounds_where_the_prompt_is_of_the_config() {
+    let ask = |keys: &str| {
+        let daily =
+            journeys("{ rate: 1, requests: 1 }", &format!("{{ name: c, ask: {{ cache: reuse, {keys} }} }}"));
+        (daily.input_tokens, daily.output_tokens)
+    };
+    let fixed = MESSAGE_MOST + PREAMBLE_MOST;
+    let most = |bytes: f64| Amount::AtMost(fixed + bytes);
+    assert_eq!(ask("prompt: abcd, output_tokens: 9"), (most(4.0), Amount::AtMost(9.0)));
+    assert_eq!(ask("prompt: abcd"), (most(4.0), Amount::Unknown));
+    assert_eq!(ask("prompt: 'a {{ pick(long) }} b'").0, most(6.0));
+    assert_eq!(ask("prompt: '{{ short }}'").0, most(2.0));
+    assert_eq!(ask("prompt: 'x{{ user }}'").0, most(257.0));
+    assert_eq!(ask("prompt: x, system: abc").0, most(4.0 + MESSAGE_MOST));
+    assert_eq!(ask("prompt: '{% if short %}x{% endif %}'").0, Amount::Unknown);
+    assert_eq!(ask("prompt: '{{ uuid() }}'").0, Amount::Unknown);
+    assert_eq!(ask("prompt: '{{ long | join }}'").0, Amount::Unknown);
+    // Two earlier questions and answers go along.
+    let turn = 4.0 + 9.0 + 2.0 * MESSAGE_MOST;
+    assert_eq!(ask("prompt: abcd, output_tokens: 9, history: 2").0, most(4.0 + 2.0 * turn));
+    assert_eq!(ask("prompt: abcd, history: 2").0, Amount::Unknown);
+    let taken = journeys(
+        "{ rate: 1, requests: 1 }",
+        "{ name: c, get: /c, take: { short: $.x } }, { name: d, ask: { prompt: '{{ short }}' } }",
+    );
+    assert_eq!(taken.input_tokens, Amount::Unknown);
+}
+
+#[test]
+fn items_of_data_files_bound_a_prompt() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("questions.txt");
+    std::fs::write(&file, "one\nthree\n").unwrap();
+    let daily = one(&format!(
+        "schedule: {{ every: 24h }}, scenario: {{ data: {{ q: {{ file: '{}' }} }}, \
+         steps: [{{ name: c, ask: {{ prompt: '{{{{ cycle(q) }}}}', cache: reuse, output_tokens: 1 }} }}] }}",
+        file.display()
+    ))
+    .daily;
+    assert_eq!(daily.input_tokens, Amount::AtMost(MESSAGE_MOST + PREAMBLE_MOST + 5.0));
+}
+
 #[test]
 fn totals_are_as_sure_as_their_parts() {
     assert_eq!(Amount::Exact(1.0) + Amount::About(2.0), Amount::About(3.0));

@@ -42,6 +42,16 @@ fn every_name_of_the_environment_is_there() {
 }
 
 #[test]
+fn a_name_in_an_unusual_place_is_there_too() {
+    let mut stage = Stage::default();
+    let renamed = stage.post("renamed", json!("{% set run = run %}{{ run }}"));
+    let filtered = stage.post("filtered", json!("{% filter replace('x', step) %}a x{% endfilter %}{{ '' }}"));
+    let mut player = Player::new(&stage.cast(vec![renamed, filtered]), 0);
+    assert_eq!(player.body(0, 0), "run-1");
+    assert_eq!(player.body(1, 0), "a filtered");
+}
+
+#[test]
 fn forms_and_raw_bodies_have_their_types() {
     let mut stage = Stage { vars: json!({ "who": "a&b c=č" }), ..Stage::default() };
     let fields = [("name x", "{{ who }}"), ("plain", "1")];

@@ -4,7 +4,7 @@ use super::*;
 use crate::event::{Failure, Outcome, RunResult, RunSummary, Sink, Verdict};
 use crate::server::{Introduction, Notice, Phase, Readiness, Suggestion};
 use crate::state::{History, Recent};
-use crate::testing::{play, run, small_plan};
+use crate::testing::{play, rag_plan, run, small_plan, step_place, travel};
 use std::time::Duration;
 
 const HOSTILE: &str = "</title><script>alert(\"x\")</script><img src=x onerror='alert(1)'>";
@@ -18,8 +18,11 @@ struct Fixture {
 
 impl Fixture {
     fn new() -> Self {
-        let plan = small_plan();
-        let (recent, history, notice) = (Recent::new(&plan), History::new(&plan), Notice::default());
+        Self::of(&small_plan())
+    }
+
+    fn of(plan: &crate::plan::Plan) -> Self {
+        let (recent, history, notice) = (Recent::new(plan), History::new(plan), Notice::default());
         let readiness = Readiness::default();
         readiness.set(Phase::Ready);
         let about = About {
@@ -34,6 +37,18 @@ impl Fixture {
         (views.recent, views.history, views.readiness) = (recent, history, readiness);
         views.about = Arc::new(about);
         Self { views, sinks, place: Arc::clone(&plan.pairs[0].places[1]), notice }
+    }
+
+    /// What happens to a request of a step.
+    fn step(
+        &self,
+        place: &Arc<crate::event::Place>,
+        outcome: Outcome,
+        change: impl Fn(&mut crate::event::Request),
+    ) {
+        for sink in &self.sinks {
+            play(sink, place, outcome, &change);
+        }
     }
 
     fn play(&self, outcome: Outcome, change: impl Fn(&mut crate::event::Request)) {
@@ -150,6 +165,51 @@ fn the_newest_failure_of_each_kind_comes_before_more_of_the_same() {
     let shown = failures(fixture.views.recent.failures(FAILURES_SEEN), SystemTime::now());
     assert_eq!(shown.len(), FAILURES);
     assert_eq!(shown.iter().filter(|dated| dated.it.outcome == "dns").count(), 1);
+}
+
+#[test]
+fn a_scenario_shows_its_journeys_and_its_steps() {
+    let plan = rag_plan();
+    let fixture = Fixture::of(&plan);
+    let of = |name, turn| step_place(&plan.pairs[0], 1, name, turn);
+    fixture.step(&of("talk", 6), Outcome::Ok, |_| {});
+    fixture.step(&of("query", 1), Outcome::Failed(Failure::Check), |request| {
+        request.route = Some(HOSTILE.into());
+        request.failed_checks = vec!["$.citations".into()];
+    });
+    for outcome in [Outcome::Ok, Outcome::Ok, Outcome::Failed(Failure::Check)] {
+        for sink in &fixture.sinks {
+            travel(sink, &fixture.place, outcome, |_| {});
+        }
+    }
+    let page = fixture.page();
+    for wanted in [
+        "Journeys since the start: <span class=\"good\">2 ok</span>, <span class=\"bad\">1 failed</span>, 0 under way",
+        "; ended by: <span class=\"bad nowrap\">check 1</span>",
+        "<td>rag → app · <span class=\"nowrap\">talk, turn 5-8</span></td>",
+        "title=\"&lt;&#x2f;title&gt;",
+        ">query</span></td>",
+        "<td class=\"what\">$.citations</td>",
+        "every 2 min: 1 journey&#x2f;s evenly spread for 10 s; a journey: query, talk · streamed",
+    ] {
+        assert!(page.contains(wanted), "{wanted:?} is not in {page}");
+    }
+    assert!(!page.contains("<script>alert"));
+    assert!(!Fixture::new().page().contains("Journeys since the start"));
+}
+
+#[test]
+fn the_newest_failure_of_each_step_is_shown() {
+    let plan = rag_plan();
+    let fixture = Fixture::of(&plan);
+    let fail = |name| {
+        let place = step_place(&plan.pairs[0], 1, name, 1);
+        fixture.step(&place, Outcome::Failed(Failure::Check), |_| {});
+    };
+    fail("query");
+    (0..15).for_each(|_| fail("talk"));
+    let shown = failures(fixture.views.recent.failures(FAILURES_SEEN), SystemTime::now());
+    assert_eq!(shown.iter().filter(|dated| &*dated.it.step == "query").count(), 1);
 }
 
 #[test]

@@ -84,9 +84,14 @@ pub(super) fn whole() -> Value {
 
 /// The bytes of a chat request; `headers` are whole lines.
 pub(super) fn request(headers: &str, body: &Value) -> String {
+    post("/v1/chat/completions", headers, body)
+}
+
+/// The bytes of a request for any path.
+pub(super) fn post(path: &str, headers: &str, body: &Value) -> String {
     let body = body.to_string();
     format!(
-        "POST /v1/chat/completions HTTP/1.1\r\nhost: sim\r\ncontent-type: application/json\r\n{headers}content-length: {}\r\n\r\n{body}",
+        "POST {path} HTTP/1.1\r\nhost: sim\r\ncontent-type: application/json\r\n{headers}content-length: {}\r\n\r\n{body}",
         body.len()
     )
 }

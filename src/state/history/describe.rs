@@ -1,6 +1,6 @@
 //! A profile's load in a few words, for people.
 
-use crate::plan::{Arrivals, Bounds, Profile, Ramp, Shape, Stage, Trigger};
+use crate::plan::{Arrivals, Bounds, Profile, Ramp, Scenario, Shape, Stage, Trigger};
 use std::time::Duration;
 
 /// Such as `every 20 s: 4 requests/s for 6 s in bursts`; warm-ups are left out.
@@ -11,11 +11,23 @@ pub(super) fn load(profile: &Profile) -> String {
         Trigger::Continuous => "all the time".to_owned(),
         Trigger::Manual => "when asked".to_owned(),
     };
-    let stages: Vec<String> = profile.stages.iter().filter(|stage| !stage.warm_up).map(stage).collect();
-    format!("{when}: {}", stages.join(", then "))
+    let scenario = profile.work.scenario();
+    let measured = profile.stages.iter().filter(|stage| !stage.warm_up);
+    let stages: Vec<String> = measured.map(|it| stage(it, scenario.is_some())).collect();
+    let steps = scenario.map_or_else(String::new, |scenario| format!("; {}", steps(scenario)));
+    format!("{when}: {}{steps}", stages.join(", then "))
 }
 
-fn stage(stage: &Stage) -> String {
+/// Such as `a journey: query, talk 3 times`.
+fn steps(scenario: &Scenario) -> String {
+    let steps = scenario.steps.iter().map(|step| match step.repeat {
+        0 | 1 => step.name.to_string(),
+        times => format!("{} {times} times", step.name),
+    });
+    format!("a journey: {}", steps.collect::<Vec<_>>().join(", "))
+}
+
+fn stage(stage: &Stage, journeys: bool) -> String {
     match &stage.shape {
         Shape::Rate { rate, arrivals, bounds } => {
             let spread = match arrivals {
@@ -24,11 +36,15 @@ fn stage(stage: &Stage) -> String {
                 Arrivals::Gamma { .. } => "in bursts",
             };
             let rate = ramp(*rate);
-            format!("{rate} request{}/s {spread}{}", s(rate != "1"), until(*bounds))
+            let what = if journeys { "journey" } else { "request" };
+            format!("{rate} {what}{}/s {spread}{}", s(rate != "1"), until(*bounds))
         }
         Shape::Users { users, bounds, .. } => {
             let one = users.from <= 1.0 && users.to <= 1.0;
-            format!("{} user{} who read{} each answer{}", ramp(*users), s(!one), s(one), until(*bounds))
+            let what = if journeys { "go" } else { "read" };
+            let then = if journeys { "on journeys" } else { "each answer" };
+            let ending = if journeys && one { "es" } else { s(one) };
+            format!("{} user{} who {what}{ending} {then}{}", ramp(*users), s(!one), until(*bounds))
         }
     }
 }
@@ -68,7 +84,8 @@ fn time(time: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{Build, rate, requests, users};
+    use crate::plan::{Expect, Step};
+    use crate::testing::{Build, post, profile, rag_plan_of, rate, requests, scenario, step, users};
 
     fn said(stages: Vec<Stage>, trigger: Trigger) -> String {
         load(&Build { trigger, stages, ..Build::default() }.plan().profiles[0])
@@ -96,6 +113,23 @@ mod tests {
                 Trigger::Every { period: Duration::from_millis(500), at_start: true }
             ),
             "every 0.5 s: 1 to 4 users who read each answer for 2 min, then 0.5 requests/s evenly spread for 1 h"
+        );
+    }
+
+    #[test]
+    fn a_scenario_is_said_in_journeys() {
+        let bounds = Bounds { time: None, requests: Some(9) };
+        let stages = vec![users(4.0, Duration::ZERO, bounds), rate(0.5, 60)];
+        assert_eq!(
+            load(&rag_plan_of(stages).profiles[0]),
+            "every 2 min: 4 users who go on journeys, 9 in all, then 0.5 journeys/s evenly spread for 1 min; \
+             a journey: query, talk"
+        );
+        let search = Step { repeat: 3, ..step("search", post("/s", None), Expect::default()) };
+        let one = scenario(profile("p", vec![requests(1)]), vec![], vec![search]);
+        assert_eq!(
+            load(&one),
+            "every 2 min: 1 user who goes on journeys, 1 in all; a journey: search 3 times"
         );
     }
 }

@@ -2,7 +2,9 @@
 
 use super::*;
 use crate::event::{RunResult, RunSummary, SkipReason, SkippedRun};
-use crate::testing::{offer, plan, play, profile, run, small_plan, stage};
+use crate::testing::{
+    ids, journey, offer, plan, play, profile, rag_plan, run, small_plan, stage, step_place, travel,
+};
 use std::time::UNIX_EPOCH;
 
 struct Fixture {
@@ -160,4 +162,60 @@ fn removed_pairs_go_when_nothing_is_open_in_them() {
     assert_eq!(names(), ["other"]);
     play(&fixture.sink, fixture.steady(), Outcome::Ok, |_| {});
     assert_eq!(names(), ["other"], "facts of no pair make none");
+}
+
+#[test]
+fn a_step_is_shown_with_its_turn_its_route_and_its_journey() {
+    let plan = rag_plan();
+    let fixture = Fixture::of(&plan);
+    let of = |name, turn| step_place(&plan.pairs[0], 1, name, turn);
+    play(&fixture.sink, &of("talk", 6), Outcome::Ok, |request| request.ids = ids().child([5; 8]));
+    play(&fixture.sink, &of("query", 1), Outcome::Failed(Failure::Check), |request| {
+        request.ids = ids().child([6; 8]);
+        request.ids.sampled = false;
+        request.route = Some("POST /api/rag/query".into());
+        request.failed_checks = vec!["$.citations".into()];
+    });
+    let json = serde_json::to_value(fixture.recent.requests(2)).unwrap();
+    let (query, talk) = (&json[0], &json[1]);
+    assert_eq!((&talk["step"], &talk["turn"], &talk["route"]), (&"talk".into(), &"5-8".into(), &().into()));
+    assert_eq!(talk["trace_id"], ids().trace_hex());
+    assert_eq!(talk["parent_span_id"], ids().span_hex());
+    assert_eq!((&query["step"], &query["turn"]), (&"query".into(), &"".into()));
+    assert_eq!(query["route"], "POST /api/rag/query");
+    assert_eq!(query["failed_checks"], serde_json::json!(["$.citations"]));
+    assert!(query["trace_id"].is_null() && query["parent_span_id"].is_null(), "its trace is not recorded");
+}
+
+#[test]
+fn journeys_are_counted_beside_requests() {
+    let fixture = Fixture::of(&rag_plan());
+    let steady = Arc::clone(fixture.steady());
+    fixture.sink.record(&Fact::JourneyStarted { place: Arc::clone(&steady), warm_up: false });
+    travel(&fixture.sink, &steady, Outcome::Ok, |_| {});
+    travel(&fixture.sink, &steady, Outcome::Failed(Failure::Extract), |_| {});
+    travel(&fixture.sink, &steady, Outcome::Failed(Failure::Cancelled), |_| {});
+    travel(&fixture.sink, &fixture.places[0], Outcome::Ok, |journey| journey.warm_up = true);
+    let status = &fixture.recent.status()[0];
+    let journeys = status.journeys.as_ref().unwrap();
+    assert_eq!((journeys.open, journeys.ok, journeys.failed), (1, 1, 1));
+    assert_eq!(
+        serde_json::to_value(&journeys.outcomes).unwrap(),
+        serde_json::json!({ "ok": 1, "extract": 1, "cancelled": 1 })
+    );
+    assert_eq!((status.in_flight, status.offered), (0, 0));
+    assert!(Fixture::of(&small_plan()).recent.status()[0].journeys.is_none());
+}
+
+#[test]
+fn a_removed_pair_stays_until_its_journeys_have_ended() {
+    let fixture = Fixture::of(&rag_plan());
+    let steady = Arc::clone(fixture.steady());
+    fixture.sink.record(&Fact::JourneyStarted { place: Arc::clone(&steady), warm_up: false });
+    fixture.recent.install(&small_plan());
+    assert_eq!(fixture.recent.status().len(), 2);
+    fixture.sink.record(&Fact::JourneyEnded(Arc::new(journey(&steady, Outcome::Ok))));
+    assert_eq!(fixture.recent.status().len(), 1);
+    travel(&fixture.sink, &steady, Outcome::Ok, |_| {});
+    assert_eq!(fixture.recent.status().len(), 1, "a late fact makes no pair");
 }

@@ -1,7 +1,7 @@
-//! What is shown of requests, runs and pairs: times as RFC 3339, durations in seconds, no secret and nothing that
+//! What is shown of requests, journeys, runs and pairs: times as RFC 3339, durations in seconds, no secret and nothing that
 //! was said.
 
-use crate::event::{Outcome, Request, RunSummary, Source};
+use crate::event::{Journey, Outcome, Request, RunSummary, Source};
 use crate::state::Time;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -23,16 +23,22 @@ pub struct RequestView {
     pub model: Arc<str>,
     /// Its stage.
     pub stage: Arc<str>,
-    /// Its step.
+    /// Its step; empty without a scenario.
     pub step: Arc<str>,
+    /// Which turn of a conversation, in buckets; empty where none is played.
+    pub turn: Arc<str>,
+    /// Method and path of a scenario's HTTP step, as the config writes them.
+    pub route: Option<Arc<str>>,
     /// Its run.
     pub run: String,
     /// Its number in the run.
     pub seq: u64,
     /// Due in a warm-up.
     pub warm_up: bool,
-    /// Its trace, where that is recorded.
+    /// Its trace, where that is recorded; all requests of a journey have the same.
     pub trace_id: Option<String>,
+    /// The span above it, where that is recorded: its journey's.
+    pub parent_span_id: Option<String>,
     /// When it was sent, or turned to if it never was.
     pub started: Time,
     /// When it had ended.
@@ -93,10 +99,13 @@ impl RequestView {
             model: Arc::clone(&request.place.model),
             stage: Arc::clone(&request.place.stage),
             step: Arc::clone(&request.place.step),
+            turn: Arc::clone(&request.place.turn),
+            route: request.route.clone(),
             run: request.run.id.clone(),
             seq: request.seq,
             warm_up: request.warm_up,
             trace_id: request.ids.sampled.then(|| request.ids.trace_hex()),
+            parent_span_id: request.ids.parent_hex().filter(|_| request.ids.sampled),
             started: Time(ended.checked_sub(marks.duration()).unwrap_or(ended)),
             ended: Time(ended),
             outcome: request.outcome.label(),
@@ -133,6 +142,104 @@ fn shorten(text: &str) -> String {
     match text.char_indices().nth(DETAIL) {
         Some((end, _)) => text.get(..end).map_or_else(String::new, |head| format!("{head}...")),
         None => text.to_owned(),
+    }
+}
+
+/// One journey that has ended.
+#[derive(Clone, Debug, Serialize)]
+pub struct JourneyView {
+    /// Its profile.
+    pub profile: Arc<str>,
+    /// Its target.
+    pub target: Arc<str>,
+    /// The model that it asked for.
+    pub model: Arc<str>,
+    /// Its stage.
+    pub stage: Arc<str>,
+    /// Its run.
+    pub run: String,
+    /// In a warm-up.
+    pub warm_up: bool,
+    /// The user, from 0.
+    pub user: u32,
+    /// Which of the user's journeys, from 0.
+    pub iteration: u64,
+    /// Its trace, where that is recorded.
+    pub trace_id: Option<String>,
+    /// When its first request was due.
+    pub started: Time,
+    /// When its last request had ended.
+    pub ended: Time,
+    /// `ok`, or the outcome of the request that ended it.
+    pub outcome: &'static str,
+    /// The step that ended it before its time.
+    pub failed_step: Option<Arc<str>>,
+    /// What happened.
+    pub detail: Option<String>,
+    /// What the user waited, think time and set-up left out.
+    pub duration_seconds: f64,
+    /// Requests that were sent, those of the set-up included.
+    pub requests: u64,
+    /// Tokens in, as far as known.
+    pub input_tokens: u64,
+    /// Tokens out, as far as known.
+    pub output_tokens: u64,
+    /// In the agent's currency; null without a price.
+    pub cost: Option<f64>,
+}
+
+impl JourneyView {
+    /// The view of a journey.
+    pub fn of(journey: &Journey) -> Self {
+        let lasted = journey.end.saturating_duration_since(journey.due);
+        Self {
+            profile: Arc::clone(&journey.place.pair.profile),
+            target: Arc::clone(&journey.place.pair.target),
+            model: Arc::clone(&journey.place.model),
+            stage: Arc::clone(&journey.place.stage),
+            run: journey.run.id.clone(),
+            warm_up: journey.warm_up,
+            user: journey.user,
+            iteration: journey.iteration,
+            trace_id: journey.ids.sampled.then(|| journey.ids.trace_hex()),
+            started: Time(journey.ended.checked_sub(lasted).unwrap_or(journey.ended)),
+            ended: Time(journey.ended),
+            outcome: journey.outcome.label(),
+            failed_step: journey.failed_step.clone(),
+            detail: journey.detail.as_deref().map(shorten),
+            duration_seconds: journey.duration.as_secs_f64(),
+            requests: journey.requests,
+            input_tokens: journey.input_tokens,
+            output_tokens: journey.output_tokens,
+            cost: journey.cost,
+        }
+    }
+}
+
+/// How the journeys of a pair ended, since the process began.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Journeys {
+    /// Journeys that began and have not ended, warm-up included.
+    pub open: u64,
+    /// Journeys that were `ok`; warm-up left out, as in the counts below.
+    pub ok: u64,
+    /// Journeys that failed, by the target's doing.
+    pub failed: u64,
+    /// Journeys that ended, by outcome; outcomes that never came are left out.
+    pub outcomes: BTreeMap<&'static str, u64>,
+}
+
+impl Journeys {
+    pub(super) fn ended(&mut self, journey: &Journey) {
+        self.open = self.open.saturating_sub(1);
+        if journey.warm_up {
+            return;
+        }
+        *self.outcomes.entry(journey.outcome.label()).or_default() += 1;
+        match journey.outcome {
+            Outcome::Ok => self.ok += 1,
+            outcome @ Outcome::Failed(_) => self.failed += u64::from(outcome.judges_target()),
+        }
     }
 }
 
@@ -217,6 +324,8 @@ pub struct PairStatus {
     pub requests: BTreeMap<&'static str, u64>,
     /// Requests of warm-ups that ended.
     pub warm_up_requests: u64,
+    /// Its journeys; null without a scenario.
+    pub journeys: Option<Journeys>,
     /// Runs that did not take place, by reason.
     pub skipped_runs: BTreeMap<&'static str, u64>,
     /// Runs whose last request has not ended.

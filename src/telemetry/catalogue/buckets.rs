@@ -97,6 +97,18 @@ pub static FAILED_DURATION: Buckets = Buckets {
     why: "Failures are at once, or at a timeout: the common timeouts are bounds.",
 };
 
+/// Whole journeys.
+pub static JOURNEY: Buckets = Buckets {
+    name: "journey",
+    bounds: &[
+        0.05, 0.1, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 1.8, 2.0, 2.5, 3.0, 3.5, 4.0, 5.0, 6.0, 7.5, 9.0, 10.0,
+        12.0, 15.0, 18.0, 20.0, 25.0, 30.0, 35.0, 40.0, 50.0, 60.0, 75.0, 90.0, 100.0, 120.0, 180.0, 240.0,
+        300.0, 600.0, 900.0, 1800.0, 3600.0,
+    ],
+    why: "Journeys are sums of requests: from a few calls of a fast API to a long conversation. Between 1 s and \
+          120 s no step is over 1.25.",
+};
+
 /// Output pace.
 pub static PACE: Buckets = Buckets {
     name: "pace",

@@ -2,7 +2,7 @@
 
 use super::{HTTP_CODES, Key, Kind, Metric, PROCESS, Subject, buckets::Buckets};
 use crate::event::{
-    LimitKind, Outcome, RunResult, SkipReason, SkippedRun, Source, TokenType, Unit as BudgetUnit,
+    LimitKind, Outcome, RunResult, SkipReason, SkippedRun, Source, TURNS, TokenType, Unit as BudgetUnit,
 };
 use crate::telemetry::otlp::{Dropped, Signal};
 use std::fmt::Write as _;
@@ -13,7 +13,8 @@ pub fn markdown() -> String {
         "# Metrics\n\nEvery series has `location` and the labels of `agent.labels` beside those listed here. \
          All series of a plan exist from the start, at zero, so that `increase()` sees the first failure; \
          those that cannot come about (streaming marks of a profile that does not stream, cost without a \
-         price) are left out.\n\n## Label sets\n\n| set | labels |\n| --- | --- |\n",
+         price, tokens of a step that reads none) are left out. Requests of a scenario are counted by \
+         step, and by `turn` (in buckets) where a step is one of a conversation; both labels are empty elsewhere.\n\n## Label sets\n\n| set | labels |\n| --- | --- |\n",
     );
     for subject in Subject::ALL {
         let _ = writeln!(out, "| {} | {} |", subject.name(), keys(subject.keys().iter().copied()));
@@ -53,9 +54,10 @@ fn keys(keys: impl Iterator<Item = Key>) -> String {
 fn label_values(out: &mut String) {
     out.push_str("\n## Label values\n\n| label | values |\n| --- | --- |\n");
     let codes: Vec<String> = HTTP_CODES.iter().map(u16::to_string).chain(["other".to_owned()]).collect();
-    let rows: [(&str, Vec<String>); 12] = [
+    let rows: [(&str, Vec<String>); 13] = [
         ("outcome", Outcome::all().map(Outcome::label).map(str::to_owned).collect()),
         ("code", codes),
+        ("turn", TURNS.map(str::to_owned).to_vec()),
         ("reason of a skipped request", SkipReason::ALL.map(|it| it.label().to_owned()).to_vec()),
         ("reason of a skipped run", SkippedRun::ALL.map(|it| it.label().to_owned()).to_vec()),
         ("result", RunResult::ALL.map(|it| it.label().to_owned()).to_vec()),

@@ -75,6 +75,8 @@ pub enum Key {
     Stage,
     /// Name of a scenario's step.
     Step,
+    /// Turn of a conversation, in buckets.
+    Turn,
     /// Why a request or a run was skipped.
     Reason,
     /// How a request ended.
@@ -119,12 +121,13 @@ pub enum Key {
 
 impl Key {
     /// Every key.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 26] = [
         Self::Profile,
         Self::Target,
         Self::Model,
         Self::Stage,
         Self::Step,
+        Self::Turn,
         Self::Reason,
         Self::Outcome,
         Self::Code,
@@ -155,6 +158,7 @@ impl Key {
             Self::Model => "model",
             Self::Stage => "stage",
             Self::Step => "step",
+            Self::Turn => "turn",
             Self::Reason => "reason",
             Self::Outcome => "outcome",
             Self::Code => "code",
@@ -184,7 +188,7 @@ impl Key {
 pub enum Subject {
     /// A stage of a profile against a target (`P`).
     Stage,
-    /// A step of it (`S`): `P` and `step`.
+    /// A step of it, turn by turn where it has turns (`S`): `P`, `step` and `turn`.
     Step,
     /// A profile against a target (`R`).
     Run,
@@ -213,7 +217,7 @@ impl Subject {
     pub const fn keys(self) -> &'static [Key] {
         match self {
             Self::Stage => &[Key::Profile, Key::Target, Key::Model, Key::Stage],
-            Self::Step => &[Key::Profile, Key::Target, Key::Model, Key::Stage, Key::Step],
+            Self::Step => &[Key::Profile, Key::Target, Key::Model, Key::Stage, Key::Step, Key::Turn],
             Self::Run => &[Key::Profile, Key::Target],
             Self::Target => &[Key::Target],
             Self::Agent => &[],

@@ -5,13 +5,14 @@ use super::*;
 use std::collections::BTreeSet;
 
 /// Families whose distribution is what one looks at.
-const FINE: [Metric; 6] = [
+const FINE: [Metric; 7] = [
     Metric::TimeToFirstToken,
     Metric::ChunkGap,
     Metric::TimePerOutputToken,
     Metric::RequestDuration,
     Metric::ResponseTime,
     Metric::OutputPace,
+    Metric::JourneyDuration,
 ];
 
 fn histograms() -> impl Iterator<Item = (Metric, &'static Buckets)> {
@@ -91,6 +92,10 @@ fn the_contract_names_come_out() {
         "tokenbeat_token_count_ratio",
         "tokenbeat_cost_total",
         "tokenbeat_load_active_seconds_total",
+        "tokenbeat_journeys_total",
+        "tokenbeat_journey_duration_seconds",
+        "tokenbeat_journey_tokens_total",
+        "tokenbeat_journey_cost_total",
         "tokenbeat_last_run_started_timestamp_seconds",
         "tokenbeat_last_success_timestamp_seconds",
         "tokenbeat_slo_objective_ratio",
@@ -149,6 +154,7 @@ fn growth_is_small_where_it_matters() {
         (&buckets::GAP, 0.005, 0.3),
         (&buckets::DURATION, 0.4, 75.0),
         (&buckets::PACE, 5.0, 500.0),
+        (&buckets::JOURNEY, 1.0, 120.0),
     ];
     for (buckets, from, to) in ranges {
         assert!(buckets.bounds.contains(&from) && buckets.bounds.contains(&to), "{}", buckets.name);

@@ -5,7 +5,7 @@ use super::*;
 use crate::event::{BudgetUse, Exhausted, Fact, Failure, Hold, Ledger, Outcome, Place, Sink, Spend, Unit};
 use crate::event::{Connection, Limit, LimitKind, Scope};
 use crate::plan::Plan;
-use crate::testing::{budget, plan, play, profile, small_plan, stage};
+use crate::testing::{budget, plan, play, profile, rag_plan, rag_plan_of, small_plan, stage};
 use std::io::Write as _;
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -197,12 +197,39 @@ fn the_series_count_is_what_a_scrape_holds() {
     let uses: Vec<_> = uses.collect();
     for disable in [vec![], vec!["tokenbeat_budget_spent_ratio".to_owned(), "process_threads".to_owned()]] {
         plan.telemetry.disable = disable;
-        let fixture = Fixture::of(&plan);
-        fixture.store.attach_ledger(Arc::new(Budgets(uses.clone())));
-        let count = series_count(&plan).unwrap();
-        assert_eq!(samples(&families(&fixture.text(), Dialect::Text)).count(), count);
-        assert_eq!(samples(&families(&fixture.open(), Dialect::Open)).count(), count);
+        assert_counted(&plan, uses.clone());
     }
+}
+
+/// The count of a plan is what both formats hold.
+fn assert_counted(plan: &Plan, uses: Vec<BudgetUse>) -> usize {
+    let fixture = Fixture::of(plan);
+    fixture.store.attach_ledger(Arc::new(Budgets(uses)));
+    let count = series_count(plan).unwrap();
+    assert_eq!(samples(&families(&fixture.text(), Dialect::Text)).count(), count);
+    assert_eq!(samples(&families(&fixture.open(), Dialect::Open)).count(), count);
+    count
+}
+
+#[test]
+fn steps_and_journeys_are_in_the_series_count() {
+    let count = |mut plan: Plan, disable: &[&str]| {
+        plan.telemetry.disable = disable.iter().map(|name| (*name).to_owned()).collect();
+        let used = |unit| BudgetUse { scope: Scope::Profile("rag".into()), unit, spent: 1.0, limit: 2.0 };
+        assert_counted(&plan, vec![used(Unit::Requests), used(Unit::Cost)])
+    };
+    let steady = || rag_plan_of(vec![stage("steady", false)]);
+    let whole = count(steady(), &[]);
+    let journeys = [
+        "tokenbeat_journeys_total",
+        "tokenbeat_journey_duration_seconds",
+        "tokenbeat_journey_tokens_total",
+        "tokenbeat_journey_cost_total",
+    ];
+    // 25 outcomes, 40 buckets with `+Inf`, sum and count, two types, one currency.
+    assert_eq!(whole - count(steady(), &journeys), 25 + 43 + 2 + 1);
+    // A warm-up adds tokens and cost of the seven places that have some, its outcomes, and its load.
+    assert_eq!(count(rag_plan(), &[]) - whole, 7 * (6 + 2 + 1) + 25 + 1);
 }
 
 #[test]

@@ -54,9 +54,10 @@ impl Recorder {
         Self { set, form, targets, cells: RwLock::default() }
     }
 
-    /// Takes a request that has ended. Requests to targets that the plan no longer has are left out.
+    /// Takes a request that has ended. Requests to targets that the plan no longer has are left out, and so are HTTP
+    /// steps of a scenario: they are no operations of a model.
     pub(super) fn record(&self, request: &Request) {
-        if self.set == GenAi::None {
+        if self.set == GenAi::None || request.route.is_some() {
             return;
         }
         let Some(endpoint) = self.targets.get(&request.place.pair.target) else { return };

@@ -1,10 +1,15 @@
-//! Spans after the fact: one per request, one per run, with ids that went out before. It must not know how spans
-//! travel.
+//! Spans after the fact: one per request, one per journey, one per run, with ids that went out before. It must not
+//! know how spans travel.
+
+mod http;
+mod journey;
+
+pub(super) use journey::{of_journey, weight as journey_weight};
 
 use super::attribute::{cut, double, flag, int, text, texts};
 use super::clock::{Anchor, unix_nanos};
 use super::targets::Endpoint;
-use crate::event::{Marks, Outcome, Request, RunRef, RunResult, RunSummary, Source};
+use crate::event::{Marks, Outcome, Place, Request, RunRef, RunResult, RunSummary, Source};
 use opentelemetry_proto::tonic::common::v1::KeyValue;
 use opentelemetry_proto::tonic::trace::v1::span::{Event, Link, SpanKind};
 use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
@@ -37,65 +42,94 @@ pub(super) fn run_ids(agent: &str, run: &RunRef) -> ([u8; 16], [u8; 8]) {
 }
 
 /// The span of a request that has ended. `endpoint` is what is known of its target.
+///
+/// A call of the target's dialect is a GenAI client span; an HTTP step of a scenario is an HTTP client span, because
+/// what it asks of an application need not be an operation of a model.
 pub(super) fn of_request(
     agent: &str,
     request: &Request,
     endpoint: Option<&Endpoint>,
     anchor: Anchor,
 ) -> Span {
-    let (trace_id, span_id) = run_ids(agent, &request.run);
-    let link =
-        Link { trace_id: trace_id.to_vec(), span_id: span_id.to_vec(), flags: LOCAL | 1, ..Link::default() };
     let (events, dropped_events_count) = events(request, anchor);
     let marks = &request.marks;
+    let (name, attributes) = match &request.route {
+        Some(route) => {
+            let route = http::Route::of(route);
+            (route.span_name(), route.attributes())
+        }
+        None => (
+            name(endpoint.map_or("chat", |it| it.operation), &request.place.model),
+            operation_attributes(request, endpoint),
+        ),
+    };
     Span {
         trace_id: request.ids.trace_id.to_vec(),
         span_id: request.ids.span_id.to_vec(),
+        parent_span_id: request.ids.parent_id.map(|id| id.to_vec()).unwrap_or_default(),
         flags: LOCAL | u32::from(request.ids.sampled),
-        name: name(endpoint.map_or("chat", |it| it.operation), &request.place.model),
+        name,
         kind: SpanKind::Client.into(),
         start_time_unix_nano: anchor.nanos(marks.sent.unwrap_or(marks.started)),
         end_time_unix_nano: anchor.nanos(marks.end),
-        attributes: request_attributes(request, endpoint),
+        attributes: request_attributes(request, endpoint, attributes),
         events,
         dropped_events_count,
-        links: vec![link],
-        status: Some(status(request)),
+        links: vec![link_to(agent, &request.run)],
+        status: Some(status(request.outcome, request.detail.as_deref())),
         ..Span::default()
     }
+}
+
+fn link_to(agent: &str, run: &RunRef) -> Link {
+    let (trace_id, span_id) = run_ids(agent, run);
+    Link { trace_id: trace_id.to_vec(), span_id: span_id.to_vec(), flags: LOCAL | 1, ..Link::default() }
 }
 
 fn name(operation: &str, model: &str) -> String {
     if model.is_empty() { operation.to_owned() } else { format!("{operation} {model}") }
 }
 
-fn status(request: &Request) -> Status {
-    match request.outcome {
+fn status(outcome: Outcome, detail: Option<&str>) -> Status {
+    match outcome {
         Outcome::Ok => Status::default(),
         Outcome::Failed(failure) => {
-            let message = request.detail.as_deref().unwrap_or_else(|| failure.label());
+            let message = detail.unwrap_or_else(|| failure.label());
             Status { code: StatusCode::Error.into(), message: cut(message, MOST_MESSAGE).to_owned() }
         }
     }
 }
 
-fn request_attributes(request: &Request, endpoint: Option<&Endpoint>) -> Vec<KeyValue> {
+/// What only a call of a model has.
+fn operation_attributes(request: &Request, endpoint: Option<&Endpoint>) -> Vec<KeyValue> {
     let mut all = Vec::with_capacity(32);
     if let Some(endpoint) = endpoint {
         all.push(text("gen_ai.operation.name", endpoint.operation));
         all.push(text("gen_ai.provider.name", endpoint.provider));
-        all.push(text("server.address", &endpoint.address));
-        all.push(int("server.port", u64::from(endpoint.port)));
     }
-    let place = &request.place;
-    if !place.model.is_empty() {
-        all.push(text("gen_ai.request.model", &place.model));
+    if !request.place.model.is_empty() {
+        all.push(text("gen_ai.request.model", &request.place.model));
     }
     if request.streamed {
         all.push(flag("gen_ai.request.stream", true));
     }
     all.extend(request.asked_output_tokens.map(|n| int("gen_ai.request.max_tokens", n)));
     all.extend(request.finish_reason.as_deref().map(|it| texts("gen_ai.response.finish_reasons", [it])));
+    let first_chunk = request.marks.time_to_first_chunk();
+    all.extend(first_chunk.map(|it| seconds("gen_ai.response.time_to_first_chunk", it)));
+    all
+}
+
+/// What every request has, after `all` that only its kind has.
+fn request_attributes(
+    request: &Request,
+    endpoint: Option<&Endpoint>,
+    mut all: Vec<KeyValue>,
+) -> Vec<KeyValue> {
+    if let Some(endpoint) = endpoint {
+        all.push(text("server.address", &endpoint.address));
+        all.push(int("server.port", u64::from(endpoint.port)));
+    }
     token_attributes(request, &mut all);
     if let Outcome::Failed(failure) = request.outcome {
         all.push(text("error.type", failure.label()));
@@ -103,13 +137,7 @@ fn request_attributes(request: &Request, endpoint: Option<&Endpoint>) -> Vec<Key
     all.extend(request.status.map(|code| int("http.response.status_code", u64::from(code))));
     all.push(text("user_agent.original", super::USER_AGENT));
     all.push(text("user_agent.synthetic.type", "test"));
-    all.push(text("tokenbeat.profile", &place.pair.profile));
-    all.push(text("tokenbeat.target", &place.pair.target));
-    for (key, value) in [("tokenbeat.stage", &place.stage), ("tokenbeat.step", &place.step)] {
-        if !value.is_empty() {
-            all.push(text(key, value));
-        }
-    }
+    place_attributes(&request.place, &mut all);
     all.push(text("tokenbeat.run.id", &request.run.id));
     all.push(int("tokenbeat.request.number", request.seq));
     all.push(flag("tokenbeat.warm_up", request.warm_up));
@@ -125,7 +153,21 @@ fn request_attributes(request: &Request, endpoint: Option<&Endpoint>) -> Vec<Key
     all
 }
 
-/// `gen_ai.usage.*` is what the provider said; what we counted ourselves has names of its own.
+fn place_attributes(place: &Place, all: &mut Vec<KeyValue>) {
+    all.push(text("tokenbeat.profile", &place.pair.profile));
+    all.push(text("tokenbeat.target", &place.pair.target));
+    let parts =
+        [("tokenbeat.stage", &place.stage), ("tokenbeat.step", &place.step), ("tokenbeat.turn", &place.turn)];
+    for (key, value) in parts {
+        if !value.is_empty() {
+            all.push(text(key, value));
+        }
+    }
+}
+
+/// `gen_ai.usage.*` is what the provider (or the application in front of it) said; what we counted ourselves has
+/// names of its own. An HTTP step keeps the names of the registry for what its answer reports: the span has no
+/// `gen_ai.operation.name`, so whoever adds up operations does not take it for one.
 fn token_attributes(request: &Request, all: &mut Vec<KeyValue>) {
     let tokens = &request.tokens;
     for (count, said, counted) in [
@@ -139,11 +181,13 @@ fn token_attributes(request: &Request, all: &mut Vec<KeyValue>) {
 }
 
 fn timing_attributes(marks: &Marks, all: &mut Vec<KeyValue>) {
-    let seconds = |key, time: Duration| double(key, time.as_secs_f64());
-    all.extend(marks.time_to_first_chunk().map(|it| seconds("gen_ai.response.time_to_first_chunk", it)));
     all.extend(marks.time_to_first_token().map(|it| seconds("tokenbeat.time_to_first_token", it)));
     all.push(seconds("tokenbeat.response_time", marks.response_time()));
     all.push(seconds("tokenbeat.dispatch_lag", marks.dispatch_lag()));
+}
+
+fn seconds(key: &str, time: Duration) -> KeyValue {
+    double(key, time.as_secs_f64())
 }
 
 /// Events in order of time, and how many stalls had no room.

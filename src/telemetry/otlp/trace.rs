@@ -6,7 +6,7 @@ use super::resource::{Sender, scope};
 use super::span;
 use super::targets::Targets;
 use super::worker::Convert;
-use crate::event::{Request, RunSummary};
+use crate::event::{Journey, Request, RunSummary};
 use bytes::Bytes;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
@@ -17,6 +17,8 @@ use std::sync::Arc;
 pub(super) enum Ended {
     /// A request.
     Request(Arc<Request>),
+    /// A journey.
+    Journey(Arc<Journey>),
     /// A run.
     Run(Arc<RunSummary>),
 }
@@ -25,6 +27,7 @@ impl Weigh for Ended {
     fn weight(&self) -> usize {
         match self {
             Self::Request(request) => span::weight(request),
+            Self::Journey(journey) => span::journey_weight(journey),
             Self::Run(summary) => {
                 size_of::<RunSummary>()
                     + summary.run.id.len()
@@ -51,6 +54,7 @@ impl Convert for Traces {
                 let endpoint = self.targets.get(&request.place.pair.target);
                 span::of_request(&self.agent, &request, endpoint.as_deref(), anchor)
             }
+            Ended::Journey(journey) => span::of_journey(&self.agent, &journey),
             Ended::Run(summary) => span::of_run(&self.agent, &summary),
         }
     }

@@ -2,9 +2,10 @@
 
 use super::pair::PairNode;
 use super::place::{Feeds, PlaceNode};
+use super::stage::{StageFeeds, StageNode};
 use super::target::TargetNode;
 use crate::event::{Pair, Place};
-use crate::plan::{PairPlan, Plan};
+use crate::plan::{Expect, PairPlan, Plan, Work};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
@@ -15,13 +16,52 @@ pub(super) struct Installed {
     pub(super) agent_labels: Vec<(String, String)>,
     targets: BTreeMap<Arc<str>, Arc<TargetNode>>,
     pairs: HashMap<Pair, Arc<PairNode>>,
+    /// By places whose step and turn are empty.
+    stages: HashMap<Arc<Place>, Arc<StageNode>>,
+    /// By the places of requests.
     places: HashMap<Arc<Place>, Arc<PlaceNode>>,
     /// There may be series of an earlier plan.
     leftovers: bool,
 }
 
-/// Targets, pairs and places, to be shown without a lock.
-pub(super) type Nodes = (Vec<Arc<TargetNode>>, Vec<Arc<PairNode>>, Vec<Arc<PlaceNode>>);
+/// Targets, pairs, stages and places, to be shown without a lock.
+pub(super) type Nodes = (Vec<Arc<TargetNode>>, Vec<Arc<PairNode>>, Vec<Arc<StageNode>>, Vec<Arc<PlaceNode>>);
+
+/// The requests of one place.
+struct Requests<'a> {
+    stage: &'a Arc<Place>,
+    expect: &'a Expect,
+    feeds: Feeds,
+}
+
+/// Every place of a pair's requests: its stages, or with a scenario their steps, turn by turn where a step has turns.
+fn requests(plan: &PairPlan) -> HashMap<&Arc<Place>, Requests<'_>> {
+    let mut all: HashMap<&Arc<Place>, Requests<'_>> = HashMap::new();
+    let stages = || plan.profile.stages.iter().zip(&plan.places).enumerate();
+    match &plan.profile.work {
+        Work::Prompts(work) => {
+            for (_, (stage, place)) in stages() {
+                let feeds = Feeds::of_prompts(plan, work);
+                let requests =
+                    all.entry(place).or_insert(Requests { stage: place, expect: &work.expect, feeds });
+                requests.feeds.add_stage(stage);
+            }
+        }
+        Work::Scenario(scenario) => {
+            for (number, (stage, stage_place)) in stages() {
+                for places in plan.steps.iter().filter(|places| places.stage == number) {
+                    let Some(step) = scenario.all().find(|step| step.number == places.step) else { continue };
+                    for place in &places.turns {
+                        let feeds = Feeds::of_step(plan, step);
+                        let requests = Requests { stage: stage_place, expect: &step.expect, feeds };
+                        all.entry(place).or_insert(requests).feeds.add_stage(stage);
+                    }
+                }
+            }
+        }
+    }
+    all
+}
 
 impl Installed {
     /// The series of a plan; values are taken over from `old` where it has the same series.
@@ -42,23 +82,32 @@ impl Installed {
 
     fn add_pair(&mut self, plan: &PairPlan, currency: &Arc<str>, old: &Self) {
         let before = old.pairs.get(&plan.pair).map(|node| &**node);
-        let node = Arc::new(PairNode::of(plan, before));
+        let pair = Arc::new(PairNode::of(plan, before));
+        self.add_stages(plan, &pair, currency, old);
+        self.pairs.insert(plan.pair.clone(), pair);
         let target = self
             .targets
             .entry(Arc::clone(&plan.target.name))
             .or_insert_with(|| Arc::new(TargetNode::of(&plan.target, None)));
         let target = Arc::clone(target);
-        let mut feeds: HashMap<&Arc<Place>, Feeds> = HashMap::new();
+        for (place, Requests { stage, expect, feeds }) in requests(plan) {
+            let Some(stage) = self.stages.get(stage) else { continue };
+            let before = old.places.get(place).map(|node| &**node);
+            let node = PlaceNode::of(place, feeds, expect, (stage, &target), currency, before);
+            self.places.insert(Arc::clone(place), Arc::new(node));
+        }
+    }
+
+    fn add_stages(&mut self, plan: &PairPlan, pair: &Arc<PairNode>, currency: &Arc<str>, old: &Self) {
+        let mut feeds: HashMap<&Arc<Place>, StageFeeds> = HashMap::new();
         for (stage, place) in plan.profile.stages.iter().zip(&plan.places) {
-            feeds.entry(place).or_insert_with(|| Feeds::of(plan)).add_stage(stage);
+            feeds.entry(place).or_insert_with(|| StageFeeds::of(plan)).add_stage(stage);
         }
         for (place, feeds) in feeds {
-            let before = old.places.get(place).map(|node| &**node);
-            let place_node = PlaceNode::of(place, feeds, plan, currency, before);
-            let place_node = place_node.within(&node, &target);
-            self.places.insert(Arc::clone(place), Arc::new(place_node));
+            let before = old.stages.get(place).map(|node| &**node);
+            let node = StageNode::of(place, feeds, currency, pair, before);
+            self.stages.insert(Arc::clone(place), Arc::new(node));
         }
-        self.pairs.insert(plan.pair.clone(), node);
     }
 
     fn keep_leftovers(&mut self, old: &Self) {
@@ -68,12 +117,25 @@ impl Installed {
                 self.leftovers = true;
             }
         }
+        for (place, node) in &old.stages {
+            if self.stages.contains_key(place) {
+                continue;
+            }
+            let Some(pair) = self.pairs.get(&place.pair) else { continue };
+            let node = node.retired(pair);
+            if !node.may_go() {
+                self.stages.insert(Arc::clone(place), Arc::new(node));
+                self.leftovers = true;
+            }
+        }
         for (place, node) in &old.places {
-            let pair = self.pairs.get(&place.pair).filter(|pair| pair.retired || !node.series.is_idle());
-            if let Some(pair) = pair
-                && !self.places.contains_key(place)
-            {
-                let node = node.retired().within(pair, &node.target);
+            if self.places.contains_key(place) {
+                continue;
+            }
+            // A request that is open in a place is open in its stage.
+            let Some(stage) = self.stages.get(node.stage.place()) else { continue };
+            let node = node.retired(stage);
+            if !node.may_go() {
                 self.places.insert(Arc::clone(place), Arc::new(node));
                 self.leftovers = true;
             }
@@ -84,33 +146,43 @@ impl Installed {
         self.places.get(place).map(|node| &**node)
     }
 
+    pub(super) fn stage(&self, place: &Place) -> Option<&StageNode> {
+        self.stages.get(place).map(|node| &**node)
+    }
+
     pub(super) fn pair(&self, pair: &Pair) -> Option<&PairNode> {
         self.pairs.get(pair).map(|node| &**node)
     }
 
     /// Everything there is, in order of labels.
     pub(super) fn nodes(&self) -> Nodes {
-        let mut pairs: Vec<_> = self.pairs.iter().collect();
-        pairs.sort_unstable_by_key(|(pair, _)| *pair);
-        let mut places: Vec<_> = self.places.iter().collect();
-        places.sort_unstable_by_key(|(place, _)| *place);
         (
             self.targets.values().cloned().collect(),
-            pairs.into_iter().map(|(_, node)| Arc::clone(node)).collect(),
-            places.into_iter().map(|(_, node)| Arc::clone(node)).collect(),
+            in_order(&self.pairs),
+            in_order(&self.stages),
+            in_order(&self.places),
         )
     }
 
     pub(super) fn has_idle_leftovers(&self) -> bool {
         self.leftovers
             && (self.pairs.values().any(|node| node.may_go())
+                || self.stages.values().any(|node| node.may_go())
                 || self.places.values().any(|node| node.may_go()))
     }
 
     pub(super) fn drop_idle_leftovers(&mut self) {
         self.places.retain(|_, node| !node.may_go());
+        self.stages.retain(|_, node| !node.may_go());
         self.pairs.retain(|_, node| !node.may_go());
-        self.leftovers =
-            self.pairs.values().any(|node| node.retired) || self.places.values().any(|node| node.retired);
+        self.leftovers = self.pairs.values().any(|node| node.retired)
+            || self.stages.values().any(|node| node.is_retired())
+            || self.places.values().any(|node| node.is_retired());
     }
+}
+
+fn in_order<K: Ord, V>(nodes: &HashMap<K, Arc<V>>) -> Vec<Arc<V>> {
+    let mut nodes: Vec<_> = nodes.iter().collect();
+    nodes.sort_unstable_by_key(|(key, _)| *key);
+    nodes.into_iter().map(|(_, node)| Arc::clone(node)).collect()
 }

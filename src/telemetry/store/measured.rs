@@ -1,8 +1,9 @@
-//! What a place measures outside warm-up: outcomes, latency, sizes; and what only streams have.
+//! What a place measures outside warm-up: outcomes, latency; what only answers with tokens have, and what only
+//! streams have.
 
 use super::place::{Feeds, OUTCOMES, index};
 use super::{Out, RecordNative, Table};
-use crate::event::{Outcome, Request, SkipReason};
+use crate::event::{Outcome, Request};
 use crate::telemetry::catalogue::{HTTP_CODES, Key, Metric, buckets};
 use crate::telemetry::value::{Counter, Histogram, Trace};
 use std::sync::OnceLock;
@@ -13,17 +14,13 @@ const CODES: usize = HTTP_CODES.len() + 1;
 
 /// What is measured outside warm-up.
 pub(super) struct Measured {
-    pub(super) offered: Counter,
-    pub(super) skipped: Table<{ SkipReason::ALL.len() }>,
     outcomes: Table<OUTCOMES>,
     codes: Table<CODES>,
     duration: Histogram,
     response_time: Histogram,
     failed_duration: Histogram,
     first_byte: Histogram,
-    pace: Histogram,
-    input_tokens: Histogram,
-    output_tokens: Histogram,
+    sizes: OnceLock<Box<Sizes>>,
     length_ratio: OnceLock<Histogram>,
     count_ratio: OnceLock<Histogram>,
     streamed: OnceLock<Box<Streamed>>,
@@ -34,17 +31,13 @@ pub(super) struct Measured {
 impl Default for Measured {
     fn default() -> Self {
         Self {
-            offered: Counter::default(),
-            skipped: Table::default(),
             outcomes: Table::default(),
             codes: Table::default(),
             duration: Histogram::new(&buckets::DURATION),
             response_time: Histogram::new(&buckets::DURATION),
             failed_duration: Histogram::new(&buckets::FAILED_DURATION),
             first_byte: Histogram::new(&buckets::FIRST_MARK),
-            pace: Histogram::new(&buckets::PACE),
-            input_tokens: Histogram::new(&buckets::INPUT_TOKENS),
-            output_tokens: Histogram::new(&buckets::OUTPUT_TOKENS),
+            sizes: OnceLock::new(),
             length_ratio: OnceLock::new(),
             count_ratio: OnceLock::new(),
             streamed: OnceLock::new(),
@@ -55,6 +48,9 @@ impl Default for Measured {
 
 impl Measured {
     pub(super) fn prepare(&self, feeds: Feeds) {
+        if feeds.tokens {
+            self.sizes();
+        }
         if feeds.asked {
             self.length_ratio();
         }
@@ -64,6 +60,16 @@ impl Measured {
         if feeds.streamed {
             self.streamed();
         }
+    }
+
+    fn sizes(&self) -> &Sizes {
+        self.sizes.get_or_init(|| {
+            let sizes = Box::<Sizes>::default();
+            if self.native.load(Relaxed) {
+                sizes.visit(&mut Out { visit: &mut RecordNative, subject: &[] });
+            }
+            sizes
+        })
     }
 
     fn length_ratio(&self) -> &Histogram {
@@ -119,15 +125,8 @@ impl Measured {
         self.duration.observe(marks.duration().as_secs_f64(), trace);
         self.response_time.observe(marks.response_time().as_secs_f64(), trace);
         observe(&self.first_byte, marks.time_to_first_byte(), trace);
-        if let Some(pace) = request.output_pace() {
-            self.pace.observe(pace, trace);
-        }
-        let sizes =
-            [(&self.input_tokens, request.tokens.input), (&self.output_tokens, request.tokens.output)];
-        for (histogram, count) in sizes {
-            if let Some(count) = count {
-                histogram.observe(count.n as f64, trace);
-            }
+        if request.tokens.input.is_some() || request.tokens.output.is_some() {
+            self.sizes().answered(request, trace);
         }
         if let Some(ratio) = request.output_length_ratio() {
             self.length_ratio().observe(ratio, trace);
@@ -152,9 +151,9 @@ impl Measured {
         out.histogram(Metric::ResponseTime, &[], &self.response_time);
         out.histogram(Metric::FailedRequestDuration, &[], &self.failed_duration);
         out.histogram(Metric::TimeToFirstByte, &[], &self.first_byte);
-        out.histogram(Metric::OutputPace, &[], &self.pace);
-        out.histogram(Metric::RequestInputTokens, &[], &self.input_tokens);
-        out.histogram(Metric::RequestOutputTokens, &[], &self.output_tokens);
+        if let Some(sizes) = self.sizes.get() {
+            sizes.visit(out);
+        }
         if let Some(histogram) = self.length_ratio.get() {
             out.histogram(Metric::OutputLengthRatio, &[], histogram);
         }
@@ -164,6 +163,44 @@ impl Measured {
         if let Some(streamed) = self.streamed.get() {
             streamed.visit(out);
         }
+    }
+}
+
+/// What only answers with tokens have.
+struct Sizes {
+    pace: Histogram,
+    input_tokens: Histogram,
+    output_tokens: Histogram,
+}
+
+impl Default for Sizes {
+    fn default() -> Self {
+        Self {
+            pace: Histogram::new(&buckets::PACE),
+            input_tokens: Histogram::new(&buckets::INPUT_TOKENS),
+            output_tokens: Histogram::new(&buckets::OUTPUT_TOKENS),
+        }
+    }
+}
+
+impl Sizes {
+    fn answered(&self, request: &Request, trace: Option<&Trace>) {
+        if let Some(pace) = request.output_pace() {
+            self.pace.observe(pace, trace);
+        }
+        let sizes =
+            [(&self.input_tokens, request.tokens.input), (&self.output_tokens, request.tokens.output)];
+        for (histogram, count) in sizes {
+            if let Some(count) = count {
+                histogram.observe(count.n as f64, trace);
+            }
+        }
+    }
+
+    fn visit(&self, out: &mut Out<'_>) {
+        out.histogram(Metric::OutputPace, &[], &self.pace);
+        out.histogram(Metric::RequestInputTokens, &[], &self.input_tokens);
+        out.histogram(Metric::RequestOutputTokens, &[], &self.output_tokens);
     }
 }
 

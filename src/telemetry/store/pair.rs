@@ -1,11 +1,11 @@
 //! Series of a profile against a target: runs, connections, lag, objectives, rate limits.
 
 use super::{Out, Table, Visit};
-use crate::event::{LimitKind, Pair, Phases, Request, RunResult, RunSummary, SkippedRun};
+use crate::event::{LimitKind, Pair, Phases, Request, RunRef, RunResult, RunSummary, SkippedRun};
 use crate::plan::{Bound, Objective, PairPlan, Profile, Shape, Trigger};
 use crate::telemetry::catalogue::{Key, Metric, buckets};
 use crate::telemetry::value::{Counter, Gauge, Histogram, Level, Seen, Trace};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 /// Values of the label `phase`, in the order of [`Phases`].
@@ -49,7 +49,8 @@ impl SloSeries {
 
 /// The values of a pair.
 pub(super) struct PairSeries {
-    /// Offered and not over, warm-up included: decides when a removed pair may go.
+    /// Requests offered and not over, and journeys begun and not over, warm-up included: decides when a removed
+    /// pair may go.
     open: Level,
     in_flight: Level,
     dispatch_lag: Histogram,
@@ -60,6 +61,8 @@ pub(super) struct PairSeries {
     runs: Table<{ RunResult::ALL.len() }>,
     skipped_runs: Table<{ SkippedRun::ALL.len() }>,
     active: Level,
+    /// Ids of the runs that are active.
+    playing: Mutex<Vec<String>>,
     last_started: Gauge,
     last_completed: Gauge,
     last_success: Gauge,
@@ -147,6 +150,26 @@ impl PairNode {
     }
 }
 
+/// Of a stage or a step that is no longer in the plan.
+#[derive(Clone)]
+pub(super) struct Retired {
+    /// Runs that were active when it went: they may still offer requests in it.
+    runs: Arc<[String]>,
+}
+
+impl Retired {
+    /// It goes from the plan now.
+    pub(super) fn now(pair: &PairNode) -> Self {
+        Self { runs: pair.series.playing().as_slice().into() }
+    }
+
+    /// What is of a removed pair goes with it. What is of a pair that stays goes when nothing is open in it and no
+    /// run of the earlier plan can come to it.
+    pub(super) fn may_go(&self, pair: &PairNode, idle: bool) -> bool {
+        if pair.retired { pair.may_go() } else { idle && !pair.series.plays_any(&self.runs) }
+    }
+}
+
 /// Time from run to run, where it is constant.
 fn interval(profile: &Profile) -> Option<Duration> {
     match profile.schedule.trigger {
@@ -175,6 +198,7 @@ impl Default for PairSeries {
             runs: Table::default(),
             skipped_runs: Table::default(),
             active: Level::default(),
+            playing: Mutex::default(),
             last_started: Gauge::default(),
             last_completed: Gauge::default(),
             last_success: Gauge::default(),
@@ -197,6 +221,14 @@ impl PairSeries {
     pub(super) fn closed(&self, warm_up: bool) {
         self.open.add(-1);
         self.in_flight.add(-i64::from(!warm_up));
+    }
+
+    pub(super) fn journey_started(&self) {
+        self.open.add(1);
+    }
+
+    pub(super) fn journey_ended(&self) {
+        self.open.add(-1);
     }
 
     fn ended(&self, request: &Request, trace: Option<&Trace>) {
@@ -226,14 +258,25 @@ impl PairSeries {
         self.stale.add(u64::from(request.connection.stale));
     }
 
-    pub(super) fn run_started(&self, scheduled: SystemTime, lag: Duration) {
+    pub(super) fn run_started(&self, run: &RunRef, lag: Duration) {
         self.active.add(1);
+        self.playing().push(run.id.clone());
         self.schedule_lag.observe(lag.as_secs_f64(), None);
-        self.last_started.set_time(scheduled + lag);
+        self.last_started.set_time(run.scheduled + lag);
+    }
+
+    /// One of these runs is active.
+    fn plays_any(&self, runs: &[String]) -> bool {
+        !runs.is_empty() && self.playing().iter().any(|active| runs.contains(active))
+    }
+
+    fn playing(&self) -> MutexGuard<'_, Vec<String>> {
+        self.playing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn run_ended(&self, summary: &RunSummary) {
         self.active.add(-1);
+        self.playing().retain(|active| *active != summary.run.id);
         self.runs.add(summary.result as usize, 1);
         if summary.result != RunResult::Cancelled {
             self.last_completed.set_time(summary.ended);

@@ -1,16 +1,16 @@
-//! Series of a stage (and step) of a profile against a target: which requests, tokens, cost.
+//! Series of the requests of a stage, or of a step of it (`S`): how they ended, their tokens and their cost.
 
 use super::measured::Measured;
-use super::pair::PairNode;
+use super::pair::Retired;
+use super::stage::StageNode;
 use super::target::TargetNode;
 use super::{Out, Table, Visit};
-use crate::event::{Failure, Outcome, Place, Request, SkipReason, Source, TokenType};
-use crate::plan::{PairPlan, Stage, Work};
+use crate::event::{Failure, Outcome, Place, Request, Source, TokenType};
+use crate::plan::{Action, Expect, PairPlan, PromptWork, Reading, Stage, Step};
 use crate::telemetry::catalogue::{Key, Metric};
-use crate::telemetry::value::{Counter, FloatCounter, Level, TimeCounter, Trace};
+use crate::telemetry::value::{Counter, FloatCounter, Level, Trace};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
 
 pub(super) const OUTCOMES: usize = Failure::ALL.len() + 1;
 
@@ -18,32 +18,61 @@ pub(super) const OUTCOMES: usize = Failure::ALL.len() + 1;
 #[expect(clippy::struct_excessive_bools, reason = "independent facts about a place")]
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Feeds {
-    warm_up: bool,
     measured: bool,
     pub(super) streamed: bool,
     pub(super) asked: bool,
     pub(super) counted: bool,
+    pub(super) tokens: bool,
     priced: bool,
 }
 
 impl Feeds {
-    /// What the pair as a whole says; stages are added.
-    pub(super) fn of(plan: &PairPlan) -> Self {
+    /// Of a workload's requests; stages are added.
+    pub(super) fn of_prompts(plan: &PairPlan, work: &PromptWork) -> Self {
         Self {
-            warm_up: false,
             measured: false,
-            streamed: plan.profile.work.streams(),
-            asked: plan.profile.work.prompts().is_some_and(|it| it.output_tokens.is_some()),
+            streamed: work.prompts.stream,
+            asked: work.prompts.output_tokens.is_some(),
             counted: plan.target.tokenizer.is_some(),
+            tokens: true,
             priced: plan.target.price.is_some(),
+        }
+    }
+
+    /// Of a step's requests; stages are added.
+    pub(super) fn of_step(plan: &PairPlan, step: &Step) -> Self {
+        let (asked, reported, tokens) = match &step.action {
+            Action::Ask(ask) => (ask.output_tokens.is_some(), true, true),
+            Action::Http(http) => {
+                let reading = http.reading.as_deref();
+                (false, reading.is_some_and(reports_output), reading.is_some_and(has_tokens))
+            }
+        };
+        Self {
+            measured: false,
+            streamed: step.streams(),
+            asked,
+            counted: reported && plan.target.tokenizer.is_some(),
+            tokens,
+            priced: tokens && plan.target.price.is_some(),
         }
     }
 
     /// A stage of this place.
     pub(super) fn add_stage(&mut self, stage: &Stage) {
-        self.warm_up |= stage.warm_up;
         self.measured |= !stage.warm_up;
     }
+}
+
+/// The answer says how many tokens its text has, so that a tokenizer's count can be held against it.
+fn reports_output(reading: &Reading) -> bool {
+    reading.output_tokens.is_some() && (reading.wants_text() || reading.reasoning.is_some())
+}
+
+/// The answer says how many tokens it took, or has text whose tokens can be counted.
+fn has_tokens(reading: &Reading) -> bool {
+    let parts = [&reading.cached_input_tokens, &reading.reasoning_tokens, &reading.reasoning];
+    reading.tells_tokens() || reading.wants_text() || parts.into_iter().any(Option::is_some)
 }
 
 /// A place of the plan, or of an earlier one.
@@ -53,91 +82,78 @@ pub(super) struct PlaceNode {
     checks: Vec<(Arc<str>, Arc<Counter>)>,
     pub(super) series: Arc<PlaceSeries>,
     pub(super) target: Arc<TargetNode>,
-    pair: Arc<PairNode>,
-    pub(super) retired: bool,
-}
-
-/// A node that is not yet tied to its pair and target.
-pub(super) struct Loose {
-    place: Arc<Place>,
-    currency: Arc<str>,
-    checks: Vec<(Arc<str>, Arc<Counter>)>,
-    series: Arc<PlaceSeries>,
-    retired: bool,
-}
-
-impl Loose {
-    pub(super) fn within(self, pair: &Arc<PairNode>, target: &Arc<TargetNode>) -> PlaceNode {
-        let Self { place, currency, checks, series, retired } = self;
-        let (pair, target) = (Arc::clone(pair), Arc::clone(target));
-        PlaceNode { place, currency, checks, series, target, pair, retired }
-    }
+    pub(super) stage: Arc<StageNode>,
+    retired: Option<Retired>,
 }
 
 impl PlaceNode {
     pub(super) fn of(
         place: &Arc<Place>,
         feeds: Feeds,
-        plan: &PairPlan,
+        expect: &Expect,
+        (stage, target): (&Arc<StageNode>, &Arc<TargetNode>),
         currency: &Arc<str>,
         old: Option<&Self>,
-    ) -> Loose {
+    ) -> Self {
         let series = old.map_or_else(Arc::default, |old| Arc::clone(&old.series));
         series.prepare(feeds);
         let kept = |name: &str| {
             let (_, counter) = old?.checks.iter().find(|(known, _)| &**known == name)?;
             Some(Arc::clone(counter))
         };
-        let names = if feeds.measured { names(plan) } else { Vec::new() };
+        let names = if feeds.measured { expect.names() } else { Vec::new() };
         let checks =
             names.into_iter().map(|name| (Arc::clone(&name), kept(&name).unwrap_or_default())).collect();
-        Loose { place: Arc::clone(place), currency: Arc::clone(currency), checks, series, retired: false }
+        Self {
+            place: Arc::clone(place),
+            currency: Arc::clone(currency),
+            checks,
+            series,
+            target: Arc::clone(target),
+            stage: Arc::clone(stage),
+            retired: None,
+        }
     }
 
-    /// The same, no longer in the plan.
-    pub(super) fn retired(&self) -> Loose {
-        Loose {
+    /// The same, no longer in the plan, below the stage as it is now.
+    pub(super) fn retired(&self, stage: &Arc<StageNode>) -> Self {
+        Self {
             place: Arc::clone(&self.place),
             currency: Arc::clone(&self.currency),
             checks: self.checks.clone(),
             series: Arc::clone(&self.series),
-            retired: true,
+            target: Arc::clone(&self.target),
+            stage: Arc::clone(stage),
+            retired: self.retired.clone().or_else(|| Some(Retired::now(&stage.pair))),
         }
     }
 
-    /// A place of a removed pair goes with it; one of a pair that stays goes when it has no request.
+    pub(super) fn is_retired(&self) -> bool {
+        self.retired.is_some()
+    }
+
     pub(super) fn may_go(&self) -> bool {
-        self.retired && if self.pair.retired { self.pair.may_go() } else { self.series.is_idle() }
+        let idle = self.series.open.get() <= 0;
+        self.retired.as_ref().is_some_and(|retired| retired.may_go(&self.stage.pair, idle))
     }
 
-    pub(super) fn offered(&self, warm_up: bool) {
-        self.pair.series.opened(warm_up);
+    /// A request was offered.
+    pub(super) fn opened(&self) {
         self.series.open.add(1);
-        if !warm_up {
-            self.series.measured().offered.add(1);
-        }
     }
 
-    pub(super) fn skipped(&self, warm_up: bool, reason: SkipReason) {
-        self.pair.series.closed(warm_up);
+    /// A request was skipped.
+    pub(super) fn closed(&self) {
         self.series.open.add(-1);
-        if !warm_up {
-            self.series.measured().skipped.add(reason as usize, 1);
-        }
-    }
-
-    pub(super) fn load_active(&self, time: Duration) {
-        self.series.load_active.add(time);
     }
 
     pub(super) fn ended(&self, request: &Request, trace: Option<&Trace>) {
-        self.pair.ended(request, trace);
+        self.closed();
+        self.stage.pair.ended(request, trace);
+        self.stage.ended(request.outcome, request.warm_up);
         self.target.seen(request);
-        self.series.open.add(-1);
         self.series.spend(request);
         if request.warm_up {
-            let outcomes = self.series.warm_up.get_or_init(Box::default);
-            outcomes.add(index(request.outcome), 1);
             return;
         }
         self.series.measured().ended(request, trace);
@@ -150,33 +166,23 @@ impl PlaceNode {
     }
 
     pub(super) fn visit(&self, visit: &mut dyn Visit) {
-        let Place { pair, model, stage, step, turn: _ } = &*self.place;
+        let Place { pair, model, stage, step, turn } = &*self.place;
         let subject = [
             (Key::Profile, &*pair.profile),
             (Key::Target, &*pair.target),
             (Key::Model, &**model),
             (Key::Stage, &**stage),
             (Key::Step, &**step),
+            (Key::Turn, &**turn),
         ];
-        let [profile, target, model, stage, _] = subject;
-        let without_step = [profile, target, model, stage];
-        self.series.visit_stage(&mut Out { visit, subject: &without_step });
         let mut out = Out { visit, subject: &subject };
-        self.series.visit_step(&mut out, &self.currency);
+        self.series.visit(&mut out, &self.currency);
         for (name, counter) in &self.checks {
             out.number(Metric::CheckFailures, &[(Key::Check, name)], counter.get());
         }
         if let Some(counter) = self.series.other_checks.get() {
             out.number(Metric::CheckFailures, &[(Key::Check, "other")], counter.get());
         }
-    }
-}
-
-/// Names of the checks of a pair's answers.
-fn names(plan: &PairPlan) -> Vec<Arc<str>> {
-    match &plan.profile.work {
-        Work::Prompts(work) => work.expect.names(),
-        Work::Scenario(_) => todo!(),
     }
 }
 
@@ -193,16 +199,20 @@ pub(super) fn index(outcome: Outcome) -> usize {
 pub(super) struct PlaceSeries {
     /// Offered and not over, warm-up included.
     open: Level,
-    load_active: TimeCounter,
-    tokens: [Table<{ Source::ALL.len() }>; TokenType::ALL.len()],
-    cached_input: Counter,
-    reasoning: Counter,
+    tokens: OnceLock<Box<Spent>>,
     cost: OnceLock<FloatCounter>,
-    warm_up: OnceLock<Box<Table<OUTCOMES>>>,
     measured: OnceLock<Box<Measured>>,
     other_checks: OnceLock<Counter>,
     /// Histograms that are made later keep base-2 buckets, too.
     native: AtomicBool,
+}
+
+/// Tokens of every request, warm-up and failed ones included.
+#[derive(Default)]
+struct Spent {
+    tokens: [Table<{ Source::ALL.len() }>; TokenType::ALL.len()],
+    cached_input: Counter,
+    reasoning: Counter,
 }
 
 impl PlaceSeries {
@@ -215,19 +225,15 @@ impl PlaceSeries {
     }
 
     fn prepare(&self, feeds: Feeds) {
+        if feeds.tokens {
+            self.tokens.get_or_init(Box::default);
+        }
         if feeds.priced {
             self.cost.get_or_init(FloatCounter::default);
-        }
-        if feeds.warm_up {
-            self.warm_up.get_or_init(Box::default);
         }
         if feeds.measured {
             self.measured().prepare(feeds);
         }
-    }
-
-    pub(super) fn is_idle(&self) -> bool {
-        self.open.get() <= 0
     }
 
     fn measured(&self) -> &Measured {
@@ -243,39 +249,31 @@ impl PlaceSeries {
     /// Tokens and cost: of every request, warm-up and failed ones included.
     fn spend(&self, request: &Request) {
         let tokens = &request.tokens;
-        for (count, table) in [tokens.input, tokens.output].into_iter().zip(&self.tokens) {
-            if let Some(count) = count {
-                table.add(count.source as usize, count.n);
+        let known = [
+            tokens.input.map(|it| it.n),
+            tokens.output.map(|it| it.n),
+            tokens.cached_input,
+            tokens.reasoning,
+        ];
+        if known.iter().any(Option::is_some) {
+            let spent = self.tokens.get_or_init(Box::default);
+            for (count, table) in [tokens.input, tokens.output].into_iter().zip(&spent.tokens) {
+                if let Some(count) = count {
+                    table.add(count.source as usize, count.n);
+                }
             }
+            spent.cached_input.add(tokens.cached_input.unwrap_or(0));
+            spent.reasoning.add(tokens.reasoning.unwrap_or(0));
         }
-        self.cached_input.add(tokens.cached_input.unwrap_or(0));
-        self.reasoning.add(tokens.reasoning.unwrap_or(0));
         if let Some(cost) = request.cost {
             self.cost.get_or_init(FloatCounter::default).add(cost);
         }
     }
 
-    fn visit_stage(&self, out: &mut Out<'_>) {
-        out.number(Metric::LoadActive, &[], self.load_active.get());
-        if let Some(table) = self.warm_up.get() {
-            out.table(Metric::WarmUpRequests, Key::Outcome, Outcome::all().map(Outcome::label), table);
+    fn visit(&self, out: &mut Out<'_>, currency: &str) {
+        if let Some(spent) = self.tokens.get() {
+            spent.visit(out);
         }
-        if let Some(measured) = self.measured.get() {
-            out.number(Metric::OfferedRequests, &[], measured.offered.get());
-            let reasons = SkipReason::ALL.map(SkipReason::label);
-            out.table(Metric::SkippedRequests, Key::Reason, reasons, &measured.skipped);
-        }
-    }
-
-    fn visit_step(&self, out: &mut Out<'_>, currency: &str) {
-        for (token_type, table) in TokenType::ALL.into_iter().zip(&self.tokens) {
-            for (source, counter) in Source::ALL.into_iter().zip(&table.0) {
-                let labels = [(Key::Type, token_type.label()), (Key::Source, source.label())];
-                out.number(Metric::Tokens, &labels, counter.get());
-            }
-        }
-        out.number(Metric::CachedInputTokens, &[], self.cached_input.get());
-        out.number(Metric::ReasoningTokens, &[], self.reasoning.get());
         if let Some(cost) = self.cost.get() {
             out.number(Metric::Cost, &[(Key::Currency, currency)], cost.get());
         }
@@ -285,10 +283,23 @@ impl PlaceSeries {
     }
 }
 
+impl Spent {
+    fn visit(&self, out: &mut Out<'_>) {
+        for (token_type, table) in TokenType::ALL.into_iter().zip(&self.tokens) {
+            for (source, counter) in Source::ALL.into_iter().zip(&table.0) {
+                let labels = [(Key::Type, token_type.label()), (Key::Source, source.label())];
+                out.number(Metric::Tokens, &labels, counter.get());
+            }
+        }
+        out.number(Metric::CachedInputTokens, &[], self.cached_input.get());
+        out.number(Metric::ReasoningTokens, &[], self.reasoning.get());
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::{LimitKind, RunResult, SkippedRun};
+    use crate::event::{LimitKind, RunResult, SkipReason, SkippedRun};
 
     /// Tables are indexed by discriminant and labelled by position.
     #[test]
@@ -298,6 +309,7 @@ mod tests {
         assert!(SkippedRun::ALL.iter().enumerate().all(|(position, it)| *it as usize == position));
         assert!(RunResult::ALL.iter().enumerate().all(|(position, it)| *it as usize == position));
         assert!(Source::ALL.iter().enumerate().all(|(position, it)| *it as usize == position));
+        assert!(TokenType::ALL.iter().enumerate().all(|(position, it)| *it as usize == position));
         assert!(LimitKind::ALL.iter().enumerate().all(|(position, it)| *it as usize == position));
     }
 }

@@ -1,9 +1,11 @@
 //! What facts do to series.
 
+mod journeys;
+
 use super::values::Values;
 use super::*;
 use crate::event::{
-    BudgetUse, Connection, Count, Exhausted, Failure, Gaps, Hold, Limit, LimitKind, Outcome, Phases,
+    BudgetUse, Connection, Count, Exhausted, Failure, Gaps, Hold, Limit, LimitKind, Outcome, Phases, RunRef,
     RunResult, RunSummary, Scope, SkipReason, SkippedRun, Source, Spend, Unit, Verdict,
 };
 use crate::plan::{Profile, Trigger};

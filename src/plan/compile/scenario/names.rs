@@ -3,12 +3,10 @@
 use super::text;
 use crate::config::{KeyPath, nearest};
 use crate::plan::compile::Findings;
+use crate::plan::scenario::ENVIRONMENT;
 use crate::template::{FUNCTIONS, Template, Templates};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// What a step's surroundings are called.
-const ENVIRONMENT: [&str; 9] =
-    ["user", "iteration", "turn", "profile", "target", "model", "stage", "step", "run"];
 /// Under this name stand the secrets.
 pub(super) const SECRET: &str = "secret";
 /// Words of the template language.

@@ -304,7 +304,7 @@ fn every_check_is_a_rule_with_its_name() {
     assert!(matches!(next(), Rule::MinOutputTokens(5)));
     assert!(matches!(next(), Rule::Usage));
     assert!(matches!(next(), Rule::TimeToFirstToken(most) if *most == Duration::from_secs(5)));
-    assert!(matches!(next(), Rule::Duration(most) if *most == Duration::from_secs(60)));
+    assert!(matches!(next(), Rule::Duration(most) if *most == Duration::from_mins(1)));
     assert!(matches!(next(), Rule::Header(name) if name == "x-request-id"));
 }
 

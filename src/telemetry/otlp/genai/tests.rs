@@ -169,6 +169,13 @@ fn sampled_requests_leave_exemplars() {
 }
 
 #[test]
+fn an_http_step_is_no_operation_of_a_model() {
+    let (plan, sink) = recorder(GenAi::Both, Histograms::Explicit);
+    play(&plan, &sink, Outcome::Ok, |request| request.route = Some("POST /api/rag/query".into()));
+    assert_eq!(shown(&sink), [""; 0]);
+}
+
+#[test]
 fn series_of_a_removed_target_go_and_its_late_requests_make_none() {
     let (plan, sink) = recorder(GenAi::Current, Histograms::Explicit);
     play(&plan, &sink, Outcome::Ok, |_| {});

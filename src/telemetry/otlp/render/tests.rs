@@ -26,7 +26,10 @@ struct Rig {
 
 impl Rig {
     fn new() -> Self {
-        let plan = testing::small_plan();
+        Self::of(testing::small_plan())
+    }
+
+    fn of(plan: Plan) -> Self {
         Self { store: Store::new(&plan), plan, starts: Starts::new(100), now: 100 }
     }
 
@@ -83,7 +86,7 @@ fn labels(attributes: &[KeyValue]) -> String {
     attributes.iter().map(|it| format!("{}={}", it.key, value(it))).collect::<Vec<_>>().join(",")
 }
 
-const STEP: &str = "profile=chat,target=llama,model=m,stage=steady,step=,location=eu,environment=prod";
+const STEP: &str = "profile=chat,target=llama,model=m,stage=steady,step=,turn=,location=eu,environment=prod";
 
 #[test]
 fn a_histogram_has_the_catalogues_bounds_and_an_exemplar_with_the_ids_that_went_out() {
@@ -188,13 +191,41 @@ fn disabled_metrics_are_not_exported() {
 
 #[test]
 fn every_name_of_the_exposition_is_here_and_the_other_way_round() {
-    let mut rig = Rig::new();
+    let rig = Rig::new();
     let open = testing::offer(&rig.sink(), &rig.plan.pairs[0].places[0], true);
     rig.answer();
     rig.sink().record(&Fact::LoadActive {
         place: Arc::clone(&rig.plan.pairs[0].places[1]),
         time: Duration::from_secs(1),
     });
+    assert_same_names(rig, "tokenbeat_output_pace_tokens_per_second");
+    drop(open);
+}
+
+#[test]
+fn journeys_and_steps_are_here_too_with_their_turns() {
+    let mut rig = Rig::of(testing::rag_plan());
+    let steady = Arc::clone(&rig.plan.pairs[0].places[1]);
+    let ids = testing::travel(&rig.sink(), &steady, crate::event::Outcome::Ok, |_| {}).ids;
+    let talk = testing::step_place(&rig.plan.pairs[0], 1, "talk", 20);
+    testing::play(&rig.sink(), &talk, crate::event::Outcome::Ok, |_| {});
+    let metrics = rig.metrics(Histograms::Explicit, &[]);
+    let duration = histogram(&metrics["tokenbeat.journey_duration"]);
+    assert_eq!(
+        labels(&duration.attributes),
+        "profile=rag,target=app,model=m,stage=steady,location=eu,environment=prod"
+    );
+    assert_eq!((duration.count, duration.exemplars[0].span_id.as_slice()), (1, &ids.span_id[..]));
+    assert_eq!(metrics["tokenbeat.journey_tokens"].unit, "{token}");
+    let Some(Data::Histogram(first_token)) = &metrics["tokenbeat.time_to_first_token"].data else { panic!() };
+    let turns: Vec<_> = first_token.data_points.iter().map(|it| (labels(&it.attributes), it.count)).collect();
+    let last = "profile=rag,target=app,model=m,stage=steady,step=talk,turn=17+,location=eu,environment=prod";
+    assert!(turns.len() == 6 && turns.contains(&(last.to_owned(), 1)), "{turns:?}");
+    assert_same_names(rig, "tokenbeat_journey_duration_seconds");
+}
+
+/// The families of the exposition are those of OTLP, and one of them is this.
+fn assert_same_names(mut rig: Rig, among: &str) {
     let exposition = crate::telemetry::Exposition::new(Arc::clone(&rig.store), &rig.plan).unwrap();
     let text = String::from_utf8(exposition.render(None).unwrap().body.into()).unwrap();
     let families = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '));
@@ -209,7 +240,7 @@ fn every_name_of_the_exposition_is_here_and_the_other_way_round() {
         .collect();
     ours.sort();
     assert_eq!(ours, theirs);
-    drop(open);
+    assert!(ours.iter().any(|name| name == among), "{ours:?}");
 }
 
 #[test]

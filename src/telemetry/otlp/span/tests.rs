@@ -249,3 +249,119 @@ fn a_long_request_weighs_what_its_gaps_do() {
     });
     assert!(weight(&long) - weight(&short) >= 10_000 * size_of::<Duration>());
 }
+
+/// A step's request below the root of a journey.
+fn stepped(name: &str, route: Option<&str>, outcome: Outcome) -> Arc<Request> {
+    let plan = testing::rag_plan();
+    let place = testing::step_place(&plan.pairs[0], 1, name, 3);
+    let sink: Arc<dyn Sink> = Arc::new(Nobody);
+    let ids = testing::ids().child([5; 8]);
+    testing::play(&sink, &place, outcome, |request| {
+        request.ids = ids;
+        request.route = route.map(Into::into);
+    })
+}
+
+#[test]
+fn an_http_step_is_an_http_client_span_below_its_journey() {
+    let mut request = (*stepped("query", Some("POST /api/rag/{{ kind }}?top=3"), Outcome::Ok)).clone();
+    request.tokens.input = Some(Count { n: 19, source: Source::Tokenizer });
+    let span = span_of(&request);
+    assert_eq!((span.name.as_str(), span.kind()), ("POST /api/rag/{{ kind }}?top=3", SpanKind::Client));
+    assert_eq!((&span.trace_id[..], &span.span_id[..]), (&testing::ids().trace_id[..], &[5; 8][..]));
+    assert_eq!(span.parent_span_id, testing::ids().span_id);
+    for (key, value) in [
+        ("http.request.method", "POST"),
+        ("url.template", "/api/rag/{{ kind }}?top=3"),
+        ("http.response.status_code", "200"),
+        ("server.address", "llm.example"),
+        ("server.port", "443"),
+        ("tokenbeat.step", "query"),
+        ("tokenbeat.turn", "-"),
+        ("tokenbeat.time_to_first_token", "0.300"),
+        ("tokenbeat.input_tokens", "19"),
+        // What the application said of its tokens is all that is left of the GenAI conventions.
+        ("gen_ai.usage.output_tokens", "11"),
+        ("gen_ai.usage.cache_read.input_tokens", "5"),
+    ] {
+        assert_eq!(said(&span, key), value, "{key}");
+    }
+    let gen_ai = span.attributes.iter().filter(|it| it.key.starts_with("gen_ai."));
+    assert!(gen_ai.clone().all(|it| it.key.starts_with("gen_ai.usage.")), "{:?}", gen_ai.collect::<Vec<_>>());
+}
+
+#[test]
+fn a_step_that_asks_the_model_stays_a_genai_span_and_says_its_turn() {
+    let span = span_of(&stepped("talk", None, Outcome::Ok));
+    assert_eq!((span.name.as_str(), said(&span, "gen_ai.operation.name").as_str()), ("chat m", "chat"));
+    assert_eq!(
+        (said(&span, "tokenbeat.step"), said(&span, "tokenbeat.turn")),
+        ("talk".to_owned(), "3-4".to_owned())
+    );
+    assert_eq!(span.parent_span_id, testing::ids().span_id);
+    assert_eq!(said(&span, "http.request.method"), "-");
+}
+
+#[test]
+fn a_method_that_the_conventions_do_not_know_makes_no_name() {
+    let span = span_of(&stepped("query", Some("PURGE /cache"), Outcome::Ok));
+    assert_eq!(span.name, "HTTP /cache");
+    assert_eq!(
+        (said(&span, "http.request.method"), said(&span, "http.request.method_original")),
+        ("_OTHER".to_owned(), "PURGE".to_owned())
+    );
+    assert_eq!(span_of(&stepped("query", Some("GET"), Outcome::Ok)).name, "GET");
+}
+
+#[test]
+fn a_journey_is_the_root_of_its_requests_from_its_first_due_instant_on() {
+    let place = Arc::clone(&testing::rag_plan().pairs[0].places[1]);
+    let journey = testing::journey(&place, Outcome::Ok);
+    let span = of_journey("probe-1", &journey);
+    assert_eq!((span.name.as_str(), span.kind()), ("journey rag", SpanKind::Internal));
+    let request = span_of(&stepped("query", Some("POST /q"), Outcome::Ok));
+    assert_eq!((&request.trace_id, &request.parent_span_id), (&span.trace_id, &span.span_id));
+    assert!(span.parent_span_id.is_empty());
+    assert_eq!(request.links, span.links, "both belong to the run");
+    // It ended 2000 s after the epoch and lasted 4 s, think time included.
+    assert_eq!((span.start_time_unix_nano, span.end_time_unix_nano), (1_996_000 * MILLI, 2_000_000 * MILLI));
+    assert_eq!((span.status.as_ref(), span.flags), (Some(&Status::default()), 0x101));
+    for (key, value) in [
+        ("tokenbeat.profile", "rag"),
+        ("tokenbeat.target", "app"),
+        ("tokenbeat.stage", "steady"),
+        ("tokenbeat.step", "-"),
+        ("tokenbeat.run.id", "run-1"),
+        ("tokenbeat.warm_up", "false"),
+        ("tokenbeat.outcome", "ok"),
+        ("error.type", "-"),
+        ("tokenbeat.journey.failed_step", "-"),
+        ("tokenbeat.journey.user", "3"),
+        ("tokenbeat.journey.iteration", "7"),
+        ("tokenbeat.journey.requests", "3"),
+        ("tokenbeat.journey.duration", "2.500"),
+        ("tokenbeat.journey.input_tokens", "120"),
+        ("tokenbeat.journey.output_tokens", "30"),
+        ("tokenbeat.journey.cost", "0.500"),
+    ] {
+        assert_eq!(said(&span, key), value, "{key}");
+    }
+}
+
+#[test]
+fn a_journey_that_failed_says_where_and_why() {
+    let place = Arc::clone(&testing::rag_plan().pairs[0].places[1]);
+    let mut journey = testing::journey(&place, Outcome::Failed(Failure::Extract));
+    journey.failed_step = Some("login".into());
+    journey.detail = Some("$.access_token is not there".to_owned());
+    journey.cost = None;
+    let span = of_journey("probe-1", &journey);
+    let status = span.status.clone().unwrap();
+    assert_eq!((status.code(), status.message.as_str()), (StatusCode::Error, "$.access_token is not there"));
+    assert_eq!(
+        (said(&span, "error.type"), said(&span, "tokenbeat.journey.failed_step")),
+        ("extract".to_owned(), "login".to_owned())
+    );
+    assert_eq!(said(&span, "tokenbeat.journey.cost"), "-");
+    assert!(journey_weight(&journey) > size_of::<crate::event::Journey>());
+}

@@ -85,6 +85,28 @@ async fn sampling_keeps_every_failure() {
 }
 
 #[tokio::test]
+async fn a_journey_is_exported_where_it_is_sampled_or_failed() {
+    let receiver = Receiver::start().await;
+    let rig = rig(section(Protocol::Grpc, receiver.address));
+    let place = Arc::clone(&testing::rag_plan().pairs[0].places[0]);
+    let sink = rig.export.sink();
+    let travel = |outcome, sampled, user| {
+        testing::travel(&sink, &place, outcome, |journey| {
+            (journey.ids.sampled, journey.user) = (sampled, user);
+        });
+    };
+    travel(Outcome::Ok, true, 1);
+    travel(Outcome::Ok, false, 2);
+    travel(Outcome::Failed(Failure::Reset), false, 3);
+    travel(Outcome::Failed(Failure::Reset), true, 4);
+    let stats = rig.finish(LONG).await;
+    let spans = receiver.spans();
+    let seen: Vec<_> = spans.iter().map(|it| (it.name.as_str(), it.flags & 1)).collect();
+    assert_eq!(seen, [("journey rag", 1), ("journey rag", 0), ("journey rag", 1)]);
+    assert_eq!(stats.sent(Signal::Traces), 3);
+}
+
+#[tokio::test]
 async fn headers_agent_paths_and_compression_are_on_the_wire() {
     let pairs = [
         ("OTEL_EXPORTER_OTLP_HEADERS", "Authorization=Bearer%20t0ken,X-Scope-OrgID=7"),

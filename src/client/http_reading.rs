@@ -1,0 +1,287 @@
+//! Answers of HTTP endpoints, read by what the config of a step says of them. Pure: no connection, no clock.
+//!
+//! Beyond the config one convention counts: a server-sent event of the name `error` is an error, because no stream
+//! that says so may pass for a success.
+
+use super::dialect::{Decoder, Demands, Malformed};
+use super::intake::{MOST_BODY, Mode};
+use crate::exchange::{Content, Delta, Usage};
+use crate::framing::Event;
+use crate::plan::{Done, Form, Reading};
+use serde_json::Value;
+use serde_json_path::JsonPath;
+use std::sync::Arc;
+
+/// Most bytes of the body of an HTTP step's answer that comes whole, because checks and takes look at all of it.
+/// More is a `protocol` failure.
+pub(super) const MOST_KEPT: usize = 8 << 20;
+
+/// Characters of an event that is not JSON, up to which it is quoted.
+const MOST_QUOTED: usize = 60;
+
+const BOM: &[u8] = b"\xef\xbb\xbf";
+
+/// How one answer is read.
+#[derive(Debug)]
+pub(super) struct HttpReading {
+    /// What is looked for; `None`: nothing, the body is kept as it is.
+    reading: Option<Arc<Reading>>,
+    form: As,
+}
+
+/// As what a body is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum As {
+    /// As bytes, which say nothing.
+    Bytes,
+    /// As a JSON document.
+    Json,
+    /// As text.
+    Text,
+    /// As a stream of events.
+    Stream(Mode),
+}
+
+impl HttpReading {
+    /// For an answer of this media type (lower case, without parameters). `empty`: by the rules of HTTP it has no
+    /// body, so there is nothing to parse.
+    ///
+    /// The config's form comes before the media type, but for a JSON document in place of server-sent events, which
+    /// is an error object, or a server that does not stream. Paths need JSON, whatever its media type.
+    pub(super) fn new(reading: Option<Arc<Reading>>, media_type: &str, empty: bool) -> Self {
+        let form = match &reading {
+            Some(reading) if !empty => form(reading, media_type),
+            _ => As::Bytes,
+        };
+        Self { reading, form }
+    }
+
+    /// How its body is cut into pieces.
+    pub(super) fn mode(&self) -> Mode {
+        match self.form {
+            As::Stream(mode) => mode,
+            As::Bytes | As::Json | As::Text => Mode::Whole,
+        }
+    }
+
+    /// What a value says, by the paths.
+    fn delta(&self, value: &Value) -> Delta {
+        let Some(reading) = &self.reading else { return Delta::default() };
+        let mut content = Vec::new();
+        if let Some(text) = joined(reading.reasoning.as_ref(), value) {
+            content.push(Content::Reasoning(text));
+        }
+        if let Some(text) = joined(reading.text.as_ref(), value) {
+            content.push(Content::Text(text));
+        }
+        let usage = Usage {
+            input: tokens(reading.input_tokens.as_ref(), value),
+            output: tokens(reading.output_tokens.as_ref(), value),
+            cached_input: tokens(reading.cached_input_tokens.as_ref(), value),
+            reasoning: tokens(reading.reasoning_tokens.as_ref(), value),
+        };
+        let terminal = match &reading.done {
+            Some(Done::Path(path)) => told(path, value).is_some(),
+            _ => false,
+        };
+        Delta {
+            content,
+            finish: reading.finish.as_ref().and_then(|path| text(told(path, value)?)),
+            usage: (usage != Usage::default()).then_some(usage),
+            terminal,
+            error: reading.error.as_ref().and_then(|path| told(path, value)).map(said),
+        }
+    }
+}
+
+impl Decoder for HttpReading {
+    fn decode_event(&self, event: Event<'_>) -> Result<Delta, Malformed> {
+        let data = event.data.trim();
+        let Some(reading) = &self.reading else { return Ok(Delta::default()) };
+        let terminal = match &reading.done {
+            Some(Done::Data(done)) if data == done.trim() => {
+                return Ok(Delta { terminal: true, ..Delta::default() });
+            }
+            Some(Done::Event(name)) => event.name == Some(name),
+            _ => false,
+        };
+        let parse = || serde_json::from_str::<Value>(data);
+        if event.name == Some("error") && !terminal {
+            let error = Some(parse().map_or_else(|_| data.to_owned(), |value| said(&value)));
+            return Ok(Delta { error, ..Delta::default() });
+        }
+        if !has_path(reading) {
+            return Ok(Delta { terminal, ..Delta::default() });
+        }
+        let mut delta = match parse() {
+            Ok(value) => self.delta(&value),
+            // Some servers keep a connection alive with empty events, and a terminal one may say what it likes.
+            Err(_) if terminal || data.is_empty() => Delta::default(),
+            Err(source) => return Err(Malformed::NotJson { what: quoted(data), source }),
+        };
+        delta.terminal |= terminal;
+        Ok(delta)
+    }
+
+    fn decode_whole(&self, body: &[u8]) -> Result<Delta, Malformed> {
+        let mut delta = match self.form {
+            As::Text if !body.is_empty() => {
+                let text = String::from_utf8_lossy(body).into_owned();
+                Delta { content: vec![Content::Text(text)], ..Delta::default() }
+            }
+            As::Json => {
+                let document = body.strip_prefix(BOM).unwrap_or(body);
+                let value = serde_json::from_slice(document)
+                    .map_err(|source| Malformed::NotJson { what: "the answer".into(), source })?;
+                self.delta(&value)
+            }
+            As::Text | As::Bytes | As::Stream(_) => Delta::default(),
+        };
+        delta.terminal = true;
+        Ok(delta)
+    }
+
+    fn demands(&self) -> Demands {
+        let has = |asked: fn(&Reading) -> bool| self.reading.as_deref().is_some_and(asked);
+        let stream = matches!(self.form, As::Stream(_));
+        Demands {
+            end: stream && has(|reading| reading.finish.is_some() || reading.done.is_some()),
+            content: has(Reading::wants_text),
+            awaits: has(awaits),
+            most_whole: MOST_KEPT.min(MOST_BODY),
+        }
+    }
+}
+
+/// Content is looked for as it comes.
+pub(super) fn awaits(reading: &Reading) -> bool {
+    reading.text.is_some() || reading.reasoning.is_some()
+}
+
+/// What the body of an error answer says, in the shapes that are common: `{"error": ...}`, `{"message": ...}`,
+/// `{"detail": ...}`, problem details (RFC 9457).
+pub(super) fn decode_error(body: &[u8]) -> Option<String> {
+    let value: Value = serde_json::from_slice(body.strip_prefix(BOM).unwrap_or(body)).ok()?;
+    let field = |name: &str| value.get(name).filter(|value| !value.is_null());
+    let described = |error: &Value| match field("error_description").and_then(Value::as_str) {
+        Some(description) => format!("{}: {description}", said(error)),
+        None => said(error),
+    };
+    field("error")
+        .map(described)
+        .or_else(|| ["message", "detail", "title"].into_iter().find_map(field).map(said))
+}
+
+fn form(reading: &Reading, media_type: &str) -> As {
+    let json = media_type == "application/json" || media_type.ends_with("+json");
+    match reading.form {
+        Some(Form::Sse) if json => As::Json,
+        Some(Form::Sse) => As::Stream(Mode::Sse),
+        Some(Form::Ndjson) => As::Stream(Mode::Ndjson),
+        Some(Form::Json) => As::Json,
+        Some(Form::Text) => As::Text,
+        None => match media_type {
+            "text/event-stream" => As::Stream(Mode::Sse),
+            "application/x-ndjson" | "application/ndjson" | "application/jsonl" => As::Stream(Mode::Ndjson),
+            _ if has_path(reading) => As::Json,
+            _ if json => As::Bytes,
+            _ => As::Text,
+        },
+    }
+}
+
+/// Something is looked for in JSON.
+fn has_path(reading: &Reading) -> bool {
+    let paths = [
+        &reading.text,
+        &reading.reasoning,
+        &reading.finish,
+        &reading.input_tokens,
+        &reading.output_tokens,
+        &reading.cached_input_tokens,
+        &reading.reasoning_tokens,
+        &reading.error,
+    ];
+    paths.into_iter().any(Option::is_some) || matches!(reading.done, Some(Done::Path(_)))
+}
+
+/// The texts of every node, one after the other; `None` if that is nothing.
+fn joined(path: Option<&JsonPath>, value: &Value) -> Option<String> {
+    let mut all = String::new();
+    for node in path?.query(value).iter() {
+        match node {
+            Value::Null => {}
+            Value::String(text) => all.push_str(text),
+            other => all.push_str(&other.to_string()),
+        }
+    }
+    Some(all).filter(|text| !text.is_empty())
+}
+
+/// The first node that is neither null nor false.
+fn told<'a>(path: &JsonPath, value: &'a Value) -> Option<&'a Value> {
+    path.query(value).all().into_iter().find(|node| !matches!(node, Value::Null | Value::Bool(false)))
+}
+
+/// A value as text; `None` if that is nothing.
+fn text(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text.clone()).filter(|text| !text.is_empty()),
+        other => Some(other.to_string()),
+    }
+}
+
+/// The nodes that are counts, added up; `None` if there is none.
+fn tokens(path: Option<&JsonPath>, value: &Value) -> Option<u64> {
+    path?.query(value).iter().filter_map(|node| count(node)).reduce(u64::saturating_add)
+}
+
+/// A whole number, also one that is written as a float or as a string.
+fn count(value: &Value) -> Option<u64> {
+    match value {
+        Value::Number(number) => number.as_u64().or_else(|| whole(number.as_f64()?)),
+        Value::String(text) => text.trim().parse().ok(),
+        _ => None,
+    }
+}
+
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked: whole and within 2^53")]
+fn whole(number: f64) -> Option<u64> {
+    const EXACT: f64 = 9_007_199_254_740_992.0;
+    (number.fract() == 0.0 && (0.0..=EXACT).contains(&number)).then_some(number as u64)
+}
+
+/// What an error says: its text, its message (with its code), or all of it. Not shortened here: a secret in it must
+/// be found whole.
+fn said(error: &Value) -> String {
+    let field = |name: &str| error.get(name).and_then(text_or_number);
+    let message = match error {
+        Value::String(text) => Some(text.clone()),
+        _ => ["message", "detail", "error"].into_iter().find_map(field),
+    };
+    match (message, ["code", "type"].into_iter().find_map(field)) {
+        (Some(message), _) if message.is_empty() => "an error without a message".into(),
+        (Some(message), Some(code)) => format!("{code}: {message}"),
+        (Some(message), None) => message,
+        (None, _) => error.to_string(),
+    }
+}
+
+fn text_or_number(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text.clone()).filter(|text| !text.is_empty()),
+        Value::Number(number) => Some(number.to_string()),
+        _ => None,
+    }
+}
+
+/// An event that is not JSON. Only a short one is quoted: half of a longer one might be half of a secret.
+fn quoted(data: &str) -> String {
+    if data.chars().nth(MOST_QUOTED).is_some() {
+        return "an event of the stream".into();
+    }
+    format!("the event \"{data}\" of the stream")
+}
+
+#[cfg(test)]
+mod tests;

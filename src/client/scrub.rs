@@ -1,0 +1,162 @@
+//! That no secret leaves by a detail: servers quote what they were sent in their error messages. Knows texts only.
+
+use crate::secret::Exposed;
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
+use http::HeaderValue;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use std::cmp::Reverse;
+use url::form_urlencoded::byte_serialize;
+
+/// Characters of a detail that are kept.
+const MOST_DETAIL: usize = 300;
+/// Shorter secrets are not searched for: they would be found in every other word.
+const LEAST_SECRET: usize = 4;
+/// What stands in place of a secret.
+const MASK: &str = "***";
+/// What a component of a URL never needs to encode (RFC 3986, section 2.3), and most encoders do not.
+const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+/// The secrets of one request.
+#[derive(Debug, Default)]
+pub(super) struct Scrub(Vec<Exposed>);
+
+impl Scrub {
+    /// These must not be shown.
+    pub(super) fn new(secrets: Vec<Exposed>) -> Self {
+        let mut scrub = Self::default();
+        for secret in secrets {
+            scrub.add(secret);
+        }
+        scrub
+    }
+
+    /// This must not be shown either.
+    pub(super) fn add(&mut self, secret: Exposed) {
+        if secret.expose().len() >= LEAST_SECRET {
+            self.0.push(secret);
+        }
+    }
+
+    /// The credentials in a basic authorization, as they are encoded there.
+    pub(super) fn add_basic(&mut self, value: &HeaderValue) {
+        if let Some(encoded) = value.to_str().ok().and_then(|value| value.strip_prefix("Basic ")) {
+            self.add(Exposed::new(encoded));
+        }
+    }
+
+    /// A detail that may be shown: on one line, without secrets, shortened.
+    pub(super) fn clean(&self, detail: &str) -> String {
+        let mut forms: Vec<String> = self.0.iter().flat_map(|secret| forms(secret.expose())).collect();
+        // A secret may be part of another one, of which nothing must be left.
+        forms.sort_unstable_by_key(|form| Reverse(form.len()));
+        forms.dedup();
+        let mut clean = detail.to_owned();
+        for form in &forms {
+            clean = clean.replace(form, MASK);
+        }
+        for form in &forms {
+            if let Some(at) = cut(&clean, form) {
+                clean.truncate(at);
+                clean.push_str(MASK);
+            }
+        }
+        shorten(&clean, MOST_DETAIL)
+    }
+}
+
+/// The forms in which a value stands in a request, and in what is said of it.
+fn forms(secret: &str) -> impl Iterator<Item = String> {
+    let json = serde_json::Value::from(secret).to_string();
+    let json = json.strip_prefix('"').and_then(|json| json.strip_suffix('"')).unwrap_or_default().to_owned();
+    let forms = [
+        secret.to_owned(),
+        json,
+        utf8_percent_encode(secret, RESERVED).to_string(),
+        byte_serialize(secret.as_bytes()).collect(),
+        STANDARD_NO_PAD.encode(secret),
+        URL_SAFE_NO_PAD.encode(secret),
+    ];
+    forms.into_iter().filter(|form| form.len() >= LEAST_SECRET)
+}
+
+/// Where a text ends with the beginning of a secret: bodies are read up to a bound, which may lie within one.
+fn cut(text: &str, secret: &str) -> Option<usize> {
+    let (at, _) = secret.char_indices().find(|(at, _)| *at >= LEAST_SECRET)?;
+    let begin = secret.get(..at)?;
+    let mut found = text.match_indices(begin).map(|(at, _)| at);
+    found.find(|at| text.get(*at..).is_some_and(|end| secret.starts_with(end)))
+}
+
+/// Printable characters on one line, at most so many.
+pub(super) fn shorten(text: &str, most: usize) -> String {
+    let words = text.split(|c: char| c.is_whitespace() || c.is_control()).filter(|word| !word.is_empty());
+    let line = words.collect::<Vec<_>>().join(" ");
+    match line.char_indices().nth(most) {
+        None => line,
+        Some((at, _)) => format!("{}...", line.get(..at).unwrap_or_default()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn scrub(secrets: &[&str]) -> Scrub {
+        Scrub::new(secrets.iter().copied().map(Exposed::new).collect())
+    }
+
+    #[test]
+    fn secrets_in_every_form() {
+        let scrub = scrub(&["p\u{e4}ss \"w/rd"]);
+        for quoted in [
+            "p\u{e4}ss \"w/rd",
+            "p\u{e4}ss \\\"w/rd",
+            "p%C3%A4ss%20%22w%2Frd",
+            "p%C3%A4ss+%22w%2Frd",
+            "cMOkc3MgIncvcmQ",
+        ] {
+            assert_eq!(scrub.clean(&format!("bad: <{quoted}>!")), "bad: <***>!", "{quoted}");
+        }
+        assert_eq!(scrub.clean("harmless"), "harmless");
+    }
+
+    #[test]
+    fn nothing_is_left_of_a_secret_that_holds_another() {
+        assert_eq!(scrub(&["abcd", "xabcdx"]).clean("xabcdx abcd"), "*** ***");
+    }
+
+    #[test]
+    fn short_values_are_not_searched_for() {
+        assert_eq!(scrub(&["abc", ""]).clean("abc"), "abc");
+    }
+
+    #[test]
+    fn the_beginning_of_a_secret_at_the_cut_end_of_a_body() {
+        let scrub = scrub(&["s3cret-and-long"]);
+        assert_eq!(scrub.clean("HTTP 500: s3cret-a"), "HTTP 500: ***");
+        assert_eq!(scrub.clean("s3cret-a s3cr"), "s3cret-a ***");
+        assert_eq!(scrub.clean("s3c"), "s3c");
+        assert_eq!(scrub.clean("s3cret-b"), "s3cret-b");
+    }
+
+    #[test]
+    fn details_are_one_short_line() {
+        assert_eq!(scrub(&[]).clean(" a\n\tb\u{7} c "), "a b c");
+        let long = scrub(&[]).clean(&"\u{e4}".repeat(1000));
+        assert_eq!((long.chars().count(), long.ends_with("...")), (MOST_DETAIL + 3, true));
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_shows_a_secret(before in ".{0,20}", secret in "[a-zA-Z0-9\"\\\\ /+\u{e4}]{4,20}", after in ".{0,20}") {
+            prop_assume!(!before.contains(&secret) && !after.contains(&secret) && !secret.trim().is_empty());
+            let scrub = scrub(&[&secret]);
+            for form in forms(&secret) {
+                let clean = scrub.clean(&format!("{before}{form}{after}"));
+                prop_assert!(!clean.contains(&form), "{}", clean);
+            }
+        }
+    }
+}

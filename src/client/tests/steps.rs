@@ -1,0 +1,467 @@
+//! HTTP steps of scenarios over real sockets: what goes out, what a step says beyond its target, and what is kept of
+//! the answer.
+
+use super::server::*;
+use crate::client::testing::path;
+use crate::client::{Answer, AnswerForm, Caller, Client, Context, How};
+use crate::event::{Failure, Outcome};
+use crate::exchange::Call;
+use crate::plan::{Api, Auth, Form, Reading, StatusRange, StatusSet, Target, TokenizerSpec};
+use crate::secret::{Exposed, Origin, Secret};
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
+use std::sync::Arc;
+use std::time::Duration;
+
+const JSON: &str = "content-type: application/json\r\n";
+const BRIEF: Duration = Duration::from_millis(60);
+
+fn secret(text: &str) -> Secret {
+    Secret::new(Origin::Literal(Exposed::new(text)))
+}
+
+/// An application here.
+fn app(server: &Server) -> Target {
+    Target { api: Api::Http, model: "".into(), ..server.target() }
+}
+
+fn step(method: Method, path: &str) -> Call {
+    Call {
+        method,
+        path: path.into(),
+        headers: HeaderMap::new(),
+        body: Bytes::new(),
+        stream: false,
+        output_tokens: None,
+        most_output_tokens: Some(0),
+        most_input_tokens: 0,
+    }
+}
+
+fn post(text: &'static str) -> Call {
+    let mut call = step(Method::POST, "/ask");
+    call.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    call.body = Bytes::from_static(text.as_bytes());
+    call
+}
+
+/// An HTTP step whose answer is read so.
+fn reads(reading: Option<Reading>) -> How {
+    How { form: AnswerForm::Http(reading.map(Arc::new)), ..How::default() }
+}
+
+fn expects(ranges: &[(u16, u16)]) -> How {
+    let ranges = ranges.iter().map(|(from, to)| StatusRange { from: *from, to: *to }).collect();
+    How { status: Some(StatusSet(ranges)), ..reads(None) }
+}
+
+fn text() -> Reading {
+    Reading { text: path("$.answer"), error: path("$.error"), ..Reading::default() }
+}
+
+async fn play(client: &Client, call: Call, how: How) -> Answer {
+    client.call(call, Context { how, ..context() }).await
+}
+
+fn ok(answer: &Answer) {
+    assert_eq!((answer.outcome, answer.detail.as_deref()), (Outcome::Ok, None));
+}
+
+fn failed(answer: &Answer, failure: Failure, detail: &str) {
+    let said = answer.detail.as_deref().unwrap_or_default();
+    assert_eq!((answer.outcome, said), (Outcome::Failed(failure), detail));
+}
+
+/// The header of the last request.
+fn sent(server: &Server, name: &str) -> Vec<String> {
+    let (request, prefix) = (server.requests().pop().unwrap(), format!("{name}: "));
+    request.lines().filter_map(|line| line.strip_prefix(&prefix)).map(str::to_owned).collect()
+}
+
+#[tokio::test]
+async fn a_json_answer_is_read_and_kept() {
+    let body = r#"{"answer":"Blue.","usage":{"in":7,"out":2}}"#;
+    let server = Server::always(whole("200 OK", &format!("{JSON}x-request-id: 17\r\n"), body)).await;
+    let reading = Reading { input_tokens: path("$.usage.in"), output_tokens: path("$.usage.out"), ..text() };
+    let client = client(app(&server));
+    let answer = play(&client, post("{\"q\":1}"), reads(Some(reading))).await;
+    ok(&answer);
+    assert_eq!((answer.text.as_str(), answer.streamed, answer.status), ("Blue.", false, Some(200)));
+    assert_eq!(answer.body.as_deref(), Some(body.as_bytes()));
+    assert_eq!(answer.headers["x-request-id"], "17");
+    assert_eq!(answer.tokens.total(), 9);
+    assert!(answer.marks.first_token.is_none() && answer.marks.first_byte.is_some());
+    let request = server.requests().remove(0);
+    assert!(request.starts_with("POST /v1/ask HTTP/1.1\r\n") && request.ends_with("{\"q\":1}"), "{request}");
+    // The connection serves again.
+    ok(&play(&client, step(Method::GET, "/"), reads(None)).await);
+    assert_eq!(server.connections(), 1);
+}
+
+#[tokio::test]
+async fn a_streamed_answer_has_its_time_to_first_token() {
+    let stream: String = ["{\"sources\":[]}", "{\"answer\":\"It is \"}", "{\"answer\":\"blue.\"}", "[DONE]"]
+        .map(|data| chunk(&format!("data: {data}\n\n")))
+        .concat();
+    let server = Server::always(format!("{STREAM}{stream}0\r\n\r\n")).await;
+    let done = Some(crate::plan::Done::Data("[DONE]".into()));
+    let how = || reads(Some(Reading { form: Some(Form::Sse), done: done.clone(), ..text() }));
+    let mut call = post("{}");
+    call.stream = true;
+    let answer = play(&client(app(&server)), call.clone(), how()).await;
+    ok(&answer);
+    assert_eq!((answer.text.as_str(), answer.streamed, &answer.body), ("It is blue.", true, &None));
+    assert!(answer.marks.first_chunk < answer.marks.first_token && answer.marks.first_token.is_some());
+    assert_eq!(answer.gaps.as_slice().len(), 1);
+    assert_eq!(answer.headers[header::CONTENT_TYPE], "text/event-stream");
+    // The same reading on a target that has a dialect; and a tokenizer counts what no usage tells.
+    let mut target = server.target();
+    target.tokenizer = Some(TokenizerSpec::O200kBase);
+    let answer = play(&client(target), call, how()).await;
+    ok(&answer);
+    let output = answer.tokens.output.map(|count| (count.n, count.source));
+    assert_eq!((answer.tokens.input, output), (None, Some((4, crate::event::Source::Tokenizer))));
+}
+
+#[tokio::test]
+async fn a_call_of_the_dialect_keeps_no_body_and_has_its_headers() {
+    let body = include_str!("../../../tests/streams/llamacpp.json");
+    let server = Server::always(whole("200 OK", JSON, body)).await;
+    let answer = call_whole(&client(server.target())).await;
+    ok(&answer);
+    assert_eq!((answer.body.as_ref(), answer.headers.len()), (None, 2));
+}
+
+#[tokio::test]
+async fn a_long_document_is_read_like_a_short_one() {
+    let body = format!(r#"{{"answer":"{}"}}"#, "x".repeat(100 << 10));
+    let server = Server::always(whole("200 OK", JSON, &body)).await;
+    let client = client(app(&server));
+    let answer = play(&client, post("{}"), reads(Some(text()))).await;
+    ok(&answer);
+    assert_eq!((answer.text.len(), answer.body.map(|body| body.len())), (100 << 10, Some(body.len())));
+    let wrong = Server::always(whole("200 OK", JSON, &body.replace('}', "]"))).await;
+    let answer = play(&super::server::client(app(&wrong)), post("{}"), reads(Some(text()))).await;
+    assert_eq!(answer.outcome, Outcome::Failed(Failure::Protocol));
+    assert!(answer.marks.end >= answer.marks.first_byte.unwrap());
+}
+
+#[tokio::test]
+async fn a_status_that_is_expected_is_a_success() {
+    for (status, code) in [
+        ("302 Found", 302),
+        ("404 Not Found", 404),
+        ("429 Too Many Requests", 429),
+        ("500 Internal Server Error", 500),
+    ] {
+        let headers = format!("{JSON}location: /home\r\nset-cookie: sid=1\r\nset-cookie: lang=en\r\n");
+        let server = Server::always(whole(status, &headers, r#"{"answer":"a"}"#)).await;
+        let client = client(app(&server));
+        let how = How { form: reads(Some(text())).form, ..expects(&[(200, 200), (code, code)]) };
+        let answer = play(&client, step(Method::POST, "/login"), how).await;
+        ok(&answer);
+        assert_eq!((answer.text.as_str(), answer.status), ("a", Some(code)));
+        let cookies: Vec<_> = answer.headers.get_all(header::SET_COOKIE).iter().collect();
+        assert_eq!(cookies, ["sid=1", "lang=en"]);
+        // And nothing is followed.
+        assert_eq!(server.requests().len(), 1);
+    }
+}
+
+#[tokio::test]
+async fn a_status_that_is_not_expected_has_its_class() {
+    let server = Server::always(whole("401 Unauthorized", JSON, r#"{"detail":"bad token"}"#)).await;
+    let answer = play(&client(app(&server)), step(Method::GET, "/me"), expects(&[(201, 201)])).await;
+    failed(&answer, Failure::Auth, "HTTP 401 Unauthorized: bad token");
+    assert_eq!((answer.body.as_ref(), answer.headers.len()), (None, 2));
+    let plain = Server::always(whole("404 Not Found", "", "nothing here")).await;
+    let answer = play(&client(app(&plain)), step(Method::GET, "/x"), reads(None)).await;
+    failed(&answer, Failure::Http4xx, "HTTP 404 Not Found: nothing here");
+    let moved = Server::always(whole("302 Found", "location: /home#ticket=1\r\n", "")).await;
+    let answer = play(&client(app(&moved)), step(Method::GET, "/x"), reads(None)).await;
+    failed(&answer, Failure::Redirect, "HTTP 302 Found, to /home");
+    assert_eq!(answer.headers[header::LOCATION], "/home#ticket=1");
+}
+
+#[tokio::test]
+async fn another_success_than_the_expected_one_fails_the_check_when_it_is_complete() {
+    let unexpected = "HTTP 200 OK, where 201 is expected";
+    // Its tokens are paid for, and its end is the end of its body, whatever it holds.
+    let reading = Reading { output_tokens: path("$.n"), ..text() };
+    for (body, tokens) in [(r#"{"answer":"a","n":3}"#, 3), (r#"{"n":3}"#, 3), ("<html>", 0), ("{", 0)] {
+        let server = Server::always(whole("200 OK", JSON, body)).await;
+        let how = How { form: reads(Some(reading.clone())).form, ..expects(&[(201, 201)]) };
+        let answer = play(&client(app(&server)), post("{}"), how).await;
+        failed(&answer, Failure::Check, unexpected);
+        assert_eq!((answer.tokens.total(), answer.body.as_deref()), (tokens, Some(body.as_bytes())));
+        assert!(answer.marks.end >= answer.marks.first_byte.unwrap());
+    }
+    // A stream of the dialect that is complete, and one that is not.
+    let how = || How { form: AnswerForm::Dialect, ..expects(&[(201, 201)]) };
+    let server = Server::always(good_stream()).await;
+    let client = client(server.target());
+    let answer = client.call(client.prepare(&ask(true)), Context { how: how(), ..context() }).await;
+    failed(&answer, Failure::Check, unexpected);
+    assert_eq!((answer.text.as_str(), answer.outcome.is_answered()), ("Hello! How are", true));
+    let cut = Server::always(format!("{STREAM}{}0\r\n\r\n", chunk(&piece("a")))).await;
+    let client = super::server::client(cut.target());
+    let answer = client.call(client.prepare(&ask(true)), Context { how: how(), ..context() }).await;
+    let said = "the body ended with neither a terminal event nor a finish reason";
+    failed(&answer, Failure::Truncated, &format!("{unexpected}: {said}"));
+}
+
+#[tokio::test]
+async fn answers_without_a_body_are_complete() {
+    let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncontent-encoding: gzip\r\ncontent-length: 9\r\n\r\n";
+    let no_content = "HTTP/1.1 204 No Content\r\ncontent-type: application/json\r\n\r\n";
+    let not_modified = "HTTP/1.1 304 Not Modified\r\ncontent-type: application/json\r\netag: \"1\"\r\n\r\n";
+    let as_json = Reading { form: Some(Form::Json), output_tokens: path("$.n"), ..Reading::default() };
+    for (method, bytes) in [(Method::HEAD, head), (Method::DELETE, no_content), (Method::GET, not_modified)] {
+        let server = Server::always(bytes).await;
+        let client = client(app(&server));
+        for reading in [None, Some(as_json.clone())] {
+            let how = How { form: reads(reading).form, ..expects(&[(200, 304)]) };
+            let answer = play(&client, step(method.clone(), "/x"), how).await;
+            ok(&answer);
+            assert_eq!((answer.body.as_deref(), answer.streamed), (Some(&b""[..]), false));
+        }
+        // Text that is wanted is not there.
+        let how = How { form: reads(Some(text())).form, ..expects(&[(200, 304)]) };
+        let answer = play(&client, step(method, "/x"), how).await;
+        failed(&answer, Failure::Empty, "the answer is complete and has no generated content");
+        assert_eq!(server.connections(), 1);
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_is_compressed_or_broken() {
+    let zipped = whole("200 OK", &format!("{JSON}content-encoding: gzip\r\n"), "{}");
+    let answer = play(&client(app(&Server::once(zipped).await)), step(Method::GET, "/"), reads(None)).await;
+    failed(&answer, Failure::Protocol, "the answer is compressed (gzip), which was not asked for");
+    assert_eq!(answer.headers.len(), 3);
+    let short = whole("200 OK", JSON, "{}").replace(": 2", ": 9");
+    let answer = play(&client(app(&Server::once(short).await)), step(Method::GET, "/"), reads(None)).await;
+    assert_eq!((answer.outcome, answer.body), (Outcome::Failed(Failure::Reset), None));
+}
+
+#[tokio::test]
+async fn an_error_object_in_place_of_a_stream() {
+    let server = Server::always(whole("200 OK", JSON, r#"{"error":{"message":"no index","code":7}}"#)).await;
+    let mut call = post("{}");
+    call.stream = true;
+    let answer =
+        play(&client(app(&server)), call, reads(Some(Reading { form: Some(Form::Sse), ..text() }))).await;
+    failed(&answer, Failure::StreamError, "7: no index");
+    assert!(!answer.streamed);
+}
+
+#[tokio::test]
+async fn a_steps_headers_win() {
+    let server = Server::always(whole("200 OK", JSON, "{}")).await;
+    let mut target = app(&server);
+    target.auth = Auth::Bearer(secret("of-the-target"));
+    target.propagate = true;
+    for (name, value) in [("x-tenant", "acme"), ("accept", "text/html"), ("cookie", "a=1")] {
+        target.headers.push((HeaderName::from_static(name), Arc::new(secret(value))));
+    }
+    let client = client(target);
+    ok(&play(&client, step(Method::GET, "/"), reads(None)).await);
+    assert_eq!(sent(&server, "authorization"), ["Bearer of-the-target"]);
+    assert_eq!(
+        (sent(&server, "x-tenant"), sent(&server, "cookie")),
+        (vec!["acme".into()], vec!["a=1".into()])
+    );
+
+    let mut call = post("{}");
+    for (name, value) in [
+        ("authorization", "Bearer of-the-user"),
+        ("cookie", "sid=9"),
+        ("x-tag", "one"),
+        ("x-tag", "two"),
+        ("user-agent", "a-browser"),
+        ("host", "app.example"),
+        ("traceparent", "00-01010101010101010101010101010101-0101010101010101-00"),
+        ("content-length", "999"),
+        ("transfer-encoding", "chunked"),
+    ] {
+        call.headers.append(HeaderName::from_static(name), HeaderValue::from_static(value));
+    }
+    ok(&play(&client, call.clone(), reads(None)).await);
+    for (name, values) in [
+        ("authorization", &["Bearer of-the-user"][..]),
+        ("cookie", &["sid=9"]),
+        ("x-tag", &["one", "two"]),
+        ("user-agent", &["a-browser"]),
+        ("host", &["app.example"]),
+        ("traceparent", &["00-01010101010101010101010101010101-0101010101010101-00"]),
+        ("x-tenant", &["acme"]),
+        ("accept", &["text/html"]),
+        ("content-length", &["2"]),
+        ("transfer-encoding", &[]),
+    ] {
+        assert_eq!(sent(&server, name), values, "{name}");
+    }
+    assert_eq!(server.connections(), 1);
+}
+
+#[tokio::test]
+async fn a_step_with_its_own_authorization_needs_no_credentials_of_the_target() {
+    let server = Server::always(whole("200 OK", JSON, "{}")).await;
+    let mut target = app(&server);
+    target.auth = Auth::Bearer(Secret::new(Origin::File("/nonexistent/key".into())));
+    let client = client(target);
+    let mut call = step(Method::GET, "/");
+    let answer = play(&client, call.clone(), reads(None)).await;
+    assert_eq!(answer.outcome, Outcome::Failed(Failure::Credentials));
+    call.headers.insert(header::AUTHORIZATION, HeaderValue::from_static("Bearer mine"));
+    ok(&play(&client, call, reads(None)).await);
+}
+
+#[tokio::test]
+async fn paths_with_whatever_templates_put_into_them() {
+    let server = Server::always(whole("200 OK", "", "")).await;
+    let client = client(app(&server));
+    for (path, line) in [
+        ("/", "/v1/"),
+        ("/a/b?lang=en&x=1", "/v1/a/b?lang=en&x=1"),
+        ("/say hello?q=h\u{e9} \"x\"#1\n", "/v1/say%20hello?q=h%C3%A9%20%22x%22%231%0A"),
+        ("/a%20b/[1]|{2}\\", "/v1/a%20b/[1]%7C%7B2%7D%5C"),
+        ("//else.example/x", "/v1//else.example/x"),
+        ("/?q=a?b", "/v1/?q=a?b"),
+    ] {
+        let answer = play(&client, step(Method::GET, path), reads(None)).await;
+        ok(&answer);
+        let request = server.requests().pop().unwrap();
+        assert_eq!(request.lines().next(), Some(&*format!("GET {line} HTTP/1.1")), "{path:?}");
+    }
+    let mut target = app(&server);
+    target.base_url.set_query(Some("v=2"));
+    let client = super::server::client(target);
+    for (path, line) in [("/a", "/v1/a?v=2"), ("/a?b=1", "/v1/a?b=1&v=2")] {
+        ok(&play(&client, step(Method::GET, path), reads(None)).await);
+        let request = server.requests().pop().unwrap();
+        assert_eq!(request.lines().next(), Some(&*format!("GET {line} HTTP/1.1")), "{path:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_path_that_cannot_be_sent_is_not_our_fault() {
+    let server = Server::always(whole("200 OK", "", "")).await;
+    let client = client(app(&server));
+    for (path, detail) in [
+        ("http://else.example/***", "the path \"http://else.example/***\" does not begin with a slash"),
+        ("", "the path \"\" does not begin with a slash"),
+    ] {
+        let how = How { hidden: vec![Exposed::new("hidden")], ..reads(None) };
+        let answer = play(&client, step(Method::GET, &path.replace("***", "hidden")), how).await;
+        failed(&answer, Failure::Extract, detail);
+        assert_eq!((answer.marks.sent, answer.status), (None, None));
+    }
+    let long = format!("/{}", "x".repeat(70_000));
+    let answer = play(&client, step(Method::GET, &long), reads(None)).await;
+    failed(&answer, Failure::Extract, "the request's address: uri too long");
+    assert_eq!(server.connections(), 0);
+}
+
+#[tokio::test]
+async fn a_total_of_its_own() {
+    let silent = Server::start(|_, mut wire| async move {
+        wire.request().await;
+        wire.hang().await;
+    })
+    .await;
+    let client = client(app(&silent));
+    let how = How { timeout: Some(BRIEF), ..reads(Some(text())) };
+    let answer = play(&client, post("{}"), how.clone()).await;
+    failed(&answer, Failure::TotalTimeout, "no end of the answer within 60ms");
+    let mut call = post("{}");
+    call.stream = true;
+    // In a stream in which text is looked for, the first of it is what is missing.
+    let answer = play(&client, call.clone(), how).await;
+    failed(&answer, Failure::FirstTokenTimeout, "no generated content within 60ms");
+    let answer = play(&client, call, How { timeout: Some(BRIEF), ..reads(None) }).await;
+    failed(&answer, Failure::TotalTimeout, "no end of the answer within 60ms");
+}
+
+#[tokio::test]
+async fn a_total_that_is_longer_than_the_targets() {
+    let late = Server::start(|_, mut wire| async move {
+        wire.request().await;
+        tokio::time::sleep(2 * BRIEF).await;
+        wire.send(whole("200 OK", "", "done")).await;
+    })
+    .await;
+    let mut target = app(&late);
+    target.timeouts.total = BRIEF;
+    let how = How { timeout: Some(Duration::from_mins(1)), ..reads(None) };
+    ok(&play(&client(target), step(Method::GET, "/"), how).await);
+}
+
+#[tokio::test]
+async fn a_stream_without_content_to_look_for_outlives_the_first_tokens_timeout() {
+    let server = Server::start(|_, mut wire| async move {
+        wire.request().await;
+        wire.send(format!("{STREAM}{}", chunk("data: {\"n\":1}\n\n"))).await;
+        tokio::time::sleep(2 * BRIEF).await;
+        wire.send(format!("{}0\r\n\r\n", chunk("data: {\"n\":2}\n\n"))).await;
+    })
+    .await;
+    let mut target = app(&server);
+    target.timeouts.first_token = BRIEF;
+    let reading = Reading { form: Some(Form::Sse), output_tokens: path("$.n"), ..Reading::default() };
+    let mut call = step(Method::GET, "/events");
+    call.stream = true;
+    let answer = play(&client(target), call, reads(Some(reading))).await;
+    ok(&answer);
+    assert_eq!((answer.streamed, answer.tokens.total()), (true, 2));
+}
+
+#[tokio::test]
+async fn what_is_hidden_is_masked_in_every_detail() {
+    let hidden = || vec![Exposed::new("t0ken \"x\""), Exposed::new("pw1")];
+    let quoted = r#"{"error":"token t0ken \"x\" or t0ken%20%22x%22 or dDBrZW4gIngi of pw1"}"#;
+    let expected = "token *** or *** or *** of pw1";
+    let refused = Server::always(whole("401 Unauthorized", JSON, quoted)).await;
+    let how = |reading| How { hidden: hidden(), ..reads(reading) };
+    let answer = play(&client(app(&refused)), post("{}"), how(None)).await;
+    failed(&answer, Failure::Auth, &format!("HTTP 401 Unauthorized: {expected}"));
+    let inside = Server::always(whole("200 OK", JSON, quoted)).await;
+    let answer = play(&client(app(&inside)), post("{}"), how(Some(text()))).await;
+    failed(&answer, Failure::StreamError, expected);
+    // The body itself is for the checks.
+    assert_eq!(answer.body.as_deref(), Some(quoted.as_bytes()));
+    // A body that is too long for its detail ends within a secret.
+    let secret = "s".repeat(90 << 10);
+    let long = Server::always(whole("500 Internal Server Error", "", &secret)).await;
+    let how = How { hidden: vec![Exposed::new(secret)], ..reads(None) };
+    let answer = play(&client(app(&long)), post("{}"), how).await;
+    failed(&answer, Failure::Http5xx, "HTTP 500 Internal Server Error: ***");
+}
+
+#[tokio::test]
+async fn an_application_has_no_model_call_and_is_asked_for_its_base_url() {
+    let server = Server::always(whole("200 OK", "content-type: text/html\r\n", "<html>")).await;
+    let client = client(app(&server));
+    let call = client.prepare(&ask(true));
+    assert_eq!((call.most_input_tokens, call.most_output_tokens, call.stream), (0, Some(0), false));
+    let answer = client.call(call, context()).await;
+    ok(&answer);
+    assert_eq!((answer.text.as_str(), answer.body.as_deref()), ("", Some(&b"<html>"[..])));
+    let request = server.requests().remove(0);
+    assert!(request.starts_with("GET /v1/ HTTP/1.1\r\n") && !request.contains("content-length"), "{request}");
+}
+
+#[tokio::test]
+async fn a_step_over_http2() {
+    let server = super::h2server::H2::start(None).await;
+    let mut target = server.target();
+    target.api = Api::Http;
+    target.http = crate::plan::HttpVersion::Http2;
+    let mut call = post("{}");
+    call.headers.insert(header::AUTHORIZATION, HeaderValue::from_static("Bearer mine"));
+    call.path = "/a b?c=\u{e9}".into();
+    let answer = play(&client(target), call, reads(None)).await;
+    ok(&answer);
+    let request = server.requests().pop().unwrap();
+    assert!(request.contains("/v1/a%20b?c=%C3%A9") && request.contains("Bearer mine"), "{request}");
+}

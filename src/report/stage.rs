@@ -1,0 +1,105 @@
+//! A stage and what it is made of: the requests of a workload, or the steps of a scenario, turn by turn, and its
+//! journeys.
+
+use super::cell::{Cell, JourneyCell, Load, Name};
+use super::lock;
+use super::view::Stage;
+use crate::event::Place;
+use crate::plan::{PairPlan, Scenario};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+/// A stage; those of one name are one.
+pub(super) struct StageSummary {
+    /// Step and turn are empty.
+    pub(super) place: Arc<Place>,
+    /// Every stage of this name is a warm-up.
+    pub(super) warm_up: bool,
+    /// Its load, and the requests of a workload.
+    pub(super) cell: Mutex<Cell>,
+    /// Present with a scenario.
+    pub(super) journeys: Option<Mutex<JourneyCell>>,
+    /// A scenario's, in its order.
+    pub(super) steps: Vec<StepSummary>,
+}
+
+/// A step of a scenario.
+pub(super) struct StepSummary {
+    name: Arc<str>,
+    /// One, or one for each bucket of turns.
+    pub(super) turns: Vec<(Arc<Place>, Mutex<Cell>)>,
+}
+
+/// The stages of a pair, each name once.
+pub(super) fn stages(plan: &PairPlan) -> Vec<StageSummary> {
+    let mut stages: Vec<StageSummary> = Vec::new();
+    for (number, (stage, place)) in plan.profile.stages.iter().zip(&plan.places).enumerate() {
+        if let Some(known) = stages.iter_mut().find(|known| known.place == *place) {
+            known.warm_up &= stage.warm_up;
+            continue;
+        }
+        let scenario = plan.profile.work.scenario();
+        stages.push(StageSummary {
+            place: Arc::clone(place),
+            warm_up: stage.warm_up,
+            cell: Mutex::default(),
+            journeys: scenario.map(|_| Mutex::default()),
+            steps: scenario.map_or_else(Vec::new, |scenario| steps(plan, scenario, number)),
+        });
+    }
+    stages
+}
+
+fn steps(plan: &PairPlan, scenario: &Scenario, stage: usize) -> Vec<StepSummary> {
+    let of_step = |step: usize| plan.steps.iter().find(|it| it.stage == stage && it.step == step);
+    let summary = |step: &Arc<crate::plan::Step>| {
+        let turns = of_step(step.number)?.turns.iter().map(|place| (Arc::clone(place), Mutex::default()));
+        Some(StepSummary { name: Arc::clone(&step.name), turns: turns.collect() })
+    };
+    scenario.all().filter_map(summary).collect()
+}
+
+impl StageSummary {
+    /// Everything of it in one: its requests, what its throughput is made of, and its journeys.
+    pub(super) fn sum(&self) -> (Cell, Load, Option<JourneyCell>) {
+        let mut sum = lock(&self.cell).clone();
+        let mut load = sum.load();
+        for (_, cell) in self.steps.iter().flat_map(|step| &step.turns) {
+            let cell = lock(cell);
+            sum.add(&cell);
+            load.add(cell.load());
+        }
+        let journeys = self.journeys.as_ref().filter(|_| !self.warm_up);
+        (sum, load, journeys.map(|journeys| lock(journeys).clone()))
+    }
+
+    pub(super) fn view(&self) -> Stage {
+        let (sum, load, journeys) = self.sum();
+        let name = Name { stage: &self.place.stage, ..Name::default() };
+        let mut view = sum.view(name, self.warm_up, load);
+        view.journeys = journeys.map(|journeys| journeys.view());
+        view.parts = self.steps.iter().map(|step| step.view(self, sum.active)).collect();
+        view
+    }
+}
+
+impl StepSummary {
+    /// `active`: while load was offered in its stage.
+    fn view(&self, stage: &StageSummary, active: Duration) -> Stage {
+        let (mut sum, mut load) = (Cell::default(), Load::during(active));
+        let mut turns = Vec::new();
+        for (place, cell) in &self.turns {
+            let cell = lock(cell);
+            sum.add(&cell);
+            load.add(cell.load());
+            if !place.turn.is_empty() && cell.is_used() {
+                let name = Name { stage: &place.stage, step: &place.step, turn: &place.turn };
+                let mut load = Load::during(active);
+                load.add(cell.load());
+                turns.push(cell.view(name, stage.warm_up, load));
+            }
+        }
+        let name = Name { stage: &stage.place.stage, step: &self.name, turn: "" };
+        Stage { parts: turns, ..sum.view(name, stage.warm_up, load) }
+    }
+}

@@ -1,0 +1,120 @@
+//! `POST /api/rag/query`: a question that is answered from documents. Retrieval takes its own time, then its documents
+//! go to the model with the question.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::response::Response;
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+use super::library::Found;
+use super::reply::{Reply, To};
+use super::{Endpoint, framing, read, user};
+use crate::sim::answer::generate;
+use crate::sim::dialect::{Read, Refusal, Service};
+use crate::sim::effects::Effects;
+use crate::sim::exchange::{self, Exchange};
+use crate::sim::generation::{Ask, Turn};
+use crate::sim::shared::Shared;
+use crate::sim::wire::Framing;
+
+static RAG: Endpoint = Endpoint(Service::Rag);
+
+/// Documents for one question, at most.
+const MOST_DOCUMENTS: usize = 20;
+
+/// What a client sends; other fields are accepted.
+#[derive(Debug, Deserialize)]
+struct Question {
+    query: String,
+    #[serde(default = "five")]
+    top_k: usize,
+    #[serde(default)]
+    filters: Map<String, Value>,
+    #[serde(default = "yes")]
+    return_citations: bool,
+    #[serde(default)]
+    stream: Value,
+    #[serde(default)]
+    max_tokens: Option<usize>,
+}
+
+/// Answers a question.
+pub(super) async fn query(State(shared): State<Arc<Shared>>, request: Request) -> Response {
+    exchange::receive(shared, &RAG, request, async move |exchange, _, body| {
+        let effects = match exchange.begin(exchange.shared.options.models.first().cloned()).await {
+            Ok(effects) => effects,
+            Err(response) => return *response,
+        };
+        let question =
+            user(&exchange, &effects).and_then(|_| read::<Question>(body)?.asked(&exchange, &effects));
+        match question {
+            Ok(question) => generate(exchange, question, effects).await,
+            Err(refusal) => exchange.refuse(&refusal),
+        }
+    })
+    .await
+}
+
+impl Question {
+    /// What the model is asked: the documents and the question.
+    fn asked(self, exchange: &Exchange, effects: &Effects) -> Result<Read, Refusal> {
+        if self.query.trim().is_empty() {
+            return Err(Refusal::Invalid("query must not be empty".to_owned()));
+        }
+        if !(1..=MOST_DOCUMENTS).contains(&self.top_k) {
+            return Err(Refusal::Invalid(format!("top_k must be 1 to {MOST_DOCUMENTS}")));
+        }
+        if self.max_tokens == Some(0) {
+            return Err(Refusal::Invalid("max_tokens must be at least 1".to_owned()));
+        }
+        let framing = framing(&self.stream, &exchange.headers)?;
+        let options = &exchange.shared.options;
+        let most = if effects.no_citations { 0 } else { self.top_k };
+        let found = exchange.shared.app.library.search(&self.query, most, &self.filters);
+        let turn = |role: &str, text: String| Turn { role: role.to_owned(), text };
+        let ask = Ask {
+            model: options.models.first().cloned().unwrap_or_default(),
+            turns: vec![
+                turn("system", "Answer the question from the documents, and cite them.".to_owned()),
+                turn("user", prompt(&found, &self.query)),
+            ],
+            max_tokens: self.max_tokens,
+            stream: framing.is_some(),
+            ..Ask::default()
+        };
+        let citations = self.return_citations.then(|| found.iter().map(citation).collect());
+        let reply = Reply { id: format!("rag_{}", exchange.id), to: To::Question { citations } };
+        Ok(Read {
+            ask,
+            answer: Box::new(reply),
+            framing: framing.unwrap_or(Framing::Sse),
+            retrieval: Some(options.retrieval_time),
+        })
+    }
+}
+
+fn prompt(found: &[Found<'_>], query: &str) -> String {
+    let mut prompt = String::new();
+    for Found { document, .. } in found {
+        // Writing to a string cannot fail.
+        let _ = writeln!(prompt, "[{}] {}: {}", document.id, document.title, document.text);
+    }
+    prompt.push_str(query);
+    prompt
+}
+
+fn citation(found: &Found<'_>) -> Value {
+    let score = (found.score * 1e3).round() / 1e3;
+    json!({"id": found.document.id, "title": found.document.title, "score": score})
+}
+
+fn five() -> usize {
+    5
+}
+
+fn yes() -> bool {
+    true
+}

@@ -1,0 +1,55 @@
+//! The span of a journey: the root of its requests' trace.
+
+use super::super::attribute::{double, flag, int, text};
+use super::super::clock::unix_nanos;
+use super::{LOCAL, link_to, place_attributes, seconds, status};
+use crate::event::{Journey, Outcome};
+use opentelemetry_proto::tonic::common::v1::KeyValue;
+use opentelemetry_proto::tonic::trace::v1::Span;
+use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
+use std::time::SystemTime;
+
+/// The span of a journey that has ended: from its first due instant to its last request's end, think time included.
+pub(in super::super) fn of_journey(agent: &str, journey: &Journey) -> Span {
+    let lasted = journey.end.saturating_duration_since(journey.due);
+    let start = journey.ended.checked_sub(lasted).unwrap_or(SystemTime::UNIX_EPOCH);
+    Span {
+        trace_id: journey.ids.trace_id.to_vec(),
+        span_id: journey.ids.span_id.to_vec(),
+        parent_span_id: journey.ids.parent_id.map(|id| id.to_vec()).unwrap_or_default(),
+        flags: LOCAL | u32::from(journey.ids.sampled),
+        name: format!("journey {}", journey.place.pair.profile),
+        kind: SpanKind::Internal.into(),
+        start_time_unix_nano: unix_nanos(start),
+        end_time_unix_nano: unix_nanos(journey.ended),
+        attributes: attributes(journey),
+        links: vec![link_to(agent, &journey.run)],
+        status: Some(status(journey.outcome, journey.detail.as_deref())),
+        ..Span::default()
+    }
+}
+
+fn attributes(journey: &Journey) -> Vec<KeyValue> {
+    let mut all = Vec::with_capacity(18);
+    place_attributes(&journey.place, &mut all);
+    all.push(text("tokenbeat.run.id", &journey.run.id));
+    all.push(flag("tokenbeat.warm_up", journey.warm_up));
+    all.push(text("tokenbeat.outcome", journey.outcome.label()));
+    if let Outcome::Failed(failure) = journey.outcome {
+        all.push(text("error.type", failure.label()));
+    }
+    all.extend(journey.failed_step.as_deref().map(|step| text("tokenbeat.journey.failed_step", step)));
+    all.push(int("tokenbeat.journey.user", u64::from(journey.user)));
+    all.push(int("tokenbeat.journey.iteration", journey.iteration));
+    all.push(int("tokenbeat.journey.requests", journey.requests));
+    all.push(seconds("tokenbeat.journey.duration", journey.duration));
+    all.push(int("tokenbeat.journey.input_tokens", journey.input_tokens));
+    all.push(int("tokenbeat.journey.output_tokens", journey.output_tokens));
+    all.extend(journey.cost.map(|cost| double("tokenbeat.journey.cost", cost)));
+    all
+}
+
+/// Bytes that a journey keeps in memory, about: what the queue counts.
+pub(in super::super) fn weight(journey: &Journey) -> usize {
+    size_of::<Journey>() + journey.detail.as_ref().map_or(0, String::len)
+}
