@@ -114,7 +114,8 @@ async fn play(
 }
 
 /// The exit code: 1 where a run was cut short; 2 where an objective or a check failed, where a profile without
-/// objectives had a failure, or where nothing was sent. A late prober is told and judges nobody.
+/// objectives had a failure, or where nothing was sent or nothing says anything about the target. A late prober is told
+/// and judges nobody.
 fn verdict(report: &Report, ended: &[RunSummary]) -> Exit {
     for run in ended.iter().filter(|run| run.result == RunResult::Degraded) {
         let why = run.reason.as_deref().unwrap_or("its lag is not small against what it measured");
@@ -134,6 +135,36 @@ fn missed(pair: &report::Pair) -> bool {
     let skipped: u64 = pair.total.skipped.values().sum();
     let nothing_sent = pair.total.offered > 0 && skipped == pair.total.offered;
     let objectives = pair.objectives.iter().any(|objective| objective.met == Some(false));
+    // A prober that failed by itself has met no objective.
+    let own = |outcome: &str| matches!(outcome, "internal" | "cancelled");
+    let unjudged = failed > 0 && pair.total.requests.iter().all(|(outcome, n)| *n == 0 || own(outcome));
     let bare = pair.objectives.iter().all(|objective| objective.objective.is_none());
-    objectives || checks > 0 || nothing_sent || (bare && failed > 0)
+    objectives || checks > 0 || nothing_sent || unjudged || (bare && failed > 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::{Failure, Outcome};
+    use crate::testing::{play, small_plan};
+
+    /// Whether a run of a profile with objectives, whose requests ended so, missed something.
+    fn misses(outcomes: &[Outcome]) -> bool {
+        let plan = small_plan();
+        let summary = Summary::new(&plan);
+        let sink: Arc<dyn Sink> = Arc::<Summary>::clone(&summary);
+        for outcome in outcomes {
+            // Without verdicts: no objective has an event.
+            play(&sink, &plan.pairs[0].places[1], *outcome, |_| {});
+        }
+        missed(&summary.report().pairs[0])
+    }
+
+    #[test]
+    fn a_prober_that_failed_by_itself_has_met_no_objective() {
+        let internal = Outcome::Failed(Failure::Internal);
+        assert!(misses(&[internal, internal]));
+        assert!(!misses(&[internal, Outcome::Ok]));
+        assert!(!misses(&[]));
+    }
 }

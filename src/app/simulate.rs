@@ -21,7 +21,7 @@ pub(super) fn simulate(options: SimOptions) -> anyhow::Result<Exit> {
         // Whoever started it may have closed stdout; the simulator serves all the same.
         let _ = writeln!(
             std::io::stdout(),
-            "the simulator listens on http://{address} (OpenAI API under /v1, also /metrics and /sim/truth)"
+            "the simulator listens on http://{address} (OpenAI API under /v1, an application under /api, also /metrics and /sim/truth)"
         );
         let stop = Stop::default();
         let signals = Signals::install()?.watch(stop.clone());
