@@ -206,7 +206,13 @@ impl Stage {
     }
 
     fn ended(&self, ticket: Ticket, fill: impl FnOnce(&mut Request)) -> Played {
-        let Some(request) = ticket.finish(fill) else { return Played::NotOffered };
+        let slos = &self.run.player.plan.profile.slos;
+        let ended = ticket.finish(|request| {
+            fill(request);
+            // Last, because it looks at all of the others.
+            request.verdicts = slo::verdicts(slos, request);
+        });
+        let Some(request) = ended else { return Played::NotOffered };
         self.log(&request);
         Played::Ended(request)
     }
@@ -357,6 +363,4 @@ fn fill(request: &mut Request, answer: Answer, judged: Judged, plan: &PairPlan) 
     request.connection = answer.connection;
     request.server = answer.server;
     request.limits = answer.limits;
-    // Last, because it looks at all of the above.
-    request.verdicts = slo::verdicts(&plan.profile.slos, request);
 }

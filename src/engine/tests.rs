@@ -325,7 +325,8 @@ impl World {
 
     /// The same, with a target whose answers depend on what is called.
     pub(super) fn app(build: Build, plot: impl Fn(usize, &Call) -> Script + Send + Sync + 'static) -> Self {
-        Self::with(&build.plan(), START, Arc::new(Timers), Fake::new(plot))
+        let means: (Arc<dyn Dispatcher>, _) = (Arc::new(Timers), Workshop::on(Handle::current()));
+        Self::with(&build.plan(), START, means, Fake::new(plot))
     }
 
     pub(super) fn of(
@@ -342,10 +343,15 @@ impl World {
         dispatcher: Arc<dyn Dispatcher>,
         plot: impl Fn(usize) -> Script + Send + Sync + 'static,
     ) -> Self {
-        Self::with(plan, at, dispatcher, Fake::new(move |n, _| plot(n)))
+        Self::with(plan, at, (dispatcher, Workshop::on(Handle::current())), Fake::new(move |n, _| plot(n)))
     }
 
-    fn with(plan: &Arc<Plan>, at: &str, dispatcher: Arc<dyn Dispatcher>, fake: Arc<Fake>) -> Self {
+    pub(super) fn with(
+        plan: &Arc<Plan>,
+        at: &str,
+        (dispatcher, workshop): (Arc<dyn Dispatcher>, Workshop),
+        fake: Arc<Fake>,
+    ) -> Self {
         let jump = Arc::new(Mutex::new(jiff::SignedDuration::ZERO));
         let (steady, jumped) = (anchored(at.parse().unwrap()), Arc::clone(&jump));
         let wall: Wall = Arc::new(move || steady().checked_add(*jumped.lock().unwrap()).unwrap());
@@ -360,7 +366,7 @@ impl World {
             ledger: Arc::<state::Memory>::clone(&ledger),
             callers: plan.targets.iter().map(caller).collect(),
             dispatcher,
-            workshop: Workshop::on(Handle::current()),
+            workshop,
             wall,
             handle: Handle::current(),
         };

@@ -63,7 +63,8 @@ impl LastProbes {
     }
 }
 
-/// `GET /probe?target=T&profile=P`: one request now, told as a scrape of its own.
+/// `GET /probe?target=T&profile=P`: one request now, told as a scrape of its own. Of a scenario a fresh user plays one
+/// journey without any time to think, and what is told is the request that failed, or the last one.
 pub(super) async fn probe(
     State(views): State<Views>,
     Query(wanted): Query<Wanted>,

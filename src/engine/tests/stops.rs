@@ -1,7 +1,9 @@
 //! What ends a journey before its last step.
 
 use super::*;
-use crate::plan::{Bounds, Budget, Expect, Rule, StatusRange, StatusSet, Trigger as When};
+use crate::plan::{
+    Bounds, Budget, Expect, Objective, Rule, SloMetric, StatusRange, StatusSet, Trigger as When,
+};
 use crate::testing::scenario::{StepBuild, scenario, step};
 use crate::testing::{budget, expect, users};
 
@@ -70,6 +72,67 @@ async fn a_check_that_fails() {
     assert_eq!(world.facts.journeys()[0].duration, millis(100));
 }
 
+/// A schema with a format that is checked by this.
+fn format(check: impl Fn(&str) -> bool + Send + Sync + 'static) -> Expect {
+    let options = jsonschema::options().with_format("ours", check).should_validate_formats(true);
+    let validator = options.build(&serde_json::json!({ "format": "ours" })).unwrap();
+    expect(vec![("schema", Rule::Schema { validator: Arc::new(validator), of_text: false })])
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_panic_while_an_answer_is_checked() {
+    let checks = format(|text| {
+        assert_ne!(text, "strange", "scripted panic");
+        true
+    });
+    // What the user took is lost with it, so that it is set up again.
+    let login = step("login").takes("token", "$");
+    let steps = vec![step("a").at("/a/{{ token }}").expects(checks), step("b")];
+    let scenario = Some(scenario(vec![login], steps));
+    let world =
+        World::app(Build { scenario, stages: vec![journeys(2)], ..Build::default() }, |n, _| Script {
+            body: Some([r#""one""#, r#""strange""#, r#""two""#, r#""fine""#, ""][n]),
+            usage: Some((7, 1)),
+            ..Script::default()
+        });
+    world.once().await;
+    let paths: Vec<String> = world.sent().into_iter().map(|sent| sent.path).collect();
+    assert_eq!(paths, ["/login", "/a/one", "/login", "/a/two", "/b"]);
+    assert_eq!(world.facts.ends(), ["internal a", "ok"]);
+    assert_eq!(detail(&world, 0), "step a: a fault of the prober while the answer was checked");
+    // What came back is known all the same, and is paid for.
+    let request = Arc::clone(&world.facts.requests()[1]);
+    assert_eq!((request.status, request.tokens.total(), request.marks.sent.is_some()), (Some(200), 8, true));
+}
+
+/// In real time: a clock that is paused stands still as long as the check lasts.
+#[tokio::test]
+async fn a_shutdown_while_an_answer_is_checked_without_end() {
+    let (release, held) = std::sync::mpsc::channel::<()>();
+    let (held, begun) = (Mutex::new(held), Arc::new(tokio::sync::Notify::new()));
+    let begins = Arc::clone(&begun);
+    let checks = format(move |_| {
+        begins.notify_one();
+        held.lock().unwrap().recv().is_err()
+    });
+    let plan = build(journeys(2), vec![step("a").expects(checks), step("b")]).plan();
+    let means: (Arc<dyn Dispatcher>, _) = (Arc::new(Timers), Workshop::start().unwrap());
+    let fake = Fake::new(|_, _| Script { takes: Duration::ZERO, body: Some(r#""x""#), ..Script::default() });
+    let world = World::with(&plan, START, means, fake);
+    let (left, summary) = tokio::join!(
+        async {
+            begun.notified().await;
+            world.engine.shutdown(millis(1), &CancellationToken::new()).await
+        },
+        world.engine.run_once(&plan.pairs[0].pair, Once::default()),
+    );
+    world.facts.assert_settled();
+    assert_eq!((left[0].requests, summary.unwrap().result.label()), (1, "cancelled"));
+    assert_eq!(world.facts.ends(), ["cancelled a"]);
+    assert_eq!(detail(&world, 0), "step a: stopped while the answer was checked");
+    drop(release);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_status_that_was_not_expected_keeps_its_class_and_is_named() {
     let step_of = |status: Option<u16>| {
@@ -128,7 +191,9 @@ async fn a_value_that_is_not_there() {
 async fn a_request_that_cannot_be_rendered() {
     let steps = vec![step("a"), step("b").at("/b/{{ nowhere }}"), step("c")];
     let limit = Some(Budget { requests: Some(100), tokens: None, cost: None, ..budget() });
-    let world = World::new(Build { budget: limit, ..build(journeys(2), steps) }, takes(millis(100)));
+    let up = Objective { name: "up".into(), metric: SloMetric::Availability, bound: None, objective: 0.9 };
+    let build = Build { budget: limit, slos: vec![up], ..build(journeys(2), steps) };
+    let world = World::new(build, takes(millis(100)));
     world.once().await;
     assert_eq!(world.facts.ends(), ["extract b", "extract b"]);
     assert_eq!(world.calls(), 2, "nothing is sent");
@@ -136,6 +201,9 @@ async fn a_request_that_cannot_be_rendered() {
     let request = Arc::clone(&world.facts.requests()[1]);
     assert_eq!((request.outcome.label(), request.marks.sent, &*request.place.step), ("extract", None, "b"));
     assert_eq!(request.route.as_deref(), Some("GET /b/{{ nowhere }}"));
+    // It failed, and so is an error of every objective.
+    let verdicts: Vec<_> = request.verdicts.iter().map(|verdict| (&*verdict.slo, verdict.met)).collect();
+    assert_eq!(verdicts, [("up", false), ("all", false)]);
     assert!((world.ledger.uses()[0].spent - 2.0).abs() < 1e-9, "nor spent");
 }
 
