@@ -1,8 +1,24 @@
 //! What goes out and what comes back, in words that no dialect owns.
 
 use bytes::Bytes;
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use serde_json::{Map, Value};
 use std::sync::Arc;
+
+/// What cannot stand in the path or the query of a request (RFC 3986, section 3.3 and 3.4). A `#` would begin a
+/// fragment, which is never sent. A `%` stands: whoever wrote it has encoded something.
+const UNFIT: &AsciiSet = &CONTROLS
+    .add(b' ')
+    .add(b'"')
+    .add(b'#')
+    .add(b'<')
+    .add(b'>')
+    .add(b'\\')
+    .add(b'^')
+    .add(b'`')
+    .add(b'{')
+    .add(b'|')
+    .add(b'}');
 
 /// Who says a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,6 +83,11 @@ pub struct Call {
     /// At least as many tokens as the prompt can have (bytes of text and a little for each message): what a
     /// budget reserves.
     pub most_input_tokens: u64,
+}
+
+/// A path and query in which everything that cannot stand there is percent-encoded.
+pub fn escaped_path(path: &str) -> String {
+    utf8_percent_encode(path, UNFIT).to_string()
 }
 
 /// A piece of generated content. Empty pieces are not made.

@@ -5,31 +5,15 @@ use super::link::Body;
 use super::scrub::Scrub;
 use super::{AnswerForm, BuildError, Context, dial};
 use crate::event::Failure;
-use crate::exchange::Call;
+use crate::exchange::{self, Call};
 use crate::plan::{Auth, HttpVersion, Target};
 use crate::secret::{Exposed, Secret};
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Request, Uri};
-use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use std::sync::Arc;
 
 const USER_AGENT: HeaderValue = HeaderValue::from_static(concat!("tokenbeat/", env!("CARGO_PKG_VERSION")));
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
-
-/// What cannot stand in the path or the query of a request (RFC 3986, section 3.3 and 3.4). A `#` would begin a
-/// fragment, which is never sent. A `%` stands: whoever wrote it has encoded something.
-const UNFIT: &AsciiSet = &CONTROLS
-    .add(b' ')
-    .add(b'"')
-    .add(b'#')
-    .add(b'<')
-    .add(b'>')
-    .add(b'\\')
-    .add(b'^')
-    .add(b'`')
-    .add(b'{')
-    .add(b'|')
-    .add(b'}');
 
 /// Makes requests to one target.
 pub(super) struct Composer {
@@ -101,7 +85,7 @@ impl Composer {
             let detail = format!("the path \"{path}\" does not begin with a slash");
             return Err(Broken::new(Failure::Extract, detail));
         }
-        let path = utf8_percent_encode(path, UNFIT).to_string();
+        let path = exchange::escaped_path(path);
         let query = match self.query.strip_prefix('?') {
             Some(query) if path.contains('?') => format!("&{query}"),
             _ => self.query.clone(),

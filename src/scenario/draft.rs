@@ -2,7 +2,7 @@
 
 use super::Cast;
 use super::taken::Taken;
-use crate::exchange::{Ask, Call, Message, Role};
+use crate::exchange::{self, Ask, Call, Message, Role};
 use crate::plan::{Action, AskStep, Body, Cache, Form, HttpStep, JsonTemplate, Reading, Step};
 use crate::seed;
 use crate::template::{Counters, RenderError, Scope, Template, Vars};
@@ -10,27 +10,12 @@ use bytes::Bytes;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use jiff::Timestamp;
-use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
 use url::form_urlencoded;
 
 /// Most bytes of a rendered path and query.
 pub(super) const MOST_PATH: usize = 16 << 10;
-
-/// What cannot stand in a path or a query (RFC 3986). A percent sign can: the author may have escaped.
-const NOT_IN_A_PATH: &AsciiSet = &CONTROLS
-    .add(b' ')
-    .add(b'"')
-    .add(b'#')
-    .add(b'<')
-    .add(b'>')
-    .add(b'\\')
-    .add(b'^')
-    .add(b'`')
-    .add(b'{')
-    .add(b'|')
-    .add(b'}');
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const FORM: HeaderValue = HeaderValue::from_static("application/x-www-form-urlencoded");
@@ -158,7 +143,7 @@ impl<'a> Renderer<'a> {
 
     fn path(&mut self, template: &Template) -> Result<String, RenderError> {
         let path = self.text(template)?;
-        let path = utf8_percent_encode(&path, NOT_IN_A_PATH).to_string();
+        let path = exchange::escaped_path(&path);
         let refuse = |why: &str| Err(RenderError(format!("the path `{}` {why}", template.source)));
         if !path.starts_with('/') {
             return refuse("does not begin with / as it is rendered");
