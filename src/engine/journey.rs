@@ -23,8 +23,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-/// How long a user waits at least after its set-up failed: this after the first time, twice as long after each
-/// further one, and [`SET_UP_PAUSE_MOST`] at the most. A log-in that is broken must not be hammered at.
+/// How long a user waits at least after its set-up failed, or was of no use: this after the first time, twice as long
+/// after each further one, and [`SET_UP_PAUSE_MOST`] at the most. A log-in that is broken must not be hammered at.
 const SET_UP_PAUSE: Duration = Duration::from_secs(1);
 
 /// The longest such time.
@@ -43,7 +43,8 @@ pub(super) struct Traveller {
     user: Option<User>,
     /// Its set-up has been played with success, or there is none.
     is_set_up: bool,
-    /// Set-ups that failed since the last one that did not.
+    /// Set-ups since the last journey that came to its end: those that failed, and those whose log-in was refused
+    /// later.
     failed_set_ups: u32,
     /// The next journey's number, from 0.
     iteration: u64,
@@ -141,7 +142,7 @@ impl Traveller {
                 return Some((leg, cut));
             }
             if leg.set_up && legs.peek().is_none_or(|next| !next.set_up) {
-                (self.is_set_up, self.failed_set_ups) = (true, 0);
+                self.is_set_up = true;
             }
         }
         None
@@ -178,10 +179,18 @@ impl Traveller {
         if request.outcome == Outcome::Ok {
             return None;
         }
-        if leg.set_up {
+        if self.needs_set_up(leg, request.outcome) {
             self.failed_set_ups = self.failed_set_ups.saturating_add(1);
+            self.is_set_up = false;
         }
         Some(Cut::Failed(request))
+    }
+
+    /// Whether a failure is one of the set-up: a step of it failed, or a later one was refused, because what the log-in
+    /// gave is not, or no longer, good for it. Then the user logs in again, as its application would have it do.
+    fn needs_set_up(&self, leg: &Leg, outcome: Outcome) -> bool {
+        let refused = outcome == Outcome::Failed(Failure::Auth) && !self.cast.scenario.setup.is_empty();
+        leg.set_up || refused
     }
 
     /// Ends a journey, and says when the next one may begin.
@@ -201,9 +210,12 @@ impl Traveller {
         let Some(ended) = journey.end(outcome, detail) else { return Rest::refused() };
         self.iteration += 1;
         match cut {
-            None => Rest::from(ended.end, Duration::ZERO),
+            None => {
+                self.failed_set_ups = 0;
+                Rest::from(ended.end, Duration::ZERO)
+            }
             Some((leg, Cut::Failed(_))) => {
-                let pause = if leg.set_up { self.set_up_pause() } else { FAILED_PAUSE };
+                let pause = if self.needs_set_up(&leg, outcome) { self.set_up_pause() } else { FAILED_PAUSE };
                 if leg.set_up && outcome != cancelled {
                     self.log_set_up(&ended, pause);
                 }

@@ -47,7 +47,7 @@ pub(crate) const PATHS: [&str; 5] = [
 pub(crate) struct App {
     accounts: Accounts,
     sessions: Sessions,
-    library: Library,
+    documents: Library,
 }
 
 /// A path of the application, as the one who answers there.
@@ -59,7 +59,7 @@ impl App {
         Self {
             accounts: Accounts::new(options),
             sessions: Sessions::new(options.seed, options.max_sessions, options.session_lifetime),
-            library: Library::new(options.seed),
+            documents: Library::new(options.seed),
         }
     }
 }

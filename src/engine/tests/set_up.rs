@@ -83,14 +83,44 @@ async fn it_begins_anew_with_nothing_of_the_one_before() {
 #[tokio::test(start_paused = true)]
 async fn a_step_that_fails_later_sets_nobody_up_again() {
     let world = World::app(build(5, vec![step("login")], vec![step("a"), step("b")]), |n, _| match n {
-        1 | 3 => DENIED,
+        1 | 3 => Script { outcome: Outcome::Failed(Failure::Overloaded), status: Some(503), ..DENIED },
         _ => Script { takes: Duration::ZERO, ..Script::default() },
     });
     world.once().await;
     assert_eq!(paths(&world), ["/login", "/a", "/a", "/b", "/a", "/b", "/a", "/b", "/a", "/b"]);
-    assert_eq!(world.facts.ends(), ["auth a", "auth b", "ok", "ok", "ok"]);
+    assert_eq!(world.facts.ends(), ["overloaded a", "overloaded b", "ok", "ok", "ok"]);
     let journeys = world.facts.journeys();
     assert_eq!(journeys[0].detail.as_deref(), Some("step a: scripted"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_log_in_that_is_no_longer_good_is_done_again() {
+    let login = step("login").takes("token", "$.token");
+    let steps = vec![step("a").at("/a/{{ token }}"), step("b")];
+    // The first token is refused at its third use.
+    let world = World::app(build(6, vec![login], steps), |n, call| {
+        let body = Some(if n == 0 { r#"{"token": "old"}"# } else { r#"{"token": "new"}"# });
+        let expired = n > 4 && call.path == "/a/old";
+        if expired { DENIED } else { Script { takes: Duration::ZERO, body, ..Script::default() } }
+    });
+    world.once().await;
+    assert_eq!(
+        paths(&world)[..9],
+        ["/login", "/a/old", "/b", "/a/old", "/b", "/a/old", "/login", "/a/new", "/b"]
+    );
+    assert_eq!(world.facts.ends(), ["ok", "ok", "auth a", "ok", "ok", "ok"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_log_in_that_is_never_good_is_tried_ever_less_often() {
+    let world = World::app(build(40, vec![step("login")], vec![step("a"), step("b")]), |_, call| {
+        if call.path == "/b" { DENIED } else { Script { takes: Duration::ZERO, ..Script::default() } }
+    });
+    world.once().await;
+    let dues: Vec<u128> =
+        world.facts.journeys().iter().map(|it| (it.due - world.facts.start).as_secs().into()).collect();
+    assert_eq!(dues, [0, 1, 3, 7, 15, 31]);
+    assert_eq!(paths(&world)[..6], ["/login", "/a", "/b", "/login", "/a", "/b"]);
 }
 
 #[tokio::test(start_paused = true)]

@@ -73,7 +73,7 @@ impl Question {
         let framing = framing(&self.stream, &exchange.headers)?;
         let options = &exchange.shared.options;
         let most = if effects.no_citations { 0 } else { self.top_k };
-        let found = exchange.shared.app.library.search(&self.query, most, &self.filters);
+        let found = exchange.shared.app.documents.search(&self.query, most, &self.filters);
         let turn = |role: &str, text: String| Turn { role: role.to_owned(), text };
         let ask = Ask {
             model: options.models.first().cloned().unwrap_or_default(),

@@ -1,6 +1,8 @@
 //! What facts do to series.
 
 mod journeys;
+mod reload;
+mod runs;
 
 use super::values::Values;
 use super::*;
@@ -337,106 +339,6 @@ fn rate_limits_appear_when_they_are_seen() {
 }
 
 #[test]
-fn runs_leave_their_times_and_results() {
-    let fixture = Fixture::small();
-    let pair = fixture.plan.pairs[0].pair.clone();
-    let at = |seconds| UNIX_EPOCH + Duration::from_secs(seconds);
-    let end = |result, ended| {
-        Fact::RunEnded(Arc::new(RunSummary {
-            run: run(&pair),
-            started: at(1000),
-            ended: at(ended),
-            result,
-            reason: None,
-            offered: 0,
-            skipped: 0,
-            ok: 0,
-        }))
-    };
-    let store = &fixture.store;
-    store.record(&Fact::NextRun { pair: pair.clone(), at: Some(at(5000)) });
-    store.record(&Fact::RunStarted { run: run(&pair), lag: Duration::from_millis(500) });
-    assert!(close(fixture.values().sum(Metric::RunActive, ""), 1.0));
-    store.record(&end(RunResult::Ok, 1100));
-    store.record(&Fact::RunStarted { run: run(&pair), lag: Duration::ZERO });
-    store.record(&end(RunResult::Failed, 1200));
-    store.record(&Fact::RunStarted { run: run(&pair), lag: Duration::ZERO });
-    store.record(&end(RunResult::Cancelled, 1300));
-    store.record(&Fact::RunSkipped { pair: pair.clone(), reason: SkippedRun::Missed, count: 3 });
-    let values = fixture.values();
-    assert!(close(values.sum(Metric::RunActive, ""), 0.0));
-    assert!(close(values.sum(Metric::LastRunStarted, ""), 1000.0));
-    assert!(close(values.sum(Metric::LastRunCompleted, ""), 1200.0), "a cancelled run is not complete");
-    assert!(close(values.sum(Metric::LastSuccess, ""), 1100.0));
-    assert!(close(values.sum(Metric::NextRun, ""), 5000.0));
-    assert!(close(values.sum(Metric::Runs, "result=failed"), 1.0));
-    assert!(close(values.sum(Metric::SkippedRuns, "reason=missed"), 3.0));
-    assert!(close(values.histogram(Metric::ScheduleLag, "").sum, 0.5));
-    store.record(&Fact::NextRun { pair, at: None });
-    assert!(close(fixture.values().sum(Metric::NextRun, ""), 0.0));
-}
-
-#[test]
-fn schedules_say_their_interval_where_it_is_constant() {
-    let mut continuous = profile("chat", vec![stage("a", false), stage("b", false)]);
-    continuous.schedule.trigger = Trigger::Continuous;
-    let values = Fixture::of(plan(&["llama"], vec![continuous])).values();
-    assert!(close(values.sum(Metric::ScheduleInterval, ""), 20.0), "two stages of ten seconds");
-    let mut manual = profile("chat", vec![stage("a", false)]);
-    manual.schedule.trigger = Trigger::Manual;
-    let values = Fixture::of(plan(&["llama"], vec![manual])).values();
-    assert_eq!(values.series(Metric::ScheduleInterval, ""), 0);
-    assert_eq!(values.series(Metric::ProfileInfo, "schedule=manual"), 1);
-}
-
-struct Budgets;
-
-impl Ledger for Budgets {
-    fn reserve(&self, profile: &Arc<str>, most: Spend) -> Result<Hold, Exhausted> {
-        Ok(Hold { profile: Arc::clone(profile), reserved: most, at: 0 })
-    }
-
-    fn settle(&self, _: Hold, _: Spend) {}
-
-    fn uses(&self) -> Vec<BudgetUse> {
-        let chat = Scope::Profile("chat".into());
-        vec![
-            BudgetUse { scope: Scope::Agent, unit: Unit::Cost, spent: 5.0, limit: 20.0 },
-            BudgetUse { scope: chat, unit: Unit::Tokens, spent: 0.0, limit: 0.0 },
-        ]
-    }
-}
-
-#[test]
-fn budgets_are_read_from_the_ledger() {
-    let fixture = Fixture::small();
-    assert_eq!(fixture.values().series(Metric::BudgetSpent, ""), 0);
-    fixture.store.attach_ledger(Arc::new(Budgets));
-    let values = fixture.values();
-    assert!(close(values.sum(Metric::BudgetSpent, "scope=agent,unit=cost"), 0.25));
-    assert!(
-        close(values.sum(Metric::BudgetSpent, "scope=profile/chat,unit=tokens"), 1.0),
-        "nothing is left of it"
-    );
-}
-
-#[test]
-fn the_export_shows_what_it_lost() {
-    let fixture = Fixture::small();
-    assert_eq!(fixture.values().series(Metric::ExportFailures, ""), 0, "it is off");
-    let stats = Arc::new(Stats::default());
-    fixture.store.attach_export(Arc::clone(&stats));
-    let values = fixture.values();
-    assert_eq!((values.series(Metric::ExportFailures, ""), values.series(Metric::Dropped, "")), (3, 9));
-    stats.count_failure(Signal::Logs);
-    stats.count_dropped(Signal::Traces, Dropped::QueueFull, 7);
-    let values = fixture.values();
-    assert!(close(values.sum(Metric::ExportFailures, "signal=logs"), 1.0));
-    assert!(close(values.sum(Metric::Dropped, "signal=traces,reason=queue_full"), 7.0));
-    assert!(close(values.sum(Metric::Dropped, ""), 7.0));
-}
-
-#[test]
 fn exemplars_are_of_sampled_requests_only() {
     let mut plan = small_plan();
     let fixture = Fixture::of(small_plan());
@@ -452,85 +354,6 @@ fn exemplars_are_of_sampled_requests_only() {
     let fixture = Fixture::of(plan);
     play(&fixture.sink, fixture.steady(), Outcome::Ok, |_| {});
     assert!(fixture.values().histogram(Metric::TimeToFirstToken, "").exemplars.is_empty());
-}
-
-#[test]
-fn a_config_that_fails_to_load_is_seen() {
-    let fixture = Fixture::small();
-    let values = fixture.values();
-    assert!(close(values.sum(Metric::ConfigReloadSuccessful, ""), 1.0));
-    let loaded = values.sum(Metric::ConfigReloadTime, "");
-    assert!(loaded > 1e9);
-    fixture.store.config_loaded(None);
-    let values = fixture.values();
-    assert!(close(values.sum(Metric::ConfigReloadSuccessful, ""), 0.0));
-    assert!(close(values.sum(Metric::ConfigReloadTime, ""), loaded), "the last success stays");
-}
-
-#[test]
-fn a_new_plan_keeps_what_it_shares_with_the_old() {
-    let fixture = Fixture::small();
-    play(&fixture.sink, fixture.steady(), Outcome::Ok, |request| {
-        request.verdicts = vec![Verdict { slo: "ttft".into(), met: false }];
-        request.failed_checks = vec!["min_chars".into()];
-    });
-    let mut next = profile("chat", vec![stage("steady", false), stage("ramp", false)]);
-    next.slos.truncate(1);
-    fixture.store.install(&plan(&["llama", "other"], vec![next]));
-    let values = fixture.values();
-    assert!(close(values.sum(Metric::Requests, "target=llama"), 1.0));
-    assert!(close(values.sum(Metric::SloErrors, "slo=ttft"), 1.0));
-    assert!(close(values.sum(Metric::CheckFailures, "check=min_chars"), 1.0));
-    assert_eq!(values.series(Metric::SloEvents, "target=llama"), 2, "one objective and goodput");
-    assert_eq!(values.series(Metric::RequestDuration, "target=llama"), 2);
-    assert_eq!(values.series(Metric::Tokens, "stage=warm"), 0);
-    assert_eq!(values.series(Metric::TargetInfo, ""), 2);
-}
-
-#[test]
-fn series_of_a_removed_pair_go_with_its_last_request_and_run() {
-    let fixture = Fixture::small();
-    let pair = fixture.plan.pairs[0].pair.clone();
-    fixture.store.record(&Fact::RunStarted { run: run(&pair), lag: Duration::ZERO });
-    let first = offer(&fixture.sink, fixture.steady(), false);
-    let second = offer(&fixture.sink, fixture.place(0), true);
-    fixture.store.install(&plan(&["llama"], vec![profile("other", vec![stage("", false)])]));
-    let ok = |values: &Values| values.sum(Metric::Requests, "profile=chat,target=llama,model=m,stage=steady");
-    first.finish(answer).unwrap();
-    assert!(close(ok(&fixture.values()), 1.0), "the request that was in flight is counted");
-    second.finish(answer).unwrap();
-    assert!(close(fixture.values().sum(Metric::RunActive, "profile=chat"), 1.0));
-    let summary = RunSummary {
-        run: run(&pair),
-        started: UNIX_EPOCH,
-        ended: UNIX_EPOCH,
-        result: RunResult::Cancelled,
-        reason: None,
-        offered: 2,
-        skipped: 0,
-        ok: 2,
-    };
-    fixture.store.record(&Fact::RunEnded(Arc::new(summary)));
-    let values = fixture.values();
-    for metric in Metric::ALL {
-        assert_eq!(values.series(*metric, "profile=chat"), 0, "{metric:?}");
-    }
-    // A late fact of the removed pair is no error and makes no series.
-    play(&fixture.sink, fixture.steady(), Outcome::Ok, |_| {});
-    assert_eq!(fixture.values().series(Metric::Requests, "profile=chat"), 0);
-}
-
-#[test]
-fn a_removed_stage_of_a_pair_that_stays_goes_with_its_last_request() {
-    let fixture = Fixture::small();
-    let open = offer(&fixture.sink, fixture.steady(), false);
-    fixture.store.install(&plan(&["llama"], vec![profile("chat", vec![stage("ramp", false)])]));
-    assert_eq!(fixture.values().series(Metric::RequestDuration, "stage=steady"), 1);
-    open.finish(answer).unwrap();
-    let values = fixture.values();
-    assert_eq!(values.series(Metric::RequestDuration, "stage=steady"), 0);
-    assert_eq!(values.series(Metric::RequestDuration, "stage=ramp"), 1);
-    assert!(close(values.sum(Metric::RequestsInFlight, ""), 0.0));
 }
 
 #[derive(Clone, Copy, Debug)]

@@ -1,0 +1,82 @@
+//! What stays of a plan when another takes its place, and what goes.
+
+use super::*;
+
+#[test]
+fn a_config_that_fails_to_load_is_seen() {
+    let fixture = Fixture::small();
+    let values = fixture.values();
+    assert!(close(values.sum(Metric::ConfigReloadSuccessful, ""), 1.0));
+    let loaded = values.sum(Metric::ConfigReloadTime, "");
+    assert!(loaded > 1e9);
+    fixture.store.config_loaded(None);
+    let values = fixture.values();
+    assert!(close(values.sum(Metric::ConfigReloadSuccessful, ""), 0.0));
+    assert!(close(values.sum(Metric::ConfigReloadTime, ""), loaded), "the last success stays");
+}
+
+#[test]
+fn a_new_plan_keeps_what_it_shares_with_the_old() {
+    let fixture = Fixture::small();
+    play(&fixture.sink, fixture.steady(), Outcome::Ok, |request| {
+        request.verdicts = vec![Verdict { slo: "ttft".into(), met: false }];
+        request.failed_checks = vec!["min_chars".into()];
+    });
+    let mut next = profile("chat", vec![stage("steady", false), stage("ramp", false)]);
+    next.slos.truncate(1);
+    fixture.store.install(&plan(&["llama", "other"], vec![next]));
+    let values = fixture.values();
+    assert!(close(values.sum(Metric::Requests, "target=llama"), 1.0));
+    assert!(close(values.sum(Metric::SloErrors, "slo=ttft"), 1.0));
+    assert!(close(values.sum(Metric::CheckFailures, "check=min_chars"), 1.0));
+    assert_eq!(values.series(Metric::SloEvents, "target=llama"), 2, "one objective and goodput");
+    assert_eq!(values.series(Metric::RequestDuration, "target=llama"), 2);
+    assert_eq!(values.series(Metric::Tokens, "stage=warm"), 0);
+    assert_eq!(values.series(Metric::TargetInfo, ""), 2);
+}
+
+#[test]
+fn series_of_a_removed_pair_go_with_its_last_request_and_run() {
+    let fixture = Fixture::small();
+    let pair = fixture.plan.pairs[0].pair.clone();
+    fixture.store.record(&Fact::RunStarted { run: run(&pair), lag: Duration::ZERO });
+    let first = offer(&fixture.sink, fixture.steady(), false);
+    let second = offer(&fixture.sink, fixture.place(0), true);
+    fixture.store.install(&plan(&["llama"], vec![profile("other", vec![stage("", false)])]));
+    let ok = |values: &Values| values.sum(Metric::Requests, "profile=chat,target=llama,model=m,stage=steady");
+    first.finish(answer).unwrap();
+    assert!(close(ok(&fixture.values()), 1.0), "the request that was in flight is counted");
+    second.finish(answer).unwrap();
+    assert!(close(fixture.values().sum(Metric::RunActive, "profile=chat"), 1.0));
+    let summary = RunSummary {
+        run: run(&pair),
+        started: UNIX_EPOCH,
+        ended: UNIX_EPOCH,
+        result: RunResult::Cancelled,
+        reason: None,
+        offered: 2,
+        skipped: 0,
+        ok: 2,
+    };
+    fixture.store.record(&Fact::RunEnded(Arc::new(summary)));
+    let values = fixture.values();
+    for metric in Metric::ALL {
+        assert_eq!(values.series(*metric, "profile=chat"), 0, "{metric:?}");
+    }
+    // A late fact of the removed pair is no error and makes no series.
+    play(&fixture.sink, fixture.steady(), Outcome::Ok, |_| {});
+    assert_eq!(fixture.values().series(Metric::Requests, "profile=chat"), 0);
+}
+
+#[test]
+fn a_removed_stage_of_a_pair_that_stays_goes_with_its_last_request() {
+    let fixture = Fixture::small();
+    let open = offer(&fixture.sink, fixture.steady(), false);
+    fixture.store.install(&plan(&["llama"], vec![profile("chat", vec![stage("ramp", false)])]));
+    assert_eq!(fixture.values().series(Metric::RequestDuration, "stage=steady"), 1);
+    open.finish(answer).unwrap();
+    let values = fixture.values();
+    assert_eq!(values.series(Metric::RequestDuration, "stage=steady"), 0);
+    assert_eq!(values.series(Metric::RequestDuration, "stage=ramp"), 1);
+    assert!(close(values.sum(Metric::RequestsInFlight, ""), 0.0));
+}
