@@ -22,6 +22,27 @@ SPAN = "chat sim-8b"
 RUN = "run chat"
 
 
+# A profile of journeys against the simulator's application; its text is indented as the other one's is.
+JOURNEYS = """\
+              rag:
+                targets: [app]
+                schedule: { continuous: {} }
+                load: [{ name: users, for: 2s, users: 4, spawn: 1s }]
+                scenario:
+                  setup:
+                    - name: login
+                      post: /api/auth/login
+                      json: { email: probe@example.net, password: demo }
+                      take: { token: $.access_token }
+                  steps:
+                    - name: query
+                      post: /api/rag/query
+                      headers: { Authorization: "Bearer {{ token }}" }
+                      json: { query: latency, top_k: 2, max_tokens: 8 }
+                      read: { text: $.answer, input_tokens: $.usage.prompt_tokens }
+"""
+
+
 def config(t: Session, name: str, sim: str, otlp: dict) -> Path:
     path = t.home / f"{name}.yaml"
     path.write_text(
@@ -47,6 +68,7 @@ def run(t: Session, binary: Path) -> None:
         rotel, oteltap = servers.Rotel(t), servers.Oteltap(t)
     grpc(t, binary, sim, rotel)
     http(t, binary, sim, oteltap)
+    journeys(t, binary, sim, oteltap)
     down(t, binary, sim)
     never(t, binary, sim)
 
@@ -156,6 +178,44 @@ def http(t: Session, binary: Path, sim: str, oteltap: servers.Oteltap) -> None:
 
 def attribute(item: dict, key: str) -> str | None:
     return next((it["value"].get("stringValue") for it in item["attributes"] if it["key"] == key), None)
+
+
+def journeys(t: Session, binary: Path, sim: str, oteltap: servers.Oteltap) -> None:
+    path = t.home / "journeys.yaml"
+    otlp = {"endpoint": oteltap.url, "protocol": "http", "interval": "1s", "traces": {"sample": "100%"}}
+    head = f"""\
+        agent: {{ id: journeys }}
+        telemetry: {{ otlp: {json.dumps(otlp)} }}
+        targets:
+          app: {{ api: http, base_url: {sim} }}
+        profiles:
+    """
+    path.write_text(textwrap.dedent(head) + textwrap.indent(textwrap.dedent(JOURNEYS), "  "))
+    before = {span["spanId"] for span in oteltap.items() if "spanId" in span and "kind" in span}
+    with t.check("a scenario is played, exported and ends", vital=True):
+        _, _, page = play(t, binary, "journeys", path)
+        lossless(page)
+    spans = [span for span in oteltap.items() if "spanId" in span and "kind" in span and span["spanId"] not in before]
+    roots = {span["spanId"]: span for span in spans if span["name"] == "journey rag"}
+    below = [span for span in spans if span["name"] in ("POST /api/auth/login", "POST /api/rag/query")]
+    with t.check("each journey is one trace: its span, and those of its requests below it"):
+        expect(len(roots) >= page.sum("tokenbeat_journeys_total") > 0, f"{len(roots)} spans of journeys")
+        expect(len(below) >= page.sum("tokenbeat_requests_total"), f"{len(below)} spans of requests")
+        expect(len(below) > len(roots), "no journey has two requests")
+        equal({root.get("parentSpanId") or None for root in roots.values()}, {None}, "parents of journeys")
+        equal(len({root["traceId"] for root in roots.values()}), len(roots), "traces")
+        strays = [span for span in below if span["parentSpanId"] not in roots]
+        equal(strays, [], "requests without their journey")
+        equal({span["traceId"] == roots[span["parentSpanId"]]["traceId"] for span in below}, {True}, "same trace")
+        steps = {(span["name"], attribute(span, "tokenbeat.step")) for span in below}
+        equal(steps, {("POST /api/auth/login", "login"), ("POST /api/rag/query", "query")}, "steps")
+    with t.check("a journey fails with its request"):
+        failed = {span["parentSpanId"] for span in below if span["status"].get("code") == 2}
+        # One that the daemon's end cut off between two requests is no failure of a request.
+        ended = {name: root for name, root in roots.items() if attribute(root, "tokenbeat.outcome") != "cancelled"}
+        broken = {name for name, root in ended.items() if root["status"].get("code") == 2}
+        expect(failed, "no request failed")
+        equal(broken, failed, "journeys that failed")
 
 
 def down(t: Session, binary: Path, sim: str) -> None:
