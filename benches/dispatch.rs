@@ -15,11 +15,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokenbeat::client::{Answer, Caller, Context};
 use tokenbeat::engine::dispatch::{Dispatcher, Precise, Timers};
-use tokenbeat::engine::{Deps, Engine, Once, Workshop, system};
+use tokenbeat::engine::{CpuPool, Deps, Engine, Once, system};
 use tokenbeat::event::{Fact, Failure, Marks, Outcome, Sink};
 use tokenbeat::exchange::{Ask, Call};
 use tokenbeat::plan;
-use tokenbeat::state::Memory;
+use tokenbeat::state::BudgetLedger;
 
 /// Marks `sent` when it is called, and answers 20 ms later.
 struct Instantly;
@@ -91,10 +91,10 @@ fn measure(
     let caller: Arc<dyn Caller> = Arc::new(Instantly);
     let deps = Deps {
         sink: Arc::<Lags>::clone(&lags),
-        ledger: Arc::new(Memory::new(&plan, system())),
+        ledger: Arc::new(BudgetLedger::new(&plan, system())),
         callers: HashMap::from([("target".into(), caller)]),
         dispatcher,
-        workshop: Workshop::start()?,
+        cpu_pool: CpuPool::start()?,
         wall: system(),
         handle: runtime.handle().clone(),
     };

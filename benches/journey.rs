@@ -24,11 +24,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokenbeat::client::{Answer, Caller, Context};
 use tokenbeat::engine::dispatch::Precise;
-use tokenbeat::engine::{Deps, Engine, Once, Workshop, system};
+use tokenbeat::engine::{CpuPool, Deps, Engine, Once, system};
 use tokenbeat::event::{Fact, Failure, Marks, Outcome, Sink};
 use tokenbeat::exchange::{Ask, Call};
 use tokenbeat::plan;
-use tokenbeat::state::Memory;
+use tokenbeat::state::BudgetLedger;
 use tokenbeat::template::{Templates, Vars};
 
 /// From the send to the end of each answer.
@@ -159,10 +159,10 @@ fn measure(seconds: u64, users: u32, mode: Mode) -> anyhow::Result<()> {
     });
     let deps = Deps {
         sink: Arc::<Seen>::clone(&seen),
-        ledger: Arc::new(Memory::new(&plan, system())),
+        ledger: Arc::new(BudgetLedger::new(&plan, system())),
         callers: HashMap::from([("target".into(), caller)]),
         dispatcher: Arc::new(Precise::start()?),
-        workshop: Workshop::start()?,
+        cpu_pool: CpuPool::start()?,
         wall: system(),
         handle: runtime.handle().clone(),
     };

@@ -4,21 +4,21 @@
 
 mod answer;
 mod body;
+mod body_decoder;
 mod classify;
 mod connect;
+mod connection;
+mod deadlines;
 mod dial;
 mod dialect;
+mod exchange;
 mod http;
-mod http_reading;
-mod intake;
-mod link;
+mod mapped;
 mod openai_chat;
-mod patience;
 mod pool;
+mod redactor;
 mod request;
 mod response;
-mod round;
-mod scrub;
 mod tls;
 mod tokenizer;
 
@@ -29,9 +29,9 @@ mod tests;
 
 pub use http::{BuildError, Client};
 
-use crate::event::{Connection, Failure, Gaps, Limit, Marks, Outcome, Tokens, TraceIds};
+use crate::event::{ConnectionRecord, Failure, Gaps, Limit, Marks, Outcome, Tokens, TraceIds};
 use crate::exchange::{Ask, Call};
-use crate::plan::{Reading, StatusSet};
+use crate::plan::{AnswerMapping, StatusSet};
 use crate::secret::Exposed;
 use ::http::HeaderMap;
 use bytes::Bytes;
@@ -51,12 +51,12 @@ pub struct Context {
     /// Ends it as `cancelled`.
     pub cancel: CancellationToken,
     /// What a scenario's step says beyond the target.
-    pub how: How,
+    pub options: CallOptions,
 }
 
 /// How one request is played and its answer read, where that is not the target's own.
 #[derive(Clone, Debug, Default)]
-pub struct How {
+pub struct CallOptions {
     /// How the answer is read.
     pub form: AnswerForm,
     /// Statuses that are a success; `None`: 2xx.
@@ -74,7 +74,7 @@ pub enum AnswerForm {
     #[default]
     Dialect,
     /// What the config of a step says; without a reading the body is kept and means nothing.
-    Http(Option<Arc<Reading>>),
+    Http(Option<Arc<AnswerMapping>>),
 }
 
 /// Speaks to one target.
@@ -113,7 +113,7 @@ pub struct Answer {
     /// The headers of the answer.
     pub headers: HeaderMap,
     /// The transport.
-    pub connection: Connection,
+    pub connection: ConnectionRecord,
     /// The `server` header, shortened.
     pub server: Option<String>,
     /// Rate-limit headroom.
@@ -135,7 +135,7 @@ impl Answer {
             text: String::new(),
             body: None,
             headers: HeaderMap::new(),
-            connection: Connection::default(),
+            connection: ConnectionRecord::default(),
             server: None,
             limits: Vec::new(),
         }

@@ -34,7 +34,7 @@ pub use expect::{
 };
 pub use files::{Files, LARGEST};
 pub use layers::Source;
-pub use load::{Broken, Loaded, load, load_str, read};
+pub use load::{BrokenParts, Loaded, load, load_str, read};
 pub use masked::{Json, PathText, Texts, Values, is_template};
 pub use otlp::{Compression, Failures, GenAi, Histograms, Otlp, OtlpTls, Protocol, Traces};
 pub use path::{KeyPath, Segment};

@@ -1,46 +1,46 @@
 //! Runs profiles: awaits due times, takes permits, reserves budget, drives users, and tells the sinks what came
 //! of it. It knows nothing of HTTP and metrics: callers and sinks are passed in.
 
+mod active_runs;
 mod clock;
 mod closed;
+mod cpu_pool;
 pub mod dispatch;
 mod gate;
 mod in_flight;
 mod journey;
-mod live;
+mod log_throttle;
 mod open;
-mod pair;
+mod pair_handle;
 mod play;
 mod probe;
-mod quiet;
 mod record;
 mod reload;
 mod request;
 mod run;
-mod seat;
+mod scheduler;
 mod settle;
 mod stage;
 mod user;
-mod workshop;
 
+pub use active_runs::Straggler;
 pub use clock::{Wall, anchored, system};
-pub use live::Straggler;
-pub use pair::{Triggered, TriggeredRun};
+pub use cpu_pool::CpuPool;
 pub use probe::Probed;
 pub use reload::{Changes, Next};
-pub use workshop::Workshop;
+pub use scheduler::{Triggered, TriggeredRun};
 
 use crate::client::Caller;
 use crate::event::{Ledger, Pair, RunSummary, Sink, TraceIds};
 use crate::plan::Plan;
 use crate::plan::otlp::Sampling;
+use active_runs::ActiveRuns;
 use dispatch::Dispatcher;
 use in_flight::InFlight;
-use live::Live;
-use pair::Trigger;
+use pair_handle::PairHandle;
 use rand::Rng as _;
-use run::{Player, Start};
-use seat::Seat;
+use run::{PairRuntime, Start};
+use scheduler::Trigger;
 use std::collections::HashMap;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -52,11 +52,11 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 /// How long before a due time its request is prepared, and a run's schedule wakes up. It bounds, with
-/// [`AHEAD_MOST`], what waits in memory.
+/// [`MAX_AHEAD`], what waits in memory.
 const LOOKAHEAD: Duration = Duration::from_millis(250);
 
 /// Most requests of a run that are prepared ahead.
-const AHEAD_MOST: usize = 1024;
+const MAX_AHEAD: usize = 1024;
 
 /// A request whose due time passed longer ago than this is skipped as `overrun`: after a stop of the process its
 /// backlog is counted, not fired in a burst. What is late by less goes out, and its lag is measured.
@@ -79,7 +79,7 @@ pub struct Deps {
     /// Awaits due times.
     pub dispatcher: Arc<dyn Dispatcher>,
     /// Does what takes a processor, beside the traffic.
-    pub workshop: Workshop,
+    pub cpu_pool: CpuPool,
     /// Reads the wall clock.
     pub wall: Wall,
     /// The runtime that traffic runs on.
@@ -100,7 +100,7 @@ pub struct Engine {
 struct Now {
     plan: Arc<Plan>,
     /// One for each pair of the plan, in their order.
-    seats: Vec<Seat>,
+    handles: Vec<PairHandle>,
     /// The schedules run.
     started: bool,
 }
@@ -110,7 +110,7 @@ struct Shared {
     sink: Arc<dyn Sink>,
     ledger: Arc<dyn Ledger>,
     dispatcher: Arc<dyn Dispatcher>,
-    workshop: Workshop,
+    cpu_pool: CpuPool,
     wall: Wall,
     handle: Handle,
     /// Which traces are recorded; without spans of our own every one, so that the backend records its part.
@@ -123,7 +123,7 @@ struct Shared {
     loops: TaskTracker,
     /// A schedule has panicked.
     died: CancellationToken,
-    live: Live,
+    live: ActiveRuns,
     /// Offer no more load.
     stop: CancellationToken,
     /// End what is in flight.
@@ -202,7 +202,7 @@ impl Engine {
             sink: deps.sink,
             ledger: deps.ledger,
             dispatcher: deps.dispatcher,
-            workshop: deps.workshop,
+            cpu_pool: deps.cpu_pool,
             wall: deps.wall,
             handle: deps.handle,
             sampling: plan
@@ -216,13 +216,15 @@ impl Engine {
             tasks: TaskTracker::new(),
             loops: TaskTracker::new(),
             died: CancellationToken::new(),
-            live: Live::default(),
+            live: ActiveRuns::default(),
             stop: CancellationToken::new(),
             hard: CancellationToken::new(),
         });
-        let player = |pair: &Arc<_>| Player::new(Arc::clone(&shared), Arc::clone(pair), &deps.callers, 0);
-        let seats = plan.pairs.iter().map(|pair| Ok(Seat::new(player(pair)?))).collect::<Result<_, _>>()?;
-        let now = Mutex::new(Now { plan, seats, started: false });
+        let runtime =
+            |pair: &Arc<_>| PairRuntime::new(Arc::clone(&shared), Arc::clone(pair), &deps.callers, 0);
+        let handles =
+            plan.pairs.iter().map(|pair| Ok(PairHandle::new(runtime(pair)?))).collect::<Result<_, _>>()?;
+        let now = Mutex::new(Now { plan, handles, started: false });
         let (turn, generations) = (tokio::sync::Mutex::default(), AtomicU64::new(0));
         Ok(Self { shared, now, turn, generations })
     }
@@ -239,7 +241,7 @@ impl Engine {
             return Err(Error::Running);
         }
         now.started = true;
-        now.seats.iter_mut().for_each(Seat::start);
+        now.handles.iter_mut().for_each(PairHandle::start);
         drop(now);
         let (tell, ended) = oneshot::channel();
         let shared = Arc::clone(&self.shared);
@@ -267,20 +269,20 @@ impl Engine {
 
     /// Runs a profile against a target once, now, beside its schedule. Ends with its last request.
     pub async fn run_once(&self, pair: &Pair, options: Once) -> Result<RunSummary, Error> {
-        let player = self.player(pair)?;
+        let runtime = self.runtime(pair)?;
         let now = (self.shared.wall)();
         let start =
             Start { nominal: clock::off_grid(now), due: now, at: Instant::now() + START_LEAD, join: None };
-        let run = player.run(start).ok_or_else(|| Error::Setup(Arc::clone(&pair.profile)))?;
+        let run = runtime.run(start).ok_or_else(|| Error::Setup(Arc::clone(&pair.profile)))?;
         run.begin();
         let summary = self.shared.tasks.spawn_on(play::play(run, options.time), &self.shared.handle);
         summary.await.map_err(|_| Error::Setup(Arc::clone(&pair.profile)))
     }
 
-    fn player(&self, pair: &Pair) -> Result<Arc<Player>, Error> {
-        let found = |seat: &&Seat| seat.player.plan.pair == *pair;
-        let player = self.lock().seats.iter().find(found).map(|seat| Arc::clone(&seat.player));
-        player.ok_or_else(|| Error::NoPair(pair.clone()))
+    fn runtime(&self, pair: &Pair) -> Result<Arc<PairRuntime>, Error> {
+        let found = |handle: &&PairHandle| handle.runtime.plan.pair == *pair;
+        let runtime = self.lock().handles.iter().find(found).map(|handle| Arc::clone(&handle.runtime));
+        runtime.ok_or_else(|| Error::NoPair(pair.clone()))
     }
 
     /// Runs a profile against all its targets now, as if it were due: the overlap policy holds, the windows do
@@ -292,9 +294,9 @@ impl Engine {
             if !now.plan.profiles.iter().any(|known| &*known.name == profile) {
                 return Err(Error::NoProfile(profile.to_owned()));
             }
-            for seat in now.seats.iter().filter(|seat| &*seat.player.plan.pair.profile == profile) {
-                let pair = &seat.player.plan.pair;
-                let schedule = seat.schedule.as_ref().ok_or(Error::NotRunning)?;
+            for handle in now.handles.iter().filter(|handle| &*handle.runtime.plan.pair.profile == profile) {
+                let pair = &handle.runtime.plan.pair;
+                let schedule = handle.schedule.as_ref().ok_or(Error::NotRunning)?;
                 let (reply, replied) = oneshot::channel();
                 schedule.triggers.try_send(Trigger { reply }).map_err(|error| match error {
                     mpsc::error::TrySendError::Full(_) => Error::Busy(Arc::clone(&pair.profile)),

@@ -9,10 +9,10 @@ mod fact;
 mod ids;
 mod journey;
 mod marks;
+mod offered;
 mod outcome;
 mod place;
 mod request;
-mod ticket;
 mod tokens;
 
 pub use budget::{BudgetUse, Exhausted, Hold, Ledger, Scope, Spend, Unit};
@@ -20,8 +20,8 @@ pub use fact::{Fact, Fanout, RunRef, RunResult, RunSummary, Sink, SkipReason, Sk
 pub use ids::TraceIds;
 pub use journey::{Journey, OpenJourney};
 pub use marks::{Gaps, Marks};
+pub use offered::OfferedRequest;
 pub use outcome::{Failure, Outcome};
-pub use place::{Pair, Place, TURNS, turn_bucket};
-pub use request::{Connection, Limit, LimitKind, Phases, Request, Verdict};
-pub use ticket::Ticket;
+pub use place::{Pair, SeriesKey, TURNS, turn_bucket};
+pub use request::{ConnectionRecord, Limit, LimitKind, Phases, Request, Verdict};
 pub use tokens::{Count, Source, TokenType, Tokens};

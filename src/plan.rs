@@ -1,6 +1,7 @@
 //! What will happen: the config, compiled. Immutable, shared, every value typed. Everything below reads the plan
 //! and never the config.
 
+mod answer_mapping;
 mod canonical;
 mod compile;
 mod cron;
@@ -12,13 +13,13 @@ mod forecast;
 mod load;
 pub mod otlp;
 mod profile;
-mod reading;
 mod scenario;
 mod schedule;
 mod slo;
 mod stage;
 mod target;
 
+pub use answer_mapping::{AnswerMapping, Done, Form};
 use compile::run_time;
 pub use compile::{Compiled, compile};
 pub use cron::next_occurrence;
@@ -28,7 +29,6 @@ pub use forecast::{Amount, Daily, Forecast, PairForecast, forecast};
 pub use load::{Attempt, Loaded, attempt, from_yaml, load};
 pub use profile::{Budget, Cache, PairPlan, Period, Profile, PromptWork, Prompts, StepPlaces, Work};
 use profile::{OUTPUT_CAPS, output_cap};
-pub use reading::{Done, Form, Reading};
 pub use scenario::{Action, AskStep, Body, HttpStep, JsonTemplate, Reserve, Scenario, Source, Step, Take};
 pub use schedule::{Overlap, Schedule, Trigger, Weekdays, Window};
 pub use slo::{Bound, Objective, SloMetric};

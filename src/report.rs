@@ -11,7 +11,7 @@ mod view;
 
 pub use view::{Journeys, Objective, Pair, Quantiles, Report, Stage, Throughput, Tokens};
 
-use crate::event::{Fact, Place, Sink};
+use crate::event::{Fact, SeriesKey, Sink};
 use crate::plan::{PairPlan, Plan};
 use crate::state::RunView;
 use cell::{Cell, JourneyCell, Load, Name, Slo};
@@ -27,7 +27,7 @@ pub struct Summary {
     currency: Arc<str>,
     pairs: Vec<PairSummary>,
     /// Where a place is.
-    places: HashMap<Arc<Place>, At>,
+    places: HashMap<Arc<SeriesKey>, At>,
 }
 
 /// Positions in [`Summary::pairs`], in its stages, and for a step's place in its steps and their turns.
@@ -80,7 +80,7 @@ impl Summary {
         self.pairs.iter().find(|it| it.plan.pair == *pair)
     }
 
-    fn at(&self, place: &Place, take: impl FnOnce(&PairSummary, &mut Cell)) {
+    fn at(&self, place: &SeriesKey, take: impl FnOnce(&PairSummary, &mut Cell)) {
         let Some(At { pair, stage, step }) = self.places.get(place) else { return };
         let Some(pair) = self.pairs.get(*pair) else { return };
         let Some(stage) = pair.stages.get(*stage) else { return };
@@ -96,7 +96,7 @@ impl Summary {
         }
     }
 
-    fn journeys(&self, place: &Place) -> Option<MutexGuard<'_, JourneyCell>> {
+    fn journeys(&self, place: &SeriesKey) -> Option<MutexGuard<'_, JourneyCell>> {
         let at = self.places.get(place)?;
         let stage = self.pairs.get(at.pair)?.stages.get(at.stage)?;
         stage.journeys.as_ref().map(lock)
@@ -116,7 +116,7 @@ impl PairSummary {
     }
 
     /// Every place of it, as pair `pair`.
-    fn places(&self, pair: usize) -> impl Iterator<Item = (Arc<Place>, At)> {
+    fn places(&self, pair: usize) -> impl Iterator<Item = (Arc<SeriesKey>, At)> {
         self.stages.iter().enumerate().flat_map(move |(stage, it)| {
             let steps = it.steps.iter().enumerate();
             let turns = steps.flat_map(move |(step, it)| {

@@ -22,13 +22,13 @@ use taken::Taken;
 use talk::Talk;
 
 /// Shorter values that were taken are not hidden: they would be found in every other word.
-const LEAST_HIDDEN: usize = 8;
+const MIN_HIDDEN: usize = 8;
 /// What an entry of a map or a list costs beside its content, roughly and with room.
 const ENTRY: usize = 128;
 
 /// What all users of a stage share.
 #[derive(Debug)]
-pub struct Cast {
+pub struct StageContext {
     /// The pair; its profile has a scenario.
     pub pair: Arc<PairPlan>,
     /// The scenario.
@@ -46,7 +46,7 @@ pub struct Cast {
 /// One user: what it took from answers, its cookies, its conversations. Its memory is bounded, see
 /// [`User::most_bytes`].
 pub struct User {
-    cast: Arc<Cast>,
+    stage_context: Arc<StageContext>,
     index: u32,
     taken: Taken,
     /// None unless the scenario keeps cookies.
@@ -92,20 +92,20 @@ pub struct NotThere(pub String);
 
 impl User {
     /// Most bytes of a value that is taken, as JSON.
-    pub const MOST_TAKEN: usize = 64 << 10;
+    pub const MAX_TAKEN: usize = 64 << 10;
     /// Most cookies; those that come after are not kept.
-    pub const MOST_COOKIES: usize = 64;
+    pub const MAX_COOKIES: usize = 64;
     /// Most bytes of a cookie, as the server writes it and with the path and the domain that it is for; a longer
     /// one is not kept.
-    pub const MOST_COOKIE: usize = 4 << 10;
+    pub const MAX_COOKIE: usize = 4 << 10;
     /// Most bytes of earlier questions and answers; the oldest turns are dropped.
-    pub const MOST_HISTORY: usize = 256 << 10;
+    pub const MAX_HISTORY: usize = 256 << 10;
 
     /// A user that has done nothing yet.
-    pub fn new(cast: Arc<Cast>, index: u32) -> Self {
-        let jar = cast.scenario.cookies.then(Jar::default);
+    pub fn new(stage_context: Arc<StageContext>, index: u32) -> Self {
+        let jar = stage_context.scenario.cookies.then(Jar::default);
         Self {
-            cast,
+            stage_context,
             index,
             taken: Taken::default(),
             jar,
@@ -120,12 +120,12 @@ impl User {
     /// counters. The scenario itself and the request in flight are not among them.
     pub fn most_bytes(scenario: &Scenario) -> usize {
         let names: BTreeSet<_> = scenario.all().flat_map(|step| &step.take).map(|take| &take.name).collect();
-        let taken = names.len() * (Self::MOST_TAKEN + ENTRY);
+        let taken = names.len() * (Self::MAX_TAKEN + ENTRY);
         let asks = |step: &Arc<Step>| matches!(&step.action, Action::Ask(ask) if ask.history > 0);
-        let talk = if scenario.all().any(asks) { Talk::MOST_BYTES } else { 0 };
-        let jar = if scenario.cookies { Jar::MOST_BYTES } else { 0 };
+        let talk = if scenario.all().any(asks) { Talk::MAX_BYTES } else { 0 };
+        let jar = if scenario.cookies { Jar::MAX_BYTES } else { 0 };
         let turns = scenario.all().filter(|step| step.turns).count() * ENTRY;
-        let counters = Counters::MOST * (Counters::MOST_NAME + ENTRY);
+        let counters = Counters::MAX * (Counters::MAX_NAME + ENTRY);
         size_of::<Self>() + taken + talk + jar + turns + counters
     }
 
@@ -179,23 +179,23 @@ impl User {
     }
 
     fn draft(&mut self, step: &Step, play: Play, turn: u32, now: Timestamp) -> Result<Draft, RenderError> {
-        let cast = Arc::clone(&self.cast);
+        let stage_context = Arc::clone(&self.stage_context);
         let parts = [
-            cast.run_seed,
-            cast.stage_number.into(),
+            stage_context.run_seed,
+            stage_context.stage_number.into(),
             self.index.into(),
             play.iteration,
             play.step as u64,
             play.n,
         ];
         let mut renderer =
-            Renderer::new(&cast, self.index, &self.counters, (seed::hash("play", &[], &parts), now));
+            Renderer::new(&stage_context, self.index, &self.counters, (seed::hash("play", &[], &parts), now));
         renderer.set_scope(step, &self.taken, play.iteration, turn)?;
         match &step.action {
             Action::Http(http) => {
                 let mut call = renderer.call(http)?;
                 if let Some(jar) = &mut self.jar {
-                    jar.send(&cast.pair.target.base_url, &mut call);
+                    jar.send(&stage_context.pair.target.base_url, &mut call);
                 }
                 Ok(Draft::Call(call))
             }
@@ -214,10 +214,10 @@ impl User {
 
     /// A secret that cannot be read is not in a request either.
     fn hidden(&self) -> Vec<Exposed> {
-        let secrets = self.cast.scenario.secrets.iter().filter_map(|(_, secret)| secret.read().ok());
+        let secrets = self.stage_context.scenario.secrets.iter().filter_map(|(_, secret)| secret.read().ok());
         let mut kept = self.taken.strings();
         kept.extend(self.jar.iter().flat_map(Jar::values));
-        kept.retain(|value| value.len() >= LEAST_HIDDEN);
+        kept.retain(|value| value.len() >= MIN_HIDDEN);
         secrets.chain(kept.into_iter().map(Exposed::new)).collect()
     }
 
@@ -225,7 +225,7 @@ impl User {
     /// is not there, none of this answer's values is kept.
     pub fn take(&mut self, step: &Step, answer: &Evidence<'_>) -> Result<(), NotThere> {
         if let Some(jar) = &mut self.jar {
-            jar.receive(&self.cast.pair.target.base_url, answer.headers);
+            jar.receive(&self.stage_context.pair.target.base_url, answer.headers);
         }
         if let Action::Ask(ask) = &step.action {
             self.talk.answered(step.number, answer.text, ask.history);
@@ -241,7 +241,7 @@ impl User {
     #[cfg(test)]
     fn bytes(&self) -> usize {
         let jar = self.jar.as_ref().map_or(0, Jar::bytes);
-        let counters = self.counters.names() * (Counters::MOST_NAME + ENTRY);
+        let counters = self.counters.names() * (Counters::MAX_NAME + ENTRY);
         size_of::<Self>() + self.taken.bytes() + self.talk.bytes() + jar + self.turns.len() * ENTRY + counters
     }
 }

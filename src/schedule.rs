@@ -12,7 +12,7 @@ use std::time::Duration;
 
 /// Most slots that [`Timetable::next_open`] looks at before it says that no slot falls into a window, and that
 /// [`Timetable::passed`] counts one by one.
-const MOST_SLOTS: u32 = 100_000;
+const MAX_SLOTS: u32 = 100_000;
 
 /// One time at which a run is due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,7 +102,7 @@ impl Timetable {
     /// The first slot after `after` that lies inside an active window.
     pub fn next_open(&self, after: Timestamp) -> Option<Slot> {
         let mut from = after;
-        for _ in 0..MOST_SLOTS {
+        for _ in 0..MAX_SLOTS {
             let slot = self.next(from)?;
             if slot.open {
                 return Some(slot);
@@ -119,7 +119,7 @@ impl Timetable {
     pub fn passed(&self, after: Timestamp, until: Timestamp) -> Passed {
         let mut passed = Passed::default();
         let mut from = after;
-        for _ in 0..MOST_SLOTS {
+        for _ in 0..MAX_SLOTS {
             let Some(slot) = self.next(from).filter(|slot| slot.at <= until) else { return passed };
             *if slot.open { &mut passed.open } else { &mut passed.outside } += 1;
             passed.last = Some(slot);

@@ -6,7 +6,7 @@ mod history;
 mod recent;
 mod time;
 
-pub use budget::{Memory, Wall};
+pub use budget::{BudgetLedger, Wall};
 pub use events::{Event, Events};
 pub use history::{History, HistoryView, ObjectiveView, Quantiles, SlotView, WindowView};
 pub use recent::{ActiveRun, JourneyView, Journeys, PairStatus, Recent, RequestView, RunView};

@@ -17,4 +17,4 @@ pub use exposition::{Error, Exposition, Rendered, series_count};
 pub use lag::watch_runtime_lag;
 pub use probe::render_probe;
 pub use store::{Labels, Store, Value, Visit};
-pub use value::{Exemplar, Histogram, Reading};
+pub use value::{Exemplar, Histogram, HistogramSnapshot};

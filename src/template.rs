@@ -20,7 +20,7 @@ pub const FUNCTIONS: [&str; 9] =
 /// of text are more than any prompt, and a loop without end stops within milliseconds.
 const FUEL: u64 = 262_144;
 /// Depth of macros that call each other.
-const MOST_DEPTH: usize = 64;
+const MAX_DEPTH: usize = 64;
 /// Characters of a template that an error quotes.
 const QUOTED: usize = 80;
 /// What a template of one expression sets, so that its value can be looked up.
@@ -63,8 +63,8 @@ pub struct RenderError(pub String);
 #[derive(Clone, Default)]
 pub struct Vars(Arc<BTreeMap<String, minijinja::Value>>);
 
-/// The values of `counter`, by name; clones share them. At most [`Counters::MOST`] names of at most
-/// [`Counters::MOST_NAME`] bytes.
+/// The values of `counter`, by name; clones share them. At most [`Counters::MAX`] names of at most
+/// [`Counters::MAX_NAME`] bytes.
 #[derive(Clone, Debug, Default)]
 pub struct Counters(Arc<Mutex<BTreeMap<String, u64>>>);
 
@@ -89,7 +89,7 @@ impl Default for Templates {
         env.set_undefined_behavior(UndefinedBehavior::Strict);
         env.set_auto_escape_callback(|_| AutoEscape::None);
         env.set_fuel(Some(FUEL));
-        env.set_recursion_limit(MOST_DEPTH);
+        env.set_recursion_limit(MAX_DEPTH);
         // It prints every variable, secrets among them.
         env.remove_global("debug");
         if let Ok(syntax) = SyntaxConfig::builder().keep_trailing_newline(true).build() {
@@ -259,9 +259,9 @@ impl fmt::Debug for Vars {
 
 impl Counters {
     /// Most names.
-    pub const MOST: usize = 64;
+    pub const MAX: usize = 64;
     /// Most bytes of a name.
-    pub const MOST_NAME: usize = 64;
+    pub const MAX_NAME: usize = 64;
 
     /// How many names have been counted.
     pub fn names(&self) -> usize {
@@ -271,16 +271,16 @@ impl Counters {
     /// The next number of a name, from 1.
     fn next(&self, name: &str) -> Result<u64, Error> {
         let refuse = |why: String| Err(Error::new(ErrorKind::InvalidOperation, why));
-        if name.len() > Self::MOST_NAME {
-            return refuse(format!("the name of a counter is longer than {} bytes", Self::MOST_NAME));
+        if name.len() > Self::MAX_NAME {
+            return refuse(format!("the name of a counter is longer than {} bytes", Self::MAX_NAME));
         }
         let mut counters = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(count) = counters.get_mut(name) {
             *count += 1;
             return Ok(*count);
         }
-        if counters.len() >= Self::MOST {
-            return refuse(format!("there are more than {} counters", Self::MOST));
+        if counters.len() >= Self::MAX {
+            return refuse(format!("there are more than {} counters", Self::MAX));
         }
         counters.insert(name.to_owned(), 1);
         Ok(1)

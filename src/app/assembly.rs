@@ -3,7 +3,7 @@
 use crate::client::{Caller, Client};
 use crate::config::Files;
 use crate::engine::dispatch::Precise;
-use crate::engine::{self, Deps, Engine, Workshop};
+use crate::engine::{self, CpuPool, Deps, Engine};
 use crate::event::{Ledger, Sink};
 use crate::plan::{Fingerprint, Plan, Target};
 use crate::state;
@@ -64,8 +64,8 @@ pub(super) fn callers(plan: &Plan) -> anyhow::Result<Callers> {
 }
 
 /// The budgets of a plan, with nothing spent.
-pub(super) fn ledger(plan: &Plan) -> Arc<state::Memory> {
-    Arc::new(state::Memory::new(plan, engine::system()))
+pub(super) fn ledger(plan: &Plan) -> Arc<state::BudgetLedger> {
+    Arc::new(state::BudgetLedger::new(plan, engine::system()))
 }
 
 /// An engine over these parts; nothing runs yet.
@@ -77,7 +77,7 @@ pub(super) fn engine(
     traffic: Handle,
 ) -> anyhow::Result<Engine> {
     let dispatcher = Arc::new(Precise::start().context("cannot start the dispatcher's thread")?);
-    let workshop = Workshop::start().context("cannot start the threads that render and check")?;
-    let deps = Deps { sink, ledger, callers, dispatcher, workshop, wall: engine::system(), handle: traffic };
+    let cpu_pool = CpuPool::start().context("cannot start the threads that render and check")?;
+    let deps = Deps { sink, ledger, callers, dispatcher, cpu_pool, wall: engine::system(), handle: traffic };
     Ok(Engine::new(plan, deps)?)
 }

@@ -91,10 +91,10 @@ mod tests {
         let plan = Arc::new(plan::from_yaml("{}").unwrap());
         let deps = engine::Deps {
             sink: Arc::new(Deaf),
-            ledger: Arc::new(crate::state::Memory::new(&plan, engine::system())),
+            ledger: Arc::new(crate::state::BudgetLedger::new(&plan, engine::system())),
             callers: std::collections::HashMap::new(),
             dispatcher: Arc::new(engine::dispatch::Timers),
-            workshop: engine::Workshop::on(tokio::runtime::Handle::current()),
+            cpu_pool: engine::CpuPool::on(tokio::runtime::Handle::current()),
             wall: engine::system(),
             handle: tokio::runtime::Handle::current(),
         };

@@ -12,7 +12,7 @@ use crate::server::{
     About, Access, Command, ConfigStatus, Current, LastProbes, Notice, Phase, Readiness, Server, Views,
     WAITING,
 };
-use crate::state::{Events, History, Memory, Recent};
+use crate::state::{BudgetLedger, Events, History, Recent};
 use crate::telemetry::otlp::{self, LogTap};
 use crate::telemetry::{Exposition, Store, watch_runtime_lag};
 use anyhow::{Context as _, anyhow};
@@ -66,7 +66,7 @@ impl Daemon {
         let plan = Arc::new(plan);
         let store = Store::new(&plan);
         let ledger = assembly::ledger(&plan);
-        store.attach_ledger(Arc::<Memory>::clone(&ledger));
+        store.attach_ledger(Arc::<BudgetLedger>::clone(&ledger));
         let recent = Recent::new(&plan);
         let history = History::new(&plan);
         let export = plan.telemetry.otlp.as_ref().map(|otlp| otlp::build(otlp, &plan, &store, tap));
@@ -97,7 +97,7 @@ impl Daemon {
             commands: asked,
             recent: Arc::clone(&recent),
             history: Arc::clone(&history),
-            ledger: Arc::<Memory>::clone(&ledger),
+            ledger: Arc::<BudgetLedger>::clone(&ledger),
             access: Arc::new(access),
             probes: LastProbes::default(),
             events,
@@ -111,7 +111,7 @@ impl Daemon {
             otlp: plan.telemetry.otlp.clone(),
         };
         let server = Server::bind(options.listen.unwrap_or(listen)).await?;
-        let account: Arc<dyn Ledger> = Arc::<Memory>::clone(&ledger);
+        let account: Arc<dyn Ledger> = Arc::<BudgetLedger>::clone(&ledger);
         let engine = assembly::engine(plan, sink, account, clients.callers(), traffic.clone())?;
         let (engine, clients) = (Arc::new(engine), Arc::new(clients));
         let parts = Parts {

@@ -115,7 +115,7 @@ fn millis(time: Option<Duration>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::{Pair, Place, SkipReason};
+    use crate::event::{Pair, SeriesKey, SkipReason};
 
     #[test]
     fn times_are_milliseconds_and_absent_ones_a_dash() {
@@ -126,7 +126,7 @@ mod tests {
     #[test]
     fn steps_have_a_column_where_there_are_any() {
         let refused = |step: &str| Probed::Refused {
-            place: Arc::new(Place {
+            place: Arc::new(SeriesKey {
                 pair: Pair { profile: "p".into(), target: "t".into() },
                 model: "m".into(),
                 stage: "".into(),

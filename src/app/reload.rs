@@ -13,7 +13,7 @@ use super::sources::{self, Attempt};
 use crate::config::{Files, Source};
 use crate::engine::Engine;
 use crate::server::{Changes, ConfigStatus, Current, Reloaded};
-use crate::state::{History, Memory, Recent};
+use crate::state::{BudgetLedger, History, Recent};
 use crate::telemetry::Store;
 use crate::telemetry::otlp::Export;
 pub(super) use ready::Started;
@@ -44,7 +44,7 @@ pub(super) struct Parts {
     pub(super) store: Arc<Store>,
     pub(super) recent: Arc<Recent>,
     pub(super) history: Arc<History>,
-    pub(super) ledger: Arc<Memory>,
+    pub(super) ledger: Arc<BudgetLedger>,
     pub(super) clients: Arc<Clients>,
     pub(super) export: Option<Arc<Export>>,
     pub(super) current: tokio::sync::watch::Sender<Current>,

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 /// The first thing that ends it decides: the terminal event, a failure, or the end of the body. What comes after
 /// that moves no mark and adds no text; only usage is still taken, because it may follow a failure.
 #[derive(Debug)]
-pub(super) struct Reading {
+pub(super) struct AnswerBuilder {
     streamed: bool,
     demands: Demands,
     marks: StreamMarks,
@@ -84,7 +84,7 @@ pub(super) struct Counted {
     pub(super) output: Option<u64>,
 }
 
-impl Reading {
+impl AnswerBuilder {
     /// An answer of which nothing has come.
     pub(super) fn new(streamed: bool, demands: Demands) -> Self {
         Self {

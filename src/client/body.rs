@@ -1,8 +1,8 @@
 //! Reads the body of an answer off its connection: takes the marks, keeps the deadlines, drains what is left.
 
-use super::classify::{self, Broken};
-use super::intake::Intake;
-use super::patience::{Patience, cancelled};
+use super::body_decoder::BodyDecoder;
+use super::classify::{self, CallError};
+use super::deadlines::{Deadlines, cancelled};
 use bytes::Bytes;
 use http_body_util::BodyExt as _;
 use hyper::body::{Frame, Incoming};
@@ -24,24 +24,24 @@ enum Next {
     Timer,
 }
 
-/// Reads a body into `intake`. `true` if it was read to its end, so that the connection is free again.
+/// Reads a body into `body_decoder`. `true` if it was read to its end, so that the connection is free again.
 pub(super) async fn read(
     body: &mut Incoming,
-    intake: &mut Intake,
-    patience: &Patience,
+    body_decoder: &mut BodyDecoder,
+    deadlines: &Deadlines,
     sent: Instant,
 ) -> bool {
-    let deadline = |intake: &Intake| {
-        if intake.has_content() {
-            patience.more(sent, intake.progress())
+    let deadline = |body_decoder: &BodyDecoder| {
+        if body_decoder.has_content() {
+            deadlines.more(sent, body_decoder.progress())
         } else {
-            patience.content(sent, true)
+            deadlines.content(sent, true)
         }
     };
-    let mut until = deadline(intake);
+    let mut until = deadline(body_decoder);
     // Pinned once and moved rarely: a timer for each frame would cost more than reading the frame.
     let mut timer = std::pin::pin!(tokio::time::sleep_until(until.at));
-    let mut stopped = std::pin::pin!(patience.cancel.cancelled());
+    let mut stopped = std::pin::pin!(deadlines.cancel.cancelled());
     loop {
         let next = tokio::select! {
             biased;
@@ -53,31 +53,31 @@ pub(super) async fn read(
             Next::Frame(mark, frame) => {
                 // A server that never pauses must not outrun the timers, which only run when it does.
                 let broken = if mark > until.at { Some(until.passed()) } else { None };
-                let broken = broken.or_else(|| patience.cancel.is_cancelled().then(cancelled));
+                let broken = broken.or_else(|| deadlines.cancel.is_cancelled().then(cancelled));
                 if let Some(broken) = broken {
-                    intake.fail(mark, broken.failure, broken.detail);
+                    body_decoder.fail(mark, broken.failure, broken.detail);
                     return false;
                 }
-                if let Some(complete) = take(mark, frame, intake) {
+                if let Some(complete) = take(mark, frame, body_decoder) {
                     return complete;
                 }
             }
             Next::Cancelled => {
-                let Broken { failure, detail } = cancelled();
-                intake.fail(Instant::now(), failure, detail);
+                let CallError { failure, detail } = cancelled();
+                body_decoder.fail(Instant::now(), failure, detail);
                 return false;
             }
             Next::Timer if Instant::now() >= until.at => {
-                let Broken { failure, detail } = until.passed();
-                intake.fail(Instant::now(), failure, detail);
+                let CallError { failure, detail } = until.passed();
+                body_decoder.fail(Instant::now(), failure, detail);
                 return false;
             }
             Next::Timer => {}
         }
-        if intake.ended() {
-            return drain(body, intake, patience).await;
+        if body_decoder.ended() {
+            return drain(body, body_decoder, deadlines).await;
         }
-        until = deadline(intake);
+        until = deadline(body_decoder);
         if until.at < timer.deadline() || timer.is_elapsed() {
             timer.as_mut().reset(until.at);
         }
@@ -88,28 +88,28 @@ pub(super) async fn read(
 fn take(
     mark: Instant,
     frame: Option<Result<Frame<Bytes>, hyper::Error>>,
-    intake: &mut Intake,
+    body_decoder: &mut BodyDecoder,
 ) -> Option<bool> {
     match frame {
         Some(Ok(frame)) => {
             if let Some(bytes) = frame.data_ref() {
-                intake.frame(mark, bytes);
+                body_decoder.frame(mark, bytes);
             }
             None
         }
         Some(Err(error)) => {
             let broken = classify::exchange(&error, "in the middle of the answer");
-            intake.fail(mark, broken.failure, broken.detail);
+            body_decoder.fail(mark, broken.failure, broken.detail);
             Some(false)
         }
         None => {
-            intake.end_of_body(mark);
+            body_decoder.end_of_body(mark);
             Some(true)
         }
     }
 }
 
-async fn drain(body: &mut Incoming, intake: &mut Intake, patience: &Patience) -> bool {
+async fn drain(body: &mut Incoming, body_decoder: &mut BodyDecoder, deadlines: &Deadlines) -> bool {
     let mut room = DRAIN_BYTES;
     let work = async {
         loop {
@@ -123,21 +123,21 @@ async fn drain(body: &mut Incoming, intake: &mut Intake, patience: &Patience) ->
                 Some(left) => room = left,
                 None => return false,
             }
-            if let Some(complete) = take(mark, frame, intake) {
+            if let Some(complete) = take(mark, frame, body_decoder) {
                 return complete;
             }
         }
     };
     tokio::select! {
         complete = work => complete,
-        () = patience.cancel.cancelled() => false,
+        () = deadlines.cancel.cancelled() => false,
         () = tokio::time::sleep(DRAIN_FOR) => false,
     }
 }
 
 /// Reads at most `most` bytes of a body whose outcome is decided, within [`ERROR_FOR`]. `true` if that was all
 /// of it.
-pub(super) async fn some(body: &mut Incoming, most: usize, patience: &Patience) -> (Vec<u8>, bool) {
+pub(super) async fn some(body: &mut Incoming, most: usize, deadlines: &Deadlines) -> (Vec<u8>, bool) {
     let mut bytes = Vec::new();
     let work = async {
         while let Some(frame) = body.frame().await {
@@ -153,7 +153,7 @@ pub(super) async fn some(body: &mut Incoming, most: usize, patience: &Patience) 
     };
     let complete = tokio::select! {
         complete = work => complete,
-        () = patience.cancel.cancelled() => false,
+        () = deadlines.cancel.cancelled() => false,
         () = tokio::time::sleep(ERROR_FOR) => false,
     };
     (bytes, complete)

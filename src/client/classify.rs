@@ -8,12 +8,12 @@ use std::io;
 
 /// Something broke: what it is called, and what happened, for people.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Broken {
+pub(super) struct CallError {
     pub(super) failure: Failure,
     pub(super) detail: String,
 }
 
-impl Broken {
+impl CallError {
     pub(super) fn new(failure: Failure, detail: impl Into<String>) -> Self {
         Self { failure, detail: detail.into() }
     }
@@ -39,12 +39,12 @@ pub(super) fn status(status: StatusCode) -> Option<Failure> {
 }
 
 /// What a failed exchange is called and said to be; `when` tells how far it had come.
-pub(super) fn exchange(error: &hyper::Error, when: &str) -> Broken {
+pub(super) fn exchange(error: &hyper::Error, when: &str) -> CallError {
     said(http(error), when, error)
 }
 
 /// The same for an error of the byte stream under it.
-pub(super) fn stream(error: &io::Error, when: &str) -> Broken {
+pub(super) fn stream(error: &io::Error, when: &str) -> CallError {
     said(io(error), when, error)
 }
 
@@ -53,14 +53,14 @@ pub(super) fn is_of_stream(error: &hyper::Error) -> bool {
     find::<io::Error>(error).is_some() || find::<h2::Error>(error).is_some_and(h2::Error::is_io)
 }
 
-fn said(failure: Failure, when: &str, error: &(dyn Error + 'static)) -> Broken {
+fn said(failure: Failure, when: &str, error: &(dyn Error + 'static)) -> CallError {
     let what = match failure {
         Failure::Reset => "the connection was lost",
         Failure::Protocol => "the server broke the HTTP protocol",
         Failure::Tls => "TLS failed",
         _ => "the exchange failed",
     };
-    Broken::by(failure, &format!("{what} {when}"), error)
+    CallError::by(failure, &format!("{what} {when}"), error)
 }
 
 /// An error of a connection on which HTTP was spoken.

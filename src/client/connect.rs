@@ -1,6 +1,6 @@
 //! From a name to a TCP connection. Knows no TLS and no HTTP.
 
-use super::classify::Broken;
+use super::classify::CallError;
 use crate::event::{Failure, Phases};
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
@@ -22,7 +22,7 @@ pub(super) struct Peer {
 }
 
 /// Resolves and connects; a phase that was completed is recorded, also if a later one fails.
-pub(super) async fn tcp(peer: &Peer, phases: &mut Phases) -> Result<TcpStream, Broken> {
+pub(super) async fn tcp(peer: &Peer, phases: &mut Phases) -> Result<TcpStream, CallError> {
     let addresses = match &peer.host {
         Host::Ipv4(ip) => vec![SocketAddr::new(IpAddr::V4(*ip), peer.port)],
         Host::Ipv6(ip) => vec![SocketAddr::new(IpAddr::V6(*ip), peer.port)],
@@ -35,19 +35,19 @@ pub(super) async fn tcp(peer: &Peer, phases: &mut Phases) -> Result<TcpStream, B
     };
     let began = Instant::now();
     let stream = race(addresses).await.map_err(|error| {
-        Broken::by(Failure::Connect, &format!("cannot connect to {}:{}", peer.host, peer.port), &error)
+        CallError::by(Failure::Connect, &format!("cannot connect to {}:{}", peer.host, peer.port), &error)
     })?;
     phases.connect = Some(began.elapsed());
     Ok(stream)
 }
 
-async fn resolve(name: &str, port: u16) -> Result<Vec<SocketAddr>, Broken> {
+async fn resolve(name: &str, port: u16) -> Result<Vec<SocketAddr>, CallError> {
     let found = tokio::net::lookup_host((name, port))
         .await
-        .map_err(|error| Broken::by(Failure::Dns, &format!("cannot resolve {name}"), &error))?;
+        .map_err(|error| CallError::by(Failure::Dns, &format!("cannot resolve {name}"), &error))?;
     let addresses = interleave(found);
     if addresses.is_empty() {
-        return Err(Broken::new(Failure::Dns, format!("cannot resolve {name}: it has no address")));
+        return Err(CallError::new(Failure::Dns, format!("cannot resolve {name}: it has no address")));
     }
     Ok(addresses)
 }

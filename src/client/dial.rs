@@ -1,12 +1,12 @@
 //! Opens a connection: name, TCP, proxy, TLS, HTTP. Times each phase; its deadline is the caller's.
 
 use super::BuildError;
-use super::classify::{self, Broken};
+use super::classify::{self, CallError};
 use super::connect::{self, Peer};
-use super::link::{Body, Io, Link, Tasks};
+use super::connection::{Body, Connection, Io, Tasks};
 use super::pool::Pool;
 use super::tls::Tls;
-use crate::event::{Connection, Failure, Phases};
+use crate::event::{ConnectionRecord, Failure, Phases};
 use crate::plan::{HttpVersion, Proxy, Target};
 use crate::secret::{self, Exposed};
 use base64::Engine as _;
@@ -19,7 +19,7 @@ use tokio::time::Instant;
 use url::Url;
 
 /// Most bytes of a proxy's answer to `CONNECT`.
-const MOST_PROXY_HEAD: usize = 16 << 10;
+const MAX_PROXY_HEAD: usize = 16 << 10;
 
 /// Opens connections to one target.
 pub(super) struct Dialer {
@@ -58,7 +58,7 @@ impl Dialer {
     }
 
     /// Opens a connection. What came of it, phase by phase, is in `connection` also when it fails or is dropped.
-    pub(super) async fn dial(&self, connection: &mut Connection) -> Result<Link, Broken> {
+    pub(super) async fn dial(&self, connection: &mut ConnectionRecord) -> Result<Connection, CallError> {
         let phases = connection.phases.insert(Phases::default());
         let mut io = self.reach(phases).await?;
         if let Some(tls) = &self.tls {
@@ -70,8 +70,8 @@ impl Dialer {
         }
         let pool = Weak::clone(&self.pool);
         let link = match self.target.http {
-            HttpVersion::Http1 => Link::http1(io, &self.tasks, pool).await,
-            HttpVersion::Http2 => Link::http2(io, &self.tasks, pool).await,
+            HttpVersion::Http1 => Connection::http1(io, &self.tasks, pool).await,
+            HttpVersion::Http2 => Connection::http2(io, &self.tasks, pool).await,
         };
         let link = link.map_err(|error| classify::exchange(&error, "before the request"))?;
         connection.opened = true;
@@ -80,13 +80,13 @@ impl Dialer {
 
     /// A byte stream to the target, by way of the proxy if there is one. All that goes wrong on the way to the
     /// proxy and with it is the proxy's.
-    async fn reach(&self, phases: &mut Phases) -> Result<Io, Broken> {
+    async fn reach(&self, phases: &mut Phases) -> Result<Io, CallError> {
         let Some(hop) = &self.proxy else {
             return Ok(Box::new(connect::tcp(&self.peer, phases).await?));
         };
         let stream = connect::tcp(&hop.peer, phases)
             .await
-            .map_err(|broken| Broken::new(Failure::Proxy, format!("proxy: {}", broken.detail)))?;
+            .map_err(|broken| CallError::new(Failure::Proxy, format!("proxy: {}", broken.detail)))?;
         if !hop.tunnel {
             return Ok(Box::new(stream));
         }
@@ -97,22 +97,22 @@ impl Dialer {
     }
 
     /// `CONNECT` (RFC 9110, section 9.3.6).
-    async fn tunnel(&self, io: Io) -> Result<Io, Broken> {
+    async fn tunnel(&self, io: Io) -> Result<Io, CallError> {
         let authority = format!("{}:{}", self.peer.host, self.peer.port);
         let mut request = Request::new(Body::default());
         *request.method_mut() = Method::CONNECT;
         *request.uri_mut() = authority.parse().map_err(|error| {
-            Broken::by(Failure::Internal, "the target's authority", &error as &http::uri::InvalidUri)
+            CallError::by(Failure::Internal, "the target's authority", &error as &http::uri::InvalidUri)
         })?;
         let host = HeaderValue::try_from(&authority)
-            .map_err(|error| Broken::by(Failure::Internal, "the target's authority", &error))?;
+            .map_err(|error| CallError::by(Failure::Internal, "the target's authority", &error))?;
         request.headers_mut().insert(header::HOST, host);
         if let Some((value, _)) = self.target.proxy.as_ref().and_then(authorization).transpose()? {
             request.headers_mut().insert(header::PROXY_AUTHORIZATION, value);
         }
-        let broke = |error: hyper::Error| Broken::by(Failure::Proxy, "the proxy broke the tunnel", &error);
+        let broke = |error: hyper::Error| CallError::by(Failure::Proxy, "the proxy broke the tunnel", &error);
         let (mut sender, driver) = http1::Builder::new()
-            .max_header_size(MOST_PROXY_HEAD)
+            .max_header_size(MAX_PROXY_HEAD)
             .handshake(TokioIo::new(io))
             .await
             .map_err(broke)?;
@@ -120,7 +120,7 @@ impl Dialer {
         let response = sender.send_request(request).await.map_err(broke)?;
         if !response.status().is_success() {
             let detail = format!("the proxy refused the tunnel to {authority}: HTTP {}", response.status());
-            return Err(Broken::new(Failure::Proxy, detail));
+            return Err(CallError::new(Failure::Proxy, detail));
         }
         let upgraded = hyper::upgrade::on(response).await.map_err(broke)?;
         Ok(Box::new(TokioIo::new(upgraded)))
@@ -128,17 +128,18 @@ impl Dialer {
 }
 
 /// `Proxy-Authorization`, with the secret in it, if the proxy wants one.
-pub(super) fn authorization(proxy: &Proxy) -> Option<Result<(HeaderValue, Exposed), Broken>> {
+pub(super) fn authorization(proxy: &Proxy) -> Option<Result<(HeaderValue, Exposed), CallError>> {
     let (username, password) = proxy.auth.as_ref()?;
     Some(basic(username, password))
 }
 
 /// The value of a basic authorization (RFC 7617), and the password in it.
-pub(super) fn basic(username: &str, password: &secret::Secret) -> Result<(HeaderValue, Exposed), Broken> {
-    let password = password.read().map_err(|error| Broken::new(Failure::Credentials, error.to_string()))?;
+pub(super) fn basic(username: &str, password: &secret::Secret) -> Result<(HeaderValue, Exposed), CallError> {
+    let password =
+        password.read().map_err(|error| CallError::new(Failure::Credentials, error.to_string()))?;
     let encoded = STANDARD.encode(format!("{username}:{}", password.expose()));
     let mut value = HeaderValue::try_from(format!("Basic {encoded}"))
-        .map_err(|error| Broken::by(Failure::Internal, "basic authorization", &error))?;
+        .map_err(|error| CallError::by(Failure::Internal, "basic authorization", &error))?;
     value.set_sensitive(true);
     Ok((value, password))
 }

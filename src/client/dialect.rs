@@ -57,7 +57,7 @@ pub(super) struct Demands {
 impl Demands {
     /// The answer of a model.
     pub(super) const MODEL: Self =
-        Self { end: true, content: true, awaits: true, most_whole: super::intake::MOST_BODY };
+        Self { end: true, content: true, awaits: true, most_whole: super::body_decoder::MAX_BODY };
 }
 
 /// Bytes that the dialect, or the reading of a step, does not allow.

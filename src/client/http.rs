@@ -1,12 +1,12 @@
 //! The client of one target: what its requests share.
 
 use super::answer::{Counted, Generated};
+use super::connection::Tasks;
 use super::dial::Dialer;
 use super::dialect::{self, Dialect};
-use super::link::Tasks;
+use super::exchange::Exchange;
 use super::pool::Pool;
 use super::request::Composer;
-use super::round::Round;
 use super::tokenizer::Counter;
 use super::{Answer, Caller, Context};
 use crate::exchange::{Ask, Call};
@@ -136,7 +136,7 @@ impl Caller for Client {
     }
 
     fn call(&self, call: Call, context: Context) -> BoxFuture<'_, Answer> {
-        Box::pin(Round::new(self, call, context).play())
+        Box::pin(Exchange::new(self, call, context).play())
     }
 }
 

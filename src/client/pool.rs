@@ -1,6 +1,6 @@
 //! Connections that are kept for the next request to the same target. Knows only whether they are ready.
 
-use super::link::Link;
+use super::connection::Connection;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -10,13 +10,13 @@ use tokio::time::Instant;
 /// A connection that carried nothing for so long is closed, at the latest after twice the time.
 pub(super) const IDLE_FOR: Duration = Duration::from_mins(1);
 /// A connection that is older takes no further request, so that a change of the target's addresses is seen.
-const MOST_AGE: Duration = Duration::from_mins(10);
+const MAX_AGE: Duration = Duration::from_mins(10);
 /// Most idle HTTP/1.1 connections that are kept; further ones are closed after their request.
-const MOST_IDLE: usize = 1024;
+const MAX_IDLE: usize = 1024;
 /// Most requests at once on one HTTP/2 connection, or fewer if the server says so: a further one would wait inside
 /// the connection, and its wait would look like the server's. 100 is what RFC 9113 asks of servers at least. A server
 /// says its own limit after the connection is open, so a first burst may still queue where the limit is lower.
-const MOST_STREAMS: usize = 100;
+const MAX_STREAMS: usize = 100;
 
 /// The connections of one target.
 pub(super) struct Pool {
@@ -30,25 +30,25 @@ pub(super) struct Pool {
 struct State {
     closed: bool,
     /// HTTP/1.1; the most recently used last.
-    idle: Vec<(Link, Instant)>,
+    idle: Vec<(Connection, Instant)>,
     /// HTTP/2.
-    shared: Vec<Link>,
+    shared: Vec<Connection>,
 }
 
 impl Pool {
     /// An empty pool.
     pub(super) fn new() -> Self {
         let state = State { closed: false, idle: Vec::new(), shared: Vec::new() };
-        let streams = AtomicUsize::new(MOST_STREAMS);
+        let streams = AtomicUsize::new(MAX_STREAMS);
         Self { state: Mutex::new(state), streams, opening: Semaphore::new(1) }
     }
 
     /// A connection that is ready now, if there is one.
-    pub(super) fn take(&self) -> Option<Link> {
+    pub(super) fn take(&self) -> Option<Connection> {
         let mut state = self.lock();
         state.sweep(Instant::now());
         if let Some(newest) = state.shared.last() {
-            self.streams.store(newest.most_streams().clamp(1, MOST_STREAMS), Ordering::Relaxed);
+            self.streams.store(newest.most_streams().clamp(1, MAX_STREAMS), Ordering::Relaxed);
         }
         if let Some(link) = state.shared.iter().find_map(share) {
             return Some(link);
@@ -59,16 +59,16 @@ impl Pool {
     }
 
     /// Takes back an HTTP/1.1 connection that is ready again.
-    pub(super) fn put(&self, link: Link) {
+    pub(super) fn put(&self, link: Connection) {
         let mut state = self.lock();
         let now = Instant::now();
-        if !state.closed && state.idle.len() < MOST_IDLE && link.lease().is_none() && is_usable(&link, now) {
+        if !state.closed && state.idle.len() < MAX_IDLE && link.lease().is_none() && is_usable(&link, now) {
             state.idle.push((link, now));
         }
     }
 
     /// Lets others use an HTTP/2 connection that was just opened.
-    pub(super) fn offer(&self, link: &Link) {
+    pub(super) fn offer(&self, link: &Connection) {
         let Some(lease) = link.lease() else { return };
         let mut state = self.lock();
         if !state.closed
@@ -121,12 +121,12 @@ impl State {
     }
 }
 
-fn is_usable(link: &Link, now: Instant) -> bool {
-    link.is_ready() && now.duration_since(link.born()) < MOST_AGE
+fn is_usable(link: &Connection, now: Instant) -> bool {
+    link.is_ready() && now.duration_since(link.born()) < MAX_AGE
 }
 
-fn share(link: &Link) -> Option<Link> {
-    let most = link.most_streams().clamp(1, MOST_STREAMS);
+fn share(link: &Connection) -> Option<Connection> {
+    let most = link.most_streams().clamp(1, MAX_STREAMS);
     link.share(link.lease()?.another(most)?)
 }
 

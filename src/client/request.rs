@@ -1,8 +1,8 @@
 //! The head of a request: address form, headers, credentials.
 
-use super::classify::Broken;
-use super::link::Body;
-use super::scrub::Scrub;
+use super::classify::CallError;
+use super::connection::Body;
+use super::redactor::Redactor;
 use super::{AnswerForm, BuildError, Context, dial};
 use crate::event::Failure;
 use crate::exchange::{self, Call};
@@ -45,14 +45,14 @@ impl Composer {
 
     /// The request, with everything that the target wants on it. Later headers win: the dialect's, then the
     /// target's, then its authentication, and over all of them those of a scenario's HTTP step. What must not be
-    /// shown goes into `scrub`, also when it fails.
+    /// shown goes into `redactor`, also when it fails.
     pub(super) fn compose(
         &self,
         call: &Call,
         context: &Context,
-        scrub: &mut Scrub,
-    ) -> Result<Request<Body>, Broken> {
-        let mut headers = Headers::of(call, &context.how.form);
+        redactor: &mut Redactor,
+    ) -> Result<Request<Body>, CallError> {
+        let mut headers = Headers::of(call, &context.options.form);
         if let Some(host) = &self.host {
             headers.put(header::HOST, host.clone());
         }
@@ -65,25 +65,25 @@ impl Composer {
         for (name, secret) in &self.target.headers {
             if headers.takes(name) {
                 let (value, exposed) = header_value(secret, "")?;
-                scrub.add(exposed);
+                redactor.add(exposed);
                 headers.put(name.clone(), value);
             }
         }
-        self.authorize(&mut headers, scrub)?;
-        self.authorize_proxy(&mut headers, scrub)?;
+        self.authorize(&mut headers, redactor)?;
+        self.authorize_proxy(&mut headers, redactor)?;
         let mut request = Request::new(Body::new(call.body.clone()));
         *request.method_mut() = call.method.clone();
-        *request.uri_mut() = self.address(&call.path, &context.how.form)?;
+        *request.uri_mut() = self.address(&call.path, &context.options.form)?;
         *request.headers_mut() = headers.map;
         Ok(request)
     }
 
     /// The address of a path, with both its own query and that of the base URL.
-    fn address(&self, path: &str, form: &AnswerForm) -> Result<Uri, Broken> {
+    fn address(&self, path: &str, form: &AnswerForm) -> Result<Uri, CallError> {
         let own = matches!(form, AnswerForm::Http(_));
         if own && !path.starts_with('/') {
             let detail = format!("the path \"{path}\" does not begin with a slash");
-            return Err(Broken::new(Failure::Extract, detail));
+            return Err(CallError::new(Failure::Extract, detail));
         }
         let path = exchange::escaped_path(path);
         let query = match self.query.strip_prefix('?') {
@@ -92,11 +92,11 @@ impl Composer {
         };
         Uri::try_from(format!("{}{}{path}{query}", self.origin, self.path)).map_err(|error| {
             let failure = if own { Failure::Extract } else { Failure::Internal };
-            Broken::by(failure, "the request's address", &error)
+            CallError::by(failure, "the request's address", &error)
         })
     }
 
-    fn authorize(&self, headers: &mut Headers<'_>, scrub: &mut Scrub) -> Result<(), Broken> {
+    fn authorize(&self, headers: &mut Headers<'_>, redactor: &mut Redactor) -> Result<(), CallError> {
         let name = match &self.target.auth {
             Auth::None => return Ok(()),
             Auth::Bearer(_) | Auth::Basic { .. } => header::AUTHORIZATION,
@@ -111,17 +111,17 @@ impl Composer {
             Auth::Header { value, .. } => header_value(value, "")?,
             Auth::Basic { username, password } => dial::basic(username, password)?,
         };
-        scrub.add(exposed);
-        scrub.add_basic(&value);
+        redactor.add(exposed);
+        redactor.add_basic(&value);
         headers.put(name, value);
         Ok(())
     }
 
-    fn authorize_proxy(&self, headers: &mut Headers<'_>, scrub: &mut Scrub) -> Result<(), Broken> {
+    fn authorize_proxy(&self, headers: &mut Headers<'_>, redactor: &mut Redactor) -> Result<(), CallError> {
         let proxy = self.target.proxy.as_ref().filter(|_| self.absolute_form);
         if let Some((value, exposed)) = proxy.and_then(dial::authorization).transpose()? {
-            scrub.add(exposed);
-            scrub.add_basic(&value);
+            redactor.add(exposed);
+            redactor.add_basic(&value);
             headers.put(header::PROXY_AUTHORIZATION, value);
         }
         Ok(())
@@ -163,11 +163,11 @@ impl<'a> Headers<'a> {
 }
 
 /// A secret as the value of a header.
-fn header_value(secret: &Secret, prefix: &str) -> Result<(HeaderValue, Exposed), Broken> {
-    let exposed = secret.read().map_err(|error| Broken::new(Failure::Credentials, error.to_string()))?;
+fn header_value(secret: &Secret, prefix: &str) -> Result<(HeaderValue, Exposed), CallError> {
+    let exposed = secret.read().map_err(|error| CallError::new(Failure::Credentials, error.to_string()))?;
     let mut value = HeaderValue::try_from(format!("{prefix}{}", exposed.expose())).map_err(|_| {
         let detail = format!("the secret from {:?} cannot stand in a header", secret.origin());
-        Broken::new(Failure::Credentials, detail)
+        CallError::new(Failure::Credentials, detail)
     })?;
     value.set_sensitive(true);
     Ok((value, exposed))

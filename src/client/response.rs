@@ -1,15 +1,15 @@
 //! The head of an answer: what its headers say.
 
-use super::classify::Broken;
-use super::intake::Mode;
-use super::scrub::shorten;
+use super::body_decoder::Mode;
+use super::classify::CallError;
+use super::redactor::shorten;
 use crate::event::{Failure, Limit, LimitKind};
 use crate::plan::{StatusRange, StatusSet};
 use http::header::{self, HeaderMap};
 use http::{Method, StatusCode};
 
 /// Characters of the `server` header that are kept: it becomes a label value.
-const MOST_SERVER: usize = 64;
+const MAX_SERVER: usize = 64;
 
 /// How the body of a model's answer is to be read, if it is a success.
 ///
@@ -17,7 +17,7 @@ const MOST_SERVER: usize = 64;
 /// it is read whole, and the answer counts as not streamed. An event stream is read as one, asked for or not. A
 /// server that names no type is believed to send what was asked for. Anything else in place of a stream breaks the
 /// protocol; in place of a document it is left to the document's own reading.
-pub(super) fn mode(headers: &HeaderMap, asked_stream: bool) -> Result<Mode, Broken> {
+pub(super) fn mode(headers: &HeaderMap, asked_stream: bool) -> Result<Mode, CallError> {
     let media_type = media_type(headers);
     let json = media_type == "application/json" || media_type.ends_with("+json");
     match media_type.as_str() {
@@ -26,18 +26,18 @@ pub(super) fn mode(headers: &HeaderMap, asked_stream: bool) -> Result<Mode, Brok
         "" => Ok(Mode::Sse),
         other => {
             let detail = format!("a stream was asked for and {other} came");
-            Err(Broken::new(Failure::Protocol, detail))
+            Err(CallError::new(Failure::Protocol, detail))
         }
     }
 }
 
 /// The body is as it was written: we asked for no compression, and undo none.
-pub(super) fn uncompressed(headers: &HeaderMap) -> Result<(), Broken> {
+pub(super) fn uncompressed(headers: &HeaderMap) -> Result<(), CallError> {
     match text(headers, header::CONTENT_ENCODING.as_str()).filter(|text| *text != "identity") {
         None => Ok(()),
         Some(encoding) => {
             let detail = format!("the answer is compressed ({encoding}), which was not asked for");
-            Err(Broken::new(Failure::Protocol, detail))
+            Err(CallError::new(Failure::Protocol, detail))
         }
     }
 }
@@ -74,7 +74,7 @@ pub(super) fn unexpected(status: StatusCode, expected: &StatusSet) -> String {
 /// The `server` header, shortened.
 pub(super) fn server(headers: &HeaderMap) -> Option<String> {
     let server = text(headers, header::SERVER.as_str())?;
-    let kept: String = shorten(server, usize::MAX).chars().take(MOST_SERVER).collect();
+    let kept: String = shorten(server, usize::MAX).chars().take(MAX_SERVER).collect();
     Some(kept).filter(|server| !server.is_empty())
 }
 

@@ -1,8 +1,8 @@
 //! TLS to the target: which roots and which identity, the handshake, and when the certificate expires.
 
 use super::BuildError;
-use super::classify::Broken;
-use super::link::Io;
+use super::classify::CallError;
+use super::connection::Io;
 use crate::event::Failure;
 use crate::plan::{ConnectionMode, HttpVersion, Identity, Target};
 use rustls::client::Resumption;
@@ -66,14 +66,14 @@ impl Tls {
     }
 
     /// The handshake. Gives the secured stream and the expiry of the server's certificate.
-    pub(super) async fn secure(&self, io: Io) -> Result<(TlsStream<Io>, Option<i64>), Broken> {
+    pub(super) async fn secure(&self, io: Io) -> Result<(TlsStream<Io>, Option<i64>), CallError> {
         let stream = self.connector.connect(self.name.clone(), io).await.map_err(|error| {
-            Broken::by(Failure::Tls, &format!("TLS handshake with {}", self.name.to_str()), &error)
+            CallError::by(Failure::Tls, &format!("TLS handshake with {}", self.name.to_str()), &error)
         })?;
         let (_, session) = stream.get_ref();
         if self.http2 && session.alpn_protocol() != Some(b"h2") {
             let detail = "the server does not offer HTTP/2 (no h2 in the ALPN negotiation)";
-            return Err(Broken::new(Failure::Tls, detail));
+            return Err(CallError::new(Failure::Tls, detail));
         }
         let expiry = session.peer_certificates().and_then(<[_]>::first).and_then(expiry);
         Ok((stream, expiry))

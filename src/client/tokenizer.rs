@@ -14,7 +14,7 @@ use tokenizers::Tokenizer;
 use tokio::sync::Semaphore;
 
 /// Texts longer than this in total are not counted.
-const MOST_TEXT: usize = 4 << 20;
+const MAX_TEXT: usize = 4 << 20;
 
 /// A tokenizer, loaded once per process and shared.
 #[derive(Clone)]
@@ -50,7 +50,7 @@ impl Counter {
 
     /// Tokens of each text by itself, added up; `None` if that is too much work or the tokenizer cannot.
     pub(super) async fn count(&self, texts: Vec<String>) -> Option<u64> {
-        if texts.iter().map(String::len).sum::<usize>() > MOST_TEXT {
+        if texts.iter().map(String::len).sum::<usize>() > MAX_TEXT {
             return None;
         }
         let _turn = TURN.acquire().await.ok()?;
@@ -158,7 +158,7 @@ mod tests {
     async fn texts_without_end_are_not_counted() {
         let (_dir, path) = file(TOKENIZER);
         let counter = Counter::load(&TokenizerSpec::File(path)).unwrap();
-        assert_eq!(counter.count(vec!["a ".repeat(MOST_TEXT)]).await, None);
+        assert_eq!(counter.count(vec!["a ".repeat(MAX_TEXT)]).await, None);
     }
 
     #[test]

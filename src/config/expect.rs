@@ -211,9 +211,9 @@ pub struct Status {
 
 impl Status {
     /// Smallest status.
-    const LEAST: u16 = 100;
+    const MIN: u16 = 100;
     /// Largest status.
-    const MOST: u16 = 599;
+    const MAX: u16 = 599;
 }
 
 impl Text for Status {
@@ -223,7 +223,7 @@ impl Text for Status {
     fn parse(text: &str) -> Result<Self, String> {
         let says = || "must be an HTTP status, such as 200, or a class of them, such as 2xx".to_owned();
         let of = |from: u16, to: u16| {
-            if (Self::LEAST..=Self::MOST).contains(&from) { Ok(Self { from, to }) } else { Err(says()) }
+            if (Self::MIN..=Self::MAX).contains(&from) { Ok(Self { from, to }) } else { Err(says()) }
         };
         match text.strip_suffix("xx") {
             Some(class) => {
@@ -279,8 +279,8 @@ impl JsonSchema for Status {
         json_schema!({
             "type": ["string", "integer"],
             "format": Self::FORMAT,
-            "minimum": Self::LEAST,
-            "maximum": Self::MOST,
+            "minimum": Self::MIN,
+            "maximum": Self::MAX,
             "examples": Self::EXAMPLES,
         })
     }

@@ -20,11 +20,11 @@ pub const LARGEST: u64 = 64 << 20;
 
 /// The files and folders that a load read, also those that it could not.
 #[derive(Clone, Default)]
-pub struct Files(BTreeMap<PathBuf, Seen>);
+pub struct Files(BTreeMap<PathBuf, FileState>);
 
 /// What was found at a path.
 #[derive(Clone)]
-struct Seen {
+struct FileState {
     /// Of a file's bytes (of a too large one, its stamp), or a folder's list of config files; `None` if it could not be read.
     digest: Option<Digest>,
     /// As long as it is the same, the bytes are; `None` if that cannot be said.
@@ -82,9 +82,9 @@ impl Files {
         let too_large = meta.as_ref().is_ok_and(|meta| meta.len() > LARGEST);
         let bytes = if too_large { Err(io::ErrorKind::FileTooLarge.into()) } else { fs::read(path) };
         let seen = match (&meta, &bytes) {
-            (Ok(meta), Ok(bytes)) => Seen { digest: Some(of_file(meta, bytes)), stamp: settled(meta) },
-            (Ok(meta), Err(_)) if too_large => Seen { digest: Some(of_stamp(meta)), stamp: None },
-            _ => Seen { digest: None, stamp: None },
+            (Ok(meta), Ok(bytes)) => FileState { digest: Some(of_file(meta, bytes)), stamp: settled(meta) },
+            (Ok(meta), Err(_)) if too_large => FileState { digest: Some(of_stamp(meta)), stamp: None },
+            _ => FileState { digest: None, stamp: None },
         };
         self.note(path, seen);
         bytes
@@ -100,11 +100,11 @@ impl Files {
     pub(crate) fn list(&mut self, folder: &Path) -> io::Result<Vec<PathBuf>> {
         let names = names(folder);
         let digest = names.as_ref().ok().map(|names| of_folder(names));
-        self.note(folder, Seen { digest, stamp: None });
+        self.note(folder, FileState { digest, stamp: None });
         Ok(names?.into_iter().map(|name| folder.join(name)).collect())
     }
 
-    fn note(&mut self, path: &Path, seen: Seen) {
+    fn note(&mut self, path: &Path, seen: FileState) {
         if let Entry::Vacant(place) = self.0.entry(path.to_owned()) {
             place.insert(seen);
         }
@@ -123,7 +123,7 @@ impl Stamp {
     }
 }
 
-impl Seen {
+impl FileState {
     fn changed(&mut self, path: &Path) -> bool {
         let meta = fs::metadata(path).ok();
         let stamp = meta.as_ref().and_then(settled);

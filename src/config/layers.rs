@@ -32,7 +32,7 @@ pub enum Source {
 }
 
 /// What was read.
-pub(crate) struct Reading {
+pub(crate) struct ReadConfig {
     /// As much as could be read.
     pub(crate) tree: Node,
     /// What is wrong with it so far.
@@ -44,10 +44,10 @@ pub(crate) struct Reading {
 }
 
 /// Reads all sources and the environment into one tree.
-pub(crate) fn read(sources: &[Source], environment: &[(String, String)]) -> Reading {
+pub(crate) fn read(sources: &[Source], environment: &[(String, String)]) -> ReadConfig {
     let shape = Schema::get().root();
     let mut reading =
-        Reading { tree: Node::empty(), problems: Vec::new(), incomplete: false, files: Files::default() };
+        ReadConfig { tree: Node::empty(), problems: Vec::new(), incomplete: false, files: Files::default() };
     for source in sources {
         match read_source(source, &mut reading) {
             Some(layer) => reading.tree.overlay(layer, &shape),
@@ -64,7 +64,7 @@ pub(crate) fn read(sources: &[Source], environment: &[(String, String)]) -> Read
     reading
 }
 
-fn read_source(source: &Source, reading: &mut Reading) -> Option<Node> {
+fn read_source(source: &Source, reading: &mut ReadConfig) -> Option<Node> {
     match source {
         Source::Text { name, text } => {
             keep(yaml::read(&Arc::from(name.as_str()), text), &mut reading.problems)
@@ -78,7 +78,7 @@ fn keep(read: Result<Node, Vec<Located>>, problems: &mut Vec<Located>) -> Option
     read.map_err(|found| problems.extend(found)).ok()
 }
 
-fn read_file(path: &Path, reading: &mut Reading) -> Option<Node> {
+fn read_file(path: &Path, reading: &mut ReadConfig) -> Option<Node> {
     let name: Arc<str> = Arc::from(path.to_string_lossy());
     let text = match reading.files.read_text(path) {
         Ok(text) => text,
@@ -95,7 +95,7 @@ fn read_file(path: &Path, reading: &mut Reading) -> Option<Node> {
     Some(node)
 }
 
-fn read_folder(path: &Path, reading: &mut Reading) -> Option<Node> {
+fn read_folder(path: &Path, reading: &mut ReadConfig) -> Option<Node> {
     let name: Arc<str> = Arc::from(path.to_string_lossy());
     let files = match reading.files.list(path) {
         Ok(files) => files,

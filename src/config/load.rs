@@ -1,7 +1,7 @@
 //! From sources to a typed config, with every problem of reading and of form.
 
 use super::files::Files;
-use super::layers::{self, Reading, Source};
+use super::layers::{self, ReadConfig, Source};
 use super::path::KeyPath;
 use super::problem::{Errors, Located, Problem};
 use super::tree::{Node, Value};
@@ -40,7 +40,7 @@ impl Loaded {
 
 /// What had to be left out of a config because its form is wrong. What refers to it is not wrong for that.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Broken {
+pub struct BrokenParts {
     /// A whole file: what it holds is not known, so nothing can be said to be missing.
     pub unread: bool,
     /// Whole sections (`agent`, `server`, `telemetry`), which have their defaults in the config.
@@ -71,12 +71,12 @@ pub fn load_str(name: &str, text: &str) -> Result<Loaded, Errors> {
 pub fn read(
     sources: &[Source],
     environment: impl IntoIterator<Item = (String, String)>,
-) -> (Loaded, Broken, Vec<Located>) {
+) -> (Loaded, BrokenParts, Vec<Located>) {
     let mut environment: Vec<(String, String)> = environment.into_iter().collect();
     environment.sort();
-    let Reading { tree, mut problems, incomplete, files } = layers::read(sources, &environment);
+    let ReadConfig { tree, mut problems, incomplete, files } = layers::read(sources, &environment);
     let misshapen = validate(&tree, incomplete);
-    let mut broken = Broken { unread: incomplete, ..Broken::default() };
+    let mut broken = BrokenParts { unread: incomplete, ..BrokenParts::default() };
     for problem in &misshapen {
         broken.add(&problem.path);
     }
@@ -85,7 +85,7 @@ pub fn read(
     (Loaded { config, files, tree }, broken, problems)
 }
 
-impl Broken {
+impl BrokenParts {
     /// Leaves out the smallest part that has a name and holds this key.
     fn add(&mut self, path: &KeyPath) {
         let section = path.key_at(0).unwrap_or_default();
@@ -99,7 +99,7 @@ impl Broken {
 }
 
 /// Reads each section, target and profile on its own.
-fn typed(tree: &Node, broken: &mut Broken, problems: &mut Vec<Located>) -> Config {
+fn typed(tree: &Node, broken: &mut BrokenParts, problems: &mut Vec<Located>) -> Config {
     let mut tree = tree.clone();
     let mut config = Config::default();
     let root = KeyPath::root();

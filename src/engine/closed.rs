@@ -2,7 +2,7 @@
 //! other. At a stage's end users finish what they do.
 
 use super::LOOKAHEAD;
-use super::journey::Traveller;
+use super::journey::ScenarioUser;
 use super::stage::Stage;
 use super::user::User;
 use crate::pacing::{self, think, users};
@@ -25,7 +25,7 @@ struct Quota {
 
 /// The users of a stage.
 #[derive(Clone, Copy)]
-pub(super) struct Crowd {
+pub(super) struct ClosedLoop {
     /// How many there are.
     pub(super) users: Ramp,
     /// Over which time those begin that are there from the start.
@@ -40,11 +40,11 @@ pub(super) struct Crowd {
 /// bound the stage that is when the last user has its last answer.
 pub(super) async fn offer(
     stage: &Arc<Stage>,
-    crowd: Crowd,
+    crowd: ClosedLoop,
     bounds: Bounds,
     active: oneshot::Sender<Instant>,
 ) -> Option<Instant> {
-    let cast = stage.cast();
+    let stage_context = stage.stage_context();
     let spent = CancellationToken::new();
     let quota = Arc::new(Quota { left: bounds.requests.map(AtomicU64::new), spent: spent.clone() });
     let there = TaskTracker::new();
@@ -55,20 +55,21 @@ pub(super) async fn offer(
             continue;
         }
         let life = Life { user, start, stop, thinking: crowd.think };
-        let who = match &cast {
-            Some(cast) => {
-                let traveller = Traveller::new(Arc::clone(stage), Arc::clone(cast), user.index);
-                User::Traveller(Box::new(traveller))
+        let who = match &stage_context {
+            Some(stage_context) => {
+                let scenario_user =
+                    ScenarioUser::new(Arc::clone(stage), Arc::clone(stage_context), user.index);
+                User::ScenarioUser(Box::new(scenario_user))
             }
             None => User::asker(Arc::clone(stage), user.index),
         };
         let task = there.track_future(live(Arc::clone(stage), who, life, Arc::clone(&quota)));
-        stage.run.tasks.spawn_on(task, &stage.run.player.shared.handle);
+        stage.run.tasks.spawn_on(task, &stage.run.runtime.shared.handle);
     }
     // From here on only users hold it.
     drop(quota);
     there.close();
-    stage.run.tasks.spawn_on(tell_active(stage.end, bounds, there, active), &stage.run.player.shared.handle);
+    stage.run.tasks.spawn_on(tell_active(stage.end, bounds, there, active), &stage.run.runtime.shared.handle);
     match (stage.end, bounds.requests) {
         (Some(end), None) => Some(end),
         (Some(end), Some(_)) => tokio::select! {

@@ -11,7 +11,7 @@ pub(super) struct InFlight {
 }
 
 /// A place; it is given back when dropped.
-pub(super) struct Place(Arc<InFlight>);
+pub(super) struct InFlightPermit(Arc<InFlight>);
 
 impl InFlight {
     pub(super) fn new(most: NonZeroU32) -> Arc<Self> {
@@ -24,11 +24,11 @@ impl InFlight {
     }
 
     /// A place, if there is one.
-    pub(super) fn take(self: &Arc<Self>) -> Option<Place> {
+    pub(super) fn take(self: &Arc<Self>) -> Option<InFlightPermit> {
         let most = self.most.load(Ordering::Relaxed);
         let more = |taken: u32| (taken < most).then(|| taken + 1);
         self.taken.fetch_update(Ordering::AcqRel, Ordering::Relaxed, more).ok()?;
-        Some(Place(Arc::clone(self)))
+        Some(InFlightPermit(Arc::clone(self)))
     }
 
     #[cfg(test)]
@@ -37,7 +37,7 @@ impl InFlight {
     }
 }
 
-impl Drop for Place {
+impl Drop for InFlightPermit {
     fn drop(&mut self) {
         self.0.taken.fetch_sub(1, Ordering::AcqRel);
     }

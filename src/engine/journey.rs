@@ -2,8 +2,8 @@
 //! takes a processor (rendering, checks, takes) is done in the workshop, and ahead of the due time where the user
 //! thinks.
 
-mod leg;
-mod recipe;
+mod render;
+mod step;
 
 use super::request::{Answered, Judged, Played, Prepared, evidence, judge};
 use super::stage::Stage;
@@ -12,28 +12,28 @@ use super::{LOOKAHEAD, clock};
 use crate::event::{Failure, Journey, OpenJourney, Outcome, Request, SkipReason, TraceIds};
 use crate::pacing;
 use crate::plan::{Action, Step};
-use crate::scenario::{Cast, User};
+use crate::scenario::{StageContext, User};
 use crate::seed;
-use leg::{Leg, legs};
 use rand::Rng as _;
 use rand_chacha::ChaCha8Rng;
-use recipe::{Made, Recipe};
+use render::{RenderJob, RenderedStep};
 use std::sync::Arc;
 use std::time::Duration;
+use step::{JourneyStep, legs};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 /// How long a user waits at least after its set-up failed, or was of no use: this after the first time, twice as long
-/// after each further one, and [`SET_UP_PAUSE_MOST`] at the most. A log-in that is broken must not be hammered at.
+/// after each further one, and [`MAX_SET_UP_PAUSE`] at the most. A log-in that is broken must not be hammered at.
 const SET_UP_PAUSE: Duration = Duration::from_secs(1);
 
 /// The longest such time.
-const SET_UP_PAUSE_MOST: Duration = Duration::from_secs(30);
+const MAX_SET_UP_PAUSE: Duration = Duration::from_secs(30);
 
 /// A user of a scenario.
-pub(super) struct Traveller {
+pub(super) struct ScenarioUser {
     stage: Arc<Stage>,
-    cast: Arc<Cast>,
+    stage_context: Arc<StageContext>,
     /// Its number in the stage, from 0.
     number: u32,
     /// Whether it thinks between its requests.
@@ -49,7 +49,7 @@ pub(super) struct Traveller {
     /// The next journey's number, from 0.
     iteration: u64,
     /// The next journey's first request, rendered ahead.
-    first: Option<Made>,
+    first: Option<RenderedStep>,
 }
 
 /// Why a journey does not go on.
@@ -62,19 +62,19 @@ enum Cut {
     Stopped,
 }
 
-impl Traveller {
+impl ScenarioUser {
     /// A user that has done nothing yet.
-    pub(super) fn new(stage: Arc<Stage>, cast: Arc<Cast>, number: u32) -> Self {
+    pub(super) fn new(stage: Arc<Stage>, stage_context: Arc<StageContext>, number: u32) -> Self {
         Self {
-            user: Some(User::new(Arc::clone(&cast), number)),
-            is_set_up: cast.scenario.setup.is_empty(),
+            user: Some(User::new(Arc::clone(&stage_context), number)),
+            is_set_up: stage_context.scenario.setup.is_empty(),
             thinks: true,
             failed_set_ups: 0,
             iteration: 0,
             first: None,
             number,
             stage,
-            cast,
+            stage_context,
         }
     }
 
@@ -105,7 +105,7 @@ impl Traveller {
         let Some(leg) = self.legs().next() else { return };
         let (mut journey, ids) = self.open(due);
         journey.at(&leg.step.name);
-        let prepared = self.prepared(&leg, Made::by_our_fault(), ids);
+        let prepared = self.prepared(&leg, RenderedStep::by_our_fault(), ids);
         let ticket = prepared.and_then(|it| self.stage.ticket(due, &it, || journey.begin()));
         if let Some(ticket) = ticket {
             ticket.skip(reason);
@@ -115,8 +115,18 @@ impl Traveller {
     }
 
     /// From request to request. Where and why it does not go on to the end, if it does not.
-    async fn go(&mut self, due: Instant, ids: TraceIds, journey: &mut OpenJourney) -> Option<(Leg, Cut)> {
-        let drawn = [self.cast.run_seed, self.cast.stage_number.into(), self.number.into(), self.iteration];
+    async fn go(
+        &mut self,
+        due: Instant,
+        ids: TraceIds,
+        journey: &mut OpenJourney,
+    ) -> Option<(JourneyStep, Cut)> {
+        let drawn = [
+            self.stage_context.run_seed,
+            self.stage_context.stage_number.into(),
+            self.number.into(),
+            self.iteration,
+        ];
         let mut thinking = seed::rng("step think", &drawn);
         let mut legs = self.legs().peekable();
         let (mut due, mut made) = (due, self.first.take());
@@ -152,9 +162,9 @@ impl Traveller {
     /// offered.
     async fn await_due(
         &mut self,
-        leg: &Leg,
+        leg: &JourneyStep,
         due: Instant,
-        made: Option<Made>,
+        made: Option<RenderedStep>,
         ids: TraceIds,
     ) -> Option<Prepared> {
         let made = match made {
@@ -169,7 +179,7 @@ impl Traveller {
     }
 
     /// Adds a request to the journey. Why the journey does not go on, if it does not.
-    fn passed(&mut self, leg: &Leg, played: Played, journey: &mut OpenJourney) -> Option<Cut> {
+    fn passed(&mut self, leg: &JourneyStep, played: Played, journey: &mut OpenJourney) -> Option<Cut> {
         let request = match played {
             Played::NotOffered => return Some(Cut::Stopped),
             Played::Skipped(reason) => return Some(Cut::Skipped(reason)),
@@ -188,13 +198,14 @@ impl Traveller {
 
     /// Whether a failure is one of the set-up: a step of it failed, or a later one was refused, because what the log-in
     /// gave is not, or no longer, good for it. Then the user logs in again, as its application would have it do.
-    fn needs_set_up(&self, leg: &Leg, outcome: Outcome) -> bool {
-        let refused = outcome == Outcome::Failed(Failure::Auth) && !self.cast.scenario.setup.is_empty();
+    fn needs_set_up(&self, leg: &JourneyStep, outcome: Outcome) -> bool {
+        let refused =
+            outcome == Outcome::Failed(Failure::Auth) && !self.stage_context.scenario.setup.is_empty();
         leg.set_up || refused
     }
 
     /// Ends a journey, and says when the next one may begin.
-    fn arrive(&mut self, journey: OpenJourney, cut: Option<(Leg, Cut)>) -> Rest {
+    fn arrive(&mut self, journey: OpenJourney, cut: Option<(JourneyStep, Cut)>) -> Rest {
         let cancelled = Outcome::Failed(Failure::Cancelled);
         let (outcome, what) = match &cut {
             None => (Outcome::Ok, None),
@@ -228,12 +239,12 @@ impl Traveller {
     /// How long it waits at least after a set-up that failed.
     fn set_up_pause(&self) -> Duration {
         let doubled = 2_u32.saturating_pow(self.failed_set_ups.saturating_sub(1));
-        SET_UP_PAUSE.saturating_mul(doubled).min(SET_UP_PAUSE_MOST)
+        SET_UP_PAUSE.saturating_mul(doubled).min(MAX_SET_UP_PAUSE)
     }
 
     /// A user that is not set up does nothing else, and that is worth a line of its own.
     fn log_set_up(&self, journey: &Journey, pause: Duration) {
-        let Some(suppressed) = self.stage.run.player.quiet.line() else { return };
+        let Some(suppressed) = self.stage.run.runtime.log_throttle.line() else { return };
         tracing::warn!(
             run = journey.run.id,
             user = journey.user,
@@ -248,13 +259,13 @@ impl Traveller {
     }
 
     /// The requests of the next journey.
-    fn legs(&self) -> impl Iterator<Item = Leg> + Send + use<> {
-        legs(&self.cast.scenario, !self.is_set_up)
+    fn legs(&self) -> impl Iterator<Item = JourneyStep> + Send + use<> {
+        legs(&self.stage_context.scenario, !self.is_set_up)
     }
 
     /// The next journey, of which nothing has been told, and the ids of its span.
     fn open(&self, due: Instant) -> (OpenJourney, TraceIds) {
-        let (stage, shared) = (&self.stage, &self.stage.run.player.shared);
+        let (stage, shared) = (&self.stage, &self.stage.run.runtime.shared);
         let ids = shared.ids();
         let record = Journey {
             place: Arc::clone(&stage.place),
@@ -279,8 +290,8 @@ impl Traveller {
         (OpenJourney::new(sink, record), ids)
     }
 
-    fn prepared(&self, leg: &Leg, made: Made, journey: TraceIds) -> Option<Prepared> {
-        let (plan, step) = (&self.stage.run.player.plan, &leg.step);
+    fn prepared(&self, leg: &JourneyStep, made: RenderedStep, journey: TraceIds) -> Option<Prepared> {
+        let (plan, step) = (&self.stage.run.runtime.plan, &leg.step);
         let place = plan.step_place(self.stage.index, step.number, made.turn)?;
         let route = match &step.action {
             Action::Http(http) => Some(Arc::clone(&http.route)),
@@ -296,7 +307,7 @@ impl Traveller {
     }
 
     /// Renders a request. `None` if the stage was stopped meanwhile.
-    async fn make(&mut self, leg: &Leg, due: Instant) -> Option<Made> {
+    async fn make(&mut self, leg: &JourneyStep, due: Instant) -> Option<RenderedStep> {
         let recipe = self.recipe(leg, due);
         let mut user = self.take_user();
         let work = self.stage.work(move || {
@@ -314,17 +325,17 @@ impl Traveller {
             return Some(made);
         }
         self.lose_user();
-        Some(Made::by_our_fault())
+        Some(RenderedStep::by_our_fault())
     }
 
     /// Checks an answer, and takes from it what later requests need. If the next request is due soon, it is rendered
     /// at once: that saves a way, and a user that does not think has no other time for it.
     async fn look_at(
         &mut self,
-        leg: &Leg,
+        leg: &JourneyStep,
         answered: &Answered,
-        next: Option<(&Leg, Instant)>,
-    ) -> (Judged, Option<Made>) {
+        next: Option<(&JourneyStep, Instant)>,
+    ) -> (Judged, Option<RenderedStep>) {
         let soon = next.filter(|(_, due)| due.saturating_duration_since(Instant::now()) <= LOOKAHEAD);
         let recipe = soon.map(|(leg, due)| self.recipe(leg, due));
         let (step, answer) = (Arc::clone(&leg.step), Arc::clone(&answered.answer));
@@ -352,25 +363,25 @@ impl Traveller {
         }
     }
 
-    fn recipe(&self, leg: &Leg, due: Instant) -> Recipe {
-        let player = &self.stage.run.player;
-        Recipe {
+    fn recipe(&self, leg: &JourneyStep, due: Instant) -> RenderJob {
+        let runtime = &self.stage.run.runtime;
+        RenderJob {
             leg: leg.clone(),
             iteration: self.iteration,
             anew: leg.is_first_of_set_up() && self.iteration > 0,
-            at: clock::shown_at(&player.shared.wall, due),
-            caller: player.caller(),
+            at: clock::shown_at(&runtime.shared.wall, due),
+            caller: runtime.caller(),
         }
     }
 
     /// The user, to be brought back from the workshop.
     fn take_user(&mut self) -> User {
-        self.user.take().unwrap_or_else(|| User::new(Arc::clone(&self.cast), self.number))
+        self.user.take().unwrap_or_else(|| User::new(Arc::clone(&self.stage_context), self.number))
     }
 
     /// The user was lost with what it took: another one takes its place, and has to be set up.
     fn lose_user(&mut self) {
-        self.is_set_up = self.cast.scenario.setup.is_empty();
+        self.is_set_up = self.stage_context.scenario.setup.is_empty();
     }
 }
 

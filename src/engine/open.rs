@@ -2,14 +2,14 @@
 //! sleeps between sends. Of a scenario each arrival is a new user, which plays one journey; that one's first request
 //! is due then.
 
-use super::journey::Traveller;
+use super::journey::ScenarioUser;
 use super::request::Prepared;
 use super::stage::Stage;
 use super::{LOOKAHEAD, OVERRUN};
 use crate::event::SkipReason;
 use crate::pacing::ArrivalTimes;
 use crate::plan::{Arrivals, Bounds, Ramp};
-use crate::scenario::Cast;
+use crate::scenario::StageContext;
 use crate::seed;
 use crate::workload::Number;
 use std::sync::Arc;
@@ -29,7 +29,7 @@ pub(super) async fn offer(
     bounds: Bounds,
 ) -> Option<Instant> {
     let seed = seed::hash("stage", &[], &[stage.run.ident.seed, stage.number.into()]);
-    let (begins, cast) = (stage.begins(), stage.cast());
+    let (begins, stage_context) = (stage.begins(), stage.stage_context());
     let (mut offered, mut last) = (0, stage.start);
     for (n, offset) in (0_u64..).zip(ArrivalTimes::new(rate, arrivals, bounds, seed)) {
         let due = stage.start + offset;
@@ -44,16 +44,16 @@ pub(super) async fn offer(
             continue;
         }
         if Instant::now().saturating_duration_since(due) > OVERRUN {
-            overrun(stage, cast.as_ref(), due, n);
+            overrun(stage, stage_context.as_ref(), due, n);
             continue;
         }
         if !stage.wait_until(due.checked_sub(LOOKAHEAD).unwrap_or(due)).await {
             return None;
         }
         let place = place_ahead(stage).await?;
-        let (tasks, handle) = (&stage.run.tasks, &stage.run.player.shared.handle);
-        if let Some(cast) = &cast {
-            tasks.spawn_on(travel_at(Arc::clone(stage), due, user(stage, cast, n), place), handle);
+        let (tasks, handle) = (&stage.run.tasks, &stage.run.runtime.shared.handle);
+        if let Some(stage_context) = &stage_context {
+            tasks.spawn_on(travel_at(Arc::clone(stage), due, user(stage, stage_context, n), place), handle);
         } else {
             let prepared = stage.prepare(Number { stage: stage.number, user: None, n });
             tasks.spawn_on(send_at(Arc::clone(stage), due, prepared, place), handle);
@@ -81,18 +81,18 @@ async fn send_at(stage: Arc<Stage>, due: Instant, prepared: Prepared, place: Own
 }
 
 /// The user that arrives as number `n`.
-fn user(stage: &Arc<Stage>, cast: &Arc<Cast>, n: u64) -> Traveller {
+fn user(stage: &Arc<Stage>, stage_context: &Arc<StageContext>, n: u64) -> ScenarioUser {
     let number = u32::try_from(n % (1 << 32)).unwrap_or_default();
-    Traveller::new(Arc::clone(stage), Arc::clone(cast), number)
+    ScenarioUser::new(Arc::clone(stage), Arc::clone(stage_context), number)
 }
 
 /// Plays a journey from its due time on. Journeys that are open at the same time are bounded like requests in flight:
 /// those that think hold memory, too, and a target that slows down must not fill ours.
-async fn travel_at(stage: Arc<Stage>, due: Instant, mut user: Traveller, ahead: OwnedSemaphorePermit) {
+async fn travel_at(stage: Arc<Stage>, due: Instant, mut user: ScenarioUser, ahead: OwnedSemaphorePermit) {
     user.get_ready(due).await;
     if stage.wait_due(due, &CancellationToken::new()).await {
         drop(ahead);
-        let Some(_place) = stage.run.player.shared.journeys.take() else {
+        let Some(_place) = stage.run.runtime.shared.journeys.take() else {
             return user.turn_away(due, SkipReason::InFlight);
         };
         user.travel(due).await;
@@ -100,9 +100,9 @@ async fn travel_at(stage: Arc<Stage>, due: Instant, mut user: Traveller, ahead: 
 }
 
 /// Counts a request whose time had passed before we came to it. It needs no ids that go anywhere.
-fn overrun(stage: &Arc<Stage>, cast: Option<&Arc<Cast>>, due: Instant, n: u64) {
-    if let Some(cast) = cast {
-        return user(stage, cast, n).turn_away(due, SkipReason::Overrun);
+fn overrun(stage: &Arc<Stage>, stage_context: Option<&Arc<StageContext>>, due: Instant, n: u64) {
+    if let Some(stage_context) = stage_context {
+        return user(stage, stage_context, n).turn_away(due, SkipReason::Overrun);
     }
     if let Some(ticket) = stage.ticket(due, &stage.unbuilt(), || ()) {
         ticket.skip(SkipReason::Overrun);

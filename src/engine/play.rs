@@ -27,7 +27,7 @@ pub(super) async fn play(run: Arc<Run>, time: Option<Duration>) -> RunSummary {
 }
 
 async fn offer(run: &Arc<Run>, time: Option<Duration>) -> Offered {
-    let stages = &run.player.plan.profile.stages;
+    let stages = &run.runtime.plan.profile.stages;
     let cut = time.map(|time| run.start.at + time);
     let again = again(stages);
     let mut begin = run.start.at;
@@ -52,7 +52,7 @@ async fn offer(run: &Arc<Run>, time: Option<Duration>) -> Offered {
             match idle(run, begin, cut).await {
                 Some(begin) => begin,
                 None => {
-                    return if run.player.gate.stop.is_cancelled() {
+                    return if run.runtime.gate.stop.is_cancelled() {
                         Offered::Stopped
                     } else {
                         Offered::Whole
@@ -83,7 +83,7 @@ async fn offer_cycle(
     begin: Instant,
     cut: Option<Instant>,
 ) -> Option<Instant> {
-    let plan = &run.player.plan;
+    let plan = &run.runtime.plan;
     let mut at = begin;
     for index in indices {
         let (Some(stage), Some(place)) = (plan.profile.stages.get(*index), plan.places.get(*index)) else {
@@ -115,7 +115,7 @@ async fn offer_stage(stage: Arc<Stage>, shape: &Shape) -> Option<Instant> {
         return stage.end;
     }
     let (tell, end) = oneshot::channel();
-    stage.run.tasks.spawn_on(Arc::clone(&stage).tell_activity(end), &stage.run.player.shared.handle);
+    stage.run.tasks.spawn_on(Arc::clone(&stage).tell_activity(end), &stage.run.runtime.shared.handle);
     match shape {
         Shape::Rate { rate, arrivals, bounds } => {
             let ended = open::offer(&stage, *rate, *arrivals, *bounds).await?;
@@ -124,7 +124,7 @@ async fn offer_stage(stage: Arc<Stage>, shape: &Shape) -> Option<Instant> {
             Some(ended)
         }
         Shape::Users { users, think, bounds, spawn } => {
-            let crowd = closed::Crowd { users: *users, spawn: *spawn, think: *think };
+            let crowd = closed::ClosedLoop { users: *users, spawn: *spawn, think: *think };
             closed::offer(&stage, crowd, *bounds, tell).await
         }
     }
@@ -134,7 +134,7 @@ async fn offer_stage(stage: Arc<Stage>, shape: &Shape) -> Option<Instant> {
 async fn until(run: &Run, at: Instant) -> bool {
     tokio::select! {
         biased;
-        () = run.player.gate.stop.cancelled() => false,
+        () = run.runtime.gate.stop.cancelled() => false,
         () = tokio::time::sleep_until(at) => true,
     }
 }
@@ -155,7 +155,7 @@ async fn idle(run: &Run, begin: Instant, cut: Option<Instant>) -> Option<Instant
     };
     let idle = tokio::select! {
         biased;
-        () = run.player.gate.stop.cancelled() => false,
+        () = run.runtime.gate.stop.cancelled() => false,
         () = waited => true,
         () = over => false,
     };

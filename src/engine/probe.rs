@@ -1,11 +1,11 @@
 //! One request now, or one journey, beside every schedule, whose facts go to nobody but the one who asked: a probe.
 //! It keeps to the budgets and the in-flight limit like any other request.
 
-use super::journey::Traveller;
+use super::journey::ScenarioUser;
 use super::run::Start;
 use super::stage::Stage;
 use super::{Engine, Error};
-use crate::event::{Fact, Journey, Outcome, Pair, Place, Request, Sink, SkipReason};
+use crate::event::{Fact, Journey, Outcome, Pair, Request, SeriesKey, Sink, SkipReason};
 use crate::workload::Number;
 use jiff::Timestamp;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -21,7 +21,7 @@ pub enum Probed {
     /// It was not sent.
     Refused {
         /// Where it belongs.
-        place: Arc<Place>,
+        place: Arc<SeriesKey>,
         /// Why.
         reason: SkipReason,
     },
@@ -75,15 +75,15 @@ impl Engine {
 
     /// The same, with what came of each request, in their order. There is at least one.
     pub async fn probe_all(&self, pair: &Pair, within: Duration) -> Result<Vec<Probed>, Error> {
-        let player = self.player(pair)?;
-        let shared = Arc::clone(&player.shared);
+        let runtime = self.runtime(pair)?;
+        let shared = Arc::clone(&runtime.shared);
         let nominal: Timestamp = (shared.wall)();
         let at = Instant::now();
         let private = Arc::new(Private::default());
         let start = Start { nominal, due: nominal, at, join: None };
         let setup = || Error::Setup(Arc::clone(&pair.profile));
-        let run = player.probe_into(start, Arc::<Private>::clone(&private)).ok_or_else(setup)?;
-        let place = player.plan.places.first().cloned().ok_or_else(setup)?;
+        let run = runtime.probe_into(start, Arc::<Private>::clone(&private)).ok_or_else(setup)?;
+        let place = runtime.plan.places.first().cloned().ok_or_else(setup)?;
         let stage = Arc::new(Stage { run, place, index: 0, number: 0, warm_up: false, start: at, end: None });
         // A future that is dropped leaves its outcome behind: ticket and journey record it.
         let asking = async move { drop(tokio::time::timeout(within, ask(stage)).await) };
@@ -95,8 +95,8 @@ impl Engine {
 }
 
 async fn ask(stage: Arc<Stage>) {
-    if let Some(cast) = stage.cast() {
-        let mut user = Traveller::new(Arc::clone(&stage), cast, 0).in_a_hurry();
+    if let Some(stage_context) = stage.stage_context() {
+        let mut user = ScenarioUser::new(Arc::clone(&stage), stage_context, 0).in_a_hurry();
         // It is due when it is ready: nobody has planned it.
         user.get_ready(Instant::now()).await;
         user.travel(Instant::now()).await;

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// Dispatch lag above which a run is degraded whatever it measured.
-const MOST_LAG: Duration = Duration::from_millis(50);
+const MAX_LAG: Duration = Duration::from_millis(50);
 
 /// Dispatch lag above which a run is degraded, as a share of its median time to first token.
 const LAG_SHARE: f64 = 0.05;
@@ -171,8 +171,8 @@ impl Counts {
         }
         let lag = self.lags.value_at_quantile(0.99);
         let said = |bound: String| format!("the dispatch lag's p99 of {} is over {bound}", shown(lag));
-        if lag > micros(MOST_LAG) {
-            return Some(said(shown(micros(MOST_LAG))));
+        if lag > micros(MAX_LAG) {
+            return Some(said(shown(micros(MAX_LAG))));
         }
         let ttft = (!self.ttfts.is_empty()).then(|| self.ttfts.value_at_quantile(0.5))?;
         let late = lag as f64 > ttft as f64 * LAG_SHARE;

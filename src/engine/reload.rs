@@ -1,8 +1,8 @@
 //! Another plan while this one is played. What did not change goes on as if nothing had happened; what was removed
 //! or changed offers no more load, and its open requests end beside whatever comes next.
 
-use super::run::Player;
-use super::seat::Seat;
+use super::pair_handle::PairHandle;
+use super::run::PairRuntime;
 use super::{Engine, Error};
 use crate::client::Caller;
 use crate::event::{Fact, Pair};
@@ -14,7 +14,7 @@ use std::sync::atomic::Ordering;
 /// A plan that is ready to be played: nothing about it can fail any more.
 pub struct Next {
     plan: Arc<Plan>,
-    players: Vec<Arc<Player>>,
+    players: Vec<Arc<PairRuntime>>,
 }
 
 /// What another plan changed.
@@ -44,10 +44,10 @@ impl Engine {
         callers: &HashMap<Arc<str>, Arc<dyn Caller>>,
     ) -> Result<Next, Error> {
         let generation = self.generations.fetch_add(1, Ordering::Relaxed) + 1;
-        let player = |pair: &Arc<PairPlan>| {
-            Player::new(Arc::clone(&self.shared), Arc::clone(pair), callers, generation)
+        let runtime = |pair: &Arc<PairPlan>| {
+            PairRuntime::new(Arc::clone(&self.shared), Arc::clone(pair), callers, generation)
         };
-        let players = plan.pairs.iter().map(player).collect::<Result<_, _>>()?;
+        let players = plan.pairs.iter().map(runtime).collect::<Result<_, _>>()?;
         Ok(Next { plan, players })
     }
 
@@ -59,34 +59,34 @@ impl Engine {
     pub async fn change_to(&self, next: Next, between: impl FnOnce(&Plan)) -> Changes {
         let _turn = self.turn.lock().await;
         let Next { plan, players } = next;
-        let old = self.lock().seats.clone();
-        let mut old: HashMap<Pair, Seat> =
-            old.into_iter().map(|seat| (seat.player.plan.pair.clone(), seat)).collect();
+        let old = self.lock().handles.clone();
+        let mut old: HashMap<Pair, PairHandle> =
+            old.into_iter().map(|handle| (handle.runtime.plan.pair.clone(), handle)).collect();
         let mut changes = Changes::default();
         let mut retired = Vec::new();
-        let mut seats = Vec::with_capacity(players.len());
-        for player in players {
-            let pair = player.plan.pair.clone();
+        let mut handles = Vec::with_capacity(players.len());
+        for runtime in players {
+            let pair = runtime.plan.pair.clone();
             match old.remove(&pair) {
-                Some(seat) if seat.player.fingerprint == player.fingerprint => {
-                    seat.player.speak_by(player.caller());
+                Some(handle) if handle.runtime.fingerprint == runtime.fingerprint => {
+                    handle.runtime.speak_by(runtime.caller());
                     changes.unchanged.push(pair);
-                    seats.push(seat);
+                    handles.push(handle);
                     continue;
                 }
-                Some(seat) => {
+                Some(handle) => {
                     changes.changed.push(pair);
-                    retired.push(seat);
+                    retired.push(handle);
                 }
                 None => changes.added.push(pair),
             }
-            seats.push(Seat::new(player));
+            handles.push(PairHandle::new(runtime));
         }
-        for seat in retired.iter().chain(old.values()) {
-            seat.player.gate.shut();
+        for handle in retired.iter().chain(old.values()) {
+            handle.runtime.gate.shut();
         }
-        for seat in retired.iter().chain(old.values()) {
-            seat.retired().await;
+        for handle in retired.iter().chain(old.values()) {
+            handle.retired().await;
         }
         changes.removed.extend(old.into_keys());
         changes.removed.sort_unstable();
@@ -98,9 +98,9 @@ impl Engine {
         self.shared.journeys.change(plan.agent.in_flight);
         let mut now = self.lock();
         if now.started {
-            seats.iter_mut().filter(|seat| seat.schedule.is_none()).for_each(Seat::start);
+            handles.iter_mut().filter(|handle| handle.schedule.is_none()).for_each(PairHandle::start);
         }
-        (now.plan, now.seats) = (plan, seats);
+        (now.plan, now.handles) = (plan, handles);
         changes
     }
 }

@@ -1,13 +1,13 @@
 //! One request from its due time to its record, whatever asked for it: permits, budget, the call, checks, cost,
 //! verdicts.
 
-use super::in_flight::Place as InFlightPlace;
+use super::in_flight::InFlightPermit;
 use super::settle::{self, Asked};
 use super::stage::Stage;
 use super::{CANCEL_LEEWAY, OVERRUN};
 use crate::checks::{self, Evidence};
-use crate::client::{Answer, Context, How};
-use crate::event::{Failure, Hold, Marks, Outcome, Place, Request, SkipReason, Ticket, TraceIds};
+use crate::client::{Answer, CallOptions, Context};
+use crate::event::{Failure, Hold, Marks, OfferedRequest, Outcome, Request, SeriesKey, SkipReason, TraceIds};
 use crate::exchange::Call;
 use crate::plan::{Expect, PairPlan, Rule, STATUS_CHECK, Work};
 use crate::slo;
@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 /// A request that waits for its due time.
 pub(super) struct Prepared {
-    pub(super) place: Arc<Place>,
+    pub(super) place: Arc<SeriesKey>,
     /// See [`Request::route`].
     pub(super) route: Option<Arc<str>>,
     pub(super) ids: TraceIds,
@@ -30,7 +30,7 @@ pub(super) struct Prepared {
 /// What goes out, and how its answer is read.
 pub(super) struct Sending {
     pub(super) call: Call,
-    pub(super) how: How,
+    pub(super) options: CallOptions,
 }
 
 /// Why there is nothing to send: the request is offered, and ends so.
@@ -58,7 +58,7 @@ pub(super) enum Played {
 
 /// A request whose answer is there, and has not been looked at.
 pub(super) struct Answered {
-    ticket: Ticket,
+    ticket: OfferedRequest,
     asked_output: Option<u64>,
     /// Shared with the workshop, so that it survives a panic there.
     pub(super) answer: Arc<Answer>,
@@ -74,7 +74,7 @@ pub(super) struct Judged {
 /// What a request holds while it is out.
 struct Admitted {
     hold: Hold,
-    _place: InFlightPlace,
+    _place: InFlightPermit,
 }
 
 impl Stage {
@@ -83,14 +83,14 @@ impl Stage {
         Prepared {
             place: Arc::clone(&self.place),
             route: None,
-            ids: self.run.player.shared.ids(),
-            sending: self.run.player.encode(self.run.ident.seed, number),
+            ids: self.run.runtime.shared.ids(),
+            sending: self.run.runtime.encode(self.run.ident.seed, number),
         }
     }
 
     /// A request of the stage's workload that is not to be sent.
     pub(super) fn unbuilt(&self) -> Prepared {
-        let ids = self.run.player.shared.ids();
+        let ids = self.run.runtime.shared.ids();
         Prepared {
             place: Arc::clone(&self.place),
             route: None,
@@ -101,12 +101,12 @@ impl Stage {
 
     /// The ticket of a request that is offered now; `None` if the pair has just left the plan. `first` is called
     /// before the offer, if there is one.
-    pub(super) fn ticket(&self, due: Instant, of: &Prepared, first: impl FnOnce()) -> Option<Ticket> {
+    pub(super) fn ticket(&self, due: Instant, of: &Prepared, first: impl FnOnce()) -> Option<OfferedRequest> {
         let run = &self.run;
-        run.player.gate.pass(|| {
+        run.runtime.gate.pass(|| {
             run.begin();
             first();
-            Ticket::offer(
+            OfferedRequest::offer(
                 Arc::<super::record::Record>::clone(&run.record),
                 Arc::clone(&of.place),
                 Arc::clone(&run.ident),
@@ -125,7 +125,7 @@ impl Stage {
             Ok(answered) => answered,
             Err(played) => return played,
         };
-        let judged = match &self.run.player.plan.profile.work {
+        let judged = match &self.run.runtime.plan.profile.work {
             Work::Prompts(work) if !is_light(&work.expect) => {
                 let (work, answer) = (Arc::clone(work), Arc::clone(&answered.answer));
                 let judged = self.work(move || judge(&work.expect, &answer)).await;
@@ -147,7 +147,7 @@ impl Stage {
     ) -> Result<Answered, Played> {
         let ids = prepared.ids;
         let ticket = self.ticket(due, &prepared, first).ok_or(Played::NotOffered)?;
-        let Sending { call, how } = match prepared.sending {
+        let Sending { call, options } = match prepared.sending {
             Ok(sending) => sending,
             Err(unsendable) => return Err(self.unsendable(ticket, unsendable)),
         };
@@ -158,22 +158,22 @@ impl Stage {
                 return Err(Played::Skipped(reason));
             }
         };
-        let plan = &self.run.player.plan;
+        let plan = &self.run.runtime.plan;
         let (asked, asked_output) = (Asked::of(&call), call.output_tokens);
-        let Some(answer) = self.call(call, Context { due, ids, cancel: self.hard().clone(), how }).await
+        let Some(answer) = self.call(call, Context { due, ids, cancel: self.hard().clone(), options }).await
         else {
             // The reservation stays spent, because the target may charge for it.
             return Err(self.ended(ticket, |request| request.outcome = Outcome::Failed(Failure::Cancelled)));
         };
         let spent = settle::actual(&answer, asked, plan.target.price.as_ref());
-        self.run.player.shared.ledger.settle(admitted.hold, spent);
+        self.run.runtime.shared.ledger.settle(admitted.hold, spent);
         Ok(Answered { ticket, asked_output, answer: Arc::new(answer) })
     }
 
     /// Ends a request as what was found about its answer.
     pub(super) fn close(&self, answered: Answered, judged: Judged) -> Played {
         let Answered { ticket, asked_output, answer } = answered;
-        let plan = &self.run.player.plan;
+        let plan = &self.run.runtime.plan;
         self.ended(ticket, |request| {
             request.asked_output_tokens = asked_output;
             fill(request, Arc::unwrap_or_clone(answer), judged, plan);
@@ -188,25 +188,25 @@ impl Stage {
     ) -> Result<T, Failure> {
         tokio::select! {
             biased;
-            done = self.run.player.shared.workshop.run(work) => done.ok_or(Failure::Internal),
+            done = self.run.runtime.shared.cpu_pool.run(work) => done.ok_or(Failure::Internal),
             () = cancelled_for_long(self.hard()) => Err(Failure::Cancelled),
         }
     }
 
     fn hard(&self) -> &CancellationToken {
-        &self.run.player.shared.hard
+        &self.run.runtime.shared.hard
     }
 
     /// Ends a request for which there is nothing to send.
-    fn unsendable(&self, ticket: Ticket, why: Unsendable) -> Played {
+    fn unsendable(&self, ticket: OfferedRequest, why: Unsendable) -> Played {
         self.ended(ticket, |request| {
             request.outcome = Outcome::Failed(why.failure);
             request.detail = Some(why.detail);
         })
     }
 
-    fn ended(&self, ticket: Ticket, fill: impl FnOnce(&mut Request)) -> Played {
-        let slos = &self.run.player.plan.profile.slos;
+    fn ended(&self, ticket: OfferedRequest, fill: impl FnOnce(&mut Request)) -> Played {
+        let slos = &self.run.runtime.plan.profile.slos;
         let ended = ticket.finish(|request| {
             fill(request);
             // Last, because it looks at all of the others.
@@ -223,13 +223,13 @@ impl Stage {
             self.run.log_skip(SkipReason::Overrun, None);
             return Err(SkipReason::Overrun);
         }
-        let player = &self.run.player;
-        let Some(place) = player.shared.in_flight.take() else {
+        let runtime = &self.run.runtime;
+        let Some(place) = runtime.shared.in_flight.take() else {
             self.run.log_skip(SkipReason::InFlight, None);
             return Err(SkipReason::InFlight);
         };
-        let most = settle::most(call, player.plan.target.price.as_ref());
-        match player.shared.ledger.reserve(&player.plan.profile.name, most) {
+        let most = settle::most(call, runtime.plan.target.price.as_ref());
+        match runtime.shared.ledger.reserve(&runtime.plan.profile.name, most) {
             Ok(hold) => Ok(Admitted { hold, _place: place }),
             Err(exhausted) => {
                 self.run.log_skip(SkipReason::Budget, Some(&exhausted));
@@ -243,7 +243,7 @@ impl Stage {
     async fn call(&self, call: Call, context: Context) -> Option<Answer> {
         let started = Instant::now();
         let due = context.due;
-        let caller = self.run.player.caller();
+        let caller = self.run.runtime.caller();
         let answer = AssertUnwindSafe(async { caller.call(call, context).await }).catch_unwind();
         tokio::select! {
             biased;
@@ -258,7 +258,7 @@ impl Stage {
 
     fn log(&self, request: &Request) {
         let Outcome::Failed(failure) = request.outcome else { return };
-        let Some(suppressed) = self.run.player.quiet.line() else { return };
+        let Some(suppressed) = self.run.runtime.log_throttle.line() else { return };
         tracing::warn!(
             run = self.run.ident.id,
             seq = request.seq,

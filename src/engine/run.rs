@@ -1,13 +1,13 @@
 //! One run: its identity, its record, and how it begins and ends.
 
+use super::active_runs::ActiveRunGuard;
 use super::clock::{instant_of, system_time};
 use super::gate::Gate;
-use super::live::Listed;
-use super::quiet::Quiet;
+use super::log_throttle::LogThrottle;
 use super::record::{Offered, Record};
 use super::request::{Sending, Unsendable};
-use super::{AHEAD_MOST, Error, Shared, settle};
-use crate::client::{Caller, How};
+use super::{Error, MAX_AHEAD, Shared, settle};
+use crate::client::{CallOptions, Caller};
 use crate::event::{Exhausted, Fact, RunRef, RunSummary, Sink, SkipReason, Spend};
 use crate::plan::{Fingerprint, PairPlan, Work};
 use crate::schedule::run_seed;
@@ -23,7 +23,7 @@ use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 /// What all runs of a pair share.
-pub(super) struct Player {
+pub(super) struct PairRuntime {
     pub(super) shared: Arc<Shared>,
     pub(super) plan: Arc<PairPlan>,
     /// What the pair is; another plan may have the same.
@@ -32,7 +32,7 @@ pub(super) struct Player {
     caller: RwLock<Arc<dyn Caller>>,
     /// Absent where the profile has a scenario.
     pub(super) workload: Option<Workload>,
-    pub(super) quiet: Quiet,
+    pub(super) log_throttle: LogThrottle,
     /// Shut when the pair leaves the plan.
     pub(super) gate: Gate,
     /// Which of the engine's plans it came with, from 0.
@@ -54,7 +54,7 @@ pub(super) struct Start {
 
 /// A run in progress.
 pub(super) struct Run {
-    pub(super) player: Arc<Player>,
+    pub(super) runtime: Arc<PairRuntime>,
     pub(super) ident: Arc<RunRef>,
     pub(super) start: Start,
     pub(super) record: Arc<Record>,
@@ -71,10 +71,10 @@ pub(super) struct Run {
     skips_logged: AtomicU8,
     /// Its beginning is worth a line in the log: it is no probe.
     logged: bool,
-    _listed: Listed,
+    _listed: ActiveRunGuard,
 }
 
-impl Player {
+impl PairRuntime {
     pub(super) fn new(
         shared: Arc<Shared>,
         plan: Arc<PairPlan>,
@@ -87,7 +87,7 @@ impl Player {
             fingerprint: plan.fingerprint(),
             caller: RwLock::new(caller),
             workload: Workload::new(Arc::clone(&plan)),
-            quiet: Quiet::default(),
+            log_throttle: LogThrottle::default(),
             gate: Gate::new(shared.stop.child_token()),
             generation,
             shared,
@@ -136,12 +136,12 @@ impl Player {
         // A run that joins a cycle, or is wanted at once, is not late by the time that lies before.
         let due = start.join.unwrap_or_else(|| instant_of(&self.shared.wall, start.due).min(start.at));
         Some(Arc::new(Run {
-            player: Arc::clone(self),
+            runtime: Arc::clone(self),
             ident,
             start,
             record,
             tasks: TaskTracker::new(),
-            ahead: Arc::new(Semaphore::new(AHEAD_MOST)),
+            ahead: Arc::new(Semaphore::new(MAX_AHEAD)),
             offered: tokio_util::sync::CancellationToken::new(),
             begun: OnceLock::new(),
             due,
@@ -160,8 +160,8 @@ impl Player {
             Work::Prompts(work) => work.expect.status.clone(),
             Work::Scenario(_) => None,
         };
-        let how = How { status, ..How::default() };
-        call.map(|call| Sending { call, how }).ok_or_else(Unsendable::by_our_fault)
+        let options = CallOptions { status, ..CallOptions::default() };
+        call.map(|call| Sending { call, options }).ok_or_else(Unsendable::by_our_fault)
     }
 
     /// What a run's first request may cost; of a scenario, what there must be room for at the least. `None` if it
@@ -182,7 +182,7 @@ impl Run {
     pub(super) fn begin(&self) -> SystemTime {
         *self.begun.get_or_init(|| {
             let lag = Instant::now().saturating_duration_since(self.due);
-            let started = (self.player.shared.wall)();
+            let started = (self.runtime.shared.wall)();
             if self.logged {
                 tracing::info!(run = self.ident.id, seed = self.ident.seed, "run started");
             }
@@ -216,11 +216,11 @@ impl Run {
     /// The record of a run whose last request has ended. A run that was stopped before it began leaves no trace
     /// in the sinks.
     pub(super) fn finish(&self, offered: Offered) -> RunSummary {
-        let ended = system_time((self.player.shared.wall)());
+        let ended = system_time((self.runtime.shared.wall)());
         let began = self.begun.get().copied();
         let (result, reason, offered, skipped, ok) = {
             let counts = self.record.counts();
-            let (result, reason) = counts.result(offered, &self.player.plan.profile.slos);
+            let (result, reason) = counts.result(offered, &self.runtime.plan.profile.slos);
             (result, reason, counts.offered, counts.skipped, counts.ok)
         };
         let run = Arc::clone(&self.ident);

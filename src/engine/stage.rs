@@ -1,8 +1,8 @@
 //! A stage that is being played, and how long load was offered in it.
 
 use super::run::Run;
-use crate::event::{Fact, Place, Sink as _};
-use crate::scenario::Cast;
+use crate::event::{Fact, SeriesKey, Sink as _};
+use crate::scenario::StageContext;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::oneshot;
@@ -15,7 +15,7 @@ const TICK: Duration = Duration::from_secs(1);
 /// One stage of a run.
 pub(super) struct Stage {
     pub(super) run: Arc<Run>,
-    pub(super) place: Arc<Place>,
+    pub(super) place: Arc<SeriesKey>,
     /// Its position in the profile's stages.
     pub(super) index: usize,
     /// Its number in the run, from 0; a stage that is played again has another.
@@ -28,9 +28,9 @@ pub(super) struct Stage {
 
 impl Stage {
     /// What the users of its scenario share; `None` where the profile has none.
-    pub(super) fn cast(&self) -> Option<Arc<Cast>> {
-        let pair = &self.run.player.plan;
-        Some(Arc::new(Cast {
+    pub(super) fn stage_context(&self) -> Option<Arc<StageContext>> {
+        let pair = &self.run.runtime.plan;
+        Some(Arc::new(StageContext {
             pair: Arc::clone(pair),
             scenario: Arc::clone(pair.profile.work.scenario()?),
             run_seed: self.run.ident.seed,
@@ -47,11 +47,11 @@ impl Stage {
 
     /// Ends when load is to be offered no more.
     pub(super) fn stopped(&self) -> impl Future<Output = ()> + '_ {
-        self.run.player.gate.stop.cancelled()
+        self.run.runtime.gate.stop.cancelled()
     }
 
     pub(super) fn is_stopped(&self) -> bool {
-        self.run.player.gate.stop.is_cancelled()
+        self.run.runtime.gate.stop.is_cancelled()
     }
 
     /// Waits for an instant by the runtime's timers; false if the run was stopped before.
@@ -72,7 +72,7 @@ impl Stage {
             biased;
             () = self.stopped() => false,
             () = over.cancelled() => false,
-            () = self.run.player.shared.dispatcher.at(due) => true,
+            () = self.run.runtime.shared.dispatcher.at(due) => true,
         }
     }
 
@@ -90,7 +90,7 @@ impl Stage {
         if !self.wait_due(told, &CancellationToken::new()).await {
             return;
         }
-        if self.run.player.gate.pass(|| self.run.begin()).is_none() {
+        if self.run.runtime.gate.pass(|| self.run.begin()).is_none() {
             return;
         }
         let mut known = None;

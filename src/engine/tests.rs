@@ -14,7 +14,7 @@ mod users;
 
 use super::dispatch::Timers;
 use super::*;
-use crate::client::{Answer, Context, How};
+use crate::client::{Answer, CallOptions, Context};
 use crate::event::{
     BudgetUse, Count, Exhausted, Fact, Failure, Hold, Journey, Marks, Outcome, Request, SkippedRun, Source,
     Spend,
@@ -67,7 +67,7 @@ type Plot = Box<dyn Fn(usize, &Call) -> Script + Send + Sync>;
 pub(super) struct Sent {
     pub(super) path: String,
     pub(super) body: String,
-    pub(super) how: How,
+    pub(super) options: CallOptions,
 }
 
 /// Plays a script per request, by the order of the calls and by what is called.
@@ -109,7 +109,7 @@ impl Caller for Fake {
         let sent = Sent {
             path: call.path.clone(),
             body: String::from_utf8(call.body.to_vec()).unwrap(),
-            how: context.how.clone(),
+            options: context.options.clone(),
         };
         let n = {
             let mut all = self.sent.lock().unwrap();
@@ -325,7 +325,7 @@ impl World {
 
     /// The same, with a target whose answers depend on what is called.
     pub(super) fn app(build: Build, plot: impl Fn(usize, &Call) -> Script + Send + Sync + 'static) -> Self {
-        let means: (Arc<dyn Dispatcher>, _) = (Arc::new(Timers), Workshop::on(Handle::current()));
+        let means: (Arc<dyn Dispatcher>, _) = (Arc::new(Timers), CpuPool::on(Handle::current()));
         Self::with(&build.plan(), START, means, Fake::new(plot))
     }
 
@@ -343,19 +343,19 @@ impl World {
         dispatcher: Arc<dyn Dispatcher>,
         plot: impl Fn(usize) -> Script + Send + Sync + 'static,
     ) -> Self {
-        Self::with(plan, at, (dispatcher, Workshop::on(Handle::current())), Fake::new(move |n, _| plot(n)))
+        Self::with(plan, at, (dispatcher, CpuPool::on(Handle::current())), Fake::new(move |n, _| plot(n)))
     }
 
     pub(super) fn with(
         plan: &Arc<Plan>,
         at: &str,
-        (dispatcher, workshop): (Arc<dyn Dispatcher>, Workshop),
+        (dispatcher, cpu_pool): (Arc<dyn Dispatcher>, CpuPool),
         fake: Arc<Fake>,
     ) -> Self {
         let jump = Arc::new(Mutex::new(jiff::SignedDuration::ZERO));
         let (steady, jumped) = (anchored(at.parse().unwrap()), Arc::clone(&jump));
         let wall: Wall = Arc::new(move || steady().checked_add(*jumped.lock().unwrap()).unwrap());
-        let ledger = Arc::new(state::Memory::new(plan, Arc::clone(&wall)));
+        let ledger = Arc::new(state::BudgetLedger::new(plan, Arc::clone(&wall)));
         let facts = Arc::new(Facts { start: Instant::now(), all: Mutex::default() });
         let caller = |target: &Arc<crate::plan::Target>| {
             let caller: Arc<dyn Caller> = Arc::<Fake>::clone(&fake);
@@ -363,10 +363,10 @@ impl World {
         };
         let deps = Deps {
             sink: Arc::<Facts>::clone(&facts),
-            ledger: Arc::<state::Memory>::clone(&ledger),
+            ledger: Arc::<state::BudgetLedger>::clone(&ledger),
             callers: plan.targets.iter().map(caller).collect(),
             dispatcher,
-            workshop,
+            cpu_pool,
             wall,
             handle: Handle::current(),
         };
@@ -439,7 +439,7 @@ async fn what_the_plan_does_not_have_is_refused() {
         ledger: Arc::new(Free::default()),
         callers: HashMap::new(),
         dispatcher: Arc::new(Timers),
-        workshop: Workshop::on(Handle::current()),
+        cpu_pool: CpuPool::on(Handle::current()),
         wall: system(),
         handle: Handle::current(),
     };

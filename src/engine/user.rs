@@ -1,6 +1,6 @@
 //! A closed-loop user, whatever it plays: requests of a workload, or journeys of a scenario.
 
-use super::journey::Traveller;
+use super::journey::ScenarioUser;
 use super::request::{Played, Prepared};
 use super::stage::Stage;
 use crate::event::Outcome;
@@ -28,7 +28,7 @@ pub(super) enum User {
     /// Asks one thing after the other.
     Asker(Box<Asker>),
     /// Plays journeys.
-    Traveller(Box<Traveller>),
+    ScenarioUser(Box<ScenarioUser>),
 }
 
 /// A user of a workload.
@@ -68,7 +68,7 @@ impl User {
     pub(super) async fn get_ready(&mut self, due: Instant) {
         match self {
             Self::Asker(asker) => asker.get_ready(),
-            Self::Traveller(traveller) => traveller.get_ready(due).await,
+            Self::ScenarioUser(scenario_user) => scenario_user.get_ready(due).await,
         }
     }
 
@@ -76,7 +76,7 @@ impl User {
     pub(super) async fn play(&mut self, due: Instant) -> Rest {
         match self {
             Self::Asker(asker) => asker.play(due).await,
-            Self::Traveller(traveller) => traveller.travel(due).await,
+            Self::ScenarioUser(scenario_user) => scenario_user.travel(due).await,
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What the engine tells its sinks, and who may listen.
 
-use super::{Journey, Pair, Place, Request};
+use super::{Journey, Pair, Request, SeriesKey};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -125,14 +125,14 @@ pub enum Fact {
     /// The arrival process asked for a request: it is in flight from here on.
     Offered {
         /// Where it belongs, its step included.
-        place: Arc<Place>,
+        place: Arc<SeriesKey>,
         /// In a warm-up.
         warm_up: bool,
     },
     /// An offered request was not sent: it is no longer in flight.
     Skipped {
         /// Where it belongs.
-        place: Arc<Place>,
+        place: Arc<SeriesKey>,
         /// In a warm-up.
         warm_up: bool,
         /// Why.
@@ -143,7 +143,7 @@ pub enum Fact {
     /// A journey began: it is open from here on.
     JourneyStarted {
         /// Where it belongs; step and turn are empty.
-        place: Arc<Place>,
+        place: Arc<SeriesKey>,
         /// In a warm-up.
         warm_up: bool,
     },
@@ -152,7 +152,7 @@ pub enum Fact {
     /// Load was offered in a stage for this long; sent about once per second and at the stage's end.
     LoadActive {
         /// Where it belongs.
-        place: Arc<Place>,
+        place: Arc<SeriesKey>,
         /// Since the last such fact of the stage.
         time: Duration,
     },

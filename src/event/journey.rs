@@ -1,7 +1,7 @@
 //! The record of a journey (one iteration of a scenario's steps by one user), and the guard that gives each journey
 //! that began exactly one end. One that is dropped (a cancelled task, a panic) still records an outcome.
 
-use super::{Fact, Failure, Outcome, Place, Request, RunRef, Sink, TraceIds};
+use super::{Fact, Failure, Outcome, Request, RunRef, SeriesKey, Sink, TraceIds};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use tokio::time::Instant;
@@ -10,7 +10,7 @@ use tokio::time::Instant;
 #[derive(Clone, Debug)]
 pub struct Journey {
     /// Which series it belongs to; step and turn are empty.
-    pub place: Arc<Place>,
+    pub place: Arc<SeriesKey>,
     /// The run that it is part of.
     pub run: Arc<RunRef>,
     /// In a warm-up: then it counts nowhere but in its requests' tokens, cost and budget.
@@ -135,7 +135,7 @@ impl Drop for OpenJourney {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::{Connection, Count, Gaps, Marks, Pair, Source, Tokens};
+    use crate::event::{ConnectionRecord, Count, Gaps, Marks, Pair, Source, Tokens};
     use std::sync::Mutex;
 
     #[derive(Default)]
@@ -157,7 +157,7 @@ mod tests {
     fn blank() -> Journey {
         let pair = Pair { profile: "p".into(), target: "t".into() };
         let empty: Arc<str> = "".into();
-        let place = Place {
+        let place = SeriesKey {
             pair: pair.clone(),
             model: "m".into(),
             stage: Arc::clone(&empty),
@@ -210,7 +210,7 @@ mod tests {
             cost: Some(0.5),
             text_chars: 0,
             finish_reason: None,
-            connection: Connection::default(),
+            connection: ConnectionRecord::default(),
             server: None,
             limits: Vec::new(),
             failed_checks: Vec::new(),

@@ -106,11 +106,11 @@ pub struct Gaps(Vec<Duration>);
 
 impl Gaps {
     /// Most gaps that one request keeps (4 MiB); a longer stream keeps its first ones.
-    const MOST: usize = 262_144;
+    const MAX: usize = 262_144;
 
     /// Adds the next gap.
     pub fn push(&mut self, gap: Duration) {
-        if self.0.len() < Self::MOST {
+        if self.0.len() < Self::MAX {
             self.0.push(gap);
         }
     }

@@ -13,7 +13,7 @@ pub struct Pair {
 
 /// Where in a profile a request belongs (label set `S`; without `step` it is `P`).
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Place {
+pub struct SeriesKey {
     /// The profile and target.
     pub pair: Pair,
     /// The model that the target is asked for; empty if it names none.

@@ -1,6 +1,6 @@
 //! The record of one request: everything that a sink may want to know, once, when it has ended.
 
-use super::{Gaps, Marks, Outcome, Place, RunRef, Tokens, TraceIds};
+use super::{Gaps, Marks, Outcome, RunRef, SeriesKey, Tokens, TraceIds};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ pub struct Phases {
 
 /// What happened on the transport.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Connection {
+pub struct ConnectionRecord {
     /// Phases of the connection that this request opened, as far as it came; absent for a reused one.
     pub phases: Option<Phases>,
     /// The connection was opened here, with success.
@@ -80,7 +80,7 @@ pub struct Verdict {
 #[derive(Clone, Debug)]
 pub struct Request {
     /// Which series it belongs to.
-    pub place: Arc<Place>,
+    pub place: Arc<SeriesKey>,
     /// The run that it is part of.
     pub run: Arc<RunRef>,
     /// Its number in the run, from 0, in the order in which they were offered.
@@ -117,7 +117,7 @@ pub struct Request {
     /// The finish reason in the dialect's words.
     pub finish_reason: Option<String>,
     /// The transport.
-    pub connection: Connection,
+    pub connection: ConnectionRecord,
     /// The `server` header of the answer, shortened.
     pub server: Option<String>,
     /// Rate-limit headroom.

@@ -21,7 +21,7 @@ mod wire;
 mod workload;
 
 use super::{Agent, PairPlan, Plan, Profile, Server, Target, Telemetry, canonical};
-use crate::config::{Broken, Config, Files, KeyPath, Problem, nearest};
+use crate::config::{BrokenParts, Config, Files, KeyPath, Problem, nearest};
 use finding::Findings;
 pub(super) use revision::{load_json, work_json};
 pub(super) use stage::run_time;
@@ -48,14 +48,14 @@ pub fn compile(
     config: &Config,
     environment: &dyn Fn(&str) -> Option<String>,
 ) -> Result<(Plan, Vec<Problem>), Vec<Problem>> {
-    let compiled = compile_beside(config, &Broken::default(), environment);
+    let compiled = compile_beside(config, &BrokenParts::default(), environment);
     if compiled.errors.is_empty() { Ok((compiled.plan, compiled.warnings)) } else { Err(compiled.errors) }
 }
 
 /// Compiles what is left of a config after its broken parts were taken out.
 pub(super) fn compile_beside(
     config: &Config,
-    broken: &Broken,
+    broken: &BrokenParts,
     environment: &dyn Fn(&str) -> Option<String>,
 ) -> Compiled {
     let mut findings = Findings::default();
@@ -153,7 +153,7 @@ fn references(names: &[String], known: &BTreeSet<&str>, path: &KeyPath, findings
     }
 }
 
-fn unused(config: &Config, broken: &Broken, findings: &mut Findings) {
+fn unused(config: &Config, broken: &BrokenParts, findings: &mut Findings) {
     if config.profiles.is_empty() && broken.profiles.is_empty() {
         findings.warn(&KeyPath::root(), "there are no profiles: nothing will be sent");
         return;

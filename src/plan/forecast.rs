@@ -23,15 +23,15 @@ const DAYS: f64 = 7.0;
 /// The same in minutes.
 const MINUTES: i64 = 7 * 24 * 60;
 /// Runs by cron that are counted one by one; the rest of the days is taken to be like those before.
-const MOST_COUNTED: u32 = 20_000;
+const MAX_COUNTED: u32 = 20_000;
 /// Tokens that a chat template adds for a message, at most.
-const MESSAGE_MOST: f64 = 16.0;
+const MAX_MESSAGE: f64 = 16.0;
 /// Tokens that a chat template adds for a message, usually.
 const MESSAGE_TYPICAL: f64 = 4.0;
 /// Tokens that a chat template may add once (a default system prompt), at most.
-const PREAMBLE_MOST: f64 = 256.0;
+const MAX_PREAMBLE: f64 = 256.0;
 /// Tokens of the nonce that busts prefix caches, at most.
-const NONCE_MOST: f64 = 16.0;
+const MAX_NONCE: f64 = 16.0;
 /// Tokens of the nonce, usually: hex digits are short tokens.
 const NONCE_TYPICAL: f64 = 8.0;
 /// Bytes of text to a token, usually.
@@ -356,7 +356,7 @@ fn cron_runs(schedule: &Schedule, cron: &croner::Cron, now: Timestamp) -> Amount
         }
         counted += 1;
         at = next;
-        if counted == MOST_COUNTED {
+        if counted == MAX_COUNTED {
             let days = now.duration_until(at.timestamp()).as_secs_f64() / 86_400.0;
             return Amount::About(runs / days);
         }
@@ -382,9 +382,9 @@ fn input_tokens(workload: &Prompts, params: &Map<String, Value>) -> (f64, f64) {
     let most = system
         + longest
         + written.iter().sum::<f64>()
-        + bust * NONCE_MOST
-        + messages * MESSAGE_MOST
-        + PREAMBLE_MOST;
+        + bust * MAX_NONCE
+        + messages * MAX_MESSAGE
+        + MAX_PREAMBLE;
     let typical = (system + mean) / BYTES_PER_TOKEN + bust * NONCE_TYPICAL + messages * MESSAGE_TYPICAL;
     (most, typical)
 }

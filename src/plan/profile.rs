@@ -1,7 +1,7 @@
 //! A profile: what is sent, when, and what is expected of the answers.
 
 use super::{Expect, Objective, Scenario, Schedule, Stage, Target};
-use crate::event::{Pair, Place, TURNS, turn_bucket};
+use crate::event::{Pair, SeriesKey, TURNS, turn_bucket};
 use jiff::tz::TimeZone;
 use serde_json::{Map, Value};
 use std::sync::Arc;
@@ -83,7 +83,7 @@ pub struct PairPlan {
     /// Hash of workload, load and model, a label value.
     pub revision: Arc<str>,
     /// The place of each stage, in order of the stages; step and turn are empty.
-    pub places: Vec<Arc<Place>>,
+    pub places: Vec<Arc<SeriesKey>>,
     /// The places of a scenario's requests; empty without one.
     pub steps: Vec<StepPlaces>,
 }
@@ -96,7 +96,7 @@ pub struct StepPlaces {
     /// The step, a [`super::Step::number`].
     pub step: usize,
     /// One, or one for each of [`crate::event::TURNS`] where the step has turns.
-    pub turns: Vec<Arc<Place>>,
+    pub turns: Vec<Arc<SeriesKey>>,
 }
 
 impl PairPlan {
@@ -104,9 +104,9 @@ impl PairPlan {
     /// and so their places.
     pub fn new(profile: Arc<Profile>, target: Arc<Target>, revision: Arc<str>) -> Self {
         let pair = Pair { profile: Arc::clone(&profile.name), target: Arc::clone(&target.name) };
-        let mut known: Vec<Arc<Place>> = Vec::new();
+        let mut known: Vec<Arc<SeriesKey>> = Vec::new();
         let mut place = |stage: &Stage, step: &Arc<str>, turn: &str| {
-            let place = Place {
+            let place = SeriesKey {
                 pair: pair.clone(),
                 model: Arc::clone(&target.model),
                 stage: Arc::clone(&stage.name),
@@ -133,8 +133,8 @@ impl PairPlan {
     }
 
     /// Each place once: those of the stages, and those of a scenario's requests.
-    pub fn all_places(&self) -> Vec<&Arc<Place>> {
-        let mut all: Vec<&Arc<Place>> = Vec::new();
+    pub fn all_places(&self) -> Vec<&Arc<SeriesKey>> {
+        let mut all: Vec<&Arc<SeriesKey>> = Vec::new();
         for place in self.places.iter().chain(self.steps.iter().flat_map(|step| &step.turns)) {
             if !all.iter().any(|known| Arc::ptr_eq(known, place)) {
                 all.push(place);
@@ -144,7 +144,7 @@ impl PairPlan {
     }
 
     /// Where a step's request belongs; `turn` counts from 1, and is not looked at where the step has no turns.
-    pub fn step_place(&self, stage: usize, step: usize, turn: u32) -> Option<&Arc<Place>> {
+    pub fn step_place(&self, stage: usize, step: usize, turn: u32) -> Option<&Arc<SeriesKey>> {
         let places = self.steps.iter().find(|places| places.stage == stage && places.step == step)?;
         match places.turns.as_slice() {
             [only] => Some(only),

@@ -1,6 +1,6 @@
 //! A scenario: what a user does, step by step.
 
-use super::{Cache, Expect, Reading, Think};
+use super::{AnswerMapping, Cache, Expect, Think};
 use crate::secret::Secret;
 use crate::template::{Template, Templates, Vars};
 use http::{HeaderName, HeaderValue, Method};
@@ -75,7 +75,7 @@ pub struct HttpStep {
     /// The body.
     pub body: Body,
     /// How the answer is read; `None`: whatever comes is complete at its end.
-    pub reading: Option<Arc<Reading>>,
+    pub reading: Option<Arc<AnswerMapping>>,
     /// The most tokens that it may cost.
     pub reserve: Reserve,
     /// Method and path as they are written: the name of its spans.

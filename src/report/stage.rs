@@ -4,7 +4,7 @@
 use super::cell::{Cell, JourneyCell, Load, Name};
 use super::lock;
 use super::view::Stage;
-use crate::event::Place;
+use crate::event::SeriesKey;
 use crate::plan::{PairPlan, Scenario};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -12,7 +12,7 @@ use std::time::Duration;
 /// A stage; those of one name are one.
 pub(super) struct StageSummary {
     /// Step and turn are empty.
-    pub(super) place: Arc<Place>,
+    pub(super) place: Arc<SeriesKey>,
     /// Every stage of this name is a warm-up.
     pub(super) warm_up: bool,
     /// Its load, and the requests of a workload.
@@ -27,7 +27,7 @@ pub(super) struct StageSummary {
 pub(super) struct StepSummary {
     name: Arc<str>,
     /// One, or one for each bucket of turns.
-    pub(super) turns: Vec<(Arc<Place>, Mutex<Cell>)>,
+    pub(super) turns: Vec<(Arc<SeriesKey>, Mutex<Cell>)>,
 }
 
 /// The stages of a pair, each name once.

@@ -10,7 +10,7 @@ use std::time::{Duration, UNIX_EPOCH};
 struct Fixture {
     summary: Arc<Summary>,
     sink: Arc<dyn Sink>,
-    places: Vec<Arc<Place>>,
+    places: Vec<Arc<SeriesKey>>,
 }
 
 impl Fixture {

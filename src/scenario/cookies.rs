@@ -20,8 +20,8 @@ pub(super) struct Jar {
 
 impl Jar {
     /// Most bytes that are kept.
-    pub(super) const MOST_BYTES: usize =
-        User::MOST_COOKIES * (COPIES * User::MOST_COOKIE + ENTRY) + super::draft::MOST_PATH;
+    pub(super) const MAX_BYTES: usize =
+        User::MAX_COOKIES * (COPIES * User::MAX_COOKIE + ENTRY) + super::draft::MAX_PATH;
 
     pub(super) fn clear(&mut self) {
         self.store.clear();
@@ -59,7 +59,7 @@ impl Jar {
         let asked = address(base, &self.asked);
         for cookie in set_cookies(headers) {
             let Ok(cookie) = Cookie::try_from_raw_cookie(&cookie, &asked) else { continue };
-            if cookie.to_string().len() + path(&cookie).len() + domain(&cookie).len() > User::MOST_COOKIE {
+            if cookie.to_string().len() + path(&cookie).len() + domain(&cookie).len() > User::MAX_COOKIE {
                 continue;
             }
             let known = self.store.contains_any(&domain(&cookie), path(&cookie), cookie.name());
@@ -73,7 +73,7 @@ impl Jar {
 
     /// The store keeps what has expired, until room is needed.
     fn has_room(&mut self) -> bool {
-        if self.store.iter_any().count() < User::MOST_COOKIES {
+        if self.store.iter_any().count() < User::MAX_COOKIES {
             return true;
         }
         let expired: Vec<(String, String, String)> = self

@@ -1,9 +1,9 @@
 //! Renders one request of a user.
 
-use super::Cast;
+use super::StageContext;
 use super::taken::Taken;
 use crate::exchange::{self, Ask, Call, Message, Role};
-use crate::plan::{Action, AskStep, Body, Cache, Form, HttpStep, JsonTemplate, Reading, Step};
+use crate::plan::{Action, AnswerMapping, AskStep, Body, Cache, Form, HttpStep, JsonTemplate, Step};
 use crate::seed;
 use crate::template::{Counters, RenderError, Scope, Template, Vars};
 use bytes::Bytes;
@@ -15,14 +15,14 @@ use std::sync::Arc;
 use url::form_urlencoded;
 
 /// Most bytes of a rendered path and query.
-pub(super) const MOST_PATH: usize = 16 << 10;
+pub(super) const MAX_PATH: usize = 16 << 10;
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const FORM: HeaderValue = HeaderValue::from_static("application/x-www-form-urlencoded");
 
 /// Renders the templates of one request, in their order.
 pub(super) struct Renderer<'a> {
-    cast: &'a Cast,
+    stage_context: &'a StageContext,
     user: u32,
     counters: &'a Counters,
     seed: u64,
@@ -34,8 +34,13 @@ pub(super) struct Renderer<'a> {
 
 impl<'a> Renderer<'a> {
     /// `at` is the seed of the request's draws and the instant that `now` tells.
-    pub(super) fn new(cast: &'a Cast, user: u32, counters: &'a Counters, at: (u64, Timestamp)) -> Self {
-        Self { cast, user, counters, seed: at.0, now: at.1, vars: Vars::default(), rendered: 0 }
+    pub(super) fn new(
+        stage_context: &'a StageContext,
+        user: u32,
+        counters: &'a Counters,
+        at: (u64, Timestamp),
+    ) -> Self {
+        Self { stage_context, user, counters, seed: at.0, now: at.1, vars: Vars::default(), rendered: 0 }
     }
 
     /// The names that the step's templates see beside the scenario's variables.
@@ -52,12 +57,12 @@ impl<'a> Renderer<'a> {
         let wanted = |name: &str| templates.iter().any(|template| template.source.contains(name));
         let mut vars = Vars::default();
         taken.fill(&mut vars, wanted);
-        let cast = self.cast;
+        let stage_context = self.stage_context;
         let texts = [
-            ("profile", &cast.pair.pair.profile),
-            ("target", &cast.pair.pair.target),
-            ("model", &cast.pair.target.model),
-            ("stage", &cast.stage),
+            ("profile", &stage_context.pair.pair.profile),
+            ("target", &stage_context.pair.pair.target),
+            ("model", &stage_context.pair.target.model),
+            ("stage", &stage_context.stage),
             ("step", &step.name),
         ];
         for (name, text) in texts.into_iter().filter(|(name, _)| wanted(name)) {
@@ -67,7 +72,7 @@ impl<'a> Renderer<'a> {
             ("user", json!(self.user)),
             ("iteration", json!(iteration)),
             ("turn", json!(turn)),
-            ("run", json!(cast.run)),
+            ("run", json!(stage_context.run)),
         ];
         for (name, value) in values.into_iter().filter(|(name, _)| wanted(name)) {
             vars.insert(name, value);
@@ -81,7 +86,7 @@ impl<'a> Renderer<'a> {
 
     fn secrets(&self) -> Result<Value, RenderError> {
         let mut secrets = Map::new();
-        for (name, secret) in &self.cast.scenario.secrets {
+        for (name, secret) in &self.stage_context.scenario.secrets {
             let value = secret.read().map_err(|error| RenderError(error.to_string()))?;
             secrets.insert(name.to_string(), value.expose().into());
         }
@@ -95,17 +100,17 @@ impl<'a> Renderer<'a> {
     ) -> Result<T, RenderError> {
         let seed = seed::hash("rendering", &[], &[self.seed, self.rendered]);
         self.rendered += 1;
-        let layers = [&self.cast.scenario.vars, &self.vars];
+        let layers = [&self.stage_context.scenario.vars, &self.vars];
         render(&Scope { layers: &layers, seed, user: self.user, now: self.now, counters: self.counters })
     }
 
     fn text(&mut self, template: &Template) -> Result<String, RenderError> {
-        let templates = &self.cast.scenario.templates;
+        let templates = &self.stage_context.scenario.templates;
         self.next(|scope| templates.text(template, scope))
     }
 
     fn value(&mut self, template: &JsonTemplate) -> Result<Value, RenderError> {
-        let templates = &self.cast.scenario.templates;
+        let templates = &self.stage_context.scenario.templates;
         match template {
             JsonTemplate::Literal(value) => Ok(value.clone()),
             JsonTemplate::Template(template) => self.next(|scope| templates.value(template, scope)),
@@ -148,8 +153,8 @@ impl<'a> Renderer<'a> {
         if !path.starts_with('/') {
             return refuse("does not begin with / as it is rendered");
         }
-        if path.len() > MOST_PATH {
-            return refuse(&format!("has {} bytes as it is rendered, more than {MOST_PATH}", path.len()));
+        if path.len() > MAX_PATH {
+            return refuse(&format!("has {} bytes as it is rendered, more than {MAX_PATH}", path.len()));
         }
         if path.parse::<PathAndQuery>().is_err() {
             return refuse("cannot stand in a URL as it is rendered");
@@ -184,7 +189,7 @@ impl<'a> Renderer<'a> {
         let system = system.map(|text| Message { role: Role::System, text: text.into() });
         let mut messages: Vec<Message> = system.into_iter().chain(history).collect();
         messages.push(Message { role: Role::User, text: Arc::clone(&question) });
-        let mut params = self.cast.pair.target.params.clone();
+        let mut params = self.stage_context.pair.target.params.clone();
         params.extend(step.params.clone());
         let mut ask = Ask {
             messages,
@@ -194,7 +199,7 @@ impl<'a> Renderer<'a> {
         };
         if step.cache == Cache::Bust {
             // The target is part of it: two targets may lead to the same server.
-            ask.bust(seed::hash("nonce", &[&self.cast.pair.pair.target], &[self.seed]));
+            ask.bust(seed::hash("nonce", &[&self.stage_context.pair.pair.target], &[self.seed]));
         }
         Ok((ask, (step.history > 0).then_some(question)))
     }
@@ -209,7 +214,7 @@ fn header_value(name: &HeaderName, text: String) -> Result<HeaderValue, RenderEr
 }
 
 /// What we would like to get.
-fn accept(reading: Option<&Reading>) -> HeaderValue {
+fn accept(reading: Option<&AnswerMapping>) -> HeaderValue {
     HeaderValue::from_static(match reading.and_then(|reading| reading.form) {
         Some(Form::Json) => "application/json",
         Some(Form::Sse) => "text/event-stream",

@@ -101,8 +101,8 @@ fn collect(value: Value, strings: &mut Vec<String>) {
 
 fn keep(name: &str, value: &Value) -> Result<Kept, NotThere> {
     let json = value.to_string();
-    if json.len() > User::MOST_TAKEN {
-        let (long, most) = (json.len(), User::MOST_TAKEN);
+    if json.len() > User::MAX_TAKEN {
+        let (long, most) = (json.len(), User::MAX_TAKEN);
         return Err(NotThere(format!(
             "the value for `{name}` is too long: {long} bytes, at most {most} are kept"
         )));

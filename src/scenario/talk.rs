@@ -31,7 +31,7 @@ impl Turn {
 
 impl Talk {
     /// Most bytes that are kept: the turns and the question that waits.
-    pub(super) const MOST_BYTES: usize = 2 * User::MOST_HISTORY;
+    pub(super) const MAX_BYTES: usize = 2 * User::MAX_HISTORY;
 
     /// A step's conversation begins anew.
     pub(super) fn forget(&mut self, step: usize) {
@@ -49,7 +49,7 @@ impl Talk {
 
     /// The user is about to ask. A question that is too long to be kept is not kept.
     pub(super) fn asked(&mut self, step: usize, question: Arc<str>) {
-        self.open = (question.len() <= User::MOST_HISTORY).then_some((step, question));
+        self.open = (question.len() <= User::MAX_HISTORY).then_some((step, question));
     }
 
     /// The last question has its answer. At most `most` turns of the step are kept. A turn that does not fit is not
@@ -62,7 +62,7 @@ impl Talk {
             return self.forget(step);
         };
         let turn = Turn { step, question, answer: answer.into() };
-        if turn.bytes() > User::MOST_HISTORY {
+        if turn.bytes() > User::MAX_HISTORY {
             return self.forget(step);
         }
         self.bytes += turn.bytes();
@@ -72,7 +72,7 @@ impl Talk {
             let dropped = oldest.and_then(|oldest| self.turns.remove(oldest));
             self.bytes -= dropped.as_ref().map_or(0, Turn::bytes);
         }
-        while self.bytes > User::MOST_HISTORY
+        while self.bytes > User::MAX_HISTORY
             && let Some(dropped) = self.turns.pop_front()
         {
             self.bytes -= dropped.bytes();

@@ -106,7 +106,7 @@ impl Stage {
     }
 
     /// The cast of a stage that plays these steps against a target.
-    fn cast_of(self, steps: Vec<Step>, target_name: &str) -> Arc<Cast> {
+    fn cast_of(self, steps: Vec<Step>, target_name: &str) -> Arc<StageContext> {
         let numbered = steps.into_iter().enumerate().map(|(number, step)| Arc::new(Step { number, ..step }));
         let secrets = self.secrets.into_iter();
         let scenario = Arc::new(Scenario {
@@ -130,10 +130,10 @@ impl Stage {
         };
         let pair = Arc::new(PairPlan::new(Arc::new(profile), Arc::new(target), "r".into()));
         let run = "run-1".to_owned();
-        Arc::new(Cast { pair, scenario, run_seed: 7, run, stage_number: 3, stage: "steady".into() })
+        Arc::new(StageContext { pair, scenario, run_seed: 7, run, stage_number: 3, stage: "steady".into() })
     }
 
-    fn cast(self, steps: Vec<Step>) -> Arc<Cast> {
+    fn stage_context(self, steps: Vec<Step>) -> Arc<StageContext> {
         self.cast_of(steps, "app")
     }
 }
@@ -166,14 +166,17 @@ fn at_path(path: &str) -> Source {
 }
 
 /// A user and the steps of its scenario, in their order.
-struct Player {
+struct Driver {
     user: User,
     steps: Vec<Arc<Step>>,
 }
 
-impl Player {
-    fn new(cast: &Arc<Cast>, index: u32) -> Self {
-        Self { user: User::new(Arc::clone(cast), index), steps: cast.scenario.all().cloned().collect() }
+impl Driver {
+    fn new(stage_context: &Arc<StageContext>, index: u32) -> Self {
+        Self {
+            user: User::new(Arc::clone(stage_context), index),
+            steps: stage_context.scenario.all().cloned().collect(),
+        }
     }
 
     fn try_prepare(&mut self, step: usize, iteration: u64) -> Result<Outgoing, RenderError> {

@@ -20,7 +20,7 @@ use tokio::time::Instant;
 /// How often the files are looked at for a change.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Verified credentials that are remembered: bcrypt is slow on purpose, and a scraper asks every few seconds.
-const MOST_REMEMBERED: usize = 64;
+const MAX_REMEMBERED: usize = 64;
 /// A bcrypt hash of nothing in particular: an unknown user costs as much time as a wrong password.
 const NOBODY: &str = "$2b$10$abcdefghijklmnopqrstuuYl7dQ0rnRzGhYIA6PPWM3O6j3mAxYP2";
 
@@ -99,7 +99,7 @@ impl Access {
             return false;
         }
         let mut held = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if held.remembered.len() >= MOST_REMEMBERED {
+        if held.remembered.len() >= MAX_REMEMBERED {
             held.remembered.pop_front();
         }
         held.remembered.push_back(key);

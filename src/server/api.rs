@@ -15,7 +15,7 @@ use tokio::sync::broadcast::error::RecvError;
 /// How often a stream of events looks whether the server is stopping.
 const LOOK_UP: Duration = Duration::from_millis(500);
 /// Most requests that one call returns.
-const MOST: usize = 1000;
+const MAX: usize = 1000;
 
 /// Query of `/api/v1/requests`.
 #[derive(Debug, Deserialize)]
@@ -91,13 +91,13 @@ pub(super) async fn events(State(views): State<Views>) -> Response {
 
 /// `GET /api/v1/runs`: the last runs that ended, newest first.
 pub(super) async fn runs(State(views): State<Views>, Query(wanted): Query<HowMany>) -> Response {
-    let limit = wanted.limit.unwrap_or(100).min(MOST);
+    let limit = wanted.limit.unwrap_or(100).min(MAX);
     Json(serde_json::json!({ "runs": views.recent.runs(limit) })).into_response()
 }
 
 /// `GET /api/v1/requests`: recent requests, newest first.
 pub(super) async fn requests(State(views): State<Views>, Query(wanted): Query<Wanted>) -> Response {
-    let limit = wanted.limit.unwrap_or(100).min(MOST);
+    let limit = wanted.limit.unwrap_or(100).min(MAX);
     let recent = &views.recent;
     let requests = if wanted.failed { recent.failures(limit) } else { recent.requests(limit) };
     Json(serde_json::json!({ "requests": requests })).into_response()

@@ -21,7 +21,7 @@ const SCRAPE_TIMEOUT: HeaderName = HeaderName::from_static("x-prometheus-scrape-
 /// Time of a probe where the caller says nothing.
 const PROBE_WITHIN: Duration = Duration::from_secs(30);
 /// Longest time of a probe, whatever the caller says.
-const PROBE_WITHIN_MOST: Duration = Duration::from_mins(10);
+const MAX_PROBE_WITHIN: Duration = Duration::from_mins(10);
 /// What is left of a scrape's time for the answer's way back.
 const ANSWER_RESERVE: Duration = Duration::from_millis(500);
 
@@ -105,7 +105,7 @@ fn within(headers: &HeaderMap) -> Duration {
         headers.get(SCRAPE_TIMEOUT).and_then(|value| value.to_str().ok()?.trim().parse::<f64>().ok());
     let scrape = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
     let within = scrape.map_or(PROBE_WITHIN, |scrape| scrape.saturating_sub(ANSWER_RESERVE.min(scrape / 2)));
-    within.min(PROBE_WITHIN_MOST)
+    within.min(MAX_PROBE_WITHIN)
 }
 
 /// `POST /api/v1/profiles/{name}/run`: a run against each of its targets, now.
@@ -165,7 +165,7 @@ mod tests {
         let of = |value: &str| within(&[(SCRAPE_TIMEOUT, value.parse().unwrap())].into_iter().collect());
         assert_eq!(of("10"), Duration::from_millis(9500));
         assert_eq!(of("0.4"), Duration::from_millis(200));
-        assert_eq!(of("1e9"), PROBE_WITHIN_MOST);
+        assert_eq!(of("1e9"), MAX_PROBE_WITHIN);
         for nonsense in ["-1", "soon", "NaN"] {
             assert_eq!(of(nonsense), PROBE_WITHIN, "{nonsense}");
         }

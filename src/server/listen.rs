@@ -17,7 +17,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 /// Handshakes at once; further connections wait in the backlog.
-const MOST_HANDSHAKES: usize = 64;
+const MAX_HANDSHAKES: usize = 64;
 /// Time for a handshake.
 const HANDSHAKE_WITHIN: Duration = Duration::from_secs(10);
 /// Pause after a failed accept (out of file descriptors, most likely).
@@ -86,7 +86,7 @@ impl axum::serve::Listener for Listener {
     async fn accept(&mut self) -> (Stream, Peer) {
         loop {
             tokio::select! {
-                accepted = self.tcp.accept(), if self.handshakes.len() < MOST_HANDSHAKES => match accepted {
+                accepted = self.tcp.accept(), if self.handshakes.len() < MAX_HANDSHAKES => match accepted {
                     Ok((stream, address)) => {
                         if let Some(ready) = self.begin(stream, address) {
                             return ready;

@@ -22,7 +22,7 @@ use jiff::Timestamp;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use super::dialect::{Refusal, Service, Voice};
+use super::dialect::{Endpoint, Refusal, Service};
 use super::effects::Effects;
 use super::exchange::{Exchange, Whole};
 use super::options::Options;
@@ -52,7 +52,7 @@ pub(crate) struct App {
 
 /// A path of the application, as the one who answers there.
 #[derive(Debug)]
-struct Endpoint(Service);
+struct AppPath(Service);
 
 impl App {
     pub(crate) fn new(options: &Options) -> Self {
@@ -64,7 +64,7 @@ impl App {
     }
 }
 
-impl Voice for Endpoint {
+impl Endpoint for AppPath {
     fn name(&self) -> &'static str {
         match self.0 {
             Service::Model => "app",

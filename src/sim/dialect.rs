@@ -31,7 +31,7 @@ pub(crate) enum Service {
 }
 
 /// Who answers at a path.
-pub(crate) trait Voice: Send + Sync + 'static {
+pub(crate) trait Endpoint: Send + Sync + 'static {
     /// Its name in the truth.
     fn name(&self) -> &'static str;
 
@@ -43,7 +43,7 @@ pub(crate) trait Voice: Send + Sync + 'static {
 }
 
 /// One API, spoken at one or more paths.
-pub(crate) trait Dialect: Voice {
+pub(crate) trait Dialect: Endpoint {
     /// Reads a request. `id` names the answer and `created` is Unix time in seconds.
     fn read(&self, parts: &Parts, body: &[u8], id: &str, created: i64) -> Result<Read, Refusal>;
 }

@@ -14,7 +14,7 @@ use super::engine::{Engine, Job, JobId, Refused, Settings, Step, Update};
 use super::metrics::{Metrics, Sizes};
 
 /// How far the engine may fall behind the clock, in case the machine stalls, and still make up for it.
-const MOST_LAG: Duration = Duration::from_millis(100);
+const MAX_LAG: Duration = Duration::from_millis(100);
 
 /// What a request hears from the engine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,7 +77,7 @@ impl Driver {
         let mut time = Duration::ZERO;
         let mut updates = Vec::new();
         loop {
-            time = time.max(self.origin.elapsed().saturating_sub(MOST_LAG));
+            time = time.max(self.origin.elapsed().saturating_sub(MAX_LAG));
             let step = self.with(|state| {
                 state.drop_deserted(&self.metrics);
                 let step = state.engine.begin(time, &mut updates);

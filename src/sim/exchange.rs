@@ -17,7 +17,7 @@ use jiff::Timestamp;
 
 use super::body::{self, Channel, Gone, Outlet};
 use super::conn::{Control, Order};
-use super::dialect::{Refusal, Voice};
+use super::dialect::{Endpoint, Refusal};
 use super::effects::{Break, Effects, Instead};
 use super::faults::{self, Fault};
 use super::limits::Headroom;
@@ -27,7 +27,7 @@ use super::stream;
 use super::truth::{self, Mark, Record, Truth};
 
 /// Bytes of a request body, at most.
-const MOST_BODY: usize = 64 << 20;
+const MAX_BODY: usize = 64 << 20;
 /// Faults by header.
 const FAULT_HEADER: &str = "x-sim-fault";
 const NOT_HTTP: &[u8] = b"\x15\x03\x01 this is no answer in any version of HTTP\r\n\r\n";
@@ -35,7 +35,7 @@ const NOT_HTTP: &[u8] = b"\x15\x03\x01 this is no answer in any version of HTTP\
 /// One request on its way.
 pub(crate) struct Exchange {
     pub(crate) shared: Arc<Shared>,
-    pub(crate) voice: &'static dyn Voice,
+    pub(crate) endpoint: &'static dyn Endpoint,
     pub(crate) record: Arc<Record>,
     /// Names the request and its answer.
     pub(crate) id: String,
@@ -60,14 +60,14 @@ struct Presence {
 /// Takes a request from its arrival to its answer, which is what `work` makes of head and body.
 pub(crate) async fn receive(
     shared: Arc<Shared>,
-    voice: &'static dyn Voice,
+    endpoint: &'static dyn Endpoint,
     request: Request,
     work: impl AsyncFnOnce(Exchange, &Parts, Result<Bytes, Refusal>) -> Response,
 ) -> Response {
     let (parts, body) = request.into_parts();
-    let exchange = Exchange::open(shared, voice, &parts);
+    let exchange = Exchange::open(shared, endpoint, &parts);
     let mut presence = Presence { record: Arc::clone(&exchange.record), answered: false };
-    let body = to_bytes(body, MOST_BODY).await;
+    let body = to_bytes(body, MAX_BODY).await;
     let unread = |_| Refusal::Invalid("the request body could not be read or is too large".to_owned());
     let response = work(exchange, &parts, body.map_err(unread)).await;
     presence.answered = true;
@@ -76,7 +76,7 @@ pub(crate) async fn receive(
 
 impl Exchange {
     /// Names the request and opens its record.
-    fn open(shared: Arc<Shared>, voice: &'static dyn Voice, parts: &Parts) -> Self {
+    fn open(shared: Arc<Shared>, endpoint: &'static dyn Endpoint, parts: &Parts) -> Self {
         let header = |name: &str| parts.headers.get(name).and_then(|value| value.to_str().ok());
         let id = header("x-request-id").filter(|id| (1..=128).contains(&id.len())).map_or_else(
             || format!("sim-{:012}", shared.requests.fetch_add(1, Ordering::Relaxed)),
@@ -86,13 +86,13 @@ impl Exchange {
         let record = shared.truth.open(Truth {
             request_id: id.clone(),
             trace_id: header("traceparent").and_then(truth::trace_id),
-            dialect: voice.name().to_owned(),
+            dialect: endpoint.name().to_owned(),
             path: path.clone(),
             arrived: Timestamp::now(),
             ..Truth::default()
         });
         let control = parts.extensions.get::<Arc<Control>>().cloned().unwrap_or_default();
-        Self { shared, voice, record, id, headers: parts.headers.clone(), path, control }
+        Self { shared, endpoint, record, id, headers: parts.headers.clone(), path, control }
     }
 
     /// Draws the faults and begins the answer as they say; an answer, if that is all there will be.
@@ -110,7 +110,7 @@ impl Exchange {
 
     /// The effects of the rules in force and of the request's own header.
     fn effects(&self, model: Option<&str>) -> Result<Effects, Refusal> {
-        let service = self.voice.service();
+        let service = self.endpoint.service();
         let mut met: Vec<Fault> = self.shared.rules.draw(Aim { service, path: &self.path, model });
         for value in self.headers.get_all(FAULT_HEADER) {
             let text = String::from_utf8_lossy(value.as_bytes());
@@ -139,7 +139,7 @@ impl Exchange {
         let mut response = head(channel, "application/json", effects.wrong_content_type);
         *response.status_mut() = status;
         self.standard_headers(&mut response, status);
-        let error = self.voice.error(&Refusal::Stopped).to_string();
+        let error = self.endpoint.error(&Refusal::Stopped).to_string();
         let record = Arc::clone(&self.record);
         self.shared.spawn(async move {
             if whole.write(&mut outlet, &effects, error, &record).await.is_err() {
@@ -151,7 +151,7 @@ impl Exchange {
 
     /// Answers with an error.
     pub(crate) fn refuse(&self, refusal: &Refusal) -> Response {
-        let json = self.voice.error(refusal).to_string();
+        let json = self.endpoint.error(refusal).to_string();
         let mut response = (refusal.status(), [(CONTENT_TYPE, "application/json")], json).into_response();
         if let Some(time) = refusal.retry_after() {
             let seconds = time.as_secs() + u64::from(time.subsec_nanos() > 0);

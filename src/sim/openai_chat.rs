@@ -7,7 +7,7 @@ use http::request::Parts;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::dialect::{Answer, Delta, Dialect, Ending, Read, Refusal, Service, Voice};
+use super::dialect::{Answer, Delta, Dialect, Ending, Endpoint, Read, Refusal, Service};
 use super::effects::{Effects, UsageStyle};
 use super::generation::{Ask, Finish, Kind, Turn, Usage};
 use super::wire::{Event, Framing};
@@ -65,7 +65,7 @@ struct Completion {
     include_usage: bool,
 }
 
-impl Voice for OpenAiChat {
+impl Endpoint for OpenAiChat {
     fn name(&self) -> &'static str {
         "openai-chat"
     }

@@ -16,7 +16,7 @@ use super::faults::{Fault, Spec, SpecError};
 use super::units;
 
 /// Rules at once, at most.
-const MOST_RULES: usize = 256;
+const MAX_RULES: usize = 256;
 
 /// A fault that befalls requests while the rule lives.
 ///
@@ -46,7 +46,7 @@ pub struct FaultRule {
 
 /// There are as many rules as there may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("there are {MOST_RULES} fault rules already")]
+#[error("there are {MAX_RULES} fault rules already")]
 pub struct TooManyRules;
 
 /// What rules look at in a request.
@@ -113,7 +113,7 @@ impl Rules {
         let now = Instant::now();
         self.with(|state| {
             state.active.retain(|active| active.lives(now));
-            if state.active.len() + rules.len() > MOST_RULES {
+            if state.active.len() + rules.len() > MAX_RULES {
                 return Err(TooManyRules);
             }
             state.active.extend(rules.into_iter().map(|rule| {
@@ -270,7 +270,7 @@ mod tests {
     #[tokio::test]
     async fn the_number_of_rules_is_bounded() {
         let rules = Rules::new(1);
-        let many = vec![FaultRule::always(Fault::NoDone); MOST_RULES];
+        let many = vec![FaultRule::always(Fault::NoDone); MAX_RULES];
         assert_eq!(rules.add(many), Ok(()));
         assert_eq!(rules.add(vec![FaultRule::always(Fault::NoDone)]), Err(TooManyRules));
         rules.clear();

@@ -1,5 +1,5 @@
 use super::*;
-use crate::event::{Count, Fact, Failure, Pair, Place, RunRef, Sink, Source, Ticket, TraceIds};
+use crate::event::{Count, Fact, Failure, OfferedRequest, Pair, RunRef, SeriesKey, Sink, Source, TraceIds};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use tokio::time::Instant;
@@ -14,14 +14,19 @@ impl Sink for Deaf {
 /// after 1 s, and 41 tokens.
 fn answer(fill: impl FnOnce(&mut Request)) -> Request {
     let pair = Pair { profile: "p".into(), target: "t".into() };
-    let place =
-        Place { pair: pair.clone(), model: "m".into(), stage: "".into(), step: "".into(), turn: "".into() };
+    let place = SeriesKey {
+        pair: pair.clone(),
+        model: "m".into(),
+        stage: "".into(),
+        step: "".into(),
+        turn: "".into(),
+    };
     let run = RunRef { pair, id: "r".into(), seed: 1, scheduled: SystemTime::UNIX_EPOCH };
     let due = Instant::now();
     let sent = due + Duration::from_millis(10);
     let after = |millis| Some(sent + Duration::from_millis(millis));
     let ids = TraceIds::from_random([1; 24], true);
-    let ticket = Ticket::offer(Arc::new(Deaf), Arc::new(place), Arc::new(run), 0, false, ids, due);
+    let ticket = OfferedRequest::offer(Arc::new(Deaf), Arc::new(place), Arc::new(run), 0, false, ids, due);
     let request = ticket.finish(|request| {
         request.outcome = Outcome::Ok;
         request.streamed = true;

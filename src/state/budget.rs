@@ -19,7 +19,7 @@ const SET_BACK: SignedDuration = SignedDuration::from_hours(1);
 const PICO: f64 = 1e12;
 
 /// The budgets of a plan.
-pub struct Memory {
+pub struct BudgetLedger {
     wall: Wall,
     books: Mutex<Books>,
 }
@@ -62,7 +62,7 @@ fn planned(plan: &Plan) -> impl Iterator<Item = (Scope, &Budget)> {
     agent.chain(profiles)
 }
 
-impl Memory {
+impl BudgetLedger {
     /// The budgets of this plan, with nothing spent.
     pub fn new(plan: &Plan, wall: Wall) -> Self {
         let now = wall();
@@ -108,7 +108,7 @@ impl Memory {
     }
 }
 
-impl Ledger for Memory {
+impl Ledger for BudgetLedger {
     fn reserve(&self, profile: &Arc<str>, most: Spend) -> Result<Hold, Exhausted> {
         let amounts = Amounts::of(most);
         let mut books = self.books();

@@ -6,7 +6,7 @@ mod view;
 pub use view::{ActiveRun, JourneyView, Journeys, PairStatus, RequestView, RunView};
 
 use super::Time;
-use crate::event::{Fact, Failure, Outcome, Pair, Place, Request, RunRef, Sink};
+use crate::event::{Fact, Failure, Outcome, Pair, Request, RunRef, SeriesKey, Sink};
 use crate::plan::{PairPlan, Plan};
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -196,7 +196,7 @@ impl Recent {
         }
     }
 
-    fn offered(&self, place: &Place, warm_up: bool) {
+    fn offered(&self, place: &SeriesKey, warm_up: bool) {
         self.at(&place.pair, |entry| {
             entry.in_flight += 1;
             entry.offered += u64::from(!warm_up);

@@ -7,6 +7,7 @@
 mod attribute;
 mod clock;
 mod collect;
+mod exporter;
 mod genai;
 mod log;
 mod metric;
@@ -14,7 +15,6 @@ mod queue;
 mod render;
 mod resource;
 mod retry;
-mod ship;
 mod span;
 mod stats;
 mod targets;
@@ -32,12 +32,12 @@ use crate::plan::Plan;
 use crate::plan::otlp::{Destination, GenAi, Histograms, Otlp, Sampling};
 use clock::unix_nanos;
 use collect::FromStore;
+use exporter::{Exporter, Stop};
 use futures_util::future::BoxFuture;
 use genai::Recorder;
 use metric::{Family, Source, Starts};
 use queue::{Capacity, Queue, queue};
-use resource::Sender;
-use ship::{Shipper, Stop};
+use resource::Resource;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use targets::Targets;
@@ -60,7 +60,7 @@ const LOGS_LINGER: Duration = Duration::from_secs(1);
 pub struct Export {
     sink: Arc<Facts>,
     ours: Arc<FromStore>,
-    sender: Sender,
+    resource: Resource,
     targets: Arc<Targets>,
     stats: Arc<Stats>,
     stop: watch::Sender<Option<Instant>>,
@@ -79,12 +79,12 @@ pub struct Work {
 pub fn build(otlp: &Otlp, plan: &Plan, store: &Arc<Store>, log: &LogTap) -> Result<(Export, Work), Error> {
     let stats = Arc::new(Stats::default());
     store.attach_export(Arc::clone(&stats));
-    let sender = Sender::new(otlp, &plan.agent);
+    let resource = Resource::new(otlp, &plan.agent);
     let targets = Arc::new(Targets::of(plan));
     let (stop, ordered) = watch::channel(None);
-    let shipper = |signal, to: &Arc<Destination>| {
+    let exporter = |signal, to: &Arc<Destination>| {
         let transport = Transport::new(signal, Arc::clone(to))?;
-        Ok::<_, Error>(Shipper::new(signal, transport, Arc::clone(&stats), Stop::new(ordered.clone())))
+        Ok::<_, Error>(Exporter::new(signal, transport, Arc::clone(&stats), Stop::new(ordered.clone())))
     };
     let mut signals: Vec<BoxFuture<'static, ()>> = Vec::new();
     let (set, form) =
@@ -94,30 +94,30 @@ pub fn build(otlp: &Otlp, plan: &Plan, store: &Arc<Store>, log: &LogTap) -> Resu
     if let Some(metrics) = &otlp.metrics {
         let work = worker::Metrics {
             sources: vec![Arc::<FromStore>::clone(&ours), Arc::<Recorder>::clone(&genai)],
-            sender: sender.clone(),
+            resource: resource.clone(),
             starts: Starts::new(unix_nanos(SystemTime::now())),
             interval: metrics.interval,
-            shipper: shipper(Signal::Metrics, &metrics.to)?,
+            exporter: exporter(Signal::Metrics, &metrics.to)?,
         };
         signals.push(Box::pin(work.run()));
     }
     let mut spans = None;
     if let Some(traces) = &otlp.traces {
         let (queue, intake) = queue(Signal::Traces, CAPACITY, &stats);
-        let (sender, agent) = (sender.clone(), Arc::clone(&plan.agent.id));
-        let convert = trace::Traces { sender, agent, targets: Arc::clone(&targets) };
-        let shipper = shipper(Signal::Traces, &traces.to)?;
-        signals.push(Box::pin(worker::batches(intake, convert, SPANS_LINGER, shipper)));
+        let (resource, agent) = (resource.clone(), Arc::clone(&plan.agent.id));
+        let convert = trace::Traces { resource, agent, targets: Arc::clone(&targets) };
+        let exporter = exporter(Signal::Traces, &traces.to)?;
+        signals.push(Box::pin(worker::batches(intake, convert, SPANS_LINGER, exporter)));
         spans = Some((traces.sampling, queue));
     }
     if let Some(to) = &otlp.logs {
         let (queue, intake) = queue(Signal::Logs, CAPACITY, &stats);
-        let (convert, shipper) = (log::Logs { sender: sender.clone() }, shipper(Signal::Logs, to)?);
-        signals.push(Box::pin(worker::batches(intake, convert, LOGS_LINGER, shipper)));
+        let (convert, exporter) = (log::Logs { resource: resource.clone() }, exporter(Signal::Logs, to)?);
+        signals.push(Box::pin(worker::batches(intake, convert, LOGS_LINGER, exporter)));
         log.connect(queue);
     }
     let sink = Arc::new(Facts { genai, spans });
-    Ok((Export { sink, ours, sender, targets, stats, stop }, Work { signals }))
+    Ok((Export { sink, ours, resource, targets, stats, stop }, Work { signals }))
 }
 
 impl Export {
@@ -129,7 +129,7 @@ impl Export {
     /// Changes to another plan's targets, labels and disabled metrics. Where to export and how stays as it was at
     /// the start.
     pub fn install(&self, plan: &Plan) {
-        self.sender.install(&plan.agent);
+        self.resource.install(&plan.agent);
         self.ours.disable(&plan.telemetry.disable);
         self.targets.install(plan);
         self.sink.genai.prune();

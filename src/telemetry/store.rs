@@ -13,7 +13,7 @@ pub(super) use pair::PHASES;
 use super::catalogue::{Key, Metric, buckets};
 use super::otlp::{Dropped, Signal, Stats};
 use super::value::{Counter, Gauge, Histogram, Trace, epoch_seconds};
-use crate::event::{Fact, Journey, Ledger, Pair, Place, Request, Sink, TraceIds};
+use crate::event::{Fact, Journey, Ledger, Pair, Request, SeriesKey, Sink, TraceIds};
 use crate::plan::Plan;
 use install::{Installed, Nodes};
 use pair::PairNode;
@@ -231,7 +231,7 @@ impl Store {
         self.installed.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn at_place(&self, place: &Place, take: impl FnOnce(&PlaceNode)) {
+    fn at_place(&self, place: &SeriesKey, take: impl FnOnce(&PlaceNode)) {
         if let Some(node) = self.read().place(place) {
             take(node);
         }
@@ -243,7 +243,7 @@ impl Store {
         }
     }
 
-    fn at_stage(&self, place: &Place, take: impl FnOnce(&StageNode)) {
+    fn at_stage(&self, place: &SeriesKey, take: impl FnOnce(&StageNode)) {
         if let Some(node) = self.read().stage(place) {
             take(node);
         }

@@ -102,9 +102,9 @@ impl Gauge {
 
 /// A last value that is absent until it is first seen.
 #[derive(Debug)]
-pub(super) struct Seen(AtomicU64);
+pub(super) struct OptionalGauge(AtomicU64);
 
-impl Seen {
+impl OptionalGauge {
     /// A NaN that no arithmetic yields.
     const ABSENT: u64 = u64::MAX;
 
@@ -120,7 +120,7 @@ impl Seen {
     }
 }
 
-impl Default for Seen {
+impl Default for OptionalGauge {
     fn default() -> Self {
         Self(AtomicU64::new(Self::ABSENT))
     }
@@ -170,7 +170,7 @@ pub struct Histogram {
 
 /// What a histogram holds.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Reading {
+pub struct HistogramSnapshot {
     /// Upper bounds without `+Inf`.
     pub bounds: &'static [f64],
     /// Counts per bucket, not cumulative, `+Inf` last.
@@ -181,7 +181,7 @@ pub struct Reading {
     pub exemplars: Vec<Option<Exemplar>>,
 }
 
-impl Reading {
+impl HistogramSnapshot {
     /// How many values.
     pub fn count(&self) -> u64 {
         self.counts.iter().sum()
@@ -189,10 +189,10 @@ impl Reading {
 }
 
 /// Buckets of the largest histogram, `+Inf` included.
-const MOST_BUCKETS: usize = Buckets::MOST_FINE + 1;
+const MAX_BUCKETS: usize = Buckets::MAX_FINE + 1;
 
 /// Most populated base-2 buckets: what OpenTelemetry's and Prometheus' own libraries keep by default.
-const MOST_NATIVE: usize = 160;
+const MAX_NATIVE: usize = 160;
 
 impl Histogram {
     /// An empty histogram.
@@ -225,7 +225,7 @@ impl Histogram {
     /// Takes many durations at once: counted locally, then merged, so that the shared cells are touched once
     /// per bucket and not once per value. The longest becomes the exemplar.
     pub(super) fn observe_all(&self, times: &[Duration], trace: Option<&Trace>) {
-        let mut local = [0_u64; MOST_BUCKETS];
+        let mut local = [0_u64; MAX_BUCKETS];
         let mut sum = Duration::ZERO;
         let mut longest = Duration::ZERO;
         for time in times {
@@ -239,7 +239,7 @@ impl Histogram {
             return;
         }
         let base_2 = self.native.get().map(|_| {
-            let mut local = Native::new(MOST_NATIVE);
+            let mut local = Native::new(MAX_NATIVE);
             for time in times {
                 local.observe(time.as_secs_f64());
             }
@@ -261,7 +261,7 @@ impl Histogram {
     /// Keeps the values in base-2 buckets too, from now on; best before the first value, because what came
     /// before is not in them.
     pub(super) fn record_native(&self) {
-        self.native.get_or_init(|| Mutex::new(Native::new(MOST_NATIVE)));
+        self.native.get_or_init(|| Mutex::new(Native::new(MAX_NATIVE)));
     }
 
     fn lock_native(&self) -> Option<MutexGuard<'_, Native>> {
@@ -270,7 +270,7 @@ impl Histogram {
 
     /// What it holds now, in both forms: the same values, as far as the base-2 buckets were kept from the first
     /// value on.
-    pub fn snapshot(&self) -> (Reading, Option<Native>) {
+    pub fn snapshot(&self) -> (HistogramSnapshot, Option<Native>) {
         let native = self.lock_native();
         (self.read(), native.as_deref().cloned())
     }
@@ -297,9 +297,9 @@ impl Histogram {
     }
 
     /// What it holds now.
-    pub fn read(&self) -> Reading {
+    pub fn read(&self) -> HistogramSnapshot {
         let exemplars = self.exemplars.lock().unwrap_or_else(PoisonError::into_inner).to_vec();
-        Reading {
+        HistogramSnapshot {
             bounds: self.bounds,
             counts: self.counts.iter().map(|count| count.load(Relaxed)).collect(),
             sum: self.sum.get(),
@@ -366,7 +366,7 @@ mod tests {
 
     #[test]
     fn a_gauge_that_was_never_seen_is_absent() {
-        let seen = Seen::default();
+        let seen = OptionalGauge::default();
         assert_eq!(seen.get(), None);
         seen.set(0.0);
         assert_eq!(seen.get(), Some(0.0));

@@ -5,7 +5,7 @@ use serde::ser::{Error as _, Serialize, Serializer};
 use std::io;
 
 /// Bytes of a value as JSON, at most: a small template can repeat a list of lists.
-const MOST: usize = 16 << 20;
+const MAX: usize = 16 << 20;
 
 /// The JSON of a value; an error if something in it is undefined. It goes through text, because that is where its
 /// size can be bounded.
@@ -40,13 +40,13 @@ impl Serialize for Defined {
     }
 }
 
-/// Takes [`MOST`] bytes.
+/// Takes [`MAX`] bytes.
 struct Bounded(Vec<u8>);
 
 impl io::Write for Bounded {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if self.0.len() + bytes.len() > MOST {
-            return Err(io::Error::other(format!("the value is longer than {MOST} bytes")));
+        if self.0.len() + bytes.len() > MAX {
+            return Err(io::Error::other(format!("the value is longer than {MAX} bytes")));
         }
         self.0.extend_from_slice(bytes);
         Ok(bytes.len())

@@ -1,6 +1,8 @@
 //! What happens to requests, for the modules that listen to it.
 
-use crate::event::{Count, Gaps, Outcome, Pair, Place, Request, RunRef, Sink, Source, Ticket, TraceIds};
+use crate::event::{
+    Count, Gaps, OfferedRequest, Outcome, Pair, Request, RunRef, SeriesKey, Sink, Source, TraceIds,
+};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use tokio::time::Instant;
@@ -18,14 +20,22 @@ pub(crate) fn ids() -> TraceIds {
     TraceIds::from_random(std::array::from_fn(|i| u8::try_from(i).unwrap()), true)
 }
 
-pub(crate) fn offer(sink: &Arc<dyn Sink>, place: &Arc<Place>, warm_up: bool) -> Ticket {
-    Ticket::offer(Arc::clone(sink), Arc::clone(place), run(&place.pair), 0, warm_up, ids(), Instant::now())
+pub(crate) fn offer(sink: &Arc<dyn Sink>, place: &Arc<SeriesKey>, warm_up: bool) -> OfferedRequest {
+    OfferedRequest::offer(
+        Arc::clone(sink),
+        Arc::clone(place),
+        run(&place.pair),
+        0,
+        warm_up,
+        ids(),
+        Instant::now(),
+    )
 }
 
 /// Ends a fresh request at `place` with this outcome and these changes to a typical streamed answer.
 pub(crate) fn play(
     sink: &Arc<dyn Sink>,
-    place: &Arc<Place>,
+    place: &Arc<SeriesKey>,
     outcome: Outcome,
     change: impl FnOnce(&mut Request),
 ) -> Arc<Request> {

@@ -1,9 +1,9 @@
 //! A scenario and its journeys, built by hand: what its sinks are given.
 
 use super::{assemble, expect, facts, labelled, profile, rich_target, stage};
-use crate::event::{Fact, Journey, Outcome, Place, RunRef, Sink};
+use crate::event::{Fact, Journey, Outcome, RunRef, SeriesKey, Sink};
 use crate::plan::{
-    Action, AskStep, Body, Cache, Expect, Form, HttpStep, JsonRule, PairPlan, Plan, Profile, Reading,
+    Action, AnswerMapping, AskStep, Body, Cache, Expect, Form, HttpStep, JsonRule, PairPlan, Plan, Profile,
     Reserve, Rule, Scenario, StatusRange, StatusSet, Step, Target, Think, Work,
 };
 use crate::template::{Template, Templates, Vars};
@@ -40,7 +40,7 @@ pub(crate) fn step(name: &str, action: Action, expect: Expect) -> Step {
 }
 
 /// `POST`, without a body.
-pub(crate) fn post(to: &str, reading: Option<Reading>) -> Action {
+pub(crate) fn post(to: &str, reading: Option<AnswerMapping>) -> Action {
     Action::Http(Box::new(HttpStep {
         method: Method::POST,
         path: template(to),
@@ -94,12 +94,12 @@ pub(crate) fn rag_plan() -> Plan {
 pub(crate) fn rag_plan_of(stages: Vec<crate::plan::Stage>) -> Plan {
     let login =
         Expect { status: Some(StatusSet(vec![StatusRange { from: 200, to: 200 }])), ..Expect::default() };
-    let reading = Reading {
+    let reading = AnswerMapping {
         form: Some(Form::Json),
         text: Some(path("$.answer")),
         input_tokens: Some(path("$.usage.prompt_tokens")),
         output_tokens: Some(path("$.usage.completion_tokens")),
-        ..Reading::default()
+        ..AnswerMapping::default()
     };
     let cited =
         Rule::Json { path: path("$.citations"), is: JsonRule { min_items: Some(1), ..JsonRule::default() } };
@@ -115,14 +115,14 @@ pub(crate) fn rag_plan_of(stages: Vec<crate::plan::Stage>) -> Plan {
 }
 
 /// Where a step's requests of a stage go.
-pub(crate) fn step_place(pair: &PairPlan, stage: usize, name: &str, turn: u32) -> Arc<Place> {
+pub(crate) fn step_place(pair: &PairPlan, stage: usize, name: &str, turn: u32) -> Arc<SeriesKey> {
     let scenario = pair.profile.work.scenario().unwrap();
     let step = scenario.all().find(|step| &*step.name == name).unwrap();
     Arc::clone(pair.step_place(stage, step.number, turn).unwrap())
 }
 
 /// A journey of three requests over 4 s, of which the user waited 2.5 s; 120 tokens in and 30 out.
-pub(crate) fn journey(place: &Arc<Place>, outcome: Outcome) -> Journey {
+pub(crate) fn journey(place: &Arc<SeriesKey>, outcome: Outcome) -> Journey {
     let due = Instant::now();
     let run: Arc<RunRef> = facts::run(&place.pair);
     Journey {
@@ -149,7 +149,7 @@ pub(crate) fn journey(place: &Arc<Place>, outcome: Outcome) -> Journey {
 /// A journey that begins and ends.
 pub(crate) fn travel(
     sink: &Arc<dyn Sink>,
-    place: &Arc<Place>,
+    place: &Arc<SeriesKey>,
     outcome: Outcome,
     change: impl FnOnce(&mut Journey),
 ) -> Arc<Journey> {

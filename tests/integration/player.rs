@@ -8,7 +8,7 @@ use tokenbeat::engine::dispatch::Precise;
 use tokenbeat::engine::{self, Deps, Engine, Once};
 use tokenbeat::event::{Fact, Outcome, Request, RunSummary, Sink};
 use tokenbeat::sim::Truth;
-use tokenbeat::state::Memory;
+use tokenbeat::state::BudgetLedger;
 use tokio::runtime::Handle;
 
 /// What was told of requests.
@@ -37,10 +37,10 @@ pub(crate) async fn play_on(
         plan.targets.iter().map(|target| (Arc::clone(&target.name), client(target))).collect();
     let deps = Deps {
         sink: Arc::<Kept>::clone(&kept),
-        ledger: Arc::new(Memory::new(&plan, engine::system())),
+        ledger: Arc::new(BudgetLedger::new(&plan, engine::system())),
         callers,
         dispatcher: Arc::new(Precise::start().unwrap()),
-        workshop: engine::Workshop::start().unwrap(),
+        cpu_pool: engine::CpuPool::start().unwrap(),
         wall: engine::system(),
         handle: traffic,
     };

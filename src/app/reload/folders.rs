@@ -8,7 +8,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Component, Path, PathBuf};
 
 /// Links on the way to a file, as many as Linux follows; more are a circle.
-const MOST_LINKS: usize = 40;
+const MAX_LINKS: usize = 40;
 
 /// A folder, and which one it is: another one of the same name is to be watched anew.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -48,7 +48,7 @@ fn walk(path: &Path, found: &mut BTreeSet<PathBuf>) {
         };
         let next = at.join(name);
         let meta = fs::symlink_metadata(&next);
-        if meta.as_ref().is_ok_and(fs::Metadata::is_symlink) && links < MOST_LINKS {
+        if meta.as_ref().is_ok_and(fs::Metadata::is_symlink) && links < MAX_LINKS {
             links += 1;
             found.insert(at.clone());
             let Ok(target) = fs::read_link(&next) else { return };

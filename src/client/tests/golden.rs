@@ -2,8 +2,8 @@
 //! comes n times 10 ms after the start, each in a frame of its own; the body ends 10 ms after the last one.
 
 use crate::client::answer::{Counted, Read};
+use crate::client::body_decoder::{BodyDecoder, Mode};
 use crate::client::dialect::Decoder;
-use crate::client::intake::{Intake, Mode};
 use crate::client::openai_chat::OpenAiChat;
 use crate::event::{Count, Failure, Outcome, Tokens};
 use std::sync::Arc;
@@ -36,14 +36,14 @@ fn read(frames: &[&str], start: Instant) -> Read {
 
 /// Each frame in its turn, then the end of the body.
 pub(super) fn read_by(decoder: Arc<dyn Decoder>, mode: Mode, frames: &[&str], start: Instant) -> Read {
-    let mut intake = Intake::new(decoder, mode);
+    let mut body_decoder = BodyDecoder::new(decoder, mode);
     let mut mark = start;
     for frame in frames {
         mark += STEP;
-        intake.frame(mark, frame.as_bytes());
+        body_decoder.frame(mark, frame.as_bytes());
     }
-    intake.end_of_body(mark + STEP);
-    intake.close(mark)
+    body_decoder.end_of_body(mark + STEP);
+    body_decoder.close(mark)
 }
 
 fn golden(stream: &str) -> String {
@@ -271,13 +271,13 @@ fn trap_09_however_the_bytes_are_split_the_answer_is_the_same() {
     for stream in [stream!("openai"), stream!("keepalive_crlf"), stream!("sglang_usage_on_finish")] {
         let whole = golden_of_pieces(&[stream]);
         let bytes: Vec<&[u8]> = stream.as_bytes().chunks(1).collect();
-        let mut intake = Intake::new(decoder(), Mode::Sse);
+        let mut body_decoder = BodyDecoder::new(decoder(), Mode::Sse);
         let now = Instant::now();
         for byte in bytes {
-            intake.frame(now, byte);
+            body_decoder.frame(now, byte);
         }
-        intake.end_of_body(now);
-        let read = intake.close(now);
+        body_decoder.end_of_body(now);
+        let read = body_decoder.close(now);
         let split = (read.outcome, read.generated.text, read.gaps.as_slice().len());
         assert_eq!(whole, split);
         assert_eq!(whole.0, Outcome::Ok);
@@ -337,14 +337,14 @@ fn trap_09_an_event_of_megabytes_is_a_protocol_failure() {
 
 #[test]
 fn an_endless_body_is_bounded() {
-    let mut intake = Intake::new(decoder(), Mode::Sse);
+    let mut body_decoder = BodyDecoder::new(decoder(), Mode::Sse);
     let now = Instant::now();
     let comment = format!(": {}\n", "x".repeat(1 << 20));
     for _ in 0..=64 {
-        intake.frame(now, comment.as_bytes());
+        body_decoder.frame(now, comment.as_bytes());
     }
-    assert!(intake.ended());
-    assert_eq!(intake.close(now).outcome, Outcome::Failed(Failure::Protocol));
+    assert!(body_decoder.ended());
+    assert_eq!(body_decoder.close(now).outcome, Outcome::Failed(Failure::Protocol));
 }
 
 #[test]

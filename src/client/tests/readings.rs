@@ -3,12 +3,12 @@
 
 use super::golden::{frames, golden_by, read_by};
 use crate::client::answer::Read;
+use crate::client::body_decoder::{BodyDecoder, MAX_EVENT, Mode};
 use crate::client::dialect::Decoder;
-use crate::client::http_reading::{HttpReading, MOST_KEPT};
-use crate::client::intake::{Intake, MOST_EVENT, Mode};
+use crate::client::mapped::{MAX_KEPT, MappedDecoder};
 use crate::client::testing::path;
 use crate::event::{Failure, Outcome};
-use crate::plan::{Done, Form, Reading};
+use crate::plan::{AnswerMapping, Done, Form};
 use proptest::prelude::*;
 use serde_json_path::JsonPath;
 use std::sync::Arc;
@@ -38,8 +38,8 @@ const LINES: &str = concat!(
     "{\"response\":\"\",\"done\":true,\"done_reason\":\"length\",\"prompt_eval_count\":26,\"eval_count\":2}\n",
 );
 
-fn rag() -> Reading {
-    Reading {
+fn rag() -> AnswerMapping {
+    AnswerMapping {
         form: Some(Form::Sse),
         text: path("$.delta"),
         reasoning: path("$.thinking"),
@@ -48,41 +48,41 @@ fn rag() -> Reading {
         output_tokens: path("$.usage.out"),
         error: path("$.error"),
         done: Some(Done::Event("done".into())),
-        ..Reading::default()
+        ..AnswerMapping::default()
     }
 }
 
 /// Without anything that tells the end.
-fn open_ended() -> Reading {
-    Reading { finish: None, done: None, ..rag() }
+fn open_ended() -> AnswerMapping {
+    AnswerMapping { finish: None, done: None, ..rag() }
 }
 
-fn lines() -> Reading {
-    Reading {
+fn lines() -> AnswerMapping {
+    AnswerMapping {
         text: path("$.response"),
         finish: path("$.done_reason"),
         input_tokens: path("$.prompt_eval_count"),
         output_tokens: path("$.eval_count"),
         done: Some(Done::Path(JsonPath::parse("$.done").unwrap())),
-        ..Reading::default()
+        ..AnswerMapping::default()
     }
 }
 
-fn json() -> Reading {
-    Reading { form: Some(Form::Json), done: None, ..rag() }
+fn json() -> AnswerMapping {
+    AnswerMapping { form: Some(Form::Json), done: None, ..rag() }
 }
 
-fn decoder(reading: Reading, media_type: &str) -> Arc<HttpReading> {
-    Arc::new(HttpReading::new(Some(Arc::new(reading)), media_type, false))
+fn decoder(reading: AnswerMapping, media_type: &str) -> Arc<MappedDecoder> {
+    Arc::new(MappedDecoder::new(Some(Arc::new(reading)), media_type, false))
 }
 
-fn read_frames(reading: Reading, media_type: &str, frames: &[&str]) -> Read {
+fn read_frames(reading: AnswerMapping, media_type: &str, frames: &[&str]) -> Read {
     let decoder = decoder(reading, media_type);
     let mode = decoder.mode();
     read_by(decoder, mode, frames, Instant::now())
 }
 
-fn golden(reading: Reading, media_type: &str, frames: &[&str]) -> String {
+fn golden(reading: AnswerMapping, media_type: &str, frames: &[&str]) -> String {
     let decoder = decoder(reading, media_type);
     let mode = decoder.mode();
     golden_by(decoder, mode, frames)
@@ -171,12 +171,12 @@ fn without_one_the_clean_end_of_the_body_is_the_end() {
     "#);
 }
 
-fn outcome(reading: Reading, media_type: &str, text: &str) -> (Outcome, String) {
+fn outcome(reading: AnswerMapping, media_type: &str, text: &str) -> (Outcome, String) {
     let read = read_frames(reading, media_type, &[text]);
     (read.outcome, read.detail.unwrap_or_default())
 }
 
-fn failed(reading: Reading, media_type: &str, text: &str, failure: Failure, detail: &str) {
+fn failed(reading: AnswerMapping, media_type: &str, text: &str, failure: Failure, detail: &str) {
     let (outcome, said) = outcome(reading, media_type, text);
     assert_eq!(outcome, Outcome::Failed(failure), "{text}: {said}");
     assert!(said.starts_with(detail), "{said:?} does not begin with {detail:?}");
@@ -212,7 +212,7 @@ fn bytes_that_the_reading_does_not_allow() {
     let mut by_type = json();
     by_type.form = None;
     failed(by_type, "text/html", "<html>", protocol, "the answer is not JSON: ");
-    let long = "x".repeat(MOST_EVENT + 1);
+    let long = "x".repeat(MAX_EVENT + 1);
     failed(
         lines(),
         "application/jsonl",
@@ -228,11 +228,11 @@ fn no_text_where_text_is_wanted_is_empty() {
     failed(open_ended(), "text/event-stream", "data: {\"other\":1}\n\n", Failure::Empty, detail);
     failed(rag(), "text/event-stream", "event: done\ndata:\n\n", Failure::Empty, detail);
     failed(json(), "", "{}", Failure::Empty, detail);
-    let text = Reading { form: Some(Form::Text), ..Reading::default() };
+    let text = AnswerMapping { form: Some(Form::Text), ..AnswerMapping::default() };
     failed(text, "text/plain", "", Failure::Empty, detail);
     // Reasoning is content.
     assert_eq!(outcome(json(), "", r#"{"thinking":"hm"}"#).0, Outcome::Ok);
-    let only_tokens = Reading { output_tokens: path("$.n"), ..Reading::default() };
+    let only_tokens = AnswerMapping { output_tokens: path("$.n"), ..AnswerMapping::default() };
     assert_eq!(outcome(only_tokens, "application/json", "{}").0, Outcome::Ok);
 }
 
@@ -241,8 +241,9 @@ fn a_body_without_a_reading_is_kept_and_means_nothing() {
     for (media_type, body) in
         [("application/json", "{\"a\": "), ("text/event-stream", "data: x\n\n"), ("", "")]
     {
-        let reading = Arc::new(HttpReading::new(None, media_type, false));
-        let read = read_by(Arc::<HttpReading>::clone(&reading), reading.mode(), &[" ", body], Instant::now());
+        let reading = Arc::new(MappedDecoder::new(None, media_type, false));
+        let read =
+            read_by(Arc::<MappedDecoder>::clone(&reading), reading.mode(), &[" ", body], Instant::now());
         assert_eq!((read.outcome, read.streamed, read.generated.text.as_str()), (Outcome::Ok, false, ""));
         assert_eq!(read.body.as_deref(), Some(format!(" {body}").as_bytes()));
         assert_eq!(
@@ -255,10 +256,10 @@ fn a_body_without_a_reading_is_kept_and_means_nothing() {
 #[test]
 fn a_body_that_comes_whole_is_bounded_and_one_that_streams_is_not_kept() {
     let kib = "x".repeat(1024);
-    let most: Vec<&str> = vec![&kib; MOST_KEPT / 1024];
-    let text = Reading { form: Some(Form::Text), ..Reading::default() };
+    let most: Vec<&str> = vec![&kib; MAX_KEPT / 1024];
+    let text = AnswerMapping { form: Some(Form::Text), ..AnswerMapping::default() };
     let read = read_frames(text.clone(), "", &most);
-    assert_eq!((read.outcome, read.body.map(|body| body.len())), (Outcome::Ok, Some(MOST_KEPT)));
+    assert_eq!((read.outcome, read.body.map(|body| body.len())), (Outcome::Ok, Some(MAX_KEPT)));
     let more: Vec<&str> = most.into_iter().chain(["x"]).collect();
     let read = read_frames(text, "", &more);
     assert_eq!((read.outcome, read.body), (Outcome::Failed(Failure::Protocol), None));
@@ -271,28 +272,28 @@ fn a_long_document_is_left_to_others() {
     let body = format!(r#"{{"delta":"{}"}}"#, "x".repeat(20 << 10));
     let decoder = decoder(json(), "");
     let (start, mode) = (Instant::now(), decoder.mode());
-    let mut intake = Intake::new(decoder, mode);
-    intake.frame(start, body.as_bytes());
-    assert!(intake.long_document().is_none(), "it has not come to its end");
-    intake.end_of_body(start + STEP);
-    let result = intake.long_document().unwrap().decode();
-    intake.decoded(result);
-    assert!(intake.long_document().is_none());
-    let read = intake.close(start + 2 * STEP);
+    let mut body_decoder = BodyDecoder::new(decoder, mode);
+    body_decoder.frame(start, body.as_bytes());
+    assert!(body_decoder.long_document().is_none(), "it has not come to its end");
+    body_decoder.end_of_body(start + STEP);
+    let result = body_decoder.long_document().unwrap().decode();
+    body_decoder.decoded(result);
+    assert!(body_decoder.long_document().is_none());
+    let read = body_decoder.close(start + 2 * STEP);
     assert_eq!((read.outcome, read.end, read.generated.text.len()), (Outcome::Ok, start + STEP, 20 << 10));
 }
 
 #[test]
 fn every_event_is_progress_where_no_content_is_looked_for() {
     let start = Instant::now();
-    let feed = |reading: Reading| {
+    let feed = |reading: AnswerMapping| {
         let decoder = decoder(reading, "text/event-stream");
         let mode = decoder.mode();
-        let mut intake = Intake::new(decoder, mode);
-        intake.frame(start, b"data: {\"other\":1}\n\n");
-        (intake.has_content(), intake.progress())
+        let mut body_decoder = BodyDecoder::new(decoder, mode);
+        body_decoder.frame(start, b"data: {\"other\":1}\n\n");
+        (body_decoder.has_content(), body_decoder.progress())
     };
-    assert_eq!(feed(Reading::default()), (true, Some(start)));
+    assert_eq!(feed(AnswerMapping::default()), (true, Some(start)));
     assert_eq!(feed(rag()), (false, None));
 }
 
@@ -334,17 +335,17 @@ proptest! {
         told in any::<bool>(),
     ) {
         let start = Instant::now();
-        let reading = Reading { form, ..if told { rag() } else { open_ended() } };
+        let reading = AnswerMapping { form, ..if told { rag() } else { open_ended() } };
         let decoder = decoder(reading, "");
         let (mode, demands) = (decoder.mode(), decoder.demands());
-        let mut intake = Intake::new(decoder, mode);
+        let mut body_decoder = BodyDecoder::new(decoder, mode);
         let mut mark = start;
         for bytes in &pieces {
             mark += STEP;
-            intake.frame(mark, bytes);
+            body_decoder.frame(mark, bytes);
         }
-        intake.end_of_body(mark);
-        let read = intake.close(mark);
+        body_decoder.end_of_body(mark);
+        let read = body_decoder.close(mark);
         prop_assert!(read.outcome != Outcome::Failed(Failure::Internal));
         prop_assert!(read.outcome != Outcome::Ok || !demands.content || !(read.generated.text.is_empty() && read.generated.reasoning.is_empty()));
         prop_assert!(read.end >= start && read.end <= mark);

@@ -1,7 +1,7 @@
 //! A server that plays a script on each connection, byte by byte, and calls to it.
 
 use crate::client::testing::target;
-use crate::client::{Answer, Caller, Client, Context, How};
+use crate::client::{Answer, CallOptions, Caller, Client, Context};
 use crate::event::TraceIds;
 use crate::exchange::{Ask, Message, Role};
 use crate::plan::Target;
@@ -174,7 +174,7 @@ pub(super) fn ask(stream: bool) -> Ask {
 /// A context that nothing cancels.
 pub(super) fn context() -> Context {
     let ids = TraceIds::from_random([7; 24], true);
-    Context { due: Instant::now(), ids, cancel: CancellationToken::new(), how: How::default() }
+    Context { due: Instant::now(), ids, cancel: CancellationToken::new(), options: CallOptions::default() }
 }
 
 /// One call, streamed.

@@ -5,10 +5,10 @@ mod sent;
 
 use super::server::*;
 use crate::client::testing::path;
-use crate::client::{Answer, AnswerForm, Caller, Client, Context, How};
+use crate::client::{Answer, AnswerForm, CallOptions, Caller, Client, Context};
 use crate::event::{Failure, Outcome};
 use crate::exchange::Call;
-use crate::plan::{Api, Auth, Form, Reading, StatusRange, StatusSet, Target, TokenizerSpec};
+use crate::plan::{AnswerMapping, Api, Auth, Form, StatusRange, StatusSet, Target, TokenizerSpec};
 use crate::secret::{Exposed, Origin, Secret};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
@@ -48,21 +48,21 @@ fn post(text: &'static str) -> Call {
 }
 
 /// An HTTP step whose answer is read so.
-fn reads(reading: Option<Reading>) -> How {
-    How { form: AnswerForm::Http(reading.map(Arc::new)), ..How::default() }
+fn reads(reading: Option<AnswerMapping>) -> CallOptions {
+    CallOptions { form: AnswerForm::Http(reading.map(Arc::new)), ..CallOptions::default() }
 }
 
-fn expects(ranges: &[(u16, u16)]) -> How {
+fn expects(ranges: &[(u16, u16)]) -> CallOptions {
     let ranges = ranges.iter().map(|(from, to)| StatusRange { from: *from, to: *to }).collect();
-    How { status: Some(StatusSet(ranges)), ..reads(None) }
+    CallOptions { status: Some(StatusSet(ranges)), ..reads(None) }
 }
 
-fn text() -> Reading {
-    Reading { text: path("$.answer"), error: path("$.error"), ..Reading::default() }
+fn text() -> AnswerMapping {
+    AnswerMapping { text: path("$.answer"), error: path("$.error"), ..AnswerMapping::default() }
 }
 
-async fn play(client: &Client, call: Call, how: How) -> Answer {
-    client.call(call, Context { how, ..context() }).await
+async fn play(client: &Client, call: Call, options: CallOptions) -> Answer {
+    client.call(call, Context { options, ..context() }).await
 }
 
 fn ok(answer: &Answer) {
@@ -84,7 +84,8 @@ fn sent(server: &Server, name: &str) -> Vec<String> {
 async fn a_json_answer_is_read_and_kept() {
     let body = r#"{"answer":"Blue.","usage":{"in":7,"out":2}}"#;
     let server = Server::always(whole("200 OK", &format!("{JSON}x-request-id: 17\r\n"), body)).await;
-    let reading = Reading { input_tokens: path("$.usage.in"), output_tokens: path("$.usage.out"), ..text() };
+    let reading =
+        AnswerMapping { input_tokens: path("$.usage.in"), output_tokens: path("$.usage.out"), ..text() };
     let client = client(app(&server));
     let answer = play(&client, post("{\"q\":1}"), reads(Some(reading))).await;
     ok(&answer);
@@ -107,10 +108,10 @@ async fn a_streamed_answer_has_its_time_to_first_token() {
         .concat();
     let server = Server::always(format!("{STREAM}{stream}0\r\n\r\n")).await;
     let done = Some(crate::plan::Done::Data("[DONE]".into()));
-    let how = || reads(Some(Reading { form: Some(Form::Sse), done: done.clone(), ..text() }));
+    let options = || reads(Some(AnswerMapping { form: Some(Form::Sse), done: done.clone(), ..text() }));
     let mut call = post("{}");
     call.stream = true;
-    let answer = play(&client(app(&server)), call.clone(), how()).await;
+    let answer = play(&client(app(&server)), call.clone(), options()).await;
     ok(&answer);
     assert_eq!((answer.text.as_str(), answer.streamed, &answer.body), ("It is blue.", true, &None));
     assert!(answer.marks.first_chunk < answer.marks.first_token && answer.marks.first_token.is_some());
@@ -119,7 +120,7 @@ async fn a_streamed_answer_has_its_time_to_first_token() {
     // The same reading on a target that has a dialect; and a tokenizer counts what no usage tells.
     let mut target = server.target();
     target.tokenizer = Some(TokenizerSpec::O200kBase);
-    let answer = play(&client(target), call, how()).await;
+    let answer = play(&client(target), call, options()).await;
     ok(&answer);
     let output = answer.tokens.output.map(|count| (count.n, count.source));
     assert_eq!((answer.tokens.input, output), (None, Some((4, crate::event::Source::Tokenizer))));
@@ -159,8 +160,8 @@ async fn a_status_that_is_expected_is_a_success() {
         let headers = format!("{JSON}location: /home\r\nset-cookie: sid=1\r\nset-cookie: lang=en\r\n");
         let server = Server::always(whole(status, &headers, r#"{"answer":"a"}"#)).await;
         let client = client(app(&server));
-        let how = How { form: reads(Some(text())).form, ..expects(&[(200, 200), (code, code)]) };
-        let answer = play(&client, step(Method::POST, "/login"), how).await;
+        let options = CallOptions { form: reads(Some(text())).form, ..expects(&[(200, 200), (code, code)]) };
+        let answer = play(&client, step(Method::POST, "/login"), options).await;
         ok(&answer);
         assert_eq!((answer.text.as_str(), answer.status), ("a", Some(code)));
         let cookies: Vec<_> = answer.headers.get_all(header::SET_COOKIE).iter().collect();
@@ -189,25 +190,25 @@ async fn a_status_that_is_not_expected_has_its_class() {
 async fn another_success_than_the_expected_one_fails_the_check_when_it_is_complete() {
     let unexpected = "HTTP 200 OK, where 201 is expected";
     // Its tokens are paid for, and its end is the end of its body, whatever it holds.
-    let reading = Reading { output_tokens: path("$.n"), ..text() };
+    let reading = AnswerMapping { output_tokens: path("$.n"), ..text() };
     for (body, tokens) in [(r#"{"answer":"a","n":3}"#, 3), (r#"{"n":3}"#, 3), ("<html>", 0), ("{", 0)] {
         let server = Server::always(whole("200 OK", JSON, body)).await;
-        let how = How { form: reads(Some(reading.clone())).form, ..expects(&[(201, 201)]) };
-        let answer = play(&client(app(&server)), post("{}"), how).await;
+        let options = CallOptions { form: reads(Some(reading.clone())).form, ..expects(&[(201, 201)]) };
+        let answer = play(&client(app(&server)), post("{}"), options).await;
         failed(&answer, Failure::Check, unexpected);
         assert_eq!((answer.tokens.total(), answer.body.as_deref()), (tokens, Some(body.as_bytes())));
         assert!(answer.marks.end >= answer.marks.first_byte.unwrap());
     }
     // A stream of the dialect that is complete, and one that is not.
-    let how = || How { form: AnswerForm::Dialect, ..expects(&[(201, 201)]) };
+    let options = || CallOptions { form: AnswerForm::Dialect, ..expects(&[(201, 201)]) };
     let server = Server::always(good_stream()).await;
     let client = client(server.target());
-    let answer = client.call(client.prepare(&ask(true)), Context { how: how(), ..context() }).await;
+    let answer = client.call(client.prepare(&ask(true)), Context { options: options(), ..context() }).await;
     failed(&answer, Failure::Check, unexpected);
     assert_eq!((answer.text.as_str(), answer.outcome.is_answered()), ("Hello! How are", true));
     let cut = Server::always(format!("{STREAM}{}0\r\n\r\n", chunk(&piece("a")))).await;
     let client = super::server::client(cut.target());
-    let answer = client.call(client.prepare(&ask(true)), Context { how: how(), ..context() }).await;
+    let answer = client.call(client.prepare(&ask(true)), Context { options: options(), ..context() }).await;
     let said = "the body ended with neither a terminal event nor a finish reason";
     failed(&answer, Failure::Truncated, &format!("{unexpected}: {said}"));
 }
@@ -217,19 +218,20 @@ async fn answers_without_a_body_are_complete() {
     let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncontent-encoding: gzip\r\ncontent-length: 9\r\n\r\n";
     let no_content = "HTTP/1.1 204 No Content\r\ncontent-type: application/json\r\n\r\n";
     let not_modified = "HTTP/1.1 304 Not Modified\r\ncontent-type: application/json\r\netag: \"1\"\r\n\r\n";
-    let as_json = Reading { form: Some(Form::Json), output_tokens: path("$.n"), ..Reading::default() };
+    let as_json =
+        AnswerMapping { form: Some(Form::Json), output_tokens: path("$.n"), ..AnswerMapping::default() };
     for (method, bytes) in [(Method::HEAD, head), (Method::DELETE, no_content), (Method::GET, not_modified)] {
         let server = Server::always(bytes).await;
         let client = client(app(&server));
         for reading in [None, Some(as_json.clone())] {
-            let how = How { form: reads(reading).form, ..expects(&[(200, 304)]) };
-            let answer = play(&client, step(method.clone(), "/x"), how).await;
+            let options = CallOptions { form: reads(reading).form, ..expects(&[(200, 304)]) };
+            let answer = play(&client, step(method.clone(), "/x"), options).await;
             ok(&answer);
             assert_eq!((answer.body.as_deref(), answer.streamed), (Some(&b""[..]), false));
         }
         // Text that is wanted is not there.
-        let how = How { form: reads(Some(text())).form, ..expects(&[(200, 304)]) };
-        let answer = play(&client, step(method, "/x"), how).await;
+        let options = CallOptions { form: reads(Some(text())).form, ..expects(&[(200, 304)]) };
+        let answer = play(&client, step(method, "/x"), options).await;
         failed(&answer, Failure::Empty, "the answer is complete and has no generated content");
         assert_eq!(server.connections(), 1);
     }
@@ -252,7 +254,8 @@ async fn an_error_object_in_place_of_a_stream() {
     let mut call = post("{}");
     call.stream = true;
     let answer =
-        play(&client(app(&server)), call, reads(Some(Reading { form: Some(Form::Sse), ..text() }))).await;
+        play(&client(app(&server)), call, reads(Some(AnswerMapping { form: Some(Form::Sse), ..text() })))
+            .await;
     failed(&answer, Failure::StreamError, "7: no index");
     assert!(!answer.streamed);
 }
@@ -265,15 +268,15 @@ async fn a_total_of_its_own() {
     })
     .await;
     let client = client(app(&silent));
-    let how = How { timeout: Some(BRIEF), ..reads(Some(text())) };
-    let answer = play(&client, post("{}"), how.clone()).await;
+    let options = CallOptions { timeout: Some(BRIEF), ..reads(Some(text())) };
+    let answer = play(&client, post("{}"), options.clone()).await;
     failed(&answer, Failure::TotalTimeout, "no end of the answer within 60ms");
     let mut call = post("{}");
     call.stream = true;
     // In a stream in which text is looked for, the first of it is what is missing.
-    let answer = play(&client, call.clone(), how).await;
+    let answer = play(&client, call.clone(), options).await;
     failed(&answer, Failure::FirstTokenTimeout, "no generated content within 60ms");
-    let answer = play(&client, call, How { timeout: Some(BRIEF), ..reads(None) }).await;
+    let answer = play(&client, call, CallOptions { timeout: Some(BRIEF), ..reads(None) }).await;
     failed(&answer, Failure::TotalTimeout, "no end of the answer within 60ms");
 }
 
@@ -287,8 +290,8 @@ async fn a_total_that_is_longer_than_the_targets() {
     .await;
     let mut target = app(&late);
     target.timeouts.total = BRIEF;
-    let how = How { timeout: Some(Duration::from_mins(1)), ..reads(None) };
-    ok(&play(&client(target), step(Method::GET, "/"), how).await);
+    let options = CallOptions { timeout: Some(Duration::from_mins(1)), ..reads(None) };
+    ok(&play(&client(target), step(Method::GET, "/"), options).await);
 }
 
 #[tokio::test]
@@ -302,7 +305,8 @@ async fn a_stream_without_content_to_look_for_outlives_the_first_tokens_timeout(
     .await;
     let mut target = app(&server);
     target.timeouts.first_token = BRIEF;
-    let reading = Reading { form: Some(Form::Sse), output_tokens: path("$.n"), ..Reading::default() };
+    let reading =
+        AnswerMapping { form: Some(Form::Sse), output_tokens: path("$.n"), ..AnswerMapping::default() };
     let mut call = step(Method::GET, "/events");
     call.stream = true;
     let answer = play(&client(target), call, reads(Some(reading))).await;
@@ -316,19 +320,19 @@ async fn what_is_hidden_is_masked_in_every_detail() {
     let quoted = r#"{"error":"token t0ken \"x\" or t0ken%20%22x%22 or dDBrZW4gIngi of pw1"}"#;
     let expected = "token *** or *** or *** of pw1";
     let refused = Server::always(whole("401 Unauthorized", JSON, quoted)).await;
-    let how = |reading| How { hidden: hidden(), ..reads(reading) };
-    let answer = play(&client(app(&refused)), post("{}"), how(None)).await;
+    let options = |reading| CallOptions { hidden: hidden(), ..reads(reading) };
+    let answer = play(&client(app(&refused)), post("{}"), options(None)).await;
     failed(&answer, Failure::Auth, &format!("HTTP 401 Unauthorized: {expected}"));
     let inside = Server::always(whole("200 OK", JSON, quoted)).await;
-    let answer = play(&client(app(&inside)), post("{}"), how(Some(text()))).await;
+    let answer = play(&client(app(&inside)), post("{}"), options(Some(text()))).await;
     failed(&answer, Failure::StreamError, expected);
     // The body itself is for the checks.
     assert_eq!(answer.body.as_deref(), Some(quoted.as_bytes()));
     // A body that is too long for its detail ends within a secret.
     let secret = "s".repeat(90 << 10);
     let long = Server::always(whole("500 Internal Server Error", "", &secret)).await;
-    let how = How { hidden: vec![Exposed::new(secret)], ..reads(None) };
-    let answer = play(&client(app(&long)), post("{}"), how).await;
+    let options = CallOptions { hidden: vec![Exposed::new(secret)], ..reads(None) };
+    let answer = play(&client(app(&long)), post("{}"), options).await;
     failed(&answer, Failure::Http5xx, "HTTP 500 Internal Server Error: ***");
 }
 

@@ -3,7 +3,7 @@
 use super::golden::decoder;
 use super::server::piece;
 use crate::client::answer::{Counted, Read, StreamMarks};
-use crate::client::intake::{Intake, Mode};
+use crate::client::body_decoder::{BodyDecoder, Mode};
 use crate::event::{Count, Failure, Outcome, Source};
 use proptest::prelude::*;
 use std::time::Duration;
@@ -13,10 +13,10 @@ const STEP: Duration = Duration::from_millis(10);
 
 fn read_whole(body: &str) -> Read {
     let start = Instant::now();
-    let mut intake = Intake::new(decoder(), Mode::Whole);
-    intake.frame(start, body.as_bytes());
-    intake.end_of_body(start + STEP);
-    let read = intake.close(start + STEP);
+    let mut body_decoder = BodyDecoder::new(decoder(), Mode::Whole);
+    body_decoder.frame(start, body.as_bytes());
+    body_decoder.end_of_body(start + STEP);
+    let read = body_decoder.close(start + STEP);
     assert_eq!(read.end, start + STEP);
     read
 }
@@ -58,24 +58,24 @@ fn a_whole_answer_without_usage_is_not_one_token() {
 
 #[test]
 fn keep_alives_are_no_progress() {
-    let mut intake = Intake::new(decoder(), Mode::Sse);
+    let mut body_decoder = BodyDecoder::new(decoder(), Mode::Sse);
     let start = Instant::now();
     let mut at = start;
-    let mut feed = |intake: &mut Intake, text: &str| {
+    let mut feed = |body_decoder: &mut BodyDecoder, text: &str| {
         at += STEP;
-        intake.frame(at, text.as_bytes());
+        body_decoder.frame(at, text.as_bytes());
     };
-    feed(&mut intake, "data: {\"choices\":[{\"delta\":{\"role\":\"assistant\"}}]}\n\n");
-    assert_eq!((intake.progress(), intake.has_content()), (None, false));
-    feed(&mut intake, "data: {\"choices\":[{\"delta\":{\"content\":\"a\"}}]}\n\n");
-    assert_eq!((intake.progress(), intake.has_content()), (Some(start + 2 * STEP), true));
-    feed(&mut intake, ": ping\n\n");
-    feed(&mut intake, "data: {\"choices\":[{\"delta\":{\"content\":\"\"}}]}\n\n");
-    assert_eq!(intake.progress(), Some(start + 2 * STEP));
-    feed(&mut intake, "data: {\"choices\":[{\"delta\":{},\"finish_reason\":\"stop\"}]}\n\n");
-    assert_eq!(intake.progress(), Some(start + 5 * STEP));
+    feed(&mut body_decoder, "data: {\"choices\":[{\"delta\":{\"role\":\"assistant\"}}]}\n\n");
+    assert_eq!((body_decoder.progress(), body_decoder.has_content()), (None, false));
+    feed(&mut body_decoder, "data: {\"choices\":[{\"delta\":{\"content\":\"a\"}}]}\n\n");
+    assert_eq!((body_decoder.progress(), body_decoder.has_content()), (Some(start + 2 * STEP), true));
+    feed(&mut body_decoder, ": ping\n\n");
+    feed(&mut body_decoder, "data: {\"choices\":[{\"delta\":{\"content\":\"\"}}]}\n\n");
+    assert_eq!(body_decoder.progress(), Some(start + 2 * STEP));
+    feed(&mut body_decoder, "data: {\"choices\":[{\"delta\":{},\"finish_reason\":\"stop\"}]}\n\n");
+    assert_eq!(body_decoder.progress(), Some(start + 5 * STEP));
 
-    let mut whole = Intake::new(decoder(), Mode::Whole);
+    let mut whole = BodyDecoder::new(decoder(), Mode::Whole);
     whole.frame(start, b"\n\n");
     assert_eq!((whole.progress(), whole.first_byte()), (None, Some(start)));
     whole.frame(start + STEP, b"\n{");
@@ -99,15 +99,15 @@ proptest! {
         stream in any::<bool>(),
     ) {
         let start = Instant::now();
-        let mut intake =
-            Intake::new(decoder(), if stream { Mode::Sse } else { Mode::Whole });
+        let mut body_decoder =
+            BodyDecoder::new(decoder(), if stream { Mode::Sse } else { Mode::Whole });
         let mut mark = start;
         for bytes in &pieces {
             mark += STEP;
-            intake.frame(mark, bytes);
+            body_decoder.frame(mark, bytes);
         }
-        intake.end_of_body(mark);
-        let read = intake.close(mark);
+        body_decoder.end_of_body(mark);
+        let read = body_decoder.close(mark);
         prop_assert!(read.outcome != Outcome::Failed(Failure::Internal));
         prop_assert!(read.end >= start && read.end <= mark);
         prop_assert!(read.marks.first_chunk <= read.marks.first_token || read.marks.first_token.is_none());

@@ -18,7 +18,7 @@ use tokio::time::Instant;
 const SPIN: Duration = Duration::from_micros(60);
 
 /// Most due times that wait here; more wait on the runtime's timers.
-const MOST: usize = 65_536;
+const MAX: usize = 65_536;
 
 /// The precise dispatcher. Its thread ends when it is dropped; who still waits is then woken by the runtime's
 /// timers.
@@ -47,7 +47,7 @@ struct Entry {
 impl Precise {
     /// Starts the thread. Fails if the system gives none.
     pub fn start() -> io::Result<Self> {
-        Self::with(MOST)
+        Self::with(MAX)
     }
 
     fn with(most: usize) -> io::Result<Self> {

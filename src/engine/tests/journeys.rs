@@ -173,10 +173,10 @@ async fn a_step_says_how_its_answer_is_read() {
     });
     world.once().await;
     let sent = world.sent();
-    assert!(matches!(sent[0].how.form, AnswerForm::Http(None)));
-    assert_eq!((sent[0].how.status.clone(), sent[0].how.timeout), (Some(found), Some(seconds(90))));
-    assert!(matches!(sent[1].how.form, AnswerForm::Dialect));
-    assert_eq!((sent[1].how.status.clone(), sent[1].how.timeout), (None, None));
+    assert!(matches!(sent[0].options.form, AnswerForm::Http(None)));
+    assert_eq!((sent[0].options.status.clone(), sent[0].options.timeout), (Some(found), Some(seconds(90))));
+    assert!(matches!(sent[1].options.form, AnswerForm::Dialect));
+    assert_eq!((sent[1].options.status.clone(), sent[1].options.timeout), (None, None));
     assert_eq!(world.facts.outcomes(), ["ok", "ok"], "a status that is expected is no failure");
     let requests = world.facts.requests();
     assert_eq!((requests[0].route.as_deref(), requests[1].route.as_deref()), (Some("GET /http"), None));

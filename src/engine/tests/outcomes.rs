@@ -50,7 +50,7 @@ async fn a_workload_says_which_statuses_it_expects() {
         ..Script::default()
     });
     world.once().await;
-    assert_eq!(world.sent()[0].how.status, Some(status));
+    assert_eq!(world.sent()[0].options.status, Some(status));
     let request = Arc::clone(&world.facts.requests()[0]);
     assert_eq!((request.outcome.label(), &*request.failed_checks[0]), ("check", "status"));
 }

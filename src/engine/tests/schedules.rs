@@ -56,9 +56,9 @@ async fn the_next_run_is_told() {
 #[tokio::test(start_paused = true)]
 async fn every_has_an_offset_and_may_run_at_start() {
     let every = |at_start| When::Every { period: seconds(120), at_start };
-    let quiet = World::new(Build { trigger: every(false), ..Build::default() }, takes(millis(10)));
-    quiet.schedule_for(seconds(480)).await;
-    let started = quiet.facts.started();
+    let log_throttle = World::new(Build { trigger: every(false), ..Build::default() }, takes(millis(10)));
+    log_throttle.schedule_for(seconds(480)).await;
+    let started = log_throttle.facts.started();
     // The golden offset of this pair, see the tests of the timetable.
     assert_eq!(started.iter().map(|(at, _)| at / 1000).collect::<Vec<_>>(), [50, 170, 290, 410]);
     let eager = World::new(Build { trigger: every(true), ..Build::default() }, takes(millis(10)));
@@ -347,7 +347,7 @@ async fn a_schedule_that_dies_is_heard() {
         ledger: Arc::new(Free::default()),
         callers: HashMap::from([("llama".into(), caller)]),
         dispatcher: Arc::new(Timers),
-        workshop: Workshop::on(Handle::current()),
+        cpu_pool: CpuPool::on(Handle::current()),
         wall: anchored(START.parse().unwrap()),
         handle: Handle::current(),
     };

@@ -1,8 +1,8 @@
 //! A scenario: its variables, and its steps one after the other, each of which sees what the ones before it took.
 
+mod answer_mapping;
 mod data;
 mod names;
-mod reading;
 mod step;
 mod take;
 mod text;
@@ -21,7 +21,7 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 /// What the compilation of steps shares.
-struct Desk<'a> {
+struct StepCompiler<'a> {
     templates: Templates,
     names: Names<'a>,
     findings: &'a mut Findings,
@@ -41,7 +41,8 @@ pub(super) fn compile(
     let mut names = Names::new(written.secrets.keys().map(String::as_str), taken);
     let (vars, digests) = variables(written, &mut names, path, findings);
     let secrets = secrets(written, &path.key("secrets"), findings);
-    let mut desk = Desk { templates: Templates::default(), names, findings, cookies: written.cookies };
+    let mut desk =
+        StepCompiler { templates: Templates::default(), names, findings, cookies: written.cookies };
     let mut steps = Vec::new();
     let mut known = BTreeSet::new();
     for (index, step) in all().enumerate() {
@@ -67,7 +68,7 @@ pub(super) fn compile(
     if written.steps.is_empty() {
         desk.findings.error(&path.key("steps"), "must have at least one item");
     }
-    let Desk { templates, names, findings, .. } = desk;
+    let StepCompiler { templates, names, findings, .. } = desk;
     unused(written, &names, path, findings);
     if findings.errors.len() > before {
         return None;

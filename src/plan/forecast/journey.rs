@@ -2,7 +2,7 @@
 //! sooner: the numbers are those of journeys that go to their end.
 
 use super::{
-    Amount, BYTES_PER_TOKEN, MESSAGE_MOST, MESSAGE_TYPICAL, NONCE_MOST, NONCE_TYPICAL, PREAMBLE_MOST, Tokens,
+    Amount, BYTES_PER_TOKEN, MAX_MESSAGE, MAX_NONCE, MAX_PREAMBLE, MESSAGE_TYPICAL, NONCE_TYPICAL, Tokens,
     arrivals_in, params_bytes, printed_bytes, turns_of_users,
 };
 use crate::plan::scenario::ENVIRONMENT;
@@ -112,10 +112,10 @@ fn of_ask(ask: &AskStep, scenario: &Scenario, target: &Target) -> Tokens {
     let messages = if ask.system.is_some() { 2.0 } else { 1.0 };
     let bust = if ask.cache == Cache::Bust { 1.0 } else { 0.0 };
     // Each earlier turn is a question and an answer.
-    let turn = prompt + output + Amount::AtMost(2.0 * MESSAGE_MOST);
+    let turn = prompt + output + Amount::AtMost(2.0 * MAX_MESSAGE);
     let history = Amount::Exact(f64::from(ask.history)).times(turn);
     let written = params_bytes(&target.params) + params_bytes(&ask.params);
-    let overhead = written + bust * NONCE_MOST + messages * MESSAGE_MOST + PREAMBLE_MOST;
+    let overhead = written + bust * MAX_NONCE + messages * MAX_MESSAGE + MAX_PREAMBLE;
     let by_bytes = (prompt + system).times(Amount::About(1.0 / BYTES_PER_TOKEN));
     Tokens {
         input: prompt + system + history + Amount::AtMost(overhead),

@@ -149,19 +149,19 @@ fn tokens_of_asks_are_bounds_where_the_prompt_is_of_the_config() {
             journeys("{ rate: 1, requests: 1 }", &format!("{{ name: c, ask: {{ cache: reuse, {keys} }} }}"));
         (daily.input_tokens, daily.output_tokens)
     };
-    let fixed = MESSAGE_MOST + PREAMBLE_MOST;
+    let fixed = MAX_MESSAGE + MAX_PREAMBLE;
     let most = |bytes: f64| Amount::AtMost(fixed + bytes);
     assert_eq!(ask("prompt: abcd, output_tokens: 9"), (most(4.0), Amount::AtMost(9.0)));
     assert_eq!(ask("prompt: abcd"), (most(4.0), Amount::Unknown));
     assert_eq!(ask("prompt: 'a {{ pick(long) }} b'").0, most(6.0));
     assert_eq!(ask("prompt: '{{ short }}'").0, most(2.0));
     assert_eq!(ask("prompt: 'x{{ user }}'").0, most(257.0));
-    assert_eq!(ask("prompt: x, system: abc").0, most(4.0 + MESSAGE_MOST));
+    assert_eq!(ask("prompt: x, system: abc").0, most(4.0 + MAX_MESSAGE));
     assert_eq!(ask("prompt: '{% if short %}x{% endif %}'").0, Amount::Unknown);
     assert_eq!(ask("prompt: '{{ uuid() }}'").0, Amount::Unknown);
     assert_eq!(ask("prompt: '{{ long | join }}'").0, Amount::Unknown);
     // Two earlier questions and answers go along.
-    let turn = 4.0 + 9.0 + 2.0 * MESSAGE_MOST;
+    let turn = 4.0 + 9.0 + 2.0 * MAX_MESSAGE;
     assert_eq!(ask("prompt: abcd, output_tokens: 9, history: 2").0, most(4.0 + 2.0 * turn));
     assert_eq!(ask("prompt: abcd, history: 2").0, Amount::Unknown);
     let taken = journeys(
@@ -182,7 +182,7 @@ fn items_of_data_files_bound_a_prompt() {
         file.display()
     ))
     .daily;
-    assert_eq!(daily.input_tokens, Amount::AtMost(MESSAGE_MOST + PREAMBLE_MOST + 5.0));
+    assert_eq!(daily.input_tokens, Amount::AtMost(MAX_MESSAGE + MAX_PREAMBLE + 5.0));
 }
 
 #[test]

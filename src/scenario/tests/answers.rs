@@ -1,7 +1,7 @@
 //! What is taken of an answer.
 
 use super::*;
-use crate::plan::Reading;
+use crate::plan::AnswerMapping;
 use proptest::prelude::*;
 use regex::Regex;
 
@@ -15,9 +15,9 @@ fn taken(from: Source, is_ask: bool, answer: &Answer) -> Result<Value, String> {
     let mut it = if is_ask { stage.ask("it", "x", 0) } else { stage.http("it", "/") };
     it.take = vec![take("v", from)];
     let shows = stage.post("shows", json!("{{ v }}"));
-    let mut player = Player::new(&stage.cast(vec![it, shows]), 0);
-    player.take(0, answer)?;
-    Ok(player.body(1, 0))
+    let mut driver = Driver::new(&stage.stage_context(vec![it, shows]), 0);
+    driver.take(0, answer)?;
+    Ok(driver.body(1, 0))
 }
 
 #[test]
@@ -70,12 +70,12 @@ fn the_text_is_what_a_step_reads_as_such() {
     let mut stage = Stage::default();
     let mut reads = stage.http("reads", "/");
     let text = serde_json_path::JsonPath::parse("$.a").ok();
-    http(&mut reads).reading = Some(Arc::new(Reading { text, ..Reading::default() }));
+    http(&mut reads).reading = Some(Arc::new(AnswerMapping { text, ..AnswerMapping::default() }));
     reads.take = vec![take("v", Source::Text)];
     let shows = stage.post("shows", json!("{{ v }}"));
-    let mut player = Player::new(&stage.cast(vec![reads, shows]), 0);
-    player.take(0, &answer).unwrap();
-    assert_eq!(player.body(1, 0), "hi");
+    let mut driver = Driver::new(&stage.stage_context(vec![reads, shows]), 0);
+    driver.take(0, &answer).unwrap();
+    assert_eq!(driver.body(1, 0), "hi");
 }
 
 #[test]
@@ -90,20 +90,20 @@ fn a_default_stands_in_and_all_values_are_taken_or_none() {
         take("d", at_path("$.d")),
     ];
     let shows = stage.post("shows", json!("{{ [a, b, c, d] }}"));
-    let mut player = Player::new(&stage.cast(vec![it, shows]), 0);
-    player.take(0, &Answer::json(&json!({ "a": 1, "c": 3, "d": 4 }))).unwrap();
-    assert_eq!(player.body(1, 0), json!([1, [1], 3, 4]));
-    player.take(0, &Answer::json(&json!({ "a": "new", "b": "new" }))).unwrap_err();
-    assert_eq!(player.body(1, 0), json!([1, [1], 3, 4]));
-    player.take(0, &Answer::json(&json!({ "a": 5, "b": 6, "d": null }))).unwrap();
-    assert_eq!(player.body(1, 0), json!([5, 6, null, null]));
-    player.user.reset();
-    assert!(player.try_prepare(1, 0).unwrap_err().to_string().contains("undefined value"));
+    let mut driver = Driver::new(&stage.stage_context(vec![it, shows]), 0);
+    driver.take(0, &Answer::json(&json!({ "a": 1, "c": 3, "d": 4 }))).unwrap();
+    assert_eq!(driver.body(1, 0), json!([1, [1], 3, 4]));
+    driver.take(0, &Answer::json(&json!({ "a": "new", "b": "new" }))).unwrap_err();
+    assert_eq!(driver.body(1, 0), json!([1, [1], 3, 4]));
+    driver.take(0, &Answer::json(&json!({ "a": 5, "b": 6, "d": null }))).unwrap();
+    assert_eq!(driver.body(1, 0), json!([5, 6, null, null]));
+    driver.user.reset();
+    assert!(driver.try_prepare(1, 0).unwrap_err().to_string().contains("undefined value"));
 }
 
 #[test]
 fn values_have_a_bound_and_errors_do_not_quote_them() {
-    let most = User::MOST_TAKEN;
+    let most = User::MAX_TAKEN;
     // Two quotes are part of the JSON of a string, and a quote in it is written with two bytes.
     assert!(taken(Source::Text, true, &Answer::text(&"x".repeat(most - 2))).is_ok());
     for long in ["x".repeat(most - 1), "\"".repeat(most / 2)] {
@@ -120,15 +120,15 @@ fn what_was_taken_is_hidden_and_not_printed() {
     let mut it = stage.http("it", "/");
     let places = [("token", "$.token"), ("short", "$.short"), ("deep", "$.deep")];
     it.take = places.map(|(name, path)| take(name, at_path(path))).into();
-    let mut player = Player::new(&stage.cast(vec![it]), 0);
-    player.try_prepare(0, 0).unwrap();
+    let mut driver = Driver::new(&stage.stage_context(vec![it]), 0);
+    driver.try_prepare(0, 0).unwrap();
     let body = json!({ "token": "tok-12345", "short": "abc", "deep": { "x": ["inner-123", 5, "s"] } });
-    player.take(0, &Answer::json(&body).header("set-cookie", "sid=cookie-123")).unwrap();
-    let mut hidden = player.hidden(0);
+    driver.take(0, &Answer::json(&body).header("set-cookie", "sid=cookie-123")).unwrap();
+    let mut hidden = driver.hidden(0);
     hidden.sort();
     assert_eq!(hidden, ["cookie-123", "inner-123", "tok-12345"]);
-    let hidden = player.try_prepare(0, 0).unwrap().hidden;
-    let shown = format!("{:?} {hidden:?}", player.user);
+    let hidden = driver.try_prepare(0, 0).unwrap().hidden;
+    let shown = format!("{:?} {hidden:?}", driver.user);
     assert!(shown.contains("token"), "{shown}");
     assert!(!shown.contains("tok-12345") && !shown.contains("inner-123") && !shown.contains("cookie-123"));
 }
@@ -139,9 +139,9 @@ fn a_taken_value_does_not_stand_in_an_error() {
     let mut it = stage.http("it", "/");
     it.take = vec![take("token", Source::Text)];
     let bad = stage.post("bad", json!("{{ token|int }}"));
-    let mut player = Player::new(&stage.cast(vec![it, bad]), 0);
-    player.take(0, &Answer { body: Some("tok-12345".into()), ..Answer::default() }).unwrap();
-    let error = player.try_prepare(1, 0).unwrap_err().to_string();
+    let mut driver = Driver::new(&stage.stage_context(vec![it, bad]), 0);
+    driver.take(0, &Answer { body: Some("tok-12345".into()), ..Answer::default() }).unwrap();
+    let error = driver.try_prepare(1, 0).unwrap_err().to_string();
     assert!(!error.contains("tok-12345"), "{error}");
 }
 

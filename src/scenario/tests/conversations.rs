@@ -24,7 +24,7 @@ fn an_ask_has_system_prompt_and_merged_parameters() {
     let mut it = stage.ask("it", "About {{ topic }}", 0);
     asks(&mut it).system = Some(stage.template("Be {{ topic }}."));
     asks(&mut it).params = map(json!({ "temperature": 0.3, "format": { "type": "json" } }));
-    let ask = Player::new(&stage.cast(vec![it]), 0).ask(0, 0);
+    let ask = Driver::new(&stage.stage_context(vec![it]), 0).ask(0, 0);
     assert_eq!(said(&ask), [(Role::System, "Be tea.".into()), (Role::User, "About tea".into())]);
     let merged = json!({ "temperature": 0.3, "format": { "type": "json" }, "top_p": 0.5 });
     assert_eq!(Value::Object((*ask.params).clone()), merged);
@@ -37,7 +37,7 @@ fn the_nonce_comes_first_and_differs_by_target() {
         let mut stage = Stage::default();
         let mut it = stage.ask("it", "Hello", 0);
         asks(&mut it).cache = Cache::Bust;
-        texts(&Player::new(&stage.cast_of(vec![it], target), 0).ask(0, iteration))
+        texts(&Driver::new(&stage.cast_of(vec![it], target), 0).ask(0, iteration))
     };
     let text = first("a", 0);
     assert!(text.starts_with('[') && text.ends_with("] Hello") && text.len() == 20, "{text}");
@@ -52,36 +52,36 @@ fn earlier_turns_are_sent_along_as_many_as_asked_for() {
     let mut it = stage.ask("it", "q{{ turn }}", 2);
     asks(&mut it).system = Some(stage.template("s"));
     let other = stage.ask("other", "o{{ turn }}", 1);
-    let mut player = Player::new(&stage.cast(vec![it, other]), 0);
+    let mut driver = Driver::new(&stage.stage_context(vec![it, other]), 0);
     let (mut sent, mut beside) = (Vec::new(), Vec::new());
     for iteration in 0..4 {
-        sent.push(texts(&player.ask(0, iteration)));
-        player.take(0, &Answer::text(&format!("a{}", iteration + 1))).unwrap();
-        beside.push(texts(&player.ask(1, iteration)));
-        player.take(1, &Answer::text("x")).unwrap();
+        sent.push(texts(&driver.ask(0, iteration)));
+        driver.take(0, &Answer::text(&format!("a{}", iteration + 1))).unwrap();
+        beside.push(texts(&driver.ask(1, iteration)));
+        driver.take(1, &Answer::text("x")).unwrap();
     }
     assert_eq!(sent, ["s q1", "s q1 a1 q2", "s q1 a1 q2 a2 q3", "s q2 a2 q3 a3 q4"]);
     assert_eq!(beside, ["o1", "o1 x o2", "o2 x o3", "o3 x o4"]);
     // A question without a good answer is asked again, and not remembered.
     for iteration in [4, 5] {
-        let ask = player.ask(0, iteration);
+        let ask = driver.ask(0, iteration);
         assert_eq!(texts(&ask), "s q3 a3 q4 a4 q5");
         let roles: Vec<Role> = said(&ask).into_iter().map(|(role, _)| role).collect();
         let (says, answers) = (Role::User, Role::Assistant);
         assert_eq!(roles, [Role::System, says, answers, says, answers, says]);
     }
-    player.user.reset();
-    assert_eq!(texts(&player.ask(0, 6)), "s q1");
+    driver.user.reset();
+    assert_eq!(texts(&driver.ask(0, 6)), "s q1");
 }
 
 #[test]
 fn without_a_history_every_question_stands_alone() {
     let mut stage = Stage::default();
     let it = stage.ask("it", "q", 0);
-    let mut player = Player::new(&stage.cast(vec![it]), 0);
+    let mut driver = Driver::new(&stage.stage_context(vec![it]), 0);
     for iteration in 0..3 {
-        assert_eq!(texts(&player.ask(0, iteration)), "q");
-        player.take(0, &Answer::text("a")).unwrap();
+        assert_eq!(texts(&driver.ask(0, iteration)), "q");
+        driver.take(0, &Answer::text("a")).unwrap();
     }
 }
 
@@ -91,47 +91,47 @@ fn turns_count_within_an_iteration_or_since_the_setup() {
     let plain = stage.http("plain", "/");
     let once = Step { turns: true, ..stage.http("once", "/") };
     let thrice = Step { turns: true, repeat: 3, ..stage.http("thrice", "/") };
-    let mut player = Player::new(&stage.cast(vec![plain, once, thrice]), 0);
-    let turn = |player: &Player, step: usize, repeat| player.user.turn(&player.steps[step], repeat);
+    let mut driver = Driver::new(&stage.stage_context(vec![plain, once, thrice]), 0);
+    let turn = |driver: &Driver, step: usize, repeat| driver.user.turn(&driver.steps[step], repeat);
     for expected in 1..=3 {
-        assert_eq!(turn(&player, 0, 0), 1);
-        assert_eq!(turn(&player, 1, 0), expected);
-        assert_eq!((turn(&player, 2, 0), turn(&player, 2, 2)), (1, 3));
+        assert_eq!(turn(&driver, 0, 0), 1);
+        assert_eq!(turn(&driver, 1, 0), expected);
+        assert_eq!((turn(&driver, 2, 0), turn(&driver, 2, 2)), (1, 3));
         for step in 0..3 {
-            player.take(step, &Answer::text("x")).unwrap();
+            driver.take(step, &Answer::text("x")).unwrap();
         }
     }
-    player.user.reset();
-    assert_eq!(turn(&player, 1, 0), 1);
+    driver.user.reset();
+    assert_eq!(turn(&driver, 1, 0), 1);
 }
 
 #[test]
 fn a_conversation_within_an_iteration_begins_anew_with_the_next() {
     let mut stage = Stage::default();
     let it = Step { repeat: 2, ..stage.ask("it", "q{{ turn }}", 5) };
-    let mut player = Player::new(&stage.cast(vec![it]), 0);
-    let step = Arc::clone(&player.steps[0]);
+    let mut driver = Driver::new(&stage.stage_context(vec![it]), 0);
+    let step = Arc::clone(&driver.steps[0]);
     for iteration in 0..2 {
         for (repeat, expected) in [(0, "q1"), (1, "q1 a q2")] {
-            let turn = player.user.turn(&step, repeat);
-            let outgoing = player.user.prepare(&step, iteration, turn, Timestamp::UNIX_EPOCH).unwrap();
+            let turn = driver.user.turn(&step, repeat);
+            let outgoing = driver.user.prepare(&step, iteration, turn, Timestamp::UNIX_EPOCH).unwrap();
             let Draft::Ask(ask) = outgoing.draft else { panic!("no ask") };
             assert_eq!(texts(&ask), expected);
-            player.take(0, &Answer::text("a")).unwrap();
+            driver.take(0, &Answer::text("a")).unwrap();
         }
     }
 }
 
 #[test]
 fn a_turn_that_does_not_fit_leaves_no_hole() {
-    let mut stage = Stage { vars: json!({ "long": "q".repeat(User::MOST_HISTORY + 1) }), ..Stage::default() };
+    let mut stage = Stage { vars: json!({ "long": "q".repeat(User::MAX_HISTORY + 1) }), ..Stage::default() };
     let ask = stage.ask("ask", "{{ long if iteration == 2 else 'q' }}", 9);
-    let mut player = Player::new(&stage.cast(vec![ask]), 0);
+    let mut driver = Driver::new(&stage.stage_context(vec![ask]), 0);
     let mut lengths = Vec::new();
     for iteration in 0..6 {
-        lengths.push(player.ask(0, iteration).messages.len());
-        let answer = if iteration == 4 { "a".repeat(User::MOST_HISTORY) } else { "a".into() };
-        player.take(0, &Answer::text(&answer)).unwrap();
+        lengths.push(driver.ask(0, iteration).messages.len());
+        let answer = if iteration == 4 { "a".repeat(User::MAX_HISTORY) } else { "a".into() };
+        driver.take(0, &Answer::text(&answer)).unwrap();
     }
     // After the long question and after the long answer the conversation begins anew.
     assert_eq!(lengths, [1, 3, 5, 1, 3, 1]);
@@ -148,14 +148,14 @@ proptest! {
         for n in 0..lengths.len() {
             talk.asked(0, format!("q{n}").into());
             talk.answered(0, &"a".repeat(lengths[n]), most);
-            prop_assert!(talk.bytes() <= User::MOST_HISTORY);
+            prop_assert!(talk.bytes() <= User::MAX_HISTORY);
             let kept: Vec<String> = talk.of(0).step_by(2).map(|message| message.text.to_string()).collect();
             let newest: Vec<String> = (n + 1 - kept.len()..=n).map(|n| format!("q{n}")).collect();
             prop_assert_eq!(&kept, &newest);
             prop_assert!(kept.len() <= most as usize);
             if kept.len() < (n + 1).min(most as usize) {
                 let one_more = (n - kept.len()..=n).map(|n| lengths[n] + format!("q{n}").len() + ENTRY);
-                prop_assert!(one_more.sum::<usize>() > User::MOST_HISTORY);
+                prop_assert!(one_more.sum::<usize>() > User::MAX_HISTORY);
             }
         }
     }

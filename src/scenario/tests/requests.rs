@@ -1,7 +1,7 @@
 //! What is sent.
 
 use super::*;
-use crate::plan::{Form, Reading};
+use crate::plan::{AnswerMapping, Form};
 use crate::secret::Exposed;
 use proptest::prelude::*;
 use std::collections::BTreeSet;
@@ -19,7 +19,7 @@ fn a_json_step_is_rendered_with_types() {
     http(&mut query).path = stage.template("/rag/{{ step }}?lang=en&i={{ iteration }}");
     let auth = stage.template("Bearer {{ run }}");
     http(&mut query).headers = vec![(HeaderName::from_static("authorization"), auth)];
-    let call = Player::new(&stage.cast(vec![query]), 4).call(0, 2);
+    let call = Driver::new(&stage.stage_context(vec![query]), 4).call(0, 2);
     assert_eq!((call.method.as_str(), call.path.as_str()), ("POST", "/rag/query?lang=en&i=2"));
     let sent: Value = serde_json::from_slice(&call.body).unwrap();
     assert_eq!(sent, json!({ "query": "a!", "top_k": 5, "deep": [{ "n": 4 }], "yes": true }));
@@ -36,8 +36,8 @@ fn every_name_of_the_environment_is_there() {
     let names = ["user", "iteration", "turn", "profile", "target", "model", "stage", "step", "run"];
     let all = format!("{{{{ [{}] }}}}", names.join(", "));
     let post = stage.post("it", json!(all));
-    let cast = stage.cast(vec![post]);
-    let sent = Player::new(&cast, 1).body(0, 9);
+    let stage_context = stage.stage_context(vec![post]);
+    let sent = Driver::new(&stage_context, 1).body(0, 9);
     assert_eq!(sent, json!([1, 9, 1, "shop", "app", "m", "steady", "it", "run-1"]));
 }
 
@@ -46,9 +46,9 @@ fn a_name_in_an_unusual_place_is_there_too() {
     let mut stage = Stage::default();
     let renamed = stage.post("renamed", json!("{% set run = run %}{{ run }}"));
     let filtered = stage.post("filtered", json!("{% filter replace('x', step) %}a x{% endfilter %}{{ '' }}"));
-    let mut player = Player::new(&stage.cast(vec![renamed, filtered]), 0);
-    assert_eq!(player.body(0, 0), "run-1");
-    assert_eq!(player.body(1, 0), "a filtered");
+    let mut driver = Driver::new(&stage.stage_context(vec![renamed, filtered]), 0);
+    assert_eq!(driver.body(0, 0), "run-1");
+    assert_eq!(driver.body(1, 0), "a filtered");
 }
 
 #[test]
@@ -63,14 +63,14 @@ fn forms_and_raw_bodies_have_their_types() {
     http(&mut raw).body = Body::Raw { content_type, text: stage.template("a,b\n{{ who }}\n") };
     let mut none = stage.http("none", "/n");
     http(&mut none).method = Method::GET;
-    let mut player = Player::new(&stage.cast(vec![form, raw, none]), 0);
-    let call = player.call(0, 0);
+    let mut driver = Driver::new(&stage.stage_context(vec![form, raw, none]), 0);
+    let call = driver.call(0, 0);
     assert_eq!(call.body, "name+x=a%26b+c%3D%C4%8D&plain=1");
     assert_eq!(header(&call, "content-type"), Some("application/x-www-form-urlencoded"));
-    let call = player.call(1, 0);
+    let call = driver.call(1, 0);
     assert_eq!(call.body, "a,b\na&b c=č\n");
     assert_eq!(header(&call, "content-type"), Some("text/csv"));
-    let call = player.call(2, 0);
+    let call = driver.call(2, 0);
     assert_eq!((call.method.as_str(), call.body.len(), header(&call, "content-type")), ("GET", 0, None));
 }
 
@@ -86,9 +86,9 @@ fn we_ask_for_what_we_read() {
     for (form, accept, stream) in forms {
         let mut stage = Stage::default();
         let mut it = stage.http("it", "/");
-        http(&mut it).reading = Some(Arc::new(Reading { form, ..Reading::default() }));
+        http(&mut it).reading = Some(Arc::new(AnswerMapping { form, ..AnswerMapping::default() }));
         http(&mut it).reserve = Reserve { input_tokens: 4000, output_tokens: 500 };
-        let call = Player::new(&stage.cast(vec![it]), 0).call(0, 0);
+        let call = Driver::new(&stage.stage_context(vec![it]), 0).call(0, 0);
         assert_eq!((header(&call, "accept"), call.stream), (Some(accept), stream));
         assert_eq!((call.most_input_tokens, call.most_output_tokens), (4000, Some(500)));
     }
@@ -102,7 +102,7 @@ fn a_steps_own_headers_win_over_ours() {
         [("content-type", "application/vnd.api+json"), ("accept", "a/b"), ("x-a", "1"), ("x-a", "2")];
     http(&mut it).headers =
         headers.map(|(name, value)| (HeaderName::from_static(name), stage.template(value))).into();
-    let call = Player::new(&stage.cast(vec![it]), 0).call(0, 0);
+    let call = Driver::new(&stage.stage_context(vec![it]), 0).call(0, 0);
     assert_eq!(header(&call, "content-type"), Some("application/vnd.api+json"));
     assert_eq!(header(&call, "accept"), Some("a/b"));
     assert_eq!(call.headers.get_all("x-a").iter().collect::<Vec<_>>(), ["1", "2"]);
@@ -112,7 +112,7 @@ fn a_steps_own_headers_win_over_ours() {
 fn a_path_is_escaped_only_where_it_must_be() {
     let mut stage = Stage { vars: json!({ "q": "a b/č?x=1&y=[2]%20#\"<>" }), ..Stage::default() };
     let it = stage.http("it", "/s/{{ q }}");
-    let call = Player::new(&stage.cast(vec![it]), 0).call(0, 0);
+    let call = Driver::new(&stage.stage_context(vec![it]), 0).call(0, 0);
     assert_eq!(call.path, "/s/a%20b/%C4%8D?x=1&y=[2]%20%23%22%3C%3E");
 }
 
@@ -129,7 +129,7 @@ fn what_cannot_be_sent_is_an_error_that_says_why() {
         let mut stage = Stage { vars: vars.clone(), ..Stage::default() };
         let mut it = stage.http("it", path);
         http(&mut it).headers = vec![(HeaderName::from_static("x-a"), stage.template(value))];
-        let error = Player::new(&stage.cast(vec![it]), 0).try_prepare(0, 0).unwrap_err().to_string();
+        let error = Driver::new(&stage.stage_context(vec![it]), 0).try_prepare(0, 0).unwrap_err().to_string();
         assert!(error.contains(expected), "{error}");
     }
 }
@@ -141,10 +141,10 @@ fn secrets_are_rendered_hidden_and_never_in_an_error() {
     let mut stage = Stage { secrets, ..Stage::default() };
     let good = stage.post("good", json!({ "p": "{{ secret.password }}" }));
     let bad = stage.post("bad", json!("{{ secret.password|int }}"));
-    let mut player = Player::new(&stage.cast(vec![good, bad]), 0);
-    assert_eq!(player.body(0, 0), json!({ "p": "hunter2" }));
-    assert_eq!(player.hidden(0), ["hunter2", "k3y"]);
-    let error = player.try_prepare(1, 0).unwrap_err().to_string();
+    let mut driver = Driver::new(&stage.stage_context(vec![good, bad]), 0);
+    assert_eq!(driver.body(0, 0), json!({ "p": "hunter2" }));
+    assert_eq!(driver.hidden(0), ["hunter2", "k3y"]);
+    let error = driver.try_prepare(1, 0).unwrap_err().to_string();
     assert!(!error.contains("hunter2"), "{error}");
     assert_eq!(scrub("a hunter2 b".into(), &[Exposed::new("hunter2"), Exposed::new("")]), "a *** b");
 }
@@ -155,25 +155,25 @@ fn a_secret_that_cannot_be_read_fails_the_steps_that_use_it() {
     let mut stage = Stage { secrets, ..Stage::default() };
     let uses = stage.post("uses", json!("{{ secret.gone }}"));
     let does_not = stage.post("does_not", json!("{{ user }}"));
-    let mut player = Player::new(&stage.cast(vec![uses, does_not]), 0);
-    let error = player.try_prepare(0, 0).unwrap_err().to_string();
+    let mut driver = Driver::new(&stage.stage_context(vec![uses, does_not]), 0);
+    let error = driver.try_prepare(0, 0).unwrap_err().to_string();
     assert!(error.starts_with("cannot read the secret file /nonexistent/secret"), "{error}");
-    assert_eq!(player.body(1, 0), json!(0));
-    assert!(player.hidden(1).is_empty());
+    assert_eq!(driver.body(1, 0), json!(0));
+    assert!(driver.hidden(1).is_empty());
 }
 
 /// The bodies of a step that draws, in a user's three iterations with the step played twice in each.
-fn drawn(target: &str, change: impl FnOnce(&mut Cast), index: u32, answered: bool) -> Vec<Value> {
+fn drawn(target: &str, change: impl FnOnce(&mut StageContext), index: u32, answered: bool) -> Vec<Value> {
     let mut stage = Stage::default();
     let draws = stage.post("draws", json!(["{{ uuid() }}", "{{ uuid() }}"]));
-    let mut cast = Arc::into_inner(stage.cast_of(vec![draws], target)).unwrap();
-    change(&mut cast);
-    let mut player = Player::new(&Arc::new(cast), index);
+    let mut stage_context = Arc::into_inner(stage.cast_of(vec![draws], target)).unwrap();
+    change(&mut stage_context);
+    let mut driver = Driver::new(&Arc::new(stage_context), index);
     let mut bodies = Vec::new();
     for iteration in [0, 0, 1, 1, 2, 2] {
-        bodies.push(player.body(0, iteration));
+        bodies.push(driver.body(0, iteration));
         if answered {
-            player.take(0, &Answer::text("x")).unwrap();
+            driver.take(0, &Answer::text("x")).unwrap();
         }
     }
     bodies
@@ -190,8 +190,8 @@ fn draws_differ_by_all_but_the_target_and_the_answers() {
     assert_eq!(base, drawn("app", |_| {}, 0, false), "whatever became of earlier requests");
     for other in [
         drawn("app", |_| {}, 1, true),
-        drawn("app", |cast| cast.run_seed = 8, 0, true),
-        drawn("app", |cast| cast.stage_number = 4, 0, true),
+        drawn("app", |stage_context| stage_context.run_seed = 8, 0, true),
+        drawn("app", |stage_context| stage_context.stage_number = 4, 0, true),
     ] {
         assert!(base.iter().zip(&other).all(|(a, b)| a != b));
     }
@@ -201,12 +201,12 @@ fn draws_differ_by_all_but_the_target_and_the_answers() {
 fn counters_are_the_users_and_run_on() {
     let mut stage = Stage::default();
     let it = stage.post("it", json!("{{ counter('c') }}"));
-    let cast = stage.cast(vec![it]);
-    let mut player = Player::new(&cast, 0);
-    assert_eq!([player.body(0, 0), player.body(0, 1)], [1, 2]);
-    player.user.reset();
-    assert_eq!(player.body(0, 2), 3);
-    assert_eq!(Player::new(&cast, 1).body(0, 0), 1);
+    let stage_context = stage.stage_context(vec![it]);
+    let mut driver = Driver::new(&stage_context, 0);
+    assert_eq!([driver.body(0, 0), driver.body(0, 1)], [1, 2]);
+    driver.user.reset();
+    assert_eq!(driver.body(0, 2), 3);
+    assert_eq!(Driver::new(&stage_context, 1).body(0, 0), 1);
 }
 
 proptest! {
@@ -215,7 +215,7 @@ proptest! {
         let mut stage = Stage { vars: json!({ "x": text }), ..Stage::default() };
         let mut it = stage.post("it", json!({ "x": "{{ x }}" }));
         http(&mut it).path = stage.template("/{{ x }}");
-        let call = Player::new(&stage.cast(vec![it]), 0).call(0, 0);
+        let call = Driver::new(&stage.stage_context(vec![it]), 0).call(0, 0);
         let body: Value = serde_json::from_slice(&call.body).unwrap();
         prop_assert_eq!(&body["x"], &json!(text));
         let url = format!("http://app.test{}", call.path);

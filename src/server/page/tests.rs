@@ -12,7 +12,7 @@ const HOSTILE: &str = "</title><script>alert(\"x\")</script><img src=x onerror='
 struct Fixture {
     views: Views,
     sinks: Vec<Arc<dyn Sink>>,
-    place: Arc<crate::event::Place>,
+    place: Arc<crate::event::SeriesKey>,
     notice: Notice,
 }
 
@@ -42,7 +42,7 @@ impl Fixture {
     /// What happens to a request of a step.
     fn step(
         &self,
-        place: &Arc<crate::event::Place>,
+        place: &Arc<crate::event::SeriesKey>,
         outcome: Outcome,
         change: impl Fn(&mut crate::event::Request),
     ) {

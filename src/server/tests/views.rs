@@ -2,7 +2,7 @@
 
 use crate::event::Ledger;
 use crate::server::{About, Command, ConfigStatus, Current, LastProbes, Notice, Readiness, Views, WAITING};
-use crate::state::{History, Memory, Recent, Time};
+use crate::state::{BudgetLedger, History, Recent, Time};
 use crate::telemetry::{Exposition, Store};
 use crate::testing::small_plan;
 use axum::http::StatusCode;
@@ -37,7 +37,7 @@ pub(in crate::server) fn views() -> (Views, Parts) {
         status: Arc::new(status),
     });
     let (sender, commands) = mpsc::channel(WAITING);
-    let ledger: Arc<dyn Ledger> = Arc::new(Memory::new(&plan, Arc::new(jiff::Timestamp::now)));
+    let ledger: Arc<dyn Ledger> = Arc::new(BudgetLedger::new(&plan, Arc::new(jiff::Timestamp::now)));
     let about = About {
         id: "probe-1".to_owned(),
         location: String::new(),

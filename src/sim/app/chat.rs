@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::reply::{Reply, To};
-use super::{Endpoint, document, framing, read, user};
+use super::{AppPath, document, framing, read, user};
 use crate::sim::answer::generate;
 use crate::sim::dialect::{Read, Refusal, Service};
 use crate::sim::exchange;
@@ -19,9 +19,9 @@ use crate::sim::shared::Shared;
 use crate::sim::text;
 use crate::sim::wire::Framing;
 
-static NEW_SESSION: Endpoint = Endpoint(Service::NewSession);
-static SESSION: Endpoint = Endpoint(Service::Session);
-static MESSAGE: Endpoint = Endpoint(Service::Message);
+static NEW_SESSION: AppPath = AppPath(Service::NewSession);
+static SESSION: AppPath = AppPath(Service::Session);
+static MESSAGE: AppPath = AppPath(Service::Message);
 
 const NO_SESSION: Refusal = Refusal::NotFound("There is no such session.");
 

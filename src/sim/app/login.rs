@@ -9,12 +9,12 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::{Endpoint, accounts, document, read};
+use super::{AppPath, accounts, document, read};
 use crate::sim::dialect::{Refusal, Service};
 use crate::sim::exchange;
 use crate::sim::shared::Shared;
 
-static LOGIN: Endpoint = Endpoint(Service::Login);
+static LOGIN: AppPath = AppPath(Service::Login);
 
 /// What a client sends.
 #[derive(Deserialize)]

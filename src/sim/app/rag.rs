@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 
 use super::library::Found;
 use super::reply::{Reply, To};
-use super::{Endpoint, framing, read, user};
+use super::{AppPath, framing, read, user};
 use crate::sim::answer::generate;
 use crate::sim::dialect::{Read, Refusal, Service};
 use crate::sim::effects::Effects;
@@ -20,10 +20,10 @@ use crate::sim::generation::{Ask, Turn};
 use crate::sim::shared::Shared;
 use crate::sim::wire::Framing;
 
-static RAG: Endpoint = Endpoint(Service::Rag);
+static RAG: AppPath = AppPath(Service::Rag);
 
 /// Documents for one question, at most.
-const MOST_DOCUMENTS: usize = 20;
+const MAX_DOCUMENTS: usize = 20;
 
 /// What a client sends; other fields are accepted.
 #[derive(Debug, Deserialize)]
@@ -64,8 +64,8 @@ impl Question {
         if self.query.trim().is_empty() {
             return Err(Refusal::Invalid("query must not be empty".to_owned()));
         }
-        if !(1..=MOST_DOCUMENTS).contains(&self.top_k) {
-            return Err(Refusal::Invalid(format!("top_k must be 1 to {MOST_DOCUMENTS}")));
+        if !(1..=MAX_DOCUMENTS).contains(&self.top_k) {
+            return Err(Refusal::Invalid(format!("top_k must be 1 to {MAX_DOCUMENTS}")));
         }
         if self.max_tokens == Some(0) {
             return Err(Refusal::Invalid("max_tokens must be at least 1".to_owned()));

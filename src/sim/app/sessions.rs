@@ -12,9 +12,9 @@ use crate::sim::generation::Turn;
 use crate::sim::text;
 
 /// Bytes of one conversation, at most; its oldest turns go first.
-const MOST_OF_ONE: usize = 256 << 10;
+const MAX_OF_ONE: usize = 256 << 10;
 /// Bytes of all conversations, at most; the oldest sessions go first.
-const MOST_OF_ALL: usize = 64 << 20;
+const MAX_OF_ALL: usize = 64 << 20;
 /// What a turn or a session takes beside its text, roughly.
 const OVERHEAD: usize = 100;
 
@@ -88,12 +88,12 @@ impl Sessions {
                 session.turns.push_back(Turn { role: role.to_owned(), text: text.to_owned() });
                 session.bytes += text.len() + OVERHEAD;
             }
-            while session.bytes > MOST_OF_ONE {
+            while session.bytes > MAX_OF_ONE {
                 let Some(turn) = session.turns.pop_front() else { break };
                 session.bytes -= turn.text.len() + OVERHEAD;
             }
             *bytes += session.bytes;
-            while state.bytes > MOST_OF_ALL && state.drop_oldest() {}
+            while state.bytes > MAX_OF_ALL && state.drop_oldest() {}
         });
     }
 
@@ -157,25 +157,25 @@ mod tests {
     async fn a_long_conversation_forgets_its_beginning() {
         let sessions = Sessions::new(0, 2, LONG);
         let id = sessions.create(1);
-        let long = "x".repeat(MOST_OF_ONE / 5);
+        let long = "x".repeat(MAX_OF_ONE / 5);
         for n in 0..6 {
             sessions.keep(&id, &format!("{n}"), &long);
         }
         let turns = texts(&sessions, &id).unwrap();
         assert!((6..=8).contains(&turns.len()), "{}", turns.len());
         assert!(turns.iter().any(|turn| turn == "user: 5"));
-        assert!(sessions.with(|state| state.bytes) <= MOST_OF_ONE + OVERHEAD);
+        assert!(sessions.with(|state| state.bytes) <= MAX_OF_ONE + OVERHEAD);
     }
 
     #[tokio::test]
     async fn all_conversations_together_are_bounded() {
         let sessions = Sessions::new(0, 1000, LONG);
-        let text = "x".repeat(MOST_OF_ONE - 1000);
+        let text = "x".repeat(MAX_OF_ONE - 1000);
         let ids: Vec<String> = (0..300).map(|_| sessions.create(1)).collect();
         for id in &ids {
             sessions.keep(id, "", &text);
         }
-        assert!(sessions.with(|state| state.bytes) <= MOST_OF_ALL);
+        assert!(sessions.with(|state| state.bytes) <= MAX_OF_ALL);
         assert!(texts(&sessions, &ids[0]).is_none() && texts(&sessions, &ids[299]).is_some());
     }
 }

@@ -35,8 +35,8 @@ fn plan(agent: Option<Budget>, profile: Option<Budget>) -> Plan {
 }
 
 /// A ledger with these budgets of the agent and of the profile `chat`.
-fn ledger(agent: Option<Budget>, profile: Option<Budget>, hands: &Hands) -> Memory {
-    Memory::new(&plan(agent, profile), hands.wall())
+fn ledger(agent: Option<Budget>, profile: Option<Budget>, hands: &Hands) -> BudgetLedger {
+    BudgetLedger::new(&plan(agent, profile), hands.wall())
 }
 
 fn chat() -> Arc<str> {
@@ -47,7 +47,7 @@ fn spend(requests: u64, tokens: u64, cost: f64) -> Spend {
     Spend { requests, tokens, cost }
 }
 
-fn spent(ledger: &Memory) -> Vec<String> {
+fn spent(ledger: &BudgetLedger) -> Vec<String> {
     ledger
         .uses()
         .iter()
@@ -250,7 +250,7 @@ proptest! {
 }
 
 /// Reserves and settles by a plan of (tokens, money, share that is really spent); checks the books at each step.
-fn play(ledger: &Memory, plan: &[(u64, f64, f64)]) -> Vec<Spend> {
+fn play(ledger: &BudgetLedger, plan: &[(u64, f64, f64)]) -> Vec<Spend> {
     let mut settled = Vec::new();
     let mut held = Vec::new();
     for (tokens, cost, share) in plan {
@@ -270,7 +270,7 @@ fn play(ledger: &Memory, plan: &[(u64, f64, f64)]) -> Vec<Spend> {
     settled
 }
 
-fn settle(ledger: &Memory, hold: Hold, share: f64) -> Spend {
+fn settle(ledger: &BudgetLedger, hold: Hold, share: f64) -> Spend {
     let tokens = if share < 0.3 { 0 } else { hold.reserved.tokens };
     let actual = spend(u64::from(share > 0.1), tokens, hold.reserved.cost * share);
     ledger.settle(hold, actual);

@@ -10,7 +10,7 @@ use std::time::UNIX_EPOCH;
 struct Fixture {
     recent: Arc<Recent>,
     sink: Arc<dyn Sink>,
-    places: Vec<Arc<Place>>,
+    places: Vec<Arc<SeriesKey>>,
 }
 
 impl Fixture {
@@ -21,7 +21,7 @@ impl Fixture {
         Self { recent, sink, places }
     }
 
-    fn steady(&self) -> &Arc<Place> {
+    fn steady(&self) -> &Arc<SeriesKey> {
         &self.places[1]
     }
 

@@ -14,9 +14,9 @@ pub struct Buckets {
 
 impl Buckets {
     /// Most bounds of a family whose distribution is what one looks at.
-    pub const MOST_FINE: usize = 40;
+    pub const MAX_FINE: usize = 40;
     /// Most bounds of any other family.
-    pub const MOST_COARSE: usize = 14;
+    pub const MAX_COARSE: usize = 14;
 }
 
 /// Bounds of vLLM's `vllm:time_to_first_token_seconds`. Up to 10 s they are also what OpenTelemetry advises for

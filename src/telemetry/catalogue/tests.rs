@@ -142,7 +142,7 @@ fn buckets_are_sorted_and_within_their_limits() {
         let bounds = buckets.bounds;
         assert!(bounds.windows(2).all(|pair| pair[0] < pair[1]), "{metric:?}");
         assert!(bounds.iter().all(|bound| bound.is_finite() && *bound > 0.0), "{metric:?}");
-        let most = if FINE.contains(&metric) { Buckets::MOST_FINE } else { Buckets::MOST_COARSE };
+        let most = if FINE.contains(&metric) { Buckets::MAX_FINE } else { Buckets::MAX_COARSE };
         assert!(bounds.len() <= most, "{metric:?} has {} bounds", bounds.len());
     }
 }

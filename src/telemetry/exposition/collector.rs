@@ -3,7 +3,7 @@
 use super::{Shown, label_pair, label_pairs, protobuf};
 use crate::telemetry::catalogue::{Kind, Metric};
 use crate::telemetry::store::{Labels, Store, Value, Visit};
-use crate::telemetry::value::{Histogram, Reading};
+use crate::telemetry::value::{Histogram, HistogramSnapshot};
 use prometheus::core::{Collector, Desc};
 use prometheus::proto;
 use std::collections::HashMap;
@@ -139,7 +139,7 @@ fn histogram_message(histogram: &Histogram, beyond: Beyond) -> proto::Histogram 
     message
 }
 
-fn bucket_messages(reading: &Reading, beyond: Beyond) -> Vec<proto::Bucket> {
+fn bucket_messages(reading: &HistogramSnapshot, beyond: Beyond) -> Vec<proto::Bucket> {
     let mut cumulative = 0;
     // The last bucket is there for its exemplar; the text encoder has one of its own.
     let last = (beyond != Beyond::Nothing).then_some(f64::INFINITY);

@@ -5,7 +5,7 @@
 use super::Shown;
 use crate::telemetry::catalogue::{Kind, Metric};
 use crate::telemetry::store::{Labels, Store, Value, Visit};
-use crate::telemetry::value::{Exemplar, Reading};
+use crate::telemetry::value::{Exemplar, HistogramSnapshot};
 use prometheus::proto::{MetricFamily, MetricType};
 use std::collections::HashMap;
 use std::fmt::Write as _;
@@ -87,7 +87,7 @@ impl Visit for Writer {
     }
 }
 
-fn write_histogram(out: &mut String, name: &str, labels: &str, reading: &Reading) {
+fn write_histogram(out: &mut String, name: &str, labels: &str, reading: &HistogramSnapshot) {
     let bounds = reading.bounds.iter().copied().chain([f64::INFINITY]);
     let mut cumulative = 0;
     for (slot, (bound, count)) in bounds.zip(&reading.counts).enumerate() {

@@ -2,8 +2,10 @@
 
 use super::parse::{Dialect, Family, Sample, families};
 use super::*;
-use crate::event::{BudgetUse, Exhausted, Fact, Failure, Hold, Ledger, Outcome, Place, Sink, Spend, Unit};
-use crate::event::{Connection, Limit, LimitKind, Scope};
+use crate::event::{
+    BudgetUse, Exhausted, Fact, Failure, Hold, Ledger, Outcome, SeriesKey, Sink, Spend, Unit,
+};
+use crate::event::{ConnectionRecord, Limit, LimitKind, Scope};
 use crate::plan::Plan;
 use crate::testing::{budget, plan, play, profile, rag_plan, rag_plan_of, small_plan, stage};
 use std::io::Write as _;
@@ -16,7 +18,7 @@ pub(super) struct Fixture {
     pub(super) store: Arc<Store>,
     pub(super) sink: Arc<dyn Sink>,
     pub(super) exposition: Exposition,
-    pub(super) steady: Arc<Place>,
+    pub(super) steady: Arc<SeriesKey>,
 }
 
 impl Fixture {
@@ -32,8 +34,11 @@ impl Fixture {
     pub(super) fn busy(plan: &Plan) -> Self {
         let fixture = Self::of(plan);
         let limit = Limit { kind: LimitKind::Requests, limit: Some(60.0), remaining: Some(59.0) };
-        let connection =
-            Connection { opened: true, certificate_expiry: Some(2_000_000_000), ..Connection::default() };
+        let connection = ConnectionRecord {
+            opened: true,
+            certificate_expiry: Some(2_000_000_000),
+            ..ConnectionRecord::default()
+        };
         play(&fixture.sink, &fixture.steady, Outcome::Ok, |request| {
             request.limits = vec![limit];
             request.connection = connection;

@@ -4,7 +4,7 @@ use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, ArrayValue, KeyValue};
 
 /// Longest text of one value, bytes: what others say must not make a record large.
-const MOST_TEXT: usize = 1024;
+const MAX_TEXT: usize = 1024;
 
 /// Any value.
 pub(super) fn value(key: &str, value: Value) -> KeyValue {
@@ -13,14 +13,14 @@ pub(super) fn value(key: &str, value: Value) -> KeyValue {
 
 /// Text, cut to a bounded length.
 pub(super) fn text(key: &str, text: &str) -> KeyValue {
-    value(key, Value::StringValue(cut(text, MOST_TEXT).to_owned()))
+    value(key, Value::StringValue(cut(text, MAX_TEXT).to_owned()))
 }
 
 /// Several texts.
 pub(super) fn texts<'a>(key: &str, all: impl IntoIterator<Item = &'a str>) -> KeyValue {
     let values = all
         .into_iter()
-        .map(|text| AnyValue { value: Some(Value::StringValue(cut(text, MOST_TEXT).to_owned())) })
+        .map(|text| AnyValue { value: Some(Value::StringValue(cut(text, MAX_TEXT).to_owned())) })
         .collect();
     value(key, Value::ArrayValue(ArrayValue { values }))
 }
@@ -52,9 +52,9 @@ mod tests {
     #[test]
     fn text_is_cut_between_characters() {
         assert_eq!((cut("aä", 2), cut("aä", 3), cut("aä", 9), cut("", 0)), ("a", "aä", "aä", ""));
-        let long = "ä".repeat(MOST_TEXT);
+        let long = "ä".repeat(MAX_TEXT);
         let Some(Value::StringValue(kept)) = text("k", &long).value.unwrap().value else { panic!("no text") };
-        assert_eq!(kept.len(), MOST_TEXT);
+        assert_eq!(kept.len(), MAX_TEXT);
     }
 
     #[test]

@@ -4,7 +4,7 @@
 use super::attribute::{cut, double, flag, int, text, value};
 use super::clock::{Anchor, unix_nanos};
 use super::queue::{Queue, Weigh};
-use super::resource::{Sender, scope};
+use super::resource::{Resource, scope};
 use super::worker::Convert;
 use bytes::Bytes;
 use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
@@ -21,9 +21,9 @@ use tracing_subscriber::Layer;
 use tracing_subscriber::layer::Context;
 
 /// Most bytes of a message.
-const MOST_BODY: usize = 8192;
+const MAX_BODY: usize = 8192;
 /// Most fields of one event.
-const MOST_FIELDS: usize = 64;
+const MAX_FIELDS: usize = 64;
 /// Who logs while we export: their lines would make more lines to export.
 const OURSELVES: [&str; 8] =
     ["tokenbeat::telemetry::otlp", "tonic", "tower", "hyper", "hyper_util", "h2", "rustls", "hyper_rustls"];
@@ -78,7 +78,7 @@ fn record(event: &Event<'_>, now: SystemTime) -> LogRecord {
     let (number, name) = severity(*metadata.level());
     record.severity_number = number.into();
     name.clone_into(&mut record.severity_text);
-    let body = Value::StringValue(cut(&message, MOST_BODY).to_owned());
+    let body = Value::StringValue(cut(&message, MAX_BODY).to_owned());
     record.body = Some(AnyValue { value: Some(body) });
     // An event that was given no name has one made of its place in the source.
     if !metadata.name().starts_with("event ") {
@@ -106,7 +106,7 @@ struct Fields {
 
 impl Fields {
     fn add(&mut self, attribute: KeyValue) {
-        if self.record.attributes.len() < MOST_FIELDS {
+        if self.record.attributes.len() < MAX_FIELDS {
             self.record.attributes.push(attribute);
         } else {
             self.record.dropped_attributes_count += 1;
@@ -166,7 +166,7 @@ impl Weigh for LogRecord {
 
 /// Log records into requests.
 pub(super) struct Logs {
-    pub(super) sender: Sender,
+    pub(super) resource: Resource,
 }
 
 impl Convert for Logs {
@@ -180,7 +180,7 @@ impl Convert for Logs {
     fn request(&self, log_records: Vec<LogRecord>) -> Bytes {
         let scoped = ScopeLogs { scope: Some(scope()), log_records, ..ScopeLogs::default() };
         let resource_logs = vec![ResourceLogs {
-            resource: Some(self.sender.of_records()),
+            resource: Some(self.resource.of_records()),
             scope_logs: vec![scoped],
             ..ResourceLogs::default()
         }];

@@ -46,7 +46,7 @@ impl<T> Clone for Queue<T> {
 }
 
 /// The end that is read.
-pub(super) struct Intake<T> {
+pub(super) struct QueueReceiver<T> {
     receiver: mpsc::Receiver<T>,
     held: Arc<AtomicUsize>,
 }
@@ -56,12 +56,12 @@ pub(super) fn queue<T: Weigh>(
     signal: Signal,
     capacity: Capacity,
     stats: &Arc<Stats>,
-) -> (Queue<T>, Intake<T>) {
+) -> (Queue<T>, QueueReceiver<T>) {
     let (sender, receiver) = mpsc::channel(capacity.items.max(1));
     let held = Arc::new(AtomicUsize::new(0));
     let queue =
         Queue { sender, held: Arc::clone(&held), bytes: capacity.bytes, signal, stats: Arc::clone(stats) };
-    (queue, Intake { receiver, held })
+    (queue, QueueReceiver { receiver, held })
 }
 
 impl<T: Weigh> Queue<T> {
@@ -76,7 +76,7 @@ impl<T: Weigh> Queue<T> {
     }
 }
 
-impl<T: Weigh> Intake<T> {
+impl<T: Weigh> QueueReceiver<T> {
     /// Waits for an item and takes what is there with it, up to `most` in total. Empty: every writer is gone, or
     /// the queue was closed and is empty.
     pub(super) async fn take(&mut self, most: usize) -> Vec<T> {
@@ -118,7 +118,7 @@ mod tests {
         }
     }
 
-    fn small() -> (Queue<usize>, Intake<usize>, Arc<Stats>) {
+    fn small() -> (Queue<usize>, QueueReceiver<usize>, Arc<Stats>) {
         let stats = Arc::new(Stats::default());
         let (queue, intake) = queue(Signal::Logs, Capacity { items: 3, bytes: 100 }, &stats);
         (queue, intake, stats)

@@ -3,7 +3,7 @@
 
 use super::attribute::{int, text};
 use super::metric::{Attribute, Family, Kind, Series, Starts, Value};
-use super::resource::{Sender, scope};
+use super::resource::{Resource, scope};
 use crate::telemetry::native::ZERO_THRESHOLD;
 use crate::telemetry::value::Exemplar;
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
@@ -19,9 +19,9 @@ use opentelemetry_proto::tonic::metrics::v1::{
 use prost::Message as _;
 
 /// Most bytes of points in one request: half of what gRPC receivers take by default (4 MiB).
-const MOST_BYTES: usize = 2 << 20;
+const MAX_BYTES: usize = 2 << 20;
 /// Buckets of an exponential histogram: what the OpenTelemetry SDKs allow by default.
-const MOST_BUCKETS: usize = 160;
+const MAX_BUCKETS: usize = 160;
 /// Everything is counted from its start.
 const CUMULATIVE: i32 = AggregationTemporality::Cumulative as i32;
 
@@ -32,9 +32,14 @@ pub(super) struct Rendered {
 }
 
 /// Renders all families as of `now`, nanoseconds since the epoch.
-pub(super) fn render(families: &[Family], sender: &Sender, starts: &mut Starts, now: u64) -> Vec<Rendered> {
-    let agent_labels = sender.agent_labels();
-    let mut pages = Pages { sender, metrics: Vec::new(), bytes: 0, points: 0, done: Vec::new() };
+pub(super) fn render(
+    families: &[Family],
+    resource: &Resource,
+    starts: &mut Starts,
+    now: u64,
+) -> Vec<Rendered> {
+    let agent_labels = resource.agent_labels();
+    let mut pages = Pages { resource, metrics: Vec::new(), bytes: 0, points: 0, done: Vec::new() };
     starts.begin(&agent_labels);
     for family in families {
         for series in &family.series {
@@ -48,7 +53,7 @@ pub(super) fn render(families: &[Family], sender: &Sender, starts: &mut Starts, 
 
 /// Requests as they fill.
 struct Pages<'a> {
-    sender: &'a Sender,
+    resource: &'a Resource,
     metrics: Vec<Metric>,
     bytes: usize,
     points: u64,
@@ -64,7 +69,7 @@ impl Pages<'_> {
             Data::ExponentialHistogram(it) => it.encoded_len(),
             Data::Summary(it) => it.encoded_len(),
         };
-        if self.bytes + bytes > MOST_BYTES && self.points > 0 {
+        if self.bytes + bytes > MAX_BYTES && self.points > 0 {
             self.turn();
         }
         self.bytes += bytes;
@@ -86,7 +91,7 @@ impl Pages<'_> {
         let scoped = ScopeMetrics { scope: Some(scope()), metrics, ..ScopeMetrics::default() };
         let request = ExportMetricsServiceRequest {
             resource_metrics: vec![ResourceMetrics {
-                resource: Some(self.sender.of_metrics()),
+                resource: Some(self.resource.of_metrics()),
                 scope_metrics: vec![scoped],
                 ..ResourceMetrics::default()
             }],
@@ -145,7 +150,7 @@ impl Point<'_> {
                 Data::Histogram(Histogram { data_points: vec![point], aggregation_temporality: CUMULATIVE })
             }
             Value::Exponential { native, exemplars } => {
-                let dense = native.dense(MOST_BUCKETS);
+                let dense = native.dense(MAX_BUCKETS);
                 let point = ExponentialHistogramDataPoint {
                     attributes: self.attributes(),
                     start_time_unix_nano: self.start,

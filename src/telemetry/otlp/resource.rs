@@ -4,19 +4,19 @@ use super::attribute::text;
 use crate::plan::Agent;
 use crate::plan::otlp::Otlp;
 use opentelemetry_proto::tonic::common::v1::InstrumentationScope;
-use opentelemetry_proto::tonic::resource::v1::Resource;
+use opentelemetry_proto::tonic::resource::v1 as proto;
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
 /// What of the plan says who sends.
 #[derive(Clone, Debug)]
-pub(super) struct Sender {
+pub(super) struct Resource {
     attributes: BTreeMap<String, String>,
     /// Shared by all copies: a new plan may change them.
     agent_labels: Arc<RwLock<Vec<(String, String)>>>,
 }
 
-impl Sender {
+impl Resource {
     /// The name, version and instance are ours, whatever `OTEL_RESOURCE_ATTRIBUTES` says of them: the instance is
     /// what tells two agents' cumulative series apart.
     pub(super) fn new(otlp: &Otlp, agent: &Agent) -> Self {
@@ -38,13 +38,13 @@ impl Sender {
     }
 
     /// The resource of metrics, whose points have the labels themselves.
-    pub(super) fn of_metrics(&self) -> Resource {
+    pub(super) fn of_metrics(&self) -> proto::Resource {
         let attributes = self.attributes.iter().map(|(key, value)| text(key, value)).collect();
-        Resource { attributes, ..Resource::default() }
+        proto::Resource { attributes, ..proto::Resource::default() }
     }
 
     /// The resource of traces and logs, with `location` and the agent's labels.
-    pub(super) fn of_records(&self) -> Resource {
+    pub(super) fn of_records(&self) -> proto::Resource {
         let mut resource = self.of_metrics();
         let free = |key: &str| !self.attributes.contains_key(key);
         let labels = self.agent_labels();

@@ -9,7 +9,7 @@ pub(super) use journey::{of_journey, weight as journey_weight};
 use super::attribute::{cut, double, flag, int, text, texts};
 use super::clock::{Anchor, unix_nanos};
 use super::targets::Endpoint;
-use crate::event::{Marks, Outcome, Place, Request, RunRef, RunResult, RunSummary, Source};
+use crate::event::{Marks, Outcome, Request, RunRef, RunResult, RunSummary, SeriesKey, Source};
 use opentelemetry_proto::tonic::common::v1::KeyValue;
 use opentelemetry_proto::tonic::trace::v1::span::{Event, Link, SpanKind};
 use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
@@ -19,9 +19,9 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// Most stalls of one request that become events.
-const MOST_STALLS: usize = 16;
+const MAX_STALLS: usize = 16;
 /// Longest status message, bytes.
-const MOST_MESSAGE: usize = 1024;
+const MAX_MESSAGE: usize = 1024;
 /// `flags` of a span or link: whether the parent is remote is known, and it is not.
 const LOCAL: u32 = 0x100;
 
@@ -95,7 +95,7 @@ fn status(outcome: Outcome, detail: Option<&str>) -> Status {
         Outcome::Ok => Status::default(),
         Outcome::Failed(failure) => {
             let message = detail.unwrap_or_else(|| failure.label());
-            Status { code: StatusCode::Error.into(), message: cut(message, MOST_MESSAGE).to_owned() }
+            Status { code: StatusCode::Error.into(), message: cut(message, MAX_MESSAGE).to_owned() }
         }
     }
 }
@@ -153,7 +153,7 @@ fn request_attributes(
     all
 }
 
-fn place_attributes(place: &Place, all: &mut Vec<KeyValue>) {
+fn place_attributes(place: &SeriesKey, all: &mut Vec<KeyValue>) {
     all.push(text("tokenbeat.profile", &place.pair.profile));
     all.push(text("tokenbeat.target", &place.pair.target));
     let parts =
@@ -202,12 +202,12 @@ fn events(request: &Request, anchor: Anchor) -> (Vec<Event>, u32) {
     let mut events = Vec::new();
     events.extend(marks.first_token.map(|at| event(at, "tokenbeat.first_token", vec![])));
     let stalls = stalls(request);
-    for (at, gap) in stalls.iter().take(MOST_STALLS) {
+    for (at, gap) in stalls.iter().take(MAX_STALLS) {
         events.push(event(*at, "tokenbeat.stall", vec![double("tokenbeat.gap", gap.as_secs_f64())]));
     }
     events.extend(marks.last_token.map(|at| event(at, "tokenbeat.last_token", vec![])));
     events.push(event(marks.end, "tokenbeat.end", vec![]));
-    (events, u32::try_from(stalls.len().saturating_sub(MOST_STALLS)).unwrap_or(u32::MAX))
+    (events, u32::try_from(stalls.len().saturating_sub(MAX_STALLS)).unwrap_or(u32::MAX))
 }
 
 /// The stalls in order: when content came again, and the gap before it. They are the longest gaps, as many as
@@ -250,7 +250,7 @@ pub(super) fn of_run(agent: &str, summary: &RunSummary) -> Span {
     attributes.extend(summary.reason.as_deref().map(|reason| text("tokenbeat.run.reason", reason)));
     let status = if summary.result == RunResult::Failed {
         let message = summary.reason.as_deref().unwrap_or("failed");
-        Status { code: StatusCode::Error.into(), message: cut(message, MOST_MESSAGE).to_owned() }
+        Status { code: StatusCode::Error.into(), message: cut(message, MAX_MESSAGE).to_owned() }
     } else {
         Status::default()
     };

@@ -2,7 +2,7 @@
 
 use super::clock::Anchor;
 use super::queue::Weigh;
-use super::resource::{Sender, scope};
+use super::resource::{Resource, scope};
 use super::span;
 use super::targets::Targets;
 use super::worker::Convert;
@@ -39,7 +39,7 @@ impl Weigh for Ended {
 
 /// Facts into spans into requests.
 pub(super) struct Traces {
-    pub(super) sender: Sender,
+    pub(super) resource: Resource,
     pub(super) agent: Arc<str>,
     pub(super) targets: Arc<Targets>,
 }
@@ -62,7 +62,7 @@ impl Convert for Traces {
     fn request(&self, spans: Vec<Span>) -> Bytes {
         let scoped = ScopeSpans { scope: Some(scope()), spans, ..ScopeSpans::default() };
         let resource_spans = vec![ResourceSpans {
-            resource: Some(self.sender.of_records()),
+            resource: Some(self.resource.of_records()),
             scope_spans: vec![scoped],
             ..ResourceSpans::default()
         }];

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// Most characters of what a receiver says that reach the log.
-const MOST_TEXT: usize = 300;
+const MAX_TEXT: usize = 300;
 
 /// The export cannot be set up. Lower-case clauses with their subject.
 #[derive(Debug, thiserror::Error)]
@@ -172,7 +172,7 @@ fn accepted(body: &[u8]) -> Accepted {
 
 /// What others say, bounded, on one line.
 fn shortened(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(MOST_TEXT).collect()
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(MAX_TEXT).collect()
 }
 
 /// An error with its causes.

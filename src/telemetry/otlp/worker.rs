@@ -2,12 +2,12 @@
 //! to stop.
 
 use super::clock::{Anchor, unix_nanos};
+use super::exporter::{Exporter, Sent};
 use super::metric::{Source, Starts};
-use super::queue::{Intake, Weigh};
+use super::queue::{QueueReceiver, Weigh};
 use super::render::{Rendered, render};
-use super::resource::Sender;
+use super::resource::Resource;
 use super::retry::Backoff;
-use super::ship::{Sent, Shipper};
 use bytes::Bytes;
 use prost::Message as _;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use std::time::{Duration, SystemTime};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 /// Most records of one request.
-pub(super) const MOST_BATCH: usize = 512;
+pub(super) const MAX_BATCH: usize = 512;
 
 /// Turns what was queued into records, and records into a request.
 pub(super) trait Convert: Send {
@@ -32,12 +32,12 @@ pub(super) trait Convert: Send {
 
 /// Ships what comes in, in batches: when one is full, or `linger` after its first record.
 pub(super) async fn batches<C: Convert>(
-    mut intake: Intake<C::Item>,
+    mut intake: QueueReceiver<C::Item>,
     convert: C,
     linger: Duration,
-    mut shipper: Shipper,
+    mut exporter: Exporter,
 ) {
-    let mut stop = shipper.stop.clone();
+    let mut stop = exporter.stop.clone();
     let mut records = Vec::new();
     loop {
         let open = tokio::select! {
@@ -48,31 +48,31 @@ pub(super) async fn batches<C: Convert>(
         if records.is_empty() && !open {
             return;
         }
-        send(&convert, std::mem::take(&mut records), &mut shipper).await;
+        send(&convert, std::mem::take(&mut records), &mut exporter).await;
     }
     intake.close();
     loop {
         let anchor = Anchor::now();
-        let more = intake.take_now(MOST_BATCH - records.len().min(MOST_BATCH));
+        let more = intake.take_now(MAX_BATCH - records.len().min(MAX_BATCH));
         records.extend(more.into_iter().map(|item| convert.record(item, anchor)));
         if records.is_empty() {
             return;
         }
-        send(&convert, std::mem::take(&mut records), &mut shipper).await;
+        send(&convert, std::mem::take(&mut records), &mut exporter).await;
     }
 }
 
 /// Fills a batch; `false`: nothing more will come. Items become records as they are taken, because a request of
 /// ours can be much larger than its span. Safe to cancel: what was taken is in `records`.
 async fn fill<C: Convert>(
-    intake: &mut Intake<C::Item>,
+    intake: &mut QueueReceiver<C::Item>,
     convert: &C,
     linger: Duration,
     records: &mut Vec<C::Record>,
 ) -> bool {
     let mut until = None;
-    while records.len() < MOST_BATCH {
-        let room = MOST_BATCH - records.len();
+    while records.len() < MAX_BATCH {
+        let room = MAX_BATCH - records.len();
         let items = match until {
             None if records.is_empty() => intake.take(room).await,
             _ => {
@@ -90,25 +90,25 @@ async fn fill<C: Convert>(
     true
 }
 
-async fn send<C: Convert>(convert: &C, records: Vec<C::Record>, shipper: &mut Shipper) {
+async fn send<C: Convert>(convert: &C, records: Vec<C::Record>, exporter: &mut Exporter) {
     let items = records.len() as u64;
-    shipper.ship(convert.request(records), items).await;
+    exporter.ship(convert.request(records), items).await;
 }
 
 /// Exports metrics.
 pub(super) struct Metrics {
     pub(super) sources: Vec<Arc<dyn Source>>,
-    pub(super) sender: Sender,
+    pub(super) resource: Resource,
     pub(super) starts: Starts,
     pub(super) interval: Duration,
-    pub(super) shipper: Shipper,
+    pub(super) exporter: Exporter,
 }
 
 impl Metrics {
     /// Exports at once, then at each interval; always the newest values. What fails is not kept: a retry, after a
     /// back-off that stays below the interval, takes the values anew.
     pub(super) async fn run(mut self) {
-        let mut stop = self.shipper.stop.clone();
+        let mut stop = self.exporter.stop.clone();
         let mut tick = Instant::now();
         let mut next = tick;
         let mut backoff = Backoff::default();
@@ -135,13 +135,13 @@ impl Metrics {
             };
         }
         for Rendered { request, points } in self.rendered() {
-            self.shipper.ship(request.encode_to_vec().into(), points).await;
+            self.exporter.ship(request.encode_to_vec().into(), points).await;
         }
     }
 
     async fn export(&mut self) -> Sent {
         for Rendered { request, points } in self.rendered() {
-            let sent = self.shipper.attempt(request.encode_to_vec().into(), points).await;
+            let sent = self.exporter.attempt(request.encode_to_vec().into(), points).await;
             if matches!(sent, Sent::Later(_)) {
                 return sent;
             }
@@ -151,6 +151,6 @@ impl Metrics {
 
     fn rendered(&mut self) -> Vec<Rendered> {
         let families: Vec<_> = self.sources.iter().flat_map(|source| source.families()).collect();
-        render(&families, &self.sender, &mut self.starts, unix_nanos(SystemTime::now()))
+        render(&families, &self.resource, &mut self.starts, unix_nanos(SystemTime::now()))
     }
 }

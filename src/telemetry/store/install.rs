@@ -4,7 +4,7 @@ use super::pair::PairNode;
 use super::place::{Feeds, PlaceNode};
 use super::stage::{StageFeeds, StageNode};
 use super::target::TargetNode;
-use crate::event::{Pair, Place};
+use crate::event::{Pair, SeriesKey};
 use crate::plan::{Expect, PairPlan, Plan, Work};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -17,9 +17,9 @@ pub(super) struct Installed {
     targets: BTreeMap<Arc<str>, Arc<TargetNode>>,
     pairs: HashMap<Pair, Arc<PairNode>>,
     /// By places whose step and turn are empty.
-    stages: HashMap<Arc<Place>, Arc<StageNode>>,
+    stages: HashMap<Arc<SeriesKey>, Arc<StageNode>>,
     /// By the places of requests.
-    places: HashMap<Arc<Place>, Arc<PlaceNode>>,
+    places: HashMap<Arc<SeriesKey>, Arc<PlaceNode>>,
     /// There may be series of an earlier plan.
     leftovers: bool,
 }
@@ -29,14 +29,14 @@ pub(super) type Nodes = (Vec<Arc<TargetNode>>, Vec<Arc<PairNode>>, Vec<Arc<Stage
 
 /// The requests of one place.
 struct Requests<'a> {
-    stage: &'a Arc<Place>,
+    stage: &'a Arc<SeriesKey>,
     expect: &'a Expect,
     feeds: Feeds,
 }
 
 /// Every place of a pair's requests: its stages, or with a scenario their steps, turn by turn where a step has turns.
-fn requests(plan: &PairPlan) -> HashMap<&Arc<Place>, Requests<'_>> {
-    let mut all: HashMap<&Arc<Place>, Requests<'_>> = HashMap::new();
+fn requests(plan: &PairPlan) -> HashMap<&Arc<SeriesKey>, Requests<'_>> {
+    let mut all: HashMap<&Arc<SeriesKey>, Requests<'_>> = HashMap::new();
     let stages = || plan.profile.stages.iter().zip(&plan.places).enumerate();
     match &plan.profile.work {
         Work::Prompts(work) => {
@@ -99,7 +99,7 @@ impl Installed {
     }
 
     fn add_stages(&mut self, plan: &PairPlan, pair: &Arc<PairNode>, currency: &Arc<str>, old: &Self) {
-        let mut feeds: HashMap<&Arc<Place>, StageFeeds> = HashMap::new();
+        let mut feeds: HashMap<&Arc<SeriesKey>, StageFeeds> = HashMap::new();
         for (stage, place) in plan.profile.stages.iter().zip(&plan.places) {
             feeds.entry(place).or_insert_with(|| StageFeeds::of(plan)).add_stage(stage);
         }
@@ -142,11 +142,11 @@ impl Installed {
         }
     }
 
-    pub(super) fn place(&self, place: &Place) -> Option<&PlaceNode> {
+    pub(super) fn place(&self, place: &SeriesKey) -> Option<&PlaceNode> {
         self.places.get(place).map(|node| &**node)
     }
 
-    pub(super) fn stage(&self, place: &Place) -> Option<&StageNode> {
+    pub(super) fn stage(&self, place: &SeriesKey) -> Option<&StageNode> {
         self.stages.get(place).map(|node| &**node)
     }
 

@@ -4,7 +4,7 @@ use super::{Out, Table, Visit};
 use crate::event::{LimitKind, Pair, Phases, Request, RunRef, RunResult, RunSummary, SkippedRun};
 use crate::plan::{Bound, Objective, PairPlan, Profile, Shape, Trigger};
 use crate::telemetry::catalogue::{Key, Metric, buckets};
-use crate::telemetry::value::{Counter, Gauge, Histogram, Level, Seen, Trace};
+use crate::telemetry::value::{Counter, Gauge, Histogram, Level, OptionalGauge, Trace};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -67,7 +67,7 @@ pub(super) struct PairSeries {
     last_completed: Gauge,
     last_success: Gauge,
     next: Gauge,
-    limits: [(Seen, Seen); LimitKind::ALL.len()],
+    limits: [(OptionalGauge, OptionalGauge); LimitKind::ALL.len()],
 }
 
 impl PairNode {

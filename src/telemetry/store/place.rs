@@ -5,8 +5,8 @@ use super::pair::Retired;
 use super::stage::StageNode;
 use super::target::TargetNode;
 use super::{Out, Table, Visit};
-use crate::event::{Failure, Outcome, Place, Request, Source, TokenType};
-use crate::plan::{Action, Expect, PairPlan, PromptWork, Reading, Stage, Step};
+use crate::event::{Failure, Outcome, Request, SeriesKey, Source, TokenType};
+use crate::plan::{Action, AnswerMapping, Expect, PairPlan, PromptWork, Stage, Step};
 use crate::telemetry::catalogue::{Key, Metric};
 use crate::telemetry::value::{Counter, FloatCounter, Level, Trace};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -65,19 +65,19 @@ impl Feeds {
 }
 
 /// The answer says how many tokens its text has, so that a tokenizer's count can be held against it.
-fn reports_output(reading: &Reading) -> bool {
+fn reports_output(reading: &AnswerMapping) -> bool {
     reading.output_tokens.is_some() && (reading.wants_text() || reading.reasoning.is_some())
 }
 
 /// The answer says how many tokens it took, or has text whose tokens can be counted.
-fn has_tokens(reading: &Reading) -> bool {
+fn has_tokens(reading: &AnswerMapping) -> bool {
     let parts = [&reading.cached_input_tokens, &reading.reasoning_tokens, &reading.reasoning];
     reading.tells_tokens() || reading.wants_text() || parts.into_iter().any(Option::is_some)
 }
 
 /// A place of the plan, or of an earlier one.
 pub(super) struct PlaceNode {
-    place: Arc<Place>,
+    place: Arc<SeriesKey>,
     currency: Arc<str>,
     checks: Vec<(Arc<str>, Arc<Counter>)>,
     pub(super) series: Arc<PlaceSeries>,
@@ -88,7 +88,7 @@ pub(super) struct PlaceNode {
 
 impl PlaceNode {
     pub(super) fn of(
-        place: &Arc<Place>,
+        place: &Arc<SeriesKey>,
         feeds: Feeds,
         expect: &Expect,
         (stage, target): (&Arc<StageNode>, &Arc<TargetNode>),
@@ -166,7 +166,7 @@ impl PlaceNode {
     }
 
     pub(super) fn visit(&self, visit: &mut dyn Visit) {
-        let Place { pair, model, stage, step, turn } = &*self.place;
+        let SeriesKey { pair, model, stage, step, turn } = &*self.place;
         let subject = [
             (Key::Profile, &*pair.profile),
             (Key::Target, &*pair.target),

@@ -3,7 +3,7 @@
 use super::pair::{PairNode, Retired};
 use super::place::{OUTCOMES, index};
 use super::{Out, RecordNative, Table, Visit};
-use crate::event::{Journey, Outcome, Place, SkipReason, TokenType};
+use crate::event::{Journey, Outcome, SeriesKey, SkipReason, TokenType};
 use crate::plan::{PairPlan, Stage};
 use crate::telemetry::catalogue::{Key, Metric, buckets};
 use crate::telemetry::value::{Counter, FloatCounter, Histogram, Level, TimeCounter, Trace};
@@ -42,7 +42,7 @@ impl StageFeeds {
 /// A stage of the plan, or of an earlier one.
 pub(super) struct StageNode {
     /// Step and turn are empty.
-    place: Arc<Place>,
+    place: Arc<SeriesKey>,
     currency: Arc<str>,
     pub(super) series: Arc<StageSeries>,
     pub(super) pair: Arc<PairNode>,
@@ -51,7 +51,7 @@ pub(super) struct StageNode {
 
 impl StageNode {
     pub(super) fn of(
-        place: &Arc<Place>,
+        place: &Arc<SeriesKey>,
         feeds: StageFeeds,
         currency: &Arc<str>,
         pair: &Arc<PairNode>,
@@ -74,7 +74,7 @@ impl StageNode {
         }
     }
 
-    pub(super) fn place(&self) -> &Place {
+    pub(super) fn place(&self) -> &SeriesKey {
         &self.place
     }
 
@@ -129,7 +129,7 @@ impl StageNode {
     }
 
     pub(super) fn visit(&self, visit: &mut dyn Visit) {
-        let Place { pair, model, stage, step: _, turn: _ } = &*self.place;
+        let SeriesKey { pair, model, stage, step: _, turn: _ } = &*self.place;
         let subject = [
             (Key::Profile, &*pair.profile),
             (Key::Target, &*pair.target),

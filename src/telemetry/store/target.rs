@@ -4,12 +4,12 @@ use super::{Out, Visit};
 use crate::event::Request;
 use crate::plan::{Api, Target};
 use crate::telemetry::catalogue::{Key, Metric};
-use crate::telemetry::value::Seen;
+use crate::telemetry::value::OptionalGauge;
 use std::sync::{Arc, PoisonError, RwLock};
 
 /// Most names that a target may give its server over its life: the label comes off the wire, so that a target
 /// that says something else each time must not make a series each time.
-const MOST_SERVERS: usize = 8;
+const MAX_SERVERS: usize = 8;
 
 /// A target of the plan.
 pub(super) struct TargetNode {
@@ -20,7 +20,7 @@ pub(super) struct TargetNode {
 
 #[derive(Default)]
 struct TargetSeries {
-    certificate_expiry: Seen,
+    certificate_expiry: OptionalGauge,
     server: RwLock<Servers>,
 }
 
@@ -67,7 +67,7 @@ impl TargetSeries {
         let mut servers = self.server.write().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = servers.known.iter().find(|known| &***known == server) {
             servers.current = Arc::clone(known);
-        } else if servers.known.len() < MOST_SERVERS {
+        } else if servers.known.len() < MAX_SERVERS {
             let name: Arc<str> = server.into();
             servers.known.push(Arc::clone(&name));
             servers.current = name;

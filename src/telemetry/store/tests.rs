@@ -7,8 +7,8 @@ mod runs;
 use super::values::Values;
 use super::*;
 use crate::event::{
-    BudgetUse, Connection, Count, Exhausted, Failure, Gaps, Hold, Limit, LimitKind, Outcome, Phases, RunRef,
-    RunResult, RunSummary, Scope, SkipReason, SkippedRun, Source, Spend, Unit, Verdict,
+    BudgetUse, ConnectionRecord, Count, Exhausted, Failure, Gaps, Hold, Limit, LimitKind, Outcome, Phases,
+    RunRef, RunResult, RunSummary, Scope, SkipReason, SkippedRun, Source, Spend, Unit, Verdict,
 };
 use crate::plan::{Profile, Trigger};
 use crate::testing::{answer, offer, plan, play, profile, run, small_plan, stage};
@@ -32,11 +32,11 @@ impl Fixture {
         Self::of(small_plan())
     }
 
-    fn place(&self, stage: usize) -> &Arc<Place> {
+    fn place(&self, stage: usize) -> &Arc<SeriesKey> {
         &self.plan.pairs[0].places[stage]
     }
 
-    fn steady(&self) -> &Arc<Place> {
+    fn steady(&self) -> &Arc<SeriesKey> {
         self.place(1)
     }
 
@@ -308,7 +308,7 @@ fn connections_are_counted_where_they_were_opened() {
     let fixture = Fixture::small();
     let phases =
         Phases { dns: None, connect: Some(Duration::from_millis(2)), tls: Some(Duration::from_millis(9)) };
-    let connection = Connection {
+    let connection = ConnectionRecord {
         phases: Some(phases),
         opened: true,
         stale: true,

@@ -2,14 +2,14 @@
 
 use super::{Labels, Store, Value, Visit};
 use crate::telemetry::catalogue::Metric;
-use crate::telemetry::value::Reading;
+use crate::telemetry::value::HistogramSnapshot;
 use std::collections::BTreeMap;
 
 /// Every value of a store by `name{label=value,...}`, the agent's labels left out.
 #[derive(Default)]
 pub(crate) struct Values {
     numbers: BTreeMap<String, f64>,
-    histograms: BTreeMap<String, Reading>,
+    histograms: BTreeMap<String, HistogramSnapshot>,
 }
 
 impl Values {
@@ -34,7 +34,7 @@ impl Values {
     }
 
     /// The one histogram of a metric whose labels hold `part`.
-    pub(crate) fn histogram(&self, metric: Metric, part: &str) -> &Reading {
+    pub(crate) fn histogram(&self, metric: Metric, part: &str) -> &HistogramSnapshot {
         let prefix = format!("{metric:?}{{");
         let mut chosen =
             self.histograms.iter().filter(|(key, _)| key.starts_with(&prefix) && key.contains(part));

@@ -99,8 +99,8 @@ async fn a_path_that_cannot_be_sent_is_not_our_fault() {
         ("http://else.example/***", "the path \"http://else.example/***\" does not begin with a slash"),
         ("", "the path \"\" does not begin with a slash"),
     ] {
-        let how = How { hidden: vec![Exposed::new("hidden")], ..reads(None) };
-        let answer = play(&client, step(Method::GET, &path.replace("***", "hidden")), how).await;
+        let options = CallOptions { hidden: vec![Exposed::new("hidden")], ..reads(None) };
+        let answer = play(&client, step(Method::GET, &path.replace("***", "hidden")), options).await;
         failed(&answer, Failure::Extract, detail);
         assert_eq!((answer.marks.sent, answer.status), (None, None));
     }

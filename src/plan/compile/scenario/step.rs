@@ -1,6 +1,6 @@
 //! One step: what it sends, and when.
 
-use super::{Desk, reading, text};
+use super::{StepCompiler, answer_mapping, text};
 use crate::config::{self, KeyPath, PathText, is_template};
 use crate::plan::compile::expect::{self, Answers};
 use crate::plan::compile::{wire, workload};
@@ -15,7 +15,7 @@ use std::time::Duration;
 /// Type of a body that names none.
 const PLAIN_TEXT: &str = "text/plain; charset=utf-8";
 
-impl Desk<'_> {
+impl StepCompiler<'_> {
     /// A step, if every part of it is sound.
     pub(super) fn step(&mut self, written: &config::Step, number: usize, path: &KeyPath) -> Option<Step> {
         let before = self.findings.errors.len();
@@ -114,7 +114,7 @@ impl Desk<'_> {
             self.findings.error(&path.key("read"), "does not go with HEAD: its answer has no body");
         }
         let reading =
-            written.read.as_ref().map(|read| reading::compile(read, &path.key("read"), self.findings));
+            written.read.as_ref().map(|read| answer_mapping::compile(read, &path.key("read"), self.findings));
         let reserve = written.reserve.unwrap_or_default();
         Some(HttpStep {
             route: format!("{method} {}", target.masked()).into(),

@@ -1,6 +1,6 @@
 //! What is taken from answers.
 
-use super::Desk;
+use super::StepCompiler;
 use crate::config::{KeyPath, TakeFrom, TakeSource};
 use crate::plan::compile::{pattern, wire};
 use crate::plan::{Source, Take};
@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 /// Characters that the name of a cookie may hold beside letters and digits (RFC 6265, a token of RFC 2616).
 const COOKIE_SIGNS: &str = "!#$%&'*+-.^_`|~";
 
-impl Desk<'_> {
+impl StepCompiler<'_> {
     /// Those that are sound.
     pub(super) fn takes(&mut self, written: &BTreeMap<String, TakeFrom>, path: &KeyPath) -> Vec<Take> {
         let mut takes = Vec::new();

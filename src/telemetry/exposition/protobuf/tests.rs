@@ -6,7 +6,7 @@ use crate::event::{Fact, Outcome};
 use crate::plan::Plan;
 use crate::telemetry::catalogue::{Metric, buckets};
 use crate::telemetry::store::{Labels, Store, Value, Visit};
-use crate::telemetry::value::{Histogram, Reading, Trace};
+use crate::telemetry::value::{Histogram, HistogramSnapshot, Trace};
 use crate::telemetry::{Exposition, Rendered};
 use crate::testing::{plan, play, profile, small_plan, stage};
 use prometheus::{Encoder as _, ProtobufEncoder};
@@ -97,7 +97,7 @@ fn check(histogram: &model::Histogram) {
 
 /// The store's own numbers.
 #[derive(Default)]
-struct Held(BTreeMap<Identity, (Reading, Option<Native>)>);
+struct Held(BTreeMap<Identity, (HistogramSnapshot, Option<Native>)>);
 
 impl Visit for Held {
     fn series(&mut self, metric: Metric, labels: Labels<'_>, value: Value<'_>) {

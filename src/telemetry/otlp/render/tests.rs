@@ -11,9 +11,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-fn sender(plan: &Plan) -> Sender {
+fn resource(plan: &Plan) -> Resource {
     let otlp = resolve(Some(Written::default()), &|_| None).unwrap().unwrap();
-    Sender::new(&otlp, &plan.agent)
+    Resource::new(&otlp, &plan.agent)
 }
 
 /// A small plan, its store, and how it renders.
@@ -45,7 +45,7 @@ impl Rig {
     fn metrics(&mut self, histograms: Histograms, disabled: &[String]) -> BTreeMap<String, Metric> {
         self.now += 100;
         let source = FromStore::new(Arc::clone(&self.store), disabled, histograms);
-        let pages = render(&source.families(), &sender(&self.plan), &mut self.starts, self.now);
+        let pages = render(&source.families(), &resource(&self.plan), &mut self.starts, self.now);
         let metrics = pages.into_iter().flat_map(|page| page.request.resource_metrics);
         let metrics = metrics.flat_map(|it| it.scope_metrics).flat_map(|it| it.metrics);
         let mut all = BTreeMap::new();
@@ -250,7 +250,7 @@ fn requests_stay_below_what_receivers_take_and_lose_nothing() {
     let store = Store::new(&plan);
     let families = FromStore::new(store, &[], Histograms::Explicit).families();
     let series: usize = families.iter().map(|family| family.series.len()).sum();
-    let pages = render(&families, &sender(&plan), &mut Starts::new(0), 1);
+    let pages = render(&families, &resource(&plan), &mut Starts::new(0), 1);
     assert!(pages.len() > 1, "too small to tell");
     assert_eq!(pages.iter().map(|page| page.points).sum::<u64>(), series as u64);
     for page in &pages {
@@ -268,21 +268,21 @@ fn the_resource_says_who_sends() {
             .then(|| "service.instance.id=other,k8s.pod.name=p,location=mars".to_owned())
     };
     let otlp = resolve(Some(Written::default()), &environment).unwrap().unwrap();
-    let sender = Sender::new(&otlp, &plan.agent);
+    let resource = Resource::new(&otlp, &plan.agent);
     let version = env!("CARGO_PKG_VERSION");
     let ours = format!(
         "k8s.pod.name=p,location=mars,service.instance.id=probe-1,service.name=tokenbeat,service.version={version}"
     );
-    assert_eq!(labels(&sender.of_metrics().attributes), ours);
+    assert_eq!(labels(&resource.of_metrics().attributes), ours);
     // A key that is there already is not there twice.
-    assert_eq!(labels(&sender.of_records().attributes), format!("{ours},environment=prod"));
+    assert_eq!(labels(&resource.of_records().attributes), format!("{ours},environment=prod"));
 }
 
 #[test]
 fn a_new_plan_may_change_the_agents_labels() {
     let mut rig = Rig::new();
-    let sender = sender(&rig.plan);
+    let resource = resource(&rig.plan);
     rig.plan.agent.location = "us".into();
-    sender.clone().install(&rig.plan.agent);
-    assert_eq!(sender.agent_labels()[0], ("location".to_owned(), "us".to_owned()));
+    resource.clone().install(&rig.plan.agent);
+    assert_eq!(resource.agent_labels()[0], ("location".to_owned(), "us".to_owned()));
 }

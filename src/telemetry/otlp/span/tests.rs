@@ -169,7 +169,7 @@ fn events_are_bounded_and_what_is_missing_is_counted() {
         request.stalls = 50;
     });
     let span = span_of(&request);
-    assert_eq!(span.events.len(), MOST_STALLS + 3);
+    assert_eq!(span.events.len(), MAX_STALLS + 3);
     assert_eq!(span.dropped_events_count, 34);
 }
 

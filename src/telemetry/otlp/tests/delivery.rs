@@ -143,14 +143,14 @@ async fn headers_agent_paths_and_compression_are_on_the_wire() {
 async fn a_full_batch_goes_out_without_waiting_for_others() {
     let receiver = Receiver::start().await;
     let rig = rig(section(Protocol::Grpc, receiver.address));
-    for _ in 0..worker::MOST_BATCH {
+    for _ in 0..worker::MAX_BATCH {
         rig.play(Outcome::Ok, |_| {});
     }
     // Nothing orders a flush; the linger of a batch that is not full is longer than the whole test may take.
     let begun = Instant::now();
     receiver.wait(|seen| !of(seen, Signal::Traces).is_empty()).await;
     assert!(begun.elapsed() < SPANS_LINGER);
-    assert_eq!(receiver.spans().len(), worker::MOST_BATCH);
+    assert_eq!(receiver.spans().len(), worker::MAX_BATCH);
 }
 
 #[tokio::test]

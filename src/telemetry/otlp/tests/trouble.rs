@@ -129,8 +129,8 @@ async fn a_hanging_receiver_costs_bounded_memory_no_time_and_a_bounded_flush() {
         receiver.always(Reply::Hang);
         let written = Written { timeout: Some(LONG), ..traces_only(protocol, receiver.address) };
         let rig = rig(written);
-        let more = CAPACITY.items + 3 * worker::MOST_BATCH;
-        for _ in 0..worker::MOST_BATCH {
+        let more = CAPACITY.items + 3 * worker::MAX_BATCH;
+        for _ in 0..worker::MAX_BATCH {
             rig.play(Outcome::Ok, |_| {});
         }
         // The worker is in the middle of an attempt that never ends; the queue alone takes what comes now.
@@ -143,7 +143,7 @@ async fn a_hanging_receiver_costs_bounded_memory_no_time_and_a_bounded_flush() {
         let stats = rig.finish(Duration::from_millis(300)).await;
         assert!(begun.elapsed() < LONG / 2, "{:?}", begun.elapsed());
         let lost = dropped(&stats, Dropped::QueueFull) + dropped(&stats, Dropped::Failed);
-        assert_eq!(lost, (more + worker::MOST_BATCH) as u64, "every span is accounted for");
+        assert_eq!(lost, (more + worker::MAX_BATCH) as u64, "every span is accounted for");
     }
 }
 
@@ -153,7 +153,7 @@ async fn the_queue_is_bounded_in_bytes_too() {
     let receiver = Receiver::start().await;
     receiver.always(Reply::Hang);
     let rig = rig(Written { timeout: Some(LONG), ..traces_only(Protocol::Http, receiver.address) });
-    for _ in 0..worker::MOST_BATCH {
+    for _ in 0..worker::MAX_BATCH {
         rig.play(Outcome::Ok, |_| {});
     }
     receiver.wait(|seen| !seen.is_empty()).await;
@@ -175,11 +175,11 @@ async fn a_slow_receiver_gets_everything() {
     let receiver = Receiver::start().await;
     receiver.always(Reply::Slow(Duration::from_millis(150)));
     let rig = rig(section(Protocol::Grpc, receiver.address));
-    for _ in 0..worker::MOST_BATCH + 10 {
+    for _ in 0..worker::MAX_BATCH + 10 {
         rig.play(Outcome::Ok, |_| {});
     }
     let stats = rig.finish(LONG).await;
-    assert_eq!(receiver.spans().len(), worker::MOST_BATCH + 10);
+    assert_eq!(receiver.spans().len(), worker::MAX_BATCH + 10);
     assert_eq!(stats.failures(Signal::Traces), 0);
 }
 

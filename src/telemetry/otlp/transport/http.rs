@@ -15,7 +15,7 @@ use std::io::Write as _;
 use std::time::Duration;
 
 /// Most bytes of an answer; a longer one is cut off as broken.
-const MOST_ANSWER: usize = 1 << 20;
+const MAX_ANSWER: usize = 1 << 20;
 
 pub(super) struct Client {
     pool: Pool<tls::Connector, Full<Bytes>>,
@@ -55,7 +55,7 @@ impl Client {
         });
         let answer = self.pool.request(request).await.map_err(|error| chain(&error))?;
         let (head, body) = answer.into_parts();
-        let body = Limited::new(body, MOST_ANSWER).collect().await;
+        let body = Limited::new(body, MAX_ANSWER).collect().await;
         let body = body.map_err(|error| format!("the answer broke off: {}", chain(&*error)))?.to_bytes();
         Ok(verdict(head.status, &head.headers, &body, Timestamp::now()))
     }

@@ -14,7 +14,7 @@ fn rag() -> Fixture {
 }
 
 impl Fixture {
-    fn step(&self, stage: usize, name: &str, turn: u32) -> Arc<Place> {
+    fn step(&self, stage: usize, name: &str, turn: u32) -> Arc<SeriesKey> {
         step_place(&self.plan.pairs[0], stage, name, turn)
     }
 
@@ -28,7 +28,7 @@ fn each_step_has_the_series_that_it_can_feed() {
     let fixture = rag();
     let values = fixture.values();
     for place in fixture.plan.pairs[0].all_places() {
-        let Place { stage, step, turn, .. } = &**place;
+        let SeriesKey { stage, step, turn, .. } = &**place;
         let of = format!("stage={stage},step={step},turn={turn}}}");
         let measured = usize::from(&**stage == "steady" && !step.is_empty());
         assert_eq!(values.series(Metric::RequestDuration, &of), measured, "{of}");

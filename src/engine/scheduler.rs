@@ -2,7 +2,7 @@
 
 use super::clock::{instant_of, off_grid, system_time};
 use super::play::{SHORTEST_CYCLE, play};
-use super::run::{Player, Start};
+use super::run::{PairRuntime, Start};
 use super::{LOOKAHEAD, START_LEAD};
 use crate::event::{Fact, Pair, RunRef, SkippedRun};
 use crate::plan::{Overlap, Trigger as When};
@@ -60,8 +60,8 @@ pub struct TriggeredRun {
 }
 
 /// The schedule of one pair.
-pub(super) struct PairLoop {
-    player: Arc<Player>,
+pub(super) struct PairScheduler {
+    runtime: Arc<PairRuntime>,
     table: Timetable,
     /// Slots up to here are done with.
     last: Timestamp,
@@ -86,17 +86,17 @@ struct Playing {
     ended: CancellationToken,
 }
 
-impl PairLoop {
-    pub(super) fn new(player: Arc<Player>) -> Self {
-        let (plan, last) = (&player.plan, (player.shared.wall)());
+impl PairScheduler {
+    pub(super) fn new(runtime: Arc<PairRuntime>) -> Self {
+        let (plan, last) = (&runtime.plan, (runtime.shared.wall)());
         let profile = &plan.profile;
         let table = Timetable::new(&profile.schedule, profile.seed, &plan.pair, &profile.stages);
-        Self { table, last, current: None, queued: None, again: Instant::now(), skipping: None, player }
+        Self { table, last, current: None, queued: None, again: Instant::now(), skipping: None, runtime }
     }
 
     /// Runs until the engine stops.
     pub(super) async fn run(mut self, triggers: mpsc::Receiver<Trigger>) {
-        let stop = self.player.gate.stop.clone();
+        let stop = self.runtime.gate.stop.clone();
         tokio::select! {
             biased;
             () = stop.cancelled() => {}
@@ -126,8 +126,8 @@ impl PairLoop {
     /// What starts with the daemon: a run `at_start`, or the cycle that is under way. A cycle is joined where it
     /// is, because waiting for the next one would leave a gap in a load that is to be continuous.
     fn first(&mut self) {
-        let now = (self.player.shared.wall)();
-        match &self.player.plan.profile.schedule.trigger {
+        let now = (self.runtime.shared.wall)();
+        match &self.runtime.plan.profile.schedule.trigger {
             When::Every { at_start: true, .. } => {
                 let open = self.table.is_open(now);
                 self.take(Slot { nominal: off_grid(now), at: now, open }, self.queues());
@@ -147,7 +147,7 @@ impl PairLoop {
     async fn until_due(&self, slot: Option<Slot>) {
         let Some(slot) = slot else { return self.until_back_to_back().await };
         loop {
-            let now = (self.player.shared.wall)();
+            let now = (self.runtime.shared.wall)();
             let away = Duration::try_from(slot.at.duration_since(now)).unwrap_or_default();
             let away = away.saturating_sub(LOOKAHEAD);
             if away.is_zero() || self.was_set_back(now) {
@@ -158,7 +158,7 @@ impl PairLoop {
     }
 
     async fn until_back_to_back(&self) {
-        let profile = &self.player.plan.profile;
+        let profile = &self.runtime.plan.profile;
         if !self.is_continuous() || cycle_length(&profile.stages).is_some() {
             return std::future::pending().await;
         }
@@ -166,14 +166,14 @@ impl PairLoop {
             current.ended.cancelled().await;
         }
         tokio::time::sleep_until(self.again).await;
-        while !self.table.is_open((self.player.shared.wall)()) {
+        while !self.table.is_open((self.runtime.shared.wall)()) {
             sleep(SHORTEST_CYCLE).await;
         }
     }
 
     /// Takes what is due: the slot that was awaited, or the latest of those that have passed meanwhile.
     async fn due(&mut self, slot: Option<Slot>) {
-        let now = (self.player.shared.wall)();
+        let now = (self.runtime.shared.wall)();
         let Some(slot) = slot else {
             let begun = self.start(Slot { nominal: off_grid(now), at: now, open: true });
             let pause = if matches!(begun, Triggered::Started(_)) { SHORTEST_CYCLE } else { LOOK_EVERY };
@@ -206,7 +206,7 @@ impl PairLoop {
     /// Takes a slot that lies a little ahead. If the run before it may still end its load in time, that is
     /// awaited.
     async fn take_in_time(&mut self, slot: Slot) {
-        let due = instant_of(&self.player.shared.wall, slot.at);
+        let due = instant_of(&self.runtime.shared.wall, slot.at);
         if let Some(current) = self.current.as_ref().filter(|current| current.latest.is_none()) {
             tokio::select! {
                 biased;
@@ -238,11 +238,11 @@ impl PairLoop {
     /// Whether a scheduled run waits for the one before it. A cycle does always: its predecessor is in the way
     /// only where the clock was set, and then the rest of the cycle is joined.
     fn queues(&self) -> bool {
-        self.player.plan.profile.schedule.overlap == Overlap::Queue || self.is_continuous()
+        self.runtime.plan.profile.schedule.overlap == Overlap::Queue || self.is_continuous()
     }
 
     fn is_continuous(&self) -> bool {
-        matches!(self.player.plan.profile.schedule.trigger, When::Continuous)
+        matches!(self.runtime.plan.profile.schedule.trigger, When::Continuous)
     }
 
     fn was_set_back(&self, now: Timestamp) -> bool {
@@ -250,8 +250,8 @@ impl PairLoop {
     }
 
     fn triggered(&mut self, trigger: Trigger) {
-        let now = (self.player.shared.wall)();
-        let queue = self.player.plan.profile.schedule.overlap == Overlap::Queue;
+        let now = (self.runtime.shared.wall)();
+        let queue = self.runtime.plan.profile.schedule.overlap == Overlap::Queue;
         let what = self.take(Slot { nominal: off_grid(now), at: now, open: true }, queue);
         // Who asked may have gone.
         let _ = trigger.reply.send(what);
@@ -264,14 +264,14 @@ impl PairLoop {
             return false;
         }
         let Some(latest) = current.latest else { return true };
-        let due = instant_of(&self.player.shared.wall, slot.at).max(Instant::now());
+        let due = instant_of(&self.runtime.shared.wall, slot.at).max(Instant::now());
         let length = latest.saturating_duration_since(current.start);
         self.queued.is_some() || latest > due + OVERLAP_SLACK.max(length / 1000)
     }
 
     fn start_queued(&mut self) {
         let Some(slot) = self.queued.take() else { return };
-        let now = (self.player.shared.wall)();
+        let now = (self.runtime.shared.wall)();
         if !self.is_continuous() || slot.at >= now {
             self.start(slot);
             return;
@@ -290,14 +290,14 @@ impl PairLoop {
             self.queued.get_or_insert(cycle);
             return;
         }
-        let at = instant_of(&self.player.shared.wall, cycle.at);
+        let at = instant_of(&self.runtime.shared.wall, cycle.at);
         let join = Instant::now() + START_LEAD;
         self.play(Start { nominal: cycle.nominal, due: cycle.at, at, join: Some(join) });
     }
 
     /// Starts a run at its slot, or, if that is past, in a moment.
     fn start(&mut self, slot: Slot) -> Triggered {
-        let at = instant_of(&self.player.shared.wall, slot.at).max(Instant::now() + START_LEAD);
+        let at = instant_of(&self.runtime.shared.wall, slot.at).max(Instant::now() + START_LEAD);
         self.play(Start { nominal: slot.nominal, due: slot.at, at, join: None })
     }
 
@@ -305,14 +305,14 @@ impl PairLoop {
         if !self.affords(start) {
             return self.skip(SkippedRun::Budget, 1);
         }
-        let Some(run) = self.player.run(start) else {
-            tracing::error!(pair = ?self.player.plan.pair, "cannot set up a run");
+        let Some(run) = self.runtime.run(start) else {
+            tracing::error!(pair = ?self.runtime.plan.pair, "cannot set up a run");
             return Triggered::Failed;
         };
         if let Some(reason) = self.skipping.take() {
             tracing::info!(run = run.ident.id, after = reason.label(), "runs take place again");
         }
-        let latest = cycle_length(&self.player.plan.profile.stages).map(|length| start.at + length);
+        let latest = cycle_length(&self.runtime.plan.profile.stages).map(|length| start.at + length);
         let ended = CancellationToken::new();
         let guard = ended.clone().drop_guard();
         let started = Triggered::Started(Arc::clone(&run.ident));
@@ -321,7 +321,7 @@ impl PairLoop {
             play(run, None).await;
             drop(guard);
         };
-        self.player.shared.tasks.spawn_on(task, &self.player.shared.handle);
+        self.runtime.shared.tasks.spawn_on(task, &self.runtime.shared.handle);
         started
     }
 
@@ -329,13 +329,13 @@ impl PairLoop {
     /// run is skipped as a whole, so that a spent budget shows as runs that did not take place and not as a flood of
     /// skipped requests. What is taken for the question is given back at once.
     fn affords(&self, start: Start) -> bool {
-        let plan = &self.player.plan;
+        let plan = &self.runtime.plan;
         let seed = crate::schedule::run_seed(plan.profile.seed, start.nominal);
         // What cannot be built costs nothing, and its run shows why.
-        let Some(most) = self.player.first_costs(seed) else { return true };
-        match self.player.shared.ledger.reserve(&plan.profile.name, most) {
+        let Some(most) = self.runtime.first_costs(seed) else { return true };
+        match self.runtime.shared.ledger.reserve(&plan.profile.name, most) {
             Ok(hold) => {
-                self.player.shared.ledger.settle(hold, crate::event::Spend::default());
+                self.runtime.shared.ledger.settle(hold, crate::event::Spend::default());
                 true
             }
             Err(exhausted) => {
@@ -350,12 +350,12 @@ impl PairLoop {
     /// Counts runs that do not take place; the log has the first of a row.
     fn skip(&mut self, reason: SkippedRun, count: u64) -> Triggered {
         if count > 0 {
-            let pair = self.player.plan.pair.clone();
+            let pair = self.runtime.plan.pair.clone();
             if self.skipping != Some(reason) && reason != SkippedRun::Window && reason != SkippedRun::Budget {
                 tracing::warn!(?pair, reason = reason.label(), count, "runs are skipped");
             }
             self.skipping = Some(reason);
-            self.player.shared.sink.record(&Fact::RunSkipped { pair, reason, count });
+            self.runtime.shared.sink.record(&Fact::RunSkipped { pair, reason, count });
         }
         Triggered::Skipped(reason)
     }
@@ -368,9 +368,9 @@ impl PairLoop {
     }
 
     fn tell_next(&self) {
-        let pair = self.player.plan.pair.clone();
+        let pair = self.runtime.plan.pair.clone();
         let at = self.table.next_open(self.last).map(|slot| system_time(slot.at));
-        self.player.shared.sink.record(&Fact::NextRun { pair, at });
+        self.runtime.shared.sink.record(&Fact::NextRun { pair, at });
     }
 }
 

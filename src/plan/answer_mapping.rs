@@ -4,7 +4,7 @@ use serde_json_path::JsonPath;
 
 /// How an answer is read. Without any path the answer is complete at the end of its body, whatever it holds.
 #[derive(Clone, Debug, Default)]
-pub struct Reading {
+pub struct AnswerMapping {
     /// The form of the body; `None`: by its content type.
     pub form: Option<Form>,
     /// Visible text: in the document, or in each event of a stream. Several nodes are joined.
@@ -59,7 +59,7 @@ pub enum Done {
     Path(JsonPath),
 }
 
-impl Reading {
+impl AnswerMapping {
     /// A stream is expected.
     pub fn is_stream(&self) -> bool {
         self.form.is_some_and(Form::is_stream)

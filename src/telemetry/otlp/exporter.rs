@@ -59,7 +59,7 @@ pub(super) enum Sent {
 }
 
 /// Ships requests of one signal.
-pub(super) struct Shipper {
+pub(super) struct Exporter {
     signal: Signal,
     transport: Transport,
     stats: Arc<Stats>,
@@ -67,7 +67,7 @@ pub(super) struct Shipper {
     trouble: Trouble,
 }
 
-impl Shipper {
+impl Exporter {
     pub(super) fn new(signal: Signal, transport: Transport, stats: Arc<Stats>, stop: Stop) -> Self {
         Self { signal, transport, stats, stop, trouble: Trouble::default() }
     }

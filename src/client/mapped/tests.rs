@@ -2,8 +2,8 @@ use super::*;
 use crate::client::testing::path;
 
 /// What the config of a RAG application may say.
-fn rag() -> Reading {
-    Reading {
+fn rag() -> AnswerMapping {
+    AnswerMapping {
         text: path("$.answer"),
         reasoning: path("$.thinking"),
         finish: path("$.finish_reason"),
@@ -12,20 +12,20 @@ fn rag() -> Reading {
         cached_input_tokens: path("$.usage.cached"),
         reasoning_tokens: path("$.usage.reasoning"),
         error: path("$.error"),
-        ..Reading::default()
+        ..AnswerMapping::default()
     }
 }
 
-fn by(reading: Reading, media_type: &str) -> HttpReading {
-    HttpReading::new(Some(Arc::new(reading)), media_type, false)
+fn by(reading: AnswerMapping, media_type: &str) -> MappedDecoder {
+    MappedDecoder::new(Some(Arc::new(reading)), media_type, false)
 }
 
-fn whole(reading: Reading, body: &str) -> Result<Delta, Malformed> {
-    by(Reading { form: Some(Form::Json), ..reading }, "").decode_whole(body.as_bytes())
+fn whole(reading: AnswerMapping, body: &str) -> Result<Delta, Malformed> {
+    by(AnswerMapping { form: Some(Form::Json), ..reading }, "").decode_whole(body.as_bytes())
 }
 
-fn event(reading: Reading, name: Option<&str>, data: &str) -> Result<Delta, Malformed> {
-    by(Reading { form: Some(Form::Sse), ..reading }, "").decode_event(Event { name, data })
+fn event(reading: AnswerMapping, name: Option<&str>, data: &str) -> Result<Delta, Malformed> {
+    by(AnswerMapping { form: Some(Form::Sse), ..reading }, "").decode_event(Event { name, data })
 }
 
 fn terminal() -> Delta {
@@ -52,7 +52,7 @@ fn a_document_by_its_paths() {
 #[test]
 fn several_nodes_are_joined_and_nulls_are_nothing() {
     let text = |text: &str, body: &str| {
-        let delta = whole(Reading { text: path(text), ..Reading::default() }, body).unwrap();
+        let delta = whole(AnswerMapping { text: path(text), ..AnswerMapping::default() }, body).unwrap();
         delta.content.into_iter().next()
     };
     let content = |text: &str| Some(Content::Text(text.into()));
@@ -75,7 +75,7 @@ fn counts_are_whole_numbers_however_they_are_written() {
     for value in ["null", "-1", "1.5", r#""many""#, "true", "[7]", "{}", "1e300", r#""""#] {
         assert_eq!(output(value), None, "{value}");
     }
-    let all = Reading { input_tokens: path("$.calls[*].tokens"), ..Reading::default() };
+    let all = AnswerMapping { input_tokens: path("$.calls[*].tokens"), ..AnswerMapping::default() };
     let added = whole(all, r#"{"calls":[{"tokens":3},{"tokens":"4"},{"tokens":null}]}"#).unwrap();
     assert_eq!(added.usage, Some(Usage { input: Some(7), ..Usage::default() }));
 }
@@ -118,14 +118,14 @@ fn trap_08_an_event_that_is_called_error_is_one() {
     let error = |data| event(rag(), Some("error"), data).unwrap().error;
     assert_eq!(error(r#"{"message":"boom","code":"c"}"#).as_deref(), Some("c: boom"));
     assert_eq!(error("overloaded").as_deref(), Some("overloaded"));
-    let without_paths = event(Reading::default(), Some("error"), "boom").unwrap().error;
+    let without_paths = event(AnswerMapping::default(), Some("error"), "boom").unwrap().error;
     assert_eq!(without_paths.as_deref(), Some("boom"));
     assert_eq!(event(rag(), Some("token"), r#"{"answer":"a"}"#).unwrap().error, None);
 }
 
 #[test]
 fn every_way_to_tell_the_end_of_a_stream() {
-    let done = |done| Reading { done: Some(done), ..rag() };
+    let done = |done| AnswerMapping { done: Some(done), ..rag() };
     let by_data = || done(Done::Data("[DONE]".into()));
     assert_eq!(event(by_data(), None, "[DONE]").unwrap(), terminal());
     assert_eq!(event(by_data(), None, " [DONE] ").unwrap(), terminal());
@@ -136,7 +136,7 @@ fn every_way_to_tell_the_end_of_a_stream() {
     let with_usage = event(by_name(), Some("done"), r#"{"usage":{"completion_tokens":3}}"#).unwrap();
     assert_eq!((with_usage.terminal, with_usage.usage.and_then(|usage| usage.output)), (true, Some(3)));
     assert!(!event(by_name(), None, r#"{"answer":"done"}"#).unwrap().terminal);
-    let named_only = Reading { done: Some(Done::Event("done".into())), ..Reading::default() };
+    let named_only = AnswerMapping { done: Some(Done::Event("done".into())), ..AnswerMapping::default() };
     assert_eq!(event(named_only, Some("done"), "bye").unwrap(), terminal());
 
     let by_path = || done(Done::Path(JsonPath::parse("$.done").unwrap()));
@@ -154,7 +154,7 @@ fn events_that_say_nothing() {
         assert_eq!(event(rag(), None, data).unwrap(), Delta::default(), "{data}");
     }
     // Nothing is looked for in it, so it may be anything.
-    assert_eq!(event(Reading::default(), None, "<html>").unwrap(), Delta::default());
+    assert_eq!(event(AnswerMapping::default(), None, "<html>").unwrap(), Delta::default());
 }
 
 #[test]
@@ -176,7 +176,7 @@ fn what_is_not_json_where_json_is_looked_into() {
 fn the_form_is_the_configs_or_else_the_media_types() {
     let form_of = |form, media_type: &str, text: bool| {
         let text = if text { path("$.answer") } else { None };
-        by(Reading { form, text, ..Reading::default() }, media_type).form
+        by(AnswerMapping { form, text, ..AnswerMapping::default() }, media_type).form
     };
     let (sse, ndjson) = (As::Stream(Mode::Sse), As::Stream(Mode::Ndjson));
     for (media_type, form) in [
@@ -208,9 +208,9 @@ fn the_form_is_the_configs_or_else_the_media_types() {
 #[test]
 fn without_a_reading_or_a_body_nothing_is_parsed() {
     for reading in [
-        HttpReading::new(None, "application/json", false),
-        HttpReading::new(None, "text/event-stream", false),
-        HttpReading::new(Some(Arc::new(rag())), "text/event-stream", true),
+        MappedDecoder::new(None, "application/json", false),
+        MappedDecoder::new(None, "text/event-stream", false),
+        MappedDecoder::new(Some(Arc::new(rag())), "text/event-stream", true),
     ] {
         assert_eq!(reading.mode(), Mode::Whole);
         assert_eq!(reading.decode_whole(b"{").unwrap(), terminal());
@@ -222,7 +222,10 @@ fn without_a_reading_or_a_body_nothing_is_parsed() {
 #[test]
 fn text_is_text_whatever_it_says() {
     let text = |body: &[u8]| {
-        by(Reading { form: Some(Form::Text), ..Reading::default() }, "").decode_whole(body).unwrap().content
+        by(AnswerMapping { form: Some(Form::Text), ..AnswerMapping::default() }, "")
+            .decode_whole(body)
+            .unwrap()
+            .content
     };
     assert_eq!(text(b"{\"a\": 1}\n"), [Content::Text("{\"a\": 1}\n".into())]);
     assert_eq!(text(b"caf\xe9"), [Content::Text("caf\u{fffd}".into())]);
@@ -231,21 +234,21 @@ fn text_is_text_whatever_it_says() {
 
 #[test]
 fn what_a_complete_answer_must_have() {
-    let demands = |reading: Reading| {
+    let demands = |reading: AnswerMapping| {
         let Demands { end, content, awaits, most_whole } = by(reading, "text/event-stream").demands();
-        assert_eq!(most_whole, MOST_KEPT);
+        assert_eq!(most_whole, MAX_KEPT);
         (end, content, awaits)
     };
-    let none = Reading::default;
+    let none = AnswerMapping::default;
     assert_eq!(demands(none()), (false, false, false));
-    assert_eq!(demands(Reading { text: path("$.a"), ..none() }), (false, true, true));
-    assert_eq!(demands(Reading { reasoning: path("$.a"), ..none() }), (false, false, true));
-    assert_eq!(demands(Reading { finish: path("$.a"), ..none() }), (true, false, false));
-    assert_eq!(demands(Reading { done: Some(Done::Data("x".into())), ..none() }), (true, false, false));
-    assert_eq!(demands(Reading { form: Some(Form::Text), ..none() }), (false, true, false));
+    assert_eq!(demands(AnswerMapping { text: path("$.a"), ..none() }), (false, true, true));
+    assert_eq!(demands(AnswerMapping { reasoning: path("$.a"), ..none() }), (false, false, true));
+    assert_eq!(demands(AnswerMapping { finish: path("$.a"), ..none() }), (true, false, false));
+    assert_eq!(demands(AnswerMapping { done: Some(Done::Data("x".into())), ..none() }), (true, false, false));
+    assert_eq!(demands(AnswerMapping { form: Some(Form::Text), ..none() }), (false, true, false));
     // A document ends with itself.
     assert_eq!(
-        demands(Reading { form: Some(Form::Json), finish: path("$.a"), ..none() }),
+        demands(AnswerMapping { form: Some(Form::Json), finish: path("$.a"), ..none() }),
         (false, false, false)
     );
 }

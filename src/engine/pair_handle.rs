@@ -1,7 +1,7 @@
 //! A pair that is played: who plays it, and its schedule once that runs.
 
-use super::pair::{self, PairLoop, Trigger};
-use super::run::Player;
+use super::run::PairRuntime;
+use super::scheduler::{self, PairScheduler, Trigger};
 use futures_util::FutureExt as _;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -10,8 +10,8 @@ use tokio_util::sync::CancellationToken;
 
 /// A pair of the plan.
 #[derive(Clone)]
-pub(super) struct Seat {
-    pub(super) player: Arc<Player>,
+pub(super) struct PairHandle {
+    pub(super) runtime: Arc<PairRuntime>,
     pub(super) schedule: Option<Schedule>,
 }
 
@@ -23,19 +23,19 @@ pub(super) struct Schedule {
     ended: CancellationToken,
 }
 
-impl Seat {
+impl PairHandle {
     /// A pair whose schedule does not run yet.
-    pub(super) fn new(player: Arc<Player>) -> Self {
-        Self { player, schedule: None }
+    pub(super) fn new(runtime: Arc<PairRuntime>) -> Self {
+        Self { runtime, schedule: None }
     }
 
     /// Starts the schedule. One that panics is heard by whoever watches the engine's schedules.
     pub(super) fn start(&mut self) {
-        let shared = Arc::clone(&self.player.shared);
-        let (triggers, receiver) = mpsc::channel(pair::TRIGGERS);
+        let shared = Arc::clone(&self.runtime.shared);
+        let (triggers, receiver) = mpsc::channel(scheduler::TRIGGERS);
         let ended = CancellationToken::new();
         let guard = ended.clone().drop_guard();
-        let pair_loop = PairLoop::new(Arc::clone(&self.player)).run(receiver);
+        let pair_loop = PairScheduler::new(Arc::clone(&self.runtime)).run(receiver);
         let (loops, handle, died) = (shared.loops.clone(), shared.handle.clone(), shared.died.clone());
         let task = async move {
             let _ended = guard;

@@ -1,8 +1,8 @@
 //! Renders and encodes one request of a user: what the workshop does for it before it is sent.
 
 use super::super::request::{Sending, Unsendable};
-use super::leg::Leg;
-use crate::client::{AnswerForm, Caller, How};
+use super::step::JourneyStep;
+use crate::client::{AnswerForm, CallOptions, Caller};
 use crate::event::Failure;
 use crate::plan::Action;
 use crate::scenario::{Draft, User};
@@ -11,8 +11,8 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 /// What is needed to render a request, beside the user.
-pub(super) struct Recipe {
-    pub(super) leg: Leg,
+pub(super) struct RenderJob {
+    pub(super) leg: JourneyStep,
     pub(super) iteration: u64,
     /// The user starts over before it.
     pub(super) anew: bool,
@@ -22,31 +22,31 @@ pub(super) struct Recipe {
 }
 
 /// A request that was rendered, or why it could not be.
-pub(super) struct Made {
+pub(super) struct RenderedStep {
     /// The turn that it is, from 1.
     pub(super) turn: u32,
     pub(super) sending: Result<Sending, Unsendable>,
 }
 
-impl Made {
+impl RenderedStep {
     /// It could not be made, and nobody but us is to blame.
     pub(super) fn by_our_fault() -> Self {
         Self { turn: 1, sending: Err(Unsendable::by_our_fault()) }
     }
 }
 
-impl Recipe {
+impl RenderJob {
     /// Renders and encodes. A panic is kept here: where the answer before it was looked at in the same go, that one is
     /// sound.
-    pub(super) fn make(self, user: &mut User) -> Made {
+    pub(super) fn make(self, user: &mut User) -> RenderedStep {
         let made = std::panic::catch_unwind(AssertUnwindSafe(|| {
             if self.anew {
                 user.reset();
             }
             let turn = user.turn(&self.leg.step, self.leg.time);
-            Made { turn, sending: self.render(user, turn) }
+            RenderedStep { turn, sending: self.render(user, turn) }
         }));
-        made.unwrap_or_else(|_| Made::by_our_fault())
+        made.unwrap_or_else(|_| RenderedStep::by_our_fault())
     }
 
     fn render(&self, user: &mut User, turn: u32) -> Result<Sending, Unsendable> {
@@ -63,6 +63,6 @@ impl Recipe {
             Action::Ask(_) => AnswerForm::Dialect,
         };
         let (status, timeout) = (step.expect.status.clone(), step.timeout);
-        Ok(Sending { call, how: How { form, status, timeout, hidden: outgoing.hidden } })
+        Ok(Sending { call, options: CallOptions { form, status, timeout, hidden: outgoing.hidden } })
     }
 }

@@ -16,7 +16,7 @@ pub struct Straggler {
 
 /// The runs that have not ended. Bounded by what schedules start and overlap policies admit.
 #[derive(Clone, Default)]
-pub(super) struct Live(Arc<Mutex<Runs>>);
+pub(super) struct ActiveRuns(Arc<Mutex<Runs>>);
 
 #[derive(Default)]
 struct Runs {
@@ -25,18 +25,18 @@ struct Runs {
 }
 
 /// A place in the list; it is given up when dropped.
-pub(super) struct Listed {
-    live: Live,
+pub(super) struct ActiveRunGuard {
+    live: ActiveRuns,
     key: u64,
 }
 
-impl Live {
-    pub(super) fn list(&self, run: Arc<RunRef>, record: Arc<Record>) -> Listed {
+impl ActiveRuns {
+    pub(super) fn list(&self, run: Arc<RunRef>, record: Arc<Record>) -> ActiveRunGuard {
         let mut runs = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let key = runs.next;
         runs.next += 1;
         runs.all.insert(key, (run, record));
-        Listed { live: self.clone(), key }
+        ActiveRunGuard { live: self.clone(), key }
     }
 
     /// Runs with requests in flight.
@@ -48,7 +48,7 @@ impl Live {
     }
 }
 
-impl Drop for Listed {
+impl Drop for ActiveRunGuard {
     fn drop(&mut self) {
         self.live.0.lock().unwrap_or_else(PoisonError::into_inner).all.remove(&self.key);
     }

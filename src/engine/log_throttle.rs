@@ -9,7 +9,7 @@ const LINES: u32 = 5;
 
 /// Allows some lines per second and counts the rest.
 #[derive(Debug, Default)]
-pub(super) struct Quiet(Mutex<Window>);
+pub(super) struct LogThrottle(Mutex<Window>);
 
 #[derive(Debug, Default)]
 struct Window {
@@ -18,7 +18,7 @@ struct Window {
     suppressed: u64,
 }
 
-impl Quiet {
+impl LogThrottle {
     /// Whether a line may be written now; if so, how many were not since the last one.
     pub(super) fn line(&self) -> Option<u64> {
         let now = Instant::now();
@@ -43,10 +43,10 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn five_lines_per_second_and_a_count() {
-        let quiet = Quiet::default();
-        let lines: Vec<_> = (0..8).map(|_| quiet.line()).collect();
+        let log_throttle = LogThrottle::default();
+        let lines: Vec<_> = (0..8).map(|_| log_throttle.line()).collect();
         assert_eq!(lines, [Some(0), Some(0), Some(0), Some(0), Some(0), None, None, None]);
         tokio::time::advance(Duration::from_secs(1)).await;
-        assert_eq!((quiet.line(), quiet.line()), (Some(3), Some(0)));
+        assert_eq!((log_throttle.line(), log_throttle.line()), (Some(3), Some(0)));
     }
 }

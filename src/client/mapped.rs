@@ -3,29 +3,29 @@
 //! Beyond the config one convention counts: a server-sent event of the name `error` is an error, because no stream
 //! that says so may pass for a success.
 
+use super::body_decoder::{MAX_BODY, Mode};
 use super::dialect::{Decoder, Demands, Malformed};
-use super::intake::{MOST_BODY, Mode};
 use crate::exchange::{Content, Delta, Usage};
 use crate::framing::Event;
-use crate::plan::{Done, Form, Reading};
+use crate::plan::{AnswerMapping, Done, Form};
 use serde_json::Value;
 use serde_json_path::JsonPath;
 use std::sync::Arc;
 
 /// Most bytes of the body of an HTTP step's answer that comes whole, because checks and takes look at all of it.
 /// More is a `protocol` failure.
-pub(super) const MOST_KEPT: usize = 8 << 20;
+pub(super) const MAX_KEPT: usize = 8 << 20;
 
 /// Characters of an event that is not JSON, up to which it is quoted.
-const MOST_QUOTED: usize = 60;
+const MAX_QUOTED: usize = 60;
 
 const BOM: &[u8] = b"\xef\xbb\xbf";
 
 /// How one answer is read.
 #[derive(Debug)]
-pub(super) struct HttpReading {
+pub(super) struct MappedDecoder {
     /// What is looked for; `None`: nothing, the body is kept as it is.
-    reading: Option<Arc<Reading>>,
+    reading: Option<Arc<AnswerMapping>>,
     form: As,
 }
 
@@ -42,13 +42,13 @@ enum As {
     Stream(Mode),
 }
 
-impl HttpReading {
+impl MappedDecoder {
     /// For an answer of this media type (lower case, without parameters). `empty`: by the rules of HTTP it has no
     /// body, so there is nothing to parse.
     ///
     /// The config's form comes before the media type, but for a JSON document in place of server-sent events, which
     /// is an error object, or a server that does not stream. Paths need JSON, whatever its media type.
-    pub(super) fn new(reading: Option<Arc<Reading>>, media_type: &str, empty: bool) -> Self {
+    pub(super) fn new(reading: Option<Arc<AnswerMapping>>, media_type: &str, empty: bool) -> Self {
         let form = match &reading {
             Some(reading) if !empty => form(reading, media_type),
             _ => As::Bytes,
@@ -94,7 +94,7 @@ impl HttpReading {
     }
 }
 
-impl Decoder for HttpReading {
+impl Decoder for MappedDecoder {
     fn decode_event(&self, event: Event<'_>) -> Result<Delta, Malformed> {
         let data = event.data.trim();
         let Some(reading) = &self.reading else { return Ok(Delta::default()) };
@@ -142,19 +142,19 @@ impl Decoder for HttpReading {
     }
 
     fn demands(&self) -> Demands {
-        let has = |asked: fn(&Reading) -> bool| self.reading.as_deref().is_some_and(asked);
+        let has = |asked: fn(&AnswerMapping) -> bool| self.reading.as_deref().is_some_and(asked);
         let stream = matches!(self.form, As::Stream(_));
         Demands {
             end: stream && has(|reading| reading.finish.is_some() || reading.done.is_some()),
-            content: has(Reading::wants_text),
+            content: has(AnswerMapping::wants_text),
             awaits: has(awaits),
-            most_whole: MOST_KEPT.min(MOST_BODY),
+            most_whole: MAX_KEPT.min(MAX_BODY),
         }
     }
 }
 
 /// Content is looked for as it comes.
-pub(super) fn awaits(reading: &Reading) -> bool {
+pub(super) fn awaits(reading: &AnswerMapping) -> bool {
     reading.text.is_some() || reading.reasoning.is_some()
 }
 
@@ -172,7 +172,7 @@ pub(super) fn decode_error(body: &[u8]) -> Option<String> {
         .or_else(|| ["message", "detail", "title"].into_iter().find_map(field).map(said))
 }
 
-fn form(reading: &Reading, media_type: &str) -> As {
+fn form(reading: &AnswerMapping, media_type: &str) -> As {
     let json = media_type == "application/json" || media_type.ends_with("+json");
     match reading.form {
         Some(Form::Sse) if json => As::Json,
@@ -191,7 +191,7 @@ fn form(reading: &Reading, media_type: &str) -> As {
 }
 
 /// Something is looked for in JSON.
-fn has_path(reading: &Reading) -> bool {
+fn has_path(reading: &AnswerMapping) -> bool {
     let paths = [
         &reading.text,
         &reading.reasoning,
@@ -277,7 +277,7 @@ fn text_or_number(value: &Value) -> Option<String> {
 
 /// An event that is not JSON. Only a short one is quoted: half of a longer one might be half of a secret.
 fn quoted(data: &str) -> String {
-    if data.chars().nth(MOST_QUOTED).is_some() {
+    if data.chars().nth(MAX_QUOTED).is_some() {
         return "an event of the stream".into();
     }
     format!("the event \"{data}\" of the stream")

@@ -1,6 +1,6 @@
 //! One HTTP connection, ready to carry a request. Knows nothing of how it was made and of what it carries.
 
-use super::classify::{self, Broken};
+use super::classify::{self, CallError};
 use super::pool::{Lease, Pool};
 use bytes::Bytes;
 use http::{Request, Response};
@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 /// Most bytes of an answer's status line and headers; more is a `protocol` failure.
-const MOST_HEAD: u32 = 64 << 10;
+const MAX_HEAD: u32 = 64 << 10;
 
 /// A lost connection says that it had been closed before the request came only if it is known to be lost this
 /// soon after the send: then the news was on its way already. Later, it is the answer that was lost.
@@ -71,74 +71,78 @@ impl<F: Future<Output: Send> + Send + 'static> hyper::rt::Executor<F> for Tasks 
 }
 
 /// A connection that is ready for a request.
-pub(super) struct Link {
-    sender: Sender,
-    seen: Arc<Seen>,
+pub(super) struct Connection {
+    sender: RequestSender,
+    stats: Arc<StreamStats>,
     born: Instant,
     reused: bool,
 }
 
-enum Sender {
+enum RequestSender {
     Http1(http1::SendRequest<Body>),
     Http2(http2::SendRequest<Body>, Lease),
 }
 
 /// A request that got no answer.
 pub(super) struct Lost {
-    pub(super) broken: Broken,
+    pub(super) broken: CallError,
     /// The connection had been kept, and was closed before the request came: it may be replaced, once.
     pub(super) stale: bool,
 }
 
-impl Link {
+impl Connection {
     /// Speaks HTTP/1.1 on a fresh stream.
     pub(super) async fn http1(io: Io, tasks: &Tasks, pool: Weak<Pool>) -> hyper::Result<Self> {
-        let (io, seen) = Tap::new(io);
+        let (io, stats) = ObservedStream::new(io);
         let (sender, driver) =
-            http1::Builder::new().max_header_size(MOST_HEAD as usize).handshake(TokioIo::new(io)).await?;
+            http1::Builder::new().max_header_size(MAX_HEAD as usize).handshake(TokioIo::new(io)).await?;
         tasks.spawn(drive(driver, pool));
-        Ok(Self { sender: Sender::Http1(sender), seen, born: Instant::now(), reused: false })
+        Ok(Self { sender: RequestSender::Http1(sender), stats, born: Instant::now(), reused: false })
     }
 
     /// Speaks HTTP/2 on a fresh stream.
     pub(super) async fn http2(io: Io, tasks: &Tasks, pool: Weak<Pool>) -> hyper::Result<Self> {
-        let (io, seen) = Tap::new(io);
+        let (io, stats) = ObservedStream::new(io);
         let most_streams = pool.upgrade().map_or(1, |pool| pool.most_streams());
-        seen.most_streams.store(most_streams, Ordering::Relaxed);
+        stats.most_streams.store(most_streams, Ordering::Relaxed);
         let mut builder = http2::Builder::new(tasks.clone());
         builder.initial_max_send_streams(most_streams);
-        let (sender, mut driver) =
-            builder.max_header_list_size(MOST_HEAD).handshake(TokioIo::new(io)).await?;
-        let noted = Arc::clone(&seen);
+        let (sender, mut driver) = builder.max_header_list_size(MAX_HEAD).handshake(TokioIo::new(io)).await?;
+        let noted = Arc::clone(&stats);
         let driver = std::future::poll_fn(move |cx| {
             let result = Pin::new(&mut driver).poll(cx);
             noted.most_streams.store(driver.current_max_send_streams(), Ordering::Relaxed);
             result
         });
         tasks.spawn(drive(driver, pool));
-        Ok(Self { sender: Sender::Http2(sender, Lease::first()), seen, born: Instant::now(), reused: false })
+        Ok(Self {
+            sender: RequestSender::Http2(sender, Lease::first()),
+            stats,
+            born: Instant::now(),
+            reused: false,
+        })
     }
 
     /// Another stream of an HTTP/2 connection.
     pub(super) fn share(&self, lease: Lease) -> Option<Self> {
-        let Sender::Http2(sender, _) = &self.sender else { return None };
-        let sender = Sender::Http2(sender.clone(), lease);
-        Some(Self { sender, seen: Arc::clone(&self.seen), born: self.born, reused: true })
+        let RequestSender::Http2(sender, _) = &self.sender else { return None };
+        let sender = RequestSender::Http2(sender.clone(), lease);
+        Some(Self { sender, stats: Arc::clone(&self.stats), born: self.born, reused: true })
     }
 
     /// The streams of an HTTP/2 connection; `None` for HTTP/1.1, which has one at a time.
     pub(super) fn lease(&self) -> Option<&Lease> {
         match &self.sender {
-            Sender::Http1(_) => None,
-            Sender::Http2(_, lease) => Some(lease),
+            RequestSender::Http1(_) => None,
+            RequestSender::Http2(_, lease) => Some(lease),
         }
     }
 
     /// Streams that the server lets run at once, as far as it has said. Until then, what it said last.
     pub(super) fn most_streams(&self) -> usize {
         match &self.sender {
-            Sender::Http1(_) => 1,
-            Sender::Http2(..) => self.seen.most_streams.load(Ordering::Relaxed),
+            RequestSender::Http1(_) => 1,
+            RequestSender::Http2(..) => self.stats.most_streams.load(Ordering::Relaxed),
         }
     }
 
@@ -160,30 +164,30 @@ impl Link {
     /// It is open and free, as far as is known at this moment.
     pub(super) fn is_ready(&self) -> bool {
         match &self.sender {
-            Sender::Http1(sender) => sender.is_ready(),
-            Sender::Http2(sender, _) => sender.is_ready(),
+            RequestSender::Http1(sender) => sender.is_ready(),
+            RequestSender::Http2(sender, _) => sender.is_ready(),
         }
     }
 
     /// Waits until it is free for another request; `false` if it is closed.
     pub(super) async fn ready(&mut self) -> bool {
         match &mut self.sender {
-            Sender::Http1(sender) => sender.ready().await.is_ok(),
-            Sender::Http2(sender, _) => sender.ready().await.is_ok(),
+            RequestSender::Http1(sender) => sender.ready().await.is_ok(),
+            RequestSender::Http2(sender, _) => sender.ready().await.is_ok(),
         }
     }
 
     /// Sends a request and waits for the head of its answer. Dropping the future ends the request, and on
     /// HTTP/1.1 the connection.
     pub(super) async fn send(&mut self, request: Request<Body>) -> Result<Response<Incoming>, Lost> {
-        let (bytes, began) = (self.seen.bytes(), Instant::now());
+        let (bytes, began) = (self.stats.bytes(), Instant::now());
         let result = match &mut self.sender {
-            Sender::Http1(sender) => sender.send_request(request).await,
-            Sender::Http2(sender, _) => sender.send_request(request).await,
+            RequestSender::Http1(sender) => sender.send_request(request).await,
+            RequestSender::Http2(sender, _) => sender.send_request(request).await,
         };
         result.map_err(|error| {
             // Other streams of an HTTP/2 connection make its byte count useless here.
-            let silent = self.seen.bytes() == bytes || matches!(self.sender, Sender::Http2(..));
+            let silent = self.stats.bytes() == bytes || matches!(self.sender, RequestSender::Http2(..));
             let soon = began.elapsed() < STALE_WITHIN;
             let stale = self.reused && silent && soon && classify::is_gone(&error);
             Lost { broken: self.why(&error), stale }
@@ -192,8 +196,8 @@ impl Link {
 
     /// What an error of this connection is. Where the stream broke, hyper may only say that the request was cancelled,
     /// and h2 only of what kind the error was; the stream knows.
-    fn why(&self, error: &hyper::Error) -> Broken {
-        match self.seen.error.get() {
+    fn why(&self, error: &hyper::Error) -> CallError {
+        match self.stats.error.get() {
             Some(broken) if error.is_canceled() || error.is_closed() || classify::is_of_stream(error) => {
                 broken.clone()
             }
@@ -218,15 +222,15 @@ async fn drive(driver: impl Future<Output = hyper::Result<()>>, pool: Weak<Pool>
 }
 
 /// What came over a byte stream.
-struct Seen {
+struct StreamStats {
     bytes: AtomicU64,
     /// Of an HTTP/2 connection: streams that the server lets run at once, as known when a request was
     /// last passed on.
     most_streams: AtomicUsize,
-    error: OnceLock<Broken>,
+    error: OnceLock<CallError>,
 }
 
-impl Seen {
+impl StreamStats {
     fn bytes(&self) -> u64 {
         self.bytes.load(Ordering::Relaxed)
     }
@@ -239,26 +243,26 @@ impl Seen {
 }
 
 /// Notes how many bytes came, and the first error.
-struct Tap {
+struct ObservedStream {
     io: Io,
-    seen: Arc<Seen>,
+    stats: Arc<StreamStats>,
     /// A write failed with this, and why is not known yet.
     hung_up: Option<io::Error>,
 }
 
-impl Tap {
-    fn new(io: Io) -> (Self, Arc<Seen>) {
-        let seen = Arc::new(Seen {
+impl ObservedStream {
+    fn new(io: Io) -> (Self, Arc<StreamStats>) {
+        let stats = Arc::new(StreamStats {
             bytes: AtomicU64::new(0),
             most_streams: AtomicUsize::new(1),
             error: OnceLock::new(),
         });
-        (Self { io, seen: Arc::clone(&seen), hung_up: None }, seen)
+        (Self { io, stats: Arc::clone(&stats), hung_up: None }, stats)
     }
 
     fn noted<T>(&self, poll: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if let Poll::Ready(result) = &poll {
-            self.seen.note(result);
+            self.stats.note(result);
         }
         poll
     }
@@ -284,7 +288,7 @@ impl Tap {
                 Ok(()) if !buf.filled().is_empty() => {}
                 Ok(()) => break,
                 Err(reason) => {
-                    self.seen.note::<()>(&Err(reason));
+                    self.stats.note::<()>(&Err(reason));
                     break;
                 }
             }
@@ -294,7 +298,7 @@ impl Tap {
     }
 }
 
-impl AsyncRead for Tap {
+impl AsyncRead for ObservedStream {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -302,12 +306,12 @@ impl AsyncRead for Tap {
     ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         let poll = Pin::new(&mut self.io).poll_read(cx, buf);
-        self.seen.bytes.fetch_add((buf.filled().len() - before) as u64, Ordering::Relaxed);
+        self.stats.bytes.fetch_add((buf.filled().len() - before) as u64, Ordering::Relaxed);
         self.noted(poll)
     }
 }
 
-impl AsyncWrite for Tap {
+impl AsyncWrite for ObservedStream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         if self.hung_up.is_some() {
             return self.poll_reason(cx);

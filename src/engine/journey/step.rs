@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 /// One request of a journey.
 #[derive(Clone)]
-pub(super) struct Leg {
+pub(super) struct JourneyStep {
     pub(super) step: Arc<Step>,
     /// It is part of the set-up.
     pub(super) set_up: bool,
@@ -13,7 +13,7 @@ pub(super) struct Leg {
     pub(super) time: u32,
 }
 
-impl Leg {
+impl JourneyStep {
     /// A set-up begins with it.
     pub(super) fn is_first_of_set_up(&self) -> bool {
         self.set_up && self.step.number == 0 && self.time == 0
@@ -22,7 +22,10 @@ impl Leg {
 
 /// The steps, each as often as it is repeated, and before them the set-up, if it is to be played. They are made one
 /// by one: a conversation may be long.
-pub(super) fn legs(scenario: &Arc<Scenario>, set_up: bool) -> impl Iterator<Item = Leg> + Send + use<> {
+pub(super) fn legs(
+    scenario: &Arc<Scenario>,
+    set_up: bool,
+) -> impl Iterator<Item = JourneyStep> + Send + use<> {
     let scenario = Arc::clone(scenario);
     let set_ups = scenario.setup.len();
     let step = move |at: usize| {
@@ -31,6 +34,6 @@ pub(super) fn legs(scenario: &Arc<Scenario>, set_up: bool) -> impl Iterator<Item
     };
     let from = if set_up { 0 } else { set_ups };
     (from..).map_while(step).flat_map(|(set_up, step)| {
-        (0..step.repeat).map(move |time| Leg { step: Arc::clone(&step), set_up, time })
+        (0..step.repeat).map(move |time| JourneyStep { step: Arc::clone(&step), set_up, time })
     })
 }

@@ -1,7 +1,7 @@
 //! The body of an answer, from bytes to events: framing, decoding, bounds. Pure: every frame comes with its mark,
 //! which was taken before anything here ran.
 
-use super::answer::{Read, Reading};
+use super::answer::{AnswerBuilder, Read};
 use super::dialect::{Decoder, Malformed};
 use crate::event::Failure;
 use crate::exchange::Delta;
@@ -11,11 +11,11 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 /// Most bytes of one answer's body; more is a `protocol` failure.
-pub(super) const MOST_BODY: usize = 64 << 20;
+pub(super) const MAX_BODY: usize = 64 << 20;
 /// Most bytes of one event of a stream; more is a `protocol` failure.
-pub(super) const MOST_EVENT: usize = 4 << 20;
-/// Longer documents are decoded elsewhere than on the threads that take marks: see [`Intake::long_document`].
-const MOST_INLINE: usize = 16 << 10;
+pub(super) const MAX_EVENT: usize = 4 << 20;
+/// Longer documents are decoded elsewhere than on the threads that take marks: see [`BodyDecoder::long_document`].
+const MAX_INLINE: usize = 16 << 10;
 
 /// How an answer is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,10 +29,10 @@ pub(super) enum Mode {
 }
 
 /// A body while it arrives.
-pub(super) struct Intake {
+pub(super) struct BodyDecoder {
     decoder: Arc<dyn Decoder>,
     form: Form,
-    reading: Reading,
+    reading: AnswerBuilder,
     first_byte: Option<Instant>,
     last_frame: Option<Instant>,
     /// Last progress: see [`Self::progress`].
@@ -83,16 +83,16 @@ impl Undecoded {
     }
 }
 
-impl Intake {
+impl BodyDecoder {
     /// A body of which nothing has come.
     pub(super) fn new(decoder: Arc<dyn Decoder>, mode: Mode) -> Self {
         let demands = decoder.demands();
         let (form, most) = match mode {
-            Mode::Sse => (Form::Stream(Framing::Sse(sse::Decoder::new(MOST_EVENT))), MOST_BODY),
-            Mode::Ndjson => (Form::Stream(Framing::Ndjson(ndjson::Decoder::new(MOST_EVENT))), MOST_BODY),
+            Mode::Sse => (Form::Stream(Framing::Sse(sse::Decoder::new(MAX_EVENT))), MAX_BODY),
+            Mode::Ndjson => (Form::Stream(Framing::Ndjson(ndjson::Decoder::new(MAX_EVENT))), MAX_BODY),
             Mode::Whole => (Form::Whole(Vec::new()), demands.most_whole),
         };
-        let reading = Reading::new(mode != Mode::Whole, demands);
+        let reading = AnswerBuilder::new(mode != Mode::Whole, demands);
         Self { decoder, form, reading, first_byte: None, last_frame: None, progress: None, most, room: most }
     }
 
@@ -160,7 +160,7 @@ impl Intake {
     /// them and hand the result to [`Self::decoded`]. A shorter one is decoded by [`Self::close`].
     pub(super) fn long_document(&self) -> Option<Undecoded> {
         match &self.form {
-            Form::Came(_, body) if body.len() > MOST_INLINE && !self.reading.ended() => {
+            Form::Came(_, body) if body.len() > MAX_INLINE && !self.reading.ended() => {
                 Some(Undecoded { decoder: Arc::clone(&self.decoder), body: body.clone() })
             }
             _ => None,
@@ -231,7 +231,7 @@ impl Intake {
 
 fn take_event(
     decoder: &dyn Decoder,
-    reading: &mut Reading,
+    reading: &mut AnswerBuilder,
     progress: &mut Option<Instant>,
     mark: Instant,
     event: Event<'_>,

@@ -1,7 +1,7 @@
 //! How long a request is waited for: absolute deadlines and cancellation. Knows what each deadline is called, and
 //! nothing of what is waited for.
 
-use super::classify::Broken;
+use super::classify::CallError;
 use crate::event::Failure;
 use crate::plan::Timeouts;
 use std::future::Future;
@@ -27,24 +27,24 @@ impl Deadline {
     }
 
     /// What it means that it has passed.
-    pub(super) fn passed(self) -> Broken {
+    pub(super) fn passed(self) -> CallError {
         let what = match self.failure {
             Failure::ConnectTimeout => "no connection",
             Failure::FirstTokenTimeout => "no generated content",
             Failure::StallTimeout => "no progress",
             _ => "no end of the answer",
         };
-        Broken::new(self.failure, format!("{what} within {:?}", self.allowed))
+        CallError::new(self.failure, format!("{what} within {:?}", self.allowed))
     }
 }
 
 /// The patience for one request.
-pub(super) struct Patience {
+pub(super) struct Deadlines {
     pub(super) timeouts: Timeouts,
     pub(super) cancel: CancellationToken,
 }
 
-impl Patience {
+impl Deadlines {
     /// By these timeouts; `total`, where a request has its own, in place of theirs, and no other one is longer.
     pub(super) fn new(timeouts: Timeouts, total: Option<Duration>, cancel: CancellationToken) -> Self {
         let timeouts = match total {
@@ -78,7 +78,7 @@ impl Patience {
         earlier(Deadline::new(sent, self.timeouts.first_token, Failure::FirstTokenTimeout), total)
     }
 
-    /// For what follows the last progress; see [`super::intake::Intake::progress`].
+    /// For what follows the last progress; see [`super::body_decoder::BodyDecoder::progress`].
     pub(super) fn more(&self, sent: Instant, progress: Option<Instant>) -> Deadline {
         let total = Deadline::new(sent, self.timeouts.total, Failure::TotalTimeout);
         match progress {
@@ -88,7 +88,11 @@ impl Patience {
     }
 
     /// Waits for something. What is ready at the deadline has made it.
-    pub(super) async fn wait<T>(&self, until: Deadline, work: impl Future<Output = T>) -> Result<T, Broken> {
+    pub(super) async fn wait<T>(
+        &self,
+        until: Deadline,
+        work: impl Future<Output = T>,
+    ) -> Result<T, CallError> {
         tokio::select! {
             biased;
             done = work => Ok(done),
@@ -99,8 +103,8 @@ impl Patience {
 }
 
 /// We stopped it.
-pub(super) fn cancelled() -> Broken {
-    Broken::new(Failure::Cancelled, "the request was stopped before its answer was complete")
+pub(super) fn cancelled() -> CallError {
+    CallError::new(Failure::Cancelled, "the request was stopped before its answer was complete")
 }
 
 fn earlier(a: Deadline, b: Deadline) -> Deadline {
@@ -111,9 +115,9 @@ fn earlier(a: Deadline, b: Deadline) -> Deadline {
 mod tests {
     use super::*;
 
-    fn patience() -> Patience {
+    fn deadlines() -> Deadlines {
         let [connect, first_token, stall, total] = [1, 10, 5, 20].map(Duration::from_secs);
-        Patience {
+        Deadlines {
             timeouts: Timeouts { connect, first_token, stall, total },
             cancel: CancellationToken::new(),
         }
@@ -121,26 +125,26 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_earliest_deadline_decides() {
-        let (patience, t0) = (patience(), Instant::now());
+        let (deadlines, t0) = (deadlines(), Instant::now());
         let after = |seconds| t0 + Duration::from_secs(seconds);
         let is = |deadline: Deadline| (deadline.at, deadline.failure);
-        assert_eq!(is(patience.connection(t0, None, true)), (after(1), Failure::ConnectTimeout));
+        assert_eq!(is(deadlines.connection(t0, None, true)), (after(1), Failure::ConnectTimeout));
         // The replacement of a stale connection near the end of a request's time.
-        assert_eq!(is(patience.connection(after(9), Some(t0), true)), (after(10), Failure::ConnectTimeout));
-        let late = patience.connection(after(15), Some(t0), true);
+        assert_eq!(is(deadlines.connection(after(9), Some(t0), true)), (after(10), Failure::ConnectTimeout));
+        let late = deadlines.connection(after(15), Some(t0), true);
         assert_eq!(is(late), (after(10), Failure::FirstTokenTimeout));
-        assert_eq!(is(patience.content(t0, true)), (after(10), Failure::FirstTokenTimeout));
-        assert_eq!(is(patience.content(t0, false)), (after(20), Failure::TotalTimeout));
-        assert_eq!(is(patience.more(t0, Some(after(2)))), (after(7), Failure::StallTimeout));
-        assert_eq!(is(patience.more(t0, Some(after(16)))), (after(20), Failure::TotalTimeout));
-        assert_eq!(is(patience.more(t0, None)), (after(20), Failure::TotalTimeout));
+        assert_eq!(is(deadlines.content(t0, true)), (after(10), Failure::FirstTokenTimeout));
+        assert_eq!(is(deadlines.content(t0, false)), (after(20), Failure::TotalTimeout));
+        assert_eq!(is(deadlines.more(t0, Some(after(2)))), (after(7), Failure::StallTimeout));
+        assert_eq!(is(deadlines.more(t0, Some(after(16)))), (after(20), Failure::TotalTimeout));
+        assert_eq!(is(deadlines.more(t0, None)), (after(20), Failure::TotalTimeout));
     }
 
     #[test]
     fn a_request_may_have_a_total_of_its_own() {
         let by = |total| {
             let Timeouts { connect, first_token, stall, total } =
-                Patience::new(patience().timeouts, total, CancellationToken::new()).timeouts;
+                Deadlines::new(deadlines().timeouts, total, CancellationToken::new()).timeouts;
             [connect, first_token, stall, total].map(|timeout| timeout.as_secs())
         };
         assert_eq!(by(None), [1, 10, 5, 20]);
@@ -151,26 +155,26 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn waiting_ends_in_three_ways() {
-        let patience = patience();
-        let until = patience.content(Instant::now(), true);
-        assert_eq!(patience.wait(until, async { 7 }).await, Ok(7));
-        let late = patience.wait(until, std::future::pending::<()>()).await.unwrap_err();
+        let deadlines = deadlines();
+        let until = deadlines.content(Instant::now(), true);
+        assert_eq!(deadlines.wait(until, async { 7 }).await, Ok(7));
+        let late = deadlines.wait(until, std::future::pending::<()>()).await.unwrap_err();
         assert_eq!(
             (late.failure, late.detail.as_str()),
             (Failure::FirstTokenTimeout, "no generated content within 10s")
         );
         assert_eq!(Instant::now(), until.at);
-        patience.cancel.cancel();
-        let stopped = patience.wait(until, std::future::pending::<()>()).await.unwrap_err();
+        deadlines.cancel.cancel();
+        let stopped = deadlines.wait(until, std::future::pending::<()>()).await.unwrap_err();
         assert_eq!(stopped.failure, Failure::Cancelled);
         // What is there already is not thrown away.
-        assert_eq!(patience.wait(until, async { 7 }).await, Ok(7));
+        assert_eq!(deadlines.wait(until, async { 7 }).await, Ok(7));
     }
 
     #[tokio::test(start_paused = true)]
     async fn an_endless_timeout_does_not_panic() {
-        let mut patience = patience();
-        patience.timeouts.total = Duration::MAX;
-        assert!(patience.content(Instant::now(), false).at > Instant::now());
+        let mut deadlines = deadlines();
+        deadlines.timeouts.total = Duration::MAX;
+        assert!(deadlines.content(Instant::now(), false).at > Instant::now());
     }
 }

@@ -23,14 +23,14 @@ const NICE: i32 = 10;
 /// traffic. Measured with the bench `journey`, two processors, and large documents that keep 40% of both busy: the
 /// threads' low priority takes the 99% quantile of the dispatch lag from 1.8 to 3.2 ms down to 0.9 to 2.8 ms, with
 /// marks as exact as without such documents; twice as many threads change nothing but the memory, which doubles.
-pub struct Workshop {
+pub struct CpuPool {
     handle: Handle,
     places: Arc<Semaphore>,
     /// Its own threads, where it has them.
     threads: Option<Runtime>,
 }
 
-impl Workshop {
+impl CpuPool {
     /// One with threads of its own, which start with the first work. Fails if the system refuses them.
     pub fn start() -> io::Result<Self> {
         let most = processors();
@@ -38,7 +38,7 @@ impl Workshop {
         let threads = Builder::new_current_thread()
             .max_blocking_threads(most)
             .thread_keep_alive(KEEP)
-            .thread_name("workshop")
+            .thread_name("cpu-pool")
             .on_thread_start(give_way)
             .build()?;
         let places = Arc::new(Semaphore::new(most));
@@ -67,7 +67,7 @@ impl Workshop {
     }
 }
 
-impl Drop for Workshop {
+impl Drop for CpuPool {
     fn drop(&mut self) {
         if let Some(threads) = self.threads.take() {
             // Work that is under way ends by itself; nobody waits for it.
@@ -102,12 +102,12 @@ mod tests {
 
     #[tokio::test]
     async fn work_is_done_elsewhere_and_a_panic_stays_there() {
-        let workshop = Workshop::start().unwrap();
+        let cpu_pool = CpuPool::start().unwrap();
         let here = std::thread::current().id();
-        let there = workshop.run(|| std::thread::current().id()).await.unwrap();
+        let there = cpu_pool.run(|| std::thread::current().id()).await.unwrap();
         assert_ne!(here, there);
-        assert_eq!(workshop.run(|| -> u8 { panic!("in the work") }).await, None);
-        assert_eq!(workshop.run(|| 7).await, Some(7));
+        assert_eq!(cpu_pool.run(|| -> u8 { panic!("in the work") }).await, None);
+        assert_eq!(cpu_pool.run(|| 7).await, Some(7));
     }
 
     #[cfg(target_os = "linux")]
@@ -115,19 +115,19 @@ mod tests {
     async fn its_threads_give_way_and_no_others() {
         let priority = || rustix::process::getpriority_process(None).unwrap();
         let before = priority();
-        let workshop = Workshop::start().unwrap();
-        assert_eq!(workshop.run(priority).await, Some((before + NICE).min(19)));
+        let cpu_pool = CpuPool::start().unwrap();
+        assert_eq!(cpu_pool.run(priority).await, Some((before + NICE).min(19)));
         assert_eq!(priority(), before);
-        assert_eq!(Workshop::on(Handle::current()).run(priority).await, Some(before));
+        assert_eq!(CpuPool::on(Handle::current()).run(priority).await, Some(before));
     }
 
     #[tokio::test]
     async fn no_more_at_a_time_than_there_are_processors() {
-        let workshop = Workshop::start().unwrap();
+        let cpu_pool = CpuPool::start().unwrap();
         let (now, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
         let work = |_| {
             let (now, most) = (Arc::clone(&now), Arc::clone(&most));
-            workshop.run(move || {
+            cpu_pool.run(move || {
                 most.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
                 std::thread::yield_now();
                 now.fetch_sub(1, Ordering::SeqCst);
@@ -139,12 +139,12 @@ mod tests {
 
     #[tokio::test]
     async fn who_gives_up_leaves_the_queue_and_holds_nobody_up() {
-        let workshop = Workshop::start().unwrap();
+        let cpu_pool = CpuPool::start().unwrap();
         let (release, held) = mpsc::channel::<()>();
         let held = Arc::new(std::sync::Mutex::new(held));
         let block = |_| {
             let held = Arc::clone(&held);
-            Box::pin(workshop.run(move || held.lock().unwrap().recv()))
+            Box::pin(cpu_pool.run(move || held.lock().unwrap().recv()))
         };
         let mut blocked: Vec<_> = (0..processors()).map(block).collect();
         for waits in &mut blocked {
@@ -152,7 +152,7 @@ mod tests {
         }
         let begun = Arc::new(AtomicUsize::new(0));
         let counted = Arc::clone(&begun);
-        let mut late = Box::pin(workshop.run(move || counted.fetch_add(1, Ordering::SeqCst)));
+        let mut late = Box::pin(cpu_pool.run(move || counted.fetch_add(1, Ordering::SeqCst)));
         assert!((&mut late).now_or_never().is_none());
         drop(late);
         drop(blocked);
@@ -160,9 +160,9 @@ mod tests {
         for _ in 0..processors() {
             release.send(()).unwrap();
         }
-        assert_eq!(workshop.run(|| 7).await, Some(7));
+        assert_eq!(cpu_pool.run(|| 7).await, Some(7));
         assert_eq!(begun.load(Ordering::SeqCst), 0);
-        drop(workshop);
+        drop(cpu_pool);
         drop(release);
     }
 }

@@ -9,9 +9,9 @@ use std::cmp::Reverse;
 use url::form_urlencoded::byte_serialize;
 
 /// Characters of a detail that are kept.
-const MOST_DETAIL: usize = 300;
+const MAX_DETAIL: usize = 300;
 /// Shorter secrets are not searched for: they would be found in every other word.
-const LEAST_SECRET: usize = 4;
+const MIN_SECRET: usize = 4;
 /// What stands in place of a secret.
 const MASK: &str = "***";
 /// What a component of a URL never needs to encode (RFC 3986, section 2.3), and most encoders do not.
@@ -19,21 +19,21 @@ const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b
 
 /// The secrets of one request.
 #[derive(Debug, Default)]
-pub(super) struct Scrub(Vec<Exposed>);
+pub(super) struct Redactor(Vec<Exposed>);
 
-impl Scrub {
+impl Redactor {
     /// These must not be shown.
     pub(super) fn new(secrets: Vec<Exposed>) -> Self {
-        let mut scrub = Self::default();
+        let mut redactor = Self::default();
         for secret in secrets {
-            scrub.add(secret);
+            redactor.add(secret);
         }
-        scrub
+        redactor
     }
 
     /// This must not be shown either.
     pub(super) fn add(&mut self, secret: Exposed) {
-        if secret.expose().len() >= LEAST_SECRET {
+        if secret.expose().len() >= MIN_SECRET {
             self.0.push(secret);
         }
     }
@@ -61,7 +61,7 @@ impl Scrub {
                 clean.push_str(MASK);
             }
         }
-        shorten(&clean, MOST_DETAIL)
+        shorten(&clean, MAX_DETAIL)
     }
 }
 
@@ -77,12 +77,12 @@ fn forms(secret: &str) -> impl Iterator<Item = String> {
         STANDARD_NO_PAD.encode(secret),
         URL_SAFE_NO_PAD.encode(secret),
     ];
-    forms.into_iter().filter(|form| form.len() >= LEAST_SECRET)
+    forms.into_iter().filter(|form| form.len() >= MIN_SECRET)
 }
 
 /// Where a text ends with the beginning of a secret: bodies are read up to a bound, which may lie within one.
 fn cut(text: &str, secret: &str) -> Option<usize> {
-    let (at, _) = secret.char_indices().find(|(at, _)| *at >= LEAST_SECRET)?;
+    let (at, _) = secret.char_indices().find(|(at, _)| *at >= MIN_SECRET)?;
     let begin = secret.get(..at)?;
     let mut found = text.match_indices(begin).map(|(at, _)| at);
     found.find(|at| text.get(*at..).is_some_and(|end| secret.starts_with(end)))
@@ -103,13 +103,13 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn scrub(secrets: &[&str]) -> Scrub {
-        Scrub::new(secrets.iter().copied().map(Exposed::new).collect())
+    fn redactor(secrets: &[&str]) -> Redactor {
+        Redactor::new(secrets.iter().copied().map(Exposed::new).collect())
     }
 
     #[test]
     fn secrets_in_every_form() {
-        let scrub = scrub(&["p\u{e4}ss \"w/rd"]);
+        let redactor = redactor(&["p\u{e4}ss \"w/rd"]);
         for quoted in [
             "p\u{e4}ss \"w/rd",
             "p\u{e4}ss \\\"w/rd",
@@ -117,44 +117,44 @@ mod tests {
             "p%C3%A4ss+%22w%2Frd",
             "cMOkc3MgIncvcmQ",
         ] {
-            assert_eq!(scrub.clean(&format!("bad: <{quoted}>!")), "bad: <***>!", "{quoted}");
+            assert_eq!(redactor.clean(&format!("bad: <{quoted}>!")), "bad: <***>!", "{quoted}");
         }
-        assert_eq!(scrub.clean("harmless"), "harmless");
+        assert_eq!(redactor.clean("harmless"), "harmless");
     }
 
     #[test]
     fn nothing_is_left_of_a_secret_that_holds_another() {
-        assert_eq!(scrub(&["abcd", "xabcdx"]).clean("xabcdx abcd"), "*** ***");
+        assert_eq!(redactor(&["abcd", "xabcdx"]).clean("xabcdx abcd"), "*** ***");
     }
 
     #[test]
     fn short_values_are_not_searched_for() {
-        assert_eq!(scrub(&["abc", ""]).clean("abc"), "abc");
+        assert_eq!(redactor(&["abc", ""]).clean("abc"), "abc");
     }
 
     #[test]
     fn the_beginning_of_a_secret_at_the_cut_end_of_a_body() {
-        let scrub = scrub(&["s3cret-and-long"]);
-        assert_eq!(scrub.clean("HTTP 500: s3cret-a"), "HTTP 500: ***");
-        assert_eq!(scrub.clean("s3cret-a s3cr"), "s3cret-a ***");
-        assert_eq!(scrub.clean("s3c"), "s3c");
-        assert_eq!(scrub.clean("s3cret-b"), "s3cret-b");
+        let redactor = redactor(&["s3cret-and-long"]);
+        assert_eq!(redactor.clean("HTTP 500: s3cret-a"), "HTTP 500: ***");
+        assert_eq!(redactor.clean("s3cret-a s3cr"), "s3cret-a ***");
+        assert_eq!(redactor.clean("s3c"), "s3c");
+        assert_eq!(redactor.clean("s3cret-b"), "s3cret-b");
     }
 
     #[test]
     fn details_are_one_short_line() {
-        assert_eq!(scrub(&[]).clean(" a\n\tb\u{7} c "), "a b c");
-        let long = scrub(&[]).clean(&"\u{e4}".repeat(1000));
-        assert_eq!((long.chars().count(), long.ends_with("...")), (MOST_DETAIL + 3, true));
+        assert_eq!(redactor(&[]).clean(" a\n\tb\u{7} c "), "a b c");
+        let long = redactor(&[]).clean(&"\u{e4}".repeat(1000));
+        assert_eq!((long.chars().count(), long.ends_with("...")), (MAX_DETAIL + 3, true));
     }
 
     proptest! {
         #[test]
         fn no_text_shows_a_secret(before in ".{0,20}", secret in "[a-zA-Z0-9\"\\\\ /+\u{e4}]{4,20}", after in ".{0,20}") {
             prop_assume!(!before.contains(&secret) && !after.contains(&secret) && !secret.trim().is_empty());
-            let scrub = scrub(&[&secret]);
+            let redactor = redactor(&[&secret]);
             for form in forms(&secret) {
-                let clean = scrub.clean(&format!("{before}{form}{after}"));
+                let clean = redactor.clean(&format!("{before}{form}{after}"));
                 prop_assert!(!clean.contains(&form), "{}", clean);
             }
         }

@@ -1,18 +1,18 @@
 //! One request and its answer: in order, what happens to it and when.
 
-use super::classify::{self, Broken};
+use super::body_decoder::BodyDecoder;
+use super::body_decoder::Mode;
+use super::classify::{self, CallError};
+use super::connection::{Body, Connection, Lost};
+use super::deadlines::Deadlines;
 use super::dialect::{Decoder, Dialect};
 use super::http::Client;
-use super::http_reading::{self, HttpReading};
-use super::intake::Intake;
-use super::intake::Mode;
-use super::link::{Body, Link, Lost};
-use super::patience::Patience;
-use super::scrub::Scrub;
+use super::mapped::{self, MappedDecoder};
+use super::redactor::Redactor;
 use super::{Answer, AnswerForm, Context, body, response};
-use crate::event::{Connection, Failure, Marks, Outcome};
+use crate::event::{ConnectionRecord, Failure, Marks, Outcome};
 use crate::exchange::Call;
-use crate::plan::{ConnectionMode, HttpVersion, Reading};
+use crate::plan::{AnswerMapping, ConnectionMode, HttpVersion};
 use http::{Request, Response, StatusCode, header};
 use hyper::body::Incoming;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 /// Most bytes of an error answer that are read for its detail.
-const MOST_ERROR: usize = 64 << 10;
+const MAX_ERROR: usize = 64 << 10;
 /// How long a connection may take to come back to rest after its answer was read.
 const REST_WITHIN: Duration = Duration::from_millis(100);
 
@@ -31,7 +31,7 @@ static TURN: Semaphore = Semaphore::const_new(1);
 /// By what the answer of a request is read.
 enum Form {
     Dialect(Arc<dyn Dialect>),
-    Http(Option<Arc<Reading>>),
+    Http(Option<Arc<AnswerMapping>>),
 }
 
 /// What the status says of an answer.
@@ -45,36 +45,36 @@ enum Verdict {
 }
 
 /// One request while it is played.
-pub(super) struct Round<'a> {
+pub(super) struct Exchange<'a> {
     client: &'a Client,
     call: Call,
     context: Context,
     form: Form,
-    patience: Patience,
+    deadlines: Deadlines,
     marks: Marks,
-    connection: Connection,
-    scrub: Scrub,
+    connection: ConnectionRecord,
+    redactor: Redactor,
 }
 
-impl<'a> Round<'a> {
+impl<'a> Exchange<'a> {
     /// The engine has turned to the request.
     pub(super) fn new(client: &'a Client, call: Call, mut context: Context) -> Self {
         let marks = Marks::begin(context.due, Instant::now());
-        let scrub = Scrub::new(std::mem::take(&mut context.how.hidden));
-        let how = &context.how;
-        let patience = Patience::new(client.target.timeouts, how.timeout, context.cancel.clone());
-        let form = match (&how.form, &client.dialect) {
+        let redactor = Redactor::new(std::mem::take(&mut context.options.hidden));
+        let options = &context.options;
+        let deadlines = Deadlines::new(client.target.timeouts, options.timeout, context.cancel.clone());
+        let form = match (&options.form, &client.dialect) {
             (AnswerForm::Dialect, Some(dialect)) => Form::Dialect(Arc::clone(dialect)),
             (AnswerForm::Dialect, None) => Form::Http(None),
             (AnswerForm::Http(reading), _) => Form::Http(reading.clone()),
         };
-        let connection = Connection::default();
-        Self { client, call, context, form, patience, marks, connection, scrub }
+        let connection = ConnectionRecord::default();
+        Self { client, call, context, form, deadlines, marks, connection, redactor }
     }
 
     /// To its end, whatever that is.
     pub(super) async fn play(mut self) -> Answer {
-        let composed = self.client.composer.compose(&self.call, &self.context, &mut self.scrub);
+        let composed = self.client.composer.compose(&self.call, &self.context, &mut self.redactor);
         let opened = match composed {
             Ok(request) => self.open(request).await,
             Err(broken) => Err(broken),
@@ -89,7 +89,7 @@ impl<'a> Round<'a> {
     fn awaits_content(&self) -> bool {
         let looked_for = match &self.form {
             Form::Dialect(_) => true,
-            Form::Http(reading) => reading.as_deref().is_some_and(http_reading::awaits),
+            Form::Http(reading) => reading.as_deref().is_some_and(mapped::awaits),
         };
         self.call.stream && looked_for
     }
@@ -99,7 +99,7 @@ impl<'a> Round<'a> {
     }
 
     /// Sends the request on a ready connection and waits for the head of the answer.
-    async fn open(&mut self, request: Request<Body>) -> Result<(Response<Incoming>, Link), Broken> {
+    async fn open(&mut self, request: Request<Body>) -> Result<(Response<Incoming>, Connection), CallError> {
         let began = Instant::now();
         if self.is_cold() {
             self.marks.sent = Some(began);
@@ -123,12 +123,12 @@ impl<'a> Round<'a> {
 
     async fn send(
         &mut self,
-        link: &mut Link,
+        link: &mut Connection,
         request: Request<Body>,
         sent: Instant,
-    ) -> Result<Result<Response<Incoming>, Lost>, Broken> {
-        let until = self.patience.content(sent, self.awaits_content());
-        let result = self.patience.wait(until, link.send(request)).await;
+    ) -> Result<Result<Response<Incoming>, Lost>, CallError> {
+        let until = self.deadlines.content(sent, self.awaits_content());
+        let result = self.deadlines.wait(until, link.send(request)).await;
         let now = Instant::now();
         if let Ok(Ok(_)) = &result {
             self.marks.headers = Some(now);
@@ -138,7 +138,7 @@ impl<'a> Round<'a> {
 
     /// A ready connection, kept or new. Set-up before `sent` is noted, also where another request opened the
     /// connection and this one waited for it.
-    async fn obtain(&mut self, began: Instant) -> Result<Link, Broken> {
+    async fn obtain(&mut self, began: Instant) -> Result<Connection, CallError> {
         if self.is_cold() {
             return self.connect(began).await;
         }
@@ -151,8 +151,8 @@ impl<'a> Round<'a> {
     }
 
     /// A new connection, or on HTTP/2 one that another request opens just now.
-    async fn connect(&mut self, began: Instant) -> Result<Link, Broken> {
-        let until = self.patience.connection(began, self.marks.sent, self.awaits_content());
+    async fn connect(&mut self, began: Instant) -> Result<Connection, CallError> {
+        let until = self.deadlines.connection(began, self.marks.sent, self.awaits_content());
         let client = self.client;
         let alone = self.is_cold() || client.target.http == HttpVersion::Http1;
         let connection = &mut self.connection;
@@ -168,19 +168,19 @@ impl<'a> Round<'a> {
             client.pool.offer(&link);
             Ok(link)
         };
-        self.patience.wait(until, work).await?
+        self.deadlines.wait(until, work).await?
     }
 
     /// A new connection in place of a stale one.
-    async fn replace(&mut self, sent: Instant) -> Result<Link, Broken> {
-        let until = self.patience.connection(Instant::now(), Some(sent), self.awaits_content());
-        let link = self.patience.wait(until, self.client.dialer.dial(&mut self.connection)).await??;
+    async fn replace(&mut self, sent: Instant) -> Result<Connection, CallError> {
+        let until = self.deadlines.connection(Instant::now(), Some(sent), self.awaits_content());
+        let link = self.deadlines.wait(until, self.client.dialer.dial(&mut self.connection)).await??;
         self.client.pool.offer(&link);
         Ok(link)
     }
 
     /// Reads the answer.
-    async fn read(mut self, response: Response<Incoming>, link: Link) -> Answer {
+    async fn read(mut self, response: Response<Incoming>, link: Connection) -> Answer {
         let (head, mut body) = response.into_parts();
         let mut answer = Answer::failed(Failure::Internal, "", self.marks.clone());
         answer.status = Some(head.status.as_u16());
@@ -193,10 +193,10 @@ impl<'a> Round<'a> {
             Verdict::Unexpected(said) => Some(said),
             Verdict::Error(failure) => {
                 let known = self.marks.headers;
-                let (bytes, complete) = body::some(&mut body, MOST_ERROR, &self.patience).await;
+                let (bytes, complete) = body::some(&mut body, MAX_ERROR, &self.deadlines).await;
                 let said = self.said(head.status, &answer.headers, &bytes);
                 self.release(link, complete).await;
-                return self.finish(answer, &Broken::new(failure, said), known);
+                return self.finish(answer, &CallError::new(failure, said), known);
             }
         };
         let (decoder, mode) = match self.decoder(head.status, &answer.headers) {
@@ -204,18 +204,18 @@ impl<'a> Round<'a> {
             Err(broken) => return self.finish(answer, &broken, None),
         };
         let sent = self.marks.sent.unwrap_or(self.marks.started);
-        let mut intake = Intake::new(decoder, mode);
-        let complete = body::read(&mut body, &mut intake, &self.patience, sent).await;
+        let mut body_decoder = BodyDecoder::new(decoder, mode);
+        let complete = body::read(&mut body, &mut body_decoder, &self.deadlines, sent).await;
         drop(body);
         self.release(link, complete).await;
-        self.marks.first_byte = intake.first_byte();
-        decode_aside(&mut intake).await;
-        self.fill(answer, intake, unexpected).await
+        self.marks.first_byte = body_decoder.first_byte();
+        decode_aside(&mut body_decoder).await;
+        self.fill(answer, body_decoder, unexpected).await
     }
 
     /// What the status says. One that a step expects is a success, whatever it means elsewhere.
     fn verdict(&self, status: StatusCode) -> Verdict {
-        let expected = self.context.how.status.as_ref();
+        let expected = self.context.options.status.as_ref();
         if expected.is_some_and(|set| set.contains(status.as_u16())) {
             return Verdict::Success;
         }
@@ -235,7 +235,7 @@ impl<'a> Round<'a> {
         &self,
         status: StatusCode,
         headers: &header::HeaderMap,
-    ) -> Result<(Arc<dyn Decoder>, Mode), Broken> {
+    ) -> Result<(Arc<dyn Decoder>, Mode), CallError> {
         let empty = response::has_no_body(&self.call.method, status);
         if !empty {
             response::uncompressed(headers)?;
@@ -246,7 +246,7 @@ impl<'a> Round<'a> {
                 Ok((Arc::<dyn Dialect>::clone(dialect), mode))
             }
             Form::Http(reading) => {
-                let reading = HttpReading::new(reading.clone(), &response::media_type(headers), empty);
+                let reading = MappedDecoder::new(reading.clone(), &response::media_type(headers), empty);
                 let mode = reading.mode();
                 Ok((Arc::new(reading), mode))
             }
@@ -256,7 +256,7 @@ impl<'a> Round<'a> {
     fn said(&self, status: StatusCode, headers: &header::HeaderMap, body: &[u8]) -> String {
         let text = match &self.form {
             Form::Dialect(dialect) => dialect.decode_error(body),
-            Form::Http(_) => http_reading::decode_error(body),
+            Form::Http(_) => mapped::decode_error(body),
         };
         let text = text.unwrap_or_else(|| String::from_utf8_lossy(body).into());
         let status_line = response::status_line(status);
@@ -270,7 +270,7 @@ impl<'a> Round<'a> {
     }
 
     /// Keeps the connection for the next request, if it can be.
-    async fn release(&self, mut link: Link, complete: bool) {
+    async fn release(&self, mut link: Connection, complete: bool) {
         if self.is_cold() || !complete || link.lease().is_some() {
             return;
         }
@@ -280,8 +280,13 @@ impl<'a> Round<'a> {
     }
 
     /// Everything about an answer that was read, its tokens counted last.
-    async fn fill(mut self, mut answer: Answer, intake: Intake, unexpected: Option<String>) -> Answer {
-        let mut read = intake.close(Instant::now());
+    async fn fill(
+        mut self,
+        mut answer: Answer,
+        body_decoder: BodyDecoder,
+        unexpected: Option<String>,
+    ) -> Answer {
+        let mut read = body_decoder.close(Instant::now());
         if let Some(said) = unexpected {
             read.reject(said);
         }
@@ -291,7 +296,7 @@ impl<'a> Round<'a> {
         self.marks.last_token = read.marks.last_token;
         self.marks.end = read.end;
         answer.outcome = read.outcome;
-        answer.detail = read.detail.as_deref().map(|detail| self.scrub.clean(detail));
+        answer.detail = read.detail.as_deref().map(|detail| self.redactor.clean(detail));
         answer.streamed = read.streamed;
         answer.gaps = read.gaps;
         answer.finish_reason = read.finish;
@@ -310,29 +315,29 @@ impl<'a> Round<'a> {
         answer
     }
 
-    fn finish(mut self, mut answer: Answer, broken: &Broken, end: Option<Instant>) -> Answer {
+    fn finish(mut self, mut answer: Answer, broken: &CallError, end: Option<Instant>) -> Answer {
         self.marks.end = end.unwrap_or_else(Instant::now);
         answer.outcome = Outcome::Failed(broken.failure);
-        answer.detail = Some(self.scrub.clean(&broken.detail));
+        answer.detail = Some(self.redactor.clean(&broken.detail));
         answer.marks = self.marks;
         answer.connection = self.connection;
         answer
     }
 
     /// Nothing came back.
-    fn failed(self, broken: &Broken) -> Answer {
+    fn failed(self, broken: &CallError) -> Answer {
         let blank = Answer::failed(broken.failure, "", self.marks.clone());
         self.finish(blank, broken, None)
     }
 }
 
 /// Decodes a long document, all marks of which are taken, where it holds up nobody else's.
-async fn decode_aside(intake: &mut Intake) {
-    let Some(document) = intake.long_document() else { return };
+async fn decode_aside(body_decoder: &mut BodyDecoder) {
+    let Some(document) = body_decoder.long_document() else { return };
     let turn = TURN.acquire().await;
     match tokio::task::spawn_blocking(move || document.decode()).await {
-        Ok(result) => intake.decoded(result),
-        Err(_) => intake.fail(Instant::now(), Failure::Internal, "decoding the answer panicked".into()),
+        Ok(result) => body_decoder.decoded(result),
+        Err(_) => body_decoder.fail(Instant::now(), Failure::Internal, "decoding the answer panicked".into()),
     }
     drop(turn);
 }
@@ -360,11 +365,11 @@ mod tests {
     #[tokio::test]
     async fn a_decoder_that_panics_is_our_own_fault() {
         let now = Instant::now();
-        let mut intake = Intake::new(Arc::new(Faulty), Mode::Whole);
-        intake.frame(now, &vec![b'1'; 20 << 10]);
-        intake.end_of_body(now);
-        decode_aside(&mut intake).await;
-        let read = intake.close(now);
+        let mut body_decoder = BodyDecoder::new(Arc::new(Faulty), Mode::Whole);
+        body_decoder.frame(now, &vec![b'1'; 20 << 10]);
+        body_decoder.end_of_body(now);
+        decode_aside(&mut body_decoder).await;
+        let read = body_decoder.close(now);
         assert_eq!(read.outcome, Outcome::Failed(Failure::Internal));
         assert_eq!(read.detail.as_deref(), Some("decoding the answer panicked"));
     }

@@ -2,10 +2,10 @@
 
 use crate::config::{self, AnswerForm, DoneAt, KeyPath};
 use crate::plan::compile::{Findings, pattern};
-use crate::plan::{Done, Form, Reading};
+use crate::plan::{AnswerMapping, Done, Form};
 
 /// How an answer is read.
-pub(super) fn compile(written: &config::Read, path: &KeyPath, findings: &mut Findings) -> Reading {
+pub(super) fn compile(written: &config::Read, path: &KeyPath, findings: &mut Findings) -> AnswerMapping {
     let mut place = |key: &str, text: &Option<String>| {
         let text = text.as_ref()?;
         let path = path.key(key);
@@ -16,7 +16,7 @@ pub(super) fn compile(written: &config::Read, path: &KeyPath, findings: &mut Fin
         }
         pattern::json_path(text, &path, findings)
     };
-    Reading {
+    AnswerMapping {
         text: place("text", &written.text),
         reasoning: place("reasoning", &written.reasoning),
         finish: place("finish", &written.finish),

@@ -2,21 +2,21 @@
 //! dropped (a cancelled task, a panic) still records an outcome.
 
 use super::{
-    Connection, Fact, Failure, Gaps, Marks, Outcome, Place, Request, RunRef, Sink, SkipReason, Tokens,
-    TraceIds,
+    ConnectionRecord, Fact, Failure, Gaps, Marks, Outcome, Request, RunRef, SeriesKey, Sink, SkipReason,
+    Tokens, TraceIds,
 };
 use std::sync::Arc;
 use tokio::time::Instant;
 
 /// An offered request that has no outcome yet.
 #[must_use = "an offered request needs an outcome"]
-pub struct Ticket {
+pub struct OfferedRequest {
     sink: Arc<dyn Sink>,
     open: Option<Open>,
 }
 
 struct Open {
-    place: Arc<Place>,
+    place: Arc<SeriesKey>,
     run: Arc<RunRef>,
     seq: u64,
     warm_up: bool,
@@ -25,11 +25,11 @@ struct Open {
     due: Instant,
 }
 
-impl Ticket {
+impl OfferedRequest {
     /// Records that the request was offered, and promises its outcome.
     pub fn offer(
         sink: Arc<dyn Sink>,
-        place: Arc<Place>,
+        place: Arc<SeriesKey>,
         run: Arc<RunRef>,
         seq: u64,
         warm_up: bool,
@@ -89,7 +89,7 @@ impl Open {
             cost: None,
             text_chars: 0,
             finish_reason: None,
-            connection: Connection::default(),
+            connection: ConnectionRecord::default(),
             server: None,
             limits: Vec::new(),
             failed_checks: Vec::new(),
@@ -98,7 +98,7 @@ impl Open {
     }
 }
 
-impl Drop for Ticket {
+impl Drop for OfferedRequest {
     fn drop(&mut self) {
         if let Some(open) = self.open.take() {
             // A panic is our own fault; a task that was dropped was stopped.
@@ -130,9 +130,9 @@ mod tests {
         }
     }
 
-    fn ticket(seen: &Arc<Seen>) -> Ticket {
+    fn ticket(seen: &Arc<Seen>) -> OfferedRequest {
         let pair = Pair { profile: "p".into(), target: "t".into() };
-        let place = Place {
+        let place = SeriesKey {
             pair: pair.clone(),
             model: "m".into(),
             stage: "".into(),
@@ -142,7 +142,7 @@ mod tests {
         let run = RunRef { pair, id: "r".into(), seed: 1, scheduled: SystemTime::UNIX_EPOCH };
         let ids = TraceIds::from_random([1; 24], true);
         let sink: Arc<dyn Sink> = Arc::<Seen>::clone(seen);
-        Ticket::offer(sink, Arc::new(place), Arc::new(run), 0, false, ids, Instant::now())
+        OfferedRequest::offer(sink, Arc::new(place), Arc::new(run), 0, false, ids, Instant::now())
     }
 
     fn lines(seen: &Seen) -> Vec<String> {
