@@ -38,7 +38,7 @@ use active_runs::ActiveRuns;
 use dispatch::Dispatcher;
 use in_flight::InFlight;
 use pair_handle::PairHandle;
-use rand::Rng as _;
+use rand::RngCore as _;
 use run::{PairRuntime, Start};
 use scheduler::Trigger;
 use std::collections::HashMap;

@@ -8,7 +8,7 @@ pub use arrivals::ArrivalTimes;
 pub use users::{User, users};
 
 use crate::plan::Think;
-use rand::{Rng, RngExt as _};
+use rand::Rng;
 use std::time::Duration;
 
 /// A think time: uniform between the two bounds, both included.

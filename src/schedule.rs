@@ -7,7 +7,7 @@ use crate::event::Pair;
 use crate::plan::{Schedule, Stage, Trigger, next_occurrence};
 use crate::seed;
 use jiff::{SignedDuration, Timestamp};
-use rand::RngExt as _;
+use rand::Rng as _;
 use std::time::Duration;
 
 /// Most slots that [`Timetable::next_open`] looks at before it says that no slot falls into a window, and that

@@ -33,7 +33,7 @@ fn digest(domain: &str, texts: &[&str], numbers: &[u64]) -> [u8; 32] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rand::Rng as _;
+    use rand::RngCore as _;
 
     #[test]
     fn draws_are_golden() {

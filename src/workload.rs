@@ -4,7 +4,7 @@
 use crate::exchange::{Ask, Message, Role};
 use crate::plan::{Cache, PairPlan, PromptWork, Work};
 use crate::seed;
-use rand::RngExt as _;
+use rand::Rng as _;
 use serde_json::{Map, Value};
 use std::sync::Arc;
 

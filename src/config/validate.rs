@@ -60,7 +60,7 @@ fn explain(error: &ValidationError<'_>, tree: &Node, schema: &Schema, found: &mu
 }
 
 fn path_of(error: &ValidationError<'_>) -> KeyPath {
-    let segments = error.instance_path().segments();
+    let segments = error.instance_path().iter();
     let own = segments.map(|segment| match segment {
         LocationSegment::Property(key) => Segment::Key(key.into_owned()),
         LocationSegment::Index(index) => Segment::Index(index),

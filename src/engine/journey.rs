@@ -14,7 +14,7 @@ use crate::pacing;
 use crate::plan::{Action, Step};
 use crate::scenario::{StageContext, User};
 use crate::seed;
-use rand::Rng as _;
+use rand::RngCore as _;
 use rand_chacha::ChaCha8Rng;
 use render::{RenderJob, RenderedStep};
 use std::sync::Arc;

@@ -3,7 +3,7 @@
 
 use crate::plan::{Arrivals, Bounds, Ramp};
 use crate::seed;
-use rand::RngExt as _;
+use rand::Rng as _;
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution as _, Exp1, Gamma};
 use std::time::Duration;

@@ -11,7 +11,7 @@ mod tests;
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use rand::{RngExt, SeedableRng};
+use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rand_distr::StandardNormal;
 

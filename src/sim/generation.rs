@@ -7,7 +7,7 @@ mod tests;
 
 use std::time::Duration;
 
-use rand::{RngExt, SeedableRng};
+use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rand_distr::StandardNormal;
 use tokio::time::Instant;

@@ -4,7 +4,7 @@
 //! digits is cut every twelve characters. So one generated word is one token, and the tokens of a text that the
 //! simulator wrote are the ones it counted. It knows nothing of requests, time or HTTP.
 
-use rand::{Rng, RngExt, SeedableRng};
+use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 /// Letters or digits in one token, at most.

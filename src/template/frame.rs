@@ -5,7 +5,7 @@ use crate::seed;
 use jiff::Timestamp;
 use minijinja::value::{Object, Value, ValueKind};
 use minijinja::{Error, ErrorKind};
-use rand::RngExt as _;
+use rand::Rng as _;
 use rand_chacha::ChaCha8Rng;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

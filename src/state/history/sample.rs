@@ -1,6 +1,6 @@
 //! A bounded sample of durations.
 
-use rand::RngExt;
+use rand::Rng;
 use std::time::Duration;
 
 /// Values that a sample keeps.
