@@ -230,9 +230,9 @@ fn memory() -> anyhow::Result<u64> {
 }
 
 fn build(seconds: u64, users: u32, mode: Mode) -> anyhow::Result<Arc<plan::Plan>> {
-    let work = match mode {
+    let scenario = match mode {
         Mode::Bare => parts::prompts(),
-        Mode::Journeys | Mode::Large => plan::Work::Scenario(Arc::new(scenario()?)),
+        Mode::Journeys | Mode::Large => scenario()?,
     };
     let users = f64::from(users);
     let shape = plan::Shape::Users {
@@ -241,7 +241,7 @@ fn build(seconds: u64, users: u32, mode: Mode) -> anyhow::Result<Arc<plan::Plan>
         spawn: Duration::from_secs(2),
         bounds: plan::Bounds { time: Some(Duration::from_secs(seconds)), requests: None },
     };
-    parts::plan(shape, work)
+    parts::plan(shape, scenario)
 }
 
 fn thought() -> plan::Think {
@@ -295,6 +295,7 @@ fn scenario() -> anyhow::Result<plan::Scenario> {
         (0..50).map(|n| format!("What does document {n} say about capitals?")).collect();
     let vars = [("queries", json!(queries)), ("top_k", json!(5))];
     Ok(plan::Scenario {
+        journeys: true,
         setup: Vec::new(),
         steps,
         templates,

@@ -12,6 +12,7 @@ mod fixtures;
 mod forecast;
 mod load;
 pub mod otlp;
+mod params;
 mod profile;
 mod scenario;
 mod schedule;
@@ -27,9 +28,12 @@ pub use expect::{Check, Expect, JsonRule, Rule, STATUS_CHECK, StatusRange, Statu
 pub use fingerprint::Fingerprint;
 pub use forecast::{Amount, Daily, Forecast, PairForecast, forecast};
 pub use load::{Attempt, Loaded, attempt, from_yaml, load};
-pub use profile::{Budget, Cache, PairPlan, Period, Profile, PromptWork, Prompts, StepPlaces, Work};
-use profile::{OUTPUT_CAPS, output_cap};
-pub use scenario::{Action, AskStep, Body, HttpStep, JsonTemplate, Reserve, Scenario, Source, Step, Take};
+use params::{OUTPUT_CAPS, output_cap};
+pub use params::{apply_patch, compose_patches, has_output_cap};
+pub use profile::{Budget, Cache, PairPlan, Period, Profile, StepPlaces};
+pub use scenario::{
+    Action, AskStep, AskText, Body, HttpStep, JsonTemplate, Reserve, Scenario, Source, Step, Take,
+};
 pub use schedule::{Overlap, Schedule, Trigger, Weekdays, Window};
 pub use slo::{Bound, Objective, SloMetric};
 pub use stage::{Arrivals, Bounds, Ramp, Shape, Stage, Think};

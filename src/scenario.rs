@@ -200,7 +200,8 @@ impl User {
                 Ok(Draft::Call(call))
             }
             Action::Ask(ask) => {
-                let (ask, question) = renderer.ask(ask, self.talk.of(step.number))?;
+                let (ask, question) =
+                    renderer.ask(ask, stage_context.pair.params(step), self.talk.of(step.number))?;
                 if let Some(jar) = &mut self.jar {
                     jar.asked_at("");
                 }

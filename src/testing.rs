@@ -12,9 +12,9 @@ pub(crate) use facts::{answer, ids, offer, play, run};
 pub(crate) use journeys::{journey, post, rag_plan, rag_plan_of, scenario, step, step_place, travel};
 
 use crate::plan::{
-    Agent, Api, Arrivals, Auth, Bound, Bounds, Budget, Cache, Check, ConnectionMode, Expect, HttpVersion,
-    Objective, Overlap, PairPlan, Period, Plan, Price, Profile, PromptWork, Prompts, Ramp, Rule, Schedule,
-    Server, Shape, SloMetric, Stage, Target, Telemetry, Timeouts, TlsOptions, TokenizerSpec, Trigger, Work,
+    Action, Agent, Api, Arrivals, AskStep, Auth, Bound, Bounds, Budget, Cache, Check, ConnectionMode, Expect,
+    HttpVersion, Objective, Overlap, PairPlan, Period, Plan, Price, Profile, Ramp, Rule, Scenario, Schedule,
+    Server, Shape, SloMetric, Stage, Target, Telemetry, Timeouts, TlsOptions, TokenizerSpec, Trigger,
 };
 use crate::secret::{Exposed, Origin, Secret};
 use jiff::tz::TimeZone;
@@ -76,8 +76,8 @@ pub(crate) fn profile(name: &str, stages: Vec<Stage>) -> Profile {
         name: name.into(),
         schedule: schedule(Trigger::Every { period: Duration::from_mins(2), at_start: false }),
         stages,
-        work: work(
-            Prompts { output_tokens: Some(128), cache: Cache::Bust, ..prompts(&["hello"]) },
+        scenario: workload(
+            AskStep { output_tokens: Some(128), cache: Cache::Bust, ..prompts(&["hello"]) },
             min_chars(10),
         ),
         seed: 7,
@@ -151,15 +151,16 @@ fn pair(profile: &Arc<Profile>, target: &Arc<Target>) -> Arc<PairPlan> {
     Arc::new(PairPlan::new(Arc::clone(profile), Arc::clone(target), "rev".into()))
 }
 
-/// Prompts, and what is expected of the answers.
-pub(crate) fn work(prompts: Prompts, expect: Expect) -> Work {
-    Work::Prompts(Arc::new(PromptWork { prompts, expect }))
+/// A workload, and what is expected of the answers.
+pub(crate) fn workload(ask: AskStep, expect: Expect) -> Arc<Scenario> {
+    Arc::new(Scenario::of_workload(ask, expect))
 }
 
-/// The prompts of a profile, to be changed.
-pub(crate) fn prompts_of(profile: &mut Profile) -> &mut Prompts {
-    let Work::Prompts(work) = &mut profile.work else { panic!("it has a scenario") };
-    &mut Arc::get_mut(work).unwrap().prompts
+/// The model call of a profile with a workload, to be changed.
+pub(crate) fn ask_of(profile: &mut Profile) -> &mut AskStep {
+    let step = Arc::get_mut(&mut profile.scenario).unwrap().steps.first_mut().unwrap();
+    let Action::Ask(ask) = &mut Arc::get_mut(step).unwrap().action else { panic!("it has no model call") };
+    ask
 }
 
 /// At least so many characters.

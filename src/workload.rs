@@ -1,12 +1,10 @@
-//! What is sent: the prompts of a profile against a target, and the checks on the answers. Pure: every choice
-//! derives from the run's seed and the request's number, so that each target is asked the same.
+//! What is sent without a template: the fixed prompts of a step. Pure: every choice derives from the run's seed and
+//! the request's number, so that each target is asked the same.
 
 use crate::exchange::{Ask, Message, Role};
-use crate::plan::{Cache, PairPlan, PromptWork, Work};
+use crate::plan::{Action, AskText, Cache, PairPlan, Step};
 use crate::seed;
 use rand::Rng as _;
-use serde_json::{Map, Value};
-use std::sync::Arc;
 
 /// Which request of a run: what its draws depend on beside the run's seed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,48 +18,25 @@ pub struct Number {
     pub n: u64,
 }
 
-/// What one pair sends.
-#[derive(Debug)]
-pub struct Workload {
-    pair: Arc<PairPlan>,
-    work: Arc<PromptWork>,
-    params: Arc<Map<String, Value>>,
-}
-
-impl Workload {
-    /// The workload of a pair. Parameters are merged key by key at the top level: the profile's replace the
-    /// target's whole, so that what stands in one place is what goes out. `None` where the profile has a scenario.
-    pub fn new(pair: Arc<PairPlan>) -> Option<Self> {
-        let Work::Prompts(work) = &pair.profile.work else { return None };
-        let work = Arc::clone(work);
-        let mut params = pair.target.params.clone();
-        params.extend(work.prompts.params.clone());
-        Some(Self { pair, work, params: Arc::new(params) })
+/// What a request of a step asks; `None` where something has to be rendered for it. The prompt depends on the run's seed
+/// and the number alone; the nonce that busts caches depends on the target, too: two targets may lead to the same
+/// server.
+pub fn ask(pair: &PairPlan, step: &Step, run_seed: u64, number: Number) -> Option<Ask> {
+    let Action::Ask(ask) = &step.action else { return None };
+    let AskText::Fixed { system, prompts } = &ask.text else { return None };
+    let parts = [run_seed, number.stage.into(), number.user.map_or(0, |user| u64::from(user) + 1), number.n];
+    let mut rng = seed::rng("prompt", &parts);
+    let last = prompts.len().saturating_sub(1);
+    let text = prompts.get(rng.random_range(0..=last)).cloned().unwrap_or_default();
+    let mut messages = Vec::with_capacity(2);
+    messages.extend(system.clone().map(|text| Message { role: Role::System, text }));
+    messages.push(Message { role: Role::User, text });
+    let (stream, output_tokens) = (ask.stream, ask.output_tokens);
+    let mut made = Ask { messages, stream, output_tokens, params: pair.params(step) };
+    if ask.cache == Cache::Bust {
+        made.bust(seed::hash("nonce", &[&pair.pair.target], &parts));
     }
-
-    /// What a request asks. The prompt depends on the run's seed and the number alone; the nonce that busts
-    /// caches depends on the target, too: two targets may lead to the same server.
-    pub fn ask(&self, run_seed: u64, number: Number) -> Ask {
-        let prompts = &self.work.prompts;
-        let parts =
-            [run_seed, number.stage.into(), number.user.map_or(0, |user| u64::from(user) + 1), number.n];
-        let mut rng = seed::rng("prompt", &parts);
-        let last = prompts.prompts.len().saturating_sub(1);
-        let text = prompts.prompts.get(rng.random_range(0..=last)).cloned().unwrap_or_default();
-        let mut messages = Vec::with_capacity(2);
-        messages.extend(prompts.system.clone().map(|text| Message { role: Role::System, text }));
-        messages.push(Message { role: Role::User, text });
-        let mut ask = Ask {
-            messages,
-            stream: prompts.stream,
-            output_tokens: prompts.output_tokens,
-            params: Arc::clone(&self.params),
-        };
-        if prompts.cache == Cache::Bust {
-            ask.bust(seed::hash("nonce", &[&self.pair.pair.target], &parts));
-        }
-        ask
-    }
+    Some(made)
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokenbeat::plan;
 
 /// One stage of this shape.
-pub(crate) fn plan(shape: plan::Shape, work: plan::Work) -> anyhow::Result<Arc<plan::Plan>> {
+pub(crate) fn plan(shape: plan::Shape, scenario: plan::Scenario) -> anyhow::Result<Arc<plan::Plan>> {
     let profile = Arc::new(plan::Profile {
         name: "profile".into(),
         schedule: plan::Schedule {
@@ -19,7 +19,7 @@ pub(crate) fn plan(shape: plan::Shape, work: plan::Work) -> anyhow::Result<Arc<p
             jitter: Duration::ZERO,
         },
         stages: vec![plan::Stage { name: "".into(), warm_up: false, shape }],
-        work,
+        scenario: Arc::new(scenario),
         seed: 7,
         slos: Vec::new(),
         budget: None,
@@ -47,16 +47,19 @@ pub(crate) fn plan(shape: plan::Shape, work: plan::Work) -> anyhow::Result<Arc<p
 }
 
 /// Short prompts that are not streamed.
-pub(crate) fn prompts() -> plan::Work {
-    let prompts = plan::Prompts {
-        prompts: vec!["What is the capital of France?".into(); 8],
-        system: Some("You are a concise assistant.".into()),
+pub(crate) fn prompts() -> plan::Scenario {
+    let ask = plan::AskStep {
+        text: plan::AskText::Fixed {
+            system: Some("You are a concise assistant.".into()),
+            prompts: vec!["What is the capital of France?".into(); 8],
+        },
         output_tokens: Some(128),
         cache: plan::Cache::Bust,
         stream: false,
         params: serde_json::Map::new(),
+        history: 0,
     };
-    plan::Work::Prompts(Arc::new(plan::PromptWork { prompts, expect: plan::Expect::default() }))
+    plan::Scenario::of_workload(ask, plan::Expect::default())
 }
 
 fn target() -> anyhow::Result<plan::Target> {

@@ -156,9 +156,9 @@ mod tests {
     fn it_shows_streams_all_the_time_bursts_without_streams_and_users() {
         let profiles = loaded().plan.profiles;
         let [burst, chat, users] = &profiles[..] else { panic!("{profiles:?}") };
-        assert!(matches!(chat.schedule.trigger, Trigger::Continuous) && chat.work.streams());
+        assert!(matches!(chat.schedule.trigger, Trigger::Continuous) && chat.scenario.streams());
         assert!(!chat.slos.is_empty());
-        assert!(!burst.work.streams() && matches!(burst.stages[0].shape, Shape::Rate { .. }));
+        assert!(!burst.scenario.streams() && matches!(burst.stages[0].shape, Shape::Rate { .. }));
         assert!(users.stages.iter().all(|stage| matches!(stage.shape, Shape::Users { .. })));
     }
 

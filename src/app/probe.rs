@@ -51,7 +51,7 @@ pub(super) async fn probe(plan: &Arc<Plan>, traffic: Handle) -> anyhow::Result<(
 /// A failed check ends a journey; of a single request the answer is there all the same.
 fn is_well(pair: &PairPlan, probed: &Probed) -> bool {
     match probed {
-        Probed::Ended(request) if pair.profile.work.scenario().is_none() => request.outcome.is_answered(),
+        Probed::Ended(request) if !pair.profile.scenario.journeys => request.outcome.is_answered(),
         Probed::Ended(request) => request.outcome == Outcome::Ok,
         Probed::Refused { .. } => false,
     }

@@ -6,7 +6,7 @@ mod wire;
 use super::dialect::{Decoder, Dialect, Malformed};
 use crate::exchange::{Ask, Call, Content, Delta, Role, Usage};
 use crate::framing::Event;
-use crate::plan::Target;
+use crate::plan::{Target, apply_patch, has_output_cap};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, header};
 use serde_json::{Map, Value, json};
@@ -54,9 +54,9 @@ impl Decoder for OpenAiChat {
 }
 
 impl Dialect for OpenAiChat {
-    /// Params are applied to the body as a JSON merge patch (RFC 7396), the target's first and the ask's on top:
-    /// maps merge, everything else is replaced, and `null` takes a key out (say `stream_options: null` for a
-    /// server that does not know it). Where params set `max_tokens` or `max_completion_tokens`, ours is left out.
+    /// The parameters are applied to the body as a JSON merge patch (RFC 7396): maps merge, everything else is
+    /// replaced, and `null` removes a key (say `stream_options: null` for a server that does not know it). Where they
+    /// set `max_tokens` or `max_completion_tokens`, ours is left out.
     fn encode(&self, target: &Target, ask: &Ask) -> Call {
         let mut body = Map::new();
         if !target.model.is_empty() {
@@ -72,17 +72,12 @@ impl Dialect for OpenAiChat {
         if ask.stream {
             body.insert("stream_options".into(), json!({ "include_usage": true }));
         }
-        let limited = |params: &Map<String, Value>| {
-            params.contains_key("max_tokens") || params.contains_key("max_completion_tokens")
-        };
         if let Some(most) = ask.output_tokens
-            && !limited(&target.params)
-            && !limited(&ask.params)
+            && !has_output_cap(&ask.params)
         {
             body.insert("max_tokens".into(), most.into());
         }
-        merge(&mut body, &target.params);
-        merge(&mut body, &ask.params);
+        apply_patch(&mut body, &ask.params);
 
         let limit = |key: &str| body.get(key).and_then(Value::as_u64);
         let output_tokens = limit("max_completion_tokens").or_else(|| limit("max_tokens"));
@@ -121,21 +116,6 @@ fn role(role: Role) -> &'static str {
         Role::System => "system",
         Role::User => "user",
         Role::Assistant => "assistant",
-    }
-}
-
-/// JSON merge patch (RFC 7396).
-fn merge(into: &mut Map<String, Value>, patch: &Map<String, Value>) {
-    for (key, value) in patch {
-        match (value, into.get_mut(key)) {
-            (Value::Null, _) => {
-                into.remove(key);
-            }
-            (Value::Object(patch), Some(Value::Object(present))) => merge(present, patch),
-            _ => {
-                into.insert(key.clone(), value.clone());
-            }
-        }
     }
 }
 

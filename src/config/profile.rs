@@ -155,7 +155,8 @@ pub struct Workload {
     /// Whether answers are streamed. Default: true.
     #[serde(default = "yes")]
     pub stream: bool,
-    /// Passed through into the body of every request, such as `{ temperature: 0.3 }`; over the target's.
+    /// Passed through into the body of every request, such as `{ temperature: 0.3 }`: merged on top of the target's as a
+    /// JSON merge patch (RFC 7396), where maps are merged key by key and null removes a key.
     #[serde(default)]
     pub params: Map<String, Value>,
 }

@@ -180,7 +180,8 @@ pub struct AskModel {
     /// Whether the answer is streamed. Default: true.
     #[serde(default = "yes")]
     pub stream: bool,
-    /// Passed through into the body, over the target's. Texts in it are no templates.
+    /// Passed through into the body: merged on top of the target's as a JSON merge patch (RFC 7396), where maps are
+    /// merged key by key and null removes a key. Texts in it are no templates.
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     pub params: Map<String, Value>,
     /// Earlier turns (question and answer) of this step that are sent along; the oldest are dropped. Default: 0.

@@ -57,8 +57,8 @@ pub struct Target {
     /// `cl100k_base`, or `{ file: tokenizer.json }`. Default: none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tokenizer: Option<Tokenizer>,
-    /// Passed through into the body of every request, such as `{ top_p: 0.9 }`. A profile's win. Not with
-    /// `api: http`.
+    /// Passed through into the body of every request, such as `{ top_p: 0.9 }`. Those of a profile (or of a
+    /// scenario's step) are merged on top as a JSON merge patch (RFC 7396). Not with `api: http`.
     #[serde(default)]
     pub params: Map<String, Value>,
 }

@@ -9,7 +9,7 @@ use crate::checks::{self, Evidence};
 use crate::client::{Answer, CallOptions, Context};
 use crate::event::{Failure, Hold, Marks, OfferedRequest, Outcome, Request, SeriesKey, SkipReason, TraceIds};
 use crate::exchange::Call;
-use crate::plan::{Expect, PairPlan, Rule, STATUS_CHECK, Work};
+use crate::plan::{Expect, PairPlan, Rule, STATUS_CHECK};
 use crate::slo;
 use crate::workload::Number;
 use futures_util::FutureExt as _;
@@ -125,14 +125,14 @@ impl Stage {
             Ok(answered) => answered,
             Err(played) => return played,
         };
-        let judged = match &self.run.runtime.plan.profile.work {
-            Work::Prompts(work) if !is_light(&work.expect) => {
-                let (work, answer) = (Arc::clone(work), Arc::clone(&answered.answer));
-                let judged = self.work(move || judge(&work.expect, &answer)).await;
+        let judged = match self.run.runtime.plan.profile.scenario.steps.first() {
+            Some(step) if !is_light(&step.expect) => {
+                let (step, answer) = (Arc::clone(step), Arc::clone(&answered.answer));
+                let judged = self.work(move || judge(&step.expect, &answer)).await;
                 judged.unwrap_or_else(|failure| Judged::not(failure, &answered.answer))
             }
-            Work::Prompts(work) => judge(&work.expect, &answered.answer),
-            Work::Scenario(_) => Judged::not(Failure::Internal, &answered.answer),
+            Some(step) => judge(&step.expect, &answered.answer),
+            None => Judged::not(Failure::Internal, &answered.answer),
         };
         self.close(answered, judged)
     }

@@ -9,9 +9,9 @@ use super::request::{Sending, Unsendable};
 use super::{Error, MAX_AHEAD, Shared, settle};
 use crate::client::{CallOptions, Caller};
 use crate::event::{Exhausted, Fact, RunRef, RunSummary, Sink, SkipReason, Spend};
-use crate::plan::{Fingerprint, PairPlan, Work};
+use crate::plan::{Fingerprint, PairPlan};
 use crate::schedule::run_seed;
-use crate::workload::{Number, Workload};
+use crate::workload::{self, Number};
 use jiff::Timestamp;
 use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
@@ -30,8 +30,6 @@ pub(super) struct PairRuntime {
     pub(super) fingerprint: Fingerprint,
     /// May be replaced, by one that read the target's files again.
     caller: RwLock<Arc<dyn Caller>>,
-    /// Absent where the profile has a scenario.
-    pub(super) workload: Option<Workload>,
     pub(super) log_throttle: LogThrottle,
     /// Shut when the pair leaves the plan.
     pub(super) gate: Gate,
@@ -86,7 +84,6 @@ impl PairRuntime {
         Ok(Arc::new(Self {
             fingerprint: plan.fingerprint(),
             caller: RwLock::new(caller),
-            workload: Workload::new(Arc::clone(&plan)),
             log_throttle: LogThrottle::default(),
             gate: Gate::new(shared.stop.child_token()),
             generation,
@@ -154,12 +151,10 @@ impl PairRuntime {
 
     /// Picks, builds and encodes a request of the workload.
     pub(super) fn encode(&self, run_seed: u64, number: Number) -> Result<Sending, Unsendable> {
-        let build = || Some(self.caller().prepare(&self.workload.as_ref()?.ask(run_seed, number)));
+        let step = self.plan.profile.scenario.steps.first();
+        let build = || Some(self.caller().prepare(&workload::ask(&self.plan, step?, run_seed, number)?));
         let call = std::panic::catch_unwind(AssertUnwindSafe(build)).ok().flatten();
-        let status = match &self.plan.profile.work {
-            Work::Prompts(work) => work.expect.status.clone(),
-            Work::Scenario(_) => None,
-        };
+        let status = step.and_then(|step| step.expect.status.clone());
         let options = CallOptions { status, ..CallOptions::default() };
         call.map(|call| Sending { call, options }).ok_or_else(Unsendable::by_our_fault)
     }
@@ -168,7 +163,8 @@ impl PairRuntime {
     /// cannot be built.
     pub(super) fn first_costs(&self, run_seed: u64) -> Option<Spend> {
         let price = self.plan.target.price.as_ref();
-        if let Some(scenario) = self.plan.profile.work.scenario() {
+        let scenario = &self.plan.profile.scenario;
+        if scenario.journeys {
             return Some(settle::least_of_a_journey(scenario, price));
         }
         let first = self.encode(run_seed, Number { stage: 0, user: None, n: 0 });

@@ -30,14 +30,17 @@ impl Stage {
     /// What the users of its scenario share; `None` where the profile has none.
     pub(super) fn stage_context(&self) -> Option<Arc<StageContext>> {
         let pair = &self.run.runtime.plan;
-        Some(Arc::new(StageContext {
-            pair: Arc::clone(pair),
-            scenario: Arc::clone(pair.profile.work.scenario()?),
-            run_seed: self.run.ident.seed,
-            run: self.run.ident.id.clone(),
-            stage_number: self.number,
-            stage: Arc::clone(&self.place.stage),
-        }))
+        let scenario = &pair.profile.scenario;
+        scenario.journeys.then(|| {
+            Arc::new(StageContext {
+                pair: Arc::clone(pair),
+                scenario: Arc::clone(scenario),
+                run_seed: self.run.ident.seed,
+                run: self.run.ident.id.clone(),
+                stage_number: self.number,
+                stage: Arc::clone(&self.place.stage),
+            })
+        })
     }
 
     /// Where its load begins: its start, or later where the run joins a cycle that is under way.

@@ -4,10 +4,10 @@
 //! Every field is named here, so that a new one cannot be forgotten. Left out are a profile's budget, which the
 //! ledger changes without disturbing a run, and the contents of a target's files, which only its client needs anew.
 
-use super::compile::{load_json, work_json};
+use super::compile::{load_json, scenario_json};
 use super::{
     Auth, Bound, ConnectionMode, HttpVersion, Identity, Objective, Overlap, PairPlan, Profile, Proxy,
-    Schedule, Target, Timeouts, TlsOptions, TokenizerSpec, Trigger, Window, Work, canonical,
+    Schedule, Target, Timeouts, TlsOptions, TokenizerSpec, Trigger, Window, canonical,
 };
 use crate::secret::{Origin, Secret};
 use serde_json::{Map, Value, json};
@@ -29,7 +29,7 @@ impl fmt::Debug for Fingerprint {
 impl PairPlan {
     /// Changes with whatever a run of this pair depends on. CPU-bound where there are many prompts.
     pub fn fingerprint(&self) -> Fingerprint {
-        let Self { pair, profile, target, revision: _, places: _, steps: _ } = self;
+        let Self { pair, profile, target, revision: _, places: _, steps: _, params: _ } = self;
         let names = [&*pair.profile, &*pair.target];
         Fingerprint(canonical::sha256(
             &json!({ "pair": names, "profile": of_profile(profile), "target": of_target(target) }),
@@ -56,20 +56,16 @@ impl Target {
 }
 
 fn of_profile(profile: &Profile) -> Value {
-    let Profile { name, schedule, stages, work, seed, slos, budget: _, revision: _ } = profile;
-    let (expect, secrets) = match work {
-        Work::Prompts(work) => (work.expect.written.clone(), Value::Null),
-        // Its steps have their own.
-        Work::Scenario(scenario) => (Value::Null, of_secrets(&scenario.secrets)),
-    };
+    let Profile { name, schedule, stages, scenario, seed, slos, budget: _, revision: _ } = profile;
+    let expect: Vec<&Value> = scenario.all().map(|step| &step.expect.written).collect();
     json!({
         "name": &**name,
         "schedule": of_schedule(schedule),
         "load": load_json(stages),
-        "workload": work_json(work, &Map::new()),
+        "workload": scenario_json(scenario, &Map::new()),
         "seed": seed,
         "expect": expect,
-        "secrets": secrets,
+        "secrets": of_secrets(&scenario.secrets),
         "slos": slos.iter().map(of_slo).collect::<Vec<_>>(),
     })
 }

@@ -146,10 +146,13 @@ fn the_chat_of_the_examples_is_the_one_of_the_guide() {
     let loaded =
         load(&[Source::Path(copy.path().join("examples/chat.yaml"))], []).unwrap_or_else(|e| panic!("{e}"));
     let pair = &loaded.plan.pairs[0];
-    let workload = pair.profile.work.prompts().unwrap();
-    assert!(!workload.stream && workload.prompts.len() == 7 && workload.output_tokens == Some(180));
-    assert_eq!(workload.params["temperature"], 0.3);
-    assert!(workload.prompts.iter().any(|prompt| prompt.contains("lines,\nwhich")));
+    let crate::plan::Action::Ask(ask) = &pair.profile.scenario.steps[0].action else {
+        panic!("a model call")
+    };
+    let crate::plan::AskText::Fixed { prompts, .. } = &ask.text else { panic!("fixed prompts") };
+    assert!(!ask.stream && prompts.len() == 7 && ask.output_tokens == Some(180));
+    assert_eq!(ask.params["temperature"], 0.3);
+    assert!(prompts.iter().any(|prompt| prompt.contains("lines,\nwhich")));
     assert_eq!(pair.target.headers[0].0, "x-tenant-id");
     assert!(matches!(pair.target.auth, crate::plan::Auth::Bearer(_)));
     let crate::plan::Shape::Users { think, .. } = &pair.profile.stages[1].shape else {

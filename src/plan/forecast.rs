@@ -6,14 +6,11 @@
 
 mod journey;
 
-use super::{
-    Arrivals, Bounds, Cache, PairPlan, Plan, Price, Prompts, Ramp, Schedule, Shape, Stage, Target, Trigger,
-    Work,
-};
-use super::{next_occurrence, output_cap, run_time};
+use super::{Arrivals, Bounds, PairPlan, Plan, Price, Ramp, Schedule, Stage, Trigger};
+use super::{next_occurrence, run_time};
 use crate::event::Pair;
 use jiff::{SignedDuration, Timestamp};
-use serde_json::{Map, Value};
+use serde_json::Value;
 use std::fmt;
 use std::ops::Add;
 use std::time::Duration;
@@ -24,18 +21,6 @@ const DAYS: f64 = 7.0;
 const MINUTES: i64 = 7 * 24 * 60;
 /// Runs by cron that are counted one by one; the rest of the days is taken to be like those before.
 const MAX_COUNTED: u32 = 20_000;
-/// Tokens that a chat template adds for a message, at most.
-const MAX_MESSAGE: f64 = 16.0;
-/// Tokens that a chat template adds for a message, usually.
-const MESSAGE_TYPICAL: f64 = 4.0;
-/// Tokens that a chat template may add once (a default system prompt), at most.
-const MAX_PREAMBLE: f64 = 256.0;
-/// Tokens of the nonce that busts prefix caches, at most.
-const MAX_NONCE: f64 = 16.0;
-/// Tokens of the nonce, usually: hex digits are short tokens.
-const NONCE_TYPICAL: f64 = 8.0;
-/// Bytes of text to a token, usually.
-const BYTES_PER_TOKEN: f64 = 4.0;
 
 /// How much, and how sure that is. In order of sureness.
 #[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
@@ -228,55 +213,25 @@ impl Add for Tokens {
 
 fn of_pair(pair: &PairPlan, now: Timestamp) -> PairForecast {
     let profile = &pair.profile;
-    let (journeys, run_requests, tokens) = match &profile.work {
-        Work::Prompts(work) => {
-            let requests = profile.stages.iter().map(requests).fold(Amount::ZERO, Add::add);
-            (None, requests, of_prompts(&work.prompts, &pair.target).times(requests))
-        }
-        Work::Scenario(scenario) => {
-            let run = journey::of_run(scenario, &profile.stages, &pair.target);
-            (Some(run.journeys), run.requests, run.tokens)
-        }
-    };
+    let run = journey::of_run(pair);
     let runs = runs(&profile.schedule, &profile.stages, now);
-    let tokens = tokens.times(runs);
+    let tokens = run.tokens.times(runs);
     let daily = Daily {
         runs,
-        journeys: journeys.map(|journeys| runs.times(journeys)),
-        requests: runs.times(run_requests),
+        journeys: profile.scenario.journeys.then(|| runs.times(run.journeys)),
+        requests: runs.times(run.requests),
         input_tokens: tokens.input,
         typical_input_tokens: tokens.typical_input,
         output_tokens: tokens.output,
         cost: pair.target.price.map(|price| cost(price, tokens.input, tokens.output)),
     };
-    PairForecast { pair: pair.pair.clone(), run_requests, daily }
-}
-
-/// What one request of a workload takes.
-fn of_prompts(prompts: &Prompts, target: &Target) -> Tokens {
-    let (most, typical) = input_tokens(prompts, &target.params);
-    let cap = output_cap(&prompts.params, &target.params, prompts.output_tokens);
-    Tokens {
-        input: Amount::AtMost(most),
-        typical_input: Amount::About(typical),
-        output: cap.map_or(Amount::Unknown, |cap| Amount::AtMost(cap as f64)),
-    }
+    PairForecast { pair: pair.pair.clone(), run_requests: run.requests, daily }
 }
 
 fn cost(price: Price, input: Amount, output: Amount) -> Amount {
     let million = |tokens: Amount, price: f64| tokens.times(Amount::Exact(price / 1e6));
     // A cached token can cost more than a fresh one where a provider charges for writing its cache.
     million(input, price.input.max(price.cached_input)) + million(output, price.output)
-}
-
-/// Requests of a stage.
-fn requests(stage: &Stage) -> Amount {
-    match &stage.shape {
-        Shape::Rate { rate, arrivals, bounds } => arrivals_in(*rate, *arrivals, *bounds),
-        Shape::Users { users, think, bounds, spawn: _ } => {
-            turns_of_users(users.from.max(users.to), think.min, *bounds)
-        }
-    }
 }
 
 /// Arrivals of an open loop: the area under its rate.
@@ -368,29 +323,6 @@ fn cron_runs(schedule: &Schedule, cron: &croner::Cron, now: Timestamp) -> Amount
 pub(super) fn printed_bytes(value: &Value) -> u64 {
     let bytes = value.as_str().map_or_else(|| 2 * value.to_string().len(), str::len);
     bytes as u64
-}
-
-/// Input tokens of a request: the most, and as usual.
-fn input_tokens(workload: &Prompts, params: &Map<String, Value>) -> (f64, f64) {
-    let system = workload.system.as_ref().map_or(0.0, |system| system.len() as f64);
-    let messages = if workload.system.is_some() { 2.0 } else { 1.0 };
-    let bust = if workload.cache == Cache::Bust { 1.0 } else { 0.0 };
-    let lengths = workload.prompts.iter().map(|prompt| prompt.len() as f64);
-    let longest = lengths.clone().fold(0.0, f64::max);
-    let mean = lengths.sum::<f64>() / workload.prompts.len().max(1) as f64;
-    let written = [params, &workload.params].map(params_bytes);
-    let most = system
-        + longest
-        + written.iter().sum::<f64>()
-        + bust * MAX_NONCE
-        + messages * MAX_MESSAGE
-        + MAX_PREAMBLE;
-    let typical = (system + mean) / BYTES_PER_TOKEN + bust * NONCE_TYPICAL + messages * MESSAGE_TYPICAL;
-    (most, typical)
-}
-
-fn params_bytes(params: &Map<String, Value>) -> f64 {
-    params.iter().map(|(key, value)| key.len() + value.to_string().len()).sum::<usize>() as f64
 }
 
 #[cfg(test)]

@@ -92,7 +92,7 @@ mod tests {
         );
         assert!(matches!(pair.profile.schedule.trigger, Trigger::Every { at_start: false, .. }));
         assert_eq!(pair.profile.schedule.overlap, Overlap::Skip);
-        assert!(pair.profile.work.streams());
+        assert!(pair.profile.scenario.streams());
     }
 
     #[test]
@@ -257,6 +257,40 @@ mod tests {
         assert_ne!(revision(0), revision(1));
         assert_ne!(revision(0), revision(2));
         assert_eq!(revision(0), revision(3));
+    }
+
+    /// The revision of a pair whose target and profile have these parameters.
+    fn revision_with(target: &str, what: &str) -> String {
+        let text = format!(
+            "targets: {{ t: {{ api: openai-chat, base_url: 'http://127.0.0.1', params: {target} }} }}\n\
+             profiles: {{ p: {{ targets: [t], schedule: {{ manual: {{}} }}, {what} }} }}"
+        );
+        from_yaml(&text).unwrap_or_else(|e| panic!("{e}")).pairs[0].revision.to_string()
+    }
+
+    #[test]
+    fn a_revision_changes_with_the_merged_parameters_and_not_with_where_they_stand() {
+        let workload = |target: &str, own: &str| {
+            revision_with(target, &format!("workload: {{ prompts: [x], params: {own} }}"))
+        };
+        let scenario = |target: &str, own: &str| {
+            let steps =
+                format!("[{{ name: a, ask: {{ prompt: x, params: {own} }} }}, {{ name: b, get: / }}]");
+            revision_with(target, &format!("scenario: {{ steps: {steps} }}"))
+        };
+        by_merged_parameters(workload);
+        by_merged_parameters(scenario);
+    }
+
+    fn by_merged_parameters(revision: impl Fn(&str, &str) -> String) {
+        let base = revision("{}", "{ a: { b: 1, c: 2 }, d: 3 }");
+        assert_eq!(revision("{ a: { b: 1 } }", "{ a: { c: 2 }, d: 3 }"), base);
+        assert_eq!(revision("{ a: { b: 1, c: 2 }, d: 3 }", "{}"), base);
+        assert_eq!(revision("{ a: { b: 9, c: 2 }, d: 4 }", "{ a: { b: 1 }, d: 3 }"), base);
+        assert_ne!(revision("{ a: { b: 1, c: 2 }, d: 3 }", "{ d: null }"), base);
+        assert_ne!(revision("{ a: { b: 1, c: 2 }, d: 3 }", "{ a: { c: null } }"), base);
+        assert_ne!(revision("{ e: 1 }", "{ a: { b: 1, c: 2 }, d: 3 }"), base);
+        assert_eq!(revision("{ d: null }", "{ a: { b: 1, c: 2 }, d: 3 }"), base);
     }
 
     /// Every path into a value.

@@ -1,6 +1,6 @@
 //! A profile: what is sent, when, and what is expected of the answers.
 
-use super::{Expect, Objective, Scenario, Schedule, Stage, Target};
+use super::{Action, Objective, Scenario, Schedule, Stage, Step, Target, compose_patches};
 use crate::event::{Pair, SeriesKey, TURNS, turn_bucket};
 use jiff::tz::TimeZone;
 use serde_json::{Map, Value};
@@ -15,8 +15,8 @@ pub struct Profile {
     pub schedule: Schedule,
     /// What a run offers, one stage after the other.
     pub stages: Vec<Stage>,
-    /// What is sent.
-    pub work: Work,
+    /// What its users do. A workload is a scenario of one step without set-up.
+    pub scenario: Arc<Scenario>,
     /// Seed of everything that is drawn.
     pub seed: u64,
     /// Objectives.
@@ -25,50 +25,6 @@ pub struct Profile {
     pub budget: Option<Budget>,
     /// Hash of workload and load: a comparison over time compares like with like.
     pub revision: Arc<str>,
-}
-
-/// What is sent.
-#[derive(Debug)]
-pub enum Work {
-    /// One request after the other, none of which depends on another.
-    Prompts(Arc<PromptWork>),
-    /// Journeys of users.
-    Scenario(Arc<Scenario>),
-}
-
-/// Prompts, and what is expected of the answers.
-#[derive(Debug)]
-pub struct PromptWork {
-    /// What is sent.
-    pub prompts: Prompts,
-    /// What is expected of each answer.
-    pub expect: Expect,
-}
-
-impl Work {
-    /// The prompts, if it is no scenario.
-    pub fn prompts(&self) -> Option<&Prompts> {
-        match self {
-            Self::Prompts(work) => Some(&work.prompts),
-            Self::Scenario(_) => None,
-        }
-    }
-
-    /// The scenario, if it is one.
-    pub fn scenario(&self) -> Option<&Arc<Scenario>> {
-        match self {
-            Self::Prompts(_) => None,
-            Self::Scenario(scenario) => Some(scenario),
-        }
-    }
-
-    /// Some answer is asked for as a stream.
-    pub fn streams(&self) -> bool {
-        match self {
-            Self::Prompts(work) => work.prompts.stream,
-            Self::Scenario(scenario) => scenario.all().any(|step| step.streams()),
-        }
-    }
 }
 
 /// A profile with one of its targets.
@@ -84,8 +40,12 @@ pub struct PairPlan {
     pub revision: Arc<str>,
     /// The place of each stage, in order of the stages; step and turn are empty.
     pub places: Vec<Arc<SeriesKey>>,
-    /// The places of a scenario's requests; empty without one.
+    /// The places of the requests, of every step in every stage. The step of a workload has no name: its place is that
+    /// of the stage.
     pub steps: Vec<StepPlaces>,
+    /// What is passed through into the bodies of model calls, by [`Step::number`]: the target's parameters, and the
+    /// step's merged on top.
+    pub(super) params: Vec<Arc<Map<String, Value>>>,
 }
 
 /// The places of the requests of one step in one stage.
@@ -123,16 +83,22 @@ impl PairPlan {
         let (mut places, mut steps) = (Vec::new(), Vec::new());
         for (number, stage) in profile.stages.iter().enumerate() {
             places.push(place(stage, &"".into(), ""));
-            for step in profile.work.scenario().into_iter().flat_map(|scenario| scenario.all()) {
+            for step in profile.scenario.all() {
                 let turns: &[&str] = if step.turns { &TURNS } else { &[""] };
                 let turns = turns.iter().map(|turn| place(stage, &step.name, turn)).collect();
                 steps.push(StepPlaces { stage: number, step: step.number, turns });
             }
         }
-        Self { pair, profile, target, revision, places, steps }
+        let params = profile.scenario.all().map(|step| Arc::new(merged_params(step, &target))).collect();
+        Self { pair, profile, target, revision, places, steps, params }
     }
 
-    /// Each place once: those of the stages, and those of a scenario's requests.
+    /// What is passed through into the body of a step's model call.
+    pub fn params(&self, step: &Step) -> Arc<Map<String, Value>> {
+        self.params.get(step.number).cloned().unwrap_or_default()
+    }
+
+    /// Each place once: those of the stages, and those of the requests.
     pub fn all_places(&self) -> Vec<&Arc<SeriesKey>> {
         let mut all: Vec<&Arc<SeriesKey>> = Vec::new();
         for place in self.places.iter().chain(self.steps.iter().flat_map(|step| &step.turns)) {
@@ -153,34 +119,12 @@ impl PairPlan {
     }
 }
 
-/// Prompts picked at random.
-#[derive(Debug)]
-pub struct Prompts {
-    /// The texts; at least one.
-    pub prompts: Vec<Arc<str>>,
-    /// System prompt.
-    pub system: Option<Arc<str>>,
-    /// Most output tokens.
-    pub output_tokens: Option<u64>,
-    /// What is done about prefix caches.
-    pub cache: Cache,
-    /// Whether answers are streamed.
-    pub stream: bool,
-    /// Passed through into the body: the target's, then the profile's on top (merged per pair by the engine).
-    pub params: Map<String, Value>,
-}
-
-/// Parameters that cap the answer in the place of `output_tokens`; the first that is there counts.
-pub(super) const OUTPUT_CAPS: [&str; 2] = ["max_completion_tokens", "max_tokens"];
-
-/// Most output tokens of an answer: what the parameters of the profile or the target say, else `output_tokens`.
-pub(super) fn output_cap(
-    profile: &Map<String, Value>,
-    target: &Map<String, Value>,
-    output_tokens: Option<u64>,
-) -> Option<u64> {
-    let named = |name: &str| profile.get(name).or_else(|| target.get(name)).and_then(Value::as_u64);
-    OUTPUT_CAPS.iter().find_map(|name| named(name)).or(output_tokens)
+/// The parameters of a step's calls of this target: those of the target, and those of the step merged on top.
+pub(super) fn merged_params(step: &Step, target: &Target) -> Map<String, Value> {
+    match &step.action {
+        Action::Ask(ask) => compose_patches(&target.params, &ask.params),
+        Action::Http(_) => Map::new(),
+    }
 }
 
 /// What is done about prefix caches.

@@ -5,7 +5,7 @@ use crate::secret::Secret;
 use crate::template::{Template, Templates, Vars};
 use http::{HeaderName, HeaderValue, Method};
 use regex::Regex;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use serde_json_path::JsonPath;
 use std::fmt;
 use std::sync::Arc;
@@ -14,6 +14,9 @@ use std::time::Duration;
 /// What a user does: the set-up once, then the steps, again and again. Prints without its variables, which may be
 /// secret.
 pub struct Scenario {
+    /// Its iterations are told as journeys: with facts, spans and metrics of their own. Not those of a workload, which
+    /// is one request after the other.
+    pub journeys: bool,
     /// Played once per user.
     pub setup: Vec<Arc<Step>>,
     /// Played in each iteration; at least one.
@@ -33,7 +36,7 @@ pub struct Scenario {
 /// One request of a user.
 #[derive(Debug)]
 pub struct Step {
-    /// Its name, a label value; unique in the scenario.
+    /// Its name, a label value; unique in the scenario. That of a workload's step is empty.
     pub name: Arc<str>,
     /// Its number in [`Scenario::all`], from 0.
     pub number: usize,
@@ -125,20 +128,37 @@ pub enum JsonTemplate {
 /// A call of the target's dialect.
 #[derive(Debug)]
 pub struct AskStep {
-    /// System prompt.
-    pub system: Option<Template>,
-    /// What the user says.
-    pub prompt: Template,
+    /// What is said.
+    pub text: AskText,
     /// Most output tokens.
     pub output_tokens: Option<u64>,
     /// What is done about prefix caches.
     pub cache: Cache,
     /// Whether the answer is streamed.
     pub stream: bool,
-    /// Passed through into the body, the target's under it (merged at the top level, as for a workload).
+    /// Passed through into the body, merged on top of the target's; see [`super::PairPlan::params`].
     pub params: Map<String, Value>,
     /// Earlier turns (question and answer) that are sent along; the oldest are dropped.
     pub history: u32,
+}
+
+/// The texts of a model call.
+#[derive(Debug)]
+pub enum AskText {
+    /// Sent as they are. Nothing has to be rendered, so the request is made beside traffic.
+    Fixed {
+        /// System prompt.
+        system: Option<Arc<str>>,
+        /// What the user says, one of these for each request; at least one.
+        prompts: Vec<Arc<str>>,
+    },
+    /// Rendered for each request.
+    Template {
+        /// System prompt.
+        system: Option<Template>,
+        /// What the user says.
+        prompt: Template,
+    },
 }
 
 /// A value that is taken from an answer.
@@ -174,8 +194,9 @@ pub(super) const ENVIRONMENT: [&str; 9] =
 
 impl fmt::Debug for Scenario {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { setup, steps, templates: _, vars: _, secrets, cookies, written: _ } = self;
+        let Self { journeys, setup, steps, templates: _, vars: _, secrets, cookies, written: _ } = self;
         let mut shown = f.debug_struct("Scenario");
+        shown.field("journeys", journeys);
         shown.field("setup", setup).field("steps", steps).field("secrets", secrets).field("cookies", cookies);
         shown.finish_non_exhaustive()
     }
@@ -194,13 +215,71 @@ impl fmt::Debug for HttpStep {
 }
 
 impl Scenario {
+    /// A workload: one request after the other, none of which depends on another.
+    pub fn of_workload(ask: AskStep, expect: Expect) -> Self {
+        let written = ask.written();
+        let step = Step {
+            name: "".into(),
+            number: 0,
+            action: Action::Ask(Box::new(ask)),
+            think: Think { min: Duration::ZERO, max: Duration::ZERO },
+            repeat: 1,
+            turns: false,
+            timeout: None,
+            expect,
+            take: Vec::new(),
+        };
+        Self {
+            journeys: false,
+            setup: Vec::new(),
+            steps: vec![Arc::new(step)],
+            templates: Templates::default(),
+            vars: Vars::default(),
+            secrets: Vec::new(),
+            cookies: false,
+            written,
+        }
+    }
+
+    /// Some answer is asked for as a stream.
+    pub fn streams(&self) -> bool {
+        self.all().any(|step| step.streams())
+    }
+
     /// Every step, those of the set-up first; [`Step::number`] counts so.
     pub fn all(&self) -> impl Iterator<Item = &Arc<Step>> {
         self.setup.iter().chain(&self.steps)
     }
 }
 
+impl AskStep {
+    /// As JSON, for revision and fingerprint of a workload.
+    fn written(&self) -> Value {
+        let (system, prompts) = match &self.text {
+            AskText::Fixed { system, prompts } => {
+                (system.as_deref(), prompts.iter().map(|prompt| &**prompt).collect())
+            }
+            AskText::Template { system, prompt } => {
+                (system.as_ref().map(|system| &*system.source), vec![&*prompt.source])
+            }
+        };
+        json!({
+            "prompts": prompts,
+            "system": system,
+            "output_tokens": self.output_tokens,
+            "cache": match self.cache { Cache::Bust => "bust", Cache::Reuse => "reuse" },
+            "stream": self.stream,
+            "params": self.params,
+        })
+    }
+}
+
 impl Step {
+    /// Nothing in it has to be rendered.
+    pub fn is_fixed(&self) -> bool {
+        matches!(&self.action, Action::Ask(ask) if matches!(ask.text, AskText::Fixed { .. }))
+    }
+
     /// A stream is asked for.
     pub fn streams(&self) -> bool {
         match &self.action {

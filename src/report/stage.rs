@@ -38,7 +38,7 @@ pub(super) fn stages(plan: &PairPlan) -> Vec<StageSummary> {
             known.warm_up &= stage.warm_up;
             continue;
         }
-        let scenario = plan.profile.work.scenario();
+        let scenario = plan.profile.scenario.journeys.then_some(&plan.profile.scenario);
         stages.push(StageSummary {
             place: Arc::clone(place),
             warm_up: stage.warm_up,

@@ -3,7 +3,7 @@
 use super::StageContext;
 use super::taken::Taken;
 use crate::exchange::{self, Ask, Call, Message, Role};
-use crate::plan::{Action, AnswerMapping, AskStep, Body, Cache, Form, HttpStep, JsonTemplate, Step};
+use crate::plan::{Action, AnswerMapping, AskStep, AskText, Body, Cache, Form, HttpStep, JsonTemplate, Step};
 use crate::seed;
 use crate::template::{Counters, RenderError, Scope, Template, Vars};
 use bytes::Bytes;
@@ -177,26 +177,27 @@ impl<'a> Renderer<'a> {
         })
     }
 
-    /// A call of the target's dialect, and the question to remember if the step has a history. Parameters are
-    /// merged as a workload's are: key by key at the top level.
+    /// A call of the target's dialect, and the question to remember if the step has a history. `params` are
+    /// those of [`crate::plan::PairPlan::params`].
     pub(super) fn ask(
         &mut self,
         step: &AskStep,
+        params: Arc<Map<String, Value>>,
         history: impl Iterator<Item = Message>,
     ) -> Result<(Ask, Option<Arc<str>>), RenderError> {
-        let system = step.system.as_ref().map(|system| self.text(system)).transpose()?;
-        let question: Arc<str> = self.text(&step.prompt)?.into();
-        let system = system.map(|text| Message { role: Role::System, text: text.into() });
+        let (system, question) = match &step.text {
+            AskText::Fixed { system, prompts } => {
+                (system.clone(), prompts.first().cloned().unwrap_or_default())
+            }
+            AskText::Template { system, prompt } => {
+                let system = system.as_ref().map(|system| self.text(system)).transpose()?;
+                (system.map(Arc::from), Arc::from(self.text(prompt)?))
+            }
+        };
+        let system = system.map(|text| Message { role: Role::System, text });
         let mut messages: Vec<Message> = system.into_iter().chain(history).collect();
         messages.push(Message { role: Role::User, text: Arc::clone(&question) });
-        let mut params = self.stage_context.pair.target.params.clone();
-        params.extend(step.params.clone());
-        let mut ask = Ask {
-            messages,
-            stream: step.stream,
-            output_tokens: step.output_tokens,
-            params: Arc::new(params),
-        };
+        let mut ask = Ask { messages, stream: step.stream, output_tokens: step.output_tokens, params };
         if step.cache == Cache::Bust {
             // The target is part of it: two targets may lead to the same server.
             ask.bust(seed::hash("nonce", &[&self.stage_context.pair.pair.target], &[self.seed]));
@@ -237,7 +238,10 @@ fn templates(action: &Action) -> Vec<&Template> {
             }
             all
         }
-        Action::Ask(ask) => ask.system.iter().chain([&ask.prompt]).collect(),
+        Action::Ask(ask) => match &ask.text {
+            AskText::Fixed { .. } => Vec::new(),
+            AskText::Template { system, prompt } => system.iter().chain([prompt]).collect(),
+        },
     }
 }
 

@@ -7,8 +7,8 @@ mod requests;
 use super::*;
 use crate::event::{Marks, Tokens};
 use crate::plan::{
-    Api, AskStep, Body, Cache, Expect, HttpStep, JsonTemplate, Profile, Reserve, Source, Take, Target, Think,
-    Work,
+    Api, AskStep, AskText, Body, Cache, Expect, HttpStep, JsonTemplate, Profile, Reserve, Source, Take,
+    Target, Think,
 };
 use crate::secret::{Origin, Secret};
 use crate::template::{Template, Templates};
@@ -80,8 +80,7 @@ impl Stage {
 
     fn ask(&mut self, name: &str, prompt: &str, history: u32) -> Step {
         let ask = AskStep {
-            system: None,
-            prompt: self.template(prompt),
+            text: AskText::Template { system: None, prompt: self.template(prompt) },
             output_tokens: Some(128),
             cache: Cache::Reuse,
             stream: true,
@@ -110,6 +109,7 @@ impl Stage {
         let numbered = steps.into_iter().enumerate().map(|(number, step)| Arc::new(Step { number, ..step }));
         let secrets = self.secrets.into_iter();
         let scenario = Arc::new(Scenario {
+            journeys: true,
             setup: Vec::new(),
             steps: numbered.collect(),
             templates: self.templates,
@@ -118,10 +118,8 @@ impl Stage {
             cookies: self.cookies,
             written: Value::Null,
         });
-        let profile = Profile {
-            work: Work::Scenario(Arc::clone(&scenario)),
-            ..profile("shop", vec![stage("steady", false)])
-        };
+        let profile =
+            Profile { scenario: Arc::clone(&scenario), ..profile("shop", vec![stage("steady", false)]) };
         let target = Target {
             api: Api::Http,
             base_url: self.base_url.parse().unwrap(),

@@ -61,7 +61,7 @@ impl Series {
     fn of(plan: &PairPlan) -> Self {
         Self {
             load: describe::load(&plan.profile).into(),
-            streamed: plan.profile.work.streams(),
+            streamed: plan.profile.scenario.streams(),
             objectives: plan.profile.slos.clone(),
             slots: VecDeque::new(),
         }

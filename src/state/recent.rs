@@ -66,7 +66,7 @@ impl Entry {
             warm_up: 0,
             skipped: HashMap::new(),
             outcomes: HashMap::new(),
-            journeys: plan.profile.work.scenario().map(|_| Journeys::default()),
+            journeys: plan.profile.scenario.journeys.then(Journeys::default),
             skipped_runs: HashMap::new(),
             active: Vec::new(),
             last_run: None,
@@ -149,7 +149,7 @@ impl Recent {
             entry.planned = true;
             entry.model = Arc::clone(&pair.target.model);
             entry.schedule = pair.profile.schedule.trigger.name();
-            if pair.profile.work.scenario().is_some() {
+            if pair.profile.scenario.journeys {
                 entry.journeys.get_or_insert_default();
             }
         }

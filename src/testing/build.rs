@@ -1,9 +1,9 @@
 //! A profile as its test wants it, for the modules that play it.
 
-use super::{assemble, schedule, target, work};
+use super::{assemble, schedule, target, workload};
 use crate::plan::{
-    Arrivals, Bounds, Budget, Cache, Expect, Objective, Overlap, Plan, Price, Profile, Prompts, Ramp,
-    Scenario, Schedule, Shape, Stage, Target, Think, Trigger, Window, Work,
+    Arrivals, AskStep, AskText, Bounds, Budget, Cache, Expect, Objective, Overlap, Plan, Price, Profile,
+    Ramp, Scenario, Schedule, Shape, Stage, Target, Think, Trigger, Window,
 };
 use serde_json::Map;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ pub(crate) struct Build {
     pub(crate) stages: Vec<Stage>,
     /// In the place of the prompts and what is expected of their answers.
     pub(crate) scenario: Option<Arc<Scenario>>,
-    pub(crate) prompts: Prompts,
+    pub(crate) prompts: AskStep,
     pub(crate) expect: Expect,
     pub(crate) slos: Vec<Objective>,
     pub(crate) budget: Option<Budget>,
@@ -53,7 +53,7 @@ impl Build {
             name: "chat".into(),
             schedule: Schedule { windows: self.windows, overlap: self.overlap, ..schedule(self.trigger) },
             stages: self.stages,
-            work: self.scenario.map_or_else(|| work(self.prompts, self.expect), Work::Scenario),
+            scenario: self.scenario.unwrap_or_else(|| workload(self.prompts, self.expect)),
             seed: 7,
             slos: self.slos,
             budget: self.budget,
@@ -84,14 +84,14 @@ pub(crate) fn users(n: f64, think: Duration, bounds: Bounds) -> Stage {
 }
 
 /// Streamed, no nonce, 100 tokens.
-pub(crate) fn prompts(texts: &[&str]) -> Prompts {
-    Prompts {
-        prompts: texts.iter().map(|text| (*text).into()).collect(),
-        system: None,
+pub(crate) fn prompts(texts: &[&str]) -> AskStep {
+    AskStep {
+        text: AskText::Fixed { system: None, prompts: texts.iter().map(|text| (*text).into()).collect() },
         output_tokens: Some(100),
         cache: Cache::Reuse,
         stream: true,
         params: Map::new(),
+        history: 0,
     }
 }
 

@@ -3,8 +3,8 @@
 use super::{assemble, expect, facts, labelled, profile, rich_target, stage};
 use crate::event::{Fact, Journey, Outcome, RunRef, SeriesKey, Sink};
 use crate::plan::{
-    Action, AnswerMapping, AskStep, Body, Cache, Expect, Form, HttpStep, JsonRule, PairPlan, Plan, Profile,
-    Reserve, Rule, Scenario, StatusRange, StatusSet, Step, Target, Think, Work,
+    Action, AnswerMapping, AskStep, AskText, Body, Cache, Expect, Form, HttpStep, JsonRule, PairPlan, Plan,
+    Profile, Reserve, Rule, Scenario, StatusRange, StatusSet, Step, Target, Think,
 };
 use crate::template::{Template, Templates, Vars};
 use http::Method;
@@ -55,8 +55,7 @@ pub(crate) fn post(to: &str, reading: Option<AnswerMapping>) -> Action {
 /// A streamed call of the model, at most 128 tokens.
 fn ask() -> Action {
     Action::Ask(Box::new(AskStep {
-        system: None,
-        prompt: template("hello"),
+        text: AskText::Template { system: None, prompt: template("hello") },
         output_tokens: Some(128),
         cache: Cache::Reuse,
         stream: true,
@@ -72,6 +71,7 @@ pub(crate) fn scenario(profile: Profile, setup: Vec<Step>, steps: Vec<Step>) -> 
     let mut all = setup.into_iter().chain(steps).enumerate().map(number);
     let setup = all.by_ref().take(before).collect();
     let scenario = Scenario {
+        journeys: true,
         setup,
         steps: all.collect(),
         templates: Templates::default(),
@@ -80,7 +80,7 @@ pub(crate) fn scenario(profile: Profile, setup: Vec<Step>, steps: Vec<Step>) -> 
         cookies: false,
         written: Value::Null,
     };
-    Profile { work: Work::Scenario(Arc::new(scenario)), ..profile }
+    Profile { scenario: Arc::new(scenario), ..profile }
 }
 
 /// Profile `rag` (stages `warm` and `steady`) against the target `app`: once `login`, which reads nothing; then
@@ -116,8 +116,7 @@ pub(crate) fn rag_plan_of(stages: Vec<crate::plan::Stage>) -> Plan {
 
 /// Where a step's requests of a stage go.
 pub(crate) fn step_place(pair: &PairPlan, stage: usize, name: &str, turn: u32) -> Arc<SeriesKey> {
-    let scenario = pair.profile.work.scenario().unwrap();
-    let step = scenario.all().find(|step| &*step.name == name).unwrap();
+    let step = pair.profile.scenario.all().find(|step| &*step.name == name).unwrap();
     Arc::clone(pair.step_place(stage, step.number, turn).unwrap())
 }
 

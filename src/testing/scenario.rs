@@ -1,7 +1,7 @@
 //! Scenarios as their tests want them.
 
 use crate::plan::{
-    Action, AskStep, Body, Cache, Expect, HttpStep, Reserve, Scenario, Source, Step, Take, Think,
+    Action, AskStep, AskText, Body, Cache, Expect, HttpStep, Reserve, Scenario, Source, Step, Take, Think,
 };
 use crate::template::{Templates, Vars};
 use http::{HeaderValue, Method};
@@ -96,8 +96,7 @@ impl StepBuild {
     fn build(self, number: usize, templates: &mut Templates) -> Arc<Step> {
         let action = match self.prompt {
             Some(prompt) => Action::Ask(Box::new(AskStep {
-                system: None,
-                prompt: templates.add(prompt).unwrap(),
+                text: AskText::Template { system: None, prompt: templates.add(prompt).unwrap() },
                 output_tokens: Some(100),
                 cache: Cache::Reuse,
                 stream: true,
@@ -155,6 +154,7 @@ pub(crate) fn scenario(setup: Vec<StepBuild>, steps: Vec<StepBuild>) -> Arc<Scen
             .into_iter()
             .collect();
     Arc::new(Scenario {
+        journeys: true,
         setup: all,
         steps,
         templates,

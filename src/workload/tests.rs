@@ -1,9 +1,20 @@
 use super::*;
+use crate::plan::AskStep;
 use crate::testing::{Build, prompts};
-use serde_json::json;
+use serde_json::{Map, Value, json};
+use std::sync::Arc;
+
+/// A pair with a workload.
+struct Workload(Arc<PairPlan>);
+
+impl Workload {
+    fn ask(&self, run_seed: u64, number: Number) -> Ask {
+        ask(&self.0, &self.0.profile.scenario.steps[0], run_seed, number).unwrap()
+    }
+}
 
 fn workloads(build: Build) -> Vec<Workload> {
-    build.plan().pairs.iter().map(|pair| Workload::new(Arc::clone(pair)).unwrap()).collect()
+    build.plan().pairs.iter().map(|pair| Workload(Arc::clone(pair))).collect()
 }
 
 fn number(n: u64) -> Number {
@@ -12,6 +23,11 @@ fn number(n: u64) -> Number {
 
 fn texts(ask: &Ask) -> Vec<(Role, String)> {
     ask.messages.iter().map(|message| (message.role, message.text.to_string())).collect()
+}
+
+fn set_system(ask: &mut AskStep, text: &str) {
+    let AskText::Fixed { system, .. } = &mut ask.text else { panic!("a template") };
+    *system = Some(text.into());
 }
 
 fn map(value: &Value) -> Map<String, Value> {
@@ -44,7 +60,7 @@ fn draws_are_golden() {
 fn the_nonce_comes_first_and_differs_per_request_and_target() {
     let mut prompts = prompts(&["Hello"]);
     prompts.cache = Cache::Bust;
-    prompts.system = Some("Be brief.".into());
+    set_system(&mut prompts, "Be brief.");
     let two = workloads(Build { targets: vec!["llama", "gpt"], prompts, ..Build::default() });
     let ask = two[0].ask(7, number(0));
     let (role, text) = texts(&ask)[0].clone();
@@ -71,12 +87,13 @@ fn without_a_system_prompt_the_nonce_is_in_the_users() {
 }
 
 #[test]
-fn the_profiles_parameters_win_over_the_targets() {
+fn the_profiles_parameters_are_merged_on_top_of_the_targets() {
     let mut prompts = prompts(&["Hello"]);
     prompts.params = map(&json!({ "temperature": 0.3, "format": { "type": "json" } }));
     let target_params = map(&json!({ "temperature": 1, "format": { "schema": 1 }, "top_p": 0.5 }));
     let one = workloads(Build { prompts, target_params, ..Build::default() });
     let ask = one[0].ask(7, number(0));
-    assert_eq!(*ask.params, map(&json!({ "temperature": 0.3, "format": { "type": "json" }, "top_p": 0.5 })));
+    let merged = json!({ "temperature": 0.3, "format": { "schema": 1, "type": "json" }, "top_p": 0.5 });
+    assert_eq!(*ask.params, map(&merged));
     assert_eq!((ask.stream, ask.output_tokens), (true, Some(100)));
 }

@@ -3,7 +3,7 @@
 
 use super::{Findings, scenario};
 use crate::config::{self, Config, KeyPath, Profile, Target};
-use crate::plan::{Budget, Period, output_cap};
+use crate::plan::{Budget, Period, compose_patches, output_cap};
 use jiff::tz::TimeZone;
 use serde_json::{Map, Value};
 use std::num::NonZeroU64;
@@ -72,7 +72,7 @@ fn uncapped(profile: &Profile, targets: &[&Target], path: &KeyPath) -> Vec<(KeyP
     const SET: &str = "set `output_tokens`";
     let capped = |params: &Map<String, Value>, own: Option<NonZeroU64>| {
         let own = own.map(NonZeroU64::get);
-        targets.iter().all(|target| output_cap(params, &target.params, own).is_some())
+        targets.iter().all(|target| output_cap(&compose_patches(&target.params, params), own).is_some())
     };
     let mut found = Vec::new();
     if let Some(workload) = &profile.workload

@@ -3,7 +3,7 @@
 use super::expect::{self, Answers};
 use super::{Findings, budget, revision, scenario, schedule, slo, stage, workload};
 use crate::config::{self, KeyPath};
-use crate::plan::{Profile, PromptWork, Work};
+use crate::plan::{Profile, Scenario};
 use std::sync::Arc;
 
 /// A profile, if every part of it is sound.
@@ -19,19 +19,19 @@ pub(super) fn compile(
     }
     let stages = stage::compile(&written.load, written.scenario.is_some(), &path.key("load"), findings);
     let schedule = schedule::compile(&written.schedule, &stages, &path.key("schedule"), findings);
-    let work = work(written, path, findings);
+    let scenario = scenario(written, path, findings);
     let slos = slo::compile(written, &path.key("slo"), findings);
     let own_budget = written.budget.as_ref().and_then(|b| budget::compile(b, &path.key("budget"), findings));
     if findings.errors.len() > before {
         return None;
     }
-    let work = work?;
-    let revision = revision::of_profile(&work, &stages);
+    let scenario = scenario?;
+    let revision = revision::of_profile(&scenario, &stages);
     Some(Profile {
         name: name.into(),
         schedule: schedule?,
         stages,
-        work,
+        scenario: Arc::new(scenario),
         seed: written.seed.unwrap_or_else(|| revision::seed(name)),
         slos,
         budget: own_budget,
@@ -39,8 +39,8 @@ pub(super) fn compile(
     })
 }
 
-/// What is sent: prompts, or a scenario.
-fn work(written: &config::Profile, path: &KeyPath, findings: &mut Findings) -> Option<Work> {
+/// What is sent: a workload, which becomes a scenario of one step, or a scenario.
+fn scenario(written: &config::Profile, path: &KeyPath, findings: &mut Findings) -> Option<Scenario> {
     let kinds = [("workload", written.workload.is_some()), ("scenario", written.scenario.is_some())];
     findings.only_one(path, &kinds)?;
     let at_expect = path.key("expect");
@@ -51,12 +51,11 @@ fn work(written: &config::Profile, path: &KeyPath, findings: &mut Findings) -> O
                 "goes with `workload`: each step of a scenario has an `expect` of its own",
             );
         }
-        let compiled = scenario::compile(scenario, &path.key("scenario"), findings)?;
-        return Some(Work::Scenario(Arc::new(compiled)));
+        return scenario::compile(scenario, &path.key("scenario"), findings);
     }
     let workload = written.workload.as_ref()?;
-    let prompts = workload::compile(workload, &path.key("workload"), findings);
+    let ask = workload::compile(workload, &path.key("workload"), findings);
     let answers = Answers::of_model(workload.stream);
     let expect = expect::compile(&written.expect, answers, &at_expect, findings);
-    Some(Work::Prompts(Arc::new(PromptWork { prompts: prompts?, expect })))
+    Some(Scenario::of_workload(ask?, expect))
 }

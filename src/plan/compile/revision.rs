@@ -1,6 +1,8 @@
 //! Hashes that stay the same as long as what they stand for does: across restarts, versions and machines.
 
-use crate::plan::{Arrivals, Bounds, Cache, Profile, Prompts, Ramp, Shape, Stage, Target, Work, canonical};
+use crate::plan::{
+    Action, Arrivals, Bounds, Profile, Ramp, Scenario, Shape, Stage, Target, canonical, compose_patches,
+};
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 use std::fmt::Write as _;
@@ -16,39 +18,38 @@ pub(super) fn seed(name: &str) -> u64 {
 }
 
 /// Hash of workload and load.
-pub(super) fn of_profile(work: &Work, stages: &[Stage]) -> Arc<str> {
-    digest(&json!({ "workload": work_json(work, &Map::new()), "load": load_json(stages) }))
+pub(super) fn of_profile(scenario: &Scenario, stages: &[Stage]) -> Arc<str> {
+    digest(&json!({ "workload": scenario_json(scenario, &Map::new()), "load": load_json(stages) }))
 }
 
-/// Hash of workload, load and model, with the parameters that this target adds to the body.
+/// Hash of workload, load and model, with the parameters that go out to this target.
 pub(super) fn of_pair(profile: &Profile, target: &Target) -> Arc<str> {
     digest(&json!({
-        "workload": work_json(&profile.work, &target.params),
+        "workload": scenario_json(&profile.scenario, &target.params),
         "load": load_json(&profile.stages),
         "model": &*target.model,
     }))
 }
 
-pub(in crate::plan) fn work_json(work: &Work, below: &Map<String, Value>) -> Value {
-    match work {
-        Work::Prompts(work) => workload_json(&work.prompts, below),
-        // Parameters of the target go into the bodies of model calls.
-        Work::Scenario(scenario) => json!({ "scenario": scenario.written, "params": below }),
+/// What a scenario does, with the parameters of its model calls merged on top of those `below`.
+pub(in crate::plan) fn scenario_json(scenario: &Scenario, below: &Map<String, Value>) -> Value {
+    let mut written = scenario.written.clone();
+    for step in scenario.all() {
+        let Action::Ask(ask) = &step.action else { continue };
+        let at = match step.number.checked_sub(scenario.setup.len()) {
+            _ if !scenario.journeys => String::new(),
+            None => format!("/setup/{}/ask", step.number),
+            Some(index) => format!("/steps/{index}/ask"),
+        };
+        let params = compose_patches(below, &ask.params);
+        if let Some(Value::Object(ask)) = written.pointer_mut(&at)
+            && !(params.is_empty() && ask.get("params").is_none())
+        {
+            ask.insert("params".to_owned(), params.into());
+        }
     }
-}
-
-fn workload_json(workload: &Prompts, below: &Map<String, Value>) -> Value {
-    let mut params = below.clone();
-    params.extend(workload.params.clone());
-    let prompts: Vec<&str> = workload.prompts.iter().map(|prompt| &**prompt).collect();
-    json!({
-        "prompts": prompts,
-        "system": workload.system.as_deref(),
-        "output_tokens": workload.output_tokens,
-        "cache": match workload.cache { Cache::Bust => "bust", Cache::Reuse => "reuse" },
-        "stream": workload.stream,
-        "params": params,
-    })
+    // Revisions are older than the form that workloads and scenarios share.
+    if scenario.journeys { json!({ "scenario": written, "params": {} }) } else { written }
 }
 
 pub(in crate::plan) fn load_json(stages: &[Stage]) -> Value {

@@ -76,7 +76,16 @@ pub(super) fn compile(
     let mut setup: Vec<_> = steps.into_iter().collect::<Option<_>>()?;
     let steps = setup.split_off(written.setup.len());
     let written_json = written::canonical(written, &setup, &steps, &digests);
-    Some(Scenario { setup, steps, templates, vars, secrets, cookies: written.cookies, written: written_json })
+    Some(Scenario {
+        journeys: true,
+        setup,
+        steps,
+        templates,
+        vars,
+        secrets,
+        cookies: written.cookies,
+        written: written_json,
+    })
 }
 
 /// Where a step stands that has this number.

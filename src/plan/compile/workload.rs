@@ -2,18 +2,18 @@
 
 use super::Findings;
 use crate::config::{self, Files, KeyPath, LARGEST, Prompt};
-use crate::plan::{Cache, OUTPUT_CAPS, Prompts};
+use crate::plan::{AskStep, AskText, Cache, OUTPUT_CAPS};
 use serde_json::{Map, Value};
 use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
 
-/// A workload.
+/// A workload: its one model call.
 pub(super) fn compile(
     written: &config::Workload,
     path: &KeyPath,
     findings: &mut Findings,
-) -> Option<Prompts> {
+) -> Option<AskStep> {
     let mut prompts: Vec<Arc<str>> = Vec::new();
     let at = path.key("prompts");
     for (index, prompt) in written.prompts.iter().enumerate() {
@@ -31,13 +31,13 @@ pub(super) fn compile(
         findings.error(&at, "must have at least one item");
     }
     check_params(&written.params, "workload", &path.key("params"), findings);
-    (!prompts.is_empty()).then(|| Prompts {
-        prompts,
-        system: written.system.as_deref().map(Arc::from),
+    (!prompts.is_empty()).then(|| AskStep {
+        text: AskText::Fixed { system: written.system.as_deref().map(Arc::from), prompts },
         output_tokens: written.output_tokens.map(std::num::NonZeroU64::get),
         cache: cache(written.cache),
         stream: written.stream,
         params: written.params.clone(),
+        history: 0,
     })
 }
 

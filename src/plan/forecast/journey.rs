@@ -1,16 +1,28 @@
-//! What the journeys of a scenario will do. A journey that fails ends early, and its user begins the next one
-//! sooner: the numbers are those of journeys that go to their end.
+//! What the journeys of a scenario will do; those of a workload have one request. A journey that fails ends early, and
+//! its user begins the next one sooner: the numbers are those of journeys that go to their end.
 
-use super::{
-    Amount, BYTES_PER_TOKEN, MAX_MESSAGE, MAX_NONCE, MAX_PREAMBLE, MESSAGE_TYPICAL, NONCE_TYPICAL, Tokens,
-    arrivals_in, params_bytes, printed_bytes, turns_of_users,
-};
+use super::{Amount, Tokens, arrivals_in, printed_bytes, turns_of_users};
 use crate::plan::scenario::ENVIRONMENT;
-use crate::plan::{Action, AskStep, Cache, HttpStep, Scenario, Shape, Stage, Step, Target, output_cap};
+use crate::plan::{
+    Action, AskStep, AskText, Cache, HttpStep, PairPlan, Scenario, Shape, Stage, Step, output_cap,
+};
 use crate::template::Template;
+use serde_json::{Map, Value};
 use std::sync::Arc;
 use std::time::Duration;
 
+/// Tokens that a chat template adds for a message, at most.
+pub(super) const MAX_MESSAGE: f64 = 16.0;
+/// Tokens that a chat template adds for a message, usually.
+const MESSAGE_TYPICAL: f64 = 4.0;
+/// Tokens that a chat template may add once (a default system prompt), at most.
+pub(super) const MAX_PREAMBLE: f64 = 256.0;
+/// Tokens of the nonce that busts prefix caches, at most.
+const MAX_NONCE: f64 = 16.0;
+/// Tokens of the nonce, usually: hex digits are short tokens.
+const NONCE_TYPICAL: f64 = 8.0;
+/// Bytes of text to a token, usually.
+const BYTES_PER_TOKEN: f64 = 4.0;
 /// Bytes of what a step's surroundings are called, at most: names and numbers.
 const LONGEST_NAME: u64 = 256;
 
@@ -24,16 +36,17 @@ pub(super) struct Offered {
     pub(super) tokens: Tokens,
 }
 
-/// What a run of these stages offers.
-pub(super) fn of_run(scenario: &Scenario, stages: &[Stage], target: &Target) -> Offered {
-    let setup = Part::of(&scenario.setup, scenario, target);
-    let steps = Part::of(&scenario.steps, scenario, target);
+/// What a run of a pair offers.
+pub(super) fn of_run(pair: &PairPlan) -> Offered {
+    let scenario = &pair.profile.scenario;
+    let setup = Part::of(&scenario.setup, pair);
+    let steps = Part::of(&scenario.steps, pair);
     let mut run = Offered { journeys: Amount::ZERO, requests: Amount::ZERO, tokens: Tokens::ZERO };
-    for stage in stages {
+    for stage in &pair.profile.stages {
         let (journeys, users) = of_stage(stage, thinking(scenario));
         run.journeys = run.journeys + journeys;
         for (part, times) in [(&setup, users), (&steps, journeys)] {
-            run.requests = run.requests + times.times(Amount::AtMost(part.requests));
+            run.requests = run.requests + times.times(part.requests());
             run.tokens = run.tokens + part.tokens.times(times);
         }
     }
@@ -73,18 +86,23 @@ struct Part {
 }
 
 impl Part {
-    fn of(steps: &[Arc<Step>], scenario: &Scenario, target: &Target) -> Self {
+    fn of(steps: &[Arc<Step>], pair: &PairPlan) -> Self {
         let mut part = Self { requests: 0.0, tokens: Tokens::ZERO };
         for step in steps {
             let repeat = f64::from(step.repeat);
             part.requests += repeat;
             let tokens = match &step.action {
-                Action::Ask(ask) => of_ask(ask, scenario, target),
+                Action::Ask(ask) => of_ask(ask, &pair.params(step), &pair.profile.scenario),
                 Action::Http(http) => of_http(http),
             };
             part.tokens = part.tokens + tokens.times(Amount::Exact(repeat));
         }
         part
+    }
+
+    /// A journey may end early, but not before its first request.
+    fn requests(&self) -> Amount {
+        if self.requests > 1.0 { Amount::AtMost(self.requests) } else { Amount::Exact(self.requests) }
     }
 }
 
@@ -101,27 +119,74 @@ fn of_http(http: &HttpStep) -> Tokens {
     Tokens { input, typical_input: input, output }
 }
 
-fn of_ask(ask: &AskStep, scenario: &Scenario, target: &Target) -> Tokens {
-    let cap = output_cap(&ask.params, &target.params, ask.output_tokens);
+fn of_ask(ask: &AskStep, params: &Map<String, Value>, scenario: &Scenario) -> Tokens {
+    let cap = output_cap(params, ask.output_tokens);
     let output = cap.map_or(Amount::Unknown, |cap| Amount::AtMost(cap as f64));
-    let bytes = |template: &Template| {
-        longest(template, scenario).map_or(Amount::Unknown, |bytes| Amount::AtMost(bytes as f64))
-    };
-    let prompt = bytes(&ask.prompt);
-    let system = ask.system.as_ref().map_or(Amount::ZERO, bytes);
-    let messages = if ask.system.is_some() { 2.0 } else { 1.0 };
+    let Texts { longest, typical, messages } = Texts::of(&ask.text, scenario);
     let bust = if ask.cache == Cache::Bust { 1.0 } else { 0.0 };
     // Each earlier turn is a question and an answer.
-    let turn = prompt + output + Amount::AtMost(2.0 * MAX_MESSAGE);
+    let turn = longest.prompt + output + Amount::AtMost(2.0 * MAX_MESSAGE);
     let history = Amount::Exact(f64::from(ask.history)).times(turn);
-    let written = params_bytes(&target.params) + params_bytes(&ask.params);
-    let overhead = written + bust * MAX_NONCE + messages * MAX_MESSAGE + MAX_PREAMBLE;
-    let by_bytes = (prompt + system).times(Amount::About(1.0 / BYTES_PER_TOKEN));
+    let overhead = params_bytes(params) + bust * MAX_NONCE + messages * MAX_MESSAGE + MAX_PREAMBLE;
+    let by_bytes = typical.times(Amount::About(1.0 / BYTES_PER_TOKEN));
     Tokens {
-        input: prompt + system + history + Amount::AtMost(overhead),
+        input: longest.prompt + longest.system + history + Amount::AtMost(overhead),
         typical_input: by_bytes + history + Amount::About(bust * NONCE_TYPICAL + messages * MESSAGE_TYPICAL),
         output,
     }
+}
+
+/// Bytes of the texts of a model call.
+struct Texts {
+    longest: Longest,
+    /// Of all together, as usual.
+    typical: Amount,
+    messages: f64,
+}
+
+/// Bytes of the longest texts.
+struct Longest {
+    system: Amount,
+    prompt: Amount,
+}
+
+impl Texts {
+    fn of(text: &AskText, scenario: &Scenario) -> Self {
+        match text {
+            AskText::Fixed { system, prompts } => {
+                let bytes = |text: &Arc<str>| text.len() as f64;
+                let lengths = prompts.iter().map(bytes);
+                let longest = lengths.clone().fold(0.0, f64::max);
+                let mean = lengths.sum::<f64>() / prompts.len().max(1) as f64;
+                let of_system = system.as_ref().map_or(0.0, bytes);
+                Self {
+                    longest: Longest { system: Amount::Exact(of_system), prompt: Amount::AtMost(longest) },
+                    typical: Amount::Exact(of_system + mean),
+                    messages: messages(system.is_some()),
+                }
+            }
+            AskText::Template { system, prompt } => {
+                let bytes = |template: &Template| {
+                    longest(template, scenario).map_or(Amount::Unknown, |bytes| Amount::AtMost(bytes as f64))
+                };
+                let prompt = bytes(prompt);
+                let of_system = system.as_ref().map_or(Amount::ZERO, bytes);
+                Self {
+                    longest: Longest { system: of_system, prompt },
+                    typical: prompt + of_system,
+                    messages: messages(system.is_some()),
+                }
+            }
+        }
+    }
+}
+
+fn messages(system: bool) -> f64 {
+    if system { 2.0 } else { 1.0 }
+}
+
+fn params_bytes(params: &Map<String, Value>) -> f64 {
+    params.iter().map(|(key, value)| key.len() + value.to_string().len()).sum::<usize>() as f64
 }
 
 /// Bytes of the longest text that a template makes; `None` where that is not known, because there is more in it than

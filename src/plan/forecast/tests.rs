@@ -1,3 +1,4 @@
+use super::journey::{MAX_MESSAGE, MAX_PREAMBLE};
 use super::*;
 use crate::plan::from_yaml;
 

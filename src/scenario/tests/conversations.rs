@@ -17,16 +17,21 @@ fn asks(step: &mut Step) -> &mut AskStep {
     ask
 }
 
+fn set_system(step: &mut Step, template: Template) {
+    let AskText::Template { system, .. } = &mut asks(step).text else { panic!("fixed") };
+    *system = Some(template);
+}
+
 #[test]
 fn an_ask_has_system_prompt_and_merged_parameters() {
     let params = json!({ "temperature": 1, "format": { "schema": 1 }, "top_p": 0.5 });
     let mut stage = Stage { vars: json!({ "topic": "tea" }), params, ..Stage::default() };
     let mut it = stage.ask("it", "About {{ topic }}", 0);
-    asks(&mut it).system = Some(stage.template("Be {{ topic }}."));
+    set_system(&mut it, stage.template("Be {{ topic }}."));
     asks(&mut it).params = map(json!({ "temperature": 0.3, "format": { "type": "json" } }));
     let ask = Driver::new(&stage.stage_context(vec![it]), 0).ask(0, 0);
     assert_eq!(said(&ask), [(Role::System, "Be tea.".into()), (Role::User, "About tea".into())]);
-    let merged = json!({ "temperature": 0.3, "format": { "type": "json" }, "top_p": 0.5 });
+    let merged = json!({ "temperature": 0.3, "format": { "schema": 1, "type": "json" }, "top_p": 0.5 });
     assert_eq!(Value::Object((*ask.params).clone()), merged);
     assert_eq!((ask.stream, ask.output_tokens), (true, Some(128)));
 }
@@ -50,7 +55,7 @@ fn the_nonce_comes_first_and_differs_by_target() {
 fn earlier_turns_are_sent_along_as_many_as_asked_for() {
     let mut stage = Stage::default();
     let mut it = stage.ask("it", "q{{ turn }}", 2);
-    asks(&mut it).system = Some(stage.template("s"));
+    set_system(&mut it, stage.template("s"));
     let other = stage.ask("other", "o{{ turn }}", 1);
     let mut driver = Driver::new(&stage.stage_context(vec![it, other]), 0);
     let (mut sent, mut beside) = (Vec::new(), Vec::new());

@@ -11,7 +11,7 @@ pub(super) fn load(profile: &Profile) -> String {
         Trigger::Continuous => "all the time".to_owned(),
         Trigger::Manual => "when asked".to_owned(),
     };
-    let scenario = profile.work.scenario();
+    let scenario = profile.scenario.journeys.then_some(&profile.scenario);
     let measured = profile.stages.iter().filter(|stage| !stage.warm_up);
     let stages: Vec<String> = measured.map(|it| stage(it, scenario.is_some())).collect();
     let steps = scenario.map_or_else(String::new, |scenario| format!("; {}", steps(scenario)));

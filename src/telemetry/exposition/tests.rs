@@ -189,7 +189,7 @@ impl Ledger for Budgets {
 #[test]
 fn the_series_count_is_what_a_scrape_holds() {
     let mut quiet = profile("quiet", vec![stage("", false)]);
-    crate::testing::prompts_of(&mut quiet).stream = false;
+    crate::testing::ask_of(&mut quiet).stream = false;
     quiet.budget = None;
     quiet.slos.clear();
     let chat = profile("chat", vec![stage("warm", true), stage("steady", false), stage("steady", false)]);

@@ -5,7 +5,7 @@ use super::place::{Feeds, PlaceNode};
 use super::stage::{StageFeeds, StageNode};
 use super::target::TargetNode;
 use crate::event::{Pair, SeriesKey};
-use crate::plan::{Expect, PairPlan, Plan, Work};
+use crate::plan::{Expect, PairPlan, Plan};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
@@ -34,30 +34,17 @@ struct Requests<'a> {
     feeds: Feeds,
 }
 
-/// Every place of a pair's requests: its stages, or with a scenario their steps, turn by turn where a step has turns.
+/// Every place of a pair's requests: the steps of its stages, turn by turn where a step has turns.
 fn requests(plan: &PairPlan) -> HashMap<&Arc<SeriesKey>, Requests<'_>> {
     let mut all: HashMap<&Arc<SeriesKey>, Requests<'_>> = HashMap::new();
-    let stages = || plan.profile.stages.iter().zip(&plan.places).enumerate();
-    match &plan.profile.work {
-        Work::Prompts(work) => {
-            for (_, (stage, place)) in stages() {
-                let feeds = Feeds::of_prompts(plan, work);
-                let requests =
-                    all.entry(place).or_insert(Requests { stage: place, expect: &work.expect, feeds });
-                requests.feeds.add_stage(stage);
-            }
-        }
-        Work::Scenario(scenario) => {
-            for (number, (stage, stage_place)) in stages() {
-                for places in plan.steps.iter().filter(|places| places.stage == number) {
-                    let Some(step) = scenario.all().find(|step| step.number == places.step) else { continue };
-                    for place in &places.turns {
-                        let feeds = Feeds::of_step(plan, step);
-                        let requests = Requests { stage: stage_place, expect: &step.expect, feeds };
-                        all.entry(place).or_insert(requests).feeds.add_stage(stage);
-                    }
-                }
-            }
+    for places in &plan.steps {
+        let stage = plan.profile.stages.get(places.stage).zip(plan.places.get(places.stage));
+        let step = plan.profile.scenario.all().find(|step| step.number == places.step);
+        let Some(((stage, stage_place), step)) = stage.zip(step) else { continue };
+        for place in &places.turns {
+            let feeds = Feeds::of_step(plan, step);
+            let requests = Requests { stage: stage_place, expect: &step.expect, feeds };
+            all.entry(place).or_insert(requests).feeds.add_stage(stage);
         }
     }
     all

@@ -6,7 +6,7 @@ use super::stage::StageNode;
 use super::target::TargetNode;
 use super::{Out, Table, Visit};
 use crate::event::{Failure, Outcome, Request, SeriesKey, Source, TokenType};
-use crate::plan::{Action, AnswerMapping, Expect, PairPlan, PromptWork, Stage, Step};
+use crate::plan::{Action, AnswerMapping, Expect, PairPlan, Stage, Step};
 use crate::telemetry::catalogue::{Key, Metric};
 use crate::telemetry::value::{Counter, FloatCounter, Level, Trace};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -27,18 +27,6 @@ pub(super) struct Feeds {
 }
 
 impl Feeds {
-    /// Of a workload's requests; stages are added.
-    pub(super) fn of_prompts(plan: &PairPlan, work: &PromptWork) -> Self {
-        Self {
-            measured: false,
-            streamed: work.prompts.stream,
-            asked: work.prompts.output_tokens.is_some(),
-            counted: plan.target.tokenizer.is_some(),
-            tokens: true,
-            priced: plan.target.price.is_some(),
-        }
-    }
-
     /// Of a step's requests; stages are added.
     pub(super) fn of_step(plan: &PairPlan, step: &Step) -> Self {
         let (asked, reported, tokens) = match &step.action {

@@ -27,7 +27,7 @@ impl StageFeeds {
         Self {
             warm_up: false,
             measured: false,
-            journeys: plan.profile.work.scenario().is_some(),
+            journeys: plan.profile.scenario.journeys,
             priced: plan.target.price.is_some(),
         }
     }

@@ -79,7 +79,7 @@ fn all_series_of_a_plan_exist_at_zero() {
 #[test]
 fn series_that_cannot_come_about_are_left_out_until_they_do() {
     let mut quiet: Profile = profile("chat", vec![stage("warm", true), stage("steady", false)]);
-    crate::testing::prompts_of(&mut quiet).stream = false;
+    crate::testing::ask_of(&mut quiet).stream = false;
     quiet.slos.clear();
     let fixture = Fixture::of(plan(&["llama"], vec![quiet]));
     let values = fixture.values();

@@ -4,7 +4,7 @@ use super::{StepCompiler, answer_mapping, text};
 use crate::config::{self, KeyPath, PathText, is_template};
 use crate::plan::compile::expect::{self, Answers};
 use crate::plan::compile::{wire, workload};
-use crate::plan::{Action, AskStep, Body, HttpStep, JsonTemplate, Reserve, Step, Think};
+use crate::plan::{Action, AskStep, AskText, Body, HttpStep, JsonTemplate, Reserve, Step, Think};
 use crate::template::Template;
 use http::{HeaderName, HeaderValue, Method};
 use serde_json::Value;
@@ -82,11 +82,13 @@ impl StepCompiler<'_> {
         let prompt = self.template(&ask.prompt, &path.key("prompt"));
         let system = ask.system.as_ref().map(|system| self.template(system, &path.key("system")));
         Some(AskStep {
-            system: match system {
-                None => None,
-                Some(system) => Some(system?),
+            text: AskText::Template {
+                system: match system {
+                    None => None,
+                    Some(system) => Some(system?),
+                },
+                prompt: prompt?,
             },
-            prompt: prompt?,
             output_tokens: ask.output_tokens.map(std::num::NonZeroU64::get),
             cache: workload::cache(ask.cache),
             stream: ask.stream,

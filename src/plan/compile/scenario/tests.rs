@@ -1,10 +1,11 @@
 //! Each key of a scenario does what it says.
 
 use crate::plan::{
-    Action, AskStep, Body, Cache, Done, Form, HttpStep, JsonRule, JsonTemplate, Plan, Rule, Scenario, Shape,
-    Source, StatusRange, StatusSet, Step, Think, from_yaml,
+    Action, AskStep, AskText, Body, Cache, Done, Form, HttpStep, JsonRule, JsonTemplate, Plan, Rule,
+    Scenario, Shape, Source, StatusRange, StatusSet, Step, Think, from_yaml,
 };
 use crate::secret::Origin;
+use crate::template::Template;
 use http::Method;
 use serde_json::{Value, json};
 use serde_json_path::JsonPath;
@@ -12,7 +13,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 const TARGETS: &str = "targets: { app: { api: http, base_url: 'http://127.0.0.1:8000' }, \
-     model: { api: openai-chat, base_url: 'http://127.0.0.1:8000/v1', params: { top_p: 1 } } }\n";
+     model: { api: openai-chat, base_url: 'http://127.0.0.1:8000/v1', params: { top_p: 1 } }, \
+     plain: { api: openai-chat, base_url: 'http://127.0.0.1:8000/v1' } }\n";
 
 fn plan_of(target: &str, rest: &str, scenario: &str) -> Plan {
     let text = format!(
@@ -22,14 +24,14 @@ fn plan_of(target: &str, rest: &str, scenario: &str) -> Plan {
 }
 
 fn scenario(written: &str) -> Arc<Scenario> {
-    Arc::clone(plan_of("app", "", written).profiles[0].work.scenario().unwrap())
+    Arc::clone(&plan_of("app", "", written).profiles[0].scenario)
 }
 
 /// The only step, with these keys.
 fn step(keys: &str) -> Arc<Step> {
     let target = if keys.contains("ask:") { "model" } else { "app" };
     let plan = plan_of(target, "", &format!("{{ vars: {{ v: 1, w: 2 }}, steps: [{{ name: s, {keys} }}] }}"));
-    Arc::clone(&plan.profiles[0].work.scenario().unwrap().steps[0])
+    Arc::clone(&plan.profiles[0].scenario.steps[0])
 }
 
 fn http(step: &Step) -> &HttpStep {
@@ -37,6 +39,11 @@ fn http(step: &Step) -> &HttpStep {
         Action::Http(http) => http,
         Action::Ask(_) => panic!("an ask"),
     }
+}
+
+fn texts(ask: &AskStep) -> (&Template, Option<&Template>) {
+    let AskText::Template { system, prompt } = &ask.text else { panic!("fixed") };
+    (prompt, system.as_ref())
 }
 
 fn ask(step: &Step) -> &AskStep {
@@ -132,13 +139,14 @@ fn an_ask_is_a_call_of_the_dialect() {
         "ask: { prompt: 'p {{ v }}', system: s, output_tokens: 128, stream: false, cache: reuse, params: { a: 1 }, history: 8 }",
     );
     let asked = ask(&made);
-    assert_eq!((&*asked.prompt.source, &*asked.system.as_ref().unwrap().source), ("p {{ v }}", "s"));
+    let (prompt, system) = texts(asked);
+    assert_eq!((&*prompt.source, &*system.unwrap().source), ("p {{ v }}", "s"));
     assert_eq!((asked.output_tokens, asked.stream, asked.cache), (Some(128), false, Cache::Reuse));
     assert_eq!((Value::from(asked.params.clone()), asked.history), (json!({ "a": 1 }), 8));
     assert!(made.turns, "a conversation has turns");
     let made = step("ask: { prompt: p }");
     let asked = ask(&made);
-    assert!(asked.system.is_none() && asked.output_tokens.is_none() && asked.params.is_empty());
+    assert!(texts(asked).1.is_none() && asked.output_tokens.is_none() && asked.params.is_empty());
     assert_eq!((asked.stream, asked.cache, asked.history, made.turns), (true, Cache::Bust, 0, false));
     assert!(step("ask: { prompt: p }, turns: true").turns);
 }
@@ -382,12 +390,13 @@ fn another_origin_of_a_secret_is_another_pair_of_the_same_revision() {
 #[test]
 fn the_params_of_a_target_and_spawn_are_in_the_revision() {
     let revision = |target: &str, load: &str| {
-        let plan = plan_of(target, &format!("load: [{load}],"), "{ steps: [{ name: a, get: /x }] }");
+        let plan =
+            plan_of(target, &format!("load: [{load}],"), "{ steps: [{ name: a, ask: { prompt: x } }] }");
         (plan.profiles[0].revision.to_string(), plan.pairs[0].revision.to_string())
     };
-    let base = revision("app", "{ for: 60s, users: 10 }");
+    let base = revision("plain", "{ for: 60s, users: 10 }");
     let other = revision("model", "{ for: 60s, users: 10 }");
     assert!(base.0 == other.0 && base.1 != other.1);
-    assert_ne!(revision("app", "{ for: 60s, users: 10, spawn: 1s }").0, base.0);
-    assert_eq!(revision("app", "{ for: 60s, users: 10, spawn: 100ms }").0, base.0);
+    assert_ne!(revision("plain", "{ for: 60s, users: 10, spawn: 1s }").0, base.0);
+    assert_eq!(revision("plain", "{ for: 60s, users: 10, spawn: 100ms }").0, base.0);
 }

@@ -226,8 +226,8 @@ fn protobuf_has_the_series_of_the_text() {
 #[test]
 fn histograms_that_no_plan_foretold_are_native_from_their_first_value() {
     let mut quiet = profile("chat", vec![stage("steady", false)]);
-    crate::testing::prompts_of(&mut quiet).stream = false;
-    crate::testing::prompts_of(&mut quiet).output_tokens = None;
+    crate::testing::ask_of(&mut quiet).stream = false;
+    crate::testing::ask_of(&mut quiet).output_tokens = None;
     let mut plan = plan(&["llama"], vec![quiet]);
     plan.telemetry.native_histograms = true;
     let fixture = Fixture::of(&plan);
