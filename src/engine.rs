@@ -8,7 +8,6 @@ mod cpu_pool;
 pub mod dispatch;
 mod gate;
 mod in_flight;
-mod journey;
 mod log_throttle;
 mod open;
 mod pair_handle;

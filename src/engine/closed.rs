@@ -1,10 +1,9 @@
-//! Closed loop: each user waits for its answer, thinks, and asks again; of a scenario, it plays one journey after the
-//! other. At a stage's end users finish what they do.
+//! Closed loop: each user plays one journey after the other, and thinks between them; of a workload that is one request
+//! after the other. At a stage's end users finish what they do.
 
 use super::LOOKAHEAD;
-use super::journey::ScenarioUser;
 use super::stage::Stage;
-use super::user::User;
+use super::user::{ScenarioUser, UserId};
 use crate::pacing::{self, think, users};
 use crate::plan::{Bounds, Ramp, Think};
 use crate::seed;
@@ -16,7 +15,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// The requests (journeys, of a scenario) that a stage may offer. When the last is taken, or the last user has gone,
+/// The journeys that a stage may offer (the requests, of a workload). When the last is taken, or the last user has gone,
 /// `spent` is cancelled.
 struct Quota {
     left: Option<AtomicU64>,
@@ -44,7 +43,7 @@ pub(super) async fn offer(
     bounds: Bounds,
     active: oneshot::Sender<Instant>,
 ) -> Option<Instant> {
-    let stage_context = stage.stage_context();
+    let context = stage.context();
     let spent = CancellationToken::new();
     let quota = Arc::new(Quota { left: bounds.requests.map(AtomicU64::new), spent: spent.clone() });
     let there = TaskTracker::new();
@@ -55,15 +54,8 @@ pub(super) async fn offer(
             continue;
         }
         let life = Life { user, start, stop, thinking: crowd.think };
-        let who = match &stage_context {
-            Some(stage_context) => {
-                let scenario_user =
-                    ScenarioUser::new(Arc::clone(stage), Arc::clone(stage_context), user.index);
-                User::ScenarioUser(Box::new(scenario_user))
-            }
-            None => User::asker(Arc::clone(stage), user.index),
-        };
-        let task = there.track_future(live(Arc::clone(stage), who, life, Arc::clone(&quota)));
+        let who = ScenarioUser::new(Arc::clone(stage), Arc::clone(&context), UserId::User(user.index));
+        let task = there.track_future(live(who, life, Arc::clone(&quota)));
         stage.run.tasks.spawn_on(task, &stage.run.runtime.shared.handle);
     }
     // From here on only users hold it.
@@ -114,7 +106,8 @@ struct Life {
 
 /// One user, from its first question to its last. Thinking is drawn per user, so that it does not depend on how
 /// fast others are answered.
-async fn live(stage: Arc<Stage>, mut who: User, life: Life, quota: Arc<Quota>) {
+async fn live(mut who: ScenarioUser, life: Life, quota: Arc<Quota>) {
+    let stage = Arc::clone(who.stage());
     let seed = [stage.run.ident.seed, stage.number.into(), life.user.index.into()];
     let mut rng = seed::rng("think", &seed);
     let mut due = life.start;

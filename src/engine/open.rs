@@ -1,17 +1,14 @@
-//! Open loop: requests are due whether or not earlier ones have ended. Each has its absolute due time; nothing
-//! sleeps between sends. Of a scenario each arrival is a new user, which plays one journey; that one's first request
-//! is due then.
+//! Open loop: journeys are due whether or not earlier ones have ended. Each has its absolute due time; nothing sleeps
+//! between them. Each arrival is a new user, which plays one journey; its first request is due then.
 
-use super::journey::ScenarioUser;
-use super::request::Prepared;
 use super::stage::Stage;
+use super::user::{ScenarioUser, UserId};
 use super::{LOOKAHEAD, OVERRUN};
 use crate::event::SkipReason;
 use crate::pacing::ArrivalTimes;
 use crate::plan::{Arrivals, Bounds, Ramp};
 use crate::scenario::StageContext;
 use crate::seed;
-use crate::workload::Number;
 use std::sync::Arc;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
@@ -29,7 +26,7 @@ pub(super) async fn offer(
     bounds: Bounds,
 ) -> Option<Instant> {
     let seed = seed::hash("stage", &[], &[stage.run.ident.seed, stage.number.into()]);
-    let (begins, stage_context) = (stage.begins(), stage.stage_context());
+    let (begins, context) = (stage.begins(), stage.context());
     let (mut offered, mut last) = (0, stage.start);
     for (n, offset) in (0_u64..).zip(ArrivalTimes::new(rate, arrivals, bounds, seed)) {
         let due = stage.start + offset;
@@ -44,7 +41,7 @@ pub(super) async fn offer(
             continue;
         }
         if Instant::now().saturating_duration_since(due) > OVERRUN {
-            overrun(stage, stage_context.as_ref(), due, n);
+            user(stage, &context, n).turn_away(due, SkipReason::Overrun);
             continue;
         }
         if !stage.wait_until(due.checked_sub(LOOKAHEAD).unwrap_or(due)).await {
@@ -52,12 +49,7 @@ pub(super) async fn offer(
         }
         let place = place_ahead(stage).await?;
         let (tasks, handle) = (&stage.run.tasks, &stage.run.runtime.shared.handle);
-        if let Some(stage_context) = &stage_context {
-            tasks.spawn_on(travel_at(Arc::clone(stage), due, user(stage, stage_context, n), place), handle);
-        } else {
-            let prepared = stage.prepare(Number { stage: stage.number, user: None, n });
-            tasks.spawn_on(send_at(Arc::clone(stage), due, prepared, place), handle);
-        }
+        tasks.spawn_on(play_at(due, user(stage, &context, n), place), handle);
     }
     // The stage ends with its last request if that came before its time.
     let by_requests = bounds.requests == Some(offered);
@@ -73,39 +65,25 @@ async fn place_ahead(stage: &Stage) -> Option<OwnedSemaphorePermit> {
     }
 }
 
-async fn send_at(stage: Arc<Stage>, due: Instant, prepared: Prepared, place: OwnedSemaphorePermit) {
-    if stage.wait_due(due, &CancellationToken::new()).await {
-        drop(place);
-        stage.ask(due, prepared).await;
-    }
-}
-
 /// The user that arrives as number `n`.
-fn user(stage: &Arc<Stage>, stage_context: &Arc<StageContext>, n: u64) -> ScenarioUser {
-    let number = u32::try_from(n % (1 << 32)).unwrap_or_default();
-    ScenarioUser::new(Arc::clone(stage), Arc::clone(stage_context), number)
+fn user(stage: &Arc<Stage>, context: &Arc<StageContext>, n: u64) -> ScenarioUser {
+    ScenarioUser::new(Arc::clone(stage), Arc::clone(context), UserId::Arrival(n))
 }
 
 /// Plays a journey from its due time on. Journeys that are open at the same time are bounded like requests in flight:
-/// those that think hold memory, too, and a target that slows down must not fill ours.
-async fn travel_at(stage: Arc<Stage>, due: Instant, mut user: ScenarioUser, ahead: OwnedSemaphorePermit) {
+/// those that think hold memory, too, and a target that slows down must not fill ours. A journey of a workload is one
+/// request, which takes its own place.
+async fn play_at(due: Instant, mut user: ScenarioUser, ahead: OwnedSemaphorePermit) {
     user.get_ready(due).await;
-    if stage.wait_due(due, &CancellationToken::new()).await {
-        drop(ahead);
-        let Some(_place) = stage.run.runtime.shared.journeys.take() else {
-            return user.turn_away(due, SkipReason::InFlight);
-        };
-        user.travel(due).await;
+    let stage = Arc::clone(user.stage());
+    if !stage.wait_due(due, &CancellationToken::new()).await {
+        return;
     }
-}
-
-/// Counts a request whose time had passed before we came to it. It needs no ids that go anywhere.
-fn overrun(stage: &Arc<Stage>, stage_context: Option<&Arc<StageContext>>, due: Instant, n: u64) {
-    if let Some(stage_context) = stage_context {
-        return user(stage, stage_context, n).turn_away(due, SkipReason::Overrun);
+    drop(ahead);
+    let journeys = &stage.run.runtime.shared.journeys;
+    let place = user.tells_journeys().then(|| journeys.take());
+    if matches!(place, Some(None)) {
+        return user.turn_away(due, SkipReason::InFlight);
     }
-    if let Some(ticket) = stage.ticket(due, &stage.unbuilt(), || ()) {
-        ticket.skip(SkipReason::Overrun);
-        stage.run.log_skip(SkipReason::Overrun, None);
-    }
+    user.play(due).await;
 }

@@ -1,12 +1,11 @@
 //! One request now, or one journey, beside every schedule, whose facts go to nobody but the one who asked: a probe.
 //! It keeps to the budgets and the in-flight limit like any other request.
 
-use super::journey::ScenarioUser;
 use super::run::Start;
 use super::stage::Stage;
+use super::user::{ScenarioUser, UserId};
 use super::{Engine, Error};
 use crate::event::{Fact, Journey, Outcome, Pair, Request, SeriesKey, Sink, SkipReason};
-use crate::workload::Number;
 use jiff::Timestamp;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -95,15 +94,11 @@ impl Engine {
 }
 
 async fn ask(stage: Arc<Stage>) {
-    if let Some(stage_context) = stage.stage_context() {
-        let mut user = ScenarioUser::new(Arc::clone(&stage), stage_context, 0).in_a_hurry();
-        // It is due when it is ready: nobody has planned it.
-        user.get_ready(Instant::now()).await;
-        user.travel(Instant::now()).await;
-    } else {
-        let prepared = stage.prepare(Number { stage: 0, user: None, n: 0 });
-        stage.ask(Instant::now(), prepared).await;
-    }
+    let context = stage.context();
+    let mut user = ScenarioUser::new(stage, context, UserId::Arrival(0)).in_a_hurry();
+    // It is due when it is ready: nobody has planned it.
+    user.get_ready(Instant::now()).await;
+    user.play(Instant::now()).await;
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! One request from its due time to its record, whatever asked for it: permits, budget, the call, checks, cost,
+//! One request from its due time to its record: permits, budget, the call, checks, cost,
 //! verdicts.
 
 use super::in_flight::InFlightPermit;
@@ -11,7 +11,6 @@ use crate::event::{Failure, Hold, Marks, OfferedRequest, Outcome, Request, Serie
 use crate::exchange::Call;
 use crate::plan::{Expect, PairPlan, Rule, STATUS_CHECK};
 use crate::slo;
-use crate::workload::Number;
 use futures_util::FutureExt as _;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -60,7 +59,7 @@ pub(super) enum Played {
 pub(super) struct Answered {
     ticket: OfferedRequest,
     asked_output: Option<u64>,
-    /// Shared with the workshop, so that it survives a panic there.
+    /// Shared with the CPU pool, so that it survives a panic there.
     pub(super) answer: Arc<Answer>,
 }
 
@@ -78,27 +77,6 @@ struct Admitted {
 }
 
 impl Stage {
-    /// A request of the stage's workload.
-    pub(super) fn prepare(&self, number: Number) -> Prepared {
-        Prepared {
-            place: Arc::clone(&self.place),
-            route: None,
-            ids: self.run.runtime.shared.ids(),
-            sending: self.run.runtime.encode(self.run.ident.seed, number),
-        }
-    }
-
-    /// A request of the stage's workload that is not to be sent.
-    pub(super) fn unbuilt(&self) -> Prepared {
-        let ids = self.run.runtime.shared.ids();
-        Prepared {
-            place: Arc::clone(&self.place),
-            route: None,
-            ids,
-            sending: Err(Unsendable::by_our_fault()),
-        }
-    }
-
     /// The ticket of a request that is offered now; `None` if the pair has just left the plan. `first` is called
     /// before the offer, if there is one.
     pub(super) fn ticket(&self, due: Instant, of: &Prepared, first: impl FnOnce()) -> Option<OfferedRequest> {
@@ -117,24 +95,6 @@ impl Stage {
             )
             .by_route(of.route.clone())
         })
-    }
-
-    /// Plays a request of the workload whose due time has come.
-    pub(super) async fn ask(&self, due: Instant, prepared: Prepared) -> Played {
-        let answered = match self.send(due, prepared, || ()).await {
-            Ok(answered) => answered,
-            Err(played) => return played,
-        };
-        let judged = match self.run.runtime.plan.profile.scenario.steps.first() {
-            Some(step) if !is_light(&step.expect) => {
-                let (step, answer) = (Arc::clone(step), Arc::clone(&answered.answer));
-                let judged = self.work(move || judge(&step.expect, &answer)).await;
-                judged.unwrap_or_else(|failure| Judged::not(failure, &answered.answer))
-            }
-            Some(step) => judge(&step.expect, &answered.answer),
-            None => Judged::not(Failure::Internal, &answered.answer),
-        };
-        self.close(answered, judged)
     }
 
     /// Sends a request whose due time has come, and waits for its answer. What has no answer is done with. `first`
@@ -180,7 +140,7 @@ impl Stage {
         })
     }
 
-    /// Does work about an answer in the workshop. Fails as `internal` if it panicked, and as `cancelled` if requests
+    /// Does work about an answer in the CPU pool. Fails as `internal` if it panicked, and as `cancelled` if requests
     /// in flight are to end and it does not.
     pub(super) async fn work<T: Send + 'static>(
         &self,
@@ -297,7 +257,7 @@ impl Judged {
 
 /// Whether checks take so little that they may be done beside traffic: what they look at is a number or a word, or
 /// they go over the text once.
-fn is_light(expect: &Expect) -> bool {
+pub(super) fn is_light(expect: &Expect) -> bool {
     expect.checks.iter().all(|check| match &check.rule {
         Rule::FinishReason(_)
         | Rule::MinChars(_)

@@ -9,7 +9,7 @@ use super::request::{Sending, Unsendable};
 use super::{Error, MAX_AHEAD, Shared, settle};
 use crate::client::{CallOptions, Caller};
 use crate::event::{Exhausted, Fact, RunRef, RunSummary, Sink, SkipReason, Spend};
-use crate::plan::{Fingerprint, PairPlan};
+use crate::plan::{Fingerprint, PairPlan, Step};
 use crate::schedule::run_seed;
 use crate::workload::{self, Number};
 use jiff::Timestamp;
@@ -149,26 +149,33 @@ impl PairRuntime {
         }))
     }
 
-    /// Picks, builds and encodes a request of the workload.
-    pub(super) fn encode(&self, run_seed: u64, number: Number) -> Result<Sending, Unsendable> {
-        let step = self.plan.profile.scenario.steps.first();
-        let build = || Some(self.caller().prepare(&workload::ask(&self.plan, step?, run_seed, number)?));
+    /// Picks, builds and encodes a request of a step that has nothing to render.
+    pub(super) fn encode(&self, step: &Step, run_seed: u64, number: Number) -> Result<Sending, Unsendable> {
+        let build = || Some(self.caller().prepare(&workload::ask(&self.plan, step, run_seed, number)?));
         let call = std::panic::catch_unwind(AssertUnwindSafe(build)).ok().flatten();
-        let status = step.and_then(|step| step.expect.status.clone());
-        let options = CallOptions { status, ..CallOptions::default() };
+        let (status, timeout) = (step.expect.status.clone(), step.timeout);
+        let options = CallOptions { status, timeout, ..CallOptions::default() };
         call.map(|call| Sending { call, options }).ok_or_else(Unsendable::by_our_fault)
     }
 
-    /// What a run's first request may cost; of a scenario, what there must be room for at the least. `None` if it
-    /// cannot be built.
+    /// What a run's first requests may cost: what there must be room for at the least, or a user cannot play its scenario to the end: all its requests, and
+    /// the tokens and the money of the one that reserves most. What only a rendered request shows is left out. `None`
+    /// if a request that has nothing to render cannot be built.
     pub(super) fn first_costs(&self, run_seed: u64) -> Option<Spend> {
         let price = self.plan.target.price.as_ref();
-        let scenario = &self.plan.profile.scenario;
-        if scenario.journeys {
-            return Some(settle::least_of_a_journey(scenario, price));
+        let first = Number { stage: 0, user: None, n: 0 };
+        let mut least = Spend::default();
+        for step in self.plan.profile.scenario.all() {
+            let one = if step.is_fixed() {
+                settle::most(&self.encode(step, run_seed, first).ok()?.call, price)
+            } else {
+                settle::least(&self.plan, step)
+            };
+            least.requests += one.requests * u64::from(step.repeat);
+            least.tokens = least.tokens.max(one.tokens);
+            least.cost = least.cost.max(one.cost);
         }
-        let first = self.encode(run_seed, Number { stage: 0, user: None, n: 0 });
-        first.ok().map(|sending| settle::most(&sending.call, price))
+        Some(least)
     }
 }
 

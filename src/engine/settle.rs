@@ -3,7 +3,7 @@
 use crate::client::Answer;
 use crate::event::{Count, Failure, Outcome, Source, Spend, Tokens};
 use crate::exchange::Call;
-use crate::plan::{Action, Price, Scenario};
+use crate::plan::{Action, PairPlan, Price, Step};
 
 /// Output tokens that are reserved for a request that sets no limit. A model may go on for longer; then the
 /// budget shows what was spent, and the next reservation is refused.
@@ -19,20 +19,14 @@ pub(super) fn most(call: &Call, price: Option<&Price>) -> Spend {
     }
 }
 
-/// What there must be room for at the least, or a user cannot play a scenario to its end: all its requests, and the
-/// tokens and the money of the one that reserves most. What only a rendered request shows is left out.
-pub(super) fn least_of_a_journey(scenario: &Scenario, price: Option<&Price>) -> Spend {
-    let mut least = Spend::default();
-    for step in scenario.all() {
-        let (input, output) = match &step.action {
-            Action::Http(http) => (http.reserve.input_tokens, http.reserve.output_tokens),
-            Action::Ask(ask) => (0, ask.output_tokens.unwrap_or(0)),
-        };
-        least.requests += u64::from(step.repeat);
-        least.tokens = least.tokens.max(input.saturating_add(output));
-        least.cost = least.cost.max(price.map_or(0.0, |price| price.cost(input, 0, output)));
-    }
-    least
+/// What a step's request reserves at the least, as far as that is known before it is rendered.
+pub(super) fn least(pair: &PairPlan, step: &Step) -> Spend {
+    let (input, output) = match &step.action {
+        Action::Http(http) => (http.reserve.input_tokens, http.reserve.output_tokens),
+        Action::Ask(_) => (0, pair.output_cap(step).unwrap_or(0)),
+    };
+    let cost = pair.target.price.as_ref().map_or(0.0, |price| price.cost(input, 0, output));
+    Spend { requests: 1, tokens: input.saturating_add(output), cost }
 }
 
 /// What was reserved for a request, as far as the settlement needs it.

@@ -27,19 +27,16 @@ pub(super) struct Stage {
 }
 
 impl Stage {
-    /// What the users of its scenario share; `None` where the profile has none.
-    pub(super) fn stage_context(&self) -> Option<Arc<StageContext>> {
+    /// What its users share.
+    pub(super) fn context(&self) -> Arc<StageContext> {
         let pair = &self.run.runtime.plan;
-        let scenario = &pair.profile.scenario;
-        scenario.journeys.then(|| {
-            Arc::new(StageContext {
-                pair: Arc::clone(pair),
-                scenario: Arc::clone(scenario),
-                run_seed: self.run.ident.seed,
-                run: self.run.ident.id.clone(),
-                stage_number: self.number,
-                stage: Arc::clone(&self.place.stage),
-            })
+        Arc::new(StageContext {
+            pair: Arc::clone(pair),
+            scenario: Arc::clone(&pair.profile.scenario),
+            run_seed: self.run.ident.seed,
+            run: self.run.ident.id.clone(),
+            stage_number: self.number,
+            stage: Arc::clone(&self.place.stage),
         })
     }
 

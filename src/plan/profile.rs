@@ -1,6 +1,6 @@
 //! A profile: what is sent, when, and what is expected of the answers.
 
-use super::{Action, Objective, Scenario, Schedule, Stage, Step, Target, compose_patches};
+use super::{Action, Objective, Scenario, Schedule, Stage, Step, Target, compose_patches, output_cap};
 use crate::event::{Pair, SeriesKey, TURNS, turn_bucket};
 use jiff::tz::TimeZone;
 use serde_json::{Map, Value};
@@ -96,6 +96,14 @@ impl PairPlan {
     /// What is passed through into the body of a step's model call.
     pub fn params(&self, step: &Step) -> Arc<Map<String, Value>> {
         self.params.get(step.number).cloned().unwrap_or_default()
+    }
+
+    /// Most output tokens of the answer to a step's model call, if anything caps it.
+    pub fn output_cap(&self, step: &Step) -> Option<u64> {
+        match &step.action {
+            Action::Ask(ask) => output_cap(&self.params(step), ask.output_tokens),
+            Action::Http(_) => None,
+        }
     }
 
     /// Each place once: those of the stages, and those of the requests.

@@ -1,7 +1,7 @@
-//! Renders and encodes one request of a user: what the workshop does for it before it is sent.
+//! Renders and encodes one request of a user: what the CPU pool does for it before it is sent.
 
 use super::super::request::{Sending, Unsendable};
-use super::step::JourneyStep;
+use super::progress::JourneyStep;
 use crate::client::{AnswerForm, CallOptions, Caller};
 use crate::event::Failure;
 use crate::plan::Action;
@@ -12,12 +12,12 @@ use std::sync::Arc;
 
 /// What is needed to render a request, beside the user.
 pub(super) struct RenderJob {
-    pub(super) leg: JourneyStep,
+    pub(super) at: JourneyStep,
     pub(super) iteration: u64,
     /// The user starts over before it.
     pub(super) anew: bool,
     /// What the wall clock will show when it is due.
-    pub(super) at: Timestamp,
+    pub(super) now: Timestamp,
     pub(super) caller: Arc<dyn Caller>,
 }
 
@@ -43,15 +43,15 @@ impl RenderJob {
             if self.anew {
                 user.reset();
             }
-            let turn = user.turn(&self.leg.step, self.leg.time);
+            let turn = user.turn(&self.at.step, self.at.time);
             RenderedStep { turn, sending: self.render(user, turn) }
         }));
         made.unwrap_or_else(|_| RenderedStep::by_our_fault())
     }
 
     fn render(&self, user: &mut User, turn: u32) -> Result<Sending, Unsendable> {
-        let step = &self.leg.step;
-        let outgoing = user.prepare(step, self.iteration, turn, self.at);
+        let step = &self.at.step;
+        let outgoing = user.prepare(step, self.iteration, turn, self.now);
         let outgoing =
             outgoing.map_err(|error| Unsendable { failure: Failure::Extract, detail: error.to_string() })?;
         let call = match outgoing.draft {

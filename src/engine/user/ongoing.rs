@@ -1,0 +1,78 @@
+//! A journey while it is played, and why it does not go on.
+
+use super::progress::UserEvent;
+use crate::event::{Failure, OpenJourney, Outcome, Request, SkipReason, TraceIds};
+use rand_chacha::ChaCha8Rng;
+use std::sync::Arc;
+use tokio::time::Instant;
+
+/// A journey in progress.
+pub(super) struct OngoingJourney {
+    /// What is told of it; absent where journeys are not told.
+    pub(super) open: Option<Box<OpenJourney>>,
+    /// Ids of its span, where it has one.
+    pub(super) ids: Option<TraceIds>,
+    /// When its present request is due.
+    pub(super) due: Instant,
+    /// When its last request had ended.
+    pub(super) ended: Option<Instant>,
+    /// Draws of think times; made with the first one.
+    pub(super) thinking: Option<Box<ChaCha8Rng>>,
+}
+
+/// Why a journey does not go on.
+pub(super) enum Cut {
+    /// This request failed.
+    Failed(Arc<Request>),
+    /// A request was skipped.
+    Skipped(SkipReason),
+    /// No more load is to be offered.
+    Stopped,
+}
+
+impl Cut {
+    pub(super) fn event(&self) -> UserEvent {
+        match self {
+            Self::Failed(request) => UserEvent::Failed(request.outcome),
+            Self::Skipped(_) => UserEvent::Skipped,
+            Self::Stopped => UserEvent::Stopped,
+        }
+    }
+
+    /// The outcome of the journey, and what happened.
+    pub(super) fn told(&self) -> (Outcome, &str) {
+        let cancelled = Outcome::Failed(Failure::Cancelled);
+        match self {
+            Self::Failed(request) => {
+                (request.outcome, request.detail.as_deref().unwrap_or(request.outcome.label()))
+            }
+            Self::Skipped(SkipReason::Budget) => (cancelled, "skipped, because a budget is spent"),
+            Self::Skipped(SkipReason::InFlight) => (cancelled, "skipped, because of the in-flight limit"),
+            Self::Skipped(SkipReason::Overrun) => (cancelled, "skipped, because its time had passed"),
+            Self::Stopped => (cancelled, "stopped before it was offered"),
+        }
+    }
+}
+
+impl OngoingJourney {
+    /// Its first request is offered.
+    pub(super) fn begin(&mut self) {
+        if let Some(open) = &mut self.open {
+            open.begin();
+        }
+    }
+
+    pub(super) fn at(&mut self, step: &Arc<str>) {
+        if let Some(open) = &mut self.open {
+            open.at(step);
+        }
+    }
+
+    /// A request has ended.
+    pub(super) fn add(&mut self, request: &Request, waited: bool) {
+        self.ended = self.ended.max(Some(request.marks.end));
+        if let Some(open) = &mut self.open {
+            open.add(request, waited);
+        }
+    }
+}

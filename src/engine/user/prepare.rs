@@ -1,0 +1,121 @@
+//! What a user's requests are made of: those that have nothing to render in place, all others in the CPU pool, where
+//! answers are looked at, too.
+
+use super::progress::{JourneyStep, UserEvent};
+use super::render::{RenderJob, RenderedStep};
+use super::{Ahead, ScenarioUser, UserId};
+use crate::engine::request::{Answered, Judged, evidence, judge};
+use crate::engine::{LOOKAHEAD, clock};
+use crate::event::{Failure, Outcome};
+use crate::scenario::User;
+use crate::workload::Number;
+use std::sync::Arc;
+use tokio::time::Instant;
+
+impl ScenarioUser {
+    /// Makes a request. `None` if the stage was stopped meanwhile.
+    pub(super) async fn make(&mut self, at: JourneyStep, iteration: u64, due: Instant) -> Option<Ahead> {
+        if at.step.is_fixed() {
+            return Some(self.made_in_place(at, iteration));
+        }
+        let rendered = Box::pin(self.render(&at, iteration, due)).await?;
+        Some(Ahead { at, iteration, rendered })
+    }
+
+    /// Makes a request that has nothing to render.
+    pub(super) fn made_in_place(&self, at: JourneyStep, iteration: u64) -> Ahead {
+        let stage = self.stage.number;
+        let number = match self.id {
+            UserId::Arrival(n) => Number { stage, user: None, n },
+            UserId::User(user) => Number { stage, user: Some(user), n: iteration },
+        };
+        let sending = self.stage.run.runtime.encode(&at.step, self.context.run_seed, number);
+        Ahead { at, iteration, rendered: RenderedStep { turn: 1, sending } }
+    }
+
+    /// Renders a request. `None` if the stage was stopped meanwhile.
+    async fn render(&mut self, at: &JourneyStep, iteration: u64, due: Instant) -> Option<RenderedStep> {
+        let job = self.job(at, iteration, due);
+        let mut user = self.take_user();
+        let work = self.stage.work(move || {
+            let made = job.make(&mut user);
+            (user, made)
+        });
+        let stopped = self.stage.stopped();
+        let done = tokio::select! {
+            biased;
+            done = work => done,
+            () = stopped => return None,
+        };
+        if let Ok((user, made)) = done {
+            self.user = Some(user);
+            return Some(made);
+        }
+        self.next(UserEvent::Lost);
+        Some(RenderedStep::by_our_fault())
+    }
+
+    /// Checks an answer, and takes from it what later requests need. If the next request is due soon, it is rendered
+    /// at once: that saves a way, and a user that does not think has no other time for it.
+    pub(super) async fn look_at(
+        &mut self,
+        at: &JourneyStep,
+        answered: &Answered,
+        next: Option<JourneyStep>,
+        due: Instant,
+    ) -> Judged {
+        let iteration = self.progress.iteration;
+        let is_soon = due.saturating_duration_since(Instant::now()) <= LOOKAHEAD;
+        let next = next.filter(|next| is_soon && !next.step.is_fixed());
+        let job = next.as_ref().map(|next| self.job(next, iteration, due));
+        let (step, answer) = (Arc::clone(&at.step), Arc::clone(&answered.answer));
+        // Nothing is kept of an answer to a request that had nothing to render.
+        let mut user = (!step.is_fixed() || job.is_some()).then(|| self.take_user());
+        let work = self.stage.work(move || {
+            let mut judged = judge(&step.expect, &answer);
+            if judged.outcome == Outcome::Ok
+                && let Some(user) = &mut user
+                && let Err(missing) = user.take(&step, &evidence(&answer))
+            {
+                judged.outcome = Outcome::Failed(Failure::Extract);
+                judged.detail = Some(missing.to_string());
+            }
+            let job = job.filter(|_| judged.outcome == Outcome::Ok);
+            let made = job.zip(user.as_mut()).map(|(job, user)| job.make(user));
+            (user, judged, made)
+        });
+        match work.await {
+            Ok((user, judged, made)) => {
+                if user.is_some() {
+                    self.user = user;
+                }
+                let ahead = next.zip(made);
+                if let Some((at, rendered)) = ahead {
+                    self.ahead = Some(Ahead { at, iteration, rendered });
+                }
+                judged
+            }
+            Err(failure) => {
+                self.next(UserEvent::Lost);
+                Judged::not(failure, &answered.answer)
+            }
+        }
+    }
+
+    fn job(&self, at: &JourneyStep, iteration: u64, due: Instant) -> RenderJob {
+        let runtime = &self.stage.run.runtime;
+        RenderJob {
+            at: at.clone(),
+            iteration,
+            anew: at.is_first_of_set_up() && iteration > 0,
+            now: clock::shown_at(&runtime.shared.wall, due),
+            caller: runtime.caller(),
+        }
+    }
+
+    /// The user, to be brought back from the CPU pool.
+    fn take_user(&mut self) -> Box<User> {
+        let new = || Box::new(User::new(Arc::clone(&self.context), self.id.number()));
+        self.user.take().unwrap_or_else(new)
+    }
+}

@@ -1,0 +1,191 @@
+//! What a user does next: the set-up, the steps one after the other, each as often as it is repeated, and again from the
+//! first; after a failure it pauses. Pure: what happened comes in, what to do goes out. It knows no clock, no task and
+//! no request; a think time is drawn, and a pause waited for, by whoever performs the action.
+
+use crate::event::{Failure, Outcome};
+use crate::plan::{Scenario, Step};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long a user waits at least after a request that was skipped: a spent budget must not make it spin.
+pub(in crate::engine) const REFUSED_PAUSE: Duration = Duration::from_secs(1);
+
+/// How long a user waits at least after a request that failed: a target that is down must not make it spin.
+pub(in crate::engine) const FAILED_PAUSE: Duration = Duration::from_millis(100);
+
+/// How long a user waits at least after its set-up failed, or was of no use: this after the first time, twice as long
+/// after each further one, and [`MAX_SET_UP_PAUSE`] at the most. A log-in that is broken must not be hammered at.
+const SET_UP_PAUSE: Duration = Duration::from_secs(1);
+
+/// The longest such time.
+const MAX_SET_UP_PAUSE: Duration = Duration::from_secs(30);
+
+/// How far a user has come. Its journeys are the iterations of the scenario's steps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Progress {
+    /// The number of the journey that it plays, or plays next, from 0.
+    pub(super) iteration: u64,
+    /// The set-up has been played with success, or there is none.
+    is_set_up: bool,
+    /// Set-ups since the last journey that came to its end: those that failed, and those whose log-in was refused
+    /// later.
+    failed_set_ups: u32,
+    /// The request that is to be sent, or was; `None` between journeys.
+    at: Option<Position>,
+    /// No more load is to be offered.
+    is_stopped: bool,
+}
+
+/// A request of a journey.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Position {
+    /// A [`Step::number`].
+    step: usize,
+    /// Which time in a row the step is played, from 0.
+    time: u32,
+}
+
+/// One request of a journey.
+#[derive(Clone, Debug)]
+pub(super) struct JourneyStep {
+    pub(super) step: Arc<Step>,
+    /// It is part of the set-up.
+    pub(super) set_up: bool,
+    /// Which time in a row the step is played, from 0.
+    pub(super) time: u32,
+}
+
+/// What happened to a user.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum UserEvent {
+    /// Its next journey is due.
+    Due,
+    /// The request was answered, and its answer is as it should be.
+    Passed,
+    /// The request ended with another outcome.
+    Failed(Outcome),
+    /// The request was offered and not sent.
+    Skipped,
+    /// No more load is to be offered; the request was not.
+    Stopped,
+    /// What it took from answers is lost: it has to be set up again.
+    Lost,
+}
+
+/// What a user does.
+#[derive(Clone, Debug)]
+pub(super) enum UserAction {
+    /// Sends a request.
+    Send(JourneyStep),
+    /// Ends its journey.
+    End(JourneyEnd),
+    /// Goes on with what it does, if it does anything.
+    Continue,
+}
+
+/// How a journey ends for its user.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct JourneyEnd {
+    /// How long the user waits at least before its next journey.
+    pub(super) pause: Duration,
+    /// The set-up failed, for the nth time in a row.
+    pub(super) failed_set_ups: Option<u32>,
+}
+
+impl Progress {
+    /// Of a user that has done nothing yet.
+    pub(super) fn new(scenario: &Scenario) -> Self {
+        Self {
+            iteration: 0,
+            is_set_up: scenario.setup.is_empty(),
+            failed_set_ups: 0,
+            at: None,
+            is_stopped: false,
+        }
+    }
+
+    /// What comes of an event, and what the user does then. Events out of turn change nothing.
+    pub(super) fn next(self, scenario: &Scenario, event: UserEvent) -> (Self, UserAction) {
+        match (event, self.at) {
+            _ if self.is_stopped => (self, UserAction::Continue),
+            (UserEvent::Lost, _) => {
+                (Self { is_set_up: scenario.setup.is_empty(), ..self }, UserAction::Continue)
+            }
+            (UserEvent::Stopped, None) => (Self { is_stopped: true, ..self }, UserAction::Continue),
+            (UserEvent::Stopped, Some(_)) => Self { is_stopped: true, ..self }.end(REFUSED_PAUSE),
+            (UserEvent::Due, None) => {
+                let first = if self.is_set_up { scenario.setup.len() } else { 0 };
+                self.send(scenario, Position { step: first, time: 0 })
+            }
+            (UserEvent::Passed, Some(at)) => self.passed(scenario, at),
+            (UserEvent::Failed(outcome), Some(at)) => self.failed(scenario, at, outcome),
+            (UserEvent::Skipped, Some(_)) => self.end(REFUSED_PAUSE),
+            (UserEvent::Due, Some(_)) | (_, None) => (self, UserAction::Continue),
+        }
+    }
+
+    fn passed(self, scenario: &Scenario, at: Position) -> (Self, UserAction) {
+        let repeat = step_of(scenario, at).map_or(1, |step| step.repeat);
+        let next = if at.time.saturating_add(1) < repeat {
+            Position { time: at.time + 1, ..at }
+        } else {
+            Position { step: at.step + 1, time: 0 }
+        };
+        let set_ups = scenario.setup.len();
+        let is_set_up = self.is_set_up || (at.step < set_ups && next.step >= set_ups);
+        Self { is_set_up, ..self }.send(scenario, next)
+    }
+
+    /// Sends a request; behind the last one the journey has come to its end.
+    fn send(self, scenario: &Scenario, at: Position) -> (Self, UserAction) {
+        let Some(step) = step_of(scenario, at) else {
+            return Self { failed_set_ups: 0, ..self }.end(Duration::ZERO);
+        };
+        let set_up = at.step < scenario.setup.len();
+        let step = JourneyStep { step: Arc::clone(step), set_up, time: at.time };
+        (Self { at: Some(at), ..self }, UserAction::Send(step))
+    }
+
+    /// A failure is one of the set-up if a step of it failed, or if a later one was refused because what the log-in gave
+    /// is not, or no longer, good for it. Then the user logs in again, as its application would have it do.
+    fn failed(self, scenario: &Scenario, at: Position, outcome: Outcome) -> (Self, UserAction) {
+        let in_set_up = at.step < scenario.setup.len();
+        let refused = outcome == Outcome::Failed(Failure::Auth) && !scenario.setup.is_empty();
+        if !in_set_up && !refused {
+            return self.end(FAILED_PAUSE);
+        }
+        let failed_set_ups = self.failed_set_ups.saturating_add(1);
+        let doubled = 2_u32.saturating_pow(failed_set_ups - 1);
+        let pause = SET_UP_PAUSE.saturating_mul(doubled).min(MAX_SET_UP_PAUSE);
+        let is_told = in_set_up && outcome != Outcome::Failed(Failure::Cancelled);
+        let (next, _) = Self { is_set_up: false, failed_set_ups, ..self }.end(pause);
+        (next, UserAction::End(JourneyEnd { pause, failed_set_ups: is_told.then_some(failed_set_ups) }))
+    }
+
+    fn end(self, pause: Duration) -> (Self, UserAction) {
+        let next = Self { at: None, iteration: self.iteration + 1, ..self };
+        (next, UserAction::End(JourneyEnd { pause, failed_set_ups: None }))
+    }
+}
+
+impl JourneyStep {
+    /// A set-up begins with it.
+    pub(super) fn is_first_of_set_up(&self) -> bool {
+        self.set_up && self.step.number == 0 && self.time == 0
+    }
+
+    /// It is the same request of the scenario.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        (self.step.number, self.time) == (other.step.number, other.time)
+    }
+}
+
+fn step_of(scenario: &Scenario, at: Position) -> Option<&Arc<Step>> {
+    match at.step.checked_sub(scenario.setup.len()) {
+        None => scenario.setup.get(at.step),
+        Some(index) => scenario.steps.get(index),
+    }
+}
+
+#[cfg(test)]
+mod tests;
