@@ -1,5 +1,5 @@
-//! What is sent without a template: the fixed prompts of a step. Pure: every choice derives from the run's seed and
-//! the request's number, so that each target is asked the same.
+//! Picks the fixed prompts of a workload. Pure: every choice derives from the run's seed and the request's number, so that
+//! each target is asked the same.
 
 use crate::exchange::{Ask, Message, Role};
 use crate::plan::{Action, AskText, Cache, PairPlan, Step};
@@ -18,7 +18,7 @@ pub struct Number {
     pub n: u64,
 }
 
-/// What a request of a step asks; `None` where something has to be rendered for it. The prompt depends on the run's seed
+/// What a request asks; `None` if something has to be rendered for it. The prompt depends on the run's seed
 /// and the number alone; the nonce that busts caches depends on the target, too: two targets may lead to the same
 /// server.
 pub fn ask(pair: &PairPlan, step: &Step, run_seed: u64, number: Number) -> Option<Ask> {

@@ -1,5 +1,5 @@
-//! Closed loop: each user plays one journey after the other, and thinks between them; of a workload that is one request
-//! after the other. At a stage's end users finish what they do.
+//! Closed loop: each user plays one journey after the other (one request after the other, of a workload) and thinks between
+//! them. At the end of a stage users finish what they have begun.
 
 use super::LOOKAHEAD;
 use super::stage::Stage;
@@ -15,8 +15,8 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// The journeys that a stage may offer (the requests, of a workload). When the last is taken, or the last user has gone,
-/// `spent` is cancelled.
+/// The journeys (the requests, of a workload) that a stage may still offer. `spent` is cancelled when the last one is
+/// taken, or when the last user has gone.
 struct Quota {
     left: Option<AtomicU64>,
     spent: CancellationToken,
@@ -39,7 +39,7 @@ pub(super) struct ClosedLoop {
 /// bound the stage that is when the last user has its last answer.
 pub(super) async fn offer(
     stage: &Arc<Stage>,
-    crowd: ClosedLoop,
+    shape: ClosedLoop,
     bounds: Bounds,
     active: oneshot::Sender<Instant>,
 ) -> Option<Instant> {
@@ -47,13 +47,13 @@ pub(super) async fn offer(
     let spent = CancellationToken::new();
     let quota = Arc::new(Quota { left: bounds.requests.map(AtomicU64::new), spent: spent.clone() });
     let there = TaskTracker::new();
-    for user in users(crowd.users, bounds.time, crowd.spawn) {
+    for user in users(shape.users, bounds.time, shape.spawn) {
         let stop = user.stop.map(|stop| stage.start + stop).into_iter().chain(stage.end).min();
         let start = (stage.start + user.start).max(stage.begins());
         if stop.is_some_and(|stop| start >= stop) {
             continue;
         }
-        let life = Life { user, start, stop, thinking: crowd.think };
+        let life = Life { user, start, stop, thinking: shape.think };
         let who = ScenarioUser::new(Arc::clone(stage), Arc::clone(&context), UserId::User(user.index));
         let task = there.track_future(live(who, life, Arc::clone(&quota)));
         stage.run.tasks.spawn_on(task, &stage.run.runtime.shared.handle);
@@ -104,10 +104,10 @@ struct Life {
     thinking: Think,
 }
 
-/// One user, from its first question to its last. Thinking is drawn per user, so that it does not depend on how
+/// Plays a user from its first journey to its last. Think times are drawn per user, so that they do not depend on how
 /// fast others are answered.
-async fn live(mut who: ScenarioUser, life: Life, quota: Arc<Quota>) {
-    let stage = Arc::clone(who.stage());
+async fn live(mut user: ScenarioUser, life: Life, quota: Arc<Quota>) {
+    let stage = Arc::clone(user.stage());
     let seed = [stage.run.ident.seed, stage.number.into(), life.user.index.into()];
     let mut rng = seed::rng("think", &seed);
     let mut due = life.start;
@@ -117,16 +117,16 @@ async fn live(mut who: ScenarioUser, life: Life, quota: Arc<Quota>) {
         if over || !wait_ahead(&stage, ahead, &quota.spent).await {
             return;
         }
-        who.get_ready(due).await;
+        user.get_ready(due).await;
         if !stage.wait_due(due, &quota.spent).await || !quota.take() {
             return;
         }
-        let rest = who.play(due).await;
+        let rest = user.play(due).await;
         due = rest.due_after(think(life.thinking, &mut rng));
     }
 }
 
-/// Waits by the runtime's timers until shortly before a due time; false if there will be no more questions.
+/// Waits by the runtime's timers until shortly before a due time; false if there will be no more journeys.
 async fn wait_ahead(stage: &Stage, at: Instant, spent: &CancellationToken) -> bool {
     tokio::select! {
         biased;

@@ -1,5 +1,5 @@
-//! Open loop: journeys are due whether or not earlier ones have ended. Each has its absolute due time; nothing sleeps
-//! between them. Each arrival is a new user, which plays one journey; its first request is due then.
+//! Open loop: journeys are due whether or not earlier ones have ended. Due times are absolute, so that delays do not add
+//! up. Each arrival is a new user that plays one journey, whose first request is due on arrival.
 
 use super::stage::Stage;
 use super::user::{ScenarioUser, UserId};
@@ -14,7 +14,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-/// Arrivals that are left out or skipped in a row before other tasks get their turn.
+/// Arrivals that may be left out or skipped in a row before other tasks get their turn.
 const BATCH: u64 = 256;
 
 /// Offers the requests of an open-loop stage. Returns shortly before the last one is due, with the instant at which
@@ -56,7 +56,7 @@ pub(super) async fn offer(
     Some(stage.end.filter(|_| !by_requests).unwrap_or(last.max(begins)))
 }
 
-/// Waits until fewer requests are prepared ahead than may be.
+/// Waits for a place among the requests that may be prepared ahead.
 async fn place_ahead(stage: &Stage) -> Option<OwnedSemaphorePermit> {
     tokio::select! {
         biased;
@@ -65,14 +65,14 @@ async fn place_ahead(stage: &Stage) -> Option<OwnedSemaphorePermit> {
     }
 }
 
-/// The user that arrives as number `n`.
+/// The user of the nth arrival.
 fn user(stage: &Arc<Stage>, context: &Arc<StageContext>, n: u64) -> ScenarioUser {
     ScenarioUser::new(Arc::clone(stage), Arc::clone(context), UserId::Arrival(n))
 }
 
-/// Plays a journey from its due time on. Journeys that are open at the same time are bounded like requests in flight:
-/// those that think hold memory, too, and a target that slows down must not fill ours. A journey of a workload is one
-/// request, which takes its own place.
+/// Plays a journey when it is due. Open journeys are limited like requests in flight: a user that thinks holds memory,
+/// too, and a slow target must not exhaust it. Journeys of a workload need no limit of their own, because they are single
+/// requests.
 async fn play_at(due: Instant, mut user: ScenarioUser, ahead: OwnedSemaphorePermit) {
     user.get_ready(due).await;
     let stage = Arc::clone(user.stage());

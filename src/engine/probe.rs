@@ -95,7 +95,7 @@ impl Engine {
 
 async fn ask(stage: Arc<Stage>) {
     let context = stage.context();
-    let mut user = ScenarioUser::new(stage, context, UserId::Arrival(0)).in_a_hurry();
+    let mut user = ScenarioUser::new(stage, context, UserId::Arrival(0)).without_think_time();
     // It is due when it is ready: nobody has planned it.
     user.get_ready(Instant::now()).await;
     user.play(Instant::now()).await;

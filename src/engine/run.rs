@@ -149,7 +149,7 @@ impl PairRuntime {
         }))
     }
 
-    /// Picks, builds and encodes a request of a step that has nothing to render.
+    /// Picks, builds and encodes a request of fixed prompts.
     pub(super) fn encode(&self, step: &Step, run_seed: u64, number: Number) -> Result<Sending, Unsendable> {
         let build = || Some(self.caller().prepare(&workload::ask(&self.plan, step, run_seed, number)?));
         let call = std::panic::catch_unwind(AssertUnwindSafe(build)).ok().flatten();
@@ -158,9 +158,9 @@ impl PairRuntime {
         call.map(|call| Sending { call, options }).ok_or_else(Unsendable::by_our_fault)
     }
 
-    /// What a run's first requests may cost: what there must be room for at the least, or a user cannot play its scenario to the end: all its requests, and
-    /// the tokens and the money of the one that reserves most. What only a rendered request shows is left out. `None`
-    /// if a request that has nothing to render cannot be built.
+    /// What the budgets must have room for before a run begins, or no user could complete a journey: all its requests,
+    /// and the tokens and the money of the one that reserves most. Of requests that have to be rendered only what the
+    /// plan says is counted. `None` if a request of fixed prompts cannot be built.
     pub(super) fn first_costs(&self, run_seed: u64) -> Option<Spend> {
         let price = self.plan.target.price.as_ref();
         let first = Number { stage: 0, user: None, n: 0 };

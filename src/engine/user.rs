@@ -1,6 +1,6 @@
-//! A user: it plays a scenario's journeys, one request after the other, each offered when its due time has come. What it
-//! does next is [`progress`]'s to say; this performs it. A request that has nothing to render is made in place, and
-//! ahead of its due time; everything else that takes a processor (rendering, checks, takes) is done in the CPU pool.
+//! A user plays the journeys of a scenario: one request after the other, each offered when it is due. [`progress`] decides
+//! what the user does next; this module awaits and performs it. Requests without templates are prepared in place;
+//! everything else that is CPU-bound (rendering, checks, extraction) runs in the CPU pool.
 
 mod ongoing;
 mod prepare;
@@ -15,7 +15,7 @@ use crate::pacing;
 use crate::plan::{Action, Scenario, Step};
 use crate::scenario::{StageContext, User};
 use crate::seed;
-use ongoing::{Cut, OngoingJourney};
+use ongoing::{Interruption, OngoingJourney};
 use progress::{JourneyEnd, JourneyStep, Progress, REFUSED_PAUSE, UserAction, UserEvent};
 use rand::RngCore as _;
 use rand_chacha::ChaCha8Rng;
@@ -27,9 +27,9 @@ use tokio_util::sync::CancellationToken;
 
 /// When a user may go on.
 pub(super) struct Rest {
-    /// When what it did had ended.
+    /// When its last request ended.
     ended: Instant,
-    /// How long it waits at least from there.
+    /// The shortest pause from there on.
     pause: Duration,
 }
 
@@ -50,14 +50,14 @@ pub(super) struct ScenarioUser {
     /// Whether it thinks between its requests.
     thinks: bool,
     progress: Progress,
-    /// What it took from answers; made with the first request that has to be rendered. It goes to the CPU pool with the
-    /// work; a panic there loses it, and then another user of the same number takes its place.
+    /// What it took from answers; created with the first request that has to be rendered. It moves to the CPU pool with
+    /// the work; a panic there loses it, and a fresh one with the same number takes its place.
     user: Option<Box<User>>,
-    /// A request that was made ahead.
+    /// A request that was prepared ahead.
     ahead: Option<Ahead>,
 }
 
-/// A request that was made ahead of its turn.
+/// A request that was prepared before it is its turn.
 struct Ahead {
     at: JourneyStep,
     iteration: u64,
@@ -70,14 +70,14 @@ impl Rest {
         Self { ended: Instant::now(), pause: REFUSED_PAUSE }
     }
 
-    /// When its next journey is due, if the user thinks for so long.
+    /// When the next journey is due, given the time that the user thinks.
     pub(super) fn due_after(&self, thought: Duration) -> Instant {
         self.ended + thought.max(self.pause)
     }
 }
 
 impl UserId {
-    /// Its number, as journeys and templates tell it.
+    /// The user's number, as journeys and templates show it.
     fn number(self) -> u32 {
         match self {
             Self::Arrival(n) => u32::try_from(n % (1 << 32)).unwrap_or_default(),
@@ -87,7 +87,7 @@ impl UserId {
 }
 
 impl ScenarioUser {
-    /// A user that has done nothing yet.
+    /// A user that has not done anything yet.
     pub(super) fn new(stage: Arc<Stage>, context: Arc<StageContext>, id: UserId) -> Self {
         let progress = Progress::new(&context.scenario);
         Self { stage, context, id, thinks: true, progress, user: None, ahead: None }
@@ -102,18 +102,18 @@ impl ScenarioUser {
         self.scenario().journeys
     }
 
-    /// The same, without any time to think.
-    pub(super) fn in_a_hurry(mut self) -> Self {
+    /// The same user, without any think time.
+    pub(super) fn without_think_time(mut self) -> Self {
         self.thinks = false;
         self
     }
 
-    /// Makes the first request of the next journey, if that was not done yet. Gives up when the stage is stopped.
+    /// Prepares the first request of the next journey, unless that is done already. Gives up when the stage is stopped.
     pub(super) async fn get_ready(&mut self, due: Instant) {
         if self.ahead.is_none()
             && let (progress, UserAction::Send(at)) = self.progress.next(self.scenario(), UserEvent::Due)
         {
-            self.ahead = self.make(at, progress.iteration, due).await;
+            self.ahead = self.prepare(at, progress.iteration, due).await;
         }
     }
 
@@ -121,14 +121,14 @@ impl ScenarioUser {
     pub(super) async fn play(&mut self, due: Instant) -> Rest {
         let mut journey = self.open(due);
         let mut action = self.next(UserEvent::Due);
-        let mut last: Option<(JourneyStep, Cut)> = None;
+        let mut last: Option<(JourneyStep, Interruption)> = None;
         loop {
             match action {
                 UserAction::Send(at) => {
                     journey.at(&at.step.name);
-                    let cut = self.request(&at, &mut journey).await;
-                    action = self.next(cut.as_ref().map_or(UserEvent::Passed, Cut::event));
-                    last = cut.map(|cut| (at, cut));
+                    let interruption = self.request(&at, &mut journey).await;
+                    action = self.next(interruption.as_ref().map_or(UserEvent::Passed, Interruption::event));
+                    last = interruption.map(|interruption| (at, interruption));
                 }
                 UserAction::End(end) => return self.end(journey, last.as_ref(), end),
                 UserAction::Continue => return Rest::refused(),
@@ -136,7 +136,7 @@ impl ScenarioUser {
         }
     }
 
-    /// The journey does not take place: its first request is offered, and skipped.
+    /// Offers the first request of a journey and skips it, so that the journey does not take place.
     pub(super) fn turn_away(&mut self, due: Instant, reason: SkipReason) {
         let UserAction::Send(at) = self.next(UserEvent::Due) else { return };
         let mut journey = self.open(due);
@@ -146,14 +146,14 @@ impl ScenarioUser {
         if let Some(offered) = offered {
             offered.skip(reason);
             self.stage.run.log_skip(reason, None);
-            let cut = Cut::Skipped(reason);
-            if let UserAction::End(end) = self.next(cut.event()) {
-                self.end(journey, Some(&(at, cut)), end);
+            let interruption = Interruption::Skipped(reason);
+            if let UserAction::End(end) = self.next(interruption.event()) {
+                self.end(journey, Some(&(at, interruption)), end);
             }
         }
     }
 
-    /// Takes an event, and tells what the user does then.
+    /// Applies an event, and returns what to do about it.
     fn next(&mut self, event: UserEvent) -> UserAction {
         let (progress, action) = self.progress.next(&self.context.scenario, event);
         self.progress = progress;
@@ -164,20 +164,20 @@ impl ScenarioUser {
         &self.context.scenario
     }
 
-    /// Plays a request. Why the journey does not go on, if it does not.
-    async fn request(&mut self, at: &JourneyStep, journey: &mut OngoingJourney) -> Option<Cut> {
-        let Some(prepared) = self.await_due(at, journey).await else { return Some(Cut::Stopped) };
+    /// Plays a request. Returns why the journey does not go on, if it does not.
+    async fn request(&mut self, at: &JourneyStep, journey: &mut OngoingJourney) -> Option<Interruption> {
+        let Some(prepared) = self.await_due(at, journey).await else { return Some(Interruption::Stopped) };
         let stage = Arc::clone(&self.stage);
         let due = journey.due;
         let sending = stage.send(due, prepared, || journey.begin());
-        let answered = match self.made_meanwhile() {
+        let answered = match self.next_in_place() {
             None => sending.await,
             Some(next) => {
-                // The next request is made while the answer is awaited, after the send: a user that does not think has
-                // no other time for it.
+                // Prepared after the send, while the answer is awaited: a user without think time has no other moment
+                // for it.
                 let make = async {
                     tokio::task::yield_now().await;
-                    self.made_in_place(next.0, next.1)
+                    self.prepare_in_place(next.0, next.1)
                 };
                 let (answered, ahead) = tokio::join!(sending, make);
                 self.ahead = Some(ahead);
@@ -194,24 +194,24 @@ impl ScenarioUser {
                 let judged = if at.step.is_fixed() && is_light(&at.step.expect) {
                     judge(&at.step.expect, &answered.answer)
                 } else {
-                    Box::pin(self.look_at(at, &answered, next, journey.due)).await
+                    Box::pin(self.check_answer(at, &answered, next, journey.due)).await
                 };
                 stage.close(answered, judged)
             }
             Err(played) => played,
         };
         match played {
-            Played::NotOffered => Some(Cut::Stopped),
-            Played::Skipped(reason) => Some(Cut::Skipped(reason)),
+            Played::NotOffered => Some(Interruption::Stopped),
+            Played::Skipped(reason) => Some(Interruption::Skipped(reason)),
             Played::Ended(request) => {
                 journey.add(&request, !at.set_up);
-                (request.outcome != Outcome::Ok).then_some(Cut::Failed(request))
+                (request.outcome != Outcome::Ok).then_some(Interruption::Failed(request))
             }
         }
     }
 
-    /// Waits until a request is due; it is made shortly before, if it was not yet. `None` if no more load is to be
-    /// offered.
+    /// Waits until a request is due, and prepares it shortly before, unless that is done already. `None` if no more load
+    /// is to be offered.
     async fn await_due(&mut self, at: &JourneyStep, journey: &OngoingJourney) -> Option<Prepared> {
         let iteration = self.progress.iteration;
         let ahead = self.ahead.take().filter(|it| it.iteration == iteration && it.at.is_same(at));
@@ -219,7 +219,7 @@ impl ScenarioUser {
         let rendered = match ahead {
             Some(ahead) => ahead.rendered,
             None if self.stage.wait_until(due.checked_sub(LOOKAHEAD).unwrap_or(due)).await => {
-                self.make(at.clone(), iteration, due).await?.rendered
+                self.prepare(at.clone(), iteration, due).await?.rendered
             }
             None => return None,
         };
@@ -239,8 +239,8 @@ impl ScenarioUser {
         }
     }
 
-    /// The request after the present one, with the number of its journey, if it can be made before the answer is there.
-    fn made_meanwhile(&self) -> Option<(JourneyStep, u64)> {
+    /// The request after the present one, and the number of its journey, if it can be prepared without the answer.
+    fn next_in_place(&self) -> Option<(JourneyStep, u64)> {
         let scenario = self.scenario();
         let (progress, action) = match self.progress.next(scenario, UserEvent::Passed) {
             (progress, UserAction::End(_)) if matches!(self.id, UserId::User(_)) => {
@@ -254,11 +254,16 @@ impl ScenarioUser {
         }
     }
 
-    /// Ends a journey, and says when the next one may begin.
-    fn end(&self, journey: OngoingJourney, last: Option<&(JourneyStep, Cut)>, end: JourneyEnd) -> Rest {
-        let told = last.map(|(at, cut)| (at, cut.told()));
+    /// Ends a journey, and returns when the next one may begin.
+    fn end(
+        &self,
+        journey: OngoingJourney,
+        last: Option<&(JourneyStep, Interruption)>,
+        end: JourneyEnd,
+    ) -> Rest {
+        let told = last.map(|(at, interruption)| (at, interruption.told()));
         let outcome = told.map_or(Outcome::Ok, |(_, (outcome, _))| outcome);
-        let refused = matches!(last, Some((_, Cut::Skipped(_) | Cut::Stopped)));
+        let refused = matches!(last, Some((_, Interruption::Skipped(_) | Interruption::Stopped)));
         if let Some(open) = journey.open {
             let detail = told.map(|(at, (_, what))| {
                 format!("{} {}: {what}", if at.set_up { "set-up step" } else { "step" }, at.step.name)
@@ -274,7 +279,7 @@ impl ScenarioUser {
         }
     }
 
-    /// A user that is not set up does nothing else, and that is worth a line of its own.
+    /// A user that cannot be set up does nothing else, which deserves a line of its own.
     fn log_set_up(&self, journey: &Journey, tries: u32, pause: Duration) {
         let Some(suppressed) = self.stage.run.runtime.log_throttle.line() else { return };
         tracing::warn!(
@@ -290,7 +295,7 @@ impl ScenarioUser {
         );
     }
 
-    /// The next journey, of which nothing has been told.
+    /// The next journey; nothing of it is recorded yet.
     fn open(&self, due: Instant) -> OngoingJourney {
         let mut journey = OngoingJourney { open: None, ids: None, due, ended: None, thinking: None };
         if !self.scenario().journeys {

@@ -128,7 +128,7 @@ impl PairPlan {
 }
 
 /// The parameters of a step's calls of this target: those of the target, and those of the step merged on top.
-pub(super) fn merged_params(step: &Step, target: &Target) -> Map<String, Value> {
+fn merged_params(step: &Step, target: &Target) -> Map<String, Value> {
     match &step.action {
         Action::Ask(ask) => compose_patches(&target.params, &ask.params),
         Action::Http(_) => Map::new(),

@@ -14,8 +14,8 @@ use std::time::Duration;
 /// What a user does: the set-up once, then the steps, again and again. Prints without its variables, which may be
 /// secret.
 pub struct Scenario {
-    /// Its iterations are told as journeys: with facts, spans and metrics of their own. Not those of a workload, which
-    /// is one request after the other.
+    /// Whether iterations are recorded as journeys, with facts, spans and metrics of their own. Those of a workload are
+    /// not: they are single requests.
     pub journeys: bool,
     /// Played once per user.
     pub setup: Vec<Arc<Step>>,
@@ -128,7 +128,7 @@ pub enum JsonTemplate {
 /// A call of the target's dialect.
 #[derive(Debug)]
 pub struct AskStep {
-    /// What is said.
+    /// System prompt and prompt.
     pub text: AskText,
     /// Most output tokens.
     pub output_tokens: Option<u64>,
@@ -145,7 +145,8 @@ pub struct AskStep {
 /// The texts of a model call.
 #[derive(Debug)]
 pub enum AskText {
-    /// Sent as they are. Nothing has to be rendered, so the request is made beside traffic.
+    /// Sent as they are. Nothing has to be rendered, so the request needs no trip to the CPU pool, and nothing is kept
+    /// of its answer.
     Fixed {
         /// System prompt.
         system: Option<Arc<str>>,
@@ -188,7 +189,8 @@ pub enum Source {
     Text,
 }
 
-/// Names of a step's surroundings in templates: who plays what, where, and for the how-manieth time.
+/// Names that templates see beside the scenario's own: which user plays which step, where, and in which iteration and
+/// turn.
 pub(super) const ENVIRONMENT: [&str; 9] =
     ["user", "iteration", "turn", "profile", "target", "model", "stage", "step", "run"];
 
@@ -275,7 +277,7 @@ impl AskStep {
 }
 
 impl Step {
-    /// Nothing in it has to be rendered.
+    /// Whether nothing in it has to be rendered.
     pub fn is_fixed(&self) -> bool {
         matches!(&self.action, Action::Ask(ask) if matches!(ask.text, AskText::Fixed { .. }))
     }

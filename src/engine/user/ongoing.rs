@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 /// A journey in progress.
 pub(super) struct OngoingJourney {
-    /// What is told of it; absent where journeys are not told.
+    /// Its record; absent for a workload.
     pub(super) open: Option<Box<OpenJourney>>,
     /// Ids of its span, where it has one.
     pub(super) ids: Option<TraceIds>,
@@ -16,12 +16,12 @@ pub(super) struct OngoingJourney {
     pub(super) due: Instant,
     /// When its last request had ended.
     pub(super) ended: Option<Instant>,
-    /// Draws of think times; made with the first one.
+    /// Draws think times; created with the first one.
     pub(super) thinking: Option<Box<ChaCha8Rng>>,
 }
 
 /// Why a journey does not go on.
-pub(super) enum Cut {
+pub(super) enum Interruption {
     /// This request failed.
     Failed(Arc<Request>),
     /// A request was skipped.
@@ -30,7 +30,7 @@ pub(super) enum Cut {
     Stopped,
 }
 
-impl Cut {
+impl Interruption {
     pub(super) fn event(&self) -> UserEvent {
         match self {
             Self::Failed(request) => UserEvent::Failed(request.outcome),
@@ -39,7 +39,7 @@ impl Cut {
         }
     }
 
-    /// The outcome of the journey, and what happened.
+    /// The outcome of the journey, and a description for people.
     pub(super) fn told(&self) -> (Outcome, &str) {
         let cancelled = Outcome::Failed(Failure::Cancelled);
         match self {

@@ -1,5 +1,5 @@
-//! What a user's requests are made of: those that have nothing to render in place, all others in the CPU pool, where
-//! answers are looked at, too.
+//! Prepares the requests of a user and checks their answers: what needs no rendering in place, everything else in the CPU
+//! pool. When a request is sent is not known here.
 
 use super::progress::{JourneyStep, UserEvent};
 use super::render::{RenderJob, RenderedStep};
@@ -13,17 +13,17 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 impl ScenarioUser {
-    /// Makes a request. `None` if the stage was stopped meanwhile.
-    pub(super) async fn make(&mut self, at: JourneyStep, iteration: u64, due: Instant) -> Option<Ahead> {
+    /// Prepares a request. `None` if the stage was stopped meanwhile.
+    pub(super) async fn prepare(&mut self, at: JourneyStep, iteration: u64, due: Instant) -> Option<Ahead> {
         if at.step.is_fixed() {
-            return Some(self.made_in_place(at, iteration));
+            return Some(self.prepare_in_place(at, iteration));
         }
         let rendered = Box::pin(self.render(&at, iteration, due)).await?;
         Some(Ahead { at, iteration, rendered })
     }
 
-    /// Makes a request that has nothing to render.
-    pub(super) fn made_in_place(&self, at: JourneyStep, iteration: u64) -> Ahead {
+    /// Prepares a request of fixed prompts.
+    pub(super) fn prepare_in_place(&self, at: JourneyStep, iteration: u64) -> Ahead {
         let stage = self.stage.number;
         let number = match self.id {
             UserId::Arrival(n) => Number { stage, user: None, n },
@@ -35,7 +35,7 @@ impl ScenarioUser {
 
     /// Renders a request. `None` if the stage was stopped meanwhile.
     async fn render(&mut self, at: &JourneyStep, iteration: u64, due: Instant) -> Option<RenderedStep> {
-        let job = self.job(at, iteration, due);
+        let job = self.render_job(at, iteration, due);
         let mut user = self.take_user();
         let work = self.stage.work(move || {
             let made = job.make(&mut user);
@@ -55,9 +55,9 @@ impl ScenarioUser {
         Some(RenderedStep::by_our_fault())
     }
 
-    /// Checks an answer, and takes from it what later requests need. If the next request is due soon, it is rendered
-    /// at once: that saves a way, and a user that does not think has no other time for it.
-    pub(super) async fn look_at(
+    /// Checks an answer, and extracts what later requests need. If the next request is due soon, it is rendered in the
+    /// same go: that saves a trip to the pool, and a user without think time has no other moment for it.
+    pub(super) async fn check_answer(
         &mut self,
         at: &JourneyStep,
         answered: &Answered,
@@ -67,9 +67,9 @@ impl ScenarioUser {
         let iteration = self.progress.iteration;
         let is_soon = due.saturating_duration_since(Instant::now()) <= LOOKAHEAD;
         let next = next.filter(|next| is_soon && !next.step.is_fixed());
-        let job = next.as_ref().map(|next| self.job(next, iteration, due));
+        let job = next.as_ref().map(|next| self.render_job(next, iteration, due));
         let (step, answer) = (Arc::clone(&at.step), Arc::clone(&answered.answer));
-        // Nothing is kept of an answer to a request that had nothing to render.
+        // Fixed prompts neither use nor leave anything.
         let mut user = (!step.is_fixed() || job.is_some()).then(|| self.take_user());
         let work = self.stage.work(move || {
             let mut judged = judge(&step.expect, &answer);
@@ -102,7 +102,7 @@ impl ScenarioUser {
         }
     }
 
-    fn job(&self, at: &JourneyStep, iteration: u64, due: Instant) -> RenderJob {
+    fn render_job(&self, at: &JourneyStep, iteration: u64, due: Instant) -> RenderJob {
         let runtime = &self.stage.run.runtime;
         RenderJob {
             at: at.clone(),
@@ -113,7 +113,7 @@ impl ScenarioUser {
         }
     }
 
-    /// The user, to be brought back from the CPU pool.
+    /// The user's state, to be moved to the CPU pool and back.
     fn take_user(&mut self) -> Box<User> {
         let new = || Box::new(User::new(Arc::clone(&self.context), self.id.number()));
         self.user.take().unwrap_or_else(new)

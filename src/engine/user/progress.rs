@@ -1,23 +1,23 @@
-//! What a user does next: the set-up, the steps one after the other, each as often as it is repeated, and again from the
-//! first; after a failure it pauses. Pure: what happened comes in, what to do goes out. It knows no clock, no task and
-//! no request; a think time is drawn, and a pause waited for, by whoever performs the action.
+//! Decides what a user does next: it plays the set-up until that succeeds, then the steps in their order, each as often as
+//! it is repeated, again and again; after a failure it pauses. Pure: events come in, actions go out. It knows no clock, no
+//! task and no request; whoever performs the actions draws think times and waits.
 
 use crate::event::{Failure, Outcome};
 use crate::plan::{Scenario, Step};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How long a user waits at least after a request that was skipped: a spent budget must not make it spin.
+/// The shortest pause after a request that was skipped: a user must not spin on an exhausted budget.
 pub(in crate::engine) const REFUSED_PAUSE: Duration = Duration::from_secs(1);
 
-/// How long a user waits at least after a request that failed: a target that is down must not make it spin.
+/// The shortest pause after a request that failed: a user must not spin on a target that is down.
 pub(in crate::engine) const FAILED_PAUSE: Duration = Duration::from_millis(100);
 
-/// How long a user waits at least after its set-up failed, or was of no use: this after the first time, twice as long
-/// after each further one, and [`MAX_SET_UP_PAUSE`] at the most. A log-in that is broken must not be hammered at.
+/// The shortest pause after a set-up that failed or whose log-in was refused later. It doubles with each further failure,
+/// up to [`MAX_SET_UP_PAUSE`]: a broken log-in must not be hammered.
 const SET_UP_PAUSE: Duration = Duration::from_secs(1);
 
-/// The longest such time.
+/// The longest such pause.
 const MAX_SET_UP_PAUSE: Duration = Duration::from_secs(30);
 
 /// How far a user has come. Its journeys are the iterations of the scenario's steps.
@@ -25,12 +25,11 @@ const MAX_SET_UP_PAUSE: Duration = Duration::from_secs(30);
 pub(super) struct Progress {
     /// The number of the journey that it plays, or plays next, from 0.
     pub(super) iteration: u64,
-    /// The set-up has been played with success, or there is none.
+    /// The set-up has succeeded, or there is none.
     is_set_up: bool,
-    /// Set-ups since the last journey that came to its end: those that failed, and those whose log-in was refused
-    /// later.
+    /// Set-ups that failed, or whose log-in was refused later, since the last journey that was completed.
     failed_set_ups: u32,
-    /// The request that is to be sent, or was; `None` between journeys.
+    /// The present request; `None` between journeys.
     at: Option<Position>,
     /// No more load is to be offered.
     is_stopped: bool,
@@ -60,35 +59,35 @@ pub(super) struct JourneyStep {
 pub(super) enum UserEvent {
     /// Its next journey is due.
     Due,
-    /// The request was answered, and its answer is as it should be.
+    /// The request was answered as expected.
     Passed,
     /// The request ended with another outcome.
     Failed(Outcome),
     /// The request was offered and not sent.
     Skipped,
-    /// No more load is to be offered; the request was not.
+    /// No more load is to be offered; the present request was not offered.
     Stopped,
-    /// What it took from answers is lost: it has to be set up again.
+    /// What it extracted from answers is lost, so it has to be set up again.
     Lost,
 }
 
-/// What a user does.
+/// What a user does next.
 #[derive(Clone, Debug)]
 pub(super) enum UserAction {
     /// Sends a request.
     Send(JourneyStep),
     /// Ends its journey.
     End(JourneyEnd),
-    /// Goes on with what it does, if it does anything.
+    /// Nothing changes.
     Continue,
 }
 
 /// How a journey ends for its user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct JourneyEnd {
-    /// How long the user waits at least before its next journey.
+    /// The shortest pause before the next journey.
     pub(super) pause: Duration,
-    /// The set-up failed, for the nth time in a row.
+    /// The set-up failed, for so many times in a row.
     pub(super) failed_set_ups: Option<u32>,
 }
 
@@ -104,7 +103,7 @@ impl Progress {
         }
     }
 
-    /// What comes of an event, and what the user does then. Events out of turn change nothing.
+    /// The state after an event, and what to do about it. Events out of turn change nothing.
     pub(super) fn next(self, scenario: &Scenario, event: UserEvent) -> (Self, UserAction) {
         match (event, self.at) {
             _ if self.is_stopped => (self, UserAction::Continue),
@@ -136,7 +135,7 @@ impl Progress {
         Self { is_set_up, ..self }.send(scenario, next)
     }
 
-    /// Sends a request; behind the last one the journey has come to its end.
+    /// Sends a request, or completes the journey if there are no more.
     fn send(self, scenario: &Scenario, at: Position) -> (Self, UserAction) {
         let Some(step) = step_of(scenario, at) else {
             return Self { failed_set_ups: 0, ..self }.end(Duration::ZERO);
@@ -146,8 +145,8 @@ impl Progress {
         (Self { at: Some(at), ..self }, UserAction::Send(step))
     }
 
-    /// A failure is one of the set-up if a step of it failed, or if a later one was refused because what the log-in gave
-    /// is not, or no longer, good for it. Then the user logs in again, as its application would have it do.
+    /// The user has to be set up again if a step of the set-up failed, or if a later request was refused as unauthorised:
+    /// what the log-in returned is not, or no longer, valid, and an application would send its user to log in again.
     fn failed(self, scenario: &Scenario, at: Position, outcome: Outcome) -> (Self, UserAction) {
         let in_set_up = at.step < scenario.setup.len();
         let refused = outcome == Outcome::Failed(Failure::Auth) && !scenario.setup.is_empty();
@@ -169,7 +168,7 @@ impl Progress {
 }
 
 impl JourneyStep {
-    /// A set-up begins with it.
+    /// It begins the set-up.
     pub(super) fn is_first_of_set_up(&self) -> bool {
         self.set_up && self.step.number == 0 && self.time == 0
     }
