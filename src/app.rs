@@ -20,7 +20,7 @@ pub use daemon::{Daemon, Options as DaemonOptions};
 pub use reload::{Origin, Pace};
 pub use signals::Stop;
 
-use crate::cli::{Cli, Command, Exit};
+use crate::cli::{Cli, Command, Exit, SchemaFormat};
 use crate::{config, telemetry};
 use clap::CommandFactory;
 
@@ -40,7 +40,8 @@ pub fn main(cli: Cli) -> Exit {
         Command::Run(options) => run::run(&options),
         Command::Check(options) => check::check(&options),
         Command::Sim(options) => simulate::simulate(*options),
-        Command::Schema => print(&format!("{:#}\n", config::schema())),
+        Command::Schema { format: SchemaFormat::Json } => print(&format!("{:#}\n", config::schema())),
+        Command::Schema { format: SchemaFormat::Markdown } => print(&config::markdown()),
         Command::Metrics => print(&telemetry::catalogue::markdown()),
         Command::Completions { shell } => {
             let mut script = Vec::new();

@@ -69,8 +69,12 @@ pub enum Command {
     Check(CheckOptions),
     /// Run the simulator of an inference server alone
     Sim(Box<SimOptions>),
-    /// Print the JSON Schema of the config
-    Schema,
+    /// Print the JSON Schema of the config, or its reference as Markdown
+    Schema {
+        /// How it is printed.
+        #[arg(long, value_enum, default_value_t = SchemaFormat::Json)]
+        format: SchemaFormat,
+    },
     /// Print the catalogue of metrics as Markdown
     Metrics,
     /// Print shell completions
@@ -78,6 +82,15 @@ pub enum Command {
         /// The shell.
         shell: clap_complete::Shell,
     },
+}
+
+/// How the config's schema is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum SchemaFormat {
+    /// As JSON Schema, for editors and validators.
+    Json,
+    /// As a reference for people: what `docs/configuration.md` holds.
+    Markdown,
 }
 
 /// Where the config is.

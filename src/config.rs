@@ -10,6 +10,7 @@ mod expect;
 mod files;
 mod layers;
 mod load;
+mod markdown;
 mod masked;
 mod otlp;
 mod path;
@@ -35,6 +36,7 @@ pub use expect::{
 pub use files::{Files, LARGEST};
 pub use layers::Source;
 pub use load::{BrokenParts, Loaded, load, load_str, read};
+pub use markdown::markdown;
 pub use masked::{Json, PathText, Texts, Values, is_template};
 pub use otlp::{Compression, Failures, GenAi, Histograms, Otlp, OtlpTls, Protocol, Traces};
 pub use path::{KeyPath, Segment};

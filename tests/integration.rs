@@ -20,6 +20,8 @@ mod cli;
 mod connections;
 #[path = "integration/daemon.rs"]
 mod daemon;
+#[path = "integration/docs.rs"]
+mod docs;
 #[path = "integration/faults.rs"]
 mod faults;
 #[path = "integration/ground_truth.rs"]

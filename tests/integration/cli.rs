@@ -217,7 +217,11 @@ async fn what_prints_prints_to_stdout() {
     };
     let schema: serde_json::Value = serde_json::from_str(&ok(bare(&["schema"]).await)).unwrap();
     assert_eq!(schema, serde_json::to_value(tokenbeat::config::schema()).unwrap());
-    assert_eq!(ok(bare(&["metrics"]).await), include_str!("../golden/metrics.md"));
+    assert_eq!(
+        ok(bare(&["schema", "--format", "markdown"]).await),
+        include_str!("../../docs/configuration.md")
+    );
+    assert_eq!(ok(bare(&["metrics"]).await), include_str!("../../docs/metrics.md"));
     for shell in ["bash", "zsh", "fish"] {
         let script = ok(bare(&["completions", shell]).await);
         assert!(script.contains("tokenbeat") && script.contains("config.file"), "{shell}");

@@ -206,9 +206,8 @@ fn disabled_names_that_nothing_has_are_found() {
 
 #[test]
 fn the_markdown_is_the_golden_file() {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/metrics.md");
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/metrics.md");
     if std::env::var_os("UPDATE_GOLDEN").is_some() {
-        std::fs::create_dir_all(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden")).unwrap();
         std::fs::write(path, markdown()).unwrap();
     }
     let golden = std::fs::read_to_string(path).unwrap();

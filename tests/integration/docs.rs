@@ -1,0 +1,124 @@
+//! The pages: their examples work, their links lead somewhere, the metrics that they name exist.
+
+use clap::Parser as _;
+use std::path::{Path, PathBuf};
+use tokenbeat::cli::Cli;
+use tokenbeat::config::Source;
+use tokenbeat::plan;
+use tokenbeat::telemetry::catalogue::Metric;
+
+/// A page, by its path in the repository.
+struct Page {
+    path: PathBuf,
+    text: String,
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// The README and the pages in `docs`.
+fn pages() -> Vec<Page> {
+    let docs = std::fs::read_dir(root().join("docs")).unwrap().map(|entry| entry.unwrap().path());
+    let pages = docs.filter(|path| path.extension().is_some_and(|it| it == "md"));
+    let mut all: Vec<Page> = pages
+        .chain([root().join("README.md")])
+        .map(|path| Page { text: std::fs::read_to_string(&path).unwrap(), path })
+        .collect();
+    all.sort_by(|a, b| a.path.cmp(&b.path));
+    assert!(all.len() > 5, "only {} pages", all.len());
+    all
+}
+
+impl Page {
+    /// The blocks of this language.
+    fn blocks(&self, language: &str) -> Vec<String> {
+        let opening = format!("\n```{language}\n");
+        let blocks = self.text.split(&opening).skip(1);
+        blocks.map(|rest| rest.split("\n```").next().unwrap().to_owned() + "\n").collect()
+    }
+
+    fn name(&self) -> String {
+        self.path.strip_prefix(root()).unwrap().display().to_string()
+    }
+}
+
+#[test]
+fn the_readme_is_short() {
+    let readme = std::fs::read_to_string(root().join("README.md")).unwrap();
+    assert!(readme.lines().count() <= 200);
+}
+
+#[test]
+fn configs_are_accepted() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("people.csv"), "email\nprobe@example.net\n").unwrap();
+    std::fs::write(folder.path().join("prompts.txt"), "What is a token?\n").unwrap();
+    let mut found = 0;
+    for page in pages() {
+        for (n, text) in page.blocks("yaml").into_iter().enumerate() {
+            let file = folder.path().join(format!("{n}.yaml"));
+            std::fs::write(&file, text).unwrap();
+            let secrets = ["DEMO_PASSWORD", "PROBE_PASSWORD"].map(|name| (name.to_owned(), "x".to_owned()));
+            let loaded = plan::load(&[Source::Path(file)], secrets);
+            assert!(loaded.is_ok(), "{}, example {}: {:?}", page.name(), n + 1, loaded.err());
+            found += 1;
+        }
+    }
+    assert!(found >= 3, "only {found} examples");
+}
+
+#[test]
+fn commands_are_accepted() {
+    let mut found = 0;
+    for page in pages() {
+        for block in page.blocks("sh") {
+            let block = block.replace("\\\n", " ").replace("cargo run --release -- ", "tokenbeat ");
+            for line in block.lines().filter(|line| line.starts_with("tokenbeat ")) {
+                let words = words(line.split(" #").next().unwrap());
+                let parsed = Cli::try_parse_from(&words);
+                assert!(parsed.is_ok(), "{}: {line}: {}", page.name(), parsed.unwrap_err());
+                found += 1;
+            }
+        }
+    }
+    assert!(found >= 5, "only {found} commands");
+}
+
+/// The words of a command line, with single quotes.
+fn words(line: &str) -> Vec<String> {
+    let (mut words, mut quoted) = (vec![String::new()], false);
+    for c in line.trim().chars() {
+        match c {
+            '\'' => quoted = !quoted,
+            ' ' if !quoted => words.push(String::new()),
+            c => words.last_mut().unwrap().push(c),
+        }
+    }
+    words.retain(|word| !word.is_empty());
+    words
+}
+
+#[test]
+fn links_lead_to_files() {
+    for page in pages() {
+        let links = page.text.split("](").skip(1).map(|rest| rest.split(')').next().unwrap());
+        for link in links.filter(|link| !link.contains("://") && !link.starts_with('#')) {
+            let file = page.path.parent().unwrap().join(link.split('#').next().unwrap());
+            assert!(file.exists(), "{} links to {link}", page.name());
+        }
+    }
+}
+
+#[test]
+fn metrics_exist() {
+    for page in pages() {
+        let names = page.text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+        for name in names.filter(|name| name.starts_with("tokenbeat_") && !name.ends_with('_')) {
+            let family = ["_bucket", "_sum", "_count"].iter().find_map(|suffix| name.strip_suffix(suffix));
+            let known =
+                [Some(name), family].into_iter().flatten().any(|it| Metric::of_prometheus_name(it).is_some());
+            assert!(known, "{} names {name}", page.name());
+        }
+    }
+}
