@@ -12,6 +12,7 @@ mod layers;
 mod load;
 mod markdown;
 mod masked;
+mod merge;
 mod otlp;
 mod path;
 mod problem;

@@ -2,6 +2,7 @@
 //! over each other.
 
 use super::files::Files;
+use super::merge::merge;
 use super::path::KeyPath;
 use super::problem::{Located, Problem};
 use super::schema::{Schema, Shape};
@@ -48,17 +49,18 @@ pub(crate) fn read(sources: &[Source], environment: &[(String, String)]) -> Read
     let shape = Schema::get().root();
     let mut reading =
         ReadConfig { tree: Node::empty(), problems: Vec::new(), incomplete: false, files: Files::default() };
+    let mut layers = Vec::new();
     for source in sources {
         match read_source(source, &mut reading) {
-            Some(layer) => reading.tree.overlay(layer, &shape),
+            Some(layer) => layers.push(layer),
             None => reading.incomplete = true,
         }
     }
-    for (name, value) in environment {
-        if let Some(layer) = read_variable(name, value, &shape, &mut reading.problems) {
-            reading.tree.overlay(layer, &shape);
-        }
-    }
+    let variables = environment.iter();
+    layers.extend(
+        variables.filter_map(|(name, value)| read_variable(name, value, &shape, &mut reading.problems)),
+    );
+    reading.tree = merge(&layers, &shape);
     reading.tree.drop_nulls(&shape);
     shape.make_whole(&mut reading.tree);
     reading

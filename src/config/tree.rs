@@ -1,5 +1,5 @@
-//! What was read, before it means anything: values with the place where each was written. Layers are laid over
-//! each other here, so that every later error can say where its value came from.
+//! What was read, before it means anything: values with the place where each was written. `merge` lays layers over
+//! each other, so that every later error can say where its value came from.
 
 use super::path::{KeyPath, Segment};
 use super::problem::{Located, Problem};
@@ -141,33 +141,6 @@ impl Node {
         }
     }
 
-    /// Lays `upper` over this layer: maps merge, all else is replaced, and so are maps whose schema says so
-    /// (exactly one of their keys may be there). A null takes away what a lower layer wrote.
-    pub(crate) fn overlay(&mut self, upper: Self, shape: &Shape<'_>) {
-        match (&mut self.value, upper.value) {
-            (Value::Map(lower), Value::Map(entries)) if !shape.is_replaced_whole() => {
-                for (key, entry) in entries {
-                    let below = shape.key(&key);
-                    match lower.entry(key) {
-                        MapEntry::Vacant(vacant) => {
-                            vacant.insert(entry);
-                        }
-                        MapEntry::Occupied(mut occupied) => {
-                            let target = occupied.get_mut();
-                            target.key_at = entry.key_at;
-                            target.node.overlay(entry.node, &below);
-                        }
-                    }
-                }
-                // The upper layer's place is the one that an operator looks at first.
-                if upper.at != Position::Nowhere {
-                    self.at = upper.at;
-                }
-            }
-            (_, value) => *self = Self { at: upper.at, value },
-        }
-    }
-
     /// Lays a file beside this one, of the same folder: a key that both set is an error.
     pub(crate) fn join(
         &mut self,
@@ -218,72 +191,5 @@ impl Node {
             Value::Array(items) => items.iter_mut().for_each(|item| item.drop_nulls(&shape.item())),
             _ => {}
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::config::schema::Schema;
-    use crate::config::yaml;
-
-    fn tree(name: &str, text: &str) -> Node {
-        yaml::read(&Arc::from(name), text).unwrap()
-    }
-
-    fn layered(lower: &str, upper: &str) -> serde_json::Value {
-        let schema = Schema::get();
-        let mut node = tree("lower.yaml", lower);
-        node.overlay(tree("upper.yaml", upper), &schema.root());
-        node.drop_nulls(&schema.root());
-        node.to_json()
-    }
-
-    #[test]
-    fn maps_merge_and_arrays_are_replaced() {
-        let merged = layered(
-            "targets: { a: { model: m, timeouts: { connect: 1s, stall: 2s } } }\ntelemetry: { disable: [x, y] }",
-            "targets: { a: { timeouts: { stall: 9s } }, b: { model: n } }\ntelemetry: { disable: [z] }",
-        );
-        assert_eq!(merged["targets"]["a"]["model"], "m");
-        assert_eq!(merged["targets"]["a"]["timeouts"], serde_json::json!({ "connect": "1s", "stall": "9s" }));
-        assert_eq!(merged["targets"]["b"]["model"], "n");
-        assert_eq!(merged["telemetry"]["disable"], serde_json::json!(["z"]));
-    }
-
-    #[test]
-    fn maps_of_which_one_key_counts_are_replaced_whole() {
-        let merged = layered(
-            "profiles: { p: { schedule: { every: 1m, jitter: 1s }, workload: { prompts: [a], system: s } } }\n\
-             targets: { t: { auth: { bearer: { env: A } }, headers: { x: { env: B } } } }",
-            "profiles: { p: { schedule: { cron: '* * * * *' }, workload: { prompts: [b] } } }\n\
-             targets: { t: { auth: { basic: { username: u } }, headers: { x: { file: f } } } }",
-        );
-        assert_eq!(merged["profiles"]["p"]["schedule"], serde_json::json!({ "cron": "* * * * *" }));
-        assert_eq!(merged["profiles"]["p"]["workload"], serde_json::json!({ "prompts": ["b"] }));
-        assert_eq!(merged["targets"]["t"]["auth"], serde_json::json!({ "basic": { "username": "u" } }));
-        assert_eq!(merged["targets"]["t"]["headers"]["x"], serde_json::json!({ "file": "f" }));
-    }
-
-    #[test]
-    fn null_takes_away_what_a_lower_layer_wrote_but_is_a_value_in_params() {
-        let merged = layered(
-            "targets: { t: { price: { input: 1, output: 2 }, params: { stop: x } } }",
-            "targets: { t: { price: null, params: { stop: null } } }",
-        );
-        assert_eq!(merged["targets"]["t"], serde_json::json!({ "params": { "stop": null } }));
-    }
-
-    #[test]
-    fn positions_follow_the_layer_that_won() {
-        let schema = Schema::get();
-        let mut node =
-            tree("lower.yaml", "targets:\n  t:\n    model: m\n    price: { input: 1, output: 2 }\n");
-        node.overlay(tree("upper.yaml", "targets:\n  t:\n    price:\n      output: 3\n"), &schema.root());
-        let at = |path: KeyPath| node.position(&path).to_string();
-        assert_eq!(at(KeyPath::of(["targets", "t", "model"])), "lower.yaml:3:12");
-        assert_eq!(at(KeyPath::of(["targets", "t", "price", "input"])), "lower.yaml:4:21");
-        assert_eq!(at(KeyPath::of(["targets", "t", "price", "output"])), "upper.yaml:4:15");
-        assert_eq!(at(KeyPath::of(["targets", "t", "price", "missing"])), "upper.yaml:3:5");
     }
 }
