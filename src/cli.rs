@@ -72,7 +72,7 @@ pub enum Command {
     /// Print the JSON Schema of the config, or its reference as Markdown
     Schema {
         /// How it is printed.
-        #[arg(long, value_enum, default_value_t = SchemaFormat::Json)]
+        #[arg(id = "schema_format", long = "format", value_enum, default_value_t = SchemaFormat::Json)]
         format: SchemaFormat,
     },
     /// Print the catalogue of metrics as Markdown

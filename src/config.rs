@@ -18,6 +18,7 @@ mod path;
 mod problem;
 mod profile;
 mod rate;
+mod repair;
 mod scenario;
 mod schedule;
 mod schema;
@@ -36,7 +37,7 @@ pub use expect::{
 };
 pub use files::{Files, LARGEST};
 pub use layers::Source;
-pub use load::{BrokenParts, Loaded, load, load_str, read};
+pub use load::{BrokenParts, Loaded, Reading, Variant, load, load_str, read};
 pub use markdown::markdown;
 pub use masked::{Json, PathText, Texts, Values, is_template};
 pub use otlp::{Compression, Failures, GenAi, Histograms, Otlp, OtlpTls, Protocol, Traces};

@@ -27,7 +27,7 @@ pub use cron::next_occurrence;
 pub use expect::{Check, Expect, JsonRule, Rule, STATUS_CHECK, StatusRange, StatusSet};
 pub use fingerprint::Fingerprint;
 pub use forecast::{Amount, Daily, Forecast, PairForecast, forecast};
-pub use load::{Attempt, Loaded, attempt, from_yaml, load};
+pub use load::{Also, Attempt, Loaded, attempt, from_yaml, load};
 use params::{OUTPUT_CAPS, output_cap};
 pub use params::{apply_patch, compose_patches, has_output_cap};
 pub use profile::{Budget, Cache, PairPlan, Period, Profile, StepPlaces};

@@ -1,7 +1,7 @@
 //! Finds and loads the config; reports what is wrong with it.
 
 use crate::cli::{ConfigOptions, Exit};
-use crate::config::{Files, Source};
+use crate::config::{Config, Files, KeyPath, Problem, Source};
 use crate::plan::{self, Loaded};
 use crate::server::WebConfig;
 use crate::telemetry::catalogue;
@@ -57,20 +57,26 @@ pub(super) fn load_from(sources: &[Source]) -> Result<(Loaded, Files), Exit> {
 
 /// Tries to load the config. Blocks while it reads files, and prints nothing.
 pub(super) fn attempt(sources: &[Source]) -> Attempt {
-    let plan::Attempt { result, files } = plan::attempt(sources, std::env::vars());
-    let result = result.map_err(|errors| errors.iter().map(ToString::to_string).collect()).and_then(known);
+    let plan::Attempt { result, files } = plan::attempt(sources, std::env::vars(), &unknown);
+    let result = result.map_err(|errors| errors.iter().map(ToString::to_string).collect());
     Attempt { result, files }
 }
 
 /// The catalogue and the web configuration are none of the plan's business; only here all are known.
-fn known(loaded: Loaded) -> Result<Loaded, Vec<String>> {
-    let mut errors: Vec<String> = catalogue::unknown_names(&loaded.plan.telemetry.disable)
-        .map(|name| format!("telemetry.disable: there is no metric `{name}`; `tokenbeat metrics` lists them"))
+fn unknown(config: &Config) -> Vec<Problem> {
+    let disabled = KeyPath::of(["telemetry", "disable"]);
+    let names = config.telemetry.disable.iter().enumerate();
+    let mut errors: Vec<Problem> = names
+        .filter(|(_, name)| catalogue::is_unknown(name))
+        .map(|(index, name)| {
+            let message = format!("there is no metric `{name}`; `tokenbeat metrics` lists them");
+            Problem::new(disabled.index(index), message)
+        })
         .collect();
-    if let Some(Err(error)) = loaded.plan.server.web_config.as_deref().map(WebConfig::read) {
-        errors.push(format!("server.web_config: {error}"));
+    if let Some(Err(error)) = config.server.web_config.as_deref().map(WebConfig::read) {
+        errors.push(Problem::new(KeyPath::of(["server", "web_config"]), error.to_string()));
     }
-    if errors.is_empty() { Ok(loaded) } else { Err(errors) }
+    errors
 }
 
 fn paths(options: &ConfigOptions) -> Option<Vec<PathBuf>> {

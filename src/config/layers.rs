@@ -241,7 +241,7 @@ mod tests {
             ("a.yaml", "targets: { t: { api: openai-chat, base_url: 'http://127.0.0.1' }\n"),
             ("b.yaml", "profiles:\n  p: { targets: [t], schedule: {}, shedule: {} }\n"),
         ]);
-        let errors = crate::config::read(&[Source::Path(folder.path().to_owned())], []).2;
+        let errors = crate::config::read(&[Source::Path(folder.path().to_owned())], []).problems;
         let said: Vec<String> = errors.iter().map(ToString::to_string).collect();
         assert_eq!(said.len(), 2, "{said:?}");
         assert!(said[0].contains("a.yaml:2:1: is not valid YAML: "), "{said:?}");

@@ -4,6 +4,7 @@ use super::files::Files;
 use super::layers::{self, ReadConfig, Source};
 use super::path::KeyPath;
 use super::problem::{Errors, Located, Problem};
+use super::repair::{self, Repaired};
 use super::tree::{Node, Value};
 use super::validate::validate;
 use super::{Config, Position};
@@ -57,7 +58,7 @@ pub fn load(
     sources: &[Source],
     environment: impl IntoIterator<Item = (String, String)>,
 ) -> Result<Loaded, Errors> {
-    let (loaded, _, problems) = read(sources, environment);
+    let Reading { loaded, problems, .. } = read(sources, environment);
     Errors::of(problems).map_or(Ok(loaded), Err)
 }
 
@@ -66,28 +67,57 @@ pub fn load_str(name: &str, text: &str) -> Result<Loaded, Errors> {
     load(&[Source::Text { name: name.to_owned(), text: text.to_owned() }], [])
 }
 
-/// Loads as much of a config as has the right form, and every error of form: so that the meaning of the rest can
-/// be judged too, and all errors are shown at once.
-pub fn read(
-    sources: &[Source],
-    environment: impl IntoIterator<Item = (String, String)>,
-) -> (Loaded, BrokenParts, Vec<Located>) {
+/// What came of reading a config.
+pub struct Reading {
+    /// The config; without what is wrong with it, it may mean anything.
+    pub loaded: Loaded,
+    /// Every error of form.
+    pub problems: Vec<Located>,
+    /// The config whose meaning can be judged: what was written, with as little as possible in the place of what is
+    /// wrong in form.
+    pub least: Variant,
+    /// Where something is wrong in form: configs that differ from it in what stands there. What is wrong with every one
+    /// of them is wrong with the config, whatever was meant there.
+    pub others: Vec<Variant>,
+}
+
+/// A config that is right in form.
+pub struct Variant {
+    /// The config.
+    pub config: Config,
+    /// What had to be left out of it.
+    pub broken: BrokenParts,
+    /// Where it says something else than what was written: nothing can be said about these places.
+    pub changed: Vec<KeyPath>,
+}
+
+/// Loads a config with every error of form, and what is left of it to be judged, so that all errors can be shown at
+/// once.
+pub fn read(sources: &[Source], environment: impl IntoIterator<Item = (String, String)>) -> Reading {
     let mut environment: Vec<(String, String)> = environment.into_iter().collect();
     environment.sort();
     let ReadConfig { tree, mut problems, incomplete, files } = layers::read(sources, &environment);
-    let misshapen = validate(&tree, incomplete);
-    let mut broken = BrokenParts { unread: incomplete, ..BrokenParts::default() };
-    for problem in &misshapen {
-        broken.add(&problem.path);
-    }
-    problems.extend(misshapen);
-    let config = if incomplete { Config::default() } else { typed(&tree, &mut broken, &mut problems) };
-    (Loaded { config, files, tree }, broken, problems)
+    let misfits = validate(&tree, incomplete);
+    let mut variant = |Repaired { tree, mut broken, changed }| {
+        let config = typed(&tree, &mut broken, &mut problems);
+        Variant { config, broken, changed }
+    };
+    let (least, others) = if incomplete {
+        let broken = BrokenParts { unread: true, ..BrokenParts::default() };
+        (Variant { config: Config::default(), broken, changed: Vec::new() }, Vec::new())
+    } else if misfits.is_empty() {
+        (variant(Repaired::unchanged(&tree)), Vec::new())
+    } else {
+        let (least, others) = repair::variants(&tree, &misfits);
+        (variant(least), others.into_iter().map(variant).collect())
+    };
+    problems.extend(misfits.into_iter().map(|misfit| misfit.problem));
+    Reading { loaded: Loaded { config: least.config.clone(), files, tree }, problems, least, others }
 }
 
 impl BrokenParts {
     /// Leaves out the smallest part that has a name and holds this key.
-    fn add(&mut self, path: &KeyPath) {
+    pub(super) fn add(&mut self, path: &KeyPath) {
         let section = path.key_at(0).unwrap_or_default();
         let Some(name) = path.key_at(1).filter(|_| section == "targets" || section == "profiles") else {
             self.sections.insert(section.to_owned());

@@ -51,6 +51,11 @@ impl KeyPath {
         &self.0
     }
 
+    /// This path, or one below it.
+    pub fn holds(&self, other: &Self) -> bool {
+        other.0.starts_with(&self.0)
+    }
+
     /// The key at this depth, if it is one.
     pub fn key_at(&self, depth: usize) -> Option<&str> {
         match self.0.get(depth) {

@@ -2,6 +2,7 @@
 //! strings are paths, which maps are replaced whole, what a key's neighbours are called.
 
 use super::Config;
+use super::path::{KeyPath, Segment};
 use super::text::FORMATS;
 use super::tree::{Node, Value as TreeValue};
 use jsonschema::Validator;
@@ -140,6 +141,59 @@ impl<'a> Shape<'a> {
             Some(Value::Array(names)) => names.iter().any(|name| name == wanted),
             _ => false,
         })
+    }
+
+    /// The shape at a path below this one.
+    pub(crate) fn at(&self, path: &KeyPath) -> Self {
+        path.segments().iter().fold(self.clone(), |shape, segment| match segment {
+            Segment::Key(key) => shape.key(key),
+            Segment::Index(_) => shape.item(),
+        })
+    }
+
+    /// Values that fit here, each of another kind: words, examples, the default, the least of a type. Down to this
+    /// depth of maps and lists.
+    pub(crate) fn examples(&self, depth: usize) -> Vec<Value> {
+        let mut found: Vec<Value> = Vec::new();
+        let mut add = |value: Value| {
+            if !found.contains(&value) {
+                found.push(value);
+            }
+        };
+        for schema in &self.alternatives {
+            schema.get("const").into_iter().chain(schema.get("default")).cloned().for_each(&mut add);
+            let examples = schema.get("examples").and_then(Value::as_array);
+            examples.into_iter().flatten().cloned().for_each(&mut add);
+        }
+        let bound = |key| self.alternatives.iter().find_map(|schema| schema.get(key)?.as_u64());
+        let least = bound("minimum").or_else(|| bound("exclusiveMinimum").map(|n| n + 1)).unwrap_or(1);
+        for (name, value) in [("boolean", json!(true)), ("integer", json!(least)), ("number", json!(least))] {
+            if self.takes(name) {
+                add(value);
+            }
+        }
+        let has_words = self.alternatives.iter().any(|schema| schema.get("const").is_some());
+        if self.takes("string") && !has_words {
+            add(json!("x"));
+        }
+        if self.takes("object") && depth > 0 {
+            add(self.least_map(depth - 1));
+        }
+        if self.takes("array") && depth > 0 {
+            add(self.item().examples(depth - 1).into_iter().take(1).collect());
+        }
+        found
+    }
+
+    /// A map with the keys that must be there.
+    fn least_map(&self, depth: usize) -> Value {
+        let mut map = Map::new();
+        let required = self.alternatives.iter().filter_map(|schema| schema.get("required")?.as_array());
+        for key in required.flatten().filter_map(Value::as_str) {
+            let value = self.key(key).examples(depth).into_iter().next();
+            map.insert(key.to_owned(), value.unwrap_or_default());
+        }
+        map.into()
     }
 
     fn has(&self, keyword: &str, value: &str) -> bool {

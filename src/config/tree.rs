@@ -103,6 +103,47 @@ impl Node {
         }
     }
 
+    /// Another value at a path; in the middle of it, maps that are missing are made. `None` takes an entry of a map out,
+    /// and nothing else: the items of a list keep their numbers.
+    pub(crate) fn set(&mut self, path: &[Segment], value: Option<serde_json::Value>) {
+        let at = self.at.clone();
+        match (path, &mut self.value) {
+            ([], _) => {
+                if let Some(value) = value {
+                    *self = Self::from_json(value, &at);
+                }
+            }
+            ([Segment::Key(key)], Value::Map(map)) if value.is_none() => drop(map.remove(key)),
+            ([Segment::Key(key), below @ ..], Value::Map(map)) => {
+                let new = || Entry { key_at: at.clone(), node: Self { at: at.clone(), ..Self::empty() } };
+                map.entry(key.clone()).or_insert_with(new).node.set(below, value);
+            }
+            ([Segment::Index(index), below @ ..], Value::Array(items)) => {
+                if let Some(item) = items.get_mut(*index) {
+                    item.set(below, value);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn from_json(json: serde_json::Value, at: &Position) -> Self {
+        let value = match json {
+            serde_json::Value::Null => Value::Null,
+            serde_json::Value::Bool(bool) => Value::Bool(bool),
+            serde_json::Value::Number(number) => Value::Number(number),
+            serde_json::Value::String(text) => Value::String(text),
+            serde_json::Value::Array(items) => {
+                Value::Array(items.into_iter().map(|item| Self::from_json(item, at)).collect())
+            }
+            serde_json::Value::Object(map) => {
+                let entry = |json| Entry { key_at: at.clone(), node: Self::from_json(json, at) };
+                Value::Map(map.into_iter().map(|(key, json)| (key, entry(json))).collect())
+            }
+        };
+        Self { at: at.clone(), value }
+    }
+
     /// Takes an entry of a map out.
     pub(crate) fn remove(&mut self, key: &str) -> Option<Self> {
         match &mut self.value {

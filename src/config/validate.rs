@@ -14,8 +14,39 @@ use serde_json::Value;
 /// What the map of a secret must be.
 const SECRET: &str = "must be { env: NAME }, { file: PATH } or { value: TEXT }";
 
+/// What does not fit the schema, and what would have to be there in its place.
+pub(crate) struct Misfit {
+    pub(crate) problem: Located,
+    pub(crate) repair: Repair,
+}
+
+/// How a value that does not fit can be taken out of the way, so that the rest can be judged.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Repair {
+    /// Nothing may stand at this place. It may have been meant to be any key that its map has and that is not written.
+    Remove(KeyPath),
+    /// Another value has to stand at this place.
+    Fill(KeyPath),
+}
+
+impl Repair {
+    /// The place.
+    pub(crate) fn path(&self) -> &KeyPath {
+        let (Self::Remove(path) | Self::Fill(path)) = self;
+        path
+    }
+}
+
+impl Misfit {
+    /// Another value has to stand where the problem is.
+    fn fill(problem: Located) -> Self {
+        let repair = Repair::Fill(problem.path.clone());
+        Self { problem, repair }
+    }
+}
+
 /// Everything in the tree that does not fit the schema. Of an incomplete tree nothing is said to be missing.
-pub(crate) fn validate(tree: &Node, incomplete: bool) -> Vec<Located> {
+pub(crate) fn validate(tree: &Node, incomplete: bool) -> Vec<Misfit> {
     let schema = Schema::get();
     let json = tree.to_json();
     let validator = match schema.validator() {
@@ -23,7 +54,9 @@ pub(crate) fn validate(tree: &Node, incomplete: bool) -> Vec<Located> {
         Err(reason) => {
             let message =
                 format!("cannot be checked, because the schema built into this program is broken: {reason}");
-            return vec![Problem::new(KeyPath::root(), message).at(super::tree::Position::Nowhere)];
+            return vec![Misfit::fill(
+                Problem::new(KeyPath::root(), message).at(super::tree::Position::Nowhere),
+            )];
         }
     };
     let mut found = Vec::new();
@@ -36,7 +69,7 @@ pub(crate) fn validate(tree: &Node, incomplete: bool) -> Vec<Located> {
     found
 }
 
-fn explain(error: &ValidationError<'_>, tree: &Node, schema: &Schema, found: &mut Vec<Located>) {
+fn explain(error: &ValidationError<'_>, tree: &Node, schema: &Schema, found: &mut Vec<Misfit>) {
     let path = path_of(error);
     match error.kind() {
         Kind::AdditionalProperties { unexpected } => {
@@ -47,15 +80,21 @@ fn explain(error: &ValidationError<'_>, tree: &Node, schema: &Schema, found: &mu
         }
         Kind::Required { property } => {
             let key = property.as_str().unwrap_or_default();
-            found.push(Problem::new(path, format!("needs the key `{key}`")).located(tree));
+            let repair = Repair::Fill(path.key(key));
+            let problem = Problem::new(path, format!("needs the key `{key}`")).located(tree);
+            found.push(Misfit { problem, repair });
         }
         Kind::AnyOf { context } | Kind::OneOfNotValid { context } => {
-            match branch_for(error.instance(), context) {
-                Some(branch) => branch.iter().for_each(|error| explain(error, tree, schema, found)),
-                None => found.push(Problem::new(path, alternatives(error.instance(), context)).located(tree)),
+            if let Some(branch) = branch_for(error.instance(), context) {
+                for error in branch {
+                    explain(error, tree, schema, found);
+                }
+            } else {
+                let message = alternatives(error.instance(), context);
+                found.push(Misfit::fill(Problem::new(path, message).located(tree)));
             }
         }
-        _ => found.push(Problem::new(path, clause(error, schema)).located(tree)),
+        _ => found.push(Misfit::fill(Problem::new(path, clause(error, schema)).located(tree))),
     }
 }
 
@@ -81,12 +120,12 @@ fn unknown_key(
     key: &str,
     tree: &Node,
     schema: &Schema,
-) -> Located {
+) -> Misfit {
     let at = tree.key_position(path);
     let object = around(error, schema);
     if object.is_some_and(is_secret) {
         let segments = path.segments().split_last().map_or(&[][..], |(_, before)| before);
-        return Problem::new(segments.iter().cloned().collect(), SECRET).at(at);
+        return Misfit::fill(Problem::new(segments.iter().cloned().collect(), SECRET).at(at));
     }
     let properties = object.and_then(|object| object.get("properties")).and_then(Value::as_object);
     let known: Vec<&str> =
@@ -95,7 +134,7 @@ fn unknown_key(
         Some(near) => format!("is not a key here; did you mean `{near}`?"),
         None => format!("is not a key here; there are {}", list(&known)),
     };
-    Problem::new(path.clone(), message).at(at)
+    Misfit { problem: Problem::new(path.clone(), message).at(at), repair: Repair::Remove(path.clone()) }
 }
 
 /// The branch that the value was meant for: the only one whose type fits.

@@ -1,7 +1,7 @@
 //! From sources to a plan: every error of form and of meaning at once, and every warning, each with its place.
 
-use super::{Plan, compile};
-use crate::config::{self, Config, Errors, Files, Located, Source};
+use super::{Compiled, Plan, compile};
+use crate::config::{self, Config, Errors, Files, Located, Problem, Reading, Source, Variant};
 use std::collections::BTreeMap;
 
 /// A plan, and what it was made of.
@@ -24,30 +24,55 @@ pub struct Attempt {
     pub files: Files,
 }
 
+/// Judges what no plan knows: what the metrics are called, say.
+pub type Also<'a> = &'a dyn Fn(&Config) -> Vec<Problem>;
+
 /// Loads a plan. `environment` is what `std::env::vars` gives.
 ///
-/// An error of form in one profile or target does not hide an error of meaning in another.
+/// An error in one key hides no error in another, be it of form or of meaning.
 pub fn load(
     sources: &[Source],
     environment: impl IntoIterator<Item = (String, String)>,
 ) -> Result<Loaded, Errors> {
-    attempt(sources, environment).result
+    attempt(sources, environment, &|_| Vec::new()).result
 }
 
-/// Like [`load`], with the files that were read.
-pub fn attempt(sources: &[Source], environment: impl IntoIterator<Item = (String, String)>) -> Attempt {
+/// Like [`load`], with the files that were read, and with what `also` finds.
+pub fn attempt(
+    sources: &[Source],
+    environment: impl IntoIterator<Item = (String, String)>,
+    also: Also<'_>,
+) -> Attempt {
     let environment: BTreeMap<String, String> = environment.into_iter().collect();
-    let (mut loaded, broken, mut problems) = config::read(sources, environment.clone());
-    let compiled = compile::compile_beside(&loaded.config, &broken, &|name| environment.get(name).cloned());
-    let mut files = std::mem::take(&mut loaded.files);
-    files.extend(compiled.files);
-    if !broken.unread {
-        problems.extend(compiled.errors.into_iter().map(|problem| loaded.locate(problem)));
+    let Reading { mut loaded, mut problems, least, others } = config::read(sources, environment.clone());
+    let judge = |Variant { config, broken, changed }: Variant| {
+        let mut compiled = compile::compile_beside(&config, &broken, &|name| environment.get(name).cloned());
+        if broken.unread {
+            compiled.errors.clear();
+        } else {
+            compiled.errors.extend(also(&config));
+        }
+        compiled.errors.retain(|error| !changed.iter().any(|path| path.holds(&error.path)));
+        compiled
+    };
+    let Compiled { plan, mut errors, warnings, files: named } = judge(least);
+    let all = errors.clone();
+    for other in others {
+        let found = judge(other).errors;
+        // An error that only this variant has may have kept what lies below it from being judged.
+        let hidden = |error: &Problem| {
+            let mut own = found.iter().filter(|own| !all.contains(own) && !own.path.segments().is_empty());
+            own.any(|own| own.path != error.path && own.path.holds(&error.path))
+        };
+        errors.retain(|error| found.contains(error) || hidden(error));
     }
-    let warnings = compiled.warnings.into_iter().map(|problem| loaded.locate(problem)).collect();
+    let mut files = std::mem::take(&mut loaded.files);
+    files.extend(named);
+    problems.extend(errors.into_iter().map(|problem| loaded.locate(problem)));
+    let warnings = warnings.into_iter().map(|problem| loaded.locate(problem)).collect();
     let result = match Errors::of(problems) {
         Some(errors) => Err(errors),
-        None => Ok(Loaded { plan: compiled.plan, warnings: config::sorted(warnings), config: loaded.config }),
+        None => Ok(Loaded { plan, warnings: config::sorted(warnings), config: loaded.config }),
     };
     Attempt { result, files }
 }
@@ -176,7 +201,7 @@ mod tests {
             "profiles: { p: { targets: [t], schedule: { manual: {} }, workload: { prompts: [{ file: ../prompts.txt }] } } }",
         );
         let sources = [Source::Path(dir.path().join("conf"))];
-        let mut failed = attempt(&sources, []);
+        let mut failed = attempt(&sources, [], &|_| Vec::new());
         let said = failed.result.err().unwrap().to_string();
         assert!(said.contains("prompts.txt cannot be read"), "{said}");
         let names = ["conf", "conf/../prompts.txt", "conf/a.yaml", "conf/b.yaml"];
@@ -185,7 +210,7 @@ mod tests {
         assert!(!failed.files.changed());
         write("prompts.txt", "Hello\n");
         assert!(failed.files.changed());
-        let mut loaded = attempt(&sources, []);
+        let mut loaded = attempt(&sources, [], &|_| Vec::new());
         assert!(loaded.result.is_ok() && loaded.files.paths().eq(expected.iter()));
         assert!(!loaded.files.changed());
     }
@@ -237,7 +262,7 @@ mod tests {
              schedule: { manual: {} }, scenario: { data: { people: { file: people.csv } }, steps: [{ name: a, \
              get: '/{{ pick(people).name }}', expect: { schema: { file: schema.json } } }] } } }",
         );
-        let mut loaded = attempt(&[Source::Path(dir.path().join("c.yaml"))], []);
+        let mut loaded = attempt(&[Source::Path(dir.path().join("c.yaml"))], [], &|_| Vec::new());
         assert!(loaded.result.is_ok(), "{:?}", loaded.result.err());
         let names = ["c.yaml", "people.csv", "schema.json"].map(|name| dir.path().join(name));
         assert!(loaded.files.paths().eq(names.iter()) && !loaded.files.changed());

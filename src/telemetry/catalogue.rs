@@ -192,12 +192,9 @@ impl Metric {
     }
 }
 
-/// Names that no metric has, ours or the process's: what `telemetry.disable` should not hold.
-pub fn unknown_names(names: &[String]) -> impl Iterator<Item = &str> {
-    names
-        .iter()
-        .map(String::as_str)
-        .filter(|name| Metric::of_prometheus_name(name).is_none() && !PROCESS.contains(name))
+/// No metric has this name, ours or the process's: `telemetry.disable` should not hold it.
+pub fn is_unknown(name: &str) -> bool {
+    Metric::of_prometheus_name(name).is_none() && !PROCESS.contains(&name)
 }
 
 #[cfg(test)]

@@ -62,7 +62,7 @@ impl World {
         let (target, valve) = valve(simulator.address, end.clone()).await;
         let dir = tempfile::tempdir().unwrap();
         let sources = vec![Source::Path(lay(dir.path(), target))];
-        let plan::Attempt { result, files } = plan::attempt(&sources, []);
+        let plan::Attempt { result, files } = plan::attempt(&sources, [], &|_| Vec::new());
         let loaded = result.unwrap_or_else(|errors| panic!("{errors}"));
         let wanted = DaemonOptions {
             listen: Some(([127, 0, 0, 1], 0).into()),
