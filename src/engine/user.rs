@@ -54,10 +54,11 @@ pub(super) struct ScenarioUser {
     /// the work; a panic there loses it, and a fresh one with the same number takes its place.
     user: Option<Box<User>>,
     /// A request that was prepared ahead.
-    ahead: Option<Ahead>,
+    ahead: Option<Box<Ahead>>,
 }
 
-/// A request that was prepared before it is its turn.
+/// A request that was prepared before it is its turn. It is kept in a box, or every future that it passes through would
+/// have room for it.
 struct Ahead {
     at: JourneyStep,
     iteration: u64,
@@ -216,10 +217,10 @@ impl ScenarioUser {
         let iteration = self.progress.iteration;
         let ahead = self.ahead.take().filter(|it| it.iteration == iteration && it.at.is_same(at));
         let due = journey.due;
-        let rendered = match ahead {
-            Some(ahead) => ahead.rendered,
+        let ahead = match ahead {
+            Some(ahead) => ahead,
             None if self.stage.wait_until(due.checked_sub(LOOKAHEAD).unwrap_or(due)).await => {
-                self.prepare(at.clone(), iteration, due).await?.rendered
+                self.prepare(at.clone(), iteration, due).await?
             }
             None => return None,
         };
@@ -228,7 +229,7 @@ impl ScenarioUser {
         } else {
             self.stage.wait_due(due, &CancellationToken::new()).await
         };
-        if is_due { self.prepared(at, rendered, journey.ids) } else { None }
+        if is_due { self.prepared(at, ahead.rendered, journey.ids) } else { None }
     }
 
     /// The next request of the journey, if the present one passes.

@@ -14,23 +14,28 @@ use tokio::time::Instant;
 
 impl ScenarioUser {
     /// Prepares a request. `None` if the stage was stopped meanwhile.
-    pub(super) async fn prepare(&mut self, at: JourneyStep, iteration: u64, due: Instant) -> Option<Ahead> {
+    pub(super) async fn prepare(
+        &mut self,
+        at: JourneyStep,
+        iteration: u64,
+        due: Instant,
+    ) -> Option<Box<Ahead>> {
         if at.step.is_fixed() {
             return Some(self.prepare_in_place(at, iteration));
         }
         let rendered = Box::pin(self.render(&at, iteration, due)).await?;
-        Some(Ahead { at, iteration, rendered })
+        Some(Box::new(Ahead { at, iteration, rendered }))
     }
 
     /// Prepares a request of fixed prompts.
-    pub(super) fn prepare_in_place(&self, at: JourneyStep, iteration: u64) -> Ahead {
+    pub(super) fn prepare_in_place(&self, at: JourneyStep, iteration: u64) -> Box<Ahead> {
         let stage = self.stage.number;
         let number = match self.id {
             UserId::Arrival(n) => Number { stage, user: None, n },
             UserId::User(user) => Number { stage, user: Some(user), n: iteration },
         };
         let sending = self.stage.run.runtime.encode(&at.step, self.context.run_seed, number);
-        Ahead { at, iteration, rendered: RenderedStep { turn: 1, sending } }
+        Box::new(Ahead { at, iteration, rendered: RenderedStep { turn: 1, sending } })
     }
 
     /// Renders a request. `None` if the stage was stopped meanwhile.
@@ -91,7 +96,7 @@ impl ScenarioUser {
                 }
                 let ahead = next.zip(made);
                 if let Some((at, rendered)) = ahead {
-                    self.ahead = Some(Ahead { at, iteration, rendered });
+                    self.ahead = Some(Box::new(Ahead { at, iteration, rendered }));
                 }
                 judged
             }
