@@ -42,7 +42,7 @@ pub fn main(cli: Cli) -> Exit {
         Command::Sim(options) => simulate::simulate(*options),
         Command::Schema { format: SchemaFormat::Json } => print(&format!("{:#}\n", config::schema())),
         Command::Schema { format: SchemaFormat::Markdown } => print(&config::markdown()),
-        Command::Metrics => print(&telemetry::catalogue::markdown()),
+        Command::Metrics => print(&telemetry::markdown()),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "tokenbeat", &mut script);

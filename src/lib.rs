@@ -5,6 +5,7 @@
 //! Data flows one way: `config -> plan -> schedule, pacing -> engine -> client -> event -> sinks`.
 
 pub mod app;
+pub mod catalogue;
 pub mod checks;
 pub mod cli;
 pub mod client;

@@ -3,10 +3,10 @@
 //! Facts come in through [`crate::event::Sink`]; nothing here asks for them. It must not know configuration
 //! files, HTTP or the engine.
 
-pub mod catalogue;
 mod exposition;
 mod lag;
 pub mod logs;
+mod markdown;
 pub mod native;
 pub mod otlp;
 mod probe;
@@ -15,6 +15,7 @@ mod value;
 
 pub use exposition::{Error, Exposition, Rendered, series_count};
 pub use lag::watch_runtime_lag;
+pub use markdown::markdown;
 pub use probe::render_probe;
 pub use store::{Labels, Store, Value, Visit};
 pub use value::{Exemplar, Histogram, HistogramSnapshot};

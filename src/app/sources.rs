@@ -1,10 +1,10 @@
 //! Finds and loads the config; reports what is wrong with it.
 
+use crate::catalogue;
 use crate::cli::{ConfigOptions, Exit};
 use crate::config::{Config, Files, KeyPath, Problem, Source};
 use crate::plan::{self, Loaded};
 use crate::server::WebConfig;
-use crate::telemetry::catalogue;
 use std::path::{Path, PathBuf};
 
 /// Where the config is looked for if the command line does not say.

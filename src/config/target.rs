@@ -211,7 +211,9 @@ pub struct Timeouts {
     pub connect: Length,
     /// From the send to the first generated content of a streamed answer. Default: 30s.
     pub first_token: Length,
-    /// Longest time without a byte after the first content. Default: 15s.
+    /// Longest time without progress once the first content has come: of a stream without an event that carries content,
+    /// a finish reason or usage (comments and empty events are none), of an answer in one piece without a byte.
+    /// Default: 15s.
     pub stall: Length,
     /// From the send to the end. Default: 2m.
     pub total: Length,

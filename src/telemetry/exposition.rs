@@ -6,8 +6,8 @@ mod collector;
 mod openmetrics;
 mod protobuf;
 
-use super::catalogue::{Kind, Metric};
 use super::store::{Labels, Store, Value, Visit};
+use crate::catalogue::{Kind, Metric};
 use crate::plan::{Budget, Plan};
 use accept::Format;
 use bytes::Bytes;

@@ -23,7 +23,7 @@ pub async fn watch_runtime_lag(store: Arc<Store>, cancel: CancellationToken) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::telemetry::catalogue::Metric;
+    use crate::catalogue::Metric;
     use crate::telemetry::{Exposition, Rendered};
     use crate::testing::small_plan;
 

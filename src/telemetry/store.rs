@@ -10,9 +10,9 @@ mod target;
 
 pub(super) use pair::PHASES;
 
-use super::catalogue::{Key, Metric, buckets};
 use super::otlp::{Dropped, Signal, Stats};
 use super::value::{Counter, Gauge, Histogram, Trace, epoch_seconds};
+use crate::catalogue::{Key, Metric, buckets};
 use crate::event::{Fact, Journey, Ledger, Pair, Request, SeriesKey, Sink, TraceIds};
 use crate::plan::Plan;
 use install::{Installed, Nodes};

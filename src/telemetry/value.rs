@@ -1,7 +1,7 @@
 //! The values of series: lock-free numbers and histograms. They must not know what they measure.
 
-use super::catalogue::buckets::Buckets;
 use super::native::Native;
+use crate::catalogue::buckets::Buckets;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};

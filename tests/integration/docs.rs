@@ -2,10 +2,10 @@
 
 use clap::Parser as _;
 use std::path::{Path, PathBuf};
+use tokenbeat::catalogue::Metric;
 use tokenbeat::cli::Cli;
 use tokenbeat::config::Source;
 use tokenbeat::plan;
-use tokenbeat::telemetry::catalogue::Metric;
 
 /// A page, by its path in the repository.
 struct Page {

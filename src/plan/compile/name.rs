@@ -2,52 +2,29 @@
 //! and of labels.
 
 use super::Findings;
+use crate::catalogue::Key;
 use crate::config::KeyPath;
 use std::collections::BTreeMap;
 
 /// Longest name.
 const LONGEST: usize = 63;
 
-/// Labels that our own series have, or that Prometheus and its federation put on them.
-const RESERVED: [&str; 38] = [
+/// Labels that Prometheus, its federation and OTLP receivers put on series, and those that are kept for what an agent
+/// or a replica will say of itself. Our own labels are those of the catalogue.
+const RESERVED: [&str; 13] = [
     "agent",
-    "api",
-    "check",
-    "code",
-    "currency",
     "exported_instance",
     "exported_job",
     "instance",
     "job",
-    "kind",
     "le",
     "location",
-    "model",
-    "outcome",
     "otel_scope_name",
     "otel_scope_version",
-    "phase",
-    "profile",
-    "provider",
     "quantile",
     "quantity",
-    "reason",
     "replica",
-    "result",
-    "revision",
-    "schedule",
-    "scope",
-    "server",
     "service_instance_id",
-    "signal",
-    "slo",
-    "source",
-    "stage",
-    "step",
-    "target",
-    "type",
-    "unit",
-    "version",
 ];
 
 /// A name that can be typed, put into a URL, and read off a legend.
@@ -78,8 +55,24 @@ pub(super) fn check_labels(labels: &BTreeMap<String, String>, path: &KeyPath, fi
                 .error(&path, "is not a label name: letters, digits and underscores, and no digit in front");
         } else if name.starts_with("__") {
             findings.error(&path, "is not a label name: two underscores in front are Prometheus' own");
-        } else if RESERVED.contains(&name.as_str()) {
+        } else if RESERVED.contains(&name.as_str()) || Key::ALL.iter().any(|key| key.name() == name) {
             findings.error(&path, "is a label that tokenbeat or Prometheus sets; choose another name");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_label_of_the_catalogue_can_be_one_of_the_agent() {
+        for name in Key::ALL.iter().map(|key| key.name()).chain(RESERVED) {
+            let labels = BTreeMap::from([(name.to_owned(), "x".to_owned())]);
+            let mut findings = Findings::default();
+            check_labels(&labels, &KeyPath::of(["agent", "labels"]), &mut findings);
+            let found: Vec<String> = findings.errors.iter().map(|error| error.path.to_string()).collect();
+            assert_eq!(found, [format!("agent.labels.{name}")]);
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The store as a collector of the `prometheus` crate.
 
 use super::{Shown, label_pair, label_pairs, protobuf};
-use crate::telemetry::catalogue::{Kind, Metric};
+use crate::catalogue::{Kind, Metric};
 use crate::telemetry::store::{Labels, Store, Value, Visit};
 use crate::telemetry::value::{Histogram, HistogramSnapshot};
 use prometheus::core::{Collector, Desc};

@@ -3,7 +3,7 @@
 //! does not write it.
 
 use super::Shown;
-use crate::telemetry::catalogue::{Kind, Metric};
+use crate::catalogue::{Kind, Metric};
 use crate::telemetry::store::{Labels, Store, Value, Visit};
 use crate::telemetry::value::{Exemplar, HistogramSnapshot};
 use prometheus::proto::{MetricFamily, MetricType};

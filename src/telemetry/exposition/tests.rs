@@ -149,7 +149,7 @@ fn the_exposition_is_the_golden_text() {
     let keep = [Metric::OfferedRequests, Metric::LongestChunkGap, Metric::SloThreshold];
     let names = Metric::ALL.iter().filter(|metric| !keep.contains(metric));
     plan.telemetry.disable = names.map(|metric| metric.spec().prometheus()).collect();
-    plan.telemetry.disable.extend(crate::telemetry::catalogue::PROCESS.map(str::to_owned));
+    plan.telemetry.disable.extend(crate::catalogue::PROCESS.map(str::to_owned));
     plan.agent.labels.clear();
     let fixture = Fixture::of(&plan);
     play(&fixture.sink, &fixture.steady, Outcome::Ok, |request| request.ids.sampled = false);

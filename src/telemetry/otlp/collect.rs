@@ -1,8 +1,8 @@
 //! The store as a source of metrics.
 
 use super::metric::{Attribute, Family, Kind, Series, Source, Value};
+use crate::catalogue::{self, Metric};
 use crate::plan::otlp::Histograms;
-use crate::telemetry::catalogue::{self, Metric};
 use crate::telemetry::store::{self, Labels, Store, Visit};
 use crate::telemetry::value::Histogram;
 use std::collections::{BTreeMap, BTreeSet};

@@ -196,7 +196,7 @@ impl Cells {
     }
 }
 
-fn histogram(buckets: &'static crate::telemetry::catalogue::buckets::Buckets, form: Histograms) -> Histogram {
+fn histogram(buckets: &'static crate::catalogue::buckets::Buckets, form: Histograms) -> Histogram {
     let histogram = Histogram::new(buckets);
     if form == Histograms::Exponential {
         histogram.record_native();

@@ -3,8 +3,8 @@
 
 use super::place::{Feeds, OUTCOMES, index};
 use super::{Out, RecordNative, Table};
+use crate::catalogue::{HTTP_CODES, Key, Metric, buckets};
 use crate::event::{Outcome, Request};
-use crate::telemetry::catalogue::{HTTP_CODES, Key, Metric, buckets};
 use crate::telemetry::value::{Counter, Histogram, Trace};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};

@@ -1,9 +1,9 @@
 //! Series of a profile against a target: runs, connections, lag, objectives, rate limits.
 
 use super::{Out, Table, Visit};
+use crate::catalogue::{Key, Metric, buckets};
 use crate::event::{LimitKind, Pair, Phases, Request, RunRef, RunResult, RunSummary, SkippedRun};
 use crate::plan::{Bound, Objective, PairPlan, Profile, Shape, Trigger};
-use crate::telemetry::catalogue::{Key, Metric, buckets};
 use crate::telemetry::value::{Counter, Gauge, Histogram, Level, OptionalGauge, Trace};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};

@@ -3,9 +3,9 @@
 use super::pair::{PairNode, Retired};
 use super::place::{OUTCOMES, index};
 use super::{Out, RecordNative, Table, Visit};
+use crate::catalogue::{Key, Metric, buckets};
 use crate::event::{Journey, Outcome, SeriesKey, SkipReason, TokenType};
 use crate::plan::{PairPlan, Stage};
-use crate::telemetry::catalogue::{Key, Metric, buckets};
 use crate::telemetry::value::{Counter, FloatCounter, Histogram, Level, TimeCounter, Trace};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};

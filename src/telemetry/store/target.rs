@@ -1,9 +1,9 @@
 //! Series of a target.
 
 use super::{Out, Visit};
+use crate::catalogue::{Key, Metric};
 use crate::event::Request;
 use crate::plan::{Api, Target};
-use crate::telemetry::catalogue::{Key, Metric};
 use crate::telemetry::value::OptionalGauge;
 use std::sync::{Arc, PoisonError, RwLock};
 

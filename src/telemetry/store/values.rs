@@ -1,7 +1,7 @@
 //! Reads values out of a store, for tests.
 
 use super::{Labels, Store, Value, Visit};
-use crate::telemetry::catalogue::Metric;
+use crate::catalogue::Metric;
 use crate::telemetry::value::HistogramSnapshot;
 use std::collections::BTreeMap;
 

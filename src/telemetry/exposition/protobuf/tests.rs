@@ -2,9 +2,9 @@
 
 use super::super::tests::Fixture;
 use super::*;
+use crate::catalogue::{Metric, buckets};
 use crate::event::{Fact, Outcome};
 use crate::plan::Plan;
-use crate::telemetry::catalogue::{Metric, buckets};
 use crate::telemetry::store::{Labels, Store, Value, Visit};
 use crate::telemetry::value::{Histogram, HistogramSnapshot, Trace};
 use crate::telemetry::{Exposition, Rendered};

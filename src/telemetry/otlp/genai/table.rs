@@ -4,8 +4,8 @@
 //! 024a4f94, token metrics at 066d4a7f), which has no release yet; the old one is that of the semantic conventions
 //! up to 1.42, which most dashboards read.
 
+use crate::catalogue::buckets::Buckets;
 use crate::plan::otlp::GenAi;
-use crate::telemetry::catalogue::buckets::Buckets;
 
 /// What is measured. Metrics of both sets may show the same quantity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

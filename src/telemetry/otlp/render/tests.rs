@@ -233,7 +233,7 @@ fn assert_same_names(mut rig: Rig, among: &str) {
         families.map(|(name, _)| name.to_owned()).filter(|name| !name.starts_with("process_")).collect();
     theirs.sort();
     let ours = rig.metrics(Histograms::Explicit, &[]);
-    let mut ours: Vec<String> = crate::telemetry::catalogue::Metric::ALL
+    let mut ours: Vec<String> = crate::catalogue::Metric::ALL
         .iter()
         .filter(|metric| ours.contains_key(metric.spec().name))
         .map(|metric| metric.spec().prometheus())

@@ -1,8 +1,8 @@
 //! Scenarios: series by step and turn, and those of journeys.
 
 use super::*;
+use crate::catalogue::Subject;
 use crate::event::{Tokens, turn_bucket};
-use crate::telemetry::catalogue::Subject;
 use crate::testing::{journey, post, rag_plan, rag_plan_of, scenario, step, step_place, travel};
 
 /// Stage `warm` of `rag_plan`, and `steady`.

@@ -203,13 +203,3 @@ fn disabled_names_that_nothing_has_are_found() {
     let names = ["tokenbeat_stalls_total", "process_open_fds", "tokenbeat_stalls"];
     assert_eq!(names.map(is_unknown), [false, false, true]);
 }
-
-#[test]
-fn the_markdown_is_the_golden_file() {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/metrics.md");
-    if std::env::var_os("UPDATE_GOLDEN").is_some() {
-        std::fs::write(path, markdown()).unwrap();
-    }
-    let golden = std::fs::read_to_string(path).unwrap();
-    assert_eq!(markdown(), golden, "run the test with UPDATE_GOLDEN=1 and look at the difference");
-}

@@ -1,6 +1,6 @@
 //! The catalogue as Markdown, for `tokenbeat metrics` and the documentation.
 
-use super::{HTTP_CODES, Key, Kind, Metric, PROCESS, Subject, buckets::Buckets};
+use crate::catalogue::{HTTP_CODES, Key, Kind, Metric, PROCESS, Subject, buckets::Buckets};
 use crate::event::{
     LimitKind, Outcome, RunResult, SkipReason, SkippedRun, Source, TURNS, TokenType, Unit as BudgetUnit,
 };
@@ -97,5 +97,20 @@ fn bucket_lists(out: &mut String) {
             buckets.why,
             bounds.join(" ")
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_markdown_is_the_golden_file() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/metrics.md");
+        if std::env::var_os("UPDATE_GOLDEN").is_some() {
+            std::fs::write(path, markdown()).unwrap();
+        }
+        let golden = std::fs::read_to_string(path).unwrap();
+        assert_eq!(markdown(), golden, "run the test with UPDATE_GOLDEN=1 and look at the difference");
     }
 }

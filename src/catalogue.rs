@@ -2,10 +2,8 @@
 //! documentation and every rendering derive from it. It must not know how a value comes about.
 
 pub mod buckets;
-mod markdown;
 mod spec;
 
-pub use markdown::markdown;
 pub use spec::{Key, Kind, Spec, Subject, Unit};
 
 use Kind::{Counter, Gauge, Histogram};
