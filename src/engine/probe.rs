@@ -84,7 +84,7 @@ impl Engine {
         let run = runtime.probe_into(start, Arc::<Private>::clone(&private)).ok_or_else(setup)?;
         let place = runtime.plan.places.first().cloned().ok_or_else(setup)?;
         let stage = Arc::new(Stage { run, place, index: 0, number: 0, warm_up: false, start: at, end: None });
-        // A future that is dropped leaves its outcome behind: ticket and journey record it.
+        // A future that is dropped leaves its outcome behind: the guards of request and journey record it.
         let asking = async move { drop(tokio::time::timeout(within, ask(stage)).await) };
         // On the runtime that carries the traffic, and awaited by a shutdown.
         shared.tasks.spawn_on(asking, &shared.handle).await.map_err(|_| setup())?;

@@ -1,5 +1,5 @@
-//! One request from its due time to its record: permits, budget, the call, checks, cost,
-//! verdicts.
+//! One request from its due time to its record: permits, budget, the call, checks, cost, verdicts. Who asks, and why, is not
+//! known here.
 
 use super::in_flight::InFlightPermit;
 use super::settle::{self, Asked};
@@ -32,22 +32,22 @@ pub(super) struct Sending {
     pub(super) options: CallOptions,
 }
 
-/// Why there is nothing to send: the request is offered, and ends so.
+/// Why there is nothing to send. The request is offered all the same, and ends with this failure.
 pub(super) struct Unsendable {
     pub(super) failure: Failure,
     pub(super) detail: String,
 }
 
 impl Unsendable {
-    /// It could not be built.
+    /// It could not be built, through a fault of ours.
     pub(super) fn by_our_fault() -> Self {
         Self { failure: Failure::Internal, detail: "the request could not be built".to_owned() }
     }
 }
 
-/// What came of a request, as far as a user cares.
+/// What became of a request, as far as its user is concerned.
 pub(super) enum Played {
-    /// It was not even offered: the pair has just left the plan.
+    /// It was not offered: the pair has just left the plan.
     NotOffered,
     /// It was offered and not sent.
     Skipped(SkipReason),
@@ -55,9 +55,9 @@ pub(super) enum Played {
     Ended(Arc<Request>),
 }
 
-/// A request whose answer is there, and has not been looked at.
+/// A request that was answered, and whose answer has not been checked.
 pub(super) struct Answered {
-    ticket: OfferedRequest,
+    offered: OfferedRequest,
     asked_output: Option<u64>,
     /// Shared with the CPU pool, so that it survives a panic there.
     pub(super) answer: Arc<Answer>,
@@ -77,9 +77,9 @@ struct Admitted {
 }
 
 impl Stage {
-    /// The ticket of a request that is offered now; `None` if the pair has just left the plan. `first` is called
-    /// before the offer, if there is one.
-    pub(super) fn ticket(&self, due: Instant, of: &Prepared, first: impl FnOnce()) -> Option<OfferedRequest> {
+    /// Offers a request. `None` if the pair has just left the plan; otherwise `first` is called before the offer is
+    /// recorded.
+    pub(super) fn offer(&self, due: Instant, of: &Prepared, first: impl FnOnce()) -> Option<OfferedRequest> {
         let run = &self.run;
         run.runtime.gate.pass(|| {
             run.begin();
@@ -97,8 +97,8 @@ impl Stage {
         })
     }
 
-    /// Sends a request whose due time has come, and waits for its answer. What has no answer is done with. `first`
-    /// is called before it is offered, if it is.
+    /// Sends a request that is due, and waits for its answer. A request that is skipped or ends without an answer is
+    /// completed here. `first` is called before it is offered, if it is.
     pub(super) async fn send(
         &self,
         due: Instant,
@@ -106,15 +106,15 @@ impl Stage {
         first: impl FnOnce(),
     ) -> Result<Answered, Played> {
         let ids = prepared.ids;
-        let ticket = self.ticket(due, &prepared, first).ok_or(Played::NotOffered)?;
+        let offered = self.offer(due, &prepared, first).ok_or(Played::NotOffered)?;
         let Sending { call, options } = match prepared.sending {
             Ok(sending) => sending,
-            Err(unsendable) => return Err(self.unsendable(ticket, unsendable)),
+            Err(unsendable) => return Err(self.unsendable(offered, unsendable)),
         };
         let admitted = match self.admit(due, &call) {
             Ok(admitted) => admitted,
             Err(reason) => {
-                ticket.skip(reason);
+                offered.skip(reason);
                 return Err(Played::Skipped(reason));
             }
         };
@@ -122,26 +122,26 @@ impl Stage {
         let (asked, asked_output) = (Asked::of(&call), call.output_tokens);
         let Some(answer) = self.call(call, Context { due, ids, cancel: self.hard().clone(), options }).await
         else {
-            // The reservation stays spent, because the target may charge for it.
-            return Err(self.ended(ticket, |request| request.outcome = Outcome::Failed(Failure::Cancelled)));
+            // The reservation stays spent: the target may charge for the request.
+            return Err(self.ended(offered, |request| request.outcome = Outcome::Failed(Failure::Cancelled)));
         };
         let spent = settle::actual(&answer, asked, plan.target.price.as_ref());
         self.run.runtime.shared.ledger.settle(admitted.hold, spent);
-        Ok(Answered { ticket, asked_output, answer: Arc::new(answer) })
+        Ok(Answered { offered, asked_output, answer: Arc::new(answer) })
     }
 
-    /// Ends a request as what was found about its answer.
+    /// Ends a request with what the checks of its answer found.
     pub(super) fn close(&self, answered: Answered, judged: Judged) -> Played {
-        let Answered { ticket, asked_output, answer } = answered;
+        let Answered { offered, asked_output, answer } = answered;
         let plan = &self.run.runtime.plan;
-        self.ended(ticket, |request| {
+        self.ended(offered, |request| {
             request.asked_output_tokens = asked_output;
             fill(request, Arc::unwrap_or_clone(answer), judged, plan);
         })
     }
 
-    /// Does work about an answer in the CPU pool. Fails as `internal` if it panicked, and as `cancelled` if requests
-    /// in flight are to end and it does not.
+    /// Runs work in the CPU pool. Fails as `internal` if it panicked, and as `cancelled` if requests in flight are to end
+    /// and it does not.
     pub(super) async fn work<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,
@@ -158,18 +158,18 @@ impl Stage {
     }
 
     /// Ends a request for which there is nothing to send.
-    fn unsendable(&self, ticket: OfferedRequest, why: Unsendable) -> Played {
-        self.ended(ticket, |request| {
+    fn unsendable(&self, offered: OfferedRequest, why: Unsendable) -> Played {
+        self.ended(offered, |request| {
             request.outcome = Outcome::Failed(why.failure);
             request.detail = Some(why.detail);
         })
     }
 
-    fn ended(&self, ticket: OfferedRequest, fill: impl FnOnce(&mut Request)) -> Played {
+    fn ended(&self, offered: OfferedRequest, fill: impl FnOnce(&mut Request)) -> Played {
         let slos = &self.run.runtime.plan.profile.slos;
-        let ended = ticket.finish(|request| {
+        let ended = offered.finish(|request| {
             fill(request);
-            // Last, because it looks at all of the others.
+            // Last, because verdicts depend on all other fields.
             request.verdicts = slo::verdicts(slos, request);
         });
         let Some(request) = ended else { return Played::NotOffered };
@@ -177,7 +177,7 @@ impl Stage {
         Played::Ended(request)
     }
 
-    /// Takes what a request needs, in the order in which it costs least to give back.
+    /// Takes what a request needs, that which is cheapest to give back first.
     fn admit(&self, due: Instant, call: &Call) -> Result<Admitted, SkipReason> {
         if Instant::now().saturating_duration_since(due) > OVERRUN {
             self.run.log_skip(SkipReason::Overrun, None);
@@ -198,8 +198,8 @@ impl Stage {
         }
     }
 
-    /// Calls the target. A caller that panics has failed by our own fault; one that does not heed the
-    /// cancellation is dropped, and gives no answer.
+    /// Calls the target. A panic of the caller is a fault of ours; a caller that ignores the cancellation is dropped, and
+    /// there is no answer.
     async fn call(&self, call: Call, context: Context) -> Option<Answer> {
         let started = Instant::now();
         let due = context.due;
@@ -240,13 +240,13 @@ async fn cancelled_for_long(hard: &CancellationToken) {
 }
 
 impl Judged {
-    /// The answer was not judged to the end.
+    /// The checks were not completed.
     pub(super) fn not(failure: Failure, answer: &Answer) -> Self {
         let why = match failure {
             Failure::Cancelled => "stopped while the answer was checked",
             _ => "a fault of the prober while the answer was checked",
         };
-        // What the client found counts: it was there first.
+        // What the client found comes first.
         let (outcome, detail) = match answer.outcome {
             Outcome::Ok => (Outcome::Failed(failure), Some(why.to_owned())),
             failed @ Outcome::Failed(_) => (failed, answer.detail.clone()),
@@ -255,8 +255,7 @@ impl Judged {
     }
 }
 
-/// Whether checks take so little that they may be done beside traffic: what they look at is a number or a word, or
-/// they go over the text once.
+/// Whether checks are cheap enough to run beside traffic: they compare a number or a word, or read the text once.
 pub(super) fn is_light(expect: &Expect) -> bool {
     expect.checks.iter().all(|check| match &check.rule {
         Rule::FinishReason(_)
@@ -272,8 +271,8 @@ pub(super) fn is_light(expect: &Expect) -> bool {
     })
 }
 
-/// What an answer is worth. Checks look at answers that are complete, but for that of the status: a status outside of
-/// what is expected keeps the client's outcome, and is named.
+/// Judges an answer. Checks apply to complete answers; only the status is checked of every answer, and one that is not
+/// expected is named while the client's outcome is kept.
 pub(super) fn judge(expect: &Expect, answer: &Answer) -> Judged {
     let outside = |status: u16| expect.status.as_ref().is_some_and(|set| !set.contains(status));
     let status = answer.status.is_some_and(outside).then(|| STATUS_CHECK.into());
@@ -292,7 +291,7 @@ pub(super) fn judge(expect: &Expect, answer: &Answer) -> Judged {
     Judged { outcome, detail, failed_checks }
 }
 
-/// An answer as checks and takes see it.
+/// An answer as checks and extraction see it.
 pub(super) fn evidence(answer: &Answer) -> Evidence<'_> {
     Evidence {
         status: answer.status,

@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-/// How often the time of offered load is told.
+/// How often the time of offered load is recorded.
 const TICK: Duration = Duration::from_secs(1);
 
 /// One stage of a run.
@@ -27,7 +27,7 @@ pub(super) struct Stage {
 }
 
 impl Stage {
-    /// What its users share.
+    /// What all its users share.
     pub(super) fn context(&self) -> Arc<StageContext> {
         let pair = &self.run.runtime.plan;
         Arc::new(StageContext {
@@ -40,12 +40,12 @@ impl Stage {
         })
     }
 
-    /// Where its load begins: its start, or later where the run joins a cycle that is under way.
+    /// When its load begins: at its start, or later if the run joins a cycle that is under way.
     pub(super) fn begins(&self) -> Instant {
         self.run.start.join.map_or(self.start, |join| join.max(self.start))
     }
 
-    /// Ends when load is to be offered no more.
+    /// Completes when no more load is to be offered.
     pub(super) fn stopped(&self) -> impl Future<Output = ()> + '_ {
         self.run.runtime.gate.stop.cancelled()
     }
@@ -82,9 +82,9 @@ impl Stage {
         }
     }
 
-    /// Tells for how long load was offered, about once per second and at the end. The end comes by `end`, once it
-    /// is known; it may lie in the future. In a warm-up, too: tokens count there, and throughput is tokens over
-    /// this time.
+    /// Records for how long load was offered, about once per second and at the end. `end` receives the end once it is
+    /// known; it may lie in the future. Warm-ups are recorded, too: their tokens count, and throughput is tokens over this
+    /// time.
     pub(super) async fn tell_activity(self: Arc<Self>, mut end: oneshot::Receiver<Instant>) {
         let mut told = self.begins();
         if !self.wait_due(told, &CancellationToken::new()).await {

@@ -143,7 +143,7 @@ impl ScenarioUser {
         let mut journey = self.open(due);
         journey.at(&at.step.name);
         let prepared = self.prepared(&at, RenderedStep::by_our_fault(), journey.ids);
-        let offered = prepared.and_then(|it| self.stage.ticket(due, &it, || journey.begin()));
+        let offered = prepared.and_then(|it| self.stage.offer(due, &it, || journey.begin()));
         if let Some(offered) = offered {
             offered.skip(reason);
             self.stage.run.log_skip(reason, None);
