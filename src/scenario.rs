@@ -1,10 +1,13 @@
-//! What a user of a scenario sends, and what it keeps of the answers. Pure: the engine drives it, and the clock,
-//! the transport and the budgets are none of its business.
+//! What a user of a scenario does next, what it sends, and what it keeps of the answers. Pure: the engine drives it; clock,
+//! transport and budgets are not known here.
 
 mod cookies;
 mod draft;
+mod progress;
 mod taken;
 mod talk;
+
+pub use progress::{JourneyEnd, JourneyStep, Progress, REFUSED_PAUSE, UserAction, UserEvent};
 
 use crate::checks::{Documents, Evidence};
 use crate::exchange::{Ask, Call};

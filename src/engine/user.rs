@@ -1,10 +1,9 @@
-//! A user plays the journeys of a scenario: one request after the other, each offered when it is due. [`progress`] decides
+//! A user plays the journeys of a scenario: one request after the other, each offered when it is due. [`Progress`] decides
 //! what the user does next; this module awaits and performs it. Requests without templates are prepared in place;
 //! everything else that is CPU-bound (rendering, checks, extraction) runs in the CPU pool.
 
 mod ongoing;
 mod prepare;
-mod progress;
 mod render;
 
 use super::request::{Played, Prepared, is_light, judge};
@@ -13,10 +12,11 @@ use super::{LOOKAHEAD, clock};
 use crate::event::{Journey, OpenJourney, Outcome, SkipReason, TraceIds};
 use crate::pacing;
 use crate::plan::{Action, Scenario, Step};
-use crate::scenario::{StageContext, User};
+use crate::scenario::{
+    JourneyEnd, JourneyStep, Progress, REFUSED_PAUSE, StageContext, User, UserAction, UserEvent,
+};
 use crate::seed;
 use ongoing::{Interruption, OngoingJourney};
-use progress::{JourneyEnd, JourneyStep, Progress, REFUSED_PAUSE, UserAction, UserEvent};
 use rand::RngCore as _;
 use rand_chacha::ChaCha8Rng;
 use render::RenderedStep;

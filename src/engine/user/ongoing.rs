@@ -1,7 +1,7 @@
 //! A journey while it is played, and why it does not go on.
 
-use super::progress::UserEvent;
 use crate::event::{Failure, OpenJourney, Outcome, Request, SkipReason, TraceIds};
+use crate::scenario::UserEvent;
 use rand_chacha::ChaCha8Rng;
 use std::sync::Arc;
 use tokio::time::Instant;

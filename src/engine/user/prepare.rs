@@ -1,13 +1,12 @@
 //! Prepares the requests of a user and checks their answers: what needs no rendering in place, everything else in the CPU
 //! pool. When a request is sent is not known here.
 
-use super::progress::{JourneyStep, UserEvent};
 use super::render::{RenderJob, RenderedStep};
 use super::{Ahead, ScenarioUser, UserId};
 use crate::engine::request::{Answered, Judged, evidence, judge};
 use crate::engine::{LOOKAHEAD, clock};
 use crate::event::{Failure, Outcome};
-use crate::scenario::User;
+use crate::scenario::{JourneyStep, User, UserEvent};
 use crate::workload::Number;
 use std::sync::Arc;
 use tokio::time::Instant;

@@ -1,11 +1,10 @@
 //! Renders and encodes one request of a user: what the CPU pool does for it before it is sent.
 
 use super::super::request::{Sending, Unsendable};
-use super::progress::JourneyStep;
 use crate::client::{AnswerForm, CallOptions, Caller};
 use crate::event::Failure;
 use crate::plan::Action;
-use crate::scenario::{Draft, User};
+use crate::scenario::{Draft, JourneyStep, User};
 use jiff::Timestamp;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;

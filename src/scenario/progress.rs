@@ -8,10 +8,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// The shortest pause after a request that was skipped: a user must not spin on an exhausted budget.
-pub(in crate::engine) const REFUSED_PAUSE: Duration = Duration::from_secs(1);
+pub const REFUSED_PAUSE: Duration = Duration::from_secs(1);
 
 /// The shortest pause after a request that failed: a user must not spin on a target that is down.
-pub(in crate::engine) const FAILED_PAUSE: Duration = Duration::from_millis(100);
+const FAILED_PAUSE: Duration = Duration::from_millis(100);
 
 /// The shortest pause after a set-up that failed or whose log-in was refused later. It doubles with each further failure,
 /// up to [`MAX_SET_UP_PAUSE`]: a broken log-in must not be hammered.
@@ -22,9 +22,9 @@ const MAX_SET_UP_PAUSE: Duration = Duration::from_secs(30);
 
 /// How far a user has come. Its journeys are the iterations of the scenario's steps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Progress {
+pub struct Progress {
     /// The number of the journey that it plays, or plays next, from 0.
-    pub(super) iteration: u64,
+    pub iteration: u64,
     /// The set-up has succeeded, or there is none.
     is_set_up: bool,
     /// Set-ups that failed, or whose log-in was refused later, since the last journey that was completed.
@@ -46,17 +46,18 @@ struct Position {
 
 /// One request of a journey.
 #[derive(Clone, Debug)]
-pub(super) struct JourneyStep {
-    pub(super) step: Arc<Step>,
+pub struct JourneyStep {
+    /// The step.
+    pub step: Arc<Step>,
     /// It is part of the set-up.
-    pub(super) set_up: bool,
+    pub set_up: bool,
     /// Which time in a row the step is played, from 0.
-    pub(super) time: u32,
+    pub time: u32,
 }
 
 /// What happened to a user.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum UserEvent {
+pub enum UserEvent {
     /// Its next journey is due.
     Due,
     /// The request was answered as expected.
@@ -73,7 +74,7 @@ pub(super) enum UserEvent {
 
 /// What a user does next.
 #[derive(Clone, Debug)]
-pub(super) enum UserAction {
+pub enum UserAction {
     /// Sends a request.
     Send(JourneyStep),
     /// Ends its journey.
@@ -84,16 +85,16 @@ pub(super) enum UserAction {
 
 /// How a journey ends for its user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct JourneyEnd {
+pub struct JourneyEnd {
     /// The shortest pause before the next journey.
-    pub(super) pause: Duration,
+    pub pause: Duration,
     /// The set-up failed, for so many times in a row.
-    pub(super) failed_set_ups: Option<u32>,
+    pub failed_set_ups: Option<u32>,
 }
 
 impl Progress {
     /// Of a user that has done nothing yet.
-    pub(super) fn new(scenario: &Scenario) -> Self {
+    pub fn new(scenario: &Scenario) -> Self {
         Self {
             iteration: 0,
             is_set_up: scenario.setup.is_empty(),
@@ -104,7 +105,7 @@ impl Progress {
     }
 
     /// The state after an event, and what to do about it. Events out of turn change nothing.
-    pub(super) fn next(self, scenario: &Scenario, event: UserEvent) -> (Self, UserAction) {
+    pub fn next(self, scenario: &Scenario, event: UserEvent) -> (Self, UserAction) {
         match (event, self.at) {
             _ if self.is_stopped => (self, UserAction::Continue),
             (UserEvent::Lost, _) => {
@@ -169,12 +170,12 @@ impl Progress {
 
 impl JourneyStep {
     /// It begins the set-up.
-    pub(super) fn is_first_of_set_up(&self) -> bool {
+    pub fn is_first_of_set_up(&self) -> bool {
         self.set_up && self.step.number == 0 && self.time == 0
     }
 
     /// It is the same request of the scenario.
-    pub(super) fn is_same(&self, other: &Self) -> bool {
+    pub fn is_same(&self, other: &Self) -> bool {
         (self.step.number, self.time) == (other.step.number, other.time)
     }
 }
