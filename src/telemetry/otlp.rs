@@ -1,14 +1,17 @@
 //! OTLP export: metrics out of the store, a span per request, journey and run, the daemon's log; over gRPC and HTTP.
 //! It never holds up traffic: what it cannot get rid of is counted and forgotten.
 //!
-//! One pipeline for the three signals, on OTLP's own messages: the OpenTelemetry SDK can neither make exemplars
-//! nor let a series go, cannot take ids that went out before, and does not say what it lost.
+//! Spans and log records are the OpenTelemetry SDK's, encoded and exported by `opentelemetry-otlp`; metrics are
+//! encoded here, because the SDK can neither make exemplars nor let a series go. All three leave over one transport,
+//! which tries again, counts what is lost and ends in time.
 
 mod attribute;
 mod clock;
 mod collect;
+mod delivery;
 mod exporter;
 mod genai;
+mod key_value;
 mod log;
 mod metric;
 mod queue;
@@ -32,6 +35,7 @@ use crate::plan::Plan;
 use crate::plan::otlp::{Destination, GenAi, Histograms, Otlp, Sampling};
 use clock::unix_nanos;
 use collect::FromStore;
+use delivery::Delivery;
 use exporter::{Exporter, Stop};
 use futures_util::future::BoxFuture;
 use genai::Recorder;
@@ -82,9 +86,13 @@ pub fn build(otlp: &Otlp, plan: &Plan, store: &Arc<Store>, log: &LogTap) -> Resu
     let resource = Resource::new(otlp, &plan.agent);
     let targets = Arc::new(Targets::of(plan));
     let (stop, ordered) = watch::channel(None);
+    let stop_order = Stop::new(ordered);
     let exporter = |signal, to: &Arc<Destination>| {
         let transport = Transport::new(signal, Arc::clone(to))?;
-        Ok::<_, Error>(Exporter::new(signal, transport, Arc::clone(&stats), Stop::new(ordered.clone())))
+        Ok::<_, Error>(Exporter::new(signal, transport, Arc::clone(&stats), stop_order.clone()))
+    };
+    let delivery = |signal, to: &Arc<Destination>| {
+        exporter(signal, to).map(|exporter| Delivery::new(signal, exporter, Arc::clone(&stats)))
     };
     let mut signals: Vec<BoxFuture<'static, ()>> = Vec::new();
     let (set, form) =
@@ -105,15 +113,17 @@ pub fn build(otlp: &Otlp, plan: &Plan, store: &Arc<Store>, log: &LogTap) -> Resu
     if let Some(traces) = &otlp.traces {
         let (queue, intake) = queue(Signal::Traces, CAPACITY, &stats);
         let (resource, agent) = (resource.clone(), Arc::clone(&plan.agent.id));
-        let convert = trace::Traces { resource, agent, targets: Arc::clone(&targets) };
-        let exporter = exporter(Signal::Traces, &traces.to)?;
-        signals.push(Box::pin(worker::batches(intake, convert, SPANS_LINGER, exporter)));
+        let delivery = delivery(Signal::Traces, &traces.to)?;
+        let exporter = delivery.spans()?;
+        let batch = trace::Traces { resource, agent, targets: Arc::clone(&targets), exporter, delivery };
+        signals.push(Box::pin(worker::batches(intake, batch, SPANS_LINGER, stop_order.clone())));
         spans = Some((traces.sampling, queue));
     }
     if let Some(to) = &otlp.logs {
         let (queue, intake) = queue(Signal::Logs, CAPACITY, &stats);
-        let (convert, exporter) = (log::Logs { resource: resource.clone() }, exporter(Signal::Logs, to)?);
-        signals.push(Box::pin(worker::batches(intake, convert, LOGS_LINGER, exporter)));
+        let delivery = delivery(Signal::Logs, to)?;
+        let batch = log::Logs { resource: resource.clone(), exporter: delivery.logs()?, delivery };
+        signals.push(Box::pin(worker::batches(intake, batch, LOGS_LINGER, stop_order.clone())));
         log.connect(queue);
     }
     let sink = Arc::new(Facts { genai, spans });

@@ -131,6 +131,38 @@ fn the_reader_of_imports_sees_every_form() {
     assert_eq!(found, ["event", "plan", "slo", "state"]);
 }
 
+/// The libraries that the owner of the project named; each does real work on a main path.
+const NAMED: [&str; 9] = [
+    "tokio",
+    "reqwest",
+    "opentelemetry",
+    "opentelemetry_sdk",
+    "opentelemetry-otlp",
+    "prometheus",
+    "tracing",
+    "serde",
+    "figment",
+];
+
+#[test]
+fn the_named_libraries_stay_and_are_used() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let manifest: toml::Table = fs::read_to_string(root.join("Cargo.toml")).unwrap().parse().unwrap();
+    let dependencies = manifest["dependencies"].as_table().unwrap();
+    let mut files = Vec::new();
+    sources(&root.join("src"), &mut files);
+    let is_test = |file: &PathBuf| file.components().any(|part| part.as_os_str() == "tests");
+    files.retain(|file| !is_test(file) && !file.ends_with("tests.rs"));
+    let code: Vec<_> = files.iter().map(|file| fs::read_to_string(file).unwrap()).collect();
+    for name in NAMED {
+        assert!(dependencies.contains_key(name), "{name} has left the dependencies");
+        let path = format!("{}::", name.replace('-', "_"));
+        let uses =
+            |text: &String| text.lines().any(|it| !it.trim_start().starts_with("//") && it.contains(&path));
+        assert!(code.iter().any(uses), "nothing in src uses {name}");
+    }
+}
+
 #[test]
 fn no_file_is_called_mod() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");

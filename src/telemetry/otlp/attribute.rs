@@ -1,13 +1,12 @@
-//! Attributes in OTLP's form. It must not know any attribute's name.
+//! Attributes of metric points in OTLP's own form. It must not know any attribute's name.
 
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
-use opentelemetry_proto::tonic::common::v1::{AnyValue, ArrayValue, KeyValue};
+use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
 
 /// Longest text of one value, bytes: what others say must not make a record large.
-const MAX_TEXT: usize = 1024;
+pub(super) const MAX_TEXT: usize = 1024;
 
-/// Any value.
-pub(super) fn value(key: &str, value: Value) -> KeyValue {
+fn value(key: &str, value: Value) -> KeyValue {
     KeyValue { key: key.to_owned(), value: Some(AnyValue { value: Some(value) }), ..KeyValue::default() }
 }
 
@@ -16,28 +15,9 @@ pub(super) fn text(key: &str, text: &str) -> KeyValue {
     value(key, Value::StringValue(cut(text, MAX_TEXT).to_owned()))
 }
 
-/// Several texts.
-pub(super) fn texts<'a>(key: &str, all: impl IntoIterator<Item = &'a str>) -> KeyValue {
-    let values = all
-        .into_iter()
-        .map(|text| AnyValue { value: Some(Value::StringValue(cut(text, MAX_TEXT).to_owned())) })
-        .collect();
-    value(key, Value::ArrayValue(ArrayValue { values }))
-}
-
 /// A whole number; what an `i64` cannot hold is its maximum.
 pub(super) fn int(key: &str, n: u64) -> KeyValue {
     value(key, Value::IntValue(i64::try_from(n).unwrap_or(i64::MAX)))
-}
-
-/// A number.
-pub(super) fn double(key: &str, number: f64) -> KeyValue {
-    value(key, Value::DoubleValue(number))
-}
-
-/// Yes or no.
-pub(super) fn flag(key: &str, yes: bool) -> KeyValue {
-    value(key, Value::BoolValue(yes))
 }
 
 /// The longest part of `text` from its start that has at most `most` bytes.

@@ -23,14 +23,14 @@ impl Anchor {
         Self { instant, wall }
     }
 
-    /// Nanoseconds since the epoch.
-    pub(super) fn nanos(&self, at: Instant) -> u64 {
+    /// The wall clock's time; the epoch for what lies before it.
+    pub(super) fn time(&self, at: Instant) -> SystemTime {
         let wall = if at >= self.instant {
             self.wall.checked_add(at.duration_since(self.instant))
         } else {
             self.wall.checked_sub(self.instant.duration_since(at))
         };
-        wall.map_or(0, unix_nanos)
+        wall.map_or(UNIX_EPOCH, |wall| wall.max(UNIX_EPOCH))
     }
 }
 
@@ -48,10 +48,10 @@ mod tests {
     fn distances_are_kept_on_both_sides() {
         let instant = Instant::now() + Duration::from_mins(1);
         let anchor = Anchor::at(instant, UNIX_EPOCH + Duration::from_secs(1000));
-        assert_eq!(anchor.nanos(instant), 1_000_000_000_000);
-        assert_eq!(anchor.nanos(instant + Duration::from_nanos(1)), 1_000_000_000_001);
-        assert_eq!(anchor.nanos(instant - Duration::from_nanos(1)), 999_999_999_999);
+        assert_eq!(unix_nanos(anchor.time(instant)), 1_000_000_000_000);
+        assert_eq!(unix_nanos(anchor.time(instant + Duration::from_nanos(1))), 1_000_000_000_001);
+        assert_eq!(unix_nanos(anchor.time(instant - Duration::from_nanos(1))), 999_999_999_999);
         let before = Anchor::at(instant, UNIX_EPOCH);
-        assert_eq!(before.nanos(instant - Duration::from_secs(1)), 0);
+        assert_eq!(before.time(instant - Duration::from_secs(1)), UNIX_EPOCH);
     }
 }

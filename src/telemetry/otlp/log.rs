@@ -1,20 +1,22 @@
 //! The daemon's log as log records: a layer that takes what is logged, and the form that it is sent in. It must
 //! not know where the log goes beside this.
 
-use super::attribute::{cut, double, flag, int, text, value};
-use super::clock::{Anchor, unix_nanos};
+use super::attribute::{MAX_TEXT, cut};
+use super::clock::Anchor;
+use super::delivery::{Delivery, scope};
 use super::queue::{Queue, Weigh};
-use super::resource::{Resource, scope};
-use super::worker::Convert;
-use bytes::Bytes;
-use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
-use opentelemetry_proto::tonic::common::v1::any_value::Value;
-use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
-use opentelemetry_proto::tonic::logs::v1::{LogRecord, ResourceLogs, ScopeLogs, SeverityNumber};
-use prost::Message as _;
+use super::resource::Resource;
+use super::worker::Batch;
+use opentelemetry::logs::{AnyValue, LogRecord as _, Logger as _, LoggerProvider as _, Severity};
+use opentelemetry::{InstrumentationScope, SpanId, TraceId};
+use opentelemetry_otlp::LogExporter;
+use opentelemetry_sdk::error::OTelSdkResult;
+use opentelemetry_sdk::logs::{
+    LogBatch, LogExporter as _, LogProcessor, SdkLogRecord, SdkLogger, SdkLoggerProvider,
+};
 use std::fmt::{Debug, Write as _};
 use std::sync::{Arc, OnceLock};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::Layer;
@@ -25,12 +27,24 @@ const MAX_BODY: usize = 8192;
 /// Most fields of one event.
 const MAX_FIELDS: usize = 64;
 /// Who logs while we export: their lines would make more lines to export.
-const OURSELVES: [&str; 8] =
-    ["tokenbeat::telemetry::otlp", "tonic", "tower", "hyper", "hyper_util", "h2", "rustls", "hyper_rustls"];
+const OURSELVES: [&str; 12] = [
+    "tokenbeat::telemetry::otlp",
+    "opentelemetry",
+    "opentelemetry_sdk",
+    "opentelemetry_otlp",
+    "reqwest",
+    "tonic",
+    "tower",
+    "hyper",
+    "hyper_util",
+    "h2",
+    "rustls",
+    "hyper_rustls",
+];
 
 /// Takes what is logged, once it is connected; until then it lets everything go by.
 #[derive(Clone, Default)]
-pub struct LogTap(Arc<OnceLock<Queue<LogRecord>>>);
+pub struct LogTap(Arc<OnceLock<SdkLogger>>);
 
 impl LogTap {
     /// A tap that is not connected.
@@ -44,9 +58,38 @@ impl LogTap {
     }
 
     /// From now on, records go to this queue. The first queue stays.
-    pub(super) fn connect(&self, queue: Queue<LogRecord>) {
+    pub(super) fn connect(&self, queue: Queue<SdkLogRecord>) {
+        let provider = SdkLoggerProvider::builder()
+            // Who sends is said when a batch goes out, because a new plan may change it.
+            .with_resource(opentelemetry_sdk::Resource::builder_empty().build())
+            .with_log_processor(QueueProcessor(queue))
+            .build();
         // A second exporter in one process is a mistake that changes nothing.
-        let _ = self.0.set(queue);
+        let _ = self.0.set(provider.logger_with_scope(scope()));
+    }
+}
+
+/// Hands what is logged to the queue, which is bounded and never waits.
+struct QueueProcessor(Queue<SdkLogRecord>);
+
+impl Debug for QueueProcessor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("QueueProcessor")
+    }
+}
+
+impl LogProcessor for QueueProcessor {
+    fn emit(&self, record: &mut SdkLogRecord, _: &InstrumentationScope) {
+        self.0.push(record.clone());
+    }
+
+    fn force_flush(&self) -> OTelSdkResult {
+        // The worker behind the queue flushes when it is told to stop.
+        Ok(())
+    }
+
+    fn shutdown_with_timeout(&self, _: Duration) -> OTelSdkResult {
+        Ok(())
     }
 }
 
@@ -54,10 +97,9 @@ struct Tapped(LogTap);
 
 impl<S: Subscriber> Layer<S> for Tapped {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
-        let Some(queue) = self.0.0.get() else { return };
-        let metadata = event.metadata();
-        if !is_ours(metadata.target()) {
-            queue.push(record(event, SystemTime::now()));
+        let Some(logger) = self.0.0.get() else { return };
+        if !is_ours(event.metadata().target()) {
+            logger.emit(record(logger, event, SystemTime::now()));
         }
     }
 }
@@ -68,57 +110,70 @@ fn is_ours(target: &str) -> bool {
         .any(|known| target.strip_prefix(known).is_some_and(|rest| rest.is_empty() || rest.starts_with("::")))
 }
 
-fn record(event: &Event<'_>, now: SystemTime) -> LogRecord {
+fn record(logger: &SdkLogger, event: &Event<'_>, now: SystemTime) -> SdkLogRecord {
     let metadata = event.metadata();
-    let mut fields = Fields { message: String::new(), record: LogRecord::default() };
+    let mut fields = Fields::new(logger.create_log_record());
     event.record(&mut fields);
-    let Fields { message, mut record } = fields;
-    record.time_unix_nano = unix_nanos(now);
-    record.observed_time_unix_nano = record.time_unix_nano;
+    let mut record = fields.finish();
+    record.set_timestamp(now);
+    record.set_observed_timestamp(now);
     let (number, name) = severity(*metadata.level());
-    record.severity_number = number.into();
-    name.clone_into(&mut record.severity_text);
-    let body = Value::StringValue(cut(&message, MAX_BODY).to_owned());
-    record.body = Some(AnyValue { value: Some(body) });
+    record.set_severity_number(number);
+    record.set_severity_text(name);
     // An event that was given no name has one made of its place in the source.
     if !metadata.name().starts_with("event ") {
-        metadata.name().clone_into(&mut record.event_name);
+        record.set_event_name(metadata.name());
     }
-    record.attributes.push(text("code.namespace", metadata.target()));
+    record.add_attribute("code.namespace", metadata.target().to_owned());
     record
 }
 
-fn severity(level: Level) -> (SeverityNumber, &'static str) {
+fn severity(level: Level) -> (Severity, &'static str) {
     match level {
-        Level::TRACE => (SeverityNumber::Trace, "TRACE"),
-        Level::DEBUG => (SeverityNumber::Debug, "DEBUG"),
-        Level::INFO => (SeverityNumber::Info, "INFO"),
-        Level::WARN => (SeverityNumber::Warn, "WARN"),
-        _ => (SeverityNumber::Error, "ERROR"),
+        Level::TRACE => (Severity::Trace, "TRACE"),
+        Level::DEBUG => (Severity::Debug, "DEBUG"),
+        Level::INFO => (Severity::Info, "INFO"),
+        Level::WARN => (Severity::Warn, "WARN"),
+        _ => (Severity::Error, "ERROR"),
     }
 }
 
 /// Collects an event's fields. `trace_id` and `span_id`, in hex, correlate the record with a request's span.
 struct Fields {
     message: String,
-    record: LogRecord,
+    trace_id: Option<TraceId>,
+    span_id: Option<SpanId>,
+    attributes: usize,
+    record: SdkLogRecord,
 }
 
 impl Fields {
-    fn add(&mut self, attribute: KeyValue) {
-        if self.record.attributes.len() < MAX_FIELDS {
-            self.record.attributes.push(attribute);
-        } else {
-            self.record.dropped_attributes_count += 1;
+    fn new(record: SdkLogRecord) -> Self {
+        Self { message: String::new(), trace_id: None, span_id: None, attributes: 0, record }
+    }
+
+    fn finish(mut self) -> SdkLogRecord {
+        self.record.set_body(AnyValue::from(cut(&self.message, MAX_BODY).to_owned()));
+        if self.trace_id.is_some() || self.span_id.is_some() {
+            let trace_id = self.trace_id.unwrap_or(TraceId::INVALID);
+            self.record.set_trace_context(trace_id, self.span_id.unwrap_or(SpanId::INVALID), None);
+        }
+        self.record
+    }
+
+    fn add(&mut self, name: &'static str, value: impl Into<AnyValue>) {
+        if self.attributes < MAX_FIELDS {
+            self.attributes += 1;
+            self.record.add_attribute(name, value);
         }
     }
 
-    fn text(&mut self, name: &str, value: &str) {
+    fn text(&mut self, name: &'static str, value: &str) {
         match (name, value.len()) {
             ("message", _) => value.clone_into(&mut self.message),
-            ("trace_id", 32) if let Some(id) = unhex(value) => self.record.trace_id = id,
-            ("span_id", 16) if let Some(id) = unhex(value) => self.record.span_id = id,
-            _ => self.add(text(name, value)),
+            ("trace_id", 32) if let Ok(id) = TraceId::from_hex(value) => self.trace_id = Some(id),
+            ("span_id", 16) if let Ok(id) = SpanId::from_hex(value) => self.span_id = Some(id),
+            _ => self.add(name, cut(value, MAX_TEXT).to_owned()),
         }
     }
 }
@@ -136,55 +191,52 @@ impl Visit for Fields {
     }
 
     fn record_u64(&mut self, field: &Field, value: u64) {
-        self.add(int(field.name(), value));
+        self.add(field.name(), i64::try_from(value).unwrap_or(i64::MAX));
     }
 
-    fn record_i64(&mut self, field: &Field, number: i64) {
-        self.add(value(field.name(), Value::IntValue(number)));
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.add(field.name(), value);
     }
 
     fn record_f64(&mut self, field: &Field, value: f64) {
-        self.add(double(field.name(), value));
+        self.add(field.name(), value);
     }
 
     fn record_bool(&mut self, field: &Field, value: bool) {
-        self.add(flag(field.name(), value));
+        self.add(field.name(), value);
     }
 }
 
-/// Bytes of an id in hex, if it is one.
-fn unhex(text: &str) -> Option<Vec<u8>> {
-    let digits = text.as_bytes().chunks_exact(2);
-    digits.map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()).collect()
-}
-
-impl Weigh for LogRecord {
+impl Weigh for SdkLogRecord {
     fn weight(&self) -> usize {
-        size_of::<Self>() + self.encoded_len() + self.attributes.len() * size_of::<KeyValue>()
+        let text =
+            |value: &AnyValue| if let AnyValue::String(text) = value { text.as_str().len() } else { 0 };
+        let attributes = self.attributes_iter().map(|it| size_of_val(it) + text(&it.1));
+        size_of::<Self>() + self.body().map_or(0, text) + attributes.sum::<usize>()
     }
 }
 
-/// Log records into requests.
+/// Log records to the receiver.
 pub(super) struct Logs {
     pub(super) resource: Resource,
+    pub(super) exporter: LogExporter,
+    pub(super) delivery: Delivery,
 }
 
-impl Convert for Logs {
-    type Item = LogRecord;
-    type Record = LogRecord;
+impl Batch for Logs {
+    type Item = SdkLogRecord;
+    type Record = SdkLogRecord;
 
-    fn record(&self, item: LogRecord, _: Anchor) -> LogRecord {
+    fn record(&self, item: SdkLogRecord, _: Anchor) -> SdkLogRecord {
         item
     }
 
-    fn request(&self, log_records: Vec<LogRecord>) -> Bytes {
-        let scoped = ScopeLogs { scope: Some(scope()), log_records, ..ScopeLogs::default() };
-        let resource_logs = vec![ResourceLogs {
-            resource: Some(self.resource.of_records()),
-            scope_logs: vec![scoped],
-            ..ResourceLogs::default()
-        }];
-        ExportLogsServiceRequest { resource_logs }.encode_to_vec().into()
+    async fn export(&mut self, records: Vec<SdkLogRecord>) {
+        self.exporter.set_resource(&self.resource.of_records());
+        let scope = scope();
+        let scoped: Vec<_> = records.iter().map(|record| (record, &scope)).collect();
+        let exported = self.exporter.export(LogBatch::new(&scoped));
+        self.delivery.deliver(records.len() as u64, exported).await;
     }
 }
 

@@ -1,8 +1,9 @@
 //! Who sends: the resource of the three signals, and the scope.
 
-use super::attribute::text;
+use super::attribute::{MAX_TEXT, cut, text};
 use crate::plan::Agent;
 use crate::plan::otlp::Otlp;
+use opentelemetry::KeyValue;
 use opentelemetry_proto::tonic::common::v1::InstrumentationScope;
 use opentelemetry_proto::tonic::resource::v1 as proto;
 use std::collections::BTreeMap;
@@ -44,13 +45,12 @@ impl Resource {
     }
 
     /// The resource of traces and logs, with `location` and the agent's labels.
-    pub(super) fn of_records(&self) -> proto::Resource {
-        let mut resource = self.of_metrics();
+    pub(super) fn of_records(&self) -> opentelemetry_sdk::Resource {
         let free = |key: &str| !self.attributes.contains_key(key);
-        let labels = self.agent_labels();
-        let labels = labels.iter().filter(|(key, value)| free(key) && !value.is_empty());
-        resource.attributes.extend(labels.map(|(key, value)| text(key, value)));
-        resource
+        let labels = self.agent_labels().into_iter().filter(|(key, value)| free(key) && !value.is_empty());
+        let all = self.attributes.clone().into_iter().chain(labels);
+        let bounded = all.map(|(key, value)| KeyValue::new(key, cut(&value, MAX_TEXT).to_owned()));
+        opentelemetry_sdk::Resource::builder_empty().with_attributes(bounded).build()
     }
 }
 
@@ -60,7 +60,7 @@ fn labels(agent: &Agent) -> Vec<(String, String)> {
     std::iter::once(location).chain(labels).collect()
 }
 
-/// The scope of everything that we send.
+/// The scope of metrics.
 pub(super) fn scope() -> InstrumentationScope {
     InstrumentationScope {
         name: env!("CARGO_PKG_NAME").to_owned(),

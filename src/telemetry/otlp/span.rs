@@ -6,24 +6,25 @@ mod journey;
 
 pub(super) use journey::{of_journey, weight as journey_weight};
 
-use super::attribute::{cut, double, flag, int, text, texts};
-use super::clock::{Anchor, unix_nanos};
+use super::attribute::cut;
+use super::clock::Anchor;
+use super::delivery::scope;
+use super::key_value::{double, flag, int, text, texts};
 use super::targets::Endpoint;
 use crate::event::{Marks, Outcome, Request, RunRef, RunResult, RunSummary, SeriesKey, Source};
-use opentelemetry_proto::tonic::common::v1::KeyValue;
-use opentelemetry_proto::tonic::trace::v1::span::{Event, Link, SpanKind};
-use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
-use opentelemetry_proto::tonic::trace::v1::{Span, Status};
+use opentelemetry::KeyValue;
+use opentelemetry::trace::{
+    Event, Link, SpanContext, SpanId, SpanKind, Status, TraceFlags, TraceId, TraceState,
+};
+use opentelemetry_sdk::trace::{SpanData, SpanEvents, SpanLinks};
 use sha2::{Digest as _, Sha256};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 use tokio::time::Instant;
 
 /// Most stalls of one request that become events.
 const MAX_STALLS: usize = 16;
 /// Longest status message, bytes.
 const MAX_MESSAGE: usize = 1024;
-/// `flags` of a span or link: whether the parent is remote is known, and it is not.
-const LOCAL: u32 = 0x100;
 
 /// Trace and span id of a run: they derive from its id, so that a request can link to it while it still runs.
 /// The agent is part of it, because another one may play the same pair at the same instant.
@@ -50,8 +51,7 @@ pub(super) fn of_request(
     request: &Request,
     endpoint: Option<&Endpoint>,
     anchor: Anchor,
-) -> Span {
-    let (events, dropped_events_count) = events(request, anchor);
+) -> SpanData {
     let marks = &request.marks;
     let (name, attributes) = match &request.route {
         Some(route) => {
@@ -63,27 +63,60 @@ pub(super) fn of_request(
             operation_attributes(request, endpoint),
         ),
     };
-    Span {
-        trace_id: request.ids.trace_id.to_vec(),
-        span_id: request.ids.span_id.to_vec(),
-        parent_span_id: request.ids.parent_id.map(|id| id.to_vec()).unwrap_or_default(),
-        flags: LOCAL | u32::from(request.ids.sampled),
-        name,
-        kind: SpanKind::Client.into(),
-        start_time_unix_nano: anchor.nanos(marks.sent.unwrap_or(marks.started)),
-        end_time_unix_nano: anchor.nanos(marks.end),
+    SpanData {
+        parent_span_id: parent(request.ids.parent_id),
+        events: events(request, anchor),
+        links: link_to(agent, &request.run),
+        status: status(request.outcome, request.detail.as_deref()),
         attributes: request_attributes(request, endpoint, attributes),
-        events,
-        dropped_events_count,
-        links: vec![link_to(agent, &request.run)],
-        status: Some(status(request.outcome, request.detail.as_deref())),
-        ..Span::default()
+        ..span(
+            context(request.ids.trace_id, request.ids.span_id, request.ids.sampled),
+            SpanKind::Client,
+            name,
+            [anchor.time(marks.sent.unwrap_or(marks.started)), anchor.time(marks.end)],
+        )
     }
 }
 
-fn link_to(agent: &str, run: &RunRef) -> Link {
+/// A root span that has nothing but its times.
+fn span(
+    span_context: SpanContext,
+    span_kind: SpanKind,
+    name: String,
+    [start, end]: [SystemTime; 2],
+) -> SpanData {
+    SpanData {
+        span_context,
+        parent_span_id: SpanId::INVALID,
+        parent_span_is_remote: false,
+        span_kind,
+        name: name.into(),
+        start_time: start,
+        end_time: end,
+        attributes: Vec::new(),
+        dropped_attributes_count: 0,
+        events: SpanEvents::default(),
+        links: SpanLinks::default(),
+        status: Status::Unset,
+        instrumentation_scope: scope(),
+    }
+}
+
+fn context(trace_id: [u8; 16], span_id: [u8; 8], sampled: bool) -> SpanContext {
+    let flags = TraceFlags::default().with_sampled(sampled);
+    let (trace_id, span_id) = (TraceId::from_bytes(trace_id), SpanId::from_bytes(span_id));
+    SpanContext::new(trace_id, span_id, flags, false, TraceState::NONE)
+}
+
+fn parent(id: Option<[u8; 8]>) -> SpanId {
+    id.map_or(SpanId::INVALID, SpanId::from_bytes)
+}
+
+fn link_to(agent: &str, run: &RunRef) -> SpanLinks {
     let (trace_id, span_id) = run_ids(agent, run);
-    Link { trace_id: trace_id.to_vec(), span_id: span_id.to_vec(), flags: LOCAL | 1, ..Link::default() }
+    let mut links = SpanLinks::default();
+    links.links.push(Link::new(context(trace_id, span_id, true), Vec::new(), 0));
+    links
 }
 
 fn name(operation: &str, model: &str) -> String {
@@ -92,12 +125,13 @@ fn name(operation: &str, model: &str) -> String {
 
 fn status(outcome: Outcome, detail: Option<&str>) -> Status {
     match outcome {
-        Outcome::Ok => Status::default(),
-        Outcome::Failed(failure) => {
-            let message = detail.unwrap_or_else(|| failure.label());
-            Status { code: StatusCode::Error.into(), message: cut(message, MAX_MESSAGE).to_owned() }
-        }
+        Outcome::Ok => Status::Unset,
+        Outcome::Failed(failure) => error(detail.unwrap_or_else(|| failure.label())),
     }
+}
+
+fn error(message: &str) -> Status {
+    Status::error(cut(message, MAX_MESSAGE).to_owned())
 }
 
 /// What only a call of a model has.
@@ -186,28 +220,25 @@ fn timing_attributes(marks: &Marks, all: &mut Vec<KeyValue>) {
     all.push(seconds("tokenbeat.dispatch_lag", marks.dispatch_lag()));
 }
 
-fn seconds(key: &str, time: Duration) -> KeyValue {
+fn seconds(key: &'static str, time: Duration) -> KeyValue {
     double(key, time.as_secs_f64())
 }
 
-/// Events in order of time, and how many stalls had no room.
-fn events(request: &Request, anchor: Anchor) -> (Vec<Event>, u32) {
+/// Events in order of time; stalls that have no room are counted as dropped.
+fn events(request: &Request, anchor: Anchor) -> SpanEvents {
     let marks = &request.marks;
-    let event = |at: Instant, name: &str, attributes| Event {
-        time_unix_nano: anchor.nanos(at),
-        name: name.to_owned(),
-        attributes,
-        ..Event::default()
-    };
-    let mut events = Vec::new();
-    events.extend(marks.first_token.map(|at| event(at, "tokenbeat.first_token", vec![])));
+    let event =
+        |at: Instant, name: &'static str, attributes| Event::new(name, anchor.time(at), attributes, 0);
+    let mut all = SpanEvents::default();
+    all.events.extend(marks.first_token.map(|at| event(at, "tokenbeat.first_token", vec![])));
     let stalls = stalls(request);
     for (at, gap) in stalls.iter().take(MAX_STALLS) {
-        events.push(event(*at, "tokenbeat.stall", vec![double("tokenbeat.gap", gap.as_secs_f64())]));
+        all.events.push(event(*at, "tokenbeat.stall", vec![double("tokenbeat.gap", gap.as_secs_f64())]));
     }
-    events.extend(marks.last_token.map(|at| event(at, "tokenbeat.last_token", vec![])));
-    events.push(event(marks.end, "tokenbeat.end", vec![]));
-    (events, u32::try_from(stalls.len().saturating_sub(MAX_STALLS)).unwrap_or(u32::MAX))
+    all.events.extend(marks.last_token.map(|at| event(at, "tokenbeat.last_token", vec![])));
+    all.events.push(event(marks.end, "tokenbeat.end", vec![]));
+    all.dropped_count = u32::try_from(stalls.len().saturating_sub(MAX_STALLS)).unwrap_or(u32::MAX);
+    all
 }
 
 /// The stalls in order: when content came again, and the gap before it. They are the longest gaps, as many as
@@ -231,7 +262,7 @@ fn stalls(request: &Request) -> Vec<(Instant, Duration)> {
 }
 
 /// The span of a run that has ended.
-pub(super) fn of_run(agent: &str, summary: &RunSummary) -> Span {
+pub(super) fn of_run(agent: &str, summary: &RunSummary) -> SpanData {
     let run = &summary.run;
     let (trace_id, span_id) = run_ids(agent, run);
     let mut attributes = vec![
@@ -248,26 +279,14 @@ pub(super) fn of_run(agent: &str, summary: &RunSummary) -> Span {
     let late = summary.started.duration_since(run.scheduled).unwrap_or_default();
     attributes.push(double("tokenbeat.schedule_lag", late.as_secs_f64()));
     attributes.extend(summary.reason.as_deref().map(|reason| text("tokenbeat.run.reason", reason)));
-    let status = if summary.result == RunResult::Failed {
-        let message = summary.reason.as_deref().unwrap_or("failed");
-        Status { code: StatusCode::Error.into(), message: cut(message, MAX_MESSAGE).to_owned() }
-    } else {
-        Status::default()
+    let status = match summary.result {
+        RunResult::Failed => error(summary.reason.as_deref().unwrap_or("failed")),
+        _ => Status::Unset,
     };
-    let start = unix_nanos(summary.started);
-    Span {
-        trace_id: trace_id.to_vec(),
-        span_id: span_id.to_vec(),
-        flags: LOCAL | 1,
-        name: format!("run {}", run.pair.profile),
-        kind: SpanKind::Internal.into(),
-        start_time_unix_nano: start,
-        // The wall clock may have been set back while it ran.
-        end_time_unix_nano: unix_nanos(summary.ended).max(start),
-        attributes,
-        status: Some(status),
-        ..Span::default()
-    }
+    // The wall clock may have been set back while it ran.
+    let times = [summary.started, summary.ended.max(summary.started)];
+    let name = format!("run {}", run.pair.profile);
+    SpanData { attributes, status, ..span(context(trace_id, span_id, true), SpanKind::Internal, name, times) }
 }
 
 /// Bytes that a request keeps in memory, about: what the queue counts.

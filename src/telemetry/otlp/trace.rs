@@ -1,16 +1,15 @@
-//! Facts into requests full of spans.
+//! Facts into batches of spans.
 
 use super::clock::Anchor;
+use super::delivery::Delivery;
 use super::queue::Weigh;
-use super::resource::{Resource, scope};
+use super::resource::Resource;
 use super::span;
 use super::targets::Targets;
-use super::worker::Convert;
+use super::worker::Batch;
 use crate::event::{Journey, Request, RunSummary};
-use bytes::Bytes;
-use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
-use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
-use prost::Message as _;
+use opentelemetry_otlp::SpanExporter;
+use opentelemetry_sdk::trace::{SpanData, SpanExporter as _};
 use std::sync::Arc;
 
 /// What becomes a span.
@@ -37,18 +36,20 @@ impl Weigh for Ended {
     }
 }
 
-/// Facts into spans into requests.
+/// Facts into spans, and spans to the receiver.
 pub(super) struct Traces {
     pub(super) resource: Resource,
     pub(super) agent: Arc<str>,
     pub(super) targets: Arc<Targets>,
+    pub(super) exporter: SpanExporter,
+    pub(super) delivery: Delivery,
 }
 
-impl Convert for Traces {
+impl Batch for Traces {
     type Item = Ended;
-    type Record = Span;
+    type Record = SpanData;
 
-    fn record(&self, item: Ended, anchor: Anchor) -> Span {
+    fn record(&self, item: Ended, anchor: Anchor) -> SpanData {
         match item {
             Ended::Request(request) => {
                 let endpoint = self.targets.get(&request.place.pair.target);
@@ -59,13 +60,8 @@ impl Convert for Traces {
         }
     }
 
-    fn request(&self, spans: Vec<Span>) -> Bytes {
-        let scoped = ScopeSpans { scope: Some(scope()), spans, ..ScopeSpans::default() };
-        let resource_spans = vec![ResourceSpans {
-            resource: Some(self.resource.of_records()),
-            scope_spans: vec![scoped],
-            ..ResourceSpans::default()
-        }];
-        ExportTraceServiceRequest { resource_spans }.encode_to_vec().into()
+    async fn export(&mut self, spans: Vec<SpanData>) {
+        self.exporter.set_resource(&self.resource.of_records());
+        self.delivery.deliver(spans.len() as u64, self.exporter.export(spans)).await;
     }
 }

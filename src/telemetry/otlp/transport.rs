@@ -36,6 +36,12 @@ pub enum Error {
     /// The TLS settings contradict each other or the system has no roots.
     #[error("cannot set up TLS: {0}")]
     Tls(#[from] rustls::Error),
+    /// The client of OTLP over HTTP.
+    #[error("cannot set up the HTTP client: {0}")]
+    Http(#[from] reqwest::Error),
+    /// The library's exporter.
+    #[error("cannot set up the exporter: {0}")]
+    Exporter(#[from] opentelemetry_otlp::ExporterBuildError),
     /// The endpoint.
     #[error("cannot use the endpoint {0}")]
     Endpoint(url::Url),
@@ -90,7 +96,7 @@ pub(super) struct Transport {
 
 enum Client {
     Grpc(Box<grpc::Client>),
-    Http(Box<http::Client>),
+    Http(http::Client),
 }
 
 impl Transport {
@@ -141,7 +147,7 @@ impl Client {
     fn new(to: &Destination) -> Result<Self, Error> {
         Ok(match to.protocol {
             Protocol::Grpc => Self::Grpc(Box::new(grpc::Client::new(to)?)),
-            Protocol::Http => Self::Http(Box::new(http::Client::new(to)?)),
+            Protocol::Http => Self::Http(http::Client::new(to)?),
         })
     }
 

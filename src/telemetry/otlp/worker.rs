@@ -2,13 +2,12 @@
 //! to stop.
 
 use super::clock::{Anchor, unix_nanos};
-use super::exporter::{Exporter, Sent};
+use super::exporter::{Exporter, Sent, Stop};
 use super::metric::{Source, Starts};
 use super::queue::{QueueReceiver, Weigh};
 use super::render::{Rendered, render};
 use super::resource::Resource;
 use super::retry::Backoff;
-use bytes::Bytes;
 use prost::Message as _;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -17,58 +16,57 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 /// Most records of one request.
 pub(super) const MAX_BATCH: usize = 512;
 
-/// Turns what was queued into records, and records into a request.
-pub(super) trait Convert: Send {
+/// Turns what was queued into records, and exports records.
+pub(super) trait Batch: Send {
     /// What is queued.
     type Item: Weigh + Send;
-    /// Its form in OTLP.
+    /// Its form for the exporter.
     type Record: Send;
 
     /// One record.
     fn record(&self, item: Self::Item, anchor: Anchor) -> Self::Record;
-    /// An encoded request.
-    fn request(&self, records: Vec<Self::Record>) -> Bytes;
+    /// Returns when the records are delivered or given up, and accounted for.
+    fn export(&mut self, records: Vec<Self::Record>) -> impl Future<Output = ()> + Send;
 }
 
 /// Ships what comes in, in batches: when one is full, or `linger` after its first record.
-pub(super) async fn batches<C: Convert>(
-    mut intake: QueueReceiver<C::Item>,
-    convert: C,
+pub(super) async fn batches<B: Batch + Sync>(
+    mut intake: QueueReceiver<B::Item>,
+    mut batch: B,
     linger: Duration,
-    mut exporter: Exporter,
+    mut stop: Stop,
 ) {
-    let mut stop = exporter.stop.clone();
     let mut records = Vec::new();
     loop {
         let open = tokio::select! {
             biased;
             _ = stop.ordered() => break,
-            open = fill(&mut intake, &convert, linger, &mut records) => open,
+            open = fill(&mut intake, &batch, linger, &mut records) => open,
         };
         if records.is_empty() && !open {
             return;
         }
-        send(&convert, std::mem::take(&mut records), &mut exporter).await;
+        batch.export(std::mem::take(&mut records)).await;
     }
     intake.close();
     loop {
         let anchor = Anchor::now();
         let more = intake.take_now(MAX_BATCH - records.len().min(MAX_BATCH));
-        records.extend(more.into_iter().map(|item| convert.record(item, anchor)));
+        records.extend(more.into_iter().map(|item| batch.record(item, anchor)));
         if records.is_empty() {
             return;
         }
-        send(&convert, std::mem::take(&mut records), &mut exporter).await;
+        batch.export(std::mem::take(&mut records)).await;
     }
 }
 
 /// Fills a batch; `false`: nothing more will come. Items become records as they are taken, because a request of
 /// ours can be much larger than its span. Safe to cancel: what was taken is in `records`.
-async fn fill<C: Convert>(
-    intake: &mut QueueReceiver<C::Item>,
-    convert: &C,
+async fn fill<B: Batch + Sync>(
+    intake: &mut QueueReceiver<B::Item>,
+    batch: &B,
     linger: Duration,
-    records: &mut Vec<C::Record>,
+    records: &mut Vec<B::Record>,
 ) -> bool {
     let mut until = None;
     while records.len() < MAX_BATCH {
@@ -85,14 +83,9 @@ async fn fill<C: Convert>(
             return false;
         }
         let anchor = Anchor::now();
-        records.extend(items.into_iter().map(|item| convert.record(item, anchor)));
+        records.extend(items.into_iter().map(|item| batch.record(item, anchor)));
     }
     true
-}
-
-async fn send<C: Convert>(convert: &C, records: Vec<C::Record>, exporter: &mut Exporter) {
-    let items = records.len() as u64;
-    exporter.ship(convert.request(records), items).await;
 }
 
 /// Exports metrics.

@@ -1,6 +1,10 @@
 use super::*;
 use crate::telemetry::otlp::queue::{Capacity, QueueReceiver, queue};
 use crate::telemetry::otlp::stats::{Signal, Stats};
+use opentelemetry_proto::tonic::common::v1::KeyValue;
+use opentelemetry_proto::tonic::common::v1::any_value::Value;
+use opentelemetry_proto::tonic::logs::v1::{LogRecord, SeverityNumber};
+use prost::Message as _;
 use tracing_subscriber::layer::SubscriberExt as _;
 
 /// What is tapped when `log` logs.
@@ -8,10 +12,15 @@ fn tapped(log: impl FnOnce()) -> Vec<LogRecord> {
     let (tap, mut intake) = connected();
     let subscriber = tracing_subscriber::registry().with(tap.layer());
     tracing::subscriber::with_default(subscriber, log);
-    intake.take_now(100)
+    sent(&mut intake)
 }
 
-fn connected() -> (LogTap, QueueReceiver<LogRecord>) {
+/// What waits in the queue, in the form in which it is sent.
+fn sent(intake: &mut QueueReceiver<SdkLogRecord>) -> Vec<LogRecord> {
+    intake.take_now(100).iter().map(LogRecord::from).collect()
+}
+
+fn connected() -> (LogTap, QueueReceiver<SdkLogRecord>) {
     let stats = Arc::new(Stats::default());
     let (queue, intake) = queue(Signal::Logs, Capacity { items: 100, bytes: 1 << 20 }, &stats);
     let tap = LogTap::new();
@@ -105,6 +114,8 @@ fn for_each_target() {
     tracing::error!(target: "hyper::client", "x");
     tracing::error!(target: "hyper_util::client", "x");
     tracing::error!(target: "rustls::conn", "x");
+    tracing::error!(target: "reqwest::connect", "x");
+    tracing::error!(target: "opentelemetry_sdk", "x");
 }
 
 #[test]
@@ -126,6 +137,6 @@ fn a_tap_that_is_not_connected_costs_nothing_and_keeps_nothing() {
     let (queue, mut intake) = queue(Signal::Logs, Capacity { items: 100, bytes: 1 << 20 }, &stats);
     tap.connect(queue);
     tracing::info!(target: "x", "after");
-    let records = intake.take_now(9);
+    let records = sent(&mut intake);
     assert_eq!(records.iter().map(body).collect::<Vec<_>>(), ["after"]);
 }

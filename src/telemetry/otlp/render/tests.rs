@@ -275,7 +275,10 @@ fn the_resource_says_who_sends() {
     );
     assert_eq!(labels(&resource.of_metrics().attributes), ours);
     // A key that is there already is not there twice.
-    assert_eq!(labels(&resource.of_records().attributes), format!("{ours},environment=prod"));
+    let records = resource.of_records();
+    let mut all: Vec<_> = records.iter().map(|(key, value)| format!("{key}={value}")).collect();
+    all.sort();
+    assert_eq!(all.join(","), format!("environment=prod,{ours}"));
 }
 
 #[test]

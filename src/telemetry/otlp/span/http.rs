@@ -3,8 +3,8 @@
 //! `url.full` is left out though the conventions ask for it: paths hold what was taken from earlier answers, which
 //! may be secret and is different each time. `url.template` says which call it was.
 
-use super::super::attribute::text;
-use opentelemetry_proto::tonic::common::v1::KeyValue;
+use super::super::key_value::text;
+use opentelemetry::KeyValue;
 
 /// Methods that the conventions know; any other would make a span name out of what a config says.
 const METHODS: [&str; 9] = ["CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE"];

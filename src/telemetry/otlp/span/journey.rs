@@ -1,31 +1,29 @@
 //! The span of a journey: the root of its requests' trace.
 
-use super::super::attribute::{double, flag, int, text};
-use super::super::clock::unix_nanos;
-use super::{LOCAL, link_to, place_attributes, seconds, status};
+use super::super::key_value::{double, flag, int, text};
+use super::{context, link_to, parent, place_attributes, seconds, span, status};
 use crate::event::{Journey, Outcome};
-use opentelemetry_proto::tonic::common::v1::KeyValue;
-use opentelemetry_proto::tonic::trace::v1::Span;
-use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
+use opentelemetry::KeyValue;
+use opentelemetry::trace::SpanKind;
+use opentelemetry_sdk::trace::SpanData;
 use std::time::SystemTime;
 
 /// The span of a journey that has ended: from its first due instant to its last request's end, think time included.
-pub(in super::super) fn of_journey(agent: &str, journey: &Journey) -> Span {
+pub(in super::super) fn of_journey(agent: &str, journey: &Journey) -> SpanData {
     let lasted = journey.end.saturating_duration_since(journey.due);
     let start = journey.ended.checked_sub(lasted).unwrap_or(SystemTime::UNIX_EPOCH);
-    Span {
-        trace_id: journey.ids.trace_id.to_vec(),
-        span_id: journey.ids.span_id.to_vec(),
-        parent_span_id: journey.ids.parent_id.map(|id| id.to_vec()).unwrap_or_default(),
-        flags: LOCAL | u32::from(journey.ids.sampled),
-        name: format!("journey {}", journey.place.pair.profile),
-        kind: SpanKind::Internal.into(),
-        start_time_unix_nano: unix_nanos(start),
-        end_time_unix_nano: unix_nanos(journey.ended),
+    let ids = &journey.ids;
+    SpanData {
+        parent_span_id: parent(ids.parent_id),
         attributes: attributes(journey),
-        links: vec![link_to(agent, &journey.run)],
-        status: Some(status(journey.outcome, journey.detail.as_deref())),
-        ..Span::default()
+        links: link_to(agent, &journey.run),
+        status: status(journey.outcome, journey.detail.as_deref()),
+        ..span(
+            context(ids.trace_id, ids.span_id, ids.sampled),
+            SpanKind::Internal,
+            format!("journey {}", journey.place.pair.profile),
+            [start, journey.ended],
+        )
     }
 }
 

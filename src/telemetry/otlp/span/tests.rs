@@ -2,7 +2,11 @@ use super::*;
 use crate::event::{Count, Failure, Gaps, Sink, TraceIds};
 use crate::telemetry::otlp::clock::Anchor;
 use crate::testing;
+use opentelemetry_proto::tonic::common::v1::KeyValue;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
+use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
+use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
+use opentelemetry_proto::tonic::trace::v1::{Span, Status};
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -25,7 +29,7 @@ fn endpoint() -> Endpoint {
 /// The span of a request whose due instant lies 1000 s after the epoch.
 fn span_of(request: &Request) -> Span {
     let anchor = Anchor::at(request.marks.due, SystemTime::UNIX_EPOCH + Duration::from_secs(1000));
-    of_request("probe-1", request, Some(&endpoint()), anchor)
+    of_request("probe-1", request, Some(&endpoint()), anchor).into()
 }
 
 fn attribute(attributes: &[KeyValue], key: &str) -> Option<Value> {
@@ -189,7 +193,7 @@ fn what_we_counted_is_not_called_the_providers_usage() {
 #[test]
 fn a_target_that_is_not_known_leaves_its_attributes_out() {
     let request = request(Outcome::Ok, |_| {});
-    let span = of_request("probe-1", &request, None, Anchor::now());
+    let span: Span = of_request("probe-1", &request, None, Anchor::now()).into();
     assert_eq!((said(&span, "server.address"), span.name.as_str()), ("-".into(), "chat m"));
 }
 
@@ -211,7 +215,7 @@ fn summary(result: RunResult) -> RunSummary {
 #[test]
 fn requests_link_to_the_span_of_their_run() {
     let span = span_of(&request(Outcome::Ok, |_| {}));
-    let run = of_run("probe-1", &summary(RunResult::Failed));
+    let run: Span = of_run("probe-1", &summary(RunResult::Failed)).into();
     assert_eq!(span.links.len(), 1);
     assert_eq!((&span.links[0].trace_id, &span.links[0].span_id), (&run.trace_id, &run.span_id));
     assert_eq!((run.name.as_str(), run.kind()), ("run chat", SpanKind::Internal));
@@ -233,7 +237,7 @@ fn requests_link_to_the_span_of_their_run() {
 #[test]
 fn only_a_failed_run_is_an_error_and_two_agents_have_two_runs() {
     for result in [RunResult::Ok, RunResult::Degraded, RunResult::Cancelled] {
-        assert_eq!(of_run("a", &summary(result)).status, Some(Status::default()), "{result:?}");
+        assert_eq!(Span::from(of_run("a", &summary(result))).status, Some(Status::default()), "{result:?}");
     }
     let run = summary(RunResult::Ok).run;
     assert_ne!(run_ids("a", &run), run_ids("b", &run));
@@ -317,7 +321,7 @@ fn a_method_that_the_conventions_do_not_know_makes_no_name() {
 fn a_journey_is_the_root_of_its_requests_from_its_first_due_instant_on() {
     let place = Arc::clone(&testing::rag_plan().pairs[0].places[1]);
     let journey = testing::journey(&place, Outcome::Ok);
-    let span = of_journey("probe-1", &journey);
+    let span: Span = of_journey("probe-1", &journey).into();
     assert_eq!((span.name.as_str(), span.kind()), ("journey rag", SpanKind::Internal));
     let request = span_of(&stepped("query", Some("POST /q"), Outcome::Ok));
     assert_eq!((&request.trace_id, &request.parent_span_id), (&span.trace_id, &span.span_id));
@@ -355,7 +359,7 @@ fn a_journey_that_failed_says_where_and_why() {
     journey.failed_step = Some("login".into());
     journey.detail = Some("$.access_token is not there".to_owned());
     journey.cost = None;
-    let span = of_journey("probe-1", &journey);
+    let span: Span = of_journey("probe-1", &journey).into();
     let status = span.status.clone().unwrap();
     assert_eq!((status.code(), status.message.as_str()), (StatusCode::Error, "$.access_token is not there"));
     assert_eq!(

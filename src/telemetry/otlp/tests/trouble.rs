@@ -51,6 +51,25 @@ async fn what_was_taken_in_part_is_counted_in_part() {
     }
 }
 
+/// The library takes a partial success for a success and only logs it.
+#[tokio::test]
+async fn log_records_that_were_taken_in_part_are_counted_in_part() {
+    for protocol in BOTH {
+        let receiver = Receiver::start().await;
+        receiver.reply([Reply::Partly(1)]);
+        let written =
+            Written { metrics: Some(false), traces: Some(None), ..section(protocol, receiver.address) };
+        let rig = rig(written);
+        for _ in 0..3 {
+            rig.log(|| tracing::info!(target: "tokenbeat::app", "up"));
+        }
+        let stats = rig.finish(LONG).await;
+        let rejected = stats.dropped(Signal::Logs, Dropped::Rejected);
+        assert_eq!((stats.sent(Signal::Logs), rejected), (2, 1), "{protocol:?}");
+        assert_eq!(stats.failures(Signal::Logs), 0);
+    }
+}
+
 #[tokio::test]
 async fn a_passing_trouble_is_tried_again_and_nothing_is_lost() {
     for (protocol, trouble) in [

@@ -1,16 +1,14 @@
-//! OTLP/HTTP with protobuf bodies (<https://opentelemetry.io/docs/specs/otlp/#otlphttp>).
+//! OTLP/HTTP with protobuf bodies (<https://opentelemetry.io/docs/specs/otlp/#otlphttp>), by reqwest.
 
 use super::{Accepted, Error, Failed, accepted, chain, shortened, tls};
 use crate::plan::otlp::{Compression, Destination};
 use bytes::Bytes;
 use flate2::write::GzEncoder;
-use http::header::{CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER, USER_AGENT};
-use http::{HeaderMap, HeaderValue, Request, StatusCode, Uri};
-use http_body_util::{BodyExt as _, Full, Limited};
-use hyper_util::client::legacy::Client as Pool;
-use hyper_util::rt::{TokioExecutor, TokioTimer};
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER};
+use http::{HeaderMap, HeaderValue, StatusCode};
 use jiff::Timestamp;
 use prost::Message as _;
+use reqwest::{Response, redirect, retry};
 use std::io::Write as _;
 use std::time::Duration;
 
@@ -18,19 +16,28 @@ use std::time::Duration;
 const MAX_ANSWER: usize = 1 << 20;
 
 pub(super) struct Client {
-    pool: Pool<tls::Connector, Full<Bytes>>,
-    uri: Uri,
+    pool: reqwest::Client,
+    to: url::Url,
     compression: Compression,
 }
 
 impl Client {
     pub(super) fn new(to: &Destination) -> Result<Self, Error> {
-        let uri = Uri::try_from(to.endpoint.as_str()).map_err(|_| Error::Endpoint(to.endpoint.clone()))?;
-        let pool = Pool::builder(TokioExecutor::new())
-            .pool_timer(TokioTimer::new())
+        let mut tls = tls::config(to)?;
+        tls.alpn_protocols = vec![b"http/1.1".to_vec()];
+        let pool = reqwest::Client::builder()
+            .tls_backend_preconfigured(tls)
+            .http1_only()
+            // One attempt is one request to the receiver that the config names: who tries again is not this client.
+            .no_proxy()
+            .redirect(redirect::Policy::none())
+            .retry(retry::never())
+            .user_agent(super::super::USER_AGENT)
+            .tcp_nodelay(true)
+            .tcp_keepalive(tls::KEEP_ALIVE)
             .pool_max_idle_per_host(1)
-            .build(tls::connector(to)?);
-        Ok(Self { pool, uri, compression: to.compression })
+            .build()?;
+        Ok(Self { pool, to: to.endpoint.clone(), compression: to.compression })
     }
 
     /// Sends a body. The outer error means that there was no answer.
@@ -39,26 +46,31 @@ impl Client {
         body: Bytes,
         headers: HeaderMap,
     ) -> Result<Result<Accepted, Failed>, String> {
-        let mut request = Request::new(Full::default());
-        *request.method_mut() = http::Method::POST;
-        *request.uri_mut() = self.uri.clone();
-        *request.headers_mut() = headers;
-        let agent = HeaderValue::from_static(super::super::USER_AGENT);
-        request.headers_mut().insert(USER_AGENT, agent);
-        request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/x-protobuf"));
-        *request.body_mut() = Full::new(match self.compression {
-            Compression::None => body,
+        let request = self.pool.post(self.to.clone()).headers(headers);
+        let request = request.header(CONTENT_TYPE, HeaderValue::from_static("application/x-protobuf"));
+        let request = match self.compression {
+            Compression::None => request.body(body),
             Compression::Gzip => {
-                request.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
-                gzipped(&body).map_err(|error| format!("cannot compress: {error}"))?
+                let body = gzipped(&body).map_err(|error| format!("cannot compress: {error}"))?;
+                request.header(CONTENT_ENCODING, HeaderValue::from_static("gzip")).body(body)
             }
-        });
-        let answer = self.pool.request(request).await.map_err(|error| chain(&error))?;
-        let (head, body) = answer.into_parts();
-        let body = Limited::new(body, MAX_ANSWER).collect().await;
-        let body = body.map_err(|error| format!("the answer broke off: {}", chain(&*error)))?.to_bytes();
-        Ok(verdict(head.status, &head.headers, &body, Timestamp::now()))
+        };
+        let answer = request.send().await.map_err(|error| chain(&error.without_url()))?;
+        let (status, headers) = (answer.status(), answer.headers().clone());
+        let body = limited(answer).await.map_err(|why| format!("the answer broke off: {why}"))?;
+        Ok(verdict(status, &headers, &body, Timestamp::now()))
     }
+}
+
+async fn limited(mut answer: Response) -> Result<Vec<u8>, String> {
+    let mut body = Vec::new();
+    while let Some(chunk) = answer.chunk().await.map_err(|error| chain(&error.without_url()))? {
+        if body.len() + chunk.len() > MAX_ANSWER {
+            return Err(format!("it is longer than {MAX_ANSWER} bytes"));
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body)
 }
 
 fn gzipped(body: &[u8]) -> std::io::Result<Bytes> {

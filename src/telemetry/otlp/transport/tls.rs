@@ -1,7 +1,7 @@
-//! The connector of both transports: TCP, and TLS where the endpoint says `https`.
+//! What both transports make of the TLS settings, and the connector of gRPC.
 
 use super::Error;
-use crate::plan::otlp::{Destination, Protocol};
+use crate::plan::otlp::Destination;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::connect::HttpConnector;
 use rustls::pki_types::pem::PemObject as _;
@@ -14,20 +14,21 @@ use std::time::Duration;
 
 pub(super) type Connector = HttpsConnector<HttpConnector>;
 
-/// A connector for this destination: HTTP/2 for gRPC, HTTP/1.1 otherwise.
+/// TCP keep-alive of both transports.
+pub(super) const KEEP_ALIVE: Duration = Duration::from_secs(15);
+
+/// A connector for gRPC: HTTP/2, by TLS where the endpoint says `https`.
 pub(super) fn connector(to: &Destination) -> Result<Connector, Error> {
     let mut tcp = HttpConnector::new();
     tcp.enforce_http(false);
     tcp.set_nodelay(true);
-    tcp.set_keepalive(Some(Duration::from_secs(15)));
+    tcp.set_keepalive(Some(KEEP_ALIVE));
     let schemes = HttpsConnectorBuilder::new().with_tls_config(config(to)?).https_or_http();
-    Ok(match to.protocol {
-        Protocol::Grpc => schemes.enable_http2().wrap_connector(tcp),
-        Protocol::Http => schemes.enable_http1().wrap_connector(tcp),
-    })
+    Ok(schemes.enable_http2().wrap_connector(tcp))
 }
 
-fn config(to: &Destination) -> Result<ClientConfig, Error> {
+/// The one TLS setting of both transports.
+pub(super) fn config(to: &Destination) -> Result<ClientConfig, Error> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
     let secure = to.endpoint.scheme() == "https";

@@ -1,0 +1,114 @@
+//! What lies between an exporter of the OpenTelemetry library and the receiver. The library makes a batch into a
+//! request and hands it to this HTTP client; from there on retries, accounting and the end are [`Exporter`]'s, over
+//! gRPC as over HTTP.
+//!
+//! The library's own gRPC transport is not used: it tells neither `RetryInfo` nor what the receiver rejected.
+//! What it reads from the environment does not count either: the plan has it already, by our own precedence.
+
+use super::exporter::Exporter;
+use super::stats::{Dropped, Signal, Stats};
+use async_trait::async_trait;
+use bytes::Bytes;
+use opentelemetry_http::{HttpClient, HttpError, Request, Response};
+use opentelemetry_otlp::{
+    ExporterBuildError, LogExporter, Protocol, RetryPolicy, SpanExporter, WithExportConfig, WithHttpConfig,
+};
+use opentelemetry_sdk::error::OTelSdkResult;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use tokio::sync::Mutex;
+
+/// Never connected to: where a request goes is the transport's business.
+const NOWHERE: &str = "http://transport.invalid/";
+
+/// The way to the receiver for one signal; an exporter of the library and its worker hold it together.
+#[derive(Clone)]
+pub(super) struct Delivery {
+    signal: Signal,
+    stats: Arc<Stats>,
+    exporter: Arc<Mutex<Exporter>>,
+    /// Records of the batch that the library is encoding; 0 once they were taken over from it.
+    encoding: Arc<AtomicU64>,
+}
+
+impl Delivery {
+    pub(super) fn new(signal: Signal, exporter: Exporter, stats: Arc<Stats>) -> Self {
+        let exporter = Arc::new(Mutex::new(exporter));
+        Self { signal, stats, exporter, encoding: Arc::default() }
+    }
+
+    /// The library's exporter of spans.
+    pub(super) fn spans(&self) -> Result<SpanExporter, ExporterBuildError> {
+        let builder = SpanExporter::builder().with_http().with_endpoint(NOWHERE);
+        let builder = builder.with_protocol(Protocol::HttpBinary).with_retry_policy(RetryPolicy::disabled());
+        builder.with_http_client(self.clone()).build()
+    }
+
+    /// The library's exporter of log records.
+    pub(super) fn logs(&self) -> Result<LogExporter, ExporterBuildError> {
+        let builder = LogExporter::builder().with_http().with_endpoint(NOWHERE);
+        let builder = builder.with_protocol(Protocol::HttpBinary).with_retry_policy(RetryPolicy::disabled());
+        builder.with_http_client(self.clone()).build()
+    }
+
+    /// Lets the library export a batch, and accounts for it where nothing came out of it.
+    pub(super) async fn deliver(&self, items: u64, export: impl Future<Output = OTelSdkResult>) {
+        self.encoding.store(items, Relaxed);
+        let exported = export.await;
+        let left = self.encoding.swap(0, Relaxed);
+        if left > 0 {
+            self.stats.count_failure(self.signal);
+            self.stats.count_dropped(self.signal, Dropped::Failed, left);
+            let why = exported.err().map_or_else(|| "nothing was sent".to_owned(), |error| error.to_string());
+            tracing::warn!(signal = self.signal.label(), dropped = left, "cannot encode for OTLP: {why}");
+        }
+    }
+}
+
+/// Asked for by the trait; says nothing of headers.
+impl fmt::Debug for Delivery {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Delivery").field("signal", &self.signal).finish_non_exhaustive()
+    }
+}
+
+#[async_trait]
+impl HttpClient for Delivery {
+    /// Always successful for the library: by then everything is counted and told.
+    async fn send_bytes(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
+        let items = self.encoding.swap(0, Relaxed);
+        self.exporter.lock().await.ship(request.into_body(), items).await;
+        Ok(Response::new(Bytes::new()))
+    }
+}
+
+/// The scope of spans and log records.
+pub(super) fn scope() -> opentelemetry::InstrumentationScope {
+    opentelemetry::InstrumentationScope::builder(env!("CARGO_PKG_NAME"))
+        .with_version(env!("CARGO_PKG_VERSION"))
+        .build()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::otlp::{Written, resolve};
+    use crate::telemetry::otlp::exporter::Stop;
+    use crate::telemetry::otlp::transport::Transport;
+    use opentelemetry_sdk::error::OTelSdkError;
+    use tokio::sync::watch;
+
+    #[tokio::test]
+    async fn a_batch_that_the_library_cannot_encode_is_counted() {
+        let otlp = resolve(Some(Written::default()), &|_| None).unwrap().unwrap();
+        let (stats, (_order, ordered)) = (Arc::new(Stats::default()), watch::channel(None));
+        let transport = Transport::new(Signal::Logs, otlp.logs.unwrap()).unwrap();
+        let exporter = Exporter::new(Signal::Logs, transport, Arc::clone(&stats), Stop::new(ordered));
+        let delivery = Delivery::new(Signal::Logs, exporter, Arc::clone(&stats));
+        let too_large = async { Err(OTelSdkError::InternalFailure("too large".to_owned())) };
+        delivery.deliver(7, too_large).await;
+        assert_eq!((stats.failures(Signal::Logs), stats.dropped(Signal::Logs, Dropped::Failed)), (1, 7));
+        assert_eq!(stats.sent(Signal::Logs), 0);
+    }
+}
