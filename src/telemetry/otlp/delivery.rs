@@ -1,9 +1,8 @@
-//! What lies between an exporter of the OpenTelemetry library and the receiver. The library makes a batch into a
-//! request and hands it to this HTTP client; from there on retries, accounting and the end are [`Exporter`]'s, over
-//! gRPC as over HTTP.
+//! Connects the exporters of `opentelemetry-otlp` to our transport. The library encodes a batch and passes the request
+//! to [`Delivery`], its HTTP client; [`Exporter`] then sends it over gRPC or HTTP, retries, and counts what is lost.
 //!
-//! The library's own gRPC transport is not used: it tells neither `RetryInfo` nor what the receiver rejected.
-//! What it reads from the environment does not count either: the plan has it already, by our own precedence.
+//! The library's own gRPC transport is not used, because it exposes neither `RetryInfo` nor the number of rejected
+//! records. Headers and endpoints that the library reads from the environment are ignored: the plan has resolved them.
 
 use super::exporter::Exporter;
 use super::stats::{Dropped, Signal, Stats};
@@ -19,16 +18,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use tokio::sync::Mutex;
 
-/// Never connected to: where a request goes is the transport's business.
+/// The library requires an endpoint. It is never connected to: the transport has the real one.
 const NOWHERE: &str = "http://transport.invalid/";
 
-/// The way to the receiver for one signal; an exporter of the library and its worker hold it together.
+/// Delivers the requests of one signal. Shared by the library's exporter and the worker that drives it.
 #[derive(Clone)]
 pub(super) struct Delivery {
     signal: Signal,
     stats: Arc<Stats>,
     exporter: Arc<Mutex<Exporter>>,
-    /// Records of the batch that the library is encoding; 0 once they were taken over from it.
+    /// Number of records in the batch that the library is encoding; 0 once its request has arrived here.
     encoding: Arc<AtomicU64>,
 }
 
@@ -52,7 +51,7 @@ impl Delivery {
         builder.with_http_client(self.clone()).build()
     }
 
-    /// Lets the library export a batch, and accounts for it where nothing came out of it.
+    /// Exports a batch of `items` records, and counts them as dropped if the library produced no request.
     pub(super) async fn deliver(&self, items: u64, export: impl Future<Output = OTelSdkResult>) {
         self.encoding.store(items, Relaxed);
         let exported = export.await;
@@ -66,7 +65,7 @@ impl Delivery {
     }
 }
 
-/// Asked for by the trait; says nothing of headers.
+/// Required by `HttpClient`. Leaves out the destination, whose headers are secret.
 impl fmt::Debug for Delivery {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Delivery").field("signal", &self.signal).finish_non_exhaustive()
@@ -75,7 +74,7 @@ impl fmt::Debug for Delivery {
 
 #[async_trait]
 impl HttpClient for Delivery {
-    /// Always successful for the library: by then everything is counted and told.
+    /// Always `Ok`: failures have been counted and logged by the exporter.
     async fn send_bytes(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
         let items = self.encoding.swap(0, Relaxed);
         self.exporter.lock().await.ship(request.into_body(), items).await;

@@ -26,8 +26,8 @@ use tracing_subscriber::layer::Context;
 const MAX_BODY: usize = 8192;
 /// Most fields of one event.
 const MAX_FIELDS: usize = 64;
-/// Who logs while we export: their lines would make more lines to export.
-const OURSELVES: [&str; 12] = [
+/// Targets of the export itself: exporting their events would cause more of them.
+const EXPORT_STACK: [&str; 12] = [
     "tokenbeat::telemetry::otlp",
     "opentelemetry",
     "opentelemetry_sdk",
@@ -42,7 +42,7 @@ const OURSELVES: [&str; 12] = [
     "hyper_rustls",
 ];
 
-/// Takes what is logged, once it is connected; until then it lets everything go by.
+/// Takes what is logged once it is connected, and ignores it until then.
 #[derive(Clone, Default)]
 pub struct LogTap(Arc<OnceLock<SdkLogger>>);
 
@@ -60,11 +60,11 @@ impl LogTap {
     /// From now on, records go to this queue. The first queue stays.
     pub(super) fn connect(&self, queue: Queue<SdkLogRecord>) {
         let provider = SdkLoggerProvider::builder()
-            // Who sends is said when a batch goes out, because a new plan may change it.
+            // The resource is set on the exporter for each batch, because a new plan may change it.
             .with_resource(opentelemetry_sdk::Resource::builder_empty().build())
             .with_log_processor(QueueProcessor(queue))
             .build();
-        // A second exporter in one process is a mistake that changes nothing.
+        // Connecting a second time has no effect.
         let _ = self.0.set(provider.logger_with_scope(scope()));
     }
 }
@@ -98,14 +98,14 @@ struct Tapped(LogTap);
 impl<S: Subscriber> Layer<S> for Tapped {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
         let Some(logger) = self.0.0.get() else { return };
-        if !is_ours(event.metadata().target()) {
+        if !is_export_stack(event.metadata().target()) {
             logger.emit(record(logger, event, SystemTime::now()));
         }
     }
 }
 
-fn is_ours(target: &str) -> bool {
-    OURSELVES
+fn is_export_stack(target: &str) -> bool {
+    EXPORT_STACK
         .iter()
         .any(|known| target.strip_prefix(known).is_some_and(|rest| rest.is_empty() || rest.starts_with("::")))
 }

@@ -25,7 +25,7 @@ pub(super) trait Batch: Send {
 
     /// One record.
     fn record(&self, item: Self::Item, anchor: Anchor) -> Self::Record;
-    /// Returns when the records are delivered or given up, and accounted for.
+    /// Exports the records; returns when they are delivered, or dropped and counted.
     fn export(&mut self, records: Vec<Self::Record>) -> impl Future<Output = ()> + Send;
 }
 

@@ -12,7 +12,7 @@ use reqwest::{Response, redirect, retry};
 use std::io::Write as _;
 use std::time::Duration;
 
-/// Most bytes of an answer; a longer one is cut off as broken.
+/// Largest response body; a longer one counts as a failed attempt.
 const MAX_ANSWER: usize = 1 << 20;
 
 pub(super) struct Client {
@@ -28,7 +28,7 @@ impl Client {
         let pool = reqwest::Client::builder()
             .tls_backend_preconfigured(tls)
             .http1_only()
-            // One attempt is one request to the receiver that the config names: who tries again is not this client.
+            // One attempt is one request to the receiver in the config; the exporter decides about retries.
             .no_proxy()
             .redirect(redirect::Policy::none())
             .retry(retry::never())
