@@ -17,5 +17,5 @@ pub use exposition::{Error, Exposition, Rendered, series_count};
 pub use lag::watch_runtime_lag;
 pub use markdown::markdown;
 pub use probe::render_probe;
-pub use store::{Labels, Store, Value, Visit};
+pub use store::{Held, Series, Snapshot, Store};
 pub use value::{Exemplar, Histogram, HistogramSnapshot};

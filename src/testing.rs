@@ -5,11 +5,13 @@
 mod build;
 mod facts;
 mod journeys;
+mod moving;
 pub(crate) mod scenario;
 
 pub(crate) use build::{Build, prompts, rate, requests, users};
 pub(crate) use facts::{answer, ids, offer, play, run};
 pub(crate) use journeys::{journey, post, rag_plan, rag_plan_of, scenario, step, step_place, travel};
+pub(crate) use moving::{Seen, while_requests_move};
 
 use crate::plan::{
     Action, Agent, Api, Arrivals, AskStep, Auth, Bound, Bounds, Budget, Cache, Check, ConnectionMode, Expect,

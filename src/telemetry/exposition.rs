@@ -6,7 +6,7 @@ mod collector;
 mod openmetrics;
 mod protobuf;
 
-use super::store::{Labels, Store, Value, Visit};
+use super::store::Store;
 use crate::catalogue::{Kind, Metric};
 use crate::plan::{Budget, Plan};
 use accept::Format;
@@ -86,7 +86,9 @@ impl Exposition {
         let body = match format {
             Format::Text => self.encoded(&self.text, &TextEncoder::new())?,
             Format::Protobuf => self.encoded(&self.protobuf, &ProtobufEncoder::new())?,
-            Format::OpenMetrics => openmetrics::render(&self.store, &self.shown, &self.process()).into(),
+            Format::OpenMetrics => {
+                openmetrics::render(&self.store.snapshot(), &self.shown, &self.process()).into()
+            }
         };
         Ok(Rendered { content_type: format.content_type(), body })
     }
@@ -129,12 +131,13 @@ fn label_pair(name: &str, value: &str) -> LabelPair {
 /// a bounded few per pair.
 pub fn series_count(plan: &Plan) -> Result<usize, Error> {
     let exposition = Exposition::new(Store::new(plan), plan)?;
-    let mut counting = Counting { shown: &exposition.shown, series: 0 };
-    exposition.store.visit(&mut counting);
+    let snapshot = exposition.store.snapshot();
+    let shown = Metric::ALL.iter().filter(|metric| exposition.shown.metric(**metric));
+    let series: usize = shown.map(|metric| snapshot.series(*metric).len() * exposed(*metric)).sum();
     let budgets = plan.agent.budget.iter().chain(plan.profiles.iter().filter_map(|it| it.budget.as_ref()));
     let budgets = if exposition.shown.metric(Metric::BudgetSpent) { budgets.map(parts).sum() } else { 0 };
     let process: usize = exposition.process().iter().map(|family| family.get_metric().len()).sum();
-    Ok(counting.series + budgets + process)
+    Ok(series + budgets + process)
 }
 
 /// How many limits a budget has: each is a series.
@@ -145,20 +148,12 @@ fn parts(budget: &Budget) -> usize {
         .sum()
 }
 
-struct Counting<'a> {
-    shown: &'a Shown,
-    series: usize,
-}
-
-impl Visit for Counting<'_> {
-    fn series(&mut self, metric: Metric, _: Labels<'_>, _: Value<'_>) {
-        if self.shown.metric(metric) {
-            self.series += match metric.spec().kind {
-                // With `+Inf`, sum and count.
-                Kind::Histogram(buckets) => buckets.bounds.len() + 3,
-                Kind::Counter | Kind::Gauge => 1,
-            };
-        }
+/// As how many a series of this metric counts.
+fn exposed(metric: Metric) -> usize {
+    match metric.spec().kind {
+        // With `+Inf`, sum and count.
+        Kind::Histogram(buckets) => buckets.bounds.len() + 3,
+        Kind::Counter | Kind::Gauge => 1,
     }
 }
 

@@ -33,17 +33,16 @@ use super::store::Store;
 use crate::event::{Fact, Outcome, Sink};
 use crate::plan::Plan;
 use crate::plan::otlp::{Destination, GenAi, Histograms, Otlp, Sampling};
-use clock::unix_nanos;
 use collect::FromStore;
 use delivery::Delivery;
 use exporter::{Exporter, Stop};
 use futures_util::future::BoxFuture;
 use genai::Recorder;
-use metric::{Family, Source, Starts};
+use metric::{Family, Source};
 use queue::{Capacity, Queue, queue};
 use resource::Resource;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 use targets::Targets;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -103,7 +102,6 @@ pub fn build(otlp: &Otlp, plan: &Plan, store: &Arc<Store>, log: &LogTap) -> Resu
         let work = worker::Metrics {
             sources: vec![Arc::<FromStore>::clone(&ours), Arc::<Recorder>::clone(&genai)],
             resource: resource.clone(),
-            starts: Starts::new(unix_nanos(SystemTime::now())),
             interval: metrics.interval,
             exporter: exporter(Signal::Metrics, &metrics.to)?,
         };

@@ -5,10 +5,12 @@ mod install;
 mod measured;
 mod pair;
 mod place;
+mod snapshot;
 mod stage;
 mod target;
 
 pub(super) use pair::PHASES;
+pub use snapshot::{Held, Series, Snapshot};
 
 use super::otlp::{Dropped, Signal, Stats};
 use super::value::{Counter, Gauge, Histogram, Trace, epoch_seconds};
@@ -18,33 +20,28 @@ use crate::plan::Plan;
 use install::{Installed, Nodes};
 use pair::PairNode;
 use place::PlaceNode;
+use snapshot::{RecordNative, visit_nodes};
 use stage::StageNode;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard};
 use std::time::{Duration, SystemTime};
+use target::TargetNode;
 
 /// The source revision that the build was given, if any.
 const REVISION: Option<&str> = option_env!("TOKENBEAT_REVISION");
 
 /// Labels of one series, in the order of the catalogue.
 #[derive(Clone, Copy, Debug)]
-pub struct Labels<'a> {
+struct Labels<'a> {
     /// Those of its subject.
-    pub subject: &'a [(Key, &'a str)],
+    subject: &'a [(Key, &'a str)],
     /// Those beyond.
-    pub beyond: &'a [(Key, &'a str)],
-}
-
-impl<'a> Labels<'a> {
-    /// All of them.
-    pub fn iter(&self) -> impl Iterator<Item = (Key, &'a str)> + use<'a> {
-        self.subject.iter().chain(self.beyond).copied()
-    }
+    beyond: &'a [(Key, &'a str)],
 }
 
 /// Value of one series.
 #[derive(Clone, Copy, Debug)]
-pub enum Value<'a> {
+enum Value<'a> {
     /// Of a counter or a gauge.
     Number(f64),
     /// Of a histogram.
@@ -52,24 +49,35 @@ pub enum Value<'a> {
 }
 
 /// Is shown every series. Series of one metric come in any order, mixed with others.
-pub trait Visit {
-    /// One series.
-    fn series(&mut self, metric: Metric, labels: Labels<'_>, value: Value<'_>);
+trait Visit {
+    /// One series, which counts since `created`.
+    fn series(&mut self, metric: Metric, labels: Labels<'_>, created: SystemTime, value: Value<'_>);
 }
 
 /// Shows the series of one subject.
 struct Out<'a> {
     visit: &'a mut dyn Visit,
     subject: &'a [(Key, &'a str)],
+    created: SystemTime,
 }
 
 impl Out<'_> {
     fn number(&mut self, metric: Metric, beyond: &[(Key, &str)], value: f64) {
-        self.visit.series(metric, Labels { subject: self.subject, beyond }, Value::Number(value));
+        self.visit.series(
+            metric,
+            Labels { subject: self.subject, beyond },
+            self.created,
+            Value::Number(value),
+        );
     }
 
     fn histogram(&mut self, metric: Metric, beyond: &[(Key, &str)], value: &Histogram) {
-        self.visit.series(metric, Labels { subject: self.subject, beyond }, Value::Histogram(value));
+        self.visit.series(
+            metric,
+            Labels { subject: self.subject, beyond },
+            self.created,
+            Value::Histogram(value),
+        );
     }
 
     fn table<'b, const N: usize>(
@@ -77,10 +85,10 @@ impl Out<'_> {
         metric: Metric,
         key: Key,
         labels: impl IntoIterator<Item = &'b str>,
-        table: &Table<N>,
+        values: [f64; N],
     ) {
-        for (label, counter) in labels.into_iter().zip(&table.0) {
-            self.number(metric, &[(key, label)], counter.get());
+        for (label, value) in labels.into_iter().zip(values) {
+            self.number(metric, &[(key, label)], value);
         }
     }
 }
@@ -95,6 +103,10 @@ impl<const N: usize> Default for Table<N> {
 }
 
 impl<const N: usize> Table<N> {
+    fn get(&self) -> [f64; N] {
+        self.0.each_ref().map(Counter::get)
+    }
+
     fn add(&self, index: usize, n: u64) {
         if let Some(counter) = self.0.get(index) {
             counter.add(n);
@@ -114,6 +126,7 @@ pub struct Store {
     reload_successful: Gauge,
     reload_time: Gauge,
     runtime_lag: Histogram,
+    created: SystemTime,
 }
 
 impl Store {
@@ -129,6 +142,7 @@ impl Store {
             reload_successful: Gauge::default(),
             reload_time: Gauge::default(),
             runtime_lag: Histogram::new(&buckets::RUNTIME_LAG),
+            created: SystemTime::now(),
         };
         store.config_loaded(Some(SystemTime::now()));
         if plan.telemetry.native_histograms {
@@ -190,12 +204,17 @@ impl Store {
         self.read().agent_labels.clone()
     }
 
+    /// Everything that it holds now.
+    pub fn snapshot(&self) -> Snapshot {
+        Snapshot::of(self)
+    }
+
     /// Shows every series.
-    pub fn visit(&self, visit: &mut dyn Visit) {
-        self.visit_agent(&mut Out { visit, subject: &[] });
+    fn visit(&self, visit: &mut dyn Visit) {
+        self.visit_agent(&mut Out { visit, subject: &[], created: self.created });
         // The nodes are shared, so that a slow visitor holds no lock that a new plan waits for.
-        let nodes = self.read().nodes();
-        visit_nodes(nodes, visit);
+        let (targets, pairs, stages, places) = self.read().nodes();
+        visit_nodes(&targets, &pairs, &stages, &places, visit);
     }
 
     fn visit_agent(&self, out: &mut Out<'_>) {
@@ -277,24 +296,9 @@ impl Store {
     }
 }
 
-fn visit_nodes((targets, pairs, stages, places): Nodes, visit: &mut dyn Visit) {
-    for target in targets {
-        target.visit(visit);
-    }
-    for pair in pairs {
-        pair.visit(visit);
-    }
-    for stage in stages {
-        stage.visit(visit);
-    }
-    for place in places {
-        place.visit(visit);
-    }
-}
-
 fn record_native((_, pairs, stages, places): Nodes) {
     for pair in pairs {
-        pair.visit(&mut RecordNative);
+        pair.visit(&mut RecordNative, 0);
     }
     for stage in stages {
         stage.series.record_native();
@@ -304,26 +308,17 @@ fn record_native((_, pairs, stages, places): Nodes) {
     }
 }
 
-/// Switches base-2 recording on.
-struct RecordNative;
-
-impl Visit for RecordNative {
-    fn series(&mut self, _: Metric, _: Labels<'_>, value: Value<'_>) {
-        if let Value::Histogram(histogram) = value {
-            histogram.record_native();
-        }
-    }
-}
-
 impl Sink for Store {
     fn record(&self, fact: &Fact) {
         match fact {
             Fact::Offered { place, warm_up } => self.at_place(place, |node| {
+                let _moves = node.stage.pair.series.request_moves();
                 node.opened();
                 node.stage.offered(*warm_up);
             }),
             Fact::Skipped { place, warm_up, reason } => {
                 self.at_place(place, |node| {
+                    let _moves = node.stage.pair.series.request_moves();
                     node.closed();
                     node.stage.skipped(*warm_up, *reason);
                 });

@@ -2,8 +2,9 @@
 
 use super::{Shown, label_pair, label_pairs, protobuf};
 use crate::catalogue::{Kind, Metric};
-use crate::telemetry::store::{Labels, Store, Value, Visit};
-use crate::telemetry::value::{Histogram, HistogramSnapshot};
+use crate::telemetry::native::Native;
+use crate::telemetry::store::{Held, Series, Store};
+use crate::telemetry::value::HistogramSnapshot;
 use prometheus::core::{Collector, Desc};
 use prometheus::proto;
 use std::collections::HashMap;
@@ -54,13 +55,12 @@ impl Collector for StoreCollector {
     }
 
     fn collect(&self) -> Vec<proto::MetricFamily> {
-        let agent = label_pairs(&self.store.agent_labels());
-        let mut gathered = Gathered { agent, beyond: self.beyond, metrics: HashMap::new() };
-        gathered.metrics.extend(self.families.iter().map(|family| (family.metric, Vec::new())));
-        self.store.visit(&mut gathered);
+        let snapshot = self.store.snapshot();
+        let agent = label_pairs(&snapshot.agent_labels);
         let mut families = Vec::with_capacity(self.families.len());
         for family in &self.families {
-            let metrics = gathered.metrics.remove(&family.metric).unwrap_or_default();
+            let series = snapshot.series(family.metric).iter();
+            let metrics: Vec<_> = series.map(|it| self.metric(family.metric, it, &agent)).collect();
             // A family without a series is an error to the encoder.
             if !metrics.is_empty() {
                 families.push(self.message(family, metrics));
@@ -87,46 +87,38 @@ impl StoreCollector {
         }
         message
     }
-}
 
-struct Gathered {
-    agent: Vec<proto::LabelPair>,
-    beyond: Beyond,
-    metrics: HashMap<Metric, Vec<proto::Metric>>,
-}
-
-impl Visit for Gathered {
-    fn series(&mut self, metric: Metric, labels: Labels<'_>, value: Value<'_>) {
-        let Some(series) = self.metrics.get_mut(&metric) else { return };
-        let mut pairs: Vec<_> = labels.iter().map(|(key, value)| label_pair(key.name(), value)).collect();
-        pairs.extend(self.agent.iter().cloned());
+    fn metric(&self, metric: Metric, series: &Series, agent: &[proto::LabelPair]) -> proto::Metric {
+        let mut pairs: Vec<_> = series.labels().map(|(key, value)| label_pair(key.name(), value)).collect();
+        pairs.extend(agent.iter().cloned());
         let mut message = proto::Metric::from_label(pairs);
-        match (value, metric.spec().kind) {
-            (Value::Histogram(histogram), _) => {
-                message.set_histogram(histogram_message(histogram, self.beyond));
+        match (&series.value, metric.spec().kind) {
+            (Held::Histogram(reading, native), _) => {
+                let native = native.as_ref().filter(|_| self.beyond == Beyond::ExemplarsAndNative);
+                message.set_histogram(histogram_message(reading, native, self.beyond));
             }
-            (Value::Number(value), Kind::Counter) => {
+            (Held::Number(value), Kind::Counter) => {
                 let mut counter = proto::Counter::default();
-                counter.set_value(value);
+                counter.set_value(*value);
                 message.set_counter(counter);
             }
-            (Value::Number(value), _) => {
+            (Held::Number(value), _) => {
                 let mut gauge = proto::Gauge::default();
-                gauge.set_value(value);
+                gauge.set_value(*value);
                 message.set_gauge(gauge);
             }
         }
-        series.push(message);
+        message
     }
 }
 
-fn histogram_message(histogram: &Histogram, beyond: Beyond) -> proto::Histogram {
-    let (reading, native) = match beyond {
-        Beyond::ExemplarsAndNative => histogram.snapshot(),
-        Beyond::Nothing | Beyond::Exemplars => (histogram.read(), None),
-    };
+fn histogram_message(
+    reading: &HistogramSnapshot,
+    native: Option<&Native>,
+    beyond: Beyond,
+) -> proto::Histogram {
     let mut message = proto::Histogram::default();
-    message.set_bucket(bucket_messages(&reading, beyond));
+    message.set_bucket(bucket_messages(reading, beyond));
     message.set_sample_count(reading.count());
     message.set_sample_sum(reading.sum);
     if beyond != Beyond::Nothing {
@@ -134,7 +126,7 @@ fn histogram_message(histogram: &Histogram, beyond: Beyond) -> proto::Histogram 
     }
     // The message has one count for both forms: it must be that of both, or Prometheus refuses the series.
     if let Some(native) = native.filter(|native| native.count() == reading.count()) {
-        protobuf::add_native(&mut message, &native, &reading.exemplars);
+        protobuf::add_native(&mut message, native, &reading.exemplars);
     }
     message
 }

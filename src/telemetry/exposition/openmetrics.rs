@@ -4,28 +4,25 @@
 
 use super::Shown;
 use crate::catalogue::{Kind, Metric};
-use crate::telemetry::store::{Labels, Store, Value, Visit};
+use crate::telemetry::store::{Held, Series, Snapshot};
 use crate::telemetry::value::{Exemplar, HistogramSnapshot};
 use prometheus::proto::{MetricFamily, MetricType};
-use std::collections::HashMap;
 use std::fmt::Write as _;
 
 /// The whole exposition.
-pub(super) fn render(store: &Store, shown: &Shown, process: &[MetricFamily]) -> String {
-    let families = Metric::ALL.iter().copied().filter(|metric| shown.metric(*metric));
-    let families = families.map(|metric| (metric, Samples { name: name_of(metric), text: String::new() }));
-    let mut writer = Writer { agent: String::new(), labels: String::new(), families: families.collect() };
-    let agent = store.agent_labels();
-    write_labels(&mut writer.agent, agent.iter().map(|(name, value)| (name.as_str(), value.as_str())));
-    store.visit(&mut writer);
-    let mut out = String::new();
-    for metric in Metric::ALL {
-        let Some(samples) = writer.families.remove(metric) else { continue };
+pub(super) fn render(snapshot: &Snapshot, shown: &Shown, process: &[MetricFamily]) -> String {
+    let (mut out, mut agent) = (String::new(), String::new());
+    let labels = snapshot.agent_labels.iter();
+    write_labels(&mut agent, labels.map(|(name, value)| (name.as_str(), value.as_str())));
+    for metric in Metric::ALL.iter().copied().filter(|metric| shown.metric(*metric)) {
+        let series = snapshot.series(metric);
         // A family without a series would be legal, and noise.
-        if !samples.text.is_empty() {
-            let spec = metric.spec();
-            head(&mut out, &samples.name, spec.kind.name(), spec.unit.open_metrics(), spec.help);
-            out.push_str(&samples.text);
+        if !series.is_empty() {
+            let (spec, name) = (metric.spec(), name_of(metric));
+            head(&mut out, &name, spec.kind.name(), spec.unit.open_metrics(), spec.help);
+            for series in series {
+                write_series(&mut out, metric, &name, series, &agent);
+            }
         }
     }
     for family in process {
@@ -54,35 +51,20 @@ fn head(out: &mut String, name: &str, kind: &str, unit: Option<&str>, help: &str
     out.push('\n');
 }
 
-struct Samples {
-    name: String,
-    text: String,
-}
-
-struct Writer {
-    /// Labels of every series, written out.
-    agent: String,
-    /// Labels of the series at hand, kept for its allocation.
-    labels: String,
-    families: HashMap<Metric, Samples>,
-}
-
-impl Visit for Writer {
-    fn series(&mut self, metric: Metric, labels: Labels<'_>, value: Value<'_>) {
-        let Some(Samples { name, text }) = self.families.get_mut(&metric) else { return };
-        self.labels.clear();
-        write_labels(&mut self.labels, labels.iter().map(|(key, value)| (key.name(), value)));
-        if !self.labels.is_empty() && !self.agent.is_empty() {
-            self.labels.push(',');
-        }
-        self.labels.push_str(&self.agent);
-        match value {
-            Value::Histogram(histogram) => write_histogram(text, name, &self.labels, &histogram.read()),
-            Value::Number(value) => {
-                let suffix = if matches!(metric.spec().kind, Kind::Counter) { "_total" } else { "" };
-                write_sample(text, (name, suffix), &self.labels, value);
-                text.push('\n');
-            }
+/// `agent`: the labels of every series, written out.
+fn write_series(out: &mut String, metric: Metric, name: &str, series: &Series, agent: &str) {
+    let mut labels = String::new();
+    write_labels(&mut labels, series.labels().map(|(key, value)| (key.name(), value)));
+    if !labels.is_empty() && !agent.is_empty() {
+        labels.push(',');
+    }
+    labels.push_str(agent);
+    match &series.value {
+        Held::Histogram(histogram, _) => write_histogram(out, name, &labels, histogram),
+        Held::Number(value) => {
+            let suffix = if matches!(metric.spec().kind, Kind::Counter) { "_total" } else { "" };
+            write_sample(out, (name, suffix), &labels, *value);
+            out.push('\n');
         }
     }
 }

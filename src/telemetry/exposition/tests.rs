@@ -7,7 +7,9 @@ use crate::event::{
 };
 use crate::event::{ConnectionRecord, Limit, LimitKind, Scope};
 use crate::plan::Plan;
-use crate::testing::{budget, plan, play, profile, rag_plan, rag_plan_of, small_plan, stage};
+use crate::testing::{
+    Seen, budget, plan, play, profile, rag_plan, rag_plan_of, small_plan, stage, while_requests_move,
+};
 use std::io::Write as _;
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -308,4 +310,50 @@ fn promtool_agrees() {
         String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout);
     // Its linter holds `tokenbeat_run_active` and the like to be fine; anything it says is a finding.
     assert!(output.status.success() && said.trim().is_empty(), "{said}");
+}
+
+/// A plan whose profile has two stages that are measured, and its exposition.
+fn two_stages() -> (Plan, Arc<Store>, Exposition) {
+    let stages = [("warm", true), ("steady", false), ("more", false)].map(|(name, it)| stage(name, it));
+    let plan = plan(&["llama"], vec![profile("chat", stages.to_vec())]);
+    let store = Store::new(&plan);
+    let exposition = Exposition::new(Arc::clone(&store), &plan).unwrap();
+    (plan, store, exposition)
+}
+
+/// The counts of requests, by a sum over a metric.
+fn counts(sum: impl Fn(Metric) -> f64) -> Seen {
+    Seen {
+        offered: sum(Metric::OfferedRequests),
+        skipped: sum(Metric::SkippedRequests),
+        in_flight: sum(Metric::RequestsInFlight),
+        ended: sum(Metric::Requests),
+    }
+}
+
+#[test]
+fn offered_is_skipped_and_in_flight_and_ended_in_every_scrape() {
+    let (plan, store, exposition) = two_stages();
+    let sink: Arc<dyn Sink> = Arc::<Store>::clone(&store);
+    let places = &plan.pairs[0].places[1..];
+    let text_sum = |text: &str, name: &str| {
+        let lines = text.lines().filter(|line| line.split('{').next() == Some(name));
+        lines.map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap()).sum()
+    };
+    for accept in [None, OPEN] {
+        while_requests_move(&sink, places, || {
+            let body = exposition.render(accept).unwrap().body;
+            let text = std::str::from_utf8(&body).unwrap();
+            counts(|metric| text_sum(text, &metric.spec().prometheus()))
+        });
+    }
+    while_requests_move(&sink, places, || {
+        let families = exposition.protobuf.gather();
+        counts(|metric| {
+            let name = metric.spec().prometheus();
+            let family = families.iter().find(|family| family.name() == name).unwrap();
+            let values = family.get_metric().iter();
+            values.map(|it| it.get_counter().value() + it.get_gauge().value()).sum()
+        })
+    });
 }

@@ -3,9 +3,10 @@
 use super::metric::{Attribute, Family, Kind, Series, Source, Value};
 use crate::catalogue::{self, Metric};
 use crate::plan::otlp::Histograms;
-use crate::telemetry::store::{self, Labels, Store, Visit};
-use crate::telemetry::value::Histogram;
-use std::collections::{BTreeMap, BTreeSet};
+use crate::telemetry::native::Native;
+use crate::telemetry::store::{self, Held, Store};
+use crate::telemetry::value::HistogramSnapshot;
+use std::collections::BTreeSet;
 use std::sync::{Arc, PoisonError, RwLock};
 
 /// Every series of a store, without the metrics that are disabled.
@@ -33,14 +34,26 @@ impl FromStore {
 
 impl Source for FromStore {
     fn families(&self) -> Vec<Family> {
-        let families = {
-            let disabled = self.disabled.read().unwrap_or_else(PoisonError::into_inner);
-            let shown = Metric::ALL.iter().filter(|it| !disabled.contains(&it.spec().prometheus()));
-            shown.map(|metric| (*metric, family(*metric))).collect()
+        let snapshot = self.store.snapshot();
+        let disabled = self.disabled.read().unwrap_or_else(PoisonError::into_inner);
+        let shown = Metric::ALL.iter().filter(|it| !disabled.contains(&it.spec().prometheus()));
+        let families = shown.map(|metric| {
+            let series = snapshot.series(*metric).iter().filter_map(|it| self.series(it));
+            Family { series: series.collect(), ..family(*metric) }
+        });
+        families.filter(|family| !family.series.is_empty()).collect()
+    }
+}
+
+impl FromStore {
+    fn series(&self, series: &store::Series) -> Option<Series> {
+        let value = match &series.value {
+            Held::Number(number) => Value::Double(*number),
+            Held::Histogram(classic, native) => distribution(classic, native.as_ref(), self.histograms)?,
         };
-        let mut gathered = Gathered { families, histograms: self.histograms };
-        self.store.visit(&mut gathered);
-        gathered.families.into_values().filter(|family| !family.series.is_empty()).collect()
+        let attributes =
+            series.labels().map(|(key, value)| (key.name().into(), Attribute::Text(value.to_owned())));
+        Some(Series { attributes: attributes.collect(), value, created: series.created })
     }
 }
 
@@ -54,36 +67,18 @@ fn family(metric: Metric) -> Family {
     Family { name: spec.name, unit: spec.unit.otel(), description: spec.help, kind, series: Vec::new() }
 }
 
-struct Gathered {
-    families: BTreeMap<Metric, Family>,
-    histograms: Histograms,
-}
-
-impl Visit for Gathered {
-    fn series(&mut self, metric: Metric, labels: Labels<'_>, value: store::Value<'_>) {
-        let Some(family) = self.families.get_mut(&metric) else { return };
-        let value = match value {
-            store::Value::Number(number) => Some(Value::Double(number)),
-            store::Value::Histogram(histogram) => distribution(histogram, self.histograms),
-        };
-        let Some(value) = value else { return };
-        let attributes = labels
-            .iter()
-            .map(|(key, value)| (key.name().into(), Attribute::Text(value.to_owned())))
-            .collect();
-        family.series.push(Series { attributes, value });
-    }
-}
-
 /// What a histogram holds, in the form that was asked for; `None` where it does not keep that form.
-pub(super) fn distribution(histogram: &Histogram, form: Histograms) -> Option<Value> {
-    let reading = histogram.read();
-    let exemplars = reading.exemplars.into_iter().flatten().collect();
+pub(super) fn distribution(
+    classic: &HistogramSnapshot,
+    native: Option<&Native>,
+    form: Histograms,
+) -> Option<Value> {
+    let exemplars = classic.exemplars.iter().copied().flatten().collect();
     Some(match form {
         Histograms::Explicit => {
-            let (bounds, counts, sum) = (reading.bounds, reading.counts, reading.sum);
+            let (bounds, counts, sum) = (classic.bounds, classic.counts.clone(), classic.sum);
             Value::Explicit { bounds, counts, sum, exemplars }
         }
-        Histograms::Exponential => Value::Exponential { native: histogram.native()?, exemplars },
+        Histograms::Exponential => Value::Exponential { native: native?.clone(), exemplars },
     })
 }

@@ -41,9 +41,11 @@ struct Cells {
     reasoning: Counter,
     /// The old set's token histogram, by type.
     tokens: [Histogram; 2],
+    created: SystemTime,
 }
 
 struct Operation {
+    created: SystemTime,
     duration: Histogram,
     tokens: [Histogram; 2],
 }
@@ -130,17 +132,22 @@ impl Recorder {
     }
 
     fn series(&self, instrument: &Instrument, key: &Key, cells: &Cells) -> Vec<Series> {
-        let of = |value: Option<Value>, more: Vec<(Cow<'static, str>, Attribute)>| {
+        let of = |created, value: Option<Value>, more: Vec<(Cow<'static, str>, Attribute)>| {
             let attributes = common(key).into_iter().chain(more).collect();
-            value.map(|value| Series { attributes, value })
+            value.map(|value| Series { attributes, value, created })
         };
-        let histogram = |it: &Histogram| distribution(it, self.form);
+        let histogram = |it: &Histogram| {
+            let (classic, native) = it.snapshot();
+            distribution(&classic, native.as_ref(), self.form)
+        };
+        let since = cells.created;
         let modality = || vec![text("gen_ai.token.modality", "unknown")];
-        let counter = |it: &Counter| of(Some(Value::Int(it.whole())), modality());
+        let counter = |it: &Counter| of(since, Some(Value::Int(it.whole())), modality());
         let by_outcome = |pick: fn(&Operation) -> &Histogram| -> Vec<Series> {
             let operations = cells.operations.lock().unwrap_or_else(PoisonError::into_inner).clone();
             let each = operations.into_iter();
-            each.filter_map(|(outcome, it)| of(histogram(pick(&it)), error_type(outcome))).collect()
+            each.filter_map(|(outcome, it)| of(it.created, histogram(pick(&it)), error_type(outcome)))
+                .collect()
         };
         let [usage_input, usage_output] = &cells.usage;
         let one = match instrument.quantity {
@@ -150,10 +157,10 @@ impl Recorder {
             Quantity::Tokens => {
                 let both = TokenType::ALL.into_iter().zip(&cells.tokens);
                 let typed = |it: TokenType| vec![text("gen_ai.token.type", it.label())];
-                return both.filter_map(|(it, tokens)| of(histogram(tokens), typed(it))).collect();
+                return both.filter_map(|(it, tokens)| of(since, histogram(tokens), typed(it))).collect();
             }
-            Quantity::FirstChunk => of(histogram(&cells.first_chunk), vec![]),
-            Quantity::OutputChunk => of(histogram(&cells.output_chunk), vec![]),
+            Quantity::FirstChunk => of(since, histogram(&cells.first_chunk), vec![]),
+            Quantity::OutputChunk => of(since, histogram(&cells.output_chunk), vec![]),
             Quantity::UsageInput => counter(usage_input),
             Quantity::UsageOutput => counter(usage_output),
             Quantity::UsageCacheRead => counter(&cells.cache_read),
@@ -173,6 +180,7 @@ impl Cells {
             cache_read: Counter::default(),
             reasoning: Counter::default(),
             tokens: [histogram(&TOKENS, form), histogram(&TOKENS, form)],
+            created: SystemTime::now(),
         }
     }
 
@@ -180,6 +188,7 @@ impl Cells {
         let mut operations = self.operations.lock().unwrap_or_else(PoisonError::into_inner);
         let operation = operations.entry(outcome).or_insert_with(|| {
             Arc::new(Operation {
+                created: SystemTime::now(),
                 duration: histogram(&DURATION, form),
                 tokens: [histogram(&TOKENS, form), histogram(&TOKENS, form)],
             })

@@ -1,13 +1,10 @@
 //! Metrics as they are before OTLP: families of series with their values, in words that no store and no wire
 //! format owns.
 
-mod start;
-
-pub(super) use start::Starts;
-
 use crate::telemetry::native::Native;
 use crate::telemetry::value::Exemplar;
 use std::borrow::Cow;
+use std::time::SystemTime;
 
 /// A metric with its series.
 #[derive(Clone, Debug)]
@@ -42,6 +39,8 @@ pub(super) struct Series {
     pub(super) attributes: Vec<(Cow<'static, str>, Attribute)>,
     /// Its value.
     pub(super) value: Value,
+    /// Since when it counts.
+    pub(super) created: SystemTime,
 }
 
 /// Value of an attribute.
@@ -84,17 +83,4 @@ pub(super) enum Value {
 pub(super) trait Source: Send + Sync {
     /// Every family with every series that there is now.
     fn families(&self) -> Vec<Family>;
-}
-
-impl Value {
-    /// What only grows while a cumulative series lives; `None` for a gauge's number.
-    fn progress(&self, kind: Kind) -> Option<f64> {
-        match self {
-            _ if kind == Kind::Gauge => None,
-            Self::Int(n) => Some(*n as f64),
-            Self::Double(number) => Some(*number),
-            Self::Explicit { counts, .. } => Some(counts.iter().sum::<u64>() as f64),
-            Self::Exponential { native, .. } => Some(native.count() as f64),
-        }
-    }
 }

@@ -1,8 +1,9 @@
-//! Renders families of series as OTLP metrics, in requests of bounded size. Pure, but for the start times that it
-//! is given to keep. It must not know where the series come from.
+//! Renders families of series as OTLP metrics, in requests of bounded size. Pure. It must not know where the series
+//! come from.
 
 use super::attribute::{int, text};
-use super::metric::{Attribute, Family, Kind, Series, Starts, Value};
+use super::clock::unix_nanos;
+use super::metric::{Attribute, Family, Kind, Series, Value};
 use super::resource::{Resource, scope};
 use crate::telemetry::native::ZERO_THRESHOLD;
 use crate::telemetry::value::Exemplar;
@@ -32,22 +33,17 @@ pub(super) struct Rendered {
 }
 
 /// Renders all families as of `now`, nanoseconds since the epoch.
-pub(super) fn render(
-    families: &[Family],
-    resource: &Resource,
-    starts: &mut Starts,
-    now: u64,
-) -> Vec<Rendered> {
+pub(super) fn render(families: &[Family], resource: &Resource, now: u64) -> Vec<Rendered> {
     let agent_labels = resource.agent_labels();
     let mut pages = Pages { resource, metrics: Vec::new(), bytes: 0, points: 0, done: Vec::new() };
-    starts.begin(&agent_labels);
     for family in families {
         for series in &family.series {
-            let point = Point { agent_labels: &agent_labels, series, start: starts.of(family, series), now };
+            // A gauge counts nothing, so it has no start.
+            let start = if family.kind == Kind::Gauge { 0 } else { unix_nanos(series.created) };
+            let point = Point { agent_labels: &agent_labels, series, start, now };
             pages.add(family, point.of(family.kind));
         }
     }
-    starts.end(now);
     pages.finish()
 }
 

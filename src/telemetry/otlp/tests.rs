@@ -10,6 +10,7 @@ use crate::event::{Failure, Request, RunResult, RunSummary};
 use crate::plan::otlp::{Protocol, Written, resolve};
 use crate::testing;
 use std::net::SocketAddr;
+use std::time::SystemTime;
 use tokio_util::task::AbortOnDropHandle;
 
 /// Both transports: the client's behaviour must not depend on which one it is.

@@ -3,7 +3,7 @@
 
 use super::clock::{Anchor, unix_nanos};
 use super::exporter::{Exporter, Sent, Stop};
-use super::metric::{Source, Starts};
+use super::metric::Source;
 use super::queue::{QueueReceiver, Weigh};
 use super::render::{Rendered, render};
 use super::resource::Resource;
@@ -92,7 +92,6 @@ async fn fill<B: Batch + Sync>(
 pub(super) struct Metrics {
     pub(super) sources: Vec<Arc<dyn Source>>,
     pub(super) resource: Resource,
-    pub(super) starts: Starts,
     pub(super) interval: Duration,
     pub(super) exporter: Exporter,
 }
@@ -142,8 +141,8 @@ impl Metrics {
         Sent::Done
     }
 
-    fn rendered(&mut self) -> Vec<Rendered> {
+    fn rendered(&self) -> Vec<Rendered> {
         let families: Vec<_> = self.sources.iter().flat_map(|source| source.families()).collect();
-        render(&families, &self.resource, &mut self.starts, unix_nanos(SystemTime::now()))
+        render(&families, &self.resource, unix_nanos(SystemTime::now()))
     }
 }

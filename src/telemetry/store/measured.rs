@@ -2,9 +2,10 @@
 //! streams have.
 
 use super::place::{Feeds, OUTCOMES, index};
-use super::{Out, RecordNative, Table};
+use super::snapshot::RecordNative;
+use super::{Out, Table};
 use crate::catalogue::{HTTP_CODES, Key, Metric, buckets};
-use crate::event::{Outcome, Request};
+use crate::event::Request;
 use crate::telemetry::value::{Counter, Histogram, Trace};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -66,7 +67,7 @@ impl Measured {
         self.sizes.get_or_init(|| {
             let sizes = Box::<Sizes>::default();
             if self.native.load(Relaxed) {
-                sizes.visit(&mut Out { visit: &mut RecordNative, subject: &[] });
+                sizes.visit(&mut RecordNative.out());
             }
             sizes
         })
@@ -84,7 +85,7 @@ impl Measured {
         self.streamed.get_or_init(|| {
             let streamed = Box::<Streamed>::default();
             if self.native.load(Relaxed) {
-                streamed.visit(&mut Out { visit: &mut RecordNative, subject: &[] });
+                streamed.visit(&mut RecordNative.out());
             }
             streamed
         })
@@ -101,7 +102,11 @@ impl Measured {
     /// Every histogram keeps base-2 buckets, those to come from their start.
     pub(super) fn record_native(&self) {
         self.native.store(true, Relaxed);
-        self.visit(&mut Out { visit: &mut RecordNative, subject: &[] });
+        self.visit(&mut RecordNative.out());
+    }
+
+    pub(super) fn ended_by_outcome(&self) -> [f64; OUTCOMES] {
+        self.outcomes.get()
     }
 
     pub(super) fn ended(&self, request: &Request, trace: Option<&Trace>) {
@@ -140,7 +145,6 @@ impl Measured {
     }
 
     pub(super) fn visit(&self, out: &mut Out<'_>) {
-        out.table(Metric::Requests, Key::Outcome, Outcome::all().map(Outcome::label), &self.outcomes);
         for (code, counter) in HTTP_CODES.iter().zip(&self.codes.0) {
             out.number(Metric::HttpResponses, &[(Key::Code, &code.to_string())], counter.get());
         }

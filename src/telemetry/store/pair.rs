@@ -5,7 +5,7 @@ use crate::catalogue::{Key, Metric, buckets};
 use crate::event::{LimitKind, Pair, Phases, Request, RunRef, RunResult, RunSummary, SkippedRun};
 use crate::plan::{Bound, Objective, PairPlan, Profile, Shape, Trigger};
 use crate::telemetry::value::{Counter, Gauge, Histogram, Level, OptionalGauge, Trace};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, SystemTime};
 
 /// Values of the label `phase`, in the order of [`Phases`].
@@ -34,10 +34,16 @@ struct SloNode {
     series: Arc<SloSeries>,
 }
 
-#[derive(Default)]
 struct SloSeries {
     events: Counter,
     errors: Counter,
+    created: SystemTime,
+}
+
+impl Default for SloSeries {
+    fn default() -> Self {
+        Self { events: Counter::default(), errors: Counter::default(), created: SystemTime::now() }
+    }
 }
 
 impl SloSeries {
@@ -52,7 +58,10 @@ pub(super) struct PairSeries {
     /// Requests offered and not over, and journeys begun and not over, warm-up included: decides when a removed
     /// pair may go.
     open: Level,
+    /// Shared while a request moves between offered, in flight and ended or skipped; alone while these are read.
+    moving: RwLock<()>,
     in_flight: Level,
+    created: SystemTime,
     dispatch_lag: Histogram,
     schedule_lag: Histogram,
     phases: [Histogram; 3],
@@ -109,6 +118,10 @@ impl PairNode {
         }
     }
 
+    pub(super) fn pair(&self) -> &Pair {
+        &self.pair
+    }
+
     pub(super) fn may_go(&self) -> bool {
         self.retired && self.series.is_idle()
     }
@@ -126,16 +139,17 @@ impl PairNode {
         }
     }
 
-    pub(super) fn visit(&self, visit: &mut dyn Visit) {
+    pub(super) fn visit(&self, visit: &mut dyn Visit, in_flight: i64) {
         let subject = [(Key::Profile, &*self.pair.profile), (Key::Target, &*self.pair.target)];
-        let mut out = Out { visit, subject: &subject };
+        let mut out = Out { visit, subject: &subject, created: self.series.created };
         let info = [(Key::Revision, &*self.revision), (Key::Schedule, self.schedule)];
         out.number(Metric::ProfileInfo, &info, 1.0);
         if let Some(interval) = self.interval {
             out.number(Metric::ScheduleInterval, &[], interval.as_secs_f64());
         }
-        self.series.visit(&mut out);
+        self.series.visit(&mut out, in_flight);
         for node in &self.slos {
+            out.created = node.series.created;
             let slo = [(Key::Slo, &*node.name)];
             out.number(Metric::SloEvents, &slo, node.series.events.get());
             out.number(Metric::SloErrors, &slo, node.series.errors.get());
@@ -189,7 +203,9 @@ impl Default for PairSeries {
     fn default() -> Self {
         Self {
             open: Level::default(),
+            moving: RwLock::default(),
             in_flight: Level::default(),
+            created: SystemTime::now(),
             dispatch_lag: Histogram::new(&buckets::DISPATCH_LAG),
             schedule_lag: Histogram::new(&buckets::SCHEDULE_LAG),
             phases: std::array::from_fn(|_| Histogram::new(&buckets::CONNECTION)),
@@ -211,6 +227,20 @@ impl Default for PairSeries {
 impl PairSeries {
     pub(super) fn is_idle(&self) -> bool {
         self.open.get() <= 0 && self.active.get() <= 0
+    }
+
+    /// Held while a request moves from one count to another.
+    pub(super) fn request_moves(&self) -> RwLockReadGuard<'_, ()> {
+        self.moving.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Held while the counts between which requests move are read: for as short as can be, because offers wait.
+    pub(super) fn hold_still(&self) -> RwLockWriteGuard<'_, ()> {
+        self.moving.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn in_flight(&self) -> i64 {
+        self.in_flight.get()
     }
 
     pub(super) fn opened(&self, warm_up: bool) {
@@ -294,9 +324,9 @@ impl PairSeries {
         self.next.set_time(at.unwrap_or(SystemTime::UNIX_EPOCH));
     }
 
-    fn visit(&self, out: &mut Out<'_>) {
+    fn visit(&self, out: &mut Out<'_>, in_flight: i64) {
         // A level is a count of requests or runs, far below 2^52.
-        out.number(Metric::RequestsInFlight, &[], self.in_flight.get() as f64);
+        out.number(Metric::RequestsInFlight, &[], in_flight as f64);
         out.histogram(Metric::DispatchLag, &[], &self.dispatch_lag);
         out.histogram(Metric::ScheduleLag, &[], &self.schedule_lag);
         for (phase, histogram) in PHASES.into_iter().zip(&self.phases) {
@@ -304,9 +334,9 @@ impl PairSeries {
         }
         out.number(Metric::ConnectionsOpened, &[], self.opened.get());
         out.number(Metric::StaleConnections, &[], self.stale.get());
-        out.table(Metric::Runs, Key::Result, RunResult::ALL.map(RunResult::label), &self.runs);
+        out.table(Metric::Runs, Key::Result, RunResult::ALL.map(RunResult::label), self.runs.get());
         let reasons = SkippedRun::ALL.map(SkippedRun::label);
-        out.table(Metric::SkippedRuns, Key::Reason, reasons, &self.skipped_runs);
+        out.table(Metric::SkippedRuns, Key::Reason, reasons, self.skipped_runs.get());
         out.number(Metric::RunActive, &[], self.active.get() as f64);
         out.number(Metric::LastRunStarted, &[], self.last_started.get());
         out.number(Metric::LastRunCompleted, &[], self.last_completed.get());

@@ -11,6 +11,7 @@ use crate::plan::{Action, AnswerMapping, Expect, PairPlan, Stage, Step};
 use crate::telemetry::value::{Counter, FloatCounter, Level, Trace};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
+use std::time::SystemTime;
 
 pub(super) const OUTCOMES: usize = Failure::ALL.len() + 1;
 
@@ -63,11 +64,19 @@ fn has_tokens(reading: &AnswerMapping) -> bool {
     reading.tells_tokens() || reading.wants_text() || parts.into_iter().any(Option::is_some)
 }
 
+/// A check, and how often answers failed it.
+#[derive(Clone)]
+struct Check {
+    name: Arc<str>,
+    failures: Arc<Counter>,
+    created: SystemTime,
+}
+
 /// A place of the plan, or of an earlier one.
 pub(super) struct PlaceNode {
     place: Arc<SeriesKey>,
     currency: Arc<str>,
-    checks: Vec<(Arc<str>, Arc<Counter>)>,
+    checks: Vec<Check>,
     pub(super) series: Arc<PlaceSeries>,
     pub(super) target: Arc<TargetNode>,
     pub(super) stage: Arc<StageNode>,
@@ -85,13 +94,10 @@ impl PlaceNode {
     ) -> Self {
         let series = old.map_or_else(Arc::default, |old| Arc::clone(&old.series));
         series.prepare(feeds);
-        let kept = |name: &str| {
-            let (_, counter) = old?.checks.iter().find(|(known, _)| &**known == name)?;
-            Some(Arc::clone(counter))
-        };
+        let kept = |name: &str| old?.checks.iter().find(|known| &*known.name == name).cloned();
+        let new = |name| Check { name, failures: Arc::default(), created: SystemTime::now() };
         let names = if feeds.measured { expect.names() } else { Vec::new() };
-        let checks =
-            names.into_iter().map(|name| (Arc::clone(&name), kept(&name).unwrap_or_default())).collect();
+        let checks = names.into_iter().map(|name| kept(&name).unwrap_or_else(|| new(name))).collect();
         Self {
             place: Arc::clone(place),
             currency: Arc::clone(currency),
@@ -136,6 +142,7 @@ impl PlaceNode {
     }
 
     pub(super) fn ended(&self, request: &Request, trace: Option<&Trace>) {
+        let _moves = self.stage.pair.series.request_moves();
         self.closed();
         self.stage.pair.ended(request, trace);
         self.stage.ended(request.outcome, request.warm_up);
@@ -146,14 +153,14 @@ impl PlaceNode {
         }
         self.series.measured().ended(request, trace);
         for check in &request.failed_checks {
-            match self.checks.iter().find(|(name, _)| name == check) {
-                Some((_, counter)) => counter.add(1),
+            match self.checks.iter().find(|known| known.name == *check) {
+                Some(known) => known.failures.add(1),
                 None => self.series.other_checks.get_or_init(Counter::default).add(1),
             }
         }
     }
 
-    pub(super) fn visit(&self, visit: &mut dyn Visit) {
+    pub(super) fn visit(&self, visit: &mut dyn Visit, ended: Option<[f64; OUTCOMES]>) {
         let SeriesKey { pair, model, stage, step, turn } = &*self.place;
         let subject = [
             (Key::Profile, &*pair.profile),
@@ -163,11 +170,13 @@ impl PlaceNode {
             (Key::Step, &**step),
             (Key::Turn, &**turn),
         ];
-        let mut out = Out { visit, subject: &subject };
-        self.series.visit(&mut out, &self.currency);
-        for (name, counter) in &self.checks {
-            out.number(Metric::CheckFailures, &[(Key::Check, name)], counter.get());
+        let mut out = Out { visit, subject: &subject, created: self.series.created };
+        self.series.visit(&mut out, &self.currency, ended);
+        for check in &self.checks {
+            out.created = check.created;
+            out.number(Metric::CheckFailures, &[(Key::Check, &check.name)], check.failures.get());
         }
+        out.created = self.series.created;
         if let Some(counter) = self.series.other_checks.get() {
             out.number(Metric::CheckFailures, &[(Key::Check, "other")], counter.get());
         }
@@ -183,8 +192,8 @@ pub(super) fn index(outcome: Outcome) -> usize {
 }
 
 /// The values of a place.
-#[derive(Default)]
 pub(super) struct PlaceSeries {
+    created: SystemTime,
     /// Offered and not over, warm-up included.
     open: Level,
     tokens: OnceLock<Box<Spent>>,
@@ -203,7 +212,26 @@ struct Spent {
     reasoning: Counter,
 }
 
+impl Default for PlaceSeries {
+    fn default() -> Self {
+        Self {
+            created: SystemTime::now(),
+            open: Level::default(),
+            tokens: OnceLock::new(),
+            cost: OnceLock::new(),
+            measured: OnceLock::new(),
+            other_checks: OnceLock::new(),
+            native: AtomicBool::new(false),
+        }
+    }
+}
+
 impl PlaceSeries {
+    /// How many requests ended, by outcome, in the order of [`Outcome::all`].
+    pub(super) fn ended_by_outcome(&self) -> Option<[f64; OUTCOMES]> {
+        self.measured.get().map(|measured| measured.ended_by_outcome())
+    }
+
     /// Every histogram keeps base-2 buckets, those to come from their start.
     pub(super) fn record_native(&self) {
         self.native.store(true, Relaxed);
@@ -258,12 +286,15 @@ impl PlaceSeries {
         }
     }
 
-    fn visit(&self, out: &mut Out<'_>, currency: &str) {
+    fn visit(&self, out: &mut Out<'_>, currency: &str, ended: Option<[f64; OUTCOMES]>) {
         if let Some(spent) = self.tokens.get() {
             spent.visit(out);
         }
         if let Some(cost) = self.cost.get() {
             out.number(Metric::Cost, &[(Key::Currency, currency)], cost.get());
+        }
+        if let Some(ended) = ended {
+            out.table(Metric::Requests, Key::Outcome, Outcome::all().map(Outcome::label), ended);
         }
         if let Some(measured) = self.measured.get() {
             measured.visit(out);

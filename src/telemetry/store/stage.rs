@@ -2,14 +2,15 @@
 
 use super::pair::{PairNode, Retired};
 use super::place::{OUTCOMES, index};
-use super::{Out, RecordNative, Table, Visit};
+use super::snapshot::RecordNative;
+use super::{Out, Table, Visit};
 use crate::catalogue::{Key, Metric, buckets};
 use crate::event::{Journey, Outcome, SeriesKey, SkipReason, TokenType};
 use crate::plan::{PairPlan, Stage};
 use crate::telemetry::value::{Counter, FloatCounter, Histogram, Level, TimeCounter, Trace};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 /// Which series of a stage can ever be fed. The others are made when a fact proves this wrong.
 #[expect(clippy::struct_excessive_bools, reason = "independent facts about a stage")]
@@ -128,7 +129,7 @@ impl StageNode {
         }
     }
 
-    pub(super) fn visit(&self, visit: &mut dyn Visit) {
+    pub(super) fn visit(&self, visit: &mut dyn Visit, arrived: Option<Arrived>) {
         let SeriesKey { pair, model, stage, step: _, turn: _ } = &*self.place;
         let subject = [
             (Key::Profile, &*pair.profile),
@@ -136,13 +137,21 @@ impl StageNode {
             (Key::Model, &**model),
             (Key::Stage, &**stage),
         ];
-        self.series.visit(&mut Out { visit, subject: &subject }, &self.currency);
+        let mut out = Out { visit, subject: &subject, created: self.series.created };
+        self.series.visit(&mut out, &self.currency, arrived);
     }
 }
 
+/// What [`Arrivals`] held at one time.
+#[derive(Clone, Copy)]
+pub(super) struct Arrived {
+    offered: f64,
+    skipped: [f64; SkipReason::ALL.len()],
+}
+
 /// The values of a stage.
-#[derive(Default)]
 pub(super) struct StageSeries {
+    created: SystemTime,
     /// Requests offered and not over, and journeys begun and not over; warm-up included.
     open: Level,
     load_active: TimeCounter,
@@ -160,7 +169,27 @@ struct Arrivals {
     skipped: Table<{ SkipReason::ALL.len() }>,
 }
 
+impl Default for StageSeries {
+    fn default() -> Self {
+        Self {
+            created: SystemTime::now(),
+            open: Level::default(),
+            load_active: TimeCounter::default(),
+            warm_up: OnceLock::new(),
+            arrivals: OnceLock::new(),
+            journeys: OnceLock::new(),
+            native: AtomicBool::new(false),
+        }
+    }
+}
+
 impl StageSeries {
+    /// What was offered and skipped.
+    pub(super) fn arrived(&self) -> Option<Arrived> {
+        let arrivals = self.arrivals.get()?;
+        Some(Arrived { offered: arrivals.offered.get(), skipped: arrivals.skipped.get() })
+    }
+
     fn prepare(&self, feeds: StageFeeds) {
         if feeds.warm_up {
             self.warm_up.get_or_init(Box::default);
@@ -195,15 +224,15 @@ impl StageSeries {
         })
     }
 
-    fn visit(&self, out: &mut Out<'_>, currency: &str) {
+    fn visit(&self, out: &mut Out<'_>, currency: &str, arrived: Option<Arrived>) {
         out.number(Metric::LoadActive, &[], self.load_active.get());
         if let Some(table) = self.warm_up.get() {
-            out.table(Metric::WarmUpRequests, Key::Outcome, Outcome::all().map(Outcome::label), table);
+            out.table(Metric::WarmUpRequests, Key::Outcome, Outcome::all().map(Outcome::label), table.get());
         }
-        if let Some(arrivals) = self.arrivals.get() {
-            out.number(Metric::OfferedRequests, &[], arrivals.offered.get());
+        if let Some(Arrived { offered, skipped }) = arrived {
+            out.number(Metric::OfferedRequests, &[], offered);
             let reasons = SkipReason::ALL.map(SkipReason::label);
-            out.table(Metric::SkippedRequests, Key::Reason, reasons, &arrivals.skipped);
+            out.table(Metric::SkippedRequests, Key::Reason, reasons, skipped);
         }
         if let Some(journeys) = self.journeys.get() {
             journeys.visit(out, currency);
@@ -238,7 +267,7 @@ impl Journeys {
     }
 
     fn record_native(&self) {
-        self.visit(&mut Out { visit: &mut RecordNative, subject: &[] }, "");
+        self.visit(&mut RecordNative.out(), "");
     }
 
     fn ended(&self, journey: &Journey, trace: Option<&Trace>) {
@@ -255,9 +284,9 @@ impl Journeys {
     }
 
     fn visit(&self, out: &mut Out<'_>, currency: &str) {
-        out.table(Metric::Journeys, Key::Outcome, Outcome::all().map(Outcome::label), &self.outcomes);
+        out.table(Metric::Journeys, Key::Outcome, Outcome::all().map(Outcome::label), self.outcomes.get());
         out.histogram(Metric::JourneyDuration, &[], &self.duration);
-        out.table(Metric::JourneyTokens, Key::Type, TokenType::ALL.map(TokenType::label), &self.tokens);
+        out.table(Metric::JourneyTokens, Key::Type, TokenType::ALL.map(TokenType::label), self.tokens.get());
         if let Some(cost) = self.cost.get() {
             out.number(Metric::JourneyCost, &[(Key::Currency, currency)], cost.get());
         }

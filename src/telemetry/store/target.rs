@@ -6,6 +6,7 @@ use crate::event::Request;
 use crate::plan::{Api, Target};
 use crate::telemetry::value::OptionalGauge;
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::SystemTime;
 
 /// Most names that a target may give its server over its life: the label comes off the wire, so that a target
 /// that says something else each time must not make a series each time.
@@ -18,10 +19,20 @@ pub(super) struct TargetNode {
     series: Arc<TargetSeries>,
 }
 
-#[derive(Default)]
 struct TargetSeries {
+    created: SystemTime,
     certificate_expiry: OptionalGauge,
     server: RwLock<Servers>,
+}
+
+impl Default for TargetSeries {
+    fn default() -> Self {
+        Self {
+            created: SystemTime::now(),
+            certificate_expiry: OptionalGauge::default(),
+            server: RwLock::default(),
+        }
+    }
 }
 
 #[derive(Default)]
@@ -48,7 +59,8 @@ impl TargetNode {
     }
 
     pub(super) fn visit(&self, visit: &mut dyn Visit) {
-        let mut out = Out { visit, subject: &[(Key::Target, &self.name)] };
+        let subject = [(Key::Target, &*self.name)];
+        let mut out = Out { visit, subject: &subject, created: self.series.created };
         let server = Arc::clone(&self.series.server.read().unwrap_or_else(PoisonError::into_inner).current);
         let info =
             [(Key::Api, self.api.name()), (Key::Provider, self.api.provider()), (Key::Server, &*server)];

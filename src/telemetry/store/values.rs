@@ -1,6 +1,6 @@
 //! Reads values out of a store, for tests.
 
-use super::{Labels, Store, Value, Visit};
+use super::{Held, Store};
 use crate::catalogue::Metric;
 use crate::telemetry::value::HistogramSnapshot;
 use std::collections::BTreeMap;
@@ -14,8 +14,21 @@ pub(crate) struct Values {
 
 impl Values {
     pub(crate) fn of(store: &Store) -> Self {
-        let mut values = Self::default();
-        store.visit(&mut values);
+        let (mut values, snapshot) = (Self::default(), store.snapshot());
+        for metric in Metric::ALL {
+            for series in snapshot.series(*metric) {
+                let keys: Vec<_> = series.labels().map(|(key, _)| key).collect();
+                assert_eq!(keys, metric.spec().keys().collect::<Vec<_>>(), "labels of {metric:?}");
+                let labels: Vec<_> =
+                    series.labels().map(|(key, value)| format!("{}={value}", key.name())).collect();
+                let key = format!("{metric:?}{{{}}}", labels.join(","));
+                let twice = match &series.value {
+                    Held::Number(value) => values.numbers.insert(key, *value).is_some(),
+                    Held::Histogram(it, _) => values.histograms.insert(key, it.clone()).is_some(),
+                };
+                assert!(!twice, "{metric:?} twice");
+            }
+        }
         values
     }
 
@@ -48,18 +61,5 @@ impl Values {
         let prefix = format!("{metric:?}{{");
         let chosen = self.histograms.iter().filter(|(key, _)| key.starts_with(&prefix));
         chosen.map(|(_, reading)| reading.count()).sum()
-    }
-}
-
-impl Visit for Values {
-    fn series(&mut self, metric: Metric, labels: Labels<'_>, value: Value<'_>) {
-        let keys: Vec<_> = labels.iter().map(|(key, _)| key).collect();
-        assert_eq!(keys, metric.spec().keys().collect::<Vec<_>>(), "labels of {metric:?}");
-        let labels: Vec<_> = labels.iter().map(|(key, value)| format!("{}={value}", key.name())).collect();
-        let key = format!("{metric:?}{{{}}}", labels.join(","));
-        match value {
-            Value::Number(value) => assert!(self.numbers.insert(key, value).is_none(), "twice"),
-            Value::Histogram(it) => assert!(self.histograms.insert(key, it.read()).is_none(), "twice"),
-        }
     }
 }

@@ -5,7 +5,7 @@ use super::*;
 use crate::catalogue::{Metric, buckets};
 use crate::event::{Fact, Outcome};
 use crate::plan::Plan;
-use crate::telemetry::store::{Labels, Store, Value, Visit};
+use crate::telemetry::store::{self, Store};
 use crate::telemetry::value::{Histogram, HistogramSnapshot, Trace};
 use crate::telemetry::{Exposition, Rendered};
 use crate::testing::{plan, play, profile, small_plan, stage};
@@ -99,22 +99,20 @@ fn check(histogram: &model::Histogram) {
 #[derive(Default)]
 struct Held(BTreeMap<Identity, (HistogramSnapshot, Option<Native>)>);
 
-impl Visit for Held {
-    fn series(&mut self, metric: Metric, labels: Labels<'_>, value: Value<'_>) {
-        let Value::Histogram(histogram) = value else { return };
-        let mut labels: BTreeMap<String, String> =
-            labels.iter().map(|(key, value)| (key.name().to_owned(), value.to_owned())).collect();
-        labels.extend([
-            ("location".to_owned(), "eu".to_owned()),
-            ("environment".to_owned(), "prod".to_owned()),
-        ]);
-        self.0.insert((metric.spec().prometheus(), labels), histogram.snapshot());
-    }
-}
-
 fn held(store: &Store) -> Held {
-    let mut held = Held::default();
-    store.visit(&mut held);
+    let (mut held, snapshot) = (Held::default(), store.snapshot());
+    for metric in Metric::ALL {
+        for series in snapshot.series(*metric) {
+            let store::Held::Histogram(reading, native) = &series.value else { continue };
+            let mut labels: BTreeMap<String, String> =
+                series.labels().map(|(key, value)| (key.name().to_owned(), value.to_owned())).collect();
+            labels.extend([
+                ("location".to_owned(), "eu".to_owned()),
+                ("environment".to_owned(), "prod".to_owned()),
+            ]);
+            held.0.insert((metric.spec().prometheus(), labels), (reading.clone(), native.clone()));
+        }
+    }
     held
 }
 

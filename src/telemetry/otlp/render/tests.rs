@@ -9,19 +9,20 @@ use crate::testing;
 use opentelemetry_proto::tonic::common::v1::any_value;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 fn resource(plan: &Plan) -> Resource {
     let otlp = resolve(Some(Written::default()), &|_| None).unwrap().unwrap();
     Resource::new(&otlp, &plan.agent)
 }
 
+/// When metrics are rendered, nanoseconds since the epoch: after all that is counted.
+const NOW: u64 = 1 << 62;
+
 /// A small plan, its store, and how it renders.
 struct Rig {
     plan: Plan,
     store: Arc<Store>,
-    starts: Starts,
-    now: u64,
 }
 
 impl Rig {
@@ -30,7 +31,7 @@ impl Rig {
     }
 
     fn of(plan: Plan) -> Self {
-        Self { store: Store::new(&plan), plan, starts: Starts::new(100), now: 100 }
+        Self { store: Store::new(&plan), plan }
     }
 
     fn sink(&self) -> Arc<dyn Sink> {
@@ -41,11 +42,10 @@ impl Rig {
         testing::play(&self.sink(), &self.plan.pairs[0].places[1], crate::event::Outcome::Ok, |_| {});
     }
 
-    /// Every metric, 100 ns after the last time.
-    fn metrics(&mut self, histograms: Histograms, disabled: &[String]) -> BTreeMap<String, Metric> {
-        self.now += 100;
+    /// Every metric.
+    fn metrics(&self, histograms: Histograms, disabled: &[String]) -> BTreeMap<String, Metric> {
         let source = FromStore::new(Arc::clone(&self.store), disabled, histograms);
-        let pages = render(&source.families(), &resource(&self.plan), &mut self.starts, self.now);
+        let pages = render(&source.families(), &resource(&self.plan), NOW);
         let metrics = pages.into_iter().flat_map(|page| page.request.resource_metrics);
         let metrics = metrics.flat_map(|it| it.scope_metrics).flat_map(|it| it.metrics);
         let mut all = BTreeMap::new();
@@ -90,7 +90,7 @@ const STEP: &str = "profile=chat,target=llama,model=m,stage=steady,step=,turn=,l
 
 #[test]
 fn a_histogram_has_the_catalogues_bounds_and_an_exemplar_with_the_ids_that_went_out() {
-    let mut rig = Rig::new();
+    let rig = Rig::new();
     rig.answer();
     let metrics = rig.metrics(Histograms::Explicit, &[]);
     let metric = &metrics["tokenbeat.time_to_first_token"];
@@ -106,17 +106,22 @@ fn a_histogram_has_the_catalogues_bounds_and_an_exemplar_with_the_ids_that_went_
     assert_eq!((&exemplar.trace_id[..], &exemplar.span_id[..]), (&ids.trace_id[..], &ids.span_id[..]));
     assert_eq!(exemplar.value, Some(ExemplarValue::AsDouble(0.3)));
     assert!(exemplar.time_unix_nano > 1_600_000_000_000_000_000);
-    assert_eq!((point.start_time_unix_nano, point.time_unix_nano), (100, 200));
+    assert!((1_600_000_000_000_000_000..NOW).contains(&point.start_time_unix_nano));
+    assert_eq!(point.time_unix_nano, NOW);
 }
 
 #[test]
 fn counters_are_sums_at_zero_from_the_start_and_gauges_have_no_start() {
-    let mut rig = Rig::new();
+    let before = unix_nanos(SystemTime::now());
+    let rig = Rig::new();
     let metrics = rig.metrics(Histograms::Explicit, &[]);
     let requests = numbers(&metrics["tokenbeat.requests"]);
     assert_eq!(requests.len(), crate::event::Outcome::all().count());
+    let created = before..=unix_nanos(SystemTime::now());
     assert!(
-        requests.iter().all(|it| it.value == Some(Number::AsDouble(0.0)) && it.start_time_unix_nano == 100)
+        requests.iter().all(|it| {
+            it.value == Some(Number::AsDouble(0.0)) && created.contains(&it.start_time_unix_nano)
+        })
     );
     let in_flight = &numbers(&metrics["tokenbeat.requests_in_flight"])[0];
     assert_eq!(labels(&in_flight.attributes), "profile=chat,target=llama,location=eu,environment=prod");
@@ -125,7 +130,7 @@ fn counters_are_sums_at_zero_from_the_start_and_gauges_have_no_start() {
 
 #[test]
 fn exponential_histograms_hold_the_same_values() {
-    let mut rig = Rig::new();
+    let rig = Rig::new();
     // Asked for once, before the first value, as the exporter does when it is set up.
     rig.metrics(Histograms::Exponential, &[]);
     rig.answer();
@@ -159,31 +164,34 @@ fn a_new_plans_histograms_are_recorded_in_base_2_from_their_start() {
 
 #[test]
 fn series_of_a_removed_profile_go_and_come_back_with_a_new_start() {
-    let mut rig = Rig::new();
+    let rig = Rig::new();
     rig.answer();
     let find = |metrics: &BTreeMap<String, Metric>| {
         let points = numbers(&metrics["tokenbeat.requests"]);
         let at = points.iter().find(|it| {
             labels(&it.attributes).contains("profile=chat") && labels(&it.attributes).contains("outcome=ok")
         });
-        at.map(|it| (it.start_time_unix_nano, it.time_unix_nano, it.value))
+        at.map(|it| (it.start_time_unix_nano, it.value))
     };
-    assert_eq!(find(&rig.metrics(Histograms::Explicit, &[])), Some((100, 200, Some(Number::AsDouble(1.0)))));
+    let (first, value) = find(&rig.metrics(Histograms::Explicit, &[])).unwrap();
+    assert_eq!(value, Some(Number::AsDouble(1.0)));
     let with = testing::small_plan();
     let without =
         testing::plan(&["llama"], vec![testing::profile("other", vec![testing::stage("steady", false)])]);
     rig.store.install(&without);
     assert_eq!(find(&rig.metrics(Histograms::Explicit, &[])), None);
     rig.store.install(&with);
-    assert_eq!(find(&rig.metrics(Histograms::Explicit, &[])), Some((300, 400, Some(Number::AsDouble(0.0)))));
+    let (second, value) = find(&rig.metrics(Histograms::Explicit, &[])).unwrap();
+    assert!(second > first, "it counts from when it came back: {second} after {first}");
+    assert_eq!(value, Some(Number::AsDouble(0.0)));
     // A reload that keeps the profile keeps its start.
     rig.store.install(&testing::small_plan());
-    assert_eq!(find(&rig.metrics(Histograms::Explicit, &[])), Some((300, 500, Some(Number::AsDouble(0.0)))));
+    assert_eq!(find(&rig.metrics(Histograms::Explicit, &[])), Some((second, Some(Number::AsDouble(0.0)))));
 }
 
 #[test]
 fn disabled_metrics_are_not_exported() {
-    let mut rig = Rig::new();
+    let rig = Rig::new();
     rig.answer();
     let metrics = rig.metrics(Histograms::Explicit, &["tokenbeat_chunk_gap_seconds".to_owned()]);
     assert!(!metrics.contains_key("tokenbeat.chunk_gap") && metrics.contains_key("tokenbeat.requests"));
@@ -198,13 +206,13 @@ fn every_name_of_the_exposition_is_here_and_the_other_way_round() {
         place: Arc::clone(&rig.plan.pairs[0].places[1]),
         time: Duration::from_secs(1),
     });
-    assert_same_names(rig, "tokenbeat_output_pace_tokens_per_second");
+    assert_same_names(&rig, "tokenbeat_output_pace_tokens_per_second");
     drop(open);
 }
 
 #[test]
 fn journeys_and_steps_are_here_too_with_their_turns() {
-    let mut rig = Rig::of(testing::rag_plan());
+    let rig = Rig::of(testing::rag_plan());
     let steady = Arc::clone(&rig.plan.pairs[0].places[1]);
     let ids = testing::travel(&rig.sink(), &steady, crate::event::Outcome::Ok, |_| {}).ids;
     let talk = testing::step_place(&rig.plan.pairs[0], 1, "talk", 20);
@@ -221,11 +229,11 @@ fn journeys_and_steps_are_here_too_with_their_turns() {
     let turns: Vec<_> = first_token.data_points.iter().map(|it| (labels(&it.attributes), it.count)).collect();
     let last = "profile=rag,target=app,model=m,stage=steady,step=talk,turn=17+,location=eu,environment=prod";
     assert!(turns.len() == 6 && turns.contains(&(last.to_owned(), 1)), "{turns:?}");
-    assert_same_names(rig, "tokenbeat_journey_duration_seconds");
+    assert_same_names(&rig, "tokenbeat_journey_duration_seconds");
 }
 
 /// The families of the exposition are those of OTLP, and one of them is this.
-fn assert_same_names(mut rig: Rig, among: &str) {
+fn assert_same_names(rig: &Rig, among: &str) {
     let exposition = crate::telemetry::Exposition::new(Arc::clone(&rig.store), &rig.plan).unwrap();
     let text = String::from_utf8(exposition.render(None).unwrap().body.into()).unwrap();
     let families = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '));
@@ -250,7 +258,7 @@ fn requests_stay_below_what_receivers_take_and_lose_nothing() {
     let store = Store::new(&plan);
     let families = FromStore::new(store, &[], Histograms::Explicit).families();
     let series: usize = families.iter().map(|family| family.series.len()).sum();
-    let pages = render(&families, &resource(&plan), &mut Starts::new(0), 1);
+    let pages = render(&families, &resource(&plan), 1);
     assert!(pages.len() > 1, "too small to tell");
     assert_eq!(pages.iter().map(|page| page.points).sum::<u64>(), series as u64);
     for page in &pages {
@@ -288,4 +296,27 @@ fn a_new_plan_may_change_the_agents_labels() {
     rig.plan.agent.location = "us".into();
     resource.clone().install(&rig.plan.agent);
     assert_eq!(resource.agent_labels()[0], ("location".to_owned(), "us".to_owned()));
+}
+
+#[test]
+fn offered_is_skipped_and_in_flight_and_ended_in_every_export() {
+    let stages = [("steady", false), ("more", false)].map(|(name, it)| testing::stage(name, it));
+    let rig = Rig::of(testing::plan(&["llama"], vec![testing::profile("chat", stages.to_vec())]));
+    testing::while_requests_move(&rig.sink(), &rig.plan.pairs[0].places, || {
+        let metrics = rig.metrics(Histograms::Explicit, &[]);
+        let sum = |name: &str| {
+            let points = numbers(&metrics[name]).iter();
+            let values = points.map(|point| match point.value.as_ref().unwrap() {
+                Number::AsDouble(value) => *value,
+                Number::AsInt(value) => *value as f64,
+            });
+            values.sum()
+        };
+        testing::Seen {
+            offered: sum("tokenbeat.offered_requests"),
+            skipped: sum("tokenbeat.skipped_requests"),
+            in_flight: sum("tokenbeat.requests_in_flight"),
+            ended: sum("tokenbeat.requests"),
+        }
+    });
 }

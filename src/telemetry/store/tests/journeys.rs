@@ -138,17 +138,13 @@ fn what_a_step_does_against_its_config_is_not_lost() {
 
 /// Whether each histogram keeps base-2 buckets.
 fn natives(store: &Store) -> Vec<bool> {
-    struct Natives(Vec<bool>);
-    impl Visit for Natives {
-        fn series(&mut self, _: Metric, _: Labels<'_>, value: Value<'_>) {
-            if let Value::Histogram(histogram) = value {
-                self.0.push(histogram.native().is_some());
-            }
-        }
-    }
-    let mut natives = Natives(Vec::new());
-    store.visit(&mut natives);
-    natives.0
+    let snapshot = store.snapshot();
+    let series = Metric::ALL.iter().flat_map(|metric| snapshot.series(*metric));
+    let native = series.filter_map(|series| match &series.value {
+        Held::Histogram(_, native) => Some(native.is_some()),
+        Held::Number(_) => None,
+    });
+    native.collect()
 }
 
 #[test]

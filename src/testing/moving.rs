@@ -1,0 +1,58 @@
+//! Requests that are offered, skipped and ended by several threads, while somebody looks at their counts.
+
+use super::offer;
+use crate::event::{Outcome, SeriesKey, Sink, SkipReason};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
+
+/// How often one looks.
+const LOOKS: usize = 60;
+
+/// What was seen at one time, outside warm-up.
+pub(crate) struct Seen {
+    pub(crate) offered: f64,
+    pub(crate) skipped: f64,
+    pub(crate) in_flight: f64,
+    pub(crate) ended: f64,
+}
+
+/// Looks again and again while requests move: each time *offered = skipped + in flight + ended*.
+pub(crate) fn while_requests_move(sink: &Arc<dyn Sink>, places: &[Arc<SeriesKey>], look: impl Fn() -> Seen) {
+    let (done, moved) = (AtomicBool::new(false), AtomicU64::new(0));
+    std::thread::scope(|scope| {
+        for n in 0..3_usize {
+            let (done, moved) = (&done, &moved);
+            scope.spawn(move || {
+                let mut turn = n;
+                while !done.load(SeqCst) {
+                    turn += 1;
+                    let offered = offer(sink, &places[turn % places.len()], false);
+                    match turn % 3 {
+                        0 => offered.skip(SkipReason::InFlight),
+                        1 => drop(offered),
+                        _ => drop(offered.finish(|request| request.outcome = Outcome::Ok)),
+                    }
+                    moved.fetch_add(1, SeqCst);
+                }
+            });
+        }
+        let mut seen = BTreeSet::new();
+        for _ in 0..LOOKS {
+            let before = moved.load(SeqCst);
+            while moved.load(SeqCst) == before {
+                std::thread::yield_now();
+            }
+            let Seen { offered, skipped, in_flight, ended } = look();
+            let told = skipped + in_flight + ended;
+            let same = (offered - told).abs() < 0.5;
+            if !same {
+                done.store(true, SeqCst);
+            }
+            assert!(same, "{offered} offered, and {skipped} skipped, {in_flight} in flight, {ended} ended");
+            seen.insert(offered.to_bits());
+        }
+        done.store(true, SeqCst);
+        assert!(seen.len() == LOOKS, "requests moved between looks: {}", seen.len());
+    });
+}
