@@ -1,15 +1,15 @@
 //! The simulator: an HTTP server that behaves like an inference server under continuous batching.
 //!
-//! Everything that tokenbeat measures can be tried on it without a GPU or a key: it has a queue, a prefill, a batch
-//! and a KV cache, exports the metrics that vLLM does, keeps the ground truth of each request, and goes wrong on
-//! demand. It knows nothing of the rest of tokenbeat.
+//! Everything that tokenbeat measures can be tried against it without a GPU or an API key: it has a queue, a prefill
+//! phase, a batch and a KV cache, exports the same metrics as vLLM, records the ground truth of each request, and fails
+//! on demand. It knows nothing of the rest of tokenbeat.
 //!
 //! # Layout
 //!
-//! `text` and `kv` carry `engine`, the pure core, which `driver` runs in real time. `generation` turns what a request
-//! asks into an answer; a dialect (`dialect`, `openai_chat`) reads and writes one API, and `app` is an application in
-//! front of the model. `faults`, `rules` and `effects` say what goes wrong; `exchange`, `answer`, `stream` and `wire`
-//! do it to answers, `conn` and `body` to connections.
+//! `text` and `kv` are the basis of `engine`, the pure core, which `driver` runs in real time. `generation` turns what
+//! a request asks for into an answer; a dialect (`dialect`, `openai_chat`) reads and writes one API, and `app` is an
+//! application in front of the model. `faults`, `rules` and `effects` define what goes wrong; `exchange`, `answer`,
+//! `stream` and `wire` apply it to answers, `conn` and `body` to connections.
 
 mod answer;
 mod app;
@@ -58,7 +58,7 @@ use shared::Shared;
 /// Why the simulator cannot run.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// An option makes no sense.
+    /// An option is invalid, or options contradict each other.
     #[error("the simulator cannot run like this: {0}")]
     Options(&'static str),
     /// A metric could not be registered.
@@ -67,17 +67,17 @@ pub enum Error {
     /// There are too many fault rules.
     #[error(transparent)]
     Faults(#[from] TooManyRules),
-    /// The address could not be taken.
+    /// The listening address could not be bound.
     #[error("failed to listen on {address}")]
     Listen {
-        /// The address.
+        /// The address that was configured.
         address: SocketAddr,
-        /// Why.
+        /// The error of the operating system.
         source: io::Error,
     },
 }
 
-/// A simulator that has its port and waits to be served.
+/// A simulator that is bound to its port and not serving yet.
 #[derive(Debug)]
 pub struct Sim {
     listener: TcpListener,
@@ -85,14 +85,14 @@ pub struct Sim {
     shared: Arc<Shared>,
 }
 
-/// Speaks to a simulator in the same process; cheap to clone.
+/// Controls a simulator in the same process; cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Handle {
     shared: Arc<Shared>,
 }
 
 impl Sim {
-    /// Takes the port and prepares everything; connections are answered once it is served.
+    /// Binds the port and prepares everything; connections are answered once [`Bound::serve`] is called.
     pub fn bind(options: Options) -> Result<Self, Error> {
         if let Some(mistake) = options.mistake() {
             return Err(Error::Options(mistake));
@@ -110,17 +110,17 @@ impl Sim {
         Ok(Self { listener, address, shared: Arc::new(shared) })
     }
 
-    /// The address it listens on, with the port that was picked.
+    /// The address it listens on, with the actual port where port 0 was asked for.
     pub fn addr(&self) -> SocketAddr {
         self.address
     }
 
-    /// Injects faults and reads the truth from the same process.
+    /// A handle to inject faults and read the ground truth from the same process.
     pub fn handle(&self) -> Handle {
         Handle { shared: Arc::clone(&self.shared) }
     }
 
-    /// Answers until `stop` is cancelled; then closes all connections at once and returns.
+    /// Serves until `stop` is cancelled, then closes all connections at once and returns.
     pub async fn serve(self, stop: CancellationToken) -> Result<(), Error> {
         let Self { listener, address, shared } = self;
         let listener = tokio::net::TcpListener::from_std(listener)
@@ -143,22 +143,22 @@ impl Sim {
 }
 
 impl Handle {
-    /// Puts a fault rule in force.
+    /// Activates a fault rule.
     pub fn inject(&self, rule: FaultRule) -> Result<(), TooManyRules> {
         self.shared.rules.add(vec![rule])
     }
 
-    /// Lifts all fault rules.
+    /// Removes all fault rules.
     pub fn clear_faults(&self) {
         self.shared.rules.clear();
     }
 
-    /// The truth of the last requests, the newest last; one that still runs is there as far as it came.
+    /// The ground truth of the most recent requests, newest last; a running request has what is known so far.
     pub fn truth(&self) -> Vec<Truth> {
         self.shared.truth.all()
     }
 
-    /// Forgets the truth so far.
+    /// Clears the ground truth recorded so far.
     pub fn clear_truth(&self) {
         self.shared.truth.clear();
     }

@@ -1,6 +1,6 @@
-//! An answer that a model makes, in whatever dialect: model, limits, retrieval, queue, then the answer.
+//! Generates an answer in any dialect: checks the model and the limits, retrieves, queues, then answers.
 //!
-//! Every generating endpoint goes through [`generate`]. It knows the order of these steps and leaves each to its
+//! Every generating endpoint goes through [`generate`]. It knows the order of these steps and leaves each one to its
 //! module.
 
 use std::sync::Arc;
@@ -39,7 +39,7 @@ pub(crate) async fn answer(shared: Arc<Shared>, dialect: &'static dyn Dialect, r
     .await
 }
 
-/// Has the model answer what was read.
+/// Has the model answer a request that was read.
 pub(crate) async fn generate(exchange: Exchange, read: Read, effects: Effects) -> Response {
     match submit(&exchange, &read, &effects).await {
         Ok(generation) if read.ask.stream => stream(exchange, read, effects, generation),

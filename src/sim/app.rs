@@ -1,7 +1,7 @@
 //! The application of the traffic guide: log in, chat in sessions, ask about documents, all on the simulated engine.
 //!
-//! It stands beside the inference API as an application stands before a model: with users, a memory and retrieval of
-//! its own. It knows paths and answers, and leaves faults, queue and sockets to the rest.
+//! It sits next to the inference API as an application sits in front of a model, with users, sessions and retrieval of
+//! its own. It knows paths and answers, and leaves faults, queue and sockets to other modules.
 
 mod accounts;
 mod chat;
@@ -33,7 +33,7 @@ use accounts::Accounts;
 use library::Library;
 use sessions::Sessions;
 
-/// Its paths, as the metrics tell them apart.
+/// Its path patterns, as the `handler` label of the metrics has them.
 pub(crate) const PATHS: [&str; 5] = [
     "/api/auth/login",
     "/api/chat/sessions",
@@ -42,7 +42,7 @@ pub(crate) const PATHS: [&str; 5] = [
     "/api/rag/query",
 ];
 
-/// What the application remembers.
+/// The state of the application.
 #[derive(Debug)]
 pub(crate) struct App {
     accounts: Accounts,
@@ -50,7 +50,7 @@ pub(crate) struct App {
     documents: Library,
 }
 
-/// A path of the application, as the one who answers there.
+/// One endpoint of the application.
 #[derive(Debug)]
 struct AppPath(Service);
 
@@ -96,12 +96,12 @@ pub(crate) fn router() -> Router<Arc<Shared>> {
         .route(rag, post(rag::query))
 }
 
-/// An error, as the application says it.
+/// The JSON body of an error.
 fn error(refusal: &Refusal) -> Value {
     json!({"error": {"code": refusal.status().as_u16(), "message": refusal.message()}})
 }
 
-/// The user who asks, by access token or cookie.
+/// The user of a request, by access token or cookie.
 fn user(exchange: &Exchange, effects: &Effects) -> Result<u64, Refusal> {
     if effects.expired_token {
         return Err(accounts::EXPIRED);
@@ -115,13 +115,13 @@ fn read<T: DeserializeOwned>(body: Result<Bytes, Refusal>) -> Result<T, Refusal>
     serde_json::from_slice(&body?).map_err(invalid)
 }
 
-/// Answers with a value that no model made.
+/// Answers with a JSON value that involved no model.
 async fn document(exchange: &Exchange, status: StatusCode, value: &Value, effects: Effects) -> Response {
     exchange.document(status, Whole { json: value.to_string(), generated: None }, effects).await
 }
 
-/// How the answer is to be streamed, if it is: by the field `stream` (true, false, `sse`, `ndjson`), else by the first
-/// type in `Accept`.
+/// The framing of a streamed answer, or `None` for a plain document: by the field `stream` (true, false, `sse`,
+/// `ndjson`), otherwise by the first media type in `Accept`.
 fn framing(stream: &Value, headers: &HeaderMap) -> Result<Option<Framing>, Refusal> {
     let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
     let accepted = match accept.split([',', ';']).next().unwrap_or_default().trim() {

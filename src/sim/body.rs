@@ -1,6 +1,6 @@
-//! A response body fed through a channel: what is written, what it means, and whether anyone still reads.
+//! A response body fed through a channel: what is written, what it means, and whether the client is still reading.
 //!
-//! It knows bytes and marks, and nothing of dialects or faults.
+//! It knows bytes and marks, and nothing about dialects or faults.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -15,19 +15,19 @@ use super::conn::{Control, Order};
 use super::faults::CloseWhen;
 use super::truth::{Mark, Record};
 
-/// Frames that may wait for the connection.
+/// The number of frames that may wait for the connection.
 const FRAMES: usize = 8;
 
 /// The client has gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Gone;
 
-/// The writing end of a body.
+/// The writing half of a body.
 #[derive(Debug)]
 pub(crate) struct Outlet {
     sender: mpsc::Sender<Part>,
     control: Arc<Control>,
-    /// Hears when the last bytes sent have reached the socket.
+    /// Notified when the last bytes sent have reached the socket.
     last: Option<oneshot::Receiver<()>>,
 }
 
@@ -47,25 +47,25 @@ struct Part {
     close: Option<CloseWhen>,
 }
 
-/// A body on the connection of `control`, whose marks go to `record`.
+/// A body on the connection behind `control`, whose marks go to `record`.
 pub(crate) fn channel(control: Arc<Control>, record: Arc<Record>) -> (Outlet, Channel) {
     let (sender, parts) = mpsc::channel(FRAMES);
     (Outlet { sender, control: Arc::clone(&control), last: None }, Channel { parts, control, record })
 }
 
 impl Outlet {
-    /// Writes bytes; more may follow before they reach the socket.
+    /// Writes bytes; more may be queued before they reach the socket.
     pub(crate) async fn write(&mut self, bytes: Bytes, marks: Vec<Mark>) -> Result<(), Gone> {
         self.send(bytes, marks, None).await
     }
 
-    /// Writes bytes and waits until the socket has them.
+    /// Writes bytes and waits until they have reached the socket.
     pub(crate) async fn write_through(&mut self, bytes: Bytes, marks: Vec<Mark>) -> Result<(), Gone> {
         self.write(bytes, marks).await?;
         self.written().await
     }
 
-    /// Writes the last bytes. Afterwards the connection closes, if `close` says so.
+    /// Writes the last bytes. The connection closes afterwards if `close` is set.
     pub(crate) async fn end(
         &mut self,
         bytes: Bytes,
@@ -75,21 +75,21 @@ impl Outlet {
         self.send(bytes, marks, close).await
     }
 
-    /// Breaks the connection off, once all that was written before is out.
+    /// Aborts the connection once everything written before has been sent.
     pub(crate) async fn break_off(&mut self, order: Order) -> Result<(), Gone> {
         self.written().await?;
         self.control.order(order);
-        // The order is obeyed at the next write, so there has to be one.
+        // The order is carried out at the next write, so there has to be one.
         self.send(Bytes::from_static(b"\n"), Vec::new(), None).await
     }
 
-    /// Waits until nobody reads any more.
+    /// Waits until the reading half is gone.
     pub(crate) async fn gone(&self) -> Gone {
         self.sender.closed().await;
         Gone
     }
 
-    /// Waits until the socket has everything.
+    /// Waits until everything has reached the socket.
     async fn written(&mut self) -> Result<(), Gone> {
         match self.last.take() {
             Some(written) => written.await.map_err(|_| Gone),
@@ -98,7 +98,7 @@ impl Outlet {
     }
 
     async fn send(&mut self, bytes: Bytes, marks: Vec<Mark>, close: Option<CloseWhen>) -> Result<(), Gone> {
-        // Without bytes there is no write to wait for; their marks go with what hyper writes next.
+        // Without bytes there is no write to wait for; their marks go with whatever hyper writes next.
         let written = (!bytes.is_empty()).then(|| {
             let (written, heard) = oneshot::channel();
             self.last = Some(heard);

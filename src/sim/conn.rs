@@ -1,6 +1,7 @@
-//! One connection's socket: it stamps writes, and can be told to reset, to close or to write what is not HTTP.
+//! One connection's socket: timestamps writes, and can be told to reset, to close, or to write something that is not
+//! HTTP.
 //!
-//! It lies between hyper and the transport. It knows bytes and marks, and nothing of HTTP.
+//! It sits between hyper and the transport. It knows bytes and marks, and nothing about HTTP.
 
 use std::io;
 use std::pin::Pin;
@@ -17,18 +18,18 @@ use tokio_rustls::server::TlsStream;
 use super::faults::CloseWhen;
 use super::truth::{Mark, Record};
 
-/// What the connection shall do with the next write.
+/// What to do instead of the next write.
 #[derive(Debug)]
 pub(crate) enum Order {
-    /// RST.
+    /// Reset the connection (RST).
     Reset,
-    /// FIN.
+    /// Close the connection (FIN).
     Close,
-    /// Write this in its place, then FIN.
+    /// Write these bytes instead, then close the connection (FIN).
     Raw(Vec<u8>),
 }
 
-/// Steers a connection from inside a request on it.
+/// Controls a connection from inside a request on it.
 #[derive(Debug, Default)]
 pub(crate) struct Control {
     order: Mutex<Option<Order>>,
@@ -37,7 +38,7 @@ pub(crate) struct Control {
     reset_on_read: AtomicBool,
 }
 
-/// What the next write means, once it is done.
+/// What the next write means, to be recorded once it is done.
 #[derive(Debug)]
 struct Expected {
     since: Instant,
@@ -46,14 +47,14 @@ struct Expected {
     written: Option<oneshot::Sender<()>>,
 }
 
-/// Plain or encrypted.
+/// Plain or TLS.
 #[derive(Debug)]
 pub(crate) enum Transport {
     Plain(TcpStream),
     Tls(Box<TlsStream<TcpStream>>),
 }
 
-/// The socket under hyper.
+/// The stream that hyper reads and writes.
 #[derive(Debug)]
 pub(crate) struct Socket {
     transport: Transport,
@@ -64,12 +65,12 @@ pub(crate) struct Socket {
 }
 
 impl Control {
-    /// Gives the order for the next write.
+    /// Sets the order for the next write.
     pub(crate) fn order(&self, order: Order) {
         *self.order.lock().unwrap_or_else(PoisonError::into_inner) = Some(order);
     }
 
-    /// The answer is complete but for what hyper adds: close the connection without a word.
+    /// The answer is complete apart from what hyper adds: close the connection silently afterwards.
     pub(crate) fn close(&self, when: CloseWhen) {
         match when {
             CloseWhen::Now => self.shut_down.notify_one(),
@@ -77,12 +78,12 @@ impl Control {
         }
     }
 
-    /// Waits until the connection shall be shut down.
+    /// Waits until the connection is to be shut down.
     pub(crate) async fn shut_down(&self) {
         self.shut_down.notified().await;
     }
 
-    /// The next write carries these marks; `written` hears of it.
+    /// Attaches these marks to the next write; `written` is notified of it.
     pub(crate) fn expect(
         &self,
         record: &Arc<Record>,
@@ -93,7 +94,7 @@ impl Control {
         self.expected.lock().unwrap_or_else(PoisonError::into_inner).push(expected);
     }
 
-    /// All that was expected before `when` is written.
+    /// Records that everything queued before `when` was written.
     fn written(&self, when: Instant) {
         let mut expected = self.expected.lock().unwrap_or_else(PoisonError::into_inner);
         for done in expected.extract_if(.., |expected| expected.since <= when) {
@@ -101,7 +102,7 @@ impl Control {
                 done.record.mark(mark, when);
             }
             if let Some(written) = done.written {
-                // Whoever waited may have gone with its request.
+                // The waiting task may be gone together with its request.
                 let _ = written.send(());
             }
         }
@@ -118,7 +119,7 @@ impl Transport {
             Self::Plain(stream) => stream,
             Self::Tls(stream) => stream.get_ref().0,
         };
-        // A socket that is already dead cannot be told to reset, and need not be.
+        // A socket that is already dead cannot be reset, and need not be.
         let _ = stream.set_zero_linger();
     }
 }
@@ -139,14 +140,14 @@ impl Socket {
         }
     }
 
-    /// From here on the socket can only be dropped, which resets it.
+    /// From here on the socket can only be dropped, which resets the connection.
     fn reset(&mut self) -> io::Error {
         self.reset = true;
         self.transport.reset_on_drop();
         io::ErrorKind::ConnectionReset.into()
     }
 
-    /// Writes what is not HTTP, then fails, so that hyper drops the socket.
+    /// Writes bytes that are not HTTP, then fails, so that hyper drops the socket.
     fn poll_raw(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let Some((bytes, done)) = &mut self.raw else { return Poll::Ready(Ok(())) };
         while let Some(rest) = bytes.get(*done..).filter(|rest| !rest.is_empty()) {
@@ -197,7 +198,7 @@ impl AsyncWrite for Socket {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // A FIN before the reset would look like an orderly end.
+        // A FIN before the reset would look like an orderly close.
         if self.reset { Poll::Ready(Ok(())) } else { Pin::new(&mut self.transport).poll_shutdown(cx) }
     }
 }

@@ -1,7 +1,7 @@
-//! What a dialect is: how requests are read and answers written in one API's words.
+//! The interface of a dialect: how requests are read and answers written for one API.
 //!
-//! A dialect is one file that implements these traits and one line in `routes`. It is pure: bytes in, events and
-//! JSON out. The application (`app`) answers in the same traits.
+//! A dialect is one file that implements these traits and one line in `routes`. It is pure: bytes in, events and JSON
+//! out. The application (`app`) implements the same traits.
 
 use std::time::Duration;
 
@@ -13,48 +13,48 @@ use super::effects::Effects;
 use super::generation::{Ask, Finish, Kind, Usage};
 use super::wire::{Event, Framing};
 
-/// What kind of service a path is: faults concern some and not others.
+/// The kind of endpoint behind a path: some faults concern only some kinds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Service {
-    /// A model, asked directly.
+    /// A model, called directly.
     Model,
-    /// The application: log in.
+    /// The application's login.
     Login,
-    /// Create a session.
+    /// Creates a session of the application.
     NewSession,
-    /// Look at a session.
+    /// Shows a session of the application.
     Session,
-    /// Send a message in a session.
+    /// Sends a message in a session of the application.
     Message,
-    /// Ask a question about documents.
+    /// Asks the application a question about documents.
     Rag,
 }
 
-/// Who answers at a path.
+/// The endpoint at a path.
 pub(crate) trait Endpoint: Send + Sync + 'static {
-    /// Its name in the truth.
+    /// Its name in the ground truth.
     fn name(&self) -> &'static str;
 
-    /// What it does.
+    /// What kind of endpoint it is.
     fn service(&self) -> Service;
 
     /// The body of an error answer.
     fn error(&self, refusal: &Refusal) -> Value;
 }
 
-/// One API, spoken at one or more paths.
+/// One API, served at one or more paths.
 pub(crate) trait Dialect: Endpoint {
-    /// Reads a request. `id` names the answer and `created` is Unix time in seconds.
+    /// Reads a request. `id` identifies the answer; `created` is Unix time in seconds.
     fn read(&self, parts: &Parts, body: &[u8], id: &str, created: i64) -> Result<Read, Refusal>;
 }
 
-/// A request that could be read: what it asks, and who writes the answer.
+/// A request that was read: what it asks for, and how its answer is written.
 pub(crate) struct Read {
     pub(crate) ask: Ask,
     pub(crate) answer: Box<dyn Answer>,
-    /// How it is framed, if it is streamed.
+    /// The framing of the answer if it is streamed.
     pub(crate) framing: Framing,
-    /// What is looked up before the model is asked takes so long.
+    /// The time that retrieval takes before the model is called.
     pub(crate) retrieval: Option<Duration>,
 }
 
@@ -62,47 +62,47 @@ pub(crate) struct Read {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Ending {
     pub(crate) finish: Finish,
-    /// As it is told, which a fault may have changed.
+    /// The usage to report, which a fault may have changed.
     pub(crate) usage: Usage,
-    /// What retrieval took, where there was any.
+    /// The time that retrieval took, if there was any.
     pub(crate) retrieval: Option<Duration>,
-    /// What the model took, its queue included.
+    /// The time that the model took, including its queue.
     pub(crate) generation: Duration,
 }
 
 /// Writes one answer.
 pub(crate) trait Answer: Send + Sync {
-    /// Events before any content.
+    /// The events before any content.
     fn open(&self) -> Vec<Event>;
 
-    /// Whether these come at once, and do not wait for the first content.
+    /// Whether those events are sent at once, rather than with the first content.
     fn opens_early(&self) -> bool {
         false
     }
 
-    /// A content event without content.
+    /// A content event without content (an empty delta).
     fn empty(&self) -> Event;
 
     /// A content event.
     fn delta(&self, delta: &Delta) -> Event;
 
-    /// Events after the content, but for the terminal one.
+    /// The events after the content, except the terminal one.
     fn close(&self, end: &Ending, effects: &Effects) -> Vec<Event>;
 
-    /// What says that the stream is over, where the dialect says so.
+    /// The event that marks the end of the stream, if the dialect has one.
     fn terminal(&self) -> Option<Event>;
 
-    /// An error inside the stream.
+    /// An error event inside the stream.
     fn error(&self, refusal: &Refusal) -> Event;
 
-    /// The answer in one piece.
+    /// The answer as a single document.
     fn whole(&self, parts: &[Delta], end: &Ending, effects: &Effects) -> Value;
 
-    /// The answer is complete, and this is its text: what is to be kept of it is kept now.
+    /// Called with the whole text once the answer is complete, so that it can be stored.
     fn completed(&self, _text: &str) {}
 }
 
-/// Content of one kind.
+/// A piece of content of one kind.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Delta {
     pub(crate) kind: Kind,
@@ -113,42 +113,42 @@ pub(crate) struct Delta {
 /// Why there is no answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Refusal {
-    /// The request makes no sense.
+    /// The request is malformed or invalid.
     Invalid(String),
-    /// Prompt and output do not fit.
+    /// Prompt and output do not fit into the context.
     TooLong { longest: usize, input: usize, requested: usize },
-    /// No such model.
+    /// The model does not exist.
     UnknownModel(String),
-    /// No key or a wrong one.
+    /// The API key is missing or wrong.
     Unauthorized,
-    /// The application does not let in who asks.
+    /// The application requires a valid login.
     Denied(&'static str),
-    /// What is asked for is not there.
+    /// The requested resource does not exist.
     NotFound(&'static str),
-    /// Over a rate limit.
+    /// A rate limit was exceeded.
     RateLimited { retry_after: Duration },
     /// The queue is full.
     Overloaded,
-    /// Some other status, on demand.
+    /// Any other status, injected by a fault.
     Status { code: StatusCode, retry_after: Option<Duration> },
-    /// The engine stopped in the middle.
+    /// The engine stopped while the answer was being generated.
     Stopped,
 }
 
 impl Service {
-    /// All kinds.
+    /// All kinds of endpoints.
     #[cfg(test)]
     pub(crate) const ALL: [Self; 6] =
         [Self::Model, Self::Login, Self::NewSession, Self::Session, Self::Message, Self::Rag];
 
-    /// Whether a model answers.
+    /// Whether a model generates the answer.
     pub(crate) fn generates(self) -> bool {
         matches!(self, Self::Model | Self::Message | Self::Rag)
     }
 }
 
 impl Refusal {
-    /// The status of the answer.
+    /// The HTTP status of the answer.
     pub(crate) fn status(&self) -> StatusCode {
         match self {
             Self::Invalid(_) | Self::TooLong { .. } => StatusCode::BAD_REQUEST,
@@ -161,7 +161,7 @@ impl Refusal {
         }
     }
 
-    /// For `Retry-After`.
+    /// The value of `Retry-After`.
     pub(crate) fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::RateLimited { retry_after } => Some(*retry_after),
@@ -171,7 +171,7 @@ impl Refusal {
         }
     }
 
-    /// What to tell the client.
+    /// The message for the client.
     pub(crate) fn message(&self) -> String {
         match self {
             Self::Invalid(reason) => reason.clone(),

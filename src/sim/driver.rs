@@ -1,6 +1,6 @@
-//! The engine under a clock: steps it in real time and hands each token to the request that waits for it.
+//! Drives the engine in real time and hands each token to the request that waits for it.
 //!
-//! It knows the engine and the metrics, and nothing of text or HTTP.
+//! It knows the engine and the metrics, and nothing about text or HTTP.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,22 +13,22 @@ use tokio_util::sync::CancellationToken;
 use super::engine::{Engine, Job, JobId, Refused, Settings, Step, Update};
 use super::metrics::{Metrics, Sizes};
 
-/// How far the engine may fall behind the clock, in case the machine stalls, and still make up for it.
+/// How far the engine may lag behind the clock (because the machine stalled, say) and still catch up.
 const MAX_LAG: Duration = Duration::from_millis(100);
 
-/// What a request hears from the engine.
+/// An update from the engine about one request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Message {
-    /// It is in the batch.
+    /// It was admitted to the batch.
     Admitted { queued: Duration, cached: usize },
-    /// Its next token; the first says how long the prefill took.
+    /// Its next token; the first one carries the duration of the prefill.
     Token { prefill: Option<Duration> },
 }
 
-/// The hearing end of a job; dropped, the job is cancelled with the next step.
+/// The receiving end of a job; dropping it cancels the job with the next step.
 pub(crate) type Ticket = mpsc::Receiver<Message>;
 
-/// The engine and those who wait for it.
+/// The engine and the requests that wait for it.
 #[derive(Debug)]
 pub(crate) struct Driver {
     state: Mutex<State>,
@@ -37,10 +37,10 @@ pub(crate) struct Driver {
     metrics: Arc<Metrics>,
 }
 
-/// What the metrics need to know of a job when it ends.
+/// What the metrics need to know about a job when it ends.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Label {
-    /// `stop` or `length`.
+    /// The finish reason: `stop` or `length`.
     pub(crate) finish: &'static str,
     pub(crate) sizes: Sizes,
 }
@@ -57,9 +57,9 @@ impl Driver {
         Self { state: Mutex::new(state), wake: Notify::new(), origin: Instant::now(), metrics }
     }
 
-    /// Hands a job to the engine.
+    /// Submits a job to the engine.
     pub(crate) fn submit(&self, job: Job, label: Label) -> Result<Ticket, Refused> {
-        // Room for all that the job can say, so that a slow reader never holds up the batch.
+        // Room for every update of the job, so that a slow reader never blocks the batch.
         let (sender, ticket) = mpsc::channel(job.output + 1);
         self.with(|state| {
             let id = state.engine.submit(job, self.origin.elapsed())?;
@@ -73,7 +73,7 @@ impl Driver {
 
     /// Steps the engine until cancelled.
     pub(crate) async fn run(&self, end: CancellationToken) {
-        // The engine's own time: it moves by whole steps, so that late timers do not add up.
+        // The engine's own time: it advances by whole steps, so that late timers do not accumulate.
         let mut time = Duration::ZERO;
         let mut updates = Vec::new();
         loop {
@@ -84,7 +84,7 @@ impl Driver {
                 self.metrics.load(state.engine.load());
                 step
             });
-            // A step that computes cannot be joined; one that only waits can.
+            // A new job cannot interrupt a step that computes, but it can interrupt an idle wait.
             let (until, joinable) = match step {
                 Some(Step::Compute { time: took, tokens }) => {
                     self.metrics.iteration(tokens);
@@ -121,7 +121,7 @@ impl Driver {
 }
 
 impl State {
-    /// Cancels the jobs that nobody waits for any more.
+    /// Cancels the jobs whose receiver was dropped.
     fn drop_deserted(&mut self, metrics: &Metrics) {
         let engine = &mut self.engine;
         self.jobs.retain(|id, (sender, _)| {
@@ -154,7 +154,7 @@ impl State {
 
     fn send(&self, id: JobId, message: Message) {
         if let Some((sender, _)) = self.jobs.get(&id) {
-            // It fails only when the request has gone, which the next step notices.
+            // This fails only when the request is gone, which the next step notices.
             let _ = sender.try_send(message);
         }
     }
@@ -195,7 +195,7 @@ mod tests {
         }
         let took = start.elapsed();
         assert_eq!(messages.len(), 6);
-        // 5 ms of prefill and five steps of 8 ms; the timers are a millisecond late at most.
+        // 5 ms of prefill and five steps of 8 ms; the timers are late by a millisecond at most.
         assert!((Duration::from_millis(45)..Duration::from_millis(48)).contains(&took), "{took:?}");
         let text = metrics.text().unwrap();
         assert!(text.contains(

@@ -1,63 +1,64 @@
-//! What the faults of one request come to: one value for each thing the simulator does differently.
+//! The combined effect of the faults of one request: one field for each thing the simulator does differently.
 //!
-//! It knows every fault and nothing of how an answer is made. Where two faults contradict, the later one wins.
+//! It knows every fault, and nothing about how an answer is made. Where two faults contradict each other, the later one
+//! wins.
 
 use std::time::Duration;
 
 use super::faults::{CloseWhen, Fault, ReasoningField};
 
-/// What happens in place of an answer.
+/// What happens instead of an answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Instead {
-    /// An error object.
+    /// An error object with this status.
     Status { code: u16, retry_after: Option<Duration> },
-    /// A redirect to this place.
+    /// A redirect to this URL.
     Redirect(String),
-    /// RST.
+    /// The connection is reset (RST).
     Reset,
-    /// FIN.
+    /// The connection is closed (FIN).
     Close,
-    /// Bytes that are no HTTP.
+    /// Bytes that are not HTTP.
     NotHttp,
 }
 
 /// How an answer breaks off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Break {
-    /// RST.
+    /// The connection is reset (RST).
     Reset,
     /// The body ends cleanly.
     End,
-    /// Bytes that mean nothing, then the end.
+    /// Meaningless bytes, then the end of the body.
     Garbage,
-    /// An error object, then the end.
+    /// An error object, then the end of the body.
     Error,
-    /// Bytes that break the transfer coding, then FIN.
+    /// Bytes that violate the transfer coding, then the connection is closed (FIN).
     Framing,
 }
 
-/// Tokens that come before the text.
+/// Reasoning tokens before the text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Reasoning {
-    /// Counted and never sent.
+    /// They are counted and never sent.
     Hidden { tokens: usize },
-    /// Sent in this field.
+    /// They are sent in this field.
     Visible { field: ReasoningField, tokens: usize },
 }
 
-/// Where the token counts go.
+/// Where usage is reported.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum UsageStyle {
-    /// Where the dialect has them.
+    /// Where the dialect puts it.
     #[default]
     Own,
     /// On the event with the finish reason.
     OnFinish,
-    /// Nowhere.
+    /// Not at all.
     Absent,
 }
 
-/// How a line ends.
+/// The line ending of an event stream.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum LineEnd {
     #[default]
@@ -66,7 +67,7 @@ pub(crate) enum LineEnd {
     Cr,
 }
 
-/// The look of an event stream.
+/// The formatting of an event stream.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a separate fault")]
 pub(crate) struct Form {
@@ -78,7 +79,7 @@ pub(crate) struct Form {
     pub(crate) no_final_blank_line: bool,
 }
 
-/// All that is different about one request.
+/// Everything that is different about one request.
 #[derive(Clone, Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a separate fault")]
 pub(crate) struct Effects {
@@ -88,9 +89,9 @@ pub(crate) struct Effects {
     pub(crate) reasoning: Option<Reasoning>,
     pub(crate) no_content: bool,
     pub(crate) early_finish: Option<usize>,
-    /// Content events before the break.
+    /// Number of content events before the break.
     pub(crate) broken: Option<(usize, Break)>,
-    /// Content events before the stall.
+    /// Number of content events before the stall.
     pub(crate) stall: Option<(usize, Duration)>,
     pub(crate) role_first: bool,
     pub(crate) empty_chunks: usize,
@@ -106,7 +107,7 @@ pub(crate) struct Effects {
     pub(crate) no_choices: bool,
     pub(crate) zero_usage: bool,
     pub(crate) no_citations: bool,
-    /// On top of what retrieval takes.
+    /// Added to the time that retrieval takes.
     pub(crate) slow_retrieval: Duration,
     pub(crate) no_token: bool,
     pub(crate) expired_token: bool,
@@ -114,7 +115,7 @@ pub(crate) struct Effects {
 }
 
 impl Effects {
-    /// No fault, and so many tokens in each content event.
+    /// No fault, and this many tokens in each content event.
     pub(crate) fn none(tokens_per_chunk: usize) -> Self {
         Self {
             instead: None,
@@ -146,7 +147,7 @@ impl Effects {
         }
     }
 
-    /// Adds one fault.
+    /// Adds the effect of one fault.
     pub(crate) fn add(&mut self, fault: &Fault) {
         match fault {
             Fault::SlowDown { factor } => self.slow_down *= factor,

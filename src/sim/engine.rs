@@ -1,8 +1,8 @@
 //! The inference engine: continuous batching as a pure function of jobs and time.
 //!
-//! Jobs wait in order of arrival, are admitted when the batch and the KV cache have room, are prefilled in chunks,
-//! and then get one token in every step. Time enters as a [`Duration`] since the engine started. It knows nothing
-//! of text, HTTP or tokio; `driver` gives it a clock.
+//! Jobs wait in order of arrival, are admitted when the batch and the KV cache have room, are prefilled in chunks, and
+//! then get one token in every step. Time is passed in as a [`Duration`] since the engine started. It knows nothing
+//! about text, HTTP or tokio; `driver` gives it a clock.
 
 mod sequence;
 #[cfg(test)]
@@ -18,130 +18,130 @@ use rand_distr::StandardNormal;
 use super::kv::Blocks;
 use sequence::Sequence;
 
-/// A step is never faster than this part of its nominal time, whatever the noise.
+/// A step never takes less than this fraction of its nominal time, whatever the noise.
 const NOISE_FLOOR: f64 = 0.2;
 
-/// How fast the engine is and what fits into it.
+/// The speed and the capacity of the engine.
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
-    /// Tokens prefilled in a second, shared by all sequences.
+    /// Prefill throughput in tokens per second, shared by all sequences.
     pub(crate) prefill_rate: f64,
-    /// A step with one sequence.
+    /// Duration of a decode step with a single sequence.
     pub(crate) step: Duration,
-    /// What each further sequence adds to a step.
+    /// Additional duration of a step for each further sequence.
     pub(crate) growth: Duration,
-    /// Sequences in the batch, at most.
+    /// Maximum number of sequences in the batch.
     pub(crate) max_batch: usize,
-    /// Tokens in one step, prefill and decode together, at most.
+    /// Maximum number of tokens in one step, prefill and decode together.
     pub(crate) max_step_tokens: usize,
-    /// KV blocks.
+    /// Number of KV blocks.
     pub(crate) blocks: usize,
-    /// Tokens in a block.
+    /// Tokens per KV block.
     pub(crate) block_size: usize,
-    /// Whether a prefix that was computed before is used again.
+    /// Whether prefix caching is on.
     pub(crate) prefix_cache: bool,
-    /// Relative standard deviation of a step's time.
+    /// Relative standard deviation of the duration of a step.
     pub(crate) noise: f64,
-    /// Jobs that wait, at most.
+    /// Maximum number of waiting jobs.
     pub(crate) max_queue: usize,
     /// Seed of the noise.
     pub(crate) seed: u64,
 }
 
-/// What the engine has to do for one request.
+/// The work that the engine has to do for one request.
 #[derive(Clone, Debug)]
 pub(crate) struct Job {
-    /// Tokens of the prompt, at least 1.
+    /// Number of prompt tokens, at least 1.
     pub(crate) prompt: usize,
-    /// Tokens to generate, at least 1.
+    /// Number of tokens to generate, at least 1.
     pub(crate) output: usize,
     /// Hash chain over the full blocks of prompt and output.
     pub(crate) hashes: Vec<u64>,
-    /// This job's steps take so many times as long; at least 1.
+    /// Factor by which this job's steps take longer, at least 1.
     pub(crate) slow_down: f64,
 }
 
-/// Names a job while it is in the engine; grows with arrival.
+/// Identifies a job while it is in the engine; increases with arrival.
 pub(crate) type JobId = u64;
 
-/// Why a job was not taken.
+/// Why a job was rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Refused {
     /// The queue is full.
     QueueFull,
-    /// Prompt and output would not fit even alone.
+    /// Prompt and output would not fit into the KV cache even alone.
     TooLong,
 }
 
-/// One thing that happened.
+/// A change in the state of a job.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Update {
     /// The job entered the batch for the first time.
     Admitted {
-        /// Which.
+        /// The job.
         id: JobId,
-        /// How long it waited.
+        /// Time that it waited in the queue.
         queued: Duration,
-        /// Tokens of its prompt.
+        /// Number of tokens of its prompt.
         prompt: usize,
-        /// How many of them the cache held.
+        /// Number of prompt tokens found in the prefix cache.
         cached: usize,
     },
     /// The job got its next token.
     Token {
-        /// Which.
+        /// The job.
         id: JobId,
-        /// Since its arrival.
+        /// Time since its arrival.
         age: Duration,
-        /// Since its token before; none for its first.
+        /// Time since its previous token; `None` for the first.
         gap: Option<Duration>,
-        /// From admission to this token, where it is the first.
+        /// Time from admission to this token; `None` unless it is the first.
         prefill: Option<Duration>,
     },
-    /// The job lost its blocks to an older one and waits again.
+    /// The job was preempted: it lost its blocks to an older one and waits again.
     Preempted,
     /// The job has all its tokens and has left.
     Finished {
-        /// Which.
+        /// The job.
         id: JobId,
-        /// How its time was spent.
+        /// How its time was divided between the phases.
         times: Times,
     },
 }
 
-/// How the time of a finished job was spent.
+/// The phases of a finished job.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Times {
-    /// Arrival to admission.
+    /// From arrival to admission.
     pub(crate) queued: Duration,
-    /// Admission to first token.
+    /// From admission to the first token.
     pub(crate) prefill: Duration,
-    /// First token to last.
+    /// From the first token to the last.
     pub(crate) decode: Duration,
 }
 
-/// A step that was begun.
+/// The result of starting a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Step {
     /// The batch computes.
     Compute {
-        /// For so long.
+        /// Duration of the step.
         time: Duration,
-        /// Tokens of prefill and decode in it.
+        /// Number of tokens in it, prefill and decode.
         tokens: usize,
     },
-    /// Nothing can be computed before this has passed, but a new job can come in.
+    /// Nothing can be computed before this time has passed, unless a new job arrives.
     Wait(Duration),
 }
 
-/// The engine's state in numbers.
+/// A snapshot of the engine's load.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Load {
-    /// Sequences in the batch.
+    /// Number of sequences in the batch.
     pub(crate) running: usize,
-    /// Jobs that wait.
+    /// Number of waiting jobs.
     pub(crate) waiting: usize,
-    /// KV blocks in use, of all: 0 to 1.
+    /// Fraction of the KV blocks that are in use, from 0 to 1.
     pub(crate) kv_usage: f64,
 }
 
@@ -156,7 +156,7 @@ pub(crate) struct Engine {
     noise: ChaCha8Rng,
 }
 
-/// What a step has taken on so far.
+/// The step that is being composed.
 #[derive(Debug)]
 struct Batch {
     budget: usize,
@@ -177,7 +177,7 @@ impl Engine {
         }
     }
 
-    /// Puts a job at the end of the queue.
+    /// Appends a job to the queue.
     pub(crate) fn submit(&mut self, job: Job, now: Duration) -> Result<JobId, Refused> {
         if self.waiting.len() >= self.settings.max_queue {
             return Err(Refused::QueueFull);
@@ -191,18 +191,18 @@ impl Engine {
         Ok(id)
     }
 
-    /// Takes a job out, whatever its state, and frees what it holds.
+    /// Removes a job, whatever its state, and frees what it holds.
     pub(crate) fn cancel(&mut self, id: JobId) {
         if let Some(at) = self.running.iter().position(|sequence| sequence.id == id) {
             let sequence = self.running.remove(at);
             self.blocks.release(sequence.held);
         } else if let Some(at) = self.waiting.iter().position(|sequence| sequence.id == id) {
-            // What waits holds nothing.
+            // A waiting job holds nothing.
             self.waiting.remove(at);
         }
     }
 
-    /// Composes the next step; nothing if there is nothing to do. Call [`Engine::complete`] when it is over.
+    /// Composes the next step; `None` if there is nothing to do. Call [`Engine::complete`] when it is over.
     pub(crate) fn begin(&mut self, now: Duration, updates: &mut Vec<Update>) -> Option<Step> {
         let mut batch =
             Batch { budget: self.settings.max_step_tokens.max(1), decodes: 0, prefill: 0, preempted: 0 };
@@ -222,7 +222,7 @@ impl Engine {
         Some(Step::Compute { time: duration, tokens: batch.decodes + batch.prefill })
     }
 
-    /// Takes the results that are ready at `now`; tokens in order of admission.
+    /// Collects the results that are ready at `now`; tokens come in order of admission.
     pub(crate) fn complete(&mut self, now: Duration, updates: &mut Vec<Update>) {
         let mut at = 0;
         while let Some(sequence) = self.running.get_mut(at) {
@@ -244,13 +244,13 @@ impl Engine {
         }
     }
 
-    /// Running, waiting and KV use.
+    /// The current load: running, waiting and KV use.
     pub(crate) fn load(&self) -> Load {
         Load { running: self.running.len(), waiting: self.waiting.len(), kv_usage: self.blocks.usage() }
     }
 
-    /// Gives each sequence of the batch its share of the step, the oldest first; the youngest lose their blocks
-    /// when there are not enough.
+    /// Gives each sequence of the batch its share of the step, oldest first; the youngest are preempted when there are
+    /// not enough blocks.
     fn continue_running(&mut self, batch: &mut Batch) {
         let mut at = 0;
         while let Some(sequence) = self.running.get(at) {
@@ -261,7 +261,7 @@ impl Engine {
             let tokens = sequence.missing().min(batch.budget);
             let target = self.blocks_for(sequence.computed + tokens);
             if !self.grow(at, target, batch) {
-                // It was the youngest itself and waits now.
+                // It was the youngest itself and was preempted.
                 continue;
             }
             if let Some(sequence) = self.running.get_mut(at) {
@@ -271,7 +271,8 @@ impl Engine {
         }
     }
 
-    /// Blocks for the sequence at `at`, others' if need be; false if it had to go itself.
+    /// Allocates blocks for the sequence at `at`, preempting others if needed; `false` if it had to be preempted
+    /// itself.
     fn grow(&mut self, at: usize, target: usize, batch: &mut Batch) -> bool {
         loop {
             let Some(sequence) = self.running.get_mut(at) else { return false };
@@ -290,7 +291,7 @@ impl Engine {
         while self.running.len() < self.settings.max_batch.max(1) && batch.budget > 0 {
             let Some(mut sequence) = self.waiting.pop_front() else { return };
             let known = sequence.job.prompt + sequence.emitted;
-            // The last token is always computed: its result is what the answer goes on from.
+            // The last token is always computed, even if it is cached: generation continues from its result.
             let reusable = known.saturating_sub(1) / self.settings.block_size.max(1);
             let hashes = sequence.job.hashes.get(..reusable).unwrap_or(&sequence.job.hashes);
             let mut held = self.blocks.take_prefix(hashes);
@@ -336,7 +337,7 @@ impl Engine {
 }
 
 impl Batch {
-    /// Plans `tokens` of `sequence` into the step; its start says when they will be ready.
+    /// Schedules `tokens` of `sequence` in the step; when they are ready is known once the step starts.
     fn take(&mut self, sequence: &mut Sequence, tokens: usize) {
         self.budget = self.budget.saturating_sub(tokens);
         if sequence.emitted > 0 && tokens == 1 {

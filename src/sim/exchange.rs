@@ -1,6 +1,7 @@
-//! One request and its answer, whoever answers: identity, record, faults, and the answers that need no model.
+//! One request and its answer, at any endpoint: identity, record, faults, and the answers that need no model.
 //!
-//! It knows how an answer is refused, replaced, or sent as one document, and nothing of what is asked.
+//! It knows how a request is refused, or answered with something else or a single document, and nothing about its
+//! content.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -26,38 +27,38 @@ use super::shared::Shared;
 use super::stream;
 use super::truth::{self, Mark, Record, Truth};
 
-/// Bytes of a request body, at most.
+/// Maximum size of a request body in bytes.
 const MAX_BODY: usize = 64 << 20;
-/// Faults by header.
+/// The request header that carries faults.
 const FAULT_HEADER: &str = "x-sim-fault";
 const NOT_HTTP: &[u8] = b"\x15\x03\x01 this is no answer in any version of HTTP\r\n\r\n";
 
-/// One request on its way.
+/// A request that is being handled.
 pub(crate) struct Exchange {
     pub(crate) shared: Arc<Shared>,
     pub(crate) endpoint: &'static dyn Endpoint,
     pub(crate) record: Arc<Record>,
-    /// Names the request and its answer.
+    /// The id of the request and its answer.
     pub(crate) id: String,
     pub(crate) headers: HeaderMap,
     path: String,
     control: Arc<Control>,
 }
 
-/// An answer in one piece.
+/// An answer as a single document.
 pub(crate) struct Whole {
     pub(crate) json: String,
-    /// Generated tokens in it, and why there are no more; none where no model was asked.
+    /// Number of generated tokens in it, and the finish reason; `None` where no model was involved.
     pub(crate) generated: Option<(usize, &'static str)>,
 }
 
-/// Says that the client went, unless the answer was handed over.
+/// Records that the client disconnected, unless the answer was handed over.
 struct Presence {
     record: Arc<Record>,
     answered: bool,
 }
 
-/// Takes a request from its arrival to its answer, which is what `work` makes of head and body.
+/// Handles a request from its arrival to its answer, which `work` makes from head and body.
 pub(crate) async fn receive(
     shared: Arc<Shared>,
     endpoint: &'static dyn Endpoint,
@@ -75,7 +76,7 @@ pub(crate) async fn receive(
 }
 
 impl Exchange {
-    /// Names the request and opens its record.
+    /// Assigns an id to the request and opens its record.
     fn open(shared: Arc<Shared>, endpoint: &'static dyn Endpoint, parts: &Parts) -> Self {
         let header = |name: &str| parts.headers.get(name).and_then(|value| value.to_str().ok());
         let id = header("x-request-id").filter(|id| (1..=128).contains(&id.len())).map_or_else(
@@ -95,7 +96,7 @@ impl Exchange {
         Self { shared, endpoint, record, id, headers: parts.headers.clone(), path, control }
     }
 
-    /// Draws the faults and begins the answer as they say; an answer, if that is all there will be.
+    /// Draws the faults and applies those that come before an answer; `Err` if one of them replaces the answer.
     pub(crate) async fn begin(&self, model: Option<String>) -> Result<Effects, Box<Response>> {
         let effects = self.effects(model.as_deref()).map_err(|refusal| Box::new(self.refuse(&refusal)))?;
         self.record.set(|truth| truth.model = model);
@@ -108,7 +109,7 @@ impl Exchange {
         }
     }
 
-    /// The effects of the rules in force and of the request's own header.
+    /// The effects of the active rules and of the request's own header.
     fn effects(&self, model: Option<&str>) -> Result<Effects, Refusal> {
         let service = self.endpoint.service();
         let mut met: Vec<Fault> = self.shared.rules.draw(Aim { service, path: &self.path, model });
@@ -130,7 +131,7 @@ impl Exchange {
         body::channel(Arc::clone(&self.control), Arc::clone(&self.record))
     }
 
-    /// Answers with one document.
+    /// Answers with a single document.
     pub(crate) async fn document(&self, status: StatusCode, whole: Whole, effects: Effects) -> Response {
         if let Some((_, time)) = effects.stall {
             tokio::time::sleep(time).await;
@@ -180,11 +181,11 @@ impl Exchange {
             Instead::NotHttp => Order::Raw(NOT_HTTP.to_vec()),
         };
         self.control.order(order);
-        // Never seen: the order is obeyed when hyper writes its head.
+        // The client never sees this: the order is carried out when hyper writes the head.
         StatusCode::OK.into_response()
     }
 
-    /// The headers that every answer has, and the status in the record.
+    /// Adds the headers that every answer has, and records the status.
     pub(crate) fn standard_headers(&self, response: &mut Response, status: StatusCode) {
         self.record.set(|truth| truth.status = Some(status.as_u16()));
         let headers = response.headers_mut();

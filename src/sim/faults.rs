@@ -1,8 +1,8 @@
-//! What can go wrong on purpose: the closed list of faults and how each is written.
+//! The closed list of faults that can be injected, and their syntax.
 //!
-//! A fault is written `name;param=value;param=value`, several are separated by commas, and a value with a comma or
-//! a semicolon in it stands in double quotes. A name may have `-` for `_`. This file knows how faults are spelt and
-//! whom they concern, not what they do (`effects`).
+//! A fault is written `name;param=value;param=value`; several are separated by commas, and a value that contains a
+//! comma or a semicolon is put in double quotes. A name may have `-` instead of `_`. This file knows how faults are
+//! spelled and which endpoints they concern, not what they do (`effects`).
 
 mod spec;
 mod written;
@@ -24,14 +24,14 @@ use super::dialect::Service;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum Fault {
-    /// `slow_down;factor=4`: prefill and decode of the request take so many times as long.
+    /// `slow_down;factor=4`: prefill and decode of the request take this many times as long.
     SlowDown {
         /// At least 1.
         factor: f64,
     },
     /// `rate_limited;retry_after=1s`: 429 with `Retry-After`.
     RateLimited {
-        /// In whole seconds on the wire.
+        /// Rounded to whole seconds in the header.
         retry_after: Duration,
     },
     /// `error_500`, `unavailable_503`, `overloaded_529`, `status;code=502`: an error object with that status.
@@ -44,94 +44,95 @@ pub enum Fault {
         /// The `Location` header.
         location: String,
     },
-    /// `reset_before`: RST once the request was read, before any byte of the answer.
+    /// `reset_before`: RST after the request was read, before any byte of the answer.
     ResetBefore,
-    /// `close_before`: FIN once the request was read, before any byte of the answer.
+    /// `close_before`: FIN after the request was read, before any byte of the answer.
     CloseBefore,
-    /// `not_http`: bytes that are no HTTP, then FIN.
+    /// `not_http`: bytes that are not HTTP, then FIN.
     NotHttp,
-    /// `stall_headers;for=2s`: the answer begins so much later.
+    /// `stall_headers;for=2s`: the answer is delayed by this time.
     StallHeaders {
-        /// How long.
+        /// The delay.
         time: Duration,
     },
-    /// `reset_mid;after=3`: RST after so many content events.
+    /// `reset_mid;after=3`: RST after this many content events.
     ResetMid {
-        /// Content events sent before.
+        /// Number of content events sent before.
         after: usize,
     },
-    /// `truncated;after=3`: the body ends cleanly after so many content events: no finish, no terminal event.
+    /// `truncated;after=3`: the body ends cleanly after this many content events, without finish reason and terminal
+    /// event.
     Truncated {
-        /// Content events sent before.
+        /// Number of content events sent before.
         after: usize,
     },
-    /// `garbage;after=0`: bytes that are neither an event nor JSON, then the end.
+    /// `garbage;after=0`: bytes that are neither an event nor JSON, then the end of the body.
     Garbage {
-        /// Content events sent before.
+        /// Number of content events sent before.
         after: usize,
     },
-    /// `error_in_stream;after=3`: an error object inside the 200 answer, then the end.
+    /// `error_in_stream;after=3`: an error object inside the 200 answer, then the end of the body.
     ErrorInStream {
-        /// Content events sent before.
+        /// Number of content events sent before.
         after: usize,
     },
-    /// `bad_chunk_framing;after=3`: bytes that break the transfer coding (over HTTP/2, the framing), then FIN.
+    /// `bad_chunk_framing;after=3`: bytes that violate the transfer coding (the framing, over HTTP/2), then FIN.
     BadChunkFraming {
-        /// Content events sent before.
+        /// Number of content events sent before.
         after: usize,
     },
-    /// `stall;after=3;for=2s`: silence after so many content events; what was generated meanwhile follows at once.
+    /// `stall;after=3;for=2s`: silence after this many content events; what was generated meanwhile follows at once.
     Stall {
-        /// Content events sent before.
+        /// Number of content events sent before.
         after: usize,
-        /// How long.
+        /// Duration of the silence.
         time: Duration,
     },
-    /// `role_only`: the event that only names the role comes at once, before the prefill.
+    /// `role_only`: the event that only carries the role comes at once, before the prefill.
     RoleOnly,
     /// `empty_chunks;n=3`: empty deltas come at once, before the prefill.
     EmptyChunks {
-        /// How many.
+        /// Number of empty deltas.
         count: usize,
     },
-    /// `tokens_per_chunk;n=4`: so many tokens in each content event.
+    /// `tokens_per_chunk;n=4`: this many tokens in each content event.
     TokensPerChunk {
         /// At least 1.
         count: usize,
     },
-    /// `split_writes;bytes=7`: each write has so many bytes at most; the text has characters of several bytes.
+    /// `split_writes;bytes=7`: each write has at most this many bytes; the text contains multi-byte characters.
     SplitWrites {
         /// At least 1.
         bytes: usize,
     },
-    /// `many_events_per_write;n=4`: events are held back until there are so many.
+    /// `many_events_per_write;n=4`: events are held back until this many can be written together.
     ManyEventsPerWrite {
         /// At least 1.
         count: usize,
     },
     /// `hidden_reasoning;tokens=50`: the first tokens of the output are counted, never sent.
     HiddenReasoning {
-        /// Inside `max_tokens`, as everywhere.
+        /// Counted against `max_tokens`, like all output.
         tokens: usize,
     },
     /// `reasoning;field=reasoning_content;tokens=20`: the first tokens of the output are visible reasoning.
     Reasoning {
-        /// Which field carries it.
+        /// The field that carries the reasoning.
         field: ReasoningField,
-        /// Inside `max_tokens`, as everywhere.
+        /// Counted against `max_tokens`, like all output.
         tokens: usize,
     },
     /// `no_done`: no terminal event.
     NoDone,
-    /// `no_usage`: no usage, though it was asked for.
+    /// `no_usage`: usage is not reported, even if the request asked for it.
     NoUsage,
-    /// `usage_on_finish`: usage rides on the event with the finish reason.
+    /// `usage_on_finish`: usage is reported on the event with the finish reason.
     UsageOnFinish,
     /// `no_content`: the answer is empty.
     NoContent,
-    /// `early_finish;tokens=2`: the answer stops by itself after so many tokens, unless `ignore_eos`.
+    /// `early_finish;tokens=2`: the answer stops by itself after this many tokens, unless `ignore_eos` is set.
     EarlyFinish {
-        /// Output tokens, at least 1.
+        /// Number of output tokens, at least 1.
         tokens: usize,
     },
     /// `crlf`: lines end in CR LF.
@@ -144,69 +145,69 @@ pub enum Fault {
     Bom,
     /// `no_space`: no space after `data:`.
     NoSpace,
-    /// `multi_line_data`: the data of an event spread over several `data` lines.
+    /// `multi_line_data`: the data of an event is spread over several `data` lines.
     MultiLineData,
-    /// `no_final_blank_line`: the stream ends right after the last event's data.
+    /// `no_final_blank_line`: the stream ends immediately after the data of the last event.
     NoFinalBlankLine,
-    /// `huge_line;bytes=1000000`: the first content event has a line of so many bytes.
+    /// `huge_line;bytes=1000000`: the first content event has a line of this many bytes.
     HugeLine {
-        /// Bytes of padding.
+        /// Number of padding bytes.
         bytes: usize,
     },
-    /// `close_keepalive;when=now`: the connection closes after the answer though nothing said so; `when=reuse` waits
-    /// for the next request on it and resets.
+    /// `close_keepalive;when=now`: the connection is closed after the answer without notice; `when=reuse` waits for the
+    /// next request on it and resets the connection.
     CloseKeepalive {
-        /// When.
+        /// When the connection is closed.
         when: CloseWhen,
     },
-    /// `wrong_content_type`: `text/html`, whatever the body is.
+    /// `wrong_content_type`: the content type is `text/html`, whatever the body is.
     WrongContentType,
     /// `no_choices`: the list of choices is empty; a stream has no content.
     NoChoices,
-    /// `zero_usage`: every count of the usage is 0.
+    /// `zero_usage`: every count in the usage is 0.
     ZeroUsage,
     /// `no_citations`: retrieval finds nothing.
     NoCitations,
-    /// `slow_retrieval;for=2s`: retrieval takes so much longer.
+    /// `slow_retrieval;for=2s`: retrieval takes longer by this time.
     SlowRetrieval {
-        /// How much.
+        /// The additional time.
         time: Duration,
     },
-    /// `no_token`: the answer to a log-in has no access token and sets no cookie.
+    /// `no_token`: the answer to a login has no access token and sets no cookie.
     NoToken,
-    /// `expired_token`: a log-in hands out a token that has expired; where a token is wanted, 401 as if it had.
+    /// `expired_token`: a login returns a token that has already expired; where a token is required, 401 as if it had.
     ExpiredToken,
-    /// `wrong_status`: a session is created with 200 in place of 201.
+    /// `wrong_status`: a session is created with 200 instead of 201.
     WrongStatus,
 }
 
 /// The field that carries visible reasoning.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ReasoningField {
-    /// `reasoning_content`, as most servers have it.
+    /// `reasoning_content`, which most servers use.
     #[default]
     ReasoningContent,
-    /// `reasoning`, as others have it.
+    /// `reasoning`, which other servers use.
     Reasoning,
 }
 
 /// When a kept-alive connection is closed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum CloseWhen {
-    /// Right after the answer.
+    /// Immediately after the answer.
     #[default]
     Now,
-    /// When the next request arrives on it: the client wrote, and no byte of an answer comes.
+    /// When the next request arrives on it: the client has written, and gets no byte of an answer.
     Reuse,
 }
 
-/// All faults of a comma-separated list.
+/// Parses a comma-separated list of faults.
 pub(crate) fn parse_list(text: &str) -> Result<Vec<Fault>, SpecError> {
     spec::split(text, ',').into_iter().filter(|part| !part.trim().is_empty()).map(str::parse).collect()
 }
 
 impl Fault {
-    /// Whether requests of this kind can meet it at all.
+    /// Whether this fault can affect requests of this kind.
     pub(crate) fn concerns(&self, service: Service) -> bool {
         match self {
             Self::NoCitations | Self::SlowRetrieval { .. } => service == Service::Rag,
@@ -261,7 +262,7 @@ impl From<Fault> for String {
 }
 
 impl ReasoningField {
-    /// The field as it stands in JSON.
+    /// The name of the JSON field.
     pub fn name(self) -> &'static str {
         match self {
             Self::ReasoningContent => "reasoning_content",

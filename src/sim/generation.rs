@@ -1,6 +1,6 @@
-//! From what a request asks to what it gets: the planned output, and its tokens as the engine makes them.
+//! Turns a request into an answer: plans the output and yields its tokens as the engine generates them.
 //!
-//! Every dialect stands on this. It knows nothing of JSON, events or HTTP.
+//! Every dialect builds on this. It knows nothing about JSON, events or HTTP.
 
 #[cfg(test)]
 mod tests;
@@ -22,22 +22,22 @@ use super::options::Options;
 use super::text::{self, Alphabet, Writer};
 use super::truth::Truth;
 
-/// What a request asks for, in no dialect's words.
+/// A request, independent of the dialect.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Ask {
     /// The model's name.
     pub(crate) model: String,
-    /// What goes into the model; the simulator's chat template puts it together.
+    /// The prompt, as turns; the simulator's chat template joins them.
     pub(crate) turns: Vec<Turn>,
-    /// Output tokens; drawn from the configured distribution if absent.
+    /// Number of output tokens; drawn from the configured distribution if `None`.
     pub(crate) max_tokens: Option<usize>,
-    /// The output ends before the first of these.
+    /// Stop sequences: the output ends before the first one.
     pub(crate) stop: Vec<String>,
-    /// Changes the text.
+    /// The seed of the generated text.
     pub(crate) seed: u64,
-    /// Never stop by itself.
+    /// Never stop before `max_tokens` is reached.
     pub(crate) ignore_eos: bool,
-    /// Tokens of reasoning that the request wants, where it says so.
+    /// Number of reasoning tokens that the request asks for, if it does.
     pub(crate) reasoning: Option<usize>,
     /// Whether the answer is streamed.
     pub(crate) stream: bool,
@@ -50,21 +50,21 @@ pub(crate) struct Turn {
     pub(crate) text: String,
 }
 
-/// Why an output ended.
+/// The finish reason.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Finish {
-    /// By itself, or at a stop sequence.
+    /// The model stopped by itself or at a stop sequence.
     Stop,
-    /// At the number of tokens asked for.
+    /// The requested number of tokens was reached.
     Length,
 }
 
 /// What a token is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// The answer.
+    /// Visible text.
     Text,
-    /// Visible reasoning, in this field.
+    /// Visible reasoning, sent in this field.
     Reasoning(ReasoningField),
     /// Reasoning that is counted and never sent.
     Hidden,
@@ -74,7 +74,7 @@ pub(crate) enum Kind {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Piece {
     pub(crate) kind: Kind,
-    /// Empty for the token that only ends an answer.
+    /// The text; empty for the token that only ends an answer.
     pub(crate) text: String,
 }
 
@@ -87,41 +87,41 @@ pub(crate) struct Usage {
     pub(crate) reasoning: usize,
 }
 
-/// All that is known of an answer before it is made.
+/// Everything that is known about an answer before it is generated.
 #[derive(Debug)]
 pub(crate) struct Planned {
     pub(crate) pieces: Vec<Piece>,
     pub(crate) finish: Finish,
     pub(crate) usage: Usage,
-    /// Prompt and requested output, as rate limits count.
+    /// Prompt tokens plus requested output tokens, the way rate limits count.
     pub(crate) billed: usize,
     max_tokens: Option<usize>,
     hashes: Vec<u64>,
     slow_down: f64,
 }
 
-/// An answer in the making.
+/// An answer that is being generated.
 #[derive(Debug)]
 pub(crate) struct Generation {
     pieces: std::vec::IntoIter<Piece>,
     ticket: Ticket,
-    /// Why it will end.
+    /// The finish reason it will have.
     pub(crate) finish: Finish,
-    /// Its counts; the cached ones once it was admitted.
+    /// Its token counts; the cached ones are known once it was admitted.
     pub(crate) usage: Usage,
-    /// Seconds in the queue, once it was admitted.
+    /// Time in the queue in seconds, once it was admitted.
     pub(crate) queued: Option<f64>,
-    /// Seconds of prefill, once there is a token.
+    /// Duration of the prefill in seconds, once there is a token.
     pub(crate) prefill: Option<f64>,
-    /// What retrieval took before.
+    /// The time that retrieval took before, in seconds.
     pub(crate) retrieval: Option<Duration>,
-    /// The visible text.
+    /// The visible text so far.
     pub(crate) text: String,
     begun: Instant,
 }
 
 impl Finish {
-    /// As `OpenAI` calls it; the truth and the metrics do, too.
+    /// The name in the OpenAI API, which the ground truth and the metrics use, too.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Stop => "stop",
@@ -131,7 +131,7 @@ impl Finish {
 }
 
 impl Planned {
-    /// Decides the whole output, from the seed and the request alone.
+    /// Plans the whole output, from the seed and the request alone.
     pub(crate) fn new(ask: &Ask, effects: &Effects, options: &Options) -> Result<Self, Refusal> {
         let mut tokens = prompt_tokens(&ask.turns);
         let input = tokens.len();
@@ -169,7 +169,7 @@ impl Planned {
         })
     }
 
-    /// Puts it in the engine's queue.
+    /// Submits it to the engine.
     pub(crate) fn submit(self, driver: &Driver) -> Result<Generation, Refusal> {
         let sizes =
             Sizes { prompt: self.usage.input, output: self.usage.output, max_tokens: self.max_tokens };
@@ -200,7 +200,7 @@ impl Planned {
 }
 
 impl Generation {
-    /// The next token, once the engine has made it; nothing at the end, or if the engine stopped.
+    /// The next token, once the engine has generated it; `None` at the end, or if the engine stopped.
     pub(crate) async fn next(&mut self) -> Option<Piece> {
         loop {
             match self.ticket.recv().await? {
@@ -216,14 +216,14 @@ impl Generation {
         }
     }
 
-    /// Tells the truth what is known by now.
+    /// Records in the ground truth what is known by now.
     pub(crate) fn report(&self, truth: &mut Truth) {
         truth.queue_seconds = self.queued;
         truth.prefill_seconds = self.prefill;
         truth.cached_tokens = self.usage.cached;
     }
 
-    /// How it ended, as the answer tells it.
+    /// The finish reason and the usage that the answer reports.
     pub(crate) fn ending(&self, effects: &Effects) -> Ending {
         Ending {
             finish: self.finish,
@@ -233,14 +233,14 @@ impl Generation {
         }
     }
 
-    /// Whether all tokens have come.
+    /// Whether all tokens were generated.
     pub(crate) fn complete(&self) -> bool {
         self.pieces.as_slice().is_empty()
     }
 }
 
-/// The tokens of a conversation under the simulator's chat template: each turn between two markers of its own, then
-/// one that asks for the answer.
+/// The tokens of a conversation under the simulator's chat template: each turn between two marker tokens, then one that
+/// prompts for the answer.
 fn prompt_tokens(turns: &[Turn]) -> Vec<u64> {
     let mut tokens = Vec::new();
     for turn in turns {
@@ -252,7 +252,7 @@ fn prompt_tokens(turns: &[Turn]) -> Vec<u64> {
     tokens
 }
 
-/// How long the output is and why it ends there.
+/// The length of the output in tokens, and its finish reason.
 fn length(ask: &Ask, effects: &Effects, options: &Options, seed: u64, room: usize) -> (usize, Finish) {
     let early = effects.early_finish.filter(|_| !ask.ignore_eos);
     let (length, finish) = match (ask.max_tokens, ask.ignore_eos) {
@@ -298,7 +298,7 @@ fn write(
         let before = written.len();
         written.push_str(&piece);
         if let Some(at) = first_stop(&written, before, &ask.stop) {
-            // What stood before the stop sequence inside earlier tokens was sent by then, as in a real stream.
+            // The part of the stop sequence inside earlier tokens was already sent, as in a real stream.
             let kept = written.get(before..at).unwrap_or_default();
             pieces.push(Piece { kind: Kind::Text, text: kept.to_owned() });
             return (pieces, true);
@@ -308,7 +308,7 @@ fn write(
     (pieces, false)
 }
 
-/// Where the first stop sequence begins, if one ends in what was added after `before`.
+/// The position of the first stop sequence that ends in what was appended after `before`.
 fn first_stop(written: &str, before: usize, stop: &[String]) -> Option<usize> {
     let found = stop.iter().filter(|sequence| !sequence.is_empty()).filter_map(|sequence| {
         let mut from = before.saturating_sub(sequence.len());
@@ -329,7 +329,7 @@ fn end_of_answer() -> Piece {
     Piece { kind: Kind::Text, text: String::new() }
 }
 
-/// A token of the chat template: no text has it.
+/// A token of the chat template, which never occurs in a text.
 fn marker(name: &str) -> u64 {
     text::token_id(&format!("<|{name}|>"))
 }

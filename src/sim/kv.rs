@@ -1,13 +1,13 @@
-//! The KV cache: which blocks are in use, which hold a prefix that can be used again, which are free.
+//! The KV cache: which blocks are in use, which hold a reusable prefix, and which are free.
 //!
-//! Pure accounting. It knows nothing of time, requests or text: a block is a number or the hash of what it holds.
+//! Pure accounting. It knows nothing about time, requests or text: a block is a number or the hash of its content.
 
 use std::collections::{BTreeMap, HashMap};
 
 /// All blocks of the cache.
 ///
-/// A block is free, private to one sequence, or shared under the hash of its content. A shared block that no
-/// sequence uses is idle: it keeps its content until its room is needed, the least recently used first.
+/// A block is free, private to one sequence, or shared under the hash of its content. A shared block without users is
+/// idle: it keeps its content until its room is needed, and the least recently used one is evicted first.
 #[derive(Debug)]
 pub(crate) struct Blocks {
     total: usize,
@@ -18,7 +18,7 @@ pub(crate) struct Blocks {
     reuse: bool,
 }
 
-/// The blocks of one sequence, in the order of its tokens. Give it back with [`Blocks::release`].
+/// The blocks of one sequence, in token order. Return them with [`Blocks::release`].
 #[derive(Debug, Default)]
 pub(crate) struct Holding {
     blocks: Vec<Block>,
@@ -37,27 +37,27 @@ enum Block {
 }
 
 impl Blocks {
-    /// `total` free blocks; without `reuse`, nothing is kept for a second sequence.
+    /// `total` free blocks; without `reuse`, no content is kept for other sequences.
     pub(crate) fn new(total: usize, reuse: bool) -> Self {
         Self { total, free: total, shared: HashMap::new(), idle: BTreeMap::new(), clock: 0, reuse }
     }
 
-    /// Blocks that a sequence uses, of all blocks: 0 to 1.
+    /// Fraction of all blocks that sequences use, from 0 to 1.
     pub(crate) fn usage(&self) -> f64 {
         if self.total == 0 { 0.0 } else { 1.0 - self.available() as f64 / self.total as f64 }
     }
 
-    /// Blocks that could be taken now.
+    /// Number of blocks that could be allocated now.
     pub(crate) fn available(&self) -> usize {
         self.free + self.idle.len()
     }
 
-    /// All blocks.
+    /// Number of all blocks.
     pub(crate) fn total(&self) -> usize {
         self.total
     }
 
-    /// Takes the longest run of leading blocks that the cache holds.
+    /// Takes the longest run of leading blocks that is in the cache.
     pub(crate) fn take_prefix(&mut self, hashes: &[u64]) -> Holding {
         let mut holding = Holding::default();
         for hash in hashes {
@@ -71,7 +71,7 @@ impl Blocks {
         holding
     }
 
-    /// Gives `holding` private blocks until it has `count`; all of them or, if they are not there, none.
+    /// Allocates private blocks for `holding` until it has `count`: all of them, or none if there are not enough.
     pub(crate) fn grow(&mut self, holding: &mut Holding, count: usize) -> bool {
         let missing = count.saturating_sub(holding.len());
         if missing > self.available() {
@@ -87,12 +87,12 @@ impl Blocks {
         true
     }
 
-    /// Lets others find the first blocks of `holding`, which by now are full, under their hashes.
+    /// Publishes the first blocks of `holding`, which are full by now, under their hashes for other sequences to find.
     pub(crate) fn publish(&mut self, holding: &mut Holding, hashes: &[u64]) {
         if !self.reuse {
             return;
         }
-        // Blocks fill from the front, so only the tail can be new.
+        // Blocks fill from the front, so only the last ones can be new.
         for (block, hash) in holding.blocks.iter_mut().zip(hashes).rev() {
             if matches!(block, Block::Shared(_)) {
                 break;
@@ -105,7 +105,7 @@ impl Blocks {
         }
     }
 
-    /// Takes all blocks of a sequence back. Its last block is the first to be evicted later.
+    /// Releases all blocks of a sequence. Its last block is evicted first.
     pub(crate) fn release(&mut self, holding: Holding) {
         for block in holding.blocks.into_iter().rev() {
             let Block::Shared(hash) = block else {
@@ -124,7 +124,7 @@ impl Blocks {
 }
 
 impl Holding {
-    /// Blocks held.
+    /// Number of blocks held.
     pub(crate) fn len(&self) -> usize {
         self.blocks.len()
     }
@@ -193,8 +193,8 @@ mod tests {
     }
 
     proptest! {
-        // For every sequence of takes, growths, publications and releases: free, private and shared blocks add up
-        // to all blocks, and the users of each shared block are the holdings that name it.
+        // For every sequence of takes, growths, publications and releases: free, private and shared blocks add up to
+        // all blocks, and the user count of each shared block is the number of holdings that contain it.
         #[test]
         fn blocks_add_up(steps in prop::collection::vec((0_u8..4, 0_u64..6, 0_usize..8), 1..80)) {
             let mut blocks = Blocks::new(20, true);

@@ -1,10 +1,10 @@
-//! Rate limits as hosted APIs have them: requests and tokens a minute, each a bucket that refills steadily.
+//! Rate limits like those of hosted APIs: requests and tokens per minute, each a token bucket that refills steadily.
 //!
-//! Pure: time enters as a [`Duration`] since the simulator started.
+//! Pure: time is passed in as a [`Duration`] since the simulator started.
 
 use std::time::Duration;
 
-/// The limits and what is left of them.
+/// The limits and their current state.
 #[derive(Debug)]
 pub(crate) struct Limits {
     requests: Option<Bucket>,
@@ -18,18 +18,18 @@ struct Bucket {
     filled: Duration,
 }
 
-/// What the headers say of one bucket.
+/// The state of one bucket, for the headers.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Headroom {
-    /// A minute's worth.
+    /// Capacity: the limit per minute.
     pub(crate) limit: u64,
-    /// Left now.
+    /// What is available now.
     pub(crate) remaining: u64,
-    /// Until it is full again.
+    /// Time until it is full again.
     pub(crate) reset: Duration,
 }
 
-/// What the headers say.
+/// The state of both buckets, for the headers.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Headers {
     pub(crate) requests: Option<Headroom>,
@@ -37,12 +37,12 @@ pub(crate) struct Headers {
 }
 
 impl Limits {
-    /// Limits a minute; none where absent.
+    /// Limits per minute; `None` for no limit.
     pub(crate) fn new(requests: Option<u32>, tokens: Option<u32>) -> Self {
         Self { requests: requests.map(Bucket::new), tokens: tokens.map(Bucket::new) }
     }
 
-    /// Takes one request and its tokens, or says after how long they would be there. Nothing is taken then.
+    /// Takes one request and its tokens, or takes nothing and returns the time until they will be available.
     pub(crate) fn take(&mut self, now: Duration, tokens: usize) -> Result<(), Duration> {
         let mut wanted = [(self.requests.as_mut(), 1.0), (self.tokens.as_mut(), tokens as f64)];
         let mut wait = Duration::ZERO;
@@ -62,7 +62,7 @@ impl Limits {
         Ok(())
     }
 
-    /// What is left.
+    /// The current state of both buckets.
     pub(crate) fn headers(&mut self, now: Duration) -> Headers {
         Headers {
             requests: self.requests.as_mut().map(|bucket| bucket.headroom(now)),
@@ -87,11 +87,11 @@ impl Bucket {
         self.filled = self.filled.max(now);
     }
 
-    /// Until `amount` is there; an amount over the limit waits for a full bucket.
+    /// Time until `amount` is available; an amount over the limit waits for a full bucket.
     fn wait(&mut self, now: Duration, amount: f64) -> Duration {
         self.fill(now);
         let missing = amount.min(self.limit) - self.left;
-        // A rounding error is not a reason to refuse.
+        // A rounding error must not cause a refusal.
         if missing < 1e-6 { Duration::ZERO } else { Duration::from_secs_f64(missing / self.per_second()) }
     }
 

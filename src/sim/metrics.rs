@@ -1,6 +1,6 @@
-//! The `vllm:*` metrics, by the names, labels and buckets that vLLM has on the wire.
+//! The `vllm:*` metrics, with the names, labels and buckets of vLLM.
 //!
-//! All series exist, at zero, from the start. It is told what happened and knows nothing of how.
+//! All series exist from the start, at zero. This module is told what happened and knows nothing about how.
 
 use prometheus::{
     Counter, CounterVec, Encoder, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounterVec,
@@ -25,7 +25,7 @@ const ITERATION: [f64; 13] =
     [1.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0, 2048.0, 4096.0, 8192.0, 16384.0];
 const FINISHED_REASONS: [&str; 4] = ["stop", "length", "abort", "error"];
 
-/// What the metrics say of one request when it ends.
+/// What the metrics record about a request when it ends.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Sizes {
     pub(crate) prompt: usize,
@@ -33,7 +33,7 @@ pub(crate) struct Sizes {
     pub(crate) max_tokens: Option<usize>,
 }
 
-/// Every metric.
+/// All metrics of the simulator.
 #[derive(Debug)]
 pub(crate) struct Metrics {
     registry: Registry,
@@ -64,14 +64,14 @@ pub(crate) struct Metrics {
     http_requests: IntCounterVec,
 }
 
-/// Makes metrics that all have the labels of the one engine.
+/// Creates metrics that all have the labels of the single engine.
 struct Maker<'a> {
     registry: &'a Registry,
     labels: [String; 2],
 }
 
 impl Metrics {
-    /// All at zero; `handlers` are the paths that generate.
+    /// All metrics at zero; `handlers` are the paths of generating endpoints.
     pub(crate) fn new(options: &Options, handlers: &[&str]) -> Result<Self, prometheus::Error> {
         let registry = Registry::new();
         let model = options.models.first().cloned().unwrap_or_default();
@@ -166,14 +166,14 @@ impl Metrics {
         })
     }
 
-    /// What is going on in the engine.
+    /// Sets the gauges of the engine's load.
     pub(crate) fn load(&self, load: Load) {
         self.running.set(load.running as f64);
         self.waiting.set(load.waiting as f64);
         self.kv_usage.set(load.kv_usage);
     }
 
-    /// What happened in one step.
+    /// Counts what happened in one step.
     pub(crate) fn step(&self, updates: &[Update]) {
         for update in updates {
             match update {
@@ -195,12 +195,12 @@ impl Metrics {
         }
     }
 
-    /// The tokens of one step.
+    /// Observes the number of tokens in one step.
     pub(crate) fn iteration(&self, tokens: usize) {
         self.iteration_tokens.observe(tokens as f64);
     }
 
-    /// A request that got all its tokens.
+    /// Records a request that got all its tokens.
     pub(crate) fn finished(&self, reason: &str, times: Times, sizes: Sizes) {
         self.ended(reason);
         let inference = times.prefill + times.decode;
@@ -221,12 +221,12 @@ impl Metrics {
         }
     }
 
-    /// A request whose client left.
+    /// Records a request whose client disconnected.
     pub(crate) fn aborted(&self) {
         self.ended("abort");
     }
 
-    /// An HTTP answer; `handler` comes from a fixed list.
+    /// Counts an HTTP answer; `handler` comes from a fixed list.
     pub(crate) fn http(&self, handler: &str, method: &str, status: u16) {
         let class = match status / 100 {
             2 => "2xx",
@@ -323,7 +323,7 @@ impl Maker<'_> {
     }
 }
 
-/// 1, 2, 5, 10, 20, 50, ... up to `max`, as vLLM builds its token buckets.
+/// 1, 2, 5, 10, 20, 50, ... up to `max`, like the token buckets of vLLM.
 fn one_two_five(max: usize) -> Vec<f64> {
     let mut bounds = Vec::new();
     let mut decade = 1_usize;

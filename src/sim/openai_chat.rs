@@ -1,6 +1,6 @@
-//! `OpenAI` chat completions, as vLLM serves them: `POST /v1/chat/completions`.
+//! OpenAI chat completions as served by vLLM: `POST /v1/chat/completions`.
 //!
-//! Pure reading and writing of this one dialect; it knows nothing of engines, sockets or faults.
+//! Pure reading and writing of this one dialect; it knows nothing about engines, sockets or faults.
 
 use http::StatusCode;
 use http::request::Parts;
@@ -12,11 +12,11 @@ use super::effects::{Effects, UsageStyle};
 use super::generation::{Ask, Finish, Kind, Turn, Usage};
 use super::wire::{Event, Framing};
 
-/// The dialect.
+/// The OpenAI chat completions dialect.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct OpenAiChat;
 
-/// The fields of a request that change something here; others are accepted, as vLLM accepts them.
+/// The fields of a request that have an effect here; vLLM accepts unknown fields, and so do we.
 #[derive(Debug, Deserialize)]
 struct Request {
     model: String,
@@ -230,7 +230,7 @@ pub(crate) fn error(refusal: &Refusal) -> Value {
     json!({"error": {"message": refusal.message(), "type": kind, "param": null, "code": status.as_u16()}})
 }
 
-/// Counts as `OpenAI` has them.
+/// Usage in OpenAI's format.
 pub(crate) fn counts(usage: Usage) -> Value {
     json!({
         "prompt_tokens": usage.input,
@@ -255,7 +255,7 @@ fn positive(tokens: i64) -> Result<usize, Refusal> {
     }
 }
 
-/// Tokens of reasoning for each effort; a model that reasons by itself is the fault `reasoning`.
+/// Reasoning tokens for each effort; the fault `reasoning` makes a model reason without being asked.
 fn effort(effort: &str) -> Result<usize, Refusal> {
     match effort {
         "none" => Ok(0),

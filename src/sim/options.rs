@@ -1,6 +1,6 @@
-//! What the simulator can be told: command-line options, and the same in tests.
+//! Options of the simulator, for the command line and for tests.
 //!
-//! It knows the engine's settings, because it makes them, and nothing else of how things work.
+//! It builds the engine's settings and therefore knows them, and nothing else.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -10,97 +10,97 @@ use super::engine::Settings;
 use super::rules::FaultRule;
 use super::units;
 
-/// Options of the simulator. The defaults behave like a small model on one large GPU.
+/// Options of the simulator. The defaults resemble a small model on one large GPU.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Options {
-    /// Address to listen on; port 0 picks one.
+    /// Address to listen on; port 0 picks a free port.
     #[arg(long, default_value = "127.0.0.1:8000", value_name = "ADDRESS")]
     pub listen_address: SocketAddr,
     /// Name of the served model; repeat it for aliases. The first labels the metrics.
     #[arg(long = "model", default_value = "sim-8b", value_name = "NAME")]
     pub models: Vec<String>,
-    /// Seed of texts, noise and fault draws.
+    /// Seed of generated texts, timing noise and fault draws.
     #[arg(long, default_value_t = 0)]
     pub seed: u64,
-    /// Key that clients must send; repeatable. Without one, any key or none will do.
+    /// API key that clients must send; repeatable. Without one, any key or none is accepted.
     #[arg(long = "api-key", value_name = "KEY")]
     pub api_keys: Vec<String>,
-    /// Tokens prefilled in a second, shared by all requests.
+    /// Prefill throughput in tokens per second, shared by all requests.
     #[arg(long, default_value_t = 20_000.0, value_name = "TOKENS_PER_SECOND")]
     pub prefill_rate: f64,
-    /// Time of a decode step with one sequence.
+    /// Duration of a decode step with one sequence.
     #[arg(long, default_value = "8ms", value_parser = units::duration, value_name = "DURATION")]
     pub step_time: Duration,
-    /// What each further running sequence adds to a step.
+    /// Additional duration of a step for each further running sequence.
     #[arg(long, default_value = "150us", value_parser = units::duration, value_name = "DURATION")]
     pub step_growth: Duration,
-    /// Running sequences, at most.
+    /// Maximum number of running sequences.
     #[arg(long, default_value_t = 64, value_name = "SEQUENCES")]
     pub max_batch: usize,
-    /// Tokens in one step, prefill and decode together, at most.
+    /// Maximum number of tokens in one step, prefill and decode together.
     #[arg(long, default_value_t = 1024, value_name = "TOKENS")]
     pub max_step_tokens: usize,
-    /// Waiting requests, at most; the next one gets a 503.
+    /// Maximum number of waiting requests; the next one gets a 503.
     #[arg(long, default_value_t = 256, value_name = "REQUESTS")]
     pub max_queue: usize,
-    /// Tokens that the KV cache holds.
+    /// Size of the KV cache in tokens.
     #[arg(long, default_value_t = 131_072, value_name = "TOKENS")]
     pub kv_capacity: usize,
-    /// Tokens in one KV block.
+    /// Tokens per KV block.
     #[arg(long, default_value_t = 16, value_name = "TOKENS")]
     pub block_size: usize,
-    /// Tokens of prompt and output together, at most.
+    /// Maximum number of tokens in prompt and output together.
     #[arg(long, default_value_t = 32_768, value_name = "TOKENS")]
     pub context: usize,
-    /// Use no prefix again that was computed before.
+    /// Disable prefix caching.
     #[arg(long)]
     pub no_prefix_cache: bool,
-    /// Relative standard deviation of the time of a step.
+    /// Relative standard deviation of the duration of a step.
     #[arg(long, default_value_t = 0.03, value_name = "RATIO")]
     pub noise: f64,
-    /// Median output where a request sets no `max_tokens`, in tokens (lognormal).
+    /// Median output of a request without `max_tokens`, in tokens (lognormal).
     #[arg(long, default_value_t = 128.0, value_name = "TOKENS")]
     pub output_median: f64,
-    /// Spread of that output: the sigma of the lognormal.
+    /// Sigma of the lognormal distribution of that output.
     #[arg(long, default_value_t = 0.5, value_name = "SIGMA")]
     pub output_sigma: f64,
-    /// Tokens in one streamed event.
+    /// Tokens per streamed event.
     #[arg(long, default_value_t = 1, value_name = "TOKENS")]
     pub tokens_per_chunk: usize,
-    /// Requests a minute, enforced with 429 and told in `x-ratelimit-*` headers.
+    /// Requests per minute, enforced with 429 and reported in `x-ratelimit-*` headers.
     #[arg(long, value_name = "REQUESTS")]
     pub rate_limit_requests: Option<u32>,
-    /// Tokens a minute, likewise.
+    /// Tokens per minute, likewise.
     #[arg(long, value_name = "TOKENS")]
     pub rate_limit_tokens: Option<u32>,
-    /// An idle HTTP/1.1 connection is closed after this; uvicorn, which vLLM runs on, has 5s.
+    /// Time after which an idle HTTP/1.1 connection is closed; uvicorn, which vLLM runs on, uses 5s.
     #[arg(long, default_value = "65s", value_parser = units::duration, value_name = "DURATION")]
     pub keep_alive: Duration,
-    /// Connections at once, at most; further ones wait in the backlog.
+    /// Maximum number of open connections; further ones wait in the backlog.
     #[arg(long, default_value_t = 4096, value_name = "CONNECTIONS")]
     pub max_connections: usize,
-    /// Fault in force from the start, such as `stall;after=3;for=2s;probability=0.1;lasts=10m`; repeatable.
+    /// Fault that is active from the start, such as `stall;after=3;for=2s;probability=0.1;lasts=10m`; repeatable.
     #[arg(long = "fault", value_name = "FAULT")]
     pub faults: Vec<FaultRule>,
-    /// Requests whose ground truth is kept.
+    /// Number of requests whose ground truth is kept.
     #[arg(long, default_value_t = 2048, value_name = "REQUESTS")]
     pub truth_capacity: usize,
     /// Password of every user of the application under `/api`.
     #[arg(long, default_value = "demo", value_name = "PASSWORD")]
     pub app_password: String,
-    /// How long an access token of the application is good.
+    /// Lifetime of an access token of the application.
     #[arg(long, default_value = "1h", value_parser = units::duration, value_name = "DURATION")]
     pub token_lifetime: Duration,
-    /// Chat sessions of the application, at most; the oldest goes first.
+    /// Maximum number of chat sessions of the application; the oldest is dropped first.
     #[arg(long, default_value_t = 10_000, value_name = "SESSIONS")]
     pub max_sessions: usize,
     /// How long a chat session is kept.
     #[arg(long, default_value = "1h", value_parser = units::duration, value_name = "DURATION")]
     pub session_lifetime: Duration,
-    /// What retrieval takes before a question about documents goes to the model.
+    /// Time that retrieval takes before a question about documents goes to the model.
     #[arg(long, default_value = "60ms", value_parser = units::duration, value_name = "DURATION")]
     pub retrieval_time: Duration,
-    /// Serve over TLS with this; ALPN is h2 and http/1.1 unless it says something else.
+    /// Serve over TLS with this configuration; ALPN is h2 and http/1.1 unless it says otherwise.
     #[arg(skip)]
     pub tls: Option<Arc<rustls::ServerConfig>>,
 }
@@ -143,7 +143,7 @@ impl Default for Options {
 }
 
 impl Options {
-    /// What makes no sense, in words; nothing if all is well.
+    /// The first invalid option, in words; `None` if all are valid.
     pub(crate) fn mistake(&self) -> Option<&'static str> {
         let positive = |value: f64| value.is_finite() && value > 0.0;
         let not_negative = |value: f64| value.is_finite() && value >= 0.0;
@@ -164,7 +164,7 @@ impl Options {
         rules.into_iter().find(|(well, _)| !well).map(|(_, mistake)| mistake)
     }
 
-    /// Tokens of prompt and output together, at most: what the context and the whole KV cache allow.
+    /// Maximum number of tokens in prompt and output together, given the context and the size of the KV cache.
     pub(crate) fn longest(&self) -> usize {
         self.context.min(self.blocks() * self.block_size)
     }
@@ -175,7 +175,7 @@ impl Options {
             step: self.step_time,
             growth: self.step_growth,
             max_batch: self.max_batch,
-            // A step must have room for a token of each sequence.
+            // A step must have room for one token of each sequence.
             max_step_tokens: self.max_step_tokens.max(self.max_batch),
             blocks: self.blocks(),
             block_size: self.block_size,
@@ -186,7 +186,7 @@ impl Options {
         }
     }
 
-    /// KV blocks.
+    /// Number of KV blocks.
     pub(crate) fn blocks(&self) -> usize {
         self.kv_capacity / self.block_size.max(1)
     }

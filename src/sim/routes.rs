@@ -1,6 +1,6 @@
-//! Which path leads where. A dialect is one entry in [`DIALECTS`].
+//! The router: which path is served by which dialect. A dialect is one entry in [`DIALECTS`].
 //!
-//! The paths of the application (log in, sessions, retrieval) are in a router of their own, merged in [`router`].
+//! The paths of the application (login, sessions, retrieval) are in a router of their own, merged in [`router`].
 
 use std::sync::Arc;
 
@@ -23,17 +23,18 @@ use super::truth::Truth;
 /// Every dialect and its path; a path may have parameters in braces.
 pub(crate) const DIALECTS: [(&str, &dyn Dialect); 1] = [("/v1/chat/completions", &OpenAiChat)];
 
-/// Other paths that the metrics tell apart; everything else is `none`, as the number of series is bounded.
+/// Other paths that have a label value of their own in the metrics; the rest is `none`, so that the number of series is
+/// bounded.
 const OTHERS: [&str; 5] = ["/v1/models", "/health", "/metrics", "/sim/truth", "/sim/faults"];
 
-/// Which truths to show.
+/// Selects the ground truths to return.
 #[derive(Debug, Deserialize)]
 struct Wanted {
     limit: Option<usize>,
     request_id: Option<String>,
 }
 
-/// All paths.
+/// All routes.
 pub(crate) fn router(shared: Arc<Shared>) -> Router {
     let mut router = Router::new();
     for (path, spoken) in DIALECTS {
@@ -50,7 +51,7 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router {
         .with_state(shared)
 }
 
-/// The path as a label: the pattern that it fits.
+/// The label value of a path: the pattern that it matches.
 pub(crate) fn handler(path: &str) -> &'static str {
     let patterns = answering().into_iter().chain(OTHERS);
     let fits = |pattern: &&str| {
@@ -61,7 +62,7 @@ pub(crate) fn handler(path: &str) -> &'static str {
     patterns.into_iter().find(fits).unwrap_or("none")
 }
 
-/// The patterns of the paths where requests are answered and recorded.
+/// The path patterns whose requests are answered by a dialect and recorded.
 pub(crate) fn answering() -> Vec<&'static str> {
     DIALECTS.iter().map(|(pattern, _)| *pattern).chain(app::PATHS).collect()
 }

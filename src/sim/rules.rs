@@ -1,6 +1,6 @@
-//! Which faults a request meets: rules with a probability, a life, a model, a path and a count.
+//! Fault rules: which requests meet which faults, by probability, lifetime, model, path and count.
 //!
-//! It draws from its own seeded generator, so that a run can be repeated. It knows nothing of what faults do.
+//! It draws from a seeded generator of its own, so that a run is reproducible. It knows nothing about what faults do.
 
 use std::str::FromStr;
 use std::sync::{Mutex, PoisonError};
@@ -15,50 +15,50 @@ use super::dialect::Service;
 use super::faults::{Fault, Spec, SpecError};
 use super::units;
 
-/// Rules at once, at most.
+/// Maximum number of rules at a time.
 const MAX_RULES: usize = 256;
 
-/// A fault that befalls requests while the rule lives.
+/// A fault that requests meet while the rule is active.
 ///
-/// As an option it is written like the fault, with the parameters `probability`, `lasts`, `model`, `path` and `max`
-/// besides. Only requests that can meet the fault count.
+/// As an option it is written like the fault, with the additional parameters `probability`, `lasts`, `model`, `path`
+/// and `max`. Only requests that the fault can affect are counted.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FaultRule {
-    /// What happens.
+    /// The fault.
     pub fault: Fault,
-    /// To which part of the requests: 0 to 1.
+    /// The fraction of requests that meet it, from 0 to 1.
     #[serde(default = "always")]
     pub probability: f64,
-    /// How long the rule lives; without end if absent.
+    /// How long the rule is active; indefinitely if absent.
     #[serde(default, rename = "for", with = "written", skip_serializing_if = "Option::is_none")]
     pub lasts: Option<Duration>,
-    /// Only requests for this model.
+    /// Only for requests to this model.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
-    /// Only requests for paths that begin like this.
+    /// Only for requests to paths with this prefix.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,
-    /// So many requests at most.
+    /// At most for this many requests.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max: Option<u64>,
 }
 
-/// There are as many rules as there may be.
+/// There are too many rules.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("there are {MAX_RULES} fault rules already")]
 pub struct TooManyRules;
 
-/// What rules look at in a request.
+/// The properties of a request that rules match.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Aim<'a> {
     pub(crate) service: Service,
     pub(crate) path: &'a str,
-    /// As far as the request could be read.
+    /// The model, if the request could be read.
     pub(crate) model: Option<&'a str>,
 }
 
-/// The rules in force.
+/// The active rules.
 #[derive(Debug)]
 pub(crate) struct Rules {
     state: Mutex<State>,
@@ -77,7 +77,7 @@ struct Active {
 }
 
 impl FaultRule {
-    /// Every request, from now on.
+    /// A rule for every request, active from now on.
     pub fn always(fault: Fault) -> Self {
         Self { fault, probability: 1.0, lasts: None, model: None, path: None, max: None }
     }
@@ -108,7 +108,7 @@ impl Rules {
         Self { state: Mutex::new(state) }
     }
 
-    /// Puts all of `rules` in force, or none if there would be too many.
+    /// Activates all of `rules`, or none if there would be too many.
     pub(crate) fn add(&self, rules: Vec<FaultRule>) -> Result<(), TooManyRules> {
         let now = Instant::now();
         self.with(|state| {
@@ -124,12 +124,12 @@ impl Rules {
         })
     }
 
-    /// Lifts all rules.
+    /// Removes all rules.
     pub(crate) fn clear(&self) {
         self.with(|state| state.active.clear());
     }
 
-    /// The rules still in force, with what is left of their time and count.
+    /// The active rules, with the time and the count that remain.
     pub(crate) fn list(&self) -> Vec<FaultRule> {
         let now = Instant::now();
         self.with(|state| {
@@ -137,7 +137,7 @@ impl Rules {
         })
     }
 
-    /// The faults that a request meets.
+    /// Draws the faults that a request meets.
     pub(crate) fn draw(&self, aim: Aim<'_>) -> Vec<Fault> {
         let now = Instant::now();
         self.with(|state| {

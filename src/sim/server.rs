@@ -1,6 +1,6 @@
-//! Accepts connections and serves each over HTTP/1.1 or HTTP/2, plain or TLS, until the simulator stops.
+//! Accepts connections and serves each over HTTP/1.1 or HTTP/2, with or without TLS, until the simulator stops.
 //!
-//! It knows sockets and hyper; what is answered is the router's.
+//! It knows sockets and hyper; the router produces the answers.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -26,20 +26,20 @@ use super::conn::{Control, Socket, Transport};
 use super::routes;
 use super::shared::Shared;
 
-/// A TLS handshake takes at most this.
+/// Maximum duration of a TLS handshake.
 const HANDSHAKE: Duration = Duration::from_secs(10);
-/// After a failed accept (no file descriptors, say), pause so that the loop does not spin.
+/// Pause after a failed accept (out of file descriptors, say), so that the loop does not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
 const SERVER: HeaderValue = HeaderValue::from_static(concat!("tokenbeat-sim/", env!("CARGO_PKG_VERSION")));
 
-/// Hands requests to the router, with the control of their connection.
+/// Passes requests to the router, together with the control of their connection.
 struct Front {
     router: TowerToHyperService<Router>,
     control: Arc<Control>,
     shared: Arc<Shared>,
 }
 
-/// Accepts until the simulator stops, then waits for everything that was spawned.
+/// Accepts until the simulator stops, then waits for all spawned tasks.
 pub(crate) async fn serve(listener: TcpListener, shared: Arc<Shared>) {
     let router = routes::router(Arc::clone(&shared));
     let acceptor = shared.options.tls.clone().map(with_alpn);
@@ -69,7 +69,7 @@ async fn connection(
     front: Front,
     _place: OwnedSemaphorePermit,
 ) {
-    // Whoever breaks a connection off is told by its own request; here there is nobody to tell.
+    // A client that aborts the handshake has no request on which to report it.
     let Ok(transport) = transport(stream, acceptor).await else { return };
     let control = Arc::clone(&front.control);
     let keep_alive = front.shared.options.keep_alive;

@@ -1,4 +1,4 @@
-//! What all requests of one simulator share. It holds the parts together and does nothing itself.
+//! State shared by all requests of one simulator. It holds the parts together and has no logic of its own.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,11 +17,11 @@ use super::options::Options;
 use super::rules::Rules;
 use super::truth::Ring;
 
-/// Where a client may put its key, with the scheme before it.
+/// Headers that may carry the API key, with the scheme in front of it.
 const KEY_HEADERS: [(&str, &str); 4] =
     [("authorization", "Bearer "), ("api-key", ""), ("x-api-key", ""), ("x-goog-api-key", "")];
 
-/// The parts of one simulator.
+/// The shared parts of one simulator.
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) options: Options,
@@ -30,13 +30,13 @@ pub(crate) struct Shared {
     pub(crate) rules: Rules,
     pub(crate) truth: Ring,
     pub(crate) app: Arc<App>,
-    /// Requests named so far.
+    /// Number of request ids assigned so far.
     pub(crate) requests: AtomicU64,
-    /// Connections accepted so far.
+    /// Number of connections accepted so far.
     pub(crate) connections: AtomicU64,
-    /// Everything that was spawned.
+    /// All spawned tasks.
     pub(crate) tasks: TaskTracker,
-    /// Ends everything.
+    /// Cancelled to stop everything.
     pub(crate) stop: CancellationToken,
     limits: Mutex<Limits>,
     started: Instant,
@@ -60,12 +60,12 @@ impl Shared {
         }
     }
 
-    /// Takes a request and its tokens from the rate limits, or says when to come back.
+    /// Takes a request and its tokens from the rate limits, or returns when to retry.
     pub(crate) fn take(&self, tokens: usize) -> Result<(), Duration> {
         self.limits.lock().unwrap_or_else(PoisonError::into_inner).take(self.started.elapsed(), tokens)
     }
 
-    /// Whether a request has one of the keys, where there are any.
+    /// Whether a request carries one of the API keys, if any are configured.
     pub(crate) fn key_fits(&self, headers: &HeaderMap) -> bool {
         let sent = KEY_HEADERS.iter().find_map(|(name, scheme)| {
             headers.get(*name)?.to_str().ok()?.strip_prefix(scheme).map(str::trim)
@@ -74,17 +74,17 @@ impl Shared {
         keys.is_empty() || sent.is_some_and(|sent| keys.iter().any(|key| key == sent))
     }
 
-    /// What the rate limits have left.
+    /// The current state of the rate limits.
     pub(crate) fn headroom(&self) -> Headers {
         self.limits.lock().unwrap_or_else(PoisonError::into_inner).headers(self.started.elapsed())
     }
 
-    /// Connections accepted so far.
+    /// Number of connections accepted so far.
     pub(crate) fn connections(&self) -> u64 {
         self.connections.load(Ordering::Relaxed)
     }
 
-    /// Runs a task until it or the simulator ends.
+    /// Spawns a task that runs until it completes or the simulator stops.
     pub(crate) fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
         let stop = self.stop.clone();
         self.tasks.spawn(async move {

@@ -1,6 +1,7 @@
-//! Writes an answer to its body: grouped, held back, stalled, cut off or broken as the request's effects say.
+//! Writes a streamed answer to its body: grouped, held back, stalled, cut off or corrupted, depending on the request's
+//! effects.
 //!
-//! It knows the effects and the two ends, a generation and a body, and no dialect.
+//! It knows the effects, the generation and the body, and no dialect.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,17 +16,17 @@ use super::generation::{Generation, Kind, Piece};
 use super::truth::{Mark, Record};
 use super::wire::{self, Event, Framer, Framing};
 
-/// What is no event, no JSON and no UTF-8.
+/// Bytes that are neither an event nor JSON nor UTF-8.
 const GARBAGE: &[u8] = b"\x00\xff\xfe{{{]] not json \xc3(\n\ndata: {\"choices\": [\xf0\x28\n\n";
-/// What is no chunk size.
+/// Bytes that are not a valid chunk size.
 const NO_CHUNK: &[u8] = b"\r\nzz-this-is-no-chunk-size\r\n\r\n";
 
-/// Why a stream ended before its end.
+/// Why a stream ended early.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Early {
-    /// The client went.
+    /// The client disconnected.
     Gone,
-    /// It is to be broken off on purpose.
+    /// A fault breaks it off.
     Break(Break),
 }
 
@@ -41,7 +42,7 @@ pub(crate) struct StreamWriter {
     contents: usize,
 }
 
-/// Events that wait to be written together.
+/// Events that are held back to be written together.
 #[derive(Debug, Default)]
 struct Held {
     events: usize,
@@ -79,7 +80,7 @@ impl StreamWriter {
         }
     }
 
-    /// Everything up to the end of the content.
+    /// Writes everything up to the end of the content.
     async fn content(&mut self, generation: &mut Generation) -> Result<(), Early> {
         if self.effects.role_first || self.effects.empty_chunks > 0 || self.answer.opens_early() {
             self.open().await?;
@@ -112,7 +113,7 @@ impl StreamWriter {
         }
     }
 
-    /// One content event, with what is to happen before it.
+    /// Writes one content event, after the faults that come before it.
     async fn delta(&mut self, delta: &Delta) -> Result<(), Early> {
         match self.effects.broken {
             Some((after, how)) if self.contents >= after => return Err(Early::Break(how)),
@@ -163,7 +164,7 @@ impl StreamWriter {
         }
     }
 
-    /// Writes what is held.
+    /// Writes the events that are held back.
     async fn flush(&mut self) -> Result<(), Gone> {
         let held = std::mem::take(&mut self.held);
         if held.events == 0 {
@@ -176,7 +177,7 @@ impl StreamWriter {
         }
     }
 
-    /// Writes `bytes` in pieces, each once the one before is out; the marks go with the last.
+    /// Writes `bytes` in pieces, each after the previous one has reached the socket; the marks go with the last piece.
     async fn split(&mut self, mut bytes: Bytes, size: usize, marks: Vec<Mark>) -> Result<(), Gone> {
         while bytes.len() > size {
             self.outlet.write_through(bytes.split_to(size), Vec::new()).await?;
@@ -184,7 +185,7 @@ impl StreamWriter {
         self.outlet.write_through(bytes, marks).await
     }
 
-    /// The end as it should be.
+    /// Ends the stream normally.
     async fn end(&mut self, generation: &Generation) -> Result<(), Gone> {
         self.open().await?;
         let mut events = self.answer.close(&generation.ending(&self.effects), &self.effects);
@@ -204,7 +205,7 @@ impl StreamWriter {
         self.last().await
     }
 
-    /// Writes what is held and says that it is the last.
+    /// Writes the events that are held back, as the last ones of the stream.
     async fn last(&mut self) -> Result<(), Gone> {
         let mut held = std::mem::take(&mut self.held);
         let mut bytes = Bytes::from(held.bytes);
@@ -218,7 +219,7 @@ impl StreamWriter {
         self.outlet.end(bytes, std::mem::take(&mut held.marks), self.effects.close).await
     }
 
-    /// The end as it should not be.
+    /// Ends the stream with a fault.
     async fn break_off(&mut self, how: Break) -> Result<(), Gone> {
         if how == Break::Error {
             self.open().await?;
@@ -233,7 +234,7 @@ impl StreamWriter {
     }
 }
 
-/// Writes `before` and then breaks the body off.
+/// Writes `before` and then aborts the body.
 pub(crate) async fn break_off(
     outlet: &mut Outlet,
     how: Break,
@@ -256,9 +257,9 @@ pub(crate) async fn break_off(
     outlet.break_off(order).await
 }
 
-/// Adds a token to the group and gives the group out once it is full or of another kind.
+/// Adds a token to the group, and returns the group once it is full or the token is of another kind.
 fn grouped(group: &mut Option<Delta>, piece: &Piece, size: usize) -> Option<Delta> {
-    // Hidden tokens and the one that only ends an answer take time and leave no trace.
+    // Hidden tokens, and the token that only ends an answer, take time and produce no output.
     if piece.kind == Kind::Hidden || piece.text.is_empty() {
         return None;
     }
@@ -266,6 +267,6 @@ fn grouped(group: &mut Option<Delta>, piece: &Piece, size: usize) -> Option<Delt
     let delta = group.get_or_insert_with(|| Delta { kind: piece.kind, text: String::new(), tokens: 0 });
     delta.text.push_str(&piece.text);
     delta.tokens += 1;
-    // Never two at once: a group is left over only where groups have two tokens or more.
+    // Never two groups at once: one is left over only where groups have two tokens or more.
     if other.is_some() { other } else { group.take_if(|delta| delta.tokens >= size) }
 }

@@ -1,13 +1,13 @@
-//! Text and tokens of the simulator: a tokenizer of its own, and words that read like an answer.
+//! Text and tokens of the simulator: a tokenizer of its own, and text that looks like an answer.
 //!
-//! One token is a word, a number or a single other character, with the one space before it; a run of letters or
-//! digits is cut every twelve characters. So one generated word is one token, and the tokens of a text that the
-//! simulator wrote are the ones it counted. It knows nothing of requests, time or HTTP.
+//! One token is a word, a number or a single other character, with the space before it, if any; a run of letters or
+//! digits is split after every twelve characters. So one generated word is one token, and tokenizing a text that the
+//! simulator wrote gives exactly the tokens it counted. It knows nothing about requests, time or HTTP.
 
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-/// Letters or digits in one token, at most.
+/// Maximum number of letters or digits in one token.
 const LONGEST_PIECE: usize = 12;
 const FNV_OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
 const FNV_PRIME: u64 = 0x0100_0000_01b3;
@@ -24,27 +24,27 @@ const WORDS: [&str; 96] = [
     "new", "good", "long", "short",
 ];
 
-/// Words whose UTF-8 is longer than their letters, for streams that are cut inside a character.
+/// Words with multi-byte characters, for streams that are split inside a character.
 const WIDE_WORDS: [&str; 12] =
     ["café", "naïve", "über", "señor", "Ångström", "déjà", "日", "本", "語", "мир", "λόγος", "🙂"];
 
-/// Which alphabet the answer draws on.
+/// The vocabulary of the answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Alphabet {
     /// Plain English words.
     Plain,
-    /// Words of several scripts and an emoji in every third place.
+    /// Words of several scripts, with an emoji in every third position.
     Wide,
 }
 
-/// Words, one token each, without end; the same seed gives the same words.
+/// An endless sequence of words, one token each; the same seed gives the same words.
 #[derive(Debug)]
 pub(crate) struct Writer {
     rng: ChaCha8Rng,
     alphabet: Alphabet,
     position: usize,
     sentence_left: usize,
-    /// The last sentence has its full stop.
+    /// The last sentence has ended with a full stop.
     ended: bool,
 }
 
@@ -53,7 +53,7 @@ impl Writer {
         Self { rng: ChaCha8Rng::seed_from_u64(seed), alphabet, position: 0, sentence_left: 0, ended: true }
     }
 
-    /// The next token of the answer. The first has no space before it, as in a real answer.
+    /// The next token of the answer. The first has no leading space, as in a real answer.
     pub(crate) fn piece(&mut self) -> String {
         let position = self.position;
         self.position += 1;
@@ -77,7 +77,7 @@ impl Writer {
     }
 }
 
-/// The tokens of a text, in order; joined, they are the text again.
+/// Splits a text into tokens, in order; joined, they give the text again.
 pub(crate) fn pieces(text: &str) -> impl Iterator<Item = &str> {
     let mut rest = text;
     std::iter::from_fn(move || {
@@ -88,17 +88,18 @@ pub(crate) fn pieces(text: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-/// The identity of one token.
+/// The id of one token.
 pub(crate) fn token_id(piece: &str) -> u64 {
     hash(FNV_OFFSET, piece.as_bytes())
 }
 
-/// A stable hash of `bytes`, continued from `start`: the same in every build, so that a seed means the same text.
+/// A stable hash of `bytes`, continued from `start`. It is the same in every build, so that a seed always gives the
+/// same text.
 pub(crate) fn hash(start: u64, bytes: &[u8]) -> u64 {
     bytes.iter().fold(start, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(FNV_PRIME))
 }
 
-/// The hash of each full block of `block_size` tokens; each hash covers all blocks before it as well.
+/// The hash of each full block of `block_size` tokens; each hash includes all blocks before it.
 pub(crate) fn block_hashes(tokens: &[u64], block_size: usize) -> Vec<u64> {
     let mut chain = FNV_OFFSET;
     tokens
@@ -184,7 +185,7 @@ mod tests {
     }
 
     proptest! {
-        // For every text: the tokens, joined, are the text; none is empty.
+        // For every text: the tokens, joined, give the text; no token is empty.
         #[test]
         fn tokens_joined_are_the_text(text in "\\PC{0,80}") {
             let found: Vec<&str> = pieces(&text).collect();

@@ -1,6 +1,6 @@
-//! The ground truth of each request: what the simulator did and when, by its own clock.
+//! The ground truth of each request: what the simulator did and when, measured by its own clock.
 //!
-//! A bounded ring of records. It knows nothing of how answers are made or sent; others tell it.
+//! A bounded ring of records. It knows nothing about how answers are generated or sent.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,33 +10,33 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-/// What happened to one request. Offsets are seconds from its arrival.
+/// The ground truth of one request. Offsets are seconds from its arrival.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Truth {
-    /// The id that the answer carries, too.
+    /// The id, which the answer carries, too.
     pub request_id: String,
-    /// The trace id of a W3C `traceparent`, if one came.
+    /// The trace id of the W3C `traceparent` header, if there was one.
     pub trace_id: Option<String>,
-    /// Which API was spoken.
+    /// The dialect of the endpoint.
     pub dialect: String,
-    /// The path asked for.
+    /// The path of the request.
     #[serde(default)]
     pub path: String,
-    /// The model asked for, as far as the request could be read.
+    /// The model of the request, if it could be read.
     pub model: Option<String>,
-    /// Wall-clock time at which the request's head had been read.
+    /// Wall-clock time at which the head of the request was read.
     #[serde(with = "wall")]
     pub arrived: Timestamp,
-    /// The status of the answer; none if there was no HTTP answer.
+    /// The status of the answer; `None` if there was no HTTP answer.
     pub status: Option<u16>,
     /// Whether the answer was streamed.
     pub streamed: bool,
-    /// What retrieval took before the model was asked, in seconds.
+    /// Duration of the retrieval before the model was called, in seconds.
     #[serde(default)]
     pub retrieval_seconds: Option<f64>,
     /// Time in the engine's queue, in seconds.
     pub queue_seconds: Option<f64>,
-    /// From admission to the first token, in seconds.
+    /// Time from admission to the first token, in seconds.
     pub prefill_seconds: Option<f64>,
     /// When the first generated content was handed to the socket.
     pub first_token: Option<f64>,
@@ -44,19 +44,19 @@ pub struct Truth {
     pub chunks: Vec<Chunk>,
     /// When the end of the answer was handed to the socket.
     pub finished: Option<f64>,
-    /// Tokens of the prompt.
+    /// Number of prompt tokens.
     pub input_tokens: usize,
-    /// Tokens of the planned output, reasoning included.
+    /// Number of planned output tokens, including reasoning.
     pub output_tokens: usize,
-    /// Tokens of the prompt that the prefix cache held.
+    /// Number of prompt tokens found in the prefix cache.
     pub cached_tokens: usize,
-    /// Output tokens that are reasoning, sent or not.
+    /// Number of output tokens that are reasoning, sent or not.
     pub reasoning_tokens: usize,
-    /// `stop` or `length`, once the answer is complete.
+    /// The finish reason, `stop` or `length`, once the answer is complete.
     pub finish_reason: Option<String>,
     /// The faults that were applied.
     pub faults: Vec<String>,
-    /// Whether the client left before the end.
+    /// Whether the client disconnected before the end.
     pub client_gone: bool,
 }
 
@@ -65,27 +65,27 @@ pub struct Truth {
 pub struct Chunk {
     /// When it was handed to the socket, in seconds from arrival.
     pub at: f64,
-    /// Tokens in it.
+    /// Number of tokens in it.
     pub tokens: usize,
 }
 
-/// What a write to the socket meant for a request.
+/// What a write to the socket contained.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mark {
-    /// A content event with so many tokens.
+    /// A content event with this many tokens.
     Content(usize),
     /// The end of the answer.
     End,
 }
 
-/// The record of a request that may still be running.
+/// The record of a request, which may still be running.
 #[derive(Debug)]
 pub(crate) struct Record {
     arrival: Instant,
     truth: Mutex<Truth>,
 }
 
-/// The last records.
+/// The most recent records.
 #[derive(Debug)]
 pub(crate) struct Ring {
     capacity: usize,
@@ -93,12 +93,12 @@ pub(crate) struct Ring {
 }
 
 impl Record {
-    /// Changes the record.
+    /// Updates the record.
     pub(crate) fn set(&self, change: impl FnOnce(&mut Truth)) {
         change(&mut self.truth.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
-    /// A copy.
+    /// Returns a copy.
     pub(crate) fn get(&self) -> Truth {
         self.truth.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -127,7 +127,7 @@ impl Ring {
         Self { capacity, records: Mutex::new(VecDeque::new()) }
     }
 
-    /// Opens the record of a request that arrived now; the oldest goes if there is no room.
+    /// Opens the record of a request that arrived now; drops the oldest record if there is no room.
     pub(crate) fn open(&self, truth: Truth) -> Arc<Record> {
         let record = Arc::new(Record { arrival: Instant::now(), truth: Mutex::new(truth) });
         let mut records = self.records.lock().unwrap_or_else(PoisonError::into_inner);
@@ -138,19 +138,19 @@ impl Ring {
         record
     }
 
-    /// All records, the newest last.
+    /// All records, newest last.
     pub(crate) fn all(&self) -> Vec<Truth> {
         let records = self.records.lock().unwrap_or_else(PoisonError::into_inner).clone();
         records.iter().map(|record| record.get()).collect()
     }
 
-    /// Forgets all records.
+    /// Removes all records.
     pub(crate) fn clear(&self) {
         self.records.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 }
 
-/// The trace id of a `traceparent` header, if it is one.
+/// The trace id in a `traceparent` header, if it is valid.
 pub(crate) fn trace_id(traceparent: &str) -> Option<String> {
     let id = traceparent.split('-').nth(1)?;
     let valid = id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit());

@@ -1,17 +1,17 @@
-//! Durations as an operator writes them: `8ms`, `10s`, `1m 30s`. It knows of nothing else.
+//! Durations in the notation of the configuration: `8ms`, `10s`, `1m 30s`.
 
 use std::time::Duration;
 
 use jiff::SignedDuration;
 
-/// Reads a duration such as `250us`, `8ms` or `10s`; not negative.
+/// Parses a non-negative duration such as `250us`, `8ms` or `10s`.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let signed: SignedDuration =
         text.trim().parse().map_err(|_| format!("`{text}` is not a duration such as 250ms or 10s"))?;
     Duration::try_from(signed).map_err(|_| format!("`{text}` is negative"))
 }
 
-/// Writes a duration so that [`duration`] reads it back.
+/// Formats a duration so that [`duration`] can parse it.
 pub(crate) fn written(duration: Duration) -> String {
     SignedDuration::try_from(duration).map_or_else(|_| "100000h".to_owned(), |signed| format!("{signed:#}"))
 }

@@ -1,4 +1,4 @@
-//! Events to bytes: how a stream is framed, and every odd form that the standards allow.
+//! Encodes events as bytes: how a stream is framed, including every unusual form that the standards allow.
 //!
 //! Pure: it knows neither dialects nor sockets.
 
@@ -9,13 +9,13 @@ use super::effects::{Form, LineEnd};
 pub(crate) struct Event {
     /// The event's name, where the dialect has names.
     pub(crate) name: Option<&'static str>,
-    /// Its data; a JSON object but for markers such as `[DONE]`.
+    /// Its data: a JSON object, except for markers such as `[DONE]`.
     pub(crate) data: String,
-    /// Tokens of generated content in it.
+    /// Number of generated tokens in it.
     pub(crate) tokens: usize,
 }
 
-/// How events become a body.
+/// The framing of a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Framing {
     /// Server-sent events.
@@ -112,7 +112,7 @@ impl Framer {
     }
 }
 
-/// The same JSON object over three lines.
+/// The same JSON object, split over three lines.
 fn over_lines(data: &str) -> String {
     match data.strip_prefix('{').and_then(|rest| rest.strip_suffix('}')) {
         Some(inside) => format!("{{\n{inside}\n}}"),
@@ -120,7 +120,7 @@ fn over_lines(data: &str) -> String {
     }
 }
 
-/// The same JSON object with a field of `bytes` bytes that means nothing.
+/// The same JSON object with a meaningless field of `bytes` bytes.
 pub(crate) fn padded(data: &str, bytes: usize) -> String {
     match data.strip_prefix('{') {
         Some(rest) => format!("{{\"padding\":\"{}\",{rest}", "x".repeat(bytes)),

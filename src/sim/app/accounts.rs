@@ -1,7 +1,7 @@
-//! Who may use the application: one password for all, and access tokens that say whose they are and how long.
+//! Authentication for the application: one password for everybody, and access tokens that carry user and expiry.
 //!
-//! A token carries all that is known of it, so that no log-in takes memory. It is no protection of anything: whoever
-//! knows the seed can make one.
+//! A token carries everything that is known about it, so that logins need no memory. It provides no security: anyone
+//! who knows the seed can forge one.
 
 use std::time::Duration;
 
@@ -12,12 +12,12 @@ use crate::sim::dialect::Refusal;
 use crate::sim::options::Options;
 use crate::sim::text;
 
-/// The cookie that a log-in sets; it does what the access token does.
+/// The cookie that a login sets; it is equivalent to the access token.
 pub(super) const COOKIE: &str = "sim_session";
-/// The token was good once.
+/// The token was valid, and has expired.
 pub(super) const EXPIRED: Refusal = Refusal::Denied("The access token has expired.");
 
-/// The password, and what tokens are made with.
+/// The password, and the key that tokens are made with.
 #[derive(Debug)]
 pub(super) struct Accounts {
     password: String,
@@ -34,12 +34,12 @@ impl Accounts {
         }
     }
 
-    /// How long a token is good.
+    /// The lifetime of a token.
     pub(super) fn lifetime(&self) -> Duration {
         self.lifetime
     }
 
-    /// An access token for whoever knows the password; one that has expired, if asked.
+    /// An access token, if the password is right; already expired if `expired` is set.
     pub(super) fn log_in(
         &self,
         email: &str,
@@ -56,7 +56,7 @@ impl Accounts {
         Ok(format!("{user:016x}.{until}.{:016x}", self.seal(user, until)))
     }
 
-    /// The user of a request: by its bearer token, or by its cookie where it has none.
+    /// The user of a request: by its bearer token, or by its cookie if it has no bearer token.
     pub(super) fn user(&self, headers: &HeaderMap, now: Timestamp) -> Result<u64, Refusal> {
         let token = match headers.get(header::AUTHORIZATION) {
             Some(value) => value.to_str().ok().and_then(bearer),
@@ -67,7 +67,7 @@ impl Accounts {
         if now.as_millisecond() >= until { Err(EXPIRED) } else { Ok(user) }
     }
 
-    /// Whose token it is and until when, if it is one.
+    /// The user and the expiry in a token, if it is valid.
     fn open(&self, token: &str) -> Option<(u64, i64)> {
         let mut parts = token.split('.');
         let user = u64::from_str_radix(parts.next()?, 16).ok()?;

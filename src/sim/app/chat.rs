@@ -1,5 +1,5 @@
-//! `/api/chat/sessions`: conversations. The model gets what was said before with each message, so that tokens and
-//! latency grow as they do in a real one.
+//! `/api/chat/sessions`: conversations. The model gets the earlier turns with each message, so that tokens and latency
+//! grow as in a real conversation.
 
 use std::sync::Arc;
 
@@ -25,7 +25,7 @@ static MESSAGE: AppPath = AppPath(Service::Message);
 
 const NO_SESSION: Refusal = Refusal::NotFound("There is no such session.");
 
-/// What a client sends; other fields are accepted.
+/// The body of a request; unknown fields are accepted.
 #[derive(Debug, Deserialize)]
 struct Message {
     content: String,
@@ -78,7 +78,7 @@ pub(super) async fn show(
     .await
 }
 
-/// Answers a message in a session.
+/// Answers a message of a session.
 pub(super) async fn message(
     State(shared): State<Arc<Shared>>,
     Path(session): Path<String>,
@@ -104,7 +104,7 @@ pub(super) async fn message(
 }
 
 impl Message {
-    /// What the model is asked: who it is, what was said, and the message.
+    /// The prompt: the system message, the earlier turns, and the message.
     fn asked(
         self,
         shared: &Shared,
@@ -118,7 +118,7 @@ impl Message {
         if self.max_tokens == Some(0) {
             return Err(Refusal::Invalid("max_tokens must be at least 1".to_owned()));
         }
-        // As in many an application, the prompt begins with something new in each turn, and so the engine finds no
+        // As in many applications, the prompt begins with something that changes in each turn, so the engine finds no
         // prefix of it in its cache.
         let number = said.len() / 2 + 1;
         let system =
@@ -149,7 +149,7 @@ impl Message {
     }
 }
 
-/// The newest turns that fit into so many tokens.
+/// The most recent turns that fit into this many tokens.
 fn newest(turns: Vec<Turn>, mut room: usize) -> Vec<Turn> {
     let fit = |turn: &&Turn| match room.checked_sub(size(turn)) {
         Some(left) => {

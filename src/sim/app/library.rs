@@ -1,6 +1,6 @@
-//! The documents that questions are answered from: made up, always the same for a seed, and searched in earnest.
+//! The documents that questions are answered from: generated, always the same for a seed, with a real search.
 //!
-//! It knows words and fields, and nothing of models or HTTP.
+//! It knows words and fields, and nothing about models or HTTP.
 
 use std::collections::BTreeSet;
 
@@ -30,7 +30,7 @@ pub(super) struct Document {
     words: BTreeSet<String>,
 }
 
-/// A document that answers a question, and how well: 0 to 1.
+/// A document that matches a question, and its score from 0 to 1.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Found<'a> {
     pub(super) document: &'a Document,
@@ -43,9 +43,9 @@ impl Library {
         Self { documents: (0..DOCUMENTS).map(|n| Document::new(seed, n)).collect() }
     }
 
-    /// The `most` documents that fit best, the best first, of those that have what `filters` want: each filter is a
-    /// field (`source`, `language`) and its value, or several values of which one will do. No document has any other
-    /// field.
+    /// The `most` best matching documents, best first, among those that match `filters`: each filter is a field
+    /// (`source`, `language`) with its value, or with several values of which one has to match. Other fields match no
+    /// document.
     pub(super) fn search(&self, query: &str, most: usize, filters: &Map<String, Value>) -> Vec<Found<'_>> {
         let asked = words(query);
         let wanted = self.documents.iter().filter(|document| document.has(filters));
@@ -88,7 +88,7 @@ impl Document {
         })
     }
 
-    /// The share of the question's words that it has, and a chance as of an embedding.
+    /// The share of the question's words that the document has, plus a random part as an embedding would add.
     fn score(&self, query: &str, asked: &BTreeSet<String>) -> f64 {
         let shared = asked.intersection(&self.words).count() as f64 / asked.len().max(1) as f64;
         let chance = (text::hash(text::token_id(query), self.id.as_bytes()) % 1000) as f64 / 1000.0;

@@ -1,4 +1,4 @@
-//! `POST /api/auth/login`: e-mail and password for an access token and a cookie.
+//! `POST /api/auth/login`: exchanges e-mail address and password for an access token and a cookie.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use crate::sim::shared::Shared;
 
 static LOGIN: AppPath = AppPath(Service::Login);
 
-/// What a client sends.
+/// The body of a request.
 #[derive(Deserialize)]
 struct Login {
     email: String,

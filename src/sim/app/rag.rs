@@ -1,5 +1,5 @@
-//! `POST /api/rag/query`: a question that is answered from documents. Retrieval takes its own time, then its documents
-//! go to the model with the question.
+//! `POST /api/rag/query`: answers a question from documents. Retrieval takes its own time, then the documents go to the
+//! model together with the question.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -22,10 +22,10 @@ use crate::sim::wire::Framing;
 
 static RAG: AppPath = AppPath(Service::Rag);
 
-/// Documents for one question, at most.
+/// The maximum number of documents for one question.
 const MAX_DOCUMENTS: usize = 20;
 
-/// What a client sends; other fields are accepted.
+/// The body of a request; unknown fields are accepted.
 #[derive(Debug, Deserialize)]
 struct Question {
     query: String,
@@ -59,7 +59,7 @@ pub(super) async fn query(State(shared): State<Arc<Shared>>, request: Request) -
 }
 
 impl Question {
-    /// What the model is asked: the documents and the question.
+    /// The prompt: the documents and the question.
     fn asked(self, exchange: &Exchange, effects: &Effects) -> Result<Read, Refusal> {
         if self.query.trim().is_empty() {
             return Err(Refusal::Invalid("query must not be empty".to_owned()));

@@ -1,7 +1,8 @@
-//! The answer of the application: a document, or a stream of events that say what they are.
+//! The application's answer: a document, or a stream of typed events.
 //!
-//! The events are the same as server-sent events, where `type` is their name as well, and as lines of JSON:
-//! `retrieval` with the citations, at once; `delta` with text; `done` with usage and timings, the last one.
+//! The events are the same in both framings: as server-sent events, where the event name repeats `type`, and as lines
+//! of JSON. They are `retrieval` with the citations, at once; `delta` with text; and last `done` with usage and
+//! timings.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,16 +22,16 @@ pub(super) struct Reply {
     pub(super) to: To,
 }
 
-/// What is answered.
+/// The kind of answer.
 pub(super) enum To {
     /// A message in a session.
     Message { app: Arc<App>, session: String, content: String },
-    /// A question; the citations as they are told, if they are.
+    /// A question, with the citations to report, if they are reported.
     Question { citations: Option<Value> },
 }
 
 impl Reply {
-    /// What a document and the last event have in common.
+    /// The fields that the document and the last event have in common.
     fn end(&self, end: &Ending, effects: &Effects) -> Map<String, Value> {
         let mut fields = Map::new();
         fields.insert("id".to_owned(), json!(self.id));
@@ -87,7 +88,7 @@ impl Answer for Reply {
         vec![event("done", &Value::Object(fields))]
     }
 
-    /// The last event has said it.
+    /// The `done` event has already ended the stream.
     fn terminal(&self) -> Option<Event> {
         None
     }
@@ -136,7 +137,7 @@ fn event(name: &'static str, data: &Value) -> Event {
     Event { name: Some(name), ..Event::plain(data.to_string()) }
 }
 
-/// To the microsecond.
+/// Rounds to a microsecond.
 fn milliseconds(time: Duration) -> f64 {
     (time.as_secs_f64() * 1e6).round() / 1e3
 }

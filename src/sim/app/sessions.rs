@@ -1,6 +1,6 @@
-//! The conversations of the application: so many of them, so long, and so much in each; the oldest go first.
+//! The conversations of the application, bounded in number, age and size; the oldest are dropped first.
 //!
-//! It knows whose a session is and what was said in it, and nothing of models or HTTP.
+//! It knows who owns a session and what was said in it, and nothing about models or HTTP.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Mutex, PoisonError};
@@ -11,11 +11,11 @@ use tokio::time::Instant;
 use crate::sim::generation::Turn;
 use crate::sim::text;
 
-/// Bytes of one conversation, at most; its oldest turns go first.
+/// The maximum size of one conversation in bytes; its oldest turns are dropped first.
 const MAX_OF_ONE: usize = 256 << 10;
-/// Bytes of all conversations, at most; the oldest sessions go first.
+/// The maximum size of all conversations in bytes; the oldest sessions are dropped first.
 const MAX_OF_ALL: usize = 64 << 20;
-/// What a turn or a session takes beside its text, roughly.
+/// The approximate overhead of a turn or a session beside its text, in bytes.
 const OVERHEAD: usize = 100;
 
 /// All sessions.
@@ -31,7 +31,7 @@ pub(super) struct Sessions {
 struct State {
     made: u64,
     by_id: HashMap<String, Session>,
-    /// The oldest first.
+    /// Session ids, oldest first.
     order: VecDeque<String>,
     bytes: usize,
 }
@@ -45,12 +45,12 @@ struct Session {
 }
 
 impl Sessions {
-    /// At most `most` sessions, each for `lifetime`.
+    /// At most `most` sessions, each kept for `lifetime`.
     pub(super) fn new(seed: u64, most: usize, lifetime: Duration) -> Self {
         Self { seed, most: most.max(1), lifetime, state: Mutex::default() }
     }
 
-    /// A new session of a user; its id.
+    /// Creates a session for a user and returns its id.
     pub(super) fn create(&self, user: u64) -> String {
         let now = Instant::now();
         self.with(|state| {
@@ -68,7 +68,7 @@ impl Sessions {
         })
     }
 
-    /// What was said in a session of this user, if it is there.
+    /// The turns of a session of this user, if it exists.
     pub(super) fn turns(&self, id: &str, user: u64) -> Option<Vec<Turn>> {
         let now = Instant::now();
         self.with(|state| {
@@ -78,7 +78,7 @@ impl Sessions {
         })
     }
 
-    /// Keeps a question and its answer, if the session is still there.
+    /// Appends a question and its answer, if the session still exists.
     pub(super) fn keep(&self, id: &str, question: &str, answer: &str) {
         self.with(|state| {
             let State { by_id, bytes, .. } = state;
@@ -107,7 +107,7 @@ impl State {
         self.by_id.get(self.order.front()?)
     }
 
-    /// Whether there was one.
+    /// Removes the oldest session; `false` if there was none.
     fn drop_oldest(&mut self) -> bool {
         let Some(id) = self.order.pop_front() else { return false };
         if let Some(session) = self.by_id.remove(&id) {

@@ -1,4 +1,4 @@
-//! One job inside the engine: what of it is computed, what is out, what it holds. Pure, like the engine.
+//! One job inside the engine: how much of it is computed and generated, and the blocks it holds. Pure, like the engine.
 
 use std::time::Duration;
 
@@ -16,14 +16,14 @@ pub(super) struct Sequence {
     last_token: Option<Duration>,
     /// Tokens whose keys and values are in its blocks.
     pub(super) computed: usize,
-    /// Tokens generated.
+    /// Number of tokens generated.
     pub(super) emitted: usize,
-    /// Its blocks.
+    /// The KV blocks it holds.
     pub(super) held: Holding,
     work: Option<Work>,
 }
 
-/// What a sequence computes at present.
+/// What a sequence is computing at present.
 #[derive(Clone, Copy, Debug)]
 struct Work {
     tokens: usize,
@@ -31,7 +31,7 @@ struct Work {
 }
 
 impl Sequence {
-    /// A job that arrived and waits.
+    /// A job that has arrived and waits.
     pub(super) fn new(id: JobId, job: Job, arrived: Duration) -> Self {
         Self {
             id,
@@ -47,33 +47,33 @@ impl Sequence {
         }
     }
 
-    /// Tokens to compute before the next one comes out.
+    /// Number of tokens to compute before the next one is generated.
     pub(super) fn missing(&self) -> usize {
         (self.job.prompt + self.emitted).saturating_sub(self.computed).max(1)
     }
 
-    /// Whether it is computing something.
+    /// Whether it is computing.
     pub(super) fn busy(&self) -> bool {
         self.work.is_some()
     }
 
-    /// When that will be ready.
+    /// When the computation will be ready.
     pub(super) fn ready(&self) -> Option<Duration> {
         self.work.map(|work| work.ready)
     }
 
-    /// Takes on `tokens` in the step that is being composed.
+    /// Adds `tokens` to the step that is being composed.
     pub(super) fn plan(&mut self, tokens: usize) {
         self.work = Some(Work { tokens, ready: Duration::MAX });
     }
 
-    /// Loses what it had computed.
+    /// Discards everything that was computed.
     pub(super) fn forget(&mut self) {
         self.computed = 0;
         self.work = None;
     }
 
-    /// Starts what was planned, in a step of this length.
+    /// Starts the planned computation, in a step of this duration.
     pub(super) fn start(&mut self, now: Duration, step: Duration) {
         let slow = self.job.slow_down.max(1.0);
         if let Some(work) = self.work.as_mut().filter(|work| work.ready == Duration::MAX) {
@@ -82,7 +82,7 @@ impl Sequence {
         }
     }
 
-    /// Takes the result of its work; a token, if the prompt and all tokens before are computed.
+    /// Takes the result of the computation: a token, if the prompt and all earlier tokens are computed.
     pub(super) fn advance(&mut self, now: Duration, updates: &mut Vec<Update>) {
         let Some(work) = self.work.take() else { return };
         self.computed += work.tokens;
@@ -99,7 +99,7 @@ impl Sequence {
         updates.push(Update::Token { id: self.id, age, gap, prefill });
     }
 
-    /// How its time was spent.
+    /// How its time was divided between the phases.
     pub(super) fn times(&self) -> Times {
         let admitted = self.admitted.unwrap_or(self.arrived);
         let first = self.first_token.unwrap_or(admitted);

@@ -1,39 +1,39 @@
-//! How a fault is taken apart: its name and its parameters.
+//! Splits a fault specification into its name and its parameters.
 //!
-//! It knows what values look like, and not which fault has which.
+//! It knows the syntax of values, and not which fault has which parameters.
 
 use std::time::Duration;
 
 use super::{CloseWhen, ReasoningField};
 use crate::sim::units;
 
-/// A fault that could not be read.
+/// A fault specification is invalid.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SpecError {
-    /// No such fault.
+    /// A fault of this name does not exist.
     #[error("there is no fault `{0}`")]
     UnknownFault(String),
     /// The fault has no such parameter.
     #[error("fault `{fault}` has no parameter `{name}`")]
     UnknownParameter {
-        /// Its name.
+        /// The name of the fault.
         fault: String,
         /// The parameter.
         name: String,
     },
-    /// The value does not fit.
+    /// The value of a parameter is invalid.
     #[error("parameter `{name}` of fault `{fault}`: {reason}")]
     BadValue {
-        /// Its name.
+        /// The name of the fault.
         fault: String,
         /// The parameter.
         name: String,
-        /// What is wrong with it.
+        /// What is wrong with the value.
         reason: String,
     },
 }
 
-/// `name;param=value` taken apart; each reading removes the parameter, so that [`Spec::finish`] finds strangers.
+/// A parsed `name;param=value`; reading a parameter removes it, so that [`Spec::finish`] finds unknown ones.
 #[derive(Debug)]
 pub(crate) struct Spec {
     pub(super) name: String,
@@ -54,7 +54,7 @@ impl Spec {
         Self { name, params }
     }
 
-    /// Fails on a parameter that nobody read.
+    /// Fails if a parameter was not read.
     pub(crate) fn finish(self) -> Result<(), SpecError> {
         match self.params.into_iter().next() {
             Some((name, _)) => Err(SpecError::UnknownParameter { fault: self.name, name }),
@@ -62,7 +62,7 @@ impl Spec {
         }
     }
 
-    /// Reads and removes a parameter by way of `read`.
+    /// Reads and removes a parameter, parsed by `read`.
     pub(crate) fn read<T>(
         &mut self,
         name: &str,
@@ -86,7 +86,7 @@ impl Spec {
         Ok(self.number(name, default)?.max(1))
     }
 
-    /// Bytes of a line, capped: a fault must not cost the simulator its memory.
+    /// A line length in bytes, capped so that a fault cannot exhaust the simulator's memory.
     pub(super) fn huge(&mut self, name: &str, default: usize) -> Result<usize, SpecError> {
         Ok(self.number(name, default)?.min(64 << 20))
     }

@@ -1,4 +1,4 @@
-//! How each fault is written, and read again.
+//! The syntax of each fault: parsing and display.
 
 use std::fmt;
 use std::time::Duration;
