@@ -1,5 +1,5 @@
-//! Whether an answer is what was expected of it. Pure: it looks at an answer that is complete, and CPU-bound where
-//! schemas and paths are, so it runs beside the traffic and not on it.
+//! Checks whether an answer is what was expected. Pure: it looks at a complete answer. Schemas and paths are CPU-bound,
+//! so it runs on threads that carry no traffic.
 
 mod json;
 
@@ -9,34 +9,34 @@ use crate::event::{Count, Marks, Source, Tokens};
 use crate::plan::{Expect, Rule};
 use std::sync::Arc;
 
-/// A complete answer, as checks and takes see it.
+/// A complete answer, as checks and extractions see it.
 #[derive(Clone, Copy, Debug)]
 pub struct Evidence<'a> {
-    /// HTTP status.
+    /// The HTTP status.
     pub status: Option<u16>,
-    /// Headers.
+    /// The response headers.
     pub headers: &'a http::HeaderMap,
-    /// The visible text.
+    /// The visible text of the answer.
     pub text: &'a str,
-    /// The document, of an answer that a step reads and that came whole.
+    /// The document, if a step reads one and the answer came whole.
     pub body: Option<&'a [u8]>,
-    /// The finish reason.
+    /// The finish reason, in the dialect's words.
     pub finish_reason: Option<&'a str>,
-    /// The tokens.
+    /// The token counts.
     pub tokens: &'a Tokens,
-    /// The marks.
+    /// The timestamps of the answer.
     pub marks: &'a Marks,
-    /// It was read as a stream.
+    /// Whether the answer was read as a stream.
     pub streamed: bool,
 }
 
-/// Names of the checks that a complete answer fails, each once, in their order. The status is not among them: it
-/// is looked at before the body is read. JSON is parsed once at most, and only if a check wants it.
+/// Names of the checks that a complete answer fails, each once, in their order. The status is not included: it is
+/// checked before the body is read. JSON is parsed at most once, and only if a check needs it.
 pub fn failed(expect: &Expect, answer: &Evidence<'_>) -> Vec<Arc<str>> {
     let documents = Documents::new(answer);
     let mut failed: Vec<Arc<str>> = Vec::new();
     for check in &expect.checks {
-        // Checks that share a name fail together: one is enough.
+        // Checks that share a name fail together, so one failure is enough.
         if !failed.contains(&check.name) && !holds(&check.rule, answer, &documents) {
             failed.push(Arc::clone(&check.name));
         }

@@ -1,4 +1,4 @@
-//! The command line: what can be typed, and nothing of what it does.
+//! The command line: its commands and options, and nothing about what they do.
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use std::net::SocketAddr;
@@ -10,10 +10,10 @@ use std::time::Duration;
 #[derive(Debug, Parser)]
 #[command(name = "tokenbeat", version, about, long_about = None, disable_help_subcommand = true)]
 pub struct Cli {
-    /// What to do.
+    /// The command.
     #[command(subcommand)]
     pub command: Command,
-    /// How the log looks.
+    /// Options of the log.
     #[command(flatten)]
     pub log: LogOptions,
 }
@@ -33,14 +33,14 @@ pub struct LogOptions {
 /// Formats of the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
-    /// For people.
+    /// Human-readable lines.
     Text,
     /// One JSON object per line.
     Json,
 }
 
 impl Cli {
-    /// The log's level: as typed, or the command's default.
+    /// The log level: the one given, or the command's default.
     pub fn log_level(&self) -> &str {
         let quiet = matches!(self.command, Command::Run(_) | Command::Check(_));
         self.log.level.as_deref().unwrap_or(if quiet { "warn" } else { "info" })
@@ -65,13 +65,13 @@ pub enum Command {
     Demo(DemoOptions),
     /// Run profiles once, now, and print a summary
     Run(RunOptions),
-    /// Validate the config and say what it will do per day: runs, requests, tokens, cost, series
+    /// Validate the config and print the daily forecast: runs, requests, tokens, cost, series
     Check(CheckOptions),
     /// Run the simulator of an inference server alone
     Sim(Box<SimOptions>),
     /// Print the JSON Schema of the config, or its reference as Markdown
     Schema {
-        /// How it is printed.
+        /// The output format.
         #[arg(id = "schema_format", long = "format", value_enum, default_value_t = SchemaFormat::Json)]
         format: SchemaFormat,
     },
@@ -79,21 +79,21 @@ pub enum Command {
     Metrics,
     /// Print shell completions
     Completions {
-        /// The shell.
+        /// The shell to complete for.
         shell: clap_complete::Shell,
     },
 }
 
-/// How the config's schema is printed.
+/// Output formats of the config's schema.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum SchemaFormat {
     /// As JSON Schema, for editors and validators.
     Json,
-    /// As a reference for people: what `docs/configuration.md` holds.
+    /// As a Markdown reference: the content of `docs/configuration.md`.
     Markdown,
 }
 
-/// Where the config is.
+/// The location of the config.
 #[derive(Clone, Debug, Args)]
 pub struct ConfigOptions {
     /// Config file, or a folder of them; repeatable, later ones win [default: config/tokenbeat.yaml, else
@@ -105,20 +105,20 @@ pub struct ConfigOptions {
 /// Options of `serve`.
 #[derive(Debug, Args)]
 pub struct ServeOptions {
-    /// Where the config is.
+    /// The location of the config.
     #[command(flatten)]
     pub config: ConfigOptions,
-    /// Load the config again when one of its files changes; SIGHUP and POST /-/reload do so in any case
+    /// Reload the config when one of its files changes; SIGHUP and POST /-/reload do so in any case
     #[arg(long = "config.watch", value_name = "BOOL", default_value_t = true, action = ArgAction::Set)]
     pub watch: bool,
-    /// Listen here in place of the config's `server.listen`; port 0 picks one
+    /// Listen address, overrides the config's `server.listen`; port 0 picks a free port
     #[arg(long = "web.listen-address", value_name = "ADDRESS")]
     pub listen: Option<SocketAddr>,
-    /// Let whoever may read also reload the config, start runs and probe; without it only this machine and known
-    /// users may
+    /// Let everyone who may read also reload the config, start runs and probe; without it only this machine and
+    /// authenticated users may
     #[arg(long = "web.enable-lifecycle")]
     pub lifecycle: bool,
-    /// Time that open requests get to end after SIGTERM
+    /// Time that open requests have to finish after SIGTERM
     #[arg(long = "shutdown.grace", value_name = "DURATION", default_value = "30s", value_parser = duration)]
     pub grace: Duration,
 }
@@ -126,10 +126,10 @@ pub struct ServeOptions {
 /// Options of `demo`.
 #[derive(Debug, Args)]
 pub struct DemoOptions {
-    /// Where the daemon listens; port 0 picks one
+    /// Listen address of the daemon; port 0 picks a free port
     #[arg(long = "web.listen-address", value_name = "ADDRESS", default_value = "127.0.0.1:9464")]
     pub listen: SocketAddr,
-    /// Where the simulator listens; port 0 picks one
+    /// Listen address of the simulator; port 0 picks a free port
     #[arg(long = "sim.listen-address", value_name = "ADDRESS", default_value = "127.0.0.1:8000")]
     pub sim: SocketAddr,
 }
@@ -137,15 +137,15 @@ pub struct DemoOptions {
 /// Options of `run`.
 #[derive(Debug, Args)]
 pub struct RunOptions {
-    /// Profiles to run, one after the other [default: all of them]
+    /// Profiles to run, one after another [default: all of them]
     pub profiles: Vec<String>,
-    /// Where the config is.
+    /// The location of the config.
     #[command(flatten)]
     pub config: ConfigOptions,
-    /// Only against these targets; repeatable
+    /// Run only against these targets; repeatable
     #[arg(long, value_name = "TARGET")]
     pub target: Vec<String>,
-    /// Run this long: the stages are repeated or cut
+    /// Duration of the run: the stages are repeated or cut
     #[arg(long = "for", value_name = "DURATION", value_parser = duration)]
     pub time: Option<Duration>,
 }
@@ -153,10 +153,10 @@ pub struct RunOptions {
 /// Options of `check`.
 #[derive(Debug, Args)]
 pub struct CheckOptions {
-    /// Where the config is.
+    /// The location of the config.
     #[command(flatten)]
     pub config: ConfigOptions,
-    /// Send one request to each target and show its timing; this spends tokens
+    /// Send one request to each target and show its timing; this consumes tokens
     #[arg(long)]
     pub probe: bool,
 }
@@ -164,21 +164,21 @@ pub struct CheckOptions {
 /// Options of `sim`.
 #[derive(Debug, Args)]
 pub struct SimOptions {
-    /// The simulator's own.
+    /// The options of the simulator itself.
     #[command(flatten)]
     pub sim: crate::sim::Options,
 }
 
-/// How the process ends. The numbers are a contract.
+/// The exit status of the process. The numbers are a stable interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
-    /// All well.
+    /// Success.
     Ok,
-    /// Failed while running.
+    /// A failure while running.
     Failed,
     /// An SLO, a check or a comparison failed (`run`).
     Missed,
-    /// Bad usage or config (`EX_USAGE`).
+    /// Invalid usage or config (`EX_USAGE`).
     Usage,
 }
 
@@ -194,12 +194,12 @@ impl From<Exit> for ExitCode {
 }
 
 impl Cli {
-    /// Parses the process's arguments. Help and version print and end well; bad usage ends with 64, where clap
-    /// alone would say 2, which here means a missed objective.
+    /// Parses the arguments of the process. Help and version are printed and exit with 0; invalid usage exits with 64,
+    /// where clap itself would use 2, which means a missed objective here.
     pub fn from_args() -> Result<Self, Exit> {
         Self::try_parse().map_err(|error| {
             let exit = if error.use_stderr() { Exit::Usage } else { Exit::Ok };
-            // There is nobody left to tell if the terminal is gone.
+            // Nothing can be reported if the terminal is gone.
             let _ = error.print();
             exit
         })

@@ -1,12 +1,12 @@
-//! What goes out and what comes back, in words that no dialect owns.
+//! Requests to a model and its answers, independent of any dialect.
 
 use bytes::Bytes;
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use serde_json::{Map, Value};
 use std::sync::Arc;
 
-/// What cannot stand in the path or the query of a request (RFC 3986, section 3.3 and 3.4). A `#` would begin a
-/// fragment, which is never sent. A `%` stands: whoever wrote it has encoded something.
+/// Characters that must be encoded in the path or the query of a request (RFC 3986, sections 3.3 and 3.4). A `#` would
+/// start a fragment, which is never sent. A `%` is kept, because it belongs to something that is already encoded.
 const UNFIT: &AsciiSet = &CONTROLS
     .add(b' ')
     .add(b'"')
@@ -20,10 +20,10 @@ const UNFIT: &AsciiSet = &CONTROLS
     .add(b'|')
     .add(b'}');
 
-/// Who says a message.
+/// The author of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
-    /// Instructions.
+    /// The system: instructions to the model.
     System,
     /// The user.
     User,
@@ -34,28 +34,28 @@ pub enum Role {
 /// One message of a prompt.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Message {
-    /// Who says it.
+    /// The author.
     pub role: Role,
-    /// What.
+    /// The text.
     pub text: Arc<str>,
 }
 
-/// What a workload asks of a model. A dialect turns it into a [`Call`].
+/// A request to a model, as a workload makes it. A dialect turns it into a [`Call`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct Ask {
-    /// The conversation, oldest first.
+    /// The conversation, oldest message first.
     pub messages: Vec<Message>,
     /// Whether the answer is to be streamed.
     pub stream: bool,
-    /// Most output tokens; the model may stop earlier.
+    /// Maximum number of output tokens; the model may stop earlier.
     pub output_tokens: Option<u64>,
-    /// Passed through into the body; these win over what the dialect would write.
+    /// Merged into the body; these values override what the dialect would write.
     pub params: Arc<Map<String, Value>>,
 }
 
 impl Ask {
-    /// Puts a nonce before the first message, as `[0123456789ab] text`: 48 bits in hex. It is the first thing that
-    /// differs, so no prefix of a block's length is shared; it costs about ten tokens.
+    /// Puts a nonce before the first message, as `[0123456789ab] text`: 48 bits in hex. Prompts then differ from the
+    /// first characters on, so they share no prefix as long as a cache block; it costs about ten tokens.
     pub fn bust(&mut self, nonce: u64) {
         if let Some(first) = self.messages.first_mut() {
             first.text = format!("[{:012x}] {}", nonce & 0xffff_ffff_ffff, first.text).into();
@@ -63,60 +63,60 @@ impl Ask {
     }
 }
 
-/// An HTTP request, encoded: it waits for its due time as bytes.
+/// An encoded HTTP request, ready to be sent at its due time.
 #[derive(Clone, Debug)]
 pub struct Call {
     /// The method.
     pub method: http::Method,
-    /// Appended to the target's base URL, with its leading slash.
+    /// The path, with its leading slash; appended to the target's base URL.
     pub path: String,
-    /// Headers that belong to the dialect (content type, versions); auth and the target's own come on top.
+    /// Headers of the dialect (content type, versions); those of the target and its authentication are added later.
     pub headers: http::HeaderMap,
     /// The body.
     pub body: Bytes,
-    /// The answer is expected to be a stream.
+    /// Whether the answer is expected to be a stream.
     pub stream: bool,
-    /// Output tokens asked for.
+    /// Number of output tokens asked for, if a limit was sent.
     pub output_tokens: Option<u64>,
-    /// The most output tokens that a budget reserves where no limit was sent; `None`: a default of the engine's.
+    /// Maximum number of output tokens that a budget reserves if no limit was sent; `None`: a default of the engine.
     pub most_output_tokens: Option<u64>,
-    /// At least as many tokens as the prompt can have (bytes of text and a little for each message): what a
-    /// budget reserves.
+    /// Upper bound on the number of prompt tokens (bytes of text, plus a little for each message), which a budget
+    /// reserves.
     pub most_input_tokens: u64,
 }
 
-/// A path and query in which everything that cannot stand there is percent-encoded.
+/// Percent-encodes the characters of a path and query that cannot stand there.
 pub fn escaped_path(path: &str) -> String {
     utf8_percent_encode(path, UNFIT).to_string()
 }
 
-/// A piece of generated content. Empty pieces are not made.
+/// A piece of generated content, never empty.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Content {
     /// Visible text.
     Text(String),
-    /// Reasoning that is streamed beside the text.
+    /// Reasoning that is streamed in addition to the text.
     Reasoning(String),
-    /// A refusal, which is text to a user.
+    /// A refusal, which the user sees as text.
     Refusal(String),
     /// Arguments (or the name) of a tool call.
     ToolCall(String),
 }
 
-/// Token counts as the server reports them.
+/// Token counts as reported by the server.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
-    /// Tokens of the prompt.
+    /// Number of prompt tokens.
     pub input: Option<u64>,
-    /// Tokens of the answer, reasoning included.
+    /// Number of output tokens, including reasoning.
     pub output: Option<u64>,
-    /// Part of the input that came from a cache.
+    /// Number of prompt tokens that came from a cache.
     pub cached_input: Option<u64>,
-    /// Part of the output that was reasoning.
+    /// Number of output tokens that were reasoning.
     pub reasoning: Option<u64>,
 }
 
-/// What one event of a stream, or a whole answer, says.
+/// The content of one event of a stream, or of a whole answer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Delta {
     /// Generated content, in order.
@@ -125,8 +125,8 @@ pub struct Delta {
     pub finish: Option<String>,
     /// Usage so far or in total; a later one replaces an earlier one field by field.
     pub usage: Option<Usage>,
-    /// This is the dialect's terminal event.
+    /// Whether this is the dialect's terminal event.
     pub terminal: bool,
-    /// An error object: what it says, in the server's words.
+    /// An error object: its message, in the server's words.
     pub error: Option<String>,
 }

@@ -1,10 +1,10 @@
-//! Framings of a byte stream into events. Sans-I/O: bytes go in as they arrive, events come out. Nothing here
-//! knows sockets, clocks or what an event means.
+//! Decodes a byte stream into events. Sans-I/O: bytes are pushed as they arrive, events come out. Nothing here knows
+//! about sockets, clocks or the meaning of an event.
 
 pub mod ndjson;
 pub mod sse;
 
-/// One event of a stream, borrowed for the moment of its delivery.
+/// One event of a stream, borrowed while it is delivered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Event<'a> {
     /// The event's name (`event:` in server-sent events), if it has one.
@@ -13,13 +13,13 @@ pub struct Event<'a> {
     pub data: &'a str,
 }
 
-/// The stream breaks the framing's rules. The decoder that said so gives no more events.
+/// The stream violates the framing. The decoder that returned this delivers no more events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
-    /// An event, or a single line, is longer than the decoder was allowed to hold.
+    /// An event, or a single line, exceeds the decoder's limit.
     #[error("an event of the stream is longer than {limit} bytes")]
     TooLong {
-        /// The bound, bytes.
+        /// The limit in bytes.
         limit: usize,
     },
     /// The data or the name of an event is not UTF-8.

@@ -1,5 +1,5 @@
-//! When the requests and users of a stage are due, as offsets from the stage's start: pure functions of the plan
-//! and a seed. It reads no clock, and knows nothing of requests.
+//! When the requests and users of a stage are due, as offsets from the start of the stage: pure functions of the plan
+//! and a seed. It reads no clock, and knows nothing about requests.
 
 mod arrivals;
 mod users;
@@ -11,7 +11,7 @@ use crate::plan::Think;
 use rand::Rng;
 use std::time::Duration;
 
-/// A think time: uniform between the two bounds, both included.
+/// A think time: uniformly distributed between the two bounds, both inclusive.
 pub fn think(think: Think, rng: &mut impl Rng) -> Duration {
     if think.min >= think.max { think.min } else { rng.random_range(think.min..=think.max) }
 }

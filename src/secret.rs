@@ -6,10 +6,10 @@ use std::sync::Mutex;
 use std::time::{Duration, SystemTime};
 use tokio::time::Instant;
 
-/// How often a secret's file is looked at for a change.
+/// Minimum interval between checks of a secret's file for a change.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// A secret value in the clear. It prints as `***`; `expose` is the one way to its text, and easy to search for.
+/// A secret value in plain text. It prints as `***`; `expose` is the only way to the text, and easy to search for.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Exposed(String);
 
@@ -19,7 +19,7 @@ impl Exposed {
         Self(value.into())
     }
 
-    /// The value.
+    /// Returns the value.
     pub fn expose(&self) -> &str {
         &self.0
     }
@@ -36,13 +36,13 @@ impl fmt::Debug for Exposed {
 pub enum Origin {
     /// An environment variable.
     Env(String),
-    /// A file, without its trailing newline; read again when it changes.
+    /// A file, without its trailing newline; read again after it changed.
     File(PathBuf),
     /// Written into the config itself.
     Literal(Exposed),
 }
 
-/// A secret could not be read. Says where it should have come from, never what it was.
+/// A secret could not be read. The message says where it should have come from, and never contains the value.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The variable is not set.
@@ -54,14 +54,14 @@ pub enum Error {
     /// The file cannot be read.
     #[error("cannot read the secret file {path}: {source}")]
     File {
-        /// Which file.
+        /// The path of the file.
         path: PathBuf,
-        /// Why.
+        /// The error of the operating system.
         source: std::io::Error,
     },
 }
 
-/// A secret that is read when it is used.
+/// A secret that is read on use.
 pub struct Secret {
     origin: Origin,
     cache: Mutex<Option<Cached>>,
@@ -74,17 +74,17 @@ struct Cached {
 }
 
 impl Secret {
-    /// A secret from this origin. Nothing is read yet.
+    /// Creates a secret from this origin, without reading it.
     pub fn new(origin: Origin) -> Self {
         Self { origin, cache: Mutex::new(None) }
     }
 
-    /// Where it comes from.
+    /// The origin of the secret.
     pub fn origin(&self) -> &Origin {
         &self.origin
     }
 
-    /// The present value. A file is looked at once a second at most, and read when it changed.
+    /// The current value. A file is checked at most once a second, and read if it has changed.
     pub fn read(&self) -> Result<Exposed, Error> {
         match &self.origin {
             Origin::Literal(value) => Ok(value.clone()),
@@ -123,7 +123,7 @@ impl Secret {
     }
 }
 
-/// The same place, whatever lies there now.
+/// The same origin; the value may have changed.
 impl PartialEq for Secret {
     fn eq(&self, other: &Self) -> bool {
         self.origin == other.origin

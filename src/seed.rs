@@ -1,18 +1,18 @@
-//! Seeded draws: every random choice of a load derives from a seed and from what it is for, so that a run can be
-//! replayed and every replica draws the same. It knows nothing of what is drawn, and imports nothing of ours.
+//! Seeded random draws: every random choice of a load derives from a seed and a purpose, so that a run can be replayed
+//! and every replica draws the same. It knows nothing about what is drawn, and imports no other module of this crate.
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 use sha2::{Digest, Sha256};
 
-/// A 64-bit hash of `texts` and `numbers` for the purpose `domain`. Stable over versions and platforms: SHA-256
-/// over the parts, each with its length before it, so that no two lists of parts run together.
+/// A 64-bit hash of `texts` and `numbers` for the purpose `domain`. Stable across versions and platforms: SHA-256 over
+/// the parts, each prefixed with its length, so that different lists of parts cannot collide by concatenation.
 pub fn hash(domain: &str, texts: &[&str], numbers: &[u64]) -> u64 {
     let digest = digest(domain, texts, numbers);
     digest.first_chunk().map_or(0, |first| u64::from_le_bytes(*first))
 }
 
-/// A generator for the purpose `domain` that depends on `numbers` alone. Seeded by all 32 bytes, not by way of
+/// A generator for the purpose `domain` that depends only on `numbers`. It is seeded with all 32 bytes instead of
 /// `seed_from_u64`, whose expansion may change with `rand_core`.
 pub fn rng(domain: &str, numbers: &[u64]) -> ChaCha8Rng {
     ChaCha8Rng::from_seed(digest(domain, &[], numbers))
@@ -37,7 +37,7 @@ mod tests {
 
     #[test]
     fn draws_are_golden() {
-        // A change of these numbers changes every replay: it must not come by an upgrade.
+        // Changing these numbers changes every replay, so it must not happen through an upgrade.
         assert_eq!(hash("test", &["chat", "llama"], &[7]), 8_706_928_933_600_865_024);
         assert_eq!(rng("test", &[7, 1]).next_u64(), 17_072_257_887_256_103_506);
     }

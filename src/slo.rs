@@ -1,17 +1,17 @@
-//! Whether a finished request met the objectives of its profile: a pure function of the record. It knows nothing
-//! of how the verdicts are counted.
+//! Whether a finished request met the objectives of its profile: a pure function of the record. It knows nothing about
+//! how the verdicts are counted.
 
 use crate::event::{Outcome, Request, Verdict};
 use crate::plan::{Bound, Objective, SloMetric};
 
-/// Name of the verdict over all objectives: goodput.
+/// Name of the verdict over all objectives together: goodput.
 pub const ALL: &str = "all";
 
-/// The verdicts of a finished request, one per objective that it is an event of, then [`ALL`].
+/// The verdicts on a finished request: one per objective that it counts for, then [`ALL`].
 ///
-/// A failed request misses every objective, a failed check included; an answer without the mark is no event of
-/// that objective; what does not judge the target (`internal`, `cancelled`) and a warm-up are no events at all.
-/// `all` is there without objectives, too: then it is availability.
+/// A failed request, including one with a failed check, misses every objective. An answer without the measured mark
+/// does not count for that objective. Outcomes that say nothing about the target (`internal`, `cancelled`) and warm-up
+/// requests do not count at all. `all` exists without objectives, too, and is then the availability.
 pub fn verdicts(objectives: &[Objective], request: &Request) -> Vec<Verdict> {
     if request.warm_up || !request.outcome.judges_target() {
         return Vec::new();
@@ -25,7 +25,7 @@ pub fn verdicts(objectives: &[Objective], request: &Request) -> Vec<Verdict> {
     verdicts
 }
 
-/// Whether the request met an objective; `None` if it is no event of it.
+/// Whether the request met an objective; `None` if it does not count for it.
 fn met(objective: &Objective, request: &Request) -> Option<bool> {
     if request.outcome != Outcome::Ok {
         return Some(false);
@@ -37,7 +37,7 @@ fn met(objective: &Objective, request: &Request) -> Option<bool> {
     }
 }
 
-/// What an objective looks at, in the unit of its metric; `None` where the answer has no such mark.
+/// The measured value for an objective, in the unit of its metric; `None` if the answer lacks the mark.
 fn value(metric: SloMetric, request: &Request) -> Option<f64> {
     let marks = &request.marks;
     let streamed = |mark: Option<std::time::Duration>| mark.filter(|_| request.streamed);

@@ -1,5 +1,5 @@
-//! Templates of what is sent: compiled when the config is read, rendered for each request. Pure: every draw
-//! derives from the seed that comes in, and no file, clock or configuration is known here.
+//! Templates of requests: compiled when the config is loaded, rendered for each request. Pure: every random draw
+//! derives from the seed passed in, and nothing here touches a file, a clock or the configuration.
 
 mod frame;
 mod json;
@@ -12,18 +12,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Functions that templates may call. No variable can have such a name.
+/// Functions that templates may call. A variable must not have one of these names.
 pub const FUNCTIONS: [&str; 9] =
     ["pick", "cycle", "uuid", "now", "counter", "random", "range", "dict", "namespace"];
 
-/// What a rendering may spend: so many instructions, or 64 bytes of text for each, before it is given up. 16 MiB
-/// of text are more than any prompt, and a loop without end stops within milliseconds.
+/// Budget of a rendering, in instructions (64 bytes of text count as one), after which it is aborted. 16 MiB of text
+/// are more than any prompt, and an endless loop stops within milliseconds.
 const FUEL: u64 = 262_144;
-/// Depth of macros that call each other.
+/// Maximum depth of nested macro calls.
 const MAX_DEPTH: usize = 64;
-/// Characters of a template that an error quotes.
+/// Maximum number of characters of a template that an error quotes.
 const QUOTED: usize = 80;
-/// What a template of one expression sets, so that its value can be looked up.
+/// The variable that a single-expression template sets, so that its value can be looked up.
 const RESULT: &str = "__result__";
 
 /// The templates of one scenario, compiled.
@@ -33,12 +33,12 @@ pub struct Templates {
     added: usize,
 }
 
-/// One of [`Templates`].
+/// One template of [`Templates`].
 #[derive(Clone, Debug)]
 pub struct Template {
-    /// As it is written.
+    /// The source.
     pub source: Arc<str>,
-    /// The names that it takes from its scope: variables, and nothing that it sets itself. No functions.
+    /// The variables that it reads from its scope. Neither functions nor variables that it sets itself are included.
     pub names: BTreeSet<String>,
     /// Its name in the environment.
     key: Arc<str>,
@@ -54,32 +54,33 @@ pub struct Invalid {
     pub message: String,
 }
 
-/// A template that cannot be rendered with what is there. It may quote values: whoever shows it hides secrets.
+/// A template that cannot be rendered with the given variables. The message may quote values: redact secrets before
+/// showing it.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct RenderError(pub String);
 
-/// Values by name, in the form that templates work on: made once, shared by all renderings, cheap to clone.
+/// Values by name, converted for templates once, shared by all renderings, cheap to clone.
 #[derive(Clone, Default)]
 pub struct Vars(Arc<BTreeMap<String, minijinja::Value>>);
 
-/// The values of `counter`, by name; clones share them. At most [`Counters::MAX`] names of at most
+/// The values of `counter`, by name; clones share them. There are at most [`Counters::MAX`] names of at most
 /// [`Counters::MAX_NAME`] bytes.
 #[derive(Clone, Debug, Default)]
 pub struct Counters(Arc<Mutex<BTreeMap<String, u64>>>);
 
-/// What a rendering depends on.
+/// Everything that the result of a rendering depends on.
 #[derive(Debug)]
 pub struct Scope<'a> {
-    /// The variables; later layers win. Nothing in them is copied for a rendering.
+    /// The variables; later layers win. They are not copied for a rendering.
     pub layers: &'a [&'a Vars],
     /// Seed of `pick`, `uuid` and `random`; the nth draw of a rendering is the same for the same seed.
     pub seed: u64,
-    /// The user, from 0: what `cycle` goes by.
+    /// Index of the user, from 0, which `cycle` uses.
     pub user: u32,
-    /// The instant that `now` tells.
+    /// The time that `now` returns.
     pub now: jiff::Timestamp,
-    /// Values of `counter`.
+    /// The values of `counter`.
     pub counters: &'a Counters,
 }
 
@@ -90,7 +91,7 @@ impl Default for Templates {
         env.set_auto_escape_callback(|_| AutoEscape::None);
         env.set_fuel(Some(FUEL));
         env.set_recursion_limit(MAX_DEPTH);
-        // It prints every variable, secrets among them.
+        // The derived form would print every variable, including secrets.
         env.remove_global("debug");
         if let Ok(syntax) = SyntaxConfig::builder().keep_trailing_newline(true).build() {
             env.set_syntax(syntax);
@@ -100,8 +101,8 @@ impl Default for Templates {
 }
 
 impl Templates {
-    /// Compiles a template that renders to text, or, by [`Self::value`], to a value. Errors name the line in the
-    /// template; filters, tests and functions that do not exist are among them.
+    /// Compiles a template that renders to text, or to a value with [`Self::value`]. Errors name the line in the
+    /// template; unknown filters, tests and functions are errors, too.
     pub fn add(&mut self, source: &str) -> Result<Template, Invalid> {
         let key: Arc<str> = format!("t{}", self.added).into();
         self.env.add_template_owned(key.to_string(), source.to_owned()).map_err(|error| invalid(&error))?;
@@ -116,7 +117,7 @@ impl Templates {
         Ok(Template { source: source.into(), names, key, typed })
     }
 
-    /// Everything that is called by name exists.
+    /// Checks that every filter, test and function exists.
     fn check_uses(
         &self,
         source: &str,
@@ -143,10 +144,10 @@ impl Templates {
         Ok(())
     }
 
-    /// A second template, where the first is exactly one expression: rendering gives text, setting keeps the type.
+    /// Adds a second template if the first is exactly one expression: rendering yields text, assigning keeps the type.
     fn add_typed(&mut self, source: &str, key: &str) -> Result<Option<Arc<str>>, Invalid> {
         let Some(expression) = scan::sole_expression(source) else { return Ok(None) };
-        // Two expressions with text between them begin and end like one.
+        // Two expressions with text between them begin and end like a single one.
         if self.env.compile_expression_owned(expression.to_owned()).is_err() {
             return Ok(None);
         }
@@ -162,7 +163,7 @@ impl Templates {
         compiled.render(Frame::value(scope)).map_err(|error| failed(template, &error))
     }
 
-    /// Renders to a value: a template that is exactly one expression keeps its type, any other is text.
+    /// Renders to a value: a template that is exactly one expression keeps its type, any other becomes text.
     pub fn value(&self, template: &Template, scope: &Scope<'_>) -> Result<Value, RenderError> {
         let Some(typed) = &template.typed else { return self.text(template, scope).map(Value::String) };
         let compiled = self.env.get_template(typed).map_err(|error| failed(template, &error))?;
@@ -177,7 +178,7 @@ fn is(error: Option<Error>, kind: ErrorKind) -> bool {
     error.is_some_and(|error| error.kind() == kind)
 }
 
-/// The library's message names the template by our key, which says nothing to anyone.
+/// The library's message contains our internal template name, which means nothing to a user.
 fn message(error: &Error) -> String {
     let line = error.line().map(|line| format!(" (line {line})")).unwrap_or_default();
     match (error.kind(), error.detail()) {
@@ -205,7 +206,7 @@ fn failed_by(template: &Template, message: &str) -> RenderError {
 }
 
 impl Vars {
-    /// Whether there is a value of this name.
+    /// Whether there is a value with this name.
     pub fn contains(&self, name: &str) -> bool {
         self.0.contains_key(name)
     }
@@ -220,7 +221,7 @@ impl Vars {
         Arc::make_mut(&mut self.0).insert(name.to_owned(), convert(value));
     }
 
-    /// Sets a text, which is shared and not copied.
+    /// Sets a text, which is shared instead of copied.
     pub fn insert_text(&mut self, name: &str, text: &Arc<str>) {
         Arc::make_mut(&mut self.0).insert(name.to_owned(), text.into());
     }
@@ -250,7 +251,7 @@ impl From<Map<String, Value>> for Vars {
     }
 }
 
-/// Names only: values may be secret.
+/// Prints only names, because values may be secret.
 impl fmt::Debug for Vars {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_set().entries(self.names()).finish()
@@ -258,17 +259,17 @@ impl fmt::Debug for Vars {
 }
 
 impl Counters {
-    /// Most names.
+    /// Maximum number of names.
     pub const MAX: usize = 64;
-    /// Most bytes of a name.
+    /// Maximum length of a name in bytes.
     pub const MAX_NAME: usize = 64;
 
-    /// How many names have been counted.
+    /// Number of names in use.
     pub fn names(&self) -> usize {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).len()
     }
 
-    /// The next number of a name, from 1.
+    /// The next value of a counter, starting with 1.
     fn next(&self, name: &str) -> Result<u64, Error> {
         let refuse = |why: String| Err(Error::new(ErrorKind::InvalidOperation, why));
         if name.len() > Self::MAX_NAME {

@@ -1,6 +1,5 @@
-//! Plans and facts for tests of several modules: plain parts here, a profile as its test wants it in `build`, a
-//! scenario that is played in `scenario`, what happens to requests in `facts`, what sinks hear of a scenario in
-//! `journeys`.
+//! Plans and facts for the tests of several modules: the basic parts are here, custom profiles in `build`, a playable
+//! scenario in `scenario`, events of requests in `facts`, and events of a scenario in `journeys`.
 
 mod build;
 mod facts;
@@ -53,7 +52,7 @@ pub(crate) fn target(name: &str) -> Target {
     }
 }
 
-/// A target with a secret, a price and a tokenizer: everything of it that is exported.
+/// A target with a secret, a price and a tokenizer: everything about it that is exported.
 fn rich_target(name: &str) -> Target {
     Target {
         auth: Auth::Bearer(Secret::new(Origin::Literal(Exposed::new("hunter2")))),
@@ -98,13 +97,13 @@ pub(crate) fn budget() -> Budget {
     Budget { period: Period::Day, timezone, requests: Some(1000), tokens: None, cost: Some(2.0) }
 }
 
-/// Each profile with each target.
+/// Pairs each profile with each target.
 pub(crate) fn plan(targets: &[&str], profiles: Vec<Profile>) -> Plan {
     let targets: Vec<Arc<Target>> = targets.iter().map(|name| Arc::new(rich_target(name))).collect();
     labelled(assemble(targets, profiles, 64))
 }
 
-/// With a location and a label of the agent's own.
+/// With a location and a custom label of the agent.
 fn labelled(plan: Plan) -> Plan {
     let labels = BTreeMap::from([("environment".to_owned(), "prod".to_owned())]);
     Plan { agent: Agent { location: "eu".into(), labels, ..plan.agent }, ..plan }
@@ -153,24 +152,24 @@ fn pair(profile: &Arc<Profile>, target: &Arc<Target>) -> Arc<PairPlan> {
     Arc::new(PairPlan::new(Arc::clone(profile), Arc::clone(target), "rev".into()))
 }
 
-/// A workload, and what is expected of the answers.
+/// A workload, and the expectations on its answers.
 pub(crate) fn workload(ask: AskStep, expect: Expect) -> Arc<Scenario> {
     Arc::new(Scenario::of_workload(ask, expect))
 }
 
-/// The model call of a profile with a workload, to be changed.
+/// The model call of a profile with a workload, for tests to change.
 pub(crate) fn ask_of(profile: &mut Profile) -> &mut AskStep {
     let step = Arc::get_mut(&mut profile.scenario).unwrap().steps.first_mut().unwrap();
     let Action::Ask(ask) = &mut Arc::get_mut(step).unwrap().action else { panic!("it has no model call") };
     ask
 }
 
-/// At least so many characters.
+/// Expects at least this many characters.
 pub(crate) fn min_chars(least: u64) -> Expect {
     expect(vec![("min_chars", Rule::MinChars(least))])
 }
 
-/// These checks.
+/// Expects these checks.
 pub(crate) fn expect(checks: Vec<(&str, Rule)>) -> Expect {
     let check = |(name, rule): (&str, Rule)| Check { name: name.into(), rule };
     Expect { checks: checks.into_iter().map(check).collect(), ..Expect::default() }

@@ -1,11 +1,11 @@
-//! JSON in an answer: where it is looked for, and what must hold of a node.
+//! JSON in an answer: where it is found, and whether a node meets its conditions.
 
 use super::Evidence;
 use crate::plan::JsonRule;
 use serde_json::{Number, Value};
 use std::cell::OnceCell;
 
-/// The JSON of one answer, parsed when it is first asked for.
+/// The JSON of one answer, parsed on first use.
 #[derive(Debug)]
 pub struct Documents<'a> {
     body: Option<&'a [u8]>,
@@ -23,8 +23,8 @@ impl<'a> Documents<'a> {
         Self { body: answer.body, text: answer.text, whole, spoken }
     }
 
-    /// What JSON checks look at: the document of an answer that came whole and is JSON, otherwise the visible
-    /// text, if it is JSON.
+    /// What JSON checks look at: the document, if the answer came whole and is JSON; otherwise the visible text, if
+    /// that is JSON.
     pub fn answer(&self) -> Option<&Value> {
         let parse = || serde_json::from_slice(self.body?).ok();
         self.whole.get_or_init(parse).as_ref().or_else(|| self.text())
@@ -36,7 +36,7 @@ impl<'a> Documents<'a> {
     }
 }
 
-/// Whether everything holds of the first node that a path found.
+/// Whether the first node that a path matches meets all conditions.
 pub(super) fn holds(rule: &JsonRule, first: Option<&Value>) -> bool {
     let Some(node) = first else { return rule.exists == Some(false) };
     let at_least = |least: Option<f64>| least.is_none_or(|least| node.as_f64().is_some_and(|n| n >= least));
@@ -49,7 +49,7 @@ pub(super) fn holds(rule: &JsonRule, first: Option<&Value>) -> bool {
         && at_most(rule.max)
 }
 
-/// Items of an array or an object, characters of a string.
+/// Number of items in an array or an object, or of characters in a string.
 fn items(node: &Value) -> Option<u64> {
     match node {
         Value::Array(items) => Some(items.len() as u64),
@@ -59,7 +59,7 @@ fn items(node: &Value) -> Option<u64> {
     }
 }
 
-/// Equal, where numbers compare by value, inside arrays and objects, too: 1 is 1.0.
+/// Equality where numbers compare by value, also inside arrays and objects: 1 equals 1.0.
 fn same(a: &Value, b: &Value) -> bool {
     match (a, b) {
         (Value::Number(a), Value::Number(b)) => same_number(a, b),
@@ -71,7 +71,7 @@ fn same(a: &Value, b: &Value) -> bool {
     }
 }
 
-/// Whole numbers are compared as such: as floats, large neighbours would be the same.
+/// Integers are compared as such: as floats, large neighbours would be equal.
 fn same_number(a: &Number, b: &Number) -> bool {
     match (a.as_i128(), b.as_i128()) {
         (Some(a), Some(b)) => a == b,

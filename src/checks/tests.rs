@@ -139,7 +139,7 @@ fn the_first_token_comes_in_time_and_in_a_stream() {
 fn the_duration_is_that_of_the_request() {
     let ms = Duration::from_millis;
     let mut answer = Whole::text("x");
-    // Time in our own queue, before it was sent, is not the server's.
+    // The time in our own queue, before the request was sent, is not the server's.
     let sent = answer.marks.due + ms(400);
     answer.marks.sent = Some(sent);
     answer.marks.end = sent + ms(100);
@@ -163,10 +163,10 @@ fn json_is_the_document_or_else_the_text() {
         (Whole::body(r#"{"a":null}"#), true, false),
         (Whole::body(r#"{"b":1}"#), false, true),
         (Whole::text(r#" {"a":1} "#), true, false),
-        // The document counts, even if the text is JSON of its own.
+        // The document counts, even if the text is JSON, too.
         (Whole { text: r#"{"a":1}"#.into(), ..Whole::body(r#"{"answer":"{}"}"#) }, false, true),
         (Whole { text: r#"{"a":1}"#.into(), ..Whole::body("not json") }, true, false),
-        // No JSON at all: whatever is expected of it fails.
+        // No JSON at all: every expectation fails.
         (Whole::text("plain"), false, false),
         (Whole::body("<html>"), false, false),
         (Whole::text(""), false, false),

@@ -1,19 +1,19 @@
 //! Newline-delimited JSON (<https://github.com/ndjson/ndjson-spec>, also called JSON Lines): one value on each line.
-//! What a line holds is not looked at here.
+//! The content of a line is not parsed here.
 //!
-//! [`Decoder::finish`] delivers a last line that no newline ended, a line is bounded in size, and blank lines, with
-//! which some servers keep a connection alive, are no events.
+//! [`Decoder::finish`] delivers a last line without a newline, the size of a line is bounded, and blank lines, which
+//! some servers send to keep a connection alive, are not events.
 
 use super::{Error, Event};
 
 const BOM: &[u8] = b"\xef\xbb\xbf";
 
-/// Turns bytes into lines. However the bytes are split over [`push`](Self::push) calls, the lines are the same.
+/// Turns bytes into lines. The lines do not depend on how the bytes are split over [`push`](Self::push) calls.
 #[derive(Debug)]
 pub struct Decoder {
-    /// The beginning of a line whose end has not come.
+    /// The beginning of an incomplete line.
     line: Vec<u8>,
-    /// No line has ended yet: a byte order mark may stand before the first.
+    /// No line has ended yet: a byte order mark may precede the first.
     first: bool,
     limit: usize,
     failed: Option<Error>,
@@ -25,14 +25,13 @@ impl Decoder {
         Self { line: Vec::new(), first: true, limit, failed: None }
     }
 
-    /// Takes the next bytes and delivers the lines that they complete, without the white space around them. A line
-    /// that lies wholly inside `bytes` is lent out of them, not copied. After an error every call gives the same
-    /// error.
+    /// Pushes the next bytes and delivers the lines that they complete, without surrounding white space. A line that
+    /// lies entirely within `bytes` is borrowed, not copied. After an error every call returns the same error.
     pub fn push(&mut self, bytes: &[u8], mut each: impl FnMut(Event<'_>)) -> Result<(), Error> {
         self.guard(|decoder| decoder.lines(bytes, &mut each))
     }
 
-    /// The stream has ended: delivers a line that no newline ended. Further bytes start a new stream.
+    /// Ends the stream: delivers a last line without a newline. Further bytes start a new stream.
     pub fn finish(&mut self, mut each: impl FnMut(Event<'_>)) -> Result<(), Error> {
         self.guard(|decoder| {
             let line = std::mem::take(&mut decoder.line);
@@ -70,7 +69,7 @@ impl Decoder {
         self.hold(rest)
     }
 
-    /// The present line may take these bytes, too.
+    /// Checks that the current line may grow by these bytes.
     fn fits(&self, part: &[u8]) -> Result<(), Error> {
         if part.len() > self.limit.saturating_sub(self.line.len()) {
             return Err(Error::TooLong { limit: self.limit });
@@ -84,7 +83,7 @@ impl Decoder {
         Ok(())
     }
 
-    /// A whole line, without its end.
+    /// Handles a complete line, without its line ending.
     fn deliver(&mut self, line: &[u8], each: &mut impl FnMut(Event<'_>)) -> Result<(), Error> {
         let first = std::mem::replace(&mut self.first, false);
         let line = line.strip_prefix(BOM).filter(|_| first).unwrap_or(line).trim_ascii();
@@ -101,7 +100,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// Lines and how it ended, when the bytes come in the given pieces.
+    /// The lines, and the result, when the bytes come in the given pieces.
     fn decode<'a>(
         pieces: impl IntoIterator<Item = &'a [u8]>,
         limit: usize,
@@ -161,7 +160,7 @@ mod tests {
         let too_long = Err(Error::TooLong { limit });
         assert_eq!(decode([&b"1\n01234567890\n2\n"[..]], limit), (vec!["1".to_owned()], too_long));
         assert_eq!(decode([&b"1\n012345"[..], b"67890"], limit), (vec!["1".to_owned()], too_long));
-        // The bound is on one line, not on the stream.
+        // The limit applies to one line, not to the stream.
         let many = b"0123456789\n".repeat(100);
         assert_eq!(decode([many.as_slice()], limit).0.len(), 100);
     }
@@ -187,7 +186,7 @@ mod tests {
         assert_eq!(seen, ["1", "2"]);
     }
 
-    /// Streams made of the pieces that matter, so that chance finds the odd neighbours.
+    /// Streams built from the pieces that matter, so that random tests reach unusual combinations.
     fn stream() -> impl Strategy<Value = Vec<u8>> {
         let piece = prop_oneof![
             Just(b"\n".to_vec()),

@@ -1,27 +1,27 @@
 //! Server-sent events (<https://html.spec.whatwg.org/multipage/server-sent-events.html#parsing-an-event-stream>).
 //!
-//! Two deviations from the standard, both because of servers that exist: [`Decoder::finish`] delivers a last
-//! event that no blank line ended, and an event is bounded in size. `id` and `retry` are for browsers that
-//! reconnect; they are read past.
+//! There are two deviations from the standard, because of existing servers: [`Decoder::finish`] delivers a last event
+//! that no blank line ended, and the size of an event is bounded. `id` and `retry` are for browsers that reconnect;
+//! they are ignored.
 
 use super::{Error, Event};
 
 const BOM: &[u8] = b"\xef\xbb\xbf";
 
-/// Turns bytes into events. However the bytes are split over [`push`](Self::push) calls, the events are the same.
+/// Turns bytes into events. The events do not depend on how the bytes are split over [`push`](Self::push) calls.
 #[derive(Debug)]
 pub struct Decoder {
-    /// The beginning of a line whose end has not come.
+    /// The beginning of an incomplete line.
     line: Vec<u8>,
-    /// Data of the event so far; its lines joined by LF.
+    /// Data of the current event so far; its lines joined by LF.
     data: Vec<u8>,
-    /// The event had a `data` field, which may have been empty.
+    /// Whether the current event has a `data` field, which may be empty.
     has_data: bool,
-    /// Name of the event so far.
+    /// Name of the current event so far.
     name: Vec<u8>,
-    /// The last byte was a CR: an LF right after it belongs to the same line end.
+    /// The last byte was a CR: an LF right after it belongs to the same line ending.
     after_cr: bool,
-    /// Bytes of a byte order mark seen at the start; `None` once the start is behind.
+    /// Number of bytes of a byte order mark seen at the start; `None` after the start.
     bom: Option<usize>,
     limit: usize,
     failed: Option<Error>,
@@ -42,13 +42,13 @@ impl Decoder {
         }
     }
 
-    /// Takes the next bytes and delivers the events that they complete. An event that lies wholly inside `bytes`
-    /// is lent out of them, not copied. After an error every call gives the same error.
+    /// Pushes the next bytes and delivers the events that they complete. An event that lies entirely within `bytes` is
+    /// borrowed, not copied. After an error every call returns the same error.
     pub fn push(&mut self, bytes: &[u8], mut each: impl FnMut(Event<'_>)) -> Result<(), Error> {
         self.guard(|decoder| decoder.lines(bytes, &mut each))
     }
 
-    /// The stream has ended: delivers an event that no blank line ended. Further bytes start a new stream.
+    /// Ends the stream: delivers an event that no blank line ended. Further bytes start a new stream.
     pub fn finish(&mut self, mut each: impl FnMut(Event<'_>)) -> Result<(), Error> {
         self.guard(|decoder| {
             let line = std::mem::take(&mut decoder.line);
@@ -96,7 +96,7 @@ impl Decoder {
         }
     }
 
-    /// Reads past one line end: LF, CR, or CRLF, whose LF may come with the next bytes.
+    /// Skips one line ending: LF, CR, or CRLF, whose LF may come with the next bytes.
     fn line_end<'a>(&mut self, tail: &'a [u8]) -> &'a [u8] {
         match tail {
             [b'\r', b'\n', rest @ ..] | [b'\n', rest @ ..] => rest,
@@ -108,7 +108,7 @@ impl Decoder {
         }
     }
 
-    /// The fast path: `line` is the only data of its event, because a blank line follows at once.
+    /// The fast path: `line` is the only data of its event, because a blank line follows directly.
     fn lone_data<'a>(&self, line: &'a [u8], rest: &[u8]) -> Option<&'a [u8]> {
         let blank_follows = matches!(rest.first(), Some(b'\n' | b'\r'));
         if !blank_follows || self.has_data || line.len() > self.room() {
@@ -118,7 +118,7 @@ impl Decoder {
         Some(data.strip_prefix(b" ").unwrap_or(data))
     }
 
-    /// Removes a byte order mark at the start of the stream, also one that arrives in pieces.
+    /// Removes a byte order mark at the start of the stream, even if it arrives in pieces.
     fn skip_bom<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
         let mut rest = bytes;
         while let (Some(seen), Some((first, after))) = (self.bom, rest.split_first()) {
@@ -133,7 +133,7 @@ impl Decoder {
         rest
     }
 
-    /// Bytes that the present event may still take.
+    /// Number of bytes by which the current event may still grow.
     fn room(&self) -> usize {
         self.limit.saturating_sub(self.data.len() + self.name.len() + self.line.len())
     }
@@ -146,7 +146,7 @@ impl Decoder {
         Ok(())
     }
 
-    /// A whole line, without its end.
+    /// Handles a complete line, without its line ending.
     fn line(&mut self, line: &[u8], each: &mut impl FnMut(Event<'_>)) -> Result<(), Error> {
         if line.is_empty() {
             return self.dispatch(each);
@@ -178,12 +178,12 @@ impl Decoder {
                 self.name.clear();
                 self.name.extend_from_slice(value);
             }
-            // A comment (no name), `id`, `retry`, and whatever the future brings.
+            // A comment (no name), `id`, `retry`, or an unknown field.
             _ => {}
         }
     }
 
-    /// A blank line: delivers what has come, if it has data.
+    /// Handles a blank line: delivers the current event, if it has data.
     fn dispatch(&mut self, each: &mut impl FnMut(Event<'_>)) -> Result<(), Error> {
         let result = if self.has_data {
             let data = std::mem::take(&mut self.data);
@@ -214,7 +214,7 @@ mod tests {
 
     type Owned = (Option<String>, String);
 
-    /// Events and how it ended, when the bytes come in the given pieces.
+    /// The events, and the result, when the bytes come in the given pieces.
     fn decode<'a>(
         pieces: impl IntoIterator<Item = &'a [u8]>,
         limit: usize,
@@ -286,7 +286,7 @@ mod tests {
             let (head, tail) = text.split_at(at);
             assert_eq!(decode([head, tail], 64).0, [(None, "a".to_owned())]);
         }
-        // Half a mark is no mark: the line is an unknown field.
+        // An incomplete mark is not a mark: the line is an unknown field.
         assert_eq!(decode([&b"\xef\xbbdata: a\n\n"[..]], 64).0, []);
     }
 
@@ -304,7 +304,7 @@ mod tests {
         assert_eq!((events.len(), result), (1, Err(Error::TooLong { limit })));
         let lines = b"data: 0123456789\n".repeat(200);
         assert_eq!(decode([lines.as_slice()], limit).1, Err(Error::TooLong { limit }));
-        // The bound is on one event, not on the stream.
+        // The limit applies to one event, not to the stream.
         let events = b"data: 0123456789\n\n".repeat(200);
         assert_eq!(decode([events.as_slice()], limit).0.len(), 200);
     }
@@ -320,7 +320,7 @@ mod tests {
         assert_eq!(seen, 1);
     }
 
-    /// Streams made of the pieces that matter, so that chance finds the odd neighbours.
+    /// Streams built from the pieces that matter, so that random tests reach unusual combinations.
     fn stream() -> impl Strategy<Value = Vec<u8>> {
         let piece = prop_oneof![
             Just(b"data: ".to_vec()),

@@ -1,5 +1,5 @@
-//! Open-loop arrivals. They are drawn in unit-rate time, where one request is due per unit on average, and mapped
-//! to real time through the inverse of the cumulative rate, so that any spread goes with any shape.
+//! Open-loop arrivals. They are drawn in unit-rate time, where one request per unit is due on average, and mapped to
+//! real time by inverting the cumulative rate, so that any spread can be combined with any shape.
 
 use crate::plan::{Arrivals, Bounds, Ramp};
 use crate::seed;
@@ -8,16 +8,16 @@ use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution as _, Exp1, Gamma};
 use std::time::Duration;
 
-/// Slack for rounding where a count is decided: a billionth of a request.
+/// Tolerance for rounding where a count is decided: a billionth of a request.
 const ROUNDING: f64 = 1e-9;
 
-/// The due offsets of a stage's requests from its start, in order. The sequence depends on the load and the seed
-/// alone. It ends with the stage: at its time (which is excluded) or after its requests.
+/// The due times of a stage's requests as offsets from its start, in order. The sequence depends only on the load and
+/// the seed. It ends with the stage: at its duration (exclusive) or after its number of requests.
 #[derive(Debug)]
 pub struct ArrivalTimes {
     spread: Spread,
     rate: Cumulative,
-    /// Where the stage ends in unit-rate time.
+    /// The end of the stage in unit-rate time.
     end: f64,
     time: Option<Duration>,
     most: u64,
@@ -39,7 +39,7 @@ struct Cumulative {
 }
 
 impl ArrivalTimes {
-    /// The arrivals of a stage with these requests per second. A rate that is not positive offers nothing.
+    /// The arrivals of a stage with these requests per second. A rate that is not positive has no arrivals.
     pub fn new(rate: Ramp, arrivals: Arrivals, bounds: Bounds, seed: u64) -> Self {
         let seconds = bounds.time.map(|time| time.as_secs_f64());
         let rate = Cumulative {
@@ -70,7 +70,7 @@ impl Iterator for ArrivalTimes {
         }
         self.n += 1;
         let offset = Duration::try_from_secs_f64(self.rate.inverse(unit)).ok()?;
-        // Rounding must not carry the last request over the end.
+        // Rounding must not move the last request past the end.
         Some(self.time.map_or(offset, |time| offset.min(time.saturating_sub(Duration::from_nanos(1)))))
     }
 }
@@ -96,15 +96,15 @@ impl Spread {
     /// The n-th arrival in unit-rate time. Called once for each n, from 0.
     fn next(&mut self, n: u64) -> f64 {
         match self {
-            // The first request is due with the stage's start, so that stages join without a gap.
+            // The first request is due at the start of the stage, so that consecutive stages have no gap between them.
             Self::Constant => n as f64,
             Self::Poisson { rng, at } => {
                 let gap: f64 = Exp1.sample(rng);
                 *at += gap;
                 *at
             }
-            // The start of a stage falls into a gap that is under way: a share of a length-biased gap. Without
-            // this a bursty stage would offer (cv^2 - 1) / 2 requests too many.
+            // The start of a stage falls into a gap that has already begun: a part of a length-biased gap. Otherwise a
+            // bursty stage would offer (cv^2 - 1) / 2 requests too many.
             Self::Gamma { rng, at, first, .. } if n == 0 => {
                 *at = rng.random::<f64>() * first.sample(rng);
                 *at
@@ -122,8 +122,8 @@ impl Cumulative {
         self.from * t + self.slope * t * t / 2.0
     }
 
-    /// The time by which `unit` requests are due: the root of the cumulative rate, in the form that cancels
-    /// nothing for small slopes and for falling ones.
+    /// The time by which `unit` requests are due: the root of the cumulative rate, in the form that avoids cancellation
+    /// for small and for falling slopes.
     fn inverse(self, unit: f64) -> f64 {
         if unit <= 0.0 {
             return 0.0;

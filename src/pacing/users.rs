@@ -1,4 +1,4 @@
-//! Closed-loop users: when each comes and goes.
+//! Closed-loop users: when each one starts and stops.
 
 use crate::plan::Ramp;
 use std::time::Duration;
@@ -8,23 +8,23 @@ use std::time::Duration;
 pub struct User {
     /// Its number, from 0.
     pub index: u32,
-    /// When it asks for the first time, from the stage's start.
+    /// When it sends its first request, as an offset from the start of the stage.
     pub start: Duration,
-    /// When it asks no more, from the stage's start; `None`: at the stage's end.
+    /// When it stops sending requests, as an offset from the start of the stage; `None`: at the end of the stage.
     pub stop: Option<Duration>,
 }
 
-/// The users of a stage of this length, in order of their number: user k is there while the ramp is at k + 1 or
-/// above, and user 0 always. Without a time there is no ramp, and all are there from the start. Those that are there
-/// from the start begin one after the other, evenly over `spawn`: of n users, user k at `spawn * k / n`.
+/// The users of a stage of this length, in order of their number: user k is active while the ramp is at k + 1 or above,
+/// and user 0 always is. Without a length there is no ramp, and all users are active from the start. The initial users
+/// start one after another, evenly spread over `spawn`: of n users, user k starts at `spawn * k / n`.
 pub fn users(ramp: Ramp, time: Option<Duration>, spawn: Duration) -> impl Iterator<Item = User> {
     let seconds = time.map_or(0.0, |time| time.as_secs_f64());
     let Ramp { from, to } = if seconds > 0.0 { ramp } else { Ramp { from: ramp.from, to: ramp.from } };
-    // A slack of a billionth, so that a ramp computed elsewhere loses no user to rounding.
+    // A tolerance of a billionth, so that a ramp computed elsewhere loses no user to rounding.
     let most = (from.max(to) + 1e-9).floor().clamp(1.0, f64::from(u32::MAX));
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped to u32 above")]
     let most = most as u32;
-    // Where the ramp passes the level, as an offset.
+    // When the ramp crosses the level, as an offset.
     let crossing = move |level: f64| {
         let share = ((level - from) / (to - from)).clamp(0.0, 1.0);
         Duration::try_from_secs_f64(seconds * share).unwrap_or_default()
@@ -41,7 +41,7 @@ pub fn users(ramp: Ramp, time: Option<Duration>, spawn: Duration) -> impl Iterat
                 stop: if there(to) { None } else { Some(crossing(f64::from(index) + 1.0)) },
             }
         })
-        // The last of a rising ramp would come at the very end.
+        // The last user of a rising ramp would start at the very end.
         .filter(move |user| user.start.is_zero() || time.is_none_or(|time| user.start < time))
 }
 
@@ -82,9 +82,9 @@ mod tests {
         };
         assert_eq!(starts(4.0, 4.0, Some(10)), [0, 500, 1000, 1500]);
         assert_eq!(starts(1.0, 1.0, None), [0]);
-        // Who comes with the ramp comes with the ramp.
+        // Users that the ramp adds start with the ramp.
         assert_eq!(starts(2.0, 4.0, Some(10)), [0, 1000, 5000]);
-        // Who would begin after the stage does not come.
+        // Users that would start after the stage are left out.
         assert_eq!(starts(4.0, 4.0, Some(1)), [0, 500]);
     }
 

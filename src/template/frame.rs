@@ -1,4 +1,4 @@
-//! What a template sees while it is rendered: its variables, and functions that draw from the rendering's seed.
+//! What a template sees while it is rendered: its variables, and functions that draw from the seed of the rendering.
 
 use super::{Counters, Scope, Vars};
 use crate::seed;
@@ -18,12 +18,12 @@ pub(super) struct Frame {
     user: u32,
     now: Timestamp,
     counters: Counters,
-    /// Draws so far.
+    /// Number of draws so far.
     draws: AtomicU64,
 }
 
 impl Frame {
-    /// What a template is rendered with. The engine wants it owned; everything in it is shared.
+    /// The root object of a rendering. The template engine requires an owned value, so everything in it is shared.
     pub(super) fn value(scope: &Scope<'_>) -> Value {
         Value::from_object(Self {
             layers: scope.layers.iter().map(|layer| (*layer).clone()).collect(),
@@ -35,7 +35,7 @@ impl Frame {
         })
     }
 
-    /// The generator of the next draw: a draw does not depend on how much the ones before it took.
+    /// The generator of the next draw, which does not depend on how many numbers earlier draws consumed.
     fn rng(&self) -> ChaCha8Rng {
         seed::rng("template", &[self.seed, self.draws.fetch_add(1, Ordering::Relaxed)])
     }

@@ -1,14 +1,14 @@
-//! JSON of what an expression gives.
+//! Serializes the value of an expression as JSON.
 
 use minijinja::value::{Value, ValueKind};
 use serde::ser::{Error as _, Serialize, Serializer};
 use std::io;
 
-/// Bytes of a value as JSON, at most: a small template can repeat a list of lists.
+/// Maximum size of a value as JSON in bytes, because a small template can repeat a list of lists.
 const MAX: usize = 16 << 20;
 
-/// The JSON of a value; an error if something in it is undefined. It goes through text, because that is where its
-/// size can be bounded.
+/// The JSON of a value; an error if part of it is undefined. The value is serialized to text first, because only the
+/// size of the text can be bounded.
 pub(super) fn from(value: &Value) -> Result<serde_json::Value, String> {
     if let Some(text) = value.as_str() {
         return Ok(text.into());
@@ -18,7 +18,7 @@ pub(super) fn from(value: &Value) -> Result<serde_json::Value, String> {
     serde_json::from_slice(&bounded.0).map_err(|error| error.to_string())
 }
 
-/// The engine would write null for what is undefined.
+/// The template engine would write null for an undefined value.
 struct Defined(Value);
 
 impl Serialize for Defined {
@@ -40,7 +40,7 @@ impl Serialize for Defined {
     }
 }
 
-/// Takes [`MAX`] bytes.
+/// Accepts up to [`MAX`] bytes.
 struct Bounded(Vec<u8>);
 
 impl io::Write for Bounded {

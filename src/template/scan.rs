@@ -1,36 +1,37 @@
-//! Which filters, tests and functions a template names: the engine looks for them when it comes to them, and an
-//! operator wants to know when the config is read. It reads templates that compile, so it needs no errors.
+//! Finds the filters, tests and functions that a template uses: the template engine only looks them up at render time,
+//! but an operator wants to know when the config is loaded. It only reads templates that compile, so it has no errors
+//! of its own.
 
-/// A name that is used.
+/// A use of a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Use<'a> {
-    /// As what.
+    /// The kind of name.
     pub(super) what: What,
-    /// The name.
+    /// The name itself.
     pub(super) name: &'a str,
-    /// In which line, from 1.
+    /// The line, from 1.
     pub(super) line: usize,
 }
 
-/// What a name stands for.
+/// The kinds of names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum What {
     /// After `|`, or in a filter block.
     Filter,
     /// After `is` or `is not`.
     Test,
-    /// Before `(`. Macros are among them, too.
+    /// Before `(`. This includes macros.
     Function,
 }
 
-/// A token, as far as it matters here.
+/// A token, reduced to what matters here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Token<'a> {
-    /// The first of a block (`{%`).
+    /// The first token of a block (`{%`).
     Start,
-    /// A name that no dot stands before.
+    /// A name that is not preceded by a dot.
     Name(&'a str),
-    /// A filter, a test, an attribute: nothing that can be called by its name alone.
+    /// A filter, test or attribute: not callable by its name alone.
     Taken,
     /// A character of punctuation.
     Mark(char),
@@ -38,15 +39,15 @@ enum Token<'a> {
     Constant,
 }
 
-/// The inside of a template that begins and ends as one expression does.
+/// The inside of a template that begins and ends the way a single expression does.
 pub(super) fn sole_expression(source: &str) -> Option<&str> {
     let inside = source.strip_prefix("{{")?.strip_suffix("}}")?;
-    // Whitespace control, which is not a sign.
+    // Whitespace control, not a minus sign.
     let inside = inside.strip_prefix(['-', '+']).unwrap_or(inside);
     Some(inside.strip_suffix(['-', '+']).unwrap_or(inside))
 }
 
-/// Every name that is used as a filter, test or function, in order.
+/// Every name that is used as a filter, test or function, in order of appearance.
 pub(super) fn uses(source: &str) -> Vec<Use<'_>> {
     let mut scan = Scan { source, at: 0, found: Vec::new() };
     while let Some(code) = scan.next_code() {
@@ -77,7 +78,7 @@ impl<'a> Scan<'a> {
         self.source.get(self.at..).unwrap_or_default()
     }
 
-    /// Goes behind the next `{{`, `{%` or `{#` and says which it is.
+    /// Skips past the next `{{`, `{%` or `{#` and returns which one it is.
     fn next_code(&mut self) -> Option<&'a str> {
         loop {
             self.at += self.rest().find('{')?;
@@ -98,7 +99,7 @@ impl<'a> Scan<'a> {
         self.at < self.source.len()
     }
 
-    /// The name that a block begins with.
+    /// The keyword of a block.
     fn word(&self) -> Option<&'a str> {
         let rest = self.rest().trim_start_matches(['-', '+']).trim_start();
         rest.get(..name_length(rest)).filter(|word| !word.is_empty())
@@ -108,7 +109,7 @@ impl<'a> Scan<'a> {
         self.word() == Some("raw")
     }
 
-    /// Reads an expression or a block to its end.
+    /// Scans an expression or a block to its end.
     fn code(&mut self, block: bool) -> bool {
         let end = if block { "%}" } else { "}}" };
         let (mut last, mut before) = (if block { Token::Start } else { Token::Constant }, Token::Constant);
@@ -141,7 +142,7 @@ impl<'a> Scan<'a> {
         false
     }
 
-    /// Reads the token that begins with `c`.
+    /// Reads the token that starts with `c`.
     fn token(&mut self, c: char, last: Token<'a>, before: Token<'a>) -> Token<'a> {
         let rest = self.rest();
         if c == '"' || c == '\'' {
@@ -181,12 +182,12 @@ impl<'a> Scan<'a> {
     }
 }
 
-/// Bytes of the name (or number) that a text begins with.
+/// Length in bytes of the name (or number) at the start of a text.
 fn name_length(text: &str) -> usize {
     text.find(|c: char| c != '_' && !c.is_ascii_alphanumeric()).unwrap_or(text.len())
 }
 
-/// Bytes of the string that a text begins with, quotes included.
+/// Length in bytes of the string literal at the start of a text, including the quotes.
 fn string_length(text: &str, quote: char) -> usize {
     let mut escaped = false;
     for (at, c) in text.char_indices().skip(1) {

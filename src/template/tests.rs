@@ -140,7 +140,7 @@ fn unknown_names_of_code_are_found_when_it_is_compiled() {
     assert_eq!(invalid("{{ a is not odds }}"), "unknown test `odds` (line 1)");
     assert_eq!(invalid("{{ uid() }}"), "unknown function `uid` (line 1)");
     assert_eq!(invalid("{{ [uid ()] }}"), "unknown function `uid` (line 1)");
-    // It would print every variable, secrets among them.
+    // The derived form would print every variable, including secrets.
     assert_eq!(invalid("{{ debug() }}"), "unknown function `debug` (line 1)");
 }
 
@@ -193,7 +193,7 @@ fn draws_follow_the_seed_and_their_number() {
     let other = templates.add("{{ uuid() }} {{ pick(xs) }}").unwrap();
     let second = templates.text(&other, &Scope { seed: 1, ..scope(&layers, &counters) }).unwrap();
     assert_eq!(second.split_once(' ').unwrap().1, rest.split_once(' ').unwrap().0);
-    // A change of this changes every replay.
+    // Changing these values changes every replay.
     assert_eq!(first, "331");
 }
 
@@ -264,7 +264,7 @@ fn no_template_runs_or_grows_without_end() {
     let blown = "{{ [[[['x' * 1000] * 1000] * 1000] * 1000] * 1000 }}";
     let error = try_value(blown, json!({})).unwrap_err().to_string();
     assert!(error.contains("longer than 16777216 bytes"), "{error}");
-    // What people send is far below.
+    // Real prompts are far below the limit.
     let long = "word ".repeat(1_000_000);
     assert_eq!(text("{{ a }}{{ a }}", json!({ "a": long })).len(), 10_000_000);
 }

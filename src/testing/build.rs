@@ -1,4 +1,4 @@
-//! A profile as its test wants it, for the modules that play it.
+//! Builds custom profiles for the modules that play them.
 
 use super::{assemble, schedule, target, workload};
 use crate::plan::{
@@ -9,14 +9,14 @@ use serde_json::Map;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// A profile `chat` against targets.
+/// A profile `chat` against the given targets.
 pub(crate) struct Build {
     pub(crate) targets: Vec<&'static str>,
     pub(crate) trigger: Trigger,
     pub(crate) overlap: Overlap,
     pub(crate) windows: Vec<Window>,
     pub(crate) stages: Vec<Stage>,
-    /// In the place of the prompts and what is expected of their answers.
+    /// Replaces the prompts and the expectations on their answers.
     pub(crate) scenario: Option<Arc<Scenario>>,
     pub(crate) prompts: AskStep,
     pub(crate) expect: Expect,
@@ -65,7 +65,7 @@ impl Build {
     }
 }
 
-/// A stage that offers this many requests one after the other.
+/// A stage that sends this many requests one after another.
 pub(crate) fn requests(n: u64) -> Stage {
     users(1.0, Duration::ZERO, Bounds { time: None, requests: Some(n) })
 }
@@ -83,7 +83,7 @@ pub(crate) fn users(n: f64, think: Duration, bounds: Bounds) -> Stage {
     nameless(Shape::Users { users, think, bounds, spawn: Duration::ZERO })
 }
 
-/// Streamed, no nonce, 100 tokens.
+/// Streamed, without a nonce, up to 100 tokens.
 pub(crate) fn prompts(texts: &[&str]) -> AskStep {
     AskStep {
         text: AskText::Fixed { system: None, prompts: texts.iter().map(|text| (*text).into()).collect() },

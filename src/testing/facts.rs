@@ -1,4 +1,4 @@
-//! What happens to requests, for the modules that listen to it.
+//! Request events, for tests of the modules that consume them.
 
 use crate::event::{
     Count, Gaps, OfferedRequest, Outcome, Pair, Request, RunRef, SeriesKey, Sink, Source, TraceIds,
@@ -32,7 +32,7 @@ pub(crate) fn offer(sink: &Arc<dyn Sink>, place: &Arc<SeriesKey>, warm_up: bool)
     )
 }
 
-/// Ends a fresh request at `place` with this outcome and these changes to a typical streamed answer.
+/// Ends a new request at `place` with this outcome and these changes to a typical streamed answer.
 pub(crate) fn play(
     sink: &Arc<dyn Sink>,
     place: &Arc<SeriesKey>,

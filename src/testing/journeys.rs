@@ -1,4 +1,4 @@
-//! A scenario and its journeys, built by hand: what its sinks are given.
+//! A scenario and its journeys, built by hand, as input for sinks.
 
 use super::{assemble, expect, facts, labelled, profile, rich_target, stage};
 use crate::event::{Fact, Journey, Outcome, RunRef, SeriesKey, Sink};
@@ -23,7 +23,7 @@ fn path(text: &str) -> JsonPath {
     JsonPath::parse(text).unwrap()
 }
 
-/// A step without think time, played once.
+/// A step without think time that is played once.
 pub(crate) fn step(name: &str, action: Action, expect: Expect) -> Step {
     let think = Think { min: Duration::ZERO, max: Duration::ZERO };
     Step {
@@ -52,7 +52,7 @@ pub(crate) fn post(to: &str, reading: Option<AnswerMapping>) -> Action {
     }))
 }
 
-/// A streamed call of the model, at most 128 tokens.
+/// A streamed model call with at most 128 tokens.
 fn ask() -> Action {
     Action::Ask(Box::new(AskStep {
         text: AskText::Template { system: None, prompt: template("hello") },
@@ -64,7 +64,7 @@ fn ask() -> Action {
     }))
 }
 
-/// A profile of these steps.
+/// A profile with these steps.
 pub(crate) fn scenario(profile: Profile, setup: Vec<Step>, steps: Vec<Step>) -> Profile {
     let number = |(number, step): (usize, Step)| Arc::new(Step { number, ..step });
     let before = setup.len();
@@ -84,8 +84,8 @@ pub(crate) fn scenario(profile: Profile, setup: Vec<Step>, steps: Vec<Step>) -> 
 }
 
 /// Profile `rag` (stages `warm` and `steady`) against the target `app`: once `login`, which reads nothing; then
-/// `query`, which reads text and tokens of a JSON answer and wants citations; then `talk`, a streamed call of the
-/// model by turns.
+/// `query`, which reads text and tokens of a JSON answer and requires citations; then `talk`, a streamed, multi-turn
+/// model call.
 pub(crate) fn rag_plan() -> Plan {
     rag_plan_of(vec![stage("warm", true), stage("steady", false)])
 }
@@ -114,7 +114,7 @@ pub(crate) fn rag_plan_of(stages: Vec<crate::plan::Stage>) -> Plan {
     labelled(assemble(vec![target], vec![rag], 64))
 }
 
-/// Where a step's requests of a stage go.
+/// Where the requests of a step are attributed in a stage.
 pub(crate) fn step_place(pair: &PairPlan, stage: usize, name: &str, turn: u32) -> Arc<SeriesKey> {
     let step = pair.profile.scenario.all().find(|step| &*step.name == name).unwrap();
     Arc::clone(pair.step_place(stage, step.number, turn).unwrap())
@@ -145,7 +145,7 @@ pub(crate) fn journey(place: &Arc<SeriesKey>, outcome: Outcome) -> Journey {
     }
 }
 
-/// A journey that begins and ends.
+/// A journey that starts and ends.
 pub(crate) fn travel(
     sink: &Arc<dyn Sink>,
     place: &Arc<SeriesKey>,

@@ -1,4 +1,4 @@
-//! Scenarios as their tests want them.
+//! Builds scenarios for tests.
 
 use crate::plan::{
     Action, AskStep, AskText, Body, Cache, Expect, HttpStep, Reserve, Scenario, Source, Step, Take, Think,
@@ -18,7 +18,7 @@ pub(crate) struct StepBuild {
     pub(crate) path: &'static str,
     /// Template of the JSON body.
     pub(crate) body: Option<&'static str>,
-    /// Template of what is asked of the model, in the target's dialect.
+    /// Template of the prompt for a model call, in the target's dialect.
     pub(crate) prompt: Option<&'static str>,
     pub(crate) think: Think,
     pub(crate) repeat: u32,
@@ -26,11 +26,11 @@ pub(crate) struct StepBuild {
     pub(crate) timeout: Option<Duration>,
     pub(crate) expect: Expect,
     pub(crate) reserve: Reserve,
-    /// Variables, and the paths to them in the answer.
+    /// Variables to extract, with their paths in the answer.
     pub(crate) take: Vec<(&'static str, &'static str)>,
 }
 
-/// A step that gets `/NAME`.
+/// A step that requests `/NAME`.
 pub(crate) fn step(name: &'static str) -> StepBuild {
     StepBuild {
         name,
@@ -140,7 +140,7 @@ impl StepBuild {
     }
 }
 
-/// A scenario of these steps, with a list `colours` and a number `three`.
+/// A scenario with these steps, a list `colours` and a number `three`.
 pub(crate) fn scenario(setup: Vec<StepBuild>, steps: Vec<StepBuild>) -> Arc<Scenario> {
     let mut templates = Templates::default();
     let set_ups = setup.len();
