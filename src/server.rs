@@ -1,5 +1,5 @@
-//! The HTTP server: metrics, health, the status page, the API. It shows what others hold, and asks for changes
-//! through a channel; it knows neither the engine nor the client.
+//! The HTTP server: metrics, health, the status page, the API. It shows state that other modules hold, and requests
+//! changes through a channel; it knows neither the engine nor the client.
 
 mod access;
 mod api;
@@ -37,47 +37,47 @@ use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-/// Time that open answers get once the server is told to stop.
+/// Time that open requests have to finish after the server is told to stop.
 const CLOSE_WITHIN: Duration = Duration::from_secs(2);
 
-/// The server could not start or failed.
+/// The server could not start, or failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The address cannot be had.
+    /// The address could not be bound.
     #[error("cannot listen on {address}: {source}")]
     Bind {
-        /// Which.
+        /// The address that was configured.
         address: SocketAddr,
-        /// Why.
+        /// The error of the operating system.
         source: std::io::Error,
     },
-    /// Accepting failed for good.
+    /// Accepting connections failed permanently.
     #[error("the http server failed: {0}")]
     Serve(#[from] std::io::Error),
 }
 
-/// What the server shows.
+/// Everything that the server shows or calls.
 #[derive(Clone)]
 pub struct Views {
-    /// What changes with the config: the series that are shown, the config, how it was loaded.
+    /// What a config reload replaces: the exported series, the config, and how it was loaded.
     pub current: watch::Receiver<Current>,
-    /// Takes what the server asks for.
+    /// Channel for commands to the daemon.
     pub commands: mpsc::Sender<Command>,
-    /// Recent requests and the state of each profile and target.
+    /// Recent requests, and the state of each pair of profile and target.
     pub recent: Arc<Recent>,
-    /// The last ten minutes of each profile and target.
+    /// The last ten minutes of each pair of profile and target.
     pub history: Arc<History>,
-    /// The budgets.
+    /// The state of the budgets.
     pub ledger: Arc<dyn Ledger>,
-    /// Who may ask for what.
+    /// Authentication and authorization.
     pub access: Arc<Access>,
-    /// When each pair was probed last.
+    /// When each pair was last probed.
     pub probes: LastProbes,
-    /// What happens, for those who listen.
+    /// Events as they happen, for subscribers.
     pub events: Arc<Events>,
-    /// Whether the process is up.
+    /// Whether the process is up and ready.
     pub readiness: Readiness,
-    /// Who this is, for the page.
+    /// The identity of this agent, for the page.
     pub about: Arc<About>,
 }
 
@@ -87,22 +87,22 @@ impl Views {
     }
 }
 
-/// Who this process is.
+/// The identity of this agent.
 #[derive(Debug, serde::Serialize)]
 pub struct About {
     /// `agent.id`.
     pub id: String,
-    /// `agent.location`; empty if there is none.
+    /// `agent.location`; empty if not configured.
     pub location: String,
     /// Version of tokenbeat.
     pub version: &'static str,
-    /// ISO currency code or what the operator calls it.
+    /// The currency of costs: an ISO code, or the operator's own name for it.
     pub currency: String,
-    /// What is said on the page beside the numbers, where there is something to say (the demo does).
+    /// A notice for the status page, if there is one (the demo has one).
     pub notice: Notice,
 }
 
-/// A bound server that does not accept yet.
+/// A bound server that does not accept connections yet.
 #[derive(Debug)]
 pub struct Server {
     listener: TcpListener,
@@ -110,7 +110,7 @@ pub struct Server {
 }
 
 impl Server {
-    /// Binds; port 0 picks one.
+    /// Binds the address; port 0 picks a free port.
     pub async fn bind(address: SocketAddr) -> Result<Self, Error> {
         let fail = |source| Error::Bind { address, source };
         let listener = TcpListener::bind(address).await.map_err(fail)?;
@@ -118,12 +118,12 @@ impl Server {
         Ok(Self { listener, address })
     }
 
-    /// Where it listens.
+    /// The address it listens on.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Serves until told to stop; open answers get a moment to end.
+    /// Serves until told to stop; open requests then have a moment to finish.
     pub async fn serve(self, views: Views, stop: CancellationToken) -> Result<(), Error> {
         let closing = stop.clone();
         let listener = Listener::new(self.listener, Arc::clone(&views.access));
@@ -154,7 +154,7 @@ fn router(views: Views) -> Router {
         .with_state(views)
 }
 
-/// What changes state or spends money.
+/// Routes that change state or spend money.
 fn privileged(access: &Arc<Access>) -> Router<Views> {
     Router::new()
         .route("/-/reload", post(command::reload))

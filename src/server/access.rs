@@ -1,5 +1,5 @@
-//! Who may ask for what. The web configuration's basic auth guards every page; what changes state or spends
-//! money is refused on top of that unless the caller is known or at this very machine.
+//! Authentication and authorization. The web configuration's basic auth guards every page; routes that change state or
+//! spend money additionally require an authenticated caller or one on this machine.
 
 use super::listen::Peer;
 use super::web_config::{Error, WebConfig};
@@ -17,18 +17,19 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 use tokio::time::Instant;
 
-/// How often the files are looked at for a change.
+/// Minimum interval between checks of the files for a change.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// Verified credentials that are remembered: bcrypt is slow on purpose, and a scraper asks every few seconds.
+/// Number of verified credentials that are cached: bcrypt is slow by design, and a scraper authenticates every few
+/// seconds.
 const MAX_REMEMBERED: usize = 64;
-/// A bcrypt hash of nothing in particular: an unknown user costs as much time as a wrong password.
+/// A bcrypt hash of an arbitrary value, so that an unknown user takes as long as a wrong password.
 const NOBODY: &str = "$2b$10$abcdefghijklmnopqrstuuYl7dQ0rnRzGhYIA6PPWM3O6j3mAxYP2";
 
-/// The web configuration, read again when its files change, and who has been verified against it.
+/// The web configuration, reloaded when its files change, and the credentials that were verified against it.
 #[derive(Debug, Default)]
 pub struct Access {
     file: Option<PathBuf>,
-    /// `--web.enable-lifecycle`: whoever may read may also change state.
+    /// `--web.enable-lifecycle`: everyone who may read may also change state.
     lifecycle: bool,
     state: Mutex<Held>,
 }
@@ -41,12 +42,12 @@ struct Held {
     remembered: VecDeque<[u8; 32]>,
 }
 
-/// A caller that basic auth or a verified client certificate has made known.
+/// Marks a caller that was authenticated by basic auth or by a verified client certificate.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Known(pub(super) bool);
 
 impl Access {
-    /// Access by this web configuration; without one everybody may read.
+    /// Access control by this web configuration; without one everyone may read.
     pub fn new(file: Option<&Path>, lifecycle: bool) -> Result<Self, Error> {
         let mut held = Held::default();
         if let Some(file) = file {
@@ -57,7 +58,7 @@ impl Access {
         Ok(Self { file: file.map(Path::to_owned), lifecycle, state: Mutex::new(held) })
     }
 
-    /// The present configuration. Files are looked at once a second at most; a broken change keeps the old one.
+    /// The current configuration. Files are checked at most once a second; an invalid change keeps the previous one.
     pub fn current(&self) -> Arc<WebConfig> {
         let mut held = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let due = held.looked.is_some_and(|looked| looked.elapsed() >= LOOK_EVERY);
@@ -80,7 +81,7 @@ impl Access {
         Arc::clone(&held.config)
     }
 
-    /// Whether these credentials are right. Slow the first time: to be called off the async threads.
+    /// Whether these credentials are right. Slow the first time, so do not call it on an async thread.
     fn verify(&self, config: &WebConfig, user: &str, password: &str) -> bool {
         let hash = config.users.get(user);
         let key: [u8; 32] = Sha256::new()
@@ -111,7 +112,7 @@ impl Access {
     }
 }
 
-/// Lets a request through if basic auth, where it is configured, is right.
+/// Middleware: passes a request on if basic auth, where it is configured, succeeds.
 pub(super) async fn authenticate(
     State(access): State<Arc<Access>>,
     ConnectInfo(peer): ConnectInfo<Peer>,
@@ -132,8 +133,8 @@ pub(super) async fn authenticate(
     next.run(request).await
 }
 
-/// Lets a request through that changes state or spends money, if the caller may: it is known, or at this machine
-/// and not sent by a web page of somebody else, or the lifecycle flag was given.
+/// Middleware: passes a request that changes state or spends money on, if the caller is authorized: authenticated, or
+/// on this machine and not sent by another site's web page, or the lifecycle flag was given.
 pub(super) async fn privileged(
     State(access): State<Arc<Access>>,
     ConnectInfo(peer): ConnectInfo<Peer>,
@@ -149,8 +150,8 @@ pub(super) async fn privileged(
     (StatusCode::FORBIDDEN, why).into_response()
 }
 
-/// From loopback, with a loopback `Host` (so that a name that was rebound to 127.0.0.1 does not count) and no
-/// `Origin` but a loopback one (so that a page of somebody else in a local browser does not count).
+/// From loopback, with a loopback `Host` (against DNS rebinding to 127.0.0.1) and either no `Origin` or a loopback one
+/// (against another site's page in a local browser).
 fn is_local(peer: IpAddr, headers: &HeaderMap) -> bool {
     let text = |name| headers.get(name).map(|value| value.to_str().unwrap_or("?"));
     let host = text(header::HOST).is_some_and(is_loopback);
@@ -159,7 +160,7 @@ fn is_local(peer: IpAddr, headers: &HeaderMap) -> bool {
     peer.to_canonical().is_loopback() && host && origin
 }
 
-/// Whether `host[:port]` names this machine.
+/// Whether `host[:port]` is this machine.
 fn is_loopback(authority: &str) -> bool {
     let host = match authority.strip_prefix('[') {
         Some(rest) => rest.split(']').next().unwrap_or(""),
@@ -209,7 +210,7 @@ mod tests {
         assert!(is_local("::1".parse().unwrap(), &headers(&[("host", "[::1]:9464")])));
         assert!(is_local("::ffff:127.0.0.1".parse().unwrap(), &headers(&[("host", "127.0.0.1")])));
         assert!(is_local(v4, &headers(&[host, ("origin", "http://127.0.0.1:9464")])));
-        // Another machine, a rebound name, a foreign page, an opaque origin, no host at all.
+        // Another machine, a rebound name, another site's page, an opaque origin, no host at all.
         assert!(!is_local(IpAddr::from([192, 0, 2, 1]), &headers(&[host])));
         assert!(!is_local(v4, &headers(&[("host", "evil.example")])));
         assert!(!is_local(v4, &headers(&[host, ("origin", "https://evil.example")])));
@@ -226,7 +227,7 @@ mod tests {
         assert!(!access.verify(&config, "bob", "right"));
         assert!(access.verify(&config, "ann", "right"));
         assert_eq!(access.state.lock().unwrap().remembered.len(), 1);
-        // Another hash for the same user is another key: a changed password takes effect.
+        // A new hash for the same user is another cache key: a changed password takes effect.
         let other = WebConfig {
             users: [("ann".to_owned(), bcrypt::hash("new", 4).unwrap())].into(),
             ..WebConfig::default()

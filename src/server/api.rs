@@ -1,4 +1,4 @@
-//! The JSON API that changes nothing.
+//! The read-only part of the JSON API.
 
 use super::{Phase, Views};
 use crate::event;
@@ -12,31 +12,31 @@ use std::convert::Infallible;
 use std::time::Duration;
 use tokio::sync::broadcast::error::RecvError;
 
-/// How often a stream of events looks whether the server is stopping.
+/// How often an event stream checks whether the server is stopping.
 const LOOK_UP: Duration = Duration::from_millis(500);
-/// Most requests that one call returns.
+/// Maximum number of requests that one call returns.
 const MAX: usize = 1000;
 
-/// Query of `/api/v1/requests`.
+/// Query parameters of `/api/v1/requests`.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Wanted {
-    /// Only failures; the last ones outlive successes.
+    /// Only failures, which are kept longer than successes.
     #[serde(default)]
     failed: bool,
-    /// At most so many, newest first.
+    /// Maximum number of entries, newest first.
     limit: Option<usize>,
 }
 
-/// Query of `/api/v1/runs`.
+/// Query parameters of `/api/v1/runs`.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct HowMany {
-    /// At most so many, newest first.
+    /// Maximum number of entries, newest first.
     limit: Option<usize>,
 }
 
-/// A profile with one of its targets.
+/// A pair of a profile and a target.
 #[derive(Serialize)]
 struct Pair {
     #[serde(flatten)]
@@ -45,8 +45,8 @@ struct Pair {
     history: Option<HistoryView>,
 }
 
-/// `GET /api/v1/status`: the agent, how its config was loaded, and each profile with each of its targets, its last
-/// ten minutes included.
+/// `GET /api/v1/status`: the agent, how its config was loaded, and each pair of profile and target with its last ten
+/// minutes.
 pub(super) async fn status(State(views): State<Views>) -> Response {
     let mut histories = views.history.view();
     let pair = |status: PairStatus| {
@@ -63,15 +63,15 @@ pub(super) async fn status(State(views): State<Views>) -> Response {
     Json(body).into_response()
 }
 
-/// `GET /api/v1/events`: what happens from now on, as server-sent events. Who is too slow misses some, and is told
-/// how many by an event `missed`.
+/// `GET /api/v1/events`: events from now on, as server-sent events. A client that is too slow misses some, and gets an
+/// event `missed` with their number.
 pub(super) async fn events(State(views): State<Views>) -> Response {
     let listener = views.events.listen();
     let readiness = views.readiness.clone();
     let events =
         futures_util::stream::unfold((listener, readiness), |(mut listener, readiness)| async move {
             let event = loop {
-                // A server that is stopping does not wait for those who only listen.
+                // A server that is stopping does not wait for clients that only listen.
                 if readiness.phase() == Phase::Draining {
                     return None;
                 }
@@ -89,7 +89,7 @@ pub(super) async fn events(State(views): State<Views>) -> Response {
     Sse::new(events).keep_alive(KeepAlive::default()).into_response()
 }
 
-/// `GET /api/v1/runs`: the last runs that ended, newest first.
+/// `GET /api/v1/runs`: the most recent finished runs, newest first.
 pub(super) async fn runs(State(views): State<Views>, Query(wanted): Query<HowMany>) -> Response {
     let limit = wanted.limit.unwrap_or(100).min(MAX);
     Json(serde_json::json!({ "runs": views.recent.runs(limit) })).into_response()

@@ -1,4 +1,4 @@
-//! `/probe` and `POST /api/v1/profiles/{name}/run`: what spends money when it is asked for.
+//! `/probe` and `POST /api/v1/profiles/{name}/run`: requests that spend money on demand.
 
 use super::Views;
 use super::command::{Command, Refusal};
@@ -16,25 +16,25 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-/// How long Prometheus waits for a scrape, in seconds; it sends this with each.
+/// The header with the scrape timeout in seconds, which Prometheus sends with each scrape.
 const SCRAPE_TIMEOUT: HeaderName = HeaderName::from_static("x-prometheus-scrape-timeout-seconds");
-/// Time of a probe where the caller says nothing.
+/// Timeout of a probe if the caller sends none.
 const PROBE_WITHIN: Duration = Duration::from_secs(30);
-/// Longest time of a probe, whatever the caller says.
+/// Maximum timeout of a probe, whatever the caller sends.
 const MAX_PROBE_WITHIN: Duration = Duration::from_mins(10);
-/// What is left of a scrape's time for the answer's way back.
+/// The part of the scrape timeout that is reserved for sending the answer.
 const ANSWER_RESERVE: Duration = Duration::from_millis(500);
 
-/// What came of a probe.
+/// The result of a probe.
 #[derive(Debug)]
 pub enum Probe {
-    /// It was sent, and has ended.
+    /// It was sent and has finished.
     Ended(Arc<Request>),
     /// It was not sent.
     Refused(SkipReason),
 }
 
-/// Query of `/probe`.
+/// Query parameters of `/probe`.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Wanted {
@@ -42,12 +42,12 @@ pub(super) struct Wanted {
     profile: String,
 }
 
-/// When each pair was probed last. Bounded by the plan: only pairs of it get in, and others go.
+/// When each pair was last probed. Bounded by the plan: only its pairs are added, and others are removed.
 #[derive(Clone, Debug, Default)]
 pub struct LastProbes(Arc<Mutex<HashMap<Pair, Instant>>>);
 
 impl LastProbes {
-    /// Takes the pair's turn; the time to wait if it is too early.
+    /// Claims a probe for the pair, or returns the time to wait if it is too early.
     fn take(&self, plan: &Plan, pair: &Pair) -> Result<(), Duration> {
         let now = Instant::now();
         let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -63,8 +63,8 @@ impl LastProbes {
     }
 }
 
-/// `GET /probe?target=T&profile=P`: one request now, told as a scrape of its own. Of a scenario a fresh user plays one
-/// journey without any time to think, and what is told is the request that failed, or the last one.
+/// `GET /probe?target=T&profile=P`: sends one request now and answers with metrics about it alone. For a scenario, a
+/// new user plays one journey without think time, and the answer is about the request that failed, or the last one.
 pub(super) async fn probe(
     State(views): State<Views>,
     Query(wanted): Query<Wanted>,
@@ -99,7 +99,7 @@ pub(super) async fn probe(
     }
 }
 
-/// The time that a probe may take: a little less than the scrape's.
+/// The timeout of a probe: a little less than that of the scrape.
 fn within(headers: &HeaderMap) -> Duration {
     let seconds =
         headers.get(SCRAPE_TIMEOUT).and_then(|value| value.to_str().ok()?.trim().parse::<f64>().ok());
@@ -108,7 +108,7 @@ fn within(headers: &HeaderMap) -> Duration {
     within.min(MAX_PROBE_WITHIN)
 }
 
-/// `POST /api/v1/profiles/{name}/run`: a run against each of its targets, now.
+/// `POST /api/v1/profiles/{name}/run`: starts a run against each of its targets now.
 pub(super) async fn run(State(views): State<Views>, Path(profile): Path<String>) -> Response {
     let (reply, replied) = oneshot::channel();
     if let Err(refused) = views.ask(Command::Run { profile, reply }) {
@@ -152,7 +152,7 @@ mod tests {
         assert_eq!(probes.take(&plan, &pair), Err(Duration::from_secs(6)));
         tokio::time::advance(Duration::from_secs(6)).await;
         assert_eq!(probes.take(&plan, &pair), Ok(()));
-        // Who is no longer in the plan is forgotten.
+        // Pairs that are no longer in the plan are removed.
         let gone = Pair { profile: "gone".into(), target: "gone".into() };
         probes.0.lock().unwrap().insert(gone.clone(), Instant::now());
         tokio::time::advance(Duration::from_secs(10)).await;

@@ -1,4 +1,4 @@
-//! Small charts as shapes in a box of [`WIDTH`] by [`HEIGHT`] units: lines of quantiles over bands of events, bars
+//! Small charts as shapes in a box of [`WIDTH`] by [`HEIGHT`] units: lines of quantiles over bands of events, and bars
 //! of counts. It turns a history into coordinates and knows no markup; the template draws them.
 
 use super::notice::Event;
@@ -7,27 +7,27 @@ use serde::Serialize;
 use std::fmt::Write as _;
 use std::time::SystemTime;
 
-/// Of every chart, in its own units; the page stretches it.
+/// Width of every chart in its own units; the page scales it.
 pub(super) const WIDTH: f64 = 300.0;
-/// Likewise.
+/// Height of every chart in its own units; the page scales it.
 pub(super) const HEIGHT: f64 = 60.0;
-/// Slots that a chart shows at least, so that the first ones do not fill it.
+/// Minimum number of slots in a chart, so that the first ones do not fill it.
 const FEWEST: usize = 12;
 
-/// The charts of a pair.
+/// The charts of a pair of profile and target.
 #[derive(Debug, Serialize)]
 pub(super) struct Charts {
     pub(super) width: f64,
     pub(super) height: f64,
-    /// Minutes that the time axis covers.
+    /// Minutes that the time axis spans.
     minutes: f64,
-    /// What happened on purpose.
+    /// Events that were caused on purpose, to be shown as bands.
     bands: Vec<Band>,
     times: Times,
     counts: Counts,
 }
 
-/// A span of time.
+/// A time span, shown as a band.
 #[derive(Debug, Serialize)]
 struct Band {
     x: f64,
@@ -40,9 +40,9 @@ struct Band {
 struct Times {
     p50: String,
     p95: String,
-    /// The upper end of the axis, seconds.
+    /// The upper end of the axis in seconds.
     top: f64,
-    /// Where the bound of the objective lies.
+    /// The position of the objective's bound.
     bound: Option<f64>,
 }
 
@@ -50,7 +50,7 @@ struct Times {
 #[derive(Debug, Serialize)]
 struct Counts {
     bars: Vec<Bar>,
-    /// The upper end of the axis, requests per second.
+    /// The upper end of the axis in requests per second.
     top: f64,
 }
 
@@ -64,12 +64,12 @@ struct Bar {
     title: String,
 }
 
-/// The time axis: the newest slot at the right end.
+/// The time axis, with the newest slot at the right end.
 #[derive(Clone, Copy)]
 struct Axis {
-    /// Slots shown.
+    /// Number of slots shown.
     slots: usize,
-    /// Slots there are.
+    /// Number of slots in the history.
     filled: usize,
 }
 
@@ -85,7 +85,7 @@ impl Axis {
 }
 
 impl Charts {
-    /// The charts of a history: times against a bound in seconds, and counts, over the events.
+    /// The charts of a history: latencies against a bound in seconds, and counts, over the events.
     pub(super) fn of(history: &HistoryView, bound: Option<f64>, events: &[Event]) -> Self {
         let filled = history.slots.len();
         let axis = Axis { slots: filled.max(FEWEST), filled };
@@ -129,7 +129,7 @@ fn times(history: &HistoryView, axis: Axis, bound: Option<f64>) -> Times {
                 pen = 'M';
                 continue;
             };
-            // A line begins at its slot's edge, so that a value with nothing beside it is seen, too.
+            // A line starts at the edge of its slot, so that a value without neighbours is visible, too.
             let at = at as f64 + if pen == 'M' { 0.1 } else { 0.5 };
             let _ = write!(path, "{pen}{},{}", round(axis.x(at)), y(take(value)));
             if pen == 'M' {
@@ -156,7 +156,7 @@ fn counts(history: &HistoryView, axis: Axis) -> Counts {
     Counts { bars: history.slots.iter().enumerate().map(bar).collect(), top }
 }
 
-/// The next of 1, 1.5, 2, 3, 5, 7.5 times a power of ten; 1 of nothing.
+/// Rounds up to 1, 1.5, 2, 3, 5 or 7.5 times a power of ten; 1 for zero.
 fn nice(value: f64) -> f64 {
     if value <= 0.0 {
         return 1.0;
@@ -166,7 +166,7 @@ fn nice(value: f64) -> f64 {
     steps.into_iter().map(|step| step * power).find(|top| *top >= value).unwrap_or(10.0 * power)
 }
 
-/// To a tenth, so that the page is not full of digits.
+/// Rounds to a tenth, to keep the page small.
 fn round(value: f64) -> f64 {
     (value * 10.0).round() / 10.0
 }

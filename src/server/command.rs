@@ -1,4 +1,5 @@
-//! What the server asks of the daemon. It knows who may ask and how an answer is told, and nothing of how it is done.
+//! Commands from the server to the daemon. This module knows their form and how results are reported, and nothing about
+//! how they are executed.
 
 use super::Views;
 use super::ask::Probe;
@@ -10,62 +11,62 @@ use std::fmt::Write as _;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
-/// Commands that may wait; more are refused.
+/// Maximum number of pending commands; more are rejected.
 pub const WAITING: usize = 16;
 
-/// Something that changes what the daemon does.
+/// A request to change what the daemon does.
 #[derive(Debug)]
 pub enum Command {
-    /// Load the config again.
+    /// Reload the config.
     Reload {
-        /// Told what came of it.
+        /// Receives the result.
         reply: oneshot::Sender<Reloaded>,
     },
     /// Run a profile against each of its targets now.
     Run {
-        /// Which profile.
+        /// Name of the profile.
         profile: String,
-        /// Told what came of it.
+        /// Receives the result.
         reply: oneshot::Sender<Result<Vec<Asked>, Refusal>>,
     },
     /// Send one request now.
     Probe {
-        /// Which profile to which target.
+        /// The pair of profile and target.
         pair: Pair,
-        /// How long it may take.
+        /// Timeout of the request.
         within: Duration,
-        /// Told what came of it.
+        /// Receives the result.
         reply: oneshot::Sender<Result<Probe, Refusal>>,
     },
 }
 
-/// A run that was asked for.
+/// The result of a requested run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Asked {
-    /// Which profile against which target.
+    /// The pair of profile and target.
     pub pair: Pair,
     /// `started`, `queued`, `skipped` or `failed`.
     pub state: &'static str,
-    /// The run's id, once it has started.
+    /// Id of the run, if it has started.
     pub id: Option<String>,
 }
 
-/// A command that was not done.
+/// A command that was not executed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    /// What it names is not in the plan.
+    /// The profile or target is not in the plan.
     #[error("{0}")]
     Unknown(String),
-    /// Not now.
+    /// The command cannot be executed at present.
     #[error("{0}")]
     Busy(String),
-    /// Not any more.
+    /// The agent is shutting down.
     #[error("the agent is stopping")]
     Stopping,
 }
 
 impl Views {
-    /// Hands a command on, or says why it cannot be taken.
+    /// Sends a command to the daemon, or returns why it was rejected.
     pub(super) fn ask(&self, command: Command) -> Result<(), Box<Response>> {
         self.commands
             .try_send(command)
@@ -73,26 +74,26 @@ impl Views {
     }
 }
 
-/// What came of a reload: what changed, or every error, one a line and without secrets.
+/// The result of a reload: what changed, or every error, one per line and without secrets.
 pub type Reloaded = Result<Changes, Vec<String>>;
 
 /// What a reload changed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Changes {
-    /// Profiles that are now played against a target.
+    /// Pairs of profile and target that were added.
     pub added: Vec<Pair>,
-    /// Profiles that are no longer played against a target.
+    /// Pairs of profile and target that were removed.
     pub removed: Vec<Pair>,
-    /// Profiles that began anew.
+    /// Pairs that were restarted because their plan changed.
     pub changed: Vec<Pair>,
-    /// How many went on.
+    /// Number of pairs that continued unchanged.
     pub unchanged: usize,
-    /// What looks wrong, or needs a restart.
+    /// Warnings: what looks wrong, or requires a restart.
     pub warnings: Vec<String>,
 }
 
 impl Changes {
-    /// The numbers in a line, then each change and each warning in one of its own.
+    /// The numbers on one line, then each change and each warning on a line of its own.
     fn lines(&self) -> String {
         let Self { added, removed, changed, unchanged, warnings } = self;
         let (new, gone, other) = (added.len(), removed.len(), changed.len());
@@ -111,7 +112,7 @@ impl Changes {
     }
 }
 
-/// `POST /-/reload`: 200 when the new config is in force, 500 with the errors when the old one stays.
+/// `POST /-/reload`: 200 when the new config is active, 500 with the errors when the old one stays active.
 pub(super) async fn reload(State(views): State<Views>) -> Response {
     let (reply, replied) = oneshot::channel();
     if let Err(refused) = views.ask(Command::Reload { reply }) {
@@ -181,7 +182,7 @@ mod tests {
         }
         let refused = body(reload(State(views.clone())).now_or_never().unwrap()).await;
         assert_eq!(refused, (StatusCode::SERVICE_UNAVAILABLE, "too many commands wait already\n".to_owned()));
-        // The daemon goes away with the commands that it did not come to.
+        // The daemon exits with unprocessed commands in the queue.
         parts.commands.close();
         while parts.commands.recv().await.is_some() {}
         let stopping = (StatusCode::SERVICE_UNAVAILABLE, "the agent is stopping\n".to_owned());

@@ -1,4 +1,4 @@
-//! What is shown and changes with the config.
+//! What the server shows of the config, replaced on reload.
 
 use crate::plan::Plan;
 use crate::state::Time;
@@ -7,44 +7,44 @@ use serde::Serialize;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-/// What is shown of the config in force. Replaced as a whole, so that nobody sees half of a change.
+/// What is shown of the active config. It is replaced as a whole, so that no reader sees a partial change.
 #[derive(Clone)]
 pub struct Current {
-    /// What will happen.
+    /// The active plan.
     pub plan: Arc<Plan>,
-    /// The series that this config shows.
+    /// The series that this config exports.
     pub exposition: Arc<Exposition>,
-    /// The effective config as YAML, its secrets masked.
+    /// The effective config as YAML, with its secrets masked.
     pub config: Arc<str>,
-    /// How it was loaded.
+    /// The state of loading.
     pub status: Arc<ConfigStatus>,
 }
 
-/// How the config was loaded, and what is wrong with the one that could not be.
+/// The state of loading the config, and what is wrong with the files if they could not be loaded.
 #[derive(Clone, Debug, Serialize)]
 pub struct ConfigStatus {
-    /// The last try to load it, successful or not.
+    /// Time of the last attempt to load it, successful or not.
     pub last_reload: Time,
-    /// Since when the config in force is.
+    /// Time at which the active config was loaded.
     pub last_success: Time,
-    /// The last try was successful. If not, the config in force is an older one than that of the files.
+    /// Whether the last attempt succeeded. If not, the active config is older than the files.
     pub ok: bool,
-    /// What was wrong in the last try, one error each, without secrets.
+    /// The errors of the last attempt, without secrets.
     pub errors: Vec<String>,
-    /// What looks wrong in the config in force, or needs a restart.
+    /// Warnings about the active config: what looks wrong, or requires a restart.
     pub warnings: Vec<String>,
-    /// The files and folders that the last try read.
+    /// The files and folders that the last attempt read.
     pub files: Vec<String>,
 }
 
 impl ConfigStatus {
-    /// Of a config that was loaded now.
+    /// The state after a config was loaded successfully.
     pub fn loaded(warnings: Vec<String>, files: Vec<String>) -> Self {
         let now = Time(SystemTime::now());
         Self { last_reload: now, last_success: now, ok: true, errors: Vec::new(), warnings, files }
     }
 
-    /// The same config, when another one could not be loaded just now.
+    /// The state after another config could not be loaded: the active one stays.
     pub fn failed(&mut self, errors: Vec<String>, files: Vec<String>) {
         self.last_reload = Time(SystemTime::now());
         self.ok = false;

@@ -1,5 +1,5 @@
-//! Accepts connections, over TLS where the web configuration says so. Handshakes run beside each other, so that
-//! a slow one holds nobody up; their number and time are bounded.
+//! Accepts connections, over TLS if the web configuration says so. Handshakes run concurrently, so that a slow one does
+//! not block the others; their number and duration are bounded.
 
 use super::access::Access;
 use axum::extract::connect_info::Connected;
@@ -16,30 +16,30 @@ use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-/// Handshakes at once; further connections wait in the backlog.
+/// Maximum number of concurrent handshakes; further connections wait in the backlog.
 const MAX_HANDSHAKES: usize = 64;
-/// Time for a handshake.
+/// Timeout of a handshake.
 const HANDSHAKE_WITHIN: Duration = Duration::from_secs(10);
 /// Pause after a failed accept (out of file descriptors, most likely).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 
-/// A connection: plain or TLS.
+/// A connection, plain or TLS.
 #[derive(Debug)]
 pub(super) enum Stream {
     Plain(TcpStream),
     Tls(Box<TlsStream<TcpStream>>),
 }
 
-/// Who is at the other end.
+/// The peer of a connection.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Peer {
     /// Its address.
     pub(super) address: SocketAddr,
-    /// It presented a client certificate, which was verified.
+    /// Whether it presented a client certificate that was verified.
     pub(super) certified: bool,
 }
 
-/// Accepts and shakes hands.
+/// Accepts connections and performs handshakes.
 pub(super) struct Listener {
     tcp: TcpListener,
     access: Arc<Access>,
@@ -52,7 +52,7 @@ impl Listener {
     }
 
     fn begin(&mut self, stream: TcpStream, address: SocketAddr) -> Option<(Stream, Peer)> {
-        // Interactive answers are small; nothing is gained by waiting for more.
+        // Answers are small and interactive; nothing is gained by coalescing them.
         let _ = stream.set_nodelay(true);
         let Some(tls) = self.access.current().tls.clone() else {
             return Some((Stream::Plain(stream), Peer { address, certified: false }));

@@ -1,5 +1,5 @@
-//! What whoever runs this process wants to say on the status page: an introduction, things to try, and what is
-//! being done to the targets on purpose, so that a reader can connect cause and effect. The demo uses it.
+//! A notice on the status page from whoever runs this process: an introduction, things to try, and what is being done
+//! to the targets on purpose, so that a reader can connect cause and effect. The demo uses it.
 
 use crate::state::Time;
 use serde::{Serialize, Serializer};
@@ -7,64 +7,64 @@ use std::collections::VecDeque;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, SystemTime};
 
-/// Events that are kept.
+/// Maximum number of events that are kept.
 const EVENTS: usize = 32;
 
-/// What is said; empty at first, shared by those who say it and the page.
+/// The current notice; initially empty, shared by those who set it and the page.
 #[derive(Clone, Debug, Default)]
 pub struct Notice(Arc<RwLock<Said>>);
 
-/// What has been said.
+/// The content of the notice.
 #[derive(Clone, Debug, Default, Serialize)]
 pub(super) struct Said {
-    /// What this is.
+    /// The introduction.
     pub(super) introduction: Option<Introduction>,
-    /// The newest first.
+    /// The events, newest first.
     pub(super) events: VecDeque<Event>,
 }
 
-/// What this process is, for a reader who knows nothing of it.
+/// An introduction for a reader who knows nothing about this process.
 #[derive(Clone, Debug, Serialize)]
 pub struct Introduction {
     /// A paragraph.
     pub text: String,
-    /// What is said while nothing happens on purpose.
+    /// Shown while no event is going on.
     pub calm: String,
-    /// What a reader may try next.
+    /// Things that a reader may try next.
     pub suggestions: Vec<Suggestion>,
 }
 
 /// Something to try.
 #[derive(Clone, Debug, Serialize)]
 pub struct Suggestion {
-    /// What one sees by it.
+    /// What it shows.
     pub purpose: String,
-    /// A line for a shell.
+    /// A shell command.
     pub command: Option<String>,
-    /// An address to open.
+    /// A URL to open.
     pub link: Option<String>,
 }
 
-/// Something that is done on purpose for a while.
+/// Something that is done on purpose for a limited time.
 #[derive(Clone, Debug, Serialize)]
 pub struct Event {
     /// What is done.
     pub what: String,
-    /// Where its effect is to be seen.
+    /// Where its effect is visible.
     pub effect: String,
-    /// When it begins.
+    /// Start of the event.
     pub from: Time,
-    /// When it is over.
+    /// End of the event.
     pub until: Time,
 }
 
 impl Notice {
-    /// Says what this is and what to try.
+    /// Sets the introduction.
     pub fn introduce(&self, introduction: Introduction) {
         self.change(|said| said.introduction = Some(introduction));
     }
 
-    /// Something begins now and lasts for this long. The last 32 are kept.
+    /// Adds an event that starts now and lasts for this long. The last 32 are kept.
     pub fn happens(&self, what: &str, effect: &str, lasts: Duration) {
         let from = SystemTime::now();
         let until = from.checked_add(lasts).unwrap_or(from);
@@ -76,7 +76,7 @@ impl Notice {
         });
     }
 
-    /// All that has been said.
+    /// A copy of the notice.
     pub(super) fn said(&self) -> Said {
         self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -93,7 +93,7 @@ impl Serialize for Notice {
 }
 
 impl Event {
-    /// It is going on at `now`.
+    /// Whether the event is going on at `now`.
     pub(super) fn lasts_at(&self, now: SystemTime) -> bool {
         self.from.0 <= now && now < self.until.0
     }

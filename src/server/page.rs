@@ -1,5 +1,5 @@
-//! The status page: what each profile does to each target, rendered here so that it works without a script; a
-//! small one keeps it fresh.
+//! The status page: how each profile performs against each target, rendered on the server so that it works without a
+//! script; a small script keeps it up to date.
 
 use super::chart::Charts;
 use super::notice::{Event, Said};
@@ -22,14 +22,14 @@ use std::time::SystemTime;
 const TEMPLATE: &str = include_str!("page.html");
 const STYLE: &str = include_str!("page.css");
 const SCRIPT: &str = include_str!("page.js");
-/// Requests listed.
+/// Number of requests listed.
 const RECENT: usize = 20;
-/// Failures listed.
+/// Number of failures listed.
 const FAILURES: usize = 10;
-/// Failures looked at, so that one kind does not hide the others.
+/// Number of failures considered, so that one kind does not hide the others.
 const FAILURES_SEEN: usize = 500;
 
-/// What the template is given.
+/// The input of the template.
 #[derive(Debug, Serialize)]
 struct Page<'a> {
     style: &'static str,
@@ -39,9 +39,9 @@ struct Page<'a> {
     config: &'a ConfigStatus,
     now: String,
     notice: &'a Said,
-    /// What is being done on purpose at this moment.
+    /// Events that are going on at this moment.
     current: Option<Dated<&'a Event>>,
-    /// What was over last.
+    /// The event that ended most recently.
     past: Option<Dated<&'a Event>>,
     cards: Vec<Card>,
     budgets: Vec<BudgetRow>,
@@ -49,28 +49,28 @@ struct Page<'a> {
     requests: Vec<Dated<Arc<RequestView>>>,
 }
 
-/// Something and a time that belongs to it.
+/// A value with a time that belongs to it.
 #[derive(Debug, Serialize)]
 struct Dated<T> {
     it: T,
-    /// Whole seconds that lie between it and now.
+    /// Whole seconds between that time and now.
     seconds: u64,
 }
 
-/// One profile with one target.
+/// One pair of profile and target.
 #[derive(Debug, Serialize)]
 struct Card {
     status: PairStatus,
-    /// Requests that ended in any way, warm-up left out.
+    /// Number of finished requests, without warm-up.
     ended: u64,
-    /// Seconds until the next run.
+    /// Seconds until the next run starts.
     next_in: Option<u64>,
     /// Seconds since the last run ended.
     last_run_ago: Option<u64>,
     /// Absent for a pair that is no longer in the plan.
     history: Option<HistoryView>,
     charts: Option<Charts>,
-    /// The bound that the chart of times shows, seconds.
+    /// The objective's bound on the latency chart, in seconds.
     bound: Option<f64>,
 }
 
@@ -85,7 +85,7 @@ pub(super) async fn status(State(views): State<Views>) -> Response {
     }
 }
 
-/// Nothing but this page's own style and script, and answers of this server.
+/// Only this page's own style and script, and answers from this server.
 fn policy() -> HeaderValue {
     static POLICY: OnceLock<HeaderValue> = OnceLock::new();
     let hash = |text: &str| base64::engine::general_purpose::STANDARD.encode(Sha256::digest(text));
@@ -159,13 +159,13 @@ fn card(
     }
 }
 
-/// The bound of the objective on what the chart of times shows.
+/// The objective's bound for the values on the latency chart.
 fn bound(history: &HistoryView) -> Option<f64> {
     let metric = if history.streamed { "time_to_first_token" } else { "request_duration" };
     history.window.objectives.iter().find(|slo| slo.metric == metric)?.below
 }
 
-/// The newest failure of each kind first, then the other ones, each the newest first.
+/// The newest failure of each kind first, then the other ones, each group newest first.
 fn failures(all: Vec<Arc<RequestView>>, now: SystemTime) -> Vec<Dated<Arc<RequestView>>> {
     let mut kinds = Vec::new();
     let (mut shown, rest): (Vec<_>, Vec<_>) = all.into_iter().partition(|view| {
@@ -197,7 +197,7 @@ fn until<T>(it: T, at: Time, now: SystemTime) -> Dated<T> {
     Dated { it, seconds: between(now, at.0) }
 }
 
-/// Whole seconds from one to the other, rounded; 0 if they are the other way round.
+/// Whole seconds from one to the other, rounded; 0 if they are in reverse order.
 fn between(from: SystemTime, to: SystemTime) -> u64 {
     let passed = to.duration_since(from).unwrap_or_default();
     passed.saturating_add(std::time::Duration::from_millis(500)).as_secs()
@@ -212,7 +212,7 @@ fn seconds(value: Option<f64>) -> String {
     }
 }
 
-/// Three digits, without zeros at the end.
+/// Three significant digits, without trailing zeros.
 fn number(value: f64) -> String {
     let digits = match value.abs() {
         size if size >= 99.95 => 0,
@@ -223,7 +223,7 @@ fn number(value: f64) -> String {
     if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_owned() } else { text }
 }
 
-/// A ratio as a percentage, or a dash. Rounded down: 99.96% is not 100%.
+/// A ratio as a percentage, or a dash. Rounded down, so that 99.96% does not become 100%.
 fn percent(ratio: Option<f64>) -> String {
     ratio.map_or_else(|| "–".to_owned(), |ratio| format!("{}%", (ratio * 1000.0 + 1e-9).floor() / 10.0))
 }

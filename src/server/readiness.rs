@@ -1,25 +1,25 @@
-//! Whether the process is up, and whether it still takes work.
+//! Whether the process is up, and whether it still accepts work.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
-/// The process's state, shared by those who change it and the endpoint that tells it.
+/// The state of the process, shared by the code that changes it and the endpoint that reports it.
 #[derive(Clone, Debug, Default)]
 pub struct Readiness(Arc<AtomicU8>);
 
-/// Where the process is in its life.
+/// The phases in the life of the process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
-    /// Not everything runs yet.
+    /// Starting: not everything is running yet.
     Starting,
-    /// It plays its schedules.
+    /// Ready: playing its schedules.
     Ready,
-    /// It was told to stop: no new runs, open requests end.
+    /// Stopping: no new runs are started, open requests finish.
     Draining,
 }
 
 impl Readiness {
-    /// Moves on to a phase.
+    /// Changes to another phase.
     pub fn set(&self, phase: Phase) {
         let code = match phase {
             Phase::Starting => 0,
@@ -29,7 +29,7 @@ impl Readiness {
         self.0.store(code, Ordering::Release);
     }
 
-    /// The present phase.
+    /// The current phase.
     pub fn phase(&self) -> Phase {
         match self.0.load(Ordering::Acquire) {
             0 => Phase::Starting,
@@ -40,7 +40,7 @@ impl Readiness {
 }
 
 impl Phase {
-    /// In words.
+    /// The text for the endpoint.
     pub const fn label(self) -> &'static str {
         match self {
             Self::Starting => "starting",

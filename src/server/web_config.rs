@@ -1,7 +1,7 @@
-//! The web configuration file: TLS and basic auth of our own port, in the format that Prometheus' exporters
-//! share (<https://github.com/prometheus/exporter-toolkit/blob/master/docs/web-configuration.md>).
+//! The web configuration file: TLS and basic auth of the server, in the format that the Prometheus exporters share
+//! (<https://github.com/prometheus/exporter-toolkit/blob/master/docs/web-configuration.md>).
 //!
-//! Keys of that format that rustls has no setting for (cipher suites, curves) are refused rather than ignored.
+//! Keys of that format for which rustls has no setting (cipher suites, curves) are rejected, not ignored.
 
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -18,30 +18,30 @@ pub enum Error {
     /// A file cannot be read.
     #[error("cannot read {path}: {source}")]
     Read {
-        /// Which.
+        /// The path of the file.
         path: PathBuf,
-        /// Why.
+        /// The error of the operating system.
         source: std::io::Error,
     },
-    /// The file is not what the format allows.
+    /// The file does not follow the format.
     #[error("{path}: {message}")]
     Format {
-        /// Which.
+        /// The path of the file.
         path: PathBuf,
         /// What is wrong; passwords are never quoted.
         message: String,
     },
-    /// Certificate, key or CA are not usable.
+    /// Certificate, key or CA cannot be used.
     #[error("{path}: {message}")]
     Pem {
-        /// Which.
+        /// The path of the file.
         path: PathBuf,
         /// What is wrong.
         message: String,
     },
 }
 
-/// The file as written.
+/// The content of the file.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct Written {
@@ -61,7 +61,7 @@ struct Tls {
     min_version: MinVersion,
 }
 
-/// Names as in Go's `crypto/tls`. The two kinds that take any certificate unverified are not offered.
+/// Names as in Go's `crypto/tls`. The two modes that accept any certificate without verification are not supported.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 enum ClientAuth {
     #[default]
@@ -77,19 +77,19 @@ enum MinVersion {
     TLS13,
 }
 
-/// A web configuration, ready for use.
+/// A web configuration, loaded and checked.
 #[derive(Clone, Debug, Default)]
 pub struct WebConfig {
-    /// TLS, if the port speaks it.
+    /// TLS, if it is configured.
     pub tls: Option<Arc<ServerConfig>>,
     /// Users and the bcrypt hashes of their passwords; empty: no basic auth.
     pub users: BTreeMap<String, String>,
-    /// Every file that it was read from.
+    /// All files that it was loaded from.
     pub files: Vec<PathBuf>,
 }
 
 impl WebConfig {
-    /// Reads the file and all that it names. Relative paths are relative to the file.
+    /// Loads the file and all files that it refers to. Relative paths are relative to the file.
     pub fn read(path: &Path) -> Result<Self, Error> {
         let text = read_text(path)?;
         let written: Written = serde_saphyr::from_str(&text)
@@ -160,7 +160,8 @@ impl Tls {
     }
 }
 
-/// Where a YAML error is, in its own words. The parser's snippet of the source is left out: it could show a hash.
+/// The position and message of a YAML error. The parser's snippet of the source is left out, because it could contain a
+/// hash.
 fn position_of(error: &serde_saphyr::Error) -> String {
     error.without_snippet().to_string()
 }
@@ -191,7 +192,7 @@ fn roots(path: &Path) -> Result<RootCertStore, Error> {
 mod tests {
     use super::*;
 
-    /// What is wrong with a file of this content, without the path of its folder.
+    /// The error message for a file with this content, without the path of its folder.
     fn wrong(text: &str) -> String {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("web.yaml"), text).unwrap();

@@ -1,4 +1,4 @@
-//! What the page says, and that it stays text whatever a server or an operator wrote.
+//! What the page shows, and that it escapes all text from servers and operators.
 
 use super::*;
 use crate::event::{Failure, Outcome, RunResult, RunSummary, Sink, Verdict};

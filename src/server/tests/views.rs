@@ -1,4 +1,4 @@
-//! Views of a small plan, for tests of what shows them.
+//! Views of a small plan, for tests of the pages that show them.
 
 use crate::event::Ledger;
 use crate::server::{About, Command, ConfigStatus, Current, LastProbes, Notice, Readiness, Views, WAITING};
@@ -12,13 +12,13 @@ use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 use tokio::sync::{mpsc, watch};
 
-/// The other ends of what the views hold.
+/// The other ends of the channels in the views.
 pub(in crate::server) struct Parts {
     pub(in crate::server) current: watch::Sender<Current>,
     pub(in crate::server) commands: mpsc::Receiver<Command>,
 }
 
-/// Views, and what moves them.
+/// The views, and the handles that update them.
 pub(in crate::server) fn views() -> (Views, Parts) {
     let plan = Arc::new(small_plan());
     let status = ConfigStatus {
