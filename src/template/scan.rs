@@ -27,7 +27,7 @@ pub(super) enum What {
 /// A token, reduced to what matters here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Token<'a> {
-    /// The first token of a block (`{%`).
+    /// The start of a block (`{%`).
     Start,
     /// A name that is not preceded by a dot.
     Name(&'a str),

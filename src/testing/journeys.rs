@@ -114,7 +114,7 @@ pub(crate) fn rag_plan_of(stages: Vec<crate::plan::Stage>) -> Plan {
     labelled(assemble(vec![target], vec![rag], 64))
 }
 
-/// Where the requests of a step are attributed in a stage.
+/// The place of the requests of a step in a stage.
 pub(crate) fn step_place(pair: &PairPlan, stage: usize, name: &str, turn: u32) -> Arc<SeriesKey> {
     let step = pair.profile.scenario.all().find(|step| &*step.name == name).unwrap();
     Arc::clone(pair.step_place(stage, step.number, turn).unwrap())
