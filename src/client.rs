@@ -1,6 +1,6 @@
-//! One request over the wire: connection, timeouts, marks, classification. Dialects below are pure.
+//! Sends one request: connection, timeouts, timestamps, classification. The dialects below are pure.
 //!
-//! The engine sees [`Caller`] only, so that its tests can play without a network.
+//! The engine sees [`Caller`] only, so that its tests can run without a network.
 
 mod answer;
 mod body;
@@ -41,87 +41,87 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-/// What the engine knows about a request beside its bytes.
+/// What the engine passes along with the bytes of a request.
 #[derive(Clone, Debug)]
 pub struct Context {
-    /// When it was due.
+    /// The time at which it was due.
     pub due: Instant,
-    /// Ids of its span, for `traceparent`.
+    /// The ids of its span, for `traceparent`.
     pub ids: TraceIds,
-    /// Ends it as `cancelled`.
+    /// Cancels the request, with the outcome `cancelled`.
     pub cancel: CancellationToken,
-    /// What a scenario's step says beyond the target.
+    /// What a scenario step sets in addition to the target.
     pub options: CallOptions,
 }
 
-/// How one request is played and its answer read, where that is not the target's own.
+/// How one request is sent and its answer read, where that differs from the target.
 #[derive(Clone, Debug, Default)]
 pub struct CallOptions {
     /// How the answer is read.
     pub form: AnswerForm,
-    /// Statuses that are a success; `None`: 2xx.
+    /// Statuses that count as success; `None`: 2xx.
     pub status: Option<StatusSet>,
-    /// From the send to the end, in place of the target's; other timeouts that are longer are cut.
+    /// Timeout from the send to the end, instead of the target's; longer timeouts are capped to it.
     pub timeout: Option<Duration>,
-    /// Values that must not be shown: secrets that stand in the request, and what was taken from earlier answers.
+    /// Values to redact: secrets in the request, and what was extracted from earlier answers.
     pub hidden: Vec<Exposed>,
 }
 
-/// By what an answer is read.
+/// How an answer is interpreted.
 #[derive(Clone, Debug, Default)]
 pub enum AnswerForm {
-    /// The target's dialect; as `Http(None)` where it has none.
+    /// By the target's dialect; like `Http(None)` if the target has none.
     #[default]
     Dialect,
-    /// What the config of a step says; without a reading the body is kept and means nothing.
+    /// By the configuration of a step; with `None` the body is kept and not interpreted.
     Http(Option<Arc<AnswerMapping>>),
 }
 
-/// Speaks to one target.
+/// Sends requests to one target.
 pub trait Caller: Send + Sync {
-    /// Encodes a request. Pure, and done ahead of the due time. A target without a model call of its own
-    /// ([`Api::Http`](crate::plan::Api::Http)) is asked for its base URL, whatever the ask says.
+    /// Encodes a request. Pure, and done ahead of the due time. A target without a model call
+    /// ([`Api::Http`](crate::plan::Api::Http)) gets a GET of its base URL, whatever the prompt is.
     fn prepare(&self, ask: &Ask) -> Call;
 
-    /// Sends it and reads the answer to its end. Always gives an answer: every failure is classified.
+    /// Sends a request and reads the answer to its end. Always returns an answer: every failure is classified.
     fn call(&self, call: Call, context: Context) -> BoxFuture<'_, Answer>;
 }
 
-/// What came of one request, before the checks.
+/// The result of one request, before the checks.
 #[derive(Clone, Debug)]
 pub struct Answer {
-    /// How it ended.
+    /// The outcome.
     pub outcome: Outcome,
-    /// What happened, for people; never a secret.
+    /// A description of what happened, without secrets.
     pub detail: Option<String>,
-    /// HTTP status.
+    /// HTTP status, if an answer came.
     pub status: Option<u16>,
-    /// Its marks.
+    /// The timestamps.
     pub marks: Marks,
-    /// The answer was read as a stream.
+    /// Whether the answer was read as a stream.
     pub streamed: bool,
     /// Times between content events.
     pub gaps: Gaps,
-    /// Its tokens.
+    /// The token counts.
     pub tokens: Tokens,
     /// The finish reason in the dialect's words.
     pub finish_reason: Option<String>,
-    /// The visible text (refusals included), bounded by the size limit of an answer.
+    /// The visible text (including refusals), bounded by the size limit of an answer.
     pub text: String,
-    /// The body of an answer that a step reads (see [`AnswerForm::Http`]) and that came whole, not as a stream.
+    /// The body, if a step reads it (see [`AnswerForm::Http`]) and it came whole, not as a stream.
     pub body: Option<Bytes>,
-    /// The headers of the answer.
+    /// The response headers.
     pub headers: HeaderMap,
-    /// The transport.
+    /// What is known about the connection.
     pub connection: ConnectionRecord,
-    /// The `server` header, shortened.
+    /// The `server` header, truncated.
     pub server: Option<String>,
     /// Rate-limit headroom.
     pub limits: Vec<Limit>,
 }
 
 impl Answer {
-    /// An answer that failed before anything came back.
+    /// An answer that failed before anything was received.
     pub fn failed(failure: Failure, detail: impl Into<String>, marks: Marks) -> Self {
         Self {
             outcome: Outcome::Failed(failure),

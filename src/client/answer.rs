@@ -1,5 +1,5 @@
-//! What an answer amounts to: a state machine over what its events say and when they came. Pure: marks come in
-//! with the events, and no clock, transport or dialect is known here.
+//! Builds the result of an answer: a state machine over the content of its events and their timestamps. Pure:
+//! timestamps are passed in with the events, and no clock, transport or dialect is known here.
 
 use super::dialect::Demands;
 use crate::event::{Count, Failure, Gaps, Outcome, Source, Tokens};
@@ -7,10 +7,10 @@ use crate::exchange::{Content, Delta, Usage};
 use bytes::Bytes;
 use tokio::time::Instant;
 
-/// An answer while it arrives.
+/// An answer that is being received.
 ///
-/// The first thing that ends it decides: the terminal event, a failure, or the end of the body. What comes after
-/// that moves no mark and adds no text; only usage is still taken, because it may follow a failure.
+/// The first thing that ends it decides the outcome: the terminal event, a failure, or the end of the body. What comes
+/// later changes no timestamp and adds no text; only usage is still read, because it may follow a failure.
 #[derive(Debug)]
 pub(super) struct AnswerBuilder {
     streamed: bool,
@@ -25,7 +25,7 @@ pub(super) struct AnswerBuilder {
     end: Option<End>,
 }
 
-/// The marks inside a stream; none of them is set for an answer that is not streamed.
+/// The timestamps inside a stream; none of them is set for an answer that is not streamed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct StreamMarks {
     pub(super) first_chunk: Option<Instant>,
@@ -34,12 +34,12 @@ pub(super) struct StreamMarks {
     pub(super) last_token: Option<Instant>,
 }
 
-/// Everything that the model generated, whole: tokens are never counted chunk by chunk.
+/// Everything that the model generated, in full: tokens are never counted chunk by chunk.
 #[derive(Debug, Default)]
 pub(super) struct Generated {
-    /// Visible text, refusals included.
+    /// Visible text, including refusals.
     pub(super) text: String,
-    /// Reasoning that was streamed.
+    /// Streamed reasoning.
     pub(super) reasoning: String,
     /// Names and arguments of tool calls.
     pub(super) tool_calls: String,
@@ -67,7 +67,7 @@ pub(super) struct Read {
     pub(super) body: Option<Bytes>,
 }
 
-/// What is known of the tokens before a tokenizer has counted.
+/// The token counts that are known before a tokenizer has run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Evidence {
     usage: Usage,
@@ -77,7 +77,7 @@ pub(super) struct Evidence {
     streamed: bool,
 }
 
-/// What a tokenizer counted.
+/// Token counts of a tokenizer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Counted {
     pub(super) input: Option<u64>,
@@ -85,7 +85,7 @@ pub(super) struct Counted {
 }
 
 impl AnswerBuilder {
-    /// An answer of which nothing has come.
+    /// An answer of which nothing was received.
     pub(super) fn new(streamed: bool, demands: Demands) -> Self {
         Self {
             streamed,
@@ -101,8 +101,8 @@ impl AnswerBuilder {
         }
     }
 
-    /// Takes an event of a stream, or a whole answer. Says whether it was progress: an event without content,
-    /// finish reason or usage is a sign of life, but none of progress.
+    /// Handles an event of a stream, or a whole answer. Returns whether it was progress: an event without content,
+    /// finish reason or usage shows that the server is alive, but is not progress.
     pub(super) fn event(&mut self, mark: Instant, delta: Delta) -> bool {
         let progress = delta != Delta::default();
         if let Some(usage) = delta.usage {
@@ -128,8 +128,8 @@ impl AnswerBuilder {
         progress
     }
 
-    /// The body ended cleanly. A finish reason without a terminal event is a complete answer, and so is a stream that
-    /// need not tell its end.
+    /// Handles a clean end of the body. An answer is complete if it had a finish reason, even without a terminal event,
+    /// and so is a stream that does not have to mark its end.
     pub(super) fn end_of_body(&mut self, at: Instant) {
         if self.ended() {
             return;
@@ -142,22 +142,22 @@ impl AnswerBuilder {
         }
     }
 
-    /// Something went wrong. It is the outcome, unless the answer had already ended.
+    /// Handles a failure. It becomes the outcome, unless the answer had already ended.
     pub(super) fn fail(&mut self, at: Instant, failure: Failure, detail: String) {
         self.end.get_or_insert(End { at, failure: Some((failure, detail)) });
     }
 
-    /// The outcome is decided.
+    /// Whether the outcome is decided.
     pub(super) fn ended(&self) -> bool {
         self.end.is_some()
     }
 
-    /// Generated content has come.
+    /// Whether any generated content was received.
     pub(super) fn has_content(&self) -> bool {
         self.content_events > 0
     }
 
-    /// What it amounts to. `now` is the end of an answer that nothing ended, which would be our own fault.
+    /// The finished answer. `now` is the end of an answer that nothing ended, which would be a bug of ours.
     pub(super) fn close(mut self, now: Instant) -> Read {
         self.fail(now, Failure::Internal, "the answer was not read to its end".into());
         let (end, failure) = self.end.map_or((now, None), |end| (end.at, end.failure));
@@ -227,8 +227,7 @@ impl AnswerBuilder {
         }
     }
 
-    /// Streamed tokens up to now, where the server reports usage as it goes. Reasoning that was kept back is not
-    /// among them.
+    /// Number of tokens streamed so far, if the server reports usage as it goes. Hidden reasoning is not included.
     fn tokens_so_far(&self) -> Option<u64> {
         let hidden = if self.generated.reasoning.is_empty() { self.usage.reasoning.unwrap_or(0) } else { 0 };
         self.usage.output.map(|output| output.saturating_sub(hidden)).filter(|n| *n > 0)
@@ -236,8 +235,8 @@ impl AnswerBuilder {
 }
 
 impl Read {
-    /// Another status was expected. An answer that is complete fails for that, whatever it holds; one that is not
-    /// complete keeps its own failure.
+    /// Another status was expected. A complete answer fails because of that, whatever its content; an incomplete one
+    /// keeps its own failure.
     pub(super) fn reject(&mut self, said: String) {
         let complete =
             self.body.is_some() || matches!(self.outcome, Outcome::Ok | Outcome::Failed(Failure::Empty));
@@ -251,9 +250,9 @@ impl Read {
 }
 
 impl Evidence {
-    /// The counts, each from its most trusted source: usage, then the tokenizer, then the number of content
-    /// events. A usage of zero beside a prompt or content is a server that does not count, and is not believed;
-    /// the events of an answer that was not streamed estimate nothing.
+    /// The counts, each from its most trusted source: usage, then the tokenizer, then the number of content events. A
+    /// usage of zero although there was a prompt or content comes from a server that does not count, and is ignored;
+    /// the events of an answer that was not streamed give no estimate.
     pub(super) fn tokens(&self, counted: Counted) -> Tokens {
         let from = |source| move |n| Count { n, source };
         let said = self.usage.output.filter(|n| *n > 0 || self.content_events == 0);
@@ -267,7 +266,7 @@ impl Evidence {
             input: input.or(counted.input.map(from(Source::Tokenizer))),
             output,
             cached_input: self.usage.cached_input,
-            // Part of the server's count; of another source's it is no part.
+            // It is part of the server's count, and not of a count from another source.
             reasoning: self.usage.reasoning.filter(|_| said.is_some()),
             reasoning_streamed: self.reasoning_streamed,
             tokenizer_output: counted.output.filter(|_| said.is_some()),
@@ -275,7 +274,7 @@ impl Evidence {
         }
     }
 
-    /// The server did not say how long the prompt was.
+    /// Whether the server did not report the length of the prompt.
     pub(super) fn lacks_input(&self) -> bool {
         self.usage.input.is_none_or(|n| n == 0)
     }

@@ -1,4 +1,4 @@
-//! Reads the body of an answer off its connection: takes the marks, keeps the deadlines, drains what is left.
+//! Reads the body of an answer from its connection: takes timestamps, enforces the deadlines, drains the rest.
 
 use super::body_decoder::BodyDecoder;
 use super::classify::{self, CallError};
@@ -9,22 +9,22 @@ use hyper::body::{Frame, Incoming};
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// After the outcome is decided, the rest of the body is read for so long and so far, so that the connection can
-/// serve again (and because usage may follow a failure). A longer rest costs the connection.
+/// After the outcome is decided, the rest of the body is read for at most this time and size, so that the connection
+/// can be reused (and because usage may follow a failure). If the rest is longer, the connection is closed.
 const DRAIN_FOR: Duration = Duration::from_millis(250);
-/// How long the body of an error answer is waited for.
+/// Time limit for the body of an error answer.
 const ERROR_FOR: Duration = Duration::from_secs(2);
 /// See [`DRAIN_FOR`].
 const DRAIN_BYTES: usize = 256 << 10;
 
-/// What came next.
+/// The next thing that happened on the connection.
 enum Next {
     Frame(Instant, Option<Result<Frame<Bytes>, hyper::Error>>),
     Cancelled,
     Timer,
 }
 
-/// Reads a body into `body_decoder`. `true` if it was read to its end, so that the connection is free again.
+/// Reads a body into `body_decoder`. Returns `true` if it was read to its end, so that the connection can be reused.
 pub(super) async fn read(
     body: &mut Incoming,
     body_decoder: &mut BodyDecoder,
@@ -39,7 +39,7 @@ pub(super) async fn read(
         }
     };
     let mut until = deadline(body_decoder);
-    // Pinned once and moved rarely: a timer for each frame would cost more than reading the frame.
+    // Pinned once and reset rarely: a timer per frame would cost more than reading the frame.
     let mut timer = std::pin::pin!(tokio::time::sleep_until(until.at));
     let mut stopped = std::pin::pin!(deadlines.cancel.cancelled());
     loop {
@@ -51,7 +51,7 @@ pub(super) async fn read(
         };
         match next {
             Next::Frame(mark, frame) => {
-                // A server that never pauses must not outrun the timers, which only run when it does.
+                // A server that never pauses must not outrun the timers, which only fire while we wait.
                 let broken = if mark > until.at { Some(until.passed()) } else { None };
                 let broken = broken.or_else(|| deadlines.cancel.is_cancelled().then(cancelled));
                 if let Some(broken) = broken {
@@ -84,7 +84,7 @@ pub(super) async fn read(
     }
 }
 
-/// Takes what came; `Some` when nothing more will come, with whether the body was complete.
+/// Handles a frame or the end; `Some` if nothing more will come, with whether the body was complete.
 fn take(
     mark: Instant,
     frame: Option<Result<Frame<Bytes>, hyper::Error>>,
@@ -135,8 +135,8 @@ async fn drain(body: &mut Incoming, body_decoder: &mut BodyDecoder, deadlines: &
     }
 }
 
-/// Reads at most `most` bytes of a body whose outcome is decided, within [`ERROR_FOR`]. `true` if that was all
-/// of it.
+/// Reads at most `most` bytes of a body whose outcome is decided, within [`ERROR_FOR`]. Returns `true` if that was the
+/// whole body.
 pub(super) async fn some(body: &mut Incoming, most: usize, deadlines: &Deadlines) -> (Vec<u8>, bool) {
     let mut bytes = Vec::new();
     let work = async {

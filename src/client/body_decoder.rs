@@ -1,5 +1,5 @@
-//! The body of an answer, from bytes to events: framing, decoding, bounds. Pure: every frame comes with its mark,
-//! which was taken before anything here ran.
+//! Decodes the body of an answer from bytes to events: framing, parsing, limits. Pure: every frame comes with its
+//! timestamp, which was taken before anything here runs.
 
 use super::answer::{AnswerBuilder, Read};
 use super::dialect::{Decoder, Malformed};
@@ -10,32 +10,32 @@ use bytes::Bytes;
 use std::sync::Arc;
 use tokio::time::Instant;
 
-/// Most bytes of one answer's body; more is a `protocol` failure.
+/// Maximum size of an answer's body in bytes; more is a `protocol` failure.
 pub(super) const MAX_BODY: usize = 64 << 20;
-/// Most bytes of one event of a stream; more is a `protocol` failure.
+/// Maximum size of an event of a stream in bytes; more is a `protocol` failure.
 pub(super) const MAX_EVENT: usize = 4 << 20;
-/// Longer documents are decoded elsewhere than on the threads that take marks: see [`BodyDecoder::long_document`].
+/// Longer documents are decoded off the threads that take timestamps: see [`BodyDecoder::long_document`].
 const MAX_INLINE: usize = 16 << 10;
 
-/// How an answer is read.
+/// The form in which an answer is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Mode {
     /// As a stream of server-sent events.
     Sse,
-    /// As a stream of lines of JSON.
+    /// As a stream of newline-delimited JSON.
     Ndjson,
-    /// In one piece.
+    /// As a single document.
     Whole,
 }
 
-/// A body while it arrives.
+/// A body that is being received.
 pub(super) struct BodyDecoder {
     decoder: Arc<dyn Decoder>,
     form: Form,
     reading: AnswerBuilder,
     first_byte: Option<Instant>,
     last_frame: Option<Instant>,
-    /// Last progress: see [`Self::progress`].
+    /// Time of the last progress: see [`Self::progress`].
     progress: Option<Instant>,
     most: usize,
     room: usize,
@@ -44,11 +44,11 @@ pub(super) struct BodyDecoder {
 enum Form {
     Stream(Framing),
     Whole(Vec<u8>),
-    /// All of it is there, since this instant.
+    /// When the whole body had been received.
     Came(Instant, Bytes),
 }
 
-/// What cuts a stream into events.
+/// Splits a stream into events.
 enum Framing {
     Sse(sse::Decoder),
     Ndjson(ndjson::Decoder),
@@ -70,21 +70,21 @@ impl Framing {
     }
 }
 
-/// A whole body that was not decoded yet.
+/// A whole body that is not decoded yet.
 pub(super) struct Undecoded {
     decoder: Arc<dyn Decoder>,
     body: Bytes,
 }
 
 impl Undecoded {
-    /// Decodes it. Takes milliseconds where it is long.
+    /// Decodes it. Takes milliseconds if it is long.
     pub(super) fn decode(&self) -> Result<Delta, Malformed> {
         self.decoder.decode_whole(&self.body)
     }
 }
 
 impl BodyDecoder {
-    /// A body of which nothing has come.
+    /// A body of which nothing was received.
     pub(super) fn new(decoder: Arc<dyn Decoder>, mode: Mode) -> Self {
         let demands = decoder.demands();
         let (form, most) = match mode {
@@ -96,7 +96,7 @@ impl BodyDecoder {
         Self { decoder, form, reading, first_byte: None, last_frame: None, progress: None, most, room: most }
     }
 
-    /// Takes a frame of the body.
+    /// Handles a frame of the body.
     pub(super) fn frame(&mut self, mark: Instant, bytes: &[u8]) {
         if bytes.is_empty() {
             return;
@@ -116,7 +116,7 @@ impl BodyDecoder {
                     self.reading.fail(mark, Failure::Protocol, error.to_string());
                 }
             }
-            // White space before a document is how some servers say that they are alive.
+            // Some servers send white space before a document to keep the connection alive.
             Form::Whole(body) => {
                 body.extend_from_slice(bytes);
                 if self.progress.is_some() || !bytes.trim_ascii_start().is_empty() {
@@ -127,13 +127,13 @@ impl BodyDecoder {
         }
     }
 
-    /// The body ended cleanly.
+    /// Handles a clean end of the body.
     pub(super) fn end_of_body(&mut self, mark: Instant) {
         match &mut self.form {
             Form::Stream(framing) => {
                 let (reading, decoder) = (&mut self.reading, &*self.decoder);
                 let came = self.last_frame.unwrap_or(mark);
-                // An event without its end may be a whole event, or one that was cut.
+                // An unterminated event may be complete, or cut short.
                 let mut cut = None;
                 let framed = framing.finish(|event| match decoder.decode_event(event) {
                     Ok(delta) => {
@@ -142,7 +142,7 @@ impl BodyDecoder {
                     Err(error) => cut = Some(error.to_string()),
                 });
                 let cut = cut.or(framed.err().map(|error| error.to_string()));
-                // Where a stream must tell its end, what it lacks tells whether it was cut.
+                // Where a stream has to mark its end, a missing mark shows that it was cut short.
                 if let Some(said) = cut.filter(|_| !decoder.demands().end) {
                     let detail = format!("the body ended within an event: {said}");
                     self.reading.fail(mark, Failure::Truncated, detail);
@@ -156,8 +156,8 @@ impl BodyDecoder {
         }
     }
 
-    /// A whole body that came and is so long that decoding it would hold up the marks of others. Decode it beside
-    /// them and hand the result to [`Self::decoded`]. A shorter one is decoded by [`Self::close`].
+    /// A whole body that is so long that decoding it here would delay the timestamps of other requests. Decode it on
+    /// another thread and pass the result to [`Self::decoded`]. A shorter one is decoded by [`Self::close`].
     pub(super) fn long_document(&self) -> Option<Undecoded> {
         match &self.form {
             Form::Came(_, body) if body.len() > MAX_INLINE && !self.reading.ended() => {
@@ -167,7 +167,7 @@ impl BodyDecoder {
         }
     }
 
-    /// Takes what the whole body says.
+    /// Handles the content of the whole body.
     pub(super) fn decoded(&mut self, result: Result<Delta, Malformed>) {
         let Form::Came(mark, _) = self.form else { return };
         match result {
@@ -181,35 +181,35 @@ impl BodyDecoder {
         }
     }
 
-    /// Reading stopped because of this.
+    /// Reading stopped with this failure.
     pub(super) fn fail(&mut self, at: Instant, failure: Failure, detail: String) {
         self.reading.fail(at, failure, detail);
     }
 
-    /// The outcome is decided; what still comes is drained.
+    /// Whether the outcome is decided, so that the rest is only drained.
     pub(super) fn ended(&self) -> bool {
         self.reading.ended()
     }
 
-    /// The time to the first token has ended, or never ran.
+    /// Whether the timeout of the first token no longer runs, or never did.
     pub(super) fn has_content(&self) -> bool {
         self.reading.has_content() || !self.streams() || !self.decoder.demands().awaits
     }
 
-    /// The instant from which the stall timeout runs, once it does. A stream progresses with each event that says
-    /// something (content, finish reason, usage), from its first content on: comments and empty events keep a
-    /// connection alive, and a user waiting. A stream in which no content is looked for progresses with each event,
-    /// and a whole answer with every byte of its document.
+    /// The time from which the stall timeout runs, once it does. A stream progresses with each event that carries
+    /// something (content, finish reason, usage), starting with its first content: comments and empty events keep a
+    /// connection alive while the user still waits. A stream in which no content is looked for progresses with each
+    /// event, and a whole answer with every byte of its document.
     pub(super) fn progress(&self) -> Option<Instant> {
         self.progress.filter(|_| self.has_content())
     }
 
-    /// First byte of the body.
+    /// Time of the first byte of the body.
     pub(super) fn first_byte(&self) -> Option<Instant> {
         self.first_byte
     }
 
-    /// What it amounts to.
+    /// The finished answer.
     pub(super) fn close(mut self, now: Instant) -> Read {
         if let Form::Came(_, body) = &self.form
             && !self.reading.ended()

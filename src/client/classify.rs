@@ -1,12 +1,12 @@
-//! What an error is called: the one place where errors of the transport and HTTP statuses become failures. By
-//! type, never by text.
+//! Classifies errors: the only place where transport errors and HTTP statuses become failures. By type, never by
+//! message.
 
 use crate::event::Failure;
 use http::StatusCode;
 use std::error::Error;
 use std::io;
 
-/// Something broke: what it is called, and what happened, for people.
+/// An error: its classification, and a description.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct CallError {
     pub(super) failure: Failure,
@@ -18,13 +18,13 @@ impl CallError {
         Self { failure, detail: detail.into() }
     }
 
-    /// With the error and what it was about.
+    /// With a detail that says what was being done, followed by the error.
     pub(super) fn by(failure: Failure, doing: &str, error: &(dyn Error + 'static)) -> Self {
         Self { failure, detail: format!("{doing}: {}", chain(error)) }
     }
 }
 
-/// The class of an answer's status; `None` is success.
+/// The class of a status; `None` is success.
 pub(super) fn status(status: StatusCode) -> Option<Failure> {
     match status.as_u16() {
         200..=299 => None,
@@ -38,17 +38,17 @@ pub(super) fn status(status: StatusCode) -> Option<Failure> {
     }
 }
 
-/// What a failed exchange is called and said to be; `when` tells how far it had come.
+/// Classifies a failed exchange; `when` describes how far it had come.
 pub(super) fn exchange(error: &hyper::Error, when: &str) -> CallError {
     said(http(error), when, error)
 }
 
-/// The same for an error of the byte stream under it.
+/// Likewise for an error of the underlying byte stream.
 pub(super) fn stream(error: &io::Error, when: &str) -> CallError {
     said(io(error), when, error)
 }
 
-/// The byte stream under HTTP broke, and nothing that was said on it was wrong.
+/// The byte stream under HTTP broke, without a protocol error on it.
 pub(super) fn is_of_stream(error: &hyper::Error) -> bool {
     find::<io::Error>(error).is_some() || find::<h2::Error>(error).is_some_and(h2::Error::is_io)
 }
@@ -63,7 +63,7 @@ fn said(failure: Failure, when: &str, error: &(dyn Error + 'static)) -> CallErro
     CallError::by(failure, &format!("{what} {when}"), error)
 }
 
-/// An error of a connection on which HTTP was spoken.
+/// Classifies an error of an HTTP connection.
 fn http(error: &hyper::Error) -> Failure {
     if find::<rustls::Error>(error).is_some() {
         return Failure::Tls;
@@ -85,24 +85,24 @@ fn http(error: &hyper::Error) -> Failure {
         || error.is_closed()
         || error.is_shutdown()
         || error.is_body_write_aborted();
-    // What is left is a message where none belongs.
+    // The only case left is an unexpected message.
     if lost { Failure::Reset } else { Failure::Protocol }
 }
 
-/// An error of the byte stream under HTTP, after it was established.
+/// Classifies an error of the byte stream under HTTP, after it was established.
 fn io(error: &io::Error) -> Failure {
     if find::<rustls::Error>(error).is_some() {
         return Failure::Tls;
     }
     match error.kind() {
-        // Broken chunk framing comes as one of these.
+        // Invalid chunk framing is reported as one of these.
         io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData => Failure::Protocol,
         _ => Failure::Reset,
     }
 }
 
-/// A violation that our side noticed is the peer's bad protocol; a reset or a farewell from the peer ends the
-/// answer as a lost connection does.
+/// A violation detected on our side is a protocol error of the peer; a reset or GOAWAY from the peer ends the answer
+/// like a lost connection.
 fn h2(error: &h2::Error) -> Failure {
     match error.reason() {
         _ if error.is_library() => Failure::Protocol,
@@ -111,7 +111,7 @@ fn h2(error: &h2::Error) -> Failure {
     }
 }
 
-/// The peer has closed the byte stream, as a read or a write finds out.
+/// Whether the error of a read or write means that the peer has closed the byte stream.
 pub(super) fn is_hang_up(error: &io::Error) -> bool {
     matches!(
         error.kind(),
@@ -122,8 +122,8 @@ pub(super) fn is_hang_up(error: &io::Error) -> bool {
     )
 }
 
-/// The connection turned out to be closed, which on a reused one may mean that it was so before the request
-/// went out. A stream that the server refused on a live connection is not that.
+/// Whether the connection turned out to be closed, which on a reused one may have happened before the request was sent.
+/// A stream that the server refused on a live connection does not count.
 pub(super) fn is_gone(error: &hyper::Error) -> bool {
     if find::<rustls::Error>(error).is_some() {
         return false;
@@ -137,7 +137,7 @@ pub(super) fn is_gone(error: &hyper::Error) -> bool {
     error.is_canceled() || error.is_closed() || error.is_incomplete_message()
 }
 
-/// The first error of a type in a chain of sources. An `io::Error` hides the error that it wraps from `source`.
+/// The first error of a type in a chain of sources. `io::Error::source` skips the error that it wraps.
 fn find<'a, E: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a E> {
     let mut next = Some(error);
     while let Some(error) = next {

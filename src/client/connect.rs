@@ -1,4 +1,4 @@
-//! From a name to a TCP connection. Knows no TLS and no HTTP.
+//! Resolves a name and connects over TCP. Knows neither TLS nor HTTP.
 
 use super::classify::CallError;
 use crate::event::{Failure, Phases};
@@ -11,17 +11,17 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 use url::Host;
 
-/// How long one address may take before the next one is tried beside it (RFC 8305, section 5).
+/// How long one address may take before the next one is tried concurrently (RFC 8305, section 5).
 const STAGGER: Duration = Duration::from_millis(250);
 
-/// Where a TCP connection goes.
+/// The destination of a TCP connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Peer {
     pub(super) host: Host<String>,
     pub(super) port: u16,
 }
 
-/// Resolves and connects; a phase that was completed is recorded, also if a later one fails.
+/// Resolves and connects; each completed phase is recorded, even if a later one fails.
 pub(super) async fn tcp(peer: &Peer, phases: &mut Phases) -> Result<TcpStream, CallError> {
     let addresses = match &peer.host {
         Host::Ipv4(ip) => vec![SocketAddr::new(IpAddr::V4(*ip), peer.port)],
@@ -68,7 +68,7 @@ fn interleave(addresses: impl IntoIterator<Item = SocketAddr>) -> Vec<SocketAddr
     }
 }
 
-/// Connects to the first address that answers. The next one is tried when one fails or takes its time.
+/// Connects to the first address that answers. The next one is tried when one fails or takes too long.
 async fn race(addresses: Vec<SocketAddr>) -> io::Result<TcpStream> {
     let mut waiting = addresses.into_iter();
     let mut tries = FuturesUnordered::new();
@@ -85,7 +85,7 @@ async fn race(addresses: Vec<SocketAddr>) -> io::Result<TcpStream> {
                     stream.set_nodelay(true)?;
                     return Ok(stream);
                 }
-                // The first address is the preferred one, so its error tells most.
+                // The first address is the preferred one, so its error is the most informative.
                 Err(error) => failed = failed.or(Some(error)),
             },
             () = tokio::time::sleep(STAGGER), if more => {}

@@ -1,4 +1,4 @@
-//! One HTTP connection, ready to carry a request. Knows nothing of how it was made and of what it carries.
+//! One HTTP connection, ready to carry a request. Knows neither how it was established nor what it carries.
 
 use super::classify::{self, CallError};
 use super::pool::{Lease, Pool};
@@ -20,26 +20,26 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// Most bytes of an answer's status line and headers; more is a `protocol` failure.
+/// Maximum size of an answer's status line and headers in bytes; more is a `protocol` failure.
 const MAX_HEAD: u32 = 64 << 10;
 
-/// A lost connection says that it had been closed before the request came only if it is known to be lost this
-/// soon after the send: then the news was on its way already. Later, it is the answer that was lost.
+/// A lost connection counts as closed before the request arrived only if the loss is noticed this soon after the send:
+/// the close was then already under way. Later, the answer was lost.
 const STALE_WITHIN: Duration = Duration::from_secs(1);
 
-/// How far an exchange had come that gave no head of an answer.
+/// Stage of an exchange that failed before any response headers.
 const BEFORE: &str = "before the answer";
 
 /// The body of a request.
 pub(super) type Body = Full<Bytes>;
 
-/// A byte stream, whatever it is made of.
+/// A byte stream of any kind.
 pub(super) trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
 /// See [`Duplex`].
 pub(super) type Io = Box<dyn Duplex>;
 
-/// Owns the tasks of one client's connections.
+/// Owns the connection tasks of one client.
 #[derive(Clone, Default)]
 pub(super) struct Tasks {
     tracker: TaskTracker,
@@ -47,17 +47,17 @@ pub(super) struct Tasks {
 }
 
 impl Tasks {
-    /// Runs a task until it ends or all are stopped.
+    /// Spawns a task that runs until it completes or all tasks are stopped.
     pub(super) fn spawn(&self, task: impl Future<Output: Send> + Send + 'static) {
         self.tracker.spawn(self.stop.clone().run_until_cancelled_owned(task));
     }
 
-    /// Ends every task now.
+    /// Stops every task now.
     pub(super) fn stop(&self) {
         self.stop.cancel();
     }
 
-    /// Waits until the last one has ended.
+    /// Waits until the last task has ended.
     pub(super) async fn ended(&self) {
         self.tracker.close();
         self.tracker.wait().await;
@@ -86,12 +86,12 @@ enum RequestSender {
 /// A request that got no answer.
 pub(super) struct Lost {
     pub(super) broken: CallError,
-    /// The connection had been kept, and was closed before the request came: it may be replaced, once.
+    /// The connection was reused, and was closed before the request arrived: the request may be sent again, once.
     pub(super) stale: bool,
 }
 
 impl Connection {
-    /// Speaks HTTP/1.1 on a fresh stream.
+    /// Starts HTTP/1.1 on a new byte stream.
     pub(super) async fn http1(io: Io, tasks: &Tasks, pool: Weak<Pool>) -> hyper::Result<Self> {
         let (io, stats) = ObservedStream::new(io);
         let (sender, driver) =
@@ -100,7 +100,7 @@ impl Connection {
         Ok(Self { sender: RequestSender::Http1(sender), stats, born: Instant::now(), reused: false })
     }
 
-    /// Speaks HTTP/2 on a fresh stream.
+    /// Starts HTTP/2 on a new byte stream.
     pub(super) async fn http2(io: Io, tasks: &Tasks, pool: Weak<Pool>) -> hyper::Result<Self> {
         let (io, stats) = ObservedStream::new(io);
         let most_streams = pool.upgrade().map_or(1, |pool| pool.most_streams());
@@ -130,7 +130,7 @@ impl Connection {
         Some(Self { sender, stats: Arc::clone(&self.stats), born: self.born, reused: true })
     }
 
-    /// The streams of an HTTP/2 connection; `None` for HTTP/1.1, which has one at a time.
+    /// The stream count of an HTTP/2 connection; `None` for HTTP/1.1, which carries one request at a time.
     pub(super) fn lease(&self) -> Option<&Lease> {
         match &self.sender {
             RequestSender::Http1(_) => None,
@@ -138,7 +138,8 @@ impl Connection {
         }
     }
 
-    /// Streams that the server lets run at once, as far as it has said. Until then, what it said last.
+    /// The number of concurrent streams that the server allows, as far as it is known. Until then, its last known
+    /// value.
     pub(super) fn most_streams(&self) -> usize {
         match &self.sender {
             RequestSender::Http1(_) => 1,
@@ -146,22 +147,22 @@ impl Connection {
         }
     }
 
-    /// When it was opened.
+    /// When the connection was opened.
     pub(super) fn born(&self) -> Instant {
         self.born
     }
 
-    /// It carried a request before.
+    /// Whether it has carried a request before.
     pub(super) fn reused(&self) -> bool {
         self.reused
     }
 
-    /// From now on it counts as reused.
+    /// Marks it as reused.
     pub(super) fn reuse(&mut self) {
         self.reused = true;
     }
 
-    /// It is open and free, as far as is known at this moment.
+    /// Whether it is open and free, as far as is known at this moment.
     pub(super) fn is_ready(&self) -> bool {
         match &self.sender {
             RequestSender::Http1(sender) => sender.is_ready(),
@@ -177,8 +178,8 @@ impl Connection {
         }
     }
 
-    /// Sends a request and waits for the head of its answer. Dropping the future ends the request, and on
-    /// HTTP/1.1 the connection.
+    /// Sends a request and waits for the response headers. Dropping the future cancels the request, and on HTTP/1.1
+    /// closes the connection.
     pub(super) async fn send(&mut self, request: Request<Body>) -> Result<Response<Incoming>, Lost> {
         let (bytes, began) = (self.stats.bytes(), Instant::now());
         let result = match &mut self.sender {
@@ -186,7 +187,7 @@ impl Connection {
             RequestSender::Http2(sender, _) => sender.send_request(request).await,
         };
         result.map_err(|error| {
-            // Other streams of an HTTP/2 connection make its byte count useless here.
+            // Other streams of an HTTP/2 connection make its byte count meaningless here.
             let silent = self.stats.bytes() == bytes || matches!(self.sender, RequestSender::Http2(..));
             let soon = began.elapsed() < STALE_WITHIN;
             let stale = self.reused && silent && soon && classify::is_gone(&error);
@@ -194,8 +195,8 @@ impl Connection {
         })
     }
 
-    /// What an error of this connection is. Where the stream broke, hyper may only say that the request was cancelled,
-    /// and h2 only of what kind the error was; the stream knows.
+    /// The real cause of an error on this connection. If the byte stream broke, hyper may only report that the request
+    /// was cancelled, and h2 only the kind of the error; the byte stream has the details.
     fn why(&self, error: &hyper::Error) -> CallError {
         match self.stats.error.get() {
             Some(broken) if error.is_canceled() || error.is_closed() || classify::is_of_stream(error) => {
@@ -206,12 +207,12 @@ impl Connection {
     }
 }
 
-/// Drives a connection to its end, and has the pool swept from time to time.
+/// Drives a connection until it closes, and has the pool swept now and then.
 async fn drive(driver: impl Future<Output = hyper::Result<()>>, pool: Weak<Pool>) {
     let mut driver = std::pin::pin!(driver);
     loop {
         tokio::select! {
-            // An error reaches the request that it concerns; without a request it concerns nobody.
+            // The request concerned gets the error; without a request it affects nothing.
             _ = &mut driver => return,
             () = tokio::time::sleep(super::pool::IDLE_FOR) => {
                 let Some(pool) = pool.upgrade() else { continue };
@@ -221,11 +222,11 @@ async fn drive(driver: impl Future<Output = hyper::Result<()>>, pool: Weak<Pool>
     }
 }
 
-/// What came over a byte stream.
+/// What was observed on a byte stream.
 struct StreamStats {
     bytes: AtomicU64,
-    /// Of an HTTP/2 connection: streams that the server lets run at once, as known when a request was
-    /// last passed on.
+    /// Of an HTTP/2 connection: number of concurrent streams that the server allows, as known when a request was last
+    /// sent.
     most_streams: AtomicUsize,
     error: OnceLock<CallError>,
 }
@@ -242,11 +243,11 @@ impl StreamStats {
     }
 }
 
-/// Notes how many bytes came, and the first error.
+/// Records the number of bytes read, and the first error.
 struct ObservedStream {
     io: Io,
     stats: Arc<StreamStats>,
-    /// A write failed with this, and why is not known yet.
+    /// The error of a write whose cause is not known yet.
     hung_up: Option<io::Error>,
 }
 
@@ -267,8 +268,9 @@ impl ObservedStream {
         poll
     }
 
-    /// What came of a write. A peer that ends TLS says why before it hangs up, and a write may find out first; then the
-    /// reason waits to be read, and hyper, which gives up a connection that cannot be written to, would not read it.
+    /// Handles the result of a write. A peer that ends TLS sends an alert before it closes, and a write may fail first;
+    /// the alert is then still to be read, and hyper, which drops a connection that it cannot write to, would not read
+    /// it.
     fn written<T>(&mut self, cx: &mut Context<'_>, poll: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         match poll {
             Poll::Ready(Err(error)) if classify::is_hang_up(&error) => {
@@ -279,7 +281,7 @@ impl ObservedStream {
         }
     }
 
-    /// Reads to the end of what the peer said before it hung up, then gives the error of the write.
+    /// Reads everything that the peer sent before it closed, then returns the error of the write.
     fn poll_reason<T>(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<T>> {
         let mut scratch = [0; 512];
         loop {

@@ -1,5 +1,5 @@
-//! How long a request is waited for: absolute deadlines and cancellation. Knows what each deadline is called, and
-//! nothing of what is waited for.
+//! How long a request is waited for: absolute deadlines and cancellation. Knows the failure of each deadline, and
+//! nothing about what is waited for.
 
 use super::classify::CallError;
 use crate::event::Failure;
@@ -9,10 +9,10 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-/// Stands for "never" where a timeout is too long to be added to an instant.
+/// Stands for "never" if a timeout is too long to be added to an instant.
 const NEVER: Duration = Duration::from_hours(30 * 365 * 24);
 
-/// An instant after which waiting has failed.
+/// An instant after which waiting fails.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Deadline {
     pub(super) at: Instant,
@@ -26,7 +26,7 @@ impl Deadline {
         Self { at, failure, allowed }
     }
 
-    /// What it means that it has passed.
+    /// The failure when it has passed.
     pub(super) fn passed(self) -> CallError {
         let what = match self.failure {
             Failure::ConnectTimeout => "no connection",
@@ -38,14 +38,14 @@ impl Deadline {
     }
 }
 
-/// The patience for one request.
+/// The deadlines of one request.
 pub(super) struct Deadlines {
     pub(super) timeouts: Timeouts,
     pub(super) cancel: CancellationToken,
 }
 
 impl Deadlines {
-    /// By these timeouts; `total`, where a request has its own, in place of theirs, and no other one is longer.
+    /// From these timeouts; `total`, if the request has its own, replaces theirs and caps all others.
     pub(super) fn new(timeouts: Timeouts, total: Option<Duration>, cancel: CancellationToken) -> Self {
         let timeouts = match total {
             None => timeouts,
@@ -59,8 +59,8 @@ impl Deadlines {
         Self { timeouts, cancel }
     }
 
-    /// For a connection, of which the set-up began at `from`. A cold request is `sent` by then, and its own
-    /// deadlines run already.
+    /// For a connection whose set-up began at `from`. A cold request is already `sent` then, so its own deadlines run,
+    /// too.
     pub(super) fn connection(&self, from: Instant, sent: Option<Instant>, stream: bool) -> Deadline {
         let connect = Deadline::new(from, self.timeouts.connect, Failure::ConnectTimeout);
         match sent {
@@ -69,7 +69,7 @@ impl Deadlines {
         }
     }
 
-    /// For the first content; of an answer that is not streamed, for all of it.
+    /// For the first content; for the whole answer if it is not streamed.
     pub(super) fn content(&self, sent: Instant, stream: bool) -> Deadline {
         let total = Deadline::new(sent, self.timeouts.total, Failure::TotalTimeout);
         if !stream {
@@ -78,7 +78,7 @@ impl Deadlines {
         earlier(Deadline::new(sent, self.timeouts.first_token, Failure::FirstTokenTimeout), total)
     }
 
-    /// For what follows the last progress; see [`super::body_decoder::BodyDecoder::progress`].
+    /// For the time after the last progress; see [`super::body_decoder::BodyDecoder::progress`].
     pub(super) fn more(&self, sent: Instant, progress: Option<Instant>) -> Deadline {
         let total = Deadline::new(sent, self.timeouts.total, Failure::TotalTimeout);
         match progress {
@@ -87,7 +87,7 @@ impl Deadlines {
         }
     }
 
-    /// Waits for something. What is ready at the deadline has made it.
+    /// Waits for something. A result that is ready at the deadline still counts.
     pub(super) async fn wait<T>(
         &self,
         until: Deadline,
@@ -102,7 +102,7 @@ impl Deadlines {
     }
 }
 
-/// We stopped it.
+/// The failure of a request that we cancelled.
 pub(super) fn cancelled() -> CallError {
     CallError::new(Failure::Cancelled, "the request was stopped before its answer was complete")
 }
@@ -167,7 +167,7 @@ mod tests {
         deadlines.cancel.cancel();
         let stopped = deadlines.wait(until, std::future::pending::<()>()).await.unwrap_err();
         assert_eq!(stopped.failure, Failure::Cancelled);
-        // What is there already is not thrown away.
+        // A result that is already there is not thrown away.
         assert_eq!(deadlines.wait(until, async { 7 }).await, Ok(7));
     }
 

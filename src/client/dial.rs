@@ -1,4 +1,4 @@
-//! Opens a connection: name, TCP, proxy, TLS, HTTP. Times each phase; its deadline is the caller's.
+//! Opens a connection: DNS, TCP, proxy, TLS, HTTP. Measures each phase; the caller sets the deadline.
 
 use super::BuildError;
 use super::classify::{self, CallError};
@@ -18,7 +18,7 @@ use std::sync::{Arc, Weak};
 use tokio::time::Instant;
 use url::Url;
 
-/// Most bytes of a proxy's answer to `CONNECT`.
+/// Maximum size of a proxy's answer to `CONNECT` in bytes.
 const MAX_PROXY_HEAD: usize = 16 << 10;
 
 /// Opens connections to one target.
@@ -31,15 +31,15 @@ pub(super) struct Dialer {
     pool: Weak<Pool>,
 }
 
-/// The proxy on the way.
+/// The proxy, if there is one.
 struct Hop {
     peer: Peer,
-    /// Ask it for a tunnel; if not, it is sent requests in absolute form.
+    /// Whether it is asked for a tunnel; otherwise it gets requests in absolute form.
     tunnel: bool,
 }
 
 impl Dialer {
-    /// Reads the target's TLS files.
+    /// Loads the target's TLS files.
     pub(super) fn new(target: Arc<Target>, tasks: Tasks, pool: Weak<Pool>) -> Result<Self, BuildError> {
         let peer = peer(&target.base_url)?;
         let secure = match target.base_url.scheme() {
@@ -52,12 +52,12 @@ impl Dialer {
         Ok(Self { target, peer, proxy, tls, tasks, pool })
     }
 
-    /// Requests go to a proxy that reads them: they are sent in absolute form.
+    /// Whether requests go to a proxy that reads them, and are therefore sent in absolute form.
     pub(super) fn absolute_form(&self) -> bool {
         self.proxy.as_ref().is_some_and(|hop| !hop.tunnel)
     }
 
-    /// Opens a connection. What came of it, phase by phase, is in `connection` also when it fails or is dropped.
+    /// Opens a connection. The result of each phase is recorded in `connection`, even if this fails or is dropped.
     pub(super) async fn dial(&self, connection: &mut ConnectionRecord) -> Result<Connection, CallError> {
         let phases = connection.phases.insert(Phases::default());
         let mut io = self.reach(phases).await?;
@@ -78,8 +78,8 @@ impl Dialer {
         Ok(link)
     }
 
-    /// A byte stream to the target, by way of the proxy if there is one. All that goes wrong on the way to the
-    /// proxy and with it is the proxy's.
+    /// A byte stream to the target, through the proxy if there is one. Any failure on the way to the proxy or at the
+    /// proxy is attributed to it.
     async fn reach(&self, phases: &mut Phases) -> Result<Io, CallError> {
         let Some(hop) = &self.proxy else {
             return Ok(Box::new(connect::tcp(&self.peer, phases).await?));
@@ -127,7 +127,7 @@ impl Dialer {
     }
 }
 
-/// `Proxy-Authorization`, with the secret in it, if the proxy wants one.
+/// `Proxy-Authorization` with its secret, if the proxy requires it.
 pub(super) fn authorization(proxy: &Proxy) -> Option<Result<(HeaderValue, Exposed), CallError>> {
     let (username, password) = proxy.auth.as_ref()?;
     Some(basic(username, password))
@@ -148,7 +148,7 @@ fn hop(proxy: &Proxy, target: &Target) -> Result<Hop, BuildError> {
     if proxy.url.scheme() != "http" {
         return Err(BuildError::ProxyScheme(proxy.url.scheme().to_owned()));
     }
-    // HTTP/2 with prior knowledge knows no absolute form: the proxy must not look inside.
+    // HTTP/2 with prior knowledge has no absolute form, so the proxy must tunnel.
     let tunnel = target.base_url.scheme() == "https" || target.http == HttpVersion::Http2;
     Ok(Hop { peer: peer(&proxy.url)?, tunnel })
 }

@@ -1,5 +1,5 @@
-//! What a dialect is: pure functions between our words and the wire's. A dialect knows no connection, no clock
-//! and no mark; to add one, write its file and give it a line in [`of`].
+//! The interface of a dialect: pure functions between our types and the wire format. A dialect knows no connection,
+//! clock or timestamp; to add one, write its file and add it to [`of`].
 
 use super::openai_chat::OpenAiChat;
 use crate::exchange::{Ask, Call, Delta};
@@ -7,29 +7,29 @@ use crate::framing::Event;
 use crate::plan::{Api, Target};
 use std::sync::Arc;
 
-/// The wire form of an answer.
+/// The wire format of an answer.
 pub(super) trait Decoder: Send + Sync {
     /// One event of a streamed answer.
     fn decode_event(&self, event: Event<'_>) -> Result<Delta, Malformed>;
 
-    /// A whole answer that was not streamed, or came whole although a stream was asked for.
+    /// A whole answer that was not streamed, or came whole although a stream was requested.
     fn decode_whole(&self, body: &[u8]) -> Result<Delta, Malformed>;
 
-    /// What an answer must have.
+    /// What a complete answer requires.
     fn demands(&self) -> Demands {
         Demands::MODEL
     }
 }
 
-/// The wire form of one API: of its answers, and of the requests for them.
+/// The wire format of one API: of its requests and their answers.
 pub(super) trait Dialect: Decoder {
-    /// The request. It cannot fail: what a target will not accept, the target says.
+    /// Encodes the request. It cannot fail: if a target rejects something, its answer says so.
     fn encode(&self, target: &Target, ask: &Ask) -> Call;
 
-    /// What the body of an error answer says; `None` if it is not in the dialect's form.
+    /// The message in the body of an error answer; `None` if the body is not in the dialect's format.
     fn decode_error(&self, body: &[u8]) -> Option<String>;
 
-    /// The texts of a prompt in an encoded request, for a tokenizer to count.
+    /// The prompt texts in an encoded request, for a tokenizer to count.
     fn prompt_texts(&self, body: &[u8]) -> Vec<String>;
 }
 
@@ -41,52 +41,52 @@ pub(super) fn of(api: Api) -> Option<Arc<dyn Dialect>> {
     }
 }
 
-/// What an answer must have to be complete.
+/// What an answer must contain to be complete.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Demands {
-    /// A stream tells its end, by a terminal event or a finish reason; if not, the clean end of the body is its end.
+    /// A stream marks its end by a terminal event or a finish reason; if `false`, a clean end of the body suffices.
     pub(super) end: bool,
-    /// Generated content; a complete answer without any is `empty`.
+    /// Generated content is required; a complete answer without any is `empty`.
     pub(super) content: bool,
-    /// Content is looked for: the timeout of the first token runs, and then that of the progress.
+    /// Content is looked for: the timeout of the first token applies, and then the stall timeout.
     pub(super) awaits: bool,
-    /// Most bytes of an answer that comes whole.
+    /// Maximum size in bytes of an answer that comes whole.
     pub(super) most_whole: usize,
 }
 
 impl Demands {
-    /// The answer of a model.
+    /// For the answer of a model.
     pub(super) const MODEL: Self =
         Self { end: true, content: true, awaits: true, most_whole: super::body_decoder::MAX_BODY };
 }
 
-/// Bytes that the dialect, or the reading of a step, does not allow.
+/// Bytes that violate the dialect, or the response mapping of a step.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Malformed {
-    /// Not JSON, or JSON whose fields have other types than the dialect says. The error tells the
-    /// place, and may quote a scalar that stood there.
+    /// Not JSON, or JSON whose fields have other types than the dialect defines. The source error contains the
+    /// position, and may quote a scalar found there.
     #[error("{what} does not follow the dialect: {source}")]
     Json {
-        /// Which part of the answer.
+        /// The part of the answer.
         what: &'static str,
-        /// Where and why.
+        /// The error of the JSON parser.
         source: serde_json::Error,
     },
-    /// Well-formed, but a part that the dialect demands is missing.
+    /// Well-formed, but a required part is missing.
     #[error("{0} is missing")]
     Missing(&'static str),
-    /// Not JSON, where a step looks for values.
+    /// Not JSON, although a step reads values from it.
     #[error("{what} is not JSON: {source}")]
     NotJson {
-        /// Which part of the answer, in its words where they are few.
+        /// The part of the answer, quoted if it is short.
         what: String,
-        /// Where and why.
+        /// The error of the JSON parser.
         source: serde_json::Error,
     },
 }
 
 impl Malformed {
-    /// The body stopped in the middle of a value: cut short rather than wrong.
+    /// Whether the body ended in the middle of a value: it was cut short, not malformed.
     pub(super) fn is_cut(&self) -> bool {
         matches!(self, Self::Json { source, .. } | Self::NotJson { source, .. } if source.is_eof())
     }

@@ -1,4 +1,4 @@
-//! One request and its answer: in order, what happens to it and when.
+//! One request and its answer: the steps of an exchange in order, with their timing.
 
 use super::body_decoder::BodyDecoder;
 use super::body_decoder::Mode;
@@ -20,31 +20,31 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
-/// Most bytes of an error answer that are read for its detail.
+/// Maximum number of bytes of an error answer that are read for its details.
 const MAX_ERROR: usize = 64 << 10;
-/// How long a connection may take to come back to rest after its answer was read.
+/// How long a connection may take to become idle after its answer was read.
 const REST_WITHIN: Duration = Duration::from_millis(100);
 
-/// One long document is decoded at a time: that takes a core, and others measure on it.
+/// Long documents are decoded one at a time: decoding occupies a core, and other requests are being measured.
 static TURN: Semaphore = Semaphore::const_new(1);
 
-/// By what the answer of a request is read.
+/// How the answer of a request is interpreted.
 enum Form {
     Dialect(Arc<dyn Dialect>),
     Http(Option<Arc<AnswerMapping>>),
 }
 
-/// What the status says of an answer.
+/// What the status means for an answer.
 enum Verdict {
     /// It is read as a success.
     Success,
-    /// It is read as a success, although another status was expected, for this reason.
+    /// It is read as a success, although another status was expected, with this description.
     Unexpected(String),
     /// It is an error.
     Error(Failure),
 }
 
-/// One request while it is played.
+/// One request that is being sent.
 pub(super) struct Exchange<'a> {
     client: &'a Client,
     call: Call,
@@ -57,7 +57,7 @@ pub(super) struct Exchange<'a> {
 }
 
 impl<'a> Exchange<'a> {
-    /// The engine has turned to the request.
+    /// When the engine began to handle the request.
     pub(super) fn new(client: &'a Client, call: Call, mut context: Context) -> Self {
         let marks = Marks::begin(context.due, Instant::now());
         let redactor = Redactor::new(std::mem::take(&mut context.options.hidden));
@@ -72,7 +72,7 @@ impl<'a> Exchange<'a> {
         Self { client, call, context, form, deadlines, marks, connection, redactor }
     }
 
-    /// To its end, whatever that is.
+    /// Runs the exchange to its end, whatever the outcome.
     pub(super) async fn play(mut self) -> Answer {
         let composed = self.client.composer.compose(&self.call, &self.context, &mut self.redactor);
         let opened = match composed {
@@ -85,7 +85,7 @@ impl<'a> Exchange<'a> {
         }
     }
 
-    /// The timeout of the first token runs: a stream is asked for, and content is looked for in it.
+    /// Whether the timeout of the first token applies: a stream is requested, and content is looked for in it.
     fn awaits_content(&self) -> bool {
         let looked_for = match &self.form {
             Form::Dialect(_) => true,
@@ -98,14 +98,14 @@ impl<'a> Exchange<'a> {
         self.client.target.connection == ConnectionMode::Cold
     }
 
-    /// Sends the request on a ready connection and waits for the head of the answer.
+    /// Sends the request on a ready connection and waits for the response headers.
     async fn open(&mut self, request: Request<Body>) -> Result<(Response<Incoming>, Connection), CallError> {
         let began = Instant::now();
         if self.is_cold() {
             self.marks.sent = Some(began);
         }
         let mut link = self.obtain(began).await?;
-        // A fresh connection is never replaced, so its request need not be kept.
+        // A new connection is never replaced, so its request need not be kept.
         let spare = link.reused().then(|| request.clone());
         let sent = *self.marks.sent.get_or_insert_with(Instant::now);
         let lost = match self.send(&mut link, request, sent).await? {
@@ -136,7 +136,7 @@ impl<'a> Exchange<'a> {
         result
     }
 
-    /// A ready connection, kept or new. Set-up before `sent` is noted, also where another request opened the
+    /// A ready connection, reused or new. Set-up time is recorded before `sent`, also if another request opened the
     /// connection and this one waited for it.
     async fn obtain(&mut self, began: Instant) -> Result<Connection, CallError> {
         if self.is_cold() {
@@ -150,7 +150,7 @@ impl<'a> Exchange<'a> {
         link
     }
 
-    /// A new connection, or on HTTP/2 one that another request opens just now.
+    /// A new connection, or on HTTP/2 one that another request is just opening.
     async fn connect(&mut self, began: Instant) -> Result<Connection, CallError> {
         let until = self.deadlines.connection(began, self.marks.sent, self.awaits_content());
         let client = self.client;
@@ -171,7 +171,7 @@ impl<'a> Exchange<'a> {
         self.deadlines.wait(until, work).await?
     }
 
-    /// A new connection in place of a stale one.
+    /// A new connection that replaces a stale one.
     async fn replace(&mut self, sent: Instant) -> Result<Connection, CallError> {
         let until = self.deadlines.connection(Instant::now(), Some(sent), self.awaits_content());
         let link = self.deadlines.wait(until, self.client.dialer.dial(&mut self.connection)).await??;
@@ -213,13 +213,13 @@ impl<'a> Exchange<'a> {
         self.fill(answer, body_decoder, unexpected).await
     }
 
-    /// What the status says. One that a step expects is a success, whatever it means elsewhere.
+    /// What the status means. A status that a step expects is a success, even if it means an error elsewhere.
     fn verdict(&self, status: StatusCode) -> Verdict {
         let expected = self.context.options.status.as_ref();
         if expected.is_some_and(|set| set.contains(status.as_u16())) {
             return Verdict::Success;
         }
-        // In absolute form the proxy answers for itself with this one.
+        // In absolute form, this status is the proxy's own answer.
         if status == StatusCode::PROXY_AUTHENTICATION_REQUIRED && self.client.dialer.absolute_form() {
             return Verdict::Error(Failure::Proxy);
         }
@@ -230,7 +230,7 @@ impl<'a> Exchange<'a> {
         }
     }
 
-    /// By what the body of a success is read, and in what pieces it comes.
+    /// How the body of a success is interpreted, and its framing.
     fn decoder(
         &self,
         status: StatusCode,
@@ -262,14 +262,14 @@ impl<'a> Exchange<'a> {
         let status_line = response::status_line(status);
         let location = headers.get(header::LOCATION).and_then(|value| value.to_str().ok());
         match location.filter(|_| status.is_redirection()) {
-            // Without its query and fragment, which may carry tokens of their own.
+            // Without query and fragment, which may contain tokens.
             Some(to) => format!("{status_line}, to {}", to.split(['?', '#']).next().unwrap_or_default()),
             None if text.is_empty() => status_line,
             None => format!("{status_line}: {text}"),
         }
     }
 
-    /// Keeps the connection for the next request, if it can be.
+    /// Returns the connection to the pool for the next request, if possible.
     async fn release(&self, mut link: Connection, complete: bool) {
         if self.is_cold() || !complete || link.lease().is_some() {
             return;
@@ -279,7 +279,7 @@ impl<'a> Exchange<'a> {
         }
     }
 
-    /// Everything about an answer that was read, its tokens counted last.
+    /// Everything about an answer that was read; its tokens are counted last.
     async fn fill(
         mut self,
         mut answer: Answer,
@@ -324,14 +324,14 @@ impl<'a> Exchange<'a> {
         answer
     }
 
-    /// Nothing came back.
+    /// The answer of a request that got none.
     fn failed(self, broken: &CallError) -> Answer {
         let blank = Answer::failed(broken.failure, "", self.marks.clone());
         self.finish(blank, broken, None)
     }
 }
 
-/// Decodes a long document, all marks of which are taken, where it holds up nobody else's.
+/// Decodes a long document, after all its timestamps were taken, on a thread where it delays no other request.
 async fn decode_aside(body_decoder: &mut BodyDecoder) {
     let Some(document) = body_decoder.long_document() else { return };
     let turn = TURN.acquire().await;
@@ -349,7 +349,7 @@ mod tests {
     use crate::exchange::Delta;
     use crate::framing::Event;
 
-    /// Has a bug.
+    /// A decoder with a bug.
     struct Faulty;
 
     impl Decoder for Faulty {

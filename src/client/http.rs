@@ -1,4 +1,4 @@
-//! The client of one target: what its requests share.
+//! The client of one target: the state that its requests share.
 
 use super::answer::{Counted, Generated};
 use super::connection::Tasks;
@@ -17,11 +17,11 @@ use http::{HeaderMap, Method};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-/// Speaks to one target over HTTP. Requests in flight are independent of each other; idle connections are shared,
-/// bounded and aged. Dropping it ends every connection.
+/// Sends requests to one target over HTTP. Concurrent requests are independent of each other; idle connections are
+/// shared, with limits on their number and age. Dropping the client closes every connection.
 pub struct Client {
     pub(super) target: Arc<Target>,
-    /// `None`: an application, which has no model call of its own.
+    /// `None` for an application, which has no model call of its own.
     pub(super) dialect: Option<Arc<dyn Dialect>>,
     pub(super) composer: Composer,
     pub(super) dialer: Dialer,
@@ -30,7 +30,7 @@ pub struct Client {
     tasks: Tasks,
 }
 
-/// A target cannot be spoken to as it is configured.
+/// The client cannot be built from the target's configuration.
 #[derive(Debug, thiserror::Error)]
 pub enum BuildError {
     /// The base URL has a scheme other than http and https.
@@ -39,55 +39,55 @@ pub enum BuildError {
     /// A URL without a host or a port.
     #[error("a URL of the target has no host")]
     NoHost,
-    /// The proxy's URL has a scheme other than http.
+    /// The scheme of the proxy's URL is not http.
     #[error("the proxy's scheme is {0}, not http")]
     ProxyScheme(String),
-    /// Neither a DNS name nor an address.
+    /// The name is neither a DNS name nor an address.
     #[error("{0} is no name that a certificate can have")]
     ServerName(String),
     /// A PEM file cannot be read.
     #[error("cannot read {path}: {source}")]
     Pem {
-        /// Which file.
+        /// The path of the file.
         path: PathBuf,
-        /// Why.
+        /// The error of the operating system.
         source: rustls::pki_types::pem::Error,
     },
-    /// A PEM file without a certificate.
+    /// A PEM file contains no certificate.
     #[error("{0} holds no certificate")]
     NoCertificate(PathBuf),
-    /// A certificate cannot serve as a root.
+    /// A certificate cannot be used as a root.
     #[error("a certificate in {path} cannot be a root: {source}")]
     Root {
-        /// Which file.
+        /// The path of the file.
         path: PathBuf,
-        /// Why.
+        /// The error of the TLS library.
         source: rustls::Error,
     },
-    /// The client certificate and its key do not go together, or are of a kind that we cannot use.
+    /// The client certificate and its key do not match, or are of an unsupported kind.
     #[error("the client certificate in {path} cannot be used: {source}")]
     Identity {
-        /// The certificate's file.
+        /// The path of the certificate.
         path: PathBuf,
-        /// Why.
+        /// The error of the TLS library.
         source: rustls::Error,
     },
-    /// TLS cannot be set up, say because the system has no roots.
+    /// TLS cannot be set up, for example because the system has no root certificates.
     #[error("cannot set up TLS: {0}")]
     Tls(rustls::Error),
     /// A tokenizer file cannot be read.
     #[error("cannot read the tokenizer {path}: {source}")]
     Tokenizer {
-        /// Which file.
+        /// The path of the file.
         path: PathBuf,
-        /// Why.
+        /// The error of the tokenizer.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
 }
 
 impl Client {
-    /// Reads the target's TLS and tokenizer files. No connection is opened. It may take a second where a tokenizer
-    /// is loaded, so a running daemon calls it on a blocking thread.
+    /// Loads the target's TLS and tokenizer files, without opening a connection. Loading a tokenizer may take a second,
+    /// so a running daemon calls this on a blocking thread.
     pub fn new(target: Arc<Target>) -> Result<Self, BuildError> {
         let tasks = Tasks::default();
         let pool = Arc::new(Pool::new());
@@ -97,14 +97,14 @@ impl Client {
         Ok(Self { dialect: dialect::of(target.api), target, composer, dialer, pool, counter, tasks })
     }
 
-    /// Closes the idle connections, and each other one after its request; then waits until the last one is gone.
+    /// Closes the idle connections, and each other one after its request; then waits until the last one is closed.
     /// Requests in flight are not disturbed.
     pub async fn close(&self) {
         self.pool.close();
         self.tasks.ended().await;
     }
 
-    /// What the target's tokenizer, if it has one, counts: the output, and the texts of the prompt.
+    /// Token counts by the target's tokenizer, if it has one: of the output, and of the prompt texts.
     pub(super) async fn count(&self, prompt: Option<Vec<String>>, output: &Generated) -> Counted {
         let Some(counter) = &self.counter else { return Counted::default() };
         let output = [&output.text, &output.reasoning, &output.tool_calls].map(String::clone);

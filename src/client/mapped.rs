@@ -1,7 +1,7 @@
-//! Answers of HTTP endpoints, read by what the config of a step says of them. Pure: no connection, no clock.
+//! Interprets answers of HTTP endpoints by the response mapping of a step. Pure: no connection, no clock.
 //!
-//! Beyond the config one convention counts: a server-sent event of the name `error` is an error, because no stream
-//! that says so may pass for a success.
+//! One convention applies beyond the configuration: a server-sent event named `error` is an error, because a stream
+//! that contains one must not count as a success.
 
 use super::body_decoder::{MAX_BODY, Mode};
 use super::dialect::{Decoder, Demands, Malformed};
@@ -12,42 +12,43 @@ use serde_json::Value;
 use serde_json_path::JsonPath;
 use std::sync::Arc;
 
-/// Most bytes of the body of an HTTP step's answer that comes whole, because checks and takes look at all of it.
-/// More is a `protocol` failure.
+/// Maximum size in bytes of the answer to an HTTP step that comes whole, because checks and extractions look at all of
+/// it. More is a `protocol` failure.
 pub(super) const MAX_KEPT: usize = 8 << 20;
 
-/// Characters of an event that is not JSON, up to which it is quoted.
+/// Maximum length in characters of an event that is not JSON for it to be quoted.
 const MAX_QUOTED: usize = 60;
 
 const BOM: &[u8] = b"\xef\xbb\xbf";
 
-/// How one answer is read.
+/// How one answer is interpreted.
 #[derive(Debug)]
 pub(super) struct MappedDecoder {
-    /// What is looked for; `None`: nothing, the body is kept as it is.
+    /// The mapping; `None`: nothing is interpreted, the body is kept as it is.
     reading: Option<Arc<AnswerMapping>>,
     form: As,
 }
 
-/// As what a body is read.
+/// The format of a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum As {
-    /// As bytes, which say nothing.
+    /// Bytes that are not interpreted.
     Bytes,
-    /// As a JSON document.
+    /// A JSON document.
     Json,
-    /// As text.
+    /// Plain text.
     Text,
-    /// As a stream of events.
+    /// A stream of events.
     Stream(Mode),
 }
 
 impl MappedDecoder {
-    /// For an answer of this media type (lower case, without parameters). `empty`: by the rules of HTTP it has no
-    /// body, so there is nothing to parse.
+    /// For an answer of this media type (lower case, without parameters). `empty`: by the rules of HTTP it has no body,
+    /// so there is nothing to parse.
     ///
-    /// The config's form comes before the media type, but for a JSON document in place of server-sent events, which
-    /// is an error object, or a server that does not stream. Paths need JSON, whatever its media type.
+    /// The configured form takes precedence over the media type, except for a JSON document instead of server-sent
+    /// events, which is an error object or comes from a server that does not stream. Paths require JSON, whatever its
+    /// media type.
     pub(super) fn new(reading: Option<Arc<AnswerMapping>>, media_type: &str, empty: bool) -> Self {
         let form = match &reading {
             Some(reading) if !empty => form(reading, media_type),
@@ -56,7 +57,7 @@ impl MappedDecoder {
         Self { reading, form }
     }
 
-    /// How its body is cut into pieces.
+    /// The framing of its body.
     pub(super) fn mode(&self) -> Mode {
         match self.form {
             As::Stream(mode) => mode,
@@ -64,7 +65,7 @@ impl MappedDecoder {
         }
     }
 
-    /// What a value says, by the paths.
+    /// Extracts what the paths find in a value.
     fn delta(&self, value: &Value) -> Delta {
         let Some(reading) = &self.reading else { return Delta::default() };
         let mut content = Vec::new();
@@ -115,7 +116,7 @@ impl Decoder for MappedDecoder {
         }
         let mut delta = match parse() {
             Ok(value) => self.delta(&value),
-            // Some servers keep a connection alive with empty events, and a terminal one may say what it likes.
+            // Some servers send empty events to keep a connection alive, and a terminal event may contain anything.
             Err(_) if terminal || data.is_empty() => Delta::default(),
             Err(source) => return Err(Malformed::NotJson { what: quoted(data), source }),
         };
@@ -153,13 +154,13 @@ impl Decoder for MappedDecoder {
     }
 }
 
-/// Content is looked for as it comes.
+/// Whether content is looked for while the answer arrives.
 pub(super) fn awaits(reading: &AnswerMapping) -> bool {
     reading.text.is_some() || reading.reasoning.is_some()
 }
 
-/// What the body of an error answer says, in the shapes that are common: `{"error": ...}`, `{"message": ...}`,
-/// `{"detail": ...}`, problem details (RFC 9457).
+/// The message in the body of an error answer, in the common formats: `{"error": ...}`, `{"message": ...}`, `{"detail":
+/// ...}`, problem details (RFC 9457).
 pub(super) fn decode_error(body: &[u8]) -> Option<String> {
     let value: Value = serde_json::from_slice(body.strip_prefix(BOM).unwrap_or(body)).ok()?;
     let field = |name: &str| value.get(name).filter(|value| !value.is_null());
@@ -190,7 +191,7 @@ fn form(reading: &AnswerMapping, media_type: &str) -> As {
     }
 }
 
-/// Something is looked for in JSON.
+/// Whether any path reads JSON.
 fn has_path(reading: &AnswerMapping) -> bool {
     let paths = [
         &reading.text,
@@ -205,7 +206,7 @@ fn has_path(reading: &AnswerMapping) -> bool {
     paths.into_iter().any(Option::is_some) || matches!(reading.done, Some(Done::Path(_)))
 }
 
-/// The texts of every node, one after the other; `None` if that is nothing.
+/// The texts of all nodes, concatenated; `None` if there are none.
 fn joined(path: Option<&JsonPath>, value: &Value) -> Option<String> {
     let mut all = String::new();
     for node in path?.query(value).iter() {
@@ -223,7 +224,7 @@ fn told<'a>(path: &JsonPath, value: &'a Value) -> Option<&'a Value> {
     path.query(value).all().into_iter().find(|node| !matches!(node, Value::Null | Value::Bool(false)))
 }
 
-/// A value as text; `None` if that is nothing.
+/// A value as text; `None` if it has none.
 fn text(value: &Value) -> Option<String> {
     match value {
         Value::String(text) => Some(text.clone()).filter(|text| !text.is_empty()),
@@ -231,12 +232,12 @@ fn text(value: &Value) -> Option<String> {
     }
 }
 
-/// The nodes that are counts, added up; `None` if there is none.
+/// The sum of the nodes that are counts; `None` if there are none.
 fn tokens(path: Option<&JsonPath>, value: &Value) -> Option<u64> {
     path?.query(value).iter().filter_map(|node| count(node)).reduce(u64::saturating_add)
 }
 
-/// A whole number, also one that is written as a float or as a string.
+/// A whole number, also if it is written as a float or as a string.
 fn count(value: &Value) -> Option<u64> {
     match value {
         Value::Number(number) => number.as_u64().or_else(|| whole(number.as_f64()?)),
@@ -251,8 +252,8 @@ fn whole(number: f64) -> Option<u64> {
     (number.fract() == 0.0 && (0.0..=EXACT).contains(&number)).then_some(number as u64)
 }
 
-/// What an error says: its text, its message (with its code), or all of it. Not shortened here: a secret in it must
-/// be found whole.
+/// The description in an error: its text, its message (with its code), or all of it. It is not truncated here, because
+/// a secret in it can only be redacted as a whole.
 fn said(error: &Value) -> String {
     let field = |name: &str| error.get(name).and_then(text_or_number);
     let message = match error {
@@ -275,7 +276,8 @@ fn text_or_number(value: &Value) -> Option<String> {
     }
 }
 
-/// An event that is not JSON. Only a short one is quoted: half of a longer one might be half of a secret.
+/// The error for an event that is not JSON. Only a short one is quoted: a part of a longer one might be a part of a
+/// secret.
 fn quoted(data: &str) -> String {
     if data.chars().nth(MAX_QUOTED).is_some() {
         return "an event of the stream".into();

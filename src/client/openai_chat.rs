@@ -1,5 +1,5 @@
-//! `POST {base_url}/chat/completions` as OpenAI documents it and as vLLM, SGLang, llama.cpp, LiteLLM and many
-//! others speak it. Pure: no connection, no clock.
+//! `POST {base_url}/chat/completions` as documented by OpenAI and as implemented by vLLM, SGLang, llama.cpp, LiteLLM
+//! and many others. Pure: no connection, no clock.
 
 mod wire;
 
@@ -11,15 +11,15 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, header};
 use serde_json::{Map, Value, json};
 
-/// Tokens that a chat template may put around each message, at most.
+/// Maximum number of tokens that a chat template adds for each message.
 const TEMPLATE_TOKENS: u64 = 16;
-/// Tokens that a chat template may add once (a default system prompt), at most.
+/// Maximum number of tokens that a chat template adds once (a default system prompt).
 const PREAMBLE_TOKENS: u64 = 256;
 
 /// The data of the terminal event.
 const DONE: &str = "[DONE]";
 
-/// The dialect.
+/// The OpenAI chat completions dialect.
 pub(super) struct OpenAiChat;
 
 impl Decoder for OpenAiChat {
@@ -28,7 +28,7 @@ impl Decoder for OpenAiChat {
         if data == DONE {
             return Ok(Delta { terminal: true, ..Delta::default() });
         }
-        // Some gateways keep a connection alive with empty events.
+        // Some gateways send empty events to keep a connection alive.
         if data.is_empty() {
             return Ok(Delta::default());
         }
@@ -54,9 +54,9 @@ impl Decoder for OpenAiChat {
 }
 
 impl Dialect for OpenAiChat {
-    /// The parameters are applied to the body as a JSON merge patch (RFC 7396): maps merge, everything else is
-    /// replaced, and `null` removes a key (say `stream_options: null` for a server that does not know it). Where they
-    /// set `max_tokens` or `max_completion_tokens`, ours is left out.
+    /// The parameters are applied to the body as a JSON merge patch (RFC 7396): maps are merged, everything else is
+    /// replaced, and `null` removes a key (for example `stream_options: null` for a server that does not know it). If
+    /// they set `max_tokens` or `max_completion_tokens`, ours is left out.
     fn encode(&self, target: &Target, ask: &Ask) -> Call {
         let mut body = Map::new();
         if !target.model.is_empty() {
@@ -120,14 +120,14 @@ fn role(role: Role) -> &'static str {
 }
 
 /// An upper bound: a token has at least one byte, tool definitions and the like are part of the prompt, and the
-/// template adds a little.
+/// template adds a few tokens.
 fn most_input_tokens(body: &Map<String, Value>) -> u64 {
     let messages = body.get("messages").and_then(Value::as_array).map_or(0, Vec::len) as u64;
     let bytes: u64 = body.values().map(text_bytes).sum();
     bytes.saturating_add(messages * TEMPLATE_TOKENS).saturating_add(PREAMBLE_TOKENS)
 }
 
-/// Bytes of text in a value, keys included.
+/// Number of bytes of text in a value, including keys.
 fn text_bytes(value: &Value) -> u64 {
     match value {
         Value::String(text) => text.len() as u64,
@@ -165,7 +165,7 @@ fn content(message: wire::Message, out: &mut Vec<Content>) {
             out.push(make(text));
         }
     };
-    // Servers in transition send both names with the same text; it is one piece of reasoning.
+    // Some servers send both names with the same text for compatibility; it is a single piece of reasoning.
     let by_name = [message.reasoning_content, message.reasoning];
     if let Some(reasoning) = by_name.into_iter().flatten().find(|text| !text.is_empty()) {
         add(Content::Reasoning, reasoning);

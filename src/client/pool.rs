@@ -7,29 +7,30 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::Instant;
 
-/// A connection that carried nothing for so long is closed, at the latest after twice the time.
+/// Idle timeout of a connection; it is closed after at most twice this time.
 pub(super) const IDLE_FOR: Duration = Duration::from_mins(1);
-/// A connection that is older takes no further request, so that a change of the target's addresses is seen.
+/// Maximum age of a connection that takes further requests, so that a change of the target's addresses is noticed.
 const MAX_AGE: Duration = Duration::from_mins(10);
-/// Most idle HTTP/1.1 connections that are kept; further ones are closed after their request.
+/// Maximum number of idle HTTP/1.1 connections; further ones are closed after their request.
 const MAX_IDLE: usize = 1024;
-/// Most requests at once on one HTTP/2 connection, or fewer if the server says so: a further one would wait inside
-/// the connection, and its wait would look like the server's. 100 is what RFC 9113 asks of servers at least. A server
-/// says its own limit after the connection is open, so a first burst may still queue where the limit is lower.
+/// Maximum number of concurrent requests on one HTTP/2 connection, or fewer if the server says so: a further one would
+/// wait inside the connection, and its wait would be attributed to the server. 100 is the minimum that RFC 9113
+/// recommends to servers. A server announces its own limit after the connection is open, so a first burst may still
+/// queue if the limit is lower.
 const MAX_STREAMS: usize = 100;
 
 /// The connections of one target.
 pub(super) struct Pool {
     state: Mutex<State>,
-    /// What the server last said of the streams that it lets run at once on an HTTP/2 connection.
+    /// The number of concurrent streams per HTTP/2 connection that the server last announced.
     streams: AtomicUsize,
-    /// Held while a shared connection is opened, so that a burst of requests opens one and not many.
+    /// Held while a shared connection is being opened, so that a burst of requests opens only one.
     opening: Semaphore,
 }
 
 struct State {
     closed: bool,
-    /// HTTP/1.1; the most recently used last.
+    /// HTTP/1.1; most recently used last.
     idle: Vec<(Connection, Instant)>,
     /// HTTP/2.
     shared: Vec<Connection>,
@@ -43,7 +44,7 @@ impl Pool {
         Self { state: Mutex::new(state), streams, opening: Semaphore::new(1) }
     }
 
-    /// A connection that is ready now, if there is one.
+    /// Takes a connection that is ready now, if there is one.
     pub(super) fn take(&self) -> Option<Connection> {
         let mut state = self.lock();
         state.sweep(Instant::now());
@@ -58,7 +59,7 @@ impl Pool {
         Some(link)
     }
 
-    /// Takes back an HTTP/1.1 connection that is ready again.
+    /// Returns an HTTP/1.1 connection that is ready again.
     pub(super) fn put(&self, link: Connection) {
         let mut state = self.lock();
         let now = Instant::now();
@@ -67,7 +68,7 @@ impl Pool {
         }
     }
 
-    /// Lets others use an HTTP/2 connection that was just opened.
+    /// Shares an HTTP/2 connection that was just opened.
     pub(super) fn offer(&self, link: &Connection) {
         let Some(lease) = link.lease() else { return };
         let mut state = self.lock();
@@ -78,22 +79,23 @@ impl Pool {
         }
     }
 
-    /// Streams on a new HTTP/2 connection until the server has said how many it lets run.
+    /// The assumed stream limit of a new HTTP/2 connection until the server has announced its own.
     pub(super) fn most_streams(&self) -> usize {
         self.streams.load(Ordering::Relaxed)
     }
 
-    /// The right to open a shared connection. Look again once you have it: another may have come.
+    /// Permission to open a shared connection. Check the pool again after getting it: another request may have opened
+    /// one.
     pub(super) async fn opening(&self) -> Option<SemaphorePermit<'_>> {
         self.opening.acquire().await.ok()
     }
 
-    /// Closes what is too old or idle for too long.
+    /// Closes connections that are too old or were idle for too long.
     pub(super) fn sweep(&self) {
         self.lock().sweep(Instant::now());
     }
 
-    /// Closes what is idle, now and in future.
+    /// Closes idle connections, now and in future.
     pub(super) fn close(&self) {
         let mut state = self.lock();
         state.closed = true;
@@ -101,7 +103,7 @@ impl Pool {
         state.shared.clear();
     }
 
-    /// Connections that are kept.
+    /// Number of connections in the pool.
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         let state = self.lock();
@@ -130,16 +132,16 @@ fn share(link: &Connection) -> Option<Connection> {
     link.share(link.lease()?.another(most)?)
 }
 
-/// One of the streams of an HTTP/2 connection; gives its place back when it is dropped.
+/// One of the concurrent streams of an HTTP/2 connection; frees its slot when it is dropped.
 pub(super) struct Lease {
     streams: Arc<Mutex<Streams>>,
-    /// Whether it stands for a stream, or only looks on.
+    /// Whether it occupies a slot, or only observes the count.
     counts: bool,
 }
 
 struct Streams {
     active: usize,
-    /// When one was last taken or given back.
+    /// When a slot was last taken or freed.
     used: Instant,
 }
 
@@ -150,7 +152,7 @@ impl Lease {
         Self { streams: Arc::new(Mutex::new(streams)), counts: true }
     }
 
-    /// Looks on without taking a place.
+    /// A handle that occupies no slot.
     fn watch(&self) -> Self {
         Self { streams: Arc::clone(&self.streams), counts: false }
     }

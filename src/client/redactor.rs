@@ -1,4 +1,4 @@
-//! That no secret leaves by a detail: servers quote what they were sent in their error messages. Knows texts only.
+//! Removes secrets from error details, because servers quote what they were sent. Knows only texts.
 
 use crate::secret::Exposed;
 use base64::Engine as _;
@@ -8,13 +8,14 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use std::cmp::Reverse;
 use url::form_urlencoded::byte_serialize;
 
-/// Characters of a detail that are kept.
+/// Maximum length of a detail in characters.
 const MAX_DETAIL: usize = 300;
-/// Shorter secrets are not searched for: they would be found in every other word.
+/// Minimum length of a secret to be searched for, in bytes: shorter ones would match within ordinary words.
 const MIN_SECRET: usize = 4;
-/// What stands in place of a secret.
+/// The replacement of a secret.
 const MASK: &str = "***";
-/// What a component of a URL never needs to encode (RFC 3986, section 2.3), and most encoders do not.
+/// Characters that never need encoding in a component of a URL (RFC 3986, section 2.3), and that most encoders leave as
+/// they are.
 const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// The secrets of one request.
@@ -22,7 +23,7 @@ const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b
 pub(super) struct Redactor(Vec<Exposed>);
 
 impl Redactor {
-    /// These must not be shown.
+    /// Redacts these values.
     pub(super) fn new(secrets: Vec<Exposed>) -> Self {
         let mut redactor = Self::default();
         for secret in secrets {
@@ -31,24 +32,24 @@ impl Redactor {
         redactor
     }
 
-    /// This must not be shown either.
+    /// Redacts this value, too.
     pub(super) fn add(&mut self, secret: Exposed) {
         if secret.expose().len() >= MIN_SECRET {
             self.0.push(secret);
         }
     }
 
-    /// The credentials in a basic authorization, as they are encoded there.
+    /// Redacts the credentials of a basic authorization in their encoded form.
     pub(super) fn add_basic(&mut self, value: &HeaderValue) {
         if let Some(encoded) = value.to_str().ok().and_then(|value| value.strip_prefix("Basic ")) {
             self.add(Exposed::new(encoded));
         }
     }
 
-    /// A detail that may be shown: on one line, without secrets, shortened.
+    /// A detail that is safe to show: on one line, without secrets, truncated.
     pub(super) fn clean(&self, detail: &str) -> String {
         let mut forms: Vec<String> = self.0.iter().flat_map(|secret| forms(secret.expose())).collect();
-        // A secret may be part of another one, of which nothing must be left.
+        // A secret may be part of another one, of which nothing must remain.
         forms.sort_unstable_by_key(|form| Reverse(form.len()));
         forms.dedup();
         let mut clean = detail.to_owned();
@@ -65,7 +66,7 @@ impl Redactor {
     }
 }
 
-/// The forms in which a value stands in a request, and in what is said of it.
+/// The forms in which a value may occur in a request, and in texts about it.
 fn forms(secret: &str) -> impl Iterator<Item = String> {
     let json = serde_json::Value::from(secret).to_string();
     let json = json.strip_prefix('"').and_then(|json| json.strip_suffix('"')).unwrap_or_default().to_owned();
@@ -80,7 +81,8 @@ fn forms(secret: &str) -> impl Iterator<Item = String> {
     forms.into_iter().filter(|form| form.len() >= MIN_SECRET)
 }
 
-/// Where a text ends with the beginning of a secret: bodies are read up to a bound, which may lie within one.
+/// The position where a text ends with the beginning of a secret: bodies are read up to a limit, which may fall inside
+/// one.
 fn cut(text: &str, secret: &str) -> Option<usize> {
     let (at, _) = secret.char_indices().find(|(at, _)| *at >= MIN_SECRET)?;
     let begin = secret.get(..at)?;
@@ -88,7 +90,7 @@ fn cut(text: &str, secret: &str) -> Option<usize> {
     found.find(|at| text.get(*at..).is_some_and(|end| secret.starts_with(end)))
 }
 
-/// Printable characters on one line, at most so many.
+/// The printable characters of a text on one line, truncated to `most`.
 pub(super) fn shorten(text: &str, most: usize) -> String {
     let words = text.split(|c: char| c.is_whitespace() || c.is_control()).filter(|word| !word.is_empty());
     let line = words.collect::<Vec<_>>().join(" ");

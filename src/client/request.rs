@@ -1,4 +1,4 @@
-//! The head of a request: address form, headers, credentials.
+//! Builds the head of a request: request target, headers, credentials.
 
 use super::classify::CallError;
 use super::connection::Body;
@@ -15,20 +15,20 @@ use std::sync::Arc;
 const USER_AGENT: HeaderValue = HeaderValue::from_static(concat!("tokenbeat/", env!("CARGO_PKG_VERSION")));
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
-/// Makes requests to one target.
+/// Builds requests to one target.
 pub(super) struct Composer {
     target: Arc<Target>,
-    /// `scheme://authority` where the request line wants it.
+    /// `scheme://authority`, if the request line requires it.
     origin: String,
     path: String,
     query: String,
-    /// The `Host` header; HTTP/2 has it in the address.
+    /// The `Host` header; HTTP/2 has it in the request target.
     host: Option<HeaderValue>,
     absolute_form: bool,
 }
 
 impl Composer {
-    /// `absolute_form` is what an HTTP proxy reads.
+    /// `absolute_form` is for HTTP proxies.
     pub(super) fn new(target: Arc<Target>, absolute_form: bool) -> Result<Self, BuildError> {
         let url = &target.base_url;
         let host = url.host_str().ok_or(BuildError::NoHost)?;
@@ -43,9 +43,9 @@ impl Composer {
         Ok(Self { target, origin, path, query, host, absolute_form })
     }
 
-    /// The request, with everything that the target wants on it. Later headers win: the dialect's, then the
-    /// target's, then its authentication, and over all of them those of a scenario's HTTP step. What must not be
-    /// shown goes into `redactor`, also when it fails.
+    /// The request with everything that the target adds. Later headers win: the dialect's, then the target's, then its
+    /// authentication, and finally those of a scenario's HTTP step. Secrets are added to `redactor`, even if this
+    /// fails.
     pub(super) fn compose(
         &self,
         call: &Call,
@@ -78,7 +78,7 @@ impl Composer {
         Ok(request)
     }
 
-    /// The address of a path, with both its own query and that of the base URL.
+    /// The URL of a path, with both its own query and that of the base URL.
     fn address(&self, path: &str, form: &AnswerForm) -> Result<Uri, CallError> {
         let own = matches!(form, AnswerForm::Http(_));
         if own && !path.starts_with('/') {
@@ -128,10 +128,10 @@ impl Composer {
     }
 }
 
-/// The headers of a request in the making.
+/// The headers of a request that is being built.
 struct Headers<'a> {
     map: HeaderMap,
-    /// Those that are not replaced: of a step, whose author wrote them for this one request.
+    /// Headers that are not overridden: those of a step, whose author wrote them for this very request.
     fixed: Option<&'a HeaderMap>,
 }
 
@@ -141,7 +141,7 @@ impl<'a> Headers<'a> {
         let fixed = match form {
             AnswerForm::Dialect => None,
             AnswerForm::Http(_) => {
-                // How the body is framed is the transport's to say; another length would break the connection.
+                // The transport decides the framing of the body; a different length would break the connection.
                 map.remove(header::CONTENT_LENGTH);
                 map.remove(header::TRANSFER_ENCODING);
                 Some(&call.headers)
@@ -150,7 +150,7 @@ impl<'a> Headers<'a> {
         Self { map, fixed }
     }
 
-    /// This one may still be set.
+    /// Whether this header may still be set.
     fn takes(&self, name: &HeaderName) -> bool {
         self.fixed.is_none_or(|fixed| !fixed.contains_key(name))
     }
@@ -162,7 +162,7 @@ impl<'a> Headers<'a> {
     }
 }
 
-/// A secret as the value of a header.
+/// A secret as a header value.
 fn header_value(secret: &Secret, prefix: &str) -> Result<(HeaderValue, Exposed), CallError> {
     let exposed = secret.read().map_err(|error| CallError::new(Failure::Credentials, error.to_string()))?;
     let mut value = HeaderValue::try_from(format!("{prefix}{}", exposed.expose())).map_err(|_| {

@@ -1,4 +1,4 @@
-//! The head of an answer: what its headers say.
+//! Interprets the response headers.
 
 use super::body_decoder::Mode;
 use super::classify::CallError;
@@ -8,15 +8,15 @@ use crate::plan::{StatusRange, StatusSet};
 use http::header::{self, HeaderMap};
 use http::{Method, StatusCode};
 
-/// Characters of the `server` header that are kept: it becomes a label value.
+/// Maximum length in characters of the `server` header, because it becomes a label value.
 const MAX_SERVER: usize = 64;
 
-/// How the body of a model's answer is to be read, if it is a success.
+/// How the body of a successful model answer is to be read.
 ///
-/// A stream that was asked for may come as one JSON document (an error object, or a server that does not stream);
-/// it is read whole, and the answer counts as not streamed. An event stream is read as one, asked for or not. A
-/// server that names no type is believed to send what was asked for. Anything else in place of a stream breaks the
-/// protocol; in place of a document it is left to the document's own reading.
+/// A stream that was requested may come as a single JSON document (an error object, or a server that does not stream);
+/// it is then read whole, and the answer counts as not streamed. An event stream is read as one, requested or not. A
+/// server that sends no content type is assumed to send what was requested. Anything else instead of a stream is a
+/// protocol error; instead of a document, the parser of the document decides.
 pub(super) fn mode(headers: &HeaderMap, asked_stream: bool) -> Result<Mode, CallError> {
     let media_type = media_type(headers);
     let json = media_type == "application/json" || media_type.ends_with("+json");
@@ -31,7 +31,7 @@ pub(super) fn mode(headers: &HeaderMap, asked_stream: bool) -> Result<Mode, Call
     }
 }
 
-/// The body is as it was written: we asked for no compression, and undo none.
+/// Rejects a compressed body: we ask for no compression, and decode none.
 pub(super) fn uncompressed(headers: &HeaderMap) -> Result<(), CallError> {
     match text(headers, header::CONTENT_ENCODING.as_str()).filter(|text| *text != "identity") {
         None => Ok(()),
@@ -42,25 +42,25 @@ pub(super) fn uncompressed(headers: &HeaderMap) -> Result<(), CallError> {
     }
 }
 
-/// The media type in lower case, without its parameters; empty if there is none.
+/// The media type in lower case, without parameters; empty if there is none.
 pub(super) fn media_type(headers: &HeaderMap) -> String {
     let value = text(headers, header::CONTENT_TYPE.as_str()).unwrap_or_default();
     value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
 }
 
-/// By the rules of HTTP (RFC 9110, section 6.4.1) the answer has no body, whatever its headers say of one.
+/// Whether, by the rules of HTTP (RFC 9110, section 6.4.1), the answer has no body, whatever its headers say.
 pub(super) fn has_no_body(method: &Method, status: StatusCode) -> bool {
     method == Method::HEAD || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
 }
 
-/// The status line of an answer, for people.
+/// The status line of an answer, for messages.
 pub(super) fn status_line(status: StatusCode) -> String {
-    // Codes like 529 have no words of their own.
+    // Codes like 529 have no reason phrase.
     let words = status.canonical_reason().map(|reason| format!(" {reason}")).unwrap_or_default();
     format!("HTTP {}{words}", status.as_u16())
 }
 
-/// That another status was expected, for people.
+/// The message that another status was expected.
 pub(super) fn unexpected(status: StatusCode, expected: &StatusSet) -> String {
     let range = |range: &StatusRange| match (range.from, range.to) {
         (from, to) if from == to => from.to_string(),
@@ -71,17 +71,17 @@ pub(super) fn unexpected(status: StatusCode, expected: &StatusSet) -> String {
     format!("{}, where {} is expected", status_line(status), expected.join(" or "))
 }
 
-/// The `server` header, shortened.
+/// The `server` header, truncated.
 pub(super) fn server(headers: &HeaderMap) -> Option<String> {
     let server = text(headers, header::SERVER.as_str())?;
     let kept: String = shorten(server, usize::MAX).chars().take(MAX_SERVER).collect();
     Some(kept).filter(|server| !server.is_empty())
 }
 
-/// Rate-limit headroom, of each kind from the first form that has it:
+/// Rate-limit headroom. For each kind, the first of these that is present is used:
 /// `x-ratelimit-{limit,remaining}-{requests,tokens}` (OpenAI and many gateways),
 /// `anthropic-ratelimit-{requests,tokens,input-tokens,output-tokens}-{limit,remaining}`, and for requests
-/// `ratelimit-{limit,remaining}`, `x-ratelimit-{limit,remaining}` and the structured `ratelimit` fields of the IETF's
+/// `ratelimit-{limit,remaining}`, `x-ratelimit-{limit,remaining}` and the structured `ratelimit` fields of the IETF
 /// drafts.
 pub(super) fn limits(headers: &HeaderMap) -> Vec<Limit> {
     LimitKind::ALL.into_iter().filter_map(|kind| limit(headers, kind)).collect()
@@ -121,7 +121,7 @@ fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     headers.get(name)?.to_str().ok()
 }
 
-/// The number that a header begins with: older drafts append the window, as in `100, 100;w=60`.
+/// The number at the start of a header: older drafts append the window, as in `100, 100;w=60`.
 fn number(headers: &HeaderMap, name: &str) -> Option<f64> {
     finite(text(headers, name)?.split([',', ';']).next()?)
 }

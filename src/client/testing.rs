@@ -1,4 +1,4 @@
-//! Helpers of this part's tests.
+//! Helpers for the tests of the client.
 
 use crate::plan::{Target, Timeouts};
 use serde_json_path::JsonPath;
@@ -19,7 +19,7 @@ pub(crate) fn target(base_url: &str) -> Target {
     }
 }
 
-/// A path of a reading.
+/// A path of a response mapping.
 pub(crate) fn path(text: &str) -> Option<JsonPath> {
     JsonPath::parse(text).map(Some).unwrap()
 }

@@ -1,5 +1,5 @@
-//! Tests of this part as a whole: recorded streams to golden outcomes, and a real client against servers that
-//! misbehave.
+//! Tests of the client as a whole: recorded streams with golden outcomes, and a real client against misbehaving
+//! servers.
 
 mod counting;
 mod failures;

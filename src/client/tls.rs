@@ -1,4 +1,4 @@
-//! TLS to the target: which roots and which identity, the handshake, and when the certificate expires.
+//! TLS to the target: root certificates and client identity, the handshake, and the expiry of the certificate.
 
 use super::BuildError;
 use super::classify::CallError;
@@ -16,7 +16,7 @@ use std::sync::Arc;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-/// TLS as one target wants it.
+/// The TLS configuration of one target.
 pub(super) struct Tls {
     connector: TlsConnector,
     name: ServerName<'static>,
@@ -24,7 +24,7 @@ pub(super) struct Tls {
 }
 
 impl Tls {
-    /// Reads the target's TLS files and the system's roots.
+    /// Loads the target's TLS files and the system's root certificates.
     pub(super) fn new(target: &Target, host: &url::Host<String>) -> Result<Self, BuildError> {
         let options = &target.tls;
         let host = match host {
@@ -65,7 +65,7 @@ impl Tls {
         Ok(Self { connector: TlsConnector::from(Arc::new(config)), name, http2 })
     }
 
-    /// The handshake. Gives the secured stream and the expiry of the server's certificate.
+    /// Performs the handshake. Returns the TLS stream and the expiry of the server's certificate.
     pub(super) async fn secure(&self, io: Io) -> Result<(TlsStream<Io>, Option<i64>), CallError> {
         let stream = self.connector.connect(self.name.clone(), io).await.map_err(|error| {
             CallError::by(Failure::Tls, &format!("TLS handshake with {}", self.name.to_str()), &error)
@@ -80,7 +80,7 @@ impl Tls {
     }
 }
 
-/// `notAfter`, seconds since the epoch.
+/// `notAfter` in seconds since the Unix epoch.
 fn expiry(certificate: &CertificateDer<'_>) -> Option<i64> {
     let (_, parsed) = x509_parser::parse_x509_certificate(certificate).ok()?;
     Some(parsed.validity().not_after.timestamp())
@@ -110,7 +110,7 @@ fn load(identity: &Identity) -> Result<(Vec<CertificateDer<'static>>, PrivateKey
     Ok((certificates(&identity.cert_file)?, key))
 }
 
-/// Verifies nothing: for targets that ask for it in so many words.
+/// Verifies nothing: only for targets that explicitly ask for it.
 #[derive(Debug)]
 struct Nothing(Arc<CryptoProvider>);
 

@@ -1,7 +1,8 @@
-//! Counts tokens of whole texts. Knows neither requests nor answers, and never runs where marks are taken.
+//! Counts the tokens of whole texts. Knows neither requests nor answers, and never runs on threads that take
+//! timestamps.
 //!
-//! A count is of the text alone: no special tokens, no beginning-of-sequence token, and for a prompt not what the
-//! server's chat template puts around the messages.
+//! Only the text itself is counted: no special tokens, no beginning-of-sequence token, and for a prompt not what the
+//! server's chat template adds around the messages.
 
 use super::BuildError;
 use crate::plan::TokenizerSpec;
@@ -13,22 +14,22 @@ use tiktoken_rs::CoreBPE;
 use tokenizers::Tokenizer;
 use tokio::sync::Semaphore;
 
-/// Texts longer than this in total are not counted.
+/// Maximum total length of texts in bytes; longer ones are not counted.
 const MAX_TEXT: usize = 4 << 20;
 
 /// A tokenizer, loaded once per process and shared.
 #[derive(Clone)]
 pub(super) enum Counter {
-    /// One of OpenAI's, embedded.
+    /// One of OpenAI's tokenizers, embedded.
     Tiktoken(&'static CoreBPE),
     /// A Hugging Face tokenizer.
     HuggingFace(Arc<Tokenizer>),
 }
 
-/// Tokenizers from files that someone still uses. A file that changed is another tokenizer.
+/// Tokenizers from files that are still in use. A changed file gives a new tokenizer.
 static LOADED: LazyLock<Mutex<HashMap<Version, Weak<Tokenizer>>>> = LazyLock::new(Mutex::default);
 
-/// One count at a time: counting takes a core, and others measure on it.
+/// Only one count runs at a time: counting occupies a core, and other requests are being measured.
 static TURN: Semaphore = Semaphore::const_new(1);
 
 #[derive(PartialEq, Eq, Hash)]
@@ -39,7 +40,7 @@ struct Version {
 }
 
 impl Counter {
-    /// Loads it, unless it is there already. May take a second.
+    /// Loads it, unless it is already loaded. May take a second.
     pub(super) fn load(spec: &TokenizerSpec) -> Result<Self, BuildError> {
         match spec {
             TokenizerSpec::O200kBase => Ok(Self::Tiktoken(tiktoken_rs::o200k_base_singleton())),
@@ -48,14 +49,15 @@ impl Counter {
         }
     }
 
-    /// Tokens of each text by itself, added up; `None` if that is too much work or the tokenizer cannot.
+    /// The total number of tokens in the texts, each counted on its own; `None` if that is too much work or the
+    /// tokenizer fails.
     pub(super) async fn count(&self, texts: Vec<String>) -> Option<u64> {
         if texts.iter().map(String::len).sum::<usize>() > MAX_TEXT {
             return None;
         }
         let _turn = TURN.acquire().await.ok()?;
         let counter = self.clone();
-        // A tokenizer that panics on a text gives no count, and nothing else is lost.
+        // If a tokenizer panics on a text there is no count, and nothing else is affected.
         tokio::task::spawn_blocking(move || texts.iter().map(|text| counter.count_one(text)).sum())
             .await
             .ok()?
@@ -90,7 +92,7 @@ fn load_file(path: &Path) -> Result<Arc<Tokenizer>, BuildError> {
 mod tests {
     use super::*;
 
-    /// Words of a small vocabulary, and a sequence start that a server would put in front.
+    /// A small vocabulary, and a start-of-sequence token that a server would add.
     const TOKENIZER: &str = r#"{
         "version": "1.0", "truncation": null, "padding": null, "normalizer": null, "decoder": null,
         "added_tokens": [{ "id": 0, "content": "<s>", "single_word": false, "lstrip": false, "rstrip": false,
@@ -129,9 +131,9 @@ mod tests {
         let cl100k = Counter::load(&TokenizerSpec::Cl100kBase).unwrap();
         for counter in [&o200k, &cl100k] {
             assert_eq!(count(counter, &["hello world"]).await, Some(2));
-            // In pieces it would be more: merges are lost at each cut.
+            // Split into pieces it would be more: merges are lost at each split.
             assert_eq!(count(counter, &["hel", "lo wor", "ld"]).await.map(|n| n > 2), Some(true));
-            // The text of a special token is text.
+            // The text of a special token is counted as ordinary text.
             assert!(count(counter, &["<|endoftext|>"]).await > Some(1));
         }
         let greek = "\u{3ba}\u{3b1}\u{3bb}\u{3b7}\u{3bc}\u{3ad}\u{3c1}\u{3b1}";
@@ -148,7 +150,7 @@ mod tests {
         };
         let (first, second) = (Counter::load(&spec).unwrap(), Counter::load(&spec).unwrap());
         assert_eq!(held(&first), held(&second));
-        // A file that changed is another tokenizer.
+        // A changed file gives a new tokenizer.
         std::fs::write(&path, TOKENIZER.replace("\"b\": 2,", "\"b\": 2, \"c\": 4,")).unwrap();
         let changed = Counter::load(&spec).unwrap();
         assert_ne!(held(&first), held(&changed));

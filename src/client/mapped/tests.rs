@@ -1,7 +1,7 @@
 use super::*;
 use crate::client::testing::path;
 
-/// What the config of a RAG application may say.
+/// An example mapping for a RAG application.
 fn rag() -> AnswerMapping {
     AnswerMapping {
         text: path("$.answer"),
@@ -108,7 +108,7 @@ fn errors_of_every_shape() {
         assert_eq!(error(value).as_deref(), Some(said), "{value}");
     }
     assert_eq!((error("null"), error("false")), (None, None));
-    // A secret in it must be found whole, so nothing is cut here.
+    // A secret in it can only be redacted as a whole, so nothing is truncated here.
     let long = "x".repeat(100_000);
     assert_eq!(error(&format!("{long:?}")), Some(long));
 }
@@ -153,7 +153,7 @@ fn events_that_say_nothing() {
     for data in ["", " ", "{}", "[]", "null", r#"{"type":"ping"}"#] {
         assert_eq!(event(rag(), None, data).unwrap(), Delta::default(), "{data}");
     }
-    // Nothing is looked for in it, so it may be anything.
+    // It is not interpreted, so it may be anything.
     assert_eq!(event(AnswerMapping::default(), None, "<html>").unwrap(), Delta::default());
 }
 
@@ -190,7 +190,7 @@ fn the_form_is_the_configs_or_else_the_media_types() {
     ] {
         assert_eq!(form_of(None, media_type, true), form, "{media_type}");
     }
-    // Without a path there is nothing to look for in JSON.
+    // Without a path, JSON is not parsed.
     assert_eq!(form_of(None, "application/json", false), As::Bytes);
     assert_eq!(form_of(None, "text/plain", false), As::Text);
     assert_eq!(form_of(None, "", false), As::Text);
@@ -246,7 +246,7 @@ fn what_a_complete_answer_must_have() {
     assert_eq!(demands(AnswerMapping { finish: path("$.a"), ..none() }), (true, false, false));
     assert_eq!(demands(AnswerMapping { done: Some(Done::Data("x".into())), ..none() }), (true, false, false));
     assert_eq!(demands(AnswerMapping { form: Some(Form::Text), ..none() }), (false, true, false));
-    // A document ends with itself.
+    // A document is complete when it ends.
     assert_eq!(
         demands(AnswerMapping { form: Some(Form::Json), finish: path("$.a"), ..none() }),
         (false, false, false)

@@ -1,5 +1,4 @@
-//! The JSON of chat completions. Fields that we do not use are ignored;
-//! those that we use must have the documented type.
+//! The JSON format of chat completions. Unknown fields are ignored; those that we use must have the documented type.
 
 use serde::Deserialize;
 use serde::de::{self, Deserializer, IgnoredAny, SeqAccess, Visitor};
@@ -17,13 +16,13 @@ pub(super) struct Answer {
 }
 
 impl Answer {
-    /// What the error object in it says, if it is one.
+    /// The message of the error object in it, if there is one.
     pub(super) fn error(&self) -> Option<String> {
         said(self.error.as_ref(), self.object.as_ref(), self.message.as_ref(), self.code.as_ref())
     }
 }
 
-/// An error answer: as lenient as can be, because it is only read for people.
+/// An error answer, parsed leniently because only people read it.
 #[derive(Deserialize)]
 pub(super) struct Failed {
     error: Option<Problem>,
@@ -51,7 +50,7 @@ fn said(
     if let Some(problem) = error {
         return Some(problem.to_string());
     }
-    // vLLM's older form has the fields at the top.
+    // vLLM's older format has the fields at the top level.
     (object.and_then(Label::text)? == "error").then(|| {
         let message = message.and_then(Label::text).unwrap_or("an error without a message");
         coded(code.and_then(Label::text), message)
@@ -65,8 +64,7 @@ fn coded(code: Option<&str>, message: &str) -> String {
     }
 }
 
-/// The first choice (index 0): it is the answer. Others come only where params ask for more than one, and are
-/// not looked at.
+/// The first choice (index 0) is the answer. Others exist only if params ask for more than one, and are ignored.
 pub(super) struct First(pub(super) Option<Choice>);
 
 /// One choice.
@@ -79,7 +77,7 @@ pub(super) struct Choice {
     pub(super) finish_reason: Option<String>,
 }
 
-/// What the model says, or a piece of it.
+/// A message of the model, or a piece of it.
 #[derive(Deserialize)]
 pub(super) struct Message {
     pub(super) content: Option<Text>,
@@ -106,7 +104,7 @@ pub(super) struct Usage {
     pub(super) completion_tokens: Option<u64>,
     pub(super) prompt_tokens_details: Option<InputDetails>,
     pub(super) completion_tokens_details: Option<OutputDetails>,
-    /// SGLang's place for it.
+    /// SGLang's field for it.
     pub(super) reasoning_tokens: Option<u64>,
 }
 
@@ -192,7 +190,7 @@ impl fmt::Display for Problem {
     }
 }
 
-/// A scalar that servers write as a string or as a number; anything else in its place reads as nothing.
+/// A scalar that servers send as a string or as a number; any other type reads as nothing.
 pub(super) struct Label(Option<String>);
 
 impl Label {
@@ -201,7 +199,7 @@ impl Label {
     }
 }
 
-/// Visits any JSON value: strings and numbers as text, all else as nothing.
+/// Accepts any JSON value: strings and numbers as text, anything else as nothing.
 struct Scalar;
 
 impl<'de> Visitor<'de> for Scalar {

@@ -1,4 +1,4 @@
-//! Tokens of an answer from each of their sources, end to end.
+//! Token counts of an answer from each of their sources, end to end.
 
 use super::server::*;
 use crate::event::{Count, Outcome, Source, Tokens};
@@ -18,7 +18,7 @@ fn said(count: Option<Count>) -> Option<(u64, Source)> {
     count.map(|count| (count.n, count.source))
 }
 
-/// "hello world" in three pieces, and nothing said about tokens.
+/// "hello world" in three pieces, without usage.
 fn without_usage() -> String {
     let pieces: String = ["hel", "lo wor", "ld"].map(piece).concat();
     format!(
@@ -41,7 +41,7 @@ async fn usage_comes_first_and_is_checked() {
 async fn trap_05_the_tokenizer_counts_the_whole_text() {
     let counted = tokens(&without_usage(), Some(TokenizerSpec::Cl100kBase)).await;
     assert_eq!(said(counted.output), Some((2, Source::Tokenizer)));
-    // The prompt's text, without the template that the server puts around it.
+    // The text of the prompt, without the template that the server adds.
     assert_eq!(said(counted.input), Some((2, Source::Tokenizer)));
     assert_eq!(counted.tokenizer_output, None);
 }

@@ -1,4 +1,4 @@
-//! Each way in which a connection or an answer can fail, over real sockets.
+//! Every way in which a connection or an answer can fail, over real sockets.
 
 use super::server::*;
 use crate::client::testing::target;
@@ -14,7 +14,7 @@ fn failed(answer: &Answer, failure: Failure, detail: &str) {
     assert!(said.starts_with(detail), "{said:?} does not begin with {detail:?}");
 }
 
-/// Timeouts of which one is short: it passes, however slow the machine is.
+/// Timeouts of which only one is short, so that it expires first, however slow the machine is.
 fn short(change: impl FnOnce(&mut Timeouts)) -> Timeouts {
     let mut timeouts = target("http://h").timeouts;
     change(&mut timeouts);
@@ -122,7 +122,7 @@ async fn lost_in_the_middle_of_the_body() {
         }
     })
     .await;
-    // A reset takes back what is still on the way, so the head may or may not have come.
+    // A reset discards what is still in transit, so the response headers may or may not have arrived.
     failed(&call(&client(resets.target())).await, Failure::Reset, "the connection was lost");
 
     let short =
@@ -217,7 +217,7 @@ async fn nothing_before_the_first_token() {
     }
 }
 
-/// Sends an event over and over, until the client is gone.
+/// Sends an event repeatedly until the client is gone.
 async fn drip(event: String) -> Server {
     Server::start(move |_, mut wire| {
         let event = chunk(&event);
@@ -294,7 +294,7 @@ async fn a_whole_answer_has_no_first_token_timeout() {
 
 #[tokio::test]
 async fn a_connection_that_does_not_come_about() {
-    // TCP is accepted by the system; the TLS handshake waits for a server that never speaks.
+    // The system accepts TCP; the TLS handshake waits for a server that never answers.
     let server = Server::start(|_, mut wire| async move { wire.hang().await }).await;
     let mut target = server.target();
     target.base_url.set_scheme("https").unwrap();

@@ -1,5 +1,5 @@
-//! Recorded streams, in the wire form of the servers they are named after, to golden outcomes. Event n of a stream
-//! comes n times 10 ms after the start, each in a frame of its own; the body ends 10 ms after the last one.
+//! Recorded streams, in the wire format of the servers they are named after, with golden outcomes. Event n of a stream
+//! arrives n times 10 ms after the start, each in a frame of its own; the body ends 10 ms after the last one.
 
 use crate::client::answer::{Counted, Read};
 use crate::client::body_decoder::{BodyDecoder, Mode};
@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 const STEP: Duration = Duration::from_millis(10);
 
-/// The frames of a stream: its events, each with its blank line.
+/// The frames of a stream: its events, each followed by a blank line.
 pub(super) fn frames(stream: &str) -> Vec<&str> {
     let mut frames = Vec::new();
     let mut rest = stream;
@@ -25,7 +25,7 @@ pub(super) fn frames(stream: &str) -> Vec<&str> {
     frames
 }
 
-/// What most of these streams are read by.
+/// The dialect of most of these streams.
 pub(super) fn decoder() -> Arc<dyn Decoder> {
     Arc::new(OpenAiChat)
 }
@@ -34,7 +34,7 @@ fn read(frames: &[&str], start: Instant) -> Read {
     read_by(decoder(), Mode::Sse, frames, start)
 }
 
-/// Each frame in its turn, then the end of the body.
+/// Decodes each frame in turn, then the end of the body.
 pub(super) fn read_by(decoder: Arc<dyn Decoder>, mode: Mode, frames: &[&str], start: Instant) -> Read {
     let mut body_decoder = BodyDecoder::new(decoder, mode);
     let mut mark = start;
@@ -50,7 +50,7 @@ fn golden(stream: &str) -> String {
     golden_by(decoder(), Mode::Sse, &frames(stream))
 }
 
-/// The outcome on a few lines: marks and gaps in milliseconds from the start.
+/// The outcome on a few lines: timestamps and gaps in milliseconds from the start.
 pub(super) fn golden_by(decoder: Arc<dyn Decoder>, mode: Mode, frames: &[&str]) -> String {
     let start = Instant::now();
     let read = read_by(decoder, mode, frames, start);
@@ -284,7 +284,7 @@ fn trap_09_however_the_bytes_are_split_the_answer_is_the_same() {
     }
 }
 
-/// What does not depend on when the bytes came.
+/// The part of an answer that does not depend on when the bytes arrived.
 fn golden_of_pieces(pieces: &[&str]) -> (Outcome, String, usize) {
     let read = read(pieces, Instant::now());
     (read.outcome, read.generated.text, read.gaps.as_slice().len())
@@ -320,7 +320,7 @@ fn trap_07_the_end_is_the_terminal_event_and_not_the_end_of_the_body() {
 #[test]
 fn trap_08_an_empty_body_and_a_cut_finish() {
     assert_eq!(golden_of_pieces(&[]).0, Outcome::Failed(Failure::Truncated));
-    // The finish reason came, the terminal event was cut: complete.
+    // The finish reason arrived, the terminal event was cut: complete.
     let cut = stream!("openai").strip_suffix("DONE]\n\n").unwrap();
     assert_eq!(golden_of_pieces(&[cut]).0, Outcome::Ok);
 }

@@ -1,4 +1,4 @@
-//! A server of HTTP/2 that can hold its answers and drop its connections.
+//! An HTTP/2 server that can delay its answers and drop its connections.
 
 use super::server::Seen;
 use crate::client::testing::target;
@@ -32,12 +32,12 @@ struct State {
     seen: Seen,
     waiting: AtomicUsize,
     held: watch::Sender<bool>,
-    /// Ends the connection that sees a request next.
+    /// Ends the connection that receives the next request.
     doomed: Mutex<bool>,
 }
 
 impl H2 {
-    /// In the clear, with at most so many streams on a connection.
+    /// In plain text, with at most this many streams per connection.
     pub(super) async fn start(most_streams: Option<u32>) -> Self {
         Self::with_tls(most_streams, None).await
     }
@@ -85,7 +85,7 @@ impl H2 {
         self.state.seen.requests.lock().unwrap().clone()
     }
 
-    /// Requests that wait for [`Self::release`].
+    /// Number of requests that wait for [`Self::release`].
     pub(super) fn waiting(&self) -> usize {
         self.state.waiting.load(Ordering::SeqCst)
     }

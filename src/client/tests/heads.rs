@@ -1,4 +1,4 @@
-//! What goes out in the head of a request, and what statuses and headers of an answer become.
+//! The request headers that are sent, and the outcomes of response statuses and headers.
 
 use super::server::*;
 use crate::client::Caller;
@@ -130,7 +130,7 @@ async fn statuses_and_what_the_server_says() {
         assert_eq!(answer.limits, [limit]);
         assert_eq!(Some(answer.marks.end), answer.marks.headers);
         assert_eq!(answer.tokens, crate::event::Tokens::default());
-        // The body was read to its end, so the connection serves again.
+        // The body was read to its end, so the connection can be reused.
         call(&client).await;
         assert_eq!(server.connections(), 1, "{status}");
     }

@@ -1,4 +1,4 @@
-//! By way of a proxy: a tunnel for TLS and HTTP/2, the absolute form for the rest.
+//! Requests through a proxy: a tunnel for TLS and HTTP/2, the absolute form otherwise.
 
 use super::h2server::H2;
 use super::server::*;

@@ -1,5 +1,5 @@
-//! Answers of HTTP endpoints by the config's readings, to golden outcomes. Event n of a stream comes n times 10 ms
-//! after the start, each in a frame of its own; the body ends 10 ms after the last one.
+//! Answers of HTTP endpoints by response mapping, with golden outcomes. Event n of a stream arrives n times 10 ms after
+//! the start, each in a frame of its own; the body ends 10 ms after the last one.
 
 use super::golden::{frames, golden_by, read_by};
 use crate::client::answer::Read;
@@ -52,7 +52,7 @@ fn rag() -> AnswerMapping {
     }
 }
 
-/// Without anything that tells the end.
+/// Without a mark for the end of the stream.
 fn open_ended() -> AnswerMapping {
     AnswerMapping { finish: None, done: None, ..rag() }
 }
@@ -150,7 +150,7 @@ fn trap_08_a_stream_that_must_tell_its_end_and_does_not() {
     in - cached - out 3 (chunks) reasoning - streamed; streamed - after first -
     "It is blue."
     "#);
-    // The finish reason is enough.
+    // The finish reason suffices.
     let without_done = RAG.split_once("event: done").unwrap().0;
     insta::assert_snapshot!(golden(rag(), "text/event-stream", &frames(without_done)), @r#"
     ok stop
@@ -197,7 +197,7 @@ fn trap_08_a_last_event_that_is_cut_is_no_clean_end() {
         cut,
     );
     assert_eq!(outcome(last, "application/jsonl", "{\"response\":\"a\"}").0, Outcome::Ok);
-    // What must tell its end is judged by that.
+    // A stream that has to mark its end is judged by that.
     let told = "the body ended with neither a terminal event nor a finish reason";
     failed(lines(), "application/jsonl", "{\"response\":\"a\"}\n{\"respo", Failure::Truncated, told);
 }

@@ -1,4 +1,4 @@
-//! Warm and cold, kept and stale connections, over HTTP/1.1 and HTTP/2.
+//! Warm and cold, reused and stale connections, over HTTP/1.1 and HTTP/2.
 
 use super::h2server::H2;
 use super::server::*;
@@ -66,7 +66,7 @@ async fn a_connection_that_the_server_will_close_is_not_kept() {
     assert_eq!((server.connections(), second.connection.stale), (2, false));
 }
 
-/// Serves one request on each connection, then closes the moment that the next one comes.
+/// Serves one request on each connection, then closes it as soon as the next one arrives.
 async fn fickle(last_word: &'static [u8]) -> Server {
     Server::start(move |_, mut wire| async move {
         wire.request().await;
@@ -225,7 +225,7 @@ async fn http2_with_prior_knowledge_shares_a_connection() {
 async fn http2_opens_another_connection_when_one_is_full() {
     let server = H2::start(Some(2)).await;
     let client = client(http2(server.target()));
-    // By its end the server's limit is known.
+    // By the time it ends, the server's limit is known.
     ok(&client).await;
     ok(&client).await;
     server.hold();

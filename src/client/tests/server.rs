@@ -1,4 +1,4 @@
-//! A server that plays a script on each connection, byte by byte, and calls to it.
+//! A server that follows a script on each connection, byte by byte, and helpers that call it.
 
 use crate::client::testing::target;
 use crate::client::{Answer, CallOptions, Caller, Client, Context};
@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
-/// Head of a stream of unknown length, chunked.
+/// Response headers of a stream of unknown length, chunked.
 pub(super) const STREAM: &str =
     "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n";
 
@@ -26,7 +26,7 @@ pub(super) struct Seen {
     pub(super) requests: Mutex<Vec<String>>,
 }
 
-/// A listener on a free port of the loopback.
+/// A listener on a free loopback port.
 pub(super) struct Server {
     pub(super) address: SocketAddr,
     pub(super) seen: Arc<Seen>,
@@ -34,7 +34,7 @@ pub(super) struct Server {
 }
 
 impl Server {
-    /// Plays `script` on each connection, which gets its number from 0.
+    /// Runs `script` on each connection; it gets the number of the connection, from 0.
     pub(super) async fn start<F>(script: impl Fn(usize, Wire<TcpStream>) -> F + Send + 'static) -> Self
     where
         F: Future<Output = ()> + Send + 'static,
@@ -54,7 +54,7 @@ impl Server {
         Self { address, seen, _task: AbortOnDropHandle::new(task) }
     }
 
-    /// Answers one request on each connection with these bytes, and closes it.
+    /// Answers one request on each connection with these bytes, then closes it.
     pub(super) async fn once(bytes: impl Into<Vec<u8>>) -> Self {
         let bytes = Arc::new(bytes.into());
         Self::start(move |_, mut wire| {
@@ -81,7 +81,7 @@ impl Server {
         .await
     }
 
-    /// A target here, to be adapted.
+    /// A target for this server, to be adapted.
     pub(super) fn target(&self) -> Target {
         target(&format!("http://{}/v1", self.address))
     }
@@ -102,7 +102,7 @@ pub(super) struct Wire<S> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
-    /// Reads a request, body included; `None` at the end of the connection.
+    /// Reads a request, including its body; `None` at the end of the connection.
     pub(super) async fn request(&mut self) -> Option<String> {
         let mut bytes = Vec::new();
         while !bytes.ends_with(b"\r\n\r\n") {
@@ -120,7 +120,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
     }
 
     pub(super) async fn send(&mut self, bytes: impl AsRef<[u8]>) {
-        // The client may be gone, which is what some tests are about.
+        // The client may be gone, which some tests are about.
         let _ = self.io.write_all(bytes.as_ref()).await;
         let _ = self.io.flush().await;
     }
@@ -132,7 +132,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
 }
 
 impl Wire<TcpStream> {
-    /// Ends the connection with RST in place of FIN.
+    /// Ends the connection with RST instead of FIN.
     pub(super) fn reset(self) {
         self.io.set_zero_linger().unwrap();
     }
@@ -143,12 +143,12 @@ pub(super) fn chunk(text: &str) -> String {
     format!("{:x}\r\n{text}\r\n", text.len())
 }
 
-/// An event with a piece of content.
+/// An event with one piece of content.
 pub(super) fn piece(text: &str) -> String {
     format!("data: {{\"choices\":[{{\"index\":0,\"delta\":{{\"content\":\"{text}\"}}}}]}}\n\n")
 }
 
-/// A whole good stream, chunked.
+/// A complete, valid stream, chunked.
 pub(super) fn good_stream() -> String {
     let chunks: String =
         include_str!("../../../tests/streams/openai.sse").split_inclusive("\n\n").map(chunk).collect();
@@ -165,13 +165,13 @@ pub(super) fn client(target: Target) -> Client {
     Client::new(Arc::new(target)).unwrap()
 }
 
-/// What the calls of these tests ask.
+/// The prompt of the calls in these tests.
 pub(super) fn ask(stream: bool) -> Ask {
     let messages = vec![Message { role: Role::User, text: "hello world".into() }];
     Ask { messages, stream, output_tokens: Some(8), params: Arc::new(Map::new()) }
 }
 
-/// A context that nothing cancels.
+/// A context that is never cancelled.
 pub(super) fn context() -> Context {
     let ids = TraceIds::from_random([7; 24], true);
     Context { due: Instant::now(), ids, cancel: CancellationToken::new(), options: CallOptions::default() }
@@ -187,7 +187,7 @@ pub(super) async fn call_whole(client: &Client) -> Answer {
     client.call(client.prepare(&ask(false)), context()).await
 }
 
-/// Waits until a condition holds. A minute means never.
+/// Waits until a condition holds, for at most a minute.
 pub(super) async fn until(condition: impl Fn() -> bool) {
     let holds = async {
         while !condition() {

@@ -1,5 +1,4 @@
-//! HTTP steps of scenarios over real sockets: what goes out, what a step says beyond its target, and what is kept of
-//! the answer.
+//! HTTP steps of scenarios over real sockets: what is sent, what a step overrides, and what is kept of the answer.
 
 mod sent;
 
@@ -22,7 +21,7 @@ fn secret(text: &str) -> Secret {
     Secret::new(Origin::Literal(Exposed::new(text)))
 }
 
-/// An application here.
+/// An application on this server.
 fn app(server: &Server) -> Target {
     Target { api: Api::Http, model: "".into(), ..server.target() }
 }
@@ -47,7 +46,7 @@ fn post(text: &'static str) -> Call {
     call
 }
 
-/// An HTTP step whose answer is read so.
+/// An HTTP step whose answer is read by this mapping.
 fn reads(reading: Option<AnswerMapping>) -> CallOptions {
     CallOptions { form: AnswerForm::Http(reading.map(Arc::new)), ..CallOptions::default() }
 }
@@ -74,7 +73,7 @@ fn failed(answer: &Answer, failure: Failure, detail: &str) {
     assert_eq!((answer.outcome, said), (Outcome::Failed(failure), detail));
 }
 
-/// The header of the last request.
+/// The headers of the last request.
 fn sent(server: &Server, name: &str) -> Vec<String> {
     let (request, prefix) = (server.requests().pop().unwrap(), format!("{name}: "));
     request.lines().filter_map(|line| line.strip_prefix(&prefix)).map(str::to_owned).collect()
@@ -96,7 +95,7 @@ async fn a_json_answer_is_read_and_kept() {
     assert!(answer.marks.first_token.is_none() && answer.marks.first_byte.is_some());
     let request = server.requests().remove(0);
     assert!(request.starts_with("POST /v1/ask HTTP/1.1\r\n") && request.ends_with("{\"q\":1}"), "{request}");
-    // The connection serves again.
+    // The connection can be reused.
     ok(&play(&client, step(Method::GET, "/"), reads(None)).await);
     assert_eq!(server.connections(), 1);
 }
@@ -117,7 +116,7 @@ async fn a_streamed_answer_has_its_time_to_first_token() {
     assert!(answer.marks.first_chunk < answer.marks.first_token && answer.marks.first_token.is_some());
     assert_eq!(answer.gaps.as_slice().len(), 1);
     assert_eq!(answer.headers[header::CONTENT_TYPE], "text/event-stream");
-    // The same reading on a target that has a dialect; and a tokenizer counts what no usage tells.
+    // The same mapping on a target that has a dialect; without usage, a tokenizer counts.
     let mut target = server.target();
     target.tokenizer = Some(TokenizerSpec::O200kBase);
     let answer = play(&client(target), call, options()).await;
@@ -166,7 +165,7 @@ async fn a_status_that_is_expected_is_a_success() {
         assert_eq!((answer.text.as_str(), answer.status), ("a", Some(code)));
         let cookies: Vec<_> = answer.headers.get_all(header::SET_COOKIE).iter().collect();
         assert_eq!(cookies, ["sid=1", "lang=en"]);
-        // And nothing is followed.
+        // And no redirect is followed.
         assert_eq!(server.requests().len(), 1);
     }
 }
@@ -189,7 +188,7 @@ async fn a_status_that_is_not_expected_has_its_class() {
 #[tokio::test]
 async fn another_success_than_the_expected_one_fails_the_check_when_it_is_complete() {
     let unexpected = "HTTP 200 OK, where 201 is expected";
-    // Its tokens are paid for, and its end is the end of its body, whatever it holds.
+    // Its tokens are paid for, and it ends with its body, whatever that contains.
     let reading = AnswerMapping { output_tokens: path("$.n"), ..text() };
     for (body, tokens) in [(r#"{"answer":"a","n":3}"#, 3), (r#"{"n":3}"#, 3), ("<html>", 0), ("{", 0)] {
         let server = Server::always(whole("200 OK", JSON, body)).await;
@@ -199,7 +198,7 @@ async fn another_success_than_the_expected_one_fails_the_check_when_it_is_comple
         assert_eq!((answer.tokens.total(), answer.body.as_deref()), (tokens, Some(body.as_bytes())));
         assert!(answer.marks.end >= answer.marks.first_byte.unwrap());
     }
-    // A stream of the dialect that is complete, and one that is not.
+    // A complete stream of the dialect, and an incomplete one.
     let options = || CallOptions { form: AnswerForm::Dialect, ..expects(&[(201, 201)]) };
     let server = Server::always(good_stream()).await;
     let client = client(server.target());
@@ -229,7 +228,7 @@ async fn answers_without_a_body_are_complete() {
             ok(&answer);
             assert_eq!((answer.body.as_deref(), answer.streamed), (Some(&b""[..]), false));
         }
-        // Text that is wanted is not there.
+        // The required text is missing.
         let options = CallOptions { form: reads(Some(text())).form, ..expects(&[(200, 304)]) };
         let answer = play(&client, step(method, "/x"), options).await;
         failed(&answer, Failure::Empty, "the answer is complete and has no generated content");
@@ -273,7 +272,7 @@ async fn a_total_of_its_own() {
     failed(&answer, Failure::TotalTimeout, "no end of the answer within 60ms");
     let mut call = post("{}");
     call.stream = true;
-    // In a stream in which text is looked for, the first of it is what is missing.
+    // In a stream in which text is looked for, its first piece is missing.
     let answer = play(&client, call.clone(), options).await;
     failed(&answer, Failure::FirstTokenTimeout, "no generated content within 60ms");
     let answer = play(&client, call, CallOptions { timeout: Some(BRIEF), ..reads(None) }).await;
@@ -328,7 +327,7 @@ async fn what_is_hidden_is_masked_in_every_detail() {
     failed(&answer, Failure::StreamError, expected);
     // The body itself is for the checks.
     assert_eq!(answer.body.as_deref(), Some(quoted.as_bytes()));
-    // A body that is too long for its detail ends within a secret.
+    // A body that is too long for its detail ends inside a secret.
     let secret = "s".repeat(90 << 10);
     let long = Server::always(whole("500 Internal Server Error", "", &secret)).await;
     let options = CallOptions { hidden: vec![Exposed::new(secret)], ..reads(None) };

@@ -1,4 +1,4 @@
-//! TLS: what is verified, what is refused, and what cannot be configured.
+//! TLS: what is verified, what is rejected, and what cannot be configured.
 
 use super::h2server::H2;
 use super::server::*;
@@ -16,7 +16,7 @@ use std::sync::Arc;
 use tempfile::TempDir;
 use tokio_rustls::TlsAcceptor;
 
-/// `notAfter` of the certificates here, seconds since the epoch: 2035-01-01.
+/// `notAfter` of the certificates here, in seconds since the epoch: 2035-01-01.
 const EXPIRY: i64 = 2_051_222_400;
 
 /// A certificate authority with its files.
@@ -29,7 +29,7 @@ impl Authority {
     pub(super) fn new() -> Self {
         let mut params = CertificateParams::default();
         let dir = tempfile::tempdir().unwrap();
-        // Authorities of the same name would be taken for each other.
+        // Authorities with the same name would be mistaken for each other.
         let name = dir.path().display().to_string();
         params.distinguished_name.push(rcgen::DnType::CommonName, name);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -42,7 +42,7 @@ impl Authority {
         self.dir.path().join(name)
     }
 
-    /// A certificate for a name, valid to a year; PEM of both is written too.
+    /// A certificate for a name, valid until a year; both PEM files are written, too.
     fn issue(&self, name: &str, to_year: i32) -> (CertificateDer<'static>, PrivateKeyDer<'static>) {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
@@ -74,7 +74,7 @@ impl Authority {
         TlsAcceptor::from(Arc::new(config))
     }
 
-    /// For `localhost`, and good.
+    /// A valid one for `localhost`.
     pub(super) fn acceptor(&self) -> TlsAcceptor {
         self.server("localhost", 2035, false, &["http/1.1"])
     }
@@ -87,7 +87,7 @@ impl Authority {
     }
 }
 
-/// A server that answers well, over TLS.
+/// A server that answers correctly, over TLS.
 pub(super) async fn secure_server(acceptor: TlsAcceptor) -> Server {
     Server::start(move |_, wire| {
         let acceptor = acceptor.clone();
@@ -134,7 +134,7 @@ async fn trap_22_certificates_are_verified() {
     failed(&call_to(expired, |_| {}, &authority).await, "certificate expired");
     let misnamed = authority.server("elsewhere.test", 2035, false, &[]);
     failed(&call_to(misnamed, |_| {}, &authority).await, "not valid for name");
-    // Neither does the system know our authority.
+    // The system does not know our authority either.
     let by_system = call_to(authority.acceptor(), |target| target.tls.ca_file = None, &authority).await;
     failed(&by_system, "UnknownIssuer");
     assert_eq!(by_system.marks.sent, None);
