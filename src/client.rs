@@ -90,13 +90,13 @@ pub trait Caller: Send + Sync {
 /// The result of one request, before the checks.
 #[derive(Clone, Debug)]
 pub struct Answer {
-    /// The outcome.
+    /// The outcome: success or the class of failure.
     pub outcome: Outcome,
     /// A description of what happened, without secrets.
     pub detail: Option<String>,
     /// HTTP status, if an answer came.
     pub status: Option<u16>,
-    /// The timestamps.
+    /// When it was sent, its first byte, token and text arrived, and it ended.
     pub marks: Marks,
     /// Whether the answer was read as a stream.
     pub streamed: bool,

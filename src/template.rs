@@ -36,7 +36,7 @@ pub struct Templates {
 /// One template of [`Templates`].
 #[derive(Clone, Debug)]
 pub struct Template {
-    /// The source.
+    /// The source text of the template.
     pub source: Arc<str>,
     /// The variables that it reads from its scope. Neither functions nor variables that it sets itself are included.
     pub names: BTreeSet<String>,
@@ -211,7 +211,7 @@ impl Vars {
         self.0.contains_key(name)
     }
 
-    /// The names.
+    /// The names of all variables.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.0.keys().map(String::as_str)
     }

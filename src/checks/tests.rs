@@ -96,7 +96,7 @@ fn text_contains_and_matches_or_not() {
 }
 
 #[test]
-fn output_tokens_count_whoever_counted() {
+fn output_tokens_count_from_any_source() {
     let with = |output| Whole { tokens: Tokens { output, ..Tokens::default() }, ..Whole::text("x") };
     let count = |n, source| Some(Count { n, source });
     assert!(with(count(5, Source::Chunks)).passes(Rule::MinOutputTokens(5)));

@@ -17,7 +17,7 @@ pub struct Notice(Arc<RwLock<Said>>);
 /// The content of the notice.
 #[derive(Clone, Debug, Default, Serialize)]
 pub(super) struct Said {
-    /// The introduction.
+    /// The introduction, if one was set.
     pub(super) introduction: Option<Introduction>,
     /// The events, newest first.
     pub(super) events: VecDeque<Event>,

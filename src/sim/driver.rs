@@ -79,7 +79,7 @@ impl Driver {
         loop {
             time = time.max(self.origin.elapsed().saturating_sub(MAX_LAG));
             let step = self.with(|state| {
-                state.drop_deserted(&self.metrics);
+                state.drop_abandoned(&self.metrics);
                 let step = state.engine.begin(time, &mut updates);
                 self.metrics.load(state.engine.load());
                 step
@@ -122,15 +122,15 @@ impl Driver {
 
 impl State {
     /// Cancels the jobs whose receiver was dropped.
-    fn drop_deserted(&mut self, metrics: &Metrics) {
+    fn drop_abandoned(&mut self, metrics: &Metrics) {
         let engine = &mut self.engine;
         self.jobs.retain(|id, (sender, _)| {
-            let deserted = sender.is_closed();
-            if deserted {
+            let abandoned = sender.is_closed();
+            if abandoned {
                 engine.cancel(*id);
                 metrics.aborted();
             }
-            !deserted
+            !abandoned
         });
     }
 

@@ -256,7 +256,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_rule_counts_only_requests_that_it_can_befall() {
+    async fn a_rule_counts_only_requests_that_it_can_affect() {
         let rules = Rules::new(1);
         rules.add(vec![rule("no_citations;max=1"), rule("error_500;path=/api/chat;max=1")]).unwrap();
         let aim = |service, path| Aim { service, path, model: None };

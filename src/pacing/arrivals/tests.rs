@@ -45,7 +45,7 @@ fn trap_12_seven_hundred_per_second_stay_seven_hundred() {
         ArrivalTimes::new(steady(700.0), Arrivals::Constant, bounds(Some(3600.0), None), 1).collect();
     assert_eq!(times.len(), 700 * 3600);
     for (second, chunk) in times.chunks(700).enumerate() {
-        // Whole seconds are hit to the nanosecond, also after an hour.
+        // Whole seconds are exact to the nanosecond, even after an hour.
         assert_eq!(chunk[0], Duration::from_secs(second as u64));
     }
     let off = |n: usize| times[n].as_secs_f64() - n as f64 / 700.0;
@@ -73,7 +73,7 @@ fn a_stage_ends_after_its_requests() {
     assert_eq!(seconds(times), [0.0, 0.5, 1.0]);
     let both = ArrivalTimes::new(steady(2.0), Arrivals::Constant, bounds(Some(1.0), Some(30)), 1);
     assert_eq!(seconds(both), [0.0, 0.5]);
-    // No rate and no end: nothing is offered, and the stage does not hang.
+    // Neither a rate nor an end: there are no arrivals, and the stage does not hang.
     assert_eq!(ArrivalTimes::new(steady(0.0), Arrivals::Poisson, bounds(None, Some(3)), 1).next(), None);
     let mut done = ArrivalTimes::new(steady(2.0), Arrivals::Poisson, bounds(Some(1.0), None), 1);
     done.by_ref().for_each(drop);
@@ -82,7 +82,7 @@ fn a_stage_ends_after_its_requests() {
 
 #[test]
 fn draws_are_golden() {
-    // A change of these numbers changes every replay: it must not come by an upgrade of rand.
+    // Changing these numbers changes every replay, so it must not happen through an upgrade of `rand`.
     let first = |arrivals| -> Vec<u128> {
         ArrivalTimes::new(steady(1.0), arrivals, bounds(None, Some(4)), 7).map(|t| t.as_nanos()).collect()
     };
@@ -104,7 +104,7 @@ fn poisson_gaps_are_exponential() {
 
 #[test]
 fn poisson_counts_are_poisson() {
-    // The first arrival included: counts per second of 2,000 stages of 8/s have mean and variance 8.
+    // Including the first arrival: counts per second of 2,000 stages at 8/s have mean and variance 8.
     let counts: Vec<f64> = (0..2_000)
         .map(|seed| {
             ArrivalTimes::new(steady(8.0), Arrivals::Poisson, bounds(Some(1.0), None), seed).count() as f64

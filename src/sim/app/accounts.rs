@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_has_no_good_token_is_told_why() {
+    fn a_missing_or_invalid_token_is_refused_with_a_reason() {
         let accounts = accounts();
         let told = |headers: &HeaderMap| accounts.user(headers, at(1000)).unwrap_err().message();
         assert_eq!(told(&HeaderMap::new()), "An access token is needed.");

@@ -15,7 +15,7 @@ use crate::sim::text;
 const MAX_OF_ONE: usize = 256 << 10;
 /// The maximum size of all conversations in bytes; the oldest sessions are dropped first.
 const MAX_OF_ALL: usize = 64 << 20;
-/// The approximate overhead of a turn or a session beside its text, in bytes.
+/// The approximate overhead of a turn or a session in addition to its text, in bytes.
 const OVERHEAD: usize = 100;
 
 /// All sessions.

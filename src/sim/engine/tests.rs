@@ -1,4 +1,4 @@
-//! Properties of the engine core: order, exact output, and time.
+//! Properties of the engine core: order, exact output, and timing.
 
 use std::collections::BTreeMap;
 
@@ -26,7 +26,7 @@ fn job(prompt: usize, output: usize) -> Job {
     Job { prompt, output, hashes: Vec::new(), slow_down: 1.0 }
 }
 
-/// Steps until nothing is left; what happened, and the time at which it was over.
+/// Steps until nothing is left; returns the updates, and the time at which it finished.
 fn run(engine: &mut Engine, mut now: Duration) -> (Vec<Update>, Duration) {
     let mut updates = Vec::new();
     for _ in 0..100_000 {
@@ -159,8 +159,8 @@ fn noise_is_seeded() {
 }
 
 proptest! {
-    // For every set of jobs that each fit alone, at any times, with any slow-down and cancellations:
-    // admission is in order of arrival; each job that stays gets exactly its tokens; all blocks come back.
+    // For every set of jobs that each fit alone, with any arrival times, slow-downs and cancellations: admission is in
+    // order of arrival, each job that is not cancelled gets exactly its tokens, and all blocks are freed.
     #[test]
     fn jobs_are_served_in_order_and_in_full(
         jobs in prop::collection::vec((1_usize..60, 1_usize..40, 0_u64..4, 0_u64..200, 1_u8..4, any::<bool>()), 1..25),

@@ -1,4 +1,4 @@
-//! How faults are spelt, and whom they concern.
+//! The syntax of faults, and the endpoints they concern.
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! What is planned for a request.
+//! The planned output of a request.
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! The application as it should be: log in, sessions with history, questions about documents, streams of both.
+//! The application without faults: login, sessions with history, questions about documents, and streams of both.
 
 use std::time::Duration;
 
@@ -33,7 +33,7 @@ impl<'a> User<'a> {
         user
     }
 
-    /// `headers` are whole lines.
+    /// `headers` are complete header lines.
     pub(super) async fn post(&self, path: &str, headers: &str, body: &Value) -> Reply {
         let token = match self.token.as_str() {
             "" => String::new(),
@@ -78,7 +78,7 @@ async fn a_log_in_gives_a_token_and_a_cookie() {
     let (pair, attributes) = cookie.split_once("; ").unwrap();
     assert_eq!(pair, format!("sim_session={}", answer["access_token"].as_str().unwrap()));
     assert!(attributes.contains("HttpOnly"));
-    // The cookie lets in, and so does the token; whoever has neither stays out.
+    // Either the cookie or the token gives access; without both, access is denied.
     let cookie = format!("cookie: a=b; {pair}\r\n");
     assert_eq!(nobody.post(SESSIONS, &cookie, &json!({})).await.status(), 201);
     assert_eq!(User::log_in(&server).await.post(SESSIONS, "", &json!({})).await.status(), 201);
@@ -135,7 +135,7 @@ async fn a_conversation_grows_with_its_history() {
         assert_eq!(tokens("total_tokens"), tokens("prompt_tokens") + 40);
         input.push(tokens("prompt_tokens"));
     }
-    // Each turn adds a question of 4 tokens and an answer of 40, each with the 2 of the template.
+    // Each turn adds a question of 4 tokens and an answer of 40, each with the 2 tokens of the template.
     assert!(input.windows(2).all(|pair| pair[1] == pair[0] + 48), "{input:?}");
     let prefill: Vec<f64> = server.handle.truth().iter().filter_map(|truth| truth.prefill_seconds).collect();
     assert!(prefill.len() == 6 && prefill[5] > 4.0 * prefill[0], "{prefill:?}");
@@ -266,7 +266,7 @@ async fn lines_of_json_say_the_same_as_events() {
     let types: Vec<&str> = lines.iter().map(|line| line["type"].as_str().unwrap()).collect();
     assert_eq!(types, [&["delta"; 6][..], &["done"]].concat());
     assert_eq!(lines[6]["usage"]["completion_tokens"], 6);
-    // What was streamed is remembered, too.
+    // A streamed answer is stored, too.
     let shown = user.get(messages.trim_end_matches("/messages")).await.json();
     let text: String = lines.iter().filter_map(|line| line["text"].as_str()).collect();
     assert_eq!(shown["messages"][1], json!({"role": "assistant", "content": text}));

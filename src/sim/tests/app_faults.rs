@@ -1,4 +1,4 @@
-//! Faults of the application, and the others on its paths.
+//! The application's own faults, and the general faults on its paths.
 
 use std::time::Duration;
 
@@ -100,7 +100,7 @@ async fn a_stream_breaks_as_any_other() {
     assert_eq!(names(&asked(&user, "no_content", &body).await), ["retrieval", "done"]);
     assert_eq!(names(&asked(&user, "no_done", &body).await), [&["retrieval"][..], &["delta"; 12]].concat());
     assert!(server.truth(|truth| truth.finished.is_some()).await.finish_reason.is_some());
-    // Over lines of JSON, too.
+    // Also over newline-delimited JSON.
     let mut lines = question();
     lines["stream"] = json!("ndjson");
     let error = asked(&user, "error_in_stream;after=1", &lines).await.body();
@@ -142,7 +142,7 @@ async fn documents_break_on_every_path() {
 }
 
 #[tokio::test]
-async fn rules_befall_the_path_that_they_name() {
+async fn rules_apply_only_to_their_own_path() {
     let server = start(options());
     let rule = r#"[{"fault": "error_500", "path": "/api/chat"}]"#;
     assert_eq!(server.call("POST", "/sim/faults", rule).await.status(), 204);

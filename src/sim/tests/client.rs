@@ -1,4 +1,5 @@
-//! A simulator on port 0 and a client that sees every byte, how many reads they took, and how the connection ended.
+//! A simulator on a free port, and a client that records every byte, the size of each read, and how the connection
+//! ended.
 
 use std::io;
 use std::net::SocketAddr;
@@ -12,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::sim::{Handle, Options, Sim, Truth};
 
-/// Nothing in these tests takes this long unless it hangs.
+/// Longer than anything in these tests takes, unless it hangs.
 pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A running simulator; it stops when dropped.
@@ -30,7 +31,7 @@ pub(super) enum End {
     Reset,
 }
 
-/// All that came.
+/// All bytes received.
 #[derive(Debug)]
 pub(super) struct Reply {
     pub(super) bytes: Vec<u8>,
@@ -82,7 +83,7 @@ pub(super) fn whole() -> Value {
     body
 }
 
-/// The bytes of a chat request; `headers` are whole lines.
+/// The bytes of a chat request; `headers` are complete header lines.
 pub(super) fn request(headers: &str, body: &Value) -> String {
     post("/v1/chat/completions", headers, body)
 }
@@ -97,7 +98,7 @@ pub(super) fn post(path: &str, headers: &str, body: &Value) -> String {
 }
 
 impl Server {
-    /// One request with these faults on a connection of its own, to the connection's end.
+    /// Sends one request with these faults on a connection of its own, and reads to the end of the connection.
     pub(super) async fn faulty(&self, faults: &str, body: &Value) -> Reply {
         let headers = format!("x-sim-fault: {faults}\r\nconnection: close\r\n");
         self.exchange(&request(&headers, body)).await
@@ -124,7 +125,7 @@ impl Server {
         self.call("GET", "/metrics", "").await.body()
     }
 
-    /// The newest truth, once `wanted` is true of it.
+    /// Waits for the newest ground truth to satisfy `wanted`, and returns it.
     pub(super) async fn truth(&self, wanted: impl Fn(&Truth) -> bool) -> Truth {
         wait_for(|| self.handle.truth().pop().filter(&wanted)).await
     }
@@ -154,12 +155,12 @@ impl Reply {
         })
     }
 
-    /// The body, its transfer coding removed; panics if that is broken.
+    /// The body after removing the transfer coding; panics if that is invalid.
     pub(super) fn body(&self) -> String {
         String::from_utf8(self.body_bytes().unwrap()).unwrap()
     }
 
-    /// The body, its transfer coding removed; nothing if that is broken or cut off.
+    /// The body after removing the transfer coding; `None` if that is invalid or cut off.
     pub(super) fn body_bytes(&self) -> Option<Vec<u8>> {
         let at = self.bytes.windows(4).position(|window| window == b"\r\n\r\n")?;
         let raw = &self.bytes[at + 4..];
@@ -179,7 +180,7 @@ impl Reply {
         serde_json::from_str(&self.body()).unwrap_or_else(|error| panic!("{error}: {}", self.text()))
     }
 
-    /// The data of each event, read as the standard says, by someone who knows only plain streams.
+    /// The data of each event, by a minimal parser for plain streams.
     pub(super) fn events(&self) -> Vec<String> {
         let body = self.body();
         body.split("\n\n").filter_map(|event| event.strip_prefix("data: ")).map(str::to_owned).collect()
@@ -190,7 +191,7 @@ impl Reply {
         self.deltas("content").concat()
     }
 
-    /// What a field of the deltas held, where it was not empty.
+    /// The non-empty values of a field of the deltas.
     pub(super) fn deltas(&self, field: &str) -> Vec<String> {
         let events = self.events();
         let values = events.iter().filter_map(|data| serde_json::from_str::<Value>(data).ok());
@@ -217,7 +218,7 @@ pub(super) async fn read_to_end(stream: &mut TcpStream) -> Reply {
     Reply { bytes, reads, end }
 }
 
-/// Reads until `wanted` is true of all bytes so far.
+/// Reads until `wanted` holds for all bytes received so far.
 pub(super) async fn read_until(stream: &mut TcpStream, wanted: impl Fn(&str) -> bool) -> String {
     let mut bytes = Vec::new();
     let mut buffer = vec![0; 1 << 16];

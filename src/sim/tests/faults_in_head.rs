@@ -1,4 +1,4 @@
-//! Faults in place of an answer or before its head.
+//! Faults that replace an answer or come before its head.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Streams in every odd form that the standards allow, and some that they do not.
+//! Streams in every unusual form that the standards allow, and some that they do not.
 
 use serde_json::Value;
 

@@ -1,4 +1,4 @@
-//! The dialect as it should be: streams, whole answers, errors, keys, limits.
+//! The dialect without faults: streams, whole answers, errors, API keys, limits.
 
 use serde_json::{Value, json};
 

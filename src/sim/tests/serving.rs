@@ -1,4 +1,4 @@
-//! Serving: truth, departures, the batch, the prefix cache, HTTP/2, TLS, shutdown.
+//! Serving: ground truth, disconnects, batching, the prefix cache, HTTP/2, TLS, shutdown.
 
 use std::sync::Arc;
 use std::time::Duration;
