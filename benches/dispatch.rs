@@ -16,8 +16,9 @@ use std::time::Duration;
 use tokenbeat::client::{Answer, Caller, Context};
 use tokenbeat::engine::dispatch::{Dispatcher, Precise, Timers};
 use tokenbeat::engine::{CpuPool, Deps, Engine, Once, system};
-use tokenbeat::event::{Fact, Failure, Marks, Outcome, Sink};
+use tokenbeat::event::{Failure, Marks, Outcome};
 use tokenbeat::exchange::{Ask, Call};
+use tokenbeat::fact::{Fact, Sink};
 use tokenbeat::plan;
 use tokenbeat::state::BudgetLedger;
 

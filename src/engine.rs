@@ -30,7 +30,8 @@ pub use reload::{Changes, Next};
 pub use scheduler::{Triggered, TriggeredRun};
 
 use crate::client::Caller;
-use crate::event::{Ledger, Pair, RunSummary, Sink, TraceIds};
+use crate::event::{Ledger, Pair, RunSummary, TraceIds};
+use crate::fact::{Fact, Sink};
 use crate::plan::Plan;
 use crate::plan::otlp::Sampling;
 use active_runs::ActiveRuns;
@@ -195,7 +196,7 @@ impl Schedules {
 }
 
 impl Engine {
-    /// The engine of a plan. Nothing runs yet.
+    /// The engine of a plan, which the sinks are told. Nothing runs yet.
     pub fn new(plan: Arc<Plan>, deps: Deps) -> Result<Self, Error> {
         let shared = Arc::new(Shared {
             sink: deps.sink,
@@ -223,6 +224,7 @@ impl Engine {
             |pair: &Arc<_>| PairRuntime::new(Arc::clone(&shared), Arc::clone(pair), &deps.callers, 0);
         let handles =
             plan.pairs.iter().map(|pair| Ok(PairHandle::new(runtime(pair)?))).collect::<Result<_, _>>()?;
+        shared.sink.record(&Fact::PlanChanged(Arc::clone(&plan)));
         let now = Mutex::new(Now { plan, handles, started: false });
         let (turn, generations) = (tokio::sync::Mutex::default(), AtomicU64::new(0));
         Ok(Self { shared, now, turn, generations })

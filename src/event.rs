@@ -1,27 +1,25 @@
-//! The facts: what happened to a request, a run, a budget; who listens to them; and the guard that turns
-//! every offered request into exactly one outcome.
+//! The records of what happened: to a request, a journey, a run, a budget.
 //!
-//! This is the vocabulary that the engine speaks to its sinks (metrics, spans, recent requests, reports). It
-//! knows nothing of configuration, HTTP or metrics, and imports nothing of ours.
+//! This is the vocabulary in which the engine speaks to its sinks (metrics, spans, recent requests, reports); how a
+//! record gets there is the business of [`crate::fact`]. It knows nothing of configuration, HTTP or metrics, and
+//! imports nothing of ours.
 
 mod budget;
-mod fact;
 mod ids;
 mod journey;
 mod marks;
-mod offered;
 mod outcome;
 mod place;
 mod request;
+mod run;
 mod tokens;
 
 pub use budget::{BudgetUse, Exhausted, Hold, Ledger, Scope, Spend, Unit};
-pub use fact::{Fact, Fanout, RunRef, RunResult, RunSummary, Sink, SkipReason, SkippedRun};
 pub use ids::TraceIds;
-pub use journey::{Journey, OpenJourney};
+pub use journey::Journey;
 pub use marks::{Gaps, Marks};
-pub use offered::OfferedRequest;
 pub use outcome::{Failure, Outcome};
 pub use place::{Pair, SeriesKey, TURNS, turn_bucket};
 pub use request::{ConnectionRecord, Limit, LimitKind, Phases, Request, Verdict};
+pub use run::{RunRef, RunResult, RunSummary, SkipReason, SkippedRun};
 pub use tokens::{Count, Source, TokenType, Tokens};

@@ -2,7 +2,7 @@
 //!
 //! # Layout
 //!
-//! Data flows one way: `config -> plan -> schedule, pacing -> engine -> client -> event -> sinks`.
+//! Data flows one way: `config -> plan -> schedule, pacing -> engine -> client -> fact -> sinks`.
 
 pub mod app;
 pub mod catalogue;
@@ -13,6 +13,7 @@ pub mod config;
 pub mod engine;
 pub mod event;
 pub mod exchange;
+pub mod fact;
 pub mod framing;
 pub mod pacing;
 pub mod plan;

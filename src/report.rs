@@ -11,7 +11,8 @@ mod view;
 
 pub use view::{Journeys, Objective, Pair, Quantiles, Report, Stage, Throughput, Tokens};
 
-use crate::event::{Fact, SeriesKey, Sink};
+use crate::event::SeriesKey;
+use crate::fact::{Fact, Sink};
 use crate::plan::{PairPlan, Plan};
 use crate::state::RunView;
 use cell::{Cell, JourneyCell, Load, Name, Slo};
@@ -195,7 +196,8 @@ impl Sink for Summary {
                     journeys.ended(journey);
                 }
             }
-            Fact::JourneyStarted { .. }
+            Fact::PlanChanged(_)
+            | Fact::JourneyStarted { .. }
             | Fact::Offered { .. }
             | Fact::Skipped { .. }
             | Fact::RunStarted { .. }

@@ -1,6 +1,6 @@
 //! What tokenbeat exports: the catalogue and the store of every metric, their renderings, and the log.
 //!
-//! Facts come in through [`crate::event::Sink`]; nothing here asks for them. It must not know configuration
+//! Facts come in through [`crate::fact::Sink`]; nothing here asks for them. It must not know configuration
 //! files, HTTP or the engine.
 
 mod exposition;

@@ -8,7 +8,7 @@ mod moving;
 pub(crate) mod scenario;
 
 pub(crate) use build::{Build, prompts, rate, requests, users};
-pub(crate) use facts::{answer, ids, offer, play, run};
+pub(crate) use facts::{answer, change_plan, ids, offer, play, run};
 pub(crate) use journeys::{journey, post, rag_plan, rag_plan_of, scenario, step, step_place, travel};
 pub(crate) use moving::{Seen, while_requests_move};
 

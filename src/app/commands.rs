@@ -78,7 +78,7 @@ fn reload(reply: Reply, reloads: &mpsc::Sender<Reply>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::{Fact, Sink};
+    use crate::fact::{Fact, Sink};
     use crate::plan;
     use tokio::sync::oneshot;
 

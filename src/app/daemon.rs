@@ -6,7 +6,7 @@ use super::reload::{Origin, Parts, Reloader, Started};
 use super::signals::Stop;
 use crate::config::Files;
 use crate::engine::Engine;
-use crate::event::{Fanout, Ledger, Sink};
+use crate::fact::{Fanout, Sink};
 use crate::plan::{Loaded, Plan};
 use crate::server::{
     About, Access, Command, ConfigStatus, Current, LastProbes, Notice, Phase, Readiness, Server, Views,
@@ -74,6 +74,7 @@ impl Daemon {
         let export = export.map(|(export, work)| (Arc::new(export), work));
         let events = Arc::new(Events::default());
         let mut sinks: Vec<Arc<dyn Sink>> = vec![
+            Arc::<BudgetLedger>::clone(&ledger),
             Arc::<Store>::clone(&store),
             Arc::<Recent>::clone(&recent),
             Arc::<History>::clone(&history),
@@ -95,8 +96,8 @@ impl Daemon {
         let views = Views {
             current: shown,
             commands: asked,
-            recent: Arc::clone(&recent),
-            history: Arc::clone(&history),
+            recent,
+            history,
             ledger: Arc::<BudgetLedger>::clone(&ledger),
             access: Arc::new(access),
             probes: LastProbes::default(),
@@ -111,19 +112,9 @@ impl Daemon {
             otlp: plan.telemetry.otlp.clone(),
         };
         let server = Server::bind(options.listen.unwrap_or(listen)).await?;
-        let account: Arc<dyn Ledger> = Arc::<BudgetLedger>::clone(&ledger);
-        let engine = assembly::engine(plan, sink, account, clients.callers(), traffic.clone())?;
+        let engine = assembly::engine(plan, sink, ledger, clients.callers(), traffic.clone())?;
         let (engine, clients) = (Arc::new(engine), Arc::new(clients));
-        let parts = Parts {
-            engine: Arc::clone(&engine),
-            store: Arc::clone(&store),
-            recent,
-            history,
-            ledger,
-            clients,
-            export: export.as_ref().map(|(export, _)| Arc::clone(export)),
-            current,
-        };
+        let parts = Parts { engine: Arc::clone(&engine), store: Arc::clone(&store), clients, current };
         let reloader = Reloader::new(parts, started);
         Ok(Self { engine, server, views, commands, reloader, store, export, traffic, grace: options.grace })
     }

@@ -2,7 +2,8 @@
 
 use super::assembly;
 use crate::engine::Probed;
-use crate::event::{Count, Fanout, Outcome, Request};
+use crate::event::{Count, Outcome, Request};
+use crate::fact::Fanout;
 use crate::plan::{PairPlan, Plan};
 use comfy_table::presets::UTF8_BORDERS_ONLY;
 use comfy_table::{CellAlignment, Table};

@@ -1,6 +1,7 @@
 //! How a run goes, for the one who waits: a bar on a terminal, lines elsewhere. On stderr.
 
-use crate::event::{Fact, Outcome, RunSummary, Sink};
+use crate::event::{Outcome, RunSummary};
+use crate::fact::{Fact, Sink};
 use crate::plan::PairPlan;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::io::IsTerminal as _;

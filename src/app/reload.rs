@@ -13,9 +13,7 @@ use super::sources::{self, Attempt};
 use crate::config::{Files, Source};
 use crate::engine::Engine;
 use crate::server::{Changes, ConfigStatus, Current, Reloaded};
-use crate::state::{BudgetLedger, History, Recent};
 use crate::telemetry::Store;
-use crate::telemetry::otlp::Export;
 pub(super) use ready::Started;
 use ready::{Before, Ready};
 use std::sync::Arc;
@@ -38,15 +36,11 @@ pub struct Origin {
     pub watch: Option<Pace>,
 }
 
-/// What a new config is installed in.
+/// What a new config changes, beside the sinks: they are told the plan by the engine.
 pub(super) struct Parts {
     pub(super) engine: Arc<Engine>,
     pub(super) store: Arc<Store>,
-    pub(super) recent: Arc<Recent>,
-    pub(super) history: Arc<History>,
-    pub(super) ledger: Arc<BudgetLedger>,
     pub(super) clients: Arc<Clients>,
-    pub(super) export: Option<Arc<Export>>,
     pub(super) current: tokio::sync::watch::Sender<Current>,
 }
 
@@ -170,21 +164,12 @@ impl Reloader {
 
     async fn change_to(&mut self, ready: Ready) -> Changes {
         let Ready { plan, next, clients, exposition, config, warnings } = ready;
-        let Parts { engine, store, recent, history, ledger, export, current, .. } = &self.parts;
+        let Parts { engine, store, current, .. } = &self.parts;
         let status = ConfigStatus::loaded(warnings.clone(), shown(&self.files));
-        let changes = engine
-            .change_to(next, |next| {
-                ledger.install(next);
-                store.install(next);
-                recent.install(next);
-                history.install(next);
-                if let Some(export) = export {
-                    export.install(next);
-                }
-                current.send_replace(Current { plan, exposition, config, status: Arc::new(status) });
-                store.config_loaded(Some(SystemTime::now()));
-            })
-            .await;
+        let changes = engine.change_to(next).await;
+        // From here on nothing waits, so that a change is shown as a whole.
+        current.send_replace(Current { plan, exposition, config, status: Arc::new(status) });
+        store.config_loaded(Some(SystemTime::now()));
         self.parts.clients = clients;
         for warning in &warnings {
             tracing::warn!("the config: {warning}");

@@ -1,7 +1,8 @@
 //! What a run knows of itself: it listens to its own facts on their way to the sinks, so that its numbers are
 //! right on every path by which a request can end.
 
-use crate::event::{Fact, Failure, Outcome, Request, RunResult, Sink, SkipReason};
+use crate::event::{Failure, Outcome, Request, RunResult, SkipReason};
+use crate::fact::{Fact, Sink};
 use crate::plan::Objective;
 use hdrhistogram::Histogram;
 use std::collections::BTreeMap;

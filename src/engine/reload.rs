@@ -5,7 +5,8 @@ use super::pair_handle::PairHandle;
 use super::run::PairRuntime;
 use super::{Engine, Error};
 use crate::client::Caller;
-use crate::event::{Fact, Pair};
+use crate::event::Pair;
+use crate::fact::Fact;
 use crate::plan::{PairPlan, Plan};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -52,11 +53,10 @@ impl Engine {
     }
 
     /// Changes to another plan. Pairs that did not change keep their schedules and runs, and send by the new
-    /// callers. The others are stopped; then `between` is called, in which the sinks take the plan over; then what
-    /// is new begins. Requests of stopped runs end by themselves, and this does not wait for them.
+    /// callers. The others are stopped; then the sinks are told the plan; then what is new begins. Requests of stopped runs end by themselves, and this does not wait for them.
     ///
     /// Changes come one after the other, in the order in which they are asked for.
-    pub async fn change_to(&self, next: Next, between: impl FnOnce(&Plan)) -> Changes {
+    pub async fn change_to(&self, next: Next) -> Changes {
         let _turn = self.turn.lock().await;
         let Next { plan, players } = next;
         let old = self.lock().handles.clone();
@@ -93,7 +93,7 @@ impl Engine {
         for pair in &changes.removed {
             self.shared.sink.record(&Fact::NextRun { pair: pair.clone(), at: None });
         }
-        between(&plan);
+        self.shared.sink.record(&Fact::PlanChanged(Arc::clone(&plan)));
         self.shared.in_flight.change(plan.agent.in_flight);
         self.shared.journeys.change(plan.agent.in_flight);
         let mut now = self.lock();

@@ -1,7 +1,8 @@
 //! A stage that is being played, and how long load was offered in it.
 
 use super::run::Run;
-use crate::event::{Fact, SeriesKey, Sink as _};
+use crate::event::SeriesKey;
+use crate::fact::{Fact, Sink as _};
 use crate::scenario::StageContext;
 use std::sync::Arc;
 use std::time::Duration;

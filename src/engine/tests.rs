@@ -16,10 +16,10 @@ use super::dispatch::Timers;
 use super::*;
 use crate::client::{Answer, CallOptions, Context};
 use crate::event::{
-    BudgetUse, Count, Exhausted, Fact, Failure, Hold, Journey, Marks, Outcome, Request, SkippedRun, Source,
-    Spend,
+    BudgetUse, Count, Exhausted, Failure, Hold, Journey, Marks, Outcome, Request, SkippedRun, Source, Spend,
 };
 use crate::exchange::{Ask, Call};
+use crate::fact::Fact;
 use crate::plan::Plan;
 use crate::state;
 use crate::testing::Build;

@@ -9,7 +9,8 @@ mod render;
 use super::request::{Played, Prepared, is_light, judge};
 use super::stage::Stage;
 use super::{LOOKAHEAD, clock};
-use crate::event::{Journey, OpenJourney, Outcome, SkipReason, TraceIds};
+use crate::event::{Journey, Outcome, SkipReason, TraceIds};
+use crate::fact::OpenJourney;
 use crate::pacing;
 use crate::plan::{Action, Scenario, Step};
 use crate::scenario::{

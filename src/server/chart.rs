@@ -174,7 +174,8 @@ fn round(value: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::{Outcome, Sink};
+    use crate::event::Outcome;
+    use crate::fact::Sink;
     use crate::state::{History, Time};
     use crate::testing::{play, small_plan};
     use std::sync::Arc;

@@ -1,5 +1,6 @@
 use super::*;
-use crate::event::{Count, Fact, Failure, OfferedRequest, Pair, RunRef, SeriesKey, Sink, Source, TraceIds};
+use crate::event::{Count, Failure, Pair, RunRef, SeriesKey, Source, TraceIds};
+use crate::fact::{Fact, OfferedRequest, Sink};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use tokio::time::Instant;

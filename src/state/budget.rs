@@ -4,6 +4,7 @@
 mod period;
 
 use crate::event::{BudgetUse, Exhausted, Hold, Ledger, Scope, Spend, Unit};
+use crate::fact::{Fact, Sink};
 use crate::plan::{Budget, Plan};
 use jiff::{SignedDuration, Timestamp};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -77,9 +78,9 @@ impl BudgetLedger {
         Self { wall, books: Mutex::new(Books { last: now, all }) }
     }
 
-    /// Changes to the budgets of another plan. What was spent stays spent: new limits apply to it, and a new kind of
+    /// Takes the budgets of another plan. What was spent stays spent: new limits apply to it, and a new kind of
     /// period or another time zone begins with it.
-    pub fn install(&self, plan: &Plan) {
+    fn plan_changed(&self, plan: &Plan) {
         let mut books = self.books();
         let now = books.last;
         for book in &mut books.all {
@@ -105,6 +106,14 @@ impl BudgetLedger {
         let last = books.last;
         books.all.retain_mut(|book| !book.turn(last) || book.planned);
         books
+    }
+}
+
+impl Sink for BudgetLedger {
+    fn record(&self, fact: &Fact) {
+        if let Fact::PlanChanged(plan) = fact {
+            self.plan_changed(plan);
+        }
     }
 }
 

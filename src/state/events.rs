@@ -2,7 +2,7 @@
 //! events, and is told so.
 
 use super::{JourneyView, RequestView, RunView, Time};
-use crate::event::{Fact, Sink};
+use crate::fact::{Fact, Sink};
 use serde::Serialize;
 use serde_json::json;
 use std::sync::Arc;
@@ -71,7 +71,8 @@ impl Sink for Events {
                 "next_run",
                 &json!({ "profile": &*pair.profile, "target": &*pair.target, "at": at.map(Time) }),
             ),
-            Fact::JourneyStarted { .. }
+            Fact::PlanChanged(_)
+            | Fact::JourneyStarted { .. }
             | Fact::Offered { .. }
             | Fact::Skipped { .. }
             | Fact::LoadActive { .. } => {}

@@ -8,7 +8,8 @@ mod view;
 
 pub use view::{HistoryView, ObjectiveView, Quantiles, SlotView, WindowView};
 
-use crate::event::{Fact, Outcome, Pair, Request, Sink};
+use crate::event::{Outcome, Pair, Request};
+use crate::fact::{Fact, Sink};
 use crate::plan::{Objective, PairPlan, Plan};
 use sample::Sample;
 use std::collections::{BTreeMap, VecDeque};
@@ -122,13 +123,13 @@ impl History {
     /// Knows the pairs of a plan; facts about others are dropped.
     pub fn new(plan: &Plan) -> Arc<Self> {
         let history = Self { began: (Instant::now(), SystemTime::now()), pairs: Mutex::new(BTreeMap::new()) };
-        history.install(plan);
+        history.plan_changed(plan);
         Arc::new(history)
     }
 
-    /// Changes to another plan. What is known of a pair stays as long as its objectives are the same ones; removed
+    /// Takes another plan. What is known of a pair stays as long as its objectives are the same ones; removed
     /// pairs go.
-    pub fn install(&self, plan: &Plan) {
+    fn plan_changed(&self, plan: &Plan) {
         let mut pairs = self.lock();
         let mut before = std::mem::take(&mut *pairs);
         for plan in &plan.pairs {
@@ -148,6 +149,15 @@ impl History {
         self.lock().iter().map(|(pair, series)| (pair.clone(), series.view(self.began.1, elapsed))).collect()
     }
 
+    fn ended(&self, request: &Request) {
+        let mut pairs = self.lock();
+        // Read under the lock, so that numbers never go back.
+        let number = number(self.began.0.elapsed());
+        if let Some(series) = pairs.get_mut(&request.place.pair) {
+            series.ended(number, request);
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, BTreeMap<Pair, Series>> {
         self.pairs.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -160,12 +170,10 @@ fn number(elapsed: Duration) -> u64 {
 
 impl Sink for History {
     fn record(&self, fact: &Fact) {
-        let Fact::Ended(request) = fact else { return };
-        let mut pairs = self.lock();
-        // Read under the lock, so that numbers never go back.
-        let number = number(self.began.0.elapsed());
-        if let Some(series) = pairs.get_mut(&request.place.pair) {
-            series.ended(number, request);
+        match fact {
+            Fact::PlanChanged(plan) => self.plan_changed(plan),
+            Fact::Ended(request) => self.ended(request),
+            _ => {}
         }
     }
 }

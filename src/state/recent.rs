@@ -6,7 +6,8 @@ mod view;
 pub use view::{ActiveRun, JourneyView, Journeys, PairStatus, RequestView, RunView};
 
 use super::Time;
-use crate::event::{Fact, Failure, Outcome, Pair, Request, RunRef, SeriesKey, Sink};
+use crate::event::{Failure, Outcome, Pair, Request, RunRef, SeriesKey};
+use crate::fact::{Fact, Sink};
 use crate::plan::{PairPlan, Plan};
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -133,13 +134,13 @@ impl Recent {
     /// Knows the pairs of a plan; facts about others are dropped.
     pub fn new(plan: &Plan) -> Arc<Self> {
         let recent = Self::default();
-        recent.install(plan);
+        recent.plan_changed(plan);
         Arc::new(recent)
     }
 
-    /// Changes to another plan. Pairs of both keep what is known of them; removed ones go when nothing is open in
+    /// Takes another plan. Pairs of both keep what is known of them; removed ones go when nothing is open in
     /// them.
-    pub fn install(&self, plan: &Plan) {
+    fn plan_changed(&self, plan: &Plan) {
         let mut inner = self.lock();
         for entry in inner.pairs.values_mut() {
             entry.planned = false;
@@ -214,6 +215,7 @@ impl Recent {
 impl Sink for Recent {
     fn record(&self, fact: &Fact) {
         match fact {
+            Fact::PlanChanged(plan) => self.plan_changed(plan),
             Fact::Offered { place, warm_up } => self.offered(place, *warm_up),
             Fact::Skipped { place, warm_up, reason } => self.at(&place.pair, |entry| {
                 entry.in_flight = entry.in_flight.saturating_sub(1);

@@ -30,7 +30,8 @@ pub use stats::{Dropped, Signal, Stats};
 pub use transport::Error;
 
 use super::store::Store;
-use crate::event::{Fact, Outcome, Sink};
+use crate::event::Outcome;
+use crate::fact::{Fact, Sink};
 use crate::plan::Plan;
 use crate::plan::otlp::{Destination, GenAi, Histograms, Otlp, Sampling};
 use collect::FromStore;
@@ -62,9 +63,6 @@ const LOGS_LINGER: Duration = Duration::from_secs(1);
 /// The export as the rest of the daemon sees it.
 pub struct Export {
     sink: Arc<Facts>,
-    ours: Arc<FromStore>,
-    resource: Resource,
-    targets: Arc<Targets>,
     stats: Arc<Stats>,
     stop: watch::Sender<Option<Instant>>,
 }
@@ -124,23 +122,14 @@ pub fn build(otlp: &Otlp, plan: &Plan, store: &Arc<Store>, log: &LogTap) -> Resu
         signals.push(Box::pin(worker::batches(intake, batch, LOGS_LINGER, stop_order.clone())));
         log.connect(queue);
     }
-    let sink = Arc::new(Facts { genai, spans });
-    Ok((Export { sink, ours, resource, targets, stats, stop }, Work { signals }))
+    let sink = Arc::new(Facts { ours, genai, resource, targets, spans });
+    Ok((Export { sink, stats, stop }, Work { signals }))
 }
 
 impl Export {
     /// Takes the facts; never waits.
     pub fn sink(&self) -> Arc<dyn Sink> {
         Arc::<Facts>::clone(&self.sink)
-    }
-
-    /// Changes to another plan's targets, labels and disabled metrics. Where to export and how stays as it was at
-    /// the start.
-    pub fn install(&self, plan: &Plan) {
-        self.resource.install(&plan.agent);
-        self.ours.disable(&plan.telemetry.disable);
-        self.targets.install(plan);
-        self.sink.genai.prune();
     }
 
     /// What the export counts.
@@ -167,15 +156,30 @@ impl Work {
     }
 }
 
-/// Takes what becomes a span or a GenAI metric.
+/// Takes what becomes a span or a GenAI metric, and follows the plan.
 struct Facts {
+    ours: Arc<FromStore>,
     genai: Arc<Recorder>,
+    resource: Resource,
+    targets: Arc<Targets>,
     spans: Option<(Sampling, Queue<Ended>)>,
+}
+
+impl Facts {
+    /// Takes another plan's targets, labels and disabled metrics. Where to export and how stays as it was at the
+    /// start.
+    fn plan_changed(&self, plan: &Plan) {
+        self.resource.install(&plan.agent);
+        self.ours.disable(&plan.telemetry.disable);
+        self.targets.install(plan);
+        self.genai.prune();
+    }
 }
 
 impl Sink for Facts {
     fn record(&self, fact: &Fact) {
         match fact {
+            Fact::PlanChanged(plan) => self.plan_changed(plan),
             Fact::Ended(request) => {
                 self.genai.record(request);
                 if let Some((sampling, queue)) = &self.spans

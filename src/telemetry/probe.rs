@@ -86,7 +86,8 @@ impl Probe {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::{Fact, Failure, SeriesKey, Sink};
+    use crate::event::{Failure, SeriesKey};
+    use crate::fact::{Fact, Sink};
     use crate::testing::{answer, offer, rag_plan, small_plan, step_place};
     use std::sync::{Arc, Mutex};
 

@@ -15,7 +15,8 @@ pub use snapshot::{Held, Series, Snapshot};
 use super::otlp::{Dropped, Signal, Stats};
 use super::value::{Counter, Gauge, Histogram, Trace, epoch_seconds};
 use crate::catalogue::{Key, Metric, buckets};
-use crate::event::{Fact, Journey, Ledger, Pair, Request, SeriesKey, Sink, TraceIds};
+use crate::event::{Journey, Ledger, Pair, Request, SeriesKey, TraceIds};
+use crate::fact::{Fact, Sink};
 use crate::plan::Plan;
 use install::{Installed, Nodes};
 use pair::PairNode;
@@ -151,9 +152,9 @@ impl Store {
         Arc::new(store)
     }
 
-    /// Changes to another plan. Series that both plans have keep their values; those of the old one alone go
+    /// Takes another plan. Series that both plans have keep their values; those of the old one alone go
     /// when their last request (and, of a removed pair, its last run) has ended.
-    pub fn install(&self, plan: &Plan) {
+    fn plan_changed(&self, plan: &Plan) {
         let _one = self.installing.lock().unwrap_or_else(PoisonError::into_inner);
         // Built beside the old one, so that facts wait for the exchange alone.
         let next = Installed::of(plan, &self.read());
@@ -311,6 +312,7 @@ fn record_native((_, pairs, stages, places): Nodes) {
 impl Sink for Store {
     fn record(&self, fact: &Fact) {
         match fact {
+            Fact::PlanChanged(plan) => self.plan_changed(plan),
             Fact::Offered { place, warm_up } => self.at_place(place, |node| {
                 let _moves = node.stage.pair.series.request_moves();
                 node.opened();

@@ -1,8 +1,8 @@
 //! Request events, for tests of the modules that consume them.
 
-use crate::event::{
-    Count, Gaps, OfferedRequest, Outcome, Pair, Request, RunRef, SeriesKey, Sink, Source, TraceIds,
-};
+use crate::event::{Count, Gaps, Outcome, Pair, Request, RunRef, SeriesKey, Source, TraceIds};
+use crate::fact::{Fact, OfferedRequest, Sink};
+use crate::plan::Plan;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use tokio::time::Instant;
@@ -74,4 +74,9 @@ pub(crate) fn answer(request: &mut Request) {
     request.tokens.cached_input = Some(5);
     request.asked_output_tokens = Some(128);
     request.cost = Some(0.25);
+}
+
+/// Tells a sink another plan.
+pub(crate) fn change_plan(sink: &impl Sink, plan: impl Into<Arc<Plan>>) {
+    sink.record(&Fact::PlanChanged(plan.into()));
 }

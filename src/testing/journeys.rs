@@ -1,7 +1,8 @@
 //! A scenario and its journeys, built by hand, as input for sinks.
 
 use super::{assemble, expect, facts, labelled, profile, rich_target, stage};
-use crate::event::{Fact, Journey, Outcome, RunRef, SeriesKey, Sink};
+use crate::event::{Journey, Outcome, RunRef, SeriesKey};
+use crate::fact::{Fact, Sink};
 use crate::plan::{
     Action, AnswerMapping, AskStep, AskText, Body, Cache, Expect, Form, HttpStep, JsonRule, PairPlan, Plan,
     Profile, Reserve, Rule, Scenario, StatusRange, StatusSet, Step, Target, Think,

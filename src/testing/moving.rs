@@ -1,7 +1,8 @@
 //! Requests that are offered, skipped and ended by several threads, while somebody looks at their counts.
 
 use super::offer;
-use crate::event::{Outcome, SeriesKey, Sink, SkipReason};
+use crate::event::{Outcome, SeriesKey, SkipReason};
+use crate::fact::Sink;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};

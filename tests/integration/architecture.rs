@@ -15,6 +15,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("template", &["seed"]),
     ("config", &["secret"]),
     ("plan", &["catalogue", "config", "event", "secret", "seed", "template"]),
+    ("fact", &["event", "plan"]),
     ("schedule", &["plan", "event", "seed"]),
     ("pacing", &["plan", "event", "seed"]),
     ("slo", &["plan", "event"]),
@@ -26,13 +27,13 @@ const ALLOWED: &[(&str, &[&str])] = &[
     (
         "engine",
         &[
-            "plan", "event", "secret", "framing", "exchange", "seed", "schedule", "pacing", "slo",
+            "plan", "event", "fact", "secret", "framing", "exchange", "seed", "schedule", "pacing", "slo",
             "workload", "checks", "scenario", "template", "client",
         ],
     ),
-    ("telemetry", &["catalogue", "event", "plan", "slo"]),
-    ("state", &["event", "plan"]),
-    ("report", &["event", "plan", "state"]),
+    ("telemetry", &["catalogue", "event", "fact", "plan", "slo"]),
+    ("state", &["event", "fact", "plan"]),
+    ("report", &["event", "fact", "plan", "state"]),
     ("server", &["telemetry", "state", "report", "event", "plan"]),
     ("sim", &["framing"]),
 ];

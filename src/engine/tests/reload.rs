@@ -42,7 +42,7 @@ fn callers(caller: &Arc<Fake>) -> HashMap<Arc<str>, Arc<dyn Caller>> {
 impl World {
     async fn change(&self, plan: Arc<Plan>) -> Changes {
         let next = self.engine.prepare(plan, &callers(&self.fake)).unwrap();
-        self.engine.change_to(next, |_| ()).await
+        self.engine.change_to(next).await
     }
 
     async fn end(&self, schedules: Schedules) {
@@ -188,19 +188,21 @@ async fn the_sinks_change_between_the_old_and_the_new() {
     let schedules = world.engine.start(CancellationToken::new()).unwrap();
     tokio::time::sleep(millis(2_500)).await;
     let next = world.engine.prepare(plan(&at_start("y")), &callers(&world.fake)).unwrap();
-    let mut told = 0;
-    world
-        .engine
-        .change_to(next, |plan| {
-            assert_eq!(plan.profiles.len(), 1);
-            assert_eq!(world.engine.start(CancellationToken::new()).err(), Some(Error::Changing));
-            told = world.facts.all.lock().unwrap().len();
-        })
-        .await;
+    {
+        let mut changing = std::pin::pin!(world.engine.change_to(next));
+        // It waits for the old schedule to end.
+        assert!(futures_util::poll!(changing.as_mut()).is_pending());
+        assert_eq!(world.engine.start(CancellationToken::new()).err(), Some(Error::Changing));
+        changing.await;
+    }
     tokio::time::sleep(seconds(60)).await;
     world.end(schedules).await;
     let runs = world.facts.summaries();
-    let later = world.facts.all.lock().unwrap().split_off(told);
+    let told = |(_, fact): &(Duration, Fact)| matches!(fact, Fact::PlanChanged(_));
+    let mut all = std::mem::take(&mut *world.facts.all.lock().unwrap());
+    assert!(told(&all[0]), "the first plan comes before everything else");
+    assert_eq!(all.iter().filter(|fact| told(fact)).count(), 2);
+    let later = all.split_off(all.iter().rposition(told).unwrap() + 1);
     let mut offered = 0;
     for (_, fact) in later {
         match fact {
@@ -222,7 +224,7 @@ async fn a_pair_that_did_not_change_speaks_by_the_new_caller() {
     tokio::time::sleep(millis(33_500)).await;
     let fresh = Fake::new(|_, _| Script { takes: millis(1), ..Script::default() });
     let next = world.engine.prepare(plan(&minutely("chat", "x")), &callers(&fresh)).unwrap();
-    let changes = world.engine.change_to(next, |_| ()).await;
+    let changes = world.engine.change_to(next).await;
     assert_eq!(names(&changes.unchanged), ["chat/llama"]);
     tokio::time::sleep(seconds(60)).await;
     assert_eq!((world.calls(), world.facts.results()), (4, vec!["ok"]));

@@ -314,7 +314,7 @@ async fn another_plan() {
     let plan = Arc::new(crate::plan::from_yaml("{}").unwrap());
     let next = world.engine.prepare(plan, &HashMap::new()).unwrap();
     let before = Instant::now();
-    let changes = world.engine.change_to(next, |_| ()).await;
+    let changes = world.engine.change_to(next).await;
     assert_eq!((changes.removed.len(), before.elapsed()), (1, Duration::ZERO));
     assert_eq!(world.facts.ends(), [""; 0]);
     tokio::time::sleep(seconds(60)).await;

@@ -1,6 +1,7 @@
 //! A journey while it is played, and why it does not go on.
 
-use crate::event::{Failure, OpenJourney, Outcome, Request, SkipReason, TraceIds};
+use crate::event::{Failure, Outcome, Request, SkipReason, TraceIds};
+use crate::fact::OpenJourney;
 use crate::scenario::UserEvent;
 use rand_chacha::ChaCha8Rng;
 use std::sync::Arc;

@@ -1,7 +1,8 @@
 //! What the page shows, and that it escapes all text from servers and operators.
 
 use super::*;
-use crate::event::{Failure, Outcome, RunResult, RunSummary, Sink, Verdict};
+use crate::event::{Failure, Outcome, RunResult, RunSummary, Verdict};
+use crate::fact::Sink;
 use crate::server::{Introduction, Notice, Phase, Readiness, Suggestion};
 use crate::state::{History, Recent};
 use crate::testing::{play, rag_plan, run, small_plan, step_place, travel};
@@ -77,7 +78,7 @@ fn nothing_that_others_wrote_becomes_markup() {
         skipped: 0,
         ok: 0,
     };
-    let ended = crate::event::Fact::RunEnded(Arc::new(summary));
+    let ended = crate::fact::Fact::RunEnded(Arc::new(summary));
     fixture.sinks.iter().for_each(|sink| sink.record(&ended));
     fixture.notice.introduce(Introduction {
         text: HOSTILE.to_owned(),

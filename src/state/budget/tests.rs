@@ -1,6 +1,6 @@
 use super::*;
 use crate::plan::Period;
-use crate::testing::Build;
+use crate::testing::{Build, change_plan};
 use jiff::tz::TimeZone;
 use proptest::prelude::*;
 
@@ -160,7 +160,7 @@ fn another_plan_forgets_nothing_that_was_spent() {
     let held = ledger.reserve(&chat(), spend(1, 60, 0.5)).unwrap();
     let _lost = ledger.reserve(&chat(), spend(1, 10, 0.5)).unwrap();
     // Other limits, also of a unit that had none, apply to what was spent; the agent's stays as it is.
-    ledger.install(&plan(Some(budget(Some(10), None, None)), Some(budget(None, Some(70), Some(4.0)))));
+    change_plan(&ledger, plan(Some(budget(Some(10), None, None)), Some(budget(None, Some(70), Some(4.0)))));
     assert_eq!(spent(&ledger), ["agent requests 2/10", "profile/chat tokens 70/70", "profile/chat cost 1/4"]);
     assert!(ledger.reserve(&chat(), spend(1, 1, 0.0)).is_err());
     // What was reserved under the old plan is settled under the new.
@@ -176,14 +176,14 @@ fn a_budget_that_is_away_for_a_while_comes_back_as_it_was() {
     let hands = Hands::at("2026-11-20T10:00:00Z");
     let ledger = ledger(None, Some(budget(Some(2), None, None)), &hands);
     let _held = ledger.reserve(&chat(), spend(1, 0, 0.0)).unwrap();
-    ledger.install(&plan(None, None));
+    change_plan(&ledger, plan(None, None));
     assert_eq!(spent(&ledger), [""; 0]);
     // Nothing caps it now, and it is counted all the same.
     let _beyond: Vec<Hold> = (0..4).map(|_| ledger.reserve(&chat(), spend(1, 0, 0.0)).unwrap()).collect();
-    ledger.install(&plan(Some(budget(Some(9), None, None)), Some(budget(Some(8), None, None))));
+    change_plan(&ledger, plan(Some(budget(Some(9), None, None)), Some(budget(Some(8), None, None))));
     assert_eq!(spent(&ledger), ["agent requests 0/9", "profile/chat requests 5/8"]);
     // Until its period ends.
-    ledger.install(&plan(None, None));
+    change_plan(&ledger, plan(None, None));
     hands.set("2026-11-21T00:00:00Z");
     let _next = ledger.reserve(&chat(), spend(1, 0, 0.0)).unwrap();
     assert_eq!(ledger.books().all.len(), 0, "nothing is kept for ever");
@@ -195,7 +195,7 @@ fn a_hold_from_before_a_budget_gives_nothing_back_to_it() {
     let ledger = ledger(None, None, &hands);
     let old = ledger.reserve(&chat(), spend(1, 60, 0.0)).unwrap();
     hands.set("2026-11-20T10:00:01Z");
-    ledger.install(&plan(None, Some(budget(None, Some(100), None))));
+    change_plan(&ledger, plan(None, Some(budget(None, Some(100), None))));
     hands.set("2026-11-20T10:00:02Z");
     let new = ledger.reserve(&chat(), spend(1, 100, 0.0)).unwrap();
     ledger.settle(old, spend(1, 20, 0.0));
@@ -210,7 +210,7 @@ fn another_period_begins_with_what_was_spent() {
     let hourly = |requests| Budget { period: Period::Hour, ..budget(Some(requests), None, None) };
     let ledger = ledger(None, Some(budget(Some(5), None, None)), &hands);
     let _held = ledger.reserve(&chat(), spend(1, 0, 0.0)).unwrap();
-    ledger.install(&plan(None, Some(hourly(3))));
+    change_plan(&ledger, plan(None, Some(hourly(3))));
     assert_eq!(spent(&ledger), ["profile/chat requests 1/3"]);
     hands.set("2026-11-20T11:00:00Z");
     assert_eq!(spent(&ledger), ["profile/chat requests 0/3"]);

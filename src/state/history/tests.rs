@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::event::{Failure, SeriesKey, Verdict};
-use crate::testing::{answer, offer, plan, play, profile, small_plan, stage};
+use crate::testing::{answer, change_plan, offer, plan, play, profile, small_plan, stage};
 use std::time::Duration;
 
 struct Fixture {
@@ -119,16 +119,17 @@ async fn a_warm_up_is_in_the_tokens_only_and_times_are_of_streamed_answers() {
 async fn another_plan_keeps_what_both_have() {
     let fixture = Fixture::new();
     fixture.ok();
-    fixture
-        .history
-        .install(&plan(&["llama", "mistral"], vec![profile("chat", vec![stage("steady", false)])]));
+    change_plan(
+        &*fixture.history,
+        plan(&["llama", "mistral"], vec![profile("chat", vec![stage("steady", false)])]),
+    );
     assert_eq!(fixture.view().window.ok, 1);
     assert_eq!(fixture.history.view().len(), 2);
     let mut other = profile("chat", vec![stage("steady", false)]);
     other.slos.pop();
-    fixture.history.install(&plan(&["llama"], vec![other]));
+    change_plan(&*fixture.history, plan(&["llama"], vec![other]));
     assert_eq!(fixture.view().window.ok, 0, "its verdicts were those of other objectives");
-    fixture.history.install(&plan(&["llama"], vec![profile("other", vec![stage("steady", false)])]));
+    change_plan(&*fixture.history, plan(&["llama"], vec![profile("other", vec![stage("steady", false)])]));
     assert!(!fixture.history.view().contains_key(&fixture.place.pair));
     fixture.ok();
     assert_eq!(fixture.history.view().len(), 1, "a fact about an unknown pair is dropped");

@@ -3,7 +3,8 @@
 use super::*;
 use crate::event::{RunResult, RunSummary, SkipReason, SkippedRun};
 use crate::testing::{
-    ids, journey, offer, plan, play, profile, rag_plan, run, small_plan, stage, step_place, travel,
+    change_plan, ids, journey, offer, plan, play, profile, rag_plan, run, small_plan, stage, step_place,
+    travel,
 };
 use std::time::UNIX_EPOCH;
 
@@ -153,7 +154,7 @@ fn views_are_json_with_seconds_and_rfc_3339() {
 fn removed_pairs_go_when_nothing_is_open_in_them() {
     let fixture = Fixture::of(&small_plan());
     let open = offer(&fixture.sink, fixture.steady(), false);
-    fixture.recent.install(&plan(&["llama"], vec![profile("other", vec![stage("", false)])]));
+    change_plan(&*fixture.recent, plan(&["llama"], vec![profile("other", vec![stage("", false)])]));
     let names = || -> Vec<String> {
         fixture.recent.status().iter().map(|status| status.profile.to_string()).collect()
     };
@@ -212,7 +213,7 @@ fn a_removed_pair_stays_until_its_journeys_have_ended() {
     let fixture = Fixture::of(&rag_plan());
     let steady = Arc::clone(fixture.steady());
     fixture.sink.record(&Fact::JourneyStarted { place: Arc::clone(&steady), warm_up: false });
-    fixture.recent.install(&small_plan());
+    change_plan(&*fixture.recent, small_plan());
     assert_eq!(fixture.recent.status().len(), 2);
     fixture.sink.record(&Fact::JourneyEnded(Arc::new(journey(&steady, Outcome::Ok))));
     assert_eq!(fixture.recent.status().len(), 1);

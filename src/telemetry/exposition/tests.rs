@@ -2,13 +2,13 @@
 
 use super::parse::{Dialect, Family, Sample, families};
 use super::*;
-use crate::event::{
-    BudgetUse, Exhausted, Fact, Failure, Hold, Ledger, Outcome, SeriesKey, Sink, Spend, Unit,
-};
+use crate::event::{BudgetUse, Exhausted, Failure, Hold, Ledger, Outcome, SeriesKey, Spend, Unit};
 use crate::event::{ConnectionRecord, Limit, LimitKind, Scope};
+use crate::fact::{Fact, Sink};
 use crate::plan::Plan;
 use crate::testing::{
-    Seen, budget, plan, play, profile, rag_plan, rag_plan_of, small_plan, stage, while_requests_move,
+    Seen, budget, change_plan, plan, play, profile, rag_plan, rag_plan_of, small_plan, stage,
+    while_requests_move,
 };
 use std::io::Write as _;
 use std::process::{Command, Stdio};
@@ -245,7 +245,7 @@ fn a_new_plan_changes_the_exposition() {
     let fixture = Fixture::busy(&first);
     let mut second = plan(&["llama"], vec![profile("other", vec![stage("", false)])]);
     second.agent.location = "us".into();
-    fixture.store.install(&second);
+    change_plan(&*fixture.store, second);
     for (body, dialect) in [(fixture.text(), Dialect::Text), (fixture.open(), Dialect::Open)] {
         for sample in samples(&families(&body, dialect)) {
             assert_eq!(sample.labels["location"], "us", "{sample:?}");

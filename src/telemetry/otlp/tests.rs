@@ -56,9 +56,12 @@ fn rig_in(written: Written, environment: &[(&str, &str)]) -> Rig {
 impl Rig {
     /// Plays a request into store and export, as the engine's fan-out does.
     fn play(&self, outcome: Outcome, change: impl FnOnce(&mut Request)) -> Arc<Request> {
+        testing::play(&self.fanout(), &self.plan.pairs[0].places[1], outcome, change)
+    }
+
+    fn fanout(&self) -> Arc<dyn Sink> {
         let sinks: Vec<Arc<dyn Sink>> = vec![Arc::<Store>::clone(&self.store), self.export.sink()];
-        let fanout: Arc<dyn Sink> = Arc::new(crate::event::Fanout::new(sinks));
-        testing::play(&fanout, &self.plan.pairs[0].places[1], outcome, change)
+        Arc::new(crate::fact::Fanout::new(sinks))
     }
 
     fn end_run(&self) -> Arc<RunSummary> {

@@ -11,7 +11,7 @@ use crate::event::{
     RunRef, RunResult, RunSummary, Scope, SkipReason, SkippedRun, Source, Spend, Unit, Verdict,
 };
 use crate::plan::{Profile, Trigger};
-use crate::testing::{answer, offer, plan, play, profile, run, small_plan, stage};
+use crate::testing::{answer, change_plan, offer, plan, play, profile, run, small_plan, stage};
 use proptest::prelude::*;
 use std::time::UNIX_EPOCH;
 

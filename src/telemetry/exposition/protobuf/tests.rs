@@ -3,12 +3,13 @@
 use super::super::tests::Fixture;
 use super::*;
 use crate::catalogue::{Metric, buckets};
-use crate::event::{Fact, Outcome};
+use crate::event::Outcome;
+use crate::fact::Fact;
 use crate::plan::Plan;
 use crate::telemetry::store::{self, Store};
 use crate::telemetry::value::{Histogram, HistogramSnapshot, Trace};
 use crate::telemetry::{Exposition, Rendered};
-use crate::testing::{plan, play, profile, small_plan, stage};
+use crate::testing::{change_plan, plan, play, profile, small_plan, stage};
 use prometheus::{Encoder as _, ProtobufEncoder};
 use prometheus_client::encoding::prometheus_protobuf::prometheus_data_model as model;
 use proptest::prelude::*;
@@ -235,7 +236,7 @@ fn histograms_that_no_plan_foretold_are_native_from_their_first_value() {
     assert_eq!(first_token.sample_count, 1);
     assert!(histograms(&families).all(is_native));
     // And those of a later plan.
-    fixture.store.install(&small_plan());
+    change_plan(&*fixture.store, small_plan());
     assert!(histograms(&scrape(&fixture)).all(is_native));
 }
 

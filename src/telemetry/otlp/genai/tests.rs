@@ -1,5 +1,6 @@
 use super::*;
-use crate::event::{Failure, Sink};
+use crate::event::Failure;
+use crate::fact::Sink;
 use crate::plan::Plan;
 use crate::testing;
 use std::time::Duration;
@@ -7,8 +8,8 @@ use std::time::Duration;
 struct Into(Recorder);
 
 impl Sink for Into {
-    fn record(&self, fact: &crate::event::Fact) {
-        if let crate::event::Fact::Ended(request) = fact {
+    fn record(&self, fact: &crate::fact::Fact) {
+        if let crate::fact::Fact::Ended(request) = fact {
             self.0.record(request);
         }
     }

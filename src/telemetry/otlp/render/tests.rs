@@ -1,5 +1,5 @@
 use super::*;
-use crate::event::{Fact, Sink};
+use crate::fact::{Fact, Sink};
 use crate::plan::Plan;
 use crate::plan::otlp::{Histograms, Written, resolve};
 use crate::telemetry::otlp::collect::FromStore;
@@ -21,7 +21,7 @@ const NOW: u64 = 1 << 62;
 
 /// A small plan, its store, and how it renders.
 struct Rig {
-    plan: Plan,
+    plan: Arc<Plan>,
     store: Arc<Store>,
 }
 
@@ -31,7 +31,7 @@ impl Rig {
     }
 
     fn of(plan: Plan) -> Self {
-        Self { store: Store::new(&plan), plan }
+        Self { store: Store::new(&plan), plan: Arc::new(plan) }
     }
 
     fn sink(&self) -> Arc<dyn Sink> {
@@ -154,9 +154,9 @@ fn exponential_histograms_hold_the_same_values() {
 fn a_new_plans_histograms_are_recorded_in_base_2_from_their_start() {
     let mut rig = Rig::new();
     rig.metrics(Histograms::Exponential, &[]);
-    rig.plan =
-        testing::plan(&["other"], vec![testing::profile("next", vec![testing::stage("steady", false)])]);
-    rig.store.install(&rig.plan);
+    let next = vec![testing::profile("next", vec![testing::stage("steady", false)])];
+    rig.plan = Arc::new(testing::plan(&["other"], next));
+    testing::change_plan(&*rig.store, Arc::clone(&rig.plan));
     testing::play(&rig.sink(), &rig.plan.pairs[0].places[0], crate::event::Outcome::Ok, |_| {});
     let metrics = rig.metrics(Histograms::Exponential, &[]);
     assert_eq!(exponential(&metrics["tokenbeat.time_to_first_token"]).count, 1);
@@ -178,14 +178,14 @@ fn series_of_a_removed_profile_go_and_come_back_with_a_new_start() {
     let with = testing::small_plan();
     let without =
         testing::plan(&["llama"], vec![testing::profile("other", vec![testing::stage("steady", false)])]);
-    rig.store.install(&without);
+    testing::change_plan(&*rig.store, without);
     assert_eq!(find(&rig.metrics(Histograms::Explicit, &[])), None);
-    rig.store.install(&with);
+    testing::change_plan(&*rig.store, with);
     let (second, value) = find(&rig.metrics(Histograms::Explicit, &[])).unwrap();
     assert!(second > first, "it counts from when it came back: {second} after {first}");
     assert_eq!(value, Some(Number::AsDouble(0.0)));
     // A reload that keeps the profile keeps its start.
-    rig.store.install(&testing::small_plan());
+    testing::change_plan(&*rig.store, testing::small_plan());
     assert_eq!(find(&rig.metrics(Histograms::Explicit, &[])), Some((second, Some(Number::AsDouble(0.0)))));
 }
 
@@ -291,10 +291,10 @@ fn the_resource_says_who_sends() {
 
 #[test]
 fn a_new_plan_may_change_the_agents_labels() {
-    let mut rig = Rig::new();
-    let resource = resource(&rig.plan);
-    rig.plan.agent.location = "us".into();
-    resource.clone().install(&rig.plan.agent);
+    let mut plan = testing::small_plan();
+    let resource = resource(&plan);
+    plan.agent.location = "us".into();
+    resource.clone().install(&plan.agent);
     assert_eq!(resource.agent_labels()[0], ("location".to_owned(), "us".to_owned()));
 }
 

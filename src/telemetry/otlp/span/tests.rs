@@ -1,5 +1,6 @@
 use super::*;
-use crate::event::{Count, Failure, Gaps, Sink, TraceIds};
+use crate::event::{Count, Failure, Gaps, TraceIds};
+use crate::fact::Sink;
 use crate::telemetry::otlp::clock::Anchor;
 use crate::testing;
 use opentelemetry_proto::tonic::common::v1::KeyValue;
@@ -13,7 +14,7 @@ use std::time::SystemTime;
 struct Nobody;
 
 impl Sink for Nobody {
-    fn record(&self, _: &crate::event::Fact) {}
+    fn record(&self, _: &crate::fact::Fact) {}
 }
 
 fn request(outcome: Outcome, change: impl FnOnce(&mut Request)) -> Arc<Request> {

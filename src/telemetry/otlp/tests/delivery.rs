@@ -187,8 +187,7 @@ async fn a_new_plan_is_followed() {
         testing::plan(&["other"], vec![testing::profile("next", vec![testing::stage("steady", false)])]);
     next.agent.location = "us".into();
     next.telemetry.disable = vec!["tokenbeat_runs_total".to_owned()];
-    rig.store.install(&next);
-    rig.export.install(&next);
+    rig.fanout().record(&Fact::PlanChanged(Arc::new(next)));
     rig.finish(LONG).await;
     let seen = receiver.seen();
     let metrics = of(&seen, Signal::Metrics).last().unwrap().metrics();

@@ -205,7 +205,7 @@ fn an_open_journey_keeps_the_series_of_a_removed_profile() {
     let fixture = rag();
     let place = Arc::clone(fixture.place(STEADY));
     fixture.store.record(&Fact::JourneyStarted { place: Arc::clone(&place), warm_up: false });
-    fixture.store.install(&small_plan());
+    change_plan(&*fixture.store, small_plan());
     // Between two steps no request is open.
     let count = |metric| fixture.values().series(metric, "profile=rag");
     assert_eq!((count(Metric::JourneyDuration), count(Metric::RequestDuration)), (1, 8));
@@ -234,7 +234,7 @@ fn steps_of_an_earlier_plan_stay_as_long_as_its_runs_come_to_them() {
         vec![],
         vec![step("search", post("/search", None), crate::plan::Expect::default())],
     );
-    fixture.store.install(&plan(&["app"], vec![other]));
+    change_plan(&*fixture.store, plan(&["app"], vec![other]));
     let later = RunRef { id: "run-2".into(), ..(*run(&pair)).clone() };
     fixture.store.record(&Fact::RunStarted { run: Arc::new(later), lag: Duration::ZERO });
     // The old run goes on to its next step while the new one plays the same stage.
@@ -266,7 +266,7 @@ fn steps_of_an_earlier_plan_stay_as_long_as_its_runs_come_to_them() {
 fn a_workload_that_becomes_a_scenario_keeps_its_stages() {
     let fixture = Fixture::of(plan(&["app"], vec![profile("rag", vec![stage("steady", false)])]));
     let open = offer(&fixture.sink, fixture.place(0), false);
-    fixture.store.install(&rag_plan_of(vec![stage("steady", false)]));
+    change_plan(&*fixture.store, rag_plan_of(vec![stage("steady", false)]));
     let values = fixture.values();
     assert_eq!(values.series(Metric::RequestDuration, "step=,"), 1, "a request is open in it");
     assert!(close(values.sum(Metric::OfferedRequests, "stage=steady"), 1.0));

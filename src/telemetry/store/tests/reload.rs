@@ -24,7 +24,7 @@ fn a_new_plan_keeps_what_it_shares_with_the_old() {
     });
     let mut next = profile("chat", vec![stage("steady", false), stage("ramp", false)]);
     next.slos.truncate(1);
-    fixture.store.install(&plan(&["llama", "other"], vec![next]));
+    change_plan(&*fixture.store, plan(&["llama", "other"], vec![next]));
     let values = fixture.values();
     assert!(close(values.sum(Metric::Requests, "target=llama"), 1.0));
     assert!(close(values.sum(Metric::SloErrors, "slo=ttft"), 1.0));
@@ -36,13 +36,27 @@ fn a_new_plan_keeps_what_it_shares_with_the_old() {
 }
 
 #[test]
+fn a_plan_that_is_told_again_changes_nothing() {
+    let fixture = Fixture::small();
+    play(&fixture.sink, fixture.steady(), Outcome::Ok, |_| {});
+    let open = offer(&fixture.sink, fixture.steady(), false);
+    change_plan(&*fixture.store, small_plan());
+    let in_flight = |values: &Values| values.sum(Metric::RequestsInFlight, "");
+    assert!(close(in_flight(&fixture.values()), 1.0));
+    open.finish(answer).unwrap();
+    let values = fixture.values();
+    assert!(close(values.sum(Metric::Requests, "outcome=ok"), 2.0));
+    assert!(close(in_flight(&values), 0.0));
+}
+
+#[test]
 fn series_of_a_removed_pair_go_with_its_last_request_and_run() {
     let fixture = Fixture::small();
     let pair = fixture.plan.pairs[0].pair.clone();
     fixture.store.record(&Fact::RunStarted { run: run(&pair), lag: Duration::ZERO });
     let first = offer(&fixture.sink, fixture.steady(), false);
     let second = offer(&fixture.sink, fixture.place(0), true);
-    fixture.store.install(&plan(&["llama"], vec![profile("other", vec![stage("", false)])]));
+    change_plan(&*fixture.store, plan(&["llama"], vec![profile("other", vec![stage("", false)])]));
     let ok = |values: &Values| values.sum(Metric::Requests, "profile=chat,target=llama,model=m,stage=steady");
     first.finish(answer).unwrap();
     assert!(close(ok(&fixture.values()), 1.0), "the request that was in flight is counted");
@@ -72,7 +86,7 @@ fn series_of_a_removed_pair_go_with_its_last_request_and_run() {
 fn a_removed_stage_of_a_pair_that_stays_goes_with_its_last_request() {
     let fixture = Fixture::small();
     let open = offer(&fixture.sink, fixture.steady(), false);
-    fixture.store.install(&plan(&["llama"], vec![profile("chat", vec![stage("ramp", false)])]));
+    change_plan(&*fixture.store, plan(&["llama"], vec![profile("chat", vec![stage("ramp", false)])]));
     assert_eq!(fixture.values().series(Metric::RequestDuration, "stage=steady"), 1);
     open.finish(answer).unwrap();
     let values = fixture.values();

@@ -1,9 +1,9 @@
-//! The guard: one offered request gives exactly one `Skipped` or `Ended`, on every path. A ticket that is
-//! dropped (a cancelled task, a panic) still records an outcome.
+//! The guard by which one offered request gives exactly one `Skipped` or `Ended`, on every path: one that is dropped
+//! (a cancelled task, a panic) still records an outcome.
 
-use super::{
-    ConnectionRecord, Fact, Failure, Gaps, Marks, Outcome, Request, RunRef, SeriesKey, Sink, SkipReason,
-    Tokens, TraceIds,
+use super::{Fact, Sink};
+use crate::event::{
+    ConnectionRecord, Failure, Gaps, Marks, Outcome, Request, RunRef, SeriesKey, SkipReason, Tokens, TraceIds,
 };
 use std::sync::Arc;
 use tokio::time::Instant;
@@ -55,7 +55,7 @@ impl OfferedRequest {
         }
     }
 
-    /// The request has ended. Identity (place, run, number, warm-up, ids, route) is the ticket's; the rest is
+    /// The request has ended. Identity (place, run, number, warm-up, ids, route) is known; the rest is
     /// what `fill` leaves in the blank record.
     pub fn finish(mut self, fill: impl FnOnce(&mut Request)) -> Option<Arc<Request>> {
         let open = self.open.take()?;
@@ -130,7 +130,7 @@ mod tests {
         }
     }
 
-    fn ticket(seen: &Arc<Seen>) -> OfferedRequest {
+    fn offered(seen: &Arc<Seen>) -> OfferedRequest {
         let pair = Pair { profile: "p".into(), target: "t".into() };
         let place = SeriesKey {
             pair: pair.clone(),
@@ -152,9 +152,9 @@ mod tests {
     #[test]
     fn each_path_gives_one_outcome() {
         let seen = Arc::new(Seen::default());
-        ticket(&seen).skip(SkipReason::Budget);
-        ticket(&seen).finish(|request| request.outcome = Outcome::Ok);
-        drop(ticket(&seen));
+        offered(&seen).skip(SkipReason::Budget);
+        offered(&seen).finish(|request| request.outcome = Outcome::Ok);
+        drop(offered(&seen));
         let lines = lines(&seen);
         assert_eq!(lines, ["offered", "skipped budget", "offered", "ok", "offered", "cancelled"]);
     }
@@ -162,7 +162,7 @@ mod tests {
     #[test]
     fn the_route_is_known_on_every_path() {
         let seen = Arc::new(Seen::default());
-        let routed = ticket(&seen).by_route(Some("POST /login".into()));
+        let routed = offered(&seen).by_route(Some("POST /login".into()));
         let request = routed.finish(|request| request.outcome = Outcome::Ok).unwrap();
         assert_eq!(request.route.as_deref(), Some("POST /login"));
     }
@@ -170,7 +170,7 @@ mod tests {
     #[test]
     fn a_panic_is_our_own_fault() {
         let seen = Arc::new(Seen::default());
-        let held = ticket(&seen);
+        let held = offered(&seen);
         let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(move || {
             let _held = held;
             panic!("in the engine");

@@ -1,0 +1,235 @@
+//! The guard that gives each journey that began exactly one end. One that is dropped (a cancelled task, a panic)
+//! still records an outcome.
+
+use super::{Fact, Sink};
+use crate::event::{Failure, Journey, Outcome, Request};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// A journey that has not ended, and may not have begun. What it adds up becomes its record.
+#[must_use = "a journey that began needs an end"]
+pub struct OpenJourney {
+    sink: Arc<dyn Sink>,
+    /// Absent once it has ended.
+    record: Option<Journey>,
+    begun: bool,
+    /// Where it is.
+    step: Option<Arc<str>>,
+}
+
+impl OpenJourney {
+    /// A journey before its first request, with nothing told yet. Of `record` its identity counts, with `due`, and
+    /// `ended` as the wall clock at `due`; its end and its sums come by what happens.
+    pub fn new(sink: Arc<dyn Sink>, record: Journey) -> Self {
+        let record = Journey {
+            end: record.due,
+            outcome: Outcome::Ok,
+            failed_step: None,
+            detail: None,
+            duration: Duration::ZERO,
+            requests: 0,
+            input_tokens: 0,
+            output_tokens: 0,
+            cost: None,
+            ..record
+        };
+        Self { sink, record: Some(record), begun: false, step: None }
+    }
+
+    /// Records that it began, the first time it is called: with the offer of its first request.
+    pub fn begin(&mut self) {
+        if let Some(record) = self.record.as_ref().filter(|_| !self.begun) {
+            let place = Arc::clone(&record.place);
+            self.sink.record(&Fact::JourneyStarted { place, warm_up: record.warm_up });
+            self.begun = true;
+        }
+    }
+
+    /// It has come to this step.
+    pub fn at(&mut self, step: &Arc<str>) {
+        self.step = Some(Arc::clone(step));
+    }
+
+    /// One of its requests has ended. `waited`: it is one of the `steps`, so that its response time counts.
+    pub fn add(&mut self, request: &Request, waited: bool) {
+        let Some(record) = &mut self.record else { return };
+        record.end = record.end.max(request.marks.end);
+        record.duration += if waited { request.marks.response_time() } else { Duration::ZERO };
+        record.requests += 1;
+        record.input_tokens += request.tokens.input.map_or(0, |count| count.n);
+        record.output_tokens += request.tokens.output.map_or(0, |count| count.n);
+        if let Some(cost) = request.cost {
+            *record.cost.get_or_insert(0.0) += cost;
+        }
+    }
+
+    /// It has ended. `None` if it never began: then nobody is told.
+    pub fn end(mut self, outcome: Outcome, detail: Option<String>) -> Option<Arc<Journey>> {
+        self.close(outcome, detail)
+    }
+
+    fn close(&mut self, outcome: Outcome, detail: Option<String>) -> Option<Arc<Journey>> {
+        let mut record = self.record.take().filter(|_| self.begun)?;
+        if record.requests == 0 {
+            record.end = Instant::now();
+        }
+        // By the monotonic clock since `due`: a clock that is set meanwhile does not change how long it took.
+        record.ended += record.end.saturating_duration_since(record.due);
+        record.failed_step = self.step.take().filter(|_| outcome != Outcome::Ok);
+        (record.outcome, record.detail) = (outcome, detail);
+        let record = Arc::new(record);
+        self.sink.record(&Fact::JourneyEnded(Arc::clone(&record)));
+        Some(record)
+    }
+}
+
+impl Drop for OpenJourney {
+    fn drop(&mut self) {
+        // A panic is our own fault; a task that was dropped was stopped.
+        let failure = if std::thread::panicking() { Failure::Internal } else { Failure::Cancelled };
+        self.close(Outcome::Failed(failure), None);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::{
+        ConnectionRecord, Count, Gaps, Marks, Pair, RunRef, SeriesKey, Source, Tokens, TraceIds,
+    };
+    use std::sync::Mutex;
+    use std::time::SystemTime;
+
+    #[derive(Default)]
+    struct Seen(Mutex<Vec<String>>);
+
+    impl Sink for Seen {
+        fn record(&self, fact: &Fact) {
+            let line = match fact {
+                Fact::JourneyStarted { warm_up, .. } => format!("began {warm_up}"),
+                Fact::JourneyEnded(journey) => {
+                    format!("{} {}", journey.outcome.label(), journey.failed_step.as_deref().unwrap_or("-"))
+                }
+                other => format!("{other:?}"),
+            };
+            self.0.lock().unwrap().push(line);
+        }
+    }
+
+    fn blank() -> Journey {
+        let pair = Pair { profile: "p".into(), target: "t".into() };
+        let empty: Arc<str> = "".into();
+        let place = SeriesKey {
+            pair: pair.clone(),
+            model: "m".into(),
+            stage: Arc::clone(&empty),
+            step: Arc::clone(&empty),
+            turn: empty,
+        };
+        let due = Instant::now();
+        Journey {
+            place: Arc::new(place),
+            run: Arc::new(RunRef { pair, id: "r".into(), seed: 1, scheduled: SystemTime::UNIX_EPOCH }),
+            warm_up: false,
+            ids: TraceIds::from_random([1; 24], true),
+            user: 3,
+            iteration: 4,
+            outcome: Outcome::Ok,
+            failed_step: None,
+            detail: None,
+            due,
+            end: due,
+            ended: SystemTime::UNIX_EPOCH,
+            duration: Duration::ZERO,
+            requests: 0,
+            input_tokens: 0,
+            output_tokens: 0,
+            cost: None,
+        }
+    }
+
+    /// A request that was due and ended so long after the journey's start, milliseconds.
+    fn request(journey: &Journey, due: u64, end: u64) -> Request {
+        let at = |millis| journey.due + Duration::from_millis(millis);
+        let mut marks = Marks::begin(at(due), at(due));
+        marks.end = at(end);
+        Request {
+            place: Arc::clone(&journey.place),
+            run: Arc::clone(&journey.run),
+            seq: 0,
+            warm_up: false,
+            ids: journey.ids.child([1; 8]),
+            route: None,
+            outcome: Outcome::Ok,
+            detail: None,
+            status: None,
+            marks,
+            streamed: false,
+            gaps: Gaps::default(),
+            stalls: 0,
+            tokens: Tokens { input: Some(Count { n: 5, source: Source::Usage }), ..Tokens::default() },
+            asked_output_tokens: None,
+            cost: Some(0.5),
+            text_chars: 0,
+            finish_reason: None,
+            connection: ConnectionRecord::default(),
+            server: None,
+            limits: Vec::new(),
+            failed_checks: Vec::new(),
+            verdicts: Vec::new(),
+        }
+    }
+
+    fn open(seen: &Arc<Seen>) -> OpenJourney {
+        let sink: Arc<dyn Sink> = Arc::<Seen>::clone(seen);
+        let mut journey = OpenJourney::new(sink, blank());
+        journey.at(&"login".into());
+        journey
+    }
+
+    fn begun(seen: &Arc<Seen>) -> OpenJourney {
+        let mut journey = open(seen);
+        journey.begin();
+        journey.begin();
+        journey
+    }
+
+    #[test]
+    fn each_path_gives_one_end_to_what_began() {
+        let seen = Arc::new(Seen::default());
+        drop(open(&seen));
+        assert!(open(&seen).end(Outcome::Ok, None).is_none());
+        begun(&seen).end(Outcome::Ok, None);
+        begun(&seen).end(Outcome::Failed(Failure::Check), None);
+        drop(begun(&seen));
+        let held = begun(&seen);
+        let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(move || {
+            let _held = held;
+            panic!("in the engine");
+        }));
+        assert!(result.is_err());
+        let began = "began false";
+        let ends = [began, "ok -", began, "check login", began, "cancelled login", began, "internal login"];
+        assert_eq!(*seen.0.lock().unwrap(), ends);
+    }
+
+    #[test]
+    fn it_adds_up_what_its_requests_took() {
+        let (seen, blank) = (Arc::new(Seen::default()), blank());
+        let sink: Arc<dyn Sink> = seen;
+        let requests = [request(&blank, 0, 100), request(&blank, 100, 300), request(&blank, 1300, 1350)];
+        let mut journey = OpenJourney::new(sink, blank);
+        journey.begin();
+        for (n, request) in requests.iter().enumerate() {
+            journey.add(request, n > 0);
+        }
+        let journey = journey.end(Outcome::Ok, None).unwrap();
+        assert_eq!(journey.duration, Duration::from_millis(250), "without the set-up and without thinking");
+        assert_eq!((journey.requests, journey.input_tokens, journey.output_tokens), (3, 15, 0));
+        assert_eq!(journey.cost, Some(1.5));
+        assert_eq!(journey.end - journey.due, Duration::from_millis(1350));
+        assert_eq!(journey.ended, SystemTime::UNIX_EPOCH + Duration::from_millis(1350));
+        assert_eq!((journey.user, journey.iteration, &journey.failed_step), (3, 4, &None));
+    }
+}
