@@ -34,6 +34,7 @@ use crate::event::{Ledger, Pair, RunSummary, TraceIds};
 use crate::fact::{Fact, Sink};
 use crate::plan::Plan;
 use crate::plan::otlp::Sampling;
+use crate::schedule::{LOOKAHEAD, START_LEAD, off_grid};
 use active_runs::ActiveRuns;
 use dispatch::Dispatcher;
 use in_flight::InFlight;
@@ -51,10 +52,6 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// How long before a due time its request is prepared, and a run's schedule wakes up. It bounds, with
-/// [`MAX_AHEAD`], what waits in memory.
-const LOOKAHEAD: Duration = Duration::from_millis(250);
-
 /// Most requests of a run that are prepared ahead.
 const MAX_AHEAD: usize = 1024;
 
@@ -64,9 +61,6 @@ const OVERRUN: Duration = Duration::from_secs(1);
 
 /// How long a caller has to end a request that was cancelled, before the request is dropped.
 const CANCEL_LEEWAY: Duration = Duration::from_secs(1);
-
-/// How long before a run that is wanted at once its load begins, so that its first requests can be prepared.
-const START_LEAD: Duration = Duration::from_millis(5);
 
 /// What the engine needs from outside.
 pub struct Deps {
@@ -272,8 +266,7 @@ impl Engine {
     pub async fn run_once(&self, pair: &Pair, options: Once) -> Result<RunSummary, Error> {
         let runtime = self.runtime(pair)?;
         let now = (self.shared.wall)();
-        let start =
-            Start { nominal: clock::off_grid(now), due: now, at: Instant::now() + START_LEAD, join: None };
+        let start = Start { nominal: off_grid(now), due: now, at: Instant::now() + START_LEAD, join: None };
         let run = runtime.run(start).ok_or_else(|| Error::Setup(Arc::clone(&pair.profile)))?;
         run.begin();
         let summary = self.shared.tasks.spawn_on(play::play(run, options.time), &self.shared.handle);

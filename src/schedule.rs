@@ -1,7 +1,13 @@
-//! When runs are due: a pure function of the plan and an instant. It reads no clock, and knows nothing of what a
-//! run does.
+//! When runs are due: the slots, a pure function of the plan and an instant; and what becomes of each slot, a pure
+//! state machine. No clock is read here, and nothing is known of what a run does.
 
+mod machine;
 mod windows;
+
+pub use machine::{
+    Action, ClockReading, Event, LOOKAHEAD, MIN_CYCLE, Monotonic, RunNumber, START_LEAD, ScheduleMachine,
+    StartRun, Step,
+};
 
 use crate::event::Pair;
 use crate::plan::{Schedule, Stage, Trigger, next_occurrence};
@@ -10,7 +16,7 @@ use jiff::{SignedDuration, Timestamp};
 use rand::Rng as _;
 use std::time::Duration;
 
-/// Most slots that [`Timetable::next_open`] looks at before it says that no slot falls into a window, and that
+/// How many slots [`Timetable::next_open`] tries before it concludes that none falls into a window, and how many
 /// [`Timetable::passed`] counts one by one.
 const MAX_SLOTS: u32 = 100_000;
 
@@ -75,7 +81,7 @@ impl Timetable {
             }
             Trigger::Manual => (Grid::None, SignedDuration::ZERO),
         };
-        // A cycle must not be moved against the next one: they lie end to end.
+        // Cycles lie end to end, so that none of them can be moved.
         let jitter = match schedule.trigger {
             Trigger::Continuous => Duration::ZERO,
             Trigger::Every { period, .. } => schedule.jitter.min(period),
@@ -86,7 +92,7 @@ impl Timetable {
 
     /// The first slot whose `at` lies after `after`; `None` if there is none. Slots strictly increase.
     pub fn next(&self, after: Timestamp) -> Option<Slot> {
-        // Slots whose nominal instant is past may still be due, because of offset and jitter.
+        // Offset and jitter may move a slot past `after` whose nominal instant lies before it.
         let slack = self.offset.checked_add(SignedDuration::try_from(self.jitter).ok()?)?;
         let mut nominal = self.nominal_after(after.checked_sub(slack).ok()?)?;
         loop {
@@ -107,15 +113,15 @@ impl Timetable {
             if slot.open {
                 return Some(slot);
             }
-            // The grid may be fine and the windows far apart: go on just before the next opening.
+            // A fine grid may have many slots between two windows: go on just before the next opening.
             let opening = windows::next_opening(&self.schedule, slot.at)?;
             from = slot.at.max(opening.checked_sub(SignedDuration::from_nanos(1)).ok()?);
         }
         None
     }
 
-    /// The slots with `after < at <= until`, counted. More than 100,000 are not counted one by one: the rest is
-    /// taken for open.
+    /// Counts the slots with `after < at <= until`. Beyond 100,000 slots of an `every` grid, the rest is computed
+    /// and taken to be open.
     pub fn passed(&self, after: Timestamp, until: Timestamp) -> Passed {
         let mut passed = Passed::default();
         let mut from = after;
@@ -134,11 +140,16 @@ impl Timetable {
         passed
     }
 
-    /// The latest slot whose `at` is not after `now`: for [`Trigger::Continuous`] the cycle that is playing.
+    /// The latest slot whose `at` is not after `now`: for [`Trigger::Continuous`] the cycle that is under way.
     pub fn current(&self, now: Timestamp) -> Option<Slot> {
         let Grid::Every(period) = self.grid else { return None };
         let slot = self.next(now.checked_sub(signed(period)).ok()?)?;
         (slot.at <= now).then_some(slot)
+    }
+
+    /// Whether there are slots at all: runs of the others are asked for, or follow one another.
+    pub(crate) fn has_grid(&self) -> bool {
+        !matches!(self.grid, Grid::None | Grid::Every(0))
     }
 
     /// Whether a run may start at this instant.
@@ -160,8 +171,8 @@ impl Timetable {
         }
     }
 
-    /// The nominal instant plus offset and jitter. The draw depends on seed and instant only, and stays below
-    /// the distance to the next slot, so that slots never change their order.
+    /// The nominal instant plus offset and jitter. The draw depends only on the seed and the instant, and stays
+    /// below the distance to the next slot, so that slots keep their order.
     fn due(&self, nominal: Timestamp, next: Option<Timestamp>) -> Option<Timestamp> {
         let mut at = nominal.checked_add(self.offset).ok()?;
         let gap = next.map_or(i128::MAX, |next| next.as_nanosecond() - nominal.as_nanosecond());
@@ -180,6 +191,16 @@ pub fn run_seed(profile_seed: u64, nominal: Timestamp) -> u64 {
     seed::hash("run", &[], &[profile_seed, instant_bits(nominal)])
 }
 
+/// The nominal instant of a run that no slot calls for: now, moved off every grid of whole microseconds, so that its
+/// id and seed differ from those of every scheduled run.
+pub fn off_grid(now: Timestamp) -> Timestamp {
+    if now.subsec_nanosecond() % 1000 == 0 {
+        now.checked_add(SignedDuration::from_nanos(1)).unwrap_or(now)
+    } else {
+        now
+    }
+}
+
 /// How long one pass through the stages takes; `None` if a stage has no time bound.
 pub fn cycle_length(stages: &[Stage]) -> Option<Duration> {
     stages.iter().map(|stage| stage.shape.bounds().time).sum::<Option<Duration>>()
@@ -193,7 +214,7 @@ fn signed(nanos: i128) -> SignedDuration {
     SignedDuration::from_nanos_i128(nanos)
 }
 
-/// The nanoseconds since the epoch; their lower 64 bits tell all instants of 584 years apart.
+/// The lower 64 bits of the nanoseconds since the epoch, which repeat only after 584 years.
 fn instant_bits(at: Timestamp) -> u64 {
     u64::try_from(at.as_nanosecond().rem_euclid(1_i128 << 64)).unwrap_or(0)
 }

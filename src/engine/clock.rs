@@ -1,5 +1,7 @@
-//! The wall clock beside the monotonic one. Schedules speak of the former, everything else of the latter.
+//! The wall clock and the monotonic clock. Schedules are given in terms of the former, everything else is measured on
+//! the latter.
 
+use crate::schedule::ClockReading;
 use jiff::{SignedDuration, Timestamp};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -13,39 +15,30 @@ pub fn system() -> Wall {
     Arc::new(Timestamp::now)
 }
 
-/// A wall clock that shows `at` now and then goes with the monotonic clock, also with a paused one.
+/// A wall clock that shows `at` now and from then on advances with the monotonic clock, even a paused one.
 pub fn anchored(at: Timestamp) -> Wall {
     let start = Instant::now();
     Arc::new(move || later(at, start.elapsed()))
 }
 
-/// The monotonic instant at which the wall clock will show `at`, as it goes now. What lies before the process's
-/// first instant is now.
-pub(super) fn instant_of(wall: &Wall, at: Timestamp) -> Instant {
-    let (now, shown) = (Instant::now(), wall());
-    let away = at.duration_since(shown);
-    let instant = if away.is_negative() {
-        now.checked_sub(away.unsigned_abs())
-    } else {
-        now.checked_add(away.unsigned_abs())
-    };
-    instant.unwrap_or(now)
+/// Reads both clocks.
+pub(super) fn read(wall: &Wall) -> ClockReading {
+    ClockReading { wall: wall(), monotonic: Instant::now().into_std() }
 }
 
-/// What the wall clock shows at a monotonic instant, as it goes now: the inverse of [`instant_of`].
+/// The monotonic instant at which the wall clock shows `at`, provided that nobody sets it.
+pub(super) fn instant_of(wall: &Wall, at: Timestamp) -> Instant {
+    Instant::from_std(read(wall).instant_of(at))
+}
+
+/// What the wall clock shows at a monotonic instant: the inverse of [`instant_of`].
 pub(super) fn shown_at(wall: &Wall, at: Instant) -> Timestamp {
     let (now, shown) = (Instant::now(), wall());
     let moved = if at >= now { shown.checked_add(at - now) } else { shown.checked_sub(now - at) };
     moved.unwrap_or(shown)
 }
 
-/// The nominal instant of a run that no schedule asked for: now, moved off every grid of whole microseconds, so that
-/// its id and seed are no scheduled run's.
-pub(super) fn off_grid(now: Timestamp) -> Timestamp {
-    if now.subsec_nanosecond() % 1000 == 0 { later(now, Duration::from_nanos(1)) } else { now }
-}
-
-/// An instant as the standard library has it.
+/// Converts an instant to the standard library's type.
 pub(super) fn system_time(at: Timestamp) -> SystemTime {
     let since = at.as_duration();
     let away = since.unsigned_abs();
@@ -57,7 +50,7 @@ pub(super) fn system_time(at: Timestamp) -> SystemTime {
     moved.unwrap_or(SystemTime::UNIX_EPOCH)
 }
 
-/// `at` and a time on top.
+/// `at`, moved later by a duration.
 fn later(at: Timestamp, time: Duration) -> Timestamp {
     SignedDuration::try_from(time).ok().and_then(|time| at.checked_add(time).ok()).unwrap_or(at)
 }
@@ -67,7 +60,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn the_two_clocks_meet() {
+    async fn instants_and_timestamps_convert_both_ways() {
         tokio::time::advance(Duration::from_secs(100)).await;
         let at: Timestamp = "2026-11-20T10:00:00Z".parse().unwrap();
         let wall = anchored(at);
@@ -90,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn the_systems_clock_is_of_this_century() {
+    fn the_system_clock_is_plausible() {
         assert!(system()() > "2026-01-01T00:00:00Z".parse().unwrap());
     }
 }

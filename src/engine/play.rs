@@ -6,15 +6,13 @@ use super::stage::Stage;
 use super::{closed, open};
 use crate::event::RunSummary;
 use crate::plan::{self, Shape};
+use crate::schedule::MIN_CYCLE;
 use futures_util::FutureExt as _;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
-
-/// How often stages without a time bound are played again at most.
-pub(super) const SHORTEST_CYCLE: Duration = Duration::from_secs(1);
 
 /// Plays a run: offers its load, tells that it is offered, and waits for its last request. With `time` the stages
 /// are cut there, or played again until then.
@@ -145,7 +143,7 @@ async fn idle(run: &Run, begin: Instant, cut: Option<Instant>) -> Option<Instant
     run.tasks.close();
     let waited = async {
         run.tasks.wait().await;
-        tokio::time::sleep_until(begin + SHORTEST_CYCLE).await;
+        tokio::time::sleep_until(begin + MIN_CYCLE).await;
     };
     let over = async {
         match cut {

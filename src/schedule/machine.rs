@@ -1,0 +1,426 @@
+//! What becomes of each slot of a pair: it starts a run, waits for the run before it, or is skipped for a reason. A
+//! pure state machine: [`ScheduleMachine::step`] takes a reading of the clocks and one event, and returns what to do.
+//! It reads no clock, owns no task, and knows nothing of requests or budgets.
+
+use super::{Slot, Timetable, cycle_length, off_grid};
+use crate::event::SkippedRun;
+use crate::plan::{Overlap, Schedule, Stage, Trigger};
+use jiff::{SignedDuration, Timestamp};
+use std::time::Duration;
+
+/// How long before a slot its run is started, so that its first requests can be prepared.
+pub const LOOKAHEAD: Duration = Duration::from_millis(250);
+
+/// How far ahead the load of a run begins that is to start at once, so that its first requests can be prepared.
+pub const START_LEAD: Duration = Duration::from_millis(5);
+
+/// The shortest time between two passes through stages that have no time bound.
+pub const MIN_CYCLE: Duration = Duration::from_secs(1);
+
+/// How late a run may start. An older slot counts as missed: there is no catch-up.
+const MAX_LATE: SignedDuration = SignedDuration::from_secs(10);
+
+/// The longest sleep between two readings of the wall clock, which may be set, and which goes on while the machine
+/// is suspended.
+const MAX_SLEEP: Duration = Duration::from_secs(10);
+
+/// Two runs may overlap by less than this, or by a thousandth of the first one's length: one end of the overlap is
+/// measured on the monotonic clock and the other on the wall clock, which NTP slews.
+const OVERLAP_SLACK: Duration = Duration::from_millis(100);
+
+/// If the wall clock goes back by more than this, it was wrong before, and the schedule follows it. If it goes back
+/// by less, the schedule waits until the clock is where it was, so that no slot is played twice.
+const MAX_SET_BACK: SignedDuration = SignedDuration::from_hours(1);
+
+/// An instant on the monotonic clock.
+#[expect(clippy::disallowed_types, reason = "only a value: this module never asks the clock for it")]
+pub type Monotonic = std::time::Instant;
+
+/// Both clocks, read at the same moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClockReading {
+    /// The wall clock: slots and windows are given in its terms. It may jump.
+    pub wall: Timestamp,
+    /// The monotonic clock: the length of a run is measured on it.
+    pub monotonic: Monotonic,
+}
+
+impl ClockReading {
+    /// The monotonic instant at which the wall clock shows `at`, provided that nobody sets it.
+    pub fn instant_of(self, at: Timestamp) -> Monotonic {
+        let away = at.duration_since(self.wall);
+        let instant = if away.is_negative() {
+            self.monotonic.checked_sub(away.unsigned_abs())
+        } else {
+            self.monotonic.checked_add(away.unsigned_abs())
+        };
+        instant.unwrap_or(self.monotonic)
+    }
+}
+
+/// Numbers the runs that a machine starts.
+pub type RunNumber = u64;
+
+/// What has happened since the last step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// The schedule begins. The first event, once.
+    Begin,
+    /// Nothing but that time has passed.
+    Time,
+    /// Somebody asks for a run now.
+    Triggered,
+    /// The last stage of a run has ended; its open requests may still drain.
+    LoadEnded(RunNumber),
+    /// The last request of a run has ended.
+    RunEnded(RunNumber),
+    /// A run was not started after all: no budget, or its set-up failed.
+    NotStarted(RunNumber),
+}
+
+/// What is to be done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Start this run. If that is not possible, [`Event::NotStarted`] has to follow.
+    Start(StartRun),
+    /// The slot waits for the run before it.
+    Queue,
+    /// Slots are skipped.
+    Skip {
+        /// Why.
+        reason: SkippedRun,
+        /// How many; at least one.
+        count: u64,
+    },
+    /// The next run is due then, or never.
+    NextRun(Option<Timestamp>),
+}
+
+/// A run to be started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StartRun {
+    /// Events about the run carry this number.
+    pub run: RunNumber,
+    /// The nominal instant, from which its seed and id derive.
+    pub nominal: Timestamp,
+    /// When it is due.
+    pub due: Timestamp,
+    /// When its first stage begins; in the past for a run that joins a cycle.
+    pub at: Monotonic,
+    /// Load that is due before this instant is left out: the run joins a cycle that is under way.
+    pub join: Option<Monotonic>,
+}
+
+/// The outcome of a step.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Step {
+    /// What is to be done, in this order.
+    pub actions: Vec<Action>,
+    /// When the next [`Event::Time`] is due, unless another event comes first; `None`: only another event changes
+    /// anything.
+    pub wake: Option<Monotonic>,
+}
+
+/// The schedule of one pair, with what it remembers of its runs.
+#[derive(Clone, Debug)]
+pub struct ScheduleMachine {
+    table: Timetable,
+    overlap: Overlap,
+    continuous: bool,
+    at_start: bool,
+    /// How long the load of a run lasts, if its stages say so.
+    length: Option<Duration>,
+    /// Every slot up to here is decided.
+    decided: Timestamp,
+    /// The first slot after that.
+    next: Option<Slot>,
+    /// The run that was started last.
+    current: Option<CurrentRun>,
+    /// The one before it, in case the last one cannot start.
+    previous: Option<CurrentRun>,
+    /// A run that waits for the load of the current one to end.
+    waiting: Option<Waiting>,
+    /// When stages without a grid may be played again.
+    again: Monotonic,
+    /// The next run, as told last.
+    told: Option<Told>,
+    runs: RunNumber,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct CurrentRun {
+    run: RunNumber,
+    start: Monotonic,
+    /// When its load ends at the latest, if its stages say so.
+    latest: Option<Monotonic>,
+    load_ended: bool,
+    ended: bool,
+}
+
+/// When the next run is due, or never.
+#[derive(Clone, Copy, Debug)]
+struct Told(Option<Timestamp>);
+
+#[derive(Clone, Copy, Debug)]
+struct Waiting {
+    slot: Slot,
+    /// It is a cycle of a continuous schedule: what has passed of it is left out.
+    cycle: bool,
+}
+
+impl ScheduleMachine {
+    /// The machine of a pair whose schedule begins now.
+    pub fn new(schedule: &Schedule, table: Timetable, stages: &[Stage], now: ClockReading) -> Self {
+        Self {
+            next: table.next(now.wall),
+            table,
+            overlap: schedule.overlap,
+            continuous: matches!(schedule.trigger, Trigger::Continuous),
+            at_start: matches!(schedule.trigger, Trigger::Every { at_start: true, .. }),
+            length: cycle_length(stages),
+            decided: now.wall,
+            current: None,
+            previous: None,
+            waiting: None,
+            again: now.monotonic,
+            told: None,
+            runs: 0,
+        }
+    }
+
+    /// Takes note of an event and of the time that has passed, and says what is to be done.
+    pub fn step(&mut self, now: ClockReading, event: Event) -> Step {
+        let mut actions = Vec::new();
+        match event {
+            Event::Begin => self.begin(now, &mut actions),
+            Event::LoadEnded(run) => self.update(run, |current| current.load_ended = true),
+            Event::RunEnded(run) => self.update(run, |current| {
+                current.load_ended = true;
+                current.ended = true;
+            }),
+            Event::NotStarted(run) => self.not_started(run, now),
+            Event::Time | Event::Triggered => {}
+        }
+        self.pass_time(now, &mut actions);
+        self.start_waiting(now, &mut actions);
+        self.take_next(now, &mut actions);
+        if event == Event::Triggered {
+            let slot = Slot { nominal: off_grid(now.wall), at: now.wall, open: true };
+            self.take(slot, self.overlap == Overlap::Queue, now, &mut actions);
+        }
+        self.tell_next(&mut actions);
+        Step { actions, wake: self.wake(now) }
+    }
+
+    /// Starts what starts with the daemon: a run `at_start`, or the cycle that is under way. A cycle is joined where
+    /// it is, because waiting for the next one would leave a gap in a load that is meant to be continuous.
+    fn begin(&mut self, now: ClockReading, actions: &mut Vec<Action>) {
+        if self.at_start {
+            let open = self.table.is_open(now.wall);
+            self.take(Slot { nominal: off_grid(now.wall), at: now.wall, open }, false, now, actions);
+        }
+        let cycle = self.continuous.then(|| self.table.current(now.wall)).flatten();
+        if let Some(cycle) = cycle.filter(|cycle| cycle.open) {
+            self.decide_until(cycle.at);
+            self.take_cycle(cycle, now, actions);
+        }
+    }
+
+    fn decide_until(&mut self, at: Timestamp) {
+        self.decided = at;
+        self.next = self.table.next(at);
+    }
+
+    fn update(&mut self, run: RunNumber, change: impl FnOnce(&mut CurrentRun)) {
+        let known = [&mut self.current, &mut self.previous].into_iter().flatten();
+        if let Some(found) = known.into_iter().find(|known| known.run == run) {
+            change(found);
+        }
+    }
+
+    fn not_started(&mut self, run: RunNumber, now: ClockReading) {
+        if self.current.is_some_and(|current| current.run == run) {
+            self.current = self.previous.take();
+        } else {
+            self.previous = self.previous.filter(|previous| previous.run != run);
+        }
+        self.again = now.monotonic + MAX_SLEEP;
+    }
+
+    /// Decides the slots that have passed. The latest may still be in time; the others are missed.
+    fn pass_time(&mut self, now: ClockReading, actions: &mut Vec<Action>) {
+        if self.decided.duration_since(now.wall) > MAX_SET_BACK {
+            self.decide_until(now.wall);
+            self.told = None;
+            // It would wait for an instant that may be far away now.
+            if self.waiting.take_if(|waiting| waiting.cycle).is_some() {
+                skip(SkippedRun::Missed, 1, actions);
+            }
+            return;
+        }
+        if self.next.is_none_or(|next| next.at > now.wall) {
+            return;
+        }
+        let passed = self.table.passed(self.decided, now.wall);
+        let Some(latest) = passed.last else { return };
+        self.decide_until(latest.at);
+        let in_time = latest.open && (self.continuous || now.wall.duration_since(latest.at) <= MAX_LATE);
+        skip(SkippedRun::Window, passed.outside, actions);
+        skip(SkippedRun::Missed, passed.open.saturating_sub(u64::from(in_time)), actions);
+        if in_time && self.continuous {
+            self.take_cycle(latest, now, actions);
+        } else if in_time {
+            // The run that waits comes first.
+            self.start_waiting(now, actions);
+            self.take(latest, self.overlap == Overlap::Queue, now, actions);
+        }
+    }
+
+    /// Decides the next slot a little ahead of its time. Without a grid, it is due when the run before has ended.
+    fn take_next(&mut self, now: ClockReading, actions: &mut Vec<Action>) {
+        let Some(slot) = self.next else { return self.play_again(now, actions) };
+        if !is_near(slot, now) || self.awaits_load(slot) {
+            return;
+        }
+        self.decide_until(slot.at);
+        if self.continuous && slot.open {
+            self.take_cycle(slot, now, actions);
+        } else {
+            self.take(slot, self.overlap == Overlap::Queue, now, actions);
+        }
+    }
+
+    /// The run before has no known end: it may still end its load in time.
+    fn awaits_load(&self, slot: Slot) -> bool {
+        slot.open && self.current.is_some_and(|current| current.latest.is_none() && !current.load_ended)
+    }
+
+    fn is_gridless(&self) -> bool {
+        self.continuous && self.length.is_none()
+    }
+
+    fn play_again(&mut self, now: ClockReading, actions: &mut Vec<Action>) {
+        let ended = self.current.is_none_or(|current| current.ended);
+        if self.is_gridless() && ended && self.again <= now.monotonic && self.table.is_open(now.wall) {
+            self.again = now.monotonic + MIN_CYCLE;
+            self.start(Slot { nominal: off_grid(now.wall), at: now.wall, open: true }, now, actions);
+        }
+    }
+
+    /// Starts a run for a slot, or lets it wait, or skips it.
+    fn take(&mut self, slot: Slot, queue: bool, now: ClockReading, actions: &mut Vec<Action>) {
+        if !slot.open {
+            skip(SkippedRun::Window, 1, actions);
+        } else if !self.in_the_way(slot, now) {
+            self.start(slot, now, actions);
+        } else if queue && self.waiting.is_none() {
+            self.waiting = Some(Waiting { slot, cycle: false });
+            actions.push(Action::Queue);
+        } else {
+            skip(SkippedRun::Overlap, 1, actions);
+        }
+    }
+
+    /// Plays a cycle, from here on if it is under way. The run before it is in the way only where the clock was set:
+    /// then the cycle waits and its rest is joined, unless the next one has begun by then.
+    fn take_cycle(&mut self, cycle: Slot, now: ClockReading, actions: &mut Vec<Action>) {
+        if self.waiting.take().is_some() {
+            skip(SkippedRun::Overlap, 1, actions);
+        }
+        if self.in_the_way(cycle, now) {
+            self.waiting = Some(Waiting { slot: cycle, cycle: true });
+            actions.push(Action::Queue);
+        } else if cycle.at < now.wall {
+            self.join(cycle, now, actions);
+        } else {
+            self.start(cycle, now, actions);
+        }
+    }
+
+    /// Whether the current run, or one that waits for it, still has load to offer when the slot is due.
+    fn in_the_way(&self, slot: Slot, now: ClockReading) -> bool {
+        let Some(current) = self.current.filter(|current| !current.load_ended) else { return false };
+        let Some(latest) = current.latest else { return true };
+        let due = now.instant_of(slot.at).max(now.monotonic);
+        let length = latest.saturating_duration_since(current.start);
+        self.waiting.is_some() || latest > due + OVERLAP_SLACK.max(length / 1000)
+    }
+
+    fn start_waiting(&mut self, now: ClockReading, actions: &mut Vec<Action>) {
+        if self.current.is_some_and(|current| !current.load_ended) {
+            return;
+        }
+        match self.waiting.take() {
+            Some(waiting) if waiting.cycle && waiting.slot.at < now.wall => {
+                self.join(waiting.slot, now, actions);
+            }
+            Some(waiting) if waiting.cycle => self.start(waiting.slot, now, actions),
+            Some(waiting) => {
+                // It was due, whatever the wall clock shows by now.
+                let soon = now.monotonic + LOOKAHEAD;
+                let at = now.instant_of(waiting.slot.at).clamp(now.monotonic + START_LEAD, soon);
+                self.start_at(waiting.slot, at, None, actions);
+            }
+            None => {}
+        }
+    }
+
+    /// Plays the rest of a cycle that is under way.
+    fn join(&mut self, cycle: Slot, now: ClockReading, actions: &mut Vec<Action>) {
+        let join = Some(now.monotonic + START_LEAD);
+        self.start_at(cycle, now.instant_of(cycle.at), join, actions);
+    }
+
+    /// Starts a run at its slot, or in a moment if that has passed.
+    fn start(&mut self, slot: Slot, now: ClockReading, actions: &mut Vec<Action>) {
+        let at = now.instant_of(slot.at).max(now.monotonic + START_LEAD);
+        self.start_at(slot, at, None, actions);
+    }
+
+    fn start_at(&mut self, slot: Slot, at: Monotonic, join: Option<Monotonic>, actions: &mut Vec<Action>) {
+        let run = self.runs;
+        self.runs += 1;
+        let latest = self.length.map(|length| at + length);
+        let started = CurrentRun { run, start: at, latest, load_ended: false, ended: false };
+        self.previous = self.current.replace(started);
+        actions.push(Action::Start(StartRun { run, nominal: slot.nominal, due: slot.at, at, join }));
+    }
+
+    /// Tells when the next run is due, if that has changed.
+    fn tell_next(&mut self, actions: &mut Vec<Action>) {
+        let stands = self.told.is_some_and(|told| told.0.is_none_or(|at| at > self.decided));
+        if !stands {
+            let next = self.table.next_open(self.decided).map(|slot| slot.at);
+            self.told = Some(Told(next));
+            actions.push(Action::NextRun(next));
+        }
+    }
+
+    fn wake(&self, now: ClockReading) -> Option<Monotonic> {
+        if self.is_gridless() {
+            if self.current.is_some_and(|current| !current.ended) {
+                return None;
+            }
+            return Some(if self.again > now.monotonic { self.again } else { now.monotonic + MIN_CYCLE });
+        }
+        let Some(slot) = self.next else {
+            return self.table.has_grid().then(|| now.monotonic + MAX_SLEEP);
+        };
+        let away = Duration::try_from(slot.at.duration_since(now.wall)).unwrap_or_default();
+        let ahead = if self.awaits_load(slot) && is_near(slot, now) { Duration::ZERO } else { LOOKAHEAD };
+        Some(now.monotonic + away.saturating_sub(ahead).min(MAX_SLEEP))
+    }
+}
+
+fn is_near(slot: Slot, now: ClockReading) -> bool {
+    Duration::try_from(slot.at.duration_since(now.wall)).unwrap_or_default() <= LOOKAHEAD
+}
+
+fn skip(reason: SkippedRun, count: u64, actions: &mut Vec<Action>) {
+    if count > 0 {
+        actions.push(Action::Skip { reason, count });
+    }
+}
+
+#[cfg(test)]
+mod tests;
