@@ -140,7 +140,7 @@ fn of_target(target: &Target) -> Value {
         "propagate": propagate,
         "timeouts": of_timeouts(timeouts),
         "stall_threshold": stall_threshold.map(nanos),
-        "price": price.map(|price| [price.input, price.cached_input, price.output]),
+        "price": price.map(|price| [price.input, price.cached_input(), price.output]),
         "tokenizer": tokenizer,
         "params": params,
     })

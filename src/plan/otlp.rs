@@ -7,6 +7,7 @@ pub use resolve::{Problem, resolve};
 
 use super::Identity;
 use crate::secret::Secret;
+pub use crate::vocabulary::{Compression, GenAi, Histograms, Protocol};
 use http::HeaderName;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -100,46 +101,6 @@ pub struct Destination {
     pub ca_file: Option<PathBuf>,
     /// Client certificate.
     pub identity: Option<Identity>,
-}
-
-/// OTLP transports.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Protocol {
-    /// gRPC over HTTP/2.
-    Grpc,
-    /// Protobuf in the body of an HTTP/1.1 POST.
-    Http,
-}
-
-/// Compression of what is sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Compression {
-    /// gzip.
-    Gzip,
-    /// None.
-    None,
-}
-
-/// Form of OTLP histograms.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Histograms {
-    /// The bucket bounds of the catalogue.
-    Explicit,
-    /// Base-2 exponential.
-    Exponential,
-}
-
-/// Sets of OpenTelemetry's GenAI client metrics.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum GenAi {
-    /// `gen_ai.client.inference.*`.
-    Current,
-    /// `gen_ai.client.operation.*` and `gen_ai.client.token.usage`, which most dashboards still read.
-    Legacy,
-    /// Both sets.
-    Both,
-    /// Neither.
-    None,
 }
 
 /// Which requests become spans.

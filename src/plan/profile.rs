@@ -2,6 +2,7 @@
 
 use super::{Action, Objective, Scenario, Schedule, Stage, Step, Target, compose_patches, output_cap};
 use crate::event::{Pair, SeriesKey, TURNS, turn_bucket};
+use crate::vocabulary::Period;
 use jiff::tz::TimeZone;
 use serde_json::{Map, Value};
 use std::sync::Arc;
@@ -135,15 +136,6 @@ fn merged_params(step: &Step, target: &Target) -> Map<String, Value> {
     }
 }
 
-/// What is done about prefix caches.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Cache {
-    /// A nonce comes first, so that no prefix is shared: the model's work is measured, not the cache.
-    Bust,
-    /// Prompts go out as they are.
-    Reuse,
-}
-
 /// A cap per period. At least one of the three is there.
 #[derive(Clone, Debug)]
 pub struct Budget {
@@ -157,17 +149,4 @@ pub struct Budget {
     pub tokens: Option<u64>,
     /// Most money.
     pub cost: Option<f64>,
-}
-
-/// Calendar periods.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Period {
-    /// From each full hour.
-    Hour,
-    /// From midnight.
-    Day,
-    /// From Monday's midnight.
-    Week,
-    /// From the first of the month.
-    Month,
 }

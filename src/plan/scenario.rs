@@ -1,8 +1,9 @@
 //! A scenario: what a user does, step by step.
 
-use super::{AnswerMapping, Cache, Expect, Think};
+use super::{AnswerMapping, Expect, Think};
 use crate::secret::Secret;
 use crate::template::{Template, Templates, Vars};
+use crate::vocabulary::{Cache, Reserve};
 use http::{HeaderName, HeaderValue, Method};
 use regex::Regex;
 use serde_json::{Map, Value, json};
@@ -83,15 +84,6 @@ pub struct HttpStep {
     pub reserve: Reserve,
     /// Method and path as they are written: the name of its spans.
     pub route: Arc<str>,
-}
-
-/// What is reserved of budgets for an HTTP step.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Reserve {
-    /// Most input tokens.
-    pub input_tokens: u64,
-    /// Most output tokens.
-    pub output_tokens: u64,
 }
 
 /// The body of an HTTP request.

@@ -1,5 +1,6 @@
 //! When runs are due.
 
+use crate::vocabulary::Overlap;
 use jiff::civil::Time;
 use jiff::tz::TimeZone;
 use std::time::Duration;
@@ -55,15 +56,6 @@ impl Trigger {
             Self::Manual => "manual",
         }
     }
-}
-
-/// What happens to a run that is due while the one before it still offers load.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Overlap {
-    /// It is skipped, and counted.
-    Skip,
-    /// It starts when the one before has offered its last request. At most one waits; more are skipped.
-    Queue,
 }
 
 /// A daily window.

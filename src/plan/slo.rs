@@ -1,5 +1,6 @@
 //! Service level objectives.
 
+use crate::vocabulary::SloMetric;
 use std::sync::Arc;
 
 /// One objective of a profile.
@@ -13,63 +14,6 @@ pub struct Objective {
     pub bound: Option<Bound>,
     /// Share of requests that must be good, in (0, 1).
     pub objective: f64,
-}
-
-/// What an objective is about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum SloMetric {
-    /// The request did not fail.
-    Availability,
-    /// Seconds.
-    TimeToFirstByte,
-    /// Seconds; streamed answers only.
-    TimeToFirstChunk,
-    /// Seconds; streamed answers only.
-    TimeToFirstToken,
-    /// Seconds; streamed answers only.
-    TimeToFirstText,
-    /// Seconds; streamed answers only.
-    LongestChunkGap,
-    /// Seconds per token; streamed answers only.
-    TimePerOutputToken,
-    /// Tokens per second over the whole request.
-    OutputPace,
-    /// Seconds from the send.
-    RequestDuration,
-    /// Seconds from the due time.
-    ResponseTime,
-}
-
-impl SloMetric {
-    /// Every one.
-    pub const ALL: [Self; 10] = [
-        Self::Availability,
-        Self::TimeToFirstByte,
-        Self::TimeToFirstChunk,
-        Self::TimeToFirstToken,
-        Self::TimeToFirstText,
-        Self::LongestChunkGap,
-        Self::TimePerOutputToken,
-        Self::OutputPace,
-        Self::RequestDuration,
-        Self::ResponseTime,
-    ];
-
-    /// Its name in the config.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Availability => "availability",
-            Self::TimeToFirstByte => "time_to_first_byte",
-            Self::TimeToFirstChunk => "time_to_first_chunk",
-            Self::TimeToFirstToken => "time_to_first_token",
-            Self::TimeToFirstText => "time_to_first_text",
-            Self::LongestChunkGap => "longest_chunk_gap",
-            Self::TimePerOutputToken => "time_per_output_token",
-            Self::OutputPace => "output_pace",
-            Self::RequestDuration => "request_duration",
-            Self::ResponseTime => "response_time",
-        }
-    }
 }
 
 /// What a good request keeps.

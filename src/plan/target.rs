@@ -1,6 +1,7 @@
 //! An endpoint and how to speak to it.
 
 use crate::secret::Secret;
+use crate::vocabulary::{Api, ConnectionMode, HttpVersion, Price};
 use http::HeaderName;
 use serde_json::{Map, Value};
 use std::path::PathBuf;
@@ -43,44 +44,6 @@ pub struct Target {
     pub tokenizer: Option<TokenizerSpec>,
     /// Passed through into every body; a profile's win.
     pub params: Map<String, Value>,
-}
-
-/// The wire dialect.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Api {
-    /// `POST {base_url}/chat/completions`, as OpenAI, vLLM, SGLang, LiteLLM and many others speak it.
-    OpenAiChat,
-    /// No model call of its own: an application that is spoken to by the HTTP steps of scenarios.
-    Http,
-}
-
-impl Api {
-    /// Every dialect.
-    pub const ALL: [Self; 2] = [Self::OpenAiChat, Self::Http];
-
-    /// Its name in the config, and a label value.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::OpenAiChat => "openai-chat",
-            Self::Http => "http",
-        }
-    }
-
-    /// `gen_ai.provider.name` of the OpenTelemetry conventions.
-    pub const fn provider(self) -> &'static str {
-        match self {
-            Self::OpenAiChat => "openai",
-            Self::Http => "http",
-        }
-    }
-
-    /// `gen_ai.operation.name` of the OpenTelemetry conventions.
-    pub const fn operation(self) -> &'static str {
-        match self {
-            Self::OpenAiChat => "chat",
-            Self::Http => "http",
-        }
-    }
 }
 
 /// How we authenticate.
@@ -128,24 +91,6 @@ pub struct Identity {
     pub key_file: PathBuf,
 }
 
-/// HTTP protocol version.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum HttpVersion {
-    /// HTTP/1.1.
-    Http1,
-    /// HTTP/2: by ALPN over TLS, with prior knowledge over plain TCP.
-    Http2,
-}
-
-/// Whether connections are kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ConnectionMode {
-    /// Kept and reused; set-up lies before `sent`.
-    Warm,
-    /// A new one for each request, without TLS resumption; set-up lies inside the request.
-    Cold,
-}
-
 /// An HTTP proxy: `CONNECT` for `https` targets, absolute-form requests for `http` ones.
 #[derive(Debug)]
 pub struct Proxy {
@@ -167,26 +112,6 @@ pub struct Timeouts {
     pub stall: Duration,
     /// From the send to the end; a cold request's set-up lies inside.
     pub total: Duration,
-}
-
-/// Prices per million tokens, in the agent's currency.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Price {
-    /// Input.
-    pub input: f64,
-    /// Input that came from the provider's cache.
-    pub cached_input: f64,
-    /// Output, reasoning included.
-    pub output: f64,
-}
-
-impl Price {
-    /// What these tokens cost. `cached_input` is part of `input`.
-    pub fn cost(&self, input: u64, cached_input: u64, output: u64) -> f64 {
-        let cached = cached_input.min(input);
-        let fresh = input - cached;
-        (fresh as f64 * self.input + cached as f64 * self.cached_input + output as f64 * self.output) / 1e6
-    }
 }
 
 /// Which tokenizer counts.

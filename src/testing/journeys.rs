@@ -3,8 +3,8 @@
 use super::{assemble, expect, facts, labelled, profile, rich_target, stage};
 use crate::event::{Fact, Journey, Outcome, RunRef, SeriesKey, Sink};
 use crate::plan::{
-    Action, AnswerMapping, AskStep, AskText, Body, Cache, Expect, Form, HttpStep, JsonRule, PairPlan, Plan,
-    Profile, Reserve, Rule, Scenario, StatusRange, StatusSet, Step, Target, Think,
+    Action, AnswerMapping, AskStep, AskText, Body, BodyForm, Cache, Expect, HttpStep, JsonRule, PairPlan,
+    Plan, Profile, Reserve, Rule, Scenario, StatusRange, StatusSet, Step, Target, Think,
 };
 use crate::template::{Template, Templates, Vars};
 use http::Method;
@@ -95,7 +95,7 @@ pub(crate) fn rag_plan_of(stages: Vec<crate::plan::Stage>) -> Plan {
     let login =
         Expect { status: Some(StatusSet(vec![StatusRange { from: 200, to: 200 }])), ..Expect::default() };
     let reading = AnswerMapping {
-        form: Some(Form::Json),
+        form: Some(BodyForm::Json),
         text: Some(path("$.answer")),
         input_tokens: Some(path("$.usage.prompt_tokens")),
         output_tokens: Some(path("$.usage.completion_tokens")),

@@ -1,7 +1,7 @@
 //! Each key of a scenario does what it says.
 
 use crate::plan::{
-    Action, AskStep, AskText, Body, Cache, Done, Form, HttpStep, JsonRule, JsonTemplate, Plan, Rule,
+    Action, AskStep, AskText, Body, BodyForm, Cache, Done, HttpStep, JsonRule, JsonTemplate, Plan, Rule,
     Scenario, Shape, Source, StatusRange, StatusSet, Step, Think, from_yaml,
 };
 use crate::secret::Origin;
@@ -159,7 +159,7 @@ fn a_reading_has_every_path() {
     );
     assert!(made.streams());
     let reading = http(&made).reading.as_ref().unwrap();
-    assert_eq!(reading.form, Some(Form::Sse));
+    assert_eq!(reading.form, Some(BodyForm::Sse));
     let paths = [
         &reading.text,
         &reading.reasoning,
@@ -177,7 +177,7 @@ fn a_reading_has_every_path() {
     let reading =
         |keys: &str| Arc::clone(http(&step(&format!("get: /x, read: {keys}"))).reading.as_ref().unwrap());
     assert_eq!(reading("{}").form, None);
-    for (word, form) in [("json", Form::Json), ("ndjson", Form::Ndjson), ("text", Form::Text)] {
+    for (word, form) in [("json", BodyForm::Json), ("ndjson", BodyForm::Ndjson), ("text", BodyForm::Text)] {
         assert_eq!(reading(&format!("{{ as: {word} }}")).form, Some(form));
     }
     assert!(
