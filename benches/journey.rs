@@ -15,7 +15,7 @@ use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use hdrhistogram::Histogram;
 use http::{HeaderMap, HeaderValue, Method};
-use serde_json::{Value, json};
+use serde_json::json;
 use serde_json_path::JsonPath;
 use std::collections::HashMap;
 use std::process::Command;
@@ -302,7 +302,7 @@ fn scenario() -> anyhow::Result<plan::Scenario> {
         vars: vars.into_iter().collect::<Vars>(),
         secrets: Vec::new(),
         cookies: false,
-        written: Value::Null,
+        variables: std::collections::BTreeMap::new(),
     })
 }
 
@@ -343,7 +343,10 @@ fn expect() -> anyhow::Result<plan::Expect> {
     let is = plan::JsonRule { min_items: Some(1), ..plan::JsonRule::default() };
     let rules = [
         ("citations", plan::Rule::Json { path: JsonPath::parse("$.citations")?, is }),
-        ("schema", plan::Rule::Schema { validator: Arc::new(validator), of_text: false }),
+        (
+            "schema",
+            plan::Rule::Schema { schema: Arc::new(schema), validator: Arc::new(validator), of_text: false },
+        ),
     ];
     let check = |(name, rule): (&str, plan::Rule)| plan::Check { name: name.into(), rule };
     Ok(plan::Expect { checks: rules.into_iter().map(check).collect(), ..plan::Expect::default() })

@@ -16,6 +16,7 @@ mod params;
 mod profile;
 mod scenario;
 mod schedule;
+mod serialize;
 mod slo;
 mod stage;
 mod target;
@@ -33,8 +34,11 @@ pub use forecast::{Amount, Daily, Forecast, PairForecast, forecast};
 pub use load::{Also, Attempt, Loaded, attempt, from_yaml, load};
 use params::{OUTPUT_CAPS, output_cap};
 pub use params::{apply_patch, compose_patches, has_output_cap};
+use profile::merged_params;
 pub use profile::{Budget, PairPlan, Profile, StepPlaces};
-pub use scenario::{Action, AskStep, AskText, Body, HttpStep, JsonTemplate, Scenario, Source, Step, Take};
+pub use scenario::{
+    Action, AskStep, AskText, Body, HttpStep, JsonTemplate, Scenario, Source, Step, Take, Variable,
+};
 pub use schedule::{Schedule, Trigger, Weekdays, Window};
 pub use slo::{Bound, Objective};
 pub use stage::{Arrivals, Bounds, Ramp, Shape, Stage, Think};

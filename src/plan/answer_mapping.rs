@@ -1,10 +1,11 @@
 //! How the answer of an HTTP endpoint is read: what its config says of where text, tokens, finish and errors are.
 
 use crate::vocabulary::BodyForm;
+use serde::Serialize;
 use serde_json_path::JsonPath;
 
 /// How an answer is read. Without any path the answer is complete at the end of its body, whatever it holds.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub struct AnswerMapping {
     /// The form of the body; `None`: by its content type.
     pub form: Option<BodyForm>,
@@ -30,7 +31,7 @@ pub struct AnswerMapping {
 }
 
 /// What tells the end of a stream.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize)]
 pub enum Done {
     /// An event with exactly this data.
     Data(String),

@@ -5,10 +5,11 @@ mod resolve;
 
 pub use resolve::{Problem, resolve};
 
-use super::Identity;
+use super::{Identity, serialize};
 use crate::secret::Secret;
 pub use crate::vocabulary::{Compression, GenAi, Histograms, Protocol};
 use http::HeaderName;
+use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -48,7 +49,7 @@ pub struct Written {
 }
 
 /// What is exported by OTLP.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Otlp {
     /// Metrics.
     pub metrics: Option<Metrics>,
@@ -63,7 +64,7 @@ pub struct Otlp {
 }
 
 /// Export of metrics.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Metrics {
     /// Where to.
     pub to: Arc<Destination>,
@@ -76,7 +77,7 @@ pub struct Metrics {
 }
 
 /// Export of traces.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Traces {
     /// Where to.
     pub to: Arc<Destination>,
@@ -85,26 +86,29 @@ pub struct Traces {
 }
 
 /// Where one signal goes, and how.
-#[derive(Debug, PartialEq)]
+#[derive(Debug, PartialEq, Serialize)]
 pub struct Destination {
     /// HTTP: the whole URL, path included. gRPC: scheme and authority count.
+    #[serde(serialize_with = "serialize::text")]
     pub endpoint: Url,
     /// Transport.
     pub protocol: Protocol,
     /// Headers (metadata) on every export.
+    #[serde(serialize_with = "serialize::headers")]
     pub headers: Vec<(HeaderName, Arc<Secret>)>,
     /// Longest time that one attempt may take, its answer included.
     pub timeout: Duration,
     /// Compression of what is sent.
     pub compression: Compression,
     /// Roots in place of the system's, PEM.
+    #[serde(serialize_with = "serialize::optional_path")]
     pub ca_file: Option<PathBuf>,
     /// Client certificate.
     pub identity: Option<Identity>,
 }
 
 /// Which requests become spans.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Sampling {
     /// Share of all requests, 0 to 1.
     pub ratio: f64,

@@ -1,10 +1,11 @@
 //! Service level objectives.
 
 use crate::vocabulary::SloMetric;
+use serde::Serialize;
 use std::sync::Arc;
 
 /// One objective of a profile.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Objective {
     /// Its name, a label value; never `all`, which is goodput.
     pub name: Arc<str>,
@@ -17,7 +18,7 @@ pub struct Objective {
 }
 
 /// What a good request keeps.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub enum Bound {
     /// The value is below this, in seconds.
     Below(f64),

@@ -1,8 +1,10 @@
 //! An endpoint and how to speak to it.
 
+use super::serialize;
 use crate::secret::Secret;
 use crate::vocabulary::{Api, ConnectionMode, HttpVersion, Price};
 use http::HeaderName;
+use serde::Serialize;
 use serde_json::{Map, Value};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -10,19 +12,21 @@ use std::time::Duration;
 use url::Url;
 
 /// An endpoint under test.
-#[derive(Debug)]
+#[derive(Debug, Serialize)]
 pub struct Target {
     /// Its name, a label value.
     pub name: Arc<str>,
     /// The dialect it speaks.
     pub api: Api,
     /// Where it is; paths of the dialect are appended.
+    #[serde(serialize_with = "serialize::text")]
     pub base_url: Url,
     /// The model it is asked for; empty if it names none.
     pub model: Arc<str>,
     /// How we authenticate.
     pub auth: Auth,
     /// Headers on every request.
+    #[serde(serialize_with = "serialize::headers")]
     pub headers: Vec<(HeaderName, Arc<Secret>)>,
     /// TLS beyond the defaults.
     pub tls: TlsOptions,
@@ -47,7 +51,7 @@ pub struct Target {
 }
 
 /// How we authenticate.
-#[derive(Debug)]
+#[derive(Debug, Serialize)]
 pub enum Auth {
     /// Not at all.
     None,
@@ -56,6 +60,7 @@ pub enum Auth {
     /// A header of any name.
     Header {
         /// Its name.
+        #[serde(serialize_with = "serialize::text")]
         name: HeaderName,
         /// Its value.
         value: Secret,
@@ -70,9 +75,10 @@ pub enum Auth {
 }
 
 /// TLS beyond the defaults (system roots, verification on, TLS 1.2 and 1.3).
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize)]
 pub struct TlsOptions {
     /// Roots in place of the system's, PEM.
+    #[serde(serialize_with = "serialize::optional_path")]
     pub ca_file: Option<PathBuf>,
     /// Client certificate.
     pub identity: Option<Identity>,
@@ -83,25 +89,28 @@ pub struct TlsOptions {
 }
 
 /// A client certificate and its key.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq, Serialize)]
 pub struct Identity {
     /// Certificate chain, PEM.
+    #[serde(serialize_with = "serialize::path")]
     pub cert_file: PathBuf,
     /// Private key, PEM.
+    #[serde(serialize_with = "serialize::path")]
     pub key_file: PathBuf,
 }
 
 /// An HTTP proxy: `CONNECT` for `https` targets, absolute-form requests for `http` ones.
-#[derive(Debug)]
+#[derive(Debug, Serialize)]
 pub struct Proxy {
     /// Its address, `http://host:port`.
+    #[serde(serialize_with = "serialize::text")]
     pub url: Url,
     /// `Proxy-Authorization: Basic ...`.
     pub auth: Option<(String, Secret)>,
 }
 
 /// The four timeouts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Timeouts {
     /// DNS, TCP and TLS together.
     pub connect: Duration,
@@ -115,12 +124,12 @@ pub struct Timeouts {
 }
 
 /// Which tokenizer counts.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
 pub enum TokenizerSpec {
     /// OpenAI's `o200k_base`, embedded.
     O200kBase,
     /// OpenAI's `cl100k_base`, embedded.
     Cl100kBase,
     /// A Hugging Face `tokenizer.json`.
-    File(PathBuf),
+    File(#[serde(serialize_with = "serialize::path")] PathBuf),
 }

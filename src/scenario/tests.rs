@@ -116,7 +116,7 @@ impl Stage {
             vars: map(self.vars).into(),
             secrets: secrets.map(|(name, origin)| (name.into(), Arc::new(Secret::new(origin)))).collect(),
             cookies: self.cookies,
-            written: Value::Null,
+            variables: BTreeMap::new(),
         });
         let profile =
             Profile { scenario: Arc::clone(&scenario), ..profile("shop", vec![stage("steady", false)]) };

@@ -8,7 +8,7 @@ use crate::plan::{
 };
 use crate::template::{Template, Templates, Vars};
 use http::Method;
-use serde_json::{Map, Value};
+use serde_json::Map;
 use serde_json_path::JsonPath;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -78,7 +78,7 @@ pub(crate) fn scenario(profile: Profile, setup: Vec<Step>, steps: Vec<Step>) -> 
         vars: Vars::default(),
         secrets: Vec::new(),
         cookies: false,
-        written: Value::Null,
+        variables: std::collections::BTreeMap::new(),
     };
     Profile { scenario: Arc::new(scenario), ..profile }
 }

@@ -161,6 +161,6 @@ pub(crate) fn scenario(setup: Vec<StepBuild>, steps: Vec<StepBuild>) -> Arc<Scen
         vars: Vars::from(vars),
         secrets: Vec::new(),
         cookies: false,
-        written: Value::Null,
+        variables: std::collections::BTreeMap::new(),
     })
 }

@@ -307,7 +307,7 @@ fn every_check_is_a_rule_with_its_name() {
             "{place}"
         );
     }
-    let Rule::Schema { validator, of_text: false } = next() else { panic!("a schema of the answer") };
+    let Rule::Schema { validator, of_text: false, .. } = next() else { panic!("a schema of the answer") };
     assert!(validator.is_valid(&json!({})) && !validator.is_valid(&json!([])));
     assert!(matches!(next(), Rule::MinOutputTokens(5)));
     assert!(matches!(next(), Rule::Usage));
