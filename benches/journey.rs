@@ -326,7 +326,7 @@ fn http(path: &str, body: Option<&str>, templates: &mut Templates) -> anyhow::Re
 }
 
 fn take(name: &str) -> anyhow::Result<plan::Take> {
-    let from = plan::Source::Json(JsonPath::parse("$.id")?);
+    let from = plan::AnswerPart::Json(JsonPath::parse("$.id")?);
     Ok(plan::Take { name: name.into(), from, default: None })
 }
 

@@ -37,7 +37,7 @@ pub use params::{apply_patch, compose_patches, has_output_cap};
 use profile::merged_params;
 pub use profile::{Budget, PairPlan, Profile, StepPlaces};
 pub use scenario::{
-    Action, AskStep, AskText, Body, HttpStep, JsonTemplate, Scenario, Source, Step, Take, Variable,
+    Action, AnswerPart, AskStep, AskText, Body, HttpStep, JsonTemplate, Scenario, Step, Take, Variable,
 };
 pub use schedule::{Schedule, Trigger, Weekdays, Window};
 pub use slo::{Bound, Objective};

@@ -3,7 +3,7 @@
 
 mod resolve;
 
-pub use resolve::{Problem, resolve};
+pub use resolve::{InvalidSetting, resolve};
 
 use super::{Identity, serialize};
 use crate::secret::Secret;

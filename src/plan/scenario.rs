@@ -186,7 +186,7 @@ pub struct Take {
     /// The variable that it becomes.
     pub name: Arc<str>,
     /// Where it is.
-    pub from: Source,
+    pub from: AnswerPart,
     /// What it is where it is not there; without it that is a failure.
     // A default of null is not the same as none.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -195,7 +195,7 @@ pub struct Take {
 
 /// Where in an answer a value is.
 #[derive(Debug, Serialize)]
-pub enum Source {
+pub enum AnswerPart {
     /// The first node of a path in the JSON answer (or in the text, parsed as JSON).
     Json(JsonPath),
     /// A header.

@@ -27,7 +27,7 @@ const BYTES_PER_TOKEN: f64 = 4.0;
 const LONGEST_NAME: u64 = 256;
 
 /// What a run offers.
-pub(super) struct Offered {
+pub(super) struct RunAmounts {
     /// Journeys.
     pub(super) journeys: Amount,
     /// Their requests, and those of the set-ups.
@@ -37,11 +37,11 @@ pub(super) struct Offered {
 }
 
 /// What a run of a pair offers.
-pub(super) fn of_run(pair: &PairPlan) -> Offered {
+pub(super) fn of_run(pair: &PairPlan) -> RunAmounts {
     let scenario = &pair.profile.scenario;
     let setup = Part::of(&scenario.setup, pair);
     let steps = Part::of(&scenario.steps, pair);
-    let mut run = Offered { journeys: Amount::ZERO, requests: Amount::ZERO, tokens: Tokens::ZERO };
+    let mut run = RunAmounts { journeys: Amount::ZERO, requests: Amount::ZERO, tokens: Tokens::ZERO };
     for stage in &pair.profile.stages {
         let (journeys, users) = of_stage(stage, thinking(scenario));
         run.journeys = run.journeys + journeys;

@@ -1,8 +1,8 @@
 //! Each key of a scenario does what it says.
 
 use crate::plan::{
-    Action, AskStep, AskText, Body, BodyForm, Cache, Done, HttpStep, JsonRule, JsonTemplate, Plan, Rule,
-    Scenario, Shape, Source, StatusRange, StatusSet, Step, Think, from_yaml,
+    Action, AnswerPart, AskStep, AskText, Body, BodyForm, Cache, Done, HttpStep, JsonRule, JsonTemplate,
+    Plan, Rule, Scenario, Shape, StatusRange, StatusSet, Step, Think, from_yaml,
 };
 use crate::secret::Origin;
 use crate::template::Template;
@@ -195,12 +195,12 @@ fn takes_are_taken_from_where_they_say() {
     let takes = &scenario.steps[0].take;
     let names: Vec<&str> = takes.iter().map(|take| &*take.name).collect();
     assert_eq!(names, ["a", "b", "c", "d", "e", "f"]);
-    assert!(matches!(&takes[0].from, Source::Json(place) if *place == path("$.a")));
-    assert!(matches!(&takes[1].from, Source::Json(place) if *place == path("$.b")));
-    assert!(matches!(&takes[2].from, Source::Header(name) if name == "x-c"));
-    assert!(matches!(&takes[3].from, Source::Regex(pattern) if pattern.as_str() == r"id=(\d+)"));
-    assert!(matches!(&takes[4].from, Source::Cookie(name) if name == "sid"));
-    assert!(matches!(&takes[5].from, Source::Text));
+    assert!(matches!(&takes[0].from, AnswerPart::Json(place) if *place == path("$.a")));
+    assert!(matches!(&takes[1].from, AnswerPart::Json(place) if *place == path("$.b")));
+    assert!(matches!(&takes[2].from, AnswerPart::Header(name) if name == "x-c"));
+    assert!(matches!(&takes[3].from, AnswerPart::Regex(pattern) if pattern.as_str() == r"id=(\d+)"));
+    assert!(matches!(&takes[4].from, AnswerPart::Cookie(name) if name == "sid"));
+    assert!(matches!(&takes[5].from, AnswerPart::Text));
     let defaults: Vec<_> = takes.iter().map(|take| take.default.clone()).collect();
     assert_eq!(defaults, [None, Some(Value::Null), None, None, None, Some(json!([1]))]);
 }
