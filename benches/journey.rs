@@ -15,7 +15,7 @@ use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use hdrhistogram::Histogram;
 use http::{HeaderMap, HeaderValue, Method};
-use serde_json::{Value, json};
+use serde_json::json;
 use serde_json_path::JsonPath;
 use std::collections::HashMap;
 use std::process::Command;
@@ -303,7 +303,7 @@ fn scenario() -> anyhow::Result<plan::Scenario> {
         vars: vars.into_iter().collect::<Vars>(),
         secrets: Vec::new(),
         cookies: false,
-        written: Value::Null,
+        variables: std::collections::BTreeMap::new(),
     })
 }
 
@@ -327,7 +327,7 @@ fn http(path: &str, body: Option<&str>, templates: &mut Templates) -> anyhow::Re
 }
 
 fn take(name: &str) -> anyhow::Result<plan::Take> {
-    let from = plan::Source::Json(JsonPath::parse("$.id")?);
+    let from = plan::AnswerPart::Json(JsonPath::parse("$.id")?);
     Ok(plan::Take { name: name.into(), from, default: None })
 }
 
@@ -344,7 +344,10 @@ fn expect() -> anyhow::Result<plan::Expect> {
     let is = plan::JsonRule { min_items: Some(1), ..plan::JsonRule::default() };
     let rules = [
         ("citations", plan::Rule::Json { path: JsonPath::parse("$.citations")?, is }),
-        ("schema", plan::Rule::Schema { validator: Arc::new(validator), of_text: false }),
+        (
+            "schema",
+            plan::Rule::Schema { schema: Arc::new(schema), validator: Arc::new(validator), of_text: false },
+        ),
     ];
     let check = |(name, rule): (&str, plan::Rule)| plan::Check { name: name.into(), rule };
     Ok(plan::Expect { checks: rules.into_iter().map(check).collect(), ..plan::Expect::default() })

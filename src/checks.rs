@@ -55,7 +55,7 @@ fn holds(rule: &Rule, answer: &Evidence<'_>, documents: &Documents<'_>) -> bool 
         Rule::Json { path, is } => {
             documents.answer().is_some_and(|document| json::holds(is, path.query(document).first()))
         }
-        Rule::Schema { validator, of_text } => {
+        Rule::Schema { schema: _, validator, of_text } => {
             let document = if *of_text { documents.text() } else { documents.answer() };
             document.is_some_and(|document| validator.is_valid(document))
         }

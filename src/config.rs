@@ -30,7 +30,7 @@ mod tree;
 mod validate;
 mod yaml;
 
-pub use agent::{Agent, Budget, Limits, Period, Probe, Prometheus, Server, Telemetry};
+pub use agent::{Agent, Budget, Limits, Probe, Prometheus, Server, Telemetry};
 pub use expect::{
     Expect, ExpectText, ExpectTokens, JsonCheck, NamedText, SchemaCheck, SchemaOf, Status, Statuses,
     TextCheck,
@@ -40,25 +40,23 @@ pub use layers::Source;
 pub use load::{BrokenParts, Loaded, Reading, Variant, load, load_str, read};
 pub use markdown::markdown;
 pub use masked::{Json, PathText, Texts, Values, is_template};
-pub use otlp::{Compression, Failures, GenAi, Histograms, Otlp, OtlpTls, Protocol, Traces};
+pub use otlp::{Failures, Otlp, OtlpTls, Traces};
 pub use path::{KeyPath, Segment};
 pub(crate) use problem::sorted;
 pub use problem::{Errors, Located, Problem};
 pub use profile::{
-    Arrivals, ArrivalsWord, Cache, Gamma, GammaArrivals, Profile, Prompt, PromptFile, Slo, SloMetric, Stage,
-    Workload,
+    Arrivals, ArrivalsWord, Gamma, GammaArrivals, Profile, Prompt, PromptFile, Slo, Stage, Workload,
 };
 pub use rate::{FromTo, Moving, PerSecond, Rate};
 pub use scenario::{
-    AnswerForm, AnyRequest, AskModel, DataFile, DoneAt, DoneEvent, Read, Reserve, Scenario, Step, TakeFrom,
-    TakeSource,
+    AnyRequest, AskModel, DataFile, DoneAt, DoneEvent, Read, Scenario, Step, TakeFrom, TakeSource,
 };
-pub use schedule::{Days, Nothing, Overlap, Schedule, Window};
+pub use schedule::{Days, Nothing, Schedule, Window};
 pub use schema::schema;
 pub use sensitive::{HeaderText, Hidden, SecretSource, UrlText, VariableName, names_a_credential};
 pub use target::{
-    Api, Auth, AuthMethod, AuthWord, Basic, Connection, EmbeddedTokenizer, HeaderAuth, HttpVersion, Price,
-    Propagate, Proxy, Target, Timeouts, Tls, Tokenizer, TokenizerFile,
+    Auth, AuthMethod, AuthWord, Basic, EmbeddedTokenizer, HeaderAuth, Propagate, Proxy, Target, Timeouts,
+    Tls, Tokenizer, TokenizerFile,
 };
 pub(crate) use text::show_duration;
 pub use text::{Clock, CronExpression, Length, ListenAddress, Percentage, Share, ThinkTime, Zone};

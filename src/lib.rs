@@ -30,4 +30,5 @@ pub mod telemetry;
 pub mod template;
 #[cfg(test)]
 mod testing;
+pub mod vocabulary;
 pub mod workload;

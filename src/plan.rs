@@ -16,11 +16,15 @@ mod params;
 mod profile;
 mod scenario;
 mod schedule;
+mod serialize;
 mod slo;
 mod stage;
 mod target;
 
-pub use answer_mapping::{AnswerMapping, Done, Form};
+pub use crate::vocabulary::{
+    Api, BodyForm, Cache, ConnectionMode, HttpVersion, Overlap, Period, Price, Reserve, SloMetric,
+};
+pub use answer_mapping::{AnswerMapping, Done};
 use compile::run_time;
 pub use compile::{Compiled, compile};
 pub use cron::next_occurrence;
@@ -30,17 +34,15 @@ pub use forecast::{Amount, Daily, Forecast, PairForecast, forecast};
 pub use load::{Also, Attempt, Loaded, attempt, from_yaml, load};
 use params::{OUTPUT_CAPS, output_cap};
 pub use params::{apply_patch, compose_patches, has_output_cap};
-pub use profile::{Budget, Cache, PairPlan, Period, Profile, StepPlaces};
+use profile::merged_params;
+pub use profile::{Budget, PairPlan, Profile, StepPlaces};
 pub use scenario::{
-    Action, AskStep, AskText, Body, HttpStep, JsonTemplate, Reserve, Scenario, Source, Step, Take,
+    Action, AnswerPart, AskStep, AskText, Body, HttpStep, JsonTemplate, Scenario, Step, Take, Variable,
 };
-pub use schedule::{Overlap, Schedule, Trigger, Weekdays, Window};
-pub use slo::{Bound, Objective, SloMetric};
+pub use schedule::{Schedule, Trigger, Weekdays, Window};
+pub use slo::{Bound, Objective};
 pub use stage::{Arrivals, Bounds, Ramp, Shape, Stage, Think};
-pub use target::{
-    Api, Auth, ConnectionMode, HttpVersion, Identity, Price, Proxy, Target, Timeouts, TlsOptions,
-    TokenizerSpec,
-};
+pub use target::{Auth, Identity, Proxy, Target, Timeouts, TlsOptions, TokenizerSpec};
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;

@@ -1,8 +1,11 @@
 //! Secrets: values that cannot be printed, read from the environment or from files that may be rotated.
 
+use serde::{Serialize, Serializer};
+use std::borrow::Cow;
 use std::fmt;
+use std::hash::{BuildHasher, RandomState};
 use std::path::PathBuf;
-use std::sync::Mutex;
+use std::sync::{LazyLock, Mutex};
 use std::time::{Duration, SystemTime};
 use tokio::time::Instant;
 
@@ -130,6 +133,29 @@ impl PartialEq for Secret {
     }
 }
 
+/// Keys of the digests of literal secrets: others in each process, so that a digest says nothing outside of it.
+static DIGEST_KEYS: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+
+/// By where it comes from, so that a rotated secret stays the same. A literal is a keyed digest of its value: two of
+/// them can be compared within this process, and the value cannot be learned.
+impl Serialize for Secret {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        #[serde(rename_all = "snake_case")]
+        enum Serialized<'a> {
+            Env(&'a str),
+            File(Cow<'a, str>),
+            Value(u64),
+        }
+        match &self.origin {
+            Origin::Env(name) => Serialized::Env(name),
+            Origin::File(path) => Serialized::File(path.to_string_lossy()),
+            Origin::Literal(value) => Serialized::Value(DIGEST_KEYS.hash_one(value.expose())),
+        }
+        .serialize(serializer)
+    }
+}
+
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Secret({:?})", self.origin)
@@ -156,6 +182,17 @@ mod tests {
     fn nothing_prints_the_value() {
         let secret = Secret::new(Origin::Literal(Exposed::new("hunter2")));
         assert!(!format!("{secret:?} {:?}", secret.read()).contains("hunter2"));
+    }
+
+    #[test]
+    fn a_secret_is_serialised_as_its_origin_and_a_literal_as_a_digest() {
+        let text = |origin| serde_json::to_string(&Secret::new(origin)).unwrap();
+        assert_eq!(text(Origin::Env("KEY".into())), r#"{"env":"KEY"}"#);
+        assert_eq!(text(Origin::File("/run/key".into())), r#"{"file":"/run/key"}"#);
+        let literal = |value| text(Origin::Literal(Exposed::new(value)));
+        assert_eq!(literal("hunter2"), literal("hunter2"));
+        assert_ne!(literal("hunter2"), literal("hunter3"));
+        assert!(!literal("hunter2").contains("hunter2"));
     }
 
     #[test]

@@ -7,6 +7,7 @@ mod scan;
 
 use frame::Frame;
 use minijinja::{AutoEscape, Environment, Error, ErrorKind, UndefinedBehavior, syntax::SyntaxConfig};
+use serde::Serialize;
 use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -34,15 +35,19 @@ pub struct Templates {
 }
 
 /// One template of [`Templates`].
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize)]
+#[serde(transparent)]
 pub struct Template {
     /// The source text of the template.
     pub source: Arc<str>,
     /// The variables that it reads from its scope. Neither functions nor variables that it sets itself are included.
+    #[serde(skip)]
     pub names: BTreeSet<String>,
     /// Its name in the environment.
+    #[serde(skip)]
     key: Arc<str>,
     /// The name of the template that sets [`RESULT`], if the source is exactly one expression.
+    #[serde(skip)]
     typed: Option<Arc<str>>,
 }
 

@@ -56,7 +56,7 @@ pub(crate) fn target(name: &str) -> Target {
 fn rich_target(name: &str) -> Target {
     Target {
         auth: Auth::Bearer(Secret::new(Origin::Literal(Exposed::new("hunter2")))),
-        price: Some(Price { input: 1.0, cached_input: 0.5, output: 2.0 }),
+        price: Some(Price { input: 1.0, cached_input: Some(0.5), output: 2.0 }),
         tokenizer: Some(TokenizerSpec::Cl100kBase),
         ..target(name)
     }

@@ -63,7 +63,8 @@ fn json_rule(path: &str, is: JsonRule) -> Rule {
 }
 
 fn schema(schema: &Value, of_text: bool) -> Rule {
-    Rule::Schema { validator: Arc::new(jsonschema::validator_for(schema).unwrap()), of_text }
+    let validator = Arc::new(jsonschema::validator_for(schema).unwrap());
+    Rule::Schema { schema: Arc::new(schema.clone()), validator, of_text }
 }
 
 #[test]

@@ -7,7 +7,7 @@ use super::body_decoder::{MAX_BODY, Mode};
 use super::dialect::{Decoder, Demands, Malformed};
 use crate::exchange::{Content, Delta, Usage};
 use crate::framing::Event;
-use crate::plan::{AnswerMapping, Done, Form};
+use crate::plan::{AnswerMapping, BodyForm, Done};
 use serde_json::Value;
 use serde_json_path::JsonPath;
 use std::sync::Arc;
@@ -176,11 +176,11 @@ pub(super) fn decode_error(body: &[u8]) -> Option<String> {
 fn form(reading: &AnswerMapping, media_type: &str) -> As {
     let json = media_type == "application/json" || media_type.ends_with("+json");
     match reading.form {
-        Some(Form::Sse) if json => As::Json,
-        Some(Form::Sse) => As::Stream(Mode::Sse),
-        Some(Form::Ndjson) => As::Stream(Mode::Ndjson),
-        Some(Form::Json) => As::Json,
-        Some(Form::Text) => As::Text,
+        Some(BodyForm::Sse) if json => As::Json,
+        Some(BodyForm::Sse) => As::Stream(Mode::Sse),
+        Some(BodyForm::Ndjson) => As::Stream(Mode::Ndjson),
+        Some(BodyForm::Json) => As::Json,
+        Some(BodyForm::Text) => As::Text,
         None => match media_type {
             "text/event-stream" => As::Stream(Mode::Sse),
             "application/x-ndjson" | "application/ndjson" | "application/jsonl" => As::Stream(Mode::Ndjson),

@@ -2,6 +2,7 @@
 
 use super::otlp::Otlp;
 use super::text::{Length, ListenAddress, Zone};
+use crate::vocabulary::Period;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -82,21 +83,6 @@ pub struct Budget {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("exclusiveMinimum" = 0))]
     pub cost: Option<f64>,
-}
-
-/// Calendar periods.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Period {
-    /// From each full hour.
-    Hour,
-    /// From midnight.
-    #[default]
-    Day,
-    /// From Monday's midnight.
-    Week,
-    /// From midnight on the first of the month.
-    Month,
 }
 
 /// The HTTP server of this agent.

@@ -5,7 +5,7 @@ use super::files::Files;
 use super::merge::merge;
 use super::path::KeyPath;
 use super::problem::{Located, Problem};
-use super::schema::{Schema, Shape};
+use super::schema::{Schema, SchemaNode};
 use super::tree::{Entry, Node, Position, Value};
 use super::validate::{list, nearest};
 use super::{tables, yaml};
@@ -125,7 +125,7 @@ fn about_file(name: &Arc<str>, message: String) -> Located {
 }
 
 /// One variable as a layer, if it is one of ours.
-fn read_variable(name: &str, text: &str, root: &Shape<'_>, problems: &mut Vec<Located>) -> Option<Node> {
+fn read_variable(name: &str, text: &str, root: &SchemaNode<'_>, problems: &mut Vec<Located>) -> Option<Node> {
     let rest = name.strip_prefix(PREFIX)?;
     let keys: Vec<String> = rest.split("__").map(str::to_ascii_lowercase).collect();
     let at = Position::Whole(Arc::from(name));

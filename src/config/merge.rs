@@ -3,7 +3,7 @@
 //! the values mean.
 
 use super::path::Segment;
-use super::schema::Shape;
+use super::schema::SchemaNode;
 use super::tree::{Entry, Node, Position, Value as TreeValue};
 use figment::value::{Dict, Empty, Map, Tag, Value};
 use figment::{Error, Figment, Metadata, Profile, Provider, Source};
@@ -11,7 +11,7 @@ use serde_json::Number;
 use std::collections::BTreeMap;
 
 /// Merges layers, the first one lowest. A null takes away what a lower layer wrote.
-pub(super) fn merge(layers: &[Node], shape: &Shape<'_>) -> Node {
+pub(super) fn merge(layers: &[Node], shape: &SchemaNode<'_>) -> Node {
     let mut figment = Figment::new();
     for (index, node) in layers.iter().enumerate() {
         figment = figment.merge(Layer { index, node, shape });
@@ -29,7 +29,7 @@ struct Layer<'a> {
     /// Its position among the layers: how a merged value finds back to it.
     index: usize,
     node: &'a Node,
-    shape: &'a Shape<'a>,
+    shape: &'a SchemaNode<'a>,
 }
 
 impl Provider for Layer<'_> {
@@ -46,7 +46,7 @@ impl Provider for Layer<'_> {
 
 /// A value as figment takes it. figment unites maps and replaces lists, so what is to be replaced as a whole travels
 /// as a list of one.
-fn value(node: &Node, shape: &Shape<'_>) -> Value {
+fn value(node: &Node, shape: &SchemaNode<'_>) -> Value {
     let plain = match &node.value {
         TreeValue::Null => Value::Empty(Tag::Default, Empty::Unit),
         TreeValue::Bool(bool) => Value::from(*bool),
@@ -75,7 +75,12 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    fn entries(&self, dict: Dict, shape: &Shape<'_>, path: &mut Vec<Segment>) -> BTreeMap<String, Entry> {
+    fn entries(
+        &self,
+        dict: Dict,
+        shape: &SchemaNode<'_>,
+        path: &mut Vec<Segment>,
+    ) -> BTreeMap<String, Entry> {
         let mut entries = BTreeMap::new();
         for (key, value) in dict {
             path.push(Segment::Key(key.clone()));
@@ -87,7 +92,7 @@ impl Reader<'_> {
         entries
     }
 
-    fn node(&self, value: Value, shape: &Shape<'_>, path: &mut Vec<Segment>) -> Node {
+    fn node(&self, value: Value, shape: &SchemaNode<'_>, path: &mut Vec<Segment>) -> Node {
         let at = self.written(value.tag(), path).map_or(Position::Nowhere, |node| node.at.clone());
         let plain = match value {
             Value::Array(tag, mut only) if shape.is_replaced_whole() => {

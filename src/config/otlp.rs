@@ -2,6 +2,7 @@
 
 use super::sensitive::{HeaderText, UrlText, masked_headers};
 use super::text::{Length, Share};
+use crate::vocabulary::{Compression, GenAi, Histograms, Protocol};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -47,50 +48,6 @@ pub struct Otlp {
     /// Which set of OpenTelemetry's GenAI client metrics goes out beside ours. Default: current.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub genai: Option<GenAi>,
-}
-
-/// OTLP transports.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Protocol {
-    /// gRPC.
-    Grpc,
-    /// HTTP with protobuf bodies.
-    Http,
-}
-
-/// Compression of what is sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Compression {
-    /// gzip.
-    Gzip,
-    /// None.
-    None,
-}
-
-/// Form of histograms.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Histograms {
-    /// The bucket bounds that Prometheus shows.
-    Explicit,
-    /// Base-2 exponential buckets.
-    Exponential,
-}
-
-/// Sets of OpenTelemetry's GenAI client metrics.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum GenAi {
-    /// `gen_ai.client.inference.*`.
-    Current,
-    /// `gen_ai.client.operation.*` and `gen_ai.client.token.usage`.
-    Legacy,
-    /// Both sets.
-    Both,
-    /// Neither.
-    None,
 }
 
 /// TLS to the receiver.

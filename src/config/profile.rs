@@ -6,6 +6,7 @@ use super::rate::{Moving, Rate};
 use super::scenario::Scenario;
 use super::schedule::Schedule;
 use super::text::{Length, Percentage, ThinkTime};
+use crate::vocabulary::{Cache, SloMetric};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -184,17 +185,6 @@ pub struct PromptFile {
     pub file: PathBuf,
 }
 
-/// What is done about prefix caches.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Cache {
-    /// A nonce comes first, so that no prefix is shared: the model's work is measured, not the cache.
-    #[default]
-    Bust,
-    /// Prompts go out as they are.
-    Reuse,
-}
-
 /// A service level objective.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -213,30 +203,4 @@ pub struct Slo {
     pub above: Option<f64>,
     /// Share of the requests that must be good, such as `99.5%`.
     pub objective: Percentage,
-}
-
-/// What an objective is about. A failed request is an error of every objective.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum SloMetric {
-    /// The request did not fail.
-    Availability,
-    /// From the send to the first byte of the body.
-    TimeToFirstByte,
-    /// From the send to the first event of a streamed answer.
-    TimeToFirstChunk,
-    /// From the send to the first generated content of a streamed answer.
-    TimeToFirstToken,
-    /// From the send to the first visible text of a streamed answer.
-    TimeToFirstText,
-    /// The longest time between two pieces of content of a streamed answer.
-    LongestChunkGap,
-    /// Time per output token after the first, of a streamed answer.
-    TimePerOutputToken,
-    /// Output tokens per second over the whole request.
-    OutputPace,
-    /// From the send to the end.
-    RequestDuration,
-    /// From the instant at which the request was due to the end.
-    ResponseTime,
 }

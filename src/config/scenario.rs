@@ -2,9 +2,10 @@
 
 use super::expect::{Expect, present};
 use super::masked::{Json, PathText, Texts, Values};
-use super::profile::{Cache, yes};
+use super::profile::yes;
 use super::sensitive::SecretSource;
 use super::text::{Length, ThinkTime};
+use crate::vocabulary::{BodyForm, Cache, Reserve};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -200,7 +201,7 @@ const fn is_zero(number: &u32) -> bool {
 pub struct Read {
     /// The form of the answer; `sse` and `ndjson` are streams. Default: by its content type.
     #[serde(rename = "as", skip_serializing_if = "Option::is_none")]
-    pub form: Option<AnswerForm>,
+    pub form: Option<BodyForm>,
     /// Visible text; several places are joined. With `as: text` it is the whole answer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub text: Option<String>,
@@ -253,27 +254,6 @@ impl Read {
     }
 }
 
-/// Forms of an answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum AnswerForm {
-    /// One JSON document.
-    Json,
-    /// Server-sent events, with JSON in their data.
-    Sse,
-    /// JSON, one value on each line.
-    Ndjson,
-    /// Text: all of it is visible text.
-    Text,
-}
-
-impl AnswerForm {
-    /// A stream is expected.
-    pub const fn is_stream(self) -> bool {
-        matches!(self, Self::Sse | Self::Ndjson)
-    }
-}
-
 /// What tells the end of a stream.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
@@ -294,16 +274,6 @@ pub struct DoneEvent {
     /// An event that has anything but null and false at this place.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,
-}
-
-/// The most tokens that an answer may cost.
-#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct Reserve {
-    /// Most input tokens. Default: 0.
-    pub input_tokens: u64,
-    /// Most output tokens. Default: 0.
-    pub output_tokens: u64,
 }
 
 /// Where a value is taken from: a JSONPath, or one of the other sources.

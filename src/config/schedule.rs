@@ -1,6 +1,7 @@
 //! When runs are due, as written.
 
 use super::text::{Clock, CronExpression, Length, Text, Zone, text};
+use crate::vocabulary::Overlap;
 use jiff::civil::Weekday;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -57,16 +58,6 @@ pub struct Window {
     pub from: Clock,
     /// When it closes. At or before `from`: on the next day.
     pub to: Clock,
-}
-
-/// What happens to a run that is due while the one before it still offers load.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Overlap {
-    /// It is skipped, and counted.
-    Skip,
-    /// It starts when the one before it has offered its last request. At most one waits; more are skipped.
-    Queue,
 }
 
 /// A day, or a range of days: `mon`, `mon-fri`, `fri-mon`.

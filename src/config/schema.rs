@@ -58,8 +58,8 @@ impl Schema {
     }
 
     /// The shape of the whole config.
-    pub(crate) fn root(&self) -> Shape<'_> {
-        Shape { schema: self, alternatives: self.alternatives(&self.json) }
+    pub(crate) fn root(&self) -> SchemaNode<'_> {
+        SchemaNode { schema: self, alternatives: self.alternatives(&self.json) }
     }
 
     /// What stands at a JSON pointer into the schema.
@@ -85,12 +85,12 @@ impl Schema {
 
 /// The schemas that may hold at some place of the config; none for a place that the schema does not know.
 #[derive(Clone)]
-pub(crate) struct Shape<'a> {
+pub(crate) struct SchemaNode<'a> {
     schema: &'a Schema,
     alternatives: Vec<&'a Value>,
 }
 
-impl<'a> Shape<'a> {
+impl<'a> SchemaNode<'a> {
     /// The shape of a key of the map that stands here.
     pub(crate) fn key(&self, key: &str) -> Self {
         self.below(|schema| {

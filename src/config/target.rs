@@ -2,6 +2,7 @@
 
 use super::sensitive::{HeaderText, SecretSource, UrlText, masked_headers};
 use super::text::Length;
+use crate::vocabulary::{Api, ConnectionMode, HttpVersion, Price};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -35,7 +36,7 @@ pub struct Target {
     pub http: HttpVersion,
     /// Whether connections are kept between requests. Default: warm.
     #[serde(default)]
-    pub connection: Connection,
+    pub connection: ConnectionMode,
     /// An HTTP proxy. Only this one is used: the environment's proxy variables are not read.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub proxy: Option<Proxy>,
@@ -61,17 +62,6 @@ pub struct Target {
     /// scenario's step) are merged on top as a JSON merge patch (RFC 7396). Not with `api: http`.
     #[serde(default)]
     pub params: Map<String, Value>,
-}
-
-/// Dialects.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub enum Api {
-    /// `POST {base_url}/chat/completions`, as OpenAI, vLLM, SGLang, LiteLLM and many others speak it.
-    #[serde(rename = "openai-chat")]
-    OpenAiChat,
-    /// No model call of its own: an application, spoken to by the HTTP steps of scenarios.
-    #[serde(rename = "http")]
-    Http,
 }
 
 /// How we authenticate: `none`, or exactly one of `bearer`, `header` and `basic`.
@@ -158,29 +148,6 @@ pub struct Tls {
     pub insecure_skip_verify: bool,
 }
 
-/// HTTP protocol versions.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub enum HttpVersion {
-    /// HTTP/1.1.
-    #[default]
-    #[serde(rename = "1.1")]
-    Http1,
-    /// HTTP/2: by ALPN over TLS, with prior knowledge over plain TCP.
-    #[serde(rename = "2")]
-    Http2,
-}
-
-/// Whether connections are kept.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Connection {
-    /// Kept and reused; connection set-up is no part of a request's time.
-    #[default]
-    Warm,
-    /// A new one for each request, without TLS resumption; its set-up is part of the request's time.
-    Cold,
-}
-
 /// Trace context.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -224,22 +191,6 @@ impl Default for Timeouts {
         let seconds = |seconds| Length(Duration::from_secs(seconds));
         Self { connect: seconds(5), first_token: seconds(30), stall: seconds(15), total: seconds(120) }
     }
-}
-
-/// Prices per million tokens, in the agent's currency.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Price {
-    /// Input.
-    #[schemars(range(min = 0))]
-    pub input: f64,
-    /// Input that came from the provider's cache. Default: as `input`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 0))]
-    pub cached_input: Option<f64>,
-    /// Output, reasoning included.
-    #[schemars(range(min = 0))]
-    pub output: f64,
 }
 
 /// A tokenizer: one that is built in, or a file.

@@ -3,7 +3,7 @@
 
 use super::path::{KeyPath, Segment};
 use super::problem::{Located, Problem};
-use super::schema::Shape;
+use super::schema::SchemaNode;
 use serde_json::{Map, Number};
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry as MapEntry;
@@ -186,7 +186,7 @@ impl Node {
     pub(crate) fn join(
         &mut self,
         other: Self,
-        shape: &Shape<'_>,
+        shape: &SchemaNode<'_>,
         path: &KeyPath,
         problems: &mut Vec<Located>,
     ) {
@@ -219,7 +219,7 @@ impl Node {
 
     /// Removes entries that say nothing, so that `headers:` with nothing below it means its default. Where the
     /// schema takes anything, null is a value like others and stays.
-    pub(crate) fn drop_nulls(&mut self, shape: &Shape<'_>) {
+    pub(crate) fn drop_nulls(&mut self, shape: &SchemaNode<'_>) {
         match &mut self.value {
             Value::Map(map) => {
                 map.retain(|key, entry| {

@@ -104,7 +104,7 @@ mod tests {
     use crate::event::Marks;
     use tokio::time::Instant;
 
-    const PRICE: Price = Price { input: 2.0, cached_input: 1.0, output: 10.0 };
+    const PRICE: Price = Price { input: 2.0, cached_input: Some(1.0), output: 10.0 };
     const ASKED: Asked = Asked { most_input: 50, most_output: 100 };
 
     fn answer(outcome: Outcome, status: Option<u16>) -> Answer {

@@ -1,12 +1,14 @@
 //! How the answer of an HTTP endpoint is read: what its config says of where text, tokens, finish and errors are.
 
+use crate::vocabulary::BodyForm;
+use serde::Serialize;
 use serde_json_path::JsonPath;
 
 /// How an answer is read. Without any path the answer is complete at the end of its body, whatever it holds.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub struct AnswerMapping {
     /// The form of the body; `None`: by its content type.
-    pub form: Option<Form>,
+    pub form: Option<BodyForm>,
     /// Visible text: in the document, or in each event of a stream. Several nodes are joined.
     pub text: Option<JsonPath>,
     /// Reasoning, in the same way.
@@ -28,28 +30,8 @@ pub struct AnswerMapping {
     pub done: Option<Done>,
 }
 
-/// The form of a body.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Form {
-    /// One JSON document.
-    Json,
-    /// Server-sent events, with JSON in their data.
-    Sse,
-    /// Newline-delimited JSON.
-    Ndjson,
-    /// Text: the whole body is visible text.
-    Text,
-}
-
-impl Form {
-    /// A stream of events is expected.
-    pub const fn is_stream(self) -> bool {
-        matches!(self, Self::Sse | Self::Ndjson)
-    }
-}
-
 /// What tells the end of a stream.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize)]
 pub enum Done {
     /// An event with exactly this data.
     Data(String),
@@ -62,7 +44,7 @@ pub enum Done {
 impl AnswerMapping {
     /// A stream is expected.
     pub fn is_stream(&self) -> bool {
-        self.form.is_some_and(Form::is_stream)
+        self.form.is_some_and(BodyForm::is_stream)
     }
 
     /// The answer says how many tokens it took.
@@ -72,6 +54,6 @@ impl AnswerMapping {
 
     /// Text is looked for, so that an answer without any is `empty`.
     pub fn wants_text(&self) -> bool {
-        self.text.is_some() || self.form == Some(Form::Text)
+        self.text.is_some() || self.form == Some(BodyForm::Text)
     }
 }

@@ -1,14 +1,27 @@
 //! Hashes of JSON that do not depend on how it is written: keys in order, no spaces.
 
+use serde::Serialize;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use std::fmt::{self, Write};
 
-/// SHA-256 of a value in its canonical form.
-pub(super) fn sha256(value: &Value) -> [u8; 32] {
+/// The first bytes of [`sha256_of`], in hexadecimal.
+pub(super) fn hex_of(value: &impl Serialize, bytes: usize) -> String {
+    let mut hex = String::with_capacity(2 * bytes);
+    for byte in sha256_of(value).iter().take(bytes) {
+        // Writing to a String cannot fail.
+        let _ = write!(hex, "{byte:02x}");
+    }
+    hex
+}
+
+/// SHA-256 of what a value serialises as, in its canonical form.
+pub(super) fn sha256_of(value: &impl Serialize) -> [u8; 32] {
+    // Nothing in the plan fails to serialise: see `plan::serialize`.
+    let value = serde_json::to_value(value).unwrap_or_else(|error| error.to_string().into());
     let mut hasher = Hasher(Sha256::new());
     // A hasher takes everything.
-    let _ = write(value, &mut hasher);
+    let _ = write(&value, &mut hasher);
     hasher.0.finalize().into()
 }
 

@@ -23,7 +23,6 @@ mod workload;
 use super::{Agent, PairPlan, Plan, Profile, Server, Target, Telemetry, canonical};
 use crate::config::{BrokenParts, Config, Files, KeyPath, Problem, nearest};
 use finding::Findings;
-pub(super) use revision::{load_json, scenario_json};
 pub(super) use stage::run_time;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

@@ -1,27 +1,27 @@
 //! What is expected of an answer.
 
+use super::serialize;
 use regex::Regex;
+use serde::Serialize;
 use serde_json::Value;
 use serde_json_path::JsonPath;
 use std::sync::Arc;
 use std::time::Duration;
 
 /// What is expected of each answer.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub struct Expect {
     /// Statuses that are a success; `None`: 2xx.
     pub status: Option<StatusSet>,
     /// The other checks, in the order of the documentation.
     pub checks: Vec<Check>,
-    /// As it is written, for the fingerprint.
-    pub written: Value,
 }
 
 /// Name of the check of the status.
 pub const STATUS_CHECK: &str = "status";
 
 /// A check with its name, a label value.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize)]
 pub struct Check {
     /// Its name; several may share one.
     pub name: Arc<str>,
@@ -30,7 +30,7 @@ pub struct Check {
 }
 
 /// What must hold of an answer.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize)]
 pub enum Rule {
     /// The finish reason is one of these.
     FinishReason(Vec<String>),
@@ -41,9 +41,9 @@ pub enum Rule {
     /// The visible text has this in it.
     Contains(String),
     /// The visible text matches.
-    Matches(Regex),
+    Matches(#[serde(serialize_with = "serialize::pattern")] Regex),
     /// The visible text does not match.
-    NotMatches(Regex),
+    NotMatches(#[serde(serialize_with = "serialize::pattern")] Regex),
     /// A place in the JSON answer.
     Json {
         /// Which nodes.
@@ -53,7 +53,10 @@ pub enum Rule {
     },
     /// JSON that is valid under a schema.
     Schema {
-        /// Compiled.
+        /// The schema.
+        schema: Arc<Value>,
+        /// Compiled from it.
+        #[serde(skip)]
         validator: Arc<jsonschema::Validator>,
         /// The visible text is parsed as JSON; otherwise the JSON answer is looked at.
         of_text: bool,
@@ -67,15 +70,17 @@ pub enum Rule {
     /// At most this request duration.
     Duration(Duration),
     /// The answer has this header.
-    Header(http::HeaderName),
+    Header(#[serde(serialize_with = "serialize::text")] http::HeaderName),
 }
 
 /// What must hold of the nodes that a path finds.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct JsonRule {
     /// Whether there is a node at all (a null is one). `Some(false)` stands alone.
     pub exists: Option<bool>,
     /// The first node is this. Numbers compare by value.
+    // An expected null is not the same as no expectation.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub equals: Option<Value>,
     /// Items of the first node, an array or an object (or characters of a string): at least.
     pub min_items: Option<u64>,
@@ -88,11 +93,11 @@ pub struct JsonRule {
 }
 
 /// A set of HTTP statuses.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct StatusSet(pub Vec<StatusRange>);
 
 /// Statuses from the first to the last, both included.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct StatusRange {
     /// The first.
     pub from: u16,

@@ -231,7 +231,7 @@ fn of_pair(pair: &PairPlan, now: Timestamp) -> PairForecast {
 fn cost(price: Price, input: Amount, output: Amount) -> Amount {
     let million = |tokens: Amount, price: f64| tokens.times(Amount::Exact(price / 1e6));
     // A cached token can cost more than a fresh one where a provider charges for writing its cache.
-    million(input, price.input.max(price.cached_input)) + million(output, price.output)
+    million(input, price.input.max(price.cached_input())) + million(output, price.output)
 }
 
 /// Arrivals of an open loop: the area under its rate.

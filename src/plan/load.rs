@@ -247,7 +247,7 @@ mod tests {
             "{ targets: [t], schedule: { every: 1m }, workload: { prompts: [x], output_tokens: 9 }, \
              load: [{ warm_up: 5s, rate: 1 }, { name: a, for: 10s, users: { from: 1, to: 4 }, think: 1s..2s }] }",
         );
-        assert_eq!((&*plan.profiles[0].revision, &*plan.pairs[0].revision), ("b5a485609b14", "f0087b1a40e3"));
+        assert_eq!((&*plan.profiles[0].revision, &*plan.pairs[0].revision), ("2712c61a30c2", "1b55db409b5e"));
     }
 
     #[test]

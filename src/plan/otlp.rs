@@ -3,11 +3,13 @@
 
 mod resolve;
 
-pub use resolve::{Problem, resolve};
+pub use resolve::{InvalidSetting, resolve};
 
-use super::Identity;
+use super::{Identity, serialize};
 use crate::secret::Secret;
+pub use crate::vocabulary::{Compression, GenAi, Histograms, Protocol};
 use http::HeaderName;
+use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -47,7 +49,7 @@ pub struct Written {
 }
 
 /// What is exported by OTLP.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Otlp {
     /// Metrics.
     pub metrics: Option<Metrics>,
@@ -62,7 +64,7 @@ pub struct Otlp {
 }
 
 /// Export of metrics.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Metrics {
     /// Where to.
     pub to: Arc<Destination>,
@@ -75,7 +77,7 @@ pub struct Metrics {
 }
 
 /// Export of traces.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Traces {
     /// Where to.
     pub to: Arc<Destination>,
@@ -84,66 +86,29 @@ pub struct Traces {
 }
 
 /// Where one signal goes, and how.
-#[derive(Debug, PartialEq)]
+#[derive(Debug, PartialEq, Serialize)]
 pub struct Destination {
     /// HTTP: the whole URL, path included. gRPC: scheme and authority count.
+    #[serde(serialize_with = "serialize::text")]
     pub endpoint: Url,
     /// Transport.
     pub protocol: Protocol,
     /// Headers (metadata) on every export.
+    #[serde(serialize_with = "serialize::headers")]
     pub headers: Vec<(HeaderName, Arc<Secret>)>,
     /// Longest time that one attempt may take, its answer included.
     pub timeout: Duration,
     /// Compression of what is sent.
     pub compression: Compression,
     /// Roots in place of the system's, PEM.
+    #[serde(serialize_with = "serialize::optional_path")]
     pub ca_file: Option<PathBuf>,
     /// Client certificate.
     pub identity: Option<Identity>,
 }
 
-/// OTLP transports.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Protocol {
-    /// gRPC over HTTP/2.
-    Grpc,
-    /// Protobuf in the body of an HTTP/1.1 POST.
-    Http,
-}
-
-/// Compression of what is sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Compression {
-    /// gzip.
-    Gzip,
-    /// None.
-    None,
-}
-
-/// Form of OTLP histograms.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Histograms {
-    /// The bucket bounds of the catalogue.
-    Explicit,
-    /// Base-2 exponential.
-    Exponential,
-}
-
-/// Sets of OpenTelemetry's GenAI client metrics.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum GenAi {
-    /// `gen_ai.client.inference.*`.
-    Current,
-    /// `gen_ai.client.operation.*` and `gen_ai.client.token.usage`, which most dashboards still read.
-    Legacy,
-    /// Both sets.
-    Both,
-    /// Neither.
-    None,
-}
-
 /// Which requests become spans.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Sampling {
     /// Share of all requests, 0 to 1.
     pub ratio: f64,

@@ -2,12 +2,14 @@
 
 use super::{Action, Objective, Scenario, Schedule, Stage, Step, Target, compose_patches, output_cap};
 use crate::event::{Pair, SeriesKey, TURNS, turn_bucket};
+use crate::vocabulary::Period;
 use jiff::tz::TimeZone;
+use serde::Serialize;
 use serde_json::{Map, Value};
 use std::sync::Arc;
 
 /// A profile.
-#[derive(Debug)]
+#[derive(Debug, Serialize)]
 pub struct Profile {
     /// Its name, a label value.
     pub name: Arc<str>,
@@ -22,26 +24,36 @@ pub struct Profile {
     /// Objectives.
     pub slos: Vec<Objective>,
     /// Budget of all its targets together.
+    // The ledger takes a new one without disturbing a run.
+    #[serde(skip)]
     pub budget: Option<Budget>,
     /// Hash of workload and load: a comparison over time compares like with like.
+    // Follows from the rest, as that of a pair does.
+    #[serde(skip)]
     pub revision: Arc<str>,
 }
 
 /// A profile with one of its targets.
-#[derive(Debug)]
+#[derive(Debug, Serialize)]
 pub struct PairPlan {
     /// The names.
+    // Profile and target are serialised with their names.
+    #[serde(skip)]
     pub pair: Pair,
     /// The profile.
     pub profile: Arc<Profile>,
     /// The target.
     pub target: Arc<Target>,
     /// Hash of workload, load and model, a label value.
+    #[serde(skip)]
     pub revision: Arc<str>,
     /// The place of each stage, in order of the stages; step and turn are empty.
+    // Where results are counted follows from the names, and decides nothing that a run does.
+    #[serde(skip)]
     pub places: Vec<Arc<SeriesKey>>,
     /// The places of the requests, of every step in every stage. The step of a workload has no name: its place is that
     /// of the stage.
+    #[serde(skip)] // As the places of the stages.
     pub steps: Vec<StepPlaces>,
     /// What is passed through into the bodies of model calls, by [`Step::number`]: the target's parameters, and the
     /// step's merged on top.
@@ -89,7 +101,11 @@ impl PairPlan {
                 steps.push(StepPlaces { stage: number, step: step.number, turns });
             }
         }
-        let params = profile.scenario.all().map(|step| Arc::new(merged_params(step, &target))).collect();
+        let params = profile
+            .scenario
+            .all()
+            .map(|step| Arc::new(merged_params(&step.action, &target.params)))
+            .collect();
         Self { pair, profile, target, revision, places, steps, params }
     }
 
@@ -127,21 +143,12 @@ impl PairPlan {
     }
 }
 
-/// The parameters of a step's calls of this target: those of the target, and those of the step merged on top.
-fn merged_params(step: &Step, target: &Target) -> Map<String, Value> {
-    match &step.action {
-        Action::Ask(ask) => compose_patches(&target.params, &ask.params),
+/// The parameters of a model call: those of the target (`below`), and the step's merged on top.
+pub(super) fn merged_params(action: &Action, below: &Map<String, Value>) -> Map<String, Value> {
+    match action {
+        Action::Ask(ask) => compose_patches(below, &ask.params),
         Action::Http(_) => Map::new(),
     }
-}
-
-/// What is done about prefix caches.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Cache {
-    /// A nonce comes first, so that no prefix is shared: the model's work is measured, not the cache.
-    Bust,
-    /// Prompts go out as they are.
-    Reuse,
 }
 
 /// A cap per period. At least one of the three is there.
@@ -157,17 +164,4 @@ pub struct Budget {
     pub tokens: Option<u64>,
     /// Most money.
     pub cost: Option<f64>,
-}
-
-/// Calendar periods.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Period {
-    /// From each full hour.
-    Hour,
-    /// From midnight.
-    Day,
-    /// From Monday's midnight.
-    Week,
-    /// From the first of the month.
-    Month,
 }

@@ -1,18 +1,22 @@
 //! A scenario: what a user does, step by step.
 
-use super::{AnswerMapping, Cache, Expect, Think};
+use super::{AnswerMapping, Expect, Think, serialize};
 use crate::secret::Secret;
 use crate::template::{Template, Templates, Vars};
+use crate::vocabulary::{Cache, Reserve};
 use http::{HeaderName, HeaderValue, Method};
 use regex::Regex;
-use serde_json::{Map, Value, json};
+use serde::Serialize;
+use serde_json::{Map, Value};
 use serde_json_path::JsonPath;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 /// What a user does: the set-up once, then the steps, again and again. Prints without its variables, which may be
 /// secret.
+#[derive(Serialize)]
 pub struct Scenario {
     /// Whether iterations are recorded as journeys, with facts, spans and metrics of their own. Those of a workload are
     /// not: they are single requests.
@@ -22,19 +26,36 @@ pub struct Scenario {
     /// Played in each iteration; at least one.
     pub steps: Vec<Arc<Step>>,
     /// Every template of the steps.
+    // Each template is serialised where it is used.
+    #[serde(skip)]
     pub templates: Templates,
     /// Variables and the contents of data files, by name.
+    // What identifies them is in `variables`: a data file may be large.
+    #[serde(skip)]
     pub vars: Vars,
+    /// What is known of each of `vars`.
+    pub variables: BTreeMap<String, Variable>,
     /// Secrets, by name; templates see them as `secret.NAME`.
     pub secrets: Vec<(Arc<str>, Arc<Secret>)>,
     /// Cookies are kept per user.
     pub cookies: bool,
-    /// As it is written, contents of data files included, for revision and fingerprint.
-    pub written: Value,
+}
+
+/// What is known of a variable or a data file of a scenario, without the value.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Variable {
+    /// SHA-256 of the value, in hexadecimal.
+    pub digest: String,
+    /// Bytes that it takes in a text when it is printed whole; `None` for a data file, of which items are picked.
+    #[serde(skip)] // Follows from the value.
+    pub printed: Option<u64>,
+    /// Bytes of its longest item, if it is a list.
+    #[serde(skip)] // Follows from the value.
+    pub longest_item: Option<u64>,
 }
 
 /// One request of a user.
-#[derive(Debug)]
+#[derive(Debug, Serialize)]
 pub struct Step {
     /// Its name, a label value; unique in the scenario. That of a workload's step is empty.
     pub name: Arc<str>,
@@ -58,7 +79,7 @@ pub struct Step {
 }
 
 /// What a step sends.
-#[derive(Debug)]
+#[derive(Debug, Serialize)]
 pub enum Action {
     /// An HTTP request.
     Http(Box<HttpStep>),
@@ -67,13 +88,16 @@ pub enum Action {
 }
 
 /// An HTTP request. Prints without its headers and body, which may be secret.
+#[derive(Serialize)]
 pub struct HttpStep {
     /// The method.
+    #[serde(serialize_with = "serialize::text")]
     pub method: Method,
     /// Path and query, appended to the target's base URL. Values that templates put into it are written by their
     /// author; nothing is escaped but what cannot stand in a URL.
     pub path: Template,
     /// Headers on top of the target's.
+    #[serde(serialize_with = "serialize::templates")]
     pub headers: Vec<(HeaderName, Template)>,
     /// The body.
     pub body: Body,
@@ -85,17 +109,8 @@ pub struct HttpStep {
     pub route: Arc<str>,
 }
 
-/// What is reserved of budgets for an HTTP step.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Reserve {
-    /// Most input tokens.
-    pub input_tokens: u64,
-    /// Most output tokens.
-    pub output_tokens: u64,
-}
-
 /// The body of an HTTP request.
-#[derive(Debug)]
+#[derive(Debug, Serialize)]
 pub enum Body {
     /// None.
     None,
@@ -106,6 +121,7 @@ pub enum Body {
     /// Text of any type.
     Raw {
         /// Its type.
+        #[serde(serialize_with = "serialize::header_value")]
         content_type: HeaderValue,
         /// The text.
         text: Template,
@@ -113,7 +129,7 @@ pub enum Body {
 }
 
 /// A JSON value with templates in it.
-#[derive(Debug)]
+#[derive(Debug, Serialize)]
 pub enum JsonTemplate {
     /// A value without a template.
     Literal(Value),
@@ -126,7 +142,7 @@ pub enum JsonTemplate {
 }
 
 /// A call of the target's dialect.
-#[derive(Debug)]
+#[derive(Debug, Serialize)]
 pub struct AskStep {
     /// System prompt and prompt.
     pub text: AskText,
@@ -137,13 +153,15 @@ pub struct AskStep {
     /// Whether the answer is streamed.
     pub stream: bool,
     /// Passed through into the body, merged on top of the target's; see [`super::PairPlan::params`].
+    // What goes out is the merged form, which is serialised there.
+    #[serde(skip)]
     pub params: Map<String, Value>,
     /// Earlier turns (question and answer) that are sent along; the oldest are dropped.
     pub history: u32,
 }
 
 /// The texts of a model call.
-#[derive(Debug)]
+#[derive(Debug, Serialize)]
 pub enum AskText {
     /// Sent as they are. Nothing has to be rendered, so the request needs no trip to the CPU pool, and nothing is kept
     /// of its answer.
@@ -163,26 +181,28 @@ pub enum AskText {
 }
 
 /// A value that is taken from an answer.
-#[derive(Debug)]
+#[derive(Debug, Serialize)]
 pub struct Take {
     /// The variable that it becomes.
     pub name: Arc<str>,
     /// Where it is.
-    pub from: Source,
+    pub from: AnswerPart,
     /// What it is where it is not there; without it that is a failure.
+    // A default of null is not the same as none.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub default: Option<Value>,
 }
 
 /// Where in an answer a value is.
-#[derive(Debug)]
-pub enum Source {
+#[derive(Debug, Serialize)]
+pub enum AnswerPart {
     /// The first node of a path in the JSON answer (or in the text, parsed as JSON).
     Json(JsonPath),
     /// A header.
-    Header(HeaderName),
+    Header(#[serde(serialize_with = "serialize::text")] HeaderName),
     /// The first group of the first match, or the whole match, in the visible text, or in the body where no text
     /// is read.
-    Regex(Regex),
+    Regex(#[serde(serialize_with = "serialize::pattern")] Regex),
     /// A cookie that the answer sets.
     Cookie(String),
     /// The visible text, or the body where no text is read.
@@ -196,7 +216,7 @@ pub(super) const ENVIRONMENT: [&str; 9] =
 
 impl fmt::Debug for Scenario {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { journeys, setup, steps, templates: _, vars: _, secrets, cookies, written: _ } = self;
+        let Self { journeys, setup, steps, templates: _, vars: _, secrets, cookies, variables: _ } = self;
         let mut shown = f.debug_struct("Scenario");
         shown.field("journeys", journeys);
         shown.field("setup", setup).field("steps", steps).field("secrets", secrets).field("cookies", cookies);
@@ -219,7 +239,6 @@ impl fmt::Debug for HttpStep {
 impl Scenario {
     /// A workload: one request after the other, none of which depends on another.
     pub fn of_workload(ask: AskStep, expect: Expect) -> Self {
-        let written = ask.written();
         let step = Step {
             name: "".into(),
             number: 0,
@@ -238,8 +257,8 @@ impl Scenario {
             templates: Templates::default(),
             vars: Vars::default(),
             secrets: Vec::new(),
+            variables: BTreeMap::new(),
             cookies: false,
-            written,
         }
     }
 
@@ -251,28 +270,6 @@ impl Scenario {
     /// Every step, those of the set-up first; [`Step::number`] counts so.
     pub fn all(&self) -> impl Iterator<Item = &Arc<Step>> {
         self.setup.iter().chain(&self.steps)
-    }
-}
-
-impl AskStep {
-    /// As JSON, for revision and fingerprint of a workload.
-    fn written(&self) -> Value {
-        let (system, prompts) = match &self.text {
-            AskText::Fixed { system, prompts } => {
-                (system.as_deref(), prompts.iter().map(|prompt| &**prompt).collect())
-            }
-            AskText::Template { system, prompt } => {
-                (system.as_ref().map(|system| &*system.source), vec![&*prompt.source])
-            }
-        };
-        json!({
-            "prompts": prompts,
-            "system": system,
-            "output_tokens": self.output_tokens,
-            "cache": match self.cache { Cache::Bust => "bust", Cache::Reuse => "reuse" },
-            "stream": self.stream,
-            "params": self.params,
-        })
     }
 }
 

@@ -1,15 +1,19 @@
 //! When runs are due.
 
+use super::serialize;
+use crate::vocabulary::Overlap;
 use jiff::civil::Time;
 use jiff::tz::TimeZone;
+use serde::Serialize;
 use std::time::Duration;
 
 /// When a profile's runs are due.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize)]
 pub struct Schedule {
     /// What makes a run due.
     pub trigger: Trigger,
     /// Time zone of `cron` and of the windows.
+    #[serde(serialize_with = "serialize::time_zone")]
     pub timezone: TimeZone,
     /// Runs start only inside one of these; none: always.
     pub windows: Vec<Window>,
@@ -28,7 +32,7 @@ impl Schedule {
 }
 
 /// What makes a run due.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize)]
 pub enum Trigger {
     /// A grid aligned to the epoch, plus a stable offset per pair.
     Every {
@@ -38,7 +42,7 @@ pub enum Trigger {
         at_start: bool,
     },
     /// A cron expression (five fields, or six with seconds first).
-    Cron(Box<croner::Cron>),
+    Cron(#[serde(serialize_with = "serialize::cron")] Box<croner::Cron>),
     /// The stages in cycles aligned to the epoch; each cycle is a run.
     Continuous,
     /// Only when asked.
@@ -57,23 +61,16 @@ impl Trigger {
     }
 }
 
-/// What happens to a run that is due while the one before it still offers load.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Overlap {
-    /// It is skipped, and counted.
-    Skip,
-    /// It starts when the one before has offered its last request. At most one waits; more are skipped.
-    Queue,
-}
-
 /// A daily window.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Window {
     /// The days on which it opens.
     pub days: Weekdays,
     /// When it opens, local time.
+    #[serde(serialize_with = "serialize::text")]
     pub from: Time,
     /// When it closes; at or before `from`: on the next day.
+    #[serde(serialize_with = "serialize::text")]
     pub to: Time,
 }
 
@@ -91,7 +88,7 @@ impl Window {
 }
 
 /// A set of weekdays.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Weekdays([bool; 7]);
 
 impl Weekdays {

@@ -1,10 +1,11 @@
 //! The load: stages, one after the other.
 
+use serde::Serialize;
 use std::sync::Arc;
 use std::time::Duration;
 
 /// One stage of load.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Stage {
     /// Its name, a label value; empty if it has none.
     pub name: Arc<str>,
@@ -15,7 +16,7 @@ pub struct Stage {
 }
 
 /// The shape of a stage's load.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub enum Shape {
     /// Open loop: requests are due whether or not earlier ones have ended.
     Rate {
@@ -49,7 +50,7 @@ impl Shape {
 }
 
 /// When a stage ends: after a time, or after so many requests, or at the first of both. At least one is there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Bounds {
     /// Time from the stage's start.
     pub time: Option<Duration>,
@@ -58,7 +59,7 @@ pub struct Bounds {
 }
 
 /// A value that moves linearly from the stage's start to its end.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Ramp {
     /// At the start.
     pub from: f64,
@@ -67,7 +68,7 @@ pub struct Ramp {
 }
 
 /// How open-loop arrivals are spread.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub enum Arrivals {
     /// Evenly.
     Constant,
@@ -81,7 +82,7 @@ pub enum Arrivals {
 }
 
 /// Think time: uniform between the two (equal: constant).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Think {
     /// Shortest.
     pub min: Duration,

@@ -1,7 +1,10 @@
 //! An endpoint and how to speak to it.
 
+use super::serialize;
 use crate::secret::Secret;
+use crate::vocabulary::{Api, ConnectionMode, HttpVersion, Price};
 use http::HeaderName;
+use serde::Serialize;
 use serde_json::{Map, Value};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -9,19 +12,21 @@ use std::time::Duration;
 use url::Url;
 
 /// An endpoint under test.
-#[derive(Debug)]
+#[derive(Debug, Serialize)]
 pub struct Target {
     /// Its name, a label value.
     pub name: Arc<str>,
     /// The dialect it speaks.
     pub api: Api,
     /// Where it is; paths of the dialect are appended.
+    #[serde(serialize_with = "serialize::text")]
     pub base_url: Url,
     /// The model it is asked for; empty if it names none.
     pub model: Arc<str>,
     /// How we authenticate.
     pub auth: Auth,
     /// Headers on every request.
+    #[serde(serialize_with = "serialize::headers")]
     pub headers: Vec<(HeaderName, Arc<Secret>)>,
     /// TLS beyond the defaults.
     pub tls: TlsOptions,
@@ -45,46 +50,8 @@ pub struct Target {
     pub params: Map<String, Value>,
 }
 
-/// The wire dialect.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Api {
-    /// `POST {base_url}/chat/completions`, as OpenAI, vLLM, SGLang, LiteLLM and many others speak it.
-    OpenAiChat,
-    /// No model call of its own: an application that is spoken to by the HTTP steps of scenarios.
-    Http,
-}
-
-impl Api {
-    /// Every dialect.
-    pub const ALL: [Self; 2] = [Self::OpenAiChat, Self::Http];
-
-    /// Its name in the config, and a label value.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::OpenAiChat => "openai-chat",
-            Self::Http => "http",
-        }
-    }
-
-    /// `gen_ai.provider.name` of the OpenTelemetry conventions.
-    pub const fn provider(self) -> &'static str {
-        match self {
-            Self::OpenAiChat => "openai",
-            Self::Http => "http",
-        }
-    }
-
-    /// `gen_ai.operation.name` of the OpenTelemetry conventions.
-    pub const fn operation(self) -> &'static str {
-        match self {
-            Self::OpenAiChat => "chat",
-            Self::Http => "http",
-        }
-    }
-}
-
 /// How we authenticate.
-#[derive(Debug)]
+#[derive(Debug, Serialize)]
 pub enum Auth {
     /// Not at all.
     None,
@@ -93,6 +60,7 @@ pub enum Auth {
     /// A header of any name.
     Header {
         /// Its name.
+        #[serde(serialize_with = "serialize::text")]
         name: HeaderName,
         /// Its value.
         value: Secret,
@@ -107,9 +75,10 @@ pub enum Auth {
 }
 
 /// TLS beyond the defaults (system roots, verification on, TLS 1.2 and 1.3).
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize)]
 pub struct TlsOptions {
     /// Roots in place of the system's, PEM.
+    #[serde(serialize_with = "serialize::optional_path")]
     pub ca_file: Option<PathBuf>,
     /// Client certificate.
     pub identity: Option<Identity>,
@@ -120,43 +89,28 @@ pub struct TlsOptions {
 }
 
 /// A client certificate and its key.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq, Serialize)]
 pub struct Identity {
     /// Certificate chain, PEM.
+    #[serde(serialize_with = "serialize::path")]
     pub cert_file: PathBuf,
     /// Private key, PEM.
+    #[serde(serialize_with = "serialize::path")]
     pub key_file: PathBuf,
 }
 
-/// HTTP protocol version.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum HttpVersion {
-    /// HTTP/1.1.
-    Http1,
-    /// HTTP/2: by ALPN over TLS, with prior knowledge over plain TCP.
-    Http2,
-}
-
-/// Whether connections are kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ConnectionMode {
-    /// Kept and reused; set-up lies before `sent`.
-    Warm,
-    /// A new one for each request, without TLS resumption; set-up lies inside the request.
-    Cold,
-}
-
 /// An HTTP proxy: `CONNECT` for `https` targets, absolute-form requests for `http` ones.
-#[derive(Debug)]
+#[derive(Debug, Serialize)]
 pub struct Proxy {
     /// Its address, `http://host:port`.
+    #[serde(serialize_with = "serialize::text")]
     pub url: Url,
     /// `Proxy-Authorization: Basic ...`.
     pub auth: Option<(String, Secret)>,
 }
 
 /// The four timeouts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Timeouts {
     /// DNS, TCP and TLS together.
     pub connect: Duration,
@@ -169,33 +123,13 @@ pub struct Timeouts {
     pub total: Duration,
 }
 
-/// Prices per million tokens, in the agent's currency.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Price {
-    /// Input.
-    pub input: f64,
-    /// Input that came from the provider's cache.
-    pub cached_input: f64,
-    /// Output, reasoning included.
-    pub output: f64,
-}
-
-impl Price {
-    /// What these tokens cost. `cached_input` is part of `input`.
-    pub fn cost(&self, input: u64, cached_input: u64, output: u64) -> f64 {
-        let cached = cached_input.min(input);
-        let fresh = input - cached;
-        (fresh as f64 * self.input + cached as f64 * self.cached_input + output as f64 * self.output) / 1e6
-    }
-}
-
 /// Which tokenizer counts.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
 pub enum TokenizerSpec {
     /// OpenAI's `o200k_base`, embedded.
     O200kBase,
     /// OpenAI's `cl100k_base`, embedded.
     Cl100kBase,
     /// A Hugging Face `tokenizer.json`.
-    File(PathBuf),
+    File(#[serde(serialize_with = "serialize::path")] PathBuf),
 }

@@ -3,7 +3,9 @@
 use super::StageContext;
 use super::taken::Taken;
 use crate::exchange::{self, Ask, Call, Message, Role};
-use crate::plan::{Action, AnswerMapping, AskStep, AskText, Body, Cache, Form, HttpStep, JsonTemplate, Step};
+use crate::plan::{
+    Action, AnswerMapping, AskStep, AskText, Body, BodyForm, Cache, HttpStep, JsonTemplate, Step,
+};
 use crate::seed;
 use crate::template::{Counters, RenderError, Scope, Template, Vars};
 use bytes::Bytes;
@@ -217,10 +219,10 @@ fn header_value(name: &HeaderName, text: String) -> Result<HeaderValue, RenderEr
 /// What we would like to get.
 fn accept(reading: Option<&AnswerMapping>) -> HeaderValue {
     HeaderValue::from_static(match reading.and_then(|reading| reading.form) {
-        Some(Form::Json) => "application/json",
-        Some(Form::Sse) => "text/event-stream",
-        Some(Form::Ndjson) => "application/x-ndjson",
-        Some(Form::Text) | None => "*/*",
+        Some(BodyForm::Json) => "application/json",
+        Some(BodyForm::Sse) => "text/event-stream",
+        Some(BodyForm::Ndjson) => "application/x-ndjson",
+        Some(BodyForm::Text) | None => "*/*",
     })
 }
 

@@ -3,7 +3,7 @@
 use super::cookies::set_cookie;
 use super::{NotThere, User};
 use crate::checks::{Documents, Evidence};
-use crate::plan::{Action, Source, Step, Take};
+use crate::plan::{Action, AnswerPart, Step, Take};
 use crate::template::Vars;
 use serde_json::Value;
 use std::borrow::Cow;
@@ -122,25 +122,25 @@ fn find<'a>(
 ) -> Result<Cow<'a, Value>, String> {
     let owned = |text: &str| Cow::Owned(Value::from(text));
     match &take.from {
-        Source::Json(path) => {
+        AnswerPart::Json(path) => {
             let document = documents.answer().ok_or("the answer is not JSON")?;
             let first = path.query(document).first();
             first.map(Cow::Borrowed).ok_or_else(|| format!("nothing in the answer is at {path}"))
         }
-        Source::Header(name) => {
+        AnswerPart::Header(name) => {
             let value = answer.headers.get(name).ok_or_else(|| format!("the answer has no header {name}"))?;
             Ok(owned(&String::from_utf8_lossy(value.as_bytes())))
         }
-        Source::Regex(pattern) => {
+        AnswerPart::Regex(pattern) => {
             let text = haystack(step, answer);
             let found = pattern.captures(&text).ok_or("the pattern matches nowhere in the answer")?;
             let part = found.get(1).or_else(|| found.get(0));
             Ok(owned(part.map_or("", |part| part.as_str())))
         }
-        Source::Cookie(name) => set_cookie(answer.headers, name)
+        AnswerPart::Cookie(name) => set_cookie(answer.headers, name)
             .map(|value| owned(&value))
             .ok_or_else(|| format!("the answer sets no cookie {name}")),
-        Source::Text => match haystack(step, answer) {
+        AnswerPart::Text => match haystack(step, answer) {
             text if text.is_empty() => Err("the answer has no text".to_owned()),
             text => Ok(owned(&text)),
         },

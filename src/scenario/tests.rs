@@ -7,7 +7,7 @@ mod requests;
 use super::*;
 use crate::event::{Marks, Tokens};
 use crate::plan::{
-    Api, AskStep, AskText, Body, Cache, Expect, HttpStep, JsonTemplate, Profile, Reserve, Source, Take,
+    AnswerPart, Api, AskStep, AskText, Body, Cache, Expect, HttpStep, JsonTemplate, Profile, Reserve, Take,
     Target, Think,
 };
 use crate::secret::{Origin, Secret};
@@ -116,7 +116,7 @@ impl Stage {
             vars: map(self.vars).into(),
             secrets: secrets.map(|(name, origin)| (name.into(), Arc::new(Secret::new(origin)))).collect(),
             cookies: self.cookies,
-            written: Value::Null,
+            variables: BTreeMap::new(),
         });
         let profile =
             Profile { scenario: Arc::clone(&scenario), ..profile("shop", vec![stage("steady", false)]) };
@@ -155,12 +155,12 @@ fn http(step: &mut Step) -> &mut HttpStep {
     http
 }
 
-fn take(name: &str, from: Source) -> Take {
+fn take(name: &str, from: AnswerPart) -> Take {
     Take { name: name.into(), from, default: None }
 }
 
-fn at_path(path: &str) -> Source {
-    Source::Json(serde_json_path::JsonPath::parse(path).unwrap())
+fn at_path(path: &str) -> AnswerPart {
+    AnswerPart::Json(serde_json_path::JsonPath::parse(path).unwrap())
 }
 
 /// A user and the steps of its scenario, in their order.

@@ -4,12 +4,12 @@ use super::{assemble, expect, facts, labelled, profile, rich_target, stage};
 use crate::event::{Journey, Outcome, RunRef, SeriesKey};
 use crate::fact::{Fact, Sink};
 use crate::plan::{
-    Action, AnswerMapping, AskStep, AskText, Body, Cache, Expect, Form, HttpStep, JsonRule, PairPlan, Plan,
-    Profile, Reserve, Rule, Scenario, StatusRange, StatusSet, Step, Target, Think,
+    Action, AnswerMapping, AskStep, AskText, Body, BodyForm, Cache, Expect, HttpStep, JsonRule, PairPlan,
+    Plan, Profile, Reserve, Rule, Scenario, StatusRange, StatusSet, Step, Target, Think,
 };
 use crate::template::{Template, Templates, Vars};
 use http::Method;
-use serde_json::{Map, Value};
+use serde_json::Map;
 use serde_json_path::JsonPath;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -79,7 +79,7 @@ pub(crate) fn scenario(profile: Profile, setup: Vec<Step>, steps: Vec<Step>) -> 
         vars: Vars::default(),
         secrets: Vec::new(),
         cookies: false,
-        written: Value::Null,
+        variables: std::collections::BTreeMap::new(),
     };
     Profile { scenario: Arc::new(scenario), ..profile }
 }
@@ -96,7 +96,7 @@ pub(crate) fn rag_plan_of(stages: Vec<crate::plan::Stage>) -> Plan {
     let login =
         Expect { status: Some(StatusSet(vec![StatusRange { from: 200, to: 200 }])), ..Expect::default() };
     let reading = AnswerMapping {
-        form: Some(Form::Json),
+        form: Some(BodyForm::Json),
         text: Some(path("$.answer")),
         input_tokens: Some(path("$.usage.prompt_tokens")),
         output_tokens: Some(path("$.usage.completion_tokens")),

@@ -1,7 +1,7 @@
 //! Builds scenarios for tests.
 
 use crate::plan::{
-    Action, AskStep, AskText, Body, Cache, Expect, HttpStep, Reserve, Scenario, Source, Step, Take, Think,
+    Action, AnswerPart, AskStep, AskText, Body, Cache, Expect, HttpStep, Reserve, Scenario, Step, Take, Think,
 };
 use crate::template::{Templates, Vars};
 use http::{HeaderValue, Method};
@@ -107,7 +107,7 @@ impl StepBuild {
         };
         let take = |(name, path): &(&str, &str)| Take {
             name: (*name).into(),
-            from: Source::Json(JsonPath::parse(path).unwrap()),
+            from: AnswerPart::Json(JsonPath::parse(path).unwrap()),
             default: None,
         };
         Arc::new(Step {
@@ -161,6 +161,6 @@ pub(crate) fn scenario(setup: Vec<StepBuild>, steps: Vec<StepBuild>) -> Arc<Scen
         vars: Vars::from(vars),
         secrets: Vec::new(),
         cookies: false,
-        written: Value::Null,
+        variables: std::collections::BTreeMap::new(),
     })
 }

@@ -21,11 +21,11 @@ fn by(reading: AnswerMapping, media_type: &str) -> MappedDecoder {
 }
 
 fn whole(reading: AnswerMapping, body: &str) -> Result<Delta, Malformed> {
-    by(AnswerMapping { form: Some(Form::Json), ..reading }, "").decode_whole(body.as_bytes())
+    by(AnswerMapping { form: Some(BodyForm::Json), ..reading }, "").decode_whole(body.as_bytes())
 }
 
 fn event(reading: AnswerMapping, name: Option<&str>, data: &str) -> Result<Delta, Malformed> {
-    by(AnswerMapping { form: Some(Form::Sse), ..reading }, "").decode_event(Event { name, data })
+    by(AnswerMapping { form: Some(BodyForm::Sse), ..reading }, "").decode_event(Event { name, data })
 }
 
 fn terminal() -> Delta {
@@ -197,12 +197,16 @@ fn the_form_is_the_configs_or_else_the_media_types() {
     assert_eq!(form_of(None, "text/event-stream", false), sse);
 
     for media_type in ["text/event-stream", "text/plain", ""] {
-        assert_eq!(form_of(Some(Form::Sse), media_type, true), sse, "{media_type}");
+        assert_eq!(form_of(Some(BodyForm::Sse), media_type, true), sse, "{media_type}");
     }
-    assert_eq!(form_of(Some(Form::Sse), "application/json", true), As::Json, "an error object, most likely");
-    assert_eq!(form_of(Some(Form::Ndjson), "application/json", true), ndjson);
-    assert_eq!(form_of(Some(Form::Json), "text/event-stream", false), As::Json);
-    assert_eq!(form_of(Some(Form::Text), "application/json", false), As::Text);
+    assert_eq!(
+        form_of(Some(BodyForm::Sse), "application/json", true),
+        As::Json,
+        "an error object, most likely"
+    );
+    assert_eq!(form_of(Some(BodyForm::Ndjson), "application/json", true), ndjson);
+    assert_eq!(form_of(Some(BodyForm::Json), "text/event-stream", false), As::Json);
+    assert_eq!(form_of(Some(BodyForm::Text), "application/json", false), As::Text);
 }
 
 #[test]
@@ -222,7 +226,7 @@ fn without_a_reading_or_a_body_nothing_is_parsed() {
 #[test]
 fn text_is_text_whatever_it_says() {
     let text = |body: &[u8]| {
-        by(AnswerMapping { form: Some(Form::Text), ..AnswerMapping::default() }, "")
+        by(AnswerMapping { form: Some(BodyForm::Text), ..AnswerMapping::default() }, "")
             .decode_whole(body)
             .unwrap()
             .content
@@ -245,10 +249,10 @@ fn what_a_complete_answer_must_have() {
     assert_eq!(demands(AnswerMapping { reasoning: path("$.a"), ..none() }), (false, false, true));
     assert_eq!(demands(AnswerMapping { finish: path("$.a"), ..none() }), (true, false, false));
     assert_eq!(demands(AnswerMapping { done: Some(Done::Data("x".into())), ..none() }), (true, false, false));
-    assert_eq!(demands(AnswerMapping { form: Some(Form::Text), ..none() }), (false, true, false));
+    assert_eq!(demands(AnswerMapping { form: Some(BodyForm::Text), ..none() }), (false, true, false));
     // A document is complete when it ends.
     assert_eq!(
-        demands(AnswerMapping { form: Some(Form::Json), finish: path("$.a"), ..none() }),
+        demands(AnswerMapping { form: Some(BodyForm::Json), finish: path("$.a"), ..none() }),
         (false, false, false)
     );
 }

@@ -8,7 +8,7 @@ use crate::client::dialect::Decoder;
 use crate::client::mapped::{MAX_KEPT, MappedDecoder};
 use crate::client::testing::path;
 use crate::event::{Failure, Outcome};
-use crate::plan::{AnswerMapping, Done, Form};
+use crate::plan::{AnswerMapping, BodyForm, Done};
 use proptest::prelude::*;
 use serde_json_path::JsonPath;
 use std::sync::Arc;
@@ -40,7 +40,7 @@ const LINES: &str = concat!(
 
 fn rag() -> AnswerMapping {
     AnswerMapping {
-        form: Some(Form::Sse),
+        form: Some(BodyForm::Sse),
         text: path("$.delta"),
         reasoning: path("$.thinking"),
         finish: path("$.finish"),
@@ -69,7 +69,7 @@ fn lines() -> AnswerMapping {
 }
 
 fn json() -> AnswerMapping {
-    AnswerMapping { form: Some(Form::Json), done: None, ..rag() }
+    AnswerMapping { form: Some(BodyForm::Json), done: None, ..rag() }
 }
 
 fn decoder(reading: AnswerMapping, media_type: &str) -> Arc<MappedDecoder> {
@@ -228,7 +228,7 @@ fn no_text_where_text_is_wanted_is_empty() {
     failed(open_ended(), "text/event-stream", "data: {\"other\":1}\n\n", Failure::Empty, detail);
     failed(rag(), "text/event-stream", "event: done\ndata:\n\n", Failure::Empty, detail);
     failed(json(), "", "{}", Failure::Empty, detail);
-    let text = AnswerMapping { form: Some(Form::Text), ..AnswerMapping::default() };
+    let text = AnswerMapping { form: Some(BodyForm::Text), ..AnswerMapping::default() };
     failed(text, "text/plain", "", Failure::Empty, detail);
     // Reasoning is content.
     assert_eq!(outcome(json(), "", r#"{"thinking":"hm"}"#).0, Outcome::Ok);
@@ -257,7 +257,7 @@ fn a_body_without_a_reading_is_kept_and_means_nothing() {
 fn a_body_that_comes_whole_is_bounded_and_one_that_streams_is_not_kept() {
     let kib = "x".repeat(1024);
     let most: Vec<&str> = vec![&kib; MAX_KEPT / 1024];
-    let text = AnswerMapping { form: Some(Form::Text), ..AnswerMapping::default() };
+    let text = AnswerMapping { form: Some(BodyForm::Text), ..AnswerMapping::default() };
     let read = read_frames(text.clone(), "", &most);
     assert_eq!((read.outcome, read.body.map(|body| body.len())), (Outcome::Ok, Some(MAX_KEPT)));
     let more: Vec<&str> = most.into_iter().chain(["x"]).collect();
@@ -330,7 +330,7 @@ proptest! {
             0..12,
         ),
         form in prop_oneof![
-            Just(None), Just(Some(Form::Json)), Just(Some(Form::Sse)), Just(Some(Form::Ndjson)), Just(Some(Form::Text))
+            Just(None), Just(Some(BodyForm::Json)), Just(Some(BodyForm::Sse)), Just(Some(BodyForm::Ndjson)), Just(Some(BodyForm::Text))
         ],
         told in any::<bool>(),
     ) {

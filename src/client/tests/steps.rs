@@ -7,7 +7,7 @@ use crate::client::testing::path;
 use crate::client::{Answer, AnswerForm, CallOptions, Caller, Client, Context};
 use crate::event::{Failure, Outcome};
 use crate::exchange::Call;
-use crate::plan::{AnswerMapping, Api, Auth, Form, StatusRange, StatusSet, Target, TokenizerSpec};
+use crate::plan::{AnswerMapping, Api, Auth, BodyForm, StatusRange, StatusSet, Target, TokenizerSpec};
 use crate::secret::{Exposed, Origin, Secret};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
@@ -107,7 +107,7 @@ async fn a_streamed_answer_has_its_time_to_first_token() {
         .concat();
     let server = Server::always(format!("{STREAM}{stream}0\r\n\r\n")).await;
     let done = Some(crate::plan::Done::Data("[DONE]".into()));
-    let options = || reads(Some(AnswerMapping { form: Some(Form::Sse), done: done.clone(), ..text() }));
+    let options = || reads(Some(AnswerMapping { form: Some(BodyForm::Sse), done: done.clone(), ..text() }));
     let mut call = post("{}");
     call.stream = true;
     let answer = play(&client(app(&server)), call.clone(), options()).await;
@@ -218,7 +218,7 @@ async fn answers_without_a_body_are_complete() {
     let no_content = "HTTP/1.1 204 No Content\r\ncontent-type: application/json\r\n\r\n";
     let not_modified = "HTTP/1.1 304 Not Modified\r\ncontent-type: application/json\r\netag: \"1\"\r\n\r\n";
     let as_json =
-        AnswerMapping { form: Some(Form::Json), output_tokens: path("$.n"), ..AnswerMapping::default() };
+        AnswerMapping { form: Some(BodyForm::Json), output_tokens: path("$.n"), ..AnswerMapping::default() };
     for (method, bytes) in [(Method::HEAD, head), (Method::DELETE, no_content), (Method::GET, not_modified)] {
         let server = Server::always(bytes).await;
         let client = client(app(&server));
@@ -253,7 +253,7 @@ async fn an_error_object_in_place_of_a_stream() {
     let mut call = post("{}");
     call.stream = true;
     let answer =
-        play(&client(app(&server)), call, reads(Some(AnswerMapping { form: Some(Form::Sse), ..text() })))
+        play(&client(app(&server)), call, reads(Some(AnswerMapping { form: Some(BodyForm::Sse), ..text() })))
             .await;
     failed(&answer, Failure::StreamError, "7: no index");
     assert!(!answer.streamed);
@@ -305,7 +305,7 @@ async fn a_stream_without_content_to_look_for_outlives_the_first_tokens_timeout(
     let mut target = app(&server);
     target.timeouts.first_token = BRIEF;
     let reading =
-        AnswerMapping { form: Some(Form::Sse), output_tokens: path("$.n"), ..AnswerMapping::default() };
+        AnswerMapping { form: Some(BodyForm::Sse), output_tokens: path("$.n"), ..AnswerMapping::default() };
     let mut call = step(Method::GET, "/events");
     call.stream = true;
     let answer = play(&client(target), call, reads(Some(reading))).await;

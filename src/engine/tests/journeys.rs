@@ -185,7 +185,7 @@ async fn a_step_says_how_its_answer_is_read() {
 
 #[tokio::test(start_paused = true)]
 async fn tokens_and_cost_are_those_of_all_its_requests() {
-    let price = Some(Price { input: 1.0, cached_input: 0.5, output: 10.0 });
+    let price = Some(Price { input: 1.0, cached_input: Some(0.5), output: 10.0 });
     let scenario = Some(scenario(vec![step("login")], vec![step("a"), step("b")]));
     let stages = vec![quota(1.0, 2)];
     let world = World::new(Build { stages, scenario, price, ..Build::default() }, |n| Script {

@@ -97,7 +97,7 @@ async fn verdicts_come_with_the_record_and_not_in_a_warm_up() {
 
 #[tokio::test(start_paused = true)]
 async fn cost_and_budget_are_settled_by_usage() {
-    let price = Some(Price { input: 1.0, cached_input: 0.5, output: 10.0 });
+    let price = Some(Price { input: 1.0, cached_input: Some(0.5), output: 10.0 });
     let limit = crate::plan::Budget {
         period: crate::plan::Period::Day,
         timezone: jiff::tz::TimeZone::UTC,

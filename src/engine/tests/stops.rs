@@ -75,8 +75,9 @@ async fn a_check_that_fails() {
 /// A schema with a format that is checked by this.
 fn format(check: impl Fn(&str) -> bool + Send + Sync + 'static) -> Expect {
     let options = jsonschema::options().with_format("ours", check).should_validate_formats(true);
-    let validator = options.build(&serde_json::json!({ "format": "ours" })).unwrap();
-    expect(vec![("schema", Rule::Schema { validator: Arc::new(validator), of_text: false })])
+    let schema = Arc::new(serde_json::json!({ "format": "ours" }));
+    let validator = Arc::new(options.build(&schema).unwrap());
+    expect(vec![("schema", Rule::Schema { schema, validator, of_text: false })])
 }
 
 #[tokio::test(start_paused = true)]

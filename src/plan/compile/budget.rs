@@ -3,7 +3,7 @@
 
 use super::{Findings, scenario};
 use crate::config::{self, Config, KeyPath, Profile, Target};
-use crate::plan::{Budget, Period, compose_patches, output_cap};
+use crate::plan::{Budget, compose_patches, output_cap};
 use jiff::tz::TimeZone;
 use serde_json::{Map, Value};
 use std::num::NonZeroU64;
@@ -19,12 +19,7 @@ pub(super) fn compile(written: &config::Budget, path: &KeyPath, findings: &mut F
         return None;
     }
     Some(Budget {
-        period: match written.period {
-            config::Period::Hour => Period::Hour,
-            config::Period::Day => Period::Day,
-            config::Period::Week => Period::Week,
-            config::Period::Month => Period::Month,
-        },
+        period: written.period,
         timezone: written.timezone.as_ref().map_or(TimeZone::UTC, config::Zone::zone),
         requests: written.requests,
         tokens: written.tokens,

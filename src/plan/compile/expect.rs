@@ -48,7 +48,6 @@ pub(super) fn compile(
     path: &KeyPath,
     findings: &mut Findings,
 ) -> Expect {
-    let mut canonical = serde_json::to_value(written).unwrap_or_default();
     let mut checks = Checks { answers, found: Vec::new(), findings };
     checks.finish_reason(&written.finish_reason, &path.key("finish_reason"));
     checks.text(&written.text, &path.key("text"));
@@ -56,12 +55,7 @@ pub(super) fn compile(
         checks.json(check, &path.key("json").index(index));
     }
     if let Some(check) = &written.schema {
-        let schema = checks.schema(check, &path.key("schema"));
-        // What the file holds counts, and not where it lies.
-        if let (Some(schema), Some(Value::Object(place))) = (schema, canonical.get_mut("schema")) {
-            place.remove("file");
-            place.insert("inline".to_owned(), schema);
-        }
+        checks.schema(check, &path.key("schema"));
     }
     checks.numbers(written, path);
     for (index, header) in written.headers.iter().enumerate() {
@@ -74,7 +68,7 @@ pub(super) fn compile(
         let ranges = statuses.each().iter().map(|it| StatusRange { from: it.from, to: it.to });
         StatusSet(ranges.collect())
     };
-    Expect { status: written.status.as_ref().map(ranges), checks: checks.found, written: canonical }
+    Expect { status: written.status.as_ref().map(ranges), checks: checks.found }
 }
 
 impl Checks<'_> {
@@ -186,11 +180,12 @@ impl Checks<'_> {
         }
     }
 
-    /// The schema as it is, if it is one.
-    fn schema(&mut self, written: &config::SchemaCheck, path: &KeyPath) -> Option<Value> {
+    fn schema(&mut self, written: &config::SchemaCheck, path: &KeyPath) {
         self.name(written.name.as_deref(), path);
         let kinds = [("inline", written.inline.is_some()), ("file", written.file.is_some())];
-        self.findings.only_one(path, &kinds)?;
+        if self.findings.only_one(path, &kinds).is_none() {
+            return;
+        }
         if self.answers.of_model && written.of == Some(SchemaOf::Answer) {
             let why = "must be `text`: the JSON around the text of a model's answer is that of the dialect";
             self.findings.error(&path.key("of"), why);
@@ -211,15 +206,16 @@ impl Checks<'_> {
                     Ok(schema) => (at, schema),
                     Err(message) => {
                         self.findings.error(&at, message);
-                        return None;
+                        return;
                     }
                 }
             }
-            (None, None) => return None,
+            (None, None) => return,
         };
-        let validator = Arc::new(pattern::schema(&schema, &at, self.findings)?);
-        self.add(written.name.as_deref(), "schema", Rule::Schema { validator, of_text });
-        Some(schema)
+        if let Some(validator) = pattern::schema(&schema, &at, self.findings) {
+            let rule = Rule::Schema { schema: Arc::new(schema), validator: Arc::new(validator), of_text };
+            self.add(written.name.as_deref(), "schema", rule);
+        }
     }
 
     fn numbers(&mut self, written: &config::Expect, path: &KeyPath) {

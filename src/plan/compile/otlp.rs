@@ -2,7 +2,7 @@
 
 use super::{Findings, target, wire};
 use crate::config::{self, KeyPath};
-use crate::plan::otlp::{Compression, GenAi, Histograms, Otlp, Protocol, Sampling, Written, resolve};
+use crate::plan::otlp::{Otlp, Sampling, Written, resolve};
 
 /// What is exported; `None` if nothing is, or if it is not sound.
 pub(super) fn compile(
@@ -50,34 +50,20 @@ fn section(written: &config::Otlp, path: &KeyPath, findings: &mut Findings) -> W
     }
     Written {
         endpoint,
-        protocol: written.protocol.map(|protocol| match protocol {
-            config::Protocol::Grpc => Protocol::Grpc,
-            config::Protocol::Http => Protocol::Http,
-        }),
+        protocol: written.protocol,
         headers: wire::headers(&written.headers, |_| false, &path.key("headers"), findings),
         interval: written.interval.map(|interval| interval.0),
         timeout: written.timeout.map(|timeout| timeout.0),
-        compression: written.compression.map(|compression| match compression {
-            config::Compression::Gzip => Compression::Gzip,
-            config::Compression::None => Compression::None,
-        }),
+        compression: written.compression,
         ca_file: tls.ca_file.clone(),
         identity,
         metrics: written.metrics,
-        histograms: written.histograms.map(|form| match form {
-            config::Histograms::Explicit => Histograms::Explicit,
-            config::Histograms::Exponential => Histograms::Exponential,
-        }),
+        histograms: written.histograms,
         traces: Some(traces.enabled.then_some(Sampling {
             ratio: traces.sample.0,
             failures: traces.failures == config::Failures::Always,
         })),
         logs: written.logs,
-        genai: written.genai.map(|set| match set {
-            config::GenAi::Current => GenAi::Current,
-            config::GenAi::Legacy => GenAi::Legacy,
-            config::GenAi::Both => GenAi::Both,
-            config::GenAi::None => GenAi::None,
-        }),
+        genai: written.genai,
     }
 }

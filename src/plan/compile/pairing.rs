@@ -1,7 +1,8 @@
 //! Whether what a profile sends goes with each of its targets.
 
 use super::{Findings, scenario, target, wire};
-use crate::config::{Api, Config, KeyPath, Profile, Scenario, Target};
+use crate::config::{Config, KeyPath, Profile, Scenario, Target};
+use crate::plan::Api;
 use http::HeaderName;
 use url::Url;
 

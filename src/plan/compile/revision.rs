@@ -1,12 +1,14 @@
 //! Hashes that stay the same as long as what they stand for does: across restarts, versions and machines.
 
 use crate::plan::{
-    Action, Arrivals, Bounds, Profile, Ramp, Scenario, Shape, Stage, Target, canonical, compose_patches,
+    Action, Expect, Profile, Scenario, Stage, Step, Take, Target, Think, Variable, canonical, merged_params,
 };
-use serde_json::{Map, Value, json};
+use serde::Serialize;
+use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
-use std::fmt::Write as _;
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Hex digits of a revision: two that differ by chance are one in 2^48.
 const DIGITS: usize = 12;
@@ -19,81 +21,92 @@ pub(super) fn seed(name: &str) -> u64 {
 
 /// Hash of workload and load.
 pub(super) fn of_profile(scenario: &Scenario, stages: &[Stage]) -> Arc<str> {
-    digest(&json!({ "workload": scenario_json(scenario, &Map::new()), "load": load_json(stages) }))
+    digest(&Compared::new(scenario, stages, &Map::new(), None))
 }
 
 /// Hash of workload, load and model, with the parameters that go out to this target.
 pub(super) fn of_pair(profile: &Profile, target: &Target) -> Arc<str> {
-    digest(&json!({
-        "workload": scenario_json(&profile.scenario, &target.params),
-        "load": load_json(&profile.stages),
-        "model": &*target.model,
-    }))
+    digest(&Compared::new(&profile.scenario, &profile.stages, &target.params, Some(&target.model)))
 }
 
-/// What a scenario does, with the parameters of its model calls merged on top of those `below`.
-pub(in crate::plan) fn scenario_json(scenario: &Scenario, below: &Map<String, Value>) -> Value {
-    let mut written = scenario.written.clone();
-    for step in scenario.all() {
-        let Action::Ask(ask) = &step.action else { continue };
-        let at = match step.number.checked_sub(scenario.setup.len()) {
-            _ if !scenario.journeys => String::new(),
-            None => format!("/setup/{}/ask", step.number),
-            Some(index) => format!("/steps/{index}/ask"),
+/// What has to be the same for results to be comparable.
+#[derive(Serialize)]
+struct Compared<'a> {
+    setup: Vec<ComparedStep<'a>>,
+    steps: Vec<ComparedStep<'a>>,
+    variables: &'a BTreeMap<String, Variable>,
+    secrets: Vec<&'a str>,
+    cookies: bool,
+    load: &'a [Stage],
+    model: Option<&'a str>,
+}
+
+/// A step, with the parameters of its model call merged on top of those of the target.
+#[derive(Serialize)]
+struct ComparedStep<'a> {
+    name: &'a str,
+    action: &'a Action,
+    params: Map<String, Value>,
+    think: Think,
+    repeat: u32,
+    turns: bool,
+    timeout: Option<Duration>,
+    /// In a journey: an answer that falls short ends it.
+    expect: Option<&'a Expect>,
+    take: &'a [Take],
+}
+
+impl<'a> Compared<'a> {
+    fn new(
+        scenario: &'a Scenario,
+        load: &'a [Stage],
+        params: &Map<String, Value>,
+        model: Option<&'a str>,
+    ) -> Self {
+        // Every field is named, so that nobody forgets to say whether a new one counts.
+        let Scenario { journeys, setup, steps, templates: _, vars: _, variables, secrets, cookies } =
+            scenario;
+        let compared = |steps: &'a [Arc<Step>]| {
+            steps.iter().map(|step| ComparedStep::new(step, *journeys, params)).collect()
         };
-        let params = compose_patches(below, &ask.params);
-        if let Some(Value::Object(ask)) = written.pointer_mut(&at)
-            && !(params.is_empty() && ask.get("params").is_none())
-        {
-            ask.insert("params".to_owned(), params.into());
+        Self {
+            setup: compared(setup),
+            steps: compared(steps),
+            variables,
+            // Not where they come from: they may be kept elsewhere, or be rotated.
+            secrets: secrets.iter().map(|(name, _)| &**name).collect(),
+            cookies: *cookies,
+            load,
+            model,
         }
     }
-    // Revisions are older than the form that workloads and scenarios share.
-    if scenario.journeys { json!({ "scenario": written, "params": {} }) } else { written }
 }
 
-pub(in crate::plan) fn load_json(stages: &[Stage]) -> Value {
-    let ramp = |ramp: &Ramp| json!([ramp.from, ramp.to]);
-    let ends = |bounds: &Bounds| json!([bounds.time.map(|time| time.as_secs_f64()), bounds.requests]);
-    let one = |stage: &Stage| {
-        let shape = match &stage.shape {
-            Shape::Rate { rate, arrivals, bounds } => {
-                let arrivals = match arrivals {
-                    Arrivals::Constant => json!("constant"),
-                    Arrivals::Poisson => json!("poisson"),
-                    Arrivals::Gamma { cv } => json!(cv),
-                };
-                json!({ "rate": ramp(rate), "arrivals": arrivals, "ends": ends(bounds) })
-            }
-            Shape::Users { users, think, bounds, spawn } => {
-                let think = [think.min.as_secs_f64(), think.max.as_secs_f64()];
-                let mut shape = json!({ "users": ramp(users), "think": think, "ends": ends(bounds) });
-                // Revisions are older than this key.
-                if let Value::Object(shape) = &mut shape
-                    && !spawn.is_zero()
-                {
-                    shape.insert("spawn".to_owned(), spawn.as_secs_f64().into());
-                }
-                shape
-            }
-        };
-        json!({ "name": &*stage.name, "warm_up": stage.warm_up, "shape": shape })
-    };
-    stages.iter().map(one).collect()
-}
-
-fn digest(value: &Value) -> Arc<str> {
-    let mut hex = String::with_capacity(DIGITS);
-    for byte in canonical::sha256(value).iter().take(DIGITS / 2) {
-        // Writing to a String cannot fail.
-        let _ = write!(hex, "{byte:02x}");
+impl<'a> ComparedStep<'a> {
+    fn new(step: &'a Step, journey: bool, below: &Map<String, Value>) -> Self {
+        let Step { name, number: _, action, think, repeat, turns, timeout, expect, take } = step;
+        Self {
+            name,
+            action,
+            params: merged_params(action, below),
+            think: *think,
+            repeat: *repeat,
+            turns: *turns,
+            timeout: *timeout,
+            expect: journey.then_some(expect),
+            take,
+        }
     }
-    hex.into()
+}
+
+fn digest(value: &impl Serialize) -> Arc<str> {
+    canonical::hex_of(value, DIGITS / 2).into()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
 
     #[test]
     fn hashes_stay_what_they_are() {

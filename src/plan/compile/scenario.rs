@@ -6,18 +6,16 @@ mod names;
 mod step;
 mod take;
 mod text;
-mod written;
 
 use super::{Findings, canonical, name, wire};
 use crate::config::{self, KeyPath};
-use crate::plan::Scenario;
 use crate::plan::forecast::printed_bytes;
+use crate::plan::{Scenario, Variable};
 use crate::secret::Secret;
 use crate::template::{Templates, Vars};
 use names::Names;
-use serde_json::{Map, Value, json};
-use std::collections::BTreeSet;
-use std::fmt::Write as _;
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// What the compilation of steps shares.
@@ -39,7 +37,7 @@ pub(super) fn compile(
     let all = || written.setup.iter().chain(&written.steps);
     let taken = all().flat_map(|step| step.take.keys().map(|name| (step.name.as_str(), name.as_str())));
     let mut names = Names::new(written.secrets.keys().map(String::as_str), taken);
-    let (vars, digests) = variables(written, &mut names, path, findings);
+    let (vars, variables) = variables(written, &mut names, path, findings);
     let secrets = secrets(written, &path.key("secrets"), findings);
     let mut desk =
         StepCompiler { templates: Templates::default(), names, findings, cookies: written.cookies };
@@ -75,16 +73,15 @@ pub(super) fn compile(
     }
     let mut setup: Vec<_> = steps.into_iter().collect::<Option<_>>()?;
     let steps = setup.split_off(written.setup.len());
-    let written_json = written::canonical(written, &setup, &steps, &digests);
     Some(Scenario {
         journeys: true,
         setup,
         steps,
         templates,
         vars,
+        variables,
         secrets,
         cookies: written.cookies,
-        written: written_json,
     })
 }
 
@@ -96,20 +93,21 @@ pub(super) fn path_of(written: &config::Scenario, number: usize, path: &KeyPath)
     }
 }
 
-/// Variables and the contents of data files; and what stands for these in the canonical form.
+/// Variables and the contents of data files, and what is known of each.
 fn variables<'a>(
     written: &'a config::Scenario,
     names: &mut Names<'a>,
     path: &KeyPath,
     findings: &mut Findings,
-) -> (Vars, Map<String, Value>) {
+) -> (Vars, BTreeMap<String, Variable>) {
     let mut all = written.vars.0.clone();
+    let mut known = BTreeMap::new();
     for (name, value) in &written.vars.0 {
         let path = path.key("vars").key(name);
         names.add(name, &path, findings);
         text::literal_secret(name, value, &path, findings);
+        known.insert(name.clone(), Variable { printed: Some(printed_bytes(value)), ..variable(value) });
     }
-    let mut digests = Map::new();
     for (name, file) in &written.data {
         let path = path.key("data").key(name);
         names.add(name, &path, findings);
@@ -118,24 +116,19 @@ fn variables<'a>(
         }
         match data::read(&file.file, findings) {
             Ok(list) => {
-                digests.insert(name.clone(), digest(&list));
+                known.insert(name.clone(), variable(&list));
                 all.insert(name.clone(), list);
             }
             Err(message) => findings.error(&path.key("file"), message),
         }
     }
-    (all.into(), digests)
+    (all.into(), known)
 }
 
-/// What stands for a list: its hash, and how many bytes its longest item has in a text, for the forecast.
-fn digest(list: &Value) -> Value {
-    let mut sha256 = String::new();
-    for byte in canonical::sha256(list) {
-        // Writing to a String cannot fail.
-        let _ = write!(sha256, "{byte:02x}");
-    }
-    let longest = list.as_array().into_iter().flatten().map(printed_bytes).max();
-    json!({ "sha256": sha256, "longest": longest })
+/// What is known of a value; how long it is in a text, for the forecast.
+fn variable(value: &Value) -> Variable {
+    let items = value.as_array().map(|items| items.iter().map(printed_bytes).max().unwrap_or(0));
+    Variable { digest: canonical::hex_of(value, 32), printed: None, longest_item: items }
 }
 
 fn secrets(

@@ -41,10 +41,7 @@ pub(super) fn compile(
         trigger,
         timezone: written.timezone.as_ref().map_or(TimeZone::UTC, config::Zone::zone),
         windows,
-        overlap: match written.overlap {
-            None | Some(config::Overlap::Skip) => Overlap::Skip,
-            Some(config::Overlap::Queue) => Overlap::Queue,
-        },
+        overlap: written.overlap.unwrap_or(Overlap::Skip),
         jitter,
     })
 }

@@ -2,7 +2,7 @@
 
 use super::{Findings, name};
 use crate::config::{self, KeyPath, Profile};
-use crate::plan::{Bound, Objective, SloMetric};
+use crate::plan::{BodyForm, Bound, Objective, SloMetric};
 use std::collections::BTreeSet;
 
 /// Prometheus' customary fastest burn rate: 2% of a month's budget in an hour.
@@ -22,7 +22,7 @@ pub(super) fn compile(profile: &Profile, path: &KeyPath, findings: &mut Findings
         if !names.insert(&slo.name) {
             findings.error(&at_name, format!("there is another objective `{}` in this profile", slo.name));
         }
-        let metric = metric(slo.metric);
+        let metric = slo.metric;
         if streamed_only(metric)
             && let Some(why) = no_stream(profile)
         {
@@ -45,9 +45,8 @@ pub(super) fn compile(profile: &Profile, path: &KeyPath, findings: &mut Findings
 
 /// Why no answer is a stream, if none is.
 fn no_stream(profile: &Profile) -> Option<&'static str> {
-    let reads = |step: &config::Step| {
-        step.read.as_ref().and_then(|read| read.form).is_some_and(config::AnswerForm::is_stream)
-    };
+    let reads =
+        |step: &config::Step| step.read.as_ref().and_then(|read| read.form).is_some_and(BodyForm::is_stream);
     let asks = |step: &config::Step| step.ask.as_ref().is_some_and(|ask| ask.stream);
     if let Some(workload) = &profile.workload {
         return (!workload.stream).then_some("`workload.stream` is false");
@@ -94,21 +93,6 @@ fn bound(
             fail(&path.key("below"), "must be more than 0s".to_owned())
         }
         (_, Some(below), None) => Ok(Some(Bound::Below(below.0.as_secs_f64()))),
-    }
-}
-
-const fn metric(written: config::SloMetric) -> SloMetric {
-    match written {
-        config::SloMetric::Availability => SloMetric::Availability,
-        config::SloMetric::TimeToFirstByte => SloMetric::TimeToFirstByte,
-        config::SloMetric::TimeToFirstChunk => SloMetric::TimeToFirstChunk,
-        config::SloMetric::TimeToFirstToken => SloMetric::TimeToFirstToken,
-        config::SloMetric::TimeToFirstText => SloMetric::TimeToFirstText,
-        config::SloMetric::LongestChunkGap => SloMetric::LongestChunkGap,
-        config::SloMetric::TimePerOutputToken => SloMetric::TimePerOutputToken,
-        config::SloMetric::OutputPace => SloMetric::OutputPace,
-        config::SloMetric::RequestDuration => SloMetric::RequestDuration,
-        config::SloMetric::ResponseTime => SloMetric::ResponseTime,
     }
 }
 

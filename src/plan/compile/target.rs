@@ -2,7 +2,7 @@
 
 use super::{Findings, wire, workload};
 use crate::config::{self, KeyPath, UrlText};
-use crate::plan::{Api, ConnectionMode, HttpVersion, Price, Proxy, Target, Timeouts, TokenizerSpec};
+use crate::plan::{Api, Proxy, Target, Timeouts, TokenizerSpec};
 use std::net::IpAddr;
 use url::{Host, Url};
 
@@ -26,7 +26,7 @@ pub(super) fn compile(
     let proxy = written.proxy.as_ref().map(|proxy| self::proxy(proxy, &path.key("proxy"), findings));
     let timeouts = timeouts(&written.timeouts, &path.key("timeouts"), findings);
     let tokenizer = written.tokenizer.as_ref().map(|t| tokenizer(t, &path.key("tokenizer"), findings));
-    if written.api == config::Api::Http && !written.params.is_empty() {
+    if written.api == Api::Http && !written.params.is_empty() {
         findings.error(
             &path.key("params"),
             "goes with the dialects of models: an `http` target has no model call",
@@ -45,32 +45,19 @@ pub(super) fn compile(
     }
     Some(Target {
         name: name.into(),
-        api: match written.api {
-            config::Api::OpenAiChat => Api::OpenAiChat,
-            config::Api::Http => Api::Http,
-        },
+        api: written.api,
         base_url: base_url?,
         model: written.model.as_str().into(),
         auth: auth?,
         headers,
         tls,
-        http: match written.http {
-            config::HttpVersion::Http1 => HttpVersion::Http1,
-            config::HttpVersion::Http2 => HttpVersion::Http2,
-        },
-        connection: match written.connection {
-            config::Connection::Warm => ConnectionMode::Warm,
-            config::Connection::Cold => ConnectionMode::Cold,
-        },
+        http: written.http,
+        connection: written.connection,
         proxy: proxy.flatten(),
         propagate: written.propagate == config::Propagate::W3c,
         timeouts,
         stall_threshold: written.stall_threshold.map(|threshold| threshold.0),
-        price: written.price.as_ref().map(|price| Price {
-            input: price.input,
-            cached_input: price.cached_input.unwrap_or(price.input),
-            output: price.output,
-        }),
+        price: written.price,
         tokenizer,
         params: written.params.clone(),
     })

@@ -2,7 +2,7 @@
 
 use super::Findings;
 use crate::config::{self, Files, KeyPath, LARGEST, Prompt};
-use crate::plan::{AskStep, AskText, Cache, OUTPUT_CAPS};
+use crate::plan::{AskStep, AskText, OUTPUT_CAPS};
 use serde_json::{Map, Value};
 use std::io::ErrorKind;
 use std::path::Path;
@@ -34,19 +34,11 @@ pub(super) fn compile(
     (!prompts.is_empty()).then(|| AskStep {
         text: AskText::Fixed { system: written.system.as_deref().map(Arc::from), prompts },
         output_tokens: written.output_tokens.map(std::num::NonZeroU64::get),
-        cache: cache(written.cache),
+        cache: written.cache,
         stream: written.stream,
         params: written.params.clone(),
         history: 0,
     })
-}
-
-/// What is done about prefix caches.
-pub(super) const fn cache(written: config::Cache) -> Cache {
-    match written {
-        config::Cache::Bust => Cache::Bust,
-        config::Cache::Reuse => Cache::Reuse,
-    }
 }
 
 /// Parameters that go into the body as they are must not contradict what we measure and cap. `owner`: the key

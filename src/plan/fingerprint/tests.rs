@@ -136,6 +136,83 @@ fn what_a_run_does_not_depend_on_makes_no_other_pair() {
     }
 }
 
+const SCENARIO: &str = "
+targets: { t: { api: openai-chat, base_url: 'http://127.0.0.1:8000/v1', model: m } }
+profiles:
+  p:
+    targets: [t]
+    schedule: { manual: {} }
+    load: [{ for: 10s, users: 2, think: 1s..2s, spawn: 1s }]
+    scenario:
+      vars: { v: 1, w: [1, 2] }
+      secrets: { s: { value: hunter2 } }
+      cookies: true
+      setup:
+        - { name: login, post: '/login?{{ v }}', headers: { x-key: '{{ secret.s }}' }, json: { a: '{{ v }}', b: [1] }, take: { k: { json: $.k, default: 1 }, c: { cookie: sid } } }
+      steps:
+        - { name: form, put: /f, form: { a: '{{ k }}' }, think: 1s, repeat: 2, turns: true, timeout: 5s }
+        - { name: raw, request: { method: PATCH, path: /r }, body: '{{ pick(w) }}{{ c }}', read: { as: sse, text: $.text, output_tokens: $.n, done: '[DONE]' }, reserve: { output_tokens: 9 }, expect: { json: [{ path: $.a, min_items: 1 }] } }
+        - { name: talk, ask: { system: s, prompt: '{{ v }}', output_tokens: 5, history: 1, cache: reuse, params: { a: 1 } } }
+";
+
+#[test]
+fn whatever_a_scenario_does_makes_another_pair() {
+    let changes = [
+        ("users: 2", "users: 3"),
+        ("think: 1s..2s", "think: 1s..3s"),
+        ("spawn: 1s", "spawn: 2s"),
+        ("v: 1,", "v: 2,"),
+        ("w: [1, 2]", "w: [1, 3]"),
+        ("hunter2", "hunter3"),
+        ("{ value: hunter2 }", "{ env: HOME }"),
+        ("name: login", "name: enter"),
+        ("post: '/login?{{ v }}'", "post: '/enter?{{ v }}'"),
+        ("post: '/login?{{ v }}'", "put: '/login?{{ v }}'"),
+        ("x-key: ", "x-other: "),
+        ("x-key: '{{", "x-key: 'Bearer {{"),
+        ("json: { a: ", "json: { c: "),
+        ("b: [1]", "b: ['1']"),
+        ("json: $.k", "json: $.l"),
+        ("default: 1", "default: null"),
+        (", default: 1", ""),
+        ("json: $.k", "header: k"),
+        ("cookie: sid", "cookie: other"),
+        ("cookie: sid", "regex: sid"),
+        ("form: { a: ", "form: { b: "),
+        ("think: 1s, repeat", "think: 2s, repeat"),
+        ("repeat: 2", "repeat: 3"),
+        ("turns: true", "turns: false"),
+        ("timeout: 5s", "timeout: 6s"),
+        ("method: PATCH", "method: POST"),
+        ("body: '{{", "body: ' {{"),
+        ("as: sse", "as: ndjson"),
+        ("text: $.text", "text: $.other"),
+        ("'[DONE]'", "{ event: end }"),
+        ("output_tokens: 9", "output_tokens: 8"),
+        ("min_items: 1", "min_items: 2"),
+        ("min_items: 1", "min_items: 1, equals: null"),
+        ("system: s", "system: t"),
+        ("prompt: '{{ v }}'", "prompt: 'x{{ v }}'"),
+        ("output_tokens: 5", "output_tokens: 6"),
+        ("history: 1", "history: 2"),
+        ("cache: reuse", "cache: bust"),
+        ("params: { a: 1 }", "params: { a: 2 }"),
+    ];
+    let mut seen = std::collections::HashSet::from([pair(SCENARIO).fingerprint()]);
+    for (from, to) in changes {
+        assert!(SCENARIO.contains(from), "{from}");
+        assert!(seen.insert(pair(&SCENARIO.replacen(from, to, 1)).fingerprint()), "{to} makes no other pair");
+    }
+}
+
+#[test]
+fn what_is_serialised_holds_no_literal_secret() {
+    for text in [BASE, SCENARIO] {
+        let serialised = serde_json::to_string(&*pair(text)).unwrap();
+        assert!(!serialised.contains("hunter2"), "{serialised}");
+    }
+}
+
 #[test]
 fn a_fingerprint_shows_nothing() {
     assert_eq!(format!("{:?}", pair(BASE).fingerprint()), "Fingerprint(..)");

@@ -1,7 +1,7 @@
 //! What the journeys of a scenario will do; those of a workload have one request. A journey that fails ends early, and
 //! its user begins the next one sooner: the numbers are those of journeys that go to their end.
 
-use super::{Amount, Tokens, arrivals_in, printed_bytes, turns_of_users};
+use super::{Amount, Tokens, arrivals_in, turns_of_users};
 use crate::plan::scenario::ENVIRONMENT;
 use crate::plan::{
     Action, AskStep, AskText, Cache, HttpStep, PairPlan, Scenario, Shape, Stage, Step, output_cap,
@@ -27,7 +27,7 @@ const BYTES_PER_TOKEN: f64 = 4.0;
 const LONGEST_NAME: u64 = 256;
 
 /// What a run offers.
-pub(super) struct Offered {
+pub(super) struct RunAmounts {
     /// Journeys.
     pub(super) journeys: Amount,
     /// Their requests, and those of the set-ups.
@@ -37,11 +37,11 @@ pub(super) struct Offered {
 }
 
 /// What a run of a pair offers.
-pub(super) fn of_run(pair: &PairPlan) -> Offered {
+pub(super) fn of_run(pair: &PairPlan) -> RunAmounts {
     let scenario = &pair.profile.scenario;
     let setup = Part::of(&scenario.setup, pair);
     let steps = Part::of(&scenario.steps, pair);
-    let mut run = Offered { journeys: Amount::ZERO, requests: Amount::ZERO, tokens: Tokens::ZERO };
+    let mut run = RunAmounts { journeys: Amount::ZERO, requests: Amount::ZERO, tokens: Tokens::ZERO };
     for stage in &pair.profile.stages {
         let (journeys, users) = of_stage(stage, thinking(scenario));
         run.journeys = run.journeys + journeys;
@@ -222,14 +222,7 @@ fn of_expression(expression: &str, scenario: &Scenario) -> Option<u64> {
     if scenario.all().flat_map(|step| &step.take).any(|take| &*take.name == name) {
         return None;
     }
-    let written = &scenario.written;
+    let known = scenario.variables.get(name)?;
     // Of a list, one item is picked, or all of it is printed.
-    if let Some(value) = written.get("vars").and_then(|vars| vars.get(name)) {
-        return Some(match value.as_array().filter(|_| inner.is_some()) {
-            Some(items) => items.iter().map(printed_bytes).max().unwrap_or(0),
-            None => printed_bytes(value),
-        });
-    }
-    let data = written.get("data").and_then(|data| data.get(name));
-    data.filter(|_| inner.is_some())?.get("longest")?.as_u64()
+    known.longest_item.filter(|_| inner.is_some()).or(known.printed)
 }

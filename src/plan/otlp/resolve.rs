@@ -39,7 +39,7 @@ type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
 /// A setting that cannot be used. Never holds a header's value.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{subject}: {message}")]
-pub struct Problem {
+pub struct InvalidSetting {
     /// The variable, or the key below `telemetry.otlp`.
     pub subject: String,
     /// What is wrong with it.
@@ -47,7 +47,10 @@ pub struct Problem {
 }
 
 /// What will be exported; `None`: nothing. Every problem at once.
-pub fn resolve(written: Option<Written>, environment: Environment<'_>) -> Result<Option<Otlp>, Vec<Problem>> {
+pub fn resolve(
+    written: Option<Written>,
+    environment: Environment<'_>,
+) -> Result<Option<Otlp>, Vec<InvalidSetting>> {
     let mut fill = Fill { environment, problems: Vec::new() };
     let written = match written {
         Some(written) => written,
@@ -60,12 +63,12 @@ pub fn resolve(written: Option<Written>, environment: Environment<'_>) -> Result
 
 struct Fill<'a> {
     environment: Environment<'a>,
-    problems: Vec<Problem>,
+    problems: Vec<InvalidSetting>,
 }
 
 impl Fill<'_> {
     fn problem(&mut self, subject: impl Into<String>, message: impl Into<String>) {
-        let problem = Problem { subject: subject.into(), message: message.into() };
+        let problem = InvalidSetting { subject: subject.into(), message: message.into() };
         // One variable serves three signals; it is wrong once.
         if !self.problems.contains(&problem) {
             self.problems.push(problem);

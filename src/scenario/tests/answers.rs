@@ -5,12 +5,12 @@ use crate::plan::AnswerMapping;
 use proptest::prelude::*;
 use regex::Regex;
 
-fn pattern(pattern: &str) -> Source {
-    Source::Regex(Regex::new(pattern).unwrap())
+fn pattern(pattern: &str) -> AnswerPart {
+    AnswerPart::Regex(Regex::new(pattern).unwrap())
 }
 
 /// Takes one value `v` of an answer to an ask, or to an HTTP step that reads no text.
-fn taken(from: Source, is_ask: bool, answer: &Answer) -> Result<Value, String> {
+fn taken(from: AnswerPart, is_ask: bool, answer: &Answer) -> Result<Value, String> {
     let mut stage = Stage::default();
     let mut it = if is_ask { stage.ask("it", "x", 0) } else { stage.http("it", "/") };
     it.take = vec![take("v", from)];
@@ -45,13 +45,13 @@ fn headers_cookies_and_patterns_are_texts() {
         .header("x-session", "s1")
         .header("set-cookie", "sid=abc; Path=/; HttpOnly")
         .header("set-cookie", "other=1");
-    let header = |name| Source::Header(HeaderName::from_static(name));
+    let header = |name| AnswerPart::Header(HeaderName::from_static(name));
     assert_eq!(taken(header("x-session"), false, &answer), Ok(json!("s1")));
     assert!(
         taken(header("x-gone"), false, &answer).unwrap_err().ends_with("the answer has no header x-gone")
     );
-    assert_eq!(taken(Source::Cookie("sid".into()), false, &answer), Ok(json!("abc")));
-    let error = taken(Source::Cookie("gone".into()), false, &answer).unwrap_err();
+    assert_eq!(taken(AnswerPart::Cookie("sid".into()), false, &answer), Ok(json!("abc")));
+    let error = taken(AnswerPart::Cookie("gone".into()), false, &answer).unwrap_err();
     assert!(error.ends_with("the answer sets no cookie gone"));
     // Over the body where no text is read, and over the text where one is.
     assert_eq!(taken(pattern(r#"id="(\d+)""#), false, &answer), Ok(json!("42")));
@@ -64,14 +64,16 @@ fn headers_cookies_and_patterns_are_texts() {
 #[test]
 fn the_text_is_what_a_step_reads_as_such() {
     let answer = Answer { body: Some(r#"{"a":"hi"}"#.into()), ..Answer::text("hi") };
-    assert_eq!(taken(Source::Text, true, &answer), Ok(json!("hi")));
-    assert_eq!(taken(Source::Text, false, &answer), Ok(json!(r#"{"a":"hi"}"#)));
-    assert!(taken(Source::Text, true, &Answer::text("")).unwrap_err().ends_with("the answer has no text"));
+    assert_eq!(taken(AnswerPart::Text, true, &answer), Ok(json!("hi")));
+    assert_eq!(taken(AnswerPart::Text, false, &answer), Ok(json!(r#"{"a":"hi"}"#)));
+    assert!(
+        taken(AnswerPart::Text, true, &Answer::text("")).unwrap_err().ends_with("the answer has no text")
+    );
     let mut stage = Stage::default();
     let mut reads = stage.http("reads", "/");
     let text = serde_json_path::JsonPath::parse("$.a").ok();
     http(&mut reads).reading = Some(Arc::new(AnswerMapping { text, ..AnswerMapping::default() }));
-    reads.take = vec![take("v", Source::Text)];
+    reads.take = vec![take("v", AnswerPart::Text)];
     let shows = stage.post("shows", json!("{{ v }}"));
     let mut driver = Driver::new(&stage.stage_context(vec![reads, shows]), 0);
     driver.take(0, &answer).unwrap();
@@ -105,9 +107,9 @@ fn a_default_stands_in_and_all_values_are_taken_or_none() {
 fn values_have_a_bound_and_errors_do_not_quote_them() {
     let most = User::MAX_TAKEN;
     // Two quotes are part of the JSON of a string, and a quote in it is written with two bytes.
-    assert!(taken(Source::Text, true, &Answer::text(&"x".repeat(most - 2))).is_ok());
+    assert!(taken(AnswerPart::Text, true, &Answer::text(&"x".repeat(most - 2))).is_ok());
     for long in ["x".repeat(most - 1), "\"".repeat(most / 2)] {
-        let error = taken(Source::Text, true, &Answer::text(&long)).unwrap_err();
+        let error = taken(AnswerPart::Text, true, &Answer::text(&long)).unwrap_err();
         assert!(error.starts_with("the value for `v` is too long: ") && error.len() < 100, "{error}");
     }
     let list: Vec<u32> = vec![7; most / 2];
@@ -137,7 +139,7 @@ fn what_was_taken_is_hidden_and_not_printed() {
 fn a_taken_value_does_not_stand_in_an_error() {
     let mut stage = Stage::default();
     let mut it = stage.http("it", "/");
-    it.take = vec![take("token", Source::Text)];
+    it.take = vec![take("token", AnswerPart::Text)];
     let bad = stage.post("bad", json!("{{ token|int }}"));
     let mut driver = Driver::new(&stage.stage_context(vec![it, bad]), 0);
     driver.take(0, &Answer { body: Some("tok-12345".into()), ..Answer::default() }).unwrap();

@@ -6,7 +6,7 @@ use super::*;
 fn greedy() -> Arc<StageContext> {
     let mut stage = Stage { cookies: true, ..Stage::default() };
     let mut all = stage.http("all", "/{{ 'p' * 16000 }}");
-    all.take = vec![take("text", Source::Text), take("json", at_path("$")), take("again", at_path("$"))];
+    all.take = vec![take("text", AnswerPart::Text), take("json", at_path("$")), take("again", at_path("$"))];
     let ask = stage.ask("ask", "{{ 'q' * (200000 if iteration % 2 else 90000) }}", 1_000_000);
     let counts = "{% for i in range(64) %}{{ counter('%064d'|format(i)) }}{% endfor %}";
     let counts = stage.post("counts", json!(counts));

@@ -1,7 +1,7 @@
 //! What is sent.
 
 use super::*;
-use crate::plan::{AnswerMapping, Form};
+use crate::plan::{AnswerMapping, BodyForm};
 use crate::secret::Exposed;
 use proptest::prelude::*;
 use std::collections::BTreeSet;
@@ -77,10 +77,10 @@ fn forms_and_raw_bodies_have_their_types() {
 #[test]
 fn we_ask_for_what_we_read() {
     let forms = [
-        (Some(Form::Json), "application/json", false),
-        (Some(Form::Sse), "text/event-stream", true),
-        (Some(Form::Ndjson), "application/x-ndjson", true),
-        (Some(Form::Text), "*/*", false),
+        (Some(BodyForm::Json), "application/json", false),
+        (Some(BodyForm::Sse), "text/event-stream", true),
+        (Some(BodyForm::Ndjson), "application/x-ndjson", true),
+        (Some(BodyForm::Text), "*/*", false),
         (None, "*/*", false),
     ];
     for (form, accept, stream) in forms {

@@ -1,15 +1,15 @@
 //! How a step's answer is read.
 
-use crate::config::{self, AnswerForm, DoneAt, KeyPath};
+use crate::config::{self, DoneAt, KeyPath};
 use crate::plan::compile::{Findings, pattern};
-use crate::plan::{AnswerMapping, Done, Form};
+use crate::plan::{AnswerMapping, BodyForm, Done};
 
 /// How an answer is read.
 pub(super) fn compile(written: &config::Read, path: &KeyPath, findings: &mut Findings) -> AnswerMapping {
     let mut place = |key: &str, text: &Option<String>| {
         let text = text.as_ref()?;
         let path = path.key(key);
-        if written.form == Some(AnswerForm::Text) {
+        if written.form == Some(BodyForm::Text) {
             let message =
                 "does not go with `as: text`: the whole answer is text, and there are no places in it";
             findings.error(&path, message);
@@ -25,12 +25,7 @@ pub(super) fn compile(written: &config::Read, path: &KeyPath, findings: &mut Fin
         cached_input_tokens: place("cached_input_tokens", &written.cached_input_tokens),
         reasoning_tokens: place("reasoning_tokens", &written.reasoning_tokens),
         error: place("error", &written.error),
-        form: written.form.map(|form| match form {
-            AnswerForm::Json => Form::Json,
-            AnswerForm::Sse => Form::Sse,
-            AnswerForm::Ndjson => Form::Ndjson,
-            AnswerForm::Text => Form::Text,
-        }),
+        form: written.form,
         done: written
             .done
             .as_ref()
@@ -38,8 +33,8 @@ pub(super) fn compile(written: &config::Read, path: &KeyPath, findings: &mut Fin
     }
 }
 
-fn done(written: &DoneAt, form: Option<AnswerForm>, path: &KeyPath, findings: &mut Findings) -> Option<Done> {
-    if !form.is_none_or(AnswerForm::is_stream) {
+fn done(written: &DoneAt, form: Option<BodyForm>, path: &KeyPath, findings: &mut Findings) -> Option<Done> {
+    if !form.is_none_or(BodyForm::is_stream) {
         findings.error(path, "goes with streams: `as: sse` and `as: ndjson`");
     }
     let event = match written {
@@ -59,7 +54,7 @@ fn done(written: &DoneAt, form: Option<AnswerForm>, path: &KeyPath, findings: &m
     if name.is_empty() {
         findings.error(&path, "must not be empty");
     }
-    if form == Some(AnswerForm::Ndjson) {
+    if form == Some(BodyForm::Ndjson) {
         findings.error(&path, "goes with `as: sse`: lines of JSON have no event names");
     }
     Some(Done::Event(name.clone()))

@@ -4,7 +4,7 @@ use super::{StepCompiler, answer_mapping, text};
 use crate::config::{self, KeyPath, PathText, is_template};
 use crate::plan::compile::expect::{self, Answers};
 use crate::plan::compile::{wire, workload};
-use crate::plan::{Action, AskStep, AskText, Body, HttpStep, JsonTemplate, Reserve, Step, Think};
+use crate::plan::{Action, AskStep, AskText, Body, BodyForm, HttpStep, JsonTemplate, Step, Think};
 use crate::template::Template;
 use http::{HeaderName, HeaderValue, Method};
 use serde_json::Value;
@@ -90,7 +90,7 @@ impl StepCompiler<'_> {
                 prompt: prompt?,
             },
             output_tokens: ask.output_tokens.map(std::num::NonZeroU64::get),
-            cache: workload::cache(ask.cache),
+            cache: ask.cache,
             stream: ask.stream,
             params: ask.params.clone(),
             history: ask.history,
@@ -124,7 +124,7 @@ impl StepCompiler<'_> {
             headers: headers?,
             body: body?,
             reading: reading.map(Arc::new),
-            reserve: Reserve { input_tokens: reserve.input_tokens, output_tokens: reserve.output_tokens },
+            reserve,
             method,
         })
     }
@@ -300,13 +300,13 @@ fn answers(written: &config::Step) -> Answers {
     };
     // Without a form the content type decides, and what is no JSON is all text, unless there are places to look at.
     let all_text = match read.form {
-        Some(form) => form == config::AnswerForm::Text,
+        Some(form) => form == BodyForm::Text,
         None => read.places().is_empty(),
     };
     let text = read.text.is_some() || all_text;
     Answers {
         of_model: false,
-        streamed: read.form.is_none_or(config::AnswerForm::is_stream),
+        streamed: read.form.is_none_or(BodyForm::is_stream),
         text,
         finish: read.finish.is_some(),
         usage: read.input_tokens.is_some() && read.output_tokens.is_some(),

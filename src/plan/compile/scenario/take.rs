@@ -3,7 +3,7 @@
 use super::StepCompiler;
 use crate::config::{KeyPath, TakeFrom, TakeSource};
 use crate::plan::compile::{pattern, wire};
-use crate::plan::{Source, Take};
+use crate::plan::{AnswerPart, Take};
 use std::collections::BTreeMap;
 
 /// Characters that the name of a cookie may hold beside letters and digits (RFC 6265, a token of RFC 2616).
@@ -17,7 +17,7 @@ impl StepCompiler<'_> {
             let path = path.key(name);
             let (from, default) = match from {
                 TakeFrom::Path(text) => {
-                    (pattern::json_path(text, &path, self.findings).map(Source::Json), None)
+                    (pattern::json_path(text, &path, self.findings).map(AnswerPart::Json), None)
                 }
                 TakeFrom::Source(source) => (self.source(source, &path), source.default.clone()),
             };
@@ -26,7 +26,7 @@ impl StepCompiler<'_> {
         takes
     }
 
-    fn source(&mut self, written: &TakeSource, path: &KeyPath) -> Option<Source> {
+    fn source(&mut self, written: &TakeSource, path: &KeyPath) -> Option<AnswerPart> {
         let kinds = [
             ("json", written.json.is_some()),
             ("header", written.header.is_some()),
@@ -36,13 +36,14 @@ impl StepCompiler<'_> {
         ];
         self.findings.only_one(path, &kinds)?;
         if let Some(place) = &written.json {
-            return pattern::json_path(place, &path.key("json"), self.findings).map(Source::Json);
+            return pattern::json_path(place, &path.key("json"), self.findings).map(AnswerPart::Json);
         }
         if let Some(header) = &written.header {
-            return wire::valid_header_name(header, &path.key("header"), self.findings).map(Source::Header);
+            return wire::valid_header_name(header, &path.key("header"), self.findings)
+                .map(AnswerPart::Header);
         }
         if let Some(pattern) = &written.regex {
-            return pattern::regex(pattern, &path.key("regex"), self.findings).map(Source::Regex);
+            return pattern::regex(pattern, &path.key("regex"), self.findings).map(AnswerPart::Regex);
         }
         if let Some(cookie) = &written.cookie {
             let right = |c: char| c.is_ascii_alphanumeric() || COOKIE_SIGNS.contains(c);
@@ -50,12 +51,12 @@ impl StepCompiler<'_> {
                 self.findings.error(&path.key("cookie"), "is not the name of a cookie");
                 return None;
             }
-            return Some(Source::Cookie(cookie.clone()));
+            return Some(AnswerPart::Cookie(cookie.clone()));
         }
         if written.text == Some(false) {
             self.findings.error(&path.key("text"), "must be true; leave it out otherwise");
             return None;
         }
-        Some(Source::Text)
+        Some(AnswerPart::Text)
     }
 }

@@ -1,8 +1,8 @@
 //! Each key of a scenario does what it says.
 
 use crate::plan::{
-    Action, AskStep, AskText, Body, Cache, Done, Form, HttpStep, JsonRule, JsonTemplate, Plan, Rule,
-    Scenario, Shape, Source, StatusRange, StatusSet, Step, Think, from_yaml,
+    Action, AnswerPart, AskStep, AskText, Body, BodyForm, Cache, Done, HttpStep, JsonRule, JsonTemplate,
+    Plan, Rule, Scenario, Shape, StatusRange, StatusSet, Step, Think, from_yaml,
 };
 use crate::secret::Origin;
 use crate::template::Template;
@@ -159,7 +159,7 @@ fn a_reading_has_every_path() {
     );
     assert!(made.streams());
     let reading = http(&made).reading.as_ref().unwrap();
-    assert_eq!(reading.form, Some(Form::Sse));
+    assert_eq!(reading.form, Some(BodyForm::Sse));
     let paths = [
         &reading.text,
         &reading.reasoning,
@@ -177,7 +177,7 @@ fn a_reading_has_every_path() {
     let reading =
         |keys: &str| Arc::clone(http(&step(&format!("get: /x, read: {keys}"))).reading.as_ref().unwrap());
     assert_eq!(reading("{}").form, None);
-    for (word, form) in [("json", Form::Json), ("ndjson", Form::Ndjson), ("text", Form::Text)] {
+    for (word, form) in [("json", BodyForm::Json), ("ndjson", BodyForm::Ndjson), ("text", BodyForm::Text)] {
         assert_eq!(reading(&format!("{{ as: {word} }}")).form, Some(form));
     }
     assert!(
@@ -195,12 +195,12 @@ fn takes_are_taken_from_where_they_say() {
     let takes = &scenario.steps[0].take;
     let names: Vec<&str> = takes.iter().map(|take| &*take.name).collect();
     assert_eq!(names, ["a", "b", "c", "d", "e", "f"]);
-    assert!(matches!(&takes[0].from, Source::Json(place) if *place == path("$.a")));
-    assert!(matches!(&takes[1].from, Source::Json(place) if *place == path("$.b")));
-    assert!(matches!(&takes[2].from, Source::Header(name) if name == "x-c"));
-    assert!(matches!(&takes[3].from, Source::Regex(pattern) if pattern.as_str() == r"id=(\d+)"));
-    assert!(matches!(&takes[4].from, Source::Cookie(name) if name == "sid"));
-    assert!(matches!(&takes[5].from, Source::Text));
+    assert!(matches!(&takes[0].from, AnswerPart::Json(place) if *place == path("$.a")));
+    assert!(matches!(&takes[1].from, AnswerPart::Json(place) if *place == path("$.b")));
+    assert!(matches!(&takes[2].from, AnswerPart::Header(name) if name == "x-c"));
+    assert!(matches!(&takes[3].from, AnswerPart::Regex(pattern) if pattern.as_str() == r"id=(\d+)"));
+    assert!(matches!(&takes[4].from, AnswerPart::Cookie(name) if name == "sid"));
+    assert!(matches!(&takes[5].from, AnswerPart::Text));
     let defaults: Vec<_> = takes.iter().map(|take| take.default.clone()).collect();
     assert_eq!(defaults, [None, Some(Value::Null), None, None, None, Some(json!([1]))]);
 }
@@ -307,7 +307,7 @@ fn every_check_is_a_rule_with_its_name() {
             "{place}"
         );
     }
-    let Rule::Schema { validator, of_text: false } = next() else { panic!("a schema of the answer") };
+    let Rule::Schema { validator, of_text: false, .. } = next() else { panic!("a schema of the answer") };
     assert!(validator.is_valid(&json!({})) && !validator.is_valid(&json!([])));
     assert!(matches!(next(), Rule::MinOutputTokens(5)));
     assert!(matches!(next(), Rule::Usage));

@@ -1,0 +1,269 @@
+//! The closed lists of words and the plain records that an operator writes and the plan keeps as they are. What
+//! has one meaning has one type here; what a value means together with others is for the plan to say.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Dialects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum Api {
+    /// `POST {base_url}/chat/completions`, as OpenAI, vLLM, SGLang, LiteLLM and many others speak it.
+    #[serde(rename = "openai-chat")]
+    OpenAiChat,
+    /// No model call of its own: an application, spoken to by the HTTP steps of scenarios.
+    #[serde(rename = "http")]
+    Http,
+}
+
+impl Api {
+    /// Every dialect.
+    pub const ALL: [Self; 2] = [Self::OpenAiChat, Self::Http];
+
+    /// Its name in the config, and a label value.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::OpenAiChat => "openai-chat",
+            Self::Http => "http",
+        }
+    }
+
+    /// `gen_ai.provider.name` of the OpenTelemetry conventions.
+    pub const fn provider(self) -> &'static str {
+        match self {
+            Self::OpenAiChat => "openai",
+            Self::Http => "http",
+        }
+    }
+
+    /// `gen_ai.operation.name` of the OpenTelemetry conventions.
+    pub const fn operation(self) -> &'static str {
+        match self {
+            Self::OpenAiChat => "chat",
+            Self::Http => "http",
+        }
+    }
+}
+
+/// HTTP protocol versions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum HttpVersion {
+    /// HTTP/1.1.
+    #[default]
+    #[serde(rename = "1.1")]
+    Http1,
+    /// HTTP/2: by ALPN over TLS, with prior knowledge over plain TCP.
+    #[serde(rename = "2")]
+    Http2,
+}
+
+/// Whether connections are kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(rename = "Connection")]
+pub enum ConnectionMode {
+    /// Kept and reused; connection set-up is no part of a request's time.
+    #[default]
+    Warm,
+    /// A new one for each request, without TLS resumption; its set-up is part of the request's time.
+    Cold,
+}
+
+/// Prices per million tokens, in the agent's currency.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Price {
+    /// Input.
+    #[schemars(range(min = 0))]
+    pub input: f64,
+    /// Input that came from the provider's cache. Default: as `input`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0))]
+    pub cached_input: Option<f64>,
+    /// Output, reasoning included.
+    #[schemars(range(min = 0))]
+    pub output: f64,
+}
+
+impl Price {
+    /// The price of input that came from the provider's cache.
+    pub fn cached_input(&self) -> f64 {
+        self.cached_input.unwrap_or(self.input)
+    }
+
+    /// What these tokens cost. `cached_input` is part of `input`.
+    pub fn cost(&self, input: u64, cached_input: u64, output: u64) -> f64 {
+        let cached = cached_input.min(input);
+        let fresh = input - cached;
+        (fresh as f64 * self.input + cached as f64 * self.cached_input() + output as f64 * self.output) / 1e6
+    }
+}
+
+/// What is done about prefix caches.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Cache {
+    /// A nonce comes first, so that no prefix is shared: the model's work is measured, not the cache.
+    #[default]
+    Bust,
+    /// Prompts go out as they are.
+    Reuse,
+}
+
+/// What an objective is about. A failed request is an error of every objective.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum SloMetric {
+    /// The request did not fail.
+    Availability,
+    /// From the send to the first byte of the body.
+    TimeToFirstByte,
+    /// From the send to the first event of a streamed answer.
+    TimeToFirstChunk,
+    /// From the send to the first generated content of a streamed answer.
+    TimeToFirstToken,
+    /// From the send to the first visible text of a streamed answer.
+    TimeToFirstText,
+    /// The longest time between two pieces of content of a streamed answer.
+    LongestChunkGap,
+    /// Time per output token after the first, of a streamed answer.
+    TimePerOutputToken,
+    /// Output tokens per second over the whole request.
+    OutputPace,
+    /// From the send to the end.
+    RequestDuration,
+    /// From the instant at which the request was due to the end.
+    ResponseTime,
+}
+
+impl SloMetric {
+    /// Every one.
+    pub const ALL: [Self; 10] = [
+        Self::Availability,
+        Self::TimeToFirstByte,
+        Self::TimeToFirstChunk,
+        Self::TimeToFirstToken,
+        Self::TimeToFirstText,
+        Self::LongestChunkGap,
+        Self::TimePerOutputToken,
+        Self::OutputPace,
+        Self::RequestDuration,
+        Self::ResponseTime,
+    ];
+
+    /// Its name in the config.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Availability => "availability",
+            Self::TimeToFirstByte => "time_to_first_byte",
+            Self::TimeToFirstChunk => "time_to_first_chunk",
+            Self::TimeToFirstToken => "time_to_first_token",
+            Self::TimeToFirstText => "time_to_first_text",
+            Self::LongestChunkGap => "longest_chunk_gap",
+            Self::TimePerOutputToken => "time_per_output_token",
+            Self::OutputPace => "output_pace",
+            Self::RequestDuration => "request_duration",
+            Self::ResponseTime => "response_time",
+        }
+    }
+}
+
+/// What happens to a run that is due while the one before it still offers load.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Overlap {
+    /// It is skipped, and counted.
+    Skip,
+    /// It starts when the one before it has offered its last request. At most one waits; more are skipped.
+    Queue,
+}
+
+/// Calendar periods.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Period {
+    /// From each full hour.
+    Hour,
+    /// From midnight.
+    #[default]
+    Day,
+    /// From Monday's midnight.
+    Week,
+    /// From midnight on the first of the month.
+    Month,
+}
+
+/// Forms of an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(rename = "AnswerForm")]
+pub enum BodyForm {
+    /// One JSON document.
+    Json,
+    /// Server-sent events, with JSON in their data.
+    Sse,
+    /// JSON, one value on each line.
+    Ndjson,
+    /// Text: all of it is visible text.
+    Text,
+}
+
+impl BodyForm {
+    /// A stream is expected.
+    pub const fn is_stream(self) -> bool {
+        matches!(self, Self::Sse | Self::Ndjson)
+    }
+}
+
+/// The most tokens that an answer may cost.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Reserve {
+    /// Most input tokens. Default: 0.
+    pub input_tokens: u64,
+    /// Most output tokens. Default: 0.
+    pub output_tokens: u64,
+}
+
+/// OTLP transports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Protocol {
+    /// gRPC.
+    Grpc,
+    /// HTTP with protobuf bodies.
+    Http,
+}
+
+/// Compression of what is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Compression {
+    /// gzip.
+    Gzip,
+    /// None.
+    None,
+}
+
+/// Form of histograms.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Histograms {
+    /// The bucket bounds that Prometheus shows.
+    Explicit,
+    /// Base-2 exponential buckets.
+    Exponential,
+}
+
+/// Sets of OpenTelemetry's GenAI client metrics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum GenAi {
+    /// `gen_ai.client.inference.*`.
+    Current,
+    /// `gen_ai.client.operation.*` and `gen_ai.client.token.usage`.
+    Legacy,
+    /// Both sets.
+    Both,
+    /// Neither.
+    None,
+}
