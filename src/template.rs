@@ -40,6 +40,9 @@ pub struct Template {
     pub source: Arc<str>,
     /// The names that it takes from its scope: variables, and nothing that it sets itself. No functions.
     pub names: BTreeSet<String>,
+    /// The same names with the attributes that are written behind them, say `secret.key`; the name alone where it is
+    /// used in another way.
+    pub attributes: BTreeSet<String>,
     /// Its name in the environment.
     key: Arc<str>,
     /// The name of the template that sets [`RESULT`], if the source is exactly one expression.
@@ -99,21 +102,29 @@ impl Default for Templates {
     }
 }
 
+impl Template {
+    /// What a text holds outside of its expressions, blocks and comments: that part is sent as it is written.
+    pub fn literal_text(source: &str) -> String {
+        scan::scan(source).literal
+    }
+}
+
 impl Templates {
     /// Compiles a template that renders to text, or, by [`Self::value`], to a value. Errors name the line in the
     /// template; filters, tests and functions that do not exist are among them.
     pub fn add(&mut self, source: &str) -> Result<Template, Invalid> {
         let key: Arc<str> = format!("t{}", self.added).into();
         self.env.add_template_owned(key.to_string(), source.to_owned()).map_err(|error| invalid(&error))?;
-        let undeclared = match self.env.get_template(&key) {
-            Ok(template) => template.undeclared_variables(false),
+        let (undeclared, attributes) = match self.env.get_template(&key) {
+            Ok(template) => (template.undeclared_variables(false), template.undeclared_variables(true)),
             Err(error) => return Err(invalid(&error)),
         };
         self.check_uses(source, &undeclared)?;
         let names = undeclared.into_iter().filter(|name| !FUNCTIONS.contains(&name.as_str())).collect();
         let typed = self.add_typed(source, &key)?;
         self.added += 1;
-        Ok(Template { source: source.into(), names, key, typed })
+        let attributes = attributes.into_iter().collect();
+        Ok(Template { source: source.into(), names, attributes, key, typed })
     }
 
     /// Everything that is called by name exists.
@@ -123,7 +134,7 @@ impl Templates {
         undeclared: &std::collections::HashSet<String>,
     ) -> Result<(), Invalid> {
         let mut state = self.env.empty_state();
-        for used in scan::uses(source) {
+        for used in scan::scan(source).uses {
             let (kind, unknown) = match used.what {
                 scan::What::Filter => {
                     ("filter", is(state.apply_filter(used.name, &[]).err(), ErrorKind::UnknownFilter))
