@@ -29,4 +29,5 @@ pub mod telemetry;
 pub mod template;
 #[cfg(test)]
 mod testing;
+pub mod tls;
 pub mod workload;

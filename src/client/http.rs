@@ -11,6 +11,7 @@ use super::tokenizer::Counter;
 use super::{Answer, Caller, Context};
 use crate::exchange::{Ask, Call};
 use crate::plan::Target;
+use crate::tls;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use http::{HeaderMap, Method};
@@ -45,36 +46,9 @@ pub enum BuildError {
     /// Neither a DNS name nor an address.
     #[error("{0} is no name that a certificate can have")]
     ServerName(String),
-    /// A PEM file cannot be read.
-    #[error("cannot read {path}: {source}")]
-    Pem {
-        /// Which file.
-        path: PathBuf,
-        /// Why.
-        source: rustls::pki_types::pem::Error,
-    },
-    /// A PEM file without a certificate.
-    #[error("{0} holds no certificate")]
-    NoCertificate(PathBuf),
-    /// A certificate cannot serve as a root.
-    #[error("a certificate in {path} cannot be a root: {source}")]
-    Root {
-        /// Which file.
-        path: PathBuf,
-        /// Why.
-        source: rustls::Error,
-    },
-    /// The client certificate and its key do not go together, or are of a kind that we cannot use.
-    #[error("the client certificate in {path} cannot be used: {source}")]
-    Identity {
-        /// The certificate's file.
-        path: PathBuf,
-        /// Why.
-        source: rustls::Error,
-    },
-    /// TLS cannot be set up, say because the system has no roots.
-    #[error("cannot set up TLS: {0}")]
-    Tls(rustls::Error),
+    /// TLS cannot be set up.
+    #[error(transparent)]
+    Tls(#[from] tls::Error),
     /// A tokenizer file cannot be read.
     #[error("cannot read the tokenizer {path}: {source}")]
     Tokenizer {

@@ -10,11 +10,12 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("catalogue", &[]),
     ("secret", &[]),
     ("seed", &[]),
+    ("tls", &[]),
     ("framing", &[]),
     ("exchange", &[]),
     ("template", &["seed"]),
     ("config", &["secret"]),
-    ("plan", &["catalogue", "config", "event", "secret", "seed", "template"]),
+    ("plan", &["catalogue", "config", "event", "secret", "seed", "template", "tls"]),
     ("schedule", &["plan", "event", "seed"]),
     ("pacing", &["plan", "event", "seed"]),
     ("slo", &["plan", "event"]),
@@ -22,7 +23,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("checks", &["plan", "event"]),
     ("scenario", &["checks", "plan", "event", "exchange", "secret", "seed", "template"]),
     ("workload", &["plan", "event", "exchange", "seed"]),
-    ("client", &["plan", "event", "secret", "framing", "exchange"]),
+    ("client", &["plan", "event", "secret", "framing", "exchange", "tls"]),
     (
         "engine",
         &[
@@ -30,10 +31,10 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "workload", "checks", "scenario", "template", "client",
         ],
     ),
-    ("telemetry", &["catalogue", "event", "plan", "slo"]),
+    ("telemetry", &["catalogue", "event", "plan", "slo", "tls"]),
     ("state", &["event", "plan"]),
     ("report", &["event", "plan", "state"]),
-    ("server", &["telemetry", "state", "report", "event", "plan"]),
+    ("server", &["telemetry", "state", "report", "event", "plan", "tls"]),
     ("sim", &["framing"]),
 ];
 

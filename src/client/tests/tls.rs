@@ -266,7 +266,7 @@ fn what_cannot_be_configured() {
         let (cert_file, key_file) = (authority.file("cert.pem"), authority.file("cert.pem"));
         target.tls.identity = Some(Identity { cert_file, key_file });
     });
-    says(no_key, &format!("cannot read {}: ", file("cert.pem")));
+    says(no_key, &format!("{} holds no private key in PEM form, but a certificate", file("cert.pem")));
     let name = error(&|target| target.tls.server_name = Some("not a name".into()));
     says(name, "not a name is no name that a certificate can have");
     says(error(&|target| target.base_url = "ftp://h/".parse().unwrap()), "the base URL's scheme is ftp");
