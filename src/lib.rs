@@ -10,6 +10,7 @@ pub mod checks;
 pub mod cli;
 pub mod client;
 pub mod config;
+pub mod cpu_pool;
 pub mod engine;
 pub mod event;
 pub mod exchange;

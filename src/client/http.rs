@@ -9,6 +9,7 @@ use super::pool::Pool;
 use super::request::Composer;
 use super::tokenizer::Counter;
 use super::{Answer, Caller, Context};
+use crate::cpu_pool::CpuPool;
 use crate::exchange::{Ask, Call};
 use crate::plan::Target;
 use crate::tls;
@@ -28,6 +29,8 @@ pub struct Client {
     pub(super) dialer: Dialer,
     pub(super) pool: Arc<Pool>,
     pub(super) counter: Option<Counter>,
+    /// Decodes long documents and counts tokens.
+    pub(super) cpu_pool: CpuPool,
     tasks: Tasks,
 }
 
@@ -62,13 +65,22 @@ pub enum BuildError {
 impl Client {
     /// Reads the target's TLS and tokenizer files. No connection is opened. It may take a second where a tokenizer
     /// is loaded, so a running daemon calls it on a blocking thread.
-    pub fn new(target: Arc<Target>) -> Result<Self, BuildError> {
+    pub fn new(target: Arc<Target>, cpu_pool: CpuPool) -> Result<Self, BuildError> {
         let tasks = Tasks::default();
         let pool = Arc::new(Pool::new());
         let dialer = Dialer::new(Arc::clone(&target), tasks.clone(), Arc::downgrade(&pool))?;
         let composer = Composer::new(Arc::clone(&target), dialer.absolute_form())?;
         let counter = target.tokenizer.as_ref().map(Counter::load).transpose()?;
-        Ok(Self { dialect: dialect::of(target.api), target, composer, dialer, pool, counter, tasks })
+        Ok(Self {
+            dialect: dialect::of(target.api),
+            target,
+            composer,
+            dialer,
+            pool,
+            counter,
+            cpu_pool,
+            tasks,
+        })
     }
 
     /// Closes the idle connections, and each other one after its request; then waits until the last one is gone.
@@ -83,9 +95,9 @@ impl Client {
         let Some(counter) = &self.counter else { return Counted::default() };
         let output = [&output.text, &output.reasoning, &output.tool_calls].map(String::clone);
         Counted {
-            output: counter.count(output.to_vec()).await.filter(|n| *n > 0),
+            output: counter.count(&self.cpu_pool, output.to_vec()).await.filter(|n| *n > 0),
             input: match prompt {
-                Some(texts) => counter.count(texts).await,
+                Some(texts) => counter.count(&self.cpu_pool, texts).await,
                 None => None,
             },
         }

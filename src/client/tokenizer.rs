@@ -4,6 +4,7 @@
 //! server's chat template puts around the messages.
 
 use super::BuildError;
+use crate::cpu_pool::CpuPool;
 use crate::plan::TokenizerSpec;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -11,7 +12,6 @@ use std::sync::{Arc, LazyLock, Mutex, PoisonError, Weak};
 use std::time::SystemTime;
 use tiktoken_rs::CoreBPE;
 use tokenizers::Tokenizer;
-use tokio::sync::Semaphore;
 
 /// Texts longer than this in total are not counted.
 const MAX_TEXT: usize = 4 << 20;
@@ -27,9 +27,6 @@ pub(super) enum Counter {
 
 /// Tokenizers from files that someone still uses. A file that changed is another tokenizer.
 static LOADED: LazyLock<Mutex<HashMap<Version, Weak<Tokenizer>>>> = LazyLock::new(Mutex::default);
-
-/// One count at a time: counting takes a core, and others measure on it.
-static TURN: Semaphore = Semaphore::const_new(1);
 
 #[derive(PartialEq, Eq, Hash)]
 struct Version {
@@ -49,16 +46,13 @@ impl Counter {
     }
 
     /// Tokens of each text by itself, added up; `None` if that is too much work or the tokenizer cannot.
-    pub(super) async fn count(&self, texts: Vec<String>) -> Option<u64> {
+    pub(super) async fn count(&self, cpu_pool: &CpuPool, texts: Vec<String>) -> Option<u64> {
         if texts.iter().map(String::len).sum::<usize>() > MAX_TEXT {
             return None;
         }
-        let _turn = TURN.acquire().await.ok()?;
         let counter = self.clone();
         // A tokenizer that panics on a text gives no count, and nothing else is lost.
-        tokio::task::spawn_blocking(move || texts.iter().map(|text| counter.count_one(text)).sum())
-            .await
-            .ok()?
+        cpu_pool.run_exclusive(move || texts.iter().map(|text| counter.count_one(text)).sum()).await?
     }
 
     fn count_one(&self, text: &str) -> Option<u64> {
@@ -111,7 +105,8 @@ mod tests {
     }
 
     async fn count(counter: &Counter, texts: &[&str]) -> Option<u64> {
-        counter.count(texts.iter().map(|text| (*text).to_owned()).collect()).await
+        let cpu_pool = CpuPool::on(tokio::runtime::Handle::current());
+        counter.count(&cpu_pool, texts.iter().map(|text| (*text).to_owned()).collect()).await
     }
 
     #[tokio::test]
@@ -158,7 +153,7 @@ mod tests {
     async fn texts_without_end_are_not_counted() {
         let (_dir, path) = file(TOKENIZER);
         let counter = Counter::load(&TokenizerSpec::File(path)).unwrap();
-        assert_eq!(counter.count(vec!["a ".repeat(MAX_TEXT)]).await, None);
+        assert_eq!(count(&counter, &[&"a ".repeat(MAX_TEXT)]).await, None);
     }
 
     #[test]

@@ -10,6 +10,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("catalogue", &[]),
     ("secret", &[]),
     ("seed", &[]),
+    ("cpu_pool", &[]),
     ("tls", &[]),
     ("framing", &[]),
     ("exchange", &[]),
@@ -23,12 +24,12 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("checks", &["plan", "event"]),
     ("scenario", &["checks", "plan", "event", "exchange", "secret", "seed", "template"]),
     ("workload", &["plan", "event", "exchange", "seed"]),
-    ("client", &["plan", "event", "secret", "framing", "exchange", "tls"]),
+    ("client", &["cpu_pool", "plan", "event", "secret", "framing", "exchange", "tls"]),
     (
         "engine",
         &[
-            "plan", "event", "secret", "framing", "exchange", "seed", "schedule", "pacing", "slo",
-            "workload", "checks", "scenario", "template", "client",
+            "cpu_pool", "plan", "event", "secret", "framing", "exchange", "seed", "schedule", "pacing",
+            "slo", "workload", "checks", "scenario", "template", "client",
         ],
     ),
     ("telemetry", &["catalogue", "event", "plan", "slo", "tls"]),

@@ -4,6 +4,7 @@ use super::h2server::H2;
 use super::server::*;
 use crate::client::testing::target;
 use crate::client::{Answer, BuildError, Client};
+use crate::cpu_pool::CpuPool;
 use crate::event::{Failure, Outcome};
 use crate::plan::{ConnectionMode, HttpVersion, Identity, Target};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, date_time_ymd};
@@ -248,7 +249,10 @@ fn what_cannot_be_configured() {
     let error = |change: &dyn Fn(&mut Target)| {
         let mut target = authority.target(1);
         change(&mut target);
-        Client::new(Arc::new(target)).err().map(|error: BuildError| error.to_string()).unwrap_or_default()
+        Client::new(Arc::new(target), CpuPool::start().unwrap())
+            .err()
+            .map(|error: BuildError| error.to_string())
+            .unwrap_or_default()
     };
     let says = |error: String, start: &str| assert!(error.starts_with(start), "{error:?} against {start:?}");
     let file = |name: &str| authority.file(name).display().to_string();
