@@ -4,7 +4,6 @@
 mod active_runs;
 mod clock;
 mod closed;
-mod cpu_pool;
 pub mod dispatch;
 mod gate;
 mod in_flight;
@@ -24,12 +23,12 @@ mod user;
 
 pub use active_runs::Straggler;
 pub use clock::{Wall, anchored, system};
-pub use cpu_pool::CpuPool;
 pub use probe::Probed;
 pub use reload::{Changes, Next};
 pub use scheduler::{Triggered, TriggeredRun};
 
 use crate::client::Caller;
+use crate::cpu_pool::CpuPool;
 use crate::event::{Ledger, Pair, RunSummary, TraceIds};
 use crate::fact::{Fact, Sink};
 use crate::plan::Plan;
@@ -72,7 +71,7 @@ pub struct Deps {
     pub callers: HashMap<Arc<str>, Arc<dyn Caller>>,
     /// Awaits due times.
     pub dispatcher: Arc<dyn Dispatcher>,
-    /// Does what takes a processor, beside the traffic.
+    /// Does CPU-bound work beside the traffic.
     pub cpu_pool: CpuPool,
     /// Reads the wall clock.
     pub wall: Wall,

@@ -10,6 +10,7 @@ pub mod checks;
 pub mod cli;
 pub mod client;
 pub mod config;
+pub mod cpu_pool;
 pub mod engine;
 pub mod event;
 pub mod exchange;
@@ -30,5 +31,6 @@ pub mod telemetry;
 pub mod template;
 #[cfg(test)]
 mod testing;
+pub mod tls;
 pub mod vocabulary;
 pub mod workload;

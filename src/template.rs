@@ -43,6 +43,10 @@ pub struct Template {
     /// The variables that it reads from its scope. Neither functions nor variables that it sets itself are included.
     #[serde(skip)]
     pub names: BTreeSet<String>,
+    /// The same names with the attributes that are written behind them, say `secret.key`; the name alone where it is
+    /// used in another way.
+    #[serde(skip)]
+    pub attributes: BTreeSet<String>,
     /// Its name in the environment.
     #[serde(skip)]
     key: Arc<str>,
@@ -105,21 +109,29 @@ impl Default for Templates {
     }
 }
 
+impl Template {
+    /// What a text holds outside of its expressions, blocks and comments: that part is sent as it is written.
+    pub fn literal_text(source: &str) -> String {
+        scan::scan(source).literal
+    }
+}
+
 impl Templates {
     /// Compiles a template that renders to text, or to a value with [`Self::value`]. Errors name the line in the
     /// template; unknown filters, tests and functions are errors, too.
     pub fn add(&mut self, source: &str) -> Result<Template, Invalid> {
         let key: Arc<str> = format!("t{}", self.added).into();
         self.env.add_template_owned(key.to_string(), source.to_owned()).map_err(|error| invalid(&error))?;
-        let undeclared = match self.env.get_template(&key) {
-            Ok(template) => template.undeclared_variables(false),
+        let (undeclared, attributes) = match self.env.get_template(&key) {
+            Ok(template) => (template.undeclared_variables(false), template.undeclared_variables(true)),
             Err(error) => return Err(invalid(&error)),
         };
         self.check_uses(source, &undeclared)?;
         let names = undeclared.into_iter().filter(|name| !FUNCTIONS.contains(&name.as_str())).collect();
         let typed = self.add_typed(source, &key)?;
         self.added += 1;
-        Ok(Template { source: source.into(), names, key, typed })
+        let attributes = attributes.into_iter().collect();
+        Ok(Template { source: source.into(), names, attributes, key, typed })
     }
 
     /// Checks that every filter, test and function exists.
@@ -129,7 +141,7 @@ impl Templates {
         undeclared: &std::collections::HashSet<String>,
     ) -> Result<(), Invalid> {
         let mut state = self.env.empty_state();
-        for used in scan::uses(source) {
+        for used in scan::scan(source).uses {
             let (kind, unknown) = match used.what {
                 scan::What::Filter => {
                     ("filter", is(state.apply_filter(used.name, &[]).err(), ErrorKind::UnknownFilter))

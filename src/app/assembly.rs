@@ -2,8 +2,9 @@
 
 use crate::client::{Caller, Client};
 use crate::config::Files;
+use crate::cpu_pool::CpuPool;
 use crate::engine::dispatch::Precise;
-use crate::engine::{self, CpuPool, Deps, Engine};
+use crate::engine::{self, Deps, Engine};
 use crate::event::Ledger;
 use crate::fact::Sink;
 use crate::plan::{Fingerprint, Plan, Target};
@@ -17,13 +18,18 @@ use tokio::runtime::Handle;
 pub(super) type Callers = HashMap<Arc<str>, Arc<dyn Caller>>;
 
 /// The clients of a plan, and what they were made of.
-#[derive(Default)]
 pub(super) struct Clients {
+    cpu_pool: CpuPool,
     made: HashMap<Arc<str>, (Fingerprint, Arc<dyn Caller>)>,
     files: Files,
 }
 
 impl Clients {
+    /// None yet. All that follow do their CPU-bound work in this pool.
+    pub(super) fn none(cpu_pool: CpuPool) -> Self {
+        Self { cpu_pool, made: HashMap::new(), files: Files::default() }
+    }
+
     /// The client of each target that a profile uses: one of `old`, if neither the target nor the contents of its
     /// files changed, else a new one. `files` is what the load of the plan read. Fails with every client that
     /// cannot be made. Blocks while it reads files.
@@ -37,14 +43,15 @@ impl Clients {
             let kept = kept.filter(|_| target.files().iter().all(|path| files.agree(&old.files, path)));
             let caller = match kept {
                 Some((_, caller)) => Ok(Arc::clone(caller)),
-                None => Client::new(Arc::clone(target)).map(|client| -> Arc<dyn Caller> { Arc::new(client) }),
+                None => Client::new(Arc::clone(target), old.cpu_pool.clone())
+                    .map(|client| -> Arc<dyn Caller> { Arc::new(client) }),
             };
             match caller {
                 Ok(caller) => drop(made.insert(Arc::clone(&target.name), (fingerprint, caller))),
                 Err(error) => errors.push(format!("cannot set up the target {}: {error}", target.name)),
             }
         }
-        if errors.is_empty() { Ok(Self { made, files }) } else { Err(errors) }
+        if errors.is_empty() { Ok(Self { cpu_pool: old.cpu_pool.clone(), made, files }) } else { Err(errors) }
     }
 
     /// What the load of their plan read, if that was not known when they were made.
@@ -59,8 +66,8 @@ impl Clients {
 }
 
 /// Builds the client of each target that a profile uses.
-pub(super) fn callers(plan: &Plan) -> anyhow::Result<Callers> {
-    let clients = Clients::of(plan, Files::default(), &Clients::default());
+pub(super) fn callers(plan: &Plan, cpu_pool: &CpuPool) -> anyhow::Result<Callers> {
+    let clients = Clients::of(plan, Files::default(), &Clients::none(cpu_pool.clone()));
     Ok(clients.map_err(|errors| anyhow!(errors.join("; ")))?.callers())
 }
 
@@ -69,16 +76,21 @@ pub(super) fn ledger(plan: &Plan) -> Arc<state::BudgetLedger> {
     Arc::new(state::BudgetLedger::new(plan, engine::system()))
 }
 
+/// The threads for CPU-bound work of a process: one pool for the engine and all clients.
+pub(super) fn cpu_pool() -> anyhow::Result<CpuPool> {
+    CpuPool::start().context("cannot start the threads that render and check")
+}
+
 /// An engine over these parts; nothing runs yet.
 pub(super) fn engine(
     plan: Arc<Plan>,
     sink: Arc<dyn Sink>,
     ledger: Arc<dyn Ledger>,
     callers: Callers,
+    cpu_pool: CpuPool,
     traffic: Handle,
 ) -> anyhow::Result<Engine> {
     let dispatcher = Arc::new(Precise::start().context("cannot start the dispatcher's thread")?);
-    let cpu_pool = CpuPool::start().context("cannot start the threads that render and check")?;
     let deps = Deps { sink, ledger, callers, dispatcher, cpu_pool, wall: engine::system(), handle: traffic };
     Ok(Engine::new(plan, deps)?)
 }

@@ -82,7 +82,9 @@ impl Daemon {
         ];
         sinks.extend(export.as_ref().map(|(export, _)| export.sink()));
         let sink: Arc<dyn Sink> = Arc::new(Fanout::new(sinks));
-        let clients = Clients::of(&plan, Files::default(), &Clients::default());
+        let cpu_pool = assembly::cpu_pool()?;
+        let none = Clients::none(cpu_pool.clone());
+        let clients = Clients::of(&plan, Files::default(), &none);
         let clients = clients.map_err(|errors| anyhow!(errors.join("; ")))?;
         let status = ConfigStatus::loaded(warnings.iter().map(ToString::to_string).collect(), Vec::new());
         let (current, shown) = watch::channel(Current {
@@ -112,7 +114,7 @@ impl Daemon {
             otlp: plan.telemetry.otlp.clone(),
         };
         let server = Server::bind(options.listen.unwrap_or(listen)).await?;
-        let engine = assembly::engine(plan, sink, ledger, clients.callers(), traffic.clone())?;
+        let engine = assembly::engine(plan, sink, ledger, clients.callers(), cpu_pool, traffic.clone())?;
         let (engine, clients) = (Arc::new(engine), Arc::new(clients));
         let parts = Parts { engine: Arc::clone(&engine), store: Arc::clone(&store), clients, current };
         let reloader = Reloader::new(parts, started);

@@ -34,9 +34,11 @@ const HEADER: [&str; 12] = [
 /// one user, without any time to think), and tables what came of it: a row for each request. True if every answer
 /// was complete, and every journey came to its end.
 pub(super) async fn probe(plan: &Arc<Plan>, traffic: Handle) -> anyhow::Result<(String, bool)> {
-    let callers = assembly::callers(plan)?;
+    let cpu_pool = assembly::cpu_pool()?;
+    let callers = assembly::callers(plan, &cpu_pool)?;
     let nobody = Arc::new(Fanout::new(Vec::new()));
-    let engine = assembly::engine(Arc::clone(plan), nobody, assembly::ledger(plan), callers, traffic)?;
+    let engine =
+        assembly::engine(Arc::clone(plan), nobody, assembly::ledger(plan), callers, cpu_pool, traffic)?;
     let mut seen = BTreeSet::new();
     let mut rows = Vec::new();
     let mut all_well = true;

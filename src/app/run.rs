@@ -41,9 +41,10 @@ pub(super) fn run(options: &RunOptions) -> anyhow::Result<Exit> {
     let traffic = runtimes.traffic();
     let ledger = assembly::ledger(&plan);
     let ended = runtimes.block_on(async {
-        let callers = assembly::callers(&plan)?;
+        let cpu_pool = assembly::cpu_pool()?;
+        let callers = assembly::callers(&plan, &cpu_pool)?;
         let sink = Arc::new(Fanout::new(sinks));
-        let engine = assembly::engine(Arc::clone(&plan), sink, ledger, callers, traffic)?;
+        let engine = assembly::engine(Arc::clone(&plan), sink, ledger, callers, cpu_pool, traffic)?;
         let stop = Stop::default();
         let signals = Signals::install()?.watch(stop.clone());
         tokio::select! {

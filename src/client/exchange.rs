@@ -10,6 +10,7 @@ use super::http::Client;
 use super::mapped::{self, MappedDecoder};
 use super::redactor::Redactor;
 use super::{Answer, AnswerForm, Context, body, response};
+use crate::cpu_pool::CpuPool;
 use crate::event::{ConnectionRecord, Failure, Marks, Outcome};
 use crate::exchange::Call;
 use crate::plan::{AnswerMapping, ConnectionMode, HttpVersion};
@@ -17,16 +18,12 @@ use http::{Request, Response, StatusCode, header};
 use hyper::body::Incoming;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 /// Maximum number of bytes of an error answer that are read for its details.
 const MAX_ERROR: usize = 64 << 10;
 /// How long a connection may take to become idle after its answer was read.
 const REST_WITHIN: Duration = Duration::from_millis(100);
-
-/// Long documents are decoded one at a time: decoding occupies a core, and other requests are being measured.
-static TURN: Semaphore = Semaphore::const_new(1);
 
 /// How the answer of a request is interpreted.
 enum Form {
@@ -209,7 +206,7 @@ impl<'a> Exchange<'a> {
         drop(body);
         self.release(link, complete).await;
         self.marks.first_byte = body_decoder.first_byte();
-        decode_aside(&mut body_decoder).await;
+        decode_aside(&self.client.cpu_pool, &mut body_decoder).await;
         self.fill(answer, body_decoder, unexpected).await
     }
 
@@ -332,14 +329,12 @@ impl<'a> Exchange<'a> {
 }
 
 /// Decodes a long document, after all its timestamps were taken, on a thread where it delays no other request.
-async fn decode_aside(body_decoder: &mut BodyDecoder) {
+async fn decode_aside(cpu_pool: &CpuPool, body_decoder: &mut BodyDecoder) {
     let Some(document) = body_decoder.long_document() else { return };
-    let turn = TURN.acquire().await;
-    match tokio::task::spawn_blocking(move || document.decode()).await {
-        Ok(result) => body_decoder.decoded(result),
-        Err(_) => body_decoder.fail(Instant::now(), Failure::Internal, "decoding the answer panicked".into()),
+    match cpu_pool.run_exclusive(move || document.decode()).await {
+        Some(result) => body_decoder.decoded(result),
+        None => body_decoder.fail(Instant::now(), Failure::Internal, "decoding the answer panicked".into()),
     }
-    drop(turn);
 }
 
 #[cfg(test)]
@@ -368,7 +363,7 @@ mod tests {
         let mut body_decoder = BodyDecoder::new(Arc::new(Faulty), Mode::Whole);
         body_decoder.frame(now, &vec![b'1'; 20 << 10]);
         body_decoder.end_of_body(now);
-        decode_aside(&mut body_decoder).await;
+        decode_aside(&CpuPool::start().unwrap(), &mut body_decoder).await;
         let read = body_decoder.close(now);
         assert_eq!(read.outcome, Outcome::Failed(Failure::Internal));
         assert_eq!(read.detail.as_deref(), Some("decoding the answer panicked"));

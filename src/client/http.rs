@@ -9,8 +9,10 @@ use super::pool::Pool;
 use super::request::Composer;
 use super::tokenizer::Counter;
 use super::{Answer, Caller, Context};
+use crate::cpu_pool::CpuPool;
 use crate::exchange::{Ask, Call};
 use crate::plan::Target;
+use crate::tls;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use http::{HeaderMap, Method};
@@ -27,6 +29,8 @@ pub struct Client {
     pub(super) dialer: Dialer,
     pub(super) pool: Arc<Pool>,
     pub(super) counter: Option<Counter>,
+    /// Decodes long documents and counts tokens.
+    pub(super) cpu_pool: CpuPool,
     tasks: Tasks,
 }
 
@@ -45,36 +49,9 @@ pub enum BuildError {
     /// The name is neither a DNS name nor an address.
     #[error("{0} is no name that a certificate can have")]
     ServerName(String),
-    /// A PEM file cannot be read.
-    #[error("cannot read {path}: {source}")]
-    Pem {
-        /// The path of the file.
-        path: PathBuf,
-        /// The error of the operating system.
-        source: rustls::pki_types::pem::Error,
-    },
-    /// A PEM file contains no certificate.
-    #[error("{0} holds no certificate")]
-    NoCertificate(PathBuf),
-    /// A certificate cannot be used as a root.
-    #[error("a certificate in {path} cannot be a root: {source}")]
-    Root {
-        /// The path of the file.
-        path: PathBuf,
-        /// The error of the TLS library.
-        source: rustls::Error,
-    },
-    /// The client certificate and its key do not match, or are of an unsupported kind.
-    #[error("the client certificate in {path} cannot be used: {source}")]
-    Identity {
-        /// The path of the certificate.
-        path: PathBuf,
-        /// The error of the TLS library.
-        source: rustls::Error,
-    },
-    /// TLS cannot be set up, for example because the system has no root certificates.
-    #[error("cannot set up TLS: {0}")]
-    Tls(rustls::Error),
+    /// TLS cannot be set up.
+    #[error(transparent)]
+    Tls(#[from] tls::Error),
     /// A tokenizer file cannot be read.
     #[error("cannot read the tokenizer {path}: {source}")]
     Tokenizer {
@@ -88,13 +65,22 @@ pub enum BuildError {
 impl Client {
     /// Loads the target's TLS and tokenizer files, without opening a connection. Loading a tokenizer may take a second,
     /// so a running daemon calls this on a blocking thread.
-    pub fn new(target: Arc<Target>) -> Result<Self, BuildError> {
+    pub fn new(target: Arc<Target>, cpu_pool: CpuPool) -> Result<Self, BuildError> {
         let tasks = Tasks::default();
         let pool = Arc::new(Pool::new());
         let dialer = Dialer::new(Arc::clone(&target), tasks.clone(), Arc::downgrade(&pool))?;
         let composer = Composer::new(Arc::clone(&target), dialer.absolute_form())?;
         let counter = target.tokenizer.as_ref().map(Counter::load).transpose()?;
-        Ok(Self { dialect: dialect::of(target.api), target, composer, dialer, pool, counter, tasks })
+        Ok(Self {
+            dialect: dialect::of(target.api),
+            target,
+            composer,
+            dialer,
+            pool,
+            counter,
+            cpu_pool,
+            tasks,
+        })
     }
 
     /// Closes the idle connections, and each other one after its request; then waits until the last one is closed.
@@ -109,9 +95,9 @@ impl Client {
         let Some(counter) = &self.counter else { return Counted::default() };
         let output = [&output.text, &output.reasoning, &output.tool_calls].map(String::clone);
         Counted {
-            output: counter.count(output.to_vec()).await.filter(|n| *n > 0),
+            output: counter.count(&self.cpu_pool, output.to_vec()).await.filter(|n| *n > 0),
             input: match prompt {
-                Some(texts) => counter.count(texts).await,
+                Some(texts) => counter.count(&self.cpu_pool, texts).await,
                 None => None,
             },
         }

@@ -5,6 +5,7 @@
 //! server's chat template adds around the messages.
 
 use super::BuildError;
+use crate::cpu_pool::CpuPool;
 use crate::plan::TokenizerSpec;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -12,7 +13,6 @@ use std::sync::{Arc, LazyLock, Mutex, PoisonError, Weak};
 use std::time::SystemTime;
 use tiktoken_rs::CoreBPE;
 use tokenizers::Tokenizer;
-use tokio::sync::Semaphore;
 
 /// Maximum total length of texts in bytes; longer ones are not counted.
 const MAX_TEXT: usize = 4 << 20;
@@ -28,9 +28,6 @@ pub(super) enum Counter {
 
 /// Tokenizers from files that are still in use. A changed file gives a new tokenizer.
 static LOADED: LazyLock<Mutex<HashMap<Version, Weak<Tokenizer>>>> = LazyLock::new(Mutex::default);
-
-/// Only one count runs at a time: counting occupies a core, and other requests are being measured.
-static TURN: Semaphore = Semaphore::const_new(1);
 
 #[derive(PartialEq, Eq, Hash)]
 struct Version {
@@ -51,16 +48,13 @@ impl Counter {
 
     /// The total number of tokens in the texts, each counted on its own; `None` if that is too much work or the
     /// tokenizer fails.
-    pub(super) async fn count(&self, texts: Vec<String>) -> Option<u64> {
+    pub(super) async fn count(&self, cpu_pool: &CpuPool, texts: Vec<String>) -> Option<u64> {
         if texts.iter().map(String::len).sum::<usize>() > MAX_TEXT {
             return None;
         }
-        let _turn = TURN.acquire().await.ok()?;
         let counter = self.clone();
         // If a tokenizer panics on a text there is no count, and nothing else is affected.
-        tokio::task::spawn_blocking(move || texts.iter().map(|text| counter.count_one(text)).sum())
-            .await
-            .ok()?
+        cpu_pool.run_exclusive(move || texts.iter().map(|text| counter.count_one(text)).sum()).await?
     }
 
     fn count_one(&self, text: &str) -> Option<u64> {
@@ -113,7 +107,8 @@ mod tests {
     }
 
     async fn count(counter: &Counter, texts: &[&str]) -> Option<u64> {
-        counter.count(texts.iter().map(|text| (*text).to_owned()).collect()).await
+        let cpu_pool = CpuPool::on(tokio::runtime::Handle::current());
+        counter.count(&cpu_pool, texts.iter().map(|text| (*text).to_owned()).collect()).await
     }
 
     #[tokio::test]
@@ -160,7 +155,7 @@ mod tests {
     async fn texts_without_end_are_not_counted() {
         let (_dir, path) = file(TOKENIZER);
         let counter = Counter::load(&TokenizerSpec::File(path)).unwrap();
-        assert_eq!(counter.count(vec!["a ".repeat(MAX_TEXT)]).await, None);
+        assert_eq!(count(&counter, &[&"a ".repeat(MAX_TEXT)]).await, None);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use super::serialize;
 use crate::vocabulary::Overlap;
-use jiff::civil::Time;
+use jiff::civil::{Time, Weekday};
 use jiff::tz::TimeZone;
 use serde::Serialize;
 use std::time::Duration;
@@ -87,39 +87,54 @@ impl Window {
     }
 }
 
-/// A set of weekdays.
+/// A set of weekdays: one bit for each, Monday's the lowest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub struct Weekdays([bool; 7]);
+pub struct Weekdays(u8);
 
 impl Weekdays {
     /// All seven.
-    pub const ALL: Self = Self([true; 7]);
+    pub const ALL: Self = Self(0b111_1111);
 
     /// These days.
-    pub fn of(days: impl IntoIterator<Item = jiff::civil::Weekday>) -> Self {
-        let mut set = [false; 7];
-        for day in days {
-            if let Some(slot) = set.get_mut(Self::slot(day)) {
-                *slot = true;
-            }
-        }
-        Self(set)
+    pub fn of(days: impl IntoIterator<Item = Weekday>) -> Self {
+        Self(days.into_iter().fold(0, |set, day| set | Self::bit(day)))
     }
 
     /// Whether a day is in the set.
-    pub fn contains(self, day: jiff::civil::Weekday) -> bool {
-        self.0.get(Self::slot(day)).copied().unwrap_or(false)
+    pub const fn contains(self, day: Weekday) -> bool {
+        self.0 & Self::bit(day) != 0
     }
 
-    fn slot(day: jiff::civil::Weekday) -> usize {
-        usize::try_from(day.to_monday_zero_offset()).unwrap_or(0)
+    const fn bit(day: Weekday) -> u8 {
+        match day {
+            Weekday::Monday => 1,
+            Weekday::Tuesday => 1 << 1,
+            Weekday::Wednesday => 1 << 2,
+            Weekday::Thursday => 1 << 3,
+            Weekday::Friday => 1 << 4,
+            Weekday::Saturday => 1 << 5,
+            Weekday::Sunday => 1 << 6,
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use jiff::civil::{DateTime, Weekday, time};
+    use jiff::civil::{DateTime, time};
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn a_set_holds_the_days_that_it_was_made_of(days in proptest::collection::vec(1_i8..=7, 0..9)) {
+            let weekday = |day| Weekday::from_monday_one_offset(day).unwrap();
+            let set = Weekdays::of(days.iter().copied().map(weekday));
+            for day in 1..=7 {
+                prop_assert_eq!(set.contains(weekday(day)), days.contains(&day));
+                prop_assert!(Weekdays::ALL.contains(weekday(day)));
+            }
+        }
+    }
 
     #[test]
     fn a_window_may_go_over_midnight() {

@@ -3,10 +3,9 @@
 //!
 //! Keys of that format for which rustls has no setting (cipher suites, curves) are rejected, not ignored.
 
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use crate::tls;
 use rustls::server::WebPkiClientVerifier;
-use rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion};
+use rustls::{ServerConfig, SupportedProtocolVersion};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -31,13 +30,16 @@ pub enum Error {
         /// What is wrong; passwords are never quoted.
         message: String,
     },
-    /// Certificate, key or CA cannot be used.
-    #[error("{path}: {message}")]
-    Pem {
-        /// The path of the file.
+    /// Certificate, key or CA are not usable.
+    #[error(transparent)]
+    Pem(#[from] tls::Error),
+    /// The certificate and its key, or the CA, do not fit.
+    #[error("{path}: {source}")]
+    Mismatch {
+        /// Of which file.
         path: PathBuf,
-        /// What is wrong.
-        message: String,
+        /// Why.
+        source: Box<dyn std::error::Error + Send + Sync>,
     },
 }
 
@@ -116,20 +118,19 @@ impl Tls {
     ) -> Result<Arc<ServerConfig>, Error> {
         let cert_file = folder.join(&self.cert_file);
         let key_file = folder.join(&self.key_file);
-        let chain = certificates(&cert_file)?;
-        let key = PrivateKeyDer::from_pem_slice(read_text(&key_file)?.as_bytes()).map_err(|error| {
-            Error::Pem { path: key_file.clone(), message: format!("no usable private key: {error}") }
-        })?;
+        let chain = tls::certificates(&cert_file)?;
+        let key = tls::private_key(&key_file)?;
         files.extend([cert_file.clone(), key_file]);
         let versions: &[&SupportedProtocolVersion] = match self.min_version {
             MinVersion::TLS12 => &[&rustls::version::TLS13, &rustls::version::TLS12],
             MinVersion::TLS13 => &[&rustls::version::TLS13],
         };
         let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let pem = |message: String| Error::Pem { path: cert_file.clone(), message };
+        let unfit =
+            |source: rustls::Error| Error::Mismatch { path: cert_file.clone(), source: source.into() };
         let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
             .with_protocol_versions(versions)
-            .map_err(|error| pem(error.to_string()))?;
+            .map_err(unfit)?;
         let builder = if self.client_auth_type == ClientAuth::NoClientCert {
             if self.client_ca_file.is_some() {
                 let message = "client_ca_file needs client_auth_type RequireAndVerifyClientCert or \
@@ -142,7 +143,7 @@ impl Tls {
                 let message = format!("client_auth_type {:?} needs client_ca_file", self.client_auth_type);
                 return Err(Error::Format { path: file.to_owned(), message });
             };
-            let roots = roots(&ca_file)?;
+            let roots = tls::roots(&ca_file)?;
             files.push(ca_file.clone());
             let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
             let verifier = if self.client_auth_type == ClientAuth::VerifyClientCertIfGiven {
@@ -151,10 +152,10 @@ impl Tls {
                 verifier
             };
             let verifier =
-                verifier.build().map_err(|error| Error::Pem { path: ca_file, message: error.to_string() })?;
+                verifier.build().map_err(|error| Error::Mismatch { path: ca_file, source: error.into() })?;
             builder.with_client_cert_verifier(verifier)
         };
-        let mut config = builder.with_single_cert(chain, key).map_err(|error| pem(error.to_string()))?;
+        let mut config = builder.with_single_cert(chain, key).map_err(unfit)?;
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         Ok(Arc::new(config))
     }
@@ -168,24 +169,6 @@ fn position_of(error: &serde_saphyr::Error) -> String {
 
 fn read_text(path: &Path) -> Result<String, Error> {
     std::fs::read_to_string(path).map_err(|source| Error::Read { path: path.to_owned(), source })
-}
-
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
-    let pem = |message: String| Error::Pem { path: path.to_owned(), message };
-    let chain: Vec<_> = CertificateDer::pem_slice_iter(read_text(path)?.as_bytes())
-        .collect::<Result<_, _>>()
-        .map_err(|error| pem(format!("no usable certificate: {error}")))?;
-    if chain.is_empty() { Err(pem("there is no certificate in it".to_owned())) } else { Ok(chain) }
-}
-
-fn roots(path: &Path) -> Result<RootCertStore, Error> {
-    let mut roots = RootCertStore::empty();
-    for certificate in certificates(path)? {
-        roots
-            .add(certificate)
-            .map_err(|error| Error::Pem { path: path.to_owned(), message: error.to_string() })?;
-    }
-    Ok(roots)
 }
 
 #[cfg(test)]
@@ -226,7 +209,7 @@ mod tests {
         let absent = wrong("tls_server_config: { cert_file: absent.pem, key_file: absent.key }\n");
         assert!(absent.starts_with("cannot read absent.pem: "), "{absent}");
         let junk = wrong("tls_server_config: { cert_file: junk.pem, key_file: junk.pem }\n");
-        assert_eq!(junk, "junk.pem: there is no certificate in it");
+        assert_eq!(junk, "junk.pem holds no certificate in PEM form");
         let kind = wrong(
             "tls_server_config: { cert_file: a, key_file: b, client_auth_type: RequireAnyClientCert }\n",
         );

@@ -47,30 +47,40 @@ pub(super) fn sole_expression(source: &str) -> Option<&str> {
     Some(inside.strip_suffix(['-', '+']).unwrap_or(inside))
 }
 
-/// Every name that is used as a filter, test or function, in order of appearance.
-pub(super) fn uses(source: &str) -> Vec<Use<'_>> {
-    let mut scan = Scan { source, at: 0, found: Vec::new() };
+/// A template, split into what it uses and what it holds as it is.
+#[derive(Debug, Default)]
+pub(super) struct Scanned<'a> {
+    /// Every name that is used as a filter, test or function, in order.
+    pub(super) uses: Vec<Use<'a>>,
+    /// The text outside of expressions, blocks and comments, raw blocks included.
+    pub(super) literal: String,
+}
+
+/// Reads a template to its end.
+pub(super) fn scan(source: &str) -> Scanned<'_> {
+    let mut scan = Scan { source, at: 0, found: Scanned::default() };
+    let mut from = 0;
     while let Some(code) = scan.next_code() {
+        scan.keep(from, scan.at - code.len());
         match code {
-            "{#" => scan.skip_past("#}"),
-            "{%" if scan.raw() => {
-                while scan.skip_past("{%") {
-                    if scan.word().is_some_and(|word| word == "endraw") {
-                        break;
-                    }
-                }
-                scan.skip_past("%}")
+            "{#" => {
+                scan.skip_past("#}");
             }
-            _ => scan.code(code == "{%"),
-        };
+            "{%" if scan.raw() => scan.skip_raw(),
+            _ => {
+                scan.code(code == "{%");
+            }
+        }
+        from = scan.at;
     }
+    scan.keep(from, source.len());
     scan.found
 }
 
 struct Scan<'a> {
     source: &'a str,
     at: usize,
-    found: Vec<Use<'a>>,
+    found: Scanned<'a>,
 }
 
 impl<'a> Scan<'a> {
@@ -99,7 +109,25 @@ impl<'a> Scan<'a> {
         self.at < self.source.len()
     }
 
-    /// The keyword of a block.
+    fn keep(&mut self, from: usize, to: usize) {
+        self.found.literal.push_str(self.source.get(from..to).unwrap_or_default());
+    }
+
+    /// Goes behind the end of a raw block, whose text is no code.
+    fn skip_raw(&mut self) {
+        self.skip_past("%}");
+        let mut from = self.at;
+        while self.skip_past("{%") {
+            self.keep(from, self.at - 2);
+            if self.word().is_some_and(|word| word == "endraw") {
+                break;
+            }
+            from = self.at - 2;
+        }
+        self.skip_past("%}");
+    }
+
+    /// The name that a block begins with.
     fn word(&self) -> Option<&'a str> {
         let rest = self.rest().trim_start_matches(['-', '+']).trim_start();
         rest.get(..name_length(rest)).filter(|word| !word.is_empty())
@@ -178,7 +206,7 @@ impl<'a> Scan<'a> {
 
     fn use_of(&mut self, what: What, name: &'a str) {
         let line = 1 + self.source.get(..self.at).unwrap_or_default().matches('\n').count();
-        self.found.push(Use { what, name, line });
+        self.found.uses.push(Use { what, name, line });
     }
 }
 

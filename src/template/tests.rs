@@ -278,6 +278,26 @@ fn values_are_not_shown_by_debug() {
     assert!(values.contains("token") && !values.contains("hunter2"));
 }
 
+#[test]
+fn what_stands_outside_of_code_is_sent_as_it_is() {
+    let literal = Template::literal_text;
+    assert_eq!(literal("/a/{{ b }}?c={% if x %}#{# d #}{e}"), "/a/?c=#{e}");
+    assert_eq!(literal("{{ unclosed"), "");
+    assert_eq!(literal("plain {"), "plain {");
+    assert_eq!(literal("a{{ '}}#' }}b"), "ab");
+    assert_eq!(literal("a{% raw %}{{ #{% x {%- endraw %}b"), "a{{ #{% x b");
+}
+
+#[test]
+fn attributes_are_named_as_far_as_they_are_written_out() {
+    let attributes =
+        |source: &str| Templates::default().add(source).unwrap().attributes.into_iter().collect::<Vec<_>>();
+    assert_eq!(attributes("{{ secret.a ~ secret.b.c }}"), ["secret.a", "secret.b.c"]);
+    assert_eq!(attributes("{{ secret[x] }}"), ["secret", "x"]);
+    assert_eq!(attributes("{{ 'secret.a' }}{# secret.b #}{{ y.secret.c }}"), ["y.secret.c"]);
+    assert_eq!(attributes("{% set secret = y %}{{ secret.a }}"), ["y"]);
+}
+
 proptest! {
     #[test]
     fn a_value_comes_back_as_it_went_in(text in ".*", n in any::<i64>(), u in any::<u64>(), f in -1e300..1e300_f64) {
@@ -291,9 +311,14 @@ proptest! {
     }
 
     #[test]
+    fn text_without_code_is_literal(source in "[^{]*") {
+        prop_assert_eq!(Template::literal_text(&source), source);
+    }
+
+    #[test]
     fn no_source_breaks_the_scanner(source in "[{}%#|.()'\"a-c \n\\\\-]{0,40}") {
-        let found = scan::uses(&source);
-        prop_assert!(found.iter().all(|used| source.contains(used.name)));
+        let found = scan::scan(&source);
+        prop_assert!(found.uses.iter().all(|used| source.contains(used.name)));
         let _ = Templates::default().add(&source);
     }
 

@@ -4,6 +4,7 @@ use crate::harness::{PATIENCE, Simulator, load};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use tokenbeat::client::{Caller, Client};
+use tokenbeat::cpu_pool::CpuPool;
 use tokenbeat::engine::dispatch::Precise;
 use tokenbeat::engine::{self, Deps, Engine, Once};
 use tokenbeat::event::{Outcome, Request, RunSummary};
@@ -33,7 +34,10 @@ pub(crate) async fn play_on(
 ) -> (Vec<Arc<Request>>, RunSummary) {
     let plan = Arc::new(load(yaml, simulator.address).plan);
     let kept = Arc::new(Kept::default());
-    let client = |target: &Arc<_>| Arc::new(Client::new(Arc::clone(target)).unwrap()) as Arc<dyn Caller>;
+    let cpu_pool = CpuPool::start().unwrap();
+    let client = |target: &Arc<_>| {
+        Arc::new(Client::new(Arc::clone(target), cpu_pool.clone()).unwrap()) as Arc<dyn Caller>
+    };
     let callers: HashMap<_, _> =
         plan.targets.iter().map(|target| (Arc::clone(&target.name), client(target))).collect();
     let deps = Deps {
@@ -41,7 +45,7 @@ pub(crate) async fn play_on(
         ledger: Arc::new(BudgetLedger::new(&plan, engine::system())),
         callers,
         dispatcher: Arc::new(Precise::start().unwrap()),
-        cpu_pool: engine::CpuPool::start().unwrap(),
+        cpu_pool,
         wall: engine::system(),
         handle: traffic,
     };

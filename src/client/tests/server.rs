@@ -2,6 +2,7 @@
 
 use crate::client::testing::target;
 use crate::client::{Answer, CallOptions, Caller, Client, Context};
+use crate::cpu_pool::CpuPool;
 use crate::event::TraceIds;
 use crate::exchange::{Ask, Message, Role};
 use crate::plan::Target;
@@ -162,7 +163,7 @@ pub(super) fn whole(status: &str, headers: &str, body: &str) -> String {
 
 /// A client for a target.
 pub(super) fn client(target: Target) -> Client {
-    Client::new(Arc::new(target)).unwrap()
+    Client::new(Arc::new(target), CpuPool::on(tokio::runtime::Handle::current())).unwrap()
 }
 
 /// The prompt of the calls in these tests.

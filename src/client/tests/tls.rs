@@ -4,6 +4,7 @@ use super::h2server::H2;
 use super::server::*;
 use crate::client::testing::target;
 use crate::client::{Answer, BuildError, Client};
+use crate::cpu_pool::CpuPool;
 use crate::event::{Failure, Outcome};
 use crate::plan::{ConnectionMode, HttpVersion, Identity, Target};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, date_time_ymd};
@@ -248,7 +249,10 @@ fn what_cannot_be_configured() {
     let error = |change: &dyn Fn(&mut Target)| {
         let mut target = authority.target(1);
         change(&mut target);
-        Client::new(Arc::new(target)).err().map(|error: BuildError| error.to_string()).unwrap_or_default()
+        Client::new(Arc::new(target), CpuPool::start().unwrap())
+            .err()
+            .map(|error: BuildError| error.to_string())
+            .unwrap_or_default()
     };
     let says = |error: String, start: &str| assert!(error.starts_with(start), "{error:?} against {start:?}");
     let file = |name: &str| authority.file(name).display().to_string();
@@ -266,7 +270,7 @@ fn what_cannot_be_configured() {
         let (cert_file, key_file) = (authority.file("cert.pem"), authority.file("cert.pem"));
         target.tls.identity = Some(Identity { cert_file, key_file });
     });
-    says(no_key, &format!("cannot read {}: ", file("cert.pem")));
+    says(no_key, &format!("{} holds no private key in PEM form, but a certificate", file("cert.pem")));
     let name = error(&|target| target.tls.server_name = Some("not a name".into()));
     says(name, "not a name is no name that a certificate can have");
     says(error(&|target| target.base_url = "ftp://h/".parse().unwrap()), "the base URL's scheme is ftp");

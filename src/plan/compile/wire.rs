@@ -4,9 +4,9 @@ use super::Findings;
 use crate::config::{self, HeaderText, KeyPath, SecretSource, names_a_credential};
 use crate::plan::{Auth, Identity, TlsOptions};
 use crate::secret::{Exposed, Origin, Secret};
+use crate::tls;
 use http::{HeaderName, HeaderValue};
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::pki_types::ServerName;
 use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
@@ -211,9 +211,8 @@ pub(super) fn certificates(file: &Path, path: &KeyPath, findings: &mut Findings)
         Ok(pem) => pem,
         Err(error) => return findings.error(path, format!("{shown} cannot be read: {error}")),
     };
-    let parsed: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
-    if !parsed.is_ok_and(|certificates| !certificates.is_empty()) {
-        findings.error(path, format!("{shown} holds no certificate in PEM form"));
+    if let Err(error) = tls::parse_certificates(file, &pem) {
+        findings.error(path, error.to_string());
     }
 }
 
@@ -221,9 +220,10 @@ fn private_key(file: &Path, path: &KeyPath, findings: &mut Findings) {
     let shown = file.display();
     match findings.files.read(file) {
         Err(error) => findings.error(path, format!("{shown} cannot be read: {error}")),
-        Ok(pem) if PrivateKeyDer::from_pem_slice(&pem).is_err() => {
-            findings.error(path, format!("{shown} holds no private key in PEM form"));
+        Ok(pem) => {
+            if let Err(error) = tls::parse_private_key(file, &pem) {
+                findings.error(path, error.to_string());
+            }
         }
-        Ok(_) => {}
     }
 }

@@ -12,7 +12,6 @@ use bytes::Bytes;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceResponse;
 use prost::Message as _;
 use std::error::Error as StdError;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,20 +21,9 @@ const MAX_TEXT: usize = 300;
 /// The export cannot be set up. Lower-case clauses with their subject.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// A file of the TLS settings.
-    #[error("cannot read {path}: {source}")]
-    File {
-        /// Which file.
-        path: PathBuf,
-        /// Why.
-        source: rustls::pki_types::pem::Error,
-    },
-    /// No certificate in a file that is there for them.
-    #[error("there is no certificate in {0}")]
-    NoCertificate(PathBuf),
-    /// The TLS settings contradict each other or the system has no roots.
-    #[error("cannot set up TLS: {0}")]
-    Tls(#[from] rustls::Error),
+    /// TLS cannot be set up.
+    #[error(transparent)]
+    Tls(#[from] crate::tls::Error),
     /// The client of OTLP over HTTP.
     #[error("cannot set up the HTTP client: {0}")]
     Http(#[from] reqwest::Error),

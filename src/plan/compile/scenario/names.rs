@@ -67,7 +67,7 @@ impl<'a> Names<'a> {
         };
         for name in &template.names {
             if name == SECRET {
-                self.secrets_in(source, path, findings);
+                self.secrets_in(&template, path, findings);
             } else {
                 self.variable(name, path, findings);
             }
@@ -98,29 +98,26 @@ impl<'a> Names<'a> {
     }
 
     /// The secrets that a template names, as far as they are written out.
-    fn secrets_in(&mut self, source: &str, path: &KeyPath, findings: &mut Findings) {
+    fn secrets_in(&mut self, template: &Template, path: &KeyPath, findings: &mut Findings) {
         if self.secrets.is_empty() {
             findings.error(path, "there is no `secret`: the scenario has no `secrets`");
             return;
         }
-        let code = text::code_of(source);
-        for (at, _) in code.match_indices(SECRET) {
-            let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
-            let before = code.get(..at).and_then(|text| text.chars().next_back());
-            let rest = code.get(at + SECRET.len()..).unwrap_or_default();
-            if before.is_some_and(|c| word(c) || c == '.') || rest.starts_with(word) {
+        let mut unknown = BTreeSet::new();
+        for used in &template.attributes {
+            let mut parts = used.split('.');
+            if parts.next() != Some(SECRET) {
                 continue;
             }
-            let Some(rest) = rest.strip_prefix('.') else {
+            let Some(name) = parts.next() else {
                 // Which ones is known when it is rendered: it may be any.
                 self.used.extend(self.secrets.iter().map(|name| format!("{SECRET}.{name}")));
                 continue;
             };
-            let name: String = rest.chars().take_while(|c| word(*c)).collect();
-            if self.secrets.contains(name.as_str()) {
+            if self.secrets.contains(name) {
                 self.used.insert(format!("{SECRET}.{name}"));
-            } else {
-                let near = nearest(&name, self.secrets.iter().copied());
+            } else if unknown.insert(name) {
+                let near = nearest(name, self.secrets.iter().copied());
                 let hint = near.map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
                 findings.error(path, format!("there is no secret `{name}`{hint}"));
             }

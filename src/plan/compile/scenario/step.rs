@@ -167,7 +167,7 @@ impl StepCompiler<'_> {
         if !text.starts_with('/') {
             self.findings.error(path, "must begin with `/`: it is appended to the target's `base_url`");
         }
-        if text::outside_templates(text).contains('#') {
+        if Template::literal_text(text).contains('#') {
             self.findings.error(path, "must not hold a fragment (#): it is no part of a request");
         }
         let query = text.split_once('?').map_or("", |(_, query)| query);

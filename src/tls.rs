@@ -1,0 +1,215 @@
+//! Certificates and keys from PEM files, and the TLS settings of everything that connects to somebody. It knows
+//! neither targets nor exporters nor our own port.
+
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, ring};
+use rustls::pki_types::pem::{self, PemObject as _};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls_platform_verifier::BuilderVerifierExt as _;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// TLS cannot be set up. Each error names the file, and what was found in it where that helps.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A file cannot be read.
+    #[error("cannot read {path}: {source}")]
+    Read {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A PEM section is damaged.
+    #[error("{path} is not in PEM form: {source}")]
+    Damaged {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: pem::Error,
+    },
+    /// The file has no section of the kind that is needed.
+    #[error("{path} holds no {wanted} in PEM form{found}")]
+    Missing {
+        /// Which file.
+        path: PathBuf,
+        /// What it should hold.
+        wanted: &'static str,
+        /// What it holds instead, as an addition to the message, or nothing.
+        found: &'static str,
+    },
+    /// A certificate cannot serve as a root.
+    #[error("a certificate in {path} cannot be a root: {source}")]
+    Root {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: rustls::Error,
+    },
+    /// The client certificate and its key do not belong together, or are of a kind that we cannot use.
+    #[error("the client certificate in {path} cannot be used: {source}")]
+    Identity {
+        /// The certificate's file.
+        path: PathBuf,
+        /// Why.
+        source: rustls::Error,
+    },
+    /// TLS cannot be set up for another reason: the system has no roots, for example.
+    #[error("cannot set up TLS: {0}")]
+    Setup(#[from] rustls::Error),
+}
+
+/// What a client trusts.
+#[derive(Clone, Copy, Debug)]
+pub enum Trust<'a> {
+    /// The roots of the operating system.
+    System,
+    /// The certificates in this file, and no others.
+    File(&'a Path),
+    /// Every server, unverified.
+    Everyone,
+    /// No server: for connections that are not encrypted.
+    Nobody,
+}
+
+/// The settings of a client. `identity` is the file of its certificate chain and the file of its key.
+pub fn client_config(trust: Trust<'_>, identity: Option<(&Path, &Path)>) -> Result<ClientConfig, Error> {
+    let provider = Arc::new(ring::default_provider());
+    let builder =
+        ClientConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions()?;
+    let builder = match trust {
+        Trust::System => builder.with_platform_verifier()?,
+        Trust::File(path) => builder.with_root_certificates(roots(path)?),
+        Trust::Nobody => builder.with_root_certificates(RootCertStore::empty()),
+        Trust::Everyone => {
+            builder.dangerous().with_custom_certificate_verifier(Arc::new(NoVerification(provider)))
+        }
+    };
+    let Some((cert_file, key_file)) = identity else { return Ok(builder.with_no_client_auth()) };
+    let (key, chain) = (private_key(key_file)?, certificates(cert_file)?);
+    builder
+        .with_client_auth_cert(chain, key)
+        .map_err(|source| Error::Identity { path: cert_file.to_owned(), source })
+}
+
+/// The certificates in a file; at least one.
+pub fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
+    parse_certificates(path, &read(path)?)
+}
+
+/// The certificates in a file as roots; at least one.
+pub fn roots(path: &Path) -> Result<RootCertStore, Error> {
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates(path)? {
+        roots.add(certificate).map_err(|source| Error::Root { path: path.to_owned(), source })?;
+    }
+    Ok(roots)
+}
+
+/// The first private key in a file.
+pub fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, Error> {
+    parse_private_key(path, &read(path)?)
+}
+
+/// As [`certificates`], of a file that somebody else has read.
+pub fn parse_certificates(path: &Path, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, Error> {
+    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
+    let found = found.map_err(|source| Error::Damaged { path: path.to_owned(), source })?;
+    if found.is_empty() {
+        let found = if PrivateKeyDer::from_pem_slice(pem).is_ok() { ", but a private key" } else { "" };
+        return Err(Error::Missing { path: path.to_owned(), wanted: "certificate", found });
+    }
+    Ok(found)
+}
+
+/// As [`private_key`], of a file that somebody else has read.
+pub fn parse_private_key(path: &Path, pem: &[u8]) -> Result<PrivateKeyDer<'static>, Error> {
+    PrivateKeyDer::from_pem_slice(pem).map_err(|source| match source {
+        pem::Error::NoItemsFound => {
+            let found = if CertificateDer::from_pem_slice(pem).is_ok() { ", but a certificate" } else { "" };
+            Error::Missing { path: path.to_owned(), wanted: "private key", found }
+        }
+        source => Error::Damaged { path: path.to_owned(), source },
+    })
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, Error> {
+    std::fs::read(path).map_err(|source| Error::Read { path: path.to_owned(), source })
+}
+
+/// Accepts every certificate and signature: for targets whose config asks for that explicitly.
+#[derive(Debug)]
+struct NoVerification(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for NoVerification {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_say_what_a_file_holds_and_what_it_should_hold() {
+        let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+        let (certificate, key) = (made.cert.pem(), made.signing_key.serialize_pem());
+        let path = Path::new("f.pem");
+        let no_certificate = |pem: &str| parse_certificates(path, pem.as_bytes()).unwrap_err().to_string();
+        let no_key = |pem: &str| parse_private_key(path, pem.as_bytes()).unwrap_err().to_string();
+        assert_eq!(no_certificate(""), "f.pem holds no certificate in PEM form");
+        assert_eq!(no_certificate(&key), "f.pem holds no certificate in PEM form, but a private key");
+        assert_eq!(no_key("junk"), "f.pem holds no private key in PEM form");
+        assert_eq!(no_key(&certificate), "f.pem holds no private key in PEM form, but a certificate");
+        let cut = certificate.split("-----END").next().unwrap();
+        assert!(no_certificate(cut).starts_with("f.pem is not in PEM form: "), "{}", no_certificate(cut));
+        let missing = certificates(Path::new("/nonexistent/f.pem")).unwrap_err().to_string();
+        assert!(missing.starts_with("cannot read /nonexistent/f.pem: "), "{missing}");
+    }
+
+    #[test]
+    fn both_may_stand_in_one_file() {
+        let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("both.pem");
+        std::fs::write(&path, made.cert.pem() + &made.signing_key.serialize_pem()).unwrap();
+        assert_eq!(certificates(&path).unwrap().len(), 1);
+        for trust in [Trust::Nobody, Trust::Everyone, Trust::File(&path)] {
+            assert!(
+                client_config(trust, Some((&path, &path))).unwrap().client_auth_cert_resolver.has_certs()
+            );
+        }
+    }
+}
