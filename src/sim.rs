@@ -92,7 +92,7 @@ pub struct Handle {
 }
 
 impl Sim {
-    /// Binds the port and prepares everything; connections are answered once [`Bound::serve`] is called.
+    /// Binds the port and prepares everything; connections are answered once [`Self::serve`] is called.
     pub fn bind(options: Options) -> Result<Self, Error> {
         if let Some(mistake) = options.mistake() {
             return Err(Error::Options(mistake));
