@@ -239,10 +239,12 @@ def backends(t: Session, prom: Prometheus) -> None:
         wait_for("nearly one", lambda: 0.7 < prom.scalar(share) < 1.3, 60, every=2)
     with t.check("what lies between client and server is small: they are one process"):
         between = next(q for q in live.queries() if "Network and gateway" in q.place)
-        rows = prom.query(between.expr)
-        expect(rows, "the client's model is not the server's")
-        far = [(labels, value) for labels, value in rows if labels["location"] != PAGES and not -0.5 < value < 0.5]
-        equal(far, [], "medians that are far apart")
+        # Over a short window a profile may have had no answer yet, or one that a fault of the demo slowed down.
+        def close() -> bool:
+            rows = [value for labels, value in prom.query(between.expr) if labels["location"] != PAGES]
+            return bool(rows) and all(-0.5 < value < 0.5 for value in rows)
+
+        wait_for("medians that are close", close, 180, every=2)
 
 
 def alerts(t: Session, prom: Prometheus, location: str) -> None:
