@@ -1,15 +1,20 @@
-//! The one catalogue of metrics: name, unit, kind, buckets, labels and meaning of each, once. Prometheus names,
-//! documentation and every rendering derive from it. It must not know how a value comes about.
+//! The one catalogue of metrics: name, unit, value, buckets, labels and meaning of each, and for which subjects its
+//! series exist from the start, once. The cells that hold the values, Prometheus names, the documentation, label names
+//! that a user may not take and every rendering derive from it. It must not know how a value comes about.
 
 pub mod buckets;
 mod spec;
 
-pub use spec::{Key, Kind, Spec, Subject, Unit};
+pub use spec::{Key, Kind, Spec, Subject, Unit, When};
 
-use Kind::{Counter, Gauge, Histogram};
+macro_rules! http_codes {
+    ($($code:literal),* $(,)?) => {
+        /// Codes that `tokenbeat_http_responses_total` tells apart, with their label values; any other is `other`.
+        pub const HTTP_CODES: [(u16, &str); [$($code),*].len()] = [$(($code, stringify!($code))),*];
+    };
+}
 
-/// Codes that `tokenbeat_http_responses_total` tells apart; any other is `other`.
-pub const HTTP_CODES: [u16; 24] = [
+http_codes![
     200, 201, 204, 301, 302, 307, 308, 400, 401, 402, 403, 404, 408, 409, 413, 422, 424, 429, 499, 500, 502,
     503, 504, 529,
 ];
@@ -25,165 +30,245 @@ pub const PROCESS: [&str; 7] = [
     "process_virtual_memory_bytes",
 ];
 
-macro_rules! catalogue {
-    ($($id:ident = $name:literal, $unit:ident, $kind:expr, $subject:ident [$($key:ident),*], $help:literal;)*) => {
+/// The rows, handed to another macro: the catalogue makes specifications of them, the store makes cells.
+///
+/// `Metric = "OpenTelemetry name", unit, value, subject [label: its values], when its series exist from the start,
+/// "help";`
+///
+/// A value is a type of the store's cells. Of the values of labels, these are no closed enumerations: `Named` are
+/// names from the plan, `Agent` is one for the whole agent, `Stated` are set together, `Seen` are outcomes that exist
+/// from when they first come about, and `Read` ones are read elsewhere whenever they are shown.
+macro_rules! rows {
+    ($with:ident) => { $with! {
+    // Shown everywhere.
+    all {
+        OfferedRequests = "tokenbeat.offered_requests", None, Counter, Stage [], Measured,
+            "Requests that the arrival process asked for. Offered = skipped + in flight + requests.";
+        SkippedRequests = "tokenbeat.skipped_requests", None, Counter, Stage [Reason: SkipReason], Measured,
+            "Offered requests that were not sent, by reason.";
+        Requests = "tokenbeat.requests", None, Counter, Step [Outcome: Outcome], Measured,
+            "Requests that ended, by outcome: ok or why it failed. Cancelled and internal do not judge the target.";
+        HttpResponses = "tokenbeat.http_responses", None, Counter, Step [Code: HttpCode], Measured,
+            "Answers by HTTP status; a status that is not in the list counts as other.";
+        WarmUpRequests = "tokenbeat.warm_up_requests", None, Counter, Stage [Outcome: Outcome], WarmUp,
+            "Requests due in a warm-up that ended, by outcome. They count in tokens, cost and budgets, in nothing else.";
+        RequestsInFlight = "tokenbeat.requests_in_flight", None, Level, Run [], Always,
+            "Requests that were offered and have neither ended nor been skipped. Warm-up left out.";
+        RequestDuration = "tokenbeat.request_duration", Seconds, Histogram(&buckets::DURATION), Step [], Measured,
+            "Time from the send to the end of the answer, of answers that completed (ok and check).";
+        ResponseTime = "tokenbeat.response_time", Seconds, Histogram(&buckets::DURATION), Step [], Measured,
+            "Time from the due instant to the end of the answer, of answers that completed: free of coordinated omission.";
+        FailedRequestDuration = "tokenbeat.failed_request_duration", Seconds, Histogram(&buckets::FAILED_DURATION), Step [], Measured,
+            "Time from the send to the failure, of requests without a complete answer; cancelled and internal left out.";
+        TimeToFirstByte = "tokenbeat.time_to_first_byte", Seconds, Histogram(&buckets::FIRST_MARK), Step [], Measured,
+            "Time from the send to the first byte of the body, of answers that completed.";
+        TimeToFirstChunk = "tokenbeat.time_to_first_chunk", Seconds, Histogram(&buckets::FIRST_MARK), Step [], MeasuredStreams,
+            "Time from the send to the first event of the stream, whatever it carries, of answers that completed.";
+        TimeToFirstToken = "tokenbeat.time_to_first_token", Seconds, Histogram(&buckets::FIRST_TOKEN), Step [], MeasuredStreams,
+            "Time from the send to the first event with generated content, of streamed answers that completed.";
+        TimeToFirstText = "tokenbeat.time_to_first_text", Seconds, Histogram(&buckets::FIRST_MARK), Step [], MeasuredStreams,
+            "Time from the send to the first event with visible text, of streamed answers that completed.";
+        ChunkGap = "tokenbeat.chunk_gap", Seconds, Histogram(&buckets::GAP), Step [], MeasuredStreams,
+            "Time between consecutive events with generated content, of streamed answers that completed.";
+        LongestChunkGap = "tokenbeat.longest_chunk_gap", Seconds, Histogram(&buckets::LONGEST_GAP), Step [], MeasuredStreams,
+            "The longest chunk gap of each streamed answer that completed.";
+        TimePerOutputToken = "tokenbeat.time_per_output_token", Seconds, Histogram(&buckets::GAP), Step [], MeasuredStreams,
+            "Time from first to last token over the tokens after the first, of streamed answers that completed.";
+        OutputPace = "tokenbeat.output_pace", TokensPerSecond, Histogram(&buckets::PACE), Step [], MeasuredTokens,
+            "Output tokens over the whole request's duration, of answers that completed; hidden reasoning left out.";
+        Stalls = "tokenbeat.stalls", None, Counter, Step [], MeasuredStreams,
+            "Chunk gaps over the target's stall threshold, of failed requests too.";
+        Tokens = "tokenbeat.tokens", Token, Counter, Step [Type: TokenType, Source: Source], Tokens,
+            "Tokens of all requests as far as known, warm-up and failed ones included, by who counted them.";
+        CachedInputTokens = "tokenbeat.cached_input_tokens", Token, Counter, Step [], Tokens,
+            "Input tokens that came from the provider's cache: part of the input tokens.";
+        ReasoningTokens = "tokenbeat.reasoning_tokens", Token, Counter, Step [], Tokens,
+            "Output tokens that were reasoning: part of the output tokens.";
+        RequestInputTokens = "tokenbeat.request_input_tokens", Token, Histogram(&buckets::INPUT_TOKENS), Step [], MeasuredTokens,
+            "Input tokens of each answer that completed, as far as known.";
+        RequestOutputTokens = "tokenbeat.request_output_tokens", Token, Histogram(&buckets::OUTPUT_TOKENS), Step [], MeasuredTokens,
+            "Output tokens of each answer that completed, as far as known.";
+        OutputLengthRatio = "tokenbeat.output_length_ratio", Ratio, Histogram(&buckets::LENGTH_RATIO), Step [], MeasuredLimits,
+            "Output tokens over those asked for, of answers that completed.";
+        TokenCountRatio = "tokenbeat.token_count_ratio", Ratio, Histogram(&buckets::COUNT_RATIO), Step [], MeasuredTwice,
+            "Output tokens that the server reported over those that the tokenizer counts, of answers that completed.";
+        Cost = "tokenbeat.cost", None, Money, Step [Currency: Agent], Priced,
+            "Cost by the target's prices as far as tokens are known, warm-up and failed requests included.";
+        ConnectionPhase = "tokenbeat.connection_phase", Seconds, Histogram(&buckets::CONNECTION), Run [Phase: Phase], Always,
+            "Time of each phase of connections that were set up. Warm-up left out.";
+        ConnectionsOpened = "tokenbeat.connections_opened", None, Counter, Run [], Always,
+            "Connections opened. Warm-up left out.";
+        StaleConnections = "tokenbeat.stale_connections", None, Counter, Run [], Always,
+            "Kept connections that the server had closed and that were replaced: a possible double charge. Warm-up left out.";
+        DispatchLag = "tokenbeat.dispatch_lag", Seconds, Histogram(&buckets::DISPATCH_LAG), Run [], Always,
+            "Time from the due instant to the send less connection set-up, of requests that were sent: the prober's own lag.";
+        ScheduleLag = "tokenbeat.schedule_lag", Seconds, Histogram(&buckets::SCHEDULE_LAG), Run [], Always,
+            "Time from a run's scheduled instant to its start.";
+        LoadActive = "tokenbeat.load_active", Seconds, TimeCounter, Stage [], Always,
+            "Time in which load was offered; throughput is the rate of tokens over the rate of this.";
+        Journeys = "tokenbeat.journeys", None, Counter, Stage [Outcome: Outcome], Journeys,
+            "Journeys that ended: ok, the outcome of the request that failed and ended it, or cancelled. Warm-up left out.";
+        JourneyDuration = "tokenbeat.journey_duration", Seconds, Histogram(&buckets::JOURNEY), Stage [], Journeys,
+            "What a user waited in a journey: its steps' response times added up, of journeys that completed (ok and check); set-up and think time left out.";
+        JourneyTokens = "tokenbeat.journey_tokens", Token, Counter, Stage [Type: TokenType], Journeys,
+            "Tokens of the requests of all journeys that ended, set-up included, as far as known. Warm-up left out.";
+        JourneyCost = "tokenbeat.journey_cost", None, Money, Stage [Currency: Agent], PricedJourneys,
+            "Cost of the requests of all journeys that ended, set-up included, as far as tokens are known. Warm-up left out.";
+        Runs = "tokenbeat.runs", None, Counter, Run [Result: RunResult], Always,
+            "Runs that ended, by result.";
+        SkippedRuns = "tokenbeat.skipped_runs", None, Counter, Run [Reason: SkippedRun], Always,
+            "Runs that were due and did not take place, by reason.";
+        RunActive = "tokenbeat.run_active", None, Level, Run [], Always,
+            "Runs that began and whose last request has not ended; two while one drains beside the next.";
+        LastRunStarted = "tokenbeat.last_run_started_timestamp", Seconds, Gauge, Run [], Always,
+            "When the last run began, seconds since the epoch; 0 before the first.";
+        LastRunCompleted = "tokenbeat.last_run_completed_timestamp", Seconds, Gauge, Run [], Always,
+            "When the last run that was not cancelled had ended, seconds since the epoch; 0 before the first.";
+        LastSuccess = "tokenbeat.last_success_timestamp", Seconds, Gauge, Run [], Always,
+            "When the last run with result ok had ended, seconds since the epoch; 0 before the first.";
+        NextRun = "tokenbeat.next_run_timestamp", Seconds, Gauge, Run [], Always,
+            "When the next run is due, seconds since the epoch; 0 while none is.";
+        ScheduleInterval = "tokenbeat.schedule_interval", Seconds, OptionalGauge, Run [], Always,
+            "Time from run to run; absent where it is not constant (cron, manual).";
+        ProfileInfo = "tokenbeat.profile_info", None, Info, Run [Revision: Stated, Schedule: Stated], Always,
+            "1. The revision is a hash of workload, load and model: compare like with like.";
+        TargetInfo = "tokenbeat.target_info", None, Info, Target [Api: Stated, Provider: Stated, Server: Stated], Always,
+            "1. The server is what the target's answers said last; empty before the first, other after many.";
+        SloEvents = "tokenbeat.slo_events", None, Counter, Run [Slo: Named], Always,
+            "Requests that an SLO judged; an answer without the mark is none. The SLO all is goodput.";
+        SloErrors = "tokenbeat.slo_errors", None, Counter, Run [Slo: Named], Always,
+            "Requests that missed an SLO; a failed request is an error of every SLO.";
+        SloObjective = "tokenbeat.slo_objective", Ratio, Gauge, Run [Slo: Named], Always,
+            "Share of requests that must meet an SLO.";
+        SloThreshold = "tokenbeat.slo_threshold", Seconds, Gauge, Run [Slo: Named], Always,
+            "What a request must stay below to meet an SLO.";
+        SloThresholdTokens = "tokenbeat.slo_threshold_tokens", TokensPerSecond, Gauge, Run [Slo: Named], Always,
+            "What a request's pace must stay above to meet an SLO.";
+        CheckFailures = "tokenbeat.check_failures", None, Counter, Step [Check: Named], Measured,
+            "Checks that answers failed; one answer can fail several.";
+        RateLimitRemaining = "tokenbeat.rate_limit_remaining", None, OptionalGauge, Run [Kind: LimitKind], Always,
+            "What the server last said is left of a rate limit; absent until it does.";
+        RateLimitLimit = "tokenbeat.rate_limit_limit", None, OptionalGauge, Run [Kind: LimitKind], Always,
+            "What the server last said a rate limit is; absent until it does.";
+        BudgetSpent = "tokenbeat.budget_spent", Ratio, ReadGauge, Agent [Scope: Read, Unit: Read], Always,
+            "Share of a budget that is spent in its present period, reservations included.";
+        CertificateExpiry = "tokenbeat.tls_certificate_expiry_timestamp", Seconds, OptionalGauge, Target [], Always,
+            "When the target's certificate expires, seconds since the epoch; absent until a TLS connection was opened.";
+        ConfigReloadSuccessful = "tokenbeat.config_last_reload_successful", None, Gauge, Agent [], Always,
+            "Whether the last load of the config succeeded.";
+        ConfigReloadTime = "tokenbeat.config_last_reload_success_timestamp", Seconds, Gauge, Agent [], Always,
+            "When the config was last loaded with success, seconds since the epoch.";
+        BuildInfo = "tokenbeat.build_info", None, Info, Agent [Version: Stated, Revision: Stated], Always,
+            "1. The revision is that of the source, empty where the build did not say.";
+        ExportFailures = "tokenbeat.telemetry.export_failures", None, ReadCounter, Agent [Signal: Read], Always,
+            "Attempts to export by OTLP that failed; absent where OTLP is off.";
+        Dropped = "tokenbeat.telemetry.dropped", None, ReadCounter, Agent [Signal: Read, Reason: Read], Always,
+            "Spans, log records and metric points that did not arrive by OTLP: queue_full, rejected by the receiver, or failed after every attempt; absent where OTLP is off.";
+        RuntimeLag = "tokenbeat.runtime_lag", Seconds, Histogram(&buckets::RUNTIME_LAG), Agent [], Always,
+            "How late a timer of the traffic runtime fired.";
+    }
+    // OpenTelemetry's client metrics of GenAI calls: over OTLP alone. The current set follows `docs/gen-ai` of
+    // `open-telemetry/semantic-conventions-genai` (client metrics at commit 024a4f94, token metrics at 066d4a7f), which
+    // has no release yet; the legacy one is that of the semantic conventions up to 1.42, which most dashboards read.
+    genai {
+        GenAiDuration = "gen_ai.client.inference.duration", Seconds, Histogram(&buckets::GENAI_DURATION), Endpoint [ErrorType: Seen], GenAiCurrent,
+            "GenAI operation duration.";
+        GenAiFirstChunk = "gen_ai.client.inference.time_to_first_chunk", Seconds, Histogram(&buckets::GENAI_DURATION), Endpoint [], GenAiCurrent,
+            "Time to receive the first chunk of a streamed response.";
+        GenAiOutputChunk = "gen_ai.client.inference.time_per_output_chunk", Seconds, Histogram(&buckets::GENAI_DURATION), Endpoint [], GenAiCurrent,
+            "Time between chunks of a streamed response.";
+        GenAiInputTokens = "gen_ai.client.inference.operation.input_tokens", Token, Histogram(&buckets::GENAI_TOKENS), Endpoint [ErrorType: Seen], GenAiCurrent,
+            "Input tokens per operation.";
+        GenAiOutputTokens = "gen_ai.client.inference.operation.output_tokens", Token, Histogram(&buckets::GENAI_TOKENS), Endpoint [ErrorType: Seen], GenAiCurrent,
+            "Output tokens per operation.";
+        GenAiUsageInput = "gen_ai.client.inference.usage.input_tokens", Token, Counter, Endpoint [TokenModality: Modality], GenAiCurrent,
+            "Input tokens used.";
+        GenAiUsageOutput = "gen_ai.client.inference.usage.output_tokens", Token, Counter, Endpoint [TokenModality: Modality], GenAiCurrent,
+            "Output tokens used.";
+        GenAiUsageCacheRead = "gen_ai.client.inference.usage.cache_read.input_tokens", Token, Counter, Endpoint [TokenModality: Modality], GenAiCurrent,
+            "Input tokens that came from the provider's cache.";
+        GenAiUsageReasoning = "gen_ai.client.inference.usage.reasoning.output_tokens", Token, Counter, Endpoint [TokenModality: Modality], GenAiCurrent,
+            "Output tokens that were reasoning.";
+        GenAiLegacyDuration = "gen_ai.client.operation.duration", Seconds, Histogram(&buckets::GENAI_DURATION), Endpoint [ErrorType: Seen], GenAiLegacy,
+            "GenAI operation duration.";
+        GenAiLegacyFirstChunk = "gen_ai.client.operation.time_to_first_chunk", Seconds, Histogram(&buckets::GENAI_DURATION), Endpoint [], GenAiLegacy,
+            "Time to receive the first chunk of a streamed response.";
+        GenAiLegacyOutputChunk = "gen_ai.client.operation.time_per_output_chunk", Seconds, Histogram(&buckets::GENAI_DURATION), Endpoint [], GenAiLegacy,
+            "Time between chunks of a streamed response.";
+        GenAiLegacyTokens = "gen_ai.client.token.usage", Token, Histogram(&buckets::GENAI_TOKENS), Endpoint [KindOfToken: TokenType], GenAiLegacy,
+            "Number of input and output tokens used.";
+    }
+    } };
+}
+pub(crate) use rows;
+
+macro_rules! kind {
+    (Histogram, $buckets:expr) => {
+        Kind::Histogram($buckets)
+    };
+    (Counter) => {
+        Kind::Counter
+    };
+    (TimeCounter) => {
+        Kind::Counter
+    };
+    (Money) => {
+        Kind::Counter
+    };
+    (ReadCounter) => {
+        Kind::Counter
+    };
+    ($gauge:ident) => {
+        Kind::Gauge
+    };
+}
+
+macro_rules! specifications {
+    ($($set:ident { $(
+        $id:ident = $name:literal, $unit:ident, $value:ident $(($buckets:expr))?,
+        $subject:ident [$($key:ident: $values:ident),*], $when:ident, $help:literal;
+    )* })*) => {
         /// Every metric. The help text in the catalogue says what each one is.
         #[expect(missing_docs, reason = "each variant is documented by its help text, which users see")]
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-        pub enum Metric { $($id),* }
+        pub enum Metric { $($($id,)*)* }
+
+        /// The metrics of each set, in the order of the documentation.
+        struct Sets { $($set: &'static [Metric]),* }
+
+        const SETS: Sets = Sets { $($set: &[$(Metric::$id),*]),* };
 
         impl Metric {
-            /// Every metric, in the order of the documentation.
-            pub const ALL: &'static [Self] = &[$(Self::$id),*];
-
             /// What it is made of.
             pub const fn spec(self) -> &'static Spec {
                 match self {
-                    $(Self::$id => {
+                    $($(Self::$id => {
                         static SPEC: Spec = Spec {
                             name: $name,
                             unit: Unit::$unit,
-                            kind: $kind,
+                            kind: kind!($value $(, $buckets)?),
                             subject: Subject::$subject,
                             labels: &[$(Key::$key),*],
+                            when: When::$when,
                             help: $help,
                         };
                         &SPEC
-                    })*
+                    })*)*
                 }
             }
         }
     };
 }
 
-catalogue! {
-    OfferedRequests = "tokenbeat.offered_requests", None, Counter, Stage [],
-        "Requests that the arrival process asked for. Offered = skipped + in flight + requests.";
-    SkippedRequests = "tokenbeat.skipped_requests", None, Counter, Stage [Reason],
-        "Offered requests that were not sent, by reason.";
-    Requests = "tokenbeat.requests", None, Counter, Step [Outcome],
-        "Requests that ended, by outcome: ok or why it failed. Cancelled and internal do not judge the target.";
-    HttpResponses = "tokenbeat.http_responses", None, Counter, Step [Code],
-        "Answers by HTTP status; a status that is not in the list counts as other.";
-    WarmUpRequests = "tokenbeat.warm_up_requests", None, Counter, Stage [Outcome],
-        "Requests due in a warm-up that ended, by outcome. They count in tokens, cost and budgets, in nothing else.";
-    RequestsInFlight = "tokenbeat.requests_in_flight", None, Gauge, Run [],
-        "Requests that were offered and have neither ended nor been skipped. Warm-up left out.";
-    RequestDuration = "tokenbeat.request_duration", Seconds, Histogram(&buckets::DURATION), Step [],
-        "Time from the send to the end of the answer, of answers that completed (ok and check).";
-    ResponseTime = "tokenbeat.response_time", Seconds, Histogram(&buckets::DURATION), Step [],
-        "Time from the due instant to the end of the answer, of answers that completed: free of coordinated omission.";
-    FailedRequestDuration = "tokenbeat.failed_request_duration", Seconds, Histogram(&buckets::FAILED_DURATION), Step [],
-        "Time from the send to the failure, of requests without a complete answer; cancelled and internal left out.";
-    TimeToFirstByte = "tokenbeat.time_to_first_byte", Seconds, Histogram(&buckets::FIRST_MARK), Step [],
-        "Time from the send to the first byte of the body, of answers that completed.";
-    TimeToFirstChunk = "tokenbeat.time_to_first_chunk", Seconds, Histogram(&buckets::FIRST_MARK), Step [],
-        "Time from the send to the first event of the stream, whatever it carries, of answers that completed.";
-    TimeToFirstToken = "tokenbeat.time_to_first_token", Seconds, Histogram(&buckets::FIRST_TOKEN), Step [],
-        "Time from the send to the first event with generated content, of streamed answers that completed.";
-    TimeToFirstText = "tokenbeat.time_to_first_text", Seconds, Histogram(&buckets::FIRST_MARK), Step [],
-        "Time from the send to the first event with visible text, of streamed answers that completed.";
-    ChunkGap = "tokenbeat.chunk_gap", Seconds, Histogram(&buckets::GAP), Step [],
-        "Time between consecutive events with generated content, of streamed answers that completed.";
-    LongestChunkGap = "tokenbeat.longest_chunk_gap", Seconds, Histogram(&buckets::LONGEST_GAP), Step [],
-        "The longest chunk gap of each streamed answer that completed.";
-    TimePerOutputToken = "tokenbeat.time_per_output_token", Seconds, Histogram(&buckets::GAP), Step [],
-        "Time from first to last token over the tokens after the first, of streamed answers that completed.";
-    OutputPace = "tokenbeat.output_pace", TokensPerSecond, Histogram(&buckets::PACE), Step [],
-        "Output tokens over the whole request's duration, of answers that completed; hidden reasoning left out.";
-    Stalls = "tokenbeat.stalls", None, Counter, Step [],
-        "Chunk gaps over the target's stall threshold, of failed requests too.";
-    Tokens = "tokenbeat.tokens", Token, Counter, Step [Type, Source],
-        "Tokens of all requests as far as known, warm-up and failed ones included, by who counted them.";
-    CachedInputTokens = "tokenbeat.cached_input_tokens", Token, Counter, Step [],
-        "Input tokens that came from the provider's cache: part of the input tokens.";
-    ReasoningTokens = "tokenbeat.reasoning_tokens", Token, Counter, Step [],
-        "Output tokens that were reasoning: part of the output tokens.";
-    RequestInputTokens = "tokenbeat.request_input_tokens", Token, Histogram(&buckets::INPUT_TOKENS), Step [],
-        "Input tokens of each answer that completed, as far as known.";
-    RequestOutputTokens = "tokenbeat.request_output_tokens", Token, Histogram(&buckets::OUTPUT_TOKENS), Step [],
-        "Output tokens of each answer that completed, as far as known.";
-    OutputLengthRatio = "tokenbeat.output_length_ratio", Ratio, Histogram(&buckets::LENGTH_RATIO), Step [],
-        "Output tokens over those asked for, of answers that completed.";
-    TokenCountRatio = "tokenbeat.token_count_ratio", Ratio, Histogram(&buckets::COUNT_RATIO), Step [],
-        "Output tokens that the server reported over those that the tokenizer counts, of answers that completed.";
-    Cost = "tokenbeat.cost", None, Counter, Step [Currency],
-        "Cost by the target's prices as far as tokens are known, warm-up and failed requests included.";
-    ConnectionPhase = "tokenbeat.connection_phase", Seconds, Histogram(&buckets::CONNECTION), Run [Phase],
-        "Time of each phase of connections that were set up. Warm-up left out.";
-    ConnectionsOpened = "tokenbeat.connections_opened", None, Counter, Run [],
-        "Connections opened. Warm-up left out.";
-    StaleConnections = "tokenbeat.stale_connections", None, Counter, Run [],
-        "Kept connections that the server had closed and that were replaced: a possible double charge. Warm-up left out.";
-    DispatchLag = "tokenbeat.dispatch_lag", Seconds, Histogram(&buckets::DISPATCH_LAG), Run [],
-        "Time from the due instant to the send less connection set-up, of requests that were sent: the prober's own lag.";
-    ScheduleLag = "tokenbeat.schedule_lag", Seconds, Histogram(&buckets::SCHEDULE_LAG), Run [],
-        "Time from a run's scheduled instant to its start.";
-    LoadActive = "tokenbeat.load_active", Seconds, Counter, Stage [],
-        "Time in which load was offered; throughput is the rate of tokens over the rate of this.";
-    Journeys = "tokenbeat.journeys", None, Counter, Stage [Outcome],
-        "Journeys that ended: ok, the outcome of the request that failed and ended it, or cancelled. Warm-up left out.";
-    JourneyDuration = "tokenbeat.journey_duration", Seconds, Histogram(&buckets::JOURNEY), Stage [],
-        "What a user waited in a journey: its steps' response times added up, of journeys that completed (ok and check); set-up and think time left out.";
-    JourneyTokens = "tokenbeat.journey_tokens", Token, Counter, Stage [Type],
-        "Tokens of the requests of all journeys that ended, set-up included, as far as known. Warm-up left out.";
-    JourneyCost = "tokenbeat.journey_cost", None, Counter, Stage [Currency],
-        "Cost of the requests of all journeys that ended, set-up included, as far as tokens are known. Warm-up left out.";
-    Runs = "tokenbeat.runs", None, Counter, Run [Result],
-        "Runs that ended, by result.";
-    SkippedRuns = "tokenbeat.skipped_runs", None, Counter, Run [Reason],
-        "Runs that were due and did not take place, by reason.";
-    RunActive = "tokenbeat.run_active", None, Gauge, Run [],
-        "Runs that began and whose last request has not ended; two while one drains beside the next.";
-    LastRunStarted = "tokenbeat.last_run_started_timestamp", Seconds, Gauge, Run [],
-        "When the last run began, seconds since the epoch; 0 before the first.";
-    LastRunCompleted = "tokenbeat.last_run_completed_timestamp", Seconds, Gauge, Run [],
-        "When the last run that was not cancelled had ended, seconds since the epoch; 0 before the first.";
-    LastSuccess = "tokenbeat.last_success_timestamp", Seconds, Gauge, Run [],
-        "When the last run with result ok had ended, seconds since the epoch; 0 before the first.";
-    NextRun = "tokenbeat.next_run_timestamp", Seconds, Gauge, Run [],
-        "When the next run is due, seconds since the epoch; 0 while none is.";
-    ScheduleInterval = "tokenbeat.schedule_interval", Seconds, Gauge, Run [],
-        "Time from run to run; absent where it is not constant (cron, manual).";
-    ProfileInfo = "tokenbeat.profile_info", None, Gauge, Run [Revision, Schedule],
-        "1. The revision is a hash of workload, load and model: compare like with like.";
-    TargetInfo = "tokenbeat.target_info", None, Gauge, Target [Api, Provider, Server],
-        "1. The server is what the target's answers said last; empty before the first, other after many.";
-    SloEvents = "tokenbeat.slo_events", None, Counter, Run [Slo],
-        "Requests that an SLO judged; an answer without the mark is none. The SLO all is goodput.";
-    SloErrors = "tokenbeat.slo_errors", None, Counter, Run [Slo],
-        "Requests that missed an SLO; a failed request is an error of every SLO.";
-    SloObjective = "tokenbeat.slo_objective", Ratio, Gauge, Run [Slo],
-        "Share of requests that must meet an SLO.";
-    SloThreshold = "tokenbeat.slo_threshold", Seconds, Gauge, Run [Slo],
-        "What a request must stay below to meet an SLO.";
-    SloThresholdTokens = "tokenbeat.slo_threshold_tokens", TokensPerSecond, Gauge, Run [Slo],
-        "What a request's pace must stay above to meet an SLO.";
-    CheckFailures = "tokenbeat.check_failures", None, Counter, Step [Check],
-        "Checks that answers failed; one answer can fail several.";
-    RateLimitRemaining = "tokenbeat.rate_limit_remaining", None, Gauge, Run [Kind],
-        "What the server last said is left of a rate limit; absent until it does.";
-    RateLimitLimit = "tokenbeat.rate_limit_limit", None, Gauge, Run [Kind],
-        "What the server last said a rate limit is; absent until it does.";
-    BudgetSpent = "tokenbeat.budget_spent", Ratio, Gauge, Agent [Scope, Unit],
-        "Share of a budget that is spent in its present period, reservations included.";
-    CertificateExpiry = "tokenbeat.tls_certificate_expiry_timestamp", Seconds, Gauge, Target [],
-        "When the target's certificate expires, seconds since the epoch; absent until a TLS connection was opened.";
-    ConfigReloadSuccessful = "tokenbeat.config_last_reload_successful", None, Gauge, Agent [],
-        "Whether the last load of the config succeeded.";
-    ConfigReloadTime = "tokenbeat.config_last_reload_success_timestamp", Seconds, Gauge, Agent [],
-        "When the config was last loaded with success, seconds since the epoch.";
-    BuildInfo = "tokenbeat.build_info", None, Gauge, Agent [Version, Revision],
-        "1. The revision is that of the source, empty where the build did not say.";
-    ExportFailures = "tokenbeat.telemetry.export_failures", None, Counter, Agent [Signal],
-        "Attempts to export by OTLP that failed; absent where OTLP is off.";
-    Dropped = "tokenbeat.telemetry.dropped", None, Counter, Agent [Signal, Reason],
-        "Spans, log records and metric points that did not arrive by OTLP: queue_full, rejected by the receiver, or failed after every attempt; absent where OTLP is off.";
-    RuntimeLag = "tokenbeat.runtime_lag", Seconds, Histogram(&buckets::RUNTIME_LAG), Agent [],
-        "How late a timer of the traffic runtime fired.";
-}
+rows!(specifications);
 
 impl Metric {
+    /// Every metric of our own, in the order of the documentation.
+    pub const ALL: &'static [Self] = SETS.all;
+
+    /// OpenTelemetry's metrics of GenAI calls, which go out over OTLP alone.
+    pub const GENAI: &'static [Self] = SETS.genai;
+
     /// The metric of this Prometheus name (without `_bucket` and the like).
     pub fn of_prometheus_name(name: &str) -> Option<Self> {
         Self::ALL.iter().copied().find(|metric| metric.spec().prometheus() == name)

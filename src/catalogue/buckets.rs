@@ -179,3 +179,32 @@ pub static RUNTIME_LAG: Buckets = Buckets {
     bounds: &[0.0005, 0.001, 0.002, 0.003, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0],
     why: "The runtime's timers are up to 2 ms late by design; what lies above is load.",
 };
+
+/// The GenAI conventions' advice for times.
+pub static GENAI_DURATION: Buckets = Buckets {
+    name: "GenAI duration",
+    bounds: &[0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92],
+    why: "The advice of the GenAI conventions.",
+};
+
+/// The GenAI conventions' advice for tokens.
+pub static GENAI_TOKENS: Buckets = Buckets {
+    name: "GenAI tokens",
+    bounds: &[
+        1.0,
+        4.0,
+        16.0,
+        64.0,
+        256.0,
+        1024.0,
+        4096.0,
+        16384.0,
+        65536.0,
+        262_144.0,
+        1_048_576.0,
+        4_194_304.0,
+        16_777_216.0,
+        67_108_864.0,
+    ],
+    why: "The advice of the GenAI conventions.",
+};

@@ -1,6 +1,7 @@
 //! What a metric is made of, and how its Prometheus name follows from its OpenTelemetry name.
 
 use super::buckets::Buckets;
+use strum::VariantArray;
 
 /// Unit of a metric, as OpenTelemetry writes it (UCUM).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,7 +64,7 @@ impl Kind {
 }
 
 /// Label keys: a closed list. Beside them there are `location` and the agent's own labels.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, VariantArray)]
 pub enum Key {
     /// Name of a profile.
     Profile,
@@ -117,38 +118,27 @@ pub enum Key {
     Version,
     /// What is exported by OTLP.
     Signal,
+    /// What a GenAI call does.
+    OperationName,
+    /// Who answers a GenAI call.
+    ProviderName,
+    /// Host of a target.
+    ServerAddress,
+    /// Port of a target.
+    ServerPort,
+    /// Model that a GenAI call asks for.
+    RequestModel,
+    /// What tokens are tokens of.
+    TokenModality,
+    /// Input or output, of a GenAI call.
+    KindOfToken,
+    /// How a GenAI call failed.
+    ErrorType,
 }
 
 impl Key {
     /// Every key.
-    pub const ALL: [Self; 26] = [
-        Self::Profile,
-        Self::Target,
-        Self::Model,
-        Self::Stage,
-        Self::Step,
-        Self::Turn,
-        Self::Reason,
-        Self::Outcome,
-        Self::Code,
-        Self::Type,
-        Self::Source,
-        Self::Currency,
-        Self::Phase,
-        Self::Result,
-        Self::Slo,
-        Self::Check,
-        Self::Kind,
-        Self::Scope,
-        Self::Unit,
-        Self::Revision,
-        Self::Schedule,
-        Self::Api,
-        Self::Provider,
-        Self::Server,
-        Self::Version,
-        Self::Signal,
-    ];
+    pub const ALL: &'static [Self] = Self::VARIANTS;
 
     /// The label name.
     pub const fn name(self) -> &'static str {
@@ -179,6 +169,14 @@ impl Key {
             Self::Server => "server",
             Self::Version => "version",
             Self::Signal => "signal",
+            Self::OperationName => "gen_ai.operation.name",
+            Self::ProviderName => "gen_ai.provider.name",
+            Self::ServerAddress => "server.address",
+            Self::ServerPort => "server.port",
+            Self::RequestModel => "gen_ai.request.model",
+            Self::TokenModality => "gen_ai.token.modality",
+            Self::KindOfToken => "gen_ai.token.type",
+            Self::ErrorType => "error.type",
         }
     }
 }
@@ -196,10 +194,43 @@ pub enum Subject {
     Target,
     /// The agent as a whole.
     Agent,
+    /// An endpoint and the model that it is asked for, in the words of OpenTelemetry's GenAI conventions.
+    Endpoint,
+}
+
+/// For which subjects a metric's series exist from the start. Where a fact proves that wrong, they are made then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum When {
+    /// For all.
+    Always,
+    /// In a warm-up.
+    WarmUp,
+    /// Outside warm-up. So are all that follow, where they do not say otherwise.
+    Measured,
+    /// Where answers are streamed.
+    MeasuredStreams,
+    /// Where an answer tells its tokens, or has text whose tokens can be counted.
+    MeasuredTokens,
+    /// Where requests set a limit of output tokens.
+    MeasuredLimits,
+    /// Where output tokens are both told and counted.
+    MeasuredTwice,
+    /// As `MeasuredTokens`, in a warm-up too.
+    Tokens,
+    /// As `Tokens`, with a price.
+    Priced,
+    /// Where requests are steps of journeys.
+    Journeys,
+    /// The same, with a price.
+    PricedJourneys,
+    /// Where the current GenAI metrics are exported, from the first call on.
+    GenAiCurrent,
+    /// The same of the legacy GenAI metrics.
+    GenAiLegacy,
 }
 
 impl Subject {
-    /// Every one.
+    /// Those of our own metrics.
     pub const ALL: [Self; 5] = [Self::Stage, Self::Step, Self::Run, Self::Target, Self::Agent];
 
     /// Its name in the documentation.
@@ -210,6 +241,7 @@ impl Subject {
             Self::Run => "R",
             Self::Target => "target",
             Self::Agent => "agent",
+            Self::Endpoint => "endpoint",
         }
     }
 
@@ -221,6 +253,13 @@ impl Subject {
             Self::Run => &[Key::Profile, Key::Target],
             Self::Target => &[Key::Target],
             Self::Agent => &[],
+            Self::Endpoint => &[
+                Key::OperationName,
+                Key::ProviderName,
+                Key::ServerAddress,
+                Key::ServerPort,
+                Key::RequestModel,
+            ],
         }
     }
 }
@@ -238,6 +277,8 @@ pub struct Spec {
     pub subject: Subject,
     /// Labels beyond those of its subject.
     pub labels: &'static [Key],
+    /// For which subjects its series exist from the start.
+    pub when: When,
     /// One sentence.
     pub help: &'static str,
 }

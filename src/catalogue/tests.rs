@@ -1,5 +1,6 @@
 //! Invariants over the list.
 
+use super::Kind::{Counter, Gauge, Histogram};
 use super::buckets::{self, Buckets};
 use super::*;
 use std::collections::BTreeSet;
@@ -24,8 +25,9 @@ fn histograms() -> impl Iterator<Item = (Metric, &'static Buckets)> {
 
 #[test]
 fn names_are_unique_under_every_rendering() {
-    let otel: BTreeSet<_> = Metric::ALL.iter().map(|metric| metric.spec().name).collect();
-    assert_eq!(otel.len(), Metric::ALL.len());
+    let otel: BTreeSet<_> =
+        Metric::ALL.iter().chain(Metric::GENAI).map(|metric| metric.spec().name).collect();
+    assert_eq!(otel.len(), Metric::ALL.len() + Metric::GENAI.len());
     // Names of samples must not meet either: a histogram `x` owns `x_count`, an OpenMetrics counter owns `x`.
     let mut samples = BTreeSet::new();
     for metric in Metric::ALL {
@@ -117,9 +119,12 @@ fn the_contract_names_come_out() {
 fn labels_are_from_the_closed_list_and_distinct() {
     let names: BTreeSet<_> = Key::ALL.iter().map(|key| key.name()).collect();
     assert_eq!(names.len(), Key::ALL.len());
-    for name in names {
-        assert!(!["le", "quantile", "job", "instance", "location"].contains(&name), "{name} is taken");
-        assert!(name.chars().all(|c| c.is_ascii_lowercase()), "{name}");
+    for name in &names {
+        assert!(!["le", "quantile", "job", "instance", "location"].contains(name), "{name} is taken");
+    }
+    // Those of GenAI metrics never become label names of Prometheus.
+    for key in Metric::ALL.iter().flat_map(|metric| metric.spec().keys()) {
+        assert!(key.name().chars().all(|c| c.is_ascii_lowercase()), "{}", key.name());
     }
     for metric in Metric::ALL {
         let keys: Vec<_> = metric.spec().keys().collect();

@@ -84,7 +84,7 @@ pub(super) fn server(headers: &HeaderMap) -> Option<String> {
 /// `ratelimit-{limit,remaining}`, `x-ratelimit-{limit,remaining}` and the structured `ratelimit` fields of the IETF
 /// drafts.
 pub(super) fn limits(headers: &HeaderMap) -> Vec<Limit> {
-    LimitKind::ALL.into_iter().filter_map(|kind| limit(headers, kind)).collect()
+    LimitKind::ALL.iter().filter_map(|kind| limit(headers, *kind)).collect()
 }
 
 fn limit(headers: &HeaderMap, kind: LimitKind) -> Option<Limit> {

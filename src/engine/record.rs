@@ -4,6 +4,7 @@
 use crate::event::{Failure, Outcome, Request, RunResult, SkipReason};
 use crate::fact::{Fact, Sink};
 use crate::plan::Objective;
+use enum_map::EnumMap;
 use hdrhistogram::Histogram;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -46,7 +47,7 @@ pub(super) struct Counts {
     /// Requests by failure.
     failures: BTreeMap<Failure, u64>,
     /// Requests that were skipped, by reason.
-    skips: [u64; 3],
+    skips: EnumMap<SkipReason, u64>,
     /// Requests of the measured stages that were offered.
     measured: u64,
     /// Events and errors by SLO.
@@ -65,7 +66,7 @@ impl Record {
             ended: 0,
             ok: 0,
             failures: BTreeMap::new(),
-            skips: [0; 3],
+            skips: EnumMap::default(),
             measured: 0,
             slos: BTreeMap::new(),
             lags: Histogram::new(3)?,
@@ -101,10 +102,7 @@ impl Counts {
             }
             Fact::Skipped { reason, .. } => {
                 self.skipped += 1;
-                let slot = SkipReason::ALL.iter().position(|known| known == reason);
-                if let Some(skips) = slot.and_then(|slot| self.skips.get_mut(slot)) {
-                    *skips += 1;
-                }
+                self.skips[*reason] += 1;
             }
             Fact::Ended(request) => {
                 self.ended += 1;
@@ -163,7 +161,7 @@ impl Counts {
     }
 
     fn degraded(&self) -> Option<String> {
-        let [_, _, overrun] = self.skips;
+        let overrun = self.skips[SkipReason::Overrun];
         if overrun > 0 {
             return Some(format!("{overrun} requests were skipped because their time had passed"));
         }
@@ -181,7 +179,7 @@ impl Counts {
     }
 
     fn failed(&self, slos: &[Objective]) -> Option<String> {
-        let [budget, in_flight, _] = self.skips;
+        let (budget, in_flight) = (self.skips[SkipReason::Budget], self.skips[SkipReason::InFlight]);
         if self.offered > 0 && self.offered == self.skipped {
             return Some(format!(
                 "nothing was sent: {budget} for the budget, {in_flight} for the in-flight limit"

@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use strum::{IntoStaticStr, VariantArray};
 
 /// Requests, tokens and money.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -35,7 +36,8 @@ impl Scope {
 }
 
 /// What a budget counts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "snake_case")]
 pub enum Unit {
     /// Requests sent, warm-up included.
     Requests,
@@ -47,15 +49,11 @@ pub enum Unit {
 
 impl Unit {
     /// Every unit.
-    pub const ALL: [Self; 3] = [Self::Requests, Self::Tokens, Self::Cost];
+    pub const ALL: &'static [Self] = Self::VARIANTS;
 
     /// The label value.
-    pub const fn label(self) -> &'static str {
-        match self {
-            Self::Requests => "requests",
-            Self::Tokens => "tokens",
-            Self::Cost => "cost",
-        }
+    pub fn label(self) -> &'static str {
+        self.into()
     }
 }
 

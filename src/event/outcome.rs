@@ -1,8 +1,12 @@
 //! The closed list of outcomes. Labels are stable: dashboards and alerts name them.
 
+use enum_map::Enum;
+use strum::{IntoStaticStr, VariantArray};
+
 /// Why a request failed. The list is closed, so that the number of series is known; detail goes to the log and
 /// to the recent requests, never into a label.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Enum, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "snake_case")]
 pub enum Failure {
     /// The name did not resolve.
     Dns,
@@ -31,8 +35,10 @@ pub enum Failure {
     /// Any 3xx: none is followed.
     Redirect,
     /// Another 4xx.
+    #[strum(serialize = "http_4xx")]
     Http4xx,
     /// Another 5xx.
+    #[strum(serialize = "http_5xx")]
     Http5xx,
     /// The connection was lost after the request was written.
     Reset,
@@ -56,66 +62,16 @@ pub enum Failure {
 
 impl Failure {
     /// Every failure, in the order of the documentation.
-    pub const ALL: [Self; 24] = [
-        Self::Dns,
-        Self::Connect,
-        Self::Tls,
-        Self::Proxy,
-        Self::ConnectTimeout,
-        Self::FirstTokenTimeout,
-        Self::StallTimeout,
-        Self::TotalTimeout,
-        Self::Credentials,
-        Self::Auth,
-        Self::RateLimited,
-        Self::Overloaded,
-        Self::Redirect,
-        Self::Http4xx,
-        Self::Http5xx,
-        Self::Reset,
-        Self::Truncated,
-        Self::StreamError,
-        Self::Protocol,
-        Self::Empty,
-        Self::Extract,
-        Self::Check,
-        Self::Cancelled,
-        Self::Internal,
-    ];
+    pub const ALL: &'static [Self] = Self::VARIANTS;
 
     /// The label value.
-    pub const fn label(self) -> &'static str {
-        match self {
-            Self::Dns => "dns",
-            Self::Connect => "connect",
-            Self::Tls => "tls",
-            Self::Proxy => "proxy",
-            Self::ConnectTimeout => "connect_timeout",
-            Self::FirstTokenTimeout => "first_token_timeout",
-            Self::StallTimeout => "stall_timeout",
-            Self::TotalTimeout => "total_timeout",
-            Self::Credentials => "credentials",
-            Self::Auth => "auth",
-            Self::RateLimited => "rate_limited",
-            Self::Overloaded => "overloaded",
-            Self::Redirect => "redirect",
-            Self::Http4xx => "http_4xx",
-            Self::Http5xx => "http_5xx",
-            Self::Reset => "reset",
-            Self::Truncated => "truncated",
-            Self::StreamError => "stream_error",
-            Self::Protocol => "protocol",
-            Self::Empty => "empty",
-            Self::Extract => "extract",
-            Self::Check => "check",
-            Self::Cancelled => "cancelled",
-            Self::Internal => "internal",
-        }
+    pub fn label(self) -> &'static str {
+        self.into()
     }
 }
 
 /// How a request ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Enum)]
 pub enum Outcome {
     /// The answer is complete and passed every check.
     Ok,
@@ -126,11 +82,11 @@ pub enum Outcome {
 impl Outcome {
     /// `ok`, then every failure.
     pub fn all() -> impl Iterator<Item = Self> {
-        std::iter::once(Self::Ok).chain(Failure::ALL.into_iter().map(Self::Failed))
+        std::iter::once(Self::Ok).chain(Failure::ALL.iter().copied().map(Self::Failed))
     }
 
     /// The label value.
-    pub const fn label(self) -> &'static str {
+    pub fn label(self) -> &'static str {
         match self {
             Self::Ok => "ok",
             Self::Failed(failure) => failure.label(),
@@ -147,6 +103,12 @@ impl Outcome {
     /// left out of availability, error ratio and SLO events.
     pub const fn judges_target(self) -> bool {
         !matches!(self, Self::Failed(Failure::Internal | Failure::Cancelled))
+    }
+}
+
+impl From<Outcome> for &'static str {
+    fn from(outcome: Outcome) -> Self {
+        outcome.label()
     }
 }
 

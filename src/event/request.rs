@@ -1,8 +1,10 @@
 //! The record of one request: everything that a sink may want to know, once, when it has ended.
 
 use super::{Gaps, Marks, Outcome, RunRef, SeriesKey, Tokens, TraceIds};
+use enum_map::Enum;
 use std::sync::Arc;
 use std::time::Duration;
+use strum::{IntoStaticStr, VariantArray};
 
 /// Set-up of the connection that this request opened.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -13,6 +15,35 @@ pub struct Phases {
     pub connect: Option<Duration>,
     /// TLS handshake.
     pub tls: Option<Duration>,
+}
+
+/// A part of a connection's set-up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Enum, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "snake_case")]
+pub enum Phase {
+    /// DNS look-up.
+    Dns,
+    /// TCP connect, with the proxy's tunnel.
+    Connect,
+    /// TLS handshake.
+    Tls,
+}
+
+impl Phase {
+    /// Every phase, in the order in which they happen.
+    pub const ALL: &'static [Self] = Self::VARIANTS;
+
+    /// The label value.
+    pub fn label(self) -> &'static str {
+        self.into()
+    }
+}
+
+impl Phases {
+    /// Each phase with the time that it took, in the order in which they happen.
+    pub fn each(&self) -> [(Phase, Option<Duration>); 3] {
+        [(Phase::Dns, self.dns), (Phase::Connect, self.connect), (Phase::Tls, self.tls)]
+    }
 }
 
 /// What happened on the transport.
@@ -29,7 +60,8 @@ pub struct ConnectionRecord {
 }
 
 /// What a rate limit is about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Enum, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "snake_case")]
 pub enum LimitKind {
     /// Requests per window.
     Requests,
@@ -43,16 +75,11 @@ pub enum LimitKind {
 
 impl LimitKind {
     /// Every kind.
-    pub const ALL: [Self; 4] = [Self::Requests, Self::Tokens, Self::InputTokens, Self::OutputTokens];
+    pub const ALL: &'static [Self] = Self::VARIANTS;
 
     /// The label value.
-    pub const fn label(self) -> &'static str {
-        match self {
-            Self::Requests => "requests",
-            Self::Tokens => "tokens",
-            Self::InputTokens => "input_tokens",
-            Self::OutputTokens => "output_tokens",
-        }
+    pub fn label(self) -> &'static str {
+        self.into()
     }
 }
 

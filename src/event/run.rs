@@ -1,8 +1,10 @@
 //! Runs: their identity, how they end, and why a run or a request did not take place.
 
 use super::Pair;
+use enum_map::Enum;
 use std::sync::Arc;
 use std::time::SystemTime;
+use strum::{IntoStaticStr, VariantArray};
 
 /// Identity of one run.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,7 +20,8 @@ pub struct RunRef {
 }
 
 /// Why a request that was offered was not sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Enum, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "snake_case")]
 pub enum SkipReason {
     /// A budget is spent.
     Budget,
@@ -30,20 +33,17 @@ pub enum SkipReason {
 
 impl SkipReason {
     /// Every reason.
-    pub const ALL: [Self; 3] = [Self::Budget, Self::InFlight, Self::Overrun];
+    pub const ALL: &'static [Self] = Self::VARIANTS;
 
     /// The label value.
-    pub const fn label(self) -> &'static str {
-        match self {
-            Self::Budget => "budget",
-            Self::InFlight => "in_flight",
-            Self::Overrun => "overrun",
-        }
+    pub fn label(self) -> &'static str {
+        self.into()
     }
 }
 
 /// Why a run that was due did not take place.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Enum, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "snake_case")]
 pub enum SkippedRun {
     /// The run before it was still offering load.
     Overlap,
@@ -57,21 +57,17 @@ pub enum SkippedRun {
 
 impl SkippedRun {
     /// Every reason.
-    pub const ALL: [Self; 4] = [Self::Overlap, Self::Missed, Self::Window, Self::Budget];
+    pub const ALL: &'static [Self] = Self::VARIANTS;
 
     /// The label value.
-    pub const fn label(self) -> &'static str {
-        match self {
-            Self::Overlap => "overlap",
-            Self::Missed => "missed",
-            Self::Window => "window",
-            Self::Budget => "budget",
-        }
+    pub fn label(self) -> &'static str {
+        self.into()
     }
 }
 
 /// How a run ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Enum, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "snake_case")]
 pub enum RunResult {
     /// Every objective was met; without objectives, every request was `ok`.
     Ok,
@@ -85,16 +81,11 @@ pub enum RunResult {
 
 impl RunResult {
     /// Every result.
-    pub const ALL: [Self; 4] = [Self::Ok, Self::Failed, Self::Degraded, Self::Cancelled];
+    pub const ALL: &'static [Self] = Self::VARIANTS;
 
     /// The label value.
-    pub const fn label(self) -> &'static str {
-        match self {
-            Self::Ok => "ok",
-            Self::Failed => "failed",
-            Self::Degraded => "degraded",
-            Self::Cancelled => "cancelled",
-        }
+    pub fn label(self) -> &'static str {
+        self.into()
     }
 }
 

@@ -1,7 +1,11 @@
 //! Token counts with where they come from.
 
+use enum_map::Enum;
+use strum::{IntoStaticStr, VariantArray};
+
 /// Who counted. In order of trust.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Enum, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "snake_case")]
 pub enum Source {
     /// The server said so.
     Usage,
@@ -13,20 +17,17 @@ pub enum Source {
 
 impl Source {
     /// Every source.
-    pub const ALL: [Self; 3] = [Self::Usage, Self::Tokenizer, Self::Chunks];
+    pub const ALL: &'static [Self] = Self::VARIANTS;
 
     /// The label value.
-    pub const fn label(self) -> &'static str {
-        match self {
-            Self::Usage => "usage",
-            Self::Tokenizer => "tokenizer",
-            Self::Chunks => "chunks",
-        }
+    pub fn label(self) -> &'static str {
+        self.into()
     }
 }
 
 /// Which tokens.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Enum, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "snake_case")]
 pub enum TokenType {
     /// The prompt.
     Input,
@@ -36,14 +37,11 @@ pub enum TokenType {
 
 impl TokenType {
     /// Both.
-    pub const ALL: [Self; 2] = [Self::Input, Self::Output];
+    pub const ALL: &'static [Self] = Self::VARIANTS;
 
     /// The label value.
-    pub const fn label(self) -> &'static str {
-        match self {
-            Self::Input => "input",
-            Self::Output => "output",
-        }
+    pub fn label(self) -> &'static str {
+        self.into()
     }
 }
 

@@ -2,7 +2,8 @@
 
 use crate::catalogue::{HTTP_CODES, Key, Kind, Metric, PROCESS, Subject, buckets::Buckets};
 use crate::event::{
-    LimitKind, Outcome, RunResult, SkipReason, SkippedRun, Source, TURNS, TokenType, Unit as BudgetUnit,
+    LimitKind, Outcome, Phase, RunResult, SkipReason, SkippedRun, Source, TURNS, TokenType,
+    Unit as BudgetUnit,
 };
 use crate::telemetry::otlp::{Dropped, Signal};
 use std::fmt::Write as _;
@@ -53,21 +54,22 @@ fn keys(keys: impl Iterator<Item = Key>) -> String {
 
 fn label_values(out: &mut String) {
     out.push_str("\n## Label values\n\n| label | values |\n| --- | --- |\n");
-    let codes: Vec<String> = HTTP_CODES.iter().map(u16::to_string).chain(["other".to_owned()]).collect();
+    let codes: Vec<String> =
+        HTTP_CODES.iter().map(|(_, text)| (*text).to_owned()).chain(["other".to_owned()]).collect();
     let rows: [(&str, Vec<String>); 13] = [
         ("outcome", Outcome::all().map(Outcome::label).map(str::to_owned).collect()),
         ("code", codes),
         ("turn", TURNS.map(str::to_owned).to_vec()),
-        ("reason of a skipped request", SkipReason::ALL.map(|it| it.label().to_owned()).to_vec()),
-        ("reason of a skipped run", SkippedRun::ALL.map(|it| it.label().to_owned()).to_vec()),
-        ("result", RunResult::ALL.map(|it| it.label().to_owned()).to_vec()),
-        ("type", TokenType::ALL.map(|it| it.label().to_owned()).to_vec()),
-        ("source", Source::ALL.map(|it| it.label().to_owned()).to_vec()),
-        ("phase", crate::telemetry::store::PHASES.map(str::to_owned).to_vec()),
-        ("kind", LimitKind::ALL.map(|it| it.label().to_owned()).to_vec()),
-        ("unit", BudgetUnit::ALL.map(|it| it.label().to_owned()).to_vec()),
-        ("signal", Signal::ALL.map(|it| it.label().to_owned()).to_vec()),
-        ("reason of a drop", Dropped::ALL.map(|it| it.label().to_owned()).to_vec()),
+        ("reason of a skipped request", SkipReason::ALL.iter().map(|it| it.label().to_owned()).collect()),
+        ("reason of a skipped run", SkippedRun::ALL.iter().map(|it| it.label().to_owned()).collect()),
+        ("result", RunResult::ALL.iter().map(|it| it.label().to_owned()).collect()),
+        ("type", TokenType::ALL.iter().map(|it| it.label().to_owned()).collect()),
+        ("source", Source::ALL.iter().map(|it| it.label().to_owned()).collect()),
+        ("phase", Phase::ALL.iter().map(|it| it.label().to_owned()).collect()),
+        ("kind", LimitKind::ALL.iter().map(|it| it.label().to_owned()).collect()),
+        ("unit", BudgetUnit::ALL.iter().map(|it| it.label().to_owned()).collect()),
+        ("signal", Signal::ALL.iter().map(|it| it.label().to_owned()).collect()),
+        ("reason of a drop", Dropped::ALL.iter().map(|it| it.label().to_owned()).collect()),
     ];
     for (label, values) in rows {
         let values: Vec<String> = values.iter().map(|value| format!("`{value}`")).collect();

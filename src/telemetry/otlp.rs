@@ -10,7 +10,6 @@ mod clock;
 mod collect;
 mod delivery;
 mod exporter;
-mod genai;
 mod key_value;
 mod log;
 mod metric;
@@ -38,8 +37,6 @@ use collect::FromStore;
 use delivery::Delivery;
 use exporter::{Exporter, Stop};
 use futures_util::future::BoxFuture;
-use genai::Recorder;
-use metric::{Family, Source};
 use queue::{Capacity, Queue, queue};
 use resource::Resource;
 use std::sync::Arc;
@@ -94,11 +91,11 @@ pub fn build(otlp: &Otlp, plan: &Plan, store: &Arc<Store>, log: &LogTap) -> Resu
     let mut signals: Vec<BoxFuture<'static, ()>> = Vec::new();
     let (set, form) =
         otlp.metrics.as_ref().map_or((GenAi::None, Histograms::Explicit), |it| (it.genai, it.histograms));
-    let genai = Arc::new(Recorder::new(set, form, Arc::clone(&targets)));
+    store.keep_genai(set);
     let ours = Arc::new(FromStore::new(Arc::clone(store), &plan.telemetry.disable, form));
     if let Some(metrics) = &otlp.metrics {
         let work = worker::Metrics {
-            sources: vec![Arc::<FromStore>::clone(&ours), Arc::<Recorder>::clone(&genai)],
+            source: Arc::clone(&ours),
             resource: resource.clone(),
             interval: metrics.interval,
             exporter: exporter(Signal::Metrics, &metrics.to)?,
@@ -122,7 +119,7 @@ pub fn build(otlp: &Otlp, plan: &Plan, store: &Arc<Store>, log: &LogTap) -> Resu
         signals.push(Box::pin(worker::batches(intake, batch, LOGS_LINGER, stop_order.clone())));
         log.connect(queue);
     }
-    let sink = Arc::new(Facts { ours, genai, resource, targets, spans });
+    let sink = Arc::new(Facts { ours, resource, targets, spans });
     Ok((Export { sink, stats, stop }, Work { signals }))
 }
 
@@ -156,10 +153,9 @@ impl Work {
     }
 }
 
-/// Takes what becomes a span or a GenAI metric, and follows the plan.
+/// Takes what becomes a span, and follows the plan.
 struct Facts {
     ours: Arc<FromStore>,
-    genai: Arc<Recorder>,
     resource: Resource,
     targets: Arc<Targets>,
     spans: Option<(Sampling, Queue<Ended>)>,
@@ -172,7 +168,6 @@ impl Facts {
         self.resource.install(&plan.agent);
         self.ours.disable(&plan.telemetry.disable);
         self.targets.install(plan);
-        self.genai.prune();
     }
 }
 
@@ -181,7 +176,6 @@ impl Sink for Facts {
         match fact {
             Fact::PlanChanged(plan) => self.plan_changed(plan),
             Fact::Ended(request) => {
-                self.genai.record(request);
                 if let Some((sampling, queue)) = &self.spans
                     && sampling.exports(request.ids.sampled, request.outcome != Outcome::Ok)
                 {
@@ -202,12 +196,6 @@ impl Sink for Facts {
             }
             _ => {}
         }
-    }
-}
-
-impl Source for Recorder {
-    fn families(&self) -> Vec<Family> {
-        Self::families(self)
     }
 }
 

@@ -1,117 +1,53 @@
 //! The one store that holds every series. It takes facts, and shows its series to whoever renders them. It must
 //! not know how they are rendered, and reads no clock but for the time of an exemplar.
 
+mod cell;
+mod cells;
+mod genai;
 mod install;
-mod measured;
 mod pair;
 mod place;
+mod request;
 mod snapshot;
 mod stage;
 mod target;
 
-pub(super) use pair::PHASES;
 pub use snapshot::{Held, Series, Snapshot};
 
 use super::otlp::{Dropped, Signal, Stats};
-use super::value::{Counter, Gauge, Histogram, Trace, epoch_seconds};
-use crate::catalogue::{Key, Metric, buckets};
+use super::value::{Trace, epoch_seconds};
+use crate::catalogue::When;
 use crate::event::{Journey, Ledger, Pair, Request, SeriesKey, TraceIds};
 use crate::fact::{Fact, Sink};
 use crate::plan::Plan;
-use install::{Installed, Nodes};
+use crate::plan::otlp::GenAi;
+use cells::{Cells, about, row};
+use install::Installed;
 use pair::PairNode;
 use place::PlaceNode;
-use snapshot::{RecordNative, visit_nodes};
+use snapshot::{Gathering, LabelValue, show_pairs};
 use stage::StageNode;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard};
 use std::time::{Duration, SystemTime};
-use target::TargetNode;
 
 /// The source revision that the build was given, if any.
 const REVISION: Option<&str> = option_env!("TOKENBEAT_REVISION");
 
-/// Labels of one series, in the order of the catalogue.
-#[derive(Clone, Copy, Debug)]
-struct Labels<'a> {
-    /// Those of its subject.
-    subject: &'a [(Key, &'a str)],
-    /// Those beyond.
-    beyond: &'a [(Key, &'a str)],
+/// What becomes an exemplar of a request or a journey.
+struct Traces {
+    trace: Option<Trace>,
+    /// In the metrics of our own, too.
+    ours: bool,
 }
 
-/// Value of one series.
-#[derive(Clone, Copy, Debug)]
-enum Value<'a> {
-    /// Of a counter or a gauge.
-    Number(f64),
-    /// Of a histogram.
-    Histogram(&'a Histogram),
-}
-
-/// Is shown every series. Series of one metric come in any order, mixed with others.
-trait Visit {
-    /// One series, which counts since `created`.
-    fn series(&mut self, metric: Metric, labels: Labels<'_>, created: SystemTime, value: Value<'_>);
-}
-
-/// Shows the series of one subject.
-struct Out<'a> {
-    visit: &'a mut dyn Visit,
-    subject: &'a [(Key, &'a str)],
-    created: SystemTime,
-}
-
-impl Out<'_> {
-    fn number(&mut self, metric: Metric, beyond: &[(Key, &str)], value: f64) {
-        self.visit.series(
-            metric,
-            Labels { subject: self.subject, beyond },
-            self.created,
-            Value::Number(value),
-        );
+impl Traces {
+    fn ours(&self) -> Option<&Trace> {
+        self.genai().filter(|_| self.ours)
     }
 
-    fn histogram(&mut self, metric: Metric, beyond: &[(Key, &str)], value: &Histogram) {
-        self.visit.series(
-            metric,
-            Labels { subject: self.subject, beyond },
-            self.created,
-            Value::Histogram(value),
-        );
-    }
-
-    fn table<'b, const N: usize>(
-        &mut self,
-        metric: Metric,
-        key: Key,
-        labels: impl IntoIterator<Item = &'b str>,
-        values: [f64; N],
-    ) {
-        for (label, value) in labels.into_iter().zip(values) {
-            self.number(metric, &[(key, label)], value);
-        }
-    }
-}
-
-/// One counter per value of a closed enumeration, in its order.
-struct Table<const N: usize>([Counter; N]);
-
-impl<const N: usize> Default for Table<N> {
-    fn default() -> Self {
-        Self(std::array::from_fn(|_| Counter::default()))
-    }
-}
-
-impl<const N: usize> Table<N> {
-    fn get(&self) -> [f64; N] {
-        self.0.each_ref().map(Counter::get)
-    }
-
-    fn add(&self, index: usize, n: u64) {
-        if let Some(counter) = self.0.get(index) {
-            counter.add(n);
-        }
+    fn genai(&self) -> Option<&Trace> {
+        self.trace.as_ref()
     }
 }
 
@@ -124,10 +60,9 @@ pub struct Store {
     native: AtomicBool,
     ledger: OnceLock<Arc<dyn Ledger>>,
     export: OnceLock<Arc<Stats>>,
-    reload_successful: Gauge,
-    reload_time: Gauge,
-    runtime_lag: Histogram,
-    created: SystemTime,
+    /// Which GenAI metrics are kept; none, if nobody said so.
+    genai: OnceLock<GenAi>,
+    agent: Cells<about::Agent>,
 }
 
 impl Store {
@@ -140,11 +75,12 @@ impl Store {
             native: AtomicBool::new(plan.telemetry.native_histograms),
             ledger: OnceLock::new(),
             export: OnceLock::new(),
-            reload_successful: Gauge::default(),
-            reload_time: Gauge::default(),
-            runtime_lag: Histogram::new(&buckets::RUNTIME_LAG),
-            created: SystemTime::now(),
+            genai: OnceLock::new(),
+            agent: Cells::of([]),
         };
+        store.agent.prepare(|when| when == When::Always);
+        let (version, revision) = (env!("CARGO_PKG_VERSION").into(), REVISION.unwrap_or_default().into());
+        store.agent.get(row::BuildInfo).say([&version, &revision]);
         store.config_loaded(Some(SystemTime::now()));
         if plan.telemetry.native_histograms {
             store.record_native();
@@ -159,7 +95,7 @@ impl Store {
         // Built beside the old one, so that facts wait for the exchange alone.
         let next = Installed::of(plan, &self.read());
         if self.native.load(Relaxed) {
-            record_native(next.nodes());
+            next.nodes().record_native();
         }
         *self.installed.write().unwrap_or_else(PoisonError::into_inner) = next;
         self.exemplars.store(plan.telemetry.exemplars, Relaxed);
@@ -170,15 +106,20 @@ impl Store {
     /// called before the first fact: what came before is not in those buckets.
     pub fn record_native(&self) {
         self.native.store(true, Relaxed);
-        self.runtime_lag.record_native();
-        let nodes = self.read().nodes();
-        record_native(nodes);
+        self.agent.record_native();
+        self.read().nodes().record_native();
     }
 
     /// Budgets are read from this ledger whenever the series are shown. The first ledger stays.
     pub fn attach_ledger(&self, ledger: Arc<dyn Ledger>) {
         // A second call is a mistake that changes nothing.
         let _ = self.ledger.set(ledger);
+    }
+
+    /// The GenAI metrics of this set are kept, for OTLP. The first set stays. To be called before the first fact.
+    pub fn keep_genai(&self, set: GenAi) {
+        // A second call is a mistake that changes nothing.
+        let _ = self.genai.set(set);
     }
 
     /// What the OTLP export counts is shown, too. The first one stays.
@@ -189,15 +130,15 @@ impl Store {
 
     /// The config was loaded at this time, or could not be.
     pub fn config_loaded(&self, at: Option<SystemTime>) {
-        self.reload_successful.set(if at.is_some() { 1.0 } else { 0.0 });
+        self.agent.get(row::ConfigReloadSuccessful).set(if at.is_some() { 1.0 } else { 0.0 });
         if let Some(at) = at {
-            self.reload_time.set_time(at);
+            self.agent.get(row::ConfigReloadTime).set_time(at);
         }
     }
 
     /// A timer of the traffic runtime fired so late.
     pub fn observe_runtime_lag(&self, lag: Duration) {
-        self.runtime_lag.observe(lag.as_secs_f64(), None);
+        self.agent.get(row::RuntimeLag).observe_time(Some(lag), None);
     }
 
     /// `location` and the agent's own labels, which every series has.
@@ -210,39 +151,40 @@ impl Store {
         Snapshot::of(self)
     }
 
-    /// Shows every series.
-    fn visit(&self, visit: &mut dyn Visit) {
-        self.visit_agent(&mut Out { visit, subject: &[], created: self.created });
-        // The nodes are shared, so that a slow visitor holds no lock that a new plan waits for.
-        let (targets, pairs, stages, places) = self.read().nodes();
-        visit_nodes(&targets, &pairs, &stages, &places, visit);
+    fn currency(&self) -> Arc<str> {
+        Arc::clone(&self.read().currency)
     }
 
-    fn visit_agent(&self, out: &mut Out<'_>) {
-        let version =
-            [(Key::Version, env!("CARGO_PKG_VERSION")), (Key::Revision, REVISION.unwrap_or_default())];
-        out.number(Metric::BuildInfo, &version, 1.0);
-        out.number(Metric::ConfigReloadSuccessful, &[], self.reload_successful.get());
-        out.number(Metric::ConfigReloadTime, &[], self.reload_time.get());
-        out.histogram(Metric::RuntimeLag, &[], &self.runtime_lag);
+    /// Shows every series.
+    fn show(&self, out: &mut Gathering) {
+        self.agent.show(out, &[]);
+        self.show_budgets(out);
+        self.show_export(out);
+        // The nodes are shared, so that nobody who takes his time holds a lock that a new plan waits for.
+        let nodes = self.read().nodes();
+        nodes.targets.iter().for_each(|target| target.cells().show(out, &[]));
+        show_pairs(&nodes.pairs, &nodes.stages, &nodes.places, out);
+        nodes.endpoints.iter().for_each(|endpoint| endpoint.show(out, &[]));
+    }
+
+    fn show_budgets(&self, out: &mut Gathering) {
         for it in self.ledger.get().map(|ledger| ledger.uses()).unwrap_or_default() {
             // Of nothing, everything is spent.
             let ratio = if it.limit > 0.0 { it.spent / it.limit } else { 1.0 };
-            let labels = [(Key::Scope, &*it.scope.label()), (Key::Unit, it.unit.label())];
-            out.number(Metric::BudgetSpent, &labels, ratio);
-        }
-        if let Some(stats) = self.export.get() {
-            Self::visit_export(out, stats);
+            let labels = [LabelValue::Shared((*it.scope.label()).into()), LabelValue::Fixed(it.unit.label())];
+            self.agent.show_read(row::BudgetSpent, labels, ratio, out);
         }
     }
 
-    fn visit_export(out: &mut Out<'_>, stats: &Stats) {
-        for signal in Signal::ALL {
-            let label = (Key::Signal, signal.label());
-            out.number(Metric::ExportFailures, &[label], stats.failures(signal) as f64);
-            for reason in Dropped::ALL {
-                let labels = [label, (Key::Reason, reason.label())];
-                out.number(Metric::Dropped, &labels, stats.dropped(signal, reason) as f64);
+    fn show_export(&self, out: &mut Gathering) {
+        let Some(stats) = self.export.get() else { return };
+        for &signal in Signal::ALL {
+            let label = LabelValue::Fixed(signal.label());
+            let failures = stats.failures(signal) as f64;
+            self.agent.show_read(row::ExportFailures, [label.clone()], failures, out);
+            for &reason in Dropped::ALL {
+                let labels = [label.clone(), LabelValue::Fixed(reason.label())];
+                self.agent.show_read(row::Dropped, labels, stats.dropped(signal, reason) as f64, out);
             }
         }
     }
@@ -270,23 +212,25 @@ impl Store {
     }
 
     fn ended(&self, request: &Request) {
-        let trace = self.trace(request.ids, request.warm_up);
-        self.at_place(&request.place, |node| node.ended(request, trace.as_ref()));
+        let genai = self.genai.get().copied().unwrap_or(GenAi::None);
+        let traces = self.traces(request.ids, request.warm_up, genai);
+        self.at_place(&request.place, |node| node.ended(request, &traces, genai));
     }
 
     fn journey_ended(&self, journey: &Journey) {
-        let trace = self.trace(journey.ids, journey.warm_up);
-        self.at_stage(&journey.place, |node| node.journey_ended(journey, trace.as_ref()));
+        let traces = self.traces(journey.ids, journey.warm_up, GenAi::None);
+        self.at_stage(&journey.place, |node| node.journey_ended(journey, traces.ours()));
     }
 
-    /// What becomes an exemplar.
-    fn trace(&self, ids: TraceIds, warm_up: bool) -> Option<Trace> {
-        let sampled = ids.sampled && !warm_up && self.exemplars.load(Relaxed);
-        sampled.then(|| Trace {
+    fn traces(&self, ids: TraceIds, warm_up: bool, genai: GenAi) -> Traces {
+        let ours = self.exemplars.load(Relaxed);
+        let wanted = ids.sampled && !warm_up && (ours || genai != GenAi::None);
+        let trace = wanted.then(|| Trace {
             id: ids.trace_id,
             span_id: ids.span_id,
             time: epoch_seconds(SystemTime::now()),
-        })
+        });
+        Traces { trace, ours }
     }
 
     /// Lets series of an earlier plan go once nothing is open in them.
@@ -294,18 +238,6 @@ impl Store {
         if self.read().has_idle_leftovers() {
             self.installed.write().unwrap_or_else(PoisonError::into_inner).drop_idle_leftovers();
         }
-    }
-}
-
-fn record_native((_, pairs, stages, places): Nodes) {
-    for pair in pairs {
-        pair.visit(&mut RecordNative, 0);
-    }
-    for stage in stages {
-        stage.series.record_native();
-    }
-    for place in places {
-        place.series.record_native();
     }
 }
 

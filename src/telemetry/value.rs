@@ -18,12 +18,13 @@ impl Counter {
 
     /// The count.
     pub(super) fn get(&self) -> f64 {
-        self.whole() as f64
+        self.0.load(Relaxed) as f64
     }
+}
 
-    /// The count.
-    pub(super) fn whole(&self) -> u64 {
-        self.0.load(Relaxed)
+impl Clone for Counter {
+    fn clone(&self) -> Self {
+        Self(AtomicU64::new(self.0.load(Relaxed)))
     }
 }
 
@@ -73,9 +74,15 @@ impl Level {
         self.0.fetch_add(n, Relaxed);
     }
 
-    /// How many.
-    pub(super) fn get(&self) -> i64 {
-        self.0.load(Relaxed)
+    /// How many: of requests or runs, far below 2^52.
+    pub(super) fn get(&self) -> f64 {
+        self.0.load(Relaxed) as f64
+    }
+}
+
+impl Clone for Level {
+    fn clone(&self) -> Self {
+        Self(AtomicI64::new(self.0.load(Relaxed)))
     }
 }
 
@@ -110,7 +117,12 @@ impl OptionalGauge {
 
     /// Sets it.
     pub(super) fn set(&self, value: f64) {
-        self.0.store(value.to_bits(), Relaxed);
+        self.put(Some(value));
+    }
+
+    /// Sets it, or takes it away.
+    pub(super) fn put(&self, value: Option<f64>) {
+        self.0.store(value.map_or(Self::ABSENT, f64::to_bits), Relaxed);
     }
 
     /// The value, if there was one.
@@ -197,9 +209,18 @@ const MAX_NATIVE: usize = 160;
 impl Histogram {
     /// An empty histogram.
     pub(super) fn new(buckets: &'static Buckets) -> Self {
-        let counts = (0..=buckets.bounds.len()).map(|_| AtomicU64::new(0)).collect();
+        Self::with_bounds(buckets.bounds)
+    }
+
+    /// An empty histogram with one bucket for all values.
+    pub(super) fn without_buckets() -> Self {
+        Self::with_bounds(&[])
+    }
+
+    fn with_bounds(bounds: &'static [f64]) -> Self {
+        let counts = (0..=bounds.len()).map(|_| AtomicU64::new(0)).collect();
         let (sum, exemplars, native) = (FloatCounter::default(), Mutex::default(), OnceLock::new());
-        Self { bounds: buckets.bounds, counts, sum, exemplars, native }
+        Self { bounds, counts, sum, exemplars, native }
     }
 
     /// Takes a value. NaN and infinities are no measurement and are left out.
@@ -220,6 +241,13 @@ impl Histogram {
             }
         }
         self.remember(slot, value, trace);
+    }
+
+    /// Takes a duration, where there is one.
+    pub(super) fn observe_time(&self, time: Option<Duration>, trace: Option<&Trace>) {
+        if let Some(time) = time {
+            self.observe(time.as_secs_f64(), trace);
+        }
     }
 
     /// Takes many durations at once: counted locally, then merged, so that the shared cells are touched once

@@ -261,7 +261,7 @@ fn the_table_knows_every_failure() {
     let elsewhere = ["check", "cancelled", "internal"];
     // No step takes a value yet.
     let later = ["extract"];
-    for failure in Failure::ALL {
+    for &failure in Failure::ALL {
         let label = failure.label();
         let known = [table.contains(label), elsewhere.contains(&label), later.contains(&label)];
         assert_eq!(known.iter().filter(|it| **it).count(), 1, "{label}");

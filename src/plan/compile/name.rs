@@ -72,7 +72,7 @@ mod tests {
             let mut findings = Findings::default();
             check_labels(&labels, &KeyPath::of(["agent", "labels"]), &mut findings);
             let found: Vec<String> = findings.errors.iter().map(|error| error.path.to_string()).collect();
-            assert_eq!(found, [format!("agent.labels.{name}")]);
+            assert_eq!(found, [KeyPath::of(["agent", "labels", name]).to_string()]);
         }
     }
 }

@@ -1,7 +1,7 @@
-//! The store as a source of metrics.
+//! The store as a source of metrics: ours, and OpenTelemetry's of GenAI calls.
 
-use super::metric::{Attribute, Family, Kind, Series, Source, Value};
-use crate::catalogue::{self, Metric};
+use super::metric::{Attribute, Family, Kind, Series, Value};
+use crate::catalogue::{self, Key, Metric};
 use crate::plan::otlp::Histograms;
 use crate::telemetry::native::Native;
 use crate::telemetry::store::{self, Held, Store};
@@ -32,28 +32,56 @@ impl FromStore {
     }
 }
 
-impl Source for FromStore {
-    fn families(&self) -> Vec<Family> {
+impl FromStore {
+    /// Every family that has a series now.
+    pub(super) fn families(&self) -> Vec<Family> {
         let snapshot = self.store.snapshot();
         let disabled = self.disabled.read().unwrap_or_else(PoisonError::into_inner);
-        let shown = Metric::ALL.iter().filter(|it| !disabled.contains(&it.spec().prometheus()));
-        let families = shown.map(|metric| {
+        let ours = Metric::ALL.iter().filter(|it| !disabled.contains(&it.spec().prometheus()));
+        let ours = ours.map(|metric| {
             let series = snapshot.series(*metric).iter().filter_map(|it| self.series(it));
             Family { series: series.collect(), ..family(*metric) }
         });
+        let genai = Metric::GENAI.iter().map(|metric| {
+            let series = snapshot.series(*metric).iter().filter_map(|it| self.genai_series(it));
+            Family { series: series.collect(), ..family(*metric) }
+        });
+        let families = ours.chain(genai);
         families.filter(|family| !family.series.is_empty()).collect()
     }
 }
 
 impl FromStore {
     fn series(&self, series: &store::Series) -> Option<Series> {
-        let value = match &series.value {
-            Held::Number(number) => Value::Double(*number),
-            Held::Histogram(classic, native) => distribution(classic, native.as_ref(), self.histograms)?,
-        };
+        let value = self.value(&series.value, Value::Double)?;
         let attributes =
             series.labels().map(|(key, value)| (key.name().into(), Attribute::Text(value.to_owned())));
         Some(Series { attributes: attributes.collect(), value, created: series.created })
+    }
+
+    /// In the form that the conventions want: counts and ports are whole numbers, what is not known is absent.
+    fn genai_series(&self, series: &store::Series) -> Option<Series> {
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "numbers among these are counts, far below 2^52"
+        )]
+        let whole = |number| Value::Int(number as u64);
+        let value = self.value(&series.value, whole)?;
+        let known = series.labels().filter(|(_, value)| !value.is_empty());
+        let attributes = known.map(|(key, value)| match value.parse() {
+            Ok(port) if key == Key::ServerPort => (key.name().into(), Attribute::Int(port)),
+            _ => (key.name().into(), Attribute::Text(value.to_owned())),
+        });
+        Some(Series { attributes: attributes.collect(), value, created: series.created })
+    }
+
+    /// `None` where a histogram does not keep the form that was asked for.
+    fn value(&self, held: &Held, number: impl Fn(f64) -> Value) -> Option<Value> {
+        match held {
+            Held::Number(it) => Some(number(*it)),
+            Held::Histogram(classic, native) => distribution(classic, native.as_ref(), self.histograms),
+        }
     }
 }
 
@@ -68,11 +96,7 @@ fn family(metric: Metric) -> Family {
 }
 
 /// What a histogram holds, in the form that was asked for; `None` where it does not keep that form.
-pub(super) fn distribution(
-    classic: &HistogramSnapshot,
-    native: Option<&Native>,
-    form: Histograms,
-) -> Option<Value> {
+fn distribution(classic: &HistogramSnapshot, native: Option<&Native>, form: Histograms) -> Option<Value> {
     let exemplars = classic.exemplars.iter().copied().flatten().collect();
     Some(match form {
         Histograms::Explicit => {
@@ -82,3 +106,6 @@ pub(super) fn distribution(
         Histograms::Exponential => Value::Exponential { native: native?.clone(), exemplars },
     })
 }
+
+#[cfg(test)]
+mod tests;

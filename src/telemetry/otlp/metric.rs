@@ -78,9 +78,3 @@ pub(super) enum Value {
         exemplars: Vec<Exemplar>,
     },
 }
-
-/// Where metrics come from.
-pub(super) trait Source: Send + Sync {
-    /// Every family with every series that there is now.
-    fn families(&self) -> Vec<Family>;
-}

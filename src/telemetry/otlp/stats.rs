@@ -1,9 +1,12 @@
 //! What the export itself counts: failures, and what was dropped. It must not know why anything is exported.
 
+use enum_map::{Enum, EnumMap};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use strum::{IntoStaticStr, VariantArray};
 
 /// OTLP's signals.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Enum, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "snake_case")]
 pub enum Signal {
     /// Metrics.
     Metrics,
@@ -15,20 +18,17 @@ pub enum Signal {
 
 impl Signal {
     /// Every signal.
-    pub const ALL: [Self; 3] = [Self::Metrics, Self::Traces, Self::Logs];
+    pub const ALL: &'static [Self] = Self::VARIANTS;
 
     /// The label value.
-    pub const fn label(self) -> &'static str {
-        match self {
-            Self::Metrics => "metrics",
-            Self::Traces => "traces",
-            Self::Logs => "logs",
-        }
+    pub fn label(self) -> &'static str {
+        self.into()
     }
 }
 
 /// Why a span, log record or metric point did not reach the receiver.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Enum, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "snake_case")]
 pub enum Dropped {
     /// The queue was full: the receiver is slower than we are, or down.
     QueueFull,
@@ -40,64 +40,50 @@ pub enum Dropped {
 
 impl Dropped {
     /// Every reason.
-    pub const ALL: [Self; 3] = [Self::QueueFull, Self::Rejected, Self::Failed];
+    pub const ALL: &'static [Self] = Self::VARIANTS;
 
     /// The label value.
-    pub const fn label(self) -> &'static str {
-        match self {
-            Self::QueueFull => "queue_full",
-            Self::Rejected => "rejected",
-            Self::Failed => "failed",
-        }
+    pub fn label(self) -> &'static str {
+        self.into()
     }
 }
 
 /// The counters, shared between the exporter and whoever renders them.
 #[derive(Debug, Default)]
 pub struct Stats {
-    failures: [AtomicU64; Signal::ALL.len()],
-    dropped: [[AtomicU64; Dropped::ALL.len()]; Signal::ALL.len()],
-    sent: [AtomicU64; Signal::ALL.len()],
+    failures: EnumMap<Signal, AtomicU64>,
+    dropped: EnumMap<Signal, EnumMap<Dropped, AtomicU64>>,
+    sent: EnumMap<Signal, AtomicU64>,
 }
 
 impl Stats {
     /// Attempts to export that failed: `tokenbeat_telemetry_export_failures_total{signal}`. Each attempt counts,
     /// so that a receiver which is down shows at once and not when the retries are over.
     pub fn failures(&self, signal: Signal) -> u64 {
-        self.failures.get(signal as usize).map_or(0, |cell| cell.load(Relaxed))
+        self.failures[signal].load(Relaxed)
     }
 
     /// Spans, log records or points that did not arrive: `tokenbeat_telemetry_dropped_total{signal, reason}`. A
     /// metrics export that fails drops nothing: the next one carries the same series.
     pub fn dropped(&self, signal: Signal, reason: Dropped) -> u64 {
-        self.cell(signal, reason).map_or(0, |cell| cell.load(Relaxed))
+        self.dropped[signal][reason].load(Relaxed)
     }
 
     /// Spans, log records or points that the receiver took.
     pub fn sent(&self, signal: Signal) -> u64 {
-        self.sent.get(signal as usize).map_or(0, |cell| cell.load(Relaxed))
-    }
-
-    fn cell(&self, signal: Signal, reason: Dropped) -> Option<&AtomicU64> {
-        self.dropped.get(signal as usize)?.get(reason as usize)
+        self.sent[signal].load(Relaxed)
     }
 
     pub(in crate::telemetry) fn count_failure(&self, signal: Signal) {
-        if let Some(cell) = self.failures.get(signal as usize) {
-            cell.fetch_add(1, Relaxed);
-        }
+        self.failures[signal].fetch_add(1, Relaxed);
     }
 
     pub(in crate::telemetry) fn count_dropped(&self, signal: Signal, reason: Dropped, n: u64) {
-        if let Some(cell) = self.cell(signal, reason) {
-            cell.fetch_add(n, Relaxed);
-        }
+        self.dropped[signal][reason].fetch_add(n, Relaxed);
     }
 
     pub(in crate::telemetry) fn count_sent(&self, signal: Signal, n: u64) {
-        if let Some(cell) = self.sent.get(signal as usize) {
-            cell.fetch_add(n, Relaxed);
-        }
+        self.sent[signal].fetch_add(n, Relaxed);
     }
 }
 
@@ -108,16 +94,16 @@ mod tests {
     #[test]
     fn each_cell_is_its_own() {
         let stats = Stats::default();
-        for (s, signal) in (1..).zip(Signal::ALL) {
+        for (s, &signal) in (1..).zip(Signal::ALL) {
             (0..s).for_each(|_| stats.count_failure(signal));
             stats.count_sent(signal, 100 * s);
-            for (r, reason) in (1..).zip(Dropped::ALL) {
+            for (r, &reason) in (1..).zip(Dropped::ALL) {
                 stats.count_dropped(signal, reason, 10 * s + r);
             }
         }
-        for (s, signal) in (1..).zip(Signal::ALL) {
+        for (s, &signal) in (1..).zip(Signal::ALL) {
             assert_eq!((stats.failures(signal), stats.sent(signal)), (s, 100 * s));
-            for (r, reason) in (1..).zip(Dropped::ALL) {
+            for (r, &reason) in (1..).zip(Dropped::ALL) {
                 assert_eq!(stats.dropped(signal, reason), 10 * s + r);
             }
         }

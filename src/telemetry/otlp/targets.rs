@@ -41,12 +41,6 @@ impl Targets {
         let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
         known.0.get(name).or_else(|| known.1.get(name)).cloned()
     }
-
-    /// Whether a target of the present plan is this one.
-    pub(super) fn has(&self, endpoint: &Endpoint) -> bool {
-        let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        known.0.values().any(|it| **it == *endpoint)
-    }
 }
 
 fn named(plan: &Plan) -> Named {

@@ -2,8 +2,8 @@
 //! to stop.
 
 use super::clock::{Anchor, unix_nanos};
+use super::collect::FromStore;
 use super::exporter::{Exporter, Sent, Stop};
-use super::metric::Source;
 use super::queue::{QueueReceiver, Weigh};
 use super::render::{Rendered, render};
 use super::resource::Resource;
@@ -90,7 +90,7 @@ async fn fill<B: Batch + Sync>(
 
 /// Exports metrics.
 pub(super) struct Metrics {
-    pub(super) sources: Vec<Arc<dyn Source>>,
+    pub(super) source: Arc<FromStore>,
     pub(super) resource: Resource,
     pub(super) interval: Duration,
     pub(super) exporter: Exporter,
@@ -142,7 +142,6 @@ impl Metrics {
     }
 
     fn rendered(&self) -> Vec<Rendered> {
-        let families: Vec<_> = self.sources.iter().flat_map(|source| source.families()).collect();
-        render(&families, &self.resource, unix_nanos(SystemTime::now()))
+        render(&self.source.families(), &self.resource, unix_nanos(SystemTime::now()))
     }
 }

@@ -1,5 +1,7 @@
 //! Which series there are: those of the plan, and those of an earlier plan in which something is still open.
 
+use super::cells::{Cells, about};
+use super::genai::Endpoints;
 use super::pair::PairNode;
 use super::place::{Feeds, PlaceNode};
 use super::stage::{StageFeeds, StageNode};
@@ -14,6 +16,7 @@ use std::sync::Arc;
 pub(super) struct Installed {
     /// `location`, then the agent's own labels.
     pub(super) agent_labels: Vec<(String, String)>,
+    pub(super) currency: Arc<str>,
     targets: BTreeMap<Arc<str>, Arc<TargetNode>>,
     pairs: HashMap<Pair, Arc<PairNode>>,
     /// By places whose step and turn are empty.
@@ -24,8 +27,25 @@ pub(super) struct Installed {
     leftovers: bool,
 }
 
-/// Targets, pairs, stages and places, to be shown without a lock.
-pub(super) type Nodes = (Vec<Arc<TargetNode>>, Vec<Arc<PairNode>>, Vec<Arc<StageNode>>, Vec<Arc<PlaceNode>>);
+/// Everything that has series, in order of labels; to be shown without a lock.
+pub(super) struct Nodes {
+    pub(super) targets: Vec<Arc<TargetNode>>,
+    pub(super) pairs: Vec<Arc<PairNode>>,
+    pub(super) stages: Vec<Arc<StageNode>>,
+    pub(super) places: Vec<Arc<PlaceNode>>,
+    pub(super) endpoints: Vec<Arc<Cells<about::Endpoint>>>,
+}
+
+impl Nodes {
+    /// Every histogram keeps its values in base-2 buckets too, from now on; those to come, from their start.
+    pub(super) fn record_native(&self) {
+        self.targets.iter().for_each(|target| target.cells().record_native());
+        self.pairs.iter().for_each(|pair| pair.series.cells.record_native());
+        self.stages.iter().for_each(|stage| stage.series.cells.record_native());
+        self.places.iter().for_each(|place| place.series.cells.record_native());
+        self.endpoints.iter().for_each(|endpoint| endpoint.record_native());
+    }
+}
 
 /// The requests of one place.
 struct Requests<'a> {
@@ -55,22 +75,24 @@ impl Installed {
     pub(super) fn of(plan: &Plan, old: &Self) -> Self {
         let mut agent_labels = vec![("location".to_owned(), plan.agent.location.to_string())];
         agent_labels.extend(plan.agent.labels.iter().map(|(key, value)| (key.clone(), value.clone())));
-        let mut next = Self { agent_labels, ..Self::default() };
+        let currency = Arc::clone(&plan.agent.currency);
+        let mut next = Self { agent_labels, currency, ..Self::default() };
+        let mut endpoints = old.endpoints();
         for target in &plan.targets {
             let node = TargetNode::of(target, old.targets.get(&target.name).map(|node| &**node));
             next.targets.insert(Arc::clone(&target.name), Arc::new(node));
         }
         for pair in &plan.pairs {
-            next.add_pair(pair, &plan.agent.currency, old);
+            next.add_pair(pair, &mut endpoints, old);
         }
         next.keep_leftovers(old);
         next
     }
 
-    fn add_pair(&mut self, plan: &PairPlan, currency: &Arc<str>, old: &Self) {
+    fn add_pair(&mut self, plan: &PairPlan, endpoints: &mut Endpoints, old: &Self) {
         let before = old.pairs.get(&plan.pair).map(|node| &**node);
         let pair = Arc::new(PairNode::of(plan, before));
-        self.add_stages(plan, &pair, currency, old);
+        self.add_stages(plan, &pair, old);
         self.pairs.insert(plan.pair.clone(), pair);
         let target = self
             .targets
@@ -80,19 +102,19 @@ impl Installed {
         for (place, Requests { stage, expect, feeds }) in requests(plan) {
             let Some(stage) = self.stages.get(stage) else { continue };
             let before = old.places.get(place).map(|node| &**node);
-            let node = PlaceNode::of(place, feeds, expect, (stage, &target), currency, before);
+            let node = PlaceNode::of(place, feeds, expect, (stage, &target), endpoints, before);
             self.places.insert(Arc::clone(place), Arc::new(node));
         }
     }
 
-    fn add_stages(&mut self, plan: &PairPlan, pair: &Arc<PairNode>, currency: &Arc<str>, old: &Self) {
+    fn add_stages(&mut self, plan: &PairPlan, pair: &Arc<PairNode>, old: &Self) {
         let mut feeds: HashMap<&Arc<SeriesKey>, StageFeeds> = HashMap::new();
         for (stage, place) in plan.profile.stages.iter().zip(&plan.places) {
             feeds.entry(place).or_insert_with(|| StageFeeds::of(plan)).add_stage(stage);
         }
         for (place, feeds) in feeds {
             let before = old.stages.get(place).map(|node| &**node);
-            let node = StageNode::of(place, feeds, currency, pair, before);
+            let node = StageNode::of(place, feeds, pair, before);
             self.stages.insert(Arc::clone(place), Arc::new(node));
         }
     }
@@ -120,7 +142,7 @@ impl Installed {
                 continue;
             }
             // A request that is open in a place is open in its stage.
-            let Some(stage) = self.stages.get(node.stage.place()) else { continue };
+            let Some(stage) = self.stages.get(node.stage.key()) else { continue };
             let node = node.retired(stage);
             if !node.may_go() {
                 self.places.insert(Arc::clone(place), Arc::new(node));
@@ -141,14 +163,20 @@ impl Installed {
         self.pairs.get(pair).map(|node| &**node)
     }
 
-    /// Everything there is, in order of labels.
+    /// The cells of endpoints go with the last place whose requests go there.
+    fn endpoints(&self) -> Endpoints {
+        Endpoints::known(self.places.values().filter_map(|place| place.endpoint.as_ref()))
+    }
+
+    /// Everything there is.
     pub(super) fn nodes(&self) -> Nodes {
-        (
-            self.targets.values().cloned().collect(),
-            in_order(&self.pairs),
-            in_order(&self.stages),
-            in_order(&self.places),
-        )
+        Nodes {
+            targets: self.targets.values().cloned().collect(),
+            pairs: in_order(&self.pairs),
+            stages: in_order(&self.stages),
+            places: in_order(&self.places),
+            endpoints: self.endpoints().into_all().collect(),
+        }
     }
 
     pub(super) fn has_idle_leftovers(&self) -> bool {

@@ -1,121 +1,47 @@
 //! Series of a profile against a target: runs, connections, lag, objectives, rate limits.
 
-use super::{Out, Table, Visit};
-use crate::catalogue::{Key, Metric, buckets};
-use crate::event::{LimitKind, Pair, Phases, Request, RunRef, RunResult, RunSummary, SkippedRun};
-use crate::plan::{Bound, Objective, PairPlan, Profile, Shape, Trigger};
-use crate::telemetry::value::{Counter, Gauge, Histogram, Level, OptionalGauge, Trace};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use super::cells::{Cells, about, row};
+use crate::catalogue::When;
+use crate::event::{Pair, Request, RunRef, RunResult, RunSummary, SkippedRun};
+use crate::plan::{Bound, PairPlan, Profile, Shape, Trigger};
+use crate::telemetry::value::{Level, Trace};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, SystemTime};
 
-/// Values of the label `phase`, in the order of [`Phases`].
-pub(in crate::telemetry) const PHASES: [&str; 3] = ["dns", "connect", "tls"];
-
 /// Name of the SLO that all others make together.
-const GOODPUT: &str = "all";
+static GOODPUT: LazyLock<Arc<str>> = LazyLock::new(|| "all".into());
 
 /// A pair of the plan, or of an earlier one.
 pub(super) struct PairNode {
     pair: Pair,
-    revision: Arc<str>,
-    schedule: &'static str,
-    interval: Option<Duration>,
-    slos: Vec<SloNode>,
     pub(super) series: Arc<PairSeries>,
     /// No longer in the plan; goes when nothing is open in it.
     pub(super) retired: bool,
 }
 
-#[derive(Clone)]
-struct SloNode {
-    name: Arc<str>,
-    /// Absent for goodput.
-    objective: Option<Objective>,
-    series: Arc<SloSeries>,
-}
-
-struct SloSeries {
-    events: Counter,
-    errors: Counter,
-    created: SystemTime,
-}
-
-impl Default for SloSeries {
-    fn default() -> Self {
-        Self { events: Counter::default(), errors: Counter::default(), created: SystemTime::now() }
-    }
-}
-
-impl SloSeries {
-    fn judge(&self, met: bool) {
-        self.events.add(1);
-        self.errors.add(u64::from(!met));
-    }
-}
-
 /// The values of a pair.
 pub(super) struct PairSeries {
+    pub(super) cells: Cells<about::Run>,
     /// Requests offered and not over, and journeys begun and not over, warm-up included: decides when a removed
     /// pair may go.
     open: Level,
     /// Shared while a request moves between offered, in flight and ended or skipped; alone while these are read.
     moving: RwLock<()>,
-    in_flight: Level,
-    created: SystemTime,
-    dispatch_lag: Histogram,
-    schedule_lag: Histogram,
-    phases: [Histogram; 3],
-    opened: Counter,
-    stale: Counter,
-    runs: Table<{ RunResult::ALL.len() }>,
-    skipped_runs: Table<{ SkippedRun::ALL.len() }>,
-    active: Level,
     /// Ids of the runs that are active.
     playing: Mutex<Vec<String>>,
-    last_started: Gauge,
-    last_completed: Gauge,
-    last_success: Gauge,
-    next: Gauge,
-    limits: [(OptionalGauge, OptionalGauge); LimitKind::ALL.len()],
 }
 
 impl PairNode {
     pub(super) fn of(plan: &PairPlan, old: Option<&Self>) -> Self {
-        let kept = |name: &str| {
-            let node = old?.slos.iter().find(|node| &*node.name == name)?;
-            Some(Arc::clone(&node.series))
-        };
-        let slo = |name: &Arc<str>, objective: Option<&Objective>| SloNode {
-            name: Arc::clone(name),
-            objective: objective.cloned(),
-            series: kept(name).unwrap_or_default(),
-        };
-        let slos = &plan.profile.slos;
-        let mut nodes: Vec<SloNode> = slos.iter().map(|it| slo(&it.name, Some(it))).collect();
-        // Without objectives goodput is availability.
-        nodes.push(slo(&GOODPUT.into(), None));
-        Self {
-            pair: plan.pair.clone(),
-            revision: Arc::clone(&plan.revision),
-            schedule: plan.profile.schedule.trigger.name(),
-            interval: interval(&plan.profile),
-            slos: nodes,
-            series: old.map_or_else(Arc::default, |old| Arc::clone(&old.series)),
-            retired: false,
-        }
+        let pair = plan.pair.clone();
+        let series = old.map_or_else(|| Arc::new(PairSeries::of(&pair)), |old| Arc::clone(&old.series));
+        series.plan_is(plan);
+        Self { pair, series, retired: false }
     }
 
     /// The same, no longer in the plan.
     pub(super) fn retired(&self) -> Self {
-        Self {
-            pair: self.pair.clone(),
-            revision: Arc::clone(&self.revision),
-            schedule: self.schedule,
-            interval: self.interval,
-            slos: self.slos.clone(),
-            series: Arc::clone(&self.series),
-            retired: true,
-        }
+        Self { pair: self.pair.clone(), series: Arc::clone(&self.series), retired: true }
     }
 
     pub(super) fn pair(&self) -> &Pair {
@@ -124,43 +50,6 @@ impl PairNode {
 
     pub(super) fn may_go(&self) -> bool {
         self.retired && self.series.is_idle()
-    }
-
-    pub(super) fn ended(&self, request: &Request, trace: Option<&Trace>) {
-        self.series.ended(request, trace);
-        if request.warm_up {
-            return;
-        }
-        for verdict in &request.verdicts {
-            // One that is not found is of an earlier plan.
-            if let Some(node) = self.slos.iter().find(|node| node.name == verdict.slo) {
-                node.series.judge(verdict.met);
-            }
-        }
-    }
-
-    pub(super) fn visit(&self, visit: &mut dyn Visit, in_flight: i64) {
-        let subject = [(Key::Profile, &*self.pair.profile), (Key::Target, &*self.pair.target)];
-        let mut out = Out { visit, subject: &subject, created: self.series.created };
-        let info = [(Key::Revision, &*self.revision), (Key::Schedule, self.schedule)];
-        out.number(Metric::ProfileInfo, &info, 1.0);
-        if let Some(interval) = self.interval {
-            out.number(Metric::ScheduleInterval, &[], interval.as_secs_f64());
-        }
-        self.series.visit(&mut out, in_flight);
-        for node in &self.slos {
-            out.created = node.series.created;
-            let slo = [(Key::Slo, &*node.name)];
-            out.number(Metric::SloEvents, &slo, node.series.events.get());
-            out.number(Metric::SloErrors, &slo, node.series.errors.get());
-            let Some(objective) = &node.objective else { continue };
-            out.number(Metric::SloObjective, &slo, objective.objective);
-            match objective.bound {
-                Some(Bound::Below(seconds)) => out.number(Metric::SloThreshold, &slo, seconds),
-                Some(Bound::Above(pace)) => out.number(Metric::SloThresholdTokens, &slo, pace),
-                None => {}
-            }
-        }
     }
 }
 
@@ -199,34 +88,41 @@ fn interval(profile: &Profile) -> Option<Duration> {
     }
 }
 
-impl Default for PairSeries {
-    fn default() -> Self {
+impl PairSeries {
+    fn of(pair: &Pair) -> Self {
         Self {
+            cells: Cells::of([&pair.profile, &pair.target]),
             open: Level::default(),
             moving: RwLock::default(),
-            in_flight: Level::default(),
-            created: SystemTime::now(),
-            dispatch_lag: Histogram::new(&buckets::DISPATCH_LAG),
-            schedule_lag: Histogram::new(&buckets::SCHEDULE_LAG),
-            phases: std::array::from_fn(|_| Histogram::new(&buckets::CONNECTION)),
-            opened: Counter::default(),
-            stale: Counter::default(),
-            runs: Table::default(),
-            skipped_runs: Table::default(),
-            active: Level::default(),
             playing: Mutex::default(),
-            last_started: Gauge::default(),
-            last_completed: Gauge::default(),
-            last_success: Gauge::default(),
-            next: Gauge::default(),
-            limits: Default::default(),
         }
     }
-}
 
-impl PairSeries {
+    /// From here on it is played by this plan.
+    fn plan_is(&self, plan: &PairPlan) {
+        let (cells, profile) = (&self.cells, &plan.profile);
+        cells.prepare(|when| when == When::Always);
+        let schedule = profile.schedule.trigger.name().into();
+        cells.get(row::ProfileInfo).say([&plan.revision, &schedule]);
+        cells.get(row::ScheduleInterval).put(interval(profile).map(|time| time.as_secs_f64()));
+        let slos = &profile.slos;
+        // Without objectives goodput is availability.
+        let judged = || slos.iter().map(|slo| &slo.name).chain([&*GOODPUT]);
+        cells.get(row::SloEvents).hold(judged());
+        cells.get(row::SloErrors).hold(judged());
+        cells.get(row::SloObjective).say(slos.iter().map(|slo| (&slo.name, slo.objective)));
+        cells.get(row::SloThreshold).say(slos.iter().filter_map(|slo| match slo.bound? {
+            Bound::Below(seconds) => Some((&slo.name, seconds)),
+            Bound::Above(_) => None,
+        }));
+        cells.get(row::SloThresholdTokens).say(slos.iter().filter_map(|slo| match slo.bound? {
+            Bound::Above(pace) => Some((&slo.name, pace)),
+            Bound::Below(_) => None,
+        }));
+    }
+
     pub(super) fn is_idle(&self) -> bool {
-        self.open.get() <= 0 && self.active.get() <= 0
+        self.open.get() <= 0.0 && self.cells.get(row::RunActive).get() <= 0.0
     }
 
     /// Held while a request moves from one count to another.
@@ -239,18 +135,14 @@ impl PairSeries {
         self.moving.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn in_flight(&self) -> i64 {
-        self.in_flight.get()
-    }
-
     pub(super) fn opened(&self, warm_up: bool) {
         self.open.add(1);
-        self.in_flight.add(i64::from(!warm_up));
+        self.cells.get(row::RequestsInFlight).add(i64::from(!warm_up));
     }
 
     pub(super) fn closed(&self, warm_up: bool) {
         self.open.add(-1);
-        self.in_flight.add(-i64::from(!warm_up));
+        self.cells.get(row::RequestsInFlight).add(-i64::from(!warm_up));
     }
 
     pub(super) fn journey_started(&self) {
@@ -261,38 +153,40 @@ impl PairSeries {
         self.open.add(-1);
     }
 
-    fn ended(&self, request: &Request, trace: Option<&Trace>) {
+    pub(super) fn ended(&self, request: &Request, trace: Option<&Trace>) {
         self.closed(request.warm_up);
+        let cells = &self.cells;
         for limit in &request.limits {
-            let Some((remaining, whole)) = self.limits.get(limit.kind as usize) else { continue };
             if let Some(value) = limit.remaining {
-                remaining.set(value);
+                cells.get(row::RateLimitRemaining)[limit.kind].set(value);
             }
             if let Some(value) = limit.limit {
-                whole.set(value);
+                cells.get(row::RateLimitLimit)[limit.kind].set(value);
             }
         }
         if request.warm_up {
             return;
         }
         if request.marks.sent.is_some() {
-            self.dispatch_lag.observe(request.marks.dispatch_lag().as_secs_f64(), trace);
+            cells.get(row::DispatchLag).observe_time(Some(request.marks.dispatch_lag()), trace);
         }
-        let Phases { dns, connect, tls } = request.connection.phases.unwrap_or_default();
-        for (histogram, time) in self.phases.iter().zip([dns, connect, tls]) {
-            if let Some(time) = time {
-                histogram.observe(time.as_secs_f64(), trace);
-            }
+        for (phase, time) in request.connection.phases.unwrap_or_default().each() {
+            cells.get(row::ConnectionPhase)[phase].observe_time(time, trace);
         }
-        self.opened.add(u64::from(request.connection.opened));
-        self.stale.add(u64::from(request.connection.stale));
+        cells.get(row::ConnectionsOpened).add(u64::from(request.connection.opened));
+        cells.get(row::StaleConnections).add(u64::from(request.connection.stale));
+        for verdict in &request.verdicts {
+            // One that is not held is of an earlier plan.
+            cells.get(row::SloEvents).at(&verdict.slo, |events| events.add(1));
+            cells.get(row::SloErrors).at(&verdict.slo, |errors| errors.add(u64::from(!verdict.met)));
+        }
     }
 
     pub(super) fn run_started(&self, run: &RunRef, lag: Duration) {
-        self.active.add(1);
+        self.cells.get(row::RunActive).add(1);
         self.playing().push(run.id.clone());
-        self.schedule_lag.observe(lag.as_secs_f64(), None);
-        self.last_started.set_time(run.scheduled + lag);
+        self.cells.get(row::ScheduleLag).observe_time(Some(lag), None);
+        self.cells.get(row::LastRunStarted).set_time(run.scheduled + lag);
     }
 
     /// One of these runs is active.
@@ -305,51 +199,22 @@ impl PairSeries {
     }
 
     pub(super) fn run_ended(&self, summary: &RunSummary) {
-        self.active.add(-1);
+        self.cells.get(row::RunActive).add(-1);
         self.playing().retain(|active| *active != summary.run.id);
-        self.runs.add(summary.result as usize, 1);
+        self.cells.get(row::Runs)[summary.result].add(1);
         if summary.result != RunResult::Cancelled {
-            self.last_completed.set_time(summary.ended);
+            self.cells.get(row::LastRunCompleted).set_time(summary.ended);
         }
         if summary.result == RunResult::Ok {
-            self.last_success.set_time(summary.ended);
+            self.cells.get(row::LastSuccess).set_time(summary.ended);
         }
     }
 
     pub(super) fn run_skipped(&self, reason: SkippedRun, count: u64) {
-        self.skipped_runs.add(reason as usize, count);
+        self.cells.get(row::SkippedRuns)[reason].add(count);
     }
 
     pub(super) fn next_run(&self, at: Option<SystemTime>) {
-        self.next.set_time(at.unwrap_or(SystemTime::UNIX_EPOCH));
-    }
-
-    fn visit(&self, out: &mut Out<'_>, in_flight: i64) {
-        // A level is a count of requests or runs, far below 2^52.
-        out.number(Metric::RequestsInFlight, &[], in_flight as f64);
-        out.histogram(Metric::DispatchLag, &[], &self.dispatch_lag);
-        out.histogram(Metric::ScheduleLag, &[], &self.schedule_lag);
-        for (phase, histogram) in PHASES.into_iter().zip(&self.phases) {
-            out.histogram(Metric::ConnectionPhase, &[(Key::Phase, phase)], histogram);
-        }
-        out.number(Metric::ConnectionsOpened, &[], self.opened.get());
-        out.number(Metric::StaleConnections, &[], self.stale.get());
-        out.table(Metric::Runs, Key::Result, RunResult::ALL.map(RunResult::label), self.runs.get());
-        let reasons = SkippedRun::ALL.map(SkippedRun::label);
-        out.table(Metric::SkippedRuns, Key::Reason, reasons, self.skipped_runs.get());
-        out.number(Metric::RunActive, &[], self.active.get() as f64);
-        out.number(Metric::LastRunStarted, &[], self.last_started.get());
-        out.number(Metric::LastRunCompleted, &[], self.last_completed.get());
-        out.number(Metric::LastSuccess, &[], self.last_success.get());
-        out.number(Metric::NextRun, &[], self.next.get());
-        for (kind, (remaining, whole)) in LimitKind::ALL.into_iter().zip(&self.limits) {
-            let kind = [(Key::Kind, kind.label())];
-            if let Some(value) = remaining.get() {
-                out.number(Metric::RateLimitRemaining, &kind, value);
-            }
-            if let Some(value) = whole.get() {
-                out.number(Metric::RateLimitLimit, &kind, value);
-            }
-        }
+        self.cells.get(row::NextRun).set_time(at.unwrap_or(SystemTime::UNIX_EPOCH));
     }
 }

@@ -1,11 +1,13 @@
 //! What a store holds at one time, as plain data: made once for a scrape or an export, and rendered from there. It
 //! must not know how it is rendered.
 
-use super::{Labels, Out, PairNode, PlaceNode, StageNode, Store, TargetNode, Value, Visit};
+use super::cell::{Cell, Made, Read};
+use super::cells::{Copied, row};
+use super::{PairNode, PlaceNode, StageNode, Store};
 use crate::catalogue::{Key, Metric};
 use crate::event::Pair;
 use crate::telemetry::native::Native;
-use crate::telemetry::value::HistogramSnapshot;
+use crate::telemetry::value::{Histogram, HistogramSnapshot};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -23,11 +25,31 @@ pub struct Snapshot {
 #[derive(Debug)]
 pub struct Series {
     subject: Arc<[(Key, Arc<str>)]>,
-    beyond: Box<[(Key, Arc<str>)]>,
+    keys: &'static [Key],
+    /// Of `keys`.
+    beyond: Box<[LabelValue]>,
     /// Its value.
     pub value: Held,
     /// Since when it counts, by the wall clock.
     pub created: SystemTime,
+}
+
+/// The value of a label.
+#[derive(Clone, Debug)]
+pub(super) enum LabelValue {
+    /// Of a closed enumeration.
+    Fixed(&'static str),
+    /// A name, or what was said.
+    Shared(Arc<str>),
+}
+
+impl LabelValue {
+    fn as_str(&self) -> &str {
+        match self {
+            Self::Fixed(text) => text,
+            Self::Shared(text) => text,
+        }
+    }
 }
 
 /// The value of a series.
@@ -42,16 +64,17 @@ pub enum Held {
 impl Series {
     /// Its labels, the agent's left out, in the order of the catalogue.
     pub fn labels(&self) -> impl Iterator<Item = (Key, &str)> {
-        self.subject.iter().chain(&self.beyond).map(|(key, value)| (*key, &**value))
+        let beyond = self.keys.iter().zip(&self.beyond).map(|(key, value)| (*key, value.as_str()));
+        self.subject.iter().map(|(key, value)| (*key, &**value)).chain(beyond)
     }
 }
 
 impl Snapshot {
     /// What a store holds now.
     pub(super) fn of(store: &Store) -> Self {
-        let mut gathered = Gathered { families: BTreeMap::new(), subject: Arc::new([]) };
-        store.visit(&mut gathered);
-        Self { agent_labels: store.agent_labels(), families: gathered.families }
+        let mut gathering = Gathering::new(store.currency());
+        store.show(&mut gathering);
+        Self { agent_labels: store.agent_labels(), families: gathering.families }
     }
 
     /// The series of a metric, in the order of their labels.
@@ -60,91 +83,152 @@ impl Snapshot {
     }
 }
 
-struct Gathered {
+/// Takes the series that cells show, one cell after the other.
+pub(super) struct Gathering {
     families: BTreeMap<Metric, Vec<Series>>,
-    /// The labels of the subject that was shown last: its other series share them.
+    currency: Arc<str>,
     subject: Arc<[(Key, Arc<str>)]>,
+    metric: Metric,
+    beyond: Vec<LabelValue>,
+    created: SystemTime,
 }
 
-impl Visit for Gathered {
-    fn series(&mut self, metric: Metric, labels: Labels<'_>, created: SystemTime, value: Value<'_>) {
-        let same =
-            self.subject.iter().map(|(key, value)| (*key, &**value)).eq(labels.subject.iter().copied());
-        if !same {
-            self.subject = shared(labels.subject).collect();
+impl Gathering {
+    fn new(currency: Arc<str>) -> Self {
+        Self {
+            families: BTreeMap::new(),
+            currency,
+            subject: Arc::new([]),
+            metric: Metric::BuildInfo,
+            beyond: Vec::new(),
+            created: SystemTime::UNIX_EPOCH,
         }
-        let value = match value {
-            Value::Number(number) => Held::Number(number),
-            Value::Histogram(histogram) => {
-                let (classic, native) = histogram.snapshot();
-                Held::Histogram(classic, native)
-            }
+    }
+
+    /// From here on, series are of this subject and metric.
+    pub(super) fn of(&mut self, subject: &Arc<[(Key, Arc<str>)]>, metric: Metric) {
+        (self.subject, self.metric) = (Arc::clone(subject), metric);
+    }
+
+    /// The series of a cell.
+    pub(super) fn made<C: Cell>(&mut self, made: &Made<C>) {
+        self.created = made.created;
+        made.cell.show(self);
+    }
+
+    /// A series that is read from its owner.
+    pub(super) fn read(
+        &mut self,
+        made: &Made<Read>,
+        labels: impl IntoIterator<Item = LabelValue>,
+        value: f64,
+    ) {
+        self.created = made.created;
+        self.with_all(labels, |out| out.number(value));
+    }
+
+    /// The agent's currency.
+    pub(super) fn currency(&self) -> Arc<str> {
+        Arc::clone(&self.currency)
+    }
+
+    /// What is shown in `show` has this value of its next label.
+    pub(super) fn with(&mut self, value: LabelValue, show: impl FnOnce(&mut Self)) {
+        self.with_all([value], show);
+    }
+
+    /// What is shown in `show` has these values of its next labels.
+    pub(super) fn with_all(
+        &mut self,
+        values: impl IntoIterator<Item = LabelValue>,
+        show: impl FnOnce(&mut Self),
+    ) {
+        let before = self.beyond.len();
+        self.beyond.extend(values);
+        show(self);
+        self.beyond.truncate(before);
+    }
+
+    /// A series that is a number.
+    pub(super) fn number(&mut self, value: f64) {
+        self.series(Held::Number(value));
+    }
+
+    /// A series that is a histogram.
+    pub(super) fn histogram(&mut self, histogram: &Histogram) {
+        let (classic, native) = histogram.snapshot();
+        self.series(Held::Histogram(classic, native));
+    }
+
+    fn series(&mut self, value: Held) {
+        let series = Series {
+            subject: Arc::clone(&self.subject),
+            keys: self.metric.spec().labels,
+            beyond: self.beyond.clone().into_boxed_slice(),
+            value,
+            created: self.created,
         };
-        let (subject, beyond) = (Arc::clone(&self.subject), shared(labels.beyond).collect());
-        self.families.entry(metric).or_default().push(Series { subject, beyond, value, created });
+        self.families.entry(self.metric).or_default().push(series);
     }
 }
 
-fn shared(labels: &[(Key, &str)]) -> impl Iterator<Item = (Key, Arc<str>)> {
-    labels.iter().map(|(key, value)| (*key, Arc::from(*value)))
+/// The counts between which requests move.
+const MOVING: [Metric; 4] =
+    [Metric::OfferedRequests, Metric::SkippedRequests, Metric::RequestsInFlight, Metric::Requests];
+
+/// What a pair's counts held while no request moved from one to another.
+struct Moving {
+    in_flight: Option<Copied<row::RequestsInFlight>>,
+    stages: Vec<Arrived>,
+    places: Vec<Option<Copied<row::Requests>>>,
 }
 
-/// Shows the series of a plan's parts.
-pub(super) fn visit_nodes(
-    targets: &[Arc<TargetNode>],
+/// What was offered and skipped in a stage.
+type Arrived = (Option<Copied<row::OfferedRequests>>, Option<Copied<row::SkippedRequests>>);
+
+impl Moving {
+    fn of(pair: &PairNode, stages: &[&StageNode], places: &[&PlaceNode]) -> Self {
+        let _still = pair.series.hold_still();
+        let arrived = |stage: &&StageNode| {
+            let cells = &stage.series.cells;
+            (cells.copy(row::OfferedRequests), cells.copy(row::SkippedRequests))
+        };
+        Self {
+            in_flight: pair.series.cells.copy(row::RequestsInFlight),
+            stages: stages.iter().map(arrived).collect(),
+            places: places.iter().map(|place| place.series.cells.copy(row::Requests)).collect(),
+        }
+    }
+}
+
+/// Shows the series of the pairs with their stages and places.
+pub(super) fn show_pairs(
     pairs: &[Arc<PairNode>],
     stages: &[Arc<StageNode>],
     places: &[Arc<PlaceNode>],
-    visit: &mut dyn Visit,
+    out: &mut Gathering,
 ) {
-    for target in targets {
-        target.visit(visit);
-    }
-    let mut parts: HashMap<&Pair, Parts<'_>> = HashMap::new();
+    let mut parts: HashMap<&Pair, (Vec<&StageNode>, Vec<&PlaceNode>)> = HashMap::new();
     for stage in stages {
-        parts.entry(stage.pair.pair()).or_default().stages.push(stage);
+        parts.entry(&stage.key().pair).or_default().0.push(stage);
     }
     for place in places {
-        parts.entry(place.stage.pair.pair()).or_default().places.push(place);
+        parts.entry(&place.key().pair).or_default().1.push(place);
     }
     for pair in pairs {
-        let Parts { stages, places } = parts.remove(pair.pair()).unwrap_or_default();
-        // Requests move from one count to another while none of them is read.
-        let moving = pair.series.hold_still();
-        let in_flight = pair.series.in_flight();
-        let arrived: Vec<_> = stages.iter().map(|stage| stage.series.arrived()).collect();
-        let ended: Vec<_> = places.iter().map(|place| place.series.ended_by_outcome()).collect();
-        drop(moving);
-        pair.visit(visit, in_flight);
-        for (stage, arrived) in stages.into_iter().zip(arrived) {
-            stage.visit(visit, arrived);
+        let (stages, places) = parts.remove(pair.pair()).unwrap_or_default();
+        let moving = Moving::of(pair, &stages, &places);
+        pair.series.cells.show(out, &MOVING);
+        pair.series.cells.show_copy(moving.in_flight, out);
+        for (stage, (offered, skipped)) in stages.into_iter().zip(moving.stages) {
+            let cells = &stage.series.cells;
+            cells.show(out, &MOVING);
+            cells.show_copy(offered, out);
+            cells.show_copy(skipped, out);
         }
-        for (place, ended) in places.into_iter().zip(ended) {
-            place.visit(visit, ended);
+        for (place, ended) in places.into_iter().zip(moving.places) {
+            place.series.cells.show(out, &MOVING);
+            place.series.cells.show_copy(ended, out);
         }
-    }
-}
-
-#[derive(Default)]
-struct Parts<'a> {
-    stages: Vec<&'a StageNode>,
-    places: Vec<&'a PlaceNode>,
-}
-
-/// Switches base-2 recording on.
-pub(super) struct RecordNative;
-
-impl Visit for RecordNative {
-    fn series(&mut self, _: Metric, _: Labels<'_>, _: SystemTime, value: Value<'_>) {
-        if let Value::Histogram(histogram) = value {
-            histogram.record_native();
-        }
-    }
-}
-
-impl RecordNative {
-    /// For series without labels.
-    pub(super) fn out(&mut self) -> Out<'_> {
-        Out { visit: self, subject: &[], created: SystemTime::UNIX_EPOCH }
     }
 }

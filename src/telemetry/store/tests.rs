@@ -6,6 +6,7 @@ mod runs;
 
 use super::values::Values;
 use super::*;
+use crate::catalogue::Metric;
 use crate::event::{
     BudgetUse, ConnectionRecord, Count, Exhausted, Failure, Gaps, Hold, Limit, LimitKind, Outcome, Phases,
     RunRef, RunResult, RunSummary, Scope, SkipReason, SkippedRun, Source, Spend, Unit, Verdict,

@@ -3,7 +3,6 @@ use crate::fact::{Fact, Sink};
 use crate::plan::Plan;
 use crate::plan::otlp::{Histograms, Written, resolve};
 use crate::telemetry::otlp::collect::FromStore;
-use crate::telemetry::otlp::metric::Source as _;
 use crate::telemetry::store::Store;
 use crate::testing;
 use opentelemetry_proto::tonic::common::v1::any_value;

@@ -32,7 +32,7 @@ async fn the_three_signals_arrive_and_are_counted() {
         }
         assert_eq!((stats.sent(Signal::Traces), stats.sent(Signal::Logs)), (2, 1));
         assert!(stats.sent(Signal::Metrics) > 100);
-        for signal in Signal::ALL {
+        for &signal in Signal::ALL {
             let dropped: u64 = Dropped::ALL.iter().map(|reason| stats.dropped(signal, *reason)).sum();
             assert_eq!((stats.failures(signal), dropped), (0, 0), "{signal:?} over {protocol:?}");
         }

@@ -1,35 +1,43 @@
+//! OpenTelemetry's GenAI metrics, as they leave the store.
+
 use super::*;
-use crate::event::Failure;
-use crate::fact::Sink;
+use crate::event::{Failure, Outcome, Request};
+use crate::fact::{Fact, Sink};
 use crate::plan::Plan;
+use crate::plan::otlp::GenAi;
 use crate::testing;
 use std::time::Duration;
 
-struct Into(Recorder);
+/// A store with a set of GenAI metrics, and what is exported of them.
+struct Rig {
+    plan: Plan,
+    sink: Arc<dyn Sink>,
+    source: FromStore,
+}
 
-impl Sink for Into {
-    fn record(&self, fact: &crate::fact::Fact) {
-        if let crate::fact::Fact::Ended(request) = fact {
-            self.0.record(request);
-        }
+impl Rig {
+    fn new(set: GenAi, form: Histograms) -> Self {
+        let plan = testing::small_plan();
+        let store = Store::new(&plan);
+        store.keep_genai(set);
+        let ours: Vec<String> = Metric::ALL.iter().map(|metric| metric.spec().prometheus()).collect();
+        let sink: Arc<dyn Sink> = Arc::<Store>::clone(&store);
+        Self { plan, sink, source: FromStore::new(store, &ours, form) }
+    }
+
+    fn play(&self, outcome: Outcome, change: impl FnOnce(&mut Request)) {
+        testing::play(&self.sink, &self.plan.pairs[0].places[1], outcome, change);
+    }
+
+    fn families(&self) -> Vec<Family> {
+        self.source.families()
     }
 }
 
-fn recorder(set: GenAi, form: Histograms) -> (Plan, Arc<Into>) {
-    let plan = testing::small_plan();
-    let targets = Arc::new(Targets::of(&plan));
-    (plan, Arc::new(Into(Recorder::new(set, form, targets))))
-}
-
-fn play(plan: &Plan, sink: &Arc<Into>, outcome: Outcome, change: impl FnOnce(&mut Request)) {
-    let sink: Arc<dyn Sink> = Arc::<Into>::clone(sink);
-    testing::play(&sink, &plan.pairs[0].places[1], outcome, change);
-}
-
 /// Every series as `name{attributes} value`; a histogram's value is its count and sum.
-fn shown(sink: &Into) -> Vec<String> {
+fn shown(rig: &Rig) -> Vec<String> {
     let mut lines = Vec::new();
-    for family in sink.0.families() {
+    for family in rig.families() {
         for series in family.series {
             let attributes: Vec<String> = series
                 .attributes
@@ -62,13 +70,13 @@ fn expected(lines: &[&str]) -> Vec<String> {
 
 #[test]
 fn the_current_set_in_full() {
-    let (plan, sink) = recorder(GenAi::Current, Histograms::Explicit);
-    play(&plan, &sink, Outcome::Ok, |request| request.tokens.reasoning = Some(3));
-    play(&plan, &sink, Outcome::Failed(Failure::Reset), |request| {
+    let rig = Rig::new(GenAi::Current, Histograms::Explicit);
+    rig.play(Outcome::Ok, |request| request.tokens.reasoning = Some(3));
+    rig.play(Outcome::Failed(Failure::Reset), |request| {
         request.tokens = crate::event::Tokens::default();
     });
     assert_eq!(
-        shown(&sink),
+        shown(&rig),
         expected(&[
             "gen_ai.client.inference.duration{C} 1 0.51",
             "gen_ai.client.inference.duration{C,error.type=reset} 1 0.51",
@@ -89,11 +97,11 @@ fn the_current_set_in_full() {
 
 #[test]
 fn the_legacy_set_in_full() {
-    let (plan, sink) = recorder(GenAi::Legacy, Histograms::Explicit);
-    play(&plan, &sink, Outcome::Ok, |_| {});
-    play(&plan, &sink, Outcome::Failed(Failure::Http5xx), |request| request.tokens.input = None);
+    let rig = Rig::new(GenAi::Legacy, Histograms::Explicit);
+    rig.play(Outcome::Ok, |_| {});
+    rig.play(Outcome::Failed(Failure::Http5xx), |request| request.tokens.input = None);
     assert_eq!(
-        shown(&sink),
+        shown(&rig),
         expected(&[
             "gen_ai.client.operation.duration{C} 1 0.51",
             "gen_ai.client.operation.duration{C,error.type=http_5xx} 1 0.51",
@@ -108,9 +116,9 @@ fn the_legacy_set_in_full() {
 #[test]
 fn both_is_both_and_none_is_nothing() {
     let count = |set| {
-        let (plan, sink) = recorder(set, Histograms::Explicit);
-        play(&plan, &sink, Outcome::Ok, |_| {});
-        sink.0.families().len()
+        let rig = Rig::new(set, Histograms::Explicit);
+        rig.play(Outcome::Ok, |_| {});
+        rig.families().len()
     };
     let counts = [GenAi::Current, GenAi::Legacy, GenAi::Both, GenAi::None].map(count);
     assert_eq!(counts, [9, 4, 13, 0]);
@@ -118,9 +126,9 @@ fn both_is_both_and_none_is_nothing() {
 
 #[test]
 fn the_attributes_name_the_server() {
-    let (plan, sink) = recorder(GenAi::Current, Histograms::Explicit);
-    play(&plan, &sink, Outcome::Ok, |_| {});
-    let attributes = sink.0.families()[0].series[0].attributes.clone();
+    let rig = Rig::new(GenAi::Current, Histograms::Explicit);
+    rig.play(Outcome::Ok, |_| {});
+    let attributes = rig.families()[0].series[0].attributes.clone();
     assert!(attributes.contains(&("server.address".into(), Attribute::Text("127.0.0.1".to_owned()))));
     assert!(attributes.contains(&("server.port".into(), Attribute::Int(1))));
     assert!(attributes.contains(&("gen_ai.operation.name".into(), Attribute::Text("chat".to_owned()))));
@@ -128,11 +136,10 @@ fn the_attributes_name_the_server() {
 
 #[test]
 fn warm_up_uses_tokens_and_is_no_operation() {
-    let (plan, sink) = recorder(GenAi::Both, Histograms::Explicit);
-    let into: Arc<dyn Sink> = Arc::<Into>::clone(&sink);
-    let ticket = testing::offer(&into, &plan.pairs[0].places[0], true);
+    let rig = Rig::new(GenAi::Both, Histograms::Explicit);
+    let ticket = testing::offer(&rig.sink, &rig.plan.pairs[0].places[0], true);
     ticket.finish(testing::answer);
-    let lines = shown(&sink);
+    let lines = shown(&rig);
     assert!(
         lines.iter().any(|line| line.contains("usage.input_tokens") && line.ends_with(" 20")),
         "{lines:?}"
@@ -146,67 +153,79 @@ fn warm_up_uses_tokens_and_is_no_operation() {
 
 #[test]
 fn exponential_on_request() {
-    let (plan, sink) = recorder(GenAi::Both, Histograms::Exponential);
-    play(&plan, &sink, Outcome::Ok, |_| {});
-    let families = sink.0.families();
+    let rig = Rig::new(GenAi::Both, Histograms::Exponential);
+    rig.play(Outcome::Ok, |_| {});
+    let families = rig.families();
     let histograms = families.iter().filter(|family| family.kind == Kind::Histogram);
     for series in histograms.flat_map(|family| &family.series) {
         assert!(matches!(series.value, Value::Exponential { .. }), "{series:?}");
     }
-    assert!(shown(&sink).contains(&expected(&["gen_ai.client.inference.duration{C} 1 0.51"])[0]));
+    assert!(shown(&rig).contains(&expected(&["gen_ai.client.inference.duration{C} 1 0.51"])[0]));
 }
 
 #[test]
 fn sampled_requests_leave_exemplars() {
-    let (plan, sink) = recorder(GenAi::Current, Histograms::Explicit);
-    play(&plan, &sink, Outcome::Ok, |request| request.ids.sampled = false);
-    let exemplars = |sink: &Into| match &sink.0.families()[0].series[0].value {
+    let rig = Rig::new(GenAi::Current, Histograms::Explicit);
+    rig.play(Outcome::Ok, |request| request.ids.sampled = false);
+    let exemplars = || match &rig.families()[0].series[0].value {
         Value::Explicit { exemplars, .. } => exemplars.clone(),
         _ => panic!("not explicit"),
     };
-    assert!(exemplars(&sink).is_empty());
-    play(&plan, &sink, Outcome::Ok, |_| {});
-    assert_eq!(exemplars(&sink)[0].trace_id, testing::ids().trace_id);
+    assert!(exemplars().is_empty());
+    rig.play(Outcome::Ok, |_| {});
+    assert_eq!(exemplars()[0].trace_id, testing::ids().trace_id);
 }
 
 #[test]
 fn an_http_step_is_no_operation_of_a_model() {
-    let (plan, sink) = recorder(GenAi::Both, Histograms::Explicit);
-    play(&plan, &sink, Outcome::Ok, |request| request.route = Some("POST /api/rag/query".into()));
-    assert_eq!(shown(&sink), [""; 0]);
+    let rig = Rig::new(GenAi::Both, Histograms::Explicit);
+    rig.play(Outcome::Ok, |request| request.route = Some("POST /api/rag/query".into()));
+    assert_eq!(shown(&rig), [""; 0]);
 }
 
 #[test]
-fn series_of_a_removed_target_go_and_its_late_requests_make_none() {
-    let (plan, sink) = recorder(GenAi::Current, Histograms::Explicit);
-    play(&plan, &sink, Outcome::Ok, |_| {});
-    let next = testing::plan(&[], vec![]);
-    sink.0.targets.install(&next);
-    sink.0.prune();
-    assert!(sink.0.families().is_empty());
-    play(&plan, &sink, Outcome::Ok, |_| {});
-    assert!(sink.0.families().is_empty());
-    // The spans of those late requests still know where they went.
-    assert!(sink.0.targets.get("llama").is_some());
-    sink.0.targets.install(&next);
-    assert!(sink.0.targets.get("llama").is_none());
+fn series_of_a_removed_target_go_with_its_last_request() {
+    let rig = Rig::new(GenAi::Current, Histograms::Explicit);
+    rig.play(Outcome::Ok, |_| {});
+    let open = testing::offer(&rig.sink, &rig.plan.pairs[0].places[1], false);
+    rig.sink.record(&Fact::PlanChanged(Arc::new(testing::plan(&[], vec![]))));
+    assert_eq!(rig.families().len(), 9, "a request is open");
+    open.finish(testing::answer);
+    assert!(rig.families().is_empty());
+    // A late fact makes no series.
+    rig.play(Outcome::Ok, |_| {});
+    assert!(rig.families().is_empty());
+}
+
+#[test]
+fn profiles_that_ask_one_endpoint_for_one_model_share_its_series() {
+    let profiles =
+        ["chat", "other"].map(|name| testing::profile(name, vec![testing::stage("steady", false)]));
+    let plan = Arc::new(testing::plan(&["llama"], profiles.into()));
+    let rig = Rig::new(GenAi::Legacy, Histograms::Explicit);
+    rig.play(Outcome::Ok, |_| {});
+    rig.sink.record(&Fact::PlanChanged(Arc::clone(&plan)));
+    for pair in &plan.pairs {
+        testing::play(&rig.sink, &pair.places[0], Outcome::Ok, |_| {});
+    }
+    // A place of the plan before had it, too.
+    let duration = &expected(&["gen_ai.client.operation.duration{C} 3 1.53"])[0];
+    assert!(shown(&rig).contains(duration), "{:?}", shown(&rig));
 }
 
 #[test]
 fn failed_answers_count_no_chunk_times() {
-    let (plan, sink) = recorder(GenAi::Current, Histograms::Explicit);
-    play(&plan, &sink, Outcome::Failed(Failure::Truncated), |request| {
+    let rig = Rig::new(GenAi::Current, Histograms::Explicit);
+    rig.play(Outcome::Failed(Failure::Truncated), |request| {
         request.gaps.push(Duration::from_mins(1));
     });
-    let chunks: Vec<_> = shown(&sink).into_iter().filter(|line| line.contains("chunk")).collect();
+    let chunks: Vec<_> = shown(&rig).into_iter().filter(|line| line.contains("chunk")).collect();
     assert!(chunks.iter().all(|line| line.contains("} 0 ")) && chunks.len() == 2, "{chunks:?}");
 }
 
 #[test]
-fn names_are_distinct_and_no_metric_claims_to_be_a_server() {
-    let mut names: Vec<_> = TABLE.iter().map(|it| it.name).collect();
-    names.sort_unstable();
-    names.dedup();
-    assert_eq!(names.len(), TABLE.len());
-    assert!(names.iter().all(|name| name.starts_with("gen_ai.client.")));
+fn no_metric_claims_to_be_a_server() {
+    for metric in Metric::GENAI {
+        assert!(metric.spec().name.starts_with("gen_ai.client."), "{metric:?}");
+    }
 }

@@ -1,0 +1,115 @@
+//! OpenTelemetry's GenAI client metrics, of an endpoint and the model that it is asked for: they count the same requests
+//! as ours, over all profiles. They must not know how they are exported.
+//!
+//! Warm-up adds to the usage counters and to nothing else, as in our own metrics. What the provider did not say
+//! counts as 0 tokens, as the conventions want it. The times of chunks are those of answers that completed.
+
+use super::cells::{Cells, about, row};
+use super::target::Endpoint;
+use crate::catalogue::When;
+use crate::event::{Count, Request, Source, TokenType};
+use crate::plan::otlp::GenAi;
+use crate::telemetry::value::Trace;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// The cells of endpoints, shared by the places whose requests go to them.
+#[derive(Default)]
+pub(super) struct Endpoints(BTreeMap<Vec<Arc<str>>, Arc<Cells<about::Endpoint>>>);
+
+impl Endpoints {
+    /// Those that are there.
+    pub(super) fn known<'a>(known: impl Iterator<Item = &'a Arc<Cells<about::Endpoint>>>) -> Self {
+        let labels = |cells: &Cells<about::Endpoint>| {
+            cells.labels().iter().map(|(_, value)| Arc::clone(value)).collect()
+        };
+        Self(known.map(|cells| (labels(cells), Arc::clone(cells))).collect())
+    }
+
+    /// The cells of an endpoint and a model.
+    pub(super) fn of(&mut self, endpoint: &Endpoint, model: &Arc<str>) -> Arc<Cells<about::Endpoint>> {
+        let labels: Vec<Arc<str>> = endpoint.iter().chain([model]).cloned().collect();
+        let made = || Arc::new(Cells::of(&labels));
+        Arc::clone(self.0.entry(labels.clone()).or_insert_with(made))
+    }
+
+    /// All of them, in the order of their labels.
+    pub(super) fn into_all(self) -> impl Iterator<Item = Arc<Cells<about::Endpoint>>> {
+        self.0.into_values()
+    }
+}
+
+fn is_in(set: GenAi, when: When) -> bool {
+    match when {
+        When::GenAiCurrent => matches!(set, GenAi::Current | GenAi::Both),
+        When::GenAiLegacy => matches!(set, GenAi::Legacy | GenAi::Both),
+        _ => false,
+    }
+}
+
+/// A request has ended. HTTP steps of a scenario are no calls of a model.
+pub(super) fn ended(cells: &Cells<about::Endpoint>, set: GenAi, request: &Request, trace: Option<&Trace>) {
+    if set == GenAi::None || request.route.is_some() {
+        return;
+    }
+    cells.prepare(|when| is_in(set, when));
+    used(cells, request);
+    if !request.warm_up {
+        measured(cells, request, trace);
+    }
+}
+
+fn used(cells: &Cells<about::Endpoint>, request: &Request) {
+    let unknown = super::cell::Modality::Unknown;
+    let tokens = &request.tokens;
+    for (usage, n) in [
+        (cells.made(row::GenAiUsageInput), said(tokens.input)),
+        (cells.made(row::GenAiUsageOutput), said(tokens.output)),
+        (cells.made(row::GenAiUsageCacheRead), tokens.cached_input),
+        (cells.made(row::GenAiUsageReasoning), tokens.reasoning),
+    ] {
+        if let Some(usage) = usage {
+            usage[unknown].add(n.unwrap_or(0));
+        }
+    }
+}
+
+fn measured(cells: &Cells<about::Endpoint>, request: &Request, trace: Option<&Trace>) {
+    let durations = [cells.made(row::GenAiDuration), cells.made(row::GenAiLegacyDuration)];
+    for duration in durations.into_iter().flatten() {
+        duration[request.outcome].observe_time(Some(request.marks.duration()), trace);
+    }
+    let (input, output) = (said(request.tokens.input), said(request.tokens.output));
+    if let Some(tokens) = cells.made(row::GenAiInputTokens) {
+        tokens[request.outcome].observe(input.unwrap_or(0) as f64, trace);
+    }
+    if let Some(tokens) = cells.made(row::GenAiOutputTokens) {
+        tokens[request.outcome].observe(output.unwrap_or(0) as f64, trace);
+    }
+    if let Some(tokens) = cells.made(row::GenAiLegacyTokens) {
+        for (kind, n) in [(TokenType::Input, input), (TokenType::Output, output)] {
+            if let Some(n) = n {
+                tokens[kind].observe(n as f64, trace);
+            }
+        }
+    }
+    if request.streamed && request.outcome.is_answered() {
+        chunks(cells, request, trace);
+    }
+}
+
+fn chunks(cells: &Cells<about::Endpoint>, request: &Request, trace: Option<&Trace>) {
+    let first = [cells.made(row::GenAiFirstChunk), cells.made(row::GenAiLegacyFirstChunk)];
+    for first in first.into_iter().flatten() {
+        first.observe_time(request.marks.time_to_first_chunk(), trace);
+    }
+    let gaps = [cells.made(row::GenAiOutputChunk), cells.made(row::GenAiLegacyOutputChunk)];
+    for gaps in gaps.into_iter().flatten() {
+        gaps.observe_all(request.gaps.as_slice(), trace);
+    }
+}
+
+/// Tokens as the provider counted them.
+fn said(count: Option<Count>) -> Option<u64> {
+    count.filter(|it| it.source == Source::Usage).map(|it| it.n)
+}
