@@ -105,12 +105,12 @@ impl Sink for Seen {
             histogram.lock().unwrap_or_else(PoisonError::into_inner).saturating_record(nanos);
         };
         match fact {
-            Fact::Ended(request) => {
+            Fact::Ended { request, .. } => {
                 note(&self.lags, request.marks.dispatch_lag());
                 note(&self.late, request.marks.duration().saturating_sub(TAKES));
                 self.failed.fetch_add(u64::from(request.outcome != Outcome::Ok), Ordering::Relaxed);
             }
-            Fact::JourneyEnded(_) => drop(self.journeys.fetch_add(1, Ordering::Relaxed)),
+            Fact::JourneyEnded { .. } => drop(self.journeys.fetch_add(1, Ordering::Relaxed)),
             _ => {}
         }
     }

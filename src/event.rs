@@ -19,7 +19,7 @@ pub use ids::TraceIds;
 pub use journey::Journey;
 pub use marks::{Gaps, Marks};
 pub use outcome::{Failure, Outcome};
-pub use place::{Pair, SeriesKey, TURNS, turn_bucket};
+pub use place::{Counts, Pair, Place, SeriesKey, TURNS, turn_bucket};
 pub use request::{ConnectionRecord, Limit, LimitKind, Phase, Phases, Request, Verdict};
 pub use run::{RunRef, RunResult, RunSummary, SkipReason, SkippedRun};
 pub use tokens::{Count, Source, TokenType, Tokens};

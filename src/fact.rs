@@ -9,7 +9,7 @@ mod offered;
 pub use journey::OpenJourney;
 pub use offered::OfferedRequest;
 
-use crate::event::{Journey, Pair, Request, RunRef, RunSummary, SeriesKey, SkipReason, SkippedRun};
+use crate::event::{Journey, Pair, Place, Request, RunRef, RunSummary, SkipReason, SkippedRun};
 use crate::plan::Plan;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -23,34 +23,44 @@ pub enum Fact {
     /// The arrival process asked for a request: it is in flight from here on.
     Offered {
         /// Where it belongs, its step included.
-        place: Arc<SeriesKey>,
+        place: Arc<Place>,
         /// In a warm-up.
         warm_up: bool,
     },
     /// An offered request was not sent: it is no longer in flight.
     Skipped {
         /// Where it belongs.
-        place: Arc<SeriesKey>,
+        place: Arc<Place>,
         /// In a warm-up.
         warm_up: bool,
         /// Why.
         reason: SkipReason,
     },
     /// An offered request has ended: it is no longer in flight.
-    Ended(Arc<Request>),
+    Ended {
+        /// Its record.
+        request: Arc<Request>,
+        /// Where it belongs.
+        place: Arc<Place>,
+    },
     /// A journey began: it is open from here on.
     JourneyStarted {
         /// Where it belongs; step and turn are empty.
-        place: Arc<SeriesKey>,
+        place: Arc<Place>,
         /// In a warm-up.
         warm_up: bool,
     },
     /// A journey that began has ended.
-    JourneyEnded(Arc<Journey>),
+    JourneyEnded {
+        /// Its record.
+        journey: Arc<Journey>,
+        /// Where it belongs; step and turn are empty.
+        place: Arc<Place>,
+    },
     /// Load was offered in a stage for this long; sent about once per second and at the stage's end.
     LoadActive {
         /// Where it belongs.
-        place: Arc<SeriesKey>,
+        place: Arc<Place>,
         /// Since the last such fact of the stage.
         time: Duration,
     },

@@ -174,7 +174,7 @@ impl Sink for Summary {
             Fact::Skipped { place, warm_up: false, reason } => {
                 self.at(place, |_, cell| *cell.skipped.entry(reason.label()).or_default() += 1);
             }
-            Fact::Ended(request) => self.at(&request.place, |pair, cell| {
+            Fact::Ended { request, .. } => self.at(&request.place, |pair, cell| {
                 cell.ended(request);
                 let mut rest = lock(&pair.rest);
                 for verdict in request.verdicts.iter().filter(|_| !request.warm_up) {
@@ -191,7 +191,7 @@ impl Sink for Summary {
                     rest.runs.push_front(RunView::of(summary));
                 }
             }
-            Fact::JourneyEnded(journey) => {
+            Fact::JourneyEnded { journey, .. } => {
                 if let Some(mut journeys) = self.journeys(&journey.place) {
                     journeys.ended(journey);
                 }

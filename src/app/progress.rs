@@ -61,7 +61,7 @@ impl Sink for Progress {
         match fact {
             Fact::Offered { .. } => drop(self.offered.fetch_add(1, Ordering::Relaxed)),
             Fact::Skipped { .. } => drop(self.over.fetch_add(1, Ordering::Relaxed)),
-            Fact::Ended(request) => {
+            Fact::Ended { request, .. } => {
                 self.over.fetch_add(1, Ordering::Relaxed);
                 self.failed.fetch_add(u64::from(request.outcome != Outcome::Ok), Ordering::Relaxed);
             }

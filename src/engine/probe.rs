@@ -52,11 +52,13 @@ impl Private {
 impl Sink for Private {
     fn record(&self, fact: &Fact) {
         let probed = match fact {
-            Fact::Ended(request) => Probed::Ended(Arc::clone(request)),
+            Fact::Ended { request, .. } => Probed::Ended(Arc::clone(request)),
             Fact::Skipped { place, reason, .. } => {
-                Probed::Refused { place: Arc::clone(place), reason: *reason }
+                Probed::Refused { place: Arc::clone(place.key()), reason: *reason }
             }
-            Fact::JourneyEnded(journey) if journey.outcome != Outcome::Ok => return self.cut_short(journey),
+            Fact::JourneyEnded { journey, .. } if journey.outcome != Outcome::Ok => {
+                return self.cut_short(journey);
+            }
             _ => return,
         };
         self.lock().push(probed);

@@ -104,7 +104,7 @@ impl Counts {
                 self.skipped += 1;
                 self.skips[*reason] += 1;
             }
-            Fact::Ended(request) => {
+            Fact::Ended { request, .. } => {
                 self.ended += 1;
                 self.ok += u64::from(request.outcome == Outcome::Ok);
                 if !request.warm_up {

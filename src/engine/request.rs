@@ -7,7 +7,7 @@ use super::stage::Stage;
 use super::{CANCEL_LEEWAY, OVERRUN};
 use crate::checks::{self, Evidence};
 use crate::client::{Answer, CallOptions, Context};
-use crate::event::{Failure, Hold, Marks, Outcome, Request, SeriesKey, SkipReason, TraceIds};
+use crate::event::{Failure, Hold, Marks, Outcome, Place, Request, SkipReason, TraceIds};
 use crate::exchange::Call;
 use crate::fact::OfferedRequest;
 use crate::plan::{Expect, PairPlan, Rule, STATUS_CHECK};
@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 /// A request that waits for its due time.
 pub(super) struct Prepared {
-    pub(super) place: Arc<SeriesKey>,
+    pub(super) place: Arc<Place>,
     /// See [`Request::route`].
     pub(super) route: Option<Arc<str>>,
     pub(super) ids: TraceIds,

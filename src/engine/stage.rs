@@ -1,7 +1,7 @@
 //! A stage that is being played, and how long load was offered in it.
 
 use super::run::Run;
-use crate::event::SeriesKey;
+use crate::event::Place;
 use crate::fact::{Fact, Sink as _};
 use crate::scenario::StageContext;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ const TICK: Duration = Duration::from_secs(1);
 /// One stage of a run.
 pub(super) struct Stage {
     pub(super) run: Arc<Run>,
-    pub(super) place: Arc<SeriesKey>,
+    pub(super) place: Arc<Place>,
     /// Its position in the profile's stages.
     pub(super) index: usize,
     /// Its number in the run, from 0; a stage that is played again has another.

@@ -169,7 +169,9 @@ impl Facts {
     }
 
     pub(super) fn requests(&self) -> Vec<Arc<Request>> {
-        self.collect(|_, fact| if let Fact::Ended(request) = fact { Some(Arc::clone(request)) } else { None })
+        self.collect(
+            |_, fact| if let Fact::Ended { request, .. } = fact { Some(Arc::clone(request)) } else { None },
+        )
     }
 
     /// Due times of the requests that ended, in order of due, milliseconds from the start.
@@ -236,9 +238,9 @@ impl Facts {
     }
 
     pub(super) fn journeys(&self) -> Vec<Arc<Journey>> {
-        self.collect(
-            |_, fact| if let Fact::JourneyEnded(journey) = fact { Some(Arc::clone(journey)) } else { None },
-        )
+        self.collect(|_, fact| {
+            if let Fact::JourneyEnded { journey, .. } = fact { Some(Arc::clone(journey)) } else { None }
+        })
     }
 
     /// Outcome and failed step of the journeys, in the order in which they ended.

@@ -306,7 +306,7 @@ impl ScenarioUser {
         let (stage, shared) = (&self.stage, &self.stage.run.runtime.shared);
         let ids = shared.ids();
         let record = Journey {
-            place: Arc::clone(&stage.place),
+            place: Arc::clone(stage.place.key()),
             run: Arc::clone(&stage.run.ident),
             warm_up: stage.warm_up,
             ids,
@@ -325,7 +325,7 @@ impl ScenarioUser {
             cost: None,
         };
         let sink = Arc::<super::record::Record>::clone(&stage.run.record);
-        journey.open = Some(Box::new(OpenJourney::new(sink, record)));
+        journey.open = Some(Box::new(OpenJourney::new(sink, Arc::clone(&stage.place), record)));
         journey.ids = Some(ids);
         journey
     }

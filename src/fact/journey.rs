@@ -2,7 +2,7 @@
 //! still records an outcome.
 
 use super::{Fact, Sink};
-use crate::event::{Failure, Journey, Outcome, Request};
+use crate::event::{Failure, Journey, Outcome, Place, Request};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -11,6 +11,7 @@ use tokio::time::Instant;
 #[must_use = "a journey that began needs an end"]
 pub struct OpenJourney {
     sink: Arc<dyn Sink>,
+    place: Arc<Place>,
     /// Absent once it has ended.
     record: Option<Journey>,
     begun: bool,
@@ -21,7 +22,7 @@ pub struct OpenJourney {
 impl OpenJourney {
     /// A journey before its first request, with nothing told yet. Of `record` its identity counts, with `due`, and
     /// `ended` as the wall clock at `due`; its end and its sums come by what happens.
-    pub fn new(sink: Arc<dyn Sink>, record: Journey) -> Self {
+    pub fn new(sink: Arc<dyn Sink>, place: Arc<Place>, record: Journey) -> Self {
         let record = Journey {
             end: record.due,
             outcome: Outcome::Ok,
@@ -34,13 +35,13 @@ impl OpenJourney {
             cost: None,
             ..record
         };
-        Self { sink, record: Some(record), begun: false, step: None }
+        Self { sink, place, record: Some(record), begun: false, step: None }
     }
 
     /// Records that it began, the first time it is called: with the offer of its first request.
     pub fn begin(&mut self) {
         if let Some(record) = self.record.as_ref().filter(|_| !self.begun) {
-            let place = Arc::clone(&record.place);
+            let place = Arc::clone(&self.place);
             self.sink.record(&Fact::JourneyStarted { place, warm_up: record.warm_up });
             self.begun = true;
         }
@@ -79,7 +80,8 @@ impl OpenJourney {
         record.failed_step = self.step.take().filter(|_| outcome != Outcome::Ok);
         (record.outcome, record.detail) = (outcome, detail);
         let record = Arc::new(record);
-        self.sink.record(&Fact::JourneyEnded(Arc::clone(&record)));
+        let place = Arc::clone(&self.place);
+        self.sink.record(&Fact::JourneyEnded { journey: Arc::clone(&record), place });
         Some(record)
     }
 }
@@ -108,7 +110,7 @@ mod tests {
         fn record(&self, fact: &Fact) {
             let line = match fact {
                 Fact::JourneyStarted { warm_up, .. } => format!("began {warm_up}"),
-                Fact::JourneyEnded(journey) => {
+                Fact::JourneyEnded { journey, .. } => {
                     format!("{} {}", journey.outcome.label(), journey.failed_step.as_deref().unwrap_or("-"))
                 }
                 other => format!("{other:?}"),
@@ -117,19 +119,19 @@ mod tests {
         }
     }
 
-    fn blank() -> Journey {
+    fn place() -> Arc<Place> {
         let pair = Pair { profile: "p".into(), target: "t".into() };
         let empty: Arc<str> = "".into();
-        let place = SeriesKey {
-            pair: pair.clone(),
-            model: "m".into(),
-            stage: Arc::clone(&empty),
-            step: Arc::clone(&empty),
-            turn: empty,
-        };
+        let (stage, step) = (Arc::clone(&empty), Arc::clone(&empty));
+        Arc::new(Place::new(SeriesKey { pair, model: "m".into(), stage, step, turn: empty }))
+    }
+
+    fn blank() -> Journey {
+        let place = place();
+        let pair = place.pair.clone();
         let due = Instant::now();
         Journey {
-            place: Arc::new(place),
+            place: Arc::clone(place.key()),
             run: Arc::new(RunRef { pair, id: "r".into(), seed: 1, scheduled: SystemTime::UNIX_EPOCH }),
             warm_up: false,
             ids: TraceIds::from_random([1; 24], true),
@@ -183,7 +185,7 @@ mod tests {
 
     fn open(seen: &Arc<Seen>) -> OpenJourney {
         let sink: Arc<dyn Sink> = Arc::<Seen>::clone(seen);
-        let mut journey = OpenJourney::new(sink, blank());
+        let mut journey = OpenJourney::new(sink, place(), blank());
         journey.at(&"login".into());
         journey
     }
@@ -219,7 +221,7 @@ mod tests {
         let (seen, blank) = (Arc::new(Seen::default()), blank());
         let sink: Arc<dyn Sink> = seen;
         let requests = [request(&blank, 0, 100), request(&blank, 100, 300), request(&blank, 1300, 1350)];
-        let mut journey = OpenJourney::new(sink, blank);
+        let mut journey = OpenJourney::new(sink, place(), blank);
         journey.begin();
         for (n, request) in requests.iter().enumerate() {
             journey.add(request, n > 0);

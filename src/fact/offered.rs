@@ -3,7 +3,7 @@
 
 use super::{Fact, Sink};
 use crate::event::{
-    ConnectionRecord, Failure, Gaps, Marks, Outcome, Request, RunRef, SeriesKey, SkipReason, Tokens, TraceIds,
+    ConnectionRecord, Failure, Gaps, Marks, Outcome, Place, Request, RunRef, SkipReason, Tokens, TraceIds,
 };
 use std::sync::Arc;
 use tokio::time::Instant;
@@ -16,7 +16,7 @@ pub struct OfferedRequest {
 }
 
 struct Open {
-    place: Arc<SeriesKey>,
+    place: Arc<Place>,
     run: Arc<RunRef>,
     seq: u64,
     warm_up: bool,
@@ -29,7 +29,7 @@ impl OfferedRequest {
     /// Records that the request was offered, and promises its outcome.
     pub fn offer(
         sink: Arc<dyn Sink>,
-        place: Arc<SeriesKey>,
+        place: Arc<Place>,
         run: Arc<RunRef>,
         seq: u64,
         warm_up: bool,
@@ -59,10 +59,11 @@ impl OfferedRequest {
     /// what `fill` leaves in the blank record.
     pub fn finish(mut self, fill: impl FnOnce(&mut Request)) -> Option<Arc<Request>> {
         let open = self.open.take()?;
+        let place = Arc::clone(&open.place);
         let mut request = open.blank(Failure::Internal);
         fill(&mut request);
         let request = Arc::new(request);
-        self.sink.record(&Fact::Ended(Arc::clone(&request)));
+        self.sink.record(&Fact::Ended { request: Arc::clone(&request), place });
         Some(request)
     }
 }
@@ -71,7 +72,7 @@ impl Open {
     fn blank(self, failure: Failure) -> Request {
         let now = Instant::now();
         Request {
-            place: self.place,
+            place: Arc::clone(self.place.key()),
             run: self.run,
             seq: self.seq,
             warm_up: self.warm_up,
@@ -103,7 +104,8 @@ impl Drop for OfferedRequest {
         if let Some(open) = self.open.take() {
             // A panic is our own fault; a task that was dropped was stopped.
             let failure = if std::thread::panicking() { Failure::Internal } else { Failure::Cancelled };
-            self.sink.record(&Fact::Ended(Arc::new(open.blank(failure))));
+            let place = Arc::clone(&open.place);
+            self.sink.record(&Fact::Ended { request: Arc::new(open.blank(failure)), place });
         }
     }
 }
@@ -111,7 +113,7 @@ impl Drop for OfferedRequest {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::Pair;
+    use crate::event::{Pair, SeriesKey};
     use std::sync::Mutex;
     use std::time::SystemTime;
 
@@ -123,7 +125,7 @@ mod tests {
             let line = match fact {
                 Fact::Offered { .. } => "offered".to_owned(),
                 Fact::Skipped { reason, .. } => format!("skipped {}", reason.label()),
-                Fact::Ended(request) => request.outcome.label().to_owned(),
+                Fact::Ended { request, .. } => request.outcome.label().to_owned(),
                 other => format!("{other:?}"),
             };
             self.0.lock().unwrap().push(line);
@@ -142,7 +144,7 @@ mod tests {
         let run = RunRef { pair, id: "r".into(), seed: 1, scheduled: SystemTime::UNIX_EPOCH };
         let ids = TraceIds::from_random([1; 24], true);
         let sink: Arc<dyn Sink> = Arc::<Seen>::clone(seen);
-        OfferedRequest::offer(sink, Arc::new(place), Arc::new(run), 0, false, ids, Instant::now())
+        OfferedRequest::offer(sink, Arc::new(Place::new(place)), Arc::new(run), 0, false, ids, Instant::now())
     }
 
     fn lines(seen: &Seen) -> Vec<String> {

@@ -1,7 +1,7 @@
 //! A profile: what is sent, when, and what is expected of the answers.
 
 use super::{Action, Objective, Scenario, Schedule, Stage, Step, Target, compose_patches, output_cap};
-use crate::event::{Pair, SeriesKey, TURNS, turn_bucket};
+use crate::event::{Pair, Place, SeriesKey, TURNS, turn_bucket};
 use crate::vocabulary::Period;
 use jiff::tz::TimeZone;
 use serde::Serialize;
@@ -50,7 +50,7 @@ pub struct PairPlan {
     /// The place of each stage, in order of the stages; step and turn are empty.
     // Where results are counted follows from the names, and decides nothing that a run does.
     #[serde(skip)]
-    pub places: Vec<Arc<SeriesKey>>,
+    pub places: Vec<Arc<Place>>,
     /// The places of the requests, of every step in every stage. The step of a workload has no name: its place is that
     /// of the stage.
     #[serde(skip)] // As the places of the stages.
@@ -68,7 +68,7 @@ pub struct StepPlaces {
     /// The step, a [`super::Step::number`].
     pub step: usize,
     /// One, or one for each of [`crate::event::TURNS`] where the step has turns.
-    pub turns: Vec<Arc<SeriesKey>>,
+    pub turns: Vec<Arc<Place>>,
 }
 
 impl PairPlan {
@@ -76,7 +76,7 @@ impl PairPlan {
     /// and so their places.
     pub fn new(profile: Arc<Profile>, target: Arc<Target>, revision: Arc<str>) -> Self {
         let pair = Pair { profile: Arc::clone(&profile.name), target: Arc::clone(&target.name) };
-        let mut known: Vec<Arc<SeriesKey>> = Vec::new();
+        let mut known: Vec<Arc<Place>> = Vec::new();
         let mut place = |stage: &Stage, step: &Arc<str>, turn: &str| {
             let place = SeriesKey {
                 pair: pair.clone(),
@@ -85,10 +85,10 @@ impl PairPlan {
                 step: Arc::clone(step),
                 turn: turn.into(),
             };
-            if let Some(same) = known.iter().find(|known| ***known == place) {
+            if let Some(same) = known.iter().find(|known| **known.key() == place) {
                 return Arc::clone(same);
             }
-            let place = Arc::new(place);
+            let place = Arc::new(Place::new(place));
             known.push(Arc::clone(&place));
             place
         };
@@ -123,8 +123,8 @@ impl PairPlan {
     }
 
     /// Each place once: those of the stages, and those of the requests.
-    pub fn all_places(&self) -> Vec<&Arc<SeriesKey>> {
-        let mut all: Vec<&Arc<SeriesKey>> = Vec::new();
+    pub fn all_places(&self) -> Vec<&Arc<Place>> {
+        let mut all: Vec<&Arc<Place>> = Vec::new();
         for place in self.places.iter().chain(self.steps.iter().flat_map(|step| &step.turns)) {
             if !all.iter().any(|known| Arc::ptr_eq(known, place)) {
                 all.push(place);
@@ -134,7 +134,7 @@ impl PairPlan {
     }
 
     /// Where a step's request belongs; `turn` counts from 1, and is not looked at where the step has no turns.
-    pub fn step_place(&self, stage: usize, step: usize, turn: u32) -> Option<&Arc<SeriesKey>> {
+    pub fn step_place(&self, stage: usize, step: usize, turn: u32) -> Option<&Arc<Place>> {
         let places = self.steps.iter().find(|places| places.stage == stage && places.step == step)?;
         match places.turns.as_slice() {
             [only] => Some(only),

@@ -34,13 +34,13 @@ pub(super) struct StepSummary {
 pub(super) fn stages(plan: &PairPlan) -> Vec<StageSummary> {
     let mut stages: Vec<StageSummary> = Vec::new();
     for (number, (stage, place)) in plan.profile.stages.iter().zip(&plan.places).enumerate() {
-        if let Some(known) = stages.iter_mut().find(|known| known.place == *place) {
+        if let Some(known) = stages.iter_mut().find(|known| known.place == *place.key()) {
             known.warm_up &= stage.warm_up;
             continue;
         }
         let scenario = plan.profile.scenario.journeys.then_some(&plan.profile.scenario);
         stages.push(StageSummary {
-            place: Arc::clone(place),
+            place: Arc::clone(place.key()),
             warm_up: stage.warm_up,
             cell: Mutex::default(),
             journeys: scenario.map(|_| Mutex::default()),
@@ -53,7 +53,8 @@ pub(super) fn stages(plan: &PairPlan) -> Vec<StageSummary> {
 fn steps(plan: &PairPlan, scenario: &Scenario, stage: usize) -> Vec<StepSummary> {
     let of_step = |step: usize| plan.steps.iter().find(|it| it.stage == stage && it.step == step);
     let summary = |step: &Arc<crate::plan::Step>| {
-        let turns = of_step(step.number)?.turns.iter().map(|place| (Arc::clone(place), Mutex::default()));
+        let turns =
+            of_step(step.number)?.turns.iter().map(|place| (Arc::clone(place.key()), Mutex::default()));
         Some(StepSummary { name: Arc::clone(&step.name), turns: turns.collect() })
     };
     scenario.all().filter_map(summary).collect()

@@ -1,6 +1,7 @@
 //! What a summary says.
 
 use super::*;
+use crate::event::Place;
 use crate::event::{Count, Failure, Outcome, RunResult, RunSummary, SkipReason, Source, Verdict};
 use crate::testing::{
     answer, offer, plan, play, profile, rag_plan, rag_plan_of, run, small_plan, stage, step_place, travel,
@@ -10,7 +11,7 @@ use std::time::{Duration, UNIX_EPOCH};
 struct Fixture {
     summary: Arc<Summary>,
     sink: Arc<dyn Sink>,
-    places: Vec<Arc<SeriesKey>>,
+    places: Vec<Arc<Place>>,
 }
 
 impl Fixture {

@@ -1,5 +1,5 @@
 use super::*;
-use crate::event::{Count, Failure, Pair, RunRef, SeriesKey, Source, TraceIds};
+use crate::event::{Count, Failure, Pair, Place, RunRef, SeriesKey, Source, TraceIds};
 use crate::fact::{Fact, OfferedRequest, Sink};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -27,7 +27,8 @@ fn answer(fill: impl FnOnce(&mut Request)) -> Request {
     let sent = due + Duration::from_millis(10);
     let after = |millis| Some(sent + Duration::from_millis(millis));
     let ids = TraceIds::from_random([1; 24], true);
-    let ticket = OfferedRequest::offer(Arc::new(Deaf), Arc::new(place), Arc::new(run), 0, false, ids, due);
+    let ticket =
+        OfferedRequest::offer(Arc::new(Deaf), Arc::new(Place::new(place)), Arc::new(run), 0, false, ids, due);
     let request = ticket.finish(|request| {
         request.outcome = Outcome::Ok;
         request.streamed = true;

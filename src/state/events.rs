@@ -51,8 +51,8 @@ impl Sink for Events {
             return;
         }
         match fact {
-            Fact::Ended(request) => self.tell("request", &RequestView::of(request)),
-            Fact::JourneyEnded(journey) => self.tell("journey", &JourneyView::of(journey)),
+            Fact::Ended { request, .. } => self.tell("request", &RequestView::of(request)),
+            Fact::JourneyEnded { journey, .. } => self.tell("journey", &JourneyView::of(journey)),
             Fact::RunStarted { run, lag } => self.tell(
                 "run_started",
                 &json!({

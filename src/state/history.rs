@@ -172,7 +172,7 @@ impl Sink for History {
     fn record(&self, fact: &Fact) {
         match fact {
             Fact::PlanChanged(plan) => self.plan_changed(plan),
-            Fact::Ended(request) => self.ended(request),
+            Fact::Ended { request, .. } => self.ended(request),
             _ => {}
         }
     }

@@ -223,11 +223,11 @@ impl Sink for Recent {
                     *entry.skipped.entry(reason.label()).or_default() += 1;
                 }
             }),
-            Fact::Ended(request) => self.ended(request),
+            Fact::Ended { request, .. } => self.ended(request),
             Fact::JourneyStarted { place, warm_up: _ } => self.at(&place.pair, |entry| {
                 entry.journeys.get_or_insert_default().open += 1;
             }),
-            Fact::JourneyEnded(journey) => self.at(&journey.place.pair, |entry| {
+            Fact::JourneyEnded { journey, .. } => self.at(&journey.place.pair, |entry| {
                 entry.journeys.get_or_insert_default().ended(journey);
             }),
             Fact::LoadActive { .. } => {}

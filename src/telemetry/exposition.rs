@@ -130,7 +130,7 @@ fn label_pair(name: &str, value: &str) -> LabelPair {
 /// one by one as Prometheus does. Rate limits, certificates and what a server's answer contradicts come on top,
 /// a bounded few per pair.
 pub fn series_count(plan: &Plan) -> Result<usize, Error> {
-    let exposition = Exposition::new(Store::new(plan), plan)?;
+    let exposition = Exposition::new(Store::draft(plan), plan)?;
     let snapshot = exposition.store.snapshot();
     let shown = Metric::ALL.iter().filter(|metric| exposition.shown.metric(**metric));
     let series: usize = shown.map(|metric| snapshot.series(*metric).len() * exposed(*metric)).sum();

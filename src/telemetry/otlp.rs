@@ -175,14 +175,14 @@ impl Sink for Facts {
     fn record(&self, fact: &Fact) {
         match fact {
             Fact::PlanChanged(plan) => self.plan_changed(plan),
-            Fact::Ended(request) => {
+            Fact::Ended { request, .. } => {
                 if let Some((sampling, queue)) = &self.spans
                     && sampling.exports(request.ids.sampled, request.outcome != Outcome::Ok)
                 {
                     queue.push(Ended::Request(Arc::clone(request)));
                 }
             }
-            Fact::JourneyEnded(journey) => {
+            Fact::JourneyEnded { journey, .. } => {
                 if let Some((sampling, queue)) = &self.spans
                     && sampling.exports(journey.ids.sampled, journey.outcome != Outcome::Ok)
                 {

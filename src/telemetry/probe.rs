@@ -86,7 +86,7 @@ impl Probe {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::{Failure, SeriesKey};
+    use crate::event::{Failure, Place};
     use crate::fact::{Fact, Sink};
     use crate::testing::{answer, offer, rag_plan, small_plan, step_place};
     use std::sync::{Arc, Mutex};
@@ -96,7 +96,7 @@ mod tests {
 
     impl Sink for Last {
         fn record(&self, fact: &Fact) {
-            if let Fact::Ended(request) = fact {
+            if let Fact::Ended { request, .. } = fact {
                 *self.0.lock().unwrap() = Some(Arc::clone(request));
             }
         }
@@ -106,7 +106,7 @@ mod tests {
         rendered_at(&small_plan().pairs[0].places[0], change)
     }
 
-    fn rendered_at(place: &Arc<SeriesKey>, change: impl FnOnce(&mut Request)) -> String {
+    fn rendered_at(place: &Arc<Place>, change: impl FnOnce(&mut Request)) -> String {
         let last = Arc::new(Last::default());
         let sink: Arc<dyn Sink> = Arc::<Last>::clone(&last);
         offer(&sink, place, false).finish(|request| {

@@ -1,6 +1,6 @@
 //! Request events, for tests of the modules that consume them.
 
-use crate::event::{Count, Gaps, Outcome, Pair, Request, RunRef, SeriesKey, Source, TraceIds};
+use crate::event::{Count, Gaps, Outcome, Pair, Place, Request, RunRef, Source, TraceIds};
 use crate::fact::{Fact, OfferedRequest, Sink};
 use crate::plan::Plan;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ pub(crate) fn ids() -> TraceIds {
     TraceIds::from_random(std::array::from_fn(|i| u8::try_from(i).unwrap()), true)
 }
 
-pub(crate) fn offer(sink: &Arc<dyn Sink>, place: &Arc<SeriesKey>, warm_up: bool) -> OfferedRequest {
+pub(crate) fn offer(sink: &Arc<dyn Sink>, place: &Arc<Place>, warm_up: bool) -> OfferedRequest {
     OfferedRequest::offer(
         Arc::clone(sink),
         Arc::clone(place),
@@ -35,7 +35,7 @@ pub(crate) fn offer(sink: &Arc<dyn Sink>, place: &Arc<SeriesKey>, warm_up: bool)
 /// Ends a new request at `place` with this outcome and these changes to a typical streamed answer.
 pub(crate) fn play(
     sink: &Arc<dyn Sink>,
-    place: &Arc<SeriesKey>,
+    place: &Arc<Place>,
     outcome: Outcome,
     change: impl FnOnce(&mut Request),
 ) -> Arc<Request> {

@@ -1,7 +1,7 @@
 //! A scenario and its journeys, built by hand, as input for sinks.
 
 use super::{assemble, expect, facts, labelled, profile, rich_target, stage};
-use crate::event::{Journey, Outcome, RunRef, SeriesKey};
+use crate::event::{Journey, Outcome, Place, RunRef};
 use crate::fact::{Fact, Sink};
 use crate::plan::{
     Action, AnswerMapping, AskStep, AskText, Body, BodyForm, Cache, Expect, HttpStep, JsonRule, PairPlan,
@@ -116,17 +116,17 @@ pub(crate) fn rag_plan_of(stages: Vec<crate::plan::Stage>) -> Plan {
 }
 
 /// The place of the requests of a step in a stage.
-pub(crate) fn step_place(pair: &PairPlan, stage: usize, name: &str, turn: u32) -> Arc<SeriesKey> {
+pub(crate) fn step_place(pair: &PairPlan, stage: usize, name: &str, turn: u32) -> Arc<Place> {
     let step = pair.profile.scenario.all().find(|step| &*step.name == name).unwrap();
     Arc::clone(pair.step_place(stage, step.number, turn).unwrap())
 }
 
 /// A journey of three requests over 4 s, of which the user waited 2.5 s; 120 tokens in and 30 out.
-pub(crate) fn journey(place: &Arc<SeriesKey>, outcome: Outcome) -> Journey {
+pub(crate) fn journey(place: &Arc<Place>, outcome: Outcome) -> Journey {
     let due = Instant::now();
     let run: Arc<RunRef> = facts::run(&place.pair);
     Journey {
-        place: Arc::clone(place),
+        place: Arc::clone(place.key()),
         run,
         warm_up: false,
         ids: facts::ids(),
@@ -149,7 +149,7 @@ pub(crate) fn journey(place: &Arc<SeriesKey>, outcome: Outcome) -> Journey {
 /// A journey that starts and ends.
 pub(crate) fn travel(
     sink: &Arc<dyn Sink>,
-    place: &Arc<SeriesKey>,
+    place: &Arc<Place>,
     outcome: Outcome,
     change: impl FnOnce(&mut Journey),
 ) -> Arc<Journey> {
@@ -157,6 +157,6 @@ pub(crate) fn travel(
     change(&mut journey);
     let journey = Arc::new(journey);
     sink.record(&Fact::JourneyStarted { place: Arc::clone(place), warm_up: journey.warm_up });
-    sink.record(&Fact::JourneyEnded(Arc::clone(&journey)));
+    sink.record(&Fact::JourneyEnded { journey: Arc::clone(&journey), place: Arc::clone(place) });
     journey
 }

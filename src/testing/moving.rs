@@ -1,7 +1,7 @@
 //! Requests that are offered, skipped and ended by several threads, while somebody looks at their counts.
 
 use super::offer;
-use crate::event::{Outcome, SeriesKey, SkipReason};
+use crate::event::{Outcome, Place, SkipReason};
 use crate::fact::Sink;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ pub(crate) struct Seen {
 }
 
 /// Looks again and again while requests move: each time *offered = skipped + in flight + ended*.
-pub(crate) fn while_requests_move(sink: &Arc<dyn Sink>, places: &[Arc<SeriesKey>], look: impl Fn() -> Seen) {
+pub(crate) fn while_requests_move(sink: &Arc<dyn Sink>, places: &[Arc<Place>], look: impl Fn() -> Seen) {
     let (done, moved) = (AtomicBool::new(false), AtomicU64::new(0));
     std::thread::scope(|scope| {
         for n in 0..3_usize {

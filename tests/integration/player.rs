@@ -19,7 +19,7 @@ struct Kept(Mutex<Vec<Arc<Request>>>);
 
 impl Sink for Kept {
     fn record(&self, fact: &Fact) {
-        if let Fact::Ended(request) = fact {
+        if let Fact::Ended { request, .. } = fact {
             self.0.lock().unwrap().push(Arc::clone(request));
         }
     }

@@ -325,7 +325,7 @@ async fn a_run_is_told_before_its_first_request_and_ends_after_its_last() {
     let order = world.facts.collect(|_, fact| match fact {
         Fact::RunStarted { .. } => Some('s'),
         Fact::Offered { .. } => Some('o'),
-        Fact::Ended(_) => Some('e'),
+        Fact::Ended { .. } => Some('e'),
         Fact::RunEnded(_) => Some('R'),
         _ => None,
     });

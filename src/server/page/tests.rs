@@ -13,7 +13,7 @@ const HOSTILE: &str = "</title><script>alert(\"x\")</script><img src=x onerror='
 struct Fixture {
     views: Views,
     sinks: Vec<Arc<dyn Sink>>,
-    place: Arc<crate::event::SeriesKey>,
+    place: Arc<crate::event::Place>,
     notice: Notice,
 }
 
@@ -43,7 +43,7 @@ impl Fixture {
     /// What happens to a request of a step.
     fn step(
         &self,
-        place: &Arc<crate::event::SeriesKey>,
+        place: &Arc<crate::event::Place>,
         outcome: Outcome,
         change: impl Fn(&mut crate::event::Request),
     ) {

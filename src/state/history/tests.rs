@@ -1,14 +1,14 @@
 //! What is kept of ten minutes, with a clock that stands still until it is told to move.
 
 use super::*;
-use crate::event::{Failure, SeriesKey, Verdict};
+use crate::event::{Failure, Place, Verdict};
 use crate::testing::{answer, change_plan, offer, plan, play, profile, small_plan, stage};
 use std::time::Duration;
 
 struct Fixture {
     history: Arc<History>,
     sink: Arc<dyn Sink>,
-    place: Arc<SeriesKey>,
+    place: Arc<Place>,
 }
 
 impl Fixture {

@@ -1,6 +1,7 @@
 //! What is remembered, and for how long.
 
 use super::*;
+use crate::event::Place;
 use crate::event::{RunResult, RunSummary, SkipReason, SkippedRun};
 use crate::testing::{
     change_plan, ids, journey, offer, plan, play, profile, rag_plan, run, small_plan, stage, step_place,
@@ -11,7 +12,7 @@ use std::time::UNIX_EPOCH;
 struct Fixture {
     recent: Arc<Recent>,
     sink: Arc<dyn Sink>,
-    places: Vec<Arc<SeriesKey>>,
+    places: Vec<Arc<Place>>,
 }
 
 impl Fixture {
@@ -22,7 +23,7 @@ impl Fixture {
         Self { recent, sink, places }
     }
 
-    fn steady(&self) -> &Arc<SeriesKey> {
+    fn steady(&self) -> &Arc<Place> {
         &self.places[1]
     }
 
@@ -215,7 +216,8 @@ fn a_removed_pair_stays_until_its_journeys_have_ended() {
     fixture.sink.record(&Fact::JourneyStarted { place: Arc::clone(&steady), warm_up: false });
     change_plan(&*fixture.recent, small_plan());
     assert_eq!(fixture.recent.status().len(), 2);
-    fixture.sink.record(&Fact::JourneyEnded(Arc::new(journey(&steady, Outcome::Ok))));
+    let ended = Arc::new(journey(&steady, Outcome::Ok));
+    fixture.sink.record(&Fact::JourneyEnded { journey: ended, place: Arc::clone(&steady) });
     assert_eq!(fixture.recent.status().len(), 1);
     travel(&fixture.sink, &steady, Outcome::Ok, |_| {});
     assert_eq!(fixture.recent.status().len(), 1, "a late fact makes no pair");

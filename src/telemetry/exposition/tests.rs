@@ -2,7 +2,7 @@
 
 use super::parse::{Dialect, Family, Sample, families};
 use super::*;
-use crate::event::{BudgetUse, Exhausted, Failure, Hold, Ledger, Outcome, SeriesKey, Spend, Unit};
+use crate::event::{BudgetUse, Exhausted, Failure, Hold, Ledger, Outcome, Place, Spend, Unit};
 use crate::event::{ConnectionRecord, Limit, LimitKind, Scope};
 use crate::fact::{Fact, Sink};
 use crate::plan::Plan;
@@ -20,7 +20,7 @@ pub(super) struct Fixture {
     pub(super) store: Arc<Store>,
     pub(super) sink: Arc<dyn Sink>,
     pub(super) exposition: Exposition,
-    pub(super) steady: Arc<SeriesKey>,
+    pub(super) steady: Arc<Place>,
 }
 
 impl Fixture {
@@ -242,9 +242,12 @@ fn steps_and_journeys_are_in_the_series_count() {
 #[test]
 fn a_new_plan_changes_the_exposition() {
     let first = small_plan();
-    let fixture = Fixture::busy(&first);
+    let mut fixture = Fixture::busy(&first);
     let mut second = plan(&["llama"], vec![profile("other", vec![stage("", false)])]);
     second.agent.location = "us".into();
+    // Nobody holds what the first plan has.
+    fixture.steady = Arc::clone(&second.pairs[0].places[0]);
+    drop(first);
     change_plan(&*fixture.store, second);
     for (body, dialect) in [(fixture.text(), Dialect::Text), (fixture.open(), Dialect::Open)] {
         for sample in samples(&families(&body, dialect)) {

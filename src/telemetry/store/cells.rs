@@ -150,11 +150,6 @@ impl<S: About> Cells<S> {
         Self { labels, slots: Slots::default(), native: AtomicBool::new(false), about: PhantomData }
     }
 
-    /// The labels of the subject.
-    pub(super) fn labels(&self) -> &Arc<[(Key, Arc<str>)]> {
-        &self.labels
-    }
-
     /// Makes those whose series `exist` from the start.
     pub(super) fn prepare(&self, exist: impl Fn(When) -> bool) {
         self.slots.prepare(S::SUBJECT, self.native.load(Relaxed), &exist);

@@ -4,39 +4,30 @@
 //! Warm-up adds to the usage counters and to nothing else, as in our own metrics. What the provider did not say
 //! counts as 0 tokens, as the conventions want it. The times of chunks are those of answers that completed.
 
+use super::cell::Modality;
 use super::cells::{Cells, about, row};
-use super::target::Endpoint;
 use crate::catalogue::When;
 use crate::event::{Count, Request, Source, TokenType};
+use crate::plan::Target;
 use crate::plan::otlp::GenAi;
 use crate::telemetry::value::Trace;
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// The cells of endpoints, shared by the places whose requests go to them.
-#[derive(Default)]
-pub(super) struct Endpoints(BTreeMap<Vec<Arc<str>>, Arc<Cells<about::Endpoint>>>);
+/// Operation, provider, address, port and model, in the words of the conventions. Places whose requests go to the same
+/// endpoint and model share its cells.
+pub(super) type EndpointKey = [Arc<str>; 5];
 
-impl Endpoints {
-    /// Those that are there.
-    pub(super) fn known<'a>(known: impl Iterator<Item = &'a Arc<Cells<about::Endpoint>>>) -> Self {
-        let labels = |cells: &Cells<about::Endpoint>| {
-            cells.labels().iter().map(|(_, value)| Arc::clone(value)).collect()
-        };
-        Self(known.map(|cells| (labels(cells), Arc::clone(cells))).collect())
-    }
-
-    /// The cells of an endpoint and a model.
-    pub(super) fn of(&mut self, endpoint: &Endpoint, model: &Arc<str>) -> Arc<Cells<about::Endpoint>> {
-        let labels: Vec<Arc<str>> = endpoint.iter().chain([model]).cloned().collect();
-        let made = || Arc::new(Cells::of(&labels));
-        Arc::clone(self.0.entry(labels.clone()).or_insert_with(made))
-    }
-
-    /// All of them, in the order of their labels.
-    pub(super) fn into_all(self) -> impl Iterator<Item = Arc<Cells<about::Endpoint>>> {
-        self.0.into_values()
-    }
+/// The endpoint of a target, and its model.
+pub(super) fn key(target: &Target) -> EndpointKey {
+    let url = &target.base_url;
+    let port = url.port_or_known_default().unwrap_or_default().to_string();
+    [
+        target.api.operation().into(),
+        target.api.provider().into(),
+        url.host_str().unwrap_or_default().into(),
+        port.into(),
+        Arc::clone(&target.model),
+    ]
 }
 
 fn is_in(set: GenAi, when: When) -> bool {
@@ -60,7 +51,7 @@ pub(super) fn ended(cells: &Cells<about::Endpoint>, set: GenAi, request: &Reques
 }
 
 fn used(cells: &Cells<about::Endpoint>, request: &Request) {
-    let unknown = super::cell::Modality::Unknown;
+    let unknown = Modality::Unknown;
     let tokens = &request.tokens;
     for (usage, n) in [
         (cells.made(row::GenAiUsageInput), said(tokens.input)),

@@ -2,16 +2,9 @@
 
 use super::cell::OTHER;
 use super::cells::{Cells, about, row};
-use super::genai::Endpoints;
-use super::pair::Retired;
-use super::stage::StageNode;
-use super::target::TargetNode;
-use super::{Traces, genai, request};
 use crate::catalogue::When;
-use crate::event::{Request, SeriesKey};
-use crate::plan::otlp::GenAi;
+use crate::event::{Pair, SeriesKey};
 use crate::plan::{Action, AnswerMapping, Expect, PairPlan, Stage, Step};
-use crate::telemetry::value::Level;
 use std::sync::Arc;
 
 /// What can come about in a place.
@@ -54,6 +47,11 @@ impl Feeds {
         self.measured |= !stage.warm_up;
     }
 
+    /// Requests call the target's model.
+    pub(super) fn calls(self) -> bool {
+        self.calls
+    }
+
     fn exist(self, when: When) -> bool {
         match when {
             When::Always => true,
@@ -80,100 +78,23 @@ fn has_tokens(reading: &AnswerMapping) -> bool {
     reading.tells_tokens() || reading.wants_text() || parts.into_iter().any(Option::is_some)
 }
 
-/// A place of the plan, or of an earlier one.
-pub(super) struct PlaceNode {
-    key: Arc<SeriesKey>,
-    pub(super) series: Arc<PlaceSeries>,
-    /// The GenAI metrics of the model that its requests call.
-    pub(super) endpoint: Option<Arc<Cells<about::Endpoint>>>,
-    target: Arc<TargetNode>,
-    pub(super) stage: Arc<StageNode>,
-    retired: Option<Retired>,
-}
-
-/// The values of a place.
+/// The series of the requests of a place.
 pub(super) struct PlaceSeries {
+    pub(super) pair: Pair,
     pub(super) cells: Cells<about::Step>,
-    /// Offered and not over, warm-up included.
-    open: Level,
-}
-
-impl PlaceNode {
-    pub(super) fn of(
-        key: &Arc<SeriesKey>,
-        feeds: Feeds,
-        expect: &Expect,
-        (stage, target): (&Arc<StageNode>, &Arc<TargetNode>),
-        endpoints: &mut Endpoints,
-        old: Option<&Self>,
-    ) -> Self {
-        let series = old.map_or_else(|| Arc::new(PlaceSeries::of(key)), |old| Arc::clone(&old.series));
-        series.cells.prepare(|when| feeds.exist(when));
-        series.checks_are(if feeds.measured { expect.names() } else { Vec::new() });
-        Self {
-            key: Arc::clone(key),
-            series,
-            endpoint: feeds.calls.then(|| endpoints.of(target.endpoint(), &key.model)),
-            target: Arc::clone(target),
-            stage: Arc::clone(stage),
-            retired: None,
-        }
-    }
-
-    /// The same, no longer in the plan, below the stage as it is now.
-    pub(super) fn retired(&self, stage: &Arc<StageNode>) -> Self {
-        Self {
-            key: Arc::clone(&self.key),
-            series: Arc::clone(&self.series),
-            endpoint: self.endpoint.clone(),
-            target: Arc::clone(&self.target),
-            stage: Arc::clone(stage),
-            retired: self.retired.clone().or_else(|| Some(Retired::now(&stage.pair))),
-        }
-    }
-
-    pub(super) fn key(&self) -> &SeriesKey {
-        &self.key
-    }
-
-    pub(super) fn is_retired(&self) -> bool {
-        self.retired.is_some()
-    }
-
-    pub(super) fn may_go(&self) -> bool {
-        let idle = self.series.open.get() <= 0.0;
-        self.retired.as_ref().is_some_and(|retired| retired.may_go(&self.stage.pair, idle))
-    }
-
-    /// A request was offered.
-    pub(super) fn opened(&self) {
-        self.series.open.add(1);
-    }
-
-    /// A request was skipped.
-    pub(super) fn closed(&self) {
-        self.series.open.add(-1);
-    }
-
-    /// A request has ended.
-    pub(super) fn ended(&self, request: &Request, traces: &Traces, genai: GenAi) {
-        let _moves = self.stage.pair.series.request_moves();
-        self.closed();
-        self.stage.pair.series.ended(request, traces.ours());
-        self.stage.ended(request.outcome, request.warm_up);
-        self.target.seen(request);
-        request::ended(&self.series.cells, request, traces.ours());
-        if let Some(endpoint) = &self.endpoint {
-            genai::ended(endpoint, genai, request, traces.genai());
-        }
-    }
 }
 
 impl PlaceSeries {
-    fn of(key: &SeriesKey) -> Self {
+    pub(super) fn of(key: &SeriesKey) -> Self {
         let SeriesKey { pair, model, stage, step, turn } = key;
         let labels = [&pair.profile, &pair.target, model, stage, step, turn];
-        Self { cells: Cells::of(labels), open: Level::default() }
+        Self { pair: pair.clone(), cells: Cells::of(labels) }
+    }
+
+    /// What can come about from now on, and what answers must meet.
+    pub(super) fn plan_is(&self, feeds: Feeds, expect: &Expect) {
+        self.cells.prepare(|when| feeds.exist(when));
+        self.checks_are(if feeds.measured { expect.names() } else { Vec::new() });
     }
 
     /// Names of the checks from now on. What failed others stays counted.

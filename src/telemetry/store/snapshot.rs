@@ -1,9 +1,12 @@
 //! What a store holds at one time, as plain data: made once for a scrape or an export, and rendered from there. It
 //! must not know how it is rendered.
 
+use super::Store;
 use super::cell::{Cell, Made, Read};
 use super::cells::{Copied, row};
-use super::{PairNode, PlaceNode, StageNode, Store};
+use super::pair::PairSeries;
+use super::place::PlaceSeries;
+use super::stage::StageSeries;
 use crate::catalogue::{Key, Metric};
 use crate::event::Pair;
 use crate::telemetry::native::Native;
@@ -187,48 +190,46 @@ struct Moving {
 type Arrived = (Option<Copied<row::OfferedRequests>>, Option<Copied<row::SkippedRequests>>);
 
 impl Moving {
-    fn of(pair: &PairNode, stages: &[&StageNode], places: &[&PlaceNode]) -> Self {
-        let _still = pair.series.hold_still();
-        let arrived = |stage: &&StageNode| {
-            let cells = &stage.series.cells;
-            (cells.copy(row::OfferedRequests), cells.copy(row::SkippedRequests))
+    fn of(pair: &PairSeries, stages: &[&StageSeries], places: &[&PlaceSeries]) -> Self {
+        let _still = pair.hold_still();
+        let arrived = |stage: &&StageSeries| {
+            (stage.cells.copy(row::OfferedRequests), stage.cells.copy(row::SkippedRequests))
         };
         Self {
-            in_flight: pair.series.cells.copy(row::RequestsInFlight),
+            in_flight: pair.cells.copy(row::RequestsInFlight),
             stages: stages.iter().map(arrived).collect(),
-            places: places.iter().map(|place| place.series.cells.copy(row::Requests)).collect(),
+            places: places.iter().map(|place| place.cells.copy(row::Requests)).collect(),
         }
     }
 }
 
-/// Shows the series of the pairs with their stages and places.
+/// Shows the series of pairs with their stages and places.
 pub(super) fn show_pairs(
-    pairs: &[Arc<PairNode>],
-    stages: &[Arc<StageNode>],
-    places: &[Arc<PlaceNode>],
+    pairs: &[Arc<PairSeries>],
+    stages: &[Arc<StageSeries>],
+    places: &[Arc<PlaceSeries>],
     out: &mut Gathering,
 ) {
-    let mut parts: HashMap<&Pair, (Vec<&StageNode>, Vec<&PlaceNode>)> = HashMap::new();
+    let mut parts: HashMap<&Pair, (Vec<&StageSeries>, Vec<&PlaceSeries>)> = HashMap::new();
     for stage in stages {
-        parts.entry(&stage.key().pair).or_default().0.push(stage);
+        parts.entry(&stage.pair).or_default().0.push(stage);
     }
     for place in places {
-        parts.entry(&place.key().pair).or_default().1.push(place);
+        parts.entry(&place.pair).or_default().1.push(place);
     }
     for pair in pairs {
-        let (stages, places) = parts.remove(pair.pair()).unwrap_or_default();
+        let (stages, places) = parts.remove(&pair.pair).unwrap_or_default();
         let moving = Moving::of(pair, &stages, &places);
-        pair.series.cells.show(out, &MOVING);
-        pair.series.cells.show_copy(moving.in_flight, out);
+        pair.cells.show(out, &MOVING);
+        pair.cells.show_copy(moving.in_flight, out);
         for (stage, (offered, skipped)) in stages.into_iter().zip(moving.stages) {
-            let cells = &stage.series.cells;
-            cells.show(out, &MOVING);
-            cells.show_copy(offered, out);
-            cells.show_copy(skipped, out);
+            stage.cells.show(out, &MOVING);
+            stage.cells.show_copy(offered, out);
+            stage.cells.show_copy(skipped, out);
         }
         for (place, ended) in places.into_iter().zip(moving.places) {
-            place.series.cells.show(out, &MOVING);
-            place.series.cells.show_copy(ended, out);
+            place.cells.show(out, &MOVING);
+            place.cells.show_copy(ended, out);
         }
     }
 }

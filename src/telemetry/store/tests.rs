@@ -9,7 +9,7 @@ use super::*;
 use crate::catalogue::Metric;
 use crate::event::{
     BudgetUse, ConnectionRecord, Count, Exhausted, Failure, Gaps, Hold, Limit, LimitKind, Outcome, Phases,
-    RunRef, RunResult, RunSummary, Scope, SkipReason, SkippedRun, Source, Spend, Unit, Verdict,
+    Place, RunRef, RunResult, RunSummary, Scope, SkipReason, SkippedRun, Source, Spend, Unit, Verdict,
 };
 use crate::plan::{Profile, Trigger};
 use crate::testing::{answer, change_plan, offer, plan, play, profile, run, small_plan, stage};
@@ -17,7 +17,7 @@ use proptest::prelude::*;
 use std::time::UNIX_EPOCH;
 
 struct Fixture {
-    plan: Plan,
+    plan: Arc<Plan>,
     store: Arc<Store>,
     sink: Arc<dyn Sink>,
 }
@@ -26,18 +26,24 @@ impl Fixture {
     fn of(plan: Plan) -> Self {
         let store = Store::new(&plan);
         let sink: Arc<dyn Sink> = Arc::<Store>::clone(&store);
-        Self { plan, store, sink }
+        Self { plan: Arc::new(plan), store, sink }
+    }
+
+    /// Another plan. The one before is held by nobody here.
+    fn change_to(&mut self, plan: Plan) {
+        self.plan = Arc::new(plan);
+        change_plan(&*self.store, Arc::clone(&self.plan));
     }
 
     fn small() -> Self {
         Self::of(small_plan())
     }
 
-    fn place(&self, stage: usize) -> &Arc<SeriesKey> {
+    fn place(&self, stage: usize) -> &Arc<Place> {
         &self.plan.pairs[0].places[stage]
     }
 
-    fn steady(&self) -> &Arc<SeriesKey> {
+    fn steady(&self) -> &Arc<Place> {
         self.place(1)
     }
 

@@ -163,7 +163,7 @@ fn a_new_plans_histograms_are_recorded_in_base_2_from_their_start() {
 
 #[test]
 fn series_of_a_removed_profile_go_and_come_back_with_a_new_start() {
-    let rig = Rig::new();
+    let mut rig = Rig::new();
     rig.answer();
     let find = |metrics: &BTreeMap<String, Metric>| {
         let points = numbers(&metrics["tokenbeat.requests"]);
@@ -174,12 +174,11 @@ fn series_of_a_removed_profile_go_and_come_back_with_a_new_start() {
     };
     let (first, value) = find(&rig.metrics(Histograms::Explicit, &[])).unwrap();
     assert_eq!(value, Some(Number::AsDouble(1.0)));
-    let with = testing::small_plan();
-    let without =
-        testing::plan(&["llama"], vec![testing::profile("other", vec![testing::stage("steady", false)])]);
-    testing::change_plan(&*rig.store, without);
+    let other = testing::profile("other", vec![testing::stage("steady", false)]);
+    rig.plan = Arc::new(testing::plan(&["llama"], vec![other]));
+    testing::change_plan(&*rig.store, Arc::clone(&rig.plan));
     assert_eq!(find(&rig.metrics(Histograms::Explicit, &[])), None);
-    testing::change_plan(&*rig.store, with);
+    testing::change_plan(&*rig.store, testing::small_plan());
     let (second, value) = find(&rig.metrics(Histograms::Explicit, &[])).unwrap();
     assert!(second > first, "it counts from when it came back: {second} after {first}");
     assert_eq!(value, Some(Number::AsDouble(0.0)));

@@ -182,7 +182,8 @@ async fn the_queue_is_bounded_in_bytes_too() {
         }
     });
     for _ in 1..20 {
-        rig.export.sink().record(&Fact::Ended(Arc::clone(&long)));
+        let place = Arc::clone(&rig.plan.pairs[0].places[1]);
+        rig.export.sink().record(&Fact::Ended { request: Arc::clone(&long), place });
     }
     let fits = CAPACITY.bytes / span::weight(&long);
     assert!((2..19).contains(&fits));

@@ -17,14 +17,14 @@ fn a_config_that_fails_to_load_is_seen() {
 
 #[test]
 fn a_new_plan_keeps_what_it_shares_with_the_old() {
-    let fixture = Fixture::small();
+    let mut fixture = Fixture::small();
     play(&fixture.sink, fixture.steady(), Outcome::Ok, |request| {
         request.verdicts = vec![Verdict { slo: "ttft".into(), met: false }];
         request.failed_checks = vec!["min_chars".into()];
     });
     let mut next = profile("chat", vec![stage("steady", false), stage("ramp", false)]);
     next.slos.truncate(1);
-    change_plan(&*fixture.store, plan(&["llama", "other"], vec![next]));
+    fixture.change_to(plan(&["llama", "other"], vec![next]));
     let values = fixture.values();
     assert!(close(values.sum(Metric::Requests, "target=llama"), 1.0));
     assert!(close(values.sum(Metric::SloErrors, "slo=ttft"), 1.0));
@@ -37,10 +37,10 @@ fn a_new_plan_keeps_what_it_shares_with_the_old() {
 
 #[test]
 fn a_plan_that_is_told_again_changes_nothing() {
-    let fixture = Fixture::small();
+    let mut fixture = Fixture::small();
     play(&fixture.sink, fixture.steady(), Outcome::Ok, |_| {});
     let open = offer(&fixture.sink, fixture.steady(), false);
-    change_plan(&*fixture.store, small_plan());
+    fixture.change_to(small_plan());
     let in_flight = |values: &Values| values.sum(Metric::RequestsInFlight, "");
     assert!(close(in_flight(&fixture.values()), 1.0));
     open.finish(answer).unwrap();
@@ -49,21 +49,28 @@ fn a_plan_that_is_told_again_changes_nothing() {
     assert!(close(in_flight(&values), 0.0));
 }
 
+/// A plan without the profile `chat`.
+fn without_chat() -> Plan {
+    plan(&["llama"], vec![profile("other", vec![stage("", false)])])
+}
+
 #[test]
 fn series_of_a_removed_pair_go_with_its_last_request_and_run() {
-    let fixture = Fixture::small();
-    let pair = fixture.plan.pairs[0].pair.clone();
-    fixture.store.record(&Fact::RunStarted { run: run(&pair), lag: Duration::ZERO });
+    let mut fixture = Fixture::small();
+    // A run holds the plan of its pair.
+    let running = Arc::clone(&fixture.plan.pairs[0]);
+    let run = run(&running.pair);
+    fixture.store.record(&Fact::RunStarted { run: Arc::clone(&run), lag: Duration::ZERO });
     let first = offer(&fixture.sink, fixture.steady(), false);
     let second = offer(&fixture.sink, fixture.place(0), true);
-    change_plan(&*fixture.store, plan(&["llama"], vec![profile("other", vec![stage("", false)])]));
+    fixture.change_to(without_chat());
     let ok = |values: &Values| values.sum(Metric::Requests, "profile=chat,target=llama,model=m,stage=steady");
     first.finish(answer).unwrap();
     assert!(close(ok(&fixture.values()), 1.0), "the request that was in flight is counted");
     second.finish(answer).unwrap();
     assert!(close(fixture.values().sum(Metric::RunActive, "profile=chat"), 1.0));
     let summary = RunSummary {
-        run: run(&pair),
+        run,
         started: UNIX_EPOCH,
         ended: UNIX_EPOCH,
         result: RunResult::Cancelled,
@@ -73,20 +80,66 @@ fn series_of_a_removed_pair_go_with_its_last_request_and_run() {
         ok: 2,
     };
     fixture.store.record(&Fact::RunEnded(Arc::new(summary)));
+    let pair = running.pair.clone();
+    drop(running);
+    // A late fact of the removed pair is no error and makes no series.
+    fixture.store.record(&Fact::NextRun { pair, at: None });
     let values = fixture.values();
     for metric in Metric::ALL {
         assert_eq!(values.series(*metric, "profile=chat"), 0, "{metric:?}");
     }
-    // A late fact of the removed pair is no error and makes no series.
+}
+
+#[test]
+fn a_record_of_a_request_keeps_no_series() {
+    let mut fixture = Fixture::small();
+    let open = offer(&fixture.sink, fixture.steady(), false);
+    fixture.change_to(without_chat());
+    assert_eq!(fixture.values().series(Metric::RequestDuration, "profile=chat"), 1, "a request is open");
+    let record = open.finish(answer).unwrap();
+    assert_eq!(&*record.place.pair.profile, "chat");
+    assert_eq!(fixture.values().series(Metric::RequestDuration, "profile=chat"), 0);
+}
+
+#[test]
+fn a_pair_that_comes_back_goes_on_while_it_is_held_and_else_begins_anew() {
+    let mut fixture = Fixture::small();
+    let created = |fixture: &Fixture| {
+        let snapshot = fixture.store.snapshot();
+        snapshot.series(Metric::Requests)[0].created
+    };
+    let first = created(&fixture);
+    let open = offer(&fixture.sink, fixture.steady(), false);
     play(&fixture.sink, fixture.steady(), Outcome::Ok, |_| {});
-    assert_eq!(fixture.values().series(Metric::Requests, "profile=chat"), 0);
+    fixture.change_to(without_chat());
+    fixture.change_to(small_plan());
+    open.finish(answer).unwrap();
+    let ok = |fixture: &Fixture| fixture.values().sum(Metric::Requests, "profile=chat");
+    assert!(close(ok(&fixture), 2.0), "it goes on, and nothing is counted twice");
+    assert_eq!(created(&fixture), first);
+    play(&fixture.sink, fixture.steady(), Outcome::Ok, |_| {});
+    assert!(close(ok(&fixture), 3.0));
+    fixture.change_to(without_chat());
+    fixture.change_to(small_plan());
+    assert!(close(ok(&fixture), 0.0), "nobody held it");
+    assert!(created(&fixture) > first);
+}
+
+#[test]
+fn a_draft_counts_nothing() {
+    let plan = small_plan();
+    let draft = Store::draft(&plan);
+    let fixture = Fixture::of(plan);
+    play(&fixture.sink, fixture.steady(), Outcome::Ok, |_| {});
+    assert!(close(Values::of(&draft).sum(Metric::Requests, ""), 0.0));
+    assert!(close(fixture.values().sum(Metric::Requests, ""), 1.0));
 }
 
 #[test]
 fn a_removed_stage_of_a_pair_that_stays_goes_with_its_last_request() {
-    let fixture = Fixture::small();
+    let mut fixture = Fixture::small();
     let open = offer(&fixture.sink, fixture.steady(), false);
-    change_plan(&*fixture.store, plan(&["llama"], vec![profile("chat", vec![stage("ramp", false)])]));
+    fixture.change_to(plan(&["llama"], vec![profile("chat", vec![stage("ramp", false)])]));
     assert_eq!(fixture.values().series(Metric::RequestDuration, "stage=steady"), 1);
     open.finish(answer).unwrap();
     let values = fixture.values();
