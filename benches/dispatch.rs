@@ -62,7 +62,7 @@ struct Lags(Mutex<Histogram<u64>>);
 impl Sink for Lags {
     fn record(&self, fact: &Fact) {
         if let Fact::Ended { request, .. } = fact {
-            let lag = u64::try_from(request.marks.dispatch_lag().as_nanos()).unwrap_or(u64::MAX);
+            let lag = u64::try_from(request.observed.marks.dispatch_lag().as_nanos()).unwrap_or(u64::MAX);
             self.0.lock().unwrap_or_else(PoisonError::into_inner).saturating_record(lag);
         }
     }

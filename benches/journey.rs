@@ -80,7 +80,7 @@ impl Caller for Instantly {
             marks.end = tokio::time::Instant::now();
             let mut answer = Answer::failed(Failure::Internal, "", marks);
             (answer.outcome, answer.detail) = (Outcome::Ok, None);
-            (answer.status, answer.body) = (Some(200), Some(body));
+            (answer.observed.status, answer.body) = (Some(200), Some(body));
             answer
         }
         .boxed()
@@ -106,8 +106,8 @@ impl Sink for Seen {
         };
         match fact {
             Fact::Ended { request, .. } => {
-                note(&self.lags, request.marks.dispatch_lag());
-                note(&self.late, request.marks.duration().saturating_sub(TAKES));
+                note(&self.lags, request.observed.marks.dispatch_lag());
+                note(&self.late, request.observed.marks.duration().saturating_sub(TAKES));
                 self.failed.fetch_add(u64::from(request.outcome != Outcome::Ok), Ordering::Relaxed);
             }
             Fact::JourneyEnded { .. } => drop(self.journeys.fetch_add(1, Ordering::Relaxed)),

@@ -29,7 +29,7 @@ mod tests;
 
 pub use http::{BuildError, Client};
 
-use crate::event::{ConnectionRecord, Failure, Gaps, Limit, Marks, Outcome, Tokens, TraceIds};
+use crate::event::{Failure, Marks, Observed, Outcome, TraceIds};
 use crate::exchange::{Ask, Call};
 use crate::plan::{AnswerMapping, StatusSet};
 use crate::secret::Exposed;
@@ -94,30 +94,14 @@ pub struct Answer {
     pub outcome: Outcome,
     /// A description of what happened, without secrets.
     pub detail: Option<String>,
-    /// HTTP status, if an answer came.
-    pub status: Option<u16>,
-    /// When it was sent, its first byte, token and text arrived, and it ended.
-    pub marks: Marks,
-    /// Whether the answer was read as a stream.
-    pub streamed: bool,
-    /// Times between content events.
-    pub gaps: Gaps,
-    /// The token counts.
-    pub tokens: Tokens,
-    /// The finish reason in the dialect's words.
-    pub finish_reason: Option<String>,
+    /// What was observed on the wire.
+    pub observed: Observed,
     /// The visible text (including refusals), bounded by the size limit of an answer.
     pub text: String,
     /// The body, if a step reads it (see [`AnswerForm::Http`]) and it came whole, not as a stream.
     pub body: Option<Bytes>,
     /// The response headers.
     pub headers: HeaderMap,
-    /// What is known about the connection.
-    pub connection: ConnectionRecord,
-    /// The `server` header, truncated.
-    pub server: Option<String>,
-    /// Rate-limit headroom.
-    pub limits: Vec<Limit>,
 }
 
 impl Answer {
@@ -126,18 +110,10 @@ impl Answer {
         Self {
             outcome: Outcome::Failed(failure),
             detail: Some(detail.into()),
-            status: None,
-            marks,
-            streamed: false,
-            gaps: Gaps::default(),
-            tokens: Tokens::default(),
-            finish_reason: None,
+            observed: Observed::nothing(marks),
             text: String::new(),
             body: None,
             headers: HeaderMap::new(),
-            connection: ConnectionRecord::default(),
-            server: None,
-            limits: Vec::new(),
         }
     }
 }

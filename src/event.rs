@@ -20,6 +20,6 @@ pub use journey::Journey;
 pub use marks::{Gaps, Marks};
 pub use outcome::{Failure, Outcome};
 pub use place::{Counts, Pair, Place, SeriesKey, TURNS, turn_bucket};
-pub use request::{ConnectionRecord, Limit, LimitKind, Phase, Phases, Request, Verdict};
+pub use request::{ConnectionRecord, Limit, LimitKind, Observed, Phase, Phases, Request, Verdict};
 pub use run::{RunRef, RunResult, RunSummary, SkipReason, SkippedRun};
 pub use tokens::{Count, Source, TokenType, Tokens};

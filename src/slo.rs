@@ -39,17 +39,17 @@ fn met(objective: &Objective, request: &Request) -> Option<bool> {
 
 /// The measured value for an objective, in the unit of its metric; `None` if the answer lacks the mark.
 fn value(metric: SloMetric, request: &Request) -> Option<f64> {
-    let marks = &request.marks;
-    let streamed = |mark: Option<std::time::Duration>| mark.filter(|_| request.streamed);
+    let marks = &request.observed.marks;
+    let streamed = |mark: Option<std::time::Duration>| mark.filter(|_| request.observed.streamed);
     let duration = match metric {
         SloMetric::Availability => return None,
-        SloMetric::TimePerOutputToken => return request.time_per_output_token(),
-        SloMetric::OutputPace => return request.output_pace(),
+        SloMetric::TimePerOutputToken => return request.observed.time_per_output_token(),
+        SloMetric::OutputPace => return request.observed.output_pace(),
         SloMetric::TimeToFirstByte => marks.time_to_first_byte(),
         SloMetric::TimeToFirstChunk => streamed(marks.time_to_first_chunk()),
         SloMetric::TimeToFirstToken => streamed(marks.time_to_first_token()),
         SloMetric::TimeToFirstText => streamed(marks.time_to_first_text()),
-        SloMetric::LongestChunkGap => streamed(request.gaps.longest()),
+        SloMetric::LongestChunkGap => streamed(request.observed.gaps.longest()),
         SloMetric::RequestDuration => Some(marks.duration()),
         SloMetric::ResponseTime => Some(marks.response_time()),
     };

@@ -92,8 +92,8 @@ fn row(probed: &Probed) -> Vec<String> {
 }
 
 fn answered(request: &Request) -> Vec<String> {
-    let phases = request.connection.phases.unwrap_or_default();
-    let marks = &request.marks;
+    let phases = request.observed.connection.phases.unwrap_or_default();
+    let marks = &request.observed.marks;
     let tokens = |count: Option<Count>| count.map_or_else(|| "-".to_owned(), |count| count.n.to_string());
     vec![
         request.place.pair.target.to_string(),
@@ -105,8 +105,8 @@ fn answered(request: &Request) -> Vec<String> {
         millis(marks.time_to_first_byte()),
         millis(marks.time_to_first_token()),
         millis(marks.sent.map(|_| marks.duration())),
-        tokens(request.tokens.input),
-        tokens(request.tokens.output),
+        tokens(request.observed.tokens.input),
+        tokens(request.observed.tokens.output),
         request.detail.clone().unwrap_or_default(),
     ]
 }

@@ -180,9 +180,9 @@ impl<'a> Exchange<'a> {
     async fn read(mut self, response: Response<Incoming>, link: Connection) -> Answer {
         let (head, mut body) = response.into_parts();
         let mut answer = Answer::failed(Failure::Internal, "", self.marks.clone());
-        answer.status = Some(head.status.as_u16());
-        answer.server = response::server(&head.headers);
-        answer.limits = response::limits(&head.headers);
+        answer.observed.status = Some(head.status.as_u16());
+        answer.observed.server = response::server(&head.headers);
+        answer.observed.limits = response::limits(&head.headers);
         answer.headers = head.headers;
 
         let unexpected = match self.verdict(head.status) {
@@ -294,9 +294,9 @@ impl<'a> Exchange<'a> {
         self.marks.end = read.end;
         answer.outcome = read.outcome;
         answer.detail = read.detail.as_deref().map(|detail| self.redactor.clean(detail));
-        answer.streamed = read.streamed;
-        answer.gaps = read.gaps;
-        answer.finish_reason = read.finish;
+        answer.observed.streamed = read.streamed;
+        answer.observed.gaps = read.gaps;
+        answer.observed.finish_reason = read.finish;
         let prompt = match &self.form {
             Form::Dialect(dialect) if self.client.counter.is_some() && read.evidence.lacks_input() => {
                 Some(dialect.prompt_texts(&self.call.body))
@@ -304,11 +304,11 @@ impl<'a> Exchange<'a> {
             Form::Dialect(_) | Form::Http(_) => None,
         };
         let counted = self.client.count(prompt, &read.generated).await;
-        answer.tokens = read.evidence.tokens(counted);
+        answer.observed.tokens = read.evidence.tokens(counted);
         answer.text = read.generated.text;
         answer.body = read.body.filter(|_| matches!(self.form, Form::Http(_)));
-        answer.marks = self.marks;
-        answer.connection = self.connection;
+        answer.observed.marks = self.marks;
+        answer.observed.connection = self.connection;
         answer
     }
 
@@ -316,8 +316,8 @@ impl<'a> Exchange<'a> {
         self.marks.end = end.unwrap_or_else(Instant::now);
         answer.outcome = Outcome::Failed(broken.failure);
         answer.detail = Some(self.redactor.clean(&broken.detail));
-        answer.marks = self.marks;
-        answer.connection = self.connection;
+        answer.observed.marks = self.marks;
+        answer.observed.connection = self.connection;
         answer
     }
 

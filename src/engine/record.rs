@@ -124,10 +124,10 @@ impl Counts {
             *events += 1;
             *errors += u64::from(!verdict.met);
         }
-        note(&mut self.lags, request.marks.dispatch_lag());
-        if request.streamed
+        note(&mut self.lags, request.observed.marks.dispatch_lag());
+        if request.observed.streamed
             && request.outcome.is_answered()
-            && let Some(ttft) = request.marks.time_to_first_token()
+            && let Some(ttft) = request.observed.marks.time_to_first_token()
         {
             note(&mut self.ttfts, ttft);
         }

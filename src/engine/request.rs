@@ -225,7 +225,7 @@ impl Stage {
             seq = request.seq,
             step = (!request.place.step.is_empty()).then_some(&*request.place.step),
             outcome = failure.label(),
-            status = request.status,
+            status = request.observed.status,
             trace_id = request.ids.trace_hex(),
             span_id = request.ids.span_hex(),
             detail = request.detail,
@@ -276,7 +276,7 @@ pub(super) fn is_light(expect: &Expect) -> bool {
 /// expected is named while the client's outcome is kept.
 pub(super) fn judge(expect: &Expect, answer: &Answer) -> Judged {
     let outside = |status: u16| expect.status.as_ref().is_some_and(|set| !set.contains(status));
-    let status = answer.status.is_some_and(outside).then(|| STATUS_CHECK.into());
+    let status = answer.observed.status.is_some_and(outside).then(|| STATUS_CHECK.into());
     let mut failed_checks: Vec<Arc<str>> = status.into_iter().collect();
     if answer.outcome == Outcome::Ok {
         failed_checks.extend(checks::failed(expect, &evidence(answer)));
@@ -295,32 +295,24 @@ pub(super) fn judge(expect: &Expect, answer: &Answer) -> Judged {
 /// An answer as checks and extraction see it.
 pub(super) fn evidence(answer: &Answer) -> Evidence<'_> {
     Evidence {
-        status: answer.status,
+        status: answer.observed.status,
         headers: &answer.headers,
         text: &answer.text,
         body: answer.body.as_deref(),
-        finish_reason: answer.finish_reason.as_deref(),
-        tokens: &answer.tokens,
-        marks: &answer.marks,
-        streamed: answer.streamed,
+        finish_reason: answer.observed.finish_reason.as_deref(),
+        tokens: &answer.observed.tokens,
+        marks: &answer.observed.marks,
+        streamed: answer.observed.streamed,
     }
 }
 
-/// Fills the record of a request from its answer.
+/// Completes the record of a request with its answer.
 fn fill(request: &mut Request, answer: Answer, judged: Judged, plan: &PairPlan) {
     request.text_chars = answer.text.chars().count() as u64;
     request.outcome = judged.outcome;
     request.detail = judged.detail;
     request.failed_checks = judged.failed_checks;
-    request.status = answer.status;
-    request.marks = answer.marks;
-    request.streamed = answer.streamed;
-    request.stalls = answer.gaps.stalls(plan.target.stall_threshold);
-    request.gaps = answer.gaps;
-    request.cost = settle::cost(&answer.tokens, plan.target.price.as_ref());
-    request.tokens = answer.tokens;
-    request.finish_reason = answer.finish_reason;
-    request.connection = answer.connection;
-    request.server = answer.server;
-    request.limits = answer.limits;
+    request.stalls = answer.observed.gaps.stalls(plan.target.stall_threshold);
+    request.cost = settle::cost(&answer.observed.tokens, plan.target.price.as_ref());
+    request.observed = answer.observed;
 }

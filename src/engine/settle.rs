@@ -57,11 +57,11 @@ pub(super) fn actual(answer: &Answer, asked: Asked, price: Option<&Price>) -> Sp
     if !reached(answer) {
         return Spend::default();
     }
-    let input = by_usage(answer.tokens.input);
-    let output = by_usage(answer.tokens.output);
-    let refused = answer.status.is_some_and(|status| !(200..300).contains(&status));
+    let input = by_usage(answer.observed.tokens.input);
+    let output = by_usage(answer.observed.tokens.output);
+    let refused = answer.observed.status.is_some_and(|status| !(200..300).contains(&status));
     let unknown = |reserved: u64| if refused { 0 } else { reserved };
-    let cached = answer.tokens.cached_input.filter(|_| input.is_some()).unwrap_or(0);
+    let cached = answer.observed.tokens.cached_input.filter(|_| input.is_some()).unwrap_or(0);
     let input = input.unwrap_or_else(|| unknown(asked.most_input));
     let output = output.unwrap_or_else(|| unknown(asked.most_output));
     let cost = price.map_or(0.0, |price| price.cost(input, cached, output));
@@ -91,7 +91,7 @@ fn reached(answer: &Answer) -> bool {
                 | Failure::Credentials
         )
     );
-    answer.marks.sent.is_some() && !before
+    answer.observed.marks.sent.is_some() && !before
 }
 
 fn by_usage(count: Option<Count>) -> Option<u64> {
@@ -110,8 +110,8 @@ mod tests {
     fn answer(outcome: Outcome, status: Option<u16>) -> Answer {
         let now = Instant::now();
         let mut answer = Answer::failed(Failure::Internal, "", Marks::begin(now, now));
-        answer.marks.sent = Some(now);
-        (answer.outcome, answer.status) = (outcome, status);
+        answer.observed.marks.sent = Some(now);
+        (answer.outcome, answer.observed.status) = (outcome, status);
         answer
     }
 
@@ -148,9 +148,9 @@ mod tests {
     #[test]
     fn usage_settles_with_cached_input_at_its_price() {
         let mut ok = answer(Outcome::Ok, Some(200));
-        ok.tokens.input = Some(count(30, Source::Usage));
-        ok.tokens.cached_input = Some(10);
-        ok.tokens.output = Some(count(7, Source::Usage));
+        ok.observed.tokens.input = Some(count(30, Source::Usage));
+        ok.observed.tokens.cached_input = Some(10);
+        ok.observed.tokens.output = Some(count(7, Source::Usage));
         assert_eq!(spent(&ok), (1, 37, 40.0 + 10.0 + 70.0));
     }
 
@@ -159,9 +159,9 @@ mod tests {
         let mut ok = answer(Outcome::Ok, Some(200));
         assert_eq!(spent(&ok), (1, 150, 1100.0));
         // Our own count is no bill.
-        ok.tokens.output = Some(count(7, Source::Tokenizer));
+        ok.observed.tokens.output = Some(count(7, Source::Tokenizer));
         assert_eq!(spent(&ok), (1, 150, 1100.0));
-        ok.tokens.input = Some(count(30, Source::Usage));
+        ok.observed.tokens.input = Some(count(30, Source::Usage));
         assert_eq!(spent(&ok), (1, 130, 1060.0));
         assert_eq!(spent(&answer(Outcome::Failed(Failure::Reset), None)), (1, 150, 1100.0));
         assert_eq!(spent(&answer(Outcome::Failed(Failure::Cancelled), None)), (1, 150, 1100.0));
@@ -175,7 +175,7 @@ mod tests {
             assert_eq!(spent(&answer(Outcome::Failed(failure), Some(status))), (1, 0, 0.0));
         }
         let mut billed = answer(Outcome::Failed(Failure::Http5xx), Some(500));
-        billed.tokens.input = Some(count(30, Source::Usage));
+        billed.observed.tokens.input = Some(count(30, Source::Usage));
         assert_eq!(spent(&billed), (1, 30, 60.0));
     }
 
@@ -185,7 +185,7 @@ mod tests {
             assert_eq!(spent(&answer(Outcome::Failed(failure), None)), (0, 0, 0.0));
         }
         let mut unsent = answer(Outcome::Failed(Failure::Cancelled), None);
-        unsent.marks.sent = None;
+        unsent.observed.marks.sent = None;
         assert_eq!(spent(&unsent), (0, 0, 0.0));
     }
 

@@ -134,16 +134,16 @@ impl Caller for Fake {
             }
             marks.end = Instant::now();
             let mut answer = Answer::failed(Failure::Internal, "scripted", marks);
-            answer.marks.first_token = Some(sent + script.takes / 2);
-            answer.streamed = call.stream;
+            answer.observed.marks.first_token = Some(sent + script.takes / 2);
+            answer.observed.streamed = call.stream;
             answer.outcome = outcome;
             answer.text = "x".repeat(script.chars);
-            answer.finish_reason = Some("stop".into());
-            answer.status = script.status;
+            answer.observed.finish_reason = Some("stop".into());
+            answer.observed.status = script.status;
             answer.body = script.body.map(|body| body.as_bytes().into());
             if let Some((input, output)) = script.usage {
-                answer.tokens.input = Some(Count { n: input, source: Source::Usage });
-                answer.tokens.output = Some(Count { n: output, source: Source::Usage });
+                answer.observed.tokens.input = Some(Count { n: input, source: Source::Usage });
+                answer.observed.tokens.output = Some(Count { n: output, source: Source::Usage });
             }
             answer
         }
@@ -176,8 +176,11 @@ impl Facts {
 
     /// Due times of the requests that ended, in order of due, milliseconds from the start.
     pub(super) fn dues(&self) -> Vec<u128> {
-        let mut dues: Vec<u128> =
-            self.requests().iter().map(|r| r.marks.due.duration_since(self.start).as_millis()).collect();
+        let mut dues: Vec<u128> = self
+            .requests()
+            .iter()
+            .map(|r| r.observed.marks.due.duration_since(self.start).as_millis())
+            .collect();
         dues.sort_unstable();
         dues
     }
@@ -256,7 +259,11 @@ impl Facts {
     pub(super) fn steps(&self) -> Vec<(String, u128, u128)> {
         let since = |at: Instant| at.duration_since(self.start + START_LEAD).as_millis();
         let step = |request: &Arc<Request>| {
-            (request.place.step.to_string(), since(request.marks.due), since(request.marks.end))
+            (
+                request.place.step.to_string(),
+                since(request.observed.marks.due),
+                since(request.observed.marks.end),
+            )
         };
         self.requests().iter().map(step).collect()
     }
@@ -277,7 +284,7 @@ impl Facts {
             let own: Vec<_> = requests.iter().filter(own).collect();
             assert!(own.len() as u64 == journey.requests && own.len() <= all);
             assert!(own.iter().all(|request| request.ids.trace_id == journey.ids.trace_id));
-            assert!(own.iter().all(|request| request.marks.end <= journey.end));
+            assert!(own.iter().all(|request| request.observed.marks.end <= journey.end));
         }
         assert_eq!(self.offered(), self.skipped().len() + self.requests().len());
         let mut numbers: Vec<(String, u64)> =

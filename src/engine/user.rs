@@ -191,7 +191,7 @@ impl ScenarioUser {
                 let next = self.following();
                 if let Some(next) = &next {
                     let thought = self.thought(&next.step, &mut journey.thinking);
-                    journey.due = answered.answer.marks.end + thought;
+                    journey.due = answered.answer.observed.marks.end + thought;
                 }
                 let judged = if at.step.is_fixed() && is_light(&at.step.expect) {
                     judge(&at.step.expect, &answered.answer)

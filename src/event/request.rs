@@ -103,6 +103,29 @@ pub struct Verdict {
     pub met: bool,
 }
 
+/// What was observed of one request on the wire: by the client, and before anybody judges it.
+#[derive(Clone, Debug)]
+pub struct Observed {
+    /// HTTP status of the answer, if one came.
+    pub status: Option<u16>,
+    /// When it was sent, its first byte, token and text arrived, and it ended.
+    pub marks: Marks,
+    /// Whether the answer was read as a stream.
+    pub streamed: bool,
+    /// Times between content events; empty for an answer that was not streamed.
+    pub gaps: Gaps,
+    /// The token counts.
+    pub tokens: Tokens,
+    /// The finish reason in the dialect's words.
+    pub finish_reason: Option<String>,
+    /// What happened on the transport.
+    pub connection: ConnectionRecord,
+    /// The `server` header of the answer, truncated.
+    pub server: Option<String>,
+    /// Rate-limit headroom.
+    pub limits: Vec<Limit>,
+}
+
 /// The record of one request that was sent (or failed on its way out).
 #[derive(Clone, Debug)]
 pub struct Request {
@@ -123,32 +146,16 @@ pub struct Request {
     pub outcome: Outcome,
     /// What happened, for people: never a label, never a secret.
     pub detail: Option<String>,
-    /// HTTP status of the answer.
-    pub status: Option<u16>,
-    /// Its marks.
-    pub marks: Marks,
-    /// Whether the answer was streamed.
-    pub streamed: bool,
-    /// Times between content events; empty for an answer that was not streamed.
-    pub gaps: Gaps,
+    /// What was observed of it on the wire.
+    pub observed: Observed,
     /// Gaps over the stall threshold.
     pub stalls: u64,
-    /// Its tokens.
-    pub tokens: Tokens,
     /// Output tokens asked for, where a limit was sent.
     pub asked_output_tokens: Option<u64>,
     /// What it cost, in the agent's currency, as far as its tokens are known; `None` without a price.
     pub cost: Option<f64>,
     /// Characters of visible text.
     pub text_chars: u64,
-    /// The finish reason in the dialect's words.
-    pub finish_reason: Option<String>,
-    /// The transport.
-    pub connection: ConnectionRecord,
-    /// The `server` header of the answer, shortened.
-    pub server: Option<String>,
-    /// Rate-limit headroom.
-    pub limits: Vec<Limit>,
     /// Names of the checks that failed.
     pub failed_checks: Vec<Arc<str>>,
     /// SLO verdicts, `all` included; empty in a warm-up and for outcomes that do not judge the target.
@@ -156,6 +163,29 @@ pub struct Request {
 }
 
 impl Request {
+    /// Output tokens got over those asked for.
+    pub fn output_length_ratio(&self) -> Option<f64> {
+        let asked = self.asked_output_tokens.filter(|asked| *asked > 0)?;
+        Some(self.observed.tokens.output?.n as f64 / asked as f64)
+    }
+}
+
+impl Observed {
+    /// Of a request to which nothing has come back.
+    pub fn nothing(marks: Marks) -> Self {
+        Self {
+            status: None,
+            marks,
+            streamed: false,
+            gaps: Gaps::default(),
+            tokens: Tokens::default(),
+            finish_reason: None,
+            connection: ConnectionRecord::default(),
+            server: None,
+            limits: Vec::new(),
+        }
+    }
+
     /// `(last_token - first_token) / (n - k)`, seconds; absent when n < 2 or unknown, or not streamed.
     pub fn time_per_output_token(&self) -> Option<f64> {
         if !self.streamed {
@@ -171,12 +201,6 @@ impl Request {
         let n = self.tokens.streamed().filter(|n| *n > 0)?;
         self.marks.sent?;
         (seconds > 0.0).then(|| n as f64 / seconds)
-    }
-
-    /// Output tokens got over those asked for.
-    pub fn output_length_ratio(&self) -> Option<f64> {
-        let asked = self.asked_output_tokens.filter(|asked| *asked > 0)?;
-        Some(self.tokens.output?.n as f64 / asked as f64)
     }
 
     /// What the server's usage says over what the tokenizer counts, for the output.

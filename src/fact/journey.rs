@@ -55,11 +55,11 @@ impl OpenJourney {
     /// One of its requests has ended. `waited`: it is one of the `steps`, so that its response time counts.
     pub fn add(&mut self, request: &Request, waited: bool) {
         let Some(record) = &mut self.record else { return };
-        record.end = record.end.max(request.marks.end);
-        record.duration += if waited { request.marks.response_time() } else { Duration::ZERO };
+        record.end = record.end.max(request.observed.marks.end);
+        record.duration += if waited { request.observed.marks.response_time() } else { Duration::ZERO };
         record.requests += 1;
-        record.input_tokens += request.tokens.input.map_or(0, |count| count.n);
-        record.output_tokens += request.tokens.output.map_or(0, |count| count.n);
+        record.input_tokens += request.observed.tokens.input.map_or(0, |count| count.n);
+        record.output_tokens += request.observed.tokens.output.map_or(0, |count| count.n);
         if let Some(cost) = request.cost {
             *record.cost.get_or_insert(0.0) += cost;
         }
@@ -96,10 +96,9 @@ impl Drop for OpenJourney {
 
 #[cfg(test)]
 mod tests {
+    use super::super::OfferedRequest;
     use super::*;
-    use crate::event::{
-        ConnectionRecord, Count, Gaps, Marks, Pair, RunRef, SeriesKey, Source, Tokens, TraceIds,
-    };
+    use crate::event::{Count, Pair, RunRef, SeriesKey, Source, TraceIds};
     use std::sync::Mutex;
     use std::time::SystemTime;
 
@@ -152,35 +151,18 @@ mod tests {
     }
 
     /// A request that was due and ended so long after the journey's start, milliseconds.
-    fn request(journey: &Journey, due: u64, end: u64) -> Request {
+    fn request(journey: &Journey, due: u64, end: u64) -> Arc<Request> {
         let at = |millis| journey.due + Duration::from_millis(millis);
-        let mut marks = Marks::begin(at(due), at(due));
-        marks.end = at(end);
-        Request {
-            place: Arc::clone(&journey.place),
-            run: Arc::clone(&journey.run),
-            seq: 0,
-            warm_up: false,
-            ids: journey.ids.child([1; 8]),
-            route: None,
-            outcome: Outcome::Ok,
-            detail: None,
-            status: None,
-            marks,
-            streamed: false,
-            gaps: Gaps::default(),
-            stalls: 0,
-            tokens: Tokens { input: Some(Count { n: 5, source: Source::Usage }), ..Tokens::default() },
-            asked_output_tokens: None,
-            cost: Some(0.5),
-            text_chars: 0,
-            finish_reason: None,
-            connection: ConnectionRecord::default(),
-            server: None,
-            limits: Vec::new(),
-            failed_checks: Vec::new(),
-            verdicts: Vec::new(),
-        }
+        let sink: Arc<dyn Sink> = Arc::new(Seen::default());
+        let ids = journey.ids.child([1; 8]);
+        let offered = OfferedRequest::offer(sink, place(), Arc::clone(&journey.run), 0, false, ids, at(due));
+        let ended = offered.finish(|request| {
+            request.outcome = Outcome::Ok;
+            request.observed.marks.end = at(end);
+            request.observed.tokens.input = Some(Count { n: 5, source: Source::Usage });
+            request.cost = Some(0.5);
+        });
+        ended.unwrap()
     }
 
     fn open(seen: &Arc<Seen>) -> OpenJourney {

@@ -2,9 +2,7 @@
 //! (a cancelled task, a panic) still records an outcome.
 
 use super::{Fact, Sink};
-use crate::event::{
-    ConnectionRecord, Failure, Gaps, Marks, Outcome, Place, Request, RunRef, SkipReason, Tokens, TraceIds,
-};
+use crate::event::{Failure, Marks, Observed, Outcome, Place, Request, RunRef, SkipReason, TraceIds};
 use std::sync::Arc;
 use tokio::time::Instant;
 
@@ -80,19 +78,11 @@ impl Open {
             route: self.route,
             outcome: Outcome::Failed(failure),
             detail: None,
-            status: None,
-            marks: Marks::begin(self.due, now),
-            streamed: false,
-            gaps: Gaps::default(),
+            observed: Observed::nothing(Marks::begin(self.due, now)),
             stalls: 0,
-            tokens: Tokens::default(),
             asked_output_tokens: None,
             cost: None,
             text_chars: 0,
-            finish_reason: None,
-            connection: ConnectionRecord::default(),
-            server: None,
-            limits: Vec::new(),
             failed_checks: Vec::new(),
             verdicts: Vec::new(),
         }

@@ -215,29 +215,29 @@ impl Cell {
         for check in &request.failed_checks {
             *self.failed_checks.entry(Arc::clone(check)).or_default() += 1;
         }
-        if request.marks.sent.is_some() {
-            self.dispatch_lag.record(request.marks.dispatch_lag());
+        if request.observed.marks.sent.is_some() {
+            self.dispatch_lag.record(request.observed.marks.dispatch_lag());
         }
         if !request.outcome.is_answered() {
             return;
         }
-        self.duration.record(request.marks.duration());
-        self.response_time.record(request.marks.response_time());
-        if request.streamed {
-            if let Some(time) = request.marks.time_to_first_token() {
+        self.duration.record(request.observed.marks.duration());
+        self.response_time.record(request.observed.marks.response_time());
+        if request.observed.streamed {
+            if let Some(time) = request.observed.marks.time_to_first_token() {
                 self.first_token.record(time);
             }
-            for gap in request.gaps.as_slice() {
+            for gap in request.observed.gaps.as_slice() {
                 self.chunk_gap.record(*gap);
             }
-            if let Some(seconds) = request.time_per_output_token() {
+            if let Some(seconds) = request.observed.time_per_output_token() {
                 self.per_token.record_seconds(seconds);
             }
         }
     }
 
     fn spend(&mut self, request: &Request) {
-        let tokens = &request.tokens;
+        let tokens = &request.observed.tokens;
         for (count, sums) in [(tokens.input, &mut self.input), (tokens.output, &mut self.output)] {
             if let Some(count) = count {
                 *sums.entry(Source::label(count.source)).or_default() += count.n;

@@ -56,7 +56,7 @@ fn requests_latency_tokens_and_cost_are_summed_up() {
         play(&fixture.sink, steady, Outcome::Ok, |_| {});
     }
     play(&fixture.sink, steady, Outcome::Failed(Failure::Reset), |request| {
-        request.tokens.output = Some(Count { n: 4, source: Source::Chunks });
+        request.observed.tokens.output = Some(Count { n: 4, source: Source::Chunks });
     });
     play(&fixture.sink, steady, Outcome::Failed(Failure::Internal), |request| request.cost = None);
     offer(&fixture.sink, steady, false).skip(SkipReason::Budget);
@@ -176,13 +176,13 @@ fn travelled(plan: &Plan) -> Fixture {
     let fixture = Fixture::of(plan);
     let of = |name, turn| step_place(&plan.pairs[0], 1, name, turn);
     play(&fixture.sink, &of("login", 1), Outcome::Ok, |request| {
-        request.tokens = crate::event::Tokens::default();
+        request.observed.tokens = crate::event::Tokens::default();
         request.cost = None;
-        request.streamed = false;
+        request.observed.streamed = false;
     });
-    play(&fixture.sink, &of("query", 1), Outcome::Ok, |request| request.streamed = false);
+    play(&fixture.sink, &of("query", 1), Outcome::Ok, |request| request.observed.streamed = false);
     play(&fixture.sink, &of("query", 1), Outcome::Failed(Failure::Check), |request| {
-        request.streamed = false;
+        request.observed.streamed = false;
         request.failed_checks = vec!["$.citations".into()];
     });
     for turn in [1, 3, 4] {

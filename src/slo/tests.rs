@@ -31,15 +31,15 @@ fn answer(fill: impl FnOnce(&mut Request)) -> Request {
         OfferedRequest::offer(Arc::new(Deaf), Arc::new(Place::new(place)), Arc::new(run), 0, false, ids, due);
     let request = ticket.finish(|request| {
         request.outcome = Outcome::Ok;
-        request.streamed = true;
-        let marks = &mut request.marks;
+        request.observed.streamed = true;
+        let marks = &mut request.observed.marks;
         marks.sent = Some(sent);
         (marks.first_byte, marks.first_chunk) = (after(90), after(100));
         (marks.first_token, marks.first_text, marks.last_token) = (after(200), after(300), after(1000));
         marks.end = sent + Duration::from_secs(1);
-        request.gaps.push(Duration::from_millis(400));
-        request.gaps.push(Duration::from_millis(400));
-        request.tokens.output = Some(Count { n: 41, source: Source::Usage });
+        request.observed.gaps.push(Duration::from_millis(400));
+        request.observed.gaps.push(Duration::from_millis(400));
+        request.observed.tokens.output = Some(Count { n: 41, source: Source::Usage });
         fill(request);
     });
     Arc::try_unwrap(request.unwrap()).unwrap()
@@ -105,7 +105,7 @@ fn an_answer_without_the_mark_is_no_event_of_that_objective() {
         objective(SloMetric::TimeToFirstToken, Some(Bound::Below(0.001))),
         objective(SloMetric::RequestDuration, Some(Bound::Below(2.0))),
     ];
-    let whole = answer(|request| request.streamed = false);
+    let whole = answer(|request| request.observed.streamed = false);
     assert_eq!(lines(&objectives, &whole), ["request_duration true", "all true"]);
 }
 

@@ -92,8 +92,8 @@ impl Series {
 
 impl Slot {
     fn ended(&mut self, request: &Request) {
-        self.input_tokens += request.tokens.input.map_or(0, |count| count.n);
-        self.output_tokens += request.tokens.output.map_or(0, |count| count.n);
+        self.input_tokens += request.observed.tokens.input.map_or(0, |count| count.n);
+        self.output_tokens += request.observed.tokens.output.map_or(0, |count| count.n);
         if request.warm_up {
             return;
         }
@@ -105,11 +105,11 @@ impl Slot {
         if !request.outcome.is_answered() {
             return;
         }
-        self.duration.record(request.marks.duration());
-        if request.streamed {
+        self.duration.record(request.observed.marks.duration());
+        if request.observed.streamed {
             for (sample, time) in [
-                (&mut self.first_token, request.marks.time_to_first_token()),
-                (&mut self.longest_gap, request.gaps.longest()),
+                (&mut self.first_token, request.observed.marks.time_to_first_token()),
+                (&mut self.longest_gap, request.observed.gaps.longest()),
             ] {
                 if let Some(time) = time {
                     sample.record(time);

@@ -9,8 +9,9 @@ use std::time::Duration;
 /// Renders a request as Prometheus text 0.0.4. What is not known is left out. Times are in seconds.
 pub fn render_probe(request: &Request) -> Result<String, Error> {
     let probe = Probe(Registry::new());
-    let marks = &request.marks;
-    let streamed = |time: Option<Duration>| time.filter(|_| request.streamed).map(|time| time.as_secs_f64());
+    let marks = &request.observed.marks;
+    let streamed =
+        |time: Option<Duration>| time.filter(|_| request.observed.streamed).map(|time| time.as_secs_f64());
     let ok = request.outcome == Outcome::Ok;
     probe.gauge(
         "probe_success",
@@ -24,9 +25,9 @@ pub fn render_probe(request: &Request) -> Result<String, Error> {
     probe.vector("probe_step", "The step of a scenario that was played: always 1", "step", &step)?;
     let duration = marks.sent.map(|_| marks.duration().as_secs_f64());
     probe.gauge("probe_request_duration_seconds", "From the send to the end", duration)?;
-    let status = request.status.map(f64::from);
+    let status = request.observed.status.map(f64::from);
     probe.gauge("probe_http_status_code", "HTTP status of the answer", status)?;
-    let phases = request.connection.phases.unwrap_or_default();
+    let phases = request.observed.connection.phases.unwrap_or_default();
     let phases = [("dns", phases.dns), ("connect", phases.connect), ("tls", phases.tls)];
     let phases = phases.map(|(phase, time)| (phase, time.map(|time| time.as_secs_f64())));
     let help = "Set-up of the connection, if this request opened one";
@@ -36,17 +37,17 @@ pub fn render_probe(request: &Request) -> Result<String, Error> {
     let first_token = streamed(marks.time_to_first_token());
     let help = "From the send to the first generated content";
     probe.gauge("probe_time_to_first_token_seconds", help, first_token)?;
-    let gap = streamed(request.gaps.longest());
+    let gap = streamed(request.observed.gaps.longest());
     probe.gauge("probe_longest_chunk_gap_seconds", "Longest time between two content events", gap)?;
     let help = "Time per output token after the first";
-    probe.gauge("probe_time_per_output_token_seconds", help, request.time_per_output_token())?;
-    let tokens = [("input", request.tokens.input), ("output", request.tokens.output)];
+    probe.gauge("probe_time_per_output_token_seconds", help, request.observed.time_per_output_token())?;
+    let tokens = [("input", request.observed.tokens.input), ("output", request.observed.tokens.output)];
     let tokens = tokens.map(|(kind, count)| (kind, count.map(|count| count.n as f64)));
     probe.vector("probe_tokens", "Tokens of the request", "type", &tokens)?;
     probe.gauge("probe_cost", "What it cost, in the agent's currency", request.cost)?;
     let failed: Vec<_> = request.failed_checks.iter().map(|name| (&**name, Some(1.0))).collect();
     probe.vector("probe_failed_check", "A check that failed: always 1", "check", &failed)?;
-    let expiry = request.connection.certificate_expiry.map(|seconds| seconds as f64);
+    let expiry = request.observed.connection.certificate_expiry.map(|seconds| seconds as f64);
     let help = "When the server's certificate expires, if this request opened the connection";
     probe.gauge("probe_tls_certificate_expiry_timestamp_seconds", help, expiry)?;
     let mut text = String::new();

@@ -51,27 +51,27 @@ pub(crate) fn play(
 /// Fills in a streamed answer: due at 0, sent at 10 ms, first token at 310 ms, 4 gaps of 50 ms, end at 520 ms; 20
 /// tokens in (5 of them cached), 11 out.
 pub(crate) fn answer(request: &mut Request) {
-    let due = request.marks.due;
+    let due = request.observed.marks.due;
     let at = |millis| due + Duration::from_millis(millis);
     request.outcome = Outcome::Ok;
-    request.status = Some(200);
-    request.streamed = true;
-    request.marks.started = at(1);
-    request.marks.sent = Some(at(10));
-    request.marks.headers = Some(at(200));
-    request.marks.first_byte = Some(at(210));
-    request.marks.first_chunk = Some(at(210));
-    request.marks.first_token = Some(at(310));
-    request.marks.first_text = Some(at(310));
-    request.marks.last_token = Some(at(510));
-    request.marks.end = at(520);
-    request.gaps = Gaps::default();
+    request.observed.status = Some(200);
+    request.observed.streamed = true;
+    request.observed.marks.started = at(1);
+    request.observed.marks.sent = Some(at(10));
+    request.observed.marks.headers = Some(at(200));
+    request.observed.marks.first_byte = Some(at(210));
+    request.observed.marks.first_chunk = Some(at(210));
+    request.observed.marks.first_token = Some(at(310));
+    request.observed.marks.first_text = Some(at(310));
+    request.observed.marks.last_token = Some(at(510));
+    request.observed.marks.end = at(520);
+    request.observed.gaps = Gaps::default();
     for _ in 0..4 {
-        request.gaps.push(Duration::from_millis(50));
+        request.observed.gaps.push(Duration::from_millis(50));
     }
-    request.tokens.input = Some(Count { n: 20, source: Source::Usage });
-    request.tokens.output = Some(Count { n: 11, source: Source::Usage });
-    request.tokens.cached_input = Some(5);
+    request.observed.tokens.input = Some(Count { n: 20, source: Source::Usage });
+    request.observed.tokens.output = Some(Count { n: 11, source: Source::Usage });
+    request.observed.tokens.cached_input = Some(5);
     request.asked_output_tokens = Some(128);
     request.cost = Some(0.25);
 }

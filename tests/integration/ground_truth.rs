@@ -40,11 +40,11 @@ fn seconds(time: Option<Duration>) -> f64 {
 }
 
 fn gaps(request: &Request) -> Vec<f64> {
-    request.gaps.as_slice().iter().map(Duration::as_secs_f64).collect()
+    request.observed.gaps.as_slice().iter().map(Duration::as_secs_f64).collect()
 }
 
 fn ttft(request: &Request) -> f64 {
-    seconds(request.marks.time_to_first_token())
+    seconds(request.observed.marks.time_to_first_token())
 }
 
 fn first_token(truth: &Truth) -> f64 {
@@ -52,7 +52,7 @@ fn first_token(truth: &Truth) -> f64 {
 }
 
 fn duration(request: &Request) -> f64 {
-    request.marks.duration().as_secs_f64()
+    request.observed.marks.duration().as_secs_f64()
 }
 
 fn finished(truth: &Truth) -> f64 {
@@ -84,11 +84,11 @@ fn least(pairs: &[Pair], figure: impl Fn(&Pair) -> f64) -> f64 {
 
 /// What holds for each request, exactly.
 fn agree((request, truth): &Pair) {
-    let marks = &request.marks;
+    let marks = &request.observed.marks;
     let queued = truth.queue_seconds.unwrap() + truth.prefill_seconds.unwrap();
     assert!(ttft(request) + ROUNDING >= queued, "{} s for a queue and prefill of {queued} s", ttft(request));
     // Every chunk, the first included, is seen after it was written, and there are as many.
-    assert_eq!(request.gaps.as_slice().len(), truth.chunks.len() - 1);
+    assert_eq!(request.observed.gaps.as_slice().len(), truth.chunks.len() - 1);
     let mut seen = ttft(request);
     for (number, (chunk, gap)) in truth.chunks.iter().zip([0.0].into_iter().chain(gaps(request))).enumerate()
     {
@@ -98,12 +98,12 @@ fn agree((request, truth): &Pair) {
     }
     assert!(duration(request) + ROUNDING >= finished(truth));
     assert!(marks.sent.unwrap() >= marks.due && marks.response_time() >= marks.duration());
-    let counts = [request.tokens.input, request.tokens.output].map(Option::unwrap);
+    let counts = [request.observed.tokens.input, request.observed.tokens.output].map(Option::unwrap);
     assert_eq!(counts.map(|count| count.source), [Source::Usage; 2]);
     assert_eq!(counts.map(|count| count.n), [truth.input_tokens, truth.output_tokens].map(|n| n as u64));
-    assert_eq!(request.tokens.cached_input.unwrap_or(0), truth.cached_tokens as u64);
-    assert_eq!(request.tokens.reasoning.unwrap_or(0), truth.reasoning_tokens as u64);
-    assert_eq!(request.finish_reason, truth.finish_reason);
+    assert_eq!(request.observed.tokens.cached_input.unwrap_or(0), truth.cached_tokens as u64);
+    assert_eq!(request.observed.tokens.reasoning.unwrap_or(0), truth.reasoning_tokens as u64);
+    assert_eq!(request.observed.finish_reason, truth.finish_reason);
 }
 
 /// What holds where nothing came between.
@@ -112,9 +112,14 @@ fn are_close(pairs: &[Pair]) {
     close("duration", pairs, duration, finished);
     close("gaps", pairs, |request| gaps(request).iter().sum(), decoding);
     let per_token = |truth: &Truth| decoding(truth) / (truth.output_tokens - truth.chunks[0].tokens) as f64;
-    close("time per output token", pairs, |request| request.time_per_output_token().unwrap(), per_token);
+    close(
+        "time per output token",
+        pairs,
+        |request| request.observed.time_per_output_token().unwrap(),
+        per_token,
+    );
     let pace = |truth: &Truth| truth.output_tokens as f64 / finished(truth);
-    close("output pace", pairs, |request| request.output_pace().unwrap(), pace);
+    close("output pace", pairs, |request| request.observed.output_pace().unwrap(), pace);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -181,7 +186,11 @@ async fn tokens_are_the_servers_whatever_the_chunks_are() {
             agree(&(Arc::clone(request), truth.clone()));
             assert_eq!(truth.chunks[0].tokens, first_holds, "{fault}");
             let hidden = if fault.starts_with("hidden") { 5 } else { 0 };
-            assert_eq!(request.tokens.streamed(), Some((truth.output_tokens - hidden) as u64), "{fault}");
+            assert_eq!(
+                request.observed.tokens.streamed(),
+                Some((truth.output_tokens - hidden) as u64),
+                "{fault}"
+            );
         }
     }
 }
@@ -192,15 +201,18 @@ async fn without_usage_a_tokenizer_counts_and_else_chunks_are_an_estimate() {
     simulator.inject("no_usage");
     for (keys, source) in [("", Source::Chunks), (", tokenizer: o200k_base", Source::Tokenizer)] {
         for (request, truth) in play(&one(keys, &profile("{ requests: 2 }", 20)), &simulator).await {
-            let output = request.tokens.output.unwrap();
+            let output = request.observed.tokens.output.unwrap();
             assert_eq!(output.source, source);
             if source == Source::Chunks {
                 assert_eq!(output.n, truth.chunks.len() as u64);
                 // An estimate makes no pace.
-                assert_eq!((request.time_per_output_token(), request.tokens.input), (None, None));
+                assert_eq!(
+                    (request.observed.time_per_output_token(), request.observed.tokens.input),
+                    (None, None)
+                );
             } else {
-                assert!(request.time_per_output_token().is_some() && output.n > 0);
-                assert_eq!(request.tokens.input.map(|count| count.source), Some(Source::Tokenizer));
+                assert!(request.observed.time_per_output_token().is_some() && output.n > 0);
+                assert_eq!(request.observed.tokens.input.map(|count| count.source), Some(Source::Tokenizer));
             }
         }
     }
@@ -213,10 +225,13 @@ async fn an_answer_in_one_piece_has_its_tokens_and_no_stream() {
         .replace("output_tokens: 12", "output_tokens: 12, stream: false");
     let pairs = play(&yaml, &simulator).await;
     for (request, truth) in &pairs {
-        assert!(!request.streamed && !truth.streamed);
-        assert_eq!((request.marks.time_to_first_token(), request.gaps.as_slice()), (None, &[][..]));
-        assert_eq!(request.tokens.output.unwrap().n, truth.output_tokens as u64);
-        assert_eq!(request.tokens.input.unwrap().n, truth.input_tokens as u64);
+        assert!(!request.observed.streamed && !truth.streamed);
+        assert_eq!(
+            (request.observed.marks.time_to_first_token(), request.observed.gaps.as_slice()),
+            (None, &[][..])
+        );
+        assert_eq!(request.observed.tokens.output.unwrap().n, truth.output_tokens as u64);
+        assert_eq!(request.observed.tokens.input.unwrap().n, truth.input_tokens as u64);
         assert!(duration(request) + ROUNDING >= finished(truth));
     }
     close("duration", &pairs, duration, finished);
@@ -230,7 +245,7 @@ async fn trap_16_a_nonce_busts_the_prefix_cache_and_reuse_does_not() {
             .replace("output_tokens", &format!("cache: {cache}, output_tokens"));
         let pairs = play(&one("", &profile), &simulator).await;
         pairs.iter().for_each(agree);
-        pairs.iter().map(|(request, _)| request.tokens.cached_input.unwrap_or(0)).collect()
+        pairs.iter().map(|(request, _)| request.observed.tokens.cached_input.unwrap_or(0)).collect()
     };
     assert_eq!(cached("bust").await, [0; 5], "the model's work is measured");
     let reused = cached("reuse").await;
@@ -255,13 +270,14 @@ async fn trap_11_a_saturated_prober_is_not_taken_for_a_slow_server() {
     assert_eq!(run.result, RunResult::Degraded);
     let reason = run.reason.unwrap();
     assert!(reason.contains("dispatch lag") || reason.contains("time had passed"), "{reason}");
-    let sent: Vec<_> = requests.iter().filter(|request| request.marks.sent.is_some()).collect();
+    let sent: Vec<_> = requests.iter().filter(|request| request.observed.marks.sent.is_some()).collect();
     assert!(!sent.is_empty());
     for request in sent {
         // The lag is the prober's own, and a user who came on time waited for it.
-        let marks = &request.marks;
+        let marks = &request.observed.marks;
         assert!(marks.response_time() >= marks.dispatch_lag() + marks.duration());
     }
-    let late = requests.iter().filter(|request| request.marks.dispatch_lag() > Duration::from_millis(20));
+    let late =
+        requests.iter().filter(|request| request.observed.marks.dispatch_lag() > Duration::from_millis(20));
     assert!(late.count() >= requests.len() / 4);
 }

@@ -11,7 +11,7 @@ async fn tokens(stream: &str, tokenizer: Option<TokenizerSpec>) -> Tokens {
     target.tokenizer = tokenizer;
     let answer = call(&client(target)).await;
     assert_eq!(answer.outcome, Outcome::Ok, "{:?}", answer.detail);
-    answer.tokens
+    answer.observed.tokens
 }
 
 fn said(count: Option<Count>) -> Option<(u64, Source)> {

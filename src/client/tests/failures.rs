@@ -28,10 +28,16 @@ async fn a_good_stream() {
     let server = Server::always(good_stream()).await;
     let client = client(server.target());
     let answer = call(&client).await;
-    assert_eq!((answer.outcome, answer.detail.clone(), answer.status), (Outcome::Ok, None, Some(200)));
-    assert_eq!((answer.text.as_str(), answer.finish_reason.as_deref()), ("Hello! How are", Some("stop")));
-    assert_eq!((answer.streamed, answer.gaps.as_slice().len()), (true, 2));
-    let marks = &answer.marks;
+    assert_eq!(
+        (answer.outcome, answer.detail.clone(), answer.observed.status),
+        (Outcome::Ok, None, Some(200))
+    );
+    assert_eq!(
+        (answer.text.as_str(), answer.observed.finish_reason.as_deref()),
+        ("Hello! How are", Some("stop"))
+    );
+    assert_eq!((answer.observed.streamed, answer.observed.gaps.as_slice().len()), (true, 2));
+    let marks = &answer.observed.marks;
     let order = [
         marks.sent,
         marks.headers,
@@ -52,11 +58,14 @@ async fn a_good_whole_answer() {
     let server = Server::always(whole("200 OK", "content-type: application/json\r\n", body)).await;
     let client = client(server.target());
     let answer = call_whole(&client).await;
-    assert_eq!((answer.outcome, answer.streamed, answer.text.as_str()), (Outcome::Ok, false, "(\" '-W"));
-    assert!(answer.marks.first_byte.is_some() && answer.marks.first_token.is_none());
+    assert_eq!(
+        (answer.outcome, answer.observed.streamed, answer.text.as_str()),
+        (Outcome::Ok, false, "(\" '-W")
+    );
+    assert!(answer.observed.marks.first_byte.is_some() && answer.observed.marks.first_token.is_none());
     // A server that does not stream although it was asked to.
     let unstreamed = call(&client).await;
-    assert_eq!((unstreamed.outcome, unstreamed.streamed), (Outcome::Ok, false));
+    assert_eq!((unstreamed.outcome, unstreamed.observed.streamed), (Outcome::Ok, false));
 }
 
 #[tokio::test]
@@ -64,9 +73,9 @@ async fn refused() {
     let gone = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     let answer = call(&client(target(&format!("http://{gone}/v1")))).await;
     failed(&answer, Failure::Connect, &format!("cannot connect to {gone}: "));
-    assert_eq!((answer.marks.sent, answer.status), (None, None));
-    assert!(!answer.connection.opened && answer.connection.phases.is_some());
-    assert!(answer.marks.setup > Duration::ZERO);
+    assert_eq!((answer.observed.marks.sent, answer.observed.status), (None, None));
+    assert!(!answer.observed.connection.opened && answer.observed.connection.phases.is_some());
+    assert!(answer.observed.marks.setup > Duration::ZERO);
 }
 
 #[tokio::test]
@@ -90,7 +99,7 @@ async fn closed_or_reset_before_the_headers() {
     .await;
     let answer = call(&client(resets.target())).await;
     failed(&answer, Failure::Reset, "the connection was lost before the answer: ");
-    assert!(answer.marks.sent.is_some() && answer.marks.headers.is_none());
+    assert!(answer.observed.marks.sent.is_some() && answer.observed.marks.headers.is_none());
     assert_eq!(resets.connections(), 1, "a fresh connection is not replaced");
 }
 
@@ -110,8 +119,8 @@ async fn lost_in_the_middle_of_the_body() {
     let closes = Server::once(half.clone()).await;
     let answer = call(&client(closes.target())).await;
     failed(&answer, Failure::Reset, "the connection was lost in the middle of the answer: ");
-    assert_eq!((answer.text.as_str(), answer.status), ("a", Some(200)));
-    assert!(answer.marks.first_token.is_some());
+    assert_eq!((answer.text.as_str(), answer.observed.status), ("a", Some(200)));
+    assert!(answer.observed.marks.first_token.is_some());
 
     let resets = Server::start(move |_, mut wire| {
         let half = half.clone();
@@ -213,7 +222,7 @@ async fn nothing_before_the_first_token() {
         target.timeouts = short(|timeouts| timeouts.first_token = BRIEF);
         let answer = call(&client(target)).await;
         failed(&answer, Failure::FirstTokenTimeout, "no generated content within 60ms");
-        assert!(answer.marks.duration() >= BRIEF);
+        assert!(answer.observed.marks.duration() >= BRIEF);
     }
 }
 
@@ -302,9 +311,9 @@ async fn a_connection_that_does_not_come_about() {
     target.timeouts = short(|timeouts| timeouts.connect = BRIEF);
     let answer = call(&client(target)).await;
     failed(&answer, Failure::ConnectTimeout, "no connection within 60ms");
-    let phases = answer.connection.phases.unwrap();
+    let phases = answer.observed.connection.phases.unwrap();
     assert!(phases.connect.is_some() && phases.tls.is_none());
-    assert!(!answer.connection.opened);
+    assert!(!answer.observed.connection.opened);
 }
 
 #[tokio::test]
@@ -346,6 +355,6 @@ async fn what_follows_the_terminal_event_is_drained_within_bounds() {
     let client = client(hangs.target());
     let answer = call(&client).await;
     assert_eq!(answer.outcome, Outcome::Ok, "{:?}", answer.detail);
-    assert_eq!(answer.tokens.input.map(|count| count.n), Some(3));
+    assert_eq!(answer.observed.tokens.input.map(|count| count.n), Some(3));
     assert_eq!(client.pool.len(), 0, "a body without end costs the connection");
 }

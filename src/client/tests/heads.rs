@@ -86,7 +86,7 @@ async fn without_its_credentials_nothing_is_sent() {
     for target in [of_header, bearer, header, basic, unfit] {
         let answer = call(&client(target)).await;
         assert_eq!(answer.outcome, Outcome::Failed(Failure::Credentials));
-        assert_eq!(answer.marks.sent, None);
+        assert_eq!(answer.observed.marks.sent, None);
         let detail = answer.detail.unwrap();
         let good =
             ["cannot read the secret file /nonexistent/key: ", "the secret from Literal(***) cannot stand"];
@@ -124,12 +124,12 @@ async fn statuses_and_what_the_server_says() {
         let answer = call(&client).await;
         assert_eq!(answer.outcome, Outcome::Failed(failure), "{status}");
         assert!(answer.detail.as_deref().unwrap().starts_with(detail), "{:?}", answer.detail);
-        assert_eq!(answer.status.map(|code| code.to_string()).as_deref(), status.get(..3));
-        assert_eq!(answer.server.as_deref(), Some("gateway"));
+        assert_eq!(answer.observed.status.map(|code| code.to_string()).as_deref(), status.get(..3));
+        assert_eq!(answer.observed.server.as_deref(), Some("gateway"));
         let limit = Limit { kind: LimitKind::Requests, limit: None, remaining: Some(0.0) };
-        assert_eq!(answer.limits, [limit]);
-        assert_eq!(Some(answer.marks.end), answer.marks.headers);
-        assert_eq!(answer.tokens, crate::event::Tokens::default());
+        assert_eq!(answer.observed.limits, [limit]);
+        assert_eq!(Some(answer.observed.marks.end), answer.observed.marks.headers);
+        assert_eq!(answer.observed.tokens, crate::event::Tokens::default());
         // The body was read to its end, so the connection can be reused.
         call(&client).await;
         assert_eq!(server.connections(), 1, "{status}");

@@ -40,7 +40,7 @@ async fn a_tunnel_for_tls() {
     target.base_url.set_host(Some("localhost")).unwrap();
     let answer = call(&client(target)).await;
     assert_eq!(answer.outcome, Outcome::Ok, "{:?}", answer.detail);
-    let phases = answer.connection.phases.unwrap();
+    let phases = answer.observed.connection.phases.unwrap();
     assert!(phases.dns.is_none() && phases.connect.is_some() && phases.tls.is_some());
     let connect = server.requests().remove(0);
     let authority = format!("localhost:{}", upstream.address.port());
@@ -81,7 +81,7 @@ async fn a_proxy_that_refuses() {
     assert_eq!(answer.outcome, Outcome::Failed(Failure::Proxy));
     let detail = "the proxy refused the tunnel to llm.test:443: HTTP 403 Forbidden";
     assert_eq!(answer.detail.as_deref(), Some(detail));
-    assert_eq!(answer.marks.sent, None);
+    assert_eq!(answer.observed.marks.sent, None);
 
     let wants_credentials = Server::once(whole("407 Proxy Authentication Required", "", "")).await;
     let answer = call(&client(through(target("http://llm.test/v1"), wants_credentials.address))).await;

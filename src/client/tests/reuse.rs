@@ -27,16 +27,16 @@ async fn trap_10_warm_set_up_lies_before_the_send() {
     let server = Server::always(good_stream()).await;
     let client = client(server.target());
     let first = ok(&client).await;
-    assert!(first.connection.opened && !first.connection.stale);
-    let phases = first.connection.phases.unwrap();
+    assert!(first.observed.connection.opened && !first.observed.connection.stale);
+    let phases = first.observed.connection.phases.unwrap();
     assert!(phases.dns.is_none() && phases.tls.is_none(), "an address, in the clear");
-    let (marks, connect) = (&first.marks, phases.connect.unwrap());
+    let (marks, connect) = (&first.observed.marks, phases.connect.unwrap());
     assert!(marks.setup >= connect);
     assert!(marks.sent.unwrap() - marks.started >= marks.setup);
 
     let second = ok(&client).await;
-    assert_eq!((second.connection.opened, second.connection.phases), (false, None));
-    assert_eq!(second.marks.setup, Duration::ZERO);
+    assert_eq!((second.observed.connection.opened, second.observed.connection.phases), (false, None));
+    assert_eq!(second.observed.marks.setup, Duration::ZERO);
     assert_eq!(server.connections(), 1);
 }
 
@@ -46,8 +46,9 @@ async fn trap_10_cold_set_up_lies_inside_and_nothing_is_kept() {
     let client = client(cold(&server));
     for n in 1..=2 {
         let answer = ok(&client).await;
-        assert!(answer.connection.opened);
-        let (marks, connect) = (&answer.marks, answer.connection.phases.unwrap().connect.unwrap());
+        assert!(answer.observed.connection.opened);
+        let (marks, connect) =
+            (&answer.observed.marks, answer.observed.connection.phases.unwrap().connect.unwrap());
         assert_eq!(marks.setup, Duration::ZERO);
         assert!(marks.headers.unwrap() - marks.sent.unwrap() >= connect);
         assert_eq!((server.connections(), client.pool.len()), (n, 0));
@@ -63,7 +64,7 @@ async fn a_connection_that_the_server_will_close_is_not_kept() {
     let client = client(server.target());
     call(&client).await;
     let second = call(&client).await;
-    assert_eq!((server.connections(), second.connection.stale), (2, false));
+    assert_eq!((server.connections(), second.observed.connection.stale), (2, false));
 }
 
 /// Serves one request on each connection, then closes it as soon as the next one arrives.
@@ -83,9 +84,9 @@ async fn trap_19_a_stale_connection_is_replaced_once_and_the_clock_runs_on() {
     let client = client(server.target());
     ok(&client).await;
     let second = ok(&client).await;
-    assert!(second.connection.stale && second.connection.opened);
-    let marks = &second.marks;
-    let connect = second.connection.phases.unwrap().connect.unwrap();
+    assert!(second.observed.connection.stale && second.observed.connection.opened);
+    let marks = &second.observed.marks;
+    let connect = second.observed.connection.phases.unwrap().connect.unwrap();
     assert_eq!(marks.setup, Duration::ZERO, "nothing was set up before the send");
     assert!(marks.headers.unwrap() - marks.sent.unwrap() >= connect);
     assert_eq!((server.connections(), server.requests().len()), (2, 3));
@@ -105,7 +106,7 @@ async fn a_stale_connection_is_not_replaced_twice() {
     ok(&client).await;
     let second = call(&client).await;
     assert_eq!(second.outcome, Outcome::Failed(Failure::Reset));
-    assert!(second.connection.stale);
+    assert!(second.observed.connection.stale);
     assert_eq!((server.connections(), server.requests().len()), (2, 3));
 }
 
@@ -116,7 +117,7 @@ async fn a_reused_connection_on_which_something_came_is_not_stale() {
     ok(&client).await;
     let second = call(&client).await;
     assert_eq!(second.outcome, Outcome::Failed(Failure::Reset));
-    assert!(!second.connection.stale);
+    assert!(!second.observed.connection.stale);
     assert_eq!(server.requests().len(), 2);
 }
 
@@ -133,7 +134,7 @@ async fn an_answer_that_is_lost_later_is_not_a_stale_connection() {
     ok(&client).await;
     let second = call(&client).await;
     assert_eq!(second.outcome, Outcome::Failed(Failure::Reset));
-    assert!(!second.connection.stale);
+    assert!(!second.observed.connection.stale);
 }
 
 #[tokio::test]
@@ -147,7 +148,7 @@ async fn a_reset_of_a_reused_connection_is_stale_too() {
     .await;
     let client = client(server.target());
     ok(&client).await;
-    assert!(ok(&client).await.connection.stale);
+    assert!(ok(&client).await.observed.connection.stale);
 }
 
 #[tokio::test]
@@ -161,7 +162,7 @@ async fn a_connection_that_closed_while_idle_is_not_even_tried() {
     })
     .await;
     let second = ok(&client).await;
-    assert!(second.connection.opened && !second.connection.stale);
+    assert!(second.observed.connection.opened && !second.observed.connection.stale);
 }
 
 #[tokio::test]
@@ -209,11 +210,11 @@ async fn http2_with_prior_knowledge_shares_a_connection() {
     let server = H2::start(None).await;
     let client = client(http2(server.target()));
     let answers = join_all((0..10).map(|_| call(&client))).await;
-    let opened = answers.iter().filter(|answer| answer.connection.opened).count();
+    let opened = answers.iter().filter(|answer| answer.observed.connection.opened).count();
     for answer in &answers {
         assert_eq!(answer.outcome, Outcome::Ok, "{:?}", answer.detail);
         assert_eq!(answer.text, "Hello! How are");
-        assert!(answer.marks.setup > Duration::ZERO, "all waited for the one connection");
+        assert!(answer.observed.marks.setup > Duration::ZERO, "all waited for the one connection");
     }
     assert_eq!((opened, server.connections()), (1, 1));
     let request = server.requests().pop().unwrap();
@@ -257,10 +258,10 @@ async fn a_stale_http2_connection_is_replaced_once() {
     ok(&client).await;
     server.drop_connections_at_the_next_request();
     let second = ok(&client).await;
-    assert!(second.connection.stale && second.connection.opened);
+    assert!(second.observed.connection.stale && second.observed.connection.opened);
     assert_eq!(server.connections(), 2);
     let third = ok(&client).await;
-    assert!(!third.connection.opened, "the replacement is shared");
+    assert!(!third.observed.connection.opened, "the replacement is shared");
 }
 
 #[tokio::test]

@@ -88,11 +88,14 @@ async fn a_json_answer_is_read_and_kept() {
     let client = client(app(&server));
     let answer = play(&client, post("{\"q\":1}"), reads(Some(reading))).await;
     ok(&answer);
-    assert_eq!((answer.text.as_str(), answer.streamed, answer.status), ("Blue.", false, Some(200)));
+    assert_eq!(
+        (answer.text.as_str(), answer.observed.streamed, answer.observed.status),
+        ("Blue.", false, Some(200))
+    );
     assert_eq!(answer.body.as_deref(), Some(body.as_bytes()));
     assert_eq!(answer.headers["x-request-id"], "17");
-    assert_eq!(answer.tokens.total(), 9);
-    assert!(answer.marks.first_token.is_none() && answer.marks.first_byte.is_some());
+    assert_eq!(answer.observed.tokens.total(), 9);
+    assert!(answer.observed.marks.first_token.is_none() && answer.observed.marks.first_byte.is_some());
     let request = server.requests().remove(0);
     assert!(request.starts_with("POST /v1/ask HTTP/1.1\r\n") && request.ends_with("{\"q\":1}"), "{request}");
     // The connection can be reused.
@@ -112,17 +115,20 @@ async fn a_streamed_answer_has_its_time_to_first_token() {
     call.stream = true;
     let answer = play(&client(app(&server)), call.clone(), options()).await;
     ok(&answer);
-    assert_eq!((answer.text.as_str(), answer.streamed, &answer.body), ("It is blue.", true, &None));
-    assert!(answer.marks.first_chunk < answer.marks.first_token && answer.marks.first_token.is_some());
-    assert_eq!(answer.gaps.as_slice().len(), 1);
+    assert_eq!((answer.text.as_str(), answer.observed.streamed, &answer.body), ("It is blue.", true, &None));
+    assert!(
+        answer.observed.marks.first_chunk < answer.observed.marks.first_token
+            && answer.observed.marks.first_token.is_some()
+    );
+    assert_eq!(answer.observed.gaps.as_slice().len(), 1);
     assert_eq!(answer.headers[header::CONTENT_TYPE], "text/event-stream");
     // The same mapping on a target that has a dialect; without usage, a tokenizer counts.
     let mut target = server.target();
     target.tokenizer = Some(TokenizerSpec::O200kBase);
     let answer = play(&client(target), call, options()).await;
     ok(&answer);
-    let output = answer.tokens.output.map(|count| (count.n, count.source));
-    assert_eq!((answer.tokens.input, output), (None, Some((4, crate::event::Source::Tokenizer))));
+    let output = answer.observed.tokens.output.map(|count| (count.n, count.source));
+    assert_eq!((answer.observed.tokens.input, output), (None, Some((4, crate::event::Source::Tokenizer))));
 }
 
 #[tokio::test]
@@ -145,7 +151,7 @@ async fn a_long_document_is_read_like_a_short_one() {
     let wrong = Server::always(whole("200 OK", JSON, &body.replace('}', "]"))).await;
     let answer = play(&super::server::client(app(&wrong)), post("{}"), reads(Some(text()))).await;
     assert_eq!(answer.outcome, Outcome::Failed(Failure::Protocol));
-    assert!(answer.marks.end >= answer.marks.first_byte.unwrap());
+    assert!(answer.observed.marks.end >= answer.observed.marks.first_byte.unwrap());
 }
 
 #[tokio::test]
@@ -162,7 +168,7 @@ async fn a_status_that_is_expected_is_a_success() {
         let options = CallOptions { form: reads(Some(text())).form, ..expects(&[(200, 200), (code, code)]) };
         let answer = play(&client, step(Method::POST, "/login"), options).await;
         ok(&answer);
-        assert_eq!((answer.text.as_str(), answer.status), ("a", Some(code)));
+        assert_eq!((answer.text.as_str(), answer.observed.status), ("a", Some(code)));
         let cookies: Vec<_> = answer.headers.get_all(header::SET_COOKIE).iter().collect();
         assert_eq!(cookies, ["sid=1", "lang=en"]);
         // And no redirect is followed.
@@ -195,8 +201,8 @@ async fn another_success_than_the_expected_one_fails_the_check_when_it_is_comple
         let options = CallOptions { form: reads(Some(reading.clone())).form, ..expects(&[(201, 201)]) };
         let answer = play(&client(app(&server)), post("{}"), options).await;
         failed(&answer, Failure::Check, unexpected);
-        assert_eq!((answer.tokens.total(), answer.body.as_deref()), (tokens, Some(body.as_bytes())));
-        assert!(answer.marks.end >= answer.marks.first_byte.unwrap());
+        assert_eq!((answer.observed.tokens.total(), answer.body.as_deref()), (tokens, Some(body.as_bytes())));
+        assert!(answer.observed.marks.end >= answer.observed.marks.first_byte.unwrap());
     }
     // A complete stream of the dialect, and an incomplete one.
     let options = || CallOptions { form: AnswerForm::Dialect, ..expects(&[(201, 201)]) };
@@ -226,7 +232,7 @@ async fn answers_without_a_body_are_complete() {
             let options = CallOptions { form: reads(reading).form, ..expects(&[(200, 304)]) };
             let answer = play(&client, step(method.clone(), "/x"), options).await;
             ok(&answer);
-            assert_eq!((answer.body.as_deref(), answer.streamed), (Some(&b""[..]), false));
+            assert_eq!((answer.body.as_deref(), answer.observed.streamed), (Some(&b""[..]), false));
         }
         // The required text is missing.
         let options = CallOptions { form: reads(Some(text())).form, ..expects(&[(200, 304)]) };
@@ -256,7 +262,7 @@ async fn an_error_object_in_place_of_a_stream() {
         play(&client(app(&server)), call, reads(Some(AnswerMapping { form: Some(BodyForm::Sse), ..text() })))
             .await;
     failed(&answer, Failure::StreamError, "7: no index");
-    assert!(!answer.streamed);
+    assert!(!answer.observed.streamed);
 }
 
 #[tokio::test]
@@ -310,7 +316,7 @@ async fn a_stream_without_content_to_look_for_outlives_the_first_tokens_timeout(
     call.stream = true;
     let answer = play(&client(target), call, reads(Some(reading))).await;
     ok(&answer);
-    assert_eq!((answer.streamed, answer.tokens.total()), (true, 2));
+    assert_eq!((answer.observed.streamed, answer.observed.tokens.total()), (true, 2));
 }
 
 #[tokio::test]

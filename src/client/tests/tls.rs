@@ -121,10 +121,10 @@ async fn a_good_certificate() {
     let authority = Authority::new();
     let answer = call_to(authority.acceptor(), |_| {}, &authority).await;
     assert_eq!(answer.outcome, Outcome::Ok, "{:?}", answer.detail);
-    assert_eq!(answer.connection.certificate_expiry, Some(EXPIRY));
-    let phases = answer.connection.phases.unwrap();
+    assert_eq!(answer.observed.connection.certificate_expiry, Some(EXPIRY));
+    let phases = answer.observed.connection.phases.unwrap();
     assert!(phases.dns.is_some() && phases.connect.is_some() && phases.tls.is_some());
-    assert!(answer.marks.setup >= phases.connect.unwrap() + phases.tls.unwrap());
+    assert!(answer.observed.marks.setup >= phases.connect.unwrap() + phases.tls.unwrap());
 }
 
 #[tokio::test]
@@ -138,7 +138,7 @@ async fn trap_22_certificates_are_verified() {
     // The system does not know our authority either.
     let by_system = call_to(authority.acceptor(), |target| target.tls.ca_file = None, &authority).await;
     failed(&by_system, "UnknownIssuer");
-    assert_eq!(by_system.marks.sent, None);
+    assert_eq!(by_system.observed.marks.sent, None);
 }
 
 #[tokio::test]
@@ -178,7 +178,7 @@ async fn a_port_that_does_not_speak_tls() {
     let authority = Authority::new();
     let answer = call(&client(authority.target(server.address.port()))).await;
     failed(&answer, "TLS handshake with localhost: ");
-    let phases = answer.connection.phases.unwrap();
+    let phases = answer.observed.connection.phases.unwrap();
     assert!(phases.connect.is_some() && phases.tls.is_none());
 
     let closes = Server::start(|_, wire| async move { drop(wire) }).await;
@@ -194,7 +194,7 @@ async fn http2_by_alpn() {
     target.http = HttpVersion::Http2;
     let answer = call(&client(target)).await;
     assert_eq!(answer.outcome, Outcome::Ok, "{:?}", answer.detail);
-    assert_eq!(answer.connection.certificate_expiry, Some(EXPIRY));
+    assert_eq!(answer.observed.connection.certificate_expiry, Some(EXPIRY));
 }
 
 #[tokio::test]

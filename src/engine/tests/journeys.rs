@@ -38,7 +38,7 @@ async fn each_request_is_due_when_the_one_before_has_ended_and_the_user_has_thou
     assert_eq!(world.facts.steps(), told(&[journey(0), journey(3800)].concat()));
     assert_eq!((summary.offered, summary.ok, summary.result.label()), (6, 6, "ok"));
     assert_eq!(world.facts.active(""), seconds(5));
-    assert!(world.facts.requests().iter().all(|request| request.marks.dispatch_lag() < millis(2)));
+    assert!(world.facts.requests().iter().all(|request| request.observed.marks.dispatch_lag() < millis(2)));
     let journeys = world.facts.journeys();
     assert_eq!(world.facts.ends(), ["ok", "ok"]);
     let first = &journeys[0];
@@ -311,6 +311,12 @@ async fn no_step_goes_out_before_its_time_or_without_its_values() {
     let summary = world.once().await;
     assert_eq!(summary.offered, (20 + 100 * 4) + 100 * 5);
     assert_eq!((summary.ok, world.facts.ends()), (summary.offered, vec!["ok".to_owned(); 200]));
-    assert!(world.facts.requests().iter().all(|request| request.marks.started >= request.marks.due));
+    assert!(
+        world
+            .facts
+            .requests()
+            .iter()
+            .all(|request| request.observed.marks.started >= request.observed.marks.due)
+    );
     assert_eq!(world.sent().iter().filter(|sent| sent.path == "/b/y").count(), 600);
 }

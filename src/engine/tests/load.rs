@@ -23,7 +23,7 @@ async fn slow_answers_delay_no_request() {
     let summary = world.once().await;
     assert_eq!(offsets(&world), (0..30).map(|n| n * 100).collect::<Vec<_>>());
     assert_eq!((summary.offered, summary.skipped, summary.ok), (30, 0, 30));
-    assert!(world.facts.requests().iter().all(|request| request.marks.dispatch_lag() < millis(2)));
+    assert!(world.facts.requests().iter().all(|request| request.observed.marks.dispatch_lag() < millis(2)));
     assert_eq!(world.facts.active(""), seconds(3));
 }
 
@@ -165,7 +165,13 @@ async fn no_request_goes_out_early() {
     let world = World::on(&build(stages).plan(), START, precise, takes(millis(3)));
     let summary = world.once().await;
     assert_eq!(summary.offered, 220);
-    assert!(world.facts.requests().iter().all(|request| request.marks.started >= request.marks.due));
+    assert!(
+        world
+            .facts
+            .requests()
+            .iter()
+            .all(|request| request.observed.marks.started >= request.observed.marks.due)
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -175,14 +181,14 @@ async fn trap_12_whole_milliseconds_do_not_become_the_rate() {
     let summary = world.once().await;
     assert_eq!(summary.offered, 700);
     let mut requests = world.facts.requests();
-    requests.sort_by_key(|request| request.marks.due);
+    requests.sort_by_key(|request| request.observed.marks.due);
     // What was skipped on a machine that hangs was offered all the same.
     assert_eq!(requests.len() as u64, summary.offered - summary.skipped);
-    let first = requests[0].marks.due;
+    let first = requests[0].observed.marks.due;
     for request in requests {
         // Each lies at a whole number of 700ths of a second, where no timer of the runtime fires.
-        let slots = (request.marks.due - first).as_secs_f64() * 700.0;
+        let slots = (request.observed.marks.due - first).as_secs_f64() * 700.0;
         assert!((slots - slots.round()).abs() < 1e-3, "{slots}");
-        assert!(request.marks.started >= request.marks.due);
+        assert!(request.observed.marks.started >= request.observed.marks.due);
     }
 }

@@ -65,7 +65,7 @@ fn said(changes: &Changes) -> [Vec<String>; 4] {
 fn dues(world: &World, profile: &str) -> Vec<u64> {
     let own = |request: &&Arc<Request>| &*request.place.pair.profile == profile;
     let requests = world.facts.requests();
-    let due = |request: &Arc<Request>| request.marks.due.duration_since(world.facts.start).as_secs();
+    let due = |request: &Arc<Request>| request.observed.marks.due.duration_since(world.facts.start).as_secs();
     let mut dues: Vec<u64> = requests.iter().filter(own).map(due).collect();
     dues.sort_unstable();
     dues

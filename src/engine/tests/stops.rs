@@ -103,7 +103,10 @@ async fn a_panic_while_an_answer_is_checked() {
     assert_eq!(detail(&world, 0), "step a: a fault of the prober while the answer was checked");
     // What came back is known all the same, and is paid for.
     let request = Arc::clone(&world.facts.requests()[1]);
-    assert_eq!((request.status, request.tokens.total(), request.marks.sent.is_some()), (Some(200), 8, true));
+    assert_eq!(
+        (request.observed.status, request.observed.tokens.total(), request.observed.marks.sent.is_some()),
+        (Some(200), 8, true)
+    );
 }
 
 /// In real time: a clock that is paused stands still as long as the check lasts.
@@ -185,7 +188,11 @@ async fn a_value_that_is_not_there() {
         detail(&world, 0)
     );
     let request = &world.facts.requests()[0];
-    assert!(request.failed_checks.is_empty() && request.marks.sent.is_some() && request.status == Some(200));
+    assert!(
+        request.failed_checks.is_empty()
+            && request.observed.marks.sent.is_some()
+            && request.observed.status == Some(200)
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -200,7 +207,10 @@ async fn a_request_that_cannot_be_rendered() {
     assert_eq!(world.calls(), 2, "nothing is sent");
     assert!(detail(&world, 0).contains("nowhere"), "{}", detail(&world, 0));
     let request = Arc::clone(&world.facts.requests()[1]);
-    assert_eq!((request.outcome.label(), request.marks.sent, &*request.place.step), ("extract", None, "b"));
+    assert_eq!(
+        (request.outcome.label(), request.observed.marks.sent, &*request.place.step),
+        ("extract", None, "b")
+    );
     assert_eq!(request.route.as_deref(), Some("GET /b/{{ nowhere }}"));
     // It failed, and so is an error of every objective.
     let verdicts: Vec<_> = request.verdicts.iter().map(|verdict| (&*verdict.slo, verdict.met)).collect();

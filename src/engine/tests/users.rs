@@ -23,7 +23,7 @@ async fn a_user_asks_after_its_answer_and_a_pause() {
     // The last answer came after the stage's end: users finish what they do.
     assert_eq!((summary.offered, summary.ok), (4, 4));
     assert_eq!(world.facts.active(""), seconds(5));
-    assert!(world.facts.requests().iter().all(|request| request.marks.dispatch_lag() < millis(2)));
+    assert!(world.facts.requests().iter().all(|request| request.observed.marks.dispatch_lag() < millis(2)));
 }
 
 #[tokio::test(start_paused = true)]

@@ -71,7 +71,7 @@ impl OngoingJourney {
 
     /// A request has ended.
     pub(super) fn add(&mut self, request: &Request, waited: bool) {
-        self.ended = self.ended.max(Some(request.marks.end));
+        self.ended = self.ended.max(Some(request.observed.marks.end));
         if let Some(open) = &mut self.open {
             open.add(request, waited);
         }

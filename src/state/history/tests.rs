@@ -109,7 +109,7 @@ async fn a_warm_up_is_in_the_tokens_only_and_times_are_of_streamed_answers() {
     assert_eq!((view.window.ok, view.slots[0].input_tokens, view.slots[0].output_tokens), (0, 20, 11));
     assert!((view.window.output_tokens_per_second - 2.2).abs() < 1e-9);
     assert_eq!(view.window.request_duration_seconds, None);
-    play(&fixture.sink, &fixture.place, Outcome::Ok, |request| request.streamed = false);
+    play(&fixture.sink, &fixture.place, Outcome::Ok, |request| request.observed.streamed = false);
     let view = fixture.view();
     assert_eq!(view.window.time_to_first_token_seconds, None);
     assert!(view.window.request_duration_seconds.is_some());

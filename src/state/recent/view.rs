@@ -88,9 +88,9 @@ pub struct RequestView {
 impl RequestView {
     /// The view of a request that has ended just now.
     pub fn of(request: &Request) -> Self {
-        let marks = &request.marks;
+        let marks = &request.observed.marks;
         let streamed =
-            |value: Option<Duration>| value.filter(|_| request.streamed).map(|it| it.as_secs_f64());
+            |value: Option<Duration>| value.filter(|_| request.observed.streamed).map(|it| it.as_secs_f64());
         let now = SystemTime::now();
         let ended = now.checked_sub(marks.end.elapsed()).unwrap_or(now);
         Self {
@@ -110,24 +110,24 @@ impl RequestView {
             ended: Time(ended),
             outcome: request.outcome.label(),
             detail: request.detail.as_deref().map(shorten),
-            status: request.status,
-            streamed: request.streamed,
+            status: request.observed.status,
+            streamed: request.observed.streamed,
             duration_seconds: marks.duration().as_secs_f64(),
             response_time_seconds: marks.response_time().as_secs_f64(),
             dispatch_lag_seconds: marks.dispatch_lag().as_secs_f64(),
             time_to_first_token_seconds: streamed(marks.time_to_first_token()),
-            longest_chunk_gap_seconds: streamed(request.gaps.longest()),
-            time_per_output_token_seconds: request.time_per_output_token(),
+            longest_chunk_gap_seconds: streamed(request.observed.gaps.longest()),
+            time_per_output_token_seconds: request.observed.time_per_output_token(),
             stalls: request.stalls,
-            input_tokens: request.tokens.input.map(|count| count.n),
-            output_tokens: request.tokens.output.map(|count| count.n),
-            output_tokens_source: request.tokens.output.map(|count| Source::label(count.source)),
+            input_tokens: request.observed.tokens.input.map(|count| count.n),
+            output_tokens: request.observed.tokens.output.map(|count| count.n),
+            output_tokens_source: request.observed.tokens.output.map(|count| Source::label(count.source)),
             cost: request.cost,
-            finish_reason: request.finish_reason.as_deref().map(shorten),
+            finish_reason: request.observed.finish_reason.as_deref().map(shorten),
             failed_checks: request.failed_checks.clone(),
-            server: request.server.as_deref().map(shorten),
-            connection_opened: request.connection.opened,
-            connection_stale: request.connection.stale,
+            server: request.observed.server.as_deref().map(shorten),
+            connection_opened: request.observed.connection.opened,
+            connection_stale: request.observed.connection.stale,
         }
     }
 

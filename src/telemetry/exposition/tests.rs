@@ -42,12 +42,12 @@ impl Fixture {
             ..ConnectionRecord::default()
         };
         play(&fixture.sink, &fixture.steady, Outcome::Ok, |request| {
-            request.limits = vec![limit];
-            request.connection = connection;
-            request.server = Some("uvicorn \"1\"\\\n".into());
+            request.observed.limits = vec![limit];
+            request.observed.connection = connection;
+            request.observed.server = Some("uvicorn \"1\"\\\n".into());
         });
         play(&fixture.sink, &fixture.steady, Outcome::Failed(Failure::Http5xx), |request| {
-            request.status = Some(500);
+            request.observed.status = Some(500);
         });
         fixture
     }

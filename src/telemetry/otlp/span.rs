@@ -52,7 +52,7 @@ pub(super) fn of_request(
     endpoint: Option<&Endpoint>,
     anchor: Anchor,
 ) -> SpanData {
-    let marks = &request.marks;
+    let marks = &request.observed.marks;
     let (name, attributes) = match &request.route {
         Some(route) => {
             let route = http::Route::of(route);
@@ -144,12 +144,14 @@ fn operation_attributes(request: &Request, endpoint: Option<&Endpoint>) -> Vec<K
     if !request.place.model.is_empty() {
         all.push(text("gen_ai.request.model", &request.place.model));
     }
-    if request.streamed {
+    if request.observed.streamed {
         all.push(flag("gen_ai.request.stream", true));
     }
     all.extend(request.asked_output_tokens.map(|n| int("gen_ai.request.max_tokens", n)));
-    all.extend(request.finish_reason.as_deref().map(|it| texts("gen_ai.response.finish_reasons", [it])));
-    let first_chunk = request.marks.time_to_first_chunk();
+    all.extend(
+        request.observed.finish_reason.as_deref().map(|it| texts("gen_ai.response.finish_reasons", [it])),
+    );
+    let first_chunk = request.observed.marks.time_to_first_chunk();
     all.extend(first_chunk.map(|it| seconds("gen_ai.response.time_to_first_chunk", it)));
     all
 }
@@ -168,7 +170,7 @@ fn request_attributes(
     if let Outcome::Failed(failure) = request.outcome {
         all.push(text("error.type", failure.label()));
     }
-    all.extend(request.status.map(|code| int("http.response.status_code", u64::from(code))));
+    all.extend(request.observed.status.map(|code| int("http.response.status_code", u64::from(code))));
     all.push(text("user_agent.original", super::USER_AGENT));
     all.push(text("user_agent.synthetic.type", "test"));
     place_attributes(&request.place, &mut all);
@@ -176,8 +178,8 @@ fn request_attributes(
     all.push(int("tokenbeat.request.number", request.seq));
     all.push(flag("tokenbeat.warm_up", request.warm_up));
     all.push(text("tokenbeat.outcome", request.outcome.label()));
-    timing_attributes(&request.marks, &mut all);
-    if request.connection.opened {
+    timing_attributes(&request.observed.marks, &mut all);
+    if request.observed.connection.opened {
         all.push(flag("tokenbeat.connection.opened", true));
     }
     if !request.failed_checks.is_empty() {
@@ -203,7 +205,7 @@ fn place_attributes(place: &SeriesKey, all: &mut Vec<KeyValue>) {
 /// names of its own. An HTTP step keeps the names of the registry for what its answer reports: the span has no
 /// `gen_ai.operation.name`, so whoever adds up operations does not take it for one.
 fn token_attributes(request: &Request, all: &mut Vec<KeyValue>) {
-    let tokens = &request.tokens;
+    let tokens = &request.observed.tokens;
     for (count, said, counted) in [
         (tokens.input, "gen_ai.usage.input_tokens", "tokenbeat.input_tokens"),
         (tokens.output, "gen_ai.usage.output_tokens", "tokenbeat.output_tokens"),
@@ -226,7 +228,7 @@ fn seconds(key: &'static str, time: Duration) -> KeyValue {
 
 /// Events in order of time; stalls that have no room are counted as dropped.
 fn events(request: &Request, anchor: Anchor) -> SpanEvents {
-    let marks = &request.marks;
+    let marks = &request.observed.marks;
     let event =
         |at: Instant, name: &'static str, attributes| Event::new(name, anchor.time(at), attributes, 0);
     let mut all = SpanEvents::default();
@@ -244,14 +246,14 @@ fn events(request: &Request, anchor: Anchor) -> SpanEvents {
 /// The stalls in order: when content came again, and the gap before it. They are the longest gaps, as many as
 /// were counted; the threshold that made them stalls is not needed again.
 fn stalls(request: &Request) -> Vec<(Instant, Duration)> {
-    let Some(first) = request.marks.first_token else { return Vec::new() };
+    let Some(first) = request.observed.marks.first_token else { return Vec::new() };
     let count = usize::try_from(request.stalls).unwrap_or(usize::MAX);
     if count == 0 {
         return Vec::new();
     }
     let mut at = first;
-    let mut gaps: Vec<(Instant, Duration)> = Vec::with_capacity(request.gaps.as_slice().len());
-    for gap in request.gaps.as_slice() {
+    let mut gaps: Vec<(Instant, Duration)> = Vec::with_capacity(request.observed.gaps.as_slice().len());
+    for gap in request.observed.gaps.as_slice() {
         at += *gap;
         gaps.push((at, *gap));
     }
@@ -291,9 +293,9 @@ pub(super) fn of_run(agent: &str, summary: &RunSummary) -> SpanData {
 
 /// Bytes that a request keeps in memory, about: what the queue counts.
 pub(super) fn weight(request: &Request) -> usize {
-    let texts = [&request.detail, &request.finish_reason, &request.server];
+    let texts = [&request.detail, &request.observed.finish_reason, &request.observed.server];
     let texts: usize = texts.into_iter().flatten().map(String::len).sum();
-    size_of::<Request>() + size_of_val(request.gaps.as_slice()) + texts
+    size_of::<Request>() + size_of_val(request.observed.gaps.as_slice()) + texts
 }
 
 #[cfg(test)]

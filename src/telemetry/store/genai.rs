@@ -52,7 +52,7 @@ pub(super) fn ended(cells: &Cells<about::Endpoint>, set: GenAi, request: &Reques
 
 fn used(cells: &Cells<about::Endpoint>, request: &Request) {
     let unknown = Modality::Unknown;
-    let tokens = &request.tokens;
+    let tokens = &request.observed.tokens;
     for (usage, n) in [
         (cells.made(row::GenAiUsageInput), said(tokens.input)),
         (cells.made(row::GenAiUsageOutput), said(tokens.output)),
@@ -68,9 +68,9 @@ fn used(cells: &Cells<about::Endpoint>, request: &Request) {
 fn measured(cells: &Cells<about::Endpoint>, request: &Request, trace: Option<&Trace>) {
     let durations = [cells.made(row::GenAiDuration), cells.made(row::GenAiLegacyDuration)];
     for duration in durations.into_iter().flatten() {
-        duration[request.outcome].observe_time(Some(request.marks.duration()), trace);
+        duration[request.outcome].observe_time(Some(request.observed.marks.duration()), trace);
     }
-    let (input, output) = (said(request.tokens.input), said(request.tokens.output));
+    let (input, output) = (said(request.observed.tokens.input), said(request.observed.tokens.output));
     if let Some(tokens) = cells.made(row::GenAiInputTokens) {
         tokens[request.outcome].observe(input.unwrap_or(0) as f64, trace);
     }
@@ -84,7 +84,7 @@ fn measured(cells: &Cells<about::Endpoint>, request: &Request, trace: Option<&Tr
             }
         }
     }
-    if request.streamed && request.outcome.is_answered() {
+    if request.observed.streamed && request.outcome.is_answered() {
         chunks(cells, request, trace);
     }
 }
@@ -92,11 +92,11 @@ fn measured(cells: &Cells<about::Endpoint>, request: &Request, trace: Option<&Tr
 fn chunks(cells: &Cells<about::Endpoint>, request: &Request, trace: Option<&Trace>) {
     let first = [cells.made(row::GenAiFirstChunk), cells.made(row::GenAiLegacyFirstChunk)];
     for first in first.into_iter().flatten() {
-        first.observe_time(request.marks.time_to_first_chunk(), trace);
+        first.observe_time(request.observed.marks.time_to_first_chunk(), trace);
     }
     let gaps = [cells.made(row::GenAiOutputChunk), cells.made(row::GenAiLegacyOutputChunk)];
     for gaps in gaps.into_iter().flatten() {
-        gaps.observe_all(request.gaps.as_slice(), trace);
+        gaps.observe_all(request.observed.gaps.as_slice(), trace);
     }
 }
 

@@ -83,7 +83,7 @@ impl PairSeries {
 
     pub(super) fn ended(&self, request: &Request, trace: Option<&Trace>) {
         let cells = &self.cells;
-        for limit in &request.limits {
+        for limit in &request.observed.limits {
             if let Some(value) = limit.remaining {
                 cells.get(row::RateLimitRemaining)[limit.kind].set(value);
             }
@@ -94,14 +94,14 @@ impl PairSeries {
         if request.warm_up {
             return;
         }
-        if request.marks.sent.is_some() {
-            cells.get(row::DispatchLag).observe_time(Some(request.marks.dispatch_lag()), trace);
+        if request.observed.marks.sent.is_some() {
+            cells.get(row::DispatchLag).observe_time(Some(request.observed.marks.dispatch_lag()), trace);
         }
-        for (phase, time) in request.connection.phases.unwrap_or_default().each() {
+        for (phase, time) in request.observed.connection.phases.unwrap_or_default().each() {
             cells.get(row::ConnectionPhase)[phase].observe_time(time, trace);
         }
-        cells.get(row::ConnectionsOpened).add(u64::from(request.connection.opened));
-        cells.get(row::StaleConnections).add(u64::from(request.connection.stale));
+        cells.get(row::ConnectionsOpened).add(u64::from(request.observed.connection.opened));
+        cells.get(row::StaleConnections).add(u64::from(request.observed.connection.stale));
         for verdict in &request.verdicts {
             // One that is not held is of an earlier plan.
             cells.get(row::SloEvents).at(&verdict.slo, |events| events.add(1));

@@ -11,27 +11,27 @@ pub(super) fn ended(cells: &Cells<about::Step>, request: &Request, trace: Option
         return;
     }
     cells.get(row::Requests)[request.outcome].add(1);
-    if let Some(status) = request.status {
+    if let Some(status) = request.observed.status {
         cells.get(row::HttpResponses)[status].add(1);
     }
     for check in &request.failed_checks {
         cells.get(row::CheckFailures).at_or_other(check, |failures| failures.add(1));
     }
-    if request.streamed {
+    if request.observed.streamed {
         cells.get(row::Stalls).add(request.stalls);
     }
     if request.outcome.is_answered() {
         answered(cells, request, trace);
-        if request.streamed {
+        if request.observed.streamed {
             streamed(cells, request, trace);
         }
     } else if request.outcome.judges_target() {
-        cells.get(row::FailedRequestDuration).observe_time(Some(request.marks.duration()), trace);
+        cells.get(row::FailedRequestDuration).observe_time(Some(request.observed.marks.duration()), trace);
     }
 }
 
 fn spent(cells: &Cells<about::Step>, request: &Request) {
-    let tokens = &request.tokens;
+    let tokens = &request.observed.tokens;
     for (kind, count) in [(TokenType::Input, tokens.input), (TokenType::Output, tokens.output)] {
         if let Some(count) = count {
             cells.get(row::Tokens)[kind][count.source].add(count.n);
@@ -49,36 +49,36 @@ fn spent(cells: &Cells<about::Step>, request: &Request) {
 }
 
 fn answered(cells: &Cells<about::Step>, request: &Request, trace: Option<&Trace>) {
-    let marks = &request.marks;
+    let marks = &request.observed.marks;
     cells.get(row::RequestDuration).observe_time(Some(marks.duration()), trace);
     cells.get(row::ResponseTime).observe_time(Some(marks.response_time()), trace);
     cells.get(row::TimeToFirstByte).observe_time(marks.time_to_first_byte(), trace);
-    if let Some(pace) = request.output_pace() {
+    if let Some(pace) = request.observed.output_pace() {
         cells.get(row::OutputPace).observe(pace, trace);
     }
-    if let Some(count) = request.tokens.input {
+    if let Some(count) = request.observed.tokens.input {
         cells.get(row::RequestInputTokens).observe(count.n as f64, trace);
     }
-    if let Some(count) = request.tokens.output {
+    if let Some(count) = request.observed.tokens.output {
         cells.get(row::RequestOutputTokens).observe(count.n as f64, trace);
     }
     if let Some(ratio) = request.output_length_ratio() {
         cells.get(row::OutputLengthRatio).observe(ratio, trace);
     }
-    if let Some(ratio) = request.token_count_ratio() {
+    if let Some(ratio) = request.observed.token_count_ratio() {
         cells.get(row::TokenCountRatio).observe(ratio, trace);
     }
 }
 
 /// What only streams have.
 fn streamed(cells: &Cells<about::Step>, request: &Request, trace: Option<&Trace>) {
-    let marks = &request.marks;
+    let marks = &request.observed.marks;
     cells.get(row::TimeToFirstChunk).observe_time(marks.time_to_first_chunk(), trace);
     cells.get(row::TimeToFirstToken).observe_time(marks.time_to_first_token(), trace);
     cells.get(row::TimeToFirstText).observe_time(marks.time_to_first_text(), trace);
-    cells.get(row::ChunkGap).observe_all(request.gaps.as_slice(), trace);
-    cells.get(row::LongestChunkGap).observe_time(request.gaps.longest(), trace);
-    if let Some(seconds) = request.time_per_output_token() {
+    cells.get(row::ChunkGap).observe_all(request.observed.gaps.as_slice(), trace);
+    cells.get(row::LongestChunkGap).observe_time(request.observed.gaps.longest(), trace);
+    if let Some(seconds) = request.observed.time_per_output_token() {
         cells.get(row::TimePerOutputToken).observe(seconds, trace);
     }
 }

@@ -43,11 +43,11 @@ impl TargetSeries {
 
     /// Takes what an answer says about the target. Warm-up too: this is state, and no count.
     pub(super) fn seen(&self, request: &Request) {
-        if let Some(expiry) = request.connection.certificate_expiry {
+        if let Some(expiry) = request.observed.connection.certificate_expiry {
             // Seconds since the epoch are far below 2^52.
             self.cells.get(row::CertificateExpiry).set(expiry as f64);
         }
-        if let Some(server) = &request.server {
+        if let Some(server) = &request.observed.server {
             self.server_is(server);
         }
     }

@@ -105,7 +105,9 @@ fn series_that_cannot_come_about_are_left_out_until_they_do() {
 #[test]
 fn an_answer_lands_in_every_histogram_in_base_units() {
     let fixture = Fixture::small();
-    play(&fixture.sink, fixture.steady(), Outcome::Ok, |request| request.tokens.tokenizer_output = Some(10));
+    play(&fixture.sink, fixture.steady(), Outcome::Ok, |request| {
+        request.observed.tokens.tokenizer_output = Some(10);
+    });
     let values = fixture.values();
     let sums = [
         (Metric::RequestDuration, 0.51),
@@ -145,8 +147,8 @@ fn warm_up_counts_in_tokens_and_cost_and_in_nothing_else() {
     offer(&fixture.sink, fixture.place(0), true)
         .finish(|request| {
             answer(request);
-            request.connection.opened = true;
-            request.connection.phases =
+            request.observed.connection.opened = true;
+            request.observed.connection.phases =
                 Some(Phases { dns: Some(Duration::from_millis(1)), ..Phases::default() });
             request.failed_checks = vec!["min_chars".into()];
             request.verdicts = vec![Verdict { slo: "ttft".into(), met: false }];
@@ -228,8 +230,8 @@ fn trap_13_response_time_counts_from_the_due_instant() {
     play(&fixture.sink, fixture.steady(), Outcome::Ok, |request| {
         // The prober was three seconds late; the target was not.
         let late = Duration::from_secs(3);
-        request.marks.sent = request.marks.sent.map(|at| at + late);
-        request.marks.end += late;
+        request.observed.marks.sent = request.observed.marks.sent.map(|at| at + late);
+        request.observed.marks.end += late;
     });
     let values = fixture.values();
     assert!(close(values.histogram(Metric::RequestDuration, "").sum, 0.51));
@@ -241,7 +243,7 @@ fn trap_13_response_time_counts_from_the_due_instant() {
 fn trap_18_output_length_stands_beside_the_time() {
     let fixture = Fixture::small();
     play(&fixture.sink, fixture.steady(), Outcome::Ok, |request| {
-        request.tokens.output = Some(Count { n: 2, source: Source::Chunks });
+        request.observed.tokens.output = Some(Count { n: 2, source: Source::Chunks });
     });
     let values = fixture.values();
     assert_eq!(
@@ -259,11 +261,11 @@ fn trap_20_series_and_memory_do_not_grow_with_the_run() {
     let fixture = Fixture::small();
     let turn = |n: u16| {
         play(&fixture.sink, fixture.steady(), Outcome::Ok, |request| {
-            request.status = Some(200 + n % 400);
-            request.server = Some(format!("server-{n}"));
+            request.observed.status = Some(200 + n % 400);
+            request.observed.server = Some(format!("server-{n}"));
             request.failed_checks = vec![format!("check-{n}").into()];
             request.verdicts = vec![Verdict { slo: format!("slo-{n}").into(), met: true }];
-            request.finish_reason = Some(format!("reason-{n}"));
+            request.observed.finish_reason = Some(format!("reason-{n}"));
         });
     };
     let count = || {
@@ -283,11 +285,11 @@ fn trap_20_series_and_memory_do_not_grow_with_the_run() {
 fn trap_21_empty_answers_and_empty_streams_do_not_panic() {
     let fixture = Fixture::small();
     play(&fixture.sink, fixture.steady(), Outcome::Ok, |request| {
-        request.gaps = Gaps::default();
-        request.tokens = crate::event::Tokens::default();
-        request.marks.end = request.marks.due;
-        request.marks.sent = Some(request.marks.due);
-        request.marks.first_token = None;
+        request.observed.gaps = Gaps::default();
+        request.observed.tokens = crate::event::Tokens::default();
+        request.observed.marks.end = request.observed.marks.due;
+        request.observed.marks.sent = Some(request.observed.marks.due);
+        request.observed.marks.first_token = None;
         request.asked_output_tokens = Some(0);
     });
     let values = fixture.values();
@@ -300,7 +302,7 @@ fn trap_21_empty_answers_and_empty_streams_do_not_panic() {
 #[test]
 fn an_answer_that_is_not_streamed_has_no_stream_marks() {
     let fixture = Fixture::small();
-    play(&fixture.sink, fixture.steady(), Outcome::Ok, |request| request.streamed = false);
+    play(&fixture.sink, fixture.steady(), Outcome::Ok, |request| request.observed.streamed = false);
     let values = fixture.values();
     for metric in
         [Metric::TimeToFirstChunk, Metric::TimeToFirstToken, Metric::TimeToFirstText, Metric::ChunkGap]
@@ -321,8 +323,10 @@ fn connections_are_counted_where_they_were_opened() {
         stale: true,
         certificate_expiry: Some(2_000_000_000),
     };
-    play(&fixture.sink, fixture.steady(), Outcome::Ok, |request| request.connection = connection);
-    play(&fixture.sink, fixture.steady(), Outcome::Failed(Failure::Dns), |request| request.marks.sent = None);
+    play(&fixture.sink, fixture.steady(), Outcome::Ok, |request| request.observed.connection = connection);
+    play(&fixture.sink, fixture.steady(), Outcome::Failed(Failure::Dns), |request| {
+        request.observed.marks.sent = None;
+    });
     let values = fixture.values();
     assert_eq!(values.histogram(Metric::ConnectionPhase, "phase=dns").count(), 0);
     assert!(close(values.histogram(Metric::ConnectionPhase, "phase=tls").sum, 0.009));
@@ -337,7 +341,9 @@ fn rate_limits_appear_when_they_are_seen() {
     let fixture = Fixture::small();
     let limit = |remaining| Limit { kind: LimitKind::Tokens, limit: None, remaining: Some(remaining) };
     for remaining in [7.0, 0.0] {
-        play(&fixture.sink, fixture.steady(), Outcome::Ok, |request| request.limits = vec![limit(remaining)]);
+        play(&fixture.sink, fixture.steady(), Outcome::Ok, |request| {
+            request.observed.limits = vec![limit(remaining)];
+        });
     }
     let values = fixture.values();
     assert_eq!(values.series(Metric::RateLimitRemaining, ""), 1);

@@ -102,7 +102,7 @@ async fn a_path_that_cannot_be_sent_is_not_our_fault() {
         let options = CallOptions { hidden: vec![Exposed::new("hidden")], ..reads(None) };
         let answer = play(&client, step(Method::GET, &path.replace("***", "hidden")), options).await;
         failed(&answer, Failure::Extract, detail);
-        assert_eq!((answer.marks.sent, answer.status), (None, None));
+        assert_eq!((answer.observed.marks.sent, answer.observed.status), (None, None));
     }
     let long = format!("/{}", "x".repeat(70_000));
     let answer = play(&client, step(Method::GET, &long), reads(None)).await;

@@ -230,7 +230,7 @@ fn histograms_that_no_plan_foretold_are_native_from_their_first_value() {
     let mut plan = plan(&["llama"], vec![quiet]);
     plan.telemetry.native_histograms = true;
     let fixture = Fixture::of(&plan);
-    play(&fixture.sink, &fixture.steady, Outcome::Ok, |request| request.streamed = true);
+    play(&fixture.sink, &fixture.steady, Outcome::Ok, |request| request.observed.streamed = true);
     let families = scrape(&fixture);
     let first_token = families["tokenbeat_time_to_first_token_seconds"].metric[0].histogram.as_ref().unwrap();
     assert_eq!(first_token.sample_count, 1);

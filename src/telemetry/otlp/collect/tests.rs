@@ -71,9 +71,9 @@ fn expected(lines: &[&str]) -> Vec<String> {
 #[test]
 fn the_current_set_in_full() {
     let rig = Rig::new(GenAi::Current, Histograms::Explicit);
-    rig.play(Outcome::Ok, |request| request.tokens.reasoning = Some(3));
+    rig.play(Outcome::Ok, |request| request.observed.tokens.reasoning = Some(3));
     rig.play(Outcome::Failed(Failure::Reset), |request| {
-        request.tokens = crate::event::Tokens::default();
+        request.observed.tokens = crate::event::Tokens::default();
     });
     assert_eq!(
         shown(&rig),
@@ -99,7 +99,7 @@ fn the_current_set_in_full() {
 fn the_legacy_set_in_full() {
     let rig = Rig::new(GenAi::Legacy, Histograms::Explicit);
     rig.play(Outcome::Ok, |_| {});
-    rig.play(Outcome::Failed(Failure::Http5xx), |request| request.tokens.input = None);
+    rig.play(Outcome::Failed(Failure::Http5xx), |request| request.observed.tokens.input = None);
     assert_eq!(
         shown(&rig),
         expected(&[
@@ -215,7 +215,7 @@ fn profiles_that_ask_one_endpoint_for_one_model_share_its_series() {
 fn failed_answers_count_no_chunk_times() {
     let rig = Rig::new(GenAi::Current, Histograms::Explicit);
     rig.play(Outcome::Failed(Failure::Truncated), |request| {
-        request.gaps.push(Duration::from_mins(1));
+        request.observed.gaps.push(Duration::from_mins(1));
     });
     let chunks: Vec<_> = shown(&rig).into_iter().filter(|line| line.contains("chunk")).collect();
     assert!(chunks.iter().all(|line| line.contains("} 0 ")) && chunks.len() == 2, "{chunks:?}");

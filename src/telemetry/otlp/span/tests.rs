@@ -29,7 +29,7 @@ fn endpoint() -> Endpoint {
 
 /// The span of a request whose due instant lies 1000 s after the epoch.
 fn span_of(request: &Request) -> Span {
-    let anchor = Anchor::at(request.marks.due, SystemTime::UNIX_EPOCH + Duration::from_secs(1000));
+    let anchor = Anchor::at(request.observed.marks.due, SystemTime::UNIX_EPOCH + Duration::from_secs(1000));
     of_request("probe-1", request, Some(&endpoint()), anchor).into()
 }
 
@@ -107,7 +107,7 @@ fn its_ids_are_those_that_went_out() {
 fn a_failure_is_an_error_with_its_reason_though_it_was_not_sampled() {
     let failed = request(Outcome::Failed(Failure::RateLimited), |request| {
         request.detail = Some("429 from the gateway".to_owned());
-        request.status = Some(429);
+        request.observed.status = Some(429);
         request.ids = TraceIds { sampled: false, ..request.ids };
         request.failed_checks = vec!["a".into(), "b".into()];
     });
@@ -125,10 +125,10 @@ fn a_failure_is_an_error_with_its_reason_though_it_was_not_sampled() {
 #[test]
 fn a_request_that_was_never_sent_begins_where_it_started() {
     let failed = request(Outcome::Failed(Failure::Dns), |request| {
-        request.marks.sent = None;
-        request.marks.first_token = None;
-        request.marks.last_token = None;
-        request.status = None;
+        request.observed.marks.sent = None;
+        request.observed.marks.first_token = None;
+        request.observed.marks.last_token = None;
+        request.observed.status = None;
     });
     let span = span_of(&failed);
     assert_eq!(span.start_time_unix_nano, DUE + MILLI);
@@ -139,13 +139,14 @@ fn a_request_that_was_never_sent_begins_where_it_started() {
 #[test]
 fn events_are_first_token_stalls_last_token_and_end_in_order_of_time() {
     let request = request(Outcome::Ok, |request| {
-        request.gaps = Gaps::default();
+        request.observed.gaps = Gaps::default();
         for millis in [10, 900, 20, 1500, 30] {
-            request.gaps.push(Duration::from_millis(millis));
+            request.observed.gaps.push(Duration::from_millis(millis));
         }
         request.stalls = 2;
-        request.marks.last_token = Some(request.marks.first_token.unwrap() + Duration::from_millis(2460));
-        request.marks.end = request.marks.last_token.unwrap() + Duration::from_millis(5);
+        request.observed.marks.last_token =
+            Some(request.observed.marks.first_token.unwrap() + Duration::from_millis(2460));
+        request.observed.marks.end = request.observed.marks.last_token.unwrap() + Duration::from_millis(5);
     });
     let span = span_of(&request);
     let events: Vec<_> =
@@ -167,9 +168,9 @@ fn events_are_first_token_stalls_last_token_and_end_in_order_of_time() {
 #[test]
 fn events_are_bounded_and_what_is_missing_is_counted() {
     let request = request(Outcome::Ok, |request| {
-        request.gaps = Gaps::default();
+        request.observed.gaps = Gaps::default();
         for _ in 0..50 {
-            request.gaps.push(Duration::from_secs(2));
+            request.observed.gaps.push(Duration::from_secs(2));
         }
         request.stalls = 50;
     });
@@ -181,8 +182,8 @@ fn events_are_bounded_and_what_is_missing_is_counted() {
 #[test]
 fn what_we_counted_is_not_called_the_providers_usage() {
     let span = span_of(&request(Outcome::Ok, |request| {
-        request.tokens.input = Some(Count { n: 19, source: Source::Tokenizer });
-        request.tokens.output = Some(Count { n: 4, source: Source::Chunks });
+        request.observed.tokens.input = Some(Count { n: 19, source: Source::Tokenizer });
+        request.observed.tokens.output = Some(Count { n: 4, source: Source::Chunks });
     }));
     assert_eq!(said(&span, "gen_ai.usage.output_tokens"), "-");
     assert_eq!(
@@ -249,7 +250,7 @@ fn a_long_request_weighs_what_its_gaps_do() {
     let short = request(Outcome::Ok, |_| {});
     let long = request(Outcome::Ok, |request| {
         for _ in 0..10_000 {
-            request.gaps.push(Duration::from_millis(1));
+            request.observed.gaps.push(Duration::from_millis(1));
         }
     });
     assert!(weight(&long) - weight(&short) >= 10_000 * size_of::<Duration>());
@@ -270,7 +271,7 @@ fn stepped(name: &str, route: Option<&str>, outcome: Outcome) -> Arc<Request> {
 #[test]
 fn an_http_step_is_an_http_client_span_below_its_journey() {
     let mut request = (*stepped("query", Some("POST /api/rag/{{ kind }}?top=3"), Outcome::Ok)).clone();
-    request.tokens.input = Some(Count { n: 19, source: Source::Tokenizer });
+    request.observed.tokens.input = Some(Count { n: 19, source: Source::Tokenizer });
     let span = span_of(&request);
     assert_eq!((span.name.as_str(), span.kind()), ("POST /api/rag/{{ kind }}?top=3", SpanKind::Client));
     assert_eq!((&span.trace_id[..], &span.span_id[..]), (&testing::ids().trace_id[..], &[5; 8][..]));

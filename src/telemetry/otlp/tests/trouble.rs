@@ -178,7 +178,7 @@ async fn the_queue_is_bounded_in_bytes_too() {
     receiver.wait(|seen| !seen.is_empty()).await;
     let long = rig.play(Outcome::Ok, |request| {
         for _ in 0..200_000 {
-            request.gaps.push(Duration::from_millis(1));
+            request.observed.gaps.push(Duration::from_millis(1));
         }
     });
     for _ in 1..20 {

@@ -96,9 +96,9 @@ fn a_step_is_offered_in_its_stage_and_ends_in_its_place() {
     play(&fixture.sink, &talk(4), Outcome::Failed(Failure::Reset), |_| {});
     play(&fixture.sink, &fixture.step(STEADY, "login", 1), Outcome::Failed(Failure::Check), |request| {
         request.failed_checks = vec!["status".into()];
-        request.tokens = Tokens::default();
+        request.observed.tokens = Tokens::default();
         request.cost = None;
-        request.streamed = false;
+        request.observed.streamed = false;
     });
     offer(&fixture.sink, &fixture.step(STEADY, "query", 1), false).skip(SkipReason::Budget);
     offer(&fixture.sink, &fixture.step(WARM, "query", 1), true).finish(answer).unwrap();
