@@ -15,6 +15,7 @@ mod probe;
 mod record;
 mod reload;
 mod request;
+mod result;
 mod run;
 mod scheduler;
 mod settle;
@@ -266,7 +267,7 @@ impl Engine {
         let runtime = self.runtime(pair)?;
         let now = (self.shared.wall)();
         let start = Start { nominal: off_grid(now), due: now, at: Instant::now() + START_LEAD, join: None };
-        let run = runtime.run(start).ok_or_else(|| Error::Setup(Arc::clone(&pair.profile)))?;
+        let run = runtime.run(start);
         run.begin();
         let summary = self.shared.tasks.spawn_on(play::play(run, options.time), &self.shared.handle);
         summary.await.map_err(|_| Error::Setup(Arc::clone(&pair.profile)))

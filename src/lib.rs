@@ -27,6 +27,7 @@ pub mod server;
 pub mod sim;
 pub mod slo;
 pub mod state;
+pub mod tally;
 pub mod telemetry;
 pub mod template;
 #[cfg(test)]

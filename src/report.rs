@@ -4,8 +4,8 @@
 //! Rules: latency is that of answers that completed; warm-up counts in tokens and cost, and in nothing else; a
 //! value that is absent is absent (`-`), never zero.
 
-mod cell;
 mod stage;
+mod sums;
 mod tables;
 mod view;
 
@@ -15,10 +15,10 @@ use crate::event::SeriesKey;
 use crate::fact::{Fact, Sink};
 use crate::plan::{PairPlan, Plan};
 use crate::state::RunView;
-use cell::{Cell, JourneyCell, Load, Name, Slo};
 use stage::StageSummary;
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use sums::{JourneyTally, Load, Name, Tally};
 
 /// Runs that a pair keeps the records of.
 const RUNS: usize = 20;
@@ -42,14 +42,7 @@ struct At {
 struct PairSummary {
     plan: Arc<PairPlan>,
     stages: Vec<StageSummary>,
-    rest: Mutex<Rest>,
-}
-
-/// What belongs to a pair as a whole.
-#[derive(Default)]
-struct Rest {
-    slos: HashMap<Arc<str>, Slo>,
-    runs: VecDeque<RunView>,
+    runs: Mutex<VecDeque<RunView>>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -81,23 +74,17 @@ impl Summary {
         self.pairs.iter().find(|it| it.plan.pair == *pair)
     }
 
-    fn at(&self, place: &SeriesKey, take: impl FnOnce(&PairSummary, &mut Cell)) {
-        let Some(At { pair, stage, step }) = self.places.get(place) else { return };
-        let Some(pair) = self.pairs.get(*pair) else { return };
-        let Some(stage) = pair.stages.get(*stage) else { return };
-        let cell = match step {
-            None => Some(&stage.cell),
-            Some((step, turn)) => {
-                let turn = stage.steps.get(*step).and_then(|step| step.turns.get(*turn));
-                turn.map(|(_, cell)| cell)
-            }
+    fn at(&self, place: &SeriesKey) -> Option<MutexGuard<'_, Tally>> {
+        let At { pair, stage, step } = *self.places.get(place)?;
+        let stage = self.pairs.get(pair)?.stages.get(stage)?;
+        let tally = match step {
+            None => &stage.tally,
+            Some((step, turn)) => &stage.steps.get(step)?.turns.get(turn)?.1,
         };
-        if let Some(cell) = cell {
-            take(pair, &mut lock(cell));
-        }
+        Some(lock(tally))
     }
 
-    fn journeys(&self, place: &SeriesKey) -> Option<MutexGuard<'_, JourneyCell>> {
+    fn journeys(&self, place: &SeriesKey) -> Option<MutexGuard<'_, JourneyTally>> {
         let at = self.places.get(place)?;
         let stage = self.pairs.get(at.pair)?.stages.get(at.stage)?;
         stage.journeys.as_ref().map(lock)
@@ -113,7 +100,7 @@ impl Report {
 
 impl PairSummary {
     fn of(plan: &Arc<PairPlan>) -> Self {
-        Self { plan: Arc::clone(plan), stages: stage::stages(plan), rest: Mutex::default() }
+        Self { plan: Arc::clone(plan), stages: stage::stages(plan), runs: Mutex::default() }
     }
 
     /// Every place of it, as pair `pair`.
@@ -129,9 +116,10 @@ impl PairSummary {
         })
     }
 
-    fn total(&self) -> Stage {
-        let (mut total, mut load) = (Cell::default(), Load::default());
-        let mut journeys: Option<JourneyCell> = None;
+    /// Everything of all stages, and what its throughput is made of.
+    fn sum(&self) -> (Tally, Load, Option<JourneyTally>) {
+        let (mut total, mut load) = (Tally::default(), Load::default());
+        let mut journeys: Option<JourneyTally> = None;
         for stage in &self.stages {
             let (sum, its_load, its_journeys) = stage.sum();
             total.add(&sum);
@@ -143,25 +131,28 @@ impl PairSummary {
                 journeys.get_or_insert_default().add(&its);
             }
         }
-        let name = Name { stage: "total", ..Name::default() };
-        Stage { journeys: journeys.map(|it| it.view()), ..total.view(name, false, load) }
+        (total, load, journeys)
     }
 
     fn view(&self) -> Pair {
-        let rest = lock(&self.rest);
+        let (sum, load, journeys) = self.sum();
         let objectives = self.plan.profile.slos.iter().map(|it| (&it.name, Some(it.objective)));
         let all: Arc<str> = "all".into();
-        let slos = objectives
-            .chain([(&all, None)])
-            .map(|(name, objective)| rest.slos.get(name).copied().unwrap_or_default().view(name, objective));
+        let objectives = objectives.chain([(&all, None)]).map(|(name, objective)| {
+            sums::objective(name, sum.judged.get(name).copied().unwrap_or_default(), objective)
+        });
+        let objectives = objectives.collect();
+        let name = Name { stage: "total", ..Name::default() };
+        let total =
+            Stage { journeys: journeys.as_ref().map(sums::journeys), ..sums::stage(&sum, name, false, load) };
         Pair {
             profile: Arc::clone(&self.plan.pair.profile),
             target: Arc::clone(&self.plan.pair.target),
             model: Arc::clone(&self.plan.target.model),
             revision: Arc::clone(&self.plan.revision),
-            runs: rest.runs.iter().cloned().collect(),
-            objectives: slos.collect(),
-            total: self.total(),
+            runs: lock(&self.runs).iter().cloned().collect(),
+            objectives,
+            total,
             stages: self.stages.iter().map(StageSummary::view).collect(),
         }
     }
@@ -170,48 +161,32 @@ impl PairSummary {
 impl Sink for Summary {
     fn record(&self, fact: &Fact) {
         match fact {
-            Fact::Offered { place, warm_up: false } => self.at(place, |_, cell| cell.offered += 1),
-            Fact::Skipped { place, warm_up: false, reason } => {
-                self.at(place, |_, cell| *cell.skipped.entry(reason.label()).or_default() += 1);
-            }
-            Fact::Ended { request, .. } => self.at(&request.place, |pair, cell| {
-                cell.ended(request);
-                let mut rest = lock(&pair.rest);
-                for verdict in request.verdicts.iter().filter(|_| !request.warm_up) {
-                    if let Some(slo) = pair.slo(&mut rest, &verdict.slo) {
-                        slo.judge(verdict.met);
-                    }
-                }
-            }),
-            Fact::LoadActive { place, time } => self.at(place, |_, cell| cell.active += *time),
-            Fact::RunEnded(summary) => {
-                if let Some(pair) = self.pair(&summary.run.pair) {
-                    let mut rest = lock(&pair.rest);
-                    rest.runs.truncate(RUNS - 1);
-                    rest.runs.push_front(RunView::of(summary));
+            Fact::Offered { place, .. }
+            | Fact::Skipped { place, .. }
+            | Fact::Ended { place, .. }
+            | Fact::LoadActive { place, .. } => {
+                if let Some(mut tally) = self.at(place) {
+                    tally.take(fact);
                 }
             }
             Fact::JourneyEnded { journey, .. } => {
                 if let Some(mut journeys) = self.journeys(&journey.place) {
-                    journeys.ended(journey);
+                    journeys.take(journey);
+                }
+            }
+            Fact::RunEnded(summary) => {
+                if let Some(pair) = self.pair(&summary.run.pair) {
+                    let mut runs = lock(&pair.runs);
+                    runs.truncate(RUNS - 1);
+                    runs.push_front(RunView::of(summary));
                 }
             }
             Fact::PlanChanged(_)
             | Fact::JourneyStarted { .. }
-            | Fact::Offered { .. }
-            | Fact::Skipped { .. }
             | Fact::RunStarted { .. }
             | Fact::RunSkipped { .. }
             | Fact::NextRun { .. } => {}
         }
-    }
-}
-
-impl PairSummary {
-    /// The counts of one of the profile's objectives, or of all of them together.
-    fn slo<'a>(&self, rest: &'a mut Rest, name: &Arc<str>) -> Option<&'a mut Slo> {
-        let known = &**name == "all" || self.plan.profile.slos.iter().any(|it| it.name == *name);
-        known.then(|| rest.slos.entry(Arc::clone(name)).or_default())
     }
 }
 

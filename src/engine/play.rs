@@ -1,6 +1,6 @@
 //! A run through its stages, to the end of its last request.
 
-use super::record::Offered;
+use super::result::Offered;
 use super::run::Run;
 use super::stage::Stage;
 use super::{closed, open};

@@ -84,7 +84,7 @@ impl Engine {
         let private = Arc::new(Private::default());
         let start = Start { nominal, due: nominal, at, join: None };
         let setup = || Error::Setup(Arc::clone(&pair.profile));
-        let run = runtime.probe_into(start, Arc::<Private>::clone(&private)).ok_or_else(setup)?;
+        let run = runtime.probe_into(start, Arc::<Private>::clone(&private));
         let place = runtime.plan.places.first().cloned().ok_or_else(setup)?;
         let stage = Arc::new(Stage { run, place, index: 0, number: 0, warm_up: false, start: at, end: None });
         // A future that is dropped leaves its outcome behind: the guards of request and journey record it.

@@ -4,11 +4,12 @@ use super::active_runs::ActiveRunGuard;
 use super::clock::{instant_of, system_time};
 use super::gate::Gate;
 use super::log_throttle::LogThrottle;
-use super::record::{Offered, Record};
+use super::record::Record;
 use super::request::{Sending, Unsendable};
+use super::result::{self, Offered};
 use super::{Error, MAX_AHEAD, Shared, settle};
 use crate::client::{CallOptions, Caller};
-use crate::event::{Exhausted, RunRef, RunSummary, SkipReason, Spend};
+use crate::event::{Exhausted, Outcome, RunRef, RunSummary, SkipReason, Spend};
 use crate::fact::{Fact, Sink};
 use crate::plan::{Fingerprint, PairPlan, Step};
 use crate::schedule::run_seed;
@@ -111,17 +112,17 @@ impl PairRuntime {
         if start.join.is_some() && self.generation > 0 { format!("{id}+{}", self.generation) } else { id }
     }
 
-    /// A run that starts so. `None` only if its histograms cannot be made.
-    pub(super) fn run(self: &Arc<Self>, start: Start) -> Option<Arc<Run>> {
+    /// A run that starts so.
+    pub(super) fn run(self: &Arc<Self>, start: Start) -> Arc<Run> {
         self.run_into(start, Arc::clone(&self.shared.sink), true)
     }
 
     /// A run of a probe, whose facts are for another sink.
-    pub(super) fn probe_into(self: &Arc<Self>, start: Start, sink: Arc<dyn Sink>) -> Option<Arc<Run>> {
+    pub(super) fn probe_into(self: &Arc<Self>, start: Start, sink: Arc<dyn Sink>) -> Arc<Run> {
         self.run_into(start, sink, false)
     }
 
-    fn run_into(self: &Arc<Self>, start: Start, sink: Arc<dyn Sink>, logged: bool) -> Option<Arc<Run>> {
+    fn run_into(self: &Arc<Self>, start: Start, sink: Arc<dyn Sink>, logged: bool) -> Arc<Run> {
         let pair = self.plan.pair.clone();
         let ident = Arc::new(RunRef {
             id: self.id(start),
@@ -129,11 +130,11 @@ impl PairRuntime {
             seed: run_seed(self.plan.profile.seed, start.nominal),
             scheduled: system_time(start.due),
         });
-        let record = Arc::new(Record::new(sink).ok()?);
+        let record = Arc::new(Record::new(sink));
         let listed = self.shared.live.list(Arc::clone(&ident), Arc::clone(&record));
         // A run that joins a cycle, or is wanted at once, is not late by the time that lies before.
         let due = start.join.unwrap_or_else(|| instant_of(&self.shared.wall, start.due).min(start.at));
-        Some(Arc::new(Run {
+        Arc::new(Run {
             runtime: Arc::clone(self),
             ident,
             start,
@@ -147,7 +148,7 @@ impl PairRuntime {
             skips_logged: AtomicU8::new(0),
             logged,
             _listed: listed,
-        }))
+        })
     }
 
     /// Picks, builds and encodes a request of fixed prompts.
@@ -223,9 +224,15 @@ impl Run {
         let ended = system_time((self.runtime.shared.wall)());
         let began = self.begun.get().copied();
         let (result, reason, offered, skipped, ok) = {
-            let counts = self.record.counts();
-            let (result, reason) = counts.result(offered, &self.runtime.plan.profile.slos);
-            (result, reason, counts.offered, counts.skipped, counts.ok)
+            let tally = self.record.tally();
+            let (result, reason) = result::result(&tally, offered, &self.runtime.plan.profile.slos);
+            (
+                result,
+                reason,
+                tally.offered.total(),
+                tally.all_skipped().total(),
+                tally.ended[Outcome::Ok].total(),
+            )
         };
         let run = Arc::clone(&self.ident);
         let started = began.unwrap_or(ended);

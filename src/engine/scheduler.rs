@@ -162,10 +162,7 @@ impl PairScheduler {
         }
         let StartRun { run: number, nominal, due, .. } = start;
         let (at, join) = (Instant::from_std(start.at), start.join.map(Instant::from_std));
-        let Some(run) = self.runtime.run(Start { nominal, due, at, join }) else {
-            tracing::error!(pair = ?self.runtime.plan.pair, "cannot set up a run");
-            return Triggered::Failed;
-        };
+        let run = self.runtime.run(Start { nominal, due, at, join });
         if let Some(reason) = self.skipping.take() {
             tracing::info!(run = run.ident.id, after = reason.label(), "runs take place again");
         }

@@ -1,8 +1,8 @@
 //! A stage and what it is made of: the requests of a workload, or the steps of a scenario, turn by turn, and its
 //! journeys.
 
-use super::cell::{Cell, JourneyCell, Load, Name};
 use super::lock;
+use super::sums::{self, JourneyTally, Load, Name, Tally};
 use super::view::Stage;
 use crate::event::SeriesKey;
 use crate::plan::{PairPlan, Scenario};
@@ -16,9 +16,9 @@ pub(super) struct StageSummary {
     /// Every stage of this name is a warm-up.
     pub(super) warm_up: bool,
     /// Its load, and the requests of a workload.
-    pub(super) cell: Mutex<Cell>,
+    pub(super) tally: Mutex<Tally>,
     /// Present with a scenario.
-    pub(super) journeys: Option<Mutex<JourneyCell>>,
+    pub(super) journeys: Option<Mutex<JourneyTally>>,
     /// A scenario's, in its order.
     pub(super) steps: Vec<StepSummary>,
 }
@@ -27,7 +27,7 @@ pub(super) struct StageSummary {
 pub(super) struct StepSummary {
     name: Arc<str>,
     /// One, or one for each bucket of turns.
-    pub(super) turns: Vec<(Arc<SeriesKey>, Mutex<Cell>)>,
+    pub(super) turns: Vec<(Arc<SeriesKey>, Mutex<Tally>)>,
 }
 
 /// The stages of a pair, each name once.
@@ -42,7 +42,7 @@ pub(super) fn stages(plan: &PairPlan) -> Vec<StageSummary> {
         stages.push(StageSummary {
             place: Arc::clone(place.key()),
             warm_up: stage.warm_up,
-            cell: Mutex::default(),
+            tally: Mutex::default(),
             journeys: scenario.map(|_| Mutex::default()),
             steps: scenario.map_or_else(Vec::new, |scenario| steps(plan, scenario, number)),
         });
@@ -62,13 +62,13 @@ fn steps(plan: &PairPlan, scenario: &Scenario, stage: usize) -> Vec<StepSummary>
 
 impl StageSummary {
     /// Everything of it in one: its requests, what its throughput is made of, and its journeys.
-    pub(super) fn sum(&self) -> (Cell, Load, Option<JourneyCell>) {
-        let mut sum = lock(&self.cell).clone();
-        let mut load = sum.load();
-        for (_, cell) in self.steps.iter().flat_map(|step| &step.turns) {
-            let cell = lock(cell);
-            sum.add(&cell);
-            load.add(cell.load());
+    pub(super) fn sum(&self) -> (Tally, Load, Option<JourneyTally>) {
+        let mut sum = lock(&self.tally).clone();
+        let mut load = Load::of(&sum);
+        for (_, tally) in self.steps.iter().flat_map(|step| &step.turns) {
+            let tally = lock(tally);
+            sum.add(&tally);
+            load.add(Load::of(&tally));
         }
         let journeys = self.journeys.as_ref().filter(|_| !self.warm_up);
         (sum, load, journeys.map(|journeys| lock(journeys).clone()))
@@ -77,9 +77,9 @@ impl StageSummary {
     pub(super) fn view(&self) -> Stage {
         let (sum, load, journeys) = self.sum();
         let name = Name { stage: &self.place.stage, ..Name::default() };
-        let mut view = sum.view(name, self.warm_up, load);
-        view.journeys = journeys.map(|journeys| journeys.view());
-        view.parts = self.steps.iter().map(|step| step.view(self, sum.active)).collect();
+        let mut view = sums::stage(&sum, name, self.warm_up, load);
+        view.journeys = journeys.as_ref().map(sums::journeys);
+        view.parts = self.steps.iter().map(|step| step.view(self, sum.load_active)).collect();
         view
     }
 }
@@ -87,20 +87,20 @@ impl StageSummary {
 impl StepSummary {
     /// `active`: while load was offered in its stage.
     fn view(&self, stage: &StageSummary, active: Duration) -> Stage {
-        let (mut sum, mut load) = (Cell::default(), Load::during(active));
+        let (mut sum, mut load) = (Tally::default(), Load::during(active));
         let mut turns = Vec::new();
-        for (place, cell) in &self.turns {
-            let cell = lock(cell);
-            sum.add(&cell);
-            load.add(cell.load());
-            if !place.turn.is_empty() && cell.is_used() {
+        for (place, tally) in &self.turns {
+            let tally = lock(tally);
+            sum.add(&tally);
+            load.add(Load::of(&tally));
+            if !place.turn.is_empty() && sums::is_used(&tally) {
                 let name = Name { stage: &place.stage, step: &place.step, turn: &place.turn };
                 let mut load = Load::during(active);
-                load.add(cell.load());
-                turns.push(cell.view(name, stage.warm_up, load));
+                load.add(Load::of(&tally));
+                turns.push(sums::stage(&tally, name, stage.warm_up, load));
             }
         }
         let name = Name { stage: &stage.place.stage, step: &self.name, turn: "" };
-        Stage { parts: turns, ..sum.view(name, stage.warm_up, load) }
+        Stage { parts: turns, ..sums::stage(&sum, name, stage.warm_up, load) }
     }
 }

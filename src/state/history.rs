@@ -1,17 +1,16 @@
 //! How each pair did over the last ten minutes, in slots of ten seconds: what charts are drawn from. In memory and
-//! bounded: a pair holds at most 60 slots, each with three samples of at most 128 values of four bytes,
-//! which is 0.1 MB. It must not know how anything is drawn.
+//! bounded: a pair holds at most 60 slots, each with seven samples of at most 128 values of four bytes,
+//! which is 0.2 MB. It must not know how anything is drawn.
 
 mod describe;
-mod sample;
 mod view;
 
 pub use view::{HistoryView, ObjectiveView, Quantiles, SlotView, WindowView};
 
-use crate::event::{Outcome, Pair, Request};
+use crate::event::Pair;
 use crate::fact::{Fact, Sink};
 use crate::plan::{Objective, PairPlan, Plan};
-use sample::Sample;
+use crate::tally::{Sample, Tally};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -38,24 +37,15 @@ struct Series {
     load: Arc<str>,
     streamed: bool,
     objectives: Vec<Objective>,
-    /// The oldest first; slots in which nothing ended are left out.
+    /// The oldest first; slots in which nothing happened are left out.
     slots: VecDeque<Slot>,
 }
 
-/// What ended in ten seconds. A warm-up is in the tokens only, as in the metrics.
+/// What happened in ten seconds.
 #[derive(Clone, Debug, Default)]
 struct Slot {
     number: u64,
-    ok: u64,
-    failed: u64,
-    not_judged: u64,
-    input_tokens: u64,
-    output_tokens: u64,
-    first_token: Sample,
-    longest_gap: Sample,
-    duration: Sample,
-    /// Events and errors of each objective, in their order, then of goodput.
-    judged: Vec<(u64, u64)>,
+    tally: Tally<Sample>,
 }
 
 impl Series {
@@ -69,52 +59,15 @@ impl Series {
     }
 
     /// `number` is never below that of the newest slot.
-    fn ended(&mut self, number: u64, request: &Request) {
+    fn take(&mut self, number: u64, fact: &Fact) {
         while self.slots.front().is_some_and(|oldest| oldest.number + SLOTS <= number) {
             self.slots.pop_front();
         }
         if self.slots.back().is_none_or(|newest| newest.number < number) {
-            let judged = vec![(0, 0); self.objectives.len() + 1];
-            self.slots.push_back(Slot { number, judged, ..Slot::default() });
+            self.slots.push_back(Slot { number, tally: Tally::default() });
         }
-        let Some(slot) = self.slots.back_mut() else { return };
-        slot.ended(request);
-        for verdict in &request.verdicts {
-            let known = self.objectives.iter().position(|objective| objective.name == verdict.slo);
-            let at = known.or_else(|| (&*verdict.slo == ALL).then_some(self.objectives.len()));
-            if let Some((events, errors)) = at.and_then(|at| slot.judged.get_mut(at)) {
-                *events += 1;
-                *errors += u64::from(!verdict.met);
-            }
-        }
-    }
-}
-
-impl Slot {
-    fn ended(&mut self, request: &Request) {
-        self.input_tokens += request.observed.tokens.input.map_or(0, |count| count.n);
-        self.output_tokens += request.observed.tokens.output.map_or(0, |count| count.n);
-        if request.warm_up {
-            return;
-        }
-        match request.outcome {
-            Outcome::Ok => self.ok += 1,
-            outcome if outcome.judges_target() => self.failed += 1,
-            Outcome::Failed(_) => self.not_judged += 1,
-        }
-        if !request.outcome.is_answered() {
-            return;
-        }
-        self.duration.record(request.observed.marks.duration());
-        if request.observed.streamed {
-            for (sample, time) in [
-                (&mut self.first_token, request.observed.marks.time_to_first_token()),
-                (&mut self.longest_gap, request.observed.gaps.longest()),
-            ] {
-                if let Some(time) = time {
-                    sample.record(time);
-                }
-            }
+        if let Some(slot) = self.slots.back_mut() {
+            slot.tally.take(fact);
         }
     }
 }
@@ -149,12 +102,12 @@ impl History {
         self.lock().iter().map(|(pair, series)| (pair.clone(), series.view(self.began.1, elapsed))).collect()
     }
 
-    fn ended(&self, request: &Request) {
+    fn take(&self, pair: &Pair, fact: &Fact) {
         let mut pairs = self.lock();
         // Read under the lock, so that numbers never go back.
         let number = number(self.began.0.elapsed());
-        if let Some(series) = pairs.get_mut(&request.place.pair) {
-            series.ended(number, request);
+        if let Some(series) = pairs.get_mut(pair) {
+            series.take(number, fact);
         }
     }
 
@@ -172,7 +125,10 @@ impl Sink for History {
     fn record(&self, fact: &Fact) {
         match fact {
             Fact::PlanChanged(plan) => self.plan_changed(plan),
-            Fact::Ended { request, .. } => self.ended(request),
+            Fact::Offered { place, .. }
+            | Fact::Skipped { place, .. }
+            | Fact::Ended { place, .. }
+            | Fact::LoadActive { place, .. } => self.take(&place.pair, fact),
             _ => {}
         }
     }

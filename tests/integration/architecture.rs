@@ -19,6 +19,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("config", &["secret", "vocabulary"]),
     ("plan", &["catalogue", "config", "event", "secret", "seed", "template", "tls", "vocabulary"]),
     ("fact", &["event", "plan"]),
+    ("tally", &["event", "fact"]),
     ("schedule", &["plan", "event", "seed"]),
     ("pacing", &["plan", "event", "seed"]),
     ("slo", &["plan", "event"]),
@@ -31,12 +32,12 @@ const ALLOWED: &[(&str, &[&str])] = &[
         "engine",
         &[
             "cpu_pool", "plan", "event", "fact", "secret", "framing", "exchange", "seed", "schedule",
-            "pacing", "slo", "workload", "checks", "scenario", "template", "client",
+            "pacing", "slo", "tally", "workload", "checks", "scenario", "template", "client",
         ],
     ),
     ("telemetry", &["catalogue", "event", "fact", "plan", "slo", "tls"]),
-    ("state", &["event", "fact", "plan"]),
-    ("report", &["event", "fact", "plan", "state"]),
+    ("state", &["event", "fact", "plan", "tally"]),
+    ("report", &["event", "fact", "plan", "state", "tally"]),
     ("server", &["telemetry", "state", "report", "event", "plan", "tls"]),
     ("sim", &["framing"]),
 ];

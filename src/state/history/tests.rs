@@ -1,7 +1,7 @@
 //! What is kept of ten minutes, with a clock that stands still until it is told to move.
 
 use super::*;
-use crate::event::{Failure, Place, Verdict};
+use crate::event::{Failure, Outcome, Place, Verdict};
 use crate::testing::{answer, change_plan, offer, plan, play, profile, small_plan, stage};
 use std::time::Duration;
 

@@ -1,9 +1,9 @@
 //! What is shown of a history.
 
-use super::sample::{Sample, quantiles};
-use super::{SLOT, SLOTS, Series, Slot, number};
+use super::{ALL, SLOT, SLOTS, Series, number};
 use crate::plan::{Bound, Objective};
 use crate::state::Time;
+use crate::tally::{Judged, Sample, Tally, quantiles};
 use serde::Serialize;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -127,66 +127,64 @@ impl Series {
     }
 
     fn slot_view(&self, number: u64, began: SystemTime) -> SlotView {
-        let empty = Slot::default();
-        let slot = self.slots.iter().find(|slot| slot.number == number).unwrap_or(&empty);
+        let empty = Tally::default();
+        let slot = self.slots.iter().find(|slot| slot.number == number);
+        let tally = slot.map_or(&empty, |slot| &slot.tally);
         SlotView {
             start: Time(began + SLOT.saturating_mul(u32::try_from(number).unwrap_or(u32::MAX))),
-            ok: slot.ok,
-            failed: slot.failed,
-            not_judged: slot.not_judged,
-            input_tokens: slot.input_tokens,
-            output_tokens: slot.output_tokens,
-            time_to_first_token_seconds: Quantiles::of(std::iter::once(&slot.first_token)),
-            request_duration_seconds: Quantiles::of(std::iter::once(&slot.duration)),
+            ok: tally.ok(),
+            failed: tally.failed(),
+            not_judged: tally.not_judged(),
+            input_tokens: tally.spent.input_tokens(),
+            output_tokens: tally.spent.output_tokens(),
+            time_to_first_token_seconds: Quantiles::of(std::iter::once(&tally.first_token)),
+            request_duration_seconds: Quantiles::of(std::iter::once(&tally.duration)),
         }
     }
 
     /// The slots from `first` on.
     fn window(&self, first: u64, elapsed: Duration) -> WindowView {
-        let slots = || self.slots.iter().filter(|slot| slot.number >= first);
-        let sum = |take: fn(&Slot) -> u64| slots().map(take).sum::<u64>();
+        let window = || self.slots.iter().filter(|slot| slot.number >= first).map(|slot| &slot.tally);
+        let sum = |take: fn(&Tally<Sample>) -> u64| window().map(take).sum::<u64>();
         let seconds = elapsed.as_secs_f64() - (first * SLOT.as_secs()) as f64;
         let per_second = |n: u64| if seconds > 0.0 { n as f64 / seconds } else { 0.0 };
-        let judged = |at: usize| {
-            let of_slots = slots().filter_map(|slot| slot.judged.get(at));
-            of_slots.fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1))
+        let judged = |name: &str| {
+            let mut judged = Judged::default();
+            window().filter_map(|tally| tally.judged.get(name)).for_each(|of_slot| judged.add(*of_slot));
+            judged
         };
-        let objectives = self.objectives.iter().enumerate().map(|(at, slo)| objective(slo, judged(at)));
+        let objectives = self.objectives.iter().map(|slo| objective(slo, judged(&slo.name)));
         WindowView {
             seconds,
-            ok: sum(|slot| slot.ok),
-            failed: sum(|slot| slot.failed),
-            requests_per_second: per_second(sum(|slot| slot.ok + slot.failed + slot.not_judged)),
-            output_tokens_per_second: per_second(sum(|slot| slot.output_tokens)),
-            time_to_first_token_seconds: Quantiles::of(slots().map(|slot| &slot.first_token)),
-            longest_chunk_gap_seconds: Quantiles::of(slots().map(|slot| &slot.longest_gap)),
-            request_duration_seconds: Quantiles::of(slots().map(|slot| &slot.duration)),
+            ok: sum(Tally::ok),
+            failed: sum(Tally::failed),
+            requests_per_second: per_second(sum(|tally| tally.all_ended().measured)),
+            output_tokens_per_second: per_second(sum(|tally| tally.spent.output_tokens())),
+            time_to_first_token_seconds: Quantiles::of(window().map(|tally| &tally.first_token)),
+            longest_chunk_gap_seconds: Quantiles::of(window().map(|tally| &tally.longest_gap)),
+            request_duration_seconds: Quantiles::of(window().map(|tally| &tally.duration)),
             objectives: objectives.collect(),
-            goodput_ratio: good(judged(self.objectives.len())),
+            goodput_ratio: judged(ALL).good_ratio(),
         }
     }
 }
 
-fn objective(slo: &Objective, judged: (u64, u64)) -> ObjectiveView {
+fn objective(slo: &Objective, judged: Judged) -> ObjectiveView {
     let (below, above) = match slo.bound {
         None => (None, None),
         Some(Bound::Below(bound)) => (Some(bound), None),
         Some(Bound::Above(bound)) => (None, Some(bound)),
     };
-    let good_ratio = good(judged);
+    let good_ratio = judged.good_ratio();
     ObjectiveView {
         slo: Arc::clone(&slo.name),
         metric: slo.metric.name(),
         below,
         above,
         objective_ratio: slo.objective,
-        events: judged.0,
-        errors: judged.1,
+        events: judged.events,
+        errors: judged.errors,
         good_ratio,
         met: good_ratio.map(|ratio| ratio >= slo.objective),
     }
-}
-
-fn good((events, errors): (u64, u64)) -> Option<f64> {
-    (events > 0).then(|| (events - errors) as f64 / events as f64)
 }

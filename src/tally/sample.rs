@@ -1,21 +1,22 @@
 //! A bounded sample of durations.
 
+use super::Distribution;
 use rand::Rng;
 use std::time::Duration;
 
 /// Values that a sample keeps.
-pub(super) const KEPT: usize = 128;
+const KEPT: usize = 128;
 
 /// A sample of durations: all of them up to [`KEPT`], then a uniform random choice (Vitter's algorithm R).
 #[derive(Clone, Debug, Default)]
-pub(super) struct Sample {
+pub struct Sample {
     seen: u64,
     /// Seconds.
     kept: Vec<f32>,
 }
 
-impl Sample {
-    pub(super) fn record(&mut self, time: Duration) {
+impl Distribution for Sample {
+    fn record(&mut self, time: Duration) {
         self.seen += 1;
         if self.kept.len() < KEPT {
             self.kept.push(time.as_secs_f32());
@@ -30,7 +31,7 @@ impl Sample {
 
 /// The values at ranks `ceil(q * n)` of several samples together, seconds, for `q` in ascending order; a kept value
 /// stands for as many as its sample saw for each that it kept. `None` of nothing.
-pub(super) fn quantiles<'a, const N: usize>(
+pub fn quantiles<'a, const N: usize>(
     samples: impl Iterator<Item = &'a Sample>,
     qs: [f64; N],
 ) -> Option<[f64; N]> {

@@ -1,0 +1,156 @@
+//! How sums are shown: of a stage, of a part of it, and of all of them together.
+
+use super::view::{Journeys, Objective, Quantiles, Stage, Throughput, Tokens};
+use crate::tally::{self, Judged, Spent};
+use enum_map::{Enum, EnumMap};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Times to three significant digits.
+type Times = tally::Times<3>;
+
+/// Requests of a report.
+pub(super) type Tally = tally::Tally<Times>;
+
+/// Journeys of a report.
+pub(super) type JourneyTally = tally::JourneyTally<Times>;
+
+/// What sums are of; empty where they are of more than one.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Name<'a> {
+    pub(super) stage: &'a str,
+    pub(super) step: &'a str,
+    pub(super) turn: &'a str,
+}
+
+/// What throughput is made of.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Load {
+    input: u64,
+    output: u64,
+    requests: u64,
+    active: Duration,
+}
+
+impl Load {
+    /// The work of these sums, and the time in which their load was offered.
+    pub(super) fn of(tally: &Tally) -> Self {
+        Self {
+            input: tally.spent.input_tokens(),
+            output: tally.spent.output_tokens(),
+            requests: tally.all_ended().total(),
+            active: tally.load_active,
+        }
+    }
+
+    /// Of nothing, while load was offered for this long.
+    pub(super) fn during(active: Duration) -> Self {
+        Self { active, ..Self::default() }
+    }
+
+    /// Adds another stage's, or a part's, whose time is none.
+    pub(super) fn add(&mut self, other: Self) {
+        self.input += other.input;
+        self.output += other.output;
+        self.requests += other.requests;
+        self.active += other.active;
+    }
+
+    fn throughput(self) -> Option<Throughput> {
+        let seconds = self.active.as_secs_f64();
+        (seconds > 0.0).then(|| Throughput {
+            load_active_seconds: seconds,
+            requests_per_second: self.requests as f64 / seconds,
+            input_tokens_per_second: self.input as f64 / seconds,
+            output_tokens_per_second: self.output as f64 / seconds,
+        })
+    }
+}
+
+/// Something happened in it.
+pub(super) fn is_used(tally: &Tally) -> bool {
+    tally.offered.measured + tally.all_ended().total() > 0
+}
+
+/// The sums of a stage or a part of it.
+pub(super) fn stage(tally: &Tally, name: Name<'_>, warm_up: bool, load: Load) -> Stage {
+    let ended = tally.all_ended();
+    Stage {
+        stage: name.stage.into(),
+        step: name.step.into(),
+        turn: name.turn.into(),
+        warm_up,
+        offered: tally.offered.measured,
+        skipped: present(&tally.skipped, |n| n.measured),
+        requests: present(&tally.ended, |n| n.measured),
+        failed_checks: tally.failed_checks.clone(),
+        warm_up_requests: ended.warm_up,
+        availability: tally.availability(),
+        time_to_first_token_seconds: quantiles(&tally.first_token),
+        chunk_gap_seconds: quantiles(&tally.chunk_gap),
+        time_per_output_token_seconds: quantiles(&tally.per_token),
+        request_duration_seconds: quantiles(&tally.duration),
+        response_time_seconds: quantiles(&tally.response_time),
+        dispatch_lag_seconds: quantiles(&tally.dispatch_lag),
+        tokens: tokens(&tally.spent),
+        throughput: load.throughput(),
+        cost: tally.spent.cost,
+        journeys: None,
+        parts: Vec::new(),
+    }
+}
+
+pub(super) fn journeys(tally: &JourneyTally) -> Journeys {
+    let ended: u64 = tally.ended.values().sum();
+    let per_journey = |value: f64| (ended > 0).then(|| value / ended as f64);
+    Journeys {
+        ended,
+        outcomes: present(&tally.ended, |n| n),
+        duration_seconds: quantiles(&tally.duration),
+        input_tokens: tally.input_tokens,
+        output_tokens: tally.output_tokens,
+        cost: tally.cost,
+        input_tokens_per_journey: per_journey(tally.input_tokens as f64),
+        output_tokens_per_journey: per_journey(tally.output_tokens as f64),
+        cost_per_journey: tally.cost.and_then(per_journey),
+    }
+}
+
+/// How often an objective was met.
+pub(super) fn objective(name: &Arc<str>, judged: Judged, objective: Option<f64>) -> Objective {
+    let ratio = judged.good_ratio();
+    let met = objective.zip(ratio).map(|(objective, ratio)| ratio >= objective);
+    let Judged { events, errors } = judged;
+    Objective { name: Arc::clone(name), events, errors, ratio, objective, met }
+}
+
+fn tokens(spent: &Spent) -> Tokens {
+    Tokens {
+        input: present(&spent.input, |n| n),
+        output: present(&spent.output, |n| n),
+        cached_input: spent.cached_input,
+        reasoning: spent.reasoning,
+    }
+}
+
+/// Those that came, by label.
+fn present<K, V: Copy>(counts: &EnumMap<K, V>, count: impl Fn(V) -> u64) -> BTreeMap<&'static str, u64>
+where
+    K: Enum + Into<&'static str>,
+{
+    let counts = counts.iter().map(|(key, n)| (key.into(), count(*n)));
+    counts.filter(|(_, n)| *n > 0).collect()
+}
+
+/// Absent of none.
+fn quantiles(times: &Times) -> Option<Quantiles> {
+    let seconds = |q| times.quantile(q).map(|time| time.as_secs_f64());
+    Some(Quantiles {
+        count: times.count(),
+        p50: seconds(0.5)?,
+        p95: seconds(0.95)?,
+        p99: seconds(0.99)?,
+        max: times.max()?.as_secs_f64(),
+    })
+}

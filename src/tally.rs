@@ -1,0 +1,336 @@
+//! What requests and journeys come to when they are added up: one rule for the status page, reports and the record of a
+//! run. It must know neither who adds up nor for how long.
+//!
+//! Latency is that of answers that completed; a warm-up counts in tokens and cost, and is otherwise counted apart.
+
+mod distribution;
+mod sample;
+
+pub use distribution::{Distribution, Times};
+pub use sample::{Sample, quantiles};
+
+use crate::event::{Journey, Outcome, Request, SkipReason, Source};
+use crate::fact::Fact;
+use enum_map::EnumMap;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A number of requests, those of warm-ups apart.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Split {
+    /// Outside of warm-ups.
+    pub measured: u64,
+    /// In warm-ups.
+    pub warm_up: u64,
+}
+
+impl Split {
+    fn count(&mut self, warm_up: bool) {
+        if warm_up {
+            self.warm_up += 1;
+        } else {
+            self.measured += 1;
+        }
+    }
+
+    fn add(&mut self, other: Self) {
+        self.measured += other.measured;
+        self.warm_up += other.warm_up;
+    }
+
+    /// Both together.
+    pub fn total(self) -> u64 {
+        self.measured + self.warm_up
+    }
+}
+
+/// How often an objective was judged.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Judged {
+    /// Requests judged.
+    pub events: u64,
+    /// Of these: missed it.
+    pub errors: u64,
+}
+
+impl Judged {
+    fn count(&mut self, met: bool) {
+        self.events += 1;
+        self.errors += u64::from(!met);
+    }
+
+    /// Adds another's.
+    pub fn add(&mut self, other: Self) {
+        self.events += other.events;
+        self.errors += other.errors;
+    }
+
+    /// Share of requests that met it; absent of none.
+    pub fn good_ratio(self) -> Option<f64> {
+        ratio(self.events - self.errors, self.events)
+    }
+}
+
+/// Tokens, cost: of everything that was sent, failed requests and warm-ups included, as far as known.
+#[derive(Clone, Debug, Default)]
+pub struct Spent {
+    /// Tokens in, by who counted them.
+    pub input: EnumMap<Source, u64>,
+    /// Tokens out, by who counted them.
+    pub output: EnumMap<Source, u64>,
+    /// Part of the input that came from a cache.
+    pub cached_input: u64,
+    /// Part of the output that was reasoning.
+    pub reasoning: u64,
+    /// Absent without a price.
+    pub cost: Option<f64>,
+}
+
+/// The sum of the requests of a place, a stage, a run or a time; `D` says how its times are kept.
+#[derive(Clone, Debug, Default)]
+pub struct Tally<D> {
+    /// Requests offered.
+    pub offered: Split,
+    /// Of these: not sent.
+    pub skipped: EnumMap<SkipReason, Split>,
+    /// Of these: ended.
+    pub ended: EnumMap<Outcome, Split>,
+    /// While load was offered.
+    pub load_active: Duration,
+    /// Of streamed answers that completed, from the send.
+    pub first_token: D,
+    /// Every gap of streamed answers that completed.
+    pub chunk_gap: D,
+    /// The longest gap of each streamed answer that completed.
+    pub longest_gap: D,
+    /// Of streamed answers that completed.
+    pub per_token: D,
+    /// From the send, of answers that completed.
+    pub duration: D,
+    /// From the due instant, of answers that completed.
+    pub response_time: D,
+    /// The prober's own lag, of requests that were sent.
+    pub dispatch_lag: D,
+    /// Tokens and cost.
+    pub spent: Spent,
+    /// Checks that answers failed, by name; an answer can fail several.
+    pub failed_checks: BTreeMap<Arc<str>, u64>,
+    /// Verdicts by objective; `all` is goodput.
+    pub judged: BTreeMap<Arc<str>, Judged>,
+}
+
+/// The sum of the journeys of a stage; warm-up left out.
+#[derive(Clone, Debug, Default)]
+pub struct JourneyTally<D> {
+    /// Journeys that ended.
+    pub ended: EnumMap<Outcome, u64>,
+    /// What users waited, of journeys that completed.
+    pub duration: D,
+    /// Of all their requests, as far as known.
+    pub input_tokens: u64,
+    /// Of all their requests, as far as known.
+    pub output_tokens: u64,
+    /// Absent without a price.
+    pub cost: Option<f64>,
+}
+
+impl<D: Distribution> Tally<D> {
+    /// Counts what a fact says about requests; other facts change nothing.
+    pub fn take(&mut self, fact: &Fact) {
+        match fact {
+            Fact::Offered { warm_up, .. } => self.offered.count(*warm_up),
+            Fact::Skipped { warm_up, reason, .. } => self.skipped[*reason].count(*warm_up),
+            Fact::Ended { request, .. } => self.ended(request),
+            Fact::LoadActive { time, .. } => self.load_active += *time,
+            _ => {}
+        }
+    }
+
+    fn ended(&mut self, request: &Request) {
+        self.spent.take(request);
+        self.ended[request.outcome].count(request.warm_up);
+        if request.warm_up {
+            return;
+        }
+        for check in &request.failed_checks {
+            *self.failed_checks.entry(Arc::clone(check)).or_default() += 1;
+        }
+        for verdict in &request.verdicts {
+            self.judged.entry(Arc::clone(&verdict.slo)).or_default().count(verdict.met);
+        }
+        let marks = &request.observed.marks;
+        if marks.sent.is_some() {
+            self.dispatch_lag.record(marks.dispatch_lag());
+        }
+        if request.outcome.is_answered() {
+            self.duration.record(marks.duration());
+            self.response_time.record(marks.response_time());
+            if request.observed.streamed {
+                self.streamed(request);
+            }
+        }
+    }
+
+    fn streamed(&mut self, request: &Request) {
+        let observed = &request.observed;
+        if let Some(time) = observed.marks.time_to_first_token() {
+            self.first_token.record(time);
+        }
+        for gap in observed.gaps.as_slice() {
+            self.chunk_gap.record(*gap);
+        }
+        if let Some(longest) = observed.gaps.longest() {
+            self.longest_gap.record(longest);
+        }
+        // A time that is no number is none.
+        let per_token = observed.time_per_output_token().map(Duration::try_from_secs_f64);
+        if let Some(Ok(time)) = per_token {
+            self.per_token.record(time);
+        }
+    }
+}
+
+impl<const DIGITS: u8> Tally<Times<DIGITS>> {
+    /// Adds another's.
+    pub fn add(&mut self, other: &Self) {
+        self.offered.add(other.offered);
+        other.skipped.iter().for_each(|(reason, n)| self.skipped[reason].add(*n));
+        other.ended.iter().for_each(|(outcome, n)| self.ended[outcome].add(*n));
+        self.load_active += other.load_active;
+        for (ours, theirs) in [
+            (&mut self.first_token, &other.first_token),
+            (&mut self.chunk_gap, &other.chunk_gap),
+            (&mut self.longest_gap, &other.longest_gap),
+            (&mut self.per_token, &other.per_token),
+            (&mut self.duration, &other.duration),
+            (&mut self.response_time, &other.response_time),
+            (&mut self.dispatch_lag, &other.dispatch_lag),
+        ] {
+            ours.add(theirs);
+        }
+        self.spent.add(&other.spent);
+        for (check, n) in &other.failed_checks {
+            *self.failed_checks.entry(Arc::clone(check)).or_default() += n;
+        }
+        for (slo, judged) in &other.judged {
+            self.judged.entry(Arc::clone(slo)).or_default().add(*judged);
+        }
+    }
+}
+
+impl<D> Tally<D> {
+    /// Requests that ended, with and without warm-ups.
+    pub fn all_ended(&self) -> Split {
+        self.ended.values().fold(Split::default(), |mut sum, n| {
+            sum.add(*n);
+            sum
+        })
+    }
+
+    /// Requests that were not sent, with and without warm-ups.
+    pub fn all_skipped(&self) -> Split {
+        self.skipped.values().fold(Split::default(), |mut sum, n| {
+            sum.add(*n);
+            sum
+        })
+    }
+
+    /// Measured requests that were `ok`.
+    pub fn ok(&self) -> u64 {
+        self.ended[Outcome::Ok].measured
+    }
+
+    /// Measured requests that failed by the target's doing.
+    pub fn failed(&self) -> u64 {
+        self.judging() - self.ok()
+    }
+
+    /// Measured requests that ended and say nothing about the target.
+    pub fn not_judged(&self) -> u64 {
+        self.all_ended().measured - self.judging()
+    }
+
+    /// Share of `ok` among the measured requests that say something about the target; absent of none.
+    pub fn availability(&self) -> Option<f64> {
+        ratio(self.ok(), self.judging())
+    }
+
+    fn judging(&self) -> u64 {
+        self.ended.iter().filter(|(outcome, _)| outcome.judges_target()).map(|(_, n)| n.measured).sum()
+    }
+}
+
+impl Spent {
+    fn take(&mut self, request: &Request) {
+        let tokens = &request.observed.tokens;
+        if let Some(count) = tokens.input {
+            self.input[count.source] += count.n;
+        }
+        if let Some(count) = tokens.output {
+            self.output[count.source] += count.n;
+        }
+        self.cached_input += tokens.cached_input.unwrap_or(0);
+        self.reasoning += tokens.reasoning.unwrap_or(0);
+        add_cost(&mut self.cost, request.cost);
+    }
+
+    fn add(&mut self, other: &Self) {
+        other.input.iter().for_each(|(source, n)| self.input[source] += n);
+        other.output.iter().for_each(|(source, n)| self.output[source] += n);
+        self.cached_input += other.cached_input;
+        self.reasoning += other.reasoning;
+        add_cost(&mut self.cost, other.cost);
+    }
+
+    /// Tokens in, whoever counted them.
+    pub fn input_tokens(&self) -> u64 {
+        self.input.values().sum()
+    }
+
+    /// Tokens out, whoever counted them.
+    pub fn output_tokens(&self) -> u64 {
+        self.output.values().sum()
+    }
+}
+
+impl<D: Distribution> JourneyTally<D> {
+    /// Counts a journey that has ended.
+    pub fn take(&mut self, journey: &Journey) {
+        if journey.warm_up {
+            return;
+        }
+        self.ended[journey.outcome] += 1;
+        if journey.outcome.is_answered() {
+            self.duration.record(journey.duration);
+        }
+        self.input_tokens += journey.input_tokens;
+        self.output_tokens += journey.output_tokens;
+        add_cost(&mut self.cost, journey.cost);
+    }
+}
+
+impl<const DIGITS: u8> JourneyTally<Times<DIGITS>> {
+    /// Adds another's.
+    pub fn add(&mut self, other: &Self) {
+        other.ended.iter().for_each(|(outcome, n)| self.ended[outcome] += n);
+        self.duration.add(&other.duration);
+        self.input_tokens += other.input_tokens;
+        self.output_tokens += other.output_tokens;
+        add_cost(&mut self.cost, other.cost);
+    }
+}
+
+fn add_cost(sum: &mut Option<f64>, cost: Option<f64>) {
+    if let Some(cost) = cost {
+        *sum.get_or_insert(0.0) += cost;
+    }
+}
+
+/// `part` of `whole`; absent of nothing.
+pub fn ratio(part: u64, whole: u64) -> Option<f64> {
+    (whole > 0).then(|| part as f64 / whole as f64)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,125 @@
+//! Distributions of times.
+
+use hdrhistogram::Histogram;
+use std::time::Duration;
+
+/// The longest time that [`Times`] tells apart; longer ones count as this.
+const LONGEST: Duration = Duration::from_hours(24);
+
+/// Something that keeps times, exactly or not, in bounded memory.
+pub trait Distribution: Default {
+    /// Adds a time.
+    fn record(&mut self, time: Duration);
+}
+
+/// An HDR histogram of times from a microsecond to a day, with this many significant digits. It takes memory up to
+/// the largest time that it has seen: with three digits at most 0.3 MB, with two at most 0.03 MB.
+#[derive(Clone, Debug, Default)]
+pub struct Times<const DIGITS: u8>(Option<Histogram<u64>>);
+
+impl<const DIGITS: u8> Distribution for Times<DIGITS> {
+    fn record(&mut self, time: Duration) {
+        if self.0.is_none() {
+            // Up to five digits are within the library's limits.
+            self.0 = Histogram::new(DIGITS).ok();
+        }
+        if let Some(histogram) = &mut self.0 {
+            // It grows by itself up to `LONGEST`.
+            let _ = histogram.record(micros(time.min(LONGEST)));
+        }
+    }
+}
+
+impl<const DIGITS: u8> Times<DIGITS> {
+    /// Adds another's times.
+    pub fn add(&mut self, other: &Self) {
+        let Some(theirs) = &other.0 else { return };
+        match &mut self.0 {
+            // Both grow by themselves and have the same digits.
+            Some(ours) => drop(ours.add(theirs)),
+            None => self.0 = Some(theirs.clone()),
+        }
+    }
+
+    /// How many.
+    pub fn count(&self) -> u64 {
+        self.0.as_ref().map_or(0, Histogram::len)
+    }
+
+    /// The smallest time that a share of `q` of all times do not exceed; absent of none.
+    pub fn quantile(&self, q: f64) -> Option<Duration> {
+        let histogram = self.0.as_ref().filter(|histogram| !histogram.is_empty())?;
+        Some(Duration::from_micros(histogram.value_at_quantile(q)))
+    }
+
+    /// The longest time; absent of none.
+    pub fn max(&self) -> Option<Duration> {
+        let histogram = self.0.as_ref().filter(|histogram| !histogram.is_empty())?;
+        Some(Duration::from_micros(histogram.max()))
+    }
+}
+
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn trap_21_quantiles_of_nothing_are_absent() {
+        let mut times = Times::<3>::default();
+        times.add(&Times::default());
+        assert_eq!((times.quantile(0.5), times.max(), times.count()), (None, None, 0));
+    }
+
+    fn bytes<const DIGITS: u8>() -> usize {
+        let mut times = Times::<DIGITS>::default();
+        times.record(Duration::MAX);
+        times.record(Duration::ZERO);
+        let max = times.max().unwrap();
+        assert!((max.as_secs_f64() / LONGEST.as_secs_f64() - 1.0).abs() < 0.01, "{max:?}");
+        times.0.as_ref().unwrap().distinct_values() * size_of::<u64>()
+    }
+
+    #[test]
+    fn trap_20_a_distribution_stays_small() {
+        assert!(bytes::<3>() < 300_000, "{}", bytes::<3>());
+        assert!(bytes::<2>() < 33_000, "{}", bytes::<2>());
+    }
+
+    /// Quantiles are within `10^-digits` of the exact ones, merged or not.
+    fn are_right<const DIGITS: u8>(micros: &[u64]) -> Result<(), TestCaseError> {
+        let (mut left, mut right) = (Times::<DIGITS>::default(), Times::default());
+        for (n, value) in micros.iter().enumerate() {
+            let half = if n % 2 == 0 { &mut left } else { &mut right };
+            half.record(Duration::from_micros(*value));
+        }
+        left.add(&right);
+        let mut sorted = micros.to_vec();
+        sorted.sort_unstable();
+        // The smallest value that at least q of all values do not exceed.
+        let exact = |q: f64| {
+            let rank = (q * sorted.len() as f64).ceil().max(1.0);
+            let below = sorted.iter().enumerate().find(|(index, _)| (*index + 1) as f64 >= rank);
+            Duration::from_micros(*below.unwrap().1).as_secs_f64()
+        };
+        prop_assert_eq!(left.count(), micros.len() as u64);
+        for q in [0.5, 0.95, 0.99] {
+            let (got, exact) = (left.quantile(q).unwrap().as_secs_f64(), exact(q));
+            let error = 10_f64.powi(-i32::from(DIGITS)) + 1e-9;
+            prop_assert!((got / exact - 1.0).abs() <= error, "{} is {}, not {}", q, got, exact);
+        }
+        Ok(())
+    }
+
+    proptest! {
+        #[test]
+        fn quantiles_are_right_to_their_digits(micros in prop::collection::vec(1_u64..1_000_000_000, 1..200)) {
+            are_right::<3>(&micros)?;
+            are_right::<2>(&micros)?;
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! What is added up, and what is left out.
+
+use super::*;
+use crate::event::{Failure, Outcome, SkipReason, Verdict};
+use crate::fact::Sink;
+use crate::testing::{answer, offer, play, small_plan};
+use std::sync::{Mutex, PoisonError};
+
+/// Adds up facts under a lock, as the users of a tally do.
+#[derive(Default)]
+struct Listening(Mutex<Tally<Times<3>>>);
+
+impl Sink for Listening {
+    fn record(&self, fact: &Fact) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take(fact);
+    }
+}
+
+fn tally(play_all: impl FnOnce(&Arc<dyn Sink>)) -> Tally<Times<3>> {
+    let listening = Arc::new(Listening::default());
+    let sink: Arc<dyn Sink> = Arc::<Listening>::clone(&listening);
+    play_all(&sink);
+    listening.0.lock().unwrap().clone()
+}
+
+fn mixed(sink: &Arc<dyn Sink>) {
+    let plan = small_plan();
+    let place = &plan.pairs[0].places[1];
+    let verdict = |met| vec![Verdict { slo: "ttft".into(), met }];
+    play(sink, place, Outcome::Ok, |request| request.verdicts = verdict(true));
+    play(sink, place, Outcome::Failed(Failure::Check), |request| {
+        request.failed_checks = vec!["min_chars".into(), "usage".into()];
+        request.verdicts = verdict(false);
+    });
+    play(sink, place, Outcome::Failed(Failure::Reset), |_| {});
+    play(sink, place, Outcome::Failed(Failure::Internal), |request| request.observed.marks.sent = None);
+    offer(sink, place, true).finish(answer).unwrap();
+    offer(sink, place, false).skip(SkipReason::Budget);
+    offer(sink, place, true).skip(SkipReason::InFlight);
+    sink.record(&Fact::LoadActive { place: Arc::clone(place), time: Duration::from_secs(2) });
+}
+
+#[test]
+fn each_request_is_counted_once_and_a_warm_up_apart() {
+    let tally = tally(mixed);
+    assert_eq!(tally.offered, Split { measured: 5, warm_up: 2 });
+    assert_eq!(tally.all_skipped(), Split { measured: 1, warm_up: 1 });
+    assert_eq!(tally.skipped[SkipReason::Budget], Split { measured: 1, warm_up: 0 });
+    assert_eq!(tally.all_ended(), Split { measured: 4, warm_up: 1 });
+    assert_eq!(tally.offered.total(), tally.all_skipped().total() + tally.all_ended().total());
+    assert_eq!((tally.ok(), tally.failed(), tally.not_judged()), (1, 2, 1));
+    assert_eq!(tally.availability(), Some(1.0 / 3.0));
+    assert_eq!(tally.load_active, Duration::from_secs(2));
+}
+
+#[test]
+fn times_are_of_measured_answers_that_completed_and_lag_of_what_was_sent() {
+    let tally = tally(mixed);
+    assert_eq!((tally.duration.count(), tally.response_time.count(), tally.first_token.count()), (2, 2, 2));
+    assert_eq!((tally.chunk_gap.count(), tally.longest_gap.count(), tally.per_token.count()), (8, 2, 2));
+    assert_eq!(tally.dispatch_lag.count(), 3);
+}
+
+#[test]
+fn tokens_and_cost_are_of_everything() {
+    let spent = tally(mixed).spent;
+    assert_eq!((spent.input_tokens(), spent.output_tokens(), spent.cached_input), (100, 55, 25));
+    assert_eq!((spent.input[Source::Usage], spent.cost), (100, Some(1.25)));
+}
+
+#[test]
+fn checks_and_objectives_are_counted_by_name() {
+    let tally = tally(mixed);
+    assert_eq!((tally.failed_checks["min_chars"], tally.failed_checks["usage"]), (1, 1));
+    assert_eq!(tally.judged["ttft"], Judged { events: 2, errors: 1 });
+    assert_eq!(tally.judged["ttft"].good_ratio(), Some(0.5));
+    assert_eq!(Judged::default().good_ratio(), None);
+}
+
+#[test]
+fn a_sum_of_two_is_what_one_would_have_counted() {
+    let once = tally(mixed);
+    let mut sum = once.clone();
+    sum.add(&once);
+    let twice = tally(|sink| {
+        mixed(sink);
+        mixed(sink);
+    });
+    assert_eq!((sum.offered, &sum.skipped, &sum.ended), (twice.offered, &twice.skipped, &twice.ended));
+    assert_eq!((sum.load_active, &sum.failed_checks), (twice.load_active, &twice.failed_checks));
+    assert_eq!(sum.judged, twice.judged);
+    assert_eq!(sum.spent.input, twice.spent.input);
+    assert_eq!((sum.spent.cost, sum.spent.cached_input), (twice.spent.cost, twice.spent.cached_input));
+    for (ours, theirs) in [
+        (&sum.first_token, &twice.first_token),
+        (&sum.chunk_gap, &twice.chunk_gap),
+        (&sum.longest_gap, &twice.longest_gap),
+        (&sum.per_token, &twice.per_token),
+        (&sum.duration, &twice.duration),
+        (&sum.response_time, &twice.response_time),
+        (&sum.dispatch_lag, &twice.dispatch_lag),
+    ] {
+        assert_eq!((ours.count(), ours.quantile(0.5)), (theirs.count(), theirs.quantile(0.5)));
+    }
+}
