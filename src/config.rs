@@ -47,7 +47,7 @@ pub use problem::{Errors, Located, Problem};
 pub use profile::{
     Arrivals, ArrivalsWord, Gamma, GammaArrivals, Profile, Prompt, PromptFile, Slo, Stage, Workload,
 };
-pub use rate::{FromTo, Moving, PerSecond, Rate};
+pub use rate::{FromTo, Moving, PerSecond, Rate, Users};
 pub use scenario::{
     AnyRequest, AskModel, DataFile, DoneAt, DoneEvent, Read, Scenario, Step, TakeFrom, TakeSource,
 };

@@ -16,6 +16,7 @@ pub mod event;
 pub mod exchange;
 pub mod fact;
 pub mod framing;
+pub mod limits;
 pub mod pacing;
 pub mod plan;
 pub mod report;

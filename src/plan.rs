@@ -10,6 +10,8 @@ mod fingerprint;
 #[cfg(test)]
 mod fixtures;
 mod forecast;
+#[cfg(test)]
+mod hostile;
 mod load;
 pub mod otlp;
 mod params;

@@ -5,6 +5,7 @@ mod frame;
 mod json;
 mod scan;
 
+use crate::limits;
 use frame::Frame;
 use minijinja::{AutoEscape, Environment, Error, ErrorKind, UndefinedBehavior, syntax::SyntaxConfig};
 use serde::Serialize;
@@ -120,13 +121,15 @@ impl Templates {
     /// Compiles a template that renders to text, or to a value with [`Self::value`]. Errors name the line in the
     /// template; unknown filters, tests and functions are errors, too.
     pub fn add(&mut self, source: &str) -> Result<Template, Invalid> {
+        let scanned = scan::scan(source);
+        bounded(source, &scanned)?;
         let key: Arc<str> = format!("t{}", self.added).into();
         self.env.add_template_owned(key.to_string(), source.to_owned()).map_err(|error| invalid(&error))?;
         let (undeclared, attributes) = match self.env.get_template(&key) {
             Ok(template) => (template.undeclared_variables(false), template.undeclared_variables(true)),
             Err(error) => return Err(invalid(&error)),
         };
-        self.check_uses(source, &undeclared)?;
+        self.check_uses(scanned.uses, &undeclared)?;
         let names = undeclared.into_iter().filter(|name| !FUNCTIONS.contains(&name.as_str())).collect();
         let typed = self.add_typed(source, &key)?;
         self.added += 1;
@@ -137,11 +140,11 @@ impl Templates {
     /// Checks that every filter, test and function exists.
     fn check_uses(
         &self,
-        source: &str,
+        uses: Vec<scan::Use<'_>>,
         undeclared: &std::collections::HashSet<String>,
     ) -> Result<(), Invalid> {
         let mut state = self.env.empty_state();
-        for used in scan::scan(source).uses {
+        for used in uses {
             let (kind, unknown) = match used.what {
                 scan::What::Filter => {
                     ("filter", is(state.apply_filter(used.name, &[]).err(), ErrorKind::UnknownFilter))
@@ -189,6 +192,18 @@ impl Templates {
         let value = captured.state().lookup(RESULT).unwrap_or_default();
         json::from(&value).map_err(|error| failed_by(template, &error))
     }
+}
+
+/// The engine's parser and compiler call themselves for each part of a chain (`a + b + c`, `elif`).
+fn bounded(source: &str, scanned: &scan::Scanned<'_>) -> Result<(), Invalid> {
+    if source.len() > limits::TEMPLATE_BYTES && scanned.tokens > 0 {
+        return Err(Invalid { message: format!("it is longer than {} bytes", limits::TEMPLATE_BYTES) });
+    }
+    if scanned.tokens > limits::TEMPLATE_TOKENS {
+        let most = limits::TEMPLATE_TOKENS;
+        return Err(Invalid { message: format!("it has more than {most} words and signs of code") });
+    }
+    Ok(())
 }
 
 fn is(error: Option<Error>, kind: ErrorKind) -> bool {

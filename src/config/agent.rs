@@ -51,6 +51,7 @@ impl Default for Agent {
 #[serde(deny_unknown_fields, default)]
 pub struct Limits {
     /// Most requests in flight at the same time. What would be over it is skipped, and counted. Default: 4096.
+    #[schemars(range(min = 1, max = 1_000_000))]
     pub in_flight: NonZeroU32,
 }
 

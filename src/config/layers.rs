@@ -9,6 +9,7 @@ use super::schema::{Schema, SchemaNode};
 use super::tree::{Entry, Node, Position, Value};
 use super::validate::{list, nearest};
 use super::{tables, yaml};
+use crate::limits;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -60,6 +61,12 @@ pub(crate) fn read(sources: &[Source], environment: &[(String, String)]) -> Read
     layers.extend(
         variables.filter_map(|(name, value)| read_variable(name, value, &shape, &mut reading.problems)),
     );
+    if layers.iter().map(Node::count).sum::<usize>() > limits::CONFIG_VALUES {
+        let message = format!("has more than {} values in all its files together", limits::CONFIG_VALUES);
+        reading.problems.push(Problem::new(KeyPath::root(), message).at(Position::Nowhere));
+        reading.incomplete = true;
+        layers.clear();
+    }
     reading.tree = merge(&layers, &shape);
     reading.tree.drop_nulls(&shape);
     shape.make_whole(&mut reading.tree);
@@ -111,8 +118,16 @@ fn read_folder(path: &Path, reading: &mut ReadConfig) -> Option<Node> {
         return None;
     }
     let mut tree = Node::empty();
+    let mut values = 0;
     for file in files {
-        match read_file(&file, reading) {
+        let read = read_file(&file, reading);
+        values += read.as_ref().map_or(0, Node::count);
+        if values > limits::CONFIG_VALUES {
+            let message = format!("holds more than {} values in its files", limits::CONFIG_VALUES);
+            reading.problems.push(about_file(&name, message));
+            return None;
+        }
+        match read {
             Some(node) => tree.join(node, &Schema::get().root(), &KeyPath::root(), &mut reading.problems),
             None => reading.incomplete = true,
         }

@@ -8,6 +8,7 @@ use super::repair::{self, Repaired};
 use super::tree::{Node, Value};
 use super::validate::validate;
 use super::{Config, Position};
+use crate::limits;
 use serde::de::DeserializeOwned;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -102,7 +103,8 @@ pub fn read(sources: &[Source], environment: impl IntoIterator<Item = (String, S
         let config = typed(&tree, &mut broken, &mut problems);
         Variant { config, broken, changed }
     };
-    let (least, others) = if incomplete {
+    // Of too many errors the rest is not known, and neither is what the config would mean without them.
+    let (least, others) = if incomplete || misfits.len() >= limits::PROBLEMS {
         let broken = BrokenParts { unread: true, ..BrokenParts::default() };
         (Variant { config: Config::default(), broken, changed: Vec::new() }, Vec::new())
     } else if misfits.is_empty() {

@@ -2,6 +2,7 @@
 
 use super::path::KeyPath;
 use super::tree::{Node, Position};
+use crate::limits;
 use std::fmt;
 
 /// Something wrong with a key. Never holds a value that may be secret.
@@ -44,13 +45,12 @@ pub struct Located {
 
 impl Located {
     /// Where to stand in a list: by file, line and column.
-    fn order(&self) -> (String, usize, usize, &KeyPath, &str) {
-        match &self.position {
-            Position::File { name, line, column } => {
-                (name.to_string(), *line, *column, &self.path, &self.message)
-            }
-            other => (other.to_string(), 0, 0, &self.path, &self.message),
-        }
+    fn order(&self) -> (String, usize, usize, KeyPath, String) {
+        let (file, line, column) = match &self.position {
+            Position::File { name, line, column } => (name.to_string(), *line, *column),
+            other => (other.to_string(), 0, 0),
+        };
+        (file, line, column, self.path.clone(), self.message.clone())
     }
 }
 
@@ -71,8 +71,19 @@ pub struct Errors(Vec<Located>);
 impl Errors {
     /// These errors, each once; `None` if there are none.
     pub(crate) fn of(problems: Vec<Located>) -> Option<Self> {
-        let problems = sorted(problems);
+        let mut problems = sorted(problems);
+        if problems.len() > limits::PROBLEMS {
+            let more = problems.len() - limits::PROBLEMS;
+            problems.truncate(limits::PROBLEMS);
+            let message = format!("has {more} more errors at least; they are told when these are mended");
+            problems.push(Problem::new(KeyPath::root(), message).at(Position::Nowhere));
+        }
         (!problems.is_empty()).then_some(Self(problems))
+    }
+
+    /// One error about the whole.
+    pub(crate) fn only(problem: Problem) -> Self {
+        Self(vec![problem.at(Position::Nowhere)])
     }
 
     /// The errors.
@@ -92,7 +103,7 @@ impl<'a> IntoIterator for &'a Errors {
 
 /// In the order of files and lines, each once.
 pub(crate) fn sorted(mut problems: Vec<Located>) -> Vec<Located> {
-    problems.sort_by(|a, b| a.order().cmp(&b.order()));
+    problems.sort_by_cached_key(Located::order);
     problems.dedup();
     problems
 }

@@ -2,7 +2,7 @@
 
 use super::agent::Budget;
 use super::expect::Expect;
-use super::rate::{Moving, Rate};
+use super::rate::{Moving, Rate, Users};
 use super::scenario::Scenario;
 use super::schedule::Schedule;
 use super::text::{Length, Percentage, ThinkTime};
@@ -10,7 +10,7 @@ use crate::vocabulary::{Cache, SloMetric};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use std::num::{NonZeroU32, NonZeroU64};
+use std::num::NonZeroU64;
 use std::path::PathBuf;
 
 /// What is sent (exactly one of `workload` and `scenario`), when, to which targets, and what is expected of the
@@ -25,7 +25,7 @@ pub struct Profile {
     pub schedule: Schedule,
     /// What a run offers: stages, one after the other. Default: `[{ requests: 1 }]`, one request.
     #[serde(default = "one_request")]
-    #[schemars(length(min = 1))]
+    #[schemars(length(min = 1, max = 100))]
     pub load: Vec<Stage>,
     /// Prompts, each of which is a request of its own.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -44,6 +44,7 @@ pub struct Profile {
     pub expect: Expect,
     /// Service level objectives.
     #[serde(default)]
+    #[schemars(length(max = 100))]
     pub slo: Vec<Slo>,
     /// Budget of all its targets together.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -83,7 +84,7 @@ pub struct Stage {
     pub arrivals: Option<Arrivals>,
     /// Users: a number, or `{ from: 1, to: 8 }`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub users: Option<Moving<NonZeroU32>>,
+    pub users: Option<Moving<Users>>,
     /// Time between an answer and a user's next question (with a scenario, between a user's journeys): `2s`, or
     /// between two lengths, `1s..3s`. Default: 0s.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -1,9 +1,11 @@
 //! Rates and values that may move: `2/s`, `30/m`, `{ from: 2/s, to: 10/s }`.
 
 use super::text::{Text, text};
+use crate::limits;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize};
 use std::borrow::Cow;
+use std::num::NonZeroU32;
 
 /// Requests per second, written as text with a unit.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -28,6 +30,9 @@ impl Text for PerSecond {
             return Err(says());
         }
         let number: f64 = number.parse().map_err(|_| says())?;
+        if number / per > f64::from(limits::RATE) {
+            return Err(format!("must not be more than {}/s", limits::RATE));
+        }
         Ok(Self(number / per))
     }
 
@@ -75,10 +80,17 @@ impl JsonSchema for Rate {
             "type": ["string", "number"],
             "format": PerSecond::FORMAT,
             "minimum": 0,
+            "maximum": limits::RATE,
             "examples": PerSecond::EXAMPLES,
         })
     }
 }
+
+/// A number of users of a stage. Each has a connection, and a process has 65,536 ports towards an address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(transparent)]
+#[schemars(inline)]
+pub struct Users(#[schemars(range(min = 1, max = 65_536))] pub NonZeroU32);
 
 /// A value that stays, or that moves in a straight line over the stage's time.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]

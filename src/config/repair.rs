@@ -8,6 +8,7 @@ use super::path::{KeyPath, Segment};
 use super::schema::Schema;
 use super::tree::Node;
 use super::validate::{Misfit, Repair, nearest, validate};
+use crate::limits;
 use serde_json::Value;
 
 /// How often a config is judged at most: the words of the longest closed list, and the config without them.
@@ -43,7 +44,8 @@ pub(super) fn variants(tree: &Node, misfits: &[Misfit]) -> (Repaired, Vec<Repair
         Repair::Remove(path) => meant(tree, path).len(),
         Repair::Fill(path) => root.at(path).examples(DEPTH).len(),
     });
-    let count = choices.max().unwrap_or(1).clamp(1, MAX_VARIANTS - 1);
+    let affordable = (limits::GUESSED_VALUES / tree.count().max(1)).min(MAX_VARIANTS - 1);
+    let count = choices.max().unwrap_or(1).clamp(1, MAX_VARIANTS - 1).min(affordable);
     let others = (0..count).map(|choice| repaired(tree, &repairs, Some(choice))).collect();
     (repaired(tree, &repairs, None), others)
 }

@@ -33,9 +33,10 @@ pub struct Scenario {
     pub cookies: bool,
     /// Steps that are played once per user, before its first iteration, such as a login. Default: none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 100))]
     pub setup: Vec<Step>,
     /// Steps of an iteration (a journey), one after the other. One that fails ends the journey.
-    #[schemars(length(min = 1))]
+    #[schemars(length(min = 1, max = 100))]
     pub steps: Vec<Step>,
 }
 
@@ -105,6 +106,7 @@ pub struct Step {
     pub timeout: Option<Length>,
     /// Times that it is played in a row within an iteration. Default: 1.
     #[serde(default = "once", skip_serializing_if = "is_once")]
+    #[schemars(range(min = 1, max = 10_000))]
     pub repeat: NonZeroU32,
     /// Each time that it is played is a turn of a conversation, with the label `turn`. Default: true for an `ask`
     /// with `history`, else false.
@@ -187,6 +189,7 @@ pub struct AskModel {
     pub params: Map<String, Value>,
     /// Earlier turns (question and answer) of this step that are sent along; the oldest are dropped. Default: 0.
     #[serde(default, skip_serializing_if = "is_zero")]
+    #[schemars(range(max = 1000))]
     pub history: u32,
 }
 

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 #[serde(deny_unknown_fields)]
 #[schemars(extend("x-layers" = "replace"))]
 pub struct Schedule {
-    /// A run at this interval, such as `2m`. The runs lie on a grid aligned to the epoch, moved by an offset that
+    /// A run at this interval, such as `2m`, and at least `100ms`. The runs lie on a grid aligned to the epoch, moved by an offset that
     /// is stable for each profile and target, so that not all start at the same moment. Missed ones are counted
     /// and not made up for.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -30,6 +30,7 @@ pub struct Schedule {
     pub timezone: Option<Zone>,
     /// Runs start only inside one of these. Default: always.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    #[schemars(length(max = 100))]
     pub windows: Vec<Window>,
     /// What happens to a run that is due while the one before it still offers load. Default: skip.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -2,7 +2,8 @@
 
 use super::path::KeyPath;
 use super::problem::{Located, Problem};
-use super::tree::{Entry, Node, Position, Value};
+use super::tree::{Entry, Node, Position, Value, long_key, too_deep, too_large, too_many_values};
+use crate::limits;
 use serde_json::Number;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,7 +12,13 @@ use toml::de::{DeTable, DeValue};
 
 /// Reads a file.
 pub(crate) fn read(name: &Arc<str>, text: &str) -> Result<Node, Vec<Located>> {
-    let reader = Reader { name, text };
+    let mut reader = Reader { places: Places::new(text), name, values: 0 };
+    let whole =
+        |message: String| vec![Problem::new(KeyPath::root(), message).at(Position::Whole(Arc::clone(name)))];
+    if text.len() > limits::CONFIG_BYTES {
+        return Err(whole(too_large()));
+    }
+    // The parser bounds the depth of brackets and of dotted keys, each on its own.
     let (table, errors) = DeTable::parse_recoverable(text);
     let mut problems: Vec<Located> = errors
         .iter()
@@ -21,46 +28,105 @@ pub(crate) fn read(name: &Arc<str>, text: &str) -> Result<Node, Vec<Located>> {
             Problem::new(KeyPath::root(), format!("is not valid TOML: {}", error.message())).at(at)
         })
         .collect();
+    problems.truncate(limits::PROBLEMS);
     let value = Value::Map(reader.map(table.get_ref(), &KeyPath::root(), &mut problems));
+    if reader.values > limits::CONFIG_VALUES {
+        return Err(whole(too_many_values()));
+    }
     if problems.is_empty() { Ok(Node { at: reader.at(0), value }) } else { Err(problems) }
 }
 
 struct Reader<'a> {
     name: &'a Arc<str>,
+    places: Places<'a>,
+    /// How many values were read; no more are read when there are too many.
+    values: usize,
+}
+
+/// How many bytes lie between two places whose characters are counted.
+const STEP: usize = 64;
+
+/// Finds line and column of an offset without reading the text from its start.
+struct Places<'a> {
     text: &'a str,
+    /// Where each line begins.
+    lines: Vec<usize>,
+    /// Number of characters before every [`STEP`]th byte.
+    characters: Vec<usize>,
+}
+
+impl<'a> Places<'a> {
+    fn new(text: &'a str) -> Self {
+        let starts = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n').map(|(at, _)| at + 1);
+        let mut before = 0;
+        let mut characters = Vec::new();
+        for step in text.as_bytes().chunks(STEP) {
+            characters.push(before);
+            before += step.iter().filter(|byte| is_start(**byte)).count();
+        }
+        Self { text, lines: std::iter::once(0).chain(starts).collect(), characters }
+    }
+
+    fn characters_before(&self, offset: usize) -> usize {
+        let step = offset / STEP;
+        let known = self.characters.get(step).copied().unwrap_or_default();
+        let rest = self.text.as_bytes().get(step * STEP..offset).unwrap_or_default();
+        known + rest.iter().filter(|byte| is_start(**byte)).count()
+    }
+
+    /// Line and column, from 1.
+    fn at(&self, offset: usize) -> (usize, usize) {
+        let offset = offset.min(self.text.len());
+        let line = self.lines.partition_point(|start| *start <= offset);
+        let start = self.lines.get(line.saturating_sub(1)).copied().unwrap_or_default();
+        (line, self.characters_before(offset) - self.characters_before(start) + 1)
+    }
+}
+
+/// Whether a byte of UTF-8 is the first one of a character.
+const fn is_start(byte: u8) -> bool {
+    byte & 0xc0 != 0x80
 }
 
 impl Reader<'_> {
     fn at(&self, offset: usize) -> Position {
-        let before = self.text.get(..offset).unwrap_or(self.text);
-        let line = before.matches('\n').count() + 1;
-        let column = before.rsplit('\n').next().map_or(0, |line| line.chars().count()) + 1;
+        let (line, column) = self.places.at(offset);
         Position::File { name: Arc::clone(self.name), line, column }
     }
 
     fn map(
-        &self,
+        &mut self,
         table: &DeTable<'_>,
         path: &KeyPath,
         problems: &mut Vec<Located>,
     ) -> BTreeMap<String, Entry> {
-        let entries = table.iter().map(|(key, value)| {
-            let entry = Entry {
-                key_at: self.at(key.span().start),
-                node: self.node(value, &path.key(key.get_ref()), problems),
-            };
-            (key.get_ref().to_string(), entry)
-        });
-        entries.collect()
+        let mut entries = BTreeMap::new();
+        for (key, value) in table {
+            let key_at = self.at(key.span().start);
+            if let Some(message) = long_key(key.get_ref()) {
+                problems.push(Problem::new(path.clone(), message).at(key_at));
+                continue;
+            }
+            let node = self.node(value, &path.key(key.get_ref()), problems);
+            entries.insert(key.get_ref().to_string(), Entry { key_at, node });
+        }
+        entries
     }
 
-    fn node(&self, value: &Spanned<DeValue<'_>>, path: &KeyPath, problems: &mut Vec<Located>) -> Node {
+    fn node(&mut self, value: &Spanned<DeValue<'_>>, path: &KeyPath, problems: &mut Vec<Located>) -> Node {
         let at = self.at(value.span().start);
+        self.values += 1;
+        if self.values > limits::CONFIG_VALUES {
+            return Node { at, value: Value::Null };
+        }
         let mut fail = |message: &str| {
             problems.push(Problem::new(path.clone(), message).at(at.clone()));
             Value::Null
         };
         let value = match value.get_ref() {
+            DeValue::Array(_) | DeValue::Table(_) if path.segments().len() >= limits::CONFIG_DEPTH => {
+                fail(&too_deep())
+            }
             DeValue::String(text) => Value::String(text.to_string()),
             DeValue::Integer(integer) => i64::from_str_radix(integer.as_str(), integer.radix()).map_or_else(
                 |_| fail("must be a number that fits into 64 bits"),
@@ -117,5 +183,40 @@ mod tests {
         assert!(error("a = 99999999999999999999").ends_with("fits into 64 bits"));
         assert!(error("a = hunter2\nb = [\n").lines().count() >= 2);
         assert!(!error("a = hunter2\nb = 'hunter2\n").contains("hunter2"));
+    }
+    #[test]
+    fn depth_size_and_keys_are_bounded() {
+        let error = |text: &str| match read(&Arc::from("t.toml"), text) {
+            Ok(_) => panic!("{} bytes are read", text.len()),
+            Err(problems) => problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"),
+        };
+        let dotted = |n: usize| format!("{}a = 1", "a.".repeat(n));
+        assert!(read(&Arc::from("t"), &dotted(60)).is_ok());
+        assert!(error(&dotted(70)).contains("is nested more than 64 deep"));
+        // Dotted keys inside tables: each bounded by the parser, and far too deep together.
+        let both = format!("{}b = 1{}", format!("{}a = {{ ", "a.".repeat(20)).repeat(20), " }".repeat(20));
+        assert!(error(&both).contains("deep"));
+        for deep in
+            [format!("a = {}", "[".repeat(100_000)), dotted(100_000), format!("[{}a]", "a.".repeat(100_000))]
+        {
+            error(&deep);
+        }
+        let many = (0..200_000).map(|n| format!("k{n} = 1")).collect::<Vec<_>>().join("\n");
+        assert_eq!(error(&many), "t.toml: holds more than 100000 values, those of aliases included");
+        assert_eq!(error(&format!("a = '{}'", "x".repeat(5 << 20))), "t.toml: holds more than 4 MiB");
+        assert!(error(&format!("{} = 1", "k".repeat(300))).ends_with("has a key of more than 256 bytes"));
+    }
+
+    #[test]
+    fn places_are_those_of_the_whole_text() {
+        let text = "ü = 1\n\nlong = '".to_owned() + &"ä".repeat(3000) + "'\nz = 2\n";
+        let places = Places::new(&text);
+        let slow = |offset: usize| {
+            let before = &text[..offset];
+            (before.matches('\n').count() + 1, before.rsplit('\n').next().unwrap().chars().count() + 1)
+        };
+        for (offset, _) in text.char_indices().step_by(7).chain([(text.len(), ' ')]) {
+            assert_eq!(places.at(offset), slow(offset), "{offset}");
+        }
     }
 }

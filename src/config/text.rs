@@ -1,6 +1,7 @@
 //! Values that are written as text with a form of their own: `30s`, `99.5%`, `1s..3s`, a cron expression.
 //! Each knows its JSON Schema format, so that the schema pass finds a bad one together with every other error.
 
+use crate::limits;
 use jiff::civil::Time;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Span, SpanRelativeTo};
@@ -34,7 +35,7 @@ macro_rules! text {
         impl<'de> serde::Deserialize<'de> for $type {
             fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
                 let text = <String as serde::Deserialize>::deserialize(deserializer)?;
-                crate::config::text::Text::parse(&text).map_err(serde::de::Error::custom)
+                crate::config::text::read(&text).map_err(serde::de::Error::custom)
             }
         }
 
@@ -59,6 +60,9 @@ macro_rules! text {
 }
 pub(crate) use text;
 
+/// What is said of a length of time beyond the limit, and before the limit.
+const TOO_LONG: &str = "must not be longer than";
+
 /// A length of time: whole numbers or decimals, each with its unit (`us`, `ms`, `s`, `m`, `h`, `d`, `w`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Length(pub Duration);
@@ -72,7 +76,11 @@ impl Text for Length {
         let span: Span = text.trim().parse().map_err(|_| says())?;
         // Days and weeks have a fixed length here; months and years have none and are refused.
         let length = span.to_duration(SpanRelativeTo::days_are_24_hours()).map_err(|_| says())?;
-        Duration::try_from(length).map(Self).map_err(|_| "must not be negative".to_owned())
+        let length = Duration::try_from(length).map_err(|_| "must not be negative".to_owned())?;
+        if length > limits::LONGEST {
+            return Err(format!("{TOO_LONG} {}", show_duration(limits::LONGEST)));
+        }
+        Ok(Self(length))
     }
 
     fn show(&self) -> String {
@@ -110,9 +118,11 @@ impl Text for ThinkTime {
     fn parse(text: &str) -> Result<Self, String> {
         let (min, max) = text.split_once("..").unwrap_or((text, text));
         let part = |text: &str| {
-            Length::parse(text).map(|length| length.0).map_err(|_| {
-                "must be a length of time or a range of them, such as 2s or 500ms..3s".to_owned()
-            })
+            let length = Length::parse(text).map_err(|said| {
+                let form = "must be a length of time or a range of them, such as 2s or 500ms..3s";
+                if said.starts_with(TOO_LONG) { said } else { form.to_owned() }
+            });
+            length.map(|length| length.0)
         };
         let (min, max) = (part(min)?, part(max)?);
         if min > max {
@@ -310,6 +320,14 @@ pub(crate) fn complaint(format: &str, text: &str) -> Option<String> {
     FORMATS.iter().find(|(name, _)| *name == format).and_then(|(_, check)| check(text).err())
 }
 
+/// Reads a text of a form of its own, if it is no longer than any of them has to be.
+pub(crate) fn read<T: Text>(text: &str) -> Result<T, String> {
+    if text.len() > limits::SHORT_TEXT_BYTES {
+        return Err(format!("must not be longer than {} bytes", limits::SHORT_TEXT_BYTES));
+    }
+    T::parse(text)
+}
+
 type Check = fn(&str) -> Result<(), String>;
 
 /// Every format that the schema names.
@@ -329,7 +347,7 @@ pub(crate) const FORMATS: &[(&str, Check)] = &[
 ];
 
 const fn checked<T: Text>() -> (&'static str, Check) {
-    (T::FORMAT, |text| T::parse(text).map(|_| ()))
+    (T::FORMAT, |text| read::<T>(text).map(|_| ()))
 }
 
 #[cfg(test)]

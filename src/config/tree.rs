@@ -4,11 +4,33 @@
 use super::path::{KeyPath, Segment};
 use super::problem::{Located, Problem};
 use super::schema::SchemaNode;
+use crate::limits;
 use serde_json::{Map, Number};
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry as MapEntry;
 use std::fmt;
 use std::sync::Arc;
+
+/// What is said of a key that is too long, without the key.
+pub(crate) fn long_key(key: &str) -> Option<String> {
+    let most = limits::KEY_BYTES;
+    (key.len() > most).then(|| format!("has a key of more than {most} bytes"))
+}
+
+/// What is said of values that are nested too deep.
+pub(crate) fn too_deep() -> String {
+    format!("is nested more than {} deep", limits::CONFIG_DEPTH)
+}
+
+/// What is said of too many values.
+pub(crate) fn too_many_values() -> String {
+    format!("holds more than {} values, those of aliases included", limits::CONFIG_VALUES)
+}
+
+/// What is said of too much text.
+pub(crate) fn too_large() -> String {
+    format!("holds more than {} MiB", limits::CONFIG_BYTES >> 20)
+}
 
 /// Where something was written.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -91,6 +113,15 @@ impl Node {
                 let entries = map.iter().map(|(key, entry)| (key.clone(), entry.node.to_json()));
                 entries.collect::<Map<_, _>>().into()
             }
+        }
+    }
+
+    /// How many values it holds, itself included.
+    pub(crate) fn count(&self) -> usize {
+        match &self.value {
+            Value::Array(items) => 1 + items.iter().map(Self::count).sum::<usize>(),
+            Value::Map(map) => 1 + map.values().map(|entry| entry.node.count()).sum::<usize>(),
+            _ => 1,
         }
     }
 

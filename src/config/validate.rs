@@ -6,6 +6,7 @@ use super::problem::{Located, Problem};
 use super::schema::Schema;
 use super::text;
 use super::tree::Node;
+use crate::limits;
 use jsonschema::error::{TypeKind, ValidationErrorKind as Kind};
 use jsonschema::paths::LocationSegment;
 use jsonschema::{JsonType, ValidationError};
@@ -13,6 +14,9 @@ use serde_json::Value;
 
 /// What the map of a secret must be.
 const SECRET: &str = "must be { env: NAME }, { file: PATH } or { value: TEXT }";
+
+/// Longest name that is compared with others, in bytes.
+const LONGEST_NAME: usize = 64;
 
 /// What does not fit the schema, and what would have to be there in its place.
 pub(crate) struct Misfit {
@@ -65,6 +69,9 @@ pub(crate) fn validate(tree: &Node, incomplete: bool) -> Vec<Misfit> {
             continue;
         }
         explain(&error, tree, schema, &mut found);
+        if found.len() >= limits::PROBLEMS {
+            break;
+        }
     }
     found
 }
@@ -73,7 +80,7 @@ fn explain(error: &ValidationError<'_>, tree: &Node, schema: &Schema, found: &mu
     let path = path_of(error);
     match error.kind() {
         Kind::AdditionalProperties { unexpected } => {
-            for key in unexpected {
+            for key in unexpected.iter().take(limits::PROBLEMS.saturating_sub(found.len())) {
                 let path = path.key(key);
                 found.push(unknown_key(error, &path, key, tree, schema));
             }
@@ -242,6 +249,7 @@ fn clause(error: &ValidationError<'_>, schema: &Schema) -> String {
         Kind::ExclusiveMinimum { limit } => format!("must be more than {limit}"),
         Kind::ExclusiveMaximum { limit } => format!("must be less than {limit}"),
         Kind::MinLength { .. } => "must not be empty".to_owned(),
+        Kind::MaxItems { limit } => format!("must not have more than {limit} items"),
         Kind::MinItems { .. } => "must have at least one item".to_owned(),
         // No other keyword occurs in the schema; its name says what it is about, and no value is shown.
         other => format!("breaks the rule `{}` of the schema", other.keyword()),
@@ -296,6 +304,11 @@ fn is_secret(schema: &Value) -> bool {
 
 /// The name that was probably meant.
 pub(crate) fn nearest<'a>(written: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    // The comparison takes the product of both lengths.
+    if written.len() > LONGEST_NAME {
+        return None;
+    }
+    let known = known.filter(|name| name.len() <= LONGEST_NAME);
     let scored = known.map(|name| (strsim::damerau_levenshtein(written, name), name));
     let (distance, name) = scored.min_by_key(|(distance, _)| *distance)?;
     // Up to a third of the letters wrong is a slip; more is another word.

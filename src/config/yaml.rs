@@ -3,8 +3,10 @@
 
 use super::path::KeyPath;
 use super::problem::{Located, Problem};
-use super::tree::{Entry, Node, Position, Value};
-use saphyr::{LoadableYamlNode, MarkedYaml, Marker, Scalar, YamlData};
+use super::tree::{Entry, Node, Position, Value, long_key, too_deep, too_large, too_many_values};
+use crate::limits;
+use saphyr::{MarkedYaml, Marker, Scalar, YamlData, YamlLoader};
+use saphyr_parser::{Event, Parser, SpannedEventReceiver as _};
 use serde_json::Number;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,10 +15,8 @@ use std::sync::Arc;
 pub(crate) fn read(name: &Arc<str>, text: &str) -> Result<Node, Vec<Located>> {
     let reader = Reader { name };
     // The parser's messages speak of structure and do not quote the text, which may hold a secret.
-    let documents = MarkedYaml::load_from_str(text).map_err(|error| {
-        let message = format!("is not valid YAML: {}", error.info());
-        vec![Problem::new(KeyPath::root(), message).at(reader.at(*error.marker()))]
-    })?;
+    let documents = documents(text)
+        .map_err(|(message, marker)| vec![Problem::new(KeyPath::root(), message).at(reader.at(marker))])?;
     let fail = |at, message: &str| Err(vec![Problem::new(KeyPath::root(), message).at(at)]);
     match documents.as_slice() {
         [] => Ok(Node { at: reader.at(Marker::new(0, 1, 0)), value: Value::Map(BTreeMap::new()) }),
@@ -32,6 +32,105 @@ pub(crate) fn read(name: &Arc<str>, text: &str) -> Result<Node, Vec<Located>> {
         }
         [_, second, ..] => {
             fail(reader.at(second.span.start), "must hold one YAML document, and here begins another")
+        }
+    }
+}
+
+/// The documents of a text, measured while they are read: aliases are copies, and everything that looks at the result
+/// calls itself for each level.
+fn documents(text: &str) -> Result<Vec<MarkedYaml<'_>>, (String, Marker)> {
+    let mut loader = YamlLoader::<MarkedYaml<'_>>::default();
+    let mut measure = Measure::default();
+    let mut parser = Parser::new_from_str(text);
+    let invalid =
+        |error: &saphyr::ScanError| (format!("is not valid YAML: {}", error.info()), *error.marker());
+    while let Some(event) = parser.next_event() {
+        let (event, span) = event.map_err(|error| invalid(&error))?;
+        measure.add(&event).map_err(|message| (message, span.start))?;
+        loader.on_event(event, span);
+        if let Some(error) = loader.error() {
+            return Err(invalid(error));
+        }
+    }
+    Ok(loader.into_documents())
+}
+
+/// How much a document holds, with its aliases.
+#[derive(Clone, Copy, Debug, Default)]
+struct Size {
+    values: usize,
+    bytes: usize,
+    /// Levels below it, itself included.
+    depth: usize,
+}
+
+/// Adds up what the events of a document stand for.
+#[derive(Debug, Default)]
+struct Measure {
+    /// Collections that are open, each with its anchor and what it holds so far.
+    open: Vec<(usize, Size)>,
+    /// What an alias of each anchor stands for.
+    anchors: BTreeMap<usize, Size>,
+    /// Everything so far, and no depth.
+    all: Size,
+}
+
+impl Measure {
+    fn add(&mut self, event: &Event<'_>) -> Result<(), String> {
+        match event {
+            Event::SequenceStart(anchor, _) | Event::MappingStart(anchor, _) => {
+                self.open.push((*anchor, Size::default()));
+                self.count(1, 0)?;
+                return self.check_depth(0);
+            }
+            Event::SequenceEnd | Event::MappingEnd => {
+                if let Some((anchor, mut size)) = self.open.pop() {
+                    size.values += 1;
+                    size.depth += 1;
+                    self.end(anchor, size);
+                }
+            }
+            Event::Scalar(text, _, anchor, _) => {
+                let size = Size { values: 1, bytes: text.len(), depth: 0 };
+                self.count(size.values, size.bytes)?;
+                self.end(*anchor, size);
+            }
+            Event::Alias(anchor) => {
+                let size = self.anchors.get(anchor).copied().unwrap_or_default();
+                self.count(size.values, size.bytes)?;
+                self.end(0, size);
+                return self.check_depth(size.depth);
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn count(&mut self, values: usize, bytes: usize) -> Result<(), String> {
+        self.all.values = self.all.values.saturating_add(values);
+        self.all.bytes = self.all.bytes.saturating_add(bytes);
+        if self.all.values > limits::CONFIG_VALUES {
+            return Err(too_many_values());
+        }
+        if self.all.bytes > limits::CONFIG_BYTES {
+            return Err(too_large());
+        }
+        Ok(())
+    }
+
+    fn check_depth(&self, below: usize) -> Result<(), String> {
+        if self.open.len() + below > limits::CONFIG_DEPTH { Err(too_deep()) } else { Ok(()) }
+    }
+
+    /// A value is complete.
+    fn end(&mut self, anchor: usize, size: Size) {
+        if anchor > 0 {
+            self.anchors.insert(anchor, size);
+        }
+        if let Some((_, parent)) = self.open.last_mut() {
+            parent.values = parent.values.saturating_add(size.values);
+            parent.bytes = parent.bytes.saturating_add(size.bytes);
+            parent.depth = parent.depth.max(size.depth);
         }
     }
 }
@@ -101,6 +200,10 @@ impl Reader<'_> {
                 problems.push(Problem::new(path.clone(), message).at(key_at));
                 continue;
             };
+            if let Some(message) = long_key(key) {
+                problems.push(Problem::new(path.clone(), message).at(key_at));
+                continue;
+            }
             if key == "<<" {
                 match &node.data {
                     YamlData::Sequence(maps) => merged.extend(maps.iter()),
@@ -147,6 +250,52 @@ mod tests {
         );
         assert_eq!(read["one"], serde_json::json!({ "api": "y", "params": { "a": 1 } }));
         assert_eq!(read["two"], serde_json::json!({ "api": "x", "model": "n", "params": { "a": 1 } }));
+    }
+
+    #[test]
+    fn what_aliases_stand_for_is_counted() {
+        // Each level holds the one below it ten times.
+        let levels = |count: usize, first: &str, level: &dyn Fn(usize, String) -> String| {
+            let below = |n: usize| vec![format!("*a{}", n - 1); 10].join(",");
+            let levels = (1..count).map(|n| format!("a{n}: &a{n} {}", level(n, below(n))));
+            std::iter::once(format!("a0: &a0 {first}")).chain(levels).collect::<Vec<_>>().join("\n")
+        };
+        let laughs = |count| levels(count, "[x]", &|_, below| format!("[{below}]"));
+        assert!(read(&Arc::from("t"), &laughs(4)).is_ok());
+        assert_eq!(
+            error(&laughs(9)),
+            "t.yaml:6:22: holds more than 100000 values, those of aliases included"
+        );
+        // Long texts, and merge keys, are copied as well.
+        let texts = format!("a: &a {}\nb: [{}]\n", "x".repeat(100_000), vec!["*a"; 50].join(","));
+        assert_eq!(error(&texts), "t.yaml:2:125: holds more than 4 MiB");
+        let merges = levels(9, "{ k: v }", &|_, below| format!("{{ <<: [{below}] }}"));
+        assert!(error(&merges).contains("holds more than 100000 values"));
+        // Nor does an alias of an alias go deeper than values may.
+        let deep = levels(100, "[x]", &|n, _| format!("[*a{}]", n - 1));
+        assert!(error(&deep).ends_with("is nested more than 64 deep"));
+        assert!(error("a: &a [*a]").contains("not a value"));
+    }
+
+    #[test]
+    fn depth_size_and_keys_are_bounded() {
+        let nested = |n: usize| format!("a: {}x{}", "[".repeat(n), "]".repeat(n));
+        assert!(read(&Arc::from("t"), &nested(60)).is_ok());
+        assert_eq!(error(&nested(70)), "t.yaml:1:67: is nested more than 64 deep");
+        for deep in ["[", "{a: ", "- ", "? ", "{? ", "[{"] {
+            let said = error(&deep.repeat(10_000));
+            assert!(
+                said.ends_with("is nested more than 64 deep") || said.contains("not valid YAML"),
+                "{deep}: {said}"
+            );
+        }
+        let block: Vec<String> = (0..1000).map(|level| format!("{}a:", " ".repeat(level))).collect();
+        let block = block.join("\n");
+        assert!(error(&block).ends_with("is nested more than 64 deep"));
+        let many = (0..400_000).map(|n| format!("k{n}: 1")).collect::<Vec<_>>().join("\n");
+        assert!(error(&many).ends_with("holds more than 100000 values, those of aliases included"));
+        assert!(error(&format!("a: {}", "x".repeat(5 << 20))).ends_with("holds more than 4 MiB"));
+        assert!(error(&format!("{}: 1", "k".repeat(300))).ends_with("has a key of more than 256 bytes"));
     }
 
     #[test]

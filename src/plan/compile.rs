@@ -6,6 +6,8 @@
 mod budget;
 mod expect;
 mod finding;
+mod json_path;
+mod json_schema;
 mod name;
 mod otlp;
 mod pairing;
@@ -14,6 +16,7 @@ mod profile;
 mod revision;
 mod scenario;
 mod schedule;
+mod size;
 mod slo;
 mod stage;
 mod target;
@@ -38,6 +41,8 @@ pub struct Compiled {
     pub warnings: Vec<Problem>,
     /// The files that the config names and that were read for it.
     pub files: Files,
+    /// What it took, in the units of [`crate::limits::COMPILE_UNITS`].
+    pub work: u64,
 }
 
 /// Compiles a config: the plan and its warnings, or every error.
@@ -61,13 +66,13 @@ pub(super) fn compile_beside(
     let agent = agent(config, &mut findings);
     let targets = named("targets", &config.targets, &mut findings, target::compile);
     let profiles = named("profiles", &config.profiles, &mut findings, profile::compile);
+    let fits = size::check(config, &mut findings);
     let mut pairs = Vec::new();
+    let known: BTreeSet<&str> = config.targets.keys().chain(&broken.targets).map(String::as_str).collect();
     for (name, written) in &config.profiles {
         let path = KeyPath::of(["profiles", name, "targets"]);
-        let known: BTreeSet<&str> =
-            config.targets.keys().chain(&broken.targets).map(String::as_str).collect();
         references(&written.targets, &known, &path, &mut findings);
-        let Some(profile) = profiles.get(name) else { continue };
+        let Some(profile) = profiles.get(name).filter(|_| fits) else { continue };
         let mut seen = BTreeSet::new();
         let own = written.targets.iter().filter(|target| seen.insert(target.as_str()));
         pairs.extend(own.filter_map(|target| Some(pair(profile, targets.get(target)?))));
@@ -96,8 +101,9 @@ pub(super) fn compile_beside(
         profiles: profiles.into_values().collect(),
         pairs,
     };
-    let Findings { errors, warnings, files } = findings;
-    Compiled { plan, errors, warnings, files }
+    let work = findings.work();
+    let Findings { errors, warnings, files, .. } = findings;
+    Compiled { plan, errors, warnings, files, work }
 }
 
 /// Compiles each part of a section, those that are sound by name.
@@ -157,9 +163,9 @@ fn unused(config: &Config, broken: &BrokenParts, findings: &mut Findings) {
         findings.warn(&KeyPath::root(), "there are no profiles: nothing will be sent");
         return;
     }
+    let used: BTreeSet<&String> = config.profiles.values().flat_map(|profile| &profile.targets).collect();
     for name in config.targets.keys() {
-        let used = config.profiles.values().any(|profile| profile.targets.contains(name));
-        if !used && broken.profiles.is_empty() {
+        if !used.contains(name) && broken.profiles.is_empty() {
             findings.warn(&KeyPath::of(["targets", name]), "no profile uses this target");
         }
     }

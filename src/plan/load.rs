@@ -1,8 +1,10 @@
 //! From sources to a plan: every error of form and of meaning at once, and every warning, each with its place.
 
 use super::{Compiled, Plan, compile};
-use crate::config::{self, Config, Errors, Files, Located, Problem, Reading, Source, Variant};
+use crate::config::{self, Config, Errors, Files, KeyPath, Located, Problem, Reading, Source, Variant};
+use crate::limits;
 use std::collections::BTreeMap;
+use std::thread;
 
 /// A plan, and what it was made of.
 #[derive(Debug)]
@@ -25,7 +27,7 @@ pub struct Attempt {
 }
 
 /// Judges what no plan knows: what the metrics are called, say.
-pub type Also<'a> = &'a dyn Fn(&Config) -> Vec<Problem>;
+pub type Also<'a> = &'a (dyn Fn(&Config) -> Vec<Problem> + Sync);
 
 /// Loads a plan. `environment` is what `std::env::vars` gives.
 ///
@@ -38,12 +40,34 @@ pub fn load(
 }
 
 /// Like [`load`], with the files that were read, and with what `also` finds.
+///
+/// Runs on a thread with a stack of its own: parsers recurse, within limits that were made for this stack. A panic there
+/// is an error like any other, so that no config ends a daemon that reloads it.
 pub fn attempt(
     sources: &[Source],
     environment: impl IntoIterator<Item = (String, String)>,
     also: Also<'_>,
 ) -> Attempt {
     let environment: BTreeMap<String, String> = environment.into_iter().collect();
+    on_own_stack(|| judge(sources, &environment, also)).unwrap_or_else(|message| {
+        let problem = Problem::new(KeyPath::root(), message);
+        Attempt { result: Err(Errors::only(problem)), files: Files::default() }
+    })
+}
+
+/// Runs a load on a thread of its own, and waits for it.
+fn on_own_stack<T: Send>(load: impl FnOnce() -> T + Send) -> Result<T, String> {
+    thread::scope(|scope| {
+        let thread = thread::Builder::new().name("config".to_owned()).stack_size(limits::LOADER_STACK);
+        let thread = thread
+            .spawn_scoped(scope, load)
+            .map_err(|error| format!("cannot be loaded, because there is no thread for it: {error}"))?;
+        let panicked = |_| "cannot be judged because of a fault in tokenbeat, which the log shows".to_owned();
+        thread.join().map_err(panicked)
+    })
+}
+
+fn judge(sources: &[Source], environment: &BTreeMap<String, String>, also: Also<'_>) -> Attempt {
     let Reading { mut loaded, mut problems, least, others } = config::read(sources, environment.clone());
     let judge = |Variant { config, broken, changed }: Variant| {
         let mut compiled = compile::compile_beside(&config, &broken, &|name| environment.get(name).cloned());
@@ -55,10 +79,16 @@ pub fn attempt(
         compiled.errors.retain(|error| !changed.iter().any(|path| path.holds(&error.path)));
         compiled
     };
-    let Compiled { plan, mut errors, warnings, files: named } = judge(least);
+    let Compiled { plan, mut errors, warnings, files: named, mut work } = judge(least);
     let all = errors.clone();
     for other in others {
-        let found = judge(other).errors;
+        if work > limits::COMPILE_UNITS {
+            // Whether they only follow from what is wrong in form is not known.
+            errors.clear();
+            break;
+        }
+        let Compiled { errors: found, work: more, .. } = judge(other);
+        work = work.saturating_add(more);
         // An error that only this variant has may have kept what lies below it from being judged.
         let hidden = |error: &Problem| {
             let mut own = found.iter().filter(|own| !all.contains(own) && !own.path.segments().is_empty());
@@ -95,6 +125,13 @@ mod tests {
     fn plan(profile: &str) -> Plan {
         let text = format!("targets: {{ t: {TARGET}, u: {TARGET} }}\nprofiles: {{ p: {profile} }}\n");
         from_yaml(&text).unwrap_or_else(|e| panic!("{e}"))
+    }
+
+    #[test]
+    fn a_panic_of_a_load_is_an_error() {
+        let said = on_own_stack(|| -> u8 { panic!("scripted panic") }).unwrap_err();
+        assert!(said.contains("a fault in tokenbeat"), "{said}");
+        assert_eq!(on_own_stack(|| 7), Ok(7));
     }
 
     #[test]

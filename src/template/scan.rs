@@ -54,11 +54,13 @@ pub(super) struct Scanned<'a> {
     pub(super) uses: Vec<Use<'a>>,
     /// The text outside of expressions, blocks and comments, raw blocks included.
     pub(super) literal: String,
+    /// Number of words and signs of code.
+    pub(super) tokens: usize,
 }
 
 /// Reads a template to its end.
 pub(super) fn scan(source: &str) -> Scanned<'_> {
-    let mut scan = Scan { source, at: 0, found: Scanned::default() };
+    let mut scan = Scan { source, at: 0, line: 1, counted: 0, found: Scanned::default() };
     let mut from = 0;
     while let Some(code) = scan.next_code() {
         scan.keep(from, scan.at - code.len());
@@ -80,6 +82,9 @@ pub(super) fn scan(source: &str) -> Scanned<'_> {
 struct Scan<'a> {
     source: &'a str,
     at: usize,
+    /// The line at which `counted` lies.
+    line: usize,
+    counted: usize,
     found: Scanned<'a>,
 }
 
@@ -152,6 +157,7 @@ impl<'a> Scan<'a> {
                 continue;
             }
             let token = self.token(c, last, before);
+            self.found.tokens += 1;
             match token {
                 Token::Mark('(') => {
                     if let Token::Name(name) = last {
@@ -205,8 +211,9 @@ impl<'a> Scan<'a> {
     }
 
     fn use_of(&mut self, what: What, name: &'a str) {
-        let line = 1 + self.source.get(..self.at).unwrap_or_default().matches('\n').count();
-        self.found.uses.push(Use { what, name, line });
+        self.line += self.source.get(self.counted..self.at).unwrap_or_default().matches('\n').count();
+        self.counted = self.at;
+        self.found.uses.push(Use { what, name, line: self.line });
     }
 }
 

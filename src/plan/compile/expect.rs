@@ -1,6 +1,6 @@
 //! What is expected of answers: each check with its name, and none that could never hold.
 
-use super::{Findings, name, pattern, wire};
+use super::{Findings, json_schema, name, pattern, wire};
 use crate::config::{self, JsonCheck, KeyPath, SchemaOf, TextCheck};
 use crate::plan::{Check, Expect, JsonRule, Rule, StatusRange, StatusSet};
 use serde_json::Value;
@@ -212,7 +212,7 @@ impl Checks<'_> {
             }
             (None, None) => return,
         };
-        if let Some(validator) = pattern::schema(&schema, &at, self.findings) {
+        if let Some(validator) = json_schema::compile(&schema, &at, self.findings) {
             let rule = Rule::Schema { schema: Arc::new(schema), validator: Arc::new(validator), of_text };
             self.add(written.name.as_deref(), "schema", rule);
         }

@@ -1,6 +1,13 @@
 //! Collects what is found, and what was read to find it.
 
 use crate::config::{Files, KeyPath, Problem};
+use crate::limits;
+use std::collections::BTreeSet;
+use std::fmt::Display;
+use std::path::PathBuf;
+
+/// How many bytes of a file are read in the time that it takes to compile something small.
+const BYTES_OF_A_UNIT: u64 = 64 << 10;
 
 /// Errors and warnings so far, and the files that were read.
 #[derive(Debug, Default)]
@@ -8,6 +15,12 @@ pub(super) struct Findings {
     pub(super) errors: Vec<Problem>,
     pub(super) warnings: Vec<Problem>,
     pub(super) files: Files,
+    /// Files of tokenizers that were read: many targets may name the same large one.
+    pub(super) tokenizers: BTreeSet<PathBuf>,
+    /// Units that were spent on compiling patterns, paths, schemas and templates.
+    spent: u64,
+    /// Bytes of files that are held in memory.
+    held: u64,
 }
 
 impl Findings {
@@ -19,6 +32,36 @@ impl Findings {
     /// Something looks wrong.
     pub(super) fn warn(&mut self, path: &KeyPath, message: impl Into<String>) {
         self.warnings.push(Problem::new(path.clone(), message));
+    }
+
+    /// Takes units for what is about to be compiled; `false` if there are not so many left, which is said once.
+    pub(super) fn spend(&mut self, units: u64, path: &KeyPath) -> bool {
+        let before = self.spent;
+        self.spent = before.saturating_add(units);
+        if before <= limits::COMPILE_UNITS && self.spent > limits::COMPILE_UNITS {
+            let message = format!(
+                "is too much: all patterns, JSONPaths, schemas and templates of a config together may take {} units, \
+                 of which a small one takes 1",
+                limits::COMPILE_UNITS
+            );
+            self.error(path, message);
+        }
+        self.spent <= limits::COMPILE_UNITS
+    }
+
+    /// What it took so far, in units.
+    pub(super) const fn work(&self) -> u64 {
+        self.spent.saturating_add(self.held / BYTES_OF_A_UNIT)
+    }
+
+    /// Makes room for what a file holds: its text, and the values in it.
+    pub(super) fn hold(&mut self, bytes: u64, items: usize, shown: &impl Display) -> Result<(), String> {
+        self.held = self.held.saturating_add(bytes).saturating_add(items as u64 * limits::ITEM_BYTES);
+        if self.held <= limits::DATA_BYTES {
+            return Ok(());
+        }
+        let most = limits::DATA_BYTES >> 20;
+        Err(format!("{shown} is too much: all prompt, data and schema files together may hold {most} MiB"))
     }
 
     /// The only one of several keys that is written; anything else is an error. `what` says what they are.

@@ -1,31 +1,32 @@
-//! Paths, patterns and schemas: what looks into answers, compiled, and within limits.
+//! Paths and patterns, which look into answers, compiled within limits; and the texts of files.
 
-use super::Findings;
+use super::{Findings, json_path};
 use crate::config::{KeyPath, LARGEST};
-use jsonschema::ReferencingError;
-use jsonschema::error::ValidationErrorKind;
+use crate::limits;
 use regex::{Regex, RegexBuilder};
-use serde_json::Value;
 use serde_json_path::JsonPath;
 use std::io::ErrorKind;
 use std::path::Path;
 
-/// Most memory of a compiled pattern, in bytes: one that is larger is a mistake.
-const LARGEST_PATTERN: usize = 1 << 20;
+/// Units of a pattern that is not a small one: it may take as much more memory, and as much longer to compile.
+const LARGE_PATTERN_UNITS: u64 = (limits::PATTERN_MEMORY / limits::SMALL_PATTERN_MEMORY) as u64;
 
 /// A JSONPath.
 pub(super) fn json_path(text: &str, path: &KeyPath, findings: &mut Findings) -> Option<JsonPath> {
-    if !text.starts_with('$') {
-        findings.error(path, "is not a JSONPath: it begins with `$`, as in `$.answer`");
+    if !findings.spend(1, path) {
         return None;
     }
-    JsonPath::parse(text).map_err(|error| findings.error(path, format!("is not a JSONPath: {error}"))).ok()
+    json_path::parse(text).map_err(|message| findings.error(path, message)).ok()
 }
 
 /// A regular expression.
 pub(super) fn regex(text: &str, path: &KeyPath, findings: &mut Findings) -> Option<Regex> {
+    let units = units(text).map_err(|message| findings.error(path, message)).ok()?;
+    if !findings.spend(units, path) {
+        return None;
+    }
     RegexBuilder::new(text)
-        .size_limit(LARGEST_PATTERN)
+        .size_limit(limits::PATTERN_MEMORY)
         .build()
         .map_err(|error| {
             let said = match error {
@@ -42,31 +43,15 @@ pub(super) fn regex(text: &str, path: &KeyPath, findings: &mut Findings) -> Opti
         .ok()
 }
 
-/// A JSON Schema. Nothing is fetched for it: a reference that leads out of it is an error.
-pub(super) fn schema(
-    schema: &Value,
-    path: &KeyPath,
-    findings: &mut Findings,
-) -> Option<jsonschema::Validator> {
-    // Built without the features that fetch: a reference leads nowhere.
-    jsonschema::options()
-        .build(schema)
-        .map_err(|error| {
-            if let ValidationErrorKind::Referencing(ReferencingError::Unretrievable { uri, .. }) =
-                error.kind()
-            {
-                let message = format!("refers to {uri}, and nothing is fetched: put it under `$defs`");
-                return findings.error(path, message);
-            }
-            let at = error.instance_path().to_string();
-            let place = if at.is_empty() { String::new() } else { format!(" (at {at})") };
-            findings.error(path, format!("is not a JSON Schema{place}: {}", one_line(&error.to_string())));
-        })
-        .ok()
-}
-
-fn one_line(text: &str) -> String {
-    text.split_whitespace().collect::<Vec<_>>().join(" ")
+/// What it takes to compile a pattern; of one that is too long, what is wrong.
+pub(super) fn units(text: &str) -> Result<u64, String> {
+    if text.len() > limits::PATTERN_BYTES {
+        let most = limits::PATTERN_BYTES;
+        return Err(format!("is longer than {most} bytes, the limit of a regular expression"));
+    }
+    let small = RegexBuilder::new(text).size_limit(limits::SMALL_PATTERN_MEMORY).build();
+    let large = matches!(small, Err(regex::Error::CompiledTooBig(_)));
+    Ok(if large { LARGE_PATTERN_UNITS } else { 1 })
 }
 
 /// The text of a file of at most `most` bytes.
@@ -77,5 +62,9 @@ pub(super) fn text_file(file: &Path, most: u64, findings: &mut Findings) -> Resu
         ErrorKind::FileTooLarge => too_large(),
         _ => format!("{shown} cannot be read: {error}"),
     })?;
-    if text.len() as u64 > most { Err(too_large()) } else { Ok(text) }
+    if text.len() as u64 > most {
+        return Err(too_large());
+    }
+    findings.hold(text.len() as u64, 0, &shown)?;
+    Ok(text)
 }

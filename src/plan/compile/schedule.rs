@@ -2,6 +2,7 @@
 
 use super::{Findings, stage};
 use crate::config::{self, KeyPath, show_duration};
+use crate::limits;
 use crate::plan::{Overlap, Schedule, Stage, Trigger, Weekdays, Window, next_occurrence};
 use jiff::tz::TimeZone;
 use std::time::Duration;
@@ -31,6 +32,11 @@ pub(super) fn compile(
         if stages.iter().any(|stage| stage.shape.bounds().time.is_none()) {
             let message = "plays the stages in cycles by the clock, so every stage needs `for` or `warm_up`";
             findings.error(&path.key("continuous"), message);
+            return None;
+        }
+        if stage::run_time(stages).is_some_and(|time| time < limits::SHORTEST_INTERVAL) {
+            findings
+                .error(&path.key("continuous"), too_short("plays the stages in cycles, and a cycle must be"));
             return None;
         }
         Trigger::Continuous
@@ -80,6 +86,10 @@ fn every_trigger(
         findings.error(&path.key("every"), "must be more than 0s");
         return None;
     }
+    if period < limits::SHORTEST_INTERVAL {
+        findings.error(&path.key("every"), too_short("must be"));
+        return None;
+    }
     if jitter >= period {
         findings.error(&path.key("jitter"), "must be shorter than `every`");
     }
@@ -95,8 +105,16 @@ fn every_trigger(
     Some(Trigger::Every { period, at_start })
 }
 
+fn too_short(what: &str) -> String {
+    format!("{what} {} or longer; more load is what `load` is for", show_duration(limits::SHORTEST_INTERVAL))
+}
+
 fn cron_trigger(cron: &config::CronExpression, path: &KeyPath, findings: &mut Findings) -> Option<Trigger> {
-    // Any instant will do: the search goes over thousands of years.
+    // The search goes over thousands of years.
+    if !findings.spend(1, &path.key("cron")) {
+        return None;
+    }
+    // Any instant will do.
     let epoch = jiff::Timestamp::UNIX_EPOCH.to_zoned_datetime(TimeZone::UTC);
     if next_occurrence(cron.cron(), &epoch).is_none() {
         findings.error(&path.key("cron"), "names a date that never comes");

@@ -141,7 +141,7 @@ fn rate_shape(
 
 fn users_shape(
     written: &config::Stage,
-    users: Option<&config::Moving<std::num::NonZeroU32>>,
+    users: Option<&config::Moving<config::Users>>,
     bounds: Option<Bounds>,
     path: &KeyPath,
     findings: &mut Findings,
@@ -152,7 +152,7 @@ fn users_shape(
     }
     let (from, to) = users.map_or((1, 1), |users| {
         let (from, to) = users.ends();
-        (from.get(), to.get())
+        (from.0.get(), to.0.get())
     });
     let bounds = bounds?;
     ramp_has_time(f64::from(from), f64::from(to), bounds, &path.key("users"), findings)?;
@@ -183,7 +183,7 @@ pub(super) fn check_in_flight(config: &Config, findings: &mut Findings) {
     for (name, profile) in &config.profiles {
         for (index, stage) in profile.load.iter().enumerate() {
             let users = stage.users.as_ref().map(config::Moving::ends);
-            if users.is_some_and(|(from, to)| from.max(to) > most) {
+            if users.is_some_and(|(from, to)| from.0.max(to.0) > most) {
                 let path = KeyPath::of(["profiles", name, "load"]).index(index).key("users");
                 let message =
                     format!("are more than `agent.limits.in_flight`, {most}: requests will be skipped");

@@ -130,7 +130,8 @@ fn tokenizer(written: &config::Tokenizer, path: &KeyPath, findings: &mut Finding
         config::Tokenizer::Embedded(config::EmbeddedTokenizer::Cl100kBase) => TokenizerSpec::Cl100kBase,
         config::Tokenizer::File(file) => {
             // A large one is none of ours to judge.
-            if let Err(error) = findings.files.read(&file.file)
+            if findings.tokenizers.insert(file.file.clone())
+                && let Err(error) = findings.files.read(&file.file)
                 && error.kind() != std::io::ErrorKind::FileTooLarge
             {
                 let message = format!("{} cannot be read: {error}", file.file.display());

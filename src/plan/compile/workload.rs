@@ -1,10 +1,10 @@
 //! What is sent.
 
-use super::Findings;
-use crate::config::{self, Files, KeyPath, LARGEST, Prompt};
+use super::{Findings, pattern};
+use crate::config::{self, KeyPath, LARGEST, Prompt};
+use crate::limits;
 use crate::plan::{AskStep, AskText, OUTPUT_CAPS};
 use serde_json::{Map, Value};
-use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -21,11 +21,15 @@ pub(super) fn compile(
         match prompt {
             Prompt::Text(text) if text.trim().is_empty() => findings.error(&path, "must not be empty"),
             Prompt::Text(text) => prompts.push(text.as_str().into()),
-            Prompt::File(file) => match lines(&file.file, &mut findings.files) {
+            Prompt::File(file) => match lines(&file.file, findings) {
                 Ok(lines) => prompts.extend(lines),
                 Err(message) => findings.error(&path.key("file"), message),
             },
         }
+    }
+    if prompts.len() > limits::ITEMS {
+        findings
+            .error(&at, format!("has {} prompts, and at most {} are allowed", prompts.len(), limits::ITEMS));
     }
     if written.prompts.is_empty() {
         findings.error(&at, "must have at least one item");
@@ -72,13 +76,11 @@ pub(super) fn check_params(
 }
 
 /// The lines of a file that hold anything.
-fn lines(path: &Path, files: &mut Files) -> Result<Vec<Arc<str>>, String> {
-    let shown = path.display();
-    let text = files.read_text(path).map_err(|error| match error.kind() {
-        ErrorKind::FileTooLarge => format!("{shown} is larger than {} MiB", LARGEST >> 20),
-        _ => format!("{shown} cannot be read: {error}"),
-    })?;
+fn lines(path: &Path, findings: &mut Findings) -> Result<Vec<Arc<str>>, String> {
+    let text = pattern::text_file(path, LARGEST, findings)?;
     let lines: Vec<Arc<str>> =
         text.lines().map(str::trim).filter(|line| !line.is_empty()).map(Arc::from).collect();
+    let shown = path.display();
+    findings.hold(0, lines.len(), &shown)?;
     if lines.is_empty() { Err(format!("{shown} holds no prompt")) } else { Ok(lines) }
 }

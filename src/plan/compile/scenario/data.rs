@@ -1,8 +1,12 @@
 //! Lists from files.
 
+use crate::limits;
 use crate::plan::compile::{Findings, pattern};
 use serde_json::{Map, Value};
 use std::path::Path;
+
+/// Most columns of a table.
+const MAX_COLUMNS: usize = 1000;
 
 /// Largest file, in bytes: it is held in memory, as values.
 const LARGEST: u64 = 16 << 20;
@@ -21,7 +25,21 @@ pub(super) fn read(file: &Path, findings: &mut Findings) -> Result<Value, String
     let text = pattern::text_file(file, LARGEST, findings)?;
     // Spreadsheets put a mark in front.
     let items = parse(text.trim_start_matches('\u{feff}')).map_err(|why| format!("{shown} {why}"))?;
+    let values = items.iter().map(count).sum();
+    findings.hold(0, values, &shown)?;
+    if values > limits::ITEMS {
+        return Err(format!("{shown} holds {values} values, and at most {} are allowed", limits::ITEMS));
+    }
     if items.is_empty() { Err(format!("{shown} holds nothing")) } else { Ok(Value::Array(items)) }
+}
+
+/// How many values there are in a value, itself included. The parser bounds the depth.
+fn count(value: &Value) -> usize {
+    match value {
+        Value::Array(items) => 1 + items.iter().map(count).sum::<usize>(),
+        Value::Object(map) => 1 + map.values().map(count).sum::<usize>(),
+        _ => 1,
+    }
 }
 
 /// Those that hold anything, with their numbers from 1.
@@ -63,6 +81,9 @@ fn table(text: &str) -> Result<Vec<Value>, String> {
     };
     let header = reader.headers().map_err(|error| said(&error))?.clone();
     let names: Vec<&str> = header.iter().collect();
+    if names.len() > MAX_COLUMNS {
+        return Err(format!("has {} columns, and at most {MAX_COLUMNS} are allowed", names.len()));
+    }
     for (index, name) in names.iter().enumerate() {
         if name.is_empty() {
             return Err(format!("has no name for column {} in its header", index + 1));

@@ -58,6 +58,9 @@ impl<'a> Names<'a> {
         path: &KeyPath,
         findings: &mut Findings,
     ) -> Option<Template> {
+        if !findings.spend(1 + source.len() as u64 / 1024, path) {
+            return None;
+        }
         let template = match templates.add(source) {
             Ok(template) => template,
             Err(invalid) => {

@@ -1,0 +1,50 @@
+//! How much a config asks for in all: pairs, and the label sets of each.
+
+use super::Findings;
+use crate::config::{Config, KeyPath, Profile, Scenario};
+use crate::event::TURNS;
+use crate::limits;
+use std::collections::BTreeSet;
+
+/// Whether the pairs of a config can be made.
+pub(super) fn check(config: &Config, findings: &mut Findings) -> bool {
+    let path = KeyPath::of(["profiles"]);
+    let (mut pairs, mut places, mut fits) = (0, 0, true);
+    for (name, profile) in &config.profiles {
+        let each = places_of(profile);
+        if each > limits::PLACES_OF_A_PAIR {
+            let message = format!(
+                "has {each} combinations of a stage and a step, each with series of its own, and at most {} are \
+                 allowed",
+                limits::PLACES_OF_A_PAIR
+            );
+            findings.error(&path.key(name), message);
+            fits = false;
+        }
+        let targets: BTreeSet<&str> = profile.targets.iter().map(String::as_str).collect();
+        pairs += targets.len();
+        places += targets.len() * each;
+    }
+    let all = [
+        ("pairs of a profile and a target", pairs, limits::PAIRS),
+        ("combinations of a profile, target, stage and step", places, limits::PLACES),
+    ];
+    for (what, count, most) in all {
+        if count > most {
+            let message = format!("make {count} {what}, and at most {most} are allowed; run several agents");
+            findings.error(&path, message);
+            fits = false;
+        }
+    }
+    fits
+}
+
+/// How many label sets a pair of this profile has.
+fn places_of(profile: &Profile) -> usize {
+    let steps = |scenario: &Scenario| {
+        let turns = |turns: bool| if turns { TURNS.len() } else { 1 };
+        let all = scenario.setup.iter().chain(&scenario.steps);
+        all.map(|it| turns(it.turns.unwrap_or(it.ask.as_ref().is_some_and(|ask| ask.history > 0)))).sum()
+    };
+    profile.load.len() * (1 + profile.scenario.as_ref().map_or(0, steps))
+}
