@@ -9,6 +9,7 @@ mod demo;
 mod probe;
 mod progress;
 mod reload;
+mod replay;
 mod run;
 mod runtimes;
 mod serve;

@@ -1,6 +1,7 @@
 //! The command line: its commands and options, and nothing about what they do.
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+use jiff::Timestamp;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -148,6 +149,13 @@ pub struct RunOptions {
     /// Duration of the run: the stages are repeated or cut
     #[arg(long = "for", value_name = "DURATION", value_parser = duration)]
     pub time: Option<Duration>,
+    /// Seed of everything that is drawn, in place of the profile's `seed`: with the same seed the same is sent. A
+    /// profile without a seed draws afresh each time
+    #[arg(long, value_name = "NUMBER")]
+    pub seed: Option<u64>,
+    /// Draw what the run that was scheduled for this instant draws; a run's id ends with its instant
+    #[arg(long, value_name = "INSTANT", value_parser = instant)]
+    pub at: Option<Timestamp>,
 }
 
 /// Options of `check`.
@@ -213,6 +221,11 @@ fn duration(text: &str) -> Result<Duration, String> {
     Duration::try_from(span).map_err(|_| "a duration cannot be negative".to_owned())
 }
 
+/// An instant on the command line: `2026-11-20T10:01:00Z`, to the nanosecond.
+fn instant(text: &str) -> Result<Timestamp, String> {
+    text.parse().map_err(|_| "write an instant such as 2026-11-20T10:01:00Z".to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -229,5 +242,13 @@ mod tests {
         assert_eq!(duration("250ms"), Ok(Duration::from_millis(250)));
         assert!(duration("5").is_err());
         assert!(duration("-5s").is_err());
+    }
+
+    #[test]
+    fn instants_are_those_of_run_ids() {
+        for text in ["2026-11-20T10:01:00Z", "2026-11-20T10:01:00.000000001Z"] {
+            assert_eq!(instant(text).map(|at| at.to_string()), Ok(text.to_owned()));
+        }
+        assert!(instant("10:01").unwrap_err().contains("such as 2026-"));
     }
 }

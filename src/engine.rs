@@ -38,9 +38,10 @@ use crate::schedule::{LOOKAHEAD, START_LEAD, off_grid};
 use active_runs::ActiveRuns;
 use dispatch::Dispatcher;
 use in_flight::InFlight;
+use jiff::Timestamp;
 use pair_handle::PairHandle;
 use rand::RngCore as _;
-use run::{PairRuntime, Start};
+use run::{PairRuntime, Seed, Start};
 use scheduler::Trigger;
 use std::collections::HashMap;
 use std::sync::atomic::AtomicU64;
@@ -176,10 +177,34 @@ pub struct Schedules(oneshot::Receiver<Result<(), Died>>);
 /// How a profile is run once.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Once {
+    /// What its draws depend on.
+    pub draws: Draws,
     /// How long load is offered: the stages are cut there, or played again until then (those that are no warm-up,
     /// if there are any). Where a stage has no time bound, they are played again when every request has ended,
     /// and once per second at most.
     pub time: Option<Duration>,
+}
+
+/// What the draws of a run depend on: runs with the same are replays of each other.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Draws {
+    /// The profile's seed and this very moment.
+    #[default]
+    Now,
+    /// A seed alone.
+    Seed(u64),
+    /// A seed (or the profile's) and a nominal instant: draws what a run of the schedule drew that had them.
+    At(Option<u64>, Timestamp),
+}
+
+impl Draws {
+    fn seed(self, now: Timestamp) -> Seed {
+        match self {
+            Self::Now => off_grid(now).into(),
+            Self::Seed(seed) => Seed { own: Some(seed), nominal: None },
+            Self::At(own, nominal) => Seed { own, nominal: Some(nominal) },
+        }
+    }
 }
 
 impl Schedules {
@@ -236,7 +261,8 @@ impl Engine {
             return Err(Error::Running);
         }
         now.started = true;
-        now.handles.iter_mut().for_each(PairHandle::start);
+        let nominal = off_grid((self.shared.wall)());
+        now.handles.iter_mut().for_each(|handle| handle.start(nominal));
         drop(now);
         let (tell, ended) = oneshot::channel();
         let shared = Arc::clone(&self.shared);
@@ -266,7 +292,8 @@ impl Engine {
     pub async fn run_once(&self, pair: &Pair, options: Once) -> Result<RunSummary, Error> {
         let runtime = self.runtime(pair)?;
         let now = (self.shared.wall)();
-        let start = Start { nominal: off_grid(now), due: now, at: Instant::now() + START_LEAD, join: None };
+        let start =
+            Start { seed: options.draws.seed(now), due: now, at: Instant::now() + START_LEAD, join: None };
         let run = runtime.run(start);
         run.begin();
         let summary = self.shared.tasks.spawn_on(play::play(run, options.time), &self.shared.handle);
@@ -284,6 +311,8 @@ impl Engine {
     pub async fn trigger(&self, profile: &str) -> Result<Vec<TriggeredRun>, Error> {
         let mut asked = Vec::new();
         {
+            // One for all targets, so that they are asked the same.
+            let nominal = off_grid((self.shared.wall)());
             let now = self.lock();
             if !now.plan.profiles.iter().any(|known| &*known.name == profile) {
                 return Err(Error::NoProfile(profile.to_owned()));
@@ -292,7 +321,7 @@ impl Engine {
                 let pair = &handle.runtime.plan.pair;
                 let schedule = handle.schedule.as_ref().ok_or(Error::NotRunning)?;
                 let (reply, replied) = oneshot::channel();
-                schedule.triggers.try_send(Trigger { reply }).map_err(|error| match error {
+                schedule.triggers.try_send(Trigger { nominal, reply }).map_err(|error| match error {
                     mpsc::error::TrySendError::Full(_) => Error::Busy(Arc::clone(&pair.profile)),
                     mpsc::error::TrySendError::Closed(_) => Error::NotRunning,
                 })?;

@@ -13,7 +13,7 @@ use crate::checks::{Documents, Evidence};
 use crate::exchange::{Ask, Call};
 use crate::plan::{Action, PairPlan, Scenario, Step};
 use crate::secret::Exposed;
-use crate::seed;
+use crate::seed::{self, RunSeeds};
 use crate::template::{Counters, RenderError};
 use cookies::Jar;
 use draft::Renderer;
@@ -36,8 +36,8 @@ pub struct StageContext {
     pub pair: Arc<PairPlan>,
     /// The scenario.
     pub scenario: Arc<Scenario>,
-    /// Seed and id of the run, and the stage's number in it.
-    pub run_seed: u64,
+    /// Seeds of the run.
+    pub seeds: RunSeeds,
     /// Id of the run.
     pub run: String,
     /// The stage's number in the run: draws differ by it.
@@ -184,7 +184,7 @@ impl User {
     fn draft(&mut self, step: &Step, play: Play, turn: u32, now: Timestamp) -> Result<Draft, RenderError> {
         let stage_context = Arc::clone(&self.stage_context);
         let parts = [
-            stage_context.run_seed,
+            stage_context.seeds.draws,
             stage_context.stage_number.into(),
             self.index.into(),
             play.iteration,

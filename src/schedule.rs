@@ -185,10 +185,16 @@ impl Timetable {
     }
 }
 
-/// Seed of a run: a hash of the profile's seed and the nominal instant. Replayable, not repeating, and the same
-/// on every replica and for every target.
-pub fn run_seed(profile_seed: u64, nominal: Timestamp) -> u64 {
-    seed::hash("run", &[], &[profile_seed, instant_bits(nominal)])
+/// Seed of a run: a hash of the profile's seed and the nominal instant, if the run has one. Replayable, not repeating,
+/// and the same on every replica and for every target.
+pub fn run_seed(profile_seed: u64, nominal: Option<Timestamp>) -> u64 {
+    seed::hash("run", &[], &[profile_seed, nominal.map_or(0, instant_bits)])
+}
+
+/// Seed of the nonces of a run that is due at an instant. A run that is played again is due at another one: what it
+/// draws is the same, and what busts a cache is not, or its prompts would be found in the cache.
+pub fn nonce_seed(run_seed: u64, due: Timestamp) -> u64 {
+    seed::hash("nonces", &[], &[run_seed, instant_bits(due)])
 }
 
 /// The nominal instant of a run that no slot calls for: now, moved off every grid of whole microseconds, so that its

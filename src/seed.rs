@@ -5,6 +5,15 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 use sha2::{Digest, Sha256};
 
+/// The seeds of one run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RunSeeds {
+    /// Everything that is drawn derives from this one.
+    pub draws: u64,
+    /// The nonces that bust caches: another one when the run is played again.
+    pub nonces: u64,
+}
+
 /// A 64-bit hash of `texts` and `numbers` for the purpose `domain`. Stable across versions and platforms: SHA-256 over
 /// the parts, each prefixed with its length, so that different lists of parts cannot collide by concatenation.
 pub fn hash(domain: &str, texts: &[&str], numbers: &[u64]) -> u64 {

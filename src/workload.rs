@@ -3,7 +3,7 @@
 
 use crate::exchange::{Ask, Message, Role};
 use crate::plan::{Action, AskText, Cache, PairPlan, Step};
-use crate::seed;
+use crate::seed::{self, RunSeeds};
 use rand::Rng as _;
 
 /// Which request of a run: what its draws depend on beside the run's seed.
@@ -19,13 +19,14 @@ pub struct Number {
 }
 
 /// What a request asks; `None` if something has to be rendered for it. The prompt depends on the run's seed
-/// and the number alone; the nonce that busts caches depends on the target, too: two targets may lead to the same
-/// server.
-pub fn ask(pair: &PairPlan, step: &Step, run_seed: u64, number: Number) -> Option<Ask> {
+/// and the number alone; the nonce that busts caches depends on the target, too, and on when the run is due: two
+/// targets may lead to the same server, and so do a run and its replay.
+pub fn ask(pair: &PairPlan, step: &Step, seeds: RunSeeds, number: Number) -> Option<Ask> {
     let Action::Ask(ask) = &step.action else { return None };
     let AskText::Fixed { system, prompts } = &ask.text else { return None };
-    let parts = [run_seed, number.stage.into(), number.user.map_or(0, |user| u64::from(user) + 1), number.n];
-    let mut rng = seed::rng("prompt", &parts);
+    let user = number.user.map_or(0, |user| u64::from(user) + 1);
+    let parts = |seed: u64| [seed, number.stage.into(), user, number.n];
+    let mut rng = seed::rng("prompt", &parts(seeds.draws));
     let last = prompts.len().saturating_sub(1);
     let text = prompts.get(rng.random_range(0..=last)).cloned().unwrap_or_default();
     let mut messages = Vec::with_capacity(2);
@@ -34,7 +35,7 @@ pub fn ask(pair: &PairPlan, step: &Step, run_seed: u64, number: Number) -> Optio
     let (stream, output_tokens) = (ask.stream, ask.output_tokens);
     let mut made = Ask { messages, stream, output_tokens, params: pair.params(step) };
     if ask.cache == Cache::Bust {
-        made.bust(seed::hash("nonce", &[&pair.pair.target], &parts));
+        made.bust(seed::hash("nonce", &[&pair.pair.target], &parts(seeds.nonces)));
     }
     Some(made)
 }

@@ -40,6 +40,8 @@ mod player;
 mod process;
 #[path = "integration/reload.rs"]
 mod reload;
+#[path = "integration/replay.rs"]
+mod replay;
 #[path = "integration/scrape.rs"]
 mod scrape;
 #[path = "integration/traps.rs"]

@@ -2,15 +2,17 @@
 
 use super::assembly;
 use super::progress::Progress;
+use super::replay::Replay;
 use super::runtimes::Runtimes;
 use super::signals::{Signals, Stop};
 use super::{print, sources};
 use crate::cli::{Exit, RunOptions};
-use crate::engine::{Engine, Once};
+use crate::engine::{self, Engine, Once};
 use crate::event::{RunResult, RunSummary};
 use crate::fact::{Fanout, Sink};
-use crate::plan::{PairPlan, Plan};
+use crate::plan::{PairPlan, Plan, Profile};
 use crate::report::{self, Report, Summary};
+use crate::schedule::off_grid;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,6 +27,7 @@ pub(super) fn run(options: &RunOptions) -> anyhow::Result<Exit> {
         Err(exit) => return Ok(exit),
     };
     let plan = Arc::new(loaded.plan);
+    let replay = Replay::new(options, &loaded.config, off_grid((engine::system())()));
     let pairs = match select(&plan, options) {
         Ok(pairs) => pairs,
         Err(problems) => {
@@ -48,13 +51,14 @@ pub(super) fn run(options: &RunOptions) -> anyhow::Result<Exit> {
         let stop = Stop::default();
         let signals = Signals::install()?.watch(stop.clone());
         tokio::select! {
-            ended = play(&engine, &pairs, options.time, &progress, &stop) => ended,
+            ended = play(&engine, &pairs, (options.time, &replay), &progress, &stop) => ended,
             never = signals => match never {},
         }
     })?;
     let mut report = summary.report();
     report.pairs.retain(|pair| !pair.runs.is_empty());
     print(&report.tables())?;
+    print(&again(&replay, &plan, &ended))?;
     Ok(verdict(&report, &ended))
 }
 
@@ -90,14 +94,15 @@ fn select(plan: &Plan, options: &RunOptions) -> Result<Vec<Arc<PairPlan>>, Vec<S
 async fn play(
     engine: &Engine,
     pairs: &[Arc<PairPlan>],
-    time: Option<Duration>,
+    (time, replay): (Option<Duration>, &Replay<'_>),
     progress: &Arc<Progress>,
     stop: &Stop,
 ) -> anyhow::Result<Vec<RunSummary>> {
     let mut ended = Vec::new();
     for pair in pairs {
         let shown = progress.show(pair, time);
-        let running = engine.run_once(&pair.pair, Once { time });
+        let draws = replay.draws(&pair.pair.profile);
+        let running = engine.run_once(&pair.pair, Once { draws, time });
         tokio::pin!(running);
         let summary = tokio::select! {
             summary = &mut running => summary?,
@@ -113,6 +118,16 @@ async fn play(
         }
     }
     Ok(ended)
+}
+
+/// The commands that play the same again, a line for each profile.
+fn again(replay: &Replay<'_>, plan: &Plan, ended: &[RunSummary]) -> String {
+    let played = |profile: &&Arc<Profile>| ended.iter().any(|run| run.run.pair.profile == profile.name);
+    let mut lines = String::new();
+    for profile in plan.profiles.iter().filter(played) {
+        lines.extend(["replay: ", &replay.command(profile), "\n"]);
+    }
+    lines
 }
 
 /// The exit code: 1 where a run was cut short; 2 where an objective or a check failed, where a profile without

@@ -79,7 +79,8 @@ fn unknown(config: &Config) -> Vec<Problem> {
     errors
 }
 
-fn paths(options: &ConfigOptions) -> Option<Vec<PathBuf>> {
+/// The files and folders of the config: those of the command line, or the first default that exists.
+pub(super) fn paths(options: &ConfigOptions) -> Option<Vec<PathBuf>> {
     if !options.files.is_empty() {
         return Some(options.files.clone());
     }

@@ -34,8 +34,9 @@ pub struct Profile {
     /// who does the set-up and one journey.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub scenario: Option<Scenario>,
-    /// Seed of everything that is drawn. Each run draws from a seed of its own, made of this one and the
-    /// instant at which the run is due. Default: a hash of the profile's name.
+    /// Seed of everything that is drawn. Each run of the daemon draws from a seed of its own, made of this one and the
+    /// nominal instant that all targets of the profile share; `tokenbeat run` draws the same each time if a seed is
+    /// written here. Default: a hash of the profile's name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub seed: Option<u64>,
     /// What is expected of each answer of the workload; one that falls short fails as `check`. The steps of a

@@ -3,6 +3,7 @@
 use super::run::PairRuntime;
 use super::scheduler::{self, PairScheduler, Trigger};
 use futures_util::FutureExt as _;
+use jiff::Timestamp;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use tokio::sync::mpsc;
@@ -29,13 +30,14 @@ impl PairHandle {
         Self { runtime, schedule: None }
     }
 
-    /// Starts the schedule. One that panics is heard by whoever watches the engine's schedules.
-    pub(super) fn start(&mut self) {
+    /// Starts the schedule. What starts with it has this nominal instant, which the targets of a profile share. One that
+    /// panics is heard by whoever watches the engine's schedules.
+    pub(super) fn start(&mut self, nominal: Timestamp) {
         let shared = Arc::clone(&self.runtime.shared);
         let (triggers, receiver) = mpsc::channel(scheduler::TRIGGERS);
         let ended = CancellationToken::new();
         let guard = ended.clone().drop_guard();
-        let pair_loop = PairScheduler::new(Arc::clone(&self.runtime)).run(receiver);
+        let pair_loop = PairScheduler::new(Arc::clone(&self.runtime)).run(nominal, receiver);
         let (loops, handle, died) = (shared.loops.clone(), shared.handle.clone(), shared.died.clone());
         let task = async move {
             let _ended = guard;

@@ -7,7 +7,6 @@ use super::user::{ScenarioUser, UserId};
 use super::{Engine, Error};
 use crate::event::{Journey, Outcome, Pair, Request, SeriesKey, SkipReason};
 use crate::fact::{Fact, Sink};
-use jiff::Timestamp;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -79,10 +78,10 @@ impl Engine {
     pub async fn probe_all(&self, pair: &Pair, within: Duration) -> Result<Vec<Probed>, Error> {
         let runtime = self.runtime(pair)?;
         let shared = Arc::clone(&runtime.shared);
-        let nominal: Timestamp = (shared.wall)();
+        let now = (shared.wall)();
         let at = Instant::now();
         let private = Arc::new(Private::default());
-        let start = Start { nominal, due: nominal, at, join: None };
+        let start = Start { seed: now.into(), due: now, at, join: None };
         let setup = || Error::Setup(Arc::clone(&pair.profile));
         let run = runtime.probe_into(start, Arc::<Private>::clone(&private));
         let place = runtime.plan.places.first().cloned().ok_or_else(setup)?;

@@ -8,6 +8,7 @@ use crate::client::Caller;
 use crate::event::Pair;
 use crate::fact::Fact;
 use crate::plan::{PairPlan, Plan};
+use crate::schedule::off_grid;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -98,7 +99,9 @@ impl Engine {
         self.shared.journeys.change(plan.agent.in_flight);
         let mut now = self.lock();
         if now.started {
-            handles.iter_mut().filter(|handle| handle.schedule.is_none()).for_each(PairHandle::start);
+            let nominal = off_grid((self.shared.wall)());
+            let new = handles.iter_mut().filter(|handle| handle.schedule.is_none());
+            new.for_each(|handle| handle.start(nominal));
         }
         (now.plan, now.handles) = (plan, handles);
         changes

@@ -12,7 +12,8 @@ use crate::client::{CallOptions, Caller};
 use crate::event::{Exhausted, Outcome, RunRef, RunSummary, SkipReason, Spend};
 use crate::fact::{Fact, Sink};
 use crate::plan::{Fingerprint, PairPlan, Step};
-use crate::schedule::run_seed;
+use crate::schedule::{nonce_seed, run_seed};
+use crate::seed::RunSeeds;
 use crate::workload::{self, Number};
 use jiff::Timestamp;
 use std::collections::HashMap;
@@ -39,11 +40,26 @@ pub(super) struct PairRuntime {
     generation: u64,
 }
 
+/// What the seed of a run is made of, and its id.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Seed {
+    /// Takes the place of the profile's.
+    pub(super) own: Option<u64>,
+    /// The nominal instant. A run without one is told apart by its seed alone.
+    pub(super) nominal: Option<Timestamp>,
+}
+
+impl From<Timestamp> for Seed {
+    fn from(nominal: Timestamp) -> Self {
+        Self { own: None, nominal: Some(nominal) }
+    }
+}
+
 /// When a run starts.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Start {
-    /// The nominal instant: seed and id derive from it.
-    pub(super) nominal: Timestamp,
+    /// The seed that its draws derive from.
+    pub(super) seed: Seed,
     /// When it is due.
     pub(super) due: Timestamp,
     /// Where its first stage begins.
@@ -56,6 +72,7 @@ pub(super) struct Start {
 pub(super) struct Run {
     pub(super) runtime: Arc<PairRuntime>,
     pub(super) ident: Arc<RunRef>,
+    pub(super) seeds: RunSeeds,
     pub(super) start: Start,
     pub(super) record: Arc<Record>,
     /// Its requests, users and activity.
@@ -108,8 +125,18 @@ impl PairRuntime {
     /// another run.
     fn id(&self, start: Start) -> String {
         let pair = &self.plan.pair;
-        let id = format!("{}/{}/{}", pair.profile, pair.target, start.nominal);
+        let of = match (start.seed.nominal, start.seed.own) {
+            (Some(nominal), _) => nominal.to_string(),
+            (None, own) => format!("seed-{}", own.unwrap_or(self.plan.profile.seed)),
+        };
+        let id = format!("{}/{}/{of}", pair.profile, pair.target);
         if start.join.is_some() && self.generation > 0 { format!("{id}+{}", self.generation) } else { id }
+    }
+
+    /// The seeds of a run that is due then.
+    pub(super) fn seeds(&self, seed: Seed, due: Timestamp) -> RunSeeds {
+        let draws = run_seed(seed.own.unwrap_or(self.plan.profile.seed), seed.nominal);
+        RunSeeds { draws, nonces: nonce_seed(draws, due) }
     }
 
     /// A run that starts so.
@@ -124,10 +151,11 @@ impl PairRuntime {
 
     fn run_into(self: &Arc<Self>, start: Start, sink: Arc<dyn Sink>, logged: bool) -> Arc<Run> {
         let pair = self.plan.pair.clone();
+        let seeds = self.seeds(start.seed, start.due);
         let ident = Arc::new(RunRef {
             id: self.id(start),
             pair,
-            seed: run_seed(self.plan.profile.seed, start.nominal),
+            seed: seeds.draws,
             scheduled: system_time(start.due),
         });
         let record = Arc::new(Record::new(sink));
@@ -137,6 +165,7 @@ impl PairRuntime {
         Arc::new(Run {
             runtime: Arc::clone(self),
             ident,
+            seeds,
             start,
             record,
             tasks: TaskTracker::new(),
@@ -152,8 +181,8 @@ impl PairRuntime {
     }
 
     /// Picks, builds and encodes a request of fixed prompts.
-    pub(super) fn encode(&self, step: &Step, run_seed: u64, number: Number) -> Result<Sending, Unsendable> {
-        let build = || Some(self.caller().prepare(&workload::ask(&self.plan, step, run_seed, number)?));
+    pub(super) fn encode(&self, step: &Step, seeds: RunSeeds, number: Number) -> Result<Sending, Unsendable> {
+        let build = || Some(self.caller().prepare(&workload::ask(&self.plan, step, seeds, number)?));
         let call = std::panic::catch_unwind(AssertUnwindSafe(build)).ok().flatten();
         let (status, timeout) = (step.expect.status.clone(), step.timeout);
         let options = CallOptions { status, timeout, ..CallOptions::default() };
@@ -163,13 +192,13 @@ impl PairRuntime {
     /// What the budgets must have room for before a run begins, or no user could complete a journey: all its requests,
     /// and the tokens and the money of the one that reserves most. Of requests that have to be rendered only what the
     /// plan says is counted. `None` if a request of fixed prompts cannot be built.
-    pub(super) fn first_costs(&self, run_seed: u64) -> Option<Spend> {
+    pub(super) fn first_costs(&self, seeds: RunSeeds) -> Option<Spend> {
         let price = self.plan.target.price.as_ref();
         let first = Number { stage: 0, user: None, n: 0 };
         let mut least = Spend::default();
         for step in self.plan.profile.scenario.all() {
             let one = if step.is_fixed() {
-                settle::most(&self.encode(step, run_seed, first).ok()?.call, price)
+                settle::most(&self.encode(step, seeds, first).ok()?.call, price)
             } else {
                 settle::least(&self.plan, step)
             };

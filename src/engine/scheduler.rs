@@ -6,7 +6,8 @@ use super::play::play;
 use super::run::{PairRuntime, Start};
 use crate::event::{Pair, RunRef, SkippedRun, Spend};
 use crate::fact::Fact;
-use crate::schedule::{Action, Event, RunNumber, ScheduleMachine, StartRun, Timetable, run_seed};
+use crate::schedule::{Action, Event, RunNumber, ScheduleMachine, StartRun, Timetable};
+use jiff::Timestamp;
 use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
@@ -17,6 +18,8 @@ pub(super) const TRIGGERS: usize = 8;
 
 /// A request to run now.
 pub(super) struct Trigger {
+    /// The nominal instant of the run.
+    pub(super) nominal: Timestamp,
     pub(super) reply: oneshot::Sender<Triggered>,
 }
 
@@ -91,18 +94,18 @@ impl PairScheduler {
         Self { machine, wake: None, current: None, skipping: None, runtime }
     }
 
-    /// Runs until the engine stops.
-    pub(super) async fn run(mut self, triggers: mpsc::Receiver<Trigger>) {
+    /// Runs until the engine stops. What starts with it has this nominal instant.
+    pub(super) async fn run(mut self, nominal: Timestamp, triggers: mpsc::Receiver<Trigger>) {
         let stop = self.runtime.gate.stop.clone();
         tokio::select! {
             biased;
             () = stop.cancelled() => {}
-            () = self.serve(triggers) => {}
+            () = self.serve(nominal, triggers) => {}
         }
     }
 
-    async fn serve(&mut self, mut triggers: mpsc::Receiver<Trigger>) {
-        self.feed(Event::Begin);
+    async fn serve(&mut self, nominal: Timestamp, mut triggers: mpsc::Receiver<Trigger>) {
+        self.feed(Event::Begin { nominal });
         let mut triggers_open = true;
         loop {
             // What a run has ended counts before the time that has passed.
@@ -116,7 +119,8 @@ impl PairScheduler {
                 }
                 trigger = triggers.recv(), if triggers_open => match trigger {
                     Some(trigger) => {
-                        let what = self.feed(Event::Triggered).unwrap_or(Triggered::Failed);
+                        let event = Event::Triggered { nominal: trigger.nominal };
+                        let what = self.feed(event).unwrap_or(Triggered::Failed);
                         // Whoever asked may have gone.
                         let _ = trigger.reply.send(what);
                     }
@@ -162,7 +166,7 @@ impl PairScheduler {
         }
         let StartRun { run: number, nominal, due, .. } = start;
         let (at, join) = (Instant::from_std(start.at), start.join.map(Instant::from_std));
-        let run = self.runtime.run(Start { nominal, due, at, join });
+        let run = self.runtime.run(Start { seed: nominal.into(), due, at, join });
         if let Some(reason) = self.skipping.take() {
             tracing::info!(run = run.ident.id, after = reason.label(), "runs take place again");
         }
@@ -183,9 +187,9 @@ impl PairScheduler {
     /// What is reserved to find out is given back at once.
     fn affords(&self, start: StartRun) -> bool {
         let plan = &self.runtime.plan;
-        let seed = run_seed(plan.profile.seed, start.nominal);
+        let seeds = self.runtime.seeds(start.nominal.into(), start.due);
         // A request that cannot be built costs nothing, and its run shows why.
-        let Some(most) = self.runtime.first_costs(seed) else { return true };
+        let Some(most) = self.runtime.first_costs(seeds) else { return true };
         match self.runtime.shared.ledger.reserve(&plan.profile.name, most) {
             Ok(hold) => {
                 self.runtime.shared.ledger.settle(hold, Spend::default());

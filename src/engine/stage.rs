@@ -34,7 +34,7 @@ impl Stage {
         Arc::new(StageContext {
             pair: Arc::clone(pair),
             scenario: Arc::clone(&pair.profile.scenario),
-            run_seed: self.run.ident.seed,
+            seeds: self.run.seeds,
             run: self.run.ident.id.clone(),
             stage_number: self.number,
             stage: Arc::clone(&self.place.stage),

@@ -5,6 +5,7 @@ mod journeys;
 mod load;
 mod outcomes;
 mod reload;
+mod replay;
 mod results;
 mod schedules;
 mod set_up;
@@ -68,6 +69,8 @@ pub(super) struct Sent {
     pub(super) path: String,
     pub(super) body: String,
     pub(super) options: CallOptions,
+    pub(super) ids: TraceIds,
+    pub(super) output_tokens: Option<u64>,
 }
 
 /// Plays a script per request, by the order of the calls and by what is called.
@@ -110,6 +113,8 @@ impl Caller for Fake {
             path: call.path.clone(),
             body: String::from_utf8(call.body.to_vec()).unwrap(),
             options: context.options.clone(),
+            ids: context.ids,
+            output_tokens: call.output_tokens,
         };
         let n = {
             let mut all = self.sent.lock().unwrap();
@@ -390,7 +395,7 @@ impl World {
     pub(super) async fn once_for(&self, seconds: Option<u64>) -> RunSummary {
         let pair = self.engine.plan().pairs[0].pair.clone();
         let time = seconds.map(Duration::from_secs);
-        let summary = self.engine.run_once(&pair, Once { time }).await.unwrap();
+        let summary = self.engine.run_once(&pair, Once { time, ..Once::default() }).await.unwrap();
         self.facts.assert_settled();
         summary
     }

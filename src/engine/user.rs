@@ -356,7 +356,7 @@ impl ScenarioUser {
         let context = &self.context;
         let rng = thinking.get_or_insert_with(|| {
             let parts = [
-                context.run_seed,
+                context.seeds.draws,
                 context.stage_number.into(),
                 self.id.number().into(),
                 self.progress.iteration,

@@ -202,7 +202,8 @@ impl<'a> Renderer<'a> {
         let mut ask = Ask { messages, stream: step.stream, output_tokens: step.output_tokens, params };
         if step.cache == Cache::Bust {
             // The target is part of it: two targets may lead to the same server.
-            ask.bust(seed::hash("nonce", &[&self.stage_context.pair.pair.target], &[self.seed]));
+            let parts = [self.seed, self.stage_context.seeds.nonces];
+            ask.bust(seed::hash("nonce", &[&self.stage_context.pair.pair.target], &parts));
         }
         Ok((ask, (step.history > 0).then_some(question)))
     }

@@ -127,8 +127,9 @@ impl Stage {
             ..target(target_name)
         };
         let pair = Arc::new(PairPlan::new(Arc::new(profile), Arc::new(target), "r".into()));
+        let seeds = RunSeeds { draws: 7, nonces: 7 };
         let run = "run-1".to_owned();
-        Arc::new(StageContext { pair, scenario, run_seed: 7, run, stage_number: 3, stage: "steady".into() })
+        Arc::new(StageContext { pair, scenario, seeds, run, stage_number: 3, stage: "steady".into() })
     }
 
     fn stage_context(self, steps: Vec<Step>) -> Arc<StageContext> {

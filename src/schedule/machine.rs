@@ -2,7 +2,7 @@
 //! pure state machine: [`ScheduleMachine::step`] takes a reading of the clocks and one event, and returns what to do.
 //! It reads no clock, owns no task, and knows nothing of requests or budgets.
 
-use super::{Slot, Timetable, cycle_length, off_grid};
+use super::{Slot, Timetable, cycle_length};
 use crate::event::SkippedRun;
 use crate::plan::{Overlap, Schedule, Stage, Trigger};
 use jiff::{SignedDuration, Timestamp};
@@ -65,11 +65,17 @@ pub type RunNumber = u64;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
     /// The schedule begins. The first event, once.
-    Begin,
+    Begin {
+        /// The nominal instant of what starts with it, the same for all targets of a profile that begin together.
+        nominal: Timestamp,
+    },
     /// Nothing but that time has passed.
     Time,
     /// Somebody asks for a run now.
-    Triggered,
+    Triggered {
+        /// Its nominal instant, the same for all targets of the profile.
+        nominal: Timestamp,
+    },
     /// The last stage of a run has ended; its open requests may still drain.
     LoadEnded(RunNumber),
     /// The last request of a run has ended.
@@ -142,6 +148,8 @@ pub struct ScheduleMachine {
     waiting: Option<Waiting>,
     /// When stages without a grid may be played again.
     again: Monotonic,
+    /// The nominal instant of their next pass.
+    next_pass: Timestamp,
     /// The next run, as told last.
     told: Option<Told>,
     runs: RunNumber,
@@ -183,6 +191,7 @@ impl ScheduleMachine {
             previous: None,
             waiting: None,
             again: now.monotonic,
+            next_pass: now.wall,
             told: None,
             runs: 0,
         }
@@ -192,20 +201,20 @@ impl ScheduleMachine {
     pub fn step(&mut self, now: ClockReading, event: Event) -> Step {
         let mut actions = Vec::new();
         match event {
-            Event::Begin => self.begin(now, &mut actions),
+            Event::Begin { nominal } => self.begin(nominal, now, &mut actions),
             Event::LoadEnded(run) => self.update(run, |current| current.load_ended = true),
             Event::RunEnded(run) => self.update(run, |current| {
                 current.load_ended = true;
                 current.ended = true;
             }),
             Event::NotStarted(run) => self.not_started(run, now),
-            Event::Time | Event::Triggered => {}
+            Event::Time | Event::Triggered { .. } => {}
         }
         self.pass_time(now, &mut actions);
         self.start_waiting(now, &mut actions);
         self.take_next(now, &mut actions);
-        if event == Event::Triggered {
-            let slot = Slot { nominal: off_grid(now.wall), at: now.wall, open: true };
+        if let Event::Triggered { nominal } = event {
+            let slot = Slot { nominal, at: now.wall, open: true };
             self.take(slot, self.overlap == Overlap::Queue, now, &mut actions);
         }
         self.tell_next(&mut actions);
@@ -214,10 +223,11 @@ impl ScheduleMachine {
 
     /// Starts what starts with the daemon: a run `at_start`, or the cycle that is under way. A cycle is joined where
     /// it is, because waiting for the next one would leave a gap in a load that is meant to be continuous.
-    fn begin(&mut self, now: ClockReading, actions: &mut Vec<Action>) {
+    fn begin(&mut self, nominal: Timestamp, now: ClockReading, actions: &mut Vec<Action>) {
+        self.next_pass = nominal;
         if self.at_start {
             let open = self.table.is_open(now.wall);
-            self.take(Slot { nominal: off_grid(now.wall), at: now.wall, open }, false, now, actions);
+            self.take(Slot { nominal, at: now.wall, open }, false, now, actions);
         }
         let cycle = self.continuous.then(|| self.table.current(now.wall)).flatten();
         if let Some(cycle) = cycle.filter(|cycle| cycle.open) {
@@ -299,11 +309,16 @@ impl ScheduleMachine {
         self.continuous && self.length.is_none()
     }
 
+    /// Targets are not equally fast, so that passes have no instant in common: the nominal instant of a pass tells how
+    /// many there were since the beginning, and the n-th pass is the same for all targets. Passes are at least
+    /// [`MIN_CYCLE`] apart, so that no nominal instant lies ahead, and none comes up again after a restart.
     fn play_again(&mut self, now: ClockReading, actions: &mut Vec<Action>) {
         let ended = self.current.is_none_or(|current| current.ended);
         if self.is_gridless() && ended && self.again <= now.monotonic && self.table.is_open(now.wall) {
             self.again = now.monotonic + MIN_CYCLE;
-            self.start(Slot { nominal: off_grid(now.wall), at: now.wall, open: true }, now, actions);
+            let nominal = self.next_pass;
+            self.next_pass = nominal.checked_add(MIN_CYCLE).unwrap_or(nominal);
+            self.start(Slot { nominal, at: now.wall, open: true }, now, actions);
         }
     }
 

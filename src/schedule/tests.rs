@@ -85,9 +85,11 @@ fn targets_of_a_profile_share_the_nominal_instants_and_so_the_seeds() {
 #[test]
 fn run_seeds_are_golden_and_differ() {
     let base = at("2026-11-20T10:00:00Z");
-    assert_eq!(run_seed(7, base), 15_778_143_549_800_981_780, "replays must survive an upgrade");
-    assert_ne!(run_seed(7, base), run_seed(7, at("2026-11-20T10:02:00Z")));
-    assert_ne!(run_seed(7, base), run_seed(8, base));
+    assert_eq!(run_seed(7, Some(base)), 15_778_143_549_800_981_780, "replays must survive an upgrade");
+    assert_ne!(run_seed(7, Some(base)), run_seed(7, Some(at("2026-11-20T10:02:00Z"))));
+    assert_ne!(run_seed(7, Some(base)), run_seed(8, Some(base)));
+    assert_eq!(run_seed(7, None), 201_513_737_914_231_363, "without an instant, too");
+    assert_ne!(nonce_seed(7, base), nonce_seed(7, at("2026-11-20T10:02:00Z")));
 }
 
 #[test]

@@ -9,7 +9,12 @@ struct Workload(Arc<PairPlan>);
 
 impl Workload {
     fn ask(&self, run_seed: u64, number: Number) -> Ask {
-        ask(&self.0, &self.0.profile.scenario.steps[0], run_seed, number).unwrap()
+        self.due(run_seed, run_seed, number)
+    }
+
+    /// The same in a run that is due at an instant, which its nonces depend on.
+    fn due(&self, draws: u64, nonces: u64, number: Number) -> Ask {
+        ask(&self.0, &self.0.profile.scenario.steps[0], RunSeeds { draws, nonces }, number).unwrap()
     }
 }
 
@@ -72,6 +77,9 @@ fn the_nonce_comes_first_and_differs_per_request_and_target() {
     for other in [two[0].ask(7, number(1)), two[0].ask(8, number(0)), two[1].ask(7, number(0))] {
         assert_ne!(texts(&other)[0], texts(&ask)[0]);
     }
+    let again = texts(&two[0].due(7, 8, number(0)));
+    assert_eq!(again[1], texts(&ask)[1], "a replay asks the same");
+    assert_ne!(again[0], texts(&ask)[0], "and finds nothing in the cache");
     let user = Number { stage: 0, user: Some(0), n: 0 };
     assert_ne!(texts(&two[0].ask(7, user))[0], texts(&ask)[0], "user 0 is not the open loop");
 }

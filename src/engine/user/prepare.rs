@@ -33,7 +33,7 @@ impl ScenarioUser {
             UserId::Arrival(n) => Number { stage, user: None, n },
             UserId::User(user) => Number { stage, user: Some(user), n: iteration },
         };
-        let sending = self.stage.run.runtime.encode(&at.step, self.context.run_seed, number);
+        let sending = self.stage.run.runtime.encode(&at.step, self.context.seeds, number);
         Box::new(Ahead { at, iteration, rendered: RenderedStep { turn: 1, sending } })
     }
 

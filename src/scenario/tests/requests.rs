@@ -190,7 +190,7 @@ fn draws_differ_by_all_but_the_target_and_the_answers() {
     assert_eq!(base, drawn("app", |_| {}, 0, false), "whatever became of earlier requests");
     for other in [
         drawn("app", |_| {}, 1, true),
-        drawn("app", |stage_context| stage_context.run_seed = 8, 0, true),
+        drawn("app", |stage_context| stage_context.seeds.draws = 8, 0, true),
         drawn("app", |stage_context| stage_context.stage_number = 4, 0, true),
     ] {
         assert!(base.iter().zip(&other).all(|(a, b)| a != b));

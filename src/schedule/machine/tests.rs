@@ -1,6 +1,7 @@
 use super::*;
 use crate::event::Pair;
 use crate::plan::{Arrivals, Bounds, Ramp, Shape, Weekdays, Window};
+use crate::schedule::off_grid;
 use jiff::civil::time;
 use jiff::tz::TimeZone;
 use proptest::prelude::*;
@@ -40,8 +41,13 @@ impl Bench {
             told: Vec::new(),
             length,
         };
-        bench.feed(Event::Begin);
+        bench.feed(Event::Begin { nominal: off_grid(bench.now.wall) });
         bench
+    }
+
+    /// Asks for a run now; returns the actions.
+    fn trigger(&mut self) -> Vec<Action> {
+        self.feed(Event::Triggered { nominal: off_grid(self.now.wall) })
     }
 
     /// Feeds an event; returns the actions.
@@ -150,20 +156,20 @@ fn a_triggered_run_takes_part_in_overlap_and_not_in_windows() {
     let mut closed = cron("* * * * *", "UTC");
     closed.windows = vec![Window { days: Weekdays::ALL, from: time(3, 0, 0, 0), to: time(4, 0, 0, 0) }];
     let mut bench = Bench::new(&closed, START, Duration::from_secs(30), false);
-    assert!(matches!(bench.feed(Event::Triggered)[..], [Action::Start(_)]));
+    assert!(matches!(bench.trigger()[..], [Action::Start(_)]));
     let skip = Action::Skip { reason: SkippedRun::Overlap, count: 1 };
-    assert_eq!(bench.feed(Event::Triggered), [skip]);
+    assert_eq!(bench.trigger(), [skip]);
     bench.pass(Duration::from_secs(31));
-    assert!(matches!(bench.feed(Event::Triggered)[..], [Action::Start(_)]));
+    assert!(matches!(bench.trigger()[..], [Action::Start(_)]));
 }
 
 #[test]
 fn a_run_that_cannot_start_is_not_in_the_way() {
     let mut bench = Bench::new(&cron("* * * * *", "UTC"), START, Duration::from_mins(10), true);
-    let actions = bench.feed(Event::Triggered);
+    let actions = bench.trigger();
     let [Action::Start(start)] = actions[..] else { panic!("{actions:?}") };
     bench.feed(Event::NotStarted(start.run));
-    assert!(matches!(bench.feed(Event::Triggered)[..], [Action::Start(_)]));
+    assert!(matches!(bench.trigger()[..], [Action::Start(_)]));
 }
 
 #[test]
@@ -185,7 +191,7 @@ fn a_run_triggered_beside_gridless_stages_is_not_lost() {
     let gridless = schedule(Trigger::Continuous, "UTC", Overlap::Queue);
     let mut bench = Bench::new(&gridless, START, Duration::from_secs(10), false);
     bench.pass(Duration::from_secs(1));
-    assert_eq!(bench.feed(Event::Triggered), [Action::Queue]);
+    assert_eq!(bench.trigger(), [Action::Queue]);
     bench.pass(Duration::from_secs(10));
     assert_eq!(bench.starts.len(), 2);
     assert_eq!((bench.waiting(), bench.all_skipped()), (0, 0));
@@ -357,7 +363,7 @@ proptest! {
                 Move::Jump(seconds) => bench.jump(seconds),
                 Move::Trigger => {
                     triggered += 1;
-                    bench.feed(Event::Triggered);
+                    bench.trigger();
                 }
             }
             farthest = farthest.max(bench.now.wall);

@@ -1,0 +1,135 @@
+//! Replays with the real binary: both targets are asked the same, and the printed command asks it again.
+
+use crate::harness::until;
+use crate::http::ask;
+use crate::process::{Ended, Process, folder, run};
+use wiremock::{Mock, MockServer, Request, ResponseTemplate, matchers};
+
+/// A server that answers each question, and keeps it.
+async fn listener() -> MockServer {
+    let server = MockServer::start().await;
+    answer(&server).await;
+    server
+}
+
+async fn answer(server: &MockServer) {
+    let answer =
+        serde_json::json!({ "choices": [{ "message": { "content": "yes" }, "finish_reason": "stop" }] });
+    let answer = ResponseTemplate::new(200).set_body_json(answer);
+    Mock::given(matchers::any()).respond_with(answer).mount(server).await;
+}
+
+/// What was asked since the last time, by target, in the order of arrival.
+async fn asked(server: &MockServer) -> [Vec<serde_json::Value>; 2] {
+    let requests = server.received_requests().await.unwrap();
+    server.reset().await;
+    answer(server).await;
+    let of = |path: &str| {
+        let own = |request: &&Request| request.url.path().starts_with(path);
+        requests.iter().filter(own).map(|request| request.body_json().unwrap()).collect()
+    };
+    [of("/one/"), of("/two/")]
+}
+
+/// Two targets at one server, and a profile with and one without a seed. One user asks after the other, so that the
+/// order in which questions arrive is theirs.
+fn config(server: &MockServer, schedule: &str) -> String {
+    let prompts: Vec<String> = (0..100).map(|n| format!("prompt {n}")).collect();
+    let profile = |seed: &str| {
+        format!(
+            "{{ targets: [one, two], schedule: {schedule}, load: [{{ users: 1, requests: 8 }}], {seed}\
+             workload: {{ prompts: [{}], cache: reuse, stream: false, output_tokens: 8 }} }}",
+            prompts.join(", ")
+        )
+    };
+    let target = |name: &str| {
+        format!("{{ api: openai-chat, base_url: 'http://{}/{name}', model: m }}", server.address())
+    };
+    format!(
+        "server: {{ listen: 127.0.0.1:0 }}\ntargets: {{ one: {}, two: {} }}\nprofiles:\n  drawn: {}\n  seeded: {}\n",
+        target("one"),
+        target("two"),
+        profile(""),
+        profile("seed: 7, ")
+    )
+}
+
+/// The arguments of the last command that a summary names.
+fn command(ended: &Ended) -> Vec<String> {
+    let line = ended.out.lines().rev().find_map(|line| line.strip_prefix("replay: tokenbeat "));
+    let line = line.unwrap_or_else(|| panic!("no command: {}", ended.out));
+    line.split(' ').map(str::to_owned).collect()
+}
+
+#[tokio::test]
+async fn a_run_asks_both_targets_the_same_and_names_the_command_that_does_so_again() {
+    let server = listener().await;
+    let config = config(&server, "{ manual: {} }");
+    let mut seen = Vec::new();
+    for arguments in [
+        &["run", "drawn"][..],
+        &["run", "seeded"],
+        &["run", "seeded", "--seed", "8"],
+        &["run", "seeded", "--at", "2026-11-20T10:01:00Z"],
+        &["run", "drawn", "--seed", "7", "--at", "2026-11-20T10:01:00Z"],
+    ] {
+        let ended = run(&config, arguments).await;
+        assert_eq!(ended.code, 0, "{ended:?}");
+        let [one, two] = asked(&server).await;
+        assert_eq!(one.len(), 8, "{arguments:?}");
+        assert_eq!(one, two, "{arguments:?}");
+        let again: Vec<String> = command(&ended);
+        let again: Vec<&str> = again.iter().map(String::as_str).collect();
+        let ended = Process::start(folder(&config), &again, &[]).ended().await;
+        assert_eq!(ended.code, 0, "{again:?}: {ended:?}");
+        assert_eq!(asked(&server).await, [one.clone(), two], "{again:?}");
+        seen.push(one);
+    }
+    assert_eq!(seen[3], seen[4], "seed and instant are all that counts");
+    // A seed makes two calls the same; without one each draws afresh.
+    for (profile, same) in [("seeded", true), ("drawn", false)] {
+        assert_eq!(run(&config, &["run", profile]).await.code, 0);
+        let [one, _] = asked(&server).await;
+        assert_eq!(seen.contains(&one), same, "{profile}");
+    }
+}
+
+#[tokio::test]
+async fn runs_of_the_daemon_are_replayed_by_the_instant_in_their_ids() {
+    let server = listener().await;
+    for (schedule, triggered) in [("{ every: 8760h, at_start: true }", false), ("{ manual: {} }", true)] {
+        let config = config(&server, schedule);
+        let arguments = ["serve", "--config.file", "tokenbeat.yaml"];
+        let daemon = Process::start(folder(&config), &arguments, &[]);
+        let address = daemon.says("address=").await.parse().unwrap();
+        if triggered {
+            for profile in ["drawn", "seeded"] {
+                let head = format!("POST /api/v1/profiles/{profile}/run HTTP/1.1\r\nhost: {address}\r\n");
+                assert_eq!(ask(address, &head).await.status, 202);
+            }
+        }
+        let runs = until("four runs", async || {
+            let runs = crate::http::get(address, "/api/v1/runs").await.json();
+            let all: Vec<_> = runs["runs"].as_array()?.clone();
+            (all.len() == 4).then_some(all)
+        })
+        .await;
+        daemon.signal("TERM").await;
+        assert_eq!(daemon.ended().await.code, 0);
+        let requests = asked(&server).await;
+        for profile in ["drawn", "seeded"] {
+            let ids =
+                runs.iter().filter(|run| run["profile"] == profile).map(|run| run["id"].as_str().unwrap());
+            let instants: Vec<&str> = ids.map(|id| id.rsplit('/').next().unwrap()).collect();
+            assert_eq!(instants[0], instants[1], "one for both targets");
+            assert_eq!(run(&config, &["run", profile, "--at", instants[0]]).await.code, 0);
+            let [one, two] = asked(&server).await;
+            assert_eq!((one.len(), &one), (8, &two));
+            for (target, all) in [(one, &requests[0]), (two, &requests[1])] {
+                // Both profiles were played at once: the replay's questions are among them, in order.
+                let mut all = all.iter();
+                assert!(target.iter().all(|own| all.any(|each| each == own)), "{schedule} {profile}");
+            }
+        }
+    }
+}
