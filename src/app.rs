@@ -6,6 +6,7 @@ mod check;
 mod commands;
 mod daemon;
 mod demo;
+mod open_files;
 mod probe;
 mod progress;
 mod reload;

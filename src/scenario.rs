@@ -88,6 +88,20 @@ pub struct Outgoing {
     pub hidden: Vec<Exposed>,
 }
 
+/// Why a request cannot be built. It quotes no secret.
+#[derive(Debug, thiserror::Error)]
+pub enum Unbuildable {
+    /// A secret of the scenario cannot be read.
+    #[error("{0}")]
+    Secret(String),
+    /// The configuration's own values do not make a request.
+    #[error("{0}")]
+    Config(String),
+    /// What was taken from earlier answers does not make a request.
+    #[error("{0}")]
+    Taken(String),
+}
+
 /// A value to take was not there. It quotes nothing of the answer.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
@@ -162,15 +176,36 @@ impl User {
         iteration: u64,
         turn: u32,
         now: Timestamp,
-    ) -> Result<Outgoing, RenderError> {
+    ) -> Result<Outgoing, Unbuildable> {
         let play = self.next_play(iteration, step.number);
         if turn <= 1 {
             self.talk.forget(step.number);
         }
+        if draft::uses_secrets(step) {
+            self.check_secrets()?;
+        }
         let hidden = self.hidden();
         let draft = self.draft(step, play, turn, now);
-        let draft = draft.map_err(|RenderError(message)| RenderError(scrub(message, &hidden)))?;
+        let draft = draft.map_err(|RenderError(message)| {
+            let message = scrub(message, &hidden);
+            if self.uses_taken(step) { Unbuildable::Taken(message) } else { Unbuildable::Config(message) }
+        })?;
         Ok(Outgoing { draft, hidden })
+    }
+
+    fn check_secrets(&self) -> Result<(), Unbuildable> {
+        let mut secrets = self.stage_context.scenario.secrets.iter();
+        secrets.try_for_each(|(name, secret)| match secret.read() {
+            Ok(_) => Ok(()),
+            Err(error) => Err(Unbuildable::Secret(format!("the secret `{name}` of the scenario: {error}"))),
+        })
+    }
+
+    /// Whether any value that the step's templates read comes from an answer, so that it may be an answer's fault that
+    /// they cannot be rendered.
+    fn uses_taken(&self, step: &Step) -> bool {
+        let mut takes = self.stage_context.scenario.all().flat_map(|step| &step.take);
+        takes.any(|take| draft::uses(step, &take.name))
     }
 
     fn next_play(&mut self, iteration: u64, step: usize) -> Play {

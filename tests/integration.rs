@@ -32,6 +32,10 @@ mod guide;
 mod harness;
 #[path = "integration/http.rs"]
 mod http;
+#[path = "integration/judged.rs"]
+mod judged;
+#[path = "integration/own_faults.rs"]
+mod own_faults;
 #[path = "integration/parity.rs"]
 mod parity;
 #[path = "integration/player.rs"]

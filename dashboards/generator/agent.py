@@ -66,9 +66,10 @@ def board():
               COUNT, Line(mine.gauge("sum", "tokenbeat_requests_in_flight", AGENT), LEGEND)),
         lines("Skipped requests", "Offered and not sent, by reason. `in_flight`: the limit is reached; `overrun`: their time had passed;"
               " `budget`: it is spent.", REQUESTS, Line(mine.rate("tokenbeat_skipped_requests_total", ("reason",)), "{{reason}}"), stack=True),
-        lines("The prober's own failures", "`internal` is a defect: look into the log. `credentials`: a key could not be read."
+        lines("The prober's own failures", "`internal`: no file descriptor, port or memory, a value that is not there, or a defect: look into the log."
+              " `credentials`: a key or secret could not be read. `exhausted`: the limit on output tokens left room for reasoning only."
               " `cancelled`: shut down or reloaded with requests in flight.", REQUESTS,
-              Line(mine.rate("tokenbeat_requests_total", ("outcome",), **{"outcome=~": "internal|cancelled|credentials"}), "{{outcome}}")),
+              Line(mine.rate("tokenbeat_requests_total", ("outcome",), **{"outcome=~": "cancelled|credentials|exhausted|internal"}), "{{outcome}}")),
         lines("Runs by result", "Many `degraded` runs: this prober is too small for its load.", COUNT,
               Line(mine.rate("tokenbeat_runs_total", ("result",), how="increase"), "{{result}}"), stack=True),
         lines("Skipped runs", "Due and not played. `missed`: the process slept or the clock jumped; `overlap`: the run before still offered"

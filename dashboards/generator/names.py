@@ -92,9 +92,9 @@ COMMON = ("job", "instance", "location")
 OUTCOMES = (
     "ok dns connect tls proxy connect_timeout first_token_timeout stall_timeout total_timeout credentials auth "
     "rate_limited overloaded redirect http_4xx http_5xx reset truncated stream_error protocol empty extract check "
-    "cancelled internal"
+    "cancelled internal exhausted"
 ).split()
-OURS = "cancelled|internal"  # say nothing about the target
+OURS = "cancelled|credentials|exhausted|internal"  # say nothing about the target
 
 
 @dataclass(frozen=True)

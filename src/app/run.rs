@@ -8,7 +8,7 @@ use super::signals::{Signals, Stop};
 use super::{print, sources};
 use crate::cli::{Exit, RunOptions};
 use crate::engine::{self, Engine, Once};
-use crate::event::{RunResult, RunSummary};
+use crate::event::{Outcome, RunResult, RunSummary};
 use crate::fact::{Fanout, Sink};
 use crate::plan::{PairPlan, Plan, Profile};
 use crate::report::{self, Report, Summary};
@@ -146,15 +146,17 @@ fn verdict(report: &Report, ended: &[RunSummary]) -> Exit {
 }
 
 fn missed(pair: &report::Pair) -> bool {
-    let failed: u64 =
-        pair.total.requests.iter().filter(|(outcome, _)| **outcome != "ok").map(|(_, n)| n).sum();
+    let judges = |label: &str| Outcome::by_label(label).is_none_or(Outcome::judges_target);
+    let sum = |wanted: &dyn Fn(&str) -> bool| -> u64 {
+        pair.total.requests.iter().filter(|(outcome, _)| wanted(outcome)).map(|(_, n)| n).sum()
+    };
+    let failed = sum(&|outcome| outcome != "ok" && judges(outcome));
     let checks = pair.total.requests.get("check").copied().unwrap_or(0);
     let skipped: u64 = pair.total.skipped.values().sum();
     let nothing_sent = pair.total.offered > 0 && skipped == pair.total.offered;
     let objectives = pair.objectives.iter().any(|objective| objective.met == Some(false));
     // A prober that failed by itself has met no objective.
-    let own = |outcome: &str| matches!(outcome, "internal" | "cancelled");
-    let unjudged = failed > 0 && pair.total.requests.iter().all(|(outcome, n)| *n == 0 || own(outcome));
+    let unjudged = sum(&|_| true) > 0 && sum(&judges) == 0;
     let bare = pair.objectives.iter().all(|objective| objective.objective.is_none());
     objectives || checks > 0 || nothing_sent || unjudged || (bare && failed > 0)
 }
@@ -162,7 +164,7 @@ fn missed(pair: &report::Pair) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::{Failure, Outcome};
+
     use crate::testing::{play, small_plan};
 
     /// Whether a run of a profile with objectives, whose requests ended so, missed something.
@@ -179,9 +181,10 @@ mod tests {
 
     #[test]
     fn a_prober_that_failed_by_itself_has_met_no_objective() {
-        let internal = Outcome::Failed(Failure::Internal);
-        assert!(misses(&[internal, internal]));
-        assert!(!misses(&[internal, Outcome::Ok]));
+        for own in Outcome::all().filter(|outcome| !outcome.judges_target()) {
+            assert!(misses(&[own, own]), "{}", own.label());
+            assert!(!misses(&[own, Outcome::Ok]), "{}", own.label());
+        }
         assert!(!misses(&[]));
     }
 }

@@ -1,5 +1,6 @@
 //! Finds and loads the config; reports what is wrong with it.
 
+use super::open_files;
 use crate::catalogue;
 use crate::cli::{ConfigOptions, Exit};
 use crate::config::{Config, Files, KeyPath, Problem, Source};
@@ -58,7 +59,12 @@ pub(super) fn load_from(sources: &[Source]) -> Result<(Loaded, Files), Exit> {
 /// Tries to load the config. Blocks while it reads files, and prints nothing.
 pub(super) fn attempt(sources: &[Source]) -> Attempt {
     let plan::Attempt { result, files } = plan::attempt(sources, std::env::vars(), &unknown);
-    let result = result.map_err(|errors| errors.iter().map(ToString::to_string).collect());
+    let result = result
+        .map(|mut loaded| {
+            loaded.warnings.extend(open_files::warning(&loaded.plan));
+            loaded
+        })
+        .map_err(|errors| errors.iter().map(ToString::to_string).collect());
     Attempt { result, files }
 }
 

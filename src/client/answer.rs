@@ -235,6 +235,25 @@ impl AnswerBuilder {
 }
 
 impl Read {
+    /// The request allowed so many output tokens. An answer without content that ended because they were used up, all of
+    /// them by reasoning that the server does not show, says nothing about the server: the limit is ours.
+    pub(super) fn limit_output(&mut self, allowed: u64) {
+        let cut = matches!(self.finish.as_deref(), Some("length" | "max_tokens" | "max_output_tokens"));
+        let usage = &self.evidence.usage;
+        let hidden = match (usage.output, usage.reasoning) {
+            (Some(output), Some(reasoning)) => output > 0 && reasoning >= output,
+            (Some(output), None) => output > 0 && output >= allowed,
+            (None, reasoning) => reasoning.is_some_and(|n| n > 0),
+        };
+        if self.outcome == Outcome::Failed(Failure::Empty) && cut && hidden {
+            self.outcome = Outcome::Failed(Failure::Exhausted);
+            self.detail = Some(format!(
+                "hidden reasoning used up the {allowed} output tokens that the request allows before anything visible came: \
+                 raise output_tokens, or ask for less reasoning"
+            ));
+        }
+    }
+
     /// Another status was expected. A complete answer fails because of that, whatever its content; an incomplete one
     /// keeps its own failure.
     pub(super) fn reject(&mut self, said: String) {

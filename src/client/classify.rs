@@ -3,6 +3,7 @@
 
 use crate::event::Failure;
 use http::StatusCode;
+use rustix::io::Errno;
 use std::error::Error;
 use std::io;
 
@@ -21,6 +22,38 @@ impl CallError {
     /// With a detail that says what was being done, followed by the error.
     pub(super) fn by(failure: Failure, doing: &str, error: &(dyn Error + 'static)) -> Self {
         Self { failure, detail: format!("{doing}: {}", chain(error)) }
+    }
+}
+
+/// What this machine lacked, if an error of the operating system is the prober's own and says nothing about a target.
+pub(super) fn shortage(error: &(dyn Error + 'static)) -> Option<&'static str> {
+    let found = find::<io::Error>(error)?;
+    let errno = Errno::from_io_error(found)?;
+    Some(match errno {
+        Errno::MFILE => {
+            "this process has no file descriptor left: raise its limit of open files (ulimit -n, LimitNOFILE), or lower \
+             limits.in_flight"
+        }
+        Errno::NFILE => "this machine has no file descriptor left: raise fs.file-max",
+        Errno::ADDRNOTAVAIL => {
+            "this machine has no free local port or address: widen net.ipv4.ip_local_port_range, or keep connections \
+             (connection: warm)"
+        }
+        Errno::NOMEM | Errno::NOBUFS => "this machine has no memory left",
+        Errno::NOSPC => "this process may watch no more sockets: raise fs.epoll.max_user_watches",
+        Errno::AFNOSUPPORT => "this machine does not support the address family",
+        Errno::PERM | Errno::ACCESS => {
+            "this machine does not allow the connection: see its firewall and security policy"
+        }
+        _ => return None,
+    })
+}
+
+/// A failure to connect, or to resolve: ours if this machine lacked something.
+pub(super) fn set_up(failure: Failure, doing: &str, error: &io::Error) -> CallError {
+    match shortage(error) {
+        Some(lacked) => CallError::by(Failure::Internal, &format!("{doing}: {lacked}"), error),
+        None => CallError::by(failure, doing, error),
     }
 }
 
@@ -58,6 +91,7 @@ fn said(failure: Failure, when: &str, error: &(dyn Error + 'static)) -> CallErro
         Failure::Reset => "the connection was lost",
         Failure::Protocol => "the server broke the HTTP protocol",
         Failure::Tls => "TLS failed",
+        Failure::Internal => shortage(error).unwrap_or("the exchange failed"),
         _ => "the exchange failed",
     };
     CallError::by(failure, &format!("{what} {when}"), error)
@@ -95,6 +129,7 @@ fn io(error: &io::Error) -> Failure {
         return Failure::Tls;
     }
     match error.kind() {
+        _ if shortage(error).is_some() => Failure::Internal,
         // Invalid chunk framing is reported as one of these.
         io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData => Failure::Protocol,
         _ => Failure::Reset,
@@ -191,6 +226,21 @@ mod tests {
             for code in codes {
                 assert_eq!(class(*code), failure, "{code}");
             }
+        }
+    }
+
+    #[test]
+    fn what_this_machine_lacks_is_our_own_fault() {
+        for errno in [Errno::MFILE, Errno::NFILE, Errno::ADDRNOTAVAIL, Errno::NOBUFS, Errno::NOMEM] {
+            let broken = set_up(Failure::Connect, "cannot connect to x:1", &errno.into());
+            assert_eq!(broken.failure, Failure::Internal, "{errno}");
+            assert_eq!(broken.detail.matches("os error").count(), 1, "{}", broken.detail);
+            assert!(broken.detail.starts_with("cannot connect to x:1: this "), "{}", broken.detail);
+            assert_eq!(io(&errno.into()), Failure::Internal, "{errno}");
+        }
+        for errno in [Errno::CONNREFUSED, Errno::TIMEDOUT, Errno::NETUNREACH, Errno::HOSTUNREACH] {
+            let broken = set_up(Failure::Connect, "cannot connect to x:1", &errno.into());
+            assert_eq!(broken.failure, Failure::Connect, "{errno}");
         }
     }
 

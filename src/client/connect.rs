@@ -1,11 +1,11 @@
 //! Resolves a name and connects over TCP. Knows neither TLS nor HTTP.
 
-use super::classify::CallError;
+use super::classify::{self, CallError};
 use crate::event::{Failure, Phases};
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
@@ -35,21 +35,30 @@ pub(super) async fn tcp(peer: &Peer, phases: &mut Phases) -> Result<TcpStream, C
     };
     let began = Instant::now();
     let stream = race(addresses).await.map_err(|error| {
-        CallError::by(Failure::Connect, &format!("cannot connect to {}:{}", peer.host, peer.port), &error)
+        let doing = format!("cannot connect to {}:{}", peer.host, peer.port);
+        classify::set_up(Failure::Connect, &doing, &error)
     })?;
     phases.connect = Some(began.elapsed());
     Ok(stream)
 }
 
 async fn resolve(name: &str, port: u16) -> Result<Vec<SocketAddr>, CallError> {
-    let found = tokio::net::lookup_host((name, port))
-        .await
-        .map_err(|error| CallError::by(Failure::Dns, &format!("cannot resolve {name}"), &error))?;
+    let found = tokio::net::lookup_host((name, port)).await.map_err(|error| unresolved(name, &error))?;
     let addresses = interleave(found);
     if addresses.is_empty() {
         return Err(CallError::new(Failure::Dns, format!("cannot resolve {name}: it has no address")));
     }
     Ok(addresses)
+}
+
+/// A resolver that can open neither its files nor a socket says that the name has no answer for now, so what this machine
+/// lacks is found out by a socket of our own.
+fn unresolved(name: &str, error: &io::Error) -> CallError {
+    let doing = format!("cannot resolve {name}");
+    match UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)) {
+        Err(own) if classify::shortage(&own).is_some() => classify::set_up(Failure::Dns, &doing, &own),
+        _ => classify::set_up(Failure::Dns, &doing, error),
+    }
 }
 
 /// Families in turn, beginning with the one that the resolver prefers; otherwise in the resolver's order.
@@ -68,6 +77,11 @@ fn interleave(addresses: impl IntoIterator<Item = SocketAddr>) -> Vec<SocketAddr
     }
 }
 
+fn more_telling(first: io::Error, second: io::Error) -> io::Error {
+    let is_own = |error: &io::Error| classify::shortage(error).is_some();
+    if is_own(&first) && !is_own(&second) { second } else { first }
+}
+
 /// Connects to the first address that answers. The next one is tried when one fails or takes too long.
 async fn race(addresses: Vec<SocketAddr>) -> io::Result<TcpStream> {
     let mut waiting = addresses.into_iter();
@@ -76,7 +90,7 @@ async fn race(addresses: Vec<SocketAddr>) -> io::Result<TcpStream> {
     loop {
         tries.extend(waiting.next().map(TcpStream::connect));
         if tries.is_empty() {
-            return Err(failed.unwrap_or_else(|| io::ErrorKind::AddrNotAvailable.into()));
+            return Err(failed.unwrap_or_else(|| io::ErrorKind::NotFound.into()));
         }
         let more = waiting.len() > 0;
         tokio::select! {
@@ -85,8 +99,14 @@ async fn race(addresses: Vec<SocketAddr>) -> io::Result<TcpStream> {
                     stream.set_nodelay(true)?;
                     return Ok(stream);
                 }
-                // The first address is the preferred one, so its error is the most informative.
-                Err(error) => failed = failed.or(Some(error)),
+                // The first address is the preferred one, so its error is the most informative; but what this machine
+                // lacks (IPv6, say) tells nothing of a target that has refused by another address.
+                Err(error) => {
+                    failed = Some(match failed {
+                        Some(first) => more_telling(first, error),
+                        None => error,
+                    });
+                }
             },
             () = tokio::time::sleep(STAGGER), if more => {}
         }
@@ -96,6 +116,7 @@ async fn race(addresses: Vec<SocketAddr>) -> io::Result<TcpStream> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rustix::io::Errno;
     use tokio::net::TcpListener;
 
     fn address(text: &str) -> SocketAddr {
@@ -122,7 +143,17 @@ mod tests {
         assert!(stream.nodelay().unwrap());
         let refused = race(vec![closed, closed]).await.unwrap_err();
         assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
-        assert_eq!(race(Vec::new()).await.unwrap_err().kind(), io::ErrorKind::AddrNotAvailable);
+        assert_eq!(race(Vec::new()).await.unwrap_err().kind(), io::ErrorKind::NotFound);
+    }
+
+    #[test]
+    fn what_this_machine_lacks_hides_no_refusal() {
+        let [ours, refused] = [Errno::ADDRNOTAVAIL, Errno::CONNREFUSED].map(io::Error::from);
+        assert_eq!(more_telling(ours, refused).kind(), io::ErrorKind::ConnectionRefused);
+        let [refused, ours] = [Errno::CONNREFUSED, Errno::MFILE].map(io::Error::from);
+        assert_eq!(more_telling(refused, ours).kind(), io::ErrorKind::ConnectionRefused);
+        let [first, second] = [Errno::MFILE, Errno::ADDRNOTAVAIL].map(io::Error::from);
+        assert_eq!(Errno::from_io_error(&more_telling(first, second)), Some(Errno::MFILE));
     }
 
     #[tokio::test]

@@ -84,9 +84,10 @@ impl Dialer {
         let Some(hop) = &self.proxy else {
             return Ok(Box::new(connect::tcp(&self.peer, phases).await?));
         };
-        let stream = connect::tcp(&hop.peer, phases)
-            .await
-            .map_err(|broken| CallError::new(Failure::Proxy, format!("proxy: {}", broken.detail)))?;
+        let stream = connect::tcp(&hop.peer, phases).await.map_err(|CallError { failure, detail }| {
+            let failure = if failure == Failure::Internal { failure } else { Failure::Proxy };
+            CallError::new(failure, format!("proxy: {detail}"))
+        })?;
         if !hop.tunnel {
             return Ok(Box::new(stream));
         }

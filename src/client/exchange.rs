@@ -284,6 +284,9 @@ impl<'a> Exchange<'a> {
         unexpected: Option<String>,
     ) -> Answer {
         let mut read = body_decoder.close(Instant::now());
+        if let Some(allowed) = self.call.output_tokens {
+            read.limit_output(allowed);
+        }
         if let Some(said) = unexpected {
             read.reject(said);
         }

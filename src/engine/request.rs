@@ -220,6 +220,11 @@ impl Stage {
     fn log(&self, request: &Request) {
         let Outcome::Failed(failure) = request.outcome else { return };
         let Some(suppressed) = self.run.runtime.log_throttle.line() else { return };
+        let message = match failure {
+            _ if request.outcome.judges_target() => "request failed",
+            Failure::Cancelled => "request stopped",
+            _ => "request failed for a reason of ours, which does not count against the target",
+        };
         tracing::warn!(
             run = self.run.ident.id,
             seq = request.seq,
@@ -230,7 +235,7 @@ impl Stage {
             span_id = request.ids.span_hex(),
             detail = request.detail,
             suppressed,
-            "request failed"
+            "{message}"
         );
     }
 }

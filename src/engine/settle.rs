@@ -91,7 +91,10 @@ fn reached(answer: &Answer) -> bool {
                 | Failure::Credentials
         )
     );
-    answer.observed.marks.sent.is_some() && !before
+    // A connection of its own that did not come about: whatever the reason, nothing was written.
+    let connection = &answer.observed.connection;
+    let unopened = connection.phases.is_some() && !connection.opened && !connection.stale;
+    answer.observed.marks.sent.is_some() && !before && !unopened
 }
 
 fn by_usage(count: Option<Count>) -> Option<u64> {
@@ -101,7 +104,7 @@ fn by_usage(count: Option<Count>) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::Marks;
+    use crate::event::{Marks, Phases};
     use tokio::time::Instant;
 
     const PRICE: Price = Price { input: 2.0, cached_input: Some(1.0), output: 10.0 };
@@ -184,6 +187,11 @@ mod tests {
         for failure in [Failure::Dns, Failure::Connect, Failure::Tls, Failure::Credentials] {
             assert_eq!(spent(&answer(Outcome::Failed(failure), None)), (0, 0, 0.0));
         }
+        let mut unopened = answer(Outcome::Failed(Failure::Internal), None);
+        unopened.observed.connection.phases = Some(Phases::default());
+        assert_eq!(spent(&unopened), (0, 0, 0.0));
+        unopened.observed.connection.opened = true;
+        assert_eq!(spent(&unopened), (1, 150, 1100.0));
         let mut unsent = answer(Outcome::Failed(Failure::Cancelled), None);
         unsent.observed.marks.sent = None;
         assert_eq!(spent(&unsent), (0, 0, 0.0));

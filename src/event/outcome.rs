@@ -24,7 +24,7 @@ pub enum Failure {
     StallTimeout,
     /// The whole request took longer than `timeouts.total`.
     TotalTimeout,
-    /// We could not get or read our credentials.
+    /// We could not get or read a credential or secret of ours.
     Credentials,
     /// 401 or 403.
     Auth,
@@ -50,13 +50,15 @@ pub enum Failure {
     Protocol,
     /// A complete answer without generated content.
     Empty,
+    /// The limit of output tokens that we set was used up by hidden reasoning before anything visible came.
+    Exhausted,
     /// A value to take from the answer was not there.
     Extract,
     /// A configured check failed.
     Check,
     /// We stopped it: shutdown.
     Cancelled,
-    /// Our own fault.
+    /// Our own fault: no file descriptor, port or memory, a value of the configuration that is not there, a bug.
     Internal,
 }
 
@@ -99,10 +101,22 @@ impl Outcome {
         matches!(self, Self::Ok | Self::Failed(Failure::Check))
     }
 
-    /// The outcome says something about the target. `internal` and `cancelled` are the prober's own, and are
-    /// left out of availability, error ratio and SLO events.
+    /// The outcome says something about the target. This is the one rule on it: all others are the prober's own, and
+    /// are left out of availability, error ratio and SLO events; rules, dashboards and documentation are tested
+    /// against it.
     pub const fn judges_target(self) -> bool {
-        !matches!(self, Self::Failed(Failure::Internal | Failure::Cancelled))
+        match self {
+            Self::Ok => true,
+            Self::Failed(failure) => !matches!(
+                failure,
+                Failure::Cancelled | Failure::Internal | Failure::Credentials | Failure::Exhausted
+            ),
+        }
+    }
+
+    /// The outcome with this label.
+    pub fn by_label(label: &str) -> Option<Self> {
+        Self::all().find(|outcome| outcome.label() == label)
     }
 }
 
@@ -121,5 +135,7 @@ mod tests {
     fn labels_are_distinct() {
         let labels: BTreeSet<_> = Outcome::all().map(Outcome::label).collect();
         assert_eq!(labels.len(), Failure::ALL.len() + 1);
+        assert!(Outcome::all().all(|outcome| Outcome::by_label(outcome.label()) == Some(outcome)));
+        assert_eq!(Outcome::by_label("unknown"), None);
     }
 }

@@ -79,7 +79,7 @@ impl<'a> Renderer<'a> {
         for (name, value) in values.into_iter().filter(|(name, _)| wanted(name)) {
             vars.insert(name, value);
         }
-        if templates.iter().any(|template| template.names.contains("secret")) {
+        if uses_secrets(step) {
             vars.insert("secret", self.secrets()?);
         }
         self.vars = vars;
@@ -225,6 +225,16 @@ fn accept(reading: Option<&AnswerMapping>) -> HeaderValue {
         Some(BodyForm::Ndjson) => "application/x-ndjson",
         Some(BodyForm::Text) | None => "*/*",
     })
+}
+
+/// Whether a template of the step reads this name.
+pub(super) fn uses(step: &Step, name: &str) -> bool {
+    templates(&step.action).iter().any(|template| template.names.contains(name))
+}
+
+/// Whether a template of the step reads secrets.
+pub(super) fn uses_secrets(step: &Step) -> bool {
+    uses(step, "secret")
 }
 
 /// Every template of a request.

@@ -178,7 +178,7 @@ impl Driver {
         }
     }
 
-    fn try_prepare(&mut self, step: usize, iteration: u64) -> Result<Outgoing, RenderError> {
+    fn try_prepare(&mut self, step: usize, iteration: u64) -> Result<Outgoing, Unbuildable> {
         let step = Arc::clone(&self.steps[step]);
         let turn = self.user.turn(&step, 0);
         self.user.prepare(&step, iteration, turn, "2024-07-11T01:14:00Z".parse().unwrap())

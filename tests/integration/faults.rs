@@ -5,7 +5,7 @@ use crate::scrape::Scrape;
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::net::SocketAddr;
-use tokenbeat::event::Failure;
+use tokenbeat::event::{Failure, Outcome};
 use tokenbeat::sim;
 use tokio::net::TcpListener;
 
@@ -77,6 +77,7 @@ const CASES: &[Case] = &[
     each("pieces", "split_writes;bytes=3", "ok", "ok"),
     each("lumps", "many_events_per_write;n=5,tokens_per_chunk;n=3", "ok", ""),
     both("thinking", "hidden_reasoning;tokens=4", "ok"),
+    both("thought_all", "hidden_reasoning;tokens=12", "exhausted"),
     each("thinking_aloud", "reasoning;field=reasoning;tokens=4", "ok", "ok"),
     each("no_usage", "no_usage", "ok", "ok"),
     each("role_only", "role_only,empty_chunks;n=3", "ok", ""),
@@ -238,7 +239,9 @@ fn times_of_failures(scrape: &Scrape) {
         let ok = f64::from(u8::from(case.streamed == "ok"));
         assert_eq!(of("tokenbeat_request_duration_seconds_count"), ok, "{}", case.name);
         assert_eq!(of("tokenbeat_time_to_first_token_seconds_count"), ok, "{}", case.name);
-        assert_eq!(of("tokenbeat_failed_request_duration_seconds_count"), 1.0 - ok, "{}", case.name);
+        let judges = Outcome::by_label(case.streamed).unwrap().judges_target();
+        let failed = f64::from(u8::from(judges && case.streamed != "ok"));
+        assert_eq!(of("tokenbeat_failed_request_duration_seconds_count"), failed, "{}", case.name);
     }
     let codes = |target| {
         scrape.metric("tokenbeat_http_responses_total").label("target", target).label("profile", "whole")

@@ -61,7 +61,16 @@ pub(crate) fn folder(config: &str) -> TempDir {
 impl Process {
     /// Starts it in a folder.
     pub(crate) fn start(folder: TempDir, arguments: &[&str], environment: &[(&str, &str)]) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_tokenbeat"))
+        Self::start_program(env!("CARGO_BIN_EXE_tokenbeat"), folder, arguments, environment)
+    }
+
+    fn start_program(
+        program: &str,
+        folder: TempDir,
+        arguments: &[&str],
+        environment: &[(&str, &str)],
+    ) -> Self {
+        let mut child = Command::new(program)
             .args(arguments)
             .current_dir(folder.path())
             .env_clear()
@@ -120,6 +129,14 @@ pub(crate) async fn run(config: &str, arguments: &[&str]) -> Ended {
     let mut arguments = arguments.to_vec();
     arguments.extend(["--config.file", "tokenbeat.yaml"]);
     Process::start(folder(config), &arguments, &[]).ended().await
+}
+
+/// Runs it to its end with a config, in a process that may open so many files.
+pub(crate) async fn run_with_open_files(most: u32, config: &str, arguments: &[&str]) -> Ended {
+    let script = format!("ulimit -n {most} && exec \"$0\" \"$@\" --config.file tokenbeat.yaml");
+    let mut all = vec!["-c", &script, env!("CARGO_BIN_EXE_tokenbeat")];
+    all.extend(arguments);
+    Process::start_program("/bin/sh", folder(config), &all, &[]).ended().await
 }
 
 /// Runs it to its end without a config.

@@ -4,7 +4,7 @@ use super::super::request::{Sending, Unsendable};
 use crate::client::{AnswerForm, CallOptions, Caller};
 use crate::event::Failure;
 use crate::plan::Action;
-use crate::scenario::{Draft, JourneyStep, User};
+use crate::scenario::{Draft, JourneyStep, Unbuildable, User};
 use jiff::Timestamp;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -51,8 +51,14 @@ impl RenderJob {
     fn render(&self, user: &mut User, turn: u32) -> Result<Sending, Unsendable> {
         let step = &self.at.step;
         let outgoing = user.prepare(step, self.iteration, turn, self.now);
-        let outgoing =
-            outgoing.map_err(|error| Unsendable { failure: Failure::Extract, detail: error.to_string() })?;
+        let outgoing = outgoing.map_err(|error| {
+            let failure = match error {
+                Unbuildable::Secret(_) => Failure::Credentials,
+                Unbuildable::Config(_) => Failure::Internal,
+                Unbuildable::Taken(_) => Failure::Extract,
+            };
+            Unsendable { failure, detail: error.to_string() }
+        })?;
         let call = match outgoing.draft {
             Draft::Call(call) => call,
             Draft::Ask(ask) => self.caller.prepare(&ask),

@@ -100,7 +100,8 @@ fn a_default_stands_in_and_all_values_are_taken_or_none() {
     driver.take(0, &Answer::json(&json!({ "a": 5, "b": 6, "d": null }))).unwrap();
     assert_eq!(driver.body(1, 0), json!([5, 6, null, null]));
     driver.user.reset();
-    assert!(driver.try_prepare(1, 0).unwrap_err().to_string().contains("undefined value"));
+    let missing = driver.try_prepare(1, 0).unwrap_err();
+    assert!(matches!(missing, Unbuildable::Taken(_)) && missing.to_string().contains("undefined value"));
 }
 
 #[test]

@@ -129,8 +129,8 @@ fn what_cannot_be_sent_is_an_error_that_says_why() {
         let mut stage = Stage { vars: vars.clone(), ..Stage::default() };
         let mut it = stage.http("it", path);
         http(&mut it).headers = vec![(HeaderName::from_static("x-a"), stage.template(value))];
-        let error = Driver::new(&stage.stage_context(vec![it]), 0).try_prepare(0, 0).unwrap_err().to_string();
-        assert!(error.contains(expected), "{error}");
+        let error = Driver::new(&stage.stage_context(vec![it]), 0).try_prepare(0, 0).unwrap_err();
+        assert!(matches!(error, Unbuildable::Config(_)) && error.to_string().contains(expected), "{error}");
     }
 }
 
@@ -156,8 +156,9 @@ fn a_secret_that_cannot_be_read_fails_the_steps_that_use_it() {
     let uses = stage.post("uses", json!("{{ secret.gone }}"));
     let does_not = stage.post("does_not", json!("{{ user }}"));
     let mut driver = Driver::new(&stage.stage_context(vec![uses, does_not]), 0);
-    let error = driver.try_prepare(0, 0).unwrap_err().to_string();
-    assert!(error.starts_with("cannot read the secret file /nonexistent/secret"), "{error}");
+    let error = driver.try_prepare(0, 0).unwrap_err();
+    let told = "the secret `gone` of the scenario: cannot read the secret file /nonexistent/secret";
+    assert!(matches!(error, Unbuildable::Secret(_)) && error.to_string().starts_with(told), "{error}");
     assert_eq!(driver.body(1, 0), json!(0));
     assert!(driver.hidden(1).is_empty());
 }
