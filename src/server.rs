@@ -2,10 +2,12 @@
 //! changes through a channel; it knows neither the engine nor the client.
 
 mod access;
+mod activity;
 mod api;
 mod ask;
 mod chart;
 mod command;
+mod connections;
 mod current;
 mod listen;
 mod notice;
@@ -16,6 +18,7 @@ mod web_config;
 pub use access::Access;
 pub use ask::{LastProbes, Probe};
 pub use command::{Asked, Changes, Command, Refusal, Reloaded, WAITING};
+pub use connections::max_connections;
 pub use current::{ConfigStatus, Current};
 pub use notice::{Event, Introduction, Notice, Suggestion};
 pub use readiness::{Phase, Readiness};
@@ -29,18 +32,15 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use listen::{Listener, Peer};
+use connections::Connections;
+use listen::Acceptor;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-/// Time that open requests have to finish after the server is told to stop.
-const CLOSE_WITHIN: Duration = Duration::from_secs(2);
-
-/// The server could not start, or failed.
+/// The server could not start.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The address could not be bound.
@@ -51,9 +51,6 @@ pub enum Error {
         /// The error of the operating system.
         source: std::io::Error,
     },
-    /// Accepting connections failed permanently.
-    #[error("the http server failed: {0}")]
-    Serve(#[from] std::io::Error),
 }
 
 /// Everything that the server shows or calls.
@@ -123,18 +120,12 @@ impl Server {
         self.address
     }
 
-    /// Serves until told to stop; open requests then have a moment to finish.
-    pub async fn serve(self, views: Views, stop: CancellationToken) -> Result<(), Error> {
-        let closing = stop.clone();
-        let listener = Listener::new(self.listener, Arc::clone(&views.access));
-        let router = router(views).into_make_service_with_connect_info::<Peer>();
-        let serving = axum::serve(listener, router)
-            .with_graceful_shutdown(async move { closing.cancelled().await })
-            .into_future();
-        tokio::select! {
-            result = serving => Ok(result?),
-            () = async { stop.cancelled().await; tokio::time::sleep(CLOSE_WITHIN).await } => Ok(()),
-        }
+    /// Serves up to `max` connections at a time until told to stop. Answers under way then have a moment to finish, or
+    /// until `now`.
+    pub async fn serve(self, views: Views, max: usize, stop: CancellationToken, now: CancellationToken) {
+        let access = Arc::clone(&views.access);
+        let (router, connections) = (router(views), Connections::new(max));
+        Acceptor { tcp: self.listener, access, router, connections }.serve(stop, now).await;
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::assembly::{self, Clients};
 use super::commands;
+use super::open_files;
 use super::reload::{Origin, Parts, Reloader, Started};
 use super::signals::Stop;
 use crate::config::Files;
@@ -10,7 +11,7 @@ use crate::fact::{Fanout, Sink};
 use crate::plan::{Loaded, Plan};
 use crate::server::{
     About, Access, Command, ConfigStatus, Current, LastProbes, Notice, Phase, Readiness, Server, Views,
-    WAITING,
+    WAITING, max_connections,
 };
 use crate::state::{BudgetLedger, Events, History, Recent};
 use crate::telemetry::otlp::{self, LogTap};
@@ -150,7 +151,10 @@ impl Daemon {
         // Whichever way this function is left, what it spawned stops.
         let _end = ended.clone().drop_guard();
         let lag = traffic.spawn(watch_runtime_lag(store, ended.clone()));
-        let mut serving = tokio::spawn(server.serve(views, ended.clone()));
+        let open_files = open_files::limit();
+        let web_connections = max_connections(open_files);
+        tracing::info!(open_files, web_connections, "limits of this process");
+        let mut serving = tokio::spawn(server.serve(views, web_connections, ended.clone(), stop.now.clone()));
         let schedules = engine.start(stop.drain.clone())?;
         let (asked, reloads) = mpsc::channel(WAITING);
         let commands = tokio::spawn(commands::serve(commands, asked, Arc::clone(&engine), ended.clone()));
@@ -161,13 +165,13 @@ impl Daemon {
         tokio::select! {
             () = stop.drain.cancelled() => {}
             died = schedules.ended() => died.context("stopping")?,
-            failed = &mut serving => failed.context("the http server died")??,
+            failed = &mut serving => failed.context("the http server died")?,
             died = &mut reloading => died.context("the reloads of the config died")?,
         }
+        readiness.set(Phase::Draining);
         // What is played when the drain begins is what drains.
         settled.cancel();
         reloading.await.context("the reloads of the config died")?;
-        readiness.set(Phase::Draining);
         let stragglers = engine.shutdown(grace, &stop.now).await;
         tracing::info!(cancelled_runs = stragglers.len(), "drained");
         // Last, so that the flush holds everything; the server still shows what it counts.
@@ -176,7 +180,7 @@ impl Daemon {
             exporting.await.context("the export died")?;
         }
         ended.cancel();
-        serving.await.context("the http server died")??;
+        serving.await.context("the http server died")?;
         commands.await.context("the commands died")?;
         lag.await.context("the runtime probe died")?;
         Ok(())

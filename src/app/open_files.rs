@@ -1,12 +1,31 @@
-//! Whether the limit of open files of this process fits what the configuration asks of it.
+//! The limit of open files of this process, and whether it fits what the configuration asks of it.
 
 use crate::config::{KeyPath, Located, Position};
 use crate::plan::Plan;
-use rustix::process::{Resource, getrlimit};
+use crate::server::max_connections;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Descriptors for everything but requests: connections to the web port, files of secrets and of the configuration,
+/// Descriptors for everything but requests and connections to the web port: files of secrets and of the configuration,
 /// export, the runtime.
-const BESIDE_REQUESTS: u64 = 256;
+const OTHERS: u64 = 128;
+
+/// Raises the soft limit to the hard one. The soft one protects programs that use `select`, which we do not; where it
+/// cannot be raised, it stays.
+pub(super) fn raise_limit() {
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    if current == maximum {
+        return;
+    }
+    match setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
+        Ok(()) => tracing::debug!(from = current, to = maximum, "raised the limit of open files"),
+        Err(error) => tracing::warn!(%error, limit = current, "cannot raise the limit of open files"),
+    }
+}
+
+/// How many files this process may open; `None`: any number.
+pub(super) fn limit() -> Option<u64> {
+    getrlimit(Resource::Nofile).current
+}
 
 /// A warning if `agent.limits.in_flight` requests, each with a connection of its own, are more than this process may open.
 /// The soft limit can be raised up to the hard one, so that one decides.
@@ -15,15 +34,16 @@ pub(super) fn warning(plan: &Plan) -> Option<Located> {
 }
 
 fn short_of(in_flight: u64, limit: Option<u64>) -> Option<Located> {
+    let beside = u64::try_from(max_connections(limit)).unwrap_or(u64::MAX).saturating_add(OTHERS);
     let limit = limit?;
-    let needed = in_flight + BESIDE_REQUESTS;
+    let needed = in_flight.saturating_add(beside);
     if needed <= limit {
         return None;
     }
     let message = format!(
         "{in_flight} requests in flight need up to {needed} file descriptors and this process may open {limit}: requests \
          beyond that will end as `internal`. Raise the limit (ulimit -n, LimitNOFILE), or set this to {} or less",
-        limit.saturating_sub(BESIDE_REQUESTS).max(1)
+        limit.saturating_sub(beside).max(1)
     );
     let path = KeyPath::of(["agent", "limits", "in_flight"]);
     Some(Located { position: Position::Nowhere, path, message })
@@ -34,9 +54,15 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_soft_limit_becomes_the_hard_one() {
+        raise_limit();
+        assert_eq!(limit(), getrlimit(Resource::Nofile).maximum);
+    }
+
+    #[test]
     fn a_limit_that_does_not_fit_is_told_with_one_that_does() {
         assert_eq!(short_of(4096, None), None);
-        assert_eq!(short_of(4096, Some(4096 + BESIDE_REQUESTS)), None);
+        assert_eq!(short_of(4096, Some(4096 + 512 + OTHERS)), None);
         let said = short_of(4096, Some(1024)).unwrap().to_string();
         assert!(said.contains("agent.limits.in_flight: 4096 requests in flight need up to 4352"), "{said}");
         assert!(said.ends_with("or set this to 768 or less"), "{said}");

@@ -1,6 +1,7 @@
 //! Two runtimes: one for traffic, on which nothing else runs, so that neither a scrape nor an export delays a
 //! send or a mark; and one for the rest.
 
+use super::open_files;
 use tokio::runtime::{Builder, Handle, Runtime};
 
 /// The process's runtimes.
@@ -10,8 +11,9 @@ pub(super) struct Runtimes {
 }
 
 impl Runtimes {
-    /// Starts both. The traffic runtime has a worker per core (a container's CPU quota counts).
+    /// Raises the limit of open files and starts both. The traffic runtime has a worker per core (a container's CPU quota counts).
     pub(super) fn start() -> std::io::Result<Self> {
+        open_files::raise_limit();
         let traffic = Builder::new_multi_thread().thread_name("traffic").enable_all().build()?;
         let rest = Builder::new_multi_thread().worker_threads(1).thread_name("rest").enable_all().build()?;
         Ok(Self { traffic, rest })

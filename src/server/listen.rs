@@ -1,34 +1,37 @@
-//! Accepts connections, over TLS if the web configuration says so. Handshakes run concurrently, so that a slow one does
-//! not block the others; their number and duration are bounded.
+//! Accepts connections and drives each in a task of its own, over TLS if the web configuration says so: no accept
+//! waits for a handshake, a request or an answer.
 
 use super::access::Access;
-use axum::extract::connect_info::Connected;
-use axum::serve::IncomingStream;
-use std::io;
+use super::activity::{Activity, Observed, ObservedBody, SendWithin};
+use super::connections::{Admitted, Connections};
+use axum::Router;
+use axum::body::HttpBody as _;
+use axum::extract::ConnectInfo;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::{Service as _, service_fn};
+use hyper::{Request, Response};
+use hyper_util::rt::TokioIo;
+use hyper_util::service::TowerToHyperService;
+use std::convert::Infallible;
+use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
-use std::pin::Pin;
+use std::pin::pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
-use tokio_rustls::server::TlsStream;
+use tokio_util::either::Either;
+use tokio_util::sync::CancellationToken;
 
-/// Maximum number of concurrent handshakes; further connections wait in the backlog.
-const MAX_HANDSHAKES: usize = 64;
-/// Timeout of a handshake.
-const HANDSHAKE_WITHIN: Duration = Duration::from_secs(10);
-/// Pause after a failed accept (out of file descriptors, most likely).
-const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
-
-/// A connection, plain or TLS.
-#[derive(Debug)]
-pub(super) enum Stream {
-    Plain(TcpStream),
-    Tls(Box<TlsStream<TcpStream>>),
-}
+/// Time that answers under way have to finish after the server is told to stop.
+const CLOSE_WITHIN: Duration = Duration::from_secs(2);
+/// First and longest pause after a failed accept (out of file descriptors, most likely).
+const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
+const MAX_ACCEPT_PAUSE: Duration = Duration::from_secs(1);
+/// Bytes that a connection buffers for reading, which bounds a head, and for writing.
+const BUFFER: usize = 64 << 10;
 
 /// The peer of a connection.
 #[derive(Clone, Copy, Debug)]
@@ -39,112 +42,156 @@ pub(super) struct Peer {
     pub(super) certified: bool,
 }
 
-/// Accepts connections and performs handshakes.
-pub(super) struct Listener {
-    tcp: TcpListener,
-    access: Arc<Access>,
-    handshakes: JoinSet<Option<(Stream, Peer)>>,
+/// Accepts connections and serves them.
+pub(super) struct Acceptor {
+    pub(super) tcp: TcpListener,
+    pub(super) access: Arc<Access>,
+    pub(super) router: Router,
+    pub(super) connections: Arc<Connections>,
 }
 
-impl Listener {
-    pub(super) fn new(tcp: TcpListener, access: Arc<Access>) -> Self {
-        Self { tcp, access, handshakes: JoinSet::new() }
+impl Acceptor {
+    /// Serves until told to stop. Then connections without a request end at once, and answers under way have a moment,
+    /// or until `now`.
+    pub(super) async fn serve(self, stop: CancellationToken, now: CancellationToken) {
+        let mut tasks = JoinSet::new();
+        let accepting = async {
+            let mut trouble = AcceptTrouble::default();
+            loop {
+                self.connections.room().await;
+                tokio::select! {
+                    accepted = self.tcp.accept() => match accepted {
+                        Ok((stream, address)) => {
+                            trouble.over();
+                            tasks.spawn(self.serve_one(stream, address, stop.clone()));
+                        }
+                        Err(error) if is_of_connection(&error) => {}
+                        Err(error) => {
+                            // A connection fewer is a file descriptor more.
+                            self.connections.make_room(1);
+                            tokio::time::sleep(trouble.pause(&error)).await;
+                        }
+                    },
+                    Some(_) = tasks.join_next() => {}
+                }
+            }
+        };
+        let _: Option<Infallible> = stop.run_until_cancelled(accepting).await;
+        drop(self);
+        tokio::select! {
+            () = async { while tasks.join_next().await.is_some() {} } => {}
+            () = tokio::time::sleep(CLOSE_WITHIN) => {
+                tracing::warn!(connections = tasks.len(), "closed connections whose answers did not end");
+            }
+            () = now.cancelled() => {}
+        }
+        tasks.shutdown().await;
     }
 
-    fn begin(&mut self, stream: TcpStream, address: SocketAddr) -> Option<(Stream, Peer)> {
+    /// Serves a connection until it ends, keeps us waiting too long, has to make room, or the server stops.
+    fn serve_one(
+        &self,
+        stream: TcpStream,
+        address: SocketAddr,
+        stop: CancellationToken,
+    ) -> impl Future<Output = ()> + use<> {
+        let admitted = self.connections.admit();
         // Answers are small and interactive; nothing is gained by coalescing them.
         let _ = stream.set_nodelay(true);
-        let Some(tls) = self.access.current().tls.clone() else {
-            return Some((Stream::Plain(stream), Peer { address, certified: false }));
-        };
-        self.handshakes.spawn(async move {
-            let accepted =
-                tokio::time::timeout(HANDSHAKE_WITHIN, TlsAcceptor::from(tls).accept(stream)).await;
-            match accepted {
-                Ok(Ok(stream)) => {
-                    let certified = stream.get_ref().1.peer_certificates().is_some();
-                    Some((Stream::Tls(Box::new(stream)), Peer { address, certified }))
+        let (tls, router) = (self.access.current().tls.clone(), self.router.clone());
+        async move {
+            let Admitted { activity, close, .. } = &admitted;
+            let serving = async {
+                let (stream, certified) = match tls {
+                    None => (Either::Left(stream), false),
+                    Some(tls) => {
+                        let stream = TlsAcceptor::from(tls).accept(stream).await?;
+                        let certified = stream.get_ref().1.peer_certificates().is_some();
+                        (Either::Right(Box::new(stream)), certified)
+                    }
+                };
+                activity.secured();
+                let stream = Observed { stream, activity: Arc::clone(activity) };
+                let peer = Peer { address, certified };
+                exchange(stream, peer, router, activity, &stop).await
+            };
+            let stopped = async {
+                stop.cancelled().await;
+                if activity.is_answering() {
+                    std::future::pending::<()>().await;
                 }
-                Ok(Err(error)) => {
-                    tracing::debug!(%address, %error, "tls handshake failed");
-                    None
-                }
-                Err(_) => {
-                    tracing::debug!(%address, "tls handshake took too long");
-                    None
-                }
-            }
-        });
-        None
-    }
-}
-
-impl axum::serve::Listener for Listener {
-    type Io = Stream;
-    type Addr = Peer;
-
-    async fn accept(&mut self) -> (Stream, Peer) {
-        loop {
+            };
             tokio::select! {
-                accepted = self.tcp.accept(), if self.handshakes.len() < MAX_HANDSHAKES => match accepted {
-                    Ok((stream, address)) => {
-                        if let Some(ready) = self.begin(stream, address) {
-                            return ready;
-                        }
-                    }
-                    Err(error) => {
-                        tracing::warn!(%error, "cannot accept a connection");
-                        tokio::time::sleep(ACCEPT_PAUSE).await;
-                    }
+                ended = activity.within(serving) => match ended {
+                    Some(Ok(())) => {}
+                    Some(Err(error)) => tracing::debug!(%address, %error, "a connection failed"),
+                    None => tracing::debug!(%address, "closed a connection that kept us waiting"),
                 },
-                Some(done) = self.handshakes.join_next() => {
-                    if let Ok(Some(ready)) = done {
-                        return ready;
-                    }
-                }
+                () = close.cancelled() => {}
+                () = stopped => {}
             }
         }
     }
-
-    fn local_addr(&self) -> io::Result<Peer> {
-        Ok(Peer { address: self.tcp.local_addr()?, certified: false })
-    }
 }
 
-impl Connected<IncomingStream<'_, Listener>> for Peer {
-    fn connect_info(stream: IncomingStream<'_, Listener>) -> Self {
-        *stream.remote_addr()
-    }
+/// Requests and answers on a connection, one after the other.
+async fn exchange(
+    stream: Observed<Either<TcpStream, Box<tokio_rustls::server::TlsStream<TcpStream>>>>,
+    peer: Peer,
+    router: Router,
+    activity: &Arc<Activity>,
+    stop: &CancellationToken,
+) -> io::Result<()> {
+    let service = service_fn(|mut request: Request<Incoming>| {
+        activity.requested();
+        request.extensions_mut().insert(ConnectInfo(peer));
+        let answer = TowerToHyperService::new(router.clone()).call(request);
+        async move {
+            let answer: Response<_> = answer.await?;
+            let within = answer.extensions().get::<SendWithin>().copied();
+            activity.responding(within, answer.body().size_hint().exact().is_none());
+            let observed = |body| ObservedBody { body, activity: Arc::clone(activity) };
+            Ok::<_, Infallible>(answer.map(observed))
+        }
+    });
+    let mut connection =
+        pin!(http1::Builder::new().max_buf_size(BUFFER).serve_connection(TokioIo::new(stream), service));
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = stop.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    ended.map_err(io::Error::other)
 }
 
-impl AsyncRead for Stream {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
-            Self::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
+/// Whether an accept failed because of the connection that it would have accepted.
+fn is_of_connection(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::ConnectionAborted | ErrorKind::ConnectionReset | ErrorKind::Interrupted)
+}
+
+/// Failed accepts, told once until one succeeds.
+#[derive(Debug, Default)]
+struct AcceptTrouble(Option<Duration>);
+
+impl AcceptTrouble {
+    /// The pause before the next attempt.
+    fn pause(&mut self, error: &io::Error) -> Duration {
+        if self.0.is_none() {
+            tracing::warn!(%error, "cannot accept connections to the web port; trying again");
+        }
+        let pause = self.0.map_or(ACCEPT_PAUSE, |before| before.saturating_mul(2).min(MAX_ACCEPT_PAUSE));
+        self.0 = Some(pause);
+        pause
+    }
+
+    fn over(&mut self) {
+        if self.0.take().is_some() {
+            tracing::info!("accepting connections to the web port again");
         }
     }
 }
 
-impl AsyncWrite for Stream {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_write(cx, buf),
-            Self::Tls(stream) => Pin::new(stream).poll_write(cx, buf),
-        }
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_flush(cx),
-            Self::Tls(stream) => Pin::new(stream).poll_flush(cx),
-        }
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
-            Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
-        }
-    }
-}
+#[cfg(test)]
+mod tests;
