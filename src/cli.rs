@@ -167,6 +167,9 @@ pub struct CheckOptions {
     /// Send one request to each target and show its timing; this consumes tokens
     #[arg(long)]
     pub probe: bool,
+    /// With --probe: show the beginning of each answer, without secrets
+    #[arg(long, requires = "probe")]
+    pub show_answer: bool,
 }
 
 /// Options of `sim`.

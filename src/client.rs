@@ -19,6 +19,7 @@ mod pool;
 mod redactor;
 mod request;
 mod response;
+mod sought;
 mod tls;
 mod tokenizer;
 
@@ -63,6 +64,8 @@ pub struct CallOptions {
     pub status: Option<StatusSet>,
     /// Timeout from the send to the end, instead of the target's; longer timeouts are capped to it.
     pub timeout: Option<Duration>,
+    /// Keep an excerpt of the answer, for a person to read.
+    pub excerpt: bool,
     /// Values to redact: secrets in the request, and what was extracted from earlier answers.
     pub hidden: Vec<Exposed>,
 }
@@ -100,6 +103,8 @@ pub struct Answer {
     pub text: String,
     /// The body, if a step reads it (see [`AnswerForm::Http`]) and it came whole, not as a stream.
     pub body: Option<Bytes>,
+    /// The beginning of the text, without secrets; only if it was asked for (see [`CallOptions::excerpt`]).
+    pub excerpt: Option<String>,
     /// The response headers.
     pub headers: HeaderMap,
 }
@@ -113,6 +118,7 @@ impl Answer {
             observed: Observed::nothing(marks),
             text: String::new(),
             body: None,
+            excerpt: None,
             headers: HeaderMap::new(),
         }
     }

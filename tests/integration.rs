@@ -22,6 +22,8 @@ mod connections;
 mod daemon;
 #[path = "integration/docs.rs"]
 mod docs;
+#[path = "integration/examples.rs"]
+mod examples;
 #[path = "integration/faults.rs"]
 mod faults;
 #[path = "integration/ground_truth.rs"]

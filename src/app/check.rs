@@ -25,7 +25,7 @@ pub(super) fn check(options: &CheckOptions) -> anyhow::Result<Exit> {
     }
     let runtimes = Runtimes::start()?;
     let traffic = runtimes.traffic();
-    let (table, all_well) = runtimes.block_on(probe::probe(&plan, traffic))?;
+    let (table, all_well) = runtimes.block_on(probe::probe(&plan, traffic, options.show_answer))?;
     print(&format!("\nOne request, or one journey, to each target, now:\n{table}\n"))?;
     Ok(if all_well { Exit::Ok } else { Exit::Failed })
 }

@@ -1,14 +1,18 @@
 //! One request to each target, now, or one journey, with its timing: `tokenbeat check --probe`.
 
 use super::assembly;
+use crate::client::{Answer, Caller, Context};
 use crate::engine::Probed;
-use crate::event::{Count, Outcome, Request};
+use crate::event::{Count, Outcome, Request, TraceIds};
+use crate::exchange::{Ask, Call};
 use crate::fact::Fanout;
 use crate::plan::{PairPlan, Plan};
 use comfy_table::presets::UTF8_BORDERS_ONLY;
 use comfy_table::{CellAlignment, Table};
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::runtime::Handle;
 
@@ -32,23 +36,82 @@ const HEADER: [&str; 12] = [
 
 /// Sends one request to each target that a profile uses, as the first such profile would (of a scenario a journey of
 /// one user, without any time to think), and tables what came of it: a row for each request. True if every answer
-/// was complete, and every journey came to its end.
-pub(super) async fn probe(plan: &Arc<Plan>, traffic: Handle) -> anyhow::Result<(String, bool)> {
+/// was complete, and every journey came to its end. With `show` the beginnings of the answers follow.
+pub(super) async fn probe(plan: &Arc<Plan>, traffic: Handle, show: bool) -> anyhow::Result<(String, bool)> {
     let cpu_pool = assembly::cpu_pool()?;
-    let callers = assembly::callers(plan, &cpu_pool)?;
+    let mut callers = assembly::callers(plan, &cpu_pool)?;
+    let excerpts = Arc::new(Excerpts::default());
+    if show {
+        for caller in callers.values_mut() {
+            let (inner, excerpts) = (Arc::clone(caller), Arc::clone(&excerpts));
+            *caller = Arc::new(Showing { inner, excerpts });
+        }
+    }
     let nobody = Arc::new(Fanout::new(Vec::new()));
     let engine =
         assembly::engine(Arc::clone(plan), nobody, assembly::ledger(plan), callers, cpu_pool, traffic)?;
     let mut seen = BTreeSet::new();
     let mut rows = Vec::new();
+    let mut answers = String::new();
     let mut all_well = true;
     for pair in plan.pairs.iter().filter(|pair| seen.insert(Arc::clone(&pair.target.name))) {
         for probed in engine.probe_all(&pair.pair, WITHIN).await? {
             all_well &= is_well(pair, &probed);
             rows.push(row(&probed));
+            if let Probed::Ended(request) = &probed {
+                answers.push_str(&excerpts.of(request));
+            }
         }
     }
-    Ok((table(rows), all_well))
+    Ok((table(rows) + &answers, all_well))
+}
+
+/// Keeps the excerpts of the answers of what it calls.
+struct Showing {
+    inner: Arc<dyn Caller>,
+    excerpts: Arc<Excerpts>,
+}
+
+/// Excerpts of answers, each with the ids of its request. There are as many as a probe has requests.
+#[derive(Default)]
+struct Excerpts(Mutex<Vec<(TraceIds, Option<String>)>>);
+
+impl Excerpts {
+    fn lock(&self) -> MutexGuard<'_, Vec<(TraceIds, Option<String>)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A line about the answer to a request, if it was sent.
+    fn of(&self, request: &Request) -> String {
+        let kept = self.lock();
+        let Some((_, excerpt)) = kept.iter().find(|(ids, _)| *ids == request.ids) else {
+            return String::new();
+        };
+        let (target, step) = (&request.place.pair.target, &request.place.step);
+        let name = if step.is_empty() { target.to_string() } else { format!("{target}, {step}") };
+        match excerpt.as_deref() {
+            None => format!("\n{name}: no answer to show"),
+            Some("") => format!("\n{name}: an answer without text"),
+            Some(text) => format!("\n{name}: {text}"),
+        }
+    }
+}
+
+impl Caller for Showing {
+    fn prepare(&self, ask: &Ask) -> Call {
+        self.inner.prepare(ask)
+    }
+
+    fn call(&self, call: Call, mut context: Context) -> BoxFuture<'_, Answer> {
+        let ids = context.ids;
+        context.options.excerpt = true;
+        async move {
+            let answer = self.inner.call(call, context).await;
+            self.excerpts.lock().push((ids, answer.excerpt.clone()));
+            answer
+        }
+        .boxed()
+    }
 }
 
 /// A failed check ends a journey; of a single request the answer is there all the same.

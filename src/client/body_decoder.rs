@@ -3,7 +3,8 @@
 
 use super::answer::{AnswerBuilder, Read};
 use super::dialect::{Decoder, Malformed};
-use crate::event::Failure;
+use super::sought::Sought;
+use crate::event::{Failure, Outcome};
 use crate::exchange::Delta;
 use crate::framing::{self, Event, ndjson, sse};
 use bytes::Bytes;
@@ -33,6 +34,7 @@ pub(super) struct BodyDecoder {
     decoder: Arc<dyn Decoder>,
     form: Form,
     reading: AnswerBuilder,
+    sought: Sought,
     first_byte: Option<Instant>,
     last_frame: Option<Instant>,
     /// Time of the last progress: see [`Self::progress`].
@@ -93,7 +95,17 @@ impl BodyDecoder {
             Mode::Whole => (Form::Whole(Vec::new()), demands.most_whole),
         };
         let reading = AnswerBuilder::new(mode != Mode::Whole, demands);
-        Self { decoder, form, reading, first_byte: None, last_frame: None, progress: None, most, room: most }
+        Self {
+            decoder,
+            form,
+            reading,
+            sought: Sought::default(),
+            first_byte: None,
+            last_frame: None,
+            progress: None,
+            most,
+            room: most,
+        }
     }
 
     /// Handles a frame of the body.
@@ -111,7 +123,8 @@ impl BodyDecoder {
         match &mut self.form {
             Form::Stream(framing) => {
                 let (reading, progress, decoder) = (&mut self.reading, &mut self.progress, &*self.decoder);
-                let each = |event: Event<'_>| take_event(decoder, reading, progress, mark, event);
+                let sought = &mut self.sought;
+                let each = |event: Event<'_>| take_event(decoder, (reading, sought), progress, mark, event);
                 if let Err(error) = framing.push(bytes, each) {
                     self.reading.fail(mark, Failure::Protocol, error.to_string());
                 }
@@ -131,12 +144,13 @@ impl BodyDecoder {
     pub(super) fn end_of_body(&mut self, mark: Instant) {
         match &mut self.form {
             Form::Stream(framing) => {
-                let (reading, decoder) = (&mut self.reading, &*self.decoder);
+                let (reading, sought, decoder) = (&mut self.reading, &mut self.sought, &*self.decoder);
                 let came = self.last_frame.unwrap_or(mark);
                 // An unterminated event may be complete, or cut short.
                 let mut cut = None;
                 let framed = framing.finish(|event| match decoder.decode_event(event) {
                     Ok(delta) => {
+                        seek(reading, sought, event, &delta);
                         reading.event(came, delta);
                     }
                     Err(error) => cut = Some(error.to_string()),
@@ -221,7 +235,13 @@ impl BodyDecoder {
             Form::Came(_, body) => Some(body),
             Form::Stream(_) | Form::Whole(_) => None,
         };
-        Read { body, ..self.reading.close(now) }
+        let mut read = Read { body, ..self.reading.close(now) };
+        if read.outcome == Outcome::Failed(Failure::Empty)
+            && let Some(places) = self.decoder.places(read.body.is_some())
+        {
+            read.detail = Some(self.sought.detail(&places, read.body.as_deref()));
+        }
+        read
     }
 
     fn streams(&self) -> bool {
@@ -231,17 +251,25 @@ impl BodyDecoder {
 
 fn take_event(
     decoder: &dyn Decoder,
-    reading: &mut AnswerBuilder,
+    (reading, sought): (&mut AnswerBuilder, &mut Sought),
     progress: &mut Option<Instant>,
     mark: Instant,
     event: Event<'_>,
 ) {
     match decoder.decode_event(event) {
         Ok(delta) => {
+            seek(reading, sought, event, &delta);
             if reading.event(mark, delta) || !decoder.demands().awaits {
                 *progress = Some(mark);
             }
         }
         Err(error) => reading.fail(mark, Failure::Protocol, error.to_string()),
+    }
+}
+
+/// Remembers an event without content, until there is some. A terminal event is expected to have none.
+fn seek(reading: &AnswerBuilder, sought: &mut Sought, event: Event<'_>, delta: &Delta) {
+    if !reading.has_content() && !reading.ended() && delta.content.is_empty() && !delta.terminal {
+        sought.missed(event.data);
     }
 }

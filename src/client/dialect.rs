@@ -15,6 +15,10 @@ pub(super) trait Decoder: Send + Sync {
     /// A whole answer that was not streamed, or came whole although a stream was requested.
     fn decode_whole(&self, body: &[u8]) -> Result<Delta, Malformed>;
 
+    /// Where it looks for generated content, in an event of a stream or in a whole answer; `None` if it looks nowhere in
+    /// particular.
+    fn places(&self, whole: bool) -> Option<String>;
+
     /// What a complete answer requires.
     fn demands(&self) -> Demands {
         Demands::MODEL

@@ -308,6 +308,10 @@ impl<'a> Exchange<'a> {
         };
         let counted = self.client.count(prompt, &read.generated).await;
         answer.observed.tokens = read.evidence.tokens(counted);
+        if self.context.options.excerpt {
+            // Not the body: that of a log-in has a token, which nobody knows yet to be a secret.
+            answer.excerpt = Some(self.redactor.excerpt(&read.generated.text));
+        }
         answer.text = read.generated.text;
         answer.body = read.body.filter(|_| matches!(self.form, Form::Http(_)));
         answer.observed.marks = self.marks;
@@ -357,6 +361,10 @@ mod tests {
 
         fn decode_whole(&self, _: &[u8]) -> Result<Delta, Malformed> {
             panic!("a bug")
+        }
+
+        fn places(&self, _: bool) -> Option<String> {
+            None
         }
     }
 

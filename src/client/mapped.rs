@@ -142,6 +142,12 @@ impl Decoder for MappedDecoder {
         Ok(delta)
     }
 
+    fn places(&self, _: bool) -> Option<String> {
+        let reading = self.reading.as_ref().filter(|_| self.form != As::Text)?;
+        let paths = [&reading.text, &reading.reasoning].into_iter().flatten();
+        Some(paths.map(|path| format!("`{path}`")).collect::<Vec<_>>().join(" and "))
+    }
+
     fn demands(&self) -> Demands {
         let has = |asked: fn(&AnswerMapping) -> bool| self.reading.as_deref().is_some_and(asked);
         let stream = matches!(self.form, As::Stream(_));

@@ -41,6 +41,10 @@ impl Decoder for OpenAiChat {
         Ok(delta(chunk))
     }
 
+    fn places(&self, whole: bool) -> Option<String> {
+        Some(if whole { "`choices[].message`" } else { "`choices[].delta`" }.to_owned())
+    }
+
     fn decode_whole(&self, body: &[u8]) -> Result<Delta, Malformed> {
         let answer: wire::Answer =
             serde_json::from_slice(body).map_err(|source| Malformed::Json { what: "the answer", source })?;

@@ -10,6 +10,8 @@ use url::form_urlencoded::byte_serialize;
 
 /// Maximum length of a detail in characters.
 const MAX_DETAIL: usize = 300;
+/// Maximum length of an excerpt of an answer in characters.
+const MAX_EXCERPT: usize = 2000;
 /// Minimum length of a secret to be searched for, in bytes: shorter ones would match within ordinary words.
 const MIN_SECRET: usize = 4;
 /// The replacement of a secret.
@@ -48,6 +50,18 @@ impl Redactor {
 
     /// A detail that is safe to show: on one line, without secrets, truncated.
     pub(super) fn clean(&self, detail: &str) -> String {
+        shorten(&self.masked(detail), MAX_DETAIL)
+    }
+
+    /// The beginning of an answer, in the same way.
+    pub(super) fn excerpt(&self, text: &str) -> String {
+        // Redacting takes time for each byte of a text. What is left out lies far behind the excerpt, and what the
+        // cut left of a secret is masked as well.
+        let most = text.floor_char_boundary(MAX_EXCERPT * 8);
+        shorten(&self.masked(text.get(..most).unwrap_or_default()), MAX_EXCERPT)
+    }
+
+    fn masked(&self, detail: &str) -> String {
         let mut forms: Vec<String> = self.0.iter().flat_map(|secret| forms(secret.expose())).collect();
         // A secret may be part of another one, of which nothing must remain.
         forms.sort_unstable_by_key(|form| Reverse(form.len()));
@@ -62,7 +76,7 @@ impl Redactor {
                 clean.push_str(MASK);
             }
         }
-        shorten(&clean, MAX_DETAIL)
+        clean
     }
 }
 
@@ -104,6 +118,18 @@ pub(super) fn shorten(text: &str, most: usize) -> String {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn an_excerpt_has_no_secret_wherever_it_is_cut() {
+        let redactor = redactor(&["sesame-opens"]);
+        assert_eq!(redactor.excerpt("say sesame-opens,\n now"), "say ***, now");
+        let long = "x".repeat(MAX_EXCERPT - 4) + "sesame-opens";
+        assert!(redactor.excerpt(&long).ends_with("xx***"), "{}", redactor.excerpt(&long));
+        let longer = "x".repeat(MAX_EXCERPT * 8 - 5) + "sesame-opens";
+        assert_eq!(redactor.excerpt(&longer), "x".repeat(MAX_EXCERPT) + "...");
+        // Between two parts of a character is no place for a cut.
+        assert!(redactor.excerpt(&"\u{20ac}".repeat(MAX_EXCERPT * 8)).starts_with('\u{20ac}'));
+    }
 
     fn redactor(secrets: &[&str]) -> Redactor {
         Redactor::new(secrets.iter().copied().map(Exposed::new).collect())

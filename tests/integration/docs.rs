@@ -8,7 +8,7 @@ use tokenbeat::config::Source;
 use tokenbeat::plan;
 
 /// A page, by its path in the repository.
-struct Page {
+pub(crate) struct Page {
     path: PathBuf,
     text: String,
 }
@@ -18,7 +18,7 @@ fn root() -> &'static Path {
 }
 
 /// The README and the pages in `docs`.
-fn pages() -> Vec<Page> {
+pub(crate) fn pages() -> Vec<Page> {
     let docs = std::fs::read_dir(root().join("docs")).unwrap().map(|entry| entry.unwrap().path());
     let pages = docs.filter(|path| path.extension().is_some_and(|it| it == "md"));
     let mut all: Vec<Page> = pages
@@ -32,13 +32,13 @@ fn pages() -> Vec<Page> {
 
 impl Page {
     /// The blocks of this language.
-    fn blocks(&self, language: &str) -> Vec<String> {
+    pub(crate) fn blocks(&self, language: &str) -> Vec<String> {
         let opening = format!("\n```{language}\n");
         let blocks = self.text.split(&opening).skip(1);
         blocks.map(|rest| rest.split("\n```").next().unwrap().to_owned() + "\n").collect()
     }
 
-    fn name(&self) -> String {
+    pub(crate) fn name(&self) -> String {
         self.path.strip_prefix(root()).unwrap().display().to_string()
     }
 }

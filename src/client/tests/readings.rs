@@ -225,9 +225,22 @@ fn bytes_that_the_reading_does_not_allow() {
 #[test]
 fn no_text_where_text_is_wanted_is_empty() {
     let detail = "the answer is complete and has no generated content";
-    failed(open_ended(), "text/event-stream", "data: {\"other\":1}\n\n", Failure::Empty, detail);
-    failed(rag(), "text/event-stream", "event: done\ndata:\n\n", Failure::Empty, detail);
-    failed(json(), "", "{}", Failure::Empty, detail);
+    let looked = |at: &str| format!("{detail}: looked at `$.delta` and `$.thinking`{at}");
+    let other = "data: {\"other\":1}\n\n";
+    let one = looked(" in one event: {\"other\":1}");
+    failed(open_ended(), "text/event-stream", other, Failure::Empty, &one);
+    // A terminal event is not expected to have any.
+    let streams = [
+        (open_ended(), other.repeat(155), " in 155 events; the last was {\"other\":1}"),
+        (rag(), format!("{other}{other}event: done\ndata:\n\n"), " in 2 events; the last was {\"other\":1}"),
+        (rag(), "event: done\ndata:\n\n".to_owned(), ", but no event came"),
+        // It came without the blank line at its end.
+        (open_ended(), other.trim_end().to_owned(), " in one event: {\"other\":1}"),
+    ];
+    for (reading, text, at) in streams {
+        failed(reading, "text/event-stream", &text, Failure::Empty, &looked(at));
+    }
+    failed(json(), "", "{\"a\":1}", Failure::Empty, &looked(" in {\"a\":1}"));
     let text = AnswerMapping { form: Some(BodyForm::Text), ..AnswerMapping::default() };
     failed(text, "text/plain", "", Failure::Empty, detail);
     // Reasoning is content.

@@ -237,7 +237,9 @@ async fn answers_without_a_body_are_complete() {
         // The required text is missing.
         let options = CallOptions { form: reads(Some(text())).form, ..expects(&[(200, 304)]) };
         let answer = play(&client, step(method, "/x"), options).await;
-        failed(&answer, Failure::Empty, "the answer is complete and has no generated content");
+        let detail =
+            "the answer is complete and has no generated content: looked at `$.answer` in an empty answer";
+        failed(&answer, Failure::Empty, detail);
         assert_eq!(server.connections(), 1);
     }
 }

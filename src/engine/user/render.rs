@@ -68,6 +68,9 @@ impl RenderJob {
             Action::Ask(_) => AnswerForm::Dialect,
         };
         let (status, timeout) = (step.expect.status.clone(), step.timeout);
-        Ok(Sending { call, options: CallOptions { form, status, timeout, hidden: outgoing.hidden } })
+        Ok(Sending {
+            call,
+            options: CallOptions { form, status, timeout, hidden: outgoing.hidden, ..CallOptions::default() },
+        })
     }
 }
