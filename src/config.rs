@@ -7,7 +7,6 @@
 
 mod agent;
 mod expect;
-mod files;
 mod layers;
 mod load;
 mod markdown;
@@ -35,7 +34,6 @@ pub use expect::{
     Expect, ExpectText, ExpectTokens, JsonCheck, NamedText, SchemaCheck, SchemaOf, Status, Statuses,
     TextCheck,
 };
-pub use files::{Files, LARGEST};
 pub use layers::Source;
 pub use load::{BrokenParts, Loaded, Reading, Variant, load, load_str, read};
 pub use markdown::markdown;

@@ -15,6 +15,7 @@ pub mod engine;
 pub mod event;
 pub mod exchange;
 pub mod fact;
+pub mod files;
 pub mod framing;
 pub mod limits;
 pub mod pacing;

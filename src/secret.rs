@@ -1,16 +1,16 @@
 //! Secrets: values that cannot be printed, read from the environment or from files that may be rotated.
 
+use crate::files::{Files, Watched};
 use serde::{Serialize, Serializer};
 use std::borrow::Cow;
+use std::collections::HashMap;
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
-use std::path::PathBuf;
-use std::sync::{LazyLock, Mutex};
-use std::time::{Duration, SystemTime};
-use tokio::time::Instant;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError, Weak};
 
-/// Minimum interval between checks of a secret's file for a change.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// Largest secret that is read, in bytes.
+const MAX_BYTES: u64 = 64 << 10;
 
 /// A secret value in plain text. It prints as `***`; `expose` is the only way to the text, and easy to search for.
 #[derive(Clone, PartialEq, Eq)]
@@ -39,14 +39,14 @@ impl fmt::Debug for Exposed {
 pub enum Origin {
     /// An environment variable.
     Env(String),
-    /// A file, without its trailing newline; read again after it changed.
+    /// A file, without its trailing newline; read again when it changes.
     File(PathBuf),
     /// Written into the config itself.
     Literal(Exposed),
 }
 
 /// A secret could not be read. The message says where it should have come from, and never contains the value.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum Error {
     /// The variable is not set.
     #[error("the environment variable {0} is not set")]
@@ -60,26 +60,37 @@ pub enum Error {
         /// The path of the file.
         path: PathBuf,
         /// The error of the operating system.
-        source: std::io::Error,
+        source: Arc<std::io::Error>,
     },
 }
 
-/// A secret that is read on use.
+/// A secret. That of a file is kept up to date in the background, so that reading it never waits for a file system.
 pub struct Secret {
     origin: Origin,
-    cache: Mutex<Option<Cached>>,
+    source: Source,
 }
 
-struct Cached {
-    value: Exposed,
-    looked: Instant,
-    stamp: Option<(SystemTime, u64)>,
+enum Source {
+    Env(String),
+    File(Arc<SecretFile>),
+    Literal(Exposed),
 }
+
+type SecretFile = Watched<Result<Exposed, Error>>;
+
+/// The files of the secrets that are in use: each is watched once.
+static WATCHED: LazyLock<Mutex<HashMap<PathBuf, Weak<SecretFile>>>> = LazyLock::new(Mutex::default);
 
 impl Secret {
-    /// Creates a secret from this origin, without reading it.
+    /// Creates a secret from this origin. Reads its file, if it is one, and so blocks; that it cannot be read is told
+    /// by [`read`](Self::read).
     pub fn new(origin: Origin) -> Self {
-        Self { origin, cache: Mutex::new(None) }
+        let source = match &origin {
+            Origin::Env(name) => Source::Env(name.clone()),
+            Origin::File(path) => Source::File(watched(path)),
+            Origin::Literal(value) => Source::Literal(value.clone()),
+        };
+        Self { origin, source }
     }
 
     /// The origin of the secret.
@@ -87,43 +98,41 @@ impl Secret {
         &self.origin
     }
 
-    /// The current value. A file is checked at most once a second, and read if it has changed.
+    /// The current value. Does not block; a file is looked at every second.
     pub fn read(&self) -> Result<Exposed, Error> {
-        match &self.origin {
-            Origin::Literal(value) => Ok(value.clone()),
-            Origin::Env(name) => {
+        match &self.source {
+            Source::File(file) => file.latest().as_ref().clone(),
+            Source::Literal(value) => Ok(value.clone()),
+            Source::Env(name) => {
                 let value = std::env::var(name).map_err(|_| Error::Unset(name.clone()))?;
                 if value.is_empty() { Err(Error::Empty(name.clone())) } else { Ok(Exposed(value)) }
             }
-            Origin::File(path) => self.read_file(path),
         }
     }
+}
 
-    fn read_file(&self, path: &PathBuf) -> Result<Exposed, Error> {
-        let fail = |source| Error::File { path: path.clone(), source };
-        let mut cache = self.cache.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if let Some(cached) = cache.as_ref()
-            && cached.looked.elapsed() < LOOK_EVERY
-        {
-            return Ok(cached.value.clone());
-        }
-        let meta = std::fs::metadata(path).map_err(fail)?;
-        let stamp = meta.modified().ok().map(|modified| (modified, meta.len()));
-        if let Some(cached) = cache.as_mut()
-            && stamp.is_some()
-            && cached.stamp == stamp
-        {
-            cached.looked = Instant::now();
-            return Ok(cached.value.clone());
-        }
-        let text = std::fs::read_to_string(path).map_err(fail)?;
-        let value = Exposed(text.trim_end_matches(['\r', '\n']).to_owned());
-        if value.0.is_empty() {
-            return Err(Error::Empty(path.display().to_string()));
-        }
-        *cache = Some(Cached { value: value.clone(), looked: Instant::now(), stamp });
-        Ok(value)
+fn watched(path: &Path) -> Arc<SecretFile> {
+    let in_use = |watched: &HashMap<PathBuf, Weak<SecretFile>>| watched.get(path).and_then(Weak::upgrade);
+    let lock = || WATCHED.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(file) = in_use(&lock()) {
+        return file;
     }
+    // Without the lock: this may take as long as the file's deadline.
+    let mut files = Files::default();
+    let first = read_file(path, &mut files);
+    let again = path.to_owned();
+    let file = Arc::new(Watched::new(first, files, move |_, files| Some(read_file(&again, files))));
+    let mut watched = lock();
+    watched.retain(|_, file| file.strong_count() > 0);
+    watched.insert(path.to_owned(), Arc::downgrade(&file));
+    file
+}
+
+fn read_file(path: &Path, files: &mut Files) -> Result<Exposed, Error> {
+    let fail = |source| Error::File { path: path.to_owned(), source: Arc::new(source) };
+    let text = files.read_text_at_most(path, MAX_BYTES).map_err(fail)?;
+    let value = text.trim_end_matches(['\r', '\n']);
+    if value.is_empty() { Err(Error::Empty(path.display().to_string())) } else { Ok(Exposed::new(value)) }
 }
 
 /// The same origin; the value may have changed.
@@ -166,16 +175,72 @@ impl fmt::Debug for Secret {
 mod tests {
     use super::*;
 
-    #[tokio::test(start_paused = true)]
-    async fn a_rotated_file_is_read_again() {
+    impl Secret {
+        fn file(&self) -> &Arc<SecretFile> {
+            let Source::File(file) = &self.source else { panic!("{:?} is not a file", self.origin) };
+            file
+        }
+
+        /// Looks at its file now.
+        fn look(&self) {
+            self.file().look();
+        }
+    }
+
+    #[test]
+    fn a_rotated_file_is_read_again() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("key");
         std::fs::write(&path, "one\n").unwrap();
         let secret = Secret::new(Origin::File(path.clone()));
         assert_eq!(secret.read().unwrap().expose(), "one");
-        std::fs::write(&path, "second").unwrap();
-        tokio::time::advance(LOOK_EVERY).await;
-        assert_eq!(secret.read().unwrap().expose(), "second");
+        // With the same length, and within the resolution of time stamps.
+        std::fs::write(&path, "two\n").unwrap();
+        secret.look();
+        assert_eq!(secret.read().unwrap().expose(), "two");
+        std::fs::remove_file(&path).unwrap();
+        secret.look();
+        assert!(matches!(secret.read(), Err(Error::File { .. })));
+        std::fs::write(&path, "\n").unwrap();
+        secret.look();
+        assert!(matches!(secret.read(), Err(Error::Empty(_))));
+        std::fs::write(&path, "three").unwrap();
+        secret.look();
+        assert_eq!(secret.read().unwrap().expose(), "three");
+    }
+
+    #[test]
+    fn a_file_is_watched_once_for_all_that_use_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("key");
+        std::fs::write(&path, "one").unwrap();
+        let [first, second] = [0, 1].map(|_| Secret::new(Origin::File(path.clone())));
+        assert!(Arc::ptr_eq(first.file(), second.file()));
+        // A link that comes to lead elsewhere, as in a Kubernetes mount.
+        let link = dir.path().join("link");
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        let linked = Secret::new(Origin::File(link.clone()));
+        assert_eq!(linked.read().unwrap().expose(), "one");
+        std::fs::write(dir.path().join("next"), "two").unwrap();
+        std::fs::remove_file(&link).unwrap();
+        std::os::unix::fs::symlink("next", &link).unwrap();
+        linked.look();
+        assert_eq!(linked.read().unwrap().expose(), "two");
+        assert_eq!(first.read().unwrap().expose(), "one");
+    }
+
+    #[test]
+    fn what_is_no_file_or_too_large_is_an_error_at_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let pipe = dir.path().join("pipe");
+        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        let said = |path: &Path| Secret::new(Origin::File(path.to_owned())).read().unwrap_err().to_string();
+        assert!(said(&pipe).ends_with("it is a named pipe, not a regular file"), "{}", said(&pipe));
+        assert!(said(Path::new("/dev/zero")).ends_with("it is a device, not a regular file"));
+        assert!(said(dir.path()).ends_with("it is a directory, not a regular file"));
+        let large = dir.path().join("large");
+        std::fs::write(&large, vec![b'x'; (MAX_BYTES + 1).try_into().unwrap()]).unwrap();
+        assert!(said(&large).contains("file too large"), "{}", said(&large));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Certificates and keys from PEM files, and the TLS settings of everything that connects to somebody. It knows
 //! neither targets nor exporters nor our own port.
 
+use crate::files::Files;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::pem::{self, PemObject as _};
@@ -74,43 +75,44 @@ pub enum Trust<'a> {
     Nobody,
 }
 
-/// The settings of a client. `identity` is the file of its certificate chain and the file of its key.
+/// The settings of a client. Blocks while it reads files. `identity` is the file of its certificate chain and the file of its key.
 pub fn client_config(trust: Trust<'_>, identity: Option<(&Path, &Path)>) -> Result<ClientConfig, Error> {
+    let files = &mut Files::default();
     let provider = Arc::new(ring::default_provider());
     let builder =
         ClientConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions()?;
     let builder = match trust {
         Trust::System => builder.with_platform_verifier()?,
-        Trust::File(path) => builder.with_root_certificates(roots(path)?),
+        Trust::File(path) => builder.with_root_certificates(roots(path, files)?),
         Trust::Nobody => builder.with_root_certificates(RootCertStore::empty()),
         Trust::Everyone => {
             builder.dangerous().with_custom_certificate_verifier(Arc::new(NoVerification(provider)))
         }
     };
     let Some((cert_file, key_file)) = identity else { return Ok(builder.with_no_client_auth()) };
-    let (key, chain) = (private_key(key_file)?, certificates(cert_file)?);
+    let (key, chain) = (private_key(key_file, files)?, certificates(cert_file, files)?);
     builder
         .with_client_auth_cert(chain, key)
         .map_err(|source| Error::Identity { path: cert_file.to_owned(), source })
 }
 
 /// The certificates in a file; at least one.
-pub fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
-    parse_certificates(path, &read(path)?)
+pub fn certificates(path: &Path, files: &mut Files) -> Result<Vec<CertificateDer<'static>>, Error> {
+    parse_certificates(path, &read(path, files)?)
 }
 
 /// The certificates in a file as roots; at least one.
-pub fn roots(path: &Path) -> Result<RootCertStore, Error> {
+pub fn roots(path: &Path, files: &mut Files) -> Result<RootCertStore, Error> {
     let mut roots = RootCertStore::empty();
-    for certificate in certificates(path)? {
+    for certificate in certificates(path, files)? {
         roots.add(certificate).map_err(|source| Error::Root { path: path.to_owned(), source })?;
     }
     Ok(roots)
 }
 
 /// The first private key in a file.
-pub fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, Error> {
-    parse_private_key(path, &read(path)?)
+pub fn private_key(path: &Path, files: &mut Files) -> Result<PrivateKeyDer<'static>, Error> {
+    parse_private_key(path, &read(path, files)?)
 }
 
 /// As [`certificates`], of a file that somebody else has read.
@@ -135,8 +137,8 @@ pub fn parse_private_key(path: &Path, pem: &[u8]) -> Result<PrivateKeyDer<'stati
     })
 }
 
-fn read(path: &Path) -> Result<Vec<u8>, Error> {
-    std::fs::read(path).map_err(|source| Error::Read { path: path.to_owned(), source })
+fn read(path: &Path, files: &mut Files) -> Result<Vec<u8>, Error> {
+    files.read(path).map_err(|source| Error::Read { path: path.to_owned(), source })
 }
 
 /// Accepts every certificate and signature: for targets whose config asks for that explicitly.
@@ -195,7 +197,8 @@ mod tests {
         assert_eq!(no_key(&certificate), "f.pem holds no private key in PEM form, but a certificate");
         let cut = certificate.split("-----END").next().unwrap();
         assert!(no_certificate(cut).starts_with("f.pem is not in PEM form: "), "{}", no_certificate(cut));
-        let missing = certificates(Path::new("/nonexistent/f.pem")).unwrap_err().to_string();
+        let missing =
+            certificates(Path::new("/nonexistent/f.pem"), &mut Files::default()).unwrap_err().to_string();
         assert!(missing.starts_with("cannot read /nonexistent/f.pem: "), "{missing}");
     }
 
@@ -205,7 +208,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("both.pem");
         std::fs::write(&path, made.cert.pem() + &made.signing_key.serialize_pem()).unwrap();
-        assert_eq!(certificates(&path).unwrap().len(), 1);
+        assert_eq!(certificates(&path, &mut Files::default()).unwrap().len(), 1);
         for trust in [Trust::Nobody, Trust::Everyone, Trust::File(&path)] {
             assert!(
                 client_config(trust, Some((&path, &path))).unwrap().client_auth_cert_resolver.has_certs()

@@ -30,6 +30,8 @@ mod faults;
 mod ground_truth;
 #[path = "integration/guide.rs"]
 mod guide;
+#[path = "integration/hanging.rs"]
+mod hanging;
 #[path = "integration/harness.rs"]
 mod harness;
 #[path = "integration/http.rs"]

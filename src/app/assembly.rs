@@ -1,12 +1,12 @@
 //! Puts an engine together: a client for each target in use, the budgets, the dispatcher.
 
 use crate::client::{Caller, Client};
-use crate::config::Files;
 use crate::cpu_pool::CpuPool;
 use crate::engine::dispatch::Precise;
 use crate::engine::{self, Deps, Engine};
 use crate::event::Ledger;
 use crate::fact::Sink;
+use crate::files::Files;
 use crate::plan::{Fingerprint, Plan, Target};
 use crate::state;
 use anyhow::{Context as _, anyhow};

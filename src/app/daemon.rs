@@ -5,9 +5,9 @@ use super::commands;
 use super::open_files;
 use super::reload::{Origin, Parts, Reloader, Started};
 use super::signals::Stop;
-use crate::config::Files;
 use crate::engine::Engine;
 use crate::fact::{Fanout, Sink};
+use crate::files::Files;
 use crate::plan::{Loaded, Plan};
 use crate::server::{
     About, Access, Command, ConfigStatus, Current, LastProbes, Notice, Phase, Readiness, Server, Views,

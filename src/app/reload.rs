@@ -10,8 +10,9 @@ pub use watch::Pace;
 
 use super::assembly::Clients;
 use super::sources::{self, Attempt};
-use crate::config::{Files, Source};
+use crate::config::Source;
 use crate::engine::Engine;
+use crate::files::Files;
 use crate::server::{Changes, ConfigStatus, Current, Reloaded};
 use crate::telemetry::Store;
 pub(super) use ready::Started;

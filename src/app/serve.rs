@@ -26,7 +26,7 @@ pub(super) fn serve(options: &ServeOptions, tap: &LogTap) -> anyhow::Result<Exit
     let traffic = runtimes.traffic();
     runtimes.block_on(async {
         let stop = Stop::default();
-        let signals = Signals::install()?.and_hangup()?.watch(stop.clone());
+        Signals::handle(stop.clone(), options.grace)?;
         let wanted = Options {
             listen: options.listen,
             lifecycle: options.lifecycle,
@@ -35,10 +35,7 @@ pub(super) fn serve(options: &ServeOptions, tap: &LogTap) -> anyhow::Result<Exit
         };
         let daemon = Daemon::build(loaded, wanted, traffic, tap).await?.reloading(origin);
         tracing::info!(address = %daemon.address(), "listening");
-        tokio::select! {
-            result = daemon.run(stop) => result?,
-            never = signals => match never {},
-        }
+        daemon.run(stop).await?;
         Ok(Exit::Ok)
     })
 }

@@ -1,11 +1,24 @@
 //! Signals, as tokens: the first SIGTERM or SIGINT asks for a drain, the second stops at once; SIGHUP, where it is
 //! taken over, asks for a reload of the config.
+//!
+//! A daemon ends when its time is over, whatever still hangs.
 
 use std::convert::Infallible;
+use std::io;
 use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+use tokio::runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Notify;
+use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
+
+/// Time that a process gets beyond the grace of its open requests: to cancel them, to flush the export, to close the
+/// server. With the default grace it ends before the 40 s that a pod or a systemd unit has.
+const WIND_UP: Duration = Duration::from_millis(9500);
+/// Time that the last lines of the log get to be written. The log drops lines where it cannot write; stderr might hang.
+const LAST_LINES: Duration = Duration::from_millis(100);
 
 /// What the process was told to do.
 #[derive(Clone, Debug, Default)]
@@ -27,24 +40,39 @@ pub(super) struct Signals {
 
 impl Signals {
     /// Takes the signals over from the default action, which is to die. Needs a runtime.
-    pub(super) fn install() -> std::io::Result<Self> {
+    pub(super) fn install() -> io::Result<Self> {
         let (terminate, interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
         Ok(Self { terminate, interrupt, hangup: None })
     }
 
     /// Takes SIGHUP over, too: it no longer ends the process.
-    pub(super) fn and_hangup(self) -> std::io::Result<Self> {
+    fn and_hangup(self) -> io::Result<Self> {
         Ok(Self { hangup: Some(signal(SignalKind::hangup())?), ..self })
+    }
+
+    /// Handles the signals of a daemon on a thread of their own, which nothing else can block. If the process still
+    /// runs when the grace is over and everything should have ended, it is ended.
+    pub(super) fn handle(stop: Stop, grace: Duration) -> io::Result<()> {
+        let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
+        let mut signals = {
+            let _inside = runtime.enter();
+            Self::install()?.and_hangup()?
+        };
+        thread::Builder::new().name("signals".to_owned()).spawn(move || {
+            runtime.block_on(until_overdue(&stop, grace, async || signals.next(&stop).await));
+            tracing::error!("something hangs and does not let the process end: it is ended");
+            thread::sleep(LAST_LINES);
+            std::process::exit(1)
+        })?;
+        Ok(())
     }
 
     /// Turns signals into tokens, for ever.
     pub(super) async fn watch(mut self, stop: Stop) -> Infallible {
         self.next(&stop).await;
-        tracing::info!("asked to stop: no new runs, open requests may end; once more stops at once");
-        stop.drain.cancel();
+        drain(&stop);
         self.next(&stop).await;
-        tracing::warn!("asked twice: stopping at once");
-        stop.now.cancel();
+        stop_now(&stop);
         std::future::pending().await
     }
 
@@ -60,9 +88,76 @@ impl Signals {
     }
 }
 
+fn drain(stop: &Stop) {
+    tracing::info!("asked to stop: no new runs, open requests may end; once more stops at once");
+    stop.drain.cancel();
+}
+
+fn stop_now(stop: &Stop) {
+    tracing::warn!("asked twice: stopping at once");
+    stop.now.cancel();
+}
+
+/// Turns signals into tokens until a process that heeds them would have ended.
+async fn until_overdue(stop: &Stop, grace: Duration, mut next: impl AsyncFnMut()) {
+    next().await;
+    drain(stop);
+    let end = Instant::now() + grace + WIND_UP;
+    tokio::select! {
+        () = sleep_until(end) => return,
+        () = next() => stop_now(stop),
+    }
+    tokio::select! {
+        () = sleep_until(end) => {}
+        () = sleep(WIND_UP) => {}
+    }
+}
+
 async fn next_of(signal: Option<&mut Signal>) {
     match signal {
         Some(signal) => drop(signal.recv().await),
         None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::sync::mpsc;
+
+    const GRACE: Duration = Duration::from_secs(30);
+
+    /// The time after the first signal at which the process is ended, if a second one comes after `second`.
+    async fn ended_after(second: Option<Duration>) -> (Duration, Stop) {
+        let (sender, mut signals) = mpsc::channel(2);
+        let stop = Stop::default();
+        let began = Instant::now();
+        sender.send(()).await.unwrap();
+        let kept = sender.clone();
+        if let Some(second) = second {
+            tokio::spawn(async move {
+                sleep(second).await;
+                sender.send(()).await.unwrap();
+            });
+        }
+        until_overdue(&stop, GRACE, async || signals.recv().await.unwrap()).await;
+        drop(kept);
+        (began.elapsed(), stop)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_process_that_hangs_is_ended_after_its_grace_and_sooner_if_asked_twice() {
+        // The timer counts in milliseconds.
+        let about = |time: Duration, wanted: Duration| time.abs_diff(wanted) <= Duration::from_millis(2);
+        let (once, stop) = ended_after(None).await;
+        assert!(about(once, GRACE + WIND_UP), "{once:?}");
+        assert!(stop.drain.is_cancelled() && !stop.now.is_cancelled());
+        let second = Duration::from_secs(3);
+        let (twice, stop) = ended_after(Some(second)).await;
+        assert!(about(twice, second + WIND_UP), "{twice:?}");
+        assert!(stop.now.is_cancelled());
+        // Asking late gives no more time.
+        let (late, _) = ended_after(Some(GRACE)).await;
+        assert!(about(late, GRACE + WIND_UP), "{late:?}");
     }
 }

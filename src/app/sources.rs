@@ -3,7 +3,8 @@
 use super::open_files;
 use crate::catalogue;
 use crate::cli::{ConfigOptions, Exit};
-use crate::config::{Config, Files, KeyPath, Problem, Source};
+use crate::config::{Config, KeyPath, Problem, Source};
+use crate::files::Files;
 use crate::plan::{self, Loaded};
 use crate::server::WebConfig;
 use std::path::{Path, PathBuf};
@@ -79,7 +80,9 @@ fn unknown(config: &Config) -> Vec<Problem> {
             Problem::new(disabled.index(index), message)
         })
         .collect();
-    if let Some(Err(error)) = config.server.web_config.as_deref().map(WebConfig::read) {
+    if let Some(Err(error)) =
+        config.server.web_config.as_deref().map(|file| WebConfig::read(file, &mut Files::default()))
+    {
         errors.push(Problem::new(KeyPath::of(["server", "web_config"]), error.to_string()));
     }
     errors

@@ -6,16 +6,19 @@
 
 use super::BuildError;
 use crate::cpu_pool::CpuPool;
+use crate::files::{self, Digest, Files};
 use crate::plan::TokenizerSpec;
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError, Weak};
-use std::time::SystemTime;
 use tiktoken_rs::CoreBPE;
 use tokenizers::Tokenizer;
 
 /// Maximum total length of texts in bytes; longer ones are not counted.
 const MAX_TEXT: usize = 4 << 20;
+
+/// Largest file of a tokenizer, in bytes: four times the largest ones that are published.
+const MAX_FILE: u64 = 128 << 20;
 
 /// A tokenizer, loaded once per process and shared.
 #[derive(Clone)]
@@ -26,15 +29,8 @@ pub(super) enum Counter {
     HuggingFace(Arc<Tokenizer>),
 }
 
-/// Tokenizers from files that are still in use. A changed file gives a new tokenizer.
-static LOADED: LazyLock<Mutex<HashMap<Version, Weak<Tokenizer>>>> = LazyLock::new(Mutex::default);
-
-#[derive(PartialEq, Eq, Hash)]
-struct Version {
-    path: PathBuf,
-    modified: Option<SystemTime>,
-    bytes: u64,
-}
+/// Tokenizers from files that are still in use, by the content of their files.
+static LOADED: LazyLock<Mutex<HashMap<Digest, Weak<Tokenizer>>>> = LazyLock::new(Mutex::default);
 
 impl Counter {
     /// Loads it, unless it is already loaded. May take a second.
@@ -70,15 +66,15 @@ impl Counter {
 
 fn load_file(path: &Path) -> Result<Arc<Tokenizer>, BuildError> {
     let fail = |source| BuildError::Tokenizer { path: path.to_owned(), source };
-    let meta = std::fs::metadata(path).map_err(|error| fail(error.into()))?;
-    let version = Version { path: path.to_owned(), modified: meta.modified().ok(), bytes: meta.len() };
+    let bytes = Files::default().read_at_most(path, MAX_FILE).map_err(|error| fail(error.into()))?;
+    let digest = files::digest(&bytes);
     let mut loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(tokenizer) = loaded.get(&version).and_then(Weak::upgrade) {
+    if let Some(tokenizer) = loaded.get(&digest).and_then(Weak::upgrade) {
         return Ok(tokenizer);
     }
-    let tokenizer = Arc::new(Tokenizer::from_file(path).map_err(fail)?);
+    let tokenizer = Arc::new(Tokenizer::from_bytes(bytes).map_err(fail)?);
     loaded.retain(|_, tokenizer| tokenizer.strong_count() > 0);
-    loaded.insert(version, Arc::downgrade(&tokenizer));
+    loaded.insert(digest, Arc::downgrade(&tokenizer));
     Ok(tokenizer)
 }
 
@@ -99,7 +95,7 @@ mod tests {
         "model": { "type": "WordLevel", "vocab": { "<s>": 0, "a": 1, "b": 2, "?": 3 }, "unk_token": "?" }
     }"#;
 
-    fn file(text: &str) -> (tempfile::TempDir, PathBuf) {
+    fn file(text: &str) -> (tempfile::TempDir, std::path::PathBuf) {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("tokenizer.json");
         std::fs::write(&path, text).unwrap();

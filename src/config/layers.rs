@@ -1,7 +1,6 @@
 //! Where a config comes from: files, folders, text, and the environment; and the order in which they are laid
 //! over each other.
 
-use super::files::Files;
 use super::merge::merge;
 use super::path::KeyPath;
 use super::problem::{Located, Problem};
@@ -9,6 +8,7 @@ use super::schema::{Schema, SchemaNode};
 use super::tree::{Entry, Node, Position, Value};
 use super::validate::{list, nearest};
 use super::{tables, yaml};
+use crate::files::{self, Files};
 use crate::limits;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -78,7 +78,7 @@ fn read_source(source: &Source, reading: &mut ReadConfig) -> Option<Node> {
         Source::Text { name, text } => {
             keep(yaml::read(&Arc::from(name.as_str()), text), &mut reading.problems)
         }
-        Source::Path(path) if path.is_dir() => read_folder(path, reading),
+        Source::Path(path) if files::is_folder(path) => read_folder(path, reading),
         Source::Path(path) => read_file(path, reading),
     }
 }
@@ -89,19 +89,32 @@ fn keep(read: Result<Node, Vec<Located>>, problems: &mut Vec<Located>) -> Option
 
 fn read_file(path: &Path, reading: &mut ReadConfig) -> Option<Node> {
     let name: Arc<str> = Arc::from(path.to_string_lossy());
-    let text = match reading.files.read_text(path) {
+    let text = match reading.files.read_config(path) {
         Ok(text) => text,
         Err(error) => {
             reading.problems.push(about_file(&name, format!("cannot be read: {error}")));
             return None;
         }
     };
+    if holds_nothing(&text) {
+        let message = "is empty, but for comments perhaps: it may have been cut. An empty map, `{}`, says that nothing \
+                       is meant";
+        reading.problems.push(about_file(&name, message.to_owned()));
+        return None;
+    }
     let toml = path.extension().is_some_and(|extension| extension == "toml");
     let read = if toml { tables::read(&name, &text) } else { yaml::read(&name, &text) };
     let mut node = keep(read, &mut reading.problems)?;
     let folder = path.parent().unwrap_or(Path::new(""));
     Schema::get().root().resolve_paths(&mut node, folder);
     Some(node)
+}
+
+/// Whether a file says nothing: not even that it is an empty map. A write that was cut leaves such a file, and to take
+/// it for a config would remove everything that is configured.
+fn holds_nothing(text: &str) -> bool {
+    let mut lines = text.trim_start_matches('\u{feff}').lines().map(str::trim);
+    lines.all(|line| line.is_empty() || line.starts_with('#') || line == "---" || line == "...")
 }
 
 fn read_folder(path: &Path, reading: &mut ReadConfig) -> Option<Node> {

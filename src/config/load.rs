@@ -1,6 +1,5 @@
 //! From sources to a typed config, with every problem of reading and of form.
 
-use super::files::Files;
 use super::layers::{self, ReadConfig, Source};
 use super::path::KeyPath;
 use super::problem::{Errors, Located, Problem};
@@ -8,6 +7,7 @@ use super::repair::{self, Repaired};
 use super::tree::{Node, Value};
 use super::validate::validate;
 use super::{Config, Position};
+use crate::files::Files;
 use crate::limits;
 use serde::de::DeserializeOwned;
 use std::collections::{BTreeMap, BTreeSet};

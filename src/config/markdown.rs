@@ -20,6 +20,10 @@ A config is one YAML or TOML file, several of them, or a folder of them (`--conf
 - **Environment.** Variables override `agent`, `server` and `telemetry`: `TOKENBEAT__SERVER__LISTEN` sets
   `server.listen`.
 - **Paths** are relative to the file that they stand in.
+- **Files** that the config names, and config files themselves, are regular files or links to them (a config may also
+  come through `/dev/stdin`). One that does not answer within 5 s counts as one that cannot be read.
+- **Nothing** is written as `{}`: a config file that is empty, but for comments perhaps, is an error, because a write
+  that was cut leaves such a file.
 - **Errors.** `tokenbeat check` reports all of them at once, with file, line and key.
 
 `tokenbeat schema` prints the JSON Schema from which this page is made, for editors

@@ -24,7 +24,8 @@ mod wire;
 mod workload;
 
 use super::{Agent, PairPlan, Plan, Profile, Server, Target, Telemetry, canonical};
-use crate::config::{BrokenParts, Config, Files, KeyPath, Problem, nearest};
+use crate::config::{BrokenParts, Config, KeyPath, Problem, nearest};
+use crate::files::Files;
 use finding::Findings;
 pub(super) use stage::run_time;
 use std::collections::{BTreeMap, BTreeSet};

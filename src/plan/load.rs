@@ -1,7 +1,8 @@
 //! From sources to a plan: every error of form and of meaning at once, and every warning, each with its place.
 
 use super::{Compiled, Plan, compile};
-use crate::config::{self, Config, Errors, Files, KeyPath, Located, Problem, Reading, Source, Variant};
+use crate::config::{self, Config, Errors, KeyPath, Located, Problem, Reading, Source, Variant};
+use crate::files::Files;
 use crate::limits;
 use std::collections::BTreeMap;
 use std::thread;

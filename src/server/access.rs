@@ -3,6 +3,7 @@
 
 use super::listen::Peer;
 use super::web_config::{Error, WebConfig};
+use crate::files::{Files, Watched};
 use axum::extract::{ConnectInfo, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::Next;
@@ -12,34 +13,24 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use sha2::{Digest, Sha256};
 use std::collections::VecDeque;
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime};
-use tokio::time::Instant;
 
-/// Minimum interval between checks of the files for a change.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Number of verified credentials that are cached: bcrypt is slow by design, and a scraper authenticates every few
 /// seconds.
 const MAX_REMEMBERED: usize = 64;
 /// A bcrypt hash of an arbitrary value, so that an unknown user takes as long as a wrong password.
 const NOBODY: &str = "$2b$10$abcdefghijklmnopqrstuuYl7dQ0rnRzGhYIA6PPWM3O6j3mAxYP2";
 
-/// The web configuration, reloaded when its files change, and the credentials that were verified against it.
+/// The web configuration, read again when its files change, and the credentials that were verified against it.
 #[derive(Debug, Default)]
 pub struct Access {
-    file: Option<PathBuf>,
+    /// Without a web configuration everyone may read.
+    config: Option<Watched<WebConfig>>,
     /// `--web.enable-lifecycle`: everyone who may read may also change state.
     lifecycle: bool,
-    state: Mutex<Held>,
-}
-
-#[derive(Debug, Default)]
-struct Held {
-    config: Arc<WebConfig>,
-    looked: Option<Instant>,
-    stamps: Vec<Option<(SystemTime, u64)>>,
-    remembered: VecDeque<[u8; 32]>,
+    /// Digests of credentials and of the hash that they were verified against.
+    remembered: Mutex<VecDeque<[u8; 32]>>,
 }
 
 /// Marks a caller that was authenticated by basic auth or by a verified client certificate.
@@ -47,38 +38,16 @@ struct Held {
 pub(super) struct Known(pub(super) bool);
 
 impl Access {
-    /// Access control by this web configuration; without one everyone may read.
+    /// Access control by this web configuration; without one everyone may read. Blocks while it reads the files.
     pub fn new(file: Option<&Path>, lifecycle: bool) -> Result<Self, Error> {
-        let mut held = Held::default();
-        if let Some(file) = file {
-            held.config = Arc::new(WebConfig::read(file)?);
-            held.stamps = stamps(&held.config.files);
-            held.looked = Some(Instant::now());
-        }
-        Ok(Self { file: file.map(Path::to_owned), lifecycle, state: Mutex::new(held) })
+        let config = file.map(watched).transpose()?;
+        Ok(Self { config, lifecycle, remembered: Mutex::default() })
     }
 
-    /// The current configuration. Files are checked at most once a second; an invalid change keeps the previous one.
+    /// The current configuration. Does not block. A change that is invalid, or would take protection away, keeps the
+    /// previous one.
     pub fn current(&self) -> Arc<WebConfig> {
-        let mut held = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let due = held.looked.is_some_and(|looked| looked.elapsed() >= LOOK_EVERY);
-        if let (Some(file), true) = (&self.file, due) {
-            held.looked = Some(Instant::now());
-            let now = stamps(&held.config.files);
-            if now != held.stamps {
-                held.stamps = now;
-                match WebConfig::read(file) {
-                    Ok(config) => {
-                        tracing::info!(file = %file.display(), "web configuration read again");
-                        held.stamps = stamps(&config.files);
-                        held.config = Arc::new(config);
-                        held.remembered.clear();
-                    }
-                    Err(error) => tracing::error!(%error, "web configuration not changed"),
-                }
-            }
-        }
-        Arc::clone(&held.config)
+        self.config.as_ref().map_or_else(Arc::default, Watched::latest)
     }
 
     /// Whether these credentials are right. Slow the first time, so do not call it on an async thread.
@@ -99,16 +68,16 @@ impl Access {
         if !right || hash.is_none() {
             return false;
         }
-        let mut held = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if held.remembered.len() >= MAX_REMEMBERED {
-            held.remembered.pop_front();
+        let mut remembered = self.remembered.lock().unwrap_or_else(PoisonError::into_inner);
+        if remembered.len() >= MAX_REMEMBERED {
+            remembered.pop_front();
         }
-        held.remembered.push_back(key);
+        remembered.push_back(key);
         true
     }
 
     fn remembers(&self, key: &[u8; 32]) -> bool {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).remembered.contains(key)
+        self.remembered.lock().unwrap_or_else(PoisonError::into_inner).contains(key)
     }
 }
 
@@ -184,14 +153,20 @@ fn unauthorized() -> Response {
     (StatusCode::UNAUTHORIZED, [(header::WWW_AUTHENTICATE, "Basic")], "Unauthorized\n").into_response()
 }
 
-fn stamps(files: &[PathBuf]) -> Vec<Option<(SystemTime, u64)>> {
-    files
-        .iter()
-        .map(|file| {
-            let meta = std::fs::metadata(file).ok()?;
-            Some((meta.modified().ok()?, meta.len()))
-        })
-        .collect()
+fn watched(file: &Path) -> Result<Watched<WebConfig>, Error> {
+    let mut files = Files::default();
+    let first = WebConfig::read(file, &mut files)?;
+    let file = file.to_owned();
+    Ok(Watched::new(first, files, move |now, files| match now.next(&file, files) {
+        Ok(config) => {
+            tracing::info!(file = %file.display(), "web configuration read again");
+            Some(config)
+        }
+        Err(error) => {
+            tracing::error!(%error, "web configuration not changed: the one in force stays");
+            None
+        }
+    }))
 }
 
 #[cfg(test)]
@@ -226,7 +201,7 @@ mod tests {
         assert!(!access.verify(&config, "ann", "wrong"));
         assert!(!access.verify(&config, "bob", "right"));
         assert!(access.verify(&config, "ann", "right"));
-        assert_eq!(access.state.lock().unwrap().remembered.len(), 1);
+        assert_eq!(access.remembered.lock().unwrap().len(), 1);
         // A new hash for the same user is another cache key: a changed password takes effect.
         let other = WebConfig {
             users: [("ann".to_owned(), bcrypt::hash("new", 4).unwrap())].into(),

@@ -3,6 +3,7 @@
 //!
 //! Keys of that format for which rustls has no setting (cipher suites, curves) are rejected, not ignored.
 
+use crate::files::Files;
 use crate::tls;
 use rustls::server::WebPkiClientVerifier;
 use rustls::{ServerConfig, SupportedProtocolVersion};
@@ -10,6 +11,9 @@ use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+/// Largest web configuration file that is read, in bytes.
+const MAX_BYTES: u64 = 1 << 20;
 
 /// A web configuration file could not be used.
 #[derive(Debug, thiserror::Error)]
@@ -21,6 +25,20 @@ pub enum Error {
         path: PathBuf,
         /// The error of the operating system.
         source: std::io::Error,
+    },
+    /// The file says nothing. A write that was cut leaves such a file, and it would mean no protection.
+    #[error("{path}: is empty; `{{}}` in it says that neither TLS nor users are meant")]
+    Empty {
+        /// The path of the file.
+        path: PathBuf,
+    },
+    /// It would take away what protects the server now.
+    #[error("{path}: {lost} would go; that needs a restart, because a file that was cut looks the same")]
+    Weaker {
+        /// The path of the file.
+        path: PathBuf,
+        /// What would go.
+        lost: &'static str,
     },
     /// The file does not follow the format.
     #[error("{path}: {message}")]
@@ -63,9 +81,9 @@ struct Tls {
     min_version: MinVersion,
 }
 
-/// Names as in Go's `crypto/tls`. The two modes that accept any certificate without verification are not supported.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-enum ClientAuth {
+/// Names as in Go's `crypto/tls`, the weakest first. The two modes that accept any certificate without verification are not supported.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+pub(super) enum ClientAuth {
     #[default]
     NoClientCert,
     VerifyClientCertIfGiven,
@@ -86,17 +104,22 @@ pub struct WebConfig {
     pub tls: Option<Arc<ServerConfig>>,
     /// Users and the bcrypt hashes of their passwords; empty: no basic auth.
     pub users: BTreeMap<String, String>,
-    /// All files that it was loaded from.
-    pub files: Vec<PathBuf>,
+    /// Which client certificates are asked for.
+    pub(super) client_auth: ClientAuth,
 }
 
 impl WebConfig {
     /// Loads the file and all files that it refers to. Relative paths are relative to the file.
-    pub fn read(path: &Path) -> Result<Self, Error> {
-        let text = read_text(path)?;
+    /// `files` notes them all, also those that cannot be read. Blocks.
+    pub fn read(path: &Path, files: &mut Files) -> Result<Self, Error> {
+        let text = files
+            .read_text_at_most(path, MAX_BYTES)
+            .map_err(|source| Error::Read { path: path.to_owned(), source })?;
+        if says_nothing(&text) {
+            return Err(Error::Empty { path: path.to_owned() });
+        }
         let written: Written = serde_saphyr::from_str(&text)
             .map_err(|error| Error::Format { path: path.to_owned(), message: position_of(&error) })?;
-        let mut files = vec![path.to_owned()];
         for (user, hash) in &written.basic_auth_users {
             if hash.parse::<bcrypt::HashParts>().is_err() {
                 let message = format!("basic_auth_users.{user}: not a bcrypt hash (see `htpasswd -nBC 10`)");
@@ -104,23 +127,35 @@ impl WebConfig {
             }
         }
         let folder = path.parent().unwrap_or(Path::new("."));
-        let tls = written.tls_server_config.map(|tls| tls.build(path, folder, &mut files)).transpose()?;
-        Ok(Self { tls, users: written.basic_auth_users, files })
+        let client_auth =
+            written.tls_server_config.as_ref().map(|tls| tls.client_auth_type).unwrap_or_default();
+        let tls = written.tls_server_config.map(|tls| tls.build(path, folder, files)).transpose()?;
+        Ok(Self { tls, users: written.basic_auth_users, client_auth })
+    }
+
+    /// The next configuration of a server that runs with this one. It may change what protects the server, and must not
+    /// take it away: a file that was cut at the end of a line cannot be told from one that was written on purpose.
+    pub(super) fn next(&self, path: &Path, files: &mut Files) -> Result<Self, Error> {
+        let next = Self::read(path, files)?;
+        let lost = if self.tls.is_some() && next.tls.is_none() {
+            "TLS (`tls_server_config`)"
+        } else if !self.users.is_empty() && next.users.is_empty() {
+            "basic auth (`basic_auth_users`)"
+        } else if next.client_auth < self.client_auth {
+            "client certificates (a stricter `client_auth_type`)"
+        } else {
+            return Ok(next);
+        };
+        Err(Error::Weaker { path: path.to_owned(), lost })
     }
 }
 
 impl Tls {
-    fn build(
-        &self,
-        file: &Path,
-        folder: &Path,
-        files: &mut Vec<PathBuf>,
-    ) -> Result<Arc<ServerConfig>, Error> {
+    fn build(&self, file: &Path, folder: &Path, files: &mut Files) -> Result<Arc<ServerConfig>, Error> {
         let cert_file = folder.join(&self.cert_file);
         let key_file = folder.join(&self.key_file);
-        let chain = tls::certificates(&cert_file)?;
-        let key = tls::private_key(&key_file)?;
-        files.extend([cert_file.clone(), key_file]);
+        let chain = tls::certificates(&cert_file, files)?;
+        let key = tls::private_key(&key_file, files)?;
         let versions: &[&SupportedProtocolVersion] = match self.min_version {
             MinVersion::TLS12 => &[&rustls::version::TLS13, &rustls::version::TLS12],
             MinVersion::TLS13 => &[&rustls::version::TLS13],
@@ -143,8 +178,7 @@ impl Tls {
                 let message = format!("client_auth_type {:?} needs client_ca_file", self.client_auth_type);
                 return Err(Error::Format { path: file.to_owned(), message });
             };
-            let roots = tls::roots(&ca_file)?;
-            files.push(ca_file.clone());
+            let roots = tls::roots(&ca_file, files)?;
             let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
             let verifier = if self.client_auth_type == ClientAuth::VerifyClientCertIfGiven {
                 verifier.allow_unauthenticated()
@@ -167,36 +201,45 @@ fn position_of(error: &serde_saphyr::Error) -> String {
     error.without_snippet().to_string()
 }
 
-fn read_text(path: &Path) -> Result<String, Error> {
-    std::fs::read_to_string(path).map_err(|source| Error::Read { path: path.to_owned(), source })
+/// Whether there is nothing but comments.
+fn says_nothing(text: &str) -> bool {
+    text.lines().map(str::trim).all(|line| line.is_empty() || line.starts_with('#') || line == "---")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn read(path: &Path) -> Result<WebConfig, Error> {
+        WebConfig::read(path, &mut Files::default())
+    }
+
     /// The error message for a file with this content, without the path of its folder.
     fn wrong(text: &str) -> String {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("web.yaml"), text).unwrap();
         std::fs::write(folder.path().join("junk.pem"), "junk\n").unwrap();
-        let error = WebConfig::read(&folder.path().join("web.yaml")).unwrap_err().to_string();
+        let error = read(&folder.path().join("web.yaml")).unwrap_err().to_string();
         error.replace(&format!("{}/", folder.path().display()), "")
     }
 
     #[test]
-    fn an_empty_file_guards_nothing() {
+    fn an_empty_map_guards_nothing_and_an_empty_file_is_an_error() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("web.yaml");
         std::fs::write(&file, "{}\n").unwrap();
-        let config = WebConfig::read(&file).unwrap();
+        let mut files = Files::default();
+        let config = WebConfig::read(&file, &mut files).unwrap();
         assert!(config.tls.is_none() && config.users.is_empty());
-        assert_eq!(config.files, [file]);
+        assert_eq!(files.paths().collect::<Vec<_>>(), [file]);
+        for nothing in ["", "\n", "# users:\n---\n"] {
+            assert!(wrong(nothing).starts_with("web.yaml: is empty; `{}` in it says"), "{}", wrong(nothing));
+        }
     }
 
     #[test]
     fn each_mistake_is_named_and_no_password_quoted() {
-        let missing = WebConfig::read(Path::new("/nonexistent/web.yaml")).unwrap_err().to_string();
+        let missing = read(Path::new("/nonexistent/web.yaml")).unwrap_err().to_string();
         assert!(missing.starts_with("cannot read /nonexistent/web.yaml: "), "{missing}");
         let plain = wrong("basic_auth_users: { ann: hunter2 }\n");
         assert!(plain.starts_with("web.yaml: basic_auth_users.ann: not a bcrypt hash"), "{plain}");
@@ -217,27 +260,67 @@ mod tests {
     }
 
     #[test]
+    fn a_change_may_not_take_protection_away() {
+        let folder = tempfile::tempdir().unwrap();
+        let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+        std::fs::write(folder.path().join("c.pem"), made.cert.pem()).unwrap();
+        std::fs::write(folder.path().join("k.pem"), made.signing_key.serialize_pem()).unwrap();
+        let file = folder.path().join("web.yaml");
+        let users =
+            |name: &str| format!("basic_auth_users: {{ {name}: '{}' }}\n", bcrypt::hash("x", 4).unwrap());
+        let tls = |more: &str| format!("tls_server_config: {{ cert_file: c.pem, key_file: k.pem{more} }}\n");
+        let certificates = |kind: &str| tls(&format!(", client_ca_file: c.pem, client_auth_type: {kind}"));
+        let (optional, required) = ("VerifyClientCertIfGiven", "RequireAndVerifyClientCert");
+        let next = |before: &str, after: &str| {
+            std::fs::write(&file, before).unwrap();
+            let before = read(&file).unwrap();
+            std::fs::write(&file, after).unwrap();
+            before.next(&file, &mut Files::default()).err().map(|error| error.to_string())
+        };
+        let both = users("ann") + &tls("");
+        let lost =
+            |before: &str, after: &str| next(before, after).unwrap_or_else(|| panic!("{after} is taken"));
+        assert!(lost(&both, &tls("")).contains("basic auth (`basic_auth_users`) would go"));
+        assert!(lost(&both, &users("ann")).contains("TLS (`tls_server_config`) would go"));
+        assert!(lost(&users("ann"), "{}").contains("basic auth"));
+        assert!(lost(&users("ann"), "").contains("is empty"));
+        assert!(lost(&certificates(required), &certificates(optional)).contains("client certificates"));
+        assert!(lost(&certificates(optional), &tls("")).contains("client certificates"));
+        // To change it, or to protect more, is fine.
+        for (before, after) in [
+            (users("ann"), users("bob")),
+            (users("ann"), both.clone()),
+            ("{}".to_owned(), both.clone()),
+            (both, users("bob") + &certificates(required)),
+        ] {
+            assert_eq!(next(&before, &after), None);
+        }
+    }
+
+    #[test]
     fn client_certificates_need_an_authority_and_the_other_way_round() {
         let folder = tempfile::tempdir().unwrap();
         let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
         std::fs::write(folder.path().join("c.pem"), made.cert.pem()).unwrap();
         std::fs::write(folder.path().join("k.pem"), made.signing_key.serialize_pem()).unwrap();
-        let read = |more: &str| {
+        let read_with = |more: &str| {
             let text = format!("tls_server_config: {{ cert_file: c.pem, key_file: k.pem{more} }}\n");
             std::fs::write(folder.path().join("web.yaml"), text).unwrap();
-            WebConfig::read(&folder.path().join("web.yaml")).map_err(|error| error.to_string())
+            read(&folder.path().join("web.yaml")).map_err(|error| error.to_string())
         };
-        let config = read(", min_version: TLS13").unwrap();
+        let config = read_with(", min_version: TLS13").unwrap();
         assert!(config.tls.is_some());
         let required = ", client_ca_file: c.pem, client_auth_type: RequireAndVerifyClientCert";
-        assert!(read(required).unwrap().tls.is_some());
-        let lonely = read(", client_auth_type: RequireAndVerifyClientCert").unwrap_err();
+        assert!(read_with(required).unwrap().tls.is_some());
+        let lonely = read_with(", client_auth_type: RequireAndVerifyClientCert").unwrap_err();
         assert!(
             lonely.ends_with("client_auth_type RequireAndVerifyClientCert needs client_ca_file"),
             "{lonely}"
         );
         assert!(
-            read(", client_ca_file: c.pem").unwrap_err().contains("client_ca_file needs client_auth_type")
+            read_with(", client_ca_file: c.pem")
+                .unwrap_err()
+                .contains("client_ca_file needs client_auth_type")
         );
     }
 }

@@ -3,6 +3,7 @@
 
 use crate::harness::{ONCE, Running, Simulator, one, until};
 use crate::http::{Reply, ask, exchange};
+use crate::process::{self, Process};
 use base64::Engine as _;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa, KeyPair};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
@@ -171,4 +172,36 @@ async fn tls_with_client_certificates_makes_callers_known() {
     until("the new rule to count", closed).await;
     assert_eq!(over_tls(daemon.address, &certified, ready).await.unwrap().status, 200);
     daemon.drain().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_web_configuration_that_is_emptied_or_cut_takes_no_protection_away() {
+    let folder = process::folder("server: { listen: 127.0.0.1:0, web_config: web.yaml }\n");
+    let web = folder.path().join("web.yaml");
+    let users = |name: &str| format!("basic_auth_users:\n  {name}: '{}'\n", hash("right"));
+    std::fs::write(&web, users("ann")).unwrap();
+    let process = Process::start(folder, &["serve", "--config.file", "tokenbeat.yaml"], &[]);
+    let address: SocketAddr = process.says("listening address=").await.parse().unwrap();
+    let status = async |headers: String| {
+        ask(address, &format!("GET /metrics HTTP/1.1\r\nhost: {address}\r\n{headers}")).await.status
+    };
+    assert_eq!(status(String::new()).await, 401);
+    for (text, said) in [
+        ("", "web.yaml: is empty"),
+        ("{}", "basic auth (`basic_auth_users`) would go"),
+        ("basic_auth_users:\n", "web.yaml: "),
+    ] {
+        std::fs::write(&web, text).unwrap();
+        process.says(said).await;
+        assert_eq!(status(String::new()).await, 401, "{text:?}");
+        assert_eq!(status(basic("ann", "right")).await, 200, "{text:?}");
+    }
+    std::fs::remove_file(&web).unwrap();
+    process.says("cannot read ").await;
+    assert_eq!(status(String::new()).await, 401);
+    // What is right again counts.
+    std::fs::write(&web, users("bob")).unwrap();
+    let bob = async || (status(basic("bob", "right")).await == 200).then_some(());
+    until("the new user to be known", bob).await;
+    assert_eq!(status(basic("ann", "right")).await, 401);
 }

@@ -61,11 +61,17 @@ pub(crate) fn folder(config: &str) -> TempDir {
 impl Process {
     /// Starts it in a folder.
     pub(crate) fn start(folder: TempDir, arguments: &[&str], environment: &[(&str, &str)]) -> Self {
-        Self::start_program(env!("CARGO_BIN_EXE_tokenbeat"), folder, arguments, environment)
+        Self::start_program(env!("CARGO_BIN_EXE_tokenbeat"), Stdio::null(), folder, arguments, environment)
+    }
+
+    /// Starts it in a folder, with something to read on stdin.
+    pub(crate) fn start_with(stdin: Stdio, folder: TempDir, arguments: &[&str]) -> Self {
+        Self::start_program(env!("CARGO_BIN_EXE_tokenbeat"), stdin, folder, arguments, &[])
     }
 
     fn start_program(
         program: &str,
+        stdin: Stdio,
         folder: TempDir,
         arguments: &[&str],
         environment: &[(&str, &str)],
@@ -75,7 +81,7 @@ impl Process {
             .current_dir(folder.path())
             .env_clear()
             .envs(environment.iter().copied())
-            .stdin(Stdio::null())
+            .stdin(stdin)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .kill_on_drop(true)
@@ -136,7 +142,7 @@ pub(crate) async fn run_with_open_files(most: u32, config: &str, arguments: &[&s
     let script = format!("ulimit -n {most} && exec \"$0\" \"$@\" --config.file tokenbeat.yaml");
     let mut all = vec!["-c", &script, env!("CARGO_BIN_EXE_tokenbeat")];
     all.extend(arguments);
-    Process::start_program("/bin/sh", folder(config), &all, &[]).ended().await
+    Process::start_program("/bin/sh", Stdio::null(), folder(config), &all, &[]).ended().await
 }
 
 /// Runs it to its end without a config.

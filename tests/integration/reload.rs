@@ -48,6 +48,24 @@ async fn completed(world: &World, profile: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_config_that_was_cut_to_nothing_keeps_the_old_one() {
+    let world = World::start(&config(&[steady("chat", "x")]), Watched::Yes).await;
+    let run = world.run_of("chat").await;
+    for nothing in ["", "# Only the comment on top was written.\n"] {
+        world.write("tokenbeat.yaml", nothing);
+        world.until("tokenbeat_config_last_reload_successful", &[], |n| n == Some(0.0)).await;
+        let (code, said) = world.reload().await;
+        assert!(code != 200 && said.contains("tokenbeat.yaml: is empty"), "{code} {said}");
+        assert_eq!(world.run_of("chat").await, run);
+        world.write("tokenbeat.yaml", &config(&[steady("chat", "x")]));
+        world.until("tokenbeat_config_last_reload_successful", &[], |n| n == Some(1.0)).await;
+    }
+    // Whoever means nothing says so.
+    world.write("tokenbeat.yaml", &config(&[]));
+    world.until("tokenbeat_offered_requests_total", &[("profile", "chat")], |n| n.is_none()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_profile_that_did_not_change_keeps_its_run_and_its_series() {
     let world = World::start(&config(&[steady("chat", "x"), steady("gone", "x")]), Watched::No).await;
     world.until("tokenbeat_requests_total", OK, |n| n >= Some(5.0)).await;

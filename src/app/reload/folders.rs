@@ -1,6 +1,7 @@
 //! Which folders to watch, so that every way in which a path can come to lead to something else is seen: the file is
 //! written, replaced or removed, or a link on the way to it is.
 
+use crate::files::with_deadline;
 use std::collections::{BTreeSet, VecDeque};
 use std::ffi::OsString;
 use std::fs;
@@ -18,15 +19,16 @@ pub(super) struct Folder {
     inode: u64,
 }
 
-/// The folders of these paths.
+/// The folders of these paths. A path that hangs has none.
 pub(super) fn folders<'a>(paths: impl Iterator<Item = &'a Path>) -> BTreeSet<Folder> {
+    // Only an empty path has no absolute form, and names nothing.
+    let absolute = paths.filter_map(|path| std::path::absolute(path).ok());
+    absolute.filter_map(|path| with_deadline(&path, folders_of).ok()).flatten().collect()
+}
+
+fn folders_of(path: &Path) -> Vec<Folder> {
     let mut found = BTreeSet::new();
-    for path in paths {
-        // Only an empty path has no absolute form, and names nothing.
-        if let Ok(path) = std::path::absolute(path) {
-            walk(&path, &mut found);
-        }
-    }
+    walk(path, &mut found);
     found.into_iter().filter_map(identify).collect()
 }
 

@@ -1,8 +1,8 @@
 //! Makes everything that a loaded config needs before anything changes: what can go wrong does so here.
 
 use crate::app::assembly::Clients;
-use crate::config::Files;
 use crate::engine::{Engine, Next};
+use crate::files::Files;
 use crate::plan::otlp::Otlp;
 use crate::plan::{Agent, Loaded, Plan};
 use crate::telemetry::{Exposition, Store};
@@ -136,7 +136,7 @@ mod tests {
         assert_eq!(started(base, true).kept(&next), [said]);
         assert_eq!(started(base, false).kept(&next), [""; 0], "the command line says where it listens");
         let dir = tempfile::tempdir().unwrap();
-        std::fs::write(dir.path().join("web.yaml"), "").unwrap();
+        std::fs::write(dir.path().join("web.yaml"), "{}").unwrap();
         let web = plan(&format!(
             "server: {{ listen: '127.0.0.1:1', web_config: {} }}",
             dir.path().join("web.yaml").display()

@@ -3,7 +3,7 @@
 //! anything did change is for others to say.
 
 use super::folders::{Folder, folders};
-use crate::config::Files;
+use crate::files::Files;
 use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
 use std::collections::BTreeSet;
 use std::sync::Arc;

@@ -1,6 +1,7 @@
 //! Collects what is found, and what was read to find it.
 
-use crate::config::{Files, KeyPath, Problem};
+use crate::config::{KeyPath, Problem};
+use crate::files::Files;
 use crate::limits;
 use std::collections::BTreeSet;
 use std::fmt::Display;

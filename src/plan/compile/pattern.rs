@@ -1,7 +1,8 @@
 //! Paths and patterns, which look into answers, compiled within limits; and the texts of files.
 
 use super::{Findings, json_path};
-use crate::config::{KeyPath, LARGEST};
+use crate::config::KeyPath;
+use crate::files::LARGEST;
 use crate::limits;
 use regex::{Regex, RegexBuilder};
 use serde_json_path::JsonPath;

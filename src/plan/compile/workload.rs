@@ -1,7 +1,8 @@
 //! What is sent.
 
 use super::{Findings, pattern};
-use crate::config::{self, KeyPath, LARGEST, Prompt};
+use crate::config::{self, KeyPath, Prompt};
+use crate::files::LARGEST;
 use crate::limits;
 use crate::plan::{AskStep, AskText, OUTPUT_CAPS};
 use serde_json::{Map, Value};

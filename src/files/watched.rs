@@ -1,0 +1,152 @@
+//! A value that is made of files, and made anew when they change.
+
+use super::Files;
+use super::deadline;
+use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
+use std::time::Duration;
+use tokio::sync::Semaphore;
+use tokio::task::spawn_blocking;
+
+/// Time between two looks at the files.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// Number of looks at the same time: those that wait for a file that hangs delay others, and take nothing from them.
+static LOOKS: Semaphore = Semaphore::const_new(8);
+
+/// A value that is made of files. Threads of the module look at the files every second, so whoever asks for the value
+/// never waits for the file system. The looks end when the value is dropped.
+pub struct Watched<T>(Arc<Inner<T>>);
+
+struct Inner<T> {
+    latest: RwLock<Arc<T>>,
+    source: Mutex<Source<T>>,
+}
+
+type Make<T> = Box<dyn FnMut(&T, &mut Files) -> Option<T> + Send>;
+
+struct Source<T> {
+    /// What the latest value was made of.
+    files: Files,
+    make: Make<T>,
+}
+
+impl<T: Send + Sync + 'static> Watched<T> {
+    /// Watches `files`, of which `first` was made. `make` gets the present value, and makes the next one after a
+    /// change, or returns `None` to keep the present one; it notes all files that it reads.
+    pub fn new(
+        first: T,
+        files: Files,
+        make: impl FnMut(&T, &mut Files) -> Option<T> + Send + 'static,
+    ) -> Self {
+        let source = Mutex::new(Source { files, make: Box::new(make) });
+        let inner = Arc::new(Inner { latest: RwLock::new(Arc::new(first)), source });
+        match deadline::threads() {
+            Ok(threads) => drop(threads.spawn(keep_looking(Arc::downgrade(&inner)))),
+            Err(error) => tracing::error!(%error, "files are not watched, changes of them do not count"),
+        }
+        Self(inner)
+    }
+
+    /// The value as of the last look.
+    pub fn latest(&self) -> Arc<T> {
+        self.0.latest()
+    }
+
+    /// Looks at the files now. Blocks.
+    #[cfg(test)]
+    pub(crate) fn look(&self) {
+        self.0.look();
+    }
+}
+
+impl<T> Inner<T> {
+    fn latest(&self) -> Arc<T> {
+        Arc::clone(&self.latest.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn look(&self) {
+        let mut source = self.source.lock().unwrap_or_else(PoisonError::into_inner);
+        if !source.files.changed() {
+            return;
+        }
+        let mut files = Files::default();
+        let made = (source.make)(&self.latest(), &mut files);
+        source.files = files;
+        if let Some(value) = made {
+            *self.latest.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(value);
+        }
+    }
+}
+
+async fn keep_looking<T: Send + Sync + 'static>(inner: Weak<Inner<T>>) {
+    loop {
+        tokio::time::sleep(LOOK_EVERY).await;
+        let turn = LOOKS.acquire().await;
+        let Some(inner) = inner.upgrade() else { return };
+        if spawn_blocking(move || inner.look()).await.is_err() {
+            tracing::error!("reading a watched file panicked; it is watched no longer");
+            return;
+        }
+        drop(turn);
+    }
+}
+
+impl<T> std::fmt::Debug for Watched<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let source = self.0.source.try_lock();
+        f.debug_tuple("Watched").field(&source.ok().map(|source| source.files.clone())).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::PathBuf;
+
+    fn text(path: PathBuf) -> Watched<String> {
+        let mut files = Files::default();
+        let first = files.read_text(&path).unwrap();
+        // Text that cannot be read keeps what was there.
+        Watched::new(first, files, move |_, files| files.read_text(&path).ok())
+    }
+
+    #[test]
+    fn it_follows_its_files_by_itself() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a");
+        std::fs::write(&path, "one").unwrap();
+        let watched = text(path.clone());
+        assert_eq!(*watched.latest(), "one");
+        std::fs::write(&path, "two").unwrap();
+        while *watched.latest() != "two" {
+            std::thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_made_keeps_the_value_and_is_tried_again_after_a_change() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a");
+        std::fs::write(&path, "one").unwrap();
+        let watched = text(path.clone());
+        std::fs::remove_file(&path).unwrap();
+        watched.look();
+        assert_eq!(*watched.latest(), "one");
+        std::fs::write(&path, "two").unwrap();
+        watched.look();
+        assert_eq!(*watched.latest(), "two");
+    }
+
+    #[test]
+    fn the_looks_end_with_the_value() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a");
+        std::fs::write(&path, "one").unwrap();
+        let watched = text(path);
+        let inner = Arc::downgrade(&watched.0);
+        drop(watched);
+        while inner.strong_count() > 0 {
+            std::thread::yield_now();
+        }
+    }
+}
