@@ -12,15 +12,18 @@ mod deadlines;
 mod dial;
 mod dialect;
 mod exchange;
+mod flood;
 mod http;
 mod mapped;
 mod openai_chat;
 mod pool;
 mod redactor;
 mod request;
+mod resolve;
 mod response;
 mod sought;
 mod tls;
+mod tls_error;
 mod tokenizer;
 
 #[cfg(test)]

@@ -45,6 +45,16 @@ pub enum Origin {
     Literal(Exposed),
 }
 
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Env(name) => write!(f, "the environment variable {name}"),
+            Self::File(path) => write!(f, "the file {}", path.display()),
+            Self::Literal(_) => f.write_str("the config"),
+        }
+    }
+}
+
 /// A secret could not be read. The message says where it should have come from, and never contains the value.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum Error {

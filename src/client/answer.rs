@@ -268,7 +268,39 @@ impl Read {
     }
 }
 
+/// Most prompt tokens of one request that are believed: more than any model takes.
+const MAX_INPUT: u64 = 1 << 24;
+/// Most hidden output tokens that are believed where the request sets no limit: more than any model makes.
+const MAX_HIDDEN: u64 = 1 << 20;
+/// Output tokens that need not show in the body: those that mark turns, tools and ends.
+const MAX_INVISIBLE: u64 = 1024;
+
 impl Evidence {
+    /// Drops counts of the server that cannot be true, so that one bad answer neither spends a budget nor spoils a
+    /// counter; returns whether there were any. A token that shows takes at least a byte of the body, so what the body
+    /// cannot hold must be hidden reasoning: as much as the server says, or else twice the limit of the request (which
+    /// some servers do not apply to reasoning). A part is never larger than its whole.
+    pub(super) fn refuse_usage(&mut self, received: usize, allowed: Option<u64>) -> bool {
+        let hidden = match (self.usage.reasoning, allowed) {
+            (Some(reasoning), _) => reasoning,
+            (None, Some(allowed)) => allowed.saturating_mul(2),
+            (None, None) => MAX_HIDDEN,
+        };
+        let most = hidden.min(MAX_HIDDEN).saturating_add(MAX_INVISIBLE).saturating_add(received as u64);
+        let before = self.usage;
+        self.usage.input = self.usage.input.filter(|n| *n <= MAX_INPUT);
+        self.usage.output = self.usage.output.filter(|n| *n <= most);
+        self.usage.reasoning =
+            self.usage.reasoning.filter(|n| self.usage.output.is_some_and(|all| *n <= all));
+        self.usage.cached_input =
+            self.usage.cached_input.filter(|n| self.usage.input.is_some_and(|all| *n <= all));
+        if self.usage.output.is_none() {
+            self.first_event = None;
+        }
+        let refused = |before: Option<u64>, now: Option<u64>| before.is_some() && now.is_none();
+        refused(before.input, self.usage.input) || refused(before.output, self.usage.output)
+    }
+
     /// The counts, each from its most trusted source: usage, then the tokenizer, then the number of content events. A
     /// usage of zero although there was a prompt or content comes from a server that does not count, and is ignored;
     /// the events of an answer that was not streamed give no estimate.

@@ -2,6 +2,7 @@
 
 use super::body_decoder::BodyDecoder;
 use super::classify::{self, CallError};
+use super::connection::Progress;
 use super::deadlines::{Deadlines, cancelled};
 use bytes::Bytes;
 use http_body_util::BodyExt as _;
@@ -30,6 +31,7 @@ pub(super) async fn read(
     body_decoder: &mut BodyDecoder,
     deadlines: &Deadlines,
     sent: Instant,
+    progress: &Progress,
 ) -> bool {
     let deadline = |body_decoder: &BodyDecoder| {
         if body_decoder.has_content() {
@@ -58,7 +60,7 @@ pub(super) async fn read(
                     body_decoder.fail(mark, broken.failure, broken.detail);
                     return false;
                 }
-                if let Some(complete) = take(mark, frame, body_decoder) {
+                if let Some(complete) = take(mark, frame, body_decoder, progress) {
                     return complete;
                 }
             }
@@ -75,7 +77,7 @@ pub(super) async fn read(
             Next::Timer => {}
         }
         if body_decoder.ended() {
-            return drain(body, body_decoder, deadlines).await;
+            return drain(body, body_decoder, deadlines, progress).await;
         }
         until = deadline(body_decoder);
         if until.at < timer.deadline() || timer.is_elapsed() {
@@ -89,10 +91,12 @@ fn take(
     mark: Instant,
     frame: Option<Result<Frame<Bytes>, hyper::Error>>,
     body_decoder: &mut BodyDecoder,
+    progress: &Progress,
 ) -> Option<bool> {
     match frame {
         Some(Ok(frame)) => {
-            if let Some(bytes) = frame.data_ref() {
+            if let Some(bytes) = frame.data_ref().filter(|bytes| !bytes.is_empty()) {
+                progress.made();
                 body_decoder.frame(mark, bytes);
             }
             None
@@ -109,7 +113,12 @@ fn take(
     }
 }
 
-async fn drain(body: &mut Incoming, body_decoder: &mut BodyDecoder, deadlines: &Deadlines) -> bool {
+async fn drain(
+    body: &mut Incoming,
+    body_decoder: &mut BodyDecoder,
+    deadlines: &Deadlines,
+    progress: &Progress,
+) -> bool {
     let mut room = DRAIN_BYTES;
     let work = async {
         loop {
@@ -123,7 +132,7 @@ async fn drain(body: &mut Incoming, body_decoder: &mut BodyDecoder, deadlines: &
                 Some(left) => room = left,
                 None => return false,
             }
-            if let Some(complete) = take(mark, frame, body_decoder) {
+            if let Some(complete) = take(mark, frame, body_decoder, progress) {
                 return complete;
             }
         }

@@ -200,6 +200,11 @@ impl BodyDecoder {
         self.reading.fail(at, failure, detail);
     }
 
+    /// Number of bytes of the body that were received.
+    pub(super) fn received(&self) -> usize {
+        self.most - self.room
+    }
+
     /// Whether the outcome is decided, so that the rest is only drained.
     pub(super) fn ended(&self) -> bool {
         self.reading.ended()

@@ -1,6 +1,7 @@
 //! Classifies errors: the only place where transport errors and HTTP statuses become failures. By type, never by
 //! message.
 
+use super::tls_error;
 use crate::event::Failure;
 use http::StatusCode;
 use rustix::io::Errno;
@@ -191,19 +192,33 @@ fn inner<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a (dyn Error + 'stati
     }
 }
 
-/// An error and its sources on one line. Sources that the line already ends with are not repeated.
+/// An error and its sources on one line, without those that the line already ends with.
 fn chain(error: &(dyn Error + 'static)) -> String {
-    let mut line = error.to_string();
-    let mut next = inner(error);
+    let mut line = String::new();
+    let mut next = Some(error);
     while let Some(error) = next {
-        let text = error.to_string();
-        if !line.ends_with(&text) {
+        next = inner(error);
+        let text = match error.downcast_ref::<rustls::Error>() {
+            Some(error) => {
+                next = None;
+                tls_error::explain(error)
+            }
+            // It would repeat what it wraps.
+            None if is_wrapper(error) => continue,
+            None => error.to_string(),
+        };
+        if line.is_empty() {
+            line = text;
+        } else if !line.ends_with(&text) {
             line.push_str(": ");
             line.push_str(&text);
         }
-        next = inner(error);
     }
     line
+}
+
+fn is_wrapper(error: &(dyn Error + 'static)) -> bool {
+    error.downcast_ref::<io::Error>().is_some_and(|error| error.get_ref().is_some())
 }
 
 #[cfg(test)]
@@ -256,5 +271,10 @@ mod tests {
     fn a_chain_is_one_line_without_echoes() {
         let wrapped = io::Error::new(io::ErrorKind::InvalidData, rustls::Error::DecryptError);
         assert_eq!(chain(&wrapped), rustls::Error::DecryptError.to_string());
+        let certificate = rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer);
+        let wrapped = io::Error::new(io::ErrorKind::InvalidData, certificate);
+        assert!(chain(&wrapped).starts_with("the server's certificate is not accepted: its issuer"));
+        let refused: io::Error = Errno::CONNREFUSED.into();
+        assert_eq!(chain(&io::Error::other(refused)).matches("os error").count(), 1);
     }
 }

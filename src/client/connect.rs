@@ -1,11 +1,12 @@
-//! Resolves a name and connects over TCP. Knows neither TLS nor HTTP.
+//! Connects over TCP, to whatever address of a name answers. Knows neither TLS nor HTTP.
 
 use super::classify::{self, CallError};
+use super::resolve::Resolver;
 use crate::event::{Failure, Phases};
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
@@ -22,13 +23,17 @@ pub(super) struct Peer {
 }
 
 /// Resolves and connects; each completed phase is recorded, even if a later one fails.
-pub(super) async fn tcp(peer: &Peer, phases: &mut Phases) -> Result<TcpStream, CallError> {
+pub(super) async fn tcp(
+    peer: &Peer,
+    resolver: &Resolver,
+    phases: &mut Phases,
+) -> Result<TcpStream, CallError> {
     let addresses = match &peer.host {
         Host::Ipv4(ip) => vec![SocketAddr::new(IpAddr::V4(*ip), peer.port)],
         Host::Ipv6(ip) => vec![SocketAddr::new(IpAddr::V6(*ip), peer.port)],
         Host::Domain(name) => {
             let began = Instant::now();
-            let found = resolve(name, peer.port).await?;
+            let found = interleave(resolver.resolve(name, peer.port).await?);
             phases.dns = Some(began.elapsed());
             found
         }
@@ -40,25 +45,6 @@ pub(super) async fn tcp(peer: &Peer, phases: &mut Phases) -> Result<TcpStream, C
     })?;
     phases.connect = Some(began.elapsed());
     Ok(stream)
-}
-
-async fn resolve(name: &str, port: u16) -> Result<Vec<SocketAddr>, CallError> {
-    let found = tokio::net::lookup_host((name, port)).await.map_err(|error| unresolved(name, &error))?;
-    let addresses = interleave(found);
-    if addresses.is_empty() {
-        return Err(CallError::new(Failure::Dns, format!("cannot resolve {name}: it has no address")));
-    }
-    Ok(addresses)
-}
-
-/// A resolver that can open neither its files nor a socket says that the name has no answer for now, so what this machine
-/// lacks is found out by a socket of our own.
-fn unresolved(name: &str, error: &io::Error) -> CallError {
-    let doing = format!("cannot resolve {name}");
-    match UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)) {
-        Err(own) if classify::shortage(&own).is_some() => classify::set_up(Failure::Dns, &doing, &own),
-        _ => classify::set_up(Failure::Dns, &doing, error),
-    }
 }
 
 /// Families in turn, beginning with the one that the resolver prefers; otherwise in the resolver's order.
@@ -161,13 +147,13 @@ mod tests {
         let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
         let mut phases = Phases::default();
         let peer = Peer { host: Host::Domain("localhost".into()), port: closed.port() };
-        let broken = tcp(&peer, &mut phases).await.unwrap_err();
+        let broken = tcp(&peer, &Resolver::new(), &mut phases).await.unwrap_err();
         assert_eq!(broken.failure, Failure::Connect);
         assert!(phases.dns.is_some() && phases.connect.is_none());
 
         let mut phases = Phases::default();
         let peer = Peer { host: Host::Domain("tokenbeat-test.invalid".into()), port: 80 };
-        let broken = tcp(&peer, &mut phases).await.unwrap_err();
+        let broken = tcp(&peer, &Resolver::new(), &mut phases).await.unwrap_err();
         assert_eq!((broken.failure, phases), (Failure::Dns, Phases::default()));
     }
 }

@@ -1,6 +1,7 @@
 //! One HTTP connection, ready to carry a request. Knows neither how it was established nor what it carries.
 
 use super::classify::{self, CallError};
+use super::flood::FloodGuard;
 use super::pool::{Lease, Pool};
 use bytes::Bytes;
 use http::{Request, Response};
@@ -11,7 +12,7 @@ use hyper_util::rt::TokioIo;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -93,7 +94,7 @@ pub(super) struct Lost {
 impl Connection {
     /// Starts HTTP/1.1 on a new byte stream.
     pub(super) async fn http1(io: Io, tasks: &Tasks, pool: Weak<Pool>) -> hyper::Result<Self> {
-        let (io, stats) = ObservedStream::new(io);
+        let (io, stats) = ObservedStream::new(io, FloodGuard::http1());
         let (sender, driver) =
             http1::Builder::new().max_header_size(MAX_HEAD as usize).handshake(TokioIo::new(io)).await?;
         tasks.spawn(drive(driver, pool));
@@ -102,7 +103,7 @@ impl Connection {
 
     /// Starts HTTP/2 on a new byte stream.
     pub(super) async fn http2(io: Io, tasks: &Tasks, pool: Weak<Pool>) -> hyper::Result<Self> {
-        let (io, stats) = ObservedStream::new(io);
+        let (io, stats) = ObservedStream::new(io, FloodGuard::http2());
         let most_streams = pool.upgrade().map_or(1, |pool| pool.most_streams());
         stats.most_streams.store(most_streams, Ordering::Relaxed);
         let mut builder = http2::Builder::new(tasks.clone());
@@ -147,6 +148,11 @@ impl Connection {
         }
     }
 
+    /// To be told of each piece of an answer.
+    pub(super) fn progress(&self) -> Progress {
+        Progress(Arc::clone(&self.stats))
+    }
+
     /// When the connection was opened.
     pub(super) fn born(&self) -> Instant {
         self.born
@@ -186,6 +192,9 @@ impl Connection {
             RequestSender::Http1(sender) => sender.send_request(request).await,
             RequestSender::Http2(sender, _) => sender.send_request(request).await,
         };
+        if result.is_ok() {
+            self.stats.progress.store(true, Ordering::Relaxed);
+        }
         result.map_err(|error| {
             // Other streams of an HTTP/2 connection make its byte count meaningless here.
             let silent = self.stats.bytes() == bytes || matches!(self.sender, RequestSender::Http2(..));
@@ -198,11 +207,33 @@ impl Connection {
     /// The real cause of an error on this connection. If the byte stream broke, hyper may only report that the request
     /// was cancelled, and h2 only the kind of the error; the byte stream has the details.
     fn why(&self, error: &hyper::Error) -> CallError {
-        match self.stats.error.get() {
+        let mut broken = match self.stats.error.get() {
             Some(broken) if error.is_canceled() || error.is_closed() || classify::is_of_stream(error) => {
                 broken.clone()
             }
             _ => classify::exchange(error, BEFORE),
+        };
+        if let Some(hint) = self.stats.first.get().and_then(|first| self.hint(*first)) {
+            broken.detail.push_str("; ");
+            broken.detail.push_str(hint);
+        }
+        broken
+    }
+
+    /// What the first bytes of a server say about a failure before the answer: often it speaks another protocol.
+    fn hint(&self, first: [u8; 4]) -> Option<&'static str> {
+        let http2 = matches!(self.sender, RequestSender::Http2(..));
+        match first {
+            // A TLS alert or handshake record.
+            [0x15 | 0x16, 3, ..] => {
+                Some("http was spoken to an https port: does the base URL begin with https://?")
+            }
+            // A SETTINGS frame.
+            [0, 0, _, 4] if !http2 => Some("the server speaks HTTP/2: set `http: \"2\"`"),
+            [b'H', b'T', b'T', b'P'] if http2 => Some("the server speaks HTTP/1: set `http: \"1.1\"`"),
+            [b'H', b'T', b'T', b'P'] => None,
+            _ if http2 => None,
+            _ => Some("the server does not speak HTTP on this port"),
         }
     }
 }
@@ -222,12 +253,26 @@ async fn drive(driver: impl Future<Output = hyper::Result<()>>, pool: Weak<Pool>
     }
 }
 
+/// Told of each piece of an answer: what comes without any is a flood.
+#[derive(Clone)]
+pub(super) struct Progress(Arc<StreamStats>);
+
+impl Progress {
+    pub(super) fn made(&self) {
+        self.0.progress.store(true, Ordering::Relaxed);
+    }
+}
+
 /// What was observed on a byte stream.
 struct StreamStats {
     bytes: AtomicU64,
     /// Of an HTTP/2 connection: number of concurrent streams that the server allows, as known when a request was last
     /// sent.
     most_streams: AtomicUsize,
+    /// A piece of an answer has come since the last read.
+    progress: AtomicBool,
+    /// The first bytes that the server sent.
+    first: OnceLock<[u8; 4]>,
     error: OnceLock<CallError>,
 }
 
@@ -247,18 +292,21 @@ impl StreamStats {
 struct ObservedStream {
     io: Io,
     stats: Arc<StreamStats>,
+    guard: FloodGuard,
     /// The error of a write whose cause is not known yet.
     hung_up: Option<io::Error>,
 }
 
 impl ObservedStream {
-    fn new(io: Io) -> (Self, Arc<StreamStats>) {
+    fn new(io: Io, guard: FloodGuard) -> (Self, Arc<StreamStats>) {
         let stats = Arc::new(StreamStats {
             bytes: AtomicU64::new(0),
             most_streams: AtomicUsize::new(1),
+            progress: AtomicBool::new(false),
+            first: OnceLock::new(),
             error: OnceLock::new(),
         });
-        (Self { io, stats: Arc::clone(&stats), hung_up: None }, stats)
+        (Self { io, stats: Arc::clone(&stats), guard, hung_up: None }, stats)
     }
 
     fn noted<T>(&self, poll: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
@@ -308,7 +356,16 @@ impl AsyncRead for ObservedStream {
     ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         let poll = Pin::new(&mut self.io).poll_read(cx, buf);
-        self.stats.bytes.fetch_add((buf.filled().len() - before) as u64, Ordering::Relaxed);
+        let new = buf.filled().get(before..).unwrap_or_default();
+        self.stats.bytes.fetch_add(new.len() as u64, Ordering::Relaxed);
+        if let [a, rest @ ..] = new {
+            let at = |index: usize| rest.get(index).copied().unwrap_or_default();
+            self.stats.first.get_or_init(|| [*a, at(0), at(1), at(2)]);
+            let progress = self.stats.progress.swap(false, Ordering::Relaxed);
+            if let Err(flood) = self.guard.read(new, progress) {
+                return self.noted(Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, flood))));
+            }
+        }
         self.noted(poll)
     }
 }

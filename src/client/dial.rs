@@ -5,6 +5,7 @@ use super::classify::{self, CallError};
 use super::connect::{self, Peer};
 use super::connection::{Body, Connection, Io, Tasks};
 use super::pool::Pool;
+use super::resolve::Resolver;
 use super::tls::Tls;
 use crate::event::{ConnectionRecord, Failure, Phases};
 use crate::plan::{HttpVersion, Proxy, Target};
@@ -27,6 +28,7 @@ pub(super) struct Dialer {
     peer: Peer,
     proxy: Option<Hop>,
     tls: Option<Tls>,
+    resolver: Resolver,
     tasks: Tasks,
     pool: Weak<Pool>,
 }
@@ -49,12 +51,34 @@ impl Dialer {
         };
         let tls = secure.then(|| Tls::new(&target, &peer.host)).transpose()?;
         let proxy = target.proxy.as_ref().map(|proxy| hop(proxy, &target)).transpose()?;
-        Ok(Self { target, peer, proxy, tls, tasks, pool })
+        Ok(Self { target, peer, proxy, tls, resolver: Resolver::new(), tasks, pool })
     }
 
     /// Whether requests go to a proxy that reads them, and are therefore sent in absolute form.
     pub(super) fn absolute_form(&self) -> bool {
         self.proxy.as_ref().is_some_and(|hop| !hop.tunnel)
+    }
+
+    /// How far the set-up of a connection came that took too long, and what to try.
+    pub(super) fn whereabouts(&self, phases: Phases) -> &'static str {
+        let (peer, by) = match &self.proxy {
+            Some(hop) => (&hop.peer, "the proxy"),
+            None => (&self.peer, "the target"),
+        };
+        let is_proxy = by == "the proxy";
+        match phases {
+            Phases { dns: None, .. } if matches!(peer.host, url::Host::Domain(_)) => {
+                "the name is not resolved: does its DNS answer?"
+            }
+            Phases { connect: None, .. } if is_proxy => "the proxy has not opened the way to the target",
+            Phases { connect: None, .. } => {
+                "nothing answers at the address: is it right, and does a firewall drop the packets?"
+            }
+            Phases { tls: None, .. } if self.tls.is_some() => {
+                "TCP is connected and the TLS handshake has no answer: does the port speak TLS?"
+            }
+            _ => "it is open, and the server does not answer",
+        }
     }
 
     /// Opens a connection. The result of each phase is recorded in `connection`, even if this fails or is dropped.
@@ -82,12 +106,14 @@ impl Dialer {
     /// proxy is attributed to it.
     async fn reach(&self, phases: &mut Phases) -> Result<Io, CallError> {
         let Some(hop) = &self.proxy else {
-            return Ok(Box::new(connect::tcp(&self.peer, phases).await?));
+            return Ok(Box::new(connect::tcp(&self.peer, &self.resolver, phases).await?));
         };
-        let stream = connect::tcp(&hop.peer, phases).await.map_err(|CallError { failure, detail }| {
-            let failure = if failure == Failure::Internal { failure } else { Failure::Proxy };
-            CallError::new(failure, format!("proxy: {detail}"))
-        })?;
+        let stream = connect::tcp(&hop.peer, &self.resolver, phases).await.map_err(
+            |CallError { failure, detail }| {
+                let failure = if failure == Failure::Internal { failure } else { Failure::Proxy };
+                CallError::new(failure, format!("proxy: {detail}"))
+            },
+        )?;
         if !hop.tunnel {
             return Ok(Box::new(stream));
         }

@@ -165,7 +165,14 @@ impl<'a> Exchange<'a> {
             client.pool.offer(&link);
             Ok(link)
         };
-        self.deadlines.wait(until, work).await?
+        let waited = self.deadlines.wait(until, work).await;
+        waited.map_err(|mut late| {
+            if let Some(phases) = self.connection.phases.filter(|_| late.failure != Failure::Cancelled) {
+                late.detail.push_str(": ");
+                late.detail.push_str(client.dialer.whereabouts(phases));
+            }
+            late
+        })?
     }
 
     /// A new connection that replaces a stale one.
@@ -198,11 +205,15 @@ impl<'a> Exchange<'a> {
         };
         let (decoder, mode) = match self.decoder(head.status, &answer.headers) {
             Ok(by) => by,
-            Err(broken) => return self.finish(answer, &broken, None),
+            Err(mut broken) => {
+                self.name_page(&answer.headers, &[], &mut broken.detail);
+                return self.finish(answer, &broken, None);
+            }
         };
         let sent = self.marks.sent.unwrap_or(self.marks.started);
         let mut body_decoder = BodyDecoder::new(decoder, mode);
-        let complete = body::read(&mut body, &mut body_decoder, &self.deadlines, sent).await;
+        let complete =
+            body::read(&mut body, &mut body_decoder, &self.deadlines, sent, &link.progress()).await;
         drop(body);
         self.release(link, complete).await;
         self.marks.first_byte = body_decoder.first_byte();
@@ -251,18 +262,56 @@ impl<'a> Exchange<'a> {
     }
 
     fn said(&self, status: StatusCode, headers: &header::HeaderMap, body: &[u8]) -> String {
+        let status_line = response::status_line(status);
+        if !status.is_redirection()
+            && let Some(page) = response::page(headers, body)
+        {
+            let hint = if status.is_server_error() {
+                "a proxy or gateway in front may have answered".to_owned()
+            } else {
+                format!("is the path right? {}", self.tried())
+            };
+            return format!("{status_line}, with {page}: {hint}");
+        }
         let text = match &self.form {
             Form::Dialect(dialect) => dialect.decode_error(body),
             Form::Http(_) => mapped::decode_error(body),
         };
-        let text = text.unwrap_or_else(|| String::from_utf8_lossy(body).into());
-        let status_line = response::status_line(status);
+        let mut text = text.unwrap_or_else(|| String::from_utf8_lossy(body).into());
+        if matches!(status, StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED) {
+            text = if text.is_empty() { self.tried() } else { format!("{text}; {}", self.tried()) };
+        }
         let location = headers.get(header::LOCATION).and_then(|value| value.to_str().ok());
         match location.filter(|_| status.is_redirection()) {
             // Without query and fragment, which may contain tokens.
-            Some(to) => format!("{status_line}, to {}", to.split(['?', '#']).next().unwrap_or_default()),
+            Some(to) => {
+                let to = to.split(['?', '#']).next().unwrap_or_default();
+                format!(
+                    "{status_line}, to {to}: none is followed, so that no credentials go elsewhere; {}",
+                    self.tried()
+                )
+            }
             None if text.is_empty() => status_line,
             None => format!("{status_line}: {text}"),
+        }
+    }
+
+    /// The address that was asked, without its query, which may contain secrets.
+    fn tried(&self) -> String {
+        let url = &self.client.target.base_url;
+        let host = url.host_str().unwrap_or_default();
+        let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
+        let base = url.path().trim_end_matches('/');
+        let path = self.call.path.split('?').next().unwrap_or_default();
+        format!("tried {} {}://{host}{port}{base}{path}", self.call.method, url.scheme())
+    }
+
+    /// Adds to the failure of an answer that is a page for people what that means.
+    fn name_page(&self, headers: &header::HeaderMap, body: &[u8], detail: &mut String) {
+        if let Some(page) = response::page(headers, body) {
+            for part in ["; it is ", &page, ": is the path right? ", &self.tried()] {
+                detail.push_str(part);
+            }
         }
     }
 
@@ -283,7 +332,16 @@ impl<'a> Exchange<'a> {
         body_decoder: BodyDecoder,
         unexpected: Option<String>,
     ) -> Answer {
+        let received = body_decoder.received();
         let mut read = body_decoder.close(Instant::now());
+        if let (Outcome::Failed(Failure::Protocol | Failure::Truncated | Failure::Empty), Some(detail)) =
+            (read.outcome, &mut read.detail)
+        {
+            self.name_page(&answer.headers, read.body.as_deref().unwrap_or_default(), detail);
+        }
+        if read.evidence.refuse_usage(received, self.call.output_tokens) {
+            self.client.tell_of_usage();
+        }
         if let Some(allowed) = self.call.output_tokens {
             read.limit_output(allowed);
         }

@@ -18,6 +18,7 @@ use futures_util::future::BoxFuture;
 use http::{HeaderMap, Method};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Sends requests to one target over HTTP. Concurrent requests are independent of each other; idle connections are
 /// shared, with limits on their number and age. Dropping the client closes every connection.
@@ -32,6 +33,8 @@ pub struct Client {
     /// Decodes long documents and counts tokens.
     pub(super) cpu_pool: CpuPool,
     tasks: Tasks,
+    /// It was told that the target reports token counts that cannot be true.
+    usage_told: AtomicBool,
 }
 
 /// The client cannot be built from the target's configuration.
@@ -80,6 +83,7 @@ impl Client {
             counter,
             cpu_pool,
             tasks,
+            usage_told: AtomicBool::new(false),
         })
     }
 
@@ -88,6 +92,16 @@ impl Client {
     pub async fn close(&self) {
         self.pool.close();
         self.tasks.ended().await;
+    }
+
+    /// Tells once that the target reports token counts that cannot be true.
+    pub(super) fn tell_of_usage(&self) {
+        if !self.usage_told.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                target_name = &*self.target.name,
+                "the target reports more tokens than its answer can hold; such counts are ignored"
+            );
+        }
     }
 
     /// Token counts by the target's tokenizer, if it has one: of the output, and of the prompt texts.

@@ -166,7 +166,7 @@ impl<'a> Headers<'a> {
 fn header_value(secret: &Secret, prefix: &str) -> Result<(HeaderValue, Exposed), CallError> {
     let exposed = secret.read().map_err(|error| CallError::new(Failure::Credentials, error.to_string()))?;
     let mut value = HeaderValue::try_from(format!("{prefix}{}", exposed.expose())).map_err(|_| {
-        let detail = format!("the secret from {:?} cannot stand in a header", secret.origin());
+        let detail = format!("the secret from {} cannot stand in a header", secret.origin());
         CallError::new(Failure::Credentials, detail)
     })?;
     value.set_sensitive(true);

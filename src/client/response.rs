@@ -11,6 +11,9 @@ use http::{Method, StatusCode};
 /// Maximum length in characters of the `server` header, because it becomes a label value.
 const MAX_SERVER: usize = 64;
 
+/// Longest title of a page in characters that a message quotes.
+const MAX_TITLE: usize = 80;
+
 /// How the body of a successful model answer is to be read.
 ///
 /// A stream that was requested may come as a single JSON document (an error object, or a server that does not stream);
@@ -46,6 +49,28 @@ pub(super) fn uncompressed(headers: &HeaderMap) -> Result<(), CallError> {
 pub(super) fn media_type(headers: &HeaderMap) -> String {
     let value = text(headers, header::CONTENT_TYPE.as_str()).unwrap_or_default();
     value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
+}
+
+/// A page for people in place of an API's answer, described for a message; `None` if it is none.
+pub(super) fn page(headers: &HeaderMap, body: &[u8]) -> Option<String> {
+    let start = body.trim_ascii_start();
+    let begins =
+        |with: &str| start.get(..with.len()).is_some_and(|it| it.eq_ignore_ascii_case(with.as_bytes()));
+    if !matches!(media_type(headers).as_str(), "text/html" | "application/xhtml+xml")
+        && !begins("<!doctype html")
+        && !begins("<html")
+    {
+        return None;
+    }
+    let text = String::from_utf8_lossy(body);
+    let lower = text.to_ascii_lowercase();
+    let title = lower.find("<title>").zip(lower.find("</title>"));
+    let title = title.and_then(|(from, to)| text.get(from + "<title>".len()..to));
+    let title = title.map(|title| title.split_whitespace().collect::<Vec<_>>().join(" "));
+    Some(match title.filter(|title| !title.is_empty() && title.chars().count() <= MAX_TITLE) {
+        Some(title) => format!("an HTML page (\"{title}\")"),
+        None => "an HTML page".to_owned(),
+    })
 }
 
 /// Whether, by the rules of HTTP (RFC 9110, section 6.4.1), the answer has no body, whatever its headers say.
@@ -166,6 +191,17 @@ mod tests {
         assert_eq!(uncompressed(&zipped).unwrap_err().failure, Failure::Protocol);
         let plain = headers(&[("content-encoding", "identity")]);
         assert_eq!((uncompressed(&plain), uncompressed(&HeaderMap::new())), (Ok(()), Ok(())));
+    }
+
+    #[test]
+    fn a_page_is_described_by_its_title() {
+        let html = headers(&[("content-type", "text/html; charset=utf-8")]);
+        let of = |headers: &HeaderMap, body: &str| page(headers, body.as_bytes());
+        assert_eq!(of(&html, "<h1>x").as_deref(), Some("an HTML page"));
+        let titled = "\n<!DOCTYPE html><head><Title>404\n Not Found</title>";
+        assert_eq!(of(&HeaderMap::new(), titled).as_deref(), Some("an HTML page (\"404 Not Found\")"));
+        assert_eq!(of(&HeaderMap::new(), "{}"), None);
+        assert_eq!(of(&html, "</title>é<title>").as_deref(), Some("an HTML page"));
     }
 
     #[test]

@@ -11,5 +11,6 @@ mod readings;
 mod reuse;
 mod server;
 mod steps;
+mod strange;
 mod tls;
 mod whole;

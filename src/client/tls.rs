@@ -1,13 +1,14 @@
 //! TLS to the target: root certificates and client identity, the handshake, and the expiry of the certificate.
 
 use super::BuildError;
-use super::classify::CallError;
+use super::classify::{self, CallError};
 use super::connection::Io;
 use crate::event::Failure;
 use crate::plan::{ConnectionMode, HttpVersion, Target};
 use crate::tls::{Trust, client_config};
 use rustls::client::Resumption;
 use rustls::pki_types::{CertificateDer, ServerName};
+use std::io;
 use std::sync::Arc;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -53,7 +54,12 @@ impl Tls {
     /// Performs the handshake. Returns the TLS stream and the expiry of the server's certificate.
     pub(super) async fn secure(&self, io: Io) -> Result<(TlsStream<Io>, Option<i64>), CallError> {
         let stream = self.connector.connect(self.name.clone(), io).await.map_err(|error| {
-            CallError::by(Failure::Tls, &format!("TLS handshake with {}", self.name.to_str()), &error)
+            let doing = format!("TLS handshake with {}", self.name.to_str());
+            if error.kind() == io::ErrorKind::UnexpectedEof {
+                let detail = format!("{doing}: the server closed the connection: does the port speak TLS?");
+                return CallError::new(Failure::Tls, detail);
+            }
+            classify::set_up(Failure::Tls, &doing, &error)
         })?;
         let (_, session) = stream.get_ref();
         if self.http2 && session.alpn_protocol() != Some(b"h2") {

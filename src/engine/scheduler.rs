@@ -197,7 +197,12 @@ impl PairScheduler {
             }
             Err(exhausted) => {
                 if self.skipping != Some(SkippedRun::Budget) {
-                    tracing::warn!(pair = ?plan.pair, %exhausted, "a run is skipped");
+                    tracing::warn!(
+                        profile = &*plan.pair.profile,
+                        target_name = &*plan.pair.target,
+                        %exhausted,
+                        "a run is skipped"
+                    );
                 }
                 false
             }
@@ -208,7 +213,13 @@ impl PairScheduler {
     fn skip(&mut self, reason: SkippedRun, count: u64) -> Triggered {
         let pair = self.runtime.plan.pair.clone();
         if self.skipping != Some(reason) && reason != SkippedRun::Window && reason != SkippedRun::Budget {
-            tracing::warn!(?pair, reason = reason.label(), count, "runs are skipped");
+            tracing::warn!(
+                profile = &*pair.profile,
+                target_name = &*pair.target,
+                reason = reason.label(),
+                count,
+                "runs are skipped"
+            );
         }
         self.skipping = Some(reason);
         self.runtime.shared.sink.record(&Fact::RunSkipped { pair, reason, count });

@@ -100,21 +100,26 @@ pub(super) struct Function {
 
 #[derive(Deserialize)]
 pub(super) struct Usage {
+    #[serde(default, deserialize_with = "count")]
     pub(super) prompt_tokens: Option<u64>,
+    #[serde(default, deserialize_with = "count")]
     pub(super) completion_tokens: Option<u64>,
     pub(super) prompt_tokens_details: Option<InputDetails>,
     pub(super) completion_tokens_details: Option<OutputDetails>,
     /// SGLang's field for it.
+    #[serde(default, deserialize_with = "count")]
     pub(super) reasoning_tokens: Option<u64>,
 }
 
 #[derive(Deserialize)]
 pub(super) struct InputDetails {
+    #[serde(default, deserialize_with = "count")]
     pub(super) cached_tokens: Option<u64>,
 }
 
 #[derive(Deserialize)]
 pub(super) struct OutputDetails {
+    #[serde(default, deserialize_with = "count")]
     pub(super) reasoning_tokens: Option<u64>,
 }
 
@@ -248,6 +253,12 @@ impl<'de> Deserialize<'de> for Label {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_any(Scalar).map(Self)
     }
+}
+
+/// A count of tokens, also if it is written as a float or as a string. What is no count reads as none: an answer does not
+/// fail because of what its server counts.
+fn count<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
+    Ok(Label::deserialize(deserializer)?.text().and_then(|text| text.trim().parse().ok()))
 }
 
 impl<'de> Deserialize<'de> for First {

@@ -180,7 +180,12 @@ async fn a_head_without_end_is_bounded() {
 async fn a_stream_of_another_type() {
     let html = whole("200 OK", "content-type: text/html\r\n", "<html>");
     let answer = call(&client(Server::once(html).await.target())).await;
-    failed(&answer, Failure::Protocol, "a stream was asked for and text/html came");
+    failed(
+        &answer,
+        Failure::Protocol,
+        "a stream was asked for and text/html came; it is an HTML page: is the path",
+    );
+    assert!(answer.detail.unwrap().ends_with("/v1/chat/completions"));
     let error =
         whole("200 OK", "content-type: application/json\r\n", r#"{"error":{"message":"boom","code":500}}"#);
     let answer = call(&client(Server::once(error).await.target())).await;

@@ -184,10 +184,12 @@ async fn a_status_that_is_not_expected_has_its_class() {
     assert_eq!((answer.body.as_ref(), answer.headers.len()), (None, 2));
     let plain = Server::always(whole("404 Not Found", "", "nothing here")).await;
     let answer = play(&client(app(&plain)), step(Method::GET, "/x"), reads(None)).await;
-    failed(&answer, Failure::Http4xx, "HTTP 404 Not Found: nothing here");
+    let tried = |server: &Server| format!("tried GET http://{}/v1/x", server.address);
+    failed(&answer, Failure::Http4xx, &format!("HTTP 404 Not Found: nothing here; {}", tried(&plain)));
     let moved = Server::always(whole("302 Found", "location: /home#ticket=1\r\n", "")).await;
     let answer = play(&client(app(&moved)), step(Method::GET, "/x"), reads(None)).await;
-    failed(&answer, Failure::Redirect, "HTTP 302 Found, to /home");
+    let told = "HTTP 302 Found, to /home: none is followed, so that no credentials go elsewhere; ";
+    failed(&answer, Failure::Redirect, &format!("{told}{}", tried(&moved)));
     assert_eq!(answer.headers[header::LOCATION], "/home#ticket=1");
 }
 

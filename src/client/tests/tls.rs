@@ -130,14 +130,14 @@ async fn a_good_certificate() {
 #[tokio::test]
 async fn trap_22_certificates_are_verified() {
     let (authority, other) = (Authority::new(), Authority::new());
-    failed(&call_to(other.acceptor(), |_| {}, &authority).await, "UnknownIssuer");
+    failed(&call_to(other.acceptor(), |_| {}, &authority).await, "its issuer is not trusted");
     let expired = authority.server("localhost", 2021, false, &[]);
-    failed(&call_to(expired, |_| {}, &authority).await, "certificate expired");
+    failed(&call_to(expired, |_| {}, &authority).await, "it has expired");
     let misnamed = authority.server("elsewhere.test", 2035, false, &[]);
-    failed(&call_to(misnamed, |_| {}, &authority).await, "not valid for name");
+    failed(&call_to(misnamed, |_| {}, &authority).await, "it is for elsewhere.test, not for localhost");
     // The system does not know our authority either.
     let by_system = call_to(authority.acceptor(), |target| target.tls.ca_file = None, &authority).await;
-    failed(&by_system, "UnknownIssuer");
+    failed(&by_system, "its issuer is not trusted");
     assert_eq!(by_system.observed.marks.sent, None);
 }
 
@@ -161,7 +161,10 @@ async fn another_name_to_verify() {
 async fn a_client_certificate() {
     let authority = Authority::new();
     let mutual = authority.server("localhost", 2035, true, &[]);
-    failed(&call_to(mutual.clone(), |_| {}, &authority).await, "CertificateRequired");
+    failed(
+        &call_to(mutual.clone(), |_| {}, &authority).await,
+        "the alert certificate_required: it wants another client certificate",
+    );
     authority.issue("client", 2035);
     let identity = Identity { cert_file: authority.file("cert.pem"), key_file: authority.file("key.pem") };
     let answer = call_to(mutual, |target| target.tls.identity = Some(identity), &authority).await;
@@ -204,7 +207,7 @@ async fn http2_that_the_server_does_not_offer() {
     let silent = authority.server("localhost", 2035, false, &[]);
     failed(&call_to(silent, http2, &authority).await, "the server does not offer HTTP/2");
     let refuses = authority.server("localhost", 2035, false, &["http/1.1"]);
-    failed(&call_to(refuses, http2, &authority).await, "NoApplicationProtocol");
+    failed(&call_to(refuses, http2, &authority).await, "the alert no_application_protocol");
 }
 
 #[tokio::test]
