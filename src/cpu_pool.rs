@@ -4,13 +4,24 @@
 
 use std::io;
 use std::num::NonZeroUsize;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::runtime::{Builder, Handle, Runtime};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, timeout_at};
 
 /// How long an idle thread is kept.
 const KEEP_ALIVE: Duration = Duration::from_mins(1);
+
+/// What work on an answer may take that came shortly before the end of its time.
+const MIN_TIME: Duration = Duration::from_secs(1);
+
+/// How many pieces of work may go on after their deadlines, beside as many as there are processors. They cannot be
+/// stopped, and each has a thread.
+const MAX_OVERTIME: usize = 8;
+
+/// Stack of a thread. Schemas and paths call themselves for each level of an answer; the parser bounds the levels.
+const STACK: usize = 8 << 20;
 
 /// Niceness of the pool's threads, on top of the process's own.
 #[cfg(target_os = "linux")]
@@ -31,6 +42,8 @@ struct Pool {
     slots: Arc<Semaphore>,
     /// For work that occupies a core for long.
     exclusive: Arc<Semaphore>,
+    /// For work with a deadline, until it ends.
+    overtime: Arc<Semaphore>,
     /// Its own threads, where it has them.
     threads: Option<Runtime>,
 }
@@ -40,7 +53,8 @@ impl CpuPool {
     pub fn start() -> io::Result<Self> {
         // Nothing drives this runtime: only its pool of blocking threads is used.
         let threads = Builder::new_current_thread()
-            .max_blocking_threads(processors())
+            .max_blocking_threads(2 * processors() + MAX_OVERTIME)
+            .thread_stack_size(STACK)
             .thread_keep_alive(KEEP_ALIVE)
             .thread_name("cpu-pool")
             .on_thread_start(lower_priority)
@@ -55,8 +69,10 @@ impl CpuPool {
     }
 
     fn with(handle: Handle, threads: Option<Runtime>) -> Self {
-        let slots = Arc::new(Semaphore::new(processors()));
-        Self(Arc::new(Pool { handle, slots, exclusive: Arc::new(Semaphore::new(1)), threads }))
+        let semaphore = |permits| Arc::new(Semaphore::new(permits));
+        let (slots, exclusive) = (semaphore(processors()), semaphore(1));
+        let overtime = semaphore(processors() + MAX_OVERTIME);
+        Self(Arc::new(Pool { handle, slots, exclusive, overtime, threads }))
     }
 
     /// Runs a piece of work; `None` if it panicked. Work whose caller has stopped waiting does not start, and ends by
@@ -71,18 +87,82 @@ impl CpuPool {
         self.0.handle.spawn_blocking(work).await.ok()
     }
 
+    /// The same for work whose length nobody knows: what an answer holds decides. It is waited for until a deadline, and
+    /// goes on by itself after it (or after its caller has gone) without a slot, so that other work gets on. There is a
+    /// bound on such work, too: beyond it no more is started.
+    pub async fn run_within<T: Send + 'static>(
+        &self,
+        until: Instant,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Unfinished> {
+        self.within(until, None, work).await
+    }
+
     /// The same for work that occupies a core for long: one such piece runs at a time, so that it leaves the other
     /// processors to the traffic and to shorter work.
-    pub async fn run_exclusive<T: Send + 'static>(
+    pub async fn run_exclusive_within<T: Send + 'static>(
         &self,
+        until: Instant,
         work: impl FnOnce() -> T + Send + 'static,
-    ) -> Option<T> {
-        let turn = Arc::clone(&self.0.exclusive).acquire_owned().await.ok()?;
-        self.run(move || {
-            let _turn = turn;
+    ) -> Result<T, Unfinished> {
+        let turn = timeout_at(until, Arc::clone(&self.0.exclusive).acquire_owned()).await;
+        let Ok(Ok(turn)) = turn else { return Err(Unfinished::NotStarted) };
+        self.within(until, Some(turn), work).await
+    }
+
+    async fn within<T: Send + 'static>(
+        &self,
+        until: Instant,
+        turn: Option<OwnedSemaphorePermit>,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Unfinished> {
+        let start = async {
+            let overtime = Arc::clone(&self.0.overtime).acquire_owned().await.ok()?;
+            Some((overtime, Arc::clone(&self.0.slots).acquire_owned().await.ok()?))
+        };
+        let Ok(Some((overtime, slot))) = timeout_at(until, start).await else {
+            return Err(Unfinished::NotStarted);
+        };
+        // Whoever is done first gives them back: the work, or its caller.
+        let permits = Permits(Arc::new(Mutex::new(turn.into_iter().chain([slot]).collect())));
+        let _waiting = permits.clone();
+        let work = move || {
+            let _overtime = overtime;
+            let _working = permits;
             work()
-        })
-        .await
+        };
+        match timeout_at(until, self.0.handle.spawn_blocking(work)).await {
+            Ok(done) => done.map_err(|_| Unfinished::Panicked),
+            Err(_) => Err(Unfinished::TooLong),
+        }
+    }
+}
+
+/// The deadline of work on the answer of a request that was sent then and may take so long: it counts as a part of the
+/// request, and has a moment in any case.
+pub fn deadline(sent: Instant, allowed: Duration) -> Instant {
+    let least = Instant::now() + MIN_TIME;
+    sent.checked_add(allowed).map_or(least, |end| end.max(least))
+}
+
+/// Why there is no result of work with a deadline.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unfinished {
+    /// It panicked.
+    Panicked,
+    /// Other work kept it from starting until the deadline.
+    NotStarted,
+    /// It was under way at the deadline.
+    TooLong,
+}
+
+/// What lets a piece of work occupy a processor.
+#[derive(Clone)]
+struct Permits(Arc<Mutex<Vec<OwnedSemaphorePermit>>>);
+
+impl Drop for Permits {
+    fn drop(&mut self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 }
 
@@ -160,6 +240,7 @@ mod tests {
     async fn long_work_runs_one_at_a_time_and_survives_a_panic() {
         let cpu_pool = CpuPool::start().unwrap();
         let (now, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let far = Instant::now() + Duration::from_hours(1);
         let work = |n| {
             let (cpu_pool, now, most) = (cpu_pool.clone(), Arc::clone(&now), Arc::clone(&most));
             async move {
@@ -169,18 +250,68 @@ mod tests {
                     now.fetch_sub(1, Ordering::SeqCst);
                     assert!(n != 7, "scripted panic");
                 };
-                cpu_pool.run_exclusive(work).await
+                cpu_pool.run_exclusive_within(far, work).await
             }
         };
         let done = join_all((0..50).map(work)).await;
         assert_eq!((done.iter().flatten().count(), most.load(Ordering::SeqCst)), (49, 1));
+        assert_eq!(done.into_iter().find_map(Result::err), Some(Unfinished::Panicked));
+    }
+
+    /// The clock is paused, and work goes on on threads that it knows nothing of: each deadline passes at once.
+    #[tokio::test(start_paused = true)]
+    async fn work_past_its_deadline_holds_nobody_up() {
+        let cpu_pool = CpuPool::start().unwrap();
+        let (release, held) = mpsc::channel::<()>();
+        let held = Arc::new(Mutex::new(held));
+        let (started, starts) = mpsc::channel::<()>();
+        let soon = || Instant::now() + Duration::from_secs(1);
+        let most = processors() + MAX_OVERTIME;
+        for n in 0..most {
+            let (held, started) = (Arc::clone(&held), started.clone());
+            let block = move || {
+                started.send(()).unwrap();
+                held.lock().unwrap().recv()
+            };
+            let ended = match n % 2 {
+                0 => cpu_pool.run_within(soon(), block).await.err(),
+                _ => cpu_pool.run_exclusive_within(soon(), block).await.err(),
+            };
+            assert_eq!(ended, Some(Unfinished::TooLong), "{n}");
+            starts.recv().unwrap();
+        }
+        // No more of its kind, and everything else as ever.
+        assert_eq!(cpu_pool.run_within(soon(), || 7).await, Err(Unfinished::NotStarted));
+        assert_eq!(cpu_pool.run_exclusive_within(soon(), || 7).await, Err(Unfinished::NotStarted));
+        assert_eq!(cpu_pool.run(|| 7).await, Some(7));
+        for _ in 0..most {
+            release.send(()).unwrap();
+        }
+        while cpu_pool.0.overtime.available_permits() < most {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(cpu_pool.0.slots.available_permits(), processors());
+        assert_eq!(cpu_pool.0.exclusive.available_permits(), 1);
+    }
+
+    #[tokio::test]
+    async fn who_gives_up_on_work_with_a_deadline_frees_its_slot() {
+        let cpu_pool = CpuPool::start().unwrap();
+        let (release, held) = mpsc::channel::<()>();
+        let far = Instant::now() + Duration::from_hours(1);
+        let mut waits = Box::pin(cpu_pool.run_within(far, move || held.recv()));
+        assert!((&mut waits).now_or_never().is_none());
+        assert_eq!(cpu_pool.0.slots.available_permits(), processors() - 1);
+        drop(waits);
+        assert_eq!(cpu_pool.0.slots.available_permits(), processors());
+        drop(release);
     }
 
     #[tokio::test]
     async fn who_gives_up_leaves_the_queue_and_holds_nobody_up() {
         let cpu_pool = CpuPool::start().unwrap();
         let (release, held) = mpsc::channel::<()>();
-        let held = Arc::new(std::sync::Mutex::new(held));
+        let held = Arc::new(Mutex::new(held));
         let block = |_| {
             let held = Arc::clone(&held);
             Box::pin(cpu_pool.run(move || held.lock().unwrap().recv()))

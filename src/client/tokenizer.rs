@@ -11,14 +11,19 @@ use crate::plan::TokenizerSpec;
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError, Weak};
+use std::time::Duration;
 use tiktoken_rs::CoreBPE;
 use tokenizers::Tokenizer;
+use tokio::time::Instant;
 
 /// Maximum total length of texts in bytes; longer ones are not counted.
 const MAX_TEXT: usize = 4 << 20;
 
 /// Largest file of a tokenizer, in bytes: four times the largest ones that are published.
 const MAX_FILE: u64 = 128 << 20;
+
+/// Longest time of a count: some texts without a space take the square of their length.
+const LONGEST_COUNT: Duration = Duration::from_secs(10);
 
 /// A tokenizer, loaded once per process and shared.
 #[derive(Clone)]
@@ -42,15 +47,16 @@ impl Counter {
         }
     }
 
-    /// The total number of tokens in the texts, each counted on its own; `None` if that is too much work or the
-    /// tokenizer fails.
+    /// The total number of tokens in the texts, each counted on its own; `None` if that is too much work, takes too
+    /// long or the tokenizer fails.
     pub(super) async fn count(&self, cpu_pool: &CpuPool, texts: Vec<String>) -> Option<u64> {
         if texts.iter().map(String::len).sum::<usize>() > MAX_TEXT {
             return None;
         }
         let counter = self.clone();
         // If a tokenizer panics on a text there is no count, and nothing else is affected.
-        cpu_pool.run_exclusive(move || texts.iter().map(|text| counter.count_one(text)).sum()).await?
+        let count = move || texts.iter().map(|text| counter.count_one(text)).sum();
+        cpu_pool.run_exclusive_within(Instant::now() + LONGEST_COUNT, count).await.ok().flatten()
     }
 
     fn count_one(&self, text: &str) -> Option<u64> {

@@ -7,10 +7,11 @@ use super::stage::Stage;
 use super::{CANCEL_LEEWAY, OVERRUN};
 use crate::checks::{self, Evidence};
 use crate::client::{Answer, CallOptions, Context};
+use crate::cpu_pool::{self, Unfinished};
 use crate::event::{Failure, Hold, Marks, Outcome, Place, Request, SkipReason, TraceIds};
 use crate::exchange::Call;
 use crate::fact::OfferedRequest;
-use crate::plan::{Expect, PairPlan, Rule, STATUS_CHECK};
+use crate::plan::{Expect, PairPlan, Rule, STATUS_CHECK, Step};
 use crate::slo;
 use futures_util::FutureExt as _;
 use std::panic::AssertUnwindSafe;
@@ -154,6 +155,25 @@ impl Stage {
         }
     }
 
+    /// Runs the checks of an answer in the CPU pool. What an answer holds decides how long they take, so that they count
+    /// as a part of the request: they have to end by its timeout.
+    pub(super) async fn check<T: Send + 'static>(
+        &self,
+        step: &Step,
+        answer: &Answer,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Unchecked> {
+        let runtime = &self.run.runtime;
+        let marks = &answer.observed.marks;
+        let allowed = step.timeout.unwrap_or(runtime.plan.target.timeouts.total);
+        let until = cpu_pool::deadline(marks.sent.unwrap_or(marks.end), allowed);
+        tokio::select! {
+            biased;
+            done = runtime.shared.cpu_pool.run_within(until, work) => done.map_err(Unchecked::Unfinished),
+            () = cancelled_for_long(self.hard()) => Err(Unchecked::Cancelled),
+        }
+    }
+
     fn hard(&self) -> &CancellationToken {
         &self.run.runtime.shared.hard
     }
@@ -245,12 +265,30 @@ async fn cancelled_for_long(hard: &CancellationToken) {
     tokio::time::sleep(CANCEL_LEEWAY).await;
 }
 
+/// Why an answer was not checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Unchecked {
+    /// Requests in flight are to end.
+    Cancelled,
+    /// The checks did not end.
+    Unfinished(Unfinished),
+}
+
 impl Judged {
     /// The checks were not completed.
-    pub(super) fn not(failure: Failure, answer: &Answer) -> Self {
-        let why = match failure {
-            Failure::Cancelled => "stopped while the answer was checked",
-            _ => "a fault of the prober while the answer was checked",
+    pub(super) fn not(unchecked: Unchecked, answer: &Answer) -> Self {
+        let (failure, why) = match unchecked {
+            Unchecked::Cancelled => (Failure::Cancelled, "stopped while the answer was checked"),
+            Unchecked::Unfinished(Unfinished::Panicked) => {
+                (Failure::Internal, "a fault of the prober while the answer was checked")
+            }
+            Unchecked::Unfinished(Unfinished::NotStarted) => {
+                (Failure::Internal, "the answer was not checked in time, because this agent was busy")
+            }
+            Unchecked::Unfinished(Unfinished::TooLong) => (
+                Failure::Check,
+                "the answer came, and its checks were still under way at the timeout of the request",
+            ),
         };
         // What the client found comes first.
         let (outcome, detail) = match answer.outcome {

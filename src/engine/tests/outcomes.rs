@@ -173,3 +173,66 @@ async fn traces_are_sampled_as_the_plan_says() {
     none.once().await;
     assert!(none.facts.requests().iter().all(|it| it.ids.sampled));
 }
+
+/// A check of the document that takes until the sender of its channel has gone.
+fn endless_check() -> (std::sync::mpsc::Sender<()>, crate::plan::Expect) {
+    let (release, held) = std::sync::mpsc::channel::<()>();
+    let held = Mutex::new(held);
+    let schema = serde_json::json!({ "format": "endless" });
+    let validator = jsonschema::options()
+        .with_format("endless", move |_: &str| held.lock().unwrap().recv().is_err())
+        .should_validate_formats(true)
+        .build(&schema);
+    let rule = crate::plan::Rule::Schema {
+        schema: Arc::new(schema),
+        validator: Arc::new(validator.unwrap()),
+        of_text: false,
+    };
+    (release, crate::testing::expect(vec![("endless", rule)]))
+}
+
+fn with_own_threads(expect: crate::plan::Expect) -> World {
+    let plan = Build { expect, stages: vec![requests(1)], ..Build::default() }.plan();
+    let script = |_, _: &Call| Script { body: Some("\"x\""), ..Script::default() };
+    World::with(&plan, START, (Arc::new(Timers), CpuPool::start().unwrap()), Fake::new(script))
+}
+
+/// The clock is paused, and runs ahead while only the pool's own threads have something to do.
+#[tokio::test(start_paused = true)]
+async fn checks_end_by_the_timeout_of_the_request() {
+    let (release, expect) = endless_check();
+    let world = with_own_threads(expect);
+    world.once().await;
+    let request = Arc::clone(&world.facts.requests()[0]);
+    assert_eq!(request.outcome.label(), "check");
+    assert!(request.detail.as_deref().unwrap().contains("still under way at the timeout"));
+    let total = world.engine.plan().targets[0].timeouts.total;
+    let waited = request.observed.marks.sent.unwrap().elapsed();
+    assert!(waited >= total && waited < total * 2, "{waited:?}");
+    assert_eq!(world.engine.shared.in_flight.taken(), 0);
+    drop(release);
+}
+
+#[tokio::test(start_paused = true)]
+async fn checks_that_find_no_thread_are_a_fault_of_ours() {
+    let (release, expect) = endless_check();
+    let world = with_own_threads(expect);
+    let (let_go, held) = std::sync::mpsc::channel::<()>();
+    let held = Arc::new(Mutex::new(held));
+    let threads = std::thread::available_parallelism().unwrap().get();
+    let blocks = (0..threads).map(|_| {
+        let held = Arc::clone(&held);
+        let pool = world.engine.shared.cpu_pool.clone();
+        tokio::spawn(async move { pool.run(move || held.lock().unwrap().recv().is_err()).await })
+    });
+    let blocks: Vec<_> = blocks.collect();
+    tokio::task::yield_now().await;
+    world.once().await;
+    let request = Arc::clone(&world.facts.requests()[0]);
+    assert_eq!(request.outcome.label(), "internal");
+    assert!(request.detail.as_deref().unwrap().contains("this agent was busy"));
+    drop((let_go, release));
+    for block in blocks {
+        block.await.unwrap();
+    }
+}

@@ -75,7 +75,7 @@ impl ScenarioUser {
         let (step, answer) = (Arc::clone(&at.step), Arc::clone(&answered.answer));
         // Fixed prompts neither use nor leave anything.
         let mut user = (!step.is_fixed() || job.is_some()).then(|| self.take_user());
-        let work = self.stage.work(move || {
+        let work = self.stage.check(&at.step, &answered.answer, move || {
             let mut judged = judge(&step.expect, &answer);
             if judged.outcome == Outcome::Ok
                 && let Some(user) = &mut user
@@ -99,9 +99,9 @@ impl ScenarioUser {
                 }
                 judged
             }
-            Err(failure) => {
+            Err(unchecked) => {
                 self.next(UserEvent::Lost);
-                Judged::not(failure, &answered.answer)
+                Judged::not(unchecked, &answered.answer)
             }
         }
     }
