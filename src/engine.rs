@@ -39,6 +39,7 @@ use active_runs::ActiveRuns;
 use dispatch::Dispatcher;
 use in_flight::InFlight;
 use jiff::Timestamp;
+use log_throttle::LogThrottle;
 use pair_handle::PairHandle;
 use rand::RngCore as _;
 use run::{PairRuntime, Seed, Start};
@@ -106,6 +107,8 @@ struct Shared {
     ledger: Arc<dyn Ledger>,
     dispatcher: Arc<dyn Dispatcher>,
     cpu_pool: CpuPool,
+    /// For lines about the clock, which all schedules notice at the same time.
+    clock_log: LogThrottle,
     wall: Wall,
     handle: Handle,
     /// Which traces are recorded; without spans of our own every one, so that the backend records its part.
@@ -222,6 +225,7 @@ impl Engine {
             ledger: deps.ledger,
             dispatcher: deps.dispatcher,
             cpu_pool: deps.cpu_pool,
+            clock_log: LogThrottle::default(),
             wall: deps.wall,
             handle: deps.handle,
             sampling: plan

@@ -151,6 +151,20 @@ impl PairScheduler {
                 }
                 Action::Queue => result = Some(Triggered::Queued),
                 Action::Skip { reason, count } => result = Some(self.skip(reason, count)),
+                Action::FollowClock(back) => {
+                    if let Some(suppressed) = self.runtime.shared.clock_log.line() {
+                        let (profile, target) =
+                            (&*self.runtime.plan.pair.profile, &*self.runtime.plan.pair.target);
+                        let seconds = back.as_secs();
+                        tracing::warn!(
+                            profile,
+                            target,
+                            seconds,
+                            suppressed,
+                            "the clock was set back: the schedule follows it, and the slots of this time come again"
+                        );
+                    }
+                }
                 Action::NextRun(at) => {
                     let pair = self.runtime.plan.pair.clone();
                     self.runtime.shared.sink.record(&Fact::NextRun { pair, at: at.map(system_time) });

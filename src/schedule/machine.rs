@@ -28,9 +28,10 @@ const MAX_SLEEP: Duration = Duration::from_secs(10);
 /// measured on the monotonic clock and the other on the wall clock, which NTP slews.
 const OVERLAP_SLACK: Duration = Duration::from_millis(100);
 
-/// If the wall clock goes back by more than this, it was wrong before, and the schedule follows it. If it goes back
-/// by less, the schedule waits until the clock is where it was, so that no slot is played twice.
-const MAX_SET_BACK: SignedDuration = SignedDuration::from_hours(1);
+/// If the wall clock goes back by more than this, the schedule goes on from the time that it shows: a slot that is
+/// played twice is better than none at all for as long as the clock went back. If it goes back by less, as where NTP
+/// steps it, the schedule waits until the clock is where it was, so that no slot is played twice.
+const MAX_SET_BACK: SignedDuration = SignedDuration::from_secs(10);
 
 /// An instant on the monotonic clock.
 #[expect(clippy::disallowed_types, reason = "only a value: this module never asks the clock for it")]
@@ -98,6 +99,8 @@ pub enum Action {
         /// How many; at least one.
         count: u64,
     },
+    /// The clock was set back so far behind the last slot that was decided, and slots from there on are decided again.
+    FollowClock(SignedDuration),
     /// The next run is due then, or never.
     NextRun(Option<Timestamp>),
 }
@@ -259,7 +262,9 @@ impl ScheduleMachine {
 
     /// Decides the slots that have passed. The latest may still be in time; the others are missed.
     fn pass_time(&mut self, now: ClockReading, actions: &mut Vec<Action>) {
-        if self.decided.duration_since(now.wall) > MAX_SET_BACK {
+        let back = self.decided.duration_since(now.wall);
+        if back > MAX_SET_BACK {
+            actions.push(Action::FollowClock(back));
             self.decide_until(now.wall);
             self.told = None;
             // It would wait for an instant that may be far away now.

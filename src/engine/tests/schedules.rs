@@ -133,12 +133,25 @@ async fn a_clock_that_is_set_back_repeats_no_slot() {
     let world = World::new(minutely(vec![requests(1)]), takes(millis(10)));
     let schedules = world.engine.start(CancellationToken::new()).unwrap();
     tokio::time::sleep(seconds(65)).await;
-    *world.jump.lock().unwrap() = jiff::SignedDuration::from_secs(-30);
-    tokio::time::sleep(seconds(60)).await;
-    // It is 10:01:35 on the wall, for the second time.
+    *world.jump.lock().unwrap() = jiff::SignedDuration::from_secs(-8);
+    tokio::time::sleep(seconds(55)).await;
+    // It was 10:01:00 on the wall for the second time.
     assert_eq!(world.facts.started().len(), 1);
-    tokio::time::sleep(seconds(40)).await;
+    tokio::time::sleep(seconds(20)).await;
     assert_eq!(world.facts.started().len(), 2);
+    world.engine.shutdown(seconds(10), &CancellationToken::new()).await;
+    schedules.ended().await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_clock_that_is_set_back_far_is_followed_at_once() {
+    let world = World::new(minutely(vec![requests(1)]), takes(millis(10)));
+    let schedules = world.engine.start(CancellationToken::new()).unwrap();
+    tokio::time::sleep(seconds(65)).await;
+    assert_eq!(world.facts.started().len(), 1);
+    *world.jump.lock().unwrap() = jiff::SignedDuration::from_mins(-50);
+    tokio::time::sleep(seconds(180)).await;
+    assert!((3..=4).contains(&world.facts.started().len()), "{}", world.facts.started().len());
     world.engine.shutdown(seconds(10), &CancellationToken::new()).await;
     schedules.ended().await.unwrap();
 }
