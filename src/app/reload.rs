@@ -18,10 +18,14 @@ use crate::telemetry::Store;
 pub(super) use ready::Started;
 use ready::{Before, Ready};
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use watch::Watch;
+
+/// How many times the interval of looks a failed load waits at most until it is tried again.
+const MAX_BACK_OFF: u32 = 16;
 
 /// Told what came of a reload.
 pub(super) type Reply = oneshot::Sender<Reloaded>;
@@ -52,13 +56,32 @@ pub(super) struct Reloader {
     /// What the last try read.
     files: Files,
     watch: Option<Watch>,
+    /// After a failure.
+    retry: Option<Retry>,
     started: Arc<Started>,
+}
+
+/// When a load that failed is tried again. What it failed for may not stand in a file that is watched: a secret, a file
+/// descriptor that this process did not get.
+struct Retry {
+    at: Instant,
+    /// How long it waits the next time.
+    wait: Duration,
+    /// What was said of it, so that it is not said again.
+    errors: Vec<String>,
 }
 
 impl Reloader {
     /// For a daemon that started so.
     pub(super) fn new(parts: Parts, started: Started) -> Self {
-        Self { parts, sources: None, files: Files::default(), watch: None, started: Arc::new(started) }
+        Self {
+            parts,
+            sources: None,
+            files: Files::default(),
+            watch: None,
+            retry: None,
+            started: Arc::new(started),
+        }
     }
 
     /// From now on there is something to load again.
@@ -101,6 +124,7 @@ impl Reloader {
                     }
                     tracing::info!("the config's files changed");
                 }
+                () = due(self.retry.as_ref()) => {}
             }
             while let Ok(reply) = asked.try_recv() {
                 waiting.push(reply);
@@ -147,9 +171,15 @@ impl Reloader {
             (result.and_then(|loaded| before.prepare(loaded, &files)), files)
         });
         let (ready, files) = whole(tried.await);
-        self.files = files;
+        // A load that ended in a fault of ours tells no files; what the last one read is still of interest.
+        if files.paths().next().is_some() {
+            self.files = files;
+        }
         let outcome = match ready {
-            Ok(ready) => Ok(self.change_to(ready).await),
+            Ok(ready) => {
+                self.retry = None;
+                Ok(self.change_to(ready).await)
+            }
             Err(errors) => Err(self.stay(errors)),
         };
         self.follow().await;
@@ -187,16 +217,31 @@ impl Reloader {
     }
 
     /// Tells everywhere that the old config stays.
-    fn stay(&self, errors: Vec<String>) -> Vec<String> {
-        for error in &errors {
-            tracing::error!("the config: {error}");
+    fn stay(&mut self, errors: Vec<String>) -> Vec<String> {
+        let known = self.retry.take();
+        if known.as_ref().is_none_or(|known| known.errors != errors) {
+            for error in &errors {
+                tracing::error!("the config: {error}");
+            }
+            tracing::error!(errors = errors.len(), "the config was not reloaded, the old one stays");
         }
-        tracing::error!(errors = errors.len(), "the config was not reloaded, the old one stays");
+        if let Some(watch) = &self.watch {
+            let wait = known.map_or(watch.poll(), |known| known.wait);
+            let next = (wait * 2).min(watch.poll() * MAX_BACK_OFF);
+            self.retry = Some(Retry { at: Instant::now() + wait, wait: next, errors: errors.clone() });
+        }
         self.parts.store.config_loaded(None);
         self.parts.current.send_modify(|current| {
             Arc::make_mut(&mut current.status).failed(errors.clone(), shown(&self.files));
         });
         errors
+    }
+}
+
+async fn due(retry: Option<&Retry>) {
+    match retry {
+        Some(retry) => tokio::time::sleep_until(retry.at).await,
+        None => std::future::pending().await,
     }
 }
 

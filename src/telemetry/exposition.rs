@@ -4,6 +4,8 @@
 mod accept;
 mod collector;
 mod openmetrics;
+#[cfg(target_os = "linux")]
+mod process;
 mod protobuf;
 
 use super::store::Store;
@@ -73,7 +75,7 @@ impl Exposition {
         let protobuf = registry(if native { Beyond::ExemplarsAndNative } else { Beyond::Exemplars })?;
         let process = Registry::new();
         #[cfg(target_os = "linux")]
-        process.register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))?;
+        process.register(Box::new(process::ProcessMetrics::new()))?;
         Ok(Self { store, shown, text, protobuf, process })
     }
 

@@ -90,6 +90,11 @@ impl Watch {
         Ok(watcher)
     }
 
+    /// How often files are looked at without an event.
+    pub(super) const fn poll(&self) -> Duration {
+        self.pace.poll
+    }
+
     /// Has the files looked at again, as after an event.
     pub(super) fn stir(&self) {
         self.stirred.notify_one();

@@ -30,6 +30,21 @@ async fn a_file_that_is_written_or_replaced_is_loaded() {
     assert_eq!(world.run_of("chat").await, run);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn what_failed_for_something_that_is_not_watched_is_tried_again() {
+    let world = World::start(&config(&[steady("chat", "x")]), Watched::Often).await;
+    let run = world.run_of("chat").await;
+    // Nothing watches a web configuration that never was in force.
+    let web = world.dir.path().join("web.yaml");
+    let with_web = |text: &str| text.replace("server: {", "server: { web_config: web.yaml,");
+    world.write("tokenbeat.yaml", &with_web(&config(&[steady("chat", "x"), steady("new", "x")])));
+    world.until("tokenbeat_config_last_reload_successful", &[], |n| n == Some(0.0)).await;
+    std::fs::write(&web, "{}").unwrap();
+    world.until("tokenbeat_config_last_reload_successful", &[], |n| n == Some(1.0)).await;
+    world.until("tokenbeat_offered_requests_total", &[("profile", "new")], |n| n > Some(0.0)).await;
+    assert_eq!(world.run_of("chat").await, run);
+}
+
 /// Lays a version of a mounted `ConfigMap` beside the others, and switches to it as the kubelet does.
 fn mount(folder: &Path, version: &str, files: &[(&str, String)], target: std::net::SocketAddr) {
     std::fs::create_dir_all(folder.join(version)).unwrap();

@@ -25,6 +25,8 @@ use tokio_util::sync::CancellationToken;
 pub(super) enum Watched {
     Yes,
     No,
+    /// And looks at them every moment.
+    Often,
 }
 
 /// All of it. It stops when it is dropped.
@@ -70,8 +72,9 @@ impl World {
             grace: PATIENCE,
             notice: Notice::default(),
         };
-        let pace = Pace { quiet: Duration::from_millis(50), ..Pace::default() };
-        let watch = (watched == Watched::Yes).then_some(pace);
+        let often = if watched == Watched::Often { Duration::from_millis(200) } else { Pace::default().poll };
+        let pace = Pace { quiet: Duration::from_millis(50), poll: often, ..Pace::default() };
+        let watch = (watched != Watched::No).then_some(pace);
         let daemon = Daemon::build(loaded, wanted, Handle::current(), &LogTap::default()).await.unwrap();
         let daemon = daemon.reloading(Origin { sources, files, watch });
         let (address, stop) = (daemon.address(), Stop::default());
