@@ -1,6 +1,8 @@
 //! Decodes a byte stream into events. Sans-I/O: bytes are pushed as they arrive, events come out. Nothing here knows
 //! about sockets, clocks or the meaning of an event.
 
+#[cfg(test)]
+mod fuzz;
 pub mod ndjson;
 pub mod sse;
 

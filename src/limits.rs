@@ -44,7 +44,7 @@ pub const JSON_PATH_COPIES: usize = 64;
 pub const JSON_PATH_DESCENTS: usize = 2;
 
 /// Longest regular expression, in bytes.
-pub const PATTERN_BYTES: usize = 8 << 10;
+pub const PATTERN_BYTES: usize = 2 << 10;
 
 /// Most memory of a compiled regular expression, in bytes: one that takes more is a mistake.
 pub const PATTERN_MEMORY: usize = 1 << 20;

@@ -11,6 +11,8 @@ mod fingerprint;
 mod fixtures;
 mod forecast;
 #[cfg(test)]
+mod fuzz;
+#[cfg(test)]
 mod hostile;
 mod load;
 pub mod otlp;

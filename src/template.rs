@@ -2,6 +2,8 @@
 //! derives from the seed passed in, and nothing here touches a file, a clock or the configuration.
 
 mod frame;
+#[cfg(test)]
+mod fuzz;
 mod json;
 mod scan;
 

@@ -3,6 +3,7 @@
 
 mod build;
 mod facts;
+pub(crate) mod fuzz;
 mod journeys;
 mod moving;
 pub(crate) mod scenario;

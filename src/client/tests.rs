@@ -3,6 +3,7 @@
 
 mod counting;
 mod failures;
+mod fuzz;
 mod golden;
 mod h2server;
 mod heads;

@@ -6,6 +6,8 @@
 mod budget;
 mod expect;
 mod finding;
+#[cfg(test)]
+mod fuzz;
 mod json_path;
 mod json_schema;
 mod name;

@@ -44,15 +44,31 @@ pub(super) fn regex(text: &str, path: &KeyPath, findings: &mut Findings) -> Opti
         .ok()
 }
 
+/// Classes of Unicode, which stand for hundreds of ranges.
+const CLASSES: [&str; 6] = ["\\p", "\\P", "\\w", "\\W", "\\b", "\\B"];
+
+/// Units of a class of Unicode.
+const CLASS_UNITS: u64 = 4;
+
+/// How much more a pattern takes that ignores case: each range is looked up in a table.
+const IGNORING_CASE: u64 = 4;
+
 /// What it takes to compile a pattern; of one that is too long, what is wrong.
 pub(super) fn units(text: &str) -> Result<u64, String> {
     if text.len() > limits::PATTERN_BYTES {
         let most = limits::PATTERN_BYTES;
         return Err(format!("is longer than {most} bytes, the limit of a regular expression"));
     }
+    let classes = CLASSES.iter().map(|class| text.matches(class).count() as u64).sum::<u64>();
+    let case = if text.contains("(?") && text.contains('i') { IGNORING_CASE } else { 1 };
+    let units = (1 + classes * CLASS_UNITS) * case;
+    // More than all that there is: it is not even tried.
+    if units > limits::COMPILE_UNITS {
+        return Ok(units);
+    }
     let small = RegexBuilder::new(text).size_limit(limits::SMALL_PATTERN_MEMORY).build();
     let large = matches!(small, Err(regex::Error::CompiledTooBig(_)));
-    Ok(if large { LARGE_PATTERN_UNITS } else { 1 })
+    Ok(units + if large { LARGE_PATTERN_UNITS } else { 0 })
 }
 
 /// The text of a file of at most `most` bytes.

@@ -233,10 +233,10 @@ fn steps_and_journeys_are_in_the_series_count() {
         "tokenbeat_journey_tokens_total",
         "tokenbeat_journey_cost_total",
     ];
-    // 25 outcomes, 40 buckets with `+Inf`, sum and count, two types, one currency.
-    assert_eq!(whole - count(steady(), &journeys), 25 + 43 + 2 + 1);
+    // 26 outcomes, 40 buckets with `+Inf`, sum and count, two types, one currency.
+    assert_eq!(whole - count(steady(), &journeys), 26 + 43 + 2 + 1);
     // A warm-up adds tokens and cost of the seven places that have some, its outcomes, and its load.
-    assert_eq!(count(rag_plan(), &[]) - whole, 7 * (6 + 2 + 1) + 25 + 1);
+    assert_eq!(count(rag_plan(), &[]) - whole, 7 * (6 + 2 + 1) + 26 + 1);
 }
 
 #[test]
