@@ -38,13 +38,11 @@ pub use layers::Source;
 pub use load::{BrokenParts, Loaded, Reading, Variant, load, load_str, read};
 pub use markdown::markdown;
 pub use masked::{Json, PathText, Texts, Values, is_template};
-pub use otlp::{Failures, Otlp, OtlpTls, Traces};
+pub use otlp::{Otlp, OtlpTls, Traces};
 pub use path::{KeyPath, Segment};
 pub(crate) use problem::sorted;
 pub use problem::{Errors, Located, Problem};
-pub use profile::{
-    Arrivals, ArrivalsWord, Gamma, GammaArrivals, Profile, Prompt, PromptFile, Slo, Stage, Workload,
-};
+pub use profile::{Profile, Prompt, PromptFile, Slo, Stage, Workload};
 pub use rate::{FromTo, Moving, PerSecond, Rate, Users};
 pub use scenario::{
     AnyRequest, AskModel, DataFile, DoneAt, DoneEvent, Read, Scenario, Step, TakeFrom, TakeSource,
@@ -52,10 +50,7 @@ pub use scenario::{
 pub use schedule::{Days, Nothing, Schedule, Window};
 pub use schema::schema;
 pub use sensitive::{HeaderText, Hidden, SecretSource, UrlText, VariableName, names_a_credential};
-pub use target::{
-    Auth, AuthMethod, AuthWord, Basic, EmbeddedTokenizer, HeaderAuth, Propagate, Proxy, Target, Timeouts,
-    Tls, Tokenizer, TokenizerFile,
-};
+pub use target::{Auth, AuthMethod, AuthWord, Basic, HeaderAuth, Proxy, Target, Tls};
 pub(crate) use text::show_duration;
 pub use text::{Clock, CronExpression, Length, ListenAddress, Percentage, Share, ThinkTime, Zone};
 pub use tree::Position;

@@ -26,7 +26,8 @@ mod stage;
 mod target;
 
 pub use crate::vocabulary::{
-    Api, BodyForm, Cache, ConnectionMode, HttpVersion, Overlap, Period, Price, Reserve, SloMetric,
+    Api, Arrivals, BodyForm, Cache, ConnectionMode, HttpVersion, Overlap, Period, Price, Propagate, Reserve,
+    SloMetric, Timeouts, Tokenizer,
 };
 pub use answer_mapping::{AnswerMapping, Done};
 use compile::run_time;
@@ -45,8 +46,8 @@ pub use scenario::{
 };
 pub use schedule::{Schedule, Trigger, Weekdays, Window};
 pub use slo::{Bound, Objective};
-pub use stage::{Arrivals, Bounds, Ramp, Shape, Stage, Think};
-pub use target::{Auth, Identity, Proxy, Target, Timeouts, TlsOptions, TokenizerSpec};
+pub use stage::{Bounds, Ramp, Shape, Stage, Think};
+pub use target::{Auth, Identity, Proxy, Target, TlsOptions};
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;

@@ -16,7 +16,7 @@ pub(crate) use moving::{Seen, while_requests_move};
 use crate::plan::{
     Action, Agent, Api, Arrivals, AskStep, Auth, Bound, Bounds, Budget, Cache, Check, ConnectionMode, Expect,
     HttpVersion, Objective, Overlap, PairPlan, Period, Plan, Price, Profile, Ramp, Rule, Scenario, Schedule,
-    Server, Shape, SloMetric, Stage, Target, Telemetry, Timeouts, TlsOptions, TokenizerSpec, Trigger,
+    Server, Shape, SloMetric, Stage, Target, Telemetry, Timeouts, TlsOptions, Tokenizer, Trigger,
 };
 use crate::secret::{Exposed, Origin, Secret};
 use jiff::tz::TimeZone;
@@ -39,7 +39,7 @@ pub(crate) fn target(name: &str) -> Target {
         http: HttpVersion::Http1,
         connection: ConnectionMode::Warm,
         proxy: None,
-        propagate: true,
+        propagate: crate::plan::Propagate::W3c,
         timeouts: Timeouts {
             connect: Duration::from_secs(5),
             first_token: Duration::from_secs(30),
@@ -58,7 +58,7 @@ fn rich_target(name: &str) -> Target {
     Target {
         auth: Auth::Bearer(Secret::new(Origin::Literal(Exposed::new("hunter2")))),
         price: Some(Price { input: 1.0, cached_input: Some(0.5), output: 2.0 }),
-        tokenizer: Some(TokenizerSpec::Cl100kBase),
+        tokenizer: Some(Tokenizer::Cl100kBase),
         ..target(name)
     }
 }

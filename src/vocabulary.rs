@@ -1,8 +1,31 @@
 //! The closed lists of words and the plain records that an operator writes and the plan keeps as they are. What
 //! has one meaning has one type here; what a value means together with others is for the plan to say.
 
+mod arrivals;
+mod tokenizer;
+
+pub use arrivals::Arrivals;
+pub use tokenizer::Tokenizer;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+/// The schema of a type is that of the form in which it is written.
+macro_rules! schema_of {
+    ($type:ident, $form:ident) => {
+        impl schemars::JsonSchema for $type {
+            fn schema_name() -> std::borrow::Cow<'static, str> {
+                <$form as schemars::JsonSchema>::schema_name()
+            }
+
+            fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+                <$form as schemars::JsonSchema>::json_schema(generator)
+            }
+        }
+    };
+}
+use schema_of;
 
 /// Dialects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
@@ -266,4 +289,43 @@ pub enum GenAi {
     Both,
     /// Neither.
     None,
+}
+
+/// Trace context.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Propagate {
+    /// W3C `traceparent`.
+    #[default]
+    W3c,
+    /// None.
+    None,
+}
+
+/// Which failed requests become spans.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(rename = "Failures")]
+pub enum TracedFailures {
+    /// All.
+    Always,
+    /// Those that were sampled.
+    Sampled,
+}
+
+/// The four timeouts. Each is a failure of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+#[schemars(rename = "Timeouts", bound = "T: JsonSchema + Serialize, Timeouts<T>: Default")]
+pub struct Timeouts<T = Duration> {
+    /// DNS, TCP and TLS together. Default: 5s.
+    pub connect: T,
+    /// From the send to the first generated content of a streamed answer. Default: 30s.
+    pub first_token: T,
+    /// Longest time without progress once the first content has come: of a stream without an event that carries content,
+    /// a finish reason or usage (comments and empty events are none), of an answer in one piece without a byte.
+    /// Default: 15s.
+    pub stall: T,
+    /// From the send to the end. Default: 2m.
+    pub total: T,
 }

@@ -75,7 +75,7 @@ fn target() -> anyhow::Result<plan::Target> {
         http: plan::HttpVersion::Http1,
         connection: plan::ConnectionMode::Warm,
         proxy: None,
-        propagate: true,
+        propagate: plan::Propagate::W3c,
         timeouts: plan::Timeouts { connect: second, first_token: second, stall: second, total: second },
         stall_threshold: None,
         price: None,

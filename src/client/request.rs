@@ -6,7 +6,7 @@ use super::redactor::Redactor;
 use super::{AnswerForm, BuildError, Context, dial};
 use crate::event::Failure;
 use crate::exchange::{self, Call};
-use crate::plan::{Auth, HttpVersion, Target};
+use crate::plan::{Auth, HttpVersion, Propagate, Target};
 use crate::secret::{Exposed, Secret};
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Request, Uri};
@@ -57,7 +57,7 @@ impl Composer {
             headers.put(header::HOST, host.clone());
         }
         headers.put(header::USER_AGENT, USER_AGENT);
-        if self.target.propagate
+        if self.target.propagate == Propagate::W3c
             && let Ok(value) = HeaderValue::try_from(context.ids.traceparent())
         {
             headers.put(TRACEPARENT, value);

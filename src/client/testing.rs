@@ -8,7 +8,7 @@ use std::time::Duration;
 pub(crate) fn target(base_url: &str) -> Target {
     Target {
         base_url: base_url.parse().unwrap(),
-        propagate: false,
+        propagate: crate::plan::Propagate::None,
         timeouts: Timeouts {
             connect: Duration::from_secs(20),
             first_token: Duration::from_secs(20),

@@ -7,7 +7,7 @@
 use super::BuildError;
 use crate::cpu_pool::CpuPool;
 use crate::files::{self, Digest, Files};
-use crate::plan::TokenizerSpec;
+use crate::plan::Tokenizer as Spec;
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError, Weak};
@@ -39,11 +39,11 @@ static LOADED: LazyLock<Mutex<HashMap<Digest, Weak<Tokenizer>>>> = LazyLock::new
 
 impl Counter {
     /// Loads it, unless it is already loaded. May take a second.
-    pub(super) fn load(spec: &TokenizerSpec) -> Result<Self, BuildError> {
+    pub(super) fn load(spec: &Spec) -> Result<Self, BuildError> {
         match spec {
-            TokenizerSpec::O200kBase => Ok(Self::Tiktoken(tiktoken_rs::o200k_base_singleton())),
-            TokenizerSpec::Cl100kBase => Ok(Self::Tiktoken(tiktoken_rs::cl100k_base_singleton())),
-            TokenizerSpec::File(path) => load_file(path).map(Self::HuggingFace),
+            Spec::O200kBase => Ok(Self::Tiktoken(tiktoken_rs::o200k_base_singleton())),
+            Spec::Cl100kBase => Ok(Self::Tiktoken(tiktoken_rs::cl100k_base_singleton())),
+            Spec::File(path) => load_file(path).map(Self::HuggingFace),
         }
     }
 
@@ -116,7 +116,7 @@ mod tests {
     #[tokio::test]
     async fn trap_05_whole_texts_are_counted_without_a_sequence_start() {
         let (_dir, path) = file(TOKENIZER);
-        let counter = Counter::load(&TokenizerSpec::File(path)).unwrap();
+        let counter = Counter::load(&Spec::File(path)).unwrap();
         assert_eq!(count(&counter, &["a b c"]).await, Some(3));
         assert_eq!(count(&counter, &["a b", "", "b"]).await, Some(3));
         assert_eq!(count(&counter, &[]).await, Some(0));
@@ -124,8 +124,8 @@ mod tests {
 
     #[tokio::test]
     async fn the_embedded_tokenizers_count() {
-        let o200k = Counter::load(&TokenizerSpec::O200kBase).unwrap();
-        let cl100k = Counter::load(&TokenizerSpec::Cl100kBase).unwrap();
+        let o200k = Counter::load(&Spec::O200kBase).unwrap();
+        let cl100k = Counter::load(&Spec::Cl100kBase).unwrap();
         for counter in [&o200k, &cl100k] {
             assert_eq!(count(counter, &["hello world"]).await, Some(2));
             // Split into pieces it would be more: merges are lost at each split.
@@ -140,7 +140,7 @@ mod tests {
     #[tokio::test]
     async fn a_file_is_loaded_once_while_it_is_used() {
         let (_dir, path) = file(TOKENIZER);
-        let spec = TokenizerSpec::File(path.clone());
+        let spec = Spec::File(path.clone());
         let held = |counter: &Counter| match counter {
             Counter::HuggingFace(tokenizer) => Arc::as_ptr(tokenizer),
             Counter::Tiktoken(_) => panic!("not a file"),
@@ -156,15 +156,14 @@ mod tests {
     #[tokio::test]
     async fn texts_without_end_are_not_counted() {
         let (_dir, path) = file(TOKENIZER);
-        let counter = Counter::load(&TokenizerSpec::File(path)).unwrap();
+        let counter = Counter::load(&Spec::File(path)).unwrap();
         assert_eq!(count(&counter, &[&"a ".repeat(MAX_TEXT)]).await, None);
     }
 
     #[test]
     fn files_that_are_no_tokenizers() {
         let (_dir, path) = file("{}");
-        let error =
-            |path: &Path| Counter::load(&TokenizerSpec::File(path.to_owned())).err().unwrap().to_string();
+        let error = |path: &Path| Counter::load(&Spec::File(path.to_owned())).err().unwrap().to_string();
         assert!(error(&path).starts_with(&format!("cannot read the tokenizer {}: ", path.display())));
         assert!(
             error(Path::new("/nonexistent.json"))

@@ -2,7 +2,7 @@
 
 use super::sensitive::{HeaderText, UrlText, masked_headers};
 use super::text::{Length, Share};
-use crate::vocabulary::{Compression, GenAi, Histograms, Protocol};
+use crate::vocabulary::{Compression, GenAi, Histograms, Protocol, TracedFailures};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -77,21 +77,11 @@ pub struct Traces {
     /// Share of the requests, such as `10%`. The backend is told by the `traceparent` that it gets. Default: 10%.
     pub sample: Share,
     /// Whether requests that failed are exported when they were not sampled, too. Default: always.
-    pub failures: Failures,
+    pub failures: TracedFailures,
 }
 
 impl Default for Traces {
     fn default() -> Self {
-        Self { enabled: true, sample: Share(0.1), failures: Failures::Always }
+        Self { enabled: true, sample: Share(0.1), failures: TracedFailures::Always }
     }
-}
-
-/// Which failed requests become spans.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Failures {
-    /// All.
-    Always,
-    /// Those that were sampled.
-    Sampled,
 }

@@ -6,7 +6,7 @@ use super::rate::{Moving, Rate, Users};
 use super::scenario::Scenario;
 use super::schedule::Schedule;
 use super::text::{Length, Percentage, ThinkTime};
-use crate::vocabulary::{Cache, SloMetric};
+use crate::vocabulary::{Arrivals, Cache, SloMetric};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -94,44 +94,6 @@ pub struct Stage {
     /// scenario 10ms for each user, at most half of the stage's time; with a workload 0s.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub spawn: Option<Length>,
-}
-
-/// How open-loop requests are spread.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(untagged)]
-pub enum Arrivals {
-    /// A word.
-    Word(ArrivalsWord),
-    /// A gamma process.
-    Gamma(GammaArrivals),
-}
-
-/// Arrival processes without a parameter.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum ArrivalsWord {
-    /// Evenly.
-    Constant,
-    /// Independent users: exponential gaps.
-    Poisson,
-}
-
-/// An arrival process with gamma-distributed gaps.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct GammaArrivals {
-    /// Its parameter.
-    pub gamma: Gamma,
-}
-
-/// The parameter of a gamma process.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Gamma {
-    /// Coefficient of variation of the gaps, over 0 and up to 10: 1 is poisson, more is burstier, less is more
-    /// even.
-    #[schemars(extend("exclusiveMinimum" = 0, "maximum" = 10))]
-    pub cv: f64,
 }
 
 /// What is sent.

@@ -2,7 +2,7 @@
 
 use super::sensitive::{HeaderText, SecretSource, UrlText, masked_headers};
 use super::text::Length;
-use crate::vocabulary::{Api, ConnectionMode, HttpVersion, Price};
+use crate::vocabulary::{Api, ConnectionMode, HttpVersion, Price, Propagate, Timeouts, Tokenizer};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -46,7 +46,7 @@ pub struct Target {
     pub propagate: Propagate,
     /// The four timeouts.
     #[serde(default)]
-    pub timeouts: Timeouts,
+    pub timeouts: Timeouts<Length>,
     /// A gap between chunks that is longer than this counts as a stall, such as `2s`. Default: 10 times the
     /// median gap of the same request, and at least 1 s.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -148,17 +148,6 @@ pub struct Tls {
     pub insecure_skip_verify: bool,
 }
 
-/// Trace context.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Propagate {
-    /// W3C `traceparent`.
-    #[default]
-    W3c,
-    /// None.
-    None,
-}
-
 /// An HTTP proxy.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -170,55 +159,9 @@ pub struct Proxy {
     pub auth: Option<Basic>,
 }
 
-/// The four timeouts. Each is a failure of its own.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct Timeouts {
-    /// DNS, TCP and TLS together. Default: 5s.
-    pub connect: Length,
-    /// From the send to the first generated content of a streamed answer. Default: 30s.
-    pub first_token: Length,
-    /// Longest time without progress once the first content has come: of a stream without an event that carries content,
-    /// a finish reason or usage (comments and empty events are none), of an answer in one piece without a byte.
-    /// Default: 15s.
-    pub stall: Length,
-    /// From the send to the end. Default: 2m.
-    pub total: Length,
-}
-
-impl Default for Timeouts {
+impl Default for Timeouts<Length> {
     fn default() -> Self {
         let seconds = |seconds| Length(Duration::from_secs(seconds));
         Self { connect: seconds(5), first_token: seconds(30), stall: seconds(15), total: seconds(120) }
     }
-}
-
-/// A tokenizer: one that is built in, or a file.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(untagged)]
-pub enum Tokenizer {
-    /// Built in.
-    Embedded(EmbeddedTokenizer),
-    /// A file.
-    File(TokenizerFile),
-}
-
-/// Tokenizers that are built in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub enum EmbeddedTokenizer {
-    /// OpenAI's newer one (GPT-4o and later).
-    #[serde(rename = "o200k_base")]
-    O200kBase,
-    /// OpenAI's older one (GPT-4 and GPT-3.5).
-    #[serde(rename = "cl100k_base")]
-    Cl100kBase,
-}
-
-/// A tokenizer from a file.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct TokenizerFile {
-    /// A Hugging Face `tokenizer.json`.
-    #[schemars(extend("format" = "path"))]
-    pub file: PathBuf,
 }

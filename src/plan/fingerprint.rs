@@ -2,7 +2,7 @@
 //! when, where to, and how it is judged. That is what the plan's types serialise; what does not count is skipped
 //! there, with the reason. Fingerprints are compared within a process and mean nothing outside of it.
 
-use super::{PairPlan, Target, TokenizerSpec, canonical};
+use super::{PairPlan, Target, Tokenizer, canonical};
 use std::fmt;
 use std::path::Path;
 
@@ -34,8 +34,8 @@ impl Target {
     pub fn files(&self) -> Vec<&Path> {
         let identity = self.tls.identity.iter().flat_map(|it| [&it.cert_file, &it.key_file]);
         let tokenizer = self.tokenizer.iter().filter_map(|tokenizer| match tokenizer {
-            TokenizerSpec::File(path) => Some(path),
-            TokenizerSpec::O200kBase | TokenizerSpec::Cl100kBase => None,
+            Tokenizer::File(path) => Some(path),
+            Tokenizer::O200kBase | Tokenizer::Cl100kBase => None,
         });
         self.tls.ca_file.iter().chain(identity).chain(tokenizer).map(|path| &**path).collect()
     }

@@ -116,7 +116,7 @@ pub fn from_yaml(text: &str) -> Result<Plan, Errors> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::{Arrivals, Auth, Bound, Bounds, Overlap, Ramp, Shape, Think, Trigger};
+    use crate::plan::{Arrivals, Auth, Bound, Bounds, Overlap, Propagate, Ramp, Shape, Think, Trigger};
     use proptest::prelude::*;
     use serde_json::{Value, json};
     use std::time::Duration;
@@ -143,7 +143,7 @@ mod tests {
         let [pair] = plan.pairs.as_slice() else { panic!("one pair") };
         assert_eq!((&*pair.pair.profile, &*pair.pair.target), ("p", "t"));
         assert_eq!(pair.target.base_url.as_str(), "http://127.0.0.1:8000/v1");
-        assert!(matches!(pair.target.auth, Auth::None) && pair.target.propagate);
+        assert!(matches!(pair.target.auth, Auth::None) && pair.target.propagate == Propagate::W3c);
         assert_eq!(pair.target.timeouts.total, Duration::from_mins(2));
         let bounds = Bounds { time: None, requests: Some(1) };
         let think = Think { min: Duration::ZERO, max: Duration::ZERO };
@@ -199,7 +199,7 @@ mod tests {
 
     #[test]
     fn otlp_is_what_is_written_and_then_the_environment() {
-        use crate::plan::otlp::{Protocol, Sampling};
+        use crate::plan::otlp::{Protocol, Sampling, TracedFailures};
         let environment = |pairs: &[(&str, &str)]| -> Vec<(String, String)> {
             pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
         };
@@ -217,7 +217,7 @@ mod tests {
         assert_eq!(traces.to.endpoint.as_str(), "http://collector:4318/v1/traces");
         assert_eq!(
             (traces.to.protocol, traces.sampling),
-            (Protocol::Http, Sampling { ratio: 0.0, failures: false })
+            (Protocol::Http, Sampling { ratio: 0.0, failures: TracedFailures::Sampled })
         );
         assert!(otlp.logs.is_none() && otlp.metrics.is_some());
         let off = load("telemetry: { otlp: { traces: { enabled: false }, metrics: false } }", &[]).unwrap();

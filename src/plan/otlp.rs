@@ -7,7 +7,7 @@ pub use resolve::{InvalidSetting, resolve};
 
 use super::{Identity, serialize};
 use crate::secret::Secret;
-pub use crate::vocabulary::{Compression, GenAi, Histograms, Protocol};
+pub use crate::vocabulary::{Compression, GenAi, Histograms, Protocol, TracedFailures};
 use http::HeaderName;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -112,13 +112,13 @@ pub struct Destination {
 pub struct Sampling {
     /// Share of all requests, 0 to 1.
     pub ratio: f64,
-    /// Requests that failed become spans whether or not they were sampled.
-    pub failures: bool,
+    /// Which of the requests that failed become spans.
+    pub failures: TracedFailures,
 }
 
 impl Default for Sampling {
     fn default() -> Self {
-        Self { ratio: 0.1, failures: true }
+        Self { ratio: 0.1, failures: TracedFailures::Always }
     }
 }
 
@@ -142,7 +142,7 @@ impl Sampling {
 
     /// Whether the span of a request that has ended is exported.
     pub fn exports(&self, sampled: bool, failed: bool) -> bool {
-        sampled || (failed && self.failures)
+        sampled || (failed && self.failures == TracedFailures::Always)
     }
 }
 

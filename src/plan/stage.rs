@@ -1,5 +1,7 @@
 //! The load: stages, one after the other.
 
+use super::serialize;
+use crate::vocabulary::Arrivals;
 use serde::Serialize;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,6 +25,7 @@ pub enum Shape {
         /// Requests per second, over the stage's time.
         rate: Ramp,
         /// How they are spread.
+        #[serde(serialize_with = "serialize::arrivals")]
         arrivals: Arrivals,
         /// When the stage ends.
         bounds: Bounds,
@@ -65,20 +68,6 @@ pub struct Ramp {
     pub from: f64,
     /// At the end. Equal to `from` where the stage has no `time`.
     pub to: f64,
-}
-
-/// How open-loop arrivals are spread.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub enum Arrivals {
-    /// Evenly.
-    Constant,
-    /// Exponential gaps.
-    Poisson,
-    /// Gamma-distributed gaps.
-    Gamma {
-        /// Coefficient of variation of the gaps: 1 is Poisson, more is burstier.
-        cv: f64,
-    },
 }
 
 /// Think time: uniform between the two (equal: constant).

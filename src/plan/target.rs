@@ -2,7 +2,7 @@
 
 use super::serialize;
 use crate::secret::Secret;
-use crate::vocabulary::{Api, ConnectionMode, HttpVersion, Price};
+use crate::vocabulary::{Api, ConnectionMode, HttpVersion, Price, Propagate, Timeouts, Tokenizer};
 use http::HeaderName;
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -37,7 +37,7 @@ pub struct Target {
     /// The proxy; the environment's proxy variables are not read.
     pub proxy: Option<Proxy>,
     /// Whether W3C trace context goes out with each request.
-    pub propagate: bool,
+    pub propagate: Propagate,
     /// The four timeouts.
     pub timeouts: Timeouts,
     /// A chunk gap longer than this is a stall; default: see [`crate::event::Gaps::stalls`].
@@ -45,7 +45,7 @@ pub struct Target {
     /// Prices.
     pub price: Option<Price>,
     /// Counts tokens where the server does not, and checks those it reports.
-    pub tokenizer: Option<TokenizerSpec>,
+    pub tokenizer: Option<Tokenizer>,
     /// Passed through into every body; a profile's win.
     pub params: Map<String, Value>,
 }
@@ -107,29 +107,4 @@ pub struct Proxy {
     pub url: Url,
     /// `Proxy-Authorization: Basic ...`.
     pub auth: Option<(String, Secret)>,
-}
-
-/// The four timeouts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub struct Timeouts {
-    /// DNS, TCP and TLS together.
-    pub connect: Duration,
-    /// From the send to the first generated content; for an answer that is not streamed it does not apply.
-    pub first_token: Duration,
-    /// Longest time without progress after the first content. Comments and events without content, finish reason
-    /// or usage are no progress; of an answer that is not streamed, every byte of its document is.
-    pub stall: Duration,
-    /// From the send to the end; a cold request's set-up lies inside.
-    pub total: Duration,
-}
-
-/// Which tokenizer counts.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
-pub enum TokenizerSpec {
-    /// OpenAI's `o200k_base`, embedded.
-    O200kBase,
-    /// OpenAI's `cl100k_base`, embedded.
-    Cl100kBase,
-    /// A Hugging Face `tokenizer.json`.
-    File(#[serde(serialize_with = "serialize::path")] PathBuf),
 }

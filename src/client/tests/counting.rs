@@ -2,9 +2,9 @@
 
 use super::server::*;
 use crate::event::{Count, Outcome, Source, Tokens};
-use crate::plan::TokenizerSpec;
+use crate::plan::Tokenizer;
 
-async fn tokens(stream: &str, tokenizer: Option<TokenizerSpec>) -> Tokens {
+async fn tokens(stream: &str, tokenizer: Option<Tokenizer>) -> Tokens {
     let text = whole("200 OK", "content-type: text/event-stream\r\n", stream);
     let server = Server::always(text).await;
     let mut target = server.target();
@@ -29,7 +29,7 @@ fn without_usage() -> String {
 #[tokio::test]
 async fn usage_comes_first_and_is_checked() {
     let stream = include_str!("../../../tests/streams/openai.sse");
-    let counted = tokens(stream, Some(TokenizerSpec::O200kBase)).await;
+    let counted = tokens(stream, Some(Tokenizer::O200kBase)).await;
     assert_eq!(said(counted.input), Some((19, Source::Usage)));
     assert_eq!(said(counted.output), Some((4, Source::Usage)));
     assert_eq!(counted.tokenizer_output, Some(4));
@@ -39,7 +39,7 @@ async fn usage_comes_first_and_is_checked() {
 
 #[tokio::test]
 async fn trap_05_the_tokenizer_counts_the_whole_text() {
-    let counted = tokens(&without_usage(), Some(TokenizerSpec::Cl100kBase)).await;
+    let counted = tokens(&without_usage(), Some(Tokenizer::Cl100kBase)).await;
     assert_eq!(said(counted.output), Some((2, Source::Tokenizer)));
     // The text of the prompt, without the template that the server adds.
     assert_eq!(said(counted.input), Some((2, Source::Tokenizer)));

@@ -23,7 +23,7 @@ async fn the_request_on_the_wire() {
     target.base_url.set_query(Some("api-version=1"));
     target.auth = Auth::Bearer(secret("sk-123"));
     target.headers = vec![(HeaderName::from_static("x-tenant-id"), Arc::new(secret("acme")))];
-    target.propagate = true;
+    target.propagate = crate::plan::Propagate::W3c;
     let answer = call(&client(target)).await;
     assert_eq!(answer.outcome, Outcome::Ok, "{:?}", answer.detail);
     let request = server.requests().remove(0);

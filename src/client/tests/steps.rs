@@ -7,7 +7,7 @@ use crate::client::testing::path;
 use crate::client::{Answer, AnswerForm, CallOptions, Caller, Client, Context};
 use crate::event::{Failure, Outcome};
 use crate::exchange::Call;
-use crate::plan::{AnswerMapping, Api, Auth, BodyForm, StatusRange, StatusSet, Target, TokenizerSpec};
+use crate::plan::{AnswerMapping, Api, Auth, BodyForm, StatusRange, StatusSet, Target, Tokenizer};
 use crate::secret::{Exposed, Origin, Secret};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
@@ -124,7 +124,7 @@ async fn a_streamed_answer_has_its_time_to_first_token() {
     assert_eq!(answer.headers[header::CONTENT_TYPE], "text/event-stream");
     // The same mapping on a target that has a dialect; without usage, a tokenizer counts.
     let mut target = server.target();
-    target.tokenizer = Some(TokenizerSpec::O200kBase);
+    target.tokenizer = Some(Tokenizer::O200kBase);
     let answer = play(&client(target), call, options()).await;
     ok(&answer);
     let output = answer.observed.tokens.output.map(|count| (count.n, count.source));

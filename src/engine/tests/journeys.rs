@@ -271,10 +271,10 @@ async fn what_a_user_sends_does_not_depend_on_the_others() {
 
 #[tokio::test(start_paused = true)]
 async fn a_journey_is_one_trace_and_sampled_as_a_whole() {
-    use crate::plan::otlp::{Sampling, Written, resolve};
+    use crate::plan::otlp::{Sampling, TracedFailures, Written, resolve};
     let stage = users(1.0, Duration::ZERO, Bounds { time: None, requests: Some(100) });
     let mut plan = Arc::into_inner(build(stage, vec![step("a"), step("b")]).plan()).unwrap();
-    let half = Sampling { ratio: 0.5, failures: true };
+    let half = Sampling { ratio: 0.5, failures: TracedFailures::Always };
     let written = Written { traces: Some(Some(half)), ..Written::default() };
     plan.telemetry.otlp = resolve(Some(written), &|_| None).unwrap();
     let world = World::of(&Arc::new(plan), START, takes(millis(1)));

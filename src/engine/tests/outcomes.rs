@@ -153,7 +153,7 @@ async fn trace_ids_are_unique_across_replays() {
 /// The decision goes out with `traceparent`, so it is taken before the span exists, by the trace id alone.
 #[tokio::test(start_paused = true)]
 async fn traces_are_sampled_as_the_plan_says() {
-    use crate::plan::otlp::{Sampling, Written, resolve};
+    use crate::plan::otlp::{Sampling, TracedFailures, Written, resolve};
     let world = |traces: Option<Sampling>| {
         let build = Build { stages: vec![rate(100.0, 2)], ..Build::default() };
         let mut plan = Arc::into_inner(build.plan()).unwrap();
@@ -161,7 +161,7 @@ async fn traces_are_sampled_as_the_plan_says() {
         plan.telemetry.otlp = resolve(Some(written), &|_| None).unwrap();
         World::of(&Arc::new(plan), START, takes(millis(1)))
     };
-    let half = Sampling { ratio: 0.5, failures: true };
+    let half = Sampling { ratio: 0.5, failures: TracedFailures::Always };
     let sampled = world(Some(half));
     sampled.once().await;
     let requests = sampled.facts.requests();

@@ -59,10 +59,9 @@ fn section(written: &config::Otlp, path: &KeyPath, findings: &mut Findings) -> W
         identity,
         metrics: written.metrics,
         histograms: written.histograms,
-        traces: Some(traces.enabled.then_some(Sampling {
-            ratio: traces.sample.0,
-            failures: traces.failures == config::Failures::Always,
-        })),
+        traces: Some(
+            traces.enabled.then_some(Sampling { ratio: traces.sample.0, failures: traces.failures }),
+        ),
         logs: written.logs,
         genai: written.genai,
     }

@@ -1,8 +1,8 @@
 //! The load.
 
 use super::{Findings, name};
-use crate::config::{self, Arrivals as Written, ArrivalsWord, Config, KeyPath};
-use crate::plan::{Arrivals, Bounds, Ramp, Shape, Stage, Think};
+use crate::config::{self, Config, KeyPath};
+use crate::plan::{Bounds, Ramp, Shape, Stage, Think};
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -131,11 +131,7 @@ fn rate_shape(
     }
     let bounds = bounds?;
     ramp_has_time(from, to, bounds, &at_rate, findings)?;
-    let arrivals = match written.arrivals {
-        None | Some(Written::Word(ArrivalsWord::Constant)) => Arrivals::Constant,
-        Some(Written::Word(ArrivalsWord::Poisson)) => Arrivals::Poisson,
-        Some(Written::Gamma(config::GammaArrivals { gamma: config::Gamma { cv } })) => Arrivals::Gamma { cv },
-    };
+    let arrivals = written.arrivals.unwrap_or_default();
     Some(Shape::Rate { rate: Ramp { from, to }, arrivals, bounds })
 }
 

@@ -1,8 +1,8 @@
 //! A target: its address, its limits and its prices. What goes over the wire to it is in `wire`.
 
 use super::{Findings, wire, workload};
-use crate::config::{self, KeyPath, UrlText};
-use crate::plan::{Api, Proxy, Target, Timeouts, TokenizerSpec};
+use crate::config::{self, KeyPath, Length, UrlText};
+use crate::plan::{Api, Proxy, Target, Timeouts, Tokenizer};
 use std::net::IpAddr;
 use url::{Host, Url};
 
@@ -54,7 +54,7 @@ pub(super) fn compile(
         http: written.http,
         connection: written.connection,
         proxy: proxy.flatten(),
-        propagate: written.propagate == config::Propagate::W3c,
+        propagate: written.propagate,
         timeouts,
         stall_threshold: written.stall_threshold.map(|threshold| threshold.0),
         price: written.price,
@@ -106,7 +106,7 @@ fn proxy(written: &config::Proxy, path: &KeyPath, findings: &mut Findings) -> Op
     }
 }
 
-fn timeouts(written: &config::Timeouts, path: &KeyPath, findings: &mut Findings) -> Timeouts {
+fn timeouts(written: &Timeouts<Length>, path: &KeyPath, findings: &mut Findings) -> Timeouts {
     let parts = [
         ("connect", written.connect.0),
         ("first_token", written.first_token.0),
@@ -124,22 +124,16 @@ fn timeouts(written: &config::Timeouts, path: &KeyPath, findings: &mut Findings)
     Timeouts { connect, first_token, stall, total }
 }
 
-fn tokenizer(written: &config::Tokenizer, path: &KeyPath, findings: &mut Findings) -> TokenizerSpec {
-    match written {
-        config::Tokenizer::Embedded(config::EmbeddedTokenizer::O200kBase) => TokenizerSpec::O200kBase,
-        config::Tokenizer::Embedded(config::EmbeddedTokenizer::Cl100kBase) => TokenizerSpec::Cl100kBase,
-        config::Tokenizer::File(file) => {
-            // A large one is none of ours to judge.
-            if findings.tokenizers.insert(file.file.clone())
-                && let Err(error) = findings.files.read(&file.file)
-                && error.kind() != std::io::ErrorKind::FileTooLarge
-            {
-                let message = format!("{} cannot be read: {error}", file.file.display());
-                findings.error(&path.key("file"), message);
-            }
-            TokenizerSpec::File(file.file.clone())
-        }
+fn tokenizer(written: &Tokenizer, path: &KeyPath, findings: &mut Findings) -> Tokenizer {
+    if let Tokenizer::File(file) = written
+        // A large one is none of ours to judge.
+        && findings.tokenizers.insert(file.clone())
+        && let Err(error) = findings.files.read(file)
+        && error.kind() != std::io::ErrorKind::FileTooLarge
+    {
+        findings.error(&path.key("file"), format!("{} cannot be read: {error}", file.display()));
     }
+    written.clone()
 }
 
 /// Credentials over plain HTTP can be read by anyone on the way.

@@ -2,7 +2,7 @@
 
 use super::Findings;
 use crate::config::{self, HeaderText, KeyPath, SecretSource, names_a_credential};
-use crate::plan::{Auth, Identity, TlsOptions};
+use crate::plan::{Auth, Identity, Propagate, TlsOptions};
 use crate::secret::{Exposed, Origin, Secret};
 use crate::tls;
 use http::{HeaderName, HeaderValue};
@@ -143,7 +143,7 @@ pub(super) fn set_elsewhere(target: &config::Target, name: &HeaderName) -> bool 
             own || (authorization && name == http::header::AUTHORIZATION)
         }
     };
-    by_auth || (target.propagate == config::Propagate::W3c && name == "traceparent")
+    by_auth || (target.propagate == Propagate::W3c && name == "traceparent")
 }
 
 /// TLS options. The files are read here once, so that a wrong one is found now.

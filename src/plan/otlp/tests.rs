@@ -47,7 +47,7 @@ fn silence_gives_the_defaults() {
     assert_eq!((metrics.histograms, metrics.genai), (Histograms::Explicit, GenAi::Current));
     assert_eq!((metrics.to.protocol, metrics.to.compression), (Protocol::Grpc, Compression::None));
     assert_eq!(metrics.to.timeout, Duration::from_secs(10));
-    assert_eq!(otlp.traces.unwrap().sampling, Sampling { ratio: 0.1, failures: true });
+    assert_eq!(otlp.traces.unwrap().sampling, Sampling { ratio: 0.1, failures: TracedFailures::Always });
     assert_eq!(otlp.service_name, "tokenbeat");
 }
 
@@ -235,19 +235,22 @@ fn the_ratio_is_kept_and_monotone() {
         })
         .collect();
     let share = |ratio| {
-        let sampling = Sampling { ratio, failures: false };
+        let sampling = Sampling { ratio, failures: TracedFailures::Sampled };
         ids.iter().filter(|id| sampling.sampled(**id)).count() as f64 / ids.len() as f64
     };
     assert!((share(0.1) - 0.1).abs() < 0.005 && (share(0.5) - 0.5).abs() < 0.005);
     assert!(share(0.0) < f64::EPSILON && share(1.0) > 1.0 - f64::EPSILON);
-    let (few, many) = (Sampling { ratio: 0.2, failures: false }, Sampling { ratio: 0.6, failures: false });
+    let (few, many) = (
+        Sampling { ratio: 0.2, failures: TracedFailures::Sampled },
+        Sampling { ratio: 0.6, failures: TracedFailures::Sampled },
+    );
     assert!(ids.iter().all(|id| !few.sampled(*id) || many.sampled(*id)));
 }
 
 #[test]
 fn the_decision_is_that_of_trace_id_ratio_based() {
     // The bound of the SDKs for one half: the last 8 bytes shifted right by one, below 2^62.
-    let half = Sampling { ratio: 0.5, failures: false };
+    let half = Sampling { ratio: 0.5, failures: TracedFailures::Sampled };
     let id = |low: u64| {
         let mut id = [0xff; 16];
         id[8..].copy_from_slice(&low.to_be_bytes());
@@ -259,7 +262,7 @@ fn the_decision_is_that_of_trace_id_ratio_based() {
 
 #[test]
 fn failures_are_exported_when_asked_for() {
-    let always = Sampling { ratio: 0.0, failures: true };
+    let always = Sampling { ratio: 0.0, failures: TracedFailures::Always };
     assert!(always.exports(false, true) && !always.exports(false, false) && always.exports(true, false));
-    assert!(!Sampling { ratio: 0.0, failures: false }.exports(false, true));
+    assert!(!Sampling { ratio: 0.0, failures: TracedFailures::Sampled }.exports(false, true));
 }

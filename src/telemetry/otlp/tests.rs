@@ -7,7 +7,7 @@ mod trouble;
 use super::receiver::{Receiver, Reply, Seen};
 use super::*;
 use crate::event::{Failure, Request, RunResult, RunSummary};
-use crate::plan::otlp::{Protocol, Written, resolve};
+use crate::plan::otlp::{Protocol, TracedFailures, Written, resolve};
 use crate::testing;
 use std::net::SocketAddr;
 use std::time::SystemTime;
@@ -33,7 +33,7 @@ fn section(protocol: Protocol, address: SocketAddr) -> Written {
         protocol: Some(protocol),
         interval: Some(Duration::from_millis(100)),
         timeout: Some(Duration::from_millis(400)),
-        traces: Some(Some(Sampling { ratio: 0.1, failures: true })),
+        traces: Some(Some(Sampling { ratio: 0.1, failures: TracedFailures::Always })),
         ..Written::default()
     }
 }

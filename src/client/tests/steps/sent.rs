@@ -7,7 +7,7 @@ async fn a_steps_headers_win() {
     let server = Server::always(whole("200 OK", JSON, "{}")).await;
     let mut target = app(&server);
     target.auth = Auth::Bearer(secret("of-the-target"));
-    target.propagate = true;
+    target.propagate = crate::plan::Propagate::W3c;
     for (name, value) in [("x-tenant", "acme"), ("accept", "text/html"), ("cookie", "a=1")] {
         target.headers.push((HeaderName::from_static(name), Arc::new(secret(value))));
     }

@@ -68,7 +68,7 @@ async fn exemplars_and_spans_carry_the_ids_that_went_out() {
 async fn sampling_keeps_every_failure() {
     let receiver = Receiver::start().await;
     let written = Written {
-        traces: Some(Some(Sampling { ratio: 0.0, failures: true })),
+        traces: Some(Some(Sampling { ratio: 0.0, failures: TracedFailures::Always })),
         ..section(Protocol::Http, receiver.address)
     };
     let rig = rig(written);
