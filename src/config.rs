@@ -52,7 +52,9 @@ pub use schema::schema;
 pub use sensitive::{HeaderText, Hidden, SecretSource, UrlText, VariableName, names_a_credential};
 pub use target::{Auth, AuthMethod, AuthWord, Basic, HeaderAuth, Proxy, Target, Tls};
 pub(crate) use text::show_duration;
-pub use text::{Clock, CronExpression, Length, ListenAddress, Percentage, Share, ThinkTime, Zone};
+pub use text::{
+    Address, Clock, CronExpression, HostName, Length, ListenAddress, Percentage, Share, ThinkTime, Zone,
+};
 pub use tree::Position;
 pub(crate) use validate::nearest;
 

@@ -7,7 +7,6 @@ mod closed;
 pub mod dispatch;
 mod gate;
 mod in_flight;
-mod log_throttle;
 mod open;
 mod pair_handle;
 mod play;

@@ -18,6 +18,7 @@ pub mod fact;
 pub mod files;
 pub mod framing;
 pub mod limits;
+pub mod log_throttle;
 pub mod pacing;
 pub mod plan;
 pub mod report;

@@ -50,7 +50,7 @@ pub use stage::{Bounds, Ramp, Shape, Stage, Think};
 pub use target::{Auth, Identity, Proxy, Target, TlsOptions};
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -97,6 +97,10 @@ pub struct Server {
     pub listen: SocketAddr,
     /// The web configuration file: TLS and basic auth.
     pub web_config: Option<PathBuf>,
+    /// Names by which it may be called; empty: not said.
+    pub allowed_hosts: Vec<String>,
+    /// Where reverse proxies call from.
+    pub proxies: Vec<IpAddr>,
     /// Least time between two probes of the same pair.
     pub probe_interval: Duration,
 }

@@ -3,8 +3,10 @@
 
 mod access;
 mod activity;
+mod answers;
 mod api;
 mod ask;
+mod caller;
 mod chart;
 mod command;
 mod connections;
@@ -12,10 +14,12 @@ mod current;
 mod listen;
 mod notice;
 mod page;
+mod passwords;
 mod readiness;
 mod web_config;
 
 pub use access::Access;
+pub use answers::Answers;
 pub use ask::{LastProbes, Probe};
 pub use command::{Asked, Changes, Command, Refusal, Reloaded, WAITING};
 pub use connections::max_connections;
@@ -29,7 +33,7 @@ use crate::state::{Events, History, Recent};
 use axum::Router;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
-use axum::middleware::from_fn_with_state;
+use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use connections::Connections;
@@ -66,6 +70,10 @@ pub struct Views {
     pub history: Arc<History>,
     /// The state of the budgets.
     pub ledger: Arc<dyn Ledger>,
+    /// Bounds of scrapes.
+    pub scrapes: Answers,
+    /// Bounds of pages and of the API's answers.
+    pub pages: Answers,
     /// Authentication and authorization.
     pub access: Arc<Access>,
     /// When each pair was last probed.
@@ -132,37 +140,40 @@ impl Server {
 fn router(views: Views) -> Router {
     Router::new()
         .route("/", get(page::status))
-        .route("/metrics", get(metrics))
-        .route("/-/healthy", get(healthy))
-        .route("/-/ready", get(ready))
         .route("/config", get(config))
         .route("/api/v1/status", get(api::status))
         .route("/api/v1/runs", get(api::runs))
         .route("/api/v1/requests", get(api::requests))
         .route("/api/v1/events", get(api::events))
-        .merge(privileged(&views.access))
-        .layer(from_fn_with_state(Arc::clone(&views.access), access::authenticate))
+        .merge(privileged(&views))
+        .route_layer(from_fn(access::private))
+        .route("/metrics", get(metrics))
+        .route("/-/healthy", get(healthy))
+        .route("/-/ready", get(ready))
+        .layer(from_fn_with_state(views.clone(), access::authenticate))
         .with_state(views)
 }
 
 /// Routes that change state or spend money.
-fn privileged(access: &Arc<Access>) -> Router<Views> {
+fn privileged(views: &Views) -> Router<Views> {
     Router::new()
         .route("/-/reload", post(command::reload))
         .route("/api/v1/profiles/{name}/run", post(ask::run))
         .route("/probe", get(ask::probe))
-        .route_layer(from_fn_with_state(Arc::clone(access), access::privileged))
+        .route_layer(from_fn_with_state(views.clone(), access::privileged))
 }
 
 async fn metrics(State(views): State<Views>, headers: HeaderMap) -> Response {
-    let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok());
-    match views.current().exposition.render(accept) {
+    let (exposition, scrapes) = (views.current().exposition, &views.scrapes);
+    let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).map(str::to_owned);
+    let render = move || match exposition.render(accept.as_deref()) {
         Ok(rendered) => ([(header::CONTENT_TYPE, rendered.content_type)], rendered.body).into_response(),
         Err(error) => {
             tracing::error!(%error, "cannot render the metrics");
             (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response()
         }
-    }
+    };
+    scrapes.make(&headers, render).await
 }
 
 async fn healthy() -> &'static str {
@@ -175,9 +186,12 @@ async fn ready(State(views): State<Views>) -> (StatusCode, String) {
     (status, format!("{}\n", phase.label()))
 }
 
-async fn config(State(views): State<Views>) -> Response {
-    ([(header::CONTENT_TYPE, "application/yaml; charset=utf-8")], views.current().config.to_string())
-        .into_response()
+async fn config(State(views): State<Views>, headers: HeaderMap) -> Response {
+    let config = views.current().config;
+    let show = move || {
+        ([(header::CONTENT_TYPE, "application/yaml; charset=utf-8")], config.to_string()).into_response()
+    };
+    views.pages.make(&headers, show).await
 }
 
 #[cfg(test)]

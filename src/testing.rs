@@ -140,6 +140,8 @@ fn assemble(targets: Vec<Arc<Target>>, profiles: Vec<Profile>, in_flight: u32) -
         server: Server {
             listen: "127.0.0.1:0".parse().unwrap(),
             web_config: None,
+            allowed_hosts: Vec::new(),
+            proxies: Vec::new(),
             probe_interval: Duration::from_secs(10),
         },
         telemetry: Telemetry { otlp: None, exemplars: true, native_histograms: false, disable: Vec::new() },

@@ -54,3 +54,5 @@ mod replay;
 mod scrape;
 #[path = "integration/traps.rs"]
 mod traps;
+#[path = "integration/web_port.rs"]
+mod web_port;

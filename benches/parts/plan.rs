@@ -32,6 +32,8 @@ pub(crate) fn plan(shape: plan::Shape, scenario: plan::Scenario) -> anyhow::Resu
         server: plan::Server {
             listen: "127.0.0.1:0".parse()?,
             web_config: None,
+            allowed_hosts: Vec::new(),
+            proxies: Vec::new(),
             probe_interval: Duration::from_secs(10),
         },
         telemetry: plan::Telemetry {

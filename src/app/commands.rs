@@ -41,13 +41,13 @@ pub(super) async fn serve(
 async fn run(engine: &Engine, profile: &str) -> Result<Vec<Asked>, Refusal> {
     let runs = engine.trigger(profile).await.map_err(refusal)?;
     let asked = |TriggeredRun { pair, what }| {
-        let (state, id) = match what {
-            Triggered::Started(run) => ("started", Some(run.id.clone())),
-            Triggered::Queued => ("queued", None),
-            Triggered::Skipped(_) => ("skipped", None),
-            Triggered::Failed => ("failed", None),
+        let (state, id, reason) = match what {
+            Triggered::Started(run) => ("started", Some(run.id.clone()), None),
+            Triggered::Queued => ("queued", None, None),
+            Triggered::Skipped(reason) => ("skipped", None, Some(reason)),
+            Triggered::Failed => ("failed", None, None),
         };
-        Asked { pair, state, id }
+        Asked { pair, state, id, reason }
     };
     Ok(runs.into_iter().map(asked).collect())
 }

@@ -10,8 +10,8 @@ use crate::fact::{Fanout, Sink};
 use crate::files::Files;
 use crate::plan::{Loaded, Plan};
 use crate::server::{
-    About, Access, Command, ConfigStatus, Current, LastProbes, Notice, Phase, Readiness, Server, Views,
-    WAITING, max_connections,
+    About, Access, Answers, Command, ConfigStatus, Current, LastProbes, Notice, Phase, Readiness, Server,
+    Views, WAITING, max_connections,
 };
 use crate::state::{BudgetLedger, Events, History, Recent};
 use crate::telemetry::otlp::{self, LogTap};
@@ -95,7 +95,7 @@ impl Daemon {
             status: Arc::new(status),
         });
         let (asked, commands) = mpsc::channel(WAITING);
-        let access = Access::new(plan.server.web_config.as_deref(), options.lifecycle)?;
+        let access = Access::new(plan.server.web_config.as_deref(), options.lifecycle, cpu_pool.clone())?;
         let views = Views {
             current: shown,
             commands: asked,
@@ -103,6 +103,8 @@ impl Daemon {
             history,
             ledger: Arc::<BudgetLedger>::clone(&ledger),
             access: Arc::new(access),
+            scrapes: Answers::default(),
+            pages: Answers::default(),
             probes: LastProbes::default(),
             events,
             readiness: Readiness::default(),

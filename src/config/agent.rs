@@ -1,7 +1,7 @@
 //! The sections `agent`, `server` and `telemetry`, as written.
 
 use super::otlp::Otlp;
-use super::text::{Length, ListenAddress, Zone};
+use super::text::{Address, HostName, Length, ListenAddress, Zone};
 use crate::vocabulary::Period;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -98,6 +98,16 @@ pub struct Server {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("format" = "path"))]
     pub web_config: Option<PathBuf>,
+    /// Names by which this address may be called, without ports. What shows more than metrics and health is then refused
+    /// under every other name; IP addresses and `localhost` are always good. Default: any name for callers on other
+    /// machines, none for those on this one.
+    #[schemars(length(max = 64))]
+    pub allowed_hosts: Vec<HostName>,
+    /// Addresses from which reverse proxies call. A request from there is somebody else's, so that it may not change
+    /// state or spend money because it comes from this machine. A proxy that adds `Forwarded`, `X-Forwarded-*`,
+    /// `X-Real-IP` or `Via` is recognised without that. Default: none.
+    #[schemars(length(max = 64))]
+    pub proxies: Vec<Address>,
     /// The endpoint `/probe`.
     pub probe: Probe,
 }
@@ -107,6 +117,8 @@ impl Default for Server {
         Self {
             listen: ListenAddress(SocketAddr::from((Ipv4Addr::LOCALHOST, 9464))),
             web_config: None,
+            allowed_hosts: Vec::new(),
+            proxies: Vec::new(),
             probe: Probe::default(),
         }
     }

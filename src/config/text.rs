@@ -6,7 +6,7 @@ use jiff::civil::Time;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Span, SpanRelativeTo};
 use std::fmt::Write as _;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 /// A value with a textual form.
@@ -314,6 +314,50 @@ impl Text for ListenAddress {
 }
 text!(ListenAddress);
 
+/// A name of a host, without scheme and port: `probe.example.net`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostName(pub String);
+
+impl Text for HostName {
+    const FORMAT: &'static str = "host-name";
+    const EXAMPLES: &'static [&'static str] = &["tokenbeat.monitoring.svc", "probe.example.net"];
+
+    fn parse(text: &str) -> Result<Self, String> {
+        let is_label = |label: &str| {
+            !label.is_empty()
+                && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
+        };
+        if text.strip_suffix('.').unwrap_or(text).split('.').all(is_label) {
+            return Ok(Self(text.to_owned()));
+        }
+        Err("must be the name of a host without scheme and port, such as probe.example.net".to_owned())
+    }
+
+    fn show(&self) -> String {
+        self.0.clone()
+    }
+}
+text!(HostName);
+
+/// An IP address: `127.0.0.1`, `::1`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Address(pub IpAddr);
+
+impl Text for Address {
+    const FORMAT: &'static str = "ip-address";
+    const EXAMPLES: &'static [&'static str] = &["127.0.0.1", "::1"];
+
+    fn parse(text: &str) -> Result<Self, String> {
+        let address = text.parse().map(Self);
+        address.map_err(|_| "must be an IP address, such as 127.0.0.1 or ::1".to_owned())
+    }
+
+    fn show(&self) -> String {
+        self.0.to_string()
+    }
+}
+text!(Address);
+
 /// What one format's text must be: the clause for an error, or `None` where the text is fine or the format is
 /// not one of ours.
 pub(crate) fn complaint(format: &str, text: &str) -> Option<String> {
@@ -340,6 +384,8 @@ pub(crate) const FORMATS: &[(&str, Check)] = &[
     checked::<Zone>(),
     checked::<Clock>(),
     checked::<ListenAddress>(),
+    checked::<HostName>(),
+    checked::<Address>(),
     checked::<super::expect::Status>(),
     checked::<super::rate::PerSecond>(),
     checked::<super::schedule::Days>(),
@@ -416,6 +462,11 @@ mod tests {
         assert!(Zone::parse("Europe/Berlin").is_ok() && Zone::parse("Mars/Olympus").is_err());
         assert_eq!(ListenAddress::parse(":9464").unwrap().show(), "0.0.0.0:9464");
         assert!(ListenAddress::parse("localhost:9464").is_err());
+        for bad in ["", ".", "a..b", "a:80", "http://a", "a/b", "u@a", "*.a", "a b"] {
+            assert!(HostName::parse(bad).is_err(), "{bad}");
+        }
+        assert!(HostName::parse("tokenbeat").is_ok() && HostName::parse("a.example.").is_ok());
+        assert!(Address::parse("::1").is_ok() && Address::parse("127.0.0.1:80").is_err());
     }
 
     #[test]

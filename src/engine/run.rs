@@ -3,7 +3,6 @@
 use super::active_runs::ActiveRunGuard;
 use super::clock::{instant_of, system_time};
 use super::gate::Gate;
-use super::log_throttle::LogThrottle;
 use super::record::Record;
 use super::request::{Sending, Unsendable};
 use super::result::{self, Offered};
@@ -11,6 +10,7 @@ use super::{Error, MAX_AHEAD, Shared, settle};
 use crate::client::{CallOptions, Caller};
 use crate::event::{Exhausted, Outcome, RunRef, RunSummary, SkipReason, Spend};
 use crate::fact::{Fact, Sink};
+use crate::log_throttle::LogThrottle;
 use crate::plan::{Fingerprint, PairPlan, Step};
 use crate::schedule::{nonce_seed, run_seed};
 use crate::seed::RunSeeds;

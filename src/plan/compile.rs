@@ -97,6 +97,8 @@ pub(super) fn compile_beside(
         server: Server {
             listen: config.server.listen.0,
             web_config: config.server.web_config.clone(),
+            allowed_hosts: config.server.allowed_hosts.iter().map(|name| name.0.clone()).collect(),
+            proxies: config.server.proxies.iter().map(|address| address.0).collect(),
             probe_interval: config.server.probe.min_interval.0,
         },
         telemetry,

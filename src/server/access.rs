@@ -1,47 +1,38 @@
-//! Authentication and authorization. The web configuration's basic auth guards every page; routes that change state or
-//! spend money additionally require an authenticated caller or one on this machine.
+//! Authentication and authorization. The web configuration's basic auth guards every page; what shows more than metrics
+//! is refused under a name that may be another site's; and what changes state or spends money requires an authenticated
+//! caller or one on this machine, and no page of another site.
 
+use super::Views;
+use super::caller::{self, Caller};
 use super::listen::Peer;
+use super::passwords::{Passwords, Verdict};
 use super::web_config::{Error, WebConfig};
+use crate::cpu_pool::CpuPool;
 use crate::files::{Files, Watched};
-use axum::extract::{ConnectInfo, Request, State};
+use axum::extract::{ConnectInfo, Extension, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use sha2::{Digest, Sha256};
-use std::collections::VecDeque;
-use std::net::IpAddr;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
-/// Number of verified credentials that are cached: bcrypt is slow by design, and a scraper authenticates every few
-/// seconds.
-const MAX_REMEMBERED: usize = 64;
-/// A bcrypt hash of an arbitrary value, so that an unknown user takes as long as a wrong password.
-const NOBODY: &str = "$2b$10$abcdefghijklmnopqrstuuYl7dQ0rnRzGhYIA6PPWM3O6j3mAxYP2";
-
-/// The web configuration, read again when its files change, and the credentials that were verified against it.
-#[derive(Debug, Default)]
+/// The web configuration, read again when its files change, and the passwords that were verified against it.
 pub struct Access {
     /// Without a web configuration everyone may read.
     config: Option<Watched<WebConfig>>,
     /// `--web.enable-lifecycle`: everyone who may read may also change state.
     lifecycle: bool,
-    /// Digests of credentials and of the hash that they were verified against.
-    remembered: Mutex<VecDeque<[u8; 32]>>,
+    passwords: Passwords,
 }
 
-/// Marks a caller that was authenticated by basic auth or by a verified client certificate.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Known(pub(super) bool);
-
 impl Access {
-    /// Access control by this web configuration; without one everyone may read. Blocks while it reads the files.
-    pub fn new(file: Option<&Path>, lifecycle: bool) -> Result<Self, Error> {
+    /// Access control by this web configuration; without one everyone may read. Blocks while it
+    /// reads the files. Passwords are verified in the pool.
+    pub fn new(file: Option<&Path>, lifecycle: bool, cpu_pool: CpuPool) -> Result<Self, Error> {
         let config = file.map(watched).transpose()?;
-        Ok(Self { config, lifecycle, remembered: Mutex::default() })
+        Ok(Self { config, lifecycle, passwords: Passwords::new(cpu_pool) })
     }
 
     /// The current configuration. Does not block. A change that is invalid, or would take protection away, keeps the
@@ -49,93 +40,77 @@ impl Access {
     pub fn current(&self) -> Arc<WebConfig> {
         self.config.as_ref().map_or_else(Arc::default, Watched::latest)
     }
-
-    /// Whether these credentials are right. Slow the first time, so do not call it on an async thread.
-    fn verify(&self, config: &WebConfig, user: &str, password: &str) -> bool {
-        let hash = config.users.get(user);
-        let key: [u8; 32] = Sha256::new()
-            .chain_update(user)
-            .chain_update([0])
-            .chain_update(password)
-            .chain_update([0])
-            .chain_update(hash.map_or("", String::as_str))
-            .finalize()
-            .into();
-        if self.remembers(&key) {
-            return true;
-        }
-        let right = bcrypt::verify(password, hash.map_or(NOBODY, String::as_str)).unwrap_or(false);
-        if !right || hash.is_none() {
-            return false;
-        }
-        let mut remembered = self.remembered.lock().unwrap_or_else(PoisonError::into_inner);
-        if remembered.len() >= MAX_REMEMBERED {
-            remembered.pop_front();
-        }
-        remembered.push_back(key);
-        true
-    }
-
-    fn remembers(&self, key: &[u8; 32]) -> bool {
-        self.remembered.lock().unwrap_or_else(PoisonError::into_inner).contains(key)
-    }
 }
 
-/// Middleware: passes a request on if basic auth, where it is configured, succeeds.
+/// Middleware: passes a request on if it is for one host only and if basic auth, where it is configured, succeeds. What
+/// is known of the caller goes with it.
 pub(super) async fn authenticate(
-    State(access): State<Arc<Access>>,
+    State(views): State<Views>,
     ConnectInfo(peer): ConnectInfo<Peer>,
     mut request: Request,
     next: Next,
 ) -> Response {
-    let config = access.current();
-    let mut known = peer.certified;
+    let host = match caller::host(request.version(), request.uri(), request.headers()) {
+        Ok(host) => host,
+        Err(why) => return (StatusCode::BAD_REQUEST, format!("{why}\n")).into_response(),
+    };
+    let plan = views.current().plan;
+    let mut caller = Caller::of(peer.address.ip(), host.as_ref(), request.headers(), &plan.server);
+    caller.known = peer.certified;
+    let config = views.access.current();
     if !config.users.is_empty() {
         let Some((user, password)) = basic(request.headers()) else { return unauthorized() };
-        let checked = tokio::task::spawn_blocking(move || access.verify(&config, &user, &password)).await;
-        if !checked.unwrap_or(false) {
-            return unauthorized();
+        let hash = config.users.get(&user).map(String::as_str);
+        match views.access.passwords.verify(&user, password, hash).await {
+            Verdict::Right => caller.known = true,
+            Verdict::Wrong => return unauthorized(),
+            Verdict::Busy => return busy(),
         }
-        known = true;
     }
-    request.extensions_mut().insert(Known(known));
+    request.extensions_mut().insert(caller);
     next.run(request).await
 }
 
-/// Middleware: passes a request that changes state or spends money on, if the caller is authorized: authenticated, or
-/// on this machine and not sent by another site's web page, or the lifecycle flag was given.
+/// Middleware for what shows more than metrics: refuses names that may be another site's.
+pub(super) async fn private(Extension(caller): Extension<Caller>, request: Request, next: Next) -> Response {
+    if caller.known || caller.named {
+        return next.run(request).await;
+    }
+    forbidden(
+        "refused: this server does not know the name in the Host header, which may be another site's. Call it by its \
+         address, or write the name into server.allowed_hosts\n",
+    )
+}
+
+/// Middleware, inside of [`private`], for what changes state or spends money: passes a request on if no page of another
+/// site sent it, and if the caller is authenticated or on this machine, or the lifecycle flag was given.
 pub(super) async fn privileged(
-    State(access): State<Arc<Access>>,
-    ConnectInfo(peer): ConnectInfo<Peer>,
+    State(views): State<Views>,
+    Extension(caller): Extension<Caller>,
     request: Request,
     next: Next,
 ) -> Response {
-    let known = request.extensions().get::<Known>().is_some_and(|known| known.0);
-    if known || access.lifecycle || is_local(peer.address.ip(), request.headers()) {
+    if caller.foreign {
+        return forbidden(
+            "refused: this changes state or spends money, and a page of another site asks for it\n",
+        );
+    }
+    if caller.known || caller.local || views.access.lifecycle {
         return next.run(request).await;
     }
-    let why = "refused: this changes state or spends money. Call it from this machine, set server.web_config \
-               with users or client certificates, or start with --web.enable-lifecycle\n";
+    forbidden(
+        "refused: this changes state or spends money. Call it from this machine and not through a proxy, set \
+         server.web_config with users or client certificates, or start with --web.enable-lifecycle\n",
+    )
+}
+
+fn forbidden(why: &'static str) -> Response {
     (StatusCode::FORBIDDEN, why).into_response()
 }
 
-/// From loopback, with a loopback `Host` (against DNS rebinding to 127.0.0.1) and either no `Origin` or a loopback one
-/// (against another site's page in a local browser).
-fn is_local(peer: IpAddr, headers: &HeaderMap) -> bool {
-    let text = |name| headers.get(name).map(|value| value.to_str().unwrap_or("?"));
-    let host = text(header::HOST).is_some_and(is_loopback);
-    let origin = text(header::ORIGIN)
-        .is_none_or(|origin| origin.split_once("://").is_some_and(|(_, host)| is_loopback(host)));
-    peer.to_canonical().is_loopback() && host && origin
-}
-
-/// Whether `host[:port]` is this machine.
-fn is_loopback(authority: &str) -> bool {
-    let host = match authority.strip_prefix('[') {
-        Some(rest) => rest.split(']').next().unwrap_or(""),
-        None => authority.split(':').next().unwrap_or(""),
-    };
-    host.eq_ignore_ascii_case("localhost") || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+fn busy() -> Response {
+    let why = "too many passwords wait to be verified\n";
+    (StatusCode::SERVICE_UNAVAILABLE, [(header::RETRY_AFTER, "1")], why).into_response()
 }
 
 fn basic(headers: &HeaderMap) -> Option<(String, String)> {
@@ -170,48 +145,8 @@ fn watched(file: &Path) -> Result<Watched<WebConfig>, Error> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
-        pairs.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect()
-    }
-
-    #[test]
-    fn local_means_peer_host_and_origin() {
-        let v4 = IpAddr::from([127, 0, 0, 1]);
-        let host = ("host", "localhost:9464");
-        assert!(is_local(v4, &headers(&[host])));
-        assert!(is_local("::1".parse().unwrap(), &headers(&[("host", "[::1]:9464")])));
-        assert!(is_local("::ffff:127.0.0.1".parse().unwrap(), &headers(&[("host", "127.0.0.1")])));
-        assert!(is_local(v4, &headers(&[host, ("origin", "http://127.0.0.1:9464")])));
-        // Another machine, a rebound name, another site's page, an opaque origin, no host at all.
-        assert!(!is_local(IpAddr::from([192, 0, 2, 1]), &headers(&[host])));
-        assert!(!is_local(v4, &headers(&[("host", "evil.example")])));
-        assert!(!is_local(v4, &headers(&[host, ("origin", "https://evil.example")])));
-        assert!(!is_local(v4, &headers(&[host, ("origin", "null")])));
-        assert!(!is_local(v4, &headers(&[])));
-    }
-
-    #[test]
-    fn a_verified_password_is_remembered_and_a_wrong_one_is_not() {
-        let hash = bcrypt::hash("right", 4).unwrap();
-        let config = WebConfig { users: [("ann".to_owned(), hash)].into(), ..WebConfig::default() };
-        let access = Access::default();
-        assert!(!access.verify(&config, "ann", "wrong"));
-        assert!(!access.verify(&config, "bob", "right"));
-        assert!(access.verify(&config, "ann", "right"));
-        assert_eq!(access.remembered.lock().unwrap().len(), 1);
-        // A new hash for the same user is another cache key: a changed password takes effect.
-        let other = WebConfig {
-            users: [("ann".to_owned(), bcrypt::hash("new", 4).unwrap())].into(),
-            ..WebConfig::default()
-        };
-        assert!(!access.verify(&other, "ann", "right"));
-    }
-
-    #[test]
-    fn the_hash_for_unknown_users_is_a_hash() {
-        assert!(NOBODY.parse::<bcrypt::HashParts>().is_ok());
+impl Default for Access {
+    fn default() -> Self {
+        Self::new(None, false, CpuPool::start().unwrap()).unwrap()
     }
 }

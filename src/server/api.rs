@@ -5,6 +5,7 @@ use crate::event;
 use crate::state::{HistoryView, PairStatus};
 use axum::Json;
 use axum::extract::{Query, State};
+use axum::http::HeaderMap;
 use axum::response::sse::{self, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
@@ -47,7 +48,12 @@ struct Pair {
 
 /// `GET /api/v1/status`: the agent, how its config was loaded, and each pair of profile and target with its last ten
 /// minutes.
-pub(super) async fn status(State(views): State<Views>) -> Response {
+pub(super) async fn status(State(views): State<Views>, headers: HeaderMap) -> Response {
+    let pages = views.pages.clone();
+    pages.make(&headers, move || show_status(&views)).await
+}
+
+fn show_status(views: &Views) -> Response {
     let mut histories = views.history.view();
     let pair = |status: PairStatus| {
         let names = event::Pair { profile: status.profile.clone(), target: status.target.clone() };
@@ -90,15 +96,28 @@ pub(super) async fn events(State(views): State<Views>) -> Response {
 }
 
 /// `GET /api/v1/runs`: the most recent finished runs, newest first.
-pub(super) async fn runs(State(views): State<Views>, Query(wanted): Query<HowMany>) -> Response {
+pub(super) async fn runs(
+    State(views): State<Views>,
+    Query(wanted): Query<HowMany>,
+    headers: HeaderMap,
+) -> Response {
     let limit = wanted.limit.unwrap_or(100).min(MAX);
-    Json(serde_json::json!({ "runs": views.recent.runs(limit) })).into_response()
+    let recent = views.recent;
+    let show = move || Json(serde_json::json!({ "runs": recent.runs(limit) })).into_response();
+    views.pages.make(&headers, show).await
 }
 
 /// `GET /api/v1/requests`: recent requests, newest first.
-pub(super) async fn requests(State(views): State<Views>, Query(wanted): Query<Wanted>) -> Response {
+pub(super) async fn requests(
+    State(views): State<Views>,
+    Query(wanted): Query<Wanted>,
+    headers: HeaderMap,
+) -> Response {
     let limit = wanted.limit.unwrap_or(100).min(MAX);
-    let recent = &views.recent;
-    let requests = if wanted.failed { recent.failures(limit) } else { recent.requests(limit) };
-    Json(serde_json::json!({ "requests": requests })).into_response()
+    let recent = views.recent;
+    let show = move || {
+        let requests = if wanted.failed { recent.failures(limit) } else { recent.requests(limit) };
+        Json(serde_json::json!({ "requests": requests })).into_response()
+    };
+    views.pages.make(&headers, show).await
 }

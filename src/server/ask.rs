@@ -1,13 +1,15 @@
 //! `/probe` and `POST /api/v1/profiles/{name}/run`: requests that spend money on demand.
 
 use super::Views;
-use super::command::{Command, Refusal};
-use crate::event::{Pair, Request, SkipReason};
+use super::answers::scrape_timeout;
+use super::command::{Asked, Command, Refusal};
+use super::readiness::Phase;
+use crate::event::{Pair, Request, SkipReason, SkippedRun};
 use crate::plan::Plan;
 use crate::telemetry::render_probe;
 use axum::Json;
 use axum::extract::{Path, Query, State};
-use axum::http::{HeaderMap, HeaderName, StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use std::collections::HashMap;
@@ -16,8 +18,6 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-/// The header with the scrape timeout in seconds, which Prometheus sends with each scrape.
-const SCRAPE_TIMEOUT: HeaderName = HeaderName::from_static("x-prometheus-scrape-timeout-seconds");
 /// Timeout of a probe if the caller sends none.
 const PROBE_WITHIN: Duration = Duration::from_secs(30);
 /// Maximum timeout of a probe, whatever the caller sends.
@@ -70,6 +70,9 @@ pub(super) async fn probe(
     Query(wanted): Query<Wanted>,
     headers: HeaderMap,
 ) -> Response {
+    if views.readiness.phase() == Phase::Draining {
+        return refused(&Refusal::Stopping);
+    }
     let plan = views.current().plan;
     let pair = Pair { profile: wanted.profile.into(), target: wanted.target.into() };
     if !plan.pairs.iter().any(|known| known.pair == pair) {
@@ -101,31 +104,48 @@ pub(super) async fn probe(
 
 /// The timeout of a probe: a little less than that of the scrape.
 fn within(headers: &HeaderMap) -> Duration {
-    let seconds =
-        headers.get(SCRAPE_TIMEOUT).and_then(|value| value.to_str().ok()?.trim().parse::<f64>().ok());
-    let scrape = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    let scrape = scrape_timeout(headers);
     let within = scrape.map_or(PROBE_WITHIN, |scrape| scrape.saturating_sub(ANSWER_RESERVE.min(scrape / 2)));
     within.min(MAX_PROBE_WITHIN)
 }
 
 /// `POST /api/v1/profiles/{name}/run`: starts a run against each of its targets now.
 pub(super) async fn run(State(views): State<Views>, Path(profile): Path<String>) -> Response {
+    if views.readiness.phase() == Phase::Draining {
+        return refused(&Refusal::Stopping);
+    }
     let (reply, replied) = oneshot::channel();
     if let Err(refused) = views.ask(Command::Run { profile, reply }) {
         return *refused;
     }
     match replied.await {
         Ok(Ok(runs)) => {
+            let status = status_of(&runs);
             let runs: Vec<_> = runs
                 .iter()
                 .map(|run| serde_json::json!({
                     "profile": &*run.pair.profile, "target": &*run.pair.target, "state": run.state, "id": run.id,
+                    "reason": run.reason.map(SkippedRun::label),
                 }))
                 .collect();
-            (StatusCode::ACCEPTED, Json(serde_json::json!({ "runs": runs }))).into_response()
+            (status, Json(serde_json::json!({ "runs": runs }))).into_response()
         }
         Ok(Err(refusal)) => refused(&refusal),
         Err(_) => refused(&Refusal::Stopping),
+    }
+}
+
+/// 202 if any run takes place. Otherwise 500 if one could not be set up, 429 if the budgets are spent, and 409 if runs
+/// that are going on, or windows, are in the way.
+fn status_of(runs: &[Asked]) -> StatusCode {
+    if runs.iter().any(|run| matches!(run.state, "started" | "queued")) {
+        StatusCode::ACCEPTED
+    } else if runs.iter().any(|run| run.reason.is_none()) {
+        StatusCode::INTERNAL_SERVER_ERROR
+    } else if runs.iter().all(|run| run.reason == Some(SkippedRun::Budget)) {
+        StatusCode::TOO_MANY_REQUESTS
+    } else {
+        StatusCode::CONFLICT
     }
 }
 
@@ -141,6 +161,7 @@ fn refused(refusal: &Refusal) -> Response {
 mod tests {
     use super::*;
     use crate::testing::small_plan;
+    use axum::http::HeaderName;
 
     #[tokio::test(start_paused = true)]
     async fn a_pair_is_probed_once_per_interval() {
@@ -161,8 +182,41 @@ mod tests {
     }
 
     #[test]
+    fn the_status_of_runs_is_that_of_the_best() {
+        let run = |state, reason| {
+            let pair = Pair { profile: "p".into(), target: "t".into() };
+            Asked { pair, state, id: None, reason }
+        };
+        let skipped = |reason| run("skipped", Some(reason));
+        let (budget, overlap) = (skipped(SkippedRun::Budget), skipped(SkippedRun::Overlap));
+        let (started, failed) = (run("started", None), run("failed", None));
+        let of = |runs: &[&Asked]| status_of(&runs.iter().copied().cloned().collect::<Vec<_>>()).as_u16();
+        assert_eq!(of(&[&budget, &overlap, &failed, &started]), 202);
+        assert_eq!(of(&[&run("queued", None)]), 202);
+        assert_eq!(of(&[&budget, &failed]), 500);
+        assert_eq!(of(&[&budget, &budget]), 429);
+        assert_eq!(of(&[&budget, &overlap]), 409);
+        assert_eq!(of(&[&skipped(SkippedRun::Window)]), 409);
+    }
+
+    #[tokio::test]
+    async fn nothing_is_sent_while_draining() {
+        use super::super::tests::views::{body, views};
+        let (views, mut parts) = views();
+        views.readiness.set(Phase::Draining);
+        let pair = views.current().plan.pairs[0].pair.clone();
+        let wanted = Wanted { target: pair.target.to_string(), profile: pair.profile.to_string() };
+        let stopping = (StatusCode::SERVICE_UNAVAILABLE, "the agent is stopping\n".to_owned());
+        let probed = probe(State(views.clone()), Query(wanted), HeaderMap::new()).await;
+        assert_eq!(body(probed).await, stopping);
+        assert_eq!(body(run(State(views), Path(pair.profile.to_string())).await).await, stopping);
+        assert!(parts.commands.try_recv().is_err());
+    }
+
+    #[test]
     fn a_probe_ends_before_its_scrape() {
-        let of = |value: &str| within(&[(SCRAPE_TIMEOUT, value.parse().unwrap())].into_iter().collect());
+        let name = HeaderName::from_static("x-prometheus-scrape-timeout-seconds");
+        let of = |value: &str| within(&[(name.clone(), value.parse().unwrap())].into_iter().collect());
         assert_eq!(of("10"), Duration::from_millis(9500));
         assert_eq!(of("0.4"), Duration::from_millis(200));
         assert_eq!(of("1e9"), MAX_PROBE_WITHIN);

@@ -3,7 +3,7 @@
 
 use super::Views;
 use super::ask::Probe;
-use crate::event::Pair;
+use crate::event::{Pair, SkippedRun};
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
@@ -49,6 +49,8 @@ pub struct Asked {
     pub state: &'static str,
     /// Id of the run, if it has started.
     pub id: Option<String>,
+    /// Why it was skipped, if it was.
+    pub reason: Option<SkippedRun>,
 }
 
 /// A command that was not executed.

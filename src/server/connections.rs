@@ -2,6 +2,7 @@
 //! longest makes room, so that a scrape gets in however many silent connections there are.
 
 use super::activity::Activity;
+use crate::log_throttle::LogThrottle;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -30,6 +31,7 @@ pub fn max_connections(open_files: Option<u64>) -> usize {
 pub(super) struct Connections {
     max: usize,
     table: Mutex<Table>,
+    log_throttle: LogThrottle,
     /// A connection has ended.
     freed: Notify,
 }
@@ -38,9 +40,6 @@ pub(super) struct Connections {
 struct Table {
     next: u64,
     open: HashMap<u64, Held>,
-    /// Connections that made room and were not told yet, and when some were told.
-    untold: u64,
-    told: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -62,7 +61,8 @@ pub(super) struct Admitted {
 
 impl Connections {
     pub(super) fn new(max: usize) -> Arc<Self> {
-        Arc::new(Self { max, table: Mutex::default(), freed: Notify::new() })
+        let log_throttle = LogThrottle::new(1, TELL_EVERY);
+        Arc::new(Self { max, table: Mutex::default(), log_throttle, freed: Notify::new() })
     }
 
     fn table(&self) -> MutexGuard<'_, Table> {
@@ -97,7 +97,7 @@ impl Connections {
     /// ending already.
     pub(super) fn make_room(&self, spare: usize) {
         let now = Instant::now();
-        let mut table = self.table();
+        let table = self.table();
         let ending = table.open.values().filter(|held| held.close.is_cancelled()).count();
         if ending >= spare.max(table.open.len().saturating_sub(self.max)) {
             return;
@@ -108,14 +108,11 @@ impl Connections {
             .min_by_key(|(since, _)| *since);
         let Some((_, held)) = first else { return };
         held.close.cancel();
-        table.untold += 1;
-        if table.told.is_none_or(|told| now.saturating_duration_since(told) >= TELL_EVERY) {
-            table.told = Some(now);
-            let closed = std::mem::take(&mut table.untold);
+        if let Some(before) = self.log_throttle.line() {
             tracing::warn!(
-                closed,
+                before,
                 limit = self.max,
-                "too many connections to the web port: closed those that kept us waiting longest"
+                "too many connections to the web port: closed the one that kept us waiting longest"
             );
         }
     }

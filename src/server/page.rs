@@ -7,7 +7,7 @@ use super::{About, ConfigStatus, Views};
 use crate::event::{BudgetUse, Ledger, Pair};
 use crate::state::{HistoryView, PairStatus, RequestView, Time};
 use axum::extract::State;
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{Html, IntoResponse, Response};
 use base64::Engine as _;
 use jiff::Timestamp;
@@ -75,8 +75,13 @@ struct Card {
 }
 
 /// `GET /`.
-pub(super) async fn status(State(views): State<Views>) -> Response {
-    match render(&views) {
+pub(super) async fn status(State(views): State<Views>, headers: HeaderMap) -> Response {
+    let pages = views.pages.clone();
+    pages.make(&headers, move || answer(&views)).await
+}
+
+fn answer(views: &Views) -> Response {
+    match render(views) {
         Ok(page) => ([(header::CONTENT_SECURITY_POLICY, policy())], Html(page)).into_response(),
         Err(error) => {
             tracing::error!(%error, "cannot render the status page");

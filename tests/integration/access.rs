@@ -59,6 +59,11 @@ async fn basic_auth_guards_every_page_and_follows_its_file() {
     };
     assert_eq!(run(basic("ann", "right")).await, 202);
     assert_eq!(run(String::new()).await, 401);
+    // But not for pages of other sites, for which a browser sends what it remembers.
+    for foreign in ["origin: https://evil.example\r\n", "sec-fetch-site: cross-site\r\n"] {
+        assert_eq!(run(format!("{}{foreign}", basic("ann", "right"))).await, 403, "{foreign}");
+    }
+    assert_eq!(run(format!("{}origin: https://probe.example\r\n", basic("ann", "right"))).await, 202);
     // A changed password takes effect, a broken file does not.
     std::fs::write(folder.path().join("web.yaml"), users("changed")).unwrap();
     let changed =
@@ -82,7 +87,18 @@ async fn state_is_changed_from_this_machine_only_and_not_by_foreign_pages() {
         (format!("{local}origin: http://{}\r\n", daemon.address), 202),
         (format!("{local}origin: https://evil.example\r\n"), 403),
         (format!("{local}origin: null\r\n"), 403),
+        (format!("{local}origin: http://localhost:3000\r\n"), 403),
+        (format!("{local}sec-fetch-site: same-site\r\n"), 403),
+        (format!("{local}sec-fetch-site: same-origin\r\n"), 202),
+        (format!("{local}referer: https://evil.example/\r\n"), 403),
+        (format!("{local}x-forwarded-for: 192.0.2.1\r\n"), 403),
+        (format!("{local}forwarded: for=192.0.2.1\r\n"), 403),
+        (format!("{local}x-real-ip: 192.0.2.1\r\n"), 403),
+        (format!("{local}via: 1.1 proxy\r\n"), 403),
         ("host: rebound.example\r\n".to_owned(), 403),
+        (format!("{local}{local}"), 400),
+        (format!("host: user@{}\r\n", daemon.address), 400),
+        (String::new(), 400),
     ] {
         let head = format!("POST /api/v1/profiles/p/run HTTP/1.1\r\n{headers}");
         assert_eq!(ask(daemon.address, &head).await.status, wanted, "{headers}");
@@ -90,8 +106,71 @@ async fn state_is_changed_from_this_machine_only_and_not_by_foreign_pages() {
     let probe = "/probe?profile=p&target=t";
     let head = format!("GET {probe} HTTP/1.1\r\nhost: rebound.example\r\n");
     assert_eq!(ask(daemon.address, &head).await.status, 403);
-    // Reading is for everybody.
-    assert_eq!(ask(daemon.address, "GET /metrics HTTP/1.1\r\nhost: rebound.example\r\n").await.status, 200);
+    let head = format!("GET {probe} HTTP/1.1\r\n{local}sec-fetch-site: cross-site\r\n");
+    assert_eq!(ask(daemon.address, &head).await.status, 403);
+    for (host, status) in [(daemon.address.to_string(), 200), ("other.example".to_owned(), 400)] {
+        let head = format!("GET http://{host}/metrics HTTP/1.1\r\n{local}");
+        assert_eq!(ask(daemon.address, &head).await.status, status, "{host}");
+    }
+    daemon.drain().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn under_a_name_that_may_be_another_sites_only_metrics_and_health_are_shown() {
+    let simulator = Simulator::start();
+    let yaml = one("", "schedule: { manual: {} }, workload: { prompts: [hello] }");
+    let names = "server: { allowed_hosts: [probe.example], ";
+    for (yaml, known) in [(yaml.clone(), 403), (yaml.replace("server: { ", names), 200)] {
+        let daemon = Running::start(&yaml, &simulator).await;
+        let asked = async |path: &str, host: &str| {
+            ask(daemon.address, &format!("GET {path} HTTP/1.1\r\nhost: {host}\r\n")).await.status
+        };
+        let private =
+            ["/", "/config", "/api/v1/status", "/api/v1/runs", "/api/v1/requests", "/api/v1/events"];
+        for path in &private {
+            assert_eq!(asked(path, "rebound.example").await, 403, "{path}");
+        }
+        for path in &private[..5] {
+            for host in ["localhost", "192.0.2.1:9464", "[::1]"] {
+                assert_eq!(asked(path, host).await, 200, "{path} {host}");
+            }
+            assert_eq!(asked(path, "probe.example").await, known, "{path}");
+        }
+        for path in ["/metrics", "/-/healthy", "/-/ready"] {
+            assert_eq!(asked(path, "rebound.example").await, 200, "{path}");
+        }
+        daemon.drain().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn behind_a_named_proxy_loopback_is_no_permission() {
+    let simulator = Simulator::start();
+    let yaml = one("", "schedule: { manual: {} }, workload: { prompts: [hello], output_tokens: 4 }")
+        .replace("server: { ", "server: { proxies: [127.0.0.1], ");
+    let daemon = Running::start(&yaml, &simulator).await;
+    let head = format!("POST /api/v1/profiles/p/run HTTP/1.1\r\nhost: {}\r\n", daemon.address);
+    let refused = ask(daemon.address, &head).await;
+    assert_eq!(refused.status, 403);
+    assert!(refused.body.contains("not through a proxy"), "{}", refused.body);
+    daemon.drain().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flood_of_wrong_passwords_waits_in_a_short_queue_and_locks_nobody_out() {
+    let (simulator, folder) = (Simulator::start(), tempfile::tempdir().unwrap());
+    let users = format!("basic_auth_users: {{ ann: '{}' }}\n", bcrypt::hash("right", 6).unwrap());
+    let daemon = guarded(&simulator, folder.path(), &users).await;
+    assert_eq!(page(&daemon, &basic("ann", "right")).await.status, 200);
+    let wrong: Vec<_> = (0..60).map(|n| basic("ann", &n.to_string())).collect();
+    let flood = futures_util::future::join_all(wrong.iter().map(|wrong| page(&daemon, wrong)));
+    let (replies, known) = tokio::join!(flood, page(&daemon, &basic("ann", "right")));
+    assert_eq!(known.status, 200);
+    let busy: Vec<_> = replies.iter().filter(|reply| reply.status != 401).collect();
+    assert!(!busy.is_empty() && busy.len() <= 60 - 17, "{}", busy.len());
+    for reply in busy {
+        assert!(reply.status == 503 && reply.head.contains("retry-after: 1"), "{}", reply.head);
+    }
     daemon.drain().await;
 }
 

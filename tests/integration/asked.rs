@@ -75,6 +75,29 @@ async fn a_run_that_is_asked_for_takes_place_and_is_on_record() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_is_skipped_says_why() {
+    let simulator = Simulator::start();
+    let more = [
+        ("load: [{ for: 1h, users: 1, think: 1h }]", 409, "overlap"),
+        ("budget: { period: day, requests: 1 }", 429, "budget"),
+    ];
+    for (keys, status, reason) in more {
+        let daemon = Running::start(&one("", &format!("{MANUAL}, {keys}")), &simulator).await;
+        assert_eq!(post(&daemon, "/api/v1/profiles/p/run").await.status, 202);
+        daemon.requests(1).await;
+        let reply = post(&daemon, "/api/v1/profiles/p/run").await;
+        assert_eq!(reply.status, status, "{}", reply.body);
+        let asked: serde_json::Value = serde_json::from_str(&reply.body).unwrap();
+        assert_eq!(
+            (&asked["runs"][0]["state"], &asked["runs"][0]["reason"]),
+            (&"skipped".into(), &reason.into())
+        );
+        daemon.stop.now.cancel();
+        daemon.drain().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn events_tell_what_happens_and_end_with_the_daemon() {
     let simulator = Simulator::start();
     let daemon = Running::start(&one("", MANUAL), &simulator).await;

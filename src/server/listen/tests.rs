@@ -2,6 +2,7 @@
 //! long it would have taken can be asked.
 
 use super::*;
+use crate::cpu_pool::CpuPool;
 use crate::server::tests::views::views;
 use crate::server::{Current, Readiness, Server, Views};
 use std::net::Ipv4Addr;
@@ -141,7 +142,7 @@ fn tls(folder: &std::path::Path) -> Arc<Access> {
     std::fs::write(folder.join("k.pem"), made.signing_key.serialize_pem()).unwrap();
     let file = folder.join("web.yaml");
     std::fs::write(&file, "tls_server_config: { cert_file: c.pem, key_file: k.pem }\n").unwrap();
-    Arc::new(Access::new(Some(&file), false).unwrap())
+    Arc::new(Access::new(Some(&file), false, CpuPool::start().unwrap()).unwrap())
 }
 
 #[tokio::test(start_paused = true)]

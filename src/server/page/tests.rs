@@ -225,7 +225,7 @@ fn numbers_are_readable() {
 async fn a_config_that_could_not_be_reloaded_is_said_before_the_cards() {
     use crate::server::tests::views::{body, views};
     let (views, parts) = views();
-    let shown = || async { body(status(State(views.clone())).await).await.1 };
+    let shown = || async { body(status(State(views.clone()), HeaderMap::new()).await).await.1 };
     assert!(!shown().await.contains("role=\"alert\""));
     parts.current.send_modify(|current| {
         let status = Arc::make_mut(&mut current.status);

@@ -1,7 +1,9 @@
 //! Views of a small plan, for tests of the pages that show them.
 
 use crate::event::Ledger;
-use crate::server::{About, Command, ConfigStatus, Current, LastProbes, Notice, Readiness, Views, WAITING};
+use crate::server::{
+    About, Answers, Command, ConfigStatus, Current, LastProbes, Notice, Readiness, Views, WAITING,
+};
 use crate::state::{BudgetLedger, History, Recent, Time};
 use crate::telemetry::{Exposition, Store};
 use crate::testing::small_plan;
@@ -52,6 +54,8 @@ pub(in crate::server) fn views() -> (Views, Parts) {
         history: History::new(&plan),
         ledger,
         access: Arc::default(),
+        scrapes: Answers::default(),
+        pages: Answers::default(),
         probes: LastProbes::default(),
         events: Arc::default(),
         readiness: Readiness::default(),

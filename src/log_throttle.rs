@@ -1,15 +1,19 @@
-//! Keeps the log of a failing target readable: so many lines per second, and then a count.
+//! Keeps the log readable when the same happens again and again: so many lines in a time, and then a count.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// Lines per second and pair.
+/// Lines per second of a pair of profile and target.
 const LINES: u32 = 5;
 
-/// Allows some lines per second and counts the rest.
-#[derive(Debug, Default)]
-pub(super) struct LogThrottle(Mutex<Window>);
+/// Allows some lines in a time and counts the rest.
+#[derive(Debug)]
+pub struct LogThrottle {
+    lines: u32,
+    within: Duration,
+    window: Mutex<Window>,
+}
 
 #[derive(Debug, Default)]
 struct Window {
@@ -18,17 +22,28 @@ struct Window {
     suppressed: u64,
 }
 
+impl Default for LogThrottle {
+    /// Five lines per second.
+    fn default() -> Self {
+        Self::new(LINES, Duration::from_secs(1))
+    }
+}
+
 impl LogThrottle {
+    /// So many lines in this time.
+    pub fn new(lines: u32, within: Duration) -> Self {
+        Self { lines, within, window: Mutex::default() }
+    }
+
     /// Whether a line may be written now; if so, how many were not since the last one.
-    pub(super) fn line(&self) -> Option<u64> {
+    pub fn line(&self) -> Option<u64> {
         let now = Instant::now();
-        let mut window = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if window.opened.is_none_or(|opened| now.saturating_duration_since(opened) >= Duration::from_secs(1))
-        {
+        let mut window = self.window.lock().unwrap_or_else(PoisonError::into_inner);
+        if window.opened.is_none_or(|opened| now.saturating_duration_since(opened) >= self.within) {
             window.opened = Some(now);
             window.lines = 0;
         }
-        if window.lines >= LINES {
+        if window.lines >= self.lines {
             window.suppressed += 1;
             return None;
         }
