@@ -164,7 +164,8 @@ async fn a_flood_of_wrong_passwords_waits_in_a_short_queue_and_locks_nobody_out(
     assert_eq!(page(&daemon, &basic("ann", "right")).await.status, 200);
     let wrong: Vec<_> = (0..60).map(|n| basic("ann", &n.to_string())).collect();
     let flood = futures_util::future::join_all(wrong.iter().map(|wrong| page(&daemon, wrong)));
-    let (replies, known) = tokio::join!(flood, page(&daemon, &basic("ann", "right")));
+    let right = basic("ann", "right");
+    let (replies, known) = tokio::join!(flood, page(&daemon, &right));
     assert_eq!(known.status, 200);
     let busy: Vec<_> = replies.iter().filter(|reply| reply.status != 401).collect();
     assert!(!busy.is_empty() && busy.len() <= 60 - 17, "{}", busy.len());

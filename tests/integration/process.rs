@@ -69,7 +69,7 @@ impl Process {
         Self::start_program(env!("CARGO_BIN_EXE_tokenbeat"), stdin, folder, arguments, &[])
     }
 
-    fn start_program(
+    pub(crate) fn start_program(
         program: &str,
         stdin: Stdio,
         folder: TempDir,

@@ -16,7 +16,7 @@ async fn silent_connections_neither_stop_scrapes_nor_traffic_nor_the_end() {
     );
     let config = one(", connection: cold", &profile).replace("{SIM}", &simulator.address.to_string());
     // Fewer files than are needed, until the process takes what it may have.
-    let script = "ulimit -H -n 160 && ulimit -S -n 40 && exec \"$0\" serve --config.file tokenbeat.yaml";
+    let script = "ulimit -n 160 && ulimit -S -n 40 && exec \"$0\" serve --config.file tokenbeat.yaml";
     let arguments = ["-c", script, env!("CARGO_BIN_EXE_tokenbeat")];
     let process = Process::start_program("/bin/sh", folder(&config), &arguments, &[]);
     assert_eq!(process.says("open_files=").await, "160");
