@@ -5,6 +5,7 @@ use crate::http::{get, try_get};
 use crate::process::{Process, folder};
 use crate::scrape::Scrape;
 use std::net::SocketAddr;
+use std::process::Stdio;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 
@@ -18,7 +19,7 @@ async fn silent_connections_neither_stop_scrapes_nor_traffic_nor_the_end() {
     // Fewer files than are needed, until the process takes what it may have.
     let script = "ulimit -n 160 && ulimit -S -n 40 && exec \"$0\" serve --config.file tokenbeat.yaml";
     let arguments = ["-c", script, env!("CARGO_BIN_EXE_tokenbeat")];
-    let process = Process::start_program("/bin/sh", folder(&config), &arguments, &[]);
+    let process = Process::start_program("/bin/sh", Stdio::null(), folder(&config), &arguments, &[]);
     assert_eq!(process.says("open_files=").await, "160");
     assert_eq!(process.says("web_connections=").await, "20");
     let address: SocketAddr = process.says("listening address=").await.parse().unwrap();
