@@ -164,6 +164,10 @@ macro_rules! rows {
             "Attempts to export by OTLP that failed; absent where OTLP is off.";
         Dropped = "tokenbeat.telemetry.dropped", None, ReadCounter, Agent [Signal: Read, Reason: Read], Always,
             "Spans, log records and metric points that did not arrive by OTLP: queue_full, rejected by the receiver, or failed after every attempt; absent where OTLP is off.";
+        StateWritesFailed = "tokenbeat.state_writes_failed", None, Counter, Agent [], Always,
+            "Writes to the state file that failed; what they held is kept in memory and written again.";
+        StateBytes = "tokenbeat.state_bytes", Bytes, OptionalGauge, Agent [], Always,
+            "Size of the state file, its write-ahead log left out; absent without one.";
         RuntimeLag = "tokenbeat.runtime_lag", Seconds, Histogram(&buckets::RUNTIME_LAG), Agent [], Always,
             "How late a timer of the traffic runtime fired.";
     }

@@ -14,7 +14,7 @@ mod request;
 mod run;
 mod tokens;
 
-pub use budget::{BudgetUse, Exhausted, Hold, Ledger, Scope, Spend, Unit};
+pub use budget::{BudgetUse, Exhausted, Hold, Ledger, Refusal, Scope, Spend, Unit};
 pub use ids::TraceIds;
 pub use journey::Journey;
 pub use marks::{Gaps, Marks};

@@ -11,6 +11,7 @@ pub use offered::OfferedRequest;
 
 use crate::event::{Journey, Pair, Place, Request, RunRef, RunSummary, SkipReason, SkippedRun};
 use crate::plan::Plan;
+use crate::tally::{Distribution, RunTally, Tally};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -72,7 +73,12 @@ pub enum Fact {
         lag: Duration,
     },
     /// A run has ended.
-    RunEnded(Arc<RunSummary>),
+    RunEnded {
+        /// Its record.
+        summary: Arc<RunSummary>,
+        /// What its requests come to.
+        tally: Arc<RunTally>,
+    },
     /// A run that was due did not take place.
     RunSkipped {
         /// Whose.
@@ -89,6 +95,19 @@ pub enum Fact {
         /// When.
         at: Option<SystemTime>,
     },
+}
+
+impl Fact {
+    /// Counts what it says about requests; other facts change nothing.
+    pub fn count_in<D: Distribution>(&self, tally: &mut Tally<D>) {
+        match self {
+            Self::Offered { warm_up, .. } => tally.offered(*warm_up),
+            Self::Skipped { warm_up, reason, .. } => tally.skipped(*warm_up, *reason),
+            Self::Ended { request, .. } => tally.ended(request),
+            Self::LoadActive { time, .. } => tally.load_active(*time),
+            _ => {}
+        }
+    }
 }
 
 /// Listens to facts. Called from the traffic runtime: an implementation must neither block nor do I/O.

@@ -88,6 +88,19 @@ pub struct Agent {
     pub in_flight: NonZeroU32,
     /// Budget of everything together.
     pub budget: Option<Budget>,
+    /// What outlives the process; `None` if nothing does.
+    pub state: Option<StateFile>,
+}
+
+/// The state file, and how much of runs and series is kept in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StateFile {
+    /// The file, or the folder that it is in.
+    pub path: PathBuf,
+    /// What is older goes.
+    pub retention: Duration,
+    /// The oldest go when the file would be larger, bytes.
+    pub max_bytes: u64,
 }
 
 /// The HTTP server.

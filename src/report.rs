@@ -166,7 +166,7 @@ impl Sink for Summary {
             | Fact::Ended { place, .. }
             | Fact::LoadActive { place, .. } => {
                 if let Some(mut tally) = self.at(place) {
-                    tally.take(fact);
+                    fact.count_in(&mut tally);
                 }
             }
             Fact::JourneyEnded { journey, .. } => {
@@ -174,7 +174,7 @@ impl Sink for Summary {
                     journeys.take(journey);
                 }
             }
-            Fact::RunEnded(summary) => {
+            Fact::RunEnded { summary, .. } => {
                 if let Some(pair) = self.pair(&summary.run.pair) {
                     let mut runs = lock(&pair.runs);
                     runs.truncate(RUNS - 1);

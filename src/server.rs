@@ -11,6 +11,7 @@ mod chart;
 mod command;
 mod connections;
 mod current;
+mod history;
 mod listen;
 mod notice;
 mod page;
@@ -29,7 +30,7 @@ pub use readiness::{Phase, Readiness};
 pub use web_config::{Error as WebConfigError, WebConfig};
 
 use crate::event::Ledger;
-use crate::state::{Events, History, Recent};
+use crate::state::{Events, History, Keeper, Recent};
 use axum::Router;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
@@ -68,6 +69,8 @@ pub struct Views {
     pub recent: Arc<Recent>,
     /// The last ten minutes of each pair of profile and target.
     pub history: Arc<History>,
+    /// The state file; absent without one.
+    pub keeper: Option<Arc<Keeper>>,
     /// The state of the budgets.
     pub ledger: Arc<dyn Ledger>,
     /// Bounds of scrapes.
@@ -144,6 +147,7 @@ fn router(views: Views) -> Router {
         .route("/api/v1/status", get(api::status))
         .route("/api/v1/runs", get(api::runs))
         .route("/api/v1/requests", get(api::requests))
+        .route("/api/v1/history", get(history::history))
         .route("/api/v1/events", get(api::events))
         .merge(privileged(&views))
         .route_layer(from_fn(access::private))

@@ -5,12 +5,12 @@
 
 mod distribution;
 mod sample;
+mod saved;
 
 pub use distribution::{Distribution, Times};
 pub use sample::{Sample, quantiles};
 
 use crate::event::{Journey, Outcome, Request, SkipReason, Source};
-use crate::fact::Fact;
 use enum_map::EnumMap;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -120,6 +120,9 @@ pub struct Tally<D> {
     pub judged: BTreeMap<Arc<str>, Judged>,
 }
 
+/// The numbers of a run; its times are known to within a hundredth.
+pub type RunTally = Tally<Times<2>>;
+
 /// The sum of the journeys of a stage; warm-up left out.
 #[derive(Clone, Debug, Default)]
 pub struct JourneyTally<D> {
@@ -136,18 +139,23 @@ pub struct JourneyTally<D> {
 }
 
 impl<D: Distribution> Tally<D> {
-    /// Counts what a fact says about requests; other facts change nothing.
-    pub fn take(&mut self, fact: &Fact) {
-        match fact {
-            Fact::Offered { warm_up, .. } => self.offered.count(*warm_up),
-            Fact::Skipped { warm_up, reason, .. } => self.skipped[*reason].count(*warm_up),
-            Fact::Ended { request, .. } => self.ended(request),
-            Fact::LoadActive { time, .. } => self.load_active += *time,
-            _ => {}
-        }
+    /// A request was offered.
+    pub fn offered(&mut self, warm_up: bool) {
+        self.offered.count(warm_up);
     }
 
-    fn ended(&mut self, request: &Request) {
+    /// An offered request was not sent.
+    pub fn skipped(&mut self, warm_up: bool, reason: SkipReason) {
+        self.skipped[reason].count(warm_up);
+    }
+
+    /// Load was offered for this long.
+    pub fn load_active(&mut self, time: Duration) {
+        self.load_active += time;
+    }
+
+    /// A request has ended.
+    pub fn ended(&mut self, request: &Request) {
         self.spent.take(request);
         self.ended[request.outcome].count(request.warm_up);
         if request.warm_up {

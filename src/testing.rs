@@ -136,6 +136,7 @@ fn assemble(targets: Vec<Arc<Target>>, profiles: Vec<Profile>, in_flight: u32) -
             currency: "usd".into(),
             in_flight: NonZeroU32::new(in_flight).unwrap(),
             budget: None,
+            state: None,
         },
         server: Server {
             listen: "127.0.0.1:0".parse().unwrap(),

@@ -10,6 +10,7 @@ pub use tokenizer::Tokenizer;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
+use strum::{IntoStaticStr, VariantArray};
 
 /// The schema of a type is that of the form in which it is written.
 macro_rules! schema_of {
@@ -201,8 +202,21 @@ pub enum Overlap {
 }
 
 /// Calendar periods.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    Serialize,
+    Deserialize,
+    JsonSchema,
+    IntoStaticStr,
+    VariantArray,
+)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum Period {
     /// From each full hour.
     Hour,
@@ -213,6 +227,16 @@ pub enum Period {
     Week,
     /// From midnight on the first of the month.
     Month,
+}
+
+impl Period {
+    /// Every period.
+    pub const ALL: &'static [Self] = Self::VARIANTS;
+
+    /// Its name in a config.
+    pub fn name(self) -> &'static str {
+        self.into()
+    }
 }
 
 /// Forms of an answer.

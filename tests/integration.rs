@@ -52,6 +52,8 @@ mod reload;
 mod replay;
 #[path = "integration/scrape.rs"]
 mod scrape;
+#[path = "integration/state.rs"]
+mod state;
 #[path = "integration/traps.rs"]
 mod traps;
 #[path = "integration/web_port.rs"]

@@ -94,5 +94,6 @@ fn agent() -> plan::Agent {
         currency: "usd".into(),
         in_flight: NonZeroU32::MAX,
         budget: None,
+        state: None,
     }
 }

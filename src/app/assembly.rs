@@ -7,8 +7,8 @@ use crate::engine::{self, Deps, Engine};
 use crate::event::Ledger;
 use crate::fact::Sink;
 use crate::files::Files;
-use crate::plan::{Fingerprint, Plan, Target};
-use crate::state;
+use crate::plan::{Fingerprint, Plan, StateFile, Target};
+use crate::state::{BudgetLedger, Keeper, Kept, Restored, SavedRun, Written};
 use anyhow::{Context as _, anyhow};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -72,8 +72,30 @@ pub(super) fn callers(plan: &Plan, cpu_pool: &CpuPool) -> anyhow::Result<Callers
 }
 
 /// The budgets of a plan, with nothing spent.
-pub(super) fn ledger(plan: &Plan) -> Arc<state::BudgetLedger> {
-    Arc::new(state::BudgetLedger::new(plan, engine::system()))
+pub(super) fn ledger(plan: &Plan) -> Arc<BudgetLedger> {
+    Arc::new(BudgetLedger::new(plan, engine::system()))
+}
+
+/// What outlives the process, as far as the config wants it.
+pub(super) struct Memory {
+    pub(super) ledger: Arc<BudgetLedger>,
+    /// Absent without a state file.
+    pub(super) keeper: Option<Arc<Keeper>>,
+    /// Runs of earlier processes, newest first.
+    pub(super) runs: Vec<SavedRun>,
+}
+
+/// Opens the state file, if the plan has one, and starts its keeper. Blocks while it reads.
+pub(super) fn memory(plan: &Plan, report: impl Fn(Written) + Send + 'static) -> anyhow::Result<Memory> {
+    let Some(StateFile { path, retention, max_bytes }) = plan.agent.state.clone() else {
+        return Ok(Memory { ledger: ledger(plan), keeper: None, runs: Vec::new() });
+    };
+    let mut restored = Restored::open(&path, Kept { retention, max_bytes })?;
+    let (budgets, runs) = (std::mem::take(&mut restored.budgets), std::mem::take(&mut restored.runs));
+    let ledger = Arc::new(BudgetLedger::restored(plan, budgets, engine::system()));
+    let keeper = Keeper::start(restored, Arc::clone(&ledger), engine::system(), report)
+        .context("cannot start the thread that keeps the state file")?;
+    Ok(Memory { ledger, keeper: Some(keeper), runs })
 }
 
 /// The threads for CPU-bound work of a process: one pool for the engine and all clients.

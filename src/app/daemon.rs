@@ -1,6 +1,6 @@
 //! The daemon: an engine whose facts go to the metrics and the recent requests, and a server that shows them.
 
-use super::assembly::{self, Clients};
+use super::assembly::{self, Clients, Memory};
 use super::commands;
 use super::open_files;
 use super::reload::{Origin, Parts, Reloader, Started};
@@ -13,7 +13,7 @@ use crate::server::{
     About, Access, Answers, Command, ConfigStatus, Current, LastProbes, Notice, Phase, Readiness, Server,
     Views, WAITING, max_connections,
 };
-use crate::state::{BudgetLedger, Events, History, Recent};
+use crate::state::{BudgetLedger, Events, History, Keeper, Recent, Written};
 use crate::telemetry::otlp::{self, LogTap};
 use crate::telemetry::{Exposition, Store, watch_runtime_lag};
 use anyhow::{Context as _, anyhow};
@@ -24,7 +24,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-/// Time that the export gets for its last flush.
+/// Time that the export and the state file get for their last flush.
 const FLUSH: Duration = Duration::from_secs(5);
 
 /// How a daemon runs, beside its config.
@@ -48,6 +48,7 @@ pub struct Daemon {
     commands: mpsc::Receiver<Command>,
     reloader: Reloader,
     store: Arc<Store>,
+    keeper: Option<Arc<Keeper>>,
     export: Option<(Arc<otlp::Export>, otlp::Work)>,
     traffic: Handle,
     grace: Duration,
@@ -66,9 +67,20 @@ impl Daemon {
         let Loaded { plan, config, warnings } = loaded;
         let plan = Arc::new(plan);
         let store = Store::new(&plan);
-        let ledger = assembly::ledger(&plan);
+        let counted = Arc::clone(&store);
+        let Memory { ledger, keeper, runs } = assembly::memory(&plan, move |written| match written {
+            Written::Bytes(bytes) => counted.state_written(bytes),
+            Written::Failed => counted.state_write_failed(),
+        })?;
+        if keeper.is_none() {
+            tracing::info!(
+                "there is no `agent.state`: budgets, runs and the history of the status page are kept in memory, and a \
+                 restart forgets them"
+            );
+        }
         store.attach_ledger(Arc::<BudgetLedger>::clone(&ledger));
         let recent = Recent::new(&plan);
+        recent.restore(&runs);
         let history = History::new(&plan);
         let export = plan.telemetry.otlp.as_ref().map(|otlp| otlp::build(otlp, &plan, &store, tap));
         let export = export.transpose().context("cannot set up the export by OTLP")?;
@@ -81,6 +93,7 @@ impl Daemon {
             Arc::<History>::clone(&history),
             Arc::<Events>::clone(&events),
         ];
+        sinks.extend(keeper.iter().map(|keeper| -> Arc<dyn Sink> { Arc::<Keeper>::clone(keeper) }));
         sinks.extend(export.as_ref().map(|(export, _)| export.sink()));
         let sink: Arc<dyn Sink> = Arc::new(Fanout::new(sinks));
         let cpu_pool = assembly::cpu_pool()?;
@@ -101,6 +114,7 @@ impl Daemon {
             commands: asked,
             recent,
             history,
+            keeper: keeper.clone(),
             ledger: Arc::<BudgetLedger>::clone(&ledger),
             access: Arc::new(access),
             scrapes: Answers::default(),
@@ -114,6 +128,7 @@ impl Daemon {
         let started = Started {
             listen: options.listen.is_none().then_some(listen),
             web_config: plan.server.web_config.clone(),
+            state: plan.agent.state.clone(),
             otlp: plan.telemetry.otlp.clone(),
         };
         let server = Server::bind(options.listen.unwrap_or(listen)).await?;
@@ -121,7 +136,8 @@ impl Daemon {
         let (engine, clients) = (Arc::new(engine), Arc::new(clients));
         let parts = Parts { engine: Arc::clone(&engine), store: Arc::clone(&store), clients, current };
         let reloader = Reloader::new(parts, started);
-        Ok(Self { engine, server, views, commands, reloader, store, export, traffic, grace: options.grace })
+        let grace = options.grace;
+        Ok(Self { engine, server, views, commands, reloader, store, keeper, export, traffic, grace })
     }
 
     /// The same, with a config that can be loaded again: when it is asked for, and, if the origin says so, when its
@@ -145,7 +161,7 @@ impl Daemon {
     /// Runs until `stop.drain`: then no new runs start, open requests may end within the grace (or until
     /// `stop.now`), and the server, which shows the last numbers until then, ends last.
     pub async fn run(self, stop: Stop) -> anyhow::Result<()> {
-        let Self { engine, server, views, commands, reloader, store, export, traffic, grace } = self;
+        let Self { engine, server, views, commands, reloader, store, keeper, export, traffic, grace } = self;
         let (export, work) = export.unzip();
         let exporting = work.map(|work| tokio::spawn(work.run()));
         let readiness = views.readiness.clone();
@@ -176,6 +192,9 @@ impl Daemon {
         reloading.await.context("the reloads of the config died")?;
         let stragglers = engine.shutdown(grace, &stop.now).await;
         tracing::info!(cancelled_runs = stragglers.len(), "drained");
+        if let Some(keeper) = keeper {
+            close(keeper).await;
+        }
         // Last, so that the flush holds everything; the server still shows what it counts.
         if let (Some(export), Some(exporting)) = (export, exporting) {
             export.shutdown(FLUSH);
@@ -186,6 +205,14 @@ impl Daemon {
         commands.await.context("the commands died")?;
         lag.await.context("the runtime probe died")?;
         Ok(())
+    }
+}
+
+/// Writes what there is into the state file. A disk that hangs does not keep the process from ending.
+async fn close(keeper: Arc<Keeper>) {
+    let closed = tokio::task::spawn_blocking(move || keeper.stop(FLUSH)).await;
+    if !closed.unwrap_or(false) {
+        tracing::error!("the state file could not be written to its end");
     }
 }
 

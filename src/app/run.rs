@@ -1,6 +1,6 @@
 //! `tokenbeat run`: profiles once, now, one after the other, so that they do not disturb each other's numbers.
 
-use super::assembly;
+use super::assembly::{self, Memory};
 use super::progress::Progress;
 use super::replay::Replay;
 use super::runtimes::Runtimes;
@@ -13,6 +13,7 @@ use crate::fact::{Fanout, Sink};
 use crate::plan::{PairPlan, Plan, Profile};
 use crate::report::{self, Report, Summary};
 use crate::schedule::off_grid;
+use crate::state::{Keeper, StateError};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -39,10 +40,12 @@ pub(super) fn run(options: &RunOptions) -> anyhow::Result<Exit> {
     };
     let summary = Summary::new(&plan);
     let progress = Progress::new();
-    let sinks: Vec<Arc<dyn Sink>> = vec![Arc::<Summary>::clone(&summary), Arc::<Progress>::clone(&progress)];
+    let mut sinks: Vec<Arc<dyn Sink>> =
+        vec![Arc::<Summary>::clone(&summary), Arc::<Progress>::clone(&progress)];
+    let Memory { ledger, keeper, .. } = memory(&plan)?;
+    sinks.extend(keeper.iter().map(|keeper| -> Arc<dyn Sink> { Arc::<Keeper>::clone(keeper) }));
     let runtimes = Runtimes::start()?;
     let traffic = runtimes.traffic();
-    let ledger = assembly::ledger(&plan);
     let ended = runtimes.block_on(async {
         let cpu_pool = assembly::cpu_pool()?;
         let callers = assembly::callers(&plan, &cpu_pool)?;
@@ -55,11 +58,27 @@ pub(super) fn run(options: &RunOptions) -> anyhow::Result<Exit> {
             never = signals => match never {},
         }
     })?;
+    if let Some(keeper) = keeper
+        && !keeper.stop(GRACE)
+    {
+        eprintln!("warning: the state file could not be written to its end");
+    }
     let mut report = summary.report();
     report.pairs.retain(|pair| !pair.runs.is_empty());
     print(&report.tables())?;
     print(&again(&replay, &plan, &ended))?;
     Ok(verdict(&report, &ended))
+}
+
+/// What outlives the process. A daemon that has the state file does not keep somebody from a run beside it.
+fn memory(plan: &Plan) -> anyhow::Result<Memory> {
+    match assembly::memory(plan, |_| {}) {
+        Err(error) if matches!(error.downcast_ref(), Some(StateError::InUse(_))) => {
+            eprintln!("warning: {error}; this run is not recorded there, and its budgets begin with nothing spent");
+            Ok(Memory { ledger: assembly::ledger(plan), keeper: None, runs: Vec::new() })
+        }
+        memory => memory,
+    }
 }
 
 /// The pairs that the command line names, in its order; every wrong name at once.

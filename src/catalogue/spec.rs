@@ -12,6 +12,8 @@ pub enum Unit {
     Token,
     /// Seconds.
     Seconds,
+    /// Bytes.
+    Bytes,
     /// A ratio.
     Ratio,
     /// Tokens per second.
@@ -25,6 +27,7 @@ impl Unit {
             Self::None => "",
             Self::Token => "{token}",
             Self::Seconds => "s",
+            Self::Bytes => "By",
             Self::Ratio => "1",
             Self::TokensPerSecond => "tokens/s",
         }
@@ -35,6 +38,7 @@ impl Unit {
         match self {
             Self::None | Self::Token => None,
             Self::Seconds => Some("seconds"),
+            Self::Bytes => Some("bytes"),
             Self::Ratio => Some("ratio"),
             Self::TokensPerSecond => Some("tokens_per_second"),
         }
@@ -291,6 +295,7 @@ impl Spec {
         match self.unit {
             Unit::None | Unit::Token | Unit::Ratio => {}
             Unit::Seconds => push_unless_there(&mut words, &["seconds"]),
+            Unit::Bytes => push_unless_there(&mut words, &["bytes"]),
             Unit::TokensPerSecond => {
                 push_unless_there(&mut words, &["tokens"]);
                 push_unless_there(&mut words, &["per", "second"]);

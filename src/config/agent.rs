@@ -31,6 +31,14 @@ pub struct Agent {
     /// Budget of everything together.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub budget: Option<Budget>,
+    /// File for what outlives the process: budgets, runs and the series of the status page; a folder means
+    /// `tokenbeat.db` in it. It is an SQLite database, and each agent needs its own. Default: memory only, so that a
+    /// restart begins with nothing spent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("format" = "path"))]
+    pub state: Option<PathBuf>,
+    /// How much of runs and series is kept in the state file.
+    pub history: History,
 }
 
 impl Default for Agent {
@@ -42,7 +50,26 @@ impl Default for Agent {
             currency: "usd".to_owned(),
             limits: Limits::default(),
             budget: None,
+            state: None,
+            history: History::default(),
         }
+    }
+}
+
+/// How much of runs and series is kept in the state file. Budgets are kept in any case.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct History {
+    /// What is older goes. Default: 30d.
+    pub retention: Length,
+    /// The oldest go when the file would be larger, bytes. Default: 268435456 (256 MiB).
+    #[schemars(range(min = 1_048_576))]
+    pub max_bytes: u64,
+}
+
+impl Default for History {
+    fn default() -> Self {
+        Self { retention: Length(Duration::from_hours(30 * 24)), max_bytes: 256 << 20 }
     }
 }
 
@@ -62,7 +89,7 @@ impl Default for Limits {
 }
 
 /// A cap per period: at least one of `requests`, `tokens` and `cost`. What would be over it is not sent, and
-/// counted as skipped. Spending is held in memory: a restart begins with nothing spent.
+/// counted as skipped. What is spent outlives the process where the agent has a `state` file.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Budget {

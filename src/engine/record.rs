@@ -2,7 +2,7 @@
 //! right on every path by which a request can end.
 
 use crate::fact::{Fact, Sink};
-use crate::tally::{Tally, Times};
+use crate::tally::RunTally;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// The record of a run in progress.
@@ -10,9 +10,6 @@ pub(super) struct Record {
     sink: Arc<dyn Sink>,
     tally: Mutex<RunTally>,
 }
-
-/// The numbers of a run; its times are known to within a hundredth.
-pub(super) type RunTally = Tally<Times<2>>;
 
 impl Record {
     pub(super) fn new(sink: Arc<dyn Sink>) -> Self {
@@ -33,7 +30,7 @@ impl Record {
 
 impl Sink for Record {
     fn record(&self, fact: &Fact) {
-        self.tally().take(fact);
+        fact.count_in(&mut self.tally());
         self.sink.record(fact);
     }
 }

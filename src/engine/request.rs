@@ -128,7 +128,10 @@ impl Stage {
             return Err(self.ended(offered, |request| request.outcome = Outcome::Failed(Failure::Cancelled)));
         };
         let spent = settle::actual(&answer, asked, plan.target.price.as_ref());
-        self.run.runtime.shared.ledger.settle(admitted.hold, spent);
+        let ledger = &self.run.runtime.shared.ledger;
+        // Until then it is in flight: a process that is killed now must not forget more than that.
+        ledger.recorded(&admitted.hold).await;
+        ledger.settle(admitted.hold, spent);
         Ok(Answered { offered, asked_output, answer: Arc::new(answer) })
     }
 

@@ -1,8 +1,8 @@
 //! How a run ended, and why: from what it counted. Pure.
 
-use super::record::RunTally;
 use crate::event::{Failure, Outcome, RunResult, SkipReason};
 use crate::plan::Objective;
+use crate::tally::RunTally;
 use std::time::Duration;
 
 /// Dispatch lag above which a run is degraded whatever it measured.

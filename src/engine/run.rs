@@ -252,17 +252,10 @@ impl Run {
     pub(super) fn finish(&self, offered: Offered) -> RunSummary {
         let ended = system_time((self.runtime.shared.wall)());
         let began = self.begun.get().copied();
-        let (result, reason, offered, skipped, ok) = {
-            let tally = self.record.tally();
-            let (result, reason) = result::result(&tally, offered, &self.runtime.plan.profile.slos);
-            (
-                result,
-                reason,
-                tally.offered.total(),
-                tally.all_skipped().total(),
-                tally.ended[Outcome::Ok].total(),
-            )
-        };
+        let tally = self.record.tally().clone();
+        let (result, reason) = result::result(&tally, offered, &self.runtime.plan.profile.slos);
+        let (offered, skipped) = (tally.offered.total(), tally.all_skipped().total());
+        let ok = tally.ended[Outcome::Ok].total();
         let run = Arc::clone(&self.ident);
         let started = began.unwrap_or(ended);
         let summary = RunSummary { run, started, ended, result, reason, offered, skipped, ok };
@@ -276,7 +269,8 @@ impl Run {
                 ok,
                 "run ended"
             );
-            self.record.record(&Fact::RunEnded(Arc::new(summary.clone())));
+            self.record
+                .record(&Fact::RunEnded { summary: Arc::new(summary.clone()), tally: Arc::new(tally) });
         }
         summary
     }

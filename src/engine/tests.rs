@@ -206,7 +206,9 @@ impl Facts {
 
     pub(super) fn summaries(&self) -> Vec<Arc<RunSummary>> {
         self.collect(
-            |_, fact| if let Fact::RunEnded(summary) = fact { Some(Arc::clone(summary)) } else { None },
+            |_, fact| {
+                if let Fact::RunEnded { summary, .. } = fact { Some(Arc::clone(summary)) } else { None }
+            },
         )
     }
 
@@ -307,7 +309,7 @@ pub(super) struct Free(pub(super) Mutex<Vec<Spend>>);
 
 impl Ledger for Free {
     fn reserve(&self, profile: &Arc<str>, most: Spend) -> Result<Hold, Exhausted> {
-        Ok(Hold { profile: Arc::clone(profile), reserved: most, at: 0 })
+        Ok(Hold { profile: Arc::clone(profile), reserved: most, at: 0, number: 0 })
     }
 
     fn settle(&self, _: Hold, actual: Spend) {

@@ -1,6 +1,7 @@
 //! Budgets as the engine sees them: reserve the most that a request can cost before it goes out, settle what it
 //! did cost when it has ended.
 
+use futures_util::future::BoxFuture;
 use std::fmt;
 use std::sync::Arc;
 use strum::{IntoStaticStr, VariantArray};
@@ -57,18 +58,37 @@ impl Unit {
     }
 }
 
-/// A reservation was refused: what it asks for does not fit into what is left.
+/// A reservation was refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Exhausted {
     /// Whose budget.
     pub scope: Scope,
     /// Which part of it.
     pub unit: Unit,
+    /// Why.
+    pub why: Refusal,
+}
+
+/// Why a reservation was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// What it asks for does not fit into what is left.
+    Spent,
+    /// What is spent cannot be recorded, so that a restart would forget it.
+    Unrecorded,
 }
 
 impl fmt::Display for Exhausted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the {} budget of {} is spent", self.unit.label(), self.scope.label())
+        let (unit, scope) = (self.unit.label(), self.scope.label());
+        match self.why {
+            Refusal::Spent => write!(f, "the {unit} budget of {scope} is spent"),
+            Refusal::Unrecorded => write!(
+                f,
+                "the {unit} budget of {scope} is on hold: the state file cannot be written, so that what is spent \
+                 would be forgotten"
+            ),
+        }
     }
 }
 
@@ -82,6 +102,8 @@ pub struct Hold {
     pub reserved: Spend,
     /// When it was reserved, seconds since the epoch: it is settled in the period that it was taken from.
     pub at: i64,
+    /// Its number in the ledger, by which the ledger knows whether it is recorded.
+    pub number: u64,
 }
 
 /// How much of one budget is spent, reservations included.
@@ -101,6 +123,12 @@ pub struct BudgetUse {
 pub trait Ledger: Send + Sync {
     /// Takes `most` off every budget that covers `profile`, all or none.
     fn reserve(&self, profile: &Arc<str>, most: Spend) -> Result<Hold, Exhausted>;
+    /// Returns when a restart would not forget this reservation, or when the ledger has given up recording. A request
+    /// whose reservation is not recorded has not ended.
+    fn recorded<'a>(&'a self, hold: &'a Hold) -> BoxFuture<'a, ()> {
+        let _ = hold;
+        Box::pin(std::future::ready(()))
+    }
     /// Replaces a reservation by what was spent.
     fn settle(&self, hold: Hold, actual: Spend);
     /// Every budget's state in its present period.

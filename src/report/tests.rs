@@ -102,16 +102,19 @@ fn objectives_and_runs_are_shown() {
     for n in 0..RUNS + 5 {
         let mut run = run(&fixture.places[1].pair).as_ref().clone();
         run.id = format!("run-{n}");
-        fixture.sink.record(&Fact::RunEnded(Arc::new(RunSummary {
-            run: Arc::new(run),
-            started: UNIX_EPOCH,
-            ended: UNIX_EPOCH,
-            result: RunResult::Failed,
-            reason: Some("ttft: 50% of 99%".into()),
-            offered: 2,
-            skipped: 0,
-            ok: 2,
-        })));
+        fixture.sink.record(&Fact::RunEnded {
+            summary: Arc::new(RunSummary {
+                run: Arc::new(run),
+                started: UNIX_EPOCH,
+                ended: UNIX_EPOCH,
+                result: RunResult::Failed,
+                reason: Some("ttft: 50% of 99%".into()),
+                offered: 2,
+                skipped: 0,
+                ok: 2,
+            }),
+            tally: Arc::default(),
+        });
     }
     let pair = &fixture.summary.report().pairs[0];
     let names: Vec<_> = pair.objectives.iter().map(|it| &*it.name).collect();

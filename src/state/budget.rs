@@ -1,12 +1,18 @@
-//! Budgets in memory: calendar periods, reserved before a send and settled after it. They start at zero with each
-//! process.
+//! Budgets: calendar periods, reserved before a send and settled after it. They are kept in memory; where there is a
+//! state file, its keeper records them, and a process begins with what the one before had recorded.
 
 mod period;
+mod recording;
 
-use crate::event::{BudgetUse, Exhausted, Hold, Ledger, Scope, Spend, Unit};
+pub use recording::SavedBudget;
+pub(super) use recording::Snapshot;
+
+use crate::event::{BudgetUse, Exhausted, Hold, Ledger, Refusal, Scope, Spend, Unit};
 use crate::fact::{Fact, Sink};
 use crate::plan::{Budget, Plan};
+use futures_util::future::BoxFuture;
 use jiff::{SignedDuration, Timestamp};
+use recording::Recording;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// The wall clock, so that tests can move it.
@@ -23,12 +29,15 @@ const PICO: f64 = 1e12;
 pub struct BudgetLedger {
     wall: Wall,
     books: Mutex<Books>,
+    recording: Recording,
 }
 
 struct Books {
     /// The latest instant seen.
     last: Timestamp,
     all: Vec<Book>,
+    /// Reservations so far.
+    reservations: u64,
 }
 
 /// One budget in its present period.
@@ -47,10 +56,10 @@ struct Book {
 
 /// Requests, tokens and 10^-12 units of money.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Amounts {
-    requests: u128,
-    tokens: u128,
-    cost: u128,
+pub(super) struct Amounts {
+    pub(super) requests: u128,
+    pub(super) tokens: u128,
+    pub(super) cost: u128,
 }
 
 /// The budgets of a plan.
@@ -66,16 +75,23 @@ fn planned(plan: &Plan) -> impl Iterator<Item = (Scope, &Budget)> {
 impl BudgetLedger {
     /// The budgets of this plan, with nothing spent.
     pub fn new(plan: &Plan, wall: Wall) -> Self {
+        Self::restored(plan, Vec::new(), wall)
+    }
+
+    /// The budgets of this plan, with what was spent in their present periods. Those that the plan does not have are
+    /// kept for their period: they may come back.
+    pub fn restored(plan: &Plan, saved: Vec<SavedBudget>, wall: Wall) -> Self {
         let now = wall();
-        let all: Vec<Book> =
-            planned(plan).map(|(scope, budget)| Book::open(scope, budget, now, i64::MIN)).collect();
-        if !all.is_empty() {
-            tracing::info!(
-                budgets = all.len(),
-                "budgets are kept in memory: a restart forgets what was spent"
-            );
+        let mut all: Vec<Book> = saved.into_iter().filter_map(|saved| Book::restored(saved, now)).collect();
+        for (scope, budget) in planned(plan) {
+            match all.iter_mut().find(|book| book.scope == scope) {
+                Some(book) => book.change(budget, now),
+                None => all.push(Book::open(scope, budget, now, i64::MIN)),
+            }
         }
-        Self { wall, books: Mutex::new(Books { last: now, all }) }
+        all.sort_by(|a, b| a.scope.cmp(&b.scope));
+        let books = Mutex::new(Books { last: now, all, reservations: 0 });
+        Self { wall, books, recording: Recording::default() }
     }
 
     /// Takes the budgets of another plan. What was spent stays spent: new limits apply to it, and a new kind of
@@ -122,13 +138,25 @@ impl Ledger for BudgetLedger {
         let amounts = Amounts::of(most);
         let mut books = self.books();
         let at = books.last.as_second();
+        let held_back = self.recording.has_failed();
         for book in books.all.iter().filter(|book| book.planned && book.covers(profile)) {
-            book.check(amounts)?;
+            book.check(amounts, held_back)?;
         }
         for book in books.all.iter_mut().filter(|book| book.covers(profile)) {
             book.spent = book.spent.plus(amounts);
         }
-        Ok(Hold { profile: Arc::clone(profile), reserved: most, at })
+        books.reservations += 1;
+        let number = books.reservations;
+        let counted = !books.all.is_empty();
+        drop(books);
+        if counted {
+            self.recording.changed();
+        }
+        Ok(Hold { profile: Arc::clone(profile), reserved: most, at, number })
+    }
+
+    fn recorded<'a>(&'a self, hold: &'a Hold) -> BoxFuture<'a, ()> {
+        Box::pin(self.recording.reaches(hold.number))
     }
 
     fn settle(&self, hold: Hold, actual: Spend) {
@@ -143,6 +171,11 @@ impl Ledger for BudgetLedger {
                 book.spent = book.spent.minus(reserved).plus(actual);
             }
         }
+        let counted = !books.all.is_empty();
+        drop(books);
+        if counted {
+            self.recording.changed();
+        }
     }
 
     fn uses(&self) -> Vec<BudgetUse> {
@@ -154,6 +187,16 @@ impl Book {
     fn open(scope: Scope, budget: &Budget, now: Timestamp, after: i64) -> Self {
         let period = period::start(budget.period, &budget.timezone, now);
         Self { scope, budget: budget.clone(), period, spent: Amounts::default(), after, planned: true }
+    }
+
+    /// What was saved, if its period is not over.
+    fn restored(saved: SavedBudget, now: Timestamp) -> Option<Self> {
+        let SavedBudget { scope, period, timezone, start, spent } = saved;
+        let budget = Budget { period, timezone, requests: None, tokens: None, cost: None };
+        let present = period::start(budget.period, &budget.timezone, now);
+        // A clock that was set back is in an earlier period; what was spent in a later one is not free again.
+        let stands = start >= present;
+        stands.then_some(Self { scope, budget, period: start, spent, after: i64::MIN, planned: false })
     }
 
     fn change(&mut self, budget: &Budget, now: Timestamp) {
@@ -189,11 +232,16 @@ impl Book {
         ]
     }
 
-    fn check(&self, most: Amounts) -> Result<(), Exhausted> {
+    /// `held_back`: money that is spent cannot be recorded.
+    fn check(&self, most: Amounts, held_back: bool) -> Result<(), Exhausted> {
+        let refused = |unit, why| Err(Exhausted { scope: self.scope.clone(), unit, why });
+        if held_back && self.budget.cost.is_some() {
+            return refused(Unit::Cost, Refusal::Unrecorded);
+        }
         let after = self.spent.plus(most);
         let over = |(unit, limit): &(Unit, Option<u128>)| limit.is_some_and(|limit| after.get(*unit) > limit);
         match self.limits().into_iter().find(over) {
-            Some((unit, _)) => Err(Exhausted { scope: self.scope.clone(), unit }),
+            Some((unit, _)) => refused(unit, Refusal::Spent),
             None => Ok(()),
         }
     }

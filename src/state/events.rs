@@ -60,7 +60,7 @@ impl Sink for Events {
                     "scheduled": Time(run.scheduled), "lag_seconds": lag.as_secs_f64(),
                 }),
             ),
-            Fact::RunEnded(summary) => self.tell("run_ended", &RunView::of(summary)),
+            Fact::RunEnded { summary, .. } => self.tell("run_ended", &RunView::of(summary)),
             Fact::RunSkipped { pair, reason, count } => self.tell(
                 "runs_skipped",
                 &json!({

@@ -67,7 +67,7 @@ impl Series {
             self.slots.push_back(Slot { number, tally: Tally::default() });
         }
         if let Some(slot) = self.slots.back_mut() {
-            slot.tally.take(fact);
+            fact.count_in(&mut slot.tally);
         }
     }
 }

@@ -5,7 +5,7 @@ mod view;
 
 pub use view::{ActiveRun, JourneyView, Journeys, PairStatus, RequestView, RunView};
 
-use super::Time;
+use super::{SavedRun, Time};
 use crate::event::{Failure, Outcome, Pair, Request, RunRef, SeriesKey};
 use crate::fact::{Fact, Sink};
 use crate::plan::{PairPlan, Plan};
@@ -138,6 +138,18 @@ impl Recent {
         Arc::new(recent)
     }
 
+    /// Runs of earlier processes, newest first.
+    pub fn restore(&self, runs: &[SavedRun]) {
+        let mut inner = self.lock();
+        for run in runs.iter().take(RUNS) {
+            let view = Arc::new(RunView::of(&run.summary));
+            if let Some(entry) = inner.pairs.get_mut(&run.summary.run.pair) {
+                entry.last_run.get_or_insert_with(|| Arc::clone(&view));
+            }
+            inner.runs.push_back(view);
+        }
+    }
+
     /// Takes another plan. Pairs of both keep what is known of them; removed ones go when nothing is open in
     /// them.
     fn plan_changed(&self, plan: &Plan) {
@@ -232,7 +244,7 @@ impl Sink for Recent {
             }),
             Fact::LoadActive { .. } => {}
             Fact::RunStarted { run, lag } => self.at(&run.pair, |entry| entry.run_started(run, *lag)),
-            Fact::RunEnded(summary) => {
+            Fact::RunEnded { summary, .. } => {
                 let view = Arc::new(RunView::of(summary));
                 push(&mut self.lock().runs, RUNS, &view);
                 self.at(&summary.run.pair, |entry| {

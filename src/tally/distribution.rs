@@ -19,14 +19,7 @@ pub struct Times<const DIGITS: u8>(Option<Histogram<u64>>);
 
 impl<const DIGITS: u8> Distribution for Times<DIGITS> {
     fn record(&mut self, time: Duration) {
-        if self.0.is_none() {
-            // Up to five digits are within the library's limits.
-            self.0 = Histogram::new(DIGITS).ok();
-        }
-        if let Some(histogram) = &mut self.0 {
-            // It grows by itself up to `LONGEST`.
-            let _ = histogram.record(micros(time.min(LONGEST)));
-        }
+        self.record_n(micros(time), 1);
     }
 }
 
@@ -38,6 +31,32 @@ impl<const DIGITS: u8> Times<DIGITS> {
             // Both grow by themselves and have the same digits.
             Some(ours) => drop(ours.add(theirs)),
             None => self.0 = Some(theirs.clone()),
+        }
+    }
+
+    /// What was recorded: the largest time of each bucket that holds any, microseconds, and how many it holds.
+    pub fn buckets(&self) -> Vec<(u64, u64)> {
+        let recorded = self.0.iter().flat_map(Histogram::iter_recorded);
+        recorded.map(|bucket| (bucket.value_iterated_to(), bucket.count_since_last_iteration())).collect()
+    }
+
+    /// The times that these buckets were made of.
+    pub fn of_buckets(buckets: &[(u64, u64)]) -> Self {
+        let mut times = Self::default();
+        for (micros, count) in buckets {
+            times.record_n(*micros, *count);
+        }
+        times
+    }
+
+    fn record_n(&mut self, time: u64, count: u64) {
+        if self.0.is_none() {
+            // Up to five digits are within the library's limits.
+            self.0 = Histogram::new(DIGITS).ok();
+        }
+        if let Some(histogram) = &mut self.0 {
+            // It grows by itself up to `LONGEST`.
+            let _ = histogram.record_n(time.min(micros(LONGEST)), count);
         }
     }
 

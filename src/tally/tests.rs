@@ -2,23 +2,23 @@
 
 use super::*;
 use crate::event::{Failure, Outcome, SkipReason, Verdict};
-use crate::fact::Sink;
+use crate::fact::{Fact, Sink};
 use crate::testing::{answer, offer, play, small_plan};
 use std::sync::{Mutex, PoisonError};
 
 /// Adds up facts under a lock, as the users of a tally do.
 #[derive(Default)]
-struct Listening(Mutex<Tally<Times<3>>>);
+struct Listening<const DIGITS: u8>(Mutex<Tally<Times<DIGITS>>>);
 
-impl Sink for Listening {
+impl<const DIGITS: u8> Sink for Listening<DIGITS> {
     fn record(&self, fact: &Fact) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take(fact);
+        fact.count_in(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
     }
 }
 
-fn tally(play_all: impl FnOnce(&Arc<dyn Sink>)) -> Tally<Times<3>> {
-    let listening = Arc::new(Listening::default());
-    let sink: Arc<dyn Sink> = Arc::<Listening>::clone(&listening);
+fn tally<const DIGITS: u8>(play_all: impl FnOnce(&Arc<dyn Sink>)) -> Tally<Times<DIGITS>> {
+    let listening = Arc::new(Listening::<DIGITS>::default());
+    let sink: Arc<dyn Sink> = Arc::<Listening<DIGITS>>::clone(&listening);
     play_all(&sink);
     listening.0.lock().unwrap().clone()
 }
@@ -42,7 +42,7 @@ fn mixed(sink: &Arc<dyn Sink>) {
 
 #[test]
 fn each_request_is_counted_once_and_a_warm_up_apart() {
-    let tally = tally(mixed);
+    let tally = tally::<3>(mixed);
     assert_eq!(tally.offered, Split { measured: 5, warm_up: 2 });
     assert_eq!(tally.all_skipped(), Split { measured: 1, warm_up: 1 });
     assert_eq!(tally.skipped[SkipReason::Budget], Split { measured: 1, warm_up: 0 });
@@ -55,7 +55,7 @@ fn each_request_is_counted_once_and_a_warm_up_apart() {
 
 #[test]
 fn times_are_of_measured_answers_that_completed_and_lag_of_what_was_sent() {
-    let tally = tally(mixed);
+    let tally = tally::<3>(mixed);
     assert_eq!((tally.duration.count(), tally.response_time.count(), tally.first_token.count()), (2, 2, 2));
     assert_eq!((tally.chunk_gap.count(), tally.longest_gap.count(), tally.per_token.count()), (8, 2, 2));
     assert_eq!(tally.dispatch_lag.count(), 3);
@@ -63,14 +63,14 @@ fn times_are_of_measured_answers_that_completed_and_lag_of_what_was_sent() {
 
 #[test]
 fn tokens_and_cost_are_of_everything() {
-    let spent = tally(mixed).spent;
+    let spent = tally::<3>(mixed).spent;
     assert_eq!((spent.input_tokens(), spent.output_tokens(), spent.cached_input), (100, 55, 25));
     assert_eq!((spent.input[Source::Usage], spent.cost), (100, Some(1.25)));
 }
 
 #[test]
 fn checks_and_objectives_are_counted_by_name() {
-    let tally = tally(mixed);
+    let tally = tally::<3>(mixed);
     assert_eq!((tally.failed_checks["min_chars"], tally.failed_checks["usage"]), (1, 1));
     assert_eq!(tally.judged["ttft"], Judged { events: 2, errors: 1 });
     assert_eq!(tally.judged["ttft"].good_ratio(), Some(0.5));
@@ -79,10 +79,10 @@ fn checks_and_objectives_are_counted_by_name() {
 
 #[test]
 fn a_sum_of_two_is_what_one_would_have_counted() {
-    let once = tally(mixed);
+    let once = tally::<3>(mixed);
     let mut sum = once.clone();
     sum.add(&once);
-    let twice = tally(|sink| {
+    let twice = tally::<3>(|sink| {
         mixed(sink);
         mixed(sink);
     });
@@ -102,4 +102,22 @@ fn a_sum_of_two_is_what_one_would_have_counted() {
     ] {
         assert_eq!((ours.count(), ours.quantile(0.5)), (theirs.count(), theirs.quantile(0.5)));
     }
+}
+
+#[test]
+fn what_is_saved_is_what_is_read() {
+    let kept: RunTally = tally(mixed);
+    let text = serde_json::to_string(&kept).unwrap();
+    let read: RunTally = serde_json::from_str(&text).unwrap();
+    assert_eq!(serde_json::to_string(&read).unwrap(), text);
+    assert_eq!((read.offered, &read.skipped, &read.ended), (kept.offered, &kept.skipped, &kept.ended));
+    assert_eq!((read.spent.input, read.spent.cost), (kept.spent.input, kept.spent.cost));
+    assert_eq!(read.chunk_gap.quantile(0.99), kept.chunk_gap.quantile(0.99));
+    assert_eq!(read.judged, kept.judged);
+}
+
+#[test]
+fn labels_that_are_not_known_and_keys_that_are_not_there_are_no_error() {
+    let read: RunTally = serde_json::from_str(r#"{"ended": {"ok": [3, 0], "gone": [1, 1]}}"#).unwrap();
+    assert_eq!((read.ok(), read.all_ended()), (3, Split { measured: 3, warm_up: 0 }));
 }

@@ -189,7 +189,7 @@ impl Sink for Facts {
                     queue.push(Ended::Journey(Arc::clone(journey)));
                 }
             }
-            Fact::RunEnded(summary) => {
+            Fact::RunEnded { summary, .. } => {
                 if let Some((_, queue)) = &self.spans {
                     queue.push(Ended::Run(Arc::clone(summary)));
                 }

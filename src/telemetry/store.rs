@@ -126,6 +126,17 @@ impl Store {
         self.agent.get(row::RuntimeLag).observe_time(Some(lag), None);
     }
 
+    /// The state file was written, and has so many bytes.
+    pub fn state_written(&self, bytes: u64) {
+        // Sizes of files are far below 2^52.
+        self.agent.get(row::StateBytes).set(bytes as f64);
+    }
+
+    /// The state file could not be written.
+    pub fn state_write_failed(&self) {
+        self.agent.get(row::StateWritesFailed).add(1);
+    }
+
     /// `location` and the agent's own labels, which every series has.
     pub fn agent_labels(&self) -> Vec<(String, String)> {
         self.read().agent_labels.clone()
@@ -211,7 +222,7 @@ impl Sink for Store {
             Fact::RunStarted { run, lag } => {
                 self.at_pair(&run.pair, |series| series.run_started(run, *lag));
             }
-            Fact::RunEnded(summary) => {
+            Fact::RunEnded { summary, .. } => {
                 self.at_pair(&summary.run.pair, |series| series.run_ended(summary));
             }
             Fact::RunSkipped { pair, reason, count } => {

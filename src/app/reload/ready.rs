@@ -4,7 +4,7 @@ use crate::app::assembly::Clients;
 use crate::engine::{Engine, Next};
 use crate::files::Files;
 use crate::plan::otlp::Otlp;
-use crate::plan::{Agent, Loaded, Plan};
+use crate::plan::{Agent, Loaded, Plan, StateFile};
 use crate::telemetry::{Exposition, Store};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -25,6 +25,8 @@ pub(in crate::app) struct Started {
     pub(in crate::app) listen: Option<SocketAddr>,
     /// The web configuration file.
     pub(in crate::app) web_config: Option<PathBuf>,
+    /// The state file.
+    pub(in crate::app) state: Option<StateFile>,
     /// Where telemetry is exported to, and how.
     pub(in crate::app) otlp: Option<Otlp>,
 }
@@ -63,7 +65,7 @@ impl Before {
 
 /// What every series and every record carries: a change of it in the middle would mix two agents in one.
 fn fixed(now: &Agent, next: &Agent) -> Vec<String> {
-    let Agent { id, location, labels, currency, in_flight: _, budget: _ } = next;
+    let Agent { id, location, labels, currency, in_flight: _, budget: _, state: _ } = next;
     let parts = [
         ("id", *id == now.id),
         ("location", *location == now.location),
@@ -89,6 +91,9 @@ impl Started {
         if self.web_config != plan.server.web_config {
             warnings
                 .push("server.web_config: another file needs a restart; the content may change".to_owned());
+        }
+        if self.state != plan.agent.state {
+            warnings.push("agent.state and agent.history: the change needs a restart".to_owned());
         }
         if self.otlp != plan.telemetry.otlp {
             warnings.push("telemetry.otlp: the change needs a restart".to_owned());
@@ -122,10 +127,11 @@ mod tests {
     #[test]
     fn what_is_set_up_once_waits_for_a_restart() {
         let started = |text: &str, listen: bool| {
-            let Plan { server, telemetry, .. } = plan(text);
+            let Plan { agent, server, telemetry, .. } = plan(text);
             Started {
                 listen: listen.then_some(server.listen),
                 web_config: server.web_config,
+                state: agent.state,
                 otlp: telemetry.otlp,
             }
         };
@@ -147,5 +153,8 @@ mod tests {
             "server: { listen: '127.0.0.1:1' }\ntelemetry: { otlp: { endpoint: 'http://127.0.0.1:1' } }",
         );
         assert_eq!(started(base, true).kept(&otlp), ["telemetry.otlp: the change needs a restart"]);
+        let state = plan("server: { listen: '127.0.0.1:1' }\nagent: { state: somewhere.db }");
+        let said = "agent.state and agent.history: the change needs a restart";
+        assert_eq!(started(base, true).kept(&state), [said]);
     }
 }

@@ -208,7 +208,7 @@ async fn the_sinks_change_between_the_old_and_the_new() {
         match fact {
             Fact::RunStarted { run, .. } => assert_ne!(run.id, runs[0].run.id),
             Fact::Offered { .. } => offered += 1,
-            Fact::Ended { .. } | Fact::RunEnded(_) | Fact::LoadActive { .. } => {}
+            Fact::Ended { .. } | Fact::RunEnded { .. } | Fact::LoadActive { .. } => {}
             Fact::NextRun { at, .. } => assert!(at.is_some()),
             other => panic!("{other:?}"),
         }

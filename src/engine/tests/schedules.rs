@@ -339,7 +339,7 @@ async fn a_run_is_told_before_its_first_request_and_ends_after_its_last() {
         Fact::RunStarted { .. } => Some('s'),
         Fact::Offered { .. } => Some('o'),
         Fact::Ended { .. } => Some('e'),
-        Fact::RunEnded(_) => Some('R'),
+        Fact::RunEnded { .. } => Some('R'),
         _ => None,
     });
     let order: String = order.into_iter().collect();

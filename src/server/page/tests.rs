@@ -78,7 +78,7 @@ fn nothing_that_others_wrote_becomes_markup() {
         skipped: 0,
         ok: 0,
     };
-    let ended = crate::fact::Fact::RunEnded(Arc::new(summary));
+    let ended = crate::fact::Fact::RunEnded { summary: Arc::new(summary), tally: Arc::default() };
     fixture.sinks.iter().for_each(|sink| sink.record(&ended));
     fixture.notice.introduce(Introduction {
         text: HOSTILE.to_owned(),

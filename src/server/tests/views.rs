@@ -52,6 +52,7 @@ pub(in crate::server) fn views() -> (Views, Parts) {
         commands: sender,
         recent: Recent::new(&plan),
         history: History::new(&plan),
+        keeper: None,
         ledger,
         access: Arc::default(),
         scrapes: Answers::default(),

@@ -70,7 +70,7 @@ fn each_unit_and_scope_has_its_limit() {
             let ledger = ledger(agent, profile, &hands);
             let _held = ledger.reserve(&chat(), spend(1, 100, 0.2)).unwrap();
             let refused = ledger.reserve(&chat(), spend(1, 100, 0.2)).unwrap_err();
-            assert_eq!(refused, Exhausted { scope, unit });
+            assert_eq!(refused, Exhausted { scope, unit, why: Refusal::Spent });
         }
     }
 }

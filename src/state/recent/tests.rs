@@ -123,7 +123,7 @@ fn the_status_follows_runs_and_requests() {
         skipped: 2,
         ok: 2,
     };
-    fixture.sink.record(&Fact::RunEnded(Arc::new(summary)));
+    fixture.sink.record(&Fact::RunEnded { summary: Arc::new(summary), tally: Arc::default() });
     let status = &fixture.recent.status()[0];
     assert_eq!((status.in_flight, status.requests["ok"]), (0, 1));
     assert!(status.active_runs.is_empty());

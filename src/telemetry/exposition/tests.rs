@@ -178,7 +178,7 @@ struct Budgets(Vec<BudgetUse>);
 
 impl Ledger for Budgets {
     fn reserve(&self, profile: &Arc<str>, most: Spend) -> Result<Hold, Exhausted> {
-        Ok(Hold { profile: Arc::clone(profile), reserved: most, at: 0 })
+        Ok(Hold { profile: Arc::clone(profile), reserved: most, at: 0, number: 0 })
     }
 
     fn settle(&self, _: Hold, _: Spend) {}

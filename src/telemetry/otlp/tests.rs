@@ -76,7 +76,7 @@ impl Rig {
             skipped: 0,
             ok: 1,
         });
-        self.export.sink().record(&Fact::RunEnded(Arc::clone(&summary)));
+        self.export.sink().record(&Fact::RunEnded { summary: Arc::clone(&summary), tally: Arc::default() });
         summary
     }
 

@@ -263,7 +263,7 @@ fn steps_of_an_earlier_plan_stay_as_long_as_its_runs_come_to_them() {
         skipped: 0,
         ok: 1,
     };
-    fixture.store.record(&Fact::RunEnded(Arc::new(ended)));
+    fixture.store.record(&Fact::RunEnded { summary: Arc::new(ended), tally: Arc::default() });
     drop((running, place));
     let values = fixture.values();
     assert_eq!(values.series(Metric::RequestDuration, "step=query"), 0);

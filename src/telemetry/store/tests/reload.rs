@@ -79,7 +79,7 @@ fn series_of_a_removed_pair_go_with_its_last_request_and_run() {
         skipped: 0,
         ok: 2,
     };
-    fixture.store.record(&Fact::RunEnded(Arc::new(summary)));
+    fixture.store.record(&Fact::RunEnded { summary: Arc::new(summary), tally: Arc::default() });
     let pair = running.pair.clone();
     drop(running);
     // A late fact of the removed pair is no error and makes no series.

@@ -7,8 +7,8 @@ fn runs_leave_their_times_and_results() {
     let fixture = Fixture::small();
     let pair = fixture.plan.pairs[0].pair.clone();
     let at = |seconds| UNIX_EPOCH + Duration::from_secs(seconds);
-    let end = |result, ended| {
-        Fact::RunEnded(Arc::new(RunSummary {
+    let end = |result, ended| Fact::RunEnded {
+        summary: Arc::new(RunSummary {
             run: run(&pair),
             started: at(1000),
             ended: at(ended),
@@ -17,7 +17,8 @@ fn runs_leave_their_times_and_results() {
             offered: 0,
             skipped: 0,
             ok: 0,
-        }))
+        }),
+        tally: Arc::default(),
     };
     let store = &fixture.store;
     store.record(&Fact::NextRun { pair: pair.clone(), at: Some(at(5000)) });
@@ -59,7 +60,7 @@ struct Budgets;
 
 impl Ledger for Budgets {
     fn reserve(&self, profile: &Arc<str>, most: Spend) -> Result<Hold, Exhausted> {
-        Ok(Hold { profile: Arc::clone(profile), reserved: most, at: 0 })
+        Ok(Hold { profile: Arc::clone(profile), reserved: most, at: 0, number: 0 })
     }
 
     fn settle(&self, _: Hold, _: Spend) {}

@@ -1,0 +1,60 @@
+//! Budgets in the state file.
+
+use crate::event::Scope;
+use crate::state::budget::{Amounts, SavedBudget};
+use crate::vocabulary::Period;
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use rusqlite::{Connection, Row, Transaction, params};
+
+/// The label of the agent's budget; others are `profile/NAME`.
+const AGENT: &str = "agent";
+
+pub(super) fn load(db: &Connection) -> rusqlite::Result<Vec<SavedBudget>> {
+    let mut statement = db.prepare(
+        "SELECT scope, period, timezone, period_start, requests, tokens, cost_pico FROM budgets ORDER BY scope",
+    )?;
+    let rows = statement.query_map([], |row| Ok(budget(row)))?;
+    // A row that cannot be read was written by hand; the others count all the same.
+    rows.filter_map(|row| row.and_then(|row| row).transpose()).collect()
+}
+
+fn budget(row: &Row<'_>) -> rusqlite::Result<Option<SavedBudget>> {
+    let text = |column: usize| row.get::<_, String>(column);
+    let amount = |column: usize| text(column).map(|digits| digits.parse::<u128>().ok());
+    let label = text(0)?;
+    let scope = match label.strip_prefix("profile/") {
+        Some(name) => Scope::Profile(name.into()),
+        None if label == AGENT => Scope::Agent,
+        None => return Ok(None),
+    };
+    let period = Period::ALL.iter().copied().find(|period| Ok(period.name()) == text(1).as_deref());
+    let timezone = TimeZone::get(&text(2)?).ok();
+    let start = Timestamp::from_second(row.get(3)?).ok();
+    let spent = (amount(4)?, amount(5)?, amount(6)?);
+    let ((Some(period), Some(timezone), Some(start)), (Some(requests), Some(tokens), Some(cost))) =
+        ((period, timezone, start), spent)
+    else {
+        return Ok(None);
+    };
+    Ok(Some(SavedBudget { scope, period, timezone, start, spent: Amounts { requests, tokens, cost } }))
+}
+
+/// Writes all budgets; those that are not among them go.
+pub(super) fn save(transaction: &Transaction<'_>, budgets: &[SavedBudget]) -> rusqlite::Result<()> {
+    transaction.execute("DELETE FROM budgets", [])?;
+    let mut statement = transaction.prepare_cached("INSERT INTO budgets VALUES (?, ?, ?, ?, ?, ?, ?)")?;
+    for budget in budgets {
+        let SavedBudget { scope, period, timezone, start, spent } = budget;
+        statement.execute(params![
+            scope.label(),
+            period.name(),
+            timezone.iana_name().unwrap_or("UTC"),
+            start.as_second(),
+            spent.requests.to_string(),
+            spent.tokens.to_string(),
+            spent.cost.to_string(),
+        ])?;
+    }
+    Ok(())
+}

@@ -1,0 +1,95 @@
+//! The schema, its versions, and the checks before a file is used.
+
+use super::{StateError, explain};
+use rusqlite::Connection;
+use std::path::Path;
+
+/// Marks a database as ours (`PRAGMA application_id`): "tkbt".
+const APPLICATION: i64 = 0x746b_6274;
+
+/// Each brings the schema from the version of its position to the next. A migration that was released never changes.
+const MIGRATIONS: &[&str] = &["
+    CREATE TABLE budgets (
+        scope TEXT PRIMARY KEY,
+        period TEXT NOT NULL,
+        timezone TEXT NOT NULL,
+        period_start INTEGER NOT NULL,
+        requests TEXT NOT NULL,
+        tokens TEXT NOT NULL,
+        cost_pico TEXT NOT NULL
+    );
+    CREATE TABLE runs (
+        id TEXT NOT NULL,
+        profile TEXT NOT NULL,
+        target TEXT NOT NULL,
+        seed TEXT NOT NULL,
+        scheduled_ms INTEGER NOT NULL,
+        started_ms INTEGER NOT NULL,
+        ended_ms INTEGER NOT NULL,
+        result TEXT NOT NULL,
+        reason TEXT,
+        offered INTEGER NOT NULL,
+        skipped INTEGER NOT NULL,
+        ok INTEGER NOT NULL,
+        tally TEXT NOT NULL,
+        PRIMARY KEY (id, started_ms)
+    );
+    CREATE INDEX runs_by_end ON runs (ended_ms);
+    CREATE TABLE minutes (
+        minute INTEGER NOT NULL,
+        profile TEXT NOT NULL,
+        target TEXT NOT NULL,
+        tally TEXT NOT NULL,
+        PRIMARY KEY (minute, profile, target)
+    ) WITHOUT ROWID;
+"];
+
+/// The version that this program writes.
+pub(super) const VERSION: i64 = 1;
+
+/// Checks that the database is ours and whole, and brings its schema up to date.
+pub(super) fn prepare(db: &mut Connection, path: &Path) -> Result<(), StateError> {
+    let fail = |error: rusqlite::Error| explain(path, &error);
+    let number =
+        |db: &Connection, pragma: &str| db.pragma_query_value(None, pragma, |row| row.get::<_, i64>(0));
+    let objects: i64 =
+        db.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0)).map_err(fail)?;
+    let application = number(db, "application_id").map_err(fail)?;
+    if application != APPLICATION && (objects > 0 || application != 0) {
+        return Err(StateError::Foreign(path.to_owned()));
+    }
+    let version = number(db, "user_version").map_err(fail)?;
+    let Some(missing) = usize::try_from(version).ok().and_then(|version| MIGRATIONS.get(version..)) else {
+        return Err(StateError::Newer { path: path.to_owned(), version, known: VERSION });
+    };
+    let found: String = db.query_row("PRAGMA quick_check(1)", [], |row| row.get(0)).map_err(fail)?;
+    if found != "ok" {
+        return Err(StateError::Damaged { path: path.to_owned(), what: found });
+    }
+    if objects == 0 {
+        // Takes effect in an empty file only.
+        db.pragma_update(None, "auto_vacuum", "INCREMENTAL").map_err(fail)?;
+    }
+    db.query_row("PRAGMA journal_mode = WAL", [], |row| row.get::<_, String>(0)).map_err(fail)?;
+    db.pragma_update(None, "synchronous", "NORMAL").map_err(fail)?;
+    migrate(db, missing).map_err(fail)
+}
+
+fn migrate(db: &mut Connection, missing: &[&str]) -> rusqlite::Result<()> {
+    // A write even where nothing is missing: whoever may only read must learn it now.
+    let transaction = db.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+    for migration in missing {
+        transaction.execute_batch(migration)?;
+    }
+    transaction.pragma_update(None, "application_id", APPLICATION)?;
+    transaction.pragma_update(None, "user_version", VERSION)?;
+    transaction.commit()
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_version_is_that_of_the_last_migration() {
+        assert_eq!(usize::try_from(super::VERSION).unwrap(), super::MIGRATIONS.len());
+    }
+}

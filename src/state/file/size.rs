@@ -1,0 +1,57 @@
+//! What the state file may hold, and for how long.
+
+use super::Kept;
+use rusqlite::Connection;
+
+const MINUTE_MS: i64 = 60_000;
+
+/// Of what is too much, one part in so many goes at a time.
+const PARTS: i64 = 10;
+
+pub(super) fn prune(db: &mut Connection, kept: Kept, now: i64) -> rusqlite::Result<u64> {
+    let retention = i64::try_from(kept.retention.as_millis()).unwrap_or(i64::MAX);
+    let oldest = now.saturating_sub(retention);
+    db.execute("DELETE FROM runs WHERE ended_ms < ?", [oldest])?;
+    db.execute("DELETE FROM minutes WHERE minute < ?", [oldest.div_euclid(MINUTE_MS)])?;
+    while used(db)? > kept.max_bytes {
+        if drop_oldest(db)? == 0 {
+            break;
+        }
+    }
+    // Each step gives one page back.
+    let mut vacuum = db.prepare_cached("PRAGMA incremental_vacuum")?;
+    let mut steps = vacuum.query([])?;
+    while steps.next()?.is_some() {}
+    drop(steps);
+    drop(vacuum);
+    bytes(db)
+}
+
+/// Removes a part of the minutes and runs, the oldest. Returns how many.
+fn drop_oldest(db: &Connection) -> rusqlite::Result<usize> {
+    let minutes = db.execute(
+        "DELETE FROM minutes WHERE minute <= (SELECT min(minute) + (max(minute) - min(minute)) / ? FROM minutes)",
+        [PARTS],
+    )?;
+    let runs = db.execute(
+        "DELETE FROM runs WHERE ended_ms <= (SELECT min(ended_ms) + (max(ended_ms) - min(ended_ms)) / ? FROM runs)",
+        [PARTS],
+    )?;
+    Ok(minutes + runs)
+}
+
+fn number(db: &Connection, pragma: &str) -> rusqlite::Result<u64> {
+    let n: i64 = db.pragma_query_value(None, pragma, |row| row.get(0))?;
+    Ok(u64::try_from(n).unwrap_or(0))
+}
+
+/// Bytes that hold something.
+fn used(db: &Connection) -> rusqlite::Result<u64> {
+    let pages = number(db, "page_count")?.saturating_sub(number(db, "freelist_count")?);
+    Ok(pages * number(db, "page_size")?)
+}
+
+/// Bytes of the file, its log left out.
+fn bytes(db: &Connection) -> rusqlite::Result<u64> {
+    Ok(number(db, "page_count")? * number(db, "page_size")?)
+}

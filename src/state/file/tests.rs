@@ -1,0 +1,193 @@
+//! What is written is read again, by whatever comes next; and what cannot be read is said.
+
+use super::*;
+use crate::event::{Pair, RunRef, RunResult, RunSummary, Scope};
+use crate::state::budget::Amounts;
+use crate::tally::RunTally;
+use crate::vocabulary::Period;
+use jiff::tz::TimeZone;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+const KEPT: Kept = Kept { retention: Duration::from_hours(24), max_bytes: 1 << 20 };
+
+fn pair() -> Pair {
+    Pair { profile: "chat".into(), target: "llama".into() }
+}
+
+fn budget(scope: Scope, cost: u128) -> SavedBudget {
+    SavedBudget {
+        scope,
+        period: Period::Day,
+        timezone: TimeZone::get("Europe/Berlin").unwrap(),
+        start: "2026-11-19T23:00:00Z".parse().unwrap(),
+        spent: Amounts { requests: 3, tokens: 4_000, cost },
+    }
+}
+
+fn run(number: u64, ended: u64) -> SavedRun {
+    let at = |second| SystemTime::UNIX_EPOCH + Duration::from_secs(second);
+    let run = RunRef {
+        pair: pair(),
+        id: format!("chat/llama/{number}"),
+        seed: u64::MAX,
+        scheduled: at(ended - 30),
+    };
+    let summary = RunSummary {
+        run: Arc::new(run),
+        started: at(ended - 30),
+        ended: at(ended),
+        result: RunResult::Failed,
+        reason: Some("missed objectives: ttft".to_owned()),
+        offered: 7,
+        skipped: 1,
+        ok: 5,
+    };
+    let mut tally = RunTally::default();
+    tally.offered(false);
+    tally.load_active(Duration::from_secs(30));
+    SavedRun { summary: Arc::new(summary), tally: Arc::new(tally) }
+}
+
+fn minute(minute: i64) -> SavedMinute {
+    let mut tally = RunTally::default();
+    tally.offered(false);
+    SavedMinute { minute, pair: pair(), tally }
+}
+
+fn from(minute: i64) -> WantedMinutes {
+    WantedMinutes { from: minute, ..WantedMinutes::default() }
+}
+
+fn write(path: &Path, batch: &Batch) {
+    StateFile::open(path, KEPT).unwrap().write(batch).unwrap();
+}
+
+#[test]
+fn what_is_written_is_read_by_the_next_process() {
+    let dir = tempfile::tempdir().unwrap();
+    let budgets =
+        vec![budget(Scope::Agent, u128::from(u64::MAX) * 10), budget(Scope::Profile("chat".into()), 7)];
+    let batch = Batch {
+        budgets: Some(budgets.clone()),
+        runs: vec![run(1, 1_000), run(2, 2_000)],
+        minutes: vec![minute(5), minute(6)],
+    };
+    write(dir.path(), &batch);
+    let file = StateFile::open(dir.path(), KEPT).unwrap();
+    assert_eq!(file.path, dir.path().join("tokenbeat.db"), "a folder holds the file");
+    assert_eq!(file.budgets().unwrap(), budgets);
+    let runs = file.runs(10).unwrap();
+    let ids: Vec<_> = runs.iter().map(|run| run.summary.run.id.as_str()).collect();
+    assert_eq!(ids, ["chat/llama/2", "chat/llama/1"], "newest first");
+    let (read, kept) = (&runs[1].summary, &batch.runs[0].summary);
+    assert_eq!(
+        (read.run.seed, read.run.scheduled, read.started),
+        (u64::MAX, kept.run.scheduled, kept.started)
+    );
+    assert_eq!((read.ended, read.result, &read.reason), (kept.ended, kept.result, &kept.reason));
+    assert_eq!((read.offered, read.skipped, read.ok), (7, 1, 5));
+    assert_eq!(runs[1].tally.load_active, Duration::from_secs(30));
+    assert_eq!(file.runs(1).unwrap().len(), 1);
+    assert_eq!(file.minutes(&from(6)).unwrap().len(), 1);
+    let of = |profile: &str, target: &str| WantedMinutes {
+        from: 0,
+        profile: Some(profile.to_owned()),
+        target: Some(target.to_owned()),
+    };
+    assert_eq!(file.minutes(&of("chat", "llama")).unwrap().len(), 2);
+    assert_eq!(file.minutes(&of("chat", "other")).unwrap().len(), 0);
+}
+
+#[test]
+fn parts_of_a_minute_are_added_up_and_budgets_that_are_gone_go() {
+    let dir = tempfile::tempdir().unwrap();
+    let both = vec![budget(Scope::Agent, 1), budget(Scope::Profile("chat".into()), 1)];
+    write(dir.path(), &Batch { budgets: Some(both), runs: Vec::new(), minutes: vec![minute(5)] });
+    let one = vec![budget(Scope::Agent, 2)];
+    write(dir.path(), &Batch { budgets: Some(one.clone()), runs: Vec::new(), minutes: vec![minute(5)] });
+    let file = StateFile::open(dir.path(), KEPT).unwrap();
+    assert_eq!(file.budgets().unwrap(), one);
+    let minutes = file.minutes(&from(0)).unwrap();
+    assert_eq!((minutes.len(), minutes[0].tally.offered.measured), (1, 2));
+}
+
+#[test]
+fn one_process_has_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let _held = StateFile::open(dir.path(), KEPT).unwrap();
+    let refused = StateFile::open(dir.path(), KEPT).unwrap_err();
+    assert!(matches!(refused, StateError::InUse(_)), "{refused}");
+    assert!(refused.to_string().contains("in use by another process"), "{refused}");
+}
+
+#[test]
+fn what_is_old_goes_and_the_oldest_where_there_is_too_much() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut file = StateFile::open(dir.path(), KEPT).unwrap();
+    let day = 24 * 60;
+    let minutes = vec![minute(5), minute(day + 5), minute(day + 6)];
+    file.write(&Batch { budgets: None, runs: vec![run(1, 300), run(2, 90_000)], minutes }).unwrap();
+    file.prune((day + 6) * 60_000).unwrap();
+    let left: Vec<_> = file.minutes(&from(0)).unwrap().iter().map(|minute| minute.minute).collect();
+    assert_eq!(left, [day + 5, day + 6]);
+    assert_eq!(file.runs(10).unwrap().len(), 1);
+    for hundred in 0..60 {
+        let runs = (0..100).map(|n| run(n, 100_000 + hundred * 100 + n)).collect();
+        file.write(&Batch { budgets: Some(vec![budget(Scope::Agent, 9)]), runs, minutes: Vec::new() })
+            .unwrap();
+    }
+    let before = file.runs(usize::MAX).unwrap().len();
+    let bytes = file.prune((day + 6) * 60_000).unwrap();
+    assert!(bytes <= KEPT.max_bytes, "{bytes}");
+    let runs = file.runs(usize::MAX).unwrap();
+    assert!(runs.len() < before && runs.len() > 100, "{} of {before}", runs.len());
+    assert_eq!(
+        runs[0].summary.ended,
+        SystemTime::UNIX_EPOCH + Duration::from_secs(106_000 - 1),
+        "the newest stays"
+    );
+    assert_eq!(file.budgets().unwrap(), [budget(Scope::Agent, 9)], "budgets stay");
+}
+
+#[test]
+fn a_file_that_is_damaged_foreign_or_newer_is_refused_and_says_what_to_do() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    std::fs::write(at("text"), "this is no database, and long enough to be taken for one").unwrap();
+    let said = StateFile::open(&at("text"), KEPT).unwrap_err();
+    assert!(matches!(said, StateError::Damaged { .. }), "{said}");
+    assert!(said.to_string().contains("move it away"), "{said}");
+
+    write(
+        &at("cut"),
+        &Batch { budgets: None, runs: (0..200).map(|n| run(n, 1_000 + n)).collect(), minutes: Vec::new() },
+    );
+    let mut bytes = std::fs::read(at("cut")).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle..].fill(0xa5);
+    std::fs::write(at("cut"), bytes).unwrap();
+    let said = StateFile::open(&at("cut"), KEPT).unwrap_err();
+    assert!(matches!(said, StateError::Damaged { .. }), "{said}");
+
+    Connection::open(at("other")).unwrap().execute_batch("CREATE TABLE theirs (x)").unwrap();
+    let said = StateFile::open(&at("other"), KEPT).unwrap_err();
+    assert!(matches!(said, StateError::Foreign(_)), "{said}");
+    assert!(said.to_string().contains("another program"), "{said}");
+
+    write(&at("newer"), &Batch::default());
+    Connection::open(at("newer")).unwrap().pragma_update(None, "user_version", 99).unwrap();
+    let said = StateFile::open(&at("newer"), KEPT).unwrap_err();
+    assert!(matches!(said, StateError::Newer { version: 99, known: schema::VERSION, .. }), "{said}");
+}
+
+#[test]
+fn a_folder_that_cannot_be_made_is_not_writable() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("file"), "").unwrap();
+    let said = StateFile::open(&dir.path().join("file/state.db"), KEPT).unwrap_err();
+    assert!(said.is_unwritable(), "{said}");
+    let made = dir.path().join("not/yet/there.db");
+    StateFile::open(&made, KEPT).unwrap();
+    assert!(made.exists(), "a missing folder is made");
+}

@@ -1,0 +1,382 @@
+//! The keeper of the state file: a thread of its own writes budgets, runs and the series of the status page, so that
+//! neither traffic nor a slow disk waits for the other. Everything that waits for it is bounded.
+
+use super::budget::{BudgetLedger, SavedBudget, Snapshot, Wall};
+use super::file::{Batch, Kept, SavedMinute, SavedRun, StateError, StateFile, WantedMinutes};
+use crate::event::Pair;
+use crate::fact::{Fact, Sink};
+use crate::tally::RunTally;
+use std::collections::{BTreeMap, VecDeque};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, mpsc};
+use std::thread::{Builder, Thread};
+use std::time::Duration;
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+/// What comes within this time is written together.
+const TOGETHER: Duration = Duration::from_millis(2);
+
+/// Time between two looks at what is old or too much.
+const PRUNE_EVERY: Duration = Duration::from_mins(1);
+
+/// Time before a failed write is tried again: the first, and the longest.
+const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+
+/// Runs, and minutes, that wait to be written. The oldest go when there are more.
+const WAITING: usize = 1_000;
+
+/// Readers that wait for the thread.
+const READERS: usize = 8;
+
+/// Runs that are read at the start.
+const RESTORED_RUNS: usize = 200;
+
+/// What a state file held when the process started.
+#[derive(Debug)]
+pub struct Restored {
+    /// What was spent.
+    pub budgets: Vec<SavedBudget>,
+    /// The runs that ended last, newest first.
+    pub runs: Vec<SavedRun>,
+    path: PathBuf,
+    kept: Kept,
+    /// The file, or why there is none.
+    file: Result<StateFile, StateError>,
+}
+
+/// What came of a write, for the metrics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Written {
+    /// The file has this many bytes.
+    Bytes(u64),
+    /// It failed, or something had waited for too long and was left out.
+    Failed,
+}
+
+/// Writes what is told to it into the state file.
+pub struct Keeper {
+    shared: Arc<Shared>,
+    wall: Wall,
+    thread: Thread,
+    ended: Mutex<mpsc::Receiver<()>>,
+}
+
+#[derive(Default)]
+struct Shared {
+    queue: Mutex<Queue>,
+    stop: AtomicBool,
+}
+
+#[derive(Default)]
+struct Queue {
+    runs: VecDeque<SavedRun>,
+    minutes: VecDeque<SavedMinute>,
+    /// The present minute, minutes since the epoch.
+    minute: i64,
+    present: BTreeMap<Pair, RunTally>,
+    /// How many were left out because too many waited.
+    lost: u64,
+    readers: VecDeque<Reader>,
+}
+
+/// Somebody who wants to know what the file holds.
+struct Reader {
+    wanted: WantedMinutes,
+    reply: oneshot::Sender<Vec<SavedMinute>>,
+}
+
+impl Restored {
+    /// Reads the file, or makes it. A file that cannot be written is no error: the keeper tries again, and until then
+    /// everything is kept in memory and no money is spent. Blocks.
+    pub fn open(path: &Path, kept: Kept) -> Result<Self, StateError> {
+        let opened = StateFile::open(path, kept);
+        let (budgets, runs) = match &opened {
+            Ok(file) => (file.budgets()?, file.runs(RESTORED_RUNS)?),
+            // What it says is better than nothing.
+            Err(error) if error.is_unwritable() => (StateFile::look(path).unwrap_or_default(), Vec::new()),
+            Err(_) => (Vec::new(), Vec::new()),
+        };
+        let file = match opened {
+            Err(error) if !error.is_unwritable() => return Err(error),
+            file => file,
+        };
+        Ok(Self { budgets, runs, path: path.to_owned(), kept, file })
+    }
+}
+
+impl Keeper {
+    /// Starts the thread. It records what `ledger` spends; `report` is told what came of each write, on that thread.
+    pub fn start(
+        restored: Restored,
+        ledger: Arc<BudgetLedger>,
+        wall: Wall,
+        report: impl Fn(Written) + Send + 'static,
+    ) -> std::io::Result<Arc<Self>> {
+        let Restored { path, kept, file, .. } = restored;
+        let shared = Arc::new(Shared::default());
+        let (tell, ended) = mpsc::channel();
+        let woken = Arc::new(OnceLock::<Thread>::new());
+        let wakes = Arc::clone(&woken);
+        ledger.record_with(move || wakes.get().into_iter().for_each(Thread::unpark));
+        let mut writer = Writer {
+            path,
+            kept,
+            file: None,
+            shared: Arc::clone(&shared),
+            ledger,
+            wall: Arc::clone(&wall),
+            report: Box::new(report),
+            failing: false,
+            retry: RETRY.0,
+            next_prune: Instant::now(),
+        };
+        match file {
+            Ok(file) => writer.file = Some(file),
+            // Before anything is spent.
+            Err(error) => writer.failed(&error),
+        }
+        let handle = Builder::new().name("state".into()).spawn(move || {
+            writer.run();
+            // Perhaps nobody waits.
+            let _ = tell.send(());
+        })?;
+        let thread = woken.get_or_init(|| handle.thread().clone()).clone();
+        thread.unpark();
+        Ok(Arc::new(Self { shared, wall, thread, ended: Mutex::new(ended) }))
+    }
+
+    /// What the file holds of these minutes, oldest first, the newest at most [`MAX_MINUTES`](super::MAX_MINUTES) of
+    /// them; the minute that goes on is not among them. `None` while the file cannot be read, and if too many ask.
+    pub async fn minutes(&self, wanted: WantedMinutes) -> Option<Vec<SavedMinute>> {
+        let (reply, answer) = oneshot::channel();
+        {
+            let mut queue = self.shared.queue();
+            if queue.readers.len() >= READERS {
+                return None;
+            }
+            queue.readers.push_back(Reader { wanted, reply });
+        }
+        self.thread.unpark();
+        answer.await.ok()
+    }
+
+    /// Writes what there is and ends the thread. Returns whether that came to its end within `within`.
+    pub fn stop(&self, within: Duration) -> bool {
+        self.shared.stop.store(true, Ordering::Release);
+        self.thread.unpark();
+        let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
+        ended.recv_timeout(within).is_ok()
+    }
+}
+
+impl Sink for Keeper {
+    fn record(&self, fact: &Fact) {
+        let pair = match fact {
+            Fact::RunEnded { summary, tally } => {
+                let run = SavedRun { summary: Arc::clone(summary), tally: Arc::clone(tally) };
+                self.shared.queue().add_run(run);
+                self.thread.unpark();
+                return;
+            }
+            Fact::Offered { place, .. }
+            | Fact::Skipped { place, .. }
+            | Fact::Ended { place, .. }
+            | Fact::LoadActive { place, .. } => &place.pair,
+            _ => return,
+        };
+        let minute = minute((self.wall)().as_second());
+        let mut queue = self.shared.queue();
+        queue.turn_to(minute);
+        if let Some(tally) = queue.present.get_mut(pair) {
+            fact.count_in(tally);
+        } else {
+            let mut tally = RunTally::default();
+            fact.count_in(&mut tally);
+            queue.present.insert(pair.clone(), tally);
+        }
+    }
+}
+
+/// The minute of a second, both since the epoch.
+fn minute(second: i64) -> i64 {
+    second.div_euclid(60)
+}
+
+impl Shared {
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Queue {
+    fn add_run(&mut self, run: SavedRun) {
+        if self.runs.len() >= WAITING {
+            self.runs.pop_front();
+            self.lost += 1;
+        }
+        self.runs.push_back(run);
+    }
+
+    /// Closes the present minute, if this is another one.
+    fn turn_to(&mut self, minute: i64) {
+        if minute == self.minute {
+            return;
+        }
+        let over = std::mem::replace(&mut self.minute, minute);
+        for (pair, tally) in std::mem::take(&mut self.present) {
+            self.add_minute(SavedMinute { minute: over, pair, tally });
+        }
+    }
+
+    fn add_minute(&mut self, minute: SavedMinute) {
+        if self.minutes.len() >= WAITING {
+            self.minutes.pop_front();
+            self.lost += 1;
+        }
+        self.minutes.push_back(minute);
+    }
+
+    /// What could not be written comes first again.
+    fn put_back(&mut self, runs: Vec<SavedRun>, minutes: Vec<SavedMinute>) {
+        let newer = (std::mem::take(&mut self.runs), std::mem::take(&mut self.minutes));
+        runs.into_iter().chain(newer.0).for_each(|run| self.add_run(run));
+        minutes.into_iter().chain(newer.1).for_each(|minute| self.add_minute(minute));
+    }
+}
+
+/// What the thread works with.
+struct Writer {
+    path: PathBuf,
+    kept: Kept,
+    /// Absent while it cannot be opened.
+    file: Option<StateFile>,
+    shared: Arc<Shared>,
+    ledger: Arc<BudgetLedger>,
+    wall: Wall,
+    report: Box<dyn Fn(Written) + Send>,
+    failing: bool,
+    /// Time until the next attempt after a failure.
+    retry: Duration,
+    next_prune: Instant,
+}
+
+impl Writer {
+    fn run(&mut self) {
+        loop {
+            let stop = self.shared.stop.load(Ordering::Acquire);
+            let result = self.turn(stop);
+            if stop {
+                return;
+            }
+            match result {
+                Ok(()) => {
+                    let next = self.next_prune.saturating_duration_since(Instant::now());
+                    std::thread::park_timeout(next);
+                    std::thread::sleep(TOGETHER);
+                }
+                Err(error) => {
+                    self.failed(&error);
+                    self.pause();
+                }
+            }
+        }
+    }
+
+    /// Waits before the next attempt, unless the process ends.
+    fn pause(&mut self) {
+        let until = Instant::now() + self.retry;
+        self.retry = (self.retry * 2).min(RETRY.1);
+        while !self.shared.stop.load(Ordering::Acquire) {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return;
+            }
+            std::thread::park_timeout(left);
+        }
+    }
+
+    fn turn(&mut self, stop: bool) -> Result<(), StateError> {
+        if self.file.is_none() {
+            self.file = Some(StateFile::open(&self.path, self.kept)?);
+        }
+        self.write(stop)?;
+        self.read()?;
+        if self.next_prune <= Instant::now() || stop {
+            self.next_prune = Instant::now() + PRUNE_EVERY;
+            self.prune()?;
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, stop: bool) -> Result<(), StateError> {
+        let now = minute((self.wall)().as_second());
+        let (runs, minutes, lost) = {
+            let mut queue = self.shared.queue();
+            // At the end, the minute that has begun is all that there will be of it.
+            queue.turn_to(if stop { now + 1 } else { now });
+            let lost = std::mem::take(&mut queue.lost);
+            (queue.runs.drain(..).collect(), queue.minutes.drain(..).collect(), lost)
+        };
+        if lost > 0 {
+            tracing::warn!(lost, "runs and minutes were left out of the state file: too many waited");
+            (self.report)(Written::Failed);
+        }
+        let snapshot = self.ledger.unrecorded();
+        let mut batch = Batch { budgets: None, runs, minutes };
+        let reservations = snapshot.map(|Snapshot { budgets, reservations }| {
+            batch.budgets = Some(budgets);
+            reservations
+        });
+        if batch.is_empty() {
+            return Ok(());
+        }
+        let Some(file) = &mut self.file else { return Ok(()) };
+        if let Err(error) = file.write(&batch) {
+            self.shared.queue().put_back(batch.runs, batch.minutes);
+            return Err(error);
+        }
+        if let Some(reservations) = reservations {
+            self.ledger.recorded_until(reservations);
+        }
+        if std::mem::take(&mut self.failing) {
+            self.retry = RETRY.0;
+            tracing::info!(file = %self.path.display(), "the state file is written again");
+        }
+        Ok(())
+    }
+
+    fn read(&self) -> Result<(), StateError> {
+        let Some(file) = &self.file else { return Ok(()) };
+        loop {
+            let next = self.shared.queue().readers.pop_front();
+            let Some(Reader { wanted, reply }) = next else { return Ok(()) };
+            // Whoever asked may have gone.
+            let _ = reply.send(file.minutes(&wanted)?);
+        }
+    }
+
+    fn prune(&mut self) -> Result<(), StateError> {
+        let Some(file) = &mut self.file else { return Ok(()) };
+        let bytes = file.prune((self.wall)().as_millisecond())?;
+        (self.report)(Written::Bytes(bytes));
+        Ok(())
+    }
+
+    fn failed(&mut self, error: &StateError) {
+        (self.report)(Written::Failed);
+        self.ledger.recording_failed();
+        // They need not wait until it is mended.
+        self.shared.queue().readers.clear();
+        if !std::mem::replace(&mut self.failing, true) {
+            tracing::error!(
+                %error,
+                "the state is kept in memory until the file can be written; until then, budgets of money spend nothing"
+            );
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,177 @@
+//! What is spent outlives the process; a file that cannot be written stops money and nothing else.
+
+use super::*;
+use crate::event::{Failure, Ledger as _, Outcome, Refusal, Spend, Unit};
+use crate::plan::{Budget, Period, Plan};
+use crate::testing::{Build, offer, play};
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+
+const KEPT: Kept = Kept { retention: Duration::from_hours(24), max_bytes: 1 << 20 };
+const NOW: &str = "2026-11-20T10:00:30Z";
+
+fn wall() -> Wall {
+    let now: Timestamp = NOW.parse().unwrap();
+    Arc::new(move || now)
+}
+
+/// A plan with a budget of the agent in money, and one of the profile in requests.
+fn plan() -> Plan {
+    let budget = |requests, cost| Budget {
+        period: Period::Day,
+        timezone: TimeZone::UTC,
+        requests,
+        tokens: None,
+        cost,
+    };
+    let build = Build { budget: Some(budget(Some(100), None)), ..Build::default() };
+    let mut plan = Arc::try_unwrap(build.plan()).unwrap();
+    plan.agent.budget = Some(budget(None, Some(1.0)));
+    plan
+}
+
+struct Process {
+    ledger: Arc<BudgetLedger>,
+    keeper: Arc<Keeper>,
+    written: mpsc::Receiver<Written>,
+    runs: Vec<SavedRun>,
+}
+
+impl Process {
+    fn start(path: &Path) -> Self {
+        let restored = Restored::open(path, KEPT).unwrap();
+        let ledger = Arc::new(BudgetLedger::restored(&plan(), restored.budgets.clone(), wall()));
+        let (tell, written) = mpsc::channel();
+        let runs = restored.runs.clone();
+        let report = move |written| {
+            // A test may not listen any more.
+            let _ = tell.send(written);
+        };
+        let keeper = Keeper::start(restored, Arc::clone(&ledger), wall(), report).unwrap();
+        Self { ledger, keeper, written, runs }
+    }
+
+    fn spent(&self) -> Vec<f64> {
+        self.ledger.uses().iter().map(|used| used.spent).collect()
+    }
+
+    fn stop(self) {
+        assert!(self.keeper.stop(Duration::from_secs(20)));
+    }
+}
+
+fn chat() -> Arc<str> {
+    "chat".into()
+}
+
+const REQUEST: Spend = Spend { requests: 1, tokens: 100, cost: 0.25 };
+
+#[tokio::test]
+async fn what_was_spent_is_there_after_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = Process::start(dir.path());
+    let settled = first.ledger.reserve(&chat(), REQUEST).unwrap();
+    first.ledger.settle(settled, Spend { cost: 0.1, ..REQUEST });
+    let open = first.ledger.reserve(&chat(), REQUEST).unwrap();
+    first.ledger.recorded(&open).await;
+    first.stop();
+    let second = Process::start(dir.path());
+    // What was in flight stays spent.
+    assert_eq!(second.spent(), [0.35, 2.0]);
+    let _held = second.ledger.reserve(&chat(), Spend { cost: 0.65, ..REQUEST }).unwrap();
+    let refused = second.ledger.reserve(&chat(), REQUEST).unwrap_err();
+    assert_eq!((refused.unit, refused.why), (Unit::Cost, Refusal::Spent));
+    second.stop();
+}
+
+/// The process that is killed is one that does not stop its keeper: its file is read beside it, as the next process
+/// would find it.
+#[tokio::test]
+async fn a_request_ends_when_its_reservation_is_recorded() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("state.db");
+    let process = Process::start(&path);
+    for n in 1..=3_u32 {
+        let hold = process.ledger.reserve(&chat(), REQUEST).unwrap();
+        process.ledger.recorded(&hold).await;
+        let copy = dir.path().join(format!("copy{n}.db"));
+        std::fs::copy(&path, &copy).unwrap();
+        std::fs::copy(path.with_extension("db-wal"), copy.with_extension("db-wal")).unwrap();
+        let found = StateFile::open(&copy, KEPT).unwrap().budgets().unwrap();
+        assert_eq!(found[0].spent.cost, u128::from(n) * 250_000_000_000);
+    }
+    process.stop();
+}
+
+#[tokio::test]
+async fn runs_and_minutes_are_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    let process = Process::start(dir.path());
+    let plan = plan();
+    let place = &plan.pairs[0].places[0];
+    let sink: Arc<dyn Sink> = Arc::<Keeper>::clone(&process.keeper);
+    play(&sink, place, Outcome::Ok, |_| {});
+    play(&sink, place, Outcome::Failed(Failure::Reset), |_| {});
+    offer(&sink, place, false).skip(crate::event::SkipReason::Budget);
+    let summary = crate::event::RunSummary {
+        run: crate::testing::run(&place.pair),
+        started: std::time::UNIX_EPOCH,
+        ended: std::time::UNIX_EPOCH + Duration::try_from(wall()().as_duration()).unwrap(),
+        result: crate::event::RunResult::Ok,
+        reason: None,
+        offered: 3,
+        skipped: 1,
+        ok: 1,
+    };
+    process.keeper.record(&Fact::RunEnded { summary: Arc::new(summary), tally: Arc::default() });
+    process.stop();
+    let file = StateFile::open(dir.path(), KEPT).unwrap();
+    let minutes = file.minutes(&WantedMinutes::default()).unwrap();
+    assert_eq!(minutes.len(), 1);
+    assert_eq!(minutes[0].minute, minute(NOW.parse::<Timestamp>().unwrap().as_second()));
+    let tally = &minutes[0].tally;
+    assert_eq!((tally.offered.measured, tally.ok(), tally.failed()), (3, 1, 1));
+    assert_eq!(tally.first_token.count(), 1);
+    drop(file);
+    let next = Process::start(dir.path());
+    assert_eq!(next.runs.len(), 1);
+    assert_eq!(next.keeper.minutes(WantedMinutes::default()).await.unwrap().len(), 1);
+    next.stop();
+}
+
+#[tokio::test]
+async fn a_file_that_cannot_be_written_stops_money_and_nothing_else() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("state.db");
+    // A folder in the place of the write-ahead log: SQLite can neither make nor write it.
+    std::fs::create_dir(dir.path().join("blocked")).unwrap();
+    let blocked = dir.path().join("blocked");
+    std::fs::write(blocked.join("file"), "").unwrap();
+    let process = Process::start(&blocked.join("file/state.db"));
+    assert_eq!(process.written.recv().unwrap(), Written::Failed);
+    let refused = process.ledger.reserve(&chat(), REQUEST).unwrap_err();
+    assert_eq!((refused.unit, refused.why), (Unit::Cost, Refusal::Unrecorded));
+    assert!(refused.to_string().contains("on hold"), "{refused}");
+    // Once it can be written, money is spent again.
+    std::fs::remove_file(blocked.join("file")).unwrap();
+    let hold = loop {
+        if let Ok(hold) = process.ledger.reserve(&chat(), REQUEST) {
+            break hold;
+        }
+        assert!(matches!(process.written.recv().unwrap(), Written::Failed | Written::Bytes(_)));
+    };
+    process.ledger.recorded(&hold).await;
+    process.stop();
+    assert!(!path.exists());
+}
+
+#[test]
+fn what_waits_is_bounded() {
+    let mut queue = Queue::default();
+    let pair = Pair { profile: chat(), target: "t".into() };
+    for n in 0..=i64::try_from(WAITING).unwrap() + 5 {
+        queue.turn_to(n);
+        queue.present.insert(pair.clone(), RunTally::default());
+    }
+    assert_eq!((queue.minutes.len(), queue.lost), (WAITING, 5));
+}

@@ -1,0 +1,142 @@
+//! A tally as JSON, to be kept in a file: counts by label, times as the recorded buckets of their histograms.
+//! Labels that are no longer known are left out when it is read.
+
+use super::{Judged, RunTally, Spent, Split, Tally, Times};
+use crate::event::{Outcome, SkipReason, Source};
+use enum_map::{Enum, EnumMap};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+type ByLabel<V> = BTreeMap<String, V>;
+
+#[derive(Serialize, Deserialize, Default)]
+#[serde(default)]
+struct Saved {
+    offered: (u64, u64),
+    skipped: ByLabel<(u64, u64)>,
+    ended: ByLabel<(u64, u64)>,
+    load_active_seconds: f64,
+    first_token: Vec<(u64, u64)>,
+    chunk_gap: Vec<(u64, u64)>,
+    longest_gap: Vec<(u64, u64)>,
+    per_token: Vec<(u64, u64)>,
+    duration: Vec<(u64, u64)>,
+    response_time: Vec<(u64, u64)>,
+    dispatch_lag: Vec<(u64, u64)>,
+    input_tokens: ByLabel<u64>,
+    output_tokens: ByLabel<u64>,
+    cached_input_tokens: u64,
+    reasoning_tokens: u64,
+    cost: Option<f64>,
+    failed_checks: BTreeMap<Arc<str>, u64>,
+    judged: BTreeMap<Arc<str>, (u64, u64)>,
+}
+
+/// Those that came, by label.
+fn labelled<K: Enum + Into<&'static str>, V: Copy, S>(
+    counts: &EnumMap<K, V>,
+    save: impl Fn(V) -> Option<S>,
+) -> ByLabel<S> {
+    let saved = counts.iter().filter_map(|(key, count)| {
+        let label: &'static str = key.into();
+        Some((label.to_owned(), save(*count)?))
+    });
+    saved.collect()
+}
+
+fn of_labels<K: Enum, V: Default, S>(
+    all: impl Iterator<Item = K>,
+    label: impl Fn(&K) -> &'static str,
+    mut saved: ByLabel<S>,
+    load: impl Fn(S) -> V,
+) -> EnumMap<K, V> {
+    let mut counts = EnumMap::default();
+    for key in all {
+        if let Some(count) = saved.remove(label(&key)) {
+            counts[key] = load(count);
+        }
+    }
+    counts
+}
+
+fn split(split: Split) -> Option<(u64, u64)> {
+    (split != Split::default()).then_some((split.measured, split.warm_up))
+}
+
+fn of_split((measured, warm_up): (u64, u64)) -> Split {
+    Split { measured, warm_up }
+}
+
+fn count(n: u64) -> Option<u64> {
+    (n > 0).then_some(n)
+}
+
+impl From<&RunTally> for Saved {
+    fn from(tally: &RunTally) -> Self {
+        Self {
+            offered: (tally.offered.measured, tally.offered.warm_up),
+            skipped: labelled(&tally.skipped, split),
+            ended: labelled(&tally.ended, split),
+            load_active_seconds: tally.load_active.as_secs_f64(),
+            first_token: tally.first_token.buckets(),
+            chunk_gap: tally.chunk_gap.buckets(),
+            longest_gap: tally.longest_gap.buckets(),
+            per_token: tally.per_token.buckets(),
+            duration: tally.duration.buckets(),
+            response_time: tally.response_time.buckets(),
+            dispatch_lag: tally.dispatch_lag.buckets(),
+            input_tokens: labelled(&tally.spent.input, count),
+            output_tokens: labelled(&tally.spent.output, count),
+            cached_input_tokens: tally.spent.cached_input,
+            reasoning_tokens: tally.spent.reasoning,
+            cost: tally.spent.cost,
+            failed_checks: tally.failed_checks.clone(),
+            judged: tally.judged.iter().map(|(slo, it)| (Arc::clone(slo), (it.events, it.errors))).collect(),
+        }
+    }
+}
+
+impl From<Saved> for RunTally {
+    fn from(saved: Saved) -> Self {
+        let sources = || Source::ALL.iter().copied();
+        let spent = Spent {
+            input: of_labels(sources(), |source| source.label(), saved.input_tokens, |n| n),
+            output: of_labels(sources(), |source| source.label(), saved.output_tokens, |n| n),
+            cached_input: saved.cached_input_tokens,
+            reasoning: saved.reasoning_tokens,
+            cost: saved.cost,
+        };
+        let reasons = SkipReason::ALL.iter().copied();
+        let judged = saved.judged.into_iter();
+        Tally {
+            offered: of_split(saved.offered),
+            skipped: of_labels(reasons, |reason| reason.label(), saved.skipped, of_split),
+            ended: of_labels(Outcome::all(), |outcome| outcome.label(), saved.ended, of_split),
+            load_active: Duration::try_from_secs_f64(saved.load_active_seconds).unwrap_or_default(),
+            first_token: Times::of_buckets(&saved.first_token),
+            chunk_gap: Times::of_buckets(&saved.chunk_gap),
+            longest_gap: Times::of_buckets(&saved.longest_gap),
+            per_token: Times::of_buckets(&saved.per_token),
+            duration: Times::of_buckets(&saved.duration),
+            response_time: Times::of_buckets(&saved.response_time),
+            dispatch_lag: Times::of_buckets(&saved.dispatch_lag),
+            spent,
+            failed_checks: saved.failed_checks,
+            judged: judged.map(|(slo, (events, errors))| (slo, Judged { events, errors })).collect(),
+        }
+    }
+}
+
+impl Serialize for RunTally {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        Saved::from(self).serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for RunTally {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Saved::deserialize(deserializer).map(Self::from)
+    }
+}

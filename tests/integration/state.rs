@@ -1,0 +1,123 @@
+//! What outlives the process: a state file behind real processes that are killed, stopped and refused.
+
+use crate::harness::{Simulator, until};
+use crate::process::{self, Process};
+use rusqlite::Connection;
+use std::path::Path;
+use tokenbeat::sim::Truth;
+
+const USERS: usize = 8;
+
+/// One profile of so many users without a pause, with a budget in money, tokens and requests that it never reaches.
+fn config(simulator: &Simulator, state: &Path) -> String {
+    format!(
+        "agent:\n  id: test\n  state: '{}'\n  budget: {{ requests: 1000000, tokens: 1000000000, cost: 100000 }}\n\
+         server: {{ listen: 127.0.0.1:0 }}\n\
+         targets:\n  t:\n    api: openai-chat\n    base_url: 'http://{}/v1'\n    model: m\n    \
+         price: {{ input: 1, output: 2 }}\n\
+         profiles:\n  p:\n    targets: [t]\n    schedule: {{ continuous: true }}\n    \
+         workload: {{ prompt: 'Say hi', max_tokens: 8 }}\n    stages: [{{ users: {USERS}, for: 1h }}]\n",
+        state.display(),
+        simulator.address,
+    )
+}
+
+/// Requests and tokens of the agent's budget, as the file has them.
+fn spent(state: &Path) -> (u64, u64) {
+    let db = Connection::open(state).unwrap();
+    let number = |column: &str| -> u64 {
+        let select = format!("SELECT {column} FROM budgets WHERE scope = 'agent'");
+        let digits: String = db.query_row(&select, [], |row| row.get(0)).unwrap();
+        digits.parse().unwrap()
+    };
+    (number("requests"), number("tokens"))
+}
+
+fn tokens(truth: &Truth) -> u64 {
+    u64::try_from(truth.input_tokens + truth.output_tokens).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hundred_kills_forget_no_more_than_what_was_in_flight() {
+    let dir = tempfile::tempdir().unwrap();
+    let state = dir.path().join("state.db");
+    let simulator = Simulator::start();
+    let (mut requests, mut seen) = (0, 0);
+    let mut known_tokens = 0;
+    for kill in 0..100 {
+        let folder = process::folder(&config(&simulator, &state));
+        let mut child = Process::start(folder, &["serve", "--config.file", "tokenbeat.yaml"], &[]);
+        // At another moment each time.
+        let wanted = seen + 1 + (kill * 7) % 23;
+        until("requests", async || (simulator.handle.truth().len() >= wanted).then_some(())).await;
+        child.signal("KILL").await;
+        until("its end", async || (!child.is_running()).then_some(())).await;
+        let truth = simulator.finished_or_left(seen).await;
+        let (now_requests, now_tokens) = spent(&state);
+        let (recorded, sent) = (now_requests - requests, truth.len());
+        assert!(
+            usize::try_from(recorded).unwrap() + USERS >= sent,
+            "kill {kill}: {recorded} requests recorded, {sent} sent"
+        );
+        // Of those that were in flight, any may have been the dearest.
+        let mut costs: Vec<u64> = truth.iter().map(tokens).collect();
+        costs.sort_unstable();
+        let least: u64 = costs.iter().take(sent.saturating_sub(USERS)).sum();
+        let recorded_tokens = now_tokens - known_tokens;
+        assert!(recorded_tokens >= least, "kill {kill}: {recorded_tokens} tokens recorded, {least} spent");
+        // Nor is anything made up: what is recorded was sent, or was about to be.
+        assert!(recorded <= u64::try_from(sent + USERS).unwrap(), "kill {kill}: {recorded} of {sent}");
+        (requests, known_tokens) = (now_requests, now_tokens);
+        seen = simulator.handle.truth().len();
+    }
+    assert!(requests > 300, "{requests}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_that_is_stopped_leaves_exactly_what_was_spent() {
+    let dir = tempfile::tempdir().unwrap();
+    let state = dir.path().join("state.db");
+    let simulator = Simulator::start();
+    for _ in 0..2 {
+        let before = simulator.handle.truth().len();
+        let folder = process::folder(&config(&simulator, &state));
+        let child = Process::start(folder, &["serve", "--config.file", "tokenbeat.yaml"], &[]);
+        until("requests", async || (simulator.handle.truth().len() >= before + 20).then_some(())).await;
+        child.signal("TERM").await;
+        let ended = child.ended().await;
+        assert_eq!(ended.code, 0, "{}", ended.err);
+        let truth = simulator.finished().await;
+        let (requests, all) = spent(&state);
+        assert_eq!(usize::try_from(requests).unwrap(), truth.len());
+        assert_eq!(all, truth.iter().map(tokens).sum::<u64>());
+    }
+    let db = Connection::open(&state).unwrap();
+    let runs: i64 = db.query_row("SELECT count(*) FROM runs", [], |row| row.get(0)).unwrap();
+    let minutes: i64 = db.query_row("SELECT count(*) FROM minutes", [], |row| row.get(0)).unwrap();
+    assert!(runs >= 2 && minutes >= 1, "{runs} runs, {minutes} minutes");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_cannot_be_used_is_an_error_that_says_what_to_do() {
+    let dir = tempfile::tempdir().unwrap();
+    let state = dir.path().join("state.db");
+    std::fs::write(&state, "no database at all, but long enough to look like one to whoever reads it").unwrap();
+    let simulator = Simulator::start();
+    let ended = process::run(&config(&simulator, &state), &["serve"]).await;
+    assert_eq!(ended.code, 1, "{}", ended.err);
+    assert!(ended.err.contains("is damaged") && ended.err.contains("move it away"), "{}", ended.err);
+    assert!(!ended.err.contains("StateError"), "{}", ended.err);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_beside_the_daemon_says_that_it_is_not_recorded() {
+    let dir = tempfile::tempdir().unwrap();
+    let state = dir.path().join("state.db");
+    let simulator = Simulator::start();
+    let folder = process::folder(&config(&simulator, &state));
+    let _daemon = Process::start(folder, &["serve", "--config.file", "tokenbeat.yaml"], &[]);
+    until("a request", async || (!simulator.handle.truth().is_empty()).then_some(())).await;
+    let ended = process::run(&config(&simulator, &state), &["run", "--time", "1s"]).await;
+    assert_eq!(ended.code, 0, "{}", ended.err);
+    assert!(ended.err.contains("in use by another process"), "{}", ended.err);
+}
