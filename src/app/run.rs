@@ -74,7 +74,9 @@ pub(super) fn run(options: &RunOptions) -> anyhow::Result<Exit> {
 fn memory(plan: &Plan) -> anyhow::Result<Memory> {
     match assembly::memory(plan, |_| {}) {
         Err(error) if matches!(error.downcast_ref(), Some(StateError::InUse(_))) => {
-            eprintln!("warning: {error}; this run is not recorded there, and its budgets begin with nothing spent");
+            eprintln!(
+                "warning: {error}; this run is not recorded there, and its budgets begin with nothing spent"
+            );
             Ok(Memory { ledger: assembly::ledger(plan), keeper: None, runs: Vec::new() })
         }
         memory => memory,

@@ -80,15 +80,6 @@ impl Simulator {
         until("the simulator to finish", all).await
     }
 
-    /// The truth from this request on, once every answer is out or its client is gone.
-    pub(crate) async fn finished_or_left(&self, from: usize) -> Vec<Truth> {
-        until("the simulator to see that a client is gone", async || {
-            let all = self.truth().split_off(from);
-            all.iter().all(|truth| truth.finished.is_some() || truth.client_gone).then_some(all)
-        })
-        .await
-    }
-
     pub(crate) fn inject(&self, fault: &str) {
         self.handle.inject(fault.parse().unwrap()).unwrap();
     }
