@@ -320,7 +320,7 @@ mod tests {
         let wrong = environment(&[
             ("TOKENBEAT__TARGETS__T__MODEL", "m"),
             ("TOKENBEAT__SERVER__LISTN", "0.0.0.0:2"),
-            ("TOKENBEAT__AGENT__STATE", "/var"),
+            ("TOKENBEAT__AGENT__STAT", "/var"),
             ("TOKENBEAT__AGENT__LIMITS__IN_FLIGHT", "many"),
             ("TOKENBEAT__AGENT__BUDGET__COST", ".inf"),
         ]);
@@ -328,8 +328,7 @@ mod tests {
             load(&[], wrong).err().unwrap().to_string(),
             "TOKENBEAT__AGENT__BUDGET__COST: must be a finite number\n\
              TOKENBEAT__AGENT__LIMITS__IN_FLIGHT: agent.limits.in_flight: must be a whole number, not text\n\
-             TOKENBEAT__AGENT__STATE: is not a setting: there is no key `state`; there are `budget`, `currency`, \
-             `id`, `labels`, `limits` and `location`\n\
+             TOKENBEAT__AGENT__STAT: is not a setting: there is no key `stat`; did you mean `state`?\n\
              TOKENBEAT__SERVER__LISTN: is not a setting: there is no key `listn`; did you mean `listen`?\n\
              TOKENBEAT__TARGETS__T__MODEL: is not a setting: the environment overrides `agent`, `server` and \
              `telemetry` only"

@@ -414,7 +414,10 @@ proptest! {
             let requests = values.sum(Metric::Requests, "");
             prop_assert!(close(offered, skipped + in_flight + requests));
             prop_assert!(in_flight >= 0.0);
-            let own = values.sum(Metric::Requests, "outcome=cancelled") + values.sum(Metric::Requests, "outcome=internal");
+            let own: f64 = Outcome::all()
+                .filter(|outcome| !outcome.judges_target())
+                .map(|outcome| values.sum(Metric::Requests, &format!("outcome={}", outcome.label())))
+                .sum();
             let timed = values.observations(Metric::RequestDuration) + values.observations(Metric::FailedRequestDuration);
             prop_assert!(close(timed as f64, requests - own));
         }

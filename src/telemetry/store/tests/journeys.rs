@@ -39,8 +39,9 @@ fn each_step_has_the_series_that_it_can_feed() {
     assert_eq!(values.series(Metric::RequestDuration, "step=query,turn="), 1);
     assert_eq!(values.series(Metric::RequestDuration, ""), 8, "a warm-up measures nothing");
     let counts = |metric, step: &str| values.series(metric, &format!("stage=steady,step={step},"));
+    let outcomes = Outcome::all().count();
     for (metric, login, query, talk) in [
-        (Metric::Requests, 25, 25, 6 * 25),
+        (Metric::Requests, outcomes, outcomes, 6 * outcomes),
         (Metric::TimeToFirstToken, 0, 0, 6),
         (Metric::Stalls, 0, 0, 6),
         (Metric::OutputLengthRatio, 0, 0, 6),
@@ -71,7 +72,7 @@ fn no_request_belongs_to_a_stage_alone_and_no_stage_to_a_step() {
             Subject::Step => assert_eq!(values.series(*metric, "step=,"), 0, "{metric:?}"),
             Subject::Stage => {
                 let most = match metric {
-                    Metric::WarmUpRequests | Metric::Journeys => 25,
+                    Metric::WarmUpRequests | Metric::Journeys => Outcome::all().count(),
                     Metric::SkippedRequests => 3,
                     Metric::JourneyTokens | Metric::LoadActive => 2,
                     _ => 1,
@@ -283,7 +284,7 @@ fn a_workload_that_becomes_a_scenario_keeps_its_stages() {
     open.finish(answer).unwrap();
     let values = fixture.values();
     assert_eq!(values.series(Metric::RequestDuration, "step=,"), 0);
-    assert_eq!(values.series(Metric::Journeys, "stage=steady"), 25);
+    assert_eq!(values.series(Metric::Journeys, "stage=steady"), Outcome::all().count());
     assert!(close(values.sum(Metric::RequestsInFlight, ""), 0.0));
 }
 
