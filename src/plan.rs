@@ -89,12 +89,12 @@ pub struct Agent {
     /// Budget of everything together.
     pub budget: Option<Budget>,
     /// What outlives the process; `None` if nothing does.
-    pub state: Option<StateFile>,
+    pub state: Option<StateOptions>,
 }
 
 /// The state file, and how much of runs and series is kept in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StateFile {
+pub struct StateOptions {
     /// The file, or the folder that it is in.
     pub path: PathBuf,
     /// What is older goes.

@@ -7,7 +7,7 @@ use crate::engine::{self, Deps, Engine};
 use crate::event::Ledger;
 use crate::fact::Sink;
 use crate::files::Files;
-use crate::plan::{Fingerprint, Plan, StateFile, Target};
+use crate::plan::{Fingerprint, Plan, StateOptions, Target};
 use crate::state::{BudgetLedger, Keeper, Kept, Restored, SavedRun, Written};
 use anyhow::{Context as _, anyhow};
 use std::collections::{BTreeMap, HashMap};
@@ -87,7 +87,7 @@ pub(super) struct Memory {
 
 /// Opens the state file, if the plan has one, and starts its keeper. Blocks while it reads.
 pub(super) fn memory(plan: &Plan, report: impl Fn(Written) + Send + 'static) -> anyhow::Result<Memory> {
-    let Some(StateFile { path, retention, max_bytes }) = plan.agent.state.clone() else {
+    let Some(StateOptions { path, retention, max_bytes }) = plan.agent.state.clone() else {
         return Ok(Memory { ledger: ledger(plan), keeper: None, runs: Vec::new() });
     };
     let mut restored = Restored::open(&path, Kept { retention, max_bytes })?;

@@ -25,7 +25,7 @@ mod target;
 mod wire;
 mod workload;
 
-use super::{Agent, PairPlan, Plan, Profile, Server, StateFile, Target, Telemetry, canonical};
+use super::{Agent, PairPlan, Plan, Profile, Server, StateOptions, Target, Telemetry, canonical};
 use crate::config::{BrokenParts, Config, KeyPath, Problem, nearest};
 use crate::files::Files;
 use finding::Findings;
@@ -140,7 +140,7 @@ fn agent(config: &Config, findings: &mut Findings) -> Agent {
         currency: written.currency.as_str().into(),
         in_flight: written.limits.in_flight,
         budget: written.budget.as_ref().and_then(|b| budget::compile(b, &path.key("budget"), findings)),
-        state: written.state.as_ref().map(|file| StateFile {
+        state: written.state.as_ref().map(|file| StateOptions {
             path: file.clone(),
             retention: written.history.retention.0,
             max_bytes: written.history.max_bytes,

@@ -4,7 +4,7 @@ use crate::app::assembly::Clients;
 use crate::engine::{Engine, Next};
 use crate::files::Files;
 use crate::plan::otlp::Otlp;
-use crate::plan::{Agent, Loaded, Plan, StateFile};
+use crate::plan::{Agent, Loaded, Plan, StateOptions};
 use crate::telemetry::{Exposition, Store};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -26,7 +26,7 @@ pub(in crate::app) struct Started {
     /// The web configuration file.
     pub(in crate::app) web_config: Option<PathBuf>,
     /// The state file.
-    pub(in crate::app) state: Option<StateFile>,
+    pub(in crate::app) state: Option<StateOptions>,
     /// Where telemetry is exported to, and how.
     pub(in crate::app) otlp: Option<Otlp>,
 }
