@@ -146,7 +146,8 @@ fn arrows_point_one_way() {
     let mut wrong = Vec::new();
     for file in files {
         let own = module(&file, &root);
-        let for_tests = file.file_name().is_some_and(|name| name == "tests.rs" || name == "testing.rs")
+        let names = ["tests.rs", "testing.rs", "fuzz.rs"];
+        let for_tests = file.file_name().is_some_and(|name| names.iter().any(|test| name == *test))
             || file.components().any(|part| part.as_os_str() == "tests");
         if for_tests || ["app", "cli", "main", "lib", "testing"].contains(&own.as_str()) {
             continue;
