@@ -15,6 +15,7 @@ mod exchange;
 mod flood;
 mod http;
 mod mapped;
+mod memory;
 mod openai_chat;
 mod pool;
 mod redactor;
@@ -32,6 +33,7 @@ pub(crate) mod testing;
 mod tests;
 
 pub use http::{BuildError, Client};
+pub use memory::{BodyMemory, Charge};
 
 use crate::event::{Failure, Marks, Observed, Outcome, TraceIds};
 use crate::exchange::{Ask, Call};
@@ -102,6 +104,8 @@ pub struct Answer {
     pub detail: Option<String>,
     /// What was observed on the wire.
     pub observed: Observed,
+    /// What its text and body hold of the memory for answers.
+    pub memory: Option<Arc<Charge>>,
     /// The visible text (including refusals), bounded by the size limit of an answer.
     pub text: String,
     /// The body, if a step reads it (see [`AnswerForm::Http`]) and it came whole, not as a stream.
@@ -119,6 +123,7 @@ impl Answer {
             outcome: Outcome::Failed(failure),
             detail: Some(detail.into()),
             observed: Observed::nothing(marks),
+            memory: None,
             text: String::new(),
             body: None,
             excerpt: None,

@@ -37,7 +37,7 @@ use crate::plan::otlp::Sampling;
 use crate::schedule::{LOOKAHEAD, START_LEAD, off_grid};
 use active_runs::ActiveRuns;
 use dispatch::Dispatcher;
-use in_flight::InFlight;
+use in_flight::{InFlight, PerTarget};
 use jiff::Timestamp;
 use pair_handle::PairHandle;
 use rand::RngCore as _;
@@ -115,6 +115,9 @@ struct Shared {
     in_flight: Arc<InFlight>,
     /// Open journeys of users that arrived by themselves: as many as there may be requests in flight.
     journeys: Arc<InFlight>,
+    /// Of the requests in flight and of the open journeys: those to one target.
+    in_flight_per_target: PerTarget,
+    journeys_per_target: PerTarget,
     tasks: TaskTracker,
     /// The schedules.
     loops: TaskTracker,
@@ -235,6 +238,8 @@ impl Engine {
                 .map(|it| it.sampling),
             in_flight: InFlight::new(plan.agent.in_flight),
             journeys: InFlight::new(plan.agent.in_flight),
+            in_flight_per_target: PerTarget::new(plan.agent.in_flight_per_target),
+            journeys_per_target: PerTarget::new(plan.agent.in_flight_per_target),
             tasks: TaskTracker::new(),
             loops: TaskTracker::new(),
             died: CancellationToken::new(),

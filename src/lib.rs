@@ -17,6 +17,7 @@ pub mod exchange;
 pub mod fact;
 pub mod files;
 pub mod framing;
+pub mod json_size;
 pub mod limits;
 pub mod log_throttle;
 pub mod pacing;

@@ -86,6 +86,8 @@ pub struct Agent {
     pub currency: Arc<str>,
     /// Most requests in flight in the whole process.
     pub in_flight: NonZeroU32,
+    /// Of these, most to one target.
+    pub in_flight_per_target: NonZeroU32,
     /// Budget of everything together.
     pub budget: Option<Budget>,
     /// What outlives the process; `None` if nothing does.

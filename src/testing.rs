@@ -135,6 +135,7 @@ fn assemble(targets: Vec<Arc<Target>>, profiles: Vec<Profile>, in_flight: u32) -
             labels: BTreeMap::new(),
             currency: "usd".into(),
             in_flight: NonZeroU32::new(in_flight).unwrap(),
+            in_flight_per_target: NonZeroU32::new(in_flight).unwrap(),
             budget: None,
             state: None,
         },

@@ -93,6 +93,7 @@ fn agent() -> plan::Agent {
         labels: BTreeMap::new(),
         currency: "usd".into(),
         in_flight: NonZeroU32::MAX,
+        in_flight_per_target: NonZeroU32::MAX,
         budget: None,
         state: None,
     }

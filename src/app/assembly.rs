@@ -1,6 +1,6 @@
 //! Puts an engine together: a client for each target in use, the budgets, the dispatcher.
 
-use crate::client::{Caller, Client};
+use crate::client::{BodyMemory, Caller, Client};
 use crate::cpu_pool::CpuPool;
 use crate::engine::dispatch::Precise;
 use crate::engine::{self, Deps, Engine};
@@ -20,6 +20,7 @@ pub(super) type Callers = HashMap<Arc<str>, Arc<dyn Caller>>;
 /// The clients of a plan, and what they were made of.
 pub(super) struct Clients {
     cpu_pool: CpuPool,
+    body_memory: BodyMemory,
     made: HashMap<Arc<str>, (Fingerprint, Arc<dyn Caller>)>,
     files: Files,
 }
@@ -27,7 +28,7 @@ pub(super) struct Clients {
 impl Clients {
     /// None yet. All that follow do their CPU-bound work in this pool.
     pub(super) fn none(cpu_pool: CpuPool) -> Self {
-        Self { cpu_pool, made: HashMap::new(), files: Files::default() }
+        Self { cpu_pool, body_memory: BodyMemory::default(), made: HashMap::new(), files: Files::default() }
     }
 
     /// The client of each target that a profile uses: one of `old`, if neither the target nor the contents of its
@@ -43,7 +44,7 @@ impl Clients {
             let kept = kept.filter(|_| target.files().iter().all(|path| files.agree(&old.files, path)));
             let caller = match kept {
                 Some((_, caller)) => Ok(Arc::clone(caller)),
-                None => Client::new(Arc::clone(target), old.cpu_pool.clone())
+                None => Client::new(Arc::clone(target), old.cpu_pool.clone(), old.body_memory.clone())
                     .map(|client| -> Arc<dyn Caller> { Arc::new(client) }),
             };
             match caller {
@@ -51,7 +52,11 @@ impl Clients {
                 Err(error) => errors.push(format!("cannot set up the target {}: {error}", target.name)),
             }
         }
-        if errors.is_empty() { Ok(Self { cpu_pool: old.cpu_pool.clone(), made, files }) } else { Err(errors) }
+        if errors.is_empty() {
+            Ok(Self { cpu_pool: old.cpu_pool.clone(), body_memory: old.body_memory.clone(), made, files })
+        } else {
+            Err(errors)
+        }
     }
 
     /// What the load of their plan read, if that was not known when they were made.

@@ -1,6 +1,7 @@
 //! JSON in an answer: where it is found, and whether a node meets its conditions.
 
 use super::Evidence;
+use crate::json_size;
 use crate::plan::JsonRule;
 use serde_json::{Number, Value};
 use std::cell::OnceCell;
@@ -26,14 +27,19 @@ impl<'a> Documents<'a> {
     /// What JSON checks look at: the document, if the answer came whole and is JSON; otherwise the visible text, if
     /// that is JSON.
     pub fn answer(&self) -> Option<&Value> {
-        let parse = || serde_json::from_slice(self.body?).ok();
+        let parse = || parse(self.body?);
         self.whole.get_or_init(parse).as_ref().or_else(|| self.text())
     }
 
     /// The visible text, if it is JSON.
     pub fn text(&self) -> Option<&Value> {
-        self.spoken.get_or_init(|| serde_json::from_str(self.text).ok()).as_ref()
+        self.spoken.get_or_init(|| parse(self.text.as_bytes())).as_ref()
     }
+}
+
+/// What would take too much memory is not parsed, as if it were no JSON.
+fn parse(text: &[u8]) -> Option<Value> {
+    json_size::fits(text).then(|| serde_json::from_slice(text).ok()).flatten()
 }
 
 /// Whether the first node that a path matches meets all conditions.

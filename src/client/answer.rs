@@ -152,6 +152,12 @@ impl AnswerBuilder {
         self.end.is_some()
     }
 
+    /// Number of bytes that its texts hold.
+    pub(super) fn held(&self) -> usize {
+        let Generated { text, reasoning, tool_calls } = &self.generated;
+        text.capacity() + reasoning.capacity() + tool_calls.capacity()
+    }
+
     /// Whether any generated content was received.
     pub(super) fn has_content(&self) -> bool {
         self.content_events > 0

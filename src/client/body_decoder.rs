@@ -3,6 +3,7 @@
 
 use super::answer::{AnswerBuilder, Read};
 use super::dialect::{Decoder, Malformed};
+use super::memory::Charge;
 use super::sought::Sought;
 use crate::event::{Failure, Outcome};
 use crate::exchange::Delta;
@@ -41,6 +42,7 @@ pub(super) struct BodyDecoder {
     progress: Option<Instant>,
     most: usize,
     room: usize,
+    charge: Option<Charge>,
 }
 
 enum Form {
@@ -61,6 +63,13 @@ impl Framing {
         match self {
             Self::Sse(decoder) => decoder.push(bytes, each),
             Self::Ndjson(decoder) => decoder.push(bytes, each),
+        }
+    }
+
+    fn buffered(&self) -> usize {
+        match self {
+            Self::Sse(decoder) => decoder.buffered(),
+            Self::Ndjson(decoder) => decoder.buffered(),
         }
     }
 
@@ -105,6 +114,7 @@ impl BodyDecoder {
             progress: None,
             most,
             room: most,
+            charge: None,
         }
     }
 
@@ -137,6 +147,31 @@ impl BodyDecoder {
                 }
             }
             Form::Came(..) => {}
+        }
+        self.account(mark);
+    }
+
+    /// What it holds counts in this charge.
+    pub(super) fn charging(mut self, charge: Charge) -> Self {
+        self.charge = Some(charge);
+        self
+    }
+
+    /// The charge, for as long as what was read is kept.
+    pub(super) fn take_charge(&mut self) -> Option<Charge> {
+        self.charge.take()
+    }
+
+    fn account(&mut self, mark: Instant) {
+        let held = match &self.form {
+            Form::Stream(framing) => framing.buffered() + self.reading.held(),
+            Form::Whole(body) => body.capacity(),
+            Form::Came(_, body) => body.len(),
+        };
+        if let Some(charge) = &mut self.charge
+            && !charge.hold(held)
+        {
+            self.reading.fail(mark, Failure::Internal, charge.refusal());
         }
     }
 

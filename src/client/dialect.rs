@@ -79,6 +79,12 @@ pub(super) enum Malformed {
     /// Well-formed, but a required part is missing.
     #[error("{0} is missing")]
     Missing(&'static str),
+    /// Its values would take too much memory.
+    #[error("{what} would take more than {} MiB of memory as JSON", crate::json_size::MAX >> 20)]
+    TooLarge {
+        /// The part of the answer.
+        what: &'static str,
+    },
     /// Not JSON, although a step reads values from it.
     #[error("{what} is not JSON: {source}")]
     NotJson {

@@ -211,7 +211,7 @@ impl<'a> Exchange<'a> {
             }
         };
         let sent = self.marks.sent.unwrap_or(self.marks.started);
-        let mut body_decoder = BodyDecoder::new(decoder, mode);
+        let mut body_decoder = BodyDecoder::new(decoder, mode).charging(self.client.memory.charge());
         let complete =
             body::read(&mut body, &mut body_decoder, &self.deadlines, sent, &link.progress()).await;
         drop(body);
@@ -330,10 +330,11 @@ impl<'a> Exchange<'a> {
     async fn fill(
         mut self,
         mut answer: Answer,
-        body_decoder: BodyDecoder,
+        mut body_decoder: BodyDecoder,
         unexpected: Option<String>,
     ) -> Answer {
         let received = body_decoder.received();
+        let charge = body_decoder.take_charge();
         let mut read = body_decoder.close(Instant::now());
         if let (Outcome::Failed(Failure::Protocol | Failure::Truncated | Failure::Empty), Some(detail)) =
             (read.outcome, &mut read.detail)
@@ -372,6 +373,7 @@ impl<'a> Exchange<'a> {
             answer.excerpt = Some(self.redactor.excerpt(&read.generated.text));
         }
         answer.text = read.generated.text;
+        answer.memory = charge.map(Arc::new);
         answer.body = read.body.filter(|_| matches!(self.form, Form::Http(_)));
         answer.observed.marks = self.marks;
         answer.observed.connection = self.connection;

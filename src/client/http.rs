@@ -8,7 +8,7 @@ use super::exchange::Exchange;
 use super::pool::Pool;
 use super::request::Composer;
 use super::tokenizer::Counter;
-use super::{Answer, Caller, Context};
+use super::{Answer, BodyMemory, Caller, Context};
 use crate::cpu_pool::CpuPool;
 use crate::exchange::{Ask, Call};
 use crate::plan::Target;
@@ -33,6 +33,7 @@ pub struct Client {
     /// Decodes long documents and counts tokens.
     pub(super) cpu_pool: CpuPool,
     tasks: Tasks,
+    pub(super) memory: BodyMemory,
     /// It was told that the target reports token counts that cannot be true.
     usage_told: AtomicBool,
 }
@@ -68,7 +69,7 @@ pub enum BuildError {
 impl Client {
     /// Loads the target's TLS and tokenizer files, without opening a connection. Loading a tokenizer may take a second,
     /// so a running daemon calls this on a blocking thread.
-    pub fn new(target: Arc<Target>, cpu_pool: CpuPool) -> Result<Self, BuildError> {
+    pub fn new(target: Arc<Target>, cpu_pool: CpuPool, memory: BodyMemory) -> Result<Self, BuildError> {
         let tasks = Tasks::default();
         let pool = Arc::new(Pool::new());
         let dialer = Dialer::new(Arc::clone(&target), tasks.clone(), Arc::downgrade(&pool))?;
@@ -83,6 +84,7 @@ impl Client {
             counter,
             cpu_pool,
             tasks,
+            memory,
             usage_told: AtomicBool::new(false),
         })
     }

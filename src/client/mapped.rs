@@ -7,6 +7,7 @@ use super::body_decoder::{MAX_BODY, Mode};
 use super::dialect::{Decoder, Demands, Malformed};
 use crate::exchange::{Content, Delta, Usage};
 use crate::framing::Event;
+use crate::json_size;
 use crate::plan::{AnswerMapping, BodyForm, Done};
 use serde_json::Value;
 use serde_json_path::JsonPath;
@@ -106,6 +107,9 @@ impl Decoder for MappedDecoder {
             Some(Done::Event(name)) => event.name == Some(name),
             _ => false,
         };
+        if !json_size::fits(data.as_bytes()) {
+            return Err(Malformed::TooLarge { what: "an event of the stream" });
+        }
         let parse = || serde_json::from_str::<Value>(data);
         if event.name == Some("error") && !terminal {
             let error = Some(parse().map_or_else(|_| data.to_owned(), |value| said(&value)));
@@ -132,6 +136,9 @@ impl Decoder for MappedDecoder {
             }
             As::Json => {
                 let document = body.strip_prefix(BOM).unwrap_or(body);
+                if !json_size::fits(document) {
+                    return Err(Malformed::TooLarge { what: "the answer" });
+                }
                 let value = serde_json::from_slice(document)
                     .map_err(|source| Malformed::NotJson { what: "the answer".into(), source })?;
                 self.delta(&value)

@@ -80,11 +80,16 @@ pub struct Limits {
     /// Most requests in flight at the same time. What would be over it is skipped, and counted. Default: 4096.
     #[schemars(range(min = 1, max = 1_000_000))]
     pub in_flight: NonZeroU32,
+    /// Most requests in flight to one target, so that one that hangs leaves room for the others. Default: three quarters
+    /// of `in_flight` where profiles use more than one target, else all of it.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub in_flight_per_target: Option<NonZeroU32>,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { in_flight: NonZeroU32::new(4096).unwrap_or(NonZeroU32::MIN) }
+        Self { in_flight: NonZeroU32::new(4096).unwrap_or(NonZeroU32::MIN), in_flight_per_target: None }
     }
 }
 

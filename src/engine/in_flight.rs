@@ -1,8 +1,9 @@
 //! The limit on requests in flight. Nobody waits for a place, and the limit may change while requests are out.
 
+use std::collections::HashMap;
 use std::num::NonZeroU32;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 /// Places for requests in flight.
 pub(super) struct InFlight {
@@ -43,6 +44,39 @@ impl Drop for InFlightPermit {
     }
 }
 
+/// Places for each target, by its name: a share of those over all, so that no target takes all of them.
+pub(super) struct PerTarget {
+    most: AtomicU32,
+    /// A target's places are held by its pairs and requests.
+    targets: Mutex<HashMap<Arc<str>, Weak<InFlight>>>,
+}
+
+impl PerTarget {
+    pub(super) fn new(most: NonZeroU32) -> Self {
+        Self { most: AtomicU32::new(most.get()), targets: Mutex::default() }
+    }
+
+    /// The places of a target; all that ask for the same name share them.
+    pub(super) fn of(&self, target: &Arc<str>) -> Arc<InFlight> {
+        let mut targets = self.targets.lock().unwrap_or_else(PoisonError::into_inner);
+        targets.retain(|_, places| places.strong_count() > 0);
+        if let Some(places) = targets.get(target).and_then(Weak::upgrade) {
+            return places;
+        }
+        let most = NonZeroU32::new(self.most.load(Ordering::Relaxed)).unwrap_or(NonZeroU32::MIN);
+        let places = InFlight::new(most);
+        targets.insert(Arc::clone(target), Arc::downgrade(&places));
+        places
+    }
+
+    /// Another limit for every target, from now on.
+    pub(super) fn change(&self, most: NonZeroU32) {
+        let targets = self.targets.lock().unwrap_or_else(PoisonError::into_inner);
+        self.most.store(most.get(), Ordering::Relaxed);
+        targets.values().filter_map(Weak::upgrade).for_each(|places| places.change(most));
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -67,6 +101,22 @@ mod tests {
         assert_eq!(limit.taken(), 0);
         let _last = limit.take().unwrap();
         assert!(limit.take().is_none());
+    }
+
+    #[test]
+    fn a_target_has_its_own_places() {
+        let (limits, a, b): (_, Arc<str>, Arc<str>) = (PerTarget::new(most(1)), "a".into(), "b".into());
+        let held = limits.of(&a);
+        let place = held.take().unwrap();
+        assert!(limits.of(&a).take().is_none() && limits.of(&b).take().is_some());
+        limits.change(most(2));
+        assert!(limits.of(&a).take().is_some() && limits.of(&b).take().is_some());
+        // The pair is gone, its request is not.
+        drop(held);
+        let (_second, third) = (limits.of(&a).take().unwrap(), limits.of(&a).take());
+        assert!(third.is_none());
+        drop(place);
+        assert!(limits.of(&a).take().is_some());
     }
 
     #[test]

@@ -80,8 +80,8 @@ async fn play_at(due: Instant, mut user: ScenarioUser, ahead: OwnedSemaphorePerm
         return;
     }
     drop(ahead);
-    let journeys = &stage.run.runtime.shared.journeys;
-    let place = user.tells_journeys().then(|| journeys.take());
+    let runtime = &stage.run.runtime;
+    let place = user.tells_journeys().then(|| runtime.journeys.take().zip(runtime.shared.journeys.take()));
     if matches!(place, Some(None)) {
         return user.turn_away(due, SkipReason::InFlight);
     }

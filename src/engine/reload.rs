@@ -97,6 +97,8 @@ impl Engine {
         self.shared.sink.record(&Fact::PlanChanged(Arc::clone(&plan)));
         self.shared.in_flight.change(plan.agent.in_flight);
         self.shared.journeys.change(plan.agent.in_flight);
+        self.shared.in_flight_per_target.change(plan.agent.in_flight_per_target);
+        self.shared.journeys_per_target.change(plan.agent.in_flight_per_target);
         let mut now = self.lock();
         if now.started {
             let nominal = off_grid((self.shared.wall)());

@@ -75,7 +75,8 @@ pub(super) struct Judged {
 /// What a request holds while it is out.
 struct Admitted {
     hold: Hold,
-    _place: InFlightPermit,
+    /// Of the target, and over all.
+    _places: (InFlightPermit, InFlightPermit),
 }
 
 impl Stage {
@@ -208,13 +209,15 @@ impl Stage {
             return Err(SkipReason::Overrun);
         }
         let runtime = &self.run.runtime;
-        let Some(place) = runtime.shared.in_flight.take() else {
+        // That of its target first: whoever has none there must not take one from the others.
+        let places = runtime.in_flight.take().and_then(|own| Some((own, runtime.shared.in_flight.take()?)));
+        let Some(places) = places else {
             self.run.log_skip(SkipReason::InFlight, None);
             return Err(SkipReason::InFlight);
         };
         let most = settle::most(call, runtime.plan.target.price.as_ref());
         match runtime.shared.ledger.reserve(&runtime.plan.profile.name, most) {
-            Ok(hold) => Ok(Admitted { hold, _place: place }),
+            Ok(hold) => Ok(Admitted { hold, _places: places }),
             Err(exhausted) => {
                 self.run.log_skip(SkipReason::Budget, Some(&exhausted));
                 Err(SkipReason::Budget)

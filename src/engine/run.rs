@@ -3,6 +3,7 @@
 use super::active_runs::ActiveRunGuard;
 use super::clock::{instant_of, system_time};
 use super::gate::Gate;
+use super::in_flight::InFlight;
 use super::record::Record;
 use super::request::{Sending, Unsendable};
 use super::result::{self, Offered};
@@ -34,6 +35,9 @@ pub(super) struct PairRuntime {
     /// May be replaced, by one that read the target's files again.
     caller: RwLock<Arc<dyn Caller>>,
     pub(super) log_throttle: LogThrottle,
+    /// Places of its target, for requests in flight and for open journeys.
+    pub(super) in_flight: Arc<InFlight>,
+    pub(super) journeys: Arc<InFlight>,
     /// Shut when the pair leaves the plan.
     pub(super) gate: Gate,
     /// Which of the engine's plans it came with, from 0.
@@ -104,6 +108,8 @@ impl PairRuntime {
             fingerprint: plan.fingerprint(),
             caller: RwLock::new(caller),
             log_throttle: LogThrottle::default(),
+            in_flight: shared.in_flight_per_target.of(name),
+            journeys: shared.journeys_per_target.of(name),
             gate: Gate::new(shared.stop.child_token()),
             generation,
             shared,

@@ -20,6 +20,11 @@ pub struct Decoder {
 }
 
 impl Decoder {
+    /// Number of bytes that it holds of what is incomplete.
+    pub fn buffered(&self) -> usize {
+        self.line.capacity()
+    }
+
     /// A decoder that holds at most `limit` bytes of one line.
     pub fn new(limit: usize) -> Self {
         Self { line: Vec::new(), first: true, limit, failed: None }

@@ -28,6 +28,11 @@ pub struct Decoder {
 }
 
 impl Decoder {
+    /// Number of bytes that it holds of what is incomplete.
+    pub fn buffered(&self) -> usize {
+        self.line.capacity() + self.data.capacity() + self.name.capacity()
+    }
+
     /// A decoder that holds at most `limit` bytes of one event.
     pub fn new(limit: usize) -> Self {
         Self {

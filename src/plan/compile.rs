@@ -139,6 +139,7 @@ fn agent(config: &Config, findings: &mut Findings) -> Agent {
         labels: written.labels.clone(),
         currency: written.currency.as_str().into(),
         in_flight: written.limits.in_flight,
+        in_flight_per_target: stage::in_flight_per_target(config),
         budget: written.budget.as_ref().and_then(|b| budget::compile(b, &path.key("budget"), findings)),
         state: written.state.as_ref().map(|file| StateOptions {
             path: file.clone(),

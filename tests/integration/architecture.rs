@@ -17,6 +17,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("log_throttle", &[]),
     ("framing", &[]),
     ("exchange", &[]),
+    ("json_size", &[]),
     ("limits", &[]),
     ("template", &["limits", "seed"]),
     ("config", &["files", "limits", "secret", "vocabulary"]),
@@ -41,10 +42,10 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("pacing", &["plan", "event", "seed"]),
     ("slo", &["plan", "event"]),
     ("forecast", &["plan", "event", "schedule", "pacing"]),
-    ("checks", &["plan", "event"]),
+    ("checks", &["json_size", "plan", "event"]),
     ("scenario", &["checks", "plan", "event", "exchange", "secret", "seed", "template"]),
     ("workload", &["plan", "event", "exchange", "seed"]),
-    ("client", &["cpu_pool", "plan", "event", "files", "secret", "framing", "exchange", "tls"]),
+    ("client", &["json_size", "cpu_pool", "plan", "event", "files", "secret", "framing", "exchange", "tls"]),
     (
         "engine",
         &[
@@ -73,7 +74,18 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("report", &["event", "fact", "plan", "state", "tally"]),
     (
         "server",
-        &["cpu_pool", "log_throttle", "telemetry", "state", "report", "event", "files", "plan", "tally", "tls"],
+        &[
+            "cpu_pool",
+            "log_throttle",
+            "telemetry",
+            "state",
+            "report",
+            "event",
+            "files",
+            "plan",
+            "tally",
+            "tls",
+        ],
     ),
     ("sim", &["framing"]),
 ];

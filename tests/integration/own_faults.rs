@@ -75,3 +75,35 @@ async fn a_value_of_the_configuration_that_is_not_there_is_our_own() {
     .await;
     assert_eq!(counted, [("internal".to_owned(), 3.0), ("events".to_owned(), 0.0)]);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_target_that_hangs_leaves_room_for_the_others() {
+    let simulator = Simulator::start();
+    let target = |name: &str, fault: &str| {
+        format!(
+            "  {name}: {{ api: openai-chat, base_url: 'http://{{SIM}}/v1', model: m, headers: {{ X-Sim-Fault: '{fault}' }} }}\n"
+        )
+    };
+    let yaml = format!(
+        "agent: {{ id: test, limits: {{ in_flight: 40 }} }}\nserver: {{ listen: 127.0.0.1:0 }}\ntargets:\n{}{}\
+         profiles:\n  p: {{ targets: [hangs, fine], schedule: {ONCE}, load: [{{ for: 2s, rate: 50/s }}],\n    \
+             workload: {{ prompts: [hello], output_tokens: 2 }} }}\n",
+        target("hangs", "stall_headers;for=10m"),
+        target("fine", "no_done"),
+    );
+    let daemon = Running::start(&yaml, &simulator).await;
+    let scrape = daemon
+        .scrape_until("all of the load", |scrape| {
+            scrape.metric("tokenbeat_offered_requests_total").sum() >= 200.0
+        })
+        .await;
+    let skipped = |target| {
+        let skipped = scrape.metric("tokenbeat_skipped_requests_total").label("target", target);
+        skipped.label("reason", "in_flight").sum()
+    };
+    // Three quarters of the limit are all that the one that hangs can hold.
+    assert_eq!(skipped("hangs"), 70.0);
+    assert!(skipped("fine") < 50.0, "{}", skipped("fine"));
+    daemon.stop.now.cancel();
+    daemon.drain().await;
+}

@@ -3,7 +3,7 @@
 use crate::harness::{PATIENCE, Simulator, load};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
-use tokenbeat::client::{Caller, Client};
+use tokenbeat::client::{BodyMemory, Caller, Client};
 use tokenbeat::cpu_pool::CpuPool;
 use tokenbeat::engine::dispatch::Precise;
 use tokenbeat::engine::{self, Deps, Engine, Once};
@@ -36,7 +36,8 @@ pub(crate) async fn play_on(
     let kept = Arc::new(Kept::default());
     let cpu_pool = CpuPool::start().unwrap();
     let client = |target: &Arc<_>| {
-        Arc::new(Client::new(Arc::clone(target), cpu_pool.clone()).unwrap()) as Arc<dyn Caller>
+        Arc::new(Client::new(Arc::clone(target), cpu_pool.clone(), BodyMemory::default()).unwrap())
+            as Arc<dyn Caller>
     };
     let callers: HashMap<_, _> =
         plan.targets.iter().map(|target| (Arc::clone(&target.name), client(target))).collect();

@@ -65,7 +65,8 @@ impl Before {
 
 /// What every series and every record carries: a change of it in the middle would mix two agents in one.
 fn fixed(now: &Agent, next: &Agent) -> Vec<String> {
-    let Agent { id, location, labels, currency, in_flight: _, budget: _, state: _ } = next;
+    let Agent { id, location, labels, currency, in_flight: _, in_flight_per_target: _, budget: _, state: _ } =
+        next;
     let parts = [
         ("id", *id == now.id),
         ("location", *location == now.location),

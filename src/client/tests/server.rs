@@ -1,7 +1,7 @@
 //! A server that follows a script on each connection, byte by byte, and helpers that call it.
 
 use crate::client::testing::target;
-use crate::client::{Answer, CallOptions, Caller, Client, Context};
+use crate::client::{Answer, BodyMemory, CallOptions, Caller, Client, Context};
 use crate::cpu_pool::CpuPool;
 use crate::event::TraceIds;
 use crate::exchange::{Ask, Message, Role};
@@ -163,7 +163,12 @@ pub(super) fn whole(status: &str, headers: &str, body: &str) -> String {
 
 /// A client for a target.
 pub(super) fn client(target: Target) -> Client {
-    Client::new(Arc::new(target), CpuPool::on(tokio::runtime::Handle::current())).unwrap()
+    client_with(target, BodyMemory::default())
+}
+
+/// A client for a target whose bodies may take so much memory.
+pub(super) fn client_with(target: Target, memory: BodyMemory) -> Client {
+    Client::new(Arc::new(target), CpuPool::on(tokio::runtime::Handle::current()), memory).unwrap()
 }
 
 /// The prompt of the calls in these tests.

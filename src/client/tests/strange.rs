@@ -2,7 +2,7 @@
 //! happened and what to try.
 
 use super::server::*;
-use crate::client::Answer;
+use crate::client::{Answer, BodyMemory};
 use crate::event::{Failure, Outcome};
 use crate::plan::{HttpVersion, Timeouts};
 use std::sync::Arc;
@@ -243,4 +243,21 @@ async fn token_counts_that_cannot_be_true_are_not_believed() {
     assert_eq!(hidden, (Some(3), Some((64_002, "usage")), Some(64_000)));
     // More than the few bytes and the limit of eight tokens can hold.
     assert_eq!(tokens("{\"prompt_tokens\":3,\"completion_tokens\":50000}").await.1, Some((2, "chunks")));
+}
+
+#[tokio::test]
+async fn all_bodies_together_have_a_bound() {
+    let memory = BodyMemory::with_most(1 << 20);
+    let json = "content-type: application/json\r\n";
+    let large = Server::always(whole("200 OK", json, &format!("\"{}\"", "x".repeat(3 << 20)))).await;
+    let answer = call_whole(&client_with(large.target(), memory.clone())).await;
+    failed(&answer, Failure::Internal, &["the answers in flight take more than 1 MiB of memory together"]);
+    drop(answer);
+    assert_eq!(memory.held(), 0);
+    // One that holds nearly all leaves a small one what it needs.
+    let mut hog = memory.charge();
+    assert!(hog.hold(1 << 20));
+    let small = Server::once(good_stream()).await;
+    let answer = call(&client_with(small.target(), memory.clone())).await;
+    assert_eq!(answer.outcome, Outcome::Ok, "{:?}", answer.detail);
 }

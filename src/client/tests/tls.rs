@@ -252,7 +252,7 @@ fn what_cannot_be_configured() {
     let error = |change: &dyn Fn(&mut Target)| {
         let mut target = authority.target(1);
         change(&mut target);
-        Client::new(Arc::new(target), CpuPool::start().unwrap())
+        Client::new(Arc::new(target), CpuPool::start().unwrap(), crate::client::BodyMemory::default())
             .err()
             .map(|error: BuildError| error.to_string())
             .unwrap_or_default()

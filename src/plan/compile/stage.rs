@@ -4,6 +4,7 @@ use super::{Findings, name};
 use crate::config::{self, Config, KeyPath};
 use crate::plan::{Bounds, Ramp, Shape, Stage, Think};
 use std::collections::BTreeSet;
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 /// Time between the beginnings of two users of a scenario, where `spawn` is not written.
@@ -173,16 +174,26 @@ fn ramp_has_time(from: f64, to: f64, bounds: Bounds, path: &KeyPath, findings: &
     Some(())
 }
 
+/// Most requests in flight to one target. Where there are others, they have a quarter for themselves.
+pub(super) fn in_flight_per_target(config: &Config) -> NonZeroU32 {
+    let limits = &config.agent.limits;
+    let targets: BTreeSet<&String> = config.profiles.values().flat_map(|profile| &profile.targets).collect();
+    let all = limits.in_flight.get();
+    let share = if targets.len() > 1 { all - all.div_ceil(4) } else { all };
+    let most = limits.in_flight_per_target.map_or(share, NonZeroU32::get);
+    NonZeroU32::new(most.min(all)).unwrap_or(NonZeroU32::MIN)
+}
+
 /// More users than may have a request in flight: some would be skipped again and again.
 pub(super) fn check_in_flight(config: &Config, findings: &mut Findings) {
-    let most = config.agent.limits.in_flight;
+    let most = in_flight_per_target(config);
+    let key = if most < config.agent.limits.in_flight { "in_flight_per_target" } else { "in_flight" };
     for (name, profile) in &config.profiles {
         for (index, stage) in profile.load.iter().enumerate() {
             let users = stage.users.as_ref().map(config::Moving::ends);
             if users.is_some_and(|(from, to)| from.0.max(to.0) > most) {
                 let path = KeyPath::of(["profiles", name, "load"]).index(index).key("users");
-                let message =
-                    format!("are more than `agent.limits.in_flight`, {most}: requests will be skipped");
+                let message = format!("are more than `agent.limits.{key}`, {most}: requests will be skipped");
                 findings.warn(&path, message);
             }
         }

@@ -1,0 +1,108 @@
+//! The memory of all bodies that are being read: each answer has a bound of its own, and many of them together have this one,
+//! so that a few targets with endless answers cannot end the process.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// Most bytes of all bodies together: half of what the Helm chart allows the process.
+const MAX_TOGETHER: usize = 256 << 20;
+/// What each body may hold whatever the others do: more than nearly every answer of a model.
+const FREE: usize = 64 << 10;
+
+/// The bytes that all bodies hold; clones share them.
+#[derive(Clone, Debug)]
+pub struct BodyMemory(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    most: usize,
+    held: AtomicUsize,
+}
+
+impl Default for BodyMemory {
+    fn default() -> Self {
+        Self::with_most(MAX_TOGETHER)
+    }
+}
+
+impl BodyMemory {
+    /// With room for so many bytes.
+    pub fn with_most(most: usize) -> Self {
+        Self(Arc::new(Inner { most, held: AtomicUsize::new(0) }))
+    }
+
+    /// For a body that holds nothing yet.
+    pub(super) fn charge(&self) -> Charge {
+        Charge { memory: self.clone(), held: 0 }
+    }
+
+    /// Number of bytes that may be held.
+    pub(super) fn most(&self) -> usize {
+        self.0.most
+    }
+
+    #[cfg(test)]
+    pub(super) fn held(&self) -> usize {
+        self.0.held.load(Ordering::SeqCst)
+    }
+}
+
+/// What one body holds; given back when it is dropped.
+#[derive(Debug)]
+pub struct Charge {
+    memory: BodyMemory,
+    held: usize,
+}
+
+impl Charge {
+    /// The body now holds so many bytes. Returns `false` if there is no room for what it grew by.
+    pub(super) fn hold(&mut self, bytes: usize) -> bool {
+        let wanted = bytes.saturating_sub(FREE);
+        let all = &self.memory.0;
+        if wanted <= self.held {
+            all.held.fetch_sub(self.held - wanted, Ordering::Relaxed);
+            self.held = wanted;
+            return true;
+        }
+        let more = wanted - self.held;
+        let room = |held: usize| held.checked_add(more).filter(|sum| *sum <= all.most);
+        let fits = all.held.fetch_update(Ordering::Relaxed, Ordering::Relaxed, room).is_ok();
+        if fits {
+            self.held = wanted;
+        }
+        fits
+    }
+
+    /// For the message that there was no room.
+    pub(super) fn refusal(&self) -> String {
+        let most = self.memory.most() >> 20;
+        format!(
+            "the answers in flight take more than {most} MiB of memory together, and this is one of the larger"
+        )
+    }
+}
+
+impl Drop for Charge {
+    fn drop(&mut self) {
+        self.memory.0.held.fetch_sub(self.held, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_held_is_bounded_and_comes_back() {
+        let memory = BodyMemory::with_most(1000);
+        let (mut first, mut second) = (memory.charge(), memory.charge());
+        assert!(first.hold(FREE) && memory.held() == 0, "small bodies are free");
+        assert!(first.hold(FREE + 900) && !second.hold(FREE + 101) && second.hold(FREE + 100));
+        assert_eq!(memory.held(), 1000);
+        assert!(second.hold(FREE), "a small one always fits");
+        drop(first);
+        assert!(second.hold(FREE + 1000));
+        drop(second);
+        assert_eq!(memory.held(), 0);
+    }
+}
