@@ -8,10 +8,12 @@
 
 FROM rust:1.95.0-slim-bookworm@sha256:d7482085ff5b415f84dba5647ae71606650bdef00db7aeb69f4b3d170c3e4082 AS build
 WORKDIR /src
-COPY Cargo.toml Cargo.lock ./
+COPY Cargo.toml Cargo.lock build.rs ./
 COPY src src
 # Not built; Cargo only wants to find what the manifest names.
 COPY benches benches
+# What `--version` and `tokenbeat_build_info` say: the image has no Git.
+ARG TOKENBEAT_REVISION SOURCE_DATE_EPOCH
 RUN --mount=type=cache,target=/usr/local/cargo/registry --mount=type=cache,target=/src/target \
     cargo build --release --locked --bin tokenbeat \
     && install -D --strip --mode=0555 target/release/tokenbeat /out/tokenbeat

@@ -158,7 +158,7 @@ macro_rules! rows {
             "Whether the last load of the config succeeded.";
         ConfigReloadTime = "tokenbeat.config_last_reload_success_timestamp", Seconds, Gauge, Agent [], Always,
             "When the config was last loaded with success, seconds since the epoch.";
-        BuildInfo = "tokenbeat.build_info", None, Info, Agent [Version: Stated, Revision: Stated], Always,
+        BuildInfo = "tokenbeat.build_info", None, Info, Agent [Version: Stated, Revision: Stated, Rustc: Stated, Built: Stated], Always,
             "1. The revision is that of the source, empty where the build did not say.";
         ExportFailures = "tokenbeat.telemetry.export_failures", None, ReadCounter, Agent [Signal: Read], Always,
             "Attempts to export by OTLP that failed; absent where OTLP is off.";

@@ -1,5 +1,6 @@
 //! The command line: its commands and options, and nothing about what they do.
 
+use crate::config::ListenAddress;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use jiff::Timestamp;
 use std::net::SocketAddr;
@@ -9,7 +10,7 @@ use std::time::Duration;
 
 /// Plays configured LLM traffic on a schedule, measures every request and every streamed chunk, and exports it.
 #[derive(Debug, Parser)]
-#[command(name = "tokenbeat", version, about, long_about = None, disable_help_subcommand = true)]
+#[command(name = "tokenbeat", version = crate::build::VERSION, about, long_about = None)]
 pub struct Cli {
     /// The command.
     #[command(subcommand)]
@@ -69,6 +70,7 @@ pub enum Command {
     /// Validate the config and print the daily forecast: runs, requests, tokens, cost, series
     Check(CheckOptions),
     /// Run the simulator of an inference server alone
+    #[command(after_help = crate::sim::help())]
     Sim(Box<SimOptions>),
     /// Print the JSON Schema of the config, or its reference as Markdown
     Schema {
@@ -97,9 +99,9 @@ pub enum SchemaFormat {
 /// The location of the config.
 #[derive(Clone, Debug, Args)]
 pub struct ConfigOptions {
-    /// Config file, or a folder of them; repeatable, later ones win [default: config/tokenbeat.yaml, else
-    /// /etc/tokenbeat/tokenbeat.yaml]
-    #[arg(long = "config.file", value_name = "PATH")]
+    /// Config file, or a folder of them; repeatable, later ones win [default: the first that exists of tokenbeat.yaml,
+    /// config/tokenbeat.yaml and /etc/tokenbeat/tokenbeat.yaml]
+    #[arg(short = 'c', long = "config.file", value_name = "PATH")]
     pub files: Vec<PathBuf>,
 }
 
@@ -112,8 +114,8 @@ pub struct ServeOptions {
     /// Reload the config when one of its files changes; SIGHUP and POST /-/reload do so in any case
     #[arg(long = "config.watch", value_name = "BOOL", default_value_t = true, action = ArgAction::Set)]
     pub watch: bool,
-    /// Listen address, overrides the config's `server.listen`; port 0 picks a free port
-    #[arg(long = "web.listen-address", value_name = "ADDRESS")]
+    /// Listen address, overrides the config's `server.listen`; `:9464` listens on all interfaces, port 0 picks a free port
+    #[arg(long = "web.listen-address", value_name = "ADDRESS", value_parser = address)]
     pub listen: Option<SocketAddr>,
     /// Let everyone who may read also reload the config, start runs and probe; without it only this machine and
     /// authenticated users may
@@ -128,10 +130,10 @@ pub struct ServeOptions {
 #[derive(Debug, Args)]
 pub struct DemoOptions {
     /// Listen address of the daemon; port 0 picks a free port
-    #[arg(long = "web.listen-address", value_name = "ADDRESS", default_value = "127.0.0.1:9464")]
+    #[arg(long = "web.listen-address", value_name = "ADDRESS", default_value = "127.0.0.1:9464", value_parser = address)]
     pub listen: SocketAddr,
     /// Listen address of the simulator; port 0 picks a free port
-    #[arg(long = "sim.listen-address", value_name = "ADDRESS", default_value = "127.0.0.1:8000")]
+    #[arg(long = "sim.listen-address", value_name = "ADDRESS", default_value = "127.0.0.1:8000", value_parser = address)]
     pub sim: SocketAddr,
 }
 
@@ -167,6 +169,9 @@ pub struct CheckOptions {
     /// Send one request to each target and show its timing; this consumes tokens
     #[arg(long)]
     pub probe: bool,
+    /// Treat warnings as errors
+    #[arg(long)]
+    pub strict: bool,
     /// With --probe: show the beginning of each answer, without secrets
     #[arg(long, requires = "probe")]
     pub show_answer: bool,
@@ -224,6 +229,11 @@ fn duration(text: &str) -> Result<Duration, String> {
     Duration::try_from(span).map_err(|_| "a duration cannot be negative".to_owned())
 }
 
+/// An address to listen on, as in the config: without a host, all interfaces.
+fn address(text: &str) -> Result<SocketAddr, String> {
+    text.parse::<ListenAddress>().map(|address| address.0)
+}
+
 /// An instant on the command line: `2026-11-20T10:01:00Z`, to the nanosecond.
 fn instant(text: &str) -> Result<Timestamp, String> {
     text.parse().map_err(|_| "write an instant such as 2026-11-20T10:01:00Z".to_owned())
@@ -245,6 +255,13 @@ mod tests {
         assert_eq!(duration("250ms"), Ok(Duration::from_millis(250)));
         assert!(duration("5").is_err());
         assert!(duration("-5s").is_err());
+    }
+
+    #[test]
+    fn an_address_without_a_host_is_every_interface() {
+        assert_eq!(address(":9464"), Ok(SocketAddr::from(([0, 0, 0, 0], 9464))));
+        assert_eq!(address("127.0.0.1:1").map(|it| it.port()), Ok(1));
+        assert!(address("9464").unwrap_err().contains("an IP address with a port"));
     }
 
     #[test]

@@ -16,6 +16,7 @@ mod listen;
 mod notice;
 mod page;
 mod passwords;
+mod probe_log;
 mod readiness;
 mod web_config;
 

@@ -48,6 +48,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use faults::{CloseWhen, Fault, ReasoningField, SpecError};
 pub use options::Options;
+pub use routes::help;
 pub use rules::{FaultRule, TooManyRules};
 pub use truth::{Chunk, Truth};
 

@@ -18,16 +18,21 @@ pub(super) fn check(options: &CheckOptions) -> anyhow::Result<Exit> {
         Ok(loaded) => loaded,
         Err(exit) => return Ok(exit),
     };
+    if options.strict && !loaded.warnings.is_empty() {
+        let count = loaded.warnings.len();
+        eprintln!("{count} {} in the config", if count == 1 { "warning" } else { "warnings" });
+        return Ok(Exit::Usage);
+    }
     let plan = Arc::new(loaded.plan);
     print(&describe(&plan, &forecast(&plan, Timestamp::now()))?)?;
     if !options.probe {
-        return Ok(Exit::Ok);
+        return print("ok\n");
     }
     let runtimes = Runtimes::start()?;
     let traffic = runtimes.traffic();
     let (table, all_well) = runtimes.block_on(probe::probe(&plan, traffic, options.show_answer))?;
     print(&format!("\nOne request, or one journey, to each target, now:\n{table}\n"))?;
-    Ok(if all_well { Exit::Ok } else { Exit::Failed })
+    if all_well { print("ok\n") } else { Ok(Exit::Failed) }
 }
 
 fn describe(plan: &Plan, forecast: &Forecast) -> anyhow::Result<String> {

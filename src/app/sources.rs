@@ -10,7 +10,7 @@ use crate::server::WebConfig;
 use std::path::{Path, PathBuf};
 
 /// Where the config is looked for if the command line does not say.
-const DEFAULTS: [&str; 2] = ["config/tokenbeat.yaml", "/etc/tokenbeat/tokenbeat.yaml"];
+const DEFAULTS: [&str; 3] = ["tokenbeat.yaml", "config/tokenbeat.yaml", "/etc/tokenbeat/tokenbeat.yaml"];
 
 /// A try to load the config.
 pub(super) struct Attempt {
@@ -32,9 +32,9 @@ pub(super) fn load(options: &ConfigOptions) -> Result<Loaded, Exit> {
 /// Where the config is; an error has been printed when this fails.
 pub(super) fn find(options: &ConfigOptions) -> Result<Vec<Source>, Exit> {
     let Some(paths) = paths(options) else {
-        let [first, second] = DEFAULTS;
+        let [first, second, third] = DEFAULTS;
         eprintln!(
-            "error: no config: neither {first} nor {second} exists; give one with --config.file, or try \
+            "error: no config: none of {first}, {second} and {third} exists; give one with --config.file, or try \
              `tokenbeat demo`"
         );
         return Err(Exit::Usage);

@@ -120,6 +120,10 @@ pub enum Key {
     Server,
     /// Version of tokenbeat.
     Version,
+    /// Version of the compiler.
+    Rustc,
+    /// Day of the revision that was built.
+    Built,
     /// What is exported by OTLP.
     Signal,
     /// What a GenAI call does.
@@ -172,6 +176,8 @@ impl Key {
             Self::Provider => "provider",
             Self::Server => "server",
             Self::Version => "version",
+            Self::Rustc => "rustc",
+            Self::Built => "built",
             Self::Signal => "signal",
             Self::OperationName => "gen_ai.operation.name",
             Self::ProviderName => "gen_ai.provider.name",

@@ -295,6 +295,14 @@ text!(Clock);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ListenAddress(pub SocketAddr);
 
+impl std::str::FromStr for ListenAddress {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        Self::parse(text)
+    }
+}
+
 impl Text for ListenAddress {
     const FORMAT: &'static str = "listen-address";
     const EXAMPLES: &'static [&'static str] = &["127.0.0.1:9464", "0.0.0.0:9464", "[::]:9464"];

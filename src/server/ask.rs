@@ -1,9 +1,9 @@
 //! `/probe` and `POST /api/v1/profiles/{name}/run`: requests that spend money on demand.
 
-use super::Views;
 use super::answers::scrape_timeout;
 use super::command::{Asked, Command, Refusal};
 use super::readiness::Phase;
+use super::{Views, probe_log};
 use crate::event::{Pair, Request, SkipReason, SkippedRun};
 use crate::plan::Plan;
 use crate::telemetry::render_probe;
@@ -40,6 +40,9 @@ pub enum Probe {
 pub(super) struct Wanted {
     target: String,
     profile: String,
+    /// Answer with what happened, for a person, before the metrics.
+    #[serde(default)]
+    debug: bool,
 }
 
 /// When each pair was last probed. Bounded by the plan: only its pairs are added, and others are removed.
@@ -90,6 +93,7 @@ pub(super) async fn probe(
     }
     match replied.await {
         Ok(Ok(Probe::Ended(request))) => match render_probe(&request) {
+            Ok(text) if wanted.debug => probe_log::text(&request, &text).into_response(),
             Ok(text) => ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response(),
             Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
         },
@@ -205,7 +209,8 @@ mod tests {
         let (views, mut parts) = views();
         views.readiness.set(Phase::Draining);
         let pair = views.current().plan.pairs[0].pair.clone();
-        let wanted = Wanted { target: pair.target.to_string(), profile: pair.profile.to_string() };
+        let wanted =
+            Wanted { target: pair.target.to_string(), profile: pair.profile.to_string(), debug: false };
         let stopping = (StatusCode::SERVICE_UNAVAILABLE, "the agent is stopping\n".to_owned());
         let probed = probe(State(views.clone()), Query(wanted), HeaderMap::new()).await;
         assert_eq!(body(probed).await, stopping);

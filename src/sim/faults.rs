@@ -14,6 +14,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use strum::VariantNames;
 
 pub(crate) use spec::Spec;
 pub use spec::SpecError;
@@ -21,8 +22,9 @@ pub use spec::SpecError;
 use super::dialect::Service;
 
 /// One fault with its parameters.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, VariantNames)]
 #[serde(try_from = "String", into = "String")]
+#[strum(serialize_all = "snake_case")]
 pub enum Fault {
     /// `slow_down;factor=4`: prefill and decode of the request take this many times as long.
     SlowDown {
@@ -207,6 +209,13 @@ pub(crate) fn parse_list(text: &str) -> Result<Vec<Fault>, SpecError> {
 }
 
 impl Fault {
+    /// Every fault as it is written, with the defaults of its parameters, separated by commas.
+    pub(crate) fn all() -> String {
+        let written =
+            |name: &&str| name.parse::<Self>().map_or_else(|_| (*name).to_owned(), |it| it.to_string());
+        Self::VARIANTS.iter().map(written).collect::<Vec<_>>().join(", ")
+    }
+
     /// Whether this fault can affect requests of this kind.
     pub(crate) fn concerns(&self, service: Service) -> bool {
         match self {

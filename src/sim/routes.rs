@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use super::answer::answer;
 use super::app;
 use super::dialect::{Dialect, Refusal};
+use super::faults::Fault;
 use super::openai_chat::{self, OpenAiChat};
 use super::rules::FaultRule;
 use super::shared::Shared;
@@ -143,7 +144,21 @@ async fn clear_faults(State(shared): State<Arc<Shared>>) -> StatusCode {
 }
 
 async fn not_found() -> Response {
-    (StatusCode::NOT_FOUND, Json(json!({"detail": "Not Found"}))).into_response()
+    let paths: Vec<&str> = answering().into_iter().chain(OTHERS).collect();
+    let detail = format!("Not Found; the simulator has {}", paths.join(", "));
+    (StatusCode::NOT_FOUND, Json(json!({"detail": detail}))).into_response()
+}
+
+/// What the simulator speaks, and the faults that it knows, for the command line.
+pub fn help() -> String {
+    let paths: Vec<&str> = answering().into_iter().chain(OTHERS).collect();
+    format!(
+        "Speaks OpenAI's chat completions, and an application of its own: {}. Every other path is 404: there are no \
+         text completions, responses, embeddings, audio or images, and no API of another vendor.\n\n\
+         Faults, with the defaults of their parameters: {}. Each may have probability=, max=, lasts= and path= as well.",
+        paths.join(", "),
+        Fault::all()
+    )
 }
 
 fn complain(message: &str) -> Response {

@@ -17,6 +17,7 @@ mod target;
 pub use snapshot::{Held, Series, Snapshot};
 
 use super::otlp::{Dropped, Signal, Stats};
+use crate::build;
 use crate::catalogue::When;
 use crate::event::{Ledger, Pair};
 use crate::fact::{Fact, Sink};
@@ -30,9 +31,6 @@ use snapshot::{Gathering, LabelValue, show_pairs};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard};
 use std::time::{Duration, SystemTime};
-
-/// The source revision that the build was given, if any.
-const REVISION: Option<&str> = option_env!("TOKENBEAT_REVISION");
 
 /// Every series of the agent.
 pub struct Store {
@@ -66,8 +64,8 @@ impl Store {
             agent: Cells::of([]),
         };
         store.agent.prepare(|when| when == When::Always);
-        let (version, revision) = (env!("CARGO_PKG_VERSION").into(), REVISION.unwrap_or_default().into());
-        store.agent.get(row::BuildInfo).say([&version, &revision]);
+        let built = [build::CRATE, build::REVISION, build::RUSTC, build::DATE].map(Into::into);
+        store.agent.get(row::BuildInfo).say(built.each_ref());
         store.config_loaded(Some(SystemTime::now()));
         store.plan_is(plan, attach);
         if plan.telemetry.native_histograms {

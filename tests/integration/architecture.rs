@@ -10,6 +10,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("catalogue", &[]),
     ("files", &[]),
     ("secret", &["files"]),
+    ("build", &[]),
     ("seed", &[]),
     ("vocabulary", &[]),
     ("cpu_pool", &[]),
@@ -69,7 +70,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "client",
         ],
     ),
-    ("telemetry", &["catalogue", "event", "fact", "plan", "slo", "tls"]),
+    ("telemetry", &["build", "catalogue", "event", "fact", "plan", "slo", "tls"]),
     ("state", &["event", "fact", "plan", "tally", "vocabulary"]),
     ("report", &["event", "fact", "plan", "state", "tally"]),
     (

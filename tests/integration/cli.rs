@@ -227,7 +227,14 @@ async fn what_prints_prints_to_stdout() {
         assert!(script.contains("tokenbeat") && script.contains("config.file"), "{shell}");
     }
     assert!(ok(bare(&["--help"]).await).contains("Usage: tokenbeat"));
-    assert_eq!(ok(bare(&["--version"]).await), format!("tokenbeat {}\n", env!("CARGO_PKG_VERSION")));
+    let version = ok(bare(&["--version"]).await);
+    let begin = format!("tokenbeat {} (revision ", env!("CARGO_PKG_VERSION"));
+    assert!(version.starts_with(&begin) && version.contains(", rustc 1."), "{version}");
+    assert!(ok(bare(&["help", "run"]).await).contains("--at <INSTANT>"));
+    let help = ok(bare(&["sim", "--help"]).await);
+    for said in ["stall;after=3;for=2s", "slow_retrieval", "/v1/chat/completions", "no text completions"] {
+        assert!(help.split_whitespace().collect::<Vec<_>>().join(" ").contains(said), "{said}: {help}");
+    }
 }
 
 #[tokio::test]
@@ -416,4 +423,37 @@ async fn the_demo_shows_every_kind_of_number_within_a_minute() {
     process.signal("INT").await;
     let ended = process.ended().await;
     assert_eq!(ended.code, 0, "{ended:?}");
+}
+
+#[tokio::test]
+async fn the_config_is_found_in_the_working_folder_and_checked_strictly() {
+    let config = config("127.0.0.1:1");
+    let checked =
+        async |config: &str, arguments: &[&str]| Process::start(folder(config), arguments, &[]).ended().await;
+    for arguments in [&["check"][..], &["check", "--strict"], &["check", "-c", "tokenbeat.yaml"]] {
+        let ended = checked(&config, arguments).await;
+        assert_eq!(ended.code, 0, "{ended:?}");
+        assert!(ended.out.ends_with("series on /metrics\nok\n"), "{}", ended.out);
+    }
+    let doubtful = config.replace("model: m", "model: m, auth: { bearer: { value: sesame-opens } }");
+    let ended = checked(&doubtful, &["check"]).await;
+    assert_eq!((ended.code, ended.out.ends_with("ok\n")), (0, true), "{ended:?}");
+    let ended = checked(&doubtful, &["check", "--strict"]).await;
+    assert_eq!((ended.code, ended.out.as_str()), (64, ""), "{ended:?}");
+    assert!(ended.err.starts_with("warning: ") && ended.err.contains(" in the config\n"), "{}", ended.err);
+}
+
+#[tokio::test]
+async fn the_daemon_logs_what_it_will_do_and_where_to_look() {
+    let arguments = ["serve", "--web.listen-address", ":0"];
+    let scheduled = config("127.0.0.1:1").replacen("manual: {}", "every: 1h", 1);
+    let process = Process::start(folder(&scheduled), &arguments, &[]);
+    let page = process.says("page=").await;
+    assert!(page.trim_matches('"').starts_with("http://127.0.0.1:"), "{page}");
+    process.signal("TERM").await;
+    let ended = process.ended().await;
+    let line = ended.err.lines().find(|line| line.contains("the config was loaded")).unwrap_or_default();
+    for said in ["tokenbeat.yaml", "profiles=5", "targets=1", "(met on t)"] {
+        assert!(line.contains(said), "{said}: {}", ended.err);
+    }
 }

@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use super::{CloseWhen, ReasoningField};
 use crate::sim::units;
+use strum::VariantNames as _;
 
 /// A fault specification is invalid.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SpecError {
     /// A fault of this name does not exist.
-    #[error("there is no fault `{0}`")]
+    #[error("there is no fault `{0}`; there are: {all}", all = super::Fault::VARIANTS.join(", "))]
     UnknownFault(String),
     /// The fault has no such parameter.
     #[error("fault `{fault}` has no parameter `{name}`")]

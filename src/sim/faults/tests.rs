@@ -1,6 +1,7 @@
 //! The syntax of faults, and the endpoints they concern.
 
 use super::*;
+use strum::VariantNames as _;
 
 #[test]
 fn every_fault_reads_what_it_writes() {
@@ -23,7 +24,11 @@ fn every_fault_reads_what_it_writes() {
 #[test]
 fn what_cannot_be_read_says_why() {
     let error = |text: &str| text.parse::<Fault>().unwrap_err().to_string();
-    assert_eq!(error("explode"), "there is no fault `explode`");
+    let unknown = error("explode");
+    assert!(
+        unknown.starts_with("there is no fault `explode`; there are: slow_down, rate_limited, "),
+        "{unknown}"
+    );
     assert_eq!(error("stall;often=3"), "fault `stall` has no parameter `often`");
     assert_eq!(error("stall;after=x"), "parameter `after` of fault `stall`: `x` is not a whole number");
     assert!(error("slow_down;factor=0.5").contains("not a number from 1"));
@@ -36,7 +41,16 @@ fn other_spellings_mean_the_same() {
     assert_eq!(read("no-citations"), Fault::NoCitations);
     assert_eq!(read("slow-generation;factor=3"), Fault::SlowDown { factor: 3.0 });
     assert_eq!(read("short-answer"), Fault::EarlyFinish { tokens: 1 });
-    assert_eq!("no-such".parse::<Fault>().unwrap_err().to_string(), "there is no fault `no-such`");
+    assert!("no-such".parse::<Fault>().unwrap_err().to_string().starts_with("there is no fault `no-such`; "));
+}
+
+#[test]
+fn each_fault_is_listed_as_it_is_written() {
+    for name in Fault::VARIANTS {
+        let written = name.parse::<Fault>().unwrap().to_string();
+        assert_eq!(written.split(';').next(), Some(*name));
+        assert!(Fault::all().contains(&written), "{written}");
+    }
 }
 
 #[test]
