@@ -7,7 +7,7 @@ use std::time::Duration;
 /// Values that a sample keeps.
 const KEPT: usize = 128;
 
-/// A sample of durations: all of them up to [`KEPT`], then a uniform random choice (Vitter's algorithm R).
+/// A sample of durations: all of them up to 128, then a uniform random choice (Vitter's algorithm R).
 #[derive(Clone, Debug, Default)]
 pub struct Sample {
     seen: u64,
