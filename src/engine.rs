@@ -1,5 +1,5 @@
-//! Runs profiles: awaits due times, takes permits, reserves budget, drives users, and tells the sinks what came
-//! of it. It knows nothing of HTTP and metrics: callers and sinks are passed in.
+//! Runs profiles: waits for due times, acquires permits, reserves budget, drives users, and reports the
+//! results to the sinks. It knows nothing about HTTP or metrics: callers and sinks are passed in.
 
 mod active_runs;
 mod clock;
@@ -53,27 +53,28 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// Most requests of a run that are prepared ahead.
+/// Maximum number of requests of a run that are prepared ahead of time.
 const MAX_AHEAD: usize = 1024;
 
-/// A request whose due time passed longer ago than this is skipped as `overrun`: after a stop of the process its
-/// backlog is counted, not fired in a burst. What is late by less goes out, and its lag is measured.
+/// A request whose due time passed longer ago than this is skipped as `overrun`: after the process was
+/// stopped for a while, the backlog is counted rather than fired in a burst. Requests that are less late
+/// still go out, and their lag is measured.
 const OVERRUN: Duration = Duration::from_secs(1);
 
-/// How long a caller has to end a request that was cancelled, before the request is dropped.
+/// How long a caller may take to end a cancelled request before the request is dropped.
 const CANCEL_LEEWAY: Duration = Duration::from_secs(1);
 
-/// What the engine needs from outside.
+/// What the engine needs from its environment.
 pub struct Deps {
-    /// Told every fact.
+    /// Receives every fact.
     pub sink: Arc<dyn Sink>,
     /// Keeps the budgets.
     pub ledger: Arc<dyn Ledger>,
-    /// One for each target that a pair of the plan names, by the target's name.
+    /// One caller per target that a pair of the plan refers to, keyed by target name.
     pub callers: HashMap<Arc<str>, Arc<dyn Caller>>,
-    /// Awaits due times.
+    /// Waits for due times.
     pub dispatcher: Arc<dyn Dispatcher>,
-    /// Does CPU-bound work beside the traffic.
+    /// Runs CPU-bound work off the traffic threads.
     pub cpu_pool: CpuPool,
     /// Reads the wall clock.
     pub wall: Wall,
@@ -81,57 +82,59 @@ pub struct Deps {
     pub handle: Handle,
 }
 
-/// Plays a plan, until it is given another.
+/// Plays a plan until it is given another one.
 pub struct Engine {
     shared: Arc<Shared>,
     now: Mutex<Now>,
-    /// One change of what is played at a time.
+    /// Allows only one change to what is played at a time.
     turn: tokio::sync::Mutex<()>,
-    /// Plans that were prepared after the first.
+    /// Number of plans prepared after the first one.
     generations: AtomicU64,
 }
 
-/// What is played.
+/// What is currently being played.
 struct Now {
     plan: Arc<Plan>,
-    /// One for each pair of the plan, in their order.
+    /// One handle per pair of the plan, in the same order.
     handles: Vec<PairHandle>,
-    /// The schedules run.
+    /// Whether the schedules are running.
     started: bool,
 }
 
-/// What all runs of an engine share.
+/// State shared by all runs of an engine.
 struct Shared {
     sink: Arc<dyn Sink>,
     ledger: Arc<dyn Ledger>,
     dispatcher: Arc<dyn Dispatcher>,
     cpu_pool: CpuPool,
-    /// For lines about the clock, which all schedules notice at the same time.
+    /// Throttles log lines about the clock, since all schedules notice a jump at the same time.
     clock_log: LogThrottle,
     wall: Wall,
     handle: Handle,
-    /// Which traces are recorded; without spans of our own every one, so that the backend records its part.
+    /// Which traces are recorded. If we export no spans of our own, every trace is sampled so that the
+    /// backend records its part.
     sampling: Option<Sampling>,
     in_flight: Arc<InFlight>,
-    /// Open journeys of users that arrived by themselves: as many as there may be requests in flight.
+    /// Open journeys of open-loop users, limited to the same number as requests in flight.
     journeys: Arc<InFlight>,
-    /// Of the requests in flight and of the open journeys: those to one target.
+    /// Limits per target, for both requests in flight and open journeys.
     in_flight_per_target: PerTarget,
     journeys_per_target: PerTarget,
     tasks: TaskTracker,
-    /// The schedules.
+    /// The schedule tasks.
     loops: TaskTracker,
-    /// A schedule has panicked.
+    /// Cancelled when a schedule has panicked.
     died: CancellationToken,
     live: ActiveRuns,
-    /// Offer no more load.
+    /// Cancelled when no more load is to be offered.
     stop: CancellationToken,
-    /// End what is in flight.
+    /// Cancelled when requests in flight are to be ended.
     hard: CancellationToken,
 }
 
 impl Shared {
-    /// Ids of the root span of a request or a journey. They are random, not seeded: a replay is another trace.
+    /// Ids for the root span of a request or a journey. They are random, not seeded: a replay is a different
+    /// trace.
     fn ids(&self) -> TraceIds {
         let mut random = [0; 24];
         rand::rng().fill_bytes(&mut random);
@@ -141,7 +144,7 @@ impl Shared {
     }
 }
 
-/// The engine refuses.
+/// Why the engine refused a call.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     /// The plan names a target that has no caller.
@@ -153,16 +156,16 @@ pub enum Error {
     /// The plan has no such pair.
     #[error("the profile {} is not played against the target {}", .0.profile, .0.target)]
     NoPair(Pair),
-    /// Schedules run already: twice the load is nobody's wish.
+    /// The schedules are already running; starting them again would double the load.
     #[error("the schedules are running already")]
     Running,
-    /// The plan is being changed at this moment.
+    /// Another plan change is in progress.
     #[error("the plan is being changed")]
     Changing,
-    /// Schedules do not run: they were not started, or have been stopped.
+    /// The schedules are not running: they were never started, or have been stopped.
     #[error("the schedules are not running")]
     NotRunning,
-    /// Too many runs were asked for at once.
+    /// Too many runs were requested at once.
     #[error("too many runs of {0} were asked for")]
     Busy(Arc<str>),
     /// A run could not be set up.
@@ -170,35 +173,36 @@ pub enum Error {
     Setup(Arc<str>),
 }
 
-/// A schedule has ended by a fault of our own; the daemon should end, too.
+/// A schedule ended because of a bug on our side; the daemon should exit, too.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a schedule has ended by a fault of the prober")]
 pub struct Died;
 
-/// The running schedules.
+/// Handle to the running schedules.
 #[must_use = "await its end: a schedule that dies must not die unheard"]
 pub struct Schedules(oneshot::Receiver<Result<(), Died>>);
 
-/// How a profile is run once.
+/// Options for running a profile once.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Once {
-    /// What its draws depend on.
+    /// What its random draws depend on.
     pub draws: Draws,
-    /// How long load is offered: the stages are cut there, or played again until then (those that are no warm-up,
-    /// if there are any). Where a stage has no time bound, they are played again when every request has ended,
-    /// and once per second at most.
+    /// How long load is offered: the stages are cut off at that point, or repeated until then (only the
+    /// stages that are not warm-up, if there are any). If any of them is not bounded by time, they are
+    /// repeated once every request has ended, and at most once per second.
     pub time: Option<Duration>,
 }
 
-/// What the draws of a run depend on: runs with the same are replays of each other.
+/// What the random draws of a run depend on. Runs with the same value are replays of each other.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Draws {
-    /// The profile's seed and this very moment.
+    /// The profile's seed and the current instant.
     #[default]
     Now,
-    /// A seed alone.
+    /// Only a seed.
     Seed(u64),
-    /// A seed (or the profile's) and a nominal instant: draws what a run of the schedule drew that had them.
+    /// A seed (or the profile's) and a nominal instant: makes the same draws as the scheduled run with that
+    /// seed and instant.
     At(Option<u64>, Timestamp),
 }
 
@@ -213,14 +217,15 @@ impl Draws {
 }
 
 impl Schedules {
-    /// Ends when all schedules have: with success after a stop, and with [`Died`] as soon as one has panicked.
+    /// Completes when all schedules have ended: with success after a stop, or with [`Died`] as soon as one
+    /// panics.
     pub async fn ended(self) -> Result<(), Died> {
         self.0.await.unwrap_or(Err(Died))
     }
 }
 
 impl Engine {
-    /// The engine of a plan, which the sinks are told. Nothing runs yet.
+    /// Creates an engine for a plan and sends the plan to the sinks. Nothing runs yet.
     pub fn new(plan: Arc<Plan>, deps: Deps) -> Result<Self, Error> {
         let shared = Arc::new(Shared {
             sink: deps.sink,
@@ -261,7 +266,8 @@ impl Engine {
         self.now.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Starts the schedule of every pair, once. They end with `stop`, or with [`Self::shutdown`].
+    /// Starts the schedule of every pair; may be called only once. They end with `stop` or
+    /// [`Self::shutdown`].
     pub fn start(&self, stop: CancellationToken) -> Result<Schedules, Error> {
         let _turn = self.turn.try_lock().map_err(|_| Error::Changing)?;
         let mut now = self.lock();
@@ -275,7 +281,7 @@ impl Engine {
         let (tell, ended) = oneshot::channel();
         let shared = Arc::clone(&self.shared);
         let supervise = async move {
-            // That there is nothing to play is no end: another plan may come.
+            // Having nothing to play is not the end: another plan may arrive.
             let stopped = async {
                 tokio::select! {
                     () = stop.cancelled() => shared.stop.cancel(),
@@ -289,14 +295,15 @@ impl Engine {
                 () = shared.died.cancelled() => Err(Died),
                 () = stopped => if shared.died.is_cancelled() { Err(Died) } else { Ok(()) },
             };
-            // Nobody may listen any more.
+            // The receiver may already be gone.
             let _ = tell.send(result);
         };
         self.shared.tasks.spawn_on(supervise, &self.shared.handle);
         Ok(Schedules(ended))
     }
 
-    /// Runs a profile against a target once, now, beside its schedule. Ends with its last request.
+    /// Runs a profile against a target once, now, independently of its schedule. Returns when its last
+    /// request has ended.
     pub async fn run_once(&self, pair: &Pair, options: Once) -> Result<RunSummary, Error> {
         let runtime = self.runtime(pair)?;
         let now = (self.shared.wall)();
@@ -314,12 +321,12 @@ impl Engine {
         runtime.ok_or_else(|| Error::NoPair(pair.clone()))
     }
 
-    /// Runs a profile against all its targets now, as if it were due: the overlap policy holds, the windows do
-    /// not.
+    /// Runs a profile against all its targets now, as if a scheduled run were due: the overlap policy
+    /// applies, the active windows do not.
     pub async fn trigger(&self, profile: &str) -> Result<Vec<TriggeredRun>, Error> {
         let mut asked = Vec::new();
         {
-            // One for all targets, so that they are asked the same.
+            // The same instant for all targets, so that they get the same requests.
             let nominal = off_grid((self.shared.wall)());
             let now = self.lock();
             if !now.plan.profiles.iter().any(|known| &*known.name == profile) {
@@ -343,8 +350,8 @@ impl Engine {
         Ok(runs)
     }
 
-    /// Stops: no more load is offered, requests in flight may end within `grace`, or until `now` is cancelled;
-    /// what is left is cancelled, and named.
+    /// Shuts down: no more load is offered, and requests in flight may finish within `grace` or until `now`
+    /// is cancelled. Whatever is left is then cancelled and returned.
     pub async fn shutdown(&self, grace: Duration, now: &CancellationToken) -> Vec<Straggler> {
         let shared = &self.shared;
         shared.stop.cancel();
@@ -373,7 +380,7 @@ impl Engine {
 
 impl Drop for Engine {
     fn drop(&mut self) {
-        // Tasks hold what they need, and nobody is left to stop them.
+        // Spawned tasks keep what they need alive, and nobody else could stop them.
         self.shared.stop.cancel();
         self.shared.hard.cancel();
     }

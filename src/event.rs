@@ -1,8 +1,8 @@
 //! The records of what happened: to a request, a journey, a run, a budget.
 //!
-//! This is the vocabulary in which the engine speaks to its sinks (metrics, spans, recent requests, reports); how a
-//! record gets there is the business of [`crate::fact`]. It knows nothing of configuration, HTTP or metrics, and
-//! imports nothing of ours.
+//! The engine reports to its sinks (metrics, spans, recent requests, reports) in terms of these types;
+//! [`crate::fact`] is responsible for delivering them. This module knows nothing about configuration, HTTP or
+//! metrics, and imports nothing else from this crate.
 
 mod budget;
 mod ids;

@@ -1,7 +1,9 @@
-//! What the engine tells its sinks, who may listen, and the guards that tell the end of everything that began.
+//! The facts that the engine reports, the sinks that receive them, and the guards that report the end of
+//! everything that began.
 //!
-//! Everything that a sink knows comes down this one pipe, in order: the plan first, then what happens while it is
-//! played, then the next plan. A sink therefore needs no second way in, and nobody has to know which sinks there are.
+//! Everything a sink knows arrives through this single channel, in order: the plan first, then what happens
+//! while it is played, then the next plan. A sink therefore needs no second source, and no other code needs
+//! to know which sinks exist.
 
 mod journey;
 mod offered;
@@ -15,90 +17,90 @@ use crate::tally::{Distribution, RunTally, Tally};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-/// One fact.
+/// A single fact.
 #[derive(Clone, Debug)]
 pub enum Fact {
-    /// From here on this plan is played: the first one, or another in place of the one before. What the plan before
-    /// had and this one has not offers no more load; requests and runs of it that are open still end.
+    /// This plan is played from now on: the first one, or a replacement for the previous one. Whatever is in
+    /// the previous plan but not in this one offers no more load; its open requests and runs still end.
     PlanChanged(Arc<Plan>),
-    /// The arrival process asked for a request: it is in flight from here on.
+    /// The arrival process issued a request: it is in flight from now on.
     Offered {
-        /// Where it belongs, its step included.
+        /// The place it belongs to, including its step.
         place: Arc<Place>,
-        /// In a warm-up.
+        /// Whether it belongs to a warm-up.
         warm_up: bool,
     },
     /// An offered request was not sent: it is no longer in flight.
     Skipped {
-        /// Where it belongs.
+        /// The place it belongs to.
         place: Arc<Place>,
-        /// In a warm-up.
+        /// Whether it belongs to a warm-up.
         warm_up: bool,
-        /// Why.
+        /// Why it was not sent.
         reason: SkipReason,
     },
     /// An offered request has ended: it is no longer in flight.
     Ended {
         /// Its record.
         request: Arc<Request>,
-        /// Where it belongs.
+        /// The place it belongs to.
         place: Arc<Place>,
     },
-    /// A journey began: it is open from here on.
+    /// A journey began: it is open from now on.
     JourneyStarted {
-        /// Where it belongs; step and turn are empty.
+        /// The place it belongs to; step and turn are empty.
         place: Arc<Place>,
-        /// In a warm-up.
+        /// Whether it belongs to a warm-up.
         warm_up: bool,
     },
     /// A journey that began has ended.
     JourneyEnded {
         /// Its record.
         journey: Arc<Journey>,
-        /// Where it belongs; step and turn are empty.
+        /// The place it belongs to; step and turn are empty.
         place: Arc<Place>,
     },
-    /// Load was offered in a stage for this long; sent about once per second and at the stage's end.
+    /// Load was offered in a stage for this long; sent about once per second and at the end of the stage.
     LoadActive {
-        /// Where it belongs.
+        /// The place it belongs to.
         place: Arc<Place>,
-        /// Since the last such fact of the stage.
+        /// Time since the previous such fact for the stage.
         time: Duration,
     },
     /// A run began.
     RunStarted {
-        /// Which.
+        /// The run.
         run: Arc<RunRef>,
-        /// How late after its scheduled instant.
+        /// How long after its scheduled instant it began.
         lag: Duration,
     },
     /// A run has ended.
     RunEnded {
         /// Its record.
         summary: Arc<RunSummary>,
-        /// What its requests come to.
+        /// The totals of its requests.
         tally: Arc<RunTally>,
     },
     /// A run that was due did not take place.
     RunSkipped {
-        /// Whose.
+        /// The pair whose run was skipped.
         pair: Pair,
-        /// Why.
+        /// Why it was skipped.
         reason: SkippedRun,
-        /// How many slots.
+        /// Number of slots skipped.
         count: u64,
     },
-    /// When the next run is due; `None`: never.
+    /// The next run has been scheduled, or there is none.
     NextRun {
-        /// Whose.
+        /// The pair.
         pair: Pair,
-        /// When.
+        /// When the next run is due; `None` if never.
         at: Option<SystemTime>,
     },
 }
 
 impl Fact {
-    /// Counts what it says about requests; other facts change nothing.
+    /// Adds what this fact says about requests to a tally; other facts change nothing.
     pub fn count_in<D: Distribution>(&self, tally: &mut Tally<D>) {
         match self {
             Self::Offered { warm_up, .. } => tally.offered(*warm_up),
@@ -110,17 +112,17 @@ impl Fact {
     }
 }
 
-/// Listens to facts. Called from the traffic runtime: an implementation must neither block nor do I/O.
+/// Receives facts. Called from the traffic runtime: an implementation must neither block nor do I/O.
 pub trait Sink: Send + Sync {
-    /// Takes one fact.
+    /// Records one fact.
     fn record(&self, fact: &Fact);
 }
 
-/// Hands each fact to several sinks in order.
+/// Passes each fact on to several sinks, in order.
 pub struct Fanout(Vec<Arc<dyn Sink>>);
 
 impl Fanout {
-    /// A fan-out over these sinks.
+    /// Creates a fan-out to these sinks.
     pub fn new(sinks: Vec<Arc<dyn Sink>>) -> Self {
         Self(sinks)
     }

@@ -1,8 +1,8 @@
-//! Summaries of what was measured: per pair, stage and step, as a table for a terminal and as data. It listens to facts
-//! like any sink, in bounded memory, and must not know how they came about.
+//! Summaries of what was measured: per pair, stage and step, as tables for a terminal and as data. A summary
+//! is fed by facts like any other sink, uses bounded memory, and must not know how the facts came about.
 //!
-//! Rules: latency is that of answers that completed; warm-up counts in tokens and cost, and in nothing else; a
-//! value that is absent is absent (`-`), never zero.
+//! Rules: latency only covers answers that completed; warm-up counts only in tokens and cost; a missing value
+//! is shown as missing (`-`), never as zero.
 
 mod stage;
 mod sums;
@@ -20,18 +20,19 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use sums::{JourneyTally, Load, Name, Tally};
 
-/// Runs that a pair keeps the records of.
+/// Number of runs whose records are kept per pair.
 const RUNS: usize = 20;
 
-/// Sums up a plan's facts.
+/// Summarises the facts of a plan.
 pub struct Summary {
     currency: Arc<str>,
     pairs: Vec<PairSummary>,
-    /// Where a place is.
+    /// Where each place is found in the summary.
     places: HashMap<Arc<SeriesKey>, At>,
 }
 
-/// Positions in [`Summary::pairs`], in its stages, and for a step's place in its steps and their turns.
+/// Indices into [`Summary::pairs`], into the pair's stages, and, for the place of a step, into its steps and
+/// their turns.
 #[derive(Clone, Copy)]
 struct At {
     pair: usize,
@@ -50,7 +51,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Summary {
-    /// Sums up this plan, from now on. Facts about other pairs are dropped.
+    /// Creates a summary of this plan, starting empty. Facts about pairs that are not in the plan are
+    /// dropped.
     pub fn new(plan: &Plan) -> Arc<Self> {
         let mut places = HashMap::new();
         let pairs = plan.pairs.iter().enumerate().map(|(number, pair)| {
@@ -62,7 +64,7 @@ impl Summary {
         Arc::new(Self { currency: Arc::clone(&plan.agent.currency), pairs, places })
     }
 
-    /// What there is so far, as data.
+    /// The summary so far, as data.
     pub fn report(&self) -> Report {
         Report {
             currency: Arc::clone(&self.currency),
@@ -92,7 +94,7 @@ impl Summary {
 }
 
 impl Report {
-    /// As tables for a terminal: no colour, a line feed at the end.
+    /// The summary so far, as tables for a terminal: no colour, with a trailing line feed.
     pub fn tables(&self) -> String {
         tables::render(self)
     }
@@ -103,7 +105,7 @@ impl PairSummary {
         Self { plan: Arc::clone(plan), stages: stage::stages(plan), runs: Mutex::default() }
     }
 
-    /// Every place of it, as pair `pair`.
+    /// All places of this pair, which has the index `pair`.
     fn places(&self, pair: usize) -> impl Iterator<Item = (Arc<SeriesKey>, At)> {
         self.stages.iter().enumerate().flat_map(move |(stage, it)| {
             let steps = it.steps.iter().enumerate();
@@ -116,14 +118,14 @@ impl PairSummary {
         })
     }
 
-    /// Everything of all stages, and what its throughput is made of.
+    /// The totals of all stages, and the inputs to their throughput.
     fn sum(&self) -> (Tally, Load, Option<JourneyTally>) {
         let (mut total, mut load) = (Tally::default(), Load::default());
         let mut journeys: Option<JourneyTally> = None;
         for stage in &self.stages {
             let (sum, its_load, its_journeys) = stage.sum();
             total.add(&sum);
-            // What a warm-up cost is in the total; its load would dilute the throughput.
+            // The cost of a warm-up is part of the total, but its load would dilute the throughput.
             if !stage.warm_up {
                 load.add(its_load);
             }

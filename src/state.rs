@@ -1,4 +1,5 @@
-//! What outlives a request: budgets, recent requests and live status. It knows nothing of how requests are made.
+//! State that outlives a request: budgets, recent requests and live status. It knows nothing about how
+//! requests are made.
 
 mod budget;
 mod events;

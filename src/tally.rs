@@ -1,7 +1,8 @@
-//! What requests and journeys come to when they are added up: one rule for the status page, reports and the record of a
-//! run. It must know neither who adds up nor for how long.
+//! Totals of requests and journeys: one set of rules for the status page, reports and the record of a run.
+//! This module must know neither who adds things up nor over which period.
 //!
-//! Latency is that of answers that completed; a warm-up counts in tokens and cost, and is otherwise counted apart.
+//! Latency only covers answers that completed. A warm-up counts in tokens and cost; its requests are counted
+//! separately.
 
 mod distribution;
 mod sample;
@@ -16,7 +17,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// A number of requests, those of warm-ups apart.
+/// A number of requests, with those of warm-ups counted separately.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Split {
     /// Outside of warm-ups.
@@ -39,7 +40,7 @@ impl Split {
         self.warm_up += other.warm_up;
     }
 
-    /// Both together.
+    /// The sum of both.
     pub fn total(self) -> u64 {
         self.measured + self.warm_up
     }
@@ -48,9 +49,9 @@ impl Split {
 /// How often an objective was judged.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Judged {
-    /// Requests judged.
+    /// Number of requests judged.
     pub events: u64,
-    /// Of these: missed it.
+    /// Number of these that missed the objective.
     pub errors: u64,
 }
 
@@ -60,101 +61,101 @@ impl Judged {
         self.errors += u64::from(!met);
     }
 
-    /// Adds another's.
+    /// Adds the counts of another.
     pub fn add(&mut self, other: Self) {
         self.events += other.events;
         self.errors += other.errors;
     }
 
-    /// Share of requests that met it; absent of none.
+    /// Share of requests that met it; `None` if there are none.
     pub fn good_ratio(self) -> Option<f64> {
         ratio(self.events - self.errors, self.events)
     }
 }
 
-/// Tokens, cost: of everything that was sent, failed requests and warm-ups included, as far as known.
+/// Tokens and cost of everything that was sent, including failed requests and warm-ups, as far as known.
 #[derive(Clone, Debug, Default)]
 pub struct Spent {
-    /// Tokens in, by who counted them.
+    /// Input tokens, by the source of the count.
     pub input: EnumMap<Source, u64>,
-    /// Tokens out, by who counted them.
+    /// Output tokens, by the source of the count.
     pub output: EnumMap<Source, u64>,
     /// Part of the input that came from a cache.
     pub cached_input: u64,
     /// Part of the output that was reasoning.
     pub reasoning: u64,
-    /// Absent without a price.
+    /// The cost; absent without a price.
     pub cost: Option<f64>,
 }
 
-/// The sum of the requests of a place, a stage, a run or a time; `D` says how its times are kept.
+/// Totals of the requests of a place, a stage, a run or a period; `D` determines how times are kept.
 #[derive(Clone, Debug, Default)]
 pub struct Tally<D> {
     /// Requests offered.
     pub offered: Split,
-    /// Of these: not sent.
+    /// Offered requests that were not sent.
     pub skipped: EnumMap<SkipReason, Split>,
-    /// Of these: ended.
+    /// Offered requests that ended.
     pub ended: EnumMap<Outcome, Split>,
-    /// While load was offered.
+    /// How long load was offered.
     pub load_active: Duration,
-    /// Of streamed answers that completed, from the send.
+    /// Time to first token, from the send, of streamed answers that completed.
     pub first_token: D,
     /// Every gap of streamed answers that completed.
     pub chunk_gap: D,
     /// The longest gap of each streamed answer that completed.
     pub longest_gap: D,
-    /// Of streamed answers that completed.
+    /// Time per output token of streamed answers that completed.
     pub per_token: D,
-    /// From the send, of answers that completed.
+    /// Time from the send, of answers that completed.
     pub duration: D,
-    /// From the due instant, of answers that completed.
+    /// Time from the due instant, of answers that completed.
     pub response_time: D,
-    /// The prober's own lag, of requests that were sent.
+    /// The prober's own lag, for requests that were sent.
     pub dispatch_lag: D,
     /// Tokens and cost.
     pub spent: Spent,
-    /// Checks that answers failed, by name; an answer can fail several.
+    /// Failed checks by name; an answer can fail several.
     pub failed_checks: BTreeMap<Arc<str>, u64>,
     /// Verdicts by objective; `all` is goodput.
     pub judged: BTreeMap<Arc<str>, Judged>,
 }
 
-/// The numbers of a run; its times are known to within a hundredth.
+/// The numbers of a run; times are accurate to within one percent.
 pub type RunTally = Tally<Times<2>>;
 
-/// The sum of the journeys of a stage; warm-up left out.
+/// Totals of the journeys of a stage, excluding warm-up.
 #[derive(Clone, Debug, Default)]
 pub struct JourneyTally<D> {
     /// Journeys that ended.
     pub ended: EnumMap<Outcome, u64>,
-    /// What users waited, of journeys that completed.
+    /// How long users waited, for journeys that completed.
     pub duration: D,
-    /// Of all their requests, as far as known.
+    /// Input tokens of all their requests, as far as known.
     pub input_tokens: u64,
-    /// Of all their requests, as far as known.
+    /// Output tokens of all their requests, as far as known.
     pub output_tokens: u64,
-    /// Absent without a price.
+    /// The cost; absent without a price.
     pub cost: Option<f64>,
 }
 
 impl<D: Distribution> Tally<D> {
-    /// A request was offered.
+    /// Counts a request that was offered.
     pub fn offered(&mut self, warm_up: bool) {
         self.offered.count(warm_up);
     }
 
-    /// An offered request was not sent.
+    /// Counts an offered request that was not sent.
     pub fn skipped(&mut self, warm_up: bool, reason: SkipReason) {
         self.skipped[reason].count(warm_up);
     }
 
-    /// Load was offered for this long.
+    /// Adds time during which load was offered.
     pub fn load_active(&mut self, time: Duration) {
         self.load_active += time;
     }
 
-    /// A request has ended.
+    /// Counts a request that has ended.
     pub fn ended(&mut self, request: &Request) {
         self.spent.take(request);
         self.ended[request.outcome].count(request.warm_up);
@@ -191,7 +192,7 @@ impl<D: Distribution> Tally<D> {
         if let Some(longest) = observed.gaps.longest() {
             self.longest_gap.record(longest);
         }
-        // A time that is no number is none.
+        // A value that is not a valid duration is ignored.
         let per_token = observed.time_per_output_token().map(Duration::try_from_secs_f64);
         if let Some(Ok(time)) = per_token {
             self.per_token.record(time);
@@ -200,7 +201,7 @@ impl<D: Distribution> Tally<D> {
 }
 
 impl<const DIGITS: u8> Tally<Times<DIGITS>> {
-    /// Adds another's.
+    /// Adds the totals of another.
     pub fn add(&mut self, other: &Self) {
         self.offered.add(other.offered);
         other.skipped.iter().for_each(|(reason, n)| self.skipped[reason].add(*n));
@@ -228,7 +229,7 @@ impl<const DIGITS: u8> Tally<Times<DIGITS>> {
 }
 
 impl<D> Tally<D> {
-    /// Requests that ended, with and without warm-ups.
+    /// Requests that ended, in and outside of warm-ups.
     pub fn all_ended(&self) -> Split {
         self.ended.values().fold(Split::default(), |mut sum, n| {
             sum.add(*n);
@@ -236,7 +237,7 @@ impl<D> Tally<D> {
         })
     }
 
-    /// Requests that were not sent, with and without warm-ups.
+    /// Requests that were not sent, in and outside of warm-ups.
     pub fn all_skipped(&self) -> Split {
         self.skipped.values().fold(Split::default(), |mut sum, n| {
             sum.add(*n);
@@ -249,7 +250,7 @@ impl<D> Tally<D> {
         self.ended[Outcome::Ok].measured
     }
 
-    /// Measured requests that failed by the target's doing.
+    /// Measured requests that failed because of the target.
     pub fn failed(&self) -> u64 {
         self.judging() - self.ok()
     }
@@ -259,7 +260,8 @@ impl<D> Tally<D> {
         self.all_ended().measured - self.judging()
     }
 
-    /// Share of `ok` among the measured requests that say something about the target; absent of none.
+    /// Share of `ok` among the measured requests that say something about the target; `None` if there are
+    /// none.
     pub fn availability(&self) -> Option<f64> {
         ratio(self.ok(), self.judging())
     }
@@ -291,12 +293,12 @@ impl Spent {
         add_cost(&mut self.cost, other.cost);
     }
 
-    /// Tokens in, whoever counted them.
+    /// Input tokens, from all sources.
     pub fn input_tokens(&self) -> u64 {
         self.input.values().sum()
     }
 
-    /// Tokens out, whoever counted them.
+    /// Output tokens, from all sources.
     pub fn output_tokens(&self) -> u64 {
         self.output.values().sum()
     }
@@ -319,7 +321,7 @@ impl<D: Distribution> JourneyTally<D> {
 }
 
 impl<const DIGITS: u8> JourneyTally<Times<DIGITS>> {
-    /// Adds another's.
+    /// Adds the totals of another.
     pub fn add(&mut self, other: &Self) {
         other.ended.iter().for_each(|(outcome, n)| self.ended[outcome] += n);
         self.duration.add(&other.duration);
@@ -335,7 +337,7 @@ fn add_cost(sum: &mut Option<f64>, cost: Option<f64>) {
     }
 }
 
-/// `part` of `whole`; absent of nothing.
+/// `part` divided by `whole`; `None` if `whole` is zero.
 pub fn ratio(part: u64, whole: u64) -> Option<f64> {
     (whole > 0).then(|| part as f64 / whole as f64)
 }

@@ -1,20 +1,20 @@
-//! The runs that have not ended, so that a shutdown can name what it cancels.
+//! The runs that have not ended, so that a shutdown can report what it cancelled.
 
 use super::record::Record;
 use crate::event::RunRef;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// A run with requests in flight that a shutdown cancelled.
+/// A run that had requests in flight when a shutdown cancelled it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Straggler {
-    /// Which run.
+    /// The run.
     pub run: Arc<RunRef>,
-    /// How many requests were in flight.
+    /// Number of requests that were in flight.
     pub requests: u64,
 }
 
-/// The runs that have not ended. Bounded by what schedules start and overlap policies admit.
+/// The runs that have not ended. Bounded by what schedules start and overlap policies allow.
 #[derive(Clone, Default)]
 pub(super) struct ActiveRuns(Arc<Mutex<Runs>>);
 
@@ -24,7 +24,7 @@ struct Runs {
     all: BTreeMap<u64, (Arc<RunRef>, Arc<Record>)>,
 }
 
-/// A place in the list; it is given up when dropped.
+/// An entry in the list, removed on drop.
 pub(super) struct ActiveRunGuard {
     live: ActiveRuns,
     key: u64,
@@ -39,7 +39,7 @@ impl ActiveRuns {
         ActiveRunGuard { live: self.clone(), key }
     }
 
-    /// Runs with requests in flight.
+    /// Returns the runs with requests in flight.
     pub(super) fn stragglers(&self) -> Vec<Straggler> {
         let runs = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let all = runs.all.values();

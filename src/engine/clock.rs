@@ -1,5 +1,5 @@
-//! The wall clock and the monotonic clock. Schedules are given in terms of the former, everything else is measured on
-//! the latter.
+//! The wall clock and the monotonic clock. Schedules are defined in terms of the former, everything else is
+//! measured on the latter.
 
 use crate::schedule::ClockReading;
 use jiff::{SignedDuration, Timestamp};
@@ -10,12 +10,12 @@ use tokio::time::Instant;
 /// Reads the wall clock.
 pub type Wall = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 
-/// The system's wall clock.
+/// Returns the system's wall clock.
 pub fn system() -> Wall {
     Arc::new(Timestamp::now)
 }
 
-/// A wall clock that shows `at` now and from then on advances with the monotonic clock, even a paused one.
+/// Returns a wall clock that shows `at` now and then advances with the monotonic clock, even a paused one.
 pub fn anchored(at: Timestamp) -> Wall {
     let start = Instant::now();
     Arc::new(move || later(at, start.elapsed()))
@@ -26,7 +26,7 @@ pub(super) fn read(wall: &Wall) -> ClockReading {
     ClockReading { wall: wall(), monotonic: Instant::now().into_std() }
 }
 
-/// The monotonic instant at which the wall clock shows `at`, provided that nobody sets it.
+/// The monotonic instant at which the wall clock will show `at`, unless the clock is set in the meantime.
 pub(super) fn instant_of(wall: &Wall, at: Timestamp) -> Instant {
     Instant::from_std(read(wall).instant_of(at))
 }
@@ -50,7 +50,7 @@ pub(super) fn system_time(at: Timestamp) -> SystemTime {
     moved.unwrap_or(SystemTime::UNIX_EPOCH)
 }
 
-/// `at`, moved later by a duration.
+/// Returns `at` plus a duration.
 fn later(at: Timestamp, time: Duration) -> Timestamp {
     SignedDuration::try_from(time).ok().and_then(|time| at.checked_add(time).ok()).unwrap_or(at)
 }

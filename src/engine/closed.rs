@@ -1,5 +1,5 @@
-//! Closed loop: each user plays one journey after the other (one request after the other, of a workload) and thinks between
-//! them. At the end of a stage users finish what they have begun.
+//! Closed loop: each user plays one journey (for a workload, one request) after another, with think time in
+//! between. When a stage ends, users finish what they have started.
 
 use super::LOOKAHEAD;
 use super::stage::Stage;
@@ -15,8 +15,8 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// The journeys (the requests, of a workload) that a stage may still offer. `spent` is cancelled when the last one is
-/// taken, or when the last user has gone.
+/// The journeys (for a workload, requests) that a stage may still offer. `spent` is cancelled when the last
+/// one has been taken, or when the last user has left.
 struct Quota {
     left: Option<AtomicU64>,
     spent: CancellationToken,
@@ -25,18 +25,19 @@ struct Quota {
 /// The users of a stage.
 #[derive(Clone, Copy)]
 pub(super) struct ClosedLoop {
-    /// How many there are.
+    /// Number of users over time.
     pub(super) users: Ramp,
-    /// Over which time those begin that are there from the start.
+    /// Period over which the users present from the beginning are started.
     pub(super) spawn: Duration,
-    /// How each thinks.
+    /// Think time of each user.
     pub(super) think: Think,
 }
 
-/// Starts the users of a closed-loop stage. Returns with the instant at which the stage ends: ahead of it where
-/// that is known, else when its last request was offered (the first one of its last journey); `None` if it was
-/// stopped. `active` is told until when there is load: a user that waits for its answer is load, so where requests
-/// bound the stage that is when the last user has its last answer.
+/// Starts the users of a closed-loop stage. Returns the instant at which the stage ends: ahead of time where
+/// it is known, otherwise when the last request was offered (for a scenario, the first request of the last
+/// journey); `None` if the stage was stopped. `active` receives the instant until which there was load. A
+/// user waiting for an answer counts as load, so in a stage bounded by requests this is when the last user
+/// receives its last answer.
 pub(super) async fn offer(
     stage: &Arc<Stage>,
     shape: ClosedLoop,
@@ -58,7 +59,7 @@ pub(super) async fn offer(
         let task = there.track_future(live(who, life, Arc::clone(&quota)));
         stage.run.tasks.spawn_on(task, &stage.run.runtime.shared.handle);
     }
-    // From here on only users hold it.
+    // From here on, only the users hold it.
     drop(quota);
     there.close();
     stage.run.tasks.spawn_on(tell_active(stage.end, bounds, there, active), &stage.run.runtime.shared.handle);
@@ -92,11 +93,11 @@ async fn tell_active(
             end.map_or(now, |end| end.min(now))
         }
     };
-    // The stage may have been stopped.
+    // The receiver is gone if the stage was stopped.
     let _ = active.send(until);
 }
 
-/// When a user is there, and how it thinks.
+/// How long a user is active, and its think time.
 struct Life {
     user: pacing::User,
     start: Instant,
@@ -104,8 +105,8 @@ struct Life {
     thinking: Think,
 }
 
-/// Plays a user from its first journey to its last. Think times are drawn per user, so that they do not depend on how
-/// fast others are answered.
+/// Plays a user from its first journey to its last. Think times are drawn per user, so that they do not
+/// depend on how quickly others are answered.
 async fn live(mut user: ScenarioUser, life: Life, quota: Arc<Quota>) {
     let stage = Arc::clone(user.stage());
     let seed = [stage.run.ident.seed, stage.number.into(), life.user.index.into()];
@@ -126,7 +127,8 @@ async fn live(mut user: ScenarioUser, life: Life, quota: Arc<Quota>) {
     }
 }
 
-/// Waits by the runtime's timers until shortly before a due time; false if there will be no more journeys.
+/// Waits on the runtime's timers until shortly before a due time. Returns false if there will be no more
+/// journeys.
 async fn wait_ahead(stage: &Stage, at: Instant, spent: &CancellationToken) -> bool {
     tokio::select! {
         biased;
@@ -136,7 +138,7 @@ async fn wait_ahead(stage: &Stage, at: Instant, spent: &CancellationToken) -> bo
 }
 
 impl Quota {
-    /// Takes one; false when none is left.
+    /// Takes one; returns false if none is left.
     fn take(&self) -> bool {
         let Some(left) = &self.left else { return true };
         let before = left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));

@@ -1,4 +1,4 @@
-//! Awaiting due times more precisely than the runtime's timers do, which are one to two milliseconds late.
+//! Waits for due times more precisely than the runtime's timers, which fire one to two milliseconds late.
 
 mod precise;
 
@@ -8,9 +8,9 @@ use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use tokio::time::Instant;
 
-/// Wakes whoever waits for a due time.
+/// Wakes tasks at their due times.
 pub trait Dispatcher: Send + Sync {
-    /// Ends at `due` or shortly after, never before. Dropping the future gives the place up.
+    /// Completes at `due` or shortly after, never before. Dropping the future frees its entry.
     fn at(&self, due: Instant) -> BoxFuture<'static, ()>;
 }
 

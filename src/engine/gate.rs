@@ -1,5 +1,5 @@
-//! Whether the runs of a pair may offer load. A pair that leaves the plan is shut here, so that its last fact but
-//! for the ends of its open requests is told before the plan changes.
+//! Controls whether the runs of a pair may offer load. The gate of a pair that leaves the plan is shut, so
+//! that its last facts (other than the ends of its open requests) are recorded before the plan changes.
 
 use std::sync::{PoisonError, RwLock};
 use tokio_util::sync::CancellationToken;
@@ -7,23 +7,24 @@ use tokio_util::sync::CancellationToken;
 /// Open until the pair leaves the plan.
 pub(super) struct Gate {
     open: RwLock<bool>,
-    /// Cancelled when load is to be offered no more: the gate is shut, or the engine stops.
+    /// Cancelled when no more load is to be offered: the gate has been shut, or the engine is stopping.
     pub(super) stop: CancellationToken,
 }
 
 impl Gate {
-    /// An open gate. Cancelling `stop` stops load, too, and leaves open what is just being offered.
+    /// Creates an open gate. Cancelling `stop` stops the load as well, but does not block an offer that is in
+    /// progress.
     pub(super) fn new(stop: CancellationToken) -> Self {
         Self { open: RwLock::new(true), stop }
     }
 
-    /// Offers something, unless the gate is shut.
+    /// Calls `offer`, unless the gate is shut.
     pub(super) fn pass<T>(&self, offer: impl FnOnce() -> T) -> Option<T> {
         let open = self.open.read().unwrap_or_else(PoisonError::into_inner);
         open.then(offer)
     }
 
-    /// Shuts it: when this returns, whatever passed has been offered, and nothing will pass.
+    /// Shuts the gate: once this returns, everything that passed has been offered and nothing more will pass.
     pub(super) fn shut(&self) {
         *self.open.write().unwrap_or_else(PoisonError::into_inner) = false;
         self.stop.cancel();

@@ -1,17 +1,18 @@
-//! The limit on requests in flight. Nobody waits for a place, and the limit may change while requests are out.
+//! The limit on requests in flight. Nothing waits for a permit, and the limit may change while requests are
+//! in flight.
 
 use std::collections::HashMap;
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-/// Places for requests in flight.
+/// Permits for requests in flight.
 pub(super) struct InFlight {
     most: AtomicU32,
     taken: AtomicU32,
 }
 
-/// A place; it is given back when dropped.
+/// A permit, returned on drop.
 pub(super) struct InFlightPermit(Arc<InFlight>);
 
 impl InFlight {
@@ -19,12 +20,12 @@ impl InFlight {
         Arc::new(Self { most: AtomicU32::new(most.get()), taken: AtomicU32::new(0) })
     }
 
-    /// Another limit, from now on. Requests that are over it already are let be.
+    /// Changes the limit. Requests already over the new limit are left alone.
     pub(super) fn change(&self, most: NonZeroU32) {
         self.most.store(most.get(), Ordering::Relaxed);
     }
 
-    /// A place, if there is one.
+    /// Returns a permit, if one is available.
     pub(super) fn take(self: &Arc<Self>) -> Option<InFlightPermit> {
         let most = self.most.load(Ordering::Relaxed);
         let more = |taken: u32| (taken < most).then(|| taken + 1);
@@ -44,10 +45,11 @@ impl Drop for InFlightPermit {
     }
 }
 
-/// Places for each target, by its name: a share of those over all, so that no target takes all of them.
+/// Permits per target, keyed by target name. Each target gets a share of the total, so that no target can use
+/// up all of it.
 pub(super) struct PerTarget {
     most: AtomicU32,
-    /// A target's places are held by its pairs and requests.
+    /// The permits of a target are kept alive by its pairs and requests.
     targets: Mutex<HashMap<Arc<str>, Weak<InFlight>>>,
 }
 
@@ -56,7 +58,7 @@ impl PerTarget {
         Self { most: AtomicU32::new(most.get()), targets: Mutex::default() }
     }
 
-    /// The places of a target; all that ask for the same name share them.
+    /// Returns the permits of a target; all callers that pass the same name share them.
     pub(super) fn of(&self, target: &Arc<str>) -> Arc<InFlight> {
         let mut targets = self.targets.lock().unwrap_or_else(PoisonError::into_inner);
         targets.retain(|_, places| places.strong_count() > 0);
@@ -69,7 +71,7 @@ impl PerTarget {
         places
     }
 
-    /// Another limit for every target, from now on.
+    /// Changes the limit of every target.
     pub(super) fn change(&self, most: NonZeroU32) {
         let targets = self.targets.lock().unwrap_or_else(PoisonError::into_inner);
         self.most.store(most.get(), Ordering::Relaxed);
@@ -93,7 +95,7 @@ mod tests {
         limit.change(most(3));
         let third = limit.take().unwrap();
         limit.change(most(1));
-        // Two over the limit: two have to end before one has room.
+        // Two over the limit: two must end before another one fits.
         drop(first);
         drop(second);
         assert!(limit.take().is_none());
@@ -111,7 +113,7 @@ mod tests {
         assert!(limits.of(&a).take().is_none() && limits.of(&b).take().is_some());
         limits.change(most(2));
         assert!(limits.of(&a).take().is_some() && limits.of(&b).take().is_some());
-        // The pair is gone, its request is not.
+        // The pair is gone, but its request is not.
         drop(held);
         let (_second, third) = (limits.of(&a).take().unwrap(), limits.of(&a).take());
         assert!(third.is_none());

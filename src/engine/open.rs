@@ -1,5 +1,6 @@
-//! Open loop: journeys are due whether or not earlier ones have ended. Due times are absolute, so that delays do not add
-//! up. Each arrival is a new user that plays one journey, whose first request is due on arrival.
+//! Open loop: journeys are due whether or not earlier ones have ended. Due times are absolute, so that delays
+//! do not accumulate. Each arrival is a new user that plays one journey, whose first request is due on
+//! arrival.
 
 use super::stage::Stage;
 use super::user::{ScenarioUser, UserId};
@@ -14,11 +15,11 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-/// Arrivals that may be left out or skipped in a row before other tasks get their turn.
+/// Number of arrivals that may be left out or skipped in a row before yielding to other tasks.
 const BATCH: u64 = 256;
 
-/// Offers the requests of an open-loop stage. Returns shortly before the last one is due, with the instant at which
-/// the stage ends; `None` if it was stopped.
+/// Offers the requests of an open-loop stage. Returns shortly before the last one is due, with the instant at
+/// which the stage ends; `None` if it was stopped.
 pub(super) async fn offer(
     stage: &Arc<Stage>,
     rate: Ramp,
@@ -51,12 +52,12 @@ pub(super) async fn offer(
         let (tasks, handle) = (&stage.run.tasks, &stage.run.runtime.shared.handle);
         tasks.spawn_on(play_at(due, user(stage, &context, n), place), handle);
     }
-    // The stage ends with its last request if that came before its time.
+    // The stage ends with its last request if that came before its time was up.
     let by_requests = bounds.requests == Some(offered);
     Some(stage.end.filter(|_| !by_requests).unwrap_or(last.max(begins)))
 }
 
-/// Waits for a place among the requests that may be prepared ahead.
+/// Waits for a permit to prepare another request ahead of time.
 async fn place_ahead(stage: &Stage) -> Option<OwnedSemaphorePermit> {
     tokio::select! {
         biased;
@@ -65,14 +66,14 @@ async fn place_ahead(stage: &Stage) -> Option<OwnedSemaphorePermit> {
     }
 }
 
-/// The user of the nth arrival.
+/// Creates the user of the nth arrival.
 fn user(stage: &Arc<Stage>, context: &Arc<StageContext>, n: u64) -> ScenarioUser {
     ScenarioUser::new(Arc::clone(stage), Arc::clone(context), UserId::Arrival(n))
 }
 
-/// Plays a journey when it is due. Open journeys are limited like requests in flight: a user that thinks holds memory,
-/// too, and a slow target must not exhaust it. Journeys of a workload need no limit of their own, because they are single
-/// requests.
+/// Plays a journey when it is due. Open journeys are limited like requests in flight: a user that is thinking
+/// holds memory as well, and a slow target must not exhaust it. Journeys of a workload need no limit of their
+/// own, because they are single requests.
 async fn play_at(due: Instant, mut user: ScenarioUser, ahead: OwnedSemaphorePermit) {
     user.get_ready(due).await;
     let stage = Arc::clone(user.stage());

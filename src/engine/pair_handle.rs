@@ -1,4 +1,4 @@
-//! A pair that is played: who plays it, and its schedule once that runs.
+//! A pair that is being played: its runtime, and its schedule once that is running.
 
 use super::run::PairRuntime;
 use super::scheduler::{self, PairScheduler, Trigger};
@@ -16,22 +16,22 @@ pub(super) struct PairHandle {
     pub(super) schedule: Option<Schedule>,
 }
 
-/// A schedule that runs.
+/// A running schedule.
 #[derive(Clone)]
 pub(super) struct Schedule {
     pub(super) triggers: mpsc::Sender<Trigger>,
-    /// Cancelled when it has told its last fact.
+    /// Cancelled once it has recorded its last fact.
     ended: CancellationToken,
 }
 
 impl PairHandle {
-    /// A pair whose schedule does not run yet.
+    /// Creates a handle for a pair whose schedule is not running yet.
     pub(super) fn new(runtime: Arc<PairRuntime>) -> Self {
         Self { runtime, schedule: None }
     }
 
-    /// Starts the schedule. What starts with it has this nominal instant, which the targets of a profile share. One that
-    /// panics is heard by whoever watches the engine's schedules.
+    /// Starts the schedule. Runs that begin immediately get this nominal instant, which all targets of a
+    /// profile share. A panic is reported to whoever watches the engine's schedules.
     pub(super) fn start(&mut self, nominal: Timestamp) {
         let shared = Arc::clone(&self.runtime.shared);
         let (triggers, receiver) = mpsc::channel(scheduler::TRIGGERS);
@@ -49,8 +49,8 @@ impl PairHandle {
         self.schedule = Some(Schedule { triggers, ended });
     }
 
-    /// Waits for the end of the schedule, whose gate has been shut. From then on the pair tells nothing but the ends
-    /// of its open requests and of their runs.
+    /// Waits for the schedule to end, once its gate has been shut. From then on the pair records only the
+    /// ends of its open requests and of their runs.
     pub(super) async fn retired(&self) {
         if let Some(schedule) = &self.schedule {
             schedule.ended.cancelled().await;

@@ -1,4 +1,4 @@
-//! A run through its stages, to the end of its last request.
+//! Plays a run through its stages, until its last request has ended.
 
 use super::result::Offered;
 use super::run::Run;
@@ -14,8 +14,8 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-/// Plays a run: offers its load, tells that it is offered, and waits for its last request. With `time` the stages
-/// are cut there, or played again until then.
+/// Plays a run: offers its load, signals when all of it has been offered, and waits for the last request.
+/// With `time`, the stages are cut off at that point, or repeated until then.
 pub(super) async fn play(run: Arc<Run>, time: Option<Duration>) -> RunSummary {
     let offering = AssertUnwindSafe(offer(&run, time)).catch_unwind().await;
     run.offered.cancel();
@@ -37,7 +37,7 @@ async fn offer(run: &Arc<Run>, time: Option<Duration>) -> Offered {
             return Offered::Stopped;
         };
         let whole = cut.is_none_or(|cut| end >= cut) || indices.is_empty();
-        // A stage's end is known ahead of time: wait for it.
+        // The end of a stage is known ahead of time, so wait for it.
         let waited = until(run, end).await;
         if whole || !waited {
             return if waited { Offered::Whole } else { Offered::Stopped };
@@ -61,7 +61,7 @@ async fn offer(run: &Arc<Run>, time: Option<Duration>) -> Offered {
     }
 }
 
-/// The stages that are played again where a time is to be filled: those that are no warm-up, if there are any.
+/// The stages that are repeated to fill a given time: those that are not warm-up, if there are any.
 fn again(stages: &[plan::Stage]) -> Vec<usize> {
     let only_warm_up = stages.iter().all(|stage| stage.warm_up);
     stages
@@ -72,8 +72,8 @@ fn again(stages: &[plan::Stage]) -> Vec<usize> {
         .collect()
 }
 
-/// Plays these stages one after the other from `begin`. Returns with the end of the last one, which may lie a
-/// little ahead; `None` if the run was stopped.
+/// Plays these stages one after the other, starting at `begin`. Returns the end of the last one, which may be
+/// slightly in the future; `None` if the run was stopped.
 async fn offer_cycle(
     run: &Arc<Run>,
     indices: &[usize],
@@ -109,7 +109,7 @@ async fn offer_cycle(
 
 async fn offer_stage(stage: Arc<Stage>, shape: &Shape) -> Option<Instant> {
     if stage.end.is_some_and(|end| end <= stage.begins()) {
-        // A run that joins a cycle leaves out what is over.
+        // A run that joins a cycle skips the stages that are already over.
         return stage.end;
     }
     let (tell, end) = oneshot::channel();
@@ -117,7 +117,7 @@ async fn offer_stage(stage: Arc<Stage>, shape: &Shape) -> Option<Instant> {
     match shape {
         Shape::Rate { rate, arrivals, bounds } => {
             let ended = open::offer(&stage, *rate, *arrivals, *bounds).await?;
-            // It may have been stopped.
+            // The receiver is gone if the run was stopped.
             let _ = tell.send(ended);
             Some(ended)
         }
@@ -128,7 +128,7 @@ async fn offer_stage(stage: Arc<Stage>, shape: &Shape) -> Option<Instant> {
     }
 }
 
-/// Waits for an instant; false if the run was stopped before.
+/// Waits until an instant; returns false if the run was stopped first.
 async fn until(run: &Run, at: Instant) -> bool {
     tokio::select! {
         biased;
@@ -137,8 +137,8 @@ async fn until(run: &Run, at: Instant) -> bool {
     }
 }
 
-/// Waits until every request of the run has ended, and a second has passed since `begin`. The instant at which
-/// the stages may begin again, or `None` if the run is over before.
+/// Waits until every request of the run has ended and a second has passed since `begin`. Returns the instant
+/// at which the stages may start again, or `None` if the run ends before that.
 async fn idle(run: &Run, begin: Instant, cut: Option<Instant>) -> Option<Instant> {
     run.tasks.close();
     let waited = async {

@@ -1,5 +1,5 @@
-//! One request now, or one journey, beside every schedule, whose facts go to nobody but the one who asked: a probe.
-//! It keeps to the budgets and the in-flight limit like any other request.
+//! A probe: a single request or journey, sent now, independently of any schedule. Its facts go only to the
+//! caller. It is subject to the budgets and the in-flight limit like any other request.
 
 use super::run::Start;
 use super::stage::Stage;
@@ -11,22 +11,22 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// What came of a probe: of its request, or of one request of its journey.
+/// The result of a probe's request, or of one request of its journey.
 #[derive(Clone, Debug)]
 pub enum Probed {
-    /// It was sent, and has ended; `cancelled` if it took longer than it was given, or if the journey was stopped
+    /// It was sent and has ended; `cancelled` if it exceeded its time limit, or if the journey was stopped
     /// after it.
     Ended(Arc<Request>),
     /// It was not sent.
     Refused {
-        /// Where it belongs.
+        /// The series it belongs to.
         place: Arc<SeriesKey>,
-        /// Why.
+        /// Why it was not sent.
         reason: SkipReason,
     },
 }
 
-/// Keeps what became of the requests.
+/// Collects the results of the requests.
 #[derive(Default)]
 struct Private(Mutex<Vec<Probed>>);
 
@@ -35,7 +35,7 @@ impl Private {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A journey that ended between two requests has no request to tell so: its last one does.
+    /// A journey stopped between two requests has no request to report that, so its last one does.
     fn cut_short(&self, journey: &Journey) {
         if let Some(Probed::Ended(request)) = self.lock().last_mut()
             && request.outcome == Outcome::Ok
@@ -65,16 +65,16 @@ impl Sink for Private {
 }
 
 impl Engine {
-    /// Sends the first request of a profile's first stage to a target, now. Of a scenario, a fresh user plays one
-    /// journey (its set-up, and each step once or as often as it is repeated) without any time to think; the answer
-    /// is then the request that failed, or the last one. It is cancelled after `within`; what it reserved of the
-    /// budgets then stays spent.
+    /// Sends the first request of a profile's first stage to a target, now. For a scenario, a fresh user
+    /// plays one journey (its set-up, then each step with its repetitions) without think time; the result is
+    /// then the request that failed, or the last one. The probe is cancelled after `within`; what it reserved
+    /// from the budgets then stays spent.
     pub async fn probe(&self, pair: &Pair, within: Duration) -> Result<Probed, Error> {
         let mut probed = self.probe_all(pair, within).await?;
         probed.pop().ok_or_else(|| Error::Setup(Arc::clone(&pair.profile)))
     }
 
-    /// The same, with what came of each request, in their order. There is at least one.
+    /// Like [`Self::probe`], but returns the result of every request, in order. There is at least one.
     pub async fn probe_all(&self, pair: &Pair, within: Duration) -> Result<Vec<Probed>, Error> {
         let runtime = self.runtime(pair)?;
         let shared = Arc::clone(&runtime.shared);
@@ -86,9 +86,9 @@ impl Engine {
         let run = runtime.probe_into(start, Arc::<Private>::clone(&private));
         let place = runtime.plan.places.first().cloned().ok_or_else(setup)?;
         let stage = Arc::new(Stage { run, place, index: 0, number: 0, warm_up: false, start: at, end: None });
-        // A future that is dropped leaves its outcome behind: the guards of request and journey record it.
+        // Dropping the future does not lose the outcome: the guards of request and journey record it.
         let asking = async move { drop(tokio::time::timeout(within, ask(stage)).await) };
-        // On the runtime that carries the traffic, and awaited by a shutdown.
+        // Spawned on the traffic runtime, so that a shutdown waits for it.
         shared.tasks.spawn_on(asking, &shared.handle).await.map_err(|_| setup())?;
         let probed = std::mem::take(&mut *private.lock());
         if probed.is_empty() { Err(setup()) } else { Ok(probed) }
@@ -98,7 +98,7 @@ impl Engine {
 async fn ask(stage: Arc<Stage>) {
     let context = stage.context();
     let mut user = ScenarioUser::new(stage, context, UserId::Arrival(0)).without_think_time();
-    // It is due when it is ready: nobody has planned it.
+    // Probes are not scheduled, so the request is due as soon as it is ready.
     user.get_ready(Instant::now()).await;
     user.play(Instant::now()).await;
 }

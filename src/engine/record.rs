@@ -1,5 +1,5 @@
-//! What a run knows of itself: it listens to its own facts on their way to the sinks, so that its numbers are
-//! right on every path by which a request can end.
+//! What a run knows about itself. It listens to its own facts on their way to the sinks, so that its numbers
+//! are right no matter how a request ends.
 
 use crate::fact::{Fact, Sink};
 use crate::tally::RunTally;
@@ -20,7 +20,7 @@ impl Record {
         self.tally.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Requests that have been offered and have no outcome yet.
+    /// Number of requests that have been offered and have no outcome yet.
     pub(super) fn in_flight(&self) -> u64 {
         let tally = self.tally();
         let over = tally.all_skipped().total() + tally.all_ended().total();

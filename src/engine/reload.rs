@@ -1,5 +1,5 @@
-//! Another plan while this one is played. What did not change goes on as if nothing had happened; what was removed
-//! or changed offers no more load, and its open requests end beside whatever comes next.
+//! Switches to another plan while one is being played. Unchanged pairs carry on undisturbed. Removed or
+//! changed pairs offer no more load, and their open requests finish alongside whatever comes next.
 
 use super::pair_handle::PairHandle;
 use super::run::PairRuntime;
@@ -19,27 +19,27 @@ pub struct Next {
     players: Vec<Arc<PairRuntime>>,
 }
 
-/// What another plan changed.
+/// What changed with a new plan.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Changes {
     /// Pairs that are new.
     pub added: Vec<Pair>,
-    /// Pairs that are gone.
+    /// Pairs that were removed.
     pub removed: Vec<Pair>,
-    /// Pairs that began anew.
+    /// Pairs that were restarted.
     pub changed: Vec<Pair>,
-    /// Pairs that went on.
+    /// Pairs that kept running.
     pub unchanged: Vec<Pair>,
 }
 
 impl Engine {
-    /// The plan that is played.
+    /// Returns the plan being played.
     pub fn plan(&self) -> Arc<Plan> {
         Arc::clone(&self.lock().plan)
     }
 
-    /// Prepares another plan; nothing changes yet. `callers` has one for each target that a pair of the plan names,
-    /// also for those that did not change. CPU-bound where there are many prompts.
+    /// Prepares another plan; nothing changes yet. `callers` must have one entry per target that a pair of
+    /// the plan refers to, including targets that did not change. CPU-bound if there are many prompts.
     pub fn prepare(
         &self,
         plan: Arc<Plan>,
@@ -53,10 +53,11 @@ impl Engine {
         Ok(Next { plan, players })
     }
 
-    /// Changes to another plan. Pairs that did not change keep their schedules and runs, and send by the new
-    /// callers. The others are stopped; then the sinks are told the plan; then what is new begins. Requests of stopped runs end by themselves, and this does not wait for them.
+    /// Switches to another plan. Unchanged pairs keep their schedules and runs, and use the new callers from
+    /// now on. The others are stopped, then the plan is sent to the sinks, then the new pairs start. Requests
+    /// of stopped runs finish on their own; this does not wait for them.
     ///
-    /// Changes come one after the other, in the order in which they are asked for.
+    /// Concurrent changes are applied one after the other, in the order in which they were requested.
     pub async fn change_to(&self, next: Next) -> Changes {
         let _turn = self.turn.lock().await;
         let Next { plan, players } = next;

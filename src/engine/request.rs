@@ -1,5 +1,5 @@
-//! One request from its due time to its record: permits, budget, the call, checks, cost, verdicts. Who asks, and why, is not
-//! known here.
+//! One request from its due time to its record: permits, budget, the call, checks, cost, SLO verdicts. Who
+//! sends it, and why, is not known here.
 
 use super::in_flight::InFlightPermit;
 use super::settle::{self, Asked};
@@ -19,7 +19,7 @@ use std::sync::Arc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-/// A request that waits for its due time.
+/// A request waiting for its due time.
 pub(super) struct Prepared {
     pub(super) place: Arc<Place>,
     /// See [`Request::route`].
@@ -28,36 +28,36 @@ pub(super) struct Prepared {
     pub(super) sending: Result<Sending, Unsendable>,
 }
 
-/// What goes out, and how its answer is read.
+/// What is sent, and how to read the answer.
 pub(super) struct Sending {
     pub(super) call: Call,
     pub(super) options: CallOptions,
 }
 
-/// Why there is nothing to send. The request is offered all the same, and ends with this failure.
+/// Why there is nothing to send. The request is still offered, and ends with this failure.
 pub(super) struct Unsendable {
     pub(super) failure: Failure,
     pub(super) detail: String,
 }
 
 impl Unsendable {
-    /// It could not be built, through a fault of ours.
+    /// The request could not be built because of a fault on our side.
     pub(super) fn by_our_fault() -> Self {
         Self { failure: Failure::Internal, detail: "the request could not be built".to_owned() }
     }
 }
 
-/// What became of a request, as far as its user is concerned.
+/// What became of a request, as far as its user needs to know.
 pub(super) enum Played {
     /// It was not offered: the pair has just left the plan.
     NotOffered,
-    /// It was offered and not sent.
+    /// It was offered but not sent.
     Skipped(SkipReason),
     /// It has ended.
     Ended(Arc<Request>),
 }
 
-/// A request that was answered, and whose answer has not been checked.
+/// A request that was answered, but whose answer has not been checked yet.
 pub(super) struct Answered {
     offered: OfferedRequest,
     asked_output: Option<u64>,
@@ -65,23 +65,23 @@ pub(super) struct Answered {
     pub(super) answer: Arc<Answer>,
 }
 
-/// What was found about an answer.
+/// The result of checking an answer.
 pub(super) struct Judged {
     pub(super) outcome: Outcome,
     pub(super) detail: Option<String>,
     pub(super) failed_checks: Vec<Arc<str>>,
 }
 
-/// What a request holds while it is out.
+/// What a request holds while it is in flight.
 struct Admitted {
     hold: Hold,
-    /// Of the target, and over all.
+    /// One permit of the target, one of the total.
     _places: (InFlightPermit, InFlightPermit),
 }
 
 impl Stage {
-    /// Offers a request. `None` if the pair has just left the plan; otherwise `first` is called before the offer is
-    /// recorded.
+    /// Offers a request. Returns `None` if the pair has just left the plan; otherwise `first` is called
+    /// before the offer is recorded.
     pub(super) fn offer(&self, due: Instant, of: &Prepared, first: impl FnOnce()) -> Option<OfferedRequest> {
         let run = &self.run;
         run.runtime.gate.pass(|| {
@@ -100,8 +100,8 @@ impl Stage {
         })
     }
 
-    /// Sends a request that is due, and waits for its answer. A request that is skipped or ends without an answer is
-    /// completed here. `first` is called before it is offered, if it is.
+    /// Sends a request that is due, and waits for its answer. A request that is skipped, or that ends without
+    /// an answer, is completed here. If the request is offered, `first` is called just before.
     pub(super) async fn send(
         &self,
         due: Instant,
@@ -125,18 +125,19 @@ impl Stage {
         let (asked, asked_output) = (Asked::of(&call), call.output_tokens);
         let Some(answer) = self.call(call, Context { due, ids, cancel: self.hard().clone(), options }).await
         else {
-            // The reservation stays spent: the target may charge for the request.
+            // The reservation stays spent, because the target may charge for the request.
             return Err(self.ended(offered, |request| request.outcome = Outcome::Failed(Failure::Cancelled)));
         };
         let spent = settle::actual(&answer, asked, plan.target.price.as_ref());
         let ledger = &self.run.runtime.shared.ledger;
-        // Until then it is in flight: a process that is killed now must not forget more than that.
+        // The request counts as in flight until its reservation is recorded, so that a process killed now
+        // forgets no more than that.
         ledger.recorded(&admitted.hold).await;
         ledger.settle(admitted.hold, spent);
         Ok(Answered { offered, asked_output, answer: Arc::new(answer) })
     }
 
-    /// Ends a request with what the checks of its answer found.
+    /// Completes a request with the result of its checks.
     pub(super) fn close(&self, answered: Answered, judged: Judged) -> Played {
         let Answered { offered, asked_output, answer } = answered;
         let plan = &self.run.runtime.plan;
@@ -146,8 +147,8 @@ impl Stage {
         })
     }
 
-    /// Runs work in the CPU pool. Fails as `internal` if it panicked, and as `cancelled` if requests in flight are to end
-    /// and it does not.
+    /// Runs work in the CPU pool. Fails as `internal` if the work panics, and as `cancelled` if requests in
+    /// flight are being ended before it is done.
     pub(super) async fn work<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,
@@ -159,8 +160,8 @@ impl Stage {
         }
     }
 
-    /// Runs the checks of an answer in the CPU pool. What an answer holds decides how long they take, so that they count
-    /// as a part of the request: they have to end by its timeout.
+    /// Runs the checks of an answer in the CPU pool. How long they take depends on the content of the answer,
+    /// so they count as part of the request and must finish within its timeout.
     pub(super) async fn check<T: Send + 'static>(
         &self,
         step: &Step,
@@ -182,7 +183,7 @@ impl Stage {
         &self.run.runtime.shared.hard
     }
 
-    /// Ends a request for which there is nothing to send.
+    /// Completes a request for which there is nothing to send.
     fn unsendable(&self, offered: OfferedRequest, why: Unsendable) -> Played {
         self.ended(offered, |request| {
             request.outcome = Outcome::Failed(why.failure);
@@ -202,14 +203,15 @@ impl Stage {
         Played::Ended(request)
     }
 
-    /// Takes what a request needs, that which is cheapest to give back first.
+    /// Acquires what a request needs, starting with what is cheapest to give back.
     fn admit(&self, due: Instant, call: &Call) -> Result<Admitted, SkipReason> {
         if Instant::now().saturating_duration_since(due) > OVERRUN {
             self.run.log_skip(SkipReason::Overrun, None);
             return Err(SkipReason::Overrun);
         }
         let runtime = &self.run.runtime;
-        // That of its target first: whoever has none there must not take one from the others.
+        // The target's permit first: a request that cannot get one must not take a permit away from other
+        // targets.
         let places = runtime.in_flight.take().and_then(|own| Some((own, runtime.shared.in_flight.take()?)));
         let Some(places) = places else {
             self.run.log_skip(SkipReason::InFlight, None);
@@ -225,8 +227,8 @@ impl Stage {
         }
     }
 
-    /// Calls the target. A panic of the caller is a fault of ours; a caller that ignores the cancellation is dropped, and
-    /// there is no answer.
+    /// Calls the target. A panic of the caller is a bug on our side. A caller that ignores the cancellation
+    /// is dropped, and there is no answer.
     async fn call(&self, call: Call, context: Context) -> Option<Answer> {
         let started = Instant::now();
         let due = context.due;
@@ -274,14 +276,14 @@ async fn cancelled_for_long(hard: &CancellationToken) {
 /// Why an answer was not checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Unchecked {
-    /// Requests in flight are to end.
+    /// Requests in flight are being ended.
     Cancelled,
-    /// The checks did not end.
+    /// The checks did not finish.
     Unfinished(Unfinished),
 }
 
 impl Judged {
-    /// The checks were not completed.
+    /// The result for an answer whose checks were not completed.
     pub(super) fn not(unchecked: Unchecked, answer: &Answer) -> Self {
         let (failure, why) = match unchecked {
             Unchecked::Cancelled => (Failure::Cancelled, "stopped while the answer was checked"),
@@ -296,7 +298,7 @@ impl Judged {
                 "the answer came, and its checks were still under way at the timeout of the request",
             ),
         };
-        // What the client found comes first.
+        // The client's own finding takes precedence.
         let (outcome, detail) = match answer.outcome {
             Outcome::Ok => (Outcome::Failed(failure), Some(why.to_owned())),
             failed @ Outcome::Failed(_) => (failed, answer.detail.clone()),
@@ -305,7 +307,8 @@ impl Judged {
     }
 }
 
-/// Whether checks are cheap enough to run beside traffic: they compare a number or a word, or read the text once.
+/// Whether checks are cheap enough to run on the traffic threads: they compare a number or a word, or scan
+/// the text once.
 pub(super) fn is_light(expect: &Expect) -> bool {
     expect.checks.iter().all(|check| match &check.rule {
         Rule::FinishReason(_)
@@ -321,8 +324,8 @@ pub(super) fn is_light(expect: &Expect) -> bool {
     })
 }
 
-/// Judges an answer. Checks apply to complete answers; only the status is checked of every answer, and one that is not
-/// expected is named while the client's outcome is kept.
+/// Checks an answer. Checks apply to complete answers, except that the status of every answer is checked; an
+/// unexpected status is listed among the failed checks, while the client's outcome is kept.
 pub(super) fn judge(expect: &Expect, answer: &Answer) -> Judged {
     let outside = |status: u16| expect.status.as_ref().is_some_and(|set| !set.contains(status));
     let status = answer.observed.status.is_some_and(outside).then(|| STATUS_CHECK.into());
@@ -341,7 +344,7 @@ pub(super) fn judge(expect: &Expect, answer: &Answer) -> Judged {
     Judged { outcome, detail, failed_checks }
 }
 
-/// An answer as checks and extraction see it.
+/// An answer in the form that checks and extraction need.
 pub(super) fn evidence(answer: &Answer) -> Evidence<'_> {
     Evidence {
         status: answer.observed.status,

@@ -1,30 +1,30 @@
-//! How a run ended, and why: from what it counted. Pure.
+//! Derives the result of a run, and its reason, from what the run counted. Pure.
 
 use crate::event::{Failure, Outcome, RunResult, SkipReason};
 use crate::plan::Objective;
 use crate::tally::RunTally;
 use std::time::Duration;
 
-/// Dispatch lag above which a run is degraded whatever it measured.
+/// A run with more dispatch lag than this is degraded, whatever it measured.
 const MAX_LAG: Duration = Duration::from_millis(50);
 
-/// Dispatch lag above which a run is degraded, as a share of its median time to first token.
+/// A run with more dispatch lag than this share of its median time to first token is degraded.
 const LAG_SHARE: f64 = 0.05;
 
 /// Whether the load was offered to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Offered {
-    /// Every stage came to its end.
+    /// Every stage ran to its end.
     Whole,
-    /// It was stopped before.
+    /// The run was stopped early.
     Stopped,
-    /// A fault of our own ended it.
+    /// A bug on our side ended it.
     Broken,
 }
 
-/// How a run ended, and why. The first that applies: `cancelled` (a run that was cut short says nothing of its
-/// load), `degraded` (the numbers of a late prober say nothing about the target), `failed`, `ok`. The reason names
-/// everything that was found.
+/// The result of a run and the reason for it. The first that applies: `cancelled` (a run that was cut short
+/// says nothing about its load), `degraded` (the numbers of a late prober say nothing about the target),
+/// `failed`, `ok`. The reason lists everything that was found.
 pub(super) fn result(tally: &RunTally, offered: Offered, slos: &[Objective]) -> (RunResult, Option<String>) {
     let cancelled = cancelled(tally, offered);
     let degraded = degraded(tally);

@@ -26,30 +26,30 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
-/// What all runs of a pair share.
+/// State shared by all runs of a pair.
 pub(super) struct PairRuntime {
     pub(super) shared: Arc<Shared>,
     pub(super) plan: Arc<PairPlan>,
-    /// What the pair is; another plan may have the same.
+    /// Fingerprint of the pair's configuration; another plan may contain an identical pair.
     pub(super) fingerprint: Fingerprint,
-    /// May be replaced, by one that read the target's files again.
+    /// May be replaced by a caller that has re-read the target's files.
     caller: RwLock<Arc<dyn Caller>>,
     pub(super) log_throttle: LogThrottle,
-    /// Places of its target, for requests in flight and for open journeys.
+    /// The target's permits, for requests in flight and for open journeys.
     pub(super) in_flight: Arc<InFlight>,
     pub(super) journeys: Arc<InFlight>,
     /// Shut when the pair leaves the plan.
     pub(super) gate: Gate,
-    /// Which of the engine's plans it came with, from 0.
+    /// Which of the engine's plans the pair came with, counted from 0.
     generation: u64,
 }
 
-/// What the seed of a run is made of, and its id.
+/// What the seed and the id of a run are derived from.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Seed {
-    /// Takes the place of the profile's.
+    /// Overrides the profile's seed.
     pub(super) own: Option<u64>,
-    /// The nominal instant. A run without one is told apart by its seed alone.
+    /// The nominal instant. A run without one is identified by its seed alone.
     pub(super) nominal: Option<Timestamp>,
 }
 
@@ -59,16 +59,17 @@ impl From<Timestamp> for Seed {
     }
 }
 
-/// When a run starts.
+/// When and how a run starts.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Start {
-    /// The seed that its draws derive from.
+    /// The seed that its random draws derive from.
     pub(super) seed: Seed,
     /// When it is due.
     pub(super) due: Timestamp,
     /// Where its first stage begins.
     pub(super) at: Instant,
-    /// What is due before this is left out, uncounted: the run joins a cycle that is under way.
+    /// Whatever is due before this instant is left out and not counted: the run joins a cycle that is already
+    /// under way.
     pub(super) join: Option<Instant>,
 }
 
@@ -81,16 +82,16 @@ pub(super) struct Run {
     pub(super) record: Arc<Record>,
     /// Its requests, users and activity.
     pub(super) tasks: TaskTracker,
-    /// Places for requests that are prepared ahead.
+    /// Permits for preparing requests ahead of time.
     pub(super) ahead: Arc<Semaphore>,
-    /// The last stage has ended.
+    /// Cancelled when the last stage has ended.
     pub(super) offered: tokio_util::sync::CancellationToken,
     begun: OnceLock<SystemTime>,
     due: Instant,
     seq: AtomicU64,
-    /// Reasons for skips that were logged, a bit for each.
+    /// Skip reasons that have already been logged, one bit each.
     skips_logged: AtomicU8,
-    /// Its beginning is worth a line in the log: it is no probe.
+    /// Whether to log the beginning of the run; false for probes.
     logged: bool,
     _listed: ActiveRunGuard,
 }
@@ -117,18 +118,18 @@ impl PairRuntime {
         }))
     }
 
-    /// Who speaks to the target.
+    /// Returns the caller for the target.
     pub(super) fn caller(&self) -> Arc<dyn Caller> {
         Arc::clone(&self.caller.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Requests from now on go out by this caller.
+    /// Sets the caller used for requests from now on.
     pub(super) fn speak_by(&self, caller: Arc<dyn Caller>) {
         *self.caller.write().unwrap_or_else(PoisonError::into_inner) = caller;
     }
 
-    /// A run's id. One that joins a cycle of which a run was played already, before the pair was changed, is
-    /// another run.
+    /// Returns a run's id. The cycle that a run joins may already have been played before the pair was
+    /// changed; the two runs then get different ids.
     fn id(&self, start: Start) -> String {
         let pair = &self.plan.pair;
         let of = match (start.seed.nominal, start.seed.own) {
@@ -139,18 +140,18 @@ impl PairRuntime {
         if start.join.is_some() && self.generation > 0 { format!("{id}+{}", self.generation) } else { id }
     }
 
-    /// The seeds of a run that is due then.
+    /// Returns the seeds of a run that is due at `due`.
     pub(super) fn seeds(&self, seed: Seed, due: Timestamp) -> RunSeeds {
         let draws = run_seed(seed.own.unwrap_or(self.plan.profile.seed), seed.nominal);
         RunSeeds { draws, nonces: nonce_seed(draws, due) }
     }
 
-    /// A run that starts so.
+    /// Creates a run.
     pub(super) fn run(self: &Arc<Self>, start: Start) -> Arc<Run> {
         self.run_into(start, Arc::clone(&self.shared.sink), true)
     }
 
-    /// A run of a probe, whose facts are for another sink.
+    /// Creates the run of a probe, whose facts go to another sink.
     pub(super) fn probe_into(self: &Arc<Self>, start: Start, sink: Arc<dyn Sink>) -> Arc<Run> {
         self.run_into(start, sink, false)
     }
@@ -166,7 +167,8 @@ impl PairRuntime {
         });
         let record = Arc::new(Record::new(sink));
         let listed = self.shared.live.list(Arc::clone(&ident), Arc::clone(&record));
-        // A run that joins a cycle, or is wanted at once, is not late by the time that lies before.
+        // A run that joins a cycle, or is requested on demand, is not late by the time that has already
+        // passed.
         let due = start.join.unwrap_or_else(|| instant_of(&self.shared.wall, start.due).min(start.at));
         Arc::new(Run {
             runtime: Arc::clone(self),
@@ -186,7 +188,7 @@ impl PairRuntime {
         })
     }
 
-    /// Picks, builds and encodes a request of fixed prompts.
+    /// Picks, builds and encodes a request with fixed prompts.
     pub(super) fn encode(&self, step: &Step, seeds: RunSeeds, number: Number) -> Result<Sending, Unsendable> {
         let build = || Some(self.caller().prepare(&workload::ask(&self.plan, step, seeds, number)?));
         let call = std::panic::catch_unwind(AssertUnwindSafe(build)).ok().flatten();
@@ -195,9 +197,10 @@ impl PairRuntime {
         call.map(|call| Sending { call, options }).ok_or_else(Unsendable::by_our_fault)
     }
 
-    /// What the budgets must have room for before a run begins, or no user could complete a journey: all its requests,
-    /// and the tokens and the money of the one that reserves most. Of requests that have to be rendered only what the
-    /// plan says is counted. `None` if a request of fixed prompts cannot be built.
+    /// What the budgets must have room for before a run begins, since otherwise no user could complete a
+    /// journey: all requests of a journey, and the tokens and money of the one that reserves most. For
+    /// requests that have to be rendered, only what the plan states is counted. `None` if a request with
+    /// fixed prompts cannot be built.
     pub(super) fn first_costs(&self, seeds: RunSeeds) -> Option<Spend> {
         let price = self.plan.target.price.as_ref();
         let first = Number { stage: 0, user: None, n: 0 };
@@ -217,8 +220,8 @@ impl PairRuntime {
 }
 
 impl Run {
-    /// Records that the run began, the first time it is called: with its first request, or its first stage. To be
-    /// called inside the gate.
+    /// Records the beginning of the run when first called: with its first request, or its first stage. Must
+    /// be called inside the gate.
     pub(super) fn begin(&self) -> SystemTime {
         *self.begun.get_or_init(|| {
             let lag = Instant::now().saturating_duration_since(self.due);
@@ -231,12 +234,12 @@ impl Run {
         })
     }
 
-    /// The next request's number.
+    /// Returns the next request's number.
     pub(super) fn next_seq(&self) -> u64 {
         self.seq.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// Logs why a request is skipped, the first time in the run for each reason.
+    /// Logs why a request is skipped, once per run for each reason.
     pub(super) fn log_skip(&self, reason: SkipReason, detail: Option<&Exhausted>) {
         let bit = match reason {
             SkipReason::Budget => 1,
@@ -253,8 +256,8 @@ impl Run {
         }
     }
 
-    /// The record of a run whose last request has ended. A run that was stopped before it began leaves no trace
-    /// in the sinks.
+    /// Returns the record of a run whose last request has ended. A run that was stopped before it began is
+    /// not recorded in the sinks.
     pub(super) fn finish(&self, offered: Offered) -> RunSummary {
         let ended = system_time((self.runtime.shared.wall)());
         let began = self.begun.get().copied();

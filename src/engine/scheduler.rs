@@ -1,5 +1,5 @@
-//! The schedule of one pair: feeds the pure state machine of [`crate::schedule`] with what happens, and performs what
-//! it decides. It decides nothing itself but whether the budget has room for a run.
+//! The schedule of one pair: feeds events to the pure state machine of [`crate::schedule`] and carries out
+//! its decisions. The only decision made here is whether the budget has room for a run.
 
 use super::clock::{self, system_time};
 use super::play::play;
@@ -13,35 +13,35 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-/// How many requests to run a pair now may wait for a decision.
+/// Maximum number of pending requests to run a pair now.
 pub(super) const TRIGGERS: usize = 8;
 
-/// A request to run now.
+/// A request to run a pair now.
 pub(super) struct Trigger {
     /// The nominal instant of the run.
     pub(super) nominal: Timestamp,
     pub(super) reply: oneshot::Sender<Triggered>,
 }
 
-/// What came of a request to run now.
+/// The result of a request to run a pair now.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Triggered {
-    /// It starts.
+    /// The run is starting.
     Started(Arc<RunRef>),
-    /// It starts when the run before it has offered its load.
+    /// The run starts once the previous one has offered its load.
     Queued,
-    /// It does not take place, and is counted.
+    /// The run does not take place, and is counted as skipped.
     Skipped(SkippedRun),
-    /// It could not be set up; the log says why.
+    /// The run could not be set up; the log says why.
     Failed,
 }
 
-/// What came of a request to run a pair now.
+/// The result of a request to run a pair now, with the pair.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TriggeredRun {
-    /// Which pair.
+    /// The pair.
     pub pair: Pair,
-    /// What came of it.
+    /// What happened to the request.
     pub what: Triggered,
 }
 
@@ -49,7 +49,7 @@ pub struct TriggeredRun {
 pub(super) struct PairScheduler {
     runtime: Arc<PairRuntime>,
     machine: ScheduleMachine,
-    /// When the machine wants to know the time.
+    /// When the state machine next wants to be given the time.
     wake: Option<Instant>,
     /// The run that was started last.
     current: Option<CurrentRun>,
@@ -64,12 +64,13 @@ struct CurrentRun {
     offered: CancellationToken,
     /// Cancelled when its last request has ended.
     ended: CancellationToken,
-    /// The last event that the machine was given about it.
+    /// The last event about the run that the state machine was given.
     told: Option<Event>,
 }
 
 impl CurrentRun {
-    /// Waits for what the machine does not know yet: the end of the run's load, then the end of the run.
+    /// Waits for the next event that the state machine has not been given yet: the end of the run's load,
+    /// then the end of the run.
     async fn event(&self) -> Event {
         match self.told {
             None => {
@@ -94,7 +95,7 @@ impl PairScheduler {
         Self { machine, wake: None, current: None, skipping: None, runtime }
     }
 
-    /// Runs until the engine stops. What starts with it has this nominal instant.
+    /// Runs until the engine stops. A run that begins immediately gets this nominal instant.
     pub(super) async fn run(mut self, nominal: Timestamp, triggers: mpsc::Receiver<Trigger>) {
         let stop = self.runtime.gate.stop.clone();
         tokio::select! {
@@ -108,7 +109,7 @@ impl PairScheduler {
         self.feed(Event::Begin { nominal });
         let mut triggers_open = true;
         loop {
-            // What a run has ended counts before the time that has passed.
+            // The end of a run is handled before the passing of time.
             tokio::select! {
                 biased;
                 event = run_event(self.current.as_ref()) => {
@@ -121,7 +122,7 @@ impl PairScheduler {
                     Some(trigger) => {
                         let event = Event::Triggered { nominal: trigger.nominal };
                         let what = self.feed(event).unwrap_or(Triggered::Failed);
-                        // Whoever asked may have gone.
+                        // The caller may be gone.
                         let _ = trigger.reply.send(what);
                     }
                     None => triggers_open = false,
@@ -133,8 +134,8 @@ impl PairScheduler {
         }
     }
 
-    /// Gives the machine an event and performs what it decides. Returns what became of the last run that the decision
-    /// was about; for [`Event::Triggered`] that is the run that was asked for.
+    /// Feeds an event to the state machine and carries out its decisions. Returns what became of the last run
+    /// that they were about; for [`Event::Triggered`], that is the run that was requested.
     fn feed(&mut self, event: Event) -> Option<Triggered> {
         let now = clock::read(&self.runtime.shared.wall);
         let step = self.machine.step(now, event);
@@ -196,13 +197,13 @@ impl PairScheduler {
         started
     }
 
-    /// Whether the budget has room for a run's first request, or for the least that a journey needs. If not, the run
-    /// is skipped as a whole, so that a spent budget shows as skipped runs and not as a flood of skipped requests.
-    /// What is reserved to find out is given back at once.
+    /// Whether the budget has room for a run's first request, or for the minimum that a journey needs. If
+    /// not, the whole run is skipped, so that an exhausted budget shows up as skipped runs rather than a
+    /// flood of skipped requests. The reservation made for this check is released immediately.
     fn affords(&self, start: StartRun) -> bool {
         let plan = &self.runtime.plan;
         let seeds = self.runtime.seeds(start.nominal.into(), start.due);
-        // A request that cannot be built costs nothing, and its run shows why.
+        // A request that cannot be built costs nothing, and its run will show why.
         let Some(most) = self.runtime.first_costs(seeds) else { return true };
         match self.runtime.shared.ledger.reserve(&plan.profile.name, most) {
             Ok(hold) => {

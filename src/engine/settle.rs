@@ -1,15 +1,15 @@
-//! What a request reserves of the budgets, and what it has spent in the end. Pure.
+//! What a request reserves from the budgets, and what it turns out to have spent. Pure.
 
 use crate::client::Answer;
 use crate::event::{Count, Failure, Outcome, Source, Spend, Tokens};
 use crate::exchange::Call;
 use crate::plan::{Action, PairPlan, Price, Step};
 
-/// Output tokens that are reserved for a request that sets no limit. A model may go on for longer; then the
-/// budget shows what was spent, and the next reservation is refused.
+/// Output tokens reserved for a request that sets no limit. A model may produce more; the budget then shows
+/// what was spent, and the next reservation is refused.
 const OUTPUT_WITHOUT_LIMIT: u64 = 16_384;
 
-/// The most that a request can cost: all its input at the full price, and all the output that it allows.
+/// The most that a request can cost: all its input at full price, and all the output that it allows.
 pub(super) fn most(call: &Call, price: Option<&Price>) -> Spend {
     let Asked { most_input: input, most_output: output } = Asked::of(call);
     Spend {
@@ -19,7 +19,7 @@ pub(super) fn most(call: &Call, price: Option<&Price>) -> Spend {
     }
 }
 
-/// What a step's request reserves at the least, as far as that is known before it is rendered.
+/// The minimum that a step's request reserves, as far as that is known before it is rendered.
 pub(super) fn least(pair: &PairPlan, step: &Step) -> Spend {
     let (input, output) = match &step.action {
         Action::Http(http) => (http.reserve.input_tokens, http.reserve.output_tokens),
@@ -29,12 +29,12 @@ pub(super) fn least(pair: &PairPlan, step: &Step) -> Spend {
     Spend { requests: 1, tokens: input.saturating_add(output), cost }
 }
 
-/// What was reserved for a request, as far as the settlement needs it.
+/// What was reserved for a request, as far as settling it needs to know.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Asked {
-    /// The bound on input tokens.
+    /// Upper bound on input tokens.
     most_input: u64,
-    /// The bound on output tokens.
+    /// Upper bound on output tokens.
     most_output: u64,
 }
 
@@ -45,13 +45,13 @@ impl Asked {
     }
 }
 
-/// What a request has spent, never less than it may have:
+/// What a request has spent, never less than it may have cost:
 ///
-/// - What did not reach the target (no name, no connection, no credentials) has spent nothing, and is not counted
-///   among the requests either: nobody charges for it.
-/// - Token counts of the server are taken as they are.
-/// - A request that was refused by its status has spent no tokens.
-/// - Where the server says nothing of input or of output, the reservation of that part stays: a lost answer may
+/// - A request that did not reach the target (no name, no connection, no credentials) has spent nothing and
+///   does not count as a request either, because nobody charges for it.
+/// - Token counts reported by the server are taken as they are.
+/// - A request rejected with an error status has spent no tokens.
+/// - Where the server does not report input or output, the reservation of that part stays: a lost answer may
 ///   have been charged in full.
 pub(super) fn actual(answer: &Answer, asked: Asked, price: Option<&Price>) -> Spend {
     if !reached(answer) {
@@ -68,7 +68,7 @@ pub(super) fn actual(answer: &Answer, asked: Asked, price: Option<&Price>) -> Sp
     Spend { requests: 1, tokens: input.saturating_add(output), cost }
 }
 
-/// What a request's record says that it cost, as far as its tokens are known.
+/// The cost given in a request's record, as far as its tokens are known.
 pub(super) fn cost(tokens: &Tokens, price: Option<&Price>) -> Option<f64> {
     if tokens.input.is_none() && tokens.output.is_none() {
         return None;
@@ -77,8 +77,8 @@ pub(super) fn cost(tokens: &Tokens, price: Option<&Price>) -> Option<f64> {
     Some(price?.cost(n(tokens.input), tokens.cached_input.unwrap_or(0), n(tokens.output)))
 }
 
-/// Whether a byte of the request may have reached the target. A cold request is `sent` before its look-up, so the
-/// mark alone does not tell.
+/// Whether any byte of the request may have reached the target. A cold request is marked `sent` before its
+/// DNS look-up, so the mark alone is not enough.
 fn reached(answer: &Answer) -> bool {
     let before = matches!(
         answer.outcome,
@@ -91,7 +91,7 @@ fn reached(answer: &Answer) -> bool {
                 | Failure::Credentials
         )
     );
-    // A connection of its own that did not come about: whatever the reason, nothing was written.
+    // If a new connection was not established, nothing was written, whatever the reason.
     let connection = &answer.observed.connection;
     let unopened = connection.phases.is_some() && !connection.opened && !connection.stale;
     answer.observed.marks.sent.is_some() && !before && !unopened
@@ -144,7 +144,7 @@ mod tests {
         };
         assert_eq!(micros(most(&call(Some(100), None), Some(&PRICE))), (1, 150, 1100.0));
         assert_eq!(micros(most(&call(None, None), None)), (1, 50 + 16_384, 0.0));
-        // An HTTP step says what it may cost, and that may be nothing.
+        // An HTTP step declares what it may cost, and that may be nothing.
         assert_eq!(micros(most(&call(None, Some(0)), Some(&PRICE))), (1, 50, 100.0));
     }
 
@@ -161,7 +161,7 @@ mod tests {
     fn what_the_server_does_not_tell_stays_reserved() {
         let mut ok = answer(Outcome::Ok, Some(200));
         assert_eq!(spent(&ok), (1, 150, 1100.0));
-        // Our own count is no bill.
+        // Our own count is not what the provider bills.
         ok.observed.tokens.output = Some(count(7, Source::Tokenizer));
         assert_eq!(spent(&ok), (1, 150, 1100.0));
         ok.observed.tokens.input = Some(count(30, Source::Usage));

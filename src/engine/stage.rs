@@ -1,4 +1,4 @@
-//! A stage that is being played, and how long load was offered in it.
+//! A stage that is being played, and for how long load was offered in it.
 
 use super::run::Run;
 use crate::event::Place;
@@ -10,25 +10,25 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-/// How often the time of offered load is recorded.
+/// How often the time with offered load is recorded.
 const TICK: Duration = Duration::from_secs(1);
 
 /// One stage of a run.
 pub(super) struct Stage {
     pub(super) run: Arc<Run>,
     pub(super) place: Arc<Place>,
-    /// Its position in the profile's stages.
+    /// Its index in the profile's stages.
     pub(super) index: usize,
-    /// Its number in the run, from 0; a stage that is played again has another.
+    /// Its number in the run, from 0; a stage that is repeated gets a new one.
     pub(super) number: u32,
     pub(super) warm_up: bool,
     pub(super) start: Instant,
-    /// When it ends at the latest, by its time or by the run's.
+    /// When it ends at the latest, limited by its own time or the run's.
     pub(super) end: Option<Instant>,
 }
 
 impl Stage {
-    /// What all its users share.
+    /// Returns the state shared by all its users.
     pub(super) fn context(&self) -> Arc<StageContext> {
         let pair = &self.run.runtime.plan;
         Arc::new(StageContext {
@@ -41,7 +41,7 @@ impl Stage {
         })
     }
 
-    /// When its load begins: at its start, or later if the run joins a cycle that is under way.
+    /// When its load begins: at its start, or later if the run joins a cycle that is already under way.
     pub(super) fn begins(&self) -> Instant {
         self.run.start.join.map_or(self.start, |join| join.max(self.start))
     }
@@ -55,7 +55,7 @@ impl Stage {
         self.run.runtime.gate.stop.is_cancelled()
     }
 
-    /// Waits for an instant by the runtime's timers; false if the run was stopped before.
+    /// Waits for an instant on the runtime's timers; returns false if the run was stopped first.
     pub(super) async fn wait_until(&self, at: Instant) -> bool {
         if at <= Instant::now() {
             return !self.is_stopped();
@@ -67,7 +67,7 @@ impl Stage {
         }
     }
 
-    /// Waits for a due time; false if `over` (or the run) was stopped before.
+    /// Waits for a due time; returns false if `over` was cancelled or the run was stopped first.
     pub(super) async fn wait_due(&self, due: Instant, over: &CancellationToken) -> bool {
         tokio::select! {
             biased;
@@ -83,9 +83,9 @@ impl Stage {
         }
     }
 
-    /// Records for how long load was offered, about once per second and at the end. `end` receives the end once it is
-    /// known; it may lie in the future. Warm-ups are recorded, too: their tokens count, and throughput is tokens over this
-    /// time.
+    /// Records for how long load was offered, about once per second and at the end. `end` receives the end
+    /// once it is known; it may lie in the future. Warm-ups are recorded as well, because their tokens count
+    /// and throughput is tokens over this time.
     pub(super) async fn tell_activity(self: Arc<Self>, mut end: oneshot::Receiver<Instant>) {
         let mut told = self.begins();
         if !self.wait_due(told, &CancellationToken::new()).await {
@@ -104,7 +104,7 @@ impl Stage {
                     self.tell_active(now.saturating_duration_since(told));
                     return;
                 }
-                // Without a sender the stage was given up.
+                // If the sender is gone, the stage was given up.
                 sent = &mut end, if known.is_none() => known = Some(sent.unwrap_or_else(|_| Instant::now())),
                 () = sleep_until(next) => {
                     self.tell_active(next.saturating_duration_since(told));

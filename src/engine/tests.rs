@@ -1,4 +1,4 @@
-//! The engine with a scripted caller and a paused clock.
+//! Tests of the engine with a scripted caller and a paused clock.
 
 mod arrivals;
 mod journeys;
@@ -31,9 +31,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 /// What the fake target does with a request.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Script {
-    /// From the send to the end; half of it to the first token.
+    /// Time from the send to the end; the first token arrives halfway.
     pub(super) takes: Duration,
-    /// From the call to the send: a busy prober.
+    /// Time from the call to the send, to simulate a busy prober.
     pub(super) lag: Duration,
     pub(super) outcome: Outcome,
     pub(super) panics: bool,
@@ -73,11 +73,11 @@ pub(super) struct Sent {
     pub(super) output_tokens: Option<u64>,
 }
 
-/// Plays a script per request, by the order of the calls and by what is called.
+/// Plays a script per request, chosen by the order of the calls and by what is called.
 pub(super) struct Fake {
     plot: Plot,
     sent: Mutex<Vec<Sent>>,
-    /// When questions were encoded.
+    /// When requests were encoded.
     encoded: Mutex<Vec<Instant>>,
 }
 
@@ -156,7 +156,7 @@ impl Caller for Fake {
     }
 }
 
-/// Keeps every fact, with the time since the start.
+/// Records every fact, with the time since the start.
 pub(super) struct Facts {
     start: Instant,
     all: Mutex<Vec<(Duration, Fact)>>,
@@ -179,7 +179,7 @@ impl Facts {
         )
     }
 
-    /// Due times of the requests that ended, in order of due, milliseconds from the start.
+    /// Due times of the requests that ended, ordered by due time, in milliseconds from the start.
     pub(super) fn dues(&self) -> Vec<u128> {
         let mut dues: Vec<u128> = self
             .requests()
@@ -216,7 +216,7 @@ impl Facts {
         self.summaries().iter().map(|summary| summary.result.label()).collect()
     }
 
-    /// When runs started, whole milliseconds from the start, and their lag.
+    /// When runs started, in whole milliseconds from the start, and their lag.
     pub(super) fn started(&self) -> Vec<(u128, u128)> {
         self.collect(|at, fact| {
             if let Fact::RunStarted { lag, .. } = fact {
@@ -237,7 +237,7 @@ impl Facts {
         })
     }
 
-    /// Time of offered load, by stage.
+    /// How long load was offered, by stage.
     pub(super) fn active(&self, stage: &str) -> Duration {
         self.collect(|_, fact| match fact {
             Fact::LoadActive { place, time } if &*place.stage == stage => Some(*time),
@@ -262,7 +262,8 @@ impl Facts {
         self.journeys().iter().map(end).collect()
     }
 
-    /// Step, due and end of the requests in the order in which they ended, milliseconds from the start of the run.
+    /// Step, due time and end of the requests in the order in which they ended, in milliseconds from the
+    /// start of the run.
     pub(super) fn steps(&self) -> Vec<(String, u128, u128)> {
         let since = |at: Instant| at.duration_since(self.start + START_LEAD).as_millis();
         let step = |request: &Arc<Request>| {
@@ -275,8 +276,8 @@ impl Facts {
         self.requests().iter().map(step).collect()
     }
 
-    /// offered = skipped + ended: nothing is in flight any more, and nothing has two outcomes. Each journey that began
-    /// has ended, once, and has all requests that say to be its.
+    /// offered = skipped + ended: nothing is in flight any more, and nothing has two outcomes. Each journey
+    /// that began has ended exactly once, and contains all requests that claim to belong to it.
     pub(super) fn assert_settled(&self) {
         let began = self.collect(|_, fact| matches!(fact, Fact::JourneyStarted { .. }).then_some(())).len();
         let journeys = self.journeys();
@@ -303,7 +304,7 @@ impl Facts {
     }
 }
 
-/// Refuses nothing and remembers what was settled.
+/// Refuses nothing, and records what was settled.
 #[derive(Default)]
 pub(super) struct Free(pub(super) Mutex<Vec<Spend>>);
 
@@ -321,17 +322,17 @@ impl Ledger for Free {
     }
 }
 
-/// An engine with its surroundings.
+/// An engine with its environment.
 pub(super) struct World {
     pub(super) engine: Engine,
     pub(super) facts: Arc<Facts>,
     pub(super) ledger: Arc<dyn Ledger>,
     pub(super) fake: Arc<Fake>,
-    /// Added to the wall clock.
+    /// Offset that is added to the wall clock.
     pub(super) jump: Arc<Mutex<jiff::SignedDuration>>,
 }
 
-/// An instant on the grid of whole hours, and the wall clock's at the start.
+/// An instant on the grid of whole hours, at which the wall clock starts.
 pub(super) const START: &str = "2026-11-20T10:00:00Z";
 
 impl World {
@@ -339,7 +340,7 @@ impl World {
         Self::of(&build.plan(), START, plot)
     }
 
-    /// The same, with a target whose answers depend on what is called.
+    /// Like `new`, with a target whose answers depend on what is called.
     pub(super) fn app(build: Build, plot: impl Fn(usize, &Call) -> Script + Send + Sync + 'static) -> Self {
         let means: (Arc<dyn Dispatcher>, _) = (Arc::new(Timers), CpuPool::on(Handle::current()));
         Self::with(&build.plan(), START, means, Fake::new(plot))
@@ -411,7 +412,7 @@ impl World {
         self.fake.sent.lock().unwrap().clone()
     }
 
-    /// Runs the schedules for so long, then shuts down with time for everything to end.
+    /// Runs the schedules for this long, then shuts down with enough time for everything to end.
     pub(super) async fn schedule_for(&self, time: Duration) {
         let schedules = self.engine.start(CancellationToken::new()).unwrap();
         tokio::time::sleep(time).await;
@@ -435,7 +436,7 @@ pub(super) fn takes(time: Duration) -> impl Fn(usize) -> Script + Send + Sync + 
     move |_| Script { takes: time, ..Script::default() }
 }
 
-/// Every request fails so.
+/// Every request fails with this failure.
 pub(super) fn fails(failure: Failure) -> impl Fn(usize) -> Script + Send + Sync + 'static {
     move |_| Script { outcome: Outcome::Failed(failure), ..Script::default() }
 }

@@ -1,6 +1,7 @@
-//! A user plays the journeys of a scenario: one request after the other, each offered when it is due. [`Progress`] decides
-//! what the user does next; this module awaits and performs it. Requests without templates are prepared in place;
-//! everything else that is CPU-bound (rendering, checks, extraction) runs in the CPU pool.
+//! A user plays the journeys of a scenario: one request after another, each offered when it is due.
+//! [`Progress`] decides what the user does next; this module does the waiting and carries it out. Requests
+//! without templates are prepared inline; all other CPU-bound work (rendering, checks, extraction) runs in
+//! the CPU pool.
 
 mod ongoing;
 mod prepare;
@@ -26,20 +27,20 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-/// When a user may go on.
+/// When a user may continue.
 pub(super) struct Rest {
     /// When its last request ended.
     ended: Instant,
-    /// The shortest pause from there on.
+    /// The minimum pause after that.
     pause: Duration,
 }
 
-/// Which user of a stage.
+/// Identifies a user of a stage.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum UserId {
     /// The nth arrival of an open loop, from 0. It plays one journey.
     Arrival(u64),
-    /// The nth user of a closed loop, from 0. It plays one journey after the other.
+    /// The nth user of a closed loop, from 0. It plays one journey after another.
     User(u32),
 }
 
@@ -48,18 +49,19 @@ pub(super) struct ScenarioUser {
     stage: Arc<Stage>,
     context: Arc<StageContext>,
     id: UserId,
-    /// Whether it thinks between its requests.
+    /// Whether it has think time between its requests.
     thinks: bool,
     progress: Progress,
-    /// What it took from answers; created with the first request that has to be rendered. It moves to the CPU pool with
-    /// the work; a panic there loses it, and a fresh one with the same number takes its place.
+    /// What it extracted from answers; created with the first request that has to be rendered. It moves to
+    /// the CPU pool along with the work. If that panics, the state is lost and replaced by a fresh one with
+    /// the same number.
     user: Option<Box<User>>,
     /// A request that was prepared ahead.
     ahead: Option<Box<Ahead>>,
 }
 
-/// A request that was prepared before it is its turn. It is kept in a box, or every future that it passes through would
-/// have room for it.
+/// A request prepared before its turn. It is boxed, because otherwise every future that it passes through
+/// would reserve space for it.
 struct Ahead {
     at: JourneyStep,
     iteration: u64,
@@ -67,19 +69,19 @@ struct Ahead {
 }
 
 impl Rest {
-    /// Nothing was sent.
+    /// The result when nothing was sent.
     fn refused() -> Self {
         Self { ended: Instant::now(), pause: REFUSED_PAUSE }
     }
 
-    /// When the next journey is due, given the time that the user thinks.
+    /// When the next journey is due, given the user's think time.
     pub(super) fn due_after(&self, thought: Duration) -> Instant {
         self.ended + thought.max(self.pause)
     }
 }
 
 impl UserId {
-    /// The user's number, as journeys and templates show it.
+    /// The user's number, as shown in journeys and templates.
     fn number(self) -> u32 {
         match self {
             Self::Arrival(n) => u32::try_from(n % (1 << 32)).unwrap_or_default(),
@@ -89,7 +91,7 @@ impl UserId {
 }
 
 impl ScenarioUser {
-    /// A user that has not done anything yet.
+    /// Creates a user that has not done anything yet.
     pub(super) fn new(stage: Arc<Stage>, context: Arc<StageContext>, id: UserId) -> Self {
         let progress = Progress::new(&context.scenario);
         Self { stage, context, id, thinks: true, progress, user: None, ahead: None }
@@ -99,18 +101,19 @@ impl ScenarioUser {
         &self.stage
     }
 
-    /// Its iterations are told as journeys.
+    /// Whether its iterations are recorded as journeys.
     pub(super) fn tells_journeys(&self) -> bool {
         self.scenario().journeys
     }
 
-    /// The same user, without any think time.
+    /// Returns the same user without think time.
     pub(super) fn without_think_time(mut self) -> Self {
         self.thinks = false;
         self
     }
 
-    /// Prepares the first request of the next journey, unless that is done already. Gives up when the stage is stopped.
+    /// Prepares the first request of the next journey, unless it is already prepared. Gives up when the stage
+    /// is stopped.
     pub(super) async fn get_ready(&mut self, due: Instant) {
         if self.ahead.is_none()
             && let (progress, UserAction::Send(at)) = self.progress.next(self.scenario(), UserEvent::Due)
@@ -155,7 +158,7 @@ impl ScenarioUser {
         }
     }
 
-    /// Applies an event, and returns what to do about it.
+    /// Applies an event, and returns what to do next.
     fn next(&mut self, event: UserEvent) -> UserAction {
         let (progress, action) = self.progress.next(&self.context.scenario, event);
         self.progress = progress;
@@ -166,7 +169,7 @@ impl ScenarioUser {
         &self.context.scenario
     }
 
-    /// Plays a request. Returns why the journey does not go on, if it does not.
+    /// Plays a request. Returns why the journey was interrupted, if it was.
     async fn request(&mut self, at: &JourneyStep, journey: &mut OngoingJourney) -> Option<Interruption> {
         let Some(prepared) = self.await_due(at, journey).await else { return Some(Interruption::Stopped) };
         let stage = Arc::clone(&self.stage);
@@ -175,8 +178,8 @@ impl ScenarioUser {
         let answered = match self.next_in_place() {
             None => sending.await,
             Some(next) => {
-                // Prepared after the send, while the answer is awaited: a user without think time has no other moment
-                // for it.
+                // Prepared after the send, while waiting for the answer: a user without think time has no
+                // other time for it.
                 let make = async {
                     tokio::task::yield_now().await;
                     self.prepare_in_place(next.0, next.1)
@@ -212,8 +215,8 @@ impl ScenarioUser {
         }
     }
 
-    /// Waits until a request is due, and prepares it shortly before, unless that is done already. `None` if no more load
-    /// is to be offered.
+    /// Waits until a request is due, and prepares it shortly before, unless it is already prepared. `None` if
+    /// no more load is to be offered.
     async fn await_due(&mut self, at: &JourneyStep, journey: &OngoingJourney) -> Option<Prepared> {
         let iteration = self.progress.iteration;
         let ahead = self.ahead.take().filter(|it| it.iteration == iteration && it.at.is_same(at));
@@ -233,7 +236,7 @@ impl ScenarioUser {
         if is_due { self.prepared(at, ahead.rendered, journey.ids) } else { None }
     }
 
-    /// The next request of the journey, if the present one passes.
+    /// The next request of the journey, if the current one passes.
     fn following(&self) -> Option<JourneyStep> {
         match self.progress.next(self.scenario(), UserEvent::Passed) {
             (_, UserAction::Send(next)) => Some(next),
@@ -241,7 +244,8 @@ impl ScenarioUser {
         }
     }
 
-    /// The request after the present one, and the number of its journey, if it can be prepared without the answer.
+    /// The request after the current one, and the number of its journey, if it can be prepared without the
+    /// answer.
     fn next_in_place(&self) -> Option<(JourneyStep, u64)> {
         let scenario = self.scenario();
         let (progress, action) = match self.progress.next(scenario, UserEvent::Passed) {
@@ -281,7 +285,7 @@ impl ScenarioUser {
         }
     }
 
-    /// A user that cannot be set up does nothing else, which deserves a line of its own.
+    /// A user that cannot be set up does nothing else, which is worth its own log line.
     fn log_set_up(&self, journey: &Journey, tries: u32, pause: Duration) {
         let Some(suppressed) = self.stage.run.runtime.log_throttle.line() else { return };
         tracing::warn!(
@@ -297,7 +301,7 @@ impl ScenarioUser {
         );
     }
 
-    /// The next journey; nothing of it is recorded yet.
+    /// Creates the next journey; nothing about it is recorded yet.
     fn open(&self, due: Instant) -> OngoingJourney {
         let mut journey = OngoingJourney { open: None, ids: None, due, ended: None, thinking: None };
         if !self.scenario().journeys {

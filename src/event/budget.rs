@@ -1,15 +1,15 @@
-//! Budgets as the engine sees them: reserve the most that a request can cost before it goes out, settle what it
-//! did cost when it has ended.
+//! Budgets as the engine sees them: reserve the most that a request can cost before sending it, and settle
+//! what it actually cost when it has ended.
 
 use futures_util::future::BoxFuture;
 use std::fmt;
 use std::sync::Arc;
 use strum::{IntoStaticStr, VariantArray};
 
-/// Requests, tokens and money.
+/// An amount of requests, tokens and money.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Spend {
-    /// Requests.
+    /// Number of requests.
     pub requests: u64,
     /// Input and output tokens.
     pub tokens: u64,
@@ -17,12 +17,12 @@ pub struct Spend {
     pub cost: f64,
 }
 
-/// Whose budget.
+/// What a budget applies to.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Scope {
     /// The whole agent.
     Agent,
-    /// One profile, all its targets together.
+    /// One profile, across all its targets.
     Profile(Arc<str>),
 }
 
@@ -49,7 +49,7 @@ pub enum Unit {
 }
 
 impl Unit {
-    /// Every unit.
+    /// All units.
     pub const ALL: &'static [Self] = Self::VARIANTS;
 
     /// The label value.
@@ -58,23 +58,23 @@ impl Unit {
     }
 }
 
-/// A reservation was refused.
+/// Describes a refused reservation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Exhausted {
-    /// Whose budget.
+    /// The budget that refused it.
     pub scope: Scope,
-    /// Which part of it.
+    /// The unit that was exceeded or could not be recorded.
     pub unit: Unit,
-    /// Why.
+    /// Why it was refused.
     pub why: Refusal,
 }
 
 /// Why a reservation was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
-    /// What it asks for does not fit into what is left.
+    /// The requested amount does not fit into what is left.
     Spent,
-    /// What is spent cannot be recorded, so that a restart would forget it.
+    /// Spending cannot be recorded, so a restart would forget it.
     Unrecorded,
 }
 
@@ -92,45 +92,46 @@ impl fmt::Display for Exhausted {
     }
 }
 
-/// A reservation. One that is dropped and never settled stays spent: a lost request may have been charged.
+/// A reservation. If it is dropped without being settled it stays spent, because a lost request may have been
+/// charged.
 #[derive(Debug)]
 #[must_use = "settle it when the request has ended"]
 pub struct Hold {
-    /// Whose request.
+    /// The profile of the request.
     pub profile: Arc<str>,
     /// What was reserved.
     pub reserved: Spend,
-    /// When it was reserved, seconds since the epoch: it is settled in the period that it was taken from.
+    /// When it was reserved, in seconds since the epoch: it is settled in the period that it was taken from.
     pub at: i64,
-    /// Its number in the ledger, by which the ledger knows whether it is recorded.
+    /// Its number in the ledger, used to determine whether it has been recorded.
     pub number: u64,
 }
 
-/// How much of one budget is spent, reservations included.
+/// How much of one budget has been spent, reservations included.
 #[derive(Clone, Debug, PartialEq)]
 pub struct BudgetUse {
-    /// Whose.
+    /// What the budget applies to.
     pub scope: Scope,
-    /// Which part.
+    /// The unit that is counted.
     pub unit: Unit,
-    /// Spent in the present period.
+    /// Amount spent in the current period.
     pub spent: f64,
-    /// What the period allows.
+    /// Amount that the period allows.
     pub limit: f64,
 }
 
-/// Keeps budgets. Implementations must be cheap: they are called between a due time and a send.
+/// Manages budgets. Implementations must be cheap: they are called between a due time and a send.
 pub trait Ledger: Send + Sync {
-    /// Takes `most` off every budget that covers `profile`, all or none.
+    /// Reserves `most` from every budget that covers `profile`, or from none of them.
     fn reserve(&self, profile: &Arc<str>, most: Spend) -> Result<Hold, Exhausted>;
-    /// Returns when a restart would not forget this reservation, or when the ledger has given up recording. A request
-    /// whose reservation is not recorded has not ended.
+    /// Completes when a restart would not forget this reservation, or when the ledger has given up on
+    /// recording. A request whose reservation has not been recorded has not ended.
     fn recorded<'a>(&'a self, hold: &'a Hold) -> BoxFuture<'a, ()> {
         let _ = hold;
         Box::pin(std::future::ready(()))
     }
-    /// Replaces a reservation by what was spent.
+    /// Replaces a reservation with what was actually spent.
     fn settle(&self, hold: Hold, actual: Spend);
-    /// Every budget's state in its present period.
+    /// The state of every budget in its current period.
     fn uses(&self) -> Vec<BudgetUse>;
 }

@@ -1,4 +1,4 @@
-//! W3C trace context ids, minted before the span exists because `traceparent` goes out with the request.
+//! W3C trace context ids, generated before the span exists because `traceparent` is sent with the request.
 
 use std::fmt::Write as _;
 
@@ -9,14 +9,14 @@ pub struct TraceIds {
     pub trace_id: [u8; 16],
     /// 8 bytes, not all zero.
     pub span_id: [u8; 8],
-    /// The span above it; `None` for a root.
+    /// The parent span; `None` for a root span.
     pub parent_id: Option<[u8; 8]>,
-    /// Whether the trace is recorded; the backend is told so.
+    /// Whether the trace is recorded; the backend is told through `traceparent`.
     pub sampled: bool,
 }
 
 impl TraceIds {
-    /// Ids from 24 random bytes. All-zero ids are invalid in W3C trace context; they get a one.
+    /// Ids from 24 random bytes. All-zero ids are invalid in W3C trace context, so one bit is set in them.
     pub fn from_random(random: [u8; 24], sampled: bool) -> Self {
         let mut trace_id = [0; 16];
         let mut span_id = [0; 8];
@@ -32,7 +32,7 @@ impl TraceIds {
         Self { trace_id, span_id, parent_id: None, sampled }
     }
 
-    /// Ids of a span below this one, in the same trace. An all-zero id gets a one.
+    /// Ids of a child span in the same trace. In an all-zero id, one bit is set.
     #[must_use]
     pub fn child(&self, random: [u8; 8]) -> Self {
         let span_id = if random == [0; 8] { 1_u64.to_be_bytes() } else { random };
@@ -49,7 +49,7 @@ impl TraceIds {
         hex(&self.span_id)
     }
 
-    /// The id of the span above it in lower-case hex.
+    /// The id of the parent span in lower-case hex.
     pub fn parent_hex(&self) -> Option<String> {
         self.parent_id.map(|id| hex(&id))
     }

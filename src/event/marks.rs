@@ -1,40 +1,41 @@
-//! The marks of one request and the durations between them. Definitions: each doc comment is the contract.
+//! The marks of one request and the durations between them. The doc comments are the normative definitions.
 
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// The instants of one request, on one monotonic clock. A mark is taken the moment the transport hands the
-/// bytes over, before they are parsed; all events of one frame share its mark.
+/// The instants of one request, on one monotonic clock. A mark is taken when the transport delivers the
+/// bytes, before they are parsed; all events of one frame share its mark.
 #[derive(Clone, Debug)]
 pub struct Marks {
-    /// When the arrival process asked for it; for a closed-loop user the end of its think time.
+    /// When the arrival process scheduled it; for a closed-loop user, the end of its think time.
     pub due: Instant,
-    /// When the engine turned to it (took permits, began to look for a connection).
+    /// When the engine started working on it (took permits, began to look for a connection).
     pub started: Instant,
-    /// Warm: the request goes out on a ready connection, set-up lies before. Cold: before the DNS look-up.
-    /// Absent if no connection could be had for a warm request.
+    /// Warm: when the request is sent on a ready connection, after any set-up. Cold: before the DNS look-up.
+    /// Absent if no connection could be obtained for a warm request.
     pub sent: Option<Instant>,
-    /// Connection set-up that lies before `sent` (warm), or before the failure.
+    /// Connection set-up time before `sent` (warm), or before the failure.
     pub setup: Duration,
-    /// Status line and headers.
+    /// When the status line and headers arrived.
     pub headers: Option<Instant>,
-    /// First byte of the body.
+    /// When the first byte of the body arrived.
     pub first_byte: Option<Instant>,
-    /// First event of the stream, whatever it carries.
+    /// When the first event of the stream arrived, whatever it contains.
     pub first_chunk: Option<Instant>,
-    /// First event with generated content: non-empty text, reasoning, refusal or tool-call arguments.
+    /// When the first event with generated content arrived: non-empty text, reasoning, refusal or tool-call
+    /// arguments.
     pub first_token: Option<Instant>,
-    /// First event with non-empty visible text (reasoning is not visible).
+    /// When the first event with non-empty visible text arrived (reasoning is not visible).
     pub first_text: Option<Instant>,
-    /// Last event with generated content.
+    /// When the last event with generated content arrived.
     pub last_token: Option<Instant>,
-    /// The terminal event, or a finish reason and then the clean end of the body; for an answer that is not
-    /// streamed the end of the body; for a failure the moment it was known.
+    /// When the terminal event arrived, or the clean end of the body after a finish reason; for an answer
+    /// that is not streamed, the end of the body; for a failure, when it was detected.
     pub end: Instant,
 }
 
 impl Marks {
-    /// Marks of a request at its start; everything else is not yet there.
+    /// Marks at the start of a request; all other marks are absent.
     pub fn begin(due: Instant, started: Instant) -> Self {
         Self {
             due,
@@ -76,7 +77,7 @@ impl Marks {
         self.since_sent(self.first_text)
     }
 
-    /// `end - sent`; where nothing was sent, `end - started`.
+    /// `end - sent`; if nothing was sent, `end - started`.
     pub fn duration(&self) -> Duration {
         self.end.saturating_duration_since(self.sent.unwrap_or(self.started))
     }
@@ -105,27 +106,28 @@ impl Marks {
 pub struct Gaps(Vec<Duration>);
 
 impl Gaps {
-    /// Most gaps that one request keeps (4 MiB); a longer stream keeps its first ones.
+    /// Maximum number of gaps kept for one request (4 MiB); for longer streams, only the first ones are kept.
     const MAX: usize = 262_144;
 
-    /// Adds the next gap.
+    /// Appends a gap.
     pub fn push(&mut self, gap: Duration) {
         if self.0.len() < Self::MAX {
             self.0.push(gap);
         }
     }
 
-    /// All gaps in order.
+    /// Returns all gaps in order.
     pub fn as_slice(&self) -> &[Duration] {
         &self.0
     }
 
-    /// The longest gap; `None` with fewer than two content events.
+    /// The longest gap; `None` if there are fewer than two content events.
     pub fn longest(&self) -> Option<Duration> {
         self.0.iter().max().copied()
     }
 
-    /// Gaps over the stall threshold: the given one, or 10 times the request's own median and at least 1 s.
+    /// Number of gaps above the stall threshold: the given one, or 10 times the request's own median but at
+    /// least 1 s.
     pub fn stalls(&self, threshold: Option<Duration>) -> u64 {
         let Some(threshold) = threshold.or_else(|| self.own_threshold()) else { return 0 };
         self.0.iter().filter(|gap| **gap > threshold).count() as u64
@@ -155,10 +157,10 @@ mod tests {
 
     #[test]
     fn a_stall_is_ten_medians_and_a_second() {
-        // Ten medians are 200 ms here, so the floor of one second rules.
+        // Ten medians are 200 ms here, so the minimum of one second applies.
         assert_eq!(gaps(&[20, 20, 20, 900]).stalls(None), 0);
         assert_eq!(gaps(&[20, 20, 20, 1001]).stalls(None), 1);
-        // A slow stream has a slow threshold: 10 * 300 ms.
+        // A slow stream has a high threshold: 10 * 300 ms.
         assert_eq!(gaps(&[300, 300, 300, 2900]).stalls(None), 0);
         assert_eq!(gaps(&[300, 300, 300, 3100]).stalls(None), 1);
         assert_eq!(gaps(&[300, 300, 300, 600]).stalls(Some(Duration::from_millis(500))), 1);

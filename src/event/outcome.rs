@@ -1,20 +1,20 @@
-//! The closed list of outcomes. Labels are stable: dashboards and alerts name them.
+//! The closed list of outcomes. Labels are stable, because dashboards and alerts refer to them.
 
 use enum_map::Enum;
 use strum::{IntoStaticStr, VariantArray};
 
-/// Why a request failed. The list is closed, so that the number of series is known; detail goes to the log and
+/// Why a request failed. The list is closed, so that the number of series is known; details go to the log and
 /// to the recent requests, never into a label.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Enum, IntoStaticStr, VariantArray)]
 #[strum(serialize_all = "snake_case")]
 pub enum Failure {
     /// The name did not resolve.
     Dns,
-    /// TCP connect failed.
+    /// The TCP connect failed.
     Connect,
     /// The TLS handshake failed, certificate errors included.
     Tls,
-    /// The proxy could not be reached, or refused or broke the tunnel.
+    /// The proxy could not be reached, or it refused or broke the tunnel.
     Proxy,
     /// DNS, TCP and TLS together took longer than `timeouts.connect`.
     ConnectTimeout,
@@ -24,46 +24,46 @@ pub enum Failure {
     StallTimeout,
     /// The whole request took longer than `timeouts.total`.
     TotalTimeout,
-    /// We could not get or read a credential or secret of ours.
+    /// One of our own credentials or secrets could not be obtained or read.
     Credentials,
-    /// 401 or 403.
+    /// Status 401 or 403.
     Auth,
-    /// 429.
+    /// Status 429.
     RateLimited,
-    /// 503 or 529.
+    /// Status 503 or 529.
     Overloaded,
-    /// Any 3xx: none is followed.
+    /// Any 3xx status: redirects are not followed.
     Redirect,
-    /// Another 4xx.
+    /// Any other 4xx status.
     #[strum(serialize = "http_4xx")]
     Http4xx,
-    /// Another 5xx.
+    /// Any other 5xx status.
     #[strum(serialize = "http_5xx")]
     Http5xx,
     /// The connection was lost after the request was written.
     Reset,
     /// The body ended with neither a terminal event nor a finish reason.
     Truncated,
-    /// An error object inside a 200 answer.
+    /// An error object in the body of a 200 answer.
     StreamError,
     /// Bytes that the dialect does not allow.
     Protocol,
     /// A complete answer without generated content.
     Empty,
-    /// The limit of output tokens that we set was used up by hidden reasoning before anything visible came.
+    /// Hidden reasoning used up the output token limit that we set before anything visible arrived.
     Exhausted,
-    /// A value to take from the answer was not there.
+    /// A value to be extracted from the answer was missing.
     Extract,
     /// A configured check failed.
     Check,
-    /// We stopped it: shutdown.
+    /// We stopped it because of a shutdown.
     Cancelled,
-    /// Our own fault: no file descriptor, port or memory, a value of the configuration that is not there, a bug.
+    /// Our own fault: out of file descriptors, ports or memory, a missing configuration value, or a bug.
     Internal,
 }
 
 impl Failure {
-    /// Every failure, in the order of the documentation.
+    /// All failures, in the order of the documentation.
     pub const ALL: &'static [Self] = Self::VARIANTS;
 
     /// The label value.
@@ -77,12 +77,12 @@ impl Failure {
 pub enum Outcome {
     /// The answer is complete and passed every check.
     Ok,
-    /// It failed, for this reason.
+    /// It failed for this reason.
     Failed(Failure),
 }
 
 impl Outcome {
-    /// `ok`, then every failure.
+    /// Iterates over `ok` and then all failures.
     pub fn all() -> impl Iterator<Item = Self> {
         std::iter::once(Self::Ok).chain(Failure::ALL.iter().copied().map(Self::Failed))
     }
@@ -95,15 +95,16 @@ impl Outcome {
         }
     }
 
-    /// The answer is complete: `ok`, or a failed check on a complete answer. Latency histograms hold these, so
-    /// that a check "TTFT under 5 s" does not cut the tail off the histogram.
+    /// Whether the answer is complete: `ok`, or a failed check on a complete answer. Latency histograms
+    /// contain exactly these, so that a check such as "TTFT under 5 s" does not cut off the tail of the
+    /// histogram.
     pub const fn is_answered(self) -> bool {
         matches!(self, Self::Ok | Self::Failed(Failure::Check))
     }
 
-    /// The outcome says something about the target. This is the one rule on it: all others are the prober's own, and
-    /// are left out of availability, error ratio and SLO events; rules, dashboards and documentation are tested
-    /// against it.
+    /// Whether the outcome says something about the target. This is the single definition: all other outcomes
+    /// concern only the prober and are excluded from availability, error ratio and SLO events. Rules,
+    /// dashboards and documentation are tested against it.
     pub const fn judges_target(self) -> bool {
         match self {
             Self::Ok => true,
@@ -114,7 +115,7 @@ impl Outcome {
         }
     }
 
-    /// The outcome with this label.
+    /// Looks up an outcome by its label.
     pub fn by_label(label: &str) -> Option<Self> {
         Self::all().find(|outcome| outcome.label() == label)
     }

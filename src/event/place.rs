@@ -1,4 +1,4 @@
-//! Where a fact belongs: the label sets, as shared values from the plan, and the places that own what is counted there.
+//! Where facts belong: the label sets, as shared values from the plan, and the places that own the counters.
 
 use super::{Journey, Request, SkipReason};
 use std::fmt;
@@ -6,7 +6,7 @@ use std::ops::Deref;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-/// A profile played against a target: a run of its own (label set `R`).
+/// A profile played against a target, which has runs of its own (label set `R`).
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Pair {
     /// Name of the profile.
@@ -15,24 +15,24 @@ pub struct Pair {
     pub target: Arc<str>,
 }
 
-/// Where in a profile a request belongs (label set `S`; without `step` it is `P`).
+/// Where in a profile a request belongs (label set `S`; without `step` it is label set `P`).
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SeriesKey {
     /// The profile and target.
     pub pair: Pair,
-    /// The model that the target is asked for; empty if it names none.
+    /// The model requested from the target; empty if none is specified.
     pub model: Arc<str>,
     /// The stage's name; empty if it has none.
     pub stage: Arc<str>,
-    /// The scenario's step; empty without a scenario, and for what concerns a whole journey.
+    /// The scenario's step; empty without a scenario, and for anything that concerns a whole journey.
     pub step: Arc<str>,
-    /// Which turn of a conversation, in buckets (see [`turn_bucket`]); empty where none is played.
+    /// The turn of the conversation, in buckets (see [`turn_bucket`]); empty outside of conversations.
     pub turn: Arc<str>,
 }
 
-/// A place of a plan where requests, or the load and the journeys of a stage, belong. It owns what counts them:
-/// whoever holds a place (the plan, a run of it, a request that has not ended) keeps its series, and they go with the
-/// last of these. Records of what has ended hold the key alone.
+/// A place in a plan that requests, or the load and journeys of a stage, belong to. It owns its counters:
+/// whatever holds a place (the plan, one of its runs, a request that has not ended) keeps its series alive,
+/// and they are removed when the last holder is dropped. Records of things that have ended hold only the key.
 pub struct Place {
     key: Arc<SeriesKey>,
     counts: OnceLock<Arc<dyn Counts>>,
@@ -53,22 +53,22 @@ pub trait Counts: Send + Sync {
 }
 
 impl Place {
-    /// A place at which nobody counts yet.
+    /// Creates a place without counters.
     pub fn new(key: SeriesKey) -> Self {
         Self { key: Arc::new(key), counts: OnceLock::new() }
     }
 
-    /// Its labels, for records that outlive it.
+    /// Its labels, for records that outlive the place.
     pub fn key(&self) -> &Arc<SeriesKey> {
         &self.key
     }
 
-    /// Who counts here, if anybody does.
+    /// The counters, if any have been attached.
     pub fn counts(&self) -> Option<&dyn Counts> {
         self.counts.get().map(|counts| &**counts)
     }
 
-    /// From now on these count here. The first ones stay, so that nothing is counted twice.
+    /// Attaches counters. If some are already attached they are kept, so that nothing is counted twice.
     pub fn count_by(&self, counts: Arc<dyn Counts>) {
         let _ = self.counts.set(counts);
     }
@@ -88,10 +88,10 @@ impl fmt::Debug for Place {
     }
 }
 
-/// The buckets of turns: few enough for a label, fine enough to see a conversation grow.
+/// The turn buckets: few enough for a label, fine enough to show how a conversation grows.
 pub const TURNS: [&str; 6] = ["1", "2", "3-4", "5-8", "9-16", "17+"];
 
-/// Position in [`TURNS`] of a turn, counted from 1.
+/// The index in [`TURNS`] for a turn, counted from 1.
 pub const fn turn_bucket(turn: u32) -> usize {
     match turn {
         0 | 1 => 0,

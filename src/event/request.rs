@@ -1,4 +1,5 @@
-//! The record of one request: everything that a sink may want to know, once, when it has ended.
+//! The record of one request: everything that a sink may want to know, delivered once, when the request has
+//! ended.
 
 use super::{Gaps, Marks, Outcome, RunRef, SeriesKey, Tokens, TraceIds};
 use enum_map::Enum;
@@ -6,31 +7,31 @@ use std::sync::Arc;
 use std::time::Duration;
 use strum::{IntoStaticStr, VariantArray};
 
-/// Set-up of the connection that this request opened.
+/// Set-up times of the connection that this request opened.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Phases {
-    /// DNS look-up; absent for an address literal.
+    /// DNS look-up; absent for a literal IP address.
     pub dns: Option<Duration>,
-    /// TCP connect (and the proxy's tunnel, where there is one).
+    /// TCP connect (and the proxy's tunnel, if there is one).
     pub connect: Option<Duration>,
     /// TLS handshake.
     pub tls: Option<Duration>,
 }
 
-/// A part of a connection's set-up.
+/// A phase of a connection's set-up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Enum, IntoStaticStr, VariantArray)]
 #[strum(serialize_all = "snake_case")]
 pub enum Phase {
     /// DNS look-up.
     Dns,
-    /// TCP connect, with the proxy's tunnel.
+    /// TCP connect, including the proxy's tunnel.
     Connect,
     /// TLS handshake.
     Tls,
 }
 
 impl Phase {
-    /// Every phase, in the order in which they happen.
+    /// All phases, in the order in which they happen.
     pub const ALL: &'static [Self] = Self::VARIANTS;
 
     /// The label value.
@@ -40,7 +41,7 @@ impl Phase {
 }
 
 impl Phases {
-    /// Each phase with the time that it took, in the order in which they happen.
+    /// Each phase with its duration, in the order in which they happen.
     pub fn each(&self) -> [(Phase, Option<Duration>); 3] {
         [(Phase::Dns, self.dns), (Phase::Connect, self.connect), (Phase::Tls, self.tls)]
     }
@@ -49,17 +50,19 @@ impl Phases {
 /// What happened on the transport.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ConnectionRecord {
-    /// Phases of the connection that this request opened, as far as it came; absent for a reused one.
+    /// Phases of the connection that this request opened, as far as it got; absent for a reused one.
     pub phases: Option<Phases>,
-    /// The connection was opened here, with success.
+    /// Whether this request successfully opened the connection.
     pub opened: bool,
-    /// A reused connection turned out to be closed by the server and was replaced; a possible double charge.
+    /// Whether a reused connection turned out to have been closed by the server and was replaced; the request
+    /// may have been charged twice.
     pub stale: bool,
-    /// When the server's certificate expires, seconds since the epoch; of TLS connections opened here.
+    /// When the server's certificate expires, in seconds since the epoch; only for TLS connections opened by
+    /// this request.
     pub certificate_expiry: Option<i64>,
 }
 
-/// What a rate limit is about.
+/// What a rate limit applies to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Enum, IntoStaticStr, VariantArray)]
 #[strum(serialize_all = "snake_case")]
 pub enum LimitKind {
@@ -74,7 +77,7 @@ pub enum LimitKind {
 }
 
 impl LimitKind {
-    /// Every kind.
+    /// All kinds.
     pub const ALL: &'static [Self] = Self::VARIANTS;
 
     /// The label value.
@@ -83,10 +86,10 @@ impl LimitKind {
     }
 }
 
-/// Rate-limit headroom as the server's headers tell it.
+/// Rate-limit headroom as reported in the server's headers.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Limit {
-    /// What is limited.
+    /// What the limit applies to.
     pub kind: LimitKind,
     /// The limit of the window.
     pub limit: Option<f64>,
@@ -94,21 +97,22 @@ pub struct Limit {
     pub remaining: Option<f64>,
 }
 
-/// Whether a request met an objective. An answer without the mark is no event and has no verdict.
+/// Whether a request met an objective. An answer that lacks the required mark is not an event and has no
+/// verdict.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Verdict {
-    /// Name of the SLO; `all` is goodput.
+    /// Name of the SLO; `all` stands for goodput.
     pub slo: Arc<str>,
-    /// It met the objective.
+    /// Whether the request met the objective.
     pub met: bool,
 }
 
-/// What was observed of one request on the wire: by the client, and before anybody judges it.
+/// What the client observed of one request on the wire, before the answer is checked.
 #[derive(Clone, Debug)]
 pub struct Observed {
-    /// HTTP status of the answer, if one came.
+    /// HTTP status of the answer, if there was one.
     pub status: Option<u16>,
-    /// When it was sent, its first byte, token and text arrived, and it ended.
+    /// When it was sent, when its first byte, token and text arrived, and when it ended.
     pub marks: Marks,
     /// Whether the answer was read as a stream.
     pub streamed: bool,
@@ -116,7 +120,7 @@ pub struct Observed {
     pub gaps: Gaps,
     /// The token counts.
     pub tokens: Tokens,
-    /// The finish reason in the dialect's words.
+    /// The finish reason as reported by the dialect.
     pub finish_reason: Option<String>,
     /// What happened on the transport.
     pub connection: ConnectionRecord,
@@ -131,39 +135,39 @@ pub struct Observed {
 pub struct Request {
     /// Which series it belongs to.
     pub place: Arc<SeriesKey>,
-    /// The run that it is part of.
+    /// The run that it belongs to.
     pub run: Arc<RunRef>,
-    /// Its number in the run, from 0, in the order in which they were offered.
+    /// Its number in the run, from 0, in the order in which requests were offered.
     pub seq: u64,
-    /// Whether `due` lay in a warm-up: then its tokens, cost and budget count, and nothing else.
+    /// Whether `due` was in a warm-up. If so, only its tokens, cost and budget count.
     pub warm_up: bool,
     /// Ids of its span.
     pub ids: TraceIds,
-    /// Method and path of a scenario's HTTP step as the config writes them (`POST /api/sessions/{{ id }}`); `None`
-    /// for a call of the target's dialect.
+    /// Method and path of a scenario's HTTP step as written in the config (`POST /api/sessions/{{ id }}`);
+    /// `None` for calls in the target's dialect.
     pub route: Option<Arc<str>>,
     /// How it ended.
     pub outcome: Outcome,
-    /// What happened, for people: never a label, never a secret.
+    /// Human-readable details: never a label, never a secret.
     pub detail: Option<String>,
-    /// What was observed of it on the wire.
+    /// What was observed of the request on the wire.
     pub observed: Observed,
-    /// Gaps over the stall threshold.
+    /// Number of gaps above the stall threshold.
     pub stalls: u64,
-    /// Output tokens asked for, where a limit was sent.
+    /// Number of output tokens requested, if a limit was sent.
     pub asked_output_tokens: Option<u64>,
-    /// What it cost, in the agent's currency, as far as its tokens are known; `None` without a price.
+    /// Its cost in the agent's currency, as far as its tokens are known; `None` without a price.
     pub cost: Option<f64>,
-    /// Characters of visible text.
+    /// Number of characters of visible text.
     pub text_chars: u64,
     /// Names of the checks that failed.
     pub failed_checks: Vec<Arc<str>>,
-    /// SLO verdicts, `all` included; empty in a warm-up and for outcomes that do not judge the target.
+    /// SLO verdicts, including `all`; empty in a warm-up and for outcomes that do not judge the target.
     pub verdicts: Vec<Verdict>,
 }
 
 impl Request {
-    /// Output tokens got over those asked for.
+    /// Output tokens received divided by output tokens requested.
     pub fn output_length_ratio(&self) -> Option<f64> {
         let asked = self.asked_output_tokens.filter(|asked| *asked > 0)?;
         Some(self.observed.tokens.output?.n as f64 / asked as f64)
@@ -171,7 +175,7 @@ impl Request {
 }
 
 impl Observed {
-    /// Of a request to which nothing has come back.
+    /// For a request to which nothing has come back.
     pub fn nothing(marks: Marks) -> Self {
         Self {
             status: None,
@@ -186,7 +190,8 @@ impl Observed {
         }
     }
 
-    /// `(last_token - first_token) / (n - k)`, seconds; absent when n < 2 or unknown, or not streamed.
+    /// `(last_token - first_token) / (n - k)`, in seconds; absent if n < 2, if n is unknown, or if not
+    /// streamed.
     pub fn time_per_output_token(&self) -> Option<f64> {
         if !self.streamed {
             return None;
@@ -195,7 +200,7 @@ impl Observed {
         Some(self.marks.decode_time()?.as_secs_f64() / rest as f64)
     }
 
-    /// `n / (end - sent)`, tokens per second over the whole request.
+    /// `n / (end - sent)`: tokens per second over the whole request.
     pub fn output_pace(&self) -> Option<f64> {
         let seconds = self.marks.duration().as_secs_f64();
         let n = self.tokens.streamed().filter(|n| *n > 0)?;
@@ -203,7 +208,7 @@ impl Observed {
         (seconds > 0.0).then(|| n as f64 / seconds)
     }
 
-    /// What the server's usage says over what the tokenizer counts, for the output.
+    /// The server's usage count divided by the tokenizer's count, for the output.
     pub fn token_count_ratio(&self) -> Option<f64> {
         let counted = self.tokens.tokenizer_output.filter(|n| *n > 0)?;
         let usage = self.tokens.output.filter(|count| count.source == super::Source::Usage)?;

@@ -9,11 +9,11 @@ use strum::{IntoStaticStr, VariantArray};
 /// Identity of one run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RunRef {
-    /// Which profile and target.
+    /// The profile and target.
     pub pair: Pair,
-    /// Unique within the agent: pair and scheduled instant.
+    /// Unique within the agent: made of the pair and the scheduled instant.
     pub id: String,
-    /// Seed that its draws derive from.
+    /// The seed that its random draws derive from.
     pub seed: u64,
     /// When it was due.
     pub scheduled: SystemTime,
@@ -23,16 +23,16 @@ pub struct RunRef {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Enum, IntoStaticStr, VariantArray)]
 #[strum(serialize_all = "snake_case")]
 pub enum SkipReason {
-    /// A budget is spent.
+    /// A budget is exhausted.
     Budget,
-    /// `agent.limits.in_flight` is reached.
+    /// The `agent.limits.in_flight` limit was reached.
     InFlight,
-    /// Its time had passed before the prober came to it.
+    /// Its due time was too far in the past when the prober got to it.
     Overrun,
 }
 
 impl SkipReason {
-    /// Every reason.
+    /// All reasons.
     pub const ALL: &'static [Self] = Self::VARIANTS;
 
     /// The label value.
@@ -45,18 +45,18 @@ impl SkipReason {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Enum, IntoStaticStr, VariantArray)]
 #[strum(serialize_all = "snake_case")]
 pub enum SkippedRun {
-    /// The run before it was still offering load.
+    /// The previous run was still offering load.
     Overlap,
     /// Its slot had passed (the process slept, or the clock jumped); there is no catch-up.
     Missed,
     /// It fell outside the active windows.
     Window,
-    /// A budget is spent.
+    /// A budget is exhausted.
     Budget,
 }
 
 impl SkippedRun {
-    /// Every reason.
+    /// All reasons.
     pub const ALL: &'static [Self] = Self::VARIANTS;
 
     /// The label value.
@@ -73,14 +73,14 @@ pub enum RunResult {
     Ok,
     /// An objective was missed; without objectives, a request failed.
     Failed,
-    /// The prober was late: its dispatch lag is not small against what it measured.
+    /// The prober was late: its dispatch lag is not small compared to what it measured.
     Degraded,
-    /// Shutdown or removal ended it early.
+    /// It was ended early by a shutdown or by removal from the plan.
     Cancelled,
 }
 
 impl RunResult {
-    /// Every result.
+    /// All results.
     pub const ALL: &'static [Self] = Self::VARIANTS;
 
     /// The label value.
@@ -89,23 +89,23 @@ impl RunResult {
     }
 }
 
-/// The record of a run that has ended (its last request included).
+/// The record of a run whose last request has ended.
 #[derive(Clone, Debug)]
 pub struct RunSummary {
-    /// Which run.
+    /// The run.
     pub run: Arc<RunRef>,
     /// When it began.
     pub started: SystemTime,
-    /// When its last request had ended.
+    /// When its last request ended.
     pub ended: SystemTime,
     /// How it ended.
     pub result: RunResult,
-    /// Why, for people.
+    /// The reason for the result, for humans.
     pub reason: Option<String>,
     /// Requests offered, warm-up included.
     pub offered: u64,
-    /// Of these: skipped.
+    /// Requests that were offered but skipped.
     pub skipped: u64,
-    /// Of these: `ok`.
+    /// Requests that were offered and ended as `ok`.
     pub ok: u64,
 }

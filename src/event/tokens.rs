@@ -1,22 +1,22 @@
-//! Token counts with where they come from.
+//! Token counts and their sources.
 
 use enum_map::Enum;
 use strum::{IntoStaticStr, VariantArray};
 
-/// Who counted. In order of trust.
+/// Where a count comes from, most trusted first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Enum, IntoStaticStr, VariantArray)]
 #[strum(serialize_all = "snake_case")]
 pub enum Source {
-    /// The server said so.
+    /// Reported by the server.
     Usage,
-    /// Counted by a tokenizer on the whole text.
+    /// Counted by a tokenizer over the whole text.
     Tokenizer,
-    /// The number of content events: an estimate, and called one.
+    /// The number of content events: an estimate, and labelled as such.
     Chunks,
 }
 
 impl Source {
-    /// Every source.
+    /// All sources.
     pub const ALL: &'static [Self] = Self::VARIANTS;
 
     /// The label value.
@@ -25,18 +25,18 @@ impl Source {
     }
 }
 
-/// Which tokens.
+/// The direction of tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Enum, IntoStaticStr, VariantArray)]
 #[strum(serialize_all = "snake_case")]
 pub enum TokenType {
-    /// The prompt.
+    /// Tokens of the prompt.
     Input,
-    /// The answer, reasoning included.
+    /// Tokens of the answer, including reasoning.
     Output,
 }
 
 impl TokenType {
-    /// Both.
+    /// Both directions.
     pub const ALL: &'static [Self] = Self::VARIANTS;
 
     /// The label value.
@@ -48,9 +48,9 @@ impl TokenType {
 /// A count and its source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Count {
-    /// Tokens.
+    /// Number of tokens.
     pub n: u64,
-    /// Who counted.
+    /// Where the count comes from.
     pub source: Source,
 }
 
@@ -59,22 +59,23 @@ pub struct Count {
 pub struct Tokens {
     /// Tokens of the prompt.
     pub input: Option<Count>,
-    /// Tokens of the answer. Reasoning lies inside and is never added.
+    /// Tokens of the answer. Reasoning is already included and never added.
     pub output: Option<Count>,
     /// Part of `input` that came from the provider's cache.
     pub cached_input: Option<u64>,
     /// Part of `output` that was reasoning.
     pub reasoning: Option<u64>,
-    /// Reasoning content was streamed; if not, `reasoning` tokens are hidden and not in the pace.
+    /// Whether reasoning content was streamed; if not, the `reasoning` tokens are hidden and not part of the
+    /// pace.
     pub reasoning_streamed: bool,
-    /// What a tokenizer counts on the whole output text, where `output` came from `usage`.
+    /// The tokenizer's count of the whole output text, if `output` came from `usage`.
     pub tokenizer_output: Option<u64>,
-    /// Tokens that the first content event is known to hold, where the server says so as it goes.
+    /// Number of tokens known to be in the first content event, if the server reports counts while streaming.
     pub first_event: Option<u64>,
 }
 
 impl Tokens {
-    /// Output tokens that were streamed: output without hidden reasoning. Unknown where the count is an
+    /// Output tokens that were streamed, that is, output without hidden reasoning. Unknown if the count is an
     /// estimate from chunks, because a chunk is not a token.
     pub fn streamed(&self) -> Option<u64> {
         let output = self.output.filter(|count| count.source != Source::Chunks)?;
@@ -82,8 +83,8 @@ impl Tokens {
         Some(output.n.saturating_sub(hidden))
     }
 
-    /// What the first event's tokens are taken off `streamed` before dividing the decode time: `n - k`.
-    /// `None` when nothing is left to divide by.
+    /// Streamed tokens without those of the first event, by which the decode time is divided: `n - k`. `None`
+    /// if nothing is left to divide by.
     pub fn after_first(&self) -> Option<u64> {
         let n = self.streamed()?;
         n.checked_sub(self.first_event.unwrap_or(1).max(1)).filter(|rest| n >= 2 && *rest > 0)

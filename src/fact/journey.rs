@@ -1,5 +1,5 @@
-//! The guard that gives each journey that began exactly one end. One that is dropped (a cancelled task, a panic)
-//! still records an outcome.
+//! The guard that makes sure each journey that began ends exactly once. If it is dropped (a cancelled task, a
+//! panic), an outcome is still recorded.
 
 use super::{Fact, Sink};
 use crate::event::{Failure, Journey, Outcome, Place, Request};
@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// A journey that has not ended, and may not have begun. What it adds up becomes its record.
+/// A journey that has not ended, and may not have begun. What it accumulates becomes its record.
 #[must_use = "a journey that began needs an end"]
 pub struct OpenJourney {
     sink: Arc<dyn Sink>,
@@ -15,13 +15,14 @@ pub struct OpenJourney {
     /// Absent once it has ended.
     record: Option<Journey>,
     begun: bool,
-    /// Where it is.
+    /// The current step.
     step: Option<Arc<str>>,
 }
 
 impl OpenJourney {
-    /// A journey before its first request, with nothing told yet. Of `record` its identity counts, with `due`, and
-    /// `ended` as the wall clock at `due`; its end and its sums come by what happens.
+    /// Creates a journey before its first request, with nothing reported yet. Of `record`, only the identity,
+    /// `due`, and `ended` (the wall clock at `due`) are used; its end and totals are filled in as things
+    /// happen.
     pub fn new(sink: Arc<dyn Sink>, place: Arc<Place>, record: Journey) -> Self {
         let record = Journey {
             end: record.due,
@@ -38,7 +39,7 @@ impl OpenJourney {
         Self { sink, place, record: Some(record), begun: false, step: None }
     }
 
-    /// Records that it began, the first time it is called: with the offer of its first request.
+    /// Records that it began when first called: with the offer of its first request.
     pub fn begin(&mut self) {
         if let Some(record) = self.record.as_ref().filter(|_| !self.begun) {
             let place = Arc::clone(&self.place);
@@ -47,12 +48,13 @@ impl OpenJourney {
         }
     }
 
-    /// It has come to this step.
+    /// Sets the current step.
     pub fn at(&mut self, step: &Arc<str>) {
         self.step = Some(Arc::clone(step));
     }
 
-    /// One of its requests has ended. `waited`: it is one of the `steps`, so that its response time counts.
+    /// Adds a request that has ended. `waited`: the request is one of the `steps`, so its response time
+    /// counts.
     pub fn add(&mut self, request: &Request, waited: bool) {
         let Some(record) = &mut self.record else { return };
         record.end = record.end.max(request.observed.marks.end);
@@ -65,7 +67,7 @@ impl OpenJourney {
         }
     }
 
-    /// It has ended. `None` if it never began: then nobody is told.
+    /// Ends the journey. Returns `None` if it never began; then nothing is reported.
     pub fn end(mut self, outcome: Outcome, detail: Option<String>) -> Option<Arc<Journey>> {
         self.close(outcome, detail)
     }
@@ -75,7 +77,8 @@ impl OpenJourney {
         if record.requests == 0 {
             record.end = Instant::now();
         }
-        // By the monotonic clock since `due`: a clock that is set meanwhile does not change how long it took.
+        // Measured with the monotonic clock since `due`, so that setting the clock in between does not change
+        // the duration.
         record.ended += record.end.saturating_duration_since(record.due);
         record.failed_step = self.step.take().filter(|_| outcome != Outcome::Ok);
         (record.outcome, record.detail) = (outcome, detail);
@@ -88,7 +91,7 @@ impl OpenJourney {
 
 impl Drop for OpenJourney {
     fn drop(&mut self) {
-        // A panic is our own fault; a task that was dropped was stopped.
+        // A panic is our own fault; otherwise the task was dropped, which means it was stopped.
         let failure = if std::thread::panicking() { Failure::Internal } else { Failure::Cancelled };
         self.close(Outcome::Failed(failure), None);
     }
@@ -150,7 +153,7 @@ mod tests {
         }
     }
 
-    /// A request that was due and ended so long after the journey's start, milliseconds.
+    /// A request that was due and ended at these times after the start of the journey, in milliseconds.
     fn request(journey: &Journey, due: u64, end: u64) -> Arc<Request> {
         let at = |millis| journey.due + Duration::from_millis(millis);
         let sink: Arc<dyn Sink> = Arc::new(Seen::default());

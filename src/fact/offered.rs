@@ -1,12 +1,12 @@
-//! The guard by which one offered request gives exactly one `Skipped` or `Ended`, on every path: one that is dropped
-//! (a cancelled task, a panic) still records an outcome.
+//! The guard that makes sure an offered request results in exactly one `Skipped` or `Ended`, on every path.
+//! If it is dropped (a cancelled task, a panic), an outcome is still recorded.
 
 use super::{Fact, Sink};
 use crate::event::{Failure, Marks, Observed, Outcome, Place, Request, RunRef, SkipReason, TraceIds};
 use std::sync::Arc;
 use tokio::time::Instant;
 
-/// An offered request that has no outcome yet.
+/// An offered request that does not have an outcome yet.
 #[must_use = "an offered request needs an outcome"]
 pub struct OfferedRequest {
     sink: Arc<dyn Sink>,
@@ -24,7 +24,7 @@ struct Open {
 }
 
 impl OfferedRequest {
-    /// Records that the request was offered, and promises its outcome.
+    /// Records that the request was offered; an outcome is guaranteed to follow.
     pub fn offer(
         sink: Arc<dyn Sink>,
         place: Arc<Place>,
@@ -38,7 +38,7 @@ impl OfferedRequest {
         Self { sink, open: Some(Open { place, run, seq, warm_up, ids, route: None, due }) }
     }
 
-    /// The same, of a scenario's HTTP step with this route (see [`Request::route`]).
+    /// Sets the route of a scenario's HTTP step (see [`Request::route`]).
     pub fn by_route(mut self, route: Option<Arc<str>>) -> Self {
         if let Some(open) = &mut self.open {
             open.route = route;
@@ -46,15 +46,15 @@ impl OfferedRequest {
         self
     }
 
-    /// The request is not sent.
+    /// Records that the request is not sent.
     pub fn skip(mut self, reason: SkipReason) {
         if let Some(open) = self.open.take() {
             self.sink.record(&Fact::Skipped { place: open.place, warm_up: open.warm_up, reason });
         }
     }
 
-    /// The request has ended. Identity (place, run, number, warm-up, ids, route) is known; the rest is
-    /// what `fill` leaves in the blank record.
+    /// Records that the request has ended. Its identity (place, run, number, warm-up, ids, route) is known;
+    /// `fill` completes the rest of the blank record.
     pub fn finish(mut self, fill: impl FnOnce(&mut Request)) -> Option<Arc<Request>> {
         let open = self.open.take()?;
         let place = Arc::clone(&open.place);
@@ -92,7 +92,7 @@ impl Open {
 impl Drop for OfferedRequest {
     fn drop(&mut self) {
         if let Some(open) = self.open.take() {
-            // A panic is our own fault; a task that was dropped was stopped.
+            // A panic is our own fault; otherwise the task was dropped, which means it was stopped.
             let failure = if std::thread::panicking() { Failure::Internal } else { Failure::Cancelled };
             let place = Arc::clone(&open.place);
             self.sink.record(&Fact::Ended { request: Arc::new(open.blank(failure)), place });

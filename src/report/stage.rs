@@ -1,4 +1,4 @@
-//! A stage and what it is made of: the requests of a workload, or the steps of a scenario, turn by turn, and its
+//! A stage and its parts: the requests of a workload, or the steps of a scenario, turn by turn, and its
 //! journeys.
 
 use super::lock;
@@ -9,28 +9,28 @@ use crate::plan::{PairPlan, Scenario};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-/// A stage; those of one name are one.
+/// A stage; stages of the same name are merged.
 pub(super) struct StageSummary {
-    /// Step and turn are empty.
+    /// The stage's labels; step and turn are empty.
     pub(super) place: Arc<SeriesKey>,
-    /// Every stage of this name is a warm-up.
+    /// Whether every stage of this name is a warm-up.
     pub(super) warm_up: bool,
-    /// Its load, and the requests of a workload.
+    /// Its load and, for a workload, its requests.
     pub(super) tally: Mutex<Tally>,
-    /// Present with a scenario.
+    /// Its journeys; only with a scenario.
     pub(super) journeys: Option<Mutex<JourneyTally>>,
-    /// A scenario's, in its order.
+    /// The steps of the scenario, in order; empty for a workload.
     pub(super) steps: Vec<StepSummary>,
 }
 
 /// A step of a scenario.
 pub(super) struct StepSummary {
     name: Arc<str>,
-    /// One, or one for each bucket of turns.
+    /// A single entry, or one per bucket of turns.
     pub(super) turns: Vec<(Arc<SeriesKey>, Mutex<Tally>)>,
 }
 
-/// The stages of a pair, each name once.
+/// The stages of a pair, with each name once.
 pub(super) fn stages(plan: &PairPlan) -> Vec<StageSummary> {
     let mut stages: Vec<StageSummary> = Vec::new();
     for (number, (stage, place)) in plan.profile.stages.iter().zip(&plan.places).enumerate() {
@@ -61,7 +61,7 @@ fn steps(plan: &PairPlan, scenario: &Scenario, stage: usize) -> Vec<StepSummary>
 }
 
 impl StageSummary {
-    /// Everything of it in one: its requests, what its throughput is made of, and its journeys.
+    /// The totals of the stage: its requests, the inputs to its throughput, and its journeys.
     pub(super) fn sum(&self) -> (Tally, Load, Option<JourneyTally>) {
         let mut sum = lock(&self.tally).clone();
         let mut load = Load::of(&sum);
@@ -85,7 +85,7 @@ impl StageSummary {
 }
 
 impl StepSummary {
-    /// `active`: while load was offered in its stage.
+    /// `active`: how long load was offered in its stage.
     fn view(&self, stage: &StageSummary, active: Duration) -> Stage {
         let (mut sum, mut load) = (Tally::default(), Load::during(active));
         let mut turns = Vec::new();

@@ -1,4 +1,4 @@
-//! How sums are shown: of a stage, of a part of it, and of all of them together.
+//! How totals are presented: of a stage, of a part of it, and of all stages together.
 
 use super::view::{Journeys, Objective, Quantiles, Stage, Throughput, Tokens};
 use crate::tally::{self, Judged, Spent};
@@ -7,16 +7,16 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Times to three significant digits.
+/// Times with three significant digits.
 type Times = tally::Times<3>;
 
-/// Requests of a report.
+/// Requests in a report.
 pub(super) type Tally = tally::Tally<Times>;
 
-/// Journeys of a report.
+/// Journeys in a report.
 pub(super) type JourneyTally = tally::JourneyTally<Times>;
 
-/// What sums are of; empty where they are of more than one.
+/// What totals refer to; a field is empty where they cover more than one.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Name<'a> {
     pub(super) stage: &'a str,
@@ -24,7 +24,7 @@ pub(super) struct Name<'a> {
     pub(super) turn: &'a str,
 }
 
-/// What throughput is made of.
+/// The inputs to throughput.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Load {
     input: u64,
@@ -34,7 +34,7 @@ pub(super) struct Load {
 }
 
 impl Load {
-    /// The work of these sums, and the time in which their load was offered.
+    /// The work in these totals, and the time during which their load was offered.
     pub(super) fn of(tally: &Tally) -> Self {
         Self {
             input: tally.spent.input_tokens(),
@@ -44,12 +44,12 @@ impl Load {
         }
     }
 
-    /// Of nothing, while load was offered for this long.
+    /// No work, with load offered for this long.
     pub(super) fn during(active: Duration) -> Self {
         Self { active, ..Self::default() }
     }
 
-    /// Adds another stage's, or a part's, whose time is none.
+    /// Adds the load of another stage, or of a part (whose time is zero).
     pub(super) fn add(&mut self, other: Self) {
         self.input += other.input;
         self.output += other.output;
@@ -68,12 +68,12 @@ impl Load {
     }
 }
 
-/// Something happened in it.
+/// Whether anything happened in it.
 pub(super) fn is_used(tally: &Tally) -> bool {
     tally.offered.measured + tally.all_ended().total() > 0
 }
 
-/// The sums of a stage or a part of it.
+/// Presents the totals of a stage or a part of it.
 pub(super) fn stage(tally: &Tally, name: Name<'_>, warm_up: bool, load: Load) -> Stage {
     let ended = tally.all_ended();
     Stage {
@@ -117,7 +117,7 @@ pub(super) fn journeys(tally: &JourneyTally) -> Journeys {
     }
 }
 
-/// How often an objective was met.
+/// Presents how often an objective was met.
 pub(super) fn objective(name: &Arc<str>, judged: Judged, objective: Option<f64>) -> Objective {
     let ratio = judged.good_ratio();
     let met = objective.zip(ratio).map(|(objective, ratio)| ratio >= objective);
@@ -134,7 +134,7 @@ fn tokens(spent: &Spent) -> Tokens {
     }
 }
 
-/// Those that came, by label.
+/// The non-zero counts, by label.
 fn present<K, V: Copy>(counts: &EnumMap<K, V>, count: impl Fn(V) -> u64) -> BTreeMap<&'static str, u64>
 where
     K: Enum + Into<&'static str>,
@@ -143,7 +143,7 @@ where
     counts.filter(|(_, n)| *n > 0).collect()
 }
 
-/// Absent of none.
+/// `None` if there are no times.
 fn quantiles(times: &Times) -> Option<Quantiles> {
     let seconds = |q| times.quantile(q).map(|time| time.as_secs_f64());
     Some(Quantiles {

@@ -6,7 +6,7 @@ use comfy_table::{CellAlignment, Table};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-/// What is printed for a value that is absent.
+/// Printed in place of a missing value.
 const ABSENT: &str = "-";
 
 pub(super) fn render(report: &Report) -> String {
@@ -30,13 +30,13 @@ pub(super) fn render(report: &Report) -> String {
     out
 }
 
-/// The stages with their parts, and the total where it says more than the one stage.
+/// The stages with their parts, and the total if it adds anything to a single stage.
 fn rows(pair: &Pair) -> impl Iterator<Item = &Stage> {
     let total = (pair.stages.len() > 1).then_some(&pair.total);
     pair.stages.iter().flat_map(with_parts).chain(total)
 }
 
-/// A stage, its steps, and after each of them its turns.
+/// A stage, and its steps, each followed by its turns.
 fn with_parts(stage: &Stage) -> Vec<&Stage> {
     std::iter::once(stage).chain(stage.parts.iter().flat_map(with_parts)).collect()
 }
@@ -50,7 +50,7 @@ fn name(stage: &Stage) -> String {
     if stage.warm_up { format!("{name} (warm-up)") } else { name }
 }
 
-/// A table whose first `left` columns are text and the others numbers.
+/// A table whose first `left` columns are text and whose other columns are numbers.
 fn table<const N: usize>(header: [&str; N], left: usize, rows: Vec<[String; N]>) -> Table {
     let mut table = Table::new();
     table.load_style(UTF8_BORDERS_ONLY).set_header(header).add_rows(rows);
@@ -87,8 +87,8 @@ fn latency(pair: &Pair) -> Table {
     table(["stage", "quantity", "count", "p50", "p95", "p99", "max"], 2, rows.collect())
 }
 
-/// What is shown of a stage or a part. Requests of different steps have no latency in common but the prober's own;
-/// a step shows what it has, and a turn what a conversation is watched for.
+/// The quantities shown for a stage or a part. Requests of different steps have no latency in common except
+/// the prober's own lag. A step shows what it has, and a turn shows what matters in a conversation.
 fn quantities(stage: &Stage, scenario: bool) -> Vec<(&'static str, Option<Quantiles>)> {
     let first_token = ("time to first token", stage.time_to_first_token_seconds);
     let duration = ("request duration", stage.request_duration_seconds);
@@ -143,12 +143,12 @@ fn journey_row(stage: &Stage, journeys: &Journeys) -> [String; 11] {
     ]
 }
 
-/// What is not `ok`.
+/// All outcomes other than `ok`.
 fn failures(outcomes: &BTreeMap<&'static str, u64>) -> String {
     counts(&outcomes.iter().filter(|(outcome, _)| **outcome != "ok").map(|(it, n)| (*it, *n)).collect())
 }
 
-/// With the checks that failed.
+/// The failures, including failed checks.
 fn failures_of(stage: &Stage) -> String {
     let failures = failures(&stage.requests);
     if stage.failed_checks.is_empty() {
@@ -216,7 +216,7 @@ fn percent(ratio: Option<f64>) -> String {
     ratio.map_or_else(absent, |ratio| format!("{:.2}%", ratio * 100.0))
 }
 
-/// Seconds with three digits, in the unit that suits them.
+/// Seconds with three digits, in a suitable unit.
 fn seconds(seconds: f64) -> String {
     let (value, unit) = match seconds {
         s if s >= 1.0 => (s, "s"),

@@ -1,4 +1,4 @@
-//! What a summary says.
+//! Contents of a summary.
 
 use super::*;
 use crate::event::Place;
@@ -43,7 +43,7 @@ fn trap_21_a_summary_of_nothing_prints_dashes() {
     let line = tables.lines().find(|line| line.contains("time to first token")).unwrap();
     assert_eq!(line.matches(" - ").count(), 4, "{line}");
     assert!(!tables.contains("NaN"), "{tables}");
-    // A plan without a profile is no reason to panic either.
+    // A plan without profiles must not panic either.
     assert_eq!(Summary::new(&plan(&["llama"], Vec::new())).report().tables(), "");
 }
 
@@ -174,7 +174,8 @@ fn facts_of_other_plans_are_dropped() {
     assert!(fixture.summary.report().pairs[0].total.requests.is_empty());
 }
 
-/// A login, two queries of which one lacks citations, three turns of a talk, and what became of the journeys.
+/// A login, two queries, one of which lacks citations, three turns of a conversation, and the outcomes of the
+/// journeys.
 fn travelled(plan: &Plan) -> Fixture {
     let fixture = Fixture::of(plan);
     let of = |name, turn| step_place(&plan.pairs[0], 1, name, turn);
@@ -222,11 +223,11 @@ fn a_stage_of_a_scenario_is_the_sum_of_its_steps() {
     assert!(login.time_to_first_token_seconds.is_none() && login.request_duration_seconds.is_some());
     assert_eq!((login.cost, steady.cost), (None, Some(1.25)));
     assert_eq!((steady.tokens.output["usage"], talk.tokens.output["usage"]), (55, 33));
-    // Of one step, over the time of its stage.
+    // For a single step, over the time of its stage.
     assert!(close(talk.throughput.unwrap().output_tokens_per_second, 3.3));
     assert!(close(steady.throughput.unwrap().output_tokens_per_second, 5.5));
     assert!(close(steady.throughput.unwrap().requests_per_second, 0.6));
-    // Turns that were played or asked for.
+    // Turns that were played or offered.
     let turns: Vec<_> = talk.parts.iter().map(|part| (&*part.step, &*part.turn, part.offered)).collect();
     assert_eq!(turns, [("talk", "1", 1), ("talk", "3-4", 2), ("talk", "5-8", 1)]);
     assert_eq!(talk.parts[1].time_to_first_token_seconds.unwrap().count, 2);

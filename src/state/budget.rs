@@ -1,5 +1,6 @@
-//! Budgets: calendar periods, reserved before a send and settled after it. They are kept in memory; where there is a
-//! state file, its keeper records them, and a process begins with what the one before had recorded.
+//! Budgets for calendar periods, reserved before a send and settled after it. They are kept in memory. If
+//! there is a state file, its keeper records them, and a new process starts from what the previous one
+//! recorded.
 
 mod period;
 mod recording;
@@ -18,11 +19,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 /// The wall clock, so that tests can move it.
 pub type Wall = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 
-/// A clock that goes back by less than this is taken for one that stands still, so that a small correction at
-/// midnight does not open the spent day again.
+/// If the clock goes back by less than this, it is treated as standing still, so that a small correction
+/// around midnight does not reopen the previous day, whose budget was already spent.
 const SET_BACK: SignedDuration = SignedDuration::from_hours(1);
 
-/// Money is counted in whole units of 10^-12, so that what was reserved comes back exactly.
+/// Money is counted in integer units of 10^-12, so that releasing a reservation restores the exact amount.
 const PICO: f64 = 1e12;
 
 /// The budgets of a plan.
@@ -33,28 +34,28 @@ pub struct BudgetLedger {
 }
 
 struct Books {
-    /// The latest instant seen.
+    /// The latest instant seen so far.
     last: Timestamp,
     all: Vec<Book>,
-    /// Reservations so far.
+    /// Number of reservations so far.
     reservations: u64,
 }
 
-/// One budget in its present period.
+/// One budget in its current period.
 struct Book {
     scope: Scope,
     budget: Budget,
     period: Timestamp,
     spent: Amounts,
-    /// Holds up to this second were taken before the book was there, and are not settled in it. One of the same
-    /// second may be lost so, and stays spent.
+    /// Holds taken up to this second are older than the book and are not settled in it. A hold taken within
+    /// the same second may be missed because of this; it then stays spent.
     after: i64,
-    /// In the plan. If not, it caps and shows nothing, and is kept for its period: what was spent is not forgotten
-    /// because a budget is away for a while.
+    /// Whether the budget is in the plan. If not, it neither limits anything nor is shown, but is kept until
+    /// its period ends, so that what was spent is not forgotten when a budget is removed temporarily.
     planned: bool,
 }
 
-/// Requests, tokens and 10^-12 units of money.
+/// Requests, tokens and money in units of 10^-12.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Amounts {
     pub(super) requests: u128,
@@ -62,7 +63,7 @@ pub(super) struct Amounts {
     pub(super) cost: u128,
 }
 
-/// The budgets of a plan.
+/// Iterates over the budgets of a plan.
 fn planned(plan: &Plan) -> impl Iterator<Item = (Scope, &Budget)> {
     let agent = plan.agent.budget.iter().map(|budget| (Scope::Agent, budget));
     let profiles = plan
@@ -73,13 +74,13 @@ fn planned(plan: &Plan) -> impl Iterator<Item = (Scope, &Budget)> {
 }
 
 impl BudgetLedger {
-    /// The budgets of this plan, with nothing spent.
+    /// Creates the budgets of a plan, with nothing spent.
     pub fn new(plan: &Plan, wall: Wall) -> Self {
         Self::restored(plan, Vec::new(), wall)
     }
 
-    /// The budgets of this plan, with what was spent in their present periods. Those that the plan does not have are
-    /// kept for their period: they may come back.
+    /// Creates the budgets of a plan, with what was spent in their current periods. Saved budgets that are
+    /// not in the plan are kept until their period ends, since they may come back.
     pub fn restored(plan: &Plan, saved: Vec<SavedBudget>, wall: Wall) -> Self {
         let now = wall();
         let mut all: Vec<Book> = saved.into_iter().filter_map(|saved| Book::restored(saved, now)).collect();
@@ -94,8 +95,8 @@ impl BudgetLedger {
         Self { wall, books, recording: Recording::default() }
     }
 
-    /// Takes the budgets of another plan. What was spent stays spent: new limits apply to it, and a new kind of
-    /// period or another time zone begins with it.
+    /// Switches to the budgets of another plan. What was spent stays spent: new limits apply to it, and it is
+    /// carried over to a new kind of period or another time zone.
     fn plan_changed(&self, plan: &Plan) {
         let mut books = self.books();
         let now = books.last;
@@ -108,11 +109,11 @@ impl BudgetLedger {
                 None => books.all.push(Book::open(scope, budget, now, now.as_second())),
             }
         }
-        // As in a fresh ledger: the agent's first, then by name.
+        // In the same order as in a new ledger: the agent's first, then by name.
         books.all.sort_by(|a, b| a.scope.cmp(&b.scope));
     }
 
-    /// The books, turned to the present period.
+    /// Locks the books and moves them to the current period.
     fn books(&self) -> MutexGuard<'_, Books> {
         let now = (self.wall)();
         let mut books = self.books.lock().unwrap_or_else(PoisonError::into_inner);
@@ -164,7 +165,7 @@ impl Ledger for BudgetLedger {
         let mut books = self.books();
         let Ok(at) = Timestamp::from_second(hold.at) else { return };
         for book in books.all.iter_mut().filter(|book| book.covers(&hold.profile)) {
-            // A reservation of an earlier period is gone with it.
+            // A reservation from an earlier period ended with that period.
             if hold.at > book.after
                 && period::start(book.budget.period, &book.budget.timezone, at) == book.period
             {
@@ -189,12 +190,13 @@ impl Book {
         Self { scope, budget: budget.clone(), period, spent: Amounts::default(), after, planned: true }
     }
 
-    /// What was saved, if its period is not over.
+    /// Restores a saved budget, if its period is not over.
     fn restored(saved: SavedBudget, now: Timestamp) -> Option<Self> {
         let SavedBudget { scope, period, timezone, start, spent } = saved;
         let budget = Budget { period, timezone, requests: None, tokens: None, cost: None };
         let present = period::start(budget.period, &budget.timezone, now);
-        // A clock that was set back is in an earlier period; what was spent in a later one is not free again.
+        // If the clock was set back, it shows an earlier period; what was spent in a later one must not
+        // become available again.
         let stands = start >= present;
         stands.then_some(Self { scope, budget, period: start, spent, after: i64::MIN, planned: false })
     }
@@ -212,7 +214,7 @@ impl Book {
         }
     }
 
-    /// Begins another period, if one has begun.
+    /// Starts a new period if one has begun. Returns whether it did.
     fn turn(&mut self, now: Timestamp) -> bool {
         let period = period::start(self.budget.period, &self.budget.timezone, now);
         let turned = period != self.period;
@@ -223,7 +225,7 @@ impl Book {
         turned
     }
 
-    /// The limits that are set.
+    /// The configured limits.
     fn limits(&self) -> [(Unit, Option<u128>); 3] {
         [
             (Unit::Requests, self.budget.requests.map(u128::from)),
@@ -232,7 +234,7 @@ impl Book {
         ]
     }
 
-    /// `held_back`: money that is spent cannot be recorded.
+    /// `held_back`: spent money cannot be recorded, so no money may be spent.
     fn check(&self, most: Amounts, held_back: bool) -> Result<(), Exhausted> {
         let refused = |unit, why| Err(Exhausted { scope: self.scope.clone(), unit, why });
         if held_back && self.budget.cost.is_some() {
@@ -291,7 +293,7 @@ impl Amounts {
     }
 }
 
-/// Money as a whole number; what is no number of money is nothing.
+/// Money as an integer; values that are not a valid amount count as zero.
 fn pico(cost: f64) -> u128 {
     #[expect(
         clippy::cast_possible_truncation,

@@ -1,5 +1,5 @@
-//! What happens, as it happens: facts as JSON for those who listen now. Nothing is kept; who is too slow misses
-//! events, and is told so.
+//! A live stream of events: facts as JSON for current listeners. Nothing is stored; a listener that is too
+//! slow misses events and is notified of that.
 
 use super::{JourneyView, RequestView, RunView, Time};
 use crate::fact::{Fact, Sink};
@@ -8,7 +8,7 @@ use serde_json::json;
 use std::sync::Arc;
 use tokio::sync::broadcast;
 
-/// Events that a slow listener may lag behind.
+/// Number of events that a slow listener may lag behind.
 const BEHIND: usize = 1024;
 
 /// One event.
@@ -16,11 +16,11 @@ const BEHIND: usize = 1024;
 pub struct Event {
     /// Its name: `request`, `journey`, `run_started`, `run_ended`, `runs_skipped`, `next_run`.
     pub name: &'static str,
-    /// Its data as JSON.
+    /// Its payload as JSON.
     pub data: Arc<str>,
 }
 
-/// Listens to facts and passes them on.
+/// Receives facts and passes them on to listeners.
 #[derive(Debug)]
 pub struct Events(broadcast::Sender<Event>);
 
@@ -31,14 +31,14 @@ impl Default for Events {
 }
 
 impl Events {
-    /// What happens from now on.
+    /// Subscribes to events from now on.
     pub fn listen(&self) -> broadcast::Receiver<Event> {
         self.0.subscribe()
     }
 
     fn tell(&self, name: &'static str, data: &impl Serialize) {
         if let Ok(data) = serde_json::to_string(data) {
-            // Nobody may listen any more.
+            // There may be no listener any more.
             let _ = self.0.send(Event { name, data: data.into() });
         }
     }
@@ -46,7 +46,7 @@ impl Events {
 
 impl Sink for Events {
     fn record(&self, fact: &Fact) {
-        // The views cost more than looking who is there.
+        // Building the views costs more than checking for listeners.
         if self.0.receiver_count() == 0 {
             return;
         }

@@ -1,8 +1,9 @@
-//! The state file: one SQLite database that holds what must outlive the process. It must not know what is counted or
-//! why; see <https://www.sqlite.org/wal.html> for what a killed process leaves behind.
+//! The state file: a single SQLite database with everything that must outlive the process. It must not know
+//! what is counted or why. See <https://www.sqlite.org/wal.html> for what a killed process leaves behind.
 //!
-//! One process at a time has it, and one thread of it writes. What was committed survives the end of the process in any
-//! way; a power failure may take back the last moments (`synchronous = NORMAL`), but leaves the file whole.
+//! Only one process at a time has the file open, and only one of its threads writes. Committed data survives
+//! any kind of process exit; a power failure may lose the last moments (`synchronous = NORMAL`), but does not
+//! corrupt the file.
 
 mod budgets;
 mod runs;
@@ -18,22 +19,22 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// Name of the file, where the config names a folder.
+/// File name used if the config specifies a directory.
 const NAME: &str = "tokenbeat.db";
 
-/// How long another process that has the file is waited for: it may be about to end.
+/// How long to wait for another process that has the file open, since it may be about to exit.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Why there is no state file to be had.
+/// Why the state file cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum StateError {
-    /// Another process has it.
+    /// Another process has the file open.
     #[error(
         "the state file {} is in use by another process: each agent needs a state file of its own",
         .0.display()
     )]
     InUse(PathBuf),
-    /// It is damaged.
+    /// The file is damaged.
     #[error(
         "the state file {path} is damaged ({what}): move it away to begin with nothing spent and no history, or save \
          what can be read with `sqlite3 {path} .recover | sqlite3 NEW_FILE` and put that in its place",
@@ -42,10 +43,10 @@ pub enum StateError {
     Damaged {
         /// The file.
         path: PathBuf,
-        /// What SQLite found.
+        /// What SQLite reported.
         what: String,
     },
-    /// It was written by a later version.
+    /// The file was written by a later version.
     #[error(
         "the state file {} has schema version {version}, and this tokenbeat knows those up to {known}: run the version \
          that wrote it, or move the file away to begin with nothing spent and no history",
@@ -54,53 +55,53 @@ pub enum StateError {
     Newer {
         /// The file.
         path: PathBuf,
-        /// Its version.
+        /// The schema version of the file.
         version: i64,
-        /// The latest version that this program knows.
+        /// The latest schema version that this program supports.
         known: i64,
     },
-    /// It belongs to another program.
+    /// The file belongs to another program.
     #[error("{} is an SQLite database of another program: `agent.state` needs a file of its own", .0.display())]
     Foreign(PathBuf),
-    /// It cannot be written: a read-only file system, missing permissions, a full disk.
+    /// The file cannot be written: a read-only file system, missing permissions, or a full disk.
     #[error("the state file {} cannot be written: {what}", .path.display())]
     Unwritable {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// Why it cannot be written.
         what: String,
     },
 }
 
 impl StateError {
-    /// The agent may go on without the file. All others are for somebody to decide.
+    /// Whether the agent may continue without the file. All other errors require a decision by the operator.
     pub fn is_unwritable(&self) -> bool {
         matches!(self, Self::Unwritable { .. })
     }
 }
 
-/// How much is kept.
+/// Limits on what is kept.
 #[derive(Clone, Copy, Debug)]
 pub struct Kept {
-    /// Runs and series that are older go.
+    /// Runs and series older than this are removed.
     pub retention: Duration,
-    /// The oldest go when the file would be larger, bytes.
+    /// Maximum size of the file in bytes; the oldest data is removed to stay below it.
     pub max_bytes: u64,
 }
 
-/// What is written together.
+/// Data that is written together.
 #[derive(Debug, Default)]
 pub(super) struct Batch {
     /// All budgets, if they have changed.
     pub(super) budgets: Option<Vec<SavedBudget>>,
     /// Runs that have ended.
     pub(super) runs: Vec<SavedRun>,
-    /// Minutes that are over.
+    /// Completed minutes.
     pub(super) minutes: Vec<SavedMinute>,
 }
 
 impl Batch {
-    /// There is nothing to write.
+    /// Whether there is nothing to write.
     pub(super) fn is_empty(&self) -> bool {
         self.budgets.is_none() && self.runs.is_empty() && self.minutes.is_empty()
     }
@@ -114,13 +115,14 @@ pub(super) struct StateFile {
     kept: Kept,
 }
 
-/// The file that a config's `agent.state` means: the path, or a file in it if it is a folder.
+/// The path of the state file for the config's `agent.state`: the path itself, or a file in it if it is a
+/// directory.
 fn file_of(path: &Path) -> PathBuf {
     if path.is_dir() { path.join(NAME) } else { path.to_owned() }
 }
 
 impl StateFile {
-    /// Opens the file, or makes it; checks that it is whole, and brings its schema up to date. Blocks.
+    /// Opens or creates the file, checks its integrity, and brings its schema up to date. Blocks.
     pub(super) fn open(path: &Path, kept: Kept) -> Result<Self, StateError> {
         let path = file_of(path);
         let fail = |error: rusqlite::Error| explain(&path, &error);
@@ -135,41 +137,41 @@ impl StateFile {
             | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let mut db = Connection::open_with_flags(&path, flags).map_err(fail)?;
         db.busy_timeout(PATIENCE).map_err(fail)?;
-        // Before the first access, so that no second process comes in between, and no shared memory is needed.
+        // Before the first access, so that no other process gets in between and no shared memory is needed.
         db.pragma_update(None, "locking_mode", "EXCLUSIVE").map_err(fail)?;
         schema::prepare(&mut db, &path)?;
         Ok(Self { path, db, kept })
     }
 
-    /// The budgets of a file that cannot be written, as far as they can be read.
+    /// Reads the budgets of a file that cannot be written, as far as possible.
     pub(super) fn look(path: &Path) -> Option<Vec<SavedBudget>> {
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         budgets::load(&Connection::open_with_flags(file_of(path), flags).ok()?).ok()
     }
 
-    /// The budgets as they were written last.
+    /// The budgets as last written.
     pub(super) fn budgets(&self) -> Result<Vec<SavedBudget>, StateError> {
         budgets::load(&self.db).map_err(|error| explain(&self.path, &error))
     }
 
-    /// The runs that ended last, newest first, `limit` at most.
+    /// The runs that ended most recently, newest first, at most `limit`.
     pub(super) fn runs(&self, limit: usize) -> Result<Vec<SavedRun>, StateError> {
         runs::load(&self.db, limit).map_err(|error| explain(&self.path, &error))
     }
 
-    /// Minutes of the series, oldest first: the newest of those that are wanted, [`MAX_MINUTES`] at most.
+    /// Minutes of the series, oldest first: the newest [`MAX_MINUTES`] of those requested.
     pub(super) fn minutes(&self, wanted: &WantedMinutes) -> Result<Vec<SavedMinute>, StateError> {
         series::load(&self.db, wanted).map_err(|error| explain(&self.path, &error))
     }
 
-    /// Writes all of it or nothing. Afterwards, it outlives the process.
+    /// Writes either everything or nothing. After this returns successfully, the data outlives the process.
     pub(super) fn write(&mut self, batch: &Batch) -> Result<(), StateError> {
         let path = &self.path;
         write(&mut self.db, batch).map_err(|error| explain(path, &error))
     }
 
-    /// Removes what is older than its retention (`now`: milliseconds since the epoch), and the oldest of the rest where
-    /// the file is too large. Returns its size in bytes.
+    /// Removes what is older than the retention period (`now` is in milliseconds since the epoch), and the
+    /// oldest of the rest if the file is too large. Returns the size in bytes.
     pub(super) fn prune(&mut self, now: i64) -> Result<u64, StateError> {
         let (path, kept) = (&self.path, self.kept);
         size::prune(&mut self.db, kept, now).map_err(|error| explain(path, &error))
@@ -186,7 +188,7 @@ fn write(db: &mut Connection, batch: &Batch) -> rusqlite::Result<()> {
     transaction.commit()
 }
 
-/// What an error of SQLite means for whoever runs the agent.
+/// Translates an SQLite error into what it means for the operator of the agent.
 fn explain(path: &Path, error: &rusqlite::Error) -> StateError {
     let path = path.to_owned();
     match error.sqlite_error_code() {

@@ -1,5 +1,5 @@
-//! How each pair did over the last ten minutes, in slots of ten seconds: what charts are drawn from. In memory and
-//! bounded: a pair holds at most 60 slots, each with seven samples of at most 128 values of four bytes,
+//! How each pair did over the last ten minutes, in slots of ten seconds; charts are drawn from this. In
+//! memory and bounded: a pair has at most 60 slots, each with seven samples of at most 128 four-byte values,
 //! which is 0.2 MB. It must not know how anything is drawn.
 
 mod describe;
@@ -16,28 +16,28 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 use tokio::time::Instant;
 
-/// Slots that are kept, the present one included.
+/// Number of slots that are kept, including the current one.
 const SLOTS: u64 = 60;
 
-/// Time that a slot covers.
+/// Duration of a slot.
 const SLOT: Duration = Duration::from_secs(10);
 
-/// Name of the verdict over all objectives: goodput.
+/// Name of the verdict over all objectives, which is goodput.
 const ALL: &str = "all";
 
-/// Listens to facts and keeps the last ten minutes of each pair.
+/// Receives facts and keeps the last ten minutes of each pair.
 pub struct History {
-    /// Where slot 0 begins, on both clocks.
+    /// When slot 0 began, on both clocks.
     began: (Instant, SystemTime),
     pairs: Mutex<BTreeMap<Pair, Series>>,
 }
 
-/// One pair.
+/// The data of one pair.
 struct Series {
     load: Arc<str>,
     streamed: bool,
     objectives: Vec<Objective>,
-    /// The oldest first; slots in which nothing happened are left out.
+    /// Oldest first; slots in which nothing happened are omitted.
     slots: VecDeque<Slot>,
 }
 
@@ -58,7 +58,7 @@ impl Series {
         }
     }
 
-    /// `number` is never below that of the newest slot.
+    /// `number` must not be lower than that of the newest slot.
     fn take(&mut self, number: u64, fact: &Fact) {
         while self.slots.front().is_some_and(|oldest| oldest.number + SLOTS <= number) {
             self.slots.pop_front();
@@ -73,15 +73,15 @@ impl Series {
 }
 
 impl History {
-    /// Knows the pairs of a plan; facts about others are dropped.
+    /// Creates an empty history for the pairs of a plan; facts about other pairs are dropped.
     pub fn new(plan: &Plan) -> Arc<Self> {
         let history = Self { began: (Instant::now(), SystemTime::now()), pairs: Mutex::new(BTreeMap::new()) };
         history.plan_changed(plan);
         Arc::new(history)
     }
 
-    /// Takes another plan. What is known of a pair stays as long as its objectives are the same ones; removed
-    /// pairs go.
+    /// Switches to another plan. The history of a pair is kept as long as its objectives do not change;
+    /// removed pairs are dropped.
     fn plan_changed(&self, plan: &Plan) {
         let mut pairs = self.lock();
         let mut before = std::mem::take(&mut *pairs);
@@ -96,7 +96,7 @@ impl History {
         }
     }
 
-    /// Every pair's, in order of names.
+    /// The history of every pair, ordered by name.
     pub fn view(&self) -> BTreeMap<Pair, HistoryView> {
         let elapsed = self.began.0.elapsed();
         self.lock().iter().map(|(pair, series)| (pair.clone(), series.view(self.began.1, elapsed))).collect()
@@ -104,7 +104,7 @@ impl History {
 
     fn take(&self, pair: &Pair, fact: &Fact) {
         let mut pairs = self.lock();
-        // Read under the lock, so that numbers never go back.
+        // Read under the lock, so that numbers never decrease.
         let number = number(self.began.0.elapsed());
         if let Some(series) = pairs.get_mut(pair) {
             series.take(number, fact);
@@ -116,7 +116,7 @@ impl History {
     }
 }
 
-/// The slot that holds this time since the beginning.
+/// The number of the slot that contains this time since the beginning.
 fn number(elapsed: Duration) -> u64 {
     elapsed.as_secs() / SLOT.as_secs()
 }

@@ -1,5 +1,5 @@
-//! The keeper of the state file: a thread of its own writes budgets, runs and the series of the status page, so that
-//! neither traffic nor a slow disk waits for the other. Everything that waits for it is bounded.
+//! The keeper of the state file: a dedicated thread writes budgets, runs and the series of the status page,
+//! so that neither traffic nor a slow disk waits for the other. All its queues are bounded.
 
 use super::budget::{BudgetLedger, SavedBudget, Snapshot, Wall};
 use super::file::{Batch, Kept, SavedMinute, SavedRun, StateError, StateFile, WantedMinutes};
@@ -15,47 +15,47 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-/// What comes within this time is written together.
+/// Changes that arrive within this time are written together.
 const TOGETHER: Duration = Duration::from_millis(2);
 
-/// Time between two looks at what is old or too much.
+/// Interval between checks for data that is too old or too large.
 const PRUNE_EVERY: Duration = Duration::from_mins(1);
 
-/// Time before a failed write is tried again: the first, and the longest.
+/// Delay before a failed write is retried: the initial and the maximum one.
 const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 
-/// Runs, and minutes, that wait to be written. The oldest go when there are more.
+/// Maximum number of runs, and of minutes, waiting to be written. Beyond that, the oldest are dropped.
 const WAITING: usize = 1_000;
 
-/// Readers that wait for the thread.
+/// Maximum number of readers waiting for the thread.
 const READERS: usize = 8;
 
-/// Runs that are read at the start.
+/// Number of runs that are read at startup.
 const RESTORED_RUNS: usize = 200;
 
-/// What a state file held when the process started.
+/// What the state file contained when the process started.
 #[derive(Debug)]
 pub struct Restored {
-    /// What was spent.
+    /// Budgets with what was spent.
     pub budgets: Vec<SavedBudget>,
-    /// The runs that ended last, newest first.
+    /// The runs that ended most recently, newest first.
     pub runs: Vec<SavedRun>,
     path: PathBuf,
     kept: Kept,
-    /// The file, or why there is none.
+    /// The file, or why it is not available.
     file: Result<StateFile, StateError>,
 }
 
-/// What came of a write, for the metrics.
+/// The result of a write, for the metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Written {
-    /// The file has this many bytes.
+    /// It succeeded, and the file has this many bytes.
     Bytes(u64),
-    /// It failed, or something had waited for too long and was left out.
+    /// It failed, or data that had waited for too long was dropped.
     Failed,
 }
 
-/// Writes what is told to it into the state file.
+/// Writes what it is given into the state file.
 pub struct Keeper {
     shared: Arc<Shared>,
     wall: Wall,
@@ -73,28 +73,28 @@ struct Shared {
 struct Queue {
     runs: VecDeque<SavedRun>,
     minutes: VecDeque<SavedMinute>,
-    /// The present minute, minutes since the epoch.
+    /// The current minute, in minutes since the epoch.
     minute: i64,
     present: BTreeMap<Pair, RunTally>,
-    /// How many were left out because too many waited.
+    /// Number of items dropped because too many were waiting.
     lost: u64,
     readers: VecDeque<Reader>,
 }
 
-/// Somebody who wants to know what the file holds.
+/// A pending request to read the file.
 struct Reader {
     wanted: WantedMinutes,
     reply: oneshot::Sender<Vec<SavedMinute>>,
 }
 
 impl Restored {
-    /// Reads the file, or makes it. A file that cannot be written is no error: the keeper tries again, and until then
-    /// everything is kept in memory and no money is spent. Blocks.
+    /// Opens or creates the file and reads it. A file that cannot be written is not an error: the keeper
+    /// keeps trying, and until it succeeds everything is kept in memory and no money is spent. Blocks.
     pub fn open(path: &Path, kept: Kept) -> Result<Self, StateError> {
         let opened = StateFile::open(path, kept);
         let (budgets, runs) = match &opened {
             Ok(file) => (file.budgets()?, file.runs(RESTORED_RUNS)?),
-            // What it says is better than nothing.
+            // Reading what is there is better than nothing.
             Err(error) if error.is_unwritable() => (StateFile::look(path).unwrap_or_default(), Vec::new()),
             Err(_) => (Vec::new(), Vec::new()),
         };
@@ -107,7 +107,8 @@ impl Restored {
 }
 
 impl Keeper {
-    /// Starts the thread. It records what `ledger` spends; `report` is told what came of each write, on that thread.
+    /// Starts the thread. It records what `ledger` spends; `report` is called on that thread with the result
+    /// of each write.
     pub fn start(
         restored: Restored,
         ledger: Arc<BudgetLedger>,
@@ -139,7 +140,7 @@ impl Keeper {
         }
         let handle = Builder::new().name("state".into()).spawn(move || {
             writer.run();
-            // Perhaps nobody waits.
+            // The receiver may be gone.
             let _ = tell.send(());
         })?;
         let thread = woken.get_or_init(|| handle.thread().clone()).clone();
@@ -147,8 +148,9 @@ impl Keeper {
         Ok(Arc::new(Self { shared, wall, thread, ended: Mutex::new(ended) }))
     }
 
-    /// What the file holds of these minutes, oldest first, the newest at most [`MAX_MINUTES`](super::MAX_MINUTES) of
-    /// them; the minute that goes on is not among them. `None` while the file cannot be read, and if too many ask.
+    /// Reads these minutes from the file, oldest first, at most the newest
+    /// [`MAX_MINUTES`](super::MAX_MINUTES). The current minute is not included. `None` while the file cannot
+    /// be read, or if there are too many readers.
     pub async fn minutes(&self, wanted: WantedMinutes) -> Option<Vec<SavedMinute>> {
         let (reply, answer) = oneshot::channel();
         {
@@ -162,7 +164,7 @@ impl Keeper {
         answer.await.ok()
     }
 
-    /// Writes what there is and ends the thread. Returns whether that came to its end within `within`.
+    /// Writes what is pending and ends the thread. Returns whether that finished within `within`.
     pub fn stop(&self, within: Duration) -> bool {
         self.shared.stop.store(true, Ordering::Release);
         self.thread.unpark();
@@ -199,7 +201,7 @@ impl Sink for Keeper {
     }
 }
 
-/// The minute of a second, both since the epoch.
+/// The minute that a second is in, both counted since the epoch.
 fn minute(second: i64) -> i64 {
     second.div_euclid(60)
 }
@@ -219,7 +221,7 @@ impl Queue {
         self.runs.push_back(run);
     }
 
-    /// Closes the present minute, if this is another one.
+    /// Closes the current minute if a new one has begun.
     fn turn_to(&mut self, minute: i64) {
         if minute == self.minute {
             return;
@@ -238,7 +240,7 @@ impl Queue {
         self.minutes.push_back(minute);
     }
 
-    /// What could not be written comes first again.
+    /// Puts what could not be written back at the front.
     fn put_back(&mut self, runs: Vec<SavedRun>, minutes: Vec<SavedMinute>) {
         let newer = (std::mem::take(&mut self.runs), std::mem::take(&mut self.minutes));
         runs.into_iter().chain(newer.0).for_each(|run| self.add_run(run));
@@ -246,7 +248,7 @@ impl Queue {
     }
 }
 
-/// What the thread works with.
+/// State of the thread.
 struct Writer {
     path: PathBuf,
     kept: Kept,
@@ -257,7 +259,7 @@ struct Writer {
     wall: Wall,
     report: Box<dyn Fn(Written) + Send>,
     failing: bool,
-    /// Time until the next attempt after a failure.
+    /// Delay before the next attempt after a failure.
     retry: Duration,
     next_prune: Instant,
 }
@@ -284,7 +286,7 @@ impl Writer {
         }
     }
 
-    /// Waits before the next attempt, unless the process ends.
+    /// Waits before the next attempt, unless the process is exiting.
     fn pause(&mut self) {
         let until = Instant::now() + self.retry;
         self.retry = (self.retry * 2).min(RETRY.1);
@@ -314,7 +316,7 @@ impl Writer {
         let now = minute((self.wall)().as_second());
         let (runs, minutes, lost) = {
             let mut queue = self.shared.queue();
-            // At the end, the minute that has begun is all that there will be of it.
+            // When stopping, the current minute is final as it is.
             queue.turn_to(if stop { now + 1 } else { now });
             let lost = std::mem::take(&mut queue.lost);
             (queue.runs.drain(..).collect(), queue.minutes.drain(..).collect(), lost)
@@ -352,7 +354,7 @@ impl Writer {
         loop {
             let next = self.shared.queue().readers.pop_front();
             let Some(Reader { wanted, reply }) = next else { return Ok(()) };
-            // Whoever asked may have gone.
+            // The receiver may be gone.
             let _ = reply.send(file.minutes(&wanted)?);
         }
     }
@@ -367,7 +369,7 @@ impl Writer {
     fn failed(&mut self, error: &StateError) {
         (self.report)(Written::Failed);
         self.ledger.recording_failed();
-        // They need not wait until it is mended.
+        // Readers need not wait until the problem is fixed.
         self.shared.queue().readers.clear();
         if !std::mem::replace(&mut self.failing, true) {
             tracing::error!(

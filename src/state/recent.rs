@@ -1,5 +1,6 @@
-//! What happened lately, in memory: the last requests, the last failures of each pair (which outlive successes),
-//! and the live status of each pair. Everything is bounded. It must not hold what was said, in or out.
+//! What happened recently, in memory: the last requests, the last failures of each pair (which are not pushed
+//! out by successes), and the live status of each pair. Everything is bounded. It must not hold the content
+//! of requests or answers.
 
 mod view;
 
@@ -13,19 +14,20 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
-/// Requests of all pairs that are kept.
+/// Number of requests kept across all pairs.
 const LATEST: usize = 200;
 
-/// Failures of each pair that are kept.
+/// Number of failures kept per pair.
 const FAILURES: usize = 20;
 
-/// Runs of all pairs that are kept.
+/// Number of runs kept across all pairs.
 const RUNS: usize = 200;
 
-/// Runs of a pair that are shown as active. The engine has two at most; this bounds what a mistake could do.
+/// Maximum number of runs of a pair shown as active. The engine has at most two; this limits the effect of a
+/// bug.
 const ACTIVE: usize = 16;
 
-/// Listens to facts and remembers the recent ones.
+/// Receives facts and remembers the recent ones.
 #[derive(Default)]
 pub struct Recent(Mutex<Inner>);
 
@@ -36,18 +38,18 @@ struct Inner {
     pairs: BTreeMap<Pair, Entry>,
 }
 
-/// One pair.
+/// The data of one pair.
 struct Entry {
     model: Arc<str>,
     schedule: &'static str,
-    /// Still in the plan; if not, it goes when nothing is open in it.
+    /// Whether the pair is still in the plan; if not, it is removed once nothing in it is open.
     planned: bool,
     in_flight: u64,
     offered: u64,
     warm_up: u64,
     skipped: HashMap<&'static str, u64>,
     outcomes: HashMap<Outcome, u64>,
-    /// Present once there is, or was, a scenario.
+    /// Present if the pair has, or had, a scenario.
     journeys: Option<Journeys>,
     skipped_runs: HashMap<&'static str, u64>,
     active: Vec<ActiveRun>,
@@ -88,7 +90,7 @@ impl Entry {
         } else {
             *self.outcomes.entry(outcome).or_default() += 1;
         }
-        // A shutdown cancels many at once; they would push out what one wants to see.
+        // A shutdown cancels many requests at once; they would push out the failures of interest.
         if !matches!(outcome, Outcome::Ok | Outcome::Failed(Failure::Cancelled)) {
             push(&mut self.failures, FAILURES, view);
         }
@@ -131,14 +133,14 @@ fn push<T>(ring: &mut VecDeque<Arc<T>>, most: usize, view: &Arc<T>) {
 }
 
 impl Recent {
-    /// Knows the pairs of a plan; facts about others are dropped.
+    /// Starts with the pairs of a plan; facts about other pairs are dropped.
     pub fn new(plan: &Plan) -> Arc<Self> {
         let recent = Self::default();
         recent.plan_changed(plan);
         Arc::new(recent)
     }
 
-    /// Runs of earlier processes, newest first.
+    /// Adds runs of earlier processes, newest first.
     pub fn restore(&self, runs: &[SavedRun]) {
         let mut inner = self.lock();
         for run in runs.iter().take(RUNS) {
@@ -150,8 +152,8 @@ impl Recent {
         }
     }
 
-    /// Takes another plan. Pairs of both keep what is known of them; removed ones go when nothing is open in
-    /// them.
+    /// Switches to another plan. Pairs in both plans keep their data; removed ones are dropped once nothing
+    /// in them is open.
     fn plan_changed(&self, plan: &Plan) {
         let mut inner = self.lock();
         for entry in inner.pairs.values_mut() {
@@ -169,13 +171,13 @@ impl Recent {
         inner.pairs.retain(|_, entry| !entry.may_go());
     }
 
-    /// The last requests, newest first, `limit` at most.
+    /// The last requests, newest first, at most `limit`.
     pub fn requests(&self, limit: usize) -> Vec<Arc<RequestView>> {
         self.lock().latest.iter().take(limit).cloned().collect()
     }
 
-    /// The last failures of all pairs, newest first, `limit` at most. They are kept per pair, so that neither
-    /// successes nor the failures of a busy pair push them out. Cancelled requests are not among them.
+    /// The last failures of all pairs, newest first, at most `limit`. They are kept per pair, so that neither
+    /// successes nor the failures of a busy pair push them out. Cancelled requests are not included.
     pub fn failures(&self, limit: usize) -> Vec<Arc<RequestView>> {
         let inner = self.lock();
         let mut failures: Vec<_> =
@@ -186,12 +188,12 @@ impl Recent {
         failures
     }
 
-    /// The last runs that ended, newest first, `limit` at most.
+    /// The last runs that ended, newest first, at most `limit`.
     pub fn runs(&self, limit: usize) -> Vec<Arc<RunView>> {
         self.lock().runs.iter().take(limit).cloned().collect()
     }
 
-    /// The status of every pair, in order of names.
+    /// The status of every pair, ordered by name.
     pub fn status(&self) -> Vec<PairStatus> {
         self.lock().pairs.iter().map(|(pair, entry)| entry.status(pair)).collect()
     }
@@ -217,7 +219,7 @@ impl Recent {
     }
 
     fn ended(&self, request: &Request) {
-        // Made before the lock is taken.
+        // Built before taking the lock.
         let view = Arc::new(RequestView::of(request));
         self.at(&request.place.pair, |entry| entry.ended(request.outcome, &view));
         push(&mut self.lock().latest, LATEST, &view);

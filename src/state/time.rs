@@ -1,17 +1,17 @@
-//! Wall-clock instants as people and programs read them.
+//! Wall-clock instants in a format for humans and programs.
 
 use jiff::{Timestamp, Unit};
 use serde::{Serialize, Serializer};
 use std::fmt;
 use std::time::SystemTime;
 
-/// An instant; prints and serialises as RFC 3339 in UTC, to the millisecond.
+/// An instant, displayed and serialised as RFC 3339 in UTC with millisecond precision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Time(pub SystemTime);
 
 impl fmt::Display for Time {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Outside of years -9999 to 9999 there is nothing to print.
+        // Outside the years -9999 to 9999 there is nothing to print.
         let timestamp = Timestamp::try_from(self.0).unwrap_or(Timestamp::UNIX_EPOCH);
         let rounded = timestamp.round(Unit::Millisecond).unwrap_or(timestamp);
         write!(f, "{rounded:.3}")

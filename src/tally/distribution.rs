@@ -3,17 +3,17 @@
 use hdrhistogram::Histogram;
 use std::time::Duration;
 
-/// The longest time that [`Times`] tells apart; longer ones count as this.
+/// The longest time that [`Times`] distinguishes; longer ones are counted as this.
 const LONGEST: Duration = Duration::from_hours(24);
 
-/// Something that keeps times, exactly or not, in bounded memory.
+/// Something that stores times, exactly or approximately, in bounded memory.
 pub trait Distribution: Default {
     /// Adds a time.
     fn record(&mut self, time: Duration);
 }
 
-/// An HDR histogram of times from a microsecond to a day, with this many significant digits. It takes memory up to
-/// the largest time that it has seen: with three digits at most 0.3 MB, with two at most 0.03 MB.
+/// An HDR histogram of times from a microsecond to a day, with this many significant digits. Its memory grows
+/// with the largest time recorded: at most 0.3 MB with three digits, and 0.03 MB with two.
 #[derive(Clone, Debug, Default)]
 pub struct Times<const DIGITS: u8>(Option<Histogram<u64>>);
 
@@ -24,23 +24,23 @@ impl<const DIGITS: u8> Distribution for Times<DIGITS> {
 }
 
 impl<const DIGITS: u8> Times<DIGITS> {
-    /// Adds another's times.
+    /// Adds the times of another.
     pub fn add(&mut self, other: &Self) {
         let Some(theirs) = &other.0 else { return };
         match &mut self.0 {
-            // Both grow by themselves and have the same digits.
+            // Both resize automatically and have the same number of digits.
             Some(ours) => drop(ours.add(theirs)),
             None => self.0 = Some(theirs.clone()),
         }
     }
 
-    /// What was recorded: the largest time of each bucket that holds any, microseconds, and how many it holds.
+    /// The recorded data: for each non-empty bucket, its largest time in microseconds and its count.
     pub fn buckets(&self) -> Vec<(u64, u64)> {
         let recorded = self.0.iter().flat_map(Histogram::iter_recorded);
         recorded.map(|bucket| (bucket.value_iterated_to(), bucket.count_since_last_iteration())).collect()
     }
 
-    /// The times that these buckets were made of.
+    /// Restores the times from buckets.
     pub fn of_buckets(buckets: &[(u64, u64)]) -> Self {
         let mut times = Self::default();
         for (micros, count) in buckets {
@@ -51,27 +51,27 @@ impl<const DIGITS: u8> Times<DIGITS> {
 
     fn record_n(&mut self, time: u64, count: u64) {
         if self.0.is_none() {
-            // Up to five digits are within the library's limits.
+            // Up to five digits are within the limits of the library.
             self.0 = Histogram::new(DIGITS).ok();
         }
         if let Some(histogram) = &mut self.0 {
-            // It grows by itself up to `LONGEST`.
+            // It resizes automatically up to `LONGEST`.
             let _ = histogram.record_n(time.min(micros(LONGEST)), count);
         }
     }
 
-    /// How many.
+    /// Number of times.
     pub fn count(&self) -> u64 {
         self.0.as_ref().map_or(0, Histogram::len)
     }
 
-    /// The smallest time that a share of `q` of all times do not exceed; absent of none.
+    /// The smallest time that is not exceeded by a share of `q` of all times; `None` if there are none.
     pub fn quantile(&self, q: f64) -> Option<Duration> {
         let histogram = self.0.as_ref().filter(|histogram| !histogram.is_empty())?;
         Some(Duration::from_micros(histogram.value_at_quantile(q)))
     }
 
-    /// The longest time; absent of none.
+    /// The longest time; `None` if there are none.
     pub fn max(&self) -> Option<Duration> {
         let histogram = self.0.as_ref().filter(|histogram| !histogram.is_empty())?;
         Some(Duration::from_micros(histogram.max()))
@@ -109,7 +109,7 @@ mod tests {
         assert!(bytes::<2>() < 33_000, "{}", bytes::<2>());
     }
 
-    /// Quantiles are within `10^-digits` of the exact ones, merged or not.
+    /// Quantiles are within `10^-digits` of the exact ones, whether merged or not.
     fn are_right<const DIGITS: u8>(micros: &[u64]) -> Result<(), TestCaseError> {
         let (mut left, mut right) = (Times::<DIGITS>::default(), Times::default());
         for (n, value) in micros.iter().enumerate() {
@@ -119,7 +119,7 @@ mod tests {
         left.add(&right);
         let mut sorted = micros.to_vec();
         sorted.sort_unstable();
-        // The smallest value that at least q of all values do not exceed.
+        // The smallest value that is not exceeded by at least a share of q of all values.
         let exact = |q: f64| {
             let rank = (q * sorted.len() as f64).ceil().max(1.0);
             let below = sorted.iter().enumerate().find(|(index, _)| (*index + 1) as f64 >= rank);

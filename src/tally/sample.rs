@@ -4,14 +4,14 @@ use super::Distribution;
 use rand::Rng;
 use std::time::Duration;
 
-/// Values that a sample keeps.
+/// Maximum number of values that a sample keeps.
 const KEPT: usize = 128;
 
-/// A sample of durations: all of them up to 128, then a uniform random choice (Vitter's algorithm R).
+/// A sample of durations: all of them up to 128, then a uniform random selection (Vitter's algorithm R).
 #[derive(Clone, Debug, Default)]
 pub struct Sample {
     seen: u64,
-    /// Seconds.
+    /// In seconds.
     kept: Vec<f32>,
 }
 
@@ -29,8 +29,9 @@ impl Distribution for Sample {
     }
 }
 
-/// The values at ranks `ceil(q * n)` of several samples together, seconds, for `q` in ascending order; a kept value
-/// stands for as many as its sample saw for each that it kept. `None` of nothing.
+/// The values at ranks `ceil(q * n)` of several samples together, in seconds, for `q` in ascending order.
+/// Each kept value is weighted by the number of values its sample saw per value kept. `None` if there are no
+/// values.
 pub fn quantiles<'a, const N: usize>(
     samples: impl Iterator<Item = &'a Sample>,
     qs: [f64; N],
@@ -44,7 +45,7 @@ pub fn quantiles<'a, const N: usize>(
     let total: f64 = values.iter().map(|(_, weight)| weight).sum();
     let (largest, _) = values.last()?;
     Some(qs.map(|q| {
-        // Sums of weights that are no whole numbers are a little off; a rank must not move by one for that.
+        // Sums of fractional weights are slightly inaccurate; that must not shift a rank by one.
         let rank = q * total - 1e-6;
         let mut below = 0.0;
         let found = values.iter().find(|(_, weight)| {
@@ -82,7 +83,7 @@ mod tests {
     fn trap_20_a_sample_is_bounded_and_weighs_what_it_saw() {
         let many = sample(std::iter::repeat_n(500, 10_000));
         assert_eq!((many.kept.len(), many.seen), (KEPT, 10_000));
-        // A hundred others are a hundredth, not nearly a half.
+        // A hundred other values make up a hundredth, not nearly a half.
         assert_eq!(millis(&[&sample(std::iter::repeat_n(1, 100)), &many]), Some([500.0, 500.0]));
         let rising = sample(1..=10_000);
         let [median, _] = millis(&[&rising]).unwrap();

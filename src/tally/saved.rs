@@ -1,5 +1,5 @@
 //! A tally as JSON, to be kept in a file: counts by label, times as the recorded buckets of their histograms.
-//! Labels that are no longer known are left out when it is read.
+//! Labels that are no longer known are ignored when it is read.
 
 use super::{Judged, RunTally, Spent, Split, Tally, Times};
 use crate::event::{Outcome, SkipReason, Source};
@@ -34,7 +34,7 @@ struct Saved {
     judged: BTreeMap<Arc<str>, (u64, u64)>,
 }
 
-/// Those that came, by label.
+/// The counts that `save` returns a value for, by label.
 fn labelled<K: Enum + Into<&'static str>, V: Copy, S>(
     counts: &EnumMap<K, V>,
     save: impl Fn(V) -> Option<S>,

@@ -1,5 +1,5 @@
-//! One thread of the operating system with a heap of due times. It sleeps until shortly before the first one and
-//! spins the rest, then wakes the waiting task: tens of microseconds late where the machine is idle.
+//! A single OS thread with a heap of due times. It sleeps until shortly before the earliest one, spins for
+//! the rest, then wakes the waiting task: tens of microseconds late on an idle machine.
 
 use super::Dispatcher;
 use futures_util::FutureExt as _;
@@ -13,15 +13,15 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-/// How long before a due time the thread wakes up to spin. On one core it must not: it would take the time away
-/// from the task that it is about to wake.
+/// How long before a due time the thread wakes up to spin. With a single core it must not spin, because that
+/// would take CPU time away from the task it is about to wake.
 const SPIN: Duration = Duration::from_micros(60);
 
-/// Most due times that wait here; more wait on the runtime's timers.
+/// Maximum number of due times in the heap; any beyond that wait on the runtime's timers.
 const MAX: usize = 65_536;
 
-/// The precise dispatcher. Its thread ends when it is dropped; who still waits is then woken by the runtime's
-/// timers.
+/// The precise dispatcher. Its thread ends when it is dropped; tasks still waiting are then woken by the
+/// runtime's timers.
 pub struct Precise {
     inner: Arc<Inner>,
     thread: Option<JoinHandle<()>>,
@@ -45,7 +45,7 @@ struct Entry {
 }
 
 impl Precise {
-    /// Starts the thread. Fails if the system gives none.
+    /// Starts the thread. Fails if the system cannot create one.
     pub fn start() -> io::Result<Self> {
         Self::with(MAX)
     }
@@ -82,7 +82,7 @@ impl Drop for Precise {
         self.inner.lock().stopped = true;
         self.inner.changed.notify_one();
         if let Some(thread) = self.thread.take() {
-            // It cannot have panicked while it held anything that others need.
+            // It cannot have panicked while holding anything that others need.
             let _ = thread.join();
         }
     }
@@ -93,7 +93,7 @@ impl Inner {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes a place in the heap; `None` if it is full or the thread has ended.
+    /// Adds an entry to the heap; `None` if the heap is full or the thread has ended.
     fn enlist(&self, due: Instant) -> Option<oneshot::Receiver<()>> {
         let mut queue = self.lock();
         if queue.heap.len() >= self.most {
@@ -118,18 +118,19 @@ impl Inner {
         while self.next(spin, &mut due) {
             // Outside the lock: waking a task takes longer than taking it off the heap.
             for wake in due.drain(..) {
-                // Whoever waited may have gone.
+                // The waiting task may be gone.
                 let _ = wake.send(());
             }
         }
     }
 
-    /// Waits for the first due time and takes everything that is due; false when the thread is to end.
+    /// Waits for the earliest due time and takes every entry that is due. Returns false when the thread
+    /// should end.
     fn next(&self, spin: Duration, due: &mut Vec<oneshot::Sender<()>>) -> bool {
         let mut queue = self.lock();
         loop {
             if queue.stopped {
-                // Dropping the senders sends the waiting ones to the runtime's timers.
+                // Dropping the senders makes the waiting tasks fall back to the runtime's timers.
                 queue.heap.clear();
                 return false;
             }
@@ -161,7 +162,7 @@ impl Inner {
     }
 }
 
-/// Asks the kernel not to delay this thread's timers: by default it may, by 50 microseconds.
+/// Asks the kernel not to delay this thread's timers; by default it may do so by up to 50 microseconds.
 #[cfg(target_os = "linux")]
 fn sharpen() {
     if let Err(error) = rustix::thread::set_current_timer_slack(std::num::NonZeroU64::new(1)) {
@@ -172,7 +173,7 @@ fn sharpen() {
 #[cfg(not(target_os = "linux"))]
 fn sharpen() {}
 
-/// The heap has its greatest entry on top, and that is to be the earliest.
+/// Reversed, because the heap keeps its greatest entry on top and that must be the earliest.
 impl Ord for Entry {
     fn cmp(&self, other: &Self) -> Ordering {
         other.due.cmp(&self.due)
@@ -205,7 +206,7 @@ mod tests {
     async fn nobody_is_woken_early_and_all_in_order() {
         let dispatcher = Precise::start().unwrap();
         let start = Instant::now();
-        // Enlisted out of order, some at the same instant.
+        // Added out of order, some for the same instant.
         let dues: Vec<Instant> = (0..60_u64).map(|n| start + millis(20 + n * 37 % 50)).collect();
         let waits = dues.iter().map(|due| {
             let (wait, due) = (dispatcher.at(*due), *due);
@@ -239,7 +240,7 @@ mod tests {
         dispatcher.at(start + millis(5)).await;
         assert!(Instant::now() >= start + millis(5));
         assert_eq!(dispatcher.inner.lock().heap.len(), 2);
-        // A place that was given up is taken again.
+        // An entry that was given up can be taken again.
         drop(held);
         let _third = dispatcher.at(far);
         assert_eq!(dispatcher.inner.lock().heap.len(), 2);

@@ -1,4 +1,4 @@
-//! Journeys of users that arrive by themselves, and those of probes.
+//! Journeys of open-loop users and of probes.
 
 use super::*;
 use crate::plan::Budget;
@@ -26,7 +26,7 @@ async fn each_arrival_is_a_new_user_with_its_set_up() {
         dues.sort_unstable();
         dues
     };
-    // The first request is due with the arrival, whatever the others do.
+    // The first request is due on arrival, regardless of the other steps.
     assert_eq!(dues("login"), [0, 500, 1000, 1500]);
     assert_eq!(dues("a"), [100, 600, 1100, 1600]);
     assert_eq!(dues("b"), [3200, 3700, 4200, 4700]);
@@ -50,7 +50,7 @@ async fn a_user_that_cannot_be_set_up_is_gone() {
 
 #[tokio::test(start_paused = true)]
 async fn open_journeys_are_bounded_like_requests_in_flight() {
-    // Each journey takes 3.3 s, and mostly thinks.
+    // Each journey takes 3.3 s, most of it think time.
     let build = Build { in_flight: 3, ..build(rate(2.0, 5)) };
     let world = World::new(build, takes(millis(100)));
     let summary = world.once().await;
@@ -67,7 +67,7 @@ async fn open_journeys_are_bounded_like_requests_in_flight() {
 
 #[tokio::test(start_paused = true)]
 async fn a_place_is_for_a_request_and_not_for_a_user_that_thinks() {
-    // Two users, and one request at a time: they ask while the other one thinks.
+    // Two users, with one request at a time: each sends its requests while the other one thinks.
     let bounds = crate::plan::Bounds { time: Some(seconds(10)), requests: None };
     let mut stage = crate::testing::users(2.0, seconds(3), bounds);
     let crate::plan::Shape::Users { spawn, .. } = &mut stage.shape else { unreachable!() };
@@ -94,7 +94,7 @@ async fn a_backlog_is_counted_and_not_played() {
     }
     world.facts.assert_settled();
     assert_eq!(world.facts.journeys().len(), 600);
-    // 20 s of arrivals but for the second that may be late, and what open journeys had still to do.
+    // 20 s of arrivals, except for the second that may be late, plus what open journeys still had to do.
     let skipped = world.facts.skipped();
     assert!(skipped.iter().all(|reason| *reason == "overrun"));
     assert!((180..=240).contains(&skipped.len()), "{}", skipped.len());
@@ -140,7 +140,7 @@ async fn a_probe_ends_with_the_request_that_fails() {
 async fn a_probe_whose_time_is_up_has_not_succeeded() {
     let world = World::new(build(rate(1.0, 1)), takes(seconds(1)));
     assert_eq!(probe(&world, millis(1500)).await, ["login ok", "a cancelled"]);
-    // Between two requests there is none that could tell so: the last one does.
+    // There is no request between the two that could report this, so the last one does.
     let stopped = World::new(build(rate(1.0, 1)), takes(seconds(1)));
     let pair = stopped.engine.plan().pairs[0].pair.clone();
     let (probed, ()) = tokio::join!(stopped.engine.probe(&pair, seconds(60)), async {

@@ -1,4 +1,4 @@
-//! Journeys of closed-loop users: their requests, when they are due, and what is told of them.
+//! Journeys of closed-loop users: their requests, when these are due, and what is reported about them.
 
 use super::*;
 use crate::client::AnswerForm;
@@ -6,7 +6,7 @@ use crate::plan::{Bounds, Expect, Price, Shape, StatusRange, StatusSet};
 use crate::testing::scenario::{StepBuild, scenario, step};
 use crate::testing::{rate, users};
 
-/// So many users, who play so many journeys in all.
+/// This many users, which play this many journeys in total.
 fn quota(n: f64, journeys: u64) -> crate::plan::Stage {
     users(n, Duration::ZERO, Bounds { time: None, requests: Some(journeys) })
 }
@@ -34,7 +34,7 @@ async fn each_request_is_due_when_the_one_before_has_ended_and_the_user_has_thou
     let world = World::new(build(users(1.0, seconds(2), lasting(seconds(5))), steps), takes(millis(100)));
     let summary = world.once().await;
     let journey = |at| [("a", at, at + 100), ("b", at + 600, at + 700), ("c", at + 1700, at + 1800)];
-    // The second began before the end of the stage, and is finished.
+    // The second began before the end of the stage, so it is finished.
     assert_eq!(world.facts.steps(), told(&[journey(0), journey(3800)].concat()));
     assert_eq!((summary.offered, summary.ok, summary.result.label()), (6, 6, "ok"));
     assert_eq!(world.facts.active(""), seconds(5));
@@ -85,7 +85,7 @@ async fn stages_of_other_names_have_places_of_their_own() {
         .map(|request| format!("{} {} {}", request.place.stage, request.place.step, request.warm_up))
         .collect();
     seen.sort();
-    // Users of the next stage are others.
+    // The next stage has different users.
     assert_eq!(seen, ["first a true", "first login true", "second a false", "second login false"]);
     let as_placed = |journey: &Arc<Journey>| journey.warm_up == (&*journey.place.stage == "first");
     assert!(world.facts.journeys().len() == 2 && world.facts.journeys().iter().all(as_placed));
@@ -101,7 +101,7 @@ async fn a_step_may_be_repeated_and_its_turns_counted() {
         let turn = |request: &Arc<Request>| request.place.turn.to_string();
         requests[journey * 7..journey * 7 + 7].iter().map(turn).collect::<Vec<_>>()
     };
-    // Within each iteration from one.
+    // Counted from one within each iteration.
     assert_eq!(turns(0), ["", "1", "2", "3-4", "3-4", "5-8", "5-8"]);
     assert_eq!(turns(1), turns(0));
     let paths: Vec<String> = world.sent().iter().take(7).map(|sent| sent.path.clone()).collect();
@@ -135,7 +135,7 @@ async fn requests_are_rendered_for_their_user_and_time() {
     let mut used: Vec<String> =
         world.sent().iter().filter(|sent| sent.path == "/use").map(|sent| sent.body.clone()).collect();
     used.sort();
-    // The time that it tells is the one at which it is due, not the one at which it was rendered.
+    // The rendered time is the one at which the request is due, not the one at which it was rendered.
     let line = |user, journey, id, second| {
         let at = format!("2026-11-20T10:00:{second}.505Z");
         format!(r#"{{"user": {user}, "journey": {journey}, "id": "{id}", "at": "{at}"}}"#)
@@ -154,8 +154,8 @@ async fn the_next_request_is_rendered_while_the_user_thinks() {
     world.once().await;
     let start = world.facts.start + START_LEAD;
     let encoded = world.fake.encoded.lock().unwrap().clone();
-    // The first before the load begins, the second with the answer before it, the third a little ahead of its time: it
-    // need not wait in memory.
+    // The first before the load begins, the second along with the answer before it, the third slightly ahead
+    // of its time, since it need not wait in memory.
     assert!(encoded[0] <= start);
     let since: Vec<u128> = encoded[1..].iter().map(|at| at.duration_since(start).as_millis()).collect();
     assert_eq!(since, [1000, 12_100 - LOOKAHEAD.as_millis()]);
@@ -212,7 +212,7 @@ async fn a_number_of_requests_is_one_of_journeys() {
     let world = World::new(build(quota(2.0, 5), steps), takes(millis(100)));
     let summary = world.once().await;
     assert_eq!((summary.offered, summary.ok, world.facts.ends()), (15, 15, vec!["ok".to_owned(); 5]));
-    // Until the last user has its last answer: three journeys of 1.3 s.
+    // Until the last user receives its last answer: three journeys of 1.3 s.
     assert_eq!(world.facts.active(""), millis(3900));
 }
 
@@ -221,7 +221,7 @@ async fn at_the_end_of_a_stage_users_finish_their_journey() {
     let steps = vec![step("a").times(5)];
     let world = World::new(build(users(2.0, Duration::ZERO, lasting(seconds(1))), steps), takes(millis(400)));
     let summary = world.once().await;
-    // Each has one journey of 2 s, and begins none after the end.
+    // Each has one journey of 2 s, and starts none after the end.
     assert_eq!((summary.offered, summary.ok, world.facts.ends()), (10, 10, vec!["ok".to_owned(); 2]));
     assert_eq!(summary.result.label(), "ok");
     assert_eq!(world.facts.active(""), seconds(1));
@@ -236,7 +236,7 @@ async fn users_begin_over_the_spawn_time() {
     world.once().await;
     let dues: Vec<u128> = world.facts.dues().iter().map(|due| due - START_LEAD.as_millis()).collect();
     assert_eq!(dues, [0, 500, 1000, 1500]);
-    // Without a scenario, too.
+    // The same without a scenario.
     let bare = World::new(Build { stages: vec![stage], ..Build::default() }, takes(millis(100)));
     bare.once().await;
     assert_eq!(bare.facts.dues(), world.facts.dues());
@@ -249,7 +249,7 @@ async fn what_a_user_sends_does_not_depend_on_the_others() {
         second.think = crate::plan::Think { min: millis(10), max: seconds(1) };
         vec![step("a"), second]
     };
-    // What user 0 sent, and how long it thought before.
+    // What user 0 sent, and its think time before each request.
     let of_user_0 = |world: &World| {
         let paths: Vec<String> = world.sent().into_iter().map(|sent| sent.path).collect();
         let paths: Vec<String> = paths.into_iter().filter(|path| path.starts_with("/0/")).collect();
@@ -299,7 +299,7 @@ async fn a_journey_is_one_trace_and_sampled_as_a_whole() {
     assert!((20..80).contains(&share), "{share}");
 }
 
-/// With real time, threads and the real dispatcher and workshop.
+/// With real time, threads, the real dispatcher and the real CPU pool.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_step_goes_out_before_its_time_or_without_its_values() {
     let precise = Arc::new(dispatch::Precise::start().unwrap());

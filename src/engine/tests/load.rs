@@ -12,7 +12,7 @@ fn build(stages: Vec<Stage>) -> Build {
     Build { stages, ..Build::default() }
 }
 
-/// Due times from the start of the run, which begins 5 ms after it is asked for.
+/// Due times from the start of the run, which begins 5 ms after it is requested.
 fn offsets(world: &World) -> Vec<u128> {
     world.facts.dues().iter().map(|due| due - START_LEAD.as_millis()).collect()
 }
@@ -70,7 +70,7 @@ async fn due_times_depend_on_start_and_seed_alone() {
     fast.once().await;
     let expected = offsets(&fast);
     assert!(expected.len() > 100);
-    // Another world at the same nominal instant, with a target that is slow in turns.
+    // Another world at the same nominal instant, with a target whose speed varies.
     let slow = World::new(poisson(), |n| Script { takes: millis(n as u64 % 7 * 900), ..Script::default() });
     slow.once().await;
     assert_eq!(offsets(&slow), expected);
@@ -103,7 +103,7 @@ async fn the_in_flight_limit_skips_and_never_waits() {
     let build = Build { in_flight: 3, ..build(vec![rate(10.0, 2)]) };
     let world = World::new(build, takes(seconds(1)));
     let summary = world.once().await;
-    // Three go out at once; their places are free again a second later.
+    // Three are sent at once; their permits are free again a second later.
     assert_eq!(world.facts.skipped(), ["in_flight"; 14]);
     assert_eq!(offsets(&world), [0, 100, 200, 1000, 1100, 1200]);
     assert_eq!((summary.offered, summary.skipped, summary.ok), (20, 14, 6));
@@ -114,7 +114,7 @@ async fn a_backlog_is_counted_and_not_fired() {
     let world = World::new(build(vec![rate(10.0, 60)]), takes(millis(10)));
     let pair = world.engine.plan().pairs[0].pair.clone();
     let stopped = async {
-        // The process gets no time for 20 s: nothing is polled while the clock goes on.
+        // The process gets no CPU time for 20 s: nothing is polled while the clock advances.
         tokio::time::sleep(millis(5500)).await;
         tokio::time::advance(seconds(20)).await;
         std::future::pending::<()>().await;
@@ -130,7 +130,7 @@ async fn a_backlog_is_counted_and_not_fired() {
     world.facts.assert_settled();
     let skipped = world.facts.skipped();
     assert!(skipped.iter().all(|reason| *reason == "overrun"));
-    // 20 s of backlog but for the second that may be late.
+    // 20 s of backlog, except for the second that may be late.
     assert!((180..=200).contains(&skipped.len()), "{}", skipped.len());
 }
 
@@ -144,7 +144,7 @@ async fn for_a_time_stages_are_cut_or_repeated() {
     assert_eq!([cut.facts.active("warm"), cut.facts.active("a")], [seconds(2), seconds(1)]);
     let repeated = World::new(build(stages()), takes(millis(10)));
     assert_eq!(repeated.once_for(Some(10)).await.offered, 10);
-    // The warm-up is not played again.
+    // The warm-up is not repeated.
     assert_eq!([repeated.facts.active("warm"), repeated.facts.active("a")], [seconds(2), seconds(8)]);
 }
 
@@ -157,7 +157,7 @@ async fn for_a_time_single_requests_come_once_per_second_at_most() {
     assert_eq!(slow.facts.results(), ["ok"]);
 }
 
-/// With real time, threads and the real dispatcher. How late requests are is the bench's to say.
+/// With real time, threads and the real dispatcher. How late requests are is left to the benchmark.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_request_goes_out_early() {
     let precise = Arc::new(dispatch::Precise::start().unwrap());
@@ -182,11 +182,11 @@ async fn trap_12_whole_milliseconds_do_not_become_the_rate() {
     assert_eq!(summary.offered, 700);
     let mut requests = world.facts.requests();
     requests.sort_by_key(|request| request.observed.marks.due);
-    // What was skipped on a machine that hangs was offered all the same.
+    // Requests skipped on a stalled machine were offered as well.
     assert_eq!(requests.len() as u64, summary.offered - summary.skipped);
     let first = requests[0].observed.marks.due;
     for request in requests {
-        // Each lies at a whole number of 700ths of a second, where no timer of the runtime fires.
+        // Each is at a multiple of 1/700 of a second, where no timer of the runtime fires.
         let slots = (request.observed.marks.due - first).as_secs_f64() * 700.0;
         assert!((slots - slots.round()).abs() < 1e-3, "{slots}");
         assert!(request.observed.marks.started >= request.observed.marks.due);

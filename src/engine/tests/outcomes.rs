@@ -108,7 +108,7 @@ async fn cost_and_budget_are_settled_by_usage() {
     let stages = vec![requests(3)];
     let build = Build { price, budget: Some(limit), stages, ..Build::default() };
     let world = World::new(build, |n| {
-        // Known, unknown, and never sent.
+        // A known cost, an unknown one, and a request that was never sent.
         let outcome = if n == 2 { Outcome::Failed(Failure::Dns) } else { Outcome::Ok };
         Script { usage: (n == 0).then_some((8, 5)), outcome, ..Script::default() }
     });
@@ -116,7 +116,7 @@ async fn cost_and_budget_are_settled_by_usage() {
     let costs: Vec<Option<f64>> =
         world.facts.requests().iter().map(|request| request.cost.map(|cost| (cost * 1e6).round())).collect();
     assert_eq!(costs, [Some(58.0), None, None]);
-    // 13 tokens known, 10 + 100 kept for the unknown one, nothing for the last.
+    // 13 tokens for the known one, 10 + 100 kept for the unknown one, nothing for the last.
     let spent: Vec<f64> = world.ledger.uses().iter().map(|used| (used.spent * 1e6).round()).collect();
     assert_eq!(spent, [2e6, 123e6, 58.0 + 1010.0]);
 }
@@ -150,7 +150,8 @@ async fn trace_ids_are_unique_across_replays() {
     assert_ne!(ids(&one), ids(&two));
 }
 
-/// The decision goes out with `traceparent`, so it is taken before the span exists, by the trace id alone.
+/// The sampling decision is sent in `traceparent`, so it is made before the span exists, from the trace id
+/// alone.
 #[tokio::test(start_paused = true)]
 async fn traces_are_sampled_as_the_plan_says() {
     use crate::plan::otlp::{Sampling, TracedFailures, Written, resolve};
@@ -168,13 +169,13 @@ async fn traces_are_sampled_as_the_plan_says() {
     assert!(requests.iter().all(|it| it.ids.sampled == half.sampled(it.ids.trace_id)));
     let share = requests.iter().filter(|it| it.ids.sampled).count();
     assert!((40..160).contains(&share), "{share} of {}", requests.len());
-    // Without spans of our own the backend is asked to record all of its own.
+    // If we export no spans of our own, the backend is asked to record all of its own.
     let none = world(None);
     none.once().await;
     assert!(none.facts.requests().iter().all(|it| it.ids.sampled));
 }
 
-/// A check of the document that takes until the sender of its channel has gone.
+/// A check of the document that takes until the sender of its channel is dropped.
 fn endless_check() -> (std::sync::mpsc::Sender<()>, crate::plan::Expect) {
     let (release, held) = std::sync::mpsc::channel::<()>();
     let held = Mutex::new(held);
@@ -197,7 +198,7 @@ fn with_own_threads(expect: crate::plan::Expect) -> World {
     World::with(&plan, START, (Arc::new(Timers), CpuPool::start().unwrap()), Fake::new(script))
 }
 
-/// The clock is paused, and runs ahead while only the pool's own threads have something to do.
+/// The clock is paused, and advances automatically while only the pool's own threads are busy.
 #[tokio::test(start_paused = true)]
 async fn checks_end_by_the_timeout_of_the_request() {
     let (release, expect) = endless_check();

@@ -1,4 +1,4 @@
-//! Another plan while one is played.
+//! Switching to another plan while one is being played.
 
 use super::*;
 use crate::plan::from_yaml;
@@ -11,7 +11,7 @@ targets:
 profiles:
 ";
 
-/// A profile of one request per second, for a minute of each.
+/// A profile with one request per second, in runs of one minute each.
 fn minutely(name: &str, prompt: &str) -> String {
     format!(
         "  {name}: {{ targets: [llama], schedule: {{ cron: '* * * * *' }}, load: [{{ for: 50s, rate: 1/s }}], \
@@ -56,12 +56,12 @@ fn names(pairs: &[Pair]) -> Vec<String> {
     pairs.iter().map(|pair| format!("{}/{}", pair.profile, pair.target)).collect()
 }
 
-/// Added, removed, changed, unchanged.
+/// The names of the added, removed, changed and unchanged pairs.
 fn said(changes: &Changes) -> [Vec<String>; 4] {
     [&changes.added, &changes.removed, &changes.changed, &changes.unchanged].map(|pairs| names(pairs))
 }
 
-/// Due times of a profile's requests, whole seconds from the start.
+/// Due times of a profile's requests, in whole seconds from the start.
 fn dues(world: &World, profile: &str) -> Vec<u64> {
     let own = |request: &&Arc<Request>| &*request.place.pair.profile == profile;
     let requests = world.facts.requests();
@@ -80,7 +80,7 @@ async fn what_did_not_change_goes_on() {
     assert_eq!(said(&changes), [vec!["docs/llama"], vec!["rag/llama"], vec![], vec!["chat/llama"]]);
     tokio::time::sleep(seconds(60)).await;
     world.end(schedules).await;
-    // From 10:01:00 on: its run has every request, at the time at which it was due.
+    // From 10:01:00 on, its run has every request, at the time at which it was due.
     let chat: Vec<Arc<RunSummary>> =
         world.facts.summaries().into_iter().filter(|summary| &*summary.run.pair.profile == "chat").collect();
     assert_eq!(chat[0].run.id, "chat/llama/2026-11-20T10:01:00Z");
@@ -160,7 +160,7 @@ async fn a_cycle_that_is_joined_again_is_another_run() {
     let ids: Vec<String> = world.facts.summaries().iter().map(|run| run.run.id.clone()).collect();
     let cycle = |minute| format!("chat/llama/2026-11-20T10:0{minute}:00Z");
     assert_eq!(ids, [cycle(0), cycle(0) + "+1", cycle(0) + "+3", cycle(1)]);
-    // No request of the cycle is sent twice, and none is left out but for the moment of the change.
+    // No request of the cycle is sent twice, and none is missing except at the moment of the change.
     assert_eq!(dues(&world, "chat"), (1..=50).collect::<Vec<u64>>());
 }
 
@@ -169,7 +169,7 @@ async fn a_pair_may_come_back_while_it_drains() {
     let world = world(&minutely("chat", "x"), seconds(100));
     let schedules = world.engine.start(CancellationToken::new()).unwrap();
     tokio::time::sleep(millis(33_500)).await;
-    // Two changes, the second asked for while the first is under way.
+    // Two changes, the second requested while the first is in progress.
     let (removed, added) = tokio::join!(world.change(plan("")), world.change(plan(&minutely("chat", "x"))));
     assert_eq!(names(&removed.removed), ["chat/llama"]);
     assert_eq!(names(&added.added), ["chat/llama"]);

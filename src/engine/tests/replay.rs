@@ -1,4 +1,4 @@
-//! The same draws for every target of a profile, and again when a run is replayed, however it was started.
+//! The draws are the same for every target of a profile, and when a run is replayed, however it was started.
 
 use super::*;
 use crate::event::Pair;
@@ -7,10 +7,10 @@ use crate::testing::{prompts, rate, requests};
 use std::collections::BTreeMap;
 use std::str::FromStr as _;
 
-/// Due time after the first request of the run, prompt, length asked for.
+/// Due time relative to the first request of the run, prompt, requested length.
 type Draw = (Duration, String, Option<u64>);
 
-/// What was sent, by the run's nominal instant and the target.
+/// What was sent, by the run's nominal instant and target.
 fn played(world: &World) -> BTreeMap<(String, String), Vec<Draw>> {
     let sent = world.sent();
     let body = |request: &Request| {
@@ -52,7 +52,8 @@ fn pair(target: &str) -> Pair {
     Pair { profile: "chat".into(), target: target.into() }
 }
 
-/// The draws of the two targets, which are the same; what replays the run is its nominal instant.
+/// Checks that the draws of the two targets are the same, and that the nominal instant of the run replays
+/// them.
 async fn assert_replayed(way: &str, world: &World) {
     let played = played(world);
     assert_eq!(played.len(), 2, "{way}: {:?}", played.keys());
@@ -120,7 +121,7 @@ async fn passes_of_targets_that_are_not_equally_fast_are_the_same() {
     let (mut same, mut last) = (0, Vec::new());
     let played = played(&world);
     for ((nominal, target), draws) in &played {
-        // The last pass was cut.
+        // The last pass was cut off.
         let whole = |draws: &[Draw]| draws.len() == 10;
         let other = played.get(&(nominal.clone(), "llama".to_owned()));
         if target == "gpt"

@@ -64,7 +64,7 @@ async fn trap_11_a_late_prober_degrades_the_run() {
 
 #[tokio::test(start_paused = true)]
 async fn lag_is_judged_against_the_time_to_first_token() {
-    // 10 ms late: small against 1 s, not small against 50 ms.
+    // 10 ms late: small compared to 1 s, but not compared to 50 ms.
     let plot = |takes| move |_| Script { lag: millis(10), takes, ..Script::default() };
     assert_eq!(run(twenty(), plot(seconds(2))).await.0, "ok");
     let (result, reason) = run(twenty(), plot(millis(100))).await;

@@ -10,12 +10,12 @@ fn cron(expression: &str) -> When {
     When::Cron(Box::new(croner::Cron::from_str(expression).unwrap()))
 }
 
-/// Every minute on the minute, from ten o'clock.
+/// Every minute on the minute, starting at ten o'clock.
 fn minutely(stages: Vec<crate::plan::Stage>) -> Build {
     Build { trigger: cron("* * * * *"), stages, ..Build::default() }
 }
 
-/// Tasks that were woken at an instant are late by the timer's millisecond at most.
+/// Tasks woken at an instant are late by at most the timer's one millisecond.
 fn at_seconds(started: &[(u128, u128)]) -> Vec<u128> {
     assert!(started.iter().all(|(at, _)| at % 1000 < 20), "{started:?}");
     started.iter().map(|(at, _)| at / 1000).collect()
@@ -27,7 +27,7 @@ async fn runs_start_on_their_slots_and_not_at_start() {
     world.schedule_for(seconds(200)).await;
     assert_eq!(at_seconds(&world.facts.started()), [60, 120, 180]);
     assert!(world.facts.started().iter().all(|(_, lag)| *lag < 5));
-    // The first request is due with the slot, to the nanosecond.
+    // The first request is due at the slot, to the nanosecond.
     assert_eq!(world.facts.dues(), [60_000, 61_000, 120_000, 121_000, 180_000, 181_000]);
     let summaries = world.facts.summaries();
     assert_eq!(summaries[0].run.id, "chat/llama/2026-11-20T10:01:00Z");
@@ -59,7 +59,7 @@ async fn every_has_an_offset_and_may_run_at_start() {
     let log_throttle = World::new(Build { trigger: every(false), ..Build::default() }, takes(millis(10)));
     log_throttle.schedule_for(seconds(480)).await;
     let started = log_throttle.facts.started();
-    // The golden offset of this pair, see the tests of the timetable.
+    // The golden offset of this pair; see the tests of the timetable.
     assert_eq!(started.iter().map(|(at, _)| at / 1000).collect::<Vec<_>>(), [50, 170, 290, 410]);
     let eager = World::new(Build { trigger: every(true), ..Build::default() }, takes(millis(10)));
     eager.schedule_for(seconds(100)).await;
@@ -76,7 +76,7 @@ async fn a_run_that_is_due_during_the_load_of_another_is_skipped() {
 
 #[tokio::test(start_paused = true)]
 async fn open_requests_drain_beside_the_next_run() {
-    // 60 s of load, and answers that take another 100 s.
+    // 60 s of load, with answers that take another 100 s.
     let world = World::new(minutely(vec![rate(0.5, 60)]), takes(seconds(100)));
     world.schedule_for(seconds(170)).await;
     assert_eq!(at_seconds(&world.facts.started()), [60, 120]);
@@ -89,7 +89,7 @@ async fn at_most_one_run_waits() {
     let build = Build { overlap: Overlap::Queue, ..minutely(vec![rate(1.0, 150)]) };
     let world = World::new(build, takes(millis(10)));
     world.schedule_for(seconds(400)).await;
-    // 60 to 210; then the one of 120 until 360; then the one of 240.
+    // From 60 to 210; then the one due at 120, until 360; then the one due at 240.
     assert_eq!(at_seconds(&world.facts.started()), [60, 210, 360]);
     let lags: Vec<u128> = world.facts.started().iter().map(|(_, lag)| lag / 1000).collect();
     assert_eq!(lags, [0, 90, 120]);
@@ -98,7 +98,7 @@ async fn at_most_one_run_waits() {
 
 #[tokio::test(start_paused = true)]
 async fn a_run_without_a_known_end_is_awaited_until_the_slot() {
-    // Three requests one after the other, each of 19 s: the last is offered at 38 s.
+    // Three requests one after another, each taking 19 s: the last is offered at 38 s.
     let ends = World::new(minutely(vec![requests(3)]), takes(seconds(19)));
     ends.schedule_for(seconds(185)).await;
     assert_eq!(at_seconds(&ends.facts.started()), [60, 120, 180]);
@@ -113,17 +113,18 @@ async fn missed_slots_are_counted_and_not_caught_up() {
     let world = World::new(minutely(vec![requests(1)]), takes(millis(10)));
     let schedules = world.engine.start(CancellationToken::new()).unwrap();
     tokio::time::sleep(seconds(90)).await;
-    // The machine sleeps for ten minutes and a half: 11:30 becomes 12:00.
+    // The machine sleeps for ten and a half minutes: 11:30 becomes 12:00.
     *world.jump.lock().unwrap() = jiff::SignedDuration::from_secs(10 * 60 + 30);
     tokio::time::sleep(seconds(30)).await;
-    // It is looked at within ten seconds: too late for the slot of 10:12:00 at 10:12:00, in time for 10:13:00.
+    // The jump is noticed within ten seconds: too late for the slot at 10:12:00, in time for 10:13:00.
     tokio::time::sleep(seconds(60)).await;
     world.engine.shutdown(seconds(10), &CancellationToken::new()).await;
     schedules.ended().await.unwrap();
     let missed: u64 = world.facts.skipped_runs().iter().map(|(_, count)| count).sum();
     let started = world.facts.started().len() as u64;
     assert!(world.facts.skipped_runs().iter().all(|(reason, _)| *reason == "missed"));
-    // 10:01 and 10:13 at least; the slots between are missed but for 10:12, which may be taken in time.
+    // At least 10:01 and 10:13; the slots in between are missed, except for 10:12, which may still be in
+    // time.
     assert_eq!(started + missed, 13);
     assert!(missed >= 10, "{missed}");
 }
@@ -135,7 +136,7 @@ async fn a_clock_that_is_set_back_repeats_no_slot() {
     tokio::time::sleep(seconds(65)).await;
     *world.jump.lock().unwrap() = jiff::SignedDuration::from_secs(-8);
     tokio::time::sleep(seconds(55)).await;
-    // It was 10:01:00 on the wall for the second time.
+    // The wall clock showed 10:01:00 for the second time.
     assert_eq!(world.facts.started().len(), 1);
     tokio::time::sleep(seconds(20)).await;
     assert_eq!(world.facts.started().len(), 2);
@@ -192,12 +193,12 @@ async fn a_trigger_runs_every_target_of_the_profile() {
     let names: Vec<&str> = started.iter().map(|run| &*run.pair.target).collect();
     assert_eq!(names, ["llama", "gpt"]);
     assert!(started.iter().all(|run| matches!(run.what, Triggered::Started(_))));
-    // While they offer load, another is refused and counted.
+    // While they offer load, another run is refused and counted.
     let again = world.engine.trigger("chat").await.unwrap();
     assert!(again.iter().all(|run| run.what == Triggered::Skipped(SkippedRun::Overlap)));
     tokio::time::sleep(seconds(15)).await;
     assert_eq!(world.facts.started().len(), 2);
-    // Both were asked the same.
+    // Both targets got the same requests.
     let seeds: Vec<u64> = world.facts.summaries().iter().map(|summary| summary.run.seed).collect();
     assert_eq!(seeds.len(), 2);
     world.engine.shutdown(seconds(10), &CancellationToken::new()).await;
@@ -236,7 +237,7 @@ async fn continuous_without_a_time_bound_plays_one_after_the_other() {
     let slow = World::new(build(2), takes(seconds(3)));
     slow.schedule_for(millis(19_000)).await;
     assert_eq!(slow.facts.started().iter().map(|(at, _)| at / 1000).collect::<Vec<_>>(), [0, 6, 12, 18]);
-    // A target that fails at once is asked once per second.
+    // A target that fails immediately gets one request per second.
     let dead = World::new(build(1), |_| Script {
         takes: Duration::ZERO,
         outcome: Outcome::Failed(Failure::Connect),
@@ -265,7 +266,7 @@ async fn a_cycle_whose_predecessor_is_in_the_way_is_joined_late() {
     let world = World::new(build, takes(millis(10)));
     let schedules = world.engine.start(CancellationToken::new()).unwrap();
     tokio::time::sleep(seconds(30)).await;
-    // The clock is set five seconds forward: the next cycle is due while this one plays to its end.
+    // The clock is set forward by five seconds: the next cycle is due while this one is played to its end.
     *world.jump.lock().unwrap() = jiff::SignedDuration::from_secs(5);
     tokio::time::sleep(seconds(70)).await;
     world.engine.shutdown(seconds(10), &CancellationToken::new()).await;
@@ -287,7 +288,7 @@ async fn cycles_that_a_jump_passes_are_counted() {
     let world = World::new(build, takes(millis(10)));
     let schedules = world.engine.start(CancellationToken::new()).unwrap();
     tokio::time::sleep(seconds(30)).await;
-    // It is 10:02:50 now; this cycle ends at 10:03:20, and the rest of that of 10:03 is joined.
+    // It is 10:02:50 now; this cycle ends at 10:03:20, and the rest of the 10:03 cycle is joined.
     *world.jump.lock().unwrap() = jiff::SignedDuration::from_secs(140);
     tokio::time::sleep(seconds(80)).await;
     world.engine.shutdown(seconds(10), &CancellationToken::new()).await;
@@ -296,7 +297,8 @@ async fn cycles_that_a_jump_passes_are_counted() {
     let ids: Vec<String> = world.facts.summaries().iter().map(|summary| summary.run.id.clone()).collect();
     let id = |minute| format!("chat/llama/2026-11-20T10:0{minute}:00Z");
     assert_eq!(ids, [id(0), id(3), id(4)]);
-    // 10:01 is missed, 10:02 waits until 10:03 takes its place; 10:03 is played, and so it is not counted as skipped.
+    // 10:01 is missed, and 10:02 waits until 10:03 takes its place; 10:03 is played, so it is not counted as
+    // skipped.
     assert_eq!(world.facts.skipped_runs(), [("missed", 1), ("overlap", 1)]);
 }
 

@@ -1,4 +1,4 @@
-//! The set-up of a user: once, and again where it failed, without spinning.
+//! The set-up of a user: done once, and again if it failed, without spinning.
 
 use super::*;
 use crate::plan::Bounds;
@@ -35,12 +35,12 @@ async fn it_is_played_once_within_the_first_journey() {
     world.once().await;
     let told = world.facts.steps();
     let told: Vec<(&str, u128)> = told.iter().map(|(step, due, _)| (step.as_str(), *due)).collect();
-    // The first of the steps is the first of its iteration from the second journey on.
+    // From the second journey on, the first step is also the first of its iteration.
     let first = [("login", 0), ("session", 300), ("a", 700), ("b", 800)];
     assert_eq!(told, [&first[..], &[("a", 1900), ("b", 2000)]].concat());
     let journeys = world.facts.journeys();
     let sums: Vec<_> = journeys.iter().map(|it| (it.requests, it.duration, it.end - it.due)).collect();
-    // What the user waits for its set-up is no part of the journey's time.
+    // The time that the user waits for its set-up is not part of the journey's time.
     assert_eq!(sums, [(4, millis(200), millis(900)), (2, millis(200), millis(200))]);
 }
 
@@ -76,7 +76,7 @@ async fn it_begins_anew_with_nothing_of_the_one_before() {
     assert_eq!(world.facts.ends()[..3], ["auth session", "auth session", "ok"]);
     let dues: Vec<u128> =
         world.facts.journeys().iter().map(|it| (it.due - world.facts.start).as_secs().into()).collect();
-    // After 1 s, after 2 s, and then as the stage thinks.
+    // After 1 s, after 2 s, and then with the think time of the stage.
     assert_eq!(dues[..5], [0, 1, 3, 4, 5]);
 }
 
@@ -97,7 +97,7 @@ async fn a_step_that_fails_later_sets_nobody_up_again() {
 async fn a_log_in_that_is_no_longer_good_is_done_again() {
     let login = step("login").takes("token", "$.token");
     let steps = vec![step("a").at("/a/{{ token }}"), step("b")];
-    // The first token is refused at its third use.
+    // The first token is rejected when it is used for the third time.
     let world = World::app(build(6, vec![login], steps), |n, call| {
         let body = Some(if n == 0 { r#"{"token": "old"}"# } else { r#"{"token": "new"}"# });
         let expired = n > 4 && call.path == "/a/old";

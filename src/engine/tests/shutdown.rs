@@ -1,4 +1,4 @@
-//! Stopping: drain, cancel, name.
+//! Shutdown: drain, cancel, report.
 
 use super::*;
 use crate::testing::{rate, users};
@@ -7,7 +7,7 @@ fn build() -> Build {
     Build { stages: vec![rate(1.0, 100)], ..Build::default() }
 }
 
-/// Shuts down after 3.5 s of a run of 1/s.
+/// Shuts down 3.5 s into a run at 1/s.
 async fn stop(world: &World, grace: Duration, now: &CancellationToken) -> (Vec<Straggler>, RunSummary) {
     let pair = world.engine.plan().pairs[0].pair.clone();
     let (left, summary) = tokio::join!(
@@ -70,7 +70,7 @@ async fn a_caller_that_does_not_heed_is_dropped() {
 async fn what_waits_for_its_due_time_is_not_offered() {
     let world = World::new(Build { stages: vec![rate(100.0, 10)], ..Build::default() }, takes(millis(1)));
     let (_, summary) = stop(&world, seconds(5), &CancellationToken::new()).await;
-    // 250 ms of requests were prepared and not sent.
+    // 250 ms worth of requests were prepared but not sent.
     assert!((349..=351).contains(&summary.offered), "{}", summary.offered);
     assert_eq!(summary.offered, summary.ok);
 }

@@ -33,7 +33,7 @@ async fn the_first_request_that_fails() {
     assert_eq!(world.facts.ends(), ["overloaded b", "ok"]);
     assert_eq!((summary.offered, summary.ok, summary.result.label()), (5, 4, "failed"));
     assert_eq!(detail(&world, 0), "step b: scripted");
-    // The next one does not follow at once.
+    // The next one does not follow immediately.
     let [first, second] = &world.facts.journeys()[..] else { panic!("two journeys") };
     assert_eq!(second.due - first.end, millis(100));
     assert_eq!((first.requests, first.duration), (2, millis(200)));
@@ -56,7 +56,7 @@ async fn a_check_that_fails() {
     let is = crate::plan::JsonRule { min_items: Some(1), ..crate::plan::JsonRule::default() };
     let checks =
         expect(vec![("min_chars", Rule::MinChars(5)), ("$.citations", Rule::Json { path: cited, is })]);
-    // What is taken is not looked for then.
+    // If a check fails, extraction is not attempted.
     let steps = vec![step("a").expects(checks).takes("id", "$.id"), step("b")];
     let world = World::app(build(journeys(3), steps), |n, _| Script {
         body: Some([r#"{"citations": []}"#, r#"{"citations": [1], "id": 1}"#, "", "no json"][n]),
@@ -72,7 +72,7 @@ async fn a_check_that_fails() {
     assert_eq!(world.facts.journeys()[0].duration, millis(100));
 }
 
-/// A schema with a format that is checked by this.
+/// A schema with a format that is checked by this function.
 fn format(check: impl Fn(&str) -> bool + Send + Sync + 'static) -> Expect {
     let options = jsonschema::options().with_format("ours", check).should_validate_formats(true);
     let schema = Arc::new(serde_json::json!({ "format": "ours" }));
@@ -86,7 +86,7 @@ async fn a_panic_while_an_answer_is_checked() {
         assert_ne!(text, "strange", "scripted panic");
         true
     });
-    // What the user took is lost with it, so that it is set up again.
+    // The values that the user extracted are lost with it, so it is set up again.
     let login = step("login").takes("token", "$");
     let steps = vec![step("a").at("/a/{{ token }}").expects(checks), step("b")];
     let scenario = Some(scenario(vec![login], steps));
@@ -101,7 +101,7 @@ async fn a_panic_while_an_answer_is_checked() {
     assert_eq!(paths, ["/login", "/a/one", "/login", "/a/two", "/b"]);
     assert_eq!(world.facts.ends(), ["internal a", "ok"]);
     assert_eq!(detail(&world, 0), "step a: a fault of the prober while the answer was checked");
-    // What came back is known all the same, and is paid for.
+    // What was received is still recorded, and is paid for.
     let request = Arc::clone(&world.facts.requests()[1]);
     assert_eq!(
         (request.observed.status, request.observed.tokens.total(), request.observed.marks.sent.is_some()),
@@ -109,7 +109,7 @@ async fn a_panic_while_an_answer_is_checked() {
     );
 }
 
-/// In real time: a clock that is paused stands still as long as the check lasts.
+/// In real time: a paused clock stands still while the check is running.
 #[tokio::test]
 async fn a_shutdown_while_an_answer_is_checked_without_end() {
     let (release, held) = std::sync::mpsc::channel::<()>();
@@ -165,7 +165,7 @@ async fn a_status_that_was_not_expected_keeps_its_class_and_is_named() {
     let created = World::app(build(journeys(1), vec![step_of(Some(200))]), failing(Failure::Check, 201));
     created.once().await;
     assert_eq!(named(&created), ("check", "status".to_owned()));
-    // A failure without a status, and a failure for another reason.
+    // A failure without a status, and a failure for a different reason.
     let lost = World::app(build(journeys(1), vec![step_of(Some(200))]), |_, _| Script {
         outcome: Outcome::Failed(Failure::Reset),
         status: None,
@@ -203,7 +203,7 @@ async fn a_request_that_cannot_be_rendered() {
     let build = Build { budget: limit, slos: vec![up], ..build(journeys(2), steps) };
     let world = World::new(build, takes(millis(100)));
     world.once().await;
-    // No answer was to give the value: it is ours.
+    // No answer was supposed to provide the value, so the fault is ours.
     assert_eq!(world.facts.ends(), ["internal b", "internal b"]);
     assert_eq!(world.calls(), 2, "nothing is sent");
     assert!(detail(&world, 0).contains("nowhere"), "{}", detail(&world, 0));
@@ -224,7 +224,7 @@ async fn a_budget_that_is_spent_on_the_way() {
     let stage = users(1.0, Duration::ZERO, bounds);
     let world = World::new(Build { budget: limit, ..build(stage, abc()) }, takes(Duration::ZERO));
     let summary = world.once().await;
-    // Once per second it is asked for, at least.
+    // At least one attempt per second.
     assert_eq!(world.facts.ends()[..4], ["ok", "cancelled b", "cancelled a", "cancelled a"]);
     assert_eq!(detail(&world, 1), "step b: skipped, because a budget is spent");
     assert_eq!((summary.ok, world.calls()), (4, 4));
@@ -236,7 +236,7 @@ async fn a_budget_that_is_spent_on_the_way() {
 
 #[tokio::test(start_paused = true)]
 async fn no_run_begins_where_no_journey_can_end() {
-    // Three requests, of which one may cost 1000 tokens.
+    // Three requests, one of which may cost 1000 tokens.
     let steps = || vec![step("a"), step("b").reserves(600, 400), step("c")];
     let cron = When::Every { period: seconds(10), at_start: false };
     let world = |requests, tokens| {
@@ -256,7 +256,7 @@ async fn no_run_begins_where_no_journey_can_end() {
     }
 }
 
-/// Shuts down so long after the start of a run.
+/// Shuts down this long after the start of a run.
 async fn stop(world: &World, after: Duration, grace: Duration) -> (Vec<Straggler>, RunSummary) {
     let pair = world.engine.plan().pairs[0].pair.clone();
     let (left, summary) = tokio::join!(
@@ -286,7 +286,7 @@ async fn a_shutdown_while_the_user_thinks() {
 async fn a_shutdown_while_it_waits_for_an_answer() {
     let world = World::new(build(journeys(9), abc()), takes(seconds(5)));
     let (left, summary) = stop(&world, seconds(1), seconds(30)).await;
-    // The request may end within the grace; the next one is not offered.
+    // The request may end within the grace period; the next one is not offered.
     assert_eq!((left, summary.ok, world.facts.outcomes()), (Vec::new(), 1, vec!["ok"]));
     assert_eq!(world.facts.ends(), ["cancelled b"]);
     let hard = World::new(build(journeys(9), abc()), takes(seconds(5)));
@@ -320,7 +320,7 @@ async fn another_plan() {
     let world = World::new(Build { trigger: every, ..build(journeys(9), abc()) }, takes(seconds(5)));
     let schedules = world.engine.start(CancellationToken::new()).unwrap();
     tokio::time::sleep(seconds(8)).await;
-    // In the middle of the second request: that one ends, and nothing more is offered.
+    // In the middle of the second request: it is completed, and nothing more is offered.
     let plan = Arc::new(crate::plan::from_yaml("{}").unwrap());
     let next = world.engine.prepare(plan, &HashMap::new()).unwrap();
     let before = Instant::now();

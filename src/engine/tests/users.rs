@@ -20,7 +20,7 @@ async fn a_user_asks_after_its_answer_and_a_pause() {
     let world = World::new(build(users(1.0, seconds(1), FIVE_SECONDS)), takes(millis(500)));
     let summary = world.once().await;
     assert_eq!(offsets(&world), [0, 1500, 3000, 4500]);
-    // The last answer came after the stage's end: users finish what they do.
+    // The last answer arrived after the end of the stage: users finish what they have started.
     assert_eq!((summary.offered, summary.ok), (4, 4));
     assert_eq!(world.facts.active(""), seconds(5));
     assert!(world.facts.requests().iter().all(|request| request.observed.marks.dispatch_lag() < millis(2)));
@@ -33,7 +33,7 @@ async fn so_many_requests_are_shared_by_the_users() {
     let summary = world.once().await;
     assert_eq!((summary.offered, summary.ok), (10, 10));
     assert_eq!(world.facts.dues().len(), 10);
-    // A user that waits for its answer is load: until the last answer.
+    // A user waiting for its answer counts as load: until the last answer.
     assert_eq!(world.facts.active(""), seconds(4));
 }
 

@@ -1,4 +1,4 @@
-//! A journey while it is played, and why it does not go on.
+//! A journey while it is being played, and why it was interrupted.
 
 use crate::event::{Failure, Outcome, Request, SkipReason, TraceIds};
 use crate::fact::OpenJourney;
@@ -11,17 +11,17 @@ use tokio::time::Instant;
 pub(super) struct OngoingJourney {
     /// Its record; absent for a workload.
     pub(super) open: Option<Box<OpenJourney>>,
-    /// Ids of its span, where it has one.
+    /// Ids of its span, if it has one.
     pub(super) ids: Option<TraceIds>,
-    /// When its present request is due.
+    /// When its current request is due.
     pub(super) due: Instant,
-    /// When its last request had ended.
+    /// When its last request ended.
     pub(super) ended: Option<Instant>,
-    /// Draws think times; created with the first one.
+    /// Draws think times; created when first needed.
     pub(super) thinking: Option<Box<ChaCha8Rng>>,
 }
 
-/// Why a journey does not go on.
+/// Why a journey was interrupted.
 pub(super) enum Interruption {
     /// This request failed.
     Failed(Arc<Request>),
@@ -40,7 +40,7 @@ impl Interruption {
         }
     }
 
-    /// The outcome of the journey, and a description for people.
+    /// The outcome of the journey, and a human-readable description.
     pub(super) fn told(&self) -> (Outcome, &str) {
         let cancelled = Outcome::Failed(Failure::Cancelled);
         match self {
@@ -56,7 +56,7 @@ impl Interruption {
 }
 
 impl OngoingJourney {
-    /// Its first request is offered.
+    /// Called when its first request is offered.
     pub(super) fn begin(&mut self) {
         if let Some(open) = &mut self.open {
             open.begin();
@@ -69,7 +69,7 @@ impl OngoingJourney {
         }
     }
 
-    /// A request has ended.
+    /// Called when a request has ended.
     pub(super) fn add(&mut self, request: &Request, waited: bool) {
         self.ended = self.ended.max(Some(request.observed.marks.end));
         if let Some(open) = &mut self.open {

@@ -1,5 +1,5 @@
-//! Prepares the requests of a user and checks their answers: what needs no rendering in place, everything else in the CPU
-//! pool. When a request is sent is not known here.
+//! Prepares the requests of a user and checks their answers: inline if nothing has to be rendered, otherwise
+//! in the CPU pool. When a request is sent is not known here.
 
 use super::render::{RenderJob, RenderedStep};
 use super::{Ahead, ScenarioUser, UserId};
@@ -12,7 +12,7 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 impl ScenarioUser {
-    /// Prepares a request. `None` if the stage was stopped meanwhile.
+    /// Prepares a request. `None` if the stage was stopped in the meantime.
     pub(super) async fn prepare(
         &mut self,
         at: JourneyStep,
@@ -26,7 +26,7 @@ impl ScenarioUser {
         Some(Box::new(Ahead { at, iteration, rendered }))
     }
 
-    /// Prepares a request of fixed prompts.
+    /// Prepares a request with fixed prompts.
     pub(super) fn prepare_in_place(&self, at: JourneyStep, iteration: u64) -> Box<Ahead> {
         let stage = self.stage.number;
         let number = match self.id {
@@ -37,7 +37,7 @@ impl ScenarioUser {
         Box::new(Ahead { at, iteration, rendered: RenderedStep { turn: 1, sending } })
     }
 
-    /// Renders a request. `None` if the stage was stopped meanwhile.
+    /// Renders a request. `None` if the stage was stopped in the meantime.
     async fn render(&mut self, at: &JourneyStep, iteration: u64, due: Instant) -> Option<RenderedStep> {
         let job = self.render_job(at, iteration, due);
         let mut user = self.take_user();
@@ -59,8 +59,9 @@ impl ScenarioUser {
         Some(RenderedStep::by_our_fault())
     }
 
-    /// Checks an answer, and extracts what later requests need. If the next request is due soon, it is rendered in the
-    /// same go: that saves a trip to the pool, and a user without think time has no other moment for it.
+    /// Checks an answer, and extracts what later requests need. If the next request is due soon, it is
+    /// rendered in the same job: that saves a trip to the pool, and a user without think time has no other
+    /// time for it.
     pub(super) async fn check_answer(
         &mut self,
         at: &JourneyStep,
@@ -73,7 +74,7 @@ impl ScenarioUser {
         let next = next.filter(|next| is_soon && !next.step.is_fixed());
         let job = next.as_ref().map(|next| self.render_job(next, iteration, due));
         let (step, answer) = (Arc::clone(&at.step), Arc::clone(&answered.answer));
-        // Fixed prompts neither use nor leave anything.
+        // Fixed prompts neither use nor produce extracted values.
         let mut user = (!step.is_fixed() || job.is_some()).then(|| self.take_user());
         let work = self.stage.check(&at.step, &answered.answer, move || {
             let mut judged = judge(&step.expect, &answer);
@@ -117,7 +118,7 @@ impl ScenarioUser {
         }
     }
 
-    /// The user's state, to be moved to the CPU pool and back.
+    /// Takes the user's state, to be moved to the CPU pool and back.
     fn take_user(&mut self) -> Box<User> {
         let new = || Box::new(User::new(Arc::clone(&self.context), self.id.number()));
         self.user.take().unwrap_or_else(new)

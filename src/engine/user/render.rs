@@ -1,4 +1,4 @@
-//! Renders and encodes one request of a user: what the CPU pool does for it before it is sent.
+//! Renders and encodes one request of a user: the work the CPU pool does before it is sent.
 
 use super::super::request::{Sending, Unsendable};
 use crate::client::{AnswerForm, CallOptions, Caller};
@@ -9,11 +9,11 @@ use jiff::Timestamp;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
-/// What is needed to render a request, beside the user.
+/// What is needed to render a request, in addition to the user's state.
 pub(super) struct RenderJob {
     pub(super) at: JourneyStep,
     pub(super) iteration: u64,
-    /// The user starts over before it.
+    /// Whether the user starts over before this request.
     pub(super) anew: bool,
     /// What the wall clock will show when it is due.
     pub(super) now: Timestamp,
@@ -22,21 +22,21 @@ pub(super) struct RenderJob {
 
 /// A request that was rendered, or why it could not be.
 pub(super) struct RenderedStep {
-    /// The turn that it is, from 1.
+    /// The turn of the conversation, from 1.
     pub(super) turn: u32,
     pub(super) sending: Result<Sending, Unsendable>,
 }
 
 impl RenderedStep {
-    /// It could not be made, and nobody but us is to blame.
+    /// The request could not be built because of a fault on our side.
     pub(super) fn by_our_fault() -> Self {
         Self { turn: 1, sending: Err(Unsendable::by_our_fault()) }
     }
 }
 
 impl RenderJob {
-    /// Renders and encodes. A panic is kept here: where the answer before it was looked at in the same go, that one is
-    /// sound.
+    /// Renders and encodes. Panics are caught here, so that the previous answer, if it was checked in the
+    /// same job, is not affected.
     pub(super) fn make(self, user: &mut User) -> RenderedStep {
         let made = std::panic::catch_unwind(AssertUnwindSafe(|| {
             if self.anew {

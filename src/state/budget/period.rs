@@ -1,12 +1,12 @@
-//! Where calendar periods begin.
+//! Computes when calendar periods begin.
 
 use crate::plan::Period;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
-/// The first instant of the period that `at` lies in. A day that begins inside a change of the clock begins at
-/// its first instant that exists; where a clock comes twice, both belong to the same day.
+/// The first instant of the period that contains `at`. If midnight is skipped by a clock change, the day
+/// begins at the first instant that exists; if the clock shows a time twice, both belong to the same day.
 pub(super) fn start(period: Period, zone: &TimeZone, at: Timestamp) -> Timestamp {
     let local = at.to_zoned_datetime(zone.clone());
     let (date, time) = (local.date(), local.time());
@@ -24,7 +24,7 @@ pub(super) fn start(period: Period, zone: &TimeZone, at: Timestamp) -> Timestamp
         }
         Period::Month => first_of(date.first_of_month()),
     };
-    // Only at the ends of jiff's range of years.
+    // Only at the limits of jiff's range of years.
     start.unwrap_or(at)
 }
 

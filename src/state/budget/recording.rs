@@ -1,4 +1,4 @@
-//! Whether what was reserved is recorded in the state file.
+//! Tracks whether reservations have been recorded in the state file.
 
 use super::{Amounts, BudgetLedger};
 use crate::event::Scope;
@@ -10,7 +10,8 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::sync::watch;
 
-/// How long a request waits for its reservation to be recorded. Then recording has failed, and requests end without.
+/// How long a request waits for its reservation to be recorded. After that, recording is considered failed
+/// and requests end without it.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// A budget in the state file.
@@ -24,15 +25,15 @@ pub struct SavedBudget {
     pub(in crate::state) spent: Amounts,
 }
 
-/// All budgets at one time.
+/// All budgets at one point in time.
 #[derive(Debug)]
 pub(in crate::state) struct Snapshot {
     pub(in crate::state) budgets: Vec<SavedBudget>,
-    /// Reservations up to this one are in it.
+    /// The number of the last reservation included.
     pub(in crate::state) reservations: u64,
 }
 
-/// What is known of the keeper of the state file, if there is one.
+/// What is known about the keeper of the state file, if there is one.
 #[derive(Default)]
 pub(super) struct Recording {
     keeper: OnceLock<Keeper>,
@@ -40,20 +41,20 @@ pub(super) struct Recording {
 
 struct Keeper {
     wake: Box<dyn Fn() + Send + Sync>,
-    /// Something has changed since the last snapshot.
+    /// Whether something has changed since the last snapshot.
     dirty: AtomicBool,
-    /// The last reservation that is recorded.
+    /// The number of the last reservation that has been recorded.
     reached: watch::Sender<u64>,
     failed: AtomicBool,
 }
 
 impl Recording {
-    /// What is spent cannot be recorded, and should be.
+    /// Whether spending should be recorded but cannot be.
     pub(super) fn has_failed(&self) -> bool {
         self.keeper.get().is_some_and(|keeper| keeper.failed.load(Ordering::Acquire))
     }
 
-    /// There is something to be recorded.
+    /// Notes that there is something to record.
     pub(super) fn changed(&self) {
         if let Some(keeper) = self.keeper.get()
             && !keeper.dirty.swap(true, Ordering::AcqRel)
@@ -62,7 +63,7 @@ impl Recording {
         }
     }
 
-    /// Waits until this reservation is recorded, or recording has failed.
+    /// Waits until this reservation has been recorded, or recording has failed.
     pub(super) async fn reaches(&self, number: u64) {
         let Some(keeper) = self.keeper.get().filter(|keeper| *keeper.reached.borrow() < number) else {
             return;
@@ -71,15 +72,15 @@ impl Recording {
         let arrives = reached.wait_for(|last| *last >= number || keeper.failed.load(Ordering::Acquire));
         if tokio::time::timeout(PATIENCE, arrives).await.is_err() {
             keeper.failed.store(true, Ordering::Release);
-            // Others wait for the same.
+            // Other tasks are waiting for the same thing.
             keeper.reached.send_modify(|_| {});
         }
     }
 }
 
 impl BudgetLedger {
-    /// From now on a keeper records what is spent: `wake` tells it, from any thread, that there is something to record.
-    /// It must neither block nor do I/O. The first keeper stays.
+    /// Lets a keeper record what is spent from now on. `wake` is called, from any thread, when there is
+    /// something to record; it must neither block nor do I/O. If there already is a keeper, it stays.
     pub(in crate::state) fn record_with(self: &Arc<Self>, wake: impl Fn() + Send + Sync + 'static) {
         let keeper = Keeper {
             wake: Box::new(wake),
@@ -87,11 +88,12 @@ impl BudgetLedger {
             reached: watch::Sender::new(0),
             failed: AtomicBool::new(false),
         };
-        // A second call is a mistake that changes nothing.
+        // A second call is a bug, but has no effect.
         let _ = self.recording.keeper.set(keeper);
     }
 
-    /// What is to be recorded, if anything has changed since the last snapshot, or if the last one was not recorded.
+    /// Returns what has to be recorded, if anything has changed since the last snapshot or if that one was
+    /// not recorded.
     pub(in crate::state) fn unrecorded(&self) -> Option<Snapshot> {
         let keeper = self.recording.keeper.get()?;
         keeper.dirty.swap(false, Ordering::AcqRel).then(|| self.snapshot())
@@ -109,7 +111,7 @@ impl BudgetLedger {
         Snapshot { budgets: budgets.collect(), reservations: books.reservations }
     }
 
-    /// A snapshot was recorded.
+    /// Called when a snapshot has been recorded.
     pub(in crate::state) fn recorded_until(&self, reservations: u64) {
         if let Some(keeper) = self.recording.keeper.get() {
             keeper.failed.store(false, Ordering::Release);
@@ -117,7 +119,7 @@ impl BudgetLedger {
         }
     }
 
-    /// A snapshot could not be recorded: money is not spent until one is.
+    /// Called when a snapshot could not be recorded: no money is spent until one is.
     pub(in crate::state) fn recording_failed(&self) {
         if let Some(keeper) = self.recording.keeper.get() {
             keeper.dirty.store(true, Ordering::Release);

@@ -4,7 +4,7 @@ use crate::testing::{Build, change_plan};
 use jiff::tz::TimeZone;
 use proptest::prelude::*;
 
-/// A wall clock that tests move.
+/// A wall clock that tests can move.
 #[derive(Clone)]
 struct Hands(Arc<Mutex<Timestamp>>);
 
@@ -79,7 +79,7 @@ fn each_unit_and_scope_has_its_limit() {
 fn a_limit_can_be_spent_to_its_end() {
     let hands = Hands::at("2026-11-20T10:00:00Z");
     let ledger = ledger(None, Some(budget(None, None, Some(0.3))), &hands);
-    // 0.1 three times is more than 0.3 in floating point.
+    // In floating point, three times 0.1 is more than 0.3.
     for _ in 0..3 {
         let _held = ledger.reserve(&chat(), spend(1, 0, 0.1)).unwrap();
     }
@@ -137,7 +137,7 @@ fn a_clock_that_is_set_back_a_little_opens_no_spent_period() {
     assert!(ledger.reserve(&chat(), spend(1, 0, 0.0)).is_err());
     ledger.settle(held, spend(0, 0, 0.0));
     assert_eq!(spent(&ledger), ["profile/chat requests 0/1"]);
-    // A clock that was far off must not freeze the period it was in.
+    // A clock that was far off must not freeze the period that it was in.
     hands.set("2026-11-19T12:00:00Z");
     let _first = ledger.reserve(&chat(), spend(1, 0, 0.0)).unwrap();
     hands.set("2026-11-20T12:00:00Z");
@@ -159,11 +159,12 @@ fn another_plan_forgets_nothing_that_was_spent() {
     let ledger = ledger(Some(budget(Some(10), None, None)), Some(budget(Some(3), Some(100), None)), &hands);
     let held = ledger.reserve(&chat(), spend(1, 60, 0.5)).unwrap();
     let _lost = ledger.reserve(&chat(), spend(1, 10, 0.5)).unwrap();
-    // Other limits, also of a unit that had none, apply to what was spent; the agent's stays as it is.
+    // The new limits, also for a unit that had none before, apply to what was spent; the agent's budget is
+    // unchanged.
     change_plan(&ledger, plan(Some(budget(Some(10), None, None)), Some(budget(None, Some(70), Some(4.0)))));
     assert_eq!(spent(&ledger), ["agent requests 2/10", "profile/chat tokens 70/70", "profile/chat cost 1/4"]);
     assert!(ledger.reserve(&chat(), spend(1, 1, 0.0)).is_err());
-    // What was reserved under the old plan is settled under the new.
+    // What was reserved under the old plan is settled under the new one.
     ledger.settle(held, spend(1, 20, 0.25));
     assert_eq!(
         spent(&ledger),
@@ -178,7 +179,7 @@ fn a_budget_that_is_away_for_a_while_comes_back_as_it_was() {
     let _held = ledger.reserve(&chat(), spend(1, 0, 0.0)).unwrap();
     change_plan(&ledger, plan(None, None));
     assert_eq!(spent(&ledger), [""; 0]);
-    // Nothing caps it now, and it is counted all the same.
+    // It is not limited now, but still counted.
     let _beyond: Vec<Hold> = (0..4).map(|_| ledger.reserve(&chat(), spend(1, 0, 0.0)).unwrap()).collect();
     change_plan(&ledger, plan(Some(budget(Some(9), None, None)), Some(budget(Some(8), None, None))));
     assert_eq!(spent(&ledger), ["agent requests 0/9", "profile/chat requests 5/8"]);
@@ -227,8 +228,8 @@ fn what_is_no_money_costs_nothing() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(30))]
 
-    /// Threads that reserve and settle at the same time: what is held and what was settled never exceeds the
-    /// limits, and in the end the books hold exactly what was settled.
+    /// With threads reserving and settling concurrently, the total of what is held and what was settled never
+    /// exceeds the limits, and in the end the books contain exactly what was settled.
     #[test]
     fn concurrent_use_stays_within_the_limits(
         plans in proptest::collection::vec(proptest::collection::vec((1_u64..40, 0.0..1.0_f64, 0.0..1.0_f64), 1..25), 2..5),
@@ -249,7 +250,8 @@ proptest! {
     }
 }
 
-/// Reserves and settles by a plan of (tokens, money, share that is really spent); checks the books at each step.
+/// Reserves and settles according to a list of (tokens, money, share actually spent), checking the books at
+/// each step.
 fn play(ledger: &BudgetLedger, plan: &[(u64, f64, f64)]) -> Vec<Spend> {
     let mut settled = Vec::new();
     let mut held = Vec::new();

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use rusqlite::{Connection, Row, Transaction, params};
 
-/// The label of the agent's budget; others are `profile/NAME`.
+/// The label of the agent's budget; the others are `profile/NAME`.
 const AGENT: &str = "agent";
 
 pub(super) fn load(db: &Connection) -> rusqlite::Result<Vec<SavedBudget>> {
@@ -15,7 +15,7 @@ pub(super) fn load(db: &Connection) -> rusqlite::Result<Vec<SavedBudget>> {
         "SELECT scope, period, timezone, period_start, requests, tokens, cost_pico FROM budgets ORDER BY scope",
     )?;
     let rows = statement.query_map([], |row| Ok(budget(row)))?;
-    // A row that cannot be read was written by hand; the others count all the same.
+    // An unreadable row must have been edited by hand; the others still count.
     rows.filter_map(|row| row.and_then(|row| row).transpose()).collect()
 }
 
@@ -40,7 +40,7 @@ fn budget(row: &Row<'_>) -> rusqlite::Result<Option<SavedBudget>> {
     Ok(Some(SavedBudget { scope, period, timezone, start, spent: Amounts { requests, tokens, cost } }))
 }
 
-/// Writes all budgets; those that are not among them go.
+/// Writes all budgets and removes any others.
 pub(super) fn save(transaction: &Transaction<'_>, budgets: &[SavedBudget]) -> rusqlite::Result<()> {
     transaction.execute("DELETE FROM budgets", [])?;
     let mut statement = transaction.prepare_cached("INSERT INTO budgets VALUES (?, ?, ?, ?, ?, ?, ?)")?;

@@ -6,12 +6,12 @@ use rusqlite::{Connection, Row, Transaction, params};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-/// A run that has ended, with what its requests come to.
+/// A run that has ended, with the totals of its requests.
 #[derive(Clone, Debug)]
 pub struct SavedRun {
     /// Its record.
     pub summary: Arc<RunSummary>,
-    /// Its numbers.
+    /// The totals of its requests.
     pub tally: Arc<RunTally>,
 }
 
@@ -22,7 +22,7 @@ pub(super) fn load(db: &Connection, limit: usize) -> rusqlite::Result<Vec<SavedR
     let mut statement =
         db.prepare(&format!("SELECT {COLUMNS} FROM runs ORDER BY ended_ms DESC, rowid DESC LIMIT ?"))?;
     let rows = statement.query_map([i64::try_from(limit).unwrap_or(i64::MAX)], |row| Ok(run(row)))?;
-    // A row that cannot be read was written by hand, or has a result that is not known.
+    // An unreadable row was edited by hand, or has an unknown result.
     rows.filter_map(|row| row.and_then(|row| row).transpose()).collect()
 }
 
@@ -78,7 +78,7 @@ fn signed(n: u64) -> i64 {
     i64::try_from(n).unwrap_or(i64::MAX)
 }
 
-/// Milliseconds since the epoch; 0 for what lies before it.
+/// Milliseconds since the epoch; 0 for earlier times.
 pub(super) fn millis(time: SystemTime) -> i64 {
     let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)

@@ -1,4 +1,4 @@
-//! The schema, its versions, and the checks before a file is used.
+//! The schema, its versions, and the checks made before a file is used.
 
 use super::{StateError, explain};
 use rusqlite::Connection;
@@ -7,7 +7,8 @@ use std::path::Path;
 /// Marks a database as ours (`PRAGMA application_id`): "tkbt".
 const APPLICATION: i64 = 0x746b_6274;
 
-/// Each brings the schema from the version of its position to the next. A migration that was released never changes.
+/// Each entry migrates the schema from the version equal to its index to the next one. A released migration
+/// must never change.
 const MIGRATIONS: &[&str] = &["
     CREATE TABLE budgets (
         scope TEXT PRIMARY KEY,
@@ -44,10 +45,10 @@ const MIGRATIONS: &[&str] = &["
     ) WITHOUT ROWID;
 "];
 
-/// The version that this program writes.
+/// The schema version that this program writes.
 pub(super) const VERSION: i64 = 1;
 
-/// Checks that the database is ours and whole, and brings its schema up to date.
+/// Checks that the database is ours and intact, and brings its schema up to date.
 pub(super) fn prepare(db: &mut Connection, path: &Path) -> Result<(), StateError> {
     let fail = |error: rusqlite::Error| explain(path, &error);
     let number =
@@ -67,7 +68,7 @@ pub(super) fn prepare(db: &mut Connection, path: &Path) -> Result<(), StateError
         return Err(StateError::Damaged { path: path.to_owned(), what: found });
     }
     if objects == 0 {
-        // Takes effect in an empty file only.
+        // Only takes effect in an empty file.
         db.pragma_update(None, "auto_vacuum", "INCREMENTAL").map_err(fail)?;
     }
     db.query_row("PRAGMA journal_mode = WAL", [], |row| row.get::<_, String>(0)).map_err(fail)?;
@@ -76,7 +77,7 @@ pub(super) fn prepare(db: &mut Connection, path: &Path) -> Result<(), StateError
 }
 
 fn migrate(db: &mut Connection, missing: &[&str]) -> rusqlite::Result<()> {
-    // A write even where nothing is missing: whoever may only read must learn it now.
+    // Write even if nothing is missing, so that missing write permission is detected now.
     let transaction = db.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
     for migration in missing {
         transaction.execute_batch(migration)?;

@@ -1,33 +1,33 @@
-//! The series of the status page in the state file: what happened in each minute, by pair.
+//! The series of the status page in the state file: what happened in each minute, per pair.
 
 use crate::event::Pair;
 use crate::tally::RunTally;
 use rusqlite::types::ToSqlOutput;
 use rusqlite::{Connection, OptionalExtension as _, Row, Transaction, params};
 
-/// What happened in a minute.
+/// What happened in a minute for one pair.
 #[derive(Clone, Debug)]
 pub struct SavedMinute {
     /// Minutes since the epoch.
     pub minute: i64,
-    /// The profile and its target.
+    /// The profile and target.
     pub pair: Pair,
-    /// What its requests come to.
+    /// The totals of its requests.
     pub tally: RunTally,
 }
 
-/// Which minutes are wanted.
+/// Selects minutes.
 #[derive(Clone, Debug, Default)]
 pub struct WantedMinutes {
-    /// The first, minutes since the epoch.
+    /// The first minute, in minutes since the epoch.
     pub from: i64,
-    /// Of this profile only.
+    /// Only this profile, if set.
     pub profile: Option<String>,
-    /// Of this target only.
+    /// Only this target, if set.
     pub target: Option<String>,
 }
 
-/// Most minutes in one answer.
+/// Maximum number of minutes in one answer.
 pub const MAX_MINUTES: u32 = 10_000;
 
 pub(super) fn load(db: &Connection, wanted: &WantedMinutes) -> rusqlite::Result<Vec<SavedMinute>> {
@@ -37,7 +37,7 @@ pub(super) fn load(db: &Connection, wanted: &WantedMinutes) -> rusqlite::Result<
          AND (?3 IS NULL OR target = ?3) ORDER BY minute DESC, profile DESC, target DESC LIMIT ?4",
     )?;
     let rows = statement.query_map(params![from, profile, target, MAX_MINUTES], |row| Ok(minute(row)))?;
-    // A row that cannot be read was written by hand.
+    // An unreadable row must have been edited by hand.
     let minutes: rusqlite::Result<Vec<_>> =
         rows.filter_map(|row| row.and_then(|row| row).transpose()).collect();
     minutes.map(|mut minutes| {
@@ -52,7 +52,7 @@ fn minute(row: &Row<'_>) -> rusqlite::Result<Option<SavedMinute>> {
     Ok(Some(SavedMinute { minute: row.get(0)?, pair, tally }))
 }
 
-/// Adds minutes to what is there: two processes may have had a part of the same one.
+/// Adds minutes to the existing data: two processes may each have covered part of the same minute.
 pub(super) fn save(transaction: &Transaction<'_>, minutes: &[SavedMinute]) -> rusqlite::Result<()> {
     let mut known = transaction
         .prepare_cached("SELECT tally FROM minutes WHERE minute = ? AND profile = ? AND target = ?")?;

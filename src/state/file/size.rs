@@ -1,11 +1,11 @@
-//! What the state file may hold, and for how long.
+//! Limits on the size and age of the data in the state file.
 
 use super::Kept;
 use rusqlite::Connection;
 
 const MINUTE_MS: i64 = 60_000;
 
-/// Of what is too much, one part in so many goes at a time.
+/// When the file is too large, one part in this many is removed at a time.
 const PARTS: i64 = 10;
 
 pub(super) fn prune(db: &mut Connection, kept: Kept, now: i64) -> rusqlite::Result<u64> {
@@ -18,7 +18,7 @@ pub(super) fn prune(db: &mut Connection, kept: Kept, now: i64) -> rusqlite::Resu
             break;
         }
     }
-    // Each step gives one page back.
+    // Each step frees one page.
     let mut vacuum = db.prepare_cached("PRAGMA incremental_vacuum")?;
     let mut steps = vacuum.query([])?;
     while steps.next()?.is_some() {}
@@ -27,7 +27,7 @@ pub(super) fn prune(db: &mut Connection, kept: Kept, now: i64) -> rusqlite::Resu
     bytes(db)
 }
 
-/// Removes a part of the minutes and runs, the oldest. Returns how many.
+/// Removes the oldest part of the minutes and runs. Returns how many were removed.
 fn drop_oldest(db: &Connection) -> rusqlite::Result<usize> {
     let minutes = db.execute(
         "DELETE FROM minutes WHERE minute <= (SELECT min(minute) + (max(minute) - min(minute)) / ? FROM minutes)",
@@ -45,13 +45,13 @@ fn number(db: &Connection, pragma: &str) -> rusqlite::Result<u64> {
     Ok(u64::try_from(n).unwrap_or(0))
 }
 
-/// Bytes that hold something.
+/// Number of bytes in use.
 fn used(db: &Connection) -> rusqlite::Result<u64> {
     let pages = number(db, "page_count")?.saturating_sub(number(db, "freelist_count")?);
     Ok(pages * number(db, "page_size")?)
 }
 
-/// Bytes of the file, its log left out.
+/// Size of the file in bytes, excluding its log.
 fn bytes(db: &Connection) -> rusqlite::Result<u64> {
     Ok(number(db, "page_count")? * number(db, "page_size")?)
 }

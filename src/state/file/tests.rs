@@ -1,4 +1,4 @@
-//! What is written is read again, by whatever comes next; and what cannot be read is said.
+//! What is written is read back by the next process, and what cannot be read is reported.
 
 use super::*;
 use crate::event::{Pair, RunRef, RunResult, RunSummary, Scope};

@@ -1,9 +1,9 @@
-//! A profile's load in a few words, for people.
+//! A short human-readable description of a profile's load.
 
 use crate::plan::{Arrivals, Bounds, Profile, Ramp, Scenario, Shape, Stage, Trigger};
 use std::time::Duration;
 
-/// Such as `every 20 s: 4 requests/s for 6 s in bursts`; warm-ups are left out.
+/// For example `every 20 s: 4 requests/s for 6 s in bursts`; warm-ups are left out.
 pub(super) fn load(profile: &Profile) -> String {
     let when = match &profile.schedule.trigger {
         Trigger::Every { period, .. } => format!("every {}", time(*period)),
@@ -18,7 +18,7 @@ pub(super) fn load(profile: &Profile) -> String {
     format!("{when}: {}{steps}", stages.join(", then "))
 }
 
-/// Such as `a journey: query, talk 3 times`.
+/// For example `a journey: query, talk 3 times`.
 fn steps(scenario: &Scenario) -> String {
     let steps = scenario.steps.iter().map(|step| match step.repeat {
         0 | 1 => step.name.to_string(),
@@ -69,7 +69,7 @@ fn until(bounds: Bounds) -> String {
     bounds.into_iter().flatten().collect()
 }
 
-/// In the largest unit that gives a whole number.
+/// In the largest unit that gives an integer.
 fn time(time: Duration) -> String {
     let seconds = time.as_secs_f64();
     let whole =

@@ -1,4 +1,4 @@
-//! What is kept of ten minutes, with a clock that stands still until it is told to move.
+//! What is kept of the last ten minutes, with a clock that only moves when told to.
 
 use super::*;
 use crate::event::{Failure, Outcome, Place, Verdict};

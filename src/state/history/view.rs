@@ -1,4 +1,4 @@
-//! What is shown of a history.
+//! The history of a pair as shown to users.
 
 use super::{ALL, SLOT, SLOTS, Series, number};
 use crate::plan::{Bound, Objective};
@@ -8,101 +8,101 @@ use serde::Serialize;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-/// Slots of the window that "now" is: the present one and those before, 50 to 60 seconds.
+/// Number of slots that count as "now": the current one and those before it, 50 to 60 seconds in total.
 const NOW: u64 = 6;
 
 /// The last ten minutes of a pair.
 #[derive(Clone, Debug, Serialize)]
 pub struct HistoryView {
-    /// The load in words.
+    /// A short description of the load.
     pub load: Arc<str>,
-    /// Answers are asked for as streams.
+    /// Whether answers are requested as streams.
     pub streamed: bool,
-    /// Seconds that a slot covers.
+    /// Duration of a slot in seconds.
     pub slot_seconds: u64,
     /// The last minute (50 to 60 s of it).
     pub minute: WindowView,
-    /// Everything that is kept.
+    /// The whole period that is kept.
     pub window: WindowView,
-    /// The oldest first, the present one last; empty ones are among them.
+    /// Oldest first, current slot last; includes empty slots.
     pub slots: Vec<SlotView>,
 }
 
-/// What ended in one slot; warm-up left out, but for tokens.
+/// What ended in one slot; excludes warm-up, except for tokens.
 #[derive(Clone, Debug, Serialize)]
 pub struct SlotView {
-    /// Where it begins.
+    /// When the slot begins.
     pub start: Time,
     /// Requests that were `ok`.
     pub ok: u64,
-    /// Requests that failed, by the target's doing.
+    /// Requests that failed because of the target.
     pub failed: u64,
-    /// Requests that say nothing about the target: cancelled, or the prober's own fault.
+    /// Requests that say nothing about the target: cancelled, or failed through the prober's own fault.
     pub not_judged: u64,
-    /// Tokens in.
+    /// Input tokens.
     pub input_tokens: u64,
-    /// Tokens out.
+    /// Output tokens.
     pub output_tokens: u64,
-    /// Seconds; streamed answers only.
+    /// In seconds; streamed answers only.
     pub time_to_first_token_seconds: Option<Quantiles>,
-    /// Seconds from the send to the end.
+    /// In seconds, from the send to the end.
     pub request_duration_seconds: Option<Quantiles>,
 }
 
-/// What ended in several slots together.
+/// What ended in several slots combined.
 #[derive(Clone, Debug, Serialize)]
 pub struct WindowView {
-    /// Seconds that it covers.
+    /// The period covered, in seconds.
     pub seconds: f64,
     /// Requests that were `ok`.
     pub ok: u64,
-    /// Requests that failed, by the target's doing.
+    /// Requests that failed because of the target.
     pub failed: u64,
     /// Requests that ended, per second.
     pub requests_per_second: f64,
-    /// Tokens out per second of time, whether or not load was offered.
+    /// Output tokens per second of elapsed time, whether or not load was offered.
     pub output_tokens_per_second: f64,
-    /// Seconds; streamed answers only.
+    /// In seconds; streamed answers only.
     pub time_to_first_token_seconds: Option<Quantiles>,
-    /// Seconds, of the longest gap of each answer; streamed answers only.
+    /// The longest gap of each answer, in seconds; streamed answers only.
     pub longest_chunk_gap_seconds: Option<Quantiles>,
-    /// Seconds from the send to the end.
+    /// In seconds, from the send to the end.
     pub request_duration_seconds: Option<Quantiles>,
-    /// The objectives in the order of the config.
+    /// The objectives, in the order of the config.
     pub objectives: Vec<ObjectiveView>,
-    /// Share of requests that met every objective; absent of nothing.
+    /// Share of requests that met every objective; absent if there are none.
     pub goodput_ratio: Option<f64>,
 }
 
-/// How an objective stands.
+/// The current state of an objective.
 #[derive(Clone, Debug, Serialize)]
 pub struct ObjectiveView {
     /// Its name.
     pub slo: Arc<str>,
-    /// What it is about.
+    /// The metric that it applies to.
     pub metric: &'static str,
-    /// What a good request stays below, seconds.
+    /// Upper limit for a good request, in seconds.
     pub below: Option<f64>,
-    /// What a good request stays above, tokens per second.
+    /// Lower limit for a good request, in tokens per second.
     pub above: Option<f64>,
     /// Share of requests that must be good.
     pub objective_ratio: f64,
-    /// Requests judged.
+    /// Number of requests judged.
     pub events: u64,
-    /// Of these: bad.
+    /// Number of these that were bad.
     pub errors: u64,
-    /// Share of good ones; absent of nothing.
+    /// Share of good requests; absent if there are none.
     pub good_ratio: Option<f64>,
-    /// Whether that is enough; absent of nothing.
+    /// Whether the objective is met; absent if there are no requests.
     pub met: Option<bool>,
 }
 
-/// Values by rank.
+/// Percentiles.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Quantiles {
     /// The median.
     pub p50: f64,
-    /// 95 of 100 are no greater.
+    /// The 95th percentile.
     pub p95: f64,
 }
 
@@ -142,7 +142,7 @@ impl Series {
         }
     }
 
-    /// The slots from `first` on.
+    /// Combines the slots from `first` on.
     fn window(&self, first: u64, elapsed: Duration) -> WindowView {
         let window = || self.slots.iter().filter(|slot| slot.number >= first).map(|slot| &slot.tally);
         let sum = |take: fn(&Tally<Sample>) -> u64| window().map(take).sum::<u64>();

@@ -1,4 +1,5 @@
-//! What is spent outlives the process; a file that cannot be written stops money and nothing else.
+//! What was spent outlives the process; a file that cannot be written stops the spending of money and nothing
+//! else.
 
 use super::*;
 use crate::event::{Failure, Ledger as _, Outcome, Refusal, Spend, Unit};
@@ -15,7 +16,7 @@ fn wall() -> Wall {
     Arc::new(move || now)
 }
 
-/// A plan with a budget of the agent in money, and one of the profile in requests.
+/// A plan with a money budget for the agent and a request budget for the profile.
 fn plan() -> Plan {
     let budget = |requests, cost| Budget {
         period: Period::Day,
@@ -44,7 +45,7 @@ impl Process {
         let (tell, written) = mpsc::channel();
         let runs = restored.runs.clone();
         let report = move |written| {
-            // A test may not listen any more.
+            // The test may have stopped listening.
             let _ = tell.send(written);
         };
         let keeper = Keeper::start(restored, Arc::clone(&ledger), wall(), report).unwrap();
@@ -84,7 +85,7 @@ async fn what_was_spent_is_there_after_a_restart() {
     second.stop();
 }
 
-/// The process that is killed is one that does not stop its keeper: its file is read beside it, as the next process
+/// A killed process is simulated by not stopping its keeper: a copy of its file is read, as the next process
 /// would find it.
 #[tokio::test]
 async fn a_request_ends_when_its_reservation_is_recorded() {
@@ -143,7 +144,7 @@ async fn runs_and_minutes_are_kept() {
 async fn a_file_that_cannot_be_written_stops_money_and_nothing_else() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("state.db");
-    // A folder in the place of the write-ahead log: SQLite can neither make nor write it.
+    // A directory in place of the write-ahead log: SQLite can neither create nor write it.
     std::fs::create_dir(dir.path().join("blocked")).unwrap();
     let blocked = dir.path().join("blocked");
     std::fs::write(blocked.join("file"), "").unwrap();
@@ -152,7 +153,7 @@ async fn a_file_that_cannot_be_written_stops_money_and_nothing_else() {
     let refused = process.ledger.reserve(&chat(), REQUEST).unwrap_err();
     assert_eq!((refused.unit, refused.why), (Unit::Cost, Refusal::Unrecorded));
     assert!(refused.to_string().contains("on hold"), "{refused}");
-    // Once it can be written, money is spent again.
+    // Once the file can be written, money is spent again.
     std::fs::remove_file(blocked.join("file")).unwrap();
     let hold = loop {
         if let Ok(hold) = process.ledger.reserve(&chat(), REQUEST) {

@@ -1,5 +1,5 @@
-//! What is shown of requests, journeys, runs and pairs: times as RFC 3339, durations in seconds, no secret and nothing that
-//! was said.
+//! Requests, journeys, runs and pairs as shown to users: times as RFC 3339, durations in seconds, without
+//! secrets and without the content of requests or answers.
 
 use crate::event::{Journey, Outcome, Request, RunSummary, Source};
 use crate::state::Time;
@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-/// Most characters of a detail.
+/// Maximum length of a detail, in characters.
 const DETAIL: usize = 500;
 
 /// One request that has ended.
@@ -19,37 +19,37 @@ pub struct RequestView {
     pub profile: Arc<str>,
     /// Its target.
     pub target: Arc<str>,
-    /// The model it asked for.
+    /// The model that was requested.
     pub model: Arc<str>,
     /// Its stage.
     pub stage: Arc<str>,
     /// Its step; empty without a scenario.
     pub step: Arc<str>,
-    /// Which turn of a conversation, in buckets; empty where none is played.
+    /// The turn of the conversation, in buckets; empty outside of conversations.
     pub turn: Arc<str>,
-    /// Method and path of a scenario's HTTP step, as the config writes them.
+    /// Method and path of a scenario's HTTP step, as written in the config.
     pub route: Option<Arc<str>>,
     /// Its run.
     pub run: String,
     /// Its number in the run.
     pub seq: u64,
-    /// Due in a warm-up.
+    /// Whether it was due in a warm-up.
     pub warm_up: bool,
-    /// Its trace, where that is recorded; all requests of a journey have the same.
+    /// Its trace, if that is recorded; all requests of a journey share one.
     pub trace_id: Option<String>,
-    /// The span above it, where that is recorded: its journey's.
+    /// The parent span, if that is recorded: its journey's.
     pub parent_span_id: Option<String>,
-    /// When it was sent, or turned to if it never was.
+    /// When it was sent, or when the engine started working on it if it never was.
     pub started: Time,
-    /// When it had ended.
+    /// When it ended.
     pub ended: Time,
     /// `ok`, or why it failed.
     pub outcome: &'static str,
-    /// What happened.
+    /// Human-readable details.
     pub detail: Option<String>,
     /// HTTP status.
     pub status: Option<u16>,
-    /// The answer was streamed.
+    /// Whether the answer was streamed.
     pub streamed: bool,
     /// From the send to the end.
     pub duration_seconds: f64,
@@ -57,36 +57,36 @@ pub struct RequestView {
     pub response_time_seconds: f64,
     /// How late the prober was.
     pub dispatch_lag_seconds: f64,
-    /// Streamed answers only.
+    /// From the send to the first token; streamed answers only.
     pub time_to_first_token_seconds: Option<f64>,
-    /// Streamed answers only.
+    /// The longest gap between content events; streamed answers only.
     pub longest_chunk_gap_seconds: Option<f64>,
-    /// Streamed answers only.
+    /// The average time per output token after the first; streamed answers only.
     pub time_per_output_token_seconds: Option<f64>,
-    /// Gaps over the stall threshold.
+    /// Number of gaps above the stall threshold.
     pub stalls: u64,
-    /// Tokens in.
+    /// Number of input tokens.
     pub input_tokens: Option<u64>,
-    /// Tokens out.
+    /// Number of output tokens.
     pub output_tokens: Option<u64>,
-    /// Who counted the tokens out.
+    /// The source of the output token count.
     pub output_tokens_source: Option<&'static str>,
-    /// In the agent's currency.
+    /// Its cost, in the agent's currency.
     pub cost: Option<f64>,
-    /// The finish reason in the dialect's words.
+    /// The finish reason as reported by the dialect.
     pub finish_reason: Option<String>,
-    /// Checks that failed.
+    /// Names of the checks that failed.
     pub failed_checks: Vec<Arc<str>>,
-    /// The `server` header.
+    /// The `server` header of the answer.
     pub server: Option<String>,
-    /// A connection was opened for it.
+    /// Whether a connection was opened for it.
     pub connection_opened: bool,
-    /// A kept connection had been closed by the server and was replaced.
+    /// Whether a kept connection had been closed by the server and was replaced.
     pub connection_stale: bool,
 }
 
 impl RequestView {
-    /// The view of a request that has ended just now.
+    /// Creates the view of a request that has just ended.
     pub fn of(request: &Request) -> Self {
         let marks = &request.observed.marks;
         let streamed =
@@ -131,13 +131,13 @@ impl RequestView {
         }
     }
 
-    /// It did not end well.
+    /// Whether it failed.
     pub fn failed(&self) -> bool {
         self.outcome != Outcome::Ok.label()
     }
 }
 
-/// Text off the wire, bounded.
+/// Shortens text received over the wire.
 fn shorten(text: &str) -> String {
     match text.char_indices().nth(DETAIL) {
         Some((end, _)) => text.get(..end).map_or_else(String::new, |head| format!("{head}...")),
@@ -152,44 +152,44 @@ pub struct JourneyView {
     pub profile: Arc<str>,
     /// Its target.
     pub target: Arc<str>,
-    /// The model that it asked for.
+    /// The model that was requested.
     pub model: Arc<str>,
     /// Its stage.
     pub stage: Arc<str>,
     /// Its run.
     pub run: String,
-    /// In a warm-up.
+    /// Whether it was in a warm-up.
     pub warm_up: bool,
     /// The user, from 0.
     pub user: u32,
     /// Which of the user's journeys, from 0.
     pub iteration: u64,
-    /// Its trace, where that is recorded.
+    /// Its trace, if that is recorded.
     pub trace_id: Option<String>,
     /// When its first request was due.
     pub started: Time,
-    /// When its last request had ended.
+    /// When its last request ended.
     pub ended: Time,
     /// `ok`, or the outcome of the request that ended it.
     pub outcome: &'static str,
-    /// The step that ended it before its time.
+    /// The step at which it ended early.
     pub failed_step: Option<Arc<str>>,
-    /// What happened.
+    /// Human-readable details.
     pub detail: Option<String>,
-    /// What the user waited, think time and set-up left out.
+    /// How long the user waited, excluding think time and set-up.
     pub duration_seconds: f64,
-    /// Requests that were sent, those of the set-up included.
+    /// Requests that were sent, including those of the set-up.
     pub requests: u64,
-    /// Tokens in, as far as known.
+    /// Input tokens, as far as known.
     pub input_tokens: u64,
-    /// Tokens out, as far as known.
+    /// Output tokens, as far as known.
     pub output_tokens: u64,
-    /// In the agent's currency; null without a price.
+    /// Its cost, in the agent's currency; null without a price.
     pub cost: Option<f64>,
 }
 
 impl JourneyView {
-    /// The view of a journey.
+    /// Creates the view of a journey.
     pub fn of(journey: &Journey) -> Self {
         let lasted = journey.end.saturating_duration_since(journey.due);
         Self {
@@ -219,13 +219,13 @@ impl JourneyView {
 /// How the journeys of a pair ended, since the process began.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Journeys {
-    /// Journeys that began and have not ended, warm-up included.
+    /// Journeys that began and have not ended, including warm-up.
     pub open: u64,
-    /// Journeys that were `ok`; warm-up left out, as in the counts below.
+    /// Journeys that were `ok`; excludes warm-up, as do the counts below.
     pub ok: u64,
-    /// Journeys that failed, by the target's doing.
+    /// Journeys that failed because of the target.
     pub failed: u64,
-    /// Journeys that ended, by outcome; outcomes that never came are left out.
+    /// Journeys that ended, by outcome; outcomes that did not occur are left out.
     pub outcomes: BTreeMap<&'static str, u64>,
 }
 
@@ -269,22 +269,22 @@ pub struct RunView {
     pub scheduled: Time,
     /// When it began.
     pub started: Time,
-    /// When its last request had ended.
+    /// When its last request ended.
     pub ended: Time,
     /// How it ended.
     pub result: &'static str,
-    /// Why.
+    /// The reason for the result.
     pub reason: Option<String>,
-    /// Requests offered, warm-up included.
+    /// Requests offered, including warm-up.
     pub offered: u64,
-    /// Of these: skipped.
+    /// Requests that were offered but skipped.
     pub skipped: u64,
-    /// Of these: `ok`.
+    /// Requests that were offered and ended as `ok`.
     pub ok: u64,
 }
 
 impl RunView {
-    /// The view of a summary.
+    /// Creates the view of a run's summary.
     pub fn of(summary: &RunSummary) -> Self {
         Self {
             profile: Arc::clone(&summary.run.pair.profile),
@@ -310,17 +310,17 @@ pub struct PairStatus {
     pub profile: Arc<str>,
     /// Its target.
     pub target: Arc<str>,
-    /// The model it asks for.
+    /// The model that it requests.
     pub model: Arc<str>,
-    /// What makes its runs due.
+    /// The kind of schedule of its runs.
     pub schedule: &'static str,
-    /// Requests offered and not over, warm-up included.
+    /// Requests offered that have not ended, including warm-up.
     pub in_flight: u64,
-    /// Requests offered; warm-up left out, as in the counts below.
+    /// Requests offered; excludes warm-up, as do the counts below.
     pub offered: u64,
     /// Requests not sent, by reason.
     pub skipped: BTreeMap<&'static str, u64>,
-    /// Requests that ended, by outcome; outcomes that never came are left out.
+    /// Requests that ended, by outcome; outcomes that did not occur are left out.
     pub requests: BTreeMap<&'static str, u64>,
     /// Requests of warm-ups that ended.
     pub warm_up_requests: u64,
@@ -334,6 +334,6 @@ pub struct PairStatus {
     pub last_run: Option<Arc<RunView>>,
     /// When the next run is due.
     pub next_run: Option<Time>,
-    /// The last request that failed (cancelled ones left out).
+    /// The last request that failed; excludes cancelled ones.
     pub last_failure: Option<Arc<RequestView>>,
 }
