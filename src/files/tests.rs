@@ -203,7 +203,7 @@ fn no_more_is_read_than_was_agreed() {
     assert!(!files.changed());
     fs::write(&path, "fou").unwrap();
     assert!(files.changed());
-    // What says that it is empty is bounded, too.
+    // The limit also holds for files that claim to be empty.
     let endless = Files::default().read_at_most(Path::new("/proc/self/maps"), 10).unwrap_err();
     assert_eq!(endless.kind(), io::ErrorKind::FileTooLarge);
 }

@@ -1,4 +1,4 @@
-//! A value that is made of files, and made anew when they change.
+//! A value that is made from files, and rebuilt when they change.
 
 use super::Files;
 use super::deadline;
@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 
-/// Time between two looks at the files.
+/// Time between two checks of the files.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Number of looks at the same time: those that wait for a file that hangs delay others, and take nothing from them.
@@ -25,7 +25,7 @@ struct Inner<T> {
 type Make<T> = Box<dyn FnMut(&T, &mut Files) -> Option<T> + Send>;
 
 struct Source<T> {
-    /// What the latest value was made of.
+    /// What the latest value was made from.
     files: Files,
     make: Make<T>,
 }

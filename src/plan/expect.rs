@@ -34,11 +34,11 @@ pub struct Check {
 pub enum Rule {
     /// The finish reason is one of these.
     FinishReason(Vec<String>),
-    /// At least so many characters (Unicode scalar values) of visible text.
+    /// At least this many characters (Unicode scalar values) of visible text.
     MinChars(u64),
-    /// At most so many.
+    /// At most this many.
     MaxChars(u64),
-    /// The visible text has this in it.
+    /// The visible text contains this.
     Contains(String),
     /// The visible text matches.
     Matches(#[serde(serialize_with = "serialize::pattern")] Regex),
@@ -61,7 +61,7 @@ pub enum Rule {
         /// The visible text is parsed as JSON; otherwise the JSON answer is looked at.
         of_text: bool,
     },
-    /// At least so many output tokens, by whoever counted.
+    /// At least this many output tokens, whoever counted them.
     MinOutputTokens(u64),
     /// The server reports input and output tokens, above zero.
     Usage,
@@ -79,7 +79,7 @@ pub struct JsonRule {
     /// Whether there is a node at all (a null is one). `Some(false)` stands alone.
     pub exists: Option<bool>,
     /// The first node is this. Numbers compare by value.
-    // An expected null is not the same as no expectation.
+    // Expecting null is not the same as having no expectation.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub equals: Option<Value>,
     /// Items of the first node, an array or an object (or characters of a string): at least.

@@ -66,7 +66,7 @@ impl Jar {
             if !known && !self.has_room() {
                 continue;
             }
-            // What is refused (another domain, expired) is what a browser would not keep.
+            // What is refused here (another domain, expired), a browser would not keep either.
             let _ = self.store.insert(cookie.into_owned(), &asked);
         }
     }

@@ -5,7 +5,7 @@ use crate::exchange::{Message, Role};
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-/// What was said, of all steps in one order.
+/// The turns of all steps, in a single order.
 #[derive(Default)]
 pub(super) struct Talk {
     /// The oldest first.
@@ -52,8 +52,8 @@ impl Talk {
         self.open = (question.len() <= User::MAX_HISTORY).then_some((step, question));
     }
 
-    /// The last question has its answer. At most `most` turns of the step are kept. A turn that does not fit is not
-    /// kept, and nothing before it: a conversation has no holes.
+    /// The last question has been answered. At most `most` turns of the step are kept. If a turn does not fit, neither
+    /// it nor any turn before it is kept: a conversation has no gaps.
     pub(super) fn answered(&mut self, step: usize, answer: &str, most: u32) {
         if most == 0 {
             return;

@@ -1,5 +1,5 @@
-//! JSONPaths, measured before the parser sees them: it recurses over brackets and reads nested filters again and again.
-//! What would take longer than the document is long to evaluate is refused, too.
+//! JSONPaths, measured before the parser sees them: it recurses over brackets and reads nested filters repeatedly.
+//! Paths whose evaluation would take more than linear time in the document are refused, too.
 
 use crate::limits;
 use regex::RegexBuilder;

@@ -67,7 +67,7 @@ struct Graph {
     names: HashMap<String, String>,
     /// What it takes to compile it.
     units: u64,
-    /// What is wrong with a pattern that is not compiled at all.
+    /// The error for a pattern that is not compiled at all.
     long_pattern: Option<String>,
 }
 
@@ -111,7 +111,7 @@ impl Graph {
         self.units += 1 + values / 16;
     }
 
-    /// Takes note of the names of a place, and returns the resource that it belongs to.
+    /// Records the names of a place, and returns the resource that it belongs to.
     fn name(&mut self, at: &str, resource: String, map: &Map<String, Value>) -> String {
         let text = |key: &str| map.get(key).and_then(Value::as_str);
         let resource = match text("$id") {

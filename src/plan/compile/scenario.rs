@@ -27,7 +27,7 @@ struct StepCompiler<'a> {
     cookies: bool,
 }
 
-/// A scenario, if every part of it is sound.
+/// A scenario, if every part of it is valid.
 pub(super) fn compile(
     written: &config::Scenario,
     path: &KeyPath,
@@ -85,7 +85,7 @@ pub(super) fn compile(
     })
 }
 
-/// Where a step stands that has this number.
+/// The place in the config of the step with this number.
 pub(super) fn path_of(written: &config::Scenario, number: usize, path: &KeyPath) -> KeyPath {
     match number.checked_sub(written.setup.len()) {
         None => path.key("setup").index(number),

@@ -76,7 +76,7 @@ pub(super) fn check_params(
     }
 }
 
-/// The lines of a file that hold anything.
+/// The lines of a file that are not blank.
 fn lines(path: &Path, findings: &mut Findings) -> Result<Vec<Arc<str>>, String> {
     let text = pattern::text_file(path, LARGEST, findings)?;
     let lines: Vec<Arc<str>> =

@@ -375,7 +375,7 @@ proptest! {
         }
         // No two runs offer load at the same time, whatever the policy.
         prop_assert!(bench.most_at_once() <= 1, "{} runs at once", bench.most_at_once());
-        // Scheduled runs start inside the windows, and the next run is told in ascending order.
+        // Scheduled runs start inside the windows, and the next run is reported in ascending order.
         let scheduled = bench.starts.iter().filter(|start| start.nominal.subsec_nanosecond() % 1000 == 0);
         prop_assert!(scheduled.clone().all(|start| bench.table.is_open(start.due)));
         // No slot is played twice.
@@ -406,7 +406,7 @@ proptest! {
         prop_assert!(latest <= now.monotonic + LOOKAHEAD && latest + Duration::from_secs(700) > now.monotonic);
     }
 
-    /// However far the clock goes back, the next run comes as soon as any other, and what happened is told once.
+    /// However far the clock goes back, the next run comes as soon as any other, and the jump is reported once.
     #[test]
     fn a_clock_that_is_set_back_stops_no_schedule(period in 20_u64..300, back in 11_i64..10_000, cron: bool) {
         let every = Trigger::Every { period: Duration::from_secs(period), at_start: false };

@@ -7,7 +7,7 @@ use crate::plan::scenario::ENVIRONMENT;
 use crate::template::{FUNCTIONS, Template, Templates};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Under this name stand the secrets.
+/// The name under which templates find the secrets.
 pub(super) const SECRET: &str = "secret";
 /// Words of the template language.
 const WORDS: [&str; 20] = [
@@ -39,7 +39,7 @@ impl<'a> Names<'a> {
         Self { taken: first, secrets: secrets.collect(), ..Self::default() }
     }
 
-    /// From here on there is this variable. `path`: where it gets its name.
+    /// Defines a variable from here on. `path`: where it gets its name.
     pub(super) fn add(&mut self, name: &'a str, path: &KeyPath, findings: &mut Findings) {
         check(name, path, findings);
         self.known.insert(name);

@@ -16,7 +16,7 @@ use std::time::Duration;
 const PLAIN_TEXT: &str = "text/plain; charset=utf-8";
 
 impl StepCompiler<'_> {
-    /// A step, if every part of it is sound.
+    /// A step, if every part of it is valid.
     pub(super) fn step(&mut self, written: &config::Step, number: usize, path: &KeyPath) -> Option<Step> {
         let before = self.findings.errors.len();
         let kind = self.findings.only_one(path, &written.kinds());

@@ -4,11 +4,11 @@ use crate::config::{KeyPath, is_template};
 use crate::plan::compile::Findings;
 use serde_json::Value;
 
-/// Ends of the names of credentials. Fewer than are masked when the config is shown: a warning must be worth it.
+/// Suffixes of the names of credentials. Fewer than are masked when the config is shown: false warnings are a nuisance.
 const CREDENTIALS: [&str; 8] =
     ["apikey", "api_key", "authorization", "credential", "credentials", "password", "secret", "token"];
 
-/// What is said of a literal that looks like a secret.
+/// The warning for a literal that looks like a secret.
 pub(super) const LITERAL_SECRET: &str =
     "looks like a secret in the config itself; put it into `secrets` and write {{ secret.NAME }}";
 
