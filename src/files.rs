@@ -235,7 +235,7 @@ fn look(
     Ok(Some((seen.digest, seen.stamp)))
 }
 
-/// Of a file's bytes. Pipes cannot be read again, so they never change.
+/// The digest of a file's bytes. Pipes cannot be read again, so they never change.
 fn of_file(meta: &Metadata, bytes: &[u8]) -> Digest {
     if meta.is_file() { digest(bytes) } else { Digest::default() }
 }

@@ -84,7 +84,7 @@ fn a_file_that_has_settled_is_not_read_again() {
         std::thread::yield_now();
     }
     assert!(!seen.changed(path) && seen.stamp.is_some());
-    // A look at the bytes would find that this is not theirs.
+    // Reading the bytes would show that this digest is not theirs.
     seen.digest = None;
     assert!(!seen.changed(path));
     seen.stamp = None;

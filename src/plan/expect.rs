@@ -76,7 +76,7 @@ pub enum Rule {
 /// What must hold of the nodes that a path finds.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct JsonRule {
-    /// Whether there is a node at all (a null is one). `Some(false)` stands alone.
+    /// Whether there is a node at all (a null is one). `Some(false)` is not combined with other conditions.
     pub exists: Option<bool>,
     /// The first node is this. Numbers compare by value.
     // Expecting null is not the same as having no expectation.
@@ -106,7 +106,7 @@ pub struct StatusRange {
 }
 
 impl StatusSet {
-    /// Whether a status is in it.
+    /// Whether the set contains a status.
     pub fn contains(&self, status: u16) -> bool {
         self.0.iter().any(|range| (range.from..=range.to).contains(&status))
     }

@@ -15,7 +15,7 @@ use std::fmt;
 use std::ops::Add;
 use std::time::Duration;
 
-/// Days that are looked at.
+/// Number of days that are considered.
 const DAYS: f64 = 7.0;
 /// The same in minutes.
 const MINUTES: i64 = 7 * 24 * 60;
@@ -134,7 +134,7 @@ pub struct Daily {
     pub typical_input_tokens: Amount,
     /// Output tokens: the cap of every answer, or what an HTTP step reserves.
     pub output_tokens: Amount,
-    /// Money, in the agent's currency, at those most tokens; `None` where there is no price. In a total: of the
+    /// Money, in the agent's currency, at those token maxima; `None` where there is no price. In a total: of the
     /// targets that have one.
     pub cost: Option<Amount>,
 }

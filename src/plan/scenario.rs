@@ -33,7 +33,7 @@ pub struct Scenario {
     // What identifies them is in `variables`: a data file may be large.
     #[serde(skip)]
     pub vars: Vars,
-    /// What is known of each of `vars`.
+    /// What is known about each of `vars`.
     pub variables: BTreeMap<String, Variable>,
     /// Secrets, by name; templates see them as `secret.NAME`.
     pub secrets: Vec<(Arc<str>, Arc<Secret>)>,
@@ -41,7 +41,7 @@ pub struct Scenario {
     pub cookies: bool,
 }
 
-/// What is known of a variable or a data file of a scenario, without the value.
+/// What is known about a variable or a data file of a scenario, without the value.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Variable {
     /// SHA-256 of the value, in hexadecimal.

@@ -54,7 +54,7 @@ impl<'a> Renderer<'a> {
         turn: u32,
     ) -> Result<(), RenderError> {
         let templates = templates(&step.action);
-        // What is not mentioned need not be there. More than needed does no harm: a template may use names (in the
+        // Names that are not mentioned need not be present. Extra ones do no harm: a template may use names (in the
         // arguments of a filter block, say) that are not among those it is known to take.
         let wanted = |name: &str| templates.iter().any(|template| template.source.contains(name));
         let mut vars = Vars::default();

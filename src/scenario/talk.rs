@@ -23,7 +23,7 @@ struct Turn {
 }
 
 impl Turn {
-    /// A turn of two empty texts is not free either.
+    /// Even a turn of two empty texts takes space.
     fn bytes(&self) -> usize {
         self.question.len() + self.answer.len() + ENTRY
     }
@@ -33,13 +33,13 @@ impl Talk {
     /// Most bytes that are kept: the turns and the question that waits.
     pub(super) const MAX_BYTES: usize = 2 * User::MAX_HISTORY;
 
-    /// A step's conversation begins anew.
+    /// Starts a step's conversation over.
     pub(super) fn forget(&mut self, step: usize) {
         self.turns.retain(|turn| turn.step != step);
         self.bytes = self.turns.iter().map(Turn::bytes).sum();
     }
 
-    /// What was said in a step's conversation, oldest first.
+    /// The turns of a step's conversation, oldest first.
     pub(super) fn of(&self, step: usize) -> impl Iterator<Item = Message> {
         self.turns.iter().filter(move |turn| turn.step == step).flat_map(|turn| {
             [(Role::User, &turn.question), (Role::Assistant, &turn.answer)]

@@ -99,7 +99,7 @@ pub enum Action {
         /// How many; at least one.
         count: u64,
     },
-    /// The clock was set back so far behind the last slot that was decided, and slots from there on are decided again.
+    /// The clock was set back this far behind the last decided slot, and slots from there on are decided again.
     FollowClock(SignedDuration),
     /// When the next run is due; `None` if never.
     NextRun(Option<Timestamp>),
@@ -285,7 +285,7 @@ impl ScheduleMachine {
         if in_time && self.continuous {
             self.take_cycle(latest, now, actions);
         } else if in_time {
-            // The run that waits comes first.
+            // The waiting run comes first.
             self.start_waiting(now, actions);
             self.take(latest, self.overlap == Overlap::Queue, now, actions);
         }

@@ -62,7 +62,7 @@ pub(super) fn check_all(config: &Config, findings: &mut Findings) {
     }
 }
 
-/// Where it is not known how many tokens an answer may have, and what would tell it.
+/// Where it is not known how many tokens an answer may have, and what would make it known.
 fn uncapped(profile: &Profile, targets: &[&Target], path: &KeyPath) -> Vec<(KeyPath, &'static str)> {
     const SET: &str = "set `output_tokens`";
     let capped = |params: &Map<String, Value>, own: Option<NonZeroU64>| {

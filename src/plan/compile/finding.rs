@@ -18,7 +18,7 @@ pub(super) struct Findings {
     pub(super) files: Files,
     /// Files of tokenizers that were read: many targets may name the same large one.
     pub(super) tokenizers: BTreeSet<PathBuf>,
-    /// Units that were spent on compiling patterns, paths, schemas and templates.
+    /// Units spent on compiling patterns, paths, schemas and templates.
     spent: u64,
     /// Bytes of files that are held in memory.
     held: u64,
@@ -50,7 +50,7 @@ impl Findings {
         self.spent <= limits::COMPILE_UNITS
     }
 
-    /// What it took so far, in units.
+    /// Units used so far.
     pub(super) const fn work(&self) -> u64 {
         self.spent.saturating_add(self.held / BYTES_OF_A_UNIT)
     }

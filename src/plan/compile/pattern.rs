@@ -53,7 +53,7 @@ const CLASS_UNITS: u64 = 4;
 /// How much more a pattern takes that ignores case: each range is looked up in a table.
 const IGNORING_CASE: u64 = 4;
 
-/// What it takes to compile a pattern; of one that is too long, what is wrong.
+/// What it takes to compile a pattern; or, if it is too long, what is wrong.
 pub(super) fn units(text: &str) -> Result<u64, String> {
     if text.len() > limits::PATTERN_BYTES {
         let most = limits::PATTERN_BYTES;

@@ -126,7 +126,7 @@ fn timeouts(written: &Timeouts<Length>, path: &KeyPath, findings: &mut Findings)
 
 fn tokenizer(written: &Tokenizer, path: &KeyPath, findings: &mut Findings) -> Tokenizer {
     if let Tokenizer::File(file) = written
-        // Large models are not checked here.
+        // A file that is too large to be read here is not checked.
         && findings.tokenizers.insert(file.clone())
         && let Err(error) = findings.files.read(file)
         && error.kind() != std::io::ErrorKind::FileTooLarge

@@ -23,7 +23,7 @@ const MAX_NONCE: f64 = 16.0;
 const NONCE_TYPICAL: f64 = 8.0;
 /// Bytes of text to a token, usually.
 const BYTES_PER_TOKEN: f64 = 4.0;
-/// Most bytes of the names and numbers that a step's templates can refer to.
+/// Most bytes of one of the names and numbers that tell a template where its step is played.
 const LONGEST_NAME: u64 = 256;
 
 /// What a run offers.

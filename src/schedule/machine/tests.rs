@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use std::collections::BTreeSet;
 use std::str::FromStr as _;
 
-/// A daemon in miniature: it moves both clocks, plays runs of a given length, and keeps what the machine decides.
+/// A miniature daemon: it moves both clocks, plays runs of a given length, and keeps what the machine decides.
 struct Bench {
     machine: ScheduleMachine,
     table: Timetable,
@@ -350,7 +350,7 @@ proptest! {
         // A cycle without a known length has no slots.
         let known = known || matches!(schedule.trigger, Trigger::Continuous);
         let mut bench = Bench::new(&schedule, STARTS[start], Duration::from_secs(length), known);
-        // What was decided at the start counts, too: a cycle that was joined, a slot that was near.
+        // What was decided at the start also counts: a cycle that was joined, a slot that was near.
         let joined = bench.starts.len() as u64 + bench.all_skipped() + bench.waiting();
         let from = bench.machine.decided;
         let mut triggered = 0;

@@ -100,7 +100,7 @@ impl<'a> Names<'a> {
         findings.error(path, format!("there is no variable `{name}`{hint}"));
     }
 
-    /// The secrets that a template names, as far as they are written out.
+    /// The secrets that a template names, as far as they are named literally.
     fn secrets_in(&mut self, template: &Template, path: &KeyPath, findings: &mut Findings) {
         if self.secrets.is_empty() {
             findings.error(path, "there is no `secret`: the scenario has no `secrets`");
@@ -113,7 +113,7 @@ impl<'a> Names<'a> {
                 continue;
             }
             let Some(name) = parts.next() else {
-                // Which ones is known when it is rendered: it may be any.
+                // Which one is known only when it is rendered: it may be any.
                 self.used.extend(self.secrets.iter().map(|name| format!("{SECRET}.{name}")));
                 continue;
             };
@@ -128,7 +128,7 @@ impl<'a> Names<'a> {
     }
 }
 
-/// A name that templates can use, and that means nothing else in them.
+/// A name that templates can use, and that has no other meaning there.
 fn check(name: &str, path: &KeyPath, findings: &mut Findings) {
     let taken = name == SECRET || [&ENVIRONMENT[..], &FUNCTIONS, &WORDS].concat().contains(&name);
     if text::check_identifier(name, path, findings) && taken {

@@ -129,7 +129,7 @@ impl StepCompiler<'_> {
         })
     }
 
-    /// The method and the path, and where the path stands.
+    /// The method and the path, and the path's place in the config.
     fn request_line<'a>(
         &mut self,
         written: &'a config::Step,
@@ -283,7 +283,7 @@ impl StepCompiler<'_> {
     }
 }
 
-/// What is known of a step's answers before they come.
+/// What is known about a step's answers in advance.
 fn answers(written: &config::Step) -> Answers {
     if let Some(ask) = &written.ask {
         return Answers::of_model(ask.stream);

@@ -32,13 +32,13 @@ pub(super) fn literal_secret(name: &str, value: &Value, path: &KeyPath, findings
     }
 }
 
-/// Whether a field of this name surely holds a credential.
+/// Whether a field of this name certainly holds a credential.
 pub(super) fn is_credential(name: &str) -> bool {
     let name = name.to_ascii_lowercase().replace('-', "_");
     CREDENTIALS.iter().any(|end| name.ends_with(end))
 }
 
-/// Letters, digits and underscores, and no digit in front.
+/// Letters, digits and underscores, and no leading digit.
 pub(super) fn check_identifier(name: &str, path: &KeyPath, findings: &mut Findings) -> bool {
     let first = name.chars().next().is_some_and(|c| c.is_ascii_alphabetic() || c == '_');
     let right = first && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
