@@ -1,8 +1,8 @@
 //! Files by their content: what is behind a path, and whether that has changed since it was read. The config, secrets,
 //! certificates, tokenizers and the web configuration are read here and nowhere else.
 //!
-//! Whatever reads does so on threads of this module, with a deadline, so that a file system that hangs delays nobody
-//! for long; only regular files are read, and only so much of them. The module knows nothing of what the files mean.
+//! All reads are done on threads of this module, with a deadline, so that a file system that hangs delays nothing for
+//! long; only regular files are read, and only up to a limit. The module is unaware of what the files mean.
 
 mod deadline;
 mod read;
@@ -38,7 +38,7 @@ pub const LARGEST: u64 = 64 << 20;
 /// A digest of a content: equal contents have equal digests, and nothing can be learned from it.
 pub type Digest = [u8; 32];
 
-/// The files and folders that somebody read, also those that could not be read.
+/// The files and folders that were read, including those that could not be read.
 #[derive(Clone, Default)]
 pub struct Files(BTreeMap<PathBuf, FileState>);
 
@@ -47,7 +47,7 @@ pub struct Files(BTreeMap<PathBuf, FileState>);
 struct FileState {
     /// Of a file's bytes (of a too large one, its stamp), or a folder's list of config files; `None` if it could not be read.
     digest: Option<Digest>,
-    /// As long as it is the same, the bytes are; `None` if that cannot be said.
+    /// As long as it is the same, so are the bytes; `None` if that cannot be told.
     stamp: Option<Stamp>,
     /// Number of bytes that are read at most.
     most: u64,
@@ -63,7 +63,7 @@ struct Stamp {
     changed: (i64, i64),
 }
 
-/// Shows the paths alone: hashes of secrets are no business of a log.
+/// Shows the paths only: hashes of secrets do not belong in a log.
 impl fmt::Debug for Files {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_set().entries(self.0.keys()).finish()
@@ -76,7 +76,7 @@ impl Files {
         self.0.keys().map(PathBuf::as_path)
     }
 
-    /// Whether both found the same at a path. What neither could read is not the same.
+    /// Whether both found the same at a path. A path that neither could read counts as different.
     pub fn agree(&self, other: &Self, path: &Path) -> bool {
         let digest = |files: &Self| files.0.get(path).and_then(|seen| seen.digest);
         digest(self).is_some_and(|own| digest(other) == Some(own))
@@ -235,7 +235,7 @@ fn look(
     Ok(Some((seen.digest, seen.stamp)))
 }
 
-/// Of a file's bytes. Pipes cannot be read again, so they never change.
+/// The digest of a file's bytes. Pipes cannot be read again, so they never change.
 fn of_file(meta: &Metadata, bytes: &[u8]) -> Digest {
     if meta.is_file() { digest(bytes) } else { Digest::default() }
 }

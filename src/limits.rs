@@ -1,6 +1,6 @@
-//! Limits of what a config may ask for, each with its reason. Parsers recurse and backtrack, and a stack that overflows
-//! ends the process: so texts are measured before a parser sees them, and a load takes a bounded amount of work
-//! whatever it is given.
+//! Limits on what a config may ask for, each with its reason. Parsers recurse and backtrack, and a stack overflow ends
+//! the process, so texts are measured before a parser sees them, and loading takes a bounded amount of work whatever
+//! the input.
 
 use std::time::Duration;
 
@@ -11,33 +11,33 @@ pub const CONFIG_BYTES: usize = 4 << 20;
 /// profiles are far below it; each value is copied and looked at a few dozen times.
 pub const CONFIG_VALUES: usize = 100_000;
 
-/// How deep values may be nested. Everything that reads a config calls itself once for each level.
+/// How deeply values may be nested. Everything that reads a config recurses once per level.
 pub const CONFIG_DEPTH: usize = 64;
 
 /// Longest key, in bytes: each message about what stands below it repeats it.
 pub const KEY_BYTES: usize = 256;
 
-/// Longest text of a form of its own (a length of time, a rate, a cron expression), in bytes.
+/// Longest text with a syntax of its own (a duration, a rate, a cron expression), in bytes.
 pub const SHORT_TEXT_BYTES: usize = 256;
 
-/// Most errors that are told at once. More help nobody, and each costs a search for what was meant.
+/// Most errors reported at once. More would not help, and each costs a search for what was meant.
 pub const PROBLEMS: usize = 500;
 
-/// How many values may be looked at in all the guesses of what a broken config was meant to be.
+/// How many values may be examined in total while guessing what a broken config was meant to be.
 pub const GUESSED_VALUES: usize = 400_000;
 
 /// Longest JSONPath, in bytes.
 pub const JSON_PATH_BYTES: usize = 1024;
 
-/// How deep brackets and parentheses of a JSONPath may be nested: its parser calls itself for each.
+/// How deeply brackets and parentheses of a JSONPath may be nested: its parser recurses for each.
 pub const JSON_PATH_DEPTH: usize = 16;
 
-/// How deep filters and function calls of a JSONPath may be nested: its parser reads each several times, and those
-/// inside it as often again.
+/// How deeply filters and function calls of a JSONPath may be nested: its parser reads each several times, which
+/// multiplies with every level.
 pub const JSON_PATH_FILTERS: usize = 4;
 
-/// How often a JSONPath may name the same value of an answer: `[*, *]` names each twice, and one such selector behind
-/// the other multiplies.
+/// How often a JSONPath may select the same value of an answer: `[*, *]` selects each twice, and several such selectors
+/// in a row multiply.
 pub const JSON_PATH_COPIES: usize = 64;
 
 /// How many `..` a JSONPath may have. With each more, a value is visited once for every value that it lies in.
@@ -55,11 +55,11 @@ pub const SMALL_PATTERN_MEMORY: usize = 32 << 10;
 /// Most memory of a regular expression that a JSONPath holds: it is compiled again for each value.
 pub const INNER_PATTERN_MEMORY: usize = 32 << 10;
 
-/// How often a pattern of a JSON Schema may go back before it counts as not matching.
+/// How often a pattern of a JSON Schema may backtrack before it counts as not matching.
 pub const SCHEMA_BACKTRACKS: usize = 100_000;
 
-/// How many schemas may stand one behind the other for the same value, references followed: validation calls itself for
-/// each, at every level of an answer.
+/// How many schemas may be chained for the same value, references followed: validation recurses for each, at every
+/// level of an answer.
 pub const SCHEMA_CHAIN: usize = 32;
 
 /// How many schemas may apply to one value of an answer, references followed.
@@ -68,7 +68,7 @@ pub const SCHEMA_FAN_OUT: u64 = 10_000;
 /// Longest template, in bytes.
 pub const TEMPLATE_BYTES: usize = 1 << 20;
 
-/// Most words and signs of code in a template: its parser and compiler call themselves for each in a chain.
+/// Most words and operators of code in a template: its parser and compiler recurse for each in a chain.
 pub const TEMPLATE_TOKENS: usize = 4096;
 
 /// How much may be compiled for a config: a small pattern, path or template counts one, larger ones more. A unit takes
@@ -93,7 +93,7 @@ pub const PLACES: usize = 100_000;
 /// Most prompts of a workload, and most items of a data file.
 pub const ITEMS: usize = 1_000_000;
 
-/// Memory of a prompt or of a value beside its text, in bytes.
+/// Memory of a prompt or of a value in addition to its text, in bytes.
 pub const ITEM_BYTES: u64 = 64;
 
 /// Highest rate, in requests per second. One process sends about a tenth of it.
@@ -102,5 +102,5 @@ pub const RATE: u32 = 100_000;
 /// Shortest interval between two runs: each has a record, log lines and a seed. More load is what `load` is for.
 pub const SHORTEST_INTERVAL: Duration = Duration::from_millis(100);
 
-/// Longest length of time. It fits into every clock, added up over all stages.
+/// Longest duration. It fits into every clock, even summed over all stages.
 pub const LONGEST: Duration = Duration::from_hours(24 * 366);

@@ -1,5 +1,5 @@
 //! When the requests and users of a stage are due, as offsets from the start of the stage: pure functions of the plan
-//! and a seed. It reads no clock, and knows nothing about requests.
+//! and a seed. It reads no clock, and is independent of what a request is.
 
 mod arrivals;
 mod users;

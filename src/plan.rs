@@ -1,5 +1,5 @@
-//! What will happen: the config, compiled. Immutable, shared, every value typed. Everything below reads the plan
-//! and never the config.
+//! What the daemon will do: the config, compiled. Immutable, shared, every value typed. All other modules below read
+//! the plan and never the config.
 
 mod answer_mapping;
 mod canonical;
@@ -90,7 +90,7 @@ pub struct Agent {
     pub in_flight_per_target: NonZeroU32,
     /// Budget of everything together.
     pub budget: Option<Budget>,
-    /// What outlives the process; `None` if nothing does.
+    /// What is kept across restarts; `None` if nothing is.
     pub state: Option<StateOptions>,
 }
 
@@ -99,9 +99,9 @@ pub struct Agent {
 pub struct StateOptions {
     /// The file, or the folder that it is in.
     pub path: PathBuf,
-    /// What is older goes.
+    /// Records older than this are removed.
     pub retention: Duration,
-    /// The oldest go when the file would be larger, bytes.
+    /// The oldest records are removed if the file would become larger than this, in bytes.
     pub max_bytes: u64,
 }
 
@@ -112,7 +112,7 @@ pub struct Server {
     pub listen: SocketAddr,
     /// The web configuration file: TLS and basic auth.
     pub web_config: Option<PathBuf>,
-    /// Names by which it may be called; empty: not said.
+    /// Host names by which it may be addressed; empty: not configured.
     pub allowed_hosts: Vec<String>,
     /// Where reverse proxies call from.
     pub proxies: Vec<IpAddr>,

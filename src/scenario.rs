@@ -1,5 +1,5 @@
-//! What a user of a scenario does next, what it sends, and what it keeps of the answers. Pure: the engine drives it; clock,
-//! transport and budgets are not known here.
+//! What a user of a scenario does next, what it sends, and what it keeps of the answers. Pure: the engine drives it; it
+//! is independent of clock, transport and budgets.
 
 mod cookies;
 mod draft;
@@ -24,9 +24,9 @@ use std::sync::Arc;
 use taken::Taken;
 use talk::Talk;
 
-/// Shorter values that were taken are not hidden: they would be found in every other word.
+/// Extracted values shorter than this are not masked: they would match parts of ordinary words.
 const MIN_HIDDEN: usize = 8;
-/// What an entry of a map or a list costs beside its content, roughly and with room.
+/// What an entry of a map or a list costs in addition to its content, rounded up generously.
 const ENTRY: usize = 128;
 
 /// What all users of a stage share.
@@ -102,7 +102,7 @@ pub enum Unbuildable {
     Taken(String),
 }
 
-/// A value to take was not there. It quotes nothing of the answer.
+/// A value to extract was missing. It quotes nothing of the answer.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct NotThere(pub String);
@@ -118,7 +118,7 @@ impl User {
     /// Most bytes of earlier questions and answers; the oldest turns are dropped.
     pub const MAX_HISTORY: usize = 256 << 10;
 
-    /// A user that has done nothing yet.
+    /// A user that has not done anything yet.
     pub fn new(stage_context: Arc<StageContext>, index: u32) -> Self {
         let jar = stage_context.scenario.cookies.then(Jar::default);
         Self {

@@ -1,5 +1,5 @@
-//! When runs are due: the slots, a pure function of the plan and an instant; and what becomes of each slot, a pure
-//! state machine. No clock is read here, and nothing is known of what a run does.
+//! When runs are due: the slots, a pure function of the plan and an instant; and what happens to each slot, a pure
+//! state machine. No clock is read here, and the module is unaware of what a run does.
 
 mod machine;
 mod windows;

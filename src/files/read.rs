@@ -1,4 +1,4 @@
-//! Reads one file: a regular one, and not more of it than was agreed.
+//! Reads one file: only a regular one, and only up to a limit.
 
 use rustix::fs::OFlags;
 use std::fs::{self, File, FileType, Metadata, OpenOptions};

@@ -84,7 +84,7 @@ fn a_file_that_has_settled_is_not_read_again() {
         std::thread::yield_now();
     }
     assert!(!seen.changed(path) && seen.stamp.is_some());
-    // A look at the bytes would find that this is not theirs.
+    // Reading the bytes would show that this digest is not theirs.
     seen.digest = None;
     assert!(!seen.changed(path));
     seen.stamp = None;
@@ -203,7 +203,7 @@ fn no_more_is_read_than_was_agreed() {
     assert!(!files.changed());
     fs::write(&path, "fou").unwrap();
     assert!(files.changed());
-    // What says that it is empty is bounded, too.
+    // The limit also holds for files that claim to be empty.
     let endless = Files::default().read_at_most(Path::new("/proc/self/maps"), 10).unwrap_err();
     assert_eq!(endless.kind(), io::ErrorKind::FileTooLarge);
 }

@@ -1,4 +1,4 @@
-//! A value that is made of files, and made anew when they change.
+//! A value that is made from files, and rebuilt when they change.
 
 use super::Files;
 use super::deadline;
@@ -7,13 +7,13 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 
-/// Time between two looks at the files.
+/// Time between two checks of the files.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// Number of looks at the same time: those that wait for a file that hangs delay others, and take nothing from them.
+/// Number of concurrent checks: those that wait for a file that hangs delay others, but take nothing from them.
 static LOOKS: Semaphore = Semaphore::const_new(8);
 
-/// A value that is made of files. Threads of the module look at the files every second, so whoever asks for the value
+/// A value that is made from files. Threads of the module look at the files every second, so whoever asks for the value
 /// never waits for the file system. The looks end when the value is dropped.
 pub struct Watched<T>(Arc<Inner<T>>);
 
@@ -25,7 +25,7 @@ struct Inner<T> {
 type Make<T> = Box<dyn FnMut(&T, &mut Files) -> Option<T> + Send>;
 
 struct Source<T> {
-    /// What the latest value was made of.
+    /// What the latest value was made from.
     files: Files,
     make: Make<T>,
 }
@@ -47,7 +47,7 @@ impl<T: Send + Sync + 'static> Watched<T> {
         Self(inner)
     }
 
-    /// The value as of the last look.
+    /// The value as of the last check.
     pub fn latest(&self) -> Arc<T> {
         self.0.latest()
     }

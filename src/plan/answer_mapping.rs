@@ -1,10 +1,10 @@
-//! How the answer of an HTTP endpoint is read: what its config says of where text, tokens, finish and errors are.
+//! How the answer of an HTTP endpoint is read: where its config says that text, tokens, finish reason and errors are.
 
 use crate::vocabulary::BodyForm;
 use serde::Serialize;
 use serde_json_path::JsonPath;
 
-/// How an answer is read. Without any path the answer is complete at the end of its body, whatever it holds.
+/// How an answer is read. Without any path, the answer is complete at the end of its body, whatever it contains.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct AnswerMapping {
     /// The form of the body; `None`: by its content type.
@@ -30,7 +30,7 @@ pub struct AnswerMapping {
     pub done: Option<Done>,
 }
 
-/// What tells the end of a stream.
+/// What marks the end of a stream.
 #[derive(Clone, Debug, Serialize)]
 pub enum Done {
     /// An event with exactly this data.

@@ -15,17 +15,17 @@ pub(super) fn hex_of(value: &impl Serialize, bytes: usize) -> String {
     hex
 }
 
-/// SHA-256 of what a value serialises as, in its canonical form.
+/// SHA-256 of the canonical form of a serialised value.
 pub(super) fn sha256_of(value: &impl Serialize) -> [u8; 32] {
-    // Nothing in the plan fails to serialise: see `plan::serialize`.
+    // Serialising parts of the plan never fails: see `plan::serialize`.
     let value = serde_json::to_value(value).unwrap_or_else(|error| error.to_string().into());
     let mut hasher = Hasher(Sha256::new());
-    // A hasher takes everything.
+    // Writing to a hasher cannot fail.
     let _ = write(&value, &mut hasher);
     hasher.0.finalize().into()
 }
 
-/// Hashes what is written to it, so that large workloads are not held as text once more.
+/// Hashes what is written to it, so that large workloads are not held in memory a second time as text.
 struct Hasher(Sha256);
 
 impl Write for Hasher {

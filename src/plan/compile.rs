@@ -1,7 +1,6 @@
-//! From config to plan: what the values mean, alone and together. Every error is found, none is printed.
+//! From config to plan: what the values mean, alone and together. Every error is collected, none is printed.
 //!
-//! It reads the files that the config names, looks whether its secrets are there, and knows no clock and no
-//! network.
+//! Reads the files that the config names and checks that its secrets exist; uses no clock and no network.
 
 mod budget;
 mod expect;
@@ -33,24 +32,24 @@ pub(super) use stage::run_time;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-/// What came of a config.
+/// The result of compiling a config.
 #[derive(Debug)]
 pub struct Compiled {
-    /// The plan, without what is wrong.
+    /// The plan, without the parts that are wrong.
     pub plan: Plan,
-    /// What is wrong. If there is anything, the plan must not be played.
+    /// Errors. If there are any, the plan must not be run.
     pub errors: Vec<Problem>,
-    /// What looks wrong and does not stop us.
+    /// Warnings: what looks wrong but does not stop us.
     pub warnings: Vec<Problem>,
     /// The files that the config names and that were read for it.
     pub files: Files,
-    /// What it took, in the units of [`crate::limits::COMPILE_UNITS`].
+    /// The work that it took, in the units of [`crate::limits::COMPILE_UNITS`].
     pub work: u64,
 }
 
 /// Compiles a config: the plan and its warnings, or every error.
 ///
-/// `environment` is asked for the OpenTelemetry variables.
+/// `environment` is used to look up the OpenTelemetry variables.
 pub fn compile(
     config: &Config,
     environment: &dyn Fn(&str) -> Option<String>,
@@ -59,7 +58,7 @@ pub fn compile(
     if compiled.errors.is_empty() { Ok((compiled.plan, compiled.warnings)) } else { Err(compiled.errors) }
 }
 
-/// Compiles what is left of a config after its broken parts were taken out.
+/// Compiles what is left of a config after its broken parts have been removed.
 pub(super) fn compile_beside(
     config: &Config,
     broken: &BrokenParts,
@@ -111,7 +110,7 @@ pub(super) fn compile_beside(
     Compiled { plan, errors, warnings, files, work }
 }
 
-/// Compiles each part of a section, those that are sound by name.
+/// Compiles each part of a section, and returns the valid ones by name.
 fn named<W, P>(
     section: &str,
     written: &BTreeMap<String, W>,
@@ -154,7 +153,7 @@ fn host_name() -> String {
     if name.is_empty() { "localhost".to_owned() } else { name }
 }
 
-/// Each name is one of a target, and stands once.
+/// Each name must be that of a target, and may appear only once.
 fn references(names: &[String], known: &BTreeSet<&str>, path: &KeyPath, findings: &mut Findings) {
     let mut seen = BTreeSet::new();
     for (index, name) in names.iter().enumerate() {

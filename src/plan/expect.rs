@@ -34,11 +34,11 @@ pub struct Check {
 pub enum Rule {
     /// The finish reason is one of these.
     FinishReason(Vec<String>),
-    /// At least so many characters (Unicode scalar values) of visible text.
+    /// At least this many characters (Unicode scalar values) of visible text.
     MinChars(u64),
-    /// At most so many.
+    /// At most this many.
     MaxChars(u64),
-    /// The visible text has this in it.
+    /// The visible text contains this.
     Contains(String),
     /// The visible text matches.
     Matches(#[serde(serialize_with = "serialize::pattern")] Regex),
@@ -61,7 +61,7 @@ pub enum Rule {
         /// The visible text is parsed as JSON; otherwise the JSON answer is looked at.
         of_text: bool,
     },
-    /// At least so many output tokens, by whoever counted.
+    /// At least this many output tokens, whoever counted them.
     MinOutputTokens(u64),
     /// The server reports input and output tokens, above zero.
     Usage,
@@ -76,10 +76,10 @@ pub enum Rule {
 /// What must hold of the nodes that a path finds.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct JsonRule {
-    /// Whether there is a node at all (a null is one). `Some(false)` stands alone.
+    /// Whether there is a node at all (a null is one). `Some(false)` is not combined with other conditions.
     pub exists: Option<bool>,
     /// The first node is this. Numbers compare by value.
-    // An expected null is not the same as no expectation.
+    // Expecting null is not the same as having no expectation.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub equals: Option<Value>,
     /// Items of the first node, an array or an object (or characters of a string): at least.
@@ -106,7 +106,7 @@ pub struct StatusRange {
 }
 
 impl StatusSet {
-    /// Whether a status is in it.
+    /// Whether the set contains a status.
     pub fn contains(&self, status: u16) -> bool {
         self.0.iter().any(|range| (range.from..=range.to).contains(&status))
     }

@@ -1,6 +1,6 @@
-//! What makes one plan's pair or target differ from that of the next plan: everything that decides what is sent,
-//! when, where to, and how it is judged. That is what the plan's types serialise; what does not count is skipped
-//! there, with the reason. Fingerprints are compared within a process and mean nothing outside of it.
+//! What distinguishes a pair or target of one plan from that of the next: everything that decides what is sent, when,
+//! where to, and how the answers are evaluated. That is what the plan's types serialise; fields that do not count are
+//! skipped there, with the reason. Fingerprints are compared within a process and mean nothing outside of it.
 
 use super::{PairPlan, Target, Tokenizer, canonical};
 use std::fmt;

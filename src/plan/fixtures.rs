@@ -1,6 +1,6 @@
-//! Plays the wrong configs of `tests/config`: each rule has a line that breaks it, and the line says what the
-//! operator must be told. `#!` begins an error and `#?` a warning that is expected on that line; what is about
-//! the whole config stands on the first.
+//! Checks the invalid configs of `tests/config`: for each rule there is a line that breaks it, and the line says what
+//! the operator must be told. `#!` begins an error and `#?` a warning that is expected on that line; findings about the
+//! whole config are expected on the first line.
 
 use super::load;
 use crate::config::{Located, Position, Source};
@@ -38,7 +38,7 @@ fn finding(sign: char, located: &Located) -> Finding {
     (line, sign, said.replace(&format!("{}/", folder().display()), ""))
 }
 
-/// What a file is told. Warnings of a config that has errors are not shown, as for an operator.
+/// What is reported about a file. Warnings of a config that has errors are not shown, as for an operator.
 fn actual(path: &Path) -> BTreeSet<Finding> {
     match load(&[Source::Path(path.to_owned())], []) {
         Ok(loaded) => loaded.warnings.iter().map(|warning| finding('?', warning)).collect(),
@@ -121,7 +121,7 @@ fn right_configs(folder: &Path) -> String {
         let loaded = load(&[Source::Path(path.clone())], []).unwrap_or_else(|errors| panic!("{errors}"));
         assert!(!loaded.plan.pairs.is_empty(), "{} does nothing", path.display());
         for warning in &loaded.warnings {
-            // Secrets are not there where the examples are checked; nothing else may look wrong.
+            // The examples are checked where their secrets do not exist; nothing else may look wrong.
             let secret = warning.message.ends_with("it is read again at each use");
             assert!(secret, "{warning}");
         }

@@ -15,17 +15,17 @@ use std::fmt;
 use std::ops::Add;
 use std::time::Duration;
 
-/// Days that are looked at.
+/// Number of days that are considered.
 const DAYS: f64 = 7.0;
 /// The same in minutes.
 const MINUTES: i64 = 7 * 24 * 60;
 /// Runs by cron that are counted one by one; the rest of the days is taken to be like those before.
 const MAX_COUNTED: u32 = 20_000;
 
-/// How much, and how sure that is. In order of sureness.
+/// An amount, and how certain it is. In order of certainty.
 #[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
 pub enum Amount {
-    /// It follows from the config, but for the rounding at the ends of stages and days.
+    /// It follows from the config, except for rounding at the ends of stages and days.
     Exact(f64),
     /// The mean of what will be drawn.
     About(f64),
@@ -47,17 +47,17 @@ impl Amount {
         }
     }
 
-    /// So many times as much; as sure as the less sure of the two.
+    /// Multiplies two amounts; the result is as certain as the less certain of the two.
     #[must_use]
     pub fn times(self, other: Self) -> Self {
-        // None at all is none, however little is known of the other.
+        // Zero times anything is zero, however little is known of the other.
         if self.value() == Some(0.0) || other.value() == Some(0.0) {
             return Self::ZERO;
         }
         self.combine(other, |a, b| a * b)
     }
 
-    /// The same number, and no more sure than a bound.
+    /// The same number, with at most the certainty of a bound.
     #[must_use]
     pub const fn at_most(self) -> Self {
         match self {
@@ -121,9 +121,9 @@ pub struct PairForecast {
 /// In a day, warm-up included.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Daily {
-    /// Runs; those that are asked for by hand are not in it.
+    /// Runs; those requested by hand are not included.
     pub runs: Amount,
-    /// Journeys of scenarios that go to their end; `None` without a scenario.
+    /// Completed journeys of scenarios; `None` without a scenario.
     pub journeys: Option<Amount>,
     /// Requests. Of a scenario: those of its journeys and set-ups.
     pub requests: Amount,
@@ -134,7 +134,7 @@ pub struct Daily {
     pub typical_input_tokens: Amount,
     /// Output tokens: the cap of every answer, or what an HTTP step reserves.
     pub output_tokens: Amount,
-    /// Money, in the agent's currency, at those most tokens; `None` where there is no price. In a total: of the
+    /// Money, in the agent's currency, at those token maxima; `None` where there is no price. In a total: of the
     /// targets that have one.
     pub cost: Option<Amount>,
 }
@@ -278,7 +278,7 @@ fn runs(schedule: &Schedule, stages: &[Stage], now: Timestamp) -> Amount {
     match &schedule.trigger {
         Trigger::Manual => Amount::ZERO,
         Trigger::Continuous => time.map_or(Amount::Unknown, by_period),
-        // A run that takes longer than the interval takes the place of others.
+        // A run that takes longer than the interval displaces others.
         Trigger::Every { period, .. } if time.is_some_and(|time| time > *period) => {
             by_period(*period).at_most()
         }

@@ -1,4 +1,4 @@
-//! Hostile configs: a load ends with a plan or with errors, each of which says where.
+//! Hostile configs: loading one ends with a plan, or with errors that each say where they are.
 
 use super::{attempt, forecast};
 use crate::config::Source;

@@ -1,4 +1,4 @@
-//! Configs that are meant to do harm. None ends the process, and each that is wrong is told with its place.
+//! Configs that are meant to do harm. None of them ends the process, and each error is reported with its place.
 
 use super::{Attempt, attempt, from_yaml};
 use crate::config::Source;
@@ -75,7 +75,7 @@ fn chains_and_nesting_of_a_template_are_bounded() {
         ("{% if 1 %}", "{% elif 1 %}", "{% endif %}"),
         ("{{ 1", "(1)", " }}"),
     ] {
-        // At the limit it is compiled, or refused, and the stack holds; beyond it, nothing tries.
+        // At the limit it is compiled or refused without overflowing the stack; beyond it, nothing tries to parse it.
         for count in [900, 4000, 20_000] {
             let said = said(&template(&format!("{begin}{}{end}", part.repeat(count))));
             assert!(count < 20_000 || said.contains("is not a template"), "{part}: {said}");

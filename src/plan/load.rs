@@ -1,4 +1,4 @@
-//! From sources to a plan: every error of form and of meaning at once, and every warning, each with its place.
+//! From sources to a plan: reports every error of form and of meaning at once, and every warning, each with its place.
 
 use super::{Compiled, Plan, compile};
 use crate::config::{self, Config, Errors, KeyPath, Located, Problem, Reading, Source, Variant};
@@ -7,32 +7,32 @@ use crate::limits;
 use std::collections::BTreeMap;
 use std::thread;
 
-/// A plan, and what it was made of.
+/// A plan, and what it was made from.
 #[derive(Debug)]
 pub struct Loaded {
-    /// What will happen.
+    /// The compiled plan.
     pub plan: Plan,
-    /// What was written, defaults and environment included. Shows and serialises without its secrets.
+    /// The config, including defaults and environment. Its debug output and its serialised form omit secrets.
     pub config: Config,
-    /// What looks wrong and does not stop us.
+    /// Warnings: what looks wrong but does not stop us.
     pub warnings: Vec<Located>,
 }
 
-/// A try to load a plan.
+/// An attempt to load a plan.
 #[derive(Debug)]
 pub struct Attempt {
-    /// What came of it.
+    /// The result.
     pub result: Result<Loaded, Errors>,
-    /// Every file that it read, or could not read: while they are the same, another try ends like this one.
+    /// Every file that it read or failed to read: as long as they are unchanged, another attempt has the same result.
     pub files: Files,
 }
 
-/// Judges what no plan knows: what the metrics are called, say.
+/// Checks what a plan alone cannot tell, such as what the metrics are called.
 pub type Also<'a> = &'a (dyn Fn(&Config) -> Vec<Problem> + Sync);
 
 /// Loads a plan. `environment` is what `std::env::vars` gives.
 ///
-/// An error in one key hides no error in another, be it of form or of meaning.
+/// An error in one key does not hide errors in other keys, whether of form or of meaning.
 pub fn load(
     sources: &[Source],
     environment: impl IntoIterator<Item = (String, String)>,
@@ -40,10 +40,10 @@ pub fn load(
     attempt(sources, environment, &|_| Vec::new()).result
 }
 
-/// Like [`load`], with the files that were read, and with what `also` finds.
+/// Like [`load`], but also returns the files that were read, and adds what `also` finds.
 ///
-/// Runs on a thread with a stack of its own: parsers recurse, within limits that were made for this stack. A panic there
-/// is an error like any other, so that no config ends a daemon that reloads it.
+/// Runs on a thread with its own stack: parsers recurse, within limits chosen for this stack. A panic there is an error
+/// like any other, so that no config can end a daemon that reloads it.
 pub fn attempt(
     sources: &[Source],
     environment: impl IntoIterator<Item = (String, String)>,
@@ -84,13 +84,13 @@ fn judge(sources: &[Source], environment: &BTreeMap<String, String>, also: Also<
     let all = errors.clone();
     for other in others {
         if work > limits::COMPILE_UNITS {
-            // Whether they only follow from what is wrong in form is not known.
+            // It is not known whether these only follow from the errors of form.
             errors.clear();
             break;
         }
         let Compiled { errors: found, work: more, .. } = judge(other);
         work = work.saturating_add(more);
-        // An error that only this variant has may have kept what lies below it from being judged.
+        // An error that only this variant has may have kept what is below it from being checked.
         let hidden = |error: &Problem| {
             let mut own = found.iter().filter(|own| !all.contains(own) && !own.path.segments().is_empty());
             own.any(|own| own.path != error.path && own.path.holds(&error.path))
@@ -108,7 +108,7 @@ fn judge(sources: &[Source], environment: &BTreeMap<String, String>, also: Also<
     Attempt { result, files }
 }
 
-/// Loads a plan from YAML text, without the environment. Relative paths are relative to the present folder.
+/// Loads a plan from YAML text, without the environment. Relative paths are relative to the current directory.
 pub fn from_yaml(text: &str) -> Result<Plan, Errors> {
     load(&[Source::Text { name: "config".to_owned(), text: text.to_owned() }], []).map(|loaded| loaded.plan)
 }
@@ -280,7 +280,7 @@ mod tests {
 
     #[test]
     fn revisions_of_workloads_stay_what_they_are() {
-        // A change of these makes every comparison in the field one of unlike with unlike.
+        // If these change, every comparison in the field compares unlike things.
         let plan = plan(
             "{ targets: [t], schedule: { every: 1m }, workload: { prompts: [x], output_tokens: 9 }, \
              load: [{ warm_up: 5s, rate: 1 }, { name: a, for: 10s, users: { from: 1, to: 4 }, think: 1s..2s }] }",
@@ -377,8 +377,8 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig { cases: 128, ..ProptestConfig::default() })]
 
-        /// Whatever stands wherever in a config: it is told in words of the schema or of meaning, and the types
-        /// never refuse what the schema let through.
+        /// Arbitrary values anywhere in a config: each is reported as an error of the schema or of meaning, and the
+        /// types never refuse what the schema accepted.
         #[test]
         fn any_value_anywhere_is_taken_or_explained(at in any::<prop::sample::Index>(), kind in 0_usize..14, more in any::<prop::sample::Index>(), other in 0_usize..14) {
             let whole = config::load_str("whole", include_str!("../../tests/config/whole.yml")).unwrap();

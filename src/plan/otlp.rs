@@ -1,5 +1,5 @@
-//! OTLP export: what goes where, and how it is written in the config before the environment fills its gaps.
-//! Knows nothing of wire formats.
+//! OTLP export: what goes where, and how it is written in the config before the environment fills the gaps. Independent
+//! of wire formats.
 
 mod resolve;
 
@@ -123,9 +123,9 @@ impl Default for Sampling {
 }
 
 impl Sampling {
-    /// Whether a request with this trace id is sampled: the decision that goes out in its `traceparent`. The
-    /// same as `TraceIdRatioBased` of the OpenTelemetry SDKs takes, so that one ratio gives the same traces
-    /// everywhere: the last 8 bytes, without their lowest bit, against the ratio.
+    /// Whether a request with this trace id is sampled: the decision that goes out in its `traceparent`. It is the same
+    /// decision as that of `TraceIdRatioBased` in the OpenTelemetry SDKs, so that one ratio gives the same traces
+    /// everywhere: the last 8 bytes, without their lowest bit, are compared with the ratio.
     pub fn sampled(&self, trace_id: [u8; 16]) -> bool {
         let [_, _, _, _, _, _, _, _, random @ ..] = trace_id;
         if self.ratio >= 1.0 {

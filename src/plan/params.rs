@@ -1,13 +1,13 @@
-//! Parameters that are passed through into the body of a model call. One rule everywhere, JSON merge patch (RFC 7396):
-//! the profile's (or the step's) parameters are merged on top of the target's, and the result on top of what the
-//! dialect writes. It knows no dialect.
+//! Parameters that are passed through into the body of a model call. The same rule applies everywhere, JSON merge patch
+//! (RFC 7396): the profile's (or the step's) parameters are merged on top of the target's, and the result on top of
+//! what the dialect writes. Independent of dialects.
 
 use serde_json::{Map, Value};
 
-/// Parameters that cap the answer in the place of `output_tokens`; the first that is there counts.
+/// Parameters that cap the answer instead of `output_tokens`; the first one present counts.
 pub(super) const OUTPUT_CAPS: [&str; 2] = ["max_completion_tokens", "max_tokens"];
 
-/// What becomes of a key whose patch is null.
+/// What happens to a key whose patch is null.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Nulls {
     /// It is removed.

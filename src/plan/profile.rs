@@ -19,7 +19,7 @@ pub struct Profile {
     pub stages: Vec<Stage>,
     /// What its users do. A workload is a scenario of one step without set-up.
     pub scenario: Arc<Scenario>,
-    /// Seed of everything that is drawn.
+    /// Seed of all random draws.
     pub seed: u64,
     /// Objectives.
     pub slos: Vec<Objective>,
@@ -28,7 +28,7 @@ pub struct Profile {
     #[serde(skip)]
     pub budget: Option<Budget>,
     /// Hash of workload and load: a comparison over time compares like with like.
-    // Follows from the rest, as that of a pair does.
+    // Derived from the other fields, like that of a pair.
     #[serde(skip)]
     pub revision: Arc<str>,
 }
@@ -48,7 +48,7 @@ pub struct PairPlan {
     #[serde(skip)]
     pub revision: Arc<str>,
     /// The place of each stage, in order of the stages; step and turn are empty.
-    // Where results are counted follows from the names, and decides nothing that a run does.
+    // Where results are counted follows from the names and has no effect on what a run does.
     #[serde(skip)]
     pub places: Vec<Arc<Place>>,
     /// The places of the requests, of every step in every stage. The step of a workload has no name: its place is that
@@ -133,7 +133,7 @@ impl PairPlan {
         all
     }
 
-    /// Where a step's request belongs; `turn` counts from 1, and is not looked at where the step has no turns.
+    /// Where the results of a step's request are counted; `turn` counts from 1 and is ignored if the step has no turns.
     pub fn step_place(&self, stage: usize, step: usize, turn: u32) -> Option<&Arc<Place>> {
         let places = self.steps.iter().find(|places| places.stage == stage && places.step == step)?;
         match places.turns.as_slice() {
@@ -151,7 +151,7 @@ pub(super) fn merged_params(action: &Action, below: &Map<String, Value>) -> Map<
     }
 }
 
-/// A cap per period. At least one of the three is there.
+/// A cap per period. At least one of the three limits is set.
 #[derive(Clone, Debug)]
 pub struct Budget {
     /// The period.

@@ -14,8 +14,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// What a user does: the set-up once, then the steps, again and again. Prints without its variables, which may be
-/// secret.
+/// What a user does: the set-up once, then the steps, again and again. Its debug output omits its variables, which may
+/// be secret.
 #[derive(Serialize)]
 pub struct Scenario {
     /// Whether iterations are recorded as journeys, with facts, spans and metrics of their own. Those of a workload are
@@ -33,7 +33,7 @@ pub struct Scenario {
     // What identifies them is in `variables`: a data file may be large.
     #[serde(skip)]
     pub vars: Vars,
-    /// What is known of each of `vars`.
+    /// What is known about each of `vars`.
     pub variables: BTreeMap<String, Variable>,
     /// Secrets, by name; templates see them as `secret.NAME`.
     pub secrets: Vec<(Arc<str>, Arc<Secret>)>,
@@ -41,7 +41,7 @@ pub struct Scenario {
     pub cookies: bool,
 }
 
-/// What is known of a variable or a data file of a scenario, without the value.
+/// What is known about a variable or a data file of a scenario, without the value.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Variable {
     /// SHA-256 of the value, in hexadecimal.
@@ -87,21 +87,21 @@ pub enum Action {
     Ask(Box<AskStep>),
 }
 
-/// An HTTP request. Prints without its headers and body, which may be secret.
+/// An HTTP request. Its debug output omits its headers and body, which may be secret.
 #[derive(Serialize)]
 pub struct HttpStep {
     /// The method.
     #[serde(serialize_with = "serialize::text")]
     pub method: Method,
-    /// Path and query, appended to the target's base URL. Values that templates put into it are written by their
-    /// author; nothing is escaped but what cannot stand in a URL.
+    /// Path and query, appended to the target's base URL. Escaping values that templates put into it is up to the
+    /// author of the config; only what cannot appear in a URL is escaped.
     pub path: Template,
     /// Headers on top of the target's.
     #[serde(serialize_with = "serialize::templates")]
     pub headers: Vec<(HeaderName, Template)>,
     /// The body.
     pub body: Body,
-    /// How the answer is read; `None`: whatever comes is complete at its end.
+    /// How the answer is read; `None`: any answer is complete at its end.
     pub reading: Option<Arc<AnswerMapping>>,
     /// The most tokens that it may cost.
     pub reserve: Reserve,
@@ -148,7 +148,7 @@ pub struct AskStep {
     pub text: AskText,
     /// Most output tokens.
     pub output_tokens: Option<u64>,
-    /// What is done about prefix caches.
+    /// How prefix caches are dealt with.
     pub cache: Cache,
     /// Whether the answer is streamed.
     pub stream: bool,
@@ -187,8 +187,8 @@ pub struct Take {
     pub name: Arc<str>,
     /// Where it is.
     pub from: AnswerPart,
-    /// What it is where it is not there; without it that is a failure.
-    // A default of null is not the same as none.
+    /// The value to use if it is missing; without one, a missing value is a failure.
+    // A default of null is not the same as no default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub default: Option<Value>,
 }

@@ -45,7 +45,7 @@ pub enum Trigger {
     Cron(#[serde(serialize_with = "serialize::cron")] Box<croner::Cron>),
     /// The stages in cycles aligned to the epoch; each cycle is a run.
     Continuous,
-    /// Only when asked.
+    /// Only on request.
     Manual,
 }
 

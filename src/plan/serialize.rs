@@ -20,7 +20,7 @@ pub(super) fn text<S: Serializer>(value: &impl Display, serializer: S) -> Result
     serializer.collect_str(value)
 }
 
-/// Serde refuses paths that are not UTF-8; those that differ in such bytes only are taken for the same.
+/// Serde refuses paths that are not UTF-8; paths that differ only in such bytes are considered equal.
 pub(super) fn path<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(&path.to_string_lossy())
 }
@@ -41,7 +41,7 @@ pub(super) fn cron<S: Serializer>(cron: &croner::Cron, serializer: S) -> Result<
     text(&cron.pattern, serializer)
 }
 
-/// By its name. The config takes no others.
+/// By its name. The config accepts only zones that have one.
 pub(super) fn time_zone<S: Serializer>(zone: &TimeZone, serializer: S) -> Result<S::Ok, S::Error> {
     match zone.iana_name() {
         Some(name) => serializer.serialize_str(name),

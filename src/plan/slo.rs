@@ -9,15 +9,15 @@ use std::sync::Arc;
 pub struct Objective {
     /// Its name, a label value; never `all`, which is goodput.
     pub name: Arc<str>,
-    /// What it is about.
+    /// What it measures.
     pub metric: SloMetric,
-    /// What a good request keeps; absent for availability.
+    /// The bound that a good request meets; absent for availability.
     pub bound: Option<Bound>,
     /// Share of requests that must be good, in (0, 1).
     pub objective: f64,
 }
 
-/// What a good request keeps.
+/// The bound that a good request meets.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub enum Bound {
     /// The value is below this, in seconds.

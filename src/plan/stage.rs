@@ -11,7 +11,7 @@ use std::time::Duration;
 pub struct Stage {
     /// Its name, a label value; empty if it has none.
     pub name: Arc<str>,
-    /// What is due in it is warm-up: its tokens, cost and budget count, and nothing else.
+    /// Requests due in it are warm-up: they count towards tokens, cost and budget, and nothing else.
     pub warm_up: bool,
     /// The load.
     pub shape: Shape,
@@ -34,9 +34,9 @@ pub enum Shape {
     Users {
         /// Users, over the stage's time (fractions are rounded down, but at least one).
         users: Ramp,
-        /// Time between an answer and the next question; with a scenario between a user's journeys.
+        /// Time between an answer and the next question; in a scenario, between a user's journeys.
         think: Think,
-        /// Users that are there from the start begin one after the other, evenly over this time.
+        /// The initial users start one after another, evenly spread over this time.
         spawn: Duration,
         /// When the stage ends.
         bounds: Bounds,
@@ -52,7 +52,7 @@ impl Shape {
     }
 }
 
-/// When a stage ends: after a time, or after so many requests, or at the first of both. At least one is there.
+/// When a stage ends: after a time, after a number of requests, or at whichever comes first. At least one is set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Bounds {
     /// Time from the stage's start.

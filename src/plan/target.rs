@@ -1,4 +1,4 @@
-//! An endpoint and how to speak to it.
+//! An endpoint and how to talk to it.
 
 use super::serialize;
 use crate::secret::Secret;
@@ -21,7 +21,7 @@ pub struct Target {
     /// Where it is; paths of the dialect are appended.
     #[serde(serialize_with = "serialize::text")]
     pub base_url: Url,
-    /// The model it is asked for; empty if it names none.
+    /// The model that is requested; empty if none is named.
     pub model: Arc<str>,
     /// How we authenticate.
     pub auth: Auth,
@@ -46,7 +46,7 @@ pub struct Target {
     pub price: Option<Price>,
     /// Counts tokens where the server does not, and checks those it reports.
     pub tokenizer: Option<Tokenizer>,
-    /// Passed through into every body; a profile's win.
+    /// Passed through into every body; a profile's parameters take precedence.
     pub params: Map<String, Value>,
 }
 
@@ -84,7 +84,7 @@ pub struct TlsOptions {
     pub identity: Option<Identity>,
     /// Verify against this name, and send it as SNI, in place of the URL's host.
     pub server_name: Option<String>,
-    /// Verify nothing. Off unless written; the log says so.
+    /// Skip verification. Off unless configured; a warning is logged.
     pub insecure_skip_verify: bool,
 }
 

@@ -51,7 +51,7 @@ impl Jar {
         path.split(['?', '#']).next().unwrap_or_default().clone_into(&mut self.asked);
     }
 
-    /// Keeps the cookies of an answer to the last request.
+    /// Stores the cookies of the answer to the last request.
     pub(super) fn receive(&mut self, base: &Url, headers: &HeaderMap) {
         if !headers.contains_key(header::SET_COOKIE) {
             return;
@@ -66,7 +66,7 @@ impl Jar {
             if !known && !self.has_room() {
                 continue;
             }
-            // What is refused (another domain, expired) is what a browser would not keep.
+            // What is refused here (another domain, expired), a browser would not keep either.
             let _ = self.store.insert(cookie.into_owned(), &asked);
         }
     }
@@ -121,7 +121,7 @@ fn domain(cookie: &Cookie<'_>) -> String {
     cookie.domain.as_cow().unwrap_or_default().into_owned()
 }
 
-/// Where a path of ours goes: it is appended to the base URL's.
+/// Where a step's path leads: it is appended to that of the base URL.
 fn address(base: &Url, path: &str) -> Url {
     let mut url = base.clone();
     url.set_query(None);

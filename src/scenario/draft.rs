@@ -54,7 +54,7 @@ impl<'a> Renderer<'a> {
         turn: u32,
     ) -> Result<(), RenderError> {
         let templates = templates(&step.action);
-        // What is not mentioned need not be there. More than needed does no harm: a template may use names (in the
+        // Names that are not mentioned need not be present. Extra ones do no harm: a template may use names (in the
         // arguments of a filter block, say) that are not among those it is known to take.
         let wanted = |name: &str| templates.iter().any(|template| template.source.contains(name));
         let mut vars = Vars::default();
@@ -201,7 +201,7 @@ impl<'a> Renderer<'a> {
         messages.push(Message { role: Role::User, text: Arc::clone(&question) });
         let mut ask = Ask { messages, stream: step.stream, output_tokens: step.output_tokens, params };
         if step.cache == Cache::Bust {
-            // The target is part of it: two targets may lead to the same server.
+            // The target is included: two targets may lead to the same server.
             let parts = [self.seed, self.stage_context.seeds.nonces];
             ask.bust(seed::hash("nonce", &[&self.stage_context.pair.pair.target], &parts));
         }
@@ -217,7 +217,7 @@ fn header_value(name: &HeaderName, text: String) -> Result<HeaderValue, RenderEr
     Ok(value)
 }
 
-/// What we would like to get.
+/// The media type that we ask for.
 fn accept(reading: Option<&AnswerMapping>) -> HeaderValue {
     HeaderValue::from_static(match reading.and_then(|reading| reading.form) {
         Some(BodyForm::Json) => "application/json",

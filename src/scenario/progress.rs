@@ -1,6 +1,6 @@
-//! Decides what a user does next: it plays the set-up until that succeeds, then the steps in their order, each as often as
-//! it is repeated, again and again; after a failure it pauses. Pure: events come in, actions go out. It knows no clock, no
-//! task and no request; whoever performs the actions draws think times and waits.
+//! Decides what a user does next: it plays the set-up until that succeeds, then the steps in order, each repeated as
+//! configured, again and again; after a failure it pauses. Pure: events come in, actions go out. It uses no clock, task
+//! or request; the caller that performs the actions draws think times and waits.
 
 use crate::event::{Failure, Outcome};
 use crate::plan::{Scenario, Step};
@@ -13,8 +13,8 @@ pub const REFUSED_PAUSE: Duration = Duration::from_secs(1);
 /// The shortest pause after a request that failed: a user must not spin on a target that is down.
 const FAILED_PAUSE: Duration = Duration::from_millis(100);
 
-/// The shortest pause after a set-up that failed or whose log-in was refused later. It doubles with each further failure,
-/// up to [`MAX_SET_UP_PAUSE`]: a broken log-in must not be hammered.
+/// The shortest pause after a set-up that failed or whose log-in was refused later. It doubles with each further
+/// failure, up to [`MAX_SET_UP_PAUSE`], so as not to hammer a broken log-in.
 const SET_UP_PAUSE: Duration = Duration::from_secs(1);
 
 /// The longest such pause.
@@ -31,7 +31,7 @@ pub struct Progress {
     failed_set_ups: u32,
     /// The present request; `None` between journeys.
     at: Option<Position>,
-    /// No more load is to be offered.
+    /// No more load may be offered.
     is_stopped: bool,
 }
 

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-/// The values, by name. They are kept as text: what a parsed value takes of memory has no good bound.
+/// The values, by name. They are kept as text: the memory that a parsed value takes has no useful bound.
 #[derive(Default)]
 pub(super) struct Taken(BTreeMap<Arc<str>, Kept>);
 
@@ -46,7 +46,7 @@ impl Taken {
         Ok(())
     }
 
-    /// Adds those values that somebody wants to variables.
+    /// Adds the values that are needed to variables.
     pub(super) fn fill(&self, vars: &mut Vars, wanted: impl Fn(&str) -> bool) {
         for (name, kept) in self.0.iter().filter(|(name, _)| wanted(name)) {
             match kept {
@@ -113,7 +113,7 @@ fn keep(name: &str, value: &Value) -> Result<Kept, NotThere> {
     })
 }
 
-/// Where a value is said to be; the error says what is missing.
+/// The place that a value is taken from; the error says what is missing.
 fn find<'a>(
     step: &Step,
     take: &Take,

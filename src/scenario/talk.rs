@@ -5,7 +5,7 @@ use crate::exchange::{Message, Role};
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-/// What was said, of all steps in one order.
+/// The turns of all steps, in a single order.
 #[derive(Default)]
 pub(super) struct Talk {
     /// The oldest first.
@@ -23,7 +23,7 @@ struct Turn {
 }
 
 impl Turn {
-    /// A turn of two empty texts is not free either.
+    /// Even a turn of two empty texts takes space.
     fn bytes(&self) -> usize {
         self.question.len() + self.answer.len() + ENTRY
     }
@@ -33,13 +33,13 @@ impl Talk {
     /// Most bytes that are kept: the turns and the question that waits.
     pub(super) const MAX_BYTES: usize = 2 * User::MAX_HISTORY;
 
-    /// A step's conversation begins anew.
+    /// Starts a step's conversation over.
     pub(super) fn forget(&mut self, step: usize) {
         self.turns.retain(|turn| turn.step != step);
         self.bytes = self.turns.iter().map(Turn::bytes).sum();
     }
 
-    /// What was said in a step's conversation, oldest first.
+    /// The turns of a step's conversation, oldest first.
     pub(super) fn of(&self, step: usize) -> impl Iterator<Item = Message> {
         self.turns.iter().filter(move |turn| turn.step == step).flat_map(|turn| {
             [(Role::User, &turn.question), (Role::Assistant, &turn.answer)]
@@ -52,8 +52,8 @@ impl Talk {
         self.open = (question.len() <= User::MAX_HISTORY).then_some((step, question));
     }
 
-    /// The last question has its answer. At most `most` turns of the step are kept. A turn that does not fit is not
-    /// kept, and nothing before it: a conversation has no holes.
+    /// The last question has been answered. At most `most` turns of the step are kept. If a turn does not fit, neither
+    /// it nor any turn before it is kept: a conversation has no gaps.
     pub(super) fn answered(&mut self, step: usize, answer: &str, most: u32) {
         if most == 0 {
             return;

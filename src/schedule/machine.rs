@@ -1,6 +1,6 @@
-//! What becomes of each slot of a pair: it starts a run, waits for the run before it, or is skipped for a reason. A
+//! What happens to each slot of a pair: it starts a run, waits for the run before it, or is skipped for a reason. A
 //! pure state machine: [`ScheduleMachine::step`] takes a reading of the clocks and one event, and returns what to do.
-//! It reads no clock, owns no task, and knows nothing of requests or budgets.
+//! It reads no clock, owns no task, and is unaware of requests and budgets.
 
 use super::{Slot, Timetable, cycle_length};
 use crate::event::SkippedRun;
@@ -11,7 +11,7 @@ use std::time::Duration;
 /// How long before a slot its run is started, so that its first requests can be prepared.
 pub const LOOKAHEAD: Duration = Duration::from_millis(250);
 
-/// How far ahead the load of a run begins that is to start at once, so that its first requests can be prepared.
+/// How far ahead the load of a run that is to start at once begins, so that its first requests can be prepared.
 pub const START_LEAD: Duration = Duration::from_millis(5);
 
 /// The shortest time between two passes through stages that have no time bound.
@@ -70,9 +70,9 @@ pub enum Event {
         /// The nominal instant of what starts with it, the same for all targets of a profile that begin together.
         nominal: Timestamp,
     },
-    /// Nothing but that time has passed.
+    /// Nothing but the passing of time.
     Time,
-    /// Somebody asks for a run now.
+    /// A run is requested now.
     Triggered {
         /// Its nominal instant, the same for all targets of the profile.
         nominal: Timestamp,
@@ -94,14 +94,14 @@ pub enum Action {
     Queue,
     /// Slots are skipped.
     Skip {
-        /// Why.
+        /// The reason why they are skipped.
         reason: SkippedRun,
         /// How many; at least one.
         count: u64,
     },
-    /// The clock was set back so far behind the last slot that was decided, and slots from there on are decided again.
+    /// The clock was set back this far behind the last decided slot, and slots from there on are decided again.
     FollowClock(SignedDuration),
-    /// The next run is due then, or never.
+    /// When the next run is due; `None` if never.
     NextRun(Option<Timestamp>),
 }
 
@@ -153,7 +153,7 @@ pub struct ScheduleMachine {
     again: Monotonic,
     /// The nominal instant of their next pass.
     next_pass: Timestamp,
-    /// The next run, as told last.
+    /// The next run, as last reported.
     told: Option<Told>,
     runs: RunNumber,
 }
@@ -200,7 +200,7 @@ impl ScheduleMachine {
         }
     }
 
-    /// Takes note of an event and of the time that has passed, and says what is to be done.
+    /// Records an event and the time that has passed, and returns what is to be done.
     pub fn step(&mut self, now: ClockReading, event: Event) -> Step {
         let mut actions = Vec::new();
         match event {
@@ -285,7 +285,7 @@ impl ScheduleMachine {
         if in_time && self.continuous {
             self.take_cycle(latest, now, actions);
         } else if in_time {
-            // The run that waits comes first.
+            // The waiting run comes first.
             self.start_waiting(now, actions);
             self.take(latest, self.overlap == Overlap::Queue, now, actions);
         }
@@ -406,7 +406,7 @@ impl ScheduleMachine {
         actions.push(Action::Start(StartRun { run, nominal: slot.nominal, due: slot.at, at, join }));
     }
 
-    /// Tells when the next run is due, if that has changed.
+    /// Reports when the next run is due, if that has changed.
     fn tell_next(&mut self, actions: &mut Vec<Action>) {
         let stands = self.told.is_some_and(|told| told.0.is_none_or(|at| at > self.decided));
         if !stands {

@@ -7,7 +7,7 @@ use jiff::tz::AmbiguousOffset;
 /// Days that are searched for the next opening: today, a whole week, and one more for windows over midnight.
 const DAYS: usize = 9;
 
-/// Whether an instant lies inside a window. The clock on the wall decides, also where it is set back or forward.
+/// Whether an instant lies inside a window. Local time decides, even where clocks are set back or forward.
 pub(super) fn is_open(schedule: &Schedule, at: Timestamp) -> bool {
     schedule.is_open(at.to_zoned_datetime(schedule.timezone.clone()).datetime())
 }

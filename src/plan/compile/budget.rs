@@ -1,5 +1,5 @@
-//! Budgets, and whether they can be kept: a cap on money needs prices, and a cap on money or tokens needs to know
-//! the most that an answer can have.
+//! Budgets, and whether they can be enforced: a cap on money needs prices, and a cap on money or tokens needs an upper
+//! bound on the tokens of an answer.
 
 use super::{Findings, scenario};
 use crate::config::{self, Config, KeyPath, Profile, Target};
@@ -27,7 +27,7 @@ pub(super) fn compile(written: &config::Budget, path: &KeyPath, findings: &mut F
     })
 }
 
-/// Whether every budget can be kept for all that it covers.
+/// Checks that every budget can be enforced for everything that it covers.
 pub(super) fn check_all(config: &Config, findings: &mut Findings) {
     let agent = config.agent.budget.as_ref();
     for (name, profile) in &config.profiles {
@@ -62,7 +62,7 @@ pub(super) fn check_all(config: &Config, findings: &mut Findings) {
     }
 }
 
-/// Where it is not known how many tokens an answer may have, and what would tell it.
+/// Where it is not known how many tokens an answer may have, and what would make it known.
 fn uncapped(profile: &Profile, targets: &[&Target], path: &KeyPath) -> Vec<(KeyPath, &'static str)> {
     const SET: &str = "set `output_tokens`";
     let capped = |params: &Map<String, Value>, own: Option<NonZeroU64>| {

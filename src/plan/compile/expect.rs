@@ -9,7 +9,7 @@ use std::sync::Arc;
 /// Largest schema file, in bytes.
 const LARGEST_SCHEMA: u64 = 1 << 20;
 
-/// What is known of the answers before they come.
+/// What is known about the answers in advance.
 #[derive(Clone, Copy, Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "one for each kind of check that may be impossible")]
 pub(super) struct Answers {
@@ -23,7 +23,7 @@ pub(super) struct Answers {
     pub(super) finish: bool,
     /// They may say how many tokens they took.
     pub(super) usage: bool,
-    /// Their output tokens may be known, by whoever counts.
+    /// Their output tokens may be known, whoever counts them.
     pub(super) output: bool,
 }
 
@@ -128,7 +128,7 @@ impl Checks<'_> {
         self.patterns(&written.not_matches, "not_matches", path, Rule::NotMatches);
     }
 
-    /// A text or pattern, and where it stands.
+    /// A text or pattern, and its place in the config.
     fn text_check<'a>(&mut self, check: &'a TextCheck, path: &KeyPath) -> (KeyPath, &'a str) {
         let (name, value) = check.parts();
         self.name(name, path);

@@ -1,4 +1,4 @@
-//! Collects what is found, and what was read to find it.
+//! Collects findings, and the files that were read for them.
 
 use crate::config::{KeyPath, Problem};
 use crate::files::Files;
@@ -18,24 +18,24 @@ pub(super) struct Findings {
     pub(super) files: Files,
     /// Files of tokenizers that were read: many targets may name the same large one.
     pub(super) tokenizers: BTreeSet<PathBuf>,
-    /// Units that were spent on compiling patterns, paths, schemas and templates.
+    /// Units spent on compiling patterns, paths, schemas and templates.
     spent: u64,
     /// Bytes of files that are held in memory.
     held: u64,
 }
 
 impl Findings {
-    /// Something is wrong.
+    /// Adds an error.
     pub(super) fn error(&mut self, path: &KeyPath, message: impl Into<String>) {
         self.errors.push(Problem::new(path.clone(), message));
     }
 
-    /// Something looks wrong.
+    /// Adds a warning.
     pub(super) fn warn(&mut self, path: &KeyPath, message: impl Into<String>) {
         self.warnings.push(Problem::new(path.clone(), message));
     }
 
-    /// Takes units for what is about to be compiled; `false` if there are not so many left, which is said once.
+    /// Takes units for what is about to be compiled; `false` if too few are left, which is reported once.
     pub(super) fn spend(&mut self, units: u64, path: &KeyPath) -> bool {
         let before = self.spent;
         self.spent = before.saturating_add(units);
@@ -50,7 +50,7 @@ impl Findings {
         self.spent <= limits::COMPILE_UNITS
     }
 
-    /// What it took so far, in units.
+    /// Units used so far.
     pub(super) const fn work(&self) -> u64 {
         self.spent.saturating_add(self.held / BYTES_OF_A_UNIT)
     }

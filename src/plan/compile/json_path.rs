@@ -1,5 +1,5 @@
-//! JSONPaths, measured before the parser sees them: it recurses over brackets and reads nested filters again and again.
-//! What would take longer than the document is long to evaluate is refused, too.
+//! JSONPaths, measured before the parser sees them: it recurses over brackets and reads nested filters repeatedly.
+//! Paths whose evaluation would take more than linear time in the document are refused, too.
 
 use crate::limits;
 use regex::RegexBuilder;
@@ -26,7 +26,7 @@ struct Open {
     takes_pattern: bool,
 }
 
-/// What was seen of a path so far.
+/// What has been seen of a path so far.
 #[derive(Debug, Default)]
 struct Measure {
     open: Vec<Open>,
@@ -34,7 +34,7 @@ struct Measure {
     descents: usize,
 }
 
-/// Measures a text that may be a JSONPath. Where the brackets do not fit, the parser will stop as well.
+/// Measures a text that may be a JSONPath. If the brackets do not match, the parser stops there as well.
 fn measure(text: &str) -> Result<(), String> {
     if text.len() > limits::JSON_PATH_BYTES {
         return Err(format!("is longer than {} bytes, the limit of a JSONPath", limits::JSON_PATH_BYTES));
@@ -82,7 +82,7 @@ impl Measure {
         Ok(())
     }
 
-    /// Whether the bracket was the one that is open.
+    /// Whether the bracket matches the one that is open.
     fn close(&mut self, sign: char) -> Result<bool, String> {
         let Some(open) = self.open.pop() else { return Ok(false) };
         if (open.sign == '[') != (sign == ']') {
@@ -125,7 +125,7 @@ impl Measure {
     }
 }
 
-/// The inside of a literal whose opening quote was just read, and what comes behind it.
+/// The inside of a literal whose opening quote was just read, and what follows it.
 fn literal(text: &str, quote: char) -> (&str, &str) {
     let mut escaped = false;
     for (at, sign) in text.char_indices() {
@@ -141,7 +141,7 @@ fn literal(text: &str, quote: char) -> (&str, &str) {
     (text, "")
 }
 
-/// Whether one of the selectors of this bracket is a filter; filters of brackets inside it are theirs.
+/// Whether one of the selectors of this bracket is a filter; filters of nested brackets do not count.
 fn has_filter(inside: &str) -> bool {
     let mut rest = inside;
     let mut depth = 0_usize;
@@ -196,7 +196,7 @@ fn inner_pattern(literal: &str) -> Result<(), String> {
             Err("has a pattern in match() or search() that is too large: it is compiled again for each value"
                 .to_owned())
         }
-        // What is no pattern matches nothing; the escapes of a JSONPath are not all known here.
+        // An invalid pattern matches nothing; the escapes of a JSONPath are not all known here.
         Ok(_) | Err(_) => Ok(()),
     }
 }
@@ -236,7 +236,7 @@ mod tests {
         assert_eq!(refused(&parens(100)), "nests brackets more than 16 deep");
         assert_eq!(refused(&parens(600)), "is longer than 1024 bytes, the limit of a JSONPath");
         assert_eq!(refused(&parens(100_000)), "is longer than 1024 bytes, the limit of a JSONPath");
-        // Unclosed ones recurse all the same.
+        // The parser recurses over unclosed ones, too.
         assert_eq!(refused(&format!("$[?{}", "(".repeat(500))), "nests brackets more than 16 deep");
         assert_eq!(refused(&format!("$[?{}", "!(".repeat(500))), "nests brackets more than 16 deep");
         assert_eq!(refused(&format!("$[?{}", "f(".repeat(500))), "nests filters and calls more than 4 deep");
@@ -271,7 +271,7 @@ mod tests {
     }
 
     proptest! {
-        /// What passes the measure never has more levels than are allowed, however its brackets lie.
+        /// What passes the measure never has more levels than are allowed, however its brackets are arranged.
         #[test]
         fn no_text_gets_the_parser_too_deep(text in "\\$[\\[\\]()?@!&|.,*'\" a-c0-2$=]{0,80}") {
             let _ = parse(&text);

@@ -67,7 +67,7 @@ struct Graph {
     names: HashMap<String, String>,
     /// What it takes to compile it.
     units: u64,
-    /// What is wrong with a pattern that is not compiled at all.
+    /// The error for a pattern that is not compiled at all.
     long_pattern: Option<String>,
 }
 
@@ -111,7 +111,7 @@ impl Graph {
         self.units += 1 + values / 16;
     }
 
-    /// Takes note of the names of a place, and returns the resource that it belongs to.
+    /// Records the names of a place, and returns the resource that it belongs to.
     fn name(&mut self, at: &str, resource: String, map: &Map<String, Value>) -> String {
         let text = |key: &str| map.get(key).and_then(Value::as_str);
         let resource = match text("$id") {
@@ -162,7 +162,7 @@ impl Graph {
         }
     }
 
-    /// Fails if too many schemas apply to one value, or one behind the other without end.
+    /// Fails if too many schemas apply to one value, or one after another without end.
     fn measure(&self) -> Result<(), String> {
         let mut known = BTreeMap::new();
         for at in self.edges.keys() {
@@ -306,7 +306,7 @@ mod tests {
         );
         let many: Vec<Value> = (0..5000).map(|n| json!({ "pattern": format!("a{n}") })).collect();
         assert!(refused(&json!({ "items": { "prefixItems": many } })).contains("together"));
-        // One that goes back without end counts as not matching, in a bounded time.
+        // A pattern that backtracks without end counts as not matching, in a bounded time.
         let validator =
             compiled(&json!({ "pattern": "^(?=a)(a|a)*\\1$" })).or_else(|_| compiled(&json!(true))).unwrap();
         assert!(!validator.is_valid(&json!("a".repeat(40) + "b")) || validator.is_valid(&json!(1)));

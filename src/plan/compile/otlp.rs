@@ -4,7 +4,7 @@ use super::{Findings, target, wire};
 use crate::config::{self, KeyPath};
 use crate::plan::otlp::{Otlp, Sampling, Written, resolve};
 
-/// What is exported; `None` if nothing is, or if it is not sound.
+/// What is exported; `None` if nothing is, or if the section is not valid.
 pub(super) fn compile(
     written: Option<&config::Otlp>,
     environment: &dyn Fn(&str) -> Option<String>,
@@ -20,7 +20,7 @@ pub(super) fn compile(
         Ok(otlp) => otlp,
         Err(problems) => {
             for problem in problems {
-                // A variable is no key: its problem stands at the section that it fills.
+                // A variable is not a key: its problem is reported at the section that it fills.
                 if problem.subject.starts_with("OTEL_") {
                     findings.error(path, problem.to_string());
                 } else {

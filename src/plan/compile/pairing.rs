@@ -1,4 +1,4 @@
-//! Whether what a profile sends goes with each of its targets.
+//! Checks that what a profile sends is compatible with each of its targets.
 
 use super::{Findings, scenario, target, wire};
 use crate::config::{Config, KeyPath, Profile, Scenario, Target};

@@ -32,7 +32,7 @@ pub(super) fn regex(text: &str, path: &KeyPath, findings: &mut Findings) -> Opti
         .map_err(|error| {
             let said = match error {
                 regex::Error::CompiledTooBig(_) => "it is too large".to_owned(),
-                // The message is a picture of the pattern, and what is wrong stands in its last line.
+                // The message is a drawing of the pattern; its last line says what is wrong.
                 other => {
                     let picture = other.to_string();
                     let last = picture.lines().last().unwrap_or_default();
@@ -53,7 +53,7 @@ const CLASS_UNITS: u64 = 4;
 /// How much more a pattern takes that ignores case: each range is looked up in a table.
 const IGNORING_CASE: u64 = 4;
 
-/// What it takes to compile a pattern; of one that is too long, what is wrong.
+/// What it takes to compile a pattern; or, if it is too long, what is wrong.
 pub(super) fn units(text: &str) -> Result<u64, String> {
     if text.len() > limits::PATTERN_BYTES {
         let most = limits::PATTERN_BYTES;
@@ -62,7 +62,7 @@ pub(super) fn units(text: &str) -> Result<u64, String> {
     let classes = CLASSES.iter().map(|class| text.matches(class).count() as u64).sum::<u64>();
     let case = if text.contains("(?") && text.contains('i') { IGNORING_CASE } else { 1 };
     let units = (1 + classes * CLASS_UNITS) * case;
-    // More than all that there is: it is not even tried.
+    // More than the whole allowance: do not even try.
     if units > limits::COMPILE_UNITS {
         return Ok(units);
     }

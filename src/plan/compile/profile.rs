@@ -6,7 +6,7 @@ use crate::config::{self, KeyPath};
 use crate::plan::{Profile, Scenario};
 use std::sync::Arc;
 
-/// A profile, if every part of it is sound.
+/// A profile, if every part of it is valid.
 pub(super) fn compile(
     name: &str,
     written: &config::Profile,

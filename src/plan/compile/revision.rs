@@ -1,4 +1,4 @@
-//! Hashes that stay the same as long as what they stand for does: across restarts, versions and machines.
+//! Hashes that stay the same as long as what they identify does: across restarts, versions and machines.
 
 use crate::plan::{
     Action, Expect, Profile, Scenario, Stage, Step, Take, Target, Think, Variable, canonical, merged_params,
@@ -63,7 +63,7 @@ impl<'a> Compared<'a> {
         params: &Map<String, Value>,
         model: Option<&'a str>,
     ) -> Self {
-        // Every field is named, so that nobody forgets to say whether a new one counts.
+        // Every field is named, so that adding one forces a decision on whether it counts.
         let Scenario { journeys, setup, steps, templates: _, vars: _, variables, secrets, cookies } =
             scenario;
         let compared = |steps: &'a [Arc<Step>]| {
@@ -73,7 +73,7 @@ impl<'a> Compared<'a> {
             setup: compared(setup),
             steps: compared(steps),
             variables,
-            // Not where they come from: they may be kept elsewhere, or be rotated.
+            // Their source does not count: they may be kept elsewhere, or be rotated.
             secrets: secrets.iter().map(|(name, _)| &**name).collect(),
             cookies: *cookies,
             load,

@@ -27,7 +27,7 @@ struct StepCompiler<'a> {
     cookies: bool,
 }
 
-/// A scenario, if every part of it is sound.
+/// A scenario, if every part of it is valid.
 pub(super) fn compile(
     written: &config::Scenario,
     path: &KeyPath,
@@ -85,7 +85,7 @@ pub(super) fn compile(
     })
 }
 
-/// Where a step stands that has this number.
+/// The place in the config of the step with this number.
 pub(super) fn path_of(written: &config::Scenario, number: usize, path: &KeyPath) -> KeyPath {
     match number.checked_sub(written.setup.len()) {
         None => path.key("setup").index(number),
@@ -93,7 +93,7 @@ pub(super) fn path_of(written: &config::Scenario, number: usize, path: &KeyPath)
     }
 }
 
-/// Variables and the contents of data files, and what is known of each.
+/// Variables and the contents of data files, and what is known about each.
 fn variables<'a>(
     written: &'a config::Scenario,
     names: &mut Names<'a>,
@@ -125,7 +125,7 @@ fn variables<'a>(
     (all.into(), known)
 }
 
-/// What is known of a value; how long it is in a text, for the forecast.
+/// What is known about a value; its length as text is for the forecast.
 fn variable(value: &Value) -> Variable {
     let items = value.as_array().map(|items| items.iter().map(printed_bytes).max().unwrap_or(0));
     Variable { digest: canonical::hex_of(value, 32), printed: None, longest_item: items }
@@ -146,7 +146,7 @@ fn secrets(
     secrets
 }
 
-/// What nothing uses is probably a mistake.
+/// A variable or secret that nothing uses is probably a mistake.
 fn unused(written: &config::Scenario, names: &Names<'_>, path: &KeyPath, findings: &mut Findings) {
     let mut look = |name: &str, at: KeyPath| {
         if !names.uses(name) {

@@ -110,7 +110,7 @@ fn too_short(what: &str) -> String {
 }
 
 fn cron_trigger(cron: &config::CronExpression, path: &KeyPath, findings: &mut Findings) -> Option<Trigger> {
-    // The search goes over thousands of years.
+    // The search covers thousands of years.
     if !findings.spend(1, &path.key("cron")) {
         return None;
     }

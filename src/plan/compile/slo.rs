@@ -56,7 +56,7 @@ fn no_stream(profile: &Profile) -> Option<&'static str> {
     (!any).then_some("no step asks for a stream: by `ask`, `read: { as: sse }` or `read: { as: ndjson }`")
 }
 
-/// The bound that the metric wants: none, a time, or a pace.
+/// The bound that the metric requires: none, a time, or a pace.
 fn bound(
     slo: &config::Slo,
     metric: SloMetric,

@@ -174,7 +174,7 @@ fn ramp_has_time(from: f64, to: f64, bounds: Bounds, path: &KeyPath, findings: &
     Some(())
 }
 
-/// Most requests in flight to one target. Where there are others, they have a quarter for themselves.
+/// Most requests in flight to one target. Where there are others, a quarter is reserved for those.
 pub(super) fn in_flight_per_target(config: &Config) -> NonZeroU32 {
     let limits = &config.agent.limits;
     let targets: BTreeSet<&String> = config.profiles.values().flat_map(|profile| &profile.targets).collect();

@@ -6,7 +6,7 @@ use crate::plan::{Api, Proxy, Target, Timeouts, Tokenizer};
 use std::net::IpAddr;
 use url::{Host, Url};
 
-/// A target, if every part of it is sound.
+/// A target, if every part of it is valid.
 pub(super) fn compile(
     name: &str,
     written: &config::Target,
@@ -126,7 +126,7 @@ fn timeouts(written: &Timeouts<Length>, path: &KeyPath, findings: &mut Findings)
 
 fn tokenizer(written: &Tokenizer, path: &KeyPath, findings: &mut Findings) -> Tokenizer {
     if let Tokenizer::File(file) = written
-        // A large one is none of ours to judge.
+        // A file that is too large to be read here is not checked.
         && findings.tokenizers.insert(file.clone())
         && let Err(error) = findings.files.read(file)
         && error.kind() != std::io::ErrorKind::FileTooLarge

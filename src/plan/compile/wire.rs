@@ -54,7 +54,7 @@ pub(super) fn basic(
     Some((written.username.clone(), password))
 }
 
-/// A secret. That it is not there yet is no error: it is read when it is used, and may come later.
+/// A secret. It is not an error if it does not exist yet: it is read when it is used, and may be created later.
 pub(super) fn secret(written: &SecretSource, path: &KeyPath, findings: &mut Findings) -> Option<Secret> {
     let kinds = [
         ("env", written.env.is_some()),
@@ -146,7 +146,7 @@ pub(super) fn set_elsewhere(target: &config::Target, name: &HeaderName) -> bool 
     by_auth || (target.propagate == Propagate::W3c && name == "traceparent")
 }
 
-/// TLS options. The files are read here once, so that a wrong one is found now.
+/// TLS options. The files are read here once, so that an invalid one is found now.
 pub(super) fn tls(
     written: &config::Tls,
     base_url: Option<&Url>,

@@ -65,7 +65,7 @@ pub(super) fn check_params(
             findings.error(&path.key(name), format!("is set by {place}"));
         }
     }
-    // Servers differ in the name of the cap, so it may stand here in place of `output_tokens`.
+    // Servers use different names for the cap, so it may stand here in place of `output_tokens`.
     for name in OUTPUT_CAPS {
         if params.get(name).is_some_and(|cap| cap.as_u64().is_none_or(|cap| cap == 0)) {
             findings.error(&path.key(name), "must be a whole number of 1 or more");
@@ -76,7 +76,7 @@ pub(super) fn check_params(
     }
 }
 
-/// The lines of a file that hold anything.
+/// The lines of a file that are not blank.
 fn lines(path: &Path, findings: &mut Findings) -> Result<Vec<Arc<str>>, String> {
     let text = pattern::text_file(path, LARGEST, findings)?;
     let lines: Vec<Arc<str>> =

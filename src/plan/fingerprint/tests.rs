@@ -120,10 +120,10 @@ fn whatever_a_run_depends_on_makes_another_pair() {
 fn what_a_run_does_not_depend_on_makes_no_other_pair() {
     let base = pair(BASE);
     let same = [
-        // The ledger takes it, and no run is cut for it.
+        // The ledger picks it up, and no run is interrupted for it.
         ("budget: { period: day, requests: 10 }", "budget: { period: week, tokens: 20 }"),
         ("  p:\n", "  a: { targets: [t], schedule: { manual: {} }, workload: { prompts: [y] } }\n  p:\n"),
-        // Other words for the same.
+        // Different spellings of the same thing.
         ("every: 1m", "every: 60s"),
         ("rate: 1/s", "rate: { from: 60/m, to: 1 }"),
         ("timeouts: { connect: 5s, first_token: 30s, stall: 15s, total: 120s }", "timeouts: {}"),

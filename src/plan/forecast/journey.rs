@@ -1,5 +1,5 @@
 //! What the journeys of a scenario will do; those of a workload have one request. A journey that fails ends early, and
-//! its user begins the next one sooner: the numbers are those of journeys that go to their end.
+//! its user begins the next one sooner: the numbers assume that every journey is completed.
 
 use super::{Amount, Tokens, arrivals_in, turns_of_users};
 use crate::plan::scenario::ENVIRONMENT;
@@ -23,7 +23,7 @@ const MAX_NONCE: f64 = 16.0;
 const NONCE_TYPICAL: f64 = 8.0;
 /// Bytes of text to a token, usually.
 const BYTES_PER_TOKEN: f64 = 4.0;
-/// Bytes of what a step's surroundings are called, at most: names and numbers.
+/// Most bytes of one of the names and numbers that tell a template where its step is played.
 const LONGEST_NAME: u64 = 256;
 
 /// What a run offers.
@@ -106,7 +106,7 @@ impl Part {
     }
 }
 
-/// What its config says that it takes at most.
+/// The most tokens that its config says it may take.
 fn of_http(http: &HttpStep) -> Tokens {
     let told = |named: bool, reserve: u64| match (named, reserve) {
         (true, 0) => Amount::Unknown,
@@ -189,8 +189,8 @@ fn params_bytes(params: &Map<String, Value>) -> f64 {
     params.iter().map(|(key, value)| key.len() + value.to_string().len()).sum::<usize>() as f64
 }
 
-/// Bytes of the longest text that a template makes; `None` where that is not known, because there is more in it than
-/// text and what is written in the config.
+/// Bytes of the longest text that a template produces; `None` if that is not known, because it contains more than text
+/// and values written in the config.
 fn longest(template: &Template, scenario: &Scenario) -> Option<u64> {
     let mut bytes = 0;
     let mut rest = &*template.source;

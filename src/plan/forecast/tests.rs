@@ -110,16 +110,16 @@ fn each_arrival_plays_the_set_up_and_one_journey() {
 #[test]
 fn users_play_the_set_up_once_and_journeys_as_their_thoughts_allow() {
     let steps = "{ name: c, get: /c }, { name: d, get: /d, repeat: 3, think: 1s..5s }";
-    // A journey takes the three thoughts within it, and the one before the next.
+    // A journey includes the three think times within it, and the one before the next journey.
     let daily = journeys("{ for: 60s, users: 4, think: 2s..9s }", steps);
     assert_eq!(daily.journeys, Some(Amount::AtMost(4.0 * 13.0)));
     assert_eq!(daily.requests, Amount::AtMost(52.0 * 4.0 + 4.0 * 2.0));
-    // The first play of all comes without a thought.
+    // The very first play has no think time before it.
     let daily = journeys("{ for: 60s, users: 1 }", "{ name: c, get: /c, repeat: 4, think: 5s }");
     assert_eq!(daily.journeys, Some(Amount::AtMost(5.0)));
     let daily = journeys("{ for: 60s, users: 4 }", "{ name: c, get: /c }");
     assert_eq!((daily.journeys, daily.requests), (Some(Amount::Unknown), Amount::Unknown));
-    // Users who come to no journey play no set-up.
+    // Users who never begin a journey play no set-up.
     let daily = journeys("{ requests: 3, users: 10 }", "{ name: c, get: /c }");
     assert_eq!((daily.journeys, daily.requests), (Some(Amount::Exact(3.0)), Amount::AtMost(3.0 + 6.0)));
 }

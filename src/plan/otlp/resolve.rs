@@ -1,5 +1,5 @@
-//! Fills what the config does not say from the OpenTelemetry variables, then from defaults. Pure: the
-//! environment comes in as a function.
+//! Fills in what the config leaves out from the OpenTelemetry variables, then from defaults. Pure: the environment is
+//! passed in as a function.
 //!
 //! | config key | variables, the first that is set and not empty wins | default |
 //! | --- | --- | --- |
@@ -46,7 +46,7 @@ pub struct InvalidSetting {
     pub message: String,
 }
 
-/// What will be exported; `None`: nothing. Every problem at once.
+/// What will be exported; `None` if nothing is. Reports every problem at once.
 pub fn resolve(
     written: Option<Written>,
     environment: Environment<'_>,
@@ -69,7 +69,7 @@ struct Fill<'a> {
 impl Fill<'_> {
     fn problem(&mut self, subject: impl Into<String>, message: impl Into<String>) {
         let problem = InvalidSetting { subject: subject.into(), message: message.into() };
-        // One variable serves three signals; it is wrong once.
+        // One variable serves three signals; a problem with it is reported once.
         if !self.problems.contains(&problem) {
             self.problems.push(problem);
         }
@@ -110,7 +110,7 @@ impl Fill<'_> {
             .map(|sampling| Some(Traces { to: self.destination(written, traces)?, sampling }));
         let logs = written.logs.unwrap_or(true).then(|| self.destination(written, logs));
         let service_name = self.get("OTEL_SERVICE_NAME").or(named).unwrap_or_else(|| "tokenbeat".to_owned());
-        // A signal that is on and has no destination has left a problem.
+        // For a signal that is on but has no destination, a problem has already been reported.
         Otlp {
             metrics: metrics.flatten(),
             traces: traces.flatten(),
@@ -181,7 +181,7 @@ impl Fill<'_> {
         Some(url)
     }
 
-    /// gRPC endpoints may come as `host:port`; whether that means TLS is said by another variable.
+    /// gRPC endpoints may be given as `host:port`; whether that means TLS is up to another variable.
     fn parse_endpoint(&self, text: &str, protocol: Protocol, signal: &str) -> Result<Url, url::ParseError> {
         if text.contains("://") || protocol == Protocol::Http {
             return Url::parse(text);

@@ -143,7 +143,7 @@ proptest! {
         let (with, without) = (journey(&setup, &steps), journey(&[], &steps));
         let without: Vec<_> = without.iter().map(|(step, time)| (step + setup.len(), *time)).collect();
         let mut progress = Progress::new(&scenario);
-        // What the present journey has sent, if there is one; journeys that ended; whether the set-up holds.
+        // What the present journey has sent, if there is one; journeys that ended; whether the set-up is valid.
         let (mut open, mut ended, mut holds): (Option<Vec<_>>, u64, bool) = (None, 0, setup.is_empty());
         let mut stopped = false;
         for event in events {
@@ -151,7 +151,7 @@ proptest! {
             match (&action, event) {
                 _ if stopped => prop_assert!(matches!(action, UserAction::Continue)),
                 (UserAction::Send(at), UserEvent::Due) => {
-                    // The set-up comes first exactly where none holds.
+                    // The set-up is played first exactly when none is valid.
                     prop_assert!(open.is_none());
                     prop_assert_eq!(at.is_first_of_set_up(), !holds);
                     open = Some(vec![(at.step.number, at.time)]);

@@ -1,4 +1,4 @@
-//! Calls of the target's dialect, and what was said before.
+//! Calls of the target's dialect, and the conversation before them.
 
 use super::*;
 use crate::exchange::{Message, Role};

@@ -1,4 +1,4 @@
-//! Cookies go where RFC 6265 lets them go.
+//! Cookies are sent only where RFC 6265 allows.
 
 use super::*;
 

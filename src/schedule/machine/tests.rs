@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use std::collections::BTreeSet;
 use std::str::FromStr as _;
 
-/// A daemon in miniature: it moves both clocks, plays runs of a given length, and keeps what the machine decides.
+/// A miniature daemon: it moves both clocks, plays runs of a given length, and keeps what the machine decides.
 struct Bench {
     machine: ScheduleMachine,
     table: Timetable,
@@ -350,7 +350,7 @@ proptest! {
         // A cycle without a known length has no slots.
         let known = known || matches!(schedule.trigger, Trigger::Continuous);
         let mut bench = Bench::new(&schedule, STARTS[start], Duration::from_secs(length), known);
-        // What was decided at the start counts, too: a cycle that was joined, a slot that was near.
+        // What was decided at the start also counts: a cycle that was joined, a slot that was near.
         let joined = bench.starts.len() as u64 + bench.all_skipped() + bench.waiting();
         let from = bench.machine.decided;
         let mut triggered = 0;
@@ -375,7 +375,7 @@ proptest! {
         }
         // No two runs offer load at the same time, whatever the policy.
         prop_assert!(bench.most_at_once() <= 1, "{} runs at once", bench.most_at_once());
-        // Scheduled runs start inside the windows, and the next run is told in ascending order.
+        // Scheduled runs start inside the windows, and the next run is reported in ascending order.
         let scheduled = bench.starts.iter().filter(|start| start.nominal.subsec_nanosecond() % 1000 == 0);
         prop_assert!(scheduled.clone().all(|start| bench.table.is_open(start.due)));
         // No slot is played twice.
@@ -406,7 +406,7 @@ proptest! {
         prop_assert!(latest <= now.monotonic + LOOKAHEAD && latest + Duration::from_secs(700) > now.monotonic);
     }
 
-    /// However far the clock goes back, the next run comes as soon as any other, and what happened is told once.
+    /// However far the clock goes back, the next run comes as soon as any other, and the jump is reported once.
     #[test]
     fn a_clock_that_is_set_back_stops_no_schedule(period in 20_u64..300, back in 11_i64..10_000, cron: bool) {
         let every = Trigger::Every { period: Duration::from_secs(period), at_start: false };

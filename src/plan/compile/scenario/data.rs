@@ -23,7 +23,7 @@ pub(super) fn read(file: &Path, findings: &mut Findings) -> Result<Value, String
         _ => return Err(format!("{shown} must be a .txt, .csv, .json, .jsonl or .ndjson file")),
     };
     let text = pattern::text_file(file, LARGEST, findings)?;
-    // Spreadsheets put a mark in front.
+    // Spreadsheets put a byte order mark in front.
     let items = parse(text.trim_start_matches('\u{feff}')).map_err(|why| format!("{shown} {why}"))?;
     let values = items.iter().map(count).sum();
     findings.hold(0, values, &shown)?;
@@ -42,7 +42,7 @@ fn count(value: &Value) -> usize {
     }
 }
 
-/// Those that hold anything, with their numbers from 1.
+/// Those that are not blank, with their numbers from 1.
 fn filled(text: &str) -> impl Iterator<Item = (usize, &str)> {
     let numbered = text.lines().enumerate().map(|(index, line)| (index + 1, line.trim()));
     numbered.filter(|(_, line)| !line.is_empty())

@@ -7,7 +7,7 @@ use crate::plan::scenario::ENVIRONMENT;
 use crate::template::{FUNCTIONS, Template, Templates};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Under this name stand the secrets.
+/// The name under which templates find the secrets.
 pub(super) const SECRET: &str = "secret";
 /// Words of the template language.
 const WORDS: [&str; 20] = [
@@ -39,7 +39,7 @@ impl<'a> Names<'a> {
         Self { taken: first, secrets: secrets.collect(), ..Self::default() }
     }
 
-    /// From here on there is this variable. `path`: where it gets its name.
+    /// Defines a variable from here on. `path`: where it gets its name.
     pub(super) fn add(&mut self, name: &'a str, path: &KeyPath, findings: &mut Findings) {
         check(name, path, findings);
         self.known.insert(name);
@@ -100,7 +100,7 @@ impl<'a> Names<'a> {
         findings.error(path, format!("there is no variable `{name}`{hint}"));
     }
 
-    /// The secrets that a template names, as far as they are written out.
+    /// The secrets that a template names, as far as they are named literally.
     fn secrets_in(&mut self, template: &Template, path: &KeyPath, findings: &mut Findings) {
         if self.secrets.is_empty() {
             findings.error(path, "there is no `secret`: the scenario has no `secrets`");
@@ -113,7 +113,7 @@ impl<'a> Names<'a> {
                 continue;
             }
             let Some(name) = parts.next() else {
-                // Which ones is known when it is rendered: it may be any.
+                // Which one is known only when it is rendered: it may be any.
                 self.used.extend(self.secrets.iter().map(|name| format!("{SECRET}.{name}")));
                 continue;
             };
@@ -128,7 +128,7 @@ impl<'a> Names<'a> {
     }
 }
 
-/// A name that templates can use, and that means nothing else in them.
+/// A name that templates can use, and that has no other meaning there.
 fn check(name: &str, path: &KeyPath, findings: &mut Findings) {
     let taken = name == SECRET || [&ENVIRONMENT[..], &FUNCTIONS, &WORDS].concat().contains(&name);
     if text::check_identifier(name, path, findings) && taken {

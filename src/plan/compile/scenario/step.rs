@@ -16,7 +16,7 @@ use std::time::Duration;
 const PLAIN_TEXT: &str = "text/plain; charset=utf-8";
 
 impl StepCompiler<'_> {
-    /// A step, if every part of it is sound.
+    /// A step, if every part of it is valid.
     pub(super) fn step(&mut self, written: &config::Step, number: usize, path: &KeyPath) -> Option<Step> {
         let before = self.findings.errors.len();
         let kind = self.findings.only_one(path, &written.kinds());
@@ -129,7 +129,7 @@ impl StepCompiler<'_> {
         })
     }
 
-    /// The method and the path, and where the path stands.
+    /// The method and the path, and the path's place in the config.
     fn request_line<'a>(
         &mut self,
         written: &'a config::Step,
@@ -283,7 +283,7 @@ impl StepCompiler<'_> {
     }
 }
 
-/// What is known of a step's answers before they come.
+/// What is known about a step's answers in advance.
 fn answers(written: &config::Step) -> Answers {
     if let Some(ask) = &written.ask {
         return Answers::of_model(ask.stream);

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 const COOKIE_SIGNS: &str = "!#$%&'*+-.^_`|~";
 
 impl StepCompiler<'_> {
-    /// Those that are sound.
+    /// Those that are valid.
     pub(super) fn takes(&mut self, written: &BTreeMap<String, TakeFrom>, path: &KeyPath) -> Vec<Take> {
         let mut takes = Vec::new();
         for (name, from) in written {

@@ -4,11 +4,11 @@ use crate::config::{KeyPath, is_template};
 use crate::plan::compile::Findings;
 use serde_json::Value;
 
-/// Ends of the names of credentials. Fewer than are masked when the config is shown: a warning must be worth it.
+/// Suffixes of the names of credentials. Fewer than are masked when the config is shown: false warnings are a nuisance.
 const CREDENTIALS: [&str; 8] =
     ["apikey", "api_key", "authorization", "credential", "credentials", "password", "secret", "token"];
 
-/// What is said of a literal that looks like a secret.
+/// The warning for a literal that looks like a secret.
 pub(super) const LITERAL_SECRET: &str =
     "looks like a secret in the config itself; put it into `secrets` and write {{ secret.NAME }}";
 
@@ -32,13 +32,13 @@ pub(super) fn literal_secret(name: &str, value: &Value, path: &KeyPath, findings
     }
 }
 
-/// Whether a field of this name surely holds a credential.
+/// Whether a field of this name certainly holds a credential.
 pub(super) fn is_credential(name: &str) -> bool {
     let name = name.to_ascii_lowercase().replace('-', "_");
     CREDENTIALS.iter().any(|end| name.ends_with(end))
 }
 
-/// Letters, digits and underscores, and no digit in front.
+/// Letters, digits and underscores, and no leading digit.
 pub(super) fn check_identifier(name: &str, path: &KeyPath, findings: &mut Findings) -> bool {
     let first = name.chars().next().is_some_and(|c| c.is_ascii_alphabetic() || c == '_');
     let right = first && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
