@@ -70,7 +70,7 @@ budget_spent_ratio                          gauge      -  scope unit
 tls_certificate_expiry_timestamp_seconds    gauge      T
 config_last_reload_successful               gauge      -
 config_last_reload_success_timestamp_seconds  gauge    -
-build_info                                  gauge      -  version revision
+build_info                                  gauge      -  version revision rustc built
 telemetry_export_failures_total             counter    -  signal
 telemetry_dropped_total                     counter    -  signal reason
 runtime_lag_seconds                         histogram  -
