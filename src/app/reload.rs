@@ -27,7 +27,7 @@ use watch::Watch;
 /// How many times the interval of looks a failed load waits at most until it is tried again.
 const MAX_BACK_OFF: u32 = 16;
 
-/// Told what came of a reload.
+/// Receives the result of a reload.
 pub(super) type Reply = oneshot::Sender<Reloaded>;
 
 /// Where a daemon's config comes from, so that it can be loaded again.
@@ -216,7 +216,7 @@ impl Reloader {
         Changes { added, removed, changed, unchanged: unchanged.len(), warnings }
     }
 
-    /// Tells everywhere that the old config stays.
+    /// Reports everywhere that the old config stays in force.
     fn stay(&mut self, errors: Vec<String>) -> Vec<String> {
         let known = self.retry.take();
         if known.as_ref().is_none_or(|known| known.errors != errors) {

@@ -8,7 +8,7 @@ pub struct Buckets {
     pub name: &'static str,
     /// Upper bounds, inclusive, ascending; `+Inf` is implied.
     pub bounds: &'static [f64],
-    /// Why these.
+    /// The reason for these bounds.
     pub why: &'static str,
 }
 

@@ -187,7 +187,7 @@ impl Store {
         self.registry.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Facts of a pair whose series have gone are no error.
+    /// Facts about a pair whose series no longer exist are not an error.
     fn at_pair(&self, pair: &Pair, take: impl FnOnce(&PairSeries)) {
         let series = self.read().pair(pair);
         if let Some(series) = series {

@@ -40,7 +40,7 @@ impl PairSeries {
         Self { pair: pair.clone(), cells, moving: RwLock::default() }
     }
 
-    /// From here on it is played by this plan.
+    /// From now on this plan applies to it.
     pub(super) fn plan_is(&self, plan: &PairPlan) {
         let (cells, profile) = (&self.cells, &plan.profile);
         cells.prepare(|when| when == When::Always);

@@ -144,7 +144,7 @@ impl Registry {
         }
     }
 
-    /// Keys of series that went.
+    /// Drops the keys of series that no longer exist.
     fn forget_what_went(&mut self) {
         self.pairs.retain(|_, series| series.strong_count() > 0);
         self.stages.retain(|_, series| series.strong_count() > 0);
