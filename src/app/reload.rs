@@ -61,13 +61,13 @@ pub(super) struct Reloader {
     started: Arc<Started>,
 }
 
-/// When a load that failed is tried again. What it failed for may not stand in a file that is watched: a secret, a file
+/// When a load that failed is tried again. The cause may not be in a watched file: a secret, a file
 /// descriptor that this process did not get.
 struct Retry {
     at: Instant,
     /// How long it waits the next time.
     wait: Duration,
-    /// What was said of it, so that it is not said again.
+    /// The errors that were reported, so that they are not reported again.
     errors: Vec<String>,
 }
 
@@ -131,7 +131,7 @@ impl Reloader {
             }
             let outcome = self.reload().await;
             for reply in waiting {
-                // Who asked may have gone.
+                // The requester may be gone.
                 let _ = reply.send(outcome.clone());
             }
         }

@@ -13,7 +13,7 @@ pub struct Buckets {
 }
 
 impl Buckets {
-    /// Most bounds of a family whose distribution is what one looks at.
+    /// Most bounds of a family whose distribution matters most.
     pub const MAX_FINE: usize = 40;
     /// Most bounds of any other family.
     pub const MAX_COARSE: usize = 14;

@@ -75,7 +75,7 @@ fn requests(plan: &PairPlan) -> HashMap<&SeriesKey, Requests<'_>> {
     all
 }
 
-/// What can come about in each stage of a pair.
+/// What can occur in each stage of a pair.
 fn stages(plan: &PairPlan) -> HashMap<&SeriesKey, StageFeeds> {
     let mut all: HashMap<&SeriesKey, StageFeeds> = HashMap::new();
     for (stage, place) in plan.profile.stages.iter().zip(&plan.places) {
