@@ -58,7 +58,7 @@ pub fn main(cli: Cli) -> Exit {
     })
 }
 
-/// Prints a result. A reader that has gone away (`| head`) is no error.
+/// Prints a result. A reader that has gone away (`| head`) is not an error.
 fn print(text: &str) -> anyhow::Result<Exit> {
     use std::io::Write as _;
     match std::io::stdout().write_all(text.as_bytes()) {

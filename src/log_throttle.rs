@@ -1,4 +1,4 @@
-//! Keeps the log readable when the same happens again and again: so many lines in a time, and then a count.
+//! Keeps the log readable when the same event repeats: a limited number of lines per period, then a count.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -7,7 +7,7 @@ use tokio::time::Instant;
 /// Lines per second of a pair of profile and target.
 const LINES: u32 = 5;
 
-/// Allows some lines in a time and counts the rest.
+/// Allows a number of lines per period and counts the rest.
 #[derive(Debug)]
 pub struct LogThrottle {
     lines: u32,
@@ -30,7 +30,7 @@ impl Default for LogThrottle {
 }
 
 impl LogThrottle {
-    /// So many lines in this time.
+    /// Allows `lines` lines in each period of `within`.
     pub fn new(lines: u32, within: Duration) -> Self {
         Self { lines, within, window: Mutex::default() }
     }

@@ -152,7 +152,7 @@ impl PartialEq for Secret {
     }
 }
 
-/// Keys of the digests of literal secrets: others in each process, so that a digest says nothing outside of it.
+/// Keys of the digests of literal secrets: different in each process, so that a digest says nothing outside of it.
 static DIGEST_KEYS: LazyLock<RandomState> = LazyLock::new(RandomState::new);
 
 /// By where it comes from, so that a rotated secret stays the same. A literal is a keyed digest of its value: two of
@@ -226,7 +226,7 @@ mod tests {
         std::fs::write(&path, "one").unwrap();
         let [first, second] = [0, 1].map(|_| Secret::new(Origin::File(path.clone())));
         assert!(Arc::ptr_eq(first.file(), second.file()));
-        // A link that comes to lead elsewhere, as in a Kubernetes mount.
+        // A link that is changed to point elsewhere, as in a Kubernetes mount.
         let link = dir.path().join("link");
         std::os::unix::fs::symlink(&path, &link).unwrap();
         let linked = Secret::new(Origin::File(link.clone()));

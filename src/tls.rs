@@ -1,4 +1,4 @@
-//! Certificates and keys from PEM files, and the TLS settings of everything that connects to somebody. It knows
+//! Certificates and keys from PEM files, and the TLS settings of everything that opens connections. It knows
 //! neither targets nor exporters nor our own port.
 
 use crate::files::Files;
@@ -18,15 +18,15 @@ pub enum Error {
     /// A file cannot be read.
     #[error("cannot read {path}: {source}")]
     Read {
-        /// Which file.
+        /// The path of the file.
         path: PathBuf,
-        /// Why.
+        /// The underlying error.
         source: io::Error,
     },
     /// A PEM section is damaged.
     #[error("{path} is not in PEM form: {source}")]
     Damaged {
-        /// Which file.
+        /// The path of the file.
         path: PathBuf,
         /// What is wrong with it.
         source: pem::Error,
@@ -34,7 +34,7 @@ pub enum Error {
     /// The file has no section of the kind that is needed.
     #[error("{path} holds no {wanted} in PEM form{found}")]
     Missing {
-        /// Which file.
+        /// The path of the file.
         path: PathBuf,
         /// What it should hold.
         wanted: &'static str,
@@ -44,9 +44,9 @@ pub enum Error {
     /// A certificate cannot serve as a root.
     #[error("a certificate in {path} cannot be a root: {source}")]
     Root {
-        /// Which file.
+        /// The path of the file.
         path: PathBuf,
-        /// Why.
+        /// The underlying error.
         source: rustls::Error,
     },
     /// The client certificate and its key do not belong together, or are of a kind that we cannot use.
@@ -54,7 +54,7 @@ pub enum Error {
     Identity {
         /// The certificate's file.
         path: PathBuf,
-        /// Why.
+        /// The underlying error.
         source: rustls::Error,
     },
     /// TLS cannot be set up for another reason: the system has no roots, for example.

@@ -85,7 +85,7 @@ fn row(profile: &str, target: &str, daily: &Daily) -> [String; 8] {
     ]
 }
 
-/// Money with as many digits as tell something.
+/// Money with as many digits as are meaningful.
 fn money(amount: Amount) -> String {
     if amount.value().is_some_and(|value| value >= 1.0) {
         format!("{amount:.2}")
@@ -132,7 +132,7 @@ mod tests {
         let workload = "a: { targets: [t], schedule: { every: 1h }, workload: { prompts: [x] } }";
         let scenario = "b: { targets: [t], schedule: { every: 1h }, \
              scenario: { setup: [{ name: a, get: /a }], steps: [{ name: b, get: /b, repeat: 3 }] } }";
-        // Empty cells fall away.
+        // Empty cells are dropped.
         let cells = |line: &str| {
             let cells = line.trim_matches('│').split("  ").map(str::trim).filter(|cell| !cell.is_empty());
             cells.map(str::to_owned).collect::<Vec<_>>()

@@ -23,7 +23,7 @@ pub(super) async fn serve(
     while let Some(Some(command)) = stop.run_until_cancelled(commands.recv()).await {
         match command {
             Command::Reload { reply } => reload(reply, &reloads),
-            // Whoever asked may have gone.
+            // The requester may be gone.
             Command::Run { profile, reply } => {
                 let engine = Arc::clone(&engine);
                 tasks.spawn(async move { drop(reply.send(run(&engine, &profile).await)) });
@@ -70,7 +70,7 @@ fn refusal(error: engine::Error) -> Refusal {
 /// Once reloads are over, the reply is dropped, which says that the agent is stopping.
 fn reload(reply: Reply, reloads: &mpsc::Sender<Reply>) {
     if let Err(mpsc::error::TrySendError::Full(reply)) = reloads.try_send(reply) {
-        // Whoever asked may have gone.
+        // The requester may be gone.
         let _ = reply.send(Err(vec!["too many reloads wait already".to_owned()]));
     }
 }

@@ -32,11 +32,11 @@ const FLUSH: Duration = Duration::from_secs(5);
 pub struct Options {
     /// Listen here in place of the config's address.
     pub listen: Option<SocketAddr>,
-    /// Whoever may read may also change state (`--web.enable-lifecycle`).
+    /// Clients that may read may also change state (`--web.enable-lifecycle`).
     pub lifecycle: bool,
     /// Time that open requests get to end.
     pub grace: Duration,
-    /// What is said on the status page; it may change at any time.
+    /// A notice on the status page; it may change at any time.
     pub notice: Notice,
 }
 
@@ -208,7 +208,7 @@ impl Daemon {
     }
 }
 
-/// Writes what there is into the state file. A disk that hangs does not keep the process from ending.
+/// Writes pending state to the state file. A disk that hangs does not keep the process from ending.
 async fn close(keeper: Arc<Keeper>) {
     let closed = tokio::task::spawn_blocking(move || keeper.stop(FLUSH)).await;
     if !closed.unwrap_or(false) {

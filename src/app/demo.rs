@@ -1,5 +1,5 @@
 //! `tokenbeat demo`: the simulator, a daemon with a few profiles against it, and from time to time a fault, so
-//! that there is something to see. The status page says what is being done to it.
+//! that there is something to see. The status page says which fault is active.
 
 mod faults;
 

@@ -1,4 +1,4 @@
-//! The limit of open files of this process, and whether it fits what the configuration asks of it.
+//! The limit of open files of this process, and whether it is enough for the configuration.
 
 use crate::config::{KeyPath, Located, Position};
 use crate::plan::Plan;

@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::runtime::Handle;
 
-/// What a probe is given: as good as for ever, since the target's timeouts end each of its requests.
+/// Time limit of a probe: practically unlimited, since the target's timeouts end each of its requests.
 const WITHIN: Duration = Duration::from_hours(24);
 
 const HEADER: [&str; 12] = [
@@ -35,7 +35,7 @@ const HEADER: [&str; 12] = [
 ];
 
 /// Sends one request to each target that a profile uses, as the first such profile would (of a scenario a journey of
-/// one user, without any time to think), and tables what came of it: a row for each request. True if every answer
+/// one user, without any time to think), and tabulates the results: a row for each request. True if every answer
 /// was complete, and every journey came to its end. With `show` the beginnings of the answers follow.
 pub(super) async fn probe(plan: &Arc<Plan>, traffic: Handle, show: bool) -> anyhow::Result<(String, bool)> {
     let cpu_pool = assembly::cpu_pool()?;
@@ -66,7 +66,7 @@ pub(super) async fn probe(plan: &Arc<Plan>, traffic: Handle, show: bool) -> anyh
     Ok((table(rows) + &answers, all_well))
 }
 
-/// Keeps the excerpts of the answers of what it calls.
+/// Keeps excerpts of the answers to its calls.
 struct Showing {
     inner: Arc<dyn Caller>,
     excerpts: Arc<Excerpts>,

@@ -1,4 +1,4 @@
-//! How a run goes, for the one who waits: a bar on a terminal, lines elsewhere. On stderr.
+//! Progress of a run, for whoever waits for it: a bar on a terminal, lines elsewhere. On stderr.
 
 use crate::event::{Outcome, RunSummary};
 use crate::fact::{Fact, Sink};

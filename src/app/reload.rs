@@ -27,7 +27,7 @@ use watch::Watch;
 /// How many times the interval of looks a failed load waits at most until it is tried again.
 const MAX_BACK_OFF: u32 = 16;
 
-/// Told what came of a reload.
+/// Receives the result of a reload.
 pub(super) type Reply = oneshot::Sender<Reloaded>;
 
 /// Where a daemon's config comes from, so that it can be loaded again.
@@ -61,13 +61,13 @@ pub(super) struct Reloader {
     started: Arc<Started>,
 }
 
-/// When a load that failed is tried again. What it failed for may not stand in a file that is watched: a secret, a file
+/// When a load that failed is tried again. The cause may not be in a watched file: a secret, a file
 /// descriptor that this process did not get.
 struct Retry {
     at: Instant,
     /// How long it waits the next time.
     wait: Duration,
-    /// What was said of it, so that it is not said again.
+    /// The errors that were reported, so that they are not reported again.
     errors: Vec<String>,
 }
 
@@ -131,7 +131,7 @@ impl Reloader {
             }
             let outcome = self.reload().await;
             for reply in waiting {
-                // Who asked may have gone.
+                // The requester may be gone.
                 let _ = reply.send(outcome.clone());
             }
         }
@@ -216,7 +216,7 @@ impl Reloader {
         Changes { added, removed, changed, unchanged: unchanged.len(), warnings }
     }
 
-    /// Tells everywhere that the old config stays.
+    /// Reports everywhere that the old config stays in force.
     fn stay(&mut self, errors: Vec<String>) -> Vec<String> {
         let known = self.retry.take();
         if known.as_ref().is_none_or(|known| known.errors != errors) {

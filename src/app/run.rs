@@ -21,7 +21,7 @@ use std::time::Duration;
 /// Time that open requests get after Ctrl-C.
 const GRACE: Duration = Duration::from_secs(10);
 
-/// Runs profiles once and prints what came of it.
+/// Runs profiles once and prints the results.
 pub(super) fn run(options: &RunOptions) -> anyhow::Result<Exit> {
     let loaded = match sources::load(&options.config) {
         Ok(loaded) => loaded,

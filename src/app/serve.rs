@@ -18,7 +18,7 @@ use std::path::Path;
 /// The most files that are named in the log.
 const MAX_NAMED: usize = 20;
 
-/// Runs the daemon until it is told to stop.
+/// Runs the daemon until it is asked to stop.
 pub(super) fn serve(options: &ServeOptions, tap: &LogTap) -> anyhow::Result<Exit> {
     let found = sources::find(&options.config);
     let (loaded, origin) = match found.and_then(|sources| Ok((sources::load_from(&sources)?, sources))) {

@@ -1,7 +1,7 @@
 //! Signals, as tokens: the first SIGTERM or SIGINT asks for a drain, the second stops at once; SIGHUP, where it is
 //! taken over, asks for a reload of the config.
 //!
-//! A daemon ends when its time is over, whatever still hangs.
+//! A daemon ends when its time is up, even if something still hangs.
 
 use std::convert::Infallible;
 use std::io;
@@ -14,13 +14,13 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-/// Time that a process gets beyond the grace of its open requests: to cancel them, to flush the export, to close the
+/// Time that a process has beyond the grace of its open requests: to cancel them, to flush the export, to close the
 /// server. With the default grace it ends before the 40 s that a pod or a systemd unit has.
 const WIND_UP: Duration = Duration::from_millis(9500);
 /// Time that the last lines of the log get to be written. The log drops lines where it cannot write; stderr might hang.
 const LAST_LINES: Duration = Duration::from_millis(100);
 
-/// What the process was told to do.
+/// Requests to the process.
 #[derive(Clone, Debug, Default)]
 pub struct Stop {
     /// Stop scheduling and drain.

@@ -14,7 +14,7 @@ const DEFAULTS: [&str; 3] = ["tokenbeat.yaml", "config/tokenbeat.yaml", "/etc/to
 
 /// A try to load the config.
 pub(super) struct Attempt {
-    /// What came of it, or every error, one a line.
+    /// The config, or every error, one per line.
     pub(super) result: Result<Loaded, Vec<String>>,
     /// Every file that it read, or could not read.
     pub(super) files: Files,

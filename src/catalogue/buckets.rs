@@ -8,12 +8,12 @@ pub struct Buckets {
     pub name: &'static str,
     /// Upper bounds, inclusive, ascending; `+Inf` is implied.
     pub bounds: &'static [f64],
-    /// Why these.
+    /// The reason for these bounds.
     pub why: &'static str,
 }
 
 impl Buckets {
-    /// Most bounds of a family whose distribution is what one looks at.
+    /// Most bounds of a family whose distribution matters most.
     pub const MAX_FINE: usize = 40;
     /// Most bounds of any other family.
     pub const MAX_COARSE: usize = 14;

@@ -3,7 +3,7 @@
 use super::buckets::Buckets;
 use strum::VariantArray;
 
-/// Unit of a metric, as OpenTelemetry writes it (UCUM).
+/// Unit of a metric, in OpenTelemetry's notation (UCUM).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unit {
     /// None: a count of what the name says, or a flag.
@@ -208,7 +208,7 @@ pub enum Subject {
     Endpoint,
 }
 
-/// For which subjects a metric's series exist from the start. Where a fact proves that wrong, they are made then.
+/// For which subjects a metric's series exist from the start. If an unforeseen fact arrives, they are made then.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum When {
     /// For all.

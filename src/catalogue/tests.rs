@@ -5,7 +5,7 @@ use super::buckets::{self, Buckets};
 use super::*;
 use std::collections::BTreeSet;
 
-/// Families whose distribution is what one looks at.
+/// Families whose distribution matters most.
 const FINE: [Metric; 7] = [
     Metric::TimeToFirstToken,
     Metric::ChunkGap,

@@ -31,7 +31,7 @@ pub enum Error {
     Level {
         /// What was given.
         level: String,
-        /// Why it is none.
+        /// Why it cannot be parsed.
         source: ParseError,
     },
     /// Somebody else has set up logging in this process.

@@ -94,7 +94,7 @@ impl Store {
         self.read().held().record_native();
     }
 
-    /// Budgets are read from this ledger whenever the series are shown. The first ledger stays.
+    /// Reads budgets from this ledger whenever the series are shown. The first ledger stays.
     pub fn attach_ledger(&self, ledger: Arc<dyn Ledger>) {
         // A second call is a mistake that changes nothing.
         let _ = self.ledger.set(ledger);
@@ -105,7 +105,7 @@ impl Store {
         self.settings.keep_genai(set);
     }
 
-    /// What the OTLP export counts is shown, too. The first one stays.
+    /// Also shows the counts of the OTLP export. The first one stays.
     pub fn attach_export(&self, stats: Arc<Stats>) {
         // A second call is a mistake that changes nothing.
         let _ = self.export.set(stats);
@@ -119,18 +119,18 @@ impl Store {
         }
     }
 
-    /// A timer of the traffic runtime fired so late.
+    /// Records by how much a timer of the traffic runtime fired late.
     pub fn observe_runtime_lag(&self, lag: Duration) {
         self.agent.get(row::RuntimeLag).observe_time(Some(lag), None);
     }
 
-    /// The state file was written, and has so many bytes.
+    /// Records that the state file was written, and its size in bytes.
     pub fn state_written(&self, bytes: u64) {
         // Sizes of files are far below 2^52.
         self.agent.get(row::StateBytes).set(bytes as f64);
     }
 
-    /// The state file could not be written.
+    /// Records that the state file could not be written.
     pub fn state_write_failed(&self) {
         self.agent.get(row::StateWritesFailed).add(1);
     }
@@ -187,7 +187,7 @@ impl Store {
         self.registry.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Facts of a pair whose series have gone are no error.
+    /// Facts about a pair whose series no longer exist are not an error.
     fn at_pair(&self, pair: &Pair, take: impl FnOnce(&PairSeries)) {
         let series = self.read().pair(pair);
         if let Some(series) = series {

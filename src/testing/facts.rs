@@ -76,7 +76,7 @@ pub(crate) fn answer(request: &mut Request) {
     request.cost = Some(0.25);
 }
 
-/// Tells a sink another plan.
+/// Gives a sink another plan.
 pub(crate) fn change_plan(sink: &impl Sink, plan: impl Into<Arc<Plan>>) {
     sink.record(&Fact::PlanChanged(plan.into()));
 }

@@ -24,7 +24,7 @@ pub(crate) struct Fuzz<'a> {
     pub(crate) seeds: Vec<Vec<u8>>,
     /// Parts that mean something to the parser.
     pub(crate) tokens: &'a [&'a str],
-    /// How many inputs are made where nobody asks for more.
+    /// How many inputs are made by default.
     pub(crate) inputs: usize,
 }
 

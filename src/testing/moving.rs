@@ -1,4 +1,4 @@
-//! Requests that are offered, skipped and ended by several threads, while somebody looks at their counts.
+//! Requests that are offered, skipped and ended by several threads, while their counts are read.
 
 use super::offer;
 use crate::event::{Outcome, Place, SkipReason};
@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 
-/// How often one looks.
+/// How many times the counts are read.
 const LOOKS: usize = 60;
 
 /// What was seen at one time, outside warm-up.

@@ -1,11 +1,11 @@
-//! What befalls the demo's simulator, in turn, and how it is said.
+//! The faults injected into the demo's simulator, in turn, and how they are announced.
 
 use crate::server::Notice;
 use crate::sim::{self, FaultRule};
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// The first fault comes early, so that a failure is to be seen within the first minute.
+/// The first fault comes early, so that a failure is visible within the first minute.
 const FIRST: Duration = Duration::from_secs(8);
 /// From the start of one fault to the next, in the first round: all of them are seen within two minutes.
 const EARLY: Duration = Duration::from_secs(18);

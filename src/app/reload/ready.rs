@@ -31,7 +31,7 @@ pub(in crate::app) struct Started {
     pub(in crate::app) otlp: Option<Otlp>,
 }
 
-/// A config that can be changed to without fail.
+/// A config that can be switched to without failing.
 pub(super) struct Ready {
     pub(super) plan: Arc<Plan>,
     pub(super) next: Next,

@@ -11,14 +11,14 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
-/// How patient a watch is.
+/// Timing of a watch.
 #[derive(Clone, Copy, Debug)]
 pub struct Pace {
     /// How long files have to be quiet after a change: editors and the kubelet write in several steps.
     pub quiet: Duration,
-    /// How long is waited at most for that.
+    /// The longest wait for that.
     pub most: Duration,
-    /// How often files are looked at without an event.
+    /// How often files are checked without an event.
     pub poll: Duration,
 }
 
@@ -38,7 +38,7 @@ pub(super) struct Watch {
     stirred: Arc<Notify>,
     watcher: Option<RecommendedWatcher>,
     folders: BTreeSet<Folder>,
-    /// The log says already that there are no events.
+    /// Whether the missing events have been logged already.
     told: bool,
 }
 
@@ -90,12 +90,12 @@ impl Watch {
         Ok(watcher)
     }
 
-    /// How often files are looked at without an event.
+    /// How often files are checked without an event.
     pub(super) const fn poll(&self) -> Duration {
         self.pace.poll
     }
 
-    /// Has the files looked at again, as after an event.
+    /// Triggers another check of the files, as after an event.
     pub(super) fn stir(&self) {
         self.stirred.notify_one();
     }

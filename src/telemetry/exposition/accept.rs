@@ -21,7 +21,7 @@ impl Format {
     }
 }
 
-/// The acceptable format with the highest quality, and among equals the preferred one. Who accepts none of
+/// The acceptable format with the highest quality, and among equals the preferred one. A client that accepts none of
 /// ours (a browser's `text/html` with a wildcard does) gets text, as every exporter does it.
 pub(super) fn negotiate(accept: Option<&str>) -> Format {
     let Some(accept) = accept else { return Format::Text };

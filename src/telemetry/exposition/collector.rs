@@ -34,7 +34,7 @@ struct Family {
 }
 
 impl StoreCollector {
-    /// Fails if an agent label is no legal label name.
+    /// Fails if an agent label is not a legal label name.
     pub(super) fn new(store: Arc<Store>, shown: &Shown, beyond: Beyond) -> Result<Self, prometheus::Error> {
         let agent = store.agent_labels();
         let mut families = Vec::new();

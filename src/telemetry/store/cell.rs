@@ -217,7 +217,7 @@ impl<C: Cell> Cell for ByCode<C> {
     }
 }
 
-/// A cell for each outcome that came about, `ok` without a label value.
+/// A cell for each outcome that has occurred, `ok` without a label value.
 pub(super) struct Seen<C> {
     spec: &'static Spec,
     native: AtomicBool,

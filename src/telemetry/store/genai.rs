@@ -38,7 +38,7 @@ fn is_in(set: GenAi, when: When) -> bool {
     }
 }
 
-/// A request has ended. HTTP steps of a scenario are no calls of a model.
+/// A request has ended. HTTP steps of a scenario are not model calls.
 pub(super) fn ended(cells: &Cells<about::Endpoint>, set: GenAi, request: &Request, trace: Option<&Trace>) {
     if set == GenAi::None || request.route.is_some() {
         return;

@@ -8,7 +8,7 @@ use crate::telemetry::value::Trace;
 use std::sync::{Arc, LazyLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, SystemTime};
 
-/// Name of the SLO that all others make together.
+/// Name of the SLO that combines all others.
 static GOODPUT: LazyLock<Arc<str>> = LazyLock::new(|| "all".into());
 
 /// The series of a pair.
@@ -40,7 +40,7 @@ impl PairSeries {
         Self { pair: pair.clone(), cells, moving: RwLock::default() }
     }
 
-    /// From here on it is played by this plan.
+    /// From now on this plan applies to it.
     pub(super) fn plan_is(&self, plan: &PairPlan) {
         let (cells, profile) = (&self.cells, &plan.profile);
         cells.prepare(|when| when == When::Always);
@@ -68,7 +68,7 @@ impl PairSeries {
         self.moving.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Held while the counts between which requests move are read: for as short as can be, because offers wait.
+    /// Held while the counts between which requests move are read: as briefly as possible, because offers wait.
     pub(super) fn hold_still(&self) -> RwLockWriteGuard<'_, ()> {
         self.moving.write().unwrap_or_else(PoisonError::into_inner)
     }

@@ -1,4 +1,4 @@
-//! A place of a plan, where requests belong: its series (`S`), and which of them can come about.
+//! A place of a plan, where requests belong: its series (`S`), and which of them can occur.
 
 use super::cell::OTHER;
 use super::cells::{Cells, about, row};
@@ -7,7 +7,7 @@ use crate::event::{Pair, SeriesKey};
 use crate::plan::{Action, AnswerMapping, Expect, PairPlan, Stage, Step};
 use std::sync::Arc;
 
-/// What can come about in a place.
+/// What can occur in a place.
 #[expect(clippy::struct_excessive_bools, reason = "independent facts about a place")]
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Feeds {
@@ -91,7 +91,7 @@ impl PlaceSeries {
         Self { pair: pair.clone(), cells: Cells::of(labels) }
     }
 
-    /// What can come about from now on, and what answers must meet.
+    /// Sets what can occur from now on, and what answers must meet.
     pub(super) fn plan_is(&self, feeds: Feeds, expect: &Expect) {
         self.cells.prepare(|when| feeds.exist(when));
         self.checks_are(if feeds.measured { expect.names() } else { Vec::new() });

@@ -75,7 +75,7 @@ fn requests(plan: &PairPlan) -> HashMap<&SeriesKey, Requests<'_>> {
     all
 }
 
-/// What can come about in each stage of a pair.
+/// What can occur in each stage of a pair.
 fn stages(plan: &PairPlan) -> HashMap<&SeriesKey, StageFeeds> {
     let mut all: HashMap<&SeriesKey, StageFeeds> = HashMap::new();
     for (stage, place) in plan.profile.stages.iter().zip(&plan.places) {
@@ -144,7 +144,7 @@ impl Registry {
         }
     }
 
-    /// Keys of series that went.
+    /// Drops the keys of series that no longer exist.
     fn forget_what_went(&mut self) {
         self.pairs.retain(|_, series| series.strong_count() > 0);
         self.stages.retain(|_, series| series.strong_count() > 0);

@@ -11,7 +11,7 @@ use std::time::SystemTime;
 #[derive(Default)]
 pub(super) struct Settings {
     exemplars: AtomicBool,
-    /// None, if nobody said so.
+    /// No GenAI metrics if unset.
     genai: OnceLock<GenAi>,
 }
 

@@ -7,7 +7,7 @@ use crate::plan::{PairPlan, Stage};
 use crate::telemetry::value::Trace;
 use std::time::Duration;
 
-/// What can come about in a stage.
+/// What can occur in a stage.
 #[expect(clippy::struct_excessive_bools, reason = "independent facts about a stage")]
 #[derive(Clone, Copy, Debug)]
 pub(super) struct StageFeeds {
@@ -59,7 +59,7 @@ impl StageSeries {
         Self { pair: pair.clone(), cells: Cells::of([&pair.profile, &pair.target, model, stage]) }
     }
 
-    /// What can come about from now on.
+    /// Sets what can occur from now on.
     pub(super) fn feeds(&self, feeds: StageFeeds) {
         self.cells.prepare(|when| feeds.exist(when));
     }

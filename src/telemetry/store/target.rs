@@ -17,7 +17,7 @@ pub(super) struct TargetSeries {
     info: RwLock<TargetInfo>,
 }
 
-/// What is said about it.
+/// What is known about the target.
 #[derive(Default)]
 struct TargetInfo {
     api: Arc<str>,
@@ -34,7 +34,7 @@ impl TargetSeries {
         Self { cells, info: RwLock::default() }
     }
 
-    /// From here on it is this.
+    /// Applies this target's settings from now on.
     pub(super) fn plan_is(&self, target: &Target) {
         let mut info = self.info.write().unwrap_or_else(PoisonError::into_inner);
         (info.api, info.provider) = (target.api.name().into(), target.api.provider().into());

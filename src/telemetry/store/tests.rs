@@ -251,7 +251,7 @@ fn trap_18_output_length_stands_beside_the_time() {
         values.observations(Metric::RequestDuration)
     );
     assert!(close(values.histogram(Metric::OutputLengthRatio, "").sum, 2.0 / 128.0));
-    // Chunks are no tokens: no pace, no time per token.
+    // Chunks are not tokens: no pace, no time per token.
     assert_eq!(values.observations(Metric::OutputPace), 0);
     assert!(close(values.sum(Metric::Tokens, "type=output,source=chunks"), 2.0));
 }

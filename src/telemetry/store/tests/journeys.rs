@@ -169,7 +169,7 @@ fn journeys_are_counted_by_outcome_and_timed_where_they_were_completed() {
     assert!(close(values.sum(Metric::JourneyTokens, "type=input"), 480.0));
     assert!(close(values.sum(Metric::JourneyTokens, "type=output"), 120.0));
     assert!(close(values.sum(Metric::JourneyCost, "currency=usd"), 1.5));
-    // Journeys are no requests.
+    // Journeys are not requests.
     assert!(close(values.sum(Metric::OfferedRequests, ""), 0.0));
     assert!(close(values.sum(Metric::RequestsInFlight, ""), 0.0));
 }
