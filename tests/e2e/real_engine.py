@@ -44,11 +44,11 @@ SERIES = {(profile, target, stage) for profile, target in PAIRS for stage in STA
 OUTCOMES = set(
     "ok dns connect tls proxy connect_timeout first_token_timeout stall_timeout total_timeout credentials auth"
     " rate_limited overloaded redirect http_4xx http_5xx reset truncated stream_error protocol empty extract check"
-    " cancelled internal".split()
+    " exhausted cancelled internal".split()
 )
 
-SENT = 'tokenbeat_requests_total{outcome!~"cancelled|internal"}'
-FAILED = 'tokenbeat_requests_total{outcome!~"ok|cancelled|internal"}'
+SENT = 'tokenbeat_requests_total{outcome!~"cancelled|credentials|exhausted|internal"}'
+FAILED = 'tokenbeat_requests_total{outcome!~"ok|cancelled|credentials|exhausted|internal"}'
 
 
 def config(t: Session, engine: str, gateway: servers.Gateway) -> Path:
