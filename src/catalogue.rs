@@ -159,7 +159,7 @@ macro_rules! rows {
         ConfigReloadTime = "tokenbeat.config_last_reload_success_timestamp", Seconds, Gauge, Agent [], Always,
             "When the config was last loaded with success, seconds since the epoch.";
         BuildInfo = "tokenbeat.build_info", None, Info, Agent [Version: Stated, Revision: Stated, Rustc: Stated, Built: Stated], Always,
-            "1. The revision is that of the source, empty where the build did not say.";
+            "1. The revision, date and compiler are those of the build; unknown where the build did not say.";
         ExportFailures = "tokenbeat.telemetry.export_failures", None, ReadCounter, Agent [Signal: Read], Always,
             "Attempts to export by OTLP that failed; absent where OTLP is off.";
         Dropped = "tokenbeat.telemetry.dropped", None, ReadCounter, Agent [Signal: Read, Reason: Read], Always,

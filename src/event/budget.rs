@@ -103,7 +103,7 @@ pub struct Hold {
     pub reserved: Spend,
     /// When it was reserved, in seconds since the epoch: it is settled in the period that it was taken from.
     pub at: i64,
-    /// Its number in the ledger, used to determine whether it has been recorded.
+    /// Its number in the ledger, used to determine whether it has been recorded; 0 if no budget counts it.
     pub number: u64,
 }
 

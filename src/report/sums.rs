@@ -87,12 +87,12 @@ pub(super) fn stage(tally: &Tally, name: Name<'_>, warm_up: bool, load: Load) ->
         failed_checks: tally.failed_checks.clone(),
         warm_up_requests: ended.warm_up,
         availability: tally.availability(),
-        time_to_first_token_seconds: quantiles(&tally.first_token),
-        chunk_gap_seconds: quantiles(&tally.chunk_gap),
-        time_per_output_token_seconds: quantiles(&tally.per_token),
-        request_duration_seconds: quantiles(&tally.duration),
-        response_time_seconds: quantiles(&tally.response_time),
-        dispatch_lag_seconds: quantiles(&tally.dispatch_lag),
+        time_to_first_token_seconds: Quantiles::of(&tally.first_token),
+        chunk_gap_seconds: Quantiles::of(&tally.chunk_gap),
+        time_per_output_token_seconds: Quantiles::of(&tally.per_token),
+        request_duration_seconds: Quantiles::of(&tally.duration),
+        response_time_seconds: Quantiles::of(&tally.response_time),
+        dispatch_lag_seconds: Quantiles::of(&tally.dispatch_lag),
         tokens: tokens(&tally.spent),
         throughput: load.throughput(),
         cost: tally.spent.cost,
@@ -107,7 +107,7 @@ pub(super) fn journeys(tally: &JourneyTally) -> Journeys {
     Journeys {
         ended,
         outcomes: present(&tally.ended, |n| n),
-        duration_seconds: quantiles(&tally.duration),
+        duration_seconds: Quantiles::of(&tally.duration),
         input_tokens: tally.input_tokens,
         output_tokens: tally.output_tokens,
         cost: tally.cost,
@@ -141,16 +141,4 @@ where
 {
     let counts = counts.iter().map(|(key, n)| (key.into(), count(*n)));
     counts.filter(|(_, n)| *n > 0).collect()
-}
-
-/// `None` if there are no times.
-fn quantiles(times: &Times) -> Option<Quantiles> {
-    let seconds = |q| times.quantile(q).map(|time| time.as_secs_f64());
-    Some(Quantiles {
-        count: times.count(),
-        p50: seconds(0.5)?,
-        p95: seconds(0.95)?,
-        p99: seconds(0.99)?,
-        max: times.max()?.as_secs_f64(),
-    })
 }

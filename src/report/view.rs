@@ -1,6 +1,7 @@
 //! A summary as data. Durations are in seconds; missing values are `null`.
 
 use crate::state::RunView;
+use crate::tally::Times;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -137,6 +138,20 @@ pub struct Quantiles {
     pub p99: f64,
     /// Maximum.
     pub max: f64,
+}
+
+impl Quantiles {
+    /// Those of these times, in seconds; `None` if there are none.
+    pub fn of<const DIGITS: u8>(times: &Times<DIGITS>) -> Option<Self> {
+        let seconds = |q| times.quantile(q).map(|time| time.as_secs_f64());
+        Some(Self {
+            count: times.count(),
+            p50: seconds(0.5)?,
+            p95: seconds(0.95)?,
+            p99: seconds(0.99)?,
+            max: times.max()?.as_secs_f64(),
+        })
+    }
 }
 
 /// Token counts, as far as known.

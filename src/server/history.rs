@@ -2,8 +2,9 @@
 
 use super::Views;
 use crate::event::Outcome;
+use crate::report::Quantiles;
 use crate::state::{SavedMinute, Time, WantedMinutes};
-use crate::tally::{RunTally, Times};
+use crate::tally::RunTally;
 use axum::Json;
 use axum::extract::{Query, State};
 use axum::http::StatusCode;
@@ -46,15 +47,6 @@ struct Minute {
     request_duration_seconds: Option<Quantiles>,
 }
 
-#[derive(Serialize)]
-struct Quantiles {
-    count: u64,
-    p50: f64,
-    p95: f64,
-    p99: f64,
-    max: f64,
-}
-
 /// `GET /api/v1/history`: minutes, oldest first.
 pub(super) async fn history(State(views): State<Views>, Query(wanted): Query<WantedHistory>) -> Response {
     let Some(keeper) = &views.keeper else {
@@ -90,21 +82,9 @@ fn minute(saved: &SavedMinute) -> Minute {
         input_tokens: tally.spent.input_tokens(),
         output_tokens: tally.spent.output_tokens(),
         cost: tally.spent.cost,
-        time_to_first_token_seconds: quantiles(&tally.first_token),
-        longest_chunk_gap_seconds: quantiles(&tally.longest_gap),
-        time_per_output_token_seconds: quantiles(&tally.per_token),
-        request_duration_seconds: quantiles(&tally.duration),
+        time_to_first_token_seconds: Quantiles::of(&tally.first_token),
+        longest_chunk_gap_seconds: Quantiles::of(&tally.longest_gap),
+        time_per_output_token_seconds: Quantiles::of(&tally.per_token),
+        request_duration_seconds: Quantiles::of(&tally.duration),
     }
-}
-
-/// Absent of none.
-fn quantiles(times: &Times<2>) -> Option<Quantiles> {
-    let seconds = |q| times.quantile(q).map(|time| time.as_secs_f64());
-    Some(Quantiles {
-        count: times.count(),
-        p50: seconds(0.5)?,
-        p95: seconds(0.95)?,
-        p99: seconds(0.99)?,
-        max: times.max()?.as_secs_f64(),
-    })
 }

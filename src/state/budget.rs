@@ -143,16 +143,19 @@ impl Ledger for BudgetLedger {
         for book in books.all.iter().filter(|book| book.planned && book.covers(profile)) {
             book.check(amounts, held_back)?;
         }
+        let mut counted = false;
         for book in books.all.iter_mut().filter(|book| book.covers(profile)) {
             book.spent = book.spent.plus(amounts);
+            counted = true;
+        }
+        if !counted {
+            // Where no budget counts it, there is nothing to record, and nothing to wait for.
+            return Ok(Hold { profile: Arc::clone(profile), reserved: most, at, number: 0 });
         }
         books.reservations += 1;
         let number = books.reservations;
-        let counted = !books.all.is_empty();
         drop(books);
-        if counted {
-            self.recording.changed();
-        }
+        self.recording.changed();
         Ok(Hold { profile: Arc::clone(profile), reserved: most, at, number })
     }
 

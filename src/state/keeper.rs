@@ -60,7 +60,7 @@ pub struct Keeper {
     shared: Arc<Shared>,
     wall: Wall,
     thread: Thread,
-    ended: Mutex<mpsc::Receiver<()>>,
+    ended: Mutex<mpsc::Receiver<bool>>,
 }
 
 #[derive(Default)]
@@ -139,9 +139,9 @@ impl Keeper {
             Err(error) => writer.failed(&error),
         }
         let handle = Builder::new().name("state".into()).spawn(move || {
-            writer.run();
+            let written = writer.run();
             // The receiver may be gone.
-            let _ = tell.send(());
+            let _ = tell.send(written);
         })?;
         let thread = woken.get_or_init(|| handle.thread().clone()).clone();
         thread.unpark();
@@ -164,12 +164,13 @@ impl Keeper {
         answer.await.ok()
     }
 
-    /// Writes what is pending and ends the thread. Returns whether that finished within `within`.
+    /// Writes what is pending and ends the thread. Returns whether everything was written within
+    /// `within`.
     pub fn stop(&self, within: Duration) -> bool {
         self.shared.stop.store(true, Ordering::Release);
         self.thread.unpark();
         let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
-        ended.recv_timeout(within).is_ok()
+        ended.recv_timeout(within).unwrap_or(false)
     }
 }
 
@@ -265,12 +266,12 @@ struct Writer {
 }
 
 impl Writer {
-    fn run(&mut self) {
+    fn run(&mut self) -> bool {
         loop {
             let stop = self.shared.stop.load(Ordering::Acquire);
             let result = self.turn(stop);
             if stop {
-                return;
+                return result.inspect_err(|error| self.failed(error)).is_ok();
             }
             match result {
                 Ok(()) => {

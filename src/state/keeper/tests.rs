@@ -5,6 +5,7 @@ use super::*;
 use crate::event::{Failure, Ledger as _, Outcome, Refusal, Spend, Unit};
 use crate::plan::{Budget, Period, Plan};
 use crate::testing::{Build, offer, play};
+use futures_util::FutureExt as _;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
@@ -164,6 +165,30 @@ async fn a_file_that_cannot_be_written_stops_money_and_nothing_else() {
     process.ledger.recorded(&hold).await;
     process.stop();
     assert!(!path.exists());
+}
+
+#[test]
+fn without_a_budget_there_is_nothing_to_wait_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut plan = Arc::try_unwrap(Build { budget: None, ..Build::default() }.plan()).unwrap();
+    plan.agent.budget = None;
+    let ledger = Arc::new(BudgetLedger::new(&plan, wall()));
+    let restored = Restored::open(dir.path(), KEPT).unwrap();
+    let keeper = Keeper::start(restored, Arc::clone(&ledger), wall(), |_| {}).unwrap();
+    for _ in 0..3 {
+        let hold = ledger.reserve(&chat(), REQUEST).unwrap();
+        assert!(ledger.recorded(&hold).now_or_never().is_some());
+        ledger.settle(hold, REQUEST);
+    }
+    assert!(keeper.stop(Duration::from_secs(20)));
+}
+
+#[test]
+fn an_end_that_could_not_be_written_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("file"), "").unwrap();
+    let process = Process::start(&dir.path().join("file/state.db"));
+    assert!(!process.keeper.stop(Duration::from_secs(20)));
 }
 
 #[test]
