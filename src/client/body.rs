@@ -4,9 +4,11 @@ use super::body_decoder::BodyDecoder;
 use super::classify::{self, CallError};
 use super::connection::Progress;
 use super::deadlines::{Deadlines, cancelled};
+use crate::event::Failure;
 use bytes::Bytes;
+use http::Version;
 use http_body_util::BodyExt as _;
-use hyper::body::{Frame, Incoming};
+use hyper::body::{Body as _, Frame, Incoming};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -18,16 +20,47 @@ const ERROR_FOR: Duration = Duration::from_secs(2);
 /// See [`DRAIN_FOR`].
 const DRAIN_BYTES: usize = 256 << 10;
 
+/// An HTTP/2 answer without `END_STREAM`.
+const CUT_SHORT: &str = "the server gave up the answer in the middle of it: it closed the stream with NO_ERROR, and without \
+                         END_STREAM";
+
 /// The next thing that happened on the connection.
 enum Next {
-    Frame(Instant, Option<Result<Frame<Bytes>, hyper::Error>>),
+    Frame(Instant, Option<Result<Frame<Bytes>, CallError>>),
     Cancelled,
     Timer,
 }
 
+/// The body of a response.
+pub(super) struct ResponseBody {
+    incoming: Incoming,
+    version: Version,
+}
+
+impl ResponseBody {
+    /// A body that came by this version of HTTP.
+    pub(super) fn new(incoming: Incoming, version: Version) -> Self {
+        Self { incoming, version }
+    }
+
+    /// The next frame; `None` at the end of a complete body.
+    async fn frame(&mut self) -> Option<Result<Frame<Bytes>, CallError>> {
+        match self.incoming.frame().await {
+            Some(Ok(frame)) => Some(Ok(frame)),
+            Some(Err(error)) => Some(Err(classify::exchange(&error, "in the middle of the answer"))),
+            // hyper takes RST_STREAM and GOAWAY with NO_ERROR for the end of the body. They are one only after
+            // END_STREAM (RFC 9113, section 8.1).
+            None if self.version == Version::HTTP_2 && !self.incoming.is_end_stream() => {
+                Some(Err(CallError::new(Failure::Reset, CUT_SHORT)))
+            }
+            None => None,
+        }
+    }
+}
+
 /// Reads a body into `body_decoder`. Returns `true` if it was read to its end, so that the connection can be reused.
 pub(super) async fn read(
-    body: &mut Incoming,
+    body: &mut ResponseBody,
     body_decoder: &mut BodyDecoder,
     deadlines: &Deadlines,
     sent: Instant,
@@ -89,7 +122,7 @@ pub(super) async fn read(
 /// Handles a frame or the end; `Some` if nothing more will come, with whether the body was complete.
 fn take(
     mark: Instant,
-    frame: Option<Result<Frame<Bytes>, hyper::Error>>,
+    frame: Option<Result<Frame<Bytes>, CallError>>,
     body_decoder: &mut BodyDecoder,
     progress: &Progress,
 ) -> Option<bool> {
@@ -101,8 +134,7 @@ fn take(
             }
             None
         }
-        Some(Err(error)) => {
-            let broken = classify::exchange(&error, "in the middle of the answer");
+        Some(Err(broken)) => {
             body_decoder.fail(mark, broken.failure, broken.detail);
             Some(false)
         }
@@ -114,7 +146,7 @@ fn take(
 }
 
 async fn drain(
-    body: &mut Incoming,
+    body: &mut ResponseBody,
     body_decoder: &mut BodyDecoder,
     deadlines: &Deadlines,
     progress: &Progress,
@@ -146,7 +178,7 @@ async fn drain(
 
 /// Reads at most `most` bytes of a body whose outcome is decided, within [`ERROR_FOR`]. Returns `true` if that was the
 /// whole body.
-pub(super) async fn some(body: &mut Incoming, most: usize, deadlines: &Deadlines) -> (Vec<u8>, bool) {
+pub(super) async fn some(body: &mut ResponseBody, most: usize, deadlines: &Deadlines) -> (Vec<u8>, bool) {
     let mut bytes = Vec::new();
     let work = async {
         while let Some(frame) = body.frame().await {

@@ -1,0 +1,62 @@
+//! Describes answers that are errors, or something else than an API's answer, for a person: what came, and what to try.
+
+use super::{Exchange, Form};
+use crate::client::{mapped, response};
+use http::{HeaderMap, StatusCode, header};
+
+impl Exchange<'_> {
+    /// What an error answer says: its status, its message, and what to try.
+    pub(super) fn said(&self, status: StatusCode, headers: &HeaderMap, body: &[u8]) -> String {
+        let status_line = response::status_line(status);
+        if !status.is_redirection()
+            && let Some(page) = response::page(headers, body)
+        {
+            let hint = if status.is_server_error() {
+                "a proxy or gateway in front may have answered".to_owned()
+            } else {
+                format!("is the path right? {}", self.tried())
+            };
+            return format!("{status_line}, with {page}: {hint}");
+        }
+        let text = match &self.form {
+            Form::Dialect(dialect) => dialect.decode_error(body),
+            Form::Http(_) => mapped::decode_error(body),
+        };
+        let mut text = text.unwrap_or_else(|| String::from_utf8_lossy(body).into());
+        if matches!(status, StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED) {
+            text = if text.is_empty() { self.tried() } else { format!("{text}; {}", self.tried()) };
+        }
+        let location = headers.get(header::LOCATION).and_then(|value| value.to_str().ok());
+        match location.filter(|_| status.is_redirection()) {
+            // Without query and fragment, which may contain tokens.
+            Some(to) => {
+                let to = to.split(['?', '#']).next().unwrap_or_default();
+                format!(
+                    "{status_line}, to {to}: none is followed, so that no credentials go elsewhere; {}",
+                    self.tried()
+                )
+            }
+            None if text.is_empty() => status_line,
+            None => format!("{status_line}: {text}"),
+        }
+    }
+
+    /// The address that was asked, without its query, which may contain secrets.
+    fn tried(&self) -> String {
+        let url = &self.client.target.base_url;
+        let host = url.host_str().unwrap_or_default();
+        let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
+        let base = url.path().trim_end_matches('/');
+        let path = self.call.path.split('?').next().unwrap_or_default();
+        format!("tried {} {}://{host}{port}{base}{path}", self.call.method, url.scheme())
+    }
+
+    /// Adds to the failure of an answer that is a page for people what that means.
+    pub(super) fn name_page(&self, headers: &HeaderMap, body: &[u8], detail: &mut String) {
+        if let Some(page) = response::page(headers, body) {
+            for part in ["; it is ", &page, ": is the path right? ", &self.tried()] {
+                detail.push_str(part);
+            }
+        }
+    }
+}
