@@ -18,6 +18,7 @@ mod mapped;
 mod memory;
 mod openai_chat;
 mod pool;
+mod rate_limit;
 mod redactor;
 mod request;
 mod resolve;

@@ -42,7 +42,7 @@ pub use otlp::{Otlp, OtlpTls, Traces};
 pub use path::{KeyPath, Segment};
 pub(crate) use problem::sorted;
 pub use problem::{Errors, Located, Problem};
-pub use profile::{Profile, Prompt, PromptFile, Slo, Stage, Workload};
+pub use profile::{Profile, Prompt, PromptFile, Retry, Slo, Stage, Workload};
 pub use rate::{FromTo, Moving, PerSecond, Rate, Users};
 pub use scenario::{
     AnyRequest, AskModel, DataFile, DoneAt, DoneEvent, Read, Scenario, Step, TakeFrom, TakeSource,

@@ -16,6 +16,15 @@ pub fn think(think: Think, rng: &mut impl Rng) -> Duration {
     if think.min >= think.max { think.min } else { rng.random_range(think.min..=think.max) }
 }
 
+/// The wait before a further attempt, after `failed` of them (from 1): the shorter bound, doubled for each further one,
+/// and up to half as much again, so that users that were refused together do not come back together; at most the longer
+/// bound.
+pub fn backoff(bounds: Think, failed: u32, rng: &mut impl Rng) -> Duration {
+    let doubled = bounds.min.saturating_mul(2_u32.saturating_pow(failed.saturating_sub(1)));
+    let wait = doubled.min(bounds.max);
+    wait.saturating_add(wait.mul_f64(rng.random_range(0.0..=0.5))).min(bounds.max)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -34,6 +43,24 @@ mod tests {
         };
         let chi: f64 = (0..20).map(|i| (cell(i) - 1000.0).powi(2) / 1000.0).sum();
         assert!(chi < 43.8, "{chi}");
+    }
+
+    #[test]
+    fn a_backoff_doubles_within_its_bounds() {
+        let [one, thirty] = [1, 30].map(Duration::from_secs);
+        let bounds = Think { min: one, max: thirty };
+        let mut rng = seed::rng("test", &[3]);
+        let mut draws = |failed| (0..1000).map(|_| backoff(bounds, failed, &mut rng)).collect::<Vec<_>>();
+        for (failed, from) in [(1, 1), (2, 2), (3, 4), (4, 8), (5, 16)] {
+            let from = Duration::from_secs(from);
+            let draws = draws(failed);
+            assert!(draws.iter().all(|wait| (from..=from.mul_f64(1.5)).contains(wait)), "{failed}");
+            assert!(draws.iter().max() > draws.iter().min());
+        }
+        for failed in [6, 100, u32::MAX] {
+            assert!(draws(failed).iter().all(|wait| *wait == thirty), "{failed}");
+        }
+        assert_eq!(backoff(Think { min: one, max: one }, 1, &mut seed::rng("test", &[3])), one);
     }
 
     #[test]

@@ -40,7 +40,7 @@ pub use load::{Also, Attempt, Loaded, attempt, from_yaml, load};
 use params::{OUTPUT_CAPS, output_cap};
 pub use params::{apply_patch, compose_patches, has_output_cap};
 use profile::merged_params;
-pub use profile::{Budget, PairPlan, Profile, StepPlaces};
+pub use profile::{Budget, PairPlan, Profile, Retry, StepPlaces};
 pub use scenario::{
     Action, AnswerPart, AskStep, AskText, Body, HttpStep, JsonTemplate, Scenario, Step, Take, Variable,
 };

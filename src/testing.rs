@@ -88,6 +88,7 @@ pub(crate) fn profile(name: &str, stages: Vec<Stage>) -> Profile {
             slo("pace", SloMetric::OutputPace, Some(Bound::Above(20.0))),
             slo("availability", SloMetric::Availability, None),
         ],
+        retry: None,
         budget: Some(budget()),
         revision: "r1".into(),
     }

@@ -22,6 +22,7 @@ pub(crate) fn plan(shape: plan::Shape, scenario: plan::Scenario) -> anyhow::Resu
         scenario: Arc::new(scenario),
         seed: 7,
         slos: Vec::new(),
+        retry: None,
         budget: None,
         revision: "".into(),
     });

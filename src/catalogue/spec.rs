@@ -217,6 +217,8 @@ pub enum When {
     WarmUp,
     /// Outside warm-up. So are all that follow, where they do not say otherwise.
     Measured,
+    /// Where requests that failed are sent again.
+    Retried,
     /// Where answers are streamed.
     MeasuredStreams,
     /// Where an answer tells its tokens, or has text whose tokens can be counted.

@@ -13,13 +13,14 @@ use super::dialect::{Decoder, Dialect};
 use super::http::Client;
 use super::mapped::MappedDecoder;
 use super::redactor::Redactor;
-use super::{Answer, AnswerForm, Context, response};
+use super::{Answer, AnswerForm, Context, rate_limit, response};
 use crate::cpu_pool;
 use crate::event::{ConnectionRecord, Failure, Marks, Outcome};
 use crate::exchange::Call;
 use crate::plan::{AnswerMapping, ConnectionMode};
 use http::{HeaderMap, Response, StatusCode};
 use hyper::body::Incoming;
+use jiff::Timestamp;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -97,7 +98,7 @@ impl<'a> Exchange<'a> {
         let mut answer = Answer::failed(Failure::Internal, "", self.marks.clone());
         answer.observed.status = Some(head.status.as_u16());
         answer.observed.server = response::server(&head.headers);
-        answer.observed.limits = response::limits(&head.headers);
+        answer.observed.limits = rate_limit::limits(&head.headers);
         answer.headers = head.headers;
 
         let unexpected = match self.verdict(head.status) {
@@ -106,7 +107,8 @@ impl<'a> Exchange<'a> {
             Verdict::Error(failure) => {
                 let known = self.marks.headers;
                 let (bytes, complete) = body::some(&mut body, MAX_ERROR, &self.deadlines).await;
-                let said = self.said(head.status, &answer.headers, &bytes);
+                answer.observed.retry_after = rate_limit::retry_after(&answer.headers, Timestamp::now());
+                let said = self.said(head.status, &answer, &bytes);
                 self.release(link, complete).await;
                 return self.finish(answer, &CallError::new(failure, said), known);
             }

@@ -3,7 +3,7 @@
 use super::body_decoder::Mode;
 use super::classify::CallError;
 use super::redactor::shorten;
-use crate::event::{Failure, Limit, LimitKind};
+use crate::event::Failure;
 use crate::plan::{StatusRange, StatusSet};
 use http::header::{self, HeaderMap};
 use http::{Method, StatusCode};
@@ -103,62 +103,8 @@ pub(super) fn server(headers: &HeaderMap) -> Option<String> {
     Some(kept).filter(|server| !server.is_empty())
 }
 
-/// Rate-limit headroom. For each kind, the first of these that is present is used:
-/// `x-ratelimit-{limit,remaining}-{requests,tokens}` (OpenAI and many gateways),
-/// `anthropic-ratelimit-{requests,tokens,input-tokens,output-tokens}-{limit,remaining}`, and for requests
-/// `ratelimit-{limit,remaining}`, `x-ratelimit-{limit,remaining}` and the structured `ratelimit` fields of the IETF
-/// drafts.
-pub(super) fn limits(headers: &HeaderMap) -> Vec<Limit> {
-    LimitKind::ALL.iter().filter_map(|kind| limit(headers, *kind)).collect()
-}
-
-fn limit(headers: &HeaderMap, kind: LimitKind) -> Option<Limit> {
-    let of = |limit: Option<f64>, remaining: Option<f64>| {
-        (limit.is_some() || remaining.is_some()).then_some(Limit { kind, limit, remaining })
-    };
-    let named = |limit: &str, remaining: &str| of(number(headers, limit), number(headers, remaining));
-    let name = match kind {
-        LimitKind::Requests => "requests",
-        LimitKind::Tokens => "tokens",
-        LimitKind::InputTokens => "input-tokens",
-        LimitKind::OutputTokens => "output-tokens",
-    };
-    let by_name = named(&format!("x-ratelimit-limit-{name}"), &format!("x-ratelimit-remaining-{name}"))
-        .or_else(|| {
-            named(
-                &format!("anthropic-ratelimit-{name}-limit"),
-                &format!("anthropic-ratelimit-{name}-remaining"),
-            )
-        });
-    if kind != LimitKind::Requests {
-        return by_name;
-    }
-    by_name
-        .or_else(|| named("ratelimit-limit", "ratelimit-remaining"))
-        .or_else(|| named("x-ratelimit-limit", "x-ratelimit-remaining"))
-        .or_else(|| of(parameter(headers, "ratelimit-policy", "q"), parameter(headers, "ratelimit", "r")))
-        .or_else(|| {
-            of(parameter(headers, "ratelimit", "limit"), parameter(headers, "ratelimit", "remaining"))
-        })
-}
-
 fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     headers.get(name)?.to_str().ok()
-}
-
-/// The number at the start of a header: older drafts append the window, as in `100, 100;w=60`.
-fn number(headers: &HeaderMap, name: &str) -> Option<f64> {
-    finite(text(headers, name)?.split([',', ';']).next()?)
-}
-
-/// A parameter of a structured field, as in `"default";r=50;t=30` or `limit=100, remaining=50`.
-fn parameter(headers: &HeaderMap, name: &str, key: &str) -> Option<f64> {
-    let mut parts = text(headers, name)?.split([',', ';']).filter_map(|part| part.trim().split_once('='));
-    finite(parts.find(|(name, _)| *name == key)?.1)
-}
-
-fn finite(text: &str) -> Option<f64> {
-    text.trim().parse().ok().filter(|n: &f64| n.is_finite() && *n >= 0.0)
 }
 
 #[cfg(test)]
@@ -229,56 +175,5 @@ mod tests {
         let mut long = HeaderMap::new();
         long.insert(header::SERVER, HeaderValue::from_bytes("x".repeat(500).as_bytes()).unwrap());
         assert_eq!(server(&long).map(|server| server.len()), Some(64));
-    }
-
-    #[test]
-    fn rate_limits_in_every_form() {
-        let openai = headers(&[
-            ("x-ratelimit-limit-requests", "5000"),
-            ("x-ratelimit-remaining-requests", "4999"),
-            ("x-ratelimit-reset-requests", "12ms"),
-            ("x-ratelimit-limit-tokens", "800000"),
-            ("x-ratelimit-remaining-tokens", "799968"),
-        ]);
-        let limit = |kind, limit, remaining| Limit { kind, limit, remaining };
-        let expected = [
-            limit(LimitKind::Requests, Some(5000.0), Some(4999.0)),
-            limit(LimitKind::Tokens, Some(800_000.0), Some(799_968.0)),
-        ];
-        assert_eq!(limits(&openai), expected);
-
-        let anthropic = headers(&[
-            ("anthropic-ratelimit-requests-limit", "50"),
-            ("anthropic-ratelimit-requests-remaining", "49"),
-            ("anthropic-ratelimit-input-tokens-remaining", "20000"),
-            ("anthropic-ratelimit-output-tokens-limit", "8000"),
-        ]);
-        let expected = [
-            limit(LimitKind::Requests, Some(50.0), Some(49.0)),
-            limit(LimitKind::InputTokens, None, Some(20000.0)),
-            limit(LimitKind::OutputTokens, Some(8000.0), None),
-        ];
-        assert_eq!(limits(&anthropic), expected);
-
-        let requests = [limit(LimitKind::Requests, Some(100.0), Some(7.0))];
-        for form in [
-            &[("ratelimit-limit", "100, 100;w=60"), ("ratelimit-remaining", "7")][..],
-            &[("x-ratelimit-limit", "100"), ("x-ratelimit-remaining", "7")],
-            &[("ratelimit-policy", "\"default\";q=100;w=60"), ("ratelimit", "\"default\";r=7;t=30")],
-            &[("ratelimit", "limit=100, remaining=7, reset=5")],
-        ] {
-            assert_eq!(limits(&headers(form)), requests, "{form:?}");
-        }
-    }
-
-    #[test]
-    fn nonsense_is_no_limit() {
-        let nonsense = headers(&[
-            ("x-ratelimit-limit-requests", "unlimited"),
-            ("x-ratelimit-remaining-tokens", "-1"),
-            ("ratelimit", "nan"),
-            ("x-ratelimit-limit", "inf"),
-        ]);
-        assert_eq!(limits(&nonsense), []);
     }
 }

@@ -47,9 +47,34 @@ pub struct Profile {
     #[serde(default)]
     #[schemars(length(max = 100))]
     pub slo: Vec<Slo>,
+    /// Further attempts at requests that failed. Each attempt is a request with an outcome of its own. Default: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retry: Option<Retry>,
     /// Budget of all its targets together.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub budget: Option<Budget>,
+}
+
+/// When a request that failed is sent again, as an application would do. Attempts end with the stage.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Retry {
+    /// Most attempts at the same request, the first one included.
+    #[schemars(range(min = 2, max = 10))]
+    pub attempts: u32,
+    /// The outcomes after which there is another attempt.
+    pub on: Vec<String>,
+    /// The wait before the second attempt, which doubles before each further one, and the longest one. A longer
+    /// `Retry-After` of the target takes its place.
+    pub backoff: ThinkTime,
+}
+
+impl Default for Retry {
+    fn default() -> Self {
+        let [min, max] = [1, 30].map(std::time::Duration::from_secs);
+        let on = ["rate_limited", "overloaded"].map(str::to_owned).to_vec();
+        Self { attempts: 2, on, backoff: ThinkTime { min, max } }
+    }
 }
 
 fn one_request() -> Vec<Stage> {

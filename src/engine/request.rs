@@ -24,6 +24,8 @@ pub(super) struct Prepared {
     pub(super) place: Arc<Place>,
     /// See [`Request::route`].
     pub(super) route: Option<Arc<str>>,
+    /// See [`Request::attempt`].
+    pub(super) attempt: u32,
     pub(super) ids: TraceIds,
     pub(super) sending: Result<Sending, Unsendable>,
 }
@@ -97,6 +99,7 @@ impl Stage {
                 due,
             )
             .by_route(of.route.clone())
+            .as_attempt(of.attempt)
         })
     }
 
@@ -258,6 +261,7 @@ impl Stage {
             seq = request.seq,
             step = (!request.place.step.is_empty()).then_some(&*request.place.step),
             outcome = failure.label(),
+            attempt = (request.attempt > 1).then_some(request.attempt),
             status = request.observed.status,
             trace_id = request.ids.trace_hex(),
             span_id = request.ids.span_hex(),

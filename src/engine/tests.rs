@@ -7,6 +7,7 @@ mod outcomes;
 mod reload;
 mod replay;
 mod results;
+mod retries;
 mod schedules;
 mod set_up;
 mod shutdown;
@@ -43,6 +44,7 @@ pub(super) struct Script {
     pub(super) usage: Option<(u64, u64)>,
     pub(super) status: Option<u16>,
     pub(super) body: Option<&'static str>,
+    pub(super) retry_after: Option<Duration>,
 }
 
 impl Default for Script {
@@ -57,6 +59,7 @@ impl Default for Script {
             usage: None,
             status: Some(200),
             body: None,
+            retry_after: None,
         }
     }
 }
@@ -145,6 +148,7 @@ impl Caller for Fake {
             answer.text = "x".repeat(script.chars);
             answer.observed.finish_reason = Some("stop".into());
             answer.observed.status = script.status;
+            answer.observed.retry_after = script.retry_after;
             answer.body = script.body.map(|body| body.as_bytes().into());
             if let Some((input, output)) = script.usage {
                 answer.observed.tokens.input = Some(Count { n: input, source: Source::Usage });

@@ -3,6 +3,7 @@
 //! without templates are prepared inline; all other CPU-bound work (rendering, checks, extraction) runs in
 //! the CPU pool.
 
+mod attempts;
 mod ongoing;
 mod prepare;
 mod render;
@@ -27,6 +28,9 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+/// Stands for a rest that is too long to be added to an instant.
+const MAX_REST: Duration = Duration::from_hours(30 * 365 * 24);
+
 /// When a user may continue.
 pub(super) struct Rest {
     /// When its last request ended.
@@ -49,7 +53,7 @@ pub(super) struct ScenarioUser {
     stage: Arc<Stage>,
     context: Arc<StageContext>,
     id: UserId,
-    /// Whether it has think time between its requests.
+    /// Whether it thinks between its requests, and makes further attempts at those that failed.
     thinks: bool,
     progress: Progress,
     /// What it extracted from answers; created with the first request that has to be rendered. It moves to
@@ -76,7 +80,8 @@ impl Rest {
 
     /// When the next journey is due, given the user's think time.
     pub(super) fn due_after(&self, thought: Duration) -> Instant {
-        self.ended + thought.max(self.pause)
+        let rest = thought.max(self.pause);
+        self.ended.checked_add(rest).unwrap_or_else(|| self.ended + MAX_REST)
     }
 }
 
@@ -106,7 +111,7 @@ impl ScenarioUser {
         self.scenario().journeys
     }
 
-    /// Returns the same user without think time.
+    /// Returns the same user without think time and retries: a probe is one request now.
     pub(super) fn without_think_time(mut self) -> Self {
         self.thinks = false;
         self
@@ -131,7 +136,7 @@ impl ScenarioUser {
             match action {
                 UserAction::Send(at) => {
                     journey.at(&at.step.name);
-                    let interruption = self.request(&at, &mut journey).await;
+                    let interruption = self.attempts(&at, &mut journey).await;
                     action = self.next(interruption.as_ref().map_or(UserEvent::Passed, Interruption::event));
                     last = interruption.map(|interruption| (at, interruption));
                 }
@@ -146,7 +151,7 @@ impl ScenarioUser {
         let UserAction::Send(at) = self.next(UserEvent::Due) else { return };
         let mut journey = self.open(due);
         journey.at(&at.step.name);
-        let prepared = self.prepared(&at, RenderedStep::by_our_fault(), journey.ids);
+        let prepared = self.prepared(&at, RenderedStep::by_our_fault(), journey.ids, 1);
         let offered = prepared.and_then(|it| self.stage.offer(due, &it, || journey.begin()));
         if let Some(offered) = offered {
             offered.skip(reason);
@@ -170,8 +175,15 @@ impl ScenarioUser {
     }
 
     /// Plays a request. Returns why the journey was interrupted, if it was.
-    async fn request(&mut self, at: &JourneyStep, journey: &mut OngoingJourney) -> Option<Interruption> {
-        let Some(prepared) = self.await_due(at, journey).await else { return Some(Interruption::Stopped) };
+    async fn request(
+        &mut self,
+        at: &JourneyStep,
+        attempt: u32,
+        journey: &mut OngoingJourney,
+    ) -> Option<Interruption> {
+        let Some(prepared) = self.await_due(at, attempt, journey).await else {
+            return Some(Interruption::Stopped);
+        };
         let stage = Arc::clone(&self.stage);
         let due = journey.due;
         let sending = stage.send(due, prepared, || journey.begin());
@@ -217,7 +229,12 @@ impl ScenarioUser {
 
     /// Waits until a request is due, and prepares it shortly before, unless it is already prepared. `None` if
     /// no more load is to be offered.
-    async fn await_due(&mut self, at: &JourneyStep, journey: &OngoingJourney) -> Option<Prepared> {
+    async fn await_due(
+        &mut self,
+        at: &JourneyStep,
+        attempt: u32,
+        journey: &OngoingJourney,
+    ) -> Option<Prepared> {
         let iteration = self.progress.iteration;
         let ahead = self.ahead.take().filter(|it| it.iteration == iteration && it.at.is_same(at));
         let due = journey.due;
@@ -233,7 +250,7 @@ impl ScenarioUser {
         } else {
             self.stage.wait_due(due, &CancellationToken::new()).await
         };
-        if is_due { self.prepared(at, ahead.rendered, journey.ids) } else { None }
+        if is_due { self.prepared(at, ahead.rendered, journey.ids, attempt) } else { None }
     }
 
     /// The next request of the journey, if the current one passes.
@@ -280,7 +297,7 @@ impl ScenarioUser {
             }
         }
         match journey.ended {
-            Some(ended) if !refused => Rest { ended, pause: end.pause },
+            Some(ended) if !refused => Rest { ended, pause: self.pause(end.pause, last) },
             _ => Rest { ended: Instant::now(), pause: end.pause },
         }
     }
@@ -334,7 +351,13 @@ impl ScenarioUser {
         journey
     }
 
-    fn prepared(&self, at: &JourneyStep, made: RenderedStep, journey: Option<TraceIds>) -> Option<Prepared> {
+    fn prepared(
+        &self,
+        at: &JourneyStep,
+        made: RenderedStep,
+        journey: Option<TraceIds>,
+        attempt: u32,
+    ) -> Option<Prepared> {
         let (runtime, step) = (&self.stage.run.runtime, &at.step);
         let place = runtime.plan.step_place(self.stage.index, step.number, made.turn)?;
         let route = match &step.action {
@@ -349,7 +372,7 @@ impl ScenarioUser {
             }
             None => runtime.shared.ids(),
         };
-        Some(Prepared { place: Arc::clone(place), route, ids, sending: made.sending })
+        Some(Prepared { place: Arc::clone(place), route, attempt, ids, sending: made.sending })
     }
 
     /// How long the user thinks before a step of its journey.

@@ -128,6 +128,8 @@ pub struct Observed {
     pub server: Option<String>,
     /// Rate-limit headroom.
     pub limits: Vec<Limit>,
+    /// How long the server that refused the request wants us to wait.
+    pub retry_after: Option<Duration>,
 }
 
 /// The record of one request that was sent (or failed on its way out).
@@ -146,6 +148,8 @@ pub struct Request {
     /// Method and path of a scenario's HTTP step as written in the config (`POST /api/sessions/{{ id }}`);
     /// `None` for calls in the target's dialect.
     pub route: Option<Arc<str>>,
+    /// Which attempt at the same request this is, from 1; later ones are made where the profile asks for retries.
+    pub attempt: u32,
     /// How it ended.
     pub outcome: Outcome,
     /// Human-readable details: never a label, never a secret.
@@ -187,6 +191,7 @@ impl Observed {
             connection: ConnectionRecord::default(),
             server: None,
             limits: Vec::new(),
+            retry_after: None,
         }
     }
 

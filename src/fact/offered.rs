@@ -20,6 +20,7 @@ struct Open {
     warm_up: bool,
     ids: TraceIds,
     route: Option<Arc<str>>,
+    attempt: u32,
     due: Instant,
 }
 
@@ -35,13 +36,21 @@ impl OfferedRequest {
         due: Instant,
     ) -> Self {
         sink.record(&Fact::Offered { place: Arc::clone(&place), warm_up });
-        Self { sink, open: Some(Open { place, run, seq, warm_up, ids, route: None, due }) }
+        Self { sink, open: Some(Open { place, run, seq, warm_up, ids, route: None, attempt: 1, due }) }
     }
 
     /// Sets the route of a scenario's HTTP step (see [`Request::route`]).
     pub fn by_route(mut self, route: Option<Arc<str>>) -> Self {
         if let Some(open) = &mut self.open {
             open.route = route;
+        }
+        self
+    }
+
+    /// Sets which attempt at the same request this is (see [`Request::attempt`]).
+    pub fn as_attempt(mut self, number: u32) -> Self {
+        if let Some(open) = &mut self.open {
+            open.attempt = number;
         }
         self
     }
@@ -53,7 +62,7 @@ impl OfferedRequest {
         }
     }
 
-    /// Records that the request has ended. Its identity (place, run, number, warm-up, ids, route) is known;
+    /// Records that the request has ended. Its identity (place, run, number, warm-up, ids, route, attempt) is known;
     /// `fill` completes the rest of the blank record.
     pub fn finish(mut self, fill: impl FnOnce(&mut Request)) -> Option<Arc<Request>> {
         let open = self.open.take()?;
@@ -76,6 +85,7 @@ impl Open {
             warm_up: self.warm_up,
             ids: self.ids,
             route: self.route,
+            attempt: self.attempt,
             outcome: Outcome::Failed(failure),
             detail: None,
             observed: Observed::nothing(Marks::begin(self.due, now)),

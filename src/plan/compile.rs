@@ -14,6 +14,7 @@ mod otlp;
 mod pairing;
 mod pattern;
 mod profile;
+mod retry;
 mod revision;
 mod scenario;
 mod schedule;

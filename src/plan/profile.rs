@@ -1,7 +1,9 @@
 //! A profile: what is sent, when, and what is expected of the answers.
 
-use super::{Action, Objective, Scenario, Schedule, Stage, Step, Target, compose_patches, output_cap};
-use crate::event::{Pair, Place, SeriesKey, TURNS, turn_bucket};
+use super::{
+    Action, Objective, Scenario, Schedule, Stage, Step, Target, Think, compose_patches, output_cap, serialize,
+};
+use crate::event::{Failure, Pair, Place, SeriesKey, TURNS, turn_bucket};
 use crate::vocabulary::Period;
 use jiff::tz::TimeZone;
 use serde::Serialize;
@@ -23,6 +25,8 @@ pub struct Profile {
     pub seed: u64,
     /// Objectives.
     pub slos: Vec<Objective>,
+    /// Further attempts at requests that failed, if it makes any.
+    pub retry: Option<Retry>,
     /// Budget of all its targets together.
     // The ledger takes a new one without disturbing a run.
     #[serde(skip)]
@@ -149,6 +153,18 @@ pub(super) fn merged_params(action: &Action, below: &Map<String, Value>) -> Map<
         Action::Ask(ask) => compose_patches(below, &ask.params),
         Action::Http(_) => Map::new(),
     }
+}
+
+/// When a request that failed is sent again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Retry {
+    /// Most attempts at the same request, the first one included.
+    pub attempts: u32,
+    /// The failures after which there is another one.
+    #[serde(serialize_with = "serialize::failures")]
+    pub on: Vec<Failure>,
+    /// The wait before the second attempt, and the longest one; see [`crate::pacing::backoff`].
+    pub backoff: Think,
 }
 
 /// A cap per period. At least one of the three limits is set.

@@ -3,6 +3,7 @@
 //!
 //! A serialised plan is there to be hashed and must not be shown: bodies and headers of steps are in the clear.
 
+use crate::event::Failure;
 use crate::secret::Secret;
 use crate::template::Template;
 use crate::vocabulary::Arrivals;
@@ -31,6 +32,10 @@ pub(super) fn optional_path<S: Serializer>(path: &Option<PathBuf>, serializer: S
         Some(path) => serializer.serialize_some(&path.to_string_lossy()),
         None => serializer.serialize_none(),
     }
+}
+
+pub(super) fn failures<S: Serializer>(failures: &[Failure], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(failures.iter().map(|failure| failure.label()))
 }
 
 pub(super) fn pattern<S: Serializer>(pattern: &Regex, serializer: S) -> Result<S::Ok, S::Error> {

@@ -3,7 +3,7 @@
 use super::{assemble, schedule, target, workload};
 use crate::plan::{
     Arrivals, AskStep, AskText, Bounds, Budget, Cache, Expect, Objective, Overlap, Plan, Price, Profile,
-    Ramp, Scenario, Schedule, Shape, Stage, Target, Think, Trigger, Window,
+    Ramp, Retry, Scenario, Schedule, Shape, Stage, Target, Think, Trigger, Window,
 };
 use serde_json::Map;
 use std::sync::Arc;
@@ -21,6 +21,7 @@ pub(crate) struct Build {
     pub(crate) prompts: AskStep,
     pub(crate) expect: Expect,
     pub(crate) slos: Vec<Objective>,
+    pub(crate) retry: Option<Retry>,
     pub(crate) budget: Option<Budget>,
     pub(crate) in_flight: u32,
     pub(crate) price: Option<Price>,
@@ -39,6 +40,7 @@ impl Default for Build {
             prompts: prompts(&["Hello"]),
             expect: Expect::default(),
             slos: Vec::new(),
+            retry: None,
             budget: None,
             in_flight: 1000,
             price: None,
@@ -56,6 +58,7 @@ impl Build {
             scenario: self.scenario.unwrap_or_else(|| workload(self.prompts, self.expect)),
             seed: 7,
             slos: self.slos,
+            retry: self.retry,
             budget: self.budget,
             revision: "r1".into(),
         };

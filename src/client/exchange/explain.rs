@@ -1,13 +1,18 @@
 //! Describes answers that are errors, or something else than an API's answer, for a person: what came, and what to try.
 
 use super::{Exchange, Form};
-use crate::client::{mapped, response};
+use crate::client::{Answer, mapped, response};
 use http::{HeaderMap, StatusCode, header};
 
 impl Exchange<'_> {
-    /// What an error answer says: its status, its message, and what to try.
-    pub(super) fn said(&self, status: StatusCode, headers: &HeaderMap, body: &[u8]) -> String {
-        let status_line = response::status_line(status);
+    /// What an error answer says: its status, how long to wait, its message (last, because it may be cut off), and what to
+    /// try.
+    pub(super) fn said(&self, status: StatusCode, answer: &Answer, body: &[u8]) -> String {
+        let headers = &answer.headers;
+        let status_line = match answer.observed.retry_after {
+            None => response::status_line(status),
+            Some(wait) => format!("{}, retry after {wait:?}", response::status_line(status)),
+        };
         if !status.is_redirection()
             && let Some(page) = response::page(headers, body)
         {

@@ -69,6 +69,25 @@ async fn a_good_whole_answer() {
 }
 
 #[tokio::test]
+async fn what_a_refusal_says_about_the_next_attempt() {
+    let body = r#"{"error":{"message":"too many"}}"#;
+    let of = async |status: &str, headers: &str| {
+        call(&client(Server::always(whole(status, headers, body)).await.target())).await
+    };
+    let json = "content-type: application/json\r\nx-ratelimit-remaining-requests: 0\r\n";
+    let limited = of("429 Too Many Requests", &format!("{json}retry-after: 60\r\n")).await;
+    failed(&limited, Failure::RateLimited, "HTTP 429 Too Many Requests, retry after 60s: too many");
+    assert_eq!(limited.observed.retry_after, Some(Duration::from_mins(1)));
+    assert_eq!(limited.observed.limits[0].remaining, Some(0.0));
+    let exact = format!("{json}retry-after: 1\r\nretry-after-ms: 250\r\n");
+    let overloaded = of("503 Service Unavailable", &exact).await;
+    failed(&overloaded, Failure::Overloaded, "HTTP 503 Service Unavailable, retry after 250ms: too many");
+    let silent = of("429 Too Many Requests", json).await;
+    failed(&silent, Failure::RateLimited, "HTTP 429 Too Many Requests: too many");
+    assert_eq!(silent.observed.retry_after, None);
+}
+
+#[tokio::test]
 async fn refused() {
     let gone = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     let answer = call(&client(target(&format!("http://{gone}/v1")))).await;

@@ -25,6 +25,7 @@ const DENIED: Script = Script {
     usage: None,
     status: Some(401),
     body: None,
+    retry_after: None,
 };
 
 #[tokio::test(start_paused = true)]

@@ -1,7 +1,7 @@
 //! A profile.
 
 use super::expect::{self, Answers};
-use super::{Findings, budget, revision, scenario, schedule, slo, stage, workload};
+use super::{Findings, budget, retry, revision, scenario, schedule, slo, stage, workload};
 use crate::config::{self, KeyPath};
 use crate::plan::{Profile, Scenario};
 use std::sync::Arc;
@@ -22,6 +22,7 @@ pub(super) fn compile(
     let scenario = scenario(written, path, findings);
     let slos = slo::compile(written, &path.key("slo"), findings);
     let own_budget = written.budget.as_ref().and_then(|b| budget::compile(b, &path.key("budget"), findings));
+    let retry = written.retry.as_ref().map(|r| retry::compile(r, &path.key("retry"), findings));
     if findings.errors.len() > before {
         return None;
     }
@@ -34,6 +35,7 @@ pub(super) fn compile(
         scenario: Arc::new(scenario),
         seed: written.seed.unwrap_or_else(|| revision::seed(name)),
         slos,
+        retry,
         budget: own_budget,
         revision,
     })

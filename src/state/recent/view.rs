@@ -43,6 +43,8 @@ pub struct RequestView {
     pub started: Time,
     /// When it ended.
     pub ended: Time,
+    /// Which attempt at the same request it was, from 1.
+    pub attempt: u32,
     /// `ok`, or why it failed.
     pub outcome: &'static str,
     /// Human-readable details.
@@ -108,6 +110,7 @@ impl RequestView {
             parent_span_id: request.ids.parent_hex().filter(|_| request.ids.sampled),
             started: Time(ended.checked_sub(marks.duration()).unwrap_or(ended)),
             ended: Time(ended),
+            attempt: request.attempt,
             outcome: request.outcome.label(),
             detail: request.detail.as_deref().map(shorten),
             status: request.observed.status,

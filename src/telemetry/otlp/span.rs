@@ -171,6 +171,9 @@ fn request_attributes(
         all.push(text("error.type", failure.label()));
     }
     all.extend(request.observed.status.map(|code| int("http.response.status_code", u64::from(code))));
+    if request.attempt > 1 {
+        all.push(int("http.request.resend_count", u64::from(request.attempt - 1)));
+    }
     all.push(text("user_agent.original", super::USER_AGENT));
     all.push(text("user_agent.synthetic.type", "test"));
     place_attributes(&request.place, &mut all);

@@ -17,6 +17,8 @@ pub(super) struct Feeds {
     counted: bool,
     tokens: bool,
     priced: bool,
+    /// Requests that failed are sent again.
+    retried: bool,
     /// Requests call the target's model, in its dialect.
     calls: bool,
 }
@@ -38,6 +40,7 @@ impl Feeds {
             counted: reported && plan.target.tokenizer.is_some(),
             tokens,
             priced: tokens && plan.target.price.is_some(),
+            retried: plan.profile.retry.is_some(),
             calls,
         }
     }
@@ -58,6 +61,7 @@ impl Feeds {
             When::Tokens => self.tokens,
             When::Priced => self.priced,
             When::Measured => self.measured,
+            When::Retried => self.measured && self.retried,
             When::MeasuredStreams => self.measured && self.streamed,
             When::MeasuredTokens => self.measured && self.tokens,
             When::MeasuredLimits => self.measured && self.asked,

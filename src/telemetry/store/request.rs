@@ -11,6 +11,9 @@ pub(super) fn ended(cells: &Cells<about::Step>, request: &Request, trace: Option
         return;
     }
     cells.get(row::Requests)[request.outcome].add(1);
+    if request.attempt > 1 {
+        cells.get(row::Retries)[request.outcome].add(1);
+    }
     if let Some(status) = request.observed.status {
         cells.get(row::HttpResponses)[status].add(1);
     }

@@ -337,6 +337,32 @@ fn connections_are_counted_where_they_were_opened() {
 }
 
 #[test]
+fn attempts_after_the_first_are_counted_where_a_profile_makes_them() {
+    let stages = || vec![stage("warm", true), stage("steady", false)];
+    let retry = crate::plan::Retry {
+        attempts: 3,
+        on: vec![Failure::Overloaded],
+        backoff: crate::plan::Think { min: Duration::from_secs(1), max: Duration::from_secs(2) },
+    };
+    let retrying = Profile { retry: Some(retry), ..profile("chat", stages()) };
+    let fixture = Fixture::of(plan(&["llama"], vec![retrying]));
+    let none = fixture.values();
+    assert!(none.series(Metric::Retries, "") > 1 && close(none.sum(Metric::Retries, ""), 0.0));
+    let overloaded = Outcome::Failed(Failure::Overloaded);
+    for (attempt, outcome) in [(1, overloaded), (2, overloaded), (3, Outcome::Ok), (1, Outcome::Ok)] {
+        play(&fixture.sink, fixture.steady(), outcome, |request| request.attempt = attempt);
+    }
+    let values = fixture.values();
+    let of = |metric, outcome| values.sum(metric, outcome);
+    assert!(close(of(Metric::Requests, "outcome=ok"), 2.0));
+    assert!(close(of(Metric::Requests, "outcome=overloaded"), 2.0));
+    assert!(close(of(Metric::Retries, "outcome=ok"), 1.0));
+    assert!(close(of(Metric::Retries, "outcome=overloaded"), 1.0));
+    assert_eq!(values.series(Metric::Retries, "stage=warm"), 0);
+    assert_eq!(Fixture::small().values().series(Metric::Retries, ""), 0);
+}
+
+#[test]
 fn rate_limits_appear_when_they_are_seen() {
     let fixture = Fixture::small();
     let limit = |remaining| Limit { kind: LimitKind::Tokens, limit: None, remaining: Some(remaining) };

@@ -1,0 +1,74 @@
+//! What a failed request asks of its user: another attempt, where the profile wants one, and in any case no request
+//! before the time that the target asks for.
+
+use super::ScenarioUser;
+use super::ongoing::{Interruption, OngoingJourney};
+use crate::event::{Outcome, Request};
+use crate::pacing;
+use crate::scenario::JourneyStep;
+use crate::seed;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// The longest `Retry-After` that is waited for where the stage has no end of its own. A run that lasts for hours
+/// because a quota is used up holds up those that are due after it.
+const MAX_RETRY_AFTER: Duration = Duration::from_mins(10);
+
+impl ScenarioUser {
+    /// Plays a request, and plays it again as long as it fails in a way for which the profile asks for another attempt.
+    /// Returns why the journey was interrupted, if it was: where a further attempt was not sent, the failure that it
+    /// followed.
+    pub(super) async fn attempts(
+        &mut self,
+        at: &JourneyStep,
+        journey: &mut OngoingJourney,
+    ) -> Option<Interruption> {
+        let mut attempt = 1;
+        let mut before = None;
+        loop {
+            match self.request(at, attempt, journey).await {
+                Some(Interruption::Failed(failed)) => {
+                    let due = self.next_attempt(&failed, attempt);
+                    let interruption = Some(Interruption::Failed(failed));
+                    let Some(due) = due else { return interruption };
+                    (attempt, before, journey.due) = (attempt + 1, interruption, due);
+                }
+                Some(unsent) => return before.or(Some(unsent)),
+                None => return None,
+            }
+        }
+    }
+
+    /// When the next attempt is due; `None` if there is none, or if it would come after the end of the stage.
+    fn next_attempt(&self, failed: &Request, attempt: u32) -> Option<Instant> {
+        let profile = &self.stage.run.runtime.plan.profile;
+        let retry = profile.retry.as_ref().filter(|retry| self.thinks && attempt < retry.attempts)?;
+        let Outcome::Failed(failure) = failed.outcome else { return None };
+        if !retry.on.contains(&failure) {
+            return None;
+        }
+        let asked = failed.observed.retry_after.unwrap_or_default();
+        let parts = [
+            self.context.seeds.draws,
+            self.stage.number.into(),
+            self.id.number().into(),
+            self.progress.iteration,
+            u64::from(attempt),
+        ];
+        let backoff = pacing::backoff(retry.backoff, attempt, &mut seed::rng("retry", &parts));
+        let due = failed.observed.marks.end.checked_add(backoff.max(asked))?;
+        let is_in_time = match self.stage.end {
+            Some(end) => due < end,
+            None => asked <= MAX_RETRY_AFTER,
+        };
+        is_in_time.then_some(due)
+    }
+
+    /// The shortest pause after a journey. A user of a closed loop waits for as long as the target asked for, in place
+    /// of hammering it; where that is longer than its stage, it sends no more.
+    pub(super) fn pause(&self, pause: Duration, last: Option<&(JourneyStep, Interruption)>) -> Duration {
+        let Some((_, Interruption::Failed(failed))) = last else { return pause };
+        let asked = failed.observed.retry_after.unwrap_or_default();
+        pause.max(if self.stage.end.is_some() { asked } else { asked.min(MAX_RETRY_AFTER) })
+    }
+}
