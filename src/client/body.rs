@@ -3,7 +3,7 @@
 use super::body_decoder::BodyDecoder;
 use super::classify::{self, CallError};
 use super::connection::Progress;
-use super::deadlines::{Deadlines, cancelled};
+use super::deadlines::{Deadline, Deadlines, cancelled};
 use crate::event::Failure;
 use bytes::Bytes;
 use http::Version;
@@ -87,7 +87,7 @@ pub(super) async fn read(
         match next {
             Next::Frame(mark, frame) => {
                 // A server that never pauses must not outrun the timers, which only fire while we wait.
-                let broken = if mark > until.at { Some(until.passed()) } else { None };
+                let broken = if mark > until.at { Some(late(until, body_decoder)) } else { None };
                 let broken = broken.or_else(|| deadlines.cancel.is_cancelled().then(cancelled));
                 if let Some(broken) = broken {
                     body_decoder.fail(mark, broken.failure, broken.detail);
@@ -103,7 +103,7 @@ pub(super) async fn read(
                 return false;
             }
             Next::Timer if Instant::now() >= until.at => {
-                let CallError { failure, detail } = until.passed();
+                let CallError { failure, detail } = late(until, body_decoder);
                 body_decoder.fail(Instant::now(), failure, detail);
                 return false;
             }
@@ -117,6 +117,13 @@ pub(super) async fn read(
             timer.as_mut().reset(until.at);
         }
     }
+}
+
+/// The failure of a deadline that has passed while the body was being read.
+fn late(until: Deadline, body_decoder: &BodyDecoder) -> CallError {
+    let CallError { failure, detail } = until.passed();
+    let received = body_decoder.received();
+    CallError::new(failure, format!("{detail}: {received} bytes of the answer's body have come"))
 }
 
 /// Handles a frame or the end; `Some` if nothing more will come, with whether the body was complete.

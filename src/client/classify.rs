@@ -142,6 +142,7 @@ fn io(error: &io::Error) -> Failure {
 fn h2(error: &h2::Error) -> Failure {
     match error.reason() {
         _ if error.is_library() => Failure::Protocol,
+        None if error.is_io() => error.get_io().map_or(Failure::Reset, io),
         Some(h2::Reason::HTTP_1_1_REQUIRED | h2::Reason::PROTOCOL_ERROR) => Failure::Protocol,
         _ => Failure::Reset,
     }
@@ -198,14 +199,16 @@ fn chain(error: &(dyn Error + 'static)) -> String {
     let mut next = Some(error);
     while let Some(error) = next {
         next = inner(error);
-        let text = match error.downcast_ref::<rustls::Error>() {
-            Some(error) => {
-                next = None;
-                tls_error::explain(error)
-            }
+        let text = if let Some(error) = error.downcast_ref::<rustls::Error>() {
+            next = None;
+            tls_error::explain(error)
+        } else if let Some(error) = error.downcast_ref::<h2::Error>() {
+            explain_h2(error)
+        } else if is_wrapper(error) {
             // It would repeat what it wraps.
-            None if is_wrapper(error) => continue,
-            None => error.to_string(),
+            continue;
+        } else {
+            error.to_string()
         };
         if line.is_empty() {
             line = text;
@@ -215,6 +218,27 @@ fn chain(error: &(dyn Error + 'static)) -> String {
         }
     }
     line
+}
+
+/// An HTTP/2 error with the name of its code, as in RFC 9113.
+fn explain_h2(error: &h2::Error) -> String {
+    let Some(reason) = error.reason() else { return error.to_string() };
+    let hint = match reason {
+        h2::Reason::HTTP_1_1_REQUIRED => ": set `http: \"1.1\"`",
+        h2::Reason::ENHANCE_YOUR_CALM if error.is_remote() => ": it wants fewer requests",
+        h2::Reason::REFUSED_STREAM => ": it has not processed the request",
+        _ => "",
+    };
+    let what = match (error.is_remote(), error.is_go_away()) {
+        (true, true) => "it closed the connection by GOAWAY with",
+        (true, false) => "it closed the stream by RST_STREAM with",
+        (false, _) => "we closed the connection with",
+    };
+    match u32::from(reason) {
+        // The last code of RFC 9113.
+        0..=13 => format!("{what} {reason:?}{hint}"),
+        unknown => format!("{what} the unknown code {unknown}"),
+    }
 }
 
 fn is_wrapper(error: &(dyn Error + 'static)) -> bool {
@@ -256,6 +280,17 @@ mod tests {
         for errno in [Errno::CONNREFUSED, Errno::TIMEDOUT, Errno::NETUNREACH, Errno::HOSTUNREACH] {
             let broken = set_up(Failure::Connect, "cannot connect to x:1", &errno.into());
             assert_eq!(broken.failure, Failure::Connect, "{errno}");
+        }
+    }
+
+    #[test]
+    fn http2_errors_have_the_names_of_their_codes() {
+        for (code, says) in [
+            (0, "we closed the connection with NO_ERROR"),
+            (13, "we closed the connection with HTTP_1_1_REQUIRED: set `http: \"1.1\"`"),
+            (99, "we closed the connection with the unknown code 99"),
+        ] {
+            assert_eq!(chain(&h2::Error::from(h2::Reason::from(code))), says);
         }
     }
 

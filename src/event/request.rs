@@ -195,14 +195,16 @@ impl Observed {
         }
     }
 
-    /// `(last_token - first_token) / (n - k)`, in seconds; absent if n < 2, if n is unknown, or if not
-    /// streamed.
+    /// `(last_token - first_token) / (n - k)`, in seconds; absent if n < 2, if n is unknown, if not streamed,
+    /// or if all tokens came in one read.
     pub fn time_per_output_token(&self) -> Option<f64> {
         if !self.streamed {
             return None;
         }
         let rest = self.tokens.after_first()?;
-        Some(self.marks.decode_time()?.as_secs_f64() / rest as f64)
+        // Events of one read share their mark: there is no time between them.
+        let time = self.marks.decode_time().filter(|time| !time.is_zero())?;
+        Some(time.as_secs_f64() / rest as f64)
     }
 
     /// `n / (end - sent)`: tokens per second over the whole request.

@@ -41,7 +41,7 @@ impl Exchange<'_> {
                     self.tried()
                 )
             }
-            None if text.is_empty() => status_line,
+            None if text.is_empty() => format!("{status_line}, with an empty body"),
             None => format!("{status_line}: {text}"),
         }
     }

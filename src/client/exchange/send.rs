@@ -54,7 +54,12 @@ impl Exchange<'_> {
         sent: Instant,
     ) -> Result<Result<Response<Incoming>, Lost>, CallError> {
         let until = self.deadlines.content(sent, self.awaits_content());
-        let result = self.deadlines.wait(until, link.send(request)).await;
+        let result = self.deadlines.wait(until, link.send(request)).await.map_err(|mut late| {
+            if late.failure != Failure::Cancelled {
+                late.detail.push_str(": the request was sent, and no answer has begun");
+            }
+            late
+        });
         let now = Instant::now();
         if let Ok(Ok(_)) = &result {
             self.marks.headers = Some(now);
