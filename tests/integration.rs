@@ -14,6 +14,8 @@ mod access;
 mod architecture;
 #[path = "integration/asked.rs"]
 mod asked;
+#[path = "integration/authority.rs"]
+mod authority;
 #[path = "integration/cli.rs"]
 mod cli;
 #[path = "integration/connections.rs"]
@@ -24,6 +26,8 @@ mod daemon;
 mod docs;
 #[path = "integration/examples.rs"]
 mod examples;
+#[path = "integration/fault_matrix.rs"]
+mod fault_matrix;
 #[path = "integration/faults.rs"]
 mod faults;
 #[path = "integration/ground_truth.rs"]

@@ -1,0 +1,220 @@
+//! The matrix of faults: real sockets against the whole process. Each row is a target that goes wrong in one way, and says
+//! which outcome it has and what a person is told. All rows are played at once, beside a profile that must notice nothing.
+
+#[path = "fault_matrix/http2.rs"]
+mod http2;
+#[path = "fault_matrix/rows.rs"]
+mod rows;
+#[path = "fault_matrix/servers.rs"]
+mod servers;
+
+use crate::authority::Authority;
+use crate::harness::{ONCE, Simulator, until};
+use crate::http::get;
+use crate::process::{Process, folder};
+use crate::scrape::Scrape;
+use rows::Row;
+use servers::{Server, script};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+use tokenbeat::event::Failure;
+
+/// What the Helm chart gives the process.
+const MOST_MEMORY: u64 = 512 << 20;
+
+/// All rows are through by then, on a slow machine too.
+const PLAYED_WITHIN: Duration = Duration::from_secs(50);
+
+/// The outcome of requests that are in flight when the process is told to stop: its row has no other.
+const STOPPED: &str = "cancelled";
+
+/// Timeouts that only a machine that hangs can reach.
+const LONG: &str = "timeouts: { connect: 50s, first_token: 50s, stall: 50s, total: 55s }";
+
+/// What is wrong with the messages for people: the debug form of an error, or an error of the system told twice.
+fn is_raw(detail: &str) -> bool {
+    let forms = ["Error(", "Error {", "Os {", "Some(", "Custom {", "Kind("];
+    forms.iter().any(|form| detail.contains(form)) || detail.matches("os error").count() > 1
+}
+
+/// The daemon, and all that it is played against.
+struct World {
+    process: Process,
+    address: SocketAddr,
+    rows: Vec<Row>,
+    /// Connections to the address that redirects lead to.
+    elsewhere: Arc<AtomicUsize>,
+    _servers: Vec<Server>,
+    _simulator: Simulator,
+    _authority: Authority,
+}
+
+impl World {
+    async fn start() -> Self {
+        let (simulator, authority) = (Simulator::start(), Authority::new("ours"));
+        let elsewhere = Arc::new(AtomicUsize::new(0));
+        let noted = Arc::clone(&elsewhere);
+        let led_to = Server::start(&script(move |_, _| {
+            noted.fetch_add(1, Ordering::SeqCst);
+            async {}
+        }))
+        .await;
+        // `TOKENBEAT_TEST_ROWS=tls` plays the rows that begin so.
+        let wanted = std::env::var("TOKENBEAT_TEST_ROWS").unwrap_or_default();
+        let mut rows = rows::all(&authority, led_to.address);
+        rows.retain(|row| row.name.starts_with(&wanted) || row.outcomes == [(STOPPED, 1)]);
+        let mut config = format!(
+            "agent: {{ id: test }}\nserver: {{ listen: 127.0.0.1:0 }}\ntargets:\n  \
+             neighbour: {{ api: openai-chat, base_url: 'http://{}/v1', model: m }}\n",
+            simulator.address
+        );
+        let mut servers = vec![led_to];
+        let mut profiles = String::from(
+            "profiles:\n  neighbour: { targets: [neighbour], schedule: { every: 8760h, at_start: true }, \
+             load: [{ for: 8760h, rate: 20/s }], workload: { prompts: [hello], output_tokens: 4 } }\n",
+        );
+        for row in &rows {
+            let server = Server::start(&row.peer).await;
+            let port = server.address.port().to_string();
+            let address = server.address.to_string();
+            let keys = row.keys.replace("{ADDRESS}", &address).replace("{PORT}", &port);
+            write!(config, "  {}: {{ {keys}", row.name).unwrap();
+            for (key, usual) in [
+                ("api", "api: openai-chat, model: m".to_owned()),
+                ("base_url", format!("base_url: 'http://{address}/v1'")),
+                ("timeouts", LONG.to_owned()),
+            ] {
+                if !keys.contains(&format!("{key}:")) {
+                    write!(config, ", {usual}").unwrap();
+                }
+            }
+            config.push_str(" }\n");
+            let (requests, users) = (row.requests(), if row.requests() > 2 { 40 } else { 1 });
+            writeln!(
+                profiles,
+                "  {}: {{ targets: [{}], schedule: {ONCE}, load: [{{ requests: {requests}, users: {users} }}], {} }}",
+                row.name, row.name, row.profile
+            )
+            .unwrap();
+            servers.push(server);
+        }
+        let serve = ["serve", "--config.file", "tokenbeat.yaml"];
+        let process = Process::start(folder(&(config.replace("{ ,", "{") + &profiles)), &serve, &[]);
+        let address = process.says("listening address=").await.parse().unwrap();
+        Self {
+            process,
+            address,
+            rows,
+            elsewhere,
+            _servers: servers,
+            _simulator: simulator,
+            _authority: authority,
+        }
+    }
+
+    async fn scrape(&self) -> Scrape {
+        Scrape::read(&get(self.address, "/metrics").await.ok())
+    }
+
+    /// Waits until every request has its outcome, all but those that never end, or until that takes too long: then the rows
+    /// tell which have none.
+    async fn ended(&self) -> Scrape {
+        let open = |scrape: &Scrape, row: &Row| ended(scrape, &row.name) < f64::from(row.requests());
+        let ended = until("every request to end", async || {
+            let scrape = self.scrape().await;
+            let mut to_end = self.rows.iter().filter(|row| row.outcomes != [(STOPPED, 1)]);
+            (!to_end.any(|row| open(&scrape, row))).then_some(())
+        });
+        let _ = tokio::time::timeout(PLAYED_WITHIN, ended).await;
+        self.scrape().await
+    }
+}
+
+fn outcomes<'a>(scrape: &'a Scrape, profile: &'a str) -> Vec<(&'a str, f64)> {
+    scrape.metric("tokenbeat_requests_total").label("profile", profile).nonzero("outcome")
+}
+
+fn ended(scrape: &Scrape, profile: &str) -> f64 {
+    outcomes(scrape, profile).iter().map(|(_, n)| n).sum()
+}
+
+/// What was told of the failures of each target.
+async fn details(address: SocketAddr) -> BTreeMap<String, Vec<(String, String)>> {
+    let answer = get(address, "/api/v1/requests?failed=true&limit=1000").await.json();
+    let mut details: BTreeMap<String, Vec<(String, String)>> = BTreeMap::new();
+    for request in answer["requests"].as_array().unwrap() {
+        let text = |key: &str| request[key].as_str().unwrap_or_default().to_owned();
+        details.entry(text("target")).or_default().push((text("outcome"), text("detail")));
+    }
+    details
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_fault_has_one_outcome_and_a_message_and_no_effect_on_others() {
+    let world = World::start().await;
+    let scrape = world.ended().await;
+    let details = details(world.address).await;
+    let mut wrong = Vec::new();
+    for row in &world.rows {
+        let got: BTreeMap<&str, f64> = outcomes(&scrape, &row.name).into_iter().collect();
+        let expected = row.outcomes.iter().filter(|(outcome, _)| *outcome != STOPPED);
+        let expected: BTreeMap<&str, f64> = expected.map(|(outcome, n)| (*outcome, f64::from(*n))).collect();
+        let said = details.get(&row.name).map(Vec::as_slice).unwrap_or_default();
+        if got != expected {
+            wrong.push(format!("{}: {got:?} in place of {expected:?}: {said:?}", row.name));
+        }
+        for (outcome, detail) in said {
+            let missing = row.says.iter().find(|part| !detail.contains(*part));
+            if missing.is_some() || detail.is_empty() || is_raw(detail) {
+                wrong.push(format!("{} {outcome}: {detail:?} has to say {missing:?}", row.name));
+            }
+        }
+        if row.in_one_piece {
+            let times = scrape.metric("tokenbeat_time_per_output_token_seconds_count");
+            let (name, times) = (&row.name, times.label("profile", &row.name).value());
+            if times > 0.0 {
+                wrong.push(format!("{name}: {times} times per token of an answer in one piece"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert_eq!(world.elsewhere.load(Ordering::SeqCst), 0, "no redirect is followed");
+    let neighbour = outcomes(&scrape, "neighbour");
+    assert!(matches!(neighbour.as_slice(), [("ok", n)] if *n >= 20.0), "{neighbour:?}");
+    if let Some(peak) = world.process.peak_memory() {
+        println!("{} MiB of memory at most", peak >> 20);
+        assert!(peak < MOST_MEMORY, "{} MiB at once", peak >> 20);
+    }
+    stops(world).await;
+}
+
+/// A second signal ends what is in flight, with an outcome of its own.
+async fn stops(world: World) {
+    let process = world.process;
+    process.signal("TERM").await;
+    process.says("asked to stop").await;
+    process.signal("TERM").await;
+    let ended = process.ended().await;
+    assert_eq!(ended.code, 0, "{}", ended.err);
+    let row = world.rows.iter().find(|row| row.outcomes == [(STOPPED, 1)]).unwrap();
+    let run = format!("run=\"{0}/{0}/", row.name);
+    let line = ended.err.lines().rfind(|line| line.contains("run ended") && line.contains(&run));
+    assert!(line.is_some_and(|line| line.contains(STOPPED)), "{line:?}");
+}
+
+/// A failure that is added to the list needs a row here.
+#[tokio::test]
+async fn every_failure_has_a_row() {
+    let rows = rows::all(&Authority::new("ours"), "127.0.0.1:1".parse().unwrap());
+    let have: BTreeSet<&str> =
+        rows.iter().flat_map(|row| &row.outcomes).map(|(outcome, _)| *outcome).collect();
+    let missing: Vec<&str> =
+        Failure::ALL.iter().map(|failure| failure.label()).filter(|label| !have.contains(label)).collect();
+    assert!(missing.is_empty(), "no row has {missing:?}");
+    let names: BTreeSet<&str> = rows.iter().map(|row| row.name.as_str()).collect();
+    assert_eq!(names.len(), rows.len(), "names are unique");
+}
