@@ -6,6 +6,7 @@
 //! the types see it: so all errors come at once, each with its place, and in words for an operator.
 
 mod agent;
+mod currency;
 mod expect;
 mod layers;
 mod load;
@@ -30,6 +31,7 @@ mod validate;
 mod yaml;
 
 pub use agent::{Agent, Budget, Limits, Probe, Prometheus, Server, Telemetry};
+pub use currency::Currency;
 pub use expect::{
     Expect, ExpectText, ExpectTokens, JsonCheck, NamedText, SchemaCheck, SchemaOf, Status, Statuses,
     TextCheck,

@@ -7,6 +7,7 @@ mod closed;
 pub mod dispatch;
 mod gate;
 mod in_flight;
+mod margin;
 mod open;
 mod pair_handle;
 mod play;

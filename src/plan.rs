@@ -17,6 +17,7 @@ mod hostile;
 mod load;
 pub mod otlp;
 mod params;
+mod period;
 mod profile;
 mod scenario;
 mod schedule;

@@ -6,11 +6,13 @@ mod activity;
 mod answers;
 mod api;
 mod ask;
+mod budgets;
 mod caller;
 mod chart;
 mod command;
 mod connections;
 mod current;
+mod held_back;
 mod history;
 mod listen;
 mod notice;
@@ -105,7 +107,7 @@ pub struct About {
     pub location: String,
     /// Version of tokenbeat.
     pub version: &'static str,
-    /// The currency of costs: an ISO code, or the operator's own name for it.
+    /// The currency of costs, an ISO 4217 code in lower case.
     pub currency: String,
     /// A notice for the status page, if there is one (the demo has one).
     pub notice: Notice,

@@ -114,6 +114,12 @@ impl Price {
         self.cached_input.unwrap_or(self.input)
     }
 
+    /// The most that these tokens can cost, whether or not input comes from a cache: a provider may charge more for
+    /// what it writes to its cache.
+    pub fn most(&self, input: u64, output: u64) -> f64 {
+        self.cost(input, 0, output).max(self.cost(input, input, output))
+    }
+
     /// What these tokens cost. `cached_input` is part of `input`.
     pub fn cost(&self, input: u64, cached_input: u64, output: u64) -> f64 {
         let cached = cached_input.min(input);

@@ -1,5 +1,6 @@
 //! The sections `agent`, `server` and `telemetry`, as written.
 
+use super::currency::Currency;
 use super::otlp::Otlp;
 use super::text::{Address, HostName, Length, ListenAddress, Zone};
 use crate::vocabulary::Period;
@@ -12,7 +13,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 /// This agent.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Agent {
     /// Stable name of this agent (`service.instance.id`). Default: the host name.
@@ -23,9 +24,8 @@ pub struct Agent {
     pub location: String,
     /// More labels for every series, such as `{ environment: prod }`.
     pub labels: BTreeMap<String, String>,
-    /// Currency of prices and budgets; the label `currency` of the cost. Default: usd.
-    #[schemars(length(min = 1))]
-    pub currency: String,
+    /// Currency of prices and budgets, a code of ISO 4217; in lower case the label `currency` of the cost. Default: usd.
+    pub currency: Currency,
     /// Limits of the process.
     pub limits: Limits,
     /// Budget of everything together.
@@ -39,21 +39,6 @@ pub struct Agent {
     pub state: Option<PathBuf>,
     /// How much of runs and series is kept in the state file.
     pub history: History,
-}
-
-impl Default for Agent {
-    fn default() -> Self {
-        Self {
-            id: None,
-            location: String::new(),
-            labels: BTreeMap::new(),
-            currency: "usd".to_owned(),
-            limits: Limits::default(),
-            budget: None,
-            state: None,
-            history: History::default(),
-        }
-    }
 }
 
 /// How much of runs and series is kept in the state file. Budgets are kept in any case.

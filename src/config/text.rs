@@ -394,6 +394,7 @@ pub(crate) const FORMATS: &[(&str, Check)] = &[
     checked::<ListenAddress>(),
     checked::<HostName>(),
     checked::<Address>(),
+    checked::<super::currency::Currency>(),
     checked::<super::expect::Status>(),
     checked::<super::rate::PerSecond>(),
     checked::<super::schedule::Days>(),

@@ -2,13 +2,16 @@
 //! sends it, and why, is not known here.
 
 use super::in_flight::InFlightPermit;
+use super::margin::OpenRequest;
 use super::settle::{self, Asked};
 use super::stage::Stage;
 use super::{CANCEL_LEEWAY, OVERRUN};
 use crate::checks::{self, Evidence};
 use crate::client::{Answer, CallOptions, Context};
 use crate::cpu_pool::{self, Unfinished};
-use crate::event::{Failure, Hold, Marks, Outcome, Place, Request, SkipReason, TraceIds};
+use crate::event::{
+    Exhausted, Failure, Hold, Marks, Outcome, Place, Refusal, Request, SkipReason, Spend, TraceIds,
+};
 use crate::exchange::Call;
 use crate::fact::OfferedRequest;
 use crate::plan::{Expect, PairPlan, Rule, STATUS_CHECK, Step};
@@ -75,8 +78,9 @@ pub(super) struct Judged {
 }
 
 /// What a request holds while it is in flight.
-struct Admitted {
+struct Admitted<'a> {
     hold: Hold,
+    open: OpenRequest<'a>,
     /// One permit of the target, one of the total.
     _places: (InFlightPermit, InFlightPermit),
 }
@@ -128,10 +132,14 @@ impl Stage {
         let (asked, asked_output) = (Asked::of(&call), call.output_tokens);
         let Some(answer) = self.call(call, Context { due, ids, cancel: self.hard().clone(), options }).await
         else {
-            // The reservation stays spent, because the target may charge for the request.
+            // What it may have cost by its bounds stays spent, because the target may charge for it.
+            let most = asked.beyond(admitted.open.known).most.spend(plan.target.price.as_ref());
+            self.run.runtime.shared.ledger.settle(admitted.hold, Spend { requests: 1, ..most });
             return Err(self.ended(offered, |request| request.outcome = Outcome::Failed(Failure::Cancelled)));
         };
-        let spent = settle::actual(&answer, asked, plan.target.price.as_ref());
+        let asked_with_excess = asked.beyond(admitted.open.known);
+        let spent = settle::actual(&answer, asked_with_excess, plan.target.price.as_ref());
+        self.learn(asked, &answer);
         let ledger = &self.run.runtime.shared.ledger;
         // The request counts as in flight until its reservation is recorded, so that a process killed now
         // forgets no more than that.
@@ -207,7 +215,7 @@ impl Stage {
     }
 
     /// Acquires what a request needs, starting with what is cheapest to give back.
-    fn admit(&self, due: Instant, call: &Call) -> Result<Admitted, SkipReason> {
+    fn admit(&self, due: Instant, call: &Call) -> Result<Admitted<'_>, SkipReason> {
         if Instant::now().saturating_duration_since(due) > OVERRUN {
             self.run.log_skip(SkipReason::Overrun, None);
             return Err(SkipReason::Overrun);
@@ -220,13 +228,38 @@ impl Stage {
             self.run.log_skip(SkipReason::InFlight, None);
             return Err(SkipReason::InFlight);
         };
-        let most = settle::most(call, runtime.plan.target.price.as_ref());
-        match runtime.shared.ledger.reserve(&runtime.plan.profile.name, most) {
-            Ok(hold) => Ok(Admitted { hold, _places: places }),
+        let open = runtime.margins.open(Asked::of(call));
+        match self.reserve(call, &open) {
+            Ok(hold) => Ok(Admitted { hold, open, _places: places }),
             Err(exhausted) => {
                 self.run.log_skip(SkipReason::Budget, Some(&exhausted));
                 Err(SkipReason::Budget)
             }
+        }
+    }
+
+    /// Reserves the most that a request can cost by its bounds, and what it may use beyond them. Where that does
+    /// not fit, one request at a time goes out without a margin: so a budget can be spent to its end, and what has
+    /// been learned is corrected when it no longer holds.
+    fn reserve(&self, call: &Call, open: &OpenRequest<'_>) -> Result<Hold, Exhausted> {
+        let plan = &self.run.runtime.plan;
+        let ledger = &self.run.runtime.shared.ledger;
+        let price = plan.target.price.as_ref();
+        let most = settle::most(call, price);
+        match ledger.reserve(&plan.pair, most, open.margin.spend(price)) {
+            Err(Exhausted { why: Refusal::Margin, .. }) if open.alone => {
+                ledger.reserve(&plan.pair, most, Spend::default())
+            }
+            reserved => reserved,
+        }
+    }
+
+    /// Learns from an answer how far its request was beyond its bounds. A request that failed teaches only what the
+    /// server reports.
+    fn learn(&self, asked: Asked, answer: &Answer) {
+        let (input, output) = settle::reported(answer);
+        if answer.outcome == Outcome::Ok || input.is_some() {
+            self.run.runtime.margins.learn(asked, input, output);
         }
     }
 

@@ -4,6 +4,7 @@ use super::active_runs::ActiveRunGuard;
 use super::clock::{instant_of, system_time};
 use super::gate::Gate;
 use super::in_flight::InFlight;
+use super::margin::Margins;
 use super::record::Record;
 use super::request::{Sending, Unsendable};
 use super::result::{self, Offered};
@@ -38,6 +39,7 @@ pub(super) struct PairRuntime {
     /// The target's permits, for requests in flight and for open journeys.
     pub(super) in_flight: Arc<InFlight>,
     pub(super) journeys: Arc<InFlight>,
+    pub(super) margins: Margins,
     /// Shut when the pair leaves the plan.
     pub(super) gate: Gate,
     /// Which of the engine's plans the pair came with, counted from 0.
@@ -111,6 +113,7 @@ impl PairRuntime {
             log_throttle: LogThrottle::default(),
             in_flight: shared.in_flight_per_target.of(name),
             journeys: shared.journeys_per_target.of(name),
+            margins: Margins::default(),
             gate: Gate::new(shared.stop.child_token()),
             generation,
             shared,

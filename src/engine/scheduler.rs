@@ -4,7 +4,7 @@
 use super::clock::{self, system_time};
 use super::play::play;
 use super::run::{PairRuntime, Start};
-use crate::event::{Pair, RunRef, SkippedRun, Spend};
+use crate::event::{Pair, RunRef, SkippedRun};
 use crate::fact::Fact;
 use crate::schedule::{Action, Event, RunNumber, ScheduleMachine, StartRun, Timetable};
 use jiff::Timestamp;
@@ -199,17 +199,14 @@ impl PairScheduler {
 
     /// Whether the budget has room for a run's first request, or for the minimum that a journey needs. If
     /// not, the whole run is skipped, so that an exhausted budget shows up as skipped runs rather than a
-    /// flood of skipped requests. The reservation made for this check is released immediately.
+    /// flood of skipped requests.
     fn affords(&self, start: StartRun) -> bool {
         let plan = &self.runtime.plan;
         let seeds = self.runtime.seeds(start.nominal.into(), start.due);
         // A request that cannot be built costs nothing, and its run will show why.
         let Some(most) = self.runtime.first_costs(seeds) else { return true };
-        match self.runtime.shared.ledger.reserve(&plan.profile.name, most) {
-            Ok(hold) => {
-                self.runtime.shared.ledger.settle(hold, Spend::default());
-                true
-            }
+        match self.runtime.shared.ledger.affords(&plan.pair, most) {
+            Ok(()) => true,
             Err(exhausted) => {
                 if self.skipping != Some(SkippedRun::Budget) {
                     tracing::warn!(

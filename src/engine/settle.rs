@@ -9,14 +9,40 @@ use crate::plan::{Action, PairPlan, Price, Step};
 /// what was spent, and the next reservation is refused.
 const OUTPUT_WITHOUT_LIMIT: u64 = 16_384;
 
-/// The most that a request can cost: all its input at full price, and all the output that it allows.
-pub(super) fn most(call: &Call, price: Option<&Price>) -> Spend {
-    let Asked { most_input: input, most_output: output } = Asked::of(call);
-    Spend {
-        requests: 1,
-        tokens: input.saturating_add(output),
-        cost: price.map_or(0.0, |price| price.cost(input, 0, output)),
+/// Input and output tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct TokenCounts {
+    pub(super) input: u64,
+    pub(super) output: u64,
+}
+
+impl TokenCounts {
+    /// Both together.
+    const fn total(self) -> u64 {
+        self.input.saturating_add(self.output)
     }
+
+    const fn plus(self, other: Self) -> Self {
+        Self {
+            input: self.input.saturating_add(other.input),
+            output: self.output.saturating_add(other.output),
+        }
+    }
+
+    /// The most that they can cost.
+    fn most_cost(self, price: Option<&Price>) -> f64 {
+        price.map_or(0.0, |price| price.most(self.input, self.output))
+    }
+
+    /// What they take from a budget beside a request.
+    pub(super) fn spend(self, price: Option<&Price>) -> Spend {
+        Spend { requests: 0, tokens: self.total(), cost: self.most_cost(price) }
+    }
+}
+
+/// The most that a request can cost: all its input at the highest price, and all the output that it allows.
+pub(super) fn most(call: &Call, price: Option<&Price>) -> Spend {
+    Spend { requests: 1, ..Asked::of(call).most.spend(price) }
 }
 
 /// The minimum that a step's request reserves, as far as that is known before it is rendered.
@@ -25,23 +51,28 @@ pub(super) fn least(pair: &PairPlan, step: &Step) -> Spend {
         Action::Http(http) => (http.reserve.input_tokens, http.reserve.output_tokens),
         Action::Ask(_) => (0, pair.output_cap(step).unwrap_or(0)),
     };
-    let cost = pair.target.price.as_ref().map_or(0.0, |price| price.cost(input, 0, output));
-    Spend { requests: 1, tokens: input.saturating_add(output), cost }
+    Spend { requests: 1, ..TokenCounts { input, output }.spend(pair.target.price.as_ref()) }
 }
 
 /// What was reserved for a request, as far as settling it needs to know.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Asked {
-    /// Upper bound on input tokens.
-    most_input: u64,
-    /// Upper bound on output tokens.
-    most_output: u64,
+    /// Upper bounds, as far as they are known before the request is sent.
+    pub(super) most: TokenCounts,
+    /// Whether the operator has declared them.
+    pub(super) declared: bool,
 }
 
 impl Asked {
     pub(super) fn of(call: &Call) -> Self {
-        let most_output = call.output_tokens.or(call.most_output_tokens).unwrap_or(OUTPUT_WITHOUT_LIMIT);
-        Self { most_input: call.most_input_tokens, most_output }
+        let output = call.output_tokens.or(call.most_output_tokens).unwrap_or(OUTPUT_WITHOUT_LIMIT);
+        let most = TokenCounts { input: call.most_input_tokens, output };
+        Self { most, declared: call.most_output_tokens.is_some() }
+    }
+
+    /// With bounds that are so much higher.
+    pub(super) const fn beyond(self, excess: TokenCounts) -> Self {
+        Self { most: self.most.plus(excess), ..self }
     }
 }
 
@@ -57,15 +88,20 @@ pub(super) fn actual(answer: &Answer, asked: Asked, price: Option<&Price>) -> Sp
     if !reached(answer) {
         return Spend::default();
     }
-    let input = by_usage(answer.observed.tokens.input);
-    let output = by_usage(answer.observed.tokens.output);
+    let (input, output) = reported(answer);
     let refused = answer.observed.status.is_some_and(|status| !(200..300).contains(&status));
     let unknown = |reserved: u64| if refused { 0 } else { reserved };
     let cached = answer.observed.tokens.cached_input.filter(|_| input.is_some()).unwrap_or(0);
-    let input = input.unwrap_or_else(|| unknown(asked.most_input));
-    let output = output.unwrap_or_else(|| unknown(asked.most_output));
-    let cost = price.map_or(0.0, |price| price.cost(input, cached, output));
-    Spend { requests: 1, tokens: input.saturating_add(output), cost }
+    let used = TokenCounts {
+        input: input.unwrap_or_else(|| unknown(asked.most.input)),
+        output: output.unwrap_or_else(|| unknown(asked.most.output)),
+    };
+    // Without a report it is not known either how much came from a cache.
+    let cost = match price {
+        Some(price) if input.is_some() => price.cost(used.input, cached, used.output),
+        price => used.most_cost(price),
+    };
+    Spend { requests: 1, tokens: used.total(), cost }
 }
 
 /// The cost given in a request's record, as far as its tokens are known.
@@ -97,6 +133,11 @@ fn reached(answer: &Answer) -> bool {
     answer.observed.marks.sent.is_some() && !before && !unopened
 }
 
+/// Input and output tokens as the server reports them.
+pub(super) fn reported(answer: &Answer) -> (Option<u64>, Option<u64>) {
+    (by_usage(answer.observed.tokens.input), by_usage(answer.observed.tokens.output))
+}
+
 fn by_usage(count: Option<Count>) -> Option<u64> {
     count.filter(|count| count.source == Source::Usage).map(|count| count.n)
 }
@@ -108,7 +149,7 @@ mod tests {
     use tokio::time::Instant;
 
     const PRICE: Price = Price { input: 2.0, cached_input: Some(1.0), output: 10.0 };
-    const ASKED: Asked = Asked { most_input: 50, most_output: 100 };
+    const ASKED: Asked = Asked { most: TokenCounts { input: 50, output: 100 }, declared: false };
 
     fn answer(outcome: Outcome, status: Option<u16>) -> Answer {
         let now = Instant::now();
@@ -146,6 +187,12 @@ mod tests {
         assert_eq!(micros(most(&call(None, None), None)), (1, 50 + 16_384, 0.0));
         // An HTTP step declares what it may cost, and that may be nothing.
         assert_eq!(micros(most(&call(None, Some(0)), Some(&PRICE))), (1, 50, 100.0));
+        assert!(Asked::of(&call(None, Some(0))).declared && !Asked::of(&call(Some(1), None)).declared);
+        // A provider may charge more for a prompt that it writes to its cache.
+        let dear = Price { input: 2.0, cached_input: Some(3.0), output: 10.0 };
+        assert_eq!(micros(most(&call(Some(100), None), Some(&dear))), (1, 150, 1150.0));
+        let lost = answer(Outcome::Failed(Failure::Reset), None);
+        assert_eq!(micros(actual(&lost, ASKED, Some(&dear))), (1, 150, 1150.0));
     }
 
     #[test]

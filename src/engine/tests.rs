@@ -1,6 +1,7 @@
 //! Tests of the engine with a scripted caller and a paused clock.
 
 mod arrivals;
+mod budgets;
 mod journeys;
 mod load;
 mod outcomes;
@@ -313,8 +314,8 @@ impl Facts {
 pub(super) struct Free(pub(super) Mutex<Vec<Spend>>);
 
 impl Ledger for Free {
-    fn reserve(&self, profile: &Arc<str>, most: Spend) -> Result<Hold, Exhausted> {
-        Ok(Hold { profile: Arc::clone(profile), reserved: most, at: 0, number: 0 })
+    fn reserve(&self, pair: &Pair, most: Spend, margin: Spend) -> Result<Hold, Exhausted> {
+        Ok(Hold { profile: Arc::clone(&pair.profile), reserved: most + margin, at: 0, number: 0 })
     }
 
     fn settle(&self, _: Hold, actual: Spend) {

@@ -1,8 +1,11 @@
 //! Budgets as the engine sees them: reserve the most that a request can cost before sending it, and settle
 //! what it actually cost when it has ended.
 
+use super::Pair;
 use futures_util::future::BoxFuture;
+use jiff::ZonedDateTime;
 use std::fmt;
+use std::ops::Add;
 use std::sync::Arc;
 use strum::{IntoStaticStr, VariantArray};
 
@@ -15,6 +18,18 @@ pub struct Spend {
     pub tokens: u64,
     /// In the agent's currency.
     pub cost: f64,
+}
+
+impl Add for Spend {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            requests: self.requests.saturating_add(other.requests),
+            tokens: self.tokens.saturating_add(other.tokens),
+            cost: self.cost + other.cost,
+        }
+    }
 }
 
 /// What a budget applies to.
@@ -67,22 +82,43 @@ pub struct Exhausted {
     pub unit: Unit,
     /// Why it was refused.
     pub why: Refusal,
+    /// When the budget's present period ends, in its time zone.
+    pub until: ZonedDateTime,
 }
 
 /// Why a reservation was refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
 pub enum Refusal {
     /// The requested amount does not fit into what is left.
     Spent,
+    /// The requested amount would fit, but not with what the request may use beyond it. Requests in flight
+    /// have reserved the rest.
+    Margin,
     /// Spending cannot be recorded, so a restart would forget it.
     Unrecorded,
+}
+
+impl Refusal {
+    /// A word for it.
+    pub fn label(self) -> &'static str {
+        self.into()
+    }
 }
 
 impl fmt::Display for Exhausted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (unit, scope) = (self.unit.label(), self.scope.label());
         match self.why {
-            Refusal::Spent => write!(f, "the {unit} budget of {scope} is spent"),
+            Refusal::Spent => {
+                let until = self.until.strftime("%Y-%m-%d %H:%M %Q");
+                write!(f, "the {unit} budget of {scope} is spent until {until}")
+            }
+            Refusal::Margin => write!(
+                f,
+                "the {unit} budget of {scope} has no room beside the requests in flight, which may use more than \
+                 their bound"
+            ),
             Refusal::Unrecorded => write!(
                 f,
                 "the {unit} budget of {scope} is on hold: the state file cannot be written, so that what is spent \
@@ -118,12 +154,27 @@ pub struct BudgetUse {
     pub spent: f64,
     /// Amount that the period allows.
     pub limit: f64,
+    /// When the current period ends, in the budget's time zone.
+    pub until: ZonedDateTime,
 }
 
 /// Manages budgets. Implementations must be cheap: they are called between a due time and a send.
 pub trait Ledger: Send + Sync {
-    /// Reserves `most` from every budget that covers `profile`, or from none of them.
-    fn reserve(&self, profile: &Arc<str>, most: Spend) -> Result<Hold, Exhausted>;
+    /// Reserves `most` and `margin` together from every budget that covers the pair, or from none of them.
+    /// `margin` is what the request may use beyond its bound `most`.
+    fn reserve(&self, pair: &Pair, most: Spend, margin: Spend) -> Result<Hold, Exhausted>;
+    /// Whether the budgets have room for a run of the pair, which needs at least `most` to begin. Reserves
+    /// nothing.
+    fn affords(&self, pair: &Pair, most: Spend) -> Result<(), Exhausted> {
+        let _ = (pair, most);
+        Ok(())
+    }
+    /// The budget that holds the pair back at this moment: what the pair asked for last has been refused, and
+    /// would be refused again.
+    fn held_back(&self, pair: &Pair) -> Option<Exhausted> {
+        let _ = pair;
+        None
+    }
     /// Completes when a restart would not forget this reservation, or when the ledger has given up on
     /// recording. A request whose reservation has not been recorded has not ended.
     fn recorded<'a>(&'a self, hold: &'a Hold) -> BoxFuture<'a, ()> {

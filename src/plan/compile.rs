@@ -137,7 +137,7 @@ fn agent(config: &Config, findings: &mut Findings) -> Agent {
         id: written.id.clone().unwrap_or_else(host_name).into(),
         location: written.location.as_str().into(),
         labels: written.labels.clone(),
-        currency: written.currency.as_str().into(),
+        currency: written.currency.code().into(),
         in_flight: written.limits.in_flight,
         in_flight_per_target: stage::in_flight_per_target(config),
         budget: written.budget.as_ref().and_then(|b| budget::compile(b, &path.key("budget"), findings)),

@@ -1,6 +1,7 @@
 //! The read-only part of the JSON API.
 
-use super::{Phase, Views};
+use super::held_back::HeldBack;
+use super::{Phase, Views, budgets};
 use crate::event;
 use crate::state::{HistoryView, PairStatus};
 use axum::Json;
@@ -40,8 +41,11 @@ pub(super) struct HowMany {
 /// A pair of a profile and a target.
 #[derive(Serialize)]
 struct Pair {
+    /// With the next run that no budget holds back as far as is known.
     #[serde(flatten)]
     status: PairStatus,
+    /// The budget that holds it back; null without one.
+    held_back: Option<HeldBack>,
     /// The last ten minutes; null for a pair that is no longer in the plan.
     history: Option<HistoryView>,
 }
@@ -55,9 +59,13 @@ pub(super) async fn status(State(views): State<Views>, headers: HeaderMap) -> Re
 
 fn show_status(views: &Views) -> Response {
     let mut histories = views.history.view();
-    let pair = |status: PairStatus| {
+    let pair = |mut status: PairStatus| {
         let names = event::Pair { profile: status.profile.clone(), target: status.target.clone() };
-        Pair { status, history: histories.remove(&names) }
+        let held_back = HeldBack::of(&*views.ledger, &names);
+        if let Some(held_back) = &held_back {
+            status.next_run = status.next_run.filter(|next| !held_back.lasts_beyond(next.0));
+        }
+        Pair { status, held_back, history: histories.remove(&names) }
     };
     let pairs: Vec<Pair> = views.recent.status().into_iter().map(pair).collect();
     let body = serde_json::json!({
@@ -65,6 +73,7 @@ fn show_status(views: &Views) -> Response {
         "phase": views.readiness.phase().label(),
         "config": *views.current().status,
         "pairs": pairs,
+        "budgets": budgets::all(&*views.ledger),
     });
     Json(body).into_response()
 }

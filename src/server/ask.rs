@@ -2,6 +2,7 @@
 
 use super::answers::scrape_timeout;
 use super::command::{Asked, Command, Refusal};
+use super::held_back::HeldBack;
 use super::readiness::Phase;
 use super::{Views, probe_log};
 use crate::event::{Pair, Request, SkipReason, SkippedRun};
@@ -14,7 +15,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
@@ -88,7 +89,8 @@ pub(super) async fn probe(
         return (StatusCode::TOO_MANY_REQUESTS, [(header::RETRY_AFTER, wait)], why).into_response();
     }
     let (reply, replied) = oneshot::channel();
-    if let Err(refused) = views.ask(Command::Probe { pair, within: within(&headers), reply }) {
+    let command = Command::Probe { pair: pair.clone(), within: within(&headers), reply };
+    if let Err(refused) = views.ask(command) {
         return *refused;
     }
     match replied.await {
@@ -97,12 +99,21 @@ pub(super) async fn probe(
             Ok(text) => ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response(),
             Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
         },
-        Ok(Ok(Probe::Refused(reason))) => {
-            let why = format!("not sent: {}\n", reason.label());
-            (StatusCode::SERVICE_UNAVAILABLE, why).into_response()
-        }
+        Ok(Ok(Probe::Refused(reason))) => not_sent(reason, HeldBack::of(&*views.ledger, &pair).as_ref()),
         Ok(Err(refusal)) => refused(&refusal),
         Err(_) => refused(&Refusal::Stopping),
+    }
+}
+
+/// A probe that was not sent. Where a budget is the reason, the answer says which one and until when.
+fn not_sent(reason: SkipReason, held_back: Option<&HeldBack>) -> Response {
+    let held_back = held_back.filter(|_| reason == SkipReason::Budget);
+    let detail = held_back.map_or_else(String::new, |held_back| format!(": {}", held_back.message()));
+    let why = format!("not sent: {}{detail}\n", reason.label());
+    let response = (StatusCode::SERVICE_UNAVAILABLE, why);
+    match held_back.and_then(|held_back| held_back.seconds(SystemTime::now())) {
+        Some(wait) => ([(header::RETRY_AFTER, wait.to_string())], response).into_response(),
+        None => response.into_response(),
     }
 }
 
@@ -130,6 +141,10 @@ pub(super) async fn run(State(views): State<Views>, Path(profile): Path<String>)
                 .map(|run| serde_json::json!({
                     "profile": &*run.pair.profile, "target": &*run.pair.target, "state": run.state, "id": run.id,
                     "reason": run.reason.map(SkippedRun::label),
+                    "held_back": run
+                        .reason
+                        .filter(|reason| *reason == SkippedRun::Budget)
+                        .and_then(|_| HeldBack::of(&*views.ledger, &run.pair)),
                 }))
                 .collect();
             (status, Json(serde_json::json!({ "runs": runs }))).into_response()

@@ -1,10 +1,12 @@
 //! The status page: how each profile performs against each target, rendered on the server so that it works without a
 //! script; a small script keeps it up to date.
 
+use super::budgets::{Row, rows};
 use super::chart::Charts;
+use super::held_back::HeldBack;
 use super::notice::{Event, Said};
 use super::{About, ConfigStatus, Views};
-use crate::event::{BudgetUse, Ledger, Pair};
+use crate::event::{Ledger, Pair};
 use crate::state::{HistoryView, PairStatus, RequestView, Time};
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -44,7 +46,7 @@ struct Page<'a> {
     /// The event that ended most recently.
     past: Option<Dated<&'a Event>>,
     cards: Vec<Card>,
-    budgets: Vec<BudgetRow>,
+    budgets: Vec<Row>,
     failures: Vec<Dated<Arc<RequestView>>>,
     requests: Vec<Dated<Arc<RequestView>>>,
 }
@@ -63,8 +65,11 @@ struct Card {
     status: PairStatus,
     /// Number of finished requests, without warm-up.
     ended: u64,
-    /// Seconds until the next run starts.
+    /// Seconds until the next run starts that no budget holds back.
     next_in: Option<u64>,
+    held_back: Option<HeldBack>,
+    /// `held_back.until` in the budget's time zone.
+    held_back_until: Option<String>,
     /// Seconds since the last run ended.
     last_run_ago: Option<u64>,
     /// Absent for a pair that is no longer in the plan.
@@ -121,8 +126,8 @@ fn render(views: &Views) -> Result<String, minijinja::Error> {
         notice: &notice,
         current: notice.events.iter().find(|it| it.lasts_at(now)).map(|it| until(it, it.until, now)),
         past: notice.events.iter().find(|it| it.until.0 <= now).map(|it| since(it, it.until, now)),
-        cards: cards.map(|status| card(status, &mut history, &notice, now)).collect(),
-        budgets: budgets(&*views.ledger),
+        cards: cards.map(|status| card(status, &mut history, (&notice, &*views.ledger), now)).collect(),
+        budgets: rows(&*views.ledger),
         failures: failures(views.recent.failures(FAILURES_SEEN), now),
         requests: views.recent.requests(RECENT).into_iter().map(|it| dated(it, now)).collect(),
     };
@@ -146,16 +151,20 @@ fn template() -> Result<&'static Environment<'static>, minijinja::Error> {
 fn card(
     status: PairStatus,
     history: &mut BTreeMap<Pair, HistoryView>,
-    notice: &Said,
+    (notice, ledger): (&Said, &dyn Ledger),
     now: SystemTime,
 ) -> Card {
     let pair = Pair { profile: Arc::clone(&status.profile), target: Arc::clone(&status.target) };
+    let held_back = HeldBack::of(ledger, &pair);
+    let runs = |at: &Time| held_back.as_ref().is_none_or(|held_back| !held_back.lasts_beyond(at.0));
     let history = history.remove(&pair);
     let bound = history.as_ref().and_then(bound);
     let events = notice.events.iter().cloned().collect::<Vec<_>>();
     Card {
         ended: status.requests.values().sum(),
-        next_in: status.next_run.map(|at| between(now, at.0)),
+        next_in: status.next_run.filter(runs).map(|at| between(now, at.0)),
+        held_back_until: held_back.as_ref().and_then(|held_back| held_back.until_local.clone()),
+        held_back,
         last_run_ago: status.last_run.as_ref().map(|run| between(run.ended.0, now)),
         charts: history.as_ref().map(|history| Charts::of(history, bound, &events)),
         status,
@@ -231,31 +240,6 @@ fn number(value: f64) -> String {
 /// A ratio as a percentage, or a dash. Rounded down, so that 99.96% does not become 100%.
 fn percent(ratio: Option<f64>) -> String {
     ratio.map_or_else(|| "–".to_owned(), |ratio| format!("{}%", (ratio * 1000.0 + 1e-9).floor() / 10.0))
-}
-
-/// A budget, for the page.
-#[derive(Debug, Serialize)]
-struct BudgetRow {
-    scope: String,
-    unit: &'static str,
-    spent: String,
-    limit: String,
-    percent: f64,
-}
-
-fn budgets(ledger: &dyn Ledger) -> Vec<BudgetRow> {
-    let amount = |budget: &BudgetUse, value: f64| match budget.unit {
-        crate::event::Unit::Cost => format!("{value:.4}"),
-        crate::event::Unit::Requests | crate::event::Unit::Tokens => format!("{value:.0}"),
-    };
-    let spent = |budget: BudgetUse| BudgetRow {
-        scope: budget.scope.label(),
-        unit: budget.unit.label(),
-        spent: amount(&budget, budget.spent),
-        limit: amount(&budget, budget.limit),
-        percent: if budget.limit > 0.0 { 100.0 * budget.spent / budget.limit } else { 100.0 },
-    };
-    ledger.uses().into_iter().map(spent).collect()
 }
 
 #[cfg(test)]

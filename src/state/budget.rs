@@ -2,17 +2,18 @@
 //! there is a state file, its keeper records them, and a new process starts from what the previous one
 //! recorded.
 
-mod period;
+mod asked;
 mod recording;
 
 pub use recording::SavedBudget;
 pub(super) use recording::Snapshot;
 
-use crate::event::{BudgetUse, Exhausted, Hold, Ledger, Refusal, Scope, Spend, Unit};
+use crate::event::{BudgetUse, Exhausted, Hold, Ledger, Pair, Refusal, Scope, Spend, Unit};
 use crate::fact::{Fact, Sink};
 use crate::plan::{Budget, Plan};
+use asked::AskedFor;
 use futures_util::future::BoxFuture;
-use jiff::{SignedDuration, Timestamp};
+use jiff::{SignedDuration, Timestamp, ZonedDateTime};
 use recording::Recording;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -39,6 +40,7 @@ struct Books {
     all: Vec<Book>,
     /// Number of reservations so far.
     reservations: u64,
+    asked: AskedFor,
 }
 
 /// One budget in its current period.
@@ -91,7 +93,7 @@ impl BudgetLedger {
             }
         }
         all.sort_by(|a, b| a.scope.cmp(&b.scope));
-        let books = Mutex::new(Books { last: now, all, reservations: 0 });
+        let books = Mutex::new(Books { last: now, all, reservations: 0, asked: AskedFor::default() });
         Self { wall, books, recording: Recording::default() }
     }
 
@@ -111,6 +113,7 @@ impl BudgetLedger {
         }
         // In the same order as in a new ledger: the agent's first, then by name.
         books.all.sort_by(|a, b| a.scope.cmp(&b.scope));
+        books.asked.keep(plan);
     }
 
     /// Locks the books and moves them to the current period.
@@ -134,29 +137,59 @@ impl Sink for BudgetLedger {
     }
 }
 
+impl Books {
+    /// Whether every budget that covers the profile has room. `unrecorded`: spending cannot be recorded.
+    fn check(&self, profile: &Arc<str>, most: Amounts, unrecorded: bool) -> Result<(), Exhausted> {
+        let mut covering = self.all.iter().filter(|book| book.planned && book.covers(profile));
+        covering.try_for_each(|book| book.check(most, unrecorded, self.last))
+    }
+}
+
 impl Ledger for BudgetLedger {
-    fn reserve(&self, profile: &Arc<str>, most: Spend) -> Result<Hold, Exhausted> {
-        let amounts = Amounts::of(most);
+    fn reserve(&self, pair: &Pair, most: Spend, margin: Spend) -> Result<Hold, Exhausted> {
+        let profile = &pair.profile;
+        let (bound, reserved) = (Amounts::of(most), Amounts::of(most + margin));
         let mut books = self.books();
         let at = books.last.as_second();
-        let held_back = self.recording.has_failed();
-        for book in books.all.iter().filter(|book| book.planned && book.covers(profile)) {
-            book.check(amounts, held_back)?;
+        let unrecorded = self.recording.has_failed();
+        if let Err(exhausted) = books.check(profile, bound, unrecorded) {
+            books.asked.refused(pair, bound);
+            return Err(exhausted);
         }
+        if let Err(exhausted) = books.check(profile, reserved, unrecorded) {
+            return Err(Exhausted { why: Refusal::Margin, ..exhausted });
+        }
+        books.asked.granted(pair);
         let mut counted = false;
         for book in books.all.iter_mut().filter(|book| book.covers(profile)) {
-            book.spent = book.spent.plus(amounts);
+            book.spent = book.spent.plus(reserved);
             counted = true;
         }
+        let hold = |number| Hold { profile: Arc::clone(profile), reserved: most + margin, at, number };
         if !counted {
             // Where no budget counts it, there is nothing to record, and nothing to wait for.
-            return Ok(Hold { profile: Arc::clone(profile), reserved: most, at, number: 0 });
+            return Ok(hold(0));
         }
         books.reservations += 1;
         let number = books.reservations;
         drop(books);
         self.recording.changed();
-        Ok(Hold { profile: Arc::clone(profile), reserved: most, at, number })
+        Ok(hold(number))
+    }
+
+    fn affords(&self, pair: &Pair, most: Spend) -> Result<(), Exhausted> {
+        let amounts = Amounts::of(most);
+        let mut books = self.books();
+        let result = books.check(&pair.profile, amounts, self.recording.has_failed());
+        if books.all.iter().any(|book| book.planned && book.covers(&pair.profile)) {
+            books.asked.run(pair, amounts);
+        }
+        result
+    }
+
+    fn held_back(&self, pair: &Pair) -> Option<Exhausted> {
+        let books = self.books();
+        books.check(&pair.profile, books.asked.of(pair), self.recording.has_failed()).err()
     }
 
     fn recorded<'a>(&'a self, hold: &'a Hold) -> BoxFuture<'a, ()> {
@@ -169,9 +202,7 @@ impl Ledger for BudgetLedger {
         let Ok(at) = Timestamp::from_second(hold.at) else { return };
         for book in books.all.iter_mut().filter(|book| book.covers(&hold.profile)) {
             // A reservation from an earlier period ended with that period.
-            if hold.at > book.after
-                && period::start(book.budget.period, &book.budget.timezone, at) == book.period
-            {
+            if hold.at > book.after && book.budget.period_start(at) == book.period {
                 book.spent = book.spent.minus(reserved).plus(actual);
             }
         }
@@ -183,13 +214,14 @@ impl Ledger for BudgetLedger {
     }
 
     fn uses(&self) -> Vec<BudgetUse> {
-        self.books().all.iter().filter(|book| book.planned).flat_map(Book::uses).collect()
+        let books = self.books();
+        books.all.iter().filter(|book| book.planned).flat_map(|book| book.uses(books.last)).collect()
     }
 }
 
 impl Book {
     fn open(scope: Scope, budget: &Budget, now: Timestamp, after: i64) -> Self {
-        let period = period::start(budget.period, &budget.timezone, now);
+        let period = budget.period_start(now);
         Self { scope, budget: budget.clone(), period, spent: Amounts::default(), after, planned: true }
     }
 
@@ -197,7 +229,7 @@ impl Book {
     fn restored(saved: SavedBudget, now: Timestamp) -> Option<Self> {
         let SavedBudget { scope, period, timezone, start, spent } = saved;
         let budget = Budget { period, timezone, requests: None, tokens: None, cost: None };
-        let present = period::start(budget.period, &budget.timezone, now);
+        let present = budget.period_start(now);
         // If the clock was set back, it shows an earlier period; what was spent in a later one must not
         // become available again.
         let stands = start >= present;
@@ -206,7 +238,7 @@ impl Book {
 
     fn change(&mut self, budget: &Budget, now: Timestamp) {
         self.budget = budget.clone();
-        self.period = period::start(budget.period, &budget.timezone, now);
+        self.period = budget.period_start(now);
         self.planned = true;
     }
 
@@ -219,12 +251,13 @@ impl Book {
 
     /// Starts a new period if one has begun. Returns whether it did.
     fn turn(&mut self, now: Timestamp) -> bool {
-        let period = period::start(self.budget.period, &self.budget.timezone, now);
-        let turned = period != self.period;
+        let period = self.budget.period_start(now);
+        let turned = period > self.period;
         if turned {
-            self.period = period;
             self.spent = Amounts::default();
         }
+        // If the clock was set back far, what was spent in the later period does not become available again.
+        self.period = period;
         turned
     }
 
@@ -237,10 +270,16 @@ impl Book {
         ]
     }
 
-    /// `held_back`: spent money cannot be recorded, so no money may be spent.
-    fn check(&self, most: Amounts, held_back: bool) -> Result<(), Exhausted> {
-        let refused = |unit, why| Err(Exhausted { scope: self.scope.clone(), unit, why });
-        if held_back && self.budget.cost.is_some() {
+    /// When the present period ends, in the budget's time zone.
+    fn until(&self, now: Timestamp) -> ZonedDateTime {
+        self.budget.period_end(now).to_zoned_datetime(self.budget.timezone.clone())
+    }
+
+    /// `unrecorded`: spent money cannot be recorded, so no money may be spent.
+    fn check(&self, most: Amounts, unrecorded: bool, now: Timestamp) -> Result<(), Exhausted> {
+        let refused =
+            |unit, why| Err(Exhausted { scope: self.scope.clone(), unit, why, until: self.until(now) });
+        if unrecorded && self.budget.cost.is_some() {
             return refused(Unit::Cost, Refusal::Unrecorded);
         }
         let after = self.spent.plus(most);
@@ -251,7 +290,7 @@ impl Book {
         }
     }
 
-    fn uses(&self) -> Vec<BudgetUse> {
+    fn uses(&self, now: Timestamp) -> Vec<BudgetUse> {
         let plain =
             |unit, amount: u128| if unit == Unit::Cost { amount as f64 / PICO } else { amount as f64 };
         let limits = self.limits().into_iter().filter_map(|(unit, limit)| Some((unit, limit?)));
@@ -261,6 +300,7 @@ impl Book {
                 unit,
                 spent: plain(unit, self.spent.get(unit)),
                 limit: plain(unit, limit),
+                until: self.until(now),
             })
             .collect()
     }

@@ -33,7 +33,10 @@ async fn a_probe_is_one_request_told_as_a_scrape_of_its_own() {
     assert_eq!(failed.metric("probe_http_status_code").value(), 500.0);
     // The budget of two is spent: nothing more is sent.
     let refused = daemon.get(probe).await;
-    assert_eq!((refused.status, &*refused.body), (503, "not sent: budget\n"));
+    assert_eq!(refused.status, 503);
+    let why = "not sent: budget: the requests budget of profile/p is spent until ";
+    assert!(refused.body.starts_with(why) && refused.body.ends_with(" 00:00 UTC\n"), "{}", refused.body);
+    assert!(refused.head.contains("retry-after: "), "{}", refused.head);
     assert_eq!(simulator.truth().len(), 2);
     // Nobody else has seen these requests.
     assert_eq!(daemon.scrape().await.metric("tokenbeat_offered_requests_total").sum(), 0.0);
@@ -92,6 +95,8 @@ async fn a_run_that_is_skipped_says_why() {
             (&asked["runs"][0]["state"], &asked["runs"][0]["reason"]),
             (&"skipped".into(), &reason.into())
         );
+        let budget = if reason == "budget" { "profile/p".into() } else { serde_json::Value::Null };
+        assert_eq!(asked["runs"][0]["held_back"]["scope"], budget);
         daemon.stop.now.cancel();
         daemon.drain().await;
     }

@@ -310,6 +310,40 @@ async fn a_spent_budget_shows_as_runs_that_did_not_take_place() {
     assert_eq!(scrape.metric("tokenbeat_runs_total").sum(), 1.0);
     assert_eq!(scrape.metric("tokenbeat_skipped_requests_total").sum(), 0.0);
     assert_eq!(simulator.truth().len(), 1);
+    // Nobody is told that the next run is near.
+    let status = daemon.json("/api/v1/status").await;
+    let pair = &status["pairs"][0];
+    let held_back = &pair["held_back"];
+    assert_eq!(
+        (&held_back["scope"], &held_back["unit"], &held_back["reason"]),
+        (&"profile/p".into(), &"requests".into(), &"spent".into())
+    );
+    assert!(pair["next_run"].is_null(), "{pair}");
+    assert!(held_back["until"].as_str().unwrap().ends_with("-01T00:00:00.000Z"), "{held_back}");
+    assert_eq!(status["budgets"][0]["until"], held_back["until"]);
+    assert_eq!((&status["budgets"][0]["spent"], &status["budgets"][0]["limit"]), (&1.0.into(), &1.0.into()));
+    let page = daemon.get("/").await.ok();
+    let chip = "<span class=\"chip bad\">held back</span>\n<span class=\"dim small\">by the requests budget of profile&#x2f;p until ";
+    assert!(page.contains(chip) && !page.contains("next run in") && !page.contains(">idle<"), "{page}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_budget_that_others_spend_holds_a_profile_back_before_its_first_run() {
+    let simulator = Simulator::start();
+    let profile = |name: &str, schedule: &str| {
+        format!(
+            "{name}: {{ targets: [t], schedule: {schedule}, workload: {{ prompts: [hello], output_tokens: 8 }} }}"
+        )
+    };
+    let yaml = one("", &format!("schedule: {ONCE}, workload: {{ prompts: [hello], output_tokens: 8 }}"))
+        .replace("id: test", "id: test, budget: { period: month, requests: 1 }");
+    let yaml = yaml.replacen("profiles:", &format!("profiles:\n  {}", profile("later", "{ every: 24h }")), 1);
+    let daemon = Running::start(&yaml, &simulator).await;
+    daemon.requests(1).await;
+    let status = daemon.json("/api/v1/status").await;
+    let pair = status["pairs"].as_array().unwrap().iter().find(|pair| pair["profile"] == "later").unwrap();
+    assert_eq!(pair["held_back"]["scope"], "agent", "{pair}");
+    daemon.drain().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -43,6 +43,14 @@ fn chat() -> Arc<str> {
     "chat".into()
 }
 
+fn pair(profile: &str) -> Pair {
+    Pair { profile: profile.into(), target: "llama".into() }
+}
+
+fn reserve(ledger: &BudgetLedger, most: Spend) -> Result<Hold, Exhausted> {
+    ledger.reserve(&pair("chat"), most, Spend::default())
+}
+
 fn spend(requests: u64, tokens: u64, cost: f64) -> Spend {
     Spend { requests, tokens, cost }
 }
@@ -68,9 +76,10 @@ fn each_unit_and_scope_has_its_limit() {
             let agent = (scope == Scope::Agent).then(|| budget.clone());
             let profile = (scope != Scope::Agent).then(|| budget.clone());
             let ledger = ledger(agent, profile, &hands);
-            let _held = ledger.reserve(&chat(), spend(1, 100, 0.2)).unwrap();
-            let refused = ledger.reserve(&chat(), spend(1, 100, 0.2)).unwrap_err();
-            assert_eq!(refused, Exhausted { scope, unit, why: Refusal::Spent });
+            let _held = reserve(&ledger, spend(1, 100, 0.2)).unwrap();
+            let refused = reserve(&ledger, spend(1, 100, 0.2)).unwrap_err();
+            let until = "2026-11-21T00:00:00[UTC]".parse().unwrap();
+            assert_eq!(refused, Exhausted { scope, unit, why: Refusal::Spent, until });
         }
     }
 }
@@ -81,18 +90,18 @@ fn a_limit_can_be_spent_to_its_end() {
     let ledger = ledger(None, Some(budget(None, None, Some(0.3))), &hands);
     // In floating point, three times 0.1 is more than 0.3.
     for _ in 0..3 {
-        let _held = ledger.reserve(&chat(), spend(1, 0, 0.1)).unwrap();
+        let _held = reserve(&ledger, spend(1, 0, 0.1)).unwrap();
     }
-    assert!(ledger.reserve(&chat(), spend(1, 0, 1e-9)).is_err());
+    assert!(reserve(&ledger, spend(1, 0, 1e-9)).is_err());
 }
 
 #[test]
 fn a_reservation_takes_from_all_budgets_or_from_none() {
     let hands = Hands::at("2026-11-20T10:00:00Z");
     let ledger = ledger(Some(budget(Some(10), None, None)), Some(budget(None, Some(50), None)), &hands);
-    assert!(ledger.reserve(&chat(), spend(1, 51, 0.0)).is_err());
+    assert!(reserve(&ledger, spend(1, 51, 0.0)).is_err());
     assert_eq!(spent(&ledger), ["agent requests 0/10", "profile/chat tokens 0/50"]);
-    let held = ledger.reserve(&chat(), spend(1, 50, 0.0)).unwrap();
+    let held = reserve(&ledger, spend(1, 50, 0.0)).unwrap();
     assert_eq!(spent(&ledger), ["agent requests 1/10", "profile/chat tokens 50/50"]);
     ledger.settle(held, spend(1, 20, 0.0));
     assert_eq!(spent(&ledger), ["agent requests 1/10", "profile/chat tokens 20/50"]);
@@ -103,7 +112,7 @@ fn another_profile_takes_from_the_agents_budget_only() {
     let hands = Hands::at("2026-11-20T10:00:00Z");
     let ledger = ledger(Some(budget(Some(10), None, None)), Some(budget(Some(1), None, None)), &hands);
     for _ in 0..2 {
-        let _held = ledger.reserve(&"rag".into(), spend(1, 0, 0.0)).unwrap();
+        let _held = ledger.reserve(&pair("rag"), spend(1, 0, 0.0), Spend::default()).unwrap();
     }
     assert_eq!(spent(&ledger), ["agent requests 2/10", "profile/chat requests 0/1"]);
 }
@@ -112,18 +121,18 @@ fn another_profile_takes_from_the_agents_budget_only() {
 fn a_dropped_hold_stays_spent() {
     let hands = Hands::at("2026-11-20T10:00:00Z");
     let ledger = ledger(None, Some(budget(Some(1), None, None)), &hands);
-    drop(ledger.reserve(&chat(), spend(1, 0, 0.0)).unwrap());
-    assert!(ledger.reserve(&chat(), spend(1, 0, 0.0)).is_err());
+    drop(reserve(&ledger, spend(1, 0, 0.0)).unwrap());
+    assert!(reserve(&ledger, spend(1, 0, 0.0)).is_err());
 }
 
 #[test]
 fn a_new_period_begins_at_zero_and_old_holds_settle_in_theirs() {
     let hands = Hands::at("2026-11-20T23:59:59Z");
     let ledger = ledger(None, Some(budget(Some(2), None, None)), &hands);
-    let old = ledger.reserve(&chat(), spend(1, 0, 0.0)).unwrap();
-    let _lost = ledger.reserve(&chat(), spend(1, 0, 0.0)).unwrap();
+    let old = reserve(&ledger, spend(1, 0, 0.0)).unwrap();
+    let _lost = reserve(&ledger, spend(1, 0, 0.0)).unwrap();
     hands.set("2026-11-21T00:00:00Z");
-    let _new = ledger.reserve(&chat(), spend(1, 0, 0.0)).unwrap();
+    let _new = reserve(&ledger, spend(1, 0, 0.0)).unwrap();
     ledger.settle(old, spend(0, 0, 0.0));
     assert_eq!(spent(&ledger), ["profile/chat requests 1/2"], "the old hold takes nothing off the new day");
 }
@@ -132,23 +141,94 @@ fn a_new_period_begins_at_zero_and_old_holds_settle_in_theirs() {
 fn a_clock_that_is_set_back_a_little_opens_no_spent_period() {
     let hands = Hands::at("2026-11-21T00:00:01Z");
     let ledger = ledger(None, Some(budget(Some(1), None, None)), &hands);
-    let held = ledger.reserve(&chat(), spend(1, 0, 0.0)).unwrap();
+    let held = reserve(&ledger, spend(1, 0, 0.0)).unwrap();
     hands.set("2026-11-20T23:59:58Z");
-    assert!(ledger.reserve(&chat(), spend(1, 0, 0.0)).is_err());
+    assert!(reserve(&ledger, spend(1, 0, 0.0)).is_err());
     ledger.settle(held, spend(0, 0, 0.0));
     assert_eq!(spent(&ledger), ["profile/chat requests 0/1"]);
     // A clock that was far off must not freeze the period that it was in.
     hands.set("2026-11-19T12:00:00Z");
-    let _first = ledger.reserve(&chat(), spend(1, 0, 0.0)).unwrap();
+    let _first = reserve(&ledger, spend(1, 0, 0.0)).unwrap();
     hands.set("2026-11-20T12:00:00Z");
-    let _second = ledger.reserve(&chat(), spend(1, 0, 0.0)).unwrap();
+    let _second = reserve(&ledger, spend(1, 0, 0.0)).unwrap();
+}
+
+#[test]
+fn what_was_spent_in_a_later_period_is_not_available_in_an_earlier_one() {
+    let hands = Hands::at("2026-11-21T12:00:00Z");
+    let ledger = ledger(None, Some(budget(Some(1), None, None)), &hands);
+    let _held = reserve(&ledger, spend(1, 0, 0.0)).unwrap();
+    hands.set("2026-11-20T12:00:00Z");
+    assert!(reserve(&ledger, spend(1, 0, 0.0)).is_err());
+    hands.set("2026-11-21T12:00:00Z");
+    let _next = reserve(&ledger, spend(1, 0, 0.0)).unwrap();
+}
+
+#[test]
+fn a_margin_has_to_fit_as_well_and_is_part_of_the_hold() {
+    let hands = Hands::at("2026-11-20T10:00:00Z");
+    let ledger = ledger(None, Some(budget(None, Some(100), None)), &hands);
+    let held = ledger.reserve(&pair("chat"), spend(1, 50, 0.0), spend(0, 20, 0.0)).unwrap();
+    assert_eq!(
+        (held.reserved, spent(&ledger)),
+        (spend(1, 70, 0.0), vec!["profile/chat tokens 70/100".to_owned()])
+    );
+    let refused = ledger.reserve(&pair("chat"), spend(1, 20, 0.0), spend(0, 11, 0.0)).unwrap_err();
+    assert_eq!(refused.why, Refusal::Margin);
+    assert_eq!(ledger.held_back(&pair("chat")), None, "it only waits for the requests in flight");
+    ledger.settle(held, spend(1, 60, 0.0));
+    let _fits = ledger.reserve(&pair("chat"), spend(1, 20, 0.0), spend(0, 11, 0.0)).unwrap();
+}
+
+#[test]
+fn a_pair_is_held_back_while_what_it_asked_for_last_does_not_fit() {
+    let hands = Hands::at("2026-11-20T10:00:00Z");
+    let own = Budget { timezone: TimeZone::get("Asia/Kolkata").unwrap(), ..budget(None, Some(100), None) };
+    let ledger = ledger(None, Some(own), &hands);
+    let chat = pair("chat");
+    let why = || ledger.held_back(&chat).map(|exhausted| exhausted.to_string());
+    assert_eq!(why(), None, "nothing was asked for and nothing is spent");
+    let held = reserve(&ledger, spend(1, 60, 0.0)).unwrap();
+    assert_eq!(why(), None);
+    assert!(reserve(&ledger, spend(1, 60, 0.0)).is_err());
+    let spent = "the tokens budget of profile/chat is spent until 2026-11-21 00:00 Asia/Kolkata";
+    assert_eq!(why().as_deref(), Some(spent));
+    ledger.settle(held, spend(1, 40, 0.0));
+    assert_eq!(why(), None, "it would fit now");
+    // A run that cannot begin is held back, too, until the period ends.
+    assert!(ledger.affords(&chat, spend(1, 61, 0.0)).is_err());
+    assert_eq!(why().as_deref(), Some(spent));
+    assert_eq!(ledger.uses()[0].until.to_string(), "2026-11-21T00:00:00+05:30[Asia/Kolkata]");
+    hands.set("2026-11-20T18:29:59Z");
+    assert_eq!(why().as_deref(), Some(spent));
+    hands.set("2026-11-20T18:30:00Z");
+    assert_eq!(why(), None);
+    // Another profile is not concerned; one that asked for nothing is held back once nothing is left.
+    let _all = reserve(&ledger, spend(1, 100, 0.0)).unwrap();
+    assert!(ledger.held_back(&pair("rag")).is_none());
+    let other = Pair { target: "mistral".into(), ..chat.clone() };
+    assert!(ledger.held_back(&other).is_some());
+    // A higher limit ends it, and pairs that have left the plan are forgotten.
+    change_plan(&ledger, plan(None, Some(budget(None, Some(1000), None))));
+    assert_eq!(why(), None);
+}
+
+#[test]
+fn asking_whether_a_run_fits_takes_nothing() {
+    let hands = Hands::at("2026-11-20T10:00:00Z");
+    let ledger = ledger(None, Some(budget(Some(1), None, None)), &hands);
+    for _ in 0..3 {
+        assert_eq!(ledger.affords(&pair("chat"), spend(1, 0, 0.0)), Ok(()));
+    }
+    assert_eq!(spent(&ledger), ["profile/chat requests 0/1"]);
+    assert!(ledger.affords(&pair("chat"), spend(2, 0, 0.0)).is_err());
 }
 
 #[test]
 fn more_than_was_reserved_is_counted_as_it_was() {
     let hands = Hands::at("2026-11-20T10:00:00Z");
     let ledger = ledger(None, Some(budget(None, Some(100), None)), &hands);
-    let held = ledger.reserve(&chat(), spend(1, 60, 0.0)).unwrap();
+    let held = reserve(&ledger, spend(1, 60, 0.0)).unwrap();
     ledger.settle(held, spend(1, 130, 0.0));
     assert_eq!(spent(&ledger), ["profile/chat tokens 130/100"]);
 }
@@ -157,13 +237,13 @@ fn more_than_was_reserved_is_counted_as_it_was() {
 fn another_plan_forgets_nothing_that_was_spent() {
     let hands = Hands::at("2026-11-20T10:00:00Z");
     let ledger = ledger(Some(budget(Some(10), None, None)), Some(budget(Some(3), Some(100), None)), &hands);
-    let held = ledger.reserve(&chat(), spend(1, 60, 0.5)).unwrap();
-    let _lost = ledger.reserve(&chat(), spend(1, 10, 0.5)).unwrap();
+    let held = reserve(&ledger, spend(1, 60, 0.5)).unwrap();
+    let _lost = reserve(&ledger, spend(1, 10, 0.5)).unwrap();
     // The new limits, also for a unit that had none before, apply to what was spent; the agent's budget is
     // unchanged.
     change_plan(&ledger, plan(Some(budget(Some(10), None, None)), Some(budget(None, Some(70), Some(4.0)))));
     assert_eq!(spent(&ledger), ["agent requests 2/10", "profile/chat tokens 70/70", "profile/chat cost 1/4"]);
-    assert!(ledger.reserve(&chat(), spend(1, 1, 0.0)).is_err());
+    assert!(reserve(&ledger, spend(1, 1, 0.0)).is_err());
     // What was reserved under the old plan is settled under the new one.
     ledger.settle(held, spend(1, 20, 0.25));
     assert_eq!(
@@ -176,17 +256,17 @@ fn another_plan_forgets_nothing_that_was_spent() {
 fn a_budget_that_is_away_for_a_while_comes_back_as_it_was() {
     let hands = Hands::at("2026-11-20T10:00:00Z");
     let ledger = ledger(None, Some(budget(Some(2), None, None)), &hands);
-    let _held = ledger.reserve(&chat(), spend(1, 0, 0.0)).unwrap();
+    let _held = reserve(&ledger, spend(1, 0, 0.0)).unwrap();
     change_plan(&ledger, plan(None, None));
     assert_eq!(spent(&ledger), [""; 0]);
     // It is not limited now, but still counted.
-    let _beyond: Vec<Hold> = (0..4).map(|_| ledger.reserve(&chat(), spend(1, 0, 0.0)).unwrap()).collect();
+    let _beyond: Vec<Hold> = (0..4).map(|_| reserve(&ledger, spend(1, 0, 0.0)).unwrap()).collect();
     change_plan(&ledger, plan(Some(budget(Some(9), None, None)), Some(budget(Some(8), None, None))));
     assert_eq!(spent(&ledger), ["agent requests 0/9", "profile/chat requests 5/8"]);
     // Until its period ends.
     change_plan(&ledger, plan(None, None));
     hands.set("2026-11-21T00:00:00Z");
-    let _next = ledger.reserve(&chat(), spend(1, 0, 0.0)).unwrap();
+    let _next = reserve(&ledger, spend(1, 0, 0.0)).unwrap();
     assert_eq!(ledger.books().all.len(), 0, "nothing is kept for ever");
 }
 
@@ -194,11 +274,11 @@ fn a_budget_that_is_away_for_a_while_comes_back_as_it_was() {
 fn a_hold_from_before_a_budget_gives_nothing_back_to_it() {
     let hands = Hands::at("2026-11-20T10:00:00Z");
     let ledger = ledger(None, None, &hands);
-    let old = ledger.reserve(&chat(), spend(1, 60, 0.0)).unwrap();
+    let old = reserve(&ledger, spend(1, 60, 0.0)).unwrap();
     hands.set("2026-11-20T10:00:01Z");
     change_plan(&ledger, plan(None, Some(budget(None, Some(100), None))));
     hands.set("2026-11-20T10:00:02Z");
-    let new = ledger.reserve(&chat(), spend(1, 100, 0.0)).unwrap();
+    let new = reserve(&ledger, spend(1, 100, 0.0)).unwrap();
     ledger.settle(old, spend(1, 20, 0.0));
     assert_eq!(spent(&ledger), ["profile/chat tokens 100/100"]);
     ledger.settle(new, spend(1, 30, 0.0));
@@ -210,7 +290,7 @@ fn another_period_begins_with_what_was_spent() {
     let hands = Hands::at("2026-11-20T10:30:00Z");
     let hourly = |requests| Budget { period: Period::Hour, ..budget(Some(requests), None, None) };
     let ledger = ledger(None, Some(budget(Some(5), None, None)), &hands);
-    let _held = ledger.reserve(&chat(), spend(1, 0, 0.0)).unwrap();
+    let _held = reserve(&ledger, spend(1, 0, 0.0)).unwrap();
     change_plan(&ledger, plan(None, Some(hourly(3))));
     assert_eq!(spent(&ledger), ["profile/chat requests 1/3"]);
     hands.set("2026-11-20T11:00:00Z");
@@ -256,7 +336,7 @@ fn play(ledger: &BudgetLedger, plan: &[(u64, f64, f64)]) -> Vec<Spend> {
     let mut settled = Vec::new();
     let mut held = Vec::new();
     for (tokens, cost, share) in plan {
-        if let Ok(hold) = ledger.reserve(&chat(), spend(1, *tokens, *cost)) {
+        if let Ok(hold) = reserve(ledger, spend(1, *tokens, *cost)) {
             held.push((hold, *share));
         }
         for used in ledger.uses() {

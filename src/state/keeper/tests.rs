@@ -62,8 +62,8 @@ impl Process {
     }
 }
 
-fn chat() -> Arc<str> {
-    "chat".into()
+fn chat() -> Pair {
+    Pair { profile: "chat".into(), target: "llama".into() }
 }
 
 const REQUEST: Spend = Spend { requests: 1, tokens: 100, cost: 0.25 };
@@ -72,16 +72,16 @@ const REQUEST: Spend = Spend { requests: 1, tokens: 100, cost: 0.25 };
 async fn what_was_spent_is_there_after_a_restart() {
     let dir = tempfile::tempdir().unwrap();
     let first = Process::start(dir.path());
-    let settled = first.ledger.reserve(&chat(), REQUEST).unwrap();
+    let settled = first.ledger.reserve(&chat(), REQUEST, Spend::default()).unwrap();
     first.ledger.settle(settled, Spend { cost: 0.1, ..REQUEST });
-    let open = first.ledger.reserve(&chat(), REQUEST).unwrap();
+    let open = first.ledger.reserve(&chat(), REQUEST, Spend::default()).unwrap();
     first.ledger.recorded(&open).await;
     first.stop();
     let second = Process::start(dir.path());
     // What was in flight stays spent.
     assert_eq!(second.spent(), [0.35, 2.0]);
-    let _held = second.ledger.reserve(&chat(), Spend { cost: 0.65, ..REQUEST }).unwrap();
-    let refused = second.ledger.reserve(&chat(), REQUEST).unwrap_err();
+    let _held = second.ledger.reserve(&chat(), Spend { cost: 0.65, ..REQUEST }, Spend::default()).unwrap();
+    let refused = second.ledger.reserve(&chat(), REQUEST, Spend::default()).unwrap_err();
     assert_eq!((refused.unit, refused.why), (Unit::Cost, Refusal::Spent));
     second.stop();
 }
@@ -94,7 +94,7 @@ async fn a_request_ends_when_its_reservation_is_recorded() {
     let path = dir.path().join("state.db");
     let process = Process::start(&path);
     for n in 1..=3_u32 {
-        let hold = process.ledger.reserve(&chat(), REQUEST).unwrap();
+        let hold = process.ledger.reserve(&chat(), REQUEST, Spend::default()).unwrap();
         process.ledger.recorded(&hold).await;
         let copy = dir.path().join(format!("copy{n}.db"));
         std::fs::copy(&path, &copy).unwrap();
@@ -151,13 +151,13 @@ async fn a_file_that_cannot_be_written_stops_money_and_nothing_else() {
     std::fs::write(blocked.join("file"), "").unwrap();
     let process = Process::start(&blocked.join("file/state.db"));
     assert_eq!(process.written.recv().unwrap(), Written::Failed);
-    let refused = process.ledger.reserve(&chat(), REQUEST).unwrap_err();
+    let refused = process.ledger.reserve(&chat(), REQUEST, Spend::default()).unwrap_err();
     assert_eq!((refused.unit, refused.why), (Unit::Cost, Refusal::Unrecorded));
     assert!(refused.to_string().contains("on hold"), "{refused}");
     // Once the file can be written, money is spent again.
     std::fs::remove_file(blocked.join("file")).unwrap();
     let hold = loop {
-        if let Ok(hold) = process.ledger.reserve(&chat(), REQUEST) {
+        if let Ok(hold) = process.ledger.reserve(&chat(), REQUEST, Spend::default()) {
             break hold;
         }
         assert!(matches!(process.written.recv().unwrap(), Written::Failed | Written::Bytes(_)));
@@ -176,7 +176,7 @@ fn without_a_budget_there_is_nothing_to_wait_for() {
     let restored = Restored::open(dir.path(), KEPT).unwrap();
     let keeper = Keeper::start(restored, Arc::clone(&ledger), wall(), |_| {}).unwrap();
     for _ in 0..3 {
-        let hold = ledger.reserve(&chat(), REQUEST).unwrap();
+        let hold = ledger.reserve(&chat(), REQUEST, Spend::default()).unwrap();
         assert!(ledger.recorded(&hold).now_or_never().is_some());
         ledger.settle(hold, REQUEST);
     }
@@ -194,7 +194,7 @@ fn an_end_that_could_not_be_written_is_told() {
 #[test]
 fn what_waits_is_bounded() {
     let mut queue = Queue::default();
-    let pair = Pair { profile: chat(), target: "t".into() };
+    let pair = Pair { profile: "chat".into(), target: "t".into() };
     for n in 0..=i64::try_from(WAITING).unwrap() + 5 {
         queue.turn_to(n);
         queue.present.insert(pair.clone(), RunTally::default());

@@ -2,7 +2,7 @@
 
 use super::parse::{Dialect, Family, Sample, families};
 use super::*;
-use crate::event::{BudgetUse, Exhausted, Failure, Hold, Ledger, Outcome, Place, Spend, Unit};
+use crate::event::{BudgetUse, Exhausted, Failure, Hold, Ledger, Outcome, Pair, Place, Spend, Unit};
 use crate::event::{ConnectionRecord, Limit, LimitKind, Scope};
 use crate::fact::{Fact, Sink};
 use crate::plan::Plan;
@@ -177,8 +177,8 @@ fn disabled_metrics_are_in_no_format() {
 struct Budgets(Vec<BudgetUse>);
 
 impl Ledger for Budgets {
-    fn reserve(&self, profile: &Arc<str>, most: Spend) -> Result<Hold, Exhausted> {
-        Ok(Hold { profile: Arc::clone(profile), reserved: most, at: 0, number: 0 })
+    fn reserve(&self, pair: &Pair, most: Spend, margin: Spend) -> Result<Hold, Exhausted> {
+        Ok(Hold { profile: Arc::clone(&pair.profile), reserved: most + margin, at: 0, number: 0 })
     }
 
     fn settle(&self, _: Hold, _: Spend) {}
@@ -197,7 +197,13 @@ fn the_series_count_is_what_a_scrape_holds() {
     let chat = profile("chat", vec![stage("warm", true), stage("steady", false), stage("steady", false)]);
     let mut plan = plan(&["llama", "mistral"], vec![chat, quiet]);
     plan.agent.budget = Some(budget());
-    let spent = |scope: Scope, unit| BudgetUse { scope, unit, spent: 1.0, limit: 2.0 };
+    let spent = |scope: Scope, unit| BudgetUse {
+        scope,
+        unit,
+        spent: 1.0,
+        limit: 2.0,
+        until: jiff::ZonedDateTime::default(),
+    };
     let uses = [Scope::Agent, Scope::Profile("chat".into())]
         .into_iter()
         .flat_map(|scope| [spent(scope.clone(), Unit::Requests), spent(scope, Unit::Cost)]);
@@ -222,7 +228,13 @@ fn assert_counted(plan: &Plan, uses: Vec<BudgetUse>) -> usize {
 fn steps_and_journeys_are_in_the_series_count() {
     let count = |mut plan: Plan, disable: &[&str]| {
         plan.telemetry.disable = disable.iter().map(|name| (*name).to_owned()).collect();
-        let used = |unit| BudgetUse { scope: Scope::Profile("rag".into()), unit, spent: 1.0, limit: 2.0 };
+        let used = |unit| BudgetUse {
+            scope: Scope::Profile("rag".into()),
+            unit,
+            spent: 1.0,
+            limit: 2.0,
+            until: jiff::ZonedDateTime::default(),
+        };
         assert_counted(&plan, vec![used(Unit::Requests), used(Unit::Cost)])
     };
     let steady = || rag_plan_of(vec![stage("steady", false)]);

@@ -59,8 +59,8 @@ fn schedules_say_their_interval_where_it_is_constant() {
 struct Budgets;
 
 impl Ledger for Budgets {
-    fn reserve(&self, profile: &Arc<str>, most: Spend) -> Result<Hold, Exhausted> {
-        Ok(Hold { profile: Arc::clone(profile), reserved: most, at: 0, number: 0 })
+    fn reserve(&self, pair: &Pair, most: Spend, margin: Spend) -> Result<Hold, Exhausted> {
+        Ok(Hold { profile: Arc::clone(&pair.profile), reserved: most + margin, at: 0, number: 0 })
     }
 
     fn settle(&self, _: Hold, _: Spend) {}
@@ -68,8 +68,20 @@ impl Ledger for Budgets {
     fn uses(&self) -> Vec<BudgetUse> {
         let chat = Scope::Profile("chat".into());
         vec![
-            BudgetUse { scope: Scope::Agent, unit: Unit::Cost, spent: 5.0, limit: 20.0 },
-            BudgetUse { scope: chat, unit: Unit::Tokens, spent: 0.0, limit: 0.0 },
+            BudgetUse {
+                scope: Scope::Agent,
+                unit: Unit::Cost,
+                spent: 5.0,
+                limit: 20.0,
+                until: jiff::ZonedDateTime::default(),
+            },
+            BudgetUse {
+                scope: chat,
+                unit: Unit::Tokens,
+                spent: 0.0,
+                limit: 0.0,
+                until: jiff::ZonedDateTime::default(),
+            },
         ]
     }
 }
