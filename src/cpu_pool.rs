@@ -4,10 +4,11 @@
 
 use std::io;
 use std::num::NonZeroUsize;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
 
 /// How long an idle thread is kept.
@@ -38,53 +39,69 @@ const NICE: i32 = 10;
 pub struct CpuPool(Arc<Pool>);
 
 struct Pool {
-    handle: Handle,
     slots: Arc<Semaphore>,
     /// For work that occupies a core for long.
     exclusive: Arc<Semaphore>,
     /// For work with a deadline, until it ends.
     overtime: Arc<Semaphore>,
-    /// Its own threads, where it has them.
-    threads: Option<Runtime>,
+    /// As many as there can be pieces of work at once.
+    threads: Vec<Thread>,
 }
 
-impl CpuPool {
-    /// A pool with threads of its own, which start with the first work. Fails if the system refuses them.
-    pub fn start() -> io::Result<Self> {
-        // Nothing drives this runtime: only its pool of blocking threads is used.
-        let threads = Builder::new_current_thread()
-            .max_blocking_threads(2 * processors() + MAX_OVERTIME)
+/// A thread, which starts when it is needed, and ends when it was idle for long.
+///
+/// Work goes to the first that is idle, so that few threads do nearly everything: each has a memory arena of its own,
+/// which keeps what its largest document took. The blocking pool of one runtime would use all its threads in turn.
+struct Thread {
+    handle: Handle,
+    idle: Arc<Semaphore>,
+    /// Set if the thread belongs to the pool.
+    runtime: Option<Runtime>,
+}
+
+impl Thread {
+    fn start() -> io::Result<Self> {
+        // Nothing drives this runtime: only its blocking thread is used.
+        let runtime = Builder::new_current_thread()
+            .max_blocking_threads(1)
             .thread_stack_size(STACK)
             .thread_keep_alive(KEEP_ALIVE)
             .thread_name("cpu-pool")
             .on_thread_start(lower_priority)
             .build()?;
-        Ok(Self::with(threads.handle().clone(), Some(threads)))
+        Ok(Self::new(runtime.handle().clone(), Some(runtime)))
+    }
+
+    fn new(handle: Handle, runtime: Option<Runtime>) -> Self {
+        Self { handle, idle: Arc::new(Semaphore::new(1)), runtime }
+    }
+}
+
+impl CpuPool {
+    /// A pool with threads of its own, which start with the first work. Fails if the system refuses them.
+    pub fn start() -> io::Result<Self> {
+        Ok(Self::with((0..max_threads()).map(|_| Thread::start()).collect::<Result<_, _>>()?))
     }
 
     /// A pool on the blocking threads of a runtime. A test with a paused clock passes its own runtime: time then
     /// stands still while work is done.
-    pub fn on(handle: Handle) -> Self {
-        Self::with(handle, None)
+    pub fn on(handle: &Handle) -> Self {
+        Self::with((0..max_threads()).map(|_| Thread::new(handle.clone(), None)).collect())
     }
 
-    fn with(handle: Handle, threads: Option<Runtime>) -> Self {
+    fn with(threads: Vec<Thread>) -> Self {
         let semaphore = |permits| Arc::new(Semaphore::new(permits));
         let (slots, exclusive) = (semaphore(processors()), semaphore(1));
         let overtime = semaphore(processors() + MAX_OVERTIME);
-        Self(Arc::new(Pool { handle, slots, exclusive, overtime, threads }))
+        Self(Arc::new(Pool { slots, exclusive, overtime, threads }))
     }
 
     /// Runs a piece of work; `None` if it panicked. Work whose caller has stopped waiting does not start, and ends by
     /// itself if it has started.
     pub async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
         let slot = Arc::clone(&self.0.slots).acquire_owned().await.ok()?;
-        let work = move || {
-            // Held by the work and not by its caller, which may go away.
-            let _slot = slot;
-            work()
-        };
-        self.0.handle.spawn_blocking(work).await.ok()
+        // Held by the work and not by its caller, which may go away.
+        self.0.spawn(slot, work)?.await.ok()
     }
 
     /// The same for work whose length nobody knows: what an answer holds decides. It is waited for until a deadline, and
@@ -95,7 +112,19 @@ impl CpuPool {
         until: Instant,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, Unfinished> {
-        self.within(until, None, work).await
+        let start = async {
+            let overtime = Arc::clone(&self.0.overtime).acquire_owned().await.ok()?;
+            Some((overtime, Arc::clone(&self.0.slots).acquire_owned().await.ok()?))
+        };
+        // Held by the caller and not by the work, so that work whose caller stops waiting goes on without them.
+        let Ok(Some((overtime, _slot))) = timeout_at(until, start).await else {
+            return Err(Unfinished::NotStarted);
+        };
+        let Some(done) = self.0.spawn(overtime, work) else { return Err(Unfinished::NotStarted) };
+        match timeout_at(until, done).await {
+            Ok(done) => done.map_err(|_| Unfinished::Panicked),
+            Err(_) => Err(Unfinished::TooLong),
+        }
     }
 
     /// The same for work that occupies a core for long: one such piece runs at a time, so that it leaves the other
@@ -106,35 +135,8 @@ impl CpuPool {
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, Unfinished> {
         let turn = timeout_at(until, Arc::clone(&self.0.exclusive).acquire_owned()).await;
-        let Ok(Ok(turn)) = turn else { return Err(Unfinished::NotStarted) };
-        self.within(until, Some(turn), work).await
-    }
-
-    async fn within<T: Send + 'static>(
-        &self,
-        until: Instant,
-        turn: Option<OwnedSemaphorePermit>,
-        work: impl FnOnce() -> T + Send + 'static,
-    ) -> Result<T, Unfinished> {
-        let start = async {
-            let overtime = Arc::clone(&self.0.overtime).acquire_owned().await.ok()?;
-            Some((overtime, Arc::clone(&self.0.slots).acquire_owned().await.ok()?))
-        };
-        let Ok(Some((overtime, slot))) = timeout_at(until, start).await else {
-            return Err(Unfinished::NotStarted);
-        };
-        // Whoever is done first gives them back: the work, or its caller.
-        let permits = Permits(Arc::new(Mutex::new(turn.into_iter().chain([slot]).collect())));
-        let _waiting = permits.clone();
-        let work = move || {
-            let _overtime = overtime;
-            let _working = permits;
-            work()
-        };
-        match timeout_at(until, self.0.handle.spawn_blocking(work)).await {
-            Ok(done) => done.map_err(|_| Unfinished::Panicked),
-            Err(_) => Err(Unfinished::TooLong),
-        }
+        let Ok(Ok(_turn)) = turn else { return Err(Unfinished::NotStarted) };
+        self.run_within(until, work).await
     }
 }
 
@@ -156,21 +158,32 @@ pub enum Unfinished {
     TooLong,
 }
 
-/// What lets a piece of work occupy a processor.
-#[derive(Clone)]
-struct Permits(Arc<Mutex<Vec<OwnedSemaphorePermit>>>);
-
-impl Drop for Permits {
-    fn drop(&mut self) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
+impl Pool {
+    /// Starts work on the first idle thread; `None` if there is none, which the semaphores exclude. The work has the
+    /// permit until it ends.
+    fn spawn<T: Send + 'static>(
+        &self,
+        permit: OwnedSemaphorePermit,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Option<JoinHandle<T>> {
+        let (thread, idle) = self.threads.iter().find_map(|thread| {
+            let idle = Arc::clone(&thread.idle).try_acquire_owned().ok()?;
+            Some((thread, idle))
+        })?;
+        Some(thread.handle.spawn_blocking(move || {
+            // Given back last, so that what waits for the permit finds the thread idle.
+            let _permit = permit;
+            let _idle = idle;
+            work()
+        }))
     }
 }
 
-impl Drop for Pool {
+impl Drop for Thread {
     fn drop(&mut self) {
-        if let Some(threads) = self.threads.take() {
+        if let Some(runtime) = self.runtime.take() {
             // Work that is under way ends by itself; nothing waits for it.
-            threads.shutdown_background();
+            runtime.shutdown_background();
         }
     }
 }
@@ -187,6 +200,10 @@ fn lower_priority() {
 #[cfg(not(target_os = "linux"))]
 fn lower_priority() {}
 
+fn max_threads() -> usize {
+    2 * processors() + MAX_OVERTIME
+}
+
 fn processors() -> usize {
     std::thread::available_parallelism().map_or(1, NonZeroUsize::get)
 }
@@ -196,6 +213,7 @@ mod tests {
     use super::*;
     use futures_util::FutureExt as _;
     use futures_util::future::join_all;
+    use std::sync::Mutex;
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::sync::mpsc;
 
@@ -217,7 +235,7 @@ mod tests {
         let cpu_pool = CpuPool::start().unwrap();
         assert_eq!(cpu_pool.run(priority).await, Some((before + NICE).min(19)));
         assert_eq!(priority(), before);
-        assert_eq!(CpuPool::on(Handle::current()).run(priority).await, Some(before));
+        assert_eq!(CpuPool::on(&Handle::current()).run(priority).await, Some(before));
     }
 
     #[tokio::test]

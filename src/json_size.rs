@@ -15,7 +15,15 @@ const VALUE: usize = 110;
 
 /// Whether a text may be parsed: it takes at most [`MAX`].
 pub fn fits(text: &[u8]) -> bool {
-    text.len() <= SMALL || parsed_bytes(text) <= MAX
+    text.len() <= SMALL || most_parsed_bytes(text) <= MAX || parsed_bytes(text) <= MAX
+}
+
+/// The same as if nothing stood in a string: never less, and an order of magnitude faster. It decides nearly every text.
+fn most_parsed_bytes(text: &[u8]) -> usize {
+    // The sum of a chunk fits into a byte, so that the compiler adds up whole vectors of them.
+    let count_in = |chunk: &[u8], wanted: u8| chunk.iter().map(|byte| u8::from(*byte == wanted)).sum::<u8>();
+    let count = |wanted| text.chunks(255).map(|chunk| usize::from(count_in(chunk, wanted))).sum::<usize>();
+    text.len() + count(b'{') * OBJECT + count(b'[') * ARRAY + count(b',') * VALUE
 }
 
 /// An upper bound, roughly, of the memory that the values of a text take.

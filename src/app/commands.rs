@@ -94,7 +94,7 @@ mod tests {
             ledger: Arc::new(crate::state::BudgetLedger::new(&plan, engine::system())),
             callers: std::collections::HashMap::new(),
             dispatcher: Arc::new(engine::dispatch::Timers),
-            cpu_pool: crate::cpu_pool::CpuPool::on(tokio::runtime::Handle::current()),
+            cpu_pool: crate::cpu_pool::CpuPool::on(&tokio::runtime::Handle::current()),
             wall: engine::system(),
             handle: tokio::runtime::Handle::current(),
         };

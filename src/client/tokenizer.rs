@@ -109,7 +109,7 @@ mod tests {
     }
 
     async fn count(counter: &Counter, texts: &[&str]) -> Option<u64> {
-        let cpu_pool = CpuPool::on(tokio::runtime::Handle::current());
+        let cpu_pool = CpuPool::on(&tokio::runtime::Handle::current());
         counter.count(&cpu_pool, texts.iter().map(|text| (*text).to_owned()).collect()).await
     }
 

@@ -347,7 +347,7 @@ impl World {
 
     /// Like `new`, with a target whose answers depend on what is called.
     pub(super) fn app(build: Build, plot: impl Fn(usize, &Call) -> Script + Send + Sync + 'static) -> Self {
-        let means: (Arc<dyn Dispatcher>, _) = (Arc::new(Timers), CpuPool::on(Handle::current()));
+        let means: (Arc<dyn Dispatcher>, _) = (Arc::new(Timers), CpuPool::on(&Handle::current()));
         Self::with(&build.plan(), START, means, Fake::new(plot))
     }
 
@@ -365,7 +365,7 @@ impl World {
         dispatcher: Arc<dyn Dispatcher>,
         plot: impl Fn(usize) -> Script + Send + Sync + 'static,
     ) -> Self {
-        Self::with(plan, at, (dispatcher, CpuPool::on(Handle::current())), Fake::new(move |n, _| plot(n)))
+        Self::with(plan, at, (dispatcher, CpuPool::on(&Handle::current())), Fake::new(move |n, _| plot(n)))
     }
 
     pub(super) fn with(
@@ -461,7 +461,7 @@ async fn what_the_plan_does_not_have_is_refused() {
         ledger: Arc::new(Free::default()),
         callers: HashMap::new(),
         dispatcher: Arc::new(Timers),
-        cpu_pool: CpuPool::on(Handle::current()),
+        cpu_pool: CpuPool::on(&Handle::current()),
         wall: system(),
         handle: Handle::current(),
     };

@@ -168,7 +168,7 @@ pub(super) fn client(target: Target) -> Client {
 
 /// A client for a target whose bodies may take so much memory.
 pub(super) fn client_with(target: Target, memory: BodyMemory) -> Client {
-    Client::new(Arc::new(target), CpuPool::on(tokio::runtime::Handle::current()), memory).unwrap()
+    Client::new(Arc::new(target), CpuPool::on(&tokio::runtime::Handle::current()), memory).unwrap()
 }
 
 /// The prompt of the calls in these tests.

@@ -363,7 +363,7 @@ async fn a_schedule_that_dies_is_heard() {
         ledger: Arc::new(Free::default()),
         callers: HashMap::from([("llama".into(), caller)]),
         dispatcher: Arc::new(Timers),
-        cpu_pool: CpuPool::on(Handle::current()),
+        cpu_pool: CpuPool::on(&Handle::current()),
         wall: anchored(START.parse().unwrap()),
         handle: Handle::current(),
     };
