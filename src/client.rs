@@ -19,7 +19,6 @@ mod memory;
 mod openai_chat;
 mod pool;
 mod rate_limit;
-mod redactor;
 mod request;
 mod resolve;
 mod response;

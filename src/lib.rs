@@ -23,6 +23,7 @@ pub mod limits;
 pub mod log_throttle;
 pub mod pacing;
 pub mod plan;
+pub mod redactor;
 pub mod report;
 pub mod scenario;
 pub mod schedule;

@@ -16,6 +16,8 @@ mod architecture;
 mod asked;
 #[path = "integration/authority.rs"]
 mod authority;
+#[path = "integration/canaries.rs"]
+mod canaries;
 #[path = "integration/cli.rs"]
 mod cli;
 #[path = "integration/connections.rs"]

@@ -12,12 +12,12 @@ use super::deadlines::Deadlines;
 use super::dialect::{Decoder, Dialect};
 use super::http::Client;
 use super::mapped::MappedDecoder;
-use super::redactor::Redactor;
 use super::{Answer, AnswerForm, Context, rate_limit, response};
 use crate::cpu_pool;
 use crate::event::{ConnectionRecord, Failure, Marks, Outcome};
 use crate::exchange::Call;
 use crate::plan::{AnswerMapping, ConnectionMode};
+use crate::redactor::Redactor;
 use http::{HeaderMap, Response, StatusCode};
 use hyper::body::Incoming;
 use jiff::Timestamp;
@@ -97,7 +97,6 @@ impl<'a> Exchange<'a> {
         let mut body = ResponseBody::new(incoming, head.version);
         let mut answer = Answer::failed(Failure::Internal, "", self.marks.clone());
         answer.observed.status = Some(head.status.as_u16());
-        answer.observed.server = response::server(&head.headers);
         answer.observed.limits = rate_limit::limits(&head.headers);
         answer.headers = head.headers;
 
@@ -215,7 +214,9 @@ impl<'a> Exchange<'a> {
         answer.detail = read.detail.as_deref().map(|detail| self.redactor.clean(detail));
         answer.observed.streamed = read.streamed;
         answer.observed.gaps = read.gaps;
-        answer.observed.finish_reason = read.finish;
+        // Not before the body has been read: redacting must not delay a mark.
+        answer.observed.server = response::server(&answer.headers, &self.redactor);
+        answer.observed.finish_reason = read.finish.as_deref().map(|reason| self.redactor.mask(reason));
         let prompt = match &self.form {
             Form::Dialect(dialect) if self.client.counter.is_some() && read.evidence.lacks_input() => {
                 Some(dialect.prompt_texts(&self.call.body))
@@ -240,6 +241,7 @@ impl<'a> Exchange<'a> {
         self.marks.end = end.unwrap_or_else(Instant::now);
         answer.outcome = Outcome::Failed(broken.failure);
         answer.detail = Some(self.redactor.clean(&broken.detail));
+        answer.observed.server = response::server(&answer.headers, &self.redactor);
         answer.observed.marks = self.marks;
         answer.observed.connection = self.connection;
         answer

@@ -2,11 +2,11 @@
 
 use super::classify::CallError;
 use super::connection::Body;
-use super::redactor::Redactor;
 use super::{AnswerForm, BuildError, Context, dial};
 use crate::event::Failure;
 use crate::exchange::{self, Call};
 use crate::plan::{Auth, HttpVersion, Propagate, Target};
+use crate::redactor::Redactor;
 use crate::secret::{Exposed, Secret};
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Request, Uri};
@@ -65,7 +65,7 @@ impl Composer {
         for (name, secret) in &self.target.headers {
             if headers.takes(name) {
                 let (value, exposed) = header_value(secret, "")?;
-                redactor.add(exposed);
+                redactor.add_header(exposed.expose());
                 headers.put(name.clone(), value);
             }
         }
@@ -111,8 +111,10 @@ impl Composer {
             Auth::Header { value, .. } => header_value(value, "")?,
             Auth::Basic { username, password } => dial::basic(username, password)?,
         };
-        redactor.add(exposed);
-        redactor.add_basic(&value);
+        redactor.add_header(exposed.expose());
+        if let Ok(value) = value.to_str() {
+            redactor.add_header(value);
+        }
         headers.put(name, value);
         Ok(())
     }
@@ -121,7 +123,9 @@ impl Composer {
         let proxy = self.target.proxy.as_ref().filter(|_| self.absolute_form);
         if let Some((value, exposed)) = proxy.and_then(dial::authorization).transpose()? {
             redactor.add(exposed);
-            redactor.add_basic(&value);
+            if let Ok(value) = value.to_str() {
+                redactor.add_header(value);
+            }
             headers.put(header::PROXY_AUTHORIZATION, value);
         }
         Ok(())

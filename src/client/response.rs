@@ -2,9 +2,9 @@
 
 use super::body_decoder::Mode;
 use super::classify::CallError;
-use super::redactor::shorten;
 use crate::event::Failure;
 use crate::plan::{StatusRange, StatusSet};
+use crate::redactor::{Redactor, shorten};
 use http::header::{self, HeaderMap};
 use http::{Method, StatusCode};
 
@@ -21,13 +21,16 @@ const MAX_TITLE: usize = 80;
 /// server that sends no content type is assumed to send what was requested. Anything else instead of a stream is a
 /// protocol error; instead of a document, the parser of the document decides.
 pub(super) fn mode(headers: &HeaderMap, asked_stream: bool) -> Result<Mode, CallError> {
+    let written = text(headers, header::CONTENT_TYPE.as_str()).unwrap_or_default();
     let media_type = media_type(headers);
     let json = media_type == "application/json" || media_type.ends_with("+json");
     match media_type.as_str() {
         "text/event-stream" => Ok(Mode::Sse),
         _ if json || !asked_stream => Ok(Mode::Whole),
         "" => Ok(Mode::Sse),
-        other => {
+        _ => {
+            // As it was written: in lower case, a secret in it would not be recognised.
+            let other = written.split(';').next().unwrap_or_default().trim();
             let detail = format!("a stream was asked for and {other} came");
             Err(CallError::new(Failure::Protocol, detail))
         }
@@ -96,10 +99,10 @@ pub(super) fn unexpected(status: StatusCode, expected: &StatusSet) -> String {
     format!("{}, where {} is expected", status_line(status), expected.join(" or "))
 }
 
-/// The `server` header, truncated.
-pub(super) fn server(headers: &HeaderMap) -> Option<String> {
-    let server = text(headers, header::SERVER.as_str())?;
-    let kept: String = shorten(server, usize::MAX).chars().take(MAX_SERVER).collect();
+/// The `server` header, without secrets, truncated.
+pub(super) fn server(headers: &HeaderMap, redactor: &Redactor) -> Option<String> {
+    let server = redactor.mask(text(headers, header::SERVER.as_str())?);
+    let kept: String = shorten(&server, usize::MAX).chars().take(MAX_SERVER).collect();
     Some(kept).filter(|server| !server.is_empty())
 }
 
@@ -170,10 +173,21 @@ mod tests {
 
     #[test]
     fn the_server_is_shortened() {
+        let server = |headers: &HeaderMap| server(headers, &Redactor::default());
         assert_eq!(server(&headers(&[("server", " uvicorn ")])).as_deref(), Some("uvicorn"));
         assert_eq!(server(&headers(&[("server", "")])), None);
         let mut long = HeaderMap::new();
         long.insert(header::SERVER, HeaderValue::from_bytes("x".repeat(500).as_bytes()).unwrap());
         assert_eq!(server(&long).map(|server| server.len()), Some(64));
+    }
+
+    #[test]
+    fn the_server_is_no_way_out_for_a_secret() {
+        let key = "sk-".to_owned() + &"s".repeat(200);
+        let mut echo = HeaderMap::new();
+        echo.insert(header::SERVER, HeaderValue::try_from(format!("gateway for {key}")).unwrap());
+        let mut redactor = Redactor::default();
+        redactor.add_header(&key);
+        assert_eq!(server(&echo, &redactor).as_deref(), Some("gateway for ***"));
     }
 }

@@ -125,6 +125,13 @@ impl HeaderText {
     }
 }
 
+impl HeaderText {
+    /// Whether a header of this name with this value is a credential.
+    pub fn is_credential(&self, name: &str) -> bool {
+        matches!(self, Self::Secret(_)) || names_a_credential(name)
+    }
+}
+
 impl fmt::Debug for HeaderText {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

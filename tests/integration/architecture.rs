@@ -11,6 +11,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("files", &[]),
     ("secret", &["files"]),
     ("build", &[]),
+    ("redactor", &["secret"]),
     ("seed", &[]),
     ("vocabulary", &[]),
     ("cpu_pool", &[]),
@@ -46,7 +47,21 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("checks", &["json_size", "plan", "event"]),
     ("scenario", &["checks", "plan", "event", "exchange", "secret", "seed", "template"]),
     ("workload", &["plan", "event", "exchange", "seed"]),
-    ("client", &["json_size", "cpu_pool", "plan", "event", "files", "secret", "framing", "exchange", "tls"]),
+    (
+        "client",
+        &[
+            "json_size",
+            "cpu_pool",
+            "plan",
+            "event",
+            "files",
+            "redactor",
+            "secret",
+            "framing",
+            "exchange",
+            "tls",
+        ],
+    ),
     (
         "engine",
         &[
@@ -70,7 +85,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "client",
         ],
     ),
-    ("telemetry", &["build", "catalogue", "event", "fact", "plan", "slo", "tls"]),
+    ("telemetry", &["build", "catalogue", "event", "fact", "plan", "redactor", "slo", "tls"]),
     ("state", &["event", "fact", "plan", "tally", "vocabulary"]),
     ("report", &["event", "fact", "plan", "state", "tally"]),
     (

@@ -1,7 +1,7 @@
 //! OTLP export: the section and the environment together.
 
 use super::{Findings, target, wire};
-use crate::config::{self, KeyPath};
+use crate::config::{self, HeaderText, KeyPath, names_a_credential};
 use crate::plan::otlp::{Otlp, Sampling, Written, resolve};
 
 /// What is exported; `None` if nothing is, or if the section is not valid.
@@ -17,7 +17,14 @@ pub(super) fn compile(
         return None;
     }
     match resolve(section, environment) {
-        Ok(otlp) => otlp,
+        Ok(otlp) => {
+            let credential = |name: &str| match written.and_then(|written| header(written, name)) {
+                Some(value) => value.is_credential(name),
+                None => names_a_credential(name),
+            };
+            in_the_clear(otlp.as_ref(), credential, path, findings);
+            otlp
+        }
         Err(problems) => {
             for problem in problems {
                 // A variable is not a key: its problem is reported at the section that it fills.
@@ -30,6 +37,28 @@ pub(super) fn compile(
             None
         }
     }
+}
+
+/// Warns of credentials that go to a collector on another machine over plain HTTP.
+fn in_the_clear(
+    otlp: Option<&Otlp>,
+    credential: impl Fn(&str) -> bool,
+    path: &KeyPath,
+    findings: &mut Findings,
+) {
+    let Some(otlp) = otlp else { return };
+    let metrics = otlp.metrics.iter().map(|metrics| &metrics.to);
+    let traces = otlp.traces.iter().map(|traces| &traces.to);
+    let mut plain = metrics.chain(traces).chain(&otlp.logs).filter(|to| target::is_plain(&to.endpoint));
+    let named = plain.find_map(|to| to.headers.iter().find(|(name, _)| credential(name.as_str())));
+    if let Some((name, _)) = named {
+        let message = format!("is plain http: the header `{name}` goes out in the clear");
+        findings.warn(&path.key("endpoint"), message);
+    }
+}
+
+fn header<'a>(written: &'a config::Otlp, name: &str) -> Option<&'a HeaderText> {
+    written.headers.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value)
 }
 
 fn section(written: &config::Otlp, path: &KeyPath, findings: &mut Findings) -> Written {

@@ -138,10 +138,23 @@ fn tokenizer(written: &Tokenizer, path: &KeyPath, findings: &mut Findings) -> To
 
 /// Credentials over plain HTTP can be read by anyone on the way.
 fn in_the_clear(written: &config::Target, url: &Url, path: &KeyPath, findings: &mut Findings) {
-    let authenticated = !matches!(written.auth, config::Auth::Word(_));
-    if is_plain(url) && authenticated {
-        findings.warn(&path.key("base_url"), "is plain http: the credentials go out in the clear");
+    let proxy = written.proxy.as_ref().and_then(|proxy| Some((proxy, Url::parse(&proxy.url.0).ok()?)));
+    if proxy.as_ref().is_some_and(|(proxy, at)| proxy.auth.is_some() && is_plain(at)) {
+        let message = "is plain http: the credentials for the proxy go out in the clear";
+        findings.warn(&path.key("proxy").key("url"), message);
     }
+    // A proxy reads what goes to an `http` target, and so does anyone on the way to it.
+    let by_proxy = url.scheme() == "http" && proxy.is_some_and(|(_, at)| is_plain(&at));
+    if !is_plain(url) && !by_proxy {
+        return;
+    }
+    let header = written.headers.iter().find(|(name, value)| value.is_credential(name));
+    let what = match (&written.auth, header) {
+        (config::Auth::Method(_), _) => "the credentials go".to_owned(),
+        (config::Auth::Word(_), Some((name, _))) => format!("the header `{name}` goes"),
+        (config::Auth::Word(_), None) => return,
+    };
+    findings.warn(&path.key("base_url"), format!("is plain http: {what} out in the clear"));
 }
 
 /// What goes there can be read on the way: it is plain HTTP, and not to this machine.

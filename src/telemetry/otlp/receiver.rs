@@ -45,6 +45,11 @@ pub(super) enum Reply {
     Status(u16, Option<u64>),
     /// gRPC: this code, and perhaps `RetryInfo` in milliseconds.
     Code(i32, Option<u64>),
+    /// Refuses, or takes a part, and quotes the headers that it was sent.
+    Quote {
+        /// It takes all but one.
+        partly: bool,
+    },
     /// Never answers.
     Hang,
     /// Answers with a byte now and then, without end.
@@ -182,6 +187,7 @@ type Answer = Response<BoxBody<Bytes, Infallible>>;
 async fn answer(request: Request<Incoming>, state: Arc<State>) -> Result<Answer, hyper::Error> {
     let (head, body) = request.into_parts();
     let body = body.collect().await?.to_bytes();
+    let quoted = format!("not for {:?}", head.headers);
     let grpc = head.headers.get("content-type").is_some_and(|it| it == "application/grpc");
     let path = head.uri.path().to_owned();
     let reply = {
@@ -194,14 +200,17 @@ async fn answer(request: Request<Incoming>, state: Arc<State>) -> Result<Answer,
         body: if grpc { unframed(&body) } else { unzipped(&head.headers, "content-encoding", body) },
         headers: head.headers,
         path,
-        taken: matches!(reply, Reply::Take | Reply::Partly(_) | Reply::Slow(_)),
+        taken: matches!(
+            reply,
+            Reply::Take | Reply::Partly(_) | Reply::Slow(_) | Reply::Quote { partly: true }
+        ),
     };
     state.seen.lock().unwrap().push(seen);
     state.changed.send_modify(|n| *n += 1);
     if let Reply::Slow(time) = reply {
         tokio::time::sleep(time).await;
     }
-    Ok(if grpc { grpc_answer(&reply).await } else { http_answer(&reply).await })
+    Ok(if grpc { grpc_answer(&reply, &quoted).await } else { http_answer(&reply, &quoted).await })
 }
 
 fn signal(path: &str) -> Signal {
@@ -241,8 +250,11 @@ fn framed(message: &[u8]) -> Bytes {
     frame.into()
 }
 
-fn partial(reply: &Reply) -> Vec<u8> {
+fn partial(reply: &Reply, quoted: &str) -> Vec<u8> {
     let partial_success = match reply {
+        Reply::Quote { .. } => {
+            Some(ExportTracePartialSuccess { rejected_spans: 1, error_message: quoted.to_owned() })
+        }
         Reply::Partly(rejected_spans) => {
             let error_message = "too old".to_owned();
             Some(ExportTracePartialSuccess { rejected_spans: *rejected_spans, error_message })
@@ -266,7 +278,7 @@ fn dribble() -> BoxBody<Bytes, Infallible> {
     BodyExt::boxed(StreamBody::new(bytes))
 }
 
-async fn http_answer(reply: &Reply) -> Answer {
+async fn http_answer(reply: &Reply, quoted: &str) -> Answer {
     let response = Response::builder().header("content-type", "application/x-protobuf");
     match reply {
         Reply::Hang => std::future::pending().await,
@@ -280,17 +292,25 @@ async fn http_answer(reply: &Reply) -> Answer {
             let said = tonic_types::pb::Status { code: 1, message, details: vec![] };
             response.body(whole(said.encode_to_vec()))
         }
-        _ => response.body(whole(partial(reply))),
+        Reply::Quote { partly: false } => response.status(401).body(whole(quoted.to_owned())),
+        _ => response.body(whole(partial(reply, quoted))),
     }
     .unwrap()
 }
 
-async fn grpc_answer(reply: &Reply) -> Answer {
+async fn grpc_answer(reply: &Reply, quoted: &str) -> Answer {
     let response = Response::builder().header("content-type", "application/grpc");
     let trailers = HeaderMap::from_iter([("grpc-status".parse().unwrap(), "0".parse().unwrap())]);
     match reply {
         Reply::Hang => std::future::pending().await,
         Reply::Dribble => response.body(dribble()),
+        Reply::Quote { partly: false } => {
+            let mut headers = HeaderMap::new();
+            tonic::Status::unauthenticated(quoted).add_header(&mut headers).unwrap();
+            let mut response = response.body(whole(Bytes::new())).unwrap();
+            response.headers_mut().extend(headers);
+            return response;
+        }
         Reply::Code(code, after) => {
             let mut details = tonic_types::ErrorDetails::new();
             details.set_retry_info(after.map(Duration::from_millis));
@@ -302,8 +322,10 @@ async fn grpc_answer(reply: &Reply) -> Answer {
             return response;
         }
         _ => {
-            let frames =
-                [Ok(Frame::data(framed(&partial(reply)))), Ok::<_, Infallible>(Frame::trailers(trailers))];
+            let frames = [
+                Ok(Frame::data(framed(&partial(reply, quoted)))),
+                Ok::<_, Infallible>(Frame::trailers(trailers)),
+            ];
             response.body(BodyExt::boxed(StreamBody::new(stream::iter(frames))))
         }
     }

@@ -7,6 +7,7 @@ mod tls;
 
 use super::stats::Signal;
 use crate::plan::otlp::{Destination, Protocol};
+use crate::redactor::Redactor;
 use ::http::{HeaderMap, HeaderValue};
 use bytes::Bytes;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceResponse;
@@ -15,8 +16,9 @@ use std::error::Error as StdError;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Most characters of what a receiver says that reach the log.
-const MAX_TEXT: usize = 300;
+/// Most characters of what a receiver says that are looked at: more than reach the log, so that no part of a secret is
+/// left at the end.
+const MAX_TEXT: usize = 4096;
 
 /// The export cannot be set up. Lower-case clauses with their subject.
 #[derive(Debug, thiserror::Error)]
@@ -57,6 +59,14 @@ impl Failed {
         Self::Later { after: None, why: why.into() }
     }
 
+    /// What a receiver says may quote what it was sent.
+    fn redacted(self, redactor: &Redactor) -> Self {
+        match self {
+            Self::Later { after, why } => Self::Later { after, why: redactor.clean(&why) },
+            Self::Never { why } => Self::Never { why: redactor.clean(&why) },
+        }
+    }
+
     /// What happened, for the log.
     pub(super) fn why(&self) -> &str {
         match self {
@@ -72,6 +82,12 @@ pub(super) struct Accepted {
     pub(super) rejected: u64,
     /// What it says about that, or warns of.
     pub(super) message: String,
+}
+
+impl Accepted {
+    fn redacted(self, redactor: &Redactor) -> Self {
+        Self { message: redactor.clean(&self.message), ..self }
+    }
 }
 
 /// A way to one receiver for one signal. Connects when it first sends; a way that failed is built anew, so that
@@ -101,7 +117,7 @@ impl Transport {
 
     /// Sends an encoded `Export...ServiceRequest`. `within` covers everything, to the last byte of the answer.
     pub(super) async fn send(&mut self, body: Bytes, within: Duration) -> Result<Accepted, Failed> {
-        let headers = self.headers()?;
+        let (headers, redactor) = self.headers()?;
         let client = match self.client.take() {
             Some(client) => client,
             None => Client::new(&self.to).map_err(|error| Failed::later(error.to_string()))?,
@@ -111,23 +127,29 @@ impl Transport {
             // It answered, so the connection is good; this includes refusals.
             Ok(Ok(sent)) => {
                 self.client = Some(client);
-                sent
+                match sent {
+                    Ok(accepted) => Ok(accepted.redacted(&redactor)),
+                    Err(failed) => Err(failed.redacted(&redactor)),
+                }
             }
-            Ok(Err(why)) => Err(Failed::later(why)),
+            Ok(Err(why)) => Err(Failed::later(why).redacted(&redactor)),
             Err(_) => Err(Failed::later(format!("no complete answer within {within:?}"))),
         }
     }
 
-    fn headers(&self) -> Result<HeaderMap, Failed> {
+    /// The headers, and what must not be quoted of them.
+    fn headers(&self) -> Result<(HeaderMap, Redactor), Failed> {
         let mut headers = HeaderMap::with_capacity(self.to.headers.len());
+        let mut redactor = Redactor::default();
         for (name, secret) in &self.to.headers {
             let value = secret.read().map_err(|error| Failed::later(format!("header {name}: {error}")))?;
+            redactor.add_header(value.expose());
             let mut value = HeaderValue::from_str(value.expose())
                 .map_err(|_| Failed::later(format!("header {name}: the value is no header value")))?;
             value.set_sensitive(true);
             headers.insert(name.clone(), value);
         }
-        Ok(headers)
+        Ok((headers, redactor))
     }
 }
 

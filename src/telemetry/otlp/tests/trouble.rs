@@ -261,3 +261,28 @@ async fn secrets_that_cannot_be_read_are_a_failure_and_not_a_request() {
     let seen = receiver.wait(|seen| !seen.is_empty()).await;
     assert_eq!(seen[0].headers["x-token"], "t0ken");
 }
+
+/// Receivers and the proxies in front of them quote what they were sent, and it is logged.
+#[tokio::test]
+async fn a_receiver_that_quotes_our_headers_gets_no_secret_into_the_log() {
+    use crate::secret::{Exposed, Origin, Secret};
+    use crate::telemetry::otlp::transport::Transport;
+    let headers = [("authorization", "Bearer sesame-opens"), ("x-api-key", "hunter2-and-more")];
+    let headers = headers.map(|(name, value)| {
+        (name.parse().unwrap(), Arc::new(Secret::new(Origin::Literal(Exposed::new(value)))))
+    });
+    for protocol in BOTH {
+        let receiver = Receiver::start().await;
+        let written = Written { headers: headers.to_vec(), ..section(protocol, receiver.address) };
+        let otlp = resolve(Some(written), &|_| None).unwrap().unwrap();
+        let mut transport = Transport::new(Signal::Traces, otlp.traces.unwrap().to).unwrap();
+        receiver.reply([Reply::Quote { partly: false }, Reply::Quote { partly: true }]);
+        let refused = transport.send(bytes::Bytes::new(), LONG).await.unwrap_err();
+        let partly = transport.send(bytes::Bytes::new(), LONG).await.unwrap();
+        for said in [refused.why(), &partly.message] {
+            assert!(said.contains("not for") && said.contains("***"), "{protocol:?}: {said}");
+            assert!(!said.contains("sesame") && !said.contains("hunter2"), "{protocol:?}: {said}");
+        }
+        assert_eq!(receiver.seen()[0].headers["authorization"], "Bearer sesame-opens");
+    }
+}

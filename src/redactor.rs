@@ -1,19 +1,21 @@
-//! Removes secrets from error details, because servers quote what they were sent. Knows only texts.
+//! Removes secrets from what others say before it is shown, because servers quote what they were sent. Knows only texts,
+//! and neither requests nor answers.
 
 use crate::secret::Exposed;
 use base64::Engine as _;
-use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
-use http::HeaderValue;
+use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use std::cmp::Reverse;
 use url::form_urlencoded::byte_serialize;
 
 /// Maximum length of a detail in characters.
-const MAX_DETAIL: usize = 300;
+pub const MAX_DETAIL: usize = 300;
 /// Maximum length of an excerpt of an answer in characters.
 const MAX_EXCERPT: usize = 2000;
 /// Minimum length of a secret to be searched for, in bytes: shorter ones would match within ordinary words.
 const MIN_SECRET: usize = 4;
+/// Minimum length of a part of a header to be searched for by itself, in bytes.
+const MIN_PART: usize = 6;
 /// The replacement of a secret.
 const MASK: &str = "***";
 /// Characters that never need encoding in a component of a URL (RFC 3986, section 2.3), and that most encoders leave as
@@ -22,11 +24,11 @@ const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b
 
 /// The secrets of one request.
 #[derive(Debug, Default)]
-pub(super) struct Redactor(Vec<Exposed>);
+pub struct Redactor(Vec<Exposed>);
 
 impl Redactor {
     /// Redacts these values.
-    pub(super) fn new(secrets: Vec<Exposed>) -> Self {
+    pub fn new(secrets: Vec<Exposed>) -> Self {
         let mut redactor = Self::default();
         for secret in secrets {
             redactor.add(secret);
@@ -35,38 +37,66 @@ impl Redactor {
     }
 
     /// Redacts this value, too.
-    pub(super) fn add(&mut self, secret: Exposed) {
+    pub fn add(&mut self, secret: Exposed) {
         if secret.expose().len() >= MIN_SECRET {
             self.0.push(secret);
         }
     }
 
-    /// Redacts the credentials of a basic authorization in their encoded form.
-    pub(super) fn add_basic(&mut self, value: &HeaderValue) {
-        if let Some(encoded) = value.to_str().ok().and_then(|value| value.strip_prefix("Basic ")) {
-            self.add(Exposed::new(encoded));
+    /// Redacts the value of a header, and what is a secret of its own within it, because a server may quote that alone:
+    /// the token behind a scheme (`Bearer x`), the user and password of `Basic`, the values of cookies.
+    pub fn add_header(&mut self, value: &str) {
+        self.add(Exposed::new(value));
+        match value.split_once(' ') {
+            Some((scheme, token)) if !scheme.contains(['=', ';', ',']) && !token.contains(' ') => {
+                self.add_part(token);
+                if scheme.eq_ignore_ascii_case("basic") {
+                    self.add_basic(token);
+                }
+            }
+            _ => {}
+        }
+        for (_, value) in value.split([';', ',']).filter_map(|part| part.split_once('=')) {
+            self.add_part(value.trim().trim_matches('"'));
+        }
+    }
+
+    fn add_part(&mut self, part: &str) {
+        if part.len() >= MIN_PART {
+            self.0.push(Exposed::new(part));
+        }
+    }
+
+    fn add_basic(&mut self, encoded: &str) {
+        let decoded = STANDARD.decode(encoded).ok().and_then(|bytes| String::from_utf8(bytes).ok());
+        if let Some(decoded) = decoded {
+            if let Some((_, password)) = decoded.split_once(':') {
+                self.add(Exposed::new(password));
+            }
+            self.add(Exposed::new(decoded));
         }
     }
 
     /// A detail that is safe to show: on one line, without secrets, truncated.
-    pub(super) fn clean(&self, detail: &str) -> String {
-        shorten(&self.masked(detail), MAX_DETAIL)
+    pub fn clean(&self, detail: &str) -> String {
+        shorten(&self.mask(detail), MAX_DETAIL)
     }
 
     /// The beginning of an answer, in the same way.
-    pub(super) fn excerpt(&self, text: &str) -> String {
+    pub fn excerpt(&self, text: &str) -> String {
         // Redacting takes time for each byte of a text. What is left out lies far behind the excerpt, and what the
         // cut left of a secret is masked as well.
         let most = text.floor_char_boundary(MAX_EXCERPT * 8);
-        shorten(&self.masked(text.get(..most).unwrap_or_default()), MAX_EXCERPT)
+        shorten(&self.mask(text.get(..most).unwrap_or_default()), MAX_EXCERPT)
     }
 
-    fn masked(&self, detail: &str) -> String {
+    /// The whole text without secrets.
+    pub fn mask(&self, text: &str) -> String {
         let mut forms: Vec<String> = self.0.iter().flat_map(|secret| forms(secret.expose())).collect();
         // A secret may be part of another one, of which nothing must remain.
         forms.sort_unstable_by_key(|form| Reverse(form.len()));
         forms.dedup();
-        let mut clean = detail.to_owned();
+        let mut clean = text.to_owned();
         for form in &forms {
             clean = clean.replace(form, MASK);
         }
@@ -105,7 +135,7 @@ fn cut(text: &str, secret: &str) -> Option<usize> {
 }
 
 /// The printable characters of a text on one line, truncated to `most`.
-pub(super) fn shorten(text: &str, most: usize) -> String {
+pub fn shorten(text: &str, most: usize) -> String {
     let words = text.split(|c: char| c.is_whitespace() || c.is_control()).filter(|word| !word.is_empty());
     let line = words.collect::<Vec<_>>().join(" ");
     match line.char_indices().nth(most) {
@@ -148,6 +178,21 @@ mod tests {
             assert_eq!(redactor.clean(&format!("bad: <{quoted}>!")), "bad: <***>!", "{quoted}");
         }
         assert_eq!(redactor.clean("harmless"), "harmless");
+    }
+
+    #[test]
+    fn what_is_a_secret_within_a_header_is_masked_by_itself() {
+        let of = |header: &str| {
+            let mut redactor = Redactor::default();
+            redactor.add_header(header);
+            redactor
+        };
+        assert_eq!(of("Bearer sk-sesame").clean("the key sk-sesame is wrong"), "the key *** is wrong");
+        let basic = of("Basic bWU6aHVudGVyMg==");
+        assert_eq!(basic.clean("me:hunter2, hunter2, bWU6aHVudGVyMg=="), "***, ***, ***");
+        assert_eq!(of("sid=hunter2; lang=english").clean("no session hunter2"), "no session ***");
+        assert_eq!(of("Digest response=\"hunter2\", a=b").clean("hunter2 is wrong"), "*** is wrong");
+        assert_eq!(of("a=sesame b").clean("sesame b"), "***");
     }
 
     #[test]
