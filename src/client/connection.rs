@@ -189,7 +189,12 @@ impl Connection {
     pub(super) async fn send(&mut self, request: Request<Body>) -> Result<Response<Incoming>, Lost> {
         let (bytes, began) = (self.stats.bytes(), Instant::now());
         let result = match &mut self.sender {
-            RequestSender::Http1(sender) => sender.send_request(request).await,
+            RequestSender::Http1(sender) => {
+                self.stats.awaits_head.store(true, Ordering::Relaxed);
+                let result = sender.send_request(request).await;
+                self.stats.awaits_head.store(false, Ordering::Relaxed);
+                result
+            }
             RequestSender::Http2(sender, _) => sender.send_request(request).await,
         };
         if result.is_ok() {
@@ -271,6 +276,8 @@ struct StreamStats {
     most_streams: AtomicUsize,
     /// A piece of an answer has come since the last read.
     progress: AtomicBool,
+    /// A request was sent, and the head of its answer has not come. Of an HTTP/1.1 connection only.
+    awaits_head: AtomicBool,
     /// The first bytes that the server sent.
     first: OnceLock<[u8; 4]>,
     error: OnceLock<CallError>,
@@ -303,6 +310,7 @@ impl ObservedStream {
             bytes: AtomicU64::new(0),
             most_streams: AtomicUsize::new(1),
             progress: AtomicBool::new(false),
+            awaits_head: AtomicBool::new(false),
             first: OnceLock::new(),
             error: OnceLock::new(),
         });
@@ -362,7 +370,8 @@ impl AsyncRead for ObservedStream {
             let at = |index: usize| rest.get(index).copied().unwrap_or_default();
             self.stats.first.get_or_init(|| [*a, at(0), at(1), at(2)]);
             let progress = self.stats.progress.swap(false, Ordering::Relaxed);
-            if let Err(flood) = self.guard.read(new, progress) {
+            let awaits_head = self.stats.awaits_head.load(Ordering::Relaxed);
+            if let Err(flood) = self.guard.read(new, progress, awaits_head) {
                 return self.noted(Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, flood))));
             }
         }

@@ -2,13 +2,21 @@
 //! Such a connection is closed, or it would cost processor time that other targets' measurements need, even after its
 //! request has failed. Pure: it counts what was read.
 
+use memchr::memmem;
 use std::fmt;
 
 /// Most bytes of HTTP/1.1 between two pieces of an answer. What hyper reads ahead of us is less than half of it.
 const MAX_IDLE_BYTES: usize = 1 << 20;
-/// Most bytes of HTTP/2 frames other than DATA with content, HEADERS and CONTINUATION between two pieces of an answer: a
-/// server has few reasons to send `SETTINGS`, `PING` or `WINDOW_UPDATE`.
-const MAX_CONTROL_BYTES: usize = 256 << 10;
+/// Most interim answers (RFC 9110, section 15.2) to one request. hyper skips all that it has read before it lets anything
+/// else run.
+const MAX_INTERIM: usize = 100;
+/// How an interim answer begins.
+const INTERIM: &[u8] = b"HTTP/1.1 1";
+/// Most cost of HTTP/2 frames other than DATA with content, HEADERS and CONTINUATION between two pieces of an answer: a
+/// server has few reasons to send `SETTINGS` or `PING`. The cost of a frame is its bytes.
+const MAX_CONTROL_COST: usize = 64 << 10;
+/// Cost of a frame beyond its bytes, unless it is a `WINDOW_UPDATE`, of which there are some for each long prompt.
+const FRAME_COST: usize = 55;
 /// Length of a frame's header (RFC 9113, section 4.1).
 const FRAME_HEADER: usize = 9;
 
@@ -27,29 +35,44 @@ impl fmt::Display for Flood {
 /// Counts what was read since the last piece of an answer.
 #[derive(Debug)]
 pub(super) enum FloodGuard {
-    /// Every byte counts.
-    Http1(usize),
-    /// Bytes of control frames count.
+    /// Every byte counts, and interim answers do.
+    Http1 { bytes: usize, interim: usize },
+    /// The cost of control frames counts.
     Http2(usize, Frames),
 }
 
 impl FloodGuard {
     pub(super) fn http1() -> Self {
-        Self::Http1(0)
+        Self::Http1 { bytes: 0, interim: 0 }
     }
 
     pub(super) fn http2() -> Self {
         Self::Http2(0, Frames::default())
     }
 
-    /// Counts bytes that were read; `progress`: a piece of an answer has come since the last time.
-    pub(super) fn read(&mut self, bytes: &[u8], progress: bool) -> Result<(), Flood> {
-        let (count, most, new) = match self {
-            Self::Http1(count) => (count, MAX_IDLE_BYTES, bytes.len()),
-            Self::Http2(count, frames) => (count, MAX_CONTROL_BYTES, frames.control_bytes(bytes)),
+    /// Counts bytes that were read; `progress`: a piece of an answer has come since the last time; `awaits_head`: the
+    /// head of an answer has not come yet.
+    pub(super) fn read(&mut self, new: &[u8], progress: bool, awaits_head: bool) -> Result<(), Flood> {
+        if progress {
+            *self = match std::mem::replace(self, Self::http1()) {
+                Self::Http1 { .. } => Self::http1(),
+                Self::Http2(_, frames) => Self::Http2(0, frames),
+            };
+        }
+        let flooded = match self {
+            Self::Http1 { bytes, interim } => {
+                *bytes = bytes.saturating_add(new.len());
+                if awaits_head {
+                    *interim += memmem::find_iter(new, INTERIM).take(MAX_INTERIM + 1).count();
+                }
+                *bytes > MAX_IDLE_BYTES || *interim > MAX_INTERIM
+            }
+            Self::Http2(cost, frames) => {
+                *cost = cost.saturating_add(frames.control_cost(new));
+                *cost > MAX_CONTROL_COST
+            }
         };
-        *count = if progress { new } else { count.saturating_add(new) };
-        if *count > most { Err(Flood) } else { Ok(()) }
+        if flooded { Err(Flood) } else { Ok(()) }
     }
 }
 
@@ -65,8 +88,8 @@ pub(super) struct Frames {
 }
 
 impl Frames {
-    /// The number of bytes that belong to control frames.
-    fn control_bytes(&mut self, mut bytes: &[u8]) -> usize {
+    /// The cost of the control frames in these bytes.
+    fn control_cost(&mut self, mut bytes: &[u8]) -> usize {
         let mut control = 0;
         while !bytes.is_empty() {
             let wanted = if self.payload > 0 { self.payload } else { FRAME_HEADER - self.have };
@@ -90,7 +113,9 @@ impl Frames {
                     1 | 9 => false,
                     _ => true,
                 };
-                control += if self.counts { FRAME_HEADER } else { 0 };
+                // WINDOW_UPDATE
+                let more = if kind == 8 { 0 } else { FRAME_COST };
+                control += if self.counts { FRAME_HEADER + more } else { 0 };
             }
         }
         control
@@ -111,35 +136,42 @@ mod tests {
     #[test]
     fn frames_are_told_apart_however_they_are_cut() {
         let wire =
-            [frame(4, 6), frame(0, 300), frame(1, 20), frame(0, 0), frame(0xfe, 5), frame(9, 2)].concat();
-        let control = 9 + 6 + 9 + 9 + 5;
+            [frame(4, 6), frame(0, 300), frame(1, 20), frame(0, 0), frame(0xfe, 5), frame(9, 2), frame(8, 4)]
+                .concat();
+        let control = 9 + 6 + 9 + 9 + 5 + 3 * FRAME_COST + 9 + 4;
         for piece in 1..40 {
             let mut frames = Frames::default();
-            let counted: usize = wire.chunks(piece).map(|part| frames.control_bytes(part)).sum();
+            let counted: usize = wire.chunks(piece).map(|part| frames.control_cost(part)).sum();
             assert_eq!(counted, control, "in pieces of {piece}");
         }
     }
 
     #[test]
     fn a_flood_is_noticed_and_an_answer_is_none() {
-        let mut guard = FloodGuard::http2();
-        let settings = frame(4, 0);
-        let allowed = MAX_CONTROL_BYTES / settings.len();
-        assert!((0..allowed).all(|_| guard.read(&settings, false).is_ok()));
-        assert!(guard.read(&settings, false).is_err());
+        for (kind, length, cost) in [(4, 0, 64), (6, 8, 72), (0xfe, 1, 65), (0, 0, 64), (8, 4, 13)] {
+            let mut guard = FloodGuard::http2();
+            let piece = frame(kind, length);
+            let allowed = MAX_CONTROL_COST / cost;
+            assert!((0..allowed).all(|_| guard.read(&piece, false, false).is_ok()), "{kind}");
+            assert!(guard.read(&piece, false, false).is_err(), "{kind}");
+        }
         let mut guard = FloodGuard::http2();
         let data = frame(0, 16 << 10);
-        assert!((0..10_000).all(|_| guard.read(&data, false).is_ok()));
+        assert!((0..10_000).all(|_| guard.read(&data, false, false).is_ok()));
 
         let interim = b"HTTP/1.1 100 Continue\r\n\r\n";
         let mut guard = FloodGuard::http1();
-        let allowed = MAX_IDLE_BYTES / interim.len();
-        assert!((0..allowed).all(|_| guard.read(interim, false).is_ok()));
-        assert!(guard.read(interim, false).is_err());
+        assert!((0..MAX_INTERIM).all(|_| guard.read(interim, false, true).is_ok()));
+        assert!(guard.read(interim, false, true).is_err());
+        assert!(FloodGuard::http1().read(&interim.repeat(MAX_INTERIM + 1), false, true).is_err());
+        let text = interim.repeat(MAX_INTERIM + 1);
+        assert!(FloodGuard::http1().read(&text, false, false).is_ok(), "it is part of an answer");
         let mut guard = FloodGuard::http1();
-        assert!(
-            (0..3 * allowed).all(|n| guard.read(interim, n % 100 == 0).is_ok()),
-            "pieces of an answer between"
-        );
+        let pieces_between = |n: usize| guard.read(interim, n.is_multiple_of(MAX_INTERIM), true).is_ok();
+        assert!((0..10 * MAX_INTERIM).all(pieces_between), "pieces of an answer between");
+        let mut guard = FloodGuard::http1();
+        let bytes = [b'x'; 1 << 10];
+        assert!((0..MAX_IDLE_BYTES >> 10).all(|_| guard.read(&bytes, false, false).is_ok()));
+        assert!(guard.read(&bytes, false, false).is_err());
     }
 }

@@ -1,27 +1,85 @@
 //! Resolves names. The system's resolver blocks a thread for as long as it likes, so there is at most one look-up of a name
 //! at a time: whoever asks meanwhile waits for the same one, also if those who asked first have given up. A target whose
-//! DNS never answers then takes one thread and not all of them, and no other target waits.
+//! DNS never answers then takes one thread and not all of them, and no other target waits. Nor do many such targets take
+//! all threads: the look-ups of all targets have a bound, and names that were slow to answer leave a part of it to others.
 
 use super::classify::{self, CallError};
 use crate::event::Failure;
 use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, Shared};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use tokio::sync::oneshot;
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 /// What a look-up found.
 type Found = Result<Arc<[IpAddr]>, CallError>;
 /// Looks a name up.
 type LookUp = dyn Fn(String) -> BoxFuture<'static, io::Result<Vec<IpAddr>>> + Send + Sync;
 
+/// Most look-ups of all targets at once: half of the threads of a tokio runtime that may block.
+const MAX_LOOK_UPS: usize = 256;
+/// Most of them for names whose last look-up was slow.
+const MAX_SLOW: usize = 192;
+/// A look-up that takes longer is slow: resolvers try again after this time.
+const SLOW: Duration = Duration::from_secs(5);
+
+/// The look-ups that may be under way.
+static SLOTS: LazyLock<Slots> = LazyLock::new(|| Slots::new(MAX_LOOK_UPS, MAX_SLOW));
+
+/// Room for look-ups.
+#[derive(Clone)]
+struct Slots {
+    all: Arc<Semaphore>,
+    slow: Arc<Semaphore>,
+    most: usize,
+}
+
+/// Held by a look-up until it ends.
+struct Slot {
+    _all: OwnedSemaphorePermit,
+    _slow: Option<OwnedSemaphorePermit>,
+}
+
+impl Slots {
+    fn new(most: usize, most_slow: usize) -> Self {
+        Self { all: Arc::new(Semaphore::new(most)), slow: Arc::new(Semaphore::new(most_slow)), most }
+    }
+
+    /// Room for a look-up; nobody waits for it, since waiting would be taken for the target's time.
+    fn take(&self, name: &str, is_slow: bool) -> Result<Slot, CallError> {
+        let permit = |of: &Arc<Semaphore>| Arc::clone(of).try_acquire_owned();
+        let slow = if is_slow { Some(permit(&self.slow)) } else { None };
+        match (slow.transpose(), permit(&self.all)) {
+            (Ok(slow), Ok(all)) => Ok(Slot { _all: all, _slow: slow }),
+            _ => Err(CallError::new(
+                Failure::Internal,
+                format!(
+                    "{name} is not looked up: of the {} look-ups that this agent has under way at most, too many have no \
+                     answer; does the DNS of this machine work?",
+                    self.most
+                ),
+            )),
+        }
+    }
+}
+
 /// The look-ups of one target: of its own name, or its proxy's.
 #[derive(Clone)]
 pub(super) struct Resolver {
     look_up: Arc<LookUp>,
-    under_way: Arc<Mutex<HashMap<String, Shared<oneshot::Receiver<Found>>>>>,
+    slots: Slots,
+    names: Arc<Mutex<Names>>,
+}
+
+/// The state of the names of one target.
+#[derive(Default)]
+struct Names {
+    under_way: HashMap<String, Shared<oneshot::Receiver<Found>>>,
+    /// Those whose last look-up was slow, or whose present one is.
+    slow: HashSet<String>,
 }
 
 impl Resolver {
@@ -35,12 +93,12 @@ impl Resolver {
     fn by(
         look_up: impl Fn(String) -> BoxFuture<'static, io::Result<Vec<IpAddr>>> + Send + Sync + 'static,
     ) -> Self {
-        Self { look_up: Arc::new(look_up), under_way: Arc::default() }
+        Self { look_up: Arc::new(look_up), slots: SLOTS.clone(), names: Arc::default() }
     }
 
     /// The addresses of a name, in the resolver's order. Dropping the future does not end the look-up.
     pub(super) async fn resolve(&self, name: &str, port: u16) -> Result<Vec<SocketAddr>, CallError> {
-        let waiting = self.join(name);
+        let waiting = self.join(name)?;
         let found = waiting.await.unwrap_or_else(|_| {
             Err(CallError::new(
                 Failure::Internal,
@@ -54,26 +112,46 @@ impl Resolver {
     }
 
     /// The look-up that is under way, or a new one.
-    fn join(&self, name: &str) -> Shared<oneshot::Receiver<Found>> {
-        let mut under_way = self.lock();
-        if let Some(waiting) = under_way.get(name) {
-            return waiting.clone();
+    fn join(&self, name: &str) -> Result<Shared<oneshot::Receiver<Found>>, CallError> {
+        let mut names = self.lock();
+        if let Some(waiting) = names.under_way.get(name) {
+            return Ok(waiting.clone());
         }
+        let slot = self.slots.take(name, names.slow.contains(name))?;
         let (sender, receiver) = oneshot::channel();
         let waiting = receiver.shared();
-        under_way.insert(name.to_owned(), waiting.clone());
-        let (this, name, looking) = (self.clone(), name.to_owned(), (self.look_up)(name.to_owned()));
+        names.under_way.insert(name.to_owned(), waiting.clone());
+        let (this, name, mut looking) = (self.clone(), name.to_owned(), (self.look_up)(name.to_owned()));
         tokio::spawn(async move {
-            let found = looking.await.map(Arc::from).map_err(|error| unresolved(&name, &error));
-            this.lock().remove(&name);
+            let in_time = tokio::time::timeout(SLOW, &mut looking).await;
+            if in_time.is_err() {
+                this.lock().slow.insert(name.clone());
+            }
+            let is_slow = in_time.is_err();
+            let found = match in_time {
+                Ok(found) => found,
+                Err(_) => looking.await,
+            };
+            drop(slot);
+            let found = found.map(Arc::from).map_err(|error| unresolved(&name, &error));
+            this.ended(&name, is_slow);
             // Those who waited may have gone.
             let _ = sender.send(found);
         });
-        waiting
+        Ok(waiting)
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<String, Shared<oneshot::Receiver<Found>>>> {
-        self.under_way.lock().unwrap_or_else(PoisonError::into_inner)
+    /// A look-up has ended.
+    fn ended(&self, name: &str, is_slow: bool) {
+        let mut names = self.lock();
+        names.under_way.remove(name);
+        if !is_slow {
+            names.slow.remove(name);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Names> {
+        self.names.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -91,8 +169,6 @@ fn unresolved(name: &str, error: &io::Error) -> CallError {
 mod tests {
     use super::*;
     use std::sync::atomic::{AtomicUsize, Ordering};
-    use std::time::Duration;
-    use tokio::sync::Semaphore;
 
     #[tokio::test(start_paused = true)]
     async fn a_name_is_looked_up_once_at_a_time_whoever_gives_up() {
@@ -123,6 +199,53 @@ mod tests {
         gate.add_permits(1);
         resolver.resolve("a", 80).await.unwrap();
         assert_eq!(started.load(Ordering::SeqCst), 3, "what was found is not kept");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn many_names_without_an_answer_leave_room_for_others() {
+        let (slots, gate) = (Slots::new(4, 3), Arc::new(Semaphore::new(0)));
+        let target = |waits: bool| {
+            let gate = Arc::clone(&gate);
+            let look_up = move |_: String| {
+                let gate = Arc::clone(&gate);
+                async move {
+                    if waits {
+                        gate.acquire().await.unwrap().forget();
+                    }
+                    Ok(vec![IpAddr::from([127, 0, 0, 1])])
+                }
+                .boxed()
+            };
+            Resolver { slots: slots.clone(), ..Resolver::by(look_up) }
+        };
+        let short = Duration::from_millis(10);
+        let asked = async |resolver: &Resolver| {
+            tokio::time::timeout(short, resolver.resolve("a", 80)).await.map(|found| found.map(|_| ()))
+        };
+        let dead: Vec<Resolver> = (0..5).map(|_| target(true)).collect();
+        for resolver in &dead[..4] {
+            assert!(asked(resolver).await.is_err(), "it waits");
+        }
+        let fine = target(false);
+        let refused = asked(&fine).await.unwrap().unwrap_err();
+        assert_eq!(refused.failure, Failure::Internal);
+        assert!(refused.detail.contains("of the 4 look-ups"), "{}", refused.detail);
+        // The resolver has given up: they were slow, and so may take three of the four places.
+        tokio::time::sleep(2 * SLOW).await;
+        gate.add_permits(4);
+        tokio::time::sleep(short).await;
+        for resolver in &dead[..3] {
+            assert!(asked(resolver).await.is_err(), "it waits");
+        }
+        assert_eq!(asked(&dead[3]).await.unwrap().unwrap_err().failure, Failure::Internal);
+        assert_eq!(asked(&fine).await, Ok(Ok(())));
+        // One that answers at once is not slow any more.
+        gate.add_permits(3);
+        tokio::time::sleep(short).await;
+        gate.add_permits(1);
+        assert_eq!(asked(&dead[0]).await, Ok(Ok(())));
+        assert!(dead[0].lock().slow.is_empty() && dead[3].lock().slow.len() == 1);
+        assert_eq!(slots.all.available_permits(), 4);
     }
 
     #[tokio::test]

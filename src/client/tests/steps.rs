@@ -279,14 +279,26 @@ async fn a_total_of_its_own() {
     let client = client(app(&silent));
     let options = CallOptions { timeout: Some(BRIEF), ..reads(Some(text())) };
     let answer = play(&client, post("{}"), options.clone()).await;
-    failed(&answer, Failure::TotalTimeout, "no end of the answer within 60ms");
+    failed(
+        &answer,
+        Failure::TotalTimeout,
+        "no end of the answer within 60ms: the request was sent, and no answer has begun",
+    );
     let mut call = post("{}");
     call.stream = true;
     // In a stream in which text is looked for, its first piece is missing.
     let answer = play(&client, call.clone(), options).await;
-    failed(&answer, Failure::FirstTokenTimeout, "no generated content within 60ms");
+    failed(
+        &answer,
+        Failure::FirstTokenTimeout,
+        "no generated content within 60ms: the request was sent, and no answer has begun",
+    );
     let answer = play(&client, call, CallOptions { timeout: Some(BRIEF), ..reads(None) }).await;
-    failed(&answer, Failure::TotalTimeout, "no end of the answer within 60ms");
+    failed(
+        &answer,
+        Failure::TotalTimeout,
+        "no end of the answer within 60ms: the request was sent, and no answer has begun",
+    );
 }
 
 #[tokio::test]
