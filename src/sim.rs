@@ -7,11 +7,12 @@
 //! # Layout
 //!
 //! `text` and `kv` are the basis of `engine`, the pure core, which `driver` runs in real time. `generation` turns what
-//! a request asks for into an answer; a dialect (`dialect`, `openai_chat`) reads and writes one API, and `app` is an
-//! application in front of the model. `faults`, `rules` and `effects` define what goes wrong; `exchange`, `answer`,
-//! `stream` and `wire` apply it to answers, `conn` and `body` to connections.
+//! a request asks for into an answer; a dialect (`dialect`, and one file for each: `openai_chat`, `anthropic` and so on)
+//! reads and writes one API, and `app` is an application in front of the model. `faults`, `rules` and `effects` define
+//! what goes wrong; `exchange`, `answer`, `stream` and `wire` apply it to answers, `conn` and `body` to connections.
 
 mod answer;
+mod anthropic;
 mod app;
 mod body;
 mod conn;
@@ -21,18 +22,22 @@ mod effects;
 mod engine;
 mod exchange;
 mod faults;
+mod gemini;
 mod generation;
 mod kv;
 mod limits;
 mod metrics;
+mod ollama;
 mod openai_chat;
 mod options;
+mod rerank;
 mod routes;
 mod rules;
 mod server;
 mod shared;
 mod stream;
 mod text;
+mod tgi;
 mod truth;
 mod units;
 mod wire;

@@ -22,7 +22,10 @@ use super::stream::StreamWriter;
 pub(crate) async fn answer(shared: Arc<Shared>, dialect: &'static dyn Dialect, request: Request) -> Response {
     exchange::receive(shared, dialect, request, async move |exchange, parts, body| {
         let created = Timestamp::now().as_second();
-        let read = body.and_then(|body| dialect.read(parts, &body, &exchange.id, created));
+        let mut read = body.and_then(|body| dialect.read(parts, &body, &exchange.id, created));
+        if let Ok(read) = &mut read {
+            name_model(&exchange.shared, read);
+        }
         let model = read.as_ref().ok().map(|read| read.ask.model.clone());
         let effects = match exchange.begin(model).await {
             Ok(effects) => effects,
@@ -37,6 +40,15 @@ pub(crate) async fn answer(shared: Arc<Shared>, dialect: &'static dyn Dialect, r
         }
     })
     .await
+}
+
+/// A server of one model has requests that do not name it.
+fn name_model(shared: &Shared, read: &mut Read) {
+    if read.ask.model.is_empty()
+        && let Some(model) = shared.options.models.first()
+    {
+        read.ask.model.clone_from(model);
+    }
 }
 
 /// Has the model answer a request that was read.

@@ -40,6 +40,27 @@ pub(crate) trait Endpoint: Send + Sync + 'static {
 
     /// The body of an error answer.
     fn error(&self, refusal: &Refusal) -> Value;
+
+    /// The status of an error answer.
+    fn status(&self, refusal: &Refusal) -> StatusCode {
+        refusal.status()
+    }
+
+    /// How its answers tell the state of the rate limits.
+    fn rate_limit_headers(&self) -> RateLimitHeaders {
+        RateLimitHeaders::OpenAi
+    }
+}
+
+/// Names of the headers that tell the state of the rate limits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum RateLimitHeaders {
+    /// `x-ratelimit-remaining-requests`; the time until a reset is a duration.
+    OpenAi,
+    /// `anthropic-ratelimit-requests-remaining`; the time of a reset is a timestamp.
+    Anthropic,
+    /// There are none.
+    None,
 }
 
 /// One API, served at one or more paths.
@@ -72,8 +93,13 @@ pub(crate) struct Ending {
 
 /// Writes one answer.
 pub(crate) trait Answer: Send + Sync {
-    /// The events before any content.
-    fn open(&self) -> Vec<Event>;
+    /// The events before any content. The usage is that so far, if it is reported.
+    fn open(&self, usage: Option<Usage>) -> Vec<Event>;
+
+    /// The events before the first content of a kind, and again whenever the kind changes.
+    fn begin(&self, _kind: Kind) -> Vec<Event> {
+        Vec::new()
+    }
 
     /// Whether those events are sent at once, rather than with the first content.
     fn opens_early(&self) -> bool {
@@ -91,6 +117,11 @@ pub(crate) trait Answer: Send + Sync {
 
     /// The event that marks the end of the stream, if the dialect has one.
     fn terminal(&self) -> Option<Event>;
+
+    /// The event that follows an error event, if the dialect has one.
+    fn terminal_after_error(&self) -> Option<Event> {
+        self.terminal()
+    }
 
     /// An error event inside the stream.
     fn error(&self, refusal: &Refusal) -> Event;

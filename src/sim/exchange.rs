@@ -18,7 +18,7 @@ use jiff::Timestamp;
 
 use super::body::{self, Channel, Gone, Outlet};
 use super::conn::{Control, Order};
-use super::dialect::{Endpoint, Refusal};
+use super::dialect::{Endpoint, RateLimitHeaders, Refusal};
 use super::effects::{Break, Effects, Instead};
 use super::faults::{self, Fault};
 use super::limits::Headroom;
@@ -153,12 +153,13 @@ impl Exchange {
     /// Answers with an error.
     pub(crate) fn refuse(&self, refusal: &Refusal) -> Response {
         let json = self.endpoint.error(refusal).to_string();
-        let mut response = (refusal.status(), [(CONTENT_TYPE, "application/json")], json).into_response();
+        let status = self.endpoint.status(refusal);
+        let mut response = (status, [(CONTENT_TYPE, "application/json")], json).into_response();
         if let Some(time) = refusal.retry_after() {
             let seconds = time.as_secs() + u64::from(time.subsec_nanos() > 0);
             response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
         }
-        self.standard_headers(&mut response, refusal.status());
+        self.standard_headers(&mut response, status);
         response
     }
 
@@ -193,8 +194,9 @@ impl Exchange {
             headers.insert("x-request-id", id);
         }
         let left = self.shared.headroom();
-        rate_headers(headers, "requests", left.requests);
-        rate_headers(headers, "tokens", left.tokens);
+        let style = self.endpoint.rate_limit_headers();
+        rate_headers(headers, style, "requests", left.requests);
+        rate_headers(headers, style, "tokens", left.tokens);
     }
 }
 
@@ -223,7 +225,9 @@ impl Whole {
         let mut marks = Vec::new();
         if let Some((tokens, finish)) = self.generated {
             record.set(|truth| truth.finish_reason = Some(finish.to_owned()));
-            marks.push(Mark::Content(tokens));
+            if tokens > 0 {
+                marks.push(Mark::Content(tokens));
+            }
         }
         marks.push(Mark::End);
         let mut bytes = Bytes::from(self.json);
@@ -244,16 +248,28 @@ impl Drop for Presence {
     }
 }
 
-fn rate_headers(headers: &mut HeaderMap, kind: &str, room: Option<Headroom>) {
+fn rate_headers(headers: &mut HeaderMap, style: RateLimitHeaders, kind: &str, room: Option<Headroom>) {
     let Some(room) = room else { return };
     let mut insert = |what: &str, value: HeaderValue| {
-        if let Ok(name) = HeaderName::try_from(format!("x-ratelimit-{what}-{kind}")) {
+        let name = match style {
+            RateLimitHeaders::OpenAi => format!("x-ratelimit-{what}-{kind}"),
+            RateLimitHeaders::Anthropic => format!("anthropic-ratelimit-{kind}-{what}"),
+            RateLimitHeaders::None => return,
+        };
+        if let Ok(name) = HeaderName::try_from(name) {
             headers.insert(name, value);
         }
     };
     insert("limit", HeaderValue::from(room.limit));
     insert("remaining", HeaderValue::from(room.remaining));
-    if let Ok(reset) = HeaderValue::from_str(&reset_text(room.reset)) {
+    let reset = match style {
+        RateLimitHeaders::Anthropic => {
+            let at = Timestamp::now().checked_add(room.reset).unwrap_or(Timestamp::MAX);
+            at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+        }
+        RateLimitHeaders::OpenAi | RateLimitHeaders::None => reset_text(room.reset),
+    };
+    if let Ok(reset) = HeaderValue::from_str(&reset) {
         insert("reset", reset);
     }
 }

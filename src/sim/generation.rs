@@ -39,8 +39,22 @@ pub(crate) struct Ask {
     pub(crate) ignore_eos: bool,
     /// Number of reasoning tokens that the request asks for, if it does.
     pub(crate) reasoning: Option<usize>,
+    /// That reasoning is counted and not sent.
+    pub(crate) hide_reasoning: bool,
+    /// What the engine does.
+    pub(crate) task: Task,
     /// Whether the answer is streamed.
     pub(crate) stream: bool,
+}
+
+/// What the engine does for a request.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Task {
+    /// It generates tokens.
+    #[default]
+    Generate,
+    /// It computes something from the prompt alone.
+    Prefill,
 }
 
 /// One turn of a conversation.
@@ -146,14 +160,14 @@ impl Planned {
         let (length, finish) = length(ask, effects, options, seed, room);
         let alphabet = if effects.bytes_per_write.is_some() { Alphabet::Wide } else { Alphabet::Plain };
         let reasoning = effects.reasoning.or_else(|| asked_reasoning(ask));
-        let (pieces, stopped) = if effects.no_content {
+        let (pieces, stopped) = if effects.no_content || ask.task == Task::Prefill {
             (vec![end_of_answer()], true)
         } else {
             write(ask, reasoning, seed, alphabet, length)
         };
         let usage = Usage {
             input,
-            output: pieces.len(),
+            output: if ask.task == Task::Prefill { 0 } else { pieces.len() },
             cached: 0,
             reasoning: pieces.iter().filter(|piece| piece.kind != Kind::Text).count(),
         };
@@ -175,7 +189,7 @@ impl Planned {
             Sizes { prompt: self.usage.input, output: self.usage.output, max_tokens: self.max_tokens };
         let job = Job {
             prompt: self.usage.input,
-            output: self.usage.output,
+            output: self.pieces.len(),
             hashes: self.hashes,
             slow_down: self.slow_down,
         };
@@ -322,6 +336,9 @@ fn first_stop(written: &str, before: usize, stop: &[String]) -> Option<usize> {
 
 fn asked_reasoning(ask: &Ask) -> Option<Reasoning> {
     let tokens = ask.reasoning.filter(|tokens| *tokens > 0)?;
+    if ask.hide_reasoning {
+        return Some(Reasoning::Hidden { tokens });
+    }
     Some(Reasoning::Visible { field: ReasoningField::default(), tokens })
 }
 

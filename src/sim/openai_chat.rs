@@ -118,6 +118,7 @@ impl Request {
             ignore_eos: self.ignore_eos.unwrap_or_default(),
             reasoning: self.reasoning_effort.as_deref().map(effort).transpose()?,
             stream: self.stream.unwrap_or_default(),
+            ..Ask::default()
         })
     }
 }
@@ -159,7 +160,7 @@ impl Completion {
 }
 
 impl Answer for Completion {
-    fn open(&self) -> Vec<Event> {
+    fn open(&self, _usage: Option<Usage>) -> Vec<Event> {
         vec![self.with_delta(&json!({"role": "assistant", "content": ""}), None, None)]
     }
 

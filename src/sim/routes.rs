@@ -13,16 +13,32 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::answer::answer;
+use super::anthropic::Anthropic;
 use super::app;
 use super::dialect::{Dialect, Refusal};
 use super::faults::Fault;
+use super::gemini::Gemini;
+use super::ollama::Ollama;
 use super::openai_chat::{self, OpenAiChat};
+use super::rerank::Rerank;
 use super::rules::FaultRule;
 use super::shared::Shared;
+use super::tgi::Tgi;
 use super::truth::Truth;
 
 /// Every dialect and its path; a path may have parameters in braces.
-pub(crate) const DIALECTS: [(&str, &dyn Dialect); 1] = [("/v1/chat/completions", &OpenAiChat)];
+pub(crate) const DIALECTS: [(&str, &dyn Dialect); 10] = [
+    ("/v1/chat/completions", &OpenAiChat),
+    ("/v1/messages", &Anthropic),
+    ("/v1beta/models/{method}", &Gemini),
+    ("/v1/projects/{project}/locations/{location}/publishers/google/models/{method}", &Gemini),
+    ("/api/chat", &Ollama::Chat),
+    ("/api/generate", &Ollama::Generate),
+    ("/generate", &Tgi),
+    ("/generate_stream", &Tgi),
+    ("/v2/rerank", &Rerank::Cohere),
+    ("/v1/rerank", &Rerank::Jina),
+];
 
 /// Other paths that have a label value of their own in the metrics; the rest is `none`, so that the number of series is
 /// bounded.
@@ -153,8 +169,10 @@ async fn not_found() -> Response {
 pub fn help() -> String {
     let paths: Vec<&str> = answering().into_iter().chain(OTHERS).collect();
     format!(
-        "Speaks OpenAI's chat completions, and an application of its own: {}. Every other path is 404: there are no \
-         text completions, responses, embeddings, audio or images, and no API of another vendor.\n\n\
+        "Speaks OpenAI's chat completions, Anthropic's messages, Google's generateContent (Gemini and Vertex AI), \
+         Ollama's chat and generate, Text Generation Inference, rerankers in Cohere's and Jina's form, and an application \
+         of its own: {}. Every other path is 404: there are no text completions, responses, embeddings, audio or \
+         images.\n\n\
          Faults, with the defaults of their parameters: {}. Each may have probability=, max=, lasts= and path= as well.",
         paths.join(", "),
         Fault::all()
@@ -175,7 +193,9 @@ mod tests {
         assert_eq!(handler("/api/chat/sessions"), "/api/chat/sessions");
         assert_eq!(handler("/api/chat/sessions/ses_1"), "/api/chat/sessions/{id}");
         assert_eq!(handler("/api/chat/sessions/ses_1/messages"), "/api/chat/sessions/{id}/messages");
-        for unknown in ["/api/chat", "/api/chat/sessions/ses_1/messages/1", "/", "/v1/chat/completions/x"] {
+        assert_eq!(handler("/v1beta/models/m:generateContent"), "/v1beta/models/{method}");
+        for unknown in ["/api/chatter", "/api/chat/sessions/ses_1/messages/1", "/", "/v1/chat/completions/x"]
+        {
             assert_eq!(handler(unknown), "none");
         }
     }

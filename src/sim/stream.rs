@@ -11,8 +11,8 @@ use bytes::Bytes;
 use super::body::{Gone, Outlet};
 use super::conn::Order;
 use super::dialect::{Answer, Delta, Refusal};
-use super::effects::{Break, Effects};
-use super::generation::{Generation, Kind, Piece};
+use super::effects::{Break, Effects, UsageStyle};
+use super::generation::{Generation, Kind, Piece, Usage};
 use super::truth::{Mark, Record};
 use super::wire::{self, Event, Framer, Framing};
 
@@ -39,6 +39,9 @@ pub(crate) struct StreamWriter {
     record: Arc<Record>,
     held: Held,
     opened: bool,
+    /// The kind of the last content.
+    kind: Option<Kind>,
+    usage: Usage,
     contents: usize,
 }
 
@@ -65,7 +68,18 @@ impl StreamWriter {
         record: Arc<Record>,
     ) -> Self {
         let framer = Framer::new(framing, effects.form);
-        Self { outlet, framer, answer, effects, record, held: Held::default(), opened: false, contents: 0 }
+        Self {
+            outlet,
+            framer,
+            answer,
+            effects,
+            record,
+            held: Held::default(),
+            opened: false,
+            kind: None,
+            usage: Usage::default(),
+            contents: 0,
+        }
     }
 
     /// Writes the whole stream, or as much of it as faults and client allow.
@@ -82,6 +96,7 @@ impl StreamWriter {
 
     /// Writes everything up to the end of the content.
     async fn content(&mut self, generation: &mut Generation) -> Result<(), Early> {
+        self.usage = generation.ending(&self.effects).usage;
         if self.effects.role_first || self.effects.empty_chunks > 0 || self.answer.opens_early() {
             self.open().await?;
             for _ in 0..self.effects.empty_chunks {
@@ -96,6 +111,7 @@ impl StreamWriter {
                 gone = self.outlet.gone() => return Err(gone.into()),
             };
             self.record.set(|truth| generation.report(truth));
+            self.usage = generation.ending(&self.effects).usage;
             let Some(piece) = piece else { break };
             if let Some(delta) = grouped(&mut group, &piece, self.effects.tokens_per_chunk) {
                 self.delta(&delta).await?;
@@ -124,6 +140,11 @@ impl StreamWriter {
             Some((after, time)) if self.contents == after => self.stall(time).await?,
             _ => {}
         }
+        if self.kind.replace(delta.kind) != Some(delta.kind) {
+            for event in self.answer.begin(delta.kind) {
+                self.event(&event).await?;
+            }
+        }
         let mut event = self.answer.delta(delta);
         if let Some(bytes) = self.effects.huge_line.take() {
             event.data = wire::padded(&event.data, bytes);
@@ -144,7 +165,8 @@ impl StreamWriter {
     async fn open(&mut self) -> Result<(), Gone> {
         if !self.opened {
             self.opened = true;
-            for event in self.answer.open() {
+            let usage = Some(self.usage).filter(|_| self.effects.usage != UsageStyle::Absent);
+            for event in self.answer.open(usage) {
                 self.event(&event).await?;
             }
         }
@@ -224,8 +246,9 @@ impl StreamWriter {
         if how == Break::Error {
             self.open().await?;
             let refusal = Refusal::Stopped;
-            self.hold(&self.answer.error(&refusal), self.effects.no_terminal);
-            if let Some(terminal) = self.answer.terminal().filter(|_| !self.effects.no_terminal) {
+            let terminal = self.answer.terminal_after_error().filter(|_| !self.effects.no_terminal);
+            self.hold(&self.answer.error(&refusal), terminal.is_none());
+            if let Some(terminal) = terminal {
                 self.hold(&terminal, true);
             }
         }

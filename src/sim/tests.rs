@@ -3,6 +3,7 @@
 mod app;
 mod app_faults;
 mod client;
+mod dialects;
 mod faults_in_head;
 mod faults_in_stream;
 mod forms;

@@ -22,6 +22,8 @@ pub(crate) enum Framing {
     Sse,
     /// Newline-delimited JSON; events have no names.
     NdJson,
+    /// One JSON array, of which each event is an element; events have no names.
+    JsonArray,
 }
 
 /// Frames the events of one stream.
@@ -45,6 +47,7 @@ impl Framing {
         match self {
             Self::Sse => "text/event-stream; charset=utf-8",
             Self::NdJson => "application/x-ndjson",
+            Self::JsonArray => "application/json; charset=UTF-8",
         }
     }
 }
@@ -59,7 +62,15 @@ impl Framer {
         match self.framing {
             Framing::Sse => self.sse(event, last),
             Framing::NdJson => self.line(event, last),
+            Framing::JsonArray => self.element(event, last),
         }
+    }
+
+    fn element(&mut self, event: &Event, last: bool) -> String {
+        let before = if self.begun { ["\n,", self.line_end()].concat() } else { "[".to_owned() };
+        self.begun = true;
+        let after = if last { "\n]\n" } else { "" };
+        [before.as_str(), &event.data, after].concat()
     }
 
     fn line(&mut self, event: &Event, last: bool) -> String {
@@ -167,6 +178,16 @@ mod tests {
         assert_eq!(framer.frame(&event, true), "{\"a\":1}\n");
         let unended = Form { no_final_blank_line: true, ..Form::default() };
         assert_eq!(Framer::new(Framing::NdJson, unended).frame(&event, true), "{\"a\":1}");
+    }
+
+    #[test]
+    fn the_elements_of_an_array_make_one_document() {
+        let mut framer = Framer::new(Framing::JsonArray, Form::default());
+        let events = ["{\"a\":1}", "{\"a\":[2]}", "{}"].map(Event::plain);
+        let parts: Vec<_> = events.iter().enumerate().map(|(n, event)| framer.frame(event, n == 2)).collect();
+        let value: serde_json::Value = serde_json::from_str(&parts.concat()).unwrap();
+        assert_eq!(value, serde_json::json!([{"a": 1}, {"a": [2]}, {}]));
+        assert_eq!(parts[0], "[{\"a\":1}");
     }
 
     #[test]

@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 use super::{App, error};
 use crate::sim::dialect::{Answer, Delta, Ending, Refusal};
 use crate::sim::effects::{Effects, UsageStyle};
-use crate::sim::generation::Kind;
+use crate::sim::generation::{Kind, Usage};
 use crate::sim::openai_chat::counts;
 use crate::sim::wire::Event;
 
@@ -53,7 +53,7 @@ impl Reply {
 }
 
 impl Answer for Reply {
-    fn open(&self) -> Vec<Event> {
+    fn open(&self, _usage: Option<Usage>) -> Vec<Event> {
         match &self.to {
             To::Message { .. } => Vec::new(),
             To::Question { citations } => {
