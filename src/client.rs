@@ -3,6 +3,7 @@
 //! The engine sees [`Caller`] only, so that its tests can run without a network.
 
 mod answer;
+mod aws;
 mod body;
 mod body_decoder;
 mod classify;

@@ -6,6 +6,7 @@
 //! the types see it: so all errors come at once, each with its place, and in words for an operator.
 
 mod agent;
+mod auth;
 mod currency;
 mod expect;
 mod layers;
@@ -31,6 +32,10 @@ mod validate;
 mod yaml;
 
 pub use agent::{Agent, Budget, Limits, Probe, Prometheus, Server, Telemetry};
+pub use auth::{
+    Auth, AuthMethod, AuthWord, Aws, AwsContainer, AwsKeys, AwsProfile, AwsWebIdentity, Basic, Gcp,
+    HeaderAuth, OAuth2,
+};
 pub use currency::Currency;
 pub use expect::{
     Expect, ExpectText, ExpectTokens, JsonCheck, NamedText, SchemaCheck, SchemaOf, Status, Statuses,
@@ -52,7 +57,7 @@ pub use scenario::{
 pub use schedule::{Days, Nothing, Schedule, Window};
 pub use schema::schema;
 pub use sensitive::{HeaderText, Hidden, SecretSource, UrlText, VariableName, names_a_credential};
-pub use target::{Auth, AuthMethod, AuthWord, Basic, HeaderAuth, Proxy, Target, Tls};
+pub use target::{Proxy, Target, Tls};
 pub(crate) use text::show_duration;
 pub use text::{
     Address, Clock, CronExpression, HostName, Length, ListenAddress, Percentage, Share, ThinkTime, Zone,

@@ -12,6 +12,7 @@ pub mod cli;
 pub mod client;
 pub mod config;
 pub mod cpu_pool;
+pub mod credentials;
 pub mod engine;
 pub mod event;
 pub mod exchange;

@@ -2,6 +2,7 @@
 //! the plan and never the config.
 
 mod answer_mapping;
+mod auth;
 mod canonical;
 mod compile;
 mod cron;
@@ -27,10 +28,11 @@ mod stage;
 mod target;
 
 pub use crate::vocabulary::{
-    Api, Arrivals, BodyForm, Cache, ConnectionMode, HttpVersion, Overlap, Period, Price, Propagate, Reserve,
-    SloMetric, Timeouts, Tokenizer,
+    Api, Arrivals, BodyForm, Cache, ClientAuth, ConnectionMode, HttpVersion, Overlap, Period, Price,
+    Propagate, Reserve, SloMetric, Timeouts, Tokenizer,
 };
 pub use answer_mapping::{AnswerMapping, Done};
+pub use auth::{Auth, Aws, AwsSource, Gcp, OAuth2};
 use compile::run_time;
 pub use compile::{Compiled, compile};
 pub use cron::next_occurrence;
@@ -48,7 +50,7 @@ pub use scenario::{
 pub use schedule::{Schedule, Trigger, Weekdays, Window};
 pub use slo::{Bound, Objective};
 pub use stage::{Bounds, Ramp, Shape, Stage, Think};
-pub use target::{Auth, Identity, Proxy, Target, TlsOptions};
+pub use target::{Identity, Proxy, Target, TlsOptions};
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};

@@ -68,6 +68,17 @@ impl Api {
     }
 }
 
+/// How an OAuth 2.0 client says who it is (RFC 6749, section 2.3.1).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ClientAuth {
+    /// `Authorization: Basic`, which every server takes.
+    #[default]
+    Basic,
+    /// `client_id` and `client_secret` in the body.
+    Body,
+}
+
 /// HTTP protocol versions.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum HttpVersion {

@@ -32,6 +32,7 @@ impl Deadline {
             Failure::ConnectTimeout => "no connection",
             Failure::FirstTokenTimeout => "no generated content",
             Failure::StallTimeout => "no progress",
+            Failure::Credentials => "no credentials",
             _ => "no end of the answer",
         };
         CallError::new(self.failure, format!("{what} within {:?}", self.allowed))
@@ -67,6 +68,11 @@ impl Deadlines {
             Some(sent) => earlier(connect, self.content(sent, stream)),
             None => connect,
         }
+    }
+
+    /// For credentials that a request waits for before it is sent.
+    pub(super) fn credentials(&self, from: Instant) -> Deadline {
+        Deadline::new(from, self.timeouts.total, Failure::Credentials)
     }
 
     /// For the first content; for the whole answer if it is not streamed.

@@ -7,18 +7,19 @@ mod send;
 use super::body::{self, ResponseBody};
 use super::body_decoder::{BodyDecoder, Mode};
 use super::classify::{self, CallError};
-use super::connection::Connection;
+use super::connection::{Body, Connection};
 use super::deadlines::Deadlines;
 use super::dialect::{Decoder, Dialect};
 use super::http::Client;
 use super::mapped::MappedDecoder;
 use super::{Answer, AnswerForm, Context, rate_limit, response};
 use crate::cpu_pool;
+use crate::credentials::Issued;
 use crate::event::{ConnectionRecord, Failure, Marks, Outcome};
 use crate::exchange::Call;
 use crate::plan::{AnswerMapping, ConnectionMode};
 use crate::redactor::Redactor;
-use http::{HeaderMap, Response, StatusCode};
+use http::{HeaderMap, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use jiff::Timestamp;
 use std::sync::Arc;
@@ -56,6 +57,8 @@ pub(super) struct Exchange<'a> {
     marks: Marks,
     connection: ConnectionRecord,
     redactor: Redactor,
+    /// The credentials that it is sent with, where they are fetched.
+    credentials: Option<Arc<Issued>>,
 }
 
 impl<'a> Exchange<'a> {
@@ -71,20 +74,30 @@ impl<'a> Exchange<'a> {
             (AnswerForm::Http(reading), _) => Form::Http(reading.clone()),
         };
         let connection = ConnectionRecord::default();
-        Self { client, call, context, form, deadlines, marks, connection, redactor }
+        Self { client, call, context, form, deadlines, marks, connection, redactor, credentials: None }
     }
 
     /// Runs the exchange to its end, whatever the outcome.
     pub(super) async fn play(mut self) -> Answer {
-        let composed = self.client.composer.compose(&self.call, &self.context, &mut self.redactor);
-        let opened = match composed {
-            Ok(request) => self.open(request).await,
+        let opened = match self.obtain_credentials().await {
+            Ok(credentials) => {
+                self.credentials = credentials;
+                match self.compose() {
+                    Ok(request) => self.open(request).await,
+                    Err(broken) => Err(broken),
+                }
+            }
             Err(broken) => Err(broken),
         };
         match opened {
             Ok((response, link)) => self.read(response, link).await,
             Err(broken) => self.failed(&broken),
         }
+    }
+
+    fn compose(&mut self) -> Result<Request<Body>, CallError> {
+        let credentials = self.credentials.as_deref();
+        self.client.composer.compose(&self.call, &self.context, credentials, &mut self.redactor)
     }
 
     fn is_cold(&self) -> bool {
@@ -105,6 +118,11 @@ impl<'a> Exchange<'a> {
             Verdict::Unexpected(said) => Some(said),
             Verdict::Error(failure) => {
                 let known = self.marks.headers;
+                if head.status == StatusCode::UNAUTHORIZED
+                    && let (Some(all), Some(refused)) = (&self.client.credentials, &self.credentials)
+                {
+                    all.refused(refused);
+                }
                 let (bytes, complete) = body::some(&mut body, MAX_ERROR, &self.deadlines).await;
                 answer.observed.retry_after = rate_limit::retry_after(&answer.headers, Timestamp::now());
                 let said = self.said(head.status, &answer, &bytes);

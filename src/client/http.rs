@@ -10,6 +10,7 @@ use super::request::Composer;
 use super::tokenizer::Counter;
 use super::{Answer, BodyMemory, Caller, Context};
 use crate::cpu_pool::CpuPool;
+use crate::credentials::{self, Credentials};
 use crate::exchange::{Ask, Call};
 use crate::plan::Target;
 use crate::tls;
@@ -27,6 +28,8 @@ pub struct Client {
     /// `None` for an application, which has no model call of its own.
     pub(super) dialect: Option<Arc<dyn Dialect>>,
     pub(super) composer: Composer,
+    /// Those that have to be fetched, if the target wants any.
+    pub(super) credentials: Option<Credentials>,
     pub(super) dialer: Dialer,
     pub(super) pool: Arc<Pool>,
     pub(super) counter: Option<Counter>,
@@ -56,6 +59,9 @@ pub enum BuildError {
     /// TLS cannot be set up.
     #[error(transparent)]
     Tls(#[from] tls::Error),
+    /// What gets the credentials cannot be set up.
+    #[error(transparent)]
+    Credentials(#[from] credentials::SetupError),
     /// A tokenizer file cannot be read.
     #[error("cannot read the tokenizer {path}: {source}")]
     Tokenizer {
@@ -74,11 +80,13 @@ impl Client {
         let pool = Arc::new(Pool::new());
         let dialer = Dialer::new(Arc::clone(&target), tasks.clone(), Arc::downgrade(&pool))?;
         let composer = Composer::new(Arc::clone(&target), dialer.absolute_form())?;
+        let credentials = Credentials::of(&target.auth, &target.name)?;
         let counter = target.tokenizer.as_ref().map(Counter::load).transpose()?;
         Ok(Self {
             dialect: dialect::of(target.api),
             target,
             composer,
+            credentials,
             dialer,
             pool,
             counter,

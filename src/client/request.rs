@@ -2,7 +2,8 @@
 
 use super::classify::CallError;
 use super::connection::Body;
-use super::{AnswerForm, BuildError, Context, dial};
+use super::{AnswerForm, BuildError, Context, aws, dial};
+use crate::credentials::{Credential, Issued};
 use crate::event::Failure;
 use crate::exchange::{self, Call};
 use crate::plan::{Auth, HttpVersion, Propagate, Target};
@@ -11,6 +12,7 @@ use crate::secret::{Exposed, Secret};
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Request, Uri};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 const USER_AGENT: HeaderValue = HeaderValue::from_static(concat!("tokenbeat/", env!("CARGO_PKG_VERSION")));
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
@@ -50,6 +52,7 @@ impl Composer {
         &self,
         call: &Call,
         context: &Context,
+        credentials: Option<&Issued>,
         redactor: &mut Redactor,
     ) -> Result<Request<Body>, CallError> {
         let mut headers = Headers::of(call, &context.options.form);
@@ -69,12 +72,22 @@ impl Composer {
                 headers.put(name.clone(), value);
             }
         }
-        self.authorize(&mut headers, redactor)?;
+        for secret in credentials.iter().flat_map(|issued| issued.secrets()) {
+            redactor.add(secret);
+        }
+        self.authorize(&mut headers, credentials, redactor)?;
         self.authorize_proxy(&mut headers, redactor)?;
         let mut request = Request::new(Body::new(call.body.clone()));
         *request.method_mut() = call.method.clone();
         *request.uri_mut() = self.address(&call.path, &context.options.form)?;
+        let is_free = headers.takes(&header::AUTHORIZATION);
         *request.headers_mut() = headers.map;
+        if let (Auth::Aws(aws), Some(Credential::Aws(keys))) =
+            (&self.target.auth, credentials.map(|issued| &issued.credential))
+            && is_free
+        {
+            aws::authorize(&mut request, &call.body, keys, aws, SystemTime::now())?;
+        }
         Ok(request)
     }
 
@@ -96,20 +109,36 @@ impl Composer {
         })
     }
 
-    fn authorize(&self, headers: &mut Headers<'_>, redactor: &mut Redactor) -> Result<(), CallError> {
+    /// The header that authenticates. A signature covers the whole request and comes later.
+    fn authorize(
+        &self,
+        headers: &mut Headers<'_>,
+        credentials: Option<&Issued>,
+        redactor: &mut Redactor,
+    ) -> Result<(), CallError> {
         let name = match &self.target.auth {
-            Auth::None => return Ok(()),
-            Auth::Bearer(_) | Auth::Basic { .. } => header::AUTHORIZATION,
+            Auth::None | Auth::Aws(_) => return Ok(()),
             Auth::Header { name, .. } => name.clone(),
+            Auth::Bearer(_) | Auth::Basic { .. } | Auth::OAuth2(_) | Auth::Gcp(_) => header::AUTHORIZATION,
         };
         if !headers.takes(&name) {
             return Ok(());
         }
         let (value, exposed) = match &self.target.auth {
-            Auth::None => return Ok(()),
+            Auth::None | Auth::Aws(_) => return Ok(()),
             Auth::Bearer(secret) => header_value(secret, "Bearer ")?,
             Auth::Header { value, .. } => header_value(value, "")?,
             Auth::Basic { username, password } => dial::basic(username, password)?,
+            Auth::OAuth2(_) | Auth::Gcp(_) => match credentials.map(|issued| &issued.credential) {
+                Some(Credential::Bearer(token)) => {
+                    let unfit = || CallError::new(Failure::Credentials, "the token cannot stand in a header");
+                    let mut value =
+                        HeaderValue::try_from(format!("Bearer {}", token.expose())).map_err(|_| unfit())?;
+                    value.set_sensitive(true);
+                    (value, token.clone())
+                }
+                _ => return Err(CallError::new(Failure::Internal, "the request has no credentials")),
+            },
         };
         redactor.add_header(exposed.expose());
         if let Ok(value) = value.to_str() {

@@ -2,6 +2,7 @@
 //! servers.
 
 mod counting;
+mod credentials;
 mod failures;
 mod fuzz;
 mod golden;

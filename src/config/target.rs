@@ -1,6 +1,7 @@
 //! The section `targets`, as written.
 
-use super::sensitive::{HeaderText, SecretSource, UrlText, masked_headers};
+use super::auth::{Auth, Basic};
+use super::sensitive::{HeaderText, UrlText, masked_headers};
 use super::text::Length;
 use crate::vocabulary::{Api, ConnectionMode, HttpVersion, Price, Propagate, Timeouts, Tokenizer};
 use schemars::JsonSchema;
@@ -62,66 +63,6 @@ pub struct Target {
     /// scenario's step) are merged on top as a JSON merge patch (RFC 7396). Not with `api: http`.
     #[serde(default)]
     pub params: Map<String, Value>,
-}
-
-/// How we authenticate: `none`, or exactly one of `bearer`, `header` and `basic`.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(untagged)]
-pub enum Auth {
-    /// A word.
-    Word(AuthWord),
-    /// A method.
-    Method(Box<AuthMethod>),
-}
-
-impl Default for Auth {
-    fn default() -> Self {
-        Self::Word(AuthWord::None)
-    }
-}
-
-/// Authentication that takes no more than a word.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum AuthWord {
-    /// None.
-    None,
-}
-
-/// How we authenticate: exactly one of the three.
-#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-#[schemars(extend("x-layers" = "replace"))]
-pub struct AuthMethod {
-    /// `Authorization: Bearer` and this secret.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub bearer: Option<SecretSource>,
-    /// A header of any name, such as `api-key`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub header: Option<HeaderAuth>,
-    /// `Authorization: Basic`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub basic: Option<Basic>,
-}
-
-/// A header that authenticates.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct HeaderAuth {
-    /// Its name, such as `api-key`.
-    pub name: String,
-    /// Its value.
-    pub value: SecretSource,
-}
-
-/// User and password.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Basic {
-    /// The user.
-    pub username: String,
-    /// The password.
-    pub password: SecretSource,
 }
 
 /// TLS beyond the defaults.

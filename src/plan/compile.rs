@@ -2,6 +2,7 @@
 //!
 //! Reads the files that the config names and checks that its secrets exist; uses no clock and no network.
 
+mod auth;
 mod budget;
 mod expect;
 mod finding;

@@ -2,7 +2,7 @@
 //! where to, and how the answers are evaluated. That is what the plan's types serialise; fields that do not count are
 //! skipped there, with the reason. Fingerprints are compared within a process and mean nothing outside of it.
 
-use super::{PairPlan, Target, Tokenizer, canonical};
+use super::{Auth, PairPlan, Target, Tokenizer, canonical};
 use std::fmt;
 use std::path::Path;
 
@@ -37,7 +37,18 @@ impl Target {
             Tokenizer::File(path) => Some(path),
             Tokenizer::O200kBase | Tokenizer::Cl100kBase => None,
         });
-        self.tls.ca_file.iter().chain(identity).chain(tokenizer).map(|path| &**path).collect()
+        let token_roots = match &self.auth {
+            Auth::OAuth2(oauth2) => oauth2.ca_file.iter(),
+            _ => None.iter(),
+        };
+        self.tls
+            .ca_file
+            .iter()
+            .chain(identity)
+            .chain(tokenizer)
+            .chain(token_roots)
+            .map(|path| &**path)
+            .collect()
     }
 }
 

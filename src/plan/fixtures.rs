@@ -134,7 +134,7 @@ fn right_configs(folder: &Path) -> String {
 #[test]
 fn every_example_is_right() {
     let copy = shipped();
-    let right = "auth budgets chat chat-streaming checks constant-rate gamma-bursts http-endpoint otlp poisson ramp retries \
+    let right = "auth budgets chat chat-streaming checks constant-rate credentials gamma-bursts http-endpoint otlp poisson ramp retries \
                  scenario schedules slos structured-output tls-mtls-proxy users warm-up";
     assert_eq!(right_configs(&copy.path().join("examples")), right);
     assert!(!right_configs(&copy.path().join("examples/guide")).is_empty());

@@ -1,6 +1,6 @@
 //! An endpoint and how to talk to it.
 
-use super::serialize;
+use super::{Auth, serialize};
 use crate::secret::Secret;
 use crate::vocabulary::{Api, ConnectionMode, HttpVersion, Price, Propagate, Timeouts, Tokenizer};
 use http::HeaderName;
@@ -48,30 +48,6 @@ pub struct Target {
     pub tokenizer: Option<Tokenizer>,
     /// Passed through into every body; a profile's parameters take precedence.
     pub params: Map<String, Value>,
-}
-
-/// How we authenticate.
-#[derive(Debug, Serialize)]
-pub enum Auth {
-    /// Not at all.
-    None,
-    /// `Authorization: Bearer ...`.
-    Bearer(Secret),
-    /// A header of any name.
-    Header {
-        /// Its name.
-        #[serde(serialize_with = "serialize::text")]
-        name: HeaderName,
-        /// Its value.
-        value: Secret,
-    },
-    /// `Authorization: Basic ...`.
-    Basic {
-        /// The user.
-        username: String,
-        /// The password.
-        password: Secret,
-    },
 }
 
 /// TLS beyond the defaults (system roots, verification on, TLS 1.2 and 1.3).

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -21,6 +22,7 @@ SUITES = {
     "cli": "the binary; Debian's chromium for the screenshot",
     "native": "the binary; Debian's prometheus",
     "otlp": "the binary; PyPI's rotel and oteltap",
+    "soak": "the binary",
     "lineup": "the binary; Debian's prometheus; Node.js, and from npm and PyPI Grafana's schema types and SDK",
     "alerting": "the binary; Debian's prometheus and prometheus-alertmanager; PyPI's PyYAML",
     "helm": "the binary; PyPI's helm-python-sdk and kubernetes-validate; npm's kubernetes-models and typescript",
@@ -34,8 +36,15 @@ def main(arguments: list[str]) -> int:
         print(listing())
         return 0
     if {"--help", "-h"} & set(arguments):
-        print(f"usage: tests/run [--list] [SUITE...]\n\n{listing()}")
+        print(f"usage: tests/run [--list] [SUITE...] [TIME]\n\n{listing()}")
         return 0
+    # A time belongs to the suite `soak`.
+    times = [word for word in arguments if re.fullmatch(r"\d+[smh]", word)]
+    if times:
+        os.environ["TOKENBEAT_SOAK"] = times[-1]
+        arguments = [word for word in arguments if word not in times]
+    elif arguments == ["soak"]:
+        os.environ.setdefault("TOKENBEAT_SOAK", "5m")
     if unknown := [name for name in arguments if name not in SUITES]:
         print(f"unknown suite: {', '.join(unknown)}; there are\n{listing()}", file=sys.stderr)
         return USAGE

@@ -47,11 +47,13 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("checks", &["json_size", "plan", "event"]),
     ("scenario", &["checks", "plan", "event", "exchange", "secret", "seed", "template"]),
     ("workload", &["plan", "event", "exchange", "seed"]),
+    ("credentials", &["plan", "files", "redactor", "secret", "tls"]),
     (
         "client",
         &[
             "json_size",
             "cpu_pool",
+            "credentials",
             "plan",
             "event",
             "files",

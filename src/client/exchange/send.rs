@@ -5,13 +5,34 @@ use super::{Exchange, Form};
 use crate::client::classify::CallError;
 use crate::client::connection::{Body, Connection, Lost};
 use crate::client::mapped;
+use crate::credentials::Issued;
 use crate::event::Failure;
 use crate::plan::HttpVersion;
-use http::{Request, Response};
+use http::{Request, Response, header};
 use hyper::body::Incoming;
+use std::sync::Arc;
 use tokio::time::Instant;
 
 impl Exchange<'_> {
+    /// The credentials to send, where they are fetched. Those at hand are taken as they are; a wait for them is set-up, and
+    /// ends before the request is sent. A step that has an authorization of its own needs none.
+    pub(super) async fn obtain_credentials(&mut self) -> Result<Option<Arc<Issued>>, CallError> {
+        let Some(credentials) = &self.client.credentials else { return Ok(None) };
+        if matches!(self.form, Form::Http(_)) && self.call.headers.contains_key(header::AUTHORIZATION) {
+            return Ok(None);
+        }
+        let known = if let Some(known) = credentials.present() {
+            known
+        } else {
+            let began = Instant::now();
+            let until = self.deadlines.credentials(began);
+            let waited = self.deadlines.wait(until, credentials.get()).await;
+            self.marks.setup += began.elapsed();
+            waited?
+        };
+        known.map(Some).map_err(|error| CallError::new(Failure::Credentials, error.to_string()))
+    }
+
     /// Whether the timeout of the first token applies: a stream is requested, and content is looked for in it.
     fn awaits_content(&self) -> bool {
         let looked_for = match &self.form {
@@ -77,7 +98,7 @@ impl Exchange<'_> {
             return Ok(link);
         }
         let link = self.connect(began).await;
-        self.marks.setup = began.elapsed();
+        self.marks.setup += began.elapsed();
         link
     }
 

@@ -1,6 +1,6 @@
 //! A target: its address, its limits and its prices. What goes over the wire to it is in `wire`.
 
-use super::{Findings, wire, workload};
+use super::{Findings, auth, wire, workload};
 use crate::config::{self, KeyPath, Length, UrlText};
 use crate::plan::{Api, Proxy, Target, Timeouts, Tokenizer};
 use std::net::IpAddr;
@@ -15,7 +15,7 @@ pub(super) fn compile(
 ) -> Option<Target> {
     let before = findings.errors.len();
     let base_url = address(&written.base_url, &["http", "https"], "auth", &path.key("base_url"), findings);
-    let auth = wire::auth(&written.auth, &path.key("auth"), findings);
+    let auth = auth::compile(&written.auth, &path.key("auth"), findings);
     let headers = wire::headers(
         &written.headers,
         |name| wire::set_elsewhere(written, name),

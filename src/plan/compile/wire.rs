@@ -2,7 +2,7 @@
 
 use super::Findings;
 use crate::config::{self, HeaderText, KeyPath, SecretSource, names_a_credential};
-use crate::plan::{Auth, Identity, Propagate, TlsOptions};
+use crate::plan::{Identity, Propagate, TlsOptions};
 use crate::secret::{Exposed, Origin, Secret};
 use crate::tls;
 use http::{HeaderName, HeaderValue};
@@ -14,31 +14,6 @@ use url::Url;
 
 /// Headers that belong to the transport.
 const OWN_HEADERS: [&str; 6] = ["connection", "content-length", "host", "te", "transfer-encoding", "upgrade"];
-
-/// How we authenticate.
-pub(super) fn auth(written: &config::Auth, path: &KeyPath, findings: &mut Findings) -> Option<Auth> {
-    let method = match written {
-        config::Auth::Word(config::AuthWord::None) => return Some(Auth::None),
-        config::Auth::Method(method) => method,
-    };
-    let kinds = [
-        ("bearer", method.bearer.is_some()),
-        ("header", method.header.is_some()),
-        ("basic", method.basic.is_some()),
-    ];
-    findings.only_one(path, &kinds)?;
-    if let Some(bearer) = &method.bearer {
-        return secret(bearer, &path.key("bearer"), findings).map(Auth::Bearer);
-    }
-    if let Some(header) = &method.header {
-        let path = path.key("header");
-        let name = header_name(&header.name, &path.key("name"), findings);
-        let value = secret(&header.value, &path.key("value"), findings);
-        return Some(Auth::Header { name: name?, value: value? });
-    }
-    let (username, password) = basic(method.basic.as_ref()?, &path.key("basic"), findings)?;
-    Some(Auth::Basic { username, password })
-}
 
 /// User and password.
 pub(super) fn basic(
@@ -138,7 +113,7 @@ pub(super) fn set_elsewhere(target: &config::Target, name: &HeaderName) -> bool 
     let by_auth = match &target.auth {
         config::Auth::Word(_) => false,
         config::Auth::Method(method) => {
-            let authorization = method.bearer.is_some() || method.basic.is_some();
+            let authorization = method.header.is_none();
             let own = method.header.as_ref().is_some_and(|h| name.as_str().eq_ignore_ascii_case(&h.name));
             own || (authorization && name == http::header::AUTHORIZATION)
         }

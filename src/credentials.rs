@@ -1,0 +1,142 @@
+//! Credentials that are not in the config and have to be got: tokens of OAuth 2.0 and of Google service accounts, keys of
+//! AWS. A task of each target fetches them, ahead of the end of those before; whoever sends a request takes the present
+//! ones, and waits only if there are none. It knows nothing about requests and their outcomes.
+
+mod aws;
+mod aws_profile;
+mod google;
+mod keeper;
+mod oauth2;
+mod token_client;
+
+#[cfg(test)]
+mod tests;
+
+pub use aws::AwsKeys;
+
+use crate::plan::Auth;
+use crate::secret::Exposed;
+use keeper::Keeper;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// The credentials of one target, kept up to date as long as this exists.
+pub struct Credentials(Source);
+
+enum Source {
+    /// Fetched over the network by a task of its own.
+    Fetched(Keeper),
+    /// At hand: a secret, or a file that is watched.
+    Local(Box<aws::Local>),
+}
+
+/// What authenticates a request.
+#[derive(Debug)]
+pub enum Credential {
+    /// `Authorization: Bearer` and this token.
+    Bearer(Exposed),
+    /// Keys that requests are signed with.
+    Aws(AwsKeys),
+}
+
+/// A credential, and how long it may be used.
+#[derive(Debug)]
+pub struct Issued {
+    /// The credential.
+    pub credential: Credential,
+    /// Since when it has been here.
+    from: Instant,
+    /// How long it is valid from then on; `None`: until it is refused.
+    lifetime: Option<Duration>,
+}
+
+/// Credentials cannot be had. The message names no secret.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Error(Arc<str>);
+
+impl Error {
+    fn new(what: impl Into<String>) -> Self {
+        Self(what.into().into())
+    }
+}
+
+/// Credentials cannot be set up from the config.
+#[derive(Debug, thiserror::Error)]
+pub enum SetupError {
+    /// TLS cannot be set up.
+    #[error("cannot set up TLS to the server that gives the credentials: {0}")]
+    Tls(#[from] crate::tls::Error),
+    /// The HTTP client cannot be built.
+    #[error("cannot set up the client that gets the credentials: {0}")]
+    Client(#[from] reqwest::Error),
+    /// There is no runtime that the renewals could run on.
+    #[error("credentials need a runtime")]
+    NoRuntime,
+}
+
+impl Credentials {
+    /// Of a target, if its way to authenticate needs them. Begins to fetch them, on the runtime of the caller. Blocks while
+    /// it reads files. `target` is its name, for the log.
+    pub fn of(auth: &Auth, target: &Arc<str>) -> Result<Option<Self>, SetupError> {
+        let keep = |fetch| Keeper::start(fetch, Arc::clone(target)).map(Source::Fetched);
+        let source = match auth {
+            Auth::OAuth2(oauth2) => keep(Box::new(oauth2::ClientCredentials::new(oauth2)?))?,
+            Auth::Gcp(gcp) => keep(Box::new(google::ServiceAccount::new(gcp)?))?,
+            Auth::Aws(aws) => match aws::source(aws)? {
+                aws::Source::Local(local) => Source::Local(Box::new(local)),
+                aws::Source::Remote(remote) => keep(Box::new(remote))?,
+            },
+            Auth::None | Auth::Bearer(_) | Auth::Header { .. } | Auth::Basic { .. } => return Ok(None),
+        };
+        Ok(Some(Self(source)))
+    }
+
+    /// The present ones, without waiting; `None` if they have to be waited for.
+    pub fn present(&self) -> Option<Result<Arc<Issued>, Error>> {
+        match &self.0 {
+            Source::Fetched(keeper) => keeper.present(),
+            Source::Local(local) => Some(local.read()),
+        }
+    }
+
+    /// The present ones, or those that are being fetched.
+    pub async fn get(&self) -> Result<Arc<Issued>, Error> {
+        match &self.0 {
+            Source::Fetched(keeper) => keeper.get().await,
+            Source::Local(local) => local.read(),
+        }
+    }
+
+    /// The target refused these: others are fetched, unless that has happened already, or happens too often to be the
+    /// credentials' fault.
+    pub fn refused(&self, refused: &Arc<Issued>) {
+        if let Source::Fetched(keeper) = &self.0 {
+            keeper.refused(refused);
+        }
+    }
+}
+
+impl Issued {
+    fn new(credential: Credential, from: Instant, lifetime: Option<Duration>) -> Self {
+        Self { credential, from, lifetime }
+    }
+
+    /// Whether it may not be used any more.
+    fn has_ended(&self, now: Instant) -> bool {
+        self.lifetime.is_some_and(|lifetime| now.saturating_duration_since(self.from) >= lifetime)
+    }
+
+    /// The values that must not be shown.
+    pub fn secrets(&self) -> Vec<Exposed> {
+        match &self.credential {
+            Credential::Bearer(token) => vec![token.clone()],
+            Credential::Aws(keys) => {
+                let mut all = vec![keys.secret_access_key.clone()];
+                all.extend(keys.session_token.clone());
+                all
+            }
+        }
+    }
+}

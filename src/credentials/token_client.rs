@@ -1,0 +1,115 @@
+//! HTTP to servers that give credentials, by reqwest: without proxy, redirect or retry, and with bounded answers.
+
+use super::{Error, SetupError};
+use crate::redactor::Redactor;
+use crate::secret::Exposed;
+use crate::tls::{Trust, client_config};
+use jiff::Timestamp;
+use reqwest::{RequestBuilder, redirect, retry};
+use serde_json::Value;
+use std::error::Error as _;
+use std::path::Path;
+use std::time::Duration;
+use url::Url;
+use url::form_urlencoded;
+
+/// Longest answer that is read.
+const MAX_ANSWER: usize = 256 << 10;
+
+const FORM: &str = "application/x-www-form-urlencoded";
+
+/// A client for one kind of server.
+pub(super) struct TokenClient(reqwest::Client);
+
+/// An answer with a status of success.
+pub(super) struct Answer {
+    pub(super) body: Vec<u8>,
+}
+
+impl TokenClient {
+    /// Trusts the system's roots, or those in the file. Blocks while it reads them.
+    pub(super) fn new(ca_file: Option<&Path>) -> Result<Self, SetupError> {
+        let mut tls = client_config(ca_file.map_or(Trust::System, Trust::File), None)?;
+        tls.alpn_protocols = vec![b"http/1.1".to_vec()];
+        let client = reqwest::Client::builder()
+            .tls_backend_preconfigured(tls)
+            .http1_only()
+            .no_proxy()
+            .redirect(redirect::Policy::none())
+            .retry(retry::never())
+            .user_agent(concat!("tokenbeat/", env!("CARGO_PKG_VERSION")))
+            .pool_max_idle_per_host(1)
+            .pool_idle_timeout(Duration::from_secs(30))
+            .build()?;
+        Ok(Self(client))
+    }
+
+    /// A POST of a form.
+    pub(super) fn form<'a>(
+        &self,
+        url: &Url,
+        fields: impl IntoIterator<Item = (&'a str, &'a str)>,
+    ) -> RequestBuilder {
+        let body = form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
+        self.0.post(url.clone()).header(http::header::CONTENT_TYPE, FORM).body(body)
+    }
+
+    /// A GET.
+    pub(super) fn get(&self, url: &Url) -> RequestBuilder {
+        self.0.get(url.clone())
+    }
+}
+
+/// Sends a request and reads its answer. `hidden` does not stand in the error, if the server quotes it. `from` is where
+/// the credentials come from, for the error.
+pub(super) async fn send(request: RequestBuilder, from: &str, hidden: &[Exposed]) -> Result<Answer, Error> {
+    let broke = |error: reqwest::Error| Error::new(format!("{from} cannot be reached: {}", chain(error)));
+    let mut answer = request.send().await.map_err(broke)?;
+    let status = answer.status();
+    let mut body = Vec::new();
+    while let Some(chunk) = answer.chunk().await.map_err(broke)? {
+        if body.len() + chunk.len() > MAX_ANSWER {
+            return Err(Error::new(format!("the answer of {from} is longer than {MAX_ANSWER} bytes")));
+        }
+        body.extend_from_slice(&chunk);
+    }
+    if status.is_success() {
+        return Ok(Answer { body });
+    }
+    let said = Redactor::new(hidden.to_vec()).clean(&said(&body));
+    let colon = if said.is_empty() { "" } else { ": " };
+    Err(Error::new(format!("{from} answered HTTP {}{colon}{said}", status.as_u16())))
+}
+
+/// What an error answer says: `error` and `error_description` (RFC 6749, section 5.2), or the beginning of the body.
+fn said(body: &[u8]) -> String {
+    let value: Value = serde_json::from_slice(body).unwrap_or_default();
+    let text = |key: &str| value.get(key).and_then(Value::as_str);
+    match (text("error"), text("error_description")) {
+        (Some(error), Some(description)) => format!("{error}, {description}"),
+        (Some(error), None) => error.to_owned(),
+        (None, _) => String::from_utf8_lossy(body.get(..2000).unwrap_or(body)).into_owned(),
+    }
+}
+
+/// An error and its sources, without the URL, whose query may hold a secret.
+fn chain(error: reqwest::Error) -> String {
+    let error = error.without_url();
+    let mut line = error.to_string();
+    let mut next = error.source();
+    while let Some(source) = next {
+        let said = source.to_string();
+        if !line.ends_with(&said) {
+            line.push_str(": ");
+            line.push_str(&said);
+        }
+        next = source.source();
+    }
+    line
+}
+
+/// The time until an instant in the form of RFC 3339, such as `2026-01-01T00:00:00Z`.
+pub(super) fn until(instant: &str) -> Option<Duration> {
+    let at: Timestamp = instant.trim().parse().ok()?;
+    Duration::try_from(at.duration_since(Timestamp::now())).ok()
+}
