@@ -12,11 +12,13 @@ mod connection;
 mod deadlines;
 mod dial;
 mod dialect;
+mod error_body;
 mod exchange;
 mod flood;
 mod http;
 mod mapped;
 mod memory;
+mod openai;
 mod openai_chat;
 mod pool;
 mod rate_limit;
@@ -24,9 +26,11 @@ mod request;
 mod resolve;
 mod response;
 mod sought;
+mod surrogates;
 mod tls;
 mod tls_error;
 mod tokenizer;
+mod wire;
 
 #[cfg(test)]
 pub(crate) mod testing;

@@ -5,6 +5,7 @@
 //! metrics, and imports nothing else from this crate.
 
 mod budget;
+mod finish;
 mod ids;
 mod journey;
 mod marks;
@@ -15,6 +16,7 @@ mod run;
 mod tokens;
 
 pub use budget::{BudgetUse, Exhausted, Hold, Ledger, Refusal, Scope, Spend, Unit};
+pub use finish::FinishReason;
 pub use ids::TraceIds;
 pub use journey::Journey;
 pub use marks::{Gaps, Marks};

@@ -103,6 +103,15 @@ pub enum Content {
     ToolCall(String),
 }
 
+impl Content {
+    /// Its text.
+    pub fn text(&self) -> &str {
+        match self {
+            Self::Text(text) | Self::Reasoning(text) | Self::Refusal(text) | Self::ToolCall(text) => text,
+        }
+    }
+}
+
 /// Token counts as reported by the server.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
@@ -121,6 +130,8 @@ pub struct Usage {
 pub struct Delta {
     /// Generated content, in order.
     pub content: Vec<Content>,
+    /// All content so far, in an event that repeats what came before it: only what is new in it counts.
+    pub repeated: Vec<Content>,
     /// The finish reason, in the dialect's words.
     pub finish: Option<String>,
     /// Usage so far or in total; a later one replaces an earlier one field by field.

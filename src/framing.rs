@@ -1,17 +1,21 @@
 //! Decodes a byte stream into events. Sans-I/O: bytes are pushed as they arrive, events come out. Nothing here knows
 //! about sockets, clocks or the meaning of an event.
 
+mod detect;
 #[cfg(test)]
 mod fuzz;
+pub mod json_array;
 pub mod ndjson;
 pub mod sse;
+
+pub use detect::{Detected, detect};
 
 /// One event of a stream, borrowed while it is delivered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Event<'a> {
     /// The event's name (`event:` in server-sent events), if it has one.
     pub name: Option<&'a str>,
-    /// Its data: the joined `data:` lines, or the line of newline-delimited JSON.
+    /// Its data: the joined `data:` lines, the line of newline-delimited JSON, or the item of an array.
     pub data: &'a str,
 }
 

@@ -37,7 +37,7 @@ impl fmt::Debug for Exposed {
 /// Where a secret comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Origin {
-    /// An environment variable.
+    /// An environment variable, without its trailing newline.
     Env(String),
     /// A file, without its trailing newline; read again when it changes.
     File(PathBuf),
@@ -98,7 +98,7 @@ impl Secret {
         let source = match &origin {
             Origin::Env(name) => Source::Env(name.clone()),
             Origin::File(path) => Source::File(watched(path)),
-            Origin::Literal(value) => Source::Literal(value.clone()),
+            Origin::Literal(value) => Source::Literal(Exposed::new(without_line_end(value.expose()))),
         };
         Self { origin, source }
     }
@@ -115,7 +115,8 @@ impl Secret {
             Source::Literal(value) => Ok(value.clone()),
             Source::Env(name) => {
                 let value = std::env::var(name).map_err(|_| Error::Unset(name.clone()))?;
-                if value.is_empty() { Err(Error::Empty(name.clone())) } else { Ok(Exposed(value)) }
+                let value = without_line_end(&value);
+                if value.is_empty() { Err(Error::Empty(name.clone())) } else { Ok(Exposed::new(value)) }
             }
         }
     }
@@ -138,10 +139,15 @@ fn watched(path: &Path) -> Arc<SecretFile> {
     file
 }
 
+/// Editors, `echo` and block scalars end a value with a newline that does not belong to it.
+fn without_line_end(value: &str) -> &str {
+    value.trim_end_matches(['\r', '\n'])
+}
+
 fn read_file(path: &Path, files: &mut Files) -> Result<Exposed, Error> {
     let fail = |source| Error::File { path: path.to_owned(), source: Arc::new(source) };
     let text = files.read_text_at_most(path, MAX_BYTES).map_err(fail)?;
-    let value = text.trim_end_matches(['\r', '\n']);
+    let value = without_line_end(&text);
     if value.is_empty() { Err(Error::Empty(path.display().to_string())) } else { Ok(Exposed::new(value)) }
 }
 

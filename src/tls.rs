@@ -3,10 +3,12 @@
 
 use crate::files::Files;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{WebPkiServerVerifier, verify_server_name};
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::pem::{self, PemObject as _};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls::server::ParsedCertificate;
+use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 use rustls_platform_verifier::BuilderVerifierExt as _;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -83,7 +85,9 @@ pub fn client_config(trust: Trust<'_>, identity: Option<(&Path, &Path)>) -> Resu
         ClientConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions()?;
     let builder = match trust {
         Trust::System => builder.with_platform_verifier()?,
-        Trust::File(path) => builder.with_root_certificates(roots(path, files)?),
+        Trust::File(path) => builder
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(OrItself::new(path, files, provider)?)),
         Trust::Nobody => builder.with_root_certificates(RootCertStore::empty()),
         Trust::Everyone => {
             builder.dangerous().with_custom_certificate_verifier(Arc::new(NoVerification(provider)))
@@ -139,6 +143,77 @@ pub fn parse_private_key(path: &Path, pem: &[u8]) -> Result<PrivateKeyDer<'stati
 
 fn read(path: &Path, files: &mut Files) -> Result<Vec<u8>, Error> {
     files.read(path).map_err(|source| Error::Read { path: path.to_owned(), source })
+}
+
+/// Accepts what the certificates of a file have issued, and a server whose certificate is itself in the file: many
+/// self-signed ones say that they are an authority, and an authority's certificate is none of a server by the rules of
+/// the web.
+#[derive(Debug)]
+struct OrItself {
+    issuers: Arc<WebPkiServerVerifier>,
+    certificates: Vec<CertificateDer<'static>>,
+}
+
+impl OrItself {
+    fn new(path: &Path, files: &mut Files, provider: Arc<CryptoProvider>) -> Result<Self, Error> {
+        let certificates = certificates(path, files)?;
+        let mut roots = RootCertStore::empty();
+        for certificate in &certificates {
+            roots.add(certificate.clone()).map_err(|source| Error::Root { path: path.to_owned(), source })?;
+        }
+        let issuers = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider)
+            .build()
+            .map_err(|error| Error::Setup(rustls::Error::General(error.to_string())))?;
+        Ok(Self { issuers, certificates })
+    }
+}
+
+impl ServerCertVerifier for OrItself {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        let verified =
+            self.issuers.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now);
+        match verified {
+            // The period of validity was checked before this error; the name was not. The error's type is that of a
+            // crate behind rustls.
+            Err(rustls::Error::InvalidCertificate(CertificateError::Other(error)))
+                if error.0.to_string() == "CaUsedAsEndEntity"
+                    && self.certificates.iter().any(|it| it == end_entity) =>
+            {
+                verify_server_name(&ParsedCertificate::try_from(end_entity)?, server_name)?;
+                Ok(ServerCertVerified::assertion())
+            }
+            verified => verified,
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.issuers.verify_tls12_signature(message, certificate, signature)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.issuers.verify_tls13_signature(message, certificate, signature)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.issuers.supported_verify_schemes()
+    }
 }
 
 /// Accepts every certificate and signature: for targets whose config asks for that explicitly.

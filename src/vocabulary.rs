@@ -51,6 +51,14 @@ impl Api {
         }
     }
 
+    /// The path that is appended to the base URL; `None` if there is more than one.
+    pub const fn path(self) -> Option<&'static str> {
+        match self {
+            Self::OpenAiChat => Some("/chat/completions"),
+            Self::Http => None,
+        }
+    }
+
     /// `gen_ai.provider.name` of the OpenTelemetry conventions.
     pub const fn provider(self) -> &'static str {
         match self {

@@ -2,7 +2,8 @@
 //! timestamps are passed in with the events, and no clock, transport or dialect is known here.
 
 use super::dialect::Demands;
-use crate::event::{Count, Failure, Gaps, Outcome, Source, Tokens};
+use super::surrogates;
+use crate::event::{Count, Failure, FinishReason, Gaps, Outcome, Source, Tokens};
 use crate::exchange::{Content, Delta, Usage};
 use bytes::Bytes;
 use tokio::time::Instant;
@@ -19,6 +20,8 @@ pub(super) struct AnswerBuilder {
     gaps: Gaps,
     generated: Generated,
     content_events: u64,
+    /// All content so far came in events that repeat the content before them.
+    repeats: bool,
     finish: Option<String>,
     usage: Usage,
     first_event: Option<u64>,
@@ -94,6 +97,7 @@ impl AnswerBuilder {
             gaps: Gaps::default(),
             generated: Generated::default(),
             content_events: 0,
+            repeats: true,
             finish: None,
             usage: Usage::default(),
             first_event: None,
@@ -115,12 +119,20 @@ impl AnswerBuilder {
             self.marks.first_chunk.get_or_insert(mark);
         }
         if !delta.content.is_empty() {
-            self.take_content(mark, delta.content);
+            self.repeats = false;
+            self.take_content(mark, &delta.content);
+        }
+        if !delta.repeated.is_empty() {
+            self.take_repeated(mark, &delta.repeated);
         }
         if delta.finish.is_some() {
             self.finish = delta.finish;
         }
+        let gave_up = self.finish.as_deref().filter(|reason| FinishReason::of(reason) == FinishReason::Error);
         if let Some(said) = delta.error {
+            self.fail(mark, Failure::StreamError, said);
+        } else if let Some(reason) = gave_up {
+            let said = format!("the server gave up: the finish reason is \"{reason}\"");
             self.fail(mark, Failure::StreamError, said);
         } else if delta.terminal {
             self.complete(mark);
@@ -128,9 +140,14 @@ impl AnswerBuilder {
         progress
     }
 
+    /// The answer turned out to be a stream, or none.
+    pub(super) fn set_streamed(&mut self, streamed: bool) {
+        self.streamed = streamed;
+    }
+
     /// Handles a clean end of the body. An answer is complete if it had a finish reason, even without a terminal event,
-    /// and so is a stream that does not have to mark its end.
-    pub(super) fn end_of_body(&mut self, at: Instant) {
+    /// and so is a stream that does not have to mark its end. `unknown` is a line in it that no stream has.
+    pub(super) fn end_of_body(&mut self, at: Instant, unknown: Option<String>) {
         if self.ended() {
             return;
         }
@@ -138,7 +155,8 @@ impl AnswerBuilder {
             self.complete(at);
         } else {
             let detail = "the body ended with neither a terminal event nor a finish reason";
-            self.fail(at, Failure::Truncated, detail.into());
+            let line = unknown.map(|line| format!("; a line of it is no event: `{line}`"));
+            self.fail(at, Failure::Truncated, format!("{detail}{}", line.unwrap_or_default()));
         }
     }
 
@@ -165,6 +183,10 @@ impl AnswerBuilder {
 
     /// The finished answer. `now` is the end of an answer that nothing ended, which would be a bug of ours.
     pub(super) fn close(mut self, now: Instant) -> Read {
+        let Generated { text, reasoning, tool_calls } = &mut self.generated;
+        for text in [text, reasoning, tool_calls] {
+            surrogates::finish(text);
+        }
         self.fail(now, Failure::Internal, "the answer was not read to its end".into());
         let (end, failure) = self.end.map_or((now, None), |end| (end.at, end.failure));
         let (outcome, detail) = match failure {
@@ -201,21 +223,46 @@ impl AnswerBuilder {
     }
 
     fn take_usage(&mut self, new: Usage) {
+        // Some servers end with a usage of zeros, after a good one.
+        let later = |new: Option<u64>, old: Option<u64>| new.filter(|n| *n > 0).or(old).or(new);
         let usage = &mut self.usage;
-        usage.input = new.input.or(usage.input);
-        usage.output = new.output.or(usage.output);
-        usage.cached_input = new.cached_input.or(usage.cached_input);
-        usage.reasoning = new.reasoning.or(usage.reasoning);
+        usage.input = later(new.input, usage.input);
+        usage.output = later(new.output, usage.output);
+        usage.cached_input = later(new.cached_input, usage.cached_input);
+        usage.reasoning = later(new.reasoning, usage.reasoning);
     }
 
-    fn take_content(&mut self, mark: Instant, content: Vec<Content>) {
+    /// Takes what is new in content that repeats what came before. If all of it came this way, an event that does not
+    /// begin with what came before continues it.
+    fn take_repeated(&mut self, mark: Instant, content: &[Content]) {
+        // After content that came as it was generated, it repeats what is known.
+        if !self.repeats {
+            return;
+        }
+        let mut all = Generated::default();
+        for piece in content {
+            all.append(piece);
+        }
+        let before = &self.generated;
+        let new = |all: String, before: &str| match all.strip_prefix(before) {
+            Some(new) => new.to_owned(),
+            None => all,
+        };
+        let pieces = [
+            Content::Reasoning(new(all.reasoning, &before.reasoning)),
+            Content::Text(new(all.text, &before.text)),
+            Content::ToolCall(new(all.tool_calls, &before.tool_calls)),
+        ];
+        let new: Vec<_> = pieces.into_iter().filter(|piece| !piece.text().is_empty()).collect();
+        if !new.is_empty() {
+            self.take_content(mark, &new);
+        }
+    }
+
+    fn take_content(&mut self, mark: Instant, content: &[Content]) {
         let visible = content.iter().any(|piece| matches!(piece, Content::Text(_) | Content::Refusal(_)));
         for piece in content {
-            match piece {
-                Content::Text(text) | Content::Refusal(text) => self.generated.text.push_str(&text),
-                Content::Reasoning(text) => self.generated.reasoning.push_str(&text),
-                Content::ToolCall(text) => self.generated.tool_calls.push_str(&text),
-            }
+            self.generated.append(piece);
         }
         self.content_events += 1;
         if !self.streamed {
@@ -240,11 +287,22 @@ impl AnswerBuilder {
     }
 }
 
+impl Generated {
+    fn append(&mut self, piece: &Content) {
+        let all = match piece {
+            Content::Text(_) | Content::Refusal(_) => &mut self.text,
+            Content::Reasoning(_) => &mut self.reasoning,
+            Content::ToolCall(_) => &mut self.tool_calls,
+        };
+        surrogates::append(all, piece.text());
+    }
+}
+
 impl Read {
     /// The request allowed so many output tokens. An answer without content that ended because they were used up, all of
     /// them by reasoning that the server does not show, says nothing about the server: the limit is ours.
     pub(super) fn limit_output(&mut self, allowed: u64) {
-        let cut = matches!(self.finish.as_deref(), Some("length" | "max_tokens" | "max_output_tokens"));
+        let cut = self.finish.as_deref().map(FinishReason::of) == Some(FinishReason::Length);
         let usage = &self.evidence.usage;
         let hidden = match (usage.output, usage.reasoning) {
             (Some(output), Some(reasoning)) => output > 0 && reasoning >= output,

@@ -1,15 +1,21 @@
 //! Decodes the body of an answer from bytes to events: framing, parsing, limits. Pure: every frame comes with its
 //! timestamp, which was taken before anything here runs.
 
+mod expected;
+mod stream;
+
+pub(super) use expected::{Expected, Mode, is_json};
+
 use super::answer::{AnswerBuilder, Read};
 use super::dialect::{Decoder, Malformed};
 use super::memory::Charge;
 use super::sought::Sought;
 use crate::event::{Failure, Outcome};
 use crate::exchange::Delta;
-use crate::framing::{self, Event, ndjson, sse};
+use crate::framing::Event;
 use bytes::Bytes;
 use std::sync::Arc;
+use stream::{EventSink, Framing};
 use tokio::time::Instant;
 
 /// Maximum size of an answer's body in bytes; more is a `protocol` failure.
@@ -19,23 +25,14 @@ pub(super) const MAX_EVENT: usize = 4 << 20;
 /// Longer documents are decoded off the threads that take timestamps: see [`BodyDecoder::long_document`].
 const MAX_INLINE: usize = 16 << 10;
 
-/// The form in which an answer is read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Mode {
-    /// As a stream of server-sent events.
-    Sse,
-    /// As a stream of newline-delimited JSON.
-    Ndjson,
-    /// As a single document.
-    Whole,
-}
-
 /// A body that is being received.
 pub(super) struct BodyDecoder {
     decoder: Arc<dyn Decoder>,
+    expected: Expected,
     form: Form,
     reading: AnswerBuilder,
     sought: Sought,
+    events: u64,
     first_byte: Option<Instant>,
     last_frame: Option<Instant>,
     /// Time of the last progress: see [`Self::progress`].
@@ -46,39 +43,12 @@ pub(super) struct BodyDecoder {
 }
 
 enum Form {
+    /// The first bytes, which have not shown yet what the body is.
+    Undecided(Vec<u8>),
     Stream(Framing),
     Whole(Vec<u8>),
     /// When the whole body had been received.
     Came(Instant, Bytes),
-}
-
-/// Splits a stream into events.
-enum Framing {
-    Sse(sse::Decoder),
-    Ndjson(ndjson::Decoder),
-}
-
-impl Framing {
-    fn push(&mut self, bytes: &[u8], each: impl FnMut(Event<'_>)) -> Result<(), framing::Error> {
-        match self {
-            Self::Sse(decoder) => decoder.push(bytes, each),
-            Self::Ndjson(decoder) => decoder.push(bytes, each),
-        }
-    }
-
-    fn buffered(&self) -> usize {
-        match self {
-            Self::Sse(decoder) => decoder.buffered(),
-            Self::Ndjson(decoder) => decoder.buffered(),
-        }
-    }
-
-    fn finish(&mut self, each: impl FnMut(Event<'_>)) -> Result<(), framing::Error> {
-        match self {
-            Self::Sse(decoder) => decoder.finish(each),
-            Self::Ndjson(decoder) => decoder.finish(each),
-        }
-    }
 }
 
 /// A whole body that is not decoded yet.
@@ -96,26 +66,55 @@ impl Undecoded {
 
 impl BodyDecoder {
     /// A body of which nothing was received.
-    pub(super) fn new(decoder: Arc<dyn Decoder>, mode: Mode) -> Self {
-        let demands = decoder.demands();
-        let (form, most) = match mode {
-            Mode::Sse => (Form::Stream(Framing::Sse(sse::Decoder::new(MAX_EVENT))), MAX_BODY),
-            Mode::Ndjson => (Form::Stream(Framing::Ndjson(ndjson::Decoder::new(MAX_EVENT))), MAX_BODY),
-            Mode::Whole => (Form::Whole(Vec::new()), demands.most_whole),
-        };
-        let reading = AnswerBuilder::new(mode != Mode::Whole, demands);
-        Self {
+    pub(super) fn new(decoder: Arc<dyn Decoder>, expected: impl Into<Expected>) -> Self {
+        let (expected, demands) = (expected.into(), decoder.demands());
+        let mut body_decoder = Self {
             decoder,
-            form,
-            reading,
+            form: Form::Undecided(Vec::new()),
+            reading: AnswerBuilder::new(expected.mode() != Mode::Whole, demands),
             sought: Sought::default(),
+            events: 0,
             first_byte: None,
             last_frame: None,
             progress: None,
-            most,
-            room: most,
+            most: MAX_BODY,
+            room: MAX_BODY,
             charge: None,
+            expected,
+        };
+        if let Expected::Known(mode) = body_decoder.expected {
+            body_decoder.decide(mode);
         }
+        body_decoder
+    }
+
+    /// What the body is has become known.
+    fn decide(&mut self, mode: Mode) {
+        self.reading.set_streamed(mode != Mode::Whole);
+        self.form = Framing::of(mode).map_or_else(|| Form::Whole(Vec::new()), Form::Stream);
+        if mode == Mode::Whole {
+            let received = self.received();
+            self.most = self.decoder.demands().most_whole;
+            self.room = self.most.saturating_sub(received);
+        }
+    }
+
+    /// Looks at the first bytes; returns what is to be decoded of them.
+    fn detect(&mut self, mark: Instant, bytes: &[u8]) -> Option<Vec<u8>> {
+        let Form::Undecided(held) = &mut self.form else { return None };
+        held.extend_from_slice(bytes);
+        match self.expected.detect(held) {
+            Some(Ok(mode)) => {
+                let held = std::mem::take(held);
+                self.decide(mode);
+                return Some(held);
+            }
+            Some(Err(said)) => self.reading.fail(mark, Failure::Protocol, said),
+            // White space is sent to keep the connection alive.
+            None if held.trim_ascii_start().is_empty() => held.clear(),
+            None => {}
+        }
+        None
     }
 
     /// Handles a frame of the body.
@@ -130,11 +129,27 @@ impl BodyDecoder {
             return self.reading.fail(mark, Failure::Protocol, detail);
         };
         self.room = room;
+        if matches!(self.form, Form::Undecided(_)) {
+            if let Some(held) = self.detect(mark, bytes) {
+                self.decode(mark, &held);
+            }
+        } else {
+            self.decode(mark, bytes);
+        }
+        self.account(mark);
+    }
+
+    fn decode(&mut self, mark: Instant, bytes: &[u8]) {
         match &mut self.form {
             Form::Stream(framing) => {
-                let (reading, progress, decoder) = (&mut self.reading, &mut self.progress, &*self.decoder);
-                let sought = &mut self.sought;
-                let each = |event: Event<'_>| take_event(decoder, (reading, sought), progress, mark, event);
+                let (reading, sought, events) = (&mut self.reading, &mut self.sought, &mut self.events);
+                let mut sink = EventSink { decoder: &*self.decoder, reading, sought, events };
+                let (progress, awaits) = (&mut self.progress, sink.decoder.demands().awaits);
+                let each = |event: Event<'_>| {
+                    if sink.take(mark, event) || !awaits {
+                        *progress = Some(mark);
+                    }
+                };
                 if let Err(error) = framing.push(bytes, each) {
                     self.reading.fail(mark, Failure::Protocol, error.to_string());
                 }
@@ -146,9 +161,8 @@ impl BodyDecoder {
                     self.progress = Some(mark);
                 }
             }
-            Form::Came(..) => {}
+            Form::Undecided(_) | Form::Came(..) => {}
         }
-        self.account(mark);
     }
 
     /// What it holds counts in this charge.
@@ -165,7 +179,7 @@ impl BodyDecoder {
     fn account(&mut self, mark: Instant) {
         let held = match &self.form {
             Form::Stream(framing) => framing.buffered() + self.reading.held(),
-            Form::Whole(body) => body.capacity(),
+            Form::Undecided(body) | Form::Whole(body) => body.capacity(),
             Form::Came(_, body) => body.len(),
         };
         if let Some(charge) = &mut self.charge
@@ -177,31 +191,31 @@ impl BodyDecoder {
 
     /// Handles a clean end of the body.
     pub(super) fn end_of_body(&mut self, mark: Instant) {
+        if let Form::Undecided(held) = &mut self.form {
+            let (held, came) = (std::mem::take(held), self.last_frame.unwrap_or(mark));
+            self.decide(self.expected.mode());
+            self.decode(came, &held);
+        }
         match &mut self.form {
             Form::Stream(framing) => {
-                let (reading, sought, decoder) = (&mut self.reading, &mut self.sought, &*self.decoder);
+                let (reading, sought, events) = (&mut self.reading, &mut self.sought, &mut self.events);
+                let mut sink = EventSink { decoder: &*self.decoder, reading, sought, events };
                 let came = self.last_frame.unwrap_or(mark);
                 // An unterminated event may be complete, or cut short.
                 let mut cut = None;
-                let framed = framing.finish(|event| match decoder.decode_event(event) {
-                    Ok(delta) => {
-                        seek(reading, sought, event, &delta);
-                        reading.event(came, delta);
-                    }
-                    Err(error) => cut = Some(error.to_string()),
-                });
-                let cut = cut.or(framed.err().map(|error| error.to_string()));
+                let framed = framing.finish(|event| cut = sink.try_take(came, event).err());
+                let cut = cut.map(|error| error.to_string()).or(framed.err().map(|error| error.to_string()));
                 // Where a stream has to mark its end, a missing mark shows that it was cut short.
-                if let Some(said) = cut.filter(|_| !decoder.demands().end) {
+                if let Some(said) = cut.filter(|_| !self.decoder.demands().end) {
                     let detail = format!("the body ended within an event: {said}");
                     self.reading.fail(mark, Failure::Truncated, detail);
                 }
-                self.reading.end_of_body(mark);
+                self.reading.end_of_body(mark, framing.unknown());
             }
             Form::Whole(body) if !self.reading.ended() => {
                 self.form = Form::Came(mark, std::mem::take(body).into());
             }
-            Form::Whole(_) | Form::Came(..) => {}
+            Form::Undecided(_) | Form::Whole(_) | Form::Came(..) => {}
         }
     }
 
@@ -218,16 +232,46 @@ impl BodyDecoder {
 
     /// Handles the content of the whole body.
     pub(super) fn decoded(&mut self, result: Result<Delta, Malformed>) {
-        let Form::Came(mark, _) = self.form else { return };
-        match result {
-            Ok(delta) => {
+        let Form::Came(mark, body) = &self.form else { return };
+        let (mark, body) = (*mark, body.clone());
+        let nothing = match &result {
+            Ok(delta) => delta.content.is_empty() && delta.error.is_none(),
+            Err(_) => true,
+        };
+        let said = if nothing { self.decoder.decode_failure(&body) } else { None };
+        match (said, result) {
+            (Some(said), _) => {
+                self.reading.event(mark, Delta { error: Some(said), ..Delta::default() });
+            }
+            (None, Ok(delta)) => {
                 self.reading.event(mark, delta);
             }
-            Err(error) => {
-                let failure = if error.is_cut() { Failure::Truncated } else { Failure::Protocol };
-                self.reading.fail(mark, failure, error.to_string());
+            (None, Err(error)) => self.decode_as_stream(mark, &body, &error),
+        }
+    }
+
+    /// A document that cannot be decoded may be the start of a stream, all of which came before it was decoded.
+    fn decode_as_stream(&mut self, mark: Instant, body: &[u8], error: &Malformed) {
+        let stream = match &self.expected {
+            Expected::Detect { media_type, .. } if media_type == "text/event-stream" => {
+                Framing::of(Mode::Sse)
+            }
+            _ => None,
+        };
+        if let Some(mut framing) = stream {
+            let mut deltas = Vec::new();
+            let mut each = |event: Event<'_>| deltas.extend(self.decoder.decode_event(event));
+            let framed = framing.push(body, &mut each).and_then(|()| framing.finish(&mut each));
+            if framed.is_ok() && deltas.iter().any(|delta| *delta != Delta::default()) {
+                self.reading.set_streamed(true);
+                for delta in deltas {
+                    self.reading.event(mark, delta);
+                }
+                return self.reading.end_of_body(mark, framing.unknown());
             }
         }
+        let failure = if error.is_cut() { Failure::Truncated } else { Failure::Protocol };
+        self.reading.fail(mark, failure, error.to_string());
     }
 
     /// Reading stopped with this failure.
@@ -273,7 +317,7 @@ impl BodyDecoder {
         }
         let body = match self.form {
             Form::Came(_, body) => Some(body),
-            Form::Stream(_) | Form::Whole(_) => None,
+            Form::Undecided(_) | Form::Stream(_) | Form::Whole(_) => None,
         };
         let mut read = Read { body, ..self.reading.close(now) };
         if read.outcome == Outcome::Failed(Failure::Empty)
@@ -285,31 +329,10 @@ impl BodyDecoder {
     }
 
     fn streams(&self) -> bool {
-        matches!(self.form, Form::Stream(_))
-    }
-}
-
-fn take_event(
-    decoder: &dyn Decoder,
-    (reading, sought): (&mut AnswerBuilder, &mut Sought),
-    progress: &mut Option<Instant>,
-    mark: Instant,
-    event: Event<'_>,
-) {
-    match decoder.decode_event(event) {
-        Ok(delta) => {
-            seek(reading, sought, event, &delta);
-            if reading.event(mark, delta) || !decoder.demands().awaits {
-                *progress = Some(mark);
-            }
+        match self.form {
+            Form::Undecided(_) => self.expected.mode() != Mode::Whole,
+            Form::Stream(_) => true,
+            Form::Whole(_) | Form::Came(..) => false,
         }
-        Err(error) => reading.fail(mark, Failure::Protocol, error.to_string()),
-    }
-}
-
-/// Remembers an event without content, until there is some. A terminal event is expected to have none.
-fn seek(reading: &AnswerBuilder, sought: &mut Sought, event: Event<'_>, delta: &Delta) {
-    if !reading.has_content() && !reading.ended() && delta.content.is_empty() && !delta.terminal {
-        sought.missed(event.data);
     }
 }

@@ -1,10 +1,13 @@
 //! The interface of a dialect: pure functions between our types and the wire format. A dialect knows no connection,
-//! clock or timestamp; to add one, write its file and add it to [`of`].
+//! clock or timestamp; to add one, write its file (with the types of [`wire`](super::wire)) and add it to [`of`].
 
+use super::body_decoder::Mode;
+use super::error_body;
 use super::openai_chat::OpenAiChat;
 use crate::exchange::{Ask, Call, Delta};
 use crate::framing::Event;
 use crate::plan::{Api, Target};
+use std::borrow::Cow;
 use std::sync::Arc;
 
 /// The wire format of an answer.
@@ -14,6 +17,17 @@ pub(super) trait Decoder: Send + Sync {
 
     /// A whole answer that was not streamed, or came whole although a stream was requested.
     fn decode_whole(&self, body: &[u8]) -> Result<Delta, Malformed>;
+
+    /// The message of an error object in an event or in a whole answer that came with a success status and in which
+    /// nothing else was found.
+    fn decode_failure(&self, json: &[u8]) -> Option<String> {
+        error_body::of_success(json)
+    }
+
+    /// The framing of its streams.
+    fn framing(&self) -> Mode {
+        Mode::Sse
+    }
 
     /// Where it looks for generated content, in an event of a stream or in a whole answer; `None` if it looks nowhere in
     /// particular.
@@ -31,7 +45,9 @@ pub(super) trait Dialect: Decoder {
     fn encode(&self, target: &Target, ask: &Ask) -> Call;
 
     /// The message in the body of an error answer; `None` if the body is not in the dialect's format.
-    fn decode_error(&self, body: &[u8]) -> Option<String>;
+    fn decode_error(&self, body: &[u8]) -> Option<String> {
+        error_body::of_error_answer(body)
+    }
 
     /// The prompt texts in an encoded request, for a tokenizer to count.
     fn prompt_texts(&self, body: &[u8]) -> Vec<String>;
@@ -68,13 +84,15 @@ impl Demands {
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Malformed {
     /// Not JSON, or JSON whose fields have other types than the dialect defines. The source error contains the
-    /// position, and may quote a scalar found there.
-    #[error("{what} does not follow the dialect: {source}")]
+    /// position.
+    #[error("{what} does not follow the dialect: {source}; {came}")]
     Json {
         /// The part of the answer.
-        what: &'static str,
+        what: Cow<'static, str>,
         /// The error of the JSON parser.
         source: serde_json::Error,
+        /// What came.
+        came: String,
     },
     /// Well-formed, but a required part is missing.
     #[error("{0} is missing")]
@@ -96,6 +114,14 @@ pub(super) enum Malformed {
 }
 
 impl Malformed {
+    /// As the error of this event of a stream; the first has the number 1.
+    pub(super) fn at_event(mut self, number: u64) -> Self {
+        if let Self::Json { what, .. } = &mut self {
+            *what = format!("event {number} of the stream").into();
+        }
+        self
+    }
+
     /// Whether the body ended in the middle of a value: it was cut short, not malformed.
     pub(super) fn is_cut(&self) -> bool {
         matches!(self, Self::Json { source, .. } | Self::NotJson { source, .. } if source.is_eof())

@@ -5,7 +5,7 @@ mod explain;
 mod send;
 
 use super::body::{self, ResponseBody};
-use super::body_decoder::{BodyDecoder, Mode};
+use super::body_decoder::{BodyDecoder, Expected};
 use super::classify::{self, CallError};
 use super::connection::{Body, Connection};
 use super::deadlines::Deadlines;
@@ -15,7 +15,7 @@ use super::mapped::MappedDecoder;
 use super::{Answer, AnswerForm, Context, rate_limit, response};
 use crate::cpu_pool;
 use crate::credentials::Issued;
-use crate::event::{ConnectionRecord, Failure, Marks, Outcome};
+use crate::event::{ConnectionRecord, Failure, FinishReason, Marks, Outcome};
 use crate::exchange::Call;
 use crate::plan::{AnswerMapping, ConnectionMode};
 use crate::redactor::Redactor;
@@ -130,7 +130,7 @@ impl<'a> Exchange<'a> {
                 return self.finish(answer, &CallError::new(failure, said), known);
             }
         };
-        let (decoder, mode) = match self.decoder(head.status, &answer.headers) {
+        let (decoder, expected) = match self.decoder(head.status, &answer.headers) {
             Ok(by) => by,
             Err(mut broken) => {
                 self.name_page(&answer.headers, &[], &mut broken.detail);
@@ -138,7 +138,7 @@ impl<'a> Exchange<'a> {
             }
         };
         let sent = self.marks.sent.unwrap_or(self.marks.started);
-        let mut body_decoder = BodyDecoder::new(decoder, mode).charging(self.client.memory.charge());
+        let mut body_decoder = BodyDecoder::new(decoder, expected).charging(self.client.memory.charge());
         let complete =
             body::read(&mut body, &mut body_decoder, &self.deadlines, sent, &link.progress()).await;
         drop(body);
@@ -171,20 +171,20 @@ impl<'a> Exchange<'a> {
         &self,
         status: StatusCode,
         headers: &HeaderMap,
-    ) -> Result<(Arc<dyn Decoder>, Mode), CallError> {
+    ) -> Result<(Arc<dyn Decoder>, Expected), CallError> {
         let empty = response::has_no_body(&self.call.method, status);
         if !empty {
             response::uncompressed(headers)?;
         }
         match &self.form {
             Form::Dialect(dialect) => {
-                let mode = response::mode(headers, self.call.stream)?;
-                Ok((Arc::<dyn Dialect>::clone(dialect), mode))
+                let expected = response::expected(headers, dialect.framing(), self.call.stream);
+                Ok((Arc::<dyn Dialect>::clone(dialect), expected))
             }
             Form::Http(reading) => {
                 let reading = MappedDecoder::new(reading.clone(), &response::media_type(headers), empty);
-                let mode = reading.mode();
-                Ok((Arc::new(reading), mode))
+                let expected = reading.expected(&response::media_type(headers));
+                Ok((Arc::new(reading), expected))
             }
         }
     }
@@ -222,6 +222,10 @@ impl<'a> Exchange<'a> {
         }
         if let Some(said) = unexpected {
             read.reject(said);
+        }
+        if let Some(reason) = read.finish.as_deref().filter(|it| FinishReason::of(it) == FinishReason::Other)
+        {
+            self.client.tell_of_finish(&self.redactor.clean(reason));
         }
         self.marks.first_chunk = read.marks.first_chunk;
         self.marks.first_token = read.marks.first_token;

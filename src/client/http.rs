@@ -39,6 +39,8 @@ pub struct Client {
     pub(super) memory: BodyMemory,
     /// It was told that the target reports token counts that cannot be true.
     usage_told: AtomicBool,
+    /// It was told that the target sends a finish reason that is not known.
+    finish_told: AtomicBool,
 }
 
 /// The client cannot be built from the target's configuration.
@@ -94,6 +96,7 @@ impl Client {
             tasks,
             memory,
             usage_told: AtomicBool::new(false),
+            finish_told: AtomicBool::new(false),
         })
     }
 
@@ -110,6 +113,17 @@ impl Client {
             tracing::warn!(
                 target_name = &*self.target.name,
                 "the target reports more tokens than its answer can hold; such counts are ignored"
+            );
+        }
+    }
+
+    /// Tells once that the target sends a finish reason that is not known.
+    pub(super) fn tell_of_finish(&self, reason: &str) {
+        if !self.finish_told.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                target_name = &*self.target.name,
+                reason,
+                "the target sends a finish reason that is not known; it is taken for a normal end"
             );
         }
     }

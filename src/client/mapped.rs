@@ -3,8 +3,10 @@
 //! One convention applies beyond the configuration: a server-sent event named `error` is an error, because a stream
 //! that contains one must not count as a success.
 
-use super::body_decoder::{MAX_BODY, Mode};
+use super::body_decoder::{Expected, MAX_BODY, Mode, is_json};
 use super::dialect::{Decoder, Demands, Malformed};
+use super::error_body;
+use super::wire::{self, count_of, whole};
 use crate::exchange::{Content, Delta, Usage};
 use crate::framing::Event;
 use crate::json_size;
@@ -19,8 +21,6 @@ pub(super) const MAX_KEPT: usize = 8 << 20;
 
 /// Maximum length in characters of an event that is not JSON for it to be quoted.
 const MAX_QUOTED: usize = 60;
-
-const BOM: &[u8] = b"\xef\xbb\xbf";
 
 /// How one answer is interpreted.
 #[derive(Debug)]
@@ -41,6 +41,8 @@ enum As {
     Text,
     /// A stream of events.
     Stream(Mode),
+    /// A stream of server-sent events, or a JSON document in its place: its first bytes decide.
+    SseOrJson,
 }
 
 impl MappedDecoder {
@@ -59,10 +61,16 @@ impl MappedDecoder {
     }
 
     /// The framing of its body.
-    pub(super) fn mode(&self) -> Mode {
+    pub(super) fn expected(&self, media_type: &str) -> Expected {
         match self.form {
-            As::Stream(mode) => mode,
-            As::Bytes | As::Json | As::Text => Mode::Whole,
+            As::Stream(mode) => Expected::Known(mode),
+            As::SseOrJson => Expected::Detect {
+                stream: Mode::Sse,
+                asked: true,
+                media_type: media_type.to_owned(),
+                written: media_type.to_owned(),
+            },
+            As::Bytes | As::Json | As::Text => Expected::Known(Mode::Whole),
         }
     }
 
@@ -91,7 +99,8 @@ impl MappedDecoder {
             finish: reading.finish.as_ref().and_then(|path| text(told(path, value)?)),
             usage: (usage != Usage::default()).then_some(usage),
             terminal,
-            error: reading.error.as_ref().and_then(|path| told(path, value)).map(said),
+            error: reading.error.as_ref().and_then(|path| told(path, value)).map(error_body::describe),
+            ..Delta::default()
         }
     }
 }
@@ -110,19 +119,20 @@ impl Decoder for MappedDecoder {
         if !json_size::fits(data.as_bytes()) {
             return Err(Malformed::TooLarge { what: "an event of the stream" });
         }
-        let parse = || serde_json::from_str::<Value>(data);
         if event.name == Some("error") && !terminal {
-            let error = Some(parse().map_or_else(|_| data.to_owned(), |value| said(&value)));
-            return Ok(Delta { error, ..Delta::default() });
+            return Ok(Delta { error: Some(error_event(data)), ..Delta::default() });
         }
         if !has_path(reading) {
             return Ok(Delta { terminal, ..Delta::default() });
         }
-        let mut delta = match parse() {
+        let mut delta = match wire::parse::<Value>("an event of the stream", data.as_bytes()) {
             Ok(value) => self.delta(&value),
             // Some servers send empty events to keep a connection alive, and a terminal event may contain anything.
             Err(_) if terminal || data.is_empty() => Delta::default(),
-            Err(source) => return Err(Malformed::NotJson { what: quoted(data), source }),
+            Err(Malformed::Json { source, .. }) => {
+                return Err(Malformed::NotJson { what: quoted(data), source });
+            }
+            Err(error) => return Err(error),
         };
         delta.terminal |= terminal;
         Ok(delta)
@@ -134,19 +144,22 @@ impl Decoder for MappedDecoder {
                 let text = String::from_utf8_lossy(body).into_owned();
                 Delta { content: vec![Content::Text(text)], ..Delta::default() }
             }
-            As::Json => {
-                let document = body.strip_prefix(BOM).unwrap_or(body);
-                if !json_size::fits(document) {
-                    return Err(Malformed::TooLarge { what: "the answer" });
+            As::Json | As::SseOrJson => match wire::parse_value("the answer", body) {
+                Ok(value) => self.delta(&value),
+                Err(Malformed::Json { source, .. }) => {
+                    return Err(Malformed::NotJson { what: "the answer".into(), source });
                 }
-                let value = serde_json::from_slice(document)
-                    .map_err(|source| Malformed::NotJson { what: "the answer".into(), source })?;
-                self.delta(&value)
-            }
+                Err(error) => return Err(error),
+            },
             As::Text | As::Bytes | As::Stream(_) => Delta::default(),
         };
         delta.terminal = true;
         Ok(delta)
+    }
+
+    /// Its own configuration says what an error is.
+    fn decode_failure(&self, _: &[u8]) -> Option<String> {
+        None
     }
 
     fn places(&self, _: bool) -> Option<String> {
@@ -157,7 +170,7 @@ impl Decoder for MappedDecoder {
 
     fn demands(&self) -> Demands {
         let has = |asked: fn(&AnswerMapping) -> bool| self.reading.as_deref().is_some_and(asked);
-        let stream = matches!(self.form, As::Stream(_));
+        let stream = matches!(self.form, As::Stream(_) | As::SseOrJson);
         Demands {
             end: stream && has(|reading| reading.finish.is_some() || reading.done.is_some()),
             content: has(AnswerMapping::wants_text),
@@ -172,24 +185,19 @@ pub(super) fn awaits(reading: &AnswerMapping) -> bool {
     reading.text.is_some() || reading.reasoning.is_some()
 }
 
-/// The message in the body of an error answer, in the common formats: `{"error": ...}`, `{"message": ...}`, `{"detail":
-/// ...}`, problem details (RFC 9457).
-pub(super) fn decode_error(body: &[u8]) -> Option<String> {
-    let value: Value = serde_json::from_slice(body.strip_prefix(BOM).unwrap_or(body)).ok()?;
-    let field = |name: &str| value.get(name).filter(|value| !value.is_null());
-    let described = |error: &Value| match field("error_description").and_then(Value::as_str) {
-        Some(description) => format!("{}: {description}", said(error)),
-        None => said(error),
-    };
-    field("error")
-        .map(described)
-        .or_else(|| ["message", "detail", "title"].into_iter().find_map(field).map(said))
+/// What an event named `error` says.
+pub(super) fn error_event(data: &str) -> String {
+    match wire::parse_value("an event of the stream", data.as_bytes()) {
+        Ok(value) => error_body::error_in(&value).unwrap_or_else(|| error_body::describe(&value)),
+        Err(_) if data.is_empty() => "an error event without data".into(),
+        Err(_) => data.to_owned(),
+    }
 }
 
 fn form(reading: &AnswerMapping, media_type: &str) -> As {
-    let json = media_type == "application/json" || media_type.ends_with("+json");
+    let json = is_json(media_type);
     match reading.form {
-        Some(BodyForm::Sse) if json => As::Json,
+        Some(BodyForm::Sse) if json => As::SseOrJson,
         Some(BodyForm::Sse) => As::Stream(Mode::Sse),
         Some(BodyForm::Ndjson) => As::Stream(Mode::Ndjson),
         Some(BodyForm::Json) => As::Json,
@@ -254,37 +262,7 @@ fn tokens(path: Option<&JsonPath>, value: &Value) -> Option<u64> {
 fn count(value: &Value) -> Option<u64> {
     match value {
         Value::Number(number) => number.as_u64().or_else(|| whole(number.as_f64()?)),
-        Value::String(text) => text.trim().parse().ok(),
-        _ => None,
-    }
-}
-
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked: whole and within 2^53")]
-fn whole(number: f64) -> Option<u64> {
-    const EXACT: f64 = 9_007_199_254_740_992.0;
-    (number.fract() == 0.0 && (0.0..=EXACT).contains(&number)).then_some(number as u64)
-}
-
-/// The description in an error: its text, its message (with its code), or all of it. It is not truncated here, because
-/// a secret in it can only be redacted as a whole.
-fn said(error: &Value) -> String {
-    let field = |name: &str| error.get(name).and_then(text_or_number);
-    let message = match error {
-        Value::String(text) => Some(text.clone()),
-        _ => ["message", "detail", "error"].into_iter().find_map(field),
-    };
-    match (message, ["code", "type"].into_iter().find_map(field)) {
-        (Some(message), _) if message.is_empty() => "an error without a message".into(),
-        (Some(message), Some(code)) => format!("{code}: {message}"),
-        (Some(message), None) => message,
-        (None, _) => error.to_string(),
-    }
-}
-
-fn text_or_number(value: &Value) -> Option<String> {
-    match value {
-        Value::String(text) => Some(text.clone()).filter(|text| !text.is_empty()),
-        Value::Number(number) => Some(number.to_string()),
+        Value::String(text) => count_of(text),
         _ => None,
     }
 }

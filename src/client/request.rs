@@ -60,6 +60,8 @@ impl Composer {
             headers.put(header::HOST, host.clone());
         }
         headers.put(header::USER_AGENT, USER_AGENT);
+        // Without it a server may compress, which would delay and merge the chunks that are timed.
+        headers.put(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         if self.target.propagate == Propagate::W3c
             && let Ok(value) = HeaderValue::try_from(context.ids.traceparent())
         {

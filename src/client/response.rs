@@ -1,6 +1,6 @@
 //! Interprets the response headers.
 
-use super::body_decoder::Mode;
+use super::body_decoder::{Expected, Mode};
 use super::classify::CallError;
 use crate::event::Failure;
 use crate::plan::{StatusRange, StatusSet};
@@ -17,24 +17,13 @@ const MAX_TITLE: usize = 80;
 /// How the body of a successful model answer is to be read.
 ///
 /// A stream that was requested may come as a single JSON document (an error object, or a server that does not stream);
-/// it is then read whole, and the answer counts as not streamed. An event stream is read as one, requested or not. A
-/// server that sends no content type is assumed to send what was requested. Anything else instead of a stream is a
-/// protocol error; instead of a document, the parser of the document decides.
-pub(super) fn mode(headers: &HeaderMap, asked_stream: bool) -> Result<Mode, CallError> {
+/// it is then read whole, and the answer counts as not streamed. An event stream is read as one, requested or not. The
+/// first bytes of the body show what it is.
+pub(super) fn expected(headers: &HeaderMap, stream: Mode, asked: bool) -> Expected {
+    // As it was written: in lower case, a secret in it would not be recognised.
     let written = text(headers, header::CONTENT_TYPE.as_str()).unwrap_or_default();
-    let media_type = media_type(headers);
-    let json = media_type == "application/json" || media_type.ends_with("+json");
-    match media_type.as_str() {
-        "text/event-stream" => Ok(Mode::Sse),
-        _ if json || !asked_stream => Ok(Mode::Whole),
-        "" => Ok(Mode::Sse),
-        _ => {
-            // As it was written: in lower case, a secret in it would not be recognised.
-            let other = written.split(';').next().unwrap_or_default().trim();
-            let detail = format!("a stream was asked for and {other} came");
-            Err(CallError::new(Failure::Protocol, detail))
-        }
-    }
+    let written = written.split([';', ',']).next().unwrap_or_default().trim().to_owned();
+    Expected::Detect { stream, asked, media_type: media_type(headers), written }
 }
 
 /// Rejects a compressed body: we ask for no compression, and decode none.
@@ -48,10 +37,11 @@ pub(super) fn uncompressed(headers: &HeaderMap) -> Result<(), CallError> {
     }
 }
 
-/// The media type in lower case, without parameters; empty if there is none.
+/// The media type in lower case, without parameters; empty if there is none. Some gateways send it twice, as two headers or
+/// in one.
 pub(super) fn media_type(headers: &HeaderMap) -> String {
     let value = text(headers, header::CONTENT_TYPE.as_str()).unwrap_or_default();
-    value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
+    value.split([';', ',']).next().unwrap_or_default().trim().to_ascii_lowercase()
 }
 
 /// A page for people in place of an API's answer, described for a message; `None` if it is none.
@@ -125,17 +115,11 @@ mod tests {
 
     #[test]
     fn the_type_of_the_answer_says_how_it_is_read() {
-        let of =
-            |value, asked| mode(&headers(&[("content-type", value)]), asked).map_err(|broken| broken.failure);
-        for asked in [true, false] {
-            assert_eq!(of("text/event-stream; charset=utf-8", asked), Ok(Mode::Sse));
-            assert_eq!(of("Application/JSON", asked), Ok(Mode::Whole));
-            assert_eq!(of("application/problem+json", asked), Ok(Mode::Whole));
-        }
-        assert_eq!(of("text/html", true), Err(Failure::Protocol));
-        assert_eq!(of("text/plain", false), Ok(Mode::Whole));
-        assert_eq!(mode(&HeaderMap::new(), true), Ok(Mode::Sse));
-        assert_eq!(mode(&HeaderMap::new(), false), Ok(Mode::Whole));
+        let of = |value| media_type(&headers(&[("content-type", value)]));
+        assert_eq!(of("text/event-stream; charset=utf-8"), "text/event-stream");
+        assert_eq!(of("Text/Event-Stream, text/event-stream"), "text/event-stream");
+        assert_eq!(of("Application/JSON"), "application/json");
+        assert_eq!(media_type(&HeaderMap::new()), "");
         let zipped = headers(&[("content-type", "text/event-stream"), ("content-encoding", "gzip")]);
         assert_eq!(uncompressed(&zipped).unwrap_err().failure, Failure::Protocol);
         let plain = headers(&[("content-encoding", "identity")]);

@@ -8,6 +8,7 @@ mod fuzz;
 mod golden;
 mod h2server;
 mod heads;
+mod judged;
 mod proxy;
 mod readings;
 mod reuse;

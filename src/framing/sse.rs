@@ -1,12 +1,15 @@
 //! Server-sent events (<https://html.spec.whatwg.org/multipage/server-sent-events.html#parsing-an-event-stream>).
 //!
-//! There are two deviations from the standard, because of existing servers: [`Decoder::finish`] delivers a last event
-//! that no blank line ended, and the size of an event is bounded. `id` and `retry` are for browsers that reconnect;
-//! they are ignored.
+//! There are deviations from the standard, because of existing servers. [`Decoder::finish`] delivers a last event that
+//! no blank line ended. An event that has a name and no data is delivered. JSON that stands in the stream without
+//! `data:`, as some servers write an error, is an event. The size of an event is bounded. `id` and `retry` are for
+//! browsers that reconnect; they are ignored.
 
 use super::{Error, Event};
 
 const BOM: &[u8] = b"\xef\xbb\xbf";
+/// Maximum length in bytes of a line that [`Decoder::unknown`] keeps.
+const MAX_UNKNOWN: usize = 512;
 
 /// Turns bytes into events. The events do not depend on how the bytes are split over [`push`](Self::push) calls.
 #[derive(Debug)]
@@ -19,6 +22,10 @@ pub struct Decoder {
     has_data: bool,
     /// Name of the current event so far.
     name: Vec<u8>,
+    /// Lines that begin like JSON and belong to no field.
+    bare: Vec<u8>,
+    /// The first line that is no field, comment or JSON, truncated.
+    unknown: Vec<u8>,
     /// The last byte was a CR: an LF right after it belongs to the same line ending.
     after_cr: bool,
     /// Number of bytes of a byte order mark seen at the start; `None` after the start.
@@ -30,7 +37,7 @@ pub struct Decoder {
 impl Decoder {
     /// Number of bytes that it holds of what is incomplete.
     pub fn buffered(&self) -> usize {
-        self.line.capacity() + self.data.capacity() + self.name.capacity()
+        self.line.capacity() + self.data.capacity() + self.name.capacity() + self.bare.capacity()
     }
 
     /// A decoder that holds at most `limit` bytes of one event.
@@ -40,11 +47,19 @@ impl Decoder {
             data: Vec::new(),
             has_data: false,
             name: Vec::new(),
+            bare: Vec::new(),
+            unknown: Vec::new(),
             after_cr: false,
             bom: Some(0),
             limit,
             failed: None,
         }
+    }
+
+    /// The first line that no event stream has, if there was one, for messages.
+    pub fn unknown(&self) -> Option<String> {
+        let text = String::from_utf8_lossy(&self.unknown);
+        Some(text.trim().to_owned()).filter(|text| !text.is_empty())
     }
 
     /// Pushes the next bytes and delivers the events that they complete. An event that lies entirely within `bytes` is
@@ -57,9 +72,15 @@ impl Decoder {
     pub fn finish(&mut self, mut each: impl FnMut(Event<'_>)) -> Result<(), Error> {
         self.guard(|decoder| {
             let line = std::mem::take(&mut decoder.line);
-            decoder.field(&line);
+            if !line.is_empty() {
+                decoder.line(&line, &mut each)?;
+            }
             decoder.after_cr = false;
             decoder.bom = Some(0);
+            if !decoder.has_data {
+                // A name alone may have been cut short.
+                decoder.name.clear();
+            }
             decoder.dispatch(&mut each)
         })
     }
@@ -116,7 +137,7 @@ impl Decoder {
     /// The fast path: `line` is the only data of its event, because a blank line follows directly.
     fn lone_data<'a>(&self, line: &'a [u8], rest: &[u8]) -> Option<&'a [u8]> {
         let blank_follows = matches!(rest.first(), Some(b'\n' | b'\r'));
-        if !blank_follows || self.has_data || line.len() > self.room() {
+        if !blank_follows || self.has_data || !self.bare.is_empty() || line.len() > self.room() {
             return None;
         }
         let data = line.strip_prefix(b"data:")?;
@@ -140,7 +161,7 @@ impl Decoder {
 
     /// Number of bytes by which the current event may still grow.
     fn room(&self) -> usize {
-        self.limit.saturating_sub(self.data.len() + self.name.len() + self.line.len())
+        self.limit.saturating_sub(self.data.len() + self.name.len() + self.line.len() + self.bare.len())
     }
 
     fn hold(&mut self, part: &[u8]) -> Result<(), Error> {
@@ -159,8 +180,38 @@ impl Decoder {
         if line.len() > self.room() {
             return Err(Error::TooLong { limit: self.limit });
         }
-        self.field(line);
+        let name = line.split(|byte| *byte == b':').next().unwrap_or_default();
+        if matches!(name, b"" | b"data" | b"event" | b"id" | b"retry") {
+            self.deliver_bare(each)?;
+            self.field(line);
+        } else if !self.bare.is_empty() || matches!(line.trim_ascii_start().first(), Some(b'{' | b'[')) {
+            self.bare.extend_from_slice(line);
+            self.bare.push(b'\n');
+        } else {
+            self.note_unknown(line);
+        }
         Ok(())
+    }
+
+    /// Delivers JSON that stood in the stream without `data:`.
+    fn deliver_bare(&mut self, each: &mut impl FnMut(Event<'_>)) -> Result<(), Error> {
+        if self.bare.is_empty() {
+            return Ok(());
+        }
+        let bare = std::mem::take(&mut self.bare);
+        let data = std::str::from_utf8(&bare).map_err(|_| Error::NotUtf8)?.trim();
+        if serde_json::from_str::<serde::de::IgnoredAny>(data).is_ok() {
+            each(Event { name: None, data });
+        } else {
+            self.note_unknown(&bare);
+        }
+        Ok(())
+    }
+
+    fn note_unknown(&mut self, line: &[u8]) {
+        if self.unknown.is_empty() {
+            self.unknown.extend(line.iter().take(MAX_UNKNOWN));
+        }
     }
 
     fn field(&mut self, line: &[u8]) {
@@ -183,14 +234,15 @@ impl Decoder {
                 self.name.clear();
                 self.name.extend_from_slice(value);
             }
-            // A comment (no name), `id`, `retry`, or an unknown field.
+            // A comment (no name), `id` or `retry`.
             _ => {}
         }
     }
 
-    /// Handles a blank line: delivers the current event, if it has data.
+    /// Handles a blank line: delivers the current event, if it has data or a name.
     fn dispatch(&mut self, each: &mut impl FnMut(Event<'_>)) -> Result<(), Error> {
-        let result = if self.has_data {
+        self.deliver_bare(each)?;
+        let result = if self.has_data || !self.name.is_empty() {
             let data = std::mem::take(&mut self.data);
             let result = self.deliver(&data, each);
             self.data = data;
@@ -278,10 +330,33 @@ mod tests {
 
     #[test]
     fn names_belong_to_one_event() {
-        let text = "event: error\ndata: a\n\ndata: b\n\nevent: lost\n\ndata: c\nevent: late\n\n";
+        let text = "event: error\ndata: a\n\ndata: b\n\nevent: alone\n\ndata: c\nevent: late\n\n";
         let (events, _) = decode([text.as_bytes()], 64);
         let names: Vec<_> = events.iter().map(|(name, _)| name.as_deref()).collect();
-        assert_eq!(names, [Some("error"), None, Some("late")]);
+        assert_eq!(names, [Some("error"), None, Some("alone"), Some("late")]);
+    }
+
+    #[test]
+    fn trap_24_json_without_its_field_is_an_event() {
+        let error = "{\"error\": {\n  \"message\": \"boom\"\n}}";
+        for text in [
+            format!("data: a\n\n{error}\n\ndata: b\n\n"),
+            format!("data: a\n\n{error}\ndata: b\n\n"),
+            format!("data: a\n\n{error}\n: c\n\ndata: b\n\n"),
+        ] {
+            assert_eq!(data(&text), ["a", error, "b"], "{text}");
+        }
+        assert_eq!(data(error), [error]);
+        assert_eq!(data("{\"cut\": \n\ndata: a\n\n"), ["a"]);
+    }
+
+    #[test]
+    fn a_line_that_no_event_stream_has_is_kept_for_messages() {
+        let mut decoder = Decoder::new(1000);
+        decoder.push(b"id: 7\n: ping\ndata: a\n\n", |_| {}).unwrap();
+        assert_eq!(decoder.unknown(), None);
+        decoder.push(b"Internal Server Error\nmore\n", |_| {}).unwrap();
+        assert_eq!(decoder.unknown().as_deref(), Some("Internal Server Error"));
     }
 
     #[test]

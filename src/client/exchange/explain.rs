@@ -1,7 +1,7 @@
 //! Describes answers that are errors, or something else than an API's answer, for a person: what came, and what to try.
 
 use super::{Exchange, Form};
-use crate::client::{Answer, mapped, response};
+use crate::client::{Answer, error_body, response};
 use http::{HeaderMap, StatusCode, header};
 
 impl Exchange<'_> {
@@ -25,7 +25,7 @@ impl Exchange<'_> {
         }
         let text = match &self.form {
             Form::Dialect(dialect) => dialect.decode_error(body),
-            Form::Http(_) => mapped::decode_error(body),
+            Form::Http(_) => error_body::of_error_answer(body),
         };
         let mut text = text.unwrap_or_else(|| String::from_utf8_lossy(body).into());
         if matches!(status, StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED) {

@@ -41,7 +41,7 @@ fn a_document_by_its_paths() {
         finish: Some("stop".into()),
         usage: Some(Usage { input: Some(12), output: Some(3), cached_input: Some(4), reasoning: Some(1) }),
         terminal: true,
-        error: None,
+        ..Delta::default()
     };
     assert_eq!(whole(rag(), body).unwrap(), expected);
     let with_mark = format!("\u{feff}{body}");
@@ -201,7 +201,7 @@ fn the_form_is_the_configs_or_else_the_media_types() {
     }
     assert_eq!(
         form_of(Some(BodyForm::Sse), "application/json", true),
-        As::Json,
+        As::SseOrJson,
         "an error object, most likely"
     );
     assert_eq!(form_of(Some(BodyForm::Ndjson), "application/json", true), ndjson);
@@ -216,7 +216,7 @@ fn without_a_reading_or_a_body_nothing_is_parsed() {
         MappedDecoder::new(None, "text/event-stream", false),
         MappedDecoder::new(Some(Arc::new(rag())), "text/event-stream", true),
     ] {
-        assert_eq!(reading.mode(), Mode::Whole);
+        assert_eq!(reading.expected(""), Expected::Known(Mode::Whole));
         assert_eq!(reading.decode_whole(b"{").unwrap(), terminal());
         assert!(!reading.demands().end);
         assert_eq!(reading.decode_event(Event { name: None, data: "{}" }).unwrap(), Delta::default());
@@ -259,14 +259,14 @@ fn what_a_complete_answer_must_have() {
 
 #[test]
 fn error_bodies_of_the_common_shapes() {
-    let said = |body: &str| decode_error(body.as_bytes());
+    let said = |body: &str| error_body::of_error_answer(body.as_bytes());
     for (body, expected) in [
         (r#"{"error":{"code":"bad","message":"it is wrong"}}"#, "bad: it is wrong"),
         (r#"{"error":"boom"}"#, "boom"),
         (r#"{"error":"invalid_grant","error_description":"expired"}"#, "invalid_grant: expired"),
         (r#"{"message":"no route"}"#, "no route"),
         (r#"{"detail":"Not Found"}"#, "Not Found"),
-        (r#"{"detail":[{"loc":["body"],"msg":"missing"}]}"#, r#"[{"loc":["body"],"msg":"missing"}]"#),
+        (r#"{"detail":[{"loc":["body"],"msg":"missing"}]}"#, "missing (body)"),
         (r#"{"type":"about:blank","title":"Too big","detail":"9 MB","status":413}"#, "9 MB"),
         (r#"{"title":"Too big","error":null}"#, "Too big"),
     ] {

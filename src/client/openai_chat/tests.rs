@@ -1,6 +1,8 @@
 use super::*;
 use crate::client::testing::target;
-use crate::exchange::Message;
+use crate::exchange::{Content, Message, Usage};
+use bytes::Bytes;
+use http::header;
 use std::sync::Arc;
 
 fn object(value: Value) -> Map<String, Value> {
@@ -102,7 +104,11 @@ fn params_may_switch_streaming_off() {
 fn the_reservation_covers_text_and_tools() {
     let plain = OpenAiChat.encode(&target("http://h/v1"), &ask(true, None, json!({})));
     let text = "Be brief.".len() + "h\u{e9}llo \"x\"\n".len();
-    assert!(plain.most_input_tokens >= text as u64 + 2 * TEMPLATE_TOKENS, "{}", plain.most_input_tokens);
+    assert!(
+        plain.most_input_tokens >= text as u64 + 2 * openai::TEMPLATE_TOKENS,
+        "{}",
+        plain.most_input_tokens
+    );
     let tool = "x".repeat(5000);
     let tools = json!({ "tools": [{ "type": "function", "function": { "description": tool } }] });
     let with_tools = OpenAiChat.encode(&target("http://h/v1"), &ask(true, None, tools));
@@ -208,8 +214,7 @@ fn trap_08_error_objects_of_every_shape() {
         (r#"{"error":{"message":"boom","code":500}}"#, "500: boom"),
         (r#"{"error":{"code":500}}"#, "500: an error without a message"),
         (r#"{"error":"boom"}"#, "boom"),
-        (r#"{"object":"error","message":"boom","type":"BadRequest","param":null,"code":400}"#, "400: boom"),
-        (r#"{"error":{"message":{"deep":[1]},"code":"c"},"choices":[]}"#, "c: an error without a message"),
+        (r#"{"error":{"message":{"deep":[1]},"code":"c"},"choices":[]}"#, r#"c: {"deep":[1]}"#),
     ] {
         assert_eq!(event(data).unwrap().error.as_deref(), Some(said), "{data}");
     }
@@ -221,27 +226,106 @@ fn trap_08_error_objects_of_every_shape() {
 }
 
 #[test]
-fn wrong_types_break_the_dialect() {
-    for data in [
-        "hello",
-        "42",
-        r#"{"choices":{}}"#,
-        r#"{"choices":[{"delta":{"content":42}}]}"#,
-        r#"{"choices":[{"delta":{"reasoning":{}}}]}"#,
-        r#"{"choices":[{"finish_reason":1}]}"#,
-        r#"{"choices":[{"delta":{"content":"a"}}"#,
-    ] {
+fn what_is_no_event_of_the_dialect() {
+    for data in
+        ["hello", "42", r#"{"choices":{}}"#, r#"{"choices":"x"}"#, r#"{"choices":[{"delta":{"content":"a"}}"#]
+    {
         assert!(matches!(event(data), Err(Malformed::Json { .. })), "{data}");
     }
 }
 
 #[test]
-fn malformed_answers_are_told_by_place() {
-    let error = event(r#"{"choices":[{"delta":{"content":7}}]}"#).unwrap_err().to_string();
+fn trap_25_odd_types_of_what_measures_nothing_fail_no_answer() {
+    for data in [
+        r#"{"choices":[{"delta":{"content":"a","reasoning":{},"tool_calls":7,"refusal":[]},"finish_reason":1}]}"#,
+        r#"{"choices":[{"index":"0","delta":{"content":"a"},"logprobs":3}],"usage":12.0}"#,
+        r#"{"choices":[null,7,{"index":null,"delta":{"content":["a"]}}],"usage":"12"}"#,
+        r#"{"choices":[{"delta":{"content":{"type":"text","text":"a"}}}],"usage":[]}"#,
+        r#"{"choices":[{"delta":{"content":"a"},"finish_reason":"null"}],"error":{},"usage":-1}"#,
+    ] {
+        let expected = Delta { content: vec![Content::Text("a".into())], ..Delta::default() };
+        assert_eq!(event(data).unwrap(), expected, "{data}");
+    }
+    assert_eq!(content_of(r#"{"choices":[{"delta":{"content":6}}]}"#), [Content::Text("6".into())]);
+    let usage = |json: &str| event(&format!(r#"{{"choices":[],"usage":{json}}}"#)).unwrap().usage.unwrap();
+    let read = usage(r#"{"prompt_tokens":"12","completion_tokens":12.0,"prompt_tokens_details":[]}"#);
+    assert_eq!(read, Usage { input: Some(12), output: Some(12), ..Usage::default() });
+    assert_eq!(usage(r#"{"prompt_tokens":-1,"completion_tokens":[]}"#), Usage::default());
+}
+
+#[test]
+fn trap_26_counts_under_the_names_of_vendors() {
+    let all = Usage { input: Some(10), output: Some(5), cached_input: Some(8), reasoning: Some(2) };
+    let details = r#""completion_tokens_details":{"reasoning_tokens":2}"#;
+    for (vendor, json) in [
+        ("DeepSeek", format!(r#""prompt_tokens":10,"completion_tokens":5,"prompt_cache_hit_tokens":8,"prompt_cache_miss_tokens":2,{details}"#)),
+        ("Moonshot", format!(r#""prompt_tokens":10,"completion_tokens":5,"cached_tokens":8,{details}"#)),
+        ("zero beside it", format!(r#""prompt_tokens":10,"completion_tokens":5,"cached_tokens":8,"prompt_tokens_details":{{"cached_tokens":0}},{details}"#)),
+        ("input and output", r#""input_tokens":10,"output_tokens":5,"input_tokens_details":{"cached_tokens":8},"output_tokens_details":{"reasoning_tokens":2}"#.to_owned()),
+        ("Anthropic behind a gateway", format!(r#""prompt_tokens":10,"completion_tokens":5,"cache_read_input_tokens":8,{details}"#)),
+        ("xAI, reasoning beside output", r#""prompt_tokens":10,"completion_tokens":3,"total_tokens":15,"prompt_tokens_details":{"cached_tokens":8},"completion_tokens_details":{"reasoning_tokens":2}"#.to_owned()),
+        ("no output, but a total", r#""prompt_tokens":10,"total_tokens":15,"cached_tokens":8,"reasoning_tokens":2"#.to_owned()),
+    ] {
+        for data in [
+            format!(r#"{{"choices":[],"usage":{{{json}}}}}"#),
+            format!(r#"{{"choices":[{{"index":0,"delta":{{}},"usage":{{{json}}}}}]}}"#),
+            format!(r#"{{"choices":[],"x_groq":{{"id":"r","usage":{{{json}}}}}}}"#),
+        ] {
+            assert_eq!(event(&data).unwrap().usage, Some(all), "{vendor}: {data}");
+        }
+    }
+    let llama =
+        event(r#"{"choices":[],"timings":{"cache_n":8,"prompt_n":2,"predicted_n":5}}"#).unwrap().usage;
+    assert_eq!(llama, Some(Usage { reasoning: None, ..all }));
+}
+
+#[test]
+fn trap_24_an_error_in_a_choice() {
+    let data = r#"{"choices":[{"index":0,"delta":{},"finish_reason":"error","error":{"code":502,"message":"upstream"}}]}"#;
+    assert_eq!(event(data).unwrap().error.as_deref(), Some("502: upstream"));
+    let whole = br#"{"choices":[{"message":{"content":"a"},"error":{"code":502,"message":"upstream"}}]}"#;
+    assert_eq!(OpenAiChat.decode_whole(whole).unwrap().error.as_deref(), Some("502: upstream"));
+    let groq = r#"{"choices":[],"x_groq":{"id":"r","error":"over capacity"}}"#;
+    assert_eq!(event(groq).unwrap().error.as_deref(), Some("over capacity"));
+}
+
+#[test]
+fn trap_02_reasoning_in_details_and_other_fields() {
+    for field in [
+        r#""reasoning_details":[{"type":"reasoning.text","text":"hm"}]"#,
+        r#""reasoning_details":[{"type":"reasoning.summary","summary":"hm"},{"type":"reasoning.encrypted","data":"x"}]"#,
+        r#""reasoning":"hm","reasoning_details":[{"type":"reasoning.text","text":"hm"}]"#,
+        r#""reasoning_text":"hm""#,
+        r#""thinking":"hm""#,
+    ] {
+        let data = format!(r#"{{"choices":[{{"delta":{{"content":"",{field}}}}}]}}"#);
+        assert_eq!(content_of(&data), [Content::Reasoning("hm".into())], "{data}");
+    }
+    let hidden =
+        r#"{"choices":[{"delta":{"reasoning_details":[{"type":"reasoning.encrypted","data":"x"}]}}]}"#;
+    assert_eq!(content_of(hidden), []);
+}
+
+#[test]
+fn older_and_newer_forms_of_calls() {
+    let old = r#"{"choices":[{"delta":{"function_call":{"name":"f","arguments":"{}"}}}]}"#;
+    assert_eq!(content_of(old), [Content::ToolCall("f".into()), Content::ToolCall("{}".into())]);
+    let custom = r#"{"choices":[{"delta":{"tool_calls":[{"custom":{"name":"f","input":"x"}}]}}]}"#;
+    assert_eq!(content_of(custom), [Content::ToolCall("f".into()), Content::ToolCall("x".into())]);
+}
+
+#[test]
+fn trap_29_a_message_at_the_end_of_a_stream_repeats() {
+    let delta = event(r#"{"choices":[{"delta":{"content":""},"message":{"content":"ab"}}]}"#).unwrap();
+    assert_eq!((delta.content, delta.repeated), (vec![], vec![Content::Text("ab".into())]));
+}
+
+#[test]
+fn malformed_answers_are_told_by_place_and_content() {
+    let error = event("{\"choices\":[oops").unwrap_err().at_event(3).to_string();
     assert_eq!(
         error,
-        "an event of the stream does not follow the dialect: invalid type: integer `7`, \
-         expected a string or an array of parts at line 1 column 33"
+        "event 3 of the stream does not follow the dialect: expected value at line 1 column 13; it is `{\"choices\":[oops`"
     );
 }
 
@@ -254,7 +338,7 @@ fn a_whole_answer() {
         finish: Some("length".into()),
         usage: Some(usage),
         terminal: true,
-        error: None,
+        ..Delta::default()
     };
     assert_eq!(OpenAiChat.decode_whole(recorded).unwrap(), expected);
     let parts =

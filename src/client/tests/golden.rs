@@ -2,7 +2,7 @@
 //! arrives n times 10 ms after the start, each in a frame of its own; the body ends 10 ms after the last one.
 
 use crate::client::answer::{Counted, Read};
-use crate::client::body_decoder::{BodyDecoder, Mode};
+use crate::client::body_decoder::{BodyDecoder, Expected, Mode};
 use crate::client::dialect::Decoder;
 use crate::client::openai_chat::OpenAiChat;
 use crate::event::{Count, Failure, Outcome, Tokens};
@@ -35,7 +35,12 @@ fn read(frames: &[&str], start: Instant) -> Read {
 }
 
 /// Decodes each frame in turn, then the end of the body.
-pub(super) fn read_by(decoder: Arc<dyn Decoder>, mode: Mode, frames: &[&str], start: Instant) -> Read {
+pub(super) fn read_by(
+    decoder: Arc<dyn Decoder>,
+    mode: impl Into<Expected>,
+    frames: &[&str],
+    start: Instant,
+) -> Read {
     let mut body_decoder = BodyDecoder::new(decoder, mode);
     let mut mark = start;
     for frame in frames {
@@ -51,7 +56,7 @@ fn golden(stream: &str) -> String {
 }
 
 /// The outcome on a few lines: timestamps and gaps in milliseconds from the start.
-pub(super) fn golden_by(decoder: Arc<dyn Decoder>, mode: Mode, frames: &[&str]) -> String {
+pub(super) fn golden_by(decoder: Arc<dyn Decoder>, mode: impl Into<Expected>, frames: &[&str]) -> String {
     let start = Instant::now();
     let read = read_by(decoder, mode, frames, start);
     let at = |mark: Option<Instant>| mark.map_or("-".into(), |mark| (mark - start).as_millis().to_string());
@@ -223,7 +228,7 @@ fn trap_08_errors_and_cuts_inside_a_200_are_failures() {
     "ab"
     "#);
     insta::assert_snapshot!(golden(stream!("garbage")), @r#"
-    protocol an event of the stream does not follow the dialect: expected value at line 1 column 1
+    protocol event 2 of the stream does not follow the dialect: expected value at line 1 column 1; it is `<html>502 Bad Gateway</html>`
     chunk 10 token 10 text 10 last 10 end 20; gaps []
     in - cached - out 1 (chunks) reasoning -; streamed - after first -
     "a"

@@ -34,6 +34,7 @@ async fn the_request_on_the_wire() {
     let length = format!("content-length: {}", body.len());
     let host = format!("host: {}", server.address);
     let expected = [
+        "accept-encoding: identity",
         "accept: text/event-stream",
         "authorization: Bearer sk-123",
         &length,

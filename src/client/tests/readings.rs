@@ -3,7 +3,7 @@
 
 use super::golden::{frames, golden_by, read_by};
 use crate::client::answer::Read;
-use crate::client::body_decoder::{BodyDecoder, MAX_EVENT, Mode};
+use crate::client::body_decoder::{BodyDecoder, Expected, MAX_EVENT, Mode};
 use crate::client::dialect::Decoder;
 use crate::client::mapped::{MAX_KEPT, MappedDecoder};
 use crate::client::testing::path;
@@ -78,13 +78,13 @@ fn decoder(reading: AnswerMapping, media_type: &str) -> Arc<MappedDecoder> {
 
 fn read_frames(reading: AnswerMapping, media_type: &str, frames: &[&str]) -> Read {
     let decoder = decoder(reading, media_type);
-    let mode = decoder.mode();
+    let mode = decoder.expected("");
     read_by(decoder, mode, frames, Instant::now())
 }
 
 fn golden(reading: AnswerMapping, media_type: &str, frames: &[&str]) -> String {
     let decoder = decoder(reading, media_type);
-    let mode = decoder.mode();
+    let mode = decoder.expected("");
     golden_by(decoder, mode, frames)
 }
 
@@ -255,8 +255,12 @@ fn a_body_without_a_reading_is_kept_and_means_nothing() {
         [("application/json", "{\"a\": "), ("text/event-stream", "data: x\n\n"), ("", "")]
     {
         let reading = Arc::new(MappedDecoder::new(None, media_type, false));
-        let read =
-            read_by(Arc::<MappedDecoder>::clone(&reading), reading.mode(), &[" ", body], Instant::now());
+        let read = read_by(
+            Arc::<MappedDecoder>::clone(&reading),
+            reading.expected(""),
+            &[" ", body],
+            Instant::now(),
+        );
         assert_eq!((read.outcome, read.streamed, read.generated.text.as_str()), (Outcome::Ok, false, ""));
         assert_eq!(read.body.as_deref(), Some(format!(" {body}").as_bytes()));
         assert_eq!(
@@ -284,7 +288,7 @@ fn a_body_that_comes_whole_is_bounded_and_one_that_streams_is_not_kept() {
 fn a_long_document_is_left_to_others() {
     let body = format!(r#"{{"delta":"{}"}}"#, "x".repeat(20 << 10));
     let decoder = decoder(json(), "");
-    let (start, mode) = (Instant::now(), decoder.mode());
+    let (start, mode) = (Instant::now(), decoder.expected(""));
     let mut body_decoder = BodyDecoder::new(decoder, mode);
     body_decoder.frame(start, body.as_bytes());
     assert!(body_decoder.long_document().is_none(), "it has not come to its end");
@@ -301,7 +305,7 @@ fn every_event_is_progress_where_no_content_is_looked_for() {
     let start = Instant::now();
     let feed = |reading: AnswerMapping| {
         let decoder = decoder(reading, "text/event-stream");
-        let mode = decoder.mode();
+        let mode = decoder.expected("");
         let mut body_decoder = BodyDecoder::new(decoder, mode);
         body_decoder.frame(start, b"data: {\"other\":1}\n\n");
         (body_decoder.has_content(), body_decoder.progress())
@@ -350,8 +354,8 @@ proptest! {
         let start = Instant::now();
         let reading = AnswerMapping { form, ..if told { rag() } else { open_ended() } };
         let decoder = decoder(reading, "");
-        let (mode, demands) = (decoder.mode(), decoder.demands());
-        let mut body_decoder = BodyDecoder::new(decoder, mode);
+        let (mode, demands) = (decoder.expected(""), decoder.demands());
+        let mut body_decoder = BodyDecoder::new(decoder, mode.clone());
         let mut mark = start;
         for bytes in &pieces {
             mark += STEP;
@@ -362,8 +366,8 @@ proptest! {
         prop_assert!(read.outcome != Outcome::Failed(Failure::Internal));
         prop_assert!(read.outcome != Outcome::Ok || !demands.content || !(read.generated.text.is_empty() && read.generated.reasoning.is_empty()));
         prop_assert!(read.end >= start && read.end <= mark);
-        prop_assert_eq!(read.streamed, mode != Mode::Whole);
-        prop_assert_eq!(read.body.is_some(), mode == Mode::Whole);
+        prop_assert_eq!(read.streamed, mode != Expected::Known(Mode::Whole));
+        prop_assert_eq!(read.body.is_some(), mode == Expected::Known(Mode::Whole));
         prop_assert_eq!(read.outcome == Outcome::Ok, read.detail.is_none());
     }
 }

@@ -286,3 +286,39 @@ fn what_cannot_be_configured() {
         "the proxy's scheme is https, not http",
     );
 }
+
+/// A self-signed certificate that says that it is an authority, as `openssl req -x509` makes it.
+fn self_signed(authority: &Authority, name: &str, to_year: i32) -> TlsAcceptor {
+    let key = KeyPair::generate().unwrap();
+    let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.not_before = date_time_ymd(2020, 1, 1);
+    params.not_after = date_time_ymd(to_year, 1, 1);
+    let certificate = params.self_signed(&key).unwrap();
+    std::fs::write(authority.file("own.pem"), certificate.pem()).unwrap();
+    let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
+    let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate.der().clone()], key)
+        .unwrap();
+    TlsAcceptor::from(Arc::new(config))
+}
+
+#[tokio::test]
+async fn a_self_signed_certificate_that_is_itself_the_ca_file() {
+    let authority = Authority::new();
+    let own = authority.file("own.pem");
+    let trust_it = |target: &mut Target| target.tls.ca_file = Some(own.clone());
+    let good = self_signed(&authority, "localhost", 2035);
+    let answer = call_to(good, trust_it, &authority).await;
+    assert_eq!(answer.outcome, Outcome::Ok, "{:?}", answer.detail);
+    let misnamed = self_signed(&authority, "elsewhere.test", 2035);
+    failed(&call_to(misnamed, trust_it, &authority).await, "it is for elsewhere.test, not for localhost");
+    let expired = self_signed(&authority, "localhost", 2021);
+    failed(&call_to(expired, trust_it, &authority).await, "it has expired");
+    let another = self_signed(&authority, "localhost", 2035);
+    self_signed(&authority, "localhost", 2035);
+    failed(&call_to(another, trust_it, &authority).await, "the server's certificate is not accepted");
+}

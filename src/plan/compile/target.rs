@@ -14,7 +14,7 @@ pub(super) fn compile(
     findings: &mut Findings,
 ) -> Option<Target> {
     let before = findings.errors.len();
-    let base_url = address(&written.base_url, &["http", "https"], "auth", &path.key("base_url"), findings);
+    let base_url = base_url(written, &path.key("base_url"), findings);
     let auth = auth::compile(&written.auth, &path.key("auth"), findings);
     let headers = wire::headers(
         &written.headers,
@@ -61,6 +61,25 @@ pub(super) fn compile(
         tokenizer,
         params: written.params.clone(),
     })
+}
+
+/// A base URL may have a query, which each request repeats: that of Azure's API has its version there.
+fn base_url(written: &config::Target, path: &KeyPath, findings: &mut Findings) -> Option<Url> {
+    let (base, query) = match written.base_url.0.split_once('?') {
+        Some((base, query)) if !query.contains('#') => (base, Some(query)),
+        _ => (written.base_url.0.as_str(), None),
+    };
+    let before = findings.errors.len();
+    let mut url = address(&UrlText(base.to_owned()), &["http", "https"], "auth", path, findings)?;
+    url.set_query(query.filter(|query| !query.is_empty()));
+    if url.query_pairs().any(|(name, _)| name == "key" || config::names_a_credential(&name)) {
+        findings.error(path, "must not hold a credential in its query; there is `auth` for it");
+    }
+    if let Some(operation) = written.api.path().filter(|operation| url.path().ends_with(operation)) {
+        let appended = format!("must not end with `{operation}`, which is appended to it: leave that out");
+        findings.error(path, appended);
+    }
+    (findings.errors.len() == before).then_some(url)
 }
 
 /// A URL that says where something is and nothing else. Never quoted: it may hold a password. `credentials`: the

@@ -1,0 +1,156 @@
+//! The form of a body: what is expected, and what its first bytes show.
+
+use crate::framing::{Detected, detect};
+
+/// Number of characters at the start of a body that are quoted.
+const MAX_START: usize = 200;
+
+/// The form in which an answer is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::client) enum Mode {
+    /// As a stream of server-sent events.
+    Sse,
+    /// As a stream of newline-delimited JSON.
+    Ndjson,
+    /// As a stream of the items of a JSON array.
+    JsonArray,
+    /// As a single document.
+    Whole,
+}
+
+/// What a body is expected to be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::client) enum Expected {
+    /// It is read in this form.
+    Known(Mode),
+    /// Its first bytes decide.
+    Detect {
+        /// The framing of a stream.
+        stream: Mode,
+        /// Whether a stream was requested.
+        asked: bool,
+        /// Its media type (lower case, without parameters); empty if there is none.
+        media_type: String,
+        /// The media type as it was written.
+        written: String,
+    },
+}
+
+impl From<Mode> for Expected {
+    fn from(mode: Mode) -> Self {
+        Self::Known(mode)
+    }
+}
+
+impl Expected {
+    /// The form of a body that has not shown what it is.
+    pub(super) fn mode(&self) -> Mode {
+        match self {
+            Self::Known(mode) => *mode,
+            Self::Detect { media_type, .. } if media_type == "text/event-stream" => Mode::Sse,
+            Self::Detect { stream, asked: true, .. } => *stream,
+            Self::Detect { .. } => Mode::Whole,
+        }
+    }
+
+    /// The form of a body that begins with these bytes; `None` if more of them are needed.
+    ///
+    /// What the bytes are decides over the media type, because servers and gateways give a wrong one, none, or two. If
+    /// they are neither JSON nor events, an event stream may still begin with an unknown line, and the parser of a
+    /// document says what is wrong; in place of a stream, anything else is an error.
+    pub(super) fn detect(&self, bytes: &[u8]) -> Option<Result<Mode, String>> {
+        let Self::Detect { stream, asked, media_type, written } = self else { return Some(Ok(self.mode())) };
+        let json = is_json(media_type);
+        let lines = media_type.contains("ndjson") || media_type.contains("jsonl");
+        Some(Ok(match detect(bytes) {
+            Detected::Undecided => return None,
+            Detected::Sse => Mode::Sse,
+            Detected::Array if *asked && *stream == Mode::JsonArray => Mode::JsonArray,
+            Detected::Object if *asked && (lines || (*stream == Mode::Ndjson && !json)) => Mode::Ndjson,
+            Detected::Object | Detected::Array => Mode::Whole,
+            Detected::Neither if media_type == "text/event-stream" => Mode::Sse,
+            Detected::Neither if !asked || json => Mode::Whole,
+            Detected::Neither => {
+                let came = if written.is_empty() { "an answer without a content type" } else { written };
+                let start: String =
+                    String::from_utf8_lossy(bytes).trim_start().chars().take(MAX_START).collect();
+                // A page is described by its title elsewhere.
+                let start = if start.starts_with('<') {
+                    String::new()
+                } else {
+                    format!("; it begins with `{start}`")
+                };
+                return Some(Err(format!("a stream was asked for and {came} came{start}")));
+            }
+        }))
+    }
+}
+
+/// Whether a media type is that of a JSON document.
+pub(in crate::client) fn is_json(media_type: &str) -> bool {
+    media_type == "application/json" || media_type.ends_with("+json")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn expected(media_type: &str, asked: bool) -> Expected {
+        Expected::Detect {
+            stream: Mode::Sse,
+            asked,
+            media_type: media_type.to_owned(),
+            written: media_type.to_owned(),
+        }
+    }
+
+    #[test]
+    fn the_first_bytes_decide_over_the_media_type() {
+        for media_type in
+            ["", "text/plain", "application/json", "text/event-stream", "application/octet-stream"]
+        {
+            for asked in [true, false] {
+                let of = |bytes: &str| expected(media_type, asked).detect(bytes.as_bytes());
+                assert_eq!(of("data: {}"), Some(Ok(Mode::Sse)), "{media_type} {asked}");
+                assert_eq!(of(" {\"a\""), Some(Ok(Mode::Whole)), "{media_type} {asked}");
+                assert_eq!(of("da"), None, "{media_type} {asked}");
+            }
+        }
+        let lines = expected("application/x-ndjson", true);
+        assert_eq!(lines.detect(b"{}\n"), Some(Ok(Mode::Ndjson)));
+        let of = |stream, media_type: &str, bytes: &[u8]| {
+            Expected::Detect {
+                stream,
+                asked: true,
+                media_type: media_type.to_owned(),
+                written: media_type.to_owned(),
+            }
+            .detect(bytes)
+        };
+        assert_eq!(of(Mode::Ndjson, "", b"{"), Some(Ok(Mode::Ndjson)));
+        assert_eq!(of(Mode::Ndjson, "application/json", b"{"), Some(Ok(Mode::Whole)));
+        assert_eq!(of(Mode::JsonArray, "application/json", b"["), Some(Ok(Mode::JsonArray)));
+        assert_eq!(of(Mode::JsonArray, "application/json", b"{"), Some(Ok(Mode::Whole)));
+    }
+
+    #[test]
+    fn what_is_neither_is_told() {
+        let said = |media_type: &str| expected(media_type, true).detect(b"oops").unwrap().unwrap_err();
+        assert_eq!(said("text/html"), "a stream was asked for and text/html came; it begins with `oops`");
+        assert!(said("").contains("an answer without a content type came"));
+        for (media_type, asked, mode) in [
+            ("text/event-stream", true, Mode::Sse),
+            ("application/json", true, Mode::Whole),
+            ("text/html", false, Mode::Whole),
+        ] {
+            assert_eq!(expected(media_type, asked).detect(b"<html>"), Some(Ok(mode)));
+        }
+    }
+
+    #[test]
+    fn a_body_that_shows_nothing() {
+        assert_eq!(expected("", true).mode(), Mode::Sse);
+        assert_eq!(expected("", false).mode(), Mode::Whole);
+        assert_eq!(expected("text/event-stream", false).mode(), Mode::Sse);
+    }
+}

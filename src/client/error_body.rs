@@ -1,0 +1,240 @@
+//! Finds the error object in a JSON document, in the shapes that servers and gateways use, and describes it in the
+//! server's words. Knows no dialect and no status.
+
+use super::wire;
+use crate::json_size;
+use serde_json::Value;
+
+/// Nested errors deeper than this are told as JSON.
+const MAX_DEPTH: u8 = 4;
+/// Names of a message, the most telling first.
+const MESSAGES: [&str; 8] =
+    ["message", "detail", "msg", "error_message", "error_msg", "status_msg", "error", "title"];
+/// Names of a code.
+const CODES: [&str; 5] = ["code", "type", "error_code", "status_code", "status"];
+
+/// The message of an error answer, whose status already says that it is one; `None` if it is no JSON object that holds a
+/// message.
+pub(super) fn of_error_answer(body: &[u8]) -> Option<String> {
+    let value = wire::parse_value("the answer", body).ok()?;
+    let value = first(&value);
+    let field = |name: &str| value.get(name).filter(|value| !is_nothing(value));
+    if let Some(error) = field("error").or_else(|| field("errors")) {
+        let description = field("error_description").and_then(Value::as_str);
+        return Some(match (description, outer_message(value, error)) {
+            (Some(description), _) => format!("{}: {description}", describe(error)),
+            (None, Some(told)) => told,
+            (None, None) => describe(error),
+        });
+    }
+    let message = MESSAGES.iter().find_map(|name| field(name)).map(describe)?;
+    Some(match ["code", "error_code"].iter().filter_map(|name| field(name)).find_map(scalar) {
+        Some(code) => format!("{code}: {message}"),
+        None => message,
+    })
+}
+
+/// The message of an error in a document or an event that came with a success status; `None` if it is no error, or holds
+/// what an answer holds.
+pub(super) fn of_success(json: &[u8]) -> Option<String> {
+    if !json_size::fits(json) {
+        return None;
+    }
+    // What follows the document may be anything.
+    let json = json.trim_ascii_start();
+    let value = serde_json::Deserializer::from_slice(json).into_iter::<Value>().next()?.ok()?;
+    error_in(&value)
+}
+
+/// See [`of_success`].
+pub(super) fn error_in(value: &Value) -> Option<String> {
+    let value = first(value);
+    let field = |name: &str| value.get(name).filter(|value| !is_nothing(value));
+    if let Some(error) = field("error").or_else(|| field("errors")) {
+        return Some(outer_message(value, error).unwrap_or_else(|| describe(error)));
+    }
+    let status = value.get("base_resp").unwrap_or(&Value::Null);
+    if status.get("status_code").and_then(Value::as_i64).is_some_and(|code| code != 0) {
+        return Some(describe(status));
+    }
+    if ["choices", "usage", "data", "results", "candidates"].iter().any(|name| field(name).is_some()) {
+        return None;
+    }
+    let told = MESSAGES.iter().any(|name| field(name).is_some_and(|it| it.is_string() || it.is_array()));
+    let failed = is_error_code(value) || value.get("success") == Some(&Value::Bool(false));
+    let alone = field("detail").is_some() && value.as_object().is_some_and(|fields| fields.len() == 1);
+    (told && (failed || alone)).then(|| describe(value))
+}
+
+/// Describes an error: its message and code, wherever they are in it; else the whole of it. It is not cut here, because a
+/// secret in it can only be redacted as a whole.
+pub(super) fn describe(error: &Value) -> String {
+    described(error, 0)
+}
+
+fn described(error: &Value, depth: u8) -> String {
+    if depth >= MAX_DEPTH {
+        return error.to_string();
+    }
+    match error {
+        Value::String(text) if text.is_empty() => "an error without a message".into(),
+        Value::String(text) => text.clone(),
+        Value::Array(items) => match items.as_slice() {
+            [] => "an error without a message".into(),
+            [first, ..] => described(first, depth + 1),
+        },
+        Value::Object(_) => {
+            let field = |name: &&str| error.get(*name).filter(|value| !is_nothing(value));
+            let code = CODES.iter().filter_map(field).find_map(scalar);
+            let message = MESSAGES.iter().find_map(field).map(|value| match value {
+                Value::Bool(_) | Value::Number(_) => value.to_string(),
+                other => described(other, depth + 1),
+            });
+            // The place in the request that a validation error is about.
+            let place = error.get("loc").and_then(Value::as_array).map(|parts| {
+                let parts: Vec<String> = parts.iter().filter_map(scalar).collect();
+                format!(" ({})", parts.join("."))
+            });
+            let message = message.map(|message| message + place.as_deref().unwrap_or_default());
+            match (code, message) {
+                (Some(code), Some(message)) if message.starts_with(&code) => message,
+                (Some(code), Some(message)) => format!("{code}: {message}"),
+                (None, Some(message)) => message,
+                (Some(code), None) => format!("{code}: an error without a message"),
+                (None, None) => error.to_string(),
+            }
+        }
+        other => other.to_string(),
+    }
+}
+
+/// The message beside an error that has none of its own, as in `{"error": true, "message": "..."}` or `{"error":
+/// "not_found", "message": "..."}`.
+fn outer_message(value: &Value, error: &Value) -> Option<String> {
+    let message = ["message", "detail", "msg"].iter().find_map(|name| value.get(*name)?.as_str());
+    let message = message.filter(|text| !text.is_empty())?;
+    match error {
+        Value::Bool(_) | Value::Number(_) => Some(message.to_owned()),
+        Value::String(code) if code != message => Some(format!("{code}: {message}")),
+        _ => None,
+    }
+}
+
+/// An error document may be the only item of an array.
+fn first(value: &Value) -> &Value {
+    match value {
+        Value::Array(items) => items.first().unwrap_or(value),
+        other => other,
+    }
+}
+
+/// Whether a field says nothing: some servers have `error` in every event.
+pub(super) fn is_nothing(value: &Value) -> bool {
+    match value {
+        Value::Null | Value::Bool(false) => true,
+        Value::String(text) => text.is_empty(),
+        Value::Array(items) => items.is_empty(),
+        Value::Object(fields) => fields.is_empty(),
+        Value::Number(number) => number.as_i64() == Some(0),
+        Value::Bool(true) => false,
+    }
+}
+
+/// Whether the code of a document says that it is an error.
+fn is_error_code(value: &Value) -> bool {
+    let is_error = |value: &Value| match value {
+        Value::String(text) => {
+            let text = text.to_ascii_lowercase();
+            text.parse::<u64>().is_ok_and(|code| code >= 300)
+                || ["error", "fail", "exception", "invalid", "denied", "exceeded"]
+                    .iter()
+                    .any(|word| text.contains(word))
+        }
+        Value::Number(number) => number.as_i64().is_some_and(|code| !(0..300).contains(&code)),
+        _ => false,
+    };
+    ["object", "type", "code", "status", "status_code", "error_code", "level"]
+        .iter()
+        .any(|name| value.get(*name).is_some_and(is_error))
+}
+
+fn scalar(value: &Value) -> Option<String> {
+    match value {
+        // Servers name the object, not the error, in some of them.
+        Value::String(text) if text == "error" => None,
+        Value::String(text) => Some(text.clone()),
+        Value::Number(number) => Some(number.to_string()),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn trap_08_errors_of_every_shape_under_a_success_status() {
+        for (json, said) in [
+            (r#"{"error":{"message":"boom","type":"server_error","code":null}}"#, "server_error: boom"),
+            (r#"{"error":{"message":"boom","type":"server_error","code":"x_1"}}"#, "x_1: boom"),
+            (r#"{"error":{"message":"boom","code":500}}"#, "500: boom"),
+            (r#"{"error":{"code":500}}"#, "500: an error without a message"),
+            (r#"{"error":"boom"}"#, "boom"),
+            (r#"[{"error":{"code":503,"message":"boom","status":"UNAVAILABLE"}}]"#, "503: boom"),
+            (r#"{"error":[{"message":"boom"}]}"#, "boom"),
+            (r#"{"error":{"error":{"message":"boom","type":"t"}}}"#, "t: boom"),
+            (r#"{"errors":[{"message":"boom","code":7}]}"#, "7: boom"),
+            (r#"{"error":true,"message":"boom"}"#, "boom"),
+            (r#"{"error":"not_found","message":"boom"}"#, "not_found: boom"),
+            (r#"{"object":"error","message":"boom","type":"BadRequest","code":400}"#, "400: boom"),
+            (
+                r#"{"type":"error","error":{"type":"overloaded_error","message":"boom"}}"#,
+                "overloaded_error: boom",
+            ),
+            (r#"{"message":"boom","code":"internal_error"}"#, "internal_error: boom"),
+            (r#"{"msg":"boom","code":1305}"#, "1305: boom"),
+            (r#"{"status":"failed","message":"boom"}"#, "failed: boom"),
+            (r#"{"success":false,"message":"boom"}"#, "boom"),
+            (r#"{"detail":"boom"}"#, "boom"),
+            (r#"{"detail":[{"loc":["body"],"msg":"boom","type":"missing"}]}"#, "missing: boom (body)"),
+            (r#"{"base_resp":{"status_code":1008,"status_msg":"boom"},"choices":null}"#, "1008: boom"),
+            (r#"{"error":{"why":"boom"}}"#, r#"{"why":"boom"}"#),
+            (r#"{"error":{"message":"boom"}} trailing"#, "boom"),
+        ] {
+            assert_eq!(of_success(json.as_bytes()).as_deref(), Some(said), "{json}");
+        }
+    }
+
+    #[test]
+    fn what_only_resembles_an_error_is_none() {
+        for json in [
+            r#"{"type":"ping"}"#,
+            r#"{"error":null,"choices":[]}"#,
+            r#"{"error":{},"message":"working on it"}"#,
+            r#"{"message":"working on it"}"#,
+            r#"{"message":"working on it","status":"processing","code":200}"#,
+            r#"{"object":"chat.completion.chunk","choices":[{}],"code":500,"message":"x"}"#,
+            r#"{"base_resp":{"status_code":0,"status_msg":""}}"#,
+            r#"{"detail":"x","id":"1"}"#,
+            "[]",
+            "7",
+            "oops",
+            "",
+        ] {
+            assert_eq!(of_success(json.as_bytes()), None, "{json}");
+        }
+    }
+
+    #[test]
+    fn error_answers() {
+        let said = |body: &str| of_error_answer(body.as_bytes());
+        assert_eq!(said(r#"{"message":"no route"}"#).as_deref(), Some("no route"));
+        assert_eq!(said(r#"{"detail":"Not Found"}"#).as_deref(), Some("Not Found"));
+        assert_eq!(
+            said(r#"{"error":"invalid_grant","error_description":"expired"}"#).as_deref(),
+            Some("invalid_grant: expired")
+        );
+        assert_eq!(said("<html>"), None);
+        assert_eq!(said("{}"), None);
+    }
+}

@@ -1,0 +1,223 @@
+//! What OpenAI's APIs have in common, on the wire: the terminal event, choices, usage, and the body of a request. Pure: no
+//! connection, no clock.
+
+mod wire;
+
+use super::dialect::Malformed;
+use super::error_body;
+use super::mapped::error_event;
+use super::wire::{parse, parse_value};
+use crate::exchange::{Call, Content, Delta, Usage};
+use crate::framing::Event;
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method, header};
+use serde_json::{Map, Value};
+
+/// Maximum number of tokens that a chat template adds once (a default system prompt).
+pub(super) const PREAMBLE_TOKENS: u64 = 256;
+/// Maximum number of tokens that a chat template adds for each message.
+pub(super) const TEMPLATE_TOKENS: u64 = 16;
+
+/// The data of the terminal event.
+const DONE: &str = "[DONE]";
+
+/// What an event is, whatever the API: `Ok` if it is decided.
+pub(super) fn common_event(event: Event<'_>) -> Option<Delta> {
+    let data = event.data.trim();
+    if event.name == Some("error") {
+        return Some(Delta { error: Some(error_event(data)), ..Delta::default() });
+    }
+    if data.trim_matches('"').eq_ignore_ascii_case(DONE) {
+        return Some(Delta { terminal: true, ..Delta::default() });
+    }
+    // Some gateways send empty events to keep a connection alive.
+    (data.is_empty() || data == "null").then(Delta::default)
+}
+
+/// One event of a stream of choices.
+pub(super) fn decode_event(event: Event<'_>) -> Result<Delta, Malformed> {
+    if let Some(delta) = common_event(event) {
+        return Ok(delta);
+    }
+    let json = event.data.as_bytes();
+    Ok(delta(parse("an event of the stream", json)?, true, json))
+}
+
+/// A whole answer with choices.
+pub(super) fn decode_whole(body: &[u8]) -> Result<Delta, Malformed> {
+    let answer: wire::Answer = parse("the answer", body)?;
+    let choices = answer.choices.is_some();
+    let mut delta = delta(answer, false, body);
+    if delta.error.is_none() && !choices {
+        return Err(Malformed::Missing("the answer's first choice"));
+    }
+    delta.terminal = true;
+    Ok(delta)
+}
+
+/// The prompt texts among the messages of a request.
+pub(super) fn message_texts(messages: &Value) -> Vec<String> {
+    let of = |message: &Value| {
+        let content = message.get("content")?;
+        Some(texts(content))
+    };
+    messages.as_array().into_iter().flatten().filter_map(of).flatten().collect()
+}
+
+/// The texts of a string, or of the parts in an array.
+pub(super) fn texts(content: &Value) -> Vec<String> {
+    match content {
+        Value::String(text) => vec![text.clone()],
+        Value::Array(parts) => parts.iter().filter_map(part_text).collect(),
+        _ => Vec::new(),
+    }
+}
+
+fn part_text(part: &Value) -> Option<String> {
+    part.as_str().or_else(|| part.get("text")?.as_str()).map(str::to_owned)
+}
+
+/// A POST of this body.
+pub(super) fn call(path: String, body: Map<String, Value>, output_tokens: Option<u64>) -> Call {
+    let stream = body.get("stream").and_then(Value::as_bool).unwrap_or(false);
+    let accept = if stream { "text/event-stream" } else { "application/json" };
+    Call {
+        method: Method::POST,
+        path,
+        headers: HeaderMap::from_iter([
+            (header::CONTENT_TYPE, HeaderValue::from_static("application/json")),
+            (header::ACCEPT, HeaderValue::from_static(accept)),
+        ]),
+        most_input_tokens: most_input_tokens(&body),
+        body: Bytes::from(Value::Object(body).to_string()),
+        stream,
+        output_tokens,
+        most_output_tokens: None,
+    }
+}
+
+/// An upper bound: a token has at least one byte, tool definitions and the like are part of the prompt, and the
+/// template adds a few tokens.
+fn most_input_tokens(body: &Map<String, Value>) -> u64 {
+    let messages = ["messages", "input"].iter().find_map(|key| body.get(*key)?.as_array());
+    let messages = messages.map_or(0, Vec::len) as u64;
+    let bytes: u64 = body.values().map(text_bytes).sum();
+    bytes.saturating_add(messages * TEMPLATE_TOKENS).saturating_add(PREAMBLE_TOKENS)
+}
+
+/// Number of bytes of text in a value, including keys.
+fn text_bytes(value: &Value) -> u64 {
+    match value {
+        Value::String(text) => text.len() as u64,
+        Value::Array(items) => items.iter().map(text_bytes).sum(),
+        Value::Object(map) => map.iter().map(|(key, value)| key.len() as u64 + text_bytes(value)).sum(),
+        Value::Null | Value::Bool(_) | Value::Number(_) => 8,
+    }
+}
+
+fn delta(answer: wire::Answer, streamed: bool, json: &[u8]) -> Delta {
+    let groq = answer.x_groq.0.unwrap_or_default();
+    let mut out = Delta::default();
+    let mut failed = answer.error.0 || groq.error.0;
+    let mut usage = answer.usage.0.or(groq.usage.0);
+    if let Some(choice) = answer.choices.and_then(|choices| choices.0) {
+        usage = usage.or(choice.usage.0);
+        failed |= choice.error.0;
+        out.finish = choice.finish_reason.0;
+        out.content.extend(choice.text.0.map(Content::Text));
+        match (choice.delta.0, choice.message.0) {
+            // The last chunk of some servers has all of the message.
+            (delta, Some(message)) if streamed => {
+                message_content(message, &mut out.repeated);
+                message_content(delta.unwrap_or_default(), &mut out.content);
+            }
+            (delta, message) => message_content(message.or(delta).unwrap_or_default(), &mut out.content),
+        }
+    }
+    out.error = failed.then(|| error_in(json));
+    out.usage = usage.map(counts).or_else(|| answer.timings.0.as_ref().and_then(timed));
+    out
+}
+
+/// The message of the error that was seen in an answer, at the top or in a choice.
+fn error_in(json: &[u8]) -> String {
+    let Ok(value) = parse_value("the answer", json) else {
+        return "an error that is too long to tell".into();
+    };
+    let at = |path: &str| value.pointer(path).filter(|error| !error_body::is_nothing(error));
+    match at("/error") {
+        Some(_) => error_body::error_in(&value),
+        None => ["/x_groq/error", "/choices/0/error"].into_iter().find_map(at).map(error_body::describe),
+    }
+    .unwrap_or_else(|| "an error without a message".into())
+}
+
+fn counts(usage: wire::Usage) -> Usage {
+    let input_details = usage.prompt_tokens_details.0.or(usage.input_tokens_details.0).unwrap_or_default();
+    let output_details =
+        usage.completion_tokens_details.0.or(usage.output_tokens_details.0).unwrap_or_default();
+    let total = usage.total_tokens.0;
+    let input = usage.prompt_tokens.0.or(usage.input_tokens.0);
+    let mut output = usage.completion_tokens.0.or(usage.output_tokens.0);
+    let reasoning = output_details.reasoning_tokens.0.or(usage.reasoning_tokens.0);
+    match (input, output, total, reasoning) {
+        (Some(input), None, Some(total), _) => output = total.checked_sub(input).filter(|n| *n > 0),
+        // Some providers count reasoning beside the output, and the total of the three shows it.
+        (Some(input), Some(n), Some(total), Some(reasoning))
+            if reasoning > 0 && input.saturating_add(n).saturating_add(reasoning) == total =>
+        {
+            output = Some(n.saturating_add(reasoning));
+        }
+        _ => {}
+    }
+    let cached = [
+        input_details.cached_tokens,
+        usage.cached_tokens,
+        usage.prompt_cache_hit_tokens,
+        usage.cache_read_input_tokens,
+    ];
+    // Zero under one name may be a default, beside the count under another.
+    let cached = cached.iter().filter_map(|count| count.0).max();
+    Usage { input, output, cached_input: cached, reasoning }
+}
+
+fn timed(timings: &wire::Timings) -> Option<Usage> {
+    let usage = Usage {
+        input: timings.cached.0.and_then(|cached| Some(cached + timings.prompt.0?)),
+        output: timings.predicted.0,
+        cached_input: timings.cached.0,
+        reasoning: None,
+    };
+    (usage != Usage::default()).then_some(usage)
+}
+
+fn message_content(message: wire::Message, out: &mut Vec<Content>) {
+    let mut add = |make: fn(String) -> Content, text: String| {
+        if !text.is_empty() {
+            out.push(make(text));
+        }
+    };
+    // Some servers send several names with the same text for compatibility; it is a single piece of reasoning.
+    let by_name = [
+        message.reasoning_content,
+        message.reasoning,
+        message.reasoning_text,
+        message.thinking,
+        message.reasoning_details,
+    ];
+    let reasoning = by_name.into_iter().map(wire::Parts::reasoning).find(|text| !text.is_empty());
+    add(Content::Reasoning, reasoning.unwrap_or_default());
+    for part in message.content.0 {
+        add(Content::Reasoning, part.thinking.reasoning());
+        add(Content::Text, part.text.0.unwrap_or_default());
+        add(Content::Refusal, part.refusal.0.unwrap_or_default());
+    }
+    add(Content::Refusal, message.refusal.0.unwrap_or_default());
+    add(Content::Text, message.audio.0.and_then(|audio| audio.transcript.0).unwrap_or_default());
+    let calls = message.tool_calls.objects().flat_map(|call| [call.function.0, call.custom.0]);
+    for function in calls.chain([message.function_call.0]).flatten() {
+        for text in [function.name.0, function.arguments.0, function.input.0].into_iter().flatten() {
+            add(Content::ToolCall, text);
+        }
+    }
+}

@@ -1,0 +1,274 @@
+//! The JSON format of OpenAI's chat completions and completions, as many servers write it. Unknown fields are ignored,
+//! and those of an odd type read as nothing; only the array of choices must be one.
+
+use crate::client::wire::{Count, List, Object, Text, Told, any_value, reads_as_nothing};
+use serde::Deserialize;
+use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor, value::MapAccessDeserializer};
+use std::fmt;
+
+/// An answer, or one chunk of it.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Answer {
+    pub(super) choices: Option<First>,
+    pub(super) usage: Object<Usage>,
+    pub(super) error: Told,
+    /// Groq's.
+    pub(super) x_groq: Object<Groq>,
+    /// llama.cpp's.
+    pub(super) timings: Object<Timings>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Groq {
+    pub(super) usage: Object<Usage>,
+    pub(super) error: Told,
+}
+
+/// Counts beside the usage, in place of one.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Timings {
+    #[serde(rename = "cache_n")]
+    pub(super) cached: Count,
+    #[serde(rename = "prompt_n")]
+    pub(super) prompt: Count,
+    #[serde(rename = "predicted_n")]
+    pub(super) predicted: Count,
+}
+
+/// The first choice (index 0) is the answer. Others exist only if params ask for more than one, and are ignored.
+pub(super) struct First(pub(super) Option<Choice>);
+
+/// One choice.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Choice {
+    index: Count,
+    pub(super) delta: Object<Message>,
+    pub(super) message: Object<Message>,
+    /// That of a completion.
+    pub(super) text: Text,
+    pub(super) finish_reason: Finish,
+    pub(super) error: Told,
+    /// Moonshot's.
+    pub(super) usage: Object<Usage>,
+}
+
+/// A message of the model, or a piece of it.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Message {
+    pub(super) content: Parts,
+    pub(super) reasoning_content: Parts,
+    pub(super) reasoning: Parts,
+    pub(super) reasoning_text: Parts,
+    pub(super) thinking: Parts,
+    /// `OpenRouter`'s.
+    pub(super) reasoning_details: Parts,
+    pub(super) refusal: Text,
+    pub(super) tool_calls: List<Object<ToolCall>>,
+    pub(super) function_call: Object<Function>,
+    pub(super) audio: Object<Audio>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Audio {
+    pub(super) transcript: Text,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub(super) struct ToolCall {
+    pub(super) function: Object<Function>,
+    /// That of a custom tool.
+    pub(super) custom: Object<Function>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Function {
+    pub(super) name: Text,
+    pub(super) arguments: Text,
+    pub(super) input: Text,
+}
+
+/// Usage under the names of OpenAI's APIs and of those that are like them.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Usage {
+    pub(super) prompt_tokens: Count,
+    pub(super) completion_tokens: Count,
+    pub(super) input_tokens: Count,
+    pub(super) output_tokens: Count,
+    pub(super) total_tokens: Count,
+    pub(super) prompt_tokens_details: Object<InputDetails>,
+    pub(super) input_tokens_details: Object<InputDetails>,
+    pub(super) completion_tokens_details: Object<OutputDetails>,
+    pub(super) output_tokens_details: Object<OutputDetails>,
+    /// Moonshot's.
+    pub(super) cached_tokens: Count,
+    /// `DeepSeek`'s.
+    pub(super) prompt_cache_hit_tokens: Count,
+    /// Anthropic's, as gateways pass it on.
+    pub(super) cache_read_input_tokens: Count,
+    /// SGLang's.
+    pub(super) reasoning_tokens: Count,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub(super) struct InputDetails {
+    pub(super) cached_tokens: Count,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub(super) struct OutputDetails {
+    pub(super) reasoning_tokens: Count,
+}
+
+/// A finish reason: a string, or an object with its type.
+#[derive(Default)]
+pub(super) struct Finish(pub(super) Option<String>);
+
+/// Content: a string, a number, or parts.
+#[derive(Default)]
+pub(super) struct Parts(pub(super) Vec<Part>);
+
+/// One part of content that is an array. Mistral's reasoning models put theirs under `thinking`.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Part {
+    pub(super) text: Text,
+    pub(super) summary: Text,
+    pub(super) refusal: Text,
+    pub(super) thinking: Parts,
+}
+
+impl Parts {
+    /// The visible text in them.
+    pub(super) fn visible(self) -> String {
+        self.0.into_iter().filter_map(|part| part.text.0).collect()
+    }
+
+    /// The reasoning in the parts of a reasoning field.
+    pub(super) fn reasoning(self) -> String {
+        let text = |part: Part| match part.text.0.or(part.summary.0) {
+            Some(text) => text,
+            None => part.thinking.visible(),
+        };
+        self.0.into_iter().map(text).collect()
+    }
+}
+
+impl<'de> Deserialize<'de> for First {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Choices;
+        impl<'de> Visitor<'de> for Choices {
+            type Value = First;
+
+            fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+                f.write_str("an array of choices")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+                let mut first = None;
+                while let Some(choice) = seq.next_element::<Object<Choice>>()? {
+                    let choice = choice.0.filter(|choice| choice.index.0.unwrap_or(0) == 0);
+                    first = first.or(choice);
+                }
+                Ok(First(first))
+            }
+        }
+        deserializer.deserialize_seq(Choices)
+    }
+}
+
+impl<'de> Deserialize<'de> for Finish {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Default, Deserialize)]
+        #[serde(default)]
+        struct Typed {
+            r#type: Text,
+        }
+
+        struct Reason;
+        impl<'de> Visitor<'de> for Reason {
+            type Value = Finish;
+
+            reads_as_nothing!(Finish(None); bool, number, null, array);
+
+            fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+                any_value(f)
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<Finish, E> {
+                // Some gateways send an empty finish reason, or the name of nothing, on every chunk.
+                let none = matches!(text.trim(), "" | "null" | "None" | "not_finished");
+                Ok(Finish((!none).then(|| text.to_owned())))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Finish, A::Error> {
+                Ok(Finish(Typed::deserialize(MapAccessDeserializer::new(map))?.r#type.0))
+            }
+        }
+        deserializer.deserialize_any(Reason)
+    }
+}
+
+impl<'de> Deserialize<'de> for Parts {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Content;
+
+        fn text(text: String) -> Parts {
+            let text = Text(Some(text).filter(|text| !text.is_empty()));
+            Parts(if text.0.is_some() { vec![Part { text, ..Part::default() }] } else { Vec::new() })
+        }
+
+        impl<'de> Visitor<'de> for Content {
+            type Value = Parts;
+
+            reads_as_nothing!(Parts::default(); bool, null);
+
+            fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+                any_value(f)
+            }
+
+            fn visit_str<E>(self, it: &str) -> Result<Parts, E> {
+                Ok(text(it.to_owned()))
+            }
+
+            fn visit_string<E>(self, it: String) -> Result<Parts, E> {
+                Ok(text(it))
+            }
+
+            fn visit_u64<E>(self, it: u64) -> Result<Parts, E> {
+                Ok(text(it.to_string()))
+            }
+
+            fn visit_i64<E>(self, it: i64) -> Result<Parts, E> {
+                Ok(text(it.to_string()))
+            }
+
+            fn visit_f64<E>(self, it: f64) -> Result<Parts, E> {
+                Ok(text(it.to_string()))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Parts, A::Error> {
+                let mut parts = Vec::new();
+                while let Some(part) = seq.next_element::<Parts>()? {
+                    parts.extend(part.0);
+                }
+                Ok(Parts(parts))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Parts, A::Error> {
+                Ok(Parts(vec![Part::deserialize(MapAccessDeserializer::new(map))?]))
+            }
+        }
+        deserializer.deserialize_any(Content)
+    }
+}

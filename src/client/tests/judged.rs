@@ -1,0 +1,187 @@
+//! Answers as servers really send them, and how each is judged: over the wire where the transport matters, else from the
+//! bytes.
+
+use super::golden::{decoder, frames, read_by};
+use super::server::*;
+use crate::client::answer::{Counted, Read};
+use crate::client::body_decoder::{Expected, Mode};
+use crate::event::{Failure, Outcome};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// A stream of chat completions with these events, and then the terminal one.
+fn stream(events: &[&str]) -> String {
+    let events = events.iter().chain(&["[DONE]"]);
+    events.flat_map(|event| ["data: ", event, "\n\n"]).collect()
+}
+
+fn typed(media_type: &str, asked: bool) -> Expected {
+    Expected::Detect {
+        stream: Mode::Sse,
+        asked,
+        media_type: media_type.to_owned(),
+        written: media_type.to_owned(),
+    }
+}
+
+fn read(text: &str) -> Read {
+    read_by(decoder(), typed("text/event-stream", true), &frames(text), Instant::now())
+}
+
+fn failed(read: &Read, failure: Failure, says: &str) {
+    let detail = read.detail.as_deref().unwrap_or_default();
+    assert_eq!(read.outcome, Outcome::Failed(failure), "{detail}");
+    assert!(detail.contains(says), "{detail:?} does not have {says:?}");
+}
+
+fn ok(read: &Read, text: &str) {
+    assert_eq!((read.outcome, read.generated.text.as_str()), (Outcome::Ok, text), "{:?}", read.detail);
+}
+
+const TOKEN: &str = r#"{"choices":[{"index":0,"delta":{"content":"a"}}]}"#;
+const STOP: &str = r#"{"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}"#;
+
+#[test]
+fn trap_24_a_finish_reason_that_says_that_the_server_gave_up() {
+    for reason in ["abort", "error", "network_error", "insufficient_system_resource", "cancelled"] {
+        let finish = format!(r#"{{"choices":[{{"index":0,"delta":{{}},"finish_reason":"{reason}"}}]}}"#);
+        let usage = r#"{"choices":[],"usage":{"prompt_tokens":5,"completion_tokens":1}}"#;
+        let read = read(&stream(&[TOKEN, &finish, usage]));
+        failed(&read, Failure::StreamError, &format!("the finish reason is \"{reason}\""));
+        assert_eq!(read.evidence.tokens(Counted::default()).input.map(|count| count.n), Some(5));
+        let whole = format!(r#"{{"choices":[{{"message":{{"content":"a"}},"finish_reason":"{reason}"}}]}}"#);
+        let read = read_by(decoder(), Mode::Whole, &[&whole], Instant::now());
+        failed(&read, Failure::StreamError, reason);
+    }
+    for reason in ["stop", "length", "tool_calls", "function_call", "content_filter", "end_turn", "because"] {
+        let finish = format!(r#"{{"choices":[{{"index":0,"delta":{{}},"finish_reason":"{reason}"}}]}}"#);
+        ok(&read(&stream(&[TOKEN, &finish])), "a");
+    }
+}
+
+#[test]
+fn trap_24_an_error_without_its_field() {
+    let error = "{\"error\": {\"message\": \"out of memory\", \"code\": 500}}";
+    let text = format!("data: {TOKEN}\n\n{error}\n\ndata: [DONE]\n\n");
+    failed(&read(&text), Failure::StreamError, "500: out of memory");
+    let text = format!("data: {TOKEN}\n\n{error}\ndata: [DONE]\n\n");
+    failed(&read(&text), Failure::StreamError, "500: out of memory");
+    let text = format!("data: {TOKEN}\n\n{error}");
+    failed(&read(&text), Failure::StreamError, "500: out of memory");
+    let pretty = "{\n  \"error\": {\n    \"message\": \"out of memory\"\n  }\n}\n";
+    failed(&read(&format!("data: {TOKEN}\n\n{pretty}")), Failure::StreamError, "out of memory");
+    let choice =
+        r#"{"choices":[{"index":0,"delta":{"content":""},"error":{"code":502,"message":"upstream"}}]}"#;
+    failed(&read(&stream(&[TOKEN, choice, STOP])), Failure::StreamError, "502: upstream");
+    for event in [
+        r#"[{"error":{"message":"boom"}}]"#,
+        r#"{"detail":"boom"}"#,
+        r#"{"code":1302,"msg":"boom"}"#,
+        r#"{"base_resp":{"status_code":1008,"status_msg":"boom"}}"#,
+        r#"{"object":"error","message":"boom","code":400}"#,
+    ] {
+        failed(&read(&stream(&[TOKEN, event, STOP])), Failure::StreamError, "boom");
+    }
+}
+
+#[test]
+fn a_line_that_is_no_event_is_quoted() {
+    let text = format!("data: {TOKEN}\n\nupstream connect error\n");
+    failed(&read(&text), Failure::Truncated, "a line of it is no event: `upstream connect error`");
+    let garbage = format!("data: {TOKEN}\n\ndata: oops\n\n");
+    failed(&read(&garbage), Failure::Protocol, "event 2 of the stream does not follow the dialect");
+    failed(&read(&garbage), Failure::Protocol, "it is `oops`");
+}
+
+#[test]
+fn an_emoji_that_is_cut_over_two_events() {
+    let first = r#"{"choices":[{"index":0,"delta":{"content":"Hi \ud83d"}}]}"#;
+    let second = r#"{"choices":[{"index":0,"delta":{"content":"\ude00!"}}]}"#;
+    ok(&read(&stream(&[first, second, STOP])), "Hi \u{1f600}!");
+    ok(&read(&stream(&[first, TOKEN, STOP])), "Hi \u{fffd}a");
+}
+
+#[test]
+fn trap_27_a_zero_usage_does_not_overwrite_a_good_one() {
+    let good = r#"{"choices":[],"usage":{"prompt_tokens":5,"completion_tokens":3}}"#;
+    let zero = r#"{"choices":[],"usage":{"prompt_tokens":0,"completion_tokens":0}}"#;
+    let tokens = read(&stream(&[TOKEN, STOP, good, zero])).evidence.tokens(Counted::default());
+    assert_eq!((tokens.input.map(|it| it.n), tokens.output.map(|it| it.n)), (Some(5), Some(3)));
+}
+
+#[test]
+fn trap_29_a_message_at_the_end_that_repeats_what_came() {
+    let last = r#"{"choices":[{"index":0,"delta":{},"message":{"content":"aa"},"finish_reason":"stop"}]}"#;
+    let read_twice = read(&stream(&[TOKEN, TOKEN, last]));
+    ok(&read_twice, "aa");
+    assert_eq!(read_twice.gaps.as_slice().len(), 1);
+    // All of it comes at the end, or grows from event to event.
+    ok(&read(&stream(&[last])), "aa");
+    let growing = r#"{"choices":[{"index":0,"message":{"content":"a"}}]}"#;
+    ok(&read(&stream(&[growing, last])), "aa");
+}
+
+#[test]
+fn trap_02_reasoning_details_stop_ttft() {
+    let reasoning = r#"{"choices":[{"index":0,"delta":{"content":"","reasoning_details":[{"type":"reasoning.text","text":"hm"}]}}]}"#;
+    let start = Instant::now();
+    let read = read_by(decoder(), Mode::Sse, &frames(&stream(&[reasoning, TOKEN, STOP])), start);
+    assert_eq!(read.marks.first_token, Some(start + Duration::from_millis(10)));
+    assert_eq!(read.marks.first_text, Some(start + Duration::from_millis(20)));
+}
+
+#[test]
+fn a_document_in_place_of_a_stream_is_not_streamed() {
+    let whole =
+        r#"{"object":"chat.completion","choices":[{"message":{"content":"a"},"finish_reason":"stop"}]}"#;
+    for media_type in ["text/event-stream", "application/json", "text/plain", ""] {
+        let read = read_by(decoder(), typed(media_type, true), &[" \n", whole], Instant::now());
+        ok(&read, "a");
+        assert!(!read.streamed, "{media_type}");
+    }
+    // Lines without their field, in a body that says that it is an event stream.
+    let lines = format!("{TOKEN}\n\n{STOP}\n\n");
+    let read = read_by(decoder(), typed("text/event-stream", true), &[&lines], Instant::now());
+    ok(&read, "a");
+    assert!(read.streamed);
+    let then_done = "{\"error\":{\"message\":\"boom\"}}\n\ndata: [DONE]\n\n";
+    let read = read_by(decoder(), typed("text/event-stream", true), &[then_done], Instant::now());
+    failed(&read, Failure::StreamError, "boom");
+}
+
+#[test]
+fn however_the_first_bytes_are_split_the_form_is_the_same() {
+    let text = stream(&[TOKEN, STOP]);
+    for at in 1..text.len() {
+        let (head, tail) = text.split_at(at);
+        let read = read_by(decoder(), typed("", true), &[head, tail], Instant::now());
+        ok(&read, "a");
+        assert!(read.streamed);
+    }
+}
+
+#[tokio::test]
+async fn the_content_type_does_not_decide() {
+    let text = stream(&[TOKEN, STOP]);
+    for header in [
+        "content-type: application/json\r\n",
+        "content-type: text/plain\r\n",
+        "content-type: text/event-stream, text/event-stream\r\n",
+        "content-type: text/event-stream\r\ncontent-type: application/json\r\n",
+        "content-type: application/octet-stream\r\n",
+        "content-type: nonsense\r\n",
+        "",
+    ] {
+        let server = Server::once(whole("200 OK", header, &text)).await;
+        let answer = call(&client(server.target())).await;
+        assert_eq!(answer.outcome, Outcome::Ok, "{header:?}: {:?}", answer.detail);
+        assert!(answer.observed.streamed, "{header:?}");
+    }
+    let error = "[{\"error\": {\"code\": 503, \"message\": \"The model is overloaded.\", \"status\": \"UNAVAILABLE\"}}]";
+    for header in ["content-type: application/json\r\n", "content-type: text/event-stream\r\n", ""] {
+        let server = Server::once(whole("200 OK", header, error)).await;
+        let answer = call(&client(server.target())).await;
+        assert_eq!(answer.outcome, Outcome::Failed(Failure::StreamError), "{header:?}: {:?}", answer.detail);
+        assert_eq!(answer.detail.as_deref(), Some("503: The model is overloaded."), "{header:?}");
+    }
+}
