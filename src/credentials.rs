@@ -133,7 +133,7 @@ impl Issued {
         match &self.credential {
             Credential::Bearer(token) => vec![token.clone()],
             Credential::Aws(keys) => {
-                let mut all = vec![keys.secret_access_key.clone()];
+                let mut all = vec![Exposed::new(&*keys.access_key_id), keys.secret_access_key.clone()];
                 all.extend(keys.session_token.clone());
                 all
             }

@@ -10,10 +10,24 @@ use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, si
 use aws_sigv4::sign::v4;
 use http::{HeaderValue, Request, header};
 use std::time::SystemTime;
+use tracing::Dispatch;
+use tracing::dispatcher::with_default;
+
+/// As [`sign_request`], without what the crate logs: at the level `trace` it writes the keys.
+pub(super) fn authorize(
+    request: &mut Request<Body>,
+    body: &[u8],
+    keys: &AwsKeys,
+    aws: &Aws,
+    now: SystemTime,
+) -> Result<(), CallError> {
+    let silence = Dispatch::none();
+    with_default(&silence, || sign_request(request, body, keys, aws, now))
+}
 
 /// Adds the headers of a signature over the method, the address, the body and the headers that say what they are. `body`
 /// is what the request holds. Others, such as `traceparent`, may change on the way and are not signed.
-pub(super) fn authorize(
+fn sign_request(
     request: &mut Request<Body>,
     body: &[u8],
     keys: &AwsKeys,

@@ -26,8 +26,10 @@ const ENVIRONMENT: [(&str, &str); 6] = [
 ];
 /// Files of secrets that exist on nobody's machine.
 const SECRETS: &str = "/run/secrets/";
-/// Examples of what the simulator is not: certificates and a proxy, other servers, another application.
-const ELSEWHERE: [&str; 3] = ["tls-mtls-proxy.yaml", "http-endpoint.yaml", "scenario.yaml"];
+/// Examples of what the simulator is not: certificates and a proxy, other servers, another application, clouds that give
+/// tokens.
+const ELSEWHERE: [&str; 4] =
+    ["tls-mtls-proxy.yaml", "http-endpoint.yaml", "scenario.yaml", "credentials.yaml"];
 
 fn config() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("config")
