@@ -2,6 +2,7 @@
 //! assembled engine, the daemon) has one of its own.
 
 mod assembly;
+mod budgets;
 mod check;
 mod commands;
 mod daemon;

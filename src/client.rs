@@ -39,6 +39,7 @@ mod tests;
 
 pub use http::{BuildError, Client};
 pub use memory::{BodyMemory, Charge};
+pub use tokenizer::TextCounter;
 
 use crate::event::{Failure, Marks, Observed, Outcome, TraceIds};
 use crate::exchange::{Ask, Call};

@@ -38,7 +38,9 @@ pub use compile::{Compiled, compile};
 pub use cron::next_occurrence;
 pub use expect::{Check, Expect, JsonRule, Rule, STATUS_CHECK, StatusRange, StatusSet};
 pub use fingerprint::Fingerprint;
-pub use forecast::{Amount, Daily, Forecast, PairForecast, forecast};
+pub use forecast::{
+    Amount, Count, Daily, Estimate, Forecast, InputTokens, Outlook, PairForecast, Usage, forecast, outlooks,
+};
 pub use load::{Also, Attempt, Loaded, attempt, from_yaml, load};
 use params::{OUTPUT_CAPS, output_cap};
 pub use params::{apply_patch, compose_patches, has_output_cap};

@@ -1,30 +1,48 @@
 //! `tokenbeat check`: what the config will do, before it does it.
 
 use super::runtimes::Runtimes;
-use super::{print, probe, sources};
+use super::{budgets, print, probe, sources};
 use crate::cli::{CheckOptions, Exit};
-use crate::event::{Scope, Unit};
-use crate::plan::{Amount, Daily, Forecast, Plan, forecast};
+use crate::client::TextCounter;
+use crate::plan::{
+    Amount, Daily, Estimate, Forecast, InputTokens, Outlook, Plan, Target, forecast, outlooks,
+};
 use crate::telemetry::series_count;
 use comfy_table::presets::UTF8_BORDERS_ONLY;
 use comfy_table::{CellAlignment, Table};
 use jiff::Timestamp;
+use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::sync::Arc;
 
-/// Validates the config and prints what it will do per day; with `--probe` asks each target once.
+/// Validates the config and prints what it will do per day, and how long its budgets last; with `--probe` asks each
+/// target once.
 pub(super) fn check(options: &CheckOptions) -> anyhow::Result<Exit> {
     let loaded = match sources::load(&options.config) {
         Ok(loaded) => loaded,
         Err(exit) => return Ok(exit),
     };
-    if options.strict && !loaded.warnings.is_empty() {
-        let count = loaded.warnings.len();
+    let refused = |count: usize| {
         eprintln!("{count} {} in the config", if count == 1 { "warning" } else { "warnings" });
-        return Ok(Exit::Usage);
+        Ok(Exit::Usage)
+    };
+    if options.strict && !loaded.warnings.is_empty() {
+        return refused(loaded.warnings.len());
+    }
+    let now = Timestamp::now();
+    let counters = counters(&loaded.plan);
+    let count = |target: &Target, text: &str| counters.get(&target.name)?.count(text);
+    let forecast = forecast(&loaded.plan, now, &count);
+    let outlooks = outlooks(&loaded.plan, &forecast, now);
+    let warnings = budgets::warnings(&loaded, &outlooks);
+    for warning in &warnings {
+        eprintln!("warning: {warning}");
     }
     let plan = Arc::new(loaded.plan);
-    print(&describe(&plan, &forecast(&plan, Timestamp::now()))?)?;
+    print(&describe(&plan, &forecast, &outlooks)?)?;
+    if options.strict && !warnings.is_empty() {
+        return refused(warnings.len());
+    }
     if !options.probe {
         return print("ok\n");
     }
@@ -35,11 +53,27 @@ pub(super) fn check(options: &CheckOptions) -> anyhow::Result<Exit> {
     if all_well { print("ok\n") } else { Ok(Exit::Failed) }
 }
 
-fn describe(plan: &Plan, forecast: &Forecast) -> anyhow::Result<String> {
+/// The tokenizers of the targets that have one.
+fn counters(plan: &Plan) -> HashMap<Arc<str>, TextCounter> {
+    let load = |target: &Arc<Target>| {
+        let counter = TextCounter::load(target.tokenizer.as_ref()?);
+        let counter =
+            counter.inspect_err(|error| eprintln!("warning: targets.{}: {error}", target.name)).ok()?;
+        Some((Arc::clone(&target.name), counter))
+    };
+    plan.targets.iter().filter_map(load).collect()
+}
+
+fn describe(plan: &Plan, forecast: &Forecast, outlooks: &[Outlook]) -> anyhow::Result<String> {
     let table = table(forecast, &plan.agent.currency);
-    let mut text = format!("Per day, budgets aside, input tokens and money at their most:\n{table}\n");
-    for (scope, unit, limit) in limits(plan) {
-        let _ = writeln!(text, "Budget of {}: {limit} {} per period", scope.label(), unit.label());
+    let mut text = format!("Per day, budgets aside:\n{table}\n");
+    for outlook in outlooks {
+        let _ = writeln!(
+            text,
+            "Budget of {}: {}",
+            outlook.scope.label(),
+            budgets::sentence(outlook, &plan.agent.currency)
+        );
     }
     let _ = writeln!(text, "{} series on /metrics", series_count(plan)?);
     Ok(text)
@@ -58,10 +92,15 @@ fn table(forecast: &Forecast, currency: &str) -> Table {
         ["profile", "target", "runs", "journeys", "requests", "input tokens", "output tokens", currency];
     table.set_header(shown(columns.map(str::to_owned)));
     for pair in &forecast.pairs {
-        table.add_row(shown(row(&pair.pair.profile, &pair.pair.target, &pair.daily)));
+        let source = match pair.input_tokens {
+            InputTokens::Reserved => "",
+            InputTokens::Counted => ", by the tokenizer",
+            InputTokens::Estimated => ", an estimate",
+        };
+        table.add_row(shown(row(&pair.pair.profile, &pair.pair.target, &pair.daily, source)));
     }
     if forecast.pairs.len() > 1 {
-        table.add_row(shown(row("total", "", &forecast.total)));
+        table.add_row(shown(row("total", "", &forecast.total, "")));
     }
     for column in table.column_iter_mut().skip(2) {
         column.set_cell_alignment(CellAlignment::Right);
@@ -72,46 +111,32 @@ fn table(forecast: &Forecast, currency: &str) -> Table {
 /// The column that is left out where no profile has a scenario.
 const JOURNEYS: usize = 3;
 
-fn row(profile: &str, target: &str, daily: &Daily) -> [String; 8] {
+fn row(profile: &str, target: &str, daily: &Daily, source: &str) -> [String; 8] {
+    let Estimate { most, expected } = daily.takes;
+    let cost = most.cost.zip(expected.cost);
     [
         profile.to_owned(),
         target.to_owned(),
         format!("{}", daily.runs),
         daily.journeys.map_or_else(String::new, |journeys| journeys.to_string()),
-        format!("{}", daily.requests),
-        format!("{}", daily.input_tokens),
-        format!("{}", daily.output_tokens),
-        daily.cost.map_or_else(|| "no price".to_owned(), money),
+        cell(most.requests, expected.requests, "", |amount| amount.to_string()),
+        cell(most.input_tokens, expected.input_tokens, source, |amount| amount.to_string()),
+        cell(most.output_tokens, expected.output_tokens, "", |amount| amount.to_string()),
+        cost.map_or_else(
+            || "no price".to_owned(),
+            |(most, expected)| cell(most, expected, "", budgets::money),
+        ),
     ]
 }
 
-/// Money with as many digits as are meaningful.
-fn money(amount: Amount) -> String {
-    if amount.value().is_some_and(|value| value >= 1.0) {
-        format!("{amount:.2}")
-    } else {
-        format!("{amount:.6}")
+/// The most, and below it what is expected where that is another number.
+fn cell(most: Amount, expected: Amount, source: &str, show: impl Fn(Amount) -> String) -> String {
+    let number = |amount: Amount| show(Amount::Exact(amount.value().unwrap_or_default()));
+    match (most.value(), expected.value()) {
+        (_, None) => show(most),
+        (Some(_), Some(_)) if number(most) == number(expected) => show(most),
+        (_, Some(_)) => format!("{}\nexpected {}{source}", show(most), number(expected)),
     }
-}
-
-/// Every limit of every budget.
-fn limits(plan: &Plan) -> Vec<(Scope, Unit, String)> {
-    let agent = plan.agent.budget.iter().map(|budget| (Scope::Agent, budget));
-    let profiles = plan
-        .profiles
-        .iter()
-        .filter_map(|profile| Some((Scope::Profile(profile.name.clone()), profile.budget.as_ref()?)));
-    agent
-        .chain(profiles)
-        .flat_map(|(scope, budget)| {
-            let limits = [
-                (Unit::Requests, budget.requests.map(|limit| limit.to_string())),
-                (Unit::Tokens, budget.tokens.map(|limit| limit.to_string())),
-                (Unit::Cost, budget.cost.map(|limit| limit.to_string())),
-            ];
-            limits.into_iter().filter_map(move |(unit, limit)| Some((scope.clone(), unit, limit?)))
-        })
-        .collect()
 }
 
 #[cfg(test)]
@@ -124,7 +149,7 @@ mod tests {
             "targets: {{ t: {{ api: openai-chat, base_url: 'http://127.0.0.1:8000' }} }}\nprofiles: {{ {profiles} }}"
         ));
         let plan = plan.unwrap_or_else(|e| panic!("{e}"));
-        table(&forecast(&plan, Timestamp::UNIX_EPOCH), "usd").to_string()
+        table(&forecast(&plan, Timestamp::UNIX_EPOCH, &|_, _| None), "usd").to_string()
     }
 
     #[test]
@@ -149,5 +174,15 @@ mod tests {
         assert_eq!(row(&both, "a")[..4], ["a", "t", "24", "24"]);
         assert_eq!(row(&both, "b")[2..5], ["24", "24", "at most 96"]);
         assert_eq!(row(&both, "total")[1..4], ["48", "24", "at most 120"]);
+    }
+
+    #[test]
+    fn what_is_expected_stands_below_the_most() {
+        let plain = shown(
+            "a: { targets: [t], schedule: { every: 24h }, workload: { prompts: [Say hi], output_tokens: 8 } }",
+        );
+        assert!(plain.contains("at most 294 "), "{plain}");
+        assert!(plain.contains("expected 14, an estimate"), "{plain}");
+        assert!(plain.contains("at most 8 ") && !plain.contains("expected 8"), "{plain}");
     }
 }

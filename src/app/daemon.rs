@@ -64,7 +64,7 @@ impl Daemon {
         traffic: Handle,
         tap: &LogTap,
     ) -> anyhow::Result<Self> {
-        let Loaded { plan, config, warnings } = loaded;
+        let Loaded { plan, config, warnings, .. } = loaded;
         let plan = Arc::new(plan);
         let store = Store::new(&plan);
         let counted = Arc::clone(&store);

@@ -9,6 +9,7 @@ use crate::cpu_pool::CpuPool;
 use crate::files::{self, Digest, Files};
 use crate::plan::Tokenizer as Spec;
 use std::collections::HashMap;
+use std::panic::AssertUnwindSafe;
 use std::path::Path;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError, Weak};
 use std::time::Duration;
@@ -67,6 +68,27 @@ impl Counter {
                 Some(encoding.len() as u64)
             }
         }
+    }
+}
+
+/// Longest text that [`TextCounter`] counts as a whole, in bytes; of a longer one this much stands for the rest.
+const COUNTED_AS_A_WHOLE: usize = 16 << 10;
+
+/// Counts the tokens of texts outside of any request.
+pub struct TextCounter(Counter);
+
+impl TextCounter {
+    /// Loads the tokenizer, unless it is already loaded. May take a second.
+    pub fn load(spec: &Spec) -> Result<Self, BuildError> {
+        Counter::load(spec).map(Self)
+    }
+
+    /// The number of tokens of a text; `None` if the tokenizer fails. Blocks.
+    pub fn count(&self, text: &str) -> Option<u64> {
+        let part = text.get(..text.floor_char_boundary(COUNTED_AS_A_WHOLE)).unwrap_or_default();
+        let tokens = std::panic::catch_unwind(AssertUnwindSafe(|| self.0.count_one(part))).ok().flatten()?;
+        let share = text.len() as u128 * u128::from(tokens) / (part.len().max(1) as u128);
+        u64::try_from(share).ok()
     }
 }
 
@@ -135,6 +157,15 @@ mod tests {
         }
         let greek = "\u{3ba}\u{3b1}\u{3bb}\u{3b7}\u{3bc}\u{3ad}\u{3c1}\u{3b1}";
         assert_ne!(count(&o200k, &[greek]).await, count(&cl100k, &[greek]).await);
+    }
+
+    #[test]
+    fn a_long_text_is_counted_by_its_beginning() {
+        let counter = TextCounter::load(&Spec::O200kBase).unwrap();
+        assert_eq!((counter.count("hello world"), counter.count("")), (Some(2), Some(0)));
+        let part = counter.count(&"hello ".repeat(2730)).unwrap();
+        let whole = counter.count(&"hello ".repeat(273_000)).unwrap();
+        assert!(whole.abs_diff(100 * part) <= part, "{whole} and {part}");
     }
 
     #[tokio::test]

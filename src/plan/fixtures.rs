@@ -104,8 +104,12 @@ fn the_default_config_is_right_and_needs_nothing() {
     let loaded =
         load(&[Source::Path(path.path().join("tokenbeat.yaml"))], []).unwrap_or_else(|e| panic!("{e}"));
     assert_eq!(loaded.warnings, []);
-    let requests =
-        crate::plan::forecast(&loaded.plan, jiff::Timestamp::UNIX_EPOCH).total.requests.value().unwrap();
+    let requests = crate::plan::forecast(&loaded.plan, jiff::Timestamp::UNIX_EPOCH, &|_, _| None)
+        .total
+        .takes
+        .most
+        .requests;
+    let requests = requests.value().unwrap();
     let budget = loaded.plan.agent.budget.and_then(|budget| budget.requests).unwrap();
     assert!(requests > 0.0 && requests < budget as f64, "{requests} requests a day");
 }

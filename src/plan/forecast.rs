@@ -2,9 +2,15 @@
 //! passed in.
 //!
 //! A day here is the mean of the seven that begin now, so that windows and cron expressions by weekday come in by
-//! their share. Budgets are not looked at: the forecast is what they would have to allow.
+//! their share. Budgets are not looked at: the forecast is what they would have to allow, and the outlook says how
+//! long they would last.
 
 mod journey;
+mod outlook;
+mod starts;
+
+pub use journey::{Count, InputTokens};
+pub use outlook::{Outlook, outlooks};
 
 use super::{Arrivals, Bounds, PairPlan, Plan, Price, Ramp, Schedule, Stage, Trigger};
 use super::{next_occurrence, run_time};
@@ -66,6 +72,14 @@ impl Amount {
         }
     }
 
+    /// A bound that is taken to be reached.
+    const fn expected(self) -> Self {
+        match self {
+            Self::AtMost(value) => Self::About(value),
+            other => other,
+        }
+    }
+
     fn combine(self, other: Self, with: impl Fn(f64, f64) -> f64) -> Self {
         let (Some(a), Some(b)) = (self.value(), other.value()) else { return Self::Unknown };
         let value = with(a, b);
@@ -112,10 +126,15 @@ pub struct Forecast {
 pub struct PairForecast {
     /// Which.
     pub pair: Pair,
-    /// Requests of one run.
-    pub run_requests: Amount,
+    /// In one run.
+    pub run: Estimate,
+    /// What the budgets must have room for before a run begins: the requests of a journey, and the tokens of the one
+    /// that needs most; of several prompts, the shortest.
+    pub least: Usage,
     /// In a day.
     pub daily: Daily,
+    /// Where the expected number of input tokens comes from.
+    pub input_tokens: InputTokens,
 }
 
 /// In a day, warm-up included.
@@ -125,17 +144,32 @@ pub struct Daily {
     pub runs: Amount,
     /// Completed journeys of scenarios; `None` without a scenario.
     pub journeys: Option<Amount>,
+    /// What these take.
+    pub takes: Estimate,
+}
+
+/// What is taken at the most, and what is expected.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Estimate {
+    /// As far as the config bounds it.
+    pub most: Usage,
+    /// Of answers that come at once, without a failure, and that are as long as they may be.
+    pub expected: Usage,
+}
+
+/// Requests, tokens and money.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Usage {
     /// Requests. Of a scenario: those of its journeys and set-ups.
     pub requests: Amount,
-    /// Input tokens: a token for each byte of the longest prompt and of the parameters (tools are part of the
-    /// prompt), and what a chat template adds. No tokenizer makes more. Of an HTTP step: what it reserves.
+    /// Input tokens. At the most: a token for each byte of the longest prompt and of the parameters (tools are part of
+    /// the prompt), and what a chat template adds. No tokenizer makes more. Expected: those of the mean prompt, by the
+    /// target's tokenizer, or else one for every four bytes, as for English text. Of an HTTP step: what it reserves.
     pub input_tokens: Amount,
-    /// Input tokens: a token for every four bytes of the mean prompt, as for English text.
-    pub typical_input_tokens: Amount,
-    /// Output tokens: the cap of every answer, or what an HTTP step reserves.
+    /// Output tokens: the cap of every answer, or what an HTTP step reserves. How long answers are is up to the model.
     pub output_tokens: Amount,
-    /// Money, in the agent's currency, at those token maxima; `None` where there is no price. In a total: of the
-    /// targets that have one.
+    /// What these tokens cost in the agent's currency; `None` where there is no price. In a total: of the targets that
+    /// have one.
     pub cost: Option<Amount>,
 }
 
@@ -154,48 +188,77 @@ impl Add for Daily {
         Self {
             runs: self.runs + other.runs,
             journeys: sum(self.journeys, other.journeys),
+            takes: self.takes + other.takes,
+        }
+    }
+}
+
+impl Add for Estimate {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self { most: self.most + other.most, expected: self.expected + other.expected }
+    }
+}
+
+impl Usage {
+    const NOTHING: Self =
+        Self { requests: Amount::ZERO, input_tokens: Amount::ZERO, output_tokens: Amount::ZERO, cost: None };
+
+    fn times(self, times: Amount) -> Self {
+        Self {
+            requests: times.times(self.requests),
+            input_tokens: times.times(self.input_tokens),
+            output_tokens: times.times(self.output_tokens),
+            cost: self.cost.map(|cost| times.times(cost)),
+        }
+    }
+}
+
+impl Add for Usage {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
             requests: self.requests + other.requests,
             input_tokens: self.input_tokens + other.input_tokens,
-            typical_input_tokens: self.typical_input_tokens + other.typical_input_tokens,
             output_tokens: self.output_tokens + other.output_tokens,
             cost: sum(self.cost, other.cost),
         }
     }
 }
 
-/// What a plan will do from `now` on.
-pub fn forecast(plan: &Plan, now: Timestamp) -> Forecast {
-    let pairs: Vec<PairForecast> = plan.pairs.iter().map(|pair| of_pair(pair, now)).collect();
+/// How amounts that are not certain are taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum View {
+    Most,
+    Expected,
+}
+
+/// What a plan will do from `now` on. `count` counts the tokens of texts where a target has a tokenizer.
+pub fn forecast(plan: &Plan, now: Timestamp, count: Count<'_>) -> Forecast {
+    let pairs: Vec<PairForecast> = plan.pairs.iter().map(|pair| of_pair(pair, now, count)).collect();
     let nothing = Daily {
         runs: Amount::ZERO,
         journeys: None,
-        requests: Amount::ZERO,
-        input_tokens: Amount::ZERO,
-        typical_input_tokens: Amount::ZERO,
-        output_tokens: Amount::ZERO,
-        cost: None,
+        takes: Estimate { most: Usage::NOTHING, expected: Usage::NOTHING },
     };
     let total = pairs.iter().fold(nothing, |total, pair| total + pair.daily);
     Forecast { pairs, total }
 }
 
-/// What one run takes.
+/// Input and output tokens.
 #[derive(Clone, Copy, Debug)]
 struct Tokens {
     input: Amount,
-    typical_input: Amount,
     output: Amount,
 }
 
 impl Tokens {
-    const ZERO: Self = Self { input: Amount::ZERO, typical_input: Amount::ZERO, output: Amount::ZERO };
+    const ZERO: Self = Self { input: Amount::ZERO, output: Amount::ZERO };
 
     fn times(self, times: Amount) -> Self {
-        Self {
-            input: times.times(self.input),
-            typical_input: times.times(self.typical_input),
-            output: times.times(self.output),
-        }
+        Self { input: times.times(self.input), output: times.times(self.output) }
     }
 }
 
@@ -203,44 +266,49 @@ impl Add for Tokens {
     type Output = Self;
 
     fn add(self, other: Self) -> Self {
-        Self {
-            input: self.input + other.input,
-            typical_input: self.typical_input + other.typical_input,
-            output: self.output + other.output,
-        }
+        Self { input: self.input + other.input, output: self.output + other.output }
     }
 }
 
-fn of_pair(pair: &PairPlan, now: Timestamp) -> PairForecast {
+fn of_pair(pair: &PairPlan, now: Timestamp, count: Count<'_>) -> PairForecast {
     let profile = &pair.profile;
-    let run = journey::of_run(pair);
-    let runs = runs(&profile.schedule, &profile.stages, now);
-    let tokens = run.tokens.times(runs);
-    let daily = Daily {
-        runs,
-        journeys: profile.scenario.journeys.then(|| runs.times(run.journeys)),
-        requests: runs.times(run.requests),
-        input_tokens: tokens.input,
-        typical_input_tokens: tokens.typical_input,
-        output_tokens: tokens.output,
-        cost: pair.target.price.map(|price| cost(price, tokens.input, tokens.output)),
+    let [most, expected] = [View::Most, View::Expected].map(|view| journey::of_run(pair, view, count));
+    let usage = |run: &journey::RunAmounts| Usage {
+        requests: run.requests,
+        input_tokens: run.tokens.input,
+        output_tokens: run.tokens.output,
+        cost: pair.target.price.map(|price| cost(price, run.tokens)),
     };
-    PairForecast { pair: pair.pair.clone(), run_requests: run.requests, daily }
+    let run = Estimate { most: usage(&most), expected: usage(&expected) };
+    let (requests, tokens) = journey::least(pair);
+    let cost = pair.target.price.map(|price| cost(price, tokens));
+    let least = Usage { requests, input_tokens: tokens.input, output_tokens: tokens.output, cost };
+    let runs = |view| runs(&profile.schedule, &profile.stages, now, view);
+    let daily = Daily {
+        runs: runs(View::Most),
+        journeys: profile.scenario.journeys.then(|| runs(View::Most).times(most.journeys)),
+        takes: Estimate {
+            most: run.most.times(runs(View::Most)),
+            expected: run.expected.times(runs(View::Expected)),
+        },
+    };
+    PairForecast { pair: pair.pair.clone(), run, least, daily, input_tokens: expected.input_tokens }
 }
 
-fn cost(price: Price, input: Amount, output: Amount) -> Amount {
+fn cost(price: Price, tokens: Tokens) -> Amount {
     let million = |tokens: Amount, price: f64| tokens.times(Amount::Exact(price / 1e6));
     // A cached token can cost more than a fresh one where a provider charges for writing its cache.
-    million(input, price.input.max(price.cached_input())) + million(output, price.output)
+    million(tokens.input, price.input.max(price.cached_input())) + million(tokens.output, price.output)
 }
 
 /// Arrivals of an open loop: the area under its rate.
-fn arrivals_in(rate: Ramp, arrivals: Arrivals, bounds: Bounds) -> Amount {
+fn arrivals_in(rate: Ramp, arrivals: Arrivals, bounds: Bounds, view: View) -> Amount {
     let area = bounds.time.map(|time| time.as_secs_f64() * f64::midpoint(rate.from, rate.to));
     match (area, bounds.requests, arrivals) {
         (Some(area), None, Arrivals::Constant) => Amount::Exact(area),
         (Some(area), Some(cap), Arrivals::Constant) => Amount::Exact(area.min(cap as f64)),
         (Some(area), None, _) => Amount::About(area),
+        (Some(area), Some(cap), _) if view == View::Expected => Amount::About(area.min(cap as f64)),
         (Some(_), Some(cap), _) => Amount::AtMost(cap as f64),
         (None, Some(cap), _) => Amount::Exact(cap as f64),
         (None, None, _) => Amount::Unknown,
@@ -248,8 +316,9 @@ fn arrivals_in(rate: Ramp, arrivals: Arrivals, bounds: Bounds) -> Amount {
 }
 
 /// Users ask as fast as they are answered, so only their think time bounds what they do: one request (or journey)
-/// at the start, and one more after each shortest thought.
-fn turns_of_users(users: f64, think: Duration, bounds: Bounds) -> Amount {
+/// at the start, and one more after each thought.
+fn turns_of_users(users: f64, think: Duration, bounds: Bounds, view: View) -> Amount {
+    let bounded = if view == View::Expected { Amount::About } else { Amount::AtMost };
     let cap = bounds.requests.map(|cap| cap as f64);
     let by_think = bounds
         .time
@@ -257,16 +326,15 @@ fn turns_of_users(users: f64, think: Duration, bounds: Bounds) -> Amount {
         .map(|time| users * ((time.as_secs_f64() / think.as_secs_f64()).floor() + 1.0));
     match (bounds.time, cap, by_think) {
         (None, Some(cap), _) => Amount::Exact(cap),
-        (_, Some(cap), Some(most)) => Amount::AtMost(cap.min(most)),
-        (_, Some(cap), None) => Amount::AtMost(cap),
-        (_, None, Some(most)) => Amount::AtMost(most),
+        (_, Some(cap), Some(most)) => bounded(cap.min(most)),
+        (_, Some(cap), None) => bounded(cap),
+        (_, None, Some(most)) => bounded(most),
         (_, None, None) => Amount::Unknown,
     }
 }
 
 /// Runs in a day.
-fn runs(schedule: &Schedule, stages: &[Stage], now: Timestamp) -> Amount {
-    let time = run_time(stages);
+fn runs(schedule: &Schedule, stages: &[Stage], now: Timestamp, view: View) -> Amount {
     let by_period = |period: Duration| {
         let runs = 86_400.0 / period.as_secs_f64();
         if schedule.windows.is_empty() {
@@ -275,15 +343,17 @@ fn runs(schedule: &Schedule, stages: &[Stage], now: Timestamp) -> Amount {
             Amount::About(runs * open_share(schedule, now))
         }
     };
-    match &schedule.trigger {
-        Trigger::Manual => Amount::ZERO,
-        Trigger::Continuous => time.map_or(Amount::Unknown, by_period),
-        // A run that takes longer than the interval displaces others.
-        Trigger::Every { period, .. } if time.is_some_and(|time| time > *period) => {
-            by_period(*period).at_most()
+    match (&schedule.trigger, starts::interval(schedule, stages, view)) {
+        (Trigger::Manual, _) => Amount::ZERO,
+        (Trigger::Cron(cron), _) => cron_runs(schedule, cron, now),
+        (Trigger::Continuous | Trigger::Every { .. }, None) => Amount::Unknown,
+        (Trigger::Continuous | Trigger::Every { .. }, Some(interval)) => {
+            // A run that takes longer than the interval displaces others.
+            let displaced = matches!(schedule.trigger, Trigger::Every { period, .. }
+                if run_time(stages).is_some_and(|time| time > period));
+            let runs = by_period(interval);
+            if displaced && view == View::Most { runs.at_most() } else { runs }
         }
-        Trigger::Every { period, .. } => by_period(*period),
-        Trigger::Cron(cron) => cron_runs(schedule, cron, now),
     }
 }
 

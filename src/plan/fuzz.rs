@@ -1,6 +1,6 @@
 //! Hostile configs: loading one ends with a plan, or with errors that each say where they are.
 
-use super::{attempt, forecast};
+use super::{attempt, forecast, outlooks};
 use crate::config::Source;
 use crate::testing::fuzz::{Fuzz, seeds};
 
@@ -76,7 +76,10 @@ fn load(input: &[u8], extension: &str) {
     let path = folder.path().join(format!("config.{extension}"));
     std::fs::write(&path, input).unwrap();
     match attempt(&[Source::Path(path)], [], &|_| Vec::new()).result {
-        Ok(loaded) => drop(forecast(&loaded.plan, jiff::Timestamp::UNIX_EPOCH)),
+        Ok(loaded) => {
+            let now = jiff::Timestamp::UNIX_EPOCH;
+            drop(outlooks(&loaded.plan, &forecast(&loaded.plan, now, &|_, _| None), now));
+        }
         Err(errors) => {
             let said = errors.to_string();
             assert!(!said.is_empty() && !said.contains("a fault in tokenbeat"), "{said}");

@@ -1,7 +1,8 @@
 //! From sources to a plan: reports every error of form and of meaning at once, and every warning, each with its place.
 
 use super::{Compiled, Plan, compile};
-use crate::config::{self, Config, Errors, KeyPath, Located, Problem, Reading, Source, Variant};
+use crate::config::{self, Config, Errors, KeyPath, Located, Position, Problem, Reading, Source, Variant};
+use crate::event::{Scope, Unit};
 use crate::files::Files;
 use crate::limits;
 use std::collections::BTreeMap;
@@ -16,6 +17,32 @@ pub struct Loaded {
     pub config: Config,
     /// Warnings: what looks wrong but does not stop us.
     pub warnings: Vec<Located>,
+    /// Where each limit of each budget was written.
+    pub budgets: BTreeMap<KeyPath, Position>,
+}
+
+impl Loaded {
+    /// A warning about the limit of a budget, at its place.
+    pub fn warn_of_budget(&self, scope: &Scope, unit: Unit, message: String) -> Located {
+        let path = limit_path(scope, unit);
+        let position = self.budgets.get(&path).cloned().unwrap_or(Position::Nowhere);
+        Located { position, path, message }
+    }
+}
+
+fn limit_path(scope: &Scope, unit: Unit) -> KeyPath {
+    let owner = match scope {
+        Scope::Agent => KeyPath::of(["agent"]),
+        Scope::Profile(name) => KeyPath::of(["profiles", &**name]),
+    };
+    owner.key("budget").key(unit.label())
+}
+
+/// The keys of every limit that may be written.
+fn limits(config: &Config) -> Vec<KeyPath> {
+    let profiles = config.profiles.iter().filter(|(_, profile)| profile.budget.is_some());
+    let scopes = profiles.map(|(name, _)| Scope::Profile(name.as_str().into())).chain([Scope::Agent]);
+    scopes.flat_map(|scope| Unit::ALL.iter().map(move |unit| limit_path(&scope, *unit))).collect()
 }
 
 /// An attempt to load a plan.
@@ -101,9 +128,14 @@ fn judge(sources: &[Source], environment: &BTreeMap<String, String>, also: Also<
     files.extend(named);
     problems.extend(errors.into_iter().map(|problem| loaded.locate(problem)));
     let warnings = warnings.into_iter().map(|problem| loaded.locate(problem)).collect();
+    let budgets = limits(&loaded.config).into_iter().map(|path| {
+        let position = loaded.position(&path);
+        (path, position)
+    });
+    let budgets = budgets.collect();
     let result = match Errors::of(problems) {
         Some(errors) => Err(errors),
-        None => Ok(Loaded { plan, warnings: config::sorted(warnings), config: loaded.config }),
+        None => Ok(Loaded { plan, warnings: config::sorted(warnings), budgets, config: loaded.config }),
     };
     Attempt { result, files }
 }

@@ -133,6 +133,55 @@ async fn check_says_what_a_config_will_do() {
 }
 
 #[tokio::test]
+async fn check_says_how_long_each_budget_lasts() {
+    let config = |budget: &str| {
+        format!(
+            "agent: {{ currency: EUR }}\n\
+             targets:\n\
+             \x20 t: {{ api: openai-chat, base_url: 'http://127.0.0.1:1/v1', tokenizer: o200k_base, \
+             price: {{ input: 100, output: 100 }} }}\n\
+             profiles:\n\
+             \x20 p:\n\
+             \x20   targets: [t]\n\
+             \x20   schedule: {{ every: 1m }}\n\
+             \x20   workload: {{ prompts: [Say hi], output_tokens: 8, cache: reuse }}\n\
+             \x20   budget: {{ timezone: Asia/Kolkata, {budget} }}\n"
+        )
+    };
+    // Two tokens of the prompt, four of the template, eight of the answer; at the most 278 and eight.
+    let short = config("cost: 0.5, tokens: 1000000, requests: 100");
+    let ended = run(&short, &["check"]).await;
+    assert_eq!(ended.code, 0, "{ended:?}");
+    for line in [
+        "Budget of profile/p: 100 requests per day (Asia/Kolkata); this config would send up to 1440 a day, expected 1440: \
+         it lasts until about 01:40",
+        "Budget of profile/p: 1000000 tokens per day (Asia/Kolkata); this config would use up to 411840 a day, expected \
+         20160: it lasts",
+        "Budget of profile/p: 0.50 eur per day (Asia/Kolkata); this config would spend up to 41.18 a day, expected 2.02: it \
+         lasts until about 05:57",
+    ] {
+        assert!(ended.out.lines().any(|told| told == line), "{line} is not in {}", ended.out);
+    }
+    assert!(ended.out.contains("expected 8640, by the tokenizer"), "{}", ended.out);
+    for warning in [
+        "warning: tokenbeat.yaml:9:66: profiles.p.budget.requests: is less than what is expected to be taken: this config",
+        "warning: tokenbeat.yaml:9:38: profiles.p.budget.cost: is less than what is expected to be taken: this config",
+    ] {
+        assert!(ended.err.contains(warning), "{warning} is not in {}", ended.err);
+    }
+    assert!(!ended.err.contains("budget.tokens"), "{}", ended.err);
+    let strict = run(&short, &["check", "--strict"]).await;
+    assert_eq!(strict.code, 64, "{strict:?}");
+    assert!(strict.err.ends_with("2 warnings in the config\n") && !strict.out.contains("ok\n"), "{strict:?}");
+    let long = run(&config("period: month, cost: 500, requests: 50000"), &["check", "--strict"]).await;
+    assert_eq!((long.code, &*long.err), (0, ""), "{long:?}");
+    // A budget that no request fits into.
+    let tiny = run(&config("tokens: 200"), &["check"]).await;
+    let why = "profiles.p.budget.tokens: no run of `p` can begin: 286 tokens have to be free for it";
+    assert!(tiny.err.contains(why), "{tiny:?}");
+}
+
+#[tokio::test]
 async fn a_probe_that_fails_is_a_failure() {
     let ended = run(&config(closed().await), &["check", "--probe"]).await;
     assert_eq!(ended.code, 1, "{ended:?}");

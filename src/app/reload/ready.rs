@@ -44,7 +44,7 @@ pub(super) struct Ready {
 impl Before {
     /// Prepares the change, or says every reason why it cannot be. `files` is what the load read. Blocks.
     pub(super) fn prepare(self, loaded: Loaded, files: &Files) -> Result<Ready, Vec<String>> {
-        let Loaded { plan, config, warnings } = loaded;
+        let Loaded { plan, config, warnings, .. } = loaded;
         let mut errors = fixed(&self.engine.plan().agent, &plan.agent);
         let clients = Clients::of(&plan, files.clone(), &self.clients);
         let clients = clients.map_err(|more| errors.extend(more)).ok();

@@ -1,10 +1,11 @@
 //! What the journeys of a scenario will do; those of a workload have one request. A journey that fails ends early, and
 //! its user begins the next one sooner: the numbers assume that every journey is completed.
 
-use super::{Amount, Tokens, arrivals_in, turns_of_users};
+use super::{Amount, Tokens, View, arrivals_in, turns_of_users};
 use crate::plan::scenario::ENVIRONMENT;
 use crate::plan::{
-    Action, AskStep, AskText, Cache, HttpStep, PairPlan, Scenario, Shape, Stage, Step, output_cap,
+    Action, AskStep, AskText, Cache, HttpStep, PairPlan, Scenario, Shape, Stage, Step, Target, Think,
+    output_cap,
 };
 use crate::template::Template;
 use serde_json::{Map, Value};
@@ -25,6 +26,22 @@ const NONCE_TYPICAL: f64 = 8.0;
 const BYTES_PER_TOKEN: f64 = 4.0;
 /// Most bytes of one of the names and numbers that tell a template where its step is played.
 const LONGEST_NAME: u64 = 256;
+/// Prompts of a list that are counted by a tokenizer; they stand for the others.
+const COUNTED: usize = 64;
+
+/// Counts the tokens of a text by the tokenizer of a target; `None` without one, or where that is too much work.
+pub type Count<'a> = &'a dyn Fn(&Target, &str) -> Option<u64>;
+
+/// Where an expected number of input tokens comes from, the better sources first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum InputTokens {
+    /// From what HTTP steps reserve.
+    Reserved,
+    /// From the target's tokenizer.
+    Counted,
+    /// From the length of texts, at least partly.
+    Estimated,
+}
 
 /// What a run offers.
 pub(super) struct RunAmounts {
@@ -34,47 +51,94 @@ pub(super) struct RunAmounts {
     pub(super) requests: Amount,
     /// What these take.
     pub(super) tokens: Tokens,
+    /// The source of the input tokens.
+    pub(super) input_tokens: InputTokens,
 }
 
 /// What a run of a pair offers.
-pub(super) fn of_run(pair: &PairPlan) -> RunAmounts {
+pub(super) fn of_run(pair: &PairPlan, view: View, count: Count<'_>) -> RunAmounts {
     let scenario = &pair.profile.scenario;
-    let setup = Part::of(&scenario.setup, pair);
-    let steps = Part::of(&scenario.steps, pair);
-    let mut run = RunAmounts { journeys: Amount::ZERO, requests: Amount::ZERO, tokens: Tokens::ZERO };
+    let setup = Part::of(&scenario.setup, pair, view, count);
+    let steps = Part::of(&scenario.steps, pair, view, count);
+    let input_tokens = setup.input_tokens.max(steps.input_tokens);
+    let (journeys, requests, tokens) = (Amount::ZERO, Amount::ZERO, Tokens::ZERO);
+    let mut run = RunAmounts { journeys, requests, tokens, input_tokens };
     for stage in &pair.profile.stages {
-        let (journeys, users) = of_stage(stage, thinking(scenario));
+        let (journeys, users) = of_stage(stage, scenario, view);
         run.journeys = run.journeys + journeys;
         for (part, times) in [(&setup, users), (&steps, journeys)] {
-            run.requests = run.requests + times.times(part.requests());
+            run.requests = run.requests + times.times(part.requests(view));
             run.tokens = run.tokens + part.tokens.times(times);
         }
+    }
+    // Each further attempt is a request like the first.
+    if let (View::Most, Some(retry)) = (view, &pair.profile.retry) {
+        let attempts = Amount::AtMost(f64::from(retry.attempts.max(1)));
+        (run.requests, run.tokens) = (run.requests.times(attempts), run.tokens.times(attempts));
+    }
+    if view == View::Expected {
+        run.requests = run.requests.expected();
+        run.tokens = Tokens { input: run.tokens.input.expected(), output: run.tokens.output.expected() };
     }
     run
 }
 
-/// Journeys, and users that play the set-up. `thinking`: the least time that a journey takes.
-fn of_stage(stage: &Stage, thinking: Duration) -> (Amount, Amount) {
+/// What the budgets must have room for before a run of a pair begins. What is not known is left out.
+pub(super) fn least(pair: &PairPlan) -> (Amount, Tokens) {
+    let known = |amount: Amount| Amount::Exact(amount.value().unwrap_or(0.0));
+    let (mut requests, mut most) = (0.0, Tokens { input: Amount::Exact(0.0), output: Amount::Exact(0.0) });
+    let mut largest = 0.0;
+    for step in pair.profile.scenario.all() {
+        requests += f64::from(step.repeat);
+        let tokens = match &step.action {
+            Action::Ask(ask) => Asked { ask, step, pair, params: &pair.params(step) }.least(),
+            Action::Http(http) => {
+                let reserved = |tokens: u64| Amount::Exact(tokens as f64);
+                Tokens {
+                    input: reserved(http.reserve.input_tokens),
+                    output: reserved(http.reserve.output_tokens),
+                }
+            }
+        };
+        let tokens = Tokens { input: known(tokens.input), output: known(tokens.output) };
+        let size = (tokens.input + tokens.output).value().unwrap_or(0.0);
+        if size > largest {
+            (largest, most) = (size, tokens);
+        }
+    }
+    (Amount::Exact(requests), most)
+}
+
+/// Journeys, and users that play the set-up.
+fn of_stage(stage: &Stage, scenario: &Scenario, view: View) -> (Amount, Amount) {
     match &stage.shape {
         // Each arrival is a new user.
         Shape::Rate { rate, arrivals, bounds } => {
-            let journeys = arrivals_in(*rate, *arrivals, *bounds);
+            let journeys = arrivals_in(*rate, *arrivals, *bounds, view);
             (journeys, journeys)
         }
         Shape::Users { users, think, bounds, spawn: _ } => {
-            let users = users.from.max(users.to).floor().max(1.0);
-            let journeys = turns_of_users(users, think.min + thinking, *bounds);
-            let fewer = journeys.value().map_or(users, |journeys| users.min(journeys));
-            (journeys, Amount::AtMost(fewer))
+            let (most, mean) = (users.from.max(users.to), f64::midpoint(users.from, users.to));
+            let users = if view == View::Expected { mean } else { most.floor() };
+            let thought = thought(*think, view) + thinking(scenario, view);
+            let journeys = turns_of_users(users.max(1.0), thought, *bounds, view);
+            let most = most.floor().max(1.0);
+            let fewer = journeys.value().map_or(most, |journeys| most.min(journeys));
+            (journeys, if view == View::Expected { Amount::About(fewer) } else { Amount::AtMost(fewer) })
         }
     }
 }
 
-/// Least time that the user of a journey thinks in it.
-fn thinking(scenario: &Scenario) -> Duration {
+/// How long somebody thinks: at least, or on average.
+fn thought(think: Think, view: View) -> Duration {
+    if view == View::Expected { (think.min + think.max) / 2 } else { think.min }
+}
+
+/// How long the user of a journey thinks in it.
+fn thinking(scenario: &Scenario, view: View) -> Duration {
     let thoughts = scenario.steps.iter().enumerate().map(|(index, step)| {
         // The first play of all comes without.
-        step.think.min * step.repeat.saturating_sub(u32::from(index == 0))
+        thought(step.think, view) * step.repeat.saturating_sub(u32::from(index == 0))
     });
     thoughts.sum()
 }
@@ -83,26 +147,34 @@ fn thinking(scenario: &Scenario) -> Duration {
 struct Part {
     requests: f64,
     tokens: Tokens,
+    input_tokens: InputTokens,
 }
 
 impl Part {
-    fn of(steps: &[Arc<Step>], pair: &PairPlan) -> Self {
-        let mut part = Self { requests: 0.0, tokens: Tokens::ZERO };
+    fn of(steps: &[Arc<Step>], pair: &PairPlan, view: View, count: Count<'_>) -> Self {
+        let mut part = Self { requests: 0.0, tokens: Tokens::ZERO, input_tokens: InputTokens::Reserved };
         for step in steps {
             let repeat = f64::from(step.repeat);
             part.requests += repeat;
-            let tokens = match &step.action {
-                Action::Ask(ask) => of_ask(ask, &pair.params(step), &pair.profile.scenario),
-                Action::Http(http) => of_http(http),
+            let (tokens, source) = match &step.action {
+                Action::Ask(ask) => {
+                    let ask = Asked { ask, step, pair, params: &pair.params(step) };
+                    if view == View::Expected { ask.expected(count) } else { ask.most() }
+                }
+                Action::Http(http) => (of_http(http), InputTokens::Reserved),
             };
+            part.input_tokens = part.input_tokens.max(source);
             part.tokens = part.tokens + tokens.times(Amount::Exact(repeat));
         }
         part
     }
 
     /// A journey may end early, but not before its first request.
-    fn requests(&self) -> Amount {
-        if self.requests > 1.0 { Amount::AtMost(self.requests) } else { Amount::Exact(self.requests) }
+    fn requests(&self, view: View) -> Amount {
+        match view {
+            View::Most if self.requests > 1.0 => Amount::AtMost(self.requests),
+            View::Most | View::Expected => Amount::Exact(self.requests),
+        }
     }
 }
 
@@ -116,31 +188,95 @@ fn of_http(http: &HttpStep) -> Tokens {
     let reading = http.reading.as_ref();
     let input = told(reading.is_some_and(|it| it.input_tokens.is_some()), http.reserve.input_tokens);
     let output = told(reading.is_some_and(|it| it.output_tokens.is_some()), http.reserve.output_tokens);
-    Tokens { input, typical_input: input, output }
+    Tokens { input, output }
 }
 
-fn of_ask(ask: &AskStep, params: &Map<String, Value>, scenario: &Scenario) -> Tokens {
-    let cap = output_cap(params, ask.output_tokens);
-    let output = cap.map_or(Amount::Unknown, |cap| Amount::AtMost(cap as f64));
-    let Texts { longest, typical, messages } = Texts::of(&ask.text, scenario);
-    let bust = if ask.cache == Cache::Bust { 1.0 } else { 0.0 };
-    // Each earlier turn is a question and an answer.
-    let turn = longest.prompt + output + Amount::AtMost(2.0 * MAX_MESSAGE);
-    let history = Amount::Exact(f64::from(ask.history)).times(turn);
-    let overhead = params_bytes(params) + bust * MAX_NONCE + messages * MAX_MESSAGE + MAX_PREAMBLE;
-    let by_bytes = typical.times(Amount::About(1.0 / BYTES_PER_TOKEN));
-    Tokens {
-        input: longest.prompt + longest.system + history + Amount::AtMost(overhead),
-        typical_input: by_bytes + history + Amount::About(bust * NONCE_TYPICAL + messages * MESSAGE_TYPICAL),
-        output,
+/// A model call of a pair.
+struct Asked<'a> {
+    ask: &'a AskStep,
+    step: &'a Step,
+    pair: &'a PairPlan,
+    params: &'a Map<String, Value>,
+}
+
+impl Asked<'_> {
+    fn output(&self) -> Amount {
+        let cap = output_cap(self.params, self.ask.output_tokens);
+        cap.map_or(Amount::Unknown, |cap| Amount::AtMost(cap as f64))
     }
+
+    fn most(&self) -> (Tokens, InputTokens) {
+        let output = self.output();
+        let Texts { longest, messages, .. } = Texts::of(&self.ask.text, &self.pair.profile.scenario);
+        let bust = if self.ask.cache == Cache::Bust { 1.0 } else { 0.0 };
+        // Each earlier turn is a question and an answer.
+        let turn = longest.prompt + output + Amount::AtMost(2.0 * MAX_MESSAGE);
+        let history = Amount::Exact(f64::from(self.ask.history)).times(turn);
+        let overhead = params_bytes(self.params) + bust * MAX_NONCE + messages * MAX_MESSAGE + MAX_PREAMBLE;
+        let input = longest.prompt + longest.system + history + Amount::AtMost(overhead);
+        (Tokens { input, output }, InputTokens::Estimated)
+    }
+
+    /// Of the shortest prompt, without what a nonce may add. Nothing is known of a template before it is rendered.
+    fn least(&self) -> Tokens {
+        let input = match &self.ask.text {
+            AskText::Fixed { system, prompts } => {
+                let shortest = prompts.iter().map(|prompt| prompt.len()).min().unwrap_or(0);
+                let texts = (shortest + system.as_ref().map_or(0, |system| system.len())) as f64;
+                Amount::Exact(texts + messages(system.is_some()) * MAX_MESSAGE + MAX_PREAMBLE)
+            }
+            AskText::Template { .. } => Amount::ZERO,
+        };
+        Tokens { input, output: self.output() }
+    }
+
+    fn expected(&self, count: Count<'_>) -> (Tokens, InputTokens) {
+        let output = self.output().expected();
+        let texts = Texts::of(&self.ask.text, &self.pair.profile.scenario);
+        let counted = counted(&self.ask.text, &self.pair.target, count);
+        let by_bytes = |bytes: Amount| match bytes.value() {
+            Some(bytes) => Amount::About(bytes / BYTES_PER_TOKEN),
+            None => Amount::Unknown,
+        };
+        let (system, prompt, source) = match counted {
+            Some((system, prompt)) => (Amount::About(system), Amount::About(prompt), InputTokens::Counted),
+            None => (by_bytes(texts.longest.system), by_bytes(texts.typical_prompt), InputTokens::Estimated),
+        };
+        let bust = if self.ask.cache == Cache::Bust { NONCE_TYPICAL } else { 0.0 };
+        let turn = prompt + output + Amount::About(2.0 * MESSAGE_TYPICAL);
+        let history = Amount::About(self.earlier_turns()).times(turn);
+        let overhead = Amount::About(bust + texts.messages * MESSAGE_TYPICAL);
+        (Tokens { input: system + prompt + history + overhead, output }, source)
+    }
+
+    /// Earlier turns that are sent along, on average over the repetitions of the step.
+    fn earlier_turns(&self) -> f64 {
+        let most = f64::from(self.ask.history);
+        let repeat = f64::from(self.step.repeat);
+        if repeat <= 1.0 {
+            return most;
+        }
+        // 0, 1, 2 and so on, until there are as many as are kept.
+        let rising = most.min(repeat);
+        (rising * (rising - 1.0) / 2.0 + (repeat - rising) * most) / repeat
+    }
+}
+
+/// Tokens of the system prompt, and of a prompt on average, by the target's tokenizer.
+fn counted(text: &AskText, target: &Target, count: Count<'_>) -> Option<(f64, f64)> {
+    let AskText::Fixed { system, prompts } = text else { return None };
+    let tokens = |text: &str| count(target, text).map(|tokens| tokens as f64);
+    let system = system.as_deref().map_or(Some(0.0), tokens)?;
+    let some = prompts.iter().step_by(prompts.len().div_ceil(COUNTED).max(1));
+    let each: Vec<f64> = some.map(|prompt| tokens(prompt)).collect::<Option<_>>()?;
+    Some((system, each.iter().sum::<f64>() / each.len().max(1) as f64))
 }
 
 /// Bytes of the texts of a model call.
 struct Texts {
     longest: Longest,
-    /// Of all together, as usual.
-    typical: Amount,
+    /// Of a prompt on average.
+    typical_prompt: Amount,
     messages: f64,
 }
 
@@ -161,7 +297,7 @@ impl Texts {
                 let of_system = system.as_ref().map_or(0.0, bytes);
                 Self {
                     longest: Longest { system: Amount::Exact(of_system), prompt: Amount::AtMost(longest) },
-                    typical: Amount::Exact(of_system + mean),
+                    typical_prompt: Amount::About(mean),
                     messages: messages(system.is_some()),
                 }
             }
@@ -173,7 +309,7 @@ impl Texts {
                 let of_system = system.as_ref().map_or(Amount::ZERO, bytes);
                 Self {
                     longest: Longest { system: of_system, prompt },
-                    typical: prompt + of_system,
+                    typical_prompt: prompt,
                     messages: messages(system.is_some()),
                 }
             }

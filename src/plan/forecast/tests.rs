@@ -10,11 +10,14 @@ fn one(rest: &str) -> PairForecast {
     let plan =
         from_yaml(&format!("targets: {{ t: {target} }}\nprofiles: {{ p: {{ targets: [t], {rest} }} }}"));
     let plan = plan.unwrap_or_else(|e| panic!("{e}"));
-    forecast(&plan, NOW.parse().unwrap()).pairs.remove(0)
+    forecast(&plan, NOW.parse().unwrap(), &|_, _| None).pairs.remove(0)
 }
 
 fn load(stage: &str) -> Amount {
-    one(&format!("schedule: {{ every: 1h }}, workload: {{ prompts: [x] }}, load: [{stage}]")).run_requests
+    one(&format!("schedule: {{ every: 1h }}, workload: {{ prompts: [x] }}, load: [{stage}]"))
+        .run
+        .most
+        .requests
 }
 
 fn daily_runs(schedule: &str) -> Amount {
@@ -70,20 +73,23 @@ fn tokens_and_money_are_bounds() {
     let daily = one("schedule: { every: 1h }, load: [{ requests: 10 }], \
          workload: { prompts: [aaaa, aaaaaaaaaaaa], system: ssssssss, output_tokens: 100, cache: reuse }")
     .daily;
-    assert_eq!(daily.requests, Amount::Exact(240.0));
-    assert_eq!(daily.input_tokens, Amount::AtMost(240.0 * (8.0 + 12.0 + 2.0 * 16.0 + 256.0)));
-    assert_eq!(daily.typical_input_tokens, Amount::About(240.0 * (4.0 + 8.0)));
-    assert_eq!(daily.output_tokens, Amount::AtMost(24_000.0));
-    let cost = daily.cost.and_then(Amount::value).unwrap();
+    assert_eq!(daily.takes.most.requests, Amount::Exact(240.0));
+    assert_eq!(daily.takes.most.input_tokens, Amount::AtMost(240.0 * (8.0 + 12.0 + 2.0 * 16.0 + 256.0)));
+    assert_eq!(daily.takes.expected.input_tokens, Amount::About(240.0 * (4.0 + 8.0)));
+    assert_eq!(daily.takes.most.output_tokens, Amount::AtMost(24_000.0));
+    let cost = daily.takes.most.cost.and_then(Amount::value).unwrap();
     assert!((cost - (73_920.0 * 1.0 + 24_000.0 * 2.0) / 1e6).abs() < 1e-9, "{cost}");
     let unbounded = one("schedule: { every: 1h }, workload: { prompts: [x] }").daily;
-    assert_eq!((unbounded.output_tokens, unbounded.cost), (Amount::Unknown, Some(Amount::Unknown)));
+    assert_eq!(
+        (unbounded.takes.most.output_tokens, unbounded.takes.most.cost),
+        (Amount::Unknown, Some(Amount::Unknown))
+    );
     let by_param = one(
         "schedule: { every: 1h }, workload: { prompts: [x], output_tokens: 9, params: { max_completion_tokens: 5 } }",
     );
-    assert_eq!(by_param.daily.output_tokens, Amount::AtMost(120.0));
+    assert_eq!(by_param.daily.takes.most.output_tokens, Amount::AtMost(120.0));
     let manual = one("schedule: { manual: {} }, workload: { prompts: [x] }").daily;
-    assert_eq!((manual.output_tokens, manual.cost), (Amount::ZERO, Some(Amount::ZERO)));
+    assert_eq!((manual.takes.most.output_tokens, manual.takes.most.cost), (Amount::ZERO, Some(Amount::ZERO)));
 }
 
 /// A scenario with a set-up of two requests and this load.
@@ -100,11 +106,17 @@ fn journeys(stage: &str, steps: &str) -> Daily {
 fn each_arrival_plays_the_set_up_and_one_journey() {
     let steps = "{ name: c, get: /c }, { name: d, get: /d, repeat: 3 }";
     let daily = journeys("{ for: 20s, rate: 2 }", steps);
-    assert_eq!((daily.journeys, daily.requests), (Some(Amount::Exact(40.0)), Amount::AtMost(40.0 * 6.0)));
-    assert_eq!((daily.input_tokens, daily.output_tokens), (Amount::ZERO, Amount::ZERO));
-    assert_eq!(daily.cost, Some(Amount::ZERO));
+    assert_eq!(
+        (daily.journeys, daily.takes.most.requests),
+        (Some(Amount::Exact(40.0)), Amount::AtMost(40.0 * 6.0))
+    );
+    assert_eq!((daily.takes.most.input_tokens, daily.takes.most.output_tokens), (Amount::ZERO, Amount::ZERO));
+    assert_eq!(daily.takes.most.cost, Some(Amount::ZERO));
     let daily = journeys("{ rate: 2, requests: 5 }, { for: 10s, rate: 1, arrivals: poisson }", steps);
-    assert_eq!((daily.journeys, daily.requests), (Some(Amount::About(15.0)), Amount::AtMost(15.0 * 6.0)));
+    assert_eq!(
+        (daily.journeys, daily.takes.most.requests),
+        (Some(Amount::About(15.0)), Amount::AtMost(15.0 * 6.0))
+    );
 }
 
 #[test]
@@ -113,22 +125,25 @@ fn users_play_the_set_up_once_and_journeys_as_their_thoughts_allow() {
     // A journey includes the three think times within it, and the one before the next journey.
     let daily = journeys("{ for: 60s, users: 4, think: 2s..9s }", steps);
     assert_eq!(daily.journeys, Some(Amount::AtMost(4.0 * 13.0)));
-    assert_eq!(daily.requests, Amount::AtMost(52.0 * 4.0 + 4.0 * 2.0));
+    assert_eq!(daily.takes.most.requests, Amount::AtMost(52.0 * 4.0 + 4.0 * 2.0));
     // The very first play has no think time before it.
     let daily = journeys("{ for: 60s, users: 1 }", "{ name: c, get: /c, repeat: 4, think: 5s }");
     assert_eq!(daily.journeys, Some(Amount::AtMost(5.0)));
     let daily = journeys("{ for: 60s, users: 4 }", "{ name: c, get: /c }");
-    assert_eq!((daily.journeys, daily.requests), (Some(Amount::Unknown), Amount::Unknown));
+    assert_eq!((daily.journeys, daily.takes.most.requests), (Some(Amount::Unknown), Amount::Unknown));
     // Users who never begin a journey play no set-up.
     let daily = journeys("{ requests: 3, users: 10 }", "{ name: c, get: /c }");
-    assert_eq!((daily.journeys, daily.requests), (Some(Amount::Exact(3.0)), Amount::AtMost(3.0 + 6.0)));
+    assert_eq!(
+        (daily.journeys, daily.takes.most.requests),
+        (Some(Amount::Exact(3.0)), Amount::AtMost(3.0 + 6.0))
+    );
 }
 
 #[test]
 fn tokens_of_http_steps_are_what_they_reserve() {
     let tokens = |step: &str| {
         let daily = journeys("{ rate: 1, requests: 10 }", step);
-        (daily.input_tokens, daily.output_tokens)
+        (daily.takes.most.input_tokens, daily.takes.most.output_tokens)
     };
     let read = "read: { input_tokens: $.i, output_tokens: $.o }";
     let reserved = tokens(&format!(
@@ -148,7 +163,7 @@ fn tokens_of_asks_are_bounds_where_the_prompt_is_of_the_config() {
     let ask = |keys: &str| {
         let daily =
             journeys("{ rate: 1, requests: 1 }", &format!("{{ name: c, ask: {{ cache: reuse, {keys} }} }}"));
-        (daily.input_tokens, daily.output_tokens)
+        (daily.takes.most.input_tokens, daily.takes.most.output_tokens)
     };
     let fixed = MAX_MESSAGE + MAX_PREAMBLE;
     let most = |bytes: f64| Amount::AtMost(fixed + bytes);
@@ -169,7 +184,7 @@ fn tokens_of_asks_are_bounds_where_the_prompt_is_of_the_config() {
         "{ rate: 1, requests: 1 }",
         "{ name: c, get: /c, take: { short: $.x } }, { name: d, ask: { prompt: '{{ short }}' } }",
     );
-    assert_eq!(taken.input_tokens, Amount::Unknown);
+    assert_eq!(taken.takes.most.input_tokens, Amount::Unknown);
 }
 
 #[test]
@@ -183,7 +198,7 @@ fn items_of_data_files_bound_a_prompt() {
         file.display()
     ))
     .daily;
-    assert_eq!(daily.input_tokens, Amount::AtMost(MAX_MESSAGE + MAX_PREAMBLE + 5.0));
+    assert_eq!(daily.takes.most.input_tokens, Amount::AtMost(MAX_MESSAGE + MAX_PREAMBLE + 5.0));
 }
 
 #[test]

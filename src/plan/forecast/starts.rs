@@ -1,0 +1,191 @@
+//! When runs start, in steps of equal length: how the load of a schedule is spread over hours, days and months.
+
+use super::View;
+use crate::plan::{Profile, Schedule, Stage, Trigger, next_occurrence, run_time};
+use crate::vocabulary::Overlap;
+use jiff::{SignedDuration, Timestamp};
+use std::time::Duration;
+
+/// Runs by cron that are counted one by one; the rest of the time is taken to be like that before.
+const MAX_COUNTED: u32 = 4096;
+
+/// A time in steps.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Steps {
+    pub(super) from: Timestamp,
+    pub(super) length: SignedDuration,
+    pub(super) count: usize,
+}
+
+impl Steps {
+    /// Steps of this length from one instant to another, the last one perhaps beyond.
+    pub(super) fn new(from: Timestamp, to: Timestamp, length: SignedDuration) -> Self {
+        let count = from.duration_until(to).as_secs_f64() / length.as_secs_f64();
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "float casts saturate")]
+        let count = count.ceil() as usize;
+        Self { from, length, count }
+    }
+
+    /// When a step begins; with a fraction, an instant in it.
+    pub(super) fn at(self, step: f64) -> Timestamp {
+        let into = SignedDuration::try_from_secs_f64(self.length.as_secs_f64() * step).unwrap_or_default();
+        self.from.saturating_add(into).unwrap_or(Timestamp::MAX)
+    }
+
+    fn index(self, at: Timestamp) -> usize {
+        let steps = self.from.duration_until(at).as_secs_f64() / self.length.as_secs_f64();
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "float casts saturate")]
+        let index = steps as usize;
+        index
+    }
+}
+
+/// Time between the starts of two runs; `None` where that depends on the target, or where there is none.
+pub(super) fn interval(schedule: &Schedule, stages: &[Stage], view: View) -> Option<Duration> {
+    let time = run_time(stages);
+    match &schedule.trigger {
+        Trigger::Manual | Trigger::Cron(_) => None,
+        Trigger::Continuous => time,
+        Trigger::Every { period, .. } => match time.filter(|time| time > period && view == View::Expected) {
+            None => Some(*period),
+            Some(time) if schedule.overlap == Overlap::Queue => Some(time),
+            // What is due meanwhile is skipped.
+            Some(time) => {
+                let slots = (time.as_secs_f64() / period.as_secs_f64()).ceil();
+                Some(period.mul_f64(slots))
+            }
+        },
+    }
+}
+
+/// Runs that offer load in each step, as shares of a run: one that takes several steps is spread over them. `None`
+/// where it depends on the target how many there are.
+pub(super) fn load(profile: &Profile, steps: Steps, view: View) -> Option<Vec<f64>> {
+    let schedule = &profile.schedule;
+    let starts = match &schedule.trigger {
+        Trigger::Manual => vec![0.0; steps.count],
+        Trigger::Cron(cron) => by_cron(schedule, cron, steps),
+        Trigger::Every { .. } | Trigger::Continuous => {
+            by_interval(schedule, interval(schedule, &profile.stages, view)?, steps)
+        }
+    };
+    Some(spread(&starts, run_time(&profile.stages).unwrap_or_default(), steps))
+}
+
+fn open(schedule: &Schedule, at: Timestamp) -> bool {
+    schedule.windows.is_empty() || schedule.is_open(schedule.timezone.to_datetime(at))
+}
+
+/// On a grid from the epoch. The offset of each pair is left out.
+fn by_interval(schedule: &Schedule, interval: Duration, steps: Steps) -> Vec<f64> {
+    let mut starts = vec![0.0; steps.count];
+    let (interval, length) = (interval.as_secs_f64(), steps.length.as_secs_f64());
+    if interval <= length {
+        for (index, starts) in starts.iter_mut().enumerate() {
+            if open(schedule, steps.at(index as f64 + 0.5)) {
+                *starts = length / interval;
+            }
+        }
+        return starts;
+    }
+    let epoch = steps.from.as_duration().as_secs_f64();
+    let mut into = (epoch / interval).ceil() * interval - epoch;
+    while into < length * steps.count as f64 {
+        let at = steps.at(into / length);
+        if open(schedule, at)
+            && let Some(starts) = starts.get_mut(steps.index(at))
+        {
+            *starts += 1.0;
+        }
+        into += interval;
+    }
+    starts
+}
+
+fn by_cron(schedule: &Schedule, cron: &croner::Cron, steps: Steps) -> Vec<f64> {
+    let mut starts = vec![0.0; steps.count];
+    // An occurrence at the very beginning counts.
+    let before = steps.from.checked_sub(SignedDuration::from_secs(1)).unwrap_or(steps.from);
+    let mut at = before.to_zoned_datetime(schedule.timezone.clone());
+    for _ in 0..MAX_COUNTED {
+        let Some(next) = next_occurrence(cron, &at) else { return starts };
+        let Some(count) = starts.get_mut(steps.index(next.timestamp())) else { return starts };
+        if schedule.is_open(next.datetime()) {
+            *count += 1.0;
+        }
+        at = next;
+    }
+    let counted = steps.index(at.timestamp());
+    let mean = starts.iter().take(counted).sum::<f64>() / counted.max(1) as f64;
+    starts.iter_mut().skip(counted).for_each(|count| *count = mean);
+    starts
+}
+
+/// Spreads what starts in a step evenly over the steps that a run takes.
+fn spread(starts: &[f64], time: Duration, steps: Steps) -> Vec<f64> {
+    let over = (time.as_secs_f64() / steps.length.as_secs_f64()).ceil().max(1.0);
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "float casts saturate")]
+    let width = over as usize;
+    let mut sum = 0.0;
+    let ended =
+        |index: usize| index.checked_sub(width).and_then(|index| starts.get(index)).copied().unwrap_or(0.0);
+    let running = starts.iter().enumerate().map(|(index, started)| {
+        sum += started - ended(index);
+        sum / over
+    });
+    running.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::from_yaml;
+    use std::sync::Arc;
+
+    fn profile(schedule: &str, load: &str) -> Arc<Profile> {
+        let plan = from_yaml(&format!(
+            "targets: {{ t: {{ api: openai-chat, base_url: 'http://127.0.0.1' }} }}\n\
+             profiles: {{ p: {{ targets: [t], schedule: {schedule}, workload: {{ prompts: [x] }}, load: [{load}] }} }}"
+        ));
+        Arc::clone(&plan.unwrap_or_else(|e| panic!("{e}")).profiles[0])
+    }
+
+    fn loads(schedule: &str, stage: &str) -> Vec<f64> {
+        // A Thursday, in steps of an hour.
+        let from: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
+        let day = from + SignedDuration::from_hours(24);
+        let steps = Steps::new(from, day, SignedDuration::from_hours(1));
+        load(&profile(schedule, stage), steps, View::Expected).unwrap()
+    }
+
+    fn at(loads: &[f64]) -> Vec<(usize, f64)> {
+        loads.iter().copied().enumerate().filter(|(_, load)| *load > 0.0).collect()
+    }
+
+    #[test]
+    fn runs_stand_where_they_start() {
+        assert_eq!(
+            at(&loads("{ every: 6h }", "{ requests: 1 }")),
+            [(0, 1.0), (6, 1.0), (12, 1.0), (18, 1.0)]
+        );
+        assert_eq!(loads("{ every: 15m }", "{ requests: 1 }"), [4.0; 24]);
+        assert_eq!(at(&loads("{ cron: '30 7,8 * * *' }", "{ requests: 1 }")), [(7, 1.0), (8, 1.0)]);
+        assert_eq!(at(&loads("{ cron: '0 0 * * *' }", "{ requests: 1 }")), [(0, 1.0)]);
+        assert_eq!(loads("{ manual: {} }", "{ requests: 1 }"), [0.0; 24]);
+        let windows = "windows: [{ days: [mon-fri], from: '08:00', to: '10:00' }]";
+        let open = at(&loads(&format!("{{ every: 15m, {windows} }}"), "{ requests: 1 }"));
+        assert_eq!(open, [(8, 4.0), (9, 4.0)]);
+        let each_second = loads("{ cron: '* * * * * *' }", "{ requests: 1 }")[20];
+        assert!((each_second - 3600.0).abs() < 1.0, "{each_second}");
+    }
+
+    #[test]
+    fn long_runs_are_spread_and_displace_others() {
+        assert_eq!(at(&loads("{ cron: '0 6 * * *' }", "{ for: 2h, rate: 1 }")), [(6, 0.5), (7, 0.5)]);
+        let runs = |schedule: &str| loads(schedule, "{ for: 90m, rate: 1 }").iter().sum::<f64>();
+        // Every second slot is skipped; or one follows the other.
+        assert!((runs("{ every: 1h }") - 12.0).abs() < 1e-9, "{}", runs("{ every: 1h }"));
+        assert!((runs("{ every: 1h, overlap: queue }") - 16.0).abs() < 1e-9);
+        assert!((runs("{ continuous: {} }") - 16.0).abs() < 1e-9);
+    }
+}
