@@ -42,10 +42,15 @@ fn meaning(outlook: &Outlook) -> String {
     let Some(expected) = outlook.expected.value() else {
         return format!("this config would {verb} {most}: how long it lasts is not known");
     };
-    let would =
-        format!("this config would {verb} {most} {article} {period}, expected {}", number(unit, expected));
+    let (bound, least) =
+        if matches!(outlook.expected, Amount::AtMost(_)) { ("at most ", "at least ") } else { ("", "") };
+    let expected = number(unit, expected);
+    let would = format!("this config would {verb} {most} {article} {period}, expected {bound}{expected}");
+    if let Some(blocked) = &outlook.blocked {
+        return format!("{would}: no run of `{}` can begin", blocked.profile);
+    }
     match (outlook.spent_at, outlook.most.value()) {
-        (Some(at), _) => format!("{would}: it lasts until about {}", moment(outlook, at)),
+        (Some(at), _) => format!("{would}: it lasts {least}until about {}", moment(outlook, at)),
         (None, Some(most)) if most > outlook.limit => {
             format!("{would}: it lasts, but not if the most is taken")
         }
@@ -93,7 +98,7 @@ pub(super) fn warnings(loaded: &Loaded, outlooks: &[Outlook]) -> Vec<Located> {
                 blocked.profile,
                 with_unit(outlook, blocked.needs, &loaded.plan.agent.currency)
             ));
-        } else if outlook.spent_at.is_some() {
+        } else if outlook.spent_at.is_some() && !matches!(outlook.expected, Amount::AtMost(_)) {
             warn(format!("is less than what is expected to be taken: {}", meaning(outlook)));
         }
     }
@@ -159,6 +164,13 @@ mod tests {
                 (Amount::Unknown, Amount::Unknown, None)),
             format!(
                 "{month}an amount that depends on how fast the targets answer: how long it lasts is not known"
+            )
+        );
+        let closed = |outlook: &mut Outlook| outlook.expected = Amount::AtMost(6e3);
+        assert_eq!(
+            of(closed),
+            format!(
+                "{month}up to 9000 a month, expected at most 6000: it lasts at least until about 28 November, 08:10"
             )
         );
         let week = sentence(&outlook(Period::Week, Unit::Cost), "eur");

@@ -135,7 +135,10 @@ fn cell(most: Amount, expected: Amount, source: &str, show: impl Fn(Amount) -> S
     match (most.value(), expected.value()) {
         (_, None) => show(most),
         (Some(_), Some(_)) if number(most) == number(expected) => show(most),
-        (_, Some(_)) => format!("{}\nexpected {}{source}", show(most), number(expected)),
+        (_, Some(_)) => {
+            let bound = if matches!(expected, Amount::AtMost(_)) { "at most " } else { "" };
+            format!("{}\nexpected {bound}{}{source}", show(most), number(expected))
+        }
     }
 }
 

@@ -153,7 +153,7 @@ pub struct Daily {
 pub struct Estimate {
     /// As far as the config bounds it.
     pub most: Usage,
-    /// Of answers that come at once, without a failure, and that are as long as they may be.
+    /// Of answers that are as long as they may be, without a failure. A bound where it depends on how fast they come.
     pub expected: Usage,
 }
 
@@ -317,8 +317,7 @@ fn arrivals_in(rate: Ramp, arrivals: Arrivals, bounds: Bounds, view: View) -> Am
 
 /// Users ask as fast as they are answered, so only their think time bounds what they do: one request (or journey)
 /// at the start, and one more after each thought.
-fn turns_of_users(users: f64, think: Duration, bounds: Bounds, view: View) -> Amount {
-    let bounded = if view == View::Expected { Amount::About } else { Amount::AtMost };
+fn turns_of_users(users: f64, think: Duration, bounds: Bounds) -> Amount {
     let cap = bounds.requests.map(|cap| cap as f64);
     let by_think = bounds
         .time
@@ -326,9 +325,9 @@ fn turns_of_users(users: f64, think: Duration, bounds: Bounds, view: View) -> Am
         .map(|time| users * ((time.as_secs_f64() / think.as_secs_f64()).floor() + 1.0));
     match (bounds.time, cap, by_think) {
         (None, Some(cap), _) => Amount::Exact(cap),
-        (_, Some(cap), Some(most)) => bounded(cap.min(most)),
-        (_, Some(cap), None) => bounded(cap),
-        (_, None, Some(most)) => bounded(most),
+        (_, Some(cap), Some(most)) => Amount::AtMost(cap.min(most)),
+        (_, Some(cap), None) => Amount::AtMost(cap),
+        (_, None, Some(most)) => Amount::AtMost(most),
         (_, None, None) => Amount::Unknown,
     }
 }

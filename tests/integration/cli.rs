@@ -164,8 +164,8 @@ async fn check_says_how_long_each_budget_lasts() {
     }
     assert!(ended.out.contains("expected 8640, by the tokenizer"), "{}", ended.out);
     for warning in [
-        "warning: tokenbeat.yaml:9:66: profiles.p.budget.requests: is less than what is expected to be taken: this config",
-        "warning: tokenbeat.yaml:9:38: profiles.p.budget.cost: is less than what is expected to be taken: this config",
+        "warning: tokenbeat.yaml:9:77: profiles.p.budget.requests: is less than what is expected to be taken: this config",
+        "warning: tokenbeat.yaml:9:45: profiles.p.budget.cost: is less than what is expected to be taken: this config",
     ] {
         assert!(ended.err.contains(warning), "{warning} is not in {}", ended.err);
     }
@@ -178,7 +178,10 @@ async fn check_says_how_long_each_budget_lasts() {
     // A budget that no request fits into.
     let tiny = run(&config("tokens: 200"), &["check"]).await;
     let why = "profiles.p.budget.tokens: no run of `p` can begin: 286 tokens have to be free for it";
-    assert!(tiny.err.contains(why), "{tiny:?}");
+    assert!(
+        tiny.err.contains(why) && tiny.out.contains("expected 20160: no run of `p` can begin\n"),
+        "{tiny:?}"
+    );
 }
 
 #[tokio::test]

@@ -76,10 +76,6 @@ pub(super) fn of_run(pair: &PairPlan, view: View, count: Count<'_>) -> RunAmount
         let attempts = Amount::AtMost(f64::from(retry.attempts.max(1)));
         (run.requests, run.tokens) = (run.requests.times(attempts), run.tokens.times(attempts));
     }
-    if view == View::Expected {
-        run.requests = run.requests.expected();
-        run.tokens = Tokens { input: run.tokens.input.expected(), output: run.tokens.output.expected() };
-    }
     run
 }
 
@@ -121,10 +117,10 @@ fn of_stage(stage: &Stage, scenario: &Scenario, view: View) -> (Amount, Amount) 
             let (most, mean) = (users.from.max(users.to), f64::midpoint(users.from, users.to));
             let users = if view == View::Expected { mean } else { most.floor() };
             let thought = thought(*think, view) + thinking(scenario, view);
-            let journeys = turns_of_users(users.max(1.0), thought, *bounds, view);
+            let journeys = turns_of_users(users.max(1.0), thought, *bounds);
             let most = most.floor().max(1.0);
             let fewer = journeys.value().map_or(most, |journeys| most.min(journeys));
-            (journeys, if view == View::Expected { Amount::About(fewer) } else { Amount::AtMost(fewer) })
+            (journeys, Amount::AtMost(fewer))
         }
     }
 }
@@ -161,7 +157,7 @@ impl Part {
                     let ask = Asked { ask, step, pair, params: &pair.params(step) };
                     if view == View::Expected { ask.expected(count) } else { ask.most() }
                 }
-                Action::Http(http) => (of_http(http), InputTokens::Reserved),
+                Action::Http(http) => (of_http(http, view), InputTokens::Reserved),
             };
             part.input_tokens = part.input_tokens.max(source);
             part.tokens = part.tokens + tokens.times(Amount::Exact(repeat));
@@ -179,10 +175,11 @@ impl Part {
 }
 
 /// The most tokens that its config says it may take.
-fn of_http(http: &HttpStep) -> Tokens {
+fn of_http(http: &HttpStep, view: View) -> Tokens {
     let told = |named: bool, reserve: u64| match (named, reserve) {
         (true, 0) => Amount::Unknown,
         (_, 0) => Amount::ZERO,
+        (_, most) if view == View::Expected => Amount::About(most as f64),
         (_, most) => Amount::AtMost(most as f64),
     };
     let reading = http.reading.as_ref();

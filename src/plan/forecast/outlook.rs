@@ -30,7 +30,7 @@ pub struct Outlook {
     pub most: Amount,
     /// What is expected to be taken in a period. Of an hour or a day: in that one of a week in which it is most.
     pub expected: Amount,
-    /// When the budget is spent in that period, if it is expected to be.
+    /// When the budget is spent in that period, if it is expected to be; not before, where that is a bound.
     pub spent_at: Option<Timestamp>,
     /// A profile no run of which ever begins, because one alone needs more than the limit.
     pub blocked: Option<Blocked>,
@@ -92,6 +92,9 @@ fn of_budget(
             total(loads, horizon.steps.count, |name| of_run(forecast, name, unit, view))
         };
         let (most, expected) = (amounts(&most, View::Most), amounts(&expected, View::Expected));
+        let bounded = covers.iter().any(|profile| {
+            matches!(of_run(forecast, &profile.name, unit, View::Expected), Amount::AtMost(_))
+        });
         let fullest = horizon.fullest(expected.as_deref());
         let blocked = covers.iter().find_map(|profile| {
             let needs = least_of(forecast, &profile.name, unit).filter(|needs| *needs > limit)?;
@@ -106,7 +109,9 @@ fn of_budget(
             most: horizon
                 .fullest(most.as_deref())
                 .map_or(Amount::Unknown, |period| Amount::AtMost(period.takes)),
-            expected: fullest.map_or(Amount::Unknown, |period| Amount::About(period.takes)),
+            expected: fullest.map_or(Amount::Unknown, |period| {
+                if bounded { Amount::AtMost(period.takes) } else { Amount::About(period.takes) }
+            }),
             spent_at: fullest
                 .zip(expected.as_deref())
                 .and_then(|(period, expected)| horizon.reaches(period, expected, limit)),
