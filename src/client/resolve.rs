@@ -1,7 +1,7 @@
 //! Resolves names. The system's resolver blocks a thread for as long as it likes, so there is at most one look-up of a name
 //! at a time: whoever asks meanwhile waits for the same one, also if those who asked first have given up. A target whose
 //! DNS never answers then takes one thread and not all of them, and no other target waits. Nor do many such targets take
-//! all threads: the look-ups of all targets have a bound, and names that were slow to answer leave a part of it to others.
+//! all threads: the look-ups of all targets have a bound, and a part of it is for names that were answered before.
 
 use super::classify::{self, CallError};
 use crate::event::Failure;
@@ -21,39 +21,40 @@ type LookUp = dyn Fn(String) -> BoxFuture<'static, io::Result<Vec<IpAddr>>> + Se
 
 /// Most look-ups of all targets at once: half of the threads of a tokio runtime that may block.
 const MAX_LOOK_UPS: usize = 256;
-/// Most of them for names whose last look-up was slow.
-const MAX_SLOW: usize = 192;
+/// Most of them for names of which is not known that they are answered soon.
+const MAX_UNPROVEN: usize = 192;
 /// A look-up that takes longer is slow: resolvers try again after this time.
 const SLOW: Duration = Duration::from_secs(5);
 
 /// The look-ups that may be under way.
-static SLOTS: LazyLock<Slots> = LazyLock::new(|| Slots::new(MAX_LOOK_UPS, MAX_SLOW));
+static SLOTS: LazyLock<Slots> = LazyLock::new(|| Slots::new(MAX_LOOK_UPS, MAX_UNPROVEN));
 
 /// Room for look-ups.
 #[derive(Clone)]
 struct Slots {
     all: Arc<Semaphore>,
-    slow: Arc<Semaphore>,
+    unproven: Arc<Semaphore>,
     most: usize,
 }
 
 /// Held by a look-up until it ends.
 struct Slot {
     _all: OwnedSemaphorePermit,
-    _slow: Option<OwnedSemaphorePermit>,
+    _unproven: Option<OwnedSemaphorePermit>,
 }
 
 impl Slots {
-    fn new(most: usize, most_slow: usize) -> Self {
-        Self { all: Arc::new(Semaphore::new(most)), slow: Arc::new(Semaphore::new(most_slow)), most }
+    fn new(most: usize, most_unproven: usize) -> Self {
+        let [all, unproven] = [most, most_unproven].map(|permits| Arc::new(Semaphore::new(permits)));
+        Self { all, unproven, most }
     }
 
     /// Room for a look-up; nobody waits for it, since waiting would be taken for the target's time.
-    fn take(&self, name: &str, is_slow: bool) -> Result<Slot, CallError> {
+    fn take(&self, name: &str, is_proven: bool) -> Result<Slot, CallError> {
         let permit = |of: &Arc<Semaphore>| Arc::clone(of).try_acquire_owned();
-        let slow = if is_slow { Some(permit(&self.slow)) } else { None };
-        match (slow.transpose(), permit(&self.all)) {
-            (Ok(slow), Ok(all)) => Ok(Slot { _all: all, _slow: slow }),
+        let unproven = if is_proven { None } else { Some(permit(&self.unproven)) };
+        match (unproven.transpose(), permit(&self.all)) {
+            (Ok(unproven), Ok(all)) => Ok(Slot { _all: all, _unproven: unproven }),
             _ => Err(CallError::new(
                 Failure::Internal,
                 format!(
@@ -78,8 +79,8 @@ pub(super) struct Resolver {
 #[derive(Default)]
 struct Names {
     under_way: HashMap<String, Shared<oneshot::Receiver<Found>>>,
-    /// Those whose last look-up was slow, or whose present one is.
-    slow: HashSet<String>,
+    /// Those whose last look-up was not slow.
+    proven: HashSet<String>,
 }
 
 impl Resolver {
@@ -117,24 +118,21 @@ impl Resolver {
         if let Some(waiting) = names.under_way.get(name) {
             return Ok(waiting.clone());
         }
-        let slot = self.slots.take(name, names.slow.contains(name))?;
+        let slot = self.slots.take(name, names.proven.contains(name))?;
         let (sender, receiver) = oneshot::channel();
         let waiting = receiver.shared();
         names.under_way.insert(name.to_owned(), waiting.clone());
         let (this, name, mut looking) = (self.clone(), name.to_owned(), (self.look_up)(name.to_owned()));
         tokio::spawn(async move {
             let in_time = tokio::time::timeout(SLOW, &mut looking).await;
-            if in_time.is_err() {
-                this.lock().slow.insert(name.clone());
-            }
-            let is_slow = in_time.is_err();
+            let is_proven = in_time.is_ok();
             let found = match in_time {
                 Ok(found) => found,
                 Err(_) => looking.await,
             };
             drop(slot);
             let found = found.map(Arc::from).map_err(|error| unresolved(&name, &error));
-            this.ended(&name, is_slow);
+            this.ended(&name, is_proven);
             // Those who waited may have gone.
             let _ = sender.send(found);
         });
@@ -142,11 +140,13 @@ impl Resolver {
     }
 
     /// A look-up has ended.
-    fn ended(&self, name: &str, is_slow: bool) {
+    fn ended(&self, name: &str, is_proven: bool) {
         let mut names = self.lock();
         names.under_way.remove(name);
-        if !is_slow {
-            names.slow.remove(name);
+        if is_proven {
+            names.proven.insert(name.to_owned());
+        } else {
+            names.proven.remove(name);
         }
     }
 
@@ -222,30 +222,29 @@ mod tests {
         let asked = async |resolver: &Resolver| {
             tokio::time::timeout(short, resolver.resolve("a", 80)).await.map(|found| found.map(|_| ()))
         };
-        let dead: Vec<Resolver> = (0..5).map(|_| target(true)).collect();
-        for resolver in &dead[..4] {
-            assert!(asked(resolver).await.is_err(), "it waits");
-        }
         let fine = target(false);
-        let refused = asked(&fine).await.unwrap().unwrap_err();
-        assert_eq!(refused.failure, Failure::Internal);
-        assert!(refused.detail.contains("of the 4 look-ups"), "{}", refused.detail);
-        // The resolver has given up: they were slow, and so may take three of the four places.
-        tokio::time::sleep(2 * SLOW).await;
-        gate.add_permits(4);
-        tokio::time::sleep(short).await;
+        assert_eq!(asked(&fine).await, Ok(Ok(())));
+        let dead: Vec<Resolver> = (0..4).map(|_| target(true)).collect();
         for resolver in &dead[..3] {
             assert!(asked(resolver).await.is_err(), "it waits");
         }
-        assert_eq!(asked(&dead[3]).await.unwrap().unwrap_err().failure, Failure::Internal);
+        // One place is left, for names that were answered before.
+        for unknown in [&dead[3], &target(false)] {
+            let refused = asked(unknown).await.unwrap().unwrap_err();
+            assert_eq!(refused.failure, Failure::Internal);
+            assert!(refused.detail.contains("of the 4 look-ups"), "{}", refused.detail);
+        }
         assert_eq!(asked(&fine).await, Ok(Ok(())));
-        // One that answers at once is not slow any more.
+        // The resolver gives up, which makes room and proves nothing.
+        tokio::time::sleep(2 * SLOW).await;
         gate.add_permits(3);
         tokio::time::sleep(short).await;
+        assert!(dead[0].lock().proven.is_empty());
+        assert!(asked(&dead[3]).await.is_err(), "it waits");
         gate.add_permits(1);
-        assert_eq!(asked(&dead[0]).await, Ok(Ok(())));
-        assert!(dead[0].lock().slow.is_empty() && dead[3].lock().slow.len() == 1);
-        assert_eq!(slots.all.available_permits(), 4);
+        tokio::time::sleep(short).await;
+        assert!(dead[3].lock().proven.contains("a"), "it was answered soon");
+        assert_eq!((slots.all.available_permits(), slots.unproven.available_permits()), (4, 3));
     }
 
     #[tokio::test]
