@@ -23,6 +23,7 @@ pub struct Agent {
     /// Where it runs: the label `location` on every series, such as `eu-west-1`. Default: empty.
     pub location: String,
     /// More labels for every series, such as `{ environment: prod }`.
+    #[schemars(extend("maxProperties" = 64))]
     pub labels: BTreeMap<String, String>,
     /// Currency of prices and budgets, a code of ISO 4217; in lower case the label `currency` of the cost. Default: usd.
     pub currency: Currency,
@@ -167,6 +168,7 @@ pub struct Telemetry {
     pub otlp: Option<Otlp>,
     /// Names of metrics that are not exported, as Prometheus shows them and without `_bucket`, `_sum` and
     /// `_count`, such as `tokenbeat_chunk_gap_seconds`.
+    #[schemars(length(max = 500))]
     pub disable: Vec<String>,
 }
 

@@ -22,6 +22,7 @@ pub struct Otlp {
     pub protocol: Option<Protocol>,
     /// Headers (gRPC: metadata) on every export: text, or a secret.
     #[serde(serialize_with = "masked_headers")]
+    #[schemars(extend("maxProperties" = 100))]
     pub headers: BTreeMap<String, HeaderText>,
     /// Time from one export of the metrics to the next. Default: 15s.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -86,6 +86,7 @@ pub struct Step {
     pub ask: Option<AskModel>,
     /// Headers, on top of the target's.
     #[serde(default, skip_serializing_if = "Texts::is_empty")]
+    #[schemars(extend("maxProperties" = 100))]
     pub headers: Texts,
     /// A JSON body: any value. A text in it that is exactly one expression, such as `"{{ x }}"`, keeps the type of
     /// x; any other is text.

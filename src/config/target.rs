@@ -28,6 +28,7 @@ pub struct Target {
     pub auth: Auth,
     /// More headers for every request: text, or a secret.
     #[serde(default, serialize_with = "masked_headers")]
+    #[schemars(extend("maxProperties" = 100))]
     pub headers: BTreeMap<String, HeaderText>,
     /// TLS beyond the defaults (the system's roots, verification on, TLS 1.2 and 1.3).
     #[serde(default)]

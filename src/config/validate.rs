@@ -250,6 +250,7 @@ fn clause(error: &ValidationError<'_>, schema: &Schema) -> String {
         Kind::ExclusiveMaximum { limit } => format!("must be less than {limit}"),
         Kind::MinLength { .. } => "must not be empty".to_owned(),
         Kind::MaxItems { limit } => format!("must not have more than {limit} items"),
+        Kind::MaxProperties { limit } => format!("must not have more than {limit} keys"),
         Kind::MinItems { .. } => "must have at least one item".to_owned(),
         // No other keyword occurs in the schema; its name says what it is about, and no value is shown.
         other => format!("breaks the rule `{}` of the schema", other.keyword()),

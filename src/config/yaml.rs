@@ -14,6 +14,10 @@ use std::sync::Arc;
 /// Reads a file. One that is empty, or holds comments only, is an empty map.
 pub(crate) fn read(name: &Arc<str>, text: &str) -> Result<Node, Vec<Located>> {
     let reader = Reader { name };
+    if text.len() > limits::CONFIG_BYTES {
+        let at = Position::Whole(Arc::clone(name));
+        return Err(vec![Problem::new(KeyPath::root(), too_large()).at(at)]);
+    }
     // The parser's messages speak of structure and do not quote the text, which may hold a secret.
     let documents = documents(text)
         .map_err(|(message, marker)| vec![Problem::new(KeyPath::root(), message).at(reader.at(marker))])?;
@@ -292,7 +296,7 @@ mod tests {
         let block: Vec<String> = (0..1000).map(|level| format!("{}a:", " ".repeat(level))).collect();
         let block = block.join("\n");
         assert!(error(&block).ends_with("is nested more than 64 deep"));
-        let many = (0..400_000).map(|n| format!("k{n}: 1")).collect::<Vec<_>>().join("\n");
+        let many = (0..300_000).map(|n| format!("k{n}: 1")).collect::<Vec<_>>().join("\n");
         assert!(error(&many).ends_with("holds more than 100000 values, those of aliases included"));
         assert!(error(&format!("a: {}", "x".repeat(5 << 20))).ends_with("holds more than 4 MiB"));
         assert!(error(&format!("{}: 1", "k".repeat(300))).ends_with("has a key of more than 256 bytes"));

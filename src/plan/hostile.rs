@@ -119,12 +119,62 @@ fn what_is_compiled_is_bounded_in_all() {
 #[test]
 fn hundreds_of_thousands_of_keys_are_one_error() {
     let keys = |n: usize| (0..n).map(|n| format!("k{n}: 1")).collect::<Vec<_>>().join("\n");
-    let many = said(&keys(400_000));
+    let many = said(&keys(300_000));
     assert_eq!(many, "config:50000:9: holds more than 100000 values, those of aliases included");
     let fewer = said(&keys(40_000));
     assert_eq!(fewer.lines().count(), crate::limits::PROBLEMS, "{fewer}");
     let long = said(&format!("{}: 1", "a".repeat(600)));
     assert_eq!(long, "config:1:1: has a key of more than 256 bytes");
+}
+
+#[test]
+fn what_is_sent_or_shown_each_time_is_bounded() {
+    let keys = |n: usize| (0..n).map(|n| format!("k{n}: x")).collect::<Vec<_>>().join(", ");
+    let target = |headers: &str| {
+        format!(
+            "targets: {{ t: {{ api: openai-chat, base_url: 'http://127.0.0.1', model: m, headers: {{ {headers} }} }} }}"
+        )
+    };
+    for (text, place) in [
+        (
+            format!("agent: {{ labels: {{ {} }} }}", keys(45_000)),
+            "agent.labels: must not have more than 64 keys",
+        ),
+        (target(&keys(45_000)), "targets.t.headers: must not have more than 100 keys"),
+        (
+            step(&format!("headers: {{ {} }}", keys(45_000))),
+            "steps[0].headers: must not have more than 100 keys",
+        ),
+        (
+            format!(
+                "telemetry: {{ otlp: {{ endpoint: 'http://127.0.0.1:4317', headers: {{ {} }} }} }}",
+                keys(101)
+            ),
+            "telemetry.otlp.headers: must not have more than 100 keys",
+        ),
+        (
+            format!("telemetry: {{ disable: [{}] }}", "tokenbeat_x, ".repeat(45_000)),
+            "telemetry.disable: must not have more than 500 items",
+        ),
+    ] {
+        let said = said(&text);
+        assert!(said.contains(place), "{said}");
+        assert!(said.lines().count() <= crate::limits::PROBLEMS);
+    }
+    assert_eq!(said(&target(&keys(100))), "");
+}
+
+#[test]
+fn a_text_that_is_too_large_is_not_even_parsed() {
+    for text in [
+        format!("a: {}", "x".repeat(5 << 20)),
+        "#\n".repeat(3 << 20),
+        "\n".repeat(5 << 20),
+        format!("a: \"{}\"", "\\x41".repeat(2 << 20)),
+        format!("? {}\n: 1", "k".repeat(5 << 20)),
+    ] {
+        assert_eq!(said(&text), "config: holds more than 4 MiB");
+    }
 }
 
 #[test]

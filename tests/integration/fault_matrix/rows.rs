@@ -56,7 +56,7 @@ impl Row {
         let all = ["connect", "first_token", "stall", "total"];
         let usual = all.map(|name| {
             let is_it = timeout.starts_with(&format!("{name}:"));
-            if is_it { timeout.to_owned() } else { format!("{name}: 50s") }
+            if is_it { timeout.to_owned() } else { format!("{name}: 4m") }
         });
         let keys = format!("{}timeouts: {{ {} }}", separated(&self.keys), usual.join(", "));
         self.keys(keys)
@@ -124,7 +124,7 @@ fn before_the_request() -> Vec<Row> {
             "connect_timeout",
             ["nothing answers at the address", "does a firewall drop"],
         )
-        .hurried("connect: 400ms"),
+        .hurried("connect: 2s"),
         row("proxy_refused", Peer::Closed, "proxy", ["proxy: cannot connect to 127.0.0.1:"])
             .keys("base_url: 'http://127.0.0.1:1/v1', proxy: { url: 'http://{ADDRESS}' }"),
         row("proxy_denies", denies("407 Proxy Authentication Required"), "proxy", ["HTTP 407"])
@@ -178,7 +178,7 @@ fn tls(authority: &Authority) -> Vec<Row> {
         row("tls_closed", closes, "tls", ["TLS handshake with localhost: "]).keys(&https),
         row("tls_mute", mute, "connect_timeout", ["does the port speak TLS?"])
             .keys(&https)
-            .hurried("connect: 400ms"),
+            .hurried("connect: 2s"),
         row(
             "plain_to_tls",
             answers(b"\x15\x03\x01\x00\x02\x02\x16".as_slice(), Leave::Close),
@@ -432,14 +432,9 @@ fn bodies() -> Vec<Row> {
     let hidden = include_str!("../../streams/only_hidden_reasoning.sse");
     let empty =
         "data: {\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}]}\n\ndata: [DONE]\n\n";
-    let deep = "[".repeat(100_000);
+    let deep = "[".repeat(100_000) + &"]".repeat(100_000);
     vec![
-        row(
-            "wrong_type",
-            answers(typed("text/plain"), Leave::Close),
-            "protocol",
-            ["a stream was asked for and text/plain came"],
-        ),
+        row("wrong_type", answers(typed("text/plain"), Leave::Close), "ok", []),
         row("html", answers(whole("200 OK", html, HTML), Leave::Close), "protocol", ["an HTML page", TRIED]),
         row(
             "html_as_document",
@@ -464,7 +459,7 @@ fn bodies() -> Vec<Row> {
         row("invalid_utf8", answers(stream_of(invalid), Leave::Close), "protocol", ["not valid UTF-8"]),
         row(
             "deep_event",
-            answers(event(&format!("{{\"choices\":{deep}")), Leave::Close),
+            answers(event(&format!("{{\"choices\":{deep}}}")), Leave::Close),
             "protocol",
             ["does not follow the dialect"],
         ),
@@ -511,7 +506,7 @@ fn large_bodies() -> Vec<Row> {
         }
     });
     vec![
-        row("line_of_100_mb", line, "protocol", ["longer than 4194304 bytes"]),
+        row("line_of_100_mb", line, "protocol", ["longer than 4194304 bytes"]).once(),
         row(
             "endless_line",
             drips(head.clone(), vec![b'x'; 1 << 20], Duration::ZERO),

@@ -37,14 +37,18 @@ pub(super) struct Server {
     pub(super) address: SocketAddr,
     _task: Option<AbortOnDropHandle<()>>,
     _full: Option<(TcpListener, Vec<TcpStream>)>,
+    /// Keeps a port on which nobody listens from others.
+    _closed: Option<TcpSocket>,
 }
 
 impl Server {
     pub(super) async fn start(peer: &Peer) -> Self {
         match peer {
             Peer::Closed => {
-                let address = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-                Self { address, _task: None, _full: None }
+                let socket = TcpSocket::new_v4().unwrap();
+                socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+                let address = socket.local_addr().unwrap();
+                Self { address, _task: None, _full: None, _closed: Some(socket) }
             }
             Peer::Full => Self::full().await,
             Peer::Script(script) => Self::playing(Arc::clone(script)).await,
@@ -63,7 +67,7 @@ impl Server {
         {
             held.push(stream.unwrap());
         }
-        Self { address, _task: None, _full: Some((listener, held)) }
+        Self { address, _task: None, _full: Some((listener, held)), _closed: None }
     }
 
     async fn playing(script: Script) -> Self {
@@ -79,7 +83,7 @@ impl Server {
                 number += 1;
             }
         });
-        Self { address, _task: Some(AbortOnDropHandle::new(task)), _full: None }
+        Self { address, _task: Some(AbortOnDropHandle::new(task)), _full: None, _closed: None }
     }
 }
 
