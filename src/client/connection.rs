@@ -3,6 +3,7 @@
 use super::classify::{self, CallError};
 use super::flood::FloodGuard;
 use super::pool::{Lease, Pool};
+use crate::event::Failure;
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::Full;
@@ -221,6 +222,10 @@ impl Connection {
         if let Some(hint) = self.stats.first.get().and_then(|first| self.hint(*first)) {
             broken.detail.push_str("; ");
             broken.detail.push_str(hint);
+            // The server may close the connection before what it sent is read as HTTP.
+            if broken.failure == Failure::Reset {
+                broken.failure = Failure::Protocol;
+            }
         }
         broken
     }

@@ -171,7 +171,12 @@ async fn every_fault_has_one_outcome_and_a_message_and_no_effect_on_others() {
         let expected: BTreeMap<&str, f64> = expected.map(|(outcome, n)| (*outcome, f64::from(*n))).collect();
         let said = details.get(&row.name).map(Vec::as_slice).unwrap_or_default();
         if got != expected {
-            wrong.push(format!("{}: {got:?} in place of {expected:?}: {said:?}", row.name));
+            let skipped = scrape.metric("tokenbeat_skipped_requests_total").label("profile", &row.name);
+            let skipped = skipped.nonzero("reason");
+            wrong.push(format!(
+                "{}: {got:?} in place of {expected:?}, skipped {skipped:?}: {said:?}",
+                row.name
+            ));
         }
         for (outcome, detail) in said {
             let missing = row.says.iter().find(|part| !detail.contains(*part));

@@ -67,7 +67,7 @@ const CASES: &[Case] = &[
     each("garbage_later", "garbage;after=3", "protocol", ""),
     each("huge_line", "huge_line;bytes=5000000", "protocol", ""),
     // A document is believed to be one, whatever it is called.
-    each("wrong_type", "wrong_content_type", "protocol", "ok"),
+    each("wrong_type", "wrong_content_type", "ok", "ok"),
     both("empty", "no_content", "empty"),
     // Strange, and allowed.
     each("no_done", "no_done", "ok", ""),

@@ -460,10 +460,10 @@ fn bodies() -> Vec<Row> {
         row(
             "deep_event",
             answers(event(&format!("{{\"choices\":{deep}}}")), Leave::Close),
-            "protocol",
-            ["does not follow the dialect"],
+            "truncated",
+            ["neither a terminal event"],
         ),
-        row("deep_document", answers(whole("200 OK", json, &deep), Leave::Close), "protocol", []).whole(),
+        row("deep_document", answers(whole("200 OK", json, &deep), Leave::Close), "empty", []).whole(),
         row(
             "error_event",
             answers(event("{\"error\":{\"message\":\"out of memory\"}}"), Leave::Close),
