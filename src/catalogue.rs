@@ -50,6 +50,8 @@ macro_rules! rows {
             "Requests that ended, by outcome: ok or why it failed. Cancelled and internal do not judge the target.";
         HttpResponses = "tokenbeat.http_responses", None, Counter, Step [Code: HttpCode], Measured,
             "Answers by HTTP status; a status that is not in the list counts as other.";
+        FinishReasons = "tokenbeat.finish_reasons", None, Counter, Step [Reason: FinishReason], Measured,
+            "Answers by the meaning of their finish reason, in whatever words; one that is not known counts as other.";
         Retries = "tokenbeat.retries", None, Counter, Step [Outcome: Outcome], Retried,
             "Attempts after the first at the same request, by outcome: a part of the requests. Each follows a failed one.";
         WarmUpRequests = "tokenbeat.warm_up_requests", None, Counter, Stage [Outcome: Outcome], WarmUp,

@@ -34,6 +34,15 @@ pub enum Api {
     /// `POST {base_url}/chat/completions`, as OpenAI, vLLM, SGLang, LiteLLM and many others speak it.
     #[serde(rename = "openai-chat")]
     OpenAiChat,
+    /// `POST {base_url}/completions`: text that continues a prompt, without a chat template.
+    #[serde(rename = "openai-completions")]
+    OpenAiCompletions,
+    /// `POST {base_url}/responses`: OpenAI's API of items and named events.
+    #[serde(rename = "openai-responses")]
+    OpenAiResponses,
+    /// `POST {base_url}/embeddings`: vectors for texts; nothing is generated, and nothing is streamed.
+    #[serde(rename = "openai-embeddings")]
+    OpenAiEmbeddings,
     /// No model call of its own: an application, spoken to by the HTTP steps of scenarios.
     #[serde(rename = "http")]
     Http,
@@ -41,12 +50,21 @@ pub enum Api {
 
 impl Api {
     /// Every dialect.
-    pub const ALL: [Self; 2] = [Self::OpenAiChat, Self::Http];
+    pub const ALL: [Self; 5] = [
+        Self::OpenAiChat,
+        Self::OpenAiCompletions,
+        Self::OpenAiResponses,
+        Self::OpenAiEmbeddings,
+        Self::Http,
+    ];
 
     /// Its name in the config, and a label value.
     pub const fn name(self) -> &'static str {
         match self {
             Self::OpenAiChat => "openai-chat",
+            Self::OpenAiCompletions => "openai-completions",
+            Self::OpenAiResponses => "openai-responses",
+            Self::OpenAiEmbeddings => "openai-embeddings",
             Self::Http => "http",
         }
     }
@@ -55,6 +73,9 @@ impl Api {
     pub const fn path(self) -> Option<&'static str> {
         match self {
             Self::OpenAiChat => Some("/chat/completions"),
+            Self::OpenAiCompletions => Some("/completions"),
+            Self::OpenAiResponses => Some("/responses"),
+            Self::OpenAiEmbeddings => Some("/embeddings"),
             Self::Http => None,
         }
     }
@@ -62,7 +83,9 @@ impl Api {
     /// `gen_ai.provider.name` of the OpenTelemetry conventions.
     pub const fn provider(self) -> &'static str {
         match self {
-            Self::OpenAiChat => "openai",
+            Self::OpenAiChat | Self::OpenAiCompletions | Self::OpenAiResponses | Self::OpenAiEmbeddings => {
+                "openai"
+            }
             Self::Http => "http",
         }
     }
@@ -70,7 +93,9 @@ impl Api {
     /// `gen_ai.operation.name` of the OpenTelemetry conventions.
     pub const fn operation(self) -> &'static str {
         match self {
-            Self::OpenAiChat => "chat",
+            Self::OpenAiChat | Self::OpenAiResponses => "chat",
+            Self::OpenAiCompletions => "text_completion",
+            Self::OpenAiEmbeddings => "embeddings",
             Self::Http => "http",
         }
     }

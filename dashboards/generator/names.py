@@ -16,6 +16,7 @@ offered_requests_total                      counter    P
 skipped_requests_total                      counter    P  reason
 requests_total                              counter    S  outcome
 http_responses_total                        counter    S  code
+finish_reasons_total                        counter    S  reason
 warm_up_requests_total                      counter    P  outcome
 requests_in_flight                          gauge      R
 request_duration_seconds                    histogram  S

@@ -4,6 +4,9 @@
 use super::body_decoder::Mode;
 use super::error_body;
 use super::openai_chat::OpenAiChat;
+use super::openai_completions::OpenAiCompletions;
+use super::openai_embeddings::OpenAiEmbeddings;
+use super::openai_responses::OpenAiResponses;
 use crate::exchange::{Ask, Call, Delta};
 use crate::framing::Event;
 use crate::plan::{Api, Target};
@@ -57,6 +60,9 @@ pub(super) trait Dialect: Decoder {
 pub(super) fn of(api: Api) -> Option<Arc<dyn Dialect>> {
     match api {
         Api::OpenAiChat => Some(Arc::new(OpenAiChat)),
+        Api::OpenAiCompletions => Some(Arc::new(OpenAiCompletions)),
+        Api::OpenAiResponses => Some(Arc::new(OpenAiResponses)),
+        Api::OpenAiEmbeddings => Some(Arc::new(OpenAiEmbeddings)),
         Api::Http => None,
     }
 }

@@ -3,11 +3,13 @@
 
 mod wire;
 
+pub(super) use wire::Usage;
+
 use super::dialect::Malformed;
 use super::error_body;
 use super::mapped::error_event;
 use super::wire::{parse, parse_value};
-use crate::exchange::{Call, Content, Delta, Usage};
+use crate::exchange::{Call, Content, Delta, Usage as Reported};
 use crate::framing::Event;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, header};
@@ -152,7 +154,8 @@ fn error_in(json: &[u8]) -> String {
     .unwrap_or_else(|| "an error without a message".into())
 }
 
-fn counts(usage: wire::Usage) -> Usage {
+/// The counts in a usage object of any of these APIs.
+pub(super) fn counts(usage: Usage) -> Reported {
     let input_details = usage.prompt_tokens_details.0.or(usage.input_tokens_details.0).unwrap_or_default();
     let output_details =
         usage.completion_tokens_details.0.or(usage.output_tokens_details.0).unwrap_or_default();
@@ -178,17 +181,17 @@ fn counts(usage: wire::Usage) -> Usage {
     ];
     // Zero under one name may be a default, beside the count under another.
     let cached = cached.iter().filter_map(|count| count.0).max();
-    Usage { input, output, cached_input: cached, reasoning }
+    Reported { input, output, cached_input: cached, reasoning }
 }
 
-fn timed(timings: &wire::Timings) -> Option<Usage> {
-    let usage = Usage {
+fn timed(timings: &wire::Timings) -> Option<Reported> {
+    let usage = Reported {
         input: timings.cached.0.and_then(|cached| Some(cached + timings.prompt.0?)),
         output: timings.predicted.0,
         cached_input: timings.cached.0,
         reasoning: None,
     };
-    (usage != Usage::default()).then_some(usage)
+    (usage != Reported::default()).then_some(usage)
 }
 
 fn message_content(message: wire::Message, out: &mut Vec<Content>) {

@@ -5,7 +5,7 @@ mod counting;
 mod credentials;
 mod failures;
 mod fuzz;
-mod golden;
+pub(super) mod golden;
 mod h2server;
 mod heads;
 mod judged;

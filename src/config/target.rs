@@ -18,7 +18,7 @@ pub struct Target {
     /// The dialect that it speaks; `http` has no model call of its own.
     pub api: Api,
     /// Where it is, such as `https://llm.example.net/v1`; the dialect's path is appended (`/chat/completions`), or that
-    /// of a scenario's step.
+    /// of a scenario's step. Its query, if it has one, goes with every request.
     pub base_url: UrlText,
     /// The model that it is asked for; with `api: http` a label only. Default: none is named.
     #[serde(default)]

@@ -1,10 +1,11 @@
 //! What a finish reason means, whoever says it: one table for all dialects.
 
 use enum_map::Enum;
-use strum::VariantArray;
+use strum::IntoStaticStr;
 
 /// The meaning of a finish reason.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, VariantArray, Enum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, IntoStaticStr, Enum)]
+#[strum(serialize_all = "snake_case")]
 pub enum FinishReason {
     /// The model came to an end.
     Stop,
@@ -21,6 +22,10 @@ pub enum FinishReason {
 }
 
 impl FinishReason {
+    /// Every meaning.
+    pub const ALL: [Self; 6] =
+        [Self::Stop, Self::Length, Self::ToolCalls, Self::ContentFilter, Self::Error, Self::Other];
+
     /// The meaning of a reason in the words of any dialect.
     pub fn of(reason: &str) -> Self {
         let reason = reason.trim().to_ascii_lowercase();
@@ -74,15 +79,8 @@ impl FinishReason {
     }
 
     /// Its label value.
-    pub const fn label(self) -> &'static str {
-        match self {
-            Self::Stop => "stop",
-            Self::Length => "length",
-            Self::ToolCalls => "tool_calls",
-            Self::ContentFilter => "content_filter",
-            Self::Error => "error",
-            Self::Other => "other",
-        }
+    pub fn label(self) -> &'static str {
+        self.into()
     }
 }
 

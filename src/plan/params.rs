@@ -5,7 +5,7 @@
 use serde_json::{Map, Value};
 
 /// Parameters that cap the answer instead of `output_tokens`; the first one present counts.
-pub(super) const OUTPUT_CAPS: [&str; 2] = ["max_completion_tokens", "max_tokens"];
+pub(super) const OUTPUT_CAPS: [&str; 3] = ["max_completion_tokens", "max_tokens", "max_output_tokens"];
 
 /// What happens to a key whose patch is null.
 #[derive(Clone, Copy, PartialEq, Eq)]

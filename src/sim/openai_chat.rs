@@ -44,7 +44,7 @@ struct Request {
 }
 
 #[derive(Debug, Deserialize)]
-struct Message {
+pub(crate) struct Message {
     role: String,
     #[serde(default)]
     content: Value,
@@ -124,7 +124,7 @@ impl Request {
 }
 
 impl Message {
-    fn turn(&self) -> Result<Turn, Refusal> {
+    pub(crate) fn turn(&self) -> Result<Turn, Refusal> {
         let text = match &self.content {
             Value::String(text) => text.clone(),
             Value::Null => String::new(),
@@ -249,7 +249,7 @@ fn field(kind: Kind) -> &'static str {
     }
 }
 
-fn positive(tokens: i64) -> Result<usize, Refusal> {
+pub(crate) fn positive(tokens: i64) -> Result<usize, Refusal> {
     match usize::try_from(tokens) {
         Ok(tokens) if tokens > 0 => Ok(tokens),
         _ => Err(Refusal::Invalid(format!("max_tokens must be at least 1, got {tokens}."))),
@@ -257,7 +257,7 @@ fn positive(tokens: i64) -> Result<usize, Refusal> {
 }
 
 /// Reasoning tokens for each effort; the fault `reasoning` makes a model reason without being asked.
-fn effort(effort: &str) -> Result<usize, Refusal> {
+pub(crate) fn effort(effort: &str) -> Result<usize, Refusal> {
     match effort {
         "none" => Ok(0),
         "minimal" => Ok(8),
@@ -268,7 +268,7 @@ fn effort(effort: &str) -> Result<usize, Refusal> {
     }
 }
 
-fn stop_sequences(stop: Option<&Value>) -> Result<Vec<String>, Refusal> {
+pub(crate) fn stop_sequences(stop: Option<&Value>) -> Result<Vec<String>, Refusal> {
     match stop {
         None | Some(Value::Null) => Ok(Vec::new()),
         Some(Value::String(one)) => Ok(vec![one.clone()]),

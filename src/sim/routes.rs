@@ -20,6 +20,9 @@ use super::faults::Fault;
 use super::gemini::Gemini;
 use super::ollama::Ollama;
 use super::openai_chat::{self, OpenAiChat};
+use super::openai_completions::OpenAiCompletions;
+use super::openai_embeddings::OpenAiEmbeddings;
+use super::openai_responses::OpenAiResponses;
 use super::rerank::Rerank;
 use super::rules::FaultRule;
 use super::shared::Shared;
@@ -27,8 +30,11 @@ use super::tgi::Tgi;
 use super::truth::Truth;
 
 /// Every dialect and its path; a path may have parameters in braces.
-pub(crate) const DIALECTS: [(&str, &dyn Dialect); 10] = [
+pub(crate) const DIALECTS: [(&str, &dyn Dialect); 13] = [
     ("/v1/chat/completions", &OpenAiChat),
+    ("/v1/completions", &OpenAiCompletions),
+    ("/v1/responses", &OpenAiResponses),
+    ("/v1/embeddings", &OpenAiEmbeddings),
     ("/v1/messages", &Anthropic),
     ("/v1beta/models/{method}", &Gemini),
     ("/v1/projects/{project}/locations/{location}/publishers/google/models/{method}", &Gemini),
@@ -169,10 +175,9 @@ async fn not_found() -> Response {
 pub fn help() -> String {
     let paths: Vec<&str> = answering().into_iter().chain(OTHERS).collect();
     format!(
-        "Speaks OpenAI's chat completions, Anthropic's messages, Google's generateContent (Gemini and Vertex AI), \
+        "Speaks OpenAI's chat completions, completions, responses and embeddings, Anthropic's messages, Google's generateContent (Gemini and Vertex AI), \
          Ollama's chat and generate, Text Generation Inference, rerankers in Cohere's and Jina's form, and an application \
-         of its own: {}. Every other path is 404: there are no text completions, responses, embeddings, audio or \
-         images.\n\n\
+         of its own: {}. Every other path is 404: there are no audio or images.\n\n\
          Faults, with the defaults of their parameters: {}. Each may have probability=, max=, lasts= and path= as well.",
         paths.join(", "),
         Fault::all()

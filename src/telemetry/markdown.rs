@@ -2,7 +2,7 @@
 
 use crate::catalogue::{HTTP_CODES, Key, Kind, Metric, PROCESS, Subject, buckets::Buckets};
 use crate::event::{
-    LimitKind, Outcome, Phase, RunResult, SkipReason, SkippedRun, Source, TURNS, TokenType,
+    FinishReason, LimitKind, Outcome, Phase, RunResult, SkipReason, SkippedRun, Source, TURNS, TokenType,
     Unit as BudgetUnit,
 };
 use crate::telemetry::otlp::{Dropped, Signal};
@@ -56,10 +56,11 @@ fn label_values(out: &mut String) {
     out.push_str("\n## Label values\n\n| label | values |\n| --- | --- |\n");
     let codes: Vec<String> =
         HTTP_CODES.iter().map(|(_, text)| (*text).to_owned()).chain(["other".to_owned()]).collect();
-    let rows: [(&str, Vec<String>); 13] = [
+    let rows: [(&str, Vec<String>); 14] = [
         ("outcome", Outcome::all().map(Outcome::label).map(str::to_owned).collect()),
         ("code", codes),
         ("turn", TURNS.map(str::to_owned).to_vec()),
+        ("reason of a finish", FinishReason::ALL.iter().map(|it| it.label().to_owned()).collect()),
         ("reason of a skipped request", SkipReason::ALL.iter().map(|it| it.label().to_owned()).collect()),
         ("reason of a skipped run", SkippedRun::ALL.iter().map(|it| it.label().to_owned()).collect()),
         ("result", RunResult::ALL.iter().map(|it| it.label().to_owned()).collect()),

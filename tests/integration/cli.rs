@@ -284,7 +284,7 @@ async fn what_prints_prints_to_stdout() {
     assert!(version.starts_with(&begin) && version.contains(", rustc 1."), "{version}");
     assert!(ok(bare(&["help", "run"]).await).contains("--at <INSTANT>"));
     let help = ok(bare(&["sim", "--help"]).await);
-    for said in ["stall;after=3;for=2s", "slow_retrieval", "/v1/chat/completions", "no text completions"] {
+    for said in ["stall;after=3;for=2s", "slow_retrieval", "/v1/chat/completions", "audio"] {
         assert!(help.split_whitespace().collect::<Vec<_>>().join(" ").contains(said), "{said}: {help}");
     }
 }

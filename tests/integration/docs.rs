@@ -100,6 +100,22 @@ fn words(line: &str) -> Vec<String> {
 }
 
 #[test]
+fn every_dialect_has_its_row() {
+    let table = std::fs::read_to_string(root().join("docs/dialects.md")).unwrap();
+    let rows: Vec<Vec<&str>> = table
+        .lines()
+        .filter(|line| line.starts_with("| `"))
+        .map(|line| line.trim_matches('|').split('|').map(str::trim).collect())
+        .collect();
+    let names: Vec<&str> = rows.iter().map(|row| row[0].trim_matches('`')).collect();
+    assert_eq!(names, plan::Api::ALL.map(plan::Api::name));
+    for (row, api) in rows.iter().zip(plan::Api::ALL) {
+        assert!(row.len() == 10 && row.iter().all(|cell| !cell.is_empty()), "{row:?}");
+        assert!(api.path().is_none_or(|path| row[1].contains(path)), "{row:?}");
+    }
+}
+
+#[test]
 fn links_lead_to_files() {
     for page in pages() {
         let links = page.text.split("](").skip(1).map(|rest| rest.split(')').next().unwrap());

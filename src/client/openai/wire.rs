@@ -98,7 +98,7 @@ pub(super) struct Function {
 /// Usage under the names of OpenAI's APIs and of those that are like them.
 #[derive(Default, Deserialize)]
 #[serde(default)]
-pub(super) struct Usage {
+pub(in crate::client) struct Usage {
     pub(super) prompt_tokens: Count,
     pub(super) completion_tokens: Count,
     pub(super) input_tokens: Count,

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 const STEP: Duration = Duration::from_millis(10);
 
 /// The frames of a stream: its events, each followed by a blank line.
-pub(super) fn frames(stream: &str) -> Vec<&str> {
+pub(in crate::client) fn frames(stream: &str) -> Vec<&str> {
     let mut frames = Vec::new();
     let mut rest = stream;
     while let Some(at) = rest.find("\n\n").map(|at| at + 2).or(rest.find("\r\n\r\n").map(|at| at + 4)) {
@@ -26,7 +26,7 @@ pub(super) fn frames(stream: &str) -> Vec<&str> {
 }
 
 /// The dialect of most of these streams.
-pub(super) fn decoder() -> Arc<dyn Decoder> {
+pub(in crate::client) fn decoder() -> Arc<dyn Decoder> {
     Arc::new(OpenAiChat)
 }
 
@@ -35,7 +35,7 @@ fn read(frames: &[&str], start: Instant) -> Read {
 }
 
 /// Decodes each frame in turn, then the end of the body.
-pub(super) fn read_by(
+pub(in crate::client) fn read_by(
     decoder: Arc<dyn Decoder>,
     mode: impl Into<Expected>,
     frames: &[&str],
@@ -56,7 +56,11 @@ fn golden(stream: &str) -> String {
 }
 
 /// The outcome on a few lines: timestamps and gaps in milliseconds from the start.
-pub(super) fn golden_by(decoder: Arc<dyn Decoder>, mode: impl Into<Expected>, frames: &[&str]) -> String {
+pub(in crate::client) fn golden_by(
+    decoder: Arc<dyn Decoder>,
+    mode: impl Into<Expected>,
+    frames: &[&str],
+) -> String {
     let start = Instant::now();
     let read = read_by(decoder, mode, frames, start);
     let at = |mark: Option<Instant>| mark.map_or("-".into(), |mark| (mark - start).as_millis().to_string());

@@ -5,7 +5,9 @@
 use super::cell::{By, ByCode, Cell, Info, Made, Modality, Money, Named, Read, Seen};
 use super::snapshot::{Gathering, LabelValue};
 use crate::catalogue::{Key, Metric, Subject, When, rows};
-use crate::event::{LimitKind, Outcome, Phase, RunResult, SkipReason, SkippedRun, Source, TokenType};
+use crate::event::{
+    FinishReason, LimitKind, Outcome, Phase, RunResult, SkipReason, SkippedRun, Source, TokenType,
+};
 use crate::telemetry::value::{Counter, Gauge, Histogram, Level, OptionalGauge, TimeCounter};
 use std::marker::PhantomData;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};

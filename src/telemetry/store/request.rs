@@ -1,7 +1,7 @@
 //! What a request that has ended adds to the series of its place.
 
 use super::cells::{Cells, about, row};
-use crate::event::{Request, TokenType};
+use crate::event::{FinishReason, Request, TokenType};
 use crate::telemetry::value::Trace;
 
 /// Tokens and cost of every request, warm-up and failed ones included; the rest outside warm-up.
@@ -16,6 +16,9 @@ pub(super) fn ended(cells: &Cells<about::Step>, request: &Request, trace: Option
     }
     if let Some(status) = request.observed.status {
         cells.get(row::HttpResponses)[status].add(1);
+    }
+    if let Some(reason) = &request.observed.finish_reason {
+        cells.get(row::FinishReasons)[FinishReason::of(reason)].add(1);
     }
     for check in &request.failed_checks {
         cells.get(row::CheckFailures).at_or_other(check, |failures| failures.add(1));

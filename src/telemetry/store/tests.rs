@@ -257,6 +257,20 @@ fn trap_18_output_length_stands_beside_the_time() {
 }
 
 #[test]
+fn finish_reasons_are_counted_by_their_meaning() {
+    let fixture = Fixture::small();
+    for reason in ["stop", "end_turn", "abort", "because"] {
+        play(&fixture.sink, fixture.steady(), Outcome::Ok, |request| {
+            request.observed.finish_reason = Some(reason.to_owned());
+        });
+    }
+    let values = fixture.values();
+    for (reason, n) in [("stop", 2.0), ("error", 1.0), ("other", 1.0), ("length", 0.0)] {
+        assert!(close(values.sum(Metric::FinishReasons, &format!("reason={reason}")), n), "{reason}");
+    }
+}
+
+#[test]
 fn trap_20_series_and_memory_do_not_grow_with_the_run() {
     let fixture = Fixture::small();
     let turn = |n: u16| {

@@ -1,0 +1,114 @@
+//! `POST {base_url}/embeddings`: vectors for texts. Nothing is generated, and nothing is streamed. Pure: no connection,
+//! no clock.
+
+use super::body_decoder::MAX_BODY;
+use super::dialect::{Decoder, Demands, Dialect, Malformed};
+use super::openai;
+use super::wire::{List, Object, Told, parse};
+use crate::exchange::{Ask, Call, Delta, Role};
+use crate::framing::Event;
+use crate::plan::{Target, apply_patch};
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+/// The OpenAI embeddings dialect.
+pub(super) struct OpenAiEmbeddings;
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Answer {
+    data: List<Object<Item>>,
+    usage: Object<openai::Usage>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Item {
+    /// An array of numbers, or their bytes in base64.
+    embedding: Told,
+}
+
+impl Decoder for OpenAiEmbeddings {
+    /// An answer that comes as a stream has its document in one event.
+    fn decode_event(&self, event: Event<'_>) -> Result<Delta, Malformed> {
+        match openai::common_event(event) {
+            Some(delta) => Ok(delta),
+            None => self.decode_whole(event.data.as_bytes()),
+        }
+    }
+
+    fn decode_whole(&self, body: &[u8]) -> Result<Delta, Malformed> {
+        let answer: Answer = parse("the answer", body)?;
+        if !answer.data.objects().any(|item| item.embedding.0) {
+            return Err(Malformed::Missing("the answer's embedding"));
+        }
+        Ok(Delta { usage: answer.usage.0.map(openai::counts), terminal: true, ..Delta::default() })
+    }
+
+    fn places(&self, _: bool) -> Option<String> {
+        None
+    }
+
+    fn demands(&self) -> Demands {
+        Demands { end: false, content: false, awaits: false, most_whole: MAX_BODY }
+    }
+}
+
+impl Dialect for OpenAiEmbeddings {
+    /// The input is the texts of the user's messages. There is no output to limit.
+    fn encode(&self, target: &Target, ask: &Ask) -> Call {
+        let mut body = Map::new();
+        if !target.model.is_empty() {
+            body.insert("model".into(), Value::from(&*target.model));
+        }
+        let texts = ask.messages.iter().filter(|message| message.role == Role::User);
+        body.insert("input".into(), texts.map(|message| Value::from(&*message.text)).collect());
+        apply_patch(&mut body, &ask.params);
+        Call { most_output_tokens: Some(0), ..openai::call("/embeddings".into(), body, None) }
+    }
+
+    fn prompt_texts(&self, body: &[u8]) -> Vec<String> {
+        let body: Value = serde_json::from_slice(body).unwrap_or_default();
+        body.get("input").map(openai::texts).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::client::testing::target;
+    use crate::exchange::{Message, Usage};
+    use serde_json::json;
+    use std::sync::Arc;
+
+    #[test]
+    fn a_request() {
+        let message = |role, text: &str| Message { role, text: text.into() };
+        let messages =
+            vec![message(Role::System, "Be brief."), message(Role::User, "a"), message(Role::User, "b")];
+        let params = Arc::new(json!({ "dimensions": 8 }).as_object().unwrap().clone());
+        let ask = Ask { messages, stream: true, output_tokens: Some(7), params };
+        let call = OpenAiEmbeddings.encode(&target("http://h/v1"), &ask);
+        assert_eq!((call.path.as_str(), call.stream), ("/embeddings", false));
+        assert_eq!((call.output_tokens, call.most_output_tokens), (None, Some(0)));
+        let body: Value = serde_json::from_slice(&call.body).unwrap();
+        assert_eq!(body, json!({ "model": "m", "input": ["a", "b"], "dimensions": 8 }));
+        assert_eq!(OpenAiEmbeddings.prompt_texts(&call.body), ["a", "b"]);
+    }
+
+    #[test]
+    fn an_answer() {
+        let usage = Usage { input: Some(5), ..Usage::default() };
+        let expected = Delta { usage: Some(usage), terminal: true, ..Delta::default() };
+        for embedding in ["[0.5,-1]", "\"AAAA\""] {
+            let body = format!(
+                r#"{{"object":"list","data":[{{"index":0,"embedding":{embedding}}}],"usage":{{"prompt_tokens":5,"total_tokens":5}}}}"#
+            );
+            assert_eq!(OpenAiEmbeddings.decode_whole(body.as_bytes()).unwrap(), expected);
+        }
+        for body in [r#"{"data":[]}"#, r#"{"data":[{"embedding":[]}]}"#, "{}"] {
+            let error = OpenAiEmbeddings.decode_whole(body.as_bytes()).unwrap_err().to_string();
+            assert_eq!(error, "the answer's embedding is missing");
+        }
+    }
+}

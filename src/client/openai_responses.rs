@@ -1,0 +1,308 @@
+//! `POST {base_url}/responses`: OpenAI's API of items and named events. Pure: no connection, no clock.
+
+use super::dialect::{Decoder, Dialect, Malformed};
+use super::error_body;
+use super::openai;
+use super::openai_chat::role;
+use super::wire::{List, Object, Text, parse, parse_value};
+use crate::exchange::{Ask, Call, Content, Delta};
+use crate::framing::Event;
+use crate::plan::{Target, apply_patch};
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+/// The OpenAI responses dialect.
+pub(super) struct OpenAiResponses;
+
+/// An event of a stream.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Chunk {
+    r#type: Text,
+    delta: Text,
+    item: Object<Item>,
+    response: Object<Response>,
+}
+
+/// A response, complete or not.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Response {
+    status: Text,
+    incomplete_details: Object<Incomplete>,
+    output: List<Object<Item>>,
+    usage: Object<openai::Usage>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Incomplete {
+    reason: Text,
+}
+
+/// An item of the output: a message, reasoning, or a call.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Item {
+    r#type: Text,
+    content: List<Object<Part>>,
+    summary: List<Object<Part>>,
+    name: Text,
+    arguments: Text,
+    input: Text,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Part {
+    text: Text,
+    refusal: Text,
+}
+
+impl Decoder for OpenAiResponses {
+    fn decode_event(&self, event: Event<'_>) -> Result<Delta, Malformed> {
+        if let Some(delta) = openai::common_event(event) {
+            return Ok(delta);
+        }
+        let json = event.data.as_bytes();
+        let chunk: Chunk = parse("an event of the stream", json)?;
+        let kind = chunk.r#type.0.or(event.name.map(str::to_owned)).unwrap_or_default();
+        let generated = |make: fn(String) -> Content| Delta {
+            content: chunk.delta.0.clone().map(make).into_iter().collect(),
+            ..Delta::default()
+        };
+        Ok(match kind.as_str() {
+            "response.output_text.delta" | "response.audio.transcript.delta" => generated(Content::Text),
+            "response.refusal.delta" => generated(Content::Refusal),
+            "response.reasoning_text.delta" | "response.reasoning_summary_text.delta" => {
+                generated(Content::Reasoning)
+            }
+            "response.function_call_arguments.delta"
+            | "response.custom_tool_call_input.delta"
+            | "response.mcp_call_arguments.delta" => generated(Content::ToolCall),
+            "response.output_item.added" => {
+                let name = chunk.item.0.and_then(|item| item.name.0);
+                Delta { content: name.map(Content::ToolCall).into_iter().collect(), ..Delta::default() }
+            }
+            "response.failed" | "error" => {
+                Delta { error: Some(error_in(json, "/response")), ..Delta::default() }
+            }
+            "response.completed" | "response.incomplete" | "response.cancelled" => {
+                let response = chunk.response.0.unwrap_or_default();
+                let finish = finish(&response).or_else(|| kind.rsplit('.').next().map(str::to_owned));
+                Delta {
+                    finish,
+                    repeated: content(response.output),
+                    usage: response.usage.0.map(openai::counts),
+                    terminal: true,
+                    ..Delta::default()
+                }
+            }
+            // Progress, and the parts once more when each is complete.
+            _ => Delta::default(),
+        })
+    }
+
+    fn decode_whole(&self, body: &[u8]) -> Result<Delta, Malformed> {
+        let response: Response = parse("the answer", body)?;
+        if response.status.0.as_deref() == Some("failed") {
+            return Ok(Delta { error: Some(error_in(body, "")), ..Delta::default() });
+        }
+        if response.status.0.is_none() && response.output.0.is_empty() {
+            return Err(Malformed::Missing("the answer's output"));
+        }
+        Ok(Delta {
+            finish: finish(&response),
+            content: content(response.output),
+            usage: response.usage.0.map(openai::counts),
+            terminal: true,
+            ..Delta::default()
+        })
+    }
+
+    fn places(&self, whole: bool) -> Option<String> {
+        Some(if whole { "`output[].content`" } else { "`response.*.delta`" }.to_owned())
+    }
+}
+
+impl Dialect for OpenAiResponses {
+    /// System messages are the instructions. The parameters are a JSON merge patch, as in chat completions.
+    fn encode(&self, target: &Target, ask: &Ask) -> Call {
+        let mut body = Map::new();
+        if !target.model.is_empty() {
+            body.insert("model".into(), Value::from(&*target.model));
+        }
+        let input: Vec<Value> = ask
+            .messages
+            .iter()
+            .map(|message| json!({ "role": role(message.role), "content": &*message.text }))
+            .collect();
+        body.insert("input".into(), input.into());
+        body.insert("stream".into(), ask.stream.into());
+        // Nobody reads the responses of probes later.
+        body.insert("store".into(), false.into());
+        if let Some(most) = ask.output_tokens {
+            body.insert("max_output_tokens".into(), most.into());
+        }
+        apply_patch(&mut body, &ask.params);
+        let output_tokens = body.get("max_output_tokens").and_then(Value::as_u64);
+        openai::call("/responses".into(), body, output_tokens)
+    }
+
+    fn prompt_texts(&self, body: &[u8]) -> Vec<String> {
+        let body: Value = serde_json::from_slice(body).unwrap_or_default();
+        let mut all = body.get("instructions").map(openai::texts).unwrap_or_default();
+        match body.get("input") {
+            Some(Value::String(text)) => all.push(text.clone()),
+            Some(messages) => all.extend(openai::message_texts(messages)),
+            None => {}
+        }
+        all
+    }
+}
+
+/// The reason why a response is incomplete, else its status.
+fn finish(response: &Response) -> Option<String> {
+    let reason = response.incomplete_details.0.as_ref().and_then(|details| details.reason.0.clone());
+    reason.or_else(|| response.status.0.clone())
+}
+
+/// The message of the error in a response, or of an error event.
+fn error_in(json: &[u8], response: &str) -> String {
+    let Ok(value) = parse_value("the answer", json) else {
+        return "an error that is too long to tell".into();
+    };
+    let inner = value.pointer(response).and_then(|response| response.get("error"));
+    match inner.filter(|error| !error_body::is_nothing(error)) {
+        Some(error) => error_body::describe(error),
+        None => {
+            error_body::error_in(&value).unwrap_or_else(|| "the response has failed, and says no more".into())
+        }
+    }
+}
+
+fn content(output: List<Object<Item>>) -> Vec<Content> {
+    let mut all = Vec::new();
+    for item in output.objects() {
+        let reasoning = item.r#type.0.as_deref() == Some("reasoning");
+        for part in item.summary.objects().chain(item.content.objects()) {
+            all.extend(part.text.0.map(if reasoning { Content::Reasoning } else { Content::Text }));
+            all.extend(part.refusal.0.map(Content::Refusal));
+        }
+        let call = [item.name.0, item.arguments.0, item.input.0];
+        all.extend(call.into_iter().flatten().map(Content::ToolCall));
+    }
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::client::answer::Read;
+    use crate::client::body_decoder::Mode;
+    use crate::client::testing::target;
+    use crate::client::tests::golden::{frames, read_by};
+    use crate::event::{Failure, Outcome};
+    use crate::exchange::{Message, Role, Usage};
+    use std::sync::Arc;
+    use tokio::time::Instant;
+
+    fn read(text: &str) -> Read {
+        read_by(Arc::new(OpenAiResponses), Mode::Sse, &frames(text), Instant::now())
+    }
+
+    const STREAM: &str = include_str!("../../tests/streams/responses.sse");
+
+    #[test]
+    fn a_request() {
+        let message = |role, text: &str| Message { role, text: text.into() };
+        let messages = vec![message(Role::System, "Be brief."), message(Role::User, "Hi")];
+        let ask = Ask { messages, stream: true, output_tokens: Some(7), params: Arc::default() };
+        let call = OpenAiResponses.encode(&target("http://h/v1"), &ask);
+        assert_eq!((call.path.as_str(), call.stream, call.output_tokens), ("/responses", true, Some(7)));
+        let body: Value = serde_json::from_slice(&call.body).unwrap();
+        let expected = json!({
+            "model": "m", "stream": true, "store": false, "max_output_tokens": 7,
+            "input": [{ "role": "system", "content": "Be brief." }, { "role": "user", "content": "Hi" }],
+        });
+        assert_eq!(body, expected);
+        assert_eq!(OpenAiResponses.prompt_texts(&call.body), ["Be brief.", "Hi"]);
+    }
+
+    #[test]
+    fn a_recorded_stream_however_it_is_split() {
+        let whole = read(STREAM);
+        assert_eq!(
+            (whole.outcome, whole.generated.text.as_str()),
+            (Outcome::Ok, "Hello there"),
+            "{:?}",
+            whole.detail
+        );
+        assert_eq!((whole.generated.reasoning.as_str(), whole.finish.as_deref()), ("hm", Some("completed")));
+        assert_eq!(whole.gaps.as_slice().len(), 2);
+        let tokens = whole.evidence.tokens(crate::client::answer::Counted::default());
+        assert_eq!((tokens.input.map(|it| it.n), tokens.output.map(|it| it.n)), (Some(9), Some(12)));
+        assert_eq!((tokens.cached_input, tokens.reasoning), (Some(4), Some(8)));
+        for at in 1..STREAM.len() {
+            let (head, tail) = STREAM.split_at(at);
+            let split = read_by(Arc::new(OpenAiResponses), Mode::Sse, &[head, tail], Instant::now());
+            assert_eq!((split.outcome, split.generated.text.as_str()), (Outcome::Ok, "Hello there"), "{at}");
+        }
+    }
+
+    #[test]
+    fn outcomes_of_hostile_streams() {
+        let cut = STREAM.split("event: response.completed").next().unwrap();
+        assert_eq!(read(cut).outcome, Outcome::Failed(Failure::Truncated));
+        let end = |event: &str| read(&format!("{cut}data: {event}\n\n"));
+        for event in [
+            r#"{"type":"response.failed","response":{"status":"failed","error":{"code":"server_error","message":"boom"}}}"#,
+            r#"{"type":"error","code":"server_error","message":"boom","param":null}"#,
+            r#"{"type":"error","error":{"type":"server_error","message":"boom"}}"#,
+        ] {
+            let failed = end(event);
+            assert_eq!(failed.outcome, Outcome::Failed(Failure::StreamError), "{event}");
+            assert_eq!(failed.detail.as_deref(), Some("server_error: boom"), "{event}");
+        }
+        let short = end(
+            r#"{"type":"response.incomplete","response":{"status":"incomplete","incomplete_details":{"reason":"max_output_tokens"}}}"#,
+        );
+        assert_eq!((short.outcome, short.finish.as_deref()), (Outcome::Ok, Some("max_output_tokens")));
+        let cancelled = end(r#"{"type":"response.cancelled","response":{"status":"cancelled"}}"#);
+        assert_eq!(cancelled.outcome, Outcome::Failed(Failure::StreamError));
+        let bare = end(r#"{"type":"response.completed","response":{"usage":null}}"#);
+        assert_eq!((bare.outcome, bare.generated.text.as_str()), (Outcome::Ok, "Hello there"));
+        // No deltas: what the last event repeats is the content.
+        let last = STREAM.split_once("event: response.completed").unwrap().1;
+        assert_eq!(read(&format!("event: response.completed{last}")).generated.text, "Hello there");
+    }
+
+    #[test]
+    fn a_whole_answer() {
+        let body = br#"{"status":"incomplete","incomplete_details":{"reason":"max_output_tokens"},"output":[
+            {"type":"reasoning","summary":[{"type":"summary_text","text":"hm"}]},
+            {"type":"message","content":[{"type":"output_text","text":"a"},{"type":"refusal","refusal":"no"}]},
+            {"type":"function_call","name":"f","arguments":"{}"}],
+            "usage":{"input_tokens":3,"output_tokens":2,"input_tokens_details":{"cached_tokens":1}}}"#;
+        let expected = Delta {
+            content: vec![
+                Content::Reasoning("hm".into()),
+                Content::Text("a".into()),
+                Content::Refusal("no".into()),
+                Content::ToolCall("f".into()),
+                Content::ToolCall("{}".into()),
+            ],
+            finish: Some("max_output_tokens".into()),
+            usage: Some(Usage { input: Some(3), output: Some(2), cached_input: Some(1), reasoning: None }),
+            terminal: true,
+            ..Delta::default()
+        };
+        assert_eq!(OpenAiResponses.decode_whole(body).unwrap(), expected);
+        let failed = br#"{"status":"failed","error":{"code":"server_error","message":"boom"},"output":[]}"#;
+        assert_eq!(
+            OpenAiResponses.decode_whole(failed).unwrap().error.as_deref(),
+            Some("server_error: boom")
+        );
+        assert!(OpenAiResponses.decode_whole(b"{}").is_err());
+    }
+}

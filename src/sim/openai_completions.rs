@@ -1,0 +1,154 @@
+//! OpenAI completions as served by vLLM: `POST /v1/completions`.
+//!
+//! Pure reading and writing of this one dialect; it knows nothing about engines, sockets or faults.
+
+use http::request::Parts;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::dialect::{Answer, Delta, Dialect, Ending, Endpoint, Read, Refusal, Service};
+use super::effects::{Effects, UsageStyle};
+use super::generation::{Ask, Finish, Kind, Turn, Usage};
+use super::openai_chat::{counts, error, positive, stop_sequences};
+use super::wire::{Event, Framing};
+
+/// The OpenAI completions dialect.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct OpenAiCompletions;
+
+#[derive(Debug, Deserialize)]
+struct Request {
+    model: String,
+    prompt: Value,
+    #[serde(default)]
+    stream: Option<bool>,
+    #[serde(default)]
+    stream_options: Option<StreamOptions>,
+    #[serde(default)]
+    max_tokens: Option<i64>,
+    #[serde(default)]
+    stop: Option<Value>,
+    #[serde(default)]
+    seed: Option<i64>,
+    #[serde(default)]
+    ignore_eos: Option<bool>,
+}
+
+#[derive(Debug, Deserialize)]
+struct StreamOptions {
+    #[serde(default)]
+    include_usage: bool,
+}
+
+/// Writes one answer.
+#[derive(Debug)]
+struct Completion {
+    id: String,
+    created: i64,
+    model: String,
+    include_usage: bool,
+}
+
+impl Endpoint for OpenAiCompletions {
+    fn name(&self) -> &'static str {
+        "openai-completions"
+    }
+
+    fn service(&self) -> Service {
+        Service::Model
+    }
+
+    fn error(&self, refusal: &Refusal) -> Value {
+        error(refusal)
+    }
+}
+
+impl Dialect for OpenAiCompletions {
+    fn read(&self, _parts: &Parts, body: &[u8], id: &str, created: i64) -> Result<Read, Refusal> {
+        let request: Request = serde_json::from_slice(body)
+            .map_err(|error| Refusal::Invalid(format!("invalid request body: {error}")))?;
+        let Value::String(prompt) = request.prompt else {
+            return Err(Refusal::Invalid("prompt must be a string".to_owned()));
+        };
+        let answer = Completion {
+            id: format!("cmpl-{id}"),
+            created,
+            model: request.model.clone(),
+            include_usage: request.stream_options.is_some_and(|options| options.include_usage),
+        };
+        let ask = Ask {
+            model: request.model,
+            turns: vec![Turn { role: "user".to_owned(), text: prompt }],
+            max_tokens: request.max_tokens.map(positive).transpose()?,
+            stop: stop_sequences(request.stop.as_ref())?,
+            seed: request.seed.unwrap_or_default().cast_unsigned(),
+            ignore_eos: request.ignore_eos.unwrap_or_default(),
+            reasoning: Some(0),
+            stream: request.stream.unwrap_or_default(),
+            ..Ask::default()
+        };
+        Ok(Read { ask, answer: Box::new(answer), framing: Framing::Sse, retrieval: None })
+    }
+}
+
+impl Completion {
+    fn body(&self, choices: &Value, usage: Option<Usage>) -> Value {
+        let mut body = json!({
+            "id": self.id,
+            "object": "text_completion",
+            "created": self.created,
+            "model": self.model,
+            "choices": choices,
+        });
+        if let (Some(usage), Some(body)) = (usage, body.as_object_mut()) {
+            body.insert("usage".to_owned(), counts(usage));
+        }
+        body
+    }
+
+    fn chunk(&self, text: &str, finish: Option<Finish>, usage: Option<Usage>) -> Event {
+        let finish = finish.map(Finish::name);
+        let choice = json!([{"index": 0, "text": text, "logprobs": null, "finish_reason": finish}]);
+        Event::plain(self.body(&choice, usage).to_string())
+    }
+}
+
+impl Answer for Completion {
+    fn open(&self, _: Option<Usage>) -> Vec<Event> {
+        Vec::new()
+    }
+
+    fn empty(&self) -> Event {
+        self.chunk("", None, None)
+    }
+
+    fn delta(&self, delta: &Delta) -> Event {
+        Event { tokens: delta.tokens, ..self.chunk(&delta.text, None, None) }
+    }
+
+    fn close(&self, end: &Ending, effects: &Effects) -> Vec<Event> {
+        let usage = Some(end.usage).filter(|_| self.include_usage);
+        let riding = usage.filter(|_| effects.usage == UsageStyle::OnFinish);
+        let own = usage.filter(|_| effects.usage == UsageStyle::Own);
+        let mut events = vec![self.chunk("", Some(end.finish), riding)];
+        events.extend(own.map(|usage| Event::plain(self.body(&json!([]), Some(usage)).to_string())));
+        events
+    }
+
+    fn terminal(&self) -> Option<Event> {
+        Some(Event::plain("[DONE]"))
+    }
+
+    fn error(&self, refusal: &Refusal) -> Event {
+        Event::plain(error(refusal).to_string())
+    }
+
+    fn whole(&self, parts: &[Delta], end: &Ending, effects: &Effects) -> Value {
+        let text: String =
+            parts.iter().filter(|part| part.kind != Kind::Hidden).map(|part| part.text.as_str()).collect();
+        let choice =
+            json!([{"index": 0, "text": text, "logprobs": null, "finish_reason": end.finish.name()}]);
+        let choices = if effects.no_choices { json!([]) } else { choice };
+        self.body(&choices, Some(end.usage).filter(|_| effects.usage != UsageStyle::Absent))
+    }
+}

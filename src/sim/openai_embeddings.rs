@@ -1,0 +1,112 @@
+//! OpenAI embeddings: `POST /v1/embeddings`. The engine prefills the texts and generates nothing.
+//!
+//! Pure reading and writing of this one dialect; it knows nothing about engines, sockets or faults.
+
+use http::request::Parts;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::dialect::{Answer, Delta, Dialect, Ending, Endpoint, Read, Refusal, Service};
+use super::effects::{Effects, UsageStyle};
+use super::generation::{Ask, Task, Turn, Usage};
+use super::openai_chat::error;
+use super::wire::{Event, Framing};
+
+/// Number of dimensions, where the request does not say.
+const DIMENSIONS: usize = 16;
+/// Maximum number of dimensions.
+const MAX_DIMENSIONS: usize = 4096;
+
+/// The OpenAI embeddings dialect.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct OpenAiEmbeddings;
+
+#[derive(Debug, Deserialize)]
+struct Request {
+    model: String,
+    input: Value,
+    #[serde(default)]
+    dimensions: Option<usize>,
+}
+
+/// Writes one answer.
+#[derive(Debug)]
+struct Embeddings {
+    model: String,
+    inputs: usize,
+    dimensions: usize,
+}
+
+impl Endpoint for OpenAiEmbeddings {
+    fn name(&self) -> &'static str {
+        "openai-embeddings"
+    }
+
+    fn service(&self) -> Service {
+        Service::Model
+    }
+
+    fn error(&self, refusal: &Refusal) -> Value {
+        error(refusal)
+    }
+}
+
+impl Dialect for OpenAiEmbeddings {
+    fn read(&self, _parts: &Parts, body: &[u8], _id: &str, _created: i64) -> Result<Read, Refusal> {
+        let request: Request = serde_json::from_slice(body)
+            .map_err(|error| Refusal::Invalid(format!("invalid request body: {error}")))?;
+        let texts: Vec<String> = match request.input {
+            Value::String(text) => vec![text],
+            Value::Array(texts) => texts.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
+            _ => Vec::new(),
+        };
+        let dimensions = request.dimensions.unwrap_or(DIMENSIONS);
+        if texts.is_empty() || !(1..=MAX_DIMENSIONS).contains(&dimensions) {
+            return Err(Refusal::Invalid("input must be text, and dimensions 1 to 4096".to_owned()));
+        }
+        let answer = Embeddings { model: request.model.clone(), inputs: texts.len(), dimensions };
+        let turns = texts.into_iter().map(|text| Turn { role: "user".to_owned(), text }).collect();
+        let ask = Ask { model: request.model, turns, task: Task::Prefill, ..Ask::default() };
+        Ok(Read { ask, answer: Box::new(answer), framing: Framing::Sse, retrieval: None })
+    }
+}
+
+impl Answer for Embeddings {
+    fn open(&self, _: Option<Usage>) -> Vec<Event> {
+        Vec::new()
+    }
+
+    fn empty(&self) -> Event {
+        Event::default()
+    }
+
+    fn delta(&self, _delta: &Delta) -> Event {
+        Event::default()
+    }
+
+    fn close(&self, _end: &Ending, _effects: &Effects) -> Vec<Event> {
+        Vec::new()
+    }
+
+    fn terminal(&self) -> Option<Event> {
+        None
+    }
+
+    fn error(&self, refusal: &Refusal) -> Event {
+        Event::plain(error(refusal).to_string())
+    }
+
+    fn whole(&self, _parts: &[Delta], end: &Ending, effects: &Effects) -> Value {
+        let vector: Vec<f64> = (0..self.dimensions).map(|n| 1.0 / (n + 1) as f64).collect();
+        let items = if effects.no_choices { 0 } else { self.inputs };
+        let data: Vec<Value> = (0..items)
+            .map(|index| json!({"object": "embedding", "index": index, "embedding": vector}))
+            .collect();
+        let mut body = json!({"object": "list", "model": self.model, "data": data});
+        if let (true, Some(body)) = (effects.usage != UsageStyle::Absent, body.as_object_mut()) {
+            let input = end.usage.input;
+            body.insert("usage".to_owned(), json!({"prompt_tokens": input, "total_tokens": input}));
+        }
+        body
+    }
+}
