@@ -3,7 +3,9 @@
 use super::reload::Reply;
 use crate::engine::{self, Engine, Probed, Triggered, TriggeredRun};
 use crate::event::Pair;
+use crate::schedule::off_grid;
 use crate::server::{Asked, Command, Probe, Refusal};
+use jiff::Timestamp;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -28,9 +30,10 @@ pub(super) async fn serve(
                 let engine = Arc::clone(&engine);
                 tasks.spawn(async move { drop(reply.send(run(&engine, &profile).await)) });
             }
-            Command::Probe { pair, within, reply } => {
+            Command::Probe { pair, nominal, within, reply } => {
                 let engine = Arc::clone(&engine);
-                tasks.spawn(async move { drop(reply.send(probe(&engine, &pair, within).await)) });
+                let nominal = nominal.unwrap_or_else(|| off_grid((engine::system())()));
+                tasks.spawn(async move { drop(reply.send(probe(&engine, &pair, nominal, within).await)) });
             }
         }
     }
@@ -52,8 +55,8 @@ async fn run(engine: &Engine, profile: &str) -> Result<Vec<Asked>, Refusal> {
     Ok(runs.into_iter().map(asked).collect())
 }
 
-async fn probe(engine: &Engine, pair: &Pair, within: Duration) -> Result<Probe, Refusal> {
-    match engine.probe(pair, within).await.map_err(refusal)? {
+async fn probe(engine: &Engine, pair: &Pair, nominal: Timestamp, within: Duration) -> Result<Probe, Refusal> {
+    match engine.probe(pair, nominal, within).await.map_err(refusal)? {
         Probed::Ended(request) => Ok(Probe::Ended(request)),
         Probed::Refused { reason, .. } => Ok(Probe::Refused(reason)),
     }
@@ -113,7 +116,9 @@ mod tests {
         assert_eq!(replied.await.unwrap(), unknown);
         let (reply, replied) = oneshot::channel();
         let pair = Pair { profile: "chat".into(), target: "llama".into() };
-        ask.send(Command::Probe { pair, within: Duration::from_secs(1), reply }).await.unwrap();
+        ask.send(Command::Probe { pair, nominal: None, within: Duration::from_secs(1), reply })
+            .await
+            .unwrap();
         assert!(matches!(replied.await.unwrap(), Err(Refusal::Unknown(_))));
         stop.cancel();
         serving.await.unwrap();

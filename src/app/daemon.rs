@@ -5,6 +5,7 @@ use super::commands;
 use super::open_files;
 use super::reload::{Origin, Parts, Reloader, Started};
 use super::signals::Stop;
+use crate::config::ListenAddress;
 use crate::engine::Engine;
 use crate::fact::{Fanout, Sink};
 use crate::files::Files;
@@ -64,7 +65,10 @@ impl Daemon {
         traffic: Handle,
         tap: &LogTap,
     ) -> anyhow::Result<Self> {
-        let Loaded { plan, config, warnings, .. } = loaded;
+        let Loaded { plan, mut config, warnings, .. } = loaded;
+        if let Some(listen) = options.listen {
+            config.server.listen = ListenAddress(listen);
+        }
         let plan = Arc::new(plan);
         let store = Store::new(&plan);
         let counted = Arc::clone(&store);
@@ -130,6 +134,7 @@ impl Daemon {
             web_config: plan.server.web_config.clone(),
             state: plan.agent.state.clone(),
             otlp: plan.telemetry.otlp.clone(),
+            config,
         };
         let server = Server::bind(options.listen.unwrap_or(listen)).await?;
         let engine = assembly::engine(plan, sink, ledger, clients.callers(), cpu_pool, traffic.clone())?;

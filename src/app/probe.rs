@@ -2,11 +2,12 @@
 
 use super::assembly;
 use crate::client::{Answer, Caller, Context};
-use crate::engine::Probed;
+use crate::engine::{self, Probed};
 use crate::event::{Count, Outcome, Request, TraceIds};
 use crate::exchange::{Ask, Call};
 use crate::fact::Fanout;
 use crate::plan::{PairPlan, Plan};
+use crate::schedule::off_grid;
 use comfy_table::presets::UTF8_BORDERS_ONLY;
 use comfy_table::{CellAlignment, Table};
 use futures_util::FutureExt as _;
@@ -54,8 +55,10 @@ pub(super) async fn probe(plan: &Arc<Plan>, traffic: Handle, show: bool) -> anyh
     let mut rows = Vec::new();
     let mut answers = String::new();
     let mut all_well = true;
+    // One for all, so that targets are asked the same.
+    let nominal = off_grid((engine::system())());
     for pair in plan.pairs.iter().filter(|pair| seen.insert(Arc::clone(&pair.target.name))) {
-        for probed in engine.probe_all(&pair.pair, WITHIN).await? {
+        for probed in engine.probe_all(&pair.pair, nominal, WITHIN).await? {
             all_well &= is_well(pair, &probed);
             rows.push(row(&probed));
             if let Probed::Ended(request) = &probed {

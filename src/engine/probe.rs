@@ -7,6 +7,7 @@ use super::user::{ScenarioUser, UserId};
 use super::{Engine, Error};
 use crate::event::{Journey, Outcome, Pair, Request, SeriesKey, SkipReason};
 use crate::fact::{Fact, Sink};
+use jiff::Timestamp;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -69,19 +70,26 @@ impl Engine {
     /// plays one journey (its set-up, then each step with its repetitions) without think time; the result is
     /// then the request that failed, or the last one. The probe is cancelled after `within`; what it reserved
     /// from the budgets then stays spent.
-    pub async fn probe(&self, pair: &Pair, within: Duration) -> Result<Probed, Error> {
-        let mut probed = self.probe_all(pair, within).await?;
+    ///
+    /// What is drawn derives from the profile's seed and the nominal instant: probes of several targets with the same
+    /// instant ask the same.
+    pub async fn probe(&self, pair: &Pair, nominal: Timestamp, within: Duration) -> Result<Probed, Error> {
+        let mut probed = self.probe_all(pair, nominal, within).await?;
         probed.pop().ok_or_else(|| Error::Setup(Arc::clone(&pair.profile)))
     }
 
     /// Like [`Self::probe`], but returns the result of every request, in order. There is at least one.
-    pub async fn probe_all(&self, pair: &Pair, within: Duration) -> Result<Vec<Probed>, Error> {
+    pub async fn probe_all(
+        &self,
+        pair: &Pair,
+        nominal: Timestamp,
+        within: Duration,
+    ) -> Result<Vec<Probed>, Error> {
         let runtime = self.runtime(pair)?;
         let shared = Arc::clone(&runtime.shared);
-        let now = (shared.wall)();
         let at = Instant::now();
         let private = Arc::new(Private::default());
-        let start = Start { seed: now.into(), due: now, at, join: None };
+        let start = Start { seed: nominal.into(), due: (shared.wall)(), at, join: None };
         let setup = || Error::Setup(Arc::clone(&pair.profile));
         let run = runtime.probe_into(start, Arc::<Private>::clone(&private));
         let place = runtime.plan.places.first().cloned().ok_or_else(setup)?;
@@ -117,7 +125,7 @@ mod tests {
     }
 
     async fn outcome(world: &World, pair: &Pair) -> Result<&'static str, SkipReason> {
-        match world.engine.probe(pair, Duration::from_secs(5)).await.unwrap() {
+        match world.engine.probe(pair, Timestamp::UNIX_EPOCH, Duration::from_secs(5)).await.unwrap() {
             Probed::Ended(request) => Ok(request.outcome.label()),
             Probed::Refused { reason, .. } => Err(reason),
         }
@@ -142,7 +150,7 @@ mod tests {
     async fn what_the_plan_does_not_have_is_not_probed() {
         let (world, _) = world(Duration::ZERO);
         let pair = Pair { profile: "chat".into(), target: "nobody".into() };
-        let refused = world.engine.probe(&pair, Duration::from_secs(5)).await;
+        let refused = world.engine.probe(&pair, Timestamp::UNIX_EPOCH, Duration::from_secs(5)).await;
         assert_eq!(refused.unwrap_err(), Error::NoPair(pair));
     }
 }

@@ -12,6 +12,7 @@ use axum::Json;
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use jiff::Timestamp;
 use serde::Deserialize;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -41,6 +42,8 @@ pub enum Probe {
 pub(super) struct Wanted {
     target: String,
     profile: String,
+    /// The instant that what is drawn derives from (RFC 3339), so that several targets are asked the same. Default: now.
+    at: Option<String>,
     /// Answer with what happened, for a person, before the metrics.
     #[serde(default)]
     debug: bool,
@@ -77,6 +80,13 @@ pub(super) async fn probe(
     if views.readiness.phase() == Phase::Draining {
         return refused(&Refusal::Stopping);
     }
+    let nominal: Option<Timestamp> = match wanted.at.as_deref().map(str::parse).transpose() {
+        Ok(nominal) => nominal,
+        Err(error) => {
+            let why = format!("at: must be an instant such as 2026-11-20T10:01:00Z: {error}\n");
+            return (StatusCode::BAD_REQUEST, why).into_response();
+        }
+    };
     let plan = views.current().plan;
     let pair = Pair { profile: wanted.profile.into(), target: wanted.target.into() };
     if !plan.pairs.iter().any(|known| known.pair == pair) {
@@ -89,7 +99,7 @@ pub(super) async fn probe(
         return (StatusCode::TOO_MANY_REQUESTS, [(header::RETRY_AFTER, wait)], why).into_response();
     }
     let (reply, replied) = oneshot::channel();
-    let command = Command::Probe { pair: pair.clone(), within: within(&headers), reply };
+    let command = Command::Probe { pair: pair.clone(), nominal, within: within(&headers), reply };
     if let Err(refused) = views.ask(command) {
         return *refused;
     }
@@ -224,8 +234,12 @@ mod tests {
         let (views, mut parts) = views();
         views.readiness.set(Phase::Draining);
         let pair = views.current().plan.pairs[0].pair.clone();
-        let wanted =
-            Wanted { target: pair.target.to_string(), profile: pair.profile.to_string(), debug: false };
+        let wanted = Wanted {
+            target: pair.target.to_string(),
+            profile: pair.profile.to_string(),
+            at: None,
+            debug: false,
+        };
         let stopping = (StatusCode::SERVICE_UNAVAILABLE, "the agent is stopping\n".to_owned());
         let probed = probe(State(views.clone()), Query(wanted), HeaderMap::new()).await;
         assert_eq!(body(probed).await, stopping);

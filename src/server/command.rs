@@ -7,6 +7,7 @@ use crate::event::{Pair, SkippedRun};
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
+use jiff::Timestamp;
 use std::fmt::Write as _;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
@@ -33,6 +34,8 @@ pub enum Command {
     Probe {
         /// The pair of profile and target.
         pair: Pair,
+        /// The instant that what is drawn derives from; without one it is now.
+        nominal: Option<Timestamp>,
         /// Timeout of the request.
         within: Duration,
         /// Receives the result.

@@ -17,6 +17,7 @@ pub(super) fn text(request: &Request, metrics: &str) -> String {
     let step =
         if request.place.step.is_empty() { String::new() } else { format!(", step {}", request.place.step) };
     line(None, &format!("profile {}, target {}{step}", pair.profile, pair.target));
+    line(None, &format!("run {}", request.run.id));
     line(None, &format!("trace {}", request.ids.trace_hex()));
     let phases = observed.connection.phases.unwrap_or_default();
     for (phase, time) in [("dns", phases.dns), ("connect", phases.connect), ("tls", phases.tls)] {

@@ -1,6 +1,7 @@
 //! Makes everything that a loaded config needs before anything changes: what can go wrong does so here.
 
 use crate::app::assembly::Clients;
+use crate::config::Config;
 use crate::engine::{Engine, Next};
 use crate::files::Files;
 use crate::plan::otlp::Otlp;
@@ -29,6 +30,8 @@ pub(in crate::app) struct Started {
     pub(in crate::app) state: Option<StateOptions>,
     /// Where telemetry is exported to, and how.
     pub(in crate::app) otlp: Option<Otlp>,
+    /// The config of the start, with what the command line says.
+    pub(in crate::app) config: Config,
 }
 
 /// A config that can be switched to without failing.
@@ -55,11 +58,12 @@ impl Before {
         };
         let mut warnings: Vec<String> = warnings.iter().map(ToString::to_string).collect();
         warnings.extend(self.started.kept(&plan));
+        let config = self.started.in_force(config).to_yaml().into();
         let plan = Arc::new(plan);
         let next = self.engine.prepare(Arc::clone(&plan), &clients.callers());
         let next = next.map_err(|error| vec![error.to_string()])?;
         let (clients, exposition) = (Arc::new(clients), Arc::new(exposition));
-        Ok(Ready { plan, next, clients, exposition, config: config.to_yaml().into(), warnings })
+        Ok(Ready { plan, next, clients, exposition, config, warnings })
     }
 }
 
@@ -78,6 +82,17 @@ fn fixed(now: &Agent, next: &Agent) -> Vec<String> {
 }
 
 impl Started {
+    /// A new config as it will be in force: what needs a restart stays as it was.
+    fn in_force(&self, mut next: Config) -> Config {
+        let Config { agent, server, telemetry, .. } = &self.config;
+        next.server.listen = server.listen;
+        next.server.web_config.clone_from(&server.web_config);
+        next.agent.state.clone_from(&agent.state);
+        next.agent.history = agent.history.clone();
+        next.telemetry.otlp.clone_from(&telemetry.otlp);
+        next
+    }
+
     /// What the new config would change and a running process cannot.
     fn kept(&self, plan: &Plan) -> Vec<String> {
         let mut warnings = Vec::new();
@@ -134,6 +149,7 @@ mod tests {
                 web_config: server.web_config,
                 state: agent.state,
                 otlp: telemetry.otlp,
+                config: Config::default(),
             }
         };
         let base = "server: { listen: '127.0.0.1:1' }";

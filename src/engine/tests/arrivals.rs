@@ -102,7 +102,7 @@ async fn a_backlog_is_counted_and_not_played() {
 
 async fn probe(world: &World, within: Duration) -> Vec<String> {
     let pair = world.engine.plan().pairs[0].pair.clone();
-    let probed = world.engine.probe_all(&pair, within).await.unwrap();
+    let probed = world.engine.probe_all(&pair, Timestamp::UNIX_EPOCH, within).await.unwrap();
     let line = |probed: &Probed| match probed {
         Probed::Ended(request) => format!("{} {}", request.place.step, request.outcome.label()),
         Probed::Refused { place, reason } => format!("{} {}", place.step, reason.label()),
@@ -120,7 +120,10 @@ async fn a_probe_plays_a_journey_at_once() {
     assert_eq!(probe(&world, seconds(10)).await, ["login ok", "a ok", "b ok"]);
     assert!(before.elapsed() < seconds(1), "it does not think");
     let pair = world.engine.plan().pairs[0].pair.clone();
-    let Probed::Ended(last) = world.engine.probe(&pair, seconds(10)).await.unwrap() else { panic!("sent") };
+    let Probed::Ended(last) = world.engine.probe(&pair, Timestamp::UNIX_EPOCH, seconds(10)).await.unwrap()
+    else {
+        panic!("sent")
+    };
     assert_eq!((&*last.place.step, last.outcome), ("b", Outcome::Ok));
 }
 
@@ -143,7 +146,7 @@ async fn a_probe_whose_time_is_up_has_not_succeeded() {
     // There is no request between the two that could report this, so the last one does.
     let stopped = World::new(build(rate(1.0, 1)), takes(seconds(1)));
     let pair = stopped.engine.plan().pairs[0].pair.clone();
-    let (probed, ()) = tokio::join!(stopped.engine.probe(&pair, seconds(60)), async {
+    let (probed, ()) = tokio::join!(stopped.engine.probe(&pair, Timestamp::UNIX_EPOCH, seconds(60)), async {
         tokio::time::sleep(millis(500)).await;
         stopped.engine.shutdown(seconds(30), &CancellationToken::new()).await;
     });

@@ -143,6 +143,6 @@ async fn a_stop_during_the_backoff_keeps_the_failure() {
 async fn a_probe_is_one_request() {
     let world = World::new(retrying(3, requests(1)), refuses(None));
     let pair = world.engine.plan().pairs[0].pair.clone();
-    world.engine.probe(&pair, seconds(30)).await.unwrap();
+    world.engine.probe(&pair, Timestamp::UNIX_EPOCH, seconds(30)).await.unwrap();
     assert_eq!(world.calls(), 1);
 }
