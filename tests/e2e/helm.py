@@ -185,11 +185,36 @@ def workload(t: Session, rendered: dict[str, Rendered]) -> None:
                 ("other-config", "other-prompt")]  # fmt: skip
         expect(sums[0] != sums[1], "another file is no other checksum")
         expect("helm.sh/chart" not in rendered["default"].pod()["metadata"]["labels"], "a new chart is a new pod")
+    with t.check("the state file is on a volume where one is wanted, and nowhere else"):
+        persistence(rendered)
     with t.check("files of the config arrive byte by byte"):
         for name in ("secret-config", "full-config"):
             wanted = rendered[name].values["configFiles"]
             got = {file: text.decode() for file, text in rendered[name].config_files().items() if file in wanted}
             equal(got, wanted, f"files of {name}")
+
+
+def persistence(rendered: dict[str, Rendered]) -> None:
+    claims = {"persistence": "rel-tokenbeat", "existing-claim": "rel-data"}
+    for name in KINDS:
+        spec = rendered[name].pod()["spec"]
+        found = [one["persistentVolumeClaim"]["claimName"] for one in spec["volumes"] if "persistentVolumeClaim" in one]
+        equal(found, [claims[name]] if name in claims else [], f"claims of {name}")
+        for pod in rendered[name].all("Pod"):
+            held = [one for one in pod["spec"].get("volumes", []) if "persistentVolumeClaim" in one]
+            equal(held, [], f"claims of helm test, which may run on another node: {name}")
+    for name, wanted in {"persistence": "/var/lib/tokenbeat", "existing-claim": "/data/tokenbeat/state.db"}.items():
+        state = re.search(rb"^  state: (\S+)$", rendered[name].config_files()["tokenbeat.yaml"], re.MULTILINE)
+        equal(state and state[1].decode(), wanted, f"agent.state of {name}")
+        mount = next(one for one in rendered[name].daemon()["volumeMounts"] if one["name"] == "state")
+        expect(wanted.startswith(mount["mountPath"]) and not mount.get("readOnly"), f"{name}: {mount}")
+    claim = rendered["persistence"].one("PersistentVolumeClaim")
+    spec = claim["spec"]
+    equal(spec["accessModes"], ["ReadWriteOncePod"], "access modes")
+    equal((spec["storageClassName"], spec["resources"]["requests"]["storage"]), ("fast", "2Gi"), "class and size")
+    annotations = claim["metadata"]["annotations"]
+    equal((annotations["backup"], annotations["helm.sh/resource-policy"]), ("rel", "keep"), "annotations")
+    equal(claim["metadata"]["labels"]["tier"], "state", "label")
 
 
 def lives(t: Session, binary: Path, each: Rendered) -> None:
@@ -324,6 +349,9 @@ def objects(t: Session, rendered: dict[str, Rendered]) -> None:
             "paused": "nothing is spent",
             "existing-configmap": "rel-settings",
             "literal": "credentials of llama",
+            "other-config": "begin anew with each pod",
+            "persistence": "outlive the pod, on the claim rel-tokenbeat.",
+            "existing-claim": "on the claim rel-data.",
             "ingress": "https://rel.example.net/",
             "tls": "https://127.0.0.1:9464/",
         }.items():

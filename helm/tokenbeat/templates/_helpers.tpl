@@ -121,8 +121,16 @@ annotations:
 
 {{/* The config, with a name of the agent that outlives its pods. */}}
 {{- define "tokenbeat.config" -}}
-{{- $config := dict "agent" (dict "id" (include "tokenbeat.fullname" .)) -}}
-{{- mustMergeOverwrite $config (deepCopy .Values.config) | toYaml -}}
+{{- $agent := dict "id" (include "tokenbeat.fullname" .) -}}
+{{- if .Values.persistence.enabled -}}
+{{- $folder := .Values.persistence.mountPath -}}
+{{- $state := (.Values.config.agent | default dict).state | default $folder -}}
+{{- if not (or (eq $state $folder) (hasPrefix (printf "%s/" $folder) $state)) -}}
+{{- fail (printf "config.agent.state must lie in persistence.mountPath, %s" $folder) -}}
+{{- end -}}
+{{- $agent = set $agent "state" $state -}}
+{{- end -}}
+{{- mustMergeOverwrite (dict "agent" $agent) (deepCopy .Values.config) | toYaml -}}
 {{- end -}}
 
 {{/* The files of the config folder as a map of texts. */}}
@@ -194,6 +202,11 @@ configMap:
 {{- with .Values.extraVolumeMounts }}
 {{ include "tokenbeat.tpl" (dict "value" . "context" $) }}
 {{- end }}
+{{- end -}}
+
+{{/* The claim of the state file's volume. */}}
+{{- define "tokenbeat.claim" -}}
+{{- tpl .Values.persistence.existingClaim . | default (include "tokenbeat.fullname" .) -}}
 {{- end -}}
 
 {{/* Environment of a container that reads the config. */}}

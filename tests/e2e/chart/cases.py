@@ -7,6 +7,7 @@ KINDS = {
     "availability": {"+PodDisruptionBudget", "+VerticalPodAutoscaler"},
     "closed-networkpolicy": {"+NetworkPolicy", "-Pod"},
     "default": set(),
+    "existing-claim": set(),
     "existing-configmap": {"-ConfigMap"},
     "full-config": set(),
     "host-network": set(),
@@ -16,6 +17,7 @@ KINDS = {
     "networkpolicy": {"+NetworkPolicy"},
     "otlp": {"+NetworkPolicy", "-Service"},
     "paused": set(),
+    "persistence": {"+PersistentVolumeClaim"},
     "podmonitor": {"+PodMonitor", "-Service"},
     "podmonitoring": {"+PodMonitoring"},
     "route": {"+HTTPRoute"},
@@ -55,6 +57,11 @@ REFUSED = {
         {"extraSecretMounts": [{"name": "a", "secretName": "b", "mountPath": "/c", "subPath": "d"}]},
         "subPath",
     ),
+    "a state file beside the volume": (
+        {"persistence": {"enabled": True}, "config": {"agent": {"state": "/var/lib/tokenbeats"}}},
+        "config.agent.state must lie in",
+    ),
+    "a volume of no size": ({"persistence": {"enabled": True, "size": "much"}}, "/persistence/size"),
     "both monitors": ({"serviceMonitor": {"enabled": True}, "podMonitor": {"enabled": True}}, "enable one"),
     "a monitor of a Service that is not there": (
         {"serviceMonitor": {"enabled": True}, "service": {"enabled": False}},
