@@ -42,8 +42,6 @@ mod hanging;
 mod harness;
 #[path = "integration/http.rs"]
 mod http;
-#[path = "integration/in_force.rs"]
-mod in_force;
 #[path = "integration/judged.rs"]
 mod judged;
 #[path = "integration/own_faults.rs"]

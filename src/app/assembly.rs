@@ -8,7 +8,7 @@ use crate::event::Ledger;
 use crate::fact::Sink;
 use crate::files::Files;
 use crate::plan::{Fingerprint, Plan, StateOptions, Target};
-use crate::state::{BudgetLedger, Keeper, Kept, Restored, SavedRun, Written};
+use crate::state::{BudgetLedger, Keeper, Kept, Restored, SavedMinute, SavedRun, Written};
 use anyhow::{Context as _, anyhow};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -88,19 +88,22 @@ pub(super) struct Memory {
     pub(super) keeper: Option<Arc<Keeper>>,
     /// Runs of earlier processes, newest first.
     pub(super) runs: Vec<SavedRun>,
+    /// The last minutes of earlier processes, oldest first.
+    pub(super) minutes: Vec<SavedMinute>,
 }
 
 /// Opens the state file, if the plan has one, and starts its keeper. Blocks while it reads.
 pub(super) fn memory(plan: &Plan, report: impl Fn(Written) + Send + 'static) -> anyhow::Result<Memory> {
     let Some(StateOptions { path, retention, max_bytes }) = plan.agent.state.clone() else {
-        return Ok(Memory { ledger: ledger(plan), keeper: None, runs: Vec::new() });
+        return Ok(Memory { ledger: ledger(plan), keeper: None, runs: Vec::new(), minutes: Vec::new() });
     };
-    let mut restored = Restored::open(&path, Kept { retention, max_bytes })?;
+    let mut restored = Restored::open(&path, Kept { retention, max_bytes }, (engine::system())())?;
     let (budgets, runs) = (std::mem::take(&mut restored.budgets), std::mem::take(&mut restored.runs));
+    let minutes = std::mem::take(&mut restored.minutes);
     let ledger = Arc::new(BudgetLedger::restored(plan, budgets, engine::system()));
     let keeper = Keeper::start(restored, Arc::clone(&ledger), engine::system(), report)
         .context("cannot start the thread that keeps the state file")?;
-    Ok(Memory { ledger, keeper: Some(keeper), runs })
+    Ok(Memory { ledger, keeper: Some(keeper), runs, minutes })
 }
 
 /// The threads for CPU-bound work of a process: one pool for the engine and all clients.

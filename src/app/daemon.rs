@@ -72,10 +72,11 @@ impl Daemon {
         let plan = Arc::new(plan);
         let store = Store::new(&plan);
         let counted = Arc::clone(&store);
-        let Memory { ledger, keeper, runs } = assembly::memory(&plan, move |written| match written {
-            Written::Bytes(bytes) => counted.state_written(bytes),
-            Written::Failed => counted.state_write_failed(),
-        })?;
+        let Memory { ledger, keeper, runs, minutes } =
+            assembly::memory(&plan, move |written| match written {
+                Written::Bytes(bytes) => counted.state_written(bytes),
+                Written::Failed => counted.state_write_failed(),
+            })?;
         if keeper.is_none() {
             tracing::info!(
                 "there is no `agent.state`: budgets, runs and the history of the status page are kept in memory, and a \
@@ -86,6 +87,7 @@ impl Daemon {
         let recent = Recent::new(&plan);
         recent.restore(&runs);
         let history = History::new(&plan);
+        history.restore(&minutes);
         let export = plan.telemetry.otlp.as_ref().map(|otlp| otlp::build(otlp, &plan, &store, tap));
         let export = export.transpose().context("cannot set up the export by OTLP")?;
         let export = export.map(|(export, work)| (Arc::new(export), work));

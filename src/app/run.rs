@@ -77,7 +77,7 @@ fn memory(plan: &Plan) -> anyhow::Result<Memory> {
             eprintln!(
                 "warning: {error}; this run is not recorded there, and its budgets begin with nothing spent"
             );
-            Ok(Memory { ledger: assembly::ledger(plan), keeper: None, runs: Vec::new() })
+            Ok(Memory { ledger: assembly::ledger(plan), keeper: None, runs: Vec::new(), minutes: Vec::new() })
         }
         memory => memory,
     }

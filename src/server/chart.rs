@@ -5,14 +5,16 @@ use super::notice::Event;
 use crate::state::{HistoryView, Quantiles, SlotView};
 use serde::Serialize;
 use std::fmt::Write as _;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 /// Width of every chart in its own units; the page scales it.
 pub(super) const WIDTH: f64 = 300.0;
 /// Height of every chart in its own units; the page scales it.
 pub(super) const HEIGHT: f64 = 60.0;
 /// Minimum number of slots in a chart, so that the first ones do not fill it.
-const FEWEST: usize = 12;
+const FEWEST: u64 = 12;
+/// Slots that are farther apart than this have nothing between them: the process did not run.
+const APART: Duration = Duration::from_secs(1);
 
 /// The charts of a pair of profile and target.
 #[derive(Debug, Serialize)]
@@ -52,6 +54,9 @@ struct Counts {
     bars: Vec<Bar>,
     /// The upper end of the axis in requests per second.
     top: f64,
+    /// Sums of the bars.
+    ok: u64,
+    failed: u64,
 }
 
 #[derive(Debug, Serialize)]
@@ -64,35 +69,43 @@ struct Bar {
     title: String,
 }
 
-/// The time axis, with the newest slot at the right end.
+/// The time axis, with the end of the newest slot at the right.
 #[derive(Clone, Copy)]
 struct Axis {
-    /// Number of slots shown.
-    slots: usize,
-    /// Number of slots in the history.
-    filled: usize,
+    /// Where it ends.
+    end: SystemTime,
+    /// What it spans.
+    seconds: f64,
 }
 
 impl Axis {
-    fn step(self) -> f64 {
-        WIDTH / self.slots as f64
+    fn of(history: &HistoryView) -> Self {
+        let ends = history.slots.first().zip(history.slots.last());
+        let (start, end) = ends.map_or((SystemTime::UNIX_EPOCH, SystemTime::UNIX_EPOCH), |(first, last)| {
+            (first.start.0, last.end())
+        });
+        let filled = end.duration_since(start).unwrap_or_default().as_secs_f64();
+        Self { end, seconds: filled.max((FEWEST * history.slot_seconds) as f64) }
     }
 
-    /// The left edge of slot `at`.
-    fn x(self, at: f64) -> f64 {
-        (at + self.slots as f64 - self.filled as f64) * self.step()
+    /// The width of so many seconds.
+    fn width(self, seconds: f64) -> f64 {
+        WIDTH * seconds / self.seconds
+    }
+
+    fn x(self, at: SystemTime) -> f64 {
+        WIDTH - self.width(self.end.duration_since(at).unwrap_or_default().as_secs_f64())
     }
 }
 
 impl Charts {
     /// The charts of a history: latencies against a bound in seconds, and counts, over the events.
     pub(super) fn of(history: &HistoryView, bound: Option<f64>, events: &[Event]) -> Self {
-        let filled = history.slots.len();
-        let axis = Axis { slots: filled.max(FEWEST), filled };
+        let axis = Axis::of(history);
         Self {
             width: WIDTH,
             height: HEIGHT,
-            minutes: round(axis.slots as f64 * history.slot_seconds as f64 / 60.0),
+            minutes: round(axis.seconds / 60.0),
             bands: bands(history, axis, events),
             times: times(history, axis, bound),
             counts: counts(history, axis),
@@ -102,10 +115,7 @@ impl Charts {
 
 fn bands(history: &HistoryView, axis: Axis, events: &[Event]) -> Vec<Band> {
     let Some(first) = history.slots.first() else { return Vec::new() };
-    let x = |at: SystemTime| {
-        let since = at.duration_since(first.start.0).unwrap_or_default().as_secs_f64();
-        axis.x(since / history.slot_seconds as f64).min(WIDTH)
-    };
+    let x = |at: SystemTime| axis.x(at.max(first.start.0));
     let band = |event: &Event| {
         let (from, until) = (x(event.from.0), x(event.until.0));
         (until > from).then(|| Band { x: round(from), width: round(until - from), title: event.what.clone() })
@@ -124,16 +134,23 @@ fn times(history: &HistoryView, axis: Axis, bound: Option<f64>) -> Times {
     let line = |take: fn(&Quantiles) -> f64| {
         let mut path = String::new();
         let mut pen = 'M';
-        for (at, value) in values.iter().enumerate() {
+        let mut end = SystemTime::UNIX_EPOCH;
+        for (slot, value) in history.slots.iter().zip(&values) {
+            let apart = slot.start.0.duration_since(end).is_ok_and(|gap| gap > APART);
+            end = slot.end();
             let Some(value) = value else {
                 pen = 'M';
                 continue;
             };
+            if apart {
+                pen = 'M';
+            }
             // A line starts at the edge of its slot, so that a value without neighbours is visible, too.
-            let at = at as f64 + if pen == 'M' { 0.1 } else { 0.5 };
-            let _ = write!(path, "{pen}{},{}", round(axis.x(at)), y(take(value)));
+            let step = axis.width(slot.seconds);
+            let at = axis.x(slot.start.0) + step * if pen == 'M' { 0.1 } else { 0.5 };
+            let _ = write!(path, "{pen}{},{}", round(at), y(take(value)));
             if pen == 'M' {
-                let _ = write!(path, "h{}", round(axis.step() * 0.4));
+                let _ = write!(path, "h{}", round(step * 0.4));
             }
             pen = 'L';
         }
@@ -143,17 +160,19 @@ fn times(history: &HistoryView, axis: Axis, bound: Option<f64>) -> Times {
 }
 
 fn counts(history: &HistoryView, axis: Axis) -> Counts {
-    let seconds = history.slot_seconds as f64;
-    let most = history.slots.iter().map(|slot| slot.ok + slot.failed).max().unwrap_or(0);
-    let top = nice(most as f64 / seconds);
-    let height = |n: u64| round(HEIGHT * n as f64 / seconds / top);
-    let bar = |(at, slot): (usize, &SlotView)| {
-        let (ok_height, failed_height) = (height(slot.ok), height(slot.failed));
+    let rate = |slot: &SlotView, n: u64| if slot.seconds > 0.0 { n as f64 / slot.seconds } else { 0.0 };
+    let top = nice(history.slots.iter().map(|slot| rate(slot, slot.ok + slot.failed)).fold(0.0, f64::max));
+    let height = |slot: &SlotView, n: u64| round(HEIGHT * rate(slot, n) / top);
+    let bar = |slot: &SlotView| {
+        let (ok_height, failed_height) = (height(slot, slot.ok), height(slot, slot.failed));
         let title = format!("{}: {} ok, {} failed", slot.start, slot.ok, slot.failed);
-        let (x, width) = (round(axis.x(at as f64) + axis.step() * 0.1), round(axis.step() * 0.8));
+        let step = axis.width(slot.seconds);
+        let (x, width) = (round(axis.x(slot.start.0) + step * 0.1), round(step * 0.8));
         Bar { x, width, failed_y: round(HEIGHT - ok_height - failed_height), ok_height, failed_height, title }
     };
-    Counts { bars: history.slots.iter().enumerate().map(bar).collect(), top }
+    let sum = |take: fn(&SlotView) -> u64| history.slots.iter().map(take).sum();
+    let (ok, failed) = (sum(|slot| slot.ok), sum(|slot| slot.failed));
+    Counts { bars: history.slots.iter().map(bar).collect(), top, ok, failed }
 }
 
 /// Rounds up to 1, 1.5, 2, 3, 5 or 7.5 times a power of ten; 1 for zero.
@@ -179,7 +198,6 @@ mod tests {
     use crate::state::{History, Time};
     use crate::testing::{play, small_plan};
     use std::sync::Arc;
-    use std::time::Duration;
 
     /// Ten seconds of requests, ten of nothing, ten of requests.
     async fn history() -> HistoryView {
@@ -230,6 +248,28 @@ mod tests {
             Charts::of(&history, None, &[event(10, 4), event(-60, 5), event(48, 600), event(900, 5)]).bands;
         let spans: Vec<_> = bands.iter().map(|band| (band.x, band.width)).collect();
         assert_eq!(spans, [(200.0, 10.0), (295.0, 5.0)]);
+    }
+
+    /// A minute, and then the first ten seconds of the next process, at once or two minutes later.
+    #[tokio::test(start_paused = true)]
+    async fn a_chart_goes_on_after_a_restart() {
+        let plan = small_plan();
+        for (apart, line) in [(0, "M140,42h60L287.5,42"), (120, "M9.5,42h37.9M285.8,42h6.3")] {
+            let history = History::new(&plan);
+            let sink: Arc<dyn Sink> = Arc::<History>::clone(&history);
+            play(&sink, &plan.pairs[0].places[1], Outcome::Ok, |_| {});
+            let mut view = history.view().into_values().next().unwrap();
+            let mut minute = view.slots[0].clone();
+            minute.start = Time(minute.start.0 - Duration::from_secs(60 + apart));
+            (minute.seconds, minute.ok, minute.failed) = (60.0, 5, 1);
+            view.slots.insert(0, minute);
+            let charts = Charts::of(&view, Some(0.8), &[]);
+            assert_eq!(charts.times.p95, line);
+            // Rates: 6 in a minute, and 1 in ten seconds, are the same.
+            let [minute, slot] = &charts.counts.bars[..] else { panic!("{:?}", charts.counts) };
+            assert_eq!((minute.ok_height + minute.failed_height, slot.ok_height), (60.0, 60.0));
+            assert_eq!((charts.counts.ok, charts.counts.failed), (6, 1));
+        }
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! How each pair did over the last ten minutes, in slots of ten seconds; charts are drawn from this. In
 //! memory and bounded: a pair has at most 60 slots, each with seven samples of at most 128 four-byte values,
-//! which is 0.2 MB. It must not know how anything is drawn.
+//! which is 0.2 MB. What happened before the process started comes by the minute from the state file. It must not
+//! know how anything is drawn.
 
 mod describe;
 mod view;
@@ -10,6 +11,7 @@ pub use view::{HistoryView, ObjectiveView, Quantiles, SlotView, WindowView};
 use crate::event::Pair;
 use crate::fact::{Fact, Sink};
 use crate::plan::{Objective, PairPlan, Plan};
+use crate::state::SavedMinute;
 use crate::tally::{Sample, Tally};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -21,6 +23,9 @@ const SLOTS: u64 = 60;
 
 /// Duration of a slot.
 const SLOT: Duration = Duration::from_secs(10);
+
+/// Number of minutes from before the start that may lie within what is kept.
+const RESTORED: usize = 11;
 
 /// Name of the verdict over all objectives, which is goodput.
 const ALL: &str = "all";
@@ -39,6 +44,8 @@ struct Series {
     objectives: Vec<Objective>,
     /// Oldest first; slots in which nothing happened are omitted.
     slots: VecDeque<Slot>,
+    /// From before the process started, oldest first; at most [`RESTORED`].
+    restored: Vec<SlotView>,
 }
 
 /// What happened in ten seconds.
@@ -55,6 +62,7 @@ impl Series {
             streamed: plan.profile.scenario.streams(),
             objectives: plan.profile.slos.clone(),
             slots: VecDeque::new(),
+            restored: Vec::new(),
         }
     }
 
@@ -90,9 +98,21 @@ impl History {
             if let Some(known) =
                 before.remove(&plan.pair).filter(|known| known.objectives == series.objectives)
             {
-                series.slots = known.slots;
+                (series.slots, series.restored) = (known.slots, known.restored);
             }
             pairs.insert(plan.pair.clone(), series);
+        }
+    }
+
+    /// Continues the series of earlier processes with these minutes, oldest first.
+    pub fn restore(&self, minutes: &[SavedMinute]) {
+        let mut pairs = self.lock();
+        for saved in minutes {
+            let Some(series) = pairs.get_mut(&saved.pair) else { continue };
+            let Some(slot) = SlotView::restored(saved, self.began.1) else { continue };
+            series.restored.push(slot);
+            let surplus = series.restored.len().saturating_sub(RESTORED);
+            series.restored.drain(..surplus);
         }
     }
 

@@ -6,6 +6,7 @@ use super::file::{Batch, Kept, SavedMinute, SavedRun, StateError, StateFile, Wan
 use crate::event::Pair;
 use crate::fact::{Fact, Sink};
 use crate::tally::RunTally;
+use jiff::Timestamp;
 use std::collections::{BTreeMap, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -30,6 +31,9 @@ const WAITING: usize = 1_000;
 /// Maximum number of readers waiting for the thread.
 const READERS: usize = 8;
 
+/// Number of minutes that are read at startup, including the current one: what the charts of the page show.
+const RESTORED_MINUTES: i64 = 11;
+
 /// Number of runs that are read at startup.
 const RESTORED_RUNS: usize = 200;
 
@@ -40,6 +44,8 @@ pub struct Restored {
     pub budgets: Vec<SavedBudget>,
     /// The runs that ended most recently, newest first.
     pub runs: Vec<SavedRun>,
+    /// The last minutes of the series, oldest first.
+    pub minutes: Vec<SavedMinute>,
     path: PathBuf,
     kept: Kept,
     /// The file, or why it is not available.
@@ -90,19 +96,23 @@ struct Reader {
 impl Restored {
     /// Opens or creates the file and reads it. A file that cannot be written is not an error: the keeper
     /// keeps trying, and until it succeeds everything is kept in memory and no money is spent. Blocks.
-    pub fn open(path: &Path, kept: Kept) -> Result<Self, StateError> {
+    pub fn open(path: &Path, kept: Kept, now: Timestamp) -> Result<Self, StateError> {
         let opened = StateFile::open(path, kept);
-        let (budgets, runs) = match &opened {
-            Ok(file) => (file.budgets()?, file.runs(RESTORED_RUNS)?),
+        let from = minute(now.as_second()).saturating_sub(RESTORED_MINUTES - 1);
+        let wanted = WantedMinutes { from, ..WantedMinutes::default() };
+        let (budgets, runs, minutes) = match &opened {
+            Ok(file) => (file.budgets()?, file.runs(RESTORED_RUNS)?, file.minutes(&wanted)?),
             // Reading what is there is better than nothing.
-            Err(error) if error.is_unwritable() => (StateFile::look(path).unwrap_or_default(), Vec::new()),
-            Err(_) => (Vec::new(), Vec::new()),
+            Err(error) if error.is_unwritable() => {
+                (StateFile::look(path).unwrap_or_default(), Vec::new(), Vec::new())
+            }
+            Err(_) => (Vec::new(), Vec::new(), Vec::new()),
         };
         let file = match opened {
             Err(error) if !error.is_unwritable() => return Err(error),
             file => file,
         };
-        Ok(Self { budgets, runs, path: path.to_owned(), kept, file })
+        Ok(Self { budgets, runs, minutes, path: path.to_owned(), kept, file })
     }
 }
 

@@ -191,3 +191,24 @@ fn a_folder_that_cannot_be_made_is_not_writable() {
     StateFile::open(&made, KEPT).unwrap();
     assert!(made.exists(), "a missing folder is made");
 }
+
+/// What SQLite says of a disk that is full; here the number of pages is bounded in its place.
+#[test]
+fn a_full_disk_takes_nothing_in_part_and_room_again_is_enough() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut file = StateFile::open(dir.path(), KEPT).unwrap();
+    file.write(&Batch { minutes: vec![minute(1)], ..Batch::default() }).unwrap();
+    let pages: i64 = file.db.pragma_query_value(None, "page_count", |row| row.get(0)).unwrap();
+    file.db.pragma_update(None, "max_page_count", pages).unwrap();
+    let batch = Batch {
+        budgets: Some(vec![budget(Scope::Agent, 7)]),
+        minutes: (2..1_000).map(minute).collect(),
+        ..Batch::default()
+    };
+    let error = file.write(&batch).unwrap_err();
+    assert!(error.is_unwritable() && error.to_string().contains("full"), "{error}");
+    assert_eq!((file.budgets().unwrap().len(), file.minutes(&from(0)).unwrap().len()), (0, 1));
+    file.db.pragma_update(None, "max_page_count", 1 << 20).unwrap();
+    file.write(&batch).unwrap();
+    assert_eq!((file.budgets().unwrap().len(), file.minutes(&from(0)).unwrap().len()), (1, 999));
+}

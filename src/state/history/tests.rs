@@ -145,3 +145,58 @@ async fn it_is_json() {
     assert_eq!(json["slots"][0]["ok"], 1);
     assert!(json["slots"][0]["time_to_first_token_seconds"]["p95"].is_f64());
 }
+
+#[tokio::test(start_paused = true)]
+async fn minutes_of_an_earlier_process_come_first_until_they_are_ten_minutes_old() {
+    let fixture = Fixture::new();
+    let began = fixture.view().slots[0].start.0;
+    let this = began.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs() / 60;
+    let saved = |minute: u64, requests: u64| {
+        let mut tally = crate::tally::RunTally::default();
+        for _ in 0..requests {
+            let sum = Summing::default();
+            let sink: Arc<dyn Sink> = Arc::new(sum.clone());
+            play(&sink, &fixture.place, Outcome::Ok, |_| {});
+            tally.add(&sum.0.lock().unwrap());
+        }
+        SavedMinute { minute: i64::try_from(minute).unwrap(), pair: fixture.place.pair.clone(), tally }
+    };
+    let gone =
+        SavedMinute { pair: Pair { profile: "gone".into(), target: "x".into() }, ..saved(this - 1, 1) };
+    fixture.history.restore(&[
+        saved(this - 3, 2),
+        saved(this - 1, 4),
+        gone,
+        saved(this, 1),
+        saved(this + 2, 9),
+    ]);
+    fixture.ok();
+    let view = fixture.view();
+    let counts: Vec<_> = view.slots.iter().map(|slot| slot.ok).collect();
+    assert_eq!(counts, [2, 4, 1, 1], "the clock was set back, or so: nothing of the future");
+    let [three, one, this_minute, now] = &view.slots[..] else { panic!("{counts:?}") };
+    assert_eq!((three.seconds, one.seconds, now.seconds), (60.0, 60.0, 10.0));
+    assert_eq!(one.end(), this_minute.start.0);
+    assert!(this_minute.end().duration_since(began).unwrap_or_default() < Duration::from_millis(1));
+    let times = three.time_to_first_token_seconds.unwrap();
+    assert!((times.p50 - 0.3).abs() < 0.01 && three.request_duration_seconds.is_some(), "{times:?}");
+    // What is said of this process is not mixed with it.
+    assert_eq!((view.window.ok, view.minute.ok), (1, 1));
+    change_plan(&*fixture.history, small_plan());
+    assert_eq!(fixture.view().slots.len(), 4, "a reload keeps it");
+    pass(9 * 60).await;
+    assert_eq!(fixture.view().slots.first().map(|slot| slot.ok), Some(4), "the oldest one has gone");
+    pass(60).await;
+    let view = fixture.view();
+    assert_eq!((view.slots.len(), view.slots[0].seconds), (60, 10.0));
+}
+
+/// Adds up what it is told.
+#[derive(Clone, Default)]
+struct Summing(Arc<Mutex<crate::tally::RunTally>>);
+
+impl Sink for Summing {
+    fn record(&self, fact: &Fact) {
+        fact.count_in(&mut self.0.lock().unwrap());
+    }
+}

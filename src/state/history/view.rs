@@ -2,11 +2,14 @@
 
 use super::{ALL, SLOT, SLOTS, Series, number};
 use crate::plan::{Bound, Objective};
-use crate::state::Time;
-use crate::tally::{Judged, Sample, Tally, quantiles};
+use crate::state::{SavedMinute, Time};
+use crate::tally::{Judged, Sample, Tally, Times, quantiles};
 use serde::Serialize;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
+
+/// Duration of a slot from before the start.
+const MINUTE: Duration = Duration::from_mins(1);
 
 /// Number of slots that count as "now": the current one and those before it, 50 to 60 seconds in total.
 const NOW: u64 = 6;
@@ -18,13 +21,14 @@ pub struct HistoryView {
     pub load: Arc<str>,
     /// Whether answers are requested as streams.
     pub streamed: bool,
-    /// Duration of a slot in seconds.
+    /// Duration in seconds of a slot since the process started.
     pub slot_seconds: u64,
     /// The last minute (50 to 60 s of it).
     pub minute: WindowView,
-    /// The whole period that is kept.
+    /// All of the last ten minutes since the process started.
     pub window: WindowView,
-    /// Oldest first, current slot last; includes empty slots.
+    /// Oldest first, current slot last. Since the process started, empty slots are included; before that there are
+    /// minutes, out of the state file.
     pub slots: Vec<SlotView>,
 }
 
@@ -33,6 +37,8 @@ pub struct HistoryView {
 pub struct SlotView {
     /// When the slot begins.
     pub start: Time,
+    /// Its duration in seconds. That of a minute ends where the process started.
+    pub seconds: f64,
     /// Requests that were `ok`.
     pub ok: u64,
     /// Requests that failed because of the target.
@@ -110,19 +116,55 @@ impl Quantiles {
     fn of<'a>(samples: impl Iterator<Item = &'a Sample>) -> Option<Self> {
         quantiles(samples, [0.5, 0.95]).map(|[p50, p95]| Self { p50, p95 })
     }
+
+    fn of_times<const DIGITS: u8>(times: &Times<DIGITS>) -> Option<Self> {
+        let quantile = |q| Some(times.quantile(q)?.as_secs_f64());
+        Some(Self { p50: quantile(0.5)?, p95: quantile(0.95)? })
+    }
+}
+
+impl SlotView {
+    /// A minute from before the process started at `began`; `None` if it lies after that by its clock.
+    pub(super) fn restored(saved: &SavedMinute, began: SystemTime) -> Option<Self> {
+        let start =
+            SystemTime::UNIX_EPOCH.checked_add(MINUTE.checked_mul(u32::try_from(saved.minute).ok()?)?)?;
+        let until_began = began.duration_since(start).ok().filter(|time| !time.is_zero())?;
+        let tally = &saved.tally;
+        Some(Self {
+            start: Time(start),
+            seconds: until_began.min(MINUTE).as_secs_f64(),
+            ok: tally.ok(),
+            failed: tally.failed(),
+            not_judged: tally.not_judged(),
+            input_tokens: tally.spent.input_tokens(),
+            output_tokens: tally.spent.output_tokens(),
+            time_to_first_token_seconds: Quantiles::of_times(&tally.first_token),
+            request_duration_seconds: Quantiles::of_times(&tally.duration),
+        })
+    }
+
+    /// Where it ends.
+    pub fn end(&self) -> SystemTime {
+        self.start.0 + Duration::try_from_secs_f64(self.seconds).unwrap_or_default()
+    }
 }
 
 impl Series {
     pub(super) fn view(&self, began: SystemTime, elapsed: Duration) -> HistoryView {
         let present = number(elapsed);
         let first = (present + 1).saturating_sub(SLOTS);
+        let oldest = (began + elapsed).checked_sub(SLOT * u32::try_from(SLOTS).unwrap_or(u32::MAX));
+        let restored = self.restored.iter().filter(|slot| oldest.is_none_or(|oldest| slot.end() > oldest));
         HistoryView {
             load: Arc::clone(&self.load),
             streamed: self.streamed,
             slot_seconds: SLOT.as_secs(),
             minute: self.window(first.max((present + 1).saturating_sub(NOW)), elapsed),
             window: self.window(first, elapsed),
-            slots: (first..=present).map(|number| self.slot_view(number, began)).collect(),
+            slots: restored
+                .cloned()
+                .chain((first..=present).map(|number| self.slot_view(number, began)))
+                .collect(),
         }
     }
 
@@ -132,6 +174,7 @@ impl Series {
         let tally = slot.map_or(&empty, |slot| &slot.tally);
         SlotView {
             start: Time(began + SLOT.saturating_mul(u32::try_from(number).unwrap_or(u32::MAX))),
+            seconds: SLOT.as_secs_f64(),
             ok: tally.ok(),
             failed: tally.failed(),
             not_judged: tally.not_judged(),

@@ -41,7 +41,7 @@ struct Process {
 
 impl Process {
     fn start(path: &Path) -> Self {
-        let restored = Restored::open(path, KEPT).unwrap();
+        let restored = Restored::open(path, KEPT, wall()()).unwrap();
         let ledger = Arc::new(BudgetLedger::restored(&plan(), restored.budgets.clone(), wall()));
         let (tell, written) = mpsc::channel();
         let runs = restored.runs.clone();
@@ -173,7 +173,7 @@ fn without_a_budget_there_is_nothing_to_wait_for() {
     let mut plan = Arc::try_unwrap(Build { budget: None, ..Build::default() }.plan()).unwrap();
     plan.agent.budget = None;
     let ledger = Arc::new(BudgetLedger::new(&plan, wall()));
-    let restored = Restored::open(dir.path(), KEPT).unwrap();
+    let restored = Restored::open(dir.path(), KEPT, wall()()).unwrap();
     let keeper = Keeper::start(restored, Arc::clone(&ledger), wall(), |_| {}).unwrap();
     for _ in 0..3 {
         let hold = ledger.reserve(&chat(), REQUEST, Spend::default()).unwrap();
