@@ -3,6 +3,7 @@
 //! The engine sees [`Caller`] only, so that its tests can run without a network.
 
 mod answer;
+mod anthropic;
 mod aws;
 mod body;
 mod body_decoder;
@@ -15,9 +16,12 @@ mod dialect;
 mod error_body;
 mod exchange;
 mod flood;
+mod gemini;
 mod http;
+mod json_call;
 mod mapped;
 mod memory;
+mod ollama;
 mod openai;
 mod openai_chat;
 mod openai_completions;
@@ -26,10 +30,12 @@ mod openai_responses;
 mod pool;
 mod rate_limit;
 mod request;
+mod rerank;
 mod resolve;
 mod response;
 mod sought;
 mod surrogates;
+mod tgi;
 mod tls;
 mod tls_error;
 mod tokenizer;

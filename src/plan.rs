@@ -42,7 +42,7 @@ pub use forecast::{
     Amount, Count, Daily, Estimate, Forecast, InputTokens, Outlook, PairForecast, Usage, forecast, outlooks,
 };
 pub use load::{Also, Attempt, Loaded, attempt, from_yaml, load};
-use params::{OUTPUT_CAPS, output_cap};
+use params::{OUTPUT_CAPS, output_cap, param};
 pub use params::{apply_patch, compose_patches, has_output_cap};
 use profile::merged_params;
 pub use profile::{Budget, PairPlan, Profile, Retry, StepPlaces};

@@ -43,6 +43,27 @@ pub enum Api {
     /// `POST {base_url}/embeddings`: vectors for texts; nothing is generated, and nothing is streamed.
     #[serde(rename = "openai-embeddings")]
     OpenAiEmbeddings,
+    /// `POST {base_url}/v1/messages`: Anthropic's Messages, as llama.cpp, vLLM, LiteLLM and others speak it, too.
+    #[serde(rename = "anthropic")]
+    Anthropic,
+    /// `generateContent` and `streamGenerateContent` of the Gemini API and of Vertex AI.
+    #[serde(rename = "gemini")]
+    Gemini,
+    /// `POST {base_url}/api/chat`: Ollama's chat.
+    #[serde(rename = "ollama-chat")]
+    OllamaChat,
+    /// `POST {base_url}/api/generate`: Ollama's completion of one prompt.
+    #[serde(rename = "ollama-generate")]
+    OllamaGenerate,
+    /// `POST {base_url}/generate` and `/generate_stream`: Text Generation Inference. Its chat is `openai-chat`.
+    #[serde(rename = "tgi")]
+    Tgi,
+    /// `POST {base_url}/v2/rerank` in Cohere's form. The first line of a prompt is the query, each further one a document.
+    #[serde(rename = "rerank-cohere")]
+    RerankCohere,
+    /// `POST {base_url}/v1/rerank` in Jina's form, which vLLM and others speak, too. Prompts are read as for `rerank-cohere`.
+    #[serde(rename = "rerank-jina")]
+    RerankJina,
     /// No model call of its own: an application, spoken to by the HTTP steps of scenarios.
     #[serde(rename = "http")]
     Http,
@@ -50,11 +71,18 @@ pub enum Api {
 
 impl Api {
     /// Every dialect.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 12] = [
         Self::OpenAiChat,
         Self::OpenAiCompletions,
         Self::OpenAiResponses,
         Self::OpenAiEmbeddings,
+        Self::Anthropic,
+        Self::Gemini,
+        Self::OllamaChat,
+        Self::OllamaGenerate,
+        Self::Tgi,
+        Self::RerankCohere,
+        Self::RerankJina,
         Self::Http,
     ];
 
@@ -65,6 +93,13 @@ impl Api {
             Self::OpenAiCompletions => "openai-completions",
             Self::OpenAiResponses => "openai-responses",
             Self::OpenAiEmbeddings => "openai-embeddings",
+            Self::Anthropic => "anthropic",
+            Self::Gemini => "gemini",
+            Self::OllamaChat => "ollama-chat",
+            Self::OllamaGenerate => "ollama-generate",
+            Self::Tgi => "tgi",
+            Self::RerankCohere => "rerank-cohere",
+            Self::RerankJina => "rerank-jina",
             Self::Http => "http",
         }
     }
@@ -76,7 +111,11 @@ impl Api {
             Self::OpenAiCompletions => Some("/completions"),
             Self::OpenAiResponses => Some("/responses"),
             Self::OpenAiEmbeddings => Some("/embeddings"),
-            Self::Http => None,
+            Self::Anthropic => Some("/messages"),
+            Self::OllamaChat => Some("/api/chat"),
+            Self::OllamaGenerate => Some("/api/generate"),
+            Self::RerankCohere | Self::RerankJina => Some("/rerank"),
+            Self::Gemini | Self::Tgi | Self::Http => None,
         }
     }
 
@@ -86,16 +125,29 @@ impl Api {
             Self::OpenAiChat | Self::OpenAiCompletions | Self::OpenAiResponses | Self::OpenAiEmbeddings => {
                 "openai"
             }
+            Self::Anthropic => "anthropic",
+            Self::Gemini => "gcp.gen_ai",
+            Self::OllamaChat | Self::OllamaGenerate => "ollama",
+            Self::Tgi => "huggingface",
+            Self::RerankCohere => "cohere",
+            Self::RerankJina => "jina",
             Self::Http => "http",
         }
+    }
+
+    /// Whether its answers hold generated content.
+    pub const fn generates(self) -> bool {
+        !matches!(self, Self::OpenAiEmbeddings | Self::RerankCohere | Self::RerankJina | Self::Http)
     }
 
     /// `gen_ai.operation.name` of the OpenTelemetry conventions.
     pub const fn operation(self) -> &'static str {
         match self {
-            Self::OpenAiChat | Self::OpenAiResponses => "chat",
-            Self::OpenAiCompletions => "text_completion",
+            Self::OpenAiChat | Self::OpenAiResponses | Self::Anthropic | Self::OllamaChat => "chat",
+            Self::Gemini => "generate_content",
+            Self::OpenAiCompletions | Self::OllamaGenerate | Self::Tgi => "text_completion",
             Self::OpenAiEmbeddings => "embeddings",
+            Self::RerankCohere | Self::RerankJina => "rerank",
             Self::Http => "http",
         }
     }

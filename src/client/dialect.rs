@@ -1,12 +1,17 @@
 //! The interface of a dialect: pure functions between our types and the wire format. A dialect knows no connection,
 //! clock or timestamp; to add one, write its file (with the types of [`wire`](super::wire)) and add it to [`of`].
 
+use super::anthropic::Anthropic;
 use super::body_decoder::Mode;
 use super::error_body;
+use super::gemini::Gemini;
+use super::ollama::Ollama;
 use super::openai_chat::OpenAiChat;
 use super::openai_completions::OpenAiCompletions;
 use super::openai_embeddings::OpenAiEmbeddings;
 use super::openai_responses::OpenAiResponses;
+use super::rerank::Rerank;
+use super::tgi::Tgi;
 use crate::exchange::{Ask, Call, Delta};
 use crate::framing::Event;
 use crate::plan::{Api, Target};
@@ -63,6 +68,13 @@ pub(super) fn of(api: Api) -> Option<Arc<dyn Dialect>> {
         Api::OpenAiCompletions => Some(Arc::new(OpenAiCompletions)),
         Api::OpenAiResponses => Some(Arc::new(OpenAiResponses)),
         Api::OpenAiEmbeddings => Some(Arc::new(OpenAiEmbeddings)),
+        Api::Anthropic => Some(Arc::new(Anthropic)),
+        Api::Gemini => Some(Arc::new(Gemini)),
+        Api::OllamaChat => Some(Arc::new(Ollama::Chat)),
+        Api::OllamaGenerate => Some(Arc::new(Ollama::Generate)),
+        Api::Tgi => Some(Arc::new(Tgi)),
+        Api::RerankCohere => Some(Arc::new(Rerank::Cohere)),
+        Api::RerankJina => Some(Arc::new(Rerank::Jina)),
         Api::Http => None,
     }
 }

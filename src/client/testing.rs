@@ -1,7 +1,10 @@
 //! Helpers for the tests of the client.
 
+use crate::exchange::{Ask, Call, Message, Role};
 use crate::plan::{Target, Timeouts};
+use serde_json::Value;
 use serde_json_path::JsonPath;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// A target with generous timeouts and nothing special.
@@ -22,4 +25,17 @@ pub(crate) fn target(base_url: &str) -> Target {
 /// A path of a response mapping.
 pub(crate) fn path(text: &str) -> Option<JsonPath> {
     JsonPath::parse(text).map(Some).unwrap()
+}
+
+/// A system prompt and a question, with these parameters.
+pub(crate) fn ask(stream: bool, output_tokens: Option<u64>, params: Value) -> Ask {
+    let Value::Object(params) = params else { panic!("{params} is not an object") };
+    let message = |role, text: &str| Message { role, text: text.into() };
+    let messages = vec![message(Role::System, "Be brief."), message(Role::User, "h\u{e9}llo \"x\"\n")];
+    Ask { messages, stream, output_tokens, params: Arc::new(params) }
+}
+
+/// The body of a request.
+pub(crate) fn body(call: &Call) -> Value {
+    serde_json::from_slice(&call.body).unwrap()
 }

@@ -3,6 +3,7 @@
 
 mod counting;
 mod credentials;
+mod dialects;
 mod failures;
 mod fuzz;
 pub(super) mod golden;

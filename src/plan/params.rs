@@ -4,8 +4,16 @@
 
 use serde_json::{Map, Value};
 
-/// Parameters that cap the answer instead of `output_tokens`; the first one present counts.
-pub(super) const OUTPUT_CAPS: [&str; 3] = ["max_completion_tokens", "max_tokens", "max_output_tokens"];
+/// Parameters that cap the answer instead of `output_tokens`, each by its path, whatever the dialect; the first one
+/// present counts.
+pub(super) const OUTPUT_CAPS: [&[&str]; 6] = [
+    &["max_completion_tokens"],
+    &["max_tokens"],
+    &["max_output_tokens"],
+    &["generationConfig", "maxOutputTokens"],
+    &["options", "num_predict"],
+    &["parameters", "max_new_tokens"],
+];
 
 /// What happens to a key whose patch is null.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -54,9 +62,15 @@ fn merge(into: &mut Map<String, Value>, patch: &Map<String, Value>, nulls: Nulls
     }
 }
 
+/// The parameter at a path.
+pub(super) fn param<'a>(params: &'a Map<String, Value>, path: &[&str]) -> Option<&'a Value> {
+    let (first, rest) = path.split_first()?;
+    rest.iter().try_fold(params.get(*first)?, |value, key| value.get(*key))
+}
+
 /// Whether the parameters cap the answer, so that `output_tokens` is not sent.
 pub fn has_output_cap(params: &Map<String, Value>) -> bool {
-    OUTPUT_CAPS.iter().any(|name| params.contains_key(*name))
+    OUTPUT_CAPS.iter().any(|path| param(params, path).is_some())
 }
 
 /// Most output tokens of an answer: what the merged parameters say, else `output_tokens`.
@@ -64,7 +78,7 @@ pub(super) fn output_cap(params: &Map<String, Value>, output_tokens: Option<u64>
     if !has_output_cap(params) {
         return output_tokens;
     }
-    OUTPUT_CAPS.iter().find_map(|name| params.get(*name).and_then(Value::as_u64))
+    OUTPUT_CAPS.iter().find_map(|path| param(params, path).and_then(Value::as_u64))
 }
 
 #[cfg(test)]

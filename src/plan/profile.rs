@@ -121,6 +121,7 @@ impl PairPlan {
     /// Most output tokens of the answer to a step's model call, if anything caps it.
     pub fn output_cap(&self, step: &Step) -> Option<u64> {
         match &step.action {
+            Action::Ask(_) if !self.target.api.generates() => Some(0),
             Action::Ask(ask) => output_cap(&self.params(step), ask.output_tokens),
             Action::Http(_) => None,
         }

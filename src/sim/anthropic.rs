@@ -293,6 +293,7 @@ fn counts(usage: Usage, output: usize) -> Value {
         "cache_creation_input_tokens": 0,
         "cache_read_input_tokens": usage.cached,
         "output_tokens": output,
+        "output_tokens_details": {"thinking_tokens": usage.reasoning.min(output)},
     })
 }
 

@@ -67,7 +67,9 @@ fn uncapped(profile: &Profile, targets: &[&Target], path: &KeyPath) -> Vec<(KeyP
     const SET: &str = "set `output_tokens`";
     let capped = |params: &Map<String, Value>, own: Option<NonZeroU64>| {
         let own = own.map(NonZeroU64::get);
-        targets.iter().all(|target| output_cap(&compose_patches(&target.params, params), own).is_some())
+        targets.iter().all(|target| {
+            !target.api.generates() || output_cap(&compose_patches(&target.params, params), own).is_some()
+        })
     };
     let mut found = Vec::new();
     if let Some(workload) = &profile.workload

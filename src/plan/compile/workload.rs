@@ -4,7 +4,7 @@ use super::{Findings, pattern};
 use crate::config::{self, KeyPath, Prompt};
 use crate::files::LARGEST;
 use crate::limits;
-use crate::plan::{AskStep, AskText, OUTPUT_CAPS};
+use crate::plan::{AskStep, AskText, OUTPUT_CAPS, param};
 use serde_json::{Map, Value};
 use std::path::Path;
 use std::sync::Arc;
@@ -66,9 +66,10 @@ pub(super) fn check_params(
         }
     }
     // Servers use different names for the cap, so it may stand here in place of `output_tokens`.
-    for name in OUTPUT_CAPS {
-        if params.get(name).is_some_and(|cap| cap.as_u64().is_none_or(|cap| cap == 0)) {
-            findings.error(&path.key(name), "must be a whole number of 1 or more");
+    for keys in OUTPUT_CAPS {
+        if param(params, keys).is_some_and(|cap| cap.as_u64().is_none_or(|cap| cap == 0)) {
+            let path = keys.iter().fold(path.clone(), |path, key| path.key(key));
+            findings.error(&path, "must be a whole number of 1 or more");
         }
     }
     if params.get("n").is_some_and(|n| n.as_u64() != Some(1)) {

@@ -5,7 +5,6 @@ use super::{Amount, Tokens, View, arrivals_in, turns_of_users};
 use crate::plan::scenario::ENVIRONMENT;
 use crate::plan::{
     Action, AskStep, AskText, Cache, HttpStep, PairPlan, Scenario, Shape, Stage, Step, Target, Think,
-    output_cap,
 };
 use crate::template::Template;
 use serde_json::{Map, Value};
@@ -198,7 +197,7 @@ struct Asked<'a> {
 
 impl Asked<'_> {
     fn output(&self) -> Amount {
-        let cap = output_cap(self.params, self.ask.output_tokens);
+        let cap = self.pair.output_cap(self.step);
         cap.map_or(Amount::Unknown, |cap| Amount::AtMost(cap as f64))
     }
 

@@ -1,0 +1,207 @@
+//! Anthropic Messages: `POST {base_url}/v1/messages`, streamed as named events. Pure: no connection, no clock.
+//!
+//! Format: <https://docs.anthropic.com/en/api/messages> and
+//! <https://docs.anthropic.com/en/docs/build-with-claude/streaming>. Event types that are not known are skipped, as the
+//! documentation asks for.
+
+use super::dialect::{Decoder, Dialect, Malformed};
+use super::wire::{self, Count, List, Object, Text};
+use super::{json_call, openai};
+use crate::exchange::{Ask, Call, Content, Delta, Role, Usage};
+use crate::framing::Event;
+use crate::plan::{Target, apply_patch};
+use http::{HeaderName, HeaderValue};
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+const VERSION: HeaderName = HeaderName::from_static("anthropic-version");
+
+/// `max_tokens` is mandatory; this is sent where nothing else sets it.
+const MAX_TOKENS: u64 = 4096;
+
+/// The Anthropic Messages dialect.
+pub(super) struct Anthropic;
+
+/// An event of a stream, or a whole message.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct EventOrMessage {
+    #[serde(rename = "type")]
+    kind: Text,
+    /// Of `message_start`.
+    message: Object<Start>,
+    /// Of `content_block_start`.
+    content_block: Object<Block>,
+    /// Of `content_block_delta` and `message_delta`.
+    delta: Object<Block>,
+    /// Of a whole message.
+    content: Option<List<Object<Block>>>,
+    stop_reason: Text,
+    usage: Object<Counts>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Start {
+    usage: Object<Counts>,
+}
+
+/// A content block, a piece of one, or what changes in the message. Which one it is, its fields say.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Block {
+    text: Text,
+    thinking: Text,
+    /// Of a tool that the model uses.
+    name: Text,
+    partial_json: Text,
+    /// The arguments of a tool, in a whole message.
+    input: Option<Value>,
+    stop_reason: Text,
+}
+
+/// `input_tokens` are those that neither came from the cache nor went into it.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Counts {
+    input_tokens: Count,
+    cache_creation_input_tokens: Count,
+    cache_read_input_tokens: Count,
+    output_tokens: Count,
+    output_tokens_details: Object<OutputDetails>,
+}
+
+/// Thinking is part of the output, whether it is shown, summarized or left out.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct OutputDetails {
+    thinking_tokens: Count,
+}
+
+impl Counts {
+    fn usage(&self) -> Usage {
+        let cache = [self.cache_creation_input_tokens.0, self.cache_read_input_tokens.0];
+        let cached: u64 = cache.iter().flatten().fold(0, |sum, n| sum.saturating_add(*n));
+        // The last event repeats the counts of the first one, but some servers write zeros there.
+        let input = self.input_tokens.0.map(|n| n.saturating_add(cached)).filter(|n| *n > 0);
+        Usage {
+            input,
+            output: self.output_tokens.0,
+            cached_input: self.cache_read_input_tokens.0.filter(|_| input.is_some()),
+            reasoning: self.output_tokens_details.0.as_ref().and_then(|details| details.thinking_tokens.0),
+        }
+    }
+}
+
+impl Block {
+    fn into_content(self) -> Vec<Content> {
+        let input = self.input.filter(|input| input.as_object().is_some_and(|fields| !fields.is_empty()));
+        let pieces = [
+            self.thinking.0.map(Content::Reasoning),
+            self.text.0.map(Content::Text),
+            self.name.0.map(Content::ToolCall),
+            self.partial_json.0.map(Content::ToolCall),
+            input.map(|input| Content::ToolCall(input.to_string())),
+        ];
+        pieces.into_iter().flatten().collect()
+    }
+}
+
+impl Decoder for Anthropic {
+    fn decode_event(&self, event: Event<'_>) -> Result<Delta, Malformed> {
+        if let Some(delta) = openai::common_event(event) {
+            return Ok(delta);
+        }
+        let message: Object<EventOrMessage> = wire::parse("an event of the stream", event.data.as_bytes())?;
+        let message = message.0.unwrap_or_default();
+        Ok(match message.kind.0.as_deref().or(event.name).unwrap_or_default() {
+            "message_start" => {
+                let counts = message.message.0.and_then(|start| start.usage.0);
+                // Its output tokens are a placeholder, before there is any content.
+                let usage = counts.map(|counts| Usage { output: None, reasoning: None, ..counts.usage() });
+                Delta { usage, ..Delta::default() }
+            }
+            "content_block_start" => Delta { content: content(message.content_block), ..Delta::default() },
+            "content_block_delta" => Delta { content: content(message.delta), ..Delta::default() },
+            "message_delta" => Delta {
+                finish: message.delta.0.and_then(|delta| delta.stop_reason.0),
+                usage: message.usage.0.map(|counts| counts.usage()),
+                ..Delta::default()
+            },
+            "message_stop" => Delta { terminal: true, ..Delta::default() },
+            _ => Delta::default(),
+        })
+    }
+
+    fn places(&self, whole: bool) -> Option<String> {
+        Some(if whole { "`content[]`" } else { "`delta` of `content_block_delta`" }.to_owned())
+    }
+
+    fn decode_whole(&self, body: &[u8]) -> Result<Delta, Malformed> {
+        let message: Object<EventOrMessage> = wire::parse("the answer", body)?;
+        let message = message.0.unwrap_or_default();
+        let Some(blocks) = message.content else {
+            return Err(Malformed::Missing("the answer's `content`"));
+        };
+        Ok(Delta {
+            content: blocks.objects().flat_map(Block::into_content).collect(),
+            finish: message.stop_reason.0,
+            usage: message.usage.0.map(|counts| counts.usage()),
+            terminal: true,
+            ..Delta::default()
+        })
+    }
+}
+
+fn content(block: Object<Block>) -> Vec<Content> {
+    block.0.map(Block::into_content).unwrap_or_default()
+}
+
+impl Dialect for Anthropic {
+    /// The parameters are applied to the body as a JSON merge patch.
+    fn encode(&self, target: &Target, ask: &Ask) -> Call {
+        let mut body = Map::new();
+        body.insert("model".into(), Value::from(&*target.model));
+        body.insert("max_tokens".into(), ask.output_tokens.unwrap_or(MAX_TOKENS).into());
+        let system = json_call::system(ask);
+        if !system.is_empty() {
+            body.insert("system".into(), system.into());
+        }
+        let messages: Vec<Value> = ask
+            .messages
+            .iter()
+            .filter_map(|message| {
+                let role = match message.role {
+                    Role::System => return None,
+                    Role::User => "user",
+                    Role::Assistant => "assistant",
+                };
+                Some(json!({ "role": role, "content": &*message.text }))
+            })
+            .collect();
+        body.insert("messages".into(), messages.into());
+        body.insert("stream".into(), ask.stream.into());
+        apply_patch(&mut body, &ask.params);
+        let stream = body.get("stream").and_then(Value::as_bool).unwrap_or(false);
+        let output_tokens = json_call::number(&body, &["max_tokens"]);
+        let path = json_call::versioned(target, "/v1", "/messages");
+        let accept = if stream { "text/event-stream" } else { "application/json" };
+        let mut call = json_call::post(path, body, ask.messages.len(), accept);
+        call.headers.insert(VERSION, HeaderValue::from_static("2023-06-01"));
+        Call { stream, output_tokens, ..call }
+    }
+
+    fn prompt_texts(&self, body: &[u8]) -> Vec<String> {
+        let Ok(Value::Object(body)) = serde_json::from_slice(body) else { return Vec::new() };
+        let of = |key: &str, texts: &str| match body.get(key) {
+            Some(Value::String(text)) => vec![text.clone()],
+            Some(value) => json_call::texts_at(value, texts),
+            None => Vec::new(),
+        };
+        let texts = [of("system", "text"), of("messages", "content"), of("messages", "text")];
+        texts.into_iter().flatten().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests;

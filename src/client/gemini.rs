@@ -1,0 +1,252 @@
+//! Google's `generateContent` and `streamGenerateContent`, for the Gemini API and for Vertex AI. A stream is sent as
+//! server-sent events, or as one JSON array where `alt` in the base URL's query asks for it. Pure: no connection, no clock.
+//!
+//! Format: <https://ai.google.dev/api/generate-content> and
+//! <https://cloud.google.com/vertex-ai/generative-ai/docs/model-reference/inference>. There is no terminal event: a finish
+//! reason and the end of the body are the end.
+
+use super::body_decoder::Mode;
+use super::dialect::{Decoder, Dialect, Malformed};
+use super::wire::{self, Count, List, Object, Text};
+use super::{json_call, openai};
+use crate::exchange::{Ask, Call, Content, Delta, Role, Usage};
+use crate::framing::Event;
+use crate::json_size;
+use crate::plan::{Target, apply_patch};
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+/// What stands where there is no finish reason yet.
+const UNSPECIFIED: &str = "FINISH_REASON_UNSPECIFIED";
+
+/// The dialect of the Gemini API and Vertex AI.
+pub(super) struct Gemini;
+
+/// A whole answer, or one event of a stream: they have the same form.
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Answer {
+    candidates: Option<List<Object<Candidate>>>,
+    prompt_feedback: Object<Feedback>,
+    usage_metadata: Object<Counts>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Candidate {
+    index: Count,
+    content: Object<Parts>,
+    finish_reason: Text,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Parts {
+    parts: List<Object<Part>>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Part {
+    text: Text,
+    /// The text is a summary of the model's thoughts.
+    thought: Option<Value>,
+    function_call: Object<FunctionCall>,
+    executable_code: Object<Code>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct FunctionCall {
+    name: Text,
+    args: Option<Value>,
+    /// Pieces of the arguments, where Vertex AI streams them.
+    partial_args: Option<Value>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Code {
+    code: Text,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Feedback {
+    block_reason: Text,
+}
+
+/// Cached tokens are part of the prompt's; thoughts are not part of the candidates'.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Counts {
+    #[serde(rename = "promptTokenCount")]
+    prompt: Count,
+    #[serde(rename = "toolUsePromptTokenCount")]
+    tool_use_prompt: Count,
+    #[serde(rename = "cachedContentTokenCount")]
+    cached: Count,
+    #[serde(rename = "candidatesTokenCount")]
+    candidates: Count,
+    #[serde(rename = "thoughtsTokenCount")]
+    thoughts: Count,
+}
+
+impl Counts {
+    fn usage(&self) -> Usage {
+        let sum = |a: Count, b: Count| match (a.0, b.0) {
+            (None, None) => None,
+            (a, b) => Some(a.unwrap_or(0).saturating_add(b.unwrap_or(0))),
+        };
+        Usage {
+            input: sum(self.prompt, self.tool_use_prompt),
+            output: sum(self.candidates, self.thoughts),
+            cached_input: self.cached.0,
+            reasoning: self.thoughts.0,
+        }
+    }
+}
+
+impl Part {
+    fn into_content(self) -> Vec<Content> {
+        let thought = self.thought == Some(Value::Bool(true));
+        let text = self.text.0.map(if thought { Content::Reasoning } else { Content::Text });
+        let call = self.function_call.0.unwrap_or_default();
+        let some = |value: &Value| {
+            value.as_object().is_some_and(|fields| !fields.is_empty())
+                || value.as_array().is_some_and(|items| !items.is_empty())
+        };
+        let args = [call.args, call.partial_args].into_iter().flatten().find(some);
+        let pieces = [
+            text,
+            call.name.0.map(Content::ToolCall),
+            args.map(|args| Content::ToolCall(args.to_string())),
+            self.executable_code.0.and_then(|code| code.code.0).map(Content::ToolCall),
+        ];
+        pieces.into_iter().flatten().collect()
+    }
+}
+
+/// Parses an event, or a whole answer, which may be an array of what would have been events. The arguments of a function
+/// become values, so the size is checked first.
+fn parse(what: &'static str, json: &[u8]) -> Result<Vec<Answer>, Malformed> {
+    if !json_size::fits(json) {
+        return Err(Malformed::TooLarge { what });
+    }
+    let answers: List<Object<Answer>> = wire::parse(what, json)?;
+    Ok(answers.objects().collect())
+}
+
+/// What is in it; only the first candidate counts.
+fn delta(answer: Answer) -> Delta {
+    let candidates = answer.candidates.into_iter().flat_map(List::objects);
+    let first = candidates.into_iter().find(|candidate| candidate.index.0.unwrap_or(0) == 0);
+    let Candidate { content, finish_reason, .. } = first.unwrap_or_default();
+    // A prompt that was blocked has no candidate: this is how its answer ended.
+    let blocked = answer.prompt_feedback.0.and_then(|feedback| feedback.block_reason.0);
+    let parts = content.0.unwrap_or_default().parts;
+    Delta {
+        content: parts.objects().flat_map(Part::into_content).collect(),
+        finish: finish_reason.0.filter(|reason| reason != UNSPECIFIED).or(blocked),
+        usage: answer.usage_metadata.0.map(|counts| counts.usage()),
+        ..Delta::default()
+    }
+}
+
+impl Decoder for Gemini {
+    fn decode_event(&self, event: Event<'_>) -> Result<Delta, Malformed> {
+        if let Some(delta) = openai::common_event(event) {
+            return Ok(delta);
+        }
+        let answers = parse("an event of the stream", event.data.as_bytes())?;
+        Ok(answers.into_iter().next().map(delta).unwrap_or_default())
+    }
+
+    fn framing(&self) -> Mode {
+        Mode::JsonArray
+    }
+
+    fn places(&self, _whole: bool) -> Option<String> {
+        Some("`candidates[].content.parts[]`".to_owned())
+    }
+
+    fn decode_whole(&self, body: &[u8]) -> Result<Delta, Malformed> {
+        let answers = parse("the answer", body)?;
+        if answers.iter().all(|answer| answer.candidates.is_none() && answer.prompt_feedback.0.is_none()) {
+            return Err(Malformed::Missing("the answer's `candidates`"));
+        }
+        let mut all = Delta { terminal: true, ..Delta::default() };
+        for delta in answers.into_iter().map(delta) {
+            all.content.extend(delta.content);
+            all.finish = delta.finish.or(all.finish);
+            all.usage = delta.usage.or(all.usage);
+        }
+        Ok(all)
+    }
+}
+
+impl Dialect for Gemini {
+    /// The parameters are applied to the body as a JSON merge patch.
+    fn encode(&self, target: &Target, ask: &Ask) -> Call {
+        let mut body = Map::new();
+        let part = |text: &str| json!([{ "text": text }]);
+        let contents: Vec<Value> = ask
+            .messages
+            .iter()
+            .filter_map(|message| {
+                let role = match message.role {
+                    Role::System => return None,
+                    Role::User => "user",
+                    Role::Assistant => "model",
+                };
+                Some(json!({ "role": role, "parts": part(&message.text) }))
+            })
+            .collect();
+        body.insert("contents".into(), contents.into());
+        let system = json_call::system(ask);
+        if !system.is_empty() {
+            body.insert("systemInstruction".into(), json!({ "parts": part(&system) }));
+        }
+        if let Some(most) = ask.output_tokens {
+            body.insert("generationConfig".into(), json!({ "maxOutputTokens": most }));
+        }
+        apply_patch(&mut body, &ask.params);
+        let output_tokens = json_call::number(&body, &["generationConfig", "maxOutputTokens"]);
+        let accept = if ask.stream { "text/event-stream, application/json" } else { "application/json" };
+        let call = json_call::post(path(target, ask.stream), body, ask.messages.len(), accept);
+        Call { stream: ask.stream, output_tokens, ..call }
+    }
+
+    fn prompt_texts(&self, body: &[u8]) -> Vec<String> {
+        let Ok(body) = serde_json::from_slice::<Value>(body) else { return Vec::new() };
+        let of =
+            |key: &str| body.get(key).map(|value| json_call::texts_at(value, "text")).unwrap_or_default();
+        [of("systemInstruction"), of("contents")].into_iter().flatten().collect()
+    }
+}
+
+/// The path of a method. A model is a name, or a path of its own (`tunedModels/x`, `publishers/anthropic/models/x`); below
+/// a location of Vertex AI a name is one of Google's.
+fn path(target: &Target, stream: bool) -> String {
+    let base = target.base_url.path();
+    let model = target.model.trim_matches('/');
+    let model = match () {
+        () if model.contains('/') => format!("/{model}"),
+        () if base.contains("/locations/") || base.contains("/projects/") => {
+            format!("/publishers/google/models/{model}")
+        }
+        () => format!("/models/{model}"),
+    };
+    // The Gemini API has one version that serves all of its models.
+    let version = if base.trim_matches('/').is_empty() { "/v1beta" } else { "" };
+    let chosen = target.base_url.query_pairs().any(|(name, _)| name == "alt");
+    let method = match stream {
+        false => "generateContent",
+        true if chosen => "streamGenerateContent",
+        true => "streamGenerateContent?alt=sse",
+    };
+    format!("{version}{model}:{method}")
+}
+
+#[cfg(test)]
+mod tests;

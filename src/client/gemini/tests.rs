@@ -1,0 +1,51 @@
+use super::*;
+use crate::client::testing::{ask, body, target};
+
+#[test]
+fn a_request_has_contents_and_a_system_instruction() {
+    let call = Gemini.encode(&target("http://h/v1beta"), &ask(true, Some(7), json!({})));
+    assert_eq!(call.path, "/models/m:streamGenerateContent?alt=sse");
+    assert_eq!((call.stream, call.output_tokens), (true, Some(7)));
+    let expected = json!({
+        "contents": [{ "role": "user", "parts": [{ "text": "h\u{e9}llo \"x\"\n" }] }],
+        "systemInstruction": { "parts": [{ "text": "Be brief." }] },
+        "generationConfig": { "maxOutputTokens": 7 },
+    });
+    assert_eq!(body(&call), expected);
+    assert_eq!(Gemini.prompt_texts(&call.body), ["Be brief.", "h\u{e9}llo \"x\"\n"]);
+}
+
+#[test]
+fn parameters_are_merged_into_the_generation_config() {
+    let params = json!({ "generationConfig": { "temperature": 0, "maxOutputTokens": 3 } });
+    let call = Gemini.encode(&target("http://h/v1beta"), &ask(false, Some(7), params));
+    assert_eq!((call.stream, call.output_tokens), (false, Some(3)));
+    assert_eq!(body(&call)["generationConfig"], json!({ "maxOutputTokens": 3, "temperature": 0 }));
+}
+
+#[test]
+fn the_path_is_that_of_the_gemini_api_or_of_vertex() {
+    let of = |base: &str, model: &str| {
+        let mut target = target(base);
+        target.model = model.into();
+        path(&target, false)
+    };
+    assert_eq!(of("http://h", "g"), "/v1beta/models/g:generateContent");
+    assert_eq!(of("http://h/v1beta", "g"), "/models/g:generateContent");
+    assert_eq!(of("http://h/v1beta", "models/g"), "/models/g:generateContent");
+    assert_eq!(of("http://h/v1beta", "tunedModels/t"), "/tunedModels/t:generateContent");
+    let location = "http://h/v1/projects/p/locations/global";
+    assert_eq!(of(location, "g"), "/publishers/google/models/g:generateContent");
+    assert_eq!(of(location, "publishers/meta/models/l"), "/publishers/meta/models/l:generateContent");
+    assert_eq!(path(&target("http://h/v1beta?alt=json"), true), "/models/m:streamGenerateContent");
+}
+
+#[test]
+fn thoughts_are_output_beside_the_candidates() {
+    let usage = |json: Value| serde_json::from_value::<Counts>(json).unwrap().usage();
+    let all = json!({ "promptTokenCount": 9, "toolUsePromptTokenCount": 2, "candidatesTokenCount": 5,
+        "thoughtsTokenCount": 20, "cachedContentTokenCount": 4 });
+    let expected = Usage { input: Some(11), output: Some(25), cached_input: Some(4), reasoning: Some(20) };
+    assert_eq!(usage(all), expected);
+    assert_eq!(usage(json!({ "promptTokenCount": 9 })).output, None);
+}

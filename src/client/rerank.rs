@@ -1,0 +1,133 @@
+//! Rerankers in Cohere's form (`POST {base_url}/v2/rerank`) and in Jina's (`POST {base_url}/v1/rerank`), which Voyage, vLLM,
+//! Infinity and others speak, too. Nothing is generated and nothing is streamed. Pure: no connection, no clock.
+//!
+//! Format: <https://docs.cohere.com/v2/reference/rerank> and <https://jina.ai/reranker/>.
+
+use super::body_decoder::MAX_BODY;
+use super::dialect::{Decoder, Demands, Dialect, Malformed};
+use super::json_call;
+use super::wire::{self, Count, List, Object};
+use crate::exchange::{Ask, Call, Delta, Role, Usage};
+use crate::framing::Event;
+use crate::plan::{Target, apply_patch};
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+/// The form of a reranker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Rerank {
+    /// Cohere's.
+    Cohere,
+    /// Jina's.
+    Jina,
+}
+
+/// An answer of either form.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Answer {
+    results: Option<List<Object<Ranked>>>,
+    /// Voyage's name for them.
+    data: Option<List<Object<Ranked>>>,
+    /// Jina's counts.
+    usage: Object<Counts>,
+    /// Cohere's counts.
+    meta: Object<Meta>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Ranked {
+    relevance_score: Option<Value>,
+    /// The name in Text Embeddings Inference.
+    score: Option<Value>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Counts {
+    prompt_tokens: Count,
+    total_tokens: Count,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Meta {
+    tokens: Object<MetaTokens>,
+    cached_tokens: Count,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct MetaTokens {
+    input_tokens: Count,
+}
+
+impl Decoder for Rerank {
+    fn decode_event(&self, event: Event<'_>) -> Result<Delta, Malformed> {
+        self.decode_whole(event.data.as_bytes())
+    }
+
+    fn decode_whole(&self, body: &[u8]) -> Result<Delta, Malformed> {
+        let answer: Object<Answer> = wire::parse("the answer", body)?;
+        let Answer { results, data, usage, meta } = answer.0.unwrap_or_default();
+        let results = results.or(data).ok_or(Malformed::Missing("the answer's `results`"))?;
+        let mut results = results.objects().map(|ranked| ranked.relevance_score.or(ranked.score)).peekable();
+        if results.peek().is_none() {
+            return Err(Malformed::Missing("any result in the answer's `results`"));
+        }
+        if !results.all(|score| score.is_some_and(|score| score.is_number())) {
+            return Err(Malformed::Missing("a `relevance_score` in the answer's `results`"));
+        }
+        let counts = usage.0.unwrap_or_default();
+        let input = counts.prompt_tokens.0.filter(|n| *n > 0).or(counts.total_tokens.0);
+        let meta = meta.0.unwrap_or_default();
+        let input = input.or_else(|| meta.tokens.0?.input_tokens.0);
+        let cached_input = meta.cached_tokens.0;
+        let usage = input.map(|input| Usage { input: Some(input), cached_input, ..Usage::default() });
+        Ok(Delta { usage, terminal: true, ..Delta::default() })
+    }
+
+    fn places(&self, _whole: bool) -> Option<String> {
+        None
+    }
+
+    fn demands(&self) -> Demands {
+        Demands { end: false, content: false, awaits: false, most_whole: MAX_BODY }
+    }
+}
+
+impl Dialect for Rerank {
+    /// A prompt is the query, and each further line of it a document, unless the parameters have `documents`. A system
+    /// prompt has no place here. The parameters are applied to the body as a JSON merge patch.
+    fn encode(&self, target: &Target, ask: &Ask) -> Call {
+        let text = json_call::joined(ask, |role| role == Role::User);
+        let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+        let query = lines.next().unwrap_or_default();
+        let mut body = Map::new();
+        body.insert("model".into(), Value::from(&*target.model));
+        body.insert("query".into(), query.into());
+        body.insert("documents".into(), lines.collect());
+        apply_patch(&mut body, &ask.params);
+        let path = match self {
+            Self::Cohere => json_call::versioned(target, "/v2", "/rerank"),
+            Self::Jina => json_call::versioned(target, "/v1", "/rerank"),
+        };
+        let documents = body.get("documents").and_then(Value::as_array).map_or(0, Vec::len);
+        let call = json_call::post(path, body, documents + 1, "application/json");
+        Call { most_output_tokens: Some(0), ..call }
+    }
+
+    fn prompt_texts(&self, body: &[u8]) -> Vec<String> {
+        let Ok(body) = serde_json::from_slice::<Value>(body) else { return Vec::new() };
+        let text = |value: &Value| {
+            let text = value.as_str().or_else(|| value.get("text").and_then(Value::as_str));
+            text.map(str::to_owned)
+        };
+        let documents = body.get("documents").and_then(Value::as_array).into_iter().flatten();
+        body.get("query").into_iter().chain(documents).filter_map(text).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests;

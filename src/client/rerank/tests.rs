@@ -1,0 +1,36 @@
+use super::*;
+use crate::client::testing::{ask, body, target};
+use serde_json::json;
+
+#[test]
+fn the_first_line_is_the_query_and_each_further_one_a_document() {
+    let mut asked = ask(true, None, json!({ "top_n": 1 }));
+    asked.messages[1].text = "Which bird?\n a heron \n\na fox\n".into();
+    let call = Rerank::Cohere.encode(&target("http://h"), &asked);
+    assert_eq!((call.path.as_str(), call.stream), ("/v2/rerank", false));
+    assert_eq!((call.output_tokens, call.most_output_tokens), (None, Some(0)));
+    let expected =
+        json!({ "model": "m", "query": "Which bird?", "documents": ["a heron", "a fox"], "top_n": 1 });
+    assert_eq!(body(&call), expected);
+    assert_eq!(Rerank::Cohere.prompt_texts(&call.body), ["Which bird?", "a heron", "a fox"]);
+}
+
+#[test]
+fn documents_may_stand_among_the_parameters() {
+    let params = json!({ "documents": ["a", { "text": "b" }] });
+    let call = Rerank::Jina.encode(&target("http://h/v1"), &ask(false, None, params));
+    assert_eq!(call.path, "/rerank");
+    assert_eq!(body(&call)["documents"], json!(["a", { "text": "b" }]));
+    assert_eq!(Rerank::Jina.prompt_texts(&call.body)[1..], ["a", "b"]);
+}
+
+#[test]
+fn results_without_a_score_are_none() {
+    let error = |json: &str| Rerank::Jina.decode_whole(json.as_bytes()).unwrap_err().to_string();
+    assert!(error("{}").contains("`results` is missing"));
+    assert!(error(r#"{"results":[]}"#).contains("any result"));
+    assert!(error(r#"{"results":[{"relevance_score":0.1},{}]}"#).contains("`relevance_score`"));
+    let named = r#"{"data":[{"relevance_score":0.4}],"usage":{"total_tokens":26}}"#;
+    let usage = Rerank::Jina.decode_whole(named.as_bytes()).unwrap().usage.unwrap();
+    assert_eq!((usage.input, usage.output), (Some(26), None));
+}

@@ -1,0 +1,131 @@
+//! Recorded answers of the dialects beside OpenAI's, in the formats of their documentation, with golden outcomes in
+//! `tests/streams/outcomes.txt`. Event n arrives n times 10 ms after the start.
+
+use super::golden::{golden_by, read_by};
+use crate::client::body_decoder::Mode;
+use crate::client::dialect::{self, Decoder};
+use crate::event::Outcome;
+use crate::plan::Api;
+use std::fmt::Write as _;
+use std::fs;
+use std::path::PathBuf;
+use std::sync::Arc;
+use tokio::time::Instant;
+
+/// A recorded answer.
+struct Recorded {
+    name: String,
+    text: String,
+    decoder: Arc<dyn Decoder>,
+    mode: Mode,
+}
+
+fn folder() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/streams")
+}
+
+/// The dialect of a file, by the beginning of its name.
+fn api(name: &str) -> Option<Api> {
+    [
+        ("anthropic", Api::Anthropic),
+        ("gemini", Api::Gemini),
+        ("ollama_generate", Api::OllamaGenerate),
+        ("ollama", Api::OllamaChat),
+        ("tgi", Api::Tgi),
+        ("rerank_cohere", Api::RerankCohere),
+        ("rerank", Api::RerankJina),
+    ]
+    .into_iter()
+    .find_map(|(prefix, api)| name.starts_with(prefix).then_some(api))
+}
+
+fn recorded() -> Vec<Recorded> {
+    let files = fs::read_dir(folder()).unwrap().map(|entry| entry.unwrap().path());
+    let of = |path: PathBuf| {
+        let name = path.file_name()?.to_str()?.to_owned();
+        let mode = match name.split_once('.')?.1 {
+            "sse" => Mode::Sse,
+            "ndjson" => Mode::Ndjson,
+            "json" if name.contains("_array") => Mode::JsonArray,
+            "json" => Mode::Whole,
+            _ => return None,
+        };
+        let decoder: Arc<dyn Decoder> = dialect::of(api(&name)?)?;
+        Some(Recorded { text: fs::read_to_string(&path).unwrap(), name, decoder, mode })
+    };
+    let mut all: Vec<_> = files.filter_map(of).collect();
+    all.sort_by(|a, b| a.name.cmp(&b.name));
+    assert!(all.len() > 50);
+    all
+}
+
+/// The events of a recorded answer, each with what separates it from the next.
+fn frames(recorded: &Recorded) -> Vec<&str> {
+    match recorded.mode {
+        Mode::Sse => super::golden::frames(&recorded.text),
+        Mode::Ndjson => recorded.text.split_inclusive('\n').collect(),
+        Mode::JsonArray => recorded.text.split_inclusive("\n,\r\n").collect(),
+        Mode::Whole => vec![&recorded.text],
+    }
+}
+
+#[test]
+fn each_recorded_answer_has_its_outcome() {
+    let mut outcomes = String::new();
+    for recorded in recorded() {
+        let golden = golden_by(Arc::clone(&recorded.decoder), recorded.mode, &frames(&recorded));
+        writeln!(outcomes, "## {}\n{golden}\n", recorded.name).unwrap();
+    }
+    let path = folder().join("outcomes.txt");
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        fs::write(&path, &outcomes).unwrap();
+    }
+    let golden = fs::read_to_string(&path).unwrap();
+    similar_asserts(&outcomes, &golden);
+}
+
+/// The first difference, in place of two files of hundreds of lines.
+fn similar_asserts(ours: &str, golden: &str) {
+    let different = ours.lines().zip(golden.lines()).find(|(ours, golden)| ours != golden);
+    assert!(
+        different.is_none(),
+        "run the test with UPDATE_GOLDEN=1 and look at the difference: {different:#?}"
+    );
+    assert_eq!(ours.lines().count(), golden.lines().count());
+}
+
+#[test]
+fn however_the_bytes_are_split_the_outcome_is_the_same() {
+    let start = Instant::now();
+    for recorded in recorded() {
+        let read = |pieces: &[&str]| {
+            let read = read_by(Arc::clone(&recorded.decoder), recorded.mode, pieces, start);
+            (read.outcome, read.detail, read.finish, read.generated.text, read.generated.tool_calls)
+        };
+        let whole = read(&[&recorded.text]);
+        let boundaries: Vec<usize> = recorded.text.char_indices().map(|(at, _)| at).collect();
+        for at in &boundaries {
+            let (head, tail) = recorded.text.split_at(*at);
+            assert_eq!(read(&[head, tail]), whole, "{} at {at}", recorded.name);
+        }
+        let single: Vec<&str> = recorded.text.split("").filter(|piece| !piece.is_empty()).collect();
+        assert_eq!(read(&single), whole, "{}", recorded.name);
+    }
+}
+
+#[test]
+fn an_answer_that_was_cut_is_no_success_unless_only_its_end_is_missing() {
+    let start = Instant::now();
+    for recorded in recorded() {
+        let read = |text: &str| read_by(Arc::clone(&recorded.decoder), recorded.mode, &[text], start);
+        let whole = read(&recorded.text);
+        for (at, _) in recorded.text.char_indices() {
+            let cut = read(&recorded.text[..at]);
+            if cut.outcome == Outcome::Ok {
+                assert_eq!(whole.outcome, Outcome::Ok, "{} at {at}", recorded.name);
+                assert_eq!(cut.generated.text, whole.generated.text, "{} at {at}", recorded.name);
+                assert_eq!(cut.finish, whole.finish, "{} at {at}", recorded.name);
+            }
+        }
+    }
+}

@@ -1,0 +1,145 @@
+//! Hugging Face Text Generation Inference: `POST {base_url}/generate` and `POST {base_url}/generate_stream`. Its chat
+//! completions, and those of the Hugging Face router, are OpenAI's. Pure: no connection, no clock.
+//!
+//! Format: <https://huggingface.github.io/text-generation-inference/>. There is no terminal event: the last event has the
+//! finish reason, and the whole text once more.
+
+use super::dialect::{Decoder, Dialect, Malformed};
+use super::wire::{self, Count, List, Object, Text};
+use super::{json_call, openai};
+use crate::exchange::{Ask, Call, Content, Delta, Usage};
+use crate::framing::Event;
+use crate::plan::{Target, apply_patch};
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+use serde_json::{Map, Value};
+
+/// The dialect of Text Generation Inference.
+pub(super) struct Tgi;
+
+/// An event of a stream.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct StreamEvent {
+    token: Object<Token>,
+    details: Object<Details>,
+    /// The whole text, in the last event.
+    generated_text: Option<Value>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Token {
+    text: Text,
+    /// It is no part of the text: the end of a sequence.
+    special: Option<Value>,
+}
+
+/// A whole answer. The hosted inference API puts it into an array.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Whole {
+    generated_text: Option<Text>,
+    details: Object<Details>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Details {
+    finish_reason: Text,
+    generated_tokens: Count,
+    /// Of a stream.
+    input_length: Count,
+    /// Of a whole answer: the tokens of the prompt, where the request asks for them.
+    prefill: List<IgnoredAny>,
+}
+
+impl Details {
+    fn usage(&self) -> Option<Usage> {
+        let prefill = Some(self.prefill.0.len() as u64).filter(|n| *n > 0);
+        let usage = Usage {
+            input: self.input_length.0.or(prefill),
+            output: self.generated_tokens.0,
+            cached_input: None,
+            reasoning: None,
+        };
+        (usage != Usage::default()).then_some(usage)
+    }
+}
+
+impl Decoder for Tgi {
+    fn decode_event(&self, event: Event<'_>) -> Result<Delta, Malformed> {
+        if let Some(delta) = openai::common_event(event) {
+            return Ok(delta);
+        }
+        let generated: Object<StreamEvent> = wire::parse("an event of the stream", event.data.as_bytes())?;
+        let StreamEvent { token, details, generated_text } = generated.0.unwrap_or_default();
+        let text =
+            token.0.filter(|token| token.special != Some(Value::Bool(true))).and_then(|token| token.text.0);
+        let details = details.0.unwrap_or_default();
+        Ok(Delta {
+            content: text.map(Content::Text).into_iter().collect(),
+            usage: details.usage(),
+            terminal: details.finish_reason.0.is_some()
+                || generated_text.is_some_and(|text| text.is_string()),
+            finish: details.finish_reason.0,
+            ..Delta::default()
+        })
+    }
+
+    fn places(&self, whole: bool) -> Option<String> {
+        Some(if whole { "`generated_text`" } else { "`token.text`" }.to_owned())
+    }
+
+    fn decode_whole(&self, body: &[u8]) -> Result<Delta, Malformed> {
+        let answers: List<Object<Whole>> = wire::parse("the answer", body)?;
+        let answer = answers.objects().next().unwrap_or_default();
+        let Some(text) = answer.generated_text else {
+            return Err(Malformed::Missing("the answer's `generated_text`"));
+        };
+        let details = answer.details.0.unwrap_or_default();
+        Ok(Delta {
+            content: text.0.map(Content::Text).into_iter().collect(),
+            usage: details.usage(),
+            finish: details.finish_reason.0,
+            terminal: true,
+            ..Delta::default()
+        })
+    }
+}
+
+impl Dialect for Tgi {
+    /// The parameters are applied to the body as a JSON merge patch. The prompt is the texts of the messages, a blank line
+    /// between two of them: the server applies no chat template here.
+    fn encode(&self, _target: &Target, ask: &Ask) -> Call {
+        let mut parameters = Map::new();
+        if let Some(most) = ask.output_tokens {
+            parameters.insert("max_new_tokens".into(), most.into());
+        }
+        parameters.insert("details".into(), true.into());
+        if !ask.stream {
+            // What tells the length of the prompt.
+            parameters.insert("decoder_input_details".into(), true.into());
+        }
+        let mut body = Map::new();
+        body.insert("inputs".into(), json_call::joined(ask, |_| true).into());
+        body.insert("parameters".into(), Value::Object(parameters));
+        apply_patch(&mut body, &ask.params);
+        let output_tokens = json_call::number(&body, &["parameters", "max_new_tokens"]);
+        let (path, accept) = if ask.stream {
+            ("/generate_stream", "text/event-stream")
+        } else {
+            ("/generate", "application/json")
+        };
+        let call = json_call::post(path.to_owned(), body, ask.messages.len(), accept);
+        Call { stream: ask.stream, output_tokens, ..call }
+    }
+
+    fn prompt_texts(&self, body: &[u8]) -> Vec<String> {
+        let Ok(body) = serde_json::from_slice::<Value>(body) else { return Vec::new() };
+        body.get("inputs").and_then(Value::as_str).map(str::to_owned).into_iter().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests;
