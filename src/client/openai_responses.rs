@@ -198,7 +198,7 @@ fn content(output: List<Object<Item>>) -> Vec<Content> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::client::answer::Read;
+    use crate::client::answer::EndedAnswer;
     use crate::client::body_decoder::Mode;
     use crate::client::testing::target;
     use crate::client::tests::golden::{frames, read_by};
@@ -207,7 +207,7 @@ mod tests {
     use std::sync::Arc;
     use tokio::time::Instant;
 
-    fn read(text: &str) -> Read {
+    fn read(text: &str) -> EndedAnswer {
         read_by(Arc::new(OpenAiResponses), Mode::Sse, &frames(text), Instant::now())
     }
 

@@ -9,10 +9,10 @@ mod journey;
 mod outlook;
 mod starts;
 
-pub use journey::{Count, InputTokens};
+pub use journey::{InputTokens, TokenCounter};
 pub use outlook::{Outlook, outlooks};
 
-use super::{Arrivals, Bounds, PairPlan, Plan, Price, Ramp, Schedule, Stage, Trigger};
+use super::{Arrivals, PairPlan, Plan, Price, Ramp, Schedule, Stage, StageBounds, Trigger};
 use super::{next_occurrence, run_time};
 use crate::event::Pair;
 use jiff::{SignedDuration, Timestamp};
@@ -130,7 +130,7 @@ pub struct PairForecast {
     pub run: Estimate,
     /// What the budgets must have room for before a run begins: the requests of a journey, and the tokens of the one
     /// that needs most; of several prompts, the shortest.
-    pub least: Usage,
+    pub least: ForecastUsage,
     /// In a day.
     pub daily: Daily,
     /// Where the expected number of input tokens comes from.
@@ -152,14 +152,14 @@ pub struct Daily {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Estimate {
     /// As far as the config bounds it.
-    pub most: Usage,
+    pub most: ForecastUsage,
     /// Of answers that are as long as they may be, without a failure. A bound where it depends on how fast they come.
-    pub expected: Usage,
+    pub expected: ForecastUsage,
 }
 
 /// Requests, tokens and money.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Usage {
+pub struct ForecastUsage {
     /// Requests. Of a scenario: those of its journeys and set-ups.
     pub requests: Amount,
     /// Input tokens. At the most: a token for each byte of the longest prompt and of the parameters (tools are part of
@@ -201,7 +201,7 @@ impl Add for Estimate {
     }
 }
 
-impl Usage {
+impl ForecastUsage {
     const NOTHING: Self =
         Self { requests: Amount::ZERO, input_tokens: Amount::ZERO, output_tokens: Amount::ZERO, cost: None };
 
@@ -215,7 +215,7 @@ impl Usage {
     }
 }
 
-impl Add for Usage {
+impl Add for ForecastUsage {
     type Output = Self;
 
     fn add(self, other: Self) -> Self {
@@ -236,12 +236,12 @@ enum View {
 }
 
 /// What a plan will do from `now` on. `count` counts the tokens of texts where a target has a tokenizer.
-pub fn forecast(plan: &Plan, now: Timestamp, count: Count<'_>) -> Forecast {
+pub fn forecast(plan: &Plan, now: Timestamp, count: TokenCounter<'_>) -> Forecast {
     let pairs: Vec<PairForecast> = plan.pairs.iter().map(|pair| of_pair(pair, now, count)).collect();
     let nothing = Daily {
         runs: Amount::ZERO,
         journeys: None,
-        takes: Estimate { most: Usage::NOTHING, expected: Usage::NOTHING },
+        takes: Estimate { most: ForecastUsage::NOTHING, expected: ForecastUsage::NOTHING },
     };
     let total = pairs.iter().fold(nothing, |total, pair| total + pair.daily);
     Forecast { pairs, total }
@@ -249,12 +249,12 @@ pub fn forecast(plan: &Plan, now: Timestamp, count: Count<'_>) -> Forecast {
 
 /// Input and output tokens.
 #[derive(Clone, Copy, Debug)]
-struct Tokens {
+struct TokenForecast {
     input: Amount,
     output: Amount,
 }
 
-impl Tokens {
+impl TokenForecast {
     const ZERO: Self = Self { input: Amount::ZERO, output: Amount::ZERO };
 
     fn times(self, times: Amount) -> Self {
@@ -262,7 +262,7 @@ impl Tokens {
     }
 }
 
-impl Add for Tokens {
+impl Add for TokenForecast {
     type Output = Self;
 
     fn add(self, other: Self) -> Self {
@@ -270,10 +270,10 @@ impl Add for Tokens {
     }
 }
 
-fn of_pair(pair: &PairPlan, now: Timestamp, count: Count<'_>) -> PairForecast {
+fn of_pair(pair: &PairPlan, now: Timestamp, count: TokenCounter<'_>) -> PairForecast {
     let profile = &pair.profile;
     let [most, expected] = [View::Most, View::Expected].map(|view| journey::of_run(pair, view, count));
-    let usage = |run: &journey::RunAmounts| Usage {
+    let usage = |run: &journey::RunAmounts| ForecastUsage {
         requests: run.requests,
         input_tokens: run.tokens.input,
         output_tokens: run.tokens.output,
@@ -282,7 +282,7 @@ fn of_pair(pair: &PairPlan, now: Timestamp, count: Count<'_>) -> PairForecast {
     let run = Estimate { most: usage(&most), expected: usage(&expected) };
     let (requests, tokens) = journey::least(pair);
     let cost = pair.target.price.map(|price| cost(price, tokens));
-    let least = Usage { requests, input_tokens: tokens.input, output_tokens: tokens.output, cost };
+    let least = ForecastUsage { requests, input_tokens: tokens.input, output_tokens: tokens.output, cost };
     let runs = |view| runs(&profile.schedule, &profile.stages, now, view);
     let daily = Daily {
         runs: runs(View::Most),
@@ -295,14 +295,14 @@ fn of_pair(pair: &PairPlan, now: Timestamp, count: Count<'_>) -> PairForecast {
     PairForecast { pair: pair.pair.clone(), run, least, daily, input_tokens: expected.input_tokens }
 }
 
-fn cost(price: Price, tokens: Tokens) -> Amount {
+fn cost(price: Price, tokens: TokenForecast) -> Amount {
     let million = |tokens: Amount, price: f64| tokens.times(Amount::Exact(price / 1e6));
     // A cached token can cost more than a fresh one where a provider charges for writing its cache.
     million(tokens.input, price.input.max(price.cached_input())) + million(tokens.output, price.output)
 }
 
 /// Arrivals of an open loop: the area under its rate.
-fn arrivals_in(rate: Ramp, arrivals: Arrivals, bounds: Bounds, view: View) -> Amount {
+fn arrivals_in(rate: Ramp, arrivals: Arrivals, bounds: StageBounds, view: View) -> Amount {
     let area = bounds.time.map(|time| time.as_secs_f64() * f64::midpoint(rate.from, rate.to));
     match (area, bounds.requests, arrivals) {
         (Some(area), None, Arrivals::Constant) => Amount::Exact(area),
@@ -317,7 +317,7 @@ fn arrivals_in(rate: Ramp, arrivals: Arrivals, bounds: Bounds, view: View) -> Am
 
 /// Users ask as fast as they are answered, so only their think time bounds what they do: one request (or journey)
 /// at the start, and one more after each thought.
-fn turns_of_users(users: f64, think: Duration, bounds: Bounds) -> Amount {
+fn turns_of_users(users: f64, think: Duration, bounds: StageBounds) -> Amount {
     let cap = bounds.requests.map(|cap| cap as f64);
     let by_think = bounds
         .time

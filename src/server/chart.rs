@@ -1,8 +1,8 @@
 //! Small charts as shapes in a box of [`WIDTH`] by [`HEIGHT`] units: lines of quantiles over bands of events, and bars
 //! of counts. It turns a history into coordinates and knows no markup; the template draws them.
 
-use super::notice::Event;
-use crate::state::{HistoryView, Quantiles, SlotView};
+use super::notice::NoticeEvent;
+use crate::state::{HistoryView, Percentiles, SlotView};
 use serde::Serialize;
 use std::fmt::Write as _;
 use std::time::{Duration, SystemTime};
@@ -25,8 +25,8 @@ pub(super) struct Charts {
     minutes: f64,
     /// Events that were caused on purpose, to be shown as bands.
     bands: Vec<Band>,
-    times: Times,
-    counts: Counts,
+    times: QuantileLines,
+    counts: StackedBars,
 }
 
 /// A time span, shown as a band.
@@ -39,7 +39,7 @@ struct Band {
 
 /// Quantiles as lines. Each is a path with gaps where nothing was measured.
 #[derive(Debug, Serialize)]
-struct Times {
+struct QuantileLines {
     p50: String,
     p95: String,
     /// The upper end of the axis in seconds.
@@ -50,7 +50,7 @@ struct Times {
 
 /// Counts as stacked bars.
 #[derive(Debug, Serialize)]
-struct Counts {
+struct StackedBars {
     bars: Vec<Bar>,
     /// The upper end of the axis in requests per second.
     top: f64,
@@ -100,7 +100,7 @@ impl Axis {
 
 impl Charts {
     /// The charts of a history: latencies against a bound in seconds, and counts, over the events.
-    pub(super) fn of(history: &HistoryView, bound: Option<f64>, events: &[Event]) -> Self {
+    pub(super) fn of(history: &HistoryView, bound: Option<f64>, events: &[NoticeEvent]) -> Self {
         let axis = Axis::of(history);
         Self {
             width: WIDTH,
@@ -113,25 +113,25 @@ impl Charts {
     }
 }
 
-fn bands(history: &HistoryView, axis: Axis, events: &[Event]) -> Vec<Band> {
+fn bands(history: &HistoryView, axis: Axis, events: &[NoticeEvent]) -> Vec<Band> {
     let Some(first) = history.slots.first() else { return Vec::new() };
     let x = |at: SystemTime| axis.x(at.max(first.start.0));
-    let band = |event: &Event| {
+    let band = |event: &NoticeEvent| {
         let (from, until) = (x(event.from.0), x(event.until.0));
         (until > from).then(|| Band { x: round(from), width: round(until - from), title: event.what.clone() })
     };
     events.iter().filter_map(band).collect()
 }
 
-fn times(history: &HistoryView, axis: Axis, bound: Option<f64>) -> Times {
+fn times(history: &HistoryView, axis: Axis, bound: Option<f64>) -> QuantileLines {
     let value = |slot: &SlotView| {
         if history.streamed { slot.time_to_first_token_seconds } else { slot.request_duration_seconds }
     };
-    let values: Vec<Option<Quantiles>> = history.slots.iter().map(value).collect();
+    let values: Vec<Option<Percentiles>> = history.slots.iter().map(value).collect();
     let most = values.iter().flatten().map(|it| it.p95).chain(bound).fold(0.0, f64::max);
     let top = nice(most);
     let y = |seconds: f64| round(HEIGHT - HEIGHT * seconds / top);
-    let line = |take: fn(&Quantiles) -> f64| {
+    let line = |take: fn(&Percentiles) -> f64| {
         let mut path = String::new();
         let mut pen = 'M';
         let mut end = SystemTime::UNIX_EPOCH;
@@ -156,10 +156,10 @@ fn times(history: &HistoryView, axis: Axis, bound: Option<f64>) -> Times {
         }
         path
     };
-    Times { p50: line(|it| it.p50), p95: line(|it| it.p95), top, bound: bound.map(y) }
+    QuantileLines { p50: line(|it| it.p50), p95: line(|it| it.p95), top, bound: bound.map(y) }
 }
 
-fn counts(history: &HistoryView, axis: Axis) -> Counts {
+fn counts(history: &HistoryView, axis: Axis) -> StackedBars {
     let rate = |slot: &SlotView, n: u64| if slot.seconds > 0.0 { n as f64 / slot.seconds } else { 0.0 };
     let top = nice(history.slots.iter().map(|slot| rate(slot, slot.ok + slot.failed)).fold(0.0, f64::max));
     let height = |slot: &SlotView, n: u64| round(HEIGHT * rate(slot, n) / top);
@@ -172,7 +172,7 @@ fn counts(history: &HistoryView, axis: Axis) -> Counts {
     };
     let sum = |take: fn(&SlotView) -> u64| history.slots.iter().map(take).sum();
     let (ok, failed) = (sum(|slot| slot.ok), sum(|slot| slot.failed));
-    Counts { bars: history.slots.iter().map(bar).collect(), top, ok, failed }
+    StackedBars { bars: history.slots.iter().map(bar).collect(), top, ok, failed }
 }
 
 /// Rounds up to 1, 1.5, 2, 3, 5 or 7.5 times a power of ten; 1 for zero.
@@ -195,15 +195,15 @@ mod tests {
     use super::*;
     use crate::event::Outcome;
     use crate::fact::Sink;
-    use crate::state::{History, Time};
+    use crate::state::{HistoryRecorder, Time};
     use crate::testing::{play, small_plan};
     use std::sync::Arc;
 
     /// Ten seconds of requests, ten of nothing, ten of requests.
     async fn history() -> HistoryView {
         let plan = small_plan();
-        let history = History::new(&plan);
-        let sink: Arc<dyn Sink> = Arc::<History>::clone(&history);
+        let history = HistoryRecorder::new(&plan);
+        let sink: Arc<dyn Sink> = Arc::<HistoryRecorder>::clone(&history);
         let place = &plan.pairs[0].places[1];
         for _ in 0..2 {
             play(&sink, place, Outcome::Ok, |_| {});
@@ -237,7 +237,7 @@ mod tests {
             } else {
                 start + Duration::from_secs(from.unsigned_abs())
             };
-            Event {
+            NoticeEvent {
                 what: "slow".into(),
                 effect: String::new(),
                 from: Time(from),
@@ -255,8 +255,8 @@ mod tests {
     async fn a_chart_goes_on_after_a_restart() {
         let plan = small_plan();
         for (apart, line) in [(0, "M140,42h60L287.5,42"), (120, "M9.5,42h37.9M285.8,42h6.3")] {
-            let history = History::new(&plan);
-            let sink: Arc<dyn Sink> = Arc::<History>::clone(&history);
+            let history = HistoryRecorder::new(&plan);
+            let sink: Arc<dyn Sink> = Arc::<HistoryRecorder>::clone(&history);
             play(&sink, &plan.pairs[0].places[1], Outcome::Ok, |_| {});
             let mut view = history.view().into_values().next().unwrap();
             let mut minute = view.slots[0].clone();

@@ -6,7 +6,7 @@ use http::request::Parts;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::dialect::{Answer, Delta, Dialect, Ending, Endpoint, Read, Refusal, Service};
+use super::dialect::{Answer, Delta, Dialect, Ending, Endpoint, ParsedRequest, Refusal, Service};
 use super::effects::{Effects, UsageStyle};
 use super::generation::{Ask, Finish, Kind, Turn, Usage};
 use super::openai_chat::{counts, error, positive, stop_sequences};
@@ -64,7 +64,7 @@ impl Endpoint for OpenAiCompletions {
 }
 
 impl Dialect for OpenAiCompletions {
-    fn read(&self, _parts: &Parts, body: &[u8], id: &str, created: i64) -> Result<Read, Refusal> {
+    fn read(&self, _parts: &Parts, body: &[u8], id: &str, created: i64) -> Result<ParsedRequest, Refusal> {
         let request: Request = serde_json::from_slice(body)
             .map_err(|error| Refusal::Invalid(format!("invalid request body: {error}")))?;
         let Value::String(prompt) = request.prompt else {
@@ -87,7 +87,7 @@ impl Dialect for OpenAiCompletions {
             stream: request.stream.unwrap_or_default(),
             ..Ask::default()
         };
-        Ok(Read { ask, answer: Box::new(answer), framing: Framing::Sse, retrieval: None })
+        Ok(ParsedRequest { ask, answer: Box::new(answer), framing: Framing::Sse, retrieval: None })
     }
 }
 

@@ -6,7 +6,7 @@ use http::request::Parts;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::dialect::{Answer, Delta, Dialect, Ending, Endpoint, Read, Refusal, Service};
+use super::dialect::{Answer, Delta, Dialect, Ending, Endpoint, ParsedRequest, Refusal, Service};
 use super::effects::{Effects, UsageStyle};
 use super::generation::{Ask, Task, Turn, Usage};
 use super::openai_chat::error;
@@ -52,7 +52,7 @@ impl Endpoint for OpenAiEmbeddings {
 }
 
 impl Dialect for OpenAiEmbeddings {
-    fn read(&self, _parts: &Parts, body: &[u8], _id: &str, _created: i64) -> Result<Read, Refusal> {
+    fn read(&self, _parts: &Parts, body: &[u8], _id: &str, _created: i64) -> Result<ParsedRequest, Refusal> {
         let request: Request = serde_json::from_slice(body)
             .map_err(|error| Refusal::Invalid(format!("invalid request body: {error}")))?;
         let texts: Vec<String> = match request.input {
@@ -67,7 +67,7 @@ impl Dialect for OpenAiEmbeddings {
         let answer = Embeddings { model: request.model.clone(), inputs: texts.len(), dimensions };
         let turns = texts.into_iter().map(|text| Turn { role: "user".to_owned(), text }).collect();
         let ask = Ask { model: request.model, turns, task: Task::Prefill, ..Ask::default() };
-        Ok(Read { ask, answer: Box::new(answer), framing: Framing::Sse, retrieval: None })
+        Ok(ParsedRequest { ask, answer: Box::new(answer), framing: Framing::Sse, retrieval: None })
     }
 }
 

@@ -7,10 +7,10 @@ use http::request::Parts;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::dialect::{Answer, Delta, Dialect, Ending, Endpoint, Read, Refusal, Service};
+use super::dialect::{Answer, Delta, Dialect, Ending, Endpoint, ParsedRequest, Refusal, Service};
 use super::effects::{Effects, UsageStyle};
 use super::generation::{Ask, Finish, Kind, Turn, Usage};
-use super::openai_chat::{Message, effort, error, positive};
+use super::openai_chat::{PromptMessage, effort, error, positive};
 use super::wire::{Event, Framing};
 
 /// The OpenAI responses dialect.
@@ -62,7 +62,7 @@ impl Endpoint for OpenAiResponses {
 }
 
 impl Dialect for OpenAiResponses {
-    fn read(&self, _parts: &Parts, body: &[u8], id: &str, created: i64) -> Result<Read, Refusal> {
+    fn read(&self, _parts: &Parts, body: &[u8], id: &str, created: i64) -> Result<ParsedRequest, Refusal> {
         let request: Request = serde_json::from_slice(body)
             .map_err(|error| Refusal::Invalid(format!("invalid request body: {error}")))?;
         if request.previous_response_id.is_some() {
@@ -73,9 +73,9 @@ impl Dialect for OpenAiResponses {
         match request.input {
             Value::String(text) => turns.push(Turn { role: "user".to_owned(), text }),
             input => {
-                let messages: Vec<Message> = serde_json::from_value(input)
+                let messages: Vec<PromptMessage> = serde_json::from_value(input)
                     .map_err(|error| Refusal::Invalid(format!("invalid input: {error}")))?;
-                turns.extend(messages.iter().map(Message::turn).collect::<Result<Vec<_>, _>>()?);
+                turns.extend(messages.iter().map(PromptMessage::turn).collect::<Result<Vec<_>, _>>()?);
             }
         }
         let answer = Response { id: format!("resp_{id}"), created, model: request.model.clone() };
@@ -88,7 +88,7 @@ impl Dialect for OpenAiResponses {
             stream: request.stream.unwrap_or_default(),
             ..Ask::default()
         };
-        Ok(Read { ask, answer: Box::new(answer), framing: Framing::Sse, retrieval: None })
+        Ok(ParsedRequest { ask, answer: Box::new(answer), framing: Framing::Sse, retrieval: None })
     }
 }
 
