@@ -119,7 +119,7 @@ fn measure(
 }
 
 fn build(seconds: u64, rate: f64, arrivals: plan::Arrivals) -> anyhow::Result<Arc<plan::Plan>> {
-    let bounds = plan::Bounds { time: Some(Duration::from_secs(seconds)), requests: None };
+    let bounds = plan::StageBounds { time: Some(Duration::from_secs(seconds)), requests: None };
     let shape = plan::Shape::Rate { rate: plan::Ramp { from: rate, to: rate }, arrivals, bounds };
     parts::plan(shape, parts::prompts())
 }

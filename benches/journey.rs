@@ -241,7 +241,7 @@ fn build(seconds: u64, users: u32, mode: Mode) -> anyhow::Result<Arc<plan::Plan>
         users: plan::Ramp { from: users, to: users },
         think: thought(),
         spawn: Duration::from_secs(2),
-        bounds: plan::Bounds { time: Some(Duration::from_secs(seconds)), requests: None },
+        bounds: plan::StageBounds { time: Some(Duration::from_secs(seconds)), requests: None },
     };
     parts::plan(shape, scenario)
 }
@@ -308,15 +308,15 @@ fn scenario() -> anyhow::Result<plan::Scenario> {
     })
 }
 
-fn http(path: &str, body: Option<&str>, templates: &mut Templates) -> anyhow::Result<plan::Action> {
+fn http(path: &str, body: Option<&str>, templates: &mut Templates) -> anyhow::Result<plan::StepAction> {
     let body = match body {
-        None => plan::Body::None,
-        Some(text) => plan::Body::Raw {
+        None => plan::BodyTemplate::None,
+        Some(text) => plan::BodyTemplate::Raw {
             content_type: HeaderValue::from_static("application/json"),
             text: templates.add(text)?,
         },
     };
-    Ok(plan::Action::Http(Box::new(plan::HttpStep {
+    Ok(plan::StepAction::Http(Box::new(plan::HttpStep {
         method: Method::POST,
         path: templates.add(path)?,
         headers: Vec::new(),

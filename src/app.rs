@@ -19,9 +19,9 @@ mod signals;
 mod simulate;
 mod sources;
 
-pub use daemon::{Daemon, Options as DaemonOptions};
-pub use reload::{Origin, Pace};
-pub use signals::Stop;
+pub use daemon::{Daemon, DaemonOptions};
+pub use reload::{ConfigOrigin, Pace};
+pub use signals::ProcessSignals;
 
 use crate::cli::{Cli, Command, Exit, SchemaFormat};
 use crate::{config, telemetry};

@@ -5,7 +5,7 @@
 pub mod buckets;
 mod spec;
 
-pub use spec::{Key, Kind, Spec, Subject, Unit, When};
+pub use spec::{Key, MetricKind, MetricUnit, Spec, Subject, When};
 
 macro_rules! http_codes {
     ($($code:literal),* $(,)?) => {
@@ -80,7 +80,7 @@ macro_rules! rows {
             "Output tokens over the whole request's duration, of answers that completed; hidden reasoning left out.";
         Stalls = "tokenbeat.stalls", None, Counter, Step [], MeasuredStreams,
             "Chunk gaps over the target's stall threshold, of failed requests too.";
-        Tokens = "tokenbeat.tokens", Token, Counter, Step [Type: TokenType, Source: Source], Tokens,
+        Tokens = "tokenbeat.tokens", Token, Counter, Step [Type: TokenType, Source: CountSource], Tokens,
             "Tokens of all requests as far as known, warm-up and failed ones included, by who counted them.";
         CachedInputTokens = "tokenbeat.cached_input_tokens", Token, Counter, Step [], Tokens,
             "Input tokens that came from the provider's cache: part of the input tokens.";
@@ -96,7 +96,7 @@ macro_rules! rows {
             "Output tokens that the server reported over those that the tokenizer counts, of answers that completed.";
         Cost = "tokenbeat.cost", None, Money, Step [Currency: Agent], Priced,
             "Cost by the target's prices as far as tokens are known, warm-up and failed requests included.";
-        ConnectionPhase = "tokenbeat.connection_phase", Seconds, Histogram(&buckets::CONNECTION), Run [Phase: Phase], Always,
+        ConnectionPhase = "tokenbeat.connection_phase", Seconds, Histogram(&buckets::CONNECTION), Run [Phase: ConnectionPhase], Always,
             "Time of each phase of connections that were set up. Warm-up left out.";
         ConnectionsOpened = "tokenbeat.connections_opened", None, Counter, Run [], Always,
             "Connections opened. Warm-up left out.";
@@ -136,17 +136,17 @@ macro_rules! rows {
             "1. The revision is a hash of workload, load and model: compare like with like.";
         TargetInfo = "tokenbeat.target_info", None, Info, Target [Api: Stated, Provider: Stated, Server: Stated], Always,
             "1. The server is what the target's answers said last; empty before the first, other after many.";
-        SloEvents = "tokenbeat.slo_events", None, Counter, Run [Slo: Named], Always,
+        SloEvents = "tokenbeat.slo_events", None, Counter, Run [Slo: NamedCells], Always,
             "Requests that an SLO judged; an answer without the mark is none. The SLO all is goodput.";
-        SloErrors = "tokenbeat.slo_errors", None, Counter, Run [Slo: Named], Always,
+        SloErrors = "tokenbeat.slo_errors", None, Counter, Run [Slo: NamedCells], Always,
             "Requests that missed an SLO; a failed request is an error of every SLO.";
-        SloObjective = "tokenbeat.slo_objective", Ratio, Gauge, Run [Slo: Named], Always,
+        SloObjective = "tokenbeat.slo_objective", Ratio, Gauge, Run [Slo: NamedCells], Always,
             "Share of requests that must meet an SLO.";
-        SloThreshold = "tokenbeat.slo_threshold", Seconds, Gauge, Run [Slo: Named], Always,
+        SloThreshold = "tokenbeat.slo_threshold", Seconds, Gauge, Run [Slo: NamedCells], Always,
             "What a request must stay below to meet an SLO.";
-        SloThresholdTokens = "tokenbeat.slo_threshold_tokens", TokensPerSecond, Gauge, Run [Slo: Named], Always,
+        SloThresholdTokens = "tokenbeat.slo_threshold_tokens", TokensPerSecond, Gauge, Run [Slo: NamedCells], Always,
             "What a request's pace must stay above to meet an SLO.";
-        CheckFailures = "tokenbeat.check_failures", None, Counter, Step [Check: Named], Measured,
+        CheckFailures = "tokenbeat.check_failures", None, Counter, Step [Check: NamedCells], Measured,
             "Checks that answers failed; one answer can fail several.";
         RateLimitRemaining = "tokenbeat.rate_limit_remaining", None, OptionalGauge, Run [Kind: LimitKind], Always,
             "What the server last said is left of a rate limit; absent until it does.";
@@ -177,15 +177,15 @@ macro_rules! rows {
     // `open-telemetry/semantic-conventions-genai` (client metrics at commit 024a4f94, token metrics at 066d4a7f), which
     // has no release yet; the legacy one is that of the semantic conventions up to 1.42, which most dashboards read.
     genai {
-        GenAiDuration = "gen_ai.client.inference.duration", Seconds, Histogram(&buckets::GENAI_DURATION), Endpoint [ErrorType: Seen], GenAiCurrent,
+        GenAiDuration = "gen_ai.client.inference.duration", Seconds, Histogram(&buckets::GENAI_DURATION), Endpoint [ErrorType: OutcomeCells], GenAiCurrent,
             "GenAI operation duration.";
         GenAiFirstChunk = "gen_ai.client.inference.time_to_first_chunk", Seconds, Histogram(&buckets::GENAI_DURATION), Endpoint [], GenAiCurrent,
             "Time to receive the first chunk of a streamed response.";
         GenAiOutputChunk = "gen_ai.client.inference.time_per_output_chunk", Seconds, Histogram(&buckets::GENAI_DURATION), Endpoint [], GenAiCurrent,
             "Time between chunks of a streamed response.";
-        GenAiInputTokens = "gen_ai.client.inference.operation.input_tokens", Token, Histogram(&buckets::GENAI_TOKENS), Endpoint [ErrorType: Seen], GenAiCurrent,
+        GenAiInputTokens = "gen_ai.client.inference.operation.input_tokens", Token, Histogram(&buckets::GENAI_TOKENS), Endpoint [ErrorType: OutcomeCells], GenAiCurrent,
             "Input tokens per operation.";
-        GenAiOutputTokens = "gen_ai.client.inference.operation.output_tokens", Token, Histogram(&buckets::GENAI_TOKENS), Endpoint [ErrorType: Seen], GenAiCurrent,
+        GenAiOutputTokens = "gen_ai.client.inference.operation.output_tokens", Token, Histogram(&buckets::GENAI_TOKENS), Endpoint [ErrorType: OutcomeCells], GenAiCurrent,
             "Output tokens per operation.";
         GenAiUsageInput = "gen_ai.client.inference.usage.input_tokens", Token, Counter, Endpoint [TokenModality: Modality], GenAiCurrent,
             "Input tokens used.";
@@ -195,7 +195,7 @@ macro_rules! rows {
             "Input tokens that came from the provider's cache.";
         GenAiUsageReasoning = "gen_ai.client.inference.usage.reasoning.output_tokens", Token, Counter, Endpoint [TokenModality: Modality], GenAiCurrent,
             "Output tokens that were reasoning.";
-        GenAiLegacyDuration = "gen_ai.client.operation.duration", Seconds, Histogram(&buckets::GENAI_DURATION), Endpoint [ErrorType: Seen], GenAiLegacy,
+        GenAiLegacyDuration = "gen_ai.client.operation.duration", Seconds, Histogram(&buckets::GENAI_DURATION), Endpoint [ErrorType: OutcomeCells], GenAiLegacy,
             "GenAI operation duration.";
         GenAiLegacyFirstChunk = "gen_ai.client.operation.time_to_first_chunk", Seconds, Histogram(&buckets::GENAI_DURATION), Endpoint [], GenAiLegacy,
             "Time to receive the first chunk of a streamed response.";
@@ -210,22 +210,22 @@ pub(crate) use rows;
 
 macro_rules! kind {
     (Histogram, $buckets:expr) => {
-        Kind::Histogram($buckets)
+        MetricKind::Histogram($buckets)
     };
     (Counter) => {
-        Kind::Counter
+        MetricKind::Counter
     };
     (TimeCounter) => {
-        Kind::Counter
+        MetricKind::Counter
     };
     (Money) => {
-        Kind::Counter
+        MetricKind::Counter
     };
     (ReadCounter) => {
-        Kind::Counter
+        MetricKind::Counter
     };
     ($gauge:ident) => {
-        Kind::Gauge
+        MetricKind::Gauge
     };
 }
 
@@ -251,7 +251,7 @@ macro_rules! specifications {
                     $($(Self::$id => {
                         static SPEC: Spec = Spec {
                             name: $name,
-                            unit: Unit::$unit,
+                            unit: MetricUnit::$unit,
                             kind: kind!($value $(, $buckets)?),
                             subject: Subject::$subject,
                             labels: &[$(Key::$key),*],

@@ -5,7 +5,7 @@ mod json;
 
 pub use json::Documents;
 
-use crate::event::{Count, Marks, Source, Tokens};
+use crate::event::{Count, CountSource, Marks, Tokens};
 use crate::plan::{Expect, Rule};
 use std::sync::Arc;
 
@@ -74,7 +74,7 @@ fn chars(text: &str) -> u64 {
 }
 
 fn reported(count: Option<Count>) -> bool {
-    count.is_some_and(|count| count.source == Source::Usage && count.n > 0)
+    count.is_some_and(|count| count.source == CountSource::Usage && count.n > 0)
 }
 
 #[cfg(test)]

@@ -49,7 +49,7 @@ impl Cli {
     }
 }
 
-impl From<LogFormat> for crate::telemetry::logs::Format {
+impl From<LogFormat> for crate::telemetry::logs::LogLineFormat {
     fn from(format: LogFormat) -> Self {
         match format {
             LogFormat::Text => Self::Text,

@@ -41,8 +41,8 @@ pub use expect::{
     Expect, ExpectText, ExpectTokens, JsonCheck, NamedText, SchemaCheck, SchemaOf, Status, Statuses,
     TextCheck,
 };
-pub use layers::Source;
-pub use load::{BrokenParts, Loaded, Reading, Variant, load, load_str, read};
+pub use layers::ConfigSource;
+pub use load::{BrokenParts, LoadedConfig, Reading, Variant, load, load_str, read};
 pub use markdown::markdown;
 pub use masked::{Json, PathText, Texts, Values, is_template};
 pub use otlp::{Otlp, OtlpTls, Traces};

@@ -36,9 +36,9 @@ const NICE: i32 = 10;
 /// the low priority takes the 99% quantile of the dispatch lag from 1.8 to 3.2 ms down to 0.9 to 2.8 ms, with marks as
 /// exact as without such documents; twice as many threads change nothing but the memory, which doubles.
 #[derive(Clone)]
-pub struct CpuPool(Arc<Pool>);
+pub struct CpuPool(Arc<SharedPool>);
 
-struct Pool {
+struct SharedPool {
     slots: Arc<Semaphore>,
     /// For work that occupies a core for long.
     exclusive: Arc<Semaphore>,
@@ -93,7 +93,7 @@ impl CpuPool {
         let semaphore = |permits| Arc::new(Semaphore::new(permits));
         let (slots, exclusive) = (semaphore(processors()), semaphore(1));
         let overtime = semaphore(processors() + MAX_OVERTIME);
-        Self(Arc::new(Pool { slots, exclusive, overtime, threads }))
+        Self(Arc::new(SharedPool { slots, exclusive, overtime, threads }))
     }
 
     /// Runs a piece of work; `None` if it panicked. Work whose caller has stopped waiting does not start, and ends by
@@ -158,7 +158,7 @@ pub enum Unfinished {
     TooLong,
 }
 
-impl Pool {
+impl SharedPool {
     /// Starts work on the first idle thread; `None` if there is none, which the semaphores exclude. The work has the
     /// permit until it ends.
     fn spawn<T: Send + 'static>(

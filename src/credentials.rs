@@ -12,21 +12,21 @@ mod token_client;
 #[cfg(test)]
 mod tests;
 
-pub use aws::AwsKeys;
+pub use aws::SigningKeys;
 
 use crate::plan::Auth;
 use crate::secret::Exposed;
-use keeper::Keeper;
+use keeper::CredentialRenewer;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
 /// The credentials of one target, kept up to date as long as this exists.
-pub struct Credentials(Source);
+pub struct Credentials(CredentialSource);
 
-enum Source {
+enum CredentialSource {
     /// Fetched over the network by a task of its own.
-    Fetched(Keeper),
+    Fetched(CredentialRenewer),
     /// At hand: a secret, or a file that is watched.
     Local(Box<aws::Local>),
 }
@@ -37,7 +37,7 @@ pub enum Credential {
     /// `Authorization: Bearer` and this token.
     Bearer(Exposed),
     /// Keys that requests are signed with.
-    Aws(AwsKeys),
+    Aws(SigningKeys),
 }
 
 /// A credential, and how long it may be used.
@@ -80,13 +80,13 @@ impl Credentials {
     /// Of a target, if its way to authenticate needs them. Begins to fetch them, on the runtime of the caller. Blocks while
     /// it reads files. `target` is its name, for the log.
     pub fn of(auth: &Auth, target: &Arc<str>) -> Result<Option<Self>, SetupError> {
-        let keep = |fetch| Keeper::start(fetch, Arc::clone(target)).map(Source::Fetched);
+        let keep = |fetch| CredentialRenewer::start(fetch, Arc::clone(target)).map(CredentialSource::Fetched);
         let source = match auth {
             Auth::OAuth2(oauth2) => keep(Box::new(oauth2::ClientCredentials::new(oauth2)?))?,
             Auth::Gcp(gcp) => keep(Box::new(google::ServiceAccount::new(gcp)?))?,
             Auth::Aws(aws) => match aws::source(aws)? {
-                aws::Source::Local(local) => Source::Local(Box::new(local)),
-                aws::Source::Remote(remote) => keep(Box::new(remote))?,
+                aws::AwsKeySource::Local(local) => CredentialSource::Local(Box::new(local)),
+                aws::AwsKeySource::Remote(remote) => keep(Box::new(remote))?,
             },
             Auth::None | Auth::Bearer(_) | Auth::Header { .. } | Auth::Basic { .. } => return Ok(None),
         };
@@ -96,23 +96,23 @@ impl Credentials {
     /// The present ones, without waiting; `None` if they have to be waited for.
     pub fn present(&self) -> Option<Result<Arc<Issued>, Error>> {
         match &self.0 {
-            Source::Fetched(keeper) => keeper.present(),
-            Source::Local(local) => Some(local.read()),
+            CredentialSource::Fetched(keeper) => keeper.present(),
+            CredentialSource::Local(local) => Some(local.read()),
         }
     }
 
     /// The present ones, or those that are being fetched.
     pub async fn get(&self) -> Result<Arc<Issued>, Error> {
         match &self.0 {
-            Source::Fetched(keeper) => keeper.get().await,
-            Source::Local(local) => local.read(),
+            CredentialSource::Fetched(keeper) => keeper.get().await,
+            CredentialSource::Local(local) => local.read(),
         }
     }
 
     /// The target refused these: others are fetched, unless that has happened already, or happens too often to be the
     /// credentials' fault.
     pub fn refused(&self, refused: &Arc<Issued>) {
-        if let Source::Fetched(keeper) = &self.0 {
+        if let CredentialSource::Fetched(keeper) = &self.0 {
             keeper.refused(refused);
         }
     }

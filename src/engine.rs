@@ -23,14 +23,14 @@ mod stage;
 mod user;
 
 pub use active_runs::Straggler;
-pub use clock::{Wall, anchored, system};
+pub use clock::{anchored, system};
 pub use probe::Probed;
-pub use reload::{Changes, Next};
+pub use reload::{PlanChanges, PreparedPlan};
 pub use scheduler::{Triggered, TriggeredRun};
 
 use crate::client::Caller;
 use crate::cpu_pool::CpuPool;
-use crate::event::{Ledger, Pair, RunSummary, TraceIds};
+use crate::event::{Ledger, Pair, RunSummary, TraceIds, WallClock};
 use crate::fact::{Fact, Sink};
 use crate::log_throttle::LogThrottle;
 use crate::plan::Plan;
@@ -43,7 +43,7 @@ use jiff::Timestamp;
 use pair_handle::PairHandle;
 use rand::RngCore as _;
 use run::{PairRuntime, Seed, Start};
-use scheduler::Trigger;
+use scheduler::TriggerRequest;
 use std::collections::HashMap;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -78,14 +78,14 @@ pub struct Deps {
     /// Runs CPU-bound work off the traffic threads.
     pub cpu_pool: CpuPool,
     /// Reads the wall clock.
-    pub wall: Wall,
+    pub wall: WallClock,
     /// The runtime that traffic runs on.
     pub handle: Handle,
 }
 
 /// Plays a plan until it is given another one.
 pub struct Engine {
-    shared: Arc<Shared>,
+    shared: Arc<EngineShared>,
     now: Mutex<Now>,
     /// Allows only one change to what is played at a time.
     turn: tokio::sync::Mutex<()>,
@@ -103,14 +103,14 @@ struct Now {
 }
 
 /// State shared by all runs of an engine.
-struct Shared {
+struct EngineShared {
     sink: Arc<dyn Sink>,
     ledger: Arc<dyn Ledger>,
     dispatcher: Arc<dyn Dispatcher>,
     cpu_pool: CpuPool,
     /// Throttles log lines about the clock, since all schedules notice a jump at the same time.
     clock_log: LogThrottle,
-    wall: Wall,
+    wall: WallClock,
     handle: Handle,
     /// Which traces are recorded. If we export no spans of our own, every trace is sampled so that the
     /// backend records its part.
@@ -133,7 +133,7 @@ struct Shared {
     hard: CancellationToken,
 }
 
-impl Shared {
+impl EngineShared {
     /// Ids for the root span of a request or a journey. They are random, not seeded: a replay is a different
     /// trace.
     fn ids(&self) -> TraceIds {
@@ -228,7 +228,7 @@ impl Schedules {
 impl Engine {
     /// Creates an engine for a plan and sends the plan to the sinks. Nothing runs yet.
     pub fn new(plan: Arc<Plan>, deps: Deps) -> Result<Self, Error> {
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(EngineShared {
             sink: deps.sink,
             ledger: deps.ledger,
             dispatcher: deps.dispatcher,
@@ -337,10 +337,12 @@ impl Engine {
                 let pair = &handle.runtime.plan.pair;
                 let schedule = handle.schedule.as_ref().ok_or(Error::NotRunning)?;
                 let (reply, replied) = oneshot::channel();
-                schedule.triggers.try_send(Trigger { nominal, reply }).map_err(|error| match error {
-                    mpsc::error::TrySendError::Full(_) => Error::Busy(Arc::clone(&pair.profile)),
-                    mpsc::error::TrySendError::Closed(_) => Error::NotRunning,
-                })?;
+                schedule.triggers.try_send(TriggerRequest { nominal, reply }).map_err(
+                    |error| match error {
+                        mpsc::error::TrySendError::Full(_) => Error::Busy(Arc::clone(&pair.profile)),
+                        mpsc::error::TrySendError::Closed(_) => Error::NotRunning,
+                    },
+                )?;
                 asked.push((pair.clone(), replied));
             }
         }

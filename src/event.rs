@@ -5,6 +5,7 @@
 //! metrics, and imports nothing else from this crate.
 
 mod budget;
+mod clock;
 mod finish;
 mod ids;
 mod journey;
@@ -15,13 +16,14 @@ mod request;
 mod run;
 mod tokens;
 
-pub use budget::{BudgetUse, Exhausted, Hold, Ledger, Refusal, Scope, Spend, Unit};
+pub use budget::{BudgetRefusal, BudgetScope, BudgetUnit, BudgetUse, Exhausted, Hold, Ledger, Spend};
+pub use clock::WallClock;
 pub use finish::FinishReason;
 pub use ids::TraceIds;
 pub use journey::Journey;
 pub use marks::{Gaps, Marks};
 pub use outcome::{Failure, Outcome};
 pub use place::{Counts, Pair, Place, SeriesKey, TURNS, turn_bucket};
-pub use request::{ConnectionRecord, Limit, LimitKind, Observed, Phase, Phases, Request, Verdict};
+pub use request::{ConnectionPhase, ConnectionRecord, Limit, LimitKind, Observed, Phases, Request, Verdict};
 pub use run::{RunRef, RunResult, RunSummary, SkipReason, SkippedRun};
-pub use tokens::{Count, Source, TokenType, Tokens};
+pub use tokens::{Count, CountSource, TokenType, Tokens};

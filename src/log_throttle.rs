@@ -12,11 +12,11 @@ const LINES: u32 = 5;
 pub struct LogThrottle {
     lines: u32,
     within: Duration,
-    window: Mutex<Window>,
+    window: Mutex<ThrottleWindow>,
 }
 
 #[derive(Debug, Default)]
-struct Window {
+struct ThrottleWindow {
     opened: Option<Instant>,
     lines: u32,
     suppressed: u64,

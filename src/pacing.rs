@@ -5,7 +5,7 @@ mod arrivals;
 mod users;
 
 pub use arrivals::ArrivalTimes;
-pub use users::{User, users};
+pub use users::{PacedUser, users};
 
 use crate::plan::Think;
 use rand::Rng;

@@ -41,17 +41,18 @@ pub use fingerprint::Fingerprint;
 pub use forecast::{
     Amount, Count, Daily, Estimate, Forecast, InputTokens, Outlook, PairForecast, Usage, forecast, outlooks,
 };
-pub use load::{Also, Attempt, Loaded, attempt, from_yaml, load};
+pub use load::{Also, LoadedPlan, PlanLoadAttempt, attempt, from_yaml, load};
 use params::{OUTPUT_CAPS, output_cap};
 pub use params::{apply_patch, compose_patches, has_output_cap};
 use profile::merged_params;
 pub use profile::{Budget, PairPlan, Profile, Retry, StepPlaces};
 pub use scenario::{
-    Action, AnswerPart, AskStep, AskText, Body, HttpStep, JsonTemplate, Scenario, Step, Take, Variable,
+    AnswerPart, AskStep, AskText, BodyTemplate, HttpStep, JsonTemplate, Scenario, Step, StepAction, Take,
+    Variable,
 };
 pub use schedule::{Schedule, Trigger, Weekdays, Window};
 pub use slo::{Bound, Objective};
-pub use stage::{Bounds, Ramp, Shape, Stage, Think};
+pub use stage::{Ramp, Shape, Stage, StageBounds, Think};
 pub use target::{Identity, Proxy, Target, TlsOptions};
 
 use std::collections::BTreeMap;

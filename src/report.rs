@@ -9,7 +9,10 @@ mod sums;
 mod tables;
 mod view;
 
-pub use view::{Journeys, Objective, Pair, Quantiles, Report, Stage, Throughput, Tokens};
+pub use view::{
+    DistributionSummary, JourneySummary, ObjectiveResult, PairReport, Report, StageReport, Throughput,
+    TokenSummary,
+};
 
 use crate::event::SeriesKey;
 use crate::fact::{Fact, Sink};
@@ -18,7 +21,7 @@ use crate::state::RunView;
 use stage::StageSummary;
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use sums::{JourneyTally, Load, Name, Tally};
+use sums::{Load, Name, ReportJourneyTally, ReportTally};
 
 /// Number of runs whose records are kept per pair.
 const RUNS: usize = 20;
@@ -76,7 +79,7 @@ impl Summary {
         self.pairs.iter().find(|it| it.plan.pair == *pair)
     }
 
-    fn at(&self, place: &SeriesKey) -> Option<MutexGuard<'_, Tally>> {
+    fn at(&self, place: &SeriesKey) -> Option<MutexGuard<'_, ReportTally>> {
         let At { pair, stage, step } = *self.places.get(place)?;
         let stage = self.pairs.get(pair)?.stages.get(stage)?;
         let tally = match step {
@@ -86,7 +89,7 @@ impl Summary {
         Some(lock(tally))
     }
 
-    fn journeys(&self, place: &SeriesKey) -> Option<MutexGuard<'_, JourneyTally>> {
+    fn journeys(&self, place: &SeriesKey) -> Option<MutexGuard<'_, ReportJourneyTally>> {
         let at = self.places.get(place)?;
         let stage = self.pairs.get(at.pair)?.stages.get(at.stage)?;
         stage.journeys.as_ref().map(lock)
@@ -119,9 +122,9 @@ impl PairSummary {
     }
 
     /// The totals of all stages, and the inputs to their throughput.
-    fn sum(&self) -> (Tally, Load, Option<JourneyTally>) {
-        let (mut total, mut load) = (Tally::default(), Load::default());
-        let mut journeys: Option<JourneyTally> = None;
+    fn sum(&self) -> (ReportTally, Load, Option<ReportJourneyTally>) {
+        let (mut total, mut load) = (ReportTally::default(), Load::default());
+        let mut journeys: Option<ReportJourneyTally> = None;
         for stage in &self.stages {
             let (sum, its_load, its_journeys) = stage.sum();
             total.add(&sum);
@@ -136,7 +139,7 @@ impl PairSummary {
         (total, load, journeys)
     }
 
-    fn view(&self) -> Pair {
+    fn view(&self) -> PairReport {
         let (sum, load, journeys) = self.sum();
         let objectives = self.plan.profile.slos.iter().map(|it| (&it.name, Some(it.objective)));
         let all: Arc<str> = "all".into();
@@ -145,9 +148,11 @@ impl PairSummary {
         });
         let objectives = objectives.collect();
         let name = Name { stage: "total", ..Name::default() };
-        let total =
-            Stage { journeys: journeys.as_ref().map(sums::journeys), ..sums::stage(&sum, name, false, load) };
-        Pair {
+        let total = StageReport {
+            journeys: journeys.as_ref().map(sums::journeys),
+            ..sums::stage(&sum, name, false, load)
+        };
+        PairReport {
             profile: Arc::clone(&self.plan.pair.profile),
             target: Arc::clone(&self.plan.pair.target),
             model: Arc::clone(&self.plan.target.model),

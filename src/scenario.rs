@@ -7,11 +7,11 @@ mod progress;
 mod taken;
 mod talk;
 
-pub use progress::{JourneyEnd, JourneyStep, Progress, REFUSED_PAUSE, UserAction, UserEvent};
+pub use progress::{JourneyEnd, JourneyStep, REFUSED_PAUSE, UserAction, UserEvent, UserProgress};
 
 use crate::checks::{Documents, Evidence};
 use crate::exchange::{Ask, Call};
-use crate::plan::{Action, PairPlan, Scenario, Step};
+use crate::plan::{PairPlan, Scenario, Step, StepAction};
 use crate::secret::Exposed;
 use crate::seed::{self, RunSeeds};
 use crate::template::{Counters, RenderError};
@@ -47,8 +47,8 @@ pub struct StageContext {
 }
 
 /// One user: what it took from answers, its cookies, its conversations. Its memory is bounded, see
-/// [`User::most_bytes`].
-pub struct User {
+/// [`UserSession::most_bytes`].
+pub struct UserSession {
     stage_context: Arc<StageContext>,
     index: u32,
     taken: Taken,
@@ -107,7 +107,7 @@ pub enum Unbuildable {
 #[error("{0}")]
 pub struct NotThere(pub String);
 
-impl User {
+impl UserSession {
     /// Most bytes of a value that is taken, as JSON.
     pub const MAX_TAKEN: usize = 64 << 10;
     /// Most cookies; those that come after are not kept.
@@ -138,7 +138,7 @@ impl User {
     pub fn most_bytes(scenario: &Scenario) -> usize {
         let names: BTreeSet<_> = scenario.all().flat_map(|step| &step.take).map(|take| &take.name).collect();
         let taken = names.len() * (Self::MAX_TAKEN + ENTRY);
-        let asks = |step: &Arc<Step>| matches!(&step.action, Action::Ask(ask) if ask.history > 0);
+        let asks = |step: &Arc<Step>| matches!(&step.action, StepAction::Ask(ask) if ask.history > 0);
         let talk = if scenario.all().any(asks) { Talk::MAX_BYTES } else { 0 };
         let jar = if scenario.cookies { Jar::MAX_BYTES } else { 0 };
         let turns = scenario.all().filter(|step| step.turns).count() * ENTRY;
@@ -230,14 +230,14 @@ impl User {
             Renderer::new(&stage_context, self.index, &self.counters, (seed::hash("play", &[], &parts), now));
         renderer.set_scope(step, &self.taken, play.iteration, turn)?;
         match &step.action {
-            Action::Http(http) => {
+            StepAction::Http(http) => {
                 let mut call = renderer.call(http)?;
                 if let Some(jar) = &mut self.jar {
                     jar.send(&stage_context.pair.target.base_url, &mut call);
                 }
                 Ok(Draft::Call(call))
             }
-            Action::Ask(ask) => {
+            StepAction::Ask(ask) => {
                 let (ask, question) =
                     renderer.ask(ask, stage_context.pair.params(step), self.talk.of(step.number))?;
                 if let Some(jar) = &mut self.jar {
@@ -266,7 +266,7 @@ impl User {
         if let Some(jar) = &mut self.jar {
             jar.receive(&self.stage_context.pair.target.base_url, answer.headers);
         }
-        if let Action::Ask(ask) = &step.action {
+        if let StepAction::Ask(ask) = &step.action {
             self.talk.answered(step.number, answer.text, ask.history);
         }
         if step.turns {
@@ -286,7 +286,7 @@ impl User {
 }
 
 /// Names and numbers only: values may be secret.
-impl fmt::Debug for User {
+impl fmt::Debug for UserSession {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("User").field("index", &self.index).field("taken", &self.taken).finish_non_exhaustive()
     }

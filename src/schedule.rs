@@ -5,8 +5,8 @@ mod machine;
 mod windows;
 
 pub use machine::{
-    Action, ClockReading, Event, LOOKAHEAD, MIN_CYCLE, Monotonic, RunNumber, START_LEAD, ScheduleMachine,
-    StartRun, Step,
+    ClockReading, LOOKAHEAD, MIN_CYCLE, Monotonic, RunNumber, START_LEAD, ScheduleAction, ScheduleEvent,
+    ScheduleMachine, StartRun, StepOutcome,
 };
 
 use crate::event::Pair;
@@ -22,7 +22,7 @@ const MAX_SLOTS: u32 = 100_000;
 
 /// One time at which a run is due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Slot {
+pub struct DueSlot {
     /// The instant on the profile's grid, before the pair's offset and the jitter: the same for every target of
     /// the profile and on every replica. Seeds derive from it.
     pub nominal: Timestamp,
@@ -40,7 +40,7 @@ pub struct Passed {
     /// Outside the windows.
     pub outside: u64,
     /// The last of them.
-    pub last: Option<Slot>,
+    pub last: Option<DueSlot>,
 }
 
 /// When the runs of one pair are due.
@@ -91,7 +91,7 @@ impl Timetable {
     }
 
     /// The first slot whose `at` lies after `after`; `None` if there is none. Slots strictly increase.
-    pub fn next(&self, after: Timestamp) -> Option<Slot> {
+    pub fn next(&self, after: Timestamp) -> Option<DueSlot> {
         // Offset and jitter may move a slot past `after` whose nominal instant lies before it.
         let slack = self.offset.checked_add(SignedDuration::try_from(self.jitter).ok()?)?;
         let mut nominal = self.nominal_after(after.checked_sub(slack).ok()?)?;
@@ -99,14 +99,14 @@ impl Timetable {
             let next = self.nominal_after(nominal);
             let at = self.due(nominal, next)?;
             if at > after {
-                return Some(Slot { nominal, at, open: self.is_open(at) });
+                return Some(DueSlot { nominal, at, open: self.is_open(at) });
             }
             nominal = next?;
         }
     }
 
     /// The first slot after `after` that lies inside an active window.
-    pub fn next_open(&self, after: Timestamp) -> Option<Slot> {
+    pub fn next_open(&self, after: Timestamp) -> Option<DueSlot> {
         let mut from = after;
         for _ in 0..MAX_SLOTS {
             let slot = self.next(from)?;
@@ -141,7 +141,7 @@ impl Timetable {
     }
 
     /// The latest slot whose `at` is not after `now`: for [`Trigger::Continuous`] the cycle that is under way.
-    pub fn current(&self, now: Timestamp) -> Option<Slot> {
+    pub fn current(&self, now: Timestamp) -> Option<DueSlot> {
         let Grid::Every(period) = self.grid else { return None };
         let slot = self.next(now.checked_sub(signed(period)).ok()?)?;
         (slot.at <= now).then_some(slot)

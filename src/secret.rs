@@ -36,7 +36,7 @@ impl fmt::Debug for Exposed {
 
 /// Where a secret comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Origin {
+pub enum SecretOrigin {
     /// An environment variable, without its trailing newline.
     Env(String),
     /// A file, without its trailing newline; read again when it changes.
@@ -45,7 +45,7 @@ pub enum Origin {
     Literal(Exposed),
 }
 
-impl fmt::Display for Origin {
+impl fmt::Display for SecretOrigin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Env(name) => write!(f, "the environment variable {name}"),
@@ -76,11 +76,11 @@ pub enum Error {
 
 /// A secret. That of a file is kept up to date in the background, so that reading it never waits for a file system.
 pub struct Secret {
-    origin: Origin,
-    source: Source,
+    origin: SecretOrigin,
+    source: SecretReader,
 }
 
-enum Source {
+enum SecretReader {
     Env(String),
     File(Arc<SecretFile>),
     Literal(Exposed),
@@ -94,26 +94,28 @@ static WATCHED: LazyLock<Mutex<HashMap<PathBuf, Weak<SecretFile>>>> = LazyLock::
 impl Secret {
     /// Creates a secret from this origin. Reads its file, if it is one, and so blocks; that it cannot be read is told
     /// by [`read`](Self::read).
-    pub fn new(origin: Origin) -> Self {
+    pub fn new(origin: SecretOrigin) -> Self {
         let source = match &origin {
-            Origin::Env(name) => Source::Env(name.clone()),
-            Origin::File(path) => Source::File(watched(path)),
-            Origin::Literal(value) => Source::Literal(Exposed::new(without_line_end(value.expose()))),
+            SecretOrigin::Env(name) => SecretReader::Env(name.clone()),
+            SecretOrigin::File(path) => SecretReader::File(watched(path)),
+            SecretOrigin::Literal(value) => {
+                SecretReader::Literal(Exposed::new(without_line_end(value.expose())))
+            }
         };
         Self { origin, source }
     }
 
     /// The origin of the secret.
-    pub fn origin(&self) -> &Origin {
+    pub fn origin(&self) -> &SecretOrigin {
         &self.origin
     }
 
     /// The current value. Does not block; a file is looked at every second.
     pub fn read(&self) -> Result<Exposed, Error> {
         match &self.source {
-            Source::File(file) => file.latest().as_ref().clone(),
-            Source::Literal(value) => Ok(value.clone()),
-            Source::Env(name) => {
+            SecretReader::File(file) => file.latest().as_ref().clone(),
+            SecretReader::Literal(value) => Ok(value.clone()),
+            SecretReader::Env(name) => {
                 let value = std::env::var(name).map_err(|_| Error::Unset(name.clone()))?;
                 let value = without_line_end(&value);
                 if value.is_empty() { Err(Error::Empty(name.clone())) } else { Ok(Exposed::new(value)) }
@@ -173,9 +175,9 @@ impl Serialize for Secret {
             Value(u64),
         }
         match &self.origin {
-            Origin::Env(name) => Serialized::Env(name),
-            Origin::File(path) => Serialized::File(path.to_string_lossy()),
-            Origin::Literal(value) => Serialized::Value(DIGEST_KEYS.hash_one(value.expose())),
+            SecretOrigin::Env(name) => Serialized::Env(name),
+            SecretOrigin::File(path) => Serialized::File(path.to_string_lossy()),
+            SecretOrigin::Literal(value) => Serialized::Value(DIGEST_KEYS.hash_one(value.expose())),
         }
         .serialize(serializer)
     }
@@ -193,7 +195,7 @@ mod tests {
 
     impl Secret {
         fn file(&self) -> &Arc<SecretFile> {
-            let Source::File(file) = &self.source else { panic!("{:?} is not a file", self.origin) };
+            let SecretReader::File(file) = &self.source else { panic!("{:?} is not a file", self.origin) };
             file
         }
 
@@ -208,7 +210,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("key");
         std::fs::write(&path, "one\n").unwrap();
-        let secret = Secret::new(Origin::File(path.clone()));
+        let secret = Secret::new(SecretOrigin::File(path.clone()));
         assert_eq!(secret.read().unwrap().expose(), "one");
         // With the same length, and within the resolution of time stamps.
         std::fs::write(&path, "two\n").unwrap();
@@ -230,12 +232,12 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("key");
         std::fs::write(&path, "one").unwrap();
-        let [first, second] = [0, 1].map(|_| Secret::new(Origin::File(path.clone())));
+        let [first, second] = [0, 1].map(|_| Secret::new(SecretOrigin::File(path.clone())));
         assert!(Arc::ptr_eq(first.file(), second.file()));
         // A link that is changed to point elsewhere, as in a Kubernetes mount.
         let link = dir.path().join("link");
         std::os::unix::fs::symlink(&path, &link).unwrap();
-        let linked = Secret::new(Origin::File(link.clone()));
+        let linked = Secret::new(SecretOrigin::File(link.clone()));
         assert_eq!(linked.read().unwrap().expose(), "one");
         std::fs::write(dir.path().join("next"), "two").unwrap();
         std::fs::remove_file(&link).unwrap();
@@ -250,7 +252,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let pipe = dir.path().join("pipe");
         assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
-        let said = |path: &Path| Secret::new(Origin::File(path.to_owned())).read().unwrap_err().to_string();
+        let said =
+            |path: &Path| Secret::new(SecretOrigin::File(path.to_owned())).read().unwrap_err().to_string();
         assert!(said(&pipe).ends_with("it is a named pipe, not a regular file"), "{}", said(&pipe));
         assert!(said(Path::new("/dev/zero")).ends_with("it is a device, not a regular file"));
         assert!(said(dir.path()).ends_with("it is a directory, not a regular file"));
@@ -261,16 +264,16 @@ mod tests {
 
     #[test]
     fn nothing_prints_the_value() {
-        let secret = Secret::new(Origin::Literal(Exposed::new("hunter2")));
+        let secret = Secret::new(SecretOrigin::Literal(Exposed::new("hunter2")));
         assert!(!format!("{secret:?} {:?}", secret.read()).contains("hunter2"));
     }
 
     #[test]
     fn a_secret_is_serialised_as_its_origin_and_a_literal_as_a_digest() {
         let text = |origin| serde_json::to_string(&Secret::new(origin)).unwrap();
-        assert_eq!(text(Origin::Env("KEY".into())), r#"{"env":"KEY"}"#);
-        assert_eq!(text(Origin::File("/run/key".into())), r#"{"file":"/run/key"}"#);
-        let literal = |value| text(Origin::Literal(Exposed::new(value)));
+        assert_eq!(text(SecretOrigin::Env("KEY".into())), r#"{"env":"KEY"}"#);
+        assert_eq!(text(SecretOrigin::File("/run/key".into())), r#"{"file":"/run/key"}"#);
+        let literal = |value| text(SecretOrigin::Literal(Exposed::new(value)));
         assert_eq!(literal("hunter2"), literal("hunter2"));
         assert_ne!(literal("hunter2"), literal("hunter3"));
         assert!(!literal("hunter2").contains("hunter2"));
@@ -278,9 +281,9 @@ mod tests {
 
     #[test]
     fn errors_say_where_it_should_have_come_from() {
-        let unset = Secret::new(Origin::Env("TOKENBEAT_TEST_NOT_SET".into())).read().unwrap_err();
+        let unset = Secret::new(SecretOrigin::Env("TOKENBEAT_TEST_NOT_SET".into())).read().unwrap_err();
         assert_eq!(unset.to_string(), "the environment variable TOKENBEAT_TEST_NOT_SET is not set");
-        let missing = Secret::new(Origin::File("/nonexistent/key".into())).read().unwrap_err();
+        let missing = Secret::new(SecretOrigin::File("/nonexistent/key".into())).read().unwrap_err();
         assert!(missing.to_string().starts_with("cannot read the secret file /nonexistent/key: "));
     }
 }

@@ -23,17 +23,17 @@ mod readiness;
 mod web_config;
 
 pub use access::Access;
-pub use answers::Answers;
-pub use ask::{LastProbes, Probe};
-pub use command::{Asked, Changes, Command, Refusal, Reloaded, WAITING};
+pub use answers::AnswerLimiter;
+pub use ask::{LastProbes, ProbeResult};
+pub use command::{CommandRefusal, ControlCommand, ReloadChanges, Reloaded, RequestedRun, WAITING};
 pub use connections::max_connections;
 pub use current::{ConfigStatus, Current};
-pub use notice::{Event, Introduction, Notice, Suggestion};
-pub use readiness::{Phase, Readiness};
+pub use notice::{Introduction, Notice, NoticeEvent, Suggestion};
+pub use readiness::{LifecyclePhase, Readiness};
 pub use web_config::{Error as WebConfigError, WebConfig};
 
 use crate::event::Ledger;
-use crate::state::{Events, History, Keeper, Recent};
+use crate::state::{Events, HistoryRecorder, Recent, StateKeeper};
 use axum::Router;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
@@ -67,19 +67,19 @@ pub struct Views {
     /// What a config reload replaces: the exported series, the config, and how it was loaded.
     pub current: watch::Receiver<Current>,
     /// Channel for commands to the daemon.
-    pub commands: mpsc::Sender<Command>,
+    pub commands: mpsc::Sender<ControlCommand>,
     /// Recent requests, and the state of each pair of profile and target.
     pub recent: Arc<Recent>,
     /// The last ten minutes of each pair of profile and target.
-    pub history: Arc<History>,
+    pub history: Arc<HistoryRecorder>,
     /// The state file; absent without one.
-    pub keeper: Option<Arc<Keeper>>,
+    pub keeper: Option<Arc<StateKeeper>>,
     /// The state of the budgets.
     pub ledger: Arc<dyn Ledger>,
     /// Bounds of scrapes.
-    pub scrapes: Answers,
+    pub scrapes: AnswerLimiter,
     /// Bounds of pages and of the API's answers.
-    pub pages: Answers,
+    pub pages: AnswerLimiter,
     /// Authentication and authorization.
     pub access: Arc<Access>,
     /// When each pair was last probed.
@@ -89,7 +89,7 @@ pub struct Views {
     /// Whether the process is up and ready.
     pub readiness: Readiness,
     /// The identity of this agent, for the page.
-    pub about: Arc<About>,
+    pub about: Arc<AgentIdentity>,
 }
 
 impl Views {
@@ -100,7 +100,7 @@ impl Views {
 
 /// The identity of this agent.
 #[derive(Debug, serde::Serialize)]
-pub struct About {
+pub struct AgentIdentity {
     /// `agent.id`.
     pub id: String,
     /// `agent.location`; empty if not configured.
@@ -115,12 +115,12 @@ pub struct About {
 
 /// A bound server that does not accept connections yet.
 #[derive(Debug)]
-pub struct Server {
+pub struct BoundServer {
     listener: TcpListener,
     address: SocketAddr,
 }
 
-impl Server {
+impl BoundServer {
     /// Binds the address; port 0 picks a free port.
     pub async fn bind(address: SocketAddr) -> Result<Self, Error> {
         let fail = |source| Error::Bind { address, source };
@@ -189,7 +189,8 @@ async fn healthy() -> &'static str {
 
 async fn ready(State(views): State<Views>) -> (StatusCode, String) {
     let phase = views.readiness.phase();
-    let status = if phase == Phase::Ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let status =
+        if phase == LifecyclePhase::Ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, format!("{}\n", phase.label()))
 }
 

@@ -59,7 +59,7 @@ pub use truth::{Chunk, Truth};
 
 use driver::Driver;
 use metrics::Metrics;
-use shared::Shared;
+use shared::SimShared;
 
 /// Why the simulator cannot run.
 #[derive(Debug, thiserror::Error)]
@@ -88,13 +88,13 @@ pub enum Error {
 pub struct Sim {
     listener: TcpListener,
     address: SocketAddr,
-    shared: Arc<Shared>,
+    shared: Arc<SimShared>,
 }
 
 /// Controls a simulator in the same process; cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Handle {
-    shared: Arc<Shared>,
+    shared: Arc<SimShared>,
 }
 
 impl Sim {
@@ -111,7 +111,7 @@ impl Sim {
         });
         let (address, listener) = bound.map_err(|source| Error::Listen { address, source })?;
         let driver = Driver::new(options.engine(), Arc::clone(&metrics));
-        let shared = Shared::new(options, driver, metrics);
+        let shared = SimShared::new(options, driver, metrics);
         shared.rules.add(shared.options.faults.clone())?;
         Ok(Self { listener, address, shared: Arc::new(shared) })
     }

@@ -9,10 +9,10 @@ mod keeper;
 mod recent;
 mod time;
 
-pub use budget::{BudgetLedger, SavedBudget, Wall};
-pub use events::{Event, Events};
-pub use file::{Kept, MAX_MINUTES, SavedMinute, SavedRun, StateError, WantedMinutes};
-pub use history::{History, HistoryView, ObjectiveView, Quantiles, SlotView, WindowView};
-pub use keeper::{Keeper, Restored, Written};
-pub use recent::{ActiveRun, JourneyView, Journeys, PairStatus, Recent, RequestView, RunView};
+pub use budget::{BudgetLedger, SavedBudget};
+pub use events::{Events, PublishedEvent};
+pub use file::{MAX_MINUTES, RetentionLimits, SavedMinute, SavedRun, StateError, WantedMinutes};
+pub use history::{HistoryRecorder, HistoryView, ObjectiveView, Percentiles, SlotView, WindowView};
+pub use keeper::{Restored, StateKeeper, WriteResult};
+pub use recent::{ActiveRun, JourneyCounts, JourneyView, PairStatus, Recent, RequestView, RunView};
 pub use time::Time;

@@ -11,7 +11,7 @@ mod saved;
 pub use distribution::{Distribution, Times};
 pub use sample::{Sample, quantiles};
 
-use crate::event::{Journey, Outcome, Request, SkipReason, Source};
+use crate::event::{CountSource, Journey, Outcome, Request, SkipReason};
 use enum_map::EnumMap;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -48,14 +48,14 @@ impl Split {
 
 /// How often an objective was judged.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Judged {
+pub struct JudgedCounts {
     /// Number of requests judged.
     pub events: u64,
     /// Number of these that missed the objective.
     pub errors: u64,
 }
 
-impl Judged {
+impl JudgedCounts {
     fn count(&mut self, met: bool) {
         self.events += 1;
         self.errors += u64::from(!met);
@@ -77,9 +77,9 @@ impl Judged {
 #[derive(Clone, Debug, Default)]
 pub struct Spent {
     /// Input tokens, by the source of the count.
-    pub input: EnumMap<Source, u64>,
+    pub input: EnumMap<CountSource, u64>,
     /// Output tokens, by the source of the count.
-    pub output: EnumMap<Source, u64>,
+    pub output: EnumMap<CountSource, u64>,
     /// Part of the input that came from a cache.
     pub cached_input: u64,
     /// Part of the output that was reasoning.
@@ -118,7 +118,7 @@ pub struct Tally<D> {
     /// Failed checks by name; an answer can fail several.
     pub failed_checks: BTreeMap<Arc<str>, u64>,
     /// Verdicts by objective; `all` is goodput.
-    pub judged: BTreeMap<Arc<str>, Judged>,
+    pub judged: BTreeMap<Arc<str>, JudgedCounts>,
 }
 
 /// The numbers of a run; times are accurate to within one percent.

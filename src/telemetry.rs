@@ -13,9 +13,9 @@ mod probe;
 mod store;
 mod value;
 
-pub use exposition::{Error, Exposition, Rendered, series_count};
+pub use exposition::{Error, Exposition, ScrapeResponse, series_count};
 pub use lag::watch_runtime_lag;
 pub use markdown::markdown;
 pub use probe::render_probe;
-pub use store::{Held, Series, Snapshot, Store};
+pub use store::{Series, SeriesValue, Snapshot, Store};
 pub use value::{Exemplar, Histogram, HistogramSnapshot};

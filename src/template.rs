@@ -83,7 +83,7 @@ pub struct Counters(Arc<Mutex<BTreeMap<String, u64>>>);
 
 /// Everything that the result of a rendering depends on.
 #[derive(Debug)]
-pub struct Scope<'a> {
+pub struct RenderScope<'a> {
     /// The variables; later layers win. They are not copied for a rendering.
     pub layers: &'a [&'a Vars],
     /// Seed of `pick`, `uuid` and `random`; the nth draw of a rendering is the same for the same seed.
@@ -180,13 +180,13 @@ impl Templates {
     }
 
     /// Renders to text.
-    pub fn text(&self, template: &Template, scope: &Scope<'_>) -> Result<String, RenderError> {
+    pub fn text(&self, template: &Template, scope: &RenderScope<'_>) -> Result<String, RenderError> {
         let compiled = self.env.get_template(&template.key).map_err(|error| failed(template, &error))?;
         compiled.render(Frame::value(scope)).map_err(|error| failed(template, &error))
     }
 
     /// Renders to a value: a template that is exactly one expression keeps its type, any other becomes text.
-    pub fn value(&self, template: &Template, scope: &Scope<'_>) -> Result<Value, RenderError> {
+    pub fn value(&self, template: &Template, scope: &RenderScope<'_>) -> Result<Value, RenderError> {
         let Some(typed) = &template.typed else { return self.text(template, scope).map(Value::String) };
         let compiled = self.env.get_template(typed).map_err(|error| failed(template, &error))?;
         let captured =

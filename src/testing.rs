@@ -11,14 +11,15 @@ pub(crate) mod scenario;
 pub(crate) use build::{Build, prompts, rate, requests, users};
 pub(crate) use facts::{answer, change_plan, ids, offer, play, run};
 pub(crate) use journeys::{journey, post, rag_plan, rag_plan_of, scenario, step, step_place, travel};
-pub(crate) use moving::{Seen, while_requests_move};
+pub(crate) use moving::{ObservedCounts, while_requests_move};
 
 use crate::plan::{
-    Action, Agent, Api, Arrivals, AskStep, Auth, Bound, Bounds, Budget, Cache, Check, ConnectionMode, Expect,
-    HttpVersion, Objective, Overlap, PairPlan, Period, Plan, Price, Profile, Ramp, Rule, Scenario, Schedule,
-    Server, Shape, SloMetric, Stage, Target, Telemetry, Timeouts, TlsOptions, Tokenizer, Trigger,
+    Agent, Api, Arrivals, AskStep, Auth, Bound, Budget, Cache, Check, ConnectionMode, Expect, HttpVersion,
+    Objective, Overlap, PairPlan, Period, Plan, Price, Profile, Ramp, Rule, Scenario, Schedule, Server,
+    Shape, SloMetric, Stage, StageBounds, StepAction, Target, Telemetry, Timeouts, TlsOptions, Tokenizer,
+    Trigger,
 };
-use crate::secret::{Exposed, Origin, Secret};
+use crate::secret::{Exposed, Secret, SecretOrigin};
 use jiff::tz::TimeZone;
 use serde_json::Map;
 use std::collections::BTreeMap;
@@ -56,7 +57,7 @@ pub(crate) fn target(name: &str) -> Target {
 /// A target with a secret, a price and a tokenizer: everything about it that is exported.
 fn rich_target(name: &str) -> Target {
     Target {
-        auth: Auth::Bearer(Secret::new(Origin::Literal(Exposed::new("hunter2")))),
+        auth: Auth::Bearer(Secret::new(SecretOrigin::Literal(Exposed::new("hunter2")))),
         price: Some(Price { input: 1.0, cached_input: Some(0.5), output: 2.0 }),
         tokenizer: Some(Tokenizer::Cl100kBase),
         ..target(name)
@@ -66,7 +67,7 @@ fn rich_target(name: &str) -> Target {
 /// Ten seconds of one request per second.
 pub(crate) fn stage(name: &str, warm_up: bool) -> Stage {
     let rate = Ramp { from: 1.0, to: 1.0 };
-    let bounds = Bounds { time: Some(Duration::from_secs(10)), requests: None };
+    let bounds = StageBounds { time: Some(Duration::from_secs(10)), requests: None };
     let shape = Shape::Rate { rate, arrivals: Arrivals::Constant, bounds };
     Stage { name: name.into(), warm_up, shape }
 }
@@ -166,7 +167,9 @@ pub(crate) fn workload(ask: AskStep, expect: Expect) -> Arc<Scenario> {
 /// The model call of a profile with a workload, for tests to change.
 pub(crate) fn ask_of(profile: &mut Profile) -> &mut AskStep {
     let step = Arc::get_mut(&mut profile.scenario).unwrap().steps.first_mut().unwrap();
-    let Action::Ask(ask) = &mut Arc::get_mut(step).unwrap().action else { panic!("it has no model call") };
+    let StepAction::Ask(ask) = &mut Arc::get_mut(step).unwrap().action else {
+        panic!("it has no model call")
+    };
     ask
 }
 

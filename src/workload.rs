@@ -2,13 +2,13 @@
 //! each target is asked the same.
 
 use crate::exchange::{Ask, Message, Role};
-use crate::plan::{Action, AskText, Cache, PairPlan, Step};
+use crate::plan::{AskText, Cache, PairPlan, Step, StepAction};
 use crate::seed::{self, RunSeeds};
 use rand::Rng as _;
 
 /// Which request of a run: what its draws depend on beside the run's seed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Number {
+pub struct RequestNumber {
     /// The stage, from 0; a stage that is played again counts on.
     pub stage: u32,
     /// The user of a closed-loop stage, from 0. What a user is asked does not depend on how fast others are
@@ -21,8 +21,8 @@ pub struct Number {
 /// What a request asks; `None` if something has to be rendered for it. The prompt depends on the run's seed
 /// and the number alone; the nonce that busts caches depends on the target, too, and on when the run is due: two
 /// targets may lead to the same server, and so do a run and its replay.
-pub fn ask(pair: &PairPlan, step: &Step, seeds: RunSeeds, number: Number) -> Option<Ask> {
-    let Action::Ask(ask) = &step.action else { return None };
+pub fn ask(pair: &PairPlan, step: &Step, seeds: RunSeeds, number: RequestNumber) -> Option<Ask> {
+    let StepAction::Ask(ask) = &step.action else { return None };
     let AskText::Fixed { system, prompts } = &ask.text else { return None };
     let user = number.user.map_or(0, |user| u64::from(user) + 1);
     let parts = |seed: u64| [seed, number.stage.into(), user, number.n];

@@ -8,7 +8,7 @@ use crate::event::Ledger;
 use crate::fact::Sink;
 use crate::files::Files;
 use crate::plan::{Fingerprint, Plan, StateOptions, Target};
-use crate::state::{BudgetLedger, Keeper, Kept, Restored, SavedRun, Written};
+use crate::state::{BudgetLedger, Restored, RetentionLimits, SavedRun, StateKeeper, WriteResult};
 use anyhow::{Context as _, anyhow};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -85,20 +85,20 @@ pub(super) fn ledger(plan: &Plan) -> Arc<BudgetLedger> {
 pub(super) struct Memory {
     pub(super) ledger: Arc<BudgetLedger>,
     /// Absent without a state file.
-    pub(super) keeper: Option<Arc<Keeper>>,
+    pub(super) keeper: Option<Arc<StateKeeper>>,
     /// Runs of earlier processes, newest first.
     pub(super) runs: Vec<SavedRun>,
 }
 
 /// Opens the state file, if the plan has one, and starts its keeper. Blocks while it reads.
-pub(super) fn memory(plan: &Plan, report: impl Fn(Written) + Send + 'static) -> anyhow::Result<Memory> {
+pub(super) fn memory(plan: &Plan, report: impl Fn(WriteResult) + Send + 'static) -> anyhow::Result<Memory> {
     let Some(StateOptions { path, retention, max_bytes }) = plan.agent.state.clone() else {
         return Ok(Memory { ledger: ledger(plan), keeper: None, runs: Vec::new() });
     };
-    let mut restored = Restored::open(&path, Kept { retention, max_bytes })?;
+    let mut restored = Restored::open(&path, RetentionLimits { retention, max_bytes })?;
     let (budgets, runs) = (std::mem::take(&mut restored.budgets), std::mem::take(&mut restored.runs));
     let ledger = Arc::new(BudgetLedger::restored(plan, budgets, engine::system()));
-    let keeper = Keeper::start(restored, Arc::clone(&ledger), engine::system(), report)
+    let keeper = StateKeeper::start(restored, Arc::clone(&ledger), engine::system(), report)
         .context("cannot start the thread that keeps the state file")?;
     Ok(Memory { ledger, keeper: Some(keeper), runs })
 }

@@ -1,8 +1,8 @@
 //! What `check` says of each budget: how long it lasts with what the config will do.
 
 use crate::config::Located;
-use crate::event::Unit;
-use crate::plan::{Amount, Loaded, Outlook, Period};
+use crate::event::BudgetUnit;
+use crate::plan::{Amount, LoadedPlan, Outlook, Period};
 use jiff::Timestamp;
 
 /// Money with as many digits as are meaningful.
@@ -17,7 +17,7 @@ pub(super) fn money(amount: Amount) -> String {
 /// One limit in a sentence.
 pub(super) fn sentence(outlook: &Outlook, currency: &str) -> String {
     let what = match outlook.unit {
-        Unit::Cost => currency,
+        BudgetUnit::Cost => currency,
         unit => unit.label(),
     };
     let limit = number(outlook.unit, outlook.limit);
@@ -29,9 +29,9 @@ pub(super) fn sentence(outlook: &Outlook, currency: &str) -> String {
 fn meaning(outlook: &Outlook) -> String {
     let unit = outlook.unit;
     let verb = match unit {
-        Unit::Cost => "spend",
-        Unit::Requests => "send",
-        Unit::Tokens => "use",
+        BudgetUnit::Cost => "spend",
+        BudgetUnit::Requests => "send",
+        BudgetUnit::Tokens => "use",
     };
     let period = outlook.period.name();
     let article = if outlook.period == Period::Hour { "an" } else { "a" };
@@ -59,11 +59,11 @@ fn meaning(outlook: &Outlook) -> String {
 }
 
 /// A limit or what is taken of it. Money has two digits after the point, or as many as a small amount needs.
-fn number(unit: Unit, value: f64) -> String {
+fn number(unit: BudgetUnit, value: f64) -> String {
     match unit {
-        Unit::Requests | Unit::Tokens => format!("{value:.0}"),
-        Unit::Cost if value >= 0.1 || value == 0.0 => format!("{value:.2}"),
-        Unit::Cost => {
+        BudgetUnit::Requests | BudgetUnit::Tokens => format!("{value:.0}"),
+        BudgetUnit::Cost if value >= 0.1 || value == 0.0 => format!("{value:.2}"),
+        BudgetUnit::Cost => {
             let text = format!("{value:.6}");
             let short = text.trim_end_matches('0');
             // At least two digits: 0.05, not 0.5 with one left out.
@@ -88,7 +88,7 @@ fn moment(outlook: &Outlook, at: Timestamp) -> String {
 }
 
 /// Warnings about budgets that are not expected to last, and about profiles that they keep from ever running.
-pub(super) fn warnings(loaded: &Loaded, outlooks: &[Outlook]) -> Vec<Located> {
+pub(super) fn warnings(loaded: &LoadedPlan, outlooks: &[Outlook]) -> Vec<Located> {
     let mut warnings = Vec::new();
     for outlook in outlooks {
         let mut warn = |message| warnings.push(loaded.warn_of_budget(&outlook.scope, outlook.unit, message));
@@ -106,19 +106,19 @@ pub(super) fn warnings(loaded: &Loaded, outlooks: &[Outlook]) -> Vec<Located> {
 }
 
 fn with_unit(outlook: &Outlook, value: f64, currency: &str) -> String {
-    let what = if outlook.unit == Unit::Cost { currency } else { outlook.unit.label() };
+    let what = if outlook.unit == BudgetUnit::Cost { currency } else { outlook.unit.label() };
     format!("{} {what}", number(outlook.unit, value))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::Scope;
+    use crate::event::BudgetScope;
     use jiff::tz::TimeZone;
 
-    fn outlook(period: Period, unit: Unit) -> Outlook {
+    fn outlook(period: Period, unit: BudgetUnit) -> Outlook {
         Outlook {
-            scope: Scope::Agent,
+            scope: BudgetScope::Agent,
             period,
             timezone: TimeZone::get("Europe/Berlin").unwrap(),
             unit,
@@ -132,14 +132,14 @@ mod tests {
 
     #[test]
     fn a_budget_says_how_long_it_lasts() {
-        let day = outlook(Period::Day, Unit::Cost);
+        let day = outlook(Period::Day, BudgetUnit::Cost);
         assert_eq!(
             sentence(&day, "eur"),
             "0.50 eur per day (Europe/Berlin); this config would spend up to 14.99 a day, expected 1.10: it lasts until \
              about 08:10"
         );
         let of = |change: fn(&mut Outlook)| {
-            let mut outlook = outlook(Period::Month, Unit::Tokens);
+            let mut outlook = outlook(Period::Month, BudgetUnit::Tokens);
             (outlook.limit, outlook.most, outlook.expected) = (5e3, Amount::AtMost(9e3), Amount::About(6e3));
             change(&mut outlook);
             sentence(&outlook, "eur")
@@ -173,9 +173,9 @@ mod tests {
                 "{month}up to 9000 a month, expected at most 6000: it lasts at least until about 28 November, 08:10"
             )
         );
-        let week = sentence(&outlook(Period::Week, Unit::Cost), "eur");
+        let week = sentence(&outlook(Period::Week, BudgetUnit::Cost), "eur");
         assert!(week.ends_with("a week, expected 1.10: it lasts until about Saturday 08:10"), "{week}");
-        let hour = sentence(&outlook(Period::Hour, Unit::Cost), "eur");
+        let hour = sentence(&outlook(Period::Hour, BudgetUnit::Cost), "eur");
         assert!(
             hour.ends_with("an hour, expected 1.10: it lasts until about minute 10 of the fullest hour"),
             "{hour}"
@@ -184,7 +184,7 @@ mod tests {
 
     #[test]
     fn small_money_keeps_its_digits() {
-        let money = |value| number(Unit::Cost, value);
+        let money = |value| number(BudgetUnit::Cost, value);
         assert_eq!(
             [0.0, 0.05, 0.0123, 0.000_001, 20.0, 0.1].map(money),
             ["0.00", "0.05", "0.0123", "0.000001", "20.00", "0.10"]

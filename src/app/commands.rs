@@ -1,9 +1,9 @@
 //! Does what the server asks for: each command goes to whoever can do it, and none waits for another.
 
-use super::reload::Reply;
+use super::reload::ReloadReply;
 use crate::engine::{self, Engine, Probed, Triggered, TriggeredRun};
 use crate::event::Pair;
-use crate::server::{Asked, Command, Probe, Refusal};
+use crate::server::{CommandRefusal, ControlCommand, ProbeResult, RequestedRun};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -12,8 +12,8 @@ use tokio_util::task::TaskTracker;
 
 /// Hands commands on until told to stop, or the server is gone.
 pub(super) async fn serve(
-    mut commands: mpsc::Receiver<Command>,
-    reloads: mpsc::Sender<Reply>,
+    mut commands: mpsc::Receiver<ControlCommand>,
+    reloads: mpsc::Sender<ReloadReply>,
     engine: Arc<Engine>,
     stop: CancellationToken,
 ) {
@@ -22,13 +22,13 @@ pub(super) async fn serve(
     let tasks = TaskTracker::new();
     while let Some(Some(command)) = stop.run_until_cancelled(commands.recv()).await {
         match command {
-            Command::Reload { reply } => reload(reply, &reloads),
+            ControlCommand::Reload { reply } => reload(reply, &reloads),
             // The requester may be gone.
-            Command::Run { profile, reply } => {
+            ControlCommand::Run { profile, reply } => {
                 let engine = Arc::clone(&engine);
                 tasks.spawn(async move { drop(reply.send(run(&engine, &profile).await)) });
             }
-            Command::Probe { pair, within, reply } => {
+            ControlCommand::Probe { pair, within, reply } => {
                 let engine = Arc::clone(&engine);
                 tasks.spawn(async move { drop(reply.send(probe(&engine, &pair, within).await)) });
             }
@@ -38,7 +38,7 @@ pub(super) async fn serve(
     tasks.wait().await;
 }
 
-async fn run(engine: &Engine, profile: &str) -> Result<Vec<Asked>, Refusal> {
+async fn run(engine: &Engine, profile: &str) -> Result<Vec<RequestedRun>, CommandRefusal> {
     let runs = engine.trigger(profile).await.map_err(refusal)?;
     let asked = |TriggeredRun { pair, what }| {
         let (state, id, reason) = match what {
@@ -47,28 +47,28 @@ async fn run(engine: &Engine, profile: &str) -> Result<Vec<Asked>, Refusal> {
             Triggered::Skipped(reason) => ("skipped", None, Some(reason)),
             Triggered::Failed => ("failed", None, None),
         };
-        Asked { pair, state, id, reason }
+        RequestedRun { pair, state, id, reason }
     };
     Ok(runs.into_iter().map(asked).collect())
 }
 
-async fn probe(engine: &Engine, pair: &Pair, within: Duration) -> Result<Probe, Refusal> {
+async fn probe(engine: &Engine, pair: &Pair, within: Duration) -> Result<ProbeResult, CommandRefusal> {
     match engine.probe(pair, within).await.map_err(refusal)? {
-        Probed::Ended(request) => Ok(Probe::Ended(request)),
-        Probed::Refused { reason, .. } => Ok(Probe::Refused(reason)),
+        Probed::Ended(request) => Ok(ProbeResult::Ended(request)),
+        Probed::Refused { reason, .. } => Ok(ProbeResult::Refused(reason)),
     }
 }
 
-fn refusal(error: engine::Error) -> Refusal {
+fn refusal(error: engine::Error) -> CommandRefusal {
     match error {
-        engine::Error::NoProfile(_) | engine::Error::NoPair(_) => Refusal::Unknown(error.to_string()),
-        engine::Error::NotRunning => Refusal::Stopping,
-        other => Refusal::Busy(other.to_string()),
+        engine::Error::NoProfile(_) | engine::Error::NoPair(_) => CommandRefusal::Unknown(error.to_string()),
+        engine::Error::NotRunning => CommandRefusal::Stopping,
+        other => CommandRefusal::Busy(other.to_string()),
     }
 }
 
 /// Once reloads are over, the reply is dropped, which says that the agent is stopping.
-fn reload(reply: Reply, reloads: &mpsc::Sender<Reply>) {
+fn reload(reply: ReloadReply, reloads: &mpsc::Sender<ReloadReply>) {
     if let Err(mpsc::error::TrySendError::Full(reply)) = reloads.try_send(reply) {
         // The requester may be gone.
         let _ = reply.send(Err(vec!["too many reloads wait already".to_owned()]));
@@ -108,13 +108,13 @@ mod tests {
         let stop = CancellationToken::new();
         let serving = tokio::spawn(serve(commands, reloads, idle(), stop.clone()));
         let (reply, replied) = oneshot::channel();
-        ask.send(Command::Run { profile: "chat".to_owned(), reply }).await.unwrap();
-        let unknown = Err(Refusal::Unknown("there is no profile chat".to_owned()));
+        ask.send(ControlCommand::Run { profile: "chat".to_owned(), reply }).await.unwrap();
+        let unknown = Err(CommandRefusal::Unknown("there is no profile chat".to_owned()));
         assert_eq!(replied.await.unwrap(), unknown);
         let (reply, replied) = oneshot::channel();
         let pair = Pair { profile: "chat".into(), target: "llama".into() };
-        ask.send(Command::Probe { pair, within: Duration::from_secs(1), reply }).await.unwrap();
-        assert!(matches!(replied.await.unwrap(), Err(Refusal::Unknown(_))));
+        ask.send(ControlCommand::Probe { pair, within: Duration::from_secs(1), reply }).await.unwrap();
+        assert!(matches!(replied.await.unwrap(), Err(CommandRefusal::Unknown(_))));
         stop.cancel();
         serving.await.unwrap();
     }
@@ -128,17 +128,17 @@ mod tests {
         let mut pending = Vec::new();
         for _ in 0..2 {
             let (reply, replied) = oneshot::channel();
-            ask.send(Command::Reload { reply }).await.unwrap();
+            ask.send(ControlCommand::Reload { reply }).await.unwrap();
             pending.push(replied);
         }
         let second = pending.pop().unwrap().await.unwrap();
         assert_eq!(second, Err(vec!["too many reloads wait already".to_owned()]));
         let waiting = asked.recv().await.unwrap();
-        waiting.send(Ok(crate::server::Changes::default())).unwrap();
+        waiting.send(Ok(crate::server::ReloadChanges::default())).unwrap();
         assert!(pending.pop().unwrap().await.unwrap().is_ok());
         drop(asked);
         let (reply, replied) = oneshot::channel();
-        ask.send(Command::Reload { reply }).await.unwrap();
+        ask.send(ControlCommand::Reload { reply }).await.unwrap();
         assert!(replied.await.is_err(), "nobody is left to answer it");
         stop.cancel();
         serving.await.unwrap();

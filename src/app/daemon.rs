@@ -3,17 +3,17 @@
 use super::assembly::{self, Clients, Memory};
 use super::commands;
 use super::open_files;
-use super::reload::{Origin, Parts, Reloader, Started};
-use super::signals::Stop;
+use super::reload::{ConfigOrigin, Parts, Reloader, Started};
+use super::signals::ProcessSignals;
 use crate::engine::Engine;
 use crate::fact::{Fanout, Sink};
 use crate::files::Files;
-use crate::plan::{Loaded, Plan};
+use crate::plan::{LoadedPlan, Plan};
 use crate::server::{
-    About, Access, Answers, Command, ConfigStatus, Current, LastProbes, Notice, Phase, Readiness, Server,
-    Views, WAITING, max_connections,
+    Access, AgentIdentity, AnswerLimiter, BoundServer, ConfigStatus, ControlCommand, Current, LastProbes,
+    LifecyclePhase, Notice, Readiness, Views, WAITING, max_connections,
 };
-use crate::state::{BudgetLedger, Events, History, Keeper, Recent, Written};
+use crate::state::{BudgetLedger, Events, HistoryRecorder, Recent, StateKeeper, WriteResult};
 use crate::telemetry::otlp::{self, LogTap};
 use crate::telemetry::{Exposition, Store, watch_runtime_lag};
 use anyhow::{Context as _, anyhow};
@@ -29,7 +29,7 @@ const FLUSH: Duration = Duration::from_secs(5);
 
 /// How a daemon runs, beside its config.
 #[derive(Clone, Debug)]
-pub struct Options {
+pub struct DaemonOptions {
     /// Listen here in place of the config's address.
     pub listen: Option<SocketAddr>,
     /// Clients that may read may also change state (`--web.enable-lifecycle`).
@@ -43,13 +43,13 @@ pub struct Options {
 /// A daemon that has its port and does not run yet.
 pub struct Daemon {
     engine: Arc<Engine>,
-    server: Server,
+    server: BoundServer,
     views: Views,
-    commands: mpsc::Receiver<Command>,
+    commands: mpsc::Receiver<ControlCommand>,
     reloader: Reloader,
     store: Arc<Store>,
-    keeper: Option<Arc<Keeper>>,
-    export: Option<(Arc<otlp::Export>, otlp::Work)>,
+    keeper: Option<Arc<StateKeeper>>,
+    export: Option<(Arc<otlp::Export>, otlp::ExportTasks)>,
     traffic: Handle,
     grace: Duration,
 }
@@ -59,18 +59,18 @@ impl Daemon {
     ///
     /// `tap`: where the log can be had for export.
     pub async fn build(
-        loaded: Loaded,
-        options: Options,
+        loaded: LoadedPlan,
+        options: DaemonOptions,
         traffic: Handle,
         tap: &LogTap,
     ) -> anyhow::Result<Self> {
-        let Loaded { plan, config, warnings, .. } = loaded;
+        let LoadedPlan { plan, config, warnings, .. } = loaded;
         let plan = Arc::new(plan);
         let store = Store::new(&plan);
         let counted = Arc::clone(&store);
         let Memory { ledger, keeper, runs } = assembly::memory(&plan, move |written| match written {
-            Written::Bytes(bytes) => counted.state_written(bytes),
-            Written::Failed => counted.state_write_failed(),
+            WriteResult::Bytes(bytes) => counted.state_written(bytes),
+            WriteResult::Failed => counted.state_write_failed(),
         })?;
         if keeper.is_none() {
             tracing::info!(
@@ -81,7 +81,7 @@ impl Daemon {
         store.attach_ledger(Arc::<BudgetLedger>::clone(&ledger));
         let recent = Recent::new(&plan);
         recent.restore(&runs);
-        let history = History::new(&plan);
+        let history = HistoryRecorder::new(&plan);
         let export = plan.telemetry.otlp.as_ref().map(|otlp| otlp::build(otlp, &plan, &store, tap));
         let export = export.transpose().context("cannot set up the export by OTLP")?;
         let export = export.map(|(export, work)| (Arc::new(export), work));
@@ -90,10 +90,10 @@ impl Daemon {
             Arc::<BudgetLedger>::clone(&ledger),
             Arc::<Store>::clone(&store),
             Arc::<Recent>::clone(&recent),
-            Arc::<History>::clone(&history),
+            Arc::<HistoryRecorder>::clone(&history),
             Arc::<Events>::clone(&events),
         ];
-        sinks.extend(keeper.iter().map(|keeper| -> Arc<dyn Sink> { Arc::<Keeper>::clone(keeper) }));
+        sinks.extend(keeper.iter().map(|keeper| -> Arc<dyn Sink> { Arc::<StateKeeper>::clone(keeper) }));
         sinks.extend(export.as_ref().map(|(export, _)| export.sink()));
         let sink: Arc<dyn Sink> = Arc::new(Fanout::new(sinks));
         let cpu_pool = assembly::cpu_pool()?;
@@ -117,8 +117,8 @@ impl Daemon {
             keeper: keeper.clone(),
             ledger: Arc::<BudgetLedger>::clone(&ledger),
             access: Arc::new(access),
-            scrapes: Answers::default(),
-            pages: Answers::default(),
+            scrapes: AnswerLimiter::default(),
+            pages: AnswerLimiter::default(),
             probes: LastProbes::default(),
             events,
             readiness: Readiness::default(),
@@ -131,7 +131,7 @@ impl Daemon {
             state: plan.agent.state.clone(),
             otlp: plan.telemetry.otlp.clone(),
         };
-        let server = Server::bind(options.listen.unwrap_or(listen)).await?;
+        let server = BoundServer::bind(options.listen.unwrap_or(listen)).await?;
         let engine = assembly::engine(plan, sink, ledger, clients.callers(), cpu_pool, traffic.clone())?;
         let (engine, clients) = (Arc::new(engine), Arc::new(clients));
         let parts = Parts { engine: Arc::clone(&engine), store: Arc::clone(&store), clients, current };
@@ -143,7 +143,7 @@ impl Daemon {
     /// The same, with a config that can be loaded again: when it is asked for, and, if the origin says so, when its
     /// files change.
     #[must_use]
-    pub fn reloading(mut self, origin: Origin) -> Self {
+    pub fn reloading(mut self, origin: ConfigOrigin) -> Self {
         self.reloader.set_origin(origin);
         self
     }
@@ -160,7 +160,7 @@ impl Daemon {
 
     /// Runs until `stop.drain`: then no new runs start, open requests may end within the grace (or until
     /// `stop.now`), and the server, which shows the last numbers until then, ends last.
-    pub async fn run(self, stop: Stop) -> anyhow::Result<()> {
+    pub async fn run(self, stop: ProcessSignals) -> anyhow::Result<()> {
         let Self { engine, server, views, commands, reloader, store, keeper, export, traffic, grace } = self;
         let (export, work) = export.unzip();
         let exporting = work.map(|work| tokio::spawn(work.run()));
@@ -179,14 +179,14 @@ impl Daemon {
         let settled = CancellationToken::new();
         let _settled = settled.clone().drop_guard();
         let mut reloading = tokio::spawn(reloader.run(reloads, Arc::clone(&stop.reload), settled.clone()));
-        readiness.set(Phase::Ready);
+        readiness.set(LifecyclePhase::Ready);
         tokio::select! {
             () = stop.drain.cancelled() => {}
             died = schedules.ended() => died.context("stopping")?,
             failed = &mut serving => failed.context("the http server died")?,
             died = &mut reloading => died.context("the reloads of the config died")?,
         }
-        readiness.set(Phase::Draining);
+        readiness.set(LifecyclePhase::Draining);
         // What is played when the drain begins is what drains.
         settled.cancel();
         reloading.await.context("the reloads of the config died")?;
@@ -209,15 +209,15 @@ impl Daemon {
 }
 
 /// Writes pending state to the state file. A disk that hangs does not keep the process from ending.
-async fn close(keeper: Arc<Keeper>) {
+async fn close(keeper: Arc<StateKeeper>) {
     let closed = tokio::task::spawn_blocking(move || keeper.stop(FLUSH)).await;
     if !closed.unwrap_or(false) {
         tracing::error!("the state file could not be written to its end");
     }
 }
 
-fn about(plan: &Plan, notice: Notice) -> About {
-    About {
+fn about(plan: &Plan, notice: Notice) -> AgentIdentity {
+    AgentIdentity {
         id: plan.agent.id.to_string(),
         location: plan.agent.location.to_string(),
         version: env!("CARGO_PKG_VERSION"),

@@ -3,11 +3,11 @@
 
 mod faults;
 
-use super::daemon::{Daemon, Options};
+use super::daemon::{Daemon, DaemonOptions};
 use super::runtimes::Runtimes;
-use super::signals::{Signals, Stop};
+use super::signals::{ProcessSignals, Signals};
 use crate::cli::{DemoOptions, Exit};
-use crate::config::Source;
+use crate::config::ConfigSource;
 use crate::plan;
 use crate::server::{Introduction, Notice, Suggestion};
 use crate::sim::{self, Sim};
@@ -38,11 +38,15 @@ pub(super) fn demo(options: &DemoOptions, tap: &LogTap) -> anyhow::Result<Exit> 
     let _end = ended.clone().drop_guard();
     let serving = server.spawn(sim.serve(ended.clone()));
     let result = runtimes.block_on(async {
-        let stop = Stop::default();
+        let stop = ProcessSignals::default();
         let signals = Signals::install()?.watch(stop.clone());
         let notice = Notice::default();
-        let wanted =
-            Options { listen: Some(options.listen), lifecycle: false, grace: GRACE, notice: notice.clone() };
+        let wanted = DaemonOptions {
+            listen: Some(options.listen),
+            lifecycle: false,
+            grace: GRACE,
+            notice: notice.clone(),
+        };
         let daemon = Daemon::build(config(sim_address)?, wanted, traffic, tap).await?;
         notice.introduce(introduction(daemon.address(), sim_address));
         announce(daemon.address(), sim_address);
@@ -72,9 +76,9 @@ fn simulator(listen_address: SocketAddr) -> sim::Options {
     }
 }
 
-fn config(sim: SocketAddr) -> anyhow::Result<plan::Loaded> {
+fn config(sim: SocketAddr) -> anyhow::Result<plan::LoadedPlan> {
     let text = CONFIG.replace("{SIM}", &sim.to_string());
-    plan::load(&[Source::Text { name: "demo.yaml".to_owned(), text }], [])
+    plan::load(&[ConfigSource::Text { name: "demo.yaml".to_owned(), text }], [])
         .map_err(|errors| anyhow!("the demo's own config is wrong: {errors}"))
 }
 
@@ -141,7 +145,7 @@ mod tests {
     use super::*;
     use crate::plan::{Shape, Trigger};
 
-    fn loaded() -> plan::Loaded {
+    fn loaded() -> plan::LoadedPlan {
         config(([127, 0, 0, 1], 8000).into()).unwrap()
     }
 

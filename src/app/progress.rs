@@ -18,25 +18,25 @@ const LINE: Duration = Duration::from_secs(10);
 
 /// Counts what happens, for the display.
 #[derive(Debug, Default)]
-pub(super) struct Progress {
+pub(super) struct RunProgress {
     offered: AtomicU64,
     over: AtomicU64,
     failed: AtomicU64,
 }
 
-/// A run on display; it ends with [`Shown::finish`].
-pub(super) struct Shown {
+/// A run on display; it ends with [`RunDisplay::finish`].
+pub(super) struct RunDisplay {
     bar: Option<ProgressBar>,
     _watch: DropGuard,
 }
 
-impl Progress {
+impl RunProgress {
     pub(super) fn new() -> Arc<Self> {
         Arc::default()
     }
 
     /// Shows the run of a pair that begins now. Must be called on a runtime.
-    pub(super) fn show(self: &Arc<Self>, pair: &PairPlan, time: Option<Duration>) -> Shown {
+    pub(super) fn show(self: &Arc<Self>, pair: &PairPlan, time: Option<Duration>) -> RunDisplay {
         let title = format!("{} on {}", pair.pair.profile, pair.pair.target);
         let time = time.or_else(|| planned(pair));
         let stop = CancellationToken::new();
@@ -46,7 +46,7 @@ impl Progress {
             eprintln!("{title}: started{planned}");
         }
         tokio::spawn(watch(Arc::clone(self), title, bar.clone(), stop.clone()));
-        Shown { bar, _watch: stop.drop_guard() }
+        RunDisplay { bar, _watch: stop.drop_guard() }
     }
 
     fn line(&self) -> String {
@@ -56,7 +56,7 @@ impl Progress {
     }
 }
 
-impl Sink for Progress {
+impl Sink for RunProgress {
     fn record(&self, fact: &Fact) {
         match fact {
             Fact::Offered { .. } => drop(self.offered.fetch_add(1, Ordering::Relaxed)),
@@ -70,7 +70,7 @@ impl Sink for Progress {
     }
 }
 
-impl Shown {
+impl RunDisplay {
     /// The run has ended.
     pub(super) fn finish(self, summary: &RunSummary) {
         if let Some(bar) = &self.bar {
@@ -81,7 +81,7 @@ impl Shown {
     }
 }
 
-async fn watch(progress: Arc<Progress>, title: String, bar: Option<ProgressBar>, stop: CancellationToken) {
+async fn watch(progress: Arc<RunProgress>, title: String, bar: Option<ProgressBar>, stop: CancellationToken) {
     let started = Instant::now();
     loop {
         tokio::select! {

@@ -9,11 +9,11 @@ mod watch;
 pub use watch::Pace;
 
 use super::assembly::Clients;
-use super::sources::{self, Attempt};
-use crate::config::Source;
+use super::sources::{self, ConfigLoadAttempt};
+use crate::config::ConfigSource;
 use crate::engine::Engine;
 use crate::files::Files;
-use crate::server::{Changes, ConfigStatus, Current, Reloaded};
+use crate::server::{ConfigStatus, Current, ReloadChanges, Reloaded};
 use crate::telemetry::Store;
 pub(super) use ready::Started;
 use ready::{Before, Ready};
@@ -28,13 +28,13 @@ use watch::Watch;
 const MAX_BACK_OFF: u32 = 16;
 
 /// Receives the result of a reload.
-pub(super) type Reply = oneshot::Sender<Reloaded>;
+pub(super) type ReloadReply = oneshot::Sender<Reloaded>;
 
 /// Where a daemon's config comes from, so that it can be loaded again.
 #[derive(Clone, Debug)]
-pub struct Origin {
+pub struct ConfigOrigin {
     /// Files, folders, text.
-    pub sources: Vec<Source>,
+    pub sources: Vec<ConfigSource>,
     /// What the load of the present config read.
     pub files: Files,
     /// How the files are watched; without it only a signal or a request reloads.
@@ -52,18 +52,18 @@ pub(super) struct Parts {
 /// Reloads the config, when it is asked to and when the files change.
 pub(super) struct Reloader {
     parts: Parts,
-    sources: Option<Arc<[Source]>>,
+    sources: Option<Arc<[ConfigSource]>>,
     /// What the last try read.
     files: Files,
     watch: Option<Watch>,
     /// After a failure.
-    retry: Option<Retry>,
+    retry: Option<LoadRetry>,
     started: Arc<Started>,
 }
 
 /// When a load that failed is tried again. The cause may not be in a watched file: a secret, a file
 /// descriptor that this process did not get.
-struct Retry {
+struct LoadRetry {
     at: Instant,
     /// How long it waits the next time.
     wait: Duration,
@@ -85,7 +85,7 @@ impl Reloader {
     }
 
     /// From now on there is something to load again.
-    pub(super) fn set_origin(&mut self, origin: Origin) {
+    pub(super) fn set_origin(&mut self, origin: ConfigOrigin) {
         self.parts.current.send_modify(|current| {
             Arc::make_mut(&mut current.status).files = shown(&origin.files);
         });
@@ -100,7 +100,7 @@ impl Reloader {
     /// Reloads whenever it is asked to, until it is told to stop. `hangup` is notified by a signal.
     pub(super) async fn run(
         mut self,
-        asked: mpsc::Receiver<Reply>,
+        asked: mpsc::Receiver<ReloadReply>,
         hangup: Arc<Notify>,
         stop: CancellationToken,
     ) {
@@ -111,7 +111,7 @@ impl Reloader {
         }
     }
 
-    async fn serve(&mut self, mut asked: mpsc::Receiver<Reply>, hangup: Arc<Notify>) {
+    async fn serve(&mut self, mut asked: mpsc::Receiver<ReloadReply>, hangup: Arc<Notify>) {
         self.follow().await;
         loop {
             let mut waiting = Vec::new();
@@ -167,7 +167,7 @@ impl Reloader {
             started: Arc::clone(&self.started),
         };
         let tried = tokio::task::spawn_blocking(move || {
-            let Attempt { result, files } = sources::attempt(&sources);
+            let ConfigLoadAttempt { result, files } = sources::attempt(&sources);
             (result.and_then(|loaded| before.prepare(loaded, &files)), files)
         });
         let (ready, files) = whole(tried.await);
@@ -193,7 +193,7 @@ impl Reloader {
         }
     }
 
-    async fn change_to(&mut self, ready: Ready) -> Changes {
+    async fn change_to(&mut self, ready: Ready) -> ReloadChanges {
         let Ready { plan, next, clients, exposition, config, warnings } = ready;
         let Parts { engine, store, current, .. } = &self.parts;
         let status = ConfigStatus::loaded(warnings.clone(), shown(&self.files));
@@ -212,8 +212,8 @@ impl Reloader {
             unchanged = changes.unchanged.len(),
             "config reloaded"
         );
-        let crate::engine::Changes { added, removed, changed, unchanged } = changes;
-        Changes { added, removed, changed, unchanged: unchanged.len(), warnings }
+        let crate::engine::PlanChanges { added, removed, changed, unchanged } = changes;
+        ReloadChanges { added, removed, changed, unchanged: unchanged.len(), warnings }
     }
 
     /// Reports everywhere that the old config stays in force.
@@ -228,7 +228,7 @@ impl Reloader {
         if let Some(watch) = &self.watch {
             let wait = known.map_or(watch.poll(), |known| known.wait);
             let next = (wait * 2).min(watch.poll() * MAX_BACK_OFF);
-            self.retry = Some(Retry { at: Instant::now() + wait, wait: next, errors: errors.clone() });
+            self.retry = Some(LoadRetry { at: Instant::now() + wait, wait: next, errors: errors.clone() });
         }
         self.parts.store.config_loaded(None);
         self.parts.current.send_modify(|current| {
@@ -238,7 +238,7 @@ impl Reloader {
     }
 }
 
-async fn due(retry: Option<&Retry>) {
+async fn due(retry: Option<&LoadRetry>) {
     match retry {
         Some(retry) => tokio::time::sleep_until(retry.at).await,
         None => std::future::pending().await,

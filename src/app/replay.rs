@@ -72,11 +72,11 @@ fn quoted(word: &str) -> String {
 mod tests {
     use super::*;
     use crate::cli::{Cli, Command};
-    use crate::config::Source;
-    use crate::plan::{self, Loaded};
+    use crate::config::ConfigSource;
+    use crate::plan::{self, LoadedPlan};
     use clap::Parser as _;
 
-    fn loaded() -> Loaded {
+    fn loaded() -> LoadedPlan {
         let profile = |seed| {
             format!("{{ targets: [t], schedule: {{ manual: {{}} }}, {seed} workload: {{ prompts: [x] }} }}")
         };
@@ -86,7 +86,7 @@ mod tests {
             profile(""),
             profile("seed: 7,")
         );
-        plan::load(&[Source::Text { name: "a.yaml".to_owned(), text }], []).unwrap()
+        plan::load(&[ConfigSource::Text { name: "a.yaml".to_owned(), text }], []).unwrap()
     }
 
     fn options(words: &[String]) -> RunOptions {
@@ -98,7 +98,7 @@ mod tests {
 
     #[test]
     fn the_command_draws_the_same() {
-        let Loaded { plan, config, .. } = loaded();
+        let LoadedPlan { plan, config, .. } = loaded();
         let at: Timestamp = "2026-11-20T10:01:00Z".parse().unwrap();
         let now: Timestamp = "2026-11-27T16:00:00.000000001Z".parse().unwrap();
         let cases = [

@@ -1,10 +1,10 @@
 //! `tokenbeat run`: profiles once, now, one after the other, so that they do not disturb each other's numbers.
 
 use super::assembly::{self, Memory};
-use super::progress::Progress;
+use super::progress::RunProgress;
 use super::replay::Replay;
 use super::runtimes::Runtimes;
-use super::signals::{Signals, Stop};
+use super::signals::{ProcessSignals, Signals};
 use super::{print, sources};
 use crate::cli::{Exit, RunOptions};
 use crate::engine::{self, Engine, Once};
@@ -13,7 +13,7 @@ use crate::fact::{Fanout, Sink};
 use crate::plan::{PairPlan, Plan, Profile};
 use crate::report::{self, Report, Summary};
 use crate::schedule::off_grid;
-use crate::state::{Keeper, StateError};
+use crate::state::{StateError, StateKeeper};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -39,11 +39,11 @@ pub(super) fn run(options: &RunOptions) -> anyhow::Result<Exit> {
         }
     };
     let summary = Summary::new(&plan);
-    let progress = Progress::new();
+    let progress = RunProgress::new();
     let mut sinks: Vec<Arc<dyn Sink>> =
-        vec![Arc::<Summary>::clone(&summary), Arc::<Progress>::clone(&progress)];
+        vec![Arc::<Summary>::clone(&summary), Arc::<RunProgress>::clone(&progress)];
     let Memory { ledger, keeper, .. } = memory(&plan)?;
-    sinks.extend(keeper.iter().map(|keeper| -> Arc<dyn Sink> { Arc::<Keeper>::clone(keeper) }));
+    sinks.extend(keeper.iter().map(|keeper| -> Arc<dyn Sink> { Arc::<StateKeeper>::clone(keeper) }));
     let runtimes = Runtimes::start()?;
     let traffic = runtimes.traffic();
     let ended = runtimes.block_on(async {
@@ -51,7 +51,7 @@ pub(super) fn run(options: &RunOptions) -> anyhow::Result<Exit> {
         let callers = assembly::callers(&plan, &cpu_pool)?;
         let sink = Arc::new(Fanout::new(sinks));
         let engine = assembly::engine(Arc::clone(&plan), sink, ledger, callers, cpu_pool, traffic)?;
-        let stop = Stop::default();
+        let stop = ProcessSignals::default();
         let signals = Signals::install()?.watch(stop.clone());
         tokio::select! {
             ended = play(&engine, &pairs, (options.time, &replay), &progress, &stop) => ended,
@@ -116,8 +116,8 @@ async fn play(
     engine: &Engine,
     pairs: &[Arc<PairPlan>],
     (time, replay): (Option<Duration>, &Replay<'_>),
-    progress: &Arc<Progress>,
-    stop: &Stop,
+    progress: &Arc<RunProgress>,
+    stop: &ProcessSignals,
 ) -> anyhow::Result<Vec<RunSummary>> {
     let mut ended = Vec::new();
     for pair in pairs {
@@ -166,7 +166,7 @@ fn verdict(report: &Report, ended: &[RunSummary]) -> Exit {
     if report.pairs.iter().any(missed) { Exit::Missed } else { Exit::Ok }
 }
 
-fn missed(pair: &report::Pair) -> bool {
+fn missed(pair: &report::PairReport) -> bool {
     let judges = |label: &str| Outcome::by_label(label).is_none_or(Outcome::judges_target);
     let sum = |wanted: &dyn Fn(&str) -> bool| -> u64 {
         pair.total.requests.iter().filter(|(outcome, _)| wanted(outcome)).map(|(_, n)| n).sum()

@@ -1,9 +1,9 @@
 //! `tokenbeat serve`.
 
-use super::daemon::{Daemon, Options};
-use super::reload::{Origin, Pace};
+use super::daemon::{Daemon, DaemonOptions};
+use super::reload::{ConfigOrigin, Pace};
 use super::runtimes::Runtimes;
-use super::signals::{Signals, Stop};
+use super::signals::{ProcessSignals, Signals};
 use super::sources;
 use crate::cli::{Exit, ServeOptions};
 use crate::files::Files;
@@ -24,7 +24,7 @@ pub(super) fn serve(options: &ServeOptions, tap: &LogTap) -> anyhow::Result<Exit
     let (loaded, origin) = match found.and_then(|sources| Ok((sources::load_from(&sources)?, sources))) {
         Ok(((loaded, files), sources)) => {
             let watch = options.watch.then(Pace::default);
-            (loaded, Origin { sources, files, watch })
+            (loaded, ConfigOrigin { sources, files, watch })
         }
         Err(exit) => return Ok(exit),
     };
@@ -45,9 +45,9 @@ pub(super) fn serve(options: &ServeOptions, tap: &LogTap) -> anyhow::Result<Exit
     let runtimes = Runtimes::start()?;
     let traffic = runtimes.traffic();
     runtimes.block_on(async {
-        let stop = Stop::default();
+        let stop = ProcessSignals::default();
         Signals::handle(stop.clone(), options.grace)?;
-        let wanted = Options {
+        let wanted = DaemonOptions {
             listen: options.listen,
             lifecycle: options.lifecycle,
             grace: options.grace,

@@ -22,7 +22,7 @@ const LAST_LINES: Duration = Duration::from_millis(100);
 
 /// Requests to the process.
 #[derive(Clone, Debug, Default)]
-pub struct Stop {
+pub struct ProcessSignals {
     /// Stop scheduling and drain.
     pub drain: CancellationToken,
     /// Stop at once.
@@ -52,7 +52,7 @@ impl Signals {
 
     /// Handles the signals of a daemon on a thread of their own, which nothing else can block. If the process still
     /// runs when the grace is over and everything should have ended, it is ended.
-    pub(super) fn handle(stop: Stop, grace: Duration) -> io::Result<()> {
+    pub(super) fn handle(stop: ProcessSignals, grace: Duration) -> io::Result<()> {
         let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
         let mut signals = {
             let _inside = runtime.enter();
@@ -68,7 +68,7 @@ impl Signals {
     }
 
     /// Turns signals into tokens, for ever.
-    pub(super) async fn watch(mut self, stop: Stop) -> Infallible {
+    pub(super) async fn watch(mut self, stop: ProcessSignals) -> Infallible {
         self.next(&stop).await;
         drain(&stop);
         self.next(&stop).await;
@@ -77,7 +77,7 @@ impl Signals {
     }
 
     /// The next signal that stops.
-    async fn next(&mut self, stop: &Stop) {
+    async fn next(&mut self, stop: &ProcessSignals) {
         loop {
             tokio::select! {
                 _ = self.terminate.recv() => return,
@@ -88,18 +88,18 @@ impl Signals {
     }
 }
 
-fn drain(stop: &Stop) {
+fn drain(stop: &ProcessSignals) {
     tracing::info!("asked to stop: no new runs, open requests may end; once more stops at once");
     stop.drain.cancel();
 }
 
-fn stop_now(stop: &Stop) {
+fn stop_now(stop: &ProcessSignals) {
     tracing::warn!("asked twice: stopping at once");
     stop.now.cancel();
 }
 
 /// Turns signals into tokens until a process that heeds them would have ended.
-async fn until_overdue(stop: &Stop, grace: Duration, mut next: impl AsyncFnMut()) {
+async fn until_overdue(stop: &ProcessSignals, grace: Duration, mut next: impl AsyncFnMut()) {
     next().await;
     drain(stop);
     let end = Instant::now() + grace + WIND_UP;
@@ -128,9 +128,9 @@ mod tests {
     const GRACE: Duration = Duration::from_secs(30);
 
     /// The time after the first signal at which the process is ended, if a second one comes after `second`.
-    async fn ended_after(second: Option<Duration>) -> (Duration, Stop) {
+    async fn ended_after(second: Option<Duration>) -> (Duration, ProcessSignals) {
         let (sender, mut signals) = mpsc::channel(2);
-        let stop = Stop::default();
+        let stop = ProcessSignals::default();
         let began = Instant::now();
         sender.send(()).await.unwrap();
         let kept = sender.clone();

@@ -1,7 +1,7 @@
 //! `tokenbeat sim`.
 
 use super::runtimes::Runtimes;
-use super::signals::{Signals, Stop};
+use super::signals::{ProcessSignals, Signals};
 use crate::cli::{Exit, SimOptions};
 use crate::sim::{self, Sim};
 use std::io::Write as _;
@@ -23,7 +23,7 @@ pub(super) fn simulate(options: SimOptions) -> anyhow::Result<Exit> {
             std::io::stdout(),
             "the simulator listens on http://{address} (OpenAI API under /v1, an application under /api, also /metrics and /sim/truth)"
         );
-        let stop = Stop::default();
+        let stop = ProcessSignals::default();
         let signals = Signals::install()?.watch(stop.clone());
         tokio::select! {
             result = sim.serve(stop.drain) => result?,

@@ -3,9 +3,9 @@
 use super::open_files;
 use crate::catalogue;
 use crate::cli::{ConfigOptions, Exit};
-use crate::config::{Config, KeyPath, Problem, Source};
+use crate::config::{Config, ConfigSource, KeyPath, Problem};
 use crate::files::Files;
-use crate::plan::{self, Loaded};
+use crate::plan::{self, LoadedPlan};
 use crate::server::WebConfig;
 use std::path::{Path, PathBuf};
 
@@ -13,15 +13,15 @@ use std::path::{Path, PathBuf};
 const DEFAULTS: [&str; 3] = ["tokenbeat.yaml", "config/tokenbeat.yaml", "/etc/tokenbeat/tokenbeat.yaml"];
 
 /// A try to load the config.
-pub(super) struct Attempt {
+pub(super) struct ConfigLoadAttempt {
     /// The config, or every error, one per line.
-    pub(super) result: Result<Loaded, Vec<String>>,
+    pub(super) result: Result<LoadedPlan, Vec<String>>,
     /// Every file that it read, or could not read.
     pub(super) files: Files,
 }
 
 /// Loads the config. Errors have been printed, one a line, when this fails; warnings too.
-pub(super) fn load(options: &ConfigOptions) -> Result<Loaded, Exit> {
+pub(super) fn load(options: &ConfigOptions) -> Result<LoadedPlan, Exit> {
     let (loaded, _) = load_from(&find(options)?)?;
     for warning in &loaded.warnings {
         eprintln!("warning: {warning}");
@@ -30,7 +30,7 @@ pub(super) fn load(options: &ConfigOptions) -> Result<Loaded, Exit> {
 }
 
 /// Where the config is; an error has been printed when this fails.
-pub(super) fn find(options: &ConfigOptions) -> Result<Vec<Source>, Exit> {
+pub(super) fn find(options: &ConfigOptions) -> Result<Vec<ConfigSource>, Exit> {
     let Some(paths) = paths(options) else {
         let [first, second, third] = DEFAULTS;
         eprintln!(
@@ -39,13 +39,13 @@ pub(super) fn find(options: &ConfigOptions) -> Result<Vec<Source>, Exit> {
         );
         return Err(Exit::Usage);
     };
-    Ok(paths.into_iter().map(Source::Path).collect())
+    Ok(paths.into_iter().map(ConfigSource::Path).collect())
 }
 
 /// Loads the config from here, and says which files that took. Errors have been printed, one a line, when this
 /// fails; warnings are the caller's, because a daemon's belong in its log.
-pub(super) fn load_from(sources: &[Source]) -> Result<(Loaded, Files), Exit> {
-    let Attempt { result, files } = attempt(sources);
+pub(super) fn load_from(sources: &[ConfigSource]) -> Result<(LoadedPlan, Files), Exit> {
+    let ConfigLoadAttempt { result, files } = attempt(sources);
     let loaded = result.map_err(|errors| {
         for error in &errors {
             eprintln!("error: {error}");
@@ -58,15 +58,15 @@ pub(super) fn load_from(sources: &[Source]) -> Result<(Loaded, Files), Exit> {
 }
 
 /// Tries to load the config. Blocks while it reads files, and prints nothing.
-pub(super) fn attempt(sources: &[Source]) -> Attempt {
-    let plan::Attempt { result, files } = plan::attempt(sources, std::env::vars(), &unknown);
+pub(super) fn attempt(sources: &[ConfigSource]) -> ConfigLoadAttempt {
+    let plan::PlanLoadAttempt { result, files } = plan::attempt(sources, std::env::vars(), &unknown);
     let result = result
         .map(|mut loaded| {
             loaded.warnings.extend(open_files::warning(&loaded.plan));
             loaded
         })
         .map_err(|errors| errors.iter().map(ToString::to_string).collect());
-    Attempt { result, files }
+    ConfigLoadAttempt { result, files }
 }
 
 /// The catalogue and the web configuration are none of the plan's business; only here all are known.

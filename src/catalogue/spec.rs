@@ -5,7 +5,7 @@ use strum::VariantArray;
 
 /// Unit of a metric, in OpenTelemetry's notation (UCUM).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Unit {
+pub enum MetricUnit {
     /// None: a count of what the name says, or a flag.
     None,
     /// Tokens: an annotation, dropped in Prometheus.
@@ -20,7 +20,7 @@ pub enum Unit {
     TokensPerSecond,
 }
 
-impl Unit {
+impl MetricUnit {
     /// The unit in OpenTelemetry's words.
     pub const fn otel(self) -> &'static str {
         match self {
@@ -47,7 +47,7 @@ impl Unit {
 
 /// Kind of a metric.
 #[derive(Clone, Copy, Debug)]
-pub enum Kind {
+pub enum MetricKind {
     /// Goes up only.
     Counter,
     /// Goes up and down.
@@ -56,7 +56,7 @@ pub enum Kind {
     Histogram(&'static Buckets),
 }
 
-impl Kind {
+impl MetricKind {
     /// Its name in an exposition.
     pub const fn name(self) -> &'static str {
         match self {
@@ -282,9 +282,9 @@ pub struct Spec {
     /// OpenTelemetry name: no unit, no `total`.
     pub name: &'static str,
     /// Unit.
-    pub unit: Unit,
+    pub unit: MetricUnit,
     /// Kind, with buckets.
-    pub kind: Kind,
+    pub kind: MetricKind,
     /// What it is about.
     pub subject: Subject,
     /// Labels beyond those of its subject.
@@ -301,17 +301,17 @@ impl Spec {
     pub fn prometheus(&self) -> String {
         let mut words: Vec<&str> = self.name.split(['.', '_']).collect();
         match self.unit {
-            Unit::None | Unit::Token | Unit::Ratio => {}
-            Unit::Seconds => push_unless_there(&mut words, &["seconds"]),
-            Unit::Bytes => push_unless_there(&mut words, &["bytes"]),
-            Unit::TokensPerSecond => {
+            MetricUnit::None | MetricUnit::Token | MetricUnit::Ratio => {}
+            MetricUnit::Seconds => push_unless_there(&mut words, &["seconds"]),
+            MetricUnit::Bytes => push_unless_there(&mut words, &["bytes"]),
+            MetricUnit::TokensPerSecond => {
                 push_unless_there(&mut words, &["tokens"]);
                 push_unless_there(&mut words, &["per", "second"]);
             }
         }
         match (self.kind, self.unit) {
-            (Kind::Counter, _) => push_last(&mut words, "total"),
-            (Kind::Gauge, Unit::Ratio) => push_last(&mut words, "ratio"),
+            (MetricKind::Counter, _) => push_last(&mut words, "total"),
+            (MetricKind::Gauge, MetricUnit::Ratio) => push_last(&mut words, "ratio"),
             _ => {}
         }
         words.join("_")

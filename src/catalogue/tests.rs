@@ -1,6 +1,6 @@
 //! Invariants over the list.
 
-use super::Kind::{Counter, Gauge, Histogram};
+use super::MetricKind::{Counter, Gauge, Histogram};
 use super::buckets::{self, Buckets};
 use super::*;
 use std::collections::BTreeSet;

@@ -100,21 +100,26 @@ fn text_contains_and_matches_or_not() {
 fn output_tokens_count_from_any_source() {
     let with = |output| Whole { tokens: Tokens { output, ..Tokens::default() }, ..Whole::text("x") };
     let count = |n, source| Some(Count { n, source });
-    assert!(with(count(5, Source::Chunks)).passes(Rule::MinOutputTokens(5)));
-    assert!(!with(count(4, Source::Usage)).passes(Rule::MinOutputTokens(5)));
+    assert!(with(count(5, CountSource::Chunks)).passes(Rule::MinOutputTokens(5)));
+    assert!(!with(count(4, CountSource::Usage)).passes(Rule::MinOutputTokens(5)));
     assert!(!with(None).passes(Rule::MinOutputTokens(0)));
 }
 
 #[test]
 fn usage_is_what_the_server_reports_of_both_above_zero() {
-    let passes = |input: Option<(u64, Source)>, output: Option<(u64, Source)>| {
+    let passes = |input: Option<(u64, CountSource)>, output: Option<(u64, CountSource)>| {
         let count = |(n, source)| Count { n, source };
         let tokens = Tokens { input: input.map(count), output: output.map(count), ..Tokens::default() };
         Whole { tokens, ..Whole::text("x") }.passes(Rule::Usage)
     };
-    let usage = Some((3, Source::Usage));
+    let usage = Some((3, CountSource::Usage));
     assert!(passes(usage, usage));
-    for other in [None, Some((0, Source::Usage)), Some((3, Source::Tokenizer)), Some((3, Source::Chunks))] {
+    for other in [
+        None,
+        Some((0, CountSource::Usage)),
+        Some((3, CountSource::Tokenizer)),
+        Some((3, CountSource::Chunks)),
+    ] {
         assert!(!passes(usage, other) && !passes(other, usage), "{other:?}");
     }
 }

@@ -3,7 +3,7 @@
 
 use super::dialect::Demands;
 use super::surrogates;
-use crate::event::{Count, Failure, FinishReason, Gaps, Outcome, Source, Tokens};
+use crate::event::{Count, CountSource, Failure, FinishReason, Gaps, Outcome, Tokens};
 use crate::exchange::{Content, Delta, Usage};
 use bytes::Bytes;
 use tokio::time::Instant;
@@ -56,7 +56,7 @@ struct End {
 
 /// An answer that has ended.
 #[derive(Debug)]
-pub(super) struct Read {
+pub(super) struct EndedAnswer {
     pub(super) outcome: Outcome,
     pub(super) detail: Option<String>,
     pub(super) end: Instant,
@@ -65,14 +65,14 @@ pub(super) struct Read {
     pub(super) gaps: Gaps,
     pub(super) finish: Option<String>,
     pub(super) generated: Generated,
-    pub(super) evidence: Evidence,
+    pub(super) evidence: TokenEvidence,
     /// The body, if it came whole and not as a stream.
     pub(super) body: Option<Bytes>,
 }
 
 /// The token counts that are known before a tokenizer has run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Evidence {
+pub(super) struct TokenEvidence {
     usage: Usage,
     content_events: u64,
     reasoning_streamed: bool,
@@ -182,7 +182,7 @@ impl AnswerBuilder {
     }
 
     /// The finished answer. `now` is the end of an answer that nothing ended, which would be a bug of ours.
-    pub(super) fn close(mut self, now: Instant) -> Read {
+    pub(super) fn close(mut self, now: Instant) -> EndedAnswer {
         let Generated { text, reasoning, tool_calls } = &mut self.generated;
         for text in [text, reasoning, tool_calls] {
             surrogates::finish(text);
@@ -193,14 +193,14 @@ impl AnswerBuilder {
             None => (Outcome::Ok, None),
             Some((failure, detail)) => (Outcome::Failed(failure), Some(detail)),
         };
-        let evidence = Evidence {
+        let evidence = TokenEvidence {
             usage: self.usage,
             content_events: self.content_events,
             reasoning_streamed: self.streamed && !self.generated.reasoning.is_empty(),
             first_event: self.first_event,
             streamed: self.streamed,
         };
-        Read {
+        EndedAnswer {
             outcome,
             detail,
             end,
@@ -298,7 +298,7 @@ impl Generated {
     }
 }
 
-impl Read {
+impl EndedAnswer {
     /// The request allowed so many output tokens. An answer without content that ended because they were used up, all of
     /// them by reasoning that the server does not show, says nothing about the server: the limit is ours.
     pub(super) fn limit_output(&mut self, allowed: u64) {
@@ -339,7 +339,7 @@ const MAX_HIDDEN: u64 = 1 << 20;
 /// Output tokens that need not show in the body: those that mark turns, tools and ends.
 const MAX_INVISIBLE: u64 = 1024;
 
-impl Evidence {
+impl TokenEvidence {
     /// Drops counts of the server that cannot be true, so that one bad answer neither spends a budget nor spoils a
     /// counter; returns whether there were any. A token that shows takes at least a byte of the body, so what the body
     /// cannot hold must be hidden reasoning: as much as the server says, or else twice the limit of the request (which
@@ -373,12 +373,12 @@ impl Evidence {
         let said = self.usage.output.filter(|n| *n > 0 || self.content_events == 0);
         let events = Some(self.content_events).filter(|n| *n > 0 && self.streamed);
         let output = said
-            .map(from(Source::Usage))
-            .or(counted.output.map(from(Source::Tokenizer)))
-            .or(events.map(from(Source::Chunks)));
-        let input = self.usage.input.filter(|n| *n > 0).map(from(Source::Usage));
+            .map(from(CountSource::Usage))
+            .or(counted.output.map(from(CountSource::Tokenizer)))
+            .or(events.map(from(CountSource::Chunks)));
+        let input = self.usage.input.filter(|n| *n > 0).map(from(CountSource::Usage));
         Tokens {
-            input: input.or(counted.input.map(from(Source::Tokenizer))),
+            input: input.or(counted.input.map(from(CountSource::Tokenizer))),
             output,
             cached_input: self.usage.cached_input,
             // It is part of the server's count, and not of a count from another source.

@@ -2,7 +2,7 @@
 
 use super::classify::CallError;
 use super::connection::Body;
-use crate::credentials::AwsKeys;
+use crate::credentials::SigningKeys;
 use crate::event::Failure;
 use crate::plan::Aws;
 use aws_credential_types::Credentials;
@@ -17,7 +17,7 @@ use tracing::dispatcher::with_default;
 pub(super) fn authorize(
     request: &mut Request<Body>,
     body: &[u8],
-    keys: &AwsKeys,
+    keys: &SigningKeys,
     aws: &Aws,
     now: SystemTime,
 ) -> Result<(), CallError> {
@@ -30,7 +30,7 @@ pub(super) fn authorize(
 fn sign_request(
     request: &mut Request<Body>,
     body: &[u8],
-    keys: &AwsKeys,
+    keys: &SigningKeys,
     aws: &Aws,
     now: SystemTime,
 ) -> Result<(), CallError> {
@@ -77,7 +77,7 @@ mod tests {
     fn signed(uri: &str, headers: &[(&'static str, &str)], body: &'static [u8]) -> Request<Body> {
         let aws =
             Aws { region: "us-east-1".into(), service: "service".into(), source: AwsSource::Environment };
-        let keys = AwsKeys {
+        let keys = SigningKeys {
             access_key_id: "AKIDEXAMPLE".into(),
             secret_access_key: Exposed::new("wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"),
             session_token: None,

@@ -2,7 +2,7 @@
 
 use super::body_decoder::BodyDecoder;
 use super::classify::{self, CallError};
-use super::connection::Progress;
+use super::connection::ProgressMarker;
 use super::deadlines::{Deadline, Deadlines, cancelled};
 use crate::event::Failure;
 use bytes::Bytes;
@@ -25,7 +25,7 @@ const CUT_SHORT: &str = "the server gave up the answer in the middle of it: it c
                          END_STREAM";
 
 /// The next thing that happened on the connection.
-enum Next {
+enum BodyEvent {
     Frame(Instant, Option<Result<Frame<Bytes>, CallError>>),
     Cancelled,
     Timer,
@@ -64,7 +64,7 @@ pub(super) async fn read(
     body_decoder: &mut BodyDecoder,
     deadlines: &Deadlines,
     sent: Instant,
-    progress: &Progress,
+    progress: &ProgressMarker,
 ) -> bool {
     let deadline = |body_decoder: &BodyDecoder| {
         if body_decoder.has_content() {
@@ -80,12 +80,12 @@ pub(super) async fn read(
     loop {
         let next = tokio::select! {
             biased;
-            frame = body.frame() => Next::Frame(Instant::now(), frame),
-            () = &mut stopped => Next::Cancelled,
-            () = &mut timer => Next::Timer,
+            frame = body.frame() => BodyEvent::Frame(Instant::now(), frame),
+            () = &mut stopped => BodyEvent::Cancelled,
+            () = &mut timer => BodyEvent::Timer,
         };
         match next {
-            Next::Frame(mark, frame) => {
+            BodyEvent::Frame(mark, frame) => {
                 // A server that never pauses must not outrun the timers, which only fire while we wait.
                 let broken = if mark > until.at { Some(late(until, body_decoder)) } else { None };
                 let broken = broken.or_else(|| deadlines.cancel.is_cancelled().then(cancelled));
@@ -97,17 +97,17 @@ pub(super) async fn read(
                     return complete;
                 }
             }
-            Next::Cancelled => {
+            BodyEvent::Cancelled => {
                 let CallError { failure, detail } = cancelled();
                 body_decoder.fail(Instant::now(), failure, detail);
                 return false;
             }
-            Next::Timer if Instant::now() >= until.at => {
+            BodyEvent::Timer if Instant::now() >= until.at => {
                 let CallError { failure, detail } = late(until, body_decoder);
                 body_decoder.fail(Instant::now(), failure, detail);
                 return false;
             }
-            Next::Timer => {}
+            BodyEvent::Timer => {}
         }
         if body_decoder.ended() {
             return drain(body, body_decoder, deadlines, progress).await;
@@ -131,7 +131,7 @@ fn take(
     mark: Instant,
     frame: Option<Result<Frame<Bytes>, CallError>>,
     body_decoder: &mut BodyDecoder,
-    progress: &Progress,
+    progress: &ProgressMarker,
 ) -> Option<bool> {
     match frame {
         Some(Ok(frame)) => {
@@ -156,7 +156,7 @@ async fn drain(
     body: &mut ResponseBody,
     body_decoder: &mut BodyDecoder,
     deadlines: &Deadlines,
-    progress: &Progress,
+    progress: &ProgressMarker,
 ) -> bool {
     let mut room = DRAIN_BYTES;
     let work = async {

@@ -6,7 +6,7 @@ mod stream;
 
 pub(super) use expected::{Expected, Mode, is_json};
 
-use super::answer::{AnswerBuilder, Read};
+use super::answer::{AnswerBuilder, EndedAnswer};
 use super::dialect::{Decoder, Malformed};
 use super::memory::Charge;
 use super::sought::Sought;
@@ -29,7 +29,7 @@ const MAX_INLINE: usize = 16 << 10;
 pub(super) struct BodyDecoder {
     decoder: Arc<dyn Decoder>,
     expected: Expected,
-    form: Form,
+    form: BodyState,
     reading: AnswerBuilder,
     sought: Sought,
     events: u64,
@@ -42,7 +42,7 @@ pub(super) struct BodyDecoder {
     charge: Option<Charge>,
 }
 
-enum Form {
+enum BodyState {
     /// The first bytes, which have not shown yet what the body is.
     Undecided(Vec<u8>),
     Stream(Framing),
@@ -70,7 +70,7 @@ impl BodyDecoder {
         let (expected, demands) = (expected.into(), decoder.demands());
         let mut body_decoder = Self {
             decoder,
-            form: Form::Undecided(Vec::new()),
+            form: BodyState::Undecided(Vec::new()),
             reading: AnswerBuilder::new(expected.mode() != Mode::Whole, demands),
             sought: Sought::default(),
             events: 0,
@@ -91,7 +91,7 @@ impl BodyDecoder {
     /// What the body is has become known.
     fn decide(&mut self, mode: Mode) {
         self.reading.set_streamed(mode != Mode::Whole);
-        self.form = Framing::of(mode).map_or_else(|| Form::Whole(Vec::new()), Form::Stream);
+        self.form = Framing::of(mode).map_or_else(|| BodyState::Whole(Vec::new()), BodyState::Stream);
         if mode == Mode::Whole {
             let received = self.received();
             self.most = self.decoder.demands().most_whole;
@@ -101,7 +101,7 @@ impl BodyDecoder {
 
     /// Looks at the first bytes; returns what is to be decoded of them.
     fn detect(&mut self, mark: Instant, bytes: &[u8]) -> Option<Vec<u8>> {
-        let Form::Undecided(held) = &mut self.form else { return None };
+        let BodyState::Undecided(held) = &mut self.form else { return None };
         held.extend_from_slice(bytes);
         match self.expected.detect(held) {
             Some(Ok(mode)) => {
@@ -129,7 +129,7 @@ impl BodyDecoder {
             return self.reading.fail(mark, Failure::Protocol, detail);
         };
         self.room = room;
-        if matches!(self.form, Form::Undecided(_)) {
+        if matches!(self.form, BodyState::Undecided(_)) {
             if let Some(held) = self.detect(mark, bytes) {
                 self.decode(mark, &held);
             }
@@ -141,7 +141,7 @@ impl BodyDecoder {
 
     fn decode(&mut self, mark: Instant, bytes: &[u8]) {
         match &mut self.form {
-            Form::Stream(framing) => {
+            BodyState::Stream(framing) => {
                 let (reading, sought, events) = (&mut self.reading, &mut self.sought, &mut self.events);
                 let mut sink = EventSink { decoder: &*self.decoder, reading, sought, events };
                 let (progress, awaits) = (&mut self.progress, sink.decoder.demands().awaits);
@@ -155,13 +155,13 @@ impl BodyDecoder {
                 }
             }
             // Some servers send white space before a document to keep the connection alive.
-            Form::Whole(body) => {
+            BodyState::Whole(body) => {
                 body.extend_from_slice(bytes);
                 if self.progress.is_some() || !bytes.trim_ascii_start().is_empty() {
                     self.progress = Some(mark);
                 }
             }
-            Form::Undecided(_) | Form::Came(..) => {}
+            BodyState::Undecided(_) | BodyState::Came(..) => {}
         }
     }
 
@@ -178,9 +178,9 @@ impl BodyDecoder {
 
     fn account(&mut self, mark: Instant) {
         let held = match &self.form {
-            Form::Stream(framing) => framing.buffered() + self.reading.held(),
-            Form::Undecided(body) | Form::Whole(body) => body.capacity(),
-            Form::Came(_, body) => body.len(),
+            BodyState::Stream(framing) => framing.buffered() + self.reading.held(),
+            BodyState::Undecided(body) | BodyState::Whole(body) => body.capacity(),
+            BodyState::Came(_, body) => body.len(),
         };
         if let Some(charge) = &mut self.charge
             && !charge.hold(held)
@@ -191,13 +191,13 @@ impl BodyDecoder {
 
     /// Handles a clean end of the body.
     pub(super) fn end_of_body(&mut self, mark: Instant) {
-        if let Form::Undecided(held) = &mut self.form {
+        if let BodyState::Undecided(held) = &mut self.form {
             let (held, came) = (std::mem::take(held), self.last_frame.unwrap_or(mark));
             self.decide(self.expected.mode());
             self.decode(came, &held);
         }
         match &mut self.form {
-            Form::Stream(framing) => {
+            BodyState::Stream(framing) => {
                 let (reading, sought, events) = (&mut self.reading, &mut self.sought, &mut self.events);
                 let mut sink = EventSink { decoder: &*self.decoder, reading, sought, events };
                 let came = self.last_frame.unwrap_or(mark);
@@ -212,10 +212,10 @@ impl BodyDecoder {
                 }
                 self.reading.end_of_body(mark, framing.unknown());
             }
-            Form::Whole(body) if !self.reading.ended() => {
-                self.form = Form::Came(mark, std::mem::take(body).into());
+            BodyState::Whole(body) if !self.reading.ended() => {
+                self.form = BodyState::Came(mark, std::mem::take(body).into());
             }
-            Form::Undecided(_) | Form::Whole(_) | Form::Came(..) => {}
+            BodyState::Undecided(_) | BodyState::Whole(_) | BodyState::Came(..) => {}
         }
     }
 
@@ -223,7 +223,7 @@ impl BodyDecoder {
     /// another thread and pass the result to [`Self::decoded`]. A shorter one is decoded by [`Self::close`].
     pub(super) fn long_document(&self) -> Option<Undecoded> {
         match &self.form {
-            Form::Came(_, body) if body.len() > MAX_INLINE && !self.reading.ended() => {
+            BodyState::Came(_, body) if body.len() > MAX_INLINE && !self.reading.ended() => {
                 Some(Undecoded { decoder: Arc::clone(&self.decoder), body: body.clone() })
             }
             _ => None,
@@ -232,7 +232,7 @@ impl BodyDecoder {
 
     /// Handles the content of the whole body.
     pub(super) fn decoded(&mut self, result: Result<Delta, Malformed>) {
-        let Form::Came(mark, body) = &self.form else { return };
+        let BodyState::Came(mark, body) = &self.form else { return };
         let (mark, body) = (*mark, body.clone());
         let nothing = match &result {
             Ok(delta) => delta.content.is_empty() && delta.error.is_none(),
@@ -308,18 +308,18 @@ impl BodyDecoder {
     }
 
     /// The finished answer.
-    pub(super) fn close(mut self, now: Instant) -> Read {
-        if let Form::Came(_, body) = &self.form
+    pub(super) fn close(mut self, now: Instant) -> EndedAnswer {
+        if let BodyState::Came(_, body) = &self.form
             && !self.reading.ended()
         {
             let result = self.decoder.decode_whole(body);
             self.decoded(result);
         }
         let body = match self.form {
-            Form::Came(_, body) => Some(body),
-            Form::Undecided(_) | Form::Stream(_) | Form::Whole(_) => None,
+            BodyState::Came(_, body) => Some(body),
+            BodyState::Undecided(_) | BodyState::Stream(_) | BodyState::Whole(_) => None,
         };
-        let mut read = Read { body, ..self.reading.close(now) };
+        let mut read = EndedAnswer { body, ..self.reading.close(now) };
         if read.outcome == Outcome::Failed(Failure::Empty)
             && let Some(places) = self.decoder.places(read.body.is_some())
         {
@@ -330,9 +330,9 @@ impl BodyDecoder {
 
     fn streams(&self) -> bool {
         match self.form {
-            Form::Undecided(_) => self.expected.mode() != Mode::Whole,
-            Form::Stream(_) => true,
-            Form::Whole(_) | Form::Came(..) => false,
+            BodyState::Undecided(_) => self.expected.mode() != Mode::Whole,
+            BodyState::Stream(_) => true,
+            BodyState::Whole(_) | BodyState::Came(..) => false,
         }
     }
 }

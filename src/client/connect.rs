@@ -17,14 +17,14 @@ const STAGGER: Duration = Duration::from_millis(250);
 
 /// The destination of a TCP connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Peer {
+pub(super) struct TcpDestination {
     pub(super) host: Host<String>,
     pub(super) port: u16,
 }
 
 /// Resolves and connects; each completed phase is recorded, even if a later one fails.
 pub(super) async fn tcp(
-    peer: &Peer,
+    peer: &TcpDestination,
     resolver: &Resolver,
     phases: &mut Phases,
 ) -> Result<TcpStream, CallError> {
@@ -146,13 +146,13 @@ mod tests {
     async fn phases_are_kept_as_far_as_they_came() {
         let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
         let mut phases = Phases::default();
-        let peer = Peer { host: Host::Domain("localhost".into()), port: closed.port() };
+        let peer = TcpDestination { host: Host::Domain("localhost".into()), port: closed.port() };
         let broken = tcp(&peer, &Resolver::new(), &mut phases).await.unwrap_err();
         assert_eq!(broken.failure, Failure::Connect);
         assert!(phases.dns.is_some() && phases.connect.is_none());
 
         let mut phases = Phases::default();
-        let peer = Peer { host: Host::Domain("tokenbeat-test.invalid".into()), port: 80 };
+        let peer = TcpDestination { host: Host::Domain("tokenbeat-test.invalid".into()), port: 80 };
         let broken = tcp(&peer, &Resolver::new(), &mut phases).await.unwrap_err();
         assert_eq!((broken.failure, phases), (Failure::Dns, Phases::default()));
     }

@@ -2,7 +2,7 @@
 
 use super::classify::{self, CallError};
 use super::flood::FloodGuard;
-use super::pool::{Lease, Pool};
+use super::pool::{ConnectionPool, Lease};
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::Full;
@@ -93,7 +93,7 @@ pub(super) struct Lost {
 
 impl Connection {
     /// Starts HTTP/1.1 on a new byte stream.
-    pub(super) async fn http1(io: Io, tasks: &Tasks, pool: Weak<Pool>) -> hyper::Result<Self> {
+    pub(super) async fn http1(io: Io, tasks: &Tasks, pool: Weak<ConnectionPool>) -> hyper::Result<Self> {
         let (io, stats) = ObservedStream::new(io, FloodGuard::http1());
         let (sender, driver) =
             http1::Builder::new().max_header_size(MAX_HEAD as usize).handshake(TokioIo::new(io)).await?;
@@ -102,7 +102,7 @@ impl Connection {
     }
 
     /// Starts HTTP/2 on a new byte stream.
-    pub(super) async fn http2(io: Io, tasks: &Tasks, pool: Weak<Pool>) -> hyper::Result<Self> {
+    pub(super) async fn http2(io: Io, tasks: &Tasks, pool: Weak<ConnectionPool>) -> hyper::Result<Self> {
         let (io, stats) = ObservedStream::new(io, FloodGuard::http2());
         let most_streams = pool.upgrade().map_or(1, |pool| pool.most_streams());
         stats.most_streams.store(most_streams, Ordering::Relaxed);
@@ -149,8 +149,8 @@ impl Connection {
     }
 
     /// To be told of each piece of an answer.
-    pub(super) fn progress(&self) -> Progress {
-        Progress(Arc::clone(&self.stats))
+    pub(super) fn progress(&self) -> ProgressMarker {
+        ProgressMarker(Arc::clone(&self.stats))
     }
 
     /// When the connection was opened.
@@ -244,7 +244,7 @@ impl Connection {
 }
 
 /// Drives a connection until it closes, and has the pool swept now and then.
-async fn drive(driver: impl Future<Output = hyper::Result<()>>, pool: Weak<Pool>) {
+async fn drive(driver: impl Future<Output = hyper::Result<()>>, pool: Weak<ConnectionPool>) {
     let mut driver = std::pin::pin!(driver);
     loop {
         tokio::select! {
@@ -260,9 +260,9 @@ async fn drive(driver: impl Future<Output = hyper::Result<()>>, pool: Weak<Pool>
 
 /// Told of each piece of an answer: what comes without any is a flood.
 #[derive(Clone)]
-pub(super) struct Progress(Arc<StreamStats>);
+pub(super) struct ProgressMarker(Arc<StreamStats>);
 
-impl Progress {
+impl ProgressMarker {
     pub(super) fn made(&self) {
         self.0.progress.store(true, Ordering::Relaxed);
     }

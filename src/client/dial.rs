@@ -2,11 +2,11 @@
 
 use super::BuildError;
 use super::classify::{self, CallError};
-use super::connect::{self, Peer};
+use super::connect::{self, TcpDestination};
 use super::connection::{Body, Connection, Io, Tasks};
-use super::pool::Pool;
+use super::pool::ConnectionPool;
 use super::resolve::Resolver;
-use super::tls::Tls;
+use super::tls::TargetTls;
 use crate::event::{ConnectionRecord, Failure, Phases};
 use crate::plan::{HttpVersion, Proxy, Target};
 use crate::secret::{self, Exposed};
@@ -25,31 +25,35 @@ const MAX_PROXY_HEAD: usize = 16 << 10;
 /// Opens connections to one target.
 pub(super) struct Dialer {
     target: Arc<Target>,
-    peer: Peer,
+    peer: TcpDestination,
     proxy: Option<Hop>,
-    tls: Option<Tls>,
+    tls: Option<TargetTls>,
     resolver: Resolver,
     tasks: Tasks,
-    pool: Weak<Pool>,
+    pool: Weak<ConnectionPool>,
 }
 
 /// The proxy, if there is one.
 struct Hop {
-    peer: Peer,
+    peer: TcpDestination,
     /// Whether it is asked for a tunnel; otherwise it gets requests in absolute form.
     tunnel: bool,
 }
 
 impl Dialer {
     /// Loads the target's TLS files.
-    pub(super) fn new(target: Arc<Target>, tasks: Tasks, pool: Weak<Pool>) -> Result<Self, BuildError> {
+    pub(super) fn new(
+        target: Arc<Target>,
+        tasks: Tasks,
+        pool: Weak<ConnectionPool>,
+    ) -> Result<Self, BuildError> {
         let peer = peer(&target.base_url)?;
         let secure = match target.base_url.scheme() {
             "https" => true,
             "http" => false,
             _ => return Err(BuildError::Scheme(target.base_url.scheme().to_owned())),
         };
-        let tls = secure.then(|| Tls::new(&target, &peer.host)).transpose()?;
+        let tls = secure.then(|| TargetTls::new(&target, &peer.host)).transpose()?;
         let proxy = target.proxy.as_ref().map(|proxy| hop(proxy, &target)).transpose()?;
         Ok(Self { target, peer, proxy, tls, resolver: Resolver::new(), tasks, pool })
     }
@@ -180,8 +184,8 @@ fn hop(proxy: &Proxy, target: &Target) -> Result<Hop, BuildError> {
     Ok(Hop { peer: peer(&proxy.url)?, tunnel })
 }
 
-fn peer(url: &Url) -> Result<Peer, BuildError> {
+fn peer(url: &Url) -> Result<TcpDestination, BuildError> {
     let host = url.host().ok_or(BuildError::NoHost)?.to_owned();
     let port = url.port_or_known_default().ok_or(BuildError::NoHost)?;
-    Ok(Peer { host, port })
+    Ok(TcpDestination { host, port })
 }

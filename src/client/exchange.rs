@@ -32,13 +32,13 @@ const MAX_ERROR: usize = 64 << 10;
 const REST_WITHIN: Duration = Duration::from_millis(100);
 
 /// How the answer of a request is interpreted.
-enum Form {
+enum AnswerFormat {
     Dialect(Arc<dyn Dialect>),
     Http(Option<Arc<AnswerMapping>>),
 }
 
 /// What the status means for an answer.
-enum Verdict {
+enum StatusVerdict {
     /// It is read as a success.
     Success,
     /// It is read as a success, although another status was expected, with this description.
@@ -52,7 +52,7 @@ pub(super) struct Exchange<'a> {
     client: &'a Client,
     call: Call,
     context: Context,
-    form: Form,
+    form: AnswerFormat,
     deadlines: Deadlines,
     marks: Marks,
     connection: ConnectionRecord,
@@ -69,9 +69,9 @@ impl<'a> Exchange<'a> {
         let options = &context.options;
         let deadlines = Deadlines::new(client.target.timeouts, options.timeout, context.cancel.clone());
         let form = match (&options.form, &client.dialect) {
-            (AnswerForm::Dialect, Some(dialect)) => Form::Dialect(Arc::clone(dialect)),
-            (AnswerForm::Dialect, None) => Form::Http(None),
-            (AnswerForm::Http(reading), _) => Form::Http(reading.clone()),
+            (AnswerForm::Dialect, Some(dialect)) => AnswerFormat::Dialect(Arc::clone(dialect)),
+            (AnswerForm::Dialect, None) => AnswerFormat::Http(None),
+            (AnswerForm::Http(reading), _) => AnswerFormat::Http(reading.clone()),
         };
         let connection = ConnectionRecord::default();
         Self { client, call, context, form, deadlines, marks, connection, redactor, credentials: None }
@@ -114,9 +114,9 @@ impl<'a> Exchange<'a> {
         answer.headers = head.headers;
 
         let unexpected = match self.verdict(head.status) {
-            Verdict::Success => None,
-            Verdict::Unexpected(said) => Some(said),
-            Verdict::Error(failure) => {
+            StatusVerdict::Success => None,
+            StatusVerdict::Unexpected(said) => Some(said),
+            StatusVerdict::Error(failure) => {
                 let known = self.marks.headers;
                 if head.status == StatusCode::UNAUTHORIZED
                     && let (Some(all), Some(refused)) = (&self.client.credentials, &self.credentials)
@@ -150,19 +150,19 @@ impl<'a> Exchange<'a> {
     }
 
     /// What the status means. A status that a step expects is a success, even if it means an error elsewhere.
-    fn verdict(&self, status: StatusCode) -> Verdict {
+    fn verdict(&self, status: StatusCode) -> StatusVerdict {
         let expected = self.context.options.status.as_ref();
         if expected.is_some_and(|set| set.contains(status.as_u16())) {
-            return Verdict::Success;
+            return StatusVerdict::Success;
         }
         // In absolute form, this status is the proxy's own answer.
         if status == StatusCode::PROXY_AUTHENTICATION_REQUIRED && self.client.dialer.absolute_form() {
-            return Verdict::Error(Failure::Proxy);
+            return StatusVerdict::Error(Failure::Proxy);
         }
         match (classify::status(status), expected) {
-            (Some(failure), _) => Verdict::Error(failure),
-            (None, Some(set)) => Verdict::Unexpected(response::unexpected(status, set)),
-            (None, None) => Verdict::Success,
+            (Some(failure), _) => StatusVerdict::Error(failure),
+            (None, Some(set)) => StatusVerdict::Unexpected(response::unexpected(status, set)),
+            (None, None) => StatusVerdict::Success,
         }
     }
 
@@ -177,11 +177,11 @@ impl<'a> Exchange<'a> {
             response::uncompressed(headers)?;
         }
         match &self.form {
-            Form::Dialect(dialect) => {
+            AnswerFormat::Dialect(dialect) => {
                 let expected = response::expected(headers, dialect.framing(), self.call.stream);
                 Ok((Arc::<dyn Dialect>::clone(dialect), expected))
             }
-            Form::Http(reading) => {
+            AnswerFormat::Http(reading) => {
                 let reading = MappedDecoder::new(reading.clone(), &response::media_type(headers), empty);
                 let expected = reading.expected(&response::media_type(headers));
                 Ok((Arc::new(reading), expected))
@@ -240,10 +240,12 @@ impl<'a> Exchange<'a> {
         answer.observed.server = response::server(&answer.headers, &self.redactor);
         answer.observed.finish_reason = read.finish.as_deref().map(|reason| self.redactor.mask(reason));
         let prompt = match &self.form {
-            Form::Dialect(dialect) if self.client.counter.is_some() && read.evidence.lacks_input() => {
+            AnswerFormat::Dialect(dialect)
+                if self.client.counter.is_some() && read.evidence.lacks_input() =>
+            {
                 Some(dialect.prompt_texts(&self.call.body))
             }
-            Form::Dialect(_) | Form::Http(_) => None,
+            AnswerFormat::Dialect(_) | AnswerFormat::Http(_) => None,
         };
         let counted = self.client.count(prompt, &read.generated).await;
         answer.observed.tokens = read.evidence.tokens(counted);
@@ -253,7 +255,7 @@ impl<'a> Exchange<'a> {
         }
         answer.text = read.generated.text;
         answer.memory = charge.map(Arc::new);
-        answer.body = read.body.filter(|_| matches!(self.form, Form::Http(_)));
+        answer.body = read.body.filter(|_| matches!(self.form, AnswerFormat::Http(_)));
         answer.observed.marks = self.marks;
         answer.observed.connection = self.connection;
         answer

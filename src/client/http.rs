@@ -5,9 +5,9 @@ use super::connection::Tasks;
 use super::dial::Dialer;
 use super::dialect::{self, Dialect};
 use super::exchange::Exchange;
-use super::pool::Pool;
+use super::pool::ConnectionPool;
 use super::request::Composer;
-use super::tokenizer::Counter;
+use super::tokenizer::LoadedTokenizer;
 use super::{Answer, BodyMemory, Caller, Context};
 use crate::cpu_pool::CpuPool;
 use crate::credentials::{self, Credentials};
@@ -31,8 +31,8 @@ pub struct Client {
     /// Those that have to be fetched, if the target wants any.
     pub(super) credentials: Option<Credentials>,
     pub(super) dialer: Dialer,
-    pub(super) pool: Arc<Pool>,
-    pub(super) counter: Option<Counter>,
+    pub(super) pool: Arc<ConnectionPool>,
+    pub(super) counter: Option<LoadedTokenizer>,
     /// Decodes long documents and counts tokens.
     pub(super) cpu_pool: CpuPool,
     tasks: Tasks,
@@ -79,11 +79,11 @@ impl Client {
     /// so a running daemon calls this on a blocking thread.
     pub fn new(target: Arc<Target>, cpu_pool: CpuPool, memory: BodyMemory) -> Result<Self, BuildError> {
         let tasks = Tasks::default();
-        let pool = Arc::new(Pool::new());
+        let pool = Arc::new(ConnectionPool::new());
         let dialer = Dialer::new(Arc::clone(&target), tasks.clone(), Arc::downgrade(&pool))?;
         let composer = Composer::new(Arc::clone(&target), dialer.absolute_form())?;
         let credentials = Credentials::of(&target.auth, &target.name)?;
-        let counter = target.tokenizer.as_ref().map(Counter::load).transpose()?;
+        let counter = target.tokenizer.as_ref().map(LoadedTokenizer::load).transpose()?;
         Ok(Self {
             dialect: dialect::of(target.api),
             target,

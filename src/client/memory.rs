@@ -11,10 +11,10 @@ const FREE: usize = 64 << 10;
 
 /// The bytes that all bodies hold; clones share them.
 #[derive(Clone, Debug)]
-pub struct BodyMemory(Arc<Inner>);
+pub struct BodyMemory(Arc<MemoryState>);
 
 #[derive(Debug)]
-struct Inner {
+struct MemoryState {
     most: usize,
     held: AtomicUsize,
 }
@@ -28,7 +28,7 @@ impl Default for BodyMemory {
 impl BodyMemory {
     /// With room for so many bytes.
     pub fn with_most(most: usize) -> Self {
-        Self(Arc::new(Inner { most, held: AtomicUsize::new(0) }))
+        Self(Arc::new(MemoryState { most, held: AtomicUsize::new(0) }))
     }
 
     /// For a body that holds nothing yet.

@@ -20,15 +20,15 @@ const MAX_IDLE: usize = 1024;
 const MAX_STREAMS: usize = 100;
 
 /// The connections of one target.
-pub(super) struct Pool {
-    state: Mutex<State>,
+pub(super) struct ConnectionPool {
+    state: Mutex<PoolState>,
     /// The number of concurrent streams per HTTP/2 connection that the server last announced.
     streams: AtomicUsize,
     /// Held while a shared connection is being opened, so that a burst of requests opens only one.
     opening: Semaphore,
 }
 
-struct State {
+struct PoolState {
     closed: bool,
     /// HTTP/1.1; most recently used last.
     idle: Vec<(Connection, Instant)>,
@@ -36,10 +36,10 @@ struct State {
     shared: Vec<Connection>,
 }
 
-impl Pool {
+impl ConnectionPool {
     /// An empty pool.
     pub(super) fn new() -> Self {
-        let state = State { closed: false, idle: Vec::new(), shared: Vec::new() };
+        let state = PoolState { closed: false, idle: Vec::new(), shared: Vec::new() };
         let streams = AtomicUsize::new(MAX_STREAMS);
         Self { state: Mutex::new(state), streams, opening: Semaphore::new(1) }
     }
@@ -110,12 +110,12 @@ impl Pool {
         state.idle.len() + state.shared.len()
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, PoolState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl State {
+impl PoolState {
     fn sweep(&mut self, now: Instant) {
         self.idle.retain(|(link, since)| is_usable(link, now) && now.duration_since(*since) < IDLE_FOR);
         self.shared

@@ -55,7 +55,7 @@ impl Composer {
         credentials: Option<&Issued>,
         redactor: &mut Redactor,
     ) -> Result<Request<Body>, CallError> {
-        let mut headers = Headers::of(call, &context.options.form);
+        let mut headers = HeaderBuilder::of(call, &context.options.form);
         if let Some(host) = &self.host {
             headers.put(header::HOST, host.clone());
         }
@@ -114,7 +114,7 @@ impl Composer {
     /// The header that authenticates. A signature covers the whole request and comes later.
     fn authorize(
         &self,
-        headers: &mut Headers<'_>,
+        headers: &mut HeaderBuilder<'_>,
         credentials: Option<&Issued>,
         redactor: &mut Redactor,
     ) -> Result<(), CallError> {
@@ -150,7 +150,11 @@ impl Composer {
         Ok(())
     }
 
-    fn authorize_proxy(&self, headers: &mut Headers<'_>, redactor: &mut Redactor) -> Result<(), CallError> {
+    fn authorize_proxy(
+        &self,
+        headers: &mut HeaderBuilder<'_>,
+        redactor: &mut Redactor,
+    ) -> Result<(), CallError> {
         let proxy = self.target.proxy.as_ref().filter(|_| self.absolute_form);
         if let Some((value, exposed)) = proxy.and_then(dial::authorization).transpose()? {
             redactor.add(exposed);
@@ -164,13 +168,13 @@ impl Composer {
 }
 
 /// The headers of a request that is being built.
-struct Headers<'a> {
+struct HeaderBuilder<'a> {
     map: HeaderMap,
     /// Headers that are not overridden: those of a step, whose author wrote them for this very request.
     fixed: Option<&'a HeaderMap>,
 }
 
-impl<'a> Headers<'a> {
+impl<'a> HeaderBuilder<'a> {
     fn of(call: &'a Call, form: &AnswerForm) -> Self {
         let mut map = call.headers.clone();
         let fixed = match form {

@@ -15,7 +15,7 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 /// What a look-up found.
-type Found = Result<Arc<[IpAddr]>, CallError>;
+type LookupResult = Result<Arc<[IpAddr]>, CallError>;
 /// Looks a name up.
 type LookUp = dyn Fn(String) -> BoxFuture<'static, io::Result<Vec<IpAddr>>> + Send + Sync;
 
@@ -27,33 +27,33 @@ const MAX_SLOW: usize = 192;
 const SLOW: Duration = Duration::from_secs(5);
 
 /// The look-ups that may be under way.
-static SLOTS: LazyLock<Slots> = LazyLock::new(|| Slots::new(MAX_LOOK_UPS, MAX_SLOW));
+static SLOTS: LazyLock<LookupLimit> = LazyLock::new(|| LookupLimit::new(MAX_LOOK_UPS, MAX_SLOW));
 
 /// Room for look-ups.
 #[derive(Clone)]
-struct Slots {
+struct LookupLimit {
     all: Arc<Semaphore>,
     slow: Arc<Semaphore>,
     most: usize,
 }
 
 /// Held by a look-up until it ends.
-struct Slot {
+struct LookupSlot {
     _all: OwnedSemaphorePermit,
     _slow: Option<OwnedSemaphorePermit>,
 }
 
-impl Slots {
+impl LookupLimit {
     fn new(most: usize, most_slow: usize) -> Self {
         Self { all: Arc::new(Semaphore::new(most)), slow: Arc::new(Semaphore::new(most_slow)), most }
     }
 
     /// Room for a look-up; nobody waits for it, since waiting would be taken for the target's time.
-    fn take(&self, name: &str, is_slow: bool) -> Result<Slot, CallError> {
+    fn take(&self, name: &str, is_slow: bool) -> Result<LookupSlot, CallError> {
         let permit = |of: &Arc<Semaphore>| Arc::clone(of).try_acquire_owned();
         let slow = if is_slow { Some(permit(&self.slow)) } else { None };
         match (slow.transpose(), permit(&self.all)) {
-            (Ok(slow), Ok(all)) => Ok(Slot { _all: all, _slow: slow }),
+            (Ok(slow), Ok(all)) => Ok(LookupSlot { _all: all, _slow: slow }),
             _ => Err(CallError::new(
                 Failure::Internal,
                 format!(
@@ -70,14 +70,14 @@ impl Slots {
 #[derive(Clone)]
 pub(super) struct Resolver {
     look_up: Arc<LookUp>,
-    slots: Slots,
-    names: Arc<Mutex<Names>>,
+    slots: LookupLimit,
+    names: Arc<Mutex<LookupNames>>,
 }
 
 /// The state of the names of one target.
 #[derive(Default)]
-struct Names {
-    under_way: HashMap<String, Shared<oneshot::Receiver<Found>>>,
+struct LookupNames {
+    under_way: HashMap<String, Shared<oneshot::Receiver<LookupResult>>>,
     /// Those whose last look-up was slow, or whose present one is.
     slow: HashSet<String>,
 }
@@ -112,7 +112,7 @@ impl Resolver {
     }
 
     /// The look-up that is under way, or a new one.
-    fn join(&self, name: &str) -> Result<Shared<oneshot::Receiver<Found>>, CallError> {
+    fn join(&self, name: &str) -> Result<Shared<oneshot::Receiver<LookupResult>>, CallError> {
         let mut names = self.lock();
         if let Some(waiting) = names.under_way.get(name) {
             return Ok(waiting.clone());
@@ -150,7 +150,7 @@ impl Resolver {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Names> {
+    fn lock(&self) -> MutexGuard<'_, LookupNames> {
         self.names.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -203,7 +203,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn many_names_without_an_answer_leave_room_for_others() {
-        let (slots, gate) = (Slots::new(4, 3), Arc::new(Semaphore::new(0)));
+        let (slots, gate) = (LookupLimit::new(4, 3), Arc::new(Semaphore::new(0)));
         let target = |waits: bool| {
             let gate = Arc::clone(&gate);
             let look_up = move |_: String| {

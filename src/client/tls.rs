@@ -14,13 +14,13 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 /// The TLS configuration of one target.
-pub(super) struct Tls {
+pub(super) struct TargetTls {
     connector: TlsConnector,
     name: ServerName<'static>,
     http2: bool,
 }
 
-impl Tls {
+impl TargetTls {
     /// Loads the target's TLS files and the system's root certificates.
     pub(super) fn new(target: &Target, host: &url::Host<String>) -> Result<Self, BuildError> {
         let options = &target.tls;

@@ -28,7 +28,7 @@ const LONGEST_COUNT: Duration = Duration::from_secs(10);
 
 /// A tokenizer, loaded once per process and shared.
 #[derive(Clone)]
-pub(super) enum Counter {
+pub(super) enum LoadedTokenizer {
     /// One of OpenAI's tokenizers, embedded.
     Tiktoken(&'static CoreBPE),
     /// A Hugging Face tokenizer.
@@ -38,7 +38,7 @@ pub(super) enum Counter {
 /// Tokenizers from files that are still in use, by the content of their files.
 static LOADED: LazyLock<Mutex<HashMap<Digest, Weak<Tokenizer>>>> = LazyLock::new(Mutex::default);
 
-impl Counter {
+impl LoadedTokenizer {
     /// Loads it, unless it is already loaded. May take a second.
     pub(super) fn load(spec: &Spec) -> Result<Self, BuildError> {
         match spec {
@@ -75,12 +75,12 @@ impl Counter {
 const COUNTED_AS_A_WHOLE: usize = 16 << 10;
 
 /// Counts the tokens of texts outside of any request.
-pub struct TextCounter(Counter);
+pub struct TextCounter(LoadedTokenizer);
 
 impl TextCounter {
     /// Loads the tokenizer, unless it is already loaded. May take a second.
     pub fn load(spec: &Spec) -> Result<Self, BuildError> {
-        Counter::load(spec).map(Self)
+        LoadedTokenizer::load(spec).map(Self)
     }
 
     /// The number of tokens of a text; `None` if the tokenizer fails. Blocks.
@@ -130,7 +130,7 @@ mod tests {
         (dir, path)
     }
 
-    async fn count(counter: &Counter, texts: &[&str]) -> Option<u64> {
+    async fn count(counter: &LoadedTokenizer, texts: &[&str]) -> Option<u64> {
         let cpu_pool = CpuPool::on(&tokio::runtime::Handle::current());
         counter.count(&cpu_pool, texts.iter().map(|text| (*text).to_owned()).collect()).await
     }
@@ -138,7 +138,7 @@ mod tests {
     #[tokio::test]
     async fn trap_05_whole_texts_are_counted_without_a_sequence_start() {
         let (_dir, path) = file(TOKENIZER);
-        let counter = Counter::load(&Spec::File(path)).unwrap();
+        let counter = LoadedTokenizer::load(&Spec::File(path)).unwrap();
         assert_eq!(count(&counter, &["a b c"]).await, Some(3));
         assert_eq!(count(&counter, &["a b", "", "b"]).await, Some(3));
         assert_eq!(count(&counter, &[]).await, Some(0));
@@ -146,8 +146,8 @@ mod tests {
 
     #[tokio::test]
     async fn the_embedded_tokenizers_count() {
-        let o200k = Counter::load(&Spec::O200kBase).unwrap();
-        let cl100k = Counter::load(&Spec::Cl100kBase).unwrap();
+        let o200k = LoadedTokenizer::load(&Spec::O200kBase).unwrap();
+        let cl100k = LoadedTokenizer::load(&Spec::Cl100kBase).unwrap();
         for counter in [&o200k, &cl100k] {
             assert_eq!(count(counter, &["hello world"]).await, Some(2));
             // Split into pieces it would be more: merges are lost at each split.
@@ -172,29 +172,30 @@ mod tests {
     async fn a_file_is_loaded_once_while_it_is_used() {
         let (_dir, path) = file(TOKENIZER);
         let spec = Spec::File(path.clone());
-        let held = |counter: &Counter| match counter {
-            Counter::HuggingFace(tokenizer) => Arc::as_ptr(tokenizer),
-            Counter::Tiktoken(_) => panic!("not a file"),
+        let held = |counter: &LoadedTokenizer| match counter {
+            LoadedTokenizer::HuggingFace(tokenizer) => Arc::as_ptr(tokenizer),
+            LoadedTokenizer::Tiktoken(_) => panic!("not a file"),
         };
-        let (first, second) = (Counter::load(&spec).unwrap(), Counter::load(&spec).unwrap());
+        let (first, second) = (LoadedTokenizer::load(&spec).unwrap(), LoadedTokenizer::load(&spec).unwrap());
         assert_eq!(held(&first), held(&second));
         // A changed file gives a new tokenizer.
         std::fs::write(&path, TOKENIZER.replace("\"b\": 2,", "\"b\": 2, \"c\": 4,")).unwrap();
-        let changed = Counter::load(&spec).unwrap();
+        let changed = LoadedTokenizer::load(&spec).unwrap();
         assert_ne!(held(&first), held(&changed));
     }
 
     #[tokio::test]
     async fn texts_without_end_are_not_counted() {
         let (_dir, path) = file(TOKENIZER);
-        let counter = Counter::load(&Spec::File(path)).unwrap();
+        let counter = LoadedTokenizer::load(&Spec::File(path)).unwrap();
         assert_eq!(count(&counter, &[&"a ".repeat(MAX_TEXT)]).await, None);
     }
 
     #[test]
     fn files_that_are_no_tokenizers() {
         let (_dir, path) = file("{}");
-        let error = |path: &Path| Counter::load(&Spec::File(path.to_owned())).err().unwrap().to_string();
+        let error =
+            |path: &Path| LoadedTokenizer::load(&Spec::File(path.to_owned())).err().unwrap().to_string();
         assert!(error(&path).starts_with(&format!("cannot read the tokenizer {}: ", path.display())));
         assert!(
             error(Path::new("/nonexistent.json"))

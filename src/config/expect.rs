@@ -254,13 +254,13 @@ impl<'de> Deserialize<'de> for Status {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         #[derive(Deserialize)]
         #[serde(untagged)]
-        enum Written {
+        enum StatusForm {
             Number(u16),
             Text(String),
         }
-        let text = match Written::deserialize(deserializer)? {
-            Written::Number(status) => status.to_string(),
-            Written::Text(text) => text,
+        let text = match StatusForm::deserialize(deserializer)? {
+            StatusForm::Number(status) => status.to_string(),
+            StatusForm::Text(text) => text,
         };
         Self::parse(&text).map_err(serde::de::Error::custom)
     }

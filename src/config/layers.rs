@@ -5,7 +5,7 @@ use super::merge::merge;
 use super::path::KeyPath;
 use super::problem::{Located, Problem};
 use super::schema::{Schema, SchemaNode};
-use super::tree::{Entry, Node, Position, Value};
+use super::tree::{Node, Position, TreeEntry, Value};
 use super::validate::{list, nearest};
 use super::{tables, yaml};
 use crate::files::{self, Files};
@@ -21,7 +21,7 @@ const FROM_ENVIRONMENT: [&str; 3] = ["agent", "server", "telemetry"];
 
 /// One layer of the config.
 #[derive(Clone, Debug)]
-pub enum Source {
+pub enum ConfigSource {
     /// A file (`.yaml`, `.yml` or `.toml`), or a folder: every such file in it, in the order of their names.
     Path(PathBuf),
     /// Text, as if it were a YAML file of this name in the present folder.
@@ -46,7 +46,7 @@ pub(crate) struct ReadConfig {
 }
 
 /// Reads all sources and the environment into one tree.
-pub(crate) fn read(sources: &[Source], environment: &[(String, String)]) -> ReadConfig {
+pub(crate) fn read(sources: &[ConfigSource], environment: &[(String, String)]) -> ReadConfig {
     let shape = Schema::get().root();
     let mut reading =
         ReadConfig { tree: Node::empty(), problems: Vec::new(), incomplete: false, files: Files::default() };
@@ -73,13 +73,13 @@ pub(crate) fn read(sources: &[Source], environment: &[(String, String)]) -> Read
     reading
 }
 
-fn read_source(source: &Source, reading: &mut ReadConfig) -> Option<Node> {
+fn read_source(source: &ConfigSource, reading: &mut ReadConfig) -> Option<Node> {
     match source {
-        Source::Text { name, text } => {
+        ConfigSource::Text { name, text } => {
             keep(yaml::read(&Arc::from(name.as_str()), text), &mut reading.problems)
         }
-        Source::Path(path) if files::is_folder(path) => read_folder(path, reading),
-        Source::Path(path) => read_file(path, reading),
+        ConfigSource::Path(path) if files::is_folder(path) => read_folder(path, reading),
+        ConfigSource::Path(path) => read_file(path, reading),
     }
 }
 
@@ -189,7 +189,7 @@ fn read_variable(name: &str, text: &str, root: &SchemaNode<'_>, problems: &mut V
     }
     let leaf = Node { at: at.clone(), value };
     Some(keys.into_iter().rev().fold(leaf, |node, key| {
-        let entry = Entry { key_at: at.clone(), node };
+        let entry = TreeEntry { key_at: at.clone(), node };
         Node { at: at.clone(), value: Value::Map(BTreeMap::from([(key, entry)])) }
     }))
 }
@@ -225,8 +225,9 @@ mod tests {
             ("notes.txt", "not: [yaml"),
         ]);
         std::fs::create_dir(folder.path().join("..data.yaml")).unwrap();
-        let config =
-            load(&[Source::Path(folder.path().to_owned())], []).unwrap_or_else(|e| panic!("{e}")).config;
+        let config = load(&[ConfigSource::Path(folder.path().to_owned())], [])
+            .unwrap_or_else(|e| panic!("{e}"))
+            .config;
         assert_eq!(config.agent.location, "here");
         assert_eq!(config.agent.labels.keys().collect::<Vec<_>>(), ["a", "b"]);
         assert_eq!(config.server.listen.0.port(), 1);
@@ -239,14 +240,14 @@ mod tests {
             ("a.yaml", &format!("agent:\n  location: here\nprofiles:\n  p: {profile}\n")),
             ("b.yaml", "agent:\n  location: there\nprofiles: { p: { schedule: { jitter: 1s } } }\n"),
         ]);
-        let errors = load(&[Source::Path(folder.path().to_owned())], []).err().unwrap();
+        let errors = load(&[ConfigSource::Path(folder.path().to_owned())], []).err().unwrap();
         assert_eq!(
             said(&errors, folder.path()),
             "F/b.yaml:2:3: agent.location: is set twice in the same folder, here and at F/a.yaml:2:3\n\
              F/b.yaml:3:18: profiles.p.schedule: is set twice in the same folder, here and at F/a.yaml:4:50"
         );
         // Between layers that is how one overrides the other.
-        let [a, b] = ["a.yaml", "b.yaml"].map(|name| Source::Path(folder.path().join(name)));
+        let [a, b] = ["a.yaml", "b.yaml"].map(|name| ConfigSource::Path(folder.path().join(name)));
         assert_eq!(load(&[a, b], []).err().map(|errors| said(&errors, folder.path())), None);
     }
 
@@ -254,8 +255,9 @@ mod tests {
     fn what_is_not_there_is_an_error() {
         let folder = folder(&[]);
         let missing = folder.path().join("missing.yaml");
-        let errors =
-            load(&[Source::Path(missing), Source::Path(folder.path().to_owned())], []).err().unwrap();
+        let errors = load(&[ConfigSource::Path(missing), ConfigSource::Path(folder.path().to_owned())], [])
+            .err()
+            .unwrap();
         assert_eq!(
             said(&errors, folder.path()),
             "F: holds no *.yaml, *.yml or *.toml file\n\
@@ -269,7 +271,7 @@ mod tests {
             ("a.yaml", "targets: { t: { api: openai-chat, base_url: 'http://127.0.0.1' }\n"),
             ("b.yaml", "profiles:\n  p: { targets: [t], schedule: {}, shedule: {} }\n"),
         ]);
-        let errors = crate::config::read(&[Source::Path(folder.path().to_owned())], []).problems;
+        let errors = crate::config::read(&[ConfigSource::Path(folder.path().to_owned())], []).problems;
         let said: Vec<String> = errors.iter().map(ToString::to_string).collect();
         assert_eq!(said.len(), 2, "{said:?}");
         assert!(said[0].contains("a.yaml:2:1: is not valid YAML: "), "{said:?}");
@@ -285,19 +287,19 @@ mod tests {
              auth: { bearer: { file: keys/k } }\n    headers: { x-path: { file: h }, y: plain.txt }\n",
         )]);
         let loaded =
-            load(&[Source::Path(folder.path().join("a.yaml"))], []).unwrap_or_else(|e| panic!("{e}"));
+            load(&[ConfigSource::Path(folder.path().join("a.yaml"))], []).unwrap_or_else(|e| panic!("{e}"));
         let shown = loaded.config.to_yaml().replace(&folder.path().display().to_string(), "F");
         for path in ["F/ca.pem", "/abs/t.json", "F/keys/k", "F/h", " plain.txt"] {
             assert!(shown.contains(path), "{path} in {shown}");
         }
-        let text = Source::Text { name: "t".into(), text: "targets: { t: { api: openai-chat, base_url: 'https://127.0.0.1', tls: { ca_file: ca.pem } } }".into() };
+        let text = ConfigSource::Text { name: "t".into(), text: "targets: { t: { api: openai-chat, base_url: 'https://127.0.0.1', tls: { ca_file: ca.pem } } }".into() };
         let loaded = load(&[text], []).unwrap_or_else(|e| panic!("{e}"));
         assert_eq!(loaded.config.targets["t"].tls.ca_file.as_deref(), Some(Path::new("ca.pem")));
     }
 
     #[test]
     fn the_environment_overrides_the_sections_of_the_process() {
-        let file = Source::Text { name: "t".into(), text: "server: { listen: '127.0.0.1:1' }".into() };
+        let file = ConfigSource::Text { name: "t".into(), text: "server: { listen: '127.0.0.1:1' }".into() };
         let environment = environment(&[
             ("TOKENBEAT__SERVER__LISTEN", "0.0.0.0:2"),
             ("TOKENBEAT__AGENT__ID", "7"),

@@ -1,6 +1,6 @@
 //! From sources to a typed config, with every problem of reading and of form.
 
-use super::layers::{self, ReadConfig, Source};
+use super::layers::{self, ConfigSource, ReadConfig};
 use super::path::KeyPath;
 use super::problem::{Errors, Located, Problem};
 use super::repair::{self, Repaired};
@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A config that is right in form, and where each of its values was written.
-pub struct Loaded {
+pub struct LoadedConfig {
     /// The config.
     pub config: Config,
     /// The files that it was read from.
@@ -22,13 +22,13 @@ pub struct Loaded {
 }
 
 /// Shows the config alone: the tree holds its secrets in the clear.
-impl std::fmt::Debug for Loaded {
+impl std::fmt::Debug for LoadedConfig {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Loaded").field("config", &self.config).finish_non_exhaustive()
     }
 }
 
-impl Loaded {
+impl LoadedConfig {
     /// Where a key was written, or as much of its path as there is.
     pub fn position(&self, path: &KeyPath) -> Position {
         self.tree.position(path)
@@ -56,22 +56,22 @@ pub struct BrokenParts {
 /// Loads a config and fails with every error of form. `environment` is what
 /// `std::env::vars` gives.
 pub fn load(
-    sources: &[Source],
+    sources: &[ConfigSource],
     environment: impl IntoIterator<Item = (String, String)>,
-) -> Result<Loaded, Errors> {
+) -> Result<LoadedConfig, Errors> {
     let Reading { loaded, problems, .. } = read(sources, environment);
     Errors::of(problems).map_or(Ok(loaded), Err)
 }
 
 /// Loads a config from YAML text, without the environment. `name` is what errors call it.
-pub fn load_str(name: &str, text: &str) -> Result<Loaded, Errors> {
-    load(&[Source::Text { name: name.to_owned(), text: text.to_owned() }], [])
+pub fn load_str(name: &str, text: &str) -> Result<LoadedConfig, Errors> {
+    load(&[ConfigSource::Text { name: name.to_owned(), text: text.to_owned() }], [])
 }
 
 /// What came of reading a config.
 pub struct Reading {
     /// The config; without what is wrong with it, it may mean anything.
-    pub loaded: Loaded,
+    pub loaded: LoadedConfig,
     /// Every error of form.
     pub problems: Vec<Located>,
     /// The config whose meaning can be judged: what was written, with as little as possible in the place of what is
@@ -94,7 +94,7 @@ pub struct Variant {
 
 /// Loads a config with every error of form, and what is left of it to be judged, so that all errors can be shown at
 /// once.
-pub fn read(sources: &[Source], environment: impl IntoIterator<Item = (String, String)>) -> Reading {
+pub fn read(sources: &[ConfigSource], environment: impl IntoIterator<Item = (String, String)>) -> Reading {
     let mut environment: Vec<(String, String)> = environment.into_iter().collect();
     environment.sort();
     let ReadConfig { tree, mut problems, incomplete, files } = layers::read(sources, &environment);
@@ -114,7 +114,7 @@ pub fn read(sources: &[Source], environment: impl IntoIterator<Item = (String, S
         (variant(least), others.into_iter().map(variant).collect())
     };
     problems.extend(misfits.into_iter().map(|misfit| misfit.problem));
-    Reading { loaded: Loaded { config: least.config.clone(), files, tree }, problems, least, others }
+    Reading { loaded: LoadedConfig { config: least.config.clone(), files, tree }, problems, least, others }
 }
 
 impl BrokenParts {

@@ -41,7 +41,8 @@ const TOP: [&str; 5] = ["targets", "profiles", "agent", "server", "telemetry"];
 /// The reference as Markdown.
 pub fn markdown() -> String {
     let schema = schema();
-    let mut page = Page { defs: schema.get("$defs").and_then(Value::as_object), ..Page::default() };
+    let mut page =
+        MarkdownPage { defs: schema.get("$defs").and_then(Value::as_object), ..MarkdownPage::default() };
     let empty = Map::new();
     let properties = schema.get("properties").and_then(Value::as_object).unwrap_or(&empty);
     page.out.push_str(INTRODUCTION);
@@ -54,7 +55,7 @@ pub fn markdown() -> String {
 }
 
 #[derive(Default)]
-struct Page<'a> {
+struct MarkdownPage<'a> {
     defs: Option<&'a Map<String, Value>>,
     out: String,
     /// Definitions that a section links to and that have no section yet, the next one last.
@@ -62,7 +63,7 @@ struct Page<'a> {
     linked: HashSet<String>,
 }
 
-impl<'a> Page<'a> {
+impl<'a> MarkdownPage<'a> {
     fn definition(&self, reference: &str) -> Option<(&'a str, &'a Value)> {
         let name = reference.strip_prefix("#/$defs/")?;
         self.defs?.get_key_value(name).map(|(name, schema)| (name.as_str(), schema))

@@ -4,7 +4,7 @@
 
 use super::path::Segment;
 use super::schema::SchemaNode;
-use super::tree::{Entry, Node, Position, Value as TreeValue};
+use super::tree::{Node, Position, TreeEntry, Value as TreeValue};
 use figment::value::{Dict, Empty, Map, Tag, Value};
 use figment::{Error, Figment, Metadata, Profile, Provider, Source};
 use serde_json::Number;
@@ -20,7 +20,7 @@ pub(super) fn merge(layers: &[Node], shape: &SchemaNode<'_>) -> Node {
     let mut merged = figment.data().unwrap_or_default();
     let root = merged.remove(&Profile::Default).unwrap_or_default();
     let at = layers.last().map_or(Position::Nowhere, |layer| layer.at.clone());
-    let reader = Reader { figment: &figment, layers };
+    let reader = MergedReader { figment: &figment, layers };
     Node { at, value: TreeValue::Map(reader.entries(root, shape, &mut Vec::new())) }
 }
 
@@ -69,25 +69,25 @@ fn value(node: &Node, shape: &SchemaNode<'_>) -> Value {
 }
 
 /// Reads merged values back, each with the place that its layer gives it.
-struct Reader<'a> {
+struct MergedReader<'a> {
     figment: &'a Figment,
     layers: &'a [Node],
 }
 
-impl Reader<'_> {
+impl MergedReader<'_> {
     fn entries(
         &self,
         dict: Dict,
         shape: &SchemaNode<'_>,
         path: &mut Vec<Segment>,
-    ) -> BTreeMap<String, Entry> {
+    ) -> BTreeMap<String, TreeEntry> {
         let mut entries = BTreeMap::new();
         for (key, value) in dict {
             path.push(Segment::Key(key.clone()));
             let key_at = self.key_position(value.tag(), path);
             let node = self.node(value, &shape.key(&key), path);
             path.pop();
-            entries.insert(key, Entry { key_at, node });
+            entries.insert(key, TreeEntry { key_at, node });
         }
         entries
     }

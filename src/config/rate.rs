@@ -58,13 +58,13 @@ impl<'de> Deserialize<'de> for Rate {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         #[derive(Deserialize)]
         #[serde(untagged)]
-        enum Written {
+        enum RateForm {
             Number(f64),
             Text(PerSecond),
         }
-        Ok(Self(match Written::deserialize(deserializer)? {
-            Written::Number(number) => PerSecond(number),
-            Written::Text(rate) => rate,
+        Ok(Self(match RateForm::deserialize(deserializer)? {
+            RateForm::Number(number) => PerSecond(number),
+            RateForm::Text(rate) => rate,
         }))
     }
 }

@@ -2,7 +2,7 @@
 //! be shown.
 
 use super::text::{Text, text};
-use crate::secret::{Exposed, Origin, Secret};
+use crate::secret::{Exposed, Secret, SecretOrigin};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize, Serializer};
 use std::borrow::Cow;
@@ -35,10 +35,10 @@ pub struct SecretSource {
 
 impl SecretSource {
     /// The origins that are written; one is right.
-    pub fn origins(&self) -> Vec<Origin> {
-        let env = self.env.iter().map(|name| Origin::Env(name.0.clone()));
-        let file = self.file.iter().map(|path| Origin::File(path.clone()));
-        let value = self.value.iter().map(|value| Origin::Literal(value.0.clone()));
+    pub fn origins(&self) -> Vec<SecretOrigin> {
+        let env = self.env.iter().map(|name| SecretOrigin::Env(name.0.clone()));
+        let file = self.file.iter().map(|path| SecretOrigin::File(path.clone()));
+        let value = self.value.iter().map(|value| SecretOrigin::Literal(value.0.clone()));
         env.chain(file).chain(value).collect()
     }
 
@@ -117,9 +117,9 @@ pub enum HeaderText {
 
 impl HeaderText {
     /// Where it comes from; plain text is a literal.
-    pub fn origins(&self) -> Vec<Origin> {
+    pub fn origins(&self) -> Vec<SecretOrigin> {
         match self {
-            Self::Plain(text) => vec![Origin::Literal(Exposed::new(text))],
+            Self::Plain(text) => vec![SecretOrigin::Literal(Exposed::new(text))],
             Self::Secret(source) => source.origins(),
         }
     }
@@ -152,15 +152,15 @@ pub(crate) fn masked_headers<S: Serializer>(
     headers: &std::collections::BTreeMap<String, HeaderText>,
     serializer: S,
 ) -> Result<S::Ok, S::Error> {
-    serializer.collect_map(headers.iter().map(|(name, value)| (name, Shown { name, value })))
+    serializer.collect_map(headers.iter().map(|(name, value)| (name, MaskedHeader { name, value })))
 }
 
-struct Shown<'a> {
+struct MaskedHeader<'a> {
     name: &'a str,
     value: &'a HeaderText,
 }
 
-impl Serialize for Shown<'_> {
+impl Serialize for MaskedHeader<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self.value {
             HeaderText::Plain(_) if names_a_credential(self.name) => serializer.serialize_str(MASK),

@@ -2,7 +2,7 @@
 
 use super::path::KeyPath;
 use super::problem::{Located, Problem};
-use super::tree::{Entry, Node, Position, Value, long_key, too_deep, too_large, too_many_values};
+use super::tree::{Node, Position, TreeEntry, Value, long_key, too_deep, too_large, too_many_values};
 use crate::limits;
 use serde_json::Number;
 use std::collections::BTreeMap;
@@ -12,7 +12,7 @@ use toml::de::{DeTable, DeValue};
 
 /// Reads a file.
 pub(crate) fn read(name: &Arc<str>, text: &str) -> Result<Node, Vec<Located>> {
-    let mut reader = Reader { places: Places::new(text), name, values: 0 };
+    let mut reader = TableReader { places: Places::new(text), name, values: 0 };
     let whole =
         |message: String| vec![Problem::new(KeyPath::root(), message).at(Position::Whole(Arc::clone(name)))];
     if text.len() > limits::CONFIG_BYTES {
@@ -36,7 +36,7 @@ pub(crate) fn read(name: &Arc<str>, text: &str) -> Result<Node, Vec<Located>> {
     if problems.is_empty() { Ok(Node { at: reader.at(0), value }) } else { Err(problems) }
 }
 
-struct Reader<'a> {
+struct TableReader<'a> {
     name: &'a Arc<str>,
     places: Places<'a>,
     /// How many values were read; no more are read when there are too many.
@@ -88,7 +88,7 @@ const fn is_start(byte: u8) -> bool {
     byte & 0xc0 != 0x80
 }
 
-impl Reader<'_> {
+impl TableReader<'_> {
     fn at(&self, offset: usize) -> Position {
         let (line, column) = self.places.at(offset);
         Position::File { name: Arc::clone(self.name), line, column }
@@ -99,7 +99,7 @@ impl Reader<'_> {
         table: &DeTable<'_>,
         path: &KeyPath,
         problems: &mut Vec<Located>,
-    ) -> BTreeMap<String, Entry> {
+    ) -> BTreeMap<String, TreeEntry> {
         let mut entries = BTreeMap::new();
         for (key, value) in table {
             let key_at = self.at(key.span().start);
@@ -108,7 +108,7 @@ impl Reader<'_> {
                 continue;
             }
             let node = self.node(value, &path.key(key.get_ref()), problems);
-            entries.insert(key.get_ref().to_string(), Entry { key_at, node });
+            entries.insert(key.get_ref().to_string(), TreeEntry { key_at, node });
         }
         entries
     }

@@ -380,10 +380,10 @@ pub(crate) fn read<T: Text>(text: &str) -> Result<T, String> {
     T::parse(text)
 }
 
-type Check = fn(&str) -> Result<(), String>;
+type FormatCheck = fn(&str) -> Result<(), String>;
 
 /// Every format that the schema names.
-pub(crate) const FORMATS: &[(&str, Check)] = &[
+pub(crate) const FORMATS: &[(&str, FormatCheck)] = &[
     checked::<Length>(),
     checked::<ThinkTime>(),
     checked::<Percentage>(),
@@ -401,7 +401,7 @@ pub(crate) const FORMATS: &[(&str, Check)] = &[
     checked::<super::sensitive::VariableName>(),
 ];
 
-const fn checked<T: Text>() -> (&'static str, Check) {
+const fn checked<T: Text>() -> (&'static str, FormatCheck) {
     (T::FORMAT, |text| read::<T>(text).map(|_| ()))
 }
 

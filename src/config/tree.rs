@@ -83,12 +83,12 @@ pub(crate) enum Value {
     /// An array.
     Array(Vec<Node>),
     /// A map.
-    Map(BTreeMap<String, Entry>),
+    Map(BTreeMap<String, TreeEntry>),
 }
 
 /// An entry of a map.
 #[derive(Clone)]
-pub(crate) struct Entry {
+pub(crate) struct TreeEntry {
     /// Where its key was written.
     pub(crate) key_at: Position,
     /// Its value.
@@ -146,7 +146,7 @@ impl Node {
             }
             ([Segment::Key(key)], Value::Map(map)) if value.is_none() => drop(map.remove(key)),
             ([Segment::Key(key), below @ ..], Value::Map(map)) => {
-                let new = || Entry { key_at: at.clone(), node: Self { at: at.clone(), ..Self::empty() } };
+                let new = || TreeEntry { key_at: at.clone(), node: Self { at: at.clone(), ..Self::empty() } };
                 map.entry(key.clone()).or_insert_with(new).node.set(below, value);
             }
             ([Segment::Index(index), below @ ..], Value::Array(items)) => {
@@ -168,7 +168,7 @@ impl Node {
                 Value::Array(items.into_iter().map(|item| Self::from_json(item, at)).collect())
             }
             serde_json::Value::Object(map) => {
-                let entry = |json| Entry { key_at: at.clone(), node: Self::from_json(json, at) };
+                let entry = |json| TreeEntry { key_at: at.clone(), node: Self::from_json(json, at) };
                 Value::Map(map.into_iter().map(|(key, json)| (key, entry(json))).collect())
             }
         };

@@ -3,7 +3,7 @@
 
 use super::path::KeyPath;
 use super::problem::{Located, Problem};
-use super::tree::{Entry, Node, Position, Value, long_key, too_deep, too_large, too_many_values};
+use super::tree::{Node, Position, TreeEntry, Value, long_key, too_deep, too_large, too_many_values};
 use crate::limits;
 use saphyr::{MarkedYaml, Marker, Scalar, YamlData, YamlLoader};
 use saphyr_parser::{Event, Parser, SpannedEventReceiver as _};
@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 /// Reads a file. One that is empty, or holds comments only, is an empty map.
 pub(crate) fn read(name: &Arc<str>, text: &str) -> Result<Node, Vec<Located>> {
-    let reader = Reader { name };
+    let reader = YamlReader { name };
     // The parser's messages speak of structure and do not quote the text, which may hold a secret.
     let documents = documents(text)
         .map_err(|(message, marker)| vec![Problem::new(KeyPath::root(), message).at(reader.at(marker))])?;
@@ -40,7 +40,7 @@ pub(crate) fn read(name: &Arc<str>, text: &str) -> Result<Node, Vec<Located>> {
 /// calls itself for each level.
 fn documents(text: &str) -> Result<Vec<MarkedYaml<'_>>, (String, Marker)> {
     let mut loader = YamlLoader::<MarkedYaml<'_>>::default();
-    let mut measure = Measure::default();
+    let mut measure = DocumentSize::default();
     let mut parser = Parser::new_from_str(text);
     let invalid =
         |error: &saphyr::ScanError| (format!("is not valid YAML: {}", error.info()), *error.marker());
@@ -66,7 +66,7 @@ struct Size {
 
 /// Adds up what the events of a document stand for.
 #[derive(Debug, Default)]
-struct Measure {
+struct DocumentSize {
     /// Collections that are open, each with its anchor and what it holds so far.
     open: Vec<(usize, Size)>,
     /// What an alias of each anchor stands for.
@@ -75,7 +75,7 @@ struct Measure {
     all: Size,
 }
 
-impl Measure {
+impl DocumentSize {
     fn add(&mut self, event: &Event<'_>) -> Result<(), String> {
         match event {
             Event::SequenceStart(anchor, _) | Event::MappingStart(anchor, _) => {
@@ -150,11 +150,11 @@ fn value(scalar: &Scalar<'_>) -> Option<Value> {
     })
 }
 
-struct Reader<'a> {
+struct YamlReader<'a> {
     name: &'a Arc<str>,
 }
 
-impl Reader<'_> {
+impl YamlReader<'_> {
     fn at(&self, marker: Marker) -> Position {
         Position::File { name: Arc::clone(self.name), line: marker.line(), column: marker.col() + 1 }
     }
@@ -189,7 +189,7 @@ impl Reader<'_> {
         yaml: &MarkedYaml<'_>,
         path: &KeyPath,
         problems: &mut Vec<Located>,
-    ) -> BTreeMap<String, Entry> {
+    ) -> BTreeMap<String, TreeEntry> {
         let mut entries = BTreeMap::new();
         let mut merged = Vec::new();
         let YamlData::Mapping(mapping) = &yaml.data else { return entries };
@@ -212,7 +212,7 @@ impl Reader<'_> {
                 continue;
             }
             let node = self.node(node, &path.key(key), problems);
-            entries.insert(key.to_string(), Entry { key_at, node });
+            entries.insert(key.to_string(), TreeEntry { key_at, node });
         }
         for node in merged {
             if !matches!(node.data, YamlData::Mapping(_)) {

@@ -6,7 +6,7 @@ use super::token_client::{TokenClient, send, until};
 use super::{Credential, Error, Issued, SetupError, aws_profile};
 use crate::files::{Files, Watched};
 use crate::plan::{Aws, AwsSource};
-use crate::secret::{Exposed, Origin, Secret};
+use crate::secret::{Exposed, Secret, SecretOrigin};
 use futures_util::future::BoxFuture;
 use http::HeaderValue;
 use http::header::{ACCEPT, AUTHORIZATION};
@@ -25,7 +25,7 @@ const ECS: &str = "http://169.254.170.2";
 
 /// Keys that requests are signed with.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AwsKeys {
+pub struct SigningKeys {
     /// The access key's id, which is no secret.
     pub access_key_id: String,
     /// The secret key.
@@ -38,12 +38,12 @@ pub struct AwsKeys {
 pub(super) struct Local {
     from: LocalSource,
     /// The latest ones. As long as they are the same, so is what is given out.
-    latest: Mutex<Option<(AwsKeys, Arc<Issued>)>>,
+    latest: Mutex<Option<(SigningKeys, Arc<Issued>)>>,
 }
 
 enum LocalSource {
     Keys { access_key_id: Secret, secret_access_key: Secret, session_token: Option<Secret> },
-    Profile(Watched<Result<AwsKeys, Error>>),
+    Profile(Watched<Result<SigningKeys, Error>>),
 }
 
 /// Keys that a server gives.
@@ -58,13 +58,13 @@ enum RemoteSource {
 }
 
 /// Either of them.
-pub(super) enum Source {
+pub(super) enum AwsKeySource {
     Local(Local),
     Remote(Remote),
 }
 
 /// Where the keys of a target come from. Blocks while it reads files.
-pub(super) fn source(of: &Aws) -> Result<Source, SetupError> {
+pub(super) fn source(of: &Aws) -> Result<AwsKeySource, SetupError> {
     Ok(match &of.source {
         AwsSource::Keys { access_key_id, secret_access_key, session_token } => local(LocalSource::Keys {
             access_key_id: again(access_key_id),
@@ -90,9 +90,9 @@ pub(super) fn source(of: &Aws) -> Result<Source, SetupError> {
 }
 
 /// The first source that the environment describes, in the order of AWS' own SDKs.
-fn environment(region: &str, var: &dyn Fn(&str) -> Option<String>) -> Result<Source, SetupError> {
-    let env = |name: &str| Secret::new(Origin::Env(name.to_owned()));
-    let file = |path: String| Secret::new(Origin::File(PathBuf::from(path)));
+fn environment(region: &str, var: &dyn Fn(&str) -> Option<String>) -> Result<AwsKeySource, SetupError> {
+    let env = |name: &str| Secret::new(SecretOrigin::Env(name.to_owned()));
+    let file = |path: String| Secret::new(SecretOrigin::File(PathBuf::from(path)));
     if var("AWS_ACCESS_KEY_ID").is_some() {
         return Ok(local(LocalSource::Keys {
             access_key_id: env("AWS_ACCESS_KEY_ID"),
@@ -118,15 +118,15 @@ fn environment(region: &str, var: &dyn Fn(&str) -> Option<String>) -> Result<Sou
     Ok(profile(&var("AWS_PROFILE").unwrap_or_else(|| "default".to_owned()), None))
 }
 
-fn local(from: LocalSource) -> Source {
-    Source::Local(Local { from, latest: Mutex::default() })
+fn local(from: LocalSource) -> AwsKeySource {
+    AwsKeySource::Local(Local { from, latest: Mutex::default() })
 }
 
-fn remote(from: RemoteSource) -> Result<Source, SetupError> {
-    Ok(Source::Remote(Remote { client: TokenClient::new(None)?, from }))
+fn remote(from: RemoteSource) -> Result<AwsKeySource, SetupError> {
+    Ok(AwsKeySource::Remote(Remote { client: TokenClient::new(None)?, from }))
 }
 
-fn profile(name: &str, file: Option<PathBuf>) -> Source {
+fn profile(name: &str, file: Option<PathBuf>) -> AwsKeySource {
     let path = file.or_else(aws_profile::usual_file).unwrap_or_default();
     let mut files = Files::default();
     let first = read_profile(&path, name, &mut files);
@@ -135,7 +135,7 @@ fn profile(name: &str, file: Option<PathBuf>) -> Source {
     local(LocalSource::Profile(Watched::new(first, files, again)))
 }
 
-fn read_profile(path: &Path, name: &str, files: &mut Files) -> Result<AwsKeys, Error> {
+fn read_profile(path: &Path, name: &str, files: &mut Files) -> Result<SigningKeys, Error> {
     let text = files.read_text_at_most(path, MAX_FILE);
     let text = text.map_err(|error| Error::new(format!("cannot read {}: {error}", path.display())))?;
     aws_profile::keys(&text, name, path)
@@ -145,7 +145,7 @@ impl Local {
     /// The present keys. Does not block.
     pub(super) fn read(&self) -> Result<Arc<Issued>, Error> {
         let keys = match &self.from {
-            LocalSource::Keys { access_key_id, secret_access_key, session_token } => AwsKeys {
+            LocalSource::Keys { access_key_id, secret_access_key, session_token } => SigningKeys {
                 access_key_id: read(access_key_id)?.expose().to_owned(),
                 secret_access_key: read(secret_access_key)?,
                 session_token: session_token.as_ref().map(read).transpose()?,
@@ -213,7 +213,7 @@ fn of_sts(xml: &str, now: Instant) -> Result<Issued, Error> {
         element(name)
             .ok_or_else(|| Error::new(format!("the answer of the token service of AWS has no {name}")))
     };
-    let keys = AwsKeys {
+    let keys = SigningKeys {
         access_key_id: needed("AccessKeyId")?.to_owned(),
         secret_access_key: Exposed::new(needed("SecretAccessKey")?),
         session_token: Some(Exposed::new(needed("SessionToken")?)),
@@ -225,16 +225,16 @@ fn of_sts(xml: &str, now: Instant) -> Result<Issued, Error> {
 fn of_container(body: &[u8], now: Instant) -> Result<Issued, Error> {
     #[derive(Deserialize)]
     #[serde(rename_all = "PascalCase")]
-    struct Written {
+    struct ContainerKeys {
         access_key_id: String,
         secret_access_key: String,
         token: Option<String>,
         expiration: Option<String>,
     }
     // The parser's message could quote a key.
-    let written: Written = serde_json::from_slice(body)
+    let written: ContainerKeys = serde_json::from_slice(body)
         .map_err(|_| Error::new("the answer of the container's credentials endpoint has no keys"))?;
-    let keys = AwsKeys {
+    let keys = SigningKeys {
         access_key_id: written.access_key_id,
         secret_access_key: Exposed::new(written.secret_access_key),
         session_token: written.token.filter(|token| !token.is_empty()).map(Exposed::new),
@@ -243,7 +243,7 @@ fn of_container(body: &[u8], now: Instant) -> Result<Issued, Error> {
 }
 
 /// Keys until this instant; a quarter of an hour, if it is not told or has passed by our clock.
-fn issued(keys: AwsKeys, expiration: Option<&str>, now: Instant) -> Issued {
+fn issued(keys: SigningKeys, expiration: Option<&str>, now: Instant) -> Issued {
     let lifetime = expiration.and_then(until).unwrap_or(Duration::from_mins(15));
     Issued::new(Credential::Aws(keys), now, Some(lifetime))
 }
@@ -259,18 +259,19 @@ mod tests {
                 vars.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned())
             };
             match environment("eu-west-1", &var).unwrap() {
-                Source::Local(Local { from: LocalSource::Keys { session_token, .. }, .. }) => {
+                AwsKeySource::Local(Local { from: LocalSource::Keys { session_token, .. }, .. }) => {
                     format!("keys {}", session_token.is_some())
                 }
-                Source::Local(Local { from: LocalSource::Profile(file), .. }) => {
+                AwsKeySource::Local(Local { from: LocalSource::Profile(file), .. }) => {
                     file.latest().as_ref().clone().unwrap_err().to_string()
                 }
-                Source::Remote(Remote {
-                    from: RemoteSource::WebIdentity { role_arn, sts_url, .. }, ..
+                AwsKeySource::Remote(Remote {
+                    from: RemoteSource::WebIdentity { role_arn, sts_url, .. },
+                    ..
                 }) => {
                     format!("{role_arn} {sts_url}")
                 }
-                Source::Remote(Remote { from: RemoteSource::Container { url, token }, .. }) => {
+                AwsKeySource::Remote(Remote { from: RemoteSource::Container { url, token }, .. }) => {
                     format!("{url} {}", token.is_some())
                 }
             }

@@ -1,7 +1,7 @@
 //! The shared credentials file of AWS: keys under the name of a profile.
 
 use super::Error;
-use super::aws::AwsKeys;
+use super::aws::SigningKeys;
 use crate::secret::Exposed;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ pub(super) fn usual_file() -> Option<PathBuf> {
 }
 
 /// The keys of a profile.
-pub(super) fn keys(text: &str, profile: &str, path: &Path) -> Result<AwsKeys, Error> {
+pub(super) fn keys(text: &str, profile: &str, path: &Path) -> Result<SigningKeys, Error> {
     let file = path.display();
     let section =
         section(text, profile).ok_or_else(|| Error::new(format!("{file} has no profile \"{profile}\"")))?;
@@ -27,7 +27,7 @@ pub(super) fn keys(text: &str, profile: &str, path: &Path) -> Result<AwsKeys, Er
             Error::new(format!("the profile \"{profile}\" in {file} has no `{key}`{hint}"))
         })
     };
-    Ok(AwsKeys {
+    Ok(SigningKeys {
         access_key_id: needed("aws_access_key_id")?.expose().to_owned(),
         secret_access_key: needed("aws_secret_access_key")?,
         session_token: value("aws_session_token").map(Exposed::new),
@@ -64,7 +64,7 @@ mod tests {
                         [profile work]\n aws_access_key_id=AKIA2\n; no\n aws_secret_access_key = s2\n\
                         aws_session_token = t2\n[sso]\nsso_session = x\n";
 
-    fn of(profile: &str) -> Result<AwsKeys, String> {
+    fn of(profile: &str) -> Result<SigningKeys, String> {
         keys(TEXT, profile, Path::new("/c")).map_err(|error| error.to_string())
     }
 

@@ -32,19 +32,19 @@ pub(super) trait Fetch: Send + Sync + 'static {
 }
 
 /// Credentials, and the task that renews them.
-pub(super) struct Keeper {
-    shared: Arc<Shared>,
+pub(super) struct CredentialRenewer {
+    shared: Arc<RenewerShared>,
     _task: AbortOnDropHandle<()>,
 }
 
-struct Shared {
-    state: watch::Sender<State>,
+struct RenewerShared {
+    state: watch::Sender<RenewalState>,
     target: Arc<str>,
 }
 
 /// What there is.
 #[derive(Clone, Default)]
-struct State {
+struct RenewalState {
     /// The latest credentials.
     issued: Option<Arc<Issued>>,
     /// Why the last attempt failed, until one succeeds.
@@ -57,7 +57,7 @@ struct State {
     is_fetching: bool,
 }
 
-impl State {
+impl RenewalState {
     fn usable(&self) -> Option<&Arc<Issued>> {
         self.issued.as_ref().filter(|issued| !self.is_given_up && !issued.has_ended(Instant::now()))
     }
@@ -72,12 +72,12 @@ impl State {
     }
 }
 
-impl Keeper {
+impl CredentialRenewer {
     /// Begins to fetch, on the runtime of the caller.
     pub(super) fn start(fetch: Box<dyn Fetch>, target: Arc<str>) -> Result<Self, SetupError> {
         let runtime = Handle::try_current().map_err(|_| SetupError::NoRuntime)?;
-        let state = watch::Sender::new(State { is_fetching: true, ..State::default() });
-        let shared = Arc::new(Shared { state, target });
+        let state = watch::Sender::new(RenewalState { is_fetching: true, ..RenewalState::default() });
+        let shared = Arc::new(RenewerShared { state, target });
         let task = runtime.spawn(renew(Arc::clone(&shared), fetch));
         Ok(Self { shared, _task: AbortOnDropHandle::new(task) })
     }
@@ -109,7 +109,7 @@ impl Keeper {
 }
 
 /// Fetches again and again. Ends when it is aborted.
-async fn renew(shared: Arc<Shared>, fetch: Box<dyn Fetch>) {
+async fn renew(shared: Arc<RenewerShared>, fetch: Box<dyn Fetch>) {
     let mut failures = 0;
     let mut refusals = 0;
     loop {
@@ -123,7 +123,10 @@ async fn renew(shared: Arc<Shared>, fetch: Box<dyn Fetch>) {
                 }
                 failures = 0;
                 let issued = Arc::new(issued);
-                shared.state.send_replace(State { issued: Some(Arc::clone(&issued)), ..State::default() });
+                shared.state.send_replace(RenewalState {
+                    issued: Some(Arc::clone(&issued)),
+                    ..RenewalState::default()
+                });
                 if used_up(&shared, &issued, refusals).await {
                     refusals = 0;
                 } else {
@@ -149,7 +152,7 @@ async fn renew(shared: Arc<Shared>, fetch: Box<dyn Fetch>) {
 /// Waits until these credentials have to be replaced: shortly before their end (true), or because they were refused.
 /// Those that were refused are given up at once, but not again and again: a target that refuses everything would make
 /// us ask for one token after another.
-async fn used_up(shared: &Shared, issued: &Issued, refusals: u32) -> bool {
+async fn used_up(shared: &RenewerShared, issued: &Issued, refusals: u32) -> bool {
     let ends = async {
         match issued.lifetime {
             Some(lifetime) => sleep(lifetime.saturating_sub((lifetime / 5).min(MAX_AHEAD))).await,

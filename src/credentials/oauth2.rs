@@ -1,10 +1,10 @@
 //! OAuth 2.0 client credentials (RFC 6749, section 4.4).
 
 use super::keeper::Fetch;
-use super::token_client::{Answer, TokenClient, send};
+use super::token_client::{TokenAnswer, TokenClient, send};
 use super::{Credential, Error, Issued, SetupError};
 use crate::plan::{ClientAuth, OAuth2};
-use crate::secret::{Exposed, Origin, Secret};
+use crate::secret::{Exposed, Secret, SecretOrigin};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use futures_util::future::BoxFuture;
@@ -81,9 +81,9 @@ impl Fetch for ClientCredentials {
 /// A secret of its own for a task that outlives a borrow of the plan.
 pub(super) fn again(secret: &Secret) -> Secret {
     Secret::new(match secret.origin() {
-        Origin::Env(name) => Origin::Env(name.clone()),
-        Origin::File(path) => Origin::File(path.clone()),
-        Origin::Literal(value) => Origin::Literal(value.clone()),
+        SecretOrigin::Env(name) => SecretOrigin::Env(name.clone()),
+        SecretOrigin::File(path) => SecretOrigin::File(path.clone()),
+        SecretOrigin::Literal(value) => SecretOrigin::Literal(value.clone()),
     })
 }
 
@@ -93,7 +93,7 @@ pub(super) fn read(secret: &Secret) -> Result<Exposed, Error> {
 }
 
 /// The token in an answer (RFC 6749, section 5.1), which was asked for at `from`.
-pub(super) fn token(answer: &Answer, key: &str, from: Instant) -> Result<Issued, Error> {
+pub(super) fn token(answer: &TokenAnswer, key: &str, from: Instant) -> Result<Issued, Error> {
     let value: Value = serde_json::from_slice(&answer.body)
         .map_err(|_| Error::new("the answer of the token endpoint is no JSON"))?;
     let token = value.get(key).and_then(Value::as_str).filter(|token| !token.is_empty());
@@ -120,7 +120,7 @@ mod tests {
     use super::*;
 
     fn of(body: &str) -> Result<Issued, String> {
-        let answer = Answer { body: body.as_bytes().to_vec() };
+        let answer = TokenAnswer { body: body.as_bytes().to_vec() };
         token(&answer, "access_token", Instant::now()).map_err(|error| error.to_string())
     }
 

@@ -1,10 +1,10 @@
 //! Credentials from a token server on this machine: when they are fetched, by how many requests, and what becomes of
 //! failures. The clock is paused where nothing goes over the network.
 
-use super::keeper::{Fetch, Keeper};
+use super::keeper::{CredentialRenewer, Fetch};
 use super::*;
 use crate::plan::{AwsSource, ClientAuth, Gcp, OAuth2};
-use crate::secret::{Origin, Secret};
+use crate::secret::{Secret, SecretOrigin};
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -12,7 +12,7 @@ use wiremock::matchers::{body_string_contains, header, method, path};
 use wiremock::{Mock, MockServer, Request, ResponseTemplate};
 
 fn secret(text: &str) -> Secret {
-    Secret::new(Origin::Literal(Exposed::new(text)))
+    Secret::new(SecretOrigin::Literal(Exposed::new(text)))
 }
 
 fn seconds(n: u64) -> Duration {
@@ -56,8 +56,8 @@ impl Fetch for Script {
 fn scripted(steps: Vec<Step>) -> (Credentials, Arc<AtomicUsize>) {
     let attempts = Arc::new(AtomicUsize::new(0));
     let script = Script { steps, attempts: Arc::clone(&attempts) };
-    let keeper = Keeper::start(Box::new(script), "t".into()).unwrap();
-    (Credentials(Source::Fetched(keeper)), attempts)
+    let keeper = CredentialRenewer::start(Box::new(script), "t".into()).unwrap();
+    (Credentials(CredentialSource::Fetched(keeper)), attempts)
 }
 
 fn bearer(issued: &Issued) -> String {
@@ -243,7 +243,7 @@ async fn errors_quote_the_server_without_the_secret() {
         "{error}"
     );
     let Auth::OAuth2(mut unset) = oauth2(&server, ClientAuth::Body) else { panic!() };
-    unset.client_secret = Secret::new(Origin::Env("TOKENBEAT_TEST_NOT_SET".into()));
+    unset.client_secret = Secret::new(SecretOrigin::Env("TOKENBEAT_TEST_NOT_SET".into()));
     let error = fetched(&Auth::OAuth2(unset)).await.unwrap_err();
     assert_eq!(error, "the environment variable TOKENBEAT_TEST_NOT_SET is not set");
 }
@@ -324,12 +324,12 @@ async fn keys_of_aws_from_each_source() {
 fn credentials_need_a_runtime_and_other_ways_to_authenticate_none() {
     assert!(Credentials::of(&Auth::Bearer(secret("k")), &"t".into()).unwrap().is_none());
     let script = Script { steps: vec![Step::Fails], attempts: Arc::default() };
-    assert!(matches!(Keeper::start(Box::new(script), "t".into()), Err(SetupError::NoRuntime)));
+    assert!(matches!(CredentialRenewer::start(Box::new(script), "t".into()), Err(SetupError::NoRuntime)));
 }
 
 #[tokio::test]
 async fn nothing_prints_a_credential() {
-    let keys = AwsKeys {
+    let keys = SigningKeys {
         access_key_id: "AKIA".into(),
         secret_access_key: Exposed::new("hunter2"),
         session_token: Some(Exposed::new("hunter3")),

@@ -22,7 +22,7 @@ const FORM: &str = "application/x-www-form-urlencoded";
 pub(super) struct TokenClient(reqwest::Client);
 
 /// An answer with a status of success.
-pub(super) struct Answer {
+pub(super) struct TokenAnswer {
     pub(super) body: Vec<u8>,
 }
 
@@ -62,7 +62,11 @@ impl TokenClient {
 
 /// Sends a request and reads its answer. `hidden` does not stand in the error, if the server quotes it. `from` is where
 /// the credentials come from, for the error.
-pub(super) async fn send(request: RequestBuilder, from: &str, hidden: &[Exposed]) -> Result<Answer, Error> {
+pub(super) async fn send(
+    request: RequestBuilder,
+    from: &str,
+    hidden: &[Exposed],
+) -> Result<TokenAnswer, Error> {
     let broke = |error: reqwest::Error| Error::new(format!("{from} cannot be reached: {}", chain(error)));
     let mut answer = request.send().await.map_err(broke)?;
     let status = answer.status();
@@ -74,7 +78,7 @@ pub(super) async fn send(request: RequestBuilder, from: &str, hidden: &[Exposed]
         body.extend_from_slice(&chunk);
     }
     if status.is_success() {
-        return Ok(Answer { body });
+        return Ok(TokenAnswer { body });
     }
     let said = Redactor::new(hidden.to_vec()).clean(&said(&body));
     let colon = if said.is_empty() { "" } else { ": " };

@@ -1,38 +1,36 @@
 //! The wall clock and the monotonic clock. Schedules are defined in terms of the former, everything else is
 //! measured on the latter.
 
+use crate::event::WallClock;
 use crate::schedule::ClockReading;
 use jiff::{SignedDuration, Timestamp};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use tokio::time::Instant;
 
-/// Reads the wall clock.
-pub type Wall = Arc<dyn Fn() -> Timestamp + Send + Sync>;
-
 /// Returns the system's wall clock.
-pub fn system() -> Wall {
+pub fn system() -> WallClock {
     Arc::new(Timestamp::now)
 }
 
 /// Returns a wall clock that shows `at` now and then advances with the monotonic clock, even a paused one.
-pub fn anchored(at: Timestamp) -> Wall {
+pub fn anchored(at: Timestamp) -> WallClock {
     let start = Instant::now();
     Arc::new(move || later(at, start.elapsed()))
 }
 
 /// Reads both clocks.
-pub(super) fn read(wall: &Wall) -> ClockReading {
+pub(super) fn read(wall: &WallClock) -> ClockReading {
     ClockReading { wall: wall(), monotonic: Instant::now().into_std() }
 }
 
 /// The monotonic instant at which the wall clock will show `at`, unless the clock is set in the meantime.
-pub(super) fn instant_of(wall: &Wall, at: Timestamp) -> Instant {
+pub(super) fn instant_of(wall: &WallClock, at: Timestamp) -> Instant {
     Instant::from_std(read(wall).instant_of(at))
 }
 
 /// What the wall clock shows at a monotonic instant: the inverse of [`instant_of`].
-pub(super) fn shown_at(wall: &Wall, at: Instant) -> Timestamp {
+pub(super) fn shown_at(wall: &WallClock, at: Instant) -> Timestamp {
     let (now, shown) = (Instant::now(), wall());
     let moved = if at >= now { shown.checked_add(at - now) } else { shown.checked_sub(now - at) };
     moved.unwrap_or(shown)

@@ -2,10 +2,10 @@
 //! between. When a stage ends, users finish what they have started.
 
 use super::LOOKAHEAD;
-use super::stage::Stage;
+use super::stage::RunningStage;
 use super::user::{ScenarioUser, UserId};
 use crate::pacing::{self, think, users};
-use crate::plan::{Bounds, Ramp, Think};
+use crate::plan::{Ramp, StageBounds, Think};
 use crate::seed;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -39,9 +39,9 @@ pub(super) struct ClosedLoop {
 /// user waiting for an answer counts as load, so in a stage bounded by requests this is when the last user
 /// receives its last answer.
 pub(super) async fn offer(
-    stage: &Arc<Stage>,
+    stage: &Arc<RunningStage>,
     shape: ClosedLoop,
-    bounds: Bounds,
+    bounds: StageBounds,
     active: oneshot::Sender<Instant>,
 ) -> Option<Instant> {
     let context = stage.context();
@@ -81,7 +81,7 @@ pub(super) async fn offer(
 
 async fn tell_active(
     end: Option<Instant>,
-    bounds: Bounds,
+    bounds: StageBounds,
     users: TaskTracker,
     active: oneshot::Sender<Instant>,
 ) {
@@ -99,7 +99,7 @@ async fn tell_active(
 
 /// How long a user is active, and its think time.
 struct Life {
-    user: pacing::User,
+    user: pacing::PacedUser,
     start: Instant,
     stop: Option<Instant>,
     thinking: Think,
@@ -129,7 +129,7 @@ async fn live(mut user: ScenarioUser, life: Life, quota: Arc<Quota>) {
 
 /// Waits on the runtime's timers until shortly before a due time. Returns false if there will be no more
 /// journeys.
-async fn wait_ahead(stage: &Stage, at: Instant, spent: &CancellationToken) -> bool {
+async fn wait_ahead(stage: &RunningStage, at: Instant, spent: &CancellationToken) -> bool {
     tokio::select! {
         biased;
         () = spent.cancelled() => false,

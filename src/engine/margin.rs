@@ -1,7 +1,7 @@
 //! What the requests of a pair may use beyond their bounds. A gateway may add tokens to a prompt that the client
 //! never sees; how many is learned from the requests that have been settled, and reserved for the next ones.
 
-use super::settle::{Asked, TokenCounts};
+use super::settle::{ReservedAmounts, TokenCounts};
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -48,7 +48,7 @@ impl Drop for OpenRequest<'_> {
 
 impl Margins {
     /// Begins a request.
-    pub(super) fn open(&self, asked: Asked) -> OpenRequest<'_> {
+    pub(super) fn open(&self, asked: ReservedAmounts) -> OpenRequest<'_> {
         let mut learned = self.lock();
         learned.open += 1;
         let seen = learned.input.range(..=size(asked.most.input)).next_back().map(|(_, excess)| *excess);
@@ -60,7 +60,7 @@ impl Margins {
     }
 
     /// Learns from a complete answer. Counts that the server does not report are taken to be within their bounds.
-    pub(super) fn learn(&self, asked: Asked, input: Option<u64>, output: Option<u64>) {
+    pub(super) fn learn(&self, asked: ReservedAmounts, input: Option<u64>, output: Option<u64>) {
         let excess = |used: Option<u64>, most: u64| used.map_or(0, |used| used.saturating_sub(most));
         let mut learned = self.lock();
         let known = learned.input.entry(size(asked.most.input)).or_default();
@@ -85,11 +85,11 @@ const fn next(known: u64, seen: u64) -> u64 {
 mod tests {
     use super::*;
 
-    const fn asked(input: u64) -> Asked {
-        Asked { most: TokenCounts { input, output: 100 }, declared: false }
+    const fn asked(input: u64) -> ReservedAmounts {
+        ReservedAmounts { most: TokenCounts { input, output: 100 }, declared: false }
     }
 
-    fn margin(margins: &Margins, asked: Asked) -> (u64, u64) {
+    fn margin(margins: &Margins, asked: ReservedAmounts) -> (u64, u64) {
         let TokenCounts { input, output } = margins.open(asked).margin;
         (input, output)
     }
@@ -99,7 +99,7 @@ mod tests {
         let margins = Margins::default();
         assert_eq!(margin(&margins, asked(300)), (UNKNOWN, 0));
         assert_eq!(margins.open(asked(300)).known.input, 0);
-        assert_eq!(margin(&margins, Asked { declared: true, ..asked(300) }), (0, 0));
+        assert_eq!(margin(&margins, ReservedAmounts { declared: true, ..asked(300) }), (0, 0));
         margins.learn(asked(300), Some(20), Some(7));
         assert_eq!(margin(&margins, asked(300)), (0, 0));
         // A server that reports nothing teaches nothing.

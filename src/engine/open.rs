@@ -2,12 +2,12 @@
 //! do not accumulate. Each arrival is a new user that plays one journey, whose first request is due on
 //! arrival.
 
-use super::stage::Stage;
+use super::stage::RunningStage;
 use super::user::{ScenarioUser, UserId};
 use super::{LOOKAHEAD, OVERRUN};
 use crate::event::SkipReason;
 use crate::pacing::ArrivalTimes;
-use crate::plan::{Arrivals, Bounds, Ramp};
+use crate::plan::{Arrivals, Ramp, StageBounds};
 use crate::scenario::StageContext;
 use crate::seed;
 use std::sync::Arc;
@@ -21,10 +21,10 @@ const BATCH: u64 = 256;
 /// Offers the requests of an open-loop stage. Returns shortly before the last one is due, with the instant at
 /// which the stage ends; `None` if it was stopped.
 pub(super) async fn offer(
-    stage: &Arc<Stage>,
+    stage: &Arc<RunningStage>,
     rate: Ramp,
     arrivals: Arrivals,
-    bounds: Bounds,
+    bounds: StageBounds,
 ) -> Option<Instant> {
     let seed = seed::hash("stage", &[], &[stage.run.ident.seed, stage.number.into()]);
     let (begins, context) = (stage.begins(), stage.context());
@@ -58,7 +58,7 @@ pub(super) async fn offer(
 }
 
 /// Waits for a permit to prepare another request ahead of time.
-async fn place_ahead(stage: &Stage) -> Option<OwnedSemaphorePermit> {
+async fn place_ahead(stage: &RunningStage) -> Option<OwnedSemaphorePermit> {
     tokio::select! {
         biased;
         () = stage.stopped() => None,
@@ -67,7 +67,7 @@ async fn place_ahead(stage: &Stage) -> Option<OwnedSemaphorePermit> {
 }
 
 /// Creates the user of the nth arrival.
-fn user(stage: &Arc<Stage>, context: &Arc<StageContext>, n: u64) -> ScenarioUser {
+fn user(stage: &Arc<RunningStage>, context: &Arc<StageContext>, n: u64) -> ScenarioUser {
     ScenarioUser::new(Arc::clone(stage), Arc::clone(context), UserId::Arrival(n))
 }
 

@@ -1,7 +1,7 @@
 //! A pair that is being played: its runtime, and its schedule once that is running.
 
 use super::run::PairRuntime;
-use super::scheduler::{self, PairScheduler, Trigger};
+use super::scheduler::{self, PairScheduler, TriggerRequest};
 use futures_util::FutureExt as _;
 use jiff::Timestamp;
 use std::panic::AssertUnwindSafe;
@@ -13,13 +13,13 @@ use tokio_util::sync::CancellationToken;
 #[derive(Clone)]
 pub(super) struct PairHandle {
     pub(super) runtime: Arc<PairRuntime>,
-    pub(super) schedule: Option<Schedule>,
+    pub(super) schedule: Option<RunningSchedule>,
 }
 
 /// A running schedule.
 #[derive(Clone)]
-pub(super) struct Schedule {
-    pub(super) triggers: mpsc::Sender<Trigger>,
+pub(super) struct RunningSchedule {
+    pub(super) triggers: mpsc::Sender<TriggerRequest>,
     /// Cancelled once it has recorded its last fact.
     ended: CancellationToken,
 }
@@ -46,7 +46,7 @@ impl PairHandle {
             }
         };
         loops.spawn_on(task, &handle);
-        self.schedule = Some(Schedule { triggers, ended });
+        self.schedule = Some(RunningSchedule { triggers, ended });
     }
 
     /// Waits for the schedule to end, once its gate has been shut. From then on the pair records only the

@@ -2,7 +2,7 @@
 
 use super::result::Offered;
 use super::run::Run;
-use super::stage::Stage;
+use super::stage::RunningStage;
 use super::{closed, open};
 use crate::event::RunSummary;
 use crate::plan::{self, Shape};
@@ -92,7 +92,7 @@ async fn offer_cycle(
         }
         let end = stage.shape.bounds().time.map(|time| at + time);
         let end = end.map_or(cut, |end| Some(cut.map_or(end, |cut| end.min(cut))));
-        let played = Stage {
+        let played = RunningStage {
             run: Arc::clone(run),
             place: Arc::clone(place),
             index: *index,
@@ -107,7 +107,7 @@ async fn offer_cycle(
     Some(at)
 }
 
-async fn offer_stage(stage: Arc<Stage>, shape: &Shape) -> Option<Instant> {
+async fn offer_stage(stage: Arc<RunningStage>, shape: &Shape) -> Option<Instant> {
     if stage.end.is_some_and(|end| end <= stage.begins()) {
         // A run that joins a cycle skips the stages that are already over.
         return stage.end;

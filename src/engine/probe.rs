@@ -2,7 +2,7 @@
 //! caller. It is subject to the budgets and the in-flight limit like any other request.
 
 use super::run::Start;
-use super::stage::Stage;
+use super::stage::RunningStage;
 use super::user::{ScenarioUser, UserId};
 use super::{Engine, Error};
 use crate::event::{Journey, Outcome, Pair, Request, SeriesKey, SkipReason};
@@ -85,7 +85,8 @@ impl Engine {
         let setup = || Error::Setup(Arc::clone(&pair.profile));
         let run = runtime.probe_into(start, Arc::<Private>::clone(&private));
         let place = runtime.plan.places.first().cloned().ok_or_else(setup)?;
-        let stage = Arc::new(Stage { run, place, index: 0, number: 0, warm_up: false, start: at, end: None });
+        let stage =
+            Arc::new(RunningStage { run, place, index: 0, number: 0, warm_up: false, start: at, end: None });
         // Dropping the future does not lose the outcome: the guards of request and journey record it.
         let asking = async move { drop(tokio::time::timeout(within, ask(stage)).await) };
         // Spawned on the traffic runtime, so that a shutdown waits for it.
@@ -95,7 +96,7 @@ impl Engine {
     }
 }
 
-async fn ask(stage: Arc<Stage>) {
+async fn ask(stage: Arc<RunningStage>) {
     let context = stage.context();
     let mut user = ScenarioUser::new(stage, context, UserId::Arrival(0)).without_think_time();
     // Probes are not scheduled, so the request is due as soon as it is ready.

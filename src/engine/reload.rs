@@ -14,14 +14,14 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 /// A plan that is ready to be played: nothing about it can fail any more.
-pub struct Next {
+pub struct PreparedPlan {
     plan: Arc<Plan>,
     players: Vec<Arc<PairRuntime>>,
 }
 
 /// What changed with a new plan.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Changes {
+pub struct PlanChanges {
     /// Pairs that are new.
     pub added: Vec<Pair>,
     /// Pairs that were removed.
@@ -44,13 +44,13 @@ impl Engine {
         &self,
         plan: Arc<Plan>,
         callers: &HashMap<Arc<str>, Arc<dyn Caller>>,
-    ) -> Result<Next, Error> {
+    ) -> Result<PreparedPlan, Error> {
         let generation = self.generations.fetch_add(1, Ordering::Relaxed) + 1;
         let runtime = |pair: &Arc<PairPlan>| {
             PairRuntime::new(Arc::clone(&self.shared), Arc::clone(pair), callers, generation)
         };
         let players = plan.pairs.iter().map(runtime).collect::<Result<_, _>>()?;
-        Ok(Next { plan, players })
+        Ok(PreparedPlan { plan, players })
     }
 
     /// Switches to another plan. Unchanged pairs keep their schedules and runs, and use the new callers from
@@ -58,13 +58,13 @@ impl Engine {
     /// of stopped runs finish on their own; this does not wait for them.
     ///
     /// Concurrent changes are applied one after the other, in the order in which they were requested.
-    pub async fn change_to(&self, next: Next) -> Changes {
+    pub async fn change_to(&self, next: PreparedPlan) -> PlanChanges {
         let _turn = self.turn.lock().await;
-        let Next { plan, players } = next;
+        let PreparedPlan { plan, players } = next;
         let old = self.lock().handles.clone();
         let mut old: HashMap<Pair, PairHandle> =
             old.into_iter().map(|handle| (handle.runtime.plan.pair.clone(), handle)).collect();
-        let mut changes = Changes::default();
+        let mut changes = PlanChanges::default();
         let mut retired = Vec::new();
         let mut handles = Vec::with_capacity(players.len());
         for runtime in players {

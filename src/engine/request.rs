@@ -3,14 +3,14 @@
 
 use super::in_flight::InFlightPermit;
 use super::margin::OpenRequest;
-use super::settle::{self, Asked};
-use super::stage::Stage;
+use super::settle::{self, ReservedAmounts};
+use super::stage::RunningStage;
 use super::{CANCEL_LEEWAY, OVERRUN};
 use crate::checks::{self, Evidence};
 use crate::client::{Answer, CallOptions, Context};
 use crate::cpu_pool::{self, Unfinished};
 use crate::event::{
-    Exhausted, Failure, Hold, Marks, Outcome, Place, Refusal, Request, SkipReason, Spend, TraceIds,
+    BudgetRefusal, Exhausted, Failure, Hold, Marks, Outcome, Place, Request, SkipReason, Spend, TraceIds,
 };
 use crate::exchange::Call;
 use crate::fact::OfferedRequest;
@@ -71,21 +71,21 @@ pub(super) struct Answered {
 }
 
 /// The result of checking an answer.
-pub(super) struct Judged {
+pub(super) struct JudgedAnswer {
     pub(super) outcome: Outcome,
     pub(super) detail: Option<String>,
     pub(super) failed_checks: Vec<Arc<str>>,
 }
 
 /// What a request holds while it is in flight.
-struct Admitted<'a> {
+struct AdmittedRequest<'a> {
     hold: Hold,
     open: OpenRequest<'a>,
     /// One permit of the target, one of the total.
     _places: (InFlightPermit, InFlightPermit),
 }
 
-impl Stage {
+impl RunningStage {
     /// Offers a request. Returns `None` if the pair has just left the plan; otherwise `first` is called
     /// before the offer is recorded.
     pub(super) fn offer(&self, due: Instant, of: &Prepared, first: impl FnOnce()) -> Option<OfferedRequest> {
@@ -129,7 +129,7 @@ impl Stage {
             }
         };
         let plan = &self.run.runtime.plan;
-        let (asked, asked_output) = (Asked::of(&call), call.output_tokens);
+        let (asked, asked_output) = (ReservedAmounts::of(&call), call.output_tokens);
         let Some(answer) = self.call(call, Context { due, ids, cancel: self.hard().clone(), options }).await
         else {
             // What it may have cost by its bounds stays spent, because the target may charge for it.
@@ -149,7 +149,7 @@ impl Stage {
     }
 
     /// Completes a request with the result of its checks.
-    pub(super) fn close(&self, answered: Answered, judged: Judged) -> Played {
+    pub(super) fn close(&self, answered: Answered, judged: JudgedAnswer) -> Played {
         let Answered { offered, asked_output, answer } = answered;
         let plan = &self.run.runtime.plan;
         self.ended(offered, |request| {
@@ -215,7 +215,7 @@ impl Stage {
     }
 
     /// Acquires what a request needs, starting with what is cheapest to give back.
-    fn admit(&self, due: Instant, call: &Call) -> Result<Admitted<'_>, SkipReason> {
+    fn admit(&self, due: Instant, call: &Call) -> Result<AdmittedRequest<'_>, SkipReason> {
         if Instant::now().saturating_duration_since(due) > OVERRUN {
             self.run.log_skip(SkipReason::Overrun, None);
             return Err(SkipReason::Overrun);
@@ -228,9 +228,9 @@ impl Stage {
             self.run.log_skip(SkipReason::InFlight, None);
             return Err(SkipReason::InFlight);
         };
-        let open = runtime.margins.open(Asked::of(call));
+        let open = runtime.margins.open(ReservedAmounts::of(call));
         match self.reserve(call, &open) {
-            Ok(hold) => Ok(Admitted { hold, open, _places: places }),
+            Ok(hold) => Ok(AdmittedRequest { hold, open, _places: places }),
             Err(exhausted) => {
                 self.run.log_skip(SkipReason::Budget, Some(&exhausted));
                 Err(SkipReason::Budget)
@@ -247,7 +247,7 @@ impl Stage {
         let price = plan.target.price.as_ref();
         let most = settle::most(call, price);
         match ledger.reserve(&plan.pair, most, open.margin.spend(price)) {
-            Err(Exhausted { why: Refusal::Margin, .. }) if open.alone => {
+            Err(Exhausted { why: BudgetRefusal::Margin, .. }) if open.alone => {
                 ledger.reserve(&plan.pair, most, Spend::default())
             }
             reserved => reserved,
@@ -256,7 +256,7 @@ impl Stage {
 
     /// Learns from an answer how far its request was beyond its bounds. A request that failed teaches only what the
     /// server reports.
-    fn learn(&self, asked: Asked, answer: &Answer) {
+    fn learn(&self, asked: ReservedAmounts, answer: &Answer) {
         let (input, output) = settle::reported(answer);
         if answer.outcome == Outcome::Ok || input.is_some() {
             self.run.runtime.margins.learn(asked, input, output);
@@ -319,7 +319,7 @@ pub(super) enum Unchecked {
     Unfinished(Unfinished),
 }
 
-impl Judged {
+impl JudgedAnswer {
     /// The result for an answer whose checks were not completed.
     pub(super) fn not(unchecked: Unchecked, answer: &Answer) -> Self {
         let (failure, why) = match unchecked {
@@ -363,7 +363,7 @@ pub(super) fn is_light(expect: &Expect) -> bool {
 
 /// Checks an answer. Checks apply to complete answers, except that the status of every answer is checked; an
 /// unexpected status is listed among the failed checks, while the client's outcome is kept.
-pub(super) fn judge(expect: &Expect, answer: &Answer) -> Judged {
+pub(super) fn judge(expect: &Expect, answer: &Answer) -> JudgedAnswer {
     let outside = |status: u16| expect.status.as_ref().is_some_and(|set| !set.contains(status));
     let status = answer.observed.status.is_some_and(outside).then(|| STATUS_CHECK.into());
     let mut failed_checks: Vec<Arc<str>> = status.into_iter().collect();
@@ -378,7 +378,7 @@ pub(super) fn judge(expect: &Expect, answer: &Answer) -> Judged {
             (outcome, detail.or_else(|| (!failed_checks.is_empty()).then(said)))
         }
     };
-    Judged { outcome, detail, failed_checks }
+    JudgedAnswer { outcome, detail, failed_checks }
 }
 
 /// An answer in the form that checks and extraction need.
@@ -396,7 +396,7 @@ pub(super) fn evidence(answer: &Answer) -> Evidence<'_> {
 }
 
 /// Completes the record of a request with its answer.
-fn fill(request: &mut Request, answer: Answer, judged: Judged, plan: &PairPlan) {
+fn fill(request: &mut Request, answer: Answer, judged: JudgedAnswer, plan: &PairPlan) {
     request.text_chars = answer.text.chars().count() as u64;
     request.outcome = judged.outcome;
     request.detail = judged.detail;

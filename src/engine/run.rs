@@ -8,7 +8,7 @@ use super::margin::Margins;
 use super::record::Record;
 use super::request::{Sending, Unsendable};
 use super::result::{self, Offered};
-use super::{Error, MAX_AHEAD, Shared, settle};
+use super::{EngineShared, Error, MAX_AHEAD, settle};
 use crate::client::{CallOptions, Caller};
 use crate::event::{Exhausted, Outcome, RunRef, RunSummary, SkipReason, Spend};
 use crate::fact::{Fact, Sink};
@@ -16,7 +16,7 @@ use crate::log_throttle::LogThrottle;
 use crate::plan::{Fingerprint, PairPlan, Step};
 use crate::schedule::{nonce_seed, run_seed};
 use crate::seed::RunSeeds;
-use crate::workload::{self, Number};
+use crate::workload::{self, RequestNumber};
 use jiff::Timestamp;
 use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
@@ -29,7 +29,7 @@ use tokio_util::task::TaskTracker;
 
 /// State shared by all runs of a pair.
 pub(super) struct PairRuntime {
-    pub(super) shared: Arc<Shared>,
+    pub(super) shared: Arc<EngineShared>,
     pub(super) plan: Arc<PairPlan>,
     /// Fingerprint of the pair's configuration; another plan may contain an identical pair.
     pub(super) fingerprint: Fingerprint,
@@ -100,7 +100,7 @@ pub(super) struct Run {
 
 impl PairRuntime {
     pub(super) fn new(
-        shared: Arc<Shared>,
+        shared: Arc<EngineShared>,
         plan: Arc<PairPlan>,
         callers: &HashMap<Arc<str>, Arc<dyn Caller>>,
         generation: u64,
@@ -192,7 +192,12 @@ impl PairRuntime {
     }
 
     /// Picks, builds and encodes a request with fixed prompts.
-    pub(super) fn encode(&self, step: &Step, seeds: RunSeeds, number: Number) -> Result<Sending, Unsendable> {
+    pub(super) fn encode(
+        &self,
+        step: &Step,
+        seeds: RunSeeds,
+        number: RequestNumber,
+    ) -> Result<Sending, Unsendable> {
         let build = || Some(self.caller().prepare(&workload::ask(&self.plan, step, seeds, number)?));
         let call = std::panic::catch_unwind(AssertUnwindSafe(build)).ok().flatten();
         let (status, timeout) = (step.expect.status.clone(), step.timeout);
@@ -206,7 +211,7 @@ impl PairRuntime {
     /// fixed prompts cannot be built.
     pub(super) fn first_costs(&self, seeds: RunSeeds) -> Option<Spend> {
         let price = self.plan.target.price.as_ref();
-        let first = Number { stage: 0, user: None, n: 0 };
+        let first = RequestNumber { stage: 0, user: None, n: 0 };
         let mut least = Spend::default();
         for step in self.plan.profile.scenario.all() {
             let one = if step.is_fixed() {

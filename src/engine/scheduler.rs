@@ -6,7 +6,7 @@ use super::play::play;
 use super::run::{PairRuntime, Start};
 use crate::event::{Pair, RunRef, SkippedRun};
 use crate::fact::Fact;
-use crate::schedule::{Action, Event, RunNumber, ScheduleMachine, StartRun, Timetable};
+use crate::schedule::{RunNumber, ScheduleAction, ScheduleEvent, ScheduleMachine, StartRun, Timetable};
 use jiff::Timestamp;
 use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 pub(super) const TRIGGERS: usize = 8;
 
 /// A request to run a pair now.
-pub(super) struct Trigger {
+pub(super) struct TriggerRequest {
     /// The nominal instant of the run.
     pub(super) nominal: Timestamp,
     pub(super) reply: oneshot::Sender<Triggered>,
@@ -52,34 +52,34 @@ pub(super) struct PairScheduler {
     /// When the state machine next wants to be given the time.
     wake: Option<Instant>,
     /// The run that was started last.
-    current: Option<CurrentRun>,
+    current: Option<StartedRun>,
     /// Why the last run was skipped, if it was.
     skipping: Option<SkippedRun>,
 }
 
 /// A run that was started.
-struct CurrentRun {
+struct StartedRun {
     run: RunNumber,
     /// Cancelled when its last stage has ended.
     offered: CancellationToken,
     /// Cancelled when its last request has ended.
     ended: CancellationToken,
     /// The last event about the run that the state machine was given.
-    told: Option<Event>,
+    told: Option<ScheduleEvent>,
 }
 
-impl CurrentRun {
+impl StartedRun {
     /// Waits for the next event that the state machine has not been given yet: the end of the run's load,
     /// then the end of the run.
-    async fn event(&self) -> Event {
+    async fn event(&self) -> ScheduleEvent {
         match self.told {
             None => {
                 self.offered.cancelled().await;
-                Event::LoadEnded(self.run)
+                ScheduleEvent::LoadEnded(self.run)
             }
-            Some(Event::LoadEnded(_)) => {
+            Some(ScheduleEvent::LoadEnded(_)) => {
                 self.ended.cancelled().await;
-                Event::RunEnded(self.run)
+                ScheduleEvent::RunEnded(self.run)
             }
             Some(_) => std::future::pending().await,
         }
@@ -96,7 +96,7 @@ impl PairScheduler {
     }
 
     /// Runs until the engine stops. A run that begins immediately gets this nominal instant.
-    pub(super) async fn run(mut self, nominal: Timestamp, triggers: mpsc::Receiver<Trigger>) {
+    pub(super) async fn run(mut self, nominal: Timestamp, triggers: mpsc::Receiver<TriggerRequest>) {
         let stop = self.runtime.gate.stop.clone();
         tokio::select! {
             biased;
@@ -105,8 +105,8 @@ impl PairScheduler {
         }
     }
 
-    async fn serve(&mut self, nominal: Timestamp, mut triggers: mpsc::Receiver<Trigger>) {
-        self.feed(Event::Begin { nominal });
+    async fn serve(&mut self, nominal: Timestamp, mut triggers: mpsc::Receiver<TriggerRequest>) {
+        self.feed(ScheduleEvent::Begin { nominal });
         let mut triggers_open = true;
         loop {
             // The end of a run is handled before the passing of time.
@@ -120,7 +120,7 @@ impl PairScheduler {
                 }
                 trigger = triggers.recv(), if triggers_open => match trigger {
                     Some(trigger) => {
-                        let event = Event::Triggered { nominal: trigger.nominal };
+                        let event = ScheduleEvent::Triggered { nominal: trigger.nominal };
                         let what = self.feed(event).unwrap_or(Triggered::Failed);
                         // The caller may be gone.
                         let _ = trigger.reply.send(what);
@@ -128,31 +128,31 @@ impl PairScheduler {
                     None => triggers_open = false,
                 },
                 () = sleep_until(self.wake) => {
-                    self.feed(Event::Time);
+                    self.feed(ScheduleEvent::Time);
                 }
             }
         }
     }
 
     /// Feeds an event to the state machine and carries out its decisions. Returns what became of the last run
-    /// that they were about; for [`Event::Triggered`], that is the run that was requested.
-    fn feed(&mut self, event: Event) -> Option<Triggered> {
+    /// that they were about; for [`ScheduleEvent::Triggered`], that is the run that was requested.
+    fn feed(&mut self, event: ScheduleEvent) -> Option<Triggered> {
         let now = clock::read(&self.runtime.shared.wall);
         let step = self.machine.step(now, event);
         self.wake = step.wake.map(Instant::from_std);
         let mut result = None;
         for action in step.actions {
             match action {
-                Action::Start(start) => {
+                ScheduleAction::Start(start) => {
                     let started = self.start(start);
                     if !matches!(started, Triggered::Started(_)) {
-                        self.feed(Event::NotStarted(start.run));
+                        self.feed(ScheduleEvent::NotStarted(start.run));
                     }
                     result = Some(started);
                 }
-                Action::Queue => result = Some(Triggered::Queued),
-                Action::Skip { reason, count } => result = Some(self.skip(reason, count)),
-                Action::FollowClock(back) => {
+                ScheduleAction::Queue => result = Some(Triggered::Queued),
+                ScheduleAction::Skip { reason, count } => result = Some(self.skip(reason, count)),
+                ScheduleAction::FollowClock(back) => {
                     if let Some(suppressed) = self.runtime.shared.clock_log.line() {
                         let (profile, target) =
                             (&*self.runtime.plan.pair.profile, &*self.runtime.plan.pair.target);
@@ -166,7 +166,7 @@ impl PairScheduler {
                         );
                     }
                 }
-                Action::NextRun(at) => {
+                ScheduleAction::NextRun(at) => {
                     let pair = self.runtime.plan.pair.clone();
                     self.runtime.shared.sink.record(&Fact::NextRun { pair, at: at.map(system_time) });
                 }
@@ -188,7 +188,7 @@ impl PairScheduler {
         let ended = CancellationToken::new();
         let guard = ended.clone().drop_guard();
         let started = Triggered::Started(Arc::clone(&run.ident));
-        self.current = Some(CurrentRun { run: number, offered: run.offered.clone(), ended, told: None });
+        self.current = Some(StartedRun { run: number, offered: run.offered.clone(), ended, told: None });
         let task = async move {
             play(run, None).await;
             drop(guard);
@@ -239,7 +239,7 @@ impl PairScheduler {
     }
 }
 
-async fn run_event(current: Option<&CurrentRun>) -> Event {
+async fn run_event(current: Option<&StartedRun>) -> ScheduleEvent {
     match current {
         Some(current) => current.event().await,
         None => std::future::pending().await,

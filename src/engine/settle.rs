@@ -1,9 +1,9 @@
 //! What a request reserves from the budgets, and what it turns out to have spent. Pure.
 
 use crate::client::Answer;
-use crate::event::{Count, Failure, Outcome, Source, Spend, Tokens};
+use crate::event::{Count, CountSource, Failure, Outcome, Spend, Tokens};
 use crate::exchange::Call;
-use crate::plan::{Action, PairPlan, Price, Step};
+use crate::plan::{PairPlan, Price, Step, StepAction};
 
 /// Output tokens reserved for a request that sets no limit. A model may produce more; the budget then shows
 /// what was spent, and the next reservation is refused.
@@ -42,28 +42,28 @@ impl TokenCounts {
 
 /// The most that a request can cost: all its input at the highest price, and all the output that it allows.
 pub(super) fn most(call: &Call, price: Option<&Price>) -> Spend {
-    Spend { requests: 1, ..Asked::of(call).most.spend(price) }
+    Spend { requests: 1, ..ReservedAmounts::of(call).most.spend(price) }
 }
 
 /// The minimum that a step's request reserves, as far as that is known before it is rendered.
 pub(super) fn least(pair: &PairPlan, step: &Step) -> Spend {
     let (input, output) = match &step.action {
-        Action::Http(http) => (http.reserve.input_tokens, http.reserve.output_tokens),
-        Action::Ask(_) => (0, pair.output_cap(step).unwrap_or(0)),
+        StepAction::Http(http) => (http.reserve.input_tokens, http.reserve.output_tokens),
+        StepAction::Ask(_) => (0, pair.output_cap(step).unwrap_or(0)),
     };
     Spend { requests: 1, ..TokenCounts { input, output }.spend(pair.target.price.as_ref()) }
 }
 
 /// What was reserved for a request, as far as settling it needs to know.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Asked {
+pub(super) struct ReservedAmounts {
     /// Upper bounds, as far as they are known before the request is sent.
     pub(super) most: TokenCounts,
     /// Whether the operator has declared them.
     pub(super) declared: bool,
 }
 
-impl Asked {
+impl ReservedAmounts {
     pub(super) fn of(call: &Call) -> Self {
         let output = call.output_tokens.or(call.most_output_tokens).unwrap_or(OUTPUT_WITHOUT_LIMIT);
         let most = TokenCounts { input: call.most_input_tokens, output };
@@ -84,7 +84,7 @@ impl Asked {
 /// - A request rejected with an error status has spent no tokens.
 /// - Where the server does not report input or output, the reservation of that part stays: a lost answer may
 ///   have been charged in full.
-pub(super) fn actual(answer: &Answer, asked: Asked, price: Option<&Price>) -> Spend {
+pub(super) fn actual(answer: &Answer, asked: ReservedAmounts, price: Option<&Price>) -> Spend {
     if !reached(answer) {
         return Spend::default();
     }
@@ -139,7 +139,7 @@ pub(super) fn reported(answer: &Answer) -> (Option<u64>, Option<u64>) {
 }
 
 fn by_usage(count: Option<Count>) -> Option<u64> {
-    count.filter(|count| count.source == Source::Usage).map(|count| count.n)
+    count.filter(|count| count.source == CountSource::Usage).map(|count| count.n)
 }
 
 #[cfg(test)]
@@ -149,7 +149,8 @@ mod tests {
     use tokio::time::Instant;
 
     const PRICE: Price = Price { input: 2.0, cached_input: Some(1.0), output: 10.0 };
-    const ASKED: Asked = Asked { most: TokenCounts { input: 50, output: 100 }, declared: false };
+    const ASKED: ReservedAmounts =
+        ReservedAmounts { most: TokenCounts { input: 50, output: 100 }, declared: false };
 
     fn answer(outcome: Outcome, status: Option<u16>) -> Answer {
         let now = Instant::now();
@@ -167,7 +168,7 @@ mod tests {
         micros(actual(answer, ASKED, Some(&PRICE)))
     }
 
-    const fn count(n: u64, source: Source) -> Count {
+    const fn count(n: u64, source: CountSource) -> Count {
         Count { n, source }
     }
 
@@ -187,7 +188,10 @@ mod tests {
         assert_eq!(micros(most(&call(None, None), None)), (1, 50 + 16_384, 0.0));
         // An HTTP step declares what it may cost, and that may be nothing.
         assert_eq!(micros(most(&call(None, Some(0)), Some(&PRICE))), (1, 50, 100.0));
-        assert!(Asked::of(&call(None, Some(0))).declared && !Asked::of(&call(Some(1), None)).declared);
+        assert!(
+            ReservedAmounts::of(&call(None, Some(0))).declared
+                && !ReservedAmounts::of(&call(Some(1), None)).declared
+        );
         // A provider may charge more for a prompt that it writes to its cache.
         let dear = Price { input: 2.0, cached_input: Some(3.0), output: 10.0 };
         assert_eq!(micros(most(&call(Some(100), None), Some(&dear))), (1, 150, 1150.0));
@@ -198,9 +202,9 @@ mod tests {
     #[test]
     fn usage_settles_with_cached_input_at_its_price() {
         let mut ok = answer(Outcome::Ok, Some(200));
-        ok.observed.tokens.input = Some(count(30, Source::Usage));
+        ok.observed.tokens.input = Some(count(30, CountSource::Usage));
         ok.observed.tokens.cached_input = Some(10);
-        ok.observed.tokens.output = Some(count(7, Source::Usage));
+        ok.observed.tokens.output = Some(count(7, CountSource::Usage));
         assert_eq!(spent(&ok), (1, 37, 40.0 + 10.0 + 70.0));
     }
 
@@ -209,9 +213,9 @@ mod tests {
         let mut ok = answer(Outcome::Ok, Some(200));
         assert_eq!(spent(&ok), (1, 150, 1100.0));
         // Our own count is not what the provider bills.
-        ok.observed.tokens.output = Some(count(7, Source::Tokenizer));
+        ok.observed.tokens.output = Some(count(7, CountSource::Tokenizer));
         assert_eq!(spent(&ok), (1, 150, 1100.0));
-        ok.observed.tokens.input = Some(count(30, Source::Usage));
+        ok.observed.tokens.input = Some(count(30, CountSource::Usage));
         assert_eq!(spent(&ok), (1, 130, 1060.0));
         assert_eq!(spent(&answer(Outcome::Failed(Failure::Reset), None)), (1, 150, 1100.0));
         assert_eq!(spent(&answer(Outcome::Failed(Failure::Cancelled), None)), (1, 150, 1100.0));
@@ -225,7 +229,7 @@ mod tests {
             assert_eq!(spent(&answer(Outcome::Failed(failure), Some(status))), (1, 0, 0.0));
         }
         let mut billed = answer(Outcome::Failed(Failure::Http5xx), Some(500));
-        billed.observed.tokens.input = Some(count(30, Source::Usage));
+        billed.observed.tokens.input = Some(count(30, CountSource::Usage));
         assert_eq!(spent(&billed), (1, 30, 60.0));
     }
 
@@ -248,7 +252,7 @@ mod tests {
     fn the_record_has_the_cost_of_known_tokens() {
         let mut tokens = Tokens::default();
         assert_eq!(cost(&tokens, Some(&PRICE)), None);
-        tokens.output = Some(count(7, Source::Chunks));
+        tokens.output = Some(count(7, CountSource::Chunks));
         assert_eq!(cost(&tokens, Some(&PRICE)).map(|cost| (cost * 1e6).round()), Some(70.0));
         assert_eq!(cost(&tokens, None), None);
     }

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 const TICK: Duration = Duration::from_secs(1);
 
 /// One stage of a run.
-pub(super) struct Stage {
+pub(super) struct RunningStage {
     pub(super) run: Arc<Run>,
     pub(super) place: Arc<Place>,
     /// Its index in the profile's stages.
@@ -27,7 +27,7 @@ pub(super) struct Stage {
     pub(super) end: Option<Instant>,
 }
 
-impl Stage {
+impl RunningStage {
     /// Returns the state shared by all its users.
     pub(super) fn context(&self) -> Arc<StageContext> {
         let pair = &self.run.runtime.plan;

@@ -19,7 +19,8 @@ use super::dispatch::Timers;
 use super::*;
 use crate::client::{Answer, CallOptions, Context};
 use crate::event::{
-    BudgetUse, Count, Exhausted, Failure, Hold, Journey, Marks, Outcome, Request, SkippedRun, Source, Spend,
+    BudgetUse, Count, CountSource, Exhausted, Failure, Hold, Journey, Marks, Outcome, Request, SkippedRun,
+    Spend,
 };
 use crate::exchange::{Ask, Call};
 use crate::fact::Fact;
@@ -152,8 +153,8 @@ impl Caller for Fake {
             answer.observed.retry_after = script.retry_after;
             answer.body = script.body.map(|body| body.as_bytes().into());
             if let Some((input, output)) = script.usage {
-                answer.observed.tokens.input = Some(Count { n: input, source: Source::Usage });
-                answer.observed.tokens.output = Some(Count { n: output, source: Source::Usage });
+                answer.observed.tokens.input = Some(Count { n: input, source: CountSource::Usage });
+                answer.observed.tokens.output = Some(Count { n: output, source: CountSource::Usage });
             }
             answer
         }
@@ -376,7 +377,7 @@ impl World {
     ) -> Self {
         let jump = Arc::new(Mutex::new(jiff::SignedDuration::ZERO));
         let (steady, jumped) = (anchored(at.parse().unwrap()), Arc::clone(&jump));
-        let wall: Wall = Arc::new(move || steady().checked_add(*jumped.lock().unwrap()).unwrap());
+        let wall: WallClock = Arc::new(move || steady().checked_add(*jumped.lock().unwrap()).unwrap());
         let ledger = Arc::new(state::BudgetLedger::new(plan, Arc::clone(&wall)));
         let facts = Arc::new(Facts { start: Instant::now(), all: Mutex::default() });
         let caller = |target: &Arc<crate::plan::Target>| {

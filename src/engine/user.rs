@@ -1,5 +1,5 @@
 //! A user plays the journeys of a scenario: one request after another, each offered when it is due.
-//! [`Progress`] decides what the user does next; this module does the waiting and carries it out. Requests
+//! [`UserProgress`] decides what the user does next; this module does the waiting and carries it out. Requests
 //! without templates are prepared inline; all other CPU-bound work (rendering, checks, extraction) runs in
 //! the CPU pool.
 
@@ -9,14 +9,14 @@ mod prepare;
 mod render;
 
 use super::request::{Played, Prepared, is_light, judge};
-use super::stage::Stage;
+use super::stage::RunningStage;
 use super::{LOOKAHEAD, clock};
 use crate::event::{Journey, Outcome, SkipReason, TraceIds};
 use crate::fact::OpenJourney;
 use crate::pacing;
-use crate::plan::{Action, Scenario, Step};
+use crate::plan::{Scenario, Step, StepAction};
 use crate::scenario::{
-    JourneyEnd, JourneyStep, Progress, REFUSED_PAUSE, StageContext, User, UserAction, UserEvent,
+    JourneyEnd, JourneyStep, REFUSED_PAUSE, StageContext, UserAction, UserEvent, UserProgress, UserSession,
 };
 use crate::seed;
 use ongoing::{Interruption, OngoingJourney};
@@ -50,16 +50,16 @@ pub(super) enum UserId {
 
 /// A user of a stage.
 pub(super) struct ScenarioUser {
-    stage: Arc<Stage>,
+    stage: Arc<RunningStage>,
     context: Arc<StageContext>,
     id: UserId,
     /// Whether it thinks between its requests, and makes further attempts at those that failed.
     thinks: bool,
-    progress: Progress,
+    progress: UserProgress,
     /// What it extracted from answers; created with the first request that has to be rendered. It moves to
     /// the CPU pool along with the work. If that panics, the state is lost and replaced by a fresh one with
     /// the same number.
-    user: Option<Box<User>>,
+    user: Option<Box<UserSession>>,
     /// A request that was prepared ahead.
     ahead: Option<Box<Ahead>>,
 }
@@ -97,12 +97,12 @@ impl UserId {
 
 impl ScenarioUser {
     /// Creates a user that has not done anything yet.
-    pub(super) fn new(stage: Arc<Stage>, context: Arc<StageContext>, id: UserId) -> Self {
-        let progress = Progress::new(&context.scenario);
+    pub(super) fn new(stage: Arc<RunningStage>, context: Arc<StageContext>, id: UserId) -> Self {
+        let progress = UserProgress::new(&context.scenario);
         Self { stage, context, id, thinks: true, progress, user: None, ahead: None }
     }
 
-    pub(super) fn stage(&self) -> &Arc<Stage> {
+    pub(super) fn stage(&self) -> &Arc<RunningStage> {
         &self.stage
     }
 
@@ -361,8 +361,8 @@ impl ScenarioUser {
         let (runtime, step) = (&self.stage.run.runtime, &at.step);
         let place = runtime.plan.step_place(self.stage.index, step.number, made.turn)?;
         let route = match &step.action {
-            Action::Http(http) => Some(Arc::clone(&http.route)),
-            Action::Ask(_) => None,
+            StepAction::Http(http) => Some(Arc::clone(&http.route)),
+            StepAction::Ask(_) => None,
         };
         let ids = match journey {
             Some(journey) => {

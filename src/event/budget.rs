@@ -34,14 +34,14 @@ impl Add for Spend {
 
 /// What a budget applies to.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Scope {
+pub enum BudgetScope {
     /// The whole agent.
     Agent,
     /// One profile, across all its targets.
     Profile(Arc<str>),
 }
 
-impl Scope {
+impl BudgetScope {
     /// The label value: `agent`, or `profile/NAME`.
     pub fn label(&self) -> String {
         match self {
@@ -54,7 +54,7 @@ impl Scope {
 /// What a budget counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, IntoStaticStr, VariantArray)]
 #[strum(serialize_all = "snake_case")]
-pub enum Unit {
+pub enum BudgetUnit {
     /// Requests sent, warm-up included.
     Requests,
     /// Input and output tokens.
@@ -63,7 +63,7 @@ pub enum Unit {
     Cost,
 }
 
-impl Unit {
+impl BudgetUnit {
     /// All units.
     pub const ALL: &'static [Self] = Self::VARIANTS;
 
@@ -77,11 +77,11 @@ impl Unit {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Exhausted {
     /// The budget that refused it.
-    pub scope: Scope,
+    pub scope: BudgetScope,
     /// The unit that was exceeded or could not be recorded.
-    pub unit: Unit,
+    pub unit: BudgetUnit,
     /// Why it was refused.
-    pub why: Refusal,
+    pub why: BudgetRefusal,
     /// When the budget's present period ends, in its time zone.
     pub until: ZonedDateTime,
 }
@@ -89,7 +89,7 @@ pub struct Exhausted {
 /// Why a reservation was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
-pub enum Refusal {
+pub enum BudgetRefusal {
     /// The requested amount does not fit into what is left.
     Spent,
     /// The requested amount would fit, but not with what the request may use beyond it. Requests in flight
@@ -99,7 +99,7 @@ pub enum Refusal {
     Unrecorded,
 }
 
-impl Refusal {
+impl BudgetRefusal {
     /// A word for it.
     pub fn label(self) -> &'static str {
         self.into()
@@ -110,16 +110,16 @@ impl fmt::Display for Exhausted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (unit, scope) = (self.unit.label(), self.scope.label());
         match self.why {
-            Refusal::Spent => {
+            BudgetRefusal::Spent => {
                 let until = self.until.strftime("%Y-%m-%d %H:%M %Q");
                 write!(f, "the {unit} budget of {scope} is spent until {until}")
             }
-            Refusal::Margin => write!(
+            BudgetRefusal::Margin => write!(
                 f,
                 "the {unit} budget of {scope} has no room beside the requests in flight, which may use more than \
                  their bound"
             ),
-            Refusal::Unrecorded => write!(
+            BudgetRefusal::Unrecorded => write!(
                 f,
                 "the {unit} budget of {scope} is on hold: the state file cannot be written, so that what is spent \
                  would be forgotten"
@@ -147,9 +147,9 @@ pub struct Hold {
 #[derive(Clone, Debug, PartialEq)]
 pub struct BudgetUse {
     /// What the budget applies to.
-    pub scope: Scope,
+    pub scope: BudgetScope,
     /// The unit that is counted.
-    pub unit: Unit,
+    pub unit: BudgetUnit,
     /// Amount spent in the current period.
     pub spent: f64,
     /// Amount that the period allows.

@@ -21,7 +21,7 @@ pub struct Phases {
 /// A phase of a connection's set-up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Enum, IntoStaticStr, VariantArray)]
 #[strum(serialize_all = "snake_case")]
-pub enum Phase {
+pub enum ConnectionPhase {
     /// DNS look-up.
     Dns,
     /// TCP connect, including the proxy's tunnel.
@@ -30,7 +30,7 @@ pub enum Phase {
     Tls,
 }
 
-impl Phase {
+impl ConnectionPhase {
     /// All phases, in the order in which they happen.
     pub const ALL: &'static [Self] = Self::VARIANTS;
 
@@ -42,8 +42,12 @@ impl Phase {
 
 impl Phases {
     /// Each phase with its duration, in the order in which they happen.
-    pub fn each(&self) -> [(Phase, Option<Duration>); 3] {
-        [(Phase::Dns, self.dns), (Phase::Connect, self.connect), (Phase::Tls, self.tls)]
+    pub fn each(&self) -> [(ConnectionPhase, Option<Duration>); 3] {
+        [
+            (ConnectionPhase::Dns, self.dns),
+            (ConnectionPhase::Connect, self.connect),
+            (ConnectionPhase::Tls, self.tls),
+        ]
     }
 }
 
@@ -218,7 +222,7 @@ impl Observed {
     /// The server's usage count divided by the tokenizer's count, for the output.
     pub fn token_count_ratio(&self) -> Option<f64> {
         let counted = self.tokens.tokenizer_output.filter(|n| *n > 0)?;
-        let usage = self.tokens.output.filter(|count| count.source == super::Source::Usage)?;
+        let usage = self.tokens.output.filter(|count| count.source == super::CountSource::Usage)?;
         Some(usage.n as f64 / counted as f64)
     }
 }

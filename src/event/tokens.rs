@@ -6,7 +6,7 @@ use strum::{IntoStaticStr, VariantArray};
 /// Where a count comes from, most trusted first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Enum, IntoStaticStr, VariantArray)]
 #[strum(serialize_all = "snake_case")]
-pub enum Source {
+pub enum CountSource {
     /// Reported by the server.
     Usage,
     /// Counted by a tokenizer over the whole text.
@@ -15,7 +15,7 @@ pub enum Source {
     Chunks,
 }
 
-impl Source {
+impl CountSource {
     /// All sources.
     pub const ALL: &'static [Self] = Self::VARIANTS;
 
@@ -51,7 +51,7 @@ pub struct Count {
     /// Number of tokens.
     pub n: u64,
     /// Where the count comes from.
-    pub source: Source,
+    pub source: CountSource,
 }
 
 /// The tokens of one request.
@@ -78,7 +78,7 @@ impl Tokens {
     /// Output tokens that were streamed, that is, output without hidden reasoning. Unknown if the count is an
     /// estimate from chunks, because a chunk is not a token.
     pub fn streamed(&self) -> Option<u64> {
-        let output = self.output.filter(|count| count.source != Source::Chunks)?;
+        let output = self.output.filter(|count| count.source != CountSource::Chunks)?;
         let hidden = if self.reasoning_streamed { 0 } else { self.reasoning.unwrap_or(0) };
         Some(output.n.saturating_sub(hidden))
     }
@@ -101,7 +101,7 @@ mod tests {
     use super::*;
 
     fn usage(n: u64) -> Count {
-        Count { n, source: Source::Usage }
+        Count { n, source: CountSource::Usage }
     }
 
     #[test]
@@ -116,7 +116,7 @@ mod tests {
     fn pace_is_absent_when_unknown_or_short() {
         assert_eq!(Tokens::default().after_first(), None);
         assert_eq!(Tokens { output: Some(usage(1)), ..Tokens::default() }.after_first(), None);
-        let chunks = Some(Count { n: 50, source: Source::Chunks });
+        let chunks = Some(Count { n: 50, source: CountSource::Chunks });
         assert_eq!(Tokens { output: chunks, ..Tokens::default() }.after_first(), None);
         assert_eq!(Tokens { output: Some(usage(10)), ..Tokens::default() }.after_first(), Some(9));
         let first_held_four = Tokens { output: Some(usage(10)), first_event: Some(4), ..Tokens::default() };

@@ -101,7 +101,7 @@ impl Drop for OpenJourney {
 mod tests {
     use super::super::OfferedRequest;
     use super::*;
-    use crate::event::{Count, Pair, RunRef, SeriesKey, Source, TraceIds};
+    use crate::event::{Count, CountSource, Pair, RunRef, SeriesKey, TraceIds};
     use std::sync::Mutex;
     use std::time::SystemTime;
 
@@ -162,7 +162,7 @@ mod tests {
         let ended = offered.finish(|request| {
             request.outcome = Outcome::Ok;
             request.observed.marks.end = at(end);
-            request.observed.tokens.input = Some(Count { n: 5, source: Source::Usage });
+            request.observed.tokens.input = Some(Count { n: 5, source: CountSource::Usage });
             request.cost = Some(0.5);
         });
         ended.unwrap()

@@ -10,10 +10,10 @@ use tokio::time::Instant;
 #[must_use = "an offered request needs an outcome"]
 pub struct OfferedRequest {
     sink: Arc<dyn Sink>,
-    open: Option<Open>,
+    open: Option<UnsettledRequest>,
 }
 
-struct Open {
+struct UnsettledRequest {
     place: Arc<Place>,
     run: Arc<RunRef>,
     seq: u64,
@@ -36,7 +36,10 @@ impl OfferedRequest {
         due: Instant,
     ) -> Self {
         sink.record(&Fact::Offered { place: Arc::clone(&place), warm_up });
-        Self { sink, open: Some(Open { place, run, seq, warm_up, ids, route: None, attempt: 1, due }) }
+        Self {
+            sink,
+            open: Some(UnsettledRequest { place, run, seq, warm_up, ids, route: None, attempt: 1, due }),
+        }
     }
 
     /// Sets the route of a scenario's HTTP step (see [`Request::route`]).
@@ -75,7 +78,7 @@ impl OfferedRequest {
     }
 }
 
-impl Open {
+impl UnsettledRequest {
     fn blank(self, failure: Failure) -> Request {
         let now = Instant::now();
         Request {

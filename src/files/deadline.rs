@@ -51,7 +51,7 @@ pub(super) fn within<T: Send + 'static>(
         return Err(silent("it did not answer before, and still does not"));
     }
     let abandoned = Arc::new(AtomicBool::new(false));
-    let guard = Guard { path: path.to_owned(), abandoned: Arc::clone(&abandoned) };
+    let guard = WorkGuard { path: path.to_owned(), abandoned: Arc::clone(&abandoned) };
     let (sender, receiver) = sync_channel(1);
     threads.spawn_blocking(move || {
         let result = work(&guard.path);
@@ -75,12 +75,12 @@ pub(super) fn within<T: Send + 'static>(
 }
 
 /// Ends with the work on a path.
-struct Guard {
+struct WorkGuard {
     path: PathBuf,
     abandoned: Arc<AtomicBool>,
 }
 
-impl Drop for Guard {
+impl Drop for WorkGuard {
     fn drop(&mut self) {
         let mut overdue = overdue();
         if self.abandoned.load(Ordering::Relaxed)

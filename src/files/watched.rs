@@ -15,16 +15,16 @@ static LOOKS: Semaphore = Semaphore::const_new(8);
 
 /// A value that is made from files. Threads of the module look at the files every second, so whoever asks for the value
 /// never waits for the file system. The looks end when the value is dropped.
-pub struct Watched<T>(Arc<Inner<T>>);
+pub struct Watched<T>(Arc<WatchedState<T>>);
 
-struct Inner<T> {
+struct WatchedState<T> {
     latest: RwLock<Arc<T>>,
-    source: Mutex<Source<T>>,
+    source: Mutex<WatchedSource<T>>,
 }
 
 type Make<T> = Box<dyn FnMut(&T, &mut Files) -> Option<T> + Send>;
 
-struct Source<T> {
+struct WatchedSource<T> {
     /// What the latest value was made from.
     files: Files,
     make: Make<T>,
@@ -38,8 +38,8 @@ impl<T: Send + Sync + 'static> Watched<T> {
         files: Files,
         make: impl FnMut(&T, &mut Files) -> Option<T> + Send + 'static,
     ) -> Self {
-        let source = Mutex::new(Source { files, make: Box::new(make) });
-        let inner = Arc::new(Inner { latest: RwLock::new(Arc::new(first)), source });
+        let source = Mutex::new(WatchedSource { files, make: Box::new(make) });
+        let inner = Arc::new(WatchedState { latest: RwLock::new(Arc::new(first)), source });
         match deadline::threads() {
             Ok(threads) => drop(threads.spawn(keep_looking(Arc::downgrade(&inner)))),
             Err(error) => tracing::error!(%error, "files are not watched, changes of them do not count"),
@@ -59,7 +59,7 @@ impl<T: Send + Sync + 'static> Watched<T> {
     }
 }
 
-impl<T> Inner<T> {
+impl<T> WatchedState<T> {
     fn latest(&self) -> Arc<T> {
         Arc::clone(&self.latest.read().unwrap_or_else(PoisonError::into_inner))
     }
@@ -78,7 +78,7 @@ impl<T> Inner<T> {
     }
 }
 
-async fn keep_looking<T: Send + Sync + 'static>(inner: Weak<Inner<T>>) {
+async fn keep_looking<T: Send + Sync + 'static>(inner: Weak<WatchedState<T>>) {
     loop {
         tokio::time::sleep(LOOK_EVERY).await;
         let turn = LOOKS.acquire().await;

@@ -44,7 +44,7 @@ fn server_sent_events() {
     ];
     Fuzz { name: "sse", seeds: seeds("tests/streams", &["sse"]), tokens, inputs: 150 }.run(|input| {
         check(input, &|pieces| {
-            let mut decoder = sse::Decoder::new(LIMIT);
+            let mut decoder = sse::SseDecoder::new(LIMIT);
             events(pieces, |piece, take| match piece {
                 Some(bytes) => decoder.push(bytes, take),
                 None => decoder.finish(take),
@@ -59,7 +59,7 @@ fn lines_of_json() {
     let seeds = vec![b"{\"a\":1}\n{\"b\":\"\xc3\xbc\"}\n".to_vec()];
     Fuzz { name: "ndjson", seeds, tokens, inputs: 300 }.run(|input| {
         check(input, &|pieces| {
-            let mut decoder = ndjson::Decoder::new(LIMIT);
+            let mut decoder = ndjson::NdjsonDecoder::new(LIMIT);
             events(pieces, |piece, take| match piece {
                 Some(bytes) => decoder.push(bytes, take),
                 None => decoder.finish(take),

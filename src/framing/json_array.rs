@@ -6,7 +6,7 @@ use super::{Error, Event};
 /// Turns bytes into the items of an array. The items do not depend on how the bytes are split over
 /// [`push`](Self::push) calls. Values that follow each other without an array are items, too.
 #[derive(Debug)]
-pub struct Decoder {
+pub struct JsonArrayDecoder {
     /// The beginning of an incomplete item.
     item: Vec<u8>,
     /// Number of objects and arrays that are open within the item.
@@ -17,7 +17,7 @@ pub struct Decoder {
     failed: Option<Error>,
 }
 
-impl Decoder {
+impl JsonArrayDecoder {
     /// A decoder that holds at most `limit` bytes of one item.
     pub fn new(limit: usize) -> Self {
         Self { item: Vec::new(), depth: 0, in_string: false, escaped: false, limit, failed: None }
@@ -100,7 +100,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn items(pieces: &[&[u8]], limit: usize) -> (Vec<String>, Result<(), Error>) {
-        let mut decoder = Decoder::new(limit);
+        let mut decoder = JsonArrayDecoder::new(limit);
         let mut items = Vec::new();
         let mut result = Ok(());
         for piece in pieces {
@@ -123,7 +123,7 @@ mod tests {
 
     #[test]
     fn an_item_is_delivered_when_it_is_complete() {
-        let mut decoder = Decoder::new(100);
+        let mut decoder = JsonArrayDecoder::new(100);
         let mut seen = 0;
         decoder.push(b"[{\"a\":1}", |_| seen += 1).unwrap();
         assert_eq!(seen, 1);

@@ -1,7 +1,7 @@
 //! Newline-delimited JSON (<https://github.com/ndjson/ndjson-spec>, also called JSON Lines): one value on each line.
 //! The content of a line is not parsed here.
 //!
-//! [`Decoder::finish`] delivers a last line without a newline, the size of a line is bounded, and blank lines, which
+//! [`NdjsonDecoder::finish`] delivers a last line without a newline, the size of a line is bounded, and blank lines, which
 //! some servers send to keep a connection alive, are not events.
 
 use super::{Error, Event};
@@ -10,7 +10,7 @@ const BOM: &[u8] = b"\xef\xbb\xbf";
 
 /// Turns bytes into lines. The lines do not depend on how the bytes are split over [`push`](Self::push) calls.
 #[derive(Debug)]
-pub struct Decoder {
+pub struct NdjsonDecoder {
     /// The beginning of an incomplete line.
     line: Vec<u8>,
     /// No line has ended yet: a byte order mark may precede the first.
@@ -19,7 +19,7 @@ pub struct Decoder {
     failed: Option<Error>,
 }
 
-impl Decoder {
+impl NdjsonDecoder {
     /// Number of bytes that it holds of what is incomplete.
     pub fn buffered(&self) -> usize {
         self.line.capacity()
@@ -110,7 +110,7 @@ mod tests {
         pieces: impl IntoIterator<Item = &'a [u8]>,
         limit: usize,
     ) -> (Vec<String>, Result<(), Error>) {
-        let mut decoder = Decoder::new(limit);
+        let mut decoder = NdjsonDecoder::new(limit);
         let mut lines = Vec::new();
         let mut each = |event: Event<'_>| {
             assert_eq!(event.name, None);
@@ -172,7 +172,7 @@ mod tests {
 
     #[test]
     fn invalid_utf8_is_an_error_and_stays_one() {
-        let mut decoder = Decoder::new(64);
+        let mut decoder = NdjsonDecoder::new(64);
         let mut seen = 0;
         assert_eq!(decoder.push(b"1\n\xff\n2\n", |_| seen += 1), Err(Error::NotUtf8));
         assert_eq!(decoder.push(b"3\n", |_| seen += 1), Err(Error::NotUtf8));
@@ -182,7 +182,7 @@ mod tests {
 
     #[test]
     fn after_its_end_a_new_stream_may_start() {
-        let mut decoder = Decoder::new(64);
+        let mut decoder = NdjsonDecoder::new(64);
         let mut seen = Vec::new();
         for text in ["\u{feff}1", "\u{feff}2\n"] {
             decoder.push(text.as_bytes(), |event| seen.push(event.data.to_owned())).unwrap();

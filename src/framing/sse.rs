@@ -1,6 +1,6 @@
 //! Server-sent events (<https://html.spec.whatwg.org/multipage/server-sent-events.html#parsing-an-event-stream>).
 //!
-//! There are deviations from the standard, because of existing servers. [`Decoder::finish`] delivers a last event that
+//! There are deviations from the standard, because of existing servers. [`SseDecoder::finish`] delivers a last event that
 //! no blank line ended. An event that has a name and no data is delivered. JSON that stands in the stream without
 //! `data:`, as some servers write an error, is an event. The size of an event is bounded. `id` and `retry` are for
 //! browsers that reconnect; they are ignored.
@@ -8,12 +8,12 @@
 use super::{Error, Event};
 
 const BOM: &[u8] = b"\xef\xbb\xbf";
-/// Maximum length in bytes of a line that [`Decoder::unknown`] keeps.
+/// Maximum length in bytes of a line that [`SseDecoder::unknown`] keeps.
 const MAX_UNKNOWN: usize = 512;
 
 /// Turns bytes into events. The events do not depend on how the bytes are split over [`push`](Self::push) calls.
 #[derive(Debug)]
-pub struct Decoder {
+pub struct SseDecoder {
     /// The beginning of an incomplete line.
     line: Vec<u8>,
     /// Data of the current event so far; its lines joined by LF.
@@ -34,7 +34,7 @@ pub struct Decoder {
     failed: Option<Error>,
 }
 
-impl Decoder {
+impl SseDecoder {
     /// Number of bytes that it holds of what is incomplete.
     pub fn buffered(&self) -> usize {
         self.line.capacity() + self.data.capacity() + self.name.capacity() + self.bare.capacity()
@@ -276,7 +276,7 @@ mod tests {
         pieces: impl IntoIterator<Item = &'a [u8]>,
         limit: usize,
     ) -> (Vec<Owned>, Result<(), Error>) {
-        let mut decoder = Decoder::new(limit);
+        let mut decoder = SseDecoder::new(limit);
         let mut events = Vec::new();
         let mut each = |event: Event<'_>| events.push((event.name.map(str::to_owned), event.data.to_owned()));
         let mut result = Ok(());
@@ -312,7 +312,7 @@ mod tests {
 
     #[test]
     fn trap_09_a_lone_cr_does_not_wait_for_more_bytes() {
-        let mut decoder = Decoder::new(64);
+        let mut decoder = SseDecoder::new(64);
         let mut seen = Vec::new();
         decoder.push(b"data: a\r\r", |event| seen.push(event.data.to_owned())).unwrap();
         assert_eq!(seen, ["a"]);
@@ -352,7 +352,7 @@ mod tests {
 
     #[test]
     fn a_line_that_no_event_stream_has_is_kept_for_messages() {
-        let mut decoder = Decoder::new(1000);
+        let mut decoder = SseDecoder::new(1000);
         decoder.push(b"id: 7\n: ping\ndata: a\n\n", |_| {}).unwrap();
         assert_eq!(decoder.unknown(), None);
         decoder.push(b"Internal Server Error\nmore\n", |_| {}).unwrap();
@@ -391,7 +391,7 @@ mod tests {
 
     #[test]
     fn invalid_utf8_is_an_error_and_stays_one() {
-        let mut decoder = Decoder::new(64);
+        let mut decoder = SseDecoder::new(64);
         let mut seen = 0;
         assert_eq!(decoder.push(b"data: a\n\ndata: \xff\n\ndata: b\n\n", |_| seen += 1), Err(Error::NotUtf8));
         assert_eq!(seen, 1);

@@ -1,7 +1,7 @@
 //! Open-loop arrivals. They are drawn in unit-rate time, where one request per unit is due on average, and mapped to
 //! real time by inverting the cumulative rate, so that any spread can be combined with any shape.
 
-use crate::plan::{Arrivals, Bounds, Ramp};
+use crate::plan::{Arrivals, Ramp, StageBounds};
 use crate::seed;
 use rand::Rng as _;
 use rand_chacha::ChaCha8Rng;
@@ -40,7 +40,7 @@ struct Cumulative {
 
 impl ArrivalTimes {
     /// The arrivals of a stage with these requests per second. A rate that is not positive has no arrivals.
-    pub fn new(rate: Ramp, arrivals: Arrivals, bounds: Bounds, seed: u64) -> Self {
+    pub fn new(rate: Ramp, arrivals: Arrivals, bounds: StageBounds, seed: u64) -> Self {
         let seconds = bounds.time.map(|time| time.as_secs_f64());
         let rate = Cumulative {
             from: rate.from.max(0.0),

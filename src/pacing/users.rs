@@ -5,7 +5,7 @@ use std::time::Duration;
 
 /// One user of a stage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct User {
+pub struct PacedUser {
     /// Its number, from 0.
     pub index: u32,
     /// When it sends its first request, as an offset from the start of the stage.
@@ -17,7 +17,7 @@ pub struct User {
 /// The users of a stage of this length, in order of their number: user k is active while the ramp is at k + 1 or above,
 /// and user 0 always is. Without a length there is no ramp, and all users are active from the start. The initial users
 /// start one after another, evenly spread over `spawn`: of n users, user k starts at `spawn * k / n`.
-pub fn users(ramp: Ramp, time: Option<Duration>, spawn: Duration) -> impl Iterator<Item = User> {
+pub fn users(ramp: Ramp, time: Option<Duration>, spawn: Duration) -> impl Iterator<Item = PacedUser> {
     let seconds = time.map_or(0.0, |time| time.as_secs_f64());
     let Ramp { from, to } = if seconds > 0.0 { ramp } else { Ramp { from: ramp.from, to: ramp.from } };
     // A tolerance of a billionth, so that a ramp computed elsewhere loses no user to rounding.
@@ -35,7 +35,7 @@ pub fn users(ramp: Ramp, time: Option<Duration>, spawn: Duration) -> impl Iterat
             let level = f64::from(index) + 1.0 - 1e-9;
             let there = |users: f64| index == 0 || users >= level;
             let spawned = || spawn.mul_f64(f64::from(index) / at_start);
-            User {
+            PacedUser {
                 index,
                 start: if there(from) { spawned() } else { crossing(f64::from(index) + 1.0) },
                 stop: if there(to) { None } else { Some(crossing(f64::from(index) + 1.0)) },

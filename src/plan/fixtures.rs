@@ -3,7 +3,7 @@
 //! whole config are expected on the first line.
 
 use super::load;
-use crate::config::{Located, Position, Source};
+use crate::config::{ConfigSource, Located, Position};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
@@ -40,7 +40,7 @@ fn finding(sign: char, located: &Located) -> Finding {
 
 /// What is reported about a file. Warnings of a config that has errors are not shown, as for an operator.
 fn actual(path: &Path) -> BTreeSet<Finding> {
-    match load(&[Source::Path(path.to_owned())], []) {
+    match load(&[ConfigSource::Path(path.to_owned())], []) {
         Ok(loaded) => loaded.warnings.iter().map(|warning| finding('?', warning)).collect(),
         Err(errors) => errors.iter().map(|error| finding('!', error)).collect(),
     }
@@ -102,7 +102,7 @@ fn shipped() -> tempfile::TempDir {
 fn the_default_config_is_right_and_needs_nothing() {
     let path = shipped();
     let loaded =
-        load(&[Source::Path(path.path().join("tokenbeat.yaml"))], []).unwrap_or_else(|e| panic!("{e}"));
+        load(&[ConfigSource::Path(path.path().join("tokenbeat.yaml"))], []).unwrap_or_else(|e| panic!("{e}"));
     assert_eq!(loaded.warnings, []);
     let requests = crate::plan::forecast(&loaded.plan, jiff::Timestamp::UNIX_EPOCH, &|_, _| None)
         .total
@@ -122,7 +122,8 @@ fn right_configs(folder: &Path) -> String {
         if path.extension().is_none_or(|extension| extension != "yaml") {
             continue;
         }
-        let loaded = load(&[Source::Path(path.clone())], []).unwrap_or_else(|errors| panic!("{errors}"));
+        let loaded =
+            load(&[ConfigSource::Path(path.clone())], []).unwrap_or_else(|errors| panic!("{errors}"));
         assert!(!loaded.plan.pairs.is_empty(), "{} does nothing", path.display());
         for warning in &loaded.warnings {
             // The examples are checked where their secrets do not exist; nothing else may look wrong.
@@ -147,10 +148,10 @@ fn every_example_is_right() {
 #[test]
 fn the_chat_of_the_examples_is_the_one_of_the_guide() {
     let copy = shipped();
-    let loaded =
-        load(&[Source::Path(copy.path().join("examples/chat.yaml"))], []).unwrap_or_else(|e| panic!("{e}"));
+    let loaded = load(&[ConfigSource::Path(copy.path().join("examples/chat.yaml"))], [])
+        .unwrap_or_else(|e| panic!("{e}"));
     let pair = &loaded.plan.pairs[0];
-    let crate::plan::Action::Ask(ask) = &pair.profile.scenario.steps[0].action else {
+    let crate::plan::StepAction::Ask(ask) = &pair.profile.scenario.steps[0].action else {
         panic!("a model call")
     };
     let crate::plan::AskText::Fixed { prompts, .. } = &ask.text else { panic!("fixed prompts") };
@@ -189,7 +190,7 @@ fn no_secret_is_in_a_plan_or_in_what_is_wrong_with_it() {
     assert_eq!(loaded.plan.pairs.len(), 7);
 }
 
-fn load_text(path: &Path, text: &str) -> Result<crate::plan::Loaded, crate::config::Errors> {
+fn load_text(path: &Path, text: &str) -> Result<crate::plan::LoadedPlan, crate::config::Errors> {
     std::fs::write(path, text).unwrap();
-    load(&[Source::Path(path.to_owned())], [])
+    load(&[ConfigSource::Path(path.to_owned())], [])
 }

@@ -12,7 +12,7 @@ mod starts;
 pub use journey::{Count, InputTokens};
 pub use outlook::{Outlook, outlooks};
 
-use super::{Arrivals, Bounds, PairPlan, Plan, Price, Ramp, Schedule, Stage, Trigger};
+use super::{Arrivals, PairPlan, Plan, Price, Ramp, Schedule, Stage, StageBounds, Trigger};
 use super::{next_occurrence, run_time};
 use crate::event::Pair;
 use jiff::{SignedDuration, Timestamp};
@@ -249,12 +249,12 @@ pub fn forecast(plan: &Plan, now: Timestamp, count: Count<'_>) -> Forecast {
 
 /// Input and output tokens.
 #[derive(Clone, Copy, Debug)]
-struct Tokens {
+struct TokenForecast {
     input: Amount,
     output: Amount,
 }
 
-impl Tokens {
+impl TokenForecast {
     const ZERO: Self = Self { input: Amount::ZERO, output: Amount::ZERO };
 
     fn times(self, times: Amount) -> Self {
@@ -262,7 +262,7 @@ impl Tokens {
     }
 }
 
-impl Add for Tokens {
+impl Add for TokenForecast {
     type Output = Self;
 
     fn add(self, other: Self) -> Self {
@@ -295,14 +295,14 @@ fn of_pair(pair: &PairPlan, now: Timestamp, count: Count<'_>) -> PairForecast {
     PairForecast { pair: pair.pair.clone(), run, least, daily, input_tokens: expected.input_tokens }
 }
 
-fn cost(price: Price, tokens: Tokens) -> Amount {
+fn cost(price: Price, tokens: TokenForecast) -> Amount {
     let million = |tokens: Amount, price: f64| tokens.times(Amount::Exact(price / 1e6));
     // A cached token can cost more than a fresh one where a provider charges for writing its cache.
     million(tokens.input, price.input.max(price.cached_input())) + million(tokens.output, price.output)
 }
 
 /// Arrivals of an open loop: the area under its rate.
-fn arrivals_in(rate: Ramp, arrivals: Arrivals, bounds: Bounds, view: View) -> Amount {
+fn arrivals_in(rate: Ramp, arrivals: Arrivals, bounds: StageBounds, view: View) -> Amount {
     let area = bounds.time.map(|time| time.as_secs_f64() * f64::midpoint(rate.from, rate.to));
     match (area, bounds.requests, arrivals) {
         (Some(area), None, Arrivals::Constant) => Amount::Exact(area),
@@ -317,7 +317,7 @@ fn arrivals_in(rate: Ramp, arrivals: Arrivals, bounds: Bounds, view: View) -> Am
 
 /// Users ask as fast as they are answered, so only their think time bounds what they do: one request (or journey)
 /// at the start, and one more after each thought.
-fn turns_of_users(users: f64, think: Duration, bounds: Bounds) -> Amount {
+fn turns_of_users(users: f64, think: Duration, bounds: StageBounds) -> Amount {
     let cap = bounds.requests.map(|cap| cap as f64);
     let by_think = bounds
         .time

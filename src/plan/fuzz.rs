@@ -1,7 +1,7 @@
 //! Hostile configs: loading one ends with a plan, or with errors that each say where they are.
 
 use super::{attempt, forecast, outlooks};
-use crate::config::Source;
+use crate::config::ConfigSource;
 use crate::testing::fuzz::{Fuzz, seeds};
 
 const YAML: &[&str] = &[
@@ -75,7 +75,7 @@ fn load(input: &[u8], extension: &str) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join(format!("config.{extension}"));
     std::fs::write(&path, input).unwrap();
-    match attempt(&[Source::Path(path)], [], &|_| Vec::new()).result {
+    match attempt(&[ConfigSource::Path(path)], [], &|_| Vec::new()).result {
         Ok(loaded) => {
             let now = jiff::Timestamp::UNIX_EPOCH;
             drop(outlooks(&loaded.plan, &forecast(&loaded.plan, now, &|_, _| None), now));

@@ -1,7 +1,7 @@
 //! Configs that are meant to do harm. None of them ends the process, and each error is reported with its place.
 
-use super::{Attempt, attempt, from_yaml};
-use crate::config::Source;
+use super::{PlanLoadAttempt, attempt, from_yaml};
+use crate::config::ConfigSource;
 
 fn said(text: &str) -> String {
     from_yaml(text).err().map(|errors| errors.to_string()).unwrap_or_default()
@@ -153,13 +153,14 @@ fn files_that_are_too_large_are_told_by_name() {
         let keys: String = (0..30_000).map(|k| format!("k{n}x{k}: 1\n")).collect::<Vec<_>>().concat();
         std::fs::write(folder.path().join(format!("{n}.yaml")), keys).unwrap();
     }
-    let all = |sources: &[Source]| {
-        let Attempt { result, files } = attempt(sources, [], &|_| Vec::new());
+    let all = |sources: &[ConfigSource]| {
+        let PlanLoadAttempt { result, files } = attempt(sources, [], &|_| Vec::new());
         assert!(files.paths().count() >= 4);
         result.unwrap_err().to_string()
     };
-    let said = all(&[Source::Path(folder.path().to_owned())]);
+    let said = all(&[ConfigSource::Path(folder.path().to_owned())]);
     assert!(said.contains("holds more than 100000 values in its files"), "{said}");
-    let each: Vec<Source> = (0..4).map(|n| Source::Path(folder.path().join(format!("{n}.yaml")))).collect();
+    let each: Vec<ConfigSource> =
+        (0..4).map(|n| ConfigSource::Path(folder.path().join(format!("{n}.yaml")))).collect();
     assert!(all(&each).contains("has more than 100000 values in all its files together"));
 }

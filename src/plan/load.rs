@@ -1,8 +1,10 @@
 //! From sources to a plan: reports every error of form and of meaning at once, and every warning, each with its place.
 
 use super::{Compiled, Plan, compile};
-use crate::config::{self, Config, Errors, KeyPath, Located, Position, Problem, Reading, Source, Variant};
-use crate::event::{Scope, Unit};
+use crate::config::{
+    self, Config, ConfigSource, Errors, KeyPath, Located, Position, Problem, Reading, Variant,
+};
+use crate::event::{BudgetScope, BudgetUnit};
 use crate::files::Files;
 use crate::limits;
 use std::collections::BTreeMap;
@@ -10,7 +12,7 @@ use std::thread;
 
 /// A plan, and what it was made from.
 #[derive(Debug)]
-pub struct Loaded {
+pub struct LoadedPlan {
     /// The compiled plan.
     pub plan: Plan,
     /// The config, including defaults and environment. Its debug output and its serialised form omit secrets.
@@ -21,19 +23,19 @@ pub struct Loaded {
     pub budgets: BTreeMap<KeyPath, Position>,
 }
 
-impl Loaded {
+impl LoadedPlan {
     /// A warning about the limit of a budget, at its place.
-    pub fn warn_of_budget(&self, scope: &Scope, unit: Unit, message: String) -> Located {
+    pub fn warn_of_budget(&self, scope: &BudgetScope, unit: BudgetUnit, message: String) -> Located {
         let path = limit_path(scope, unit);
         let position = self.budgets.get(&path).cloned().unwrap_or(Position::Nowhere);
         Located { position, path, message }
     }
 }
 
-fn limit_path(scope: &Scope, unit: Unit) -> KeyPath {
+fn limit_path(scope: &BudgetScope, unit: BudgetUnit) -> KeyPath {
     let owner = match scope {
-        Scope::Agent => KeyPath::of(["agent"]),
-        Scope::Profile(name) => KeyPath::of(["profiles", &**name]),
+        BudgetScope::Agent => KeyPath::of(["agent"]),
+        BudgetScope::Profile(name) => KeyPath::of(["profiles", &**name]),
     };
     owner.key("budget").key(unit.label())
 }
@@ -41,15 +43,16 @@ fn limit_path(scope: &Scope, unit: Unit) -> KeyPath {
 /// The keys of every limit that may be written.
 fn limits(config: &Config) -> Vec<KeyPath> {
     let profiles = config.profiles.iter().filter(|(_, profile)| profile.budget.is_some());
-    let scopes = profiles.map(|(name, _)| Scope::Profile(name.as_str().into())).chain([Scope::Agent]);
-    scopes.flat_map(|scope| Unit::ALL.iter().map(move |unit| limit_path(&scope, *unit))).collect()
+    let scopes =
+        profiles.map(|(name, _)| BudgetScope::Profile(name.as_str().into())).chain([BudgetScope::Agent]);
+    scopes.flat_map(|scope| BudgetUnit::ALL.iter().map(move |unit| limit_path(&scope, *unit))).collect()
 }
 
 /// An attempt to load a plan.
 #[derive(Debug)]
-pub struct Attempt {
+pub struct PlanLoadAttempt {
     /// The result.
-    pub result: Result<Loaded, Errors>,
+    pub result: Result<LoadedPlan, Errors>,
     /// Every file that it read or failed to read: as long as they are unchanged, another attempt has the same result.
     pub files: Files,
 }
@@ -61,9 +64,9 @@ pub type Also<'a> = &'a (dyn Fn(&Config) -> Vec<Problem> + Sync);
 ///
 /// An error in one key does not hide errors in other keys, whether of form or of meaning.
 pub fn load(
-    sources: &[Source],
+    sources: &[ConfigSource],
     environment: impl IntoIterator<Item = (String, String)>,
-) -> Result<Loaded, Errors> {
+) -> Result<LoadedPlan, Errors> {
     attempt(sources, environment, &|_| Vec::new()).result
 }
 
@@ -72,14 +75,14 @@ pub fn load(
 /// Runs on a thread with its own stack: parsers recurse, within limits chosen for this stack. A panic there is an error
 /// like any other, so that no config can end a daemon that reloads it.
 pub fn attempt(
-    sources: &[Source],
+    sources: &[ConfigSource],
     environment: impl IntoIterator<Item = (String, String)>,
     also: Also<'_>,
-) -> Attempt {
+) -> PlanLoadAttempt {
     let environment: BTreeMap<String, String> = environment.into_iter().collect();
     on_own_stack(|| judge(sources, &environment, also)).unwrap_or_else(|message| {
         let problem = Problem::new(KeyPath::root(), message);
-        Attempt { result: Err(Errors::only(problem)), files: Files::default() }
+        PlanLoadAttempt { result: Err(Errors::only(problem)), files: Files::default() }
     })
 }
 
@@ -95,7 +98,11 @@ fn on_own_stack<T: Send>(load: impl FnOnce() -> T + Send) -> Result<T, String> {
     })
 }
 
-fn judge(sources: &[Source], environment: &BTreeMap<String, String>, also: Also<'_>) -> Attempt {
+fn judge(
+    sources: &[ConfigSource],
+    environment: &BTreeMap<String, String>,
+    also: Also<'_>,
+) -> PlanLoadAttempt {
     let Reading { mut loaded, mut problems, least, others } = config::read(sources, environment.clone());
     let judge = |Variant { config, broken, changed }: Variant| {
         let mut compiled = compile::compile_beside(&config, &broken, &|name| environment.get(name).cloned());
@@ -135,20 +142,21 @@ fn judge(sources: &[Source], environment: &BTreeMap<String, String>, also: Also<
     let budgets = budgets.collect();
     let result = match Errors::of(problems) {
         Some(errors) => Err(errors),
-        None => Ok(Loaded { plan, warnings: config::sorted(warnings), budgets, config: loaded.config }),
+        None => Ok(LoadedPlan { plan, warnings: config::sorted(warnings), budgets, config: loaded.config }),
     };
-    Attempt { result, files }
+    PlanLoadAttempt { result, files }
 }
 
 /// Loads a plan from YAML text, without the environment. Relative paths are relative to the current directory.
 pub fn from_yaml(text: &str) -> Result<Plan, Errors> {
-    load(&[Source::Text { name: "config".to_owned(), text: text.to_owned() }], []).map(|loaded| loaded.plan)
+    load(&[ConfigSource::Text { name: "config".to_owned(), text: text.to_owned() }], [])
+        .map(|loaded| loaded.plan)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::{Arrivals, Auth, Bound, Bounds, Overlap, Propagate, Ramp, Shape, Think, Trigger};
+    use crate::plan::{Arrivals, Auth, Bound, Overlap, Propagate, Ramp, Shape, StageBounds, Think, Trigger};
     use proptest::prelude::*;
     use serde_json::{Value, json};
     use std::time::Duration;
@@ -177,7 +185,7 @@ mod tests {
         assert_eq!(pair.target.base_url.as_str(), "http://127.0.0.1:8000/v1");
         assert!(matches!(pair.target.auth, Auth::None) && pair.target.propagate == Propagate::W3c);
         assert_eq!(pair.target.timeouts.total, Duration::from_mins(2));
-        let bounds = Bounds { time: None, requests: Some(1) };
+        let bounds = StageBounds { time: None, requests: Some(1) };
         let think = Think { min: Duration::ZERO, max: Duration::ZERO };
         let users = Ramp { from: 1.0, to: 1.0 };
         assert_eq!(pair.profile.stages.len(), 1);
@@ -202,7 +210,7 @@ mod tests {
         assert_eq!(plan.pairs.iter().map(|pair| &*pair.pair.target).collect::<Vec<_>>(), ["u", "t"]);
         let profile = &plan.profiles[0];
         let second = Duration::from_secs(1);
-        let bounds = |seconds, requests| Bounds { time: Some(second * seconds), requests };
+        let bounds = |seconds, requests| StageBounds { time: Some(second * seconds), requests };
         let half = Ramp { from: 0.5, to: 0.5 };
         assert_eq!(
             profile.stages[0].shape,
@@ -236,7 +244,7 @@ mod tests {
             pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
         };
         let load = |text: &str, pairs: &[(&str, &str)]| {
-            let source = Source::Text { name: "config".to_owned(), text: text.to_owned() };
+            let source = ConfigSource::Text { name: "config".to_owned(), text: text.to_owned() };
             load(&[source], environment(pairs))
         };
         let named = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:4318");
@@ -270,7 +278,7 @@ mod tests {
             "conf/b.yaml",
             "profiles: { p: { targets: [t], schedule: { manual: {} }, workload: { prompts: [{ file: ../prompts.txt }] } } }",
         );
-        let sources = [Source::Path(dir.path().join("conf"))];
+        let sources = [ConfigSource::Path(dir.path().join("conf"))];
         let mut failed = attempt(&sources, [], &|_| Vec::new());
         let said = failed.result.err().unwrap().to_string();
         assert!(said.contains("prompts.txt cannot be read"), "{said}");
@@ -332,7 +340,7 @@ mod tests {
              schedule: { manual: {} }, scenario: { data: { people: { file: people.csv } }, steps: [{ name: a, \
              get: '/{{ pick(people).name }}', expect: { schema: { file: schema.json } } }] } } }",
         );
-        let mut loaded = attempt(&[Source::Path(dir.path().join("c.yaml"))], [], &|_| Vec::new());
+        let mut loaded = attempt(&[ConfigSource::Path(dir.path().join("c.yaml"))], [], &|_| Vec::new());
         assert!(loaded.result.is_ok(), "{:?}", loaded.result.err());
         let names = ["c.yaml", "people.csv", "schema.json"].map(|name| dir.path().join(name));
         assert!(loaded.files.paths().eq(names.iter()) && !loaded.files.changed());

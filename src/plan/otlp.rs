@@ -19,7 +19,7 @@ use url::Url;
 /// The section `telemetry.otlp` as it was written. What is `None` is filled from the OpenTelemetry variables of
 /// the environment, then from defaults: see [`resolve()`].
 #[derive(Debug, Default)]
-pub struct Written {
+pub struct OtlpSettings {
     /// Base of the three signals' endpoints.
     pub endpoint: Option<Url>,
     /// Transport.

@@ -1,7 +1,8 @@
 //! A profile: what is sent, when, and what is expected of the answers.
 
 use super::{
-    Action, Objective, Scenario, Schedule, Stage, Step, Target, Think, compose_patches, output_cap, serialize,
+    Objective, Scenario, Schedule, Stage, Step, StepAction, Target, Think, compose_patches, output_cap,
+    serialize,
 };
 use crate::event::{Failure, Pair, Place, SeriesKey, TURNS, turn_bucket};
 use crate::vocabulary::Period;
@@ -121,8 +122,8 @@ impl PairPlan {
     /// Most output tokens of the answer to a step's model call, if anything caps it.
     pub fn output_cap(&self, step: &Step) -> Option<u64> {
         match &step.action {
-            Action::Ask(ask) => output_cap(&self.params(step), ask.output_tokens),
-            Action::Http(_) => None,
+            StepAction::Ask(ask) => output_cap(&self.params(step), ask.output_tokens),
+            StepAction::Http(_) => None,
         }
     }
 
@@ -148,10 +149,10 @@ impl PairPlan {
 }
 
 /// The parameters of a model call: those of the target (`below`), and the step's merged on top.
-pub(super) fn merged_params(action: &Action, below: &Map<String, Value>) -> Map<String, Value> {
+pub(super) fn merged_params(action: &StepAction, below: &Map<String, Value>) -> Map<String, Value> {
     match action {
-        Action::Ask(ask) => compose_patches(below, &ask.params),
-        Action::Http(_) => Map::new(),
+        StepAction::Ask(ask) => compose_patches(below, &ask.params),
+        StepAction::Http(_) => Map::new(),
     }
 }
 

@@ -62,7 +62,7 @@ pub struct Step {
     /// Its number in [`Scenario::all`], from 0.
     pub number: usize,
     /// What is sent.
-    pub action: Action,
+    pub action: StepAction,
     /// Time before it; not before the first step of an iteration, where the stage's counts.
     pub think: Think,
     /// How often it is played in a row; at least once.
@@ -80,7 +80,7 @@ pub struct Step {
 
 /// What a step sends.
 #[derive(Debug, Serialize)]
-pub enum Action {
+pub enum StepAction {
     /// An HTTP request.
     Http(Box<HttpStep>),
     /// A call of the target's dialect.
@@ -100,7 +100,7 @@ pub struct HttpStep {
     #[serde(serialize_with = "serialize::templates")]
     pub headers: Vec<(HeaderName, Template)>,
     /// The body.
-    pub body: Body,
+    pub body: BodyTemplate,
     /// How the answer is read; `None`: any answer is complete at its end.
     pub reading: Option<Arc<AnswerMapping>>,
     /// The most tokens that it may cost.
@@ -111,7 +111,7 @@ pub struct HttpStep {
 
 /// The body of an HTTP request.
 #[derive(Debug, Serialize)]
-pub enum Body {
+pub enum BodyTemplate {
     /// None.
     None,
     /// `application/json`.
@@ -242,7 +242,7 @@ impl Scenario {
         let step = Step {
             name: "".into(),
             number: 0,
-            action: Action::Ask(Box::new(ask)),
+            action: StepAction::Ask(Box::new(ask)),
             think: Think { min: Duration::ZERO, max: Duration::ZERO },
             repeat: 1,
             turns: false,
@@ -276,14 +276,14 @@ impl Scenario {
 impl Step {
     /// Whether nothing in it has to be rendered.
     pub fn is_fixed(&self) -> bool {
-        matches!(&self.action, Action::Ask(ask) if matches!(ask.text, AskText::Fixed { .. }))
+        matches!(&self.action, StepAction::Ask(ask) if matches!(ask.text, AskText::Fixed { .. }))
     }
 
     /// A stream is asked for.
     pub fn streams(&self) -> bool {
         match &self.action {
-            Action::Http(http) => http.reading.as_ref().is_some_and(|reading| reading.is_stream()),
-            Action::Ask(ask) => ask.stream,
+            StepAction::Http(http) => http.reading.as_ref().is_some_and(|reading| reading.is_stream()),
+            StepAction::Ask(ask) => ask.stream,
         }
     }
 }

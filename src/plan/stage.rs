@@ -28,7 +28,7 @@ pub enum Shape {
         #[serde(serialize_with = "serialize::arrivals")]
         arrivals: Arrivals,
         /// When the stage ends.
-        bounds: Bounds,
+        bounds: StageBounds,
     },
     /// Closed loop: each user waits for its answer, thinks, and asks again.
     Users {
@@ -39,13 +39,13 @@ pub enum Shape {
         /// The initial users start one after another, evenly spread over this time.
         spawn: Duration,
         /// When the stage ends.
-        bounds: Bounds,
+        bounds: StageBounds,
     },
 }
 
 impl Shape {
     /// When the stage ends.
-    pub const fn bounds(&self) -> Bounds {
+    pub const fn bounds(&self) -> StageBounds {
         match self {
             Self::Rate { bounds, .. } | Self::Users { bounds, .. } => *bounds,
         }
@@ -54,7 +54,7 @@ impl Shape {
 
 /// When a stage ends: after a time, after a number of requests, or at whichever comes first. At least one is set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub struct Bounds {
+pub struct StageBounds {
     /// Time from the stage's start.
     pub time: Option<Duration>,
     /// Requests offered in the stage.

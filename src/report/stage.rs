@@ -2,8 +2,8 @@
 //! journeys.
 
 use super::lock;
-use super::sums::{self, JourneyTally, Load, Name, Tally};
-use super::view::Stage;
+use super::sums::{self, Load, Name, ReportJourneyTally, ReportTally};
+use super::view::StageReport;
 use crate::event::SeriesKey;
 use crate::plan::{PairPlan, Scenario};
 use std::sync::{Arc, Mutex};
@@ -16,9 +16,9 @@ pub(super) struct StageSummary {
     /// Whether every stage of this name is a warm-up.
     pub(super) warm_up: bool,
     /// Its load and, for a workload, its requests.
-    pub(super) tally: Mutex<Tally>,
+    pub(super) tally: Mutex<ReportTally>,
     /// Its journeys; only with a scenario.
-    pub(super) journeys: Option<Mutex<JourneyTally>>,
+    pub(super) journeys: Option<Mutex<ReportJourneyTally>>,
     /// The steps of the scenario, in order; empty for a workload.
     pub(super) steps: Vec<StepSummary>,
 }
@@ -27,7 +27,7 @@ pub(super) struct StageSummary {
 pub(super) struct StepSummary {
     name: Arc<str>,
     /// A single entry, or one per bucket of turns.
-    pub(super) turns: Vec<(Arc<SeriesKey>, Mutex<Tally>)>,
+    pub(super) turns: Vec<(Arc<SeriesKey>, Mutex<ReportTally>)>,
 }
 
 /// The stages of a pair, with each name once.
@@ -62,7 +62,7 @@ fn steps(plan: &PairPlan, scenario: &Scenario, stage: usize) -> Vec<StepSummary>
 
 impl StageSummary {
     /// The totals of the stage: its requests, the inputs to its throughput, and its journeys.
-    pub(super) fn sum(&self) -> (Tally, Load, Option<JourneyTally>) {
+    pub(super) fn sum(&self) -> (ReportTally, Load, Option<ReportJourneyTally>) {
         let mut sum = lock(&self.tally).clone();
         let mut load = Load::of(&sum);
         for (_, tally) in self.steps.iter().flat_map(|step| &step.turns) {
@@ -74,7 +74,7 @@ impl StageSummary {
         (sum, load, journeys.map(|journeys| lock(journeys).clone()))
     }
 
-    pub(super) fn view(&self) -> Stage {
+    pub(super) fn view(&self) -> StageReport {
         let (sum, load, journeys) = self.sum();
         let name = Name { stage: &self.place.stage, ..Name::default() };
         let mut view = sums::stage(&sum, name, self.warm_up, load);
@@ -86,8 +86,8 @@ impl StageSummary {
 
 impl StepSummary {
     /// `active`: how long load was offered in its stage.
-    fn view(&self, stage: &StageSummary, active: Duration) -> Stage {
-        let (mut sum, mut load) = (Tally::default(), Load::during(active));
+    fn view(&self, stage: &StageSummary, active: Duration) -> StageReport {
+        let (mut sum, mut load) = (ReportTally::default(), Load::during(active));
         let mut turns = Vec::new();
         for (place, tally) in &self.turns {
             let tally = lock(tally);
@@ -101,6 +101,6 @@ impl StepSummary {
             }
         }
         let name = Name { stage: &stage.place.stage, step: &self.name, turn: "" };
-        Stage { parts: turns, ..sums::stage(&sum, name, stage.warm_up, load) }
+        StageReport { parts: turns, ..sums::stage(&sum, name, stage.warm_up, load) }
     }
 }

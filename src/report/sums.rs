@@ -1,20 +1,22 @@
 //! How totals are presented: of a stage, of a part of it, and of all stages together.
 
-use super::view::{Journeys, Objective, Quantiles, Stage, Throughput, Tokens};
-use crate::tally::{self, Judged, Spent};
+use super::view::{
+    DistributionSummary, JourneySummary, ObjectiveResult, StageReport, Throughput, TokenSummary,
+};
+use crate::tally::{self, JudgedCounts, Spent};
 use enum_map::{Enum, EnumMap};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 /// Times with three significant digits.
-type Times = tally::Times<3>;
+type ReportTimes = tally::Times<3>;
 
 /// Requests in a report.
-pub(super) type Tally = tally::Tally<Times>;
+pub(super) type ReportTally = tally::Tally<ReportTimes>;
 
 /// Journeys in a report.
-pub(super) type JourneyTally = tally::JourneyTally<Times>;
+pub(super) type ReportJourneyTally = tally::JourneyTally<ReportTimes>;
 
 /// What totals refer to; a field is empty where they cover more than one.
 #[derive(Clone, Copy, Debug, Default)]
@@ -35,7 +37,7 @@ pub(super) struct Load {
 
 impl Load {
     /// The work in these totals, and the time during which their load was offered.
-    pub(super) fn of(tally: &Tally) -> Self {
+    pub(super) fn of(tally: &ReportTally) -> Self {
         Self {
             input: tally.spent.input_tokens(),
             output: tally.spent.output_tokens(),
@@ -69,14 +71,14 @@ impl Load {
 }
 
 /// Whether anything happened in it.
-pub(super) fn is_used(tally: &Tally) -> bool {
+pub(super) fn is_used(tally: &ReportTally) -> bool {
     tally.offered.measured + tally.all_ended().total() > 0
 }
 
 /// Presents the totals of a stage or a part of it.
-pub(super) fn stage(tally: &Tally, name: Name<'_>, warm_up: bool, load: Load) -> Stage {
+pub(super) fn stage(tally: &ReportTally, name: Name<'_>, warm_up: bool, load: Load) -> StageReport {
     let ended = tally.all_ended();
-    Stage {
+    StageReport {
         stage: name.stage.into(),
         step: name.step.into(),
         turn: name.turn.into(),
@@ -87,12 +89,12 @@ pub(super) fn stage(tally: &Tally, name: Name<'_>, warm_up: bool, load: Load) ->
         failed_checks: tally.failed_checks.clone(),
         warm_up_requests: ended.warm_up,
         availability: tally.availability(),
-        time_to_first_token_seconds: Quantiles::of(&tally.first_token),
-        chunk_gap_seconds: Quantiles::of(&tally.chunk_gap),
-        time_per_output_token_seconds: Quantiles::of(&tally.per_token),
-        request_duration_seconds: Quantiles::of(&tally.duration),
-        response_time_seconds: Quantiles::of(&tally.response_time),
-        dispatch_lag_seconds: Quantiles::of(&tally.dispatch_lag),
+        time_to_first_token_seconds: DistributionSummary::of(&tally.first_token),
+        chunk_gap_seconds: DistributionSummary::of(&tally.chunk_gap),
+        time_per_output_token_seconds: DistributionSummary::of(&tally.per_token),
+        request_duration_seconds: DistributionSummary::of(&tally.duration),
+        response_time_seconds: DistributionSummary::of(&tally.response_time),
+        dispatch_lag_seconds: DistributionSummary::of(&tally.dispatch_lag),
         tokens: tokens(&tally.spent),
         throughput: load.throughput(),
         cost: tally.spent.cost,
@@ -101,13 +103,13 @@ pub(super) fn stage(tally: &Tally, name: Name<'_>, warm_up: bool, load: Load) ->
     }
 }
 
-pub(super) fn journeys(tally: &JourneyTally) -> Journeys {
+pub(super) fn journeys(tally: &ReportJourneyTally) -> JourneySummary {
     let ended: u64 = tally.ended.values().sum();
     let per_journey = |value: f64| (ended > 0).then(|| value / ended as f64);
-    Journeys {
+    JourneySummary {
         ended,
         outcomes: present(&tally.ended, |n| n),
-        duration_seconds: Quantiles::of(&tally.duration),
+        duration_seconds: DistributionSummary::of(&tally.duration),
         input_tokens: tally.input_tokens,
         output_tokens: tally.output_tokens,
         cost: tally.cost,
@@ -118,15 +120,15 @@ pub(super) fn journeys(tally: &JourneyTally) -> Journeys {
 }
 
 /// Presents how often an objective was met.
-pub(super) fn objective(name: &Arc<str>, judged: Judged, objective: Option<f64>) -> Objective {
+pub(super) fn objective(name: &Arc<str>, judged: JudgedCounts, objective: Option<f64>) -> ObjectiveResult {
     let ratio = judged.good_ratio();
     let met = objective.zip(ratio).map(|(objective, ratio)| ratio >= objective);
-    let Judged { events, errors } = judged;
-    Objective { name: Arc::clone(name), events, errors, ratio, objective, met }
+    let JudgedCounts { events, errors } = judged;
+    ObjectiveResult { name: Arc::clone(name), events, errors, ratio, objective, met }
 }
 
-fn tokens(spent: &Spent) -> Tokens {
-    Tokens {
+fn tokens(spent: &Spent) -> TokenSummary {
+    TokenSummary {
         input: present(&spent.input, |n| n),
         output: present(&spent.output, |n| n),
         cached_input: spent.cached_input,

@@ -1,6 +1,6 @@
 //! A summary as tables for a terminal: UTF-8 lines, no colour.
 
-use super::view::{Journeys, Objective, Pair, Quantiles, Report, Stage};
+use super::view::{DistributionSummary, JourneySummary, ObjectiveResult, PairReport, Report, StageReport};
 use comfy_table::presets::UTF8_BORDERS_ONLY;
 use comfy_table::{CellAlignment, Table};
 use std::collections::BTreeMap;
@@ -31,18 +31,18 @@ pub(super) fn render(report: &Report) -> String {
 }
 
 /// The stages with their parts, and the total if it adds anything to a single stage.
-fn rows(pair: &Pair) -> impl Iterator<Item = &Stage> {
+fn rows(pair: &PairReport) -> impl Iterator<Item = &StageReport> {
     let total = (pair.stages.len() > 1).then_some(&pair.total);
     pair.stages.iter().flat_map(with_parts).chain(total)
 }
 
 /// A stage, and its steps, each followed by its turns.
-fn with_parts(stage: &Stage) -> Vec<&Stage> {
+fn with_parts(stage: &StageReport) -> Vec<&StageReport> {
     std::iter::once(stage).chain(stage.parts.iter().flat_map(with_parts)).collect()
 }
 
 /// `steady`, `steady / query`, `steady / talk / turn 3-4`.
-fn name(stage: &Stage) -> String {
+fn name(stage: &StageReport) -> String {
     let turn = if stage.turn.is_empty() { String::new() } else { format!("turn {}", stage.turn) };
     let parts: Vec<&str> =
         [&stage.stage, &stage.step, &*turn].into_iter().filter(|part| !part.is_empty()).collect();
@@ -60,7 +60,7 @@ fn table<const N: usize>(header: [&str; N], left: usize, rows: Vec<[String; N]>)
     table
 }
 
-fn requests(pair: &Pair) -> Table {
+fn requests(pair: &PairReport) -> Table {
     let rows = rows(pair).map(|stage| {
         [
             name(stage),
@@ -75,8 +75,8 @@ fn requests(pair: &Pair) -> Table {
     table(["stage", "offered", "ok", "available", "failed", "skipped", "warm-up"], 1, rows.collect())
 }
 
-fn latency(pair: &Pair) -> Table {
-    let measured: Vec<&Stage> = pair.stages.iter().filter(|stage| !stage.warm_up).collect();
+fn latency(pair: &PairReport) -> Table {
+    let measured: Vec<&StageReport> = pair.stages.iter().filter(|stage| !stage.warm_up).collect();
     let total = (measured.len() > 1).then_some(&pair.total);
     let rows = measured.into_iter().chain(total).flat_map(with_parts).flat_map(|stage| {
         quantities(stage, pair.total.journeys.is_some()).into_iter().map(move |(quantity, quantiles)| {
@@ -89,7 +89,7 @@ fn latency(pair: &Pair) -> Table {
 
 /// The quantities shown for a stage or a part. Requests of different steps have no latency in common except
 /// the prober's own lag. A step shows what it has, and a turn shows what matters in a conversation.
-fn quantities(stage: &Stage, scenario: bool) -> Vec<(&'static str, Option<Quantiles>)> {
+fn quantities(stage: &StageReport, scenario: bool) -> Vec<(&'static str, Option<DistributionSummary>)> {
     let first_token = ("time to first token", stage.time_to_first_token_seconds);
     let duration = ("request duration", stage.request_duration_seconds);
     let lag = ("dispatch lag", stage.dispatch_lag_seconds);
@@ -114,10 +114,10 @@ fn quantities(stage: &Stage, scenario: bool) -> Vec<(&'static str, Option<Quanti
     all
 }
 
-fn journeys(pair: &Pair, currency: &str) -> Table {
+fn journeys(pair: &PairReport, currency: &str) -> Table {
     let total =
         (pair.stages.iter().filter(|stage| stage.journeys.is_some()).count() > 1).then_some(&pair.total);
-    let of = |stage: &Stage| Some(journey_row(stage, stage.journeys.as_ref()?));
+    let of = |stage: &StageReport| Some(journey_row(stage, stage.journeys.as_ref()?));
     let rows = pair.stages.iter().chain(total).filter_map(of);
     let cost = format!("cost/journey ({currency})");
     let header =
@@ -125,7 +125,7 @@ fn journeys(pair: &Pair, currency: &str) -> Table {
     table(header, 1, rows.collect())
 }
 
-fn journey_row(stage: &Stage, journeys: &Journeys) -> [String; 11] {
+fn journey_row(stage: &StageReport, journeys: &JourneySummary) -> [String; 11] {
     let [_, p50, p95, p99, max] = cells(journeys.duration_seconds.as_ref());
     let tokens = |value: Option<f64>| value.map_or_else(absent, |value| format!("{value:.1}"));
     [
@@ -149,7 +149,7 @@ fn failures(outcomes: &BTreeMap<&'static str, u64>) -> String {
 }
 
 /// The failures, including failed checks.
-fn failures_of(stage: &Stage) -> String {
+fn failures_of(stage: &StageReport) -> String {
     let failures = failures(&stage.requests);
     if stage.failed_checks.is_empty() {
         return failures;
@@ -158,16 +158,16 @@ fn failures_of(stage: &Stage) -> String {
     format!("{failures} ({})", checks.join(", "))
 }
 
-fn cells(quantiles: Option<&Quantiles>) -> [String; 5] {
+fn cells(quantiles: Option<&DistributionSummary>) -> [String; 5] {
     match quantiles {
-        Some(Quantiles { count, p50, p95, p99, max }) => {
+        Some(DistributionSummary { count, p50, p95, p99, max }) => {
             [count.to_string(), seconds(*p50), seconds(*p95), seconds(*p99), seconds(*max)]
         }
         None => ["0".to_owned(), absent(), absent(), absent(), absent()],
     }
 }
 
-fn tokens(pair: &Pair, currency: &str) -> Table {
+fn tokens(pair: &PairReport, currency: &str) -> Table {
     let rows = rows(pair).map(|stage| {
         let per_second = |value: Option<f64>| value.map_or_else(absent, |value| format!("{value:.1}"));
         let throughput = stage.throughput.as_ref();
@@ -188,7 +188,7 @@ fn tokens(pair: &Pair, currency: &str) -> Table {
     table(header, 1, rows.collect())
 }
 
-fn objectives(objectives: &[Objective]) -> Table {
+fn objectives(objectives: &[ObjectiveResult]) -> Table {
     let rows = objectives.iter().map(|it| {
         let verdict = match it.met {
             Some(true) => "met",

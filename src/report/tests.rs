@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::event::Place;
-use crate::event::{Count, Failure, Outcome, RunResult, RunSummary, SkipReason, Source, Verdict};
+use crate::event::{Count, CountSource, Failure, Outcome, RunResult, RunSummary, SkipReason, Verdict};
 use crate::testing::{
     answer, offer, plan, play, profile, rag_plan, rag_plan_of, run, small_plan, stage, step_place, travel,
 };
@@ -56,7 +56,7 @@ fn requests_latency_tokens_and_cost_are_summed_up() {
         play(&fixture.sink, steady, Outcome::Ok, |_| {});
     }
     play(&fixture.sink, steady, Outcome::Failed(Failure::Reset), |request| {
-        request.observed.tokens.output = Some(Count { n: 4, source: Source::Chunks });
+        request.observed.tokens.output = Some(Count { n: 4, source: CountSource::Chunks });
     });
     play(&fixture.sink, steady, Outcome::Failed(Failure::Internal), |request| request.cost = None);
     offer(&fixture.sink, steady, false).skip(SkipReason::Budget);

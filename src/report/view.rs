@@ -12,12 +12,12 @@ pub struct Report {
     /// Currency of every cost.
     pub currency: Arc<str>,
     /// One entry for each profile with each of its targets.
-    pub pairs: Vec<Pair>,
+    pub pairs: Vec<PairReport>,
 }
 
 /// A profile against a target.
 #[derive(Clone, Debug, Serialize)]
-pub struct Pair {
+pub struct PairReport {
     /// The profile.
     pub profile: Arc<str>,
     /// The target.
@@ -29,16 +29,16 @@ pub struct Pair {
     /// The last runs, newest first.
     pub runs: Vec<RunView>,
     /// The objectives, followed by `all`, which is goodput.
-    pub objectives: Vec<Objective>,
+    pub objectives: Vec<ObjectiveResult>,
     /// All stages together.
-    pub total: Stage,
+    pub total: StageReport,
     /// The individual stages; stages of the same name are merged.
-    pub stages: Vec<Stage>,
+    pub stages: Vec<StageReport>,
 }
 
 /// The result for an objective.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Objective {
+pub struct ObjectiveResult {
     /// Its name.
     pub name: Arc<str>,
     /// Number of requests judged.
@@ -55,7 +55,7 @@ pub struct Objective {
 
 /// A stage, a step of a stage, a turn of a step, or all stages.
 #[derive(Clone, Debug, Serialize)]
-pub struct Stage {
+pub struct StageReport {
     /// The stage's name; empty if it has none.
     pub stage: Arc<str>,
     /// The step of a scenario; empty if more than one is covered.
@@ -77,39 +77,39 @@ pub struct Stage {
     /// Number of `ok` divided by the number of requests that judge the target; absent if there are none.
     pub availability: Option<f64>,
     /// Time to first token of streamed answers that completed.
-    pub time_to_first_token_seconds: Option<Quantiles>,
+    pub time_to_first_token_seconds: Option<DistributionSummary>,
     /// Gaps between content events of streamed answers that completed.
-    pub chunk_gap_seconds: Option<Quantiles>,
+    pub chunk_gap_seconds: Option<DistributionSummary>,
     /// Time per output token of streamed answers that completed.
-    pub time_per_output_token_seconds: Option<Quantiles>,
+    pub time_per_output_token_seconds: Option<DistributionSummary>,
     /// Time since the send, for answers that completed.
-    pub request_duration_seconds: Option<Quantiles>,
+    pub request_duration_seconds: Option<DistributionSummary>,
     /// Time since the due instant, for answers that completed.
-    pub response_time_seconds: Option<Quantiles>,
+    pub response_time_seconds: Option<DistributionSummary>,
     /// The prober's own lag, for requests that were sent.
-    pub dispatch_lag_seconds: Option<Quantiles>,
+    pub dispatch_lag_seconds: Option<DistributionSummary>,
     /// Tokens, including those of warm-up and failed requests.
-    pub tokens: Tokens,
+    pub tokens: TokenSummary,
     /// Tokens over time; absent where no load was offered.
     pub throughput: Option<Throughput>,
     /// Cost, including that of warm-up and failed requests; absent without a price.
     pub cost: Option<f64>,
     /// Its journeys; absent without a scenario, in a warm-up, and for a part of a stage.
-    pub journeys: Option<Journeys>,
+    pub journeys: Option<JourneySummary>,
     /// For a stage, its steps in the order of the scenario; for a step, the turns that were played. They are
     /// included in its own numbers.
-    pub parts: Vec<Stage>,
+    pub parts: Vec<StageReport>,
 }
 
 /// Journeys that ended, excluding warm-up.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Journeys {
+pub struct JourneySummary {
     /// How many ended.
     pub ended: u64,
     /// How many ended, by outcome.
     pub outcomes: BTreeMap<&'static str, u64>,
     /// How long users waited, for journeys that completed (`ok` and `check`).
-    pub duration_seconds: Option<Quantiles>,
+    pub duration_seconds: Option<DistributionSummary>,
     /// Input tokens of all their requests, as far as known.
     pub input_tokens: u64,
     /// Output tokens of all their requests, as far as known.
@@ -127,7 +127,7 @@ pub struct Journeys {
 
 /// A distribution, in the unit of its field.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct Quantiles {
+pub struct DistributionSummary {
     /// Number of values.
     pub count: u64,
     /// Median.
@@ -140,7 +140,7 @@ pub struct Quantiles {
     pub max: f64,
 }
 
-impl Quantiles {
+impl DistributionSummary {
     /// Those of these times, in seconds; `None` if there are none.
     pub fn of<const DIGITS: u8>(times: &Times<DIGITS>) -> Option<Self> {
         let seconds = |q| times.quantile(q).map(|time| time.as_secs_f64());
@@ -156,7 +156,7 @@ impl Quantiles {
 
 /// Token counts, as far as known.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Tokens {
+pub struct TokenSummary {
     /// Input tokens, by the source of the count.
     pub input: BTreeMap<&'static str, u64>,
     /// Output tokens, by the source of the count.

@@ -1,6 +1,6 @@
 //! The cookies of a user, by the rules of RFC 6265: domain, path, `Secure`, expiry.
 
-use super::{ENTRY, User};
+use super::{ENTRY, UserSession};
 use crate::exchange::Call;
 use cookie_store::{Cookie, CookieStore, RawCookie};
 use http::{HeaderMap, HeaderValue, header};
@@ -21,7 +21,7 @@ pub(super) struct Jar {
 impl Jar {
     /// Most bytes that are kept.
     pub(super) const MAX_BYTES: usize =
-        User::MAX_COOKIES * (COPIES * User::MAX_COOKIE + ENTRY) + super::draft::MAX_PATH;
+        UserSession::MAX_COOKIES * (COPIES * UserSession::MAX_COOKIE + ENTRY) + super::draft::MAX_PATH;
 
     pub(super) fn clear(&mut self) {
         self.store.clear();
@@ -59,7 +59,9 @@ impl Jar {
         let asked = address(base, &self.asked);
         for cookie in set_cookies(headers) {
             let Ok(cookie) = Cookie::try_from_raw_cookie(&cookie, &asked) else { continue };
-            if cookie.to_string().len() + path(&cookie).len() + domain(&cookie).len() > User::MAX_COOKIE {
+            if cookie.to_string().len() + path(&cookie).len() + domain(&cookie).len()
+                > UserSession::MAX_COOKIE
+            {
                 continue;
             }
             let known = self.store.contains_any(&domain(&cookie), path(&cookie), cookie.name());
@@ -73,7 +75,7 @@ impl Jar {
 
     /// The store keeps what has expired, until room is needed.
     fn has_room(&mut self) -> bool {
-        if self.store.iter_any().count() < User::MAX_COOKIES {
+        if self.store.iter_any().count() < UserSession::MAX_COOKIES {
             return true;
         }
         let expired: Vec<(String, String, String)> = self

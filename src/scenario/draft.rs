@@ -4,10 +4,10 @@ use super::StageContext;
 use super::taken::Taken;
 use crate::exchange::{self, Ask, Call, Message, Role};
 use crate::plan::{
-    Action, AnswerMapping, AskStep, AskText, Body, BodyForm, Cache, HttpStep, JsonTemplate, Step,
+    AnswerMapping, AskStep, AskText, BodyForm, BodyTemplate, Cache, HttpStep, JsonTemplate, Step, StepAction,
 };
 use crate::seed;
-use crate::template::{Counters, RenderError, Scope, Template, Vars};
+use crate::template::{Counters, RenderError, RenderScope, Template, Vars};
 use bytes::Bytes;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
@@ -98,12 +98,18 @@ impl<'a> Renderer<'a> {
     /// Calls `render` with the scope of the next rendering.
     fn next<T>(
         &mut self,
-        render: impl FnOnce(&Scope<'_>) -> Result<T, RenderError>,
+        render: impl FnOnce(&RenderScope<'_>) -> Result<T, RenderError>,
     ) -> Result<T, RenderError> {
         let seed = seed::hash("rendering", &[], &[self.seed, self.rendered]);
         self.rendered += 1;
         let layers = [&self.stage_context.scenario.vars, &self.vars];
-        render(&Scope { layers: &layers, seed, user: self.user, now: self.now, counters: self.counters })
+        render(&RenderScope {
+            layers: &layers,
+            seed,
+            user: self.user,
+            now: self.now,
+            counters: self.counters,
+        })
     }
 
     fn text(&mut self, template: &Template) -> Result<String, RenderError> {
@@ -164,18 +170,18 @@ impl<'a> Renderer<'a> {
         Ok(path)
     }
 
-    fn body(&mut self, body: &Body) -> Result<(Option<HeaderValue>, Bytes), RenderError> {
+    fn body(&mut self, body: &BodyTemplate) -> Result<(Option<HeaderValue>, Bytes), RenderError> {
         Ok(match body {
-            Body::None => (None, Bytes::new()),
-            Body::Json(template) => (Some(JSON), self.value(template)?.to_string().into()),
-            Body::Form(fields) => {
+            BodyTemplate::None => (None, Bytes::new()),
+            BodyTemplate::Json(template) => (Some(JSON), self.value(template)?.to_string().into()),
+            BodyTemplate::Form(fields) => {
                 let mut form = form_urlencoded::Serializer::new(String::new());
                 for (key, template) in fields {
                     form.append_pair(key, &self.text(template)?);
                 }
                 (Some(FORM), form.finish().into())
             }
-            Body::Raw { content_type, text } => (Some(content_type.clone()), self.text(text)?.into()),
+            BodyTemplate::Raw { content_type, text } => (Some(content_type.clone()), self.text(text)?.into()),
         })
     }
 
@@ -238,20 +244,20 @@ pub(super) fn uses_secrets(step: &Step) -> bool {
 }
 
 /// Every template of a request.
-fn templates(action: &Action) -> Vec<&Template> {
+fn templates(action: &StepAction) -> Vec<&Template> {
     match action {
-        Action::Http(http) => {
+        StepAction::Http(http) => {
             let mut all = vec![&http.path];
             all.extend(http.headers.iter().map(|(_, template)| template));
             match &http.body {
-                Body::None => {}
-                Body::Json(json) => in_json(json, &mut all),
-                Body::Form(fields) => all.extend(fields.iter().map(|(_, template)| template)),
-                Body::Raw { text, .. } => all.push(text),
+                BodyTemplate::None => {}
+                BodyTemplate::Json(json) => in_json(json, &mut all),
+                BodyTemplate::Form(fields) => all.extend(fields.iter().map(|(_, template)| template)),
+                BodyTemplate::Raw { text, .. } => all.push(text),
             }
             all
         }
-        Action::Ask(ask) => match &ask.text {
+        StepAction::Ask(ask) => match &ask.text {
             AskText::Fixed { .. } => Vec::new(),
             AskText::Template { system, prompt } => system.iter().chain([prompt]).collect(),
         },

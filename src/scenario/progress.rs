@@ -22,7 +22,7 @@ const MAX_SET_UP_PAUSE: Duration = Duration::from_secs(30);
 
 /// How far a user has come. Its journeys are the iterations of the scenario's steps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Progress {
+pub struct UserProgress {
     /// The number of the journey that it plays, or plays next, from 0.
     pub iteration: u64,
     /// The set-up has succeeded, or there is none.
@@ -30,14 +30,14 @@ pub struct Progress {
     /// Set-ups that failed, or whose log-in was refused later, since the last journey that was completed.
     failed_set_ups: u32,
     /// The present request; `None` between journeys.
-    at: Option<Position>,
+    at: Option<JourneyPosition>,
     /// No more load may be offered.
     is_stopped: bool,
 }
 
 /// A request of a journey.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Position {
+struct JourneyPosition {
     /// A [`Step::number`].
     step: usize,
     /// Which time in a row the step is played, from 0.
@@ -92,7 +92,7 @@ pub struct JourneyEnd {
     pub failed_set_ups: Option<u32>,
 }
 
-impl Progress {
+impl UserProgress {
     /// Of a user that has done nothing yet.
     pub fn new(scenario: &Scenario) -> Self {
         Self {
@@ -115,7 +115,7 @@ impl Progress {
             (UserEvent::Stopped, Some(_)) => Self { is_stopped: true, ..self }.end(REFUSED_PAUSE),
             (UserEvent::Due, None) => {
                 let first = if self.is_set_up { scenario.setup.len() } else { 0 };
-                self.send(scenario, Position { step: first, time: 0 })
+                self.send(scenario, JourneyPosition { step: first, time: 0 })
             }
             (UserEvent::Passed, Some(at)) => self.passed(scenario, at),
             (UserEvent::Failed(outcome), Some(at)) => self.failed(scenario, at, outcome),
@@ -124,12 +124,12 @@ impl Progress {
         }
     }
 
-    fn passed(self, scenario: &Scenario, at: Position) -> (Self, UserAction) {
+    fn passed(self, scenario: &Scenario, at: JourneyPosition) -> (Self, UserAction) {
         let repeat = step_of(scenario, at).map_or(1, |step| step.repeat);
         let next = if at.time.saturating_add(1) < repeat {
-            Position { time: at.time + 1, ..at }
+            JourneyPosition { time: at.time + 1, ..at }
         } else {
-            Position { step: at.step + 1, time: 0 }
+            JourneyPosition { step: at.step + 1, time: 0 }
         };
         let set_ups = scenario.setup.len();
         let is_set_up = self.is_set_up || (at.step < set_ups && next.step >= set_ups);
@@ -137,7 +137,7 @@ impl Progress {
     }
 
     /// Sends a request, or completes the journey if there are no more.
-    fn send(self, scenario: &Scenario, at: Position) -> (Self, UserAction) {
+    fn send(self, scenario: &Scenario, at: JourneyPosition) -> (Self, UserAction) {
         let Some(step) = step_of(scenario, at) else {
             return Self { failed_set_ups: 0, ..self }.end(Duration::ZERO);
         };
@@ -148,7 +148,7 @@ impl Progress {
 
     /// The user has to be set up again if a step of the set-up failed, or if a later request was refused as unauthorised:
     /// what the log-in returned is not, or no longer, valid, and an application would send its user to log in again.
-    fn failed(self, scenario: &Scenario, at: Position, outcome: Outcome) -> (Self, UserAction) {
+    fn failed(self, scenario: &Scenario, at: JourneyPosition, outcome: Outcome) -> (Self, UserAction) {
         let in_set_up = at.step < scenario.setup.len();
         let refused = outcome == Outcome::Failed(Failure::Auth) && !scenario.setup.is_empty();
         if !in_set_up && !refused {
@@ -180,7 +180,7 @@ impl JourneyStep {
     }
 }
 
-fn step_of(scenario: &Scenario, at: Position) -> Option<&Arc<Step>> {
+fn step_of(scenario: &Scenario, at: JourneyPosition) -> Option<&Arc<Step>> {
     match at.step.checked_sub(scenario.setup.len()) {
         None => scenario.setup.get(at.step),
         Some(index) => scenario.steps.get(index),

@@ -1,9 +1,9 @@
 //! Values that a user takes from answers.
 
 use super::cookies::set_cookie;
-use super::{NotThere, User};
+use super::{NotThere, UserSession};
 use crate::checks::{Documents, Evidence};
-use crate::plan::{Action, AnswerPart, Step, Take};
+use crate::plan::{AnswerPart, Step, StepAction, Take};
 use crate::template::Vars;
 use serde_json::Value;
 use std::borrow::Cow;
@@ -13,9 +13,9 @@ use std::sync::Arc;
 
 /// The values, by name. They are kept as text: the memory that a parsed value takes has no useful bound.
 #[derive(Default)]
-pub(super) struct Taken(BTreeMap<Arc<str>, Kept>);
+pub(super) struct Taken(BTreeMap<Arc<str>, TakenValue>);
 
-enum Kept {
+enum TakenValue {
     /// A string.
     Text(Arc<str>),
     /// Any other value.
@@ -50,8 +50,8 @@ impl Taken {
     pub(super) fn fill(&self, vars: &mut Vars, wanted: impl Fn(&str) -> bool) {
         for (name, kept) in self.0.iter().filter(|(name, _)| wanted(name)) {
             match kept {
-                Kept::Text(text) => vars.insert_text(name, text),
-                Kept::Json(json) => vars.insert(name, parse(json)),
+                TakenValue::Text(text) => vars.insert_text(name, text),
+                TakenValue::Json(json) => vars.insert(name, parse(json)),
             }
         }
     }
@@ -61,8 +61,8 @@ impl Taken {
         let mut strings = Vec::new();
         for kept in self.0.values() {
             match kept {
-                Kept::Text(text) => strings.push(text.to_string()),
-                Kept::Json(json) => collect(parse(json), &mut strings),
+                TakenValue::Text(text) => strings.push(text.to_string()),
+                TakenValue::Json(json) => collect(parse(json), &mut strings),
             }
         }
         strings
@@ -70,9 +70,9 @@ impl Taken {
 
     #[cfg(test)]
     pub(super) fn bytes(&self) -> usize {
-        let content = |kept: &Kept| match kept {
-            Kept::Text(text) => text.len(),
-            Kept::Json(json) => json.len(),
+        let content = |kept: &TakenValue| match kept {
+            TakenValue::Text(text) => text.len(),
+            TakenValue::Json(json) => json.len(),
         };
         self.0.values().map(|kept| content(kept) + super::ENTRY).sum()
     }
@@ -99,17 +99,17 @@ fn collect(value: Value, strings: &mut Vec<String>) {
     }
 }
 
-fn keep(name: &str, value: &Value) -> Result<Kept, NotThere> {
+fn keep(name: &str, value: &Value) -> Result<TakenValue, NotThere> {
     let json = value.to_string();
-    if json.len() > User::MAX_TAKEN {
-        let (long, most) = (json.len(), User::MAX_TAKEN);
+    if json.len() > UserSession::MAX_TAKEN {
+        let (long, most) = (json.len(), UserSession::MAX_TAKEN);
         return Err(NotThere(format!(
             "the value for `{name}` is too long: {long} bytes, at most {most} are kept"
         )));
     }
     Ok(match value {
-        Value::String(text) => Kept::Text(text.as_str().into()),
-        _ => Kept::Json(json.into()),
+        Value::String(text) => TakenValue::Text(text.as_str().into()),
+        _ => TakenValue::Json(json.into()),
     })
 }
 
@@ -150,8 +150,8 @@ fn find<'a>(
 /// The visible text, or the body of an answer whose text is not read.
 fn haystack<'a>(step: &Step, answer: &Evidence<'a>) -> Cow<'a, str> {
     let reads_text = match &step.action {
-        Action::Http(http) => http.reading.as_ref().is_some_and(|reading| reading.wants_text()),
-        Action::Ask(_) => true,
+        StepAction::Http(http) => http.reading.as_ref().is_some_and(|reading| reading.wants_text()),
+        StepAction::Ask(_) => true,
     };
     match answer.body {
         Some(body) if !reads_text => String::from_utf8_lossy(body),

@@ -1,6 +1,6 @@
 //! The conversations of a user: earlier questions and answers, as many as fit.
 
-use super::{ENTRY, User};
+use super::{ENTRY, UserSession};
 use crate::exchange::{Message, Role};
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -31,7 +31,7 @@ impl Turn {
 
 impl Talk {
     /// Most bytes that are kept: the turns and the question that waits.
-    pub(super) const MAX_BYTES: usize = 2 * User::MAX_HISTORY;
+    pub(super) const MAX_BYTES: usize = 2 * UserSession::MAX_HISTORY;
 
     /// Starts a step's conversation over.
     pub(super) fn forget(&mut self, step: usize) {
@@ -49,7 +49,7 @@ impl Talk {
 
     /// The user is about to ask. A question that is too long to be kept is not kept.
     pub(super) fn asked(&mut self, step: usize, question: Arc<str>) {
-        self.open = (question.len() <= User::MAX_HISTORY).then_some((step, question));
+        self.open = (question.len() <= UserSession::MAX_HISTORY).then_some((step, question));
     }
 
     /// The last question has been answered. At most `most` turns of the step are kept. If a turn does not fit, neither
@@ -62,7 +62,7 @@ impl Talk {
             return self.forget(step);
         };
         let turn = Turn { step, question, answer: answer.into() };
-        if turn.bytes() > User::MAX_HISTORY {
+        if turn.bytes() > UserSession::MAX_HISTORY {
             return self.forget(step);
         }
         self.bytes += turn.bytes();
@@ -72,7 +72,7 @@ impl Talk {
             let dropped = oldest.and_then(|oldest| self.turns.remove(oldest));
             self.bytes -= dropped.as_ref().map_or(0, Turn::bytes);
         }
-        while self.bytes > User::MAX_HISTORY
+        while self.bytes > UserSession::MAX_HISTORY
             && let Some(dropped) = self.turns.pop_front()
         {
             self.bytes -= dropped.bytes();

@@ -7,10 +7,10 @@ mod requests;
 use super::*;
 use crate::event::{Marks, Tokens};
 use crate::plan::{
-    AnswerPart, Api, AskStep, AskText, Body, Cache, Expect, HttpStep, JsonTemplate, Profile, Reserve, Take,
-    Target, Think,
+    AnswerPart, Api, AskStep, AskText, BodyTemplate, Cache, Expect, HttpStep, JsonTemplate, Profile, Reserve,
+    Take, Target, Think,
 };
-use crate::secret::{Origin, Secret};
+use crate::secret::{Secret, SecretOrigin};
 use crate::template::{Template, Templates};
 use crate::testing::{profile, stage, target};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
@@ -20,14 +20,14 @@ use tokio::time::Instant;
 
 const _: () = {
     const fn sendable<T: Send>() {}
-    sendable::<User>();
+    sendable::<UserSession>();
 };
 
 /// Makes steps, and of them a scenario.
 struct Stage {
     templates: Templates,
     vars: Value,
-    secrets: Vec<(&'static str, Origin)>,
+    secrets: Vec<(&'static str, SecretOrigin)>,
     cookies: bool,
     base_url: &'static str,
     params: Value,
@@ -62,17 +62,17 @@ impl Stage {
             method: Method::POST,
             path: self.template(path),
             headers: Vec::new(),
-            body: Body::None,
+            body: BodyTemplate::None,
             reading: None,
             reserve: Reserve::default(),
             route: format!("POST {path}").into(),
         };
-        step(name, Action::Http(Box::new(http)))
+        step(name, StepAction::Http(Box::new(http)))
     }
 
     /// `POST` of a JSON body.
     fn post(&mut self, name: &str, body: Value) -> Step {
-        let body = Body::Json(self.json(body));
+        let body = BodyTemplate::Json(self.json(body));
         let mut step = self.http(name, "/x");
         http(&mut step).body = body;
         step
@@ -87,7 +87,7 @@ impl Stage {
             params: Map::new(),
             history,
         };
-        Step { turns: history > 0, ..step(name, Action::Ask(Box::new(ask))) }
+        Step { turns: history > 0, ..step(name, StepAction::Ask(Box::new(ask))) }
     }
 
     fn json(&mut self, value: Value) -> JsonTemplate {
@@ -137,7 +137,7 @@ impl Stage {
     }
 }
 
-fn step(name: &str, action: Action) -> Step {
+fn step(name: &str, action: StepAction) -> Step {
     Step {
         name: name.into(),
         number: 0,
@@ -152,7 +152,7 @@ fn step(name: &str, action: Action) -> Step {
 }
 
 fn http(step: &mut Step) -> &mut HttpStep {
-    let Action::Http(http) = &mut step.action else { panic!("not HTTP") };
+    let StepAction::Http(http) = &mut step.action else { panic!("not HTTP") };
     http
 }
 
@@ -166,14 +166,14 @@ fn at_path(path: &str) -> AnswerPart {
 
 /// A user and the steps of its scenario, in their order.
 struct Driver {
-    user: User,
+    user: UserSession,
     steps: Vec<Arc<Step>>,
 }
 
 impl Driver {
     fn new(stage_context: &Arc<StageContext>, index: u32) -> Self {
         Self {
-            user: User::new(Arc::clone(stage_context), index),
+            user: UserSession::new(Arc::clone(stage_context), index),
             steps: stage_context.scenario.all().cloned().collect(),
         }
     }

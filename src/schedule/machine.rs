@@ -2,7 +2,7 @@
 //! pure state machine: [`ScheduleMachine::step`] takes a reading of the clocks and one event, and returns what to do.
 //! It reads no clock, owns no task, and is unaware of requests and budgets.
 
-use super::{Slot, Timetable, cycle_length};
+use super::{DueSlot, Timetable, cycle_length};
 use crate::event::SkippedRun;
 use crate::plan::{Overlap, Schedule, Stage, Trigger};
 use jiff::{SignedDuration, Timestamp};
@@ -64,7 +64,7 @@ pub type RunNumber = u64;
 
 /// What has happened since the last step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Event {
+pub enum ScheduleEvent {
     /// The schedule begins. The first event, once.
     Begin {
         /// The nominal instant of what starts with it, the same for all targets of a profile that begin together.
@@ -87,8 +87,8 @@ pub enum Event {
 
 /// What is to be done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Action {
-    /// Start this run. If that is not possible, [`Event::NotStarted`] has to follow.
+pub enum ScheduleAction {
+    /// Start this run. If that is not possible, [`ScheduleEvent::NotStarted`] has to follow.
     Start(StartRun),
     /// The slot waits for the run before it.
     Queue,
@@ -122,10 +122,10 @@ pub struct StartRun {
 
 /// The outcome of a step.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Step {
+pub struct StepOutcome {
     /// What is to be done, in this order.
-    pub actions: Vec<Action>,
-    /// When the next [`Event::Time`] is due, unless another event comes first; `None`: only another event changes
+    pub actions: Vec<ScheduleAction>,
+    /// When the next [`ScheduleEvent::Time`] is due, unless another event comes first; `None`: only another event changes
     /// anything.
     pub wake: Option<Monotonic>,
 }
@@ -142,7 +142,7 @@ pub struct ScheduleMachine {
     /// Every slot up to here is decided.
     decided: Timestamp,
     /// The first slot after that.
-    next: Option<Slot>,
+    next: Option<DueSlot>,
     /// The run that was started last.
     current: Option<CurrentRun>,
     /// The one before it, in case the last one cannot start.
@@ -174,7 +174,7 @@ struct Told(Option<Timestamp>);
 
 #[derive(Clone, Copy, Debug)]
 struct Waiting {
-    slot: Slot,
+    slot: DueSlot,
     /// It is a cycle of a continuous schedule: what has passed of it is left out.
     cycle: bool,
 }
@@ -201,36 +201,36 @@ impl ScheduleMachine {
     }
 
     /// Records an event and the time that has passed, and returns what is to be done.
-    pub fn step(&mut self, now: ClockReading, event: Event) -> Step {
+    pub fn step(&mut self, now: ClockReading, event: ScheduleEvent) -> StepOutcome {
         let mut actions = Vec::new();
         match event {
-            Event::Begin { nominal } => self.begin(nominal, now, &mut actions),
-            Event::LoadEnded(run) => self.update(run, |current| current.load_ended = true),
-            Event::RunEnded(run) => self.update(run, |current| {
+            ScheduleEvent::Begin { nominal } => self.begin(nominal, now, &mut actions),
+            ScheduleEvent::LoadEnded(run) => self.update(run, |current| current.load_ended = true),
+            ScheduleEvent::RunEnded(run) => self.update(run, |current| {
                 current.load_ended = true;
                 current.ended = true;
             }),
-            Event::NotStarted(run) => self.not_started(run, now),
-            Event::Time | Event::Triggered { .. } => {}
+            ScheduleEvent::NotStarted(run) => self.not_started(run, now),
+            ScheduleEvent::Time | ScheduleEvent::Triggered { .. } => {}
         }
         self.pass_time(now, &mut actions);
         self.start_waiting(now, &mut actions);
         self.take_next(now, &mut actions);
-        if let Event::Triggered { nominal } = event {
-            let slot = Slot { nominal, at: now.wall, open: true };
+        if let ScheduleEvent::Triggered { nominal } = event {
+            let slot = DueSlot { nominal, at: now.wall, open: true };
             self.take(slot, self.overlap == Overlap::Queue, now, &mut actions);
         }
         self.tell_next(&mut actions);
-        Step { actions, wake: self.wake(now) }
+        StepOutcome { actions, wake: self.wake(now) }
     }
 
     /// Starts what starts with the daemon: a run `at_start`, or the cycle that is under way. A cycle is joined where
     /// it is, because waiting for the next one would leave a gap in a load that is meant to be continuous.
-    fn begin(&mut self, nominal: Timestamp, now: ClockReading, actions: &mut Vec<Action>) {
+    fn begin(&mut self, nominal: Timestamp, now: ClockReading, actions: &mut Vec<ScheduleAction>) {
         self.next_pass = nominal;
         if self.at_start {
             let open = self.table.is_open(now.wall);
-            self.take(Slot { nominal, at: now.wall, open }, false, now, actions);
+            self.take(DueSlot { nominal, at: now.wall, open }, false, now, actions);
         }
         let cycle = self.continuous.then(|| self.table.current(now.wall)).flatten();
         if let Some(cycle) = cycle.filter(|cycle| cycle.open) {
@@ -261,10 +261,10 @@ impl ScheduleMachine {
     }
 
     /// Decides the slots that have passed. The latest may still be in time; the others are missed.
-    fn pass_time(&mut self, now: ClockReading, actions: &mut Vec<Action>) {
+    fn pass_time(&mut self, now: ClockReading, actions: &mut Vec<ScheduleAction>) {
         let back = self.decided.duration_since(now.wall);
         if back > MAX_SET_BACK {
-            actions.push(Action::FollowClock(back));
+            actions.push(ScheduleAction::FollowClock(back));
             self.decide_until(now.wall);
             self.told = None;
             // It would wait for an instant that may be far away now.
@@ -292,7 +292,7 @@ impl ScheduleMachine {
     }
 
     /// Decides the next slot a little ahead of its time. Without a grid, it is due when the run before has ended.
-    fn take_next(&mut self, now: ClockReading, actions: &mut Vec<Action>) {
+    fn take_next(&mut self, now: ClockReading, actions: &mut Vec<ScheduleAction>) {
         let Some(slot) = self.next else { return self.play_again(now, actions) };
         if !is_near(slot, now) || self.awaits_load(slot) {
             return;
@@ -306,7 +306,7 @@ impl ScheduleMachine {
     }
 
     /// The run before has no known end: it may still end its load in time.
-    fn awaits_load(&self, slot: Slot) -> bool {
+    fn awaits_load(&self, slot: DueSlot) -> bool {
         slot.open && self.current.is_some_and(|current| current.latest.is_none() && !current.load_ended)
     }
 
@@ -317,25 +317,25 @@ impl ScheduleMachine {
     /// Targets are not equally fast, so that passes have no instant in common: the nominal instant of a pass tells how
     /// many there were since the beginning, and the n-th pass is the same for all targets. Passes are at least
     /// [`MIN_CYCLE`] apart, so that no nominal instant lies ahead, and none comes up again after a restart.
-    fn play_again(&mut self, now: ClockReading, actions: &mut Vec<Action>) {
+    fn play_again(&mut self, now: ClockReading, actions: &mut Vec<ScheduleAction>) {
         let ended = self.current.is_none_or(|current| current.ended);
         if self.is_gridless() && ended && self.again <= now.monotonic && self.table.is_open(now.wall) {
             self.again = now.monotonic + MIN_CYCLE;
             let nominal = self.next_pass;
             self.next_pass = nominal.checked_add(MIN_CYCLE).unwrap_or(nominal);
-            self.start(Slot { nominal, at: now.wall, open: true }, now, actions);
+            self.start(DueSlot { nominal, at: now.wall, open: true }, now, actions);
         }
     }
 
     /// Starts a run for a slot, or lets it wait, or skips it.
-    fn take(&mut self, slot: Slot, queue: bool, now: ClockReading, actions: &mut Vec<Action>) {
+    fn take(&mut self, slot: DueSlot, queue: bool, now: ClockReading, actions: &mut Vec<ScheduleAction>) {
         if !slot.open {
             skip(SkippedRun::Window, 1, actions);
         } else if !self.in_the_way(slot, now) {
             self.start(slot, now, actions);
         } else if queue && self.waiting.is_none() {
             self.waiting = Some(Waiting { slot, cycle: false });
-            actions.push(Action::Queue);
+            actions.push(ScheduleAction::Queue);
         } else {
             skip(SkippedRun::Overlap, 1, actions);
         }
@@ -343,13 +343,13 @@ impl ScheduleMachine {
 
     /// Plays a cycle, from here on if it is under way. The run before it is in the way only where the clock was set:
     /// then the cycle waits and its rest is joined, unless the next one has begun by then.
-    fn take_cycle(&mut self, cycle: Slot, now: ClockReading, actions: &mut Vec<Action>) {
+    fn take_cycle(&mut self, cycle: DueSlot, now: ClockReading, actions: &mut Vec<ScheduleAction>) {
         if self.waiting.take().is_some() {
             skip(SkippedRun::Overlap, 1, actions);
         }
         if self.in_the_way(cycle, now) {
             self.waiting = Some(Waiting { slot: cycle, cycle: true });
-            actions.push(Action::Queue);
+            actions.push(ScheduleAction::Queue);
         } else if cycle.at < now.wall {
             self.join(cycle, now, actions);
         } else {
@@ -358,7 +358,7 @@ impl ScheduleMachine {
     }
 
     /// Whether the current run, or one that waits for it, still has load to offer when the slot is due.
-    fn in_the_way(&self, slot: Slot, now: ClockReading) -> bool {
+    fn in_the_way(&self, slot: DueSlot, now: ClockReading) -> bool {
         let Some(current) = self.current.filter(|current| !current.load_ended) else { return false };
         let Some(latest) = current.latest else { return true };
         let due = now.instant_of(slot.at).max(now.monotonic);
@@ -366,7 +366,7 @@ impl ScheduleMachine {
         self.waiting.is_some() || latest > due + OVERLAP_SLACK.max(length / 1000)
     }
 
-    fn start_waiting(&mut self, now: ClockReading, actions: &mut Vec<Action>) {
+    fn start_waiting(&mut self, now: ClockReading, actions: &mut Vec<ScheduleAction>) {
         if self.current.is_some_and(|current| !current.load_ended) {
             return;
         }
@@ -386,33 +386,39 @@ impl ScheduleMachine {
     }
 
     /// Plays the rest of a cycle that is under way.
-    fn join(&mut self, cycle: Slot, now: ClockReading, actions: &mut Vec<Action>) {
+    fn join(&mut self, cycle: DueSlot, now: ClockReading, actions: &mut Vec<ScheduleAction>) {
         let join = Some(now.monotonic + START_LEAD);
         self.start_at(cycle, now.instant_of(cycle.at), join, actions);
     }
 
     /// Starts a run at its slot, or in a moment if that has passed.
-    fn start(&mut self, slot: Slot, now: ClockReading, actions: &mut Vec<Action>) {
+    fn start(&mut self, slot: DueSlot, now: ClockReading, actions: &mut Vec<ScheduleAction>) {
         let at = now.instant_of(slot.at).max(now.monotonic + START_LEAD);
         self.start_at(slot, at, None, actions);
     }
 
-    fn start_at(&mut self, slot: Slot, at: Monotonic, join: Option<Monotonic>, actions: &mut Vec<Action>) {
+    fn start_at(
+        &mut self,
+        slot: DueSlot,
+        at: Monotonic,
+        join: Option<Monotonic>,
+        actions: &mut Vec<ScheduleAction>,
+    ) {
         let run = self.runs;
         self.runs += 1;
         let latest = self.length.map(|length| at + length);
         let started = CurrentRun { run, start: at, latest, load_ended: false, ended: false };
         self.previous = self.current.replace(started);
-        actions.push(Action::Start(StartRun { run, nominal: slot.nominal, due: slot.at, at, join }));
+        actions.push(ScheduleAction::Start(StartRun { run, nominal: slot.nominal, due: slot.at, at, join }));
     }
 
     /// Reports when the next run is due, if that has changed.
-    fn tell_next(&mut self, actions: &mut Vec<Action>) {
+    fn tell_next(&mut self, actions: &mut Vec<ScheduleAction>) {
         let stands = self.told.is_some_and(|told| told.0.is_none_or(|at| at > self.decided));
         if !stands {
             let next = self.table.next_open(self.decided).map(|slot| slot.at);
             self.told = Some(Told(next));
-            actions.push(Action::NextRun(next));
+            actions.push(ScheduleAction::NextRun(next));
         }
     }
 
@@ -432,13 +438,13 @@ impl ScheduleMachine {
     }
 }
 
-fn is_near(slot: Slot, now: ClockReading) -> bool {
+fn is_near(slot: DueSlot, now: ClockReading) -> bool {
     Duration::try_from(slot.at.duration_since(now.wall)).unwrap_or_default() <= LOOKAHEAD
 }
 
-fn skip(reason: SkippedRun, count: u64, actions: &mut Vec<Action>) {
+fn skip(reason: SkippedRun, count: u64, actions: &mut Vec<ScheduleAction>) {
     if count > 0 {
-        actions.push(Action::Skip { reason, count });
+        actions.push(ScheduleAction::Skip { reason, count });
     }
 }
 

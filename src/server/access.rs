@@ -3,9 +3,9 @@
 //! caller or one on this machine, and no page of another site.
 
 use super::Views;
-use super::caller::{self, Caller};
-use super::listen::Peer;
-use super::passwords::{Passwords, Verdict};
+use super::caller::{self, RequestOrigin};
+use super::listen::ClientPeer;
+use super::passwords::{PasswordVerdict, Passwords};
 use super::web_config::{Error, WebConfig};
 use crate::cpu_pool::CpuPool;
 use crate::files::{Files, Watched};
@@ -46,7 +46,7 @@ impl Access {
 /// is known of the caller goes with it.
 pub(super) async fn authenticate(
     State(views): State<Views>,
-    ConnectInfo(peer): ConnectInfo<Peer>,
+    ConnectInfo(peer): ConnectInfo<ClientPeer>,
     mut request: Request,
     next: Next,
 ) -> Response {
@@ -55,16 +55,16 @@ pub(super) async fn authenticate(
         Err(why) => return (StatusCode::BAD_REQUEST, format!("{why}\n")).into_response(),
     };
     let plan = views.current().plan;
-    let mut caller = Caller::of(peer.address.ip(), host.as_ref(), request.headers(), &plan.server);
+    let mut caller = RequestOrigin::of(peer.address.ip(), host.as_ref(), request.headers(), &plan.server);
     caller.known = peer.certified;
     let config = views.access.current();
     if !config.users.is_empty() {
         let Some((user, password)) = basic(request.headers()) else { return unauthorized() };
         let hash = config.users.get(&user).map(String::as_str);
         match views.access.passwords.verify(&user, password, hash).await {
-            Verdict::Right => caller.known = true,
-            Verdict::Wrong => return unauthorized(),
-            Verdict::Busy => return busy(),
+            PasswordVerdict::Right => caller.known = true,
+            PasswordVerdict::Wrong => return unauthorized(),
+            PasswordVerdict::Busy => return busy(),
         }
     }
     request.extensions_mut().insert(caller);
@@ -72,7 +72,11 @@ pub(super) async fn authenticate(
 }
 
 /// Middleware for what shows more than metrics: refuses names that may be another site's.
-pub(super) async fn private(Extension(caller): Extension<Caller>, request: Request, next: Next) -> Response {
+pub(super) async fn private(
+    Extension(caller): Extension<RequestOrigin>,
+    request: Request,
+    next: Next,
+) -> Response {
     if caller.known || caller.named {
         return next.run(request).await;
     }
@@ -86,7 +90,7 @@ pub(super) async fn private(Extension(caller): Extension<Caller>, request: Reque
 /// site sent it, and if the caller is authenticated or on this machine, or the lifecycle flag was given.
 pub(super) async fn privileged(
     State(views): State<Views>,
-    Extension(caller): Extension<Caller>,
+    Extension(caller): Extension<RequestOrigin>,
     request: Request,
     next: Next,
 ) -> Response {

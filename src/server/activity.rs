@@ -32,11 +32,11 @@ pub(super) struct SendWithin(pub(super) Duration);
 
 /// What a connection is doing. Its own task changes that, and the acceptor reads it.
 #[derive(Debug)]
-pub(super) struct Activity(Mutex<State>);
+pub(super) struct Activity(Mutex<ActivityState>);
 
 #[derive(Clone, Copy, Debug)]
-struct State {
-    phase: Phase,
+struct ActivityState {
+    phase: ActivityPhase,
     since: Instant,
     /// Whether it has ever sent a complete request.
     asked: bool,
@@ -47,7 +47,7 @@ struct State {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Phase {
+enum ActivityPhase {
     /// A TLS handshake.
     Handshake,
     /// No byte of a request has arrived.
@@ -61,8 +61,8 @@ enum Phase {
 impl Activity {
     /// A connection that was accepted just now, and begins with a handshake.
     pub(super) fn begin() -> Self {
-        Self(Mutex::new(State {
-            phase: Phase::Handshake,
+        Self(Mutex::new(ActivityState {
+            phase: ActivityPhase::Handshake,
             since: Instant::now(),
             asked: false,
             until: None,
@@ -70,23 +70,23 @@ impl Activity {
         }))
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, ActivityState> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn enter(&self, phase: Phase) {
+    fn enter(&self, phase: ActivityPhase) {
         let mut state = self.state();
         (state.phase, state.since) = (phase, Instant::now());
     }
 
     /// Requests may follow now.
     pub(super) fn secured(&self) {
-        self.enter(Phase::Idle);
+        self.enter(ActivityPhase::Idle);
     }
 
     /// A complete head has arrived.
     pub(super) fn requested(&self) {
-        self.enter(Phase::Answering);
+        self.enter(ActivityPhase::Answering);
         let mut state = self.state();
         (state.asked, state.until) = (true, None);
     }
@@ -99,13 +99,13 @@ impl Activity {
 
     /// Whether a request is being answered.
     pub(super) fn is_answering(&self) -> bool {
-        self.state().phase == Phase::Answering
+        self.state().phase == ActivityPhase::Answering
     }
 
     fn read(&self) {
         let mut state = self.state();
-        if state.phase == Phase::Idle {
-            state.phase = Phase::Head;
+        if state.phase == ActivityPhase::Idle {
+            state.phase = ActivityPhase::Head;
             // A first request has its time from the connection on.
             if state.asked {
                 state.since = Instant::now();
@@ -123,12 +123,12 @@ impl Activity {
 
     /// When the connection is to be closed if nothing else happens.
     fn deadline(&self) -> Option<Instant> {
-        let State { phase, since, asked, until, stalled } = *self.state();
+        let ActivityState { phase, since, asked, until, stalled } = *self.state();
         let waits = match phase {
-            Phase::Handshake => since.checked_add(HANDSHAKE_WITHIN),
-            Phase::Idle if asked => since.checked_add(IDLE_WITHIN),
-            Phase::Idle | Phase::Head => since.checked_add(HEAD_WITHIN),
-            Phase::Answering => until,
+            ActivityPhase::Handshake => since.checked_add(HANDSHAKE_WITHIN),
+            ActivityPhase::Idle if asked => since.checked_add(IDLE_WITHIN),
+            ActivityPhase::Idle | ActivityPhase::Head => since.checked_add(HEAD_WITHIN),
+            ActivityPhase::Answering => until,
         };
         let stalls = stalled.and_then(|at| at.checked_add(STALL_WITHIN));
         let sends = until.filter(|_| stalled.is_some());
@@ -138,9 +138,9 @@ impl Activity {
     /// Whether it may be closed in favour of a new connection; the least goes first. A connection without any complete
     /// request goes before one that is kept for another request, and that before one whose peer does not read.
     pub(super) fn dispensable(&self, now: Instant) -> Option<(u8, Instant)> {
-        let State { phase, since, asked, stalled, .. } = *self.state();
+        let ActivityState { phase, since, asked, stalled, .. } = *self.state();
         let (rank, since) = match (phase, stalled) {
-            (Phase::Answering, stalled) => (2, stalled?),
+            (ActivityPhase::Answering, stalled) => (2, stalled?),
             (_, Some(stalled)) => (2, stalled),
             (_, None) => (u8::from(asked), since),
         };
@@ -168,12 +168,12 @@ impl Activity {
 }
 
 /// A stream whose bytes are told to an activity.
-pub(super) struct Observed<S> {
+pub(super) struct ActivityStream<S> {
     pub(super) stream: S,
     pub(super) activity: Arc<Activity>,
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Observed<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for ActivityStream<S> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let before = buf.filled().len();
@@ -185,7 +185,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Observed<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Observed<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for ActivityStream<S> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let written = Pin::new(&mut this.stream).poll_write(cx, buf);
@@ -236,6 +236,6 @@ impl HttpBody for ObservedBody {
 
 impl Drop for ObservedBody {
     fn drop(&mut self) {
-        self.activity.enter(Phase::Idle);
+        self.activity.enter(ActivityPhase::Idle);
     }
 }

@@ -31,23 +31,23 @@ const UNIT: usize = 64 << 10;
 
 /// Makes answers of one kind.
 #[derive(Clone)]
-pub struct Answers(Arc<Bounds>);
+pub struct AnswerLimiter(Arc<AnswerBounds>);
 
-struct Bounds {
+struct AnswerBounds {
     making: Arc<Semaphore>,
     held: Arc<Semaphore>,
     log_throttle: LogThrottle,
 }
 
-impl Default for Answers {
+impl Default for AnswerLimiter {
     fn default() -> Self {
         let (making, held) = (Semaphore::new(MAKING), Semaphore::new(MAX_HELD as usize));
         let log_throttle = LogThrottle::new(1, Duration::from_mins(1));
-        Self(Arc::new(Bounds { making: Arc::new(making), held: Arc::new(held), log_throttle }))
+        Self(Arc::new(AnswerBounds { making: Arc::new(making), held: Arc::new(held), log_throttle }))
     }
 }
 
-impl Answers {
+impl AnswerLimiter {
     /// Makes an answer on a thread for blocking work, when it is its turn. A caller who has waited as long as its scrape
     /// may take gets 503.
     pub(super) async fn make(
@@ -135,7 +135,7 @@ mod tests {
 
     #[tokio::test]
     async fn few_are_made_at_a_time_and_each_is_whole() {
-        let answers = Answers::default();
+        let answers = AnswerLimiter::default();
         let (now, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
         let text = "x".repeat(UNIT * 3 + 7);
         let headers = timeout("60");
@@ -164,7 +164,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn who_does_not_read_bounds_what_others_get() {
-        let answers = Answers::default();
+        let answers = AnswerLimiter::default();
         let plain = HeaderMap::new();
         let (first, second) =
             tokio::join!(answers.make(&plain, || large(2)), answers.make(&plain, || large(2)));
@@ -187,7 +187,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn who_waits_longer_than_its_scrape_may_take_is_refused() {
-        let answers = Answers::default();
+        let answers = AnswerLimiter::default();
         let _all = Arc::clone(&answers.0.making).acquire_many_owned(2).await.unwrap();
         for (headers, seconds) in [(HeaderMap::new(), 10), (timeout("3"), 3), (timeout("1e9"), 120)] {
             let began = Instant::now();

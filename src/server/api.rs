@@ -1,7 +1,7 @@
 //! The read-only part of the JSON API.
 
 use super::held_back::HeldBack;
-use super::{Phase, Views, budgets};
+use super::{LifecyclePhase, Views, budgets};
 use crate::event;
 use crate::state::{HistoryView, PairStatus};
 use axum::Json;
@@ -22,7 +22,7 @@ const MAX: usize = 1000;
 /// Query parameters of `/api/v1/requests`.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Wanted {
+pub(super) struct RequestsQuery {
     /// Only failures, which are kept longer than successes.
     #[serde(default)]
     failed: bool,
@@ -40,7 +40,7 @@ pub(super) struct HowMany {
 
 /// A pair of a profile and a target.
 #[derive(Serialize)]
-struct Pair {
+struct PairDetails {
     /// With the next run that no budget holds back as far as is known.
     #[serde(flatten)]
     status: PairStatus,
@@ -65,9 +65,9 @@ fn show_status(views: &Views) -> Response {
         if let Some(held_back) = &held_back {
             status.next_run = status.next_run.filter(|next| !held_back.lasts_beyond(next.0));
         }
-        Pair { status, held_back, history: histories.remove(&names) }
+        PairDetails { status, held_back, history: histories.remove(&names) }
     };
-    let pairs: Vec<Pair> = views.recent.status().into_iter().map(pair).collect();
+    let pairs: Vec<PairDetails> = views.recent.status().into_iter().map(pair).collect();
     let body = serde_json::json!({
         "agent": *views.about,
         "phase": views.readiness.phase().label(),
@@ -87,7 +87,7 @@ pub(super) async fn events(State(views): State<Views>) -> Response {
         futures_util::stream::unfold((listener, readiness), |(mut listener, readiness)| async move {
             let event = loop {
                 // A server that is stopping does not wait for clients that only listen.
-                if readiness.phase() == Phase::Draining {
+                if readiness.phase() == LifecyclePhase::Draining {
                     return None;
                 }
                 match tokio::time::timeout(LOOK_UP, listener.recv()).await {
@@ -119,7 +119,7 @@ pub(super) async fn runs(
 /// `GET /api/v1/requests`: recent requests, newest first.
 pub(super) async fn requests(
     State(views): State<Views>,
-    Query(wanted): Query<Wanted>,
+    Query(wanted): Query<RequestsQuery>,
     headers: HeaderMap,
 ) -> Response {
     let limit = wanted.limit.unwrap_or(100).min(MAX);

@@ -1,9 +1,9 @@
 //! `/probe` and `POST /api/v1/profiles/{name}/run`: requests that spend money on demand.
 
 use super::answers::scrape_timeout;
-use super::command::{Asked, Command, Refusal};
+use super::command::{CommandRefusal, ControlCommand, RequestedRun};
 use super::held_back::HeldBack;
-use super::readiness::Phase;
+use super::readiness::LifecyclePhase;
 use super::{Views, probe_log};
 use crate::event::{Pair, Request, SkipReason, SkippedRun};
 use crate::plan::Plan;
@@ -28,7 +28,7 @@ const ANSWER_RESERVE: Duration = Duration::from_millis(500);
 
 /// The result of a probe.
 #[derive(Debug)]
-pub enum Probe {
+pub enum ProbeResult {
     /// It was sent and has finished.
     Ended(Arc<Request>),
     /// It was not sent.
@@ -38,7 +38,7 @@ pub enum Probe {
 /// Query parameters of `/probe`.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Wanted {
+pub(super) struct ProbeQuery {
     target: String,
     profile: String,
     /// Answer with what happened, for a person, before the metrics.
@@ -71,11 +71,11 @@ impl LastProbes {
 /// new user plays one journey without think time, and the answer is about the request that failed, or the last one.
 pub(super) async fn probe(
     State(views): State<Views>,
-    Query(wanted): Query<Wanted>,
+    Query(wanted): Query<ProbeQuery>,
     headers: HeaderMap,
 ) -> Response {
-    if views.readiness.phase() == Phase::Draining {
-        return refused(&Refusal::Stopping);
+    if views.readiness.phase() == LifecyclePhase::Draining {
+        return refused(&CommandRefusal::Stopping);
     }
     let plan = views.current().plan;
     let pair = Pair { profile: wanted.profile.into(), target: wanted.target.into() };
@@ -89,19 +89,21 @@ pub(super) async fn probe(
         return (StatusCode::TOO_MANY_REQUESTS, [(header::RETRY_AFTER, wait)], why).into_response();
     }
     let (reply, replied) = oneshot::channel();
-    let command = Command::Probe { pair: pair.clone(), within: within(&headers), reply };
+    let command = ControlCommand::Probe { pair: pair.clone(), within: within(&headers), reply };
     if let Err(refused) = views.ask(command) {
         return *refused;
     }
     match replied.await {
-        Ok(Ok(Probe::Ended(request))) => match render_probe(&request) {
+        Ok(Ok(ProbeResult::Ended(request))) => match render_probe(&request) {
             Ok(text) if wanted.debug => probe_log::text(&request, &text).into_response(),
             Ok(text) => ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response(),
             Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
         },
-        Ok(Ok(Probe::Refused(reason))) => not_sent(reason, HeldBack::of(&*views.ledger, &pair).as_ref()),
+        Ok(Ok(ProbeResult::Refused(reason))) => {
+            not_sent(reason, HeldBack::of(&*views.ledger, &pair).as_ref())
+        }
         Ok(Err(refusal)) => refused(&refusal),
-        Err(_) => refused(&Refusal::Stopping),
+        Err(_) => refused(&CommandRefusal::Stopping),
     }
 }
 
@@ -126,11 +128,11 @@ fn within(headers: &HeaderMap) -> Duration {
 
 /// `POST /api/v1/profiles/{name}/run`: starts a run against each of its targets now.
 pub(super) async fn run(State(views): State<Views>, Path(profile): Path<String>) -> Response {
-    if views.readiness.phase() == Phase::Draining {
-        return refused(&Refusal::Stopping);
+    if views.readiness.phase() == LifecyclePhase::Draining {
+        return refused(&CommandRefusal::Stopping);
     }
     let (reply, replied) = oneshot::channel();
-    if let Err(refused) = views.ask(Command::Run { profile, reply }) {
+    if let Err(refused) = views.ask(ControlCommand::Run { profile, reply }) {
         return *refused;
     }
     match replied.await {
@@ -150,13 +152,13 @@ pub(super) async fn run(State(views): State<Views>, Path(profile): Path<String>)
             (status, Json(serde_json::json!({ "runs": runs }))).into_response()
         }
         Ok(Err(refusal)) => refused(&refusal),
-        Err(_) => refused(&Refusal::Stopping),
+        Err(_) => refused(&CommandRefusal::Stopping),
     }
 }
 
 /// 202 if any run takes place. Otherwise 500 if one could not be set up, 429 if the budgets are spent, and 409 if runs
 /// that are going on, or windows, are in the way.
-fn status_of(runs: &[Asked]) -> StatusCode {
+fn status_of(runs: &[RequestedRun]) -> StatusCode {
     if runs.iter().any(|run| matches!(run.state, "started" | "queued")) {
         StatusCode::ACCEPTED
     } else if runs.iter().any(|run| run.reason.is_none()) {
@@ -168,10 +170,10 @@ fn status_of(runs: &[Asked]) -> StatusCode {
     }
 }
 
-fn refused(refusal: &Refusal) -> Response {
+fn refused(refusal: &CommandRefusal) -> Response {
     let status = match refusal {
-        Refusal::Unknown(_) => StatusCode::NOT_FOUND,
-        Refusal::Busy(_) | Refusal::Stopping => StatusCode::SERVICE_UNAVAILABLE,
+        CommandRefusal::Unknown(_) => StatusCode::NOT_FOUND,
+        CommandRefusal::Busy(_) | CommandRefusal::Stopping => StatusCode::SERVICE_UNAVAILABLE,
     };
     (status, format!("{refusal}\n")).into_response()
 }
@@ -204,12 +206,13 @@ mod tests {
     fn the_status_of_runs_is_that_of_the_best() {
         let run = |state, reason| {
             let pair = Pair { profile: "p".into(), target: "t".into() };
-            Asked { pair, state, id: None, reason }
+            RequestedRun { pair, state, id: None, reason }
         };
         let skipped = |reason| run("skipped", Some(reason));
         let (budget, overlap) = (skipped(SkippedRun::Budget), skipped(SkippedRun::Overlap));
         let (started, failed) = (run("started", None), run("failed", None));
-        let of = |runs: &[&Asked]| status_of(&runs.iter().copied().cloned().collect::<Vec<_>>()).as_u16();
+        let of =
+            |runs: &[&RequestedRun]| status_of(&runs.iter().copied().cloned().collect::<Vec<_>>()).as_u16();
         assert_eq!(of(&[&budget, &overlap, &failed, &started]), 202);
         assert_eq!(of(&[&run("queued", None)]), 202);
         assert_eq!(of(&[&budget, &failed]), 500);
@@ -222,10 +225,10 @@ mod tests {
     async fn nothing_is_sent_while_draining() {
         use super::super::tests::views::{body, views};
         let (views, mut parts) = views();
-        views.readiness.set(Phase::Draining);
+        views.readiness.set(LifecyclePhase::Draining);
         let pair = views.current().plan.pairs[0].pair.clone();
         let wanted =
-            Wanted { target: pair.target.to_string(), profile: pair.profile.to_string(), debug: false };
+            ProbeQuery { target: pair.target.to_string(), profile: pair.profile.to_string(), debug: false };
         let stopping = (StatusCode::SERVICE_UNAVAILABLE, "the agent is stopping\n".to_owned());
         let probed = probe(State(views.clone()), Query(wanted), HeaderMap::new()).await;
         assert_eq!(body(probed).await, stopping);

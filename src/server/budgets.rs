@@ -1,14 +1,14 @@
 //! Budgets as shown to users.
 
 use super::held_back::local;
-use crate::event::{BudgetUse, Ledger, Unit};
+use crate::event::{BudgetUnit, BudgetUse, Ledger};
 use crate::state::Time;
 use jiff::Timestamp;
 use serde::Serialize;
 
 /// How much of a budget is spent in its present period.
 #[derive(Debug, Serialize)]
-pub(super) struct Budget {
+pub(super) struct BudgetStatus {
     /// Whose: `agent`, or `profile/NAME`.
     scope: String,
     /// `requests`, `tokens` or `cost`.
@@ -22,8 +22,8 @@ pub(super) struct Budget {
 }
 
 /// Every limit of every budget.
-pub(super) fn all(ledger: &dyn Ledger) -> Vec<Budget> {
-    let of = |budget: BudgetUse| Budget {
+pub(super) fn all(ledger: &dyn Ledger) -> Vec<BudgetStatus> {
+    let of = |budget: BudgetUse| BudgetStatus {
         scope: budget.scope.label(),
         unit: budget.unit.label(),
         spent: budget.spent,
@@ -35,7 +35,7 @@ pub(super) fn all(ledger: &dyn Ledger) -> Vec<Budget> {
 
 /// A budget, for the page.
 #[derive(Debug, Serialize)]
-pub(super) struct Row {
+pub(super) struct BudgetRow {
     scope: String,
     unit: &'static str,
     spent: String,
@@ -45,13 +45,13 @@ pub(super) struct Row {
 }
 
 /// Every limit of every budget, for the page.
-pub(super) fn rows(ledger: &dyn Ledger) -> Vec<Row> {
+pub(super) fn rows(ledger: &dyn Ledger) -> Vec<BudgetRow> {
     let now = Timestamp::now();
-    let amount = |unit: Unit, value: f64| match unit {
-        Unit::Cost => format!("{value:.4}"),
-        Unit::Requests | Unit::Tokens => format!("{value:.0}"),
+    let amount = |unit: BudgetUnit, value: f64| match unit {
+        BudgetUnit::Cost => format!("{value:.4}"),
+        BudgetUnit::Requests | BudgetUnit::Tokens => format!("{value:.0}"),
     };
-    let row = |budget: BudgetUse| Row {
+    let row = |budget: BudgetUse| BudgetRow {
         scope: budget.scope.label(),
         unit: budget.unit.label(),
         spent: amount(budget.unit, budget.spent),

@@ -22,7 +22,7 @@ const PROXY_HEADERS: [&str; 8] = [
 /// The sender of a request.
 #[derive(Clone, Copy, Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "facts that do not depend on each other")]
-pub(super) struct Caller {
+pub(super) struct RequestOrigin {
     /// Authenticated by basic auth or by a verified client certificate.
     pub(super) known: bool,
     /// A program on this machine that asked for this machine.
@@ -34,7 +34,7 @@ pub(super) struct Caller {
     pub(super) foreign: bool,
 }
 
-impl Caller {
+impl RequestOrigin {
     /// The sender of a request with these headers for `host`, which comes from the address `peer`.
     pub(super) fn of(
         peer: IpAddr,
@@ -174,10 +174,10 @@ mod tests {
         server
     }
 
-    fn caller(peer: &str, pairs: &[(&str, &str)], server: &plan::Server) -> Caller {
+    fn caller(peer: &str, pairs: &[(&str, &str)], server: &plan::Server) -> RequestOrigin {
         let headers = headers(pairs);
         let host = host(Version::HTTP_11, &Uri::from_static("/"), &headers).unwrap();
-        Caller::of(peer.parse().unwrap(), host.as_ref(), &headers, server)
+        RequestOrigin::of(peer.parse().unwrap(), host.as_ref(), &headers, server)
     }
 
     #[test]

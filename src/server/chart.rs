@@ -1,8 +1,8 @@
 //! Small charts as shapes in a box of [`WIDTH`] by [`HEIGHT`] units: lines of quantiles over bands of events, and bars
 //! of counts. It turns a history into coordinates and knows no markup; the template draws them.
 
-use super::notice::Event;
-use crate::state::{HistoryView, Quantiles, SlotView};
+use super::notice::NoticeEvent;
+use crate::state::{HistoryView, Percentiles, SlotView};
 use serde::Serialize;
 use std::fmt::Write as _;
 use std::time::SystemTime;
@@ -23,8 +23,8 @@ pub(super) struct Charts {
     minutes: f64,
     /// Events that were caused on purpose, to be shown as bands.
     bands: Vec<Band>,
-    times: Times,
-    counts: Counts,
+    times: QuantileLines,
+    counts: StackedBars,
 }
 
 /// A time span, shown as a band.
@@ -37,7 +37,7 @@ struct Band {
 
 /// Quantiles as lines. Each is a path with gaps where nothing was measured.
 #[derive(Debug, Serialize)]
-struct Times {
+struct QuantileLines {
     p50: String,
     p95: String,
     /// The upper end of the axis in seconds.
@@ -48,7 +48,7 @@ struct Times {
 
 /// Counts as stacked bars.
 #[derive(Debug, Serialize)]
-struct Counts {
+struct StackedBars {
     bars: Vec<Bar>,
     /// The upper end of the axis in requests per second.
     top: f64,
@@ -86,7 +86,7 @@ impl Axis {
 
 impl Charts {
     /// The charts of a history: latencies against a bound in seconds, and counts, over the events.
-    pub(super) fn of(history: &HistoryView, bound: Option<f64>, events: &[Event]) -> Self {
+    pub(super) fn of(history: &HistoryView, bound: Option<f64>, events: &[NoticeEvent]) -> Self {
         let filled = history.slots.len();
         let axis = Axis { slots: filled.max(FEWEST), filled };
         Self {
@@ -100,28 +100,28 @@ impl Charts {
     }
 }
 
-fn bands(history: &HistoryView, axis: Axis, events: &[Event]) -> Vec<Band> {
+fn bands(history: &HistoryView, axis: Axis, events: &[NoticeEvent]) -> Vec<Band> {
     let Some(first) = history.slots.first() else { return Vec::new() };
     let x = |at: SystemTime| {
         let since = at.duration_since(first.start.0).unwrap_or_default().as_secs_f64();
         axis.x(since / history.slot_seconds as f64).min(WIDTH)
     };
-    let band = |event: &Event| {
+    let band = |event: &NoticeEvent| {
         let (from, until) = (x(event.from.0), x(event.until.0));
         (until > from).then(|| Band { x: round(from), width: round(until - from), title: event.what.clone() })
     };
     events.iter().filter_map(band).collect()
 }
 
-fn times(history: &HistoryView, axis: Axis, bound: Option<f64>) -> Times {
+fn times(history: &HistoryView, axis: Axis, bound: Option<f64>) -> QuantileLines {
     let value = |slot: &SlotView| {
         if history.streamed { slot.time_to_first_token_seconds } else { slot.request_duration_seconds }
     };
-    let values: Vec<Option<Quantiles>> = history.slots.iter().map(value).collect();
+    let values: Vec<Option<Percentiles>> = history.slots.iter().map(value).collect();
     let most = values.iter().flatten().map(|it| it.p95).chain(bound).fold(0.0, f64::max);
     let top = nice(most);
     let y = |seconds: f64| round(HEIGHT - HEIGHT * seconds / top);
-    let line = |take: fn(&Quantiles) -> f64| {
+    let line = |take: fn(&Percentiles) -> f64| {
         let mut path = String::new();
         let mut pen = 'M';
         for (at, value) in values.iter().enumerate() {
@@ -139,10 +139,10 @@ fn times(history: &HistoryView, axis: Axis, bound: Option<f64>) -> Times {
         }
         path
     };
-    Times { p50: line(|it| it.p50), p95: line(|it| it.p95), top, bound: bound.map(y) }
+    QuantileLines { p50: line(|it| it.p50), p95: line(|it| it.p95), top, bound: bound.map(y) }
 }
 
-fn counts(history: &HistoryView, axis: Axis) -> Counts {
+fn counts(history: &HistoryView, axis: Axis) -> StackedBars {
     let seconds = history.slot_seconds as f64;
     let most = history.slots.iter().map(|slot| slot.ok + slot.failed).max().unwrap_or(0);
     let top = nice(most as f64 / seconds);
@@ -153,7 +153,7 @@ fn counts(history: &HistoryView, axis: Axis) -> Counts {
         let (x, width) = (round(axis.x(at as f64) + axis.step() * 0.1), round(axis.step() * 0.8));
         Bar { x, width, failed_y: round(HEIGHT - ok_height - failed_height), ok_height, failed_height, title }
     };
-    Counts { bars: history.slots.iter().enumerate().map(bar).collect(), top }
+    StackedBars { bars: history.slots.iter().enumerate().map(bar).collect(), top }
 }
 
 /// Rounds up to 1, 1.5, 2, 3, 5 or 7.5 times a power of ten; 1 for zero.
@@ -176,7 +176,7 @@ mod tests {
     use super::*;
     use crate::event::Outcome;
     use crate::fact::Sink;
-    use crate::state::{History, Time};
+    use crate::state::{HistoryRecorder, Time};
     use crate::testing::{play, small_plan};
     use std::sync::Arc;
     use std::time::Duration;
@@ -184,8 +184,8 @@ mod tests {
     /// Ten seconds of requests, ten of nothing, ten of requests.
     async fn history() -> HistoryView {
         let plan = small_plan();
-        let history = History::new(&plan);
-        let sink: Arc<dyn Sink> = Arc::<History>::clone(&history);
+        let history = HistoryRecorder::new(&plan);
+        let sink: Arc<dyn Sink> = Arc::<HistoryRecorder>::clone(&history);
         let place = &plan.pairs[0].places[1];
         for _ in 0..2 {
             play(&sink, place, Outcome::Ok, |_| {});
@@ -219,7 +219,7 @@ mod tests {
             } else {
                 start + Duration::from_secs(from.unsigned_abs())
             };
-            Event {
+            NoticeEvent {
                 what: "slow".into(),
                 effect: String::new(),
                 from: Time(from),

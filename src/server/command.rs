@@ -2,7 +2,7 @@
 //! how they are executed.
 
 use super::Views;
-use super::ask::Probe;
+use super::ask::ProbeResult;
 use crate::event::{Pair, SkippedRun};
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -16,7 +16,7 @@ pub const WAITING: usize = 16;
 
 /// A request to change what the daemon does.
 #[derive(Debug)]
-pub enum Command {
+pub enum ControlCommand {
     /// Reload the config.
     Reload {
         /// Receives the result.
@@ -27,7 +27,7 @@ pub enum Command {
         /// Name of the profile.
         profile: String,
         /// Receives the result.
-        reply: oneshot::Sender<Result<Vec<Asked>, Refusal>>,
+        reply: oneshot::Sender<Result<Vec<RequestedRun>, CommandRefusal>>,
     },
     /// Send one request now.
     Probe {
@@ -36,13 +36,13 @@ pub enum Command {
         /// Timeout of the request.
         within: Duration,
         /// Receives the result.
-        reply: oneshot::Sender<Result<Probe, Refusal>>,
+        reply: oneshot::Sender<Result<ProbeResult, CommandRefusal>>,
     },
 }
 
 /// The result of a requested run.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Asked {
+pub struct RequestedRun {
     /// The pair of profile and target.
     pub pair: Pair,
     /// `started`, `queued`, `skipped` or `failed`.
@@ -55,7 +55,7 @@ pub struct Asked {
 
 /// A command that was not executed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
+pub enum CommandRefusal {
     /// The profile or target is not in the plan.
     #[error("{0}")]
     Unknown(String),
@@ -69,7 +69,7 @@ pub enum Refusal {
 
 impl Views {
     /// Sends a command to the daemon, or returns why it was rejected.
-    pub(super) fn ask(&self, command: Command) -> Result<(), Box<Response>> {
+    pub(super) fn ask(&self, command: ControlCommand) -> Result<(), Box<Response>> {
         self.commands
             .try_send(command)
             .map_err(|refused| Box::new(unavailable(matches!(refused, mpsc::error::TrySendError::Full(_)))))
@@ -77,11 +77,11 @@ impl Views {
 }
 
 /// The result of a reload: what changed, or every error, one per line and without secrets.
-pub type Reloaded = Result<Changes, Vec<String>>;
+pub type Reloaded = Result<ReloadChanges, Vec<String>>;
 
 /// What a reload changed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Changes {
+pub struct ReloadChanges {
     /// Pairs of profile and target that were added.
     pub added: Vec<Pair>,
     /// Pairs of profile and target that were removed.
@@ -94,7 +94,7 @@ pub struct Changes {
     pub warnings: Vec<String>,
 }
 
-impl Changes {
+impl ReloadChanges {
     /// The numbers on one line, then each change and each warning on a line of its own.
     fn lines(&self) -> String {
         let Self { added, removed, changed, unchanged, warnings } = self;
@@ -117,7 +117,7 @@ impl Changes {
 /// `POST /-/reload`: 200 when the new config is active, 500 with the errors when the old one stays active.
 pub(super) async fn reload(State(views): State<Views>) -> Response {
     let (reply, replied) = oneshot::channel();
-    if let Err(refused) = views.ask(Command::Reload { reply }) {
+    if let Err(refused) = views.ask(ControlCommand::Reload { reply }) {
         return *refused;
     }
     match replied.await {
@@ -149,14 +149,14 @@ mod tests {
     async fn answered(with: Reloaded) -> (StatusCode, String) {
         let (views, mut parts) = views();
         let asking = tokio::spawn(reload(State(views)));
-        let Some(Command::Reload { reply }) = parts.commands.recv().await else { panic!("no reload") };
+        let Some(ControlCommand::Reload { reply }) = parts.commands.recv().await else { panic!("no reload") };
         reply.send(with).unwrap();
         body(asking.await.unwrap()).await
     }
 
     #[tokio::test]
     async fn what_changed_is_told() {
-        let changes = Changes {
+        let changes = ReloadChanges {
             added: vec![pair("rag")],
             removed: vec![],
             changed: vec![pair("chat"), pair("docs")],

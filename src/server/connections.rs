@@ -39,18 +39,18 @@ pub(super) struct Connections {
 #[derive(Debug, Default)]
 struct Table {
     next: u64,
-    open: HashMap<u64, Held>,
+    open: HashMap<u64, OpenConnection>,
 }
 
 #[derive(Debug)]
-struct Held {
+struct OpenConnection {
     activity: Arc<Activity>,
     close: CancellationToken,
 }
 
 /// A connection among the open ones, until it is dropped.
 #[derive(Debug)]
-pub(super) struct Admitted {
+pub(super) struct AdmittedConnection {
     id: u64,
     connections: Arc<Connections>,
     /// What it is doing.
@@ -70,13 +70,13 @@ impl Connections {
     }
 
     /// Takes a connection in. There may be one too many from now on until [`Connections::room`] returns.
-    pub(super) fn admit(self: &Arc<Self>) -> Admitted {
+    pub(super) fn admit(self: &Arc<Self>) -> AdmittedConnection {
         let (activity, close) = (Arc::new(Activity::begin()), CancellationToken::new());
         let mut table = self.table();
         let id = table.next;
         table.next += 1;
-        table.open.insert(id, Held { activity: Arc::clone(&activity), close: close.clone() });
-        Admitted { id, connections: Arc::clone(self), activity, close }
+        table.open.insert(id, OpenConnection { activity: Arc::clone(&activity), close: close.clone() });
+        AdmittedConnection { id, connections: Arc::clone(self), activity, close }
     }
 
     /// Waits until there are not too many connections, and closes what keeps us waiting until then. Connections that
@@ -118,7 +118,7 @@ impl Connections {
     }
 }
 
-impl Drop for Admitted {
+impl Drop for AdmittedConnection {
     fn drop(&mut self) {
         self.connections.table().open.remove(&self.id);
         self.connections.freed.notify_waiters();

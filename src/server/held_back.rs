@@ -1,6 +1,6 @@
 //! Pairs that a budget holds back, as shown to users.
 
-use crate::event::{Exhausted, Ledger, Pair, Refusal};
+use crate::event::{BudgetRefusal, Exhausted, Ledger, Pair};
 use crate::state::Time;
 use jiff::{Timestamp, ZonedDateTime};
 use serde::Serialize;
@@ -49,7 +49,7 @@ impl HeldBack {
 
 impl From<&Exhausted> for HeldBack {
     fn from(exhausted: &Exhausted) -> Self {
-        let until = Some(&exhausted.until).filter(|_| exhausted.why == Refusal::Spent);
+        let until = Some(&exhausted.until).filter(|_| exhausted.why == BudgetRefusal::Spent);
         Self {
             scope: exhausted.scope.label(),
             unit: exhausted.unit.label(),
@@ -74,15 +74,20 @@ pub(super) fn local(at: &ZonedDateTime, now: Timestamp) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::{Scope, Unit};
+    use crate::event::{BudgetScope, BudgetUnit};
 
     #[test]
     fn a_period_that_ends_is_waited_for_and_a_state_file_is_not() {
         let until: ZonedDateTime = "2026-11-29T00:00:00[Europe/Berlin]".parse().unwrap();
         let of = |why| {
-            HeldBack::from(&Exhausted { scope: Scope::Agent, unit: Unit::Cost, why, until: until.clone() })
+            HeldBack::from(&Exhausted {
+                scope: BudgetScope::Agent,
+                unit: BudgetUnit::Cost,
+                why,
+                until: until.clone(),
+            })
         };
-        let spent = of(Refusal::Spent);
+        let spent = of(BudgetRefusal::Spent);
         let json = serde_json::to_value(&spent).unwrap();
         assert_eq!(
             json,
@@ -95,7 +100,7 @@ mod tests {
         let second = std::time::Duration::from_secs(1);
         assert!(spent.lasts_beyond(end - second) && !spent.lasts_beyond(end));
         assert_eq!(spent.seconds(end - 9 * second), Some(10));
-        let unrecorded = of(Refusal::Unrecorded);
+        let unrecorded = of(BudgetRefusal::Unrecorded);
         assert!(unrecorded.lasts_beyond(end + second) && unrecorded.seconds(end).is_none());
         assert_eq!(unrecorded.until_local, None);
     }

@@ -2,7 +2,7 @@
 
 use super::Views;
 use crate::event::Outcome;
-use crate::report::Quantiles;
+use crate::report::DistributionSummary;
 use crate::state::{SavedMinute, Time, WantedMinutes};
 use crate::tally::RunTally;
 use axum::Json;
@@ -41,10 +41,10 @@ struct Minute {
     input_tokens: u64,
     output_tokens: u64,
     cost: Option<f64>,
-    time_to_first_token_seconds: Option<Quantiles>,
-    longest_chunk_gap_seconds: Option<Quantiles>,
-    time_per_output_token_seconds: Option<Quantiles>,
-    request_duration_seconds: Option<Quantiles>,
+    time_to_first_token_seconds: Option<DistributionSummary>,
+    longest_chunk_gap_seconds: Option<DistributionSummary>,
+    time_per_output_token_seconds: Option<DistributionSummary>,
+    request_duration_seconds: Option<DistributionSummary>,
 }
 
 /// `GET /api/v1/history`: minutes, oldest first.
@@ -82,9 +82,9 @@ fn minute(saved: &SavedMinute) -> Minute {
         input_tokens: tally.spent.input_tokens(),
         output_tokens: tally.spent.output_tokens(),
         cost: tally.spent.cost,
-        time_to_first_token_seconds: Quantiles::of(&tally.first_token),
-        longest_chunk_gap_seconds: Quantiles::of(&tally.longest_gap),
-        time_per_output_token_seconds: Quantiles::of(&tally.per_token),
-        request_duration_seconds: Quantiles::of(&tally.duration),
+        time_to_first_token_seconds: DistributionSummary::of(&tally.first_token),
+        longest_chunk_gap_seconds: DistributionSummary::of(&tally.longest_gap),
+        time_per_output_token_seconds: DistributionSummary::of(&tally.per_token),
+        request_duration_seconds: DistributionSummary::of(&tally.duration),
     }
 }

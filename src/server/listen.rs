@@ -2,8 +2,8 @@
 //! waits for a handshake, a request or an answer.
 
 use super::access::Access;
-use super::activity::{Activity, Observed, ObservedBody, SendWithin};
-use super::connections::{Admitted, Connections};
+use super::activity::{Activity, ActivityStream, ObservedBody, SendWithin};
+use super::connections::{AdmittedConnection, Connections};
 use axum::Router;
 use axum::body::HttpBody as _;
 use axum::extract::ConnectInfo;
@@ -35,7 +35,7 @@ const BUFFER: usize = 64 << 10;
 
 /// The peer of a connection.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Peer {
+pub(super) struct ClientPeer {
     /// Its address.
     pub(super) address: SocketAddr,
     /// Whether it presented a client certificate that was verified.
@@ -100,7 +100,7 @@ impl Acceptor {
         let _ = stream.set_nodelay(true);
         let (tls, router) = (self.access.current().tls.clone(), self.router.clone());
         async move {
-            let Admitted { activity, close, .. } = &admitted;
+            let AdmittedConnection { activity, close, .. } = &admitted;
             let serving = async {
                 let (stream, certified) = match tls {
                     None => (Either::Left(stream), false),
@@ -111,8 +111,8 @@ impl Acceptor {
                     }
                 };
                 activity.secured();
-                let stream = Observed { stream, activity: Arc::clone(activity) };
-                let peer = Peer { address, certified };
+                let stream = ActivityStream { stream, activity: Arc::clone(activity) };
+                let peer = ClientPeer { address, certified };
                 exchange(stream, peer, router, activity, &stop).await
             };
             let stopped = async {
@@ -136,8 +136,8 @@ impl Acceptor {
 
 /// Requests and answers on a connection, one after the other.
 async fn exchange(
-    stream: Observed<Either<TcpStream, Box<tokio_rustls::server::TlsStream<TcpStream>>>>,
-    peer: Peer,
+    stream: ActivityStream<Either<TcpStream, Box<tokio_rustls::server::TlsStream<TcpStream>>>>,
+    peer: ClientPeer,
     router: Router,
     activity: &Arc<Activity>,
     stop: &CancellationToken,

@@ -12,15 +12,15 @@ const EVENTS: usize = 32;
 
 /// The current notice; initially empty, shared by those who set it and the page.
 #[derive(Clone, Debug, Default)]
-pub struct Notice(Arc<RwLock<Said>>);
+pub struct Notice(Arc<RwLock<NoticeContent>>);
 
 /// The content of the notice.
 #[derive(Clone, Debug, Default, Serialize)]
-pub(super) struct Said {
+pub(super) struct NoticeContent {
     /// The introduction, if one was set.
     pub(super) introduction: Option<Introduction>,
     /// The events, newest first.
-    pub(super) events: VecDeque<Event>,
+    pub(super) events: VecDeque<NoticeEvent>,
 }
 
 /// An introduction for a reader who knows nothing about this process.
@@ -47,7 +47,7 @@ pub struct Suggestion {
 
 /// Something that is done on purpose for a limited time.
 #[derive(Clone, Debug, Serialize)]
-pub struct Event {
+pub struct NoticeEvent {
     /// What is done.
     pub what: String,
     /// Where its effect is visible.
@@ -68,8 +68,12 @@ impl Notice {
     pub fn happens(&self, what: &str, effect: &str, lasts: Duration) {
         let from = SystemTime::now();
         let until = from.checked_add(lasts).unwrap_or(from);
-        let event =
-            Event { what: what.to_owned(), effect: effect.to_owned(), from: Time(from), until: Time(until) };
+        let event = NoticeEvent {
+            what: what.to_owned(),
+            effect: effect.to_owned(),
+            from: Time(from),
+            until: Time(until),
+        };
         self.change(|said| {
             said.events.truncate(EVENTS - 1);
             said.events.push_front(event);
@@ -77,11 +81,11 @@ impl Notice {
     }
 
     /// A copy of the notice.
-    pub(super) fn said(&self) -> Said {
+    pub(super) fn said(&self) -> NoticeContent {
         self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn change(&self, change: impl FnOnce(&mut Said)) {
+    fn change(&self, change: impl FnOnce(&mut NoticeContent)) {
         change(&mut self.0.write().unwrap_or_else(PoisonError::into_inner));
     }
 }
@@ -92,7 +96,7 @@ impl Serialize for Notice {
     }
 }
 
-impl Event {
+impl NoticeEvent {
     /// Whether the event is going on at `now`.
     pub(super) fn lasts_at(&self, now: SystemTime) -> bool {
         self.from.0 <= now && now < self.until.0

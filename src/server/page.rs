@@ -1,11 +1,11 @@
 //! The status page: how each profile performs against each target, rendered on the server so that it works without a
 //! script; a small script keeps it up to date.
 
-use super::budgets::{Row, rows};
+use super::budgets::{BudgetRow, rows};
 use super::chart::Charts;
 use super::held_back::HeldBack;
-use super::notice::{Event, Said};
-use super::{About, ConfigStatus, Views};
+use super::notice::{NoticeContent, NoticeEvent};
+use super::{AgentIdentity, ConfigStatus, Views};
 use crate::event::{Ledger, Pair};
 use crate::state::{HistoryView, PairStatus, RequestView, Time};
 use axum::extract::State;
@@ -33,20 +33,20 @@ const FAILURES_SEEN: usize = 500;
 
 /// The input of the template.
 #[derive(Debug, Serialize)]
-struct Page<'a> {
+struct PageTemplate<'a> {
     style: &'static str,
     script: &'static str,
-    about: &'a About,
+    about: &'a AgentIdentity,
     phase: &'static str,
     config: &'a ConfigStatus,
     now: String,
-    notice: &'a Said,
+    notice: &'a NoticeContent,
     /// Events that are going on at this moment.
-    current: Option<Dated<&'a Event>>,
+    current: Option<Dated<&'a NoticeEvent>>,
     /// The event that ended most recently.
-    past: Option<Dated<&'a Event>>,
+    past: Option<Dated<&'a NoticeEvent>>,
     cards: Vec<Card>,
-    budgets: Vec<Row>,
+    budgets: Vec<BudgetRow>,
     failures: Vec<Dated<Arc<RequestView>>>,
     requests: Vec<Dated<Arc<RequestView>>>,
 }
@@ -116,7 +116,7 @@ fn render(views: &Views) -> Result<String, minijinja::Error> {
     let current_config = views.current();
     let mut history = views.history.view();
     let cards = views.recent.status().into_iter();
-    let page = Page {
+    let page = PageTemplate {
         style: STYLE,
         script: SCRIPT,
         about: &views.about,
@@ -151,7 +151,7 @@ fn template() -> Result<&'static Environment<'static>, minijinja::Error> {
 fn card(
     status: PairStatus,
     history: &mut BTreeMap<Pair, HistoryView>,
-    (notice, ledger): (&Said, &dyn Ledger),
+    (notice, ledger): (&NoticeContent, &dyn Ledger),
     now: SystemTime,
 ) -> Card {
     let pair = Pair { profile: Arc::clone(&status.profile), target: Arc::clone(&status.target) };

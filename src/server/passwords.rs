@@ -26,7 +26,7 @@ pub(super) struct Passwords {
 
 /// The result of a verification.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(super) enum PasswordVerdict {
     Right,
     Wrong,
     /// Too many others wait already.
@@ -44,7 +44,7 @@ impl Passwords {
     }
 
     /// Whether the password has this hash. `None`: there is no such user, which takes as long.
-    pub(super) async fn verify(&self, user: &str, password: String, hash: Option<&str>) -> Verdict {
+    pub(super) async fn verify(&self, user: &str, password: String, hash: Option<&str>) -> PasswordVerdict {
         let key: [u8; 32] = Sha256::new()
             .chain_update(user)
             .chain_update([0])
@@ -54,13 +54,13 @@ impl Passwords {
             .finalize()
             .into();
         if self.remembered().contains(&key) {
-            return Verdict::Right;
+            return PasswordVerdict::Right;
         }
-        let Ok(_place) = self.waiting.try_acquire() else { return Verdict::Busy };
-        let Ok(turn) = Arc::clone(&self.turn).acquire_owned().await else { return Verdict::Busy };
+        let Ok(_place) = self.waiting.try_acquire() else { return PasswordVerdict::Busy };
+        let Ok(turn) = Arc::clone(&self.turn).acquire_owned().await else { return PasswordVerdict::Busy };
         // The same credentials may have been verified while these waited.
         if self.remembered().contains(&key) {
-            return Verdict::Right;
+            return PasswordVerdict::Right;
         }
         let exists = hash.is_some();
         let (cpu_pool, hash) = (self.cpu_pool.clone(), hash.unwrap_or(NOBODY).to_owned());
@@ -79,14 +79,14 @@ impl Passwords {
             drop(turn);
         });
         if right.await != Ok(true) {
-            return Verdict::Wrong;
+            return PasswordVerdict::Wrong;
         }
         let mut remembered = self.remembered();
         if remembered.len() >= MAX_REMEMBERED {
             remembered.pop_front();
         }
         remembered.push_back(key);
-        Verdict::Right
+        PasswordVerdict::Right
     }
 
     fn remembered(&self) -> MutexGuard<'_, VecDeque<[u8; 32]>> {
@@ -113,29 +113,32 @@ mod tests {
         let verify = async |user: &str, password: &str, hash: Option<&str>| {
             passwords.verify(user, password.to_owned(), hash).await
         };
-        assert_eq!(verify("ann", "wrong", Some(&right)).await, Verdict::Wrong);
-        assert_eq!(verify("bob", "right", None).await, Verdict::Wrong);
+        assert_eq!(verify("ann", "wrong", Some(&right)).await, PasswordVerdict::Wrong);
+        assert_eq!(verify("bob", "right", None).await, PasswordVerdict::Wrong);
         assert_eq!(passwords.remembered().len(), 0);
-        assert_eq!(verify("ann", "right", Some(&right)).await, Verdict::Right);
+        assert_eq!(verify("ann", "right", Some(&right)).await, PasswordVerdict::Right);
         assert_eq!(passwords.remembered().len(), 1);
         // A new hash for the same user is another cache key: a changed password takes effect.
-        assert_eq!(verify("ann", "right", Some(&hash("new"))).await, Verdict::Wrong);
+        assert_eq!(verify("ann", "right", Some(&hash("new"))).await, PasswordVerdict::Wrong);
     }
 
     #[tokio::test]
     async fn the_right_one_is_let_in_while_wrong_ones_fill_the_queue() {
         let (passwords, right) = (passwords(), hash("right"));
-        assert_eq!(passwords.verify("ann", "right".to_owned(), Some(&right)).await, Verdict::Right);
+        assert_eq!(passwords.verify("ann", "right".to_owned(), Some(&right)).await, PasswordVerdict::Right);
         let wrong = (0..50).map(|n| passwords.verify("ann", n.to_string(), Some(&right)));
         let known = async {
             tokio::task::yield_now().await;
             passwords.verify("ann", "right".to_owned(), Some(&right)).await
         };
         let (verdicts, known) = tokio::join!(join_all(wrong), known);
-        assert_eq!(known, Verdict::Right);
-        let busy = verdicts.iter().filter(|verdict| **verdict == Verdict::Busy).count();
+        assert_eq!(known, PasswordVerdict::Right);
+        let busy = verdicts.iter().filter(|verdict| **verdict == PasswordVerdict::Busy).count();
         assert_eq!(busy, 50 - MAX_WAITING - 1);
-        assert_eq!(verdicts.iter().filter(|verdict| **verdict == Verdict::Wrong).count(), MAX_WAITING + 1);
+        assert_eq!(
+            verdicts.iter().filter(|verdict| **verdict == PasswordVerdict::Wrong).count(),
+            MAX_WAITING + 1
+        );
         assert_eq!(passwords.waiting.available_permits(), MAX_WAITING + 1);
     }
 

@@ -9,7 +9,7 @@ pub struct Readiness(Arc<AtomicU8>);
 
 /// The phases in the life of the process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Phase {
+pub enum LifecyclePhase {
     /// Starting: not everything is running yet.
     Starting,
     /// Ready: playing its schedules.
@@ -20,26 +20,26 @@ pub enum Phase {
 
 impl Readiness {
     /// Changes to another phase.
-    pub fn set(&self, phase: Phase) {
+    pub fn set(&self, phase: LifecyclePhase) {
         let code = match phase {
-            Phase::Starting => 0,
-            Phase::Ready => 1,
-            Phase::Draining => 2,
+            LifecyclePhase::Starting => 0,
+            LifecyclePhase::Ready => 1,
+            LifecyclePhase::Draining => 2,
         };
         self.0.store(code, Ordering::Release);
     }
 
     /// The current phase.
-    pub fn phase(&self) -> Phase {
+    pub fn phase(&self) -> LifecyclePhase {
         match self.0.load(Ordering::Acquire) {
-            0 => Phase::Starting,
-            1 => Phase::Ready,
-            _ => Phase::Draining,
+            0 => LifecyclePhase::Starting,
+            1 => LifecyclePhase::Ready,
+            _ => LifecyclePhase::Draining,
         }
     }
 }
 
-impl Phase {
+impl LifecyclePhase {
     /// The text for the endpoint.
     pub const fn label(self) -> &'static str {
         match self {

@@ -64,18 +64,18 @@ pub enum Error {
 /// The content of the file.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-struct Written {
-    tls_server_config: Option<Tls>,
+struct WebConfigFile {
+    tls_server_config: Option<WebTls>,
     basic_auth_users: BTreeMap<String, String>,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Tls {
+struct WebTls {
     cert_file: PathBuf,
     key_file: PathBuf,
     #[serde(default)]
-    client_auth_type: ClientAuth,
+    client_auth_type: ClientCertPolicy,
     client_ca_file: Option<PathBuf>,
     #[serde(default)]
     min_version: MinVersion,
@@ -83,7 +83,7 @@ struct Tls {
 
 /// Names as in Go's `crypto/tls`, the weakest first. The two modes that accept any certificate without verification are not supported.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
-pub(super) enum ClientAuth {
+pub(super) enum ClientCertPolicy {
     #[default]
     NoClientCert,
     VerifyClientCertIfGiven,
@@ -105,7 +105,7 @@ pub struct WebConfig {
     /// Users and the bcrypt hashes of their passwords; empty: no basic auth.
     pub users: BTreeMap<String, String>,
     /// Which client certificates are asked for.
-    pub(super) client_auth: ClientAuth,
+    pub(super) client_auth: ClientCertPolicy,
 }
 
 impl WebConfig {
@@ -118,7 +118,7 @@ impl WebConfig {
         if says_nothing(&text) {
             return Err(Error::Empty { path: path.to_owned() });
         }
-        let written: Written = serde_saphyr::from_str(&text)
+        let written: WebConfigFile = serde_saphyr::from_str(&text)
             .map_err(|error| Error::Format { path: path.to_owned(), message: position_of(&error) })?;
         for (user, hash) in &written.basic_auth_users {
             if hash.parse::<bcrypt::HashParts>().is_err() {
@@ -150,7 +150,7 @@ impl WebConfig {
     }
 }
 
-impl Tls {
+impl WebTls {
     fn build(&self, file: &Path, folder: &Path, files: &mut Files) -> Result<Arc<ServerConfig>, Error> {
         let cert_file = folder.join(&self.cert_file);
         let key_file = folder.join(&self.key_file);
@@ -166,7 +166,7 @@ impl Tls {
         let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
             .with_protocol_versions(versions)
             .map_err(unfit)?;
-        let builder = if self.client_auth_type == ClientAuth::NoClientCert {
+        let builder = if self.client_auth_type == ClientCertPolicy::NoClientCert {
             if self.client_ca_file.is_some() {
                 let message = "client_ca_file needs client_auth_type RequireAndVerifyClientCert or \
                                VerifyClientCertIfGiven";
@@ -180,7 +180,7 @@ impl Tls {
             };
             let roots = tls::roots(&ca_file, files)?;
             let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
-            let verifier = if self.client_auth_type == ClientAuth::VerifyClientCertIfGiven {
+            let verifier = if self.client_auth_type == ClientCertPolicy::VerifyClientCertIfGiven {
                 verifier.allow_unauthenticated()
             } else {
                 verifier

@@ -11,15 +11,19 @@ use http::StatusCode;
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-use super::dialect::{Delta, Dialect, Read, Refusal};
+use super::dialect::{Delta, Dialect, ParsedRequest, Refusal};
 use super::effects::Effects;
 use super::exchange::{self, Exchange, Whole};
 use super::generation::{Generation, Planned};
-use super::shared::Shared;
+use super::shared::SimShared;
 use super::stream::StreamWriter;
 
 /// Answers a request in a dialect.
-pub(crate) async fn answer(shared: Arc<Shared>, dialect: &'static dyn Dialect, request: Request) -> Response {
+pub(crate) async fn answer(
+    shared: Arc<SimShared>,
+    dialect: &'static dyn Dialect,
+    request: Request,
+) -> Response {
     exchange::receive(shared, dialect, request, async move |exchange, parts, body| {
         let created = Timestamp::now().as_second();
         let mut read = body.and_then(|body| dialect.read(parts, &body, &exchange.id, created));
@@ -43,7 +47,7 @@ pub(crate) async fn answer(shared: Arc<Shared>, dialect: &'static dyn Dialect, r
 }
 
 /// A server of one model has requests that do not name it.
-fn name_model(shared: &Shared, read: &mut Read) {
+fn name_model(shared: &SimShared, read: &mut ParsedRequest) {
     if read.ask.model.is_empty()
         && let Some(model) = shared.options.models.first()
     {
@@ -52,7 +56,7 @@ fn name_model(shared: &Shared, read: &mut Read) {
 }
 
 /// Has the model answer a request that was read.
-pub(crate) async fn generate(exchange: Exchange, read: Read, effects: Effects) -> Response {
+pub(crate) async fn generate(exchange: Exchange, read: ParsedRequest, effects: Effects) -> Response {
     match submit(&exchange, &read, &effects).await {
         Ok(generation) if read.ask.stream => stream(exchange, read, effects, generation),
         Ok(generation) => whole(&exchange, read, effects, generation).await,
@@ -61,7 +65,7 @@ pub(crate) async fn generate(exchange: Exchange, read: Read, effects: Effects) -
 }
 
 /// Checks the request, retrieves what it needs, and puts it in the queue.
-async fn submit(exchange: &Exchange, read: &Read, effects: &Effects) -> Result<Generation, Refusal> {
+async fn submit(exchange: &Exchange, read: &ParsedRequest, effects: &Effects) -> Result<Generation, Refusal> {
     let shared = &exchange.shared;
     exchange.record.set(|truth| truth.streamed = read.ask.stream);
     if !shared.options.models.contains(&read.ask.model) {
@@ -87,7 +91,7 @@ async fn submit(exchange: &Exchange, read: &Read, effects: &Effects) -> Result<G
     Ok(generation)
 }
 
-fn stream(exchange: Exchange, read: Read, effects: Effects, generation: Generation) -> Response {
+fn stream(exchange: Exchange, read: ParsedRequest, effects: Effects, generation: Generation) -> Response {
     let (outlet, channel) = exchange.body();
     let content_type = read.framing.content_type();
     let mut response = exchange::head(channel, content_type, effects.wrong_content_type);
@@ -97,7 +101,12 @@ fn stream(exchange: Exchange, read: Read, effects: Effects, generation: Generati
     response
 }
 
-async fn whole(exchange: &Exchange, read: Read, effects: Effects, mut generation: Generation) -> Response {
+async fn whole(
+    exchange: &Exchange,
+    read: ParsedRequest,
+    effects: Effects,
+    mut generation: Generation,
+) -> Response {
     let mut parts: Vec<Delta> = Vec::new();
     while let Some(piece) = generation.next().await {
         match parts.last_mut().filter(|part| part.kind == piece.kind) {

@@ -9,7 +9,9 @@ use http::request::Parts;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::dialect::{Answer, Delta, Dialect, Ending, Endpoint, RateLimitHeaders, Read, Refusal, Service};
+use super::dialect::{
+    Answer, Delta, Dialect, Ending, Endpoint, ParsedRequest, RateLimitHeaders, Refusal, Service,
+};
 use super::effects::{Effects, UsageStyle};
 use super::generation::{Ask, Finish, Kind, Turn, Usage};
 use super::wire::{Event, Framing};
@@ -25,9 +27,9 @@ pub(crate) struct Anthropic;
 
 /// The fields of a request that have an effect here.
 #[derive(Debug, Deserialize)]
-struct Request {
+struct AnthropicRequest {
     model: String,
-    messages: Vec<Message>,
+    messages: Vec<AnthropicMessage>,
     max_tokens: usize,
     #[serde(default)]
     system: Value,
@@ -42,7 +44,7 @@ struct Request {
 }
 
 #[derive(Debug, Deserialize)]
-struct Message {
+struct AnthropicMessage {
     role: String,
     #[serde(default)]
     content: Value,
@@ -93,11 +95,11 @@ impl Endpoint for Anthropic {
 }
 
 impl Dialect for Anthropic {
-    fn read(&self, parts: &Parts, body: &[u8], id: &str, _created: i64) -> Result<Read, Refusal> {
+    fn read(&self, parts: &Parts, body: &[u8], id: &str, _created: i64) -> Result<ParsedRequest, Refusal> {
         if !parts.headers.contains_key("anthropic-version") {
             return Err(Refusal::Invalid("anthropic-version: header is required".to_owned()));
         }
-        let request: Request = serde_json::from_slice(body)
+        let request: AnthropicRequest = serde_json::from_slice(body)
             .map_err(|error| Refusal::Invalid(format!("invalid request body: {error}")))?;
         let answer = Messages {
             id: format!("msg_{id}"),
@@ -105,11 +107,16 @@ impl Dialect for Anthropic {
             blocks: AtomicUsize::new(0),
             thinking: AtomicUsize::new(0),
         };
-        Ok(Read { ask: request.ask()?, answer: Box::new(answer), framing: Framing::Sse, retrieval: None })
+        Ok(ParsedRequest {
+            ask: request.ask()?,
+            answer: Box::new(answer),
+            framing: Framing::Sse,
+            retrieval: None,
+        })
     }
 }
 
-impl Request {
+impl AnthropicRequest {
     fn ask(self) -> Result<Ask, Refusal> {
         let invalid = |text: &str| Err(Refusal::Invalid(text.to_owned()));
         if self.messages.is_empty() {

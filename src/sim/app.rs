@@ -26,7 +26,7 @@ use super::dialect::{Endpoint, Refusal, Service};
 use super::effects::Effects;
 use super::exchange::{Exchange, Whole};
 use super::options::Options;
-use super::shared::Shared;
+use super::shared::SimShared;
 use super::wire::Framing;
 
 use accounts::Accounts;
@@ -86,7 +86,7 @@ impl Endpoint for AppPath {
 }
 
 /// Its routes.
-pub(crate) fn router() -> Router<Arc<Shared>> {
+pub(crate) fn router() -> Router<Arc<SimShared>> {
     let [login, sessions, session, messages, rag] = PATHS;
     Router::new()
         .route(login, post(login::login))

@@ -66,11 +66,11 @@ pub(crate) enum RateLimitHeaders {
 /// One API, served at one or more paths.
 pub(crate) trait Dialect: Endpoint {
     /// Reads a request. `id` identifies the answer; `created` is Unix time in seconds.
-    fn read(&self, parts: &Parts, body: &[u8], id: &str, created: i64) -> Result<Read, Refusal>;
+    fn read(&self, parts: &Parts, body: &[u8], id: &str, created: i64) -> Result<ParsedRequest, Refusal>;
 }
 
 /// A request that was read: what it asks for, and how its answer is written.
-pub(crate) struct Read {
+pub(crate) struct ParsedRequest {
     pub(crate) ask: Ask,
     pub(crate) answer: Box<dyn Answer>,
     /// The framing of the answer if it is streamed.

@@ -18,7 +18,7 @@ const MAX_LAG: Duration = Duration::from_millis(100);
 
 /// An update from the engine about one request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Message {
+pub(crate) enum JobUpdate {
     /// It was admitted to the batch.
     Admitted { queued: Duration, cached: usize },
     /// Its next token; the first one carries the duration of the prefill.
@@ -26,12 +26,12 @@ pub(crate) enum Message {
 }
 
 /// The receiving end of a job; dropping it cancels the job with the next step.
-pub(crate) type Ticket = mpsc::Receiver<Message>;
+pub(crate) type Ticket = mpsc::Receiver<JobUpdate>;
 
 /// The engine and the requests that wait for it.
 #[derive(Debug)]
 pub(crate) struct Driver {
-    state: Mutex<State>,
+    state: Mutex<DriverState>,
     wake: Notify,
     origin: Instant,
     metrics: Arc<Metrics>,
@@ -46,14 +46,14 @@ pub(crate) struct Label {
 }
 
 #[derive(Debug)]
-struct State {
+struct DriverState {
     engine: Engine,
-    jobs: HashMap<JobId, (mpsc::Sender<Message>, Label)>,
+    jobs: HashMap<JobId, (mpsc::Sender<JobUpdate>, Label)>,
 }
 
 impl Driver {
     pub(crate) fn new(settings: Settings, metrics: Arc<Metrics>) -> Self {
-        let state = State { engine: Engine::new(settings), jobs: HashMap::new() };
+        let state = DriverState { engine: Engine::new(settings), jobs: HashMap::new() };
         Self { state: Mutex::new(state), wake: Notify::new(), origin: Instant::now(), metrics }
     }
 
@@ -115,12 +115,12 @@ impl Driver {
         }
     }
 
-    fn with<T>(&self, work: impl FnOnce(&mut State) -> T) -> T {
+    fn with<T>(&self, work: impl FnOnce(&mut DriverState) -> T) -> T {
         work(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
-impl State {
+impl DriverState {
     /// Cancels the jobs whose receiver was dropped.
     fn drop_abandoned(&mut self, metrics: &Metrics) {
         let engine = &mut self.engine;
@@ -139,9 +139,9 @@ impl State {
         for update in updates {
             match *update {
                 Update::Admitted { id, queued, cached, .. } => {
-                    self.send(id, Message::Admitted { queued, cached });
+                    self.send(id, JobUpdate::Admitted { queued, cached });
                 }
-                Update::Token { id, prefill, .. } => self.send(id, Message::Token { prefill }),
+                Update::Token { id, prefill, .. } => self.send(id, JobUpdate::Token { prefill }),
                 Update::Preempted => {}
                 Update::Finished { id, times } => {
                     if let Some((_, label)) = self.jobs.remove(&id) {
@@ -152,7 +152,7 @@ impl State {
         }
     }
 
-    fn send(&self, id: JobId, message: Message) {
+    fn send(&self, id: JobId, message: JobUpdate) {
         if let Some((sender, _)) = self.jobs.get(&id) {
             // This fails only when the request is gone, which the next step notices.
             let _ = sender.try_send(message);

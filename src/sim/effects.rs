@@ -70,7 +70,7 @@ pub(crate) enum LineEnd {
 /// The formatting of an event stream.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a separate fault")]
-pub(crate) struct Form {
+pub(crate) struct StreamFormat {
     pub(crate) line_end: LineEnd,
     pub(crate) no_space: bool,
     pub(crate) bom: bool,
@@ -101,7 +101,7 @@ pub(crate) struct Effects {
     pub(crate) huge_line: Option<usize>,
     pub(crate) usage: UsageStyle,
     pub(crate) no_terminal: bool,
-    pub(crate) form: Form,
+    pub(crate) form: StreamFormat,
     pub(crate) wrong_content_type: bool,
     pub(crate) close: Option<CloseWhen>,
     pub(crate) no_choices: bool,
@@ -134,7 +134,7 @@ impl Effects {
             huge_line: None,
             usage: UsageStyle::Own,
             no_terminal: false,
-            form: Form::default(),
+            form: StreamFormat::default(),
             wrong_content_type: false,
             close: None,
             no_choices: false,

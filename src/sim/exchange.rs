@@ -23,7 +23,7 @@ use super::effects::{Break, Effects, Instead};
 use super::faults::{self, Fault};
 use super::limits::Headroom;
 use super::rules::Aim;
-use super::shared::Shared;
+use super::shared::SimShared;
 use super::stream;
 use super::truth::{self, Mark, Record, Truth};
 
@@ -35,7 +35,7 @@ const NOT_HTTP: &[u8] = b"\x15\x03\x01 this is no answer in any version of HTTP\
 
 /// A request that is being handled.
 pub(crate) struct Exchange {
-    pub(crate) shared: Arc<Shared>,
+    pub(crate) shared: Arc<SimShared>,
     pub(crate) endpoint: &'static dyn Endpoint,
     pub(crate) record: Arc<Record>,
     /// The id of the request and its answer.
@@ -60,7 +60,7 @@ struct Presence {
 
 /// Handles a request from its arrival to its answer, which `work` makes from head and body.
 pub(crate) async fn receive(
-    shared: Arc<Shared>,
+    shared: Arc<SimShared>,
     endpoint: &'static dyn Endpoint,
     request: Request,
     work: impl AsyncFnOnce(Exchange, &Parts, Result<Bytes, Refusal>) -> Response,
@@ -77,7 +77,7 @@ pub(crate) async fn receive(
 
 impl Exchange {
     /// Assigns an id to the request and opens its record.
-    fn open(shared: Arc<Shared>, endpoint: &'static dyn Endpoint, parts: &Parts) -> Self {
+    fn open(shared: Arc<SimShared>, endpoint: &'static dyn Endpoint, parts: &Parts) -> Self {
         let header = |name: &str| parts.headers.get(name).and_then(|value| value.to_str().ok());
         let id = header("x-request-id").filter(|id| (1..=128).contains(&id.len())).map_or_else(
             || format!("sim-{:012}", shared.requests.fetch_add(1, Ordering::Relaxed)),

@@ -6,7 +6,9 @@ use http::request::Parts;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::dialect::{Answer, Delta, Dialect, Ending, Endpoint, RateLimitHeaders, Read, Refusal, Service};
+use super::dialect::{
+    Answer, Delta, Dialect, Ending, Endpoint, ParsedRequest, RateLimitHeaders, Refusal, Service,
+};
 use super::effects::{Effects, UsageStyle};
 use super::generation::{Ask, Finish, Kind, Turn, Usage};
 use super::wire::{Event, Framing};
@@ -18,7 +20,7 @@ pub(crate) struct Gemini;
 /// The fields of a request that have an effect here. The API takes both spellings.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Request {
+struct GeminiRequest {
     contents: Vec<Content>,
     #[serde(default, alias = "system_instruction")]
     system_instruction: Option<Content>,
@@ -31,11 +33,11 @@ struct Content {
     #[serde(default)]
     role: Option<String>,
     #[serde(default)]
-    parts: Vec<Part>,
+    parts: Vec<GeminiPart>,
 }
 
 #[derive(Debug, Deserialize)]
-struct Part {
+struct GeminiPart {
     #[serde(default)]
     text: String,
 }
@@ -102,7 +104,7 @@ impl Endpoint for Gemini {
 }
 
 impl Dialect for Gemini {
-    fn read(&self, parts: &Parts, body: &[u8], id: &str, _created: i64) -> Result<Read, Refusal> {
+    fn read(&self, parts: &Parts, body: &[u8], id: &str, _created: i64) -> Result<ParsedRequest, Refusal> {
         let last = parts.uri.path().rsplit('/').next().unwrap_or_default();
         let (model, method) = last.split_once(':').unwrap_or((last, ""));
         let stream = match method {
@@ -110,11 +112,11 @@ impl Dialect for Gemini {
             "streamGenerateContent" => true,
             _ => return Err(Refusal::NotFound("There is no such method.")),
         };
-        let request: Request = serde_json::from_slice(body)
+        let request: GeminiRequest = serde_json::from_slice(body)
             .map_err(|error| Refusal::Invalid(format!("Invalid JSON payload received. {error}")))?;
         let events = parts.uri.query().is_some_and(|query| query.split('&').any(|pair| pair == "alt=sse"));
         let answer = Contents { id: id.to_owned(), model: model.to_owned() };
-        Ok(Read {
+        Ok(ParsedRequest {
             ask: request.ask(model, stream)?,
             answer: Box::new(answer),
             framing: if events { Framing::Sse } else { Framing::JsonArray },
@@ -123,7 +125,7 @@ impl Dialect for Gemini {
     }
 }
 
-impl Request {
+impl GeminiRequest {
     fn ask(self, model: &str, stream: bool) -> Result<Ask, Refusal> {
         let invalid = |text: &str| Err(Refusal::Invalid(text.to_owned()));
         if self.contents.is_empty() {

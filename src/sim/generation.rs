@@ -13,7 +13,7 @@ use rand_distr::StandardNormal;
 use tokio::time::Instant;
 
 use super::dialect::{Ending, Refusal};
-use super::driver::{Driver, Label, Message, Ticket};
+use super::driver::{Driver, JobUpdate, Label, Ticket};
 use super::effects::{Effects, Reasoning};
 use super::engine::{Job, Refused};
 use super::faults::ReasoningField;
@@ -218,11 +218,11 @@ impl Generation {
     pub(crate) async fn next(&mut self) -> Option<Piece> {
         loop {
             match self.ticket.recv().await? {
-                Message::Admitted { queued, cached } => {
+                JobUpdate::Admitted { queued, cached } => {
                     self.queued = Some(queued.as_secs_f64());
                     self.usage.cached = cached;
                 }
-                Message::Token { prefill } => {
+                JobUpdate::Token { prefill } => {
                     self.prefill = self.prefill.or_else(|| prefill.map(|time| time.as_secs_f64()));
                     return self.pieces.next();
                 }

@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, HashMap};
 pub(crate) struct Blocks {
     total: usize,
     free: usize,
-    shared: HashMap<u64, Shared>,
+    shared: HashMap<u64, SharedBlock>,
     idle: BTreeMap<u64, u64>,
     clock: u64,
     reuse: bool,
@@ -25,7 +25,7 @@ pub(crate) struct Holding {
 }
 
 #[derive(Debug)]
-struct Shared {
+struct SharedBlock {
     users: usize,
     idle_since: u64,
 }
@@ -99,7 +99,7 @@ impl Blocks {
             }
             // Two sequences may compute the same block at once: the second keeps its own copy.
             if !self.shared.contains_key(hash) {
-                self.shared.insert(*hash, Shared { users: 1, idle_since: 0 });
+                self.shared.insert(*hash, SharedBlock { users: 1, idle_since: 0 });
                 *block = Block::Shared(*hash);
             }
         }

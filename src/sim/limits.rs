@@ -31,7 +31,7 @@ pub(crate) struct Headroom {
 
 /// The state of both buckets, for the headers.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(crate) struct Headers {
+pub(crate) struct LimitHeadroom {
     pub(crate) requests: Option<Headroom>,
     pub(crate) tokens: Option<Headroom>,
 }
@@ -63,8 +63,8 @@ impl Limits {
     }
 
     /// The current state of both buckets.
-    pub(crate) fn headers(&mut self, now: Duration) -> Headers {
-        Headers {
+    pub(crate) fn headers(&mut self, now: Duration) -> LimitHeadroom {
+        LimitHeadroom {
             requests: self.requests.as_mut().map(|bucket| bucket.headroom(now)),
             tokens: self.tokens.as_mut().map(|bucket| bucket.headroom(now)),
         }
@@ -131,6 +131,6 @@ mod tests {
     fn without_limits_there_are_no_headers() {
         let mut limits = Limits::new(None, None);
         assert_eq!(limits.take(Duration::ZERO, usize::MAX), Ok(()));
-        assert_eq!(limits.headers(Duration::ZERO), Headers::default());
+        assert_eq!(limits.headers(Duration::ZERO), LimitHeadroom::default());
     }
 }

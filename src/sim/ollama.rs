@@ -7,7 +7,9 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::dialect::{Answer, Delta, Dialect, Ending, Endpoint, RateLimitHeaders, Read, Refusal, Service};
+use super::dialect::{
+    Answer, Delta, Dialect, Ending, Endpoint, ParsedRequest, RateLimitHeaders, Refusal, Service,
+};
 use super::effects::{Effects, UsageStyle};
 use super::generation::{Ask, Kind, Turn, Usage};
 use super::wire::{Event, Framing};
@@ -23,10 +25,10 @@ pub(crate) enum Ollama {
 
 /// The fields of a request of either API that have an effect here.
 #[derive(Debug, Deserialize)]
-struct Request {
+struct OllamaRequest {
     model: String,
     #[serde(default)]
-    messages: Vec<Message>,
+    messages: Vec<OllamaMessage>,
     #[serde(default)]
     prompt: String,
     #[serde(default)]
@@ -41,7 +43,7 @@ struct Request {
 }
 
 #[derive(Debug, Deserialize)]
-struct Message {
+struct OllamaMessage {
     role: String,
     #[serde(default)]
     content: String,
@@ -85,17 +87,17 @@ impl Endpoint for Ollama {
 }
 
 impl Dialect for Ollama {
-    fn read(&self, _parts: &Parts, body: &[u8], _id: &str, created: i64) -> Result<Read, Refusal> {
-        let request: Request = serde_json::from_slice(body)
+    fn read(&self, _parts: &Parts, body: &[u8], _id: &str, created: i64) -> Result<ParsedRequest, Refusal> {
+        let request: OllamaRequest = serde_json::from_slice(body)
             .map_err(|error| Refusal::Invalid(format!("invalid request body: {error}")))?;
         let created_at = Timestamp::from_second(created).unwrap_or_default().to_string();
         let answer = Lines { api: *self, created_at, model: request.model.clone() };
         let ask = request.ask(*self)?;
-        Ok(Read { ask, answer: Box::new(answer), framing: Framing::NdJson, retrieval: None })
+        Ok(ParsedRequest { ask, answer: Box::new(answer), framing: Framing::NdJson, retrieval: None })
     }
 }
 
-impl Request {
+impl OllamaRequest {
     fn ask(self, api: Ollama) -> Result<Ask, Refusal> {
         let of = |role: &str, text: String| Turn { role: role.to_owned(), text };
         let mut turns = Vec::new();

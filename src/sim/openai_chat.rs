@@ -7,7 +7,7 @@ use http::request::Parts;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::dialect::{Answer, Delta, Dialect, Ending, Endpoint, Read, Refusal, Service};
+use super::dialect::{Answer, Delta, Dialect, Ending, Endpoint, ParsedRequest, Refusal, Service};
 use super::effects::{Effects, UsageStyle};
 use super::generation::{Ask, Finish, Kind, Turn, Usage};
 use super::wire::{Event, Framing};
@@ -18,9 +18,9 @@ pub(crate) struct OpenAiChat;
 
 /// The fields of a request that have an effect here; vLLM accepts unknown fields, and so do we.
 #[derive(Debug, Deserialize)]
-struct Request {
+struct OpenAiChatRequest {
     model: String,
-    messages: Vec<Message>,
+    messages: Vec<PromptMessage>,
     #[serde(default)]
     stream: Option<bool>,
     #[serde(default)]
@@ -44,7 +44,7 @@ struct Request {
 }
 
 #[derive(Debug, Deserialize)]
-struct Message {
+struct PromptMessage {
     role: String,
     #[serde(default)]
     content: Value,
@@ -80,8 +80,8 @@ impl Endpoint for OpenAiChat {
 }
 
 impl Dialect for OpenAiChat {
-    fn read(&self, _parts: &Parts, body: &[u8], id: &str, created: i64) -> Result<Read, Refusal> {
-        let request: Request = serde_json::from_slice(body)
+    fn read(&self, _parts: &Parts, body: &[u8], id: &str, created: i64) -> Result<ParsedRequest, Refusal> {
+        let request: OpenAiChatRequest = serde_json::from_slice(body)
             .map_err(|error| Refusal::Invalid(format!("invalid request body: {error}")))?;
         let answer = Completion {
             id: format!("chatcmpl-{id}"),
@@ -90,11 +90,11 @@ impl Dialect for OpenAiChat {
             include_usage: request.stream_options.as_ref().is_some_and(|options| options.include_usage),
         };
         let answer = Box::new(answer);
-        Ok(Read { ask: request.ask()?, answer, framing: Framing::Sse, retrieval: None })
+        Ok(ParsedRequest { ask: request.ask()?, answer, framing: Framing::Sse, retrieval: None })
     }
 }
 
-impl Request {
+impl OpenAiChatRequest {
     fn ask(self) -> Result<Ask, Refusal> {
         if self.n.is_some_and(|n| n != 1) {
             return Err(Refusal::Invalid("n must be 1".to_owned()));
@@ -108,7 +108,7 @@ impl Request {
         if self.stream_options.is_some() && self.stream != Some(true) {
             return Err(Refusal::Invalid("stream options can only be defined when `stream=True`".to_owned()));
         }
-        let turns = self.messages.iter().map(Message::turn).collect::<Result<_, _>>()?;
+        let turns = self.messages.iter().map(PromptMessage::turn).collect::<Result<_, _>>()?;
         Ok(Ask {
             model: self.model,
             turns,
@@ -123,7 +123,7 @@ impl Request {
     }
 }
 
-impl Message {
+impl PromptMessage {
     fn turn(&self) -> Result<Turn, Refusal> {
         let text = match &self.content {
             Value::String(text) => text.clone(),
@@ -285,7 +285,7 @@ mod tests {
 
     use super::*;
 
-    fn read(body: &Value) -> Result<Read, Refusal> {
+    fn read(body: &Value) -> Result<ParsedRequest, Refusal> {
         let (parts, ()) = http::Request::new(()).into_parts();
         OpenAiChat.read(&parts, body.to_string().as_bytes(), "1", 0)
     }

@@ -8,7 +8,9 @@ use http::request::Parts;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::dialect::{Answer, Delta, Dialect, Ending, Endpoint, RateLimitHeaders, Read, Refusal, Service};
+use super::dialect::{
+    Answer, Delta, Dialect, Ending, Endpoint, ParsedRequest, RateLimitHeaders, Refusal, Service,
+};
 use super::effects::{Effects, UsageStyle};
 use super::generation::{Ask, Task, Turn, Usage};
 use super::wire::{Event, Framing};
@@ -24,7 +26,7 @@ pub(crate) enum Rerank {
 
 /// The fields of a request of either form that have an effect here.
 #[derive(Debug, Deserialize)]
-struct Request {
+struct RerankRequest {
     model: String,
     query: String,
     documents: Vec<Value>,
@@ -71,8 +73,8 @@ impl Endpoint for Rerank {
 }
 
 impl Dialect for Rerank {
-    fn read(&self, _parts: &Parts, body: &[u8], id: &str, _created: i64) -> Result<Read, Refusal> {
-        let request: Request = serde_json::from_slice(body)
+    fn read(&self, _parts: &Parts, body: &[u8], id: &str, _created: i64) -> Result<ParsedRequest, Refusal> {
+        let request: RerankRequest = serde_json::from_slice(body)
             .map_err(|error| Refusal::Invalid(format!("invalid request body: {error}")))?;
         if request.documents.is_empty() {
             return Err(Refusal::Invalid("at least one document is required".to_owned()));
@@ -92,7 +94,7 @@ impl Dialect for Rerank {
         scores.truncate(request.top_n.unwrap_or(usize::MAX));
         let documents = if request.return_documents { documents } else { Vec::new() };
         let answer = Ranking { form: *self, id: id.to_owned(), model: request.model, scores, documents };
-        Ok(Read { ask, answer: Box::new(answer), framing: Framing::Sse, retrieval: None })
+        Ok(ParsedRequest { ask, answer: Box::new(answer), framing: Framing::Sse, retrieval: None })
     }
 }
 

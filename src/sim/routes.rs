@@ -22,7 +22,7 @@ use super::ollama::Ollama;
 use super::openai_chat::{self, OpenAiChat};
 use super::rerank::Rerank;
 use super::rules::FaultRule;
-use super::shared::Shared;
+use super::shared::SimShared;
 use super::tgi::Tgi;
 use super::truth::Truth;
 
@@ -46,13 +46,13 @@ const OTHERS: [&str; 5] = ["/v1/models", "/health", "/metrics", "/sim/truth", "/
 
 /// Selects the ground truths to return.
 #[derive(Debug, Deserialize)]
-struct Wanted {
+struct TruthQuery {
     limit: Option<usize>,
     request_id: Option<String>,
 }
 
 /// All routes.
-pub(crate) fn router(shared: Arc<Shared>) -> Router {
+pub(crate) fn router(shared: Arc<SimShared>) -> Router {
     let mut router = Router::new();
     for (path, spoken) in DIALECTS {
         router = router.route(path, dialect(spoken));
@@ -84,11 +84,11 @@ pub(crate) fn answering() -> Vec<&'static str> {
     DIALECTS.iter().map(|(pattern, _)| *pattern).chain(app::PATHS).collect()
 }
 
-fn dialect(dialect: &'static dyn Dialect) -> MethodRouter<Arc<Shared>> {
-    post(move |State(shared): State<Arc<Shared>>, request: Request| answer(shared, dialect, request))
+fn dialect(dialect: &'static dyn Dialect) -> MethodRouter<Arc<SimShared>> {
+    post(move |State(shared): State<Arc<SimShared>>, request: Request| answer(shared, dialect, request))
 }
 
-async fn models(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Response {
+async fn models(State(shared): State<Arc<SimShared>>, headers: HeaderMap) -> Response {
     if !shared.key_fits(&headers) {
         let refusal = Refusal::Unauthorized;
         return (refusal.status(), Json(openai_chat::error(&refusal))).into_response();
@@ -113,7 +113,7 @@ async fn models(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Respon
     Json(json!({"object": "list", "data": data})).into_response()
 }
 
-async fn metrics(State(shared): State<Arc<Shared>>) -> Response {
+async fn metrics(State(shared): State<Arc<SimShared>>) -> Response {
     match shared.metrics.text() {
         Ok(text) => {
             ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
@@ -122,7 +122,7 @@ async fn metrics(State(shared): State<Arc<Shared>>) -> Response {
     }
 }
 
-async fn truth(State(shared): State<Arc<Shared>>, Query(wanted): Query<Wanted>) -> Json<Vec<Truth>> {
+async fn truth(State(shared): State<Arc<SimShared>>, Query(wanted): Query<TruthQuery>) -> Json<Vec<Truth>> {
     let mut all = shared.truth.all();
     if let Some(id) = &wanted.request_id {
         all.retain(|truth| truth.request_id == *id);
@@ -131,16 +131,16 @@ async fn truth(State(shared): State<Arc<Shared>>, Query(wanted): Query<Wanted>) 
     Json(all.split_off(skipped))
 }
 
-async fn clear_truth(State(shared): State<Arc<Shared>>) -> StatusCode {
+async fn clear_truth(State(shared): State<Arc<SimShared>>) -> StatusCode {
     shared.truth.clear();
     StatusCode::NO_CONTENT
 }
 
-async fn faults(State(shared): State<Arc<Shared>>) -> Json<Vec<FaultRule>> {
+async fn faults(State(shared): State<Arc<SimShared>>) -> Json<Vec<FaultRule>> {
     Json(shared.rules.list())
 }
 
-async fn inject(State(shared): State<Arc<Shared>>, body: axum::body::Bytes) -> Response {
+async fn inject(State(shared): State<Arc<SimShared>>, body: axum::body::Bytes) -> Response {
     let rules: Vec<FaultRule> = match serde_json::from_slice(&body) {
         Ok(rules) => rules,
         Err(error) => return complain(&error.to_string()),
@@ -154,7 +154,7 @@ async fn inject(State(shared): State<Arc<Shared>>, body: axum::body::Bytes) -> R
     }
 }
 
-async fn clear_faults(State(shared): State<Arc<Shared>>) -> StatusCode {
+async fn clear_faults(State(shared): State<Arc<SimShared>>) -> StatusCode {
     shared.rules.clear();
     StatusCode::NO_CONTENT
 }

@@ -61,11 +61,11 @@ pub(crate) struct Aim<'a> {
 /// The active rules.
 #[derive(Debug)]
 pub(crate) struct Rules {
-    state: Mutex<State>,
+    state: Mutex<RulesState>,
 }
 
 #[derive(Debug)]
-struct State {
+struct RulesState {
     active: Vec<Active>,
     draws: ChaCha8Rng,
 }
@@ -104,7 +104,7 @@ impl FromStr for FaultRule {
 
 impl Rules {
     pub(crate) fn new(seed: u64) -> Self {
-        let state = State { active: Vec::new(), draws: ChaCha8Rng::seed_from_u64(seed) };
+        let state = RulesState { active: Vec::new(), draws: ChaCha8Rng::seed_from_u64(seed) };
         Self { state: Mutex::new(state) }
     }
 
@@ -142,12 +142,12 @@ impl Rules {
         let now = Instant::now();
         self.with(|state| {
             state.active.retain(|active| active.lives(now));
-            let State { active, draws } = state;
+            let RulesState { active, draws } = state;
             active.iter_mut().filter_map(|active| active.strike(aim, draws)).collect()
         })
     }
 
-    fn with<T>(&self, work: impl FnOnce(&mut State) -> T) -> T {
+    fn with<T>(&self, work: impl FnOnce(&mut RulesState) -> T) -> T {
         work(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }

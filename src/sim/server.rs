@@ -24,7 +24,7 @@ use tokio_rustls::TlsAcceptor;
 
 use super::conn::{Control, Socket, Transport};
 use super::routes;
-use super::shared::Shared;
+use super::shared::SimShared;
 
 /// Maximum duration of a TLS handshake.
 const HANDSHAKE: Duration = Duration::from_secs(10);
@@ -36,11 +36,11 @@ const SERVER: HeaderValue = HeaderValue::from_static(concat!("tokenbeat-sim/", e
 struct Front {
     router: TowerToHyperService<Router>,
     control: Arc<Control>,
-    shared: Arc<Shared>,
+    shared: Arc<SimShared>,
 }
 
 /// Accepts until the simulator stops, then waits for all spawned tasks.
-pub(crate) async fn serve(listener: TcpListener, shared: Arc<Shared>) {
+pub(crate) async fn serve(listener: TcpListener, shared: Arc<SimShared>) {
     let router = routes::router(Arc::clone(&shared));
     let acceptor = shared.options.tls.clone().map(with_alpn);
     let places = Arc::new(Semaphore::new(shared.options.max_connections));
@@ -102,7 +102,7 @@ fn with_alpn(config: Arc<rustls::ServerConfig>) -> TlsAcceptor {
 }
 
 impl Front {
-    fn new(router: &Router, shared: &Arc<Shared>) -> Self {
+    fn new(router: &Router, shared: &Arc<SimShared>) -> Self {
         let router = TowerToHyperService::new(router.clone());
         Self { router, control: Arc::default(), shared: Arc::clone(shared) }
     }

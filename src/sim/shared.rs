@@ -11,7 +11,7 @@ use tokio_util::task::TaskTracker;
 
 use super::app::App;
 use super::driver::Driver;
-use super::limits::{Headers, Limits};
+use super::limits::{LimitHeadroom, Limits};
 use super::metrics::Metrics;
 use super::options::Options;
 use super::rules::Rules;
@@ -23,7 +23,7 @@ const KEY_HEADERS: [(&str, &str); 4] =
 
 /// The shared parts of one simulator.
 #[derive(Debug)]
-pub(crate) struct Shared {
+pub(crate) struct SimShared {
     pub(crate) options: Options,
     pub(crate) driver: Driver,
     pub(crate) metrics: Arc<Metrics>,
@@ -42,7 +42,7 @@ pub(crate) struct Shared {
     started: Instant,
 }
 
-impl Shared {
+impl SimShared {
     pub(crate) fn new(options: Options, driver: Driver, metrics: Arc<Metrics>) -> Self {
         Self {
             limits: Mutex::new(Limits::new(options.rate_limit_requests, options.rate_limit_tokens)),
@@ -75,7 +75,7 @@ impl Shared {
     }
 
     /// The current state of the rate limits.
-    pub(crate) fn headroom(&self) -> Headers {
+    pub(crate) fn headroom(&self) -> LimitHeadroom {
         self.limits.lock().unwrap_or_else(PoisonError::into_inner).headers(self.started.elapsed())
     }
 

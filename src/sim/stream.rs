@@ -37,7 +37,7 @@ pub(crate) struct StreamWriter {
     answer: Box<dyn Answer>,
     effects: Effects,
     record: Arc<Record>,
-    held: Held,
+    held: PendingEvents,
     opened: bool,
     /// The kind of the last content.
     kind: Option<Kind>,
@@ -47,7 +47,7 @@ pub(crate) struct StreamWriter {
 
 /// Events that are held back to be written together.
 #[derive(Debug, Default)]
-struct Held {
+struct PendingEvents {
     events: usize,
     bytes: String,
     marks: Vec<Mark>,
@@ -74,7 +74,7 @@ impl StreamWriter {
             answer,
             effects,
             record,
-            held: Held::default(),
+            held: PendingEvents::default(),
             opened: false,
             kind: None,
             usage: Usage::default(),

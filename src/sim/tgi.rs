@@ -9,7 +9,9 @@ use http::request::Parts;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::dialect::{Answer, Delta, Dialect, Ending, Endpoint, RateLimitHeaders, Read, Refusal, Service};
+use super::dialect::{
+    Answer, Delta, Dialect, Ending, Endpoint, ParsedRequest, RateLimitHeaders, Refusal, Service,
+};
 use super::effects::{Effects, UsageStyle};
 use super::generation::{Ask, Finish, Kind, Turn, Usage};
 use super::text;
@@ -21,7 +23,7 @@ pub(crate) struct Tgi;
 
 /// The fields of a request that have an effect here.
 #[derive(Debug, Deserialize)]
-struct Request {
+struct TgiRequest {
     inputs: String,
     #[serde(default)]
     parameters: Parameters,
@@ -79,8 +81,8 @@ impl Endpoint for Tgi {
 }
 
 impl Dialect for Tgi {
-    fn read(&self, parts: &Parts, body: &[u8], _id: &str, _created: i64) -> Result<Read, Refusal> {
-        let Request { inputs, mut parameters } = serde_json::from_slice(body)
+    fn read(&self, parts: &Parts, body: &[u8], _id: &str, _created: i64) -> Result<ParsedRequest, Refusal> {
+        let TgiRequest { inputs, mut parameters } = serde_json::from_slice(body)
             .map_err(|error| Refusal::Invalid(format!("Failed to deserialize the JSON body: {error}")))?;
         if inputs.is_empty() {
             return Err(Refusal::Invalid("Input validation error: `inputs` cannot be empty".to_owned()));
@@ -102,7 +104,7 @@ impl Dialect for Tgi {
             ..Ask::default()
         };
         let answer = Box::new(Tokens { parameters, said: Mutex::default() });
-        Ok(Read { ask, answer, framing: Framing::Sse, retrieval: None })
+        Ok(ParsedRequest { ask, answer, framing: Framing::Sse, retrieval: None })
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Pure: it knows neither dialects nor sockets.
 
-use super::effects::{Form, LineEnd};
+use super::effects::{LineEnd, StreamFormat};
 
 /// One event of a stream, before it is framed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -30,7 +30,7 @@ pub(crate) enum Framing {
 #[derive(Debug)]
 pub(crate) struct Framer {
     framing: Framing,
-    form: Form,
+    form: StreamFormat,
     begun: bool,
 }
 
@@ -53,7 +53,7 @@ impl Framing {
 }
 
 impl Framer {
-    pub(crate) fn new(framing: Framing, form: Form) -> Self {
+    pub(crate) fn new(framing: Framing, form: StreamFormat) -> Self {
         Self { framing, form, begun: false }
     }
 
@@ -143,28 +143,34 @@ pub(crate) fn padded(data: &str, bytes: usize) -> String {
 mod tests {
     use super::*;
 
-    fn framed(form: Form, last: bool) -> String {
+    fn framed(form: StreamFormat, last: bool) -> String {
         Framer::new(Framing::Sse, form).frame(&Event::plain("{\"a\":1}"), last)
     }
 
     #[test]
     fn an_event_has_every_form() {
-        let plain = Form::default();
+        let plain = StreamFormat::default();
         assert_eq!(framed(plain, true), "data: {\"a\":1}\n\n");
-        assert_eq!(framed(Form { line_end: LineEnd::CrLf, ..plain }, false), "data: {\"a\":1}\r\n\r\n");
-        assert_eq!(framed(Form { line_end: LineEnd::Cr, ..plain }, false), "data: {\"a\":1}\r\r");
-        assert_eq!(framed(Form { no_space: true, ..plain }, false), "data:{\"a\":1}\n\n");
-        assert_eq!(framed(Form { bom: true, ..plain }, false), "\u{feff}data: {\"a\":1}\n\n");
-        assert_eq!(framed(Form { comments: true, ..plain }, false), ": keep-alive\n\ndata: {\"a\":1}\n\n");
+        assert_eq!(
+            framed(StreamFormat { line_end: LineEnd::CrLf, ..plain }, false),
+            "data: {\"a\":1}\r\n\r\n"
+        );
+        assert_eq!(framed(StreamFormat { line_end: LineEnd::Cr, ..plain }, false), "data: {\"a\":1}\r\r");
+        assert_eq!(framed(StreamFormat { no_space: true, ..plain }, false), "data:{\"a\":1}\n\n");
+        assert_eq!(framed(StreamFormat { bom: true, ..plain }, false), "\u{feff}data: {\"a\":1}\n\n");
+        assert_eq!(
+            framed(StreamFormat { comments: true, ..plain }, false),
+            ": keep-alive\n\ndata: {\"a\":1}\n\n"
+        );
         let spread = "data: {\ndata: \"a\":1\ndata: }\n\n";
-        assert_eq!(framed(Form { multi_line_data: true, ..plain }, false), spread);
-        assert_eq!(framed(Form { no_final_blank_line: true, ..plain }, true), "data: {\"a\":1}");
-        assert_eq!(framed(Form { no_final_blank_line: true, ..plain }, false), "data: {\"a\":1}\n\n");
+        assert_eq!(framed(StreamFormat { multi_line_data: true, ..plain }, false), spread);
+        assert_eq!(framed(StreamFormat { no_final_blank_line: true, ..plain }, true), "data: {\"a\":1}");
+        assert_eq!(framed(StreamFormat { no_final_blank_line: true, ..plain }, false), "data: {\"a\":1}\n\n");
     }
 
     #[test]
     fn a_named_event_says_its_name_and_the_mark_comes_once() {
-        let mut framer = Framer::new(Framing::Sse, Form { bom: true, ..Form::default() });
+        let mut framer = Framer::new(Framing::Sse, StreamFormat { bom: true, ..StreamFormat::default() });
         let event = Event { name: Some("ping"), ..Event::plain("{}") };
         assert_eq!(framer.frame(&event, false), "\u{feff}event: ping\ndata: {}\n\n");
         assert_eq!(framer.frame(&event, false), "event: ping\ndata: {}\n\n");
@@ -172,17 +178,20 @@ mod tests {
 
     #[test]
     fn in_ndjson_an_event_is_a_line() {
-        let mut framer = Framer::new(Framing::NdJson, Form { bom: true, no_space: true, ..Form::default() });
+        let mut framer = Framer::new(
+            Framing::NdJson,
+            StreamFormat { bom: true, no_space: true, ..StreamFormat::default() },
+        );
         let event = Event { name: Some("delta"), ..Event::plain("{\"a\":1}") };
         assert_eq!(framer.frame(&event, false), "\u{feff}{\"a\":1}\n");
         assert_eq!(framer.frame(&event, true), "{\"a\":1}\n");
-        let unended = Form { no_final_blank_line: true, ..Form::default() };
+        let unended = StreamFormat { no_final_blank_line: true, ..StreamFormat::default() };
         assert_eq!(Framer::new(Framing::NdJson, unended).frame(&event, true), "{\"a\":1}");
     }
 
     #[test]
     fn the_elements_of_an_array_make_one_document() {
-        let mut framer = Framer::new(Framing::JsonArray, Form::default());
+        let mut framer = Framer::new(Framing::JsonArray, StreamFormat::default());
         let events = ["{\"a\":1}", "{\"a\":[2]}", "{}"].map(Event::plain);
         let parts: Vec<_> = events.iter().enumerate().map(|(n, event)| framer.frame(event, n == 2)).collect();
         let value: serde_json::Value = serde_json::from_str(&parts.concat()).unwrap();

@@ -1,5 +1,5 @@
 use super::*;
-use crate::event::{Count, Failure, Pair, Place, RunRef, SeriesKey, Source, TraceIds};
+use crate::event::{Count, CountSource, Failure, Pair, Place, RunRef, SeriesKey, TraceIds};
 use crate::fact::{Fact, OfferedRequest, Sink};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -39,7 +39,7 @@ fn answer(fill: impl FnOnce(&mut Request)) -> Request {
         marks.end = sent + Duration::from_secs(1);
         request.observed.gaps.push(Duration::from_millis(400));
         request.observed.gaps.push(Duration::from_millis(400));
-        request.observed.tokens.output = Some(Count { n: 41, source: Source::Usage });
+        request.observed.tokens.output = Some(Count { n: 41, source: CountSource::Usage });
         fill(request);
     });
     Arc::try_unwrap(request.unwrap()).unwrap()

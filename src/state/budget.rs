@@ -5,10 +5,12 @@
 mod asked;
 mod recording;
 
+pub(super) use recording::BudgetSnapshot;
 pub use recording::SavedBudget;
-pub(super) use recording::Snapshot;
 
-use crate::event::{BudgetUse, Exhausted, Hold, Ledger, Pair, Refusal, Scope, Spend, Unit};
+use crate::event::{
+    BudgetRefusal, BudgetScope, BudgetUnit, BudgetUse, Exhausted, Hold, Ledger, Pair, Spend, WallClock,
+};
 use crate::fact::{Fact, Sink};
 use crate::plan::{Budget, Plan};
 use asked::AskedFor;
@@ -16,9 +18,6 @@ use futures_util::future::BoxFuture;
 use jiff::{SignedDuration, Timestamp, ZonedDateTime};
 use recording::Recording;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-
-/// The wall clock, so that tests can move it.
-pub type Wall = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 
 /// If the clock goes back by less than this, it is treated as standing still, so that a small correction
 /// around midnight does not reopen the previous day, whose budget was already spent.
@@ -29,7 +28,7 @@ const PICO: f64 = 1e12;
 
 /// The budgets of a plan.
 pub struct BudgetLedger {
-    wall: Wall,
+    wall: WallClock,
     books: Mutex<Books>,
     recording: Recording,
 }
@@ -45,7 +44,7 @@ struct Books {
 
 /// One budget in its current period.
 struct Book {
-    scope: Scope,
+    scope: BudgetScope,
     budget: Budget,
     period: Timestamp,
     spent: Amounts,
@@ -66,24 +65,23 @@ pub(super) struct Amounts {
 }
 
 /// Iterates over the budgets of a plan.
-fn planned(plan: &Plan) -> impl Iterator<Item = (Scope, &Budget)> {
-    let agent = plan.agent.budget.iter().map(|budget| (Scope::Agent, budget));
-    let profiles = plan
-        .profiles
-        .iter()
-        .filter_map(|profile| Some((Scope::Profile(Arc::clone(&profile.name)), profile.budget.as_ref()?)));
+fn planned(plan: &Plan) -> impl Iterator<Item = (BudgetScope, &Budget)> {
+    let agent = plan.agent.budget.iter().map(|budget| (BudgetScope::Agent, budget));
+    let profiles = plan.profiles.iter().filter_map(|profile| {
+        Some((BudgetScope::Profile(Arc::clone(&profile.name)), profile.budget.as_ref()?))
+    });
     agent.chain(profiles)
 }
 
 impl BudgetLedger {
     /// Creates the budgets of a plan, with nothing spent.
-    pub fn new(plan: &Plan, wall: Wall) -> Self {
+    pub fn new(plan: &Plan, wall: WallClock) -> Self {
         Self::restored(plan, Vec::new(), wall)
     }
 
     /// Creates the budgets of a plan, with what was spent in their current periods. Saved budgets that are
     /// not in the plan are kept until their period ends, since they may come back.
-    pub fn restored(plan: &Plan, saved: Vec<SavedBudget>, wall: Wall) -> Self {
+    pub fn restored(plan: &Plan, saved: Vec<SavedBudget>, wall: WallClock) -> Self {
         let now = wall();
         let mut all: Vec<Book> = saved.into_iter().filter_map(|saved| Book::restored(saved, now)).collect();
         for (scope, budget) in planned(plan) {
@@ -157,7 +155,7 @@ impl Ledger for BudgetLedger {
             return Err(exhausted);
         }
         if let Err(exhausted) = books.check(profile, reserved, unrecorded) {
-            return Err(Exhausted { why: Refusal::Margin, ..exhausted });
+            return Err(Exhausted { why: BudgetRefusal::Margin, ..exhausted });
         }
         books.asked.granted(pair);
         let mut counted = false;
@@ -220,7 +218,7 @@ impl Ledger for BudgetLedger {
 }
 
 impl Book {
-    fn open(scope: Scope, budget: &Budget, now: Timestamp, after: i64) -> Self {
+    fn open(scope: BudgetScope, budget: &Budget, now: Timestamp, after: i64) -> Self {
         let period = budget.period_start(now);
         Self { scope, budget: budget.clone(), period, spent: Amounts::default(), after, planned: true }
     }
@@ -244,8 +242,8 @@ impl Book {
 
     fn covers(&self, profile: &Arc<str>) -> bool {
         match &self.scope {
-            Scope::Agent => true,
-            Scope::Profile(name) => name == profile,
+            BudgetScope::Agent => true,
+            BudgetScope::Profile(name) => name == profile,
         }
     }
 
@@ -262,11 +260,11 @@ impl Book {
     }
 
     /// The configured limits.
-    fn limits(&self) -> [(Unit, Option<u128>); 3] {
+    fn limits(&self) -> [(BudgetUnit, Option<u128>); 3] {
         [
-            (Unit::Requests, self.budget.requests.map(u128::from)),
-            (Unit::Tokens, self.budget.tokens.map(u128::from)),
-            (Unit::Cost, self.budget.cost.map(pico)),
+            (BudgetUnit::Requests, self.budget.requests.map(u128::from)),
+            (BudgetUnit::Tokens, self.budget.tokens.map(u128::from)),
+            (BudgetUnit::Cost, self.budget.cost.map(pico)),
         ]
     }
 
@@ -280,19 +278,20 @@ impl Book {
         let refused =
             |unit, why| Err(Exhausted { scope: self.scope.clone(), unit, why, until: self.until(now) });
         if unrecorded && self.budget.cost.is_some() {
-            return refused(Unit::Cost, Refusal::Unrecorded);
+            return refused(BudgetUnit::Cost, BudgetRefusal::Unrecorded);
         }
         let after = self.spent.plus(most);
-        let over = |(unit, limit): &(Unit, Option<u128>)| limit.is_some_and(|limit| after.get(*unit) > limit);
+        let over =
+            |(unit, limit): &(BudgetUnit, Option<u128>)| limit.is_some_and(|limit| after.get(*unit) > limit);
         match self.limits().into_iter().find(over) {
-            Some((unit, _)) => refused(unit, Refusal::Spent),
+            Some((unit, _)) => refused(unit, BudgetRefusal::Spent),
             None => Ok(()),
         }
     }
 
     fn uses(&self, now: Timestamp) -> Vec<BudgetUse> {
         let plain =
-            |unit, amount: u128| if unit == Unit::Cost { amount as f64 / PICO } else { amount as f64 };
+            |unit, amount: u128| if unit == BudgetUnit::Cost { amount as f64 / PICO } else { amount as f64 };
         let limits = self.limits().into_iter().filter_map(|(unit, limit)| Some((unit, limit?)));
         limits
             .map(|(unit, limit)| BudgetUse {
@@ -311,11 +310,11 @@ impl Amounts {
         Self { requests: spend.requests.into(), tokens: spend.tokens.into(), cost: pico(spend.cost) }
     }
 
-    fn get(self, unit: Unit) -> u128 {
+    fn get(self, unit: BudgetUnit) -> u128 {
         match unit {
-            Unit::Requests => self.requests,
-            Unit::Tokens => self.tokens,
-            Unit::Cost => self.cost,
+            BudgetUnit::Requests => self.requests,
+            BudgetUnit::Tokens => self.tokens,
+            BudgetUnit::Cost => self.cost,
         }
     }
 

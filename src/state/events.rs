@@ -13,7 +13,7 @@ const BEHIND: usize = 1024;
 
 /// One event.
 #[derive(Clone, Debug)]
-pub struct Event {
+pub struct PublishedEvent {
     /// Its name: `request`, `journey`, `run_started`, `run_ended`, `runs_skipped`, `next_run`.
     pub name: &'static str,
     /// Its payload as JSON.
@@ -22,7 +22,7 @@ pub struct Event {
 
 /// Receives facts and passes them on to listeners.
 #[derive(Debug)]
-pub struct Events(broadcast::Sender<Event>);
+pub struct Events(broadcast::Sender<PublishedEvent>);
 
 impl Default for Events {
     fn default() -> Self {
@@ -32,14 +32,14 @@ impl Default for Events {
 
 impl Events {
     /// Subscribes to events from now on.
-    pub fn listen(&self) -> broadcast::Receiver<Event> {
+    pub fn listen(&self) -> broadcast::Receiver<PublishedEvent> {
         self.0.subscribe()
     }
 
     fn tell(&self, name: &'static str, data: &impl Serialize) {
         if let Ok(data) = serde_json::to_string(data) {
             // There may be no listener any more.
-            let _ = self.0.send(Event { name, data: data.into() });
+            let _ = self.0.send(PublishedEvent { name, data: data.into() });
         }
     }
 }

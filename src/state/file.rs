@@ -82,7 +82,7 @@ impl StateError {
 
 /// Limits on what is kept.
 #[derive(Clone, Copy, Debug)]
-pub struct Kept {
+pub struct RetentionLimits {
     /// Runs and series older than this are removed.
     pub retention: Duration,
     /// Maximum size of the file in bytes; the oldest data is removed to stay below it.
@@ -91,7 +91,7 @@ pub struct Kept {
 
 /// Data that is written together.
 #[derive(Debug, Default)]
-pub(super) struct Batch {
+pub(super) struct WriteBatch {
     /// All budgets, if they have changed.
     pub(super) budgets: Option<Vec<SavedBudget>>,
     /// Runs that have ended.
@@ -100,7 +100,7 @@ pub(super) struct Batch {
     pub(super) minutes: Vec<SavedMinute>,
 }
 
-impl Batch {
+impl WriteBatch {
     /// Whether there is nothing to write.
     pub(super) fn is_empty(&self) -> bool {
         self.budgets.is_none() && self.runs.is_empty() && self.minutes.is_empty()
@@ -112,7 +112,7 @@ impl Batch {
 pub(super) struct StateFile {
     path: PathBuf,
     db: Connection,
-    kept: Kept,
+    kept: RetentionLimits,
 }
 
 /// The path of the state file for the config's `agent.state`: the path itself, or a file in it if it is a
@@ -123,7 +123,7 @@ fn file_of(path: &Path) -> PathBuf {
 
 impl StateFile {
     /// Opens or creates the file, checks its integrity, and brings its schema up to date. Blocks.
-    pub(super) fn open(path: &Path, kept: Kept) -> Result<Self, StateError> {
+    pub(super) fn open(path: &Path, kept: RetentionLimits) -> Result<Self, StateError> {
         let path = file_of(path);
         let fail = |error: rusqlite::Error| explain(&path, &error);
         if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
@@ -165,7 +165,7 @@ impl StateFile {
     }
 
     /// Writes either everything or nothing. After this returns successfully, the data outlives the process.
-    pub(super) fn write(&mut self, batch: &Batch) -> Result<(), StateError> {
+    pub(super) fn write(&mut self, batch: &WriteBatch) -> Result<(), StateError> {
         let path = &self.path;
         write(&mut self.db, batch).map_err(|error| explain(path, &error))
     }
@@ -178,7 +178,7 @@ impl StateFile {
     }
 }
 
-fn write(db: &mut Connection, batch: &Batch) -> rusqlite::Result<()> {
+fn write(db: &mut Connection, batch: &WriteBatch) -> rusqlite::Result<()> {
     let transaction: Transaction<'_> = db.transaction()?;
     if let Some(budgets) = &batch.budgets {
         budgets::save(&transaction, budgets)?;

@@ -5,7 +5,7 @@
 mod describe;
 mod view;
 
-pub use view::{HistoryView, ObjectiveView, Quantiles, SlotView, WindowView};
+pub use view::{HistoryView, ObjectiveView, Percentiles, SlotView, WindowView};
 
 use crate::event::Pair;
 use crate::fact::{Fact, Sink};
@@ -26,29 +26,29 @@ const SLOT: Duration = Duration::from_secs(10);
 const ALL: &str = "all";
 
 /// Receives facts and keeps the last ten minutes of each pair.
-pub struct History {
+pub struct HistoryRecorder {
     /// When slot 0 began, on both clocks.
     began: (Instant, SystemTime),
-    pairs: Mutex<BTreeMap<Pair, Series>>,
+    pairs: Mutex<BTreeMap<Pair, PairHistory>>,
 }
 
 /// The data of one pair.
-struct Series {
+struct PairHistory {
     load: Arc<str>,
     streamed: bool,
     objectives: Vec<Objective>,
     /// Oldest first; slots in which nothing happened are omitted.
-    slots: VecDeque<Slot>,
+    slots: VecDeque<HistorySlot>,
 }
 
 /// What happened in ten seconds.
 #[derive(Clone, Debug, Default)]
-struct Slot {
+struct HistorySlot {
     number: u64,
     tally: Tally<Sample>,
 }
 
-impl Series {
+impl PairHistory {
     fn of(plan: &PairPlan) -> Self {
         Self {
             load: describe::load(&plan.profile).into(),
@@ -64,7 +64,7 @@ impl Series {
             self.slots.pop_front();
         }
         if self.slots.back().is_none_or(|newest| newest.number < number) {
-            self.slots.push_back(Slot { number, tally: Tally::default() });
+            self.slots.push_back(HistorySlot { number, tally: Tally::default() });
         }
         if let Some(slot) = self.slots.back_mut() {
             fact.count_in(&mut slot.tally);
@@ -72,7 +72,7 @@ impl Series {
     }
 }
 
-impl History {
+impl HistoryRecorder {
     /// Creates an empty history for the pairs of a plan; facts about other pairs are dropped.
     pub fn new(plan: &Plan) -> Arc<Self> {
         let history = Self { began: (Instant::now(), SystemTime::now()), pairs: Mutex::new(BTreeMap::new()) };
@@ -86,7 +86,7 @@ impl History {
         let mut pairs = self.lock();
         let mut before = std::mem::take(&mut *pairs);
         for plan in &plan.pairs {
-            let mut series = Series::of(plan);
+            let mut series = PairHistory::of(plan);
             if let Some(known) =
                 before.remove(&plan.pair).filter(|known| known.objectives == series.objectives)
             {
@@ -111,7 +111,7 @@ impl History {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<Pair, Series>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<Pair, PairHistory>> {
         self.pairs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -121,7 +121,7 @@ fn number(elapsed: Duration) -> u64 {
     elapsed.as_secs() / SLOT.as_secs()
 }
 
-impl Sink for History {
+impl Sink for HistoryRecorder {
     fn record(&self, fact: &Fact) {
         match fact {
             Fact::PlanChanged(plan) => self.plan_changed(plan),

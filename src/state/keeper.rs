@@ -1,9 +1,9 @@
 //! The keeper of the state file: a dedicated thread writes budgets, runs and the series of the status page,
 //! so that neither traffic nor a slow disk waits for the other. All its queues are bounded.
 
-use super::budget::{BudgetLedger, SavedBudget, Snapshot, Wall};
-use super::file::{Batch, Kept, SavedMinute, SavedRun, StateError, StateFile, WantedMinutes};
-use crate::event::Pair;
+use super::budget::{BudgetLedger, BudgetSnapshot, SavedBudget};
+use super::file::{RetentionLimits, SavedMinute, SavedRun, StateError, StateFile, WantedMinutes, WriteBatch};
+use crate::event::{Pair, WallClock};
 use crate::fact::{Fact, Sink};
 use crate::tally::RunTally;
 use std::collections::{BTreeMap, VecDeque};
@@ -41,14 +41,14 @@ pub struct Restored {
     /// The runs that ended most recently, newest first.
     pub runs: Vec<SavedRun>,
     path: PathBuf,
-    kept: Kept,
+    kept: RetentionLimits,
     /// The file, or why it is not available.
     file: Result<StateFile, StateError>,
 }
 
 /// The result of a write, for the metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Written {
+pub enum WriteResult {
     /// It succeeded, and the file has this many bytes.
     Bytes(u64),
     /// It failed, or data that had waited for too long was dropped.
@@ -56,21 +56,21 @@ pub enum Written {
 }
 
 /// Writes what it is given into the state file.
-pub struct Keeper {
-    shared: Arc<Shared>,
-    wall: Wall,
+pub struct StateKeeper {
+    shared: Arc<KeeperShared>,
+    wall: WallClock,
     thread: Thread,
     ended: Mutex<mpsc::Receiver<bool>>,
 }
 
 #[derive(Default)]
-struct Shared {
-    queue: Mutex<Queue>,
+struct KeeperShared {
+    queue: Mutex<WriteQueue>,
     stop: AtomicBool,
 }
 
 #[derive(Default)]
-struct Queue {
+struct WriteQueue {
     runs: VecDeque<SavedRun>,
     minutes: VecDeque<SavedMinute>,
     /// The current minute, in minutes since the epoch.
@@ -78,11 +78,11 @@ struct Queue {
     present: BTreeMap<Pair, RunTally>,
     /// Number of items dropped because too many were waiting.
     lost: u64,
-    readers: VecDeque<Reader>,
+    readers: VecDeque<PendingRead>,
 }
 
 /// A pending request to read the file.
-struct Reader {
+struct PendingRead {
     wanted: WantedMinutes,
     reply: oneshot::Sender<Vec<SavedMinute>>,
 }
@@ -90,7 +90,7 @@ struct Reader {
 impl Restored {
     /// Opens or creates the file and reads it. A file that cannot be written is not an error: the keeper
     /// keeps trying, and until it succeeds everything is kept in memory and no money is spent. Blocks.
-    pub fn open(path: &Path, kept: Kept) -> Result<Self, StateError> {
+    pub fn open(path: &Path, kept: RetentionLimits) -> Result<Self, StateError> {
         let opened = StateFile::open(path, kept);
         let (budgets, runs) = match &opened {
             Ok(file) => (file.budgets()?, file.runs(RESTORED_RUNS)?),
@@ -106,17 +106,17 @@ impl Restored {
     }
 }
 
-impl Keeper {
+impl StateKeeper {
     /// Starts the thread. It records what `ledger` spends; `report` is called on that thread with the result
     /// of each write.
     pub fn start(
         restored: Restored,
         ledger: Arc<BudgetLedger>,
-        wall: Wall,
-        report: impl Fn(Written) + Send + 'static,
+        wall: WallClock,
+        report: impl Fn(WriteResult) + Send + 'static,
     ) -> std::io::Result<Arc<Self>> {
         let Restored { path, kept, file, .. } = restored;
-        let shared = Arc::new(Shared::default());
+        let shared = Arc::new(KeeperShared::default());
         let (tell, ended) = mpsc::channel();
         let woken = Arc::new(OnceLock::<Thread>::new());
         let wakes = Arc::clone(&woken);
@@ -158,7 +158,7 @@ impl Keeper {
             if queue.readers.len() >= READERS {
                 return None;
             }
-            queue.readers.push_back(Reader { wanted, reply });
+            queue.readers.push_back(PendingRead { wanted, reply });
         }
         self.thread.unpark();
         answer.await.ok()
@@ -174,7 +174,7 @@ impl Keeper {
     }
 }
 
-impl Sink for Keeper {
+impl Sink for StateKeeper {
     fn record(&self, fact: &Fact) {
         let pair = match fact {
             Fact::RunEnded { summary, tally } => {
@@ -207,13 +207,13 @@ fn minute(second: i64) -> i64 {
     second.div_euclid(60)
 }
 
-impl Shared {
-    fn queue(&self) -> MutexGuard<'_, Queue> {
+impl KeeperShared {
+    fn queue(&self) -> MutexGuard<'_, WriteQueue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Queue {
+impl WriteQueue {
     fn add_run(&mut self, run: SavedRun) {
         if self.runs.len() >= WAITING {
             self.runs.pop_front();
@@ -252,13 +252,13 @@ impl Queue {
 /// State of the thread.
 struct Writer {
     path: PathBuf,
-    kept: Kept,
+    kept: RetentionLimits,
     /// Absent while it cannot be opened.
     file: Option<StateFile>,
-    shared: Arc<Shared>,
+    shared: Arc<KeeperShared>,
     ledger: Arc<BudgetLedger>,
-    wall: Wall,
-    report: Box<dyn Fn(Written) + Send>,
+    wall: WallClock,
+    report: Box<dyn Fn(WriteResult) + Send>,
     failing: bool,
     /// Delay before the next attempt after a failure.
     retry: Duration,
@@ -324,11 +324,11 @@ impl Writer {
         };
         if lost > 0 {
             tracing::warn!(lost, "runs and minutes were left out of the state file: too many waited");
-            (self.report)(Written::Failed);
+            (self.report)(WriteResult::Failed);
         }
         let snapshot = self.ledger.unrecorded();
-        let mut batch = Batch { budgets: None, runs, minutes };
-        let reservations = snapshot.map(|Snapshot { budgets, reservations }| {
+        let mut batch = WriteBatch { budgets: None, runs, minutes };
+        let reservations = snapshot.map(|BudgetSnapshot { budgets, reservations }| {
             batch.budgets = Some(budgets);
             reservations
         });
@@ -354,7 +354,7 @@ impl Writer {
         let Some(file) = &self.file else { return Ok(()) };
         loop {
             let next = self.shared.queue().readers.pop_front();
-            let Some(Reader { wanted, reply }) = next else { return Ok(()) };
+            let Some(PendingRead { wanted, reply }) = next else { return Ok(()) };
             // The receiver may be gone.
             let _ = reply.send(file.minutes(&wanted)?);
         }
@@ -363,12 +363,12 @@ impl Writer {
     fn prune(&mut self) -> Result<(), StateError> {
         let Some(file) = &mut self.file else { return Ok(()) };
         let bytes = file.prune((self.wall)().as_millisecond())?;
-        (self.report)(Written::Bytes(bytes));
+        (self.report)(WriteResult::Bytes(bytes));
         Ok(())
     }
 
     fn failed(&mut self, error: &StateError) {
-        (self.report)(Written::Failed);
+        (self.report)(WriteResult::Failed);
         self.ledger.recording_failed();
         // Readers need not wait until the problem is fixed.
         self.shared.queue().readers.clear();

@@ -4,7 +4,7 @@
 
 mod view;
 
-pub use view::{ActiveRun, JourneyView, Journeys, PairStatus, RequestView, RunView};
+pub use view::{ActiveRun, JourneyCounts, JourneyView, PairStatus, RequestView, RunView};
 
 use super::{SavedRun, Time};
 use crate::event::{Failure, Outcome, Pair, Request, RunRef, SeriesKey};
@@ -29,17 +29,17 @@ const ACTIVE: usize = 16;
 
 /// Receives facts and remembers the recent ones.
 #[derive(Default)]
-pub struct Recent(Mutex<Inner>);
+pub struct Recent(Mutex<RecentFacts>);
 
 #[derive(Default)]
-struct Inner {
+struct RecentFacts {
     latest: VecDeque<Arc<RequestView>>,
     runs: VecDeque<Arc<RunView>>,
-    pairs: BTreeMap<Pair, Entry>,
+    pairs: BTreeMap<Pair, RecentPair>,
 }
 
 /// The data of one pair.
-struct Entry {
+struct RecentPair {
     model: Arc<str>,
     schedule: &'static str,
     /// Whether the pair is still in the plan; if not, it is removed once nothing in it is open.
@@ -50,7 +50,7 @@ struct Entry {
     skipped: HashMap<&'static str, u64>,
     outcomes: HashMap<Outcome, u64>,
     /// Present if the pair has, or had, a scenario.
-    journeys: Option<Journeys>,
+    journeys: Option<JourneyCounts>,
     skipped_runs: HashMap<&'static str, u64>,
     active: Vec<ActiveRun>,
     last_run: Option<Arc<RunView>>,
@@ -58,7 +58,7 @@ struct Entry {
     failures: VecDeque<Arc<RequestView>>,
 }
 
-impl Entry {
+impl RecentPair {
     fn of(plan: &PairPlan) -> Self {
         Self {
             model: Arc::clone(&plan.target.model),
@@ -69,7 +69,7 @@ impl Entry {
             warm_up: 0,
             skipped: HashMap::new(),
             outcomes: HashMap::new(),
-            journeys: plan.profile.scenario.journeys.then(Journeys::default),
+            journeys: plan.profile.scenario.journeys.then(JourneyCounts::default),
             skipped_runs: HashMap::new(),
             active: Vec::new(),
             last_run: None,
@@ -160,7 +160,7 @@ impl Recent {
             entry.planned = false;
         }
         for pair in &plan.pairs {
-            let entry = inner.pairs.entry(pair.pair.clone()).or_insert_with(|| Entry::of(pair));
+            let entry = inner.pairs.entry(pair.pair.clone()).or_insert_with(|| RecentPair::of(pair));
             entry.planned = true;
             entry.model = Arc::clone(&pair.target.model);
             entry.schedule = pair.profile.schedule.trigger.name();
@@ -198,11 +198,11 @@ impl Recent {
         self.lock().pairs.iter().map(|(pair, entry)| entry.status(pair)).collect()
     }
 
-    fn lock(&self) -> MutexGuard<'_, Inner> {
+    fn lock(&self) -> MutexGuard<'_, RecentFacts> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn at(&self, pair: &Pair, take: impl FnOnce(&mut Entry)) {
+    fn at(&self, pair: &Pair, take: impl FnOnce(&mut RecentPair)) {
         let mut inner = self.lock();
         let Some(entry) = inner.pairs.get_mut(pair) else { return };
         take(entry);

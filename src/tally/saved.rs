@@ -1,8 +1,8 @@
 //! A tally as JSON, to be kept in a file: counts by label, times as the recorded buckets of their histograms.
 //! Labels that are no longer known are ignored when it is read.
 
-use super::{Judged, RunTally, Spent, Split, Tally, Times};
-use crate::event::{Outcome, SkipReason, Source};
+use super::{JudgedCounts, RunTally, Spent, Split, Tally, Times};
+use crate::event::{CountSource, Outcome, SkipReason};
 use enum_map::{Enum, EnumMap};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::collections::BTreeMap;
@@ -100,7 +100,7 @@ impl From<&RunTally> for Saved {
 
 impl From<Saved> for RunTally {
     fn from(saved: Saved) -> Self {
-        let sources = || Source::ALL.iter().copied();
+        let sources = || CountSource::ALL.iter().copied();
         let spent = Spent {
             input: of_labels(sources(), |source| source.label(), saved.input_tokens, |n| n),
             output: of_labels(sources(), |source| source.label(), saved.output_tokens, |n| n),
@@ -124,7 +124,7 @@ impl From<Saved> for RunTally {
             dispatch_lag: Times::of_buckets(&saved.dispatch_lag),
             spent,
             failed_checks: saved.failed_checks,
-            judged: judged.map(|(slo, (events, errors))| (slo, Judged { events, errors })).collect(),
+            judged: judged.map(|(slo, (events, errors))| (slo, JudgedCounts { events, errors })).collect(),
         }
     }
 }

@@ -65,16 +65,16 @@ fn times_are_of_measured_answers_that_completed_and_lag_of_what_was_sent() {
 fn tokens_and_cost_are_of_everything() {
     let spent = tally::<3>(mixed).spent;
     assert_eq!((spent.input_tokens(), spent.output_tokens(), spent.cached_input), (100, 55, 25));
-    assert_eq!((spent.input[Source::Usage], spent.cost), (100, Some(1.25)));
+    assert_eq!((spent.input[CountSource::Usage], spent.cost), (100, Some(1.25)));
 }
 
 #[test]
 fn checks_and_objectives_are_counted_by_name() {
     let tally = tally::<3>(mixed);
     assert_eq!((tally.failed_checks["min_chars"], tally.failed_checks["usage"]), (1, 1));
-    assert_eq!(tally.judged["ttft"], Judged { events: 2, errors: 1 });
+    assert_eq!(tally.judged["ttft"], JudgedCounts { events: 2, errors: 1 });
     assert_eq!(tally.judged["ttft"].good_ratio(), Some(0.5));
-    assert_eq!(Judged::default().good_ratio(), None);
+    assert_eq!(JudgedCounts::default().good_ratio(), None);
 }
 
 #[test]

@@ -9,9 +9,9 @@ mod process;
 mod protobuf;
 
 use super::store::Store;
-use crate::catalogue::{Kind, Metric};
+use crate::catalogue::{Metric, MetricKind};
 use crate::plan::{Budget, Plan};
-use accept::Format;
+use accept::ExpositionFormat;
 use bytes::Bytes;
 use collector::{Beyond, StoreCollector};
 use prometheus::proto::{LabelPair, MetricFamily};
@@ -26,7 +26,7 @@ pub struct Error(#[from] prometheus::Error);
 
 /// A scrape's answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Rendered {
+pub struct ScrapeResponse {
     /// Value of the `Content-Type` header.
     pub content_type: &'static str,
     /// The body: UTF-8, or messages of protobuf.
@@ -35,9 +35,9 @@ pub struct Rendered {
 
 /// Which metrics are shown.
 #[derive(Debug)]
-struct Shown(BTreeSet<String>);
+struct MetricFilter(BTreeSet<String>);
 
-impl Shown {
+impl MetricFilter {
     fn metric(&self, metric: Metric) -> bool {
         self.0.is_empty() || !self.0.contains(&metric.spec().prometheus())
     }
@@ -51,7 +51,7 @@ impl Shown {
 /// the same store.
 pub struct Exposition {
     store: Arc<Store>,
-    shown: Arc<Shown>,
+    shown: Arc<MetricFilter>,
     /// The store's families, for the text format.
     text: Registry,
     /// With what only protobuf has.
@@ -64,7 +64,7 @@ impl Exposition {
     /// An exposition of `store` without the metrics that the plan disables. Native histograms are shown where the
     /// plan wants them and the store keeps them. Fails if an agent label is not a legal label name.
     pub fn new(store: Arc<Store>, plan: &Plan) -> Result<Self, Error> {
-        let shown = Arc::new(Shown(plan.telemetry.disable.iter().cloned().collect()));
+        let shown = Arc::new(MetricFilter(plan.telemetry.disable.iter().cloned().collect()));
         let registry = |beyond| {
             let registry = Registry::new();
             registry.register(Box::new(StoreCollector::new(Arc::clone(&store), &shown, beyond)?))?;
@@ -83,16 +83,16 @@ impl Exposition {
     /// asks for nothing that we can write.
     ///
     /// CPU-bound (tens of milliseconds for hundreds of pairs): not for the traffic runtime.
-    pub fn render(&self, accept: Option<&str>) -> Result<Rendered, Error> {
+    pub fn render(&self, accept: Option<&str>) -> Result<ScrapeResponse, Error> {
         let format = accept::negotiate(accept);
         let body = match format {
-            Format::Text => self.encoded(&self.text, &TextEncoder::new())?,
-            Format::Protobuf => self.encoded(&self.protobuf, &ProtobufEncoder::new())?,
-            Format::OpenMetrics => {
+            ExpositionFormat::Text => self.encoded(&self.text, &TextEncoder::new())?,
+            ExpositionFormat::Protobuf => self.encoded(&self.protobuf, &ProtobufEncoder::new())?,
+            ExpositionFormat::OpenMetrics => {
                 openmetrics::render(&self.store.snapshot(), &self.shown, &self.process()).into()
             }
         };
-        Ok(Rendered { content_type: format.content_type(), body })
+        Ok(ScrapeResponse { content_type: format.content_type(), body })
     }
 
     fn encoded(&self, ours: &Registry, encoder: &impl Encoder) -> Result<Bytes, Error> {
@@ -154,8 +154,8 @@ fn parts(budget: &Budget) -> usize {
 fn exposed(metric: Metric) -> usize {
     match metric.spec().kind {
         // With `+Inf`, sum and count.
-        Kind::Histogram(buckets) => buckets.bounds.len() + 3,
-        Kind::Counter | Kind::Gauge => 1,
+        MetricKind::Histogram(buckets) => buckets.bounds.len() + 3,
+        MetricKind::Counter | MetricKind::Gauge => 1,
     }
 }
 

@@ -24,12 +24,12 @@ pub async fn watch_runtime_lag(store: Arc<Store>, cancel: CancellationToken) {
 mod tests {
     use super::*;
     use crate::catalogue::Metric;
-    use crate::telemetry::{Exposition, Rendered};
+    use crate::telemetry::{Exposition, ScrapeResponse};
     use crate::testing::small_plan;
 
     fn observed(store: &Arc<Store>) -> Option<String> {
         let exposition = Exposition::new(Arc::clone(store), &small_plan()).unwrap();
-        let Rendered { body, .. } = exposition.render(None).unwrap();
+        let ScrapeResponse { body, .. } = exposition.render(None).unwrap();
         let name = format!("{}_count", Metric::RuntimeLag.spec().prometheus());
         String::from_utf8(body.into())
             .unwrap()

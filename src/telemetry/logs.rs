@@ -15,7 +15,7 @@ const QUEUE: usize = 8192;
 
 /// How lines look.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Format {
+pub enum LogLineFormat {
     /// For people.
     #[default]
     Text,
@@ -41,12 +41,12 @@ pub enum Error {
 
 /// Keeps the writer's thread; when it is dropped, what is queued is written.
 #[must_use = "the log ends when this is dropped"]
-pub struct Guard {
+pub struct LogGuard {
     _writer: WorkerGuard,
     lost: ErrorCounter,
 }
 
-impl Guard {
+impl LogGuard {
     /// Lines that were dropped because the writer did not keep up.
     pub fn lost_lines(&self) -> usize {
         self.lost.dropped_lines()
@@ -57,22 +57,22 @@ impl Guard {
 /// `tracing_subscriber::EnvFilter` (`info,tokenbeat::client=debug`); the environment is not read.
 ///
 /// What passes the level goes to `tap`, too.
-pub fn init(format: Format, level: &str, tap: &LogTap) -> Result<Guard, Error> {
+pub fn init(format: LogLineFormat, level: &str, tap: &LogTap) -> Result<LogGuard, Error> {
     let (writer, guard) = writer(std::io::stderr(), QUEUE);
     let ansi = std::io::IsTerminal::is_terminal(&std::io::stderr());
     subscriber(format, level, writer, ansi)?.with(tap.layer()).try_init()?;
     Ok(guard)
 }
 
-fn writer(to: impl Write + Send + 'static, queue: usize) -> (NonBlocking, Guard) {
+fn writer(to: impl Write + Send + 'static, queue: usize) -> (NonBlocking, LogGuard) {
     let builder = NonBlockingBuilder::default().lossy(true).buffered_lines_limit(queue).thread_name("log");
     let (writer, worker) = builder.finish(to);
     let lost = writer.error_counter();
-    (writer, Guard { _writer: worker, lost })
+    (writer, LogGuard { _writer: worker, lost })
 }
 
 fn subscriber(
-    format: Format,
+    format: LogLineFormat,
     level: &str,
     writer: NonBlocking,
     ansi: bool,
@@ -81,8 +81,8 @@ fn subscriber(
         EnvFilter::try_new(level).map_err(|source| Error::Level { level: level.to_owned(), source })?;
     let builder = tracing_subscriber::fmt().with_env_filter(filter);
     Ok(match format {
-        Format::Text => Box::new(builder.with_ansi(ansi).with_writer(writer).finish()),
-        Format::Json => Box::new(builder.json().flatten_event(true).with_writer(writer).finish()),
+        LogLineFormat::Text => Box::new(builder.with_ansi(ansi).with_writer(writer).finish()),
+        LogLineFormat::Json => Box::new(builder.json().flatten_event(true).with_writer(writer).finish()),
     })
 }
 
@@ -107,7 +107,7 @@ mod tests {
     }
 
     /// What is written when `log` logs.
-    fn written(format: Format, level: &str, log: impl FnOnce()) -> String {
+    fn written(format: LogLineFormat, level: &str, log: impl FnOnce()) -> String {
         let buffer = Buffer::default();
         let (writer, guard) = writer(buffer.clone(), QUEUE);
         tracing::subscriber::with_default(subscriber(format, level, writer, false).unwrap(), log);
@@ -117,7 +117,7 @@ mod tests {
 
     #[test]
     fn json_lines_hold_fields_at_the_top() {
-        let line = written(Format::Json, "info", || tracing::info!(profile = "chat", "run started"));
+        let line = written(LogLineFormat::Json, "info", || tracing::info!(profile = "chat", "run started"));
         let value: serde_json::Value = serde_json::from_str(line.trim_end()).unwrap();
         assert_eq!(value["message"], "run started");
         assert_eq!(value["profile"], "chat");
@@ -126,7 +126,7 @@ mod tests {
 
     #[test]
     fn text_is_plain_where_there_is_no_terminal() {
-        let line = written(Format::Text, "info", || tracing::warn!(target = "llama", "slow"));
+        let line = written(LogLineFormat::Text, "info", || tracing::warn!(target = "llama", "slow"));
         assert!(line.contains("WARN") && line.contains("slow") && line.ends_with('\n'), "{line}");
         assert!(!line.contains('\u{1b}'), "{line:?}");
     }
@@ -134,7 +134,7 @@ mod tests {
     #[test]
     fn filters_select_by_module() {
         let filter = "warn,tokenbeat::telemetry=debug";
-        let lines = written(Format::Text, filter, || {
+        let lines = written(LogLineFormat::Text, filter, || {
             tracing::debug!("ours");
             tracing::info!(target: "elsewhere", "theirs");
         });
@@ -144,7 +144,7 @@ mod tests {
     #[test]
     fn a_level_that_is_none_is_named() {
         let (writer, _guard) = writer(Buffer::default(), QUEUE);
-        let error = subscriber(Format::Text, "info,tokenbeat=loud", writer, false).err().unwrap();
+        let error = subscriber(LogLineFormat::Text, "info,tokenbeat=loud", writer, false).err().unwrap();
         let text = error.to_string();
         assert!(
             text.starts_with("the log level \"info,tokenbeat=loud\" is not a level or filter: "),

@@ -1,9 +1,9 @@
 //! The catalogue as Markdown, for `tokenbeat metrics` and the documentation.
 
-use crate::catalogue::{HTTP_CODES, Key, Kind, Metric, PROCESS, Subject, buckets::Buckets};
+use crate::catalogue::{HTTP_CODES, Key, Metric, MetricKind, PROCESS, Subject, buckets::Buckets};
 use crate::event::{
-    LimitKind, Outcome, Phase, RunResult, SkipReason, SkippedRun, Source, TURNS, TokenType,
-    Unit as BudgetUnit,
+    BudgetUnit, ConnectionPhase, CountSource, LimitKind, Outcome, RunResult, SkipReason, SkippedRun, TURNS,
+    TokenType,
 };
 use crate::telemetry::otlp::{Dropped, Signal};
 use std::fmt::Write as _;
@@ -64,8 +64,8 @@ fn label_values(out: &mut String) {
         ("reason of a skipped run", SkippedRun::ALL.iter().map(|it| it.label().to_owned()).collect()),
         ("result", RunResult::ALL.iter().map(|it| it.label().to_owned()).collect()),
         ("type", TokenType::ALL.iter().map(|it| it.label().to_owned()).collect()),
-        ("source", Source::ALL.iter().map(|it| it.label().to_owned()).collect()),
-        ("phase", Phase::ALL.iter().map(|it| it.label().to_owned()).collect()),
+        ("source", CountSource::ALL.iter().map(|it| it.label().to_owned()).collect()),
+        ("phase", ConnectionPhase::ALL.iter().map(|it| it.label().to_owned()).collect()),
         ("kind", LimitKind::ALL.iter().map(|it| it.label().to_owned()).collect()),
         ("unit", BudgetUnit::ALL.iter().map(|it| it.label().to_owned()).collect()),
         ("signal", Signal::ALL.iter().map(|it| it.label().to_owned()).collect()),
@@ -82,7 +82,7 @@ fn bucket_lists(out: &mut String) {
     out.push_str("\n## Buckets\n");
     let mut lists: Vec<(&Buckets, Vec<String>)> = Vec::new();
     for metric in Metric::ALL {
-        let Kind::Histogram(buckets) = metric.spec().kind else { continue };
+        let MetricKind::Histogram(buckets) = metric.spec().kind else { continue };
         let name = format!("`{}`", metric.spec().prometheus());
         match lists.iter_mut().find(|(known, _)| std::ptr::eq(*known, buckets)) {
             Some((_, users)) => users.push(name),

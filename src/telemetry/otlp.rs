@@ -35,9 +35,9 @@ use crate::plan::Plan;
 use crate::plan::otlp::{Destination, GenAi, Histograms, Otlp, Sampling};
 use collect::FromStore;
 use delivery::Delivery;
-use exporter::{Exporter, Stop};
+use exporter::{Exporter, ShutdownDeadline};
 use futures_util::future::BoxFuture;
-use queue::{Capacity, Queue, queue};
+use queue::{Capacity, ExportQueue, queue};
 use resource::Resource;
 use std::sync::Arc;
 use std::time::Duration;
@@ -66,21 +66,26 @@ pub struct Export {
 
 /// The export's work, to be run beside the traffic, best on a runtime of its own: rendering and compression are
 /// CPU-bound.
-pub struct Work {
+pub struct ExportTasks {
     signals: Vec<BoxFuture<'static, ()>>,
 }
 
-/// Sets the export up; nothing is sent, and nothing connects, before [`Work::run`]. What it counts becomes part of
+/// Sets the export up; nothing is sent, and nothing connects, before [`ExportTasks::run`]. What it counts becomes part of
 /// the store's metrics.
 ///
 /// `log`: where the daemon's log comes from.
-pub fn build(otlp: &Otlp, plan: &Plan, store: &Arc<Store>, log: &LogTap) -> Result<(Export, Work), Error> {
+pub fn build(
+    otlp: &Otlp,
+    plan: &Plan,
+    store: &Arc<Store>,
+    log: &LogTap,
+) -> Result<(Export, ExportTasks), Error> {
     let stats = Arc::new(Stats::default());
     store.attach_export(Arc::clone(&stats));
     let resource = Resource::new(otlp, &plan.agent);
     let targets = Arc::new(Targets::of(plan));
     let (stop, ordered) = watch::channel(None);
-    let stop_order = Stop::new(ordered);
+    let stop_order = ShutdownDeadline::new(ordered);
     let exporter = |signal, to: &Arc<Destination>| {
         let transport = Transport::new(signal, Arc::clone(to))?;
         Ok::<_, Error>(Exporter::new(signal, transport, Arc::clone(&stats), stop_order.clone()))
@@ -94,7 +99,7 @@ pub fn build(otlp: &Otlp, plan: &Plan, store: &Arc<Store>, log: &LogTap) -> Resu
     store.keep_genai(set);
     let ours = Arc::new(FromStore::new(Arc::clone(store), &plan.telemetry.disable, form));
     if let Some(metrics) = &otlp.metrics {
-        let work = worker::Metrics {
+        let work = worker::MetricsExport {
             source: Arc::clone(&ours),
             resource: resource.clone(),
             interval: metrics.interval,
@@ -108,7 +113,7 @@ pub fn build(otlp: &Otlp, plan: &Plan, store: &Arc<Store>, log: &LogTap) -> Resu
         let (resource, agent) = (resource.clone(), Arc::clone(&plan.agent.id));
         let delivery = delivery(Signal::Traces, &traces.to)?;
         let exporter = delivery.spans()?;
-        let batch = trace::Traces { resource, agent, targets: Arc::clone(&targets), exporter, delivery };
+        let batch = trace::TraceExport { resource, agent, targets: Arc::clone(&targets), exporter, delivery };
         signals.push(Box::pin(worker::batches(intake, batch, SPANS_LINGER, stop_order.clone())));
         spans = Some((traces.sampling, queue));
     }
@@ -120,7 +125,7 @@ pub fn build(otlp: &Otlp, plan: &Plan, store: &Arc<Store>, log: &LogTap) -> Resu
         log.connect(queue);
     }
     let sink = Arc::new(Facts { ours, resource, targets, spans });
-    Ok((Export { sink, stats, stop }, Work { signals }))
+    Ok((Export { sink, stats, stop }, ExportTasks { signals }))
 }
 
 impl Export {
@@ -134,14 +139,14 @@ impl Export {
         &self.stats
     }
 
-    /// Orders the work to flush and to end within this time. To be called after the last fact; [`Work::run`]
+    /// Orders the work to flush and to end within this time. To be called after the last fact; [`ExportTasks::run`]
     /// returns when it is over.
     pub fn shutdown(&self, within: Duration) {
         self.stop.send_replace(Some(Instant::now() + within));
     }
 }
 
-impl Work {
+impl ExportTasks {
     /// Exports until [`Export::shutdown`] (or the [`Export`] is dropped) and its flush. Dropped, it stops at once.
     pub async fn run(self) {
         let mut signals = JoinSet::new();
@@ -158,7 +163,7 @@ struct Facts {
     ours: Arc<FromStore>,
     resource: Resource,
     targets: Arc<Targets>,
-    spans: Option<(Sampling, Queue<Ended>)>,
+    spans: Option<(Sampling, ExportQueue<Ended>)>,
 }
 
 impl Facts {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 /// Renders a request as Prometheus text 0.0.4. What is not known is left out. Times are in seconds.
 pub fn render_probe(request: &Request) -> Result<String, Error> {
-    let probe = Probe(Registry::new());
+    let probe = ProbeRegistry(Registry::new());
     let marks = &request.observed.marks;
     let streamed =
         |time: Option<Duration>| time.filter(|_| request.observed.streamed).map(|time| time.as_secs_f64());
@@ -55,9 +55,9 @@ pub fn render_probe(request: &Request) -> Result<String, Error> {
     Ok(text)
 }
 
-struct Probe(Registry);
+struct ProbeRegistry(Registry);
 
-impl Probe {
+impl ProbeRegistry {
     /// A gauge, if there is a value.
     fn gauge(&self, name: &str, help: &str, value: Option<f64>) -> Result<(), Error> {
         let Some(value) = value else { return Ok(()) };

@@ -14,7 +14,7 @@ mod snapshot;
 mod stage;
 mod target;
 
-pub use snapshot::{Held, Series, Snapshot};
+pub use snapshot::{Series, SeriesValue, Snapshot};
 
 use super::otlp::{Dropped, Signal, Stats};
 use crate::build;

@@ -1,6 +1,6 @@
 //! What a template sees while it is rendered: its variables, and functions that draw from the seed of the rendering.
 
-use super::{Counters, Scope, Vars};
+use super::{Counters, RenderScope, Vars};
 use crate::seed;
 use jiff::Timestamp;
 use minijinja::value::{Object, Value, ValueKind};
@@ -24,7 +24,7 @@ pub(super) struct Frame {
 
 impl Frame {
     /// The root object of a rendering. The template engine requires an owned value, so everything in it is shared.
-    pub(super) fn value(scope: &Scope<'_>) -> Value {
+    pub(super) fn value(scope: &RenderScope<'_>) -> Value {
         Value::from_object(Self {
             layers: scope.layers.iter().map(|layer| (*layer).clone()).collect(),
             seed: scope.seed,

@@ -1,6 +1,6 @@
 //! Hostile templates: they are compiled or refused, and rendered or refused, within their fuel.
 
-use super::{Counters, Scope, Templates, Vars};
+use super::{Counters, RenderScope, Templates, Vars};
 use crate::testing::fuzz::Fuzz;
 use serde_json::json;
 
@@ -73,7 +73,7 @@ fn templates() {
         let Ok(template) = templates.add(source) else { return };
         let vars: Vars = [("a", json!({ "x": 1 })), ("b", json!(["one", 2, null]))].into_iter().collect();
         let counters = Counters::default();
-        let scope = Scope {
+        let scope = RenderScope {
             layers: &[&vars],
             seed: 7,
             user: 0,

@@ -17,9 +17,9 @@ fn vars(values: Value) -> Vars {
     }
 }
 
-fn scope<'a>(layers: &'a [&'a Vars], counters: &'a Counters) -> Scope<'a> {
+fn scope<'a>(layers: &'a [&'a Vars], counters: &'a Counters) -> RenderScope<'a> {
     let now = "2024-07-11T01:14:00.123456Z".parse().unwrap();
-    Scope { layers, seed: 7, user: 2, now, counters }
+    RenderScope { layers, seed: 7, user: 2, now, counters }
 }
 
 fn try_value(source: &str, values: Value) -> Result<Value, RenderError> {
@@ -181,7 +181,7 @@ fn draws_follow_the_seed_and_their_number() {
         templates.add("{{ pick(xs) }} {{ pick(xs) }} {{ uuid() }} {{ random(1, 1000000) }}").unwrap();
     let layers = [&values];
     let render = |seed| {
-        let scope = Scope { seed, ..scope(&layers, &counters) };
+        let scope = RenderScope { seed, ..scope(&layers, &counters) };
         templates.text(&template, &scope).unwrap()
     };
     assert_eq!(render(1), render(1));
@@ -191,7 +191,7 @@ fn draws_follow_the_seed_and_their_number() {
     assert_ne!(first, rest.split_once(' ').unwrap().0, "each draw is one of its own");
     // The second draw is the same whatever the first one was.
     let other = templates.add("{{ uuid() }} {{ pick(xs) }}").unwrap();
-    let second = templates.text(&other, &Scope { seed: 1, ..scope(&layers, &counters) }).unwrap();
+    let second = templates.text(&other, &RenderScope { seed: 1, ..scope(&layers, &counters) }).unwrap();
     assert_eq!(second.split_once(' ').unwrap().1, rest.split_once(' ').unwrap().0);
     // Changing these values changes every replay.
     assert_eq!(first, "331");
@@ -204,7 +204,7 @@ fn cycle_goes_by_the_user() {
     let (counters, values) = (Counters::default(), vars(json!({ "xs": ["a", "b", "c"] })));
     let layers = [&values];
     let drawn = [0, 1, 2, 3, u32::MAX]
-        .map(|user| templates.text(&template, &Scope { user, ..scope(&layers, &counters) }).unwrap());
+        .map(|user| templates.text(&template, &RenderScope { user, ..scope(&layers, &counters) }).unwrap());
     assert_eq!(drawn, ["a", "b", "c", "a", "a"]);
 }
 
@@ -327,7 +327,7 @@ proptest! {
         let mut templates = Templates::default();
         let template = templates.add("{{ uuid() }}").unwrap();
         let counters = Counters::default();
-        let uuid = templates.text(&template, &Scope { seed, ..scope(&[], &counters) }).unwrap();
+        let uuid = templates.text(&template, &RenderScope { seed, ..scope(&[], &counters) }).unwrap();
         let pattern = regex::Regex::new("^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$");
         prop_assert!(pattern.unwrap().is_match(&uuid), "{}", uuid);
     }
@@ -338,7 +338,7 @@ proptest! {
         let template = templates.add("{{ [pick(xs), random(a, b)] }}").unwrap();
         let values = vars(json!({ "xs": (0..len).collect::<Vec<_>>(), "a": a, "b": a + more }));
         let counters = Counters::default();
-        let drawn = templates.value(&template, &Scope { seed, ..scope(&[&values], &counters) }).unwrap();
+        let drawn = templates.value(&template, &RenderScope { seed, ..scope(&[&values], &counters) }).unwrap();
         let drawn: (usize, i64) = serde_json::from_value(drawn).unwrap();
         prop_assert!(drawn.0 < len && (a..=a + more).contains(&drawn.1));
     }

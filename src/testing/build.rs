@@ -2,8 +2,8 @@
 
 use super::{assemble, schedule, target, workload};
 use crate::plan::{
-    Arrivals, AskStep, AskText, Bounds, Budget, Cache, Expect, Objective, Overlap, Plan, Price, Profile,
-    Ramp, Retry, Scenario, Schedule, Shape, Stage, Target, Think, Trigger, Window,
+    Arrivals, AskStep, AskText, Budget, Cache, Expect, Objective, Overlap, Plan, Price, Profile, Ramp, Retry,
+    Scenario, Schedule, Shape, Stage, StageBounds, Target, Think, Trigger, Window,
 };
 use serde_json::Map;
 use std::sync::Arc;
@@ -70,18 +70,18 @@ impl Build {
 
 /// A stage that sends this many requests one after another.
 pub(crate) fn requests(n: u64) -> Stage {
-    users(1.0, Duration::ZERO, Bounds { time: None, requests: Some(n) })
+    users(1.0, Duration::ZERO, StageBounds { time: None, requests: Some(n) })
 }
 
 /// An open-loop stage of constant arrivals.
 pub(crate) fn rate(per_second: f64, seconds: u64) -> Stage {
-    let bounds = Bounds { time: Some(Duration::from_secs(seconds)), requests: None };
+    let bounds = StageBounds { time: Some(Duration::from_secs(seconds)), requests: None };
     let rate = Ramp { from: per_second, to: per_second };
     nameless(Shape::Rate { rate, arrivals: Arrivals::Constant, bounds })
 }
 
 /// A closed-loop stage.
-pub(crate) fn users(n: f64, think: Duration, bounds: Bounds) -> Stage {
+pub(crate) fn users(n: f64, think: Duration, bounds: StageBounds) -> Stage {
     let (users, think) = (Ramp { from: n, to: n }, Think { min: think, max: think });
     nameless(Shape::Users { users, think, bounds, spawn: Duration::ZERO })
 }

@@ -1,6 +1,6 @@
 //! Request events, for tests of the modules that consume them.
 
-use crate::event::{Count, Gaps, Outcome, Pair, Place, Request, RunRef, Source, TraceIds};
+use crate::event::{Count, CountSource, Gaps, Outcome, Pair, Place, Request, RunRef, TraceIds};
 use crate::fact::{Fact, OfferedRequest, Sink};
 use crate::plan::Plan;
 use std::sync::Arc;
@@ -69,8 +69,8 @@ pub(crate) fn answer(request: &mut Request) {
     for _ in 0..4 {
         request.observed.gaps.push(Duration::from_millis(50));
     }
-    request.observed.tokens.input = Some(Count { n: 20, source: Source::Usage });
-    request.observed.tokens.output = Some(Count { n: 11, source: Source::Usage });
+    request.observed.tokens.input = Some(Count { n: 20, source: CountSource::Usage });
+    request.observed.tokens.output = Some(Count { n: 11, source: CountSource::Usage });
     request.observed.tokens.cached_input = Some(5);
     request.asked_output_tokens = Some(128);
     request.cost = Some(0.25);

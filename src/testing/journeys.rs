@@ -4,8 +4,8 @@ use super::{assemble, expect, facts, labelled, profile, rich_target, stage};
 use crate::event::{Journey, Outcome, Place, RunRef};
 use crate::fact::{Fact, Sink};
 use crate::plan::{
-    Action, AnswerMapping, AskStep, AskText, Body, BodyForm, Cache, Expect, HttpStep, JsonRule, PairPlan,
-    Plan, Profile, Reserve, Rule, Scenario, StatusRange, StatusSet, Step, Target, Think,
+    AnswerMapping, AskStep, AskText, BodyForm, BodyTemplate, Cache, Expect, HttpStep, JsonRule, PairPlan,
+    Plan, Profile, Reserve, Rule, Scenario, StatusRange, StatusSet, Step, StepAction, Target, Think,
 };
 use crate::template::{Template, Templates, Vars};
 use http::Method;
@@ -25,7 +25,7 @@ fn path(text: &str) -> JsonPath {
 }
 
 /// A step without think time that is played once.
-pub(crate) fn step(name: &str, action: Action, expect: Expect) -> Step {
+pub(crate) fn step(name: &str, action: StepAction, expect: Expect) -> Step {
     let think = Think { min: Duration::ZERO, max: Duration::ZERO };
     Step {
         name: name.into(),
@@ -41,12 +41,12 @@ pub(crate) fn step(name: &str, action: Action, expect: Expect) -> Step {
 }
 
 /// `POST`, without a body.
-pub(crate) fn post(to: &str, reading: Option<AnswerMapping>) -> Action {
-    Action::Http(Box::new(HttpStep {
+pub(crate) fn post(to: &str, reading: Option<AnswerMapping>) -> StepAction {
+    StepAction::Http(Box::new(HttpStep {
         method: Method::POST,
         path: template(to),
         headers: Vec::new(),
-        body: Body::None,
+        body: BodyTemplate::None,
         reading: reading.map(Arc::new),
         reserve: Reserve::default(),
         route: format!("POST {to}").into(),
@@ -54,8 +54,8 @@ pub(crate) fn post(to: &str, reading: Option<AnswerMapping>) -> Action {
 }
 
 /// A streamed model call with at most 128 tokens.
-fn ask() -> Action {
-    Action::Ask(Box::new(AskStep {
+fn ask() -> StepAction {
+    StepAction::Ask(Box::new(AskStep {
         text: AskText::Template { system: None, prompt: template("hello") },
         output_tokens: Some(128),
         cache: Cache::Reuse,

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 const LOOKS: usize = 60;
 
 /// What was seen at one time, outside warm-up.
-pub(crate) struct Seen {
+pub(crate) struct ObservedCounts {
     pub(crate) offered: f64,
     pub(crate) skipped: f64,
     pub(crate) in_flight: f64,
@@ -19,7 +19,11 @@ pub(crate) struct Seen {
 }
 
 /// Looks again and again while requests move: each time *offered = skipped + in flight + ended*.
-pub(crate) fn while_requests_move(sink: &Arc<dyn Sink>, places: &[Arc<Place>], look: impl Fn() -> Seen) {
+pub(crate) fn while_requests_move(
+    sink: &Arc<dyn Sink>,
+    places: &[Arc<Place>],
+    look: impl Fn() -> ObservedCounts,
+) {
     let (done, moved) = (AtomicBool::new(false), AtomicU64::new(0));
     std::thread::scope(|scope| {
         for n in 0..3_usize {
@@ -44,7 +48,7 @@ pub(crate) fn while_requests_move(sink: &Arc<dyn Sink>, places: &[Arc<Place>], l
             while moved.load(SeqCst) == before {
                 std::thread::yield_now();
             }
-            let Seen { offered, skipped, in_flight, ended } = look();
+            let ObservedCounts { offered, skipped, in_flight, ended } = look();
             let told = skipped + in_flight + ended;
             let same = (offered - told).abs() < 0.5;
             if !same {

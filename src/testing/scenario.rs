@@ -1,7 +1,8 @@
 //! Builds scenarios for tests.
 
 use crate::plan::{
-    Action, AnswerPart, AskStep, AskText, Body, Cache, Expect, HttpStep, Reserve, Scenario, Step, Take, Think,
+    AnswerPart, AskStep, AskText, BodyTemplate, Cache, Expect, HttpStep, Reserve, Scenario, Step, StepAction,
+    Take, Think,
 };
 use crate::template::{Templates, Vars};
 use http::{HeaderValue, Method};
@@ -95,7 +96,7 @@ impl StepBuild {
 
     fn build(self, number: usize, templates: &mut Templates) -> Arc<Step> {
         let action = match self.prompt {
-            Some(prompt) => Action::Ask(Box::new(AskStep {
+            Some(prompt) => StepAction::Ask(Box::new(AskStep {
                 text: AskText::Template { system: None, prompt: templates.add(prompt).unwrap() },
                 output_tokens: Some(100),
                 cache: Cache::Reuse,
@@ -123,17 +124,17 @@ impl StepBuild {
         })
     }
 
-    fn http(&self, templates: &mut Templates) -> Action {
+    fn http(&self, templates: &mut Templates) -> StepAction {
         let path = if self.path.is_empty() { format!("/{}", self.name) } else { self.path.to_owned() };
         let method = if self.body.is_some() { Method::POST } else { Method::GET };
         let content_type = HeaderValue::from_static("application/json");
         let text = self.body.map(|body| templates.add(body).unwrap());
-        Action::Http(Box::new(HttpStep {
+        StepAction::Http(Box::new(HttpStep {
             route: format!("{method} {path}").into(),
             method,
             path: templates.add(&path).unwrap(),
             headers: Vec::new(),
-            body: text.map_or(Body::None, |text| Body::Raw { content_type, text }),
+            body: text.map_or(BodyTemplate::None, |text| BodyTemplate::Raw { content_type, text }),
             reading: None,
             reserve: self.reserve,
         }))

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 /// How open-loop requests are spread.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(from = "Form", into = "Form")]
+#[serde(from = "ArrivalsForm", into = "ArrivalsForm")]
 pub enum Arrivals {
     /// Evenly.
     #[default]
@@ -23,7 +23,7 @@ pub enum Arrivals {
 #[derive(Clone, Copy, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
 #[schemars(rename = "Arrivals")]
-enum Form {
+enum ArrivalsForm {
     /// A word.
     Word(ArrivalsWord),
     /// A gamma process.
@@ -58,17 +58,17 @@ struct Gamma {
     cv: f64,
 }
 
-impl From<Form> for Arrivals {
-    fn from(form: Form) -> Self {
+impl From<ArrivalsForm> for Arrivals {
+    fn from(form: ArrivalsForm) -> Self {
         match form {
-            Form::Word(ArrivalsWord::Constant) => Self::Constant,
-            Form::Word(ArrivalsWord::Poisson) => Self::Poisson,
-            Form::Gamma(GammaArrivals { gamma: Gamma { cv } }) => Self::Gamma { cv },
+            ArrivalsForm::Word(ArrivalsWord::Constant) => Self::Constant,
+            ArrivalsForm::Word(ArrivalsWord::Poisson) => Self::Poisson,
+            ArrivalsForm::Gamma(GammaArrivals { gamma: Gamma { cv } }) => Self::Gamma { cv },
         }
     }
 }
 
-impl From<Arrivals> for Form {
+impl From<Arrivals> for ArrivalsForm {
     fn from(arrivals: Arrivals) -> Self {
         match arrivals {
             Arrivals::Constant => Self::Word(ArrivalsWord::Constant),
@@ -78,7 +78,7 @@ impl From<Arrivals> for Form {
     }
 }
 
-super::schema_of!(Arrivals, Form);
+super::schema_of!(Arrivals, ArrivalsForm);
 
 #[cfg(test)]
 mod tests {

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 /// A tokenizer: one that is built in, or a file.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(from = "Form", into = "Form")]
+#[serde(from = "TokenizerForm", into = "TokenizerForm")]
 pub enum Tokenizer {
     /// OpenAI's `o200k_base`, embedded.
     O200kBase,
@@ -20,7 +20,7 @@ pub enum Tokenizer {
 #[derive(Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
 #[schemars(rename = "Tokenizer")]
-enum Form {
+enum TokenizerForm {
     /// Built in.
     Embedded(EmbeddedTokenizer),
     /// A file.
@@ -47,17 +47,17 @@ struct TokenizerFile {
     file: PathBuf,
 }
 
-impl From<Form> for Tokenizer {
-    fn from(form: Form) -> Self {
+impl From<TokenizerForm> for Tokenizer {
+    fn from(form: TokenizerForm) -> Self {
         match form {
-            Form::Embedded(EmbeddedTokenizer::O200kBase) => Self::O200kBase,
-            Form::Embedded(EmbeddedTokenizer::Cl100kBase) => Self::Cl100kBase,
-            Form::File(TokenizerFile { file }) => Self::File(file),
+            TokenizerForm::Embedded(EmbeddedTokenizer::O200kBase) => Self::O200kBase,
+            TokenizerForm::Embedded(EmbeddedTokenizer::Cl100kBase) => Self::Cl100kBase,
+            TokenizerForm::File(TokenizerFile { file }) => Self::File(file),
         }
     }
 }
 
-impl From<Tokenizer> for Form {
+impl From<Tokenizer> for TokenizerForm {
     fn from(tokenizer: Tokenizer) -> Self {
         match tokenizer {
             Tokenizer::O200kBase => Self::Embedded(EmbeddedTokenizer::O200kBase),
@@ -67,7 +67,7 @@ impl From<Tokenizer> for Form {
     }
 }
 
-super::schema_of!(Tokenizer, Form);
+super::schema_of!(Tokenizer, TokenizerForm);
 
 #[cfg(test)]
 mod tests {

@@ -8,12 +8,12 @@ use std::sync::Arc;
 struct Workload(Arc<PairPlan>);
 
 impl Workload {
-    fn ask(&self, run_seed: u64, number: Number) -> Ask {
+    fn ask(&self, run_seed: u64, number: RequestNumber) -> Ask {
         self.due(run_seed, run_seed, number)
     }
 
     /// The same in a run that is due at an instant, which its nonces depend on.
-    fn due(&self, draws: u64, nonces: u64, number: Number) -> Ask {
+    fn due(&self, draws: u64, nonces: u64, number: RequestNumber) -> Ask {
         ask(&self.0, &self.0.profile.scenario.steps[0], RunSeeds { draws, nonces }, number).unwrap()
     }
 }
@@ -22,8 +22,8 @@ fn workloads(build: Build) -> Vec<Workload> {
     build.plan().pairs.iter().map(|pair| Workload(Arc::clone(pair))).collect()
 }
 
-fn number(n: u64) -> Number {
-    Number { stage: 0, user: None, n }
+fn number(n: u64) -> RequestNumber {
+    RequestNumber { stage: 0, user: None, n }
 }
 
 fn texts(ask: &Ask) -> Vec<(Role, String)> {
@@ -80,7 +80,7 @@ fn the_nonce_comes_first_and_differs_per_request_and_target() {
     let again = texts(&two[0].due(7, 8, number(0)));
     assert_eq!(again[1], texts(&ask)[1], "a replay asks the same");
     assert_ne!(again[0], texts(&ask)[0], "and finds nothing in the cache");
-    let user = Number { stage: 0, user: Some(0), n: 0 };
+    let user = RequestNumber { stage: 0, user: Some(0), n: 0 };
     assert_ne!(texts(&two[0].ask(7, user))[0], texts(&ask)[0], "user 0 is not the open loop");
 }
 

@@ -1,6 +1,6 @@
 //! The arrows of the architecture: who may import whom. Tests inside a module may use anything.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -241,4 +241,139 @@ fn no_file_is_called_mod() {
     let mut files = Vec::new();
     sources(&root, &mut files);
     assert!(files.iter().all(|file| file.file_name().unwrap() != "mod.rs"));
+}
+
+/// Types that stand twice on purpose: how a key of the config is spelled, and what it means in the plan.
+const CONFIG_AND_PLAN: [&str; 20] = [
+    "Agent",
+    "Auth",
+    "Aws",
+    "Budget",
+    "Expect",
+    "Gcp",
+    "OAuth2",
+    "Otlp",
+    "Profile",
+    "Proxy",
+    "Retry",
+    "Scenario",
+    "Schedule",
+    "Server",
+    "Stage",
+    "Step",
+    "Target",
+    "Telemetry",
+    "Traces",
+    "Window",
+];
+
+/// Names that say nothing about what the type is, even where only one type has them.
+const VAGUE: [&str; 17] = [
+    "About", "Asked", "Deaf", "Entry", "Form", "Held", "Inner", "Kept", "Read", "Said", "Seen", "Shared",
+    "Shown", "Slot", "State", "Wanted", "Written",
+];
+
+/// A vague name, the file that may declare it, and the reason.
+const VAGUE_ALLOWED: [(&str, &str, &str); 1] =
+    [("Read", "config/scenario.rs", "the type of the key `read`, which the schema names")];
+
+/// The types that a file declares, its tests and the associated types of its traits left out.
+fn declared(text: &str) -> Vec<String> {
+    let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap();
+    let mut found = Vec::new();
+    for line in code.lines() {
+        let mut words = line.split_whitespace().skip_while(|word| word.starts_with("pub")).peekable();
+        // Of `pub(in a::b) struct`, the second word ends the visibility.
+        if line.trim_start().starts_with("pub(in ") {
+            words.next();
+        }
+        let Some(kind) = words.next() else { continue };
+        let at_top = !line.starts_with(' ');
+        if ["struct", "enum", "trait", "union"].contains(&kind) || kind == "type" && at_top {
+            let name = first_segment(words.next().unwrap_or_default());
+            if name.starts_with(|c: char| c.is_ascii_uppercase()) {
+                found.push(name);
+            }
+        }
+    }
+    found
+}
+
+/// Where each type of the crate is declared: file by file, relative to `src`, without what is only for tests and
+/// without the wire structs of dialects, which are private to their file and have the words of the wire format.
+fn types() -> BTreeMap<String, Vec<String>> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut files = Vec::new();
+    sources(&root, &mut files);
+    files.sort();
+    let mut all = BTreeMap::<String, Vec<String>>::new();
+    for file in files {
+        let path = file.strip_prefix(&root).unwrap().to_str().unwrap().to_owned();
+        let for_tests = path.split('/').any(|part| ["tests", "tests.rs", "fuzz.rs"].contains(&part));
+        let of_the_wire = path.starts_with("client/") && path.ends_with("/wire.rs");
+        if !for_tests && !of_the_wire {
+            for name in declared(&fs::read_to_string(&file).unwrap()) {
+                all.entry(name).or_default().push(path.clone());
+            }
+        }
+    }
+    all
+}
+
+/// What is wrong with a name that these files declare.
+fn ambiguous(name: &str, files: &[String]) -> bool {
+    // A module's `Error` is read with its module: `tls::Error`.
+    if name == "Error" {
+        return false;
+    }
+    // The simulator is a program of its own: it may share a name with the rest, but not use one twice.
+    let in_sim = |file: &&String| file.starts_with("sim/") || *file == "sim.rs";
+    let (sim, rest): (Vec<_>, Vec<_>) = files.iter().partition(in_sim);
+    let parts: BTreeSet<_> = rest.iter().map(|file| file.split(['/', '.']).next().unwrap()).collect();
+    let is_twin = rest.len() == 2 && parts == BTreeSet::from(["config", "plan"]);
+    sim.len() > 1 || rest.len() > 1 && !(is_twin && CONFIG_AND_PLAN.contains(&name))
+}
+
+#[test]
+fn a_type_name_has_one_meaning() {
+    let all = types();
+    assert!(all.len() > 500, "the types were not found");
+    let mut wrong = Vec::new();
+    for (name, files) in &all {
+        if ambiguous(name, files) {
+            wrong.push(format!("{name} is declared in {}", files.join(" and ")));
+        }
+        let allowed = |file: &String| VAGUE_ALLOWED.iter().any(|(it, at, _)| it == name && at == file);
+        if VAGUE.contains(&name.as_str()) {
+            let vague = files.iter().filter(|file| !allowed(file));
+            wrong.extend(vague.map(|file| format!("{name} in {file} does not say what it is")));
+        }
+    }
+    for name in CONFIG_AND_PLAN {
+        if all.get(name).is_none_or(|files| files.len() < 2) {
+            wrong.push(format!("{name} is not declared twice any more: take it off the list"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn the_reader_of_types_sees_every_form() {
+    let text = "pub struct A;\npub(super) enum B<T> {}\nfn f() {\n    struct C;\n}\ntype D = A;\ntrait E {\n    \
+                type F;\n}\npub(in crate::a) struct G {}\n// struct H;\n#[cfg(test)]\nmod tests {\n    struct I;\n}";
+    assert_eq!(declared(text), ["A", "B", "C", "D", "E", "G"]);
+    let files = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>();
+    for (name, at, wrong) in [
+        ("Error", &["a.rs", "b.rs"][..], false),
+        ("Pool", &["a.rs"], false),
+        ("Pool", &["a.rs", "b.rs"], true),
+        ("Pool", &["sim/a.rs", "b.rs"], false),
+        ("Pool", &["sim/a.rs", "sim.rs"], true),
+        ("Pool", &["config/a.rs", "plan.rs"], true),
+        ("Stage", &["config/a.rs", "plan/b.rs"], false),
+        ("Stage", &["config/a.rs", "config/b.rs"], true),
+        ("Stage", &["config/a.rs", "plan/b.rs", "c.rs"], true),
+    ] {
+        assert_eq!(ambiguous(name, &files(at)), wrong, "{name} in {at:?}");
+    }
 }

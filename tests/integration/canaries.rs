@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
-use tokenbeat::config::{Source, schema};
+use tokenbeat::config::{ConfigSource, schema};
 use tokio_util::task::AbortOnDropHandle;
 
 /// What all canaries have in them, in any case. Other characters of them change where they are encoded.
@@ -574,7 +574,7 @@ async fn no_secret_from_a_file_gets_out() {
 fn the_debug_form_of_config_and_plan_has_no_secret() {
     let mut planter = Planter { origin: Origin::Value, planted: 0, unsent: Vec::new() };
     let text = config(&mut planter, "127.0.0.1:9".parse().unwrap()).replace(", web_config: web.yaml", "");
-    let source = Source::Text { name: "test.yaml".to_owned(), text };
+    let source = ConfigSource::Text { name: "test.yaml".to_owned(), text };
     let loaded = tokenbeat::plan::load(&[source], []).unwrap_or_else(|errors| panic!("{errors}"));
     assert_silent("the plan's debug form", format!("{:?}", loaded.plan), &planter);
     assert_silent("the warnings", format!("{:?}", loaded.warnings), &planter);

@@ -4,7 +4,7 @@ use clap::Parser as _;
 use std::path::{Path, PathBuf};
 use tokenbeat::catalogue::Metric;
 use tokenbeat::cli::Cli;
-use tokenbeat::config::Source;
+use tokenbeat::config::ConfigSource;
 use tokenbeat::plan;
 
 /// A page, by its path in the repository.
@@ -60,7 +60,7 @@ fn configs_are_accepted() {
             let file = folder.path().join(format!("{n}.yaml"));
             std::fs::write(&file, text).unwrap();
             let secrets = ["DEMO_PASSWORD", "PROBE_PASSWORD"].map(|name| (name.to_owned(), "x".to_owned()));
-            let loaded = plan::load(&[Source::Path(file)], secrets);
+            let loaded = plan::load(&[ConfigSource::Path(file)], secrets);
             assert!(loaded.is_ok(), "{}, example {}: {:?}", page.name(), n + 1, loaded.err());
             found += 1;
         }

@@ -6,7 +6,7 @@ use crate::harness::{Simulator, one, quick};
 use crate::player::{play, play_on};
 use std::sync::Arc;
 use std::time::Duration;
-use tokenbeat::event::{Request, RunResult, Source};
+use tokenbeat::event::{CountSource, Request, RunResult};
 use tokenbeat::sim::{self, Truth};
 use tokio::runtime::Builder;
 
@@ -99,7 +99,7 @@ fn agree((request, truth): &Pair) {
     assert!(duration(request) + ROUNDING >= finished(truth));
     assert!(marks.sent.unwrap() >= marks.due && marks.response_time() >= marks.duration());
     let counts = [request.observed.tokens.input, request.observed.tokens.output].map(Option::unwrap);
-    assert_eq!(counts.map(|count| count.source), [Source::Usage; 2]);
+    assert_eq!(counts.map(|count| count.source), [CountSource::Usage; 2]);
     assert_eq!(counts.map(|count| count.n), [truth.input_tokens, truth.output_tokens].map(|n| n as u64));
     assert_eq!(request.observed.tokens.cached_input.unwrap_or(0), truth.cached_tokens as u64);
     assert_eq!(request.observed.tokens.reasoning.unwrap_or(0), truth.reasoning_tokens as u64);
@@ -199,11 +199,11 @@ async fn tokens_are_the_servers_whatever_the_chunks_are() {
 async fn without_usage_a_tokenizer_counts_and_else_chunks_are_an_estimate() {
     let simulator = Simulator::start();
     simulator.inject("no_usage");
-    for (keys, source) in [("", Source::Chunks), (", tokenizer: o200k_base", Source::Tokenizer)] {
+    for (keys, source) in [("", CountSource::Chunks), (", tokenizer: o200k_base", CountSource::Tokenizer)] {
         for (request, truth) in play(&one(keys, &profile("{ requests: 2 }", 20)), &simulator).await {
             let output = request.observed.tokens.output.unwrap();
             assert_eq!(output.source, source);
-            if source == Source::Chunks {
+            if source == CountSource::Chunks {
                 assert_eq!(output.n, truth.chunks.len() as u64);
                 // An estimate makes no pace.
                 assert_eq!(
@@ -212,7 +212,10 @@ async fn without_usage_a_tokenizer_counts_and_else_chunks_are_an_estimate() {
                 );
             } else {
                 assert!(request.observed.time_per_output_token().is_some() && output.n > 0);
-                assert_eq!(request.observed.tokens.input.map(|count| count.source), Some(Source::Tokenizer));
+                assert_eq!(
+                    request.observed.tokens.input.map(|count| count.source),
+                    Some(CountSource::Tokenizer)
+                );
             }
         }
     }

@@ -5,9 +5,9 @@ use crate::scrape::Scrape;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
-use tokenbeat::app::{Daemon, DaemonOptions, Stop};
-use tokenbeat::config::Source;
-use tokenbeat::plan::{self, Loaded};
+use tokenbeat::app::{Daemon, DaemonOptions, ProcessSignals};
+use tokenbeat::config::ConfigSource;
+use tokenbeat::plan::{self, LoadedPlan};
 use tokenbeat::server::Notice;
 use tokenbeat::sim::{self, Handle, Sim, Truth};
 use tokenbeat::telemetry::otlp::LogTap;
@@ -107,9 +107,9 @@ pub(crate) fn quick() -> sim::Options {
 }
 
 /// A plan from text, where `{SIM}` stands for this address.
-pub(crate) fn load(yaml: &str, server: SocketAddr) -> Loaded {
+pub(crate) fn load(yaml: &str, server: SocketAddr) -> LoadedPlan {
     let text = yaml.replace("{SIM}", &server.to_string());
-    plan::load(&[Source::Text { name: "test.yaml".to_owned(), text }], [])
+    plan::load(&[ConfigSource::Text { name: "test.yaml".to_owned(), text }], [])
         .unwrap_or_else(|errors| panic!("{errors}"))
 }
 
@@ -125,12 +125,12 @@ pub(crate) fn one(target: &str, profile: &str) -> String {
 /// A daemon that runs in this process.
 pub(crate) struct Running {
     pub(crate) address: SocketAddr,
-    pub(crate) stop: Stop,
+    pub(crate) stop: ProcessSignals,
     /// What a scrape would have shown before anything ran.
     pub(crate) before: Scrape,
     store: Arc<Store>,
     /// The same config again: an exposition wants a plan.
-    again: Loaded,
+    again: LoadedPlan,
     task: JoinHandle<anyhow::Result<()>>,
 }
 
@@ -149,7 +149,7 @@ impl Running {
         let traffic = tokio::runtime::Handle::current();
         let daemon = Daemon::build(load(yaml, server), options, traffic, &LogTap::default()).await.unwrap();
         let (address, store, again) = (daemon.address(), daemon.store(), load(yaml, server));
-        let (before, stop) = (shown(&store, &again), Stop::default());
+        let (before, stop) = (shown(&store, &again), ProcessSignals::default());
         let task = tokio::spawn(daemon.run(stop.clone()));
         Self { address, stop, before, store, again, task }
     }
@@ -198,7 +198,7 @@ impl Running {
     }
 }
 
-fn shown(store: &Arc<Store>, loaded: &Loaded) -> Scrape {
+fn shown(store: &Arc<Store>, loaded: &LoadedPlan) -> Scrape {
     let exposition = Exposition::new(Arc::clone(store), &loaded.plan).unwrap();
     Scrape::read(std::str::from_utf8(&exposition.render(None).unwrap().body).unwrap())
 }

@@ -13,39 +13,39 @@ const EARLY: Duration = Duration::from_secs(18);
 const LATER: Duration = Duration::from_secs(90);
 
 /// A fault as the simulator understands it, what it is in words, and where it shows.
-struct Trouble {
+struct DemoFault {
     rule: &'static str,
     what: &'static str,
     effect: &'static str,
 }
 
-const TROUBLES: [Trouble; 6] = [
-    Trouble {
+const TROUBLES: [DemoFault; 6] = [
+    DemoFault {
         rule: "slow_down;factor=5;lasts=8s",
         what: "the simulator is slowed down by 5",
         effect: "Watch TTFT rise above its objective, and duration with it; nothing fails.",
     },
-    Trouble {
+    DemoFault {
         rule: "unavailable_503;probability=0.5;lasts=6s",
         what: "the simulator refuses half of the requests with status 503",
         effect: "They count as “overloaded”.",
     },
-    Trouble {
+    DemoFault {
         rule: "reset_mid;after=5;probability=0.4;lasts=6s",
         what: "the simulator drops 40% of the connections in the middle of an answer",
         effect: "They count as “reset”; the answers that are whole look as fast as ever.",
     },
-    Trouble {
+    DemoFault {
         rule: "stall;after=8;for=5s;probability=0.4;lasts=6s",
         what: "40% of the streams fall silent after a few tokens",
         effect: "After 3 s of silence they count as “stall_timeout”.",
     },
-    Trouble {
+    DemoFault {
         rule: "rate_limited;retry_after=2s;probability=0.5;lasts=6s",
         what: "the simulator says “too many requests” to half of them (status 429)",
         effect: "They count as “rate_limited”.",
     },
-    Trouble {
+    DemoFault {
         rule: "error_in_stream;after=3;probability=0.4;lasts=6s",
         what: "40% of the answers begin well and then carry an error object, under status 200",
         effect: "They count as “stream_error”: the status alone would call them fine.",
@@ -53,7 +53,7 @@ const TROUBLES: [Trouble; 6] = [
 ];
 
 /// When each trouble begins, since the start, for ever.
-fn times() -> impl Iterator<Item = (Duration, &'static Trouble)> {
+fn times() -> impl Iterator<Item = (Duration, &'static DemoFault)> {
     let early = (0..).zip(&TROUBLES).map(|(n, trouble)| (FIRST + EARLY * n, trouble));
     let after = FIRST + EARLY * u32::try_from(TROUBLES.len()).unwrap_or(0);
     early.chain((1..).zip(TROUBLES.iter().cycle()).map(move |(n, trouble)| (after + LATER * n, trouble)))

@@ -1,10 +1,10 @@
 //! Makes everything that a loaded config needs before anything changes: what can go wrong does so here.
 
 use crate::app::assembly::Clients;
-use crate::engine::{Engine, Next};
+use crate::engine::{Engine, PreparedPlan};
 use crate::files::Files;
 use crate::plan::otlp::Otlp;
-use crate::plan::{Agent, Loaded, Plan, StateOptions};
+use crate::plan::{Agent, LoadedPlan, Plan, StateOptions};
 use crate::telemetry::{Exposition, Store};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -34,7 +34,7 @@ pub(in crate::app) struct Started {
 /// A config that can be switched to without failing.
 pub(super) struct Ready {
     pub(super) plan: Arc<Plan>,
-    pub(super) next: Next,
+    pub(super) next: PreparedPlan,
     pub(super) clients: Arc<Clients>,
     pub(super) exposition: Arc<Exposition>,
     pub(super) config: Arc<str>,
@@ -43,8 +43,8 @@ pub(super) struct Ready {
 
 impl Before {
     /// Prepares the change, or says every reason why it cannot be. `files` is what the load read. Blocks.
-    pub(super) fn prepare(self, loaded: Loaded, files: &Files) -> Result<Ready, Vec<String>> {
-        let Loaded { plan, config, warnings, .. } = loaded;
+    pub(super) fn prepare(self, loaded: LoadedPlan, files: &Files) -> Result<Ready, Vec<String>> {
+        let LoadedPlan { plan, config, warnings, .. } = loaded;
         let mut errors = fixed(&self.engine.plan().agent, &plan.agent);
         let clients = Clients::of(&plan, files.clone(), &self.clients);
         let clients = clients.map_err(|more| errors.extend(more)).ok();

@@ -8,18 +8,18 @@ use tokio::time::Instant;
 
 /// Splits a stream into events.
 pub(super) enum Framing {
-    Sse(sse::Decoder),
-    Ndjson(ndjson::Decoder),
-    JsonArray(json_array::Decoder),
+    Sse(sse::SseDecoder),
+    Ndjson(ndjson::NdjsonDecoder),
+    JsonArray(json_array::JsonArrayDecoder),
 }
 
 impl Framing {
     /// The framing of a stream; `None` for a document.
     pub(super) fn of(mode: Mode) -> Option<Self> {
         match mode {
-            Mode::Sse => Some(Self::Sse(sse::Decoder::new(MAX_EVENT))),
-            Mode::Ndjson => Some(Self::Ndjson(ndjson::Decoder::new(MAX_EVENT))),
-            Mode::JsonArray => Some(Self::JsonArray(json_array::Decoder::new(MAX_EVENT))),
+            Mode::Sse => Some(Self::Sse(sse::SseDecoder::new(MAX_EVENT))),
+            Mode::Ndjson => Some(Self::Ndjson(ndjson::NdjsonDecoder::new(MAX_EVENT))),
+            Mode::JsonArray => Some(Self::JsonArray(json_array::JsonArrayDecoder::new(MAX_EVENT))),
             Mode::Whole => None,
         }
     }

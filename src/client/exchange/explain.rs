@@ -1,6 +1,6 @@
 //! Describes answers that are errors, or something else than an API's answer, for a person: what came, and what to try.
 
-use super::{Exchange, Form};
+use super::{AnswerFormat, Exchange};
 use crate::client::{Answer, error_body, response};
 use http::{HeaderMap, StatusCode, header};
 
@@ -24,8 +24,8 @@ impl Exchange<'_> {
             return format!("{status_line}, with {page}: {hint}");
         }
         let text = match &self.form {
-            Form::Dialect(dialect) => dialect.decode_error(body),
-            Form::Http(_) => error_body::of_error_answer(body),
+            AnswerFormat::Dialect(dialect) => dialect.decode_error(body),
+            AnswerFormat::Http(_) => error_body::of_error_answer(body),
         };
         let mut text = text.unwrap_or_else(|| String::from_utf8_lossy(body).into());
         if matches!(status, StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED) {

@@ -1,7 +1,7 @@
 //! Gets a connection for a request, new or reused, and sends the request on it. Knows nothing about the answer beyond its
 //! head.
 
-use super::{Exchange, Form};
+use super::{AnswerFormat, Exchange};
 use crate::client::classify::CallError;
 use crate::client::connection::{Body, Connection, Lost};
 use crate::client::mapped;
@@ -18,7 +18,8 @@ impl Exchange<'_> {
     /// ends before the request is sent. A step that has an authorization of its own needs none.
     pub(super) async fn obtain_credentials(&mut self) -> Result<Option<Arc<Issued>>, CallError> {
         let Some(credentials) = &self.client.credentials else { return Ok(None) };
-        if matches!(self.form, Form::Http(_)) && self.call.headers.contains_key(header::AUTHORIZATION) {
+        if matches!(self.form, AnswerFormat::Http(_)) && self.call.headers.contains_key(header::AUTHORIZATION)
+        {
             return Ok(None);
         }
         let known = if let Some(known) = credentials.present() {
@@ -36,8 +37,8 @@ impl Exchange<'_> {
     /// Whether the timeout of the first token applies: a stream is requested, and content is looked for in it.
     fn awaits_content(&self) -> bool {
         let looked_for = match &self.form {
-            Form::Dialect(_) => true,
-            Form::Http(reading) => reading.as_deref().is_some_and(mapped::awaits),
+            AnswerFormat::Dialect(_) => true,
+            AnswerFormat::Http(reading) => reading.as_deref().is_some_and(mapped::awaits),
         };
         self.call.stream && looked_for
     }

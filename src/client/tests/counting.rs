@@ -1,7 +1,7 @@
 //! Token counts of an answer from each of their sources, end to end.
 
 use super::server::*;
-use crate::event::{Count, Outcome, Source, Tokens};
+use crate::event::{Count, CountSource, Outcome, Tokens};
 use crate::plan::Tokenizer;
 
 async fn tokens(stream: &str, tokenizer: Option<Tokenizer>) -> Tokens {
@@ -14,7 +14,7 @@ async fn tokens(stream: &str, tokenizer: Option<Tokenizer>) -> Tokens {
     answer.observed.tokens
 }
 
-fn said(count: Option<Count>) -> Option<(u64, Source)> {
+fn said(count: Option<Count>) -> Option<(u64, CountSource)> {
     count.map(|count| (count.n, count.source))
 }
 
@@ -30,25 +30,25 @@ fn without_usage() -> String {
 async fn usage_comes_first_and_is_checked() {
     let stream = include_str!("../../../tests/streams/openai.sse");
     let counted = tokens(stream, Some(Tokenizer::O200kBase)).await;
-    assert_eq!(said(counted.input), Some((19, Source::Usage)));
-    assert_eq!(said(counted.output), Some((4, Source::Usage)));
+    assert_eq!(said(counted.input), Some((19, CountSource::Usage)));
+    assert_eq!(said(counted.output), Some((4, CountSource::Usage)));
     assert_eq!(counted.tokenizer_output, Some(4));
     let alone = tokens(stream, None).await;
-    assert_eq!((said(alone.output), alone.tokenizer_output), (Some((4, Source::Usage)), None));
+    assert_eq!((said(alone.output), alone.tokenizer_output), (Some((4, CountSource::Usage)), None));
 }
 
 #[tokio::test]
 async fn trap_05_the_tokenizer_counts_the_whole_text() {
     let counted = tokens(&without_usage(), Some(Tokenizer::Cl100kBase)).await;
-    assert_eq!(said(counted.output), Some((2, Source::Tokenizer)));
+    assert_eq!(said(counted.output), Some((2, CountSource::Tokenizer)));
     // The text of the prompt, without the template that the server adds.
-    assert_eq!(said(counted.input), Some((2, Source::Tokenizer)));
+    assert_eq!(said(counted.input), Some((2, CountSource::Tokenizer)));
     assert_eq!(counted.tokenizer_output, None);
 }
 
 #[tokio::test]
 async fn trap_04_without_a_tokenizer_chunks_are_an_estimate_and_called_one() {
     let counted = tokens(&without_usage(), None).await;
-    assert_eq!((said(counted.input), said(counted.output)), (None, Some((3, Source::Chunks))));
+    assert_eq!((said(counted.input), said(counted.output)), (None, Some((3, CountSource::Chunks))));
     assert_eq!(counted.streamed(), None);
 }

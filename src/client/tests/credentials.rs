@@ -4,7 +4,7 @@ use super::server::*;
 use crate::client::{Answer, Caller, Client};
 use crate::event::{Failure, Outcome};
 use crate::plan::{Auth, Aws, AwsSource, ClientAuth, ConnectionMode, OAuth2, Target};
-use crate::secret::{Exposed, Origin, Secret};
+use crate::secret::{Exposed, Secret, SecretOrigin};
 use futures_util::future::join_all;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -13,7 +13,7 @@ use wiremock::matchers::method;
 use wiremock::{Mock, MockServer, ResponseTemplate};
 
 fn secret(text: &str) -> Secret {
-    Secret::new(Origin::Literal(Exposed::new(text)))
+    Secret::new(SecretOrigin::Literal(Exposed::new(text)))
 }
 
 /// A token server that gives `token-0`, `token-1` and so on.

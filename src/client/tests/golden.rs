@@ -1,7 +1,7 @@
 //! Recorded streams, in the wire format of the servers they are named after, with golden outcomes. Event n of a stream
 //! arrives n times 10 ms after the start, each in a frame of its own; the body ends 10 ms after the last one.
 
-use crate::client::answer::{Counted, Read};
+use crate::client::answer::{Counted, EndedAnswer};
 use crate::client::body_decoder::{BodyDecoder, Expected, Mode};
 use crate::client::dialect::Decoder;
 use crate::client::openai_chat::OpenAiChat;
@@ -30,7 +30,7 @@ pub(super) fn decoder() -> Arc<dyn Decoder> {
     Arc::new(OpenAiChat)
 }
 
-fn read(frames: &[&str], start: Instant) -> Read {
+fn read(frames: &[&str], start: Instant) -> EndedAnswer {
     read_by(decoder(), Mode::Sse, frames, start)
 }
 
@@ -40,7 +40,7 @@ pub(super) fn read_by(
     mode: impl Into<Expected>,
     frames: &[&str],
     start: Instant,
-) -> Read {
+) -> EndedAnswer {
     let mut body_decoder = BodyDecoder::new(decoder, mode);
     let mut mark = start;
     for frame in frames {

@@ -4,16 +4,16 @@ use super::server::*;
 use crate::client::Caller;
 use crate::event::{Failure, Limit, LimitKind, Outcome};
 use crate::plan::Auth;
-use crate::secret::{Exposed, Origin, Secret};
+use crate::secret::{Exposed, Secret, SecretOrigin};
 use http::HeaderName;
 use std::sync::Arc;
 
 fn secret(text: &str) -> Secret {
-    Secret::new(Origin::Literal(Exposed::new(text)))
+    Secret::new(SecretOrigin::Literal(Exposed::new(text)))
 }
 
 fn missing() -> Secret {
-    Secret::new(Origin::File("/nonexistent/key".into()))
+    Secret::new(SecretOrigin::File("/nonexistent/key".into()))
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 
 use super::golden::{decoder, frames, read_by};
 use super::server::*;
-use crate::client::answer::{Counted, Read};
+use crate::client::answer::{Counted, EndedAnswer};
 use crate::client::body_decoder::{Expected, Mode};
 use crate::event::{Failure, Outcome};
 use std::time::Duration;
@@ -24,17 +24,17 @@ fn typed(media_type: &str, asked: bool) -> Expected {
     }
 }
 
-fn read(text: &str) -> Read {
+fn read(text: &str) -> EndedAnswer {
     read_by(decoder(), typed("text/event-stream", true), &frames(text), Instant::now())
 }
 
-fn failed(read: &Read, failure: Failure, says: &str) {
+fn failed(read: &EndedAnswer, failure: Failure, says: &str) {
     let detail = read.detail.as_deref().unwrap_or_default();
     assert_eq!(read.outcome, Outcome::Failed(failure), "{detail}");
     assert!(detail.contains(says), "{detail:?} does not have {says:?}");
 }
 
-fn ok(read: &Read, text: &str) {
+fn ok(read: &EndedAnswer, text: &str) {
     assert_eq!((read.outcome, read.generated.text.as_str()), (Outcome::Ok, text), "{:?}", read.detail);
 }
 

@@ -6,12 +6,12 @@ use super::tls::{Authority, secure_server};
 use crate::client::testing::target;
 use crate::event::{Failure, Outcome};
 use crate::plan::{HttpVersion, Proxy, Target};
-use crate::secret::{Exposed, Origin, Secret};
+use crate::secret::{Exposed, Secret, SecretOrigin};
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 
 fn through(mut target: Target, address: impl std::fmt::Display) -> Target {
-    let password = Secret::new(Origin::Literal(Exposed::new("pass")));
+    let password = Secret::new(SecretOrigin::Literal(Exposed::new("pass")));
     let url = format!("http://{address}").parse().unwrap();
     target.proxy = Some(Proxy { url, auth: Some(("me".into(), password)) });
     target
@@ -118,7 +118,7 @@ async fn a_proxy_whose_credentials_cannot_be_read() {
     let server = Server::always(good_stream()).await;
     for url in ["http://llm.test/v1", "https://llm.test/v1"] {
         let mut target = through(target(url), server.address);
-        let password = Secret::new(Origin::File("/nonexistent/key".into()));
+        let password = Secret::new(SecretOrigin::File("/nonexistent/key".into()));
         target.proxy.as_mut().unwrap().auth = Some(("me".into(), password));
         let answer = call(&client(target)).await;
         assert_eq!(answer.outcome, Outcome::Failed(Failure::Credentials));

@@ -2,7 +2,7 @@
 //! the start, each in a frame of its own; the body ends 10 ms after the last one.
 
 use super::golden::{frames, golden_by, read_by};
-use crate::client::answer::Read;
+use crate::client::answer::EndedAnswer;
 use crate::client::body_decoder::{BodyDecoder, Expected, MAX_EVENT, Mode};
 use crate::client::dialect::Decoder;
 use crate::client::mapped::{MAX_KEPT, MappedDecoder};
@@ -76,7 +76,7 @@ fn decoder(reading: AnswerMapping, media_type: &str) -> Arc<MappedDecoder> {
     Arc::new(MappedDecoder::new(Some(Arc::new(reading)), media_type, false))
 }
 
-fn read_frames(reading: AnswerMapping, media_type: &str, frames: &[&str]) -> Read {
+fn read_frames(reading: AnswerMapping, media_type: &str, frames: &[&str]) -> EndedAnswer {
     let decoder = decoder(reading, media_type);
     let mode = decoder.expected("");
     read_by(decoder, mode, frames, Instant::now())

@@ -8,7 +8,7 @@ use crate::client::{Answer, AnswerForm, CallOptions, Caller, Client, Context};
 use crate::event::{Failure, Outcome};
 use crate::exchange::Call;
 use crate::plan::{AnswerMapping, Api, Auth, BodyForm, StatusRange, StatusSet, Target, Tokenizer};
-use crate::secret::{Exposed, Origin, Secret};
+use crate::secret::{Exposed, Secret, SecretOrigin};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use std::sync::Arc;
@@ -18,7 +18,7 @@ const JSON: &str = "content-type: application/json\r\n";
 const BRIEF: Duration = Duration::from_millis(60);
 
 fn secret(text: &str) -> Secret {
-    Secret::new(Origin::Literal(Exposed::new(text)))
+    Secret::new(SecretOrigin::Literal(Exposed::new(text)))
 }
 
 /// An application on this server.
@@ -128,7 +128,10 @@ async fn a_streamed_answer_has_its_time_to_first_token() {
     let answer = play(&client(target), call, options()).await;
     ok(&answer);
     let output = answer.observed.tokens.output.map(|count| (count.n, count.source));
-    assert_eq!((answer.observed.tokens.input, output), (None, Some((4, crate::event::Source::Tokenizer))));
+    assert_eq!(
+        (answer.observed.tokens.input, output),
+        (None, Some((4, crate::event::CountSource::Tokenizer)))
+    );
 }
 
 #[tokio::test]

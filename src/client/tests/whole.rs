@@ -2,16 +2,16 @@
 
 use super::golden::decoder;
 use super::server::piece;
-use crate::client::answer::{Counted, Read, StreamMarks};
+use crate::client::answer::{Counted, EndedAnswer, StreamMarks};
 use crate::client::body_decoder::{BodyDecoder, Mode};
-use crate::event::{Count, Failure, Outcome, Source};
+use crate::event::{Count, CountSource, Failure, Outcome};
 use proptest::prelude::*;
 use std::time::Duration;
 use tokio::time::Instant;
 
 const STEP: Duration = Duration::from_millis(10);
 
-fn read_whole(body: &str) -> Read {
+fn read_whole(body: &str) -> EndedAnswer {
     let start = Instant::now();
     let mut body_decoder = BodyDecoder::new(decoder(), Mode::Whole);
     body_decoder.frame(start, body.as_bytes());
@@ -29,7 +29,7 @@ fn a_whole_answer_has_no_marks_of_a_stream() {
     assert!(read.gaps.as_slice().is_empty());
     assert_eq!(read.generated.text, "(\" '-W");
     let tokens = read.evidence.tokens(Counted::default());
-    let usage = |n| Some(Count { n, source: Source::Usage });
+    let usage = |n| Some(Count { n, source: CountSource::Usage });
     assert_eq!((tokens.input, tokens.output, tokens.cached_input), (usage(15), usage(3), Some(14)));
 }
 
@@ -53,7 +53,7 @@ fn a_whole_answer_without_usage_is_not_one_token() {
     let read = read_whole(r#"{"choices":[{"message":{"content":"many words"},"finish_reason":"stop"}]}"#);
     assert_eq!(read.evidence.tokens(Counted::default()).output, None);
     let counted = Counted { input: None, output: Some(2) };
-    assert_eq!(read.evidence.tokens(counted).output, Some(Count { n: 2, source: Source::Tokenizer }));
+    assert_eq!(read.evidence.tokens(counted).output, Some(Count { n: 2, source: CountSource::Tokenizer }));
 }
 
 #[test]

@@ -23,23 +23,23 @@ const MAX: usize = 65_536;
 /// The precise dispatcher. Its thread ends when it is dropped; tasks still waiting are then woken by the
 /// runtime's timers.
 pub struct Precise {
-    inner: Arc<Inner>,
+    inner: Arc<SharedTimers>,
     thread: Option<JoinHandle<()>>,
 }
 
-struct Inner {
-    queue: Mutex<Queue>,
+struct SharedTimers {
+    queue: Mutex<TimerQueue>,
     changed: Condvar,
     most: usize,
 }
 
 #[derive(Default)]
-struct Queue {
-    heap: BinaryHeap<Entry>,
+struct TimerQueue {
+    heap: BinaryHeap<TimerEntry>,
     stopped: bool,
 }
 
-struct Entry {
+struct TimerEntry {
     due: Instant,
     wake: oneshot::Sender<()>,
 }
@@ -51,7 +51,7 @@ impl Precise {
     }
 
     fn with(most: usize) -> io::Result<Self> {
-        let inner = Arc::new(Inner { queue: Mutex::default(), changed: Condvar::new(), most });
+        let inner = Arc::new(SharedTimers { queue: Mutex::default(), changed: Condvar::new(), most });
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let spin = if cores < 2 { Duration::ZERO } else { SPIN };
         let served = Arc::clone(&inner);
@@ -88,8 +88,8 @@ impl Drop for Precise {
     }
 }
 
-impl Inner {
-    fn lock(&self) -> MutexGuard<'_, Queue> {
+impl SharedTimers {
+    fn lock(&self) -> MutexGuard<'_, TimerQueue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -104,7 +104,7 @@ impl Inner {
         }
         let (wake, woken) = oneshot::channel();
         let first = queue.heap.peek().is_none_or(|entry| due < entry.due);
-        queue.heap.push(Entry { due, wake });
+        queue.heap.push(TimerEntry { due, wake });
         drop(queue);
         if first {
             self.changed.notify_one();
@@ -174,25 +174,25 @@ fn sharpen() {
 fn sharpen() {}
 
 /// Reversed, because the heap keeps its greatest entry on top and that must be the earliest.
-impl Ord for Entry {
+impl Ord for TimerEntry {
     fn cmp(&self, other: &Self) -> Ordering {
         other.due.cmp(&self.due)
     }
 }
 
-impl PartialOrd for Entry {
+impl PartialOrd for TimerEntry {
     fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
         Some(self.cmp(other))
     }
 }
 
-impl PartialEq for Entry {
+impl PartialEq for TimerEntry {
     fn eq(&self, other: &Self) -> bool {
         self.due == other.due
     }
 }
 
-impl Eq for Entry {}
+impl Eq for TimerEntry {}
 
 #[cfg(test)]
 mod tests {

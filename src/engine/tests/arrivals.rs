@@ -68,7 +68,7 @@ async fn open_journeys_are_bounded_like_requests_in_flight() {
 #[tokio::test(start_paused = true)]
 async fn a_place_is_for_a_request_and_not_for_a_user_that_thinks() {
     // Two users, with one request at a time: each sends its requests while the other one thinks.
-    let bounds = crate::plan::Bounds { time: Some(seconds(10)), requests: None };
+    let bounds = crate::plan::StageBounds { time: Some(seconds(10)), requests: None };
     let mut stage = crate::testing::users(2.0, seconds(3), bounds);
     let crate::plan::Shape::Users { spawn, .. } = &mut stage.shape else { unreachable!() };
     *spawn = seconds(3);

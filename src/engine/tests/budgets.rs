@@ -1,13 +1,13 @@
 //! Budgets while many requests are in flight to a server that uses more tokens than its prompts explain.
 
 use super::*;
-use crate::plan::{Bounds, Budget};
+use crate::plan::{Budget, StageBounds};
 use crate::testing::{budget, users};
 
 /// Users without think time, for a minute.
 fn crowd(n: f64, tokens: u64) -> Build {
     let limit = Budget { requests: None, tokens: Some(tokens), cost: None, ..budget() };
-    let bounds = Bounds { time: Some(seconds(60)), requests: None };
+    let bounds = StageBounds { time: Some(seconds(60)), requests: None };
     Build { budget: Some(limit), stages: vec![users(n, Duration::ZERO, bounds)], ..Build::default() }
 }
 

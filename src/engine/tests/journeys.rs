@@ -2,17 +2,17 @@
 
 use super::*;
 use crate::client::AnswerForm;
-use crate::plan::{Bounds, Expect, Price, Shape, StatusRange, StatusSet};
+use crate::plan::{Expect, Price, Shape, StageBounds, StatusRange, StatusSet};
 use crate::testing::scenario::{StepBuild, scenario, step};
 use crate::testing::{rate, users};
 
 /// This many users, which play this many journeys in total.
 fn quota(n: f64, journeys: u64) -> crate::plan::Stage {
-    users(n, Duration::ZERO, Bounds { time: None, requests: Some(journeys) })
+    users(n, Duration::ZERO, StageBounds { time: None, requests: Some(journeys) })
 }
 
-fn lasting(time: Duration) -> Bounds {
-    Bounds { time: Some(time), requests: None }
+fn lasting(time: Duration) -> StageBounds {
+    StageBounds { time: Some(time), requests: None }
 }
 
 fn build(stage: crate::plan::Stage, steps: Vec<StepBuild>) -> Build {
@@ -271,11 +271,11 @@ async fn what_a_user_sends_does_not_depend_on_the_others() {
 
 #[tokio::test(start_paused = true)]
 async fn a_journey_is_one_trace_and_sampled_as_a_whole() {
-    use crate::plan::otlp::{Sampling, TracedFailures, Written, resolve};
-    let stage = users(1.0, Duration::ZERO, Bounds { time: None, requests: Some(100) });
+    use crate::plan::otlp::{OtlpSettings, Sampling, TracedFailures, resolve};
+    let stage = users(1.0, Duration::ZERO, StageBounds { time: None, requests: Some(100) });
     let mut plan = Arc::into_inner(build(stage, vec![step("a"), step("b")]).plan()).unwrap();
     let half = Sampling { ratio: 0.5, failures: TracedFailures::Always };
-    let written = Written { traces: Some(Some(half)), ..Written::default() };
+    let written = OtlpSettings { traces: Some(Some(half)), ..OtlpSettings::default() };
     plan.telemetry.otlp = resolve(Some(written), &|_| None).unwrap();
     let world = World::of(&Arc::new(plan), START, takes(millis(1)));
     world.once().await;

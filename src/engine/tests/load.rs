@@ -1,7 +1,7 @@
 //! Open loop: due times, bounds, limits.
 
 use super::*;
-use crate::plan::{Arrivals, Bounds, Ramp, Shape, Stage};
+use crate::plan::{Arrivals, Ramp, Shape, Stage, StageBounds};
 use crate::testing::rate;
 
 fn named(name: &str, stage: Stage) -> Stage {
@@ -48,7 +48,7 @@ async fn a_stage_of_so_many_requests_ends_with_the_last() {
     let shape = |requests| Shape::Rate {
         rate: Ramp { from: 2.0, to: 2.0 },
         arrivals: Arrivals::Constant,
-        bounds: Bounds { time: None, requests: Some(requests) },
+        bounds: StageBounds { time: None, requests: Some(requests) },
     };
     let stage = |name: &str, n| Stage { name: name.into(), warm_up: false, shape: shape(n) };
     let world = World::new(build(vec![stage("a", 5), stage("b", 2)]), takes(millis(50)));

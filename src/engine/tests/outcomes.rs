@@ -154,11 +154,11 @@ async fn trace_ids_are_unique_across_replays() {
 /// alone.
 #[tokio::test(start_paused = true)]
 async fn traces_are_sampled_as_the_plan_says() {
-    use crate::plan::otlp::{Sampling, TracedFailures, Written, resolve};
+    use crate::plan::otlp::{OtlpSettings, Sampling, TracedFailures, resolve};
     let world = |traces: Option<Sampling>| {
         let build = Build { stages: vec![rate(100.0, 2)], ..Build::default() };
         let mut plan = Arc::into_inner(build.plan()).unwrap();
-        let written = Written { traces: Some(traces), ..Written::default() };
+        let written = OtlpSettings { traces: Some(traces), ..OtlpSettings::default() };
         plan.telemetry.otlp = resolve(Some(written), &|_| None).unwrap();
         World::of(&Arc::new(plan), START, takes(millis(1)))
     };

@@ -40,7 +40,7 @@ fn callers(caller: &Arc<Fake>) -> HashMap<Arc<str>, Arc<dyn Caller>> {
 }
 
 impl World {
-    async fn change(&self, plan: Arc<Plan>) -> Changes {
+    async fn change(&self, plan: Arc<Plan>) -> PlanChanges {
         let next = self.engine.prepare(plan, &callers(&self.fake)).unwrap();
         self.engine.change_to(next).await
     }
@@ -57,7 +57,7 @@ fn names(pairs: &[Pair]) -> Vec<String> {
 }
 
 /// The names of the added, removed, changed and unchanged pairs.
-fn said(changes: &Changes) -> [Vec<String>; 4] {
+fn said(changes: &PlanChanges) -> [Vec<String>; 4] {
     [&changes.added, &changes.removed, &changes.changed, &changes.unchanged].map(|pairs| names(pairs))
 }
 

@@ -1,7 +1,7 @@
 //! Requests that a target refuses: users wait for as long as it asks, and try again where the profile says so.
 
 use super::*;
-use crate::plan::{Bounds, Retry, Stage, Think};
+use crate::plan::{Retry, Stage, StageBounds, Think};
 use crate::testing::{rate, requests, users};
 
 const REFUSED: Outcome = Outcome::Failed(Failure::RateLimited);
@@ -16,8 +16,8 @@ fn retrying(attempts: u32, stage: Stage) -> Build {
     Build { retry: Some(Retry { attempts, on, backoff }), ..build(stage) }
 }
 
-fn bounded(time: Option<Duration>, requests: Option<u64>) -> Bounds {
-    Bounds { time, requests }
+fn bounded(time: Option<Duration>, requests: Option<u64>) -> StageBounds {
+    StageBounds { time, requests }
 }
 
 /// A target that refuses everything at once, and asks for this pause.

@@ -1,7 +1,7 @@
 //! Slots, overlap, missed runs, triggers.
 
 use super::*;
-use crate::plan::{Bounds, Budget, Overlap, Period, Trigger as When, Weekdays, Window};
+use crate::plan::{Budget, Overlap, Period, StageBounds, Trigger as When, Weekdays, Window};
 use crate::testing::{rate, requests};
 use jiff::civil::time;
 use std::str::FromStr as _;
@@ -249,7 +249,7 @@ async fn continuous_without_a_time_bound_plays_one_after_the_other() {
 
 #[tokio::test(start_paused = true)]
 async fn a_users_stage_with_a_known_end_does_not_overlap_the_next_cycle() {
-    let bounds = Bounds { time: Some(seconds(60)), requests: None };
+    let bounds = StageBounds { time: Some(seconds(60)), requests: None };
     let stage = crate::testing::users(2.0, seconds(1), bounds);
     let world = World::new(
         Build { trigger: When::Continuous, stages: vec![stage], ..Build::default() },

@@ -1,12 +1,12 @@
 //! The set-up of a user: done once, and again if it failed, without spinning.
 
 use super::*;
-use crate::plan::Bounds;
+use crate::plan::StageBounds;
 use crate::testing::scenario::{StepBuild, scenario, step};
 use crate::testing::users;
 
 fn build(time: u64, setup: Vec<StepBuild>, steps: Vec<StepBuild>) -> Build {
-    let bounds = Bounds { time: Some(seconds(time)), requests: None };
+    let bounds = StageBounds { time: Some(seconds(time)), requests: None };
     let stages = vec![users(1.0, seconds(1), bounds)];
     Build { stages, scenario: Some(scenario(setup, steps)), ..Build::default() }
 }
@@ -128,7 +128,7 @@ async fn a_log_in_that_is_never_good_is_tried_ever_less_often() {
 async fn each_user_has_its_own() {
     let login = step("login").at("/login/{{ user }}").takes("token", "$.token");
     let steps = vec![step("a").at("/a/{{ user }}/{{ token }}")];
-    let bounds = Bounds { time: None, requests: Some(4) };
+    let bounds = StageBounds { time: None, requests: Some(4) };
     let stages = vec![users(2.0, seconds(1), bounds)];
     let scenario = Some(scenario(vec![login], steps));
     let world = World::app(Build { stages, scenario, ..Build::default() }, |_, call| Script {

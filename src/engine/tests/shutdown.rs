@@ -77,7 +77,7 @@ async fn what_waits_for_its_due_time_is_not_offered() {
 
 #[tokio::test(start_paused = true)]
 async fn users_end_too() {
-    let bounds = crate::plan::Bounds { time: Some(seconds(100)), requests: None };
+    let bounds = crate::plan::StageBounds { time: Some(seconds(100)), requests: None };
     let stages = vec![users(3.0, seconds(1), bounds)];
     let world = World::new(Build { stages, ..Build::default() }, takes(millis(200)));
     let (left, summary) = stop(&world, seconds(5), &CancellationToken::new()).await;

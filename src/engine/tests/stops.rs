@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::plan::{
-    Bounds, Budget, Expect, Objective, Rule, SloMetric, StatusRange, StatusSet, Trigger as When,
+    Budget, Expect, Objective, Rule, SloMetric, StageBounds, StatusRange, StatusSet, Trigger as When,
 };
 use crate::testing::scenario::{StepBuild, scenario, step};
 use crate::testing::{budget, expect, users};
@@ -12,7 +12,7 @@ fn build(stage: crate::plan::Stage, steps: Vec<StepBuild>) -> Build {
 }
 
 fn journeys(n: u64) -> crate::plan::Stage {
-    users(1.0, Duration::ZERO, Bounds { time: None, requests: Some(n) })
+    users(1.0, Duration::ZERO, StageBounds { time: None, requests: Some(n) })
 }
 
 fn abc() -> Vec<StepBuild> {
@@ -220,7 +220,7 @@ async fn a_request_that_cannot_be_rendered() {
 #[tokio::test(start_paused = true)]
 async fn a_budget_that_is_spent_on_the_way() {
     let limit = Some(Budget { requests: Some(4), tokens: None, cost: None, ..budget() });
-    let bounds = Bounds { time: Some(seconds(12)), requests: None };
+    let bounds = StageBounds { time: Some(seconds(12)), requests: None };
     let stage = users(1.0, Duration::ZERO, bounds);
     let world = World::new(Build { budget: limit, ..build(stage, abc()) }, takes(Duration::ZERO));
     let summary = world.once().await;

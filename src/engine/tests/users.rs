@@ -1,11 +1,11 @@
 //! Closed loop.
 
 use super::*;
-use crate::plan::{Bounds, Budget, Period, Ramp, Shape, Think};
+use crate::plan::{Budget, Period, Ramp, Shape, StageBounds, Think};
 use crate::testing::{requests, users};
 use jiff::tz::TimeZone;
 
-const FIVE_SECONDS: Bounds = Bounds { time: Some(Duration::from_secs(5)), requests: None };
+const FIVE_SECONDS: StageBounds = StageBounds { time: Some(Duration::from_secs(5)), requests: None };
 
 fn build(stage: crate::plan::Stage) -> Build {
     Build { stages: vec![stage], ..Build::default() }
@@ -28,7 +28,7 @@ async fn a_user_asks_after_its_answer_and_a_pause() {
 
 #[tokio::test(start_paused = true)]
 async fn so_many_requests_are_shared_by_the_users() {
-    let bounds = Bounds { time: None, requests: Some(10) };
+    let bounds = StageBounds { time: None, requests: Some(10) };
     let world = World::new(build(users(3.0, Duration::ZERO, bounds)), takes(seconds(1)));
     let summary = world.once().await;
     assert_eq!((summary.offered, summary.ok), (10, 10));
@@ -50,7 +50,7 @@ async fn users_come_and_go_with_the_ramp() {
     let shape = |from, to| {
         let second = seconds(1);
         let (users, think) = (Ramp { from, to }, Think { min: second, max: second });
-        let bounds = Bounds { time: Some(seconds(6)), requests: None };
+        let bounds = StageBounds { time: Some(seconds(6)), requests: None };
         crate::plan::Stage {
             name: "".into(),
             warm_up: false,

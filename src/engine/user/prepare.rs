@@ -3,11 +3,11 @@
 
 use super::render::{RenderJob, RenderedStep};
 use super::{Ahead, ScenarioUser, UserId};
-use crate::engine::request::{Answered, Judged, evidence, judge};
+use crate::engine::request::{Answered, JudgedAnswer, evidence, judge};
 use crate::engine::{LOOKAHEAD, clock};
 use crate::event::{Failure, Outcome};
-use crate::scenario::{JourneyStep, User, UserEvent};
-use crate::workload::Number;
+use crate::scenario::{JourneyStep, UserEvent, UserSession};
+use crate::workload::RequestNumber;
 use std::sync::Arc;
 use tokio::time::Instant;
 
@@ -30,8 +30,8 @@ impl ScenarioUser {
     pub(super) fn prepare_in_place(&self, at: JourneyStep, iteration: u64) -> Box<Ahead> {
         let stage = self.stage.number;
         let number = match self.id {
-            UserId::Arrival(n) => Number { stage, user: None, n },
-            UserId::User(user) => Number { stage, user: Some(user), n: iteration },
+            UserId::Arrival(n) => RequestNumber { stage, user: None, n },
+            UserId::User(user) => RequestNumber { stage, user: Some(user), n: iteration },
         };
         let sending = self.stage.run.runtime.encode(&at.step, self.context.seeds, number);
         Box::new(Ahead { at, iteration, rendered: RenderedStep { turn: 1, sending } })
@@ -68,7 +68,7 @@ impl ScenarioUser {
         answered: &Answered,
         next: Option<JourneyStep>,
         due: Instant,
-    ) -> Judged {
+    ) -> JudgedAnswer {
         let iteration = self.progress.iteration;
         let is_soon = due.saturating_duration_since(Instant::now()) <= LOOKAHEAD;
         let next = next.filter(|next| is_soon && !next.step.is_fixed());
@@ -102,7 +102,7 @@ impl ScenarioUser {
             }
             Err(unchecked) => {
                 self.next(UserEvent::Lost);
-                Judged::not(unchecked, &answered.answer)
+                JudgedAnswer::not(unchecked, &answered.answer)
             }
         }
     }
@@ -119,8 +119,8 @@ impl ScenarioUser {
     }
 
     /// Takes the user's state, to be moved to the CPU pool and back.
-    fn take_user(&mut self) -> Box<User> {
-        let new = || Box::new(User::new(Arc::clone(&self.context), self.id.number()));
+    fn take_user(&mut self) -> Box<UserSession> {
+        let new = || Box::new(UserSession::new(Arc::clone(&self.context), self.id.number()));
         self.user.take().unwrap_or_else(new)
     }
 }

@@ -3,8 +3,8 @@
 use super::super::request::{Sending, Unsendable};
 use crate::client::{AnswerForm, CallOptions, Caller};
 use crate::event::Failure;
-use crate::plan::Action;
-use crate::scenario::{Draft, JourneyStep, Unbuildable, User};
+use crate::plan::StepAction;
+use crate::scenario::{Draft, JourneyStep, Unbuildable, UserSession};
 use jiff::Timestamp;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -37,7 +37,7 @@ impl RenderedStep {
 impl RenderJob {
     /// Renders and encodes. Panics are caught here, so that the previous answer, if it was checked in the
     /// same job, is not affected.
-    pub(super) fn make(self, user: &mut User) -> RenderedStep {
+    pub(super) fn make(self, user: &mut UserSession) -> RenderedStep {
         let made = std::panic::catch_unwind(AssertUnwindSafe(|| {
             if self.anew {
                 user.reset();
@@ -48,7 +48,7 @@ impl RenderJob {
         made.unwrap_or_else(|_| RenderedStep::by_our_fault())
     }
 
-    fn render(&self, user: &mut User, turn: u32) -> Result<Sending, Unsendable> {
+    fn render(&self, user: &mut UserSession, turn: u32) -> Result<Sending, Unsendable> {
         let step = &self.at.step;
         let outgoing = user.prepare(step, self.iteration, turn, self.now);
         let outgoing = outgoing.map_err(|error| {
@@ -64,8 +64,8 @@ impl RenderJob {
             Draft::Ask(ask) => self.caller.prepare(&ask),
         };
         let form = match &step.action {
-            Action::Http(http) => AnswerForm::Http(http.reading.clone()),
-            Action::Ask(_) => AnswerForm::Dialect,
+            StepAction::Http(http) => AnswerForm::Http(http.reading.clone()),
+            StepAction::Ask(_) => AnswerForm::Dialect,
         };
         let (status, timeout) = (step.expect.status.clone(), step.timeout);
         Ok(Sending {

@@ -1,8 +1,8 @@
 use super::*;
 use proptest::prelude::*;
 
-fn bounds(seconds: Option<f64>, requests: Option<u64>) -> Bounds {
-    Bounds { time: seconds.map(Duration::from_secs_f64), requests }
+fn bounds(seconds: Option<f64>, requests: Option<u64>) -> StageBounds {
+    StageBounds { time: seconds.map(Duration::from_secs_f64), requests }
 }
 
 fn steady(rate: f64) -> Ramp {

@@ -12,7 +12,7 @@ const LARGEST_SCHEMA: u64 = 1 << 20;
 /// What is known about the answers in advance.
 #[derive(Clone, Copy, Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "one for each kind of check that may be impossible")]
-pub(super) struct Answers {
+pub(super) struct ExpectedAnswers {
     /// They are those of a model call.
     pub(super) of_model: bool,
     /// They may be streams.
@@ -27,7 +27,7 @@ pub(super) struct Answers {
     pub(super) output: bool,
 }
 
-impl Answers {
+impl ExpectedAnswers {
     /// Those of a model call.
     pub(super) const fn of_model(stream: bool) -> Self {
         Self { of_model: true, streamed: stream, text: true, finish: true, usage: true, output: true }
@@ -36,7 +36,7 @@ impl Answers {
 
 /// Checks so far.
 struct Checks<'a> {
-    answers: Answers,
+    answers: ExpectedAnswers,
     found: Vec<Check>,
     findings: &'a mut Findings,
 }
@@ -44,7 +44,7 @@ struct Checks<'a> {
 /// What is expected of answers.
 pub(super) fn compile(
     written: &config::Expect,
-    answers: Answers,
+    answers: ExpectedAnswers,
     path: &KeyPath,
     findings: &mut Findings,
 ) -> Expect {

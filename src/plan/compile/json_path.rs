@@ -16,7 +16,7 @@ pub(super) fn parse(text: &str) -> Result<JsonPath, String> {
 
 /// A bracket that is open.
 #[derive(Clone, Copy, Debug)]
-struct Open {
+struct OpenBracket {
     sign: char,
     /// Its parser may read this twice: a filter or a call.
     twice: bool,
@@ -28,8 +28,8 @@ struct Open {
 
 /// What has been seen of a path so far.
 #[derive(Debug, Default)]
-struct Measure {
-    open: Vec<Open>,
+struct PathComplexity {
+    open: Vec<OpenBracket>,
     copies: usize,
     descents: usize,
 }
@@ -39,7 +39,7 @@ fn measure(text: &str) -> Result<(), String> {
     if text.len() > limits::JSON_PATH_BYTES {
         return Err(format!("is longer than {} bytes, the limit of a JSONPath", limits::JSON_PATH_BYTES));
     }
-    let mut measure = Measure { copies: 1, ..Measure::default() };
+    let mut measure = PathComplexity { copies: 1, ..PathComplexity::default() };
     let mut rest = text;
     let mut before = ' ';
     while let Some(sign) = rest.chars().next() {
@@ -65,13 +65,13 @@ fn measure(text: &str) -> Result<(), String> {
     Ok(())
 }
 
-impl Measure {
+impl PathComplexity {
     fn open(&mut self, sign: char, before: char, text: &str, after: &str) -> Result<(), String> {
         let called = text.get(..text.len() - after.len() - 1).unwrap_or_default();
         let call = sign == '(' && (before.is_ascii_alphanumeric() || before == '_');
         let filter = sign == '[' && has_filter(after);
         let takes_pattern = call && (called.ends_with("match") || called.ends_with("search"));
-        self.open.push(Open { sign, twice: call || filter, commas: 0, takes_pattern });
+        self.open.push(OpenBracket { sign, twice: call || filter, commas: 0, takes_pattern });
         if self.open.len() > limits::JSON_PATH_DEPTH {
             return Err(format!("nests brackets more than {} deep", limits::JSON_PATH_DEPTH));
         }

@@ -2,7 +2,7 @@
 
 use super::{Findings, target, wire};
 use crate::config::{self, HeaderText, KeyPath, names_a_credential};
-use crate::plan::otlp::{Otlp, Sampling, Written, resolve};
+use crate::plan::otlp::{Otlp, OtlpSettings, Sampling, resolve};
 
 /// What is exported; `None` if nothing is, or if the section is not valid.
 pub(super) fn compile(
@@ -61,7 +61,7 @@ fn header<'a>(written: &'a config::Otlp, name: &str) -> Option<&'a HeaderText> {
     written.headers.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value)
 }
 
-fn section(written: &config::Otlp, path: &KeyPath, findings: &mut Findings) -> Written {
+fn section(written: &config::Otlp, path: &KeyPath, findings: &mut Findings) -> OtlpSettings {
     let endpoint = written.endpoint.as_ref();
     let endpoint = endpoint
         .and_then(|url| target::address(url, &["http", "https"], "headers", &path.key("endpoint"), findings));
@@ -77,7 +77,7 @@ fn section(written: &config::Otlp, path: &KeyPath, findings: &mut Findings) -> W
     {
         findings.warn(&tls_path, "does nothing: `endpoint` is plain http");
     }
-    Written {
+    OtlpSettings {
         endpoint,
         protocol: written.protocol,
         headers: wire::headers(&written.headers, |_| false, &path.key("headers"), findings),

@@ -1,6 +1,6 @@
 //! A profile.
 
-use super::expect::{self, Answers};
+use super::expect::{self, ExpectedAnswers};
 use super::{Findings, budget, retry, revision, scenario, schedule, slo, stage, workload};
 use crate::config::{self, KeyPath};
 use crate::plan::{Profile, Scenario};
@@ -57,7 +57,7 @@ fn scenario(written: &config::Profile, path: &KeyPath, findings: &mut Findings) 
     }
     let workload = written.workload.as_ref()?;
     let ask = workload::compile(workload, &path.key("workload"), findings);
-    let answers = Answers::of_model(workload.stream);
+    let answers = ExpectedAnswers::of_model(workload.stream);
     let expect = expect::compile(&written.expect, answers, &at_expect, findings);
     Some(Scenario::of_workload(ask?, expect))
 }

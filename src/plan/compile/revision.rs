@@ -1,7 +1,8 @@
 //! Hashes that stay the same as long as what they identify does: across restarts, versions and machines.
 
 use crate::plan::{
-    Action, Expect, Profile, Scenario, Stage, Step, Take, Target, Think, Variable, canonical, merged_params,
+    Expect, Profile, Scenario, Stage, Step, StepAction, Take, Target, Think, Variable, canonical,
+    merged_params,
 };
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -45,7 +46,7 @@ struct Compared<'a> {
 #[derive(Serialize)]
 struct ComparedStep<'a> {
     name: &'a str,
-    action: &'a Action,
+    action: &'a StepAction,
     params: Map<String, Value>,
     think: Think,
     repeat: u32,

@@ -13,7 +13,7 @@ use crate::plan::forecast::printed_bytes;
 use crate::plan::{Scenario, Variable};
 use crate::secret::Secret;
 use crate::template::{Templates, Vars};
-use names::Names;
+use names::TemplateNames;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -21,7 +21,7 @@ use std::sync::Arc;
 /// What the compilation of steps shares.
 struct StepCompiler<'a> {
     templates: Templates,
-    names: Names<'a>,
+    names: TemplateNames<'a>,
     findings: &'a mut Findings,
     /// Cookies are kept.
     cookies: bool,
@@ -36,7 +36,7 @@ pub(super) fn compile(
     let before = findings.errors.len();
     let all = || written.setup.iter().chain(&written.steps);
     let taken = all().flat_map(|step| step.take.keys().map(|name| (step.name.as_str(), name.as_str())));
-    let mut names = Names::new(written.secrets.keys().map(String::as_str), taken);
+    let mut names = TemplateNames::new(written.secrets.keys().map(String::as_str), taken);
     let (vars, variables) = variables(written, &mut names, path, findings);
     let secrets = secrets(written, &path.key("secrets"), findings);
     let mut desk =
@@ -96,7 +96,7 @@ pub(super) fn path_of(written: &config::Scenario, number: usize, path: &KeyPath)
 /// Variables and the contents of data files, and what is known about each.
 fn variables<'a>(
     written: &'a config::Scenario,
-    names: &mut Names<'a>,
+    names: &mut TemplateNames<'a>,
     path: &KeyPath,
     findings: &mut Findings,
 ) -> (Vars, BTreeMap<String, Variable>) {
@@ -147,7 +147,7 @@ fn secrets(
 }
 
 /// A variable or secret that nothing uses is probably a mistake.
-fn unused(written: &config::Scenario, names: &Names<'_>, path: &KeyPath, findings: &mut Findings) {
+fn unused(written: &config::Scenario, names: &TemplateNames<'_>, path: &KeyPath, findings: &mut Findings) {
     let mut look = |name: &str, at: KeyPath| {
         if !names.uses(name) {
             findings.warn(&at, "is used by no template");

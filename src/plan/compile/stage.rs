@@ -2,7 +2,7 @@
 
 use super::{Findings, name};
 use crate::config::{self, Config, KeyPath};
-use crate::plan::{Bounds, Ramp, Shape, Stage, Think};
+use crate::plan::{Ramp, Shape, Stage, StageBounds, Think};
 use std::collections::BTreeSet;
 use std::num::NonZeroU32;
 use std::time::Duration;
@@ -90,7 +90,7 @@ fn with_spawn(
 }
 
 /// When it ends.
-fn bounds(written: &config::Stage, path: &KeyPath, findings: &mut Findings) -> Option<Bounds> {
+fn bounds(written: &config::Stage, path: &KeyPath, findings: &mut Findings) -> Option<StageBounds> {
     let (key, time) = match (written.time, written.warm_up) {
         (Some(_), Some(_)) => {
             findings.error(path, "takes `for` or `warm_up`, not both: each is the time of the stage");
@@ -108,13 +108,13 @@ fn bounds(written: &config::Stage, path: &KeyPath, findings: &mut Findings) -> O
         findings.error(path, "needs an end: `for`, `warm_up` or `requests`");
         return None;
     }
-    Some(Bounds { time, requests })
+    Some(StageBounds { time, requests })
 }
 
 fn rate_shape(
     written: &config::Stage,
     rate: &config::Moving<config::Rate>,
-    bounds: Option<Bounds>,
+    bounds: Option<StageBounds>,
     path: &KeyPath,
     findings: &mut Findings,
 ) -> Option<Shape> {
@@ -139,7 +139,7 @@ fn rate_shape(
 fn users_shape(
     written: &config::Stage,
     users: Option<&config::Moving<config::Users>>,
-    bounds: Option<Bounds>,
+    bounds: Option<StageBounds>,
     path: &KeyPath,
     findings: &mut Findings,
 ) -> Option<Shape> {
@@ -166,7 +166,13 @@ fn users_shape(
 }
 
 #[expect(clippy::float_cmp, reason = "a ramp is one whose two ends were written differently")]
-fn ramp_has_time(from: f64, to: f64, bounds: Bounds, path: &KeyPath, findings: &mut Findings) -> Option<()> {
+fn ramp_has_time(
+    from: f64,
+    to: f64,
+    bounds: StageBounds,
+    path: &KeyPath,
+    findings: &mut Findings,
+) -> Option<()> {
     if from != to && bounds.time.is_none() {
         findings.error(path, "moves over the time of the stage, and the stage has none: it needs `for`");
         return None;

@@ -3,7 +3,7 @@
 use super::Findings;
 use crate::config::{self, HeaderText, KeyPath, SecretSource, names_a_credential};
 use crate::plan::{Identity, Propagate, TlsOptions};
-use crate::secret::{Exposed, Origin, Secret};
+use crate::secret::{Exposed, Secret, SecretOrigin};
 use crate::tls;
 use http::{HeaderName, HeaderValue};
 use rustls::pki_types::ServerName;
@@ -39,10 +39,10 @@ pub(super) fn secret(written: &SecretSource, path: &KeyPath, findings: &mut Find
     findings.only_one(path, &kinds)?;
     let secret = written.secret()?;
     match secret.origin() {
-        Origin::Literal(_) => {
+        SecretOrigin::Literal(_) => {
             findings.warn(path, "is a secret in the config itself; `env` or `file` keeps it out");
         }
-        Origin::Env(_) | Origin::File(_) => {
+        SecretOrigin::Env(_) | SecretOrigin::File(_) => {
             if let Err(error) = secret.read() {
                 findings.warn(path, format!("{error}; it is read again at each use"));
             }
@@ -105,7 +105,7 @@ fn plain(name: &HeaderName, text: &str, path: &KeyPath, findings: &mut Findings)
         let message = "looks like a secret in the config itself; write { env: NAME } or { file: PATH }";
         findings.warn(path, message);
     }
-    Some(Secret::new(Origin::Literal(Exposed::new(text))))
+    Some(Secret::new(SecretOrigin::Literal(Exposed::new(text))))
 }
 
 /// Whether a target's `auth` or `propagate` sets this header.

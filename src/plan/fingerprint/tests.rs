@@ -234,7 +234,7 @@ fn the_files_of_a_client_are_those_that_it_reads_once() {
          tls: { ca_file: ca.pem, client_cert_file: cert.pem, client_key_file: key.pem }, \
          tokenizer: { file: tokenizer.json } } }",
     );
-    let sources = [crate::config::Source::Path(dir.path().join("c.yaml"))];
+    let sources = [crate::config::ConfigSource::Path(dir.path().join("c.yaml"))];
     let plan = crate::plan::load(&sources, []).unwrap_or_else(|e| panic!("{e}")).plan;
     let names: Vec<_> =
         plan.targets[0].files().iter().map(|path| path.file_name().unwrap().to_owned()).collect();

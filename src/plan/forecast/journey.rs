@@ -1,10 +1,10 @@
 //! What the journeys of a scenario will do; those of a workload have one request. A journey that fails ends early, and
 //! its user begins the next one sooner: the numbers assume that every journey is completed.
 
-use super::{Amount, Tokens, View, arrivals_in, turns_of_users};
+use super::{Amount, TokenForecast, View, arrivals_in, turns_of_users};
 use crate::plan::scenario::ENVIRONMENT;
 use crate::plan::{
-    Action, AskStep, AskText, Cache, HttpStep, PairPlan, Scenario, Shape, Stage, Step, Target, Think,
+    AskStep, AskText, Cache, HttpStep, PairPlan, Scenario, Shape, Stage, Step, StepAction, Target, Think,
     output_cap,
 };
 use crate::template::Template;
@@ -50,7 +50,7 @@ pub(super) struct RunAmounts {
     /// Their requests, and those of the set-ups.
     pub(super) requests: Amount,
     /// What these take.
-    pub(super) tokens: Tokens,
+    pub(super) tokens: TokenForecast,
     /// The source of the input tokens.
     pub(super) input_tokens: InputTokens,
 }
@@ -58,10 +58,10 @@ pub(super) struct RunAmounts {
 /// What a run of a pair offers.
 pub(super) fn of_run(pair: &PairPlan, view: View, count: Count<'_>) -> RunAmounts {
     let scenario = &pair.profile.scenario;
-    let setup = Part::of(&scenario.setup, pair, view, count);
-    let steps = Part::of(&scenario.steps, pair, view, count);
+    let setup = JourneyPart::of(&scenario.setup, pair, view, count);
+    let steps = JourneyPart::of(&scenario.steps, pair, view, count);
     let input_tokens = setup.input_tokens.max(steps.input_tokens);
-    let (journeys, requests, tokens) = (Amount::ZERO, Amount::ZERO, Tokens::ZERO);
+    let (journeys, requests, tokens) = (Amount::ZERO, Amount::ZERO, TokenForecast::ZERO);
     let mut run = RunAmounts { journeys, requests, tokens, input_tokens };
     for stage in &pair.profile.stages {
         let (journeys, users) = of_stage(stage, scenario, view);
@@ -80,23 +80,24 @@ pub(super) fn of_run(pair: &PairPlan, view: View, count: Count<'_>) -> RunAmount
 }
 
 /// What the budgets must have room for before a run of a pair begins. What is not known is left out.
-pub(super) fn least(pair: &PairPlan) -> (Amount, Tokens) {
+pub(super) fn least(pair: &PairPlan) -> (Amount, TokenForecast) {
     let known = |amount: Amount| Amount::Exact(amount.value().unwrap_or(0.0));
-    let (mut requests, mut most) = (0.0, Tokens { input: Amount::Exact(0.0), output: Amount::Exact(0.0) });
+    let (mut requests, mut most) =
+        (0.0, TokenForecast { input: Amount::Exact(0.0), output: Amount::Exact(0.0) });
     let mut largest = 0.0;
     for step in pair.profile.scenario.all() {
         requests += f64::from(step.repeat);
         let tokens = match &step.action {
-            Action::Ask(ask) => Asked { ask, step, pair, params: &pair.params(step) }.least(),
-            Action::Http(http) => {
+            StepAction::Ask(ask) => Asked { ask, step, pair, params: &pair.params(step) }.least(),
+            StepAction::Http(http) => {
                 let reserved = |tokens: u64| Amount::Exact(tokens as f64);
-                Tokens {
+                TokenForecast {
                     input: reserved(http.reserve.input_tokens),
                     output: reserved(http.reserve.output_tokens),
                 }
             }
         };
-        let tokens = Tokens { input: known(tokens.input), output: known(tokens.output) };
+        let tokens = TokenForecast { input: known(tokens.input), output: known(tokens.output) };
         let size = (tokens.input + tokens.output).value().unwrap_or(0.0);
         if size > largest {
             (largest, most) = (size, tokens);
@@ -140,24 +141,25 @@ fn thinking(scenario: &Scenario, view: View) -> Duration {
 }
 
 /// What one play of the set-up, or of the steps, takes.
-struct Part {
+struct JourneyPart {
     requests: f64,
-    tokens: Tokens,
+    tokens: TokenForecast,
     input_tokens: InputTokens,
 }
 
-impl Part {
+impl JourneyPart {
     fn of(steps: &[Arc<Step>], pair: &PairPlan, view: View, count: Count<'_>) -> Self {
-        let mut part = Self { requests: 0.0, tokens: Tokens::ZERO, input_tokens: InputTokens::Reserved };
+        let mut part =
+            Self { requests: 0.0, tokens: TokenForecast::ZERO, input_tokens: InputTokens::Reserved };
         for step in steps {
             let repeat = f64::from(step.repeat);
             part.requests += repeat;
             let (tokens, source) = match &step.action {
-                Action::Ask(ask) => {
+                StepAction::Ask(ask) => {
                     let ask = Asked { ask, step, pair, params: &pair.params(step) };
                     if view == View::Expected { ask.expected(count) } else { ask.most() }
                 }
-                Action::Http(http) => (of_http(http, view), InputTokens::Reserved),
+                StepAction::Http(http) => (of_http(http, view), InputTokens::Reserved),
             };
             part.input_tokens = part.input_tokens.max(source);
             part.tokens = part.tokens + tokens.times(Amount::Exact(repeat));
@@ -175,7 +177,7 @@ impl Part {
 }
 
 /// The most tokens that its config says it may take.
-fn of_http(http: &HttpStep, view: View) -> Tokens {
+fn of_http(http: &HttpStep, view: View) -> TokenForecast {
     let told = |named: bool, reserve: u64| match (named, reserve) {
         (true, 0) => Amount::Unknown,
         (_, 0) => Amount::ZERO,
@@ -185,7 +187,7 @@ fn of_http(http: &HttpStep, view: View) -> Tokens {
     let reading = http.reading.as_ref();
     let input = told(reading.is_some_and(|it| it.input_tokens.is_some()), http.reserve.input_tokens);
     let output = told(reading.is_some_and(|it| it.output_tokens.is_some()), http.reserve.output_tokens);
-    Tokens { input, output }
+    TokenForecast { input, output }
 }
 
 /// A model call of a pair.
@@ -202,20 +204,20 @@ impl Asked<'_> {
         cap.map_or(Amount::Unknown, |cap| Amount::AtMost(cap as f64))
     }
 
-    fn most(&self) -> (Tokens, InputTokens) {
+    fn most(&self) -> (TokenForecast, InputTokens) {
         let output = self.output();
-        let Texts { longest, messages, .. } = Texts::of(&self.ask.text, &self.pair.profile.scenario);
+        let TextBytes { longest, messages, .. } = TextBytes::of(&self.ask.text, &self.pair.profile.scenario);
         let bust = if self.ask.cache == Cache::Bust { 1.0 } else { 0.0 };
         // Each earlier turn is a question and an answer.
         let turn = longest.prompt + output + Amount::AtMost(2.0 * MAX_MESSAGE);
         let history = Amount::Exact(f64::from(self.ask.history)).times(turn);
         let overhead = params_bytes(self.params) + bust * MAX_NONCE + messages * MAX_MESSAGE + MAX_PREAMBLE;
         let input = longest.prompt + longest.system + history + Amount::AtMost(overhead);
-        (Tokens { input, output }, InputTokens::Estimated)
+        (TokenForecast { input, output }, InputTokens::Estimated)
     }
 
     /// Of the shortest prompt, without what a nonce may add. Nothing is known of a template before it is rendered.
-    fn least(&self) -> Tokens {
+    fn least(&self) -> TokenForecast {
         let input = match &self.ask.text {
             AskText::Fixed { system, prompts } => {
                 let shortest = prompts.iter().map(|prompt| prompt.len()).min().unwrap_or(0);
@@ -224,12 +226,12 @@ impl Asked<'_> {
             }
             AskText::Template { .. } => Amount::ZERO,
         };
-        Tokens { input, output: self.output() }
+        TokenForecast { input, output: self.output() }
     }
 
-    fn expected(&self, count: Count<'_>) -> (Tokens, InputTokens) {
+    fn expected(&self, count: Count<'_>) -> (TokenForecast, InputTokens) {
         let output = self.output().expected();
-        let texts = Texts::of(&self.ask.text, &self.pair.profile.scenario);
+        let texts = TextBytes::of(&self.ask.text, &self.pair.profile.scenario);
         let counted = counted(&self.ask.text, &self.pair.target, count);
         let by_bytes = |bytes: Amount| match bytes.value() {
             Some(bytes) => Amount::About(bytes / BYTES_PER_TOKEN),
@@ -243,7 +245,7 @@ impl Asked<'_> {
         let turn = prompt + output + Amount::About(2.0 * MESSAGE_TYPICAL);
         let history = Amount::About(self.earlier_turns()).times(turn);
         let overhead = Amount::About(bust + texts.messages * MESSAGE_TYPICAL);
-        (Tokens { input: system + prompt + history + overhead, output }, source)
+        (TokenForecast { input: system + prompt + history + overhead, output }, source)
     }
 
     /// Earlier turns that are sent along, on average over the repetitions of the step.
@@ -270,7 +272,7 @@ fn counted(text: &AskText, target: &Target, count: Count<'_>) -> Option<(f64, f6
 }
 
 /// Bytes of the texts of a model call.
-struct Texts {
+struct TextBytes {
     longest: Longest,
     /// Of a prompt on average.
     typical_prompt: Amount,
@@ -283,7 +285,7 @@ struct Longest {
     prompt: Amount,
 }
 
-impl Texts {
+impl TextBytes {
     fn of(text: &AskText, scenario: &Scenario) -> Self {
         match text {
             AskText::Fixed { system, prompts } => {

@@ -3,7 +3,7 @@
 
 use super::starts::{self, Steps};
 use super::{Amount, Forecast, Usage, View};
-use crate::event::{Scope, Unit};
+use crate::event::{BudgetScope, BudgetUnit};
 use crate::plan::{Budget, Plan, Profile};
 use crate::vocabulary::Period;
 use jiff::tz::TimeZone;
@@ -17,13 +17,13 @@ const DAYS: i64 = 7;
 #[derive(Clone, Debug, PartialEq)]
 pub struct Outlook {
     /// Whose budget.
-    pub scope: Scope,
+    pub scope: BudgetScope,
     /// Its period.
     pub period: Period,
     /// Where that begins.
     pub timezone: TimeZone,
     /// What is limited.
-    pub unit: Unit,
+    pub unit: BudgetUnit,
     /// The limit.
     pub limit: f64,
     /// What is taken in a period at the most.
@@ -55,10 +55,10 @@ pub struct Blocked {
 
 /// How long each limit of each budget lasts, in the order of the ledger.
 pub fn outlooks(plan: &Plan, forecast: &Forecast, now: Timestamp) -> Vec<Outlook> {
-    let agent = plan.agent.budget.iter().map(|budget| (Scope::Agent, budget, plan.profiles.as_slice()));
+    let agent = plan.agent.budget.iter().map(|budget| (BudgetScope::Agent, budget, plan.profiles.as_slice()));
     let profiles = plan.profiles.iter().filter_map(|profile| {
         Some((
-            Scope::Profile(Arc::clone(&profile.name)),
+            BudgetScope::Profile(Arc::clone(&profile.name)),
             profile.budget.as_ref()?,
             std::slice::from_ref(profile),
         ))
@@ -70,16 +70,16 @@ pub fn outlooks(plan: &Plan, forecast: &Forecast, now: Timestamp) -> Vec<Outlook
 }
 
 fn of_budget(
-    scope: &Scope,
+    scope: &BudgetScope,
     budget: &Budget,
     covers: &[Arc<Profile>],
     forecast: &Forecast,
     now: Timestamp,
 ) -> Vec<Outlook> {
     let limits = [
-        (Unit::Requests, budget.requests.map(|limit| limit as f64)),
-        (Unit::Tokens, budget.tokens.map(|limit| limit as f64)),
-        (Unit::Cost, budget.cost),
+        (BudgetUnit::Requests, budget.requests.map(|limit| limit as f64)),
+        (BudgetUnit::Tokens, budget.tokens.map(|limit| limit as f64)),
+        (BudgetUnit::Cost, budget.cost),
     ];
     let horizon = Horizon::of(budget, now);
     let [most, expected] = [View::Most, View::Expected].map(|view| {
@@ -87,7 +87,7 @@ fn of_budget(
         loads.collect::<Vec<_>>()
     });
     let limits = limits.into_iter().filter_map(|(unit, limit)| Some((unit, limit?)));
-    let of_limit = |(unit, limit): (Unit, f64)| {
+    let of_limit = |(unit, limit): (BudgetUnit, f64)| {
         let amounts = |loads: &[(&Arc<Profile>, Option<Vec<f64>>)], view| {
             total(loads, horizon.steps.count, |name| of_run(forecast, name, unit, view))
         };
@@ -122,23 +122,23 @@ fn of_budget(
 }
 
 /// What one run of a profile takes on all its targets together.
-fn of_run(forecast: &Forecast, profile: &str, unit: Unit, view: View) -> Amount {
+fn of_run(forecast: &Forecast, profile: &str, unit: BudgetUnit, view: View) -> Amount {
     let pairs = forecast.pairs.iter().filter(|pair| &*pair.pair.profile == profile);
     let usage = pairs.map(|pair| if view == View::Most { pair.run.most } else { pair.run.expected });
     usage.map(|usage| counted(&usage, unit)).fold(Amount::ZERO, |total, one| total + one)
 }
 
-fn counted(usage: &Usage, unit: Unit) -> Amount {
+fn counted(usage: &Usage, unit: BudgetUnit) -> Amount {
     match unit {
-        Unit::Requests => usage.requests,
-        Unit::Tokens => usage.input_tokens + usage.output_tokens,
+        BudgetUnit::Requests => usage.requests,
+        BudgetUnit::Tokens => usage.input_tokens + usage.output_tokens,
         // Without a price nothing is known; the config does not allow that under a budget of cost.
-        Unit::Cost => usage.cost.unwrap_or(Amount::Unknown),
+        BudgetUnit::Cost => usage.cost.unwrap_or(Amount::Unknown),
     }
 }
 
 /// The least that has to be free for a run of a profile to begin on any of its targets, as far as that is known.
-fn least_of(forecast: &Forecast, profile: &str, unit: Unit) -> Option<f64> {
+fn least_of(forecast: &Forecast, profile: &str, unit: BudgetUnit) -> Option<f64> {
     let pairs = forecast.pairs.iter().filter(|pair| &*pair.pair.profile == profile);
     let least = pairs.map(|pair| counted(&pair.least, unit).value());
     least.flatten().reduce(f64::min)

@@ -19,10 +19,10 @@
 //! endpoint in the environment switches the export on.
 
 use super::{
-    Compression, Destination, GenAi, Histograms, Metrics, Otlp, Protocol, Sampling, Traces, Written,
+    Compression, Destination, GenAi, Histograms, Metrics, Otlp, OtlpSettings, Protocol, Sampling, Traces,
 };
 use crate::plan::Identity;
-use crate::secret::{Exposed, Origin, Secret};
+use crate::secret::{Exposed, Secret, SecretOrigin};
 use http::{HeaderName, HeaderValue};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -48,13 +48,13 @@ pub struct InvalidSetting {
 
 /// What will be exported; `None` if nothing is. Reports every problem at once.
 pub fn resolve(
-    written: Option<Written>,
+    written: Option<OtlpSettings>,
     environment: Environment<'_>,
 ) -> Result<Option<Otlp>, Vec<InvalidSetting>> {
     let mut fill = Fill { environment, problems: Vec::new() };
     let written = match written {
         Some(written) => written,
-        None if fill.names_an_endpoint() => Written::default(),
+        None if fill.names_an_endpoint() => OtlpSettings::default(),
         None => return Ok(None),
     };
     let otlp = fill.otlp(&written);
@@ -91,7 +91,7 @@ impl Fill<'_> {
         SIGNALS.iter().any(|(signal, _)| self.of_signal(signal, "ENDPOINT").is_some())
     }
 
-    fn otlp(&mut self, written: &Written) -> Otlp {
+    fn otlp(&mut self, written: &OtlpSettings) -> Otlp {
         let [metrics, traces, logs] = SIGNALS;
         let mut resource = self.resource();
         let named = resource.remove("service.name");
@@ -120,7 +120,11 @@ impl Fill<'_> {
         }
     }
 
-    fn destination(&mut self, written: &Written, (signal, path): (&str, &str)) -> Option<Arc<Destination>> {
+    fn destination(
+        &mut self,
+        written: &OtlpSettings,
+        (signal, path): (&str, &str),
+    ) -> Option<Arc<Destination>> {
         let protocol = match written.protocol {
             Some(protocol) => protocol,
             None => self.protocol(signal),
@@ -153,7 +157,7 @@ impl Fill<'_> {
 
     fn endpoint(
         &mut self,
-        written: &Written,
+        written: &OtlpSettings,
         protocol: Protocol,
         (signal, path): (&str, &str),
     ) -> Option<Url> {
@@ -231,7 +235,7 @@ impl Fill<'_> {
         }
     }
 
-    fn interval(&mut self, written: &Written) -> Duration {
+    fn interval(&mut self, written: &OtlpSettings) -> Duration {
         let named = "OTEL_METRIC_EXPORT_INTERVAL";
         let interval = written.interval.unwrap_or_else(|| {
             self.millis(self.get(named).map(|value| (named.to_owned(), value)), Duration::from_secs(15))
@@ -253,7 +257,7 @@ impl Fill<'_> {
         }
     }
 
-    fn headers(&mut self, written: &Written, signal: &str) -> Vec<(HeaderName, Arc<Secret>)> {
+    fn headers(&mut self, written: &OtlpSettings, signal: &str) -> Vec<(HeaderName, Arc<Secret>)> {
         let mut headers = written.headers.clone();
         let Some((name, text)) = self.of_signal(signal, "HEADERS") else { return headers };
         for (key, value) in self.pairs(&name, &text) {
@@ -263,13 +267,13 @@ impl Fill<'_> {
                 continue;
             };
             if !headers.iter().any(|(known, _)| *known == key) {
-                headers.push((key, Arc::new(Secret::new(Origin::Literal(Exposed::new(value))))));
+                headers.push((key, Arc::new(Secret::new(SecretOrigin::Literal(Exposed::new(value))))));
             }
         }
         headers
     }
 
-    fn identity(&mut self, written: &Written, signal: &str) -> Option<Identity> {
+    fn identity(&mut self, written: &OtlpSettings, signal: &str) -> Option<Identity> {
         if let Some(Identity { cert_file, key_file }) = &written.identity {
             return Some(Identity { cert_file: cert_file.clone(), key_file: key_file.clone() });
         }

@@ -1,5 +1,5 @@
 use super::*;
-use crate::secret::{Exposed, Origin};
+use crate::secret::{Exposed, SecretOrigin};
 
 fn environment(pairs: &[(&str, &str)]) -> impl Fn(&str) -> Option<String> {
     let map: BTreeMap<String, String> =
@@ -7,11 +7,11 @@ fn environment(pairs: &[(&str, &str)]) -> impl Fn(&str) -> Option<String> {
     move |name| map.get(name).cloned()
 }
 
-fn otlp(written: Written, pairs: &[(&str, &str)]) -> Otlp {
+fn otlp(written: OtlpSettings, pairs: &[(&str, &str)]) -> Otlp {
     resolve(Some(written), &environment(pairs)).unwrap().unwrap()
 }
 
-fn problems(written: Written, pairs: &[(&str, &str)]) -> Vec<String> {
+fn problems(written: OtlpSettings, pairs: &[(&str, &str)]) -> Vec<String> {
     let found = resolve(Some(written), &environment(pairs)).unwrap_err();
     found.iter().map(ToString::to_string).collect()
 }
@@ -40,7 +40,7 @@ fn headers(to: &Destination) -> Vec<(String, String)> {
 
 #[test]
 fn silence_gives_the_defaults() {
-    let otlp = otlp(Written::default(), &[]);
+    let otlp = otlp(OtlpSettings::default(), &[]);
     assert_eq!(endpoints(&otlp), ["http://localhost:4317/"; 3]);
     let metrics = otlp.metrics.unwrap();
     assert_eq!(metrics.interval, Duration::from_secs(15));
@@ -60,14 +60,14 @@ fn without_the_section_an_endpoint_in_the_environment_switches_it_on() {
 
 #[test]
 fn the_signals_path_is_appended_to_a_base_and_never_to_a_signals_own_endpoint() {
-    let http = || Written { protocol: Some(Protocol::Http), ..Written::default() };
-    let written = Written { endpoint: Some(url("http://c:4318")), ..http() };
+    let http = || OtlpSettings { protocol: Some(Protocol::Http), ..OtlpSettings::default() };
+    let written = OtlpSettings { endpoint: Some(url("http://c:4318")), ..http() };
     let found = otlp(written, &[]);
     assert_eq!(
         endpoints(&found),
         ["http://c:4318/v1/metrics", "http://c:4318/v1/traces", "http://c:4318/v1/logs"]
     );
-    let written = Written { endpoint: Some(url("https://c/otlp/")), ..http() };
+    let written = OtlpSettings { endpoint: Some(url("https://c/otlp/")), ..http() };
     assert_eq!(endpoints(&otlp(written, &[]))[1], "https://c/otlp/v1/traces");
     let found = otlp(
         http(),
@@ -80,14 +80,14 @@ fn the_signals_path_is_appended_to_a_base_and_never_to_a_signals_own_endpoint() 
         endpoints(&found),
         ["http://all:4318/v1/metrics", "http://traces/ingest", "http://all:4318/v1/logs"]
     );
-    let written = Written { endpoint: Some(url("http://c/v1/traces")), ..http() };
+    let written = OtlpSettings { endpoint: Some(url("http://c/v1/traces")), ..http() };
     let found = problems(written, &[]);
     assert_eq!(found[0], "endpoint: is the base of all signals: leave the path /v1/traces out");
 }
 
 #[test]
 fn the_config_wins_over_the_environment() {
-    let written = Written {
+    let written = OtlpSettings {
         endpoint: Some(url("http://config:4317")),
         protocol: Some(Protocol::Grpc),
         timeout: Some(Duration::from_secs(3)),
@@ -96,9 +96,9 @@ fn the_config_wins_over_the_environment() {
         ca_file: Some("config.pem".into()),
         headers: vec![(
             HeaderName::from_static("x-a"),
-            Arc::new(Secret::new(Origin::Literal(Exposed::new("config")))),
+            Arc::new(Secret::new(SecretOrigin::Literal(Exposed::new("config")))),
         )],
-        ..Written::default()
+        ..OtlpSettings::default()
     };
     let otlp = otlp(
         written,
@@ -125,7 +125,7 @@ fn the_config_wins_over_the_environment() {
 #[test]
 fn a_signals_own_variable_wins_over_the_general_one() {
     let otlp = otlp(
-        Written::default(),
+        OtlpSettings::default(),
         &[
             ("OTEL_EXPORTER_OTLP_ENDPOINT", "c:4317"),
             ("OTEL_EXPORTER_OTLP_LOGS_INSECURE", "TRUE"),
@@ -164,18 +164,22 @@ fn a_signals_own_variable_wins_over_the_general_one() {
 #[test]
 fn the_resource_comes_from_the_environment() {
     let attributes = ("OTEL_RESOURCE_ATTRIBUTES", "service.name=a,team=x%2Cy, k8s.pod.name = p ");
-    let found = otlp(Written::default(), &[attributes]);
+    let found = otlp(OtlpSettings::default(), &[attributes]);
     assert_eq!(found.service_name, "a");
     let expected = [("k8s.pod.name", "p"), ("team", "x,y")];
     assert_eq!(found.resource, expected.map(|(k, v)| (k.to_owned(), v.to_owned())).into());
-    let found = otlp(Written::default(), &[attributes, ("OTEL_SERVICE_NAME", "b")]);
+    let found = otlp(OtlpSettings::default(), &[attributes, ("OTEL_SERVICE_NAME", "b")]);
     assert_eq!(found.service_name, "b");
 }
 
 #[test]
 fn switched_off_signals_have_no_destination() {
-    let written =
-        Written { metrics: Some(false), traces: Some(None), logs: Some(false), ..Written::default() };
+    let written = OtlpSettings {
+        metrics: Some(false),
+        traces: Some(None),
+        logs: Some(false),
+        ..OtlpSettings::default()
+    };
     let otlp = otlp(written, &[]);
     assert!(otlp.metrics.is_none() && otlp.traces.is_none() && otlp.logs.is_none());
 }
@@ -183,7 +187,7 @@ fn switched_off_signals_have_no_destination() {
 #[test]
 fn every_problem_at_once_and_no_header_value_in_it() {
     let found = problems(
-        Written { interval: Some(Duration::ZERO), ..Written::default() },
+        OtlpSettings { interval: Some(Duration::ZERO), ..OtlpSettings::default() },
         &[
             ("OTEL_EXPORTER_OTLP_ENDPOINT", "ftp://c"),
             ("OTEL_EXPORTER_OTLP_LOGS_PROTOCOL", "http/json"),
@@ -202,7 +206,11 @@ fn every_problem_at_once_and_no_header_value_in_it() {
         ]
     );
     let found = problems(
-        Written { interval: Some(Duration::ZERO), timeout: Some(Duration::ZERO), ..Written::default() },
+        OtlpSettings {
+            interval: Some(Duration::ZERO),
+            timeout: Some(Duration::ZERO),
+            ..OtlpSettings::default()
+        },
         &[
             ("OTEL_EXPORTER_OTLP_HEADERS", "a b=hunter2,ok=hunter3"),
             ("OTEL_EXPORTER_OTLP_COMPRESSION", "zstd"),
@@ -220,7 +228,7 @@ fn every_problem_at_once_and_no_header_value_in_it() {
     ] {
         assert_eq!(found.iter().filter(|problem| *problem == expected).count(), 1, "{expected} in {found:?}");
     }
-    let found = problems(Written::default(), &[("OTEL_EXPORTER_OTLP_TIMEOUT", "soon")]);
+    let found = problems(OtlpSettings::default(), &[("OTEL_EXPORTER_OTLP_TIMEOUT", "soon")]);
     assert_eq!(found, ["OTEL_EXPORTER_OTLP_TIMEOUT: must be a number of milliseconds above 0, not soon"]);
 }
 

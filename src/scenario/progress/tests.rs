@@ -24,7 +24,7 @@ const AUTH: UserEvent = UserEvent::Failed(Outcome::Failed(Failure::Auth));
 
 /// A user whose requests all end the same way, for some journeys. What was sent, and how each journey ended.
 fn play(scenario: &Scenario, outcomes: &[UserEvent]) -> Vec<(Vec<(usize, u32)>, JourneyEnd)> {
-    let mut progress = Progress::new(scenario);
+    let mut progress = UserProgress::new(scenario);
     let mut told = Vec::new();
     for outcome in outcomes {
         let (mut sent, mut event) = (Vec::new(), UserEvent::Due);
@@ -84,7 +84,7 @@ fn after_a_set_up_that_failed_the_user_waits_ever_longer() {
 #[test]
 fn who_is_refused_later_logs_in_again_and_a_good_journey_forgets() {
     let scenario = scenario(&[1], &[1]);
-    let mut progress = Progress::new(&scenario);
+    let mut progress = UserProgress::new(&scenario);
     let mut told = Vec::new();
     let events = [
         [UserEvent::Due, UserEvent::Passed, AUTH],
@@ -107,7 +107,7 @@ fn who_is_refused_later_logs_in_again_and_a_good_journey_forgets() {
 #[test]
 fn a_user_that_lost_what_it_took_is_set_up_again() {
     let scenario = scenario(&[1], &[1, 1]);
-    let mut progress = Progress::new(&scenario);
+    let mut progress = UserProgress::new(&scenario);
     let mut sent = Vec::new();
     for event in [UserEvent::Due, UserEvent::Passed, UserEvent::Lost, BROKEN, UserEvent::Due] {
         let (next, action) = progress.next(&scenario, event);
@@ -142,7 +142,7 @@ proptest! {
         let scenario = scenario(&setup, &steps);
         let (with, without) = (journey(&setup, &steps), journey(&[], &steps));
         let without: Vec<_> = without.iter().map(|(step, time)| (step + setup.len(), *time)).collect();
-        let mut progress = Progress::new(&scenario);
+        let mut progress = UserProgress::new(&scenario);
         // What the present journey has sent, if there is one; journeys that ended; whether the set-up is valid.
         let (mut open, mut ended, mut holds): (Option<Vec<_>>, u64, bool) = (None, 0, setup.is_empty());
         let mut stopped = false;
@@ -178,7 +178,7 @@ proptest! {
             if let Some(sent) = &open {
                 prop_assert!(with.starts_with(sent) || without.starts_with(sent));
             }
-            let in_steps = |progress: Progress| progress.at.map(|at| at.step >= setup.len());
+            let in_steps = |progress: UserProgress| progress.at.map(|at| at.step >= setup.len());
             if in_steps(progress) == Some(false) && in_steps(next) == Some(true) {
                 holds = true;
             }

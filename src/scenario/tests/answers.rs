@@ -106,7 +106,7 @@ fn a_default_stands_in_and_all_values_are_taken_or_none() {
 
 #[test]
 fn values_have_a_bound_and_errors_do_not_quote_them() {
-    let most = User::MAX_TAKEN;
+    let most = UserSession::MAX_TAKEN;
     // Two quotes are part of the JSON of a string, and a quote in it is written with two bytes.
     assert!(taken(AnswerPart::Text, true, &Answer::text(&"x".repeat(most - 2))).is_ok());
     for long in ["x".repeat(most - 1), "\"".repeat(most / 2)] {

@@ -16,15 +16,15 @@ fn greedy() -> Arc<StageContext> {
 #[test]
 fn a_full_user_stays_within_what_is_stated() {
     let stage_context = greedy();
-    let bound = User::most_bytes(&stage_context.scenario);
+    let bound = UserSession::most_bytes(&stage_context.scenario);
     let mut driver = Driver::new(&stage_context, 0);
     let empty = driver.user.bytes();
     // JSON of the smallest values there are, which take most memory when they are parsed.
-    let body = format!("[{}0]", "0,".repeat((User::MAX_TAKEN - 5) / 2));
+    let body = format!("[{}0]", "0,".repeat((UserSession::MAX_TAKEN - 5) / 2));
     let mut answer = Answer { body: Some(body), ..Answer::default() };
     for n in 0..200 {
         let path = "p".repeat(n * 9 % 900);
-        let value = "v".repeat(User::MAX_COOKIE - 2 * path.len() - 60);
+        let value = "v".repeat(UserSession::MAX_COOKIE - 2 * path.len() - 60);
         answer = answer.header("set-cookie", &format!("c{n}={value}; Path=/{path}"));
     }
     let mut most = 0;
@@ -49,6 +49,6 @@ fn a_scenario_that_keeps_nothing_costs_little() {
     let mut stage = Stage::default();
     let it = stage.http("it", "/");
     let stage_context = stage.stage_context(vec![it]);
-    assert!(User::most_bytes(&stage_context.scenario) < 16 << 10);
-    assert!(size_of::<User>() < 512, "{}", size_of::<User>());
+    assert!(UserSession::most_bytes(&stage_context.scenario) < 16 << 10);
+    assert!(size_of::<UserSession>() < 512, "{}", size_of::<UserSession>());
 }

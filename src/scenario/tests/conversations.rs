@@ -13,7 +13,7 @@ fn texts(ask: &Ask) -> String {
 }
 
 fn asks(step: &mut Step) -> &mut AskStep {
-    let Action::Ask(ask) = &mut step.action else { panic!("no ask") };
+    let StepAction::Ask(ask) = &mut step.action else { panic!("no ask") };
     ask
 }
 
@@ -129,13 +129,14 @@ fn a_conversation_within_an_iteration_begins_anew_with_the_next() {
 
 #[test]
 fn a_turn_that_does_not_fit_leaves_no_hole() {
-    let mut stage = Stage { vars: json!({ "long": "q".repeat(User::MAX_HISTORY + 1) }), ..Stage::default() };
+    let mut stage =
+        Stage { vars: json!({ "long": "q".repeat(UserSession::MAX_HISTORY + 1) }), ..Stage::default() };
     let ask = stage.ask("ask", "{{ long if iteration == 2 else 'q' }}", 9);
     let mut driver = Driver::new(&stage.stage_context(vec![ask]), 0);
     let mut lengths = Vec::new();
     for iteration in 0..6 {
         lengths.push(driver.ask(0, iteration).messages.len());
-        let answer = if iteration == 4 { "a".repeat(User::MAX_HISTORY) } else { "a".into() };
+        let answer = if iteration == 4 { "a".repeat(UserSession::MAX_HISTORY) } else { "a".into() };
         driver.take(0, &Answer::text(&answer)).unwrap();
     }
     // After the long question and after the long answer the conversation begins anew.
@@ -153,14 +154,14 @@ proptest! {
         for n in 0..lengths.len() {
             talk.asked(0, format!("q{n}").into());
             talk.answered(0, &"a".repeat(lengths[n]), most);
-            prop_assert!(talk.bytes() <= User::MAX_HISTORY);
+            prop_assert!(talk.bytes() <= UserSession::MAX_HISTORY);
             let kept: Vec<String> = talk.of(0).step_by(2).map(|message| message.text.to_string()).collect();
             let newest: Vec<String> = (n + 1 - kept.len()..=n).map(|n| format!("q{n}")).collect();
             prop_assert_eq!(&kept, &newest);
             prop_assert!(kept.len() <= most as usize);
             if kept.len() < (n + 1).min(most as usize) {
                 let one_more = (n - kept.len()..=n).map(|n| lengths[n] + format!("q{n}").len() + ENTRY);
-                prop_assert!(one_more.sum::<usize>() > User::MAX_HISTORY);
+                prop_assert!(one_more.sum::<usize>() > UserSession::MAX_HISTORY);
             }
         }
     }

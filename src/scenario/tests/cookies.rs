@@ -91,23 +91,23 @@ fn the_answer_to_an_ask_may_set_cookies_too() {
 #[test]
 fn there_are_so_many_cookies_and_no_more() {
     let mut driver = driver("http://app.test/", &["/x"]);
-    let many = (0..User::MAX_COOKIES + 9).map(|n| format!("c{n:03}=1; Path=/; Max-Age=900"));
+    let many = (0..UserSession::MAX_COOKIES + 9).map(|n| format!("c{n:03}=1; Path=/; Max-Age=900"));
     let many: Vec<String> = many.collect();
     set(&mut driver, 0, &many.iter().map(String::as_str).collect::<Vec<_>>());
     let kept = sent(&mut driver, 0).unwrap();
     assert!(kept.starts_with("c000=1; c001=1;") && !kept.contains("c064"), "{kept}");
-    assert_eq!(kept.split("; ").count(), User::MAX_COOKIES);
+    assert_eq!(kept.split("; ").count(), UserSession::MAX_COOKIES);
     // One that is known is replaced, and one that has expired makes room.
     let more = ["c003=new; Path=/", "c000=; Path=/; Max-Age=0", "more=1; Path=/", "too-many=1; Path=/"];
     set(&mut driver, 0, &more);
     let kept = sent(&mut driver, 0).unwrap();
     assert!(kept.contains("c003=new") && kept.contains("more=1") && !kept.contains("too-many"), "{kept}");
-    assert_eq!(kept.split("; ").count(), User::MAX_COOKIES);
+    assert_eq!(kept.split("; ").count(), UserSession::MAX_COOKIES);
 }
 
 #[test]
 fn a_cookie_that_is_too_long_is_not_kept() {
     let mut driver = driver("http://app.test/", &["/x"]);
-    set(&mut driver, 0, &[&format!("long={}", "x".repeat(User::MAX_COOKIE)), "short=1"]);
+    set(&mut driver, 0, &[&format!("long={}", "x".repeat(UserSession::MAX_COOKIE)), "short=1"]);
     assert_eq!(sent(&mut driver, 0).as_deref(), Some("short=1"));
 }

@@ -57,10 +57,10 @@ fn forms_and_raw_bodies_have_their_types() {
     let fields = [("name x", "{{ who }}"), ("plain", "1")];
     let fields = fields.map(|(key, field)| (key.to_owned(), stage.template(field)));
     let mut form = stage.http("form", "/f");
-    http(&mut form).body = Body::Form(fields.into());
+    http(&mut form).body = BodyTemplate::Form(fields.into());
     let mut raw = stage.http("raw", "/r");
     let content_type = HeaderValue::from_static("text/csv");
-    http(&mut raw).body = Body::Raw { content_type, text: stage.template("a,b\n{{ who }}\n") };
+    http(&mut raw).body = BodyTemplate::Raw { content_type, text: stage.template("a,b\n{{ who }}\n") };
     let mut none = stage.http("none", "/n");
     http(&mut none).method = Method::GET;
     let mut driver = Driver::new(&stage.stage_context(vec![form, raw, none]), 0);
@@ -136,7 +136,7 @@ fn what_cannot_be_sent_is_an_error_that_says_why() {
 
 #[test]
 fn secrets_are_rendered_hidden_and_never_in_an_error() {
-    let secret = |value: &str| Origin::Literal(Exposed::new(value));
+    let secret = |value: &str| SecretOrigin::Literal(Exposed::new(value));
     let secrets = vec![("password", secret("hunter2")), ("key", secret("k3y"))];
     let mut stage = Stage { secrets, ..Stage::default() };
     let good = stage.post("good", json!({ "p": "{{ secret.password }}" }));
@@ -151,7 +151,7 @@ fn secrets_are_rendered_hidden_and_never_in_an_error() {
 
 #[test]
 fn a_secret_that_cannot_be_read_fails_the_steps_that_use_it() {
-    let secrets = vec![("gone", Origin::File("/nonexistent/secret".into()))];
+    let secrets = vec![("gone", SecretOrigin::File("/nonexistent/secret".into()))];
     let mut stage = Stage { secrets, ..Stage::default() };
     let uses = stage.post("uses", json!("{{ secret.gone }}"));
     let does_not = stage.post("does_not", json!("{{ user }}"));

@@ -1,6 +1,6 @@
 use super::*;
 use crate::event::Pair;
-use crate::plan::{Arrivals, Bounds, Ramp, Shape, Weekdays, Window};
+use crate::plan::{Arrivals, Ramp, Shape, StageBounds, Weekdays, Window};
 use crate::schedule::off_grid;
 use jiff::civil::time;
 use jiff::tz::TimeZone;
@@ -25,7 +25,7 @@ struct Bench {
 
 impl Bench {
     fn new(schedule: &Schedule, at: &str, length: Duration, known: bool) -> Self {
-        let bounds = Bounds { time: known.then_some(length), requests: Some(1_000_000) };
+        let bounds = StageBounds { time: known.then_some(length), requests: Some(1_000_000) };
         let shape = Shape::Rate { rate: Ramp { from: 1.0, to: 1.0 }, arrivals: Arrivals::Constant, bounds };
         let stages = [Stage { name: "".into(), warm_up: false, shape }];
         let pair = Pair { profile: "chat".into(), target: "llama".into() };
@@ -43,29 +43,29 @@ impl Bench {
             followed: Vec::new(),
             length,
         };
-        bench.feed(Event::Begin { nominal: off_grid(bench.now.wall) });
+        bench.feed(ScheduleEvent::Begin { nominal: off_grid(bench.now.wall) });
         bench
     }
 
     /// Asks for a run now; returns the actions.
-    fn trigger(&mut self) -> Vec<Action> {
-        self.feed(Event::Triggered { nominal: off_grid(self.now.wall) })
+    fn trigger(&mut self) -> Vec<ScheduleAction> {
+        self.feed(ScheduleEvent::Triggered { nominal: off_grid(self.now.wall) })
     }
 
     /// Feeds an event; returns the actions.
-    fn feed(&mut self, event: Event) -> Vec<Action> {
+    fn feed(&mut self, event: ScheduleEvent) -> Vec<ScheduleAction> {
         let step = self.machine.step(self.now, event);
         self.wake = step.wake;
         for action in &step.actions {
             match action {
-                Action::Start(start) => {
+                ScheduleAction::Start(start) => {
                     self.starts.push(*start);
                     self.playing.push((*start, start.at + self.length));
                 }
-                Action::Queue => {}
-                Action::FollowClock(back) => self.followed.push(*back),
-                Action::Skip { reason, count } => self.skipped.push((*reason, *count)),
-                Action::NextRun(at) => self.told.push(*at),
+                ScheduleAction::Queue => {}
+                ScheduleAction::FollowClock(back) => self.followed.push(*back),
+                ScheduleAction::Skip { reason, count } => self.skipped.push((*reason, *count)),
+                ScheduleAction::NextRun(at) => self.told.push(*at),
             }
         }
         step.actions
@@ -85,10 +85,10 @@ impl Bench {
             self.playing = playing;
             let over: Vec<(StartRun, Monotonic)> = over;
             for (start, _) in &over {
-                self.feed(Event::LoadEnded(start.run));
-                self.feed(Event::RunEnded(start.run));
+                self.feed(ScheduleEvent::LoadEnded(start.run));
+                self.feed(ScheduleEvent::RunEnded(start.run));
             }
-            self.feed(Event::Time);
+            self.feed(ScheduleEvent::Time);
             if next >= until {
                 return;
             }
@@ -150,7 +150,7 @@ const START: &str = "2026-11-20T10:00:00.5Z";
 fn a_step_at_the_same_instant_decides_nothing_again() {
     let mut bench = Bench::new(&cron("* * * * *", "UTC"), START, Duration::from_secs(1), true);
     bench.pass(Duration::from_secs(100));
-    assert_eq!(bench.feed(Event::Time), []);
+    assert_eq!(bench.feed(ScheduleEvent::Time), []);
     assert_eq!(bench.starts.len(), 1);
 }
 
@@ -159,20 +159,20 @@ fn a_triggered_run_takes_part_in_overlap_and_not_in_windows() {
     let mut closed = cron("* * * * *", "UTC");
     closed.windows = vec![Window { days: Weekdays::ALL, from: time(3, 0, 0, 0), to: time(4, 0, 0, 0) }];
     let mut bench = Bench::new(&closed, START, Duration::from_secs(30), false);
-    assert!(matches!(bench.trigger()[..], [Action::Start(_)]));
-    let skip = Action::Skip { reason: SkippedRun::Overlap, count: 1 };
+    assert!(matches!(bench.trigger()[..], [ScheduleAction::Start(_)]));
+    let skip = ScheduleAction::Skip { reason: SkippedRun::Overlap, count: 1 };
     assert_eq!(bench.trigger(), [skip]);
     bench.pass(Duration::from_secs(31));
-    assert!(matches!(bench.trigger()[..], [Action::Start(_)]));
+    assert!(matches!(bench.trigger()[..], [ScheduleAction::Start(_)]));
 }
 
 #[test]
 fn a_run_that_cannot_start_is_not_in_the_way() {
     let mut bench = Bench::new(&cron("* * * * *", "UTC"), START, Duration::from_mins(10), true);
     let actions = bench.trigger();
-    let [Action::Start(start)] = actions[..] else { panic!("{actions:?}") };
-    bench.feed(Event::NotStarted(start.run));
-    assert!(matches!(bench.trigger()[..], [Action::Start(_)]));
+    let [ScheduleAction::Start(start)] = actions[..] else { panic!("{actions:?}") };
+    bench.feed(ScheduleEvent::NotStarted(start.run));
+    assert!(matches!(bench.trigger()[..], [ScheduleAction::Start(_)]));
 }
 
 #[test]
@@ -194,7 +194,7 @@ fn a_run_triggered_beside_gridless_stages_is_not_lost() {
     let gridless = schedule(Trigger::Continuous, "UTC", Overlap::Queue);
     let mut bench = Bench::new(&gridless, START, Duration::from_secs(10), false);
     bench.pass(Duration::from_secs(1));
-    assert_eq!(bench.trigger(), [Action::Queue]);
+    assert_eq!(bench.trigger(), [ScheduleAction::Queue]);
     bench.pass(Duration::from_secs(10));
     assert_eq!(bench.starts.len(), 2);
     assert_eq!((bench.waiting(), bench.all_skipped()), (0, 0));

@@ -4,7 +4,7 @@
 use super::*;
 use crate::cpu_pool::CpuPool;
 use crate::server::tests::views::views;
-use crate::server::{Current, Readiness, Server, Views};
+use crate::server::{BoundServer, Current, Readiness, Views};
 use std::net::Ipv4Addr;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::task::JoinHandle;
@@ -26,7 +26,7 @@ async fn serve(max: usize) -> Serving {
 async fn serve_with(max: usize, change: impl FnOnce(&mut Views)) -> Serving {
     let (mut views, parts) = views();
     change(&mut views);
-    let server = Server::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await.unwrap();
+    let server = BoundServer::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await.unwrap();
     let (stop, now) = (CancellationToken::new(), CancellationToken::new());
     let address = server.address();
     let task = tokio::spawn(server.serve(views, max, stop.clone(), now.clone()));

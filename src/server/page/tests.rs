@@ -3,8 +3,8 @@
 use super::*;
 use crate::event::{Failure, Outcome, RunResult, RunSummary, Verdict};
 use crate::fact::Sink;
-use crate::server::{Introduction, Notice, Phase, Readiness, Suggestion};
-use crate::state::{History, Recent};
+use crate::server::{Introduction, LifecyclePhase, Notice, Readiness, Suggestion};
+use crate::state::{HistoryRecorder, Recent};
 use crate::testing::{play, rag_plan, run, small_plan, step_place, travel};
 use std::time::Duration;
 
@@ -23,17 +23,18 @@ impl Fixture {
     }
 
     fn of(plan: &crate::plan::Plan) -> Self {
-        let (recent, history, notice) = (Recent::new(plan), History::new(plan), Notice::default());
+        let (recent, history, notice) = (Recent::new(plan), HistoryRecorder::new(plan), Notice::default());
         let readiness = Readiness::default();
-        readiness.set(Phase::Ready);
-        let about = About {
+        readiness.set(LifecyclePhase::Ready);
+        let about = AgentIdentity {
             id: HOSTILE.to_owned(),
             location: HOSTILE.to_owned(),
             version: "0",
             currency: "usd".to_owned(),
             notice: notice.clone(),
         };
-        let sinks: Vec<Arc<dyn Sink>> = vec![Arc::<Recent>::clone(&recent), Arc::<History>::clone(&history)];
+        let sinks: Vec<Arc<dyn Sink>> =
+            vec![Arc::<Recent>::clone(&recent), Arc::<HistoryRecorder>::clone(&history)];
         let (mut views, _) = crate::server::tests::views::views();
         (views.recent, views.history, views.readiness) = (recent, history, readiness);
         views.about = Arc::new(about);

@@ -2,9 +2,10 @@
 
 use crate::event::Ledger;
 use crate::server::{
-    About, Answers, Command, ConfigStatus, Current, LastProbes, Notice, Readiness, Views, WAITING,
+    AgentIdentity, AnswerLimiter, ConfigStatus, ControlCommand, Current, LastProbes, Notice, Readiness,
+    Views, WAITING,
 };
-use crate::state::{BudgetLedger, History, Recent, Time};
+use crate::state::{BudgetLedger, HistoryRecorder, Recent, Time};
 use crate::telemetry::{Exposition, Store};
 use crate::testing::small_plan;
 use axum::http::StatusCode;
@@ -17,7 +18,7 @@ use tokio::sync::{mpsc, watch};
 /// The other ends of the channels in the views.
 pub(in crate::server) struct Parts {
     pub(in crate::server) current: watch::Sender<Current>,
-    pub(in crate::server) commands: mpsc::Receiver<Command>,
+    pub(in crate::server) commands: mpsc::Receiver<ControlCommand>,
 }
 
 /// The views, and the handles that update them.
@@ -40,7 +41,7 @@ pub(in crate::server) fn views() -> (Views, Parts) {
     });
     let (sender, commands) = mpsc::channel(WAITING);
     let ledger: Arc<dyn Ledger> = Arc::new(BudgetLedger::new(&plan, Arc::new(jiff::Timestamp::now)));
-    let about = About {
+    let about = AgentIdentity {
         id: "probe-1".to_owned(),
         location: String::new(),
         version: "0",
@@ -51,12 +52,12 @@ pub(in crate::server) fn views() -> (Views, Parts) {
         current: shown,
         commands: sender,
         recent: Recent::new(&plan),
-        history: History::new(&plan),
+        history: HistoryRecorder::new(&plan),
         keeper: None,
         ledger,
         access: Arc::default(),
-        scrapes: Answers::default(),
-        pages: Answers::default(),
+        scrapes: AnswerLimiter::default(),
+        pages: AnswerLimiter::default(),
         probes: LastProbes::default(),
         events: Arc::default(),
         readiness: Readiness::default(),

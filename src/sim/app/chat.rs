@@ -12,10 +12,10 @@ use serde_json::{Value, json};
 use super::reply::{Reply, To};
 use super::{AppPath, document, framing, read, user};
 use crate::sim::answer::generate;
-use crate::sim::dialect::{Read, Refusal, Service};
+use crate::sim::dialect::{ParsedRequest, Refusal, Service};
 use crate::sim::exchange;
 use crate::sim::generation::{Ask, Turn};
-use crate::sim::shared::Shared;
+use crate::sim::shared::SimShared;
 use crate::sim::text;
 use crate::sim::wire::Framing;
 
@@ -27,7 +27,7 @@ const NO_SESSION: Refusal = Refusal::NotFound("There is no such session.");
 
 /// The body of a request; unknown fields are accepted.
 #[derive(Debug, Deserialize)]
-struct Message {
+struct ChatRequest {
     content: String,
     #[serde(default = "yes")]
     include_history: bool,
@@ -38,7 +38,7 @@ struct Message {
 }
 
 /// Creates a session.
-pub(super) async fn create(State(shared): State<Arc<Shared>>, request: Request) -> Response {
+pub(super) async fn create(State(shared): State<Arc<SimShared>>, request: Request) -> Response {
     exchange::receive(shared, &NEW_SESSION, request, async move |exchange, _, _| {
         let effects = match exchange.begin(None).await {
             Ok(effects) => effects,
@@ -56,7 +56,7 @@ pub(super) async fn create(State(shared): State<Arc<Shared>>, request: Request) 
 
 /// Shows a session.
 pub(super) async fn show(
-    State(shared): State<Arc<Shared>>,
+    State(shared): State<Arc<SimShared>>,
     Path(id): Path<String>,
     request: Request,
 ) -> Response {
@@ -80,7 +80,7 @@ pub(super) async fn show(
 
 /// Answers a message of a session.
 pub(super) async fn message(
-    State(shared): State<Arc<Shared>>,
+    State(shared): State<Arc<SimShared>>,
     Path(session): Path<String>,
     request: Request,
 ) -> Response {
@@ -91,7 +91,7 @@ pub(super) async fn message(
         };
         let asked = user(&exchange, &effects).and_then(|user| {
             let turns = exchange.shared.app.sessions.turns(&session, user).ok_or(NO_SESSION)?;
-            let message: Message = read(body)?;
+            let message: ChatRequest = read(body)?;
             let framing = framing(&message.stream, &exchange.headers)?;
             message.asked(&exchange.shared, &exchange.id, (session, turns), framing)
         });
@@ -103,15 +103,15 @@ pub(super) async fn message(
     .await
 }
 
-impl Message {
+impl ChatRequest {
     /// The prompt: the system message, the earlier turns, and the message.
     fn asked(
         self,
-        shared: &Shared,
+        shared: &SimShared,
         id: &str,
         (session, said): (String, Vec<Turn>),
         framing: Option<Framing>,
-    ) -> Result<Read, Refusal> {
+    ) -> Result<ParsedRequest, Refusal> {
         if self.content.trim().is_empty() {
             return Err(Refusal::Invalid("content must not be empty".to_owned()));
         }
@@ -140,7 +140,7 @@ impl Message {
             ..Ask::default()
         };
         let to = To::Message { app: Arc::clone(&shared.app), session, content: self.content };
-        Ok(Read {
+        Ok(ParsedRequest {
             ask,
             answer: Box::new(Reply { id: format!("msg_{id}"), to }),
             framing: framing.unwrap_or(Framing::Sse),

@@ -32,7 +32,7 @@ pub(super) struct Document {
 
 /// A document that matches a question, and its score from 0 to 1.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Found<'a> {
+pub(super) struct ScoredDocument<'a> {
     pub(super) document: &'a Document,
     pub(super) score: f64,
 }
@@ -46,11 +46,17 @@ impl Library {
     /// The `most` best matching documents, best first, among those that match `filters`: each filter is a field
     /// (`source`, `language`) with its value, or with several values of which one has to match. Other fields match no
     /// document.
-    pub(super) fn search(&self, query: &str, most: usize, filters: &Map<String, Value>) -> Vec<Found<'_>> {
+    pub(super) fn search(
+        &self,
+        query: &str,
+        most: usize,
+        filters: &Map<String, Value>,
+    ) -> Vec<ScoredDocument<'_>> {
         let asked = words(query);
         let wanted = self.documents.iter().filter(|document| document.has(filters));
-        let mut found: Vec<Found<'_>> =
-            wanted.map(|document| Found { document, score: document.score(query, &asked) }).collect();
+        let mut found: Vec<ScoredDocument<'_>> = wanted
+            .map(|document| ScoredDocument { document, score: document.score(query, &asked) })
+            .collect();
         found.sort_by(|a, b| b.score.total_cmp(&a.score));
         found.truncate(most);
         found

@@ -12,7 +12,7 @@ use serde_json::json;
 use super::{AppPath, accounts, document, read};
 use crate::sim::dialect::{Refusal, Service};
 use crate::sim::exchange;
-use crate::sim::shared::Shared;
+use crate::sim::shared::SimShared;
 
 static LOGIN: AppPath = AppPath(Service::Login);
 
@@ -24,7 +24,7 @@ struct Login {
 }
 
 /// Logs in.
-pub(super) async fn login(State(shared): State<Arc<Shared>>, request: Request) -> Response {
+pub(super) async fn login(State(shared): State<Arc<SimShared>>, request: Request) -> Response {
     exchange::receive(shared, &LOGIN, request, async move |exchange, _, body| {
         let effects = match exchange.begin(None).await {
             Ok(effects) => effects,

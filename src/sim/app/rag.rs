@@ -9,15 +9,15 @@ use axum::response::Response;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::library::Found;
+use super::library::ScoredDocument;
 use super::reply::{Reply, To};
 use super::{AppPath, framing, read, user};
 use crate::sim::answer::generate;
-use crate::sim::dialect::{Read, Refusal, Service};
+use crate::sim::dialect::{ParsedRequest, Refusal, Service};
 use crate::sim::effects::Effects;
 use crate::sim::exchange::{self, Exchange};
 use crate::sim::generation::{Ask, Turn};
-use crate::sim::shared::Shared;
+use crate::sim::shared::SimShared;
 use crate::sim::wire::Framing;
 
 static RAG: AppPath = AppPath(Service::Rag);
@@ -42,7 +42,7 @@ struct Question {
 }
 
 /// Answers a question.
-pub(super) async fn query(State(shared): State<Arc<Shared>>, request: Request) -> Response {
+pub(super) async fn query(State(shared): State<Arc<SimShared>>, request: Request) -> Response {
     exchange::receive(shared, &RAG, request, async move |exchange, _, body| {
         let effects = match exchange.begin(exchange.shared.options.models.first().cloned()).await {
             Ok(effects) => effects,
@@ -60,7 +60,7 @@ pub(super) async fn query(State(shared): State<Arc<Shared>>, request: Request) -
 
 impl Question {
     /// The prompt: the documents and the question.
-    fn asked(self, exchange: &Exchange, effects: &Effects) -> Result<Read, Refusal> {
+    fn asked(self, exchange: &Exchange, effects: &Effects) -> Result<ParsedRequest, Refusal> {
         if self.query.trim().is_empty() {
             return Err(Refusal::Invalid("query must not be empty".to_owned()));
         }
@@ -87,7 +87,7 @@ impl Question {
         };
         let citations = self.return_citations.then(|| found.iter().map(citation).collect());
         let reply = Reply { id: format!("rag_{}", exchange.id), to: To::Question { citations } };
-        Ok(Read {
+        Ok(ParsedRequest {
             ask,
             answer: Box::new(reply),
             framing: framing.unwrap_or(Framing::Sse),
@@ -96,9 +96,9 @@ impl Question {
     }
 }
 
-fn prompt(found: &[Found<'_>], query: &str) -> String {
+fn prompt(found: &[ScoredDocument<'_>], query: &str) -> String {
     let mut prompt = String::new();
-    for Found { document, .. } in found {
+    for ScoredDocument { document, .. } in found {
         // Writing to a string cannot fail.
         let _ = writeln!(prompt, "[{}] {}: {}", document.id, document.title, document.text);
     }
@@ -106,7 +106,7 @@ fn prompt(found: &[Found<'_>], query: &str) -> String {
     prompt
 }
 
-fn citation(found: &Found<'_>) -> Value {
+fn citation(found: &ScoredDocument<'_>) -> Value {
     let score = (found.score * 1e3).round() / 1e3;
     json!({"id": found.document.id, "title": found.document.title, "score": score})
 }

@@ -24,11 +24,11 @@ pub(super) struct Sessions {
     seed: u64,
     most: usize,
     lifetime: Duration,
-    state: Mutex<State>,
+    state: Mutex<SessionStore>,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct SessionStore {
     made: u64,
     by_id: HashMap<String, Session>,
     /// Session ids, oldest first.
@@ -81,7 +81,7 @@ impl Sessions {
     /// Appends a question and its answer, if the session still exists.
     pub(super) fn keep(&self, id: &str, question: &str, answer: &str) {
         self.with(|state| {
-            let State { by_id, bytes, .. } = state;
+            let SessionStore { by_id, bytes, .. } = state;
             let Some(session) = by_id.get_mut(id) else { return };
             *bytes -= session.bytes;
             for (role, text) in [("user", question), ("assistant", answer)] {
@@ -97,12 +97,12 @@ impl Sessions {
         });
     }
 
-    fn with<T>(&self, work: impl FnOnce(&mut State) -> T) -> T {
+    fn with<T>(&self, work: impl FnOnce(&mut SessionStore) -> T) -> T {
         work(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
-impl State {
+impl SessionStore {
     fn oldest(&self) -> Option<&Session> {
         self.by_id.get(self.order.front()?)
     }

@@ -1,7 +1,7 @@
 //! Tracks whether reservations have been recorded in the state file.
 
 use super::{Amounts, BudgetLedger};
-use crate::event::Scope;
+use crate::event::BudgetScope;
 use crate::vocabulary::Period;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -17,7 +17,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// A budget in the state file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SavedBudget {
-    pub(in crate::state) scope: Scope,
+    pub(in crate::state) scope: BudgetScope,
     pub(in crate::state) period: Period,
     pub(in crate::state) timezone: TimeZone,
     /// When the period began.
@@ -27,7 +27,7 @@ pub struct SavedBudget {
 
 /// All budgets at one point in time.
 #[derive(Debug)]
-pub(in crate::state) struct Snapshot {
+pub(in crate::state) struct BudgetSnapshot {
     pub(in crate::state) budgets: Vec<SavedBudget>,
     /// The number of the last reservation included.
     pub(in crate::state) reservations: u64,
@@ -36,10 +36,10 @@ pub(in crate::state) struct Snapshot {
 /// What is known about the keeper of the state file, if there is one.
 #[derive(Default)]
 pub(super) struct Recording {
-    keeper: OnceLock<Keeper>,
+    keeper: OnceLock<SnapshotNotifier>,
 }
 
-struct Keeper {
+struct SnapshotNotifier {
     wake: Box<dyn Fn() + Send + Sync>,
     /// Whether something has changed since the last snapshot.
     dirty: AtomicBool,
@@ -82,7 +82,7 @@ impl BudgetLedger {
     /// Lets a keeper record what is spent from now on. `wake` is called, from any thread, when there is
     /// something to record; it must neither block nor do I/O. If there already is a keeper, it stays.
     pub(in crate::state) fn record_with(self: &Arc<Self>, wake: impl Fn() + Send + Sync + 'static) {
-        let keeper = Keeper {
+        let keeper = SnapshotNotifier {
             wake: Box::new(wake),
             dirty: AtomicBool::new(true),
             reached: watch::Sender::new(0),
@@ -94,12 +94,12 @@ impl BudgetLedger {
 
     /// Returns what has to be recorded, if anything has changed since the last snapshot or if that one was
     /// not recorded.
-    pub(in crate::state) fn unrecorded(&self) -> Option<Snapshot> {
+    pub(in crate::state) fn unrecorded(&self) -> Option<BudgetSnapshot> {
         let keeper = self.recording.keeper.get()?;
         keeper.dirty.swap(false, Ordering::AcqRel).then(|| self.snapshot())
     }
 
-    fn snapshot(&self) -> Snapshot {
+    fn snapshot(&self) -> BudgetSnapshot {
         let books = self.books();
         let budgets = books.all.iter().map(|book| SavedBudget {
             scope: book.scope.clone(),
@@ -108,7 +108,7 @@ impl BudgetLedger {
             start: book.period,
             spent: book.spent,
         });
-        Snapshot { budgets: budgets.collect(), reservations: books.reservations }
+        BudgetSnapshot { budgets: budgets.collect(), reservations: books.reservations }
     }
 
     /// Called when a snapshot has been recorded.

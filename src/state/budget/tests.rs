@@ -17,7 +17,7 @@ impl Hands {
         *self.0.lock().unwrap() = text.parse().unwrap();
     }
 
-    fn wall(&self) -> Wall {
+    fn wall(&self) -> WallClock {
         let hands = self.clone();
         Arc::new(move || *hands.0.lock().unwrap())
     }
@@ -67,19 +67,19 @@ fn spent(ledger: &BudgetLedger) -> Vec<String> {
 fn each_unit_and_scope_has_its_limit() {
     let hands = Hands::at("2026-11-20T10:00:00Z");
     let cases = [
-        (budget(Some(1), None, None), Unit::Requests),
-        (budget(None, Some(150), None), Unit::Tokens),
-        (budget(None, None, Some(0.3)), Unit::Cost),
+        (budget(Some(1), None, None), BudgetUnit::Requests),
+        (budget(None, Some(150), None), BudgetUnit::Tokens),
+        (budget(None, None, Some(0.3)), BudgetUnit::Cost),
     ];
     for (budget, unit) in cases {
-        for scope in [Scope::Agent, Scope::Profile(chat())] {
-            let agent = (scope == Scope::Agent).then(|| budget.clone());
-            let profile = (scope != Scope::Agent).then(|| budget.clone());
+        for scope in [BudgetScope::Agent, BudgetScope::Profile(chat())] {
+            let agent = (scope == BudgetScope::Agent).then(|| budget.clone());
+            let profile = (scope != BudgetScope::Agent).then(|| budget.clone());
             let ledger = ledger(agent, profile, &hands);
             let _held = reserve(&ledger, spend(1, 100, 0.2)).unwrap();
             let refused = reserve(&ledger, spend(1, 100, 0.2)).unwrap_err();
             let until = "2026-11-21T00:00:00[UTC]".parse().unwrap();
-            assert_eq!(refused, Exhausted { scope, unit, why: Refusal::Spent, until });
+            assert_eq!(refused, Exhausted { scope, unit, why: BudgetRefusal::Spent, until });
         }
     }
 }
@@ -174,7 +174,7 @@ fn a_margin_has_to_fit_as_well_and_is_part_of_the_hold() {
         (spend(1, 70, 0.0), vec!["profile/chat tokens 70/100".to_owned()])
     );
     let refused = ledger.reserve(&pair("chat"), spend(1, 20, 0.0), spend(0, 11, 0.0)).unwrap_err();
-    assert_eq!(refused.why, Refusal::Margin);
+    assert_eq!(refused.why, BudgetRefusal::Margin);
     assert_eq!(ledger.held_back(&pair("chat")), None, "it only waits for the requests in flight");
     ledger.settle(held, spend(1, 60, 0.0));
     let _fits = ledger.reserve(&pair("chat"), spend(1, 20, 0.0), spend(0, 11, 0.0)).unwrap();

@@ -1,6 +1,6 @@
 //! Budgets in the state file.
 
-use crate::event::Scope;
+use crate::event::BudgetScope;
 use crate::state::budget::{Amounts, SavedBudget};
 use crate::vocabulary::Period;
 use jiff::Timestamp;
@@ -24,8 +24,8 @@ fn budget(row: &Row<'_>) -> rusqlite::Result<Option<SavedBudget>> {
     let amount = |column: usize| text(column).map(|digits| digits.parse::<u128>().ok());
     let label = text(0)?;
     let scope = match label.strip_prefix("profile/") {
-        Some(name) => Scope::Profile(name.into()),
-        None if label == AGENT => Scope::Agent,
+        Some(name) => BudgetScope::Profile(name.into()),
+        None if label == AGENT => BudgetScope::Agent,
         None => return Ok(None),
     };
     let period = Period::ALL.iter().copied().find(|period| Ok(period.name()) == text(1).as_deref());

@@ -1,6 +1,6 @@
 //! Limits on the size and age of the data in the state file.
 
-use super::Kept;
+use super::RetentionLimits;
 use rusqlite::Connection;
 
 const MINUTE_MS: i64 = 60_000;
@@ -8,7 +8,7 @@ const MINUTE_MS: i64 = 60_000;
 /// When the file is too large, one part in this many is removed at a time.
 const PARTS: i64 = 10;
 
-pub(super) fn prune(db: &mut Connection, kept: Kept, now: i64) -> rusqlite::Result<u64> {
+pub(super) fn prune(db: &mut Connection, kept: RetentionLimits, now: i64) -> rusqlite::Result<u64> {
     let retention = i64::try_from(kept.retention.as_millis()).unwrap_or(i64::MAX);
     let oldest = now.saturating_sub(retention);
     db.execute("DELETE FROM runs WHERE ended_ms < ?", [oldest])?;

@@ -1,7 +1,7 @@
 //! What is written is read back by the next process, and what cannot be read is reported.
 
 use super::*;
-use crate::event::{Pair, RunRef, RunResult, RunSummary, Scope};
+use crate::event::{BudgetScope, Pair, RunRef, RunResult, RunSummary};
 use crate::state::budget::Amounts;
 use crate::tally::RunTally;
 use crate::vocabulary::Period;
@@ -9,13 +9,13 @@ use jiff::tz::TimeZone;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-const KEPT: Kept = Kept { retention: Duration::from_hours(24), max_bytes: 1 << 20 };
+const KEPT: RetentionLimits = RetentionLimits { retention: Duration::from_hours(24), max_bytes: 1 << 20 };
 
 fn pair() -> Pair {
     Pair { profile: "chat".into(), target: "llama".into() }
 }
 
-fn budget(scope: Scope, cost: u128) -> SavedBudget {
+fn budget(scope: BudgetScope, cost: u128) -> SavedBudget {
     SavedBudget {
         scope,
         period: Period::Day,
@@ -59,16 +59,18 @@ fn from(minute: i64) -> WantedMinutes {
     WantedMinutes { from: minute, ..WantedMinutes::default() }
 }
 
-fn write(path: &Path, batch: &Batch) {
+fn write(path: &Path, batch: &WriteBatch) {
     StateFile::open(path, KEPT).unwrap().write(batch).unwrap();
 }
 
 #[test]
 fn what_is_written_is_read_by_the_next_process() {
     let dir = tempfile::tempdir().unwrap();
-    let budgets =
-        vec![budget(Scope::Agent, u128::from(u64::MAX) * 10), budget(Scope::Profile("chat".into()), 7)];
-    let batch = Batch {
+    let budgets = vec![
+        budget(BudgetScope::Agent, u128::from(u64::MAX) * 10),
+        budget(BudgetScope::Profile("chat".into()), 7),
+    ];
+    let batch = WriteBatch {
         budgets: Some(budgets.clone()),
         runs: vec![run(1, 1_000), run(2, 2_000)],
         minutes: vec![minute(5), minute(6)],
@@ -102,10 +104,10 @@ fn what_is_written_is_read_by_the_next_process() {
 #[test]
 fn parts_of_a_minute_are_added_up_and_budgets_that_are_gone_go() {
     let dir = tempfile::tempdir().unwrap();
-    let both = vec![budget(Scope::Agent, 1), budget(Scope::Profile("chat".into()), 1)];
-    write(dir.path(), &Batch { budgets: Some(both), runs: Vec::new(), minutes: vec![minute(5)] });
-    let one = vec![budget(Scope::Agent, 2)];
-    write(dir.path(), &Batch { budgets: Some(one.clone()), runs: Vec::new(), minutes: vec![minute(5)] });
+    let both = vec![budget(BudgetScope::Agent, 1), budget(BudgetScope::Profile("chat".into()), 1)];
+    write(dir.path(), &WriteBatch { budgets: Some(both), runs: Vec::new(), minutes: vec![minute(5)] });
+    let one = vec![budget(BudgetScope::Agent, 2)];
+    write(dir.path(), &WriteBatch { budgets: Some(one.clone()), runs: Vec::new(), minutes: vec![minute(5)] });
     let file = StateFile::open(dir.path(), KEPT).unwrap();
     assert_eq!(file.budgets().unwrap(), one);
     let minutes = file.minutes(&from(0)).unwrap();
@@ -127,15 +129,19 @@ fn what_is_old_goes_and_the_oldest_where_there_is_too_much() {
     let mut file = StateFile::open(dir.path(), KEPT).unwrap();
     let day = 24 * 60;
     let minutes = vec![minute(5), minute(day + 5), minute(day + 6)];
-    file.write(&Batch { budgets: None, runs: vec![run(1, 300), run(2, 90_000)], minutes }).unwrap();
+    file.write(&WriteBatch { budgets: None, runs: vec![run(1, 300), run(2, 90_000)], minutes }).unwrap();
     file.prune((day + 6) * 60_000).unwrap();
     let left: Vec<_> = file.minutes(&from(0)).unwrap().iter().map(|minute| minute.minute).collect();
     assert_eq!(left, [day + 5, day + 6]);
     assert_eq!(file.runs(10).unwrap().len(), 1);
     for hundred in 0..60 {
         let runs = (0..100).map(|n| run(n, 100_000 + hundred * 100 + n)).collect();
-        file.write(&Batch { budgets: Some(vec![budget(Scope::Agent, 9)]), runs, minutes: Vec::new() })
-            .unwrap();
+        file.write(&WriteBatch {
+            budgets: Some(vec![budget(BudgetScope::Agent, 9)]),
+            runs,
+            minutes: Vec::new(),
+        })
+        .unwrap();
     }
     let before = file.runs(usize::MAX).unwrap().len();
     let bytes = file.prune((day + 6) * 60_000).unwrap();
@@ -147,7 +153,7 @@ fn what_is_old_goes_and_the_oldest_where_there_is_too_much() {
         SystemTime::UNIX_EPOCH + Duration::from_secs(106_000 - 1),
         "the newest stays"
     );
-    assert_eq!(file.budgets().unwrap(), [budget(Scope::Agent, 9)], "budgets stay");
+    assert_eq!(file.budgets().unwrap(), [budget(BudgetScope::Agent, 9)], "budgets stay");
 }
 
 #[test]
@@ -161,7 +167,11 @@ fn a_file_that_is_damaged_foreign_or_newer_is_refused_and_says_what_to_do() {
 
     write(
         &at("cut"),
-        &Batch { budgets: None, runs: (0..200).map(|n| run(n, 1_000 + n)).collect(), minutes: Vec::new() },
+        &WriteBatch {
+            budgets: None,
+            runs: (0..200).map(|n| run(n, 1_000 + n)).collect(),
+            minutes: Vec::new(),
+        },
     );
     let mut bytes = std::fs::read(at("cut")).unwrap();
     let middle = bytes.len() / 2;
@@ -175,7 +185,7 @@ fn a_file_that_is_damaged_foreign_or_newer_is_refused_and_says_what_to_do() {
     assert!(matches!(said, StateError::Foreign(_)), "{said}");
     assert!(said.to_string().contains("another program"), "{said}");
 
-    write(&at("newer"), &Batch::default());
+    write(&at("newer"), &WriteBatch::default());
     Connection::open(at("newer")).unwrap().pragma_update(None, "user_version", 99).unwrap();
     let said = StateFile::open(&at("newer"), KEPT).unwrap_err();
     assert!(matches!(said, StateError::Newer { version: 99, known: schema::VERSION, .. }), "{said}");

@@ -1,6 +1,6 @@
 //! A short human-readable description of a profile's load.
 
-use crate::plan::{Arrivals, Bounds, Profile, Ramp, Scenario, Shape, Stage, Trigger};
+use crate::plan::{Arrivals, Profile, Ramp, Scenario, Shape, Stage, StageBounds, Trigger};
 use std::time::Duration;
 
 /// For example `every 20 s: 4 requests/s for 6 s in bursts`; warm-ups are left out.
@@ -61,7 +61,7 @@ fn ramp(ramp: Ramp) -> String {
     }
 }
 
-fn until(bounds: Bounds) -> String {
+fn until(bounds: StageBounds) -> String {
     let bounds = [
         bounds.time.map(|length| format!(" for {}", time(length))),
         bounds.requests.map(|n| format!(", {n} in all")),
@@ -101,7 +101,7 @@ mod tests {
             said(vec![requests(3)], Trigger::Manual),
             "when asked: 1 user who reads each answer, 3 in all"
         );
-        let bounds = Bounds { time: Some(Duration::from_mins(2)), requests: None };
+        let bounds = StageBounds { time: Some(Duration::from_mins(2)), requests: None };
         let mut some = users(1.0, Duration::ZERO, bounds);
         if let Shape::Users { users, .. } = &mut some.shape {
             users.to = 4.0;
@@ -118,7 +118,7 @@ mod tests {
 
     #[test]
     fn a_scenario_is_said_in_journeys() {
-        let bounds = Bounds { time: None, requests: Some(9) };
+        let bounds = StageBounds { time: None, requests: Some(9) };
         let stages = vec![users(4.0, Duration::ZERO, bounds), rate(0.5, 60)];
         assert_eq!(
             load(&rag_plan_of(stages).profiles[0]),

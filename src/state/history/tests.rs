@@ -6,7 +6,7 @@ use crate::testing::{answer, change_plan, offer, plan, play, profile, small_plan
 use std::time::Duration;
 
 struct Fixture {
-    history: Arc<History>,
+    history: Arc<HistoryRecorder>,
     sink: Arc<dyn Sink>,
     place: Arc<Place>,
 }
@@ -14,8 +14,8 @@ struct Fixture {
 impl Fixture {
     fn new() -> Self {
         let plan = small_plan();
-        let history = History::new(&plan);
-        let sink: Arc<dyn Sink> = Arc::<History>::clone(&history);
+        let history = HistoryRecorder::new(&plan);
+        let sink: Arc<dyn Sink> = Arc::<HistoryRecorder>::clone(&history);
         Self { history, sink, place: Arc::clone(&plan.pairs[0].places[1]) }
     }
 

@@ -1,9 +1,9 @@
 //! The history of a pair as shown to users.
 
-use super::{ALL, SLOT, SLOTS, Series, number};
+use super::{ALL, PairHistory, SLOT, SLOTS, number};
 use crate::plan::{Bound, Objective};
 use crate::state::Time;
-use crate::tally::{Judged, Sample, Tally, quantiles};
+use crate::tally::{JudgedCounts, Sample, Tally, quantiles};
 use serde::Serialize;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -44,9 +44,9 @@ pub struct SlotView {
     /// Output tokens.
     pub output_tokens: u64,
     /// In seconds; streamed answers only.
-    pub time_to_first_token_seconds: Option<Quantiles>,
+    pub time_to_first_token_seconds: Option<Percentiles>,
     /// In seconds, from the send to the end.
-    pub request_duration_seconds: Option<Quantiles>,
+    pub request_duration_seconds: Option<Percentiles>,
 }
 
 /// What ended in several slots combined.
@@ -63,11 +63,11 @@ pub struct WindowView {
     /// Output tokens per second of elapsed time, whether or not load was offered.
     pub output_tokens_per_second: f64,
     /// In seconds; streamed answers only.
-    pub time_to_first_token_seconds: Option<Quantiles>,
+    pub time_to_first_token_seconds: Option<Percentiles>,
     /// The longest gap of each answer, in seconds; streamed answers only.
-    pub longest_chunk_gap_seconds: Option<Quantiles>,
+    pub longest_chunk_gap_seconds: Option<Percentiles>,
     /// In seconds, from the send to the end.
-    pub request_duration_seconds: Option<Quantiles>,
+    pub request_duration_seconds: Option<Percentiles>,
     /// The objectives, in the order of the config.
     pub objectives: Vec<ObjectiveView>,
     /// Share of requests that met every objective; absent if there are none.
@@ -99,20 +99,20 @@ pub struct ObjectiveView {
 
 /// Percentiles.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct Quantiles {
+pub struct Percentiles {
     /// The median.
     pub p50: f64,
     /// The 95th percentile.
     pub p95: f64,
 }
 
-impl Quantiles {
+impl Percentiles {
     fn of<'a>(samples: impl Iterator<Item = &'a Sample>) -> Option<Self> {
         quantiles(samples, [0.5, 0.95]).map(|[p50, p95]| Self { p50, p95 })
     }
 }
 
-impl Series {
+impl PairHistory {
     pub(super) fn view(&self, began: SystemTime, elapsed: Duration) -> HistoryView {
         let present = number(elapsed);
         let first = (present + 1).saturating_sub(SLOTS);
@@ -137,8 +137,8 @@ impl Series {
             not_judged: tally.not_judged(),
             input_tokens: tally.spent.input_tokens(),
             output_tokens: tally.spent.output_tokens(),
-            time_to_first_token_seconds: Quantiles::of(std::iter::once(&tally.first_token)),
-            request_duration_seconds: Quantiles::of(std::iter::once(&tally.duration)),
+            time_to_first_token_seconds: Percentiles::of(std::iter::once(&tally.first_token)),
+            request_duration_seconds: Percentiles::of(std::iter::once(&tally.duration)),
         }
     }
 
@@ -149,7 +149,7 @@ impl Series {
         let seconds = elapsed.as_secs_f64() - (first * SLOT.as_secs()) as f64;
         let per_second = |n: u64| if seconds > 0.0 { n as f64 / seconds } else { 0.0 };
         let judged = |name: &str| {
-            let mut judged = Judged::default();
+            let mut judged = JudgedCounts::default();
             window().filter_map(|tally| tally.judged.get(name)).for_each(|of_slot| judged.add(*of_slot));
             judged
         };
@@ -160,16 +160,16 @@ impl Series {
             failed: sum(Tally::failed),
             requests_per_second: per_second(sum(|tally| tally.all_ended().measured)),
             output_tokens_per_second: per_second(sum(|tally| tally.spent.output_tokens())),
-            time_to_first_token_seconds: Quantiles::of(window().map(|tally| &tally.first_token)),
-            longest_chunk_gap_seconds: Quantiles::of(window().map(|tally| &tally.longest_gap)),
-            request_duration_seconds: Quantiles::of(window().map(|tally| &tally.duration)),
+            time_to_first_token_seconds: Percentiles::of(window().map(|tally| &tally.first_token)),
+            longest_chunk_gap_seconds: Percentiles::of(window().map(|tally| &tally.longest_gap)),
+            request_duration_seconds: Percentiles::of(window().map(|tally| &tally.duration)),
             objectives: objectives.collect(),
             goodput_ratio: judged(ALL).good_ratio(),
         }
     }
 }
 
-fn objective(slo: &Objective, judged: Judged) -> ObjectiveView {
+fn objective(slo: &Objective, judged: JudgedCounts) -> ObjectiveView {
     let (below, above) = match slo.bound {
         None => (None, None),
         Some(Bound::Below(bound)) => (Some(bound), None),

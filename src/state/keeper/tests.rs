@@ -2,17 +2,17 @@
 //! else.
 
 use super::*;
-use crate::event::{Failure, Ledger as _, Outcome, Refusal, Spend, Unit};
+use crate::event::{BudgetRefusal, BudgetUnit, Failure, Ledger as _, Outcome, Spend};
 use crate::plan::{Budget, Period, Plan};
 use crate::testing::{Build, offer, play};
 use futures_util::FutureExt as _;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-const KEPT: Kept = Kept { retention: Duration::from_hours(24), max_bytes: 1 << 20 };
+const KEPT: RetentionLimits = RetentionLimits { retention: Duration::from_hours(24), max_bytes: 1 << 20 };
 const NOW: &str = "2026-11-20T10:00:30Z";
 
-fn wall() -> Wall {
+fn wall() -> WallClock {
     let now: Timestamp = NOW.parse().unwrap();
     Arc::new(move || now)
 }
@@ -34,8 +34,8 @@ fn plan() -> Plan {
 
 struct Process {
     ledger: Arc<BudgetLedger>,
-    keeper: Arc<Keeper>,
-    written: mpsc::Receiver<Written>,
+    keeper: Arc<StateKeeper>,
+    written: mpsc::Receiver<WriteResult>,
     runs: Vec<SavedRun>,
 }
 
@@ -49,7 +49,7 @@ impl Process {
             // The test may have stopped listening.
             let _ = tell.send(written);
         };
-        let keeper = Keeper::start(restored, Arc::clone(&ledger), wall(), report).unwrap();
+        let keeper = StateKeeper::start(restored, Arc::clone(&ledger), wall(), report).unwrap();
         Self { ledger, keeper, written, runs }
     }
 
@@ -82,7 +82,7 @@ async fn what_was_spent_is_there_after_a_restart() {
     assert_eq!(second.spent(), [0.35, 2.0]);
     let _held = second.ledger.reserve(&chat(), Spend { cost: 0.65, ..REQUEST }, Spend::default()).unwrap();
     let refused = second.ledger.reserve(&chat(), REQUEST, Spend::default()).unwrap_err();
-    assert_eq!((refused.unit, refused.why), (Unit::Cost, Refusal::Spent));
+    assert_eq!((refused.unit, refused.why), (BudgetUnit::Cost, BudgetRefusal::Spent));
     second.stop();
 }
 
@@ -111,7 +111,7 @@ async fn runs_and_minutes_are_kept() {
     let process = Process::start(dir.path());
     let plan = plan();
     let place = &plan.pairs[0].places[0];
-    let sink: Arc<dyn Sink> = Arc::<Keeper>::clone(&process.keeper);
+    let sink: Arc<dyn Sink> = Arc::<StateKeeper>::clone(&process.keeper);
     play(&sink, place, Outcome::Ok, |_| {});
     play(&sink, place, Outcome::Failed(Failure::Reset), |_| {});
     offer(&sink, place, false).skip(crate::event::SkipReason::Budget);
@@ -150,9 +150,9 @@ async fn a_file_that_cannot_be_written_stops_money_and_nothing_else() {
     let blocked = dir.path().join("blocked");
     std::fs::write(blocked.join("file"), "").unwrap();
     let process = Process::start(&blocked.join("file/state.db"));
-    assert_eq!(process.written.recv().unwrap(), Written::Failed);
+    assert_eq!(process.written.recv().unwrap(), WriteResult::Failed);
     let refused = process.ledger.reserve(&chat(), REQUEST, Spend::default()).unwrap_err();
-    assert_eq!((refused.unit, refused.why), (Unit::Cost, Refusal::Unrecorded));
+    assert_eq!((refused.unit, refused.why), (BudgetUnit::Cost, BudgetRefusal::Unrecorded));
     assert!(refused.to_string().contains("on hold"), "{refused}");
     // Once the file can be written, money is spent again.
     std::fs::remove_file(blocked.join("file")).unwrap();
@@ -160,7 +160,7 @@ async fn a_file_that_cannot_be_written_stops_money_and_nothing_else() {
         if let Ok(hold) = process.ledger.reserve(&chat(), REQUEST, Spend::default()) {
             break hold;
         }
-        assert!(matches!(process.written.recv().unwrap(), Written::Failed | Written::Bytes(_)));
+        assert!(matches!(process.written.recv().unwrap(), WriteResult::Failed | WriteResult::Bytes(_)));
     };
     process.ledger.recorded(&hold).await;
     process.stop();
@@ -174,7 +174,7 @@ fn without_a_budget_there_is_nothing_to_wait_for() {
     plan.agent.budget = None;
     let ledger = Arc::new(BudgetLedger::new(&plan, wall()));
     let restored = Restored::open(dir.path(), KEPT).unwrap();
-    let keeper = Keeper::start(restored, Arc::clone(&ledger), wall(), |_| {}).unwrap();
+    let keeper = StateKeeper::start(restored, Arc::clone(&ledger), wall(), |_| {}).unwrap();
     for _ in 0..3 {
         let hold = ledger.reserve(&chat(), REQUEST, Spend::default()).unwrap();
         assert!(ledger.recorded(&hold).now_or_never().is_some());
@@ -193,7 +193,7 @@ fn an_end_that_could_not_be_written_is_told() {
 
 #[test]
 fn what_waits_is_bounded() {
-    let mut queue = Queue::default();
+    let mut queue = WriteQueue::default();
     let pair = Pair { profile: "chat".into(), target: "t".into() };
     for n in 0..=i64::try_from(WAITING).unwrap() + 5 {
         queue.turn_to(n);

@@ -1,7 +1,7 @@
 //! Requests, journeys, runs and pairs as shown to users: times as RFC 3339, durations in seconds, without
 //! secrets and without the content of requests or answers.
 
-use crate::event::{Journey, Outcome, Request, RunSummary, Source};
+use crate::event::{CountSource, Journey, Outcome, Request, RunSummary};
 use crate::state::Time;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -124,7 +124,11 @@ impl RequestView {
             stalls: request.stalls,
             input_tokens: request.observed.tokens.input.map(|count| count.n),
             output_tokens: request.observed.tokens.output.map(|count| count.n),
-            output_tokens_source: request.observed.tokens.output.map(|count| Source::label(count.source)),
+            output_tokens_source: request
+                .observed
+                .tokens
+                .output
+                .map(|count| CountSource::label(count.source)),
             cost: request.cost,
             finish_reason: request.observed.finish_reason.as_deref().map(shorten),
             failed_checks: request.failed_checks.clone(),
@@ -221,7 +225,7 @@ impl JourneyView {
 
 /// How the journeys of a pair ended, since the process began.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Journeys {
+pub struct JourneyCounts {
     /// Journeys that began and have not ended, including warm-up.
     pub open: u64,
     /// Journeys that were `ok`; excludes warm-up, as do the counts below.
@@ -232,7 +236,7 @@ pub struct Journeys {
     pub outcomes: BTreeMap<&'static str, u64>,
 }
 
-impl Journeys {
+impl JourneyCounts {
     pub(super) fn ended(&mut self, journey: &Journey) {
         self.open = self.open.saturating_sub(1);
         if journey.warm_up {
@@ -328,7 +332,7 @@ pub struct PairStatus {
     /// Requests of warm-ups that ended.
     pub warm_up_requests: u64,
     /// Its journeys; null without a scenario.
-    pub journeys: Option<Journeys>,
+    pub journeys: Option<JourneyCounts>,
     /// Runs that did not take place, by reason.
     pub skipped_runs: BTreeMap<&'static str, u64>,
     /// Runs whose last request has not ended.

@@ -2,7 +2,7 @@
 
 /// Formats that we write, in ascending order of preference.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Format {
+pub(super) enum ExpositionFormat {
     /// Prometheus text 0.0.4.
     Text,
     /// OpenMetrics 1.0, with exemplars.
@@ -11,7 +11,7 @@ pub(super) enum Format {
     Protobuf,
 }
 
-impl Format {
+impl ExpositionFormat {
     pub(super) const fn content_type(self) -> &'static str {
         match self {
             Self::Text => "text/plain; version=0.0.4; charset=utf-8",
@@ -23,9 +23,9 @@ impl Format {
 
 /// The acceptable format with the highest quality, and among equals the preferred one. A client that accepts none of
 /// ours (a browser's `text/html` with a wildcard does) gets text, as every exporter does it.
-pub(super) fn negotiate(accept: Option<&str>) -> Format {
-    let Some(accept) = accept else { return Format::Text };
-    let mut best = (0.0, Format::Text);
+pub(super) fn negotiate(accept: Option<&str>) -> ExpositionFormat {
+    let Some(accept) = accept else { return ExpositionFormat::Text };
+    let mut best = (0.0, ExpositionFormat::Text);
     for (quality, format) in accept.split(',').filter_map(media_range) {
         let better = quality > best.0;
         let preferred = (quality - best.0).abs() < f64::EPSILON && format > best.1;
@@ -37,7 +37,7 @@ pub(super) fn negotiate(accept: Option<&str>) -> Format {
 }
 
 /// Quality and format of one media range; `None` where we cannot write it.
-fn media_range(range: &str) -> Option<(f64, Format)> {
+fn media_range(range: &str) -> Option<(f64, ExpositionFormat)> {
     let mut parts = range.split(';').map(str::trim);
     let media = parts.next()?.to_ascii_lowercase();
     let (mut quality, mut version) = (1.0, None);
@@ -53,14 +53,14 @@ fn media_range(range: &str) -> Option<(f64, Format)> {
         }
     }
     let format = match (media.as_str(), version) {
-        ("application/openmetrics-text", None | Some("1.0.0")) => Format::OpenMetrics,
+        ("application/openmetrics-text", None | Some("1.0.0")) => ExpositionFormat::OpenMetrics,
         // A wildcard says nothing about what its sender understands: the plainest form.
-        ("text/plain", None | Some("0.0.4")) | ("text/*" | "*/*", _) => Format::Text,
+        ("text/plain", None | Some("0.0.4")) | ("text/*" | "*/*", _) => ExpositionFormat::Text,
         // The media type alone could be any message in any encoding.
         ("application/vnd.google.protobuf", _)
             if proto == Some("io.prometheus.client.MetricFamily") && encoding == Some("delimited") =>
         {
-            Format::Protobuf
+            ExpositionFormat::Protobuf
         }
         _ => return None,
     };
@@ -81,7 +81,7 @@ mod tests {
             "application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75,\
              text/plain;version=0.0.4;q=0.5,*/*;q=0.1",
         ] {
-            assert_eq!(negotiate(Some(accept)), Format::OpenMetrics);
+            assert_eq!(negotiate(Some(accept)), ExpositionFormat::OpenMetrics);
         }
     }
 
@@ -95,7 +95,7 @@ mod tests {
             "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited;q=0.7,\
              application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,text/plain;version=0.0.4;q=0.3",
         ] {
-            assert_eq!(negotiate(Some(accept)), Format::Protobuf);
+            assert_eq!(negotiate(Some(accept)), ExpositionFormat::Protobuf);
         }
     }
 
@@ -104,38 +104,47 @@ mod tests {
         const MEDIA: &str = "application/vnd.google.protobuf";
         const OURS: &str = "proto=io.prometheus.client.MetricFamily;encoding=delimited";
         for (parameters, format) in [
-            (OURS, Format::Protobuf),
-            ("encoding=\"delimited\"; proto=\"io.prometheus.client.MetricFamily\"; q=0.9", Format::Protobuf),
-            ("proto=io.prometheus.client.MetricFamily;encoding=text", Format::OpenMetrics),
-            ("proto=io.prometheus.client.MetricFamily", Format::OpenMetrics),
-            ("proto=another.Message;encoding=delimited", Format::OpenMetrics),
-            ("q=1", Format::OpenMetrics),
+            (OURS, ExpositionFormat::Protobuf),
+            (
+                "encoding=\"delimited\"; proto=\"io.prometheus.client.MetricFamily\"; q=0.9",
+                ExpositionFormat::Protobuf,
+            ),
+            ("proto=io.prometheus.client.MetricFamily;encoding=text", ExpositionFormat::OpenMetrics),
+            ("proto=io.prometheus.client.MetricFamily", ExpositionFormat::OpenMetrics),
+            ("proto=another.Message;encoding=delimited", ExpositionFormat::OpenMetrics),
+            ("q=1", ExpositionFormat::OpenMetrics),
         ] {
             let accept =
                 format!("application/openmetrics-text;q=0.5, {MEDIA};{parameters}, text/plain;q=0.1");
             assert_eq!(negotiate(Some(&accept)), format, "{parameters}");
         }
-        assert_eq!(negotiate(Some(&format!("{MEDIA};{OURS};q=0.2, text/plain;q=0.3"))), Format::Text);
-        assert_eq!(negotiate(Some(&format!("{MEDIA};{OURS};q=0"))), Format::Text);
-        assert_eq!(negotiate(Some(&format!("text/plain, {MEDIA};{OURS}"))), Format::Protobuf);
+        assert_eq!(
+            negotiate(Some(&format!("{MEDIA};{OURS};q=0.2, text/plain;q=0.3"))),
+            ExpositionFormat::Text
+        );
+        assert_eq!(negotiate(Some(&format!("{MEDIA};{OURS};q=0"))), ExpositionFormat::Text);
+        assert_eq!(negotiate(Some(&format!("text/plain, {MEDIA};{OURS}"))), ExpositionFormat::Protobuf);
     }
 
     #[test]
     fn quality_decides_and_zero_refuses() {
         let text = "application/openmetrics-text;q=0.2, text/plain;q=0.8";
-        assert_eq!(negotiate(Some(text)), Format::Text);
+        assert_eq!(negotiate(Some(text)), ExpositionFormat::Text);
         let equal = "text/plain, application/openmetrics-text";
-        assert_eq!(negotiate(Some(equal)), Format::OpenMetrics);
-        assert_eq!(negotiate(Some("application/openmetrics-text;q=0, */*")), Format::Text);
-        assert_eq!(negotiate(Some("application/openmetrics-text;q=0")), Format::Text);
-        assert_eq!(negotiate(Some("application/openmetrics-text;version=2.0.0, */*;q=0.1")), Format::Text);
+        assert_eq!(negotiate(Some(equal)), ExpositionFormat::OpenMetrics);
+        assert_eq!(negotiate(Some("application/openmetrics-text;q=0, */*")), ExpositionFormat::Text);
+        assert_eq!(negotiate(Some("application/openmetrics-text;q=0")), ExpositionFormat::Text);
+        assert_eq!(
+            negotiate(Some("application/openmetrics-text;version=2.0.0, */*;q=0.1")),
+            ExpositionFormat::Text
+        );
     }
 
     #[test]
     fn browsers_curl_and_nonsense_get_text() {
         for accept in [None, Some("*/*"), Some("text/html,*/*;q=0.8"), Some(""), Some(";;q=x,,=")] {
-            assert_eq!(negotiate(accept), Format::Text);
+            assert_eq!(negotiate(accept), ExpositionFormat::Text);
         }
-        assert_eq!(negotiate(Some("application/openmetrics-text;q=7")), Format::Text);
+        assert_eq!(negotiate(Some("application/openmetrics-text;q=7")), ExpositionFormat::Text);
     }
 }

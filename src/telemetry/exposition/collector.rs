@@ -1,9 +1,9 @@
 //! The store as a collector of the `prometheus` crate.
 
-use super::{Shown, label_pair, label_pairs, protobuf};
-use crate::catalogue::{Kind, Metric};
+use super::{MetricFilter, label_pair, label_pairs, protobuf};
+use crate::catalogue::{Metric, MetricKind};
 use crate::telemetry::native::Native;
-use crate::telemetry::store::{Held, Series, Store};
+use crate::telemetry::store::{Series, SeriesValue, Store};
 use crate::telemetry::value::HistogramSnapshot;
 use prometheus::core::{Collector, Desc};
 use prometheus::proto;
@@ -25,17 +25,21 @@ pub(super) enum Beyond {
 pub(super) struct StoreCollector {
     store: Arc<Store>,
     beyond: Beyond,
-    families: Vec<Family>,
+    families: Vec<CollectedFamily>,
 }
 
-struct Family {
+struct CollectedFamily {
     metric: Metric,
     desc: Desc,
 }
 
 impl StoreCollector {
     /// Fails if an agent label is not a legal label name.
-    pub(super) fn new(store: Arc<Store>, shown: &Shown, beyond: Beyond) -> Result<Self, prometheus::Error> {
+    pub(super) fn new(
+        store: Arc<Store>,
+        shown: &MetricFilter,
+        beyond: Beyond,
+    ) -> Result<Self, prometheus::Error> {
         let agent = store.agent_labels();
         let mut families = Vec::new();
         for metric in Metric::ALL.iter().copied().filter(|metric| shown.metric(*metric)) {
@@ -43,7 +47,7 @@ impl StoreCollector {
             let own = spec.keys().map(|key| key.name().to_owned());
             let labels = own.chain(agent.iter().map(|(name, _)| name.clone())).collect();
             let desc = Desc::new(spec.prometheus(), spec.help.to_owned(), labels, HashMap::new())?;
-            families.push(Family { metric, desc });
+            families.push(CollectedFamily { metric, desc });
         }
         Ok(Self { store, beyond, families })
     }
@@ -71,15 +75,15 @@ impl Collector for StoreCollector {
 }
 
 impl StoreCollector {
-    fn message(&self, family: &Family, metrics: Vec<proto::Metric>) -> proto::MetricFamily {
+    fn message(&self, family: &CollectedFamily, metrics: Vec<proto::Metric>) -> proto::MetricFamily {
         let spec = family.metric.spec();
         let mut message = proto::MetricFamily::default();
         message.set_name(family.desc.fq_name.clone());
         message.set_help(family.desc.help.clone());
         message.set_field_type(match spec.kind {
-            Kind::Counter => proto::MetricType::COUNTER,
-            Kind::Gauge => proto::MetricType::GAUGE,
-            Kind::Histogram(_) => proto::MetricType::HISTOGRAM,
+            MetricKind::Counter => proto::MetricType::COUNTER,
+            MetricKind::Gauge => proto::MetricType::GAUGE,
+            MetricKind::Histogram(_) => proto::MetricType::HISTOGRAM,
         });
         message.set_metric(metrics);
         if let Some(unit) = spec.unit.open_metrics().filter(|_| self.beyond != Beyond::Nothing) {
@@ -93,16 +97,16 @@ impl StoreCollector {
         pairs.extend(agent.iter().cloned());
         let mut message = proto::Metric::from_label(pairs);
         match (&series.value, metric.spec().kind) {
-            (Held::Histogram(reading, native), _) => {
+            (SeriesValue::Histogram(reading, native), _) => {
                 let native = native.as_ref().filter(|_| self.beyond == Beyond::ExemplarsAndNative);
                 message.set_histogram(histogram_message(reading, native, self.beyond));
             }
-            (Held::Number(value), Kind::Counter) => {
+            (SeriesValue::Number(value), MetricKind::Counter) => {
                 let mut counter = proto::Counter::default();
                 counter.set_value(*value);
                 message.set_counter(counter);
             }
-            (Held::Number(value), _) => {
+            (SeriesValue::Number(value), _) => {
                 let mut gauge = proto::Gauge::default();
                 gauge.set_value(*value);
                 message.set_gauge(gauge);

@@ -2,15 +2,15 @@
 //! (<https://github.com/prometheus/OpenMetrics/blob/v1.0.0/specification/OpenMetrics.md>). The `prometheus` crate
 //! does not write it.
 
-use super::Shown;
-use crate::catalogue::{Kind, Metric};
-use crate::telemetry::store::{Held, Series, Snapshot};
+use super::MetricFilter;
+use crate::catalogue::{Metric, MetricKind};
+use crate::telemetry::store::{Series, SeriesValue, Snapshot};
 use crate::telemetry::value::{Exemplar, HistogramSnapshot};
 use prometheus::proto::{MetricFamily, MetricType};
 use std::fmt::Write as _;
 
 /// The whole exposition.
-pub(super) fn render(snapshot: &Snapshot, shown: &Shown, process: &[MetricFamily]) -> String {
+pub(super) fn render(snapshot: &Snapshot, shown: &MetricFilter, process: &[MetricFamily]) -> String {
     let (mut out, mut agent) = (String::new(), String::new());
     let labels = snapshot.agent_labels.iter();
     write_labels(&mut agent, labels.map(|(name, value)| (name.as_str(), value.as_str())));
@@ -36,7 +36,7 @@ pub(super) fn render(snapshot: &Snapshot, shown: &Shown, process: &[MetricFamily
 fn name_of(metric: Metric) -> String {
     let name = metric.spec().prometheus();
     match metric.spec().kind {
-        Kind::Counter => name.trim_end_matches("_total").to_owned(),
+        MetricKind::Counter => name.trim_end_matches("_total").to_owned(),
         _ => name,
     }
 }
@@ -60,9 +60,9 @@ fn write_series(out: &mut String, metric: Metric, name: &str, series: &Series, a
     }
     labels.push_str(agent);
     match &series.value {
-        Held::Histogram(histogram, _) => write_histogram(out, name, &labels, histogram),
-        Held::Number(value) => {
-            let suffix = if matches!(metric.spec().kind, Kind::Counter) { "_total" } else { "" };
+        SeriesValue::Histogram(histogram, _) => write_histogram(out, name, &labels, histogram),
+        SeriesValue::Number(value) => {
+            let suffix = if matches!(metric.spec().kind, MetricKind::Counter) { "_total" } else { "" };
             write_sample(out, (name, suffix), &labels, *value);
             out.push('\n');
         }
@@ -75,7 +75,8 @@ fn write_histogram(out: &mut String, name: &str, labels: &str, reading: &Histogr
     for (slot, (bound, count)) in bounds.zip(&reading.counts).enumerate() {
         cumulative += count;
         let comma = if labels.is_empty() { "" } else { "," };
-        let _ = write!(out, "{name}_bucket{{{labels}{comma}le=\"{}\"}} {cumulative}", Number(bound));
+        let _ =
+            write!(out, "{name}_bucket{{{labels}{comma}le=\"{}\"}} {cumulative}", OpenMetricsFloat(bound));
         if let Some(exemplar) = reading.exemplars.get(slot).copied().flatten() {
             write_exemplar(out, &exemplar);
         }
@@ -92,7 +93,7 @@ fn write_exemplar(out: &mut String, exemplar: &Exemplar) {
     write_hex(out, &exemplar.trace_id);
     out.push_str("\",span_id=\"");
     write_hex(out, &exemplar.span_id);
-    let _ = write!(out, "\"}} {} {:.3}", Number(exemplar.value), exemplar.time);
+    let _ = write!(out, "\"}} {} {:.3}", OpenMetricsFloat(exemplar.value), exemplar.time);
 }
 
 fn write_hex(out: &mut String, bytes: &[u8]) {
@@ -125,7 +126,7 @@ fn write_sample(out: &mut String, (name, suffix): (&str, &str), labels: &str, va
     if !labels.is_empty() {
         let _ = write!(out, "{{{labels}}}");
     }
-    let _ = write!(out, " {}", Number(value));
+    let _ = write!(out, " {}", OpenMetricsFloat(value));
 }
 
 fn write_labels<'a>(out: &mut String, labels: impl Iterator<Item = (&'a str, &'a str)>) {
@@ -151,9 +152,9 @@ fn escape(out: &mut String, text: &str) {
 }
 
 /// A float in OpenMetrics' words: whole numbers have a fraction, so that `le` reads the same everywhere.
-struct Number(f64);
+struct OpenMetricsFloat(f64);
 
-impl std::fmt::Display for Number {
+impl std::fmt::Display for OpenMetricsFloat {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         if self.0.is_nan() {
             f.write_str("NaN")
@@ -180,7 +181,7 @@ mod tests {
             (f64::NAN, "NaN"),
         ];
         for (value, text) in cases {
-            assert_eq!(Number(value).to_string(), text);
+            assert_eq!(OpenMetricsFloat(value).to_string(), text);
         }
     }
 

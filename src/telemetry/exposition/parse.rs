@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Dialect {
+pub(super) enum ExpositionSyntax {
     /// Prometheus text 0.0.4.
     Text,
     /// OpenMetrics 1.0.
@@ -11,36 +11,36 @@ pub(super) enum Dialect {
 }
 
 #[derive(Debug, Default)]
-pub(super) struct Family {
+pub(super) struct ParsedFamily {
     pub(super) name: String,
     pub(super) kind: String,
     pub(super) unit: Option<String>,
     pub(super) help: String,
-    pub(super) samples: Vec<Sample>,
+    pub(super) samples: Vec<ParsedSample>,
 }
 
 #[derive(Clone, Debug)]
-pub(super) struct Sample {
+pub(super) struct ParsedSample {
     pub(super) name: String,
     pub(super) labels: BTreeMap<String, String>,
     pub(super) value: f64,
     pub(super) exemplar: Option<(BTreeMap<String, String>, f64, f64)>,
 }
 
-impl Sample {
+impl ParsedSample {
     fn without(&self, label: &str) -> BTreeMap<String, String> {
         self.labels.iter().filter(|(name, _)| *name != label).map(|(k, v)| (k.clone(), v.clone())).collect()
     }
 }
 
 /// Families in order; panics at the first violation.
-pub(super) fn families(input: &str, dialect: Dialect) -> Vec<Family> {
+pub(super) fn families(input: &str, dialect: ExpositionSyntax) -> Vec<ParsedFamily> {
     let body = match dialect {
-        Dialect::Text => input,
-        Dialect::Open => input.strip_suffix("# EOF\n").expect("OpenMetrics ends in # EOF"),
+        ExpositionSyntax::Text => input,
+        ExpositionSyntax::Open => input.strip_suffix("# EOF\n").expect("OpenMetrics ends in # EOF"),
     };
     assert!(body.ends_with('\n') && !body.contains('\r'), "every line ends in a line feed");
-    let mut families: Vec<Family> = Vec::new();
+    let mut families: Vec<ParsedFamily> = Vec::new();
     for line in body.trim_end_matches('\n').split('\n') {
         assert!(!line.is_empty(), "no empty lines");
         if let Some(comment) = line.strip_prefix("# ") {
@@ -60,12 +60,12 @@ pub(super) fn families(input: &str, dialect: Dialect) -> Vec<Family> {
     families
 }
 
-fn describe(families: &mut Vec<Family>, comment: &str, dialect: Dialect) {
+fn describe(families: &mut Vec<ParsedFamily>, comment: &str, dialect: ExpositionSyntax) {
     let (word, rest) = comment.split_once(' ').unwrap();
     let (name, text) = rest.split_once(' ').unwrap();
     assert!(is_name(name, true), "{name}");
     if families.last().is_none_or(|family| family.name != name) {
-        families.push(Family { name: name.to_owned(), ..Family::default() });
+        families.push(ParsedFamily { name: name.to_owned(), ..ParsedFamily::default() });
     }
     let family = families.last_mut().unwrap();
     assert!(family.samples.is_empty(), "descriptions come before samples");
@@ -76,10 +76,10 @@ fn describe(families: &mut Vec<Family>, comment: &str, dialect: Dialect) {
         }
         "HELP" => {
             assert!(family.help.is_empty());
-            family.help = unescape(text, dialect == Dialect::Open);
+            family.help = unescape(text, dialect == ExpositionSyntax::Open);
         }
         "UNIT" => {
-            assert_eq!(dialect, Dialect::Open);
+            assert_eq!(dialect, ExpositionSyntax::Open);
             assert!(name.ends_with(&format!("_{text}")), "{name} must end in {text}");
             family.unit = Some(text.to_owned());
         }
@@ -87,17 +87,17 @@ fn describe(families: &mut Vec<Family>, comment: &str, dialect: Dialect) {
     }
 }
 
-fn belongs(family: &Family, sample: &str, dialect: Dialect) -> bool {
+fn belongs(family: &ParsedFamily, sample: &str, dialect: ExpositionSyntax) -> bool {
     let Some(suffix) = sample.strip_prefix(&*family.name) else { return false };
     match (family.kind.as_str(), dialect) {
         ("histogram", _) => ["_bucket", "_count", "_sum"].contains(&suffix),
-        ("counter", Dialect::Open) => suffix == "_total",
-        ("counter", Dialect::Text) => suffix.is_empty() && sample.ends_with("_total"),
+        ("counter", ExpositionSyntax::Open) => suffix == "_total",
+        ("counter", ExpositionSyntax::Text) => suffix.is_empty() && sample.ends_with("_total"),
         _ => suffix.is_empty(),
     }
 }
 
-fn check(family: &Family, dialect: Dialect) {
+fn check(family: &ParsedFamily, dialect: ExpositionSyntax) {
     assert!(!family.kind.is_empty() && !family.help.is_empty(), "{} lacks a description", family.name);
     assert!(!family.samples.is_empty(), "{} has no samples", family.name);
     let mut seen = BTreeSet::new();
@@ -106,7 +106,7 @@ fn check(family: &Family, dialect: Dialect) {
         if family.kind == "counter" {
             assert!(sample.value >= 0.0, "{sample:?}");
         }
-        let may = dialect == Dialect::Open && sample.name.ends_with("_bucket");
+        let may = dialect == ExpositionSyntax::Open && sample.name.ends_with("_bucket");
         assert!(may || sample.exemplar.is_none(), "{sample:?} may have no exemplar");
     }
     if family.kind == "histogram" {
@@ -114,8 +114,8 @@ fn check(family: &Family, dialect: Dialect) {
     }
 }
 
-fn check_histogram(family: &Family, dialect: Dialect) {
-    let mut groups: Vec<(BTreeMap<String, String>, Vec<&Sample>)> = Vec::new();
+fn check_histogram(family: &ParsedFamily, dialect: ExpositionSyntax) {
+    let mut groups: Vec<(BTreeMap<String, String>, Vec<&ParsedSample>)> = Vec::new();
     for sample in &family.samples {
         let labels = sample.without("le");
         if groups.last().is_none_or(|(last, _)| *last != labels) {
@@ -139,7 +139,7 @@ fn check_histogram(family: &Family, dialect: Dialect) {
             let le = number(text);
             assert!(le > bound && bucket.value >= cumulative, "{bucket:?}");
             let fraction = text == "+Inf" || text.contains(['.', 'e']);
-            assert!(fraction || dialect == Dialect::Text, "le={text} is no float");
+            assert!(fraction || dialect == ExpositionSyntax::Text, "le={text} is no float");
             if let Some((_, value, _)) = bucket.exemplar {
                 assert!(value > bound && value <= le, "{bucket:?}");
             }
@@ -150,7 +150,7 @@ fn check_histogram(family: &Family, dialect: Dialect) {
     }
 }
 
-fn sample(line: &str, dialect: Dialect) -> Sample {
+fn sample(line: &str, dialect: ExpositionSyntax) -> ParsedSample {
     let end = line.find(['{', ' ']).unwrap();
     let (name, rest) = line.split_at(end);
     assert!(is_name(name, true), "{name}");
@@ -159,7 +159,7 @@ fn sample(line: &str, dialect: Dialect) -> Sample {
     let (value, exemplar) = match rest.split_once(" # ") {
         None => (rest, None),
         Some((value, exemplar)) => {
-            assert_eq!(dialect, Dialect::Open);
+            assert_eq!(dialect, ExpositionSyntax::Open);
             let (labels, rest) = label_set(exemplar);
             let length: usize = labels.iter().map(|(k, v)| k.chars().count() + v.chars().count()).sum();
             assert!(length <= 128, "{labels:?} is too long");
@@ -167,7 +167,7 @@ fn sample(line: &str, dialect: Dialect) -> Sample {
             (value, Some((labels, number(of), number(time))))
         }
     };
-    Sample { name: name.to_owned(), labels, value: number(value), exemplar }
+    ParsedSample { name: name.to_owned(), labels, value: number(value), exemplar }
 }
 
 /// A label set in braces, and what follows it.

@@ -16,7 +16,7 @@ const OPEN: &str = "process_open_fds";
 const PART: usize = 8192;
 
 /// What this process keeps for its metrics, whatever plan is in force.
-static KEPT: LazyLock<Kept> = LazyLock::new(|| Kept {
+static KEPT: LazyLock<CollectorState> = LazyLock::new(|| CollectorState {
     descriptors: openat(
         CWD,
         "/proc/self/fd",
@@ -28,7 +28,7 @@ static KEPT: LazyLock<Kept> = LazyLock::new(|| Kept {
     last: Mutex::default(),
 });
 
-struct Kept {
+struct CollectorState {
     /// The folder of the descriptors: listing it again takes no new one.
     descriptors: Option<Mutex<OwnedFd>>,
     /// What was collected last.
@@ -56,7 +56,7 @@ impl Collector for ProcessMetrics {
     }
 }
 
-impl Kept {
+impl CollectorState {
     /// With what could not be read as it was read last, and the present number of open descriptors.
     fn completed(&self, mut families: Vec<MetricFamily>) -> Vec<MetricFamily> {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);

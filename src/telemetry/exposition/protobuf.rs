@@ -39,7 +39,7 @@ struct Timestamp {
 }
 
 #[derive(Clone, PartialEq, Message)]
-struct Exemplar {
+struct ProtoExemplar {
     #[prost(message, repeated, tag = "1")]
     label: Vec<LabelPair>,
     #[prost(double, tag = "2")]
@@ -119,9 +119,9 @@ fn zigzag(n: i64) -> u64 {
     ((n << 1) ^ (n >> 63)).cast_unsigned()
 }
 
-fn message(exemplar: &value::Exemplar) -> Exemplar {
+fn message(exemplar: &value::Exemplar) -> ProtoExemplar {
     let label = |name: &str, id: &[u8]| LabelPair { name: name.to_owned(), value: hex(id) };
-    Exemplar {
+    ProtoExemplar {
         label: vec![label("trace_id", &exemplar.trace_id), label("span_id", &exemplar.span_id)],
         value: exemplar.value,
         timestamp: Some(timestamp(exemplar.time)),

@@ -1,13 +1,13 @@
 //! What a scraper reads, parsed back.
 
-use super::parse::{Dialect, Family, Sample, families};
+use super::parse::{ExpositionSyntax, ParsedFamily, ParsedSample, families};
 use super::*;
-use crate::event::{BudgetUse, Exhausted, Failure, Hold, Ledger, Outcome, Pair, Place, Spend, Unit};
-use crate::event::{ConnectionRecord, Limit, LimitKind, Scope};
+use crate::event::{BudgetScope, ConnectionRecord, Limit, LimitKind};
+use crate::event::{BudgetUnit, BudgetUse, Exhausted, Failure, Hold, Ledger, Outcome, Pair, Place, Spend};
 use crate::fact::{Fact, Sink};
 use crate::plan::Plan;
 use crate::testing::{
-    Seen, budget, change_plan, plan, play, profile, rag_plan, rag_plan_of, small_plan, stage,
+    ObservedCounts, budget, change_plan, plan, play, profile, rag_plan, rag_plan_of, small_plan, stage,
     while_requests_move,
 };
 use std::io::Write as _;
@@ -65,16 +65,16 @@ impl Fixture {
     }
 }
 
-fn samples(families: &[Family]) -> impl Iterator<Item = &Sample> {
+fn samples(families: &[ParsedFamily]) -> impl Iterator<Item = &ParsedSample> {
     families.iter().flat_map(|family| &family.samples)
 }
 
 #[test]
 fn both_formats_parse_and_say_the_same() {
     let fixture = Fixture::busy(&small_plan());
-    let text = families(&fixture.text(), Dialect::Text);
-    let open = families(&fixture.open(), Dialect::Open);
-    let read = |families: &[Family]| {
+    let text = families(&fixture.text(), ExpositionSyntax::Text);
+    let open = families(&fixture.open(), ExpositionSyntax::Open);
+    let read = |families: &[ParsedFamily]| {
         let ours = samples(families).filter(|sample| sample.name.starts_with("tokenbeat_"));
         let mut lines: Vec<String> = ours
             .map(|sample| {
@@ -89,7 +89,7 @@ fn both_formats_parse_and_say_the_same() {
         lines
     };
     assert_eq!(read(&text), read(&open));
-    let names = |families: &[Family]| -> BTreeSet<String> {
+    let names = |families: &[ParsedFamily]| -> BTreeSet<String> {
         families.iter().map(|family| family.name.trim_end_matches("_total").to_owned()).collect()
     };
     assert_eq!(names(&text), names(&open));
@@ -98,7 +98,9 @@ fn both_formats_parse_and_say_the_same() {
 #[test]
 fn every_series_carries_location_and_the_agents_labels() {
     let fixture = Fixture::busy(&small_plan());
-    for (body, dialect) in [(fixture.text(), Dialect::Text), (fixture.open(), Dialect::Open)] {
+    for (body, dialect) in
+        [(fixture.text(), ExpositionSyntax::Text), (fixture.open(), ExpositionSyntax::Open)]
+    {
         for sample in samples(&families(&body, dialect)) {
             assert_eq!(sample.labels["location"], "eu", "{sample:?}");
             assert_eq!(sample.labels["environment"], "prod", "{sample:?}");
@@ -109,7 +111,9 @@ fn every_series_carries_location_and_the_agents_labels() {
 #[test]
 fn label_values_survive_escaping() {
     let fixture = Fixture::busy(&small_plan());
-    for (body, dialect) in [(fixture.text(), Dialect::Text), (fixture.open(), Dialect::Open)] {
+    for (body, dialect) in
+        [(fixture.text(), ExpositionSyntax::Text), (fixture.open(), ExpositionSyntax::Open)]
+    {
         let families = families(&body, dialect);
         let info = families.iter().find(|family| family.name == "tokenbeat_target_info").unwrap();
         assert_eq!(info.samples[0].labels["server"], "uvicorn \"1\"\\\n");
@@ -119,7 +123,7 @@ fn label_values_survive_escaping() {
 #[test]
 fn open_metrics_has_units_and_exemplars() {
     let fixture = Fixture::busy(&small_plan());
-    let families = families(&fixture.open(), Dialect::Open);
+    let families = families(&fixture.open(), ExpositionSyntax::Open);
     let family = |name: &str| families.iter().find(|family| family.name == name).unwrap();
     let first_token = family("tokenbeat_time_to_first_token_seconds");
     assert_eq!(first_token.unit.as_deref(), Some("seconds"));
@@ -197,16 +201,16 @@ fn the_series_count_is_what_a_scrape_holds() {
     let chat = profile("chat", vec![stage("warm", true), stage("steady", false), stage("steady", false)]);
     let mut plan = plan(&["llama", "mistral"], vec![chat, quiet]);
     plan.agent.budget = Some(budget());
-    let spent = |scope: Scope, unit| BudgetUse {
+    let spent = |scope: BudgetScope, unit| BudgetUse {
         scope,
         unit,
         spent: 1.0,
         limit: 2.0,
         until: jiff::ZonedDateTime::default(),
     };
-    let uses = [Scope::Agent, Scope::Profile("chat".into())]
+    let uses = [BudgetScope::Agent, BudgetScope::Profile("chat".into())]
         .into_iter()
-        .flat_map(|scope| [spent(scope.clone(), Unit::Requests), spent(scope, Unit::Cost)]);
+        .flat_map(|scope| [spent(scope.clone(), BudgetUnit::Requests), spent(scope, BudgetUnit::Cost)]);
     let uses: Vec<_> = uses.collect();
     for disable in [vec![], vec!["tokenbeat_budget_spent_ratio".to_owned(), "process_threads".to_owned()]] {
         plan.telemetry.disable = disable;
@@ -219,8 +223,8 @@ fn assert_counted(plan: &Plan, uses: Vec<BudgetUse>) -> usize {
     let fixture = Fixture::of(plan);
     fixture.store.attach_ledger(Arc::new(Budgets(uses)));
     let count = series_count(plan).unwrap();
-    assert_eq!(samples(&families(&fixture.text(), Dialect::Text)).count(), count);
-    assert_eq!(samples(&families(&fixture.open(), Dialect::Open)).count(), count);
+    assert_eq!(samples(&families(&fixture.text(), ExpositionSyntax::Text)).count(), count);
+    assert_eq!(samples(&families(&fixture.open(), ExpositionSyntax::Open)).count(), count);
     count
 }
 
@@ -229,13 +233,13 @@ fn steps_and_journeys_are_in_the_series_count() {
     let count = |mut plan: Plan, disable: &[&str]| {
         plan.telemetry.disable = disable.iter().map(|name| (*name).to_owned()).collect();
         let used = |unit| BudgetUse {
-            scope: Scope::Profile("rag".into()),
+            scope: BudgetScope::Profile("rag".into()),
             unit,
             spent: 1.0,
             limit: 2.0,
             until: jiff::ZonedDateTime::default(),
         };
-        assert_counted(&plan, vec![used(Unit::Requests), used(Unit::Cost)])
+        assert_counted(&plan, vec![used(BudgetUnit::Requests), used(BudgetUnit::Cost)])
     };
     let steady = || rag_plan_of(vec![stage("steady", false)]);
     let whole = count(steady(), &[]);
@@ -261,7 +265,9 @@ fn a_new_plan_changes_the_exposition() {
     fixture.steady = Arc::clone(&second.pairs[0].places[0]);
     drop(first);
     change_plan(&*fixture.store, second);
-    for (body, dialect) in [(fixture.text(), Dialect::Text), (fixture.open(), Dialect::Open)] {
+    for (body, dialect) in
+        [(fixture.text(), ExpositionSyntax::Text), (fixture.open(), ExpositionSyntax::Open)]
+    {
         for sample in samples(&families(&body, dialect)) {
             assert_eq!(sample.labels["location"], "us", "{sample:?}");
             assert_ne!(sample.labels.get("profile").map(String::as_str), Some("chat"), "{sample:?}");
@@ -298,11 +304,11 @@ fn facts_and_scrapes_may_meet() {
         }
         // Each reading is consistent in itself, or the parser stops here.
         for _ in 0..5 {
-            families(&fixture.open(), Dialect::Open);
-            families(&fixture.text(), Dialect::Text);
+            families(&fixture.open(), ExpositionSyntax::Open);
+            families(&fixture.text(), ExpositionSyntax::Text);
         }
     });
-    let families = families(&fixture.text(), Dialect::Text);
+    let families = families(&fixture.text(), ExpositionSyntax::Text);
     let active = samples(&families)
         .find(|it| it.name == "tokenbeat_load_active_seconds_total" && it.labels["stage"] == "steady");
     assert!((active.unwrap().value - 0.4).abs() < 1e-9);
@@ -337,8 +343,8 @@ fn two_stages() -> (Plan, Arc<Store>, Exposition) {
 }
 
 /// The counts of requests, by a sum over a metric.
-fn counts(sum: impl Fn(Metric) -> f64) -> Seen {
-    Seen {
+fn counts(sum: impl Fn(Metric) -> f64) -> ObservedCounts {
+    ObservedCounts {
         offered: sum(Metric::OfferedRequests),
         skipped: sum(Metric::SkippedRequests),
         in_flight: sum(Metric::RequestsInFlight),

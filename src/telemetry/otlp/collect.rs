@@ -1,10 +1,10 @@
 //! The store as a source of metrics: ours, and OpenTelemetry's of GenAI calls.
 
-use super::metric::{Attribute, Family, Kind, Series, Value};
+use super::metric::{Attribute, OtlpFamily, OtlpKind, OtlpSeries, OtlpValue};
 use crate::catalogue::{self, Key, Metric};
 use crate::plan::otlp::Histograms;
 use crate::telemetry::native::Native;
-use crate::telemetry::store::{self, Held, Store};
+use crate::telemetry::store::{self, SeriesValue, Store};
 use crate::telemetry::value::HistogramSnapshot;
 use std::collections::BTreeSet;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -34,17 +34,17 @@ impl FromStore {
 
 impl FromStore {
     /// Every family that has a series now.
-    pub(super) fn families(&self) -> Vec<Family> {
+    pub(super) fn families(&self) -> Vec<OtlpFamily> {
         let snapshot = self.store.snapshot();
         let disabled = self.disabled.read().unwrap_or_else(PoisonError::into_inner);
         let ours = Metric::ALL.iter().filter(|it| !disabled.contains(&it.spec().prometheus()));
         let ours = ours.map(|metric| {
             let series = snapshot.series(*metric).iter().filter_map(|it| self.series(it));
-            Family { series: series.collect(), ..family(*metric) }
+            OtlpFamily { series: series.collect(), ..family(*metric) }
         });
         let genai = Metric::GENAI.iter().map(|metric| {
             let series = snapshot.series(*metric).iter().filter_map(|it| self.genai_series(it));
-            Family { series: series.collect(), ..family(*metric) }
+            OtlpFamily { series: series.collect(), ..family(*metric) }
         });
         let families = ours.chain(genai);
         families.filter(|family| !family.series.is_empty()).collect()
@@ -52,58 +52,60 @@ impl FromStore {
 }
 
 impl FromStore {
-    fn series(&self, series: &store::Series) -> Option<Series> {
-        let value = self.value(&series.value, Value::Double)?;
+    fn series(&self, series: &store::Series) -> Option<OtlpSeries> {
+        let value = self.value(&series.value, OtlpValue::Double)?;
         let attributes =
             series.labels().map(|(key, value)| (key.name().into(), Attribute::Text(value.to_owned())));
-        Some(Series { attributes: attributes.collect(), value, created: series.created })
+        Some(OtlpSeries { attributes: attributes.collect(), value, created: series.created })
     }
 
     /// In the form that the conventions want: counts and ports are whole numbers, what is not known is absent.
-    fn genai_series(&self, series: &store::Series) -> Option<Series> {
+    fn genai_series(&self, series: &store::Series) -> Option<OtlpSeries> {
         #[expect(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,
             reason = "numbers among these are counts, far below 2^52"
         )]
-        let whole = |number| Value::Int(number as u64);
+        let whole = |number| OtlpValue::Int(number as u64);
         let value = self.value(&series.value, whole)?;
         let known = series.labels().filter(|(_, value)| !value.is_empty());
         let attributes = known.map(|(key, value)| match value.parse() {
             Ok(port) if key == Key::ServerPort => (key.name().into(), Attribute::Int(port)),
             _ => (key.name().into(), Attribute::Text(value.to_owned())),
         });
-        Some(Series { attributes: attributes.collect(), value, created: series.created })
+        Some(OtlpSeries { attributes: attributes.collect(), value, created: series.created })
     }
 
     /// `None` where a histogram does not keep the form that was asked for.
-    fn value(&self, held: &Held, number: impl Fn(f64) -> Value) -> Option<Value> {
+    fn value(&self, held: &SeriesValue, number: impl Fn(f64) -> OtlpValue) -> Option<OtlpValue> {
         match held {
-            Held::Number(it) => Some(number(*it)),
-            Held::Histogram(classic, native) => distribution(classic, native.as_ref(), self.histograms),
+            SeriesValue::Number(it) => Some(number(*it)),
+            SeriesValue::Histogram(classic, native) => {
+                distribution(classic, native.as_ref(), self.histograms)
+            }
         }
     }
 }
 
-fn family(metric: Metric) -> Family {
+fn family(metric: Metric) -> OtlpFamily {
     let spec = metric.spec();
     let kind = match spec.kind {
-        catalogue::Kind::Counter => Kind::Counter,
-        catalogue::Kind::Gauge => Kind::Gauge,
-        catalogue::Kind::Histogram(_) => Kind::Histogram,
+        catalogue::MetricKind::Counter => OtlpKind::Counter,
+        catalogue::MetricKind::Gauge => OtlpKind::Gauge,
+        catalogue::MetricKind::Histogram(_) => OtlpKind::Histogram,
     };
-    Family { name: spec.name, unit: spec.unit.otel(), description: spec.help, kind, series: Vec::new() }
+    OtlpFamily { name: spec.name, unit: spec.unit.otel(), description: spec.help, kind, series: Vec::new() }
 }
 
 /// What a histogram holds, in the form that was asked for; `None` where it does not keep that form.
-fn distribution(classic: &HistogramSnapshot, native: Option<&Native>, form: Histograms) -> Option<Value> {
+fn distribution(classic: &HistogramSnapshot, native: Option<&Native>, form: Histograms) -> Option<OtlpValue> {
     let exemplars = classic.exemplars.iter().copied().flatten().collect();
     Some(match form {
         Histograms::Explicit => {
             let (bounds, counts, sum) = (classic.bounds, classic.counts.clone(), classic.sum);
-            Value::Explicit { bounds, counts, sum, exemplars }
+            OtlpValue::Explicit { bounds, counts, sum, exemplars }
         }
-        Histograms::Exponential => Value::Exponential { native: native?.clone(), exemplars },
+        Histograms::Exponential => OtlpValue::Exponential { native: native?.clone(), exemplars },
     })
 }
 

@@ -92,18 +92,19 @@ pub(super) fn scope() -> opentelemetry::InstrumentationScope {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::otlp::{Written, resolve};
-    use crate::telemetry::otlp::exporter::Stop;
+    use crate::plan::otlp::{OtlpSettings, resolve};
+    use crate::telemetry::otlp::exporter::ShutdownDeadline;
     use crate::telemetry::otlp::transport::Transport;
     use opentelemetry_sdk::error::OTelSdkError;
     use tokio::sync::watch;
 
     #[tokio::test]
     async fn a_batch_that_the_library_cannot_encode_is_counted() {
-        let otlp = resolve(Some(Written::default()), &|_| None).unwrap().unwrap();
+        let otlp = resolve(Some(OtlpSettings::default()), &|_| None).unwrap().unwrap();
         let (stats, (_order, ordered)) = (Arc::new(Stats::default()), watch::channel(None));
         let transport = Transport::new(Signal::Logs, otlp.logs.unwrap()).unwrap();
-        let exporter = Exporter::new(Signal::Logs, transport, Arc::clone(&stats), Stop::new(ordered));
+        let exporter =
+            Exporter::new(Signal::Logs, transport, Arc::clone(&stats), ShutdownDeadline::new(ordered));
         let delivery = Delivery::new(Signal::Logs, exporter, Arc::clone(&stats));
         let too_large = async { Err(OTelSdkError::InternalFailure("too large".to_owned())) };
         delivery.deliver(7, too_large).await;

@@ -3,7 +3,7 @@
 
 use super::retry::Backoff;
 use super::stats::{Dropped, Signal, Stats};
-use super::transport::{Accepted, Failed, Transport};
+use super::transport::{Accepted, SendError, Transport};
 use bytes::Bytes;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,9 +18,9 @@ const TELL_EVERY: Duration = Duration::from_mins(1);
 
 /// The order to stop: by when everything must be over.
 #[derive(Clone)]
-pub(super) struct Stop(watch::Receiver<Option<Instant>>);
+pub(super) struct ShutdownDeadline(watch::Receiver<Option<Instant>>);
 
-impl Stop {
+impl ShutdownDeadline {
     pub(super) fn new(receiver: watch::Receiver<Option<Instant>>) -> Self {
         Self(receiver)
     }
@@ -63,13 +63,18 @@ pub(super) struct Exporter {
     signal: Signal,
     transport: Transport,
     stats: Arc<Stats>,
-    pub(super) stop: Stop,
-    trouble: Trouble,
+    pub(super) stop: ShutdownDeadline,
+    trouble: FailureLog,
 }
 
 impl Exporter {
-    pub(super) fn new(signal: Signal, transport: Transport, stats: Arc<Stats>, stop: Stop) -> Self {
-        Self { signal, transport, stats, stop, trouble: Trouble::default() }
+    pub(super) fn new(
+        signal: Signal,
+        transport: Transport,
+        stats: Arc<Stats>,
+        stop: ShutdownDeadline,
+    ) -> Self {
+        Self { signal, transport, stats, stop, trouble: FailureLog::default() }
     }
 
     /// Tries until the request is done with, the attempts are over, or the time to stop has come. What was not
@@ -92,7 +97,7 @@ impl Exporter {
         let sent = tokio::select! {
             biased;
             sent = self.transport.send(body, within) => sent,
-            () = self.stop.due() => Err(Failed::Later { after: None, why: "shutdown came first".to_owned() }),
+            () = self.stop.due() => Err(SendError::Later { after: None, why: "shutdown came first".to_owned() }),
         };
         match sent {
             Ok(accepted) => {
@@ -103,8 +108,8 @@ impl Exporter {
                 self.stats.count_failure(self.signal);
                 self.trouble.failed(self.signal, failed.why());
                 match failed {
-                    Failed::Later { after, .. } => Sent::Later(after),
-                    Failed::Never { .. } => {
+                    SendError::Later { after, .. } => Sent::Later(after),
+                    SendError::Never { .. } => {
                         self.stats.count_dropped(self.signal, Dropped::Rejected, items);
                         Sent::Done
                     }
@@ -146,13 +151,13 @@ impl Exporter {
 
 /// What the log has heard of: a collector that is down for a day is a few lines and not one for each attempt.
 #[derive(Default)]
-struct Trouble {
+struct FailureLog {
     since: Option<Instant>,
     told: Option<Instant>,
     failures: u64,
 }
 
-impl Trouble {
+impl FailureLog {
     fn tells(&mut self) -> bool {
         let tells = self.told.is_none_or(|told| told.elapsed() >= TELL_EVERY);
         if tells {

@@ -4,9 +4,9 @@
 use super::attribute::{MAX_TEXT, cut};
 use super::clock::Anchor;
 use super::delivery::{Delivery, scope};
-use super::queue::{Queue, Weigh};
+use super::queue::{ExportQueue, Weigh};
 use super::resource::Resource;
-use super::worker::Batch;
+use super::worker::BatchExport;
 use opentelemetry::logs::{AnyValue, LogRecord as _, Logger as _, LoggerProvider as _, Severity};
 use opentelemetry::{InstrumentationScope, SpanId, TraceId};
 use opentelemetry_otlp::LogExporter;
@@ -58,7 +58,7 @@ impl LogTap {
     }
 
     /// From now on, records go to this queue. The first queue stays.
-    pub(super) fn connect(&self, queue: Queue<SdkLogRecord>) {
+    pub(super) fn connect(&self, queue: ExportQueue<SdkLogRecord>) {
         let provider = SdkLoggerProvider::builder()
             // The resource is set on the exporter for each batch, because a new plan may change it.
             .with_resource(opentelemetry_sdk::Resource::builder_empty().build())
@@ -70,7 +70,7 @@ impl LogTap {
 }
 
 /// Hands what is logged to the queue, which is bounded and never waits.
-struct QueueProcessor(Queue<SdkLogRecord>);
+struct QueueProcessor(ExportQueue<SdkLogRecord>);
 
 impl Debug for QueueProcessor {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -223,7 +223,7 @@ pub(super) struct Logs {
     pub(super) delivery: Delivery,
 }
 
-impl Batch for Logs {
+impl BatchExport for Logs {
     type Item = SdkLogRecord;
     type Record = SdkLogRecord;
 

@@ -8,7 +8,7 @@ use std::time::SystemTime;
 
 /// A metric with its series.
 #[derive(Clone, Debug)]
-pub(super) struct Family {
+pub(super) struct OtlpFamily {
     /// OpenTelemetry name.
     pub(super) name: &'static str,
     /// Unit (UCUM); empty without one.
@@ -16,14 +16,14 @@ pub(super) struct Family {
     /// One sentence.
     pub(super) description: &'static str,
     /// What the values are.
-    pub(super) kind: Kind,
+    pub(super) kind: OtlpKind,
     /// Its series. All values of one family have the same form.
-    pub(super) series: Vec<Series>,
+    pub(super) series: Vec<OtlpSeries>,
 }
 
 /// What values are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum OtlpKind {
     /// Goes up only.
     Counter,
     /// Goes up and down.
@@ -34,11 +34,11 @@ pub(super) enum Kind {
 
 /// One series.
 #[derive(Clone, Debug)]
-pub(super) struct Series {
+pub(super) struct OtlpSeries {
     /// Attributes, without those of the agent.
     pub(super) attributes: Vec<(Cow<'static, str>, Attribute)>,
     /// Its value.
-    pub(super) value: Value,
+    pub(super) value: OtlpValue,
     /// Since when it counts.
     pub(super) created: SystemTime,
 }
@@ -54,7 +54,7 @@ pub(super) enum Attribute {
 
 /// Value of a series.
 #[derive(Clone, Debug)]
-pub(super) enum Value {
+pub(super) enum OtlpValue {
     /// A whole number.
     Int(u64),
     /// A number.

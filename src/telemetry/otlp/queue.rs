@@ -25,7 +25,7 @@ pub(super) struct Capacity {
 }
 
 /// The end that is written to; cheap to clone.
-pub(super) struct Queue<T> {
+pub(super) struct ExportQueue<T> {
     sender: mpsc::Sender<T>,
     held: Arc<AtomicUsize>,
     bytes: usize,
@@ -33,7 +33,7 @@ pub(super) struct Queue<T> {
     stats: Arc<Stats>,
 }
 
-impl<T> Clone for Queue<T> {
+impl<T> Clone for ExportQueue<T> {
     fn clone(&self) -> Self {
         Self {
             sender: self.sender.clone(),
@@ -56,15 +56,20 @@ pub(super) fn queue<T: Weigh>(
     signal: Signal,
     capacity: Capacity,
     stats: &Arc<Stats>,
-) -> (Queue<T>, QueueReceiver<T>) {
+) -> (ExportQueue<T>, QueueReceiver<T>) {
     let (sender, receiver) = mpsc::channel(capacity.items.max(1));
     let held = Arc::new(AtomicUsize::new(0));
-    let queue =
-        Queue { sender, held: Arc::clone(&held), bytes: capacity.bytes, signal, stats: Arc::clone(stats) };
+    let queue = ExportQueue {
+        sender,
+        held: Arc::clone(&held),
+        bytes: capacity.bytes,
+        signal,
+        stats: Arc::clone(stats),
+    };
     (queue, QueueReceiver { receiver, held })
 }
 
-impl<T: Weigh> Queue<T> {
+impl<T: Weigh> ExportQueue<T> {
     /// Takes an item, or counts it as dropped. Never waits.
     pub(super) fn push(&self, item: T) {
         let weight = item.weight();
@@ -118,7 +123,7 @@ mod tests {
         }
     }
 
-    fn small() -> (Queue<usize>, QueueReceiver<usize>, Arc<Stats>) {
+    fn small() -> (ExportQueue<usize>, QueueReceiver<usize>, Arc<Stats>) {
         let stats = Arc::new(Stats::default());
         let (queue, intake) = queue(Signal::Logs, Capacity { items: 3, bytes: 100 }, &stats);
         (queue, intake, stats)

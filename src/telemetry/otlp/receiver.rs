@@ -36,7 +36,7 @@ use tonic_types::StatusExt as _;
 
 /// What it does with a request.
 #[derive(Clone, Debug)]
-pub(super) enum Reply {
+pub(super) enum ScriptedReply {
     /// Takes it.
     Take,
     /// Takes all but some.
@@ -60,7 +60,7 @@ pub(super) enum Reply {
 
 /// A request as it came.
 #[derive(Clone, Debug)]
-pub(super) struct Seen {
+pub(super) struct ReceivedRequest {
     pub(super) signal: Signal,
     pub(super) path: String,
     pub(super) headers: HeaderMap,
@@ -69,7 +69,7 @@ pub(super) struct Seen {
     pub(super) taken: bool,
 }
 
-impl Seen {
+impl ReceivedRequest {
     pub(super) fn spans(&self) -> Vec<Span> {
         let request = ExportTraceServiceRequest::decode(self.body.clone()).unwrap();
         let scopes = request.resource_spans.into_iter().flat_map(|it| it.scope_spans);
@@ -90,16 +90,16 @@ impl Seen {
 }
 
 #[derive(Default)]
-struct State {
-    script: Mutex<(VecDeque<Reply>, Option<Reply>)>,
-    seen: Mutex<Vec<Seen>>,
+struct ReceiverState {
+    script: Mutex<(VecDeque<ScriptedReply>, Option<ScriptedReply>)>,
+    seen: Mutex<Vec<ReceivedRequest>>,
     changed: watch::Sender<u64>,
 }
 
 /// A receiver that runs until it is dropped.
 pub(super) struct Receiver {
     pub(super) address: SocketAddr,
-    state: Arc<State>,
+    state: Arc<ReceiverState>,
     _serving: JoinSet<()>,
 }
 
@@ -113,29 +113,29 @@ impl Receiver {
     pub(super) async fn on(address: SocketAddr, tls: Option<TlsAcceptor>) -> Self {
         let listener = TcpListener::bind(address).await.unwrap();
         let address = listener.local_addr().unwrap();
-        let state = Arc::new(State::default());
+        let state = Arc::new(ReceiverState::default());
         let mut serving = JoinSet::new();
         serving.spawn(accept(listener, tls, Arc::clone(&state)));
         Self { address, state, _serving: serving }
     }
 
     /// What it does next, in order; after that it takes everything.
-    pub(super) fn reply(&self, replies: impl IntoIterator<Item = Reply>) {
+    pub(super) fn reply(&self, replies: impl IntoIterator<Item = ScriptedReply>) {
         self.state.script.lock().unwrap().0.extend(replies);
     }
 
     /// What it does from now on.
-    pub(super) fn always(&self, reply: Reply) {
+    pub(super) fn always(&self, reply: ScriptedReply) {
         self.state.script.lock().unwrap().1 = Some(reply);
     }
 
     /// Everything that came so far.
-    pub(super) fn seen(&self) -> Vec<Seen> {
+    pub(super) fn seen(&self) -> Vec<ReceivedRequest> {
         self.state.seen.lock().unwrap().clone()
     }
 
     /// Waits until what came is enough.
-    pub(super) async fn wait(&self, enough: impl Fn(&[Seen]) -> bool) -> Vec<Seen> {
+    pub(super) async fn wait(&self, enough: impl Fn(&[ReceivedRequest]) -> bool) -> Vec<ReceivedRequest> {
         let mut changed = self.state.changed.subscribe();
         let found = async {
             loop {
@@ -153,15 +153,18 @@ impl Receiver {
     /// Spans that were taken.
     pub(super) fn spans(&self) -> Vec<Span> {
         let seen = self.seen();
-        seen.iter().filter(|it| it.taken && it.signal == Signal::Traces).flat_map(Seen::spans).collect()
+        seen.iter()
+            .filter(|it| it.taken && it.signal == Signal::Traces)
+            .flat_map(ReceivedRequest::spans)
+            .collect()
     }
 }
 
-fn paths(seen: &[Seen]) -> Vec<(&str, bool)> {
+fn paths(seen: &[ReceivedRequest]) -> Vec<(&str, bool)> {
     seen.iter().map(|it| (it.path.as_str(), it.taken)).collect()
 }
 
-async fn accept(listener: TcpListener, tls: Option<TlsAcceptor>, state: Arc<State>) {
+async fn accept(listener: TcpListener, tls: Option<TlsAcceptor>, state: Arc<ReceiverState>) {
     let mut connections = JoinSet::new();
     loop {
         let (stream, _) = listener.accept().await.unwrap();
@@ -169,7 +172,7 @@ async fn accept(listener: TcpListener, tls: Option<TlsAcceptor>, state: Arc<Stat
     }
 }
 
-async fn connection(stream: TcpStream, tls: Option<TlsAcceptor>, state: Arc<State>) {
+async fn connection(stream: TcpStream, tls: Option<TlsAcceptor>, state: Arc<ReceiverState>) {
     let service = service_fn(move |request| answer(request, Arc::clone(&state)));
     let server = auto::Builder::new(TokioExecutor::new());
     // A client that goes away in the middle is part of the tests.
@@ -182,9 +185,12 @@ async fn connection(stream: TcpStream, tls: Option<TlsAcceptor>, state: Arc<Stat
     };
 }
 
-type Answer = Response<BoxBody<Bytes, Infallible>>;
+type ReceiverResponse = Response<BoxBody<Bytes, Infallible>>;
 
-async fn answer(request: Request<Incoming>, state: Arc<State>) -> Result<Answer, hyper::Error> {
+async fn answer(
+    request: Request<Incoming>,
+    state: Arc<ReceiverState>,
+) -> Result<ReceiverResponse, hyper::Error> {
     let (head, body) = request.into_parts();
     let body = body.collect().await?.to_bytes();
     let quoted = format!("not for {:?}", head.headers);
@@ -193,21 +199,24 @@ async fn answer(request: Request<Incoming>, state: Arc<State>) -> Result<Answer,
     let reply = {
         let mut script = state.script.lock().unwrap();
         let always = script.1.clone();
-        script.0.pop_front().or(always).unwrap_or(Reply::Take)
+        script.0.pop_front().or(always).unwrap_or(ScriptedReply::Take)
     };
-    let seen = Seen {
+    let seen = ReceivedRequest {
         signal: signal(&path),
         body: if grpc { unframed(&body) } else { unzipped(&head.headers, "content-encoding", body) },
         headers: head.headers,
         path,
         taken: matches!(
             reply,
-            Reply::Take | Reply::Partly(_) | Reply::Slow(_) | Reply::Quote { partly: true }
+            ScriptedReply::Take
+                | ScriptedReply::Partly(_)
+                | ScriptedReply::Slow(_)
+                | ScriptedReply::Quote { partly: true }
         ),
     };
     state.seen.lock().unwrap().push(seen);
     state.changed.send_modify(|n| *n += 1);
-    if let Reply::Slow(time) = reply {
+    if let ScriptedReply::Slow(time) = reply {
         tokio::time::sleep(time).await;
     }
     Ok(if grpc { grpc_answer(&reply, &quoted).await } else { http_answer(&reply, &quoted).await })
@@ -250,12 +259,12 @@ fn framed(message: &[u8]) -> Bytes {
     frame.into()
 }
 
-fn partial(reply: &Reply, quoted: &str) -> Vec<u8> {
+fn partial(reply: &ScriptedReply, quoted: &str) -> Vec<u8> {
     let partial_success = match reply {
-        Reply::Quote { .. } => {
+        ScriptedReply::Quote { .. } => {
             Some(ExportTracePartialSuccess { rejected_spans: 1, error_message: quoted.to_owned() })
         }
-        Reply::Partly(rejected_spans) => {
+        ScriptedReply::Partly(rejected_spans) => {
             let error_message = "too old".to_owned();
             Some(ExportTracePartialSuccess { rejected_spans: *rejected_spans, error_message })
         }
@@ -278,12 +287,12 @@ fn dribble() -> BoxBody<Bytes, Infallible> {
     BodyExt::boxed(StreamBody::new(bytes))
 }
 
-async fn http_answer(reply: &Reply, quoted: &str) -> Answer {
+async fn http_answer(reply: &ScriptedReply, quoted: &str) -> ReceiverResponse {
     let response = Response::builder().header("content-type", "application/x-protobuf");
     match reply {
-        Reply::Hang => std::future::pending().await,
-        Reply::Dribble => response.body(dribble()),
-        Reply::Status(status, after) => {
+        ScriptedReply::Hang => std::future::pending().await,
+        ScriptedReply::Dribble => response.body(dribble()),
+        ScriptedReply::Status(status, after) => {
             let mut response = response.status(*status);
             if let Some(seconds) = after {
                 response = response.header("retry-after", *seconds);
@@ -292,26 +301,26 @@ async fn http_answer(reply: &Reply, quoted: &str) -> Answer {
             let said = tonic_types::pb::Status { code: 1, message, details: vec![] };
             response.body(whole(said.encode_to_vec()))
         }
-        Reply::Quote { partly: false } => response.status(401).body(whole(quoted.to_owned())),
+        ScriptedReply::Quote { partly: false } => response.status(401).body(whole(quoted.to_owned())),
         _ => response.body(whole(partial(reply, quoted))),
     }
     .unwrap()
 }
 
-async fn grpc_answer(reply: &Reply, quoted: &str) -> Answer {
+async fn grpc_answer(reply: &ScriptedReply, quoted: &str) -> ReceiverResponse {
     let response = Response::builder().header("content-type", "application/grpc");
     let trailers = HeaderMap::from_iter([("grpc-status".parse().unwrap(), "0".parse().unwrap())]);
     match reply {
-        Reply::Hang => std::future::pending().await,
-        Reply::Dribble => response.body(dribble()),
-        Reply::Quote { partly: false } => {
+        ScriptedReply::Hang => std::future::pending().await,
+        ScriptedReply::Dribble => response.body(dribble()),
+        ScriptedReply::Quote { partly: false } => {
             let mut headers = HeaderMap::new();
             tonic::Status::unauthenticated(quoted).add_header(&mut headers).unwrap();
             let mut response = response.body(whole(Bytes::new())).unwrap();
             response.headers_mut().extend(headers);
             return response;
         }
-        Reply::Code(code, after) => {
+        ScriptedReply::Code(code, after) => {
             let mut details = tonic_types::ErrorDetails::new();
             details.set_retry_info(after.map(Duration::from_millis));
             let status = tonic::Status::with_error_details(tonic::Code::from(*code), "go away", details);

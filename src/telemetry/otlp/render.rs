@@ -3,7 +3,7 @@
 
 use super::attribute::{int, text};
 use super::clock::unix_nanos;
-use super::metric::{Attribute, Family, Kind, Series, Value};
+use super::metric::{Attribute, OtlpFamily, OtlpKind, OtlpSeries, OtlpValue};
 use super::resource::{Resource, scope};
 use crate::telemetry::native::ZERO_THRESHOLD;
 use crate::telemetry::value::Exemplar;
@@ -27,19 +27,19 @@ const MAX_BUCKETS: usize = 160;
 const CUMULATIVE: i32 = AggregationTemporality::Cumulative as i32;
 
 /// One request and how many points it has.
-pub(super) struct Rendered {
+pub(super) struct RenderedExport {
     pub(super) request: ExportMetricsServiceRequest,
     pub(super) points: u64,
 }
 
 /// Renders all families as of `now`, nanoseconds since the epoch.
-pub(super) fn render(families: &[Family], resource: &Resource, now: u64) -> Vec<Rendered> {
+pub(super) fn render(families: &[OtlpFamily], resource: &Resource, now: u64) -> Vec<RenderedExport> {
     let agent_labels = resource.agent_labels();
     let mut pages = Pages { resource, metrics: Vec::new(), bytes: 0, points: 0, done: Vec::new() };
     for family in families {
         for series in &family.series {
             // A gauge counts nothing, so it has no start.
-            let start = if family.kind == Kind::Gauge { 0 } else { unix_nanos(series.created) };
+            let start = if family.kind == OtlpKind::Gauge { 0 } else { unix_nanos(series.created) };
             let point = Point { agent_labels: &agent_labels, series, start, now };
             pages.add(family, point.of(family.kind));
         }
@@ -53,11 +53,11 @@ struct Pages<'a> {
     metrics: Vec<Metric>,
     bytes: usize,
     points: u64,
-    done: Vec<Rendered>,
+    done: Vec<RenderedExport>,
 }
 
 impl Pages<'_> {
-    fn add(&mut self, family: &Family, data: Data) {
+    fn add(&mut self, family: &OtlpFamily, data: Data) {
         let bytes = match &data {
             Data::Gauge(it) => it.encoded_len(),
             Data::Sum(it) => it.encoded_len(),
@@ -92,11 +92,11 @@ impl Pages<'_> {
                 ..ResourceMetrics::default()
             }],
         };
-        self.done.push(Rendered { request, points: std::mem::take(&mut self.points) });
+        self.done.push(RenderedExport { request, points: std::mem::take(&mut self.points) });
         self.bytes = 0;
     }
 
-    fn finish(mut self) -> Vec<Rendered> {
+    fn finish(mut self) -> Vec<RenderedExport> {
         if self.points > 0 {
             self.turn();
         }
@@ -121,17 +121,17 @@ fn joined(mut first: Data, second: Data) -> Data {
 /// One series at one time.
 struct Point<'a> {
     agent_labels: &'a [(String, String)],
-    series: &'a Series,
+    series: &'a OtlpSeries,
     start: u64,
     now: u64,
 }
 
 impl Point<'_> {
-    fn of(&self, kind: Kind) -> Data {
+    fn of(&self, kind: OtlpKind) -> Data {
         match &self.series.value {
-            Value::Int(n) => self.number(kind, Number::AsInt(i64::try_from(*n).unwrap_or(i64::MAX))),
-            Value::Double(number) => self.number(kind, Number::AsDouble(*number)),
-            Value::Explicit { bounds, counts, sum, exemplars } => {
+            OtlpValue::Int(n) => self.number(kind, Number::AsInt(i64::try_from(*n).unwrap_or(i64::MAX))),
+            OtlpValue::Double(number) => self.number(kind, Number::AsDouble(*number)),
+            OtlpValue::Explicit { bounds, counts, sum, exemplars } => {
                 let point = HistogramDataPoint {
                     attributes: self.attributes(),
                     start_time_unix_nano: self.start,
@@ -145,7 +145,7 @@ impl Point<'_> {
                 };
                 Data::Histogram(Histogram { data_points: vec![point], aggregation_temporality: CUMULATIVE })
             }
-            Value::Exponential { native, exemplars } => {
+            OtlpValue::Exponential { native, exemplars } => {
                 let dense = native.dense(MAX_BUCKETS);
                 let point = ExponentialHistogramDataPoint {
                     attributes: self.attributes(),
@@ -168,7 +168,7 @@ impl Point<'_> {
         }
     }
 
-    fn number(&self, kind: Kind, value: Number) -> Data {
+    fn number(&self, kind: OtlpKind, value: Number) -> Data {
         let point = NumberDataPoint {
             attributes: self.attributes(),
             start_time_unix_nano: self.start,
@@ -177,7 +177,7 @@ impl Point<'_> {
             ..NumberDataPoint::default()
         };
         let data_points = vec![point];
-        if kind == Kind::Gauge {
+        if kind == OtlpKind::Gauge {
             Data::Gauge(Gauge { data_points })
         } else {
             Data::Sum(Sum { data_points, aggregation_temporality: CUMULATIVE, is_monotonic: true })

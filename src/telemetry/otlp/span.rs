@@ -10,8 +10,8 @@ use super::attribute::cut;
 use super::clock::Anchor;
 use super::delivery::scope;
 use super::key_value::{double, flag, int, text, texts};
-use super::targets::Endpoint;
-use crate::event::{Marks, Outcome, Request, RunRef, RunResult, RunSummary, SeriesKey, Source};
+use super::targets::GenAiTarget;
+use crate::event::{CountSource, Marks, Outcome, Request, RunRef, RunResult, RunSummary, SeriesKey};
 use opentelemetry::KeyValue;
 use opentelemetry::trace::{
     Event, Link, SpanContext, SpanId, SpanKind, Status, TraceFlags, TraceId, TraceState,
@@ -49,7 +49,7 @@ pub(super) fn run_ids(agent: &str, run: &RunRef) -> ([u8; 16], [u8; 8]) {
 pub(super) fn of_request(
     agent: &str,
     request: &Request,
-    endpoint: Option<&Endpoint>,
+    endpoint: Option<&GenAiTarget>,
     anchor: Anchor,
 ) -> SpanData {
     let marks = &request.observed.marks;
@@ -135,7 +135,7 @@ fn error(message: &str) -> Status {
 }
 
 /// What only a call of a model has.
-fn operation_attributes(request: &Request, endpoint: Option<&Endpoint>) -> Vec<KeyValue> {
+fn operation_attributes(request: &Request, endpoint: Option<&GenAiTarget>) -> Vec<KeyValue> {
     let mut all = Vec::with_capacity(32);
     if let Some(endpoint) = endpoint {
         all.push(text("gen_ai.operation.name", endpoint.operation));
@@ -159,7 +159,7 @@ fn operation_attributes(request: &Request, endpoint: Option<&Endpoint>) -> Vec<K
 /// What every request has, after `all` that only its kind has.
 fn request_attributes(
     request: &Request,
-    endpoint: Option<&Endpoint>,
+    endpoint: Option<&GenAiTarget>,
     mut all: Vec<KeyValue>,
 ) -> Vec<KeyValue> {
     if let Some(endpoint) = endpoint {
@@ -213,7 +213,7 @@ fn token_attributes(request: &Request, all: &mut Vec<KeyValue>) {
         (tokens.input, "gen_ai.usage.input_tokens", "tokenbeat.input_tokens"),
         (tokens.output, "gen_ai.usage.output_tokens", "tokenbeat.output_tokens"),
     ] {
-        all.extend(count.map(|it| int(if it.source == Source::Usage { said } else { counted }, it.n)));
+        all.extend(count.map(|it| int(if it.source == CountSource::Usage { said } else { counted }, it.n)));
     }
     all.extend(tokens.cached_input.map(|n| int("gen_ai.usage.cache_read.input_tokens", n)));
     all.extend(tokens.reasoning.map(|n| int("gen_ai.usage.reasoning.output_tokens", n)));

@@ -6,7 +6,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 /// A target in the words of the conventions.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(super) struct Endpoint {
+pub(super) struct GenAiTarget {
     /// `gen_ai.operation.name`.
     pub(super) operation: &'static str,
     /// `gen_ai.provider.name`.
@@ -17,16 +17,16 @@ pub(super) struct Endpoint {
     pub(super) port: u16,
 }
 
-type Named = HashMap<Arc<str>, Arc<Endpoint>>;
+type TargetsByName = HashMap<Arc<str>, Arc<GenAiTarget>>;
 
 /// The targets of the present plan, and those of the one before: requests to them may still be open.
 #[derive(Debug, Default)]
-pub(super) struct Targets(RwLock<(Named, Named)>);
+pub(super) struct Targets(RwLock<(TargetsByName, TargetsByName)>);
 
 impl Targets {
     /// The targets of a plan.
     pub(super) fn of(plan: &Plan) -> Self {
-        Self(RwLock::new((named(plan), Named::new())))
+        Self(RwLock::new((named(plan), TargetsByName::new())))
     }
 
     /// Changes to another plan.
@@ -37,14 +37,14 @@ impl Targets {
     }
 
     /// A target of the present plan, or else of the one before.
-    pub(super) fn get(&self, name: &str) -> Option<Arc<Endpoint>> {
+    pub(super) fn get(&self, name: &str) -> Option<Arc<GenAiTarget>> {
         let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
         known.0.get(name).or_else(|| known.1.get(name)).cloned()
     }
 }
 
-fn named(plan: &Plan) -> Named {
-    let of = |target: &crate::plan::Target| Endpoint {
+fn named(plan: &Plan) -> TargetsByName {
+    let of = |target: &crate::plan::Target| GenAiTarget {
         operation: target.api.operation(),
         provider: target.api.provider(),
         address: target.base_url.host_str().unwrap_or_default().to_owned(),

@@ -4,10 +4,10 @@ mod delivery;
 mod tls;
 mod trouble;
 
-use super::receiver::{Receiver, Reply, Seen};
+use super::receiver::{ReceivedRequest, Receiver, ScriptedReply};
 use super::*;
 use crate::event::{Failure, Request, RunResult, RunSummary};
-use crate::plan::otlp::{Protocol, TracedFailures, Written, resolve};
+use crate::plan::otlp::{OtlpSettings, Protocol, TracedFailures, resolve};
 use crate::testing;
 use std::net::SocketAddr;
 use std::time::SystemTime;
@@ -27,22 +27,22 @@ struct Rig {
 }
 
 /// The section of the config: plain text, with a timeout that tests can wait for.
-fn section(protocol: Protocol, address: SocketAddr) -> Written {
-    Written {
+fn section(protocol: Protocol, address: SocketAddr) -> OtlpSettings {
+    OtlpSettings {
         endpoint: Some(format!("http://{address}").parse().unwrap()),
         protocol: Some(protocol),
         interval: Some(Duration::from_millis(100)),
         timeout: Some(Duration::from_millis(400)),
         traces: Some(Some(Sampling { ratio: 0.1, failures: TracedFailures::Always })),
-        ..Written::default()
+        ..OtlpSettings::default()
     }
 }
 
-fn rig(written: Written) -> Rig {
+fn rig(written: OtlpSettings) -> Rig {
     rig_in(written, &[])
 }
 
-fn rig_in(written: Written, environment: &[(&str, &str)]) -> Rig {
+fn rig_in(written: OtlpSettings, environment: &[(&str, &str)]) -> Rig {
     let get = |name: &str| environment.iter().find(|(key, _)| *key == name).map(|(_, it)| (*it).to_owned());
     let otlp = resolve(Some(written), &get).unwrap().unwrap();
     let plan = testing::small_plan();
@@ -104,7 +104,7 @@ impl Rig {
     }
 }
 
-fn of(seen: &[Seen], signal: Signal) -> Vec<&Seen> {
+fn of(seen: &[ReceivedRequest], signal: Signal) -> Vec<&ReceivedRequest> {
     seen.iter().filter(|it| it.signal == signal).collect()
 }
 

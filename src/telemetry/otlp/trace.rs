@@ -6,7 +6,7 @@ use super::queue::Weigh;
 use super::resource::Resource;
 use super::span;
 use super::targets::Targets;
-use super::worker::Batch;
+use super::worker::BatchExport;
 use crate::event::{Journey, Request, RunSummary};
 use opentelemetry_otlp::SpanExporter;
 use opentelemetry_sdk::trace::{SpanData, SpanExporter as _};
@@ -37,7 +37,7 @@ impl Weigh for Ended {
 }
 
 /// Facts into spans, and spans to the receiver.
-pub(super) struct Traces {
+pub(super) struct TraceExport {
     pub(super) resource: Resource,
     pub(super) agent: Arc<str>,
     pub(super) targets: Arc<Targets>,
@@ -45,7 +45,7 @@ pub(super) struct Traces {
     pub(super) delivery: Delivery,
 }
 
-impl Batch for Traces {
+impl BatchExport for TraceExport {
     type Item = Ended;
     type Record = SpanData;
 

@@ -39,7 +39,7 @@ pub enum Error {
 
 /// The request was not taken.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Failed {
+pub(super) enum SendError {
     /// It may be sent again.
     Later {
         /// Not before this time has passed, if the receiver said so.
@@ -54,7 +54,7 @@ pub(super) enum Failed {
     },
 }
 
-impl Failed {
+impl SendError {
     fn later(why: impl Into<String>) -> Self {
         Self::Later { after: None, why: why.into() }
     }
@@ -95,18 +95,18 @@ impl Accepted {
 pub(super) struct Transport {
     signal: Signal,
     to: Arc<Destination>,
-    client: Option<Client>,
+    client: Option<OtlpClient>,
 }
 
-enum Client {
-    Grpc(Box<grpc::Client>),
-    Http(http::Client),
+enum OtlpClient {
+    Grpc(Box<grpc::OtlpGrpcClient>),
+    Http(http::OtlpHttpClient),
 }
 
 impl Transport {
     /// Checks that a client can be made of the settings; nothing is sent.
     pub(super) fn new(signal: Signal, to: Arc<Destination>) -> Result<Self, Error> {
-        let client = Some(Client::new(&to)?);
+        let client = Some(OtlpClient::new(&to)?);
         Ok(Self { signal, to, client })
     }
 
@@ -116,11 +116,11 @@ impl Transport {
     }
 
     /// Sends an encoded `Export...ServiceRequest`. `within` covers everything, to the last byte of the answer.
-    pub(super) async fn send(&mut self, body: Bytes, within: Duration) -> Result<Accepted, Failed> {
+    pub(super) async fn send(&mut self, body: Bytes, within: Duration) -> Result<Accepted, SendError> {
         let (headers, redactor) = self.headers()?;
         let client = match self.client.take() {
             Some(client) => client,
-            None => Client::new(&self.to).map_err(|error| Failed::later(error.to_string()))?,
+            None => OtlpClient::new(&self.to).map_err(|error| SendError::later(error.to_string()))?,
         };
         let sent = tokio::time::timeout(within, client.send(self.signal, body, headers));
         match sent.await {
@@ -132,20 +132,20 @@ impl Transport {
                     Err(failed) => Err(failed.redacted(&redactor)),
                 }
             }
-            Ok(Err(why)) => Err(Failed::later(why).redacted(&redactor)),
-            Err(_) => Err(Failed::later(format!("no complete answer within {within:?}"))),
+            Ok(Err(why)) => Err(SendError::later(why).redacted(&redactor)),
+            Err(_) => Err(SendError::later(format!("no complete answer within {within:?}"))),
         }
     }
 
     /// The headers, and what must not be quoted of them.
-    fn headers(&self) -> Result<(HeaderMap, Redactor), Failed> {
+    fn headers(&self) -> Result<(HeaderMap, Redactor), SendError> {
         let mut headers = HeaderMap::with_capacity(self.to.headers.len());
         let mut redactor = Redactor::default();
         for (name, secret) in &self.to.headers {
-            let value = secret.read().map_err(|error| Failed::later(format!("header {name}: {error}")))?;
+            let value = secret.read().map_err(|error| SendError::later(format!("header {name}: {error}")))?;
             redactor.add_header(value.expose());
             let mut value = HeaderValue::from_str(value.expose())
-                .map_err(|_| Failed::later(format!("header {name}: the value is no header value")))?;
+                .map_err(|_| SendError::later(format!("header {name}: the value is no header value")))?;
             value.set_sensitive(true);
             headers.insert(name.clone(), value);
         }
@@ -153,11 +153,11 @@ impl Transport {
     }
 }
 
-impl Client {
+impl OtlpClient {
     fn new(to: &Destination) -> Result<Self, Error> {
         Ok(match to.protocol {
-            Protocol::Grpc => Self::Grpc(Box::new(grpc::Client::new(to)?)),
-            Protocol::Http => Self::Http(http::Client::new(to)?),
+            Protocol::Grpc => Self::Grpc(Box::new(grpc::OtlpGrpcClient::new(to)?)),
+            Protocol::Http => Self::Http(http::OtlpHttpClient::new(to)?),
         })
     }
 
@@ -167,7 +167,7 @@ impl Client {
         signal: Signal,
         body: Bytes,
         headers: HeaderMap,
-    ) -> Result<Result<Accepted, Failed>, String> {
+    ) -> Result<Result<Accepted, SendError>, String> {
         match self {
             Self::Grpc(client) => client.send(signal, body, headers).await,
             Self::Http(client) => client.send(body, headers).await,

@@ -3,9 +3,9 @@
 
 use super::clock::{Anchor, unix_nanos};
 use super::collect::FromStore;
-use super::exporter::{Exporter, Sent, Stop};
+use super::exporter::{Exporter, Sent, ShutdownDeadline};
 use super::queue::{QueueReceiver, Weigh};
-use super::render::{Rendered, render};
+use super::render::{RenderedExport, render};
 use super::resource::Resource;
 use super::retry::Backoff;
 use prost::Message as _;
@@ -17,7 +17,7 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 pub(super) const MAX_BATCH: usize = 512;
 
 /// Turns what was queued into records, and exports records.
-pub(super) trait Batch: Send {
+pub(super) trait BatchExport: Send {
     /// What is queued.
     type Item: Weigh + Send;
     /// Its form for the exporter.
@@ -30,11 +30,11 @@ pub(super) trait Batch: Send {
 }
 
 /// Ships what comes in, in batches: when one is full, or `linger` after its first record.
-pub(super) async fn batches<B: Batch + Sync>(
+pub(super) async fn batches<B: BatchExport + Sync>(
     mut intake: QueueReceiver<B::Item>,
     mut batch: B,
     linger: Duration,
-    mut stop: Stop,
+    mut stop: ShutdownDeadline,
 ) {
     let mut records = Vec::new();
     loop {
@@ -62,7 +62,7 @@ pub(super) async fn batches<B: Batch + Sync>(
 
 /// Fills a batch; `false`: nothing more will come. Items become records as they are taken, because a request of
 /// ours can be much larger than its span. Safe to cancel: what was taken is in `records`.
-async fn fill<B: Batch + Sync>(
+async fn fill<B: BatchExport + Sync>(
     intake: &mut QueueReceiver<B::Item>,
     batch: &B,
     linger: Duration,
@@ -89,14 +89,14 @@ async fn fill<B: Batch + Sync>(
 }
 
 /// Exports metrics.
-pub(super) struct Metrics {
+pub(super) struct MetricsExport {
     pub(super) source: Arc<FromStore>,
     pub(super) resource: Resource,
     pub(super) interval: Duration,
     pub(super) exporter: Exporter,
 }
 
-impl Metrics {
+impl MetricsExport {
     /// Exports at once, then at each interval; always the newest values. What fails is not kept: a retry, after a
     /// back-off that stays below the interval, takes the values anew.
     pub(super) async fn run(mut self) {
@@ -126,13 +126,13 @@ impl Metrics {
                 }
             };
         }
-        for Rendered { request, points } in self.rendered() {
+        for RenderedExport { request, points } in self.rendered() {
             self.exporter.ship(request.encode_to_vec().into(), points).await;
         }
     }
 
     async fn export(&mut self) -> Sent {
-        for Rendered { request, points } in self.rendered() {
+        for RenderedExport { request, points } in self.rendered() {
             let sent = self.exporter.attempt(request.encode_to_vec().into(), points).await;
             if matches!(sent, Sent::Later(_)) {
                 return sent;
@@ -141,7 +141,7 @@ impl Metrics {
         Sent::Done
     }
 
-    fn rendered(&self) -> Vec<Rendered> {
+    fn rendered(&self) -> Vec<RenderedExport> {
         render(&self.source.families(), &self.resource, unix_nanos(SystemTime::now()))
     }
 }

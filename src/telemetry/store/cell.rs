@@ -2,7 +2,7 @@
 //! subject and how to show its series. It must not know which metric it holds.
 
 use super::snapshot::{Gathering, LabelValue};
-use crate::catalogue::{HTTP_CODES, Kind, Spec};
+use crate::catalogue::{HTTP_CODES, MetricKind, Spec};
 use crate::event::Outcome;
 use crate::telemetry::value::{Counter, FloatCounter, Gauge, Histogram, Level, OptionalGauge, TimeCounter};
 use enum_map::{Enum, EnumMap};
@@ -78,9 +78,9 @@ impl Cell for OptionalGauge {
 impl Cell for Histogram {
     fn make(spec: &'static Spec) -> Self {
         match spec.kind {
-            Kind::Histogram(buckets) => Self::new(buckets),
+            MetricKind::Histogram(buckets) => Self::new(buckets),
             // The macro that makes cells of rows makes histograms of histograms alone.
-            Kind::Counter | Kind::Gauge => Self::without_buckets(),
+            MetricKind::Counter | MetricKind::Gauge => Self::without_buckets(),
         }
     }
 
@@ -139,9 +139,9 @@ impl Cell for Info {
 
 /// What is read from its owner whenever it is shown.
 #[derive(Default)]
-pub(super) struct Read;
+pub(super) struct ReadOnScrape;
 
-impl Cell for Read {
+impl Cell for ReadOnScrape {
     fn make(_: &'static Spec) -> Self {
         Self
     }
@@ -218,13 +218,13 @@ impl<C: Cell> Cell for ByCode<C> {
 }
 
 /// A cell for each outcome that has occurred, `ok` without a label value.
-pub(super) struct Seen<C> {
+pub(super) struct OutcomeCells<C> {
     spec: &'static Spec,
     native: AtomicBool,
     cells: EnumMap<Outcome, OnceLock<Made<C>>>,
 }
 
-impl<C: Cell> Index<Outcome> for Seen<C> {
+impl<C: Cell> Index<Outcome> for OutcomeCells<C> {
     type Output = C;
 
     fn index(&self, outcome: Outcome) -> &C {
@@ -232,7 +232,7 @@ impl<C: Cell> Index<Outcome> for Seen<C> {
     }
 }
 
-impl<C: Cell> Cell for Seen<C> {
+impl<C: Cell> Cell for OutcomeCells<C> {
     fn make(spec: &'static Spec) -> Self {
         Self { spec, native: AtomicBool::new(false), cells: EnumMap::default() }
     }
@@ -255,12 +255,12 @@ impl<C: Cell> Cell for Seen<C> {
 }
 
 /// A cell for each name that the plan has: of objectives, of checks.
-pub(super) struct Named<C> {
+pub(super) struct NamedCells<C> {
     spec: &'static Spec,
     held: RwLock<Vec<(Arc<str>, Made<C>)>>,
 }
 
-impl<C: Cell> Named<C> {
+impl<C: Cell> NamedCells<C> {
     /// Holds these names from now on, in their order, and no others. Those that it had keep their values.
     pub(super) fn hold<'a>(&self, names: impl IntoIterator<Item = &'a Arc<str>>) {
         let mut held = self.held.write().unwrap_or_else(PoisonError::into_inner);
@@ -301,7 +301,7 @@ impl<C: Cell> Named<C> {
     }
 }
 
-impl Named<Gauge> {
+impl NamedCells<Gauge> {
     /// Holds these names with these values from now on, and no others.
     pub(super) fn say<'a>(&self, values: impl Iterator<Item = (&'a Arc<str>, f64)> + Clone) {
         self.hold(values.clone().map(|(name, _)| name));
@@ -311,7 +311,7 @@ impl Named<Gauge> {
     }
 }
 
-impl<C: Cell> Cell for Named<C> {
+impl<C: Cell> Cell for NamedCells<C> {
     fn make(spec: &'static Spec) -> Self {
         Self { spec, held: RwLock::default() }
     }

@@ -2,10 +2,12 @@
 //! exist from the start and how they are shown follow from the rows; a row that nothing observes does not compile
 //! without a warning. Nothing here knows any metric by name.
 
-use super::cell::{By, ByCode, Cell, Info, Made, Modality, Money, Named, Read, Seen};
+use super::cell::{By, ByCode, Cell, Info, Made, Modality, Money, NamedCells, OutcomeCells, ReadOnScrape};
 use super::snapshot::{Gathering, LabelValue};
 use crate::catalogue::{Key, Metric, Subject, When, rows};
-use crate::event::{LimitKind, Outcome, Phase, RunResult, SkipReason, SkippedRun, Source, TokenType};
+use crate::event::{
+    ConnectionPhase, CountSource, LimitKind, Outcome, RunResult, SkipReason, SkippedRun, TokenType,
+};
 use crate::telemetry::value::{Counter, Gauge, Histogram, Level, OptionalGauge, TimeCounter};
 use std::marker::PhantomData;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -14,34 +16,34 @@ use std::sync::{Arc, OnceLock};
 /// A row of the catalogue, as a type.
 pub(super) trait Row {
     /// What it is about: a type of [`about`].
-    type About: About;
+    type Subject: SubjectType;
     /// What holds its series.
     type Cell: Cell;
     /// Its metric.
     const METRIC: Metric;
 
     #[doc(hidden)]
-    fn slot(slots: &Slots) -> &Slot<Self::Cell>;
+    fn slot(slots: &Slots) -> &CellSlot<Self::Cell>;
 }
 
 /// What rows are about, as types.
-pub(super) trait About {
+pub(super) trait SubjectType {
     /// Which it is.
     const SUBJECT: Subject;
 }
 
-type Slot<C> = OnceLock<Box<Made<C>>>;
+type CellSlot<C> = OnceLock<Box<Made<C>>>;
 
 /// The type of a row's cell: of its value and the values of its labels.
 macro_rules! cell {
     (Info; $($labels:ident)*) => { Info };
     (Money; Agent) => { Money };
-    (ReadCounter; $($labels:ident)*) => { Read };
-    (ReadGauge; $($labels:ident)*) => { Read };
+    (ReadCounter; $($labels:ident)*) => { ReadOnScrape };
+    (ReadGauge; $($labels:ident)*) => { ReadOnScrape };
     ($value:ident;) => { $value };
     ($value:ident; HttpCode $($more:ident)*) => { ByCode<cell!($value; $($more)*)> };
-    ($value:ident; Named $($more:ident)*) => { Named<cell!($value; $($more)*)> };
-    ($value:ident; Seen $($more:ident)*) => { Seen<cell!($value; $($more)*)> };
+    ($value:ident; NamedCells $($more:ident)*) => { NamedCells<cell!($value; $($more)*)> };
+    ($value:ident; OutcomeCells $($more:ident)*) => { OutcomeCells<cell!($value; $($more)*)> };
     ($value:ident; $label:ident $($more:ident)*) => { By<$label, cell!($value; $($more)*)> };
 }
 
@@ -55,7 +57,7 @@ macro_rules! subjects {
             )*
         }
 
-        $(impl About for about::$subject {
+        $(impl SubjectType for about::$subject {
             const SUBJECT: Subject = Subject::$subject;
         })*
     };
@@ -72,7 +74,7 @@ macro_rules! slots {
         /// written down once.
         #[expect(non_snake_case, reason = "each is called as its row")]
         #[derive(Default)]
-        pub(super) struct Slots { $($($id: Slot<cell!($value; $($labels)*)>,)*)* }
+        pub(super) struct Slots { $($($id: CellSlot<cell!($value; $($labels)*)>,)*)* }
 
         /// The rows of the catalogue.
         #[expect(clippy::doc_markdown, reason = "help texts are plain text")]
@@ -85,11 +87,11 @@ macro_rules! slots {
         }
 
         $($(impl Row for row::$id {
-            type About = about::$subject;
+            type Subject = about::$subject;
             type Cell = cell!($value; $($labels)*);
             const METRIC: Metric = Metric::$id;
 
-            fn slot(slots: &Slots) -> &Slot<Self::Cell> {
+            fn slot(slots: &Slots) -> &CellSlot<Self::Cell> {
                 &slots.$id
             }
         })*)*
@@ -143,7 +145,7 @@ pub(super) struct Cells<S> {
     about: PhantomData<fn() -> S>,
 }
 
-impl<S: About> Cells<S> {
+impl<S: SubjectType> Cells<S> {
     /// Of the subject with these labels, in the order of the catalogue. None is made yet.
     pub(super) fn of<'a>(labels: impl IntoIterator<Item = &'a Arc<str>>) -> Self {
         let labels = S::SUBJECT.keys().iter().copied().zip(labels.into_iter().map(Arc::clone)).collect();
@@ -156,17 +158,17 @@ impl<S: About> Cells<S> {
     }
 
     /// The cell of a row, made if it was not there.
-    pub(super) fn get<R: Row<About = S>>(&self, _: R) -> &R::Cell {
+    pub(super) fn get<R: Row<Subject = S>>(&self, _: R) -> &R::Cell {
         &made::<R>(&self.slots, self.native.load(Relaxed)).cell
     }
 
     /// The cell of a row, if it was made.
-    pub(super) fn made<R: Row<About = S>>(&self, _: R) -> Option<&R::Cell> {
+    pub(super) fn made<R: Row<Subject = S>>(&self, _: R) -> Option<&R::Cell> {
         R::slot(&self.slots).get().map(|made| &made.cell)
     }
 
     /// What the cell of a row holds now.
-    pub(super) fn copy<R: Row<About = S>>(&self, _: R) -> Option<Copied<R>>
+    pub(super) fn copy<R: Row<Subject = S>>(&self, _: R) -> Option<Copied<R>>
     where
         R::Cell: Clone,
     {
@@ -184,7 +186,7 @@ impl<S: About> Cells<S> {
     }
 
     /// Shows what the cell of a row held when it was copied.
-    pub(super) fn show_copy<R: Row<About = S>>(&self, copy: Option<Copied<R>>, out: &mut Gathering) {
+    pub(super) fn show_copy<R: Row<Subject = S>>(&self, copy: Option<Copied<R>>, out: &mut Gathering) {
         if let Some(Copied(made)) = copy {
             out.of(&self.labels, R::METRIC);
             out.made(&made);
@@ -192,7 +194,7 @@ impl<S: About> Cells<S> {
     }
 
     /// Shows a series that is read from its owner.
-    pub(super) fn show_read<R: Row<About = S, Cell = Read>>(
+    pub(super) fn show_read<R: Row<Subject = S, Cell = ReadOnScrape>>(
         &self,
         _: R,
         labels: impl IntoIterator<Item = LabelValue>,

@@ -20,11 +20,11 @@ pub(super) struct Counting {
     pub(super) stage: Arc<StageSeries>,
     pub(super) target: Arc<TargetSeries>,
     /// Where the place has requests.
-    pub(super) requests: Option<Requests>,
+    pub(super) requests: Option<RequestSeries>,
 }
 
 /// Series of the requests of a place, and of the model that they call, if they call one.
-pub(super) type Requests = (Arc<PlaceSeries>, Option<Arc<Cells<about::Endpoint>>>);
+pub(super) type RequestSeries = (Arc<PlaceSeries>, Option<Arc<Cells<about::Endpoint>>>);
 
 impl Counts for Counting {
     fn offered(&self, warm_up: bool) {

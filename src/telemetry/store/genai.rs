@@ -7,7 +7,7 @@
 use super::cell::Modality;
 use super::cells::{Cells, about, row};
 use crate::catalogue::When;
-use crate::event::{Count, Request, Source, TokenType};
+use crate::event::{Count, CountSource, Request, TokenType};
 use crate::plan::Target;
 use crate::plan::otlp::GenAi;
 use crate::telemetry::value::Trace;
@@ -102,5 +102,5 @@ fn chunks(cells: &Cells<about::Endpoint>, request: &Request, trace: Option<&Trac
 
 /// Tokens as the provider counted them.
 fn said(count: Option<Count>) -> Option<u64> {
-    count.filter(|it| it.source == Source::Usage).map(|it| it.n)
+    count.filter(|it| it.source == CountSource::Usage).map(|it| it.n)
 }

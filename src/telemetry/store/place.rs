@@ -4,7 +4,7 @@ use super::cell::OTHER;
 use super::cells::{Cells, about, row};
 use crate::catalogue::When;
 use crate::event::{Pair, SeriesKey};
-use crate::plan::{Action, AnswerMapping, Expect, PairPlan, Stage, Step};
+use crate::plan::{AnswerMapping, Expect, PairPlan, Stage, Step, StepAction};
 use std::sync::Arc;
 
 /// What can occur in a place.
@@ -27,8 +27,8 @@ impl Feeds {
     /// Of a step's requests; stages are added.
     pub(super) fn of_step(plan: &PairPlan, step: &Step) -> Self {
         let (asked, reported, tokens, calls) = match &step.action {
-            Action::Ask(ask) => (ask.output_tokens.is_some(), true, true, true),
-            Action::Http(http) => {
+            StepAction::Ask(ask) => (ask.output_tokens.is_some(), true, true, true),
+            StepAction::Http(http) => {
                 let reading = http.reading.as_deref();
                 (false, reading.is_some_and(reports_output), reading.is_some_and(has_tokens), false)
             }

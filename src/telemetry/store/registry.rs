@@ -33,7 +33,7 @@ pub(super) struct Registry {
 }
 
 /// Everything that has series, in order of labels; to be shown without a lock.
-pub(super) struct Held {
+pub(super) struct RegisteredSeries {
     pub(super) targets: Vec<Arc<TargetSeries>>,
     pub(super) pairs: Vec<Arc<PairSeries>>,
     pub(super) stages: Vec<Arc<StageSeries>>,
@@ -41,7 +41,7 @@ pub(super) struct Held {
     pub(super) endpoints: Vec<Arc<Cells<about::Endpoint>>>,
 }
 
-impl Held {
+impl RegisteredSeries {
     /// Every histogram keeps its values in base-2 buckets too, from now on; those to come, from their start.
     pub(super) fn record_native(&self) {
         self.targets.iter().for_each(|target| target.cells.record_native());
@@ -53,22 +53,22 @@ impl Held {
 }
 
 /// The requests of one place.
-struct Requests<'a> {
+struct PlaceRequests<'a> {
     stage: &'a Arc<Place>,
     expect: &'a Expect,
     feeds: Feeds,
 }
 
 /// Every place of a pair's requests: the steps of its stages, turn by turn where a step has turns.
-fn requests(plan: &PairPlan) -> HashMap<&SeriesKey, Requests<'_>> {
-    let mut all: HashMap<&SeriesKey, Requests<'_>> = HashMap::new();
+fn requests(plan: &PairPlan) -> HashMap<&SeriesKey, PlaceRequests<'_>> {
+    let mut all: HashMap<&SeriesKey, PlaceRequests<'_>> = HashMap::new();
     for places in &plan.steps {
         let stage = plan.profile.stages.get(places.stage).zip(plan.places.get(places.stage));
         let step = plan.profile.scenario.all().find(|step| step.number == places.step);
         let Some(((stage, stage_place), step)) = stage.zip(step) else { continue };
         for place in &places.turns {
             let feeds = Feeds::of_step(plan, step);
-            let requests = Requests { stage: stage_place, expect: &step.expect, feeds };
+            let requests = PlaceRequests { stage: stage_place, expect: &step.expect, feeds };
             all.entry(place).or_insert(requests).feeds.add_stage(stage);
         }
     }
@@ -126,7 +126,7 @@ impl Registry {
             let stage =
                 live(&mut self.stages, Arc::clone(stage_place.key()), || StageSeries::of(stage_place));
             stage.feeds(*feeds);
-            let requests = own.map(|Requests { stage: _, expect, feeds }| {
+            let requests = own.map(|PlaceRequests { stage: _, expect, feeds }| {
                 let series = live(&mut self.places, Arc::clone(place.key()), || PlaceSeries::of(place));
                 series.plan_is(*feeds, expect);
                 let endpoint = feeds.calls().then(|| {
@@ -157,8 +157,8 @@ impl Registry {
     }
 
     /// Everything there is.
-    pub(super) fn held(&self) -> Held {
-        Held {
+    pub(super) fn held(&self) -> RegisteredSeries {
+        RegisteredSeries {
             targets: self.targets.values().cloned().collect(),
             pairs: all(&self.pairs),
             stages: all(&self.stages),

@@ -16,7 +16,7 @@ pub(super) struct Settings {
 }
 
 /// What becomes an exemplar of a request or a journey.
-pub(super) struct Traces {
+pub(super) struct ExemplarSampling {
     trace: Option<Trace>,
     /// In our own metrics, too.
     ours: bool,
@@ -40,7 +40,7 @@ impl Settings {
     }
 
     /// The exemplars of a request or a journey.
-    pub(super) fn traces(&self, ids: TraceIds, warm_up: bool) -> Traces {
+    pub(super) fn traces(&self, ids: TraceIds, warm_up: bool) -> ExemplarSampling {
         let ours = self.exemplars.load(Relaxed);
         let wanted = ids.sampled && !warm_up && (ours || self.genai() != GenAi::None);
         let trace = wanted.then(|| Trace {
@@ -48,11 +48,11 @@ impl Settings {
             span_id: ids.span_id,
             time: epoch_seconds(SystemTime::now()),
         });
-        Traces { trace, ours }
+        ExemplarSampling { trace, ours }
     }
 }
 
-impl Traces {
+impl ExemplarSampling {
     /// For our own metrics.
     pub(super) fn ours(&self) -> Option<&Trace> {
         self.all().filter(|_| self.ours)

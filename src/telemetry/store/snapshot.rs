@@ -2,7 +2,7 @@
 //! must not know how it is rendered.
 
 use super::Store;
-use super::cell::{Cell, Made, Read};
+use super::cell::{Cell, Made, ReadOnScrape};
 use super::cells::{Copied, row};
 use super::pair::PairSeries;
 use super::place::PlaceSeries;
@@ -32,7 +32,7 @@ pub struct Series {
     /// Of `keys`.
     beyond: Box<[LabelValue]>,
     /// Its value.
-    pub value: Held,
+    pub value: SeriesValue,
     /// Since when it counts, by the wall clock.
     pub created: SystemTime,
 }
@@ -57,7 +57,7 @@ impl LabelValue {
 
 /// The value of a series.
 #[derive(Debug)]
-pub enum Held {
+pub enum SeriesValue {
     /// Of a counter or a gauge.
     Number(f64),
     /// Of a histogram, with its base-2 buckets where they are kept: both hold the same values.
@@ -122,7 +122,7 @@ impl Gathering {
     /// A series that is read from its owner.
     pub(super) fn read(
         &mut self,
-        made: &Made<Read>,
+        made: &Made<ReadOnScrape>,
         labels: impl IntoIterator<Item = LabelValue>,
         value: f64,
     ) {
@@ -154,16 +154,16 @@ impl Gathering {
 
     /// A series that is a number.
     pub(super) fn number(&mut self, value: f64) {
-        self.series(Held::Number(value));
+        self.series(SeriesValue::Number(value));
     }
 
     /// A series that is a histogram.
     pub(super) fn histogram(&mut self, histogram: &Histogram) {
         let (classic, native) = histogram.snapshot();
-        self.series(Held::Histogram(classic, native));
+        self.series(SeriesValue::Histogram(classic, native));
     }
 
-    fn series(&mut self, value: Held) {
+    fn series(&mut self, value: SeriesValue) {
         let series = Series {
             subject: Arc::clone(&self.subject),
             keys: self.metric.spec().labels,
@@ -180,7 +180,7 @@ const MOVING: [Metric; 4] =
     [Metric::OfferedRequests, Metric::SkippedRequests, Metric::RequestsInFlight, Metric::Requests];
 
 /// What a pair's counts held while no request moved from one to another.
-struct Moving {
+struct ConsistentCounts {
     in_flight: Option<Copied<row::RequestsInFlight>>,
     stages: Vec<Arrived>,
     places: Vec<Option<Copied<row::Requests>>>,
@@ -189,7 +189,7 @@ struct Moving {
 /// What was offered and skipped in a stage.
 type Arrived = (Option<Copied<row::OfferedRequests>>, Option<Copied<row::SkippedRequests>>);
 
-impl Moving {
+impl ConsistentCounts {
     fn of(pair: &PairSeries, stages: &[&StageSeries], places: &[&PlaceSeries]) -> Self {
         let _still = pair.hold_still();
         let arrived = |stage: &&StageSeries| {
@@ -219,7 +219,7 @@ pub(super) fn show_pairs(
     }
     for pair in pairs {
         let (stages, places) = parts.remove(&pair.pair).unwrap_or_default();
-        let moving = Moving::of(pair, &stages, &places);
+        let moving = ConsistentCounts::of(pair, &stages, &places);
         pair.cells.show(out, &MOVING);
         pair.cells.show_copy(moving.in_flight, out);
         for (stage, (offered, skipped)) in stages.into_iter().zip(moving.stages) {

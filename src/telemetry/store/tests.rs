@@ -4,12 +4,13 @@ mod journeys;
 mod reload;
 mod runs;
 
-use super::values::Values;
+use super::values::StoreValues;
 use super::*;
 use crate::catalogue::Metric;
 use crate::event::{
-    BudgetUse, ConnectionRecord, Count, Exhausted, Failure, Gaps, Hold, Limit, LimitKind, Outcome, Phases,
-    Place, RunRef, RunResult, RunSummary, Scope, SkipReason, SkippedRun, Source, Spend, Unit, Verdict,
+    BudgetScope, BudgetUnit, BudgetUse, ConnectionRecord, Count, CountSource, Exhausted, Failure, Gaps, Hold,
+    Limit, LimitKind, Outcome, Phases, Place, RunRef, RunResult, RunSummary, SkipReason, SkippedRun, Spend,
+    Verdict,
 };
 use crate::plan::{Profile, Trigger};
 use crate::testing::{answer, change_plan, offer, plan, play, profile, run, small_plan, stage};
@@ -47,8 +48,8 @@ impl Fixture {
         self.place(1)
     }
 
-    fn values(&self) -> Values {
-        Values::of(&self.store)
+    fn values(&self) -> StoreValues {
+        StoreValues::of(&self.store)
     }
 }
 
@@ -243,7 +244,7 @@ fn trap_13_response_time_counts_from_the_due_instant() {
 fn trap_18_output_length_stands_beside_the_time() {
     let fixture = Fixture::small();
     play(&fixture.sink, fixture.steady(), Outcome::Ok, |request| {
-        request.observed.tokens.output = Some(Count { n: 2, source: Source::Chunks });
+        request.observed.tokens.output = Some(Count { n: 2, source: CountSource::Chunks });
     });
     let values = fixture.values();
     assert_eq!(

@@ -1,18 +1,18 @@
 //! Reads values out of a store, for tests.
 
-use super::{Held, Store};
+use super::{SeriesValue, Store};
 use crate::catalogue::Metric;
 use crate::telemetry::value::HistogramSnapshot;
 use std::collections::BTreeMap;
 
 /// Every value of a store by `name{label=value,...}`, the agent's labels left out.
 #[derive(Default)]
-pub(crate) struct Values {
+pub(crate) struct StoreValues {
     numbers: BTreeMap<String, f64>,
     histograms: BTreeMap<String, HistogramSnapshot>,
 }
 
-impl Values {
+impl StoreValues {
     pub(crate) fn of(store: &Store) -> Self {
         let (mut values, snapshot) = (Self::default(), store.snapshot());
         for metric in Metric::ALL {
@@ -23,8 +23,8 @@ impl Values {
                     series.labels().map(|(key, value)| format!("{}={value}", key.name())).collect();
                 let key = format!("{metric:?}{{{}}}", labels.join(","));
                 let twice = match &series.value {
-                    Held::Number(value) => values.numbers.insert(key, *value).is_some(),
-                    Held::Histogram(it, _) => values.histograms.insert(key, it.clone()).is_some(),
+                    SeriesValue::Number(value) => values.numbers.insert(key, *value).is_some(),
+                    SeriesValue::Histogram(it, _) => values.histograms.insert(key, it.clone()).is_some(),
                 };
                 assert!(!twice, "{metric:?} twice");
             }

@@ -7,8 +7,8 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tempfile::TempDir;
-use tokenbeat::app::{Daemon, DaemonOptions, Origin, Pace, Stop};
-use tokenbeat::config::Source;
+use tokenbeat::app::{ConfigOrigin, Daemon, DaemonOptions, Pace, ProcessSignals};
+use tokenbeat::config::ConfigSource;
 use tokenbeat::plan;
 use tokenbeat::server::Notice;
 use tokenbeat::sim;
@@ -33,7 +33,7 @@ pub(super) enum Watched {
 pub(super) struct World {
     pub(super) dir: TempDir,
     pub(super) address: SocketAddr,
-    pub(super) stop: Stop,
+    pub(super) stop: ProcessSignals,
     pub(super) running: JoinHandle<anyhow::Result<()>>,
     /// Where the simulator is reached: through the valve.
     target: SocketAddr,
@@ -63,8 +63,8 @@ impl World {
         let simulator = Simulator::with(options);
         let (target, valve) = valve(simulator.address, end.clone()).await;
         let dir = tempfile::tempdir().unwrap();
-        let sources = vec![Source::Path(lay(dir.path(), target))];
-        let plan::Attempt { result, files } = plan::attempt(&sources, [], &|_| Vec::new());
+        let sources = vec![ConfigSource::Path(lay(dir.path(), target))];
+        let plan::PlanLoadAttempt { result, files } = plan::attempt(&sources, [], &|_| Vec::new());
         let loaded = result.unwrap_or_else(|errors| panic!("{errors}"));
         let wanted = DaemonOptions {
             listen: Some(([127, 0, 0, 1], 0).into()),
@@ -76,8 +76,8 @@ impl World {
         let pace = Pace { quiet: Duration::from_millis(50), poll: often, ..Pace::default() };
         let watch = (watched != Watched::No).then_some(pace);
         let daemon = Daemon::build(loaded, wanted, Handle::current(), &LogTap::default()).await.unwrap();
-        let daemon = daemon.reloading(Origin { sources, files, watch });
-        let (address, stop) = (daemon.address(), Stop::default());
+        let daemon = daemon.reloading(ConfigOrigin { sources, files, watch });
+        let (address, stop) = (daemon.address(), ProcessSignals::default());
         let running = tokio::spawn(daemon.run(stop.clone()));
         let world = Self { dir, address, stop, running, target, valve, simulator, _end: end.drop_guard() };
         until("the daemon to be ready", async || (world.get("/-/ready").await.0 == 200).then_some(())).await;

@@ -55,7 +55,7 @@ async fn a_steps_headers_win() {
 async fn a_step_with_its_own_authorization_needs_no_credentials_of_the_target() {
     let server = Server::always(whole("200 OK", JSON, "{}")).await;
     let mut target = app(&server);
-    target.auth = Auth::Bearer(Secret::new(Origin::File("/nonexistent/key".into())));
+    target.auth = Auth::Bearer(Secret::new(SecretOrigin::File("/nonexistent/key".into())));
     let client = client(target);
     let mut call = step(Method::GET, "/");
     let answer = play(&client, call.clone(), reads(None)).await;

@@ -17,7 +17,7 @@ const WORDS: [&str; 20] = [
 
 /// The names at the present step, and all that were used so far.
 #[derive(Debug, Default)]
-pub(super) struct Names<'a> {
+pub(super) struct TemplateNames<'a> {
     /// Variables, data files and what earlier steps took.
     known: BTreeSet<&'a str>,
     /// What is taken anywhere, with the first step that takes it.
@@ -26,7 +26,7 @@ pub(super) struct Names<'a> {
     used: BTreeSet<String>,
 }
 
-impl<'a> Names<'a> {
+impl<'a> TemplateNames<'a> {
     /// With secrets of these names, and what steps (name, what it takes) take at some time.
     pub(super) fn new(
         secrets: impl Iterator<Item = &'a str>,

@@ -2,9 +2,11 @@
 
 use super::{StepCompiler, answer_mapping, text};
 use crate::config::{self, KeyPath, PathText, is_template};
-use crate::plan::compile::expect::{self, Answers};
+use crate::plan::compile::expect::{self, ExpectedAnswers};
 use crate::plan::compile::{wire, workload};
-use crate::plan::{Action, AskStep, AskText, Body, BodyForm, HttpStep, JsonTemplate, Step, Think};
+use crate::plan::{
+    AskStep, AskText, BodyForm, BodyTemplate, HttpStep, JsonTemplate, Step, StepAction, Think,
+};
 use crate::template::Template;
 use http::{HeaderName, HeaderValue, Method};
 use serde_json::Value;
@@ -22,8 +24,8 @@ impl StepCompiler<'_> {
         let kind = self.findings.only_one(path, &written.kinds());
         let action = match (kind, &written.ask) {
             (None, _) => None,
-            (Some(_), Some(ask)) => self.ask(written, ask, path).map(|ask| Action::Ask(Box::new(ask))),
-            (Some(kind), None) => self.http(written, kind, path).map(|it| Action::Http(Box::new(it))),
+            (Some(_), Some(ask)) => self.ask(written, ask, path).map(|ask| StepAction::Ask(Box::new(ask))),
+            (Some(kind), None) => self.http(written, kind, path).map(|it| StepAction::Http(Box::new(it))),
         };
         let history = written.ask.as_ref().is_some_and(|ask| ask.history > 0);
         if history && written.turns == Some(false) {
@@ -102,7 +104,7 @@ impl StepCompiler<'_> {
         let template = self.path(target, &at);
         let headers = self.headers(written, &path.key("headers"));
         let body = self.body(written, path);
-        if matches!(method, Method::GET | Method::HEAD) && !matches!(body, Some(Body::None)) {
+        if matches!(method, Method::GET | Method::HEAD) && !matches!(body, Some(BodyTemplate::None)) {
             let key = ["json", "form", "body"].into_iter().zip([
                 written.json.is_some(),
                 written.form.is_some(),
@@ -210,7 +212,7 @@ impl StepCompiler<'_> {
         headers
     }
 
-    fn body(&mut self, written: &config::Step, path: &KeyPath) -> Option<Body> {
+    fn body(&mut self, written: &config::Step, path: &KeyPath) -> Option<BodyTemplate> {
         let kinds = [
             ("json", written.json.is_some()),
             ("form", written.form.is_some()),
@@ -225,7 +227,7 @@ impl StepCompiler<'_> {
         if let Some(json) = &written.json {
             let at = path.key("json");
             text::literal_secret("", &json.0, &at, self.findings);
-            return self.json(&json.0, &at).map(Body::Json);
+            return self.json(&json.0, &at).map(BodyTemplate::Json);
         }
         if let Some(form) = &written.form {
             let mut fields = Vec::new();
@@ -234,9 +236,9 @@ impl StepCompiler<'_> {
                 text::literal_secret(name, &value.as_str().into(), &at, self.findings);
                 fields.push(self.template(value, &at).map(|template| (name.clone(), template)));
             }
-            return fields.into_iter().collect::<Option<_>>().map(Body::Form);
+            return fields.into_iter().collect::<Option<_>>().map(BodyTemplate::Form);
         }
-        let Some(body) = &written.body else { return Some(Body::None) };
+        let Some(body) = &written.body else { return Some(BodyTemplate::None) };
         let text = self.template(body, &path.key("body"));
         let content_type = written.content_type.as_deref().unwrap_or(PLAIN_TEXT);
         let right =
@@ -245,7 +247,7 @@ impl StepCompiler<'_> {
             self.findings.error(&path.key("content_type"), "must be a media type, such as text/plain");
             return None;
         };
-        Some(Body::Raw { content_type, text: text? })
+        Some(BodyTemplate::Raw { content_type, text: text? })
     }
 
     fn json(&mut self, value: &Value, path: &KeyPath) -> Option<JsonTemplate> {
@@ -284,12 +286,12 @@ impl StepCompiler<'_> {
 }
 
 /// What is known about a step's answers in advance.
-fn answers(written: &config::Step) -> Answers {
+fn answers(written: &config::Step) -> ExpectedAnswers {
     if let Some(ask) = &written.ask {
-        return Answers::of_model(ask.stream);
+        return ExpectedAnswers::of_model(ask.stream);
     }
     let Some(read) = &written.read else {
-        return Answers {
+        return ExpectedAnswers {
             of_model: false,
             streamed: false,
             text: false,
@@ -304,7 +306,7 @@ fn answers(written: &config::Step) -> Answers {
         None => read.places().is_empty(),
     };
     let text = read.text.is_some() || all_text;
-    Answers {
+    ExpectedAnswers {
         of_model: false,
         streamed: read.form.is_none_or(BodyForm::is_stream),
         text,

@@ -1,10 +1,10 @@
 //! Each key of a scenario does what it says.
 
 use crate::plan::{
-    Action, AnswerPart, AskStep, AskText, Body, BodyForm, Cache, Done, HttpStep, JsonRule, JsonTemplate,
-    Plan, Rule, Scenario, Shape, StatusRange, StatusSet, Step, Think, from_yaml,
+    AnswerPart, AskStep, AskText, BodyForm, BodyTemplate, Cache, Done, HttpStep, JsonRule, JsonTemplate,
+    Plan, Rule, Scenario, Shape, StatusRange, StatusSet, Step, StepAction, Think, from_yaml,
 };
-use crate::secret::Origin;
+use crate::secret::SecretOrigin;
 use crate::template::Template;
 use http::Method;
 use serde_json::{Value, json};
@@ -36,8 +36,8 @@ fn step(keys: &str) -> Arc<Step> {
 
 fn http(step: &Step) -> &HttpStep {
     match &step.action {
-        Action::Http(http) => http,
-        Action::Ask(_) => panic!("an ask"),
+        StepAction::Http(http) => http,
+        StepAction::Ask(_) => panic!("an ask"),
     }
 }
 
@@ -48,8 +48,8 @@ fn texts(ask: &AskStep) -> (&Template, Option<&Template>) {
 
 fn ask(step: &Step) -> &AskStep {
     match &step.action {
-        Action::Ask(ask) => ask,
-        Action::Http(_) => panic!("an HTTP step"),
+        StepAction::Ask(ask) => ask,
+        StepAction::Http(_) => panic!("an HTTP step"),
     }
 }
 
@@ -65,7 +65,7 @@ fn the_least_step_has_its_defaults() {
     assert!(step.timeout.is_none() && step.take.is_empty() && step.expect.names().is_empty());
     let http = http(&step);
     assert_eq!((&http.method, &*http.path.source, &*http.route), (&Method::GET, "/x", "GET /x"));
-    assert!(http.headers.is_empty() && matches!(http.body, Body::None) && http.reading.is_none());
+    assert!(http.headers.is_empty() && matches!(http.body, BodyTemplate::None) && http.reading.is_none());
     assert_eq!((http.reserve.input_tokens, http.reserve.output_tokens), (0, 0));
 }
 
@@ -98,20 +98,20 @@ fn headers_and_bodies_are_templates() {
         http(&made).headers.iter().map(|(name, value)| (name.as_str(), &*value.source)).collect();
     assert_eq!(headers, [("x-a", "{{ v }}"), ("x-b", "b")]);
     let made = step("post: /x, form: { a: '{{ v }}', b: c }");
-    let Body::Form(fields) = &http(&made).body else { panic!("a form") };
+    let BodyTemplate::Form(fields) = &http(&made).body else { panic!("a form") };
     assert_eq!((&*fields[0].0, &*fields[0].1.source, &*fields[1].0), ("a", "{{ v }}", "b"));
     let made = step("post: /x, body: 'a {{ v }}'");
-    let Body::Raw { content_type, text } = &http(&made).body else { panic!("raw") };
+    let BodyTemplate::Raw { content_type, text } = &http(&made).body else { panic!("raw") };
     assert_eq!((content_type.to_str().unwrap(), &*text.source), ("text/plain; charset=utf-8", "a {{ v }}"));
     let made = step("post: /x, body: a, content_type: text/csv");
-    let Body::Raw { content_type, .. } = &http(&made).body else { panic!("raw") };
+    let BodyTemplate::Raw { content_type, .. } = &http(&made).body else { panic!("raw") };
     assert_eq!(content_type, "text/csv");
 }
 
 #[test]
 fn json_keeps_what_has_no_template_as_it_is() {
     let made = step("post: /x, json: { a: '{{ v }}', b: [1, { c: 'd {{ w }}' }], e: { f: null } }");
-    let Body::Json(JsonTemplate::Object(fields)) = &http(&made).body else { panic!("an object") };
+    let BodyTemplate::Json(JsonTemplate::Object(fields)) = &http(&made).body else { panic!("an object") };
     let names: Vec<&str> = fields.iter().map(|(name, _)| name.as_str()).collect();
     assert_eq!(names, ["a", "b", "e"]);
     assert!(matches!(&fields[0].1, JsonTemplate::Template(template) if &*template.source == "{{ v }}"));
@@ -120,7 +120,9 @@ fn json_keeps_what_has_no_template_as_it_is() {
     assert!(matches!(&items[1], JsonTemplate::Object(_)));
     assert!(matches!(&fields[2].1, JsonTemplate::Literal(value) if *value == json!({ "f": null })));
     let made = step("post: /x, json: [1, 2]");
-    assert!(matches!(&http(&made).body, Body::Json(JsonTemplate::Literal(value)) if *value == json!([1, 2])));
+    assert!(
+        matches!(&http(&made).body, BodyTemplate::Json(JsonTemplate::Literal(value)) if *value == json!([1, 2]))
+    );
 }
 
 #[test]
@@ -219,8 +221,8 @@ fn what_is_shared_by_the_steps_arrives() {
     ));
     assert_eq!(scenario.vars.names().collect::<Vec<_>>(), ["list", "people", "top_k"]);
     let secrets: Vec<_> = scenario.secrets.iter().map(|(name, secret)| (&**name, secret.origin())).collect();
-    assert_eq!(secrets[1], ("password", &Origin::Env("HOME".to_owned())));
-    assert!(secrets[0].0 == "key" && matches!(secrets[0].1, Origin::Literal(_)));
+    assert_eq!(secrets[1], ("password", &SecretOrigin::Env("HOME".to_owned())));
+    assert!(secrets[0].0 == "key" && matches!(secrets[0].1, SecretOrigin::Literal(_)));
     assert!(scenario.cookies);
     let numbers: Vec<_> = scenario.all().map(|step| (&*step.name, step.number)).collect();
     assert_eq!(numbers, [("one", 0), ("two", 1), ("three", 2)]);

@@ -8,7 +8,7 @@ use crate::fact::Fact;
 use crate::plan::Plan;
 use crate::telemetry::store::{self, Store};
 use crate::telemetry::value::{Histogram, HistogramSnapshot, Trace};
-use crate::telemetry::{Exposition, Rendered};
+use crate::telemetry::{Exposition, ScrapeResponse};
 use crate::testing::{change_plan, plan, play, profile, small_plan, stage};
 use prometheus::{Encoder as _, ProtobufEncoder};
 use prometheus_client::encoding::prometheus_protobuf::prometheus_data_model as model;
@@ -33,7 +33,7 @@ fn decode(mut bytes: &[u8]) -> Decoded {
 }
 
 fn scrape(fixture: &Fixture) -> Decoded {
-    let Rendered { content_type, body } = fixture.exposition.render(PROTOBUF).unwrap();
+    let ScrapeResponse { content_type, body } = fixture.exposition.render(PROTOBUF).unwrap();
     assert_eq!(content_type, prometheus::PROTOBUF_FORMAT);
     decode(&body)
 }
@@ -104,7 +104,7 @@ fn held(store: &Store) -> Held {
     let (mut held, snapshot) = (Held::default(), store.snapshot());
     for metric in Metric::ALL {
         for series in snapshot.series(*metric) {
-            let store::Held::Histogram(reading, native) = &series.value else { continue };
+            let store::SeriesValue::Histogram(reading, native) = &series.value else { continue };
             let mut labels: BTreeMap<String, String> =
                 series.labels().map(|(key, value)| (key.name().to_owned(), value.to_owned())).collect();
             labels.extend([

@@ -29,7 +29,7 @@ impl Rig {
         testing::play(&self.sink, &self.plan.pairs[0].places[1], outcome, change);
     }
 
-    fn families(&self) -> Vec<Family> {
+    fn families(&self) -> Vec<OtlpFamily> {
         self.source.families()
     }
 }
@@ -51,10 +51,10 @@ fn shown(rig: &Rig) -> Vec<String> {
                 })
                 .collect();
             let value = match series.value {
-                Value::Int(n) => n.to_string(),
-                Value::Explicit { counts, sum, .. } => format!("{} {sum:.2}", counts.iter().sum::<u64>()),
-                Value::Exponential { native, .. } => format!("{} {:.2}", native.count(), native.sum()),
-                Value::Double(number) => number.to_string(),
+                OtlpValue::Int(n) => n.to_string(),
+                OtlpValue::Explicit { counts, sum, .. } => format!("{} {sum:.2}", counts.iter().sum::<u64>()),
+                OtlpValue::Exponential { native, .. } => format!("{} {:.2}", native.count(), native.sum()),
+                OtlpValue::Double(number) => number.to_string(),
             };
             lines.push(format!("{}{{{}}} {value}", family.name, attributes.join(",")));
         }
@@ -156,9 +156,9 @@ fn exponential_on_request() {
     let rig = Rig::new(GenAi::Both, Histograms::Exponential);
     rig.play(Outcome::Ok, |_| {});
     let families = rig.families();
-    let histograms = families.iter().filter(|family| family.kind == Kind::Histogram);
+    let histograms = families.iter().filter(|family| family.kind == OtlpKind::Histogram);
     for series in histograms.flat_map(|family| &family.series) {
-        assert!(matches!(series.value, Value::Exponential { .. }), "{series:?}");
+        assert!(matches!(series.value, OtlpValue::Exponential { .. }), "{series:?}");
     }
     assert!(shown(&rig).contains(&expected(&["gen_ai.client.inference.duration{C} 1 0.51"])[0]));
 }
@@ -168,7 +168,7 @@ fn sampled_requests_leave_exemplars() {
     let rig = Rig::new(GenAi::Current, Histograms::Explicit);
     rig.play(Outcome::Ok, |request| request.ids.sampled = false);
     let exemplars = || match &rig.families()[0].series[0].value {
-        Value::Explicit { exemplars, .. } => exemplars.clone(),
+        OtlpValue::Explicit { exemplars, .. } => exemplars.clone(),
         _ => panic!("not explicit"),
     };
     assert!(exemplars().is_empty());

@@ -1,7 +1,7 @@
 use super::*;
 use crate::fact::{Fact, Sink};
 use crate::plan::Plan;
-use crate::plan::otlp::{Histograms, Written, resolve};
+use crate::plan::otlp::{Histograms, OtlpSettings, resolve};
 use crate::telemetry::otlp::collect::FromStore;
 use crate::telemetry::store::Store;
 use crate::testing;
@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 fn resource(plan: &Plan) -> Resource {
-    let otlp = resolve(Some(Written::default()), &|_| None).unwrap().unwrap();
+    let otlp = resolve(Some(OtlpSettings::default()), &|_| None).unwrap().unwrap();
     Resource::new(&otlp, &plan.agent)
 }
 
@@ -273,7 +273,7 @@ fn the_resource_says_who_sends() {
         (name == "OTEL_RESOURCE_ATTRIBUTES")
             .then(|| "service.instance.id=other,k8s.pod.name=p,location=mars".to_owned())
     };
-    let otlp = resolve(Some(Written::default()), &environment).unwrap().unwrap();
+    let otlp = resolve(Some(OtlpSettings::default()), &environment).unwrap().unwrap();
     let resource = Resource::new(&otlp, &plan.agent);
     let version = env!("CARGO_PKG_VERSION");
     let ours = format!(
@@ -310,7 +310,7 @@ fn offered_is_skipped_and_in_flight_and_ended_in_every_export() {
             });
             values.sum()
         };
-        testing::Seen {
+        testing::ObservedCounts {
             offered: sum("tokenbeat.offered_requests"),
             skipped: sum("tokenbeat.skipped_requests"),
             in_flight: sum("tokenbeat.requests_in_flight"),

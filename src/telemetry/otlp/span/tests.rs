@@ -23,8 +23,8 @@ fn request(outcome: Outcome, change: impl FnOnce(&mut Request)) -> Arc<Request> 
     testing::play(&sink, &plan.pairs[0].places[1], outcome, change)
 }
 
-fn endpoint() -> Endpoint {
-    Endpoint { operation: "chat", provider: "openai", address: "llm.example".into(), port: 443 }
+fn endpoint() -> GenAiTarget {
+    GenAiTarget { operation: "chat", provider: "openai", address: "llm.example".into(), port: 443 }
 }
 
 /// The span of a request whose due instant lies 1000 s after the epoch.
@@ -182,8 +182,8 @@ fn events_are_bounded_and_what_is_missing_is_counted() {
 #[test]
 fn what_we_counted_is_not_called_the_providers_usage() {
     let span = span_of(&request(Outcome::Ok, |request| {
-        request.observed.tokens.input = Some(Count { n: 19, source: Source::Tokenizer });
-        request.observed.tokens.output = Some(Count { n: 4, source: Source::Chunks });
+        request.observed.tokens.input = Some(Count { n: 19, source: CountSource::Tokenizer });
+        request.observed.tokens.output = Some(Count { n: 4, source: CountSource::Chunks });
     }));
     assert_eq!(said(&span, "gen_ai.usage.output_tokens"), "-");
     assert_eq!(
@@ -271,7 +271,7 @@ fn stepped(name: &str, route: Option<&str>, outcome: Outcome) -> Arc<Request> {
 #[test]
 fn an_http_step_is_an_http_client_span_below_its_journey() {
     let mut request = (*stepped("query", Some("POST /api/rag/{{ kind }}?top=3"), Outcome::Ok)).clone();
-    request.observed.tokens.input = Some(Count { n: 19, source: Source::Tokenizer });
+    request.observed.tokens.input = Some(Count { n: 19, source: CountSource::Tokenizer });
     let span = span_of(&request);
     assert_eq!((span.name.as_str(), span.kind()), ("POST /api/rag/{{ kind }}?top=3", SpanKind::Client));
     assert_eq!((&span.trace_id[..], &span.span_id[..]), (&testing::ids().trace_id[..], &[5; 8][..]));

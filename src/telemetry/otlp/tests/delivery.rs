@@ -20,7 +20,7 @@ async fn the_three_signals_arrive_and_are_counted() {
         assert_eq!(spans.iter().map(|it| it.name.as_str()).collect::<Vec<_>>(), ["chat m", "run chat"]);
         assert_eq!(spans[0].trace_id, ids.trace_id);
         assert_eq!(spans[0].links[0].span_id, spans[1].span_id);
-        let logs: Vec<_> = of(&seen, Signal::Logs).into_iter().flat_map(Seen::logs).collect();
+        let logs: Vec<_> = of(&seen, Signal::Logs).into_iter().flat_map(ReceivedRequest::logs).collect();
         assert_eq!(logs.len(), 1);
         assert_eq!(logs[0].trace_id, ids.trace_id);
         let metrics = of(&seen, Signal::Metrics).last().unwrap().metrics();
@@ -67,7 +67,7 @@ async fn exemplars_and_spans_carry_the_ids_that_went_out() {
 #[tokio::test]
 async fn sampling_keeps_every_failure() {
     let receiver = Receiver::start().await;
-    let written = Written {
+    let written = OtlpSettings {
         traces: Some(Some(Sampling { ratio: 0.0, failures: TracedFailures::Always })),
         ..section(Protocol::Http, receiver.address)
     };
@@ -121,7 +121,7 @@ async fn headers_agent_paths_and_compression_are_on_the_wire() {
         let receiver = Receiver::start().await;
         let endpoint = format!("http://{}/base", receiver.address);
         let written =
-            Written { endpoint: Some(endpoint.parse().unwrap()), ..section(protocol, receiver.address) };
+            OtlpSettings { endpoint: Some(endpoint.parse().unwrap()), ..section(protocol, receiver.address) };
         let rig = rig_in(written, &pairs);
         rig.play(Outcome::Ok, |_| {});
         rig.log(|| tracing::warn!(target: "tokenbeat::app", "careful"));
@@ -167,8 +167,11 @@ async fn metrics_go_out_at_once_and_at_each_interval() {
 #[tokio::test]
 async fn signals_that_are_off_send_nothing() {
     let receiver = Receiver::start().await;
-    let written =
-        Written { metrics: Some(false), traces: Some(None), ..section(Protocol::Grpc, receiver.address) };
+    let written = OtlpSettings {
+        metrics: Some(false),
+        traces: Some(None),
+        ..section(Protocol::Grpc, receiver.address)
+    };
     let rig = rig(written);
     rig.play(Outcome::Failed(Failure::Reset), |_| {});
     rig.end_run();

@@ -71,9 +71,9 @@ impl Pki {
     }
 }
 
-fn secure(protocol: Protocol, receiver: &Receiver) -> Written {
+fn secure(protocol: Protocol, receiver: &Receiver) -> OtlpSettings {
     let endpoint = format!("https://localhost:{}", receiver.address.port());
-    Written {
+    OtlpSettings {
         endpoint: Some(endpoint.parse().unwrap()),
         timeout: Some(LONG),
         ..section(protocol, receiver.address)
@@ -89,7 +89,7 @@ async fn with_our_roots_and_a_client_certificate() {
     for protocol in BOTH {
         let pki = Pki::new();
         let receiver = receiver(pki.acceptor(protocol, true)).await;
-        let written = Written {
+        let written = OtlpSettings {
             ca_file: Some(pki.ca_file()),
             identity: Some(pki.identity()),
             ..secure(protocol, &receiver)
@@ -108,7 +108,7 @@ async fn a_receiver_that_is_not_trusted_gets_nothing() {
         let receiver = receiver(pki.acceptor(protocol, false)).await;
         // The wrong roots, then the system's.
         for ca_file in [Some(other.ca_file()), None] {
-            let rig = rig(Written { ca_file, ..secure(protocol, &receiver) });
+            let rig = rig(OtlpSettings { ca_file, ..secure(protocol, &receiver) });
             rig.until(|stats| stats.failures(Signal::Metrics) > 0).await;
         }
         assert!(receiver.seen().is_empty());
@@ -119,7 +119,7 @@ async fn a_receiver_that_is_not_trusted_gets_nothing() {
 async fn without_the_client_certificate_that_it_wants_nothing_arrives() {
     let pki = Pki::new();
     let receiver = receiver(pki.acceptor(Protocol::Grpc, true)).await;
-    let rig = rig(Written { ca_file: Some(pki.ca_file()), ..secure(Protocol::Grpc, &receiver) });
+    let rig = rig(OtlpSettings { ca_file: Some(pki.ca_file()), ..secure(Protocol::Grpc, &receiver) });
     rig.until(|stats| stats.failures(Signal::Metrics) > 0).await;
     assert!(receiver.seen().is_empty());
 }
@@ -130,7 +130,7 @@ async fn renewed_files_are_read_again_after_a_failure() {
     let (pki, other) = (Pki::new(), Pki::new());
     let receiver = receiver(pki.acceptor(Protocol::Http, false)).await;
     let file = other.ca_file();
-    let rig = rig(Written { ca_file: Some(file.clone()), ..secure(Protocol::Http, &receiver) });
+    let rig = rig(OtlpSettings { ca_file: Some(file.clone()), ..secure(Protocol::Http, &receiver) });
     rig.until(|stats| stats.failures(Signal::Metrics) > 0).await;
     std::fs::copy(pki.ca_file(), file).unwrap();
     receiver.wait(|seen| !seen.is_empty()).await;
@@ -140,10 +140,10 @@ async fn renewed_files_are_read_again_after_a_failure() {
 fn files_that_cannot_be_used_are_named() {
     let pki = Pki::new();
     let error = |ca_file: &str| {
-        let written = Written {
+        let written = OtlpSettings {
             endpoint: Some("https://localhost:1".parse().unwrap()),
             ca_file: Some(pki.folder.path().join(ca_file)),
-            ..Written::default()
+            ..OtlpSettings::default()
         };
         let otlp = resolve(Some(written), &|_| None).unwrap().unwrap();
         let plan = testing::small_plan();

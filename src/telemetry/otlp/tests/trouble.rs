@@ -7,18 +7,18 @@ fn dropped(stats: &Stats, reason: Dropped) -> u64 {
 }
 
 /// Traces only, so that the script is theirs.
-fn traces_only(protocol: Protocol, address: SocketAddr) -> Written {
-    Written { metrics: Some(false), logs: Some(false), ..section(protocol, address) }
+fn traces_only(protocol: Protocol, address: SocketAddr) -> OtlpSettings {
+    OtlpSettings { metrics: Some(false), logs: Some(false), ..section(protocol, address) }
 }
 
 #[tokio::test]
 async fn a_refusal_for_good_is_counted_and_not_repeated() {
     for (protocol, refusal) in [
-        (Protocol::Http, Reply::Status(400, None)),
-        (Protocol::Grpc, Reply::Code(3, None)),
+        (Protocol::Http, ScriptedReply::Status(400, None)),
+        (Protocol::Grpc, ScriptedReply::Code(3, None)),
         // Exhausted, and it does not say until when.
-        (Protocol::Grpc, Reply::Code(8, None)),
-        (Protocol::Http, Reply::Status(302, None)),
+        (Protocol::Grpc, ScriptedReply::Code(8, None)),
+        (Protocol::Http, ScriptedReply::Status(302, None)),
     ] {
         let receiver = Receiver::start().await;
         receiver.reply([refusal.clone()]);
@@ -40,7 +40,7 @@ async fn a_refusal_for_good_is_counted_and_not_repeated() {
 async fn what_was_taken_in_part_is_counted_in_part() {
     for protocol in BOTH {
         let receiver = Receiver::start().await;
-        receiver.reply([Reply::Partly(2)]);
+        receiver.reply([ScriptedReply::Partly(2)]);
         let rig = rig(traces_only(protocol, receiver.address));
         for _ in 0..5 {
             rig.play(Outcome::Ok, |_| {});
@@ -56,9 +56,9 @@ async fn what_was_taken_in_part_is_counted_in_part() {
 async fn log_records_that_were_taken_in_part_are_counted_in_part() {
     for protocol in BOTH {
         let receiver = Receiver::start().await;
-        receiver.reply([Reply::Partly(1)]);
+        receiver.reply([ScriptedReply::Partly(1)]);
         let written =
-            Written { metrics: Some(false), traces: Some(None), ..section(protocol, receiver.address) };
+            OtlpSettings { metrics: Some(false), traces: Some(None), ..section(protocol, receiver.address) };
         let rig = rig(written);
         for _ in 0..3 {
             rig.log(|| tracing::info!(target: "tokenbeat::app", "up"));
@@ -73,12 +73,12 @@ async fn log_records_that_were_taken_in_part_are_counted_in_part() {
 #[tokio::test]
 async fn a_passing_trouble_is_tried_again_and_nothing_is_lost() {
     for (protocol, trouble) in [
-        (Protocol::Http, Reply::Status(503, None)),
-        (Protocol::Grpc, Reply::Code(14, None)),
-        (Protocol::Http, Reply::Hang),
-        (Protocol::Grpc, Reply::Hang),
-        (Protocol::Http, Reply::Dribble),
-        (Protocol::Grpc, Reply::Dribble),
+        (Protocol::Http, ScriptedReply::Status(503, None)),
+        (Protocol::Grpc, ScriptedReply::Code(14, None)),
+        (Protocol::Http, ScriptedReply::Hang),
+        (Protocol::Grpc, ScriptedReply::Hang),
+        (Protocol::Http, ScriptedReply::Dribble),
+        (Protocol::Grpc, ScriptedReply::Dribble),
     ] {
         let receiver = Receiver::start().await;
         receiver.reply([trouble.clone()]);
@@ -95,8 +95,8 @@ async fn a_passing_trouble_is_tried_again_and_nothing_is_lost() {
 #[tokio::test]
 async fn a_wait_that_the_receiver_asks_for_is_kept_to() {
     for (protocol, busy, wait) in [
-        (Protocol::Http, Reply::Status(429, Some(2)), Duration::from_secs(2)),
-        (Protocol::Grpc, Reply::Code(8, Some(1700)), Duration::from_millis(1700)),
+        (Protocol::Http, ScriptedReply::Status(429, Some(2)), Duration::from_secs(2)),
+        (Protocol::Grpc, ScriptedReply::Code(8, Some(1700)), Duration::from_millis(1700)),
     ] {
         let receiver = Receiver::start().await;
         receiver.reply([busy]);
@@ -145,8 +145,8 @@ async fn a_receiver_that_is_restarted_is_found_again() {
 async fn a_hanging_receiver_costs_bounded_memory_no_time_and_a_bounded_flush() {
     for protocol in BOTH {
         let receiver = Receiver::start().await;
-        receiver.always(Reply::Hang);
-        let written = Written { timeout: Some(LONG), ..traces_only(protocol, receiver.address) };
+        receiver.always(ScriptedReply::Hang);
+        let written = OtlpSettings { timeout: Some(LONG), ..traces_only(protocol, receiver.address) };
         let rig = rig(written);
         let more = CAPACITY.items + 3 * worker::MAX_BATCH;
         for _ in 0..worker::MAX_BATCH {
@@ -170,8 +170,8 @@ async fn a_hanging_receiver_costs_bounded_memory_no_time_and_a_bounded_flush() {
 #[tokio::test]
 async fn the_queue_is_bounded_in_bytes_too() {
     let receiver = Receiver::start().await;
-    receiver.always(Reply::Hang);
-    let rig = rig(Written { timeout: Some(LONG), ..traces_only(Protocol::Http, receiver.address) });
+    receiver.always(ScriptedReply::Hang);
+    let rig = rig(OtlpSettings { timeout: Some(LONG), ..traces_only(Protocol::Http, receiver.address) });
     for _ in 0..worker::MAX_BATCH {
         rig.play(Outcome::Ok, |_| {});
     }
@@ -193,7 +193,7 @@ async fn the_queue_is_bounded_in_bytes_too() {
 #[tokio::test]
 async fn a_slow_receiver_gets_everything() {
     let receiver = Receiver::start().await;
-    receiver.always(Reply::Slow(Duration::from_millis(150)));
+    receiver.always(ScriptedReply::Slow(Duration::from_millis(150)));
     let rig = rig(section(Protocol::Grpc, receiver.address));
     for _ in 0..worker::MAX_BATCH + 10 {
         rig.play(Outcome::Ok, |_| {});
@@ -206,7 +206,7 @@ async fn a_slow_receiver_gets_everything() {
 #[tokio::test]
 async fn an_order_to_stop_that_is_due_at_once_is_obeyed() {
     let receiver = Receiver::start().await;
-    receiver.always(Reply::Status(503, None));
+    receiver.always(ScriptedReply::Status(503, None));
     let rig = rig(traces_only(Protocol::Http, receiver.address));
     rig.play(Outcome::Ok, |_| {});
     let stats = rig.finish(Duration::ZERO).await;
@@ -216,7 +216,7 @@ async fn an_order_to_stop_that_is_due_at_once_is_obeyed() {
 #[tokio::test]
 async fn an_export_that_is_dropped_ends_its_work() {
     let receiver = Receiver::start().await;
-    receiver.always(Reply::Hang);
+    receiver.always(ScriptedReply::Hang);
     let rig = rig(section(Protocol::Grpc, receiver.address));
     rig.play(Outcome::Ok, |_| {});
     let Rig { export, work, .. } = rig;
@@ -227,9 +227,9 @@ async fn an_export_that_is_dropped_ends_its_work() {
 #[tokio::test]
 async fn metrics_that_failed_are_taken_anew_and_never_queued() {
     let receiver = Receiver::start().await;
-    receiver.reply([Reply::Status(503, None), Reply::Status(503, None)]);
+    receiver.reply([ScriptedReply::Status(503, None), ScriptedReply::Status(503, None)]);
     let written =
-        Written { traces: Some(None), logs: Some(false), ..section(Protocol::Http, receiver.address) };
+        OtlpSettings { traces: Some(None), logs: Some(false), ..section(Protocol::Http, receiver.address) };
     let rig = rig(written);
     receiver.wait(|seen| seen.len() >= 2).await;
     rig.play(Outcome::Ok, |_| {});
@@ -243,12 +243,12 @@ async fn metrics_that_failed_are_taken_anew_and_never_queued() {
 
 #[tokio::test]
 async fn secrets_that_cannot_be_read_are_a_failure_and_not_a_request() {
-    use crate::secret::{Origin, Secret};
+    use crate::secret::{Secret, SecretOrigin};
     let receiver = Receiver::start().await;
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("token");
-    let secret = Arc::new(Secret::new(Origin::File(file.clone())));
-    let written = Written {
+    let secret = Arc::new(Secret::new(SecretOrigin::File(file.clone())));
+    let written = OtlpSettings {
         headers: vec![("x-token".parse().unwrap(), secret)],
         traces: Some(None),
         logs: Some(false),
@@ -265,18 +265,18 @@ async fn secrets_that_cannot_be_read_are_a_failure_and_not_a_request() {
 /// Receivers and the proxies in front of them quote what they were sent, and it is logged.
 #[tokio::test]
 async fn a_receiver_that_quotes_our_headers_gets_no_secret_into_the_log() {
-    use crate::secret::{Exposed, Origin, Secret};
+    use crate::secret::{Exposed, Secret, SecretOrigin};
     use crate::telemetry::otlp::transport::Transport;
     let headers = [("authorization", "Bearer sesame-opens"), ("x-api-key", "hunter2-and-more")];
     let headers = headers.map(|(name, value)| {
-        (name.parse().unwrap(), Arc::new(Secret::new(Origin::Literal(Exposed::new(value)))))
+        (name.parse().unwrap(), Arc::new(Secret::new(SecretOrigin::Literal(Exposed::new(value)))))
     });
     for protocol in BOTH {
         let receiver = Receiver::start().await;
-        let written = Written { headers: headers.to_vec(), ..section(protocol, receiver.address) };
+        let written = OtlpSettings { headers: headers.to_vec(), ..section(protocol, receiver.address) };
         let otlp = resolve(Some(written), &|_| None).unwrap().unwrap();
         let mut transport = Transport::new(Signal::Traces, otlp.traces.unwrap().to).unwrap();
-        receiver.reply([Reply::Quote { partly: false }, Reply::Quote { partly: true }]);
+        receiver.reply([ScriptedReply::Quote { partly: false }, ScriptedReply::Quote { partly: true }]);
         let refused = transport.send(bytes::Bytes::new(), LONG).await.unwrap_err();
         let partly = transport.send(bytes::Bytes::new(), LONG).await.unwrap();
         for said in [refused.why(), &partly.message] {

@@ -1,7 +1,7 @@
 //! OTLP/gRPC (<https://opentelemetry.io/docs/specs/otlp/#otlpgrpc>) on tonic's channel, with bodies that are
 //! already encoded.
 
-use super::{Accepted, Error, Failed, accepted, chain, shortened, tls};
+use super::{Accepted, Error, SendError, accepted, chain, shortened, tls};
 use crate::plan::otlp::{Compression, Destination};
 use crate::telemetry::otlp::stats::Signal;
 use bytes::{Buf as _, BufMut as _, Bytes};
@@ -14,13 +14,13 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Extensions, Request, Status};
 use tonic_types::StatusExt as _;
 
-pub(super) struct Client {
+pub(super) struct OtlpGrpcClient {
     channel: Channel,
     origin: Uri,
     compression: Compression,
 }
 
-impl Client {
+impl OtlpGrpcClient {
     pub(super) fn new(to: &Destination) -> Result<Self, Error> {
         let bad = || Error::Endpoint(to.endpoint.clone());
         let origin = to.endpoint.origin().ascii_serialization();
@@ -37,7 +37,7 @@ impl Client {
         signal: Signal,
         body: Bytes,
         headers: HeaderMap,
-    ) -> Result<Result<Accepted, Failed>, String> {
+    ) -> Result<Result<Accepted, SendError>, String> {
         let mut client = tonic::client::Grpc::with_origin(self.channel.clone(), self.origin.clone())
             .accept_compressed(CompressionEncoding::Gzip);
         if self.compression == Compression::Gzip {
@@ -65,7 +65,7 @@ fn path(signal: Signal) -> PathAndQuery {
 }
 
 /// The specification's table of codes; `RESOURCE_EXHAUSTED` may be tried again only if the server says when.
-fn refused(status: &Status) -> Failed {
+fn refused(status: &Status) -> SendError {
     let after = status
         .get_details_retry_info()
         .and_then(|info| info.retry_delay)
@@ -77,9 +77,9 @@ fn refused(status: &Status) -> Failed {
         | Code::Aborted
         | Code::OutOfRange
         | Code::Unavailable
-        | Code::DataLoss => Failed::Later { after, why },
-        Code::ResourceExhausted if after.is_some() => Failed::Later { after, why },
-        _ => Failed::Never { why },
+        | Code::DataLoss => SendError::Later { after, why },
+        Code::ResourceExhausted if after.is_some() => SendError::Later { after, why },
+        _ => SendError::Never { why },
     }
 }
 
@@ -131,7 +131,7 @@ mod tests {
     fn which_codes_may_be_tried_again() {
         for number in 1..=16 {
             let code = Code::from_i32(number);
-            let later = matches!(refused(&Status::new(code, "x")), Failed::Later { .. });
+            let later = matches!(refused(&Status::new(code, "x")), SendError::Later { .. });
             assert_eq!(later, [1, 4, 10, 11, 14, 15].contains(&number), "{code:?}");
         }
     }
@@ -142,6 +142,6 @@ mod tests {
         details.set_retry_info(Some(Duration::from_secs(7)));
         let status = Status::with_error_details(Code::ResourceExhausted, "full", details);
         let why = "gRPC ResourceExhausted: full".to_owned();
-        assert_eq!(refused(&status), Failed::Later { after: Some(Duration::from_secs(7)), why });
+        assert_eq!(refused(&status), SendError::Later { after: Some(Duration::from_secs(7)), why });
     }
 }

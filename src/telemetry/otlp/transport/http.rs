@@ -1,6 +1,6 @@
 //! OTLP/HTTP with protobuf bodies (<https://opentelemetry.io/docs/specs/otlp/#otlphttp>), by reqwest.
 
-use super::{Accepted, Error, Failed, accepted, chain, shortened, tls};
+use super::{Accepted, Error, SendError, accepted, chain, shortened, tls};
 use crate::plan::otlp::{Compression, Destination};
 use bytes::Bytes;
 use flate2::write::GzEncoder;
@@ -15,13 +15,13 @@ use std::time::Duration;
 /// Largest response body; a longer one counts as a failed attempt.
 const MAX_ANSWER: usize = 1 << 20;
 
-pub(super) struct Client {
+pub(super) struct OtlpHttpClient {
     pool: reqwest::Client,
     to: url::Url,
     compression: Compression,
 }
 
-impl Client {
+impl OtlpHttpClient {
     pub(super) fn new(to: &Destination) -> Result<Self, Error> {
         let mut tls = tls::config(to)?;
         tls.alpn_protocols = vec![b"http/1.1".to_vec()];
@@ -45,7 +45,7 @@ impl Client {
         &self,
         body: Bytes,
         headers: HeaderMap,
-    ) -> Result<Result<Accepted, Failed>, String> {
+    ) -> Result<Result<Accepted, SendError>, String> {
         let request = self.pool.post(self.to.clone()).headers(headers);
         let request = request.header(CONTENT_TYPE, HeaderValue::from_static("application/x-protobuf"));
         let request = match self.compression {
@@ -81,7 +81,12 @@ fn gzipped(body: &[u8]) -> std::io::Result<Bytes> {
 
 /// What the specification makes of an answer: 2xx is success, 429, 502, 503 and 504 may be tried again, anything
 /// else may not.
-fn verdict(status: StatusCode, headers: &HeaderMap, body: &[u8], now: Timestamp) -> Result<Accepted, Failed> {
+fn verdict(
+    status: StatusCode,
+    headers: &HeaderMap,
+    body: &[u8],
+    now: Timestamp,
+) -> Result<Accepted, SendError> {
     if status.is_success() {
         return Ok(accepted(body));
     }
@@ -90,8 +95,8 @@ fn verdict(status: StatusCode, headers: &HeaderMap, body: &[u8], now: Timestamp)
     let said = if said.is_empty() { String::from_utf8_lossy(body).into_owned() } else { said };
     let why = shortened(format!("HTTP {status}: {said}").trim_end_matches([':', ' ']));
     match status.as_u16() {
-        429 | 502 | 503 | 504 => Err(Failed::Later { after: retry_after(headers, now), why }),
-        _ => Err(Failed::Never { why }),
+        429 | 502 | 503 | 504 => Err(SendError::Later { after: retry_after(headers, now), why }),
+        _ => Err(SendError::Never { why }),
     }
 }
 
@@ -130,10 +135,10 @@ mod tests {
         };
         assert_eq!(of(202), Ok(Accepted::default()));
         for status in [429, 502, 503, 504] {
-            assert!(matches!(of(status), Err(Failed::Later { after: None, .. })), "{status}");
+            assert!(matches!(of(status), Err(SendError::Later { after: None, .. })), "{status}");
         }
         for status in [301, 400, 401, 404, 413, 500, 501] {
-            assert!(matches!(of(status), Err(Failed::Never { .. })), "{status}");
+            assert!(matches!(of(status), Err(SendError::Never { .. })), "{status}");
         }
         assert_eq!(of(503).unwrap_err().why(), "HTTP 503 Service Unavailable: busy here");
     }

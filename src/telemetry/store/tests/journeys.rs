@@ -142,8 +142,8 @@ fn natives(store: &Store) -> Vec<bool> {
     let snapshot = store.snapshot();
     let series = Metric::ALL.iter().flat_map(|metric| snapshot.series(*metric));
     let native = series.filter_map(|series| match &series.value {
-        Held::Histogram(_, native) => Some(native.is_some()),
-        Held::Number(_) => None,
+        SeriesValue::Histogram(_, native) => Some(native.is_some()),
+        SeriesValue::Number(_) => None,
     });
     native.collect()
 }

@@ -41,7 +41,7 @@ fn a_plan_that_is_told_again_changes_nothing() {
     play(&fixture.sink, fixture.steady(), Outcome::Ok, |_| {});
     let open = offer(&fixture.sink, fixture.steady(), false);
     fixture.change_to(small_plan());
-    let in_flight = |values: &Values| values.sum(Metric::RequestsInFlight, "");
+    let in_flight = |values: &StoreValues| values.sum(Metric::RequestsInFlight, "");
     assert!(close(in_flight(&fixture.values()), 1.0));
     open.finish(answer).unwrap();
     let values = fixture.values();
@@ -64,7 +64,8 @@ fn series_of_a_removed_pair_go_with_its_last_request_and_run() {
     let first = offer(&fixture.sink, fixture.steady(), false);
     let second = offer(&fixture.sink, fixture.place(0), true);
     fixture.change_to(without_chat());
-    let ok = |values: &Values| values.sum(Metric::Requests, "profile=chat,target=llama,model=m,stage=steady");
+    let ok =
+        |values: &StoreValues| values.sum(Metric::Requests, "profile=chat,target=llama,model=m,stage=steady");
     first.finish(answer).unwrap();
     assert!(close(ok(&fixture.values()), 1.0), "the request that was in flight is counted");
     second.finish(answer).unwrap();
@@ -131,7 +132,7 @@ fn a_draft_counts_nothing() {
     let draft = Store::draft(&plan);
     let fixture = Fixture::of(plan);
     play(&fixture.sink, fixture.steady(), Outcome::Ok, |_| {});
-    assert!(close(Values::of(&draft).sum(Metric::Requests, ""), 0.0));
+    assert!(close(StoreValues::of(&draft).sum(Metric::Requests, ""), 0.0));
     assert!(close(fixture.values().sum(Metric::Requests, ""), 1.0));
 }
 

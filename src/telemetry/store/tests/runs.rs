@@ -66,18 +66,18 @@ impl Ledger for Budgets {
     fn settle(&self, _: Hold, _: Spend) {}
 
     fn uses(&self) -> Vec<BudgetUse> {
-        let chat = Scope::Profile("chat".into());
+        let chat = BudgetScope::Profile("chat".into());
         vec![
             BudgetUse {
-                scope: Scope::Agent,
-                unit: Unit::Cost,
+                scope: BudgetScope::Agent,
+                unit: BudgetUnit::Cost,
                 spent: 5.0,
                 limit: 20.0,
                 until: jiff::ZonedDateTime::default(),
             },
             BudgetUse {
                 scope: chat,
-                unit: Unit::Tokens,
+                unit: BudgetUnit::Tokens,
                 spent: 0.0,
                 limit: 0.0,
                 until: jiff::ZonedDateTime::default(),
