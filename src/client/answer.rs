@@ -299,8 +299,8 @@ impl Generated {
 }
 
 impl EndedAnswer {
-    /// The request allowed so many output tokens. An answer without content that ended because they were used up, all of
-    /// them by reasoning that the server does not show, says nothing about the server: the limit is ours.
+    /// The request allowed so many output tokens. An answer without content that ended because they were used up, all
+    /// of them by reasoning that the server does not show, says nothing about the server: the limit is ours.
     pub(super) fn limit_output(&mut self, allowed: u64) {
         let cut = self.finish.as_deref().map(FinishReason::of) == Some(FinishReason::Length);
         let usage = &self.evidence.usage;

@@ -1,7 +1,8 @@
-//! Resolves names. The system's resolver blocks a thread for as long as it likes, so there is at most one look-up of a name
-//! at a time: whoever asks meanwhile waits for the same one, also if those who asked first have given up. A target whose
-//! DNS never answers then takes one thread and not all of them, and no other target waits. Nor do many such targets take
-//! all threads: the look-ups of all targets have a bound, and names that were slow to answer leave a part of it to others.
+//! Resolves names. The system's resolver blocks a thread for as long as it likes, so there is at most one look-up of a
+//! name at a time: whoever asks meanwhile waits for the same one, also if those who asked first have given up. A target
+//! whose DNS never answers then takes one thread and not all of them, and no other target waits. Nor do many such
+//! targets take all threads: the look-ups of all targets have a bound, and names that were slow to answer leave a part
+//! of it to others.
 
 use super::classify::{self, CallError};
 use crate::event::Failure;
@@ -155,8 +156,8 @@ impl Resolver {
     }
 }
 
-/// A resolver that can open neither its files nor a socket says that the name has no answer for now, so what this machine
-/// lacks is found out by a socket of our own.
+/// A resolver that can open neither its files nor a socket says that the name has no answer for now, so what this
+/// machine lacks is found out by a socket of our own.
 fn unresolved(name: &str, error: &io::Error) -> CallError {
     let doing = format!("cannot resolve {name}");
     match UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)) {

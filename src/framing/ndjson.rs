@@ -1,8 +1,8 @@
 //! Newline-delimited JSON (<https://github.com/ndjson/ndjson-spec>, also called JSON Lines): one value on each line.
 //! The content of a line is not parsed here.
 //!
-//! [`NdjsonDecoder::finish`] delivers a last line without a newline, the size of a line is bounded, and blank lines, which
-//! some servers send to keep a connection alive, are not events.
+//! [`NdjsonDecoder::finish`] delivers a last line without a newline, the size of a line is bounded, and blank lines,
+//! which some servers send to keep a connection alive, are not events.
 
 use super::{Error, Event};
 

@@ -1,7 +1,7 @@
 //! Server-sent events (<https://html.spec.whatwg.org/multipage/server-sent-events.html#parsing-an-event-stream>).
 //!
-//! There are deviations from the standard, because of existing servers. [`SseDecoder::finish`] delivers a last event that
-//! no blank line ended. An event that has a name and no data is delivered. JSON that stands in the stream without
+//! There are deviations from the standard, because of existing servers. [`SseDecoder::finish`] delivers a last event
+//! that no blank line ended. An event that has a name and no data is delivered. JSON that stands in the stream without
 //! `data:`, as some servers write an error, is an event. The size of an event is bounded. `id` and `retry` are for
 //! browsers that reconnect; they are ignored.
 

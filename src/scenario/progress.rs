@@ -88,7 +88,7 @@ pub enum UserAction {
 pub struct JourneyEnd {
     /// The shortest pause before the next journey.
     pub pause: Duration,
-    /// The set-up failed, for so many times in a row.
+    /// The set-up failed: the number of consecutive failures.
     pub failed_set_ups: Option<u32>,
 }
 
@@ -146,8 +146,9 @@ impl UserProgress {
         (Self { at: Some(at), ..self }, UserAction::Send(step))
     }
 
-    /// The user has to be set up again if a step of the set-up failed, or if a later request was refused as unauthorised:
-    /// what the log-in returned is not, or no longer, valid, and an application would send its user to log in again.
+    /// The user has to be set up again if a step of the set-up failed, or if a later request was refused as
+    /// unauthorised: what the log-in returned is not, or no longer, valid, and an application would send its user to
+    /// log in again.
     fn failed(self, scenario: &Scenario, at: JourneyPosition, outcome: Outcome) -> (Self, UserAction) {
         let in_set_up = at.step < scenario.setup.len();
         let refused = outcome == Outcome::Failed(Failure::Auth) && !scenario.setup.is_empty();

@@ -125,8 +125,8 @@ pub struct StartRun {
 pub struct StepOutcome {
     /// What is to be done, in this order.
     pub actions: Vec<ScheduleAction>,
-    /// When the next [`ScheduleEvent::Time`] is due, unless another event comes first; `None`: only another event changes
-    /// anything.
+    /// When the next [`ScheduleEvent::Time`] is due, unless another event comes first; `None`: only another event
+    /// changes anything.
     pub wake: Option<Monotonic>,
 }
 

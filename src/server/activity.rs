@@ -167,7 +167,7 @@ impl Activity {
     }
 }
 
-/// A stream whose bytes are told to an activity.
+/// A stream that reports its bytes to an [`Activity`].
 pub(super) struct ActivityStream<S> {
     pub(super) stream: S,
     pub(super) activity: Arc<Activity>,

@@ -48,8 +48,8 @@ impl Default for AnswerLimiter {
 }
 
 impl AnswerLimiter {
-    /// Makes an answer on a thread for blocking work, when it is its turn. A caller who has waited as long as its scrape
-    /// may take gets 503.
+    /// Makes an answer on a thread for blocking work, when it is its turn. A caller who has waited as long as its
+    /// scrape may take gets 503.
     pub(super) async fn make(
         &self,
         headers: &HeaderMap,

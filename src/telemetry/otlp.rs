@@ -70,8 +70,8 @@ pub struct ExportTasks {
     signals: Vec<BoxFuture<'static, ()>>,
 }
 
-/// Sets the export up; nothing is sent, and nothing connects, before [`ExportTasks::run`]. What it counts becomes part of
-/// the store's metrics.
+/// Sets the export up; nothing is sent, and nothing connects, before [`ExportTasks::run`]. What it counts becomes part
+/// of the store's metrics.
 ///
 /// `log`: where the daemon's log comes from.
 pub fn build(
