@@ -39,7 +39,8 @@ pub use cron::next_occurrence;
 pub use expect::{Check, Expect, JsonRule, Rule, STATUS_CHECK, StatusRange, StatusSet};
 pub use fingerprint::Fingerprint;
 pub use forecast::{
-    Amount, Count, Daily, Estimate, Forecast, InputTokens, Outlook, PairForecast, Usage, forecast, outlooks,
+    Amount, Daily, Estimate, Forecast, ForecastUsage, InputTokens, Outlook, PairForecast, TokenCounter,
+    forecast, outlooks,
 };
 pub use load::{Also, LoadedPlan, PlanLoadAttempt, attempt, from_yaml, load};
 use params::{OUTPUT_CAPS, output_cap};

@@ -9,7 +9,7 @@ mod journey;
 mod outlook;
 mod starts;
 
-pub use journey::{Count, InputTokens};
+pub use journey::{InputTokens, TokenCounter};
 pub use outlook::{Outlook, outlooks};
 
 use super::{Arrivals, PairPlan, Plan, Price, Ramp, Schedule, Stage, StageBounds, Trigger};
@@ -130,7 +130,7 @@ pub struct PairForecast {
     pub run: Estimate,
     /// What the budgets must have room for before a run begins: the requests of a journey, and the tokens of the one
     /// that needs most; of several prompts, the shortest.
-    pub least: Usage,
+    pub least: ForecastUsage,
     /// In a day.
     pub daily: Daily,
     /// Where the expected number of input tokens comes from.
@@ -152,14 +152,14 @@ pub struct Daily {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Estimate {
     /// As far as the config bounds it.
-    pub most: Usage,
+    pub most: ForecastUsage,
     /// Of answers that are as long as they may be, without a failure. A bound where it depends on how fast they come.
-    pub expected: Usage,
+    pub expected: ForecastUsage,
 }
 
 /// Requests, tokens and money.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Usage {
+pub struct ForecastUsage {
     /// Requests. Of a scenario: those of its journeys and set-ups.
     pub requests: Amount,
     /// Input tokens. At the most: a token for each byte of the longest prompt and of the parameters (tools are part of
@@ -201,7 +201,7 @@ impl Add for Estimate {
     }
 }
 
-impl Usage {
+impl ForecastUsage {
     const NOTHING: Self =
         Self { requests: Amount::ZERO, input_tokens: Amount::ZERO, output_tokens: Amount::ZERO, cost: None };
 
@@ -215,7 +215,7 @@ impl Usage {
     }
 }
 
-impl Add for Usage {
+impl Add for ForecastUsage {
     type Output = Self;
 
     fn add(self, other: Self) -> Self {
@@ -236,12 +236,12 @@ enum View {
 }
 
 /// What a plan will do from `now` on. `count` counts the tokens of texts where a target has a tokenizer.
-pub fn forecast(plan: &Plan, now: Timestamp, count: Count<'_>) -> Forecast {
+pub fn forecast(plan: &Plan, now: Timestamp, count: TokenCounter<'_>) -> Forecast {
     let pairs: Vec<PairForecast> = plan.pairs.iter().map(|pair| of_pair(pair, now, count)).collect();
     let nothing = Daily {
         runs: Amount::ZERO,
         journeys: None,
-        takes: Estimate { most: Usage::NOTHING, expected: Usage::NOTHING },
+        takes: Estimate { most: ForecastUsage::NOTHING, expected: ForecastUsage::NOTHING },
     };
     let total = pairs.iter().fold(nothing, |total, pair| total + pair.daily);
     Forecast { pairs, total }
@@ -270,10 +270,10 @@ impl Add for TokenForecast {
     }
 }
 
-fn of_pair(pair: &PairPlan, now: Timestamp, count: Count<'_>) -> PairForecast {
+fn of_pair(pair: &PairPlan, now: Timestamp, count: TokenCounter<'_>) -> PairForecast {
     let profile = &pair.profile;
     let [most, expected] = [View::Most, View::Expected].map(|view| journey::of_run(pair, view, count));
-    let usage = |run: &journey::RunAmounts| Usage {
+    let usage = |run: &journey::RunAmounts| ForecastUsage {
         requests: run.requests,
         input_tokens: run.tokens.input,
         output_tokens: run.tokens.output,
@@ -282,7 +282,7 @@ fn of_pair(pair: &PairPlan, now: Timestamp, count: Count<'_>) -> PairForecast {
     let run = Estimate { most: usage(&most), expected: usage(&expected) };
     let (requests, tokens) = journey::least(pair);
     let cost = pair.target.price.map(|price| cost(price, tokens));
-    let least = Usage { requests, input_tokens: tokens.input, output_tokens: tokens.output, cost };
+    let least = ForecastUsage { requests, input_tokens: tokens.input, output_tokens: tokens.output, cost };
     let runs = |view| runs(&profile.schedule, &profile.stages, now, view);
     let daily = Daily {
         runs: runs(View::Most),

@@ -30,7 +30,7 @@ const LONGEST_NAME: u64 = 256;
 const COUNTED: usize = 64;
 
 /// Counts the tokens of a text by the tokenizer of a target; `None` without one, or where that is too much work.
-pub type Count<'a> = &'a dyn Fn(&Target, &str) -> Option<u64>;
+pub type TokenCounter<'a> = &'a dyn Fn(&Target, &str) -> Option<u64>;
 
 /// Where an expected number of input tokens comes from, the better sources first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -56,7 +56,7 @@ pub(super) struct RunAmounts {
 }
 
 /// What a run of a pair offers.
-pub(super) fn of_run(pair: &PairPlan, view: View, count: Count<'_>) -> RunAmounts {
+pub(super) fn of_run(pair: &PairPlan, view: View, count: TokenCounter<'_>) -> RunAmounts {
     let scenario = &pair.profile.scenario;
     let setup = JourneyPart::of(&scenario.setup, pair, view, count);
     let steps = JourneyPart::of(&scenario.steps, pair, view, count);
@@ -88,7 +88,7 @@ pub(super) fn least(pair: &PairPlan) -> (Amount, TokenForecast) {
     for step in pair.profile.scenario.all() {
         requests += f64::from(step.repeat);
         let tokens = match &step.action {
-            StepAction::Ask(ask) => Asked { ask, step, pair, params: &pair.params(step) }.least(),
+            StepAction::Ask(ask) => ModelCall { ask, step, pair, params: &pair.params(step) }.least(),
             StepAction::Http(http) => {
                 let reserved = |tokens: u64| Amount::Exact(tokens as f64);
                 TokenForecast {
@@ -148,7 +148,7 @@ struct JourneyPart {
 }
 
 impl JourneyPart {
-    fn of(steps: &[Arc<Step>], pair: &PairPlan, view: View, count: Count<'_>) -> Self {
+    fn of(steps: &[Arc<Step>], pair: &PairPlan, view: View, count: TokenCounter<'_>) -> Self {
         let mut part =
             Self { requests: 0.0, tokens: TokenForecast::ZERO, input_tokens: InputTokens::Reserved };
         for step in steps {
@@ -156,7 +156,7 @@ impl JourneyPart {
             part.requests += repeat;
             let (tokens, source) = match &step.action {
                 StepAction::Ask(ask) => {
-                    let ask = Asked { ask, step, pair, params: &pair.params(step) };
+                    let ask = ModelCall { ask, step, pair, params: &pair.params(step) };
                     if view == View::Expected { ask.expected(count) } else { ask.most() }
                 }
                 StepAction::Http(http) => (of_http(http, view), InputTokens::Reserved),
@@ -191,14 +191,14 @@ fn of_http(http: &HttpStep, view: View) -> TokenForecast {
 }
 
 /// A model call of a pair.
-struct Asked<'a> {
+struct ModelCall<'a> {
     ask: &'a AskStep,
     step: &'a Step,
     pair: &'a PairPlan,
     params: &'a Map<String, Value>,
 }
 
-impl Asked<'_> {
+impl ModelCall<'_> {
     fn output(&self) -> Amount {
         let cap = output_cap(self.params, self.ask.output_tokens);
         cap.map_or(Amount::Unknown, |cap| Amount::AtMost(cap as f64))
@@ -229,7 +229,7 @@ impl Asked<'_> {
         TokenForecast { input, output: self.output() }
     }
 
-    fn expected(&self, count: Count<'_>) -> (TokenForecast, InputTokens) {
+    fn expected(&self, count: TokenCounter<'_>) -> (TokenForecast, InputTokens) {
         let output = self.output().expected();
         let texts = TextBytes::of(&self.ask.text, &self.pair.profile.scenario);
         let counted = counted(&self.ask.text, &self.pair.target, count);
@@ -262,7 +262,7 @@ impl Asked<'_> {
 }
 
 /// Tokens of the system prompt, and of a prompt on average, by the target's tokenizer.
-fn counted(text: &AskText, target: &Target, count: Count<'_>) -> Option<(f64, f64)> {
+fn counted(text: &AskText, target: &Target, count: TokenCounter<'_>) -> Option<(f64, f64)> {
     let AskText::Fixed { system, prompts } = text else { return None };
     let tokens = |text: &str| count(target, text).map(|tokens| tokens as f64);
     let system = system.as_deref().map_or(Some(0.0), tokens)?;

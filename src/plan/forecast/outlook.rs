@@ -2,7 +2,7 @@
 //! looked at.
 
 use super::starts::{self, Steps};
-use super::{Amount, Forecast, Usage, View};
+use super::{Amount, Forecast, ForecastUsage, View};
 use crate::event::{BudgetScope, BudgetUnit};
 use crate::plan::{Budget, Plan, Profile};
 use crate::vocabulary::Period;
@@ -128,7 +128,7 @@ fn of_run(forecast: &Forecast, profile: &str, unit: BudgetUnit, view: View) -> A
     usage.map(|usage| counted(&usage, unit)).fold(Amount::ZERO, |total, one| total + one)
 }
 
-fn counted(usage: &Usage, unit: BudgetUnit) -> Amount {
+fn counted(usage: &ForecastUsage, unit: BudgetUnit) -> Amount {
     match unit {
         BudgetUnit::Requests => usage.requests,
         BudgetUnit::Tokens => usage.input_tokens + usage.output_tokens,
