@@ -114,7 +114,8 @@ pub struct ServeOptions {
     /// Reload the config when one of its files changes; SIGHUP and POST /-/reload do so in any case
     #[arg(long = "config.watch", value_name = "BOOL", default_value_t = true, action = ArgAction::Set)]
     pub watch: bool,
-    /// Listen address, overrides the config's `server.listen`; `:9464` listens on all interfaces, port 0 picks a free port
+    /// Listen address, overrides the config's `server.listen`; `:9464` listens on all interfaces, port 0 picks a free
+    /// port
     #[arg(long = "web.listen-address", value_name = "ADDRESS", value_parser = address)]
     pub listen: Option<SocketAddr>,
     /// Let everyone who may read also reload the config, start runs and probe; without it only this machine and

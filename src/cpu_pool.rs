@@ -1,6 +1,6 @@
 //! A pool of threads for CPU-bound work: templates, JSON paths, schemas, regular expressions, long documents, token
-//! counts. Such work never runs on a thread that carries traffic, so that no request's marks wait for what another
-//! answer takes. The pool knows nothing of what the work is; `app` makes one, and all clones share it.
+//! counts. Such work never runs on a thread that carries traffic, so that the marks of one request do not wait for work
+//! on another's answer. The pool does not know what the work is; `app` makes one, and all clones share it.
 
 use std::io;
 use std::num::NonZeroUsize;
@@ -14,14 +14,14 @@ use tokio::time::{Instant, timeout_at};
 /// How long an idle thread is kept.
 const KEEP_ALIVE: Duration = Duration::from_mins(1);
 
-/// What work on an answer may take that came shortly before the end of its time.
+/// Time for work on an answer that arrived shortly before its deadline.
 const MIN_TIME: Duration = Duration::from_secs(1);
 
-/// How many pieces of work may go on after their deadlines, beside as many as there are processors. They cannot be
-/// stopped, and each has a thread.
+/// How many pieces of work may continue after their deadlines, in addition to one per processor. They cannot be
+/// stopped, and each occupies a thread.
 const MAX_OVERTIME: usize = 8;
 
-/// Stack of a thread. Schemas and paths call themselves for each level of an answer; the parser bounds the levels.
+/// Stack of a thread. Schemas and paths recurse once per level of an answer; the parser limits the depth.
 const STACK: usize = 8 << 20;
 
 /// Niceness of the pool's threads, on top of the process's own.
@@ -44,11 +44,11 @@ struct SharedPool {
     exclusive: Arc<Semaphore>,
     /// For work with a deadline, until it ends.
     overtime: Arc<Semaphore>,
-    /// As many as there can be pieces of work at once.
+    /// As many threads as there can be pieces of work at once.
     threads: Vec<Thread>,
 }
 
-/// A thread, which starts when it is needed, and ends when it was idle for long.
+/// A thread. It starts on demand and ends after a long time without work.
 ///
 /// Work goes to the first that is idle, so that few threads do nearly everything: each has a memory arena of its own,
 /// which keeps what its largest document took. The blocking pool of one runtime would use all its threads in turn.
@@ -104,9 +104,9 @@ impl CpuPool {
         self.0.spawn(slot, work)?.await.ok()
     }
 
-    /// The same for work whose length nobody knows: what an answer holds decides. It is waited for until a deadline, and
-    /// goes on by itself after it (or after its caller has gone) without a slot, so that other work gets on. There is a
-    /// bound on such work, too: beyond it no more is started.
+    /// The same for work of unknown length, which depends on the answer's content. The caller waits for it until a
+    /// deadline; after that (or once the caller has gone) it continues without a slot, so that other work can proceed.
+    /// The number of such pieces is limited, too: beyond the limit no more is started.
     pub async fn run_within<T: Send + 'static>(
         &self,
         until: Instant,
@@ -140,8 +140,8 @@ impl CpuPool {
     }
 }
 
-/// The deadline of work on the answer of a request that was sent then and may take so long: it counts as a part of the
-/// request, and has a moment in any case.
+/// The deadline of work on the answer of a request that was sent at `sent` and may take `allowed`: the work
+/// counts as part of the request, but always gets a moment.
 pub fn deadline(sent: Instant, allowed: Duration) -> Instant {
     let least = Instant::now() + MIN_TIME;
     sent.checked_add(allowed).map_or(least, |end| end.max(least))
@@ -154,7 +154,7 @@ pub enum Unfinished {
     Panicked,
     /// Other work kept it from starting until the deadline.
     NotStarted,
-    /// It was under way at the deadline.
+    /// It had not finished by the deadline.
     TooLong,
 }
 

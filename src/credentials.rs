@@ -1,6 +1,6 @@
-//! Credentials that are not in the config and have to be got: tokens of OAuth 2.0 and of Google service accounts, keys of
-//! AWS. A task of each target fetches them, ahead of the end of those before; whoever sends a request takes the present
-//! ones, and waits only if there are none. It knows nothing about requests and their outcomes.
+//! Credentials that are not in the config and have to be got: tokens of OAuth 2.0 and of Google service accounts, keys
+//! of AWS. A task of each target fetches them, ahead of the end of those before; whoever sends a request takes the
+//! present ones, and waits only if there are none. It knows nothing about requests and their outcomes.
 
 mod aws;
 mod aws_profile;
@@ -77,8 +77,8 @@ pub enum SetupError {
 }
 
 impl Credentials {
-    /// Of a target, if its way to authenticate needs them. Begins to fetch them, on the runtime of the caller. Blocks while
-    /// it reads files. `target` is its name, for the log.
+    /// Of a target, if its way to authenticate needs them. Begins to fetch them, on the runtime of the caller. Blocks
+    /// while it reads files. `target` is its name, for the log.
     pub fn of(auth: &Auth, target: &Arc<str>) -> Result<Option<Self>, SetupError> {
         let keep = |fetch| CredentialRenewer::start(fetch, Arc::clone(target)).map(CredentialSource::Fetched);
         let source = match auth {

@@ -14,7 +14,7 @@ pub const CONFIG_VALUES: usize = 100_000;
 /// How deeply values may be nested. Everything that reads a config recurses once per level.
 pub const CONFIG_DEPTH: usize = 64;
 
-/// Longest key, in bytes: each message about what stands below it repeats it.
+/// Longest key, in bytes: each message about a value below it repeats it.
 pub const KEY_BYTES: usize = 256;
 
 /// Longest text with a syntax of its own (a duration, a rate, a cron expression), in bytes.

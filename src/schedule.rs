@@ -56,7 +56,7 @@ pub struct Timetable {
 /// Where nominal instants lie.
 #[derive(Clone, Debug)]
 enum Grid {
-    /// Every so many nanoseconds since the epoch.
+    /// At multiples of this number of nanoseconds since the epoch.
     Every(i128),
     Cron(Box<croner::Cron>),
     None,

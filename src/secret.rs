@@ -92,7 +92,7 @@ type SecretFile = Watched<Result<Exposed, Error>>;
 static WATCHED: LazyLock<Mutex<HashMap<PathBuf, Weak<SecretFile>>>> = LazyLock::new(Mutex::default);
 
 impl Secret {
-    /// Creates a secret from this origin. Reads its file, if it is one, and so blocks; that it cannot be read is told
+    /// Creates a secret from this origin. If it is a file, this reads it, and so blocks; a failure is reported
     /// by [`read`](Self::read).
     pub fn new(origin: SecretOrigin) -> Self {
         let source = match &origin {

@@ -7,9 +7,10 @@
 //! # Layout
 //!
 //! `text` and `kv` are the basis of `engine`, the pure core, which `driver` runs in real time. `generation` turns what
-//! a request asks for into an answer; a dialect (`dialect`, and one file for each: `openai_chat`, `anthropic` and so on)
-//! reads and writes one API, and `app` is an application in front of the model. `faults`, `rules` and `effects` define
-//! what goes wrong; `exchange`, `answer`, `stream` and `wire` apply it to answers, `conn` and `body` to connections.
+//! a request asks for into an answer; a dialect (`dialect`, and one file for each: `openai_chat`, `anthropic` and so
+//! on) reads and writes one API, and `app` is an application in front of the model. `faults`, `rules` and `effects`
+//! define what goes wrong; `exchange`, `answer`, `stream` and `wire` apply it to answers, `conn` and `body` to
+//! connections.
 
 mod answer;
 mod anthropic;

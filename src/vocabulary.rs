@@ -1,5 +1,5 @@
-//! The closed lists of words and the plain records that an operator writes and the plan keeps as they are. What
-//! has one meaning has one type here; what a value means together with others is for the plan to say.
+//! The closed lists of words and the plain records that an operator writes and the plan keeps as they are. Each
+//! meaning has one type here; what a value means in combination with others is defined by the plan.
 
 mod arrivals;
 mod tokenizer;
@@ -153,7 +153,7 @@ impl Api {
     }
 }
 
-/// How an OAuth 2.0 client says who it is (RFC 6749, section 2.3.1).
+/// How an OAuth 2.0 client authenticates itself (RFC 6749, section 2.3.1).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ClientAuth {
@@ -211,7 +211,7 @@ impl Price {
     }
 
     /// The most that these tokens can cost, whether or not input comes from a cache: a provider may charge more for
-    /// what it writes to its cache.
+    /// writes to its cache.
     pub fn most(&self, input: u64, output: u64) -> f64 {
         self.cost(input, 0, output).max(self.cost(input, input, output))
     }
@@ -224,7 +224,7 @@ impl Price {
     }
 }
 
-/// What is done about prefix caches.
+/// How prefix caches are dealt with.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Cache {
@@ -367,9 +367,9 @@ impl BodyForm {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Reserve {
-    /// Most input tokens. Default: 0.
+    /// Maximum number of input tokens. Default: 0.
     pub input_tokens: u64,
-    /// Most output tokens. Default: 0.
+    /// Maximum number of output tokens. Default: 0.
     pub output_tokens: u64,
 }
 
@@ -439,7 +439,7 @@ pub enum TracedFailures {
     Sampled,
 }
 
-/// The four timeouts. Each is a failure of its own.
+/// The four timeouts. Each is a separate failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 #[schemars(rename = "Timeouts", bound = "T: JsonSchema + Serialize, Timeouts<T>: Default")]
@@ -448,9 +448,9 @@ pub struct Timeouts<T = Duration> {
     pub connect: T,
     /// From the send to the first generated content of a streamed answer. Default: 30s.
     pub first_token: T,
-    /// Longest time without progress once the first content has come: of a stream without an event that carries content,
-    /// a finish reason or usage (comments and empty events are none), of an answer in one piece without a byte.
-    /// Default: 15s.
+    /// Longest time without progress once the first content has come: of a stream without an event that carries
+    /// content, a finish reason or usage (comments and empty events are none), of an answer in one piece without a
+    /// byte. Default: 15s.
     pub stall: T,
     /// From the send to the end. Default: 2m.
     pub total: T,

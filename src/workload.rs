@@ -1,5 +1,5 @@
-//! Picks the fixed prompts of a workload. Pure: every choice derives from the run's seed and the request's number, so that
-//! each target is asked the same.
+//! Picks the fixed prompts of a workload. Pure: every choice derives from the run's seed and the request's number, so
+//! that each target is asked the same.
 
 use crate::exchange::{Ask, Message, Role};
 use crate::plan::{AskText, Cache, PairPlan, Step, StepAction};

@@ -22,7 +22,7 @@ const CONFIG: &str = include_str!("demo.yaml");
 /// Time for open requests when it is stopped: nobody waits long for a demo.
 const GRACE: Duration = Duration::from_secs(2);
 
-/// Runs the demo until it is told to stop.
+/// Runs the demo until it is stopped.
 pub(super) fn demo(options: &DemoOptions, tap: &LogTap) -> anyhow::Result<Exit> {
     let runtimes = Runtimes::start()?;
     // The simulator is somebody else's server: it must not share a thread with what measures it.

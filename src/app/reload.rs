@@ -41,7 +41,7 @@ pub struct ConfigOrigin {
     pub watch: Option<Pace>,
 }
 
-/// What a new config changes, beside the sinks: they are told the plan by the engine.
+/// What a new config changes, apart from the sinks, which receive the plan from the engine.
 pub(super) struct Parts {
     pub(super) engine: Arc<Engine>,
     pub(super) store: Arc<Store>,
@@ -97,7 +97,7 @@ impl Reloader {
         }
     }
 
-    /// Reloads whenever it is asked to, until it is told to stop. `hangup` is notified by a signal.
+    /// Reloads on request, until it is stopped. `hangup` is notified by a signal.
     pub(super) async fn run(
         mut self,
         asked: mpsc::Receiver<ReloadReply>,

@@ -21,8 +21,8 @@ impl<'a> Replay<'a> {
         Self { options, config, now }
     }
 
-    /// What a profile draws from. With `--at` that is what the run of that instant drew; with a seed, of the command line
-    /// or of the config, two calls draw the same; without, each call draws afresh.
+    /// What a profile draws from. With `--at` that is what the run of that instant drew; with a seed, of the command
+    /// line or of the config, two calls draw the same; without, each call draws afresh.
     pub(super) fn draws(&self, profile: &str) -> Draws {
         let written = self.config.profiles.get(profile).and_then(|profile| profile.seed);
         match (self.options.at, self.options.seed.or(written)) {

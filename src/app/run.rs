@@ -152,8 +152,8 @@ fn again(replay: &Replay<'_>, plan: &Plan, ended: &[RunSummary]) -> String {
 }
 
 /// The exit code: 1 where a run was cut short; 2 where an objective or a check failed, where a profile without
-/// objectives had a failure, or where nothing was sent or nothing says anything about the target. A late prober is told
-/// and judges nobody.
+/// objectives had a failure, or where nothing was sent or nothing says anything about the target. That the prober was
+/// late is reported, and does not change the exit code.
 fn verdict(report: &Report, ended: &[RunSummary]) -> Exit {
     for run in ended.iter().filter(|run| run.result == RunResult::Degraded) {
         let why = run.reason.as_deref().unwrap_or("its lag is not small against what it measured");

@@ -6,7 +6,7 @@ use crate::cli::{Exit, SimOptions};
 use crate::sim::{self, Sim};
 use std::io::Write as _;
 
-/// Runs the simulator alone until it is told to stop.
+/// Runs the simulator alone until it is stopped.
 pub(super) fn simulate(options: SimOptions) -> anyhow::Result<Exit> {
     Runtimes::start()?.block_on(async {
         let sim = match Sim::bind(options.sim) {

@@ -33,7 +33,7 @@ impl MetricUnit {
         }
     }
 
-    /// The unit in OpenMetrics' words, where the Prometheus name ends in it.
+    /// The unit in OpenMetrics' notation, where the Prometheus name ends in it.
     pub const fn open_metrics(self) -> Option<&'static str> {
         match self {
             Self::None | Self::Token => None,
@@ -74,7 +74,7 @@ pub enum Key {
     Profile,
     /// Name of a target.
     Target,
-    /// Model that a target is asked for.
+    /// Model that is requested of a target.
     Model,
     /// Name of a stage.
     Stage,
@@ -90,7 +90,7 @@ pub enum Key {
     Code,
     /// Input or output.
     Type,
-    /// Who counted tokens.
+    /// Source of a token count.
     Source,
     /// Currency of money.
     Currency,
@@ -204,7 +204,7 @@ pub enum Subject {
     Target,
     /// The agent as a whole.
     Agent,
-    /// An endpoint and the model that it is asked for, in the words of OpenTelemetry's GenAI conventions.
+    /// An endpoint and the requested model, as OpenTelemetry's GenAI conventions describe them.
     Endpoint,
 }
 

@@ -1,5 +1,5 @@
-//! The memory of all bodies that are being read: each answer has a bound of its own, and many of them together have this one,
-//! so that a few targets with endless answers cannot end the process.
+//! The memory of all bodies that are being read: each answer has a bound of its own, and many of them together have
+//! this one, so that a few targets with endless answers cannot end the process.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -26,7 +26,7 @@ impl Default for BodyMemory {
 }
 
 impl BodyMemory {
-    /// With room for so many bytes.
+    /// With room for `most` bytes.
     pub fn with_most(most: usize) -> Self {
         Self(Arc::new(MemoryState { most, held: AtomicUsize::new(0) }))
     }
@@ -55,7 +55,7 @@ pub struct Charge {
 }
 
 impl Charge {
-    /// The body now holds so many bytes. Returns `false` if there is no room for what it grew by.
+    /// Records that the body now holds `bytes`. Returns `false` if there is no room for the increase.
     pub(super) fn hold(&mut self, bytes: usize) -> bool {
         let wanted = bytes.saturating_sub(FREE);
         let all = &self.memory.0;

@@ -155,8 +155,8 @@ impl Resolver {
     }
 }
 
-/// A resolver that can open neither its files nor a socket says that the name has no answer for now, so what this machine
-/// lacks is found out by a socket of our own.
+/// A resolver that can open neither its files nor a socket says that the name has no answer for now, so what this
+/// machine lacks is found out by a socket of our own.
 fn unresolved(name: &str, error: &io::Error) -> CallError {
     let doing = format!("cannot resolve {name}");
     match UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)) {

@@ -1,5 +1,5 @@
-//! Where generated content was looked for in vain, for the detail of an `empty` answer. Knows texts, and neither dialects
-//! nor secrets.
+//! Where generated content was looked for in vain, for the detail of an `empty` answer. Knows texts, and neither
+//! dialects nor secrets.
 
 use serde_json::Value;
 
@@ -50,7 +50,7 @@ impl Sought {
     }
 }
 
-/// A text as it is told, or its length.
+/// A text as it appears in a message, or its length.
 fn quoted(kind: &str, text: Option<&str>, bytes: usize) -> String {
     match text {
         Some(text) if text.trim().is_empty() => format!("an empty {kind}"),

@@ -25,14 +25,15 @@ pub struct Agent {
     /// More labels for every series, such as `{ environment: prod }`.
     #[schemars(extend("maxProperties" = 64))]
     pub labels: BTreeMap<String, String>,
-    /// Currency of prices and budgets, a code of ISO 4217; in lower case the label `currency` of the cost. Default: usd.
+    /// Currency of prices and budgets, a code of ISO 4217; in lower case the label `currency` of the cost. Default:
+    /// usd.
     pub currency: Currency,
     /// Limits of the process.
     pub limits: Limits,
     /// Budget of everything together.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub budget: Option<Budget>,
-    /// File for what outlives the process: budgets, runs and the series of the status page; a folder means
+    /// File for data that survives a restart: budgets, runs and the series of the status page; a folder means
     /// `tokenbeat.db` in it. It is an SQLite database, and each agent needs its own. Default: memory only, so that a
     /// restart begins with nothing spent.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -42,13 +43,13 @@ pub struct Agent {
     pub history: History,
 }
 
-/// How much of runs and series is kept in the state file. Budgets are kept in any case.
+/// How much of the runs and series is kept in the state file. Budgets are always kept.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct History {
-    /// What is older goes. Default: 30d.
+    /// Older data is removed. Default: 30d.
     pub retention: Length,
-    /// The oldest go when the file would be larger, bytes. Default: 268435456 (256 MiB).
+    /// Maximum size in bytes; the oldest data is removed when the file would be larger. Default: 268435456 (256 MiB).
     #[schemars(range(min = 1_048_576))]
     pub max_bytes: u64,
 }
@@ -63,11 +64,12 @@ impl Default for History {
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Limits {
-    /// Most requests in flight at the same time. What would be over it is skipped, and counted. Default: 4096.
+    /// Maximum number of requests in flight at the same time. Requests beyond it are skipped, and counted. Default:
+    /// 4096.
     #[schemars(range(min = 1, max = 1_000_000))]
     pub in_flight: NonZeroU32,
-    /// Most requests in flight to one target, so that one that hangs leaves room for the others. Default: three quarters
-    /// of `in_flight` where profiles use more than one target, else all of it.
+    /// Maximum number of requests in flight to one target, so that one that hangs leaves room for the others. Default:
+    /// three quarters of `in_flight` where profiles use more than one target, else all of it.
     #[schemars(range(min = 1, max = 1_000_000))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub in_flight_per_target: Option<NonZeroU32>,
@@ -79,8 +81,8 @@ impl Default for Limits {
     }
 }
 
-/// A cap per period: at least one of `requests`, `tokens` and `cost`. What would be over it is not sent, and
-/// counted as skipped. What is spent outlives the process where the agent has a `state` file.
+/// A cap per period: at least one of `requests`, `tokens` and `cost`. Requests beyond it are not sent, and counted as
+/// skipped. The amounts spent survive a restart if the agent has a `state` file.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Budget {
@@ -90,15 +92,15 @@ pub struct Budget {
     /// Time zone in which the period begins. Default: UTC.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub timezone: Option<Zone>,
-    /// Most requests in a period, warm-up included.
+    /// Maximum number of requests in a period, including warm-up.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
     pub requests: Option<u64>,
-    /// Most tokens in a period, input and output together.
+    /// Maximum number of tokens in a period, input and output together.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
     pub tokens: Option<u64>,
-    /// Most money in a period, in the agent's currency. Every target that it covers needs a `price`.
+    /// Maximum amount of money in a period, in the agent's currency. Every target that it covers needs a `price`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("exclusiveMinimum" = 0))]
     pub cost: Option<f64>,
@@ -116,9 +118,9 @@ pub struct Server {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("format" = "path"))]
     pub web_config: Option<PathBuf>,
-    /// Names by which this address may be called, without ports. What shows more than metrics and health is then refused
-    /// under every other name; IP addresses and `localhost` are always good. Default: any name for callers on other
-    /// machines, none for those on this one.
+    /// Names by which this address may be called, without ports. What shows more than metrics and health is then
+    /// refused under every other name; IP addresses and `localhost` are always good. Default: any name for callers on
+    /// other machines, none for those on this one.
     #[schemars(length(max = 64))]
     pub allowed_hosts: Vec<HostName>,
     /// Addresses from which reverse proxies call. A request from there is somebody else's, so that it may not change
@@ -146,8 +148,8 @@ impl Default for Server {
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Probe {
-    /// Least time between two probes of the same profile and target; a call before that is answered with 429, and
-    /// sends nothing. Default: 10s.
+    /// Minimum time between two probes of the same profile and target; an earlier call is answered with 429 and sends
+    /// nothing. Default: 10s.
     pub min_interval: Length,
 }
 
@@ -178,8 +180,8 @@ pub struct Telemetry {
 pub struct Prometheus {
     /// Exemplars with trace ids, for scrapers that ask for OpenMetrics or protobuf. Default: true.
     pub exemplars: bool,
-    /// Native histograms beside the classic buckets, for scrapers that ask for protobuf. Off, because a Prometheus
-    /// that takes native histograms drops the classic ones unless it is told otherwise
+    /// Native histograms in addition to the classic buckets, for scrapers that ask for protobuf. Off, because a
+    /// Prometheus that takes native histograms drops the classic ones unless it is configured otherwise
     /// (`always_scrape_classic_histograms`), and with them every query on `_bucket`. Default: false.
     pub native_histograms: bool,
 }

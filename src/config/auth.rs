@@ -77,7 +77,7 @@ pub struct Basic {
     pub password: SecretSource,
 }
 
-/// OAuth 2.0 client credentials. The token is fetched when the target is set up, and renewed ahead of its end and when
+/// OAuth 2.0 client credentials. The token is fetched when the target is set up, and renewed before it expires and when
 /// the target answers 401.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -94,7 +94,7 @@ pub struct OAuth2 {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1))]
     pub scope: Option<String>,
-    /// Whom the token is for, where the server wants to be told. Default: none.
+    /// The audience of the token, where the server requires it. Default: none.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1))]
     pub audience: Option<String>,
@@ -102,7 +102,7 @@ pub struct OAuth2 {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(length(max = 20))]
     pub params: BTreeMap<String, String>,
-    /// How the client says who it is. Default: basic.
+    /// How the client authenticates itself. Default: basic.
     #[serde(default)]
     pub client_auth: ClientAuth,
     /// Roots of the token endpoint in place of the system's, a PEM file.
@@ -127,9 +127,9 @@ pub struct Gcp {
     pub audience: Option<String>,
 }
 
-/// AWS credentials: from at most one of `keys`, `profile`, `web_identity` and `container`; without one, from the first of
-/// these that the environment has: `AWS_ACCESS_KEY_ID`, `AWS_WEB_IDENTITY_TOKEN_FILE`, `AWS_CONTAINER_CREDENTIALS_*`, the
-/// profile `AWS_PROFILE` or `default`.
+/// AWS credentials: from at most one of `keys`, `profile`, `web_identity` and `container`; without one, from the first
+/// of these that the environment has: `AWS_ACCESS_KEY_ID`, `AWS_WEB_IDENTITY_TOKEN_FILE`,
+/// `AWS_CONTAINER_CREDENTIALS_*`, the profile `AWS_PROFILE` or `default`.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Aws {
@@ -147,7 +147,7 @@ pub struct Aws {
     /// A profile of the shared credentials file.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub profile: Option<AwsProfile>,
-    /// A role that a token of another identity provider stands for, as in EKS with service accounts.
+    /// A role assumed with a token of another identity provider, as in EKS with service accounts.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub web_identity: Option<AwsWebIdentity>,
     /// The endpoint for credentials of ECS tasks and EKS pod identities.

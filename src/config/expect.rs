@@ -24,7 +24,7 @@ pub struct Expect {
     /// Places in the JSON of the answer, or of its text.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub json: Vec<JsonCheck>,
-    /// A JSON Schema that the JSON of the answer, or of its text, is valid under.
+    /// A JSON Schema against which the JSON of the answer, or of its text, is valid.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub schema: Option<SchemaCheck>,
     /// The number of output tokens.
@@ -55,10 +55,10 @@ impl Expect {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ExpectText {
-    /// Fewest characters.
+    /// Minimum number of characters.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub min_chars: Option<u64>,
-    /// Most characters.
+    /// Maximum number of characters.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_chars: Option<u64>,
     /// Texts that are in it: `Paris`, or `{ name: mentions_paris, value: Paris }`.
@@ -108,7 +108,7 @@ pub struct NamedText {
     pub value: String,
 }
 
-/// What is expected at a place in JSON. A path alone: there is something.
+/// What is expected at a place in JSON. A path alone means that there is a value.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct JsonCheck {
@@ -123,10 +123,10 @@ pub struct JsonCheck {
     /// The first value there is this one.
     #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     pub equals: Option<Value>,
-    /// Fewest items of the first value there, a list or a map, or characters of a text.
+    /// Minimum number of items of the first value there if it is a list or a map, or of characters if it is a text.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub min_items: Option<u64>,
-    /// Most items.
+    /// Maximum number of items.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_items: Option<u64>,
     /// The first value there, a number, is this or more.
@@ -151,7 +151,7 @@ pub struct SchemaCheck {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("format" = "path"))]
     pub file: Option<PathBuf>,
-    /// What is valid under it. Default: `answer` for HTTP steps, `text` for model calls.
+    /// What is validated against it. Default: `answer` for HTTP steps, `text` for model calls.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub of: Option<SchemaOf>,
 }
@@ -170,7 +170,7 @@ pub enum SchemaOf {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ExpectTokens {
-    /// Fewest output tokens, whoever counted them.
+    /// Minimum number of output tokens, from any source.
     #[schemars(range(min = 1))]
     pub min: u64,
 }

@@ -77,7 +77,7 @@ pub struct Reading {
     /// The config whose meaning can be judged: what was written, with as little as possible in the place of what is
     /// wrong in form.
     pub least: Variant,
-    /// Where something is wrong in form: configs that differ from it in what stands there. What is wrong with every one
+    /// Where something is wrong in form: configs that differ from it in that place. What is wrong with each
     /// of them is wrong with the config, whatever was meant there.
     pub others: Vec<Variant>,
 }

@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-/// OTLP export of metrics, traces and the daemon's log. What is not written is taken from the OpenTelemetry
-/// variables of the environment (`OTEL_EXPORTER_OTLP_*` and others), and only then from the defaults.
+/// OTLP export of metrics, traces and the daemon's log. What is not set is taken from the OpenTelemetry environment
+/// variables (`OTEL_EXPORTER_OTLP_*` and others), and only then from the defaults.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Otlp {
@@ -38,7 +38,8 @@ pub struct Otlp {
     /// Whether metrics are exported. Default: true.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub metrics: Option<bool>,
-    /// Form of the histograms. Exponential ones are kept beside the others, which costs memory. Default: explicit.
+    /// Form of the histograms. Exponential ones are kept in addition to the others, which costs memory. Default:
+    /// explicit.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub histograms: Option<Histograms>,
     /// Which requests become spans. Each run is a span, too.
@@ -46,7 +47,7 @@ pub struct Otlp {
     /// Whether the daemon's log is exported. Default: true.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub logs: Option<bool>,
-    /// Which set of OpenTelemetry's GenAI client metrics goes out beside ours. Default: current.
+    /// Which set of OpenTelemetry's GenAI client metrics is exported in addition to ours. Default: current.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub genai: Option<GenAi>,
 }
@@ -75,7 +76,7 @@ pub struct OtlpTls {
 pub struct Traces {
     /// Whether traces are exported. Default: true.
     pub enabled: bool,
-    /// Share of the requests, such as `10%`. The backend is told by the `traceparent` that it gets. Default: 10%.
+    /// Share of the requests, such as `10%`. The `traceparent` passes the decision on to the backend. Default: 10%.
     pub sample: Share,
     /// Whether requests that failed are exported when they were not sampled, too. Default: always.
     pub failures: TracedFailures,

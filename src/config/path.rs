@@ -38,7 +38,7 @@ impl KeyPath {
         self.then(Segment::Index(index))
     }
 
-    /// The path of what stands one step further down.
+    /// The path of a value one level further down.
     #[must_use]
     pub fn then(&self, segment: Segment) -> Self {
         let mut longer = self.0.clone();

@@ -59,7 +59,7 @@ pub struct Profile {
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Retry {
-    /// Most attempts at the same request, the first one included.
+    /// Maximum number of attempts at the same request, including the first one.
     #[schemars(range(min = 2, max = 10))]
     pub attempts: u32,
     /// The outcomes after which there is another attempt.
@@ -134,19 +134,19 @@ pub struct Workload {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1))]
     pub system: Option<String>,
-    /// Most output tokens of an answer, sent as `max_tokens`. Default: what the server takes; budgets of tokens and
-    /// cost need it. For servers that want another name, write `params: { max_completion_tokens: 128 }` in its
-    /// place.
+    /// Maximum number of output tokens of an answer, sent as `max_tokens`. Default: what the server takes; budgets of
+    /// tokens and cost need it. For servers that expect another name, write `params: { max_completion_tokens: 128 }` in
+    /// its place.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub output_tokens: Option<NonZeroU64>,
-    /// What is done about prefix caches. Default: bust.
+    /// How prefix caches are dealt with. Default: bust.
     #[serde(default)]
     pub cache: Cache,
     /// Whether answers are streamed. Default: true.
     #[serde(default = "yes")]
     pub stream: bool,
-    /// Passed through into the body of every request, such as `{ temperature: 0.3 }`: merged on top of the target's as a
-    /// JSON merge patch (RFC 7396), where maps are merged key by key and null removes a key.
+    /// Passed through into the body of every request, such as `{ temperature: 0.3 }`: merged on top of the target's as
+    /// a JSON merge patch (RFC 7396), where maps are merged key by key and null removes a key.
     #[serde(default)]
     pub params: Map<String, Value>,
 }

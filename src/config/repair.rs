@@ -14,7 +14,7 @@ use serde_json::Value;
 /// How often a config is judged at most: the words of the longest closed list, and the config without them.
 const MAX_VARIANTS: usize = 11;
 
-/// What is put in the place of a value may itself lack something; after so many rounds the part is left out.
+/// A replacement may itself lack something; after this number of rounds the part is left out.
 const ROUNDS: usize = 4;
 
 /// How deep maps and lists are that are put in the place of a value.

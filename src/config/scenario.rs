@@ -113,7 +113,7 @@ pub struct Step {
     /// with `history`, else false.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub turns: Option<bool>,
-    /// What the answer means. Default: it is complete at its end, whatever it holds.
+    /// What the answer means. Default: it is complete at its end, regardless of its content.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub read: Option<Read>,
     /// The most tokens that the answer may cost: what budgets reserve. Default: none.
@@ -122,7 +122,7 @@ pub struct Step {
     /// What is expected of the answer.
     #[serde(default, skip_serializing_if = "Expect::is_empty")]
     pub expect: Expect,
-    /// Values that are taken from the answer, by the names that they get: `$.path`, or one of the other sources.
+    /// Values that are taken from the answer, by name: `$.path`, or one of the other sources.
     /// Later steps of the same user have them as variables.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub take: BTreeMap<String, TakeFrom>,
@@ -174,11 +174,11 @@ pub struct AskModel {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1))]
     pub system: Option<String>,
-    /// Most output tokens of the answer, as in a workload. Default: what the server takes; budgets of tokens and cost
-    /// need it.
+    /// Maximum number of output tokens of the answer, as in a workload. Default: what the server takes; budgets of
+    /// tokens and cost need it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub output_tokens: Option<NonZeroU64>,
-    /// What is done about prefix caches. Default: bust.
+    /// How prefix caches are dealt with. Default: bust.
     #[serde(default)]
     pub cache: Cache,
     /// Whether the answer is streamed. Default: true.
@@ -258,7 +258,7 @@ impl Read {
     }
 }
 
-/// What tells the end of a stream.
+/// What marks the end of a stream.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub enum DoneAt {
@@ -310,7 +310,7 @@ pub struct TakeSource {
     /// The visible text, or the answer where no text is read. Write `text: true`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub text: Option<bool>,
-    /// The value where there is none. Default: then the request fails as `extract`.
+    /// The value if there is none. Default: the request fails as `extract`.
     #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     pub default: Option<Value>,
 }

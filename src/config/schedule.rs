@@ -11,9 +11,9 @@ use serde::{Deserialize, Serialize};
 #[serde(deny_unknown_fields)]
 #[schemars(extend("x-layers" = "replace"))]
 pub struct Schedule {
-    /// A run at this interval, such as `2m`, and at least `100ms`. The runs lie on a grid aligned to the epoch, moved by an offset that
-    /// is stable for each profile and target, so that not all start at the same moment. Missed ones are counted
-    /// and not made up for.
+    /// A run at this interval, such as `2m`, and at least `100ms`. The runs lie on a grid aligned to the epoch, moved
+    /// by an offset that is stable for each profile and target, so that not all start at the same moment. Missed runs
+    /// are counted, not caught up.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub every: Option<Length>,
     /// Runs by a cron expression of five fields, or six with seconds first, such as `*/5 * * * *`.

@@ -42,7 +42,7 @@ pub struct Target {
     /// An HTTP proxy. Only this one is used: the environment's proxy variables are not read.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub proxy: Option<Proxy>,
-    /// Whether trace context goes out with each request, so that the backend's spans join its trace.
+    /// Whether trace context is sent with each request, so that the backend's spans join its trace.
     /// Default: w3c.
     #[serde(default)]
     pub propagate: Propagate,

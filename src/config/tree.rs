@@ -134,8 +134,8 @@ impl Node {
         }
     }
 
-    /// Another value at a path; in the middle of it, maps that are missing are made. `None` takes an entry of a map out,
-    /// and nothing else: the items of a list keep their numbers.
+    /// Another value at a path; in the middle of it, maps that are missing are made. `None` takes an entry of a map
+    /// out, and nothing else: the items of a list keep their numbers.
     pub(crate) fn set(&mut self, path: &[Segment], value: Option<serde_json::Value>) {
         let at = self.at.clone();
         match (path, &mut self.value) {

@@ -1,4 +1,5 @@
-//! Keeps credentials up to date: one task fetches them, ahead of their end, and everybody else looks at what it has got.
+//! Keeps credentials up to date: one task fetches them, ahead of their end, and everybody else looks at what it has
+//! got.
 
 use super::{Error, Issued, SetupError};
 use futures_util::future::BoxFuture;
@@ -176,7 +177,7 @@ async fn used_up(shared: &RenewerShared, issued: &Issued, refusals: u32) -> bool
     }
 }
 
-/// The pause after so many failures in a row.
+/// The pause after this number of consecutive failures.
 fn pause(failures: u32) -> Duration {
     MIN_PAUSE.saturating_mul(2_u32.saturating_pow(failures.saturating_sub(1))).min(MAX_PAUSE)
 }

@@ -11,7 +11,7 @@ pub struct TraceIds {
     pub span_id: [u8; 8],
     /// The parent span; `None` for a root span.
     pub parent_id: Option<[u8; 8]>,
-    /// Whether the trace is recorded; the backend is told through `traceparent`.
+    /// Whether the trace is recorded; `traceparent` passes this on to the backend.
     pub sampled: bool,
 }
 

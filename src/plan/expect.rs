@@ -61,7 +61,7 @@ pub enum Rule {
         /// The visible text is parsed as JSON; otherwise the JSON answer is looked at.
         of_text: bool,
     },
-    /// At least this many output tokens, whoever counted them.
+    /// At least this many output tokens, from any source.
     MinOutputTokens(u64),
     /// The server reports input and output tokens, above zero.
     Usage,

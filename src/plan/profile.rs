@@ -160,7 +160,7 @@ pub(super) fn merged_params(action: &StepAction, below: &Map<String, Value>) -> 
 /// When a request that failed is sent again.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Retry {
-    /// Most attempts at the same request, the first one included.
+    /// Maximum number of attempts at the same request, including the first one.
     pub attempts: u32,
     /// The failures after which there is another one.
     #[serde(serialize_with = "serialize::failures")]

@@ -88,7 +88,7 @@ pub enum UserAction {
 pub struct JourneyEnd {
     /// The shortest pause before the next journey.
     pub pause: Duration,
-    /// The set-up failed, for so many times in a row.
+    /// The set-up failed: the number of consecutive failures.
     pub failed_set_ups: Option<u32>,
 }
 

@@ -59,8 +59,8 @@ impl RequestOrigin {
     }
 }
 
-/// The host that a request is for; an HTTP/1.0 request may be for none. Fails, with what is wrong, if that is ambiguous:
-/// a proxy in front could have understood another one.
+/// The host that a request is for; an HTTP/1.0 request may be for none. Fails, with what is wrong, if that is
+/// ambiguous: a proxy in front could have understood another one.
 pub(super) fn host(
     version: Version,
     target: &Uri,

@@ -20,7 +20,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(10);
 /// Minimum interval between log lines about connections that made room.
 const TELL_EVERY: Duration = Duration::from_mins(1);
 
-/// How many connections the server holds in a process that may open so many files (`None`: without limit).
+/// Maximum number of connections of the server in a process that may open `open_files` files (`None`: no limit).
 pub fn max_connections(open_files: Option<u64>) -> usize {
     let part = open_files.map_or(MOST, |files| usize::try_from(files / PART).unwrap_or(MOST));
     part.clamp(LEAST, MOST)

@@ -22,7 +22,7 @@ pub(super) struct WantedHistory {
     profile: Option<String>,
     /// Of this target only.
     target: Option<String>,
-    /// From so many hours ago on; 24 if it is absent.
+    /// Number of hours to go back; 24 if absent.
     hours: Option<u32>,
 }
 

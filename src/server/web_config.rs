@@ -48,15 +48,15 @@ pub enum Error {
         /// What is wrong; passwords are never quoted.
         message: String,
     },
-    /// Certificate, key or CA are not usable.
+    /// The certificate, the key or the CA cannot be used.
     #[error(transparent)]
     Pem(#[from] tls::Error),
-    /// The certificate and its key, or the CA, do not fit.
+    /// The certificate does not match its key, or the CA is rejected.
     #[error("{path}: {source}")]
     Mismatch {
-        /// Of which file.
+        /// The file.
         path: PathBuf,
-        /// Why.
+        /// The error of the TLS library.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
 }
@@ -81,7 +81,8 @@ struct WebTls {
     min_version: MinVersion,
 }
 
-/// Names as in Go's `crypto/tls`, the weakest first. The two modes that accept any certificate without verification are not supported.
+/// Names as in Go's `crypto/tls`, the weakest first. The two modes that accept any certificate without verification are
+/// not supported.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 pub(super) enum ClientCertPolicy {
     #[default]

@@ -18,7 +18,7 @@ use super::wire::{Event, Framing};
 
 /// Least thinking tokens that a request may ask for.
 const MIN_BUDGET: usize = 1024;
-/// One thinking token is generated for so many that the request allows: nobody waits for thousands here.
+/// The request's thinking budget is divided by this, so that a test does not wait for thousands of tokens.
 const BUDGET_PER_TOKEN: usize = 64;
 
 /// The Anthropic Messages dialect.

@@ -1,6 +1,6 @@
 //! The `vllm:*` metrics, with the names, labels and buckets of vLLM.
 //!
-//! All series exist from the start, at zero. This module is told what happened and knows nothing about how.
+//! All series exist from the start, at zero. This module receives what happened and knows nothing about how.
 
 use prometheus::{
     Counter, CounterVec, Encoder, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounterVec,

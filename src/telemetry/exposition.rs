@@ -1,5 +1,5 @@
-//! The store as a scrape: Prometheus text 0.0.4, OpenMetrics 1.0 or protobuf, by the caller's `Accept`. It must not know
-//! who asks, nor how a value came about.
+//! The store as a scrape: Prometheus text 0.0.4, OpenMetrics 1.0 or protobuf, by the caller's `Accept`. It must not
+//! know who asks, nor how a value came about.
 
 mod accept;
 mod collector;

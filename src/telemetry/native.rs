@@ -1,5 +1,5 @@
 //! A sparse base-2 exponential histogram: the one recording behind OTLP's exponential histograms and Prometheus'
-//! native ones. It must not know of labels, exemplars or wire formats.
+//! native ones. It knows nothing about labels, exemplars or wire formats.
 //!
 //! Bucket `i` of schema `s` holds the values in `(base^(i-1), base^i]`, `base = 2^(2^-s)`: the index as Prometheus
 //! counts it. OTLP's scale is the same number, and its index is one less
@@ -17,8 +17,8 @@ pub const ZERO_THRESHOLD: f64 = 2.938_735_877_055_719e-39;
 /// Buckets per power of two at the finest schema.
 const PER_OCTAVE: i32 = 1 << FINEST;
 
-/// A histogram of values that are not negative. Its resolution halves as often as its buckets would be more than
-/// the cap; counts are never lost by it.
+/// A histogram of values that are not negative. Its resolution is halved whenever its buckets would exceed
+/// the cap; no count is lost by that.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Native {
     schema: i8,
@@ -36,7 +36,7 @@ impl Native {
         Self { schema: FINEST, most: most.max(1), buckets: Vec::new(), zero: 0, count: 0, sum: 0.0 }
     }
 
-    /// Adds a value. Negative ones count as zero; what is not finite is left out.
+    /// Adds a value. Negative values count as zero; values that are not finite are ignored.
     pub fn observe(&mut self, value: f64) {
         self.observe_many(value, 1);
     }
@@ -57,7 +57,7 @@ impl Native {
         self.keep_cap();
     }
 
-    /// Adds all that another histogram holds. The result has the coarser schema of the two, or a coarser one.
+    /// Adds the contents of another histogram. The result has the coarser schema of the two, or a coarser one.
     pub fn merge(&mut self, other: &Self) {
         if other.schema < self.schema {
             self.coarsen(steps(self.schema, other.schema));
@@ -97,8 +97,8 @@ impl Native {
         self.sum
     }
 
-    /// As OTLP wants it: without gaps, of at most `most` buckets (at least 73, which any range of values fits
-    /// into) from first to last, coarser where that needs it.
+    /// In OTLP's form: without gaps, with at most `most` buckets (at least 73, enough for any range of values)
+    /// from first to last, coarser where necessary.
     pub fn dense(&self, most: usize) -> Dense {
         let mut copy = self.clone();
         while copy.span() > most && copy.schema > COARSEST {
@@ -147,7 +147,7 @@ impl Native {
         for (index, _) in &mut self.buckets {
             *index = coarser(*index, by);
         }
-        // The order is kept, so what falls together is adjacent.
+        // The order is preserved, so indexes that become equal are adjacent.
         self.buckets.dedup_by(|(later, more), (index, count)| {
             let same = later == index;
             if same {

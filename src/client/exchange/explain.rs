@@ -5,8 +5,8 @@ use crate::client::{Answer, error_body, response};
 use http::{HeaderMap, StatusCode, header};
 
 impl Exchange<'_> {
-    /// What an error answer says: its status, how long to wait, its message (last, because it may be cut off), and what to
-    /// try.
+    /// What an error answer says: its status, how long to wait, its message (last, because it may be cut off), and what
+    /// to try.
     pub(super) fn said(&self, status: StatusCode, answer: &Answer, body: &[u8]) -> String {
         let headers = &answer.headers;
         let status_line = match answer.observed.retry_after {

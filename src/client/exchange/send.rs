@@ -1,5 +1,5 @@
-//! Gets a connection for a request, new or reused, and sends the request on it. Knows nothing about the answer beyond its
-//! head.
+//! Gets a connection for a request, new or reused, and sends the request on it. Knows nothing about the answer beyond
+//! its head.
 
 use super::{AnswerFormat, Exchange};
 use crate::client::classify::CallError;
@@ -14,8 +14,8 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 impl Exchange<'_> {
-    /// The credentials to send, where they are fetched. Those at hand are taken as they are; a wait for them is set-up, and
-    /// ends before the request is sent. A step that has an authorization of its own needs none.
+    /// The credentials to send, where they are fetched. Those at hand are taken as they are; a wait for them is set-up,
+    /// and ends before the request is sent. A step that has an authorization of its own needs none.
     pub(super) async fn obtain_credentials(&mut self) -> Result<Option<Arc<Issued>>, CallError> {
         let Some(credentials) = &self.client.credentials else { return Ok(None) };
         if matches!(self.form, AnswerFormat::Http(_)) && self.call.headers.contains_key(header::AUTHORIZATION)

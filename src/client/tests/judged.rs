@@ -1,5 +1,5 @@
-//! Answers as servers really send them, and how each is judged: over the wire where the transport matters, else from the
-//! bytes.
+//! Answers as servers really send them, and how each is judged: over the wire where the transport matters, else from
+//! the bytes.
 
 use super::golden::{decoder, frames, read_by};
 use super::server::*;

@@ -149,7 +149,7 @@ impl Exporter {
     }
 }
 
-/// What the log has heard of: a collector that is down for a day is a few lines and not one for each attempt.
+/// What has been logged about failures: a collector that is down for a day takes a few lines, not one per attempt.
 #[derive(Default)]
 struct FailureLog {
     since: Option<Instant>,

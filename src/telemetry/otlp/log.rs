@@ -84,7 +84,7 @@ impl LogProcessor for QueueProcessor {
     }
 
     fn force_flush(&self) -> OTelSdkResult {
-        // The worker behind the queue flushes when it is told to stop.
+        // The worker behind the queue flushes when it is asked to stop.
         Ok(())
     }
 

@@ -42,7 +42,7 @@ pub(super) fn run_ids(agent: &str, run: &RunRef) -> ([u8; 16], [u8; 8]) {
     (trace_id, span_id)
 }
 
-/// The span of a request that has ended. `endpoint` is what is known of its target.
+/// The span of a request that has ended. `endpoint` describes its target.
 ///
 /// A call of the target's dialect is a GenAI client span; an HTTP step of a scenario is an HTTP client span, because
 /// what it asks of an application need not be an operation of a model.

@@ -1,10 +1,10 @@
-//! What the OpenTelemetry conventions want to know of a target, by its name.
+//! The attributes that the OpenTelemetry conventions define for a target, by its name.
 
 use crate::plan::Plan;
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
-/// A target in the words of the conventions.
+/// A target as the OpenTelemetry GenAI conventions describe it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct GenAiTarget {
     /// `gen_ai.operation.name`.

@@ -1,5 +1,5 @@
-//! The loops: records in batches as they come, metrics at their interval. Each ends with a flush when it is told
-//! to stop.
+//! The loops: records in batches as they arrive, metrics at their interval. Each ends with a flush when it is
+//! asked to stop.
 
 use super::clock::{Anchor, unix_nanos};
 use super::collect::FromStore;

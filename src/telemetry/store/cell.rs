@@ -113,7 +113,7 @@ impl Cell for Money {
     }
 }
 
-/// A fact about its subject that is told by labels; the value is 1. Absent until it is said.
+/// A fact about its subject, expressed by labels; the value is 1. Absent until it is set.
 #[derive(Default)]
 pub(super) struct Info(RwLock<Vec<Arc<str>>>);
 
@@ -189,7 +189,7 @@ pub(super) enum Modality {
     Unknown,
 }
 
-/// A cell for each HTTP status that is told apart, and one for all others.
+/// A cell for each HTTP status that has a label value of its own, and one for all others.
 pub(super) struct ByCode<C> {
     known: [C; HTTP_CODES.len()],
     other: C,

@@ -1,5 +1,5 @@
-//! OpenTelemetry's GenAI client metrics, of an endpoint and the model that it is asked for: they count the same requests
-//! as ours, over all profiles. They must not know how they are exported.
+//! OpenTelemetry's GenAI client metrics, of an endpoint and the model that it is asked for: they count the same
+//! requests as ours, over all profiles. They must not know how they are exported.
 //!
 //! Warm-up adds to the usage counters and to nothing else, as in our own metrics. What the provider did not say
 //! counts as 0 tokens, as the conventions want it. The times of chunks are those of answers that completed.
@@ -13,7 +13,7 @@ use crate::plan::otlp::GenAi;
 use crate::telemetry::value::Trace;
 use std::sync::Arc;
 
-/// Operation, provider, address, port and model, in the words of the conventions. Places whose requests go to the same
+/// Operation, provider, address, port and model, as the conventions define them. Places whose requests go to the same
 /// endpoint and model share its cells.
 pub(super) type EndpointKey = [Arc<str>; 5];
 
