@@ -24,6 +24,8 @@ mod cli;
 mod connections;
 #[path = "integration/daemon.rs"]
 mod daemon;
+#[path = "integration/dialects.rs"]
+mod dialects;
 #[path = "integration/docs.rs"]
 mod docs;
 #[path = "integration/examples.rs"]
@@ -42,6 +44,8 @@ mod hanging;
 mod harness;
 #[path = "integration/http.rs"]
 mod http;
+#[path = "integration/in_force.rs"]
+mod in_force;
 #[path = "integration/judged.rs"]
 mod judged;
 #[path = "integration/own_faults.rs"]

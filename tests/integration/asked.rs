@@ -46,6 +46,50 @@ async fn a_probe_is_one_request_told_as_a_scrape_of_its_own() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_probe_tells_a_person_what_happened_when() {
+    let simulator = Simulator::start();
+    let yaml = one("", &MANUAL.replace("[hello]", "[hello, hi, what, why, how, where, when, who]"))
+        .replace("server: { ", "server: { probe: { min_interval: 1ms }, ");
+    let daemon = Running::start(&yaml, &simulator).await;
+    let told = daemon.get("/probe?profile=p&target=t&debug=true").await.ok();
+    assert!(told.starts_with("Logs for the probe:\n"), "{told}");
+    let (log, metrics) = told.split_once("\nMetrics that would have been returned:\n").unwrap();
+    let order = [
+        "profile p, target t",
+        "run p/t/",
+        "connect took",
+        "sent",
+        "headers, status 200",
+        "first token",
+        "end",
+        "8 output tokens",
+        "outcome ok",
+    ];
+    let at: Vec<usize> = order.iter().filter_map(|what| log.find(what)).collect();
+    assert!(at.len() == order.len() && at.is_sorted(), "{log}");
+    assert_eq!(Scrape::read(metrics).metric("probe_success").value(), 1.0);
+    // The times are those of the metrics.
+    let line = log.lines().find(|line| line.ends_with("  first token")).unwrap();
+    let millis: f64 = line.split_whitespace().next().unwrap().parse().unwrap();
+    let exact = Scrape::read(metrics).metric("probe_time_to_first_token_seconds").value() * 1e3;
+    assert!((millis - exact).abs() < 0.06, "{line}: {exact}");
+    simulator.inject("error_500;max=1");
+    let failed = daemon.get("/probe?profile=p&target=t&debug=true").await.ok();
+    assert!(failed.contains("outcome http_5xx: HTTP 500") && !failed.contains("first token"), "{failed}");
+    assert!(failed.contains("probe_success 0"), "{failed}");
+    // Not asked for, or not understood.
+    assert!(!daemon.get("/probe?profile=p&target=t&debug=false").await.ok().contains("Logs"));
+    assert_eq!(daemon.get("/probe?profile=p&target=t&debug=loud").await.status, 400);
+    let wrong = daemon.get("/probe?profile=p&target=t&at=yesterday").await;
+    assert!(
+        wrong.status == 400 && wrong.body.starts_with("at: must be an instant such as"),
+        "{}",
+        wrong.body
+    );
+    daemon.drain().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn probes_keep_their_distance() {
     let simulator = Simulator::start();
     let yaml = one("", MANUAL).replace("server: { ", "server: { probe: { min_interval: 1h }, ");

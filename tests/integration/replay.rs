@@ -133,3 +133,48 @@ async fn runs_of_the_daemon_are_replayed_by_the_instant_in_their_ids() {
         }
     }
 }
+
+/// The one question that each target was asked.
+async fn questions(server: &MockServer) -> [serde_json::Value; 2] {
+    asked(server).await.map(|mut all| {
+        assert_eq!(all.len(), 1, "{all:?}");
+        all.remove(0)
+    })
+}
+
+#[tokio::test]
+async fn a_check_asks_all_targets_the_same_and_something_else_each_time() {
+    let server = listener().await;
+    let config = config(&server, "{ manual: {} }");
+    let mut seen = Vec::new();
+    for _ in 0..3 {
+        let ended = run(&config, &["check", "--probe"]).await;
+        assert_eq!(ended.code, 0, "{ended:?}");
+        let [one, two] = questions(&server).await;
+        assert_eq!(one, two);
+        seen.push(one);
+    }
+    assert!(seen.iter().any(|question| *question != seen[0]), "{seen:?}");
+}
+
+#[tokio::test]
+async fn probes_with_one_instant_ask_all_targets_the_same() {
+    let server = listener().await;
+    let config =
+        config(&server, "{ manual: {} }").replace("server: { ", "server: { probe: { min_interval: 1ms }, ");
+    let daemon = Process::start(folder(&config), &["serve", "--config.file", "tokenbeat.yaml"], &[]);
+    let address = daemon.says("address=").await.parse().unwrap();
+    let mut seen = Vec::new();
+    for minute in 10..15 {
+        for target in ["one", "two"] {
+            let path = format!("/probe?profile=drawn&target={target}&at=2026-11-20T10:{minute}:00Z");
+            assert_eq!(crate::http::get(address, &path).await.status, 200);
+        }
+        let [one, two] = questions(&server).await;
+        assert_eq!(one, two);
+        seen.push(one);
+    }
+    assert!(seen.iter().any(|question| *question != seen[0]), "another instant, another question");
+    daemon.signal("TERM").await;
+    assert_eq!(daemon.ended().await.code, 0);
+}

@@ -1,10 +1,14 @@
 //! What outlives the process: a state file behind real processes that are killed, stopped and refused.
 
 use crate::harness::{Simulator, quick, until};
+use crate::http::get;
 use crate::process::{self, Process};
+use crate::scrape::Scrape;
 use rusqlite::Connection;
 use std::path::Path;
+use std::process::Stdio;
 use tokenbeat::sim::Truth;
+use tokio::process::Command;
 
 const USERS: usize = 8;
 
@@ -135,4 +139,123 @@ async fn a_run_beside_the_daemon_says_that_it_is_not_recorded() {
     let ended = process::run(&config(&simulator, &state), &["run", "--for", "1s"]).await;
     assert_eq!(ended.code, 0, "{}", ended.err);
     assert!(ended.err.contains("in use by another process"), "{}", ended.err);
+}
+
+/// How large files of a process may become, in bytes.
+async fn limit_files(process: &Process, most: &str) {
+    let limited =
+        Command::new("prlimit").args(["--pid", &process.id(), &format!("--fsize={most}:")]).status();
+    assert!(limited.await.unwrap().success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disk_that_is_full_stops_money_until_there_is_room_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let state = dir.path().join("state.db");
+    let models = ["paid", "free"].map(str::to_owned).to_vec();
+    let simulator = Simulator::with(tokenbeat::sim::Options { truth_capacity: 100_000, models, ..quick() });
+    let target = |name: &str| {
+        format!(
+            "  {name}: {{ api: openai-chat, base_url: 'http://{}/v1', model: {name}, price: {{ input: 1, output: 2 }} }}\n",
+            simulator.address
+        )
+    };
+    let profile = |name: &str, budget: &str| {
+        format!(
+            "  {name}: {{ targets: [{name}], schedule: {{ continuous: {{}} }}, {budget} \
+             workload: {{ prompts: [Say hi], output_tokens: 8 }}, load: [{{ rate: 20/s, for: 1h }}] }}\n"
+        )
+    };
+    let config = format!(
+        "agent: {{ id: test, state: '{}' }}\nserver: {{ listen: 127.0.0.1:0 }}\n\
+         targets:\n{}{}profiles:\n{}{}",
+        state.display(),
+        target("paid"),
+        target("free"),
+        profile("paid", "budget: { cost: 100000, tokens: 1000000000, requests: 1000000 },"),
+        profile("free", ""),
+    );
+    // A file that may not grow fails in place of ending the process, as one on a full disk does.
+    let script = "trap '' XFSZ; exec \"$0\" serve --config.file tokenbeat.yaml";
+    let arguments = ["-c", script, env!("CARGO_BIN_EXE_tokenbeat")];
+    let folder = process::folder(&config);
+    let process = Process::start_program("/bin/sh", Stdio::null(), folder, &arguments, &[]);
+    let address = process.says("listening address=").await.parse().unwrap();
+    let scrape = async || Scrape::read(&get(address, "/metrics").await.ok());
+    let ok = |scrape: &Scrape, profile| {
+        scrape.metric("tokenbeat_requests_total").label("outcome", "ok").label("profile", profile).sum()
+    };
+    let held_back = |scrape: &Scrape, profile| {
+        let skipped = scrape.metric("tokenbeat_skipped_requests_total").label("reason", "budget");
+        skipped.label("profile", profile).sum()
+    };
+    until("requests of both", async || {
+        let seen = scrape().await;
+        (ok(&seen, "paid") >= 3.0 && ok(&seen, "free") >= 3.0).then_some(())
+    })
+    .await;
+    assert_eq!(scrape().await.metric("tokenbeat_state_writes_failed_total").sum(), 0.0);
+    limit_files(&process, "0").await;
+    // Money is spent no more; what costs nothing that counts goes on.
+    let full = until("money to be held back", async || {
+        Some(scrape().await).filter(|seen| held_back(seen, "paid") >= 3.0)
+    })
+    .await;
+    assert!(full.metric("tokenbeat_state_writes_failed_total").sum() >= 1.0);
+    process.says("the state is kept in memory until the file can be written").await;
+    let later = until("probing to go on", async || {
+        Some(scrape().await).filter(|seen| ok(seen, "free") >= ok(&full, "free") + 3.0)
+    })
+    .await;
+    assert_eq!(held_back(&later, "free"), 0.0);
+    limit_files(&process, "unlimited").await;
+    process.says("the state file is written again").await;
+    let spent_before = ok(&scrape().await, "paid");
+    until("money to be spent again", async || {
+        Some(scrape().await).filter(|seen| ok(seen, "paid") >= spent_before + 3.0)
+    })
+    .await;
+    process.signal("TERM").await;
+    let ended = process.ended().await;
+    assert_eq!(ended.code, 0, "{}", ended.err);
+    // Said once, however often it was tried.
+    assert_eq!(ended.err.matches("the state is kept in memory").count(), 1, "{}", ended.err);
+    // Nothing that was spent is forgotten.
+    let db = Connection::open(&state).unwrap();
+    let select = "SELECT requests, tokens FROM budgets WHERE scope = 'profile/paid'";
+    let (requests, spent_tokens): (String, String) =
+        db.query_row(select, [], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
+    let truth = simulator.finished().await;
+    let paid = || truth.iter().filter(|truth| truth.model.as_deref() == Some("paid"));
+    assert_eq!(requests.parse::<usize>().unwrap(), paid().count());
+    assert_eq!(spent_tokens.parse::<u64>().unwrap(), paid().map(tokens).sum::<u64>());
+    let minutes: i64 = db.query_row("SELECT count(*) FROM minutes", [], |row| row.get(0)).unwrap();
+    assert!(minutes >= 2, "each of both has at least one: {minutes}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_charts_of_the_page_go_on_after_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let state = dir.path().join("state.db");
+    let simulator = Simulator::start();
+    let config = config(&simulator, &state);
+    let child = Process::start(process::folder(&config), &["serve", "--config.file", "tokenbeat.yaml"], &[]);
+    until("requests", async || (simulator.handle.truth().len() >= 20).then_some(())).await;
+    child.signal("TERM").await;
+    assert_eq!(child.ended().await.code, 0);
+    let sent = simulator.finished().await.len();
+    // The next one does nothing by itself.
+    let idle = config.replace("continuous: {}", "manual: {}");
+    let child = Process::start(process::folder(&idle), &["serve", "--config.file", "tokenbeat.yaml"], &[]);
+    let address = child.says("listening address=").await.parse().unwrap();
+    let status = get(address, "/api/v1/status").await.json();
+    let slots = status["pairs"][0]["history"]["slots"].as_array().unwrap();
+    let (own, earlier): (Vec<_>, Vec<_>) = slots.iter().partition(|slot| slot["seconds"] == 10.0);
+    let ok = |slots: &[&serde_json::Value]| slots.iter().filter_map(|slot| slot["ok"].as_u64()).sum::<u64>();
+    assert_eq!((ok(&earlier), ok(&own)), (u64::try_from(sent).unwrap(), 0), "{slots:?}");
+    assert!(earlier[0]["time_to_first_token_seconds"]["p50"].as_f64().unwrap() > 0.0, "{earlier:?}");
+    let page = get(address, "/").await.ok();
+    assert!(page.contains(&format!(": {sent} ok, 0 failed\">")), "{sent} in {page}");
+    child.signal("TERM").await;
+    assert_eq!(child.ended().await.code, 0);
 }

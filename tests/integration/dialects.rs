@@ -1,0 +1,268 @@
+//! Each dialect between the client and the simulator: outcome, tokens, finish reason and marks agree with what the server
+//! wrote down, streamed and not.
+
+use crate::harness::{Simulator, quick};
+use crate::player::{play, play_on};
+use std::time::Duration;
+use tokenbeat::event::{Failure, Outcome, Request, Source};
+use tokenbeat::sim::{self, Truth};
+use tokio::runtime::Handle;
+
+/// A dialect: its name, the path of its base URL, and its words for a limit and for a natural end.
+struct Spoken {
+    api: &'static str,
+    base: &'static str,
+    length: &'static str,
+    stop: &'static str,
+    /// What asks for reasoning that is shown, if it can be had.
+    reasoning: Option<&'static str>,
+    /// The server says how much of the output is reasoning.
+    counts_reasoning: bool,
+    /// The server says how much of the input came from a cache.
+    counts_cached: bool,
+}
+
+const OLLAMA: Spoken = Spoken {
+    api: "ollama-chat",
+    base: "",
+    length: "length",
+    stop: "stop",
+    reasoning: Some("{ think: low }"),
+    counts_reasoning: false,
+    counts_cached: false,
+};
+
+const GEMINI: Spoken = Spoken {
+    api: "gemini",
+    base: "/v1beta",
+    length: "MAX_TOKENS",
+    stop: "STOP",
+    reasoning: Some(
+        "{ generationConfig: { thinkingConfig: { thinkingLevel: low, includeThoughts: true } } }",
+    ),
+    counts_reasoning: true,
+    counts_cached: true,
+};
+
+const SPOKEN: [Spoken; 6] = [
+    Spoken {
+        api: "anthropic",
+        base: "",
+        length: "max_tokens",
+        stop: "end_turn",
+        reasoning: Some("{ max_tokens: 1030, thinking: { type: enabled, budget_tokens: 1024 } }"),
+        counts_reasoning: true,
+        counts_cached: true,
+    },
+    GEMINI,
+    Spoken { base: "/v1/projects/p/locations/global", ..GEMINI },
+    OLLAMA,
+    Spoken { api: "ollama-generate", ..OLLAMA },
+    Spoken {
+        api: "tgi",
+        base: "",
+        length: "length",
+        stop: "eos_token",
+        reasoning: None,
+        counts_reasoning: false,
+        counts_cached: false,
+    },
+];
+
+impl Spoken {
+    fn config(&self, workload: &str) -> String {
+        let prompt = "heron ".repeat(60);
+        format!(
+            "agent: {{ id: test }}\nserver: {{ listen: 127.0.0.1:0 }}\n\
+             targets:\n  t: {{ api: {}, base_url: 'http://{{SIM}}{}', model: m }}\n\
+             profiles:\n  p:\n    targets: [t]\n    schedule: {{ manual: {{}} }}\n    load: [{{ requests: 3 }}]\n    \
+             workload: {{ system: Be brief., prompts: ['{prompt}'], {workload} }}\n",
+            self.api, self.base
+        )
+    }
+}
+
+/// A model whose times are large against what a busy machine adds.
+fn slow() -> sim::Options {
+    sim::Options { prefill_rate: 1000.0, step_time: Duration::from_millis(8), ..quick() }
+}
+
+fn counts(spoken: &Spoken, request: &Request, truth: &Truth) {
+    let tokens = &request.observed.tokens;
+    let counts = [tokens.input, tokens.output].map(Option::unwrap);
+    assert_eq!(counts.map(|count| count.source), [Source::Usage; 2], "{}", spoken.api);
+    assert_eq!(counts.map(|count| count.n), [truth.input_tokens, truth.output_tokens].map(|n| n as u64));
+    if spoken.counts_cached {
+        assert_eq!(tokens.cached_input.unwrap_or(0), truth.cached_tokens as u64, "{}", spoken.api);
+    }
+    if spoken.counts_reasoning {
+        assert_eq!(tokens.reasoning.unwrap_or(0), truth.reasoning_tokens as u64, "{}", spoken.api);
+    }
+    let finish = if truth.finish_reason.as_deref() == Some("length") { spoken.length } else { spoken.stop };
+    assert_eq!(request.observed.finish_reason.as_deref(), Some(finish), "{}", spoken.api);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_is_read_as_it_was_written() {
+    for spoken in SPOKEN {
+        let simulator = Simulator::with(slow());
+        let pairs = play(&spoken.config("cache: reuse, output_tokens: 12"), &simulator).await;
+        assert_eq!(pairs.len(), 3);
+        for (request, truth) in &pairs {
+            counts(&spoken, request, truth);
+            assert!(request.observed.streamed && truth.streamed, "{}", spoken.api);
+            assert_eq!(request.observed.gaps.as_slice().len(), truth.chunks.len() - 1, "{}", spoken.api);
+            let marks = &request.observed.marks;
+            let ttft = marks.time_to_first_token().unwrap().as_secs_f64();
+            let least = truth.queue_seconds.unwrap() + truth.prefill_seconds.unwrap();
+            assert!(ttft + 1e-6 >= least, "{}: {ttft} s after {least} s of work", spoken.api);
+            assert!(ttft < marks.duration().as_secs_f64(), "{}", spoken.api);
+        }
+        // All but the first find the prompt in the cache.
+        assert!(pairs[2].1.cached_tokens > 40);
+        // A busy machine comes between client and server now and then, a wrong mark does so always.
+        let apart = |(request, truth): &(std::sync::Arc<Request>, Truth)| {
+            request.observed.marks.time_to_first_token().unwrap().as_secs_f64() / truth.first_token.unwrap()
+        };
+        let least = pairs.iter().map(apart).fold(f64::INFINITY, f64::min);
+        assert!(least < 1.5, "{}: a factor of {least}", spoken.api);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_in_one_piece_says_the_same() {
+    for spoken in SPOKEN {
+        let simulator = Simulator::start();
+        simulator.inject("early_finish;tokens=5");
+        let pairs = play(&spoken.config("output_tokens: 12, stream: false"), &simulator).await;
+        for (request, truth) in &pairs {
+            counts(&spoken, request, truth);
+            assert!(!request.observed.streamed && !truth.streamed);
+            assert_eq!(request.observed.finish_reason.as_deref(), Some(spoken.stop));
+            assert_eq!(request.observed.tokens.output.unwrap().n, 5);
+            assert_eq!(request.observed.marks.time_to_first_token(), None);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn reasoning_comes_before_the_text() {
+    for spoken in SPOKEN {
+        let Some(params) = spoken.reasoning else { continue };
+        let simulator = Simulator::start();
+        simulator.inject("early_finish;tokens=20");
+        let pairs = play(&spoken.config(&format!("output_tokens: 40, params: {params}")), &simulator).await;
+        for (request, truth) in &pairs {
+            assert_eq!(truth.reasoning_tokens, 16, "{}", spoken.api);
+            counts(&spoken, request, truth);
+            assert!(request.observed.tokens.reasoning_streamed, "{}", spoken.api);
+            let marks = &request.observed.marks;
+            assert!(marks.first_text.unwrap() > marks.first_token.unwrap(), "{}", spoken.api);
+            // The event with the first token is known to hold no more than that.
+            assert_eq!(request.observed.tokens.streamed(), Some(20), "{}", spoken.api);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_the_form_of_the_stream_it_is_read() {
+    for fault in [
+        "tokens_per_chunk;n=3",
+        "many_events_per_write;n=4",
+        "split_writes;bytes=3",
+        "empty_chunks;n=2",
+        "reasoning;tokens=4",
+        "zero_usage",
+        "no_usage",
+    ] {
+        for spoken in SPOKEN {
+            let simulator = Simulator::start();
+            simulator.inject(fault);
+            let pairs = play(&spoken.config("output_tokens: 12"), &simulator).await;
+            for (request, truth) in &pairs {
+                assert_eq!(
+                    request.observed.gaps.as_slice().len(),
+                    truth.chunks.len() - 1,
+                    "{} {fault}",
+                    spoken.api
+                );
+                let counted = request.observed.tokens.output.unwrap();
+                let known = !matches!(fault, "zero_usage" | "no_usage");
+                assert_eq!(counted.source == Source::Usage, known, "{} {fault}", spoken.api);
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_failure_has_its_outcome_and_the_servers_words() {
+    let cases = [
+        ("error_in_stream;after=3", Failure::StreamError, "stopped"),
+        ("truncated;after=3", Failure::Truncated, ""),
+        ("reset_mid;after=3", Failure::Reset, ""),
+        ("garbage;after=3", Failure::Protocol, ""),
+        ("rate_limited;retry_after=2s", Failure::RateLimited, "Too Many Requests"),
+        ("overloaded_529", Failure::Overloaded, "529"),
+        ("error_500", Failure::Http5xx, "Internal Server Error"),
+        ("no_content", Failure::Empty, "no generated content"),
+    ];
+    for (fault, failure, said) in cases {
+        for spoken in SPOKEN {
+            let simulator = Simulator::start();
+            simulator.inject(fault);
+            let yaml = spoken.config("output_tokens: 12");
+            let (requests, _) = play_on(Handle::current(), &yaml, &simulator).await;
+            assert_eq!(requests.len(), 3);
+            for request in requests {
+                let detail = request.detail.clone().unwrap_or_default();
+                assert_eq!(request.outcome, Outcome::Failed(failure), "{} {fault}: {detail}", spoken.api);
+                assert!(detail.contains(said), "{} {fault}: {detail}", spoken.api);
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn hidden_thoughts_that_use_up_the_output_are_our_own_limit() {
+    let simulator = Simulator::start();
+    let params = "params: { generationConfig: { thinkingConfig: { thinkingLevel: high } } }";
+    let yaml = GEMINI.config(&format!("output_tokens: 12, {params}"));
+    let (requests, _) = play_on(Handle::current(), &yaml, &simulator).await;
+    for request in requests {
+        assert_eq!(request.outcome, Outcome::Failed(Failure::Exhausted), "{:?}", request.detail);
+        assert!(request.detail.as_deref().is_some_and(|detail| detail.contains("raise output_tokens")));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reranker_has_input_and_no_output() {
+    for (api, base) in [("rerank-cohere", ""), ("rerank-jina", "/v1")] {
+        let simulator = Simulator::with(slow());
+        let yaml = format!(
+            "agent: {{ id: test }}\nserver: {{ listen: 127.0.0.1:0 }}\n\
+             targets:\n  t: {{ api: {api}, base_url: 'http://{{SIM}}{base}', model: m, price: {{ input: 1, output: 1 }} }}\n\
+             profiles:\n  p:\n    targets: [t]\n    schedule: {{ manual: {{}} }}\n    load: [{{ requests: 2 }}]\n    \
+             budget: {{ period: day, tokens: 100000, cost: 1 }}\n    \
+             workload:\n      prompts: [\"red heron\\na blue whale\\nthe red heron\"]\n"
+        );
+        for (request, truth) in play(&yaml, &simulator).await {
+            assert_eq!(truth.dialect, api);
+            assert_eq!(request.observed.tokens.input.unwrap().n, truth.input_tokens as u64);
+            assert_eq!((request.observed.tokens.output, truth.output_tokens), (None, 0));
+            assert!(!request.observed.streamed && request.observed.gaps.as_slice().is_empty());
+            assert!(request.observed.marks.duration().as_secs_f64() + 1e-6 >= truth.finished.unwrap());
+        }
+        simulator.inject("no_choices");
+        let (requests, _) = play_on(Handle::current(), &yaml, &simulator).await;
+        assert!(requests.iter().all(|request| request.outcome != Outcome::Ok), "no result is no success");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn anthropics_own_headers_tell_the_headroom() {
+    let simulator = Simulator::with(sim::Options { rate_limit_requests: Some(100), ..quick() });
+    let pairs = play(&SPOKEN[0].config("output_tokens: 3"), &simulator).await;
+    let limits = &pairs[0].0.observed.limits;
+    assert_eq!(limits.len(), 1);
+    assert_eq!((limits[0].limit, limits[0].remaining), (Some(100.0), Some(99.0)));
+}
