@@ -29,7 +29,7 @@ struct EventOrMessage {
     #[serde(rename = "type")]
     kind: Text,
     /// Of `message_start`.
-    message: Object<Start>,
+    message: Object<MessageStart>,
     /// Of `content_block_start`.
     content_block: Object<Block>,
     /// Of `content_block_delta` and `message_delta`.
@@ -37,13 +37,13 @@ struct EventOrMessage {
     /// Of a whole message.
     content: Option<List<Object<Block>>>,
     stop_reason: Text,
-    usage: Object<Counts>,
+    usage: Object<AnthropicUsage>,
 }
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
-struct Start {
-    usage: Object<Counts>,
+struct MessageStart {
+    usage: Object<AnthropicUsage>,
 }
 
 /// A content block, a piece of one, or what changes in the message. Which one it is, its fields say.
@@ -63,7 +63,7 @@ struct Block {
 /// `input_tokens` are those that neither came from the cache nor went into it.
 #[derive(Default, Deserialize)]
 #[serde(default)]
-struct Counts {
+struct AnthropicUsage {
     input_tokens: Count,
     cache_creation_input_tokens: Count,
     cache_read_input_tokens: Count,
@@ -78,7 +78,7 @@ struct OutputDetails {
     thinking_tokens: Count,
 }
 
-impl Counts {
+impl AnthropicUsage {
     fn usage(&self) -> Usage {
         let cache = [self.cache_creation_input_tokens.0, self.cache_read_input_tokens.0];
         let cached: u64 = cache.iter().flatten().fold(0, |sum, n| sum.saturating_add(*n));

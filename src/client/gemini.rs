@@ -25,29 +25,29 @@ pub(super) struct Gemini;
 /// A whole answer, or one event of a stream: they have the same form.
 #[derive(Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
-struct Answer {
+struct GeminiAnswer {
     candidates: Option<List<Object<Candidate>>>,
     prompt_feedback: Object<Feedback>,
-    usage_metadata: Object<Counts>,
+    usage_metadata: Object<GeminiUsage>,
 }
 
 #[derive(Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 struct Candidate {
     index: Count,
-    content: Object<Parts>,
+    content: Object<GeminiContent>,
     finish_reason: Text,
 }
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
-struct Parts {
-    parts: List<Object<Part>>,
+struct GeminiContent {
+    parts: List<Object<GeminiPart>>,
 }
 
 #[derive(Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
-struct Part {
+struct GeminiPart {
     text: Text,
     /// The text is a summary of the model's thoughts.
     thought: Option<Value>,
@@ -79,7 +79,7 @@ struct Feedback {
 /// Cached tokens are part of the prompt's; thoughts are not part of the candidates'.
 #[derive(Default, Deserialize)]
 #[serde(default)]
-struct Counts {
+struct GeminiUsage {
     #[serde(rename = "promptTokenCount")]
     prompt: Count,
     #[serde(rename = "toolUsePromptTokenCount")]
@@ -92,7 +92,7 @@ struct Counts {
     thoughts: Count,
 }
 
-impl Counts {
+impl GeminiUsage {
     fn usage(&self) -> Usage {
         let sum = |a: Count, b: Count| match (a.0, b.0) {
             (None, None) => None,
@@ -107,7 +107,7 @@ impl Counts {
     }
 }
 
-impl Part {
+impl GeminiPart {
     fn into_content(self) -> Vec<Content> {
         let thought = self.thought == Some(Value::Bool(true));
         let text = self.text.0.map(if thought { Content::Reasoning } else { Content::Text });
@@ -129,16 +129,16 @@ impl Part {
 
 /// Parses an event, or a whole answer, which may be an array of what would have been events. The arguments of a function
 /// become values, so the size is checked first.
-fn parse(what: &'static str, json: &[u8]) -> Result<Vec<Answer>, Malformed> {
+fn parse(what: &'static str, json: &[u8]) -> Result<Vec<GeminiAnswer>, Malformed> {
     if !json_size::fits(json) {
         return Err(Malformed::TooLarge { what });
     }
-    let answers: List<Object<Answer>> = wire::parse(what, json)?;
+    let answers: List<Object<GeminiAnswer>> = wire::parse(what, json)?;
     Ok(answers.objects().collect())
 }
 
 /// What is in it; only the first candidate counts.
-fn delta(answer: Answer) -> Delta {
+fn delta(answer: GeminiAnswer) -> Delta {
     let candidates = answer.candidates.into_iter().flat_map(List::objects);
     let first = candidates.into_iter().find(|candidate| candidate.index.0.unwrap_or(0) == 0);
     let Candidate { content, finish_reason, .. } = first.unwrap_or_default();
@@ -146,7 +146,7 @@ fn delta(answer: Answer) -> Delta {
     let blocked = answer.prompt_feedback.0.and_then(|feedback| feedback.block_reason.0);
     let parts = content.0.unwrap_or_default().parts;
     Delta {
-        content: parts.objects().flat_map(Part::into_content).collect(),
+        content: parts.objects().flat_map(GeminiPart::into_content).collect(),
         finish: finish_reason.0.filter(|reason| reason != UNSPECIFIED).or(blocked),
         usage: answer.usage_metadata.0.map(|counts| counts.usage()),
         ..Delta::default()

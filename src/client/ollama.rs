@@ -29,7 +29,7 @@ pub(super) enum Ollama {
 #[serde(default)]
 struct Line {
     /// Of `/api/chat`.
-    message: Object<Message>,
+    message: Object<OllamaMessage>,
     /// Of `/api/generate`.
     response: Text,
     thinking: Text,
@@ -42,7 +42,7 @@ struct Line {
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
-struct Message {
+struct OllamaMessage {
     content: Text,
     thinking: Text,
     tool_calls: List<Object<ToolCall>>,

@@ -45,8 +45,8 @@ struct Incomplete {
 #[serde(default)]
 struct Item {
     r#type: Text,
-    content: List<Object<Part>>,
-    summary: List<Object<Part>>,
+    content: List<Object<ResponsesPart>>,
+    summary: List<Object<ResponsesPart>>,
     name: Text,
     arguments: Text,
     input: Text,
@@ -54,7 +54,7 @@ struct Item {
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
-struct Part {
+struct ResponsesPart {
     text: Text,
     refusal: Text,
 }

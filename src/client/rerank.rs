@@ -25,12 +25,12 @@ pub(super) enum Rerank {
 /// An answer of either form.
 #[derive(Default, Deserialize)]
 #[serde(default)]
-struct Answer {
+struct RerankAnswer {
     results: Option<List<Object<Ranked>>>,
     /// Voyage's name for them.
     data: Option<List<Object<Ranked>>>,
     /// Jina's counts.
-    usage: Object<Counts>,
+    usage: Object<RerankUsage>,
     /// Cohere's counts.
     meta: Object<Meta>,
 }
@@ -45,7 +45,7 @@ struct Ranked {
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
-struct Counts {
+struct RerankUsage {
     prompt_tokens: Count,
     total_tokens: Count,
 }
@@ -69,8 +69,8 @@ impl Decoder for Rerank {
     }
 
     fn decode_whole(&self, body: &[u8]) -> Result<Delta, Malformed> {
-        let answer: Object<Answer> = wire::parse("the answer", body)?;
-        let Answer { results, data, usage, meta } = answer.0.unwrap_or_default();
+        let answer: Object<RerankAnswer> = wire::parse("the answer", body)?;
+        let RerankAnswer { results, data, usage, meta } = answer.0.unwrap_or_default();
         let results = results.or(data).ok_or(Malformed::Missing("the answer's `results`"))?;
         let mut results = results.objects().map(|ranked| ranked.relevance_score.or(ranked.score)).peekable();
         if results.peek().is_none() {

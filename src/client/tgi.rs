@@ -21,7 +21,7 @@ pub(super) struct Tgi;
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct StreamEvent {
-    token: Object<Token>,
+    token: Object<TgiToken>,
     details: Object<Details>,
     /// The whole text, in the last event.
     generated_text: Option<Value>,
@@ -29,7 +29,7 @@ struct StreamEvent {
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
-struct Token {
+struct TgiToken {
     text: Text,
     /// It is no part of the text: the end of a sequence.
     special: Option<Value>,
