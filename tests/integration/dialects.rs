@@ -4,7 +4,7 @@
 use crate::harness::{Simulator, quick};
 use crate::player::{play, play_on};
 use std::time::Duration;
-use tokenbeat::event::{Failure, Outcome, Request, Source};
+use tokenbeat::event::{CountSource, Failure, Outcome, Request};
 use tokenbeat::sim::{self, Truth};
 use tokio::runtime::Handle;
 
@@ -90,7 +90,7 @@ fn slow() -> sim::Options {
 fn counts(spoken: &Spoken, request: &Request, truth: &Truth) {
     let tokens = &request.observed.tokens;
     let counts = [tokens.input, tokens.output].map(Option::unwrap);
-    assert_eq!(counts.map(|count| count.source), [Source::Usage; 2], "{}", spoken.api);
+    assert_eq!(counts.map(|count| count.source), [CountSource::Usage; 2], "{}", spoken.api);
     assert_eq!(counts.map(|count| count.n), [truth.input_tokens, truth.output_tokens].map(|n| n as u64));
     if spoken.counts_cached {
         assert_eq!(tokens.cached_input.unwrap_or(0), truth.cached_tokens as u64, "{}", spoken.api);
@@ -188,7 +188,7 @@ async fn whatever_the_form_of_the_stream_it_is_read() {
                 );
                 let counted = request.observed.tokens.output.unwrap();
                 let known = !matches!(fault, "zero_usage" | "no_usage");
-                assert_eq!(counted.source == Source::Usage, known, "{} {fault}", spoken.api);
+                assert_eq!(counted.source == CountSource::Usage, known, "{} {fault}", spoken.api);
             }
         }
     }
