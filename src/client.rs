@@ -39,6 +39,7 @@ mod tgi;
 mod tls;
 mod tls_error;
 mod tokenizer;
+mod wall_clock;
 mod wire;
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use super::deadlines::Deadlines;
 use super::dialect::{Decoder, Dialect};
 use super::http::Client;
 use super::mapped::MappedDecoder;
-use super::{Answer, AnswerForm, Context, rate_limit, response};
+use super::{Answer, AnswerForm, Context, rate_limit, response, wall_clock};
 use crate::cpu_pool;
 use crate::credentials::Issued;
 use crate::event::{ConnectionRecord, Failure, FinishReason, Marks, Outcome};
@@ -21,7 +21,6 @@ use crate::plan::{AnswerMapping, ConnectionMode};
 use crate::redactor::Redactor;
 use http::{HeaderMap, Request, Response, StatusCode};
 use hyper::body::Incoming;
-use jiff::Timestamp;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -124,7 +123,7 @@ impl<'a> Exchange<'a> {
                     all.refused(refused);
                 }
                 let (bytes, complete) = body::some(&mut body, MAX_ERROR, &self.deadlines).await;
-                answer.observed.retry_after = rate_limit::retry_after(&answer.headers, Timestamp::now());
+                answer.observed.retry_after = rate_limit::retry_after(&answer.headers, wall_clock::now());
                 let said = self.said(head.status, &answer, &bytes);
                 self.release(link, complete).await;
                 return self.finish(answer, &CallError::new(failure, said), known);

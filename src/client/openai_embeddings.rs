@@ -16,14 +16,14 @@ pub(super) struct OpenAiEmbeddings;
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
-struct Answer {
-    data: List<Object<Item>>,
+struct EmbeddingsAnswer {
+    data: List<Object<EmbeddingsItem>>,
     usage: Object<openai::Usage>,
 }
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
-struct Item {
+struct EmbeddingsItem {
     /// An array of numbers, or their bytes in base64.
     embedding: Told,
 }
@@ -38,7 +38,7 @@ impl Decoder for OpenAiEmbeddings {
     }
 
     fn decode_whole(&self, body: &[u8]) -> Result<Delta, Malformed> {
-        let answer: Answer = parse("the answer", body)?;
+        let answer: EmbeddingsAnswer = parse("the answer", body)?;
         if !answer.data.objects().any(|item| item.embedding.0) {
             return Err(Malformed::Missing("the answer's embedding"));
         }

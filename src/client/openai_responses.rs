@@ -20,7 +20,7 @@ pub(super) struct OpenAiResponses;
 struct Chunk {
     r#type: Text,
     delta: Text,
-    item: Object<Item>,
+    item: Object<OutputItem>,
     response: Object<Response>,
 }
 
@@ -30,7 +30,7 @@ struct Chunk {
 struct Response {
     status: Text,
     incomplete_details: Object<Incomplete>,
-    output: List<Object<Item>>,
+    output: List<Object<OutputItem>>,
     usage: Object<openai::Usage>,
 }
 
@@ -43,7 +43,7 @@ struct Incomplete {
 /// An item of the output: a message, reasoning, or a call.
 #[derive(Default, Deserialize)]
 #[serde(default)]
-struct Item {
+struct OutputItem {
     r#type: Text,
     content: List<Object<ResponsesPart>>,
     summary: List<Object<ResponsesPart>>,
@@ -181,7 +181,7 @@ fn error_in(json: &[u8], response: &str) -> String {
     }
 }
 
-fn content(output: List<Object<Item>>) -> Vec<Content> {
+fn content(output: List<Object<OutputItem>>) -> Vec<Content> {
     let mut all = Vec::new();
     for item in output.objects() {
         let reasoning = item.r#type.0.as_deref() == Some("reasoning");

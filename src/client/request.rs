@@ -2,7 +2,7 @@
 
 use super::classify::CallError;
 use super::connection::Body;
-use super::{AnswerForm, BuildError, Context, aws, dial};
+use super::{AnswerForm, BuildError, Context, aws, dial, wall_clock};
 use crate::credentials::{Credential, Issued};
 use crate::event::Failure;
 use crate::exchange::{self, Call};
@@ -12,7 +12,6 @@ use crate::secret::{Exposed, Secret};
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Request, Uri};
 use std::sync::Arc;
-use std::time::SystemTime;
 
 const USER_AGENT: HeaderValue = HeaderValue::from_static(concat!("tokenbeat/", env!("CARGO_PKG_VERSION")));
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
@@ -88,7 +87,7 @@ impl Composer {
             (&self.target.auth, credentials.map(|issued| &issued.credential))
             && is_free
         {
-            aws::authorize(&mut request, &call.body, keys, aws, SystemTime::now())?;
+            aws::authorize(&mut request, &call.body, keys, aws, wall_clock::system_now())?;
         }
         Ok(request)
     }

@@ -50,10 +50,11 @@ pub(crate) struct PromptMessage {
     content: Value,
 }
 
+/// What a stream contains beyond the content.
 #[derive(Debug, Deserialize)]
-struct StreamOptions {
+pub(super) struct StreamOptions {
     #[serde(default)]
-    include_usage: bool,
+    pub(super) include_usage: bool,
 }
 
 /// Writes one answer.

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::dialect::{Answer, Delta, Dialect, Ending, Endpoint, ParsedRequest, Refusal, Service};
 use super::effects::{Effects, UsageStyle};
 use super::generation::{Ask, Finish, Kind, Turn, Usage};
-use super::openai_chat::{counts, error, positive, stop_sequences};
+use super::openai_chat::{StreamOptions, counts, error, positive, stop_sequences};
 use super::wire::{Event, Framing};
 
 /// The OpenAI completions dialect.
@@ -17,7 +17,7 @@ use super::wire::{Event, Framing};
 pub(crate) struct OpenAiCompletions;
 
 #[derive(Debug, Deserialize)]
-struct Request {
+struct OpenAiCompletionsRequest {
     model: String,
     prompt: Value,
     #[serde(default)]
@@ -34,15 +34,9 @@ struct Request {
     ignore_eos: Option<bool>,
 }
 
-#[derive(Debug, Deserialize)]
-struct StreamOptions {
-    #[serde(default)]
-    include_usage: bool,
-}
-
 /// Writes one answer.
 #[derive(Debug)]
-struct Completion {
+struct TextCompletion {
     id: String,
     created: i64,
     model: String,
@@ -65,12 +59,12 @@ impl Endpoint for OpenAiCompletions {
 
 impl Dialect for OpenAiCompletions {
     fn read(&self, _parts: &Parts, body: &[u8], id: &str, created: i64) -> Result<ParsedRequest, Refusal> {
-        let request: Request = serde_json::from_slice(body)
+        let request: OpenAiCompletionsRequest = serde_json::from_slice(body)
             .map_err(|error| Refusal::Invalid(format!("invalid request body: {error}")))?;
         let Value::String(prompt) = request.prompt else {
             return Err(Refusal::Invalid("prompt must be a string".to_owned()));
         };
-        let answer = Completion {
+        let answer = TextCompletion {
             id: format!("cmpl-{id}"),
             created,
             model: request.model.clone(),
@@ -91,7 +85,7 @@ impl Dialect for OpenAiCompletions {
     }
 }
 
-impl Completion {
+impl TextCompletion {
     fn body(&self, choices: &Value, usage: Option<Usage>) -> Value {
         let mut body = json!({
             "id": self.id,
@@ -113,7 +107,7 @@ impl Completion {
     }
 }
 
-impl Answer for Completion {
+impl Answer for TextCompletion {
     fn open(&self, _: Option<Usage>) -> Vec<Event> {
         Vec::new()
     }

@@ -22,7 +22,7 @@ const MAX_DIMENSIONS: usize = 4096;
 pub(crate) struct OpenAiEmbeddings;
 
 #[derive(Debug, Deserialize)]
-struct Request {
+struct OpenAiEmbeddingsRequest {
     model: String,
     input: Value,
     #[serde(default)]
@@ -53,7 +53,7 @@ impl Endpoint for OpenAiEmbeddings {
 
 impl Dialect for OpenAiEmbeddings {
     fn read(&self, _parts: &Parts, body: &[u8], _id: &str, _created: i64) -> Result<ParsedRequest, Refusal> {
-        let request: Request = serde_json::from_slice(body)
+        let request: OpenAiEmbeddingsRequest = serde_json::from_slice(body)
             .map_err(|error| Refusal::Invalid(format!("invalid request body: {error}")))?;
         let texts: Vec<String> = match request.input {
             Value::String(text) => vec![text],

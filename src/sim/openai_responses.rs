@@ -18,7 +18,7 @@ use super::wire::{Event, Framing};
 pub(crate) struct OpenAiResponses;
 
 #[derive(Debug, Deserialize)]
-struct Request {
+struct OpenAiResponsesRequest {
     model: String,
     input: Value,
     #[serde(default)]
@@ -28,13 +28,13 @@ struct Request {
     #[serde(default)]
     max_output_tokens: Option<i64>,
     #[serde(default)]
-    reasoning: Option<Reasoning>,
+    reasoning: Option<ReasoningOptions>,
     #[serde(default)]
     previous_response_id: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
-struct Reasoning {
+struct ReasoningOptions {
     #[serde(default)]
     effort: Option<String>,
 }
@@ -63,7 +63,7 @@ impl Endpoint for OpenAiResponses {
 
 impl Dialect for OpenAiResponses {
     fn read(&self, _parts: &Parts, body: &[u8], id: &str, created: i64) -> Result<ParsedRequest, Refusal> {
-        let request: Request = serde_json::from_slice(body)
+        let request: OpenAiResponsesRequest = serde_json::from_slice(body)
             .map_err(|error| Refusal::Invalid(format!("invalid request body: {error}")))?;
         if request.previous_response_id.is_some() {
             return Err(Refusal::NotFound("the previous response was not stored"));

@@ -121,3 +121,16 @@ fn goodput_needs_every_objective_and_is_there_without_any() {
     let failed = answer(|request| request.outcome = Outcome::Failed(Failure::Http5xx));
     assert_eq!(lines(&[], &failed), ["all false"]);
 }
+
+#[test]
+fn trap_28_an_answer_in_one_read_has_no_time_per_token_and_meets_no_objective_by_it() {
+    let objectives = [objective(SloMetric::TimePerOutputToken, Some(Bound::Below(0.05)))];
+    let in_one_read = answer(|request| {
+        let marks = &mut request.observed.marks;
+        marks.last_token = marks.first_token;
+    });
+    assert_eq!(in_one_read.observed.time_per_output_token(), None);
+    let verdicts = lines(&objectives, &in_one_read);
+    assert!(!verdicts.iter().any(|verdict| verdict.starts_with("time_per_output_token")), "{verdicts:?}");
+    assert_eq!(lines(&objectives, &answer(|_| ())), ["time_per_output_token true", "all true"]);
+}

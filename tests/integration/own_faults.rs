@@ -4,7 +4,7 @@ use crate::harness::{ONCE, Running, Simulator};
 use crate::process::run_with_open_files;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn too_few_open_files_are_no_fault_of_the_target() {
+async fn trap_30_too_few_open_files_are_no_fault_of_the_target() {
     let simulator = Simulator::start();
     let config = format!(
         "server: {{ listen: 127.0.0.1:0 }}\n\
@@ -57,7 +57,7 @@ async fn outcomes(scenario: &str) -> Vec<(String, f64)> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_secret_that_is_not_set_is_our_own() {
+async fn trap_30_a_secret_that_is_not_set_is_our_own() {
     let counted = outcomes(
         "secrets: { key: { env: TOKENBEAT_TEST_IS_NOT_SET } }, \
          steps: [{ name: a, get: /v1/models, headers: { X-Key: '{{ secret.key }}' } }]",

@@ -15,7 +15,7 @@ enum Covered {
 
 use Covered::{By, NotYet};
 
-const TRAPS: [Trap; 23] = [
+const TRAPS: [Trap; 33] = [
     Trap(
         1,
         "a role-only or empty first delta stops the TTFT clock",
@@ -187,6 +187,71 @@ const TRAPS: [Trap; 23] = [
         "units of recorded traces, cumulative against per-turn lengths",
         NotYet("there is no workload from recorded traces yet"),
     ),
+    Trap(
+        24,
+        "a failure that is told inside a success passes as one",
+        By(&[
+            "trap_24_a_finish_reason_that_says_that_the_server_gave_up",
+            "trap_24_a_reason_says_whether_the_server_gave_up",
+            "trap_24_an_error_in_a_choice",
+            "trap_24_an_error_without_its_field",
+            "trap_24_json_without_its_field_is_an_event",
+        ]),
+    ),
+    Trap(
+        25,
+        "a count of an odd type fails a good answer",
+        By(&[
+            "trap_25_a_count_is_read_however_it_is_written_or_is_unknown",
+            "trap_25_odd_types_of_what_measures_nothing_fail_no_answer",
+        ]),
+    ),
+    Trap(
+        26,
+        "cached tokens under a vendor's own name are not read",
+        By(&["trap_26_counts_under_the_names_of_vendors"]),
+    ),
+    Trap(
+        27,
+        "a zero usage at the end overwrites a good one",
+        By(&["trap_27_a_zero_usage_does_not_overwrite_a_good_one"]),
+    ),
+    Trap(
+        28,
+        "a stream that arrives in one piece gives a time per token of zero",
+        By(&["trap_28_an_answer_in_one_read_has_no_time_per_token_and_meets_no_objective_by_it"]),
+    ),
+    Trap(
+        29,
+        "a final message repeats what the deltas said",
+        By(&[
+            "trap_29_a_message_at_the_end_of_a_stream_repeats",
+            "trap_29_a_message_at_the_end_that_repeats_what_came",
+        ]),
+    ),
+    Trap(
+        30,
+        "our own limits are charged to the target",
+        By(&[
+            "trap_30_too_few_open_files_are_no_fault_of_the_target",
+            "trap_30_a_secret_that_is_not_set_is_our_own",
+        ]),
+    ),
+    Trap(
+        31,
+        "being late hides that everything failed",
+        NotYet("a run is either degraded or failed; that it is both stands in its reason alone"),
+    ),
+    Trap(
+        32,
+        "two targets are compared with different prompts",
+        By(&["trap_32_each_target_is_asked_the_same_and_so_is_a_replay"]),
+    ),
+    Trap(
+        33,
+        "whole clients are dropped on a timeout, so that only the survivors are measured",
+        NotYet("failed requests are counted by outcome; no test drives a whole client through a timeout"),
+    ),
 ];
 
 fn sources(folder: &Path, into: &mut Vec<PathBuf>) {
@@ -279,8 +344,8 @@ fn trap_14_no_duration_comes_from_the_wall_clock() {
     for (path, text) in measuring {
         let is_test = path.components().any(|part| part.as_os_str() == "tests")
             || path.file_name().is_some_and(|name| name == "tests.rs" || name == "testing.rs");
-        // The one place that reads the wall clock, for schedules alone.
-        if is_test || path.ends_with("engine/clock.rs") {
+        // The places that read the wall clock: for schedules, and for headers that hold a date.
+        if is_test || path.ends_with("engine/clock.rs") || path.ends_with("client/wall_clock.rs") {
             continue;
         }
         let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap();

@@ -72,7 +72,7 @@ async fn assert_replayed(way: &str, world: &World) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn each_target_is_asked_the_same_and_so_is_a_replay() {
+async fn trap_32_each_target_is_asked_the_same_and_so_is_a_replay() {
     let cron = When::Cron(Box::new(croner::Cron::from_str("* * * * *").unwrap()));
     let at_start = When::Every { period: Duration::from_hours(8760), at_start: true };
     for (way, trigger, time) in [("schedule", cron, 70), ("at_start", at_start, 10)] {
