@@ -131,6 +131,8 @@ def failing() -> Row:
               Line(ours.rate("tokenbeat_http_responses_total", (*WHERE, "code")) + " > 0", "{{code}} {{target}} {{location}}"), stack=True),
         lines("Failed checks", "Checks that answers failed, by the check's name; one answer can fail several.", REQUESTS,
               Line(ours.rate("tokenbeat_check_failures_total", (*WHERE, "check")), "{{check}} {{target}} {{location}}")),
+        lines("Finish reasons", "How answers ended, by meaning; `length` is our own limit, and `other` a reason that is not known.", REQUESTS,
+              Line(ours.rate("tokenbeat_finish_reasons_total", (*WHERE, "reason")) + " > 0", "{{reason}} {{target}} {{location}}"), stack=True),
         lines("Skipped requests", "Offered and not sent, by reason; they are no failures of the target.", REQUESTS,
               Line(ours.rate("tokenbeat_skipped_requests_total", (*WHERE, "reason")), "{{reason}} {{target}} {{location}}")),
         lines("Warm-up requests", "Requests of the warm-up, by outcome. They count in tokens and cost, and in nothing else here.", REQUESTS,

@@ -16,6 +16,9 @@ use std::time::Duration;
 use tokio::time::Instant;
 use url::{Url, form_urlencoded};
 
+/// Types of tokens, apart from Bearer, that are registered with IANA (OAuth Access Token Types) or usual.
+const TOKEN_TYPES: [&str; 4] = ["mac", "dpop", "pop", "N_A"];
+
 /// Lifetime of a token whose server does not tell it.
 const UNTOLD: Duration = Duration::from_mins(10);
 
@@ -101,9 +104,10 @@ pub(super) fn token(answer: &TokenAnswer, key: &str, from: Instant) -> Result<Is
         token.ok_or_else(|| Error::new(format!("the answer of the token endpoint has no `{key}`")))?;
     let kind = value.get("token_type").and_then(Value::as_str).unwrap_or("Bearer");
     if !kind.eq_ignore_ascii_case("bearer") {
-        return Err(Error::new(format!(
-            "the token endpoint gives tokens of the type \"{kind}\", not Bearer"
-        )));
+        // Quoted only if it is one of the registered types: a server could put anything there, our secret too.
+        let known = TOKEN_TYPES.iter().find(|known| kind.eq_ignore_ascii_case(known));
+        let said = known.map_or_else(|| "another type".to_owned(), |known| format!("the type \"{known}\""));
+        return Err(Error::new(format!("the token endpoint gives tokens of {said}, not Bearer")));
     }
     if HeaderValue::try_from(token).is_err() {
         return Err(Error::new("the token cannot stand in a header"));
@@ -144,6 +148,8 @@ mod tests {
         }
         let mac = of(r#"{"access_token":"t","token_type":"mac"}"#).unwrap_err();
         assert_eq!(mac, "the token endpoint gives tokens of the type \"mac\", not Bearer");
+        let echo = of(r#"{"access_token":"t","token_type":"our-client-secret"}"#).unwrap_err();
+        assert_eq!(echo, "the token endpoint gives tokens of another type, not Bearer");
         assert!(of("{\"access_token\":\"a\\nb\"}").is_err());
     }
 }
