@@ -7,7 +7,7 @@ use http::{HeaderMap, HeaderValue, Method, header};
 use serde_json::{Map, Value};
 
 /// Maximum number of tokens that a chat template adds for each message.
-const TEMPLATE_TOKENS: u64 = 16;
+pub(super) const TEMPLATE_TOKENS: u64 = 16;
 /// Maximum number of tokens that a chat template adds once (a default system prompt).
 const PREAMBLE_TOKENS: u64 = 256;
 

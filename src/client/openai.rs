@@ -6,19 +6,12 @@ mod wire;
 pub(super) use wire::Usage;
 
 use super::dialect::Malformed;
-use super::error_body;
 use super::mapped::error_event;
 use super::wire::{parse, parse_value};
+use super::{error_body, json_call};
 use crate::exchange::{Call, Content, Delta, Usage as Reported};
 use crate::framing::Event;
-use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, header};
 use serde_json::{Map, Value};
-
-/// Maximum number of tokens that a chat template adds once (a default system prompt).
-pub(super) const PREAMBLE_TOKENS: u64 = 256;
-/// Maximum number of tokens that a chat template adds for each message.
-pub(super) const TEMPLATE_TOKENS: u64 = 16;
 
 /// The data of the terminal event.
 const DONE: &str = "[DONE]";
@@ -79,42 +72,13 @@ fn part_text(part: &Value) -> Option<String> {
     part.as_str().or_else(|| part.get("text")?.as_str()).map(str::to_owned)
 }
 
-/// A POST of this body.
+/// A POST of this body, which says itself whether its answer is to be streamed.
 pub(super) fn call(path: String, body: Map<String, Value>, output_tokens: Option<u64>) -> Call {
     let stream = body.get("stream").and_then(Value::as_bool).unwrap_or(false);
     let accept = if stream { "text/event-stream" } else { "application/json" };
-    Call {
-        method: Method::POST,
-        path,
-        headers: HeaderMap::from_iter([
-            (header::CONTENT_TYPE, HeaderValue::from_static("application/json")),
-            (header::ACCEPT, HeaderValue::from_static(accept)),
-        ]),
-        most_input_tokens: most_input_tokens(&body),
-        body: Bytes::from(Value::Object(body).to_string()),
-        stream,
-        output_tokens,
-        most_output_tokens: None,
-    }
-}
-
-/// An upper bound: a token has at least one byte, tool definitions and the like are part of the prompt, and the
-/// template adds a few tokens.
-fn most_input_tokens(body: &Map<String, Value>) -> u64 {
-    let messages = ["messages", "input"].iter().find_map(|key| body.get(*key)?.as_array());
-    let messages = messages.map_or(0, Vec::len) as u64;
-    let bytes: u64 = body.values().map(text_bytes).sum();
-    bytes.saturating_add(messages * TEMPLATE_TOKENS).saturating_add(PREAMBLE_TOKENS)
-}
-
-/// Number of bytes of text in a value, including keys.
-fn text_bytes(value: &Value) -> u64 {
-    match value {
-        Value::String(text) => text.len() as u64,
-        Value::Array(items) => items.iter().map(text_bytes).sum(),
-        Value::Object(map) => map.iter().map(|(key, value)| key.len() as u64 + text_bytes(value)).sum(),
-        Value::Null | Value::Bool(_) | Value::Number(_) => 8,
-    }
+    let messages =
+        ["messages", "input"].iter().find_map(|key| body.get(*key)?.as_array()).map_or(0, Vec::len);
+    Call { stream, output_tokens, ..json_call::post(path, body, messages, accept) }
 }
 
 fn delta(answer: wire::Answer, streamed: bool, json: &[u8]) -> Delta {

@@ -1,4 +1,5 @@
 use super::*;
+use crate::client::json_call;
 use crate::client::testing::target;
 use crate::exchange::{Content, Message, Usage};
 use bytes::Bytes;
@@ -105,7 +106,7 @@ fn the_reservation_covers_text_and_tools() {
     let plain = OpenAiChat.encode(&target("http://h/v1"), &ask(true, None, json!({})));
     let text = "Be brief.".len() + "h\u{e9}llo \"x\"\n".len();
     assert!(
-        plain.most_input_tokens >= text as u64 + 2 * openai::TEMPLATE_TOKENS,
+        plain.most_input_tokens >= text as u64 + 2 * json_call::TEMPLATE_TOKENS,
         "{}",
         plain.most_input_tokens
     );
