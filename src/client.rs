@@ -103,8 +103,8 @@ pub enum AnswerForm {
 
 /// Sends requests to one target.
 pub trait Caller: Send + Sync {
-    /// Encodes a request. Pure, and done ahead of the due time. A target without a model call
-    /// ([`Api::Http`](crate::plan::Api::Http)) gets a GET of its base URL, whatever the prompt is.
+    /// Encodes a request. Pure; the engine calls it ahead of the due time. A target without a model API
+    /// ([`Api::Http`](crate::plan::Api::Http)) gets a GET of its base URL, whatever the prompt.
     fn prepare(&self, ask: &Ask) -> Call;
 
     /// Sends a request and reads the answer to its end. Always returns an answer: every failure is classified.
@@ -120,13 +120,13 @@ pub struct Answer {
     pub detail: Option<String>,
     /// What was observed on the wire.
     pub observed: Observed,
-    /// What its text and body hold of the memory for answers.
+    /// The part of the memory for answers that its text and body occupy.
     pub memory: Option<Arc<Charge>>,
     /// The visible text (including refusals), bounded by the size limit of an answer.
     pub text: String,
-    /// The body, if a step reads it (see [`AnswerForm::Http`]) and it came whole, not as a stream.
+    /// The body, if a step reads it (see [`AnswerForm::Http`]) and it was not streamed.
     pub body: Option<Bytes>,
-    /// The beginning of the text, without secrets; only if it was asked for (see [`CallOptions::excerpt`]).
+    /// The beginning of the text, without secrets; only if requested (see [`CallOptions::excerpt`]).
     pub excerpt: Option<String>,
     /// The response headers.
     pub headers: HeaderMap,

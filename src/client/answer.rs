@@ -10,8 +10,8 @@ use tokio::time::Instant;
 
 /// An answer that is being received.
 ///
-/// The first thing that ends it decides the outcome: the terminal event, a failure, or the end of the body. What comes
-/// later changes no timestamp and adds no text; only usage is still read, because it may follow a failure.
+/// The first thing that ends it decides the outcome: the terminal event, a failure, or the end of the body. Later
+/// events change no timestamp and add no text; only usage is still read, because it may follow a failure.
 #[derive(Debug)]
 pub(super) struct AnswerBuilder {
     streamed: bool,
@@ -20,7 +20,7 @@ pub(super) struct AnswerBuilder {
     gaps: Gaps,
     generated: Generated,
     content_events: u64,
-    /// All content so far came in events that repeat the content before them.
+    /// So far, all content came in events that repeat the content before them.
     repeats: bool,
     finish: Option<String>,
     usage: Usage,
@@ -88,7 +88,7 @@ pub(super) struct Counted {
 }
 
 impl AnswerBuilder {
-    /// An answer of which nothing was received.
+    /// An answer before its first byte.
     pub(super) fn new(streamed: bool, demands: Demands) -> Self {
         Self {
             streamed,
@@ -140,13 +140,14 @@ impl AnswerBuilder {
         progress
     }
 
-    /// The answer turned out to be a stream, or none.
+    /// Sets whether the answer is a stream, once its body has shown that.
     pub(super) fn set_streamed(&mut self, streamed: bool) {
         self.streamed = streamed;
     }
 
-    /// Handles a clean end of the body. An answer is complete if it had a finish reason, even without a terminal event,
-    /// and so is a stream that does not have to mark its end. `unknown` is a line in it that no stream has.
+    /// Handles a clean end of the body. An answer with a finish reason is complete even without a terminal event, and
+    /// so is a stream of a dialect that does not mark its end. `unknown` is a line of the body that no stream has, for
+    /// the message.
     pub(super) fn end_of_body(&mut self, at: Instant, unknown: Option<String>) {
         if self.ended() {
             return;
@@ -160,7 +161,7 @@ impl AnswerBuilder {
         }
     }
 
-    /// Handles a failure. It becomes the outcome, unless the answer had already ended.
+    /// Records a failure. It becomes the outcome, unless the answer had already ended.
     pub(super) fn fail(&mut self, at: Instant, failure: Failure, detail: String) {
         self.end.get_or_insert(End { at, failure: Some((failure, detail)) });
     }
@@ -170,7 +171,7 @@ impl AnswerBuilder {
         self.end.is_some()
     }
 
-    /// Number of bytes that its texts hold.
+    /// The number of bytes that its texts occupy.
     pub(super) fn held(&self) -> usize {
         let Generated { text, reasoning, tool_calls } = &self.generated;
         text.capacity() + reasoning.capacity() + tool_calls.capacity()
@@ -181,7 +182,7 @@ impl AnswerBuilder {
         self.content_events > 0
     }
 
-    /// The finished answer. `now` is the end of an answer that nothing ended, which would be a bug of ours.
+    /// The finished answer. `now` is the end of an answer that nothing ended, which would be a bug in tokenbeat.
     pub(super) fn close(mut self, now: Instant) -> EndedAnswer {
         let Generated { text, reasoning, tool_calls } = &mut self.generated;
         for text in [text, reasoning, tool_calls] {
@@ -223,7 +224,7 @@ impl AnswerBuilder {
     }
 
     fn take_usage(&mut self, new: Usage) {
-        // Some servers end with a usage of zeros, after a good one.
+        // Some servers send correct usage first and zeros at the end.
         let later = |new: Option<u64>, old: Option<u64>| new.filter(|n| *n > 0).or(old).or(new);
         let usage = &mut self.usage;
         usage.input = later(new.input, usage.input);
@@ -232,10 +233,10 @@ impl AnswerBuilder {
         usage.reasoning = later(new.reasoning, usage.reasoning);
     }
 
-    /// Takes what is new in content that repeats what came before. If all of it came this way, an event that does not
-    /// begin with what came before continues it.
+    /// Takes the new part of content that repeats everything before it. If all content came this way, an event that
+    /// does not begin with the earlier content is taken as a continuation.
     fn take_repeated(&mut self, mark: Instant, content: &[Content]) {
-        // After content that came as it was generated, it repeats what is known.
+        // Content that was already received piece by piece is repeated here.
         if !self.repeats {
             return;
         }
@@ -280,7 +281,7 @@ impl AnswerBuilder {
         }
     }
 
-    /// Number of tokens streamed so far, if the server reports usage as it goes. Hidden reasoning is not included.
+    /// The number of tokens streamed so far, if the server reports usage as it goes. Hidden reasoning is not included.
     fn tokens_so_far(&self) -> Option<u64> {
         let hidden = if self.generated.reasoning.is_empty() { self.usage.reasoning.unwrap_or(0) } else { 0 };
         self.usage.output.map(|output| output.saturating_sub(hidden)).filter(|n| *n > 0)
@@ -299,8 +300,8 @@ impl Generated {
 }
 
 impl EndedAnswer {
-    /// The request allowed so many output tokens. An answer without content that ended because they were used up, all of
-    /// them by reasoning that the server does not show, says nothing about the server: the limit is ours.
+    /// Applies the output limit of the request, in tokens. An answer without content that ended because hidden
+    /// reasoning used up the limit says nothing about the server: the limit was too low.
     pub(super) fn limit_output(&mut self, allowed: u64) {
         let cut = self.finish.as_deref().map(FinishReason::of) == Some(FinishReason::Length);
         let usage = &self.evidence.usage;
@@ -318,8 +319,7 @@ impl EndedAnswer {
         }
     }
 
-    /// Another status was expected. A complete answer fails because of that, whatever its content; an incomplete one
-    /// keeps its own failure.
+    /// Fails the answer because its status was not the expected one. An incomplete answer keeps its own failure.
     pub(super) fn reject(&mut self, said: String) {
         let complete =
             self.body.is_some() || matches!(self.outcome, Outcome::Ok | Outcome::Failed(Failure::Empty));
@@ -332,18 +332,18 @@ impl EndedAnswer {
     }
 }
 
-/// Most prompt tokens of one request that are believed: more than any model takes.
+/// Maximum number of input tokens of one request that is believed: more than any model accepts.
 const MAX_INPUT: u64 = 1 << 24;
-/// Most hidden output tokens that are believed where the request sets no limit: more than any model makes.
+/// Maximum number of hidden output tokens that is believed if the request sets no limit: more than any model generates.
 const MAX_HIDDEN: u64 = 1 << 20;
-/// Output tokens that need not show in the body: those that mark turns, tools and ends.
+/// Output tokens that need not be visible in the body: those that mark turns, tools and ends.
 const MAX_INVISIBLE: u64 = 1024;
 
 impl TokenEvidence {
     /// Drops counts of the server that cannot be true, so that one bad answer neither spends a budget nor spoils a
-    /// counter; returns whether there were any. A token that shows takes at least a byte of the body, so what the body
-    /// cannot hold must be hidden reasoning: as much as the server says, or else twice the limit of the request (which
-    /// some servers do not apply to reasoning). A part is never larger than its whole.
+    /// counter. Returns whether there were any. A visible token takes at least one byte of the body, so the rest must
+    /// be hidden reasoning: as many tokens as the server reports, or else twice the limit of the request (which some
+    /// servers do not apply to reasoning). A part is never larger than its whole.
     pub(super) fn refuse_usage(&mut self, received: usize, allowed: Option<u64>) -> bool {
         let hidden = match (self.usage.reasoning, allowed) {
             (Some(reasoning), _) => reasoning,
@@ -381,7 +381,7 @@ impl TokenEvidence {
             input: input.or(counted.input.map(from(CountSource::Tokenizer))),
             output,
             cached_input: self.usage.cached_input,
-            // It is part of the server's count, and not of a count from another source.
+            // Reasoning is a part of the server's count, and not of a count from another source.
             reasoning: self.usage.reasoning.filter(|_| said.is_some()),
             reasoning_streamed: self.reasoning_streamed,
             tokenizer_output: counted.output.filter(|_| said.is_some()),

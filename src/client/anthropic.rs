@@ -1,8 +1,8 @@
 //! Anthropic Messages: `POST {base_url}/v1/messages`, streamed as named events. Pure: no connection, no clock.
 //!
 //! Format: <https://docs.anthropic.com/en/api/messages> and
-//! <https://docs.anthropic.com/en/docs/build-with-claude/streaming>. Event types that are not known are skipped, as the
-//! documentation asks for.
+//! <https://docs.anthropic.com/en/docs/build-with-claude/streaming>. Unknown event types are skipped, as the
+//! documentation requires.
 
 use super::dialect::{Decoder, Dialect, Malformed};
 use super::wire::{self, Count, List, Object, Text};
@@ -46,7 +46,7 @@ struct MessageStart {
     usage: Object<AnthropicUsage>,
 }
 
-/// A content block, a piece of one, or what changes in the message. Which one it is, its fields say.
+/// A content block, a piece of one, or a change to the message; its fields show which.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Block {
@@ -60,7 +60,7 @@ struct Block {
     stop_reason: Text,
 }
 
-/// `input_tokens` are those that neither came from the cache nor went into it.
+/// `input_tokens` excludes tokens read from the cache or written to it.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct AnthropicUsage {
@@ -71,7 +71,7 @@ struct AnthropicUsage {
     output_tokens_details: Object<OutputDetails>,
 }
 
-/// Thinking is part of the output, whether it is shown, summarized or left out.
+/// Thinking counts as output, whether it is shown, summarized or omitted.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct OutputDetails {
@@ -82,7 +82,7 @@ impl AnthropicUsage {
     fn usage(&self) -> Usage {
         let cache = [self.cache_creation_input_tokens.0, self.cache_read_input_tokens.0];
         let cached: u64 = cache.iter().flatten().fold(0, |sum, n| sum.saturating_add(*n));
-        // The last event repeats the counts of the first one, but some servers write zeros there.
+        // The last event repeats the counts of the first one, but some servers write zeros in it.
         let input = self.input_tokens.0.map(|n| n.saturating_add(cached)).filter(|n| *n > 0);
         Usage {
             input,
@@ -117,7 +117,7 @@ impl Decoder for Anthropic {
         Ok(match message.kind.0.as_deref().or(event.name).unwrap_or_default() {
             "message_start" => {
                 let counts = message.message.0.and_then(|start| start.usage.0);
-                // Its output tokens are a placeholder, before there is any content.
+                // Before any content, its output tokens are a placeholder.
                 let usage = counts.map(|counts| Usage { output: None, reasoning: None, ..counts.usage() });
                 Delta { usage, ..Delta::default() }
             }

@@ -1,4 +1,4 @@
-//! Signs requests with AWS credentials: Signature Version 4, by AWS' own crate.
+//! Signs requests with AWS credentials: Signature Version 4, by AWS's own crate.
 
 use super::classify::CallError;
 use super::connection::Body;
@@ -13,7 +13,7 @@ use std::time::SystemTime;
 use tracing::Dispatch;
 use tracing::dispatcher::with_default;
 
-/// As [`sign_request`], without what the crate logs: at the level `trace` it writes the keys.
+/// Like [`sign_request`], but silences the logs of the crate, which writes keys at level `trace`.
 pub(super) fn authorize(
     request: &mut Request<Body>,
     body: &[u8],
@@ -25,8 +25,8 @@ pub(super) fn authorize(
     with_default(&silence, || sign_request(request, body, keys, aws, now))
 }
 
-/// Adds the headers of a signature over the method, the address, the body and the headers that say what they are. `body`
-/// is what the request holds. Others, such as `traceparent`, may change on the way and are not signed.
+/// Adds the headers of a signature over the method, the address, the body, and the headers that describe them. `body`
+/// is the body of the request. Other headers, such as `traceparent`, may change on the way and are not signed.
 fn sign_request(
     request: &mut Request<Body>,
     body: &[u8],

@@ -13,14 +13,14 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// After the outcome is decided, the rest of the body is read for at most this time and size, so that the connection
-/// can be reused (and because usage may follow a failure). If the rest is longer, the connection is closed.
+/// can be reused (and because usage may follow a failure). If more remains, the connection is closed.
 const DRAIN_FOR: Duration = Duration::from_millis(250);
 /// Time limit for the body of an error answer.
 const ERROR_FOR: Duration = Duration::from_secs(2);
 /// See [`DRAIN_FOR`].
 const DRAIN_BYTES: usize = 256 << 10;
 
-/// An HTTP/2 answer without `END_STREAM`.
+/// Detail of an HTTP/2 answer that ended without `END_STREAM`.
 const CUT_SHORT: &str = "the server gave up the answer in the middle of it: it closed the stream with NO_ERROR, and without \
                          END_STREAM";
 
@@ -38,7 +38,7 @@ pub(super) struct ResponseBody {
 }
 
 impl ResponseBody {
-    /// A body that came by this version of HTTP.
+    /// A body received over this version of HTTP.
     pub(super) fn new(incoming: Incoming, version: Version) -> Self {
         Self { incoming, version }
     }
@@ -48,7 +48,7 @@ impl ResponseBody {
         match self.incoming.frame().await {
             Some(Ok(frame)) => Some(Ok(frame)),
             Some(Err(error)) => Some(Err(classify::exchange(&error, "in the middle of the answer"))),
-            // hyper takes RST_STREAM and GOAWAY with NO_ERROR for the end of the body. They are one only after
+            // hyper treats RST_STREAM and GOAWAY with NO_ERROR as the end of the body. They end it only after
             // END_STREAM (RFC 9113, section 8.1).
             None if self.version == Version::HTTP_2 && !self.incoming.is_end_stream() => {
                 Some(Err(CallError::new(Failure::Reset, CUT_SHORT)))
@@ -86,7 +86,7 @@ pub(super) async fn read(
         };
         match next {
             BodyEvent::Frame(mark, frame) => {
-                // A server that never pauses must not outrun the timers, which only fire while we wait.
+                // A server that never pauses must not outrun the timers, which fire only while we wait.
                 let broken = if mark > until.at { Some(late(until, body_decoder)) } else { None };
                 let broken = broken.or_else(|| deadlines.cancel.is_cancelled().then(cancelled));
                 if let Some(broken) = broken {
@@ -126,7 +126,7 @@ fn late(until: Deadline, body_decoder: &BodyDecoder) -> CallError {
     CallError::new(failure, format!("{detail}: {received} bytes of the answer's body have come"))
 }
 
-/// Handles a frame or the end; `Some` if nothing more will come, with whether the body was complete.
+/// Handles a frame or the end. Returns `Some` if nothing more will come: whether the body was complete.
 fn take(
     mark: Instant,
     frame: Option<Result<Frame<Bytes>, CallError>>,
@@ -183,7 +183,7 @@ async fn drain(
     }
 }
 
-/// Reads at most `most` bytes of a body whose outcome is decided, within [`ERROR_FOR`]. Returns `true` if that was the
+/// Reads at most `most` bytes of a body whose outcome is decided, within [`ERROR_FOR`]. Returns whether that was the
 /// whole body.
 pub(super) async fn some(body: &mut ResponseBody, most: usize, deadlines: &Deadlines) -> (Vec<u8>, bool) {
     let mut bytes = Vec::new();

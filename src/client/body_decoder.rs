@@ -22,7 +22,7 @@ use tokio::time::Instant;
 pub(super) const MAX_BODY: usize = 64 << 20;
 /// Maximum size of an event of a stream in bytes; more is a `protocol` failure.
 pub(super) const MAX_EVENT: usize = 4 << 20;
-/// Longer documents are decoded off the threads that take timestamps: see [`BodyDecoder::long_document`].
+/// Longer documents are not decoded on the threads that take timestamps; see [`BodyDecoder::long_document`].
 const MAX_INLINE: usize = 16 << 10;
 
 /// A body that is being received.
@@ -43,29 +43,29 @@ pub(super) struct BodyDecoder {
 }
 
 enum BodyState {
-    /// The first bytes, which have not shown yet what the body is.
+    /// The first bytes, as long as they do not show what the body is.
     Undecided(Vec<u8>),
     Stream(Framing),
     Whole(Vec<u8>),
-    /// When the whole body had been received.
+    /// A complete body, and the time at which it was complete.
     Came(Instant, Bytes),
 }
 
-/// A whole body that is not decoded yet.
+/// A complete body that has not been decoded yet.
 pub(super) struct Undecoded {
     decoder: Arc<dyn Decoder>,
     body: Bytes,
 }
 
 impl Undecoded {
-    /// Decodes it. Takes milliseconds if it is long.
+    /// Decodes it. This takes milliseconds for a long document.
     pub(super) fn decode(&self) -> Result<Delta, Malformed> {
         self.decoder.decode_whole(&self.body)
     }
 }
 
 impl BodyDecoder {
-    /// A body of which nothing was received.
+    /// A body before its first byte.
     pub(super) fn new(decoder: Arc<dyn Decoder>, expected: impl Into<Expected>) -> Self {
         let (expected, demands) = (expected.into(), decoder.demands());
         let mut body_decoder = Self {
@@ -88,7 +88,7 @@ impl BodyDecoder {
         body_decoder
     }
 
-    /// What the body is has become known.
+    /// Sets the form of the body, once it is known.
     fn decide(&mut self, mode: Mode) {
         self.reading.set_streamed(mode != Mode::Whole);
         self.form = Framing::of(mode).map_or_else(|| BodyState::Whole(Vec::new()), BodyState::Stream);
@@ -99,7 +99,7 @@ impl BodyDecoder {
         }
     }
 
-    /// Looks at the first bytes; returns what is to be decoded of them.
+    /// Inspects the first bytes. Returns the bytes to decode, once the form of the body is known.
     fn detect(&mut self, mark: Instant, bytes: &[u8]) -> Option<Vec<u8>> {
         let BodyState::Undecided(held) = &mut self.form else { return None };
         held.extend_from_slice(bytes);
@@ -110,7 +110,7 @@ impl BodyDecoder {
                 return Some(held);
             }
             Some(Err(said)) => self.reading.fail(mark, Failure::Protocol, said),
-            // White space is sent to keep the connection alive.
+            // Some servers send white space to keep the connection alive.
             None if held.trim_ascii_start().is_empty() => held.clear(),
             None => {}
         }
@@ -165,13 +165,13 @@ impl BodyDecoder {
         }
     }
 
-    /// What it holds counts in this charge.
+    /// Accounts for the memory of this body in `charge`.
     pub(super) fn charging(mut self, charge: Charge) -> Self {
         self.charge = Some(charge);
         self
     }
 
-    /// The charge, for as long as what was read is kept.
+    /// Takes the charge, to be kept for as long as the answer.
     pub(super) fn take_charge(&mut self) -> Option<Charge> {
         self.charge.take()
     }
@@ -201,11 +201,11 @@ impl BodyDecoder {
                 let (reading, sought, events) = (&mut self.reading, &mut self.sought, &mut self.events);
                 let mut sink = EventSink { decoder: &*self.decoder, reading, sought, events };
                 let came = self.last_frame.unwrap_or(mark);
-                // An unterminated event may be complete, or cut short.
+                // An unterminated event may be complete or cut short.
                 let mut cut = None;
                 let framed = framing.finish(|event| cut = sink.try_take(came, event).err());
                 let cut = cut.map(|error| error.to_string()).or(framed.err().map(|error| error.to_string()));
-                // Where a stream has to mark its end, a missing mark shows that it was cut short.
+                // Where a stream must mark its end, the missing mark already shows that it was cut short.
                 if let Some(said) = cut.filter(|_| !self.decoder.demands().end) {
                     let detail = format!("the body ended within an event: {said}");
                     self.reading.fail(mark, Failure::Truncated, detail);
@@ -219,8 +219,8 @@ impl BodyDecoder {
         }
     }
 
-    /// A whole body that is so long that decoding it here would delay the timestamps of other requests. Decode it on
-    /// another thread and pass the result to [`Self::decoded`]. A shorter one is decoded by [`Self::close`].
+    /// A complete body so long that decoding it here would delay the timestamps of other requests. Decode it on another
+    /// thread and pass the result to [`Self::decoded`]. Shorter ones are decoded by [`Self::close`].
     pub(super) fn long_document(&self) -> Option<Undecoded> {
         match &self.form {
             BodyState::Came(_, body) if body.len() > MAX_INLINE && !self.reading.ended() => {
@@ -250,7 +250,7 @@ impl BodyDecoder {
         }
     }
 
-    /// A document that cannot be decoded may be the start of a stream, all of which came before it was decoded.
+    /// Tries to read a document that cannot be decoded as a stream whose events all arrived before it was decoded.
     fn decode_as_stream(&mut self, mark: Instant, body: &[u8], error: &Malformed) {
         let stream = match &self.expected {
             Expected::Detect { media_type, .. } if media_type == "text/event-stream" => {
@@ -274,30 +274,30 @@ impl BodyDecoder {
         self.reading.fail(mark, failure, error.to_string());
     }
 
-    /// Reading stopped with this failure.
+    /// Records that reading stopped with this failure.
     pub(super) fn fail(&mut self, at: Instant, failure: Failure, detail: String) {
         self.reading.fail(at, failure, detail);
     }
 
-    /// Number of bytes of the body that were received.
+    /// The number of bytes of the body received so far.
     pub(super) fn received(&self) -> usize {
         self.most - self.room
     }
 
-    /// Whether the outcome is decided, so that the rest is only drained.
+    /// Whether the outcome is decided and the rest only needs to be drained.
     pub(super) fn ended(&self) -> bool {
         self.reading.ended()
     }
 
-    /// Whether the timeout of the first token no longer runs, or never did.
+    /// Whether the timeout of the first token has ended, or does not apply.
     pub(super) fn has_content(&self) -> bool {
         self.reading.has_content() || !self.streams() || !self.decoder.demands().awaits
     }
 
-    /// The time from which the stall timeout runs, once it does. A stream progresses with each event that carries
-    /// something (content, finish reason, usage), starting with its first content: comments and empty events keep a
-    /// connection alive while the user still waits. A stream in which no content is looked for progresses with each
-    /// event, and a whole answer with every byte of its document.
+    /// The time from which the stall timeout runs; `None` before it starts. A stream progresses with each event that
+    /// carries something (content, finish reason, usage), starting with its first content: comments and empty events
+    /// keep a connection alive while the user still waits. A stream of a dialect without content progresses with each
+    /// event, and a document with each of its bytes.
     pub(super) fn progress(&self) -> Option<Instant> {
         self.progress.filter(|_| self.has_content())
     }

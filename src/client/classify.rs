@@ -20,13 +20,13 @@ impl CallError {
         Self { failure, detail: detail.into() }
     }
 
-    /// With a detail that says what was being done, followed by the error.
+    /// An error with a detail that says what was being done.
     pub(super) fn by(failure: Failure, doing: &str, error: &(dyn Error + 'static)) -> Self {
         Self { failure, detail: format!("{doing}: {}", chain(error)) }
     }
 }
 
-/// What this machine lacked, if an error of the operating system is the prober's own and says nothing about a target.
+/// What this machine lacked, if an error of the operating system was caused here and says nothing about a target.
 pub(super) fn shortage(error: &(dyn Error + 'static)) -> Option<&'static str> {
     let found = find::<io::Error>(error)?;
     let errno = Errno::from_io_error(found)?;
@@ -50,7 +50,7 @@ pub(super) fn shortage(error: &(dyn Error + 'static)) -> Option<&'static str> {
     })
 }
 
-/// A failure to connect, or to resolve: ours if this machine lacked something.
+/// Classifies a failure to connect or to resolve: as internal if this machine lacked something.
 pub(super) fn set_up(failure: Failure, doing: &str, error: &io::Error) -> CallError {
     match shortage(error) {
         Some(lacked) => CallError::by(Failure::Internal, &format!("{doing}: {lacked}"), error),
@@ -72,7 +72,7 @@ pub(super) fn status(status: StatusCode) -> Option<Failure> {
     }
 }
 
-/// Classifies a failed exchange; `when` describes how far it had come.
+/// Classifies a failed exchange; `when` describes how far it had progressed.
 pub(super) fn exchange(error: &hyper::Error, when: &str) -> CallError {
     said(http(error), when, error)
 }
@@ -120,7 +120,7 @@ fn http(error: &hyper::Error) -> Failure {
         || error.is_closed()
         || error.is_shutdown()
         || error.is_body_write_aborted();
-    // The only case left is an unexpected message.
+    // What remains is an unexpected message.
     if lost { Failure::Reset } else { Failure::Protocol }
 }
 
@@ -131,7 +131,7 @@ fn io(error: &io::Error) -> Failure {
     }
     match error.kind() {
         _ if shortage(error).is_some() => Failure::Internal,
-        // Invalid chunk framing is reported as one of these.
+        // hyper reports invalid chunk framing as one of these.
         io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData => Failure::Protocol,
         _ => Failure::Reset,
     }
@@ -159,7 +159,7 @@ pub(super) fn is_hang_up(error: &io::Error) -> bool {
     )
 }
 
-/// Whether the connection turned out to be closed, which on a reused one may have happened before the request was sent.
+/// Whether the connection turned out to be closed, which on a reused one may have happened before the request arrived.
 /// A stream that the server refused on a live connection does not count.
 pub(super) fn is_gone(error: &hyper::Error) -> bool {
     if find::<rustls::Error>(error).is_some() {
@@ -193,7 +193,7 @@ fn inner<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a (dyn Error + 'stati
     }
 }
 
-/// An error and its sources on one line, without those that the line already ends with.
+/// An error and its sources on one line, without sources whose text the line already ends with.
 fn chain(error: &(dyn Error + 'static)) -> String {
     let mut line = String::new();
     let mut next = Some(error);
@@ -205,7 +205,7 @@ fn chain(error: &(dyn Error + 'static)) -> String {
         } else if let Some(error) = error.downcast_ref::<h2::Error>() {
             explain_h2(error)
         } else if is_wrapper(error) {
-            // It would repeat what it wraps.
+            // Its message would repeat the wrapped error.
             continue;
         } else {
             error.to_string()
@@ -235,7 +235,7 @@ fn explain_h2(error: &h2::Error) -> String {
         (false, _) => "we closed the connection with",
     };
     match u32::from(reason) {
-        // The last code of RFC 9113.
+        // The last code defined by RFC 9113.
         0..=13 => format!("{what} {reason:?}{hint}"),
         unknown => format!("{what} the unknown code {unknown}"),
     }

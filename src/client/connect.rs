@@ -1,4 +1,4 @@
-//! Connects over TCP, to whatever address of a name answers. Knows neither TLS nor HTTP.
+//! Connects over TCP to whichever address of a name answers. Knows neither TLS nor HTTP.
 
 use super::classify::{self, CallError};
 use super::resolve::Resolver;
@@ -12,7 +12,7 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 use url::Host;
 
-/// How long one address may take before the next one is tried concurrently (RFC 8305, section 5).
+/// How long one address is tried before the next one is tried concurrently (RFC 8305, section 5).
 const STAGGER: Duration = Duration::from_millis(250);
 
 /// The destination of a TCP connection.
@@ -47,7 +47,8 @@ pub(super) async fn tcp(
     Ok(stream)
 }
 
-/// Families in turn, beginning with the one that the resolver prefers; otherwise in the resolver's order.
+/// Alternates the address families, beginning with the one that the resolver prefers; otherwise keeps the resolver's
+/// order.
 fn interleave(addresses: impl IntoIterator<Item = SocketAddr>) -> Vec<SocketAddr> {
     let all: Vec<_> = addresses.into_iter().collect();
     let prefers_v6 = all.first().is_some_and(SocketAddr::is_ipv6);
@@ -85,8 +86,9 @@ async fn race(addresses: Vec<SocketAddr>) -> io::Result<TcpStream> {
                     stream.set_nodelay(true)?;
                     return Ok(stream);
                 }
-                // The first address is the preferred one, so its error is the most informative; but what this machine
-                // lacks (IPv6, say) tells nothing of a target that has refused by another address.
+                // The first address is the preferred one, so its error is the most informative. But an error of this
+                // machine (without IPv6, for example) must not hide that the target refused a connection on another
+                // address.
                 Err(error) => {
                     failed = Some(match failed {
                         Some(first) => more_telling(first, error),

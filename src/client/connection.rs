@@ -26,7 +26,7 @@ use tokio_util::task::TaskTracker;
 const MAX_HEAD: u32 = 64 << 10;
 
 /// A lost connection counts as closed before the request arrived only if the loss is noticed this soon after the send:
-/// the close was then already under way. Later, the answer was lost.
+/// the close was then already under way. After that, it is the answer that was lost.
 const STALE_WITHIN: Duration = Duration::from_secs(1);
 
 /// Stage of an exchange that failed before any response headers.
@@ -38,7 +38,7 @@ pub(super) type Body = Full<Bytes>;
 /// A byte stream of any kind.
 pub(super) trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
-/// See [`Duplex`].
+/// A boxed [`Duplex`].
 pub(super) type Io = Box<dyn Duplex>;
 
 /// Owns the connection tasks of one client.
@@ -85,10 +85,10 @@ enum RequestSender {
     Http2(http2::SendRequest<Body>, Lease),
 }
 
-/// A request that got no answer.
+/// A request that received no answer.
 pub(super) struct Lost {
     pub(super) broken: CallError,
-    /// The connection was reused, and was closed before the request arrived: the request may be sent again, once.
+    /// The connection was reused and was closed before the request arrived, so the request may be sent again, once.
     pub(super) stale: bool,
 }
 
@@ -140,8 +140,7 @@ impl Connection {
         }
     }
 
-    /// The number of concurrent streams that the server allows, as far as it is known. Until then, its last known
-    /// value.
+    /// The number of concurrent streams that the server allows. Until the server has stated it, its last known value.
     pub(super) fn most_streams(&self) -> usize {
         match &self.sender {
             RequestSender::Http1(_) => 1,
@@ -149,7 +148,7 @@ impl Connection {
         }
     }
 
-    /// To be told of each piece of an answer.
+    /// A handle to report each piece of an answer.
     pub(super) fn progress(&self) -> ProgressMarker {
         ProgressMarker(Arc::clone(&self.stats))
     }
@@ -222,7 +221,7 @@ impl Connection {
         if let Some(hint) = self.stats.first.get().and_then(|first| self.hint(*first)) {
             broken.detail.push_str("; ");
             broken.detail.push_str(hint);
-            // The server may close the connection before what it sent is read as HTTP.
+            // The server may close the connection before its bytes are parsed as HTTP.
             if broken.failure == Failure::Reset {
                 broken.failure = Failure::Protocol;
             }
@@ -248,12 +247,12 @@ impl Connection {
     }
 }
 
-/// Drives a connection until it closes, and has the pool swept now and then.
+/// Drives a connection until it closes, and sweeps the pool from time to time.
 async fn drive(driver: impl Future<Output = hyper::Result<()>>, pool: Weak<ConnectionPool>) {
     let mut driver = std::pin::pin!(driver);
     loop {
         tokio::select! {
-            // The request concerned gets the error; without a request it affects nothing.
+            // The request concerned gets the error; without a request, the error affects nothing.
             _ = &mut driver => return,
             () = tokio::time::sleep(super::pool::IDLE_FOR) => {
                 let Some(pool) = pool.upgrade() else { continue };
@@ -263,7 +262,7 @@ async fn drive(driver: impl Future<Output = hyper::Result<()>>, pool: Weak<Conne
     }
 }
 
-/// Told of each piece of an answer: what comes without any is a flood.
+/// Records each piece of an answer: bytes without any such progress are a flood.
 #[derive(Clone)]
 pub(super) struct ProgressMarker(Arc<StreamStats>);
 
@@ -276,12 +275,11 @@ impl ProgressMarker {
 /// What was observed on a byte stream.
 struct StreamStats {
     bytes: AtomicU64,
-    /// Of an HTTP/2 connection: number of concurrent streams that the server allows, as known when a request was last
-    /// sent.
+    /// For HTTP/2: the number of concurrent streams that the server allows, as known when a request was last sent.
     most_streams: AtomicUsize,
-    /// A piece of an answer has come since the last read.
+    /// Whether a piece of an answer has come since the last read.
     progress: AtomicBool,
-    /// A request was sent, and the head of its answer has not come. Of an HTTP/1.1 connection only.
+    /// Whether a request was sent whose response headers have not arrived. For HTTP/1.1 only.
     awaits_head: AtomicBool,
     /// The first bytes that the server sent.
     first: OnceLock<[u8; 4]>,
@@ -300,7 +298,7 @@ impl StreamStats {
     }
 }
 
-/// Records the number of bytes read, and the first error.
+/// Records the number of bytes read, the first bytes, and the first error.
 struct ObservedStream {
     io: Io,
     stats: Arc<StreamStats>,
@@ -329,9 +327,8 @@ impl ObservedStream {
         poll
     }
 
-    /// Handles the result of a write. A peer that ends TLS sends an alert before it closes, and a write may fail first;
-    /// the alert is then still to be read, and hyper, which drops a connection that it cannot write to, would not read
-    /// it.
+    /// Handles the result of a write. A peer that ends TLS sends an alert before it closes, and a write may fail before
+    /// the alert is read. hyper drops a connection that it cannot write to and would not read it.
     fn written<T>(&mut self, cx: &mut Context<'_>, poll: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         match poll {
             Poll::Ready(Err(error)) if classify::is_hang_up(&error) => {

@@ -1,5 +1,5 @@
-//! How long a request is waited for: absolute deadlines and cancellation. Knows the failure of each deadline, and
-//! nothing about what is waited for.
+//! How long to wait for a request: absolute deadlines and cancellation. Knows the failure of each deadline, and not
+//! what is being waited for.
 
 use super::classify::CallError;
 use crate::event::Failure;
@@ -46,7 +46,7 @@ pub(super) struct Deadlines {
 }
 
 impl Deadlines {
-    /// From these timeouts; `total`, if the request has its own, replaces theirs and caps all others.
+    /// Uses these timeouts. If the request has its own `total`, it replaces theirs and caps all others.
     pub(super) fn new(timeouts: Timeouts, total: Option<Duration>, cancel: CancellationToken) -> Self {
         let timeouts = match total {
             None => timeouts,
@@ -60,8 +60,8 @@ impl Deadlines {
         Self { timeouts, cancel }
     }
 
-    /// For a connection whose set-up began at `from`. A cold request is already `sent` then, so its own deadlines run,
-    /// too.
+    /// The deadline of a connection whose set-up began at `from`. A cold request counts as sent at that time, so its
+    /// own deadlines apply, too.
     pub(super) fn connection(&self, from: Instant, sent: Option<Instant>, stream: bool) -> Deadline {
         let connect = Deadline::new(from, self.timeouts.connect, Failure::ConnectTimeout);
         match sent {
@@ -70,12 +70,12 @@ impl Deadlines {
         }
     }
 
-    /// For credentials that a request waits for before it is sent.
+    /// The deadline of credentials that a request needs before it is sent.
     pub(super) fn credentials(&self, from: Instant) -> Deadline {
         Deadline::new(from, self.timeouts.total, Failure::Credentials)
     }
 
-    /// For the first content; for the whole answer if it is not streamed.
+    /// The deadline of the first content, or of the whole answer if it is not streamed.
     pub(super) fn content(&self, sent: Instant, stream: bool) -> Deadline {
         let total = Deadline::new(sent, self.timeouts.total, Failure::TotalTimeout);
         if !stream {
@@ -84,7 +84,7 @@ impl Deadlines {
         earlier(Deadline::new(sent, self.timeouts.first_token, Failure::FirstTokenTimeout), total)
     }
 
-    /// For the time after the last progress; see [`super::body_decoder::BodyDecoder::progress`].
+    /// The deadline of the next progress; see [`super::body_decoder::BodyDecoder::progress`].
     pub(super) fn more(&self, sent: Instant, progress: Option<Instant>) -> Deadline {
         let total = Deadline::new(sent, self.timeouts.total, Failure::TotalTimeout);
         match progress {
@@ -135,7 +135,7 @@ mod tests {
         let after = |seconds| t0 + Duration::from_secs(seconds);
         let is = |deadline: Deadline| (deadline.at, deadline.failure);
         assert_eq!(is(deadlines.connection(t0, None, true)), (after(1), Failure::ConnectTimeout));
-        // The replacement of a stale connection near the end of a request's time.
+        // A stale connection is replaced near the end of a request's time.
         assert_eq!(is(deadlines.connection(after(9), Some(t0), true)), (after(10), Failure::ConnectTimeout));
         let late = deadlines.connection(after(15), Some(t0), true);
         assert_eq!(is(late), (after(10), Failure::FirstTokenTimeout));
@@ -173,7 +173,7 @@ mod tests {
         deadlines.cancel.cancel();
         let stopped = deadlines.wait(until, std::future::pending::<()>()).await.unwrap_err();
         assert_eq!(stopped.failure, Failure::Cancelled);
-        // A result that is already there is not thrown away.
+        // A result that is already there is not discarded.
         assert_eq!(deadlines.wait(until, async { 7 }).await, Ok(7));
     }
 

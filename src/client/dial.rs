@@ -36,7 +36,7 @@ pub(super) struct Dialer {
 /// The proxy, if there is one.
 struct Hop {
     peer: TcpDestination,
-    /// Whether it is asked for a tunnel; otherwise it gets requests in absolute form.
+    /// Whether it opens a tunnel; otherwise it gets requests in absolute form.
     tunnel: bool,
 }
 
@@ -63,7 +63,7 @@ impl Dialer {
         self.proxy.as_ref().is_some_and(|hop| !hop.tunnel)
     }
 
-    /// How far the set-up of a connection came that took too long, and what to try.
+    /// Describes how far the set-up of a connection that took too long has come, and what to try.
     pub(super) fn whereabouts(&self, phases: Phases) -> &'static str {
         let (peer, by) = match &self.proxy {
             Some(hop) => (&hop.peer, "the proxy"),
@@ -106,8 +106,8 @@ impl Dialer {
         Ok(link)
     }
 
-    /// A byte stream to the target, through the proxy if there is one. Any failure on the way to the proxy or at the
-    /// proxy is attributed to it.
+    /// Opens a byte stream to the target, through the proxy if there is one. Any failure on the way to the proxy or at
+    /// the proxy is attributed to it.
     async fn reach(&self, phases: &mut Phases) -> Result<Io, CallError> {
         let Some(hop) = &self.proxy else {
             return Ok(Box::new(connect::tcp(&self.peer, &self.resolver, phases).await?));
@@ -127,7 +127,7 @@ impl Dialer {
         Ok(io)
     }
 
-    /// `CONNECT` (RFC 9110, section 9.3.6).
+    /// Opens a tunnel by `CONNECT` (RFC 9110, section 9.3.6).
     async fn tunnel(&self, io: Io) -> Result<Io, CallError> {
         let authority = format!("{}:{}", self.peer.host, self.peer.port);
         let mut request = Request::new(Body::default());
@@ -158,13 +158,13 @@ impl Dialer {
     }
 }
 
-/// `Proxy-Authorization` with its secret, if the proxy requires it.
+/// The value of `Proxy-Authorization` and its secret, if the proxy requires one.
 pub(super) fn authorization(proxy: &Proxy) -> Option<Result<(HeaderValue, Exposed), CallError>> {
     let (username, password) = proxy.auth.as_ref()?;
     Some(basic(username, password))
 }
 
-/// The value of a basic authorization (RFC 7617), and the password in it.
+/// The value of a basic authorization (RFC 7617), and its password.
 pub(super) fn basic(username: &str, password: &secret::Secret) -> Result<(HeaderValue, Exposed), CallError> {
     let password =
         password.read().map_err(|error| CallError::new(Failure::Credentials, error.to_string()))?;

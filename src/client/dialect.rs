@@ -37,7 +37,7 @@ pub(super) trait Decoder: Send + Sync {
         Mode::Sse
     }
 
-    /// Where it looks for generated content, in an event of a stream or in a whole answer; `None` if it looks nowhere in
+    /// Where generated content is expected, in an event of a stream or in a whole answer; `None` if nowhere in
     /// particular.
     fn places(&self, whole: bool) -> Option<String>;
 
@@ -49,7 +49,7 @@ pub(super) trait Decoder: Send + Sync {
 
 /// The wire format of one API: of its requests and their answers.
 pub(super) trait Dialect: Decoder {
-    /// Encodes the request. It cannot fail: if a target rejects something, its answer says so.
+    /// Encodes the request. Infallible: a target that rejects it says so in its answer.
     fn encode(&self, target: &Target, ask: &Ask) -> Call;
 
     /// The message in the body of an error answer; `None` if the body is not in the dialect's format.
@@ -61,7 +61,7 @@ pub(super) trait Dialect: Decoder {
     fn prompt_texts(&self, body: &[u8]) -> Vec<String>;
 }
 
-/// The dialect of an API; `None` if it has no model call.
+/// The dialect of an API; `None` if it is not a model API.
 pub(super) fn of(api: Api) -> Option<Arc<dyn Dialect>> {
     match api {
         Api::OpenAiChat => Some(Arc::new(OpenAiChat)),
@@ -86,9 +86,9 @@ pub(super) struct Demands {
     pub(super) end: bool,
     /// Generated content is required; a complete answer without any is `empty`.
     pub(super) content: bool,
-    /// Content is looked for: the timeout of the first token applies, and then the stall timeout.
+    /// Content is expected: the timeout of the first token applies, and then the stall timeout.
     pub(super) awaits: bool,
-    /// Maximum size in bytes of an answer that comes whole.
+    /// Maximum size in bytes of an answer that is not streamed.
     pub(super) most_whole: usize,
 }
 
@@ -109,7 +109,7 @@ pub(super) enum Malformed {
         what: Cow<'static, str>,
         /// The error of the JSON parser.
         source: serde_json::Error,
-        /// What came.
+        /// What was received instead.
         came: String,
     },
     /// Well-formed, but a required part is missing.
@@ -132,7 +132,7 @@ pub(super) enum Malformed {
 }
 
 impl Malformed {
-    /// As the error of this event of a stream; the first has the number 1.
+    /// Names event `number` of a stream as the place of the error; the first event is 1.
     pub(super) fn at_event(mut self, number: u64) -> Self {
         if let Self::Json { what, .. } = &mut self {
             *what = format!("event {number} of the stream").into();

@@ -5,16 +5,16 @@ use super::wire;
 use crate::json_size;
 use serde_json::Value;
 
-/// Nested errors deeper than this are told as JSON.
+/// Errors nested deeper than this are described as JSON.
 const MAX_DEPTH: u8 = 4;
-/// Names of a message, the most telling first.
+/// Names of the field with the message, the most informative first.
 const MESSAGES: [&str; 8] =
     ["message", "detail", "msg", "error_message", "error_msg", "status_msg", "error", "title"];
-/// Names of a code.
+/// Names of the field with the code.
 const CODES: [&str; 5] = ["code", "type", "error_code", "status_code", "status"];
 
-/// The message of an error answer, whose status already says that it is one; `None` if it is no JSON object that holds a
-/// message.
+/// The message of an error answer, whose status already marks it as an error; `None` if the body is not a JSON object
+/// with a message.
 pub(super) fn of_error_answer(body: &[u8]) -> Option<String> {
     let value = wire::parse_value("the answer", body).ok()?;
     let value = first(&value);
@@ -34,13 +34,13 @@ pub(super) fn of_error_answer(body: &[u8]) -> Option<String> {
     })
 }
 
-/// The message of an error in a document or an event that came with a success status; `None` if it is no error, or holds
-/// what an answer holds.
+/// The message of an error in a document or an event with a success status; `None` if it is not an error, or contains
+/// the fields of an answer.
 pub(super) fn of_success(json: &[u8]) -> Option<String> {
     if !json_size::fits(json) {
         return None;
     }
-    // What follows the document may be anything.
+    // Anything may follow the document.
     let json = json.trim_ascii_start();
     let value = serde_json::Deserializer::from_slice(json).into_iter::<Value>().next()?.ok()?;
     error_in(&value)
@@ -66,8 +66,8 @@ pub(super) fn error_in(value: &Value) -> Option<String> {
     (told && (failed || alone)).then(|| describe(value))
 }
 
-/// Describes an error: its message and code, wherever they are in it; else the whole of it. It is not cut here, because a
-/// secret in it can only be redacted as a whole.
+/// Describes an error by its message and code, wherever they are in it, or else by the whole of it. Nothing is
+/// truncated here, because a secret can only be redacted as a whole.
 pub(super) fn describe(error: &Value) -> String {
     described(error, 0)
 }
@@ -90,7 +90,7 @@ fn described(error: &Value, depth: u8) -> String {
                 Value::Bool(_) | Value::Number(_) => value.to_string(),
                 other => described(other, depth + 1),
             });
-            // The place in the request that a validation error is about.
+            // The location in the request that a validation error refers to.
             let place = error.get("loc").and_then(Value::as_array).map(|parts| {
                 let parts: Vec<String> = parts.iter().filter_map(scalar).collect();
                 format!(" ({})", parts.join("."))
@@ -108,7 +108,7 @@ fn described(error: &Value, depth: u8) -> String {
     }
 }
 
-/// The message beside an error that has none of its own, as in `{"error": true, "message": "..."}` or `{"error":
+/// The message next to an error that has none of its own, as in `{"error": true, "message": "..."}` or `{"error":
 /// "not_found", "message": "..."}`.
 fn outer_message(value: &Value, error: &Value) -> Option<String> {
     let message = ["message", "detail", "msg"].iter().find_map(|name| value.get(*name)?.as_str());
@@ -120,7 +120,7 @@ fn outer_message(value: &Value, error: &Value) -> Option<String> {
     }
 }
 
-/// An error document may be the only item of an array.
+/// The first item of an array, because an error document may be wrapped in one; otherwise the value itself.
 fn first(value: &Value) -> &Value {
     match value {
         Value::Array(items) => items.first().unwrap_or(value),
@@ -128,7 +128,7 @@ fn first(value: &Value) -> &Value {
     }
 }
 
-/// Whether a field says nothing: some servers have `error` in every event.
+/// Whether a field is null, false, zero or empty: some servers send `error` in every event.
 pub(super) fn is_nothing(value: &Value) -> bool {
     match value {
         Value::Null | Value::Bool(false) => true,
@@ -140,7 +140,7 @@ pub(super) fn is_nothing(value: &Value) -> bool {
     }
 }
 
-/// Whether the code of a document says that it is an error.
+/// Whether a code in the document marks it as an error.
 fn is_error_code(value: &Value) -> bool {
     let is_error = |value: &Value| match value {
         Value::String(text) => {
@@ -160,7 +160,7 @@ fn is_error_code(value: &Value) -> bool {
 
 fn scalar(value: &Value) -> Option<String> {
     match value {
-        // Servers name the object, not the error, in some of them.
+        // Some servers name the kind of object here, not the error.
         Value::String(text) if text == "error" => None,
         Value::String(text) => Some(text.clone()),
         Value::Number(number) => Some(number.to_string()),

@@ -25,9 +25,9 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// Maximum number of bytes of an error answer that are read for its details.
+/// Maximum number of bytes read from an error answer for its details.
 const MAX_ERROR: usize = 64 << 10;
-/// How long a connection may take to become idle after its answer was read.
+/// How long a connection may take to become idle after its answer has been read.
 const REST_WITHIN: Duration = Duration::from_millis(100);
 
 /// How the answer of a request is interpreted.
@@ -36,13 +36,13 @@ enum AnswerFormat {
     Http(Option<Arc<AnswerMapping>>),
 }
 
-/// What the status means for an answer.
+/// How an answer is read, given its status.
 enum StatusVerdict {
-    /// It is read as a success.
+    /// As a success.
     Success,
-    /// It is read as a success, although another status was expected, with this description.
+    /// As a success, although another status was expected; with a description.
     Unexpected(String),
-    /// It is an error.
+    /// As an error.
     Error(Failure),
 }
 
@@ -56,12 +56,12 @@ pub(super) struct Exchange<'a> {
     marks: Marks,
     connection: ConnectionRecord,
     redactor: Redactor,
-    /// The credentials that it is sent with, where they are fetched.
+    /// The credentials that it is sent with, if they have to be fetched.
     credentials: Option<Arc<Issued>>,
 }
 
 impl<'a> Exchange<'a> {
-    /// When the engine began to handle the request.
+    /// Starts the timestamps of the request, at the moment when the engine begins to handle it.
     pub(super) fn new(client: &'a Client, call: Call, mut context: Context) -> Self {
         let marks = Marks::begin(context.due, Instant::now());
         let redactor = Redactor::new(std::mem::take(&mut context.options.hidden));
@@ -148,13 +148,14 @@ impl<'a> Exchange<'a> {
         self.fill(answer, body_decoder, unexpected).await
     }
 
-    /// What the status means. A status that a step expects is a success, even if it means an error elsewhere.
+    /// How to read an answer with this status. A status that a step expects is a success, even if it is an error
+    /// elsewhere.
     fn verdict(&self, status: StatusCode) -> StatusVerdict {
         let expected = self.context.options.status.as_ref();
         if expected.is_some_and(|set| set.contains(status.as_u16())) {
             return StatusVerdict::Success;
         }
-        // In absolute form, this status is the proxy's own answer.
+        // To a request in absolute form, this status is the proxy's own answer.
         if status == StatusCode::PROXY_AUTHENTICATION_REQUIRED && self.client.dialer.absolute_form() {
             return StatusVerdict::Error(Failure::Proxy);
         }
@@ -165,7 +166,7 @@ impl<'a> Exchange<'a> {
         }
     }
 
-    /// How the body of a success is interpreted, and its framing.
+    /// How to interpret the body of a success, and its framing.
     fn decoder(
         &self,
         status: StatusCode,
@@ -188,7 +189,7 @@ impl<'a> Exchange<'a> {
         }
     }
 
-    /// Returns the connection to the pool for the next request, if possible.
+    /// Returns the connection to the pool for the next request, if it can be reused.
     async fn release(&self, mut link: Connection, complete: bool) {
         if self.is_cold() || !complete || link.lease().is_some() {
             return;
@@ -198,7 +199,7 @@ impl<'a> Exchange<'a> {
         }
     }
 
-    /// Everything about an answer that was read; its tokens are counted last.
+    /// Completes an answer that was read; its tokens are counted last.
     async fn fill(
         mut self,
         mut answer: Answer,
@@ -235,7 +236,7 @@ impl<'a> Exchange<'a> {
         answer.detail = read.detail.as_deref().map(|detail| self.redactor.clean(detail));
         answer.observed.streamed = read.streamed;
         answer.observed.gaps = read.gaps;
-        // Not before the body has been read: redacting must not delay a mark.
+        // Only after the body has been read: redaction must not delay a timestamp.
         answer.observed.server = response::server(&answer.headers, &self.redactor);
         answer.observed.finish_reason = read.finish.as_deref().map(|reason| self.redactor.mask(reason));
         let prompt = match &self.form {
@@ -249,7 +250,8 @@ impl<'a> Exchange<'a> {
         let counted = self.client.count(prompt, &read.generated).await;
         answer.observed.tokens = read.evidence.tokens(counted);
         if self.context.options.excerpt {
-            // Not the body: that of a log-in has a token, which nobody knows yet to be a secret.
+            // The text only, and not the body: the body of a login response contains a token that is not yet known to
+            // be a secret.
             answer.excerpt = Some(self.redactor.excerpt(&read.generated.text));
         }
         answer.text = read.generated.text;
@@ -270,7 +272,7 @@ impl<'a> Exchange<'a> {
         answer
     }
 
-    /// The answer of a request that got none.
+    /// The answer of a request that received none.
     fn failed(self, broken: &CallError) -> Answer {
         let blank = Answer::failed(broken.failure, "", self.marks.clone());
         self.finish(blank, broken, None)

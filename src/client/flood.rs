@@ -1,26 +1,26 @@
-//! Notices a server that floods a connection: bytes, interim answers or frames without end that carry no part of an answer.
-//! Such a connection is closed, or it would cost processor time that other targets' measurements need, even after its
-//! request has failed. Pure: it counts what was read.
+//! Detects a server that floods a connection with endless bytes, interim responses or frames that are not part of an
+//! answer. The connection is closed; otherwise it would use processor time that other targets' measurements need, even
+//! after its request has failed. Pure: it counts what was read.
 
 use memchr::memmem;
 use std::fmt;
 
-/// Most bytes of HTTP/1.1 between two pieces of an answer. What hyper reads ahead of us is less than half of it.
+/// Maximum number of bytes of HTTP/1.1 between two pieces of an answer. hyper reads less than half of this ahead.
 const MAX_IDLE_BYTES: usize = 1 << 20;
-/// Most interim answers (RFC 9110, section 15.2) to one request. hyper skips all that it has read before it lets anything
-/// else run.
+/// Maximum number of interim responses (RFC 9110, section 15.2) to one request. hyper skips all that it has read
+/// without yielding.
 const MAX_INTERIM: usize = 100;
-/// How an interim answer begins.
+/// The start of an interim response.
 const INTERIM: &[u8] = b"HTTP/1.1 1";
-/// Most cost of HTTP/2 frames other than DATA with content, HEADERS and CONTINUATION between two pieces of an answer: a
-/// server has few reasons to send `SETTINGS` or `PING`. The cost of a frame is its bytes.
+/// Maximum cost of HTTP/2 frames, other than HEADERS, CONTINUATION and DATA with content, between two pieces of an
+/// answer: a server has few reasons to send `SETTINGS` or `PING`. The cost of a frame is its bytes plus [`FRAME_COST`].
 const MAX_CONTROL_COST: usize = 64 << 10;
-/// Cost of a frame beyond its bytes, unless it is a `WINDOW_UPDATE`, of which there are some for each long prompt.
+/// Cost of a frame in addition to its bytes. `WINDOW_UPDATE` is exempt, because each long prompt causes a few.
 const FRAME_COST: usize = 55;
-/// Length of a frame's header (RFC 9113, section 4.1).
+/// Length of a frame header in bytes (RFC 9113, section 4.1).
 const FRAME_HEADER: usize = 9;
 
-/// The server floods the connection.
+/// The error that a server floods the connection.
 #[derive(Debug)]
 pub(super) struct Flood;
 
@@ -35,9 +35,9 @@ impl fmt::Display for Flood {
 /// Counts what was read since the last piece of an answer.
 #[derive(Debug)]
 pub(super) enum FloodGuard {
-    /// Every byte counts, and interim answers do.
+    /// Counts all bytes, and interim responses.
     Http1 { bytes: usize, interim: usize },
-    /// The cost of control frames counts.
+    /// Counts the cost of control frames.
     Http2(usize, Frames),
 }
 
@@ -50,8 +50,8 @@ impl FloodGuard {
         Self::Http2(0, Frames::default())
     }
 
-    /// Counts bytes that were read; `progress`: a piece of an answer has come since the last time; `awaits_head`: the
-    /// head of an answer has not come yet.
+    /// Counts bytes that were read. `progress`: a piece of an answer has come since the last call. `awaits_head`: the
+    /// response headers have not come yet.
     pub(super) fn read(&mut self, new: &[u8], progress: bool, awaits_head: bool) -> Result<(), Flood> {
         if progress {
             *self = match std::mem::replace(self, Self::http1()) {
@@ -76,19 +76,19 @@ impl FloodGuard {
     }
 }
 
-/// Follows the frames of a connection.
+/// Parses the frame headers of a connection.
 #[derive(Debug, Default)]
 pub(super) struct Frames {
     header: [u8; FRAME_HEADER],
-    /// Bytes of the header that have come.
+    /// Number of bytes of the frame header received so far.
     have: usize,
-    /// Bytes of the frame's payload that have not come.
+    /// Number of bytes of the frame's payload still to come.
     payload: usize,
     counts: bool,
 }
 
 impl Frames {
-    /// The cost of the control frames in these bytes.
+    /// Returns the cost of the control frames in these bytes.
     fn control_cost(&mut self, mut bytes: &[u8]) -> usize {
         let mut control = 0;
         while !bytes.is_empty() {
@@ -113,7 +113,7 @@ impl Frames {
                     1 | 9 => false,
                     _ => true,
                 };
-                // WINDOW_UPDATE
+                // Type 8 is WINDOW_UPDATE.
                 let more = if kind == 8 { 0 } else { FRAME_COST };
                 control += if self.counts { FRAME_HEADER + more } else { 0 };
             }

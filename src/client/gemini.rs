@@ -1,9 +1,9 @@
-//! Google's `generateContent` and `streamGenerateContent`, for the Gemini API and for Vertex AI. A stream is sent as
-//! server-sent events, or as one JSON array where `alt` in the base URL's query asks for it. Pure: no connection, no clock.
+//! Google's `generateContent` and `streamGenerateContent`, for the Gemini API and for Vertex AI. A stream consists of
+//! server-sent events, or of one JSON array if `alt` in the base URL's query says so. Pure: no connection, no clock.
 //!
 //! Format: <https://ai.google.dev/api/generate-content> and
-//! <https://cloud.google.com/vertex-ai/generative-ai/docs/model-reference/inference>. There is no terminal event: a finish
-//! reason and the end of the body are the end.
+//! <https://cloud.google.com/vertex-ai/generative-ai/docs/model-reference/inference>. There is no terminal event: an
+//! answer ends with a finish reason and the end of the body.
 
 use super::body_decoder::Mode;
 use super::dialect::{Decoder, Dialect, Malformed};
@@ -16,7 +16,7 @@ use crate::plan::{Target, apply_patch};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-/// What stands where there is no finish reason yet.
+/// The value of a finish reason that is not set yet.
 const UNSPECIFIED: &str = "FINISH_REASON_UNSPECIFIED";
 
 /// The dialect of the Gemini API and Vertex AI.
@@ -49,7 +49,7 @@ struct GeminiContent {
 #[serde(default, rename_all = "camelCase")]
 struct GeminiPart {
     text: Text,
-    /// The text is a summary of the model's thoughts.
+    /// Whether the text is a summary of the model's thoughts.
     thought: Option<Value>,
     function_call: Object<FunctionCall>,
     executable_code: Object<Code>,
@@ -60,7 +60,7 @@ struct GeminiPart {
 struct FunctionCall {
     name: Text,
     args: Option<Value>,
-    /// Pieces of the arguments, where Vertex AI streams them.
+    /// Pieces of the arguments, if Vertex AI streams them.
     partial_args: Option<Value>,
 }
 
@@ -76,7 +76,7 @@ struct Feedback {
     block_reason: Text,
 }
 
-/// Cached tokens are part of the prompt's; thoughts are not part of the candidates'.
+/// Cached tokens are part of the prompt tokens; thoughts are not part of the candidates' tokens.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct GeminiUsage {
@@ -127,8 +127,8 @@ impl GeminiPart {
     }
 }
 
-/// Parses an event, or a whole answer, which may be an array of what would have been events. The arguments of a function
-/// become values, so the size is checked first.
+/// Parses an event, or a whole answer, which may be an array of the events of a stream. The arguments of a function
+/// become JSON values, so the size is checked first.
 fn parse(what: &'static str, json: &[u8]) -> Result<Vec<GeminiAnswer>, Malformed> {
     if !json_size::fits(json) {
         return Err(Malformed::TooLarge { what });
@@ -137,12 +137,12 @@ fn parse(what: &'static str, json: &[u8]) -> Result<Vec<GeminiAnswer>, Malformed
     Ok(answers.objects().collect())
 }
 
-/// What is in it; only the first candidate counts.
+/// The delta of an answer; only the first candidate counts.
 fn delta(answer: GeminiAnswer) -> Delta {
     let candidates = answer.candidates.into_iter().flat_map(List::objects);
     let first = candidates.into_iter().find(|candidate| candidate.index.0.unwrap_or(0) == 0);
     let Candidate { content, finish_reason, .. } = first.unwrap_or_default();
-    // A prompt that was blocked has no candidate: this is how its answer ended.
+    // A blocked prompt has no candidates: the block reason takes the place of the finish reason.
     let blocked = answer.prompt_feedback.0.and_then(|feedback| feedback.block_reason.0);
     let parts = content.0.unwrap_or_default().parts;
     Delta {
@@ -225,8 +225,8 @@ impl Dialect for Gemini {
     }
 }
 
-/// The path of a method. A model is a name, or a path of its own (`tunedModels/x`, `publishers/anthropic/models/x`); below
-/// a location of Vertex AI a name is one of Google's.
+/// The path of a method. A model is a name, or a path of its own (`tunedModels/x`, `publishers/anthropic/models/x`).
+/// Below a location of Vertex AI, a plain name is one of Google's models.
 fn path(target: &Target, stream: bool) -> String {
     let base = target.base_url.path();
     let model = target.model.trim_matches('/');
@@ -237,7 +237,7 @@ fn path(target: &Target, stream: bool) -> String {
         }
         () => format!("/models/{model}"),
     };
-    // The Gemini API has one version that serves all of its models.
+    // A single version of the Gemini API serves all models.
     let version = if base.trim_matches('/').is_empty() { "/v1beta" } else { "" };
     let chosen = target.base_url.query_pairs().any(|(name, _)| name == "alt");
     let method = match stream {

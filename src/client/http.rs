@@ -25,10 +25,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// shared, with limits on their number and age. Dropping the client closes every connection.
 pub struct Client {
     pub(super) target: Arc<Target>,
-    /// `None` for an application, which has no model call of its own.
+    /// `None` for an application, which has no model API.
     pub(super) dialect: Option<Arc<dyn Dialect>>,
     pub(super) composer: Composer,
-    /// Those that have to be fetched, if the target wants any.
+    /// The source of credentials, if the target's have to be fetched.
     pub(super) credentials: Option<Credentials>,
     pub(super) dialer: Dialer,
     pub(super) pool: Arc<ConnectionPool>,
@@ -37,13 +37,13 @@ pub struct Client {
     pub(super) cpu_pool: CpuPool,
     tasks: Tasks,
     pub(super) memory: BodyMemory,
-    /// It was told that the target reports token counts that cannot be true.
+    /// Whether the warning about implausible token counts was logged.
     usage_told: AtomicBool,
-    /// It was told that the target sends a finish reason that is not known.
+    /// Whether the warning about an unknown finish reason was logged.
     finish_told: AtomicBool,
 }
 
-/// The client cannot be built from the target's configuration.
+/// Why a client cannot be built from the target's configuration.
 #[derive(Debug, thiserror::Error)]
 pub enum BuildError {
     /// The base URL has a scheme other than http and https.
@@ -55,13 +55,13 @@ pub enum BuildError {
     /// The scheme of the proxy's URL is not http.
     #[error("the proxy's scheme is {0}, not http")]
     ProxyScheme(String),
-    /// The name is neither a DNS name nor an address.
+    /// The host is neither a DNS name nor an IP address.
     #[error("{0} is no name that a certificate can have")]
     ServerName(String),
     /// TLS cannot be set up.
     #[error(transparent)]
     Tls(#[from] tls::Error),
-    /// What gets the credentials cannot be set up.
+    /// The source of credentials cannot be set up.
     #[error(transparent)]
     Credentials(#[from] credentials::SetupError),
     /// A tokenizer file cannot be read.
@@ -100,14 +100,14 @@ impl Client {
         })
     }
 
-    /// Closes the idle connections, and each other one after its request; then waits until the last one is closed.
+    /// Closes the idle connections, and each other one after its request, and waits until the last one is closed.
     /// Requests in flight are not disturbed.
     pub async fn close(&self) {
         self.pool.close();
         self.tasks.ended().await;
     }
 
-    /// Tells once that the target reports token counts that cannot be true.
+    /// Warns, once, that the target reports token counts that cannot be true.
     pub(super) fn tell_of_usage(&self) {
         if !self.usage_told.swap(true, Ordering::Relaxed) {
             tracing::warn!(
@@ -117,7 +117,7 @@ impl Client {
         }
     }
 
-    /// Tells once that the target sends a finish reason that is not known.
+    /// Warns, once, that the target sends an unknown finish reason.
     pub(super) fn tell_of_finish(&self, reason: &str) {
         if !self.finish_told.swap(true, Ordering::Relaxed) {
             tracing::warn!(
@@ -128,7 +128,7 @@ impl Client {
         }
     }
 
-    /// Token counts by the target's tokenizer, if it has one: of the output, and of the prompt texts.
+    /// Counts the tokens of the output and of the prompt texts, if the target has a tokenizer.
     pub(super) async fn count(&self, prompt: Option<Vec<String>>, output: &Generated) -> Counted {
         let Some(counter) = &self.counter else { return Counted::default() };
         let output = [&output.text, &output.reasoning, &output.tool_calls].map(String::clone);

@@ -1,4 +1,4 @@
-//! What the requests of all JSON dialects have in common: headers, the bound of the prompt, the joined texts.
+//! What the requests of all JSON dialects have in common: headers, the bound of the prompt, and joined texts.
 
 use crate::exchange::{Ask, Call, Role};
 use crate::plan::Target;
@@ -11,7 +11,7 @@ pub(super) const TEMPLATE_TOKENS: u64 = 16;
 /// Maximum number of tokens that a chat template adds once (a default system prompt).
 const PREAMBLE_TOKENS: u64 = 256;
 
-/// A POST of this body. Its number of output tokens is not set.
+/// Builds a POST of this body. Its number of output tokens is not set.
 pub(super) fn post(path: String, body: Map<String, Value>, messages: usize, accept: &'static str) -> Call {
     let most_input_tokens = most_input_tokens(&body, messages);
     Call {
@@ -29,30 +29,30 @@ pub(super) fn post(path: String, body: Map<String, Value>, messages: usize, acce
     }
 }
 
-/// The path below a base URL, which may or may not have the version in it: people copy both from the documentation.
+/// The path below a base URL that may or may not contain the version: the documentation shows both.
 pub(super) fn versioned(target: &Target, version: &str, path: &str) -> String {
     let base = target.base_url.path().trim_end_matches('/');
     if base.ends_with(version) { path.to_owned() } else { format!("{version}{path}") }
 }
 
-/// The system messages, apart from the others, for a dialect that has a place of its own for them.
+/// The joined system messages, for a dialect that has a separate field for them.
 pub(super) fn system(ask: &Ask) -> String {
     joined(ask, |role| role == Role::System)
 }
 
-/// The texts of some messages, a blank line between two of them.
+/// The texts of the messages whose role passes `kept`, separated by blank lines.
 pub(super) fn joined(ask: &Ask, kept: impl Fn(Role) -> bool) -> String {
     let texts = ask.messages.iter().filter(|message| kept(message.role)).map(|message| &*message.text);
     texts.collect::<Vec<_>>().join("\n\n")
 }
 
-/// A whole number in the body.
+/// The whole number at a path in the body.
 pub(super) fn number(body: &Map<String, Value>, path: &[&str]) -> Option<u64> {
     let (first, rest) = path.split_first()?;
     rest.iter().try_fold(body.get(*first)?, |value, key| value.get(*key))?.as_u64()
 }
 
-/// All texts at a key, however deep, in the order of the document.
+/// All strings under a key, at any depth, in document order.
 pub(super) fn texts_at(value: &Value, key: &str) -> Vec<String> {
     let mut found = Vec::new();
     collect(value, key, &mut found);
@@ -74,14 +74,14 @@ fn collect(value: &Value, key: &str, found: &mut Vec<String>) {
     }
 }
 
-/// An upper bound: a token has at least one byte, tool definitions and the like are part of the prompt, and the
-/// template adds a few tokens.
+/// An upper bound of the prompt's tokens: a token has at least one byte, tool definitions and the like are part of the
+/// prompt, and the chat template adds a few tokens.
 fn most_input_tokens(body: &Map<String, Value>, messages: usize) -> u64 {
     let bytes: u64 = body.values().map(text_bytes).sum();
     bytes.saturating_add(messages as u64 * TEMPLATE_TOKENS).saturating_add(PREAMBLE_TOKENS)
 }
 
-/// Number of bytes of text in a value, including keys.
+/// The number of bytes of text in a value, including keys.
 fn text_bytes(value: &Value) -> u64 {
     match value {
         Value::String(text) => text.len() as u64,

@@ -15,17 +15,17 @@ use serde_json::Value;
 use serde_json_path::JsonPath;
 use std::sync::Arc;
 
-/// Maximum size in bytes of the answer to an HTTP step that comes whole, because checks and extractions look at all of
-/// it. More is a `protocol` failure.
+/// Maximum size in bytes of an answer to an HTTP step that is not streamed, because checks and extractions examine all
+/// of it. A longer one is a `protocol` failure.
 pub(super) const MAX_KEPT: usize = 8 << 20;
 
-/// Maximum length in characters of an event that is not JSON for it to be quoted.
+/// Maximum length in characters of a quoted event that is not JSON.
 const MAX_QUOTED: usize = 60;
 
 /// How one answer is interpreted.
 #[derive(Debug)]
 pub(super) struct MappedDecoder {
-    /// The mapping; `None`: nothing is interpreted, the body is kept as it is.
+    /// The mapping. With `None` nothing is interpreted, and the body is kept as it is.
     reading: Option<Arc<AnswerMapping>>,
     form: As,
 }
@@ -41,17 +41,17 @@ enum As {
     Text,
     /// A stream of events.
     Stream(Mode),
-    /// A stream of server-sent events, or a JSON document in its place: its first bytes decide.
+    /// Server-sent events or a JSON document in their place; the first bytes decide.
     SseOrJson,
 }
 
 impl MappedDecoder {
-    /// For an answer of this media type (lower case, without parameters). `empty`: by the rules of HTTP it has no body,
-    /// so there is nothing to parse.
+    /// Builds a decoder for an answer of this media type (lower case, without parameters). `empty` means that the
+    /// answer has no body by the rules of HTTP, so there is nothing to parse.
     ///
-    /// The configured form takes precedence over the media type, except for a JSON document instead of server-sent
-    /// events, which is an error object or comes from a server that does not stream. Paths require JSON, whatever its
-    /// media type.
+    /// The configured form takes precedence over the media type, with one exception: a JSON document in place of
+    /// server-sent events, which is an error object or comes from a server that does not stream. Paths require JSON,
+    /// whatever the media type.
     pub(super) fn new(reading: Option<Arc<AnswerMapping>>, media_type: &str, empty: bool) -> Self {
         let form = match &reading {
             Some(reading) if !empty => form(reading, media_type),
@@ -157,7 +157,7 @@ impl Decoder for MappedDecoder {
         Ok(delta)
     }
 
-    /// Its own configuration says what an error is.
+    /// The step's own configuration defines what an error is.
     fn decode_failure(&self, _: &[u8]) -> Option<String> {
         None
     }
@@ -180,12 +180,12 @@ impl Decoder for MappedDecoder {
     }
 }
 
-/// Whether content is looked for while the answer arrives.
+/// Whether the mapping reads content that may arrive piece by piece.
 pub(super) fn awaits(reading: &AnswerMapping) -> bool {
     reading.text.is_some() || reading.reasoning.is_some()
 }
 
-/// What an event named `error` says.
+/// The message of an event named `error`.
 pub(super) fn error_event(data: &str) -> String {
     match wire::parse_value("an event of the stream", data.as_bytes()) {
         Ok(value) => error_body::error_in(&value).unwrap_or_else(|| error_body::describe(&value)),
@@ -227,7 +227,7 @@ fn has_path(reading: &AnswerMapping) -> bool {
     paths.into_iter().any(Option::is_some) || matches!(reading.done, Some(Done::Path(_)))
 }
 
-/// The texts of all nodes, concatenated; `None` if there are none.
+/// The concatenated texts of all nodes; `None` if there are none.
 fn joined(path: Option<&JsonPath>, value: &Value) -> Option<String> {
     let mut all = String::new();
     for node in path?.query(value).iter() {
@@ -245,7 +245,7 @@ fn told<'a>(path: &JsonPath, value: &'a Value) -> Option<&'a Value> {
     path.query(value).all().into_iter().find(|node| !matches!(node, Value::Null | Value::Bool(false)))
 }
 
-/// A value as text; `None` if it has none.
+/// A value as text; `None` if it is empty.
 fn text(value: &Value) -> Option<String> {
     match value {
         Value::String(text) => Some(text.clone()).filter(|text| !text.is_empty()),
@@ -258,7 +258,7 @@ fn tokens(path: Option<&JsonPath>, value: &Value) -> Option<u64> {
     path?.query(value).iter().filter_map(|node| count(node)).reduce(u64::saturating_add)
 }
 
-/// A whole number, also if it is written as a float or as a string.
+/// A count, which may also be written as a float or as a string.
 fn count(value: &Value) -> Option<u64> {
     match value {
         Value::Number(number) => number.as_u64().or_else(|| whole(number.as_f64()?)),
@@ -267,8 +267,7 @@ fn count(value: &Value) -> Option<u64> {
     }
 }
 
-/// The error for an event that is not JSON. Only a short one is quoted: a part of a longer one might be a part of a
-/// secret.
+/// Describes an event that is not JSON. Only a short one is quoted: a truncated one might end within a secret.
 fn quoted(data: &str) -> String {
     if data.chars().nth(MAX_QUOTED).is_some() {
         return "an event of the stream".into();

@@ -1,15 +1,15 @@
-//! The memory of all bodies that are being read: each answer has a bound of its own, and many of them together have
-//! this one, so that a few targets with endless answers cannot end the process.
+//! Limits the memory of all bodies that are being read. Each answer has a limit of its own; this one applies to all of
+//! them together, so that a few targets with endless answers cannot exhaust the memory of the process.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Most bytes of all bodies together: half of what the Helm chart allows the process.
+/// Maximum number of bytes of all bodies together: half of the memory limit in the Helm chart.
 const MAX_TOGETHER: usize = 256 << 20;
-/// What each body may hold whatever the others do: more than nearly every answer of a model.
+/// Number of bytes that each body may occupy regardless of the others: more than almost any answer of a model.
 const FREE: usize = 64 << 10;
 
-/// The bytes that all bodies hold; clones share them.
+/// The memory occupied by all bodies; clones share it.
 #[derive(Clone, Debug)]
 pub struct BodyMemory(Arc<MemoryState>);
 
@@ -26,17 +26,17 @@ impl Default for BodyMemory {
 }
 
 impl BodyMemory {
-    /// With room for `most` bytes.
+    /// Allows `most` bytes.
     pub fn with_most(most: usize) -> Self {
         Self(Arc::new(MemoryState { most, held: AtomicUsize::new(0) }))
     }
 
-    /// For a body that holds nothing yet.
+    /// A charge for a body that occupies nothing yet.
     pub(super) fn charge(&self) -> Charge {
         Charge { memory: self.clone(), held: 0 }
     }
 
-    /// Number of bytes that may be held.
+    /// The number of bytes allowed.
     pub(super) fn most(&self) -> usize {
         self.0.most
     }
@@ -47,7 +47,7 @@ impl BodyMemory {
     }
 }
 
-/// What one body holds; given back when it is dropped.
+/// The memory that one body occupies; released on drop.
 #[derive(Debug)]
 pub struct Charge {
     memory: BodyMemory,
@@ -73,7 +73,7 @@ impl Charge {
         fits
     }
 
-    /// For the message that there was no room.
+    /// The message for a body that was refused.
     pub(super) fn refusal(&self) -> String {
         let most = self.memory.most() >> 20;
         format!(

@@ -28,14 +28,14 @@ pub(super) enum Ollama {
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Line {
-    /// Of `/api/chat`.
+    /// Only from `/api/chat`.
     message: Object<OllamaMessage>,
-    /// Of `/api/generate`.
+    /// Only from `/api/generate`.
     response: Text,
     thinking: Text,
     done: Option<Value>,
     done_reason: Text,
-    /// Absent from older servers where the prompt was cached.
+    /// Older servers omit it if the prompt was cached.
     prompt_eval_count: Count,
     eval_count: Count,
 }
@@ -132,8 +132,8 @@ impl Decoder for Ollama {
 }
 
 impl Dialect for Ollama {
-    /// The parameters are applied to the body as a JSON merge patch. `/api/generate` has one prompt: the texts of a
-    /// conversation, a blank line between two of them.
+    /// The parameters are applied to the body as a JSON merge patch. `/api/generate` takes one prompt, so the texts of
+    /// a conversation are joined by blank lines.
     fn encode(&self, target: &Target, ask: &Ask) -> Call {
         let mut body = Map::new();
         body.insert("model".into(), Value::from(&*target.model));

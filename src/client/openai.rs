@@ -16,7 +16,7 @@ use serde_json::{Map, Value};
 /// The data of the terminal event.
 const DONE: &str = "[DONE]";
 
-/// What an event is, whatever the API: `Ok` if it is decided.
+/// Handles events that are the same in all APIs; `None` if the event is not one of them.
 pub(super) fn common_event(event: Event<'_>) -> Option<Delta> {
     let data = event.data.trim();
     if event.name == Some("error") {
@@ -59,7 +59,7 @@ pub(super) fn message_texts(messages: &Value) -> Vec<String> {
     messages.as_array().into_iter().flatten().filter_map(of).flatten().collect()
 }
 
-/// The texts of a string, or of the parts in an array.
+/// The texts of a string, or of the parts of an array.
 pub(super) fn texts(content: &Value) -> Vec<String> {
     match content {
         Value::String(text) => vec![text.clone()],
@@ -72,7 +72,7 @@ fn part_text(part: &Value) -> Option<String> {
     part.as_str().or_else(|| part.get("text")?.as_str()).map(str::to_owned)
 }
 
-/// A POST of this body, which says itself whether its answer is to be streamed.
+/// Builds a POST of this body. Whether its answer is streamed follows from the body.
 pub(super) fn call(path: String, body: Map<String, Value>, output_tokens: Option<u64>) -> Call {
     let stream = body.get("stream").and_then(Value::as_bool).unwrap_or(false);
     let accept = if stream { "text/event-stream" } else { "application/json" };
@@ -92,7 +92,7 @@ fn delta(answer: wire::Answer, streamed: bool, json: &[u8]) -> Delta {
         out.finish = choice.finish_reason.0;
         out.content.extend(choice.text.0.map(Content::Text));
         match (choice.delta.0, choice.message.0) {
-            // The last chunk of some servers has all of the message.
+            // Some servers repeat the whole message in the last chunk.
             (delta, Some(message)) if streamed => {
                 message_content(message, &mut out.repeated);
                 message_content(delta.unwrap_or_default(), &mut out.content);
@@ -105,7 +105,7 @@ fn delta(answer: wire::Answer, streamed: bool, json: &[u8]) -> Delta {
     out
 }
 
-/// The message of the error that was seen in an answer, at the top or in a choice.
+/// The message of an error found in an answer, at the top level or in a choice.
 fn error_in(json: &[u8]) -> String {
     let Ok(value) = parse_value("the answer", json) else {
         return "an error that is too long to tell".into();
@@ -129,7 +129,7 @@ pub(super) fn counts(usage: Usage) -> Reported {
     let reasoning = output_details.reasoning_tokens.0.or(usage.reasoning_tokens.0);
     match (input, output, total, reasoning) {
         (Some(input), None, Some(total), _) => output = total.checked_sub(input).filter(|n| *n > 0),
-        // Some providers count reasoning beside the output, and the total of the three shows it.
+        // Some providers do not include reasoning in the output tokens; the total shows it.
         (Some(input), Some(n), Some(total), Some(reasoning))
             if reasoning > 0 && input.saturating_add(n).saturating_add(reasoning) == total =>
         {
@@ -143,7 +143,7 @@ pub(super) fn counts(usage: Usage) -> Reported {
         usage.prompt_cache_hit_tokens,
         usage.cache_read_input_tokens,
     ];
-    // Zero under one name may be a default, beside the count under another.
+    // A zero under one name may be a default, next to the real count under another.
     let cached = cached.iter().filter_map(|count| count.0).max();
     Reported { input, output, cached_input: cached, reasoning }
 }
@@ -164,7 +164,7 @@ fn message_content(message: wire::Message, out: &mut Vec<Content>) {
             out.push(make(text));
         }
     };
-    // Some servers send several names with the same text for compatibility; it is a single piece of reasoning.
+    // Some servers send the same reasoning under several names for compatibility; it counts once.
     let by_name = [
         message.reasoning_content,
         message.reasoning,

@@ -28,7 +28,7 @@ impl Decoder for OpenAiChat {
 impl Dialect for OpenAiChat {
     /// The parameters are applied to the body as a JSON merge patch (RFC 7396): maps are merged, everything else is
     /// replaced, and `null` removes a key (for example `stream_options: null` for a server that does not know it). If
-    /// they set `max_tokens` or `max_completion_tokens`, ours is left out.
+    /// they set `max_tokens` or `max_completion_tokens`, the profile's limit is not added.
     fn encode(&self, target: &Target, ask: &Ask) -> Call {
         let mut body = Map::new();
         if !target.model.is_empty() {

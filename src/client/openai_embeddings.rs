@@ -29,7 +29,7 @@ struct EmbeddingsItem {
 }
 
 impl Decoder for OpenAiEmbeddings {
-    /// An answer that comes as a stream has its document in one event.
+    /// An answer sent as a stream has its document in a single event.
     fn decode_event(&self, event: Event<'_>) -> Result<Delta, Malformed> {
         match openai::common_event(event) {
             Some(delta) => Ok(delta),
@@ -55,7 +55,7 @@ impl Decoder for OpenAiEmbeddings {
 }
 
 impl Dialect for OpenAiEmbeddings {
-    /// The input is the texts of the user's messages. There is no output to limit.
+    /// The texts of the user's messages become the input. There is no output to limit.
     fn encode(&self, target: &Target, ask: &Ask) -> Call {
         let mut body = Map::new();
         if !target.model.is_empty() {

@@ -1,4 +1,4 @@
-//! `POST {base_url}/responses`: OpenAI's API of items and named events. Pure: no connection, no clock.
+//! `POST {base_url}/responses`: OpenAI's API with items and named events. Pure: no connection, no clock.
 
 use super::dialect::{Decoder, Dialect, Malformed};
 use super::error_body;
@@ -98,7 +98,7 @@ impl Decoder for OpenAiResponses {
                     ..Delta::default()
                 }
             }
-            // Progress, and the parts once more when each is complete.
+            // Progress events, and events that repeat a part once it is complete.
             _ => Delta::default(),
         })
     }
@@ -126,7 +126,7 @@ impl Decoder for OpenAiResponses {
 }
 
 impl Dialect for OpenAiResponses {
-    /// System messages are the instructions. The parameters are a JSON merge patch, as in chat completions.
+    /// System messages are sent with the role `system`. The parameters are a JSON merge patch, as in chat completions.
     fn encode(&self, target: &Target, ask: &Ask) -> Call {
         let mut body = Map::new();
         if !target.model.is_empty() {
@@ -161,7 +161,7 @@ impl Dialect for OpenAiResponses {
     }
 }
 
-/// The reason why a response is incomplete, else its status.
+/// The reason why a response is incomplete, or else its status.
 fn finish(response: &Response) -> Option<String> {
     let reason = response.incomplete_details.0.as_ref().and_then(|details| details.reason.0.clone());
     reason.or_else(|| response.status.0.clone())
@@ -272,7 +272,7 @@ mod tests {
         assert_eq!(cancelled.outcome, Outcome::Failed(Failure::StreamError));
         let bare = end(r#"{"type":"response.completed","response":{"usage":null}}"#);
         assert_eq!((bare.outcome, bare.generated.text.as_str()), (Outcome::Ok, "Hello there"));
-        // No deltas: what the last event repeats is the content.
+        // Without deltas, the content repeated in the last event counts.
         let last = STREAM.split_once("event: response.completed").unwrap().1;
         assert_eq!(read(&format!("event: response.completed{last}")).generated.text, "Hello there");
     }

@@ -1,4 +1,4 @@
-//! Connections that are kept for the next request to the same target. Knows only whether they are ready.
+//! Keeps connections for the next request to the same target. Knows only whether they are ready.
 
 use super::connection::Connection;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -9,12 +9,12 @@ use tokio::time::Instant;
 
 /// Idle timeout of a connection; it is closed after at most twice this time.
 pub(super) const IDLE_FOR: Duration = Duration::from_mins(1);
-/// Maximum age of a connection that takes further requests, so that a change of the target's addresses is noticed.
+/// Maximum age of a connection that takes further requests, so that a change of the target's addresses takes effect.
 const MAX_AGE: Duration = Duration::from_mins(10);
 /// Maximum number of idle HTTP/1.1 connections; further ones are closed after their request.
 const MAX_IDLE: usize = 1024;
-/// Maximum number of concurrent requests on one HTTP/2 connection, or fewer if the server says so: a further one would
-/// wait inside the connection, and its wait would be attributed to the server. 100 is the minimum that RFC 9113
+/// Maximum number of concurrent requests on one HTTP/2 connection, or fewer if the server says so: more requests would
+/// wait inside the connection, and that time would be attributed to the server. 100 is the minimum that RFC 9113
 /// recommends to servers. A server announces its own limit after the connection is open, so a first burst may still
 /// queue if the limit is lower.
 const MAX_STREAMS: usize = 100;
@@ -30,9 +30,9 @@ pub(super) struct ConnectionPool {
 
 struct PoolState {
     closed: bool,
-    /// HTTP/1.1; most recently used last.
+    /// HTTP/1.1 connections, the most recently used last.
     idle: Vec<(Connection, Instant)>,
-    /// HTTP/2.
+    /// HTTP/2 connections.
     shared: Vec<Connection>,
 }
 
@@ -79,13 +79,13 @@ impl ConnectionPool {
         }
     }
 
-    /// The assumed stream limit of a new HTTP/2 connection until the server has announced its own.
+    /// The assumed stream limit of a new HTTP/2 connection until its server announces one.
     pub(super) fn most_streams(&self) -> usize {
         self.streams.load(Ordering::Relaxed)
     }
 
-    /// Permission to open a shared connection. Check the pool again after getting it: another request may have opened
-    /// one.
+    /// Waits for permission to open a shared connection. Check the pool again afterwards: another request may have
+    /// opened one.
     pub(super) async fn opening(&self) -> Option<SemaphorePermit<'_>> {
         self.opening.acquire().await.ok()
     }
@@ -95,7 +95,7 @@ impl ConnectionPool {
         self.lock().sweep(Instant::now());
     }
 
-    /// Closes idle connections, now and in future.
+    /// Closes idle connections, now and in the future.
     pub(super) fn close(&self) {
         let mut state = self.lock();
         state.closed = true;
@@ -103,7 +103,7 @@ impl ConnectionPool {
         state.shared.clear();
     }
 
-    /// Number of connections in the pool.
+    /// The number of connections in the pool.
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         let state = self.lock();
@@ -135,7 +135,7 @@ fn share(link: &Connection) -> Option<Connection> {
 /// One of the concurrent streams of an HTTP/2 connection; frees its slot when it is dropped.
 pub(super) struct Lease {
     streams: Arc<Mutex<Streams>>,
-    /// Whether it occupies a slot, or only observes the count.
+    /// Whether it occupies a slot or only observes the count.
     counts: bool,
 }
 

@@ -1,4 +1,4 @@
-//! What the headers of an answer say about rate limits: the headroom that is left, and how long to wait.
+//! Reads rate limits from the headers of an answer: the remaining headroom, and how long to wait.
 
 use crate::event::{Limit, LimitKind};
 use http::header::{self, HeaderMap};
@@ -6,8 +6,8 @@ use jiff::Timestamp;
 use jiff::fmt::rfc2822::DateTimeParser;
 use std::time::Duration;
 
-/// Where headroom stands, by the names of its two headers, for each kind in order of preference: those of OpenAI, Azure
-/// and most gateways, of Anthropic, of older drafts of the IETF, and those of single providers.
+/// The header names of limit and remaining units, for each kind in order of preference: those of OpenAI, Azure and most
+/// gateways, those of Anthropic, those of older IETF drafts, and those of single providers.
 const HEADERS: &[(LimitKind, &str, &str)] = &[
     (LimitKind::Requests, "x-ratelimit-limit-requests", "x-ratelimit-remaining-requests"),
     (LimitKind::Requests, "anthropic-ratelimit-requests-limit", "anthropic-ratelimit-requests-remaining"),
@@ -45,10 +45,10 @@ const HEADERS: &[(LimitKind, &str, &str)] = &[
     (LimitKind::OutputTokens, "x-ratelimit-limit-tokens-generated", "x-ratelimit-remaining-tokens-generated"),
 ];
 
-/// Rate-limit headroom: for each kind that of the first pair in [`HEADERS`] of which one is present; for requests, of the
-/// structured fields of the IETF's drafts otherwise.
+/// Rate-limit headroom. For each kind, the first pair in [`HEADERS`] of which at least one header is present; for
+/// requests also the structured fields of the IETF drafts, if there is no such pair.
 pub(super) fn limits(headers: &HeaderMap) -> Vec<Limit> {
-    // Most servers tell none, and no answer should wait for forty look-ups.
+    // Most servers send none, and no answer should wait for forty look-ups.
     if !headers.keys().any(|name| name.as_str().contains("limit")) {
         return Vec::new();
     }
@@ -70,7 +70,7 @@ fn limit(headers: &HeaderMap, kind: LimitKind) -> Option<Limit> {
     })
 }
 
-/// Quota and remaining units of the policy with the least left, as in `ratelimit-policy: "burst";q=10;w=1,
+/// The quota and the remaining units of the policy with the least left, as in `ratelimit-policy: "burst";q=10;w=1,
 /// "daily";q=1000;w=86400` and `ratelimit: "burst";r=9;t=1, "daily";r=3;t=3600`.
 fn tightest(headers: &HeaderMap) -> Option<(Option<f64>, Option<f64>)> {
     let policies = || items(headers, "ratelimit-policy", "q");
@@ -84,7 +84,7 @@ fn tightest(headers: &HeaderMap) -> Option<(Option<f64>, Option<f64>)> {
     }
 }
 
-/// The items of a structured list that have a number under `key`: their names, and the number.
+/// The items of a structured list that have a number under `key`: their names and numbers.
 fn items<'a>(headers: &'a HeaderMap, name: &str, key: &'a str) -> impl Iterator<Item = (&'a str, f64)> {
     let lines = headers.get_all(name).into_iter().filter_map(|value| value.to_str().ok());
     lines.flat_map(|line| line.split(',')).filter_map(move |item| {
@@ -106,9 +106,9 @@ fn parameter(headers: &HeaderMap, name: &str, key: &str) -> Option<f64> {
     finite(parts.find(|(name, _)| *name == key)?.1)
 }
 
-/// How long a server that refuses a request wants us to wait: `Retry-After` in seconds or as a date (RFC 9110, section
-/// 10.2.3), or in milliseconds as OpenAI and Azure also send it, which is then the more exact one. A date is compared
-/// with the server's own clock where the answer has it, and otherwise with ours.
+/// How long a server that refuses a request asks to wait: `Retry-After` in seconds or as a date (RFC 9110, section
+/// 10.2.3), or in milliseconds, which OpenAI and Azure also send and which takes precedence as the more exact one. A
+/// date is compared with the server's own clock if the answer has a `Date` header, otherwise with the local clock.
 pub(super) fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
     let milliseconds = ["retry-after-ms", "x-ms-retry-after-ms"];
     if let Some(milliseconds) = milliseconds.iter().find_map(|name| finite(text(headers, name)?)) {
@@ -204,7 +204,7 @@ mod tests {
             &[("x-ratelimit-limit", "100"), ("x-ratelimit-remaining", "7")],
             &[("ratelimit-policy", "\"default\";q=100;w=60"), ("ratelimit", "\"default\";r=7;t=30")],
             &[("ratelimit", "limit=100, remaining=7, reset=5")],
-            // The policy that is reached first.
+            // The policy that will be exhausted first.
             &[
                 ("ratelimit-policy", "\"burst\";q=20;w=1, \"daily\";q=100;w=86400"),
                 ("ratelimit", "\"burst\";r=19;t=1, \"daily\";r=7;t=300"),
@@ -239,7 +239,7 @@ mod tests {
         assert_eq!(after(&both), Some(Duration::from_millis(250)));
         let date = ("retry-after", "Wed, 21 Oct 2026 07:28:00 GMT");
         assert_eq!(after(&[date]), Some(Duration::from_secs(30)));
-        // By the clock of the server, which is 20 s ahead of ours.
+        // By the server's clock, which is 20 s ahead of the local one.
         assert_eq!(after(&[date, ("date", "Wed, 21 Oct 2026 07:27:50 GMT")]), Some(Duration::from_secs(10)));
         assert_eq!(after(&[("retry-after", "Wed, 21 Oct 2026 07:00:00 GMT")]), Some(Duration::ZERO));
     }
@@ -250,7 +250,7 @@ mod tests {
         for text in ["soon", "-5", "nan", "inf", "1e300", ""] {
             assert_eq!(after(&[("retry-after", text)]), None, "{text}");
         }
-        // One form that cannot be read does not hide the other.
+        // One unreadable form does not hide the other.
         assert_eq!(after(&[("retry-after-ms", "soon"), ("retry-after", "2")]), Some(Duration::from_secs(2)));
     }
 }

@@ -23,13 +23,13 @@ pub(super) struct Composer {
     origin: String,
     path: String,
     query: String,
-    /// The `Host` header; HTTP/2 has it in the request target.
+    /// The `Host` header; `None` on HTTP/2, which has the host in the request target.
     host: Option<HeaderValue>,
     absolute_form: bool,
 }
 
 impl Composer {
-    /// `absolute_form` is for HTTP proxies.
+    /// Builds a composer. Requests to an HTTP proxy need `absolute_form`.
     pub(super) fn new(target: Arc<Target>, absolute_form: bool) -> Result<Self, BuildError> {
         let url = &target.base_url;
         let host = url.host_str().ok_or(BuildError::NoHost)?;
@@ -44,9 +44,9 @@ impl Composer {
         Ok(Self { target, origin, path, query, host, absolute_form })
     }
 
-    /// The request with everything that the target adds. Later headers win: the dialect's, then the target's, then its
-    /// authentication, and finally those of a scenario's HTTP step. Secrets are added to `redactor`, even if this
-    /// fails.
+    /// Builds the request, with everything that the target adds. Later headers win: the dialect's, then the target's,
+    /// then its authentication, and finally those of a scenario's HTTP step. Secrets are added to `redactor`, even if
+    /// this fails.
     pub(super) fn compose(
         &self,
         call: &Call,
@@ -59,7 +59,7 @@ impl Composer {
             headers.put(header::HOST, host.clone());
         }
         headers.put(header::USER_AGENT, USER_AGENT);
-        // Without it a server may compress, which would delay and merge the chunks that are timed.
+        // Otherwise a server may compress, which delays and merges the chunks that are timed.
         headers.put(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         if self.target.propagate == Propagate::W3c
             && let Ok(value) = HeaderValue::try_from(context.ids.traceparent())
@@ -92,7 +92,7 @@ impl Composer {
         Ok(request)
     }
 
-    /// The URL of a path, with both its own query and that of the base URL.
+    /// The URL of a path, with its own query and that of the base URL.
     fn address(&self, path: &str, form: &AnswerForm) -> Result<Uri, CallError> {
         let own = matches!(form, AnswerForm::Http(_));
         if own && !path.starts_with('/') {
@@ -110,7 +110,7 @@ impl Composer {
         })
     }
 
-    /// The header that authenticates. A signature covers the whole request and comes later.
+    /// Adds the header that authenticates. A signature covers the whole request, so it is added later.
     fn authorize(
         &self,
         headers: &mut HeaderBuilder<'_>,
@@ -169,7 +169,7 @@ impl Composer {
 /// The headers of a request that is being built.
 struct HeaderBuilder<'a> {
     map: HeaderMap,
-    /// Headers that are not overridden: those of a step, whose author wrote them for this very request.
+    /// Headers that are not overridden: those of a step, whose author wrote them for this request.
     fixed: Option<&'a HeaderMap>,
 }
 
@@ -179,7 +179,7 @@ impl<'a> HeaderBuilder<'a> {
         let fixed = match form {
             AnswerForm::Dialect => None,
             AnswerForm::Http(_) => {
-                // The transport decides the framing of the body; a different length would break the connection.
+                // The transport decides the framing of the body; a wrong length would break the connection.
                 map.remove(header::CONTENT_LENGTH);
                 map.remove(header::TRANSFER_ENCODING);
                 Some(&call.headers)
@@ -200,7 +200,7 @@ impl<'a> HeaderBuilder<'a> {
     }
 }
 
-/// A secret as a header value.
+/// Reads a secret as a header value.
 fn header_value(secret: &Secret, prefix: &str) -> Result<(HeaderValue, Exposed), CallError> {
     let exposed = secret.read().map_err(|error| CallError::new(Failure::Credentials, error.to_string()))?;
     let mut value = HeaderValue::try_from(format!("{prefix}{}", exposed.expose())).map_err(|_| {

@@ -1,5 +1,5 @@
-//! Rerankers in Cohere's form (`POST {base_url}/v2/rerank`) and in Jina's (`POST {base_url}/v1/rerank`), which Voyage, vLLM,
-//! Infinity and others speak, too. Nothing is generated and nothing is streamed. Pure: no connection, no clock.
+//! Rerankers in Cohere's form (`POST {base_url}/v2/rerank`) and in Jina's (`POST {base_url}/v1/rerank`), which Voyage,
+//! vLLM, Infinity and others also speak. Nothing is generated and nothing is streamed. Pure: no connection, no clock.
 //!
 //! Format: <https://docs.cohere.com/v2/reference/rerank> and <https://jina.ai/reranker/>.
 
@@ -13,21 +13,21 @@ use crate::plan::{Target, apply_patch};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-/// The form of a reranker.
+/// The format of a reranker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Rerank {
-    /// Cohere's.
+    /// Cohere's format.
     Cohere,
-    /// Jina's.
+    /// Jina's format.
     Jina,
 }
 
-/// An answer of either form.
+/// An answer in either format.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct RerankAnswer {
     results: Option<List<Object<Ranked>>>,
-    /// Voyage's name for them.
+    /// Voyage's name for the results.
     data: Option<List<Object<Ranked>>>,
     /// Jina's counts.
     usage: Object<RerankUsage>,
@@ -39,7 +39,7 @@ struct RerankAnswer {
 #[serde(default)]
 struct Ranked {
     relevance_score: Option<Value>,
-    /// The name in Text Embeddings Inference.
+    /// The name used by Text Embeddings Inference.
     score: Option<Value>,
 }
 
@@ -98,8 +98,8 @@ impl Decoder for Rerank {
 }
 
 impl Dialect for Rerank {
-    /// A prompt is the query, and each further line of it a document, unless the parameters have `documents`. A system
-    /// prompt has no place here. The parameters are applied to the body as a JSON merge patch.
+    /// The first line of the prompt is the query, and each further line is a document, unless the parameters have
+    /// `documents`. A system prompt is left out. The parameters are applied to the body as a JSON merge patch.
     fn encode(&self, target: &Target, ask: &Ask) -> Call {
         let text = json_call::joined(ask, |role| role == Role::User);
         let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());

@@ -1,7 +1,8 @@
-//! Resolves names. The system's resolver blocks a thread for as long as it likes, so there is at most one look-up of a name
-//! at a time: whoever asks meanwhile waits for the same one, also if those who asked first have given up. A target whose
-//! DNS never answers then takes one thread and not all of them, and no other target waits. Nor do many such targets take
-//! all threads: the look-ups of all targets have a bound, and a part of it is for names that were answered before.
+//! Resolves names. The system's resolver may block a thread for any length of time, so at most one look-up per name
+//! runs at a time. Requests that arrive meanwhile wait for the same look-up, even if those that started it have given
+//! up. A target whose DNS never answers thus occupies one thread only, and no other target waits. Nor can many such
+//! targets occupy all threads: the number of look-ups of all targets is limited, and a part of it is reserved for names
+//! that were resolved before.
 
 use super::classify::{self, CallError};
 use crate::event::Failure;
@@ -14,22 +15,22 @@ use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
-/// What a look-up found.
+/// The result of a look-up.
 type LookupResult = Result<Arc<[IpAddr]>, CallError>;
 /// Looks a name up.
 type LookUp = dyn Fn(String) -> BoxFuture<'static, io::Result<Vec<IpAddr>>> + Send + Sync;
 
-/// Most look-ups of all targets at once: half of the threads of a tokio runtime that may block.
+/// Maximum number of concurrent look-ups of all targets: half of the blocking threads of a tokio runtime.
 const MAX_LOOK_UPS: usize = 256;
-/// Most of them for names of which is not known that they are answered soon.
+/// Maximum number of them for names that have not been resolved quickly before.
 const MAX_UNPROVEN: usize = 192;
-/// A look-up that takes longer is slow: resolvers try again after this time.
+/// A look-up that takes longer is slow: resolvers retry after this time.
 const SLOW: Duration = Duration::from_secs(5);
 
-/// The look-ups that may be under way.
+/// The limit of look-ups, shared by all targets.
 static SLOTS: LazyLock<LookupLimit> = LazyLock::new(|| LookupLimit::new(MAX_LOOK_UPS, MAX_UNPROVEN));
 
-/// Room for look-ups.
+/// Limits the number of concurrent look-ups.
 #[derive(Clone)]
 struct LookupLimit {
     all: Arc<Semaphore>,
@@ -49,7 +50,7 @@ impl LookupLimit {
         Self { all, unproven, most }
     }
 
-    /// Room for a look-up; nobody waits for it, since waiting would be taken for the target's time.
+    /// Takes a slot for a look-up, or fails at once: a wait would be attributed to the target.
     fn take(&self, name: &str, is_proven: bool) -> Result<LookupSlot, CallError> {
         let permit = |of: &Arc<Semaphore>| Arc::clone(of).try_acquire_owned();
         let unproven = if is_proven { None } else { Some(permit(&self.unproven)) };
@@ -67,7 +68,7 @@ impl LookupLimit {
     }
 }
 
-/// The look-ups of one target: of its own name, or its proxy's.
+/// Resolves the names of one target: its own, or its proxy's.
 #[derive(Clone)]
 pub(super) struct Resolver {
     look_up: Arc<LookUp>,
@@ -79,12 +80,12 @@ pub(super) struct Resolver {
 #[derive(Default)]
 struct LookupNames {
     under_way: HashMap<String, Shared<oneshot::Receiver<LookupResult>>>,
-    /// Those whose last look-up was not slow.
+    /// Names whose last look-up was not slow.
     proven: HashSet<String>,
 }
 
 impl Resolver {
-    /// By the system's resolver.
+    /// Uses the system's resolver.
     pub(super) fn new() -> Self {
         Self::by(|name| {
             async move { Ok(tokio::net::lookup_host((name, 0)).await?.map(|it| it.ip()).collect()) }.boxed()
@@ -97,7 +98,7 @@ impl Resolver {
         Self { look_up: Arc::new(look_up), slots: SLOTS.clone(), names: Arc::default() }
     }
 
-    /// The addresses of a name, in the resolver's order. Dropping the future does not end the look-up.
+    /// The addresses of a name, in the resolver's order. Dropping the future does not cancel the look-up.
     pub(super) async fn resolve(&self, name: &str, port: u16) -> Result<Vec<SocketAddr>, CallError> {
         let waiting = self.join(name)?;
         let found = waiting.await.unwrap_or_else(|_| {
@@ -112,7 +113,7 @@ impl Resolver {
         Ok(found.iter().map(|ip| SocketAddr::new(*ip, port)).collect())
     }
 
-    /// The look-up that is under way, or a new one.
+    /// Joins the look-up of this name that is in progress, or starts one.
     fn join(&self, name: &str) -> Result<Shared<oneshot::Receiver<LookupResult>>, CallError> {
         let mut names = self.lock();
         if let Some(waiting) = names.under_way.get(name) {
@@ -133,13 +134,13 @@ impl Resolver {
             drop(slot);
             let found = found.map(Arc::from).map_err(|error| unresolved(&name, &error));
             this.ended(&name, is_proven);
-            // Those who waited may have gone.
+            // All receivers may be gone.
             let _ = sender.send(found);
         });
         Ok(waiting)
     }
 
-    /// A look-up has ended.
+    /// Records that a look-up has ended.
     fn ended(&self, name: &str, is_proven: bool) {
         let mut names = self.lock();
         names.under_way.remove(name);
@@ -155,8 +156,8 @@ impl Resolver {
     }
 }
 
-/// A resolver that can open neither its files nor a socket says that the name has no answer for now, so what this
-/// machine lacks is found out by a socket of our own.
+/// The error of a failed look-up. A resolver that can open neither its files nor a socket reports only that the name
+/// has no answer for now, so this opens a socket of its own to find out what this machine lacks.
 fn unresolved(name: &str, error: &io::Error) -> CallError {
     let doing = format!("cannot resolve {name}");
     match UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)) {
@@ -228,14 +229,14 @@ mod tests {
         for resolver in &dead[..3] {
             assert!(asked(resolver).await.is_err(), "it waits");
         }
-        // One place is left, for names that were answered before.
+        // One slot is left, for names that were resolved before.
         for unknown in [&dead[3], &target(false)] {
             let refused = asked(unknown).await.unwrap().unwrap_err();
             assert_eq!(refused.failure, Failure::Internal);
             assert!(refused.detail.contains("of the 4 look-ups"), "{}", refused.detail);
         }
         assert_eq!(asked(&fine).await, Ok(Ok(())));
-        // The resolver gives up, which makes room and proves nothing.
+        // The resolver gives up, which frees the slot without proving the name.
         tokio::time::sleep(2 * SLOW).await;
         gate.add_permits(3);
         tokio::time::sleep(short).await;

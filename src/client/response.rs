@@ -11,22 +11,22 @@ use http::{Method, StatusCode};
 /// Maximum length in characters of the `server` header, because it becomes a label value.
 const MAX_SERVER: usize = 64;
 
-/// Longest title of a page in characters that a message quotes.
+/// Maximum length in characters of a page title that a message quotes.
 const MAX_TITLE: usize = 80;
 
 /// How the body of a successful model answer is to be read.
 ///
-/// A stream that was requested may come as a single JSON document (an error object, or a server that does not stream);
-/// it is then read whole, and the answer counts as not streamed. An event stream is read as one, requested or not. The
-/// first bytes of the body show what it is.
+/// A requested stream may arrive as a single JSON document (an error object, or a server that does not stream); it is
+/// then read whole, and the answer counts as not streamed. An event stream is read as one, requested or not. The first
+/// bytes of the body decide.
 pub(super) fn expected(headers: &HeaderMap, stream: Mode, asked: bool) -> Expected {
-    // As it was written: in lower case, a secret in it would not be recognised.
+    // In the original spelling: in lower case, a secret in it would not be recognized.
     let written = text(headers, header::CONTENT_TYPE.as_str()).unwrap_or_default();
     let written = written.split([';', ',']).next().unwrap_or_default().trim().to_owned();
     Expected::Detect { stream, asked, media_type: media_type(headers), written }
 }
 
-/// Rejects a compressed body: we ask for no compression, and decode none.
+/// Rejects a compressed body: no compression is requested, and none is decoded.
 pub(super) fn uncompressed(headers: &HeaderMap) -> Result<(), CallError> {
     match text(headers, header::CONTENT_ENCODING.as_str()).filter(|text| *text != "identity") {
         None => Ok(()),
@@ -37,14 +37,14 @@ pub(super) fn uncompressed(headers: &HeaderMap) -> Result<(), CallError> {
     }
 }
 
-/// The media type in lower case, without parameters; empty if there is none. Some gateways send it twice, as two headers or
-/// in one.
+/// The media type in lower case, without parameters; empty if there is none. Some gateways send it twice, as two
+/// headers or in one.
 pub(super) fn media_type(headers: &HeaderMap) -> String {
     let value = text(headers, header::CONTENT_TYPE.as_str()).unwrap_or_default();
     value.split([';', ',']).next().unwrap_or_default().trim().to_ascii_lowercase()
 }
 
-/// A page for people in place of an API's answer, described for a message; `None` if it is none.
+/// Describes an HTML page that was received in place of an API's answer; `None` if the body is something else.
 pub(super) fn page(headers: &HeaderMap, body: &[u8]) -> Option<String> {
     let start = body.trim_ascii_start();
     let begins =
@@ -66,7 +66,7 @@ pub(super) fn page(headers: &HeaderMap, body: &[u8]) -> Option<String> {
     })
 }
 
-/// Whether, by the rules of HTTP (RFC 9110, section 6.4.1), the answer has no body, whatever its headers say.
+/// Whether the answer has no body by the rules of HTTP (RFC 9110, section 6.4.1), whatever its headers say.
 pub(super) fn has_no_body(method: &Method, status: StatusCode) -> bool {
     method == Method::HEAD || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
 }

@@ -1,18 +1,19 @@
-//! Where generated content was looked for in vain, for the detail of an `empty` answer. Knows texts, and neither
+//! Records where generated content was expected but not found, for the detail of an `empty` answer. Knows neither
 //! dialects nor secrets.
 
 use serde_json::Value;
 
-/// Maximum length in bytes of an event or a document that is quoted.
+/// Maximum length in bytes of a quoted event or document.
 const MAX_QUOTED: usize = 16 << 10;
-/// Longer texts within a quoted value are replaced by their length. They are never cut: a part of a secret could not
-/// be redacted.
+/// Longer texts within a quoted value are replaced by their length. They are never truncated, because a part of a
+/// secret cannot be redacted.
 const MAX_TEXT: usize = 80;
-/// A text is masked if its key has one of these in it: an answer may hand out what is not yet known to be a secret.
+/// A text is masked if its key contains one of these: an answer may hand out secrets that are not yet known to be
+/// secret.
 const SECRET_KEYS: [&str; 8] =
     ["token", "secret", "password", "passwd", "api_key", "apikey", "authorization", "cookie"];
 
-/// What was looked at without finding any generated content.
+/// The events in which no generated content was found.
 #[derive(Debug, Default)]
 pub(super) struct Sought {
     events: u64,
@@ -21,7 +22,7 @@ pub(super) struct Sought {
 }
 
 impl Sought {
-    /// An event without content.
+    /// Records an event without content.
     pub(super) fn missed(&mut self, data: &str) {
         self.events += 1;
         self.last_bytes = data.len();
@@ -31,7 +32,8 @@ impl Sought {
         }
     }
 
-    /// Says where content was looked for, and what came: `body`, if the answer was no stream.
+    /// Describes where content was expected and what was received; `body` is the body of an answer that was not a
+    /// stream.
     pub(super) fn detail(&self, places: &str, body: Option<&[u8]>) -> String {
         let what = "the answer is complete and has no generated content: looked at";
         match (body, self.events) {
@@ -50,7 +52,7 @@ impl Sought {
     }
 }
 
-/// A text as it appears in a message, or its length.
+/// A text as quoted in a message, or its length.
 fn quoted(kind: &str, text: Option<&str>, bytes: usize) -> String {
     match text {
         Some(text) if text.trim().is_empty() => format!("an empty {kind}"),

@@ -1,6 +1,6 @@
-//! Halves of UTF-16 surrogate pairs in JSON. Servers that escape what is not ASCII split an emoji over two events as
-//! `"\ud83d"` and `"\ude00"`, neither of which is Unicode text. Here each half is kept as a placeholder until the other
-//! one comes.
+//! Joins halves of UTF-16 surrogate pairs in JSON. Servers that escape non-ASCII characters split an emoji over two
+//! events as `"\ud83d"` and `"\ude00"`, neither of which is Unicode text. Each half is kept as a placeholder until the
+//! other one arrives.
 //!
 //! The placeholders are 2048 characters from the end of a private use area. A model that generates one of them itself
 //! has it replaced by U+FFFD.
@@ -9,7 +9,7 @@ use std::ops::RangeInclusive;
 
 const HIGH: RangeInclusive<u32> = 0xd800..=0xdbff;
 const LOW: RangeInclusive<u32> = 0xdc00..=0xdfff;
-/// What is added to a half to make a placeholder.
+/// Added to a half to get its placeholder.
 const OFFSET: u32 = 0x10_f000 - 0xd800;
 /// The first byte of every placeholder in UTF-8.
 const LEAD: u8 = 0xf4;
@@ -60,20 +60,20 @@ pub(super) fn append(text: &mut String, piece: &str) {
     }
 }
 
-/// Replaces the halves whose other half has never come.
+/// Replaces the halves whose other half never arrived.
 pub(super) fn finish(text: &mut String) {
     if memchr::memchr(LEAD, text.as_bytes()).is_some() && text.chars().any(|c| original(c).is_some()) {
         *text = text.chars().map(|c| original(c).map_or(c, |_| char::REPLACEMENT_CHARACTER)).collect();
     }
 }
 
-/// The half that a placeholder stands for.
+/// The half that a placeholder represents.
 fn original(placeholder: char) -> Option<u32> {
     let half = u32::from(placeholder).checked_sub(OFFSET)?;
     (HIGH.contains(&half) || LOW.contains(&half)).then_some(half)
 }
 
-/// The half that an escape sequence at the start of `json` stands for.
+/// The half that an escape sequence at the start of `json` represents.
 fn half(json: &[u8]) -> Option<u32> {
     let digits = std::str::from_utf8(json.strip_prefix(b"\\u")?.get(..4)?).ok()?;
     let unit = u32::from_str_radix(digits, 16).ok()?;

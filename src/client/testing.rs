@@ -7,7 +7,7 @@ use serde_json_path::JsonPath;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// A target with generous timeouts and nothing special.
+/// A target with generous timeouts and default settings.
 pub(crate) fn target(base_url: &str) -> Target {
     Target {
         base_url: base_url.parse().unwrap(),

@@ -1,8 +1,8 @@
 //! Hugging Face Text Generation Inference: `POST {base_url}/generate` and `POST {base_url}/generate_stream`. Its chat
 //! completions, and those of the Hugging Face router, are OpenAI's. Pure: no connection, no clock.
 //!
-//! Format: <https://huggingface.github.io/text-generation-inference/>. There is no terminal event: the last event has the
-//! finish reason, and the whole text once more.
+//! Format: <https://huggingface.github.io/text-generation-inference/>. There is no terminal event: the last event has
+//! the finish reason and repeats the whole text.
 
 use super::dialect::{Decoder, Dialect, Malformed};
 use super::wire::{self, Count, List, Object, Text};
@@ -31,7 +31,7 @@ struct StreamEvent {
 #[serde(default)]
 struct TgiToken {
     text: Text,
-    /// It is no part of the text: the end of a sequence.
+    /// Whether it is not part of the text, such as the end of a sequence.
     special: Option<Value>,
 }
 
@@ -48,9 +48,9 @@ struct Whole {
 struct Details {
     finish_reason: Text,
     generated_tokens: Count,
-    /// Of a stream.
+    /// Only in a stream.
     input_length: Count,
-    /// Of a whole answer: the tokens of the prompt, where the request asks for them.
+    /// Only in a whole answer: the tokens of the prompt, if the request asks for them.
     prefill: List<IgnoredAny>,
 }
 
@@ -109,8 +109,8 @@ impl Decoder for Tgi {
 }
 
 impl Dialect for Tgi {
-    /// The parameters are applied to the body as a JSON merge patch. The prompt is the texts of the messages, a blank line
-    /// between two of them: the server applies no chat template here.
+    /// The parameters are applied to the body as a JSON merge patch. The prompt consists of the texts of the messages,
+    /// separated by blank lines: the server applies no chat template here.
     fn encode(&self, _target: &Target, ask: &Ask) -> Call {
         let mut parameters = Map::new();
         if let Some(most) = ask.output_tokens {
@@ -118,7 +118,7 @@ impl Dialect for Tgi {
         }
         parameters.insert("details".into(), true.into());
         if !ask.stream {
-            // What tells the length of the prompt.
+            // Makes the server report the length of the prompt.
             parameters.insert("decoder_input_details".into(), true.into());
         }
         let mut body = Map::new();

@@ -1,8 +1,9 @@
-//! What a TLS error means, and what to try: rustls prints the names of its types. Knows nothing of how it came about.
+//! Explains TLS errors and suggests what to try, because rustls prints the names of its types. Knows nothing about
+//! their cause.
 
 use rustls::{AlertDescription, CertificateError, Error, InvalidMessage};
 
-/// A TLS error in words.
+/// Describes a TLS error in words.
 pub(super) fn explain(error: &Error) -> String {
     match error {
         Error::InvalidCertificate(error) => certificate(error),

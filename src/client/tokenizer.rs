@@ -1,7 +1,7 @@
 //! Counts the tokens of whole texts. Knows neither requests nor answers, and never runs on threads that take
 //! timestamps.
-//!
-//! Only the text itself is counted: no special tokens, no beginning-of-sequence token, and for a prompt not what the
+//! Counts only the text itself: no special tokens, no beginning-of-sequence token, and for a prompt not the text that
+//! the server's chat template adds around the messages.
 //! server's chat template adds around the messages.
 
 use super::BuildError;
@@ -20,10 +20,10 @@ use tokio::time::Instant;
 /// Maximum total length of texts in bytes; longer ones are not counted.
 const MAX_TEXT: usize = 4 << 20;
 
-/// Largest file of a tokenizer, in bytes: four times the largest ones that are published.
+/// Maximum size of a tokenizer file in bytes: four times the largest published ones.
 const MAX_FILE: u64 = 128 << 20;
 
-/// Longest time of a count: some texts without a space take the square of their length.
+/// Maximum duration of a count: the time for some texts without spaces grows with the square of their length.
 const LONGEST_COUNT: Duration = Duration::from_secs(10);
 
 /// A tokenizer, loaded once per process and shared.
@@ -39,7 +39,7 @@ pub(super) enum LoadedTokenizer {
 static LOADED: LazyLock<Mutex<HashMap<Digest, Weak<Tokenizer>>>> = LazyLock::new(Mutex::default);
 
 impl LoadedTokenizer {
-    /// Loads it, unless it is already loaded. May take a second.
+    /// Loads the tokenizer, unless it is already loaded. May take a second.
     pub(super) fn load(spec: &Spec) -> Result<Self, BuildError> {
         match spec {
             Spec::O200kBase => Ok(Self::Tiktoken(tiktoken_rs::o200k_base_singleton())),
@@ -48,14 +48,14 @@ impl LoadedTokenizer {
         }
     }
 
-    /// The total number of tokens in the texts, each counted on its own; `None` if that is too much work, takes too
-    /// long or the tokenizer fails.
+    /// The total number of tokens in the texts, each counted on its own; `None` if the texts are too long, the count
+    /// takes too long, or the tokenizer fails.
     pub(super) async fn count(&self, cpu_pool: &CpuPool, texts: Vec<String>) -> Option<u64> {
         if texts.iter().map(String::len).sum::<usize>() > MAX_TEXT {
             return None;
         }
         let counter = self.clone();
-        // If a tokenizer panics on a text there is no count, and nothing else is affected.
+        // A tokenizer that panics on a text yields no count; nothing else is affected.
         let count = move || texts.iter().map(|text| counter.count_one(text)).sum();
         cpu_pool.run_exclusive_within(Instant::now() + LONGEST_COUNT, count).await.ok().flatten()
     }
@@ -71,7 +71,8 @@ impl LoadedTokenizer {
     }
 }
 
-/// Longest text that [`TextCounter`] counts as a whole, in bytes; of a longer one this much stands for the rest.
+/// Maximum length in bytes of a text that [`TextCounter`] counts as a whole. For a longer one, this part is counted and
+/// extrapolated.
 const COUNTED_AS_A_WHOLE: usize = 16 << 10;
 
 /// Counts the tokens of texts outside of any request.
@@ -150,7 +151,7 @@ mod tests {
         let cl100k = LoadedTokenizer::load(&Spec::Cl100kBase).unwrap();
         for counter in [&o200k, &cl100k] {
             assert_eq!(count(counter, &["hello world"]).await, Some(2));
-            // Split into pieces it would be more: merges are lost at each split.
+            // Split into pieces it would be more, because merges are lost at each split.
             assert_eq!(count(counter, &["hel", "lo wor", "ld"]).await.map(|n| n > 2), Some(true));
             // The text of a special token is counted as ordinary text.
             assert!(count(counter, &["<|endoftext|>"]).await > Some(1));

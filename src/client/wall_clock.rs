@@ -1,15 +1,15 @@
-//! The wall clock, for what stands in headers alone: a signature holds the time, and `Retry-After` may be a date. No
-//! duration is measured with it.
+//! The wall clock, used only for headers: a signature contains the time, and `Retry-After` may be a date. No duration
+//! is measured with it.
 
 use jiff::Timestamp;
 use std::time::SystemTime;
 
-/// What the system's clock shows.
+/// The system clock's current time.
 pub(super) fn now() -> Timestamp {
     Timestamp::now()
 }
 
-/// The same as the type that the AWS crates take.
+/// The current time in the type that the AWS crates take.
 pub(super) fn system_now() -> SystemTime {
     SystemTime::now()
 }

@@ -1,6 +1,6 @@
-//! Building blocks of the wire formats: parsing that is strict where JSON is broken, and lenient about the types of what
-//! measures nothing, because servers disagree about them. Every dialect uses these, and no serde type of its own for a
-//! count, a text or a part of an answer that may be absent.
+//! Building blocks of the wire formats. Parsing is strict about broken JSON, and lenient about the types of fields that
+//! no measurement depends on, because servers disagree about them. Every dialect uses these types for counts, texts and
+//! optional parts of an answer, and none of its own.
 
 use super::dialect::Malformed;
 use super::surrogates;
@@ -11,13 +11,14 @@ use serde::de::{DeserializeOwned, Deserializer, IgnoredAny, MapAccess, SeqAccess
 use std::fmt;
 use std::marker::PhantomData;
 
-/// Maximum length in bytes of JSON that an error quotes. It is never cut here: a part of a secret could not be redacted.
+/// Maximum length in bytes of JSON quoted in an error. It is not truncated here, because a part of a secret cannot be
+/// redacted.
 const MAX_QUOTED: usize = 16 << 10;
 
 const BOM: &[u8] = b"\xef\xbb\xbf";
 
 /// Parses an event or a document. Halves of surrogate pairs, which servers send when they split an emoji over two
-/// events, are no error: see [`surrogates`].
+/// events, are accepted; see [`surrogates`].
 pub(super) fn parse<T: DeserializeOwned>(what: &'static str, json: &[u8]) -> Result<T, Malformed> {
     let json = json.strip_prefix(BOM).unwrap_or(json);
     let source = match serde_json::from_slice(json) {
@@ -38,7 +39,7 @@ pub(super) fn parse_value(what: &'static str, json: &[u8]) -> Result<serde_json:
     parse(what, json)
 }
 
-/// What came, for a message: secrets in it are redacted later, and then it is cut.
+/// Quotes what was received, for a message. Secrets are redacted later, and then it is truncated.
 pub(super) fn quoted(came: &[u8]) -> String {
     match std::str::from_utf8(came) {
         Ok(text) if text.trim().is_empty() => "it is empty".into(),
@@ -47,24 +48,23 @@ pub(super) fn quoted(came: &[u8]) -> String {
     }
 }
 
-/// A count of tokens, also one that is written as a float or as a string; nothing if it is no whole number that is
-/// zero or more.
+/// A count of tokens, possibly written as a float or as a string; `None` if it is not a non-negative whole number.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Count(pub(super) Option<u64>);
 
-/// A string, or a number as text; nothing if it is empty, or of another type.
+/// A string, or a number as text; `None` if it is empty or of another type.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Text(pub(super) Option<String>);
 
-/// Whether a field tells something: it is there, and neither null, false, zero nor empty.
+/// Whether a field is present and neither null, false, zero nor empty.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Told(pub(super) bool);
 
-/// An object; nothing if it is of another type.
+/// An object; `None` if it is of another type.
 #[derive(Clone, Debug)]
 pub(super) struct Object<T>(pub(super) Option<T>);
 
-/// The items of an array, or a single object as the only item; none if it is of another type.
+/// The items of an array, or a single object as the only item; empty if it is of another type.
 #[derive(Clone, Debug)]
 pub(super) struct List<T>(pub(super) Vec<T>);
 
@@ -87,7 +87,7 @@ impl<T> List<Object<T>> {
     }
 }
 
-/// A number as a count.
+/// A non-negative whole number written as a float.
 pub(super) fn whole(number: f64) -> Option<u64> {
     const EXACT: f64 = 9_007_199_254_740_992.0;
     #[expect(
@@ -98,13 +98,13 @@ pub(super) fn whole(number: f64) -> Option<u64> {
     (number.fract() == 0.0 && (0.0..=EXACT).contains(&number)).then_some(number as u64)
 }
 
-/// A text as a count.
+/// A count written as text.
 pub(super) fn count_of(text: &str) -> Option<u64> {
     let text = text.trim();
     text.parse().ok().or_else(|| whole(text.parse().ok()?))
 }
 
-/// Reads values of these types as nothing.
+/// Reads values of these types as absent.
 macro_rules! reads_as_nothing {
     ($nothing:expr; $($type:ident),*) => { $($crate::client::wire::reads_as_nothing!(@ $nothing; $type);)* };
     (@ $nothing:expr; bool) => {

@@ -21,9 +21,9 @@ pub(in crate::client) enum Mode {
 /// What a body is expected to be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::client) enum Expected {
-    /// It is read in this form.
+    /// The body has this form.
     Known(Mode),
-    /// Its first bytes decide.
+    /// The first bytes decide.
     Detect {
         /// The framing of a stream.
         stream: Mode,
@@ -43,7 +43,7 @@ impl From<Mode> for Expected {
 }
 
 impl Expected {
-    /// The form of a body that has not shown what it is.
+    /// The form of a body whose first bytes did not decide it.
     pub(super) fn mode(&self) -> Mode {
         match self {
             Self::Known(mode) => *mode,
@@ -55,9 +55,9 @@ impl Expected {
 
     /// The form of a body that begins with these bytes; `None` if more of them are needed.
     ///
-    /// What the bytes are decides over the media type, because servers and gateways give a wrong one, none, or two. If
-    /// they are neither JSON nor events, an event stream may still begin with an unknown line, and the parser of a
-    /// document says what is wrong; in place of a stream, anything else is an error.
+    /// The bytes take precedence over the media type, because servers and gateways send a wrong one, none, or two. If
+    /// the bytes are neither JSON nor events, an event stream may still begin with an unknown line, and a document goes
+    /// to its parser, whose message says what is wrong. If a stream was requested, anything else is an error.
     pub(super) fn detect(&self, bytes: &[u8]) -> Option<Result<Mode, String>> {
         let Self::Detect { stream, asked, media_type, written } = self else { return Some(Ok(self.mode())) };
         let json = is_json(media_type);
@@ -74,7 +74,7 @@ impl Expected {
                 let came = if written.is_empty() { "an answer without a content type" } else { written };
                 let start: String =
                     String::from_utf8_lossy(bytes).trim_start().chars().take(MAX_START).collect();
-                // A page is described by its title elsewhere.
+                // An HTML page is described by its title elsewhere.
                 let start = if start.starts_with('<') {
                     String::new()
                 } else {
@@ -86,7 +86,7 @@ impl Expected {
     }
 }
 
-/// Whether a media type is that of a JSON document.
+/// Whether a media type denotes a JSON document.
 pub(in crate::client) fn is_json(media_type: &str) -> bool {
     media_type == "application/json" || media_type.ends_with("+json")
 }

@@ -24,7 +24,7 @@ impl Framing {
         }
     }
 
-    /// A line that no stream of its kind has, for messages.
+    /// A line that does not belong in such a stream, for messages.
     pub(super) fn unknown(&self) -> Option<String> {
         match self {
             Self::Sse(decoder) => decoder.unknown(),
@@ -83,7 +83,7 @@ impl EventSink<'_> {
             Some(said) => Delta { error: Some(said), ..Delta::default() },
             None => decoded.map_err(|error| error.at_event(*self.events))?,
         };
-        // Remembers an event without content, until there is some. A terminal event is expected to have none.
+        // Remembers an event without content until there is some. A terminal event is expected to have none.
         let missed = delta.content.is_empty() && delta.repeated.is_empty() && !delta.terminal;
         if missed && !self.reading.has_content() && !self.reading.ended() {
             self.sought.missed(event.data);

@@ -61,7 +61,7 @@ mod tests {
         assert_eq!(read.detail.as_deref(), Some("decoding the answer panicked"));
     }
 
-    /// Takes until somebody lets it go on.
+    /// A decoder that blocks until the test lets it continue.
     struct Slow(std::sync::Mutex<std::sync::mpsc::Receiver<()>>);
 
     impl Decoder for Slow {

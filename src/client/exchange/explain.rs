@@ -1,12 +1,12 @@
-//! Describes answers that are errors, or something else than an API's answer, for a person: what came, and what to try.
+//! Describes error answers, and answers that do not come from the API: what was received, and what to try.
 
 use super::{AnswerFormat, Exchange};
 use crate::client::{Answer, error_body, response};
 use http::{HeaderMap, StatusCode, header};
 
 impl Exchange<'_> {
-    /// What an error answer says: its status, how long to wait, its message (last, because it may be cut off), and what
-    /// to try.
+    /// Describes an error answer: its status, how long to wait, its message (last, because it may be truncated), and
+    /// what to try.
     pub(super) fn said(&self, status: StatusCode, answer: &Answer, body: &[u8]) -> String {
         let headers = &answer.headers;
         let status_line = match answer.observed.retry_after {
@@ -46,7 +46,7 @@ impl Exchange<'_> {
         }
     }
 
-    /// The address that was asked, without its query, which may contain secrets.
+    /// The requested URL without its query, which may contain secrets.
     fn tried(&self) -> String {
         let url = &self.client.target.base_url;
         let host = url.host_str().unwrap_or_default();
@@ -56,7 +56,7 @@ impl Exchange<'_> {
         format!("tried {} {}://{host}{port}{base}{path}", self.call.method, url.scheme())
     }
 
-    /// Adds to the failure of an answer that is a page for people what that means.
+    /// Extends the failure of an answer that is an HTML page: names the page and what to try.
     pub(super) fn name_page(&self, headers: &HeaderMap, body: &[u8], detail: &mut String) {
         if let Some(page) = response::page(headers, body) {
             for part in ["; it is ", &page, ": is the path right? ", &self.tried()] {

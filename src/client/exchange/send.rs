@@ -1,5 +1,5 @@
 //! Gets a connection for a request, new or reused, and sends the request on it. Knows nothing about the answer beyond
-//! its head.
+//! its headers.
 
 use super::{AnswerFormat, Exchange};
 use crate::client::classify::CallError;
@@ -14,8 +14,9 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 impl Exchange<'_> {
-    /// The credentials to send, where they are fetched. Those at hand are taken as they are; a wait for them is set-up,
-    /// and ends before the request is sent. A step that has an authorization of its own needs none.
+    /// Returns the credentials to send, if they have to be fetched. Present ones are used without waiting; waiting for
+    /// new ones counts as set-up and ends before the request is sent. A step with an `Authorization` header of its own
+    /// needs none.
     pub(super) async fn obtain_credentials(&mut self) -> Result<Option<Arc<Issued>>, CallError> {
         let Some(credentials) = &self.client.credentials else { return Ok(None) };
         if matches!(self.form, AnswerFormat::Http(_)) && self.call.headers.contains_key(header::AUTHORIZATION)
@@ -34,7 +35,7 @@ impl Exchange<'_> {
         known.map(Some).map_err(|error| CallError::new(Failure::Credentials, error.to_string()))
     }
 
-    /// Whether the timeout of the first token applies: a stream is requested, and content is looked for in it.
+    /// Whether the timeout of the first token applies: a stream is requested, and content is expected in it.
     fn awaits_content(&self) -> bool {
         let looked_for = match &self.form {
             AnswerFormat::Dialect(_) => true,
@@ -89,8 +90,8 @@ impl Exchange<'_> {
         result
     }
 
-    /// A ready connection, reused or new. Set-up time is recorded before `sent`, also if another request opened the
-    /// connection and this one waited for it.
+    /// Returns a ready connection, reused or new. Set-up time is recorded before `sent`, even if another request opened
+    /// the connection and this one waited for it.
     async fn obtain(&mut self, began: Instant) -> Result<Connection, CallError> {
         if self.is_cold() {
             return self.connect(began).await;
@@ -103,7 +104,7 @@ impl Exchange<'_> {
         link
     }
 
-    /// A new connection, or on HTTP/2 one that another request is just opening.
+    /// Opens a connection; on HTTP/2, takes one that another request is already opening.
     async fn connect(&mut self, began: Instant) -> Result<Connection, CallError> {
         let until = self.deadlines.connection(began, self.marks.sent, self.awaits_content());
         let client = self.client;
@@ -131,7 +132,7 @@ impl Exchange<'_> {
         })?
     }
 
-    /// A new connection that replaces a stale one.
+    /// Opens a connection that replaces a stale one.
     async fn replace(&mut self, sent: Instant) -> Result<Connection, CallError> {
         let until = self.deadlines.connection(Instant::now(), Some(sent), self.awaits_content());
         let link = self.deadlines.wait(until, self.client.dialer.dial(&mut self.connection)).await??;

@@ -153,7 +153,7 @@ fn events_that_say_nothing() {
     for data in ["", " ", "{}", "[]", "null", r#"{"type":"ping"}"#] {
         assert_eq!(event(rag(), None, data).unwrap(), Delta::default(), "{data}");
     }
-    // It is not interpreted, so it may be anything.
+    // The body is not interpreted, so it may be anything.
     assert_eq!(event(AnswerMapping::default(), None, "<html>").unwrap(), Delta::default());
 }
 
@@ -250,7 +250,7 @@ fn what_a_complete_answer_must_have() {
     assert_eq!(demands(AnswerMapping { finish: path("$.a"), ..none() }), (true, false, false));
     assert_eq!(demands(AnswerMapping { done: Some(Done::Data("x".into())), ..none() }), (true, false, false));
     assert_eq!(demands(AnswerMapping { form: Some(BodyForm::Text), ..none() }), (false, true, false));
-    // A document is complete when it ends.
+    // A document is complete at its end.
     assert_eq!(
         demands(AnswerMapping { form: Some(BodyForm::Json), finish: path("$.a"), ..none() }),
         (false, false, false)

@@ -1,5 +1,5 @@
 //! The JSON format of OpenAI's chat completions and completions, as many servers write it. Unknown fields are ignored,
-//! and those of an odd type read as nothing; only the array of choices must be one.
+//! and a field of an unexpected type reads as absent, except that `choices` must be an array.
 
 use crate::client::wire::{Count, List, Object, Text, Told, any_value, reads_as_nothing};
 use serde::Deserialize;
@@ -13,9 +13,9 @@ pub(super) struct Answer {
     pub(super) choices: Option<First>,
     pub(super) usage: Object<Usage>,
     pub(super) error: Told,
-    /// Groq's.
+    /// Groq's extension.
     pub(super) x_groq: Object<Groq>,
-    /// llama.cpp's.
+    /// llama.cpp's extension.
     pub(super) timings: Object<Timings>,
 }
 
@@ -26,7 +26,7 @@ pub(super) struct Groq {
     pub(super) error: Told,
 }
 
-/// Counts beside the usage, in place of one.
+/// llama.cpp's counts, used if there is no usage.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Timings {
@@ -38,7 +38,8 @@ pub(super) struct Timings {
     pub(super) predicted: Count,
 }
 
-/// The first choice (index 0) is the answer. Others exist only if params ask for more than one, and are ignored.
+/// The first choice (index 0), which is the answer. Others exist only if `params` asks for more than one, and are
+/// ignored.
 pub(super) struct First(pub(super) Option<Choice>);
 
 /// One choice.
@@ -48,11 +49,11 @@ pub(super) struct Choice {
     index: Count,
     pub(super) delta: Object<Message>,
     pub(super) message: Object<Message>,
-    /// That of a completion.
+    /// The text of a completion.
     pub(super) text: Text,
     pub(super) finish_reason: Finish,
     pub(super) error: Told,
-    /// Moonshot's.
+    /// Moonshot puts the usage here.
     pub(super) usage: Object<Usage>,
 }
 
@@ -65,7 +66,7 @@ pub(super) struct Message {
     pub(super) reasoning: Parts,
     pub(super) reasoning_text: Parts,
     pub(super) thinking: Parts,
-    /// `OpenRouter`'s.
+    /// `OpenRouter`'s name.
     pub(super) reasoning_details: Parts,
     pub(super) refusal: Text,
     pub(super) tool_calls: List<Object<ToolCall>>,
@@ -83,7 +84,7 @@ pub(super) struct Audio {
 #[serde(default)]
 pub(super) struct ToolCall {
     pub(super) function: Object<Function>,
-    /// That of a custom tool.
+    /// The call of a custom tool.
     pub(super) custom: Object<Function>,
 }
 
@@ -95,7 +96,7 @@ pub(super) struct Function {
     pub(super) input: Text,
 }
 
-/// Usage under the names of OpenAI's APIs and of those that are like them.
+/// Usage, under the names used by OpenAI's APIs and compatible ones.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 pub(in crate::client) struct Usage {
@@ -108,13 +109,13 @@ pub(in crate::client) struct Usage {
     pub(super) input_tokens_details: Object<InputDetails>,
     pub(super) completion_tokens_details: Object<OutputDetails>,
     pub(super) output_tokens_details: Object<OutputDetails>,
-    /// Moonshot's.
+    /// Moonshot's name.
     pub(super) cached_tokens: Count,
-    /// `DeepSeek`'s.
+    /// `DeepSeek`'s name.
     pub(super) prompt_cache_hit_tokens: Count,
-    /// Anthropic's, as gateways pass it on.
+    /// Anthropic's name, which some gateways keep.
     pub(super) cache_read_input_tokens: Count,
-    /// SGLang's.
+    /// SGLang's name.
     pub(super) reasoning_tokens: Count,
 }
 
@@ -149,7 +150,7 @@ pub(super) struct Part {
 }
 
 impl Parts {
-    /// The visible text in them.
+    /// The visible text of the parts.
     pub(super) fn visible(self) -> String {
         self.0.into_iter().filter_map(|part| part.text.0).collect()
     }
@@ -206,7 +207,7 @@ impl<'de> Deserialize<'de> for Finish {
             }
 
             fn visit_str<E>(self, text: &str) -> Result<Finish, E> {
-                // Some gateways send an empty finish reason, or the name of nothing, on every chunk.
+                // Some gateways send an empty finish reason, or a name for none, in every chunk.
                 let none = matches!(text.trim(), "" | "null" | "None" | "not_finished");
                 Ok(Finish((!none).then(|| text.to_owned())))
             }

@@ -59,7 +59,7 @@ async fn a_thousand_requests_wait_for_one_token() {
     assert!(answers.iter().all(|answer| answer.outcome == Outcome::Ok), "{:?}", answers[0]);
     assert_eq!(given.load(Ordering::SeqCst), 1);
     assert!(server.requests().iter().all(|request| bearer(request) == Some("token-0")));
-    // The wait is set-up: it comes before the send, and is no lag of ours.
+    // The wait is set-up: it comes before the send, and does not count as dispatch lag.
     let marks = &answers[0].observed.marks;
     assert!(marks.setup >= Duration::from_millis(150), "{marks:?}");
     assert!(marks.dispatch_lag() < marks.setup, "{marks:?}");
@@ -84,7 +84,7 @@ async fn a_target_that_answers_401_gets_another_token() {
     assert_eq!(call(&client).await.outcome, Outcome::Ok);
 }
 
-/// It is what we failed to get, whatever the token server did, and nothing goes to the target.
+/// The failure is ours, whatever the token server did, and nothing goes to the target.
 fn ours(answer: &Answer, detail: &str) {
     assert_eq!(answer.outcome, Outcome::Failed(Failure::Credentials));
     let said = answer.detail.as_deref().unwrap();
@@ -119,7 +119,7 @@ async fn a_slow_token_server_takes_no_longer_than_the_request_may() {
     let mut target = server.target();
     target.timeouts.total = Duration::from_millis(60);
     ours(&call(&with(target, oauth2(&tokens.uri()))).await, "no credentials within 60ms");
-    // A stop is a stop.
+    // A cancelled request ends at once.
     let client = with(server.target(), oauth2(&tokens.uri()));
     let context = context();
     context.cancel.cancel();

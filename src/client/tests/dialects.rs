@@ -1,4 +1,4 @@
-//! Recorded answers of the dialects beside OpenAI's, in the formats of their documentation, with golden outcomes in
+//! Recorded answers of the dialects other than OpenAI's, in the formats of their documentation, with golden outcomes in
 //! `tests/streams/outcomes.txt`. Event n arrives n times 10 ms after the start.
 
 use super::golden::{golden_by, read_by};
@@ -59,7 +59,7 @@ fn recorded() -> Vec<Recorded> {
     all
 }
 
-/// The events of a recorded answer, each with what separates it from the next.
+/// The events of a recorded answer, each with the separator that follows it.
 fn frames(recorded: &Recorded) -> Vec<&str> {
     match recorded.mode {
         Mode::Sse => super::golden::frames(&recorded.text),
@@ -84,7 +84,7 @@ fn each_recorded_answer_has_its_outcome() {
     similar_asserts(&outcomes, &golden);
 }
 
-/// The first difference, in place of two files of hundreds of lines.
+/// Shows the first difference instead of two files of hundreds of lines.
 fn similar_asserts(ours: &str, golden: &str) {
     let different = ours.lines().zip(golden.lines()).find(|(ours, golden)| ours != golden);
     assert!(

@@ -1,4 +1,4 @@
-//! Hostile answers: whatever a body holds, it is decoded to exactly one outcome.
+//! Hostile answers: every body is decoded to exactly one outcome.
 
 use super::super::body_decoder::{BodyDecoder, Expected, Mode};
 use super::super::dialect::{self, Decoder};

@@ -37,7 +37,7 @@ struct State {
 }
 
 impl H2 {
-    /// In plain text, with at most this many streams per connection.
+    /// Starts without TLS, with at most this many streams per connection.
     pub(super) async fn start(most_streams: Option<u32>) -> Self {
         Self::with_tls(most_streams, None).await
     }
@@ -85,7 +85,7 @@ impl H2 {
         self.state.seen.requests.lock().unwrap().clone()
     }
 
-    /// Number of requests that wait for [`Self::release`].
+    /// The number of requests waiting for [`Self::release`].
     pub(super) fn waiting(&self) -> usize {
         self.state.waiting.load(Ordering::SeqCst)
     }

@@ -1,5 +1,5 @@
-//! Answers as servers really send them, and how each is judged: over the wire where the transport matters, else from
-//! the bytes.
+//! Answers as servers really send them, and how each is classified: over the wire where the transport matters,
+//! otherwise from the bytes.
 
 use super::golden::{decoder, frames, read_by};
 use super::server::*;
@@ -9,7 +9,7 @@ use crate::event::{Failure, Outcome};
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// A stream of chat completions with these events, and then the terminal one.
+/// A stream of chat completions with these events, followed by the terminal one.
 fn stream(events: &[&str]) -> String {
     let events = events.iter().chain(&["[DONE]"]);
     events.flat_map(|event| ["data: ", event, "\n\n"]).collect()
@@ -115,7 +115,7 @@ fn trap_29_a_message_at_the_end_that_repeats_what_came() {
     let read_twice = read(&stream(&[TOKEN, TOKEN, last]));
     ok(&read_twice, "aa");
     assert_eq!(read_twice.gaps.as_slice().len(), 1);
-    // All of it comes at the end, or grows from event to event.
+    // All content comes at the end, or grows from event to event.
     ok(&read(&stream(&[last])), "aa");
     let growing = r#"{"choices":[{"index":0,"message":{"content":"a"}}]}"#;
     ok(&read(&stream(&[growing, last])), "aa");
@@ -139,7 +139,7 @@ fn a_document_in_place_of_a_stream_is_not_streamed() {
         ok(&read, "a");
         assert!(!read.streamed, "{media_type}");
     }
-    // Lines without their field, in a body that says that it is an event stream.
+    // Lines without a field name, in a body of type `text/event-stream`.
     let lines = format!("{TOKEN}\n\n{STOP}\n\n");
     let read = read_by(decoder(), typed("text/event-stream", true), &[&lines], Instant::now());
     ok(&read, "a");

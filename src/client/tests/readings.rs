@@ -52,7 +52,7 @@ fn rag() -> AnswerMapping {
     }
 }
 
-/// Without a mark for the end of the stream.
+/// A mapping without an end-of-stream marker.
 fn open_ended() -> AnswerMapping {
     AnswerMapping { finish: None, done: None, ..rag() }
 }
@@ -197,7 +197,7 @@ fn trap_08_a_last_event_that_is_cut_is_no_clean_end() {
         cut,
     );
     assert_eq!(outcome(last, "application/jsonl", "{\"response\":\"a\"}").0, Outcome::Ok);
-    // A stream that has to mark its end is judged by that.
+    // A stream that has to mark its end is classified by that.
     let told = "the body ended with neither a terminal event nor a finish reason";
     failed(lines(), "application/jsonl", "{\"response\":\"a\"}\n{\"respo", Failure::Truncated, told);
 }
@@ -234,7 +234,7 @@ fn no_text_where_text_is_wanted_is_empty() {
         (open_ended(), other.repeat(155), " in 155 events; the last was {\"other\":1}"),
         (rag(), format!("{other}{other}event: done\ndata:\n\n"), " in 2 events; the last was {\"other\":1}"),
         (rag(), "event: done\ndata:\n\n".to_owned(), ", but no event came"),
-        // It came without the blank line at its end.
+        // It arrived without the blank line at its end.
         (open_ended(), other.trim_end().to_owned(), " in one event: {\"other\":1}"),
     ];
     for (reading, text, at) in streams {

@@ -67,7 +67,7 @@ async fn a_connection_that_the_server_will_close_is_not_kept() {
     assert_eq!((server.connections(), second.observed.connection.stale), (2, false));
 }
 
-/// Serves one request on each connection, then closes it as soon as the next one arrives.
+/// Serves one request on each connection, and closes it as soon as the next one arrives.
 async fn fickle(last_word: &'static [u8]) -> Server {
     Server::start(move |_, mut wire| async move {
         wire.request().await;

@@ -21,7 +21,7 @@ use tokio_util::task::AbortOnDropHandle;
 pub(super) const STREAM: &str =
     "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n";
 
-/// What the servers of these tests are given.
+/// What a test server has received.
 pub(super) struct Seen {
     pub(super) connections: AtomicUsize,
     pub(super) requests: Mutex<Vec<String>>,
@@ -121,7 +121,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
     }
 
     pub(super) async fn send(&mut self, bytes: impl AsRef<[u8]>) {
-        // The client may be gone, which some tests are about.
+        // The client may be gone, as some tests intend.
         let _ = self.io.write_all(bytes.as_ref()).await;
         let _ = self.io.flush().await;
     }
@@ -166,7 +166,7 @@ pub(super) fn client(target: Target) -> Client {
     client_with(target, BodyMemory::default())
 }
 
-/// A client for a target whose bodies may take so much memory.
+/// A client for a target whose bodies may take this much memory.
 pub(super) fn client_with(target: Target, memory: BodyMemory) -> Client {
     Client::new(Arc::new(target), CpuPool::on(&tokio::runtime::Handle::current()), memory).unwrap()
 }

@@ -1,4 +1,5 @@
-//! HTTP steps of scenarios over real sockets: what is sent, what a step overrides, and what is kept of the answer.
+//! HTTP steps of scenarios over real sockets: what is sent, what a step overrides, and which parts of the answer are
+//! kept.
 
 mod sent;
 
@@ -199,7 +200,7 @@ async fn a_status_that_is_not_expected_has_its_class() {
 #[tokio::test]
 async fn another_success_than_the_expected_one_fails_the_check_when_it_is_complete() {
     let unexpected = "HTTP 200 OK, where 201 is expected";
-    // Its tokens are paid for, and it ends with its body, whatever that contains.
+    // Its tokens are paid for, and it ends with its body, whatever the body contains.
     let reading = AnswerMapping { output_tokens: path("$.n"), ..text() };
     for (body, tokens) in [(r#"{"answer":"a","n":3}"#, 3), (r#"{"n":3}"#, 3), ("<html>", 0), ("{", 0)] {
         let server = Server::always(whole("200 OK", JSON, body)).await;
@@ -289,7 +290,7 @@ async fn a_total_of_its_own() {
     );
     let mut call = post("{}");
     call.stream = true;
-    // In a stream in which text is looked for, its first piece is missing.
+    // In a stream with expected text, its first piece is missing.
     let answer = play(&client, call.clone(), options).await;
     failed(
         &answer,

@@ -1,4 +1,4 @@
-//! Servers that are something else than expected, or that cost more than they may: each gives one outcome that says what
+//! Servers that differ from what is expected, or cost more than allowed: each yields one outcome whose detail says what
 //! happened and what to try.
 
 use super::server::*;
@@ -27,7 +27,7 @@ async fn answer_to(bytes: impl Into<Vec<u8>>) -> Answer {
     call(&client(Server::once(bytes).await.target())).await
 }
 
-/// Floods the client with a piece again and again; tells when the client has closed the connection.
+/// Floods the client with a piece again and again; reports when the client has closed the connection.
 async fn flood(first: &'static [u8], piece: &'static [u8]) -> (Server, Arc<AtomicBool>) {
     let closed = Arc::new(AtomicBool::new(false));
     let tell = Arc::clone(&closed);
@@ -69,7 +69,7 @@ async fn control_frames_without_end_close_the_connection_also_after_the_request_
         let (server, closed) = flood(b"\x00\x00\x00\x04\x00\x00\x00\x00\x00", piece).await;
         let mut target = server.target();
         target.http = HttpVersion::Http2;
-        // Whether the flood is noticed before the timeout or after it, the connection goes.
+        // The connection is closed whether the flood is noticed before the timeout or after it.
         target.timeouts = Timeouts { first_token: Duration::from_millis(500), ..target.timeouts };
         let client = client(target);
         let answer = call(&client).await;
@@ -233,15 +233,15 @@ async fn token_counts_that_cannot_be_true_are_not_believed() {
     assert_eq!(bogus, (None, Some((2, "chunks")), None));
     let larger = tokens("{\"prompt_tokens\":18446744073709551616,\"completion_tokens\":1e300}").await;
     assert_eq!(larger, (None, Some((2, "chunks")), None));
-    // Odd types are counts all the same, or none, and fail nothing.
+    // Counts of unexpected types are read or ignored; they never fail an answer.
     let odd = tokens("{\"prompt_tokens\":\"12\",\"completion_tokens\":2.0}").await;
     assert_eq!(odd, (Some(12), Some((2, "usage")), None));
     assert_eq!(tokens("{\"prompt_tokens\":-1,\"completion_tokens\":{}}").await.0, None);
-    // Hidden reasoning shows in no byte.
+    // No byte of the body shows hidden reasoning.
     let details = "\"completion_tokens_details\":{\"reasoning_tokens\":64000}";
     let hidden = tokens(&format!("{{\"prompt_tokens\":3,\"completion_tokens\":64002,{details}}}")).await;
     assert_eq!(hidden, (Some(3), Some((64_002, "usage")), Some(64_000)));
-    // More than the few bytes and the limit of eight tokens can hold.
+    // More than the few bytes and the limit of eight tokens allow.
     assert_eq!(tokens("{\"prompt_tokens\":3,\"completion_tokens\":50000}").await.1, Some((2, "chunks")));
 }
 
@@ -254,7 +254,7 @@ async fn all_bodies_together_have_a_bound() {
     failed(&answer, Failure::Internal, &["the answers in flight take more than 1 MiB of memory together"]);
     drop(answer);
     assert_eq!(memory.held(), 0);
-    // One that holds nearly all leaves a small one what it needs.
+    // A body that occupies nearly everything leaves a small one what it needs.
     let mut hog = memory.charge();
     assert!(hog.hold(1 << 20));
     let small = Server::once(good_stream()).await;

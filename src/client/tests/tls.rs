@@ -75,7 +75,7 @@ impl Authority {
         TlsAcceptor::from(Arc::new(config))
     }
 
-    /// A valid one for `localhost`.
+    /// An acceptor with a valid certificate for `localhost`.
     pub(super) fn acceptor(&self) -> TlsAcceptor {
         self.server("localhost", 2035, false, &["http/1.1"])
     }
@@ -287,7 +287,7 @@ fn what_cannot_be_configured() {
     );
 }
 
-/// A self-signed certificate that says that it is an authority, as `openssl req -x509` makes it.
+/// A self-signed certificate marked as an authority, like the ones that `openssl req -x509` makes.
 fn self_signed(authority: &Authority, name: &str, to_year: i32) -> TlsAcceptor {
     let key = KeyPair::generate().unwrap();
     let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();

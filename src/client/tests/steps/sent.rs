@@ -1,4 +1,4 @@
-//! What goes out: the headers of a step over those of its target, and paths as templates make them.
+//! Requests as sent: a step's headers take precedence over its target's, and paths are rendered from templates.
 
 use super::*;
 
