@@ -1,5 +1,5 @@
-//! What the daemon will do: the config, compiled. Immutable, shared, every value typed. All other modules below read
-//! the plan and never the config.
+//! The compiled config: what the daemon will do. Immutable, shared, with every value typed. Modules downstream read the
+//! plan and never the config.
 
 mod answer_mapping;
 mod auth;
@@ -70,13 +70,13 @@ pub struct Plan {
     pub agent: Agent,
     /// Its own HTTP server.
     pub server: Server,
-    /// What it exports, and how.
+    /// What is exported, and how.
     pub telemetry: Telemetry,
-    /// Targets by name, in order of name.
+    /// Targets, sorted by name.
     pub targets: Vec<Arc<Target>>,
-    /// Profiles by name, in order of name.
+    /// Profiles, sorted by name.
     pub profiles: Vec<Arc<Profile>>,
-    /// Every profile with each of its targets: a run of its own.
+    /// Every profile with each of its targets; each pair is a run of its own.
     pub pairs: Vec<Arc<PairPlan>>,
 }
 
@@ -89,22 +89,22 @@ pub struct Agent {
     pub location: Arc<str>,
     /// More labels for every series.
     pub labels: BTreeMap<String, String>,
-    /// Currency of prices and budgets, a label value.
+    /// Currency of prices and budgets; a label value.
     pub currency: Arc<str>,
-    /// Most requests in flight in the whole process.
+    /// Maximum number of requests in flight in the whole process.
     pub in_flight: NonZeroU32,
-    /// Of these, most to one target.
+    /// Maximum number of them to one target.
     pub in_flight_per_target: NonZeroU32,
-    /// Budget of everything together.
+    /// Budget of all profiles together.
     pub budget: Option<Budget>,
-    /// What is kept across restarts; `None` if nothing is.
+    /// What is kept across restarts; `None` if nothing is kept.
     pub state: Option<StateOptions>,
 }
 
-/// The state file, and how much of runs and series is kept in it.
+/// The state file, and the limits of what it keeps.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StateOptions {
-    /// The file, or the folder that it is in.
+    /// The file, or its folder.
     pub path: PathBuf,
     /// Records older than this are removed.
     pub retention: Duration,
@@ -115,27 +115,27 @@ pub struct StateOptions {
 /// The HTTP server.
 #[derive(Clone, Debug)]
 pub struct Server {
-    /// Where it listens.
+    /// The address to listen on.
     pub listen: SocketAddr,
     /// The web configuration file: TLS and basic auth.
     pub web_config: Option<PathBuf>,
-    /// Host names by which it may be addressed; empty: not configured.
+    /// Host names accepted in requests; empty if not configured.
     pub allowed_hosts: Vec<String>,
-    /// Where reverse proxies call from.
+    /// Addresses of trusted reverse proxies.
     pub proxies: Vec<IpAddr>,
-    /// Least time between two probes of the same pair.
+    /// Minimum time between two probes of the same pair.
     pub probe_interval: Duration,
 }
 
 /// What is exported.
 #[derive(Clone, Debug)]
 pub struct Telemetry {
-    /// Export by OTLP.
+    /// OTLP export.
     pub otlp: Option<otlp::Otlp>,
-    /// Exemplars where the exposition's format has them.
+    /// Whether exemplars are exposed, in formats that support them.
     pub exemplars: bool,
-    /// Native histograms beside the classic ones, where the exposition's format has them.
+    /// Whether native histograms are exposed next to the classic ones, in formats that support them.
     pub native_histograms: bool,
-    /// Names (as Prometheus shows them, without `_bucket` and the like) of metrics that are not exported.
+    /// Names of metrics that are not exported, as Prometheus shows them, without suffixes such as `_bucket`.
     pub disable: Vec<String>,
 }

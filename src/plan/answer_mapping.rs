@@ -1,13 +1,13 @@
-//! How the answer of an HTTP endpoint is read: where its config says that text, tokens, finish reason and errors are.
+//! The mapping of an HTTP endpoint's answer: where to find text, tokens, finish reason and errors, as configured.
 
 use crate::vocabulary::BodyForm;
 use serde::Serialize;
 use serde_json_path::JsonPath;
 
-/// How an answer is read. Without any path, the answer is complete at the end of its body, whatever it contains.
+/// How an answer is read. Without any path, an answer is complete at the end of its body, whatever it contains.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct AnswerMapping {
-    /// The form of the body; `None`: by its content type.
+    /// The form of the body; `None` means that the content type decides.
     pub form: Option<BodyForm>,
     /// Visible text: in the document, or in each event of a stream. Several nodes are joined.
     pub text: Option<JsonPath>,
@@ -23,7 +23,7 @@ pub struct AnswerMapping {
     pub cached_input_tokens: Option<JsonPath>,
     /// Part of the output that was reasoning.
     pub reasoning_tokens: Option<JsonPath>,
-    /// An error inside a successful answer: anything but null and false there.
+    /// An error inside a successful answer: any value except null and false.
     pub error: Option<JsonPath>,
     /// The terminal event of a stream. Without it, and without `finish`, a stream is complete at the clean end of
     /// its body.
@@ -37,22 +37,22 @@ pub enum Done {
     Data(String),
     /// A server-sent event of this name.
     Event(String),
-    /// An event that has something other than null and false there.
+    /// An event in which this path finds a value other than null and false.
     Path(JsonPath),
 }
 
 impl AnswerMapping {
-    /// A stream is expected.
+    /// Whether a stream is expected.
     pub fn is_stream(&self) -> bool {
         self.form.is_some_and(BodyForm::is_stream)
     }
 
-    /// The answer says how many tokens it took.
+    /// Whether the answer reports token counts.
     pub fn tells_tokens(&self) -> bool {
         self.input_tokens.is_some() || self.output_tokens.is_some()
     }
 
-    /// Text is looked for, so that an answer without any is `empty`.
+    /// Whether text is expected, so that an answer without any is `empty`.
     pub fn wants_text(&self) -> bool {
         self.text.is_some() || self.form == Some(BodyForm::Text)
     }

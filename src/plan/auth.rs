@@ -1,4 +1,4 @@
-//! How we authenticate to a target.
+//! Authentication to a target.
 
 use super::serialize;
 use crate::secret::Secret;
@@ -9,10 +9,10 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use url::Url;
 
-/// How we authenticate.
+/// How requests are authenticated.
 #[derive(Debug, Serialize)]
 pub enum Auth {
-    /// Not at all.
+    /// Without credentials.
     None,
     /// `Authorization: Bearer ...`.
     Bearer(Secret),
@@ -31,11 +31,11 @@ pub enum Auth {
         /// The password.
         password: Secret,
     },
-    /// A bearer token that OAuth 2.0 client credentials give.
+    /// A bearer token obtained with OAuth 2.0 client credentials.
     OAuth2(Box<OAuth2>),
-    /// A bearer token for a Google service account.
+    /// A bearer token of a Google service account.
     Gcp(Box<Gcp>),
-    /// Signed with AWS credentials.
+    /// A signature with AWS credentials.
     Aws(Box<Aws>),
 }
 
@@ -49,15 +49,15 @@ pub struct OAuth2 {
     pub client_id: String,
     /// The client's secret.
     pub client_secret: Secret,
-    /// What the token is for.
+    /// The requested scope.
     pub scope: Option<String>,
-    /// Whom the token is for.
+    /// The audience of the token.
     pub audience: Option<String>,
     /// More parameters of the request.
     pub params: BTreeMap<String, String>,
-    /// How the client says who it is.
+    /// How the client authenticates to the token endpoint.
     pub client_auth: ClientAuth,
-    /// Roots in place of the system's, PEM.
+    /// Root certificates in place of the system's, as a PEM file.
     #[serde(serialize_with = "serialize::optional_path")]
     pub ca_file: Option<PathBuf>,
 }
@@ -65,29 +65,29 @@ pub struct OAuth2 {
 /// A Google service account.
 #[derive(Debug, Serialize)]
 pub struct Gcp {
-    /// Its key: the JSON file as Google gives it.
+    /// Its key: the JSON file as issued by Google.
     pub service_account: Secret,
-    /// What the token is for.
+    /// The requested scope.
     pub scope: String,
-    /// Whom an identity token is for, in place of an access token for the scope.
+    /// The audience of an identity token, which then takes the place of an access token for the scope.
     pub audience: Option<String>,
 }
 
-/// AWS credentials, and what requests are signed for.
+/// AWS credentials, and the service that requests are signed for.
 #[derive(Debug, Serialize)]
 pub struct Aws {
     /// The region of the service.
     pub region: String,
     /// The name of the service.
     pub service: String,
-    /// Where the credentials come from.
+    /// The source of the credentials.
     pub source: AwsSource,
 }
 
-/// Where AWS credentials come from.
+/// The source of AWS credentials.
 #[derive(Debug, Serialize)]
 pub enum AwsSource {
-    /// The first of the others that the environment describes.
+    /// The first other source that the environment describes.
     Environment,
     /// These keys.
     Keys {
@@ -102,34 +102,34 @@ pub enum AwsSource {
     Profile {
         /// Its name.
         name: String,
-        /// The file, in place of the usual one.
+        /// The file, in place of the default one.
         #[serde(serialize_with = "serialize::optional_path")]
         file: Option<PathBuf>,
     },
-    /// A role that a token of another identity provider stands for.
+    /// A role assumed with the token of another identity provider.
     WebIdentity {
         /// The role.
         role_arn: String,
         /// The token.
         token: Secret,
-        /// Name of the session.
+        /// The name of the session.
         session_name: String,
         /// The token service.
         #[serde(serialize_with = "serialize::text")]
         sts_url: Url,
     },
-    /// An endpoint that gives credentials to containers.
+    /// An endpoint that provides credentials to containers.
     Container {
-        /// Its address.
+        /// Its URL.
         #[serde(serialize_with = "serialize::text")]
         url: Url,
-        /// The value of `Authorization` that it wants.
+        /// The value of `Authorization` that it requires.
         token: Option<Secret>,
     },
 }
 
 impl Auth {
-    /// Whether it sets the header `Authorization`.
+    /// Whether this sets the header `Authorization`.
     pub const fn is_authorization(&self) -> bool {
         !matches!(self, Self::None | Self::Header { .. })
     }

@@ -1,4 +1,4 @@
-//! Hashes of JSON that do not depend on how it is written: keys in order, no spaces.
+//! Hashes of JSON values that do not depend on formatting: sorted keys, no spaces.
 
 use serde::Serialize;
 use serde_json::Value;
@@ -25,7 +25,7 @@ pub(super) fn sha256_of(value: &impl Serialize) -> [u8; 32] {
     hasher.0.finalize().into()
 }
 
-/// Hashes what is written to it, so that large workloads are not held in memory a second time as text.
+/// Hashes what is written to it, so that large workloads are not copied into memory as text.
 struct Hasher(Sha256);
 
 impl Write for Hasher {
@@ -35,7 +35,7 @@ impl Write for Hasher {
     }
 }
 
-/// JSON with its keys in order, whatever order the map keeps.
+/// Writes JSON with sorted keys, whatever the order in the map.
 fn write(value: &Value, out: &mut impl Write) -> fmt::Result {
     match value {
         Value::Object(map) => {

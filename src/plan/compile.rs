@@ -1,6 +1,7 @@
-//! From config to plan: what the values mean, alone and together. Every error is collected, none is printed.
+//! Compiles the config to a plan: the meaning of the values, alone and together. All errors are collected; none is
+//! printed.
 //!
-//! Reads the files that the config names and checks that its secrets exist; uses no clock and no network.
+//! Reads the files named in the config and checks that its secrets exist. Uses neither clock nor network.
 
 mod auth;
 mod budget;
@@ -37,15 +38,15 @@ use std::sync::Arc;
 /// The result of compiling a config.
 #[derive(Debug)]
 pub struct Compiled {
-    /// The plan, without the parts that are wrong.
+    /// The plan, without its invalid parts.
     pub plan: Plan,
     /// Errors. If there are any, the plan must not be run.
     pub errors: Vec<Problem>,
-    /// Warnings: what looks wrong but does not stop us.
+    /// Warnings: suspicious values that do not prevent a start.
     pub warnings: Vec<Problem>,
-    /// The files that the config names and that were read for it.
+    /// The files named in the config that were read.
     pub files: Files,
-    /// The work that it took, in the units of [`crate::limits::COMPILE_UNITS`].
+    /// The work done, in the units of [`crate::limits::COMPILE_UNITS`].
     pub work: u64,
 }
 
@@ -60,7 +61,7 @@ pub fn compile(
     if compiled.errors.is_empty() { Ok((compiled.plan, compiled.warnings)) } else { Err(compiled.errors) }
 }
 
-/// Compiles what is left of a config after its broken parts have been removed.
+/// Compiles the rest of a config after its broken parts have been removed.
 pub(super) fn compile_beside(
     config: &Config,
     broken: &BrokenParts,
@@ -155,7 +156,7 @@ fn host_name() -> String {
     if name.is_empty() { "localhost".to_owned() } else { name }
 }
 
-/// Each name must be that of a target, and may appear only once.
+/// Checks that each name is that of a target and appears only once.
 fn references(names: &[String], known: &BTreeSet<&str>, path: &KeyPath, findings: &mut Findings) {
     let mut seen = BTreeSet::new();
     for (index, name) in names.iter().enumerate() {

@@ -1,4 +1,4 @@
-//! Cron expressions on jiff's calendar: croner asks for a date type, and its own adapter is for another version.
+//! Cron expressions on jiff's calendar: croner needs a date type, and its own adapter is for another version of jiff.
 
 use croner::Cron;
 use croner::errors::CronError;
@@ -10,10 +10,10 @@ use std::cmp::Ordering;
 /// The first instant after `after` that a cron expression names, in the time zone of `after`; `None` if there is
 /// none within the years that croner searches.
 ///
-/// A fixed time that is skipped when clocks go forward runs right after the change, and one that occurs twice when they
-/// go back counts once, as in Vixie cron.
+/// A fixed time that is skipped when clocks go forward runs right after the change, and a time that occurs twice when
+/// they go back runs once, as in Vixie cron.
 pub fn next_occurrence(cron: &Cron, after: &ZonedDateTime) -> Option<ZonedDateTime> {
-    // croner does not handle fractions of a second and would carry ours along.
+    // croner does not handle fractions of a second and would carry them along.
     let from = Moment::new(after.with().subsec_nanosecond(0).build().ok()?).ok()?;
     cron.find_next_occurrence(&from, false).ok().map(|moment| moment.zoned)
 }

@@ -1,4 +1,4 @@
-//! What is expected of an answer.
+//! The expectations of an answer.
 
 use super::serialize;
 use regex::Regex;
@@ -17,48 +17,48 @@ pub struct Expect {
     pub checks: Vec<Check>,
 }
 
-/// Name of the check of the status.
+/// Name of the check of the HTTP status.
 pub const STATUS_CHECK: &str = "status";
 
-/// A check with its name, a label value.
+/// A check and its name, which is a label value.
 #[derive(Clone, Debug, Serialize)]
 pub struct Check {
-    /// Its name; several may share one.
+    /// Its name; several checks may share one.
     pub name: Arc<str>,
-    /// What must hold.
+    /// The rule that an answer must satisfy.
     pub rule: Rule,
 }
 
-/// What must hold of an answer.
+/// A rule for answers.
 #[derive(Clone, Debug, Serialize)]
 pub enum Rule {
     /// The finish reason is one of these.
     FinishReason(Vec<String>),
     /// At least this many characters (Unicode scalar values) of visible text.
     MinChars(u64),
-    /// At most this many.
+    /// At most this many characters of visible text.
     MaxChars(u64),
     /// The visible text contains this.
     Contains(String),
-    /// The visible text matches.
+    /// The visible text matches this.
     Matches(#[serde(serialize_with = "serialize::pattern")] Regex),
-    /// The visible text does not match.
+    /// The visible text does not match this.
     NotMatches(#[serde(serialize_with = "serialize::pattern")] Regex),
-    /// A place in the JSON answer.
+    /// Nodes of the JSON answer satisfy a rule.
     Json {
-        /// Which nodes.
+        /// The nodes.
         path: JsonPath,
-        /// What must hold of them.
+        /// The rule.
         is: JsonRule,
     },
-    /// JSON that is valid under a schema.
+    /// A JSON value is valid under a schema.
     Schema {
         /// The schema.
         schema: Arc<Value>,
-        /// Compiled from it.
+        /// The schema, compiled.
         #[serde(skip)]
         validator: Arc<jsonschema::Validator>,
-        /// The visible text is parsed as JSON; otherwise the JSON answer is looked at.
+        /// Whether the value is the visible text, parsed as JSON; otherwise it is the JSON answer.
         of_text: bool,
     },
     /// At least this many output tokens, from any source.
@@ -73,22 +73,22 @@ pub enum Rule {
     Header(#[serde(serialize_with = "serialize::text")] http::HeaderName),
 }
 
-/// What must hold of the nodes that a path finds.
+/// A rule for the nodes that a path finds.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct JsonRule {
-    /// Whether there is a node at all (a null is one). `Some(false)` is not combined with other conditions.
+    /// Whether there must be a node at all (null counts as one). `Some(false)` is not combined with other conditions.
     pub exists: Option<bool>,
-    /// The first node is this. Numbers compare by value.
+    /// The first node equals this. Numbers compare by value.
     // Expecting null is not the same as having no expectation.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub equals: Option<Value>,
-    /// Items of the first node, an array or an object (or characters of a string): at least.
+    /// The first node, an array or an object (or a string), has at least this many items (or characters).
     pub min_items: Option<u64>,
-    /// At most.
+    /// It has at most this many.
     pub max_items: Option<u64>,
     /// The first node, a number, is at least this.
     pub min: Option<f64>,
-    /// At most this.
+    /// The first node, a number, is at most this.
     pub max: Option<f64>,
 }
 
@@ -96,7 +96,7 @@ pub struct JsonRule {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct StatusSet(pub Vec<StatusRange>);
 
-/// Statuses from the first to the last, both included.
+/// A range of statuses, both ends included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct StatusRange {
     /// The first.
@@ -113,7 +113,7 @@ impl StatusSet {
 }
 
 impl Expect {
-    /// Names of the checks, each once: label values.
+    /// The names of the checks, each once: label values.
     pub fn names(&self) -> Vec<Arc<str>> {
         let status = self.status.iter().map(|_| STATUS_CHECK.into());
         let mut names: Vec<Arc<str>> = Vec::new();

@@ -1,12 +1,12 @@
-//! What distinguishes a pair or target of one plan from that of the next: everything that decides what is sent, when,
-//! where to, and how the answers are evaluated. That is what the plan's types serialise; fields that do not count are
+//! Hashes of everything that distinguishes a pair or target of one plan from that of the next: what is sent, when, and
+//! where, and how the answers are evaluated. They cover what the plan's types serialize; fields that do not count are
 //! skipped there, with the reason. Fingerprints are compared within a process and mean nothing outside of it.
 
 use super::{Auth, PairPlan, Target, Tokenizer, canonical};
 use std::fmt;
 use std::path::Path;
 
-/// Equal as long as nothing changed. It is not shown: it differs from one process to the next.
+/// Equal as long as nothing has changed. It is never shown, because it differs between processes.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Fingerprint([u8; 32]);
 
@@ -17,20 +17,20 @@ impl fmt::Debug for Fingerprint {
 }
 
 impl PairPlan {
-    /// Changes with whatever a run of this pair depends on. CPU-bound where there are many prompts.
+    /// Changes with everything that a run of this pair depends on. CPU-bound if there are many prompts.
     pub fn fingerprint(&self) -> Fingerprint {
         Fingerprint(canonical::sha256_of(self))
     }
 }
 
 impl Target {
-    /// Changes with whatever its client depends on, but for the contents of [`Self::files`].
+    /// Changes with everything that its client depends on, except the contents of [`Self::files`].
     pub fn fingerprint(&self) -> Fingerprint {
         Fingerprint(canonical::sha256_of(self))
     }
 
-    /// The files that its client reads when it is made. Those of secrets are not among them: they are read again
-    /// when they change.
+    /// The files that its client reads when it is created. Secret files are not included: they are read again when they
+    /// change.
     pub fn files(&self) -> Vec<&Path> {
         let identity = self.tls.identity.iter().flat_map(|it| [&it.cert_file, &it.key_file]);
         let tokenizer = self.tokenizer.iter().filter_map(|tokenizer| match tokenizer {

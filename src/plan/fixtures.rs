@@ -1,13 +1,13 @@
-//! Checks the invalid configs of `tests/config`: for each rule there is a line that breaks it, and the line says what
-//! the operator must be told. `#!` begins an error and `#?` a warning that is expected on that line; findings about the
-//! whole config are expected on the first line.
+//! Checks the invalid configs of `tests/config`. Each rule has a line that breaks it, and the line contains the
+//! expected message: `#!` starts an error and `#?` a warning. Messages about the whole config are expected on the first
+//! line.
 
 use super::load;
 use crate::config::{ConfigSource, Located, Position};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-/// Line, sign, and what is said.
+/// Line, sign and message.
 type Finding = (usize, char, String);
 
 fn folder() -> PathBuf {
@@ -38,7 +38,7 @@ fn finding(sign: char, located: &Located) -> Finding {
     (line, sign, said.replace(&format!("{}/", folder().display()), ""))
 }
 
-/// What is reported about a file. Warnings of a config that has errors are not shown, as for an operator.
+/// The messages about a file. As for an operator, warnings are not shown if the config has errors.
 fn actual(path: &Path) -> BTreeSet<Finding> {
     match load(&[ConfigSource::Path(path.to_owned())], []) {
         Ok(loaded) => loaded.warnings.iter().map(|warning| finding('?', warning)).collect(),
@@ -70,7 +70,7 @@ fn every_wrong_config_is_told_what_is_wrong_and_where() {
     assert!(failures.is_empty(), "\n{}", failures.join("\n"));
 }
 
-/// Copies the files of a folder, and those of the folders in it.
+/// Copies the files of a folder, including its subfolders.
 fn copy_folder(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();
     for entry in std::fs::read_dir(from).unwrap() {
@@ -84,7 +84,7 @@ fn copy_folder(from: &Path, to: &Path) {
     }
 }
 
-/// A copy of `config` with the files that an operator would bring.
+/// A copy of `config`, with the files that an operator would provide.
 fn shipped() -> tempfile::TempDir {
     let copy = tempfile::tempdir().unwrap();
     copy_folder(&Path::new(env!("CARGO_MANIFEST_DIR")).join("config"), copy.path());
@@ -114,7 +114,7 @@ fn the_default_config_is_right_and_needs_nothing() {
     assert!(requests > 0.0 && requests < budget as f64, "{requests} requests a day");
 }
 
-/// Names of the configs of a folder, none of which has anything wrong.
+/// The names of the configs in a folder, after checking that all of them are valid.
 fn right_configs(folder: &Path) -> String {
     let mut names = Vec::new();
     for entry in std::fs::read_dir(folder).unwrap() {
@@ -126,9 +126,9 @@ fn right_configs(folder: &Path) -> String {
             load(&[ConfigSource::Path(path.clone())], []).unwrap_or_else(|errors| panic!("{errors}"));
         assert!(!loaded.plan.pairs.is_empty(), "{} does nothing", path.display());
         for warning in &loaded.warnings {
-            // The examples are checked where their secrets do not exist; nothing else may look wrong.
+            // The secrets of the examples do not exist here; there must be no other warning.
             let secret = warning.message.ends_with("it is read again at each use");
-            // Proxies are spoken to in plain http only, so an example of one with a password warns of that.
+            // Proxies are reached over plain http only, so an example of one with a password has this warning.
             let proxy = warning.message.ends_with("the credentials for the proxy go out in the clear");
             assert!(secret || proxy, "{warning}");
         }

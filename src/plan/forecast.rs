@@ -1,9 +1,7 @@
-//! What a plan will do in a day, before it does it: runs, requests, tokens, money. Pure; the present instant is
-//! passed in.
+//! Forecasts what a plan will do in a day: runs, requests, tokens, cost. Pure; the current time is passed in.
 //!
-//! A day here is the mean of the seven that begin now, so that windows and cron expressions by weekday come in by
-//! their share. Budgets are not looked at: the forecast is what they would have to allow, and the outlook says how
-//! long they would last.
+//! A day is the mean of the next seven, so that windows and cron expressions by weekday are weighted. Budgets are not
+//! applied: the forecast tells what they would have to allow, and the outlook how long they would last.
 
 mod journey;
 mod outlook;
@@ -21,28 +19,28 @@ use std::fmt;
 use std::ops::Add;
 use std::time::Duration;
 
-/// Number of days that are considered.
+/// Number of days considered.
 const DAYS: f64 = 7.0;
-/// The same in minutes.
+/// The same, in minutes.
 const MINUTES: i64 = 7 * 24 * 60;
-/// Runs by cron that are counted one by one; the rest of the days is taken to be like those before.
+/// Maximum number of cron runs counted one by one; the remaining days are assumed to be like those before.
 const MAX_COUNTED: u32 = 20_000;
 
-/// An amount, and how certain it is. In order of certainty.
+/// An amount and its certainty, in descending order of certainty.
 #[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
 pub enum Amount {
     /// It follows from the config, except for rounding at the ends of stages and days.
     Exact(f64),
-    /// The mean of what will be drawn.
+    /// The mean of a random quantity.
     About(f64),
-    /// It will not be more (where draws are in it: not in the mean of many days).
+    /// An upper bound. If random draws are involved, it holds for the mean of many days.
     AtMost(f64),
-    /// It depends on how fast, or how much, the target answers.
+    /// It depends on how fast the target answers, or how much.
     Unknown,
 }
 
 impl Amount {
-    /// Nothing.
+    /// Zero, exactly.
     pub const ZERO: Self = Self::Exact(0.0);
 
     /// The number, if there is one.
@@ -56,14 +54,14 @@ impl Amount {
     /// Multiplies two amounts; the result is as certain as the less certain of the two.
     #[must_use]
     pub fn times(self, other: Self) -> Self {
-        // Zero times anything is zero, however little is known of the other.
+        // Zero times anything is zero, however uncertain the other factor.
         if self.value() == Some(0.0) || other.value() == Some(0.0) {
             return Self::ZERO;
         }
         self.combine(other, |a, b| a * b)
     }
 
-    /// The same number, with at most the certainty of a bound.
+    /// The same number, marked as a bound.
     #[must_use]
     pub const fn at_most(self) -> Self {
         match self {
@@ -72,7 +70,7 @@ impl Amount {
         }
     }
 
-    /// A bound that is taken to be reached.
+    /// Assumes that a bound is reached.
     const fn expected(self) -> Self {
         match self {
             Self::AtMost(value) => Self::About(value),
@@ -99,7 +97,7 @@ impl Add for Amount {
     }
 }
 
-/// Prints as `288`, `about 288`, `at most 288` or `unknown`; a precision (`{:.2}`) is that of the number.
+/// Prints `288`, `about 288`, `at most 288` or `unknown`; a precision (`{:.2}`) applies to the number.
 impl fmt::Display for Amount {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let precision = f.precision().unwrap_or(0);
@@ -117,63 +115,65 @@ impl fmt::Display for Amount {
 pub struct Forecast {
     /// Each profile with each of its targets.
     pub pairs: Vec<PairForecast>,
-    /// All together.
+    /// All pairs together.
     pub total: Daily,
 }
 
-/// What one profile will do to one of its targets.
+/// The forecast of a profile with one of its targets.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PairForecast {
-    /// Which.
+    /// The pair.
     pub pair: Pair,
-    /// In one run.
+    /// Per run.
     pub run: Estimate,
-    /// What the budgets must have room for before a run begins: the requests of a journey, and the tokens of the one
-    /// that needs most; of several prompts, the shortest.
+    /// What the budgets must have left before a run starts: the requests of one journey, and the tokens of its largest
+    /// request; if there are several prompts, with the shortest one.
     pub least: ForecastUsage,
-    /// In a day.
+    /// Per day.
     pub daily: Daily,
-    /// Where the expected number of input tokens comes from.
+    /// The source of the expected number of input tokens.
     pub input_tokens: InputTokens,
 }
 
-/// In a day, warm-up included.
+/// Amounts per day, warm-up included.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Daily {
-    /// Runs; those requested by hand are not included.
+    /// Runs; manual runs are not included.
     pub runs: Amount,
     /// Completed journeys of scenarios; `None` without a scenario.
     pub journeys: Option<Amount>,
-    /// What these take.
+    /// The usage of these runs.
     pub takes: Estimate,
 }
 
-/// What is taken at the most, and what is expected.
+/// The maximum and the expected usage.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Estimate {
-    /// As far as the config bounds it.
+    /// The maximum, as far as the config limits it.
     pub most: ForecastUsage,
-    /// Of answers that are as long as they may be, without a failure. A bound where it depends on how fast they come.
+    /// The usage if all answers have their maximum length and none fails. An upper bound if it depends on how fast the
+    /// target answers.
     pub expected: ForecastUsage,
 }
 
-/// Requests, tokens and money.
+/// Requests, tokens and cost.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ForecastUsage {
-    /// Requests. Of a scenario: those of its journeys and set-ups.
+    /// Requests. For a scenario, those of its journeys and set-ups.
     pub requests: Amount,
-    /// Input tokens. At the most: a token for each byte of the longest prompt and of the parameters (tools are part of
-    /// the prompt), and what a chat template adds. No tokenizer makes more. Expected: those of the mean prompt, by the
-    /// target's tokenizer, or else one for every four bytes, as for English text. Of an HTTP step: what it reserves.
+    /// Input tokens. Maximum: one token for each byte of the longest prompt and of the parameters (tools are part of
+    /// the prompt), plus what a chat template adds; no tokenizer makes more. Expected: the tokens of the mean prompt by
+    /// the target's tokenizer, or else one for every four bytes, as for English text. For an HTTP step: what it
+    /// reserves.
     pub input_tokens: Amount,
-    /// Output tokens: the cap of every answer, or what an HTTP step reserves. How long answers are is up to the model.
+    /// Output tokens: the limit of every answer, or what an HTTP step reserves. The actual length is up to the model.
     pub output_tokens: Amount,
-    /// What these tokens cost in the agent's currency; `None` where there is no price. In a total: of the targets that
-    /// have one.
+    /// The cost of these tokens in the agent's currency; `None` without a price. In a total, only targets with a price
+    /// count.
     pub cost: Option<Amount>,
 }
 
-/// Either, or both together.
+/// The sum, or the only one that is known.
 fn sum(one: Option<Amount>, other: Option<Amount>) -> Option<Amount> {
     match (one, other) {
         (Some(a), Some(b)) => Some(a + b),
@@ -228,14 +228,14 @@ impl Add for ForecastUsage {
     }
 }
 
-/// How amounts that are not certain are taken.
+/// Whether to forecast the maximum or the expected usage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum View {
     Most,
     Expected,
 }
 
-/// What a plan will do from `now` on. `count` counts the tokens of texts where a target has a tokenizer.
+/// Forecasts what a plan will do from `now` on. `count` counts the tokens of texts for targets with a tokenizer.
 pub fn forecast(plan: &Plan, now: Timestamp, count: TokenCounter<'_>) -> Forecast {
     let pairs: Vec<PairForecast> = plan.pairs.iter().map(|pair| of_pair(pair, now, count)).collect();
     let nothing = Daily {
@@ -297,11 +297,11 @@ fn of_pair(pair: &PairPlan, now: Timestamp, count: TokenCounter<'_>) -> PairFore
 
 fn cost(price: Price, tokens: TokenForecast) -> Amount {
     let million = |tokens: Amount, price: f64| tokens.times(Amount::Exact(price / 1e6));
-    // A cached token can cost more than a fresh one where a provider charges for writing its cache.
+    // A cached token can cost more than a fresh one if a provider charges for writing its cache.
     million(tokens.input, price.input.max(price.cached_input())) + million(tokens.output, price.output)
 }
 
-/// Arrivals of an open loop: the area under its rate.
+/// The number of arrivals in an open loop: the area under its rate.
 fn arrivals_in(rate: Ramp, arrivals: Arrivals, bounds: StageBounds, view: View) -> Amount {
     let area = bounds.time.map(|time| time.as_secs_f64() * f64::midpoint(rate.from, rate.to));
     match (area, bounds.requests, arrivals) {
@@ -315,8 +315,8 @@ fn arrivals_in(rate: Ramp, arrivals: Arrivals, bounds: StageBounds, view: View) 
     }
 }
 
-/// Users ask as fast as they are answered, so only their think time bounds what they do: one request (or journey)
-/// at the start, and one more after each thought.
+/// The number of requests (or journeys) in a closed loop. Users ask as fast as they are answered, so only their think
+/// time limits them: one request at the start, and one more after each think time.
 fn turns_of_users(users: f64, think: Duration, bounds: StageBounds) -> Amount {
     let cap = bounds.requests.map(|cap| cap as f64);
     let by_think = bounds
@@ -332,7 +332,7 @@ fn turns_of_users(users: f64, think: Duration, bounds: StageBounds) -> Amount {
     }
 }
 
-/// Runs in a day.
+/// Runs per day.
 fn runs(schedule: &Schedule, stages: &[Stage], now: Timestamp, view: View) -> Amount {
     let by_period = |period: Duration| {
         let runs = 86_400.0 / period.as_secs_f64();
@@ -356,8 +356,8 @@ fn runs(schedule: &Schedule, stages: &[Stage], now: Timestamp, view: View) -> Am
     }
 }
 
-/// Share of the coming days in which runs may start. Windows open and close on full minutes, so looking at each
-/// minute is exact.
+/// Share of the coming days in which runs may start. Windows open and close on full minutes, so checking each minute is
+/// exact.
 fn open_share(schedule: &Schedule, now: Timestamp) -> f64 {
     let minute = now.as_second().div_euclid(60);
     let open = (0..MINUTES).filter(|offset| {
@@ -388,7 +388,7 @@ fn cron_runs(schedule: &Schedule, cron: &croner::Cron, now: Timestamp) -> Amount
     Amount::Exact(runs / DAYS)
 }
 
-/// Bytes of a value that is printed into a text, at most: blanks and quotes may be more than those of JSON.
+/// The maximum number of bytes of a value rendered into a text: rendering may add more blanks and quotes than JSON.
 pub(super) fn printed_bytes(value: &Value) -> u64 {
     let bytes = value.as_str().map_or_else(|| 2 * value.to_string().len(), str::len);
     bytes as u64

@@ -1,4 +1,4 @@
-//! Hostile configs: loading one ends with a plan, or with errors that each say where they are.
+//! Hostile configs: loading one yields a plan, or errors that say where they are.
 
 use super::{attempt, forecast, outlooks};
 use crate::config::ConfigSource;
@@ -70,7 +70,7 @@ const TOML: &[&str] = &[
     "0xff",
 ];
 
-/// Loads it as a file would be.
+/// Loads the input as a config file.
 fn load(input: &[u8], extension: &str) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join(format!("config.{extension}"));

@@ -1,4 +1,4 @@
-//! Configs that are meant to do harm. None of them ends the process, and each error is reported with its place.
+//! Malicious configs. None of them crashes the process, and each error is reported with its place.
 
 use super::{PlanLoadAttempt, attempt, from_yaml};
 use crate::config::ConfigSource;
@@ -15,12 +15,12 @@ fn with(profile: &str) -> String {
     )
 }
 
-/// A config whose one step has these keys.
+/// A config with a single step that has these keys.
 fn step(keys: &str) -> String {
     with(&format!("targets: [h], scenario: {{ steps: [{{ name: s, get: /, {keys} }}] }}"))
 }
 
-/// Text as YAML has it in double quotes.
+/// Text as a double-quoted YAML string.
 fn quoted(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }
@@ -75,7 +75,8 @@ fn chains_and_nesting_of_a_template_are_bounded() {
         ("{% if 1 %}", "{% elif 1 %}", "{% endif %}"),
         ("{{ 1", "(1)", " }}"),
     ] {
-        // At the limit it is compiled or refused without overflowing the stack; beyond it, nothing tries to parse it.
+        // At the limit it is compiled or refused without overflowing the stack; beyond the limit it is not parsed at
+        // all.
         for count in [900, 4000, 20_000] {
             let said = said(&template(&format!("{begin}{}{end}", part.repeat(count))));
             assert!(count < 20_000 || said.contains("is not a template"), "{part}: {said}");
@@ -111,7 +112,7 @@ fn what_is_compiled_is_bounded_in_all() {
     let takes: Vec<String> = (0..5000).map(|n| format!("a{n}: '$.a{n}'")).collect();
     let all = said(&step(&format!("take: {{ {} }}", takes.join(", "))));
     assert_eq!(all.matches("is too much: all patterns").count(), 1, "{all}");
-    // Large patterns count as many small ones.
+    // A large pattern counts as many small ones.
     let takes: Vec<String> = (0..200).map(|n| format!("a{n}: {{ regex: '\\w{{9}}' }}")).collect();
     assert!(said(&step(&format!("take: {{ {} }}", takes.join(", ")))).contains("is too much: all patterns"));
 }

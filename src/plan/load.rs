@@ -1,4 +1,5 @@
-//! From sources to a plan: reports every error of form and of meaning at once, and every warning, each with its place.
+//! Loads a plan from its sources. Reports every error of form and of meaning at once, and every warning, each with its
+//! place.
 
 use super::{Compiled, Plan, compile};
 use crate::config::{
@@ -10,21 +11,21 @@ use crate::limits;
 use std::collections::BTreeMap;
 use std::thread;
 
-/// A plan, and what it was made from.
+/// A plan and its config.
 #[derive(Debug)]
 pub struct LoadedPlan {
     /// The compiled plan.
     pub plan: Plan,
-    /// The config, including defaults and environment. Its debug output and its serialised form omit secrets.
+    /// The config, with defaults and environment. Its debug output and serialized form omit secrets.
     pub config: Config,
-    /// Warnings: what looks wrong but does not stop us.
+    /// Warnings: suspicious values that do not prevent a start.
     pub warnings: Vec<Located>,
-    /// Where each limit of each budget was written.
+    /// The place of each limit of each budget.
     pub budgets: BTreeMap<KeyPath, Position>,
 }
 
 impl LoadedPlan {
-    /// A warning about the limit of a budget, at its place.
+    /// A warning about a limit of a budget, located at that limit.
     pub fn warn_of_budget(&self, scope: &BudgetScope, unit: BudgetUnit, message: String) -> Located {
         let path = limit_path(scope, unit);
         let position = self.budgets.get(&path).cloned().unwrap_or(Position::Nowhere);
@@ -40,7 +41,7 @@ fn limit_path(scope: &BudgetScope, unit: BudgetUnit) -> KeyPath {
     owner.key("budget").key(unit.label())
 }
 
-/// The keys of every limit that may be written.
+/// The keys of all possible limits.
 fn limits(config: &Config) -> Vec<KeyPath> {
     let profiles = config.profiles.iter().filter(|(_, profile)| profile.budget.is_some());
     let scopes =
@@ -53,14 +54,15 @@ fn limits(config: &Config) -> Vec<KeyPath> {
 pub struct PlanLoadAttempt {
     /// The result.
     pub result: Result<LoadedPlan, Errors>,
-    /// Every file that it read or failed to read: as long as they are unchanged, another attempt has the same result.
+    /// Every file that was read or could not be read. As long as they are unchanged, another attempt has the same
+    /// result.
     pub files: Files,
 }
 
-/// Checks what a plan alone cannot tell, such as what the metrics are called.
+/// Additional checks that the plan alone cannot do, such as of metric names.
 pub type Also<'a> = &'a (dyn Fn(&Config) -> Vec<Problem> + Sync);
 
-/// Loads a plan. `environment` is what `std::env::vars` gives.
+/// Loads a plan. `environment` has the form of `std::env::vars`.
 ///
 /// An error in one key does not hide errors in other keys, whether of form or of meaning.
 pub fn load(
@@ -70,10 +72,10 @@ pub fn load(
     attempt(sources, environment, &|_| Vec::new()).result
 }
 
-/// Like [`load`], but also returns the files that were read, and adds what `also` finds.
+/// Like [`load`], but also returns the files that were read, and adds the problems found by `also`.
 ///
-/// Runs on a thread with its own stack: parsers recurse, within limits chosen for this stack. A panic there is an error
-/// like any other, so that no config can end a daemon that reloads it.
+/// Runs on a thread with its own stack: parsers recurse, within limits chosen for this stack. A panic there is reported
+/// as an error, so that no config can crash a daemon that reloads it.
 pub fn attempt(
     sources: &[ConfigSource],
     environment: impl IntoIterator<Item = (String, String)>,
@@ -86,7 +88,7 @@ pub fn attempt(
     })
 }
 
-/// Runs a load on a thread of its own, and waits for it.
+/// Runs a function on a thread of its own, and waits for it.
 fn on_own_stack<T: Send>(load: impl FnOnce() -> T + Send) -> Result<T, String> {
     thread::scope(|scope| {
         let thread = thread::Builder::new().name("config".to_owned()).stack_size(limits::LOADER_STACK);
@@ -118,13 +120,13 @@ fn judge(
     let all = errors.clone();
     for other in others {
         if work > limits::COMPILE_UNITS {
-            // It is not known whether these only follow from the errors of form.
+            // These may be mere consequences of the errors of form.
             errors.clear();
             break;
         }
         let Compiled { errors: found, work: more, .. } = judge(other);
         work = work.saturating_add(more);
-        // An error that only this variant has may have kept what is below it from being checked.
+        // An error that only this variant has may have prevented checks of the keys below it.
         let hidden = |error: &Problem| {
             let mut own = found.iter().filter(|own| !all.contains(own) && !own.path.segments().is_empty());
             own.any(|own| own.path != error.path && own.path.holds(&error.path))
@@ -232,7 +234,7 @@ mod tests {
         assert_eq!(profile.schedule.timezone.iana_name(), Some("Europe/Berlin"));
         assert_eq!(profile.slos[0].bound, Some(Bound::Below(0.05)));
         assert_eq!(profile.slos[1].bound, Some(Bound::Above(9.5)));
-        // Stages without a name are one place, and the named one another.
+        // Stages without a name share one place, and the named stage has its own.
         let places = &plan.pairs[0].places;
         assert!(std::sync::Arc::ptr_eq(&places[0], &places[2]) && &*places[1].stage == "a");
     }
@@ -320,7 +322,7 @@ mod tests {
 
     #[test]
     fn revisions_of_workloads_stay_what_they_are() {
-        // If these change, every comparison in the field compares unlike things.
+        // If these change, comparisons across versions compare different things.
         let plan = plan(
             "{ targets: [t], schedule: { every: 1m }, workload: { prompts: [x], output_tokens: 9 }, \
              load: [{ warm_up: 5s, rate: 1 }, { name: a, for: 10s, users: { from: 1, to: 4 }, think: 1s..2s }] }",
@@ -396,7 +398,7 @@ mod tests {
         assert_eq!(revision("{ d: null }", "{ a: { b: 1, c: 2 }, d: 3 }"), base);
     }
 
-    /// Every path into a value.
+    /// The paths of all values inside a value.
     fn paths(value: &Value, path: &str, found: &mut Vec<String>) {
         found.push(path.to_owned());
         match value {
@@ -417,8 +419,8 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig { cases: 128, ..ProptestConfig::default() })]
 
-        /// Arbitrary values anywhere in a config: each is reported as an error of the schema or of meaning, and the
-        /// types never refuse what the schema accepted.
+        /// Arbitrary values anywhere in a config: each is reported as an error of form or of meaning, and
+        /// deserialization never fails after the schema has accepted the config.
         #[test]
         fn any_value_anywhere_is_taken_or_explained(at in any::<prop::sample::Index>(), kind in 0_usize..14, more in any::<prop::sample::Index>(), other in 0_usize..14) {
             let whole = config::load_str("whole", include_str!("../../tests/config/whole.yml")).unwrap();

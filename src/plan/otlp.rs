@@ -1,5 +1,5 @@
-//! OTLP export: what goes where, and how it is written in the config before the environment fills the gaps. Independent
-//! of wire formats.
+//! OTLP export: what is exported where. Also the config section before the environment fills its gaps. Independent of
+//! wire formats.
 
 mod resolve;
 
@@ -16,23 +16,23 @@ use std::sync::Arc;
 use std::time::Duration;
 use url::Url;
 
-/// The section `telemetry.otlp` as it was written. What is `None` is filled from the OpenTelemetry variables of
-/// the environment, then from defaults: see [`resolve()`].
+/// The section `telemetry.otlp` as configured. Missing values are filled from the OpenTelemetry environment variables,
+/// then from defaults; see [`resolve()`].
 #[derive(Debug, Default)]
 pub struct OtlpSettings {
-    /// Base of the three signals' endpoints.
+    /// Base endpoint of the three signals.
     pub endpoint: Option<Url>,
     /// Transport.
     pub protocol: Option<Protocol>,
-    /// Headers on every export.
+    /// Headers of every export.
     pub headers: Vec<(HeaderName, Arc<Secret>)>,
-    /// Time from one export of the metrics to the next.
+    /// Time between two exports of the metrics.
     pub interval: Option<Duration>,
-    /// Longest time that one attempt may take, its answer included.
+    /// Maximum duration of one attempt, including its answer.
     pub timeout: Option<Duration>,
-    /// Compression of what is sent.
+    /// Compression of exports.
     pub compression: Option<Compression>,
-    /// Roots in place of the system's, PEM.
+    /// Root certificates in place of the system's, as a PEM file.
     pub ca_file: Option<PathBuf>,
     /// Client certificate.
     pub identity: Option<Identity>,
@@ -40,15 +40,15 @@ pub struct OtlpSettings {
     pub metrics: Option<bool>,
     /// Form of the histograms.
     pub histograms: Option<Histograms>,
-    /// Which requests become spans; `Some(None)`: traces are off.
+    /// Which requests become spans; `Some(None)` means that traces are off.
     pub traces: Option<Option<Sampling>>,
     /// Whether the daemon's log is exported.
     pub logs: Option<bool>,
-    /// Which set of GenAI client metrics goes out beside ours.
+    /// Which set of GenAI client metrics is exported in addition.
     pub genai: Option<GenAi>,
 }
 
-/// What is exported by OTLP.
+/// What is exported over OTLP.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Otlp {
     /// Metrics.
@@ -59,48 +59,48 @@ pub struct Otlp {
     pub logs: Option<Arc<Destination>>,
     /// `service.name`.
     pub service_name: String,
-    /// Further attributes of the resource, from `OTEL_RESOURCE_ATTRIBUTES`.
+    /// Further resource attributes, from `OTEL_RESOURCE_ATTRIBUTES`.
     pub resource: BTreeMap<String, String>,
 }
 
 /// Export of metrics.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Metrics {
-    /// Where to.
+    /// The destination.
     pub to: Arc<Destination>,
-    /// Time from one export to the next.
+    /// Time between two exports.
     pub interval: Duration,
     /// Form of the histograms.
     pub histograms: Histograms,
-    /// Which set of GenAI client metrics goes out beside ours.
+    /// Which set of GenAI client metrics is exported in addition.
     pub genai: GenAi,
 }
 
 /// Export of traces.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Traces {
-    /// Where to.
+    /// The destination.
     pub to: Arc<Destination>,
     /// Which requests become spans.
     pub sampling: Sampling,
 }
 
-/// Where one signal goes, and how.
+/// Where and how one signal is exported.
 #[derive(Debug, PartialEq, Serialize)]
 pub struct Destination {
-    /// HTTP: the whole URL, path included. gRPC: scheme and authority count.
+    /// For HTTP, the whole URL including the path. For gRPC, only scheme and authority are used.
     #[serde(serialize_with = "serialize::text")]
     pub endpoint: Url,
     /// Transport.
     pub protocol: Protocol,
-    /// Headers (metadata) on every export.
+    /// Headers (metadata) of every export.
     #[serde(serialize_with = "serialize::headers")]
     pub headers: Vec<(HeaderName, Arc<Secret>)>,
-    /// Longest time that one attempt may take, its answer included.
+    /// Maximum duration of one attempt, including its answer.
     pub timeout: Duration,
-    /// Compression of what is sent.
+    /// Compression of exports.
     pub compression: Compression,
-    /// Roots in place of the system's, PEM.
+    /// Root certificates in place of the system's, as a PEM file.
     #[serde(serialize_with = "serialize::optional_path")]
     pub ca_file: Option<PathBuf>,
     /// Client certificate.
@@ -110,9 +110,9 @@ pub struct Destination {
 /// Which requests become spans.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Sampling {
-    /// Share of all requests, 0 to 1.
+    /// Share of all requests, from 0 to 1.
     pub ratio: f64,
-    /// Which of the requests that failed become spans.
+    /// Which failed requests become spans.
     pub failures: TracedFailures,
 }
 
@@ -123,9 +123,9 @@ impl Default for Sampling {
 }
 
 impl Sampling {
-    /// Whether a request with this trace id is sampled: the decision that goes out in its `traceparent`. It is the same
-    /// decision as that of `TraceIdRatioBased` in the OpenTelemetry SDKs, so that one ratio gives the same traces
-    /// everywhere: the last 8 bytes, without their lowest bit, are compared with the ratio.
+    /// Whether a request with this trace id is sampled; the decision is sent in its `traceparent`. It is the decision
+    /// of `TraceIdRatioBased` in the OpenTelemetry SDKs, so that the same ratio selects the same traces everywhere: the
+    /// last 8 bytes, without their lowest bit, are compared with the ratio.
     pub fn sampled(&self, trace_id: [u8; 16]) -> bool {
         let [_, _, _, _, _, _, _, _, random @ ..] = trace_id;
         if self.ratio >= 1.0 {
@@ -140,7 +140,7 @@ impl Sampling {
         u64::from_be_bytes(random) >> 1 < below
     }
 
-    /// Whether the span of a request that has ended is exported.
+    /// Whether the span of a completed request is exported.
     pub fn exports(&self, sampled: bool, failed: bool) -> bool {
         sampled || (failed && self.failures == TracedFailures::Always)
     }

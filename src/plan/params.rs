@@ -1,11 +1,11 @@
 //! Parameters that are passed through into the body of a model call. The same rule applies everywhere, JSON merge patch
-//! (RFC 7396): the profile's (or the step's) parameters are merged on top of the target's, and the result on top of
-//! what the dialect writes. Independent of dialects.
+//! (RFC 7396): the parameters of the profile (or step) are merged over the target's, and the result over what the
+//! dialect writes. Independent of dialects.
 
 use serde_json::{Map, Value};
 
-/// Parameters that cap the answer instead of `output_tokens`, each by its path, whatever the dialect; the first one
-/// present counts.
+/// Parameters that limit the answer instead of `output_tokens`, by their paths, in any dialect. The first one present
+/// counts.
 pub(super) const OUTPUT_CAPS: [&[&str]; 6] = [
     &["max_completion_tokens"],
     &["max_tokens"],
@@ -15,25 +15,26 @@ pub(super) const OUTPUT_CAPS: [&[&str]; 6] = [
     &["parameters", "max_new_tokens"],
 ];
 
-/// What happens to a key whose patch is null.
+/// How a null in a patch is handled.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Nulls {
-    /// It is removed.
+    /// It removes the key.
     Remove,
-    /// It stays as null, so that the result removes the key from whatever it is applied to.
+    /// It stays, so that the result removes the key from whatever it is applied to.
     Keep,
 }
 
-/// Applies a merge patch: objects are merged key by key, null removes a key, everything else replaces what is there.
+/// Applies a merge patch: objects are merged key by key, null removes a key, everything else replaces the present
+/// value.
 pub fn apply_patch(into: &mut Map<String, Value>, patch: &Map<String, Value>) {
     merge(into, patch, Nulls::Remove);
 }
 
-/// The patch that does what `lower` and then `upper` do. Its nulls stay, because they also remove what the dialect
-/// would write (`stream_options: null`, for a server that does not know it).
+/// Composes two patches into one that has the effect of `lower` followed by `upper`. Nulls are kept, because they also
+/// remove what the dialect would write (`stream_options: null`, for a server that does not know it).
 ///
-/// A merge patch cannot say "replace this object as a whole". So where `lower` puts something else than an object in
-/// the place of an object, and `upper` an object, the keys that `lower` meant to drop are merged with those of `upper`.
+/// A merge patch cannot replace an object as a whole. If `lower` replaces an object by another type and `upper` sets an
+/// object there, the keys that `lower` would have dropped are merged with those of `upper`.
 pub fn compose_patches(lower: &Map<String, Value>, upper: &Map<String, Value>) -> Map<String, Value> {
     let mut composed = lower.clone();
     merge(&mut composed, upper, Nulls::Keep);
@@ -68,12 +69,12 @@ pub(super) fn param<'a>(params: &'a Map<String, Value>, path: &[&str]) -> Option
     rest.iter().try_fold(params.get(*first)?, |value, key| value.get(*key))
 }
 
-/// Whether the parameters cap the answer, so that `output_tokens` is not sent.
+/// Whether the parameters limit the answer, so that `output_tokens` is not sent.
 pub fn has_output_cap(params: &Map<String, Value>) -> bool {
     OUTPUT_CAPS.iter().any(|path| param(params, path).is_some())
 }
 
-/// Most output tokens of an answer: what the merged parameters say, else `output_tokens`.
+/// Maximum number of output tokens: by the merged parameters, or else `output_tokens`.
 pub(super) fn output_cap(params: &Map<String, Value>, output_tokens: Option<u64>) -> Option<u64> {
     if !has_output_cap(params) {
         return output_tokens;
@@ -143,7 +144,7 @@ mod tests {
         assert_eq!(cap(json!({ "max_tokens": null })), None);
     }
 
-    /// Keys `a` and `b` always hold objects, `c` and `d` never.
+    /// Keys `a` and `b` always contain objects, `c` and `d` never.
     fn params() -> impl Strategy<Value = Map<String, Value>> {
         let leaf =
             prop_oneof![Just(json!(null)), Just(json!(1)), Just(json!("x")), Just(json!([{ "a": 1 }]))];

@@ -1,4 +1,4 @@
-//! Computes when the calendar periods of budgets begin and end.
+//! Computes the boundaries of the calendar periods of budgets.
 
 use super::Budget;
 use crate::vocabulary::Period;
@@ -7,14 +7,13 @@ use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Span, Timestamp};
 
 impl Budget {
-    /// The first instant of the period that contains `at`. If midnight is skipped by a clock change, the day
-    /// begins at the first instant that exists; if the clock shows a time twice, both belong to the same day,
-    /// and to two hours.
+    /// The first instant of the period that contains `at`. If a clock change skips midnight, the day begins at the
+    /// first instant that exists. If it repeats an hour, both belong to the same day, but are two hours.
     pub fn period_start(&self, at: Timestamp) -> Timestamp {
         start(self.period, &self.timezone, at)
     }
 
-    /// The first instant after `at` that belongs to another period.
+    /// The first instant after `at` that belongs to the next period.
     pub fn period_end(&self, at: Timestamp) -> Timestamp {
         end(self.period, &self.timezone, at)
     }
@@ -31,7 +30,7 @@ fn start(period: Period, zone: &TimeZone, at: Timestamp) -> Timestamp {
             first_date(period, zone, at).and_then(|date| first_of(date, zone))
         }
     };
-    // Only at the limits of jiff's range of years.
+    // Fails only at the limits of jiff's range of years.
     start.unwrap_or(at)
 }
 
@@ -41,7 +40,7 @@ fn end(period: Period, zone: &TimeZone, at: Timestamp) -> Timestamp {
             let whole = start(period, zone, at)
                 .saturating_add(SignedDuration::from_hours(1))
                 .unwrap_or(Timestamp::MAX);
-            // A clock change within the hour begins another one.
+            // A clock change within the hour begins a new period.
             let change = zone.following(at).next().map(|change| change.timestamp());
             let cut = change
                 .filter(|change| *change < whole && start(period, zone, *change) != start(period, zone, at));
@@ -55,7 +54,7 @@ fn end(period: Period, zone: &TimeZone, at: Timestamp) -> Timestamp {
     next.and_then(|date| first_of(date, zone)).unwrap_or(Timestamp::MAX)
 }
 
-/// The date on which a period of days begins.
+/// The date on which a period of whole days begins.
 fn first_date(period: Period, zone: &TimeZone, at: Timestamp) -> Option<Date> {
     let date = zone.to_datetime(at).date();
     match period {

@@ -18,7 +18,7 @@ pub struct Profile {
     pub name: Arc<str>,
     /// When its runs are due.
     pub schedule: Schedule,
-    /// What a run offers, one stage after the other.
+    /// The stages of a run, in order.
     pub stages: Vec<Stage>,
     /// What its users do. A workload is a scenario of one step without set-up.
     pub scenario: Arc<Scenario>,
@@ -26,14 +26,14 @@ pub struct Profile {
     pub seed: u64,
     /// Objectives.
     pub slos: Vec<Objective>,
-    /// Further attempts at requests that failed, if it makes any.
+    /// When failed requests are retried, if at all.
     pub retry: Option<Retry>,
-    /// Budget of all its targets together.
-    // The ledger takes a new one without disturbing a run.
+    /// Budget of the profile on all its targets together.
+    // The ledger adopts a new budget without disturbing a run.
     #[serde(skip)]
     pub budget: Option<Budget>,
-    /// Hash of workload and load: a comparison over time compares like with like.
-    // Derived from the other fields, like that of a pair.
+    /// Hash of scenario and load, so that comparisons over time compare like with like.
+    // Derived from the other fields, like the revision of a pair.
     #[serde(skip)]
     pub revision: Arc<str>,
 }
@@ -41,44 +41,43 @@ pub struct Profile {
 /// A profile with one of its targets.
 #[derive(Debug, Serialize)]
 pub struct PairPlan {
-    /// The names.
-    // Profile and target are serialised with their names.
+    /// Their names.
+    // Profile and target are serialized with their names.
     #[serde(skip)]
     pub pair: Pair,
     /// The profile.
     pub profile: Arc<Profile>,
     /// The target.
     pub target: Arc<Target>,
-    /// Hash of workload, load and model, a label value.
+    /// Hash of scenario, load and model; a label value.
     #[serde(skip)]
     pub revision: Arc<str>,
     /// The place of each stage, in order of the stages; step and turn are empty.
-    // Where results are counted follows from the names and has no effect on what a run does.
+    // Places follow from the names and do not affect what a run does.
     #[serde(skip)]
     pub places: Vec<Arc<Place>>,
-    /// The places of the requests, of every step in every stage. The step of a workload has no name: its place is that
-    /// of the stage.
-    #[serde(skip)] // As the places of the stages.
+    /// The places of the requests, for every step in every stage. The step of a workload has no name, so its place is
+    /// that of the stage.
+    #[serde(skip)] // Like the places of the stages.
     pub steps: Vec<StepPlaces>,
-    /// What is passed through into the bodies of model calls, by [`Step::number`]: the target's parameters, and the
-    /// step's merged on top.
+    /// The parameters of model calls, by [`Step::number`]: those of the target, with the step's merged over them.
     pub(super) params: Vec<Arc<Map<String, Value>>>,
 }
 
 /// The places of the requests of one step in one stage.
 #[derive(Clone, Debug)]
 pub struct StepPlaces {
-    /// The stage, a position in the profile's stages.
+    /// The stage, as an index into the profile's stages.
     pub stage: usize,
-    /// The step, a [`super::Step::number`].
+    /// The step, as in [`super::Step::number`].
     pub step: usize,
-    /// One, or one for each of [`crate::event::TURNS`] where the step has turns.
+    /// One place, or one for each of [`crate::event::TURNS`] if the step has turns.
     pub turns: Vec<Arc<Place>>,
 }
 
 impl PairPlan {
-    /// A profile with a target, and the places of all that it may send. Stages without a name share their series,
-    /// and so their places.
+    /// Combines a profile with a target, and creates the places of everything that it may send. Stages without a name
+    /// share their series, and therefore their places.
     pub fn new(profile: Arc<Profile>, target: Arc<Target>, revision: Arc<str>) -> Self {
         let pair = Pair { profile: Arc::clone(&profile.name), target: Arc::clone(&target.name) };
         let mut known: Vec<Arc<Place>> = Vec::new();
@@ -114,12 +113,12 @@ impl PairPlan {
         Self { pair, profile, target, revision, places, steps, params }
     }
 
-    /// What is passed through into the body of a step's model call.
+    /// The parameters of a step's model call.
     pub fn params(&self, step: &Step) -> Arc<Map<String, Value>> {
         self.params.get(step.number).cloned().unwrap_or_default()
     }
 
-    /// Most output tokens of the answer to a step's model call, if anything caps it.
+    /// Maximum number of output tokens of a step's model call, if it is limited.
     pub fn output_cap(&self, step: &Step) -> Option<u64> {
         match &step.action {
             StepAction::Ask(_) if !self.target.api.generates() => Some(0),
@@ -128,7 +127,7 @@ impl PairPlan {
         }
     }
 
-    /// Each place once: those of the stages, and those of the requests.
+    /// All places, each once: those of the stages and those of the requests.
     pub fn all_places(&self) -> Vec<&Arc<Place>> {
         let mut all: Vec<&Arc<Place>> = Vec::new();
         for place in self.places.iter().chain(self.steps.iter().flat_map(|step| &step.turns)) {
@@ -139,7 +138,8 @@ impl PairPlan {
         all
     }
 
-    /// Where the results of a step's request are counted; `turn` counts from 1 and is ignored if the step has no turns.
+    /// The place that counts the results of a step's request. `turn` counts from 1 and is ignored if the step has no
+    /// turns.
     pub fn step_place(&self, stage: usize, step: usize, turn: u32) -> Option<&Arc<Place>> {
         let places = self.steps.iter().find(|places| places.stage == stage && places.step == step)?;
         match places.turns.as_slice() {
@@ -149,7 +149,7 @@ impl PairPlan {
     }
 }
 
-/// The parameters of a model call: those of the target (`below`), and the step's merged on top.
+/// The parameters of a model call: those of the target (`below`), with the step's merged over them.
 pub(super) fn merged_params(action: &StepAction, below: &Map<String, Value>) -> Map<String, Value> {
     match action {
         StepAction::Ask(ask) => compose_patches(below, &ask.params),
@@ -157,29 +157,29 @@ pub(super) fn merged_params(action: &StepAction, below: &Map<String, Value>) -> 
     }
 }
 
-/// When a request that failed is sent again.
+/// When a failed request is sent again.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Retry {
     /// Maximum number of attempts at the same request, including the first one.
     pub attempts: u32,
-    /// The failures after which there is another one.
+    /// The failures that are retried.
     #[serde(serialize_with = "serialize::failures")]
     pub on: Vec<Failure>,
-    /// The wait before the second attempt, and the longest one; see [`crate::pacing::backoff`].
+    /// The wait before the second attempt, and the longest wait; see [`crate::pacing::backoff`].
     pub backoff: Think,
 }
 
-/// A cap per period. At least one of the three limits is set.
+/// Limits per period. At least one of the three is set.
 #[derive(Clone, Debug)]
 pub struct Budget {
     /// The period.
     pub period: Period,
-    /// Where its days begin.
+    /// The time zone of the period.
     pub timezone: TimeZone,
-    /// Most requests.
+    /// Maximum number of requests.
     pub requests: Option<u64>,
-    /// Most tokens, input and output.
+    /// Maximum number of tokens, input and output.
     pub tokens: Option<u64>,
-    /// Most money.
+    /// Maximum cost.
     pub cost: Option<f64>,
 }

@@ -14,42 +14,43 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// What a user does: the set-up once, then the steps, again and again. Its debug output omits its variables, which may
-/// be secret.
+/// What a user does: the set-up once, then the steps, again and again. The debug output omits variables, which may be
+/// secret.
 #[derive(Serialize)]
 pub struct Scenario {
     /// Whether iterations are recorded as journeys, with facts, spans and metrics of their own. Those of a workload are
-    /// not: they are single requests.
+    /// not, because they are single requests.
     pub journeys: bool,
     /// Played once per user.
     pub setup: Vec<Arc<Step>>,
     /// Played in each iteration; at least one.
     pub steps: Vec<Arc<Step>>,
-    /// Every template of the steps.
-    // Each template is serialised where it is used.
+    /// The templates of all steps.
+    // Each template is serialized where it is used.
     #[serde(skip)]
     pub templates: Templates,
     /// Variables and the contents of data files, by name.
-    // What identifies them is in `variables`: a data file may be large.
+    // `variables` identifies them: a data file may be large.
     #[serde(skip)]
     pub vars: Vars,
     /// What is known about each of `vars`.
     pub variables: BTreeMap<String, Variable>,
     /// Secrets, by name; templates see them as `secret.NAME`.
     pub secrets: Vec<(Arc<str>, Arc<Secret>)>,
-    /// Cookies are kept per user.
+    /// Whether cookies are kept, per user.
     pub cookies: bool,
 }
 
-/// What is known about a variable or a data file of a scenario, without the value.
+/// Properties of a variable or a data file, without its value.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Variable {
     /// SHA-256 of the value, in hexadecimal.
     pub digest: String,
-    /// Bytes that it takes in a text when it is printed whole; `None` for a data file, of which items are picked.
+    /// Number of bytes if the whole value is rendered into a text; `None` for a data file, of which only items are
+    /// used.
     #[serde(skip)] // Follows from the value.
     pub printed: Option<u64>,
-    /// Bytes of its longest item, if it is a list.
+    /// Number of bytes of its longest item, if it is a list.
     #[serde(skip)] // Follows from the value.
     pub longest_item: Option<u64>,
 }
@@ -57,24 +58,24 @@ pub struct Variable {
 /// One request of a user.
 #[derive(Debug, Serialize)]
 pub struct Step {
-    /// Its name, a label value; unique in the scenario. That of a workload's step is empty.
+    /// Its name, a label value, unique in the scenario; empty for a workload.
     pub name: Arc<str>,
     /// Its number in [`Scenario::all`], from 0.
     pub number: usize,
     /// What is sent.
     pub action: StepAction,
-    /// Time before it; not before the first step of an iteration, where the stage's counts.
+    /// Think time before it. Does not apply to the first step of an iteration, where the stage's think time counts.
     pub think: Think,
-    /// How often it is played in a row; at least once.
+    /// How often it is played in a row, at least once.
     pub repeat: u32,
-    /// Each time it is played is a turn of a conversation. Turns are counted from 1: within the iteration where
-    /// `repeat` is more than 1, else since the user's set-up.
+    /// Whether each time it is played is a turn of a conversation. Turns count from 1: within the iteration if `repeat`
+    /// is more than 1, otherwise from the user's set-up on.
     pub turns: bool,
-    /// From the send to the end; `None`: the target's.
+    /// Timeout from the send to the end; `None` means the target's.
     pub timeout: Option<Duration>,
     /// What is expected of the answer.
     pub expect: Expect,
-    /// What is taken from the answer for later steps.
+    /// What is extracted from the answer for later steps.
     pub take: Vec<Take>,
 }
 
@@ -83,7 +84,7 @@ pub struct Step {
 pub enum StepAction {
     /// An HTTP request.
     Http(Box<HttpStep>),
-    /// A call of the target's dialect.
+    /// A call of the model in the target's dialect.
     Ask(Box<AskStep>),
 }
 
@@ -93,26 +94,26 @@ pub struct HttpStep {
     /// The method.
     #[serde(serialize_with = "serialize::text")]
     pub method: Method,
-    /// Path and query, appended to the target's base URL. Escaping values that templates put into it is up to the
-    /// author of the config; only what cannot appear in a URL is escaped.
+    /// Path and query, appended to the target's base URL. The author of the config is responsible for escaping values
+    /// in templates; only characters that cannot appear in a URL are escaped.
     pub path: Template,
-    /// Headers on top of the target's.
+    /// Headers in addition to the target's.
     #[serde(serialize_with = "serialize::templates")]
     pub headers: Vec<(HeaderName, Template)>,
     /// The body.
     pub body: BodyTemplate,
-    /// How the answer is read; `None`: any answer is complete at its end.
+    /// How the answer is read; `None` means that any answer is complete at its end.
     pub reading: Option<Arc<AnswerMapping>>,
-    /// The most tokens that it may cost.
+    /// The maximum number of tokens that it may cost.
     pub reserve: Reserve,
-    /// Method and path as they are written: the name of its spans.
+    /// Method and path as configured: the name of its spans.
     pub route: Arc<str>,
 }
 
 /// The body of an HTTP request.
 #[derive(Debug, Serialize)]
 pub enum BodyTemplate {
-    /// None.
+    /// No body.
     None,
     /// `application/json`.
     Json(JsonTemplate),
@@ -137,55 +138,54 @@ pub enum JsonTemplate {
     Template(Template),
     /// An array with templates in it.
     Array(Vec<Self>),
-    /// An object with templates in its values. Keys are as they are written.
+    /// An object with templates in its values. Keys are used literally.
     Object(Vec<(String, Self)>),
 }
 
-/// A call of the target's dialect.
+/// A call of the model in the target's dialect.
 #[derive(Debug, Serialize)]
 pub struct AskStep {
     /// System prompt and prompt.
     pub text: AskText,
-    /// Most output tokens.
+    /// Maximum number of output tokens.
     pub output_tokens: Option<u64>,
-    /// How prefix caches are dealt with.
+    /// How prefix caches are treated.
     pub cache: Cache,
     /// Whether the answer is streamed.
     pub stream: bool,
-    /// Passed through into the body, merged on top of the target's; see [`super::PairPlan::params`].
-    // What goes out is the merged form, which is serialised there.
+    /// Merged into the body over the target's parameters; see [`super::PairPlan::params`].
+    // The merged form is what is sent, and it is serialized there.
     #[serde(skip)]
     pub params: Map<String, Value>,
-    /// Earlier turns (question and answer) that are sent along; the oldest are dropped.
+    /// Maximum number of earlier turns (question and answer) that are sent along; the oldest are dropped.
     pub history: u32,
 }
 
 /// The texts of a model call.
 #[derive(Debug, Serialize)]
 pub enum AskText {
-    /// Sent as they are. Nothing has to be rendered, so the request needs no trip to the CPU pool, and nothing is kept
-    /// of its answer.
+    /// Fixed texts. Nothing is rendered, so the request needs no work in the CPU pool, and its answer is not kept.
     Fixed {
         /// System prompt.
         system: Option<Arc<str>>,
-        /// What the user says, one of these for each request; at least one.
+        /// User prompts, one for each request; at least one.
         prompts: Vec<Arc<str>>,
     },
-    /// Rendered for each request.
+    /// Texts rendered for each request.
     Template {
         /// System prompt.
         system: Option<Template>,
-        /// What the user says.
+        /// The user prompt.
         prompt: Template,
     },
 }
 
-/// A value that is taken from an answer.
+/// A value that is extracted from an answer.
 #[derive(Debug, Serialize)]
 pub struct Take {
-    /// The variable that it becomes.
+    /// The variable that it is stored in.
     pub name: Arc<str>,
-    /// Where it is.
+    /// Where it is found.
     pub from: AnswerPart,
     /// The value to use if it is missing; without one, a missing value is a failure.
     // A default of null is not the same as no default.
@@ -193,24 +193,23 @@ pub struct Take {
     pub default: Option<Value>,
 }
 
-/// Where in an answer a value is.
+/// A part of an answer.
 #[derive(Debug, Serialize)]
 pub enum AnswerPart {
     /// The first node of a path in the JSON answer (or in the text, parsed as JSON).
     Json(JsonPath),
     /// A header.
     Header(#[serde(serialize_with = "serialize::text")] HeaderName),
-    /// The first group of the first match, or the whole match, in the visible text, or in the body where no text
-    /// is read.
+    /// The first group of the first match, or the whole match, in the visible text, or in the body if no text is read.
     Regex(#[serde(serialize_with = "serialize::pattern")] Regex),
     /// A cookie that the answer sets.
     Cookie(String),
-    /// The visible text, or the body where no text is read.
+    /// The visible text, or the body if no text is read.
     Text,
 }
 
-/// Names that templates see beside the scenario's own: which user plays which step, where, and in which iteration and
-/// turn.
+/// Names available in templates besides the scenario's own: which user plays which step, where, and in which iteration
+/// and turn.
 pub(super) const ENVIRONMENT: [&str; 9] =
     ["user", "iteration", "turn", "profile", "target", "model", "stage", "step", "run"];
 
@@ -237,7 +236,7 @@ impl fmt::Debug for HttpStep {
 }
 
 impl Scenario {
-    /// A workload: one request after the other, none of which depends on another.
+    /// A workload: a series of independent requests.
     pub fn of_workload(ask: AskStep, expect: Expect) -> Self {
         let step = Step {
             name: "".into(),
@@ -262,12 +261,12 @@ impl Scenario {
         }
     }
 
-    /// Some answer is asked for as a stream.
+    /// Whether any step requests a stream.
     pub fn streams(&self) -> bool {
         self.all().any(|step| step.streams())
     }
 
-    /// Every step, those of the set-up first; [`Step::number`] counts so.
+    /// Every step, those of the set-up first, in the order of [`Step::number`].
     pub fn all(&self) -> impl Iterator<Item = &Arc<Step>> {
         self.setup.iter().chain(&self.steps)
     }
@@ -279,7 +278,7 @@ impl Step {
         matches!(&self.action, StepAction::Ask(ask) if matches!(ask.text, AskText::Fixed { .. }))
     }
 
-    /// A stream is asked for.
+    /// Whether it requests a stream.
     pub fn streams(&self) -> bool {
         match &self.action {
             StepAction::Http(http) => http.reading.as_ref().is_some_and(|reading| reading.is_stream()),

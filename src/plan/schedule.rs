@@ -15,17 +15,16 @@ pub struct Schedule {
     /// Time zone of `cron` and of the windows.
     #[serde(serialize_with = "serialize::time_zone")]
     pub timezone: TimeZone,
-    /// Runs start only inside one of these; none: always.
+    /// Runs start only inside one of these windows; if there are none, always.
     pub windows: Vec<Window>,
-    /// What happens to a run that is due while the one before it still offers load.
+    /// What happens to a run that is due while the previous one still offers load.
     pub overlap: Overlap,
-    /// Each run is moved later by up to this, by a draw that depends on seed and instant only.
+    /// Maximum random delay of a run; the draw depends only on seed and instant.
     pub jitter: Duration,
 }
 
 impl Schedule {
-    /// Whether runs may start at this instant: inside a window, or there is none. `at` is in the schedule's time
-    /// zone.
+    /// Whether runs may start at `at`, given in the schedule's time zone: inside a window, or if there are no windows.
     pub fn is_open(&self, at: jiff::civil::DateTime) -> bool {
         self.windows.is_empty() || self.windows.iter().any(|window| window.contains(at))
     }
@@ -38,12 +37,12 @@ pub enum Trigger {
     Every {
         /// The interval.
         period: Duration,
-        /// One run at start, too.
+        /// Whether there is also a run at start.
         at_start: bool,
     },
     /// A cron expression (five fields, or six with seconds first).
     Cron(#[serde(serialize_with = "serialize::cron")] Box<croner::Cron>),
-    /// The stages in cycles aligned to the epoch; each cycle is a run.
+    /// Cycles of all stages, aligned to the epoch; each cycle is a run.
     Continuous,
     /// Only on request.
     Manual,
@@ -66,28 +65,28 @@ impl Trigger {
 pub struct Window {
     /// The days on which it opens.
     pub days: Weekdays,
-    /// When it opens, local time.
+    /// When it opens, in local time.
     #[serde(serialize_with = "serialize::text")]
     pub from: Time,
-    /// When it closes; at or before `from`: on the next day.
+    /// When it closes, in local time; on the next day if not after `from`.
     #[serde(serialize_with = "serialize::text")]
     pub to: Time,
 }
 
 impl Window {
-    /// Whether a local time lies in it: `from` does, `to` does not.
+    /// Whether the window contains a local time: `from` is included, `to` is not.
     pub fn contains(&self, at: jiff::civil::DateTime) -> bool {
         let (day, time) = (at.weekday(), at.time());
         if self.from < self.to {
             return self.days.contains(day) && self.from <= time && time < self.to;
         }
-        // Over midnight: the evening of its own day, and the morning after.
+        // Over midnight: the evening of its day, and the morning after.
         (self.days.contains(day) && self.from <= time)
             || (self.days.contains(day.previous()) && time < self.to)
     }
 }
 
-/// A set of weekdays: one bit for each, Monday's the lowest.
+/// A set of weekdays, one bit each; Monday is the lowest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Weekdays(u8);
 
@@ -95,7 +94,7 @@ impl Weekdays {
     /// All seven.
     pub const ALL: Self = Self(0b111_1111);
 
-    /// These days.
+    /// The set of these days.
     pub fn of(days: impl IntoIterator<Item = Weekday>) -> Self {
         Self(days.into_iter().fold(0, |set, day| set | Self::bit(day)))
     }

@@ -1,7 +1,7 @@
-//! How types of other crates are serialised inside the plan: each as the text that it was made from. For serde's
-//! `serialize_with`; none of these can fail, so that every plan has a fingerprint.
+//! Serializes types of other crates inside the plan, each as the text that it was parsed from. For serde's
+//! `serialize_with`. None of these functions can fail, so every plan has a fingerprint.
 //!
-//! A serialised plan is there to be hashed and must not be shown: bodies and headers of steps are in the clear.
+//! A serialized plan is only hashed and must never be shown: it contains bodies and headers of steps in clear text.
 
 use crate::event::Failure;
 use crate::secret::Secret;
@@ -16,12 +16,12 @@ use std::fmt::Display;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// As it is displayed.
+/// As displayed.
 pub(super) fn text<S: Serializer>(value: &impl Display, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(value)
 }
 
-/// Serde refuses paths that are not UTF-8; paths that differ only in such bytes are considered equal.
+/// As text. Serde refuses paths that are not UTF-8; here, paths that differ only in such bytes are considered equal.
 pub(super) fn path<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(&path.to_string_lossy())
 }
@@ -46,7 +46,7 @@ pub(super) fn cron<S: Serializer>(cron: &croner::Cron, serializer: S) -> Result<
     text(&cron.pattern, serializer)
 }
 
-/// By its name. The config accepts only zones that have one.
+/// By its name. The config accepts only zones with a name.
 pub(super) fn time_zone<S: Serializer>(zone: &TimeZone, serializer: S) -> Result<S::Ok, S::Error> {
     match zone.iana_name() {
         Some(name) => serializer.serialize_str(name),
@@ -72,8 +72,8 @@ pub(super) fn templates<S: Serializer>(
     serializer.collect_seq(headers.iter().map(|(name, value)| (name.as_str(), value)))
 }
 
-/// By the names of the variants and not as the config has it: revisions were hashes of that before both were one type,
-/// and must stay what they are.
+/// By the names of the variants, and not as in the config: revisions were computed from these names before config and
+/// plan shared the type, and must not change.
 pub(super) fn arrivals<S: Serializer>(arrivals: &Arrivals, serializer: S) -> Result<S::Ok, S::Error> {
     match arrivals {
         Arrivals::Constant => serializer.serialize_unit_variant("Arrivals", 0, "Constant"),

@@ -17,11 +17,11 @@ pub struct Objective {
     pub objective: f64,
 }
 
-/// The bound that a good request meets.
+/// A bound for good requests.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub enum Bound {
-    /// The value is below this, in seconds.
+    /// A good request's value is below this, in seconds.
     Below(f64),
-    /// The value is above this, in tokens per second.
+    /// A good request's value is above this, in tokens per second.
     Above(f64),
 }

@@ -1,4 +1,4 @@
-//! The load: stages, one after the other.
+//! The load of a run: its stages, in order.
 
 use super::serialize;
 use crate::vocabulary::Arrivals;
@@ -11,7 +11,7 @@ use std::time::Duration;
 pub struct Stage {
     /// Its name, a label value; empty if it has none.
     pub name: Arc<str>,
-    /// Requests due in it are warm-up: they count towards tokens, cost and budget, and nothing else.
+    /// Whether requests due in it are warm-up: they count in tokens, cost and budget only.
     pub warm_up: bool,
     /// The load.
     pub shape: Shape,
@@ -22,9 +22,9 @@ pub struct Stage {
 pub enum Shape {
     /// Open loop: requests are due whether or not earlier ones have ended.
     Rate {
-        /// Requests per second, over the stage's time.
+        /// Requests per second, over the duration of the stage.
         rate: Ramp,
-        /// How they are spread.
+        /// How arrivals are distributed.
         #[serde(serialize_with = "serialize::arrivals")]
         arrivals: Arrivals,
         /// When the stage ends.
@@ -32,7 +32,7 @@ pub enum Shape {
     },
     /// Closed loop: each user waits for its answer, thinks, and asks again.
     Users {
-        /// Users, over the stage's time (fractions are rounded down, but at least one).
+        /// Number of users, over the duration of the stage (rounded down, but at least one).
         users: Ramp,
         /// Time between an answer and the next question; in a scenario, between a user's journeys.
         think: Think,
@@ -66,11 +66,11 @@ pub struct StageBounds {
 pub struct Ramp {
     /// At the start.
     pub from: f64,
-    /// At the end. Equal to `from` where the stage has no `time`.
+    /// At the end; equal to `from` if the stage has no `time`.
     pub to: f64,
 }
 
-/// Think time: uniform between the two (equal: constant).
+/// Think time, uniformly distributed between the two; constant if they are equal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Think {
     /// Shortest.

@@ -1,4 +1,4 @@
-//! An endpoint and how to talk to it.
+//! An endpoint under test and how to call it.
 
 use super::{Auth, serialize};
 use crate::secret::Secret;
@@ -18,12 +18,12 @@ pub struct Target {
     pub name: Arc<str>,
     /// The dialect it speaks.
     pub api: Api,
-    /// Where it is; paths of the dialect are appended.
+    /// Its base URL, to which the paths of the dialect are appended.
     #[serde(serialize_with = "serialize::text")]
     pub base_url: Url,
-    /// The model that is requested; empty if none is named.
+    /// The requested model; empty if none is configured.
     pub model: Arc<str>,
-    /// How we authenticate.
+    /// How requests are authenticated.
     pub auth: Auth,
     /// Headers on every request.
     #[serde(serialize_with = "serialize::headers")]
@@ -36,41 +36,41 @@ pub struct Target {
     pub connection: ConnectionMode,
     /// The proxy; the environment's proxy variables are not read.
     pub proxy: Option<Proxy>,
-    /// Whether W3C trace context goes out with each request.
+    /// Whether W3C trace context is sent with each request.
     pub propagate: Propagate,
-    /// The four timeouts.
+    /// Its timeouts.
     pub timeouts: Timeouts,
-    /// A chunk gap longer than this is a stall; default: see [`crate::event::Gaps::stalls`].
+    /// A chunk gap longer than this is a stall; for the default, see [`crate::event::Gaps::stalls`].
     pub stall_threshold: Option<Duration>,
     /// Prices.
     pub price: Option<Price>,
-    /// Counts tokens where the server does not, and checks those it reports.
+    /// Counts tokens if the server does not, and checks reported counts.
     pub tokenizer: Option<Tokenizer>,
-    /// Passed through into every body; a profile's parameters take precedence.
+    /// Merged into every body; a profile's parameters take precedence.
     pub params: Map<String, Value>,
 }
 
-/// TLS beyond the defaults (system roots, verification on, TLS 1.2 and 1.3).
+/// TLS options beyond the defaults (system roots, verification on, TLS 1.2 and 1.3).
 #[derive(Debug, Default, Serialize)]
 pub struct TlsOptions {
-    /// Roots in place of the system's, PEM.
+    /// Root certificates in place of the system's, as a PEM file.
     #[serde(serialize_with = "serialize::optional_path")]
     pub ca_file: Option<PathBuf>,
     /// Client certificate.
     pub identity: Option<Identity>,
-    /// Verify against this name, and send it as SNI, in place of the URL's host.
+    /// The name to verify and to send as SNI, in place of the URL's host.
     pub server_name: Option<String>,
-    /// Skip verification. Off unless configured; a warning is logged.
+    /// Disables verification, with a warning in the log.
     pub insecure_skip_verify: bool,
 }
 
 /// A client certificate and its key.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 pub struct Identity {
-    /// Certificate chain, PEM.
+    /// Certificate chain, as a PEM file.
     #[serde(serialize_with = "serialize::path")]
     pub cert_file: PathBuf,
-    /// Private key, PEM.
+    /// Private key, as a PEM file.
     #[serde(serialize_with = "serialize::path")]
     pub key_file: PathBuf,
 }

@@ -1,4 +1,4 @@
-//! How we authenticate to a target.
+//! Authentication to a target.
 
 use super::wire::{basic, certificates, header_name, secret};
 use super::{Findings, target};
@@ -6,13 +6,13 @@ use crate::config::{self, KeyPath, UrlText};
 use crate::plan::{Auth, Aws, AwsSource, Gcp, OAuth2};
 use url::{Host, Url};
 
-/// What a token of a Google service account is for, where nothing else is written.
+/// The default scope of a Google service account's token.
 const CLOUD_PLATFORM: &str = "https://www.googleapis.com/auth/cloud-platform";
 
-/// Parameters of a token request that have keys of their own.
+/// Parameters of a token request that have a config key of their own.
 const OWN_PARAMS: [&str; 5] = ["grant_type", "client_id", "client_secret", "scope", "audience"];
 
-/// How we authenticate, if it is valid.
+/// Compiles the authentication; `None` if it is not valid.
 pub(super) fn compile(written: &config::Auth, path: &KeyPath, findings: &mut Findings) -> Option<Auth> {
     let method = match written {
         config::Auth::Word(config::AuthWord::None) => return Some(Auth::None),
@@ -71,7 +71,7 @@ fn oauth2(written: &config::OAuth2, path: &KeyPath, findings: &mut Findings) -> 
     })
 }
 
-/// A URL that a secret goes to. Never quoted. It may have a query, as those of Azure AD B2C do.
+/// A URL that receives a secret. It is never quoted. A query is allowed, because the URLs of Azure AD B2C have one.
 fn token_url(written: &UrlText, path: &KeyPath, findings: &mut Findings) -> Option<Url> {
     let Ok(url) = Url::parse(&written.0) else {
         findings.error(path, "must be a URL, such as https://login.example.net/oauth2/token");
@@ -172,7 +172,7 @@ fn web_identity(
     })
 }
 
-/// The addresses of this machine that ECS and EKS use.
+/// Whether this is a link-local address, which ECS and EKS use for credentials.
 fn is_link_local(url: &Url) -> bool {
     matches!(url.host(), Some(Host::Ipv4(ip)) if ip.is_link_local())
 }

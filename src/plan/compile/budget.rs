@@ -1,5 +1,5 @@
-//! Budgets, and whether they can be enforced: a cap on money needs prices, and a cap on money or tokens needs an upper
-//! bound on the tokens of an answer.
+//! Budgets, and whether they can be enforced: a limit on cost needs prices, and a limit on cost or tokens needs an
+//! upper bound on the tokens of an answer.
 
 use super::{Findings, scenario};
 use crate::config::{self, Config, KeyPath, Profile, Target};
@@ -8,7 +8,7 @@ use jiff::tz::TimeZone;
 use serde_json::{Map, Value};
 use std::num::NonZeroU64;
 
-/// A budget.
+/// Compiles a budget.
 pub(super) fn compile(written: &config::Budget, path: &KeyPath, findings: &mut Findings) -> Option<Budget> {
     if written.requests.is_none() && written.tokens.is_none() && written.cost.is_none() {
         findings.error(path, "needs at least one of `requests`, `tokens`, `cost`");
@@ -27,7 +27,7 @@ pub(super) fn compile(written: &config::Budget, path: &KeyPath, findings: &mut F
     })
 }
 
-/// Checks that every budget can be enforced for everything that it covers.
+/// Checks that every budget can be enforced for all profiles that it covers.
 pub(super) fn check_all(config: &Config, findings: &mut Findings) {
     let agent = config.agent.budget.as_ref();
     for (name, profile) in &config.profiles {
@@ -62,7 +62,7 @@ pub(super) fn check_all(config: &Config, findings: &mut Findings) {
     }
 }
 
-/// Where it is not known how many tokens an answer may have, and what would make it known.
+/// The places where the tokens of an answer have no upper bound, and what to set there.
 fn uncapped(profile: &Profile, targets: &[&Target], path: &KeyPath) -> Vec<(KeyPath, &'static str)> {
     const SET: &str = "set `output_tokens`";
     let capped = |params: &Map<String, Value>, own: Option<NonZeroU64>| {

@@ -1,4 +1,4 @@
-//! What is expected of answers: each check with its name, and none that could never hold.
+//! The expectations of answers: named checks, none of which is impossible to pass.
 
 use super::{Findings, json_schema, name, pattern, wire};
 use crate::config::{self, JsonCheck, KeyPath, SchemaOf, TextCheck};
@@ -6,42 +6,42 @@ use crate::plan::{Check, Expect, JsonRule, Rule, StatusRange, StatusSet};
 use serde_json::Value;
 use std::sync::Arc;
 
-/// Largest schema file, in bytes.
+/// Maximum size of a schema file in bytes.
 const LARGEST_SCHEMA: u64 = 1 << 20;
 
-/// What is known about the answers in advance.
+/// What is known about the answers before a request is sent.
 #[derive(Clone, Copy, Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "one for each kind of check that may be impossible")]
 pub(super) struct ExpectedAnswers {
-    /// They are those of a model call.
+    /// Whether they come from a model API.
     pub(super) of_model: bool,
-    /// They may be streams.
+    /// Whether they may be streams.
     pub(super) streamed: bool,
-    /// They may have visible text.
+    /// Whether they may have visible text.
     pub(super) text: bool,
-    /// They may have a finish reason.
+    /// Whether they may have a finish reason.
     pub(super) finish: bool,
-    /// They may say how many tokens they took.
+    /// Whether they may report token counts.
     pub(super) usage: bool,
-    /// Their output tokens may be known, whoever counts them.
+    /// Whether their output tokens may be known, from any source.
     pub(super) output: bool,
 }
 
 impl ExpectedAnswers {
-    /// Those of a model call.
+    /// The answers of a model API.
     pub(super) const fn of_model(stream: bool) -> Self {
         Self { of_model: true, streamed: stream, text: true, finish: true, usage: true, output: true }
     }
 }
 
-/// Checks so far.
+/// The checks compiled so far.
 struct Checks<'a> {
     answers: ExpectedAnswers,
     found: Vec<Check>,
     findings: &'a mut Findings,
 }
 
-/// What is expected of answers.
+/// Compiles what is expected of answers.
 pub(super) fn compile(
     written: &config::Expect,
     answers: ExpectedAnswers,
@@ -76,14 +76,14 @@ impl Checks<'_> {
         self.found.push(Check { name: Arc::from(name.unwrap_or(default)), rule });
     }
 
-    /// A name of its own is a label value.
+    /// Checks a configured name, which becomes a label value.
     fn name(&mut self, name: Option<&str>, path: &KeyPath) {
         if let Some(name) = name {
             name::check(name, &path.key("name"), self.findings);
         }
     }
 
-    /// Says that a check can never hold.
+    /// Reports a check that can never pass.
     fn never(&mut self, possible: bool, path: &KeyPath, why: &str) {
         if !possible {
             self.findings.error(path, why);
@@ -128,7 +128,7 @@ impl Checks<'_> {
         self.patterns(&written.not_matches, "not_matches", path, Rule::NotMatches);
     }
 
-    /// A text or pattern, and its place in the config.
+    /// The text or pattern of a check, and its path in the config.
     fn text_check<'a>(&mut self, check: &'a TextCheck, path: &KeyPath) -> (KeyPath, &'a str) {
         let (name, value) = check.parts();
         self.name(name, path);

@@ -1,4 +1,4 @@
-//! Collects findings, and the files that were read for them.
+//! Collects errors and warnings, and the files that were read.
 
 use crate::config::{KeyPath, Problem};
 use crate::files::Files;
@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::path::PathBuf;
 
-/// How many bytes of a file are read in the time that it takes to compile something small.
+/// Number of bytes of a file that count as one unit of work.
 const BYTES_OF_A_UNIT: u64 = 64 << 10;
 
 /// Errors and warnings so far, and the files that were read.
@@ -16,11 +16,11 @@ pub(super) struct Findings {
     pub(super) errors: Vec<Problem>,
     pub(super) warnings: Vec<Problem>,
     pub(super) files: Files,
-    /// Files of tokenizers that were read: many targets may name the same large one.
+    /// Tokenizer files that were read already: many targets may name the same large one.
     pub(super) tokenizers: BTreeSet<PathBuf>,
     /// Units spent on compiling patterns, paths, schemas and templates.
     spent: u64,
-    /// Bytes of files that are held in memory.
+    /// Bytes of file contents kept in memory.
     held: u64,
 }
 
@@ -35,7 +35,7 @@ impl Findings {
         self.warnings.push(Problem::new(path.clone(), message));
     }
 
-    /// Takes units for what is about to be compiled; `false` if too few are left, which is reported once.
+    /// Takes units for something about to be compiled. Returns `false` if too few are left, which is reported once.
     pub(super) fn spend(&mut self, units: u64, path: &KeyPath) -> bool {
         let before = self.spent;
         self.spent = before.saturating_add(units);
@@ -50,12 +50,12 @@ impl Findings {
         self.spent <= limits::COMPILE_UNITS
     }
 
-    /// Units used so far.
+    /// The units used so far.
     pub(super) const fn work(&self) -> u64 {
         self.spent.saturating_add(self.held / BYTES_OF_A_UNIT)
     }
 
-    /// Makes room for what a file holds: its text, and the values in it.
+    /// Accounts for the memory that a file's contents take: its text, and the values in it.
     pub(super) fn hold(&mut self, bytes: u64, items: usize, shown: &impl Display) -> Result<(), String> {
         self.held = self.held.saturating_add(bytes).saturating_add(items as u64 * limits::ITEM_BYTES);
         if self.held <= limits::DATA_BYTES {
@@ -65,7 +65,7 @@ impl Findings {
         Err(format!("{shown} is too much: all prompt, data and schema files together may hold {most} MiB"))
     }
 
-    /// The only one of several keys that is written; anything else is an error. `what` says what they are.
+    /// The only key of a group that is set. None or several are an error.
     pub(super) fn only_one<'a>(&mut self, path: &KeyPath, keys: &[(&'a str, bool)]) -> Option<&'a str> {
         let written: Vec<&str> = keys.iter().filter(|(_, written)| *written).map(|(key, _)| *key).collect();
         let all: Vec<String> = keys.iter().map(|(key, _)| format!("`{key}`")).collect();

@@ -1,4 +1,4 @@
-//! Hostile texts for what looks into answers: each is refused, or compiled and used within its limits.
+//! Hostile paths, schemas and patterns: each is refused, or compiled and used within its limits.
 
 use super::{Findings, json_path, json_schema, pattern};
 use crate::config::KeyPath;

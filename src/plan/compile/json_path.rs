@@ -1,11 +1,11 @@
-//! JSONPaths, measured before the parser sees them: it recurses over brackets and reads nested filters repeatedly.
+//! JSONPaths, measured before they are parsed: the parser recurses into brackets and reads nested filters repeatedly.
 //! Paths whose evaluation would take more than linear time in the document are refused, too.
 
 use crate::limits;
 use regex::RegexBuilder;
 use serde_json_path::JsonPath;
 
-/// A JSONPath within limits, or what is wrong with it: a clause whose subject is the key.
+/// Parses a JSONPath within limits. An error is a clause whose subject is the config key.
 pub(super) fn parse(text: &str) -> Result<JsonPath, String> {
     if !text.starts_with('$') {
         return Err("is not a JSONPath: it begins with `$`, as in `$.answer`".to_owned());
@@ -14,19 +14,19 @@ pub(super) fn parse(text: &str) -> Result<JsonPath, String> {
     JsonPath::parse(text).map_err(|error| format!("is not a JSONPath: {error}"))
 }
 
-/// A bracket that is open.
+/// An open bracket.
 #[derive(Clone, Copy, Debug)]
 struct OpenBracket {
     sign: char,
-    /// Its parser may read this twice: a filter or a call.
+    /// Whether the parser may read its contents twice, as for a filter or a call.
     twice: bool,
-    /// Commas directly inside it.
+    /// The number of commas directly inside it.
     commas: usize,
-    /// It is the call of a function whose second argument is a pattern.
+    /// Whether it is the call of a function whose second argument is a pattern.
     takes_pattern: bool,
 }
 
-/// What has been seen of a path so far.
+/// Measures of the part of a path read so far.
 #[derive(Debug, Default)]
 struct PathComplexity {
     open: Vec<OpenBracket>,
@@ -34,7 +34,8 @@ struct PathComplexity {
     descents: usize,
 }
 
-/// Measures a text that may be a JSONPath. If the brackets do not match, the parser stops there as well.
+/// Checks a text that may be a JSONPath against the limits. If the brackets do not match, the parser stops there as
+/// well.
 fn measure(text: &str) -> Result<(), String> {
     if text.len() > limits::JSON_PATH_BYTES {
         return Err(format!("is longer than {} bytes, the limit of a JSONPath", limits::JSON_PATH_BYTES));
@@ -82,7 +83,7 @@ impl PathComplexity {
         Ok(())
     }
 
-    /// Whether the bracket matches the one that is open.
+    /// Closes a bracket. Returns whether it matches the open one.
     fn close(&mut self, sign: char) -> Result<bool, String> {
         let Some(open) = self.open.pop() else { return Ok(false) };
         if (open.sign == '[') != (sign == ']') {
@@ -125,7 +126,7 @@ impl PathComplexity {
     }
 }
 
-/// The inside of a literal whose opening quote was just read, and what follows it.
+/// The contents of a literal whose opening quote was just read, and the text after it.
 fn literal(text: &str, quote: char) -> (&str, &str) {
     let mut escaped = false;
     for (at, sign) in text.char_indices() {
@@ -141,7 +142,7 @@ fn literal(text: &str, quote: char) -> (&str, &str) {
     (text, "")
 }
 
-/// Whether one of the selectors of this bracket is a filter; filters of nested brackets do not count.
+/// Whether one of the selectors of this bracket is a filter; filters in nested brackets do not count.
 fn has_filter(inside: &str) -> bool {
     let mut rest = inside;
     let mut depth = 0_usize;
@@ -159,7 +160,7 @@ fn has_filter(inside: &str) -> bool {
     false
 }
 
-/// A query from the root inside a filter runs again for each value: it must lead to one value.
+/// Checks that a query from the root inside a filter leads to a single value, because it runs again for each value.
 fn singular(query: &str) -> Result<(), String> {
     let many = || {
         Err("has a query from `$` inside a filter that may find several values; it would run for each value of the answer"
@@ -188,7 +189,7 @@ fn singular(query: &str) -> Result<(), String> {
     }
 }
 
-/// A pattern inside a path. It is compiled again for each value, so it has to be small.
+/// Checks a pattern inside a path. It must be small, because it is compiled again for each value.
 fn inner_pattern(literal: &str) -> Result<(), String> {
     let pattern = literal.replace("\\\\", "\\").replace("\\'", "'").replace("\\\"", "\"");
     match RegexBuilder::new(&pattern).size_limit(limits::INNER_PATTERN_MEMORY).build() {
@@ -196,7 +197,7 @@ fn inner_pattern(literal: &str) -> Result<(), String> {
             Err("has a pattern in match() or search() that is too large: it is compiled again for each value"
                 .to_owned())
         }
-        // An invalid pattern matches nothing; the escapes of a JSONPath are not all known here.
+        // An invalid pattern matches nothing. Not all escapes of a JSONPath are handled here.
         Ok(_) | Err(_) => Ok(()),
     }
 }
@@ -236,7 +237,7 @@ mod tests {
         assert_eq!(refused(&parens(100)), "nests brackets more than 16 deep");
         assert_eq!(refused(&parens(600)), "is longer than 1024 bytes, the limit of a JSONPath");
         assert_eq!(refused(&parens(100_000)), "is longer than 1024 bytes, the limit of a JSONPath");
-        // The parser recurses over unclosed ones, too.
+        // The parser also recurses into unclosed ones.
         assert_eq!(refused(&format!("$[?{}", "(".repeat(500))), "nests brackets more than 16 deep");
         assert_eq!(refused(&format!("$[?{}", "!(".repeat(500))), "nests brackets more than 16 deep");
         assert_eq!(refused(&format!("$[?{}", "f(".repeat(500))), "nests filters and calls more than 4 deep");
@@ -271,7 +272,7 @@ mod tests {
     }
 
     proptest! {
-        /// What passes the measure never has more levels than are allowed, however its brackets are arranged.
+        /// A path that passes the check never nests deeper than allowed, however its brackets are arranged.
         #[test]
         fn no_text_gets_the_parser_too_deep(text in "\\$[\\[\\]()?@!&|.,*'\" a-c0-2$=]{0,80}") {
             let _ = parse(&text);

@@ -1,5 +1,5 @@
-//! JSON Schemas of checks, measured before they are compiled: a chain of references that leads back to itself would
-//! overflow the stack of the thread that validates an answer, and end the process.
+//! JSON Schemas of checks, measured before they are compiled: a cycle of references would overflow the stack of the
+//! thread that validates an answer, and crash the process.
 
 use super::{Findings, pattern};
 use crate::config::KeyPath;
@@ -9,18 +9,18 @@ use jsonschema::{PatternOptions, ReferencingError};
 use serde_json::{Map, Value};
 use std::collections::{BTreeMap, HashMap};
 
-/// Keywords whose schemas apply to the same value, in a list.
+/// Keywords with a list of schemas that apply to the same value.
 const LISTS: [&str; 3] = ["allOf", "anyOf", "oneOf"];
-/// Keywords whose schema applies to the same value.
+/// Keywords with one schema that applies to the same value.
 const SINGLE: [&str; 4] = ["not", "if", "then", "else"];
-/// Keywords whose schemas apply to the same value, by the names of its keys.
+/// Keywords with a map of schemas that apply to the same value.
 const BY_NAME: [&str; 2] = ["dependentSchemas", "dependencies"];
-/// Keywords that lead to another place.
+/// Keywords that refer to another schema.
 const REFERENCES: [&str; 3] = ["$ref", "$dynamicRef", "$recursiveRef"];
-/// Schemas of JSON Schema itself, which the validator has built in.
+/// Schemas of JSON Schema itself, which are built into the validator.
 const OF_JSON_SCHEMA: [&str; 2] = ["http://json-schema.org/", "https://json-schema.org/"];
 
-/// A JSON Schema. Nothing is fetched for it: a reference that leads out of it is an error.
+/// Compiles a JSON Schema. Nothing is fetched: a reference to an external schema is an error.
 pub(super) fn compile(
     schema: &Value,
     path: &KeyPath,
@@ -36,7 +36,7 @@ pub(super) fn compile(
         .size_limit(limits::PATTERN_MEMORY)
         .dfa_size_limit(limits::PATTERN_MEMORY);
     let checked = graph.long_pattern.take().map_or(Ok(()), Err).and_then(|()| {
-        // Built without the features that fetch: a reference leads nowhere.
+        // Built without the features that fetch, so a reference cannot reach the network or a file.
         let built = jsonschema::options().with_pattern_options(patterns).build(schema);
         let validator = built.map_err(|error| told(&error))?;
         graph.measure()?;
@@ -58,30 +58,30 @@ fn one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// Which schemas apply to the same value as which others. Places are JSON pointers.
+/// Which schemas apply to the same value. Places are JSON pointers.
 #[derive(Debug, Default)]
 struct Graph {
-    /// Where each place leads without going down into the value.
+    /// For each place, the schemas that apply to the same value.
     edges: BTreeMap<String, Vec<Edge>>,
-    /// Places by the names that references may use.
+    /// Places by the names that references can use.
     names: HashMap<String, String>,
-    /// What it takes to compile it.
+    /// The units of work to compile it.
     units: u64,
-    /// The error for a pattern that is not compiled at all.
+    /// The error for a pattern that is too long to be compiled.
     long_pattern: Option<String>,
 }
 
 #[derive(Clone, Debug)]
 enum Edge {
     To(String),
-    /// A reference, and the resource in which it is written.
+    /// A reference, and the resource that contains it.
     Reference {
         written: String,
         resource: String,
     },
 }
 
-/// How far schemas reach from a place.
+/// How many schemas apply to one value, from a place on.
 #[derive(Clone, Copy, Debug)]
 struct Reach {
     longest: usize,
@@ -111,7 +111,7 @@ impl Graph {
         self.units += 1 + values / 16;
     }
 
-    /// Records the names of a place, and returns the resource that it belongs to.
+    /// Records the names of a place, and returns the resource that contains it.
     fn name(&mut self, at: &str, resource: String, map: &Map<String, Value>) -> String {
         let text = |key: &str| map.get(key).and_then(Value::as_str);
         let resource = match text("$id") {
@@ -162,7 +162,7 @@ impl Graph {
         }
     }
 
-    /// Fails if too many schemas apply to one value, or one after another without end.
+    /// Fails if too many schemas apply to one value, or form a cycle.
     fn measure(&self) -> Result<(), String> {
         let mut known = BTreeMap::new();
         for at in self.edges.keys() {
@@ -202,7 +202,7 @@ impl Graph {
         Ok(all)
     }
 
-    /// Where an edge leads; `None` out of what was written, into a schema that is built in.
+    /// The target of an edge; `None` if it is a schema that is built in.
     fn target(&self, edge: &Edge) -> Result<Option<String>, String> {
         let (written, resource) = match edge {
             Edge::To(to) => return Ok(Some(to.clone())),
@@ -226,7 +226,7 @@ impl Graph {
     }
 }
 
-/// The place of a key, as a JSON pointer.
+/// The JSON pointer of a key.
 fn below(at: &str, key: &str) -> String {
     format!("{at}/{}", key.replace('~', "~0").replace('/', "~1"))
 }
@@ -306,7 +306,7 @@ mod tests {
         );
         let many: Vec<Value> = (0..5000).map(|n| json!({ "pattern": format!("a{n}") })).collect();
         assert!(refused(&json!({ "items": { "prefixItems": many } })).contains("together"));
-        // A pattern that backtracks without end counts as not matching, in a bounded time.
+        // A pattern that backtracks without end counts as not matching, after a bounded time.
         let validator =
             compiled(&json!({ "pattern": "^(?=a)(a|a)*\\1$" })).or_else(|_| compiled(&json!(true))).unwrap();
         assert!(!validator.is_valid(&json!("a".repeat(40) + "b")) || validator.is_valid(&json!(1)));

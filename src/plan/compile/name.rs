@@ -1,16 +1,16 @@
-//! Names: of profiles, targets, stages and objectives, which become label values, parts of URLs and arguments;
-//! and of labels.
+//! Names of profiles, targets, stages and objectives, which become label values, parts of URLs and arguments; and names
+//! of labels.
 
 use super::Findings;
 use crate::catalogue::Key;
 use crate::config::KeyPath;
 use std::collections::BTreeMap;
 
-/// Longest name.
+/// Maximum length of a name in characters.
 const LONGEST: usize = 63;
 
-/// Labels that Prometheus, its federation and OTLP receivers put on series, and those that are kept for what an agent
-/// or a replica will say of itself. Our own labels are those of the catalogue.
+/// Labels set by Prometheus, its federation and OTLP receivers, and labels reserved for agents and replicas. The labels
+/// that tokenbeat sets itself are in the catalogue.
 const RESERVED: [&str; 13] = [
     "agent",
     "exported_instance",
@@ -27,7 +27,7 @@ const RESERVED: [&str; 13] = [
     "service_instance_id",
 ];
 
-/// A name that can be typed, put into a URL, and read off a legend.
+/// Checks that a name can be typed, put into a URL, and read in a legend.
 pub(super) fn check(name: &str, path: &KeyPath, findings: &mut Findings) {
     if name.is_empty() {
         findings.error(path, "the name must not be empty");
@@ -45,7 +45,7 @@ pub(super) fn check(name: &str, path: &KeyPath, findings: &mut Findings) {
     }
 }
 
-/// Labels for every series.
+/// Checks the labels for every series.
 pub(super) fn check_labels(labels: &BTreeMap<String, String>, path: &KeyPath, findings: &mut Findings) {
     for name in labels.keys() {
         let path = path.key(name);

@@ -1,10 +1,10 @@
-//! OTLP export: the section and the environment together.
+//! OTLP export, from the config section and the environment.
 
 use super::{Findings, target, wire};
 use crate::config::{self, HeaderText, KeyPath, names_a_credential};
 use crate::plan::otlp::{Otlp, OtlpSettings, Sampling, resolve};
 
-/// What is exported; `None` if nothing is, or if the section is not valid.
+/// Compiles the export; `None` if there is none, or if the section is not valid.
 pub(super) fn compile(
     written: Option<&config::Otlp>,
     environment: &dyn Fn(&str) -> Option<String>,
@@ -27,7 +27,7 @@ pub(super) fn compile(
         }
         Err(problems) => {
             for problem in problems {
-                // A variable is not a key: its problem is reported at the section that it fills.
+                // A variable is not a config key, so its problem is reported at the section.
                 if problem.subject.starts_with("OTEL_") {
                     findings.error(path, problem.to_string());
                 } else {
@@ -39,7 +39,7 @@ pub(super) fn compile(
     }
 }
 
-/// Warns of credentials that go to a collector on another machine over plain HTTP.
+/// Warns of credentials sent to a collector on another machine over plain HTTP.
 fn in_the_clear(
     otlp: Option<&Otlp>,
     credential: impl Fn(&str) -> bool,

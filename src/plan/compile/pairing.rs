@@ -1,4 +1,4 @@
-//! Checks that what a profile sends is compatible with each of its targets.
+//! Checks that a profile's requests are compatible with each of its targets.
 
 use super::{Findings, scenario, target, wire};
 use crate::config::{Config, KeyPath, Profile, Scenario, Target};
@@ -6,7 +6,7 @@ use crate::plan::Api;
 use http::HeaderName;
 use url::Url;
 
-/// Every profile with each of its targets.
+/// Checks every profile against each of its targets.
 pub(super) fn check_all(config: &Config, findings: &mut Findings) {
     for (name, profile) in &config.profiles {
         let path = KeyPath::of(["profiles", name]);

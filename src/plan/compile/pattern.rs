@@ -1,4 +1,4 @@
-//! Paths and patterns, which look into answers, compiled within limits; and the texts of files.
+//! Compiles paths and patterns for answers within limits, and reads text files.
 
 use super::{Findings, json_path};
 use crate::config::KeyPath;
@@ -9,10 +9,10 @@ use serde_json_path::JsonPath;
 use std::io::ErrorKind;
 use std::path::Path;
 
-/// Units of a pattern that is not a small one: it may take as much more memory, and as much longer to compile.
+/// Units of a pattern that is not small: it may take proportionally more memory, and longer to compile.
 const LARGE_PATTERN_UNITS: u64 = (limits::PATTERN_MEMORY / limits::SMALL_PATTERN_MEMORY) as u64;
 
-/// A JSONPath.
+/// Compiles a JSONPath.
 pub(super) fn json_path(text: &str, path: &KeyPath, findings: &mut Findings) -> Option<JsonPath> {
     if !findings.spend(1, path) {
         return None;
@@ -20,9 +20,9 @@ pub(super) fn json_path(text: &str, path: &KeyPath, findings: &mut Findings) -> 
     json_path::parse(text).map_err(|message| findings.error(path, message)).ok()
 }
 
-/// A regular expression.
+/// Compiles a regular expression.
 pub(super) fn regex(text: &str, path: &KeyPath, findings: &mut Findings) -> Option<Regex> {
-    // What a pattern takes is known once it was compiled, which takes time itself: nothing is when nothing is left.
+    // What a pattern costs is known only after compiling it, so nothing is compiled if no units are left.
     if !findings.spend(1, path) {
         return None;
     }
@@ -36,7 +36,7 @@ pub(super) fn regex(text: &str, path: &KeyPath, findings: &mut Findings) -> Opti
         .map_err(|error| {
             let said = match error {
                 regex::Error::CompiledTooBig(_) => "it is too large".to_owned(),
-                // The message is a drawing of the pattern; its last line says what is wrong.
+                // The message contains a drawing of the pattern; its last line says what is wrong.
                 other => {
                     let picture = other.to_string();
                     let last = picture.lines().last().unwrap_or_default();
@@ -48,16 +48,16 @@ pub(super) fn regex(text: &str, path: &KeyPath, findings: &mut Findings) -> Opti
         .ok()
 }
 
-/// Classes of Unicode, which stand for hundreds of ranges.
+/// Unicode classes, which expand to hundreds of ranges.
 const CLASSES: [&str; 6] = ["\\p", "\\P", "\\w", "\\W", "\\b", "\\B"];
 
-/// Units of a class of Unicode.
+/// Units of a Unicode class.
 const CLASS_UNITS: u64 = 4;
 
-/// How much more a pattern takes that ignores case: each range is looked up in a table.
+/// How much more a case-insensitive pattern costs: each range is looked up in a table.
 const IGNORING_CASE: u64 = 4;
 
-/// What it takes to compile a pattern; or, if it is too long, what is wrong.
+/// The units of work to compile a pattern; an error if it is too long.
 pub(super) fn units(text: &str) -> Result<u64, String> {
     if text.len() > limits::PATTERN_BYTES {
         let most = limits::PATTERN_BYTES;
@@ -66,7 +66,7 @@ pub(super) fn units(text: &str) -> Result<u64, String> {
     let classes = CLASSES.iter().map(|class| text.matches(class).count() as u64).sum::<u64>();
     let case = if text.contains("(?") && text.contains('i') { IGNORING_CASE } else { 1 };
     let units = (1 + classes * CLASS_UNITS) * case;
-    // More than the whole allowance: do not even try.
+    // More than the whole allowance, so it is not even tried.
     if units > limits::COMPILE_UNITS {
         return Ok(units);
     }
@@ -75,7 +75,7 @@ pub(super) fn units(text: &str) -> Result<u64, String> {
     Ok(units + if large { LARGE_PATTERN_UNITS } else { 0 })
 }
 
-/// The text of a file of at most `most` bytes.
+/// Reads a text file of at most `most` bytes.
 pub(super) fn text_file(file: &Path, most: u64, findings: &mut Findings) -> Result<String, String> {
     let shown = file.display();
     let too_large = || format!("{shown} is larger than {} MiB", most.min(LARGEST) >> 20);

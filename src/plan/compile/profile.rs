@@ -1,4 +1,4 @@
-//! A profile.
+//! Compiles a profile.
 
 use super::expect::{self, ExpectedAnswers};
 use super::{Findings, budget, retry, revision, scenario, schedule, slo, stage, workload};
@@ -6,7 +6,7 @@ use crate::config::{self, KeyPath};
 use crate::plan::{Profile, Scenario};
 use std::sync::Arc;
 
-/// A profile, if every part of it is valid.
+/// Compiles a profile; `None` if any part of it is not valid.
 pub(super) fn compile(
     name: &str,
     written: &config::Profile,
@@ -41,7 +41,7 @@ pub(super) fn compile(
     })
 }
 
-/// What is sent: a workload, which becomes a scenario of one step, or a scenario.
+/// Compiles what is sent: a scenario, or a workload, which becomes a scenario of one step.
 fn scenario(written: &config::Profile, path: &KeyPath, findings: &mut Findings) -> Option<Scenario> {
     let kinds = [("workload", written.workload.is_some()), ("scenario", written.scenario.is_some())];
     findings.only_one(path, &kinds)?;

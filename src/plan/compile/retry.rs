@@ -1,11 +1,11 @@
-//! When a request that failed is sent again.
+//! When a failed request is sent again.
 
 use super::Findings;
 use crate::config::{self, KeyPath};
 use crate::event::{Failure, Outcome};
 use crate::plan::{Retry, Think};
 
-/// Further attempts. What is wrong with them is among the findings.
+/// Compiles the retry policy. Errors are added to the findings.
 pub(super) fn compile(written: &config::Retry, path: &KeyPath, findings: &mut Findings) -> Retry {
     let at = path.key("on");
     let mut on = Vec::with_capacity(written.on.len());
@@ -31,7 +31,8 @@ pub(super) fn compile(written: &config::Retry, path: &KeyPath, findings: &mut Fi
     Retry { attempts: written.attempts, on, backoff }
 }
 
-/// Whether another attempt may end otherwise: what is wrong lies with the target or on the way to it, and is no answer.
+/// Whether another attempt may have a different outcome: the failure lies with the target or the network, and is not an
+/// answer.
 fn may_pass(failure: Failure) -> bool {
     Outcome::Failed(failure).judges_target()
         && !Outcome::Failed(failure).is_answered()

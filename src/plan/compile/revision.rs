@@ -1,4 +1,4 @@
-//! Hashes that stay the same as long as what they identify does: across restarts, versions and machines.
+//! Hashes that are stable across restarts, versions and machines as long as what they identify does not change.
 
 use crate::plan::{
     Expect, Profile, Scenario, Stage, Step, StepAction, Take, Target, Think, Variable, canonical,
@@ -11,26 +11,26 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Hex digits of a revision: two that differ by chance are one in 2^48.
+/// Number of hex digits of a revision: two revisions collide with a probability of 1 in 2^48.
 const DIGITS: usize = 12;
 
-/// The seed of a profile that names none: the first eight bytes of the SHA-256 of its name.
+/// The default seed of a profile: the first eight bytes of the SHA-256 of its name.
 pub(super) fn seed(name: &str) -> u64 {
     let digest = Sha256::digest(name.as_bytes());
     digest.iter().take(8).fold(0, |seed, byte| (seed << 8) | u64::from(*byte))
 }
 
-/// Hash of workload and load.
+/// Hash of scenario and load.
 pub(super) fn of_profile(scenario: &Scenario, stages: &[Stage]) -> Arc<str> {
     digest(&Compared::new(scenario, stages, &Map::new(), None))
 }
 
-/// Hash of workload, load and model, with the parameters that go out to this target.
+/// Hash of scenario, load and model, with the parameters sent to this target.
 pub(super) fn of_pair(profile: &Profile, target: &Target) -> Arc<str> {
     digest(&Compared::new(&profile.scenario, &profile.stages, &target.params, Some(&target.model)))
 }
 
-/// What has to be the same for results to be comparable.
+/// Everything that must be equal for results to be comparable.
 #[derive(Serialize)]
 struct Compared<'a> {
     setup: Vec<ComparedStep<'a>>,
@@ -42,7 +42,7 @@ struct Compared<'a> {
     model: Option<&'a str>,
 }
 
-/// A step, with the parameters of its model call merged on top of those of the target.
+/// A step, with the parameters of its model call merged over those of the target.
 #[derive(Serialize)]
 struct ComparedStep<'a> {
     name: &'a str,
@@ -52,7 +52,7 @@ struct ComparedStep<'a> {
     repeat: u32,
     turns: bool,
     timeout: Option<Duration>,
-    /// In a journey: an answer that falls short ends it.
+    /// Only in a journey, which ends with an answer that fails a check.
     expect: Option<&'a Expect>,
     take: &'a [Take],
 }
@@ -64,7 +64,7 @@ impl<'a> Compared<'a> {
         params: &Map<String, Value>,
         model: Option<&'a str>,
     ) -> Self {
-        // Every field is named, so that adding one forces a decision on whether it counts.
+        // Every field is named, so that a new field forces a decision on whether it counts.
         let Scenario { journeys, setup, steps, templates: _, vars: _, variables, secrets, cookies } =
             scenario;
         let compared = |steps: &'a [Arc<Step>]| {
@@ -74,7 +74,7 @@ impl<'a> Compared<'a> {
             setup: compared(setup),
             steps: compared(steps),
             variables,
-            // Their source does not count: they may be kept elsewhere, or be rotated.
+            // The source of a secret does not count: it may be stored elsewhere, or be rotated.
             secrets: secrets.iter().map(|(name, _)| &**name).collect(),
             cookies: *cookies,
             load,
@@ -111,7 +111,7 @@ mod tests {
 
     #[test]
     fn hashes_stay_what_they_are() {
-        // A change of these changes every seed and revision in the field.
+        // A change here changes every seed and revision in existing installations.
         assert_eq!(seed("chat"), 0x31e0_6f7d_89fe_b99a);
         assert_eq!(&*digest(&json!({ "b": [1, null, "x"], "a": { "c": 0.5 } })), "89fb8d57b8db");
     }

@@ -1,4 +1,4 @@
-//! A scenario: its variables, and its steps one after the other, each of which sees what the ones before it took.
+//! Compiles a scenario: its variables, and its steps in order. Each step can use what earlier steps extracted.
 
 mod answer_mapping;
 mod data;
@@ -18,16 +18,16 @@ use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-/// What the compilation of steps shares.
+/// State shared while compiling the steps of a scenario.
 struct StepCompiler<'a> {
     templates: Templates,
     names: TemplateNames<'a>,
     findings: &'a mut Findings,
-    /// Cookies are kept.
+    /// Whether cookies are kept.
     cookies: bool,
 }
 
-/// A scenario, if every part of it is valid.
+/// Compiles a scenario; `None` if any part of it is not valid.
 pub(super) fn compile(
     written: &config::Scenario,
     path: &KeyPath,
@@ -85,7 +85,7 @@ pub(super) fn compile(
     })
 }
 
-/// The place in the config of the step with this number.
+/// The config path of a step, by its number.
 pub(super) fn path_of(written: &config::Scenario, number: usize, path: &KeyPath) -> KeyPath {
     match number.checked_sub(written.setup.len()) {
         None => path.key("setup").index(number),
@@ -93,7 +93,7 @@ pub(super) fn path_of(written: &config::Scenario, number: usize, path: &KeyPath)
     }
 }
 
-/// Variables and the contents of data files, and what is known about each.
+/// The variables and the contents of data files, and what is known about each.
 fn variables<'a>(
     written: &'a config::Scenario,
     names: &mut TemplateNames<'a>,
@@ -125,7 +125,7 @@ fn variables<'a>(
     (all.into(), known)
 }
 
-/// What is known about a value; its length as text is for the forecast.
+/// What is known about a value. Its length as text is needed for the forecast.
 fn variable(value: &Value) -> Variable {
     let items = value.as_array().map(|items| items.iter().map(printed_bytes).max().unwrap_or(0));
     Variable { digest: canonical::hex_of(value, 32), printed: None, longest_item: items }
@@ -146,7 +146,7 @@ fn secrets(
     secrets
 }
 
-/// A variable or secret that nothing uses is probably a mistake.
+/// Warns of variables and secrets that nothing uses, which are probably mistakes.
 fn unused(written: &config::Scenario, names: &TemplateNames<'_>, path: &KeyPath, findings: &mut Findings) {
     let mut look = |name: &str, at: KeyPath| {
         if !names.uses(name) {

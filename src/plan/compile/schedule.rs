@@ -1,4 +1,4 @@
-//! When runs are due, and whether the load fits into that.
+//! Compiles schedules, and checks that the load fits into them.
 
 use super::{Findings, stage};
 use crate::config::{self, KeyPath, show_duration};
@@ -7,7 +7,7 @@ use crate::plan::{Overlap, Schedule, Stage, Trigger, Weekdays, Window, next_occu
 use jiff::tz::TimeZone;
 use std::time::Duration;
 
-/// A schedule.
+/// Compiles a schedule.
 pub(super) fn compile(
     written: &config::Schedule,
     stages: &[Stage],
@@ -52,7 +52,7 @@ pub(super) fn compile(
     })
 }
 
-/// Keys that would do nothing with this kind of schedule are errors, so that nobody relies on them.
+/// Rejects keys that have no effect with this kind of schedule, so that nobody relies on them.
 fn companions(written: &config::Schedule, kind: &str, path: &KeyPath, findings: &mut Findings) {
     let clocked = kind == "every" || kind == "cron";
     let rules = [
@@ -114,7 +114,7 @@ fn cron_trigger(cron: &config::CronExpression, path: &KeyPath, findings: &mut Fi
     if !findings.spend(1, &path.key("cron")) {
         return None;
     }
-    // Any instant will do.
+    // Any start will do.
     let epoch = jiff::Timestamp::UNIX_EPOCH.to_zoned_datetime(TimeZone::UTC);
     if next_occurrence(cron.cron(), &epoch).is_none() {
         findings.error(&path.key("cron"), "names a date that never comes");

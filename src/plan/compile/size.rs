@@ -1,4 +1,4 @@
-//! How much a config asks for in all: pairs, and the label sets of each.
+//! The total size of a config: its pairs, and the label sets of each.
 
 use super::Findings;
 use crate::config::{Config, KeyPath, Profile, Scenario};
@@ -6,7 +6,7 @@ use crate::event::TURNS;
 use crate::limits;
 use std::collections::BTreeSet;
 
-/// Whether the pairs of a config can be made.
+/// Checks that the pairs of a config stay within the limits.
 pub(super) fn check(config: &Config, findings: &mut Findings) -> bool {
     let path = KeyPath::of(["profiles"]);
     let (mut pairs, mut places, mut fits) = (0, 0, true);
@@ -39,7 +39,7 @@ pub(super) fn check(config: &Config, findings: &mut Findings) -> bool {
     fits
 }
 
-/// How many label sets a pair of this profile has.
+/// The number of label sets of a pair of this profile.
 fn places_of(profile: &Profile) -> usize {
     let steps = |scenario: &Scenario| {
         let turns = |turns: bool| if turns { TURNS.len() } else { 1 };

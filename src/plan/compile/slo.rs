@@ -1,14 +1,14 @@
-//! Objectives.
+//! Compiles objectives.
 
 use super::{Findings, name};
 use crate::config::{self, KeyPath, Profile};
 use crate::plan::{BodyForm, Bound, Objective, SloMetric};
 use std::collections::BTreeSet;
 
-/// Prometheus' customary fastest burn rate: 2% of a month's budget in an hour.
+/// The customary fastest burn rate in Prometheus alerts: 2% of a month's error budget in an hour.
 const FAST_BURN: f64 = 14.4;
 
-/// Every objective of a profile.
+/// Compiles every objective of a profile.
 pub(super) fn compile(profile: &Profile, path: &KeyPath, findings: &mut Findings) -> Vec<Objective> {
     let mut names = BTreeSet::new();
     let mut objectives = Vec::new();
@@ -43,7 +43,7 @@ pub(super) fn compile(profile: &Profile, path: &KeyPath, findings: &mut Findings
     objectives
 }
 
-/// Why no answer is a stream, if none is.
+/// The reason why no answer of a profile is a stream; `None` if there may be streams.
 fn no_stream(profile: &Profile) -> Option<&'static str> {
     let reads =
         |step: &config::Step| step.read.as_ref().and_then(|read| read.form).is_some_and(BodyForm::is_stream);
@@ -56,7 +56,7 @@ fn no_stream(profile: &Profile) -> Option<&'static str> {
     (!any).then_some("no step asks for a stream: by `ask`, `read: { as: sse }` or `read: { as: ndjson }`")
 }
 
-/// The bound that the metric requires: none, a time, or a pace.
+/// The bound that the metric requires: none, a duration, or a pace.
 fn bound(
     slo: &config::Slo,
     metric: SloMetric,

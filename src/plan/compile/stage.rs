@@ -1,4 +1,4 @@
-//! The load.
+//! Compiles the load.
 
 use super::{Findings, name};
 use crate::config::{self, Config, KeyPath};
@@ -7,12 +7,12 @@ use std::collections::BTreeSet;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-/// Time between the beginnings of two users of a scenario, where `spawn` is not written.
+/// Default time between the starts of two users of a scenario.
 const SPAWN_EACH: Duration = Duration::from_millis(10);
 
-/// Every stage of a load.
+/// Compiles every stage of a load.
 ///
-/// `journeys`: users play a scenario, and by default do not all begin at once.
+/// `journeys` means that users play a scenario; by default, their starts are spread.
 pub(super) fn compile(
     load: &[config::Stage],
     journeys: bool,
@@ -58,7 +58,7 @@ fn stage(written: &config::Stage, journeys: bool, path: &KeyPath, findings: &mut
     })
 }
 
-/// When users begin.
+/// Sets when users start.
 fn with_spawn(
     shape: Shape,
     written: &config::Stage,
@@ -77,7 +77,7 @@ fn with_spawn(
         findings.error(&at, "must not be longer than the stage");
     }
     let by_default = || {
-        // The number of users is a whole one, and small.
+        // The number of users is small and whole.
         let all = SPAWN_EACH.mul_f64(users.from.max(1.0));
         bounds.time.map_or(all, |time| all.min(time / 2))
     };
@@ -89,7 +89,7 @@ fn with_spawn(
     Shape::Users { users, think, bounds, spawn }
 }
 
-/// When it ends.
+/// The end of a stage.
 fn bounds(written: &config::Stage, path: &KeyPath, findings: &mut Findings) -> Option<StageBounds> {
     let (key, time) = match (written.time, written.warm_up) {
         (Some(_), Some(_)) => {
@@ -180,7 +180,7 @@ fn ramp_has_time(
     Some(())
 }
 
-/// Most requests in flight to one target. Where there are others, a quarter is reserved for those.
+/// Maximum number of requests in flight to one target. If there are other targets, a quarter is reserved for them.
 pub(super) fn in_flight_per_target(config: &Config) -> NonZeroU32 {
     let limits = &config.agent.limits;
     let targets: BTreeSet<&String> = config.profiles.values().flat_map(|profile| &profile.targets).collect();
@@ -190,7 +190,7 @@ pub(super) fn in_flight_per_target(config: &Config) -> NonZeroU32 {
     NonZeroU32::new(most.min(all)).unwrap_or(NonZeroU32::MIN)
 }
 
-/// More users than may have a request in flight: some would be skipped again and again.
+/// Warns of more users than requests allowed in flight: some would be skipped again and again.
 pub(super) fn check_in_flight(config: &Config, findings: &mut Findings) {
     let most = in_flight_per_target(config);
     let key = if most < config.agent.limits.in_flight { "in_flight_per_target" } else { "in_flight" };
@@ -206,7 +206,7 @@ pub(super) fn check_in_flight(config: &Config, findings: &mut Findings) {
     }
 }
 
-/// Time that a run offers load for; `None` where a stage ends by its number of requests alone.
+/// The time for which a run offers load; `None` if a stage ends only by its number of requests.
 pub(in crate::plan) fn run_time(stages: &[Stage]) -> Option<Duration> {
     stages.iter().map(|stage| stage.shape.bounds().time).sum()
 }

@@ -1,4 +1,4 @@
-//! A target: its address, its limits and its prices. What goes over the wire to it is in `wire`.
+//! Compiles a target: its address, limits and prices. `wire` compiles headers, TLS and credentials.
 
 use super::{Findings, auth, wire, workload};
 use crate::config::{self, KeyPath, Length, UrlText};
@@ -6,7 +6,7 @@ use crate::plan::{Api, Proxy, Target, Timeouts, Tokenizer};
 use std::net::IpAddr;
 use url::{Host, Url};
 
-/// A target, if every part of it is valid.
+/// Compiles a target; `None` if any part of it is not valid.
 pub(super) fn compile(
     name: &str,
     written: &config::Target,
@@ -63,7 +63,7 @@ pub(super) fn compile(
     })
 }
 
-/// A base URL may have a query, which each request repeats: that of Azure's API has its version there.
+/// A base URL may have a query, which is added to each request: Azure's has the API version there.
 fn base_url(written: &config::Target, path: &KeyPath, findings: &mut Findings) -> Option<Url> {
     let (base, query) = match written.base_url.0.split_once('?') {
         Some((base, query)) if !query.contains('#') => (base, Some(query)),
@@ -82,8 +82,8 @@ fn base_url(written: &config::Target, path: &KeyPath, findings: &mut Findings) -
     (findings.errors.len() == before).then_some(url)
 }
 
-/// A URL that says where something is and nothing else. Never quoted: it may hold a password. `credentials`: the
-/// key that they belong to.
+/// A URL without credentials, query or fragment. It is never quoted, because it may contain a password. `credentials`
+/// is the key to use for them instead.
 pub(super) fn address(
     written: &UrlText,
     schemes: &[&str],
@@ -145,7 +145,7 @@ fn timeouts(written: &Timeouts<Length>, path: &KeyPath, findings: &mut Findings)
 
 fn tokenizer(written: &Tokenizer, path: &KeyPath, findings: &mut Findings) -> Tokenizer {
     if let Tokenizer::File(file) = written
-        // A file that is too large to be read here is not checked.
+        // A file too large to be read here is not checked.
         && findings.tokenizers.insert(file.clone())
         && let Err(error) = findings.files.read(file)
         && error.kind() != std::io::ErrorKind::FileTooLarge
@@ -155,14 +155,14 @@ fn tokenizer(written: &Tokenizer, path: &KeyPath, findings: &mut Findings) -> To
     written.clone()
 }
 
-/// Credentials over plain HTTP can be read by anyone on the way.
+/// Warns of credentials sent over plain HTTP, where others can read them on the way.
 fn in_the_clear(written: &config::Target, url: &Url, path: &KeyPath, findings: &mut Findings) {
     let proxy = written.proxy.as_ref().and_then(|proxy| Some((proxy, Url::parse(&proxy.url.0).ok()?)));
     if proxy.as_ref().is_some_and(|(proxy, at)| proxy.auth.is_some() && is_plain(at)) {
         let message = "is plain http: the credentials for the proxy go out in the clear";
         findings.warn(&path.key("proxy").key("url"), message);
     }
-    // A proxy reads what goes to an `http` target, and so does anyone on the way to it.
+    // A proxy can read what is sent to an `http` target, and so can anyone on the way to the proxy.
     let by_proxy = url.scheme() == "http" && proxy.is_some_and(|(_, at)| is_plain(&at));
     if !is_plain(url) && !by_proxy {
         return;
@@ -176,7 +176,7 @@ fn in_the_clear(written: &config::Target, url: &Url, path: &KeyPath, findings: &
     findings.warn(&path.key("base_url"), format!("is plain http: {what} out in the clear"));
 }
 
-/// What goes there can be read on the way: it is plain HTTP, and not to this machine.
+/// Whether traffic to this URL can be read on the way: plain HTTP to another machine.
 pub(super) fn is_plain(url: &Url) -> bool {
     let loopback = match url.host() {
         Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),

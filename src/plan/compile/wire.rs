@@ -1,4 +1,4 @@
-//! What goes over the wire to a target beside the request: credentials, headers, TLS.
+//! Compiles what is sent to a target besides the request: credentials, headers, TLS.
 
 use super::Findings;
 use crate::config::{self, HeaderText, KeyPath, SecretSource, names_a_credential};
@@ -12,10 +12,10 @@ use std::path::Path;
 use std::sync::Arc;
 use url::Url;
 
-/// Headers that belong to the transport.
+/// Headers set by the transport.
 const OWN_HEADERS: [&str; 6] = ["connection", "content-length", "host", "te", "transfer-encoding", "upgrade"];
 
-/// User and password.
+/// Compiles a user name and password.
 pub(super) fn basic(
     written: &config::Basic,
     path: &KeyPath,
@@ -29,7 +29,7 @@ pub(super) fn basic(
     Some((written.username.clone(), password))
 }
 
-/// A secret. It is not an error if it does not exist yet: it is read when it is used, and may be created later.
+/// Compiles a secret. One that does not exist yet is not an error: it is read at each use, and may be created later.
 pub(super) fn secret(written: &SecretSource, path: &KeyPath, findings: &mut Findings) -> Option<Secret> {
     let kinds = [
         ("env", written.env.is_some()),
@@ -51,7 +51,7 @@ pub(super) fn secret(written: &SecretSource, path: &KeyPath, findings: &mut Find
     Some(secret)
 }
 
-/// Name of a header that we may send.
+/// The name of a header that may be sent.
 pub(super) fn header_name(name: &str, path: &KeyPath, findings: &mut Findings) -> Option<HeaderName> {
     let name = valid_header_name(name, path, findings)?;
     if OWN_HEADERS.contains(&name.as_str()) {
@@ -61,14 +61,14 @@ pub(super) fn header_name(name: &str, path: &KeyPath, findings: &mut Findings) -
     Some(name)
 }
 
-/// Name of any header.
+/// The name of any header.
 pub(super) fn valid_header_name(name: &str, path: &KeyPath, findings: &mut Findings) -> Option<HeaderName> {
     HeaderName::from_bytes(name.as_bytes())
         .map_err(|_| findings.error(path, "is not the name of an HTTP header"))
         .ok()
 }
 
-/// Headers for every request. `taken`: those that are set in another way.
+/// Compiles the headers for every request. `taken` tells which are set in another way.
 pub(super) fn headers(
     written: &BTreeMap<String, HeaderText>,
     taken: impl Fn(&HeaderName) -> bool,
@@ -121,7 +121,7 @@ pub(super) fn set_elsewhere(target: &config::Target, name: &HeaderName) -> bool 
     by_auth || (target.propagate == Propagate::W3c && name == "traceparent")
 }
 
-/// TLS options. The files are read here once, so that an invalid one is found now.
+/// Compiles the TLS options. The files are read once here, so that an invalid one is found now.
 pub(super) fn tls(
     written: &config::Tls,
     base_url: Option<&Url>,
@@ -154,7 +154,7 @@ pub(super) fn tls(
     }
 }
 
-/// A client certificate with its key: both, or neither.
+/// A client certificate and its key: both, or neither.
 pub(super) fn identity(
     cert_file: Option<&Path>,
     key_file: Option<&Path>,
@@ -179,7 +179,7 @@ pub(super) fn identity(
     }
 }
 
-/// Looks whether a file holds certificates.
+/// Checks that a file contains certificates.
 pub(super) fn certificates(file: &Path, path: &KeyPath, findings: &mut Findings) {
     let shown = file.display();
     let pem = match findings.files.read(file) {

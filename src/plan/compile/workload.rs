@@ -1,4 +1,4 @@
-//! What is sent.
+//! Compiles workloads.
 
 use super::{Findings, pattern};
 use crate::config::{self, KeyPath, Prompt};
@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use std::path::Path;
 use std::sync::Arc;
 
-/// A workload: its one model call.
+/// Compiles a workload to its model call.
 pub(super) fn compile(
     written: &config::Workload,
     path: &KeyPath,
@@ -46,8 +46,8 @@ pub(super) fn compile(
     })
 }
 
-/// Parameters that go into the body as they are must not contradict what we measure and cap. `owner`: the key
-/// (`workload`, `ask`) that sets the fields which decide what is measured.
+/// Checks that parameters, which are merged into the body, do not contradict what is measured and limited. `owner` is
+/// the key (`workload`, `ask`) with the fields that decide what is measured.
 pub(super) fn check_params(
     params: &Map<String, Value>,
     owner: &str,
@@ -65,7 +65,7 @@ pub(super) fn check_params(
             findings.error(&path.key(name), format!("is set by {place}"));
         }
     }
-    // Servers use different names for the cap, so it may stand here in place of `output_tokens`.
+    // Servers use different names for the limit, so it may be set here instead of by `output_tokens`.
     for keys in OUTPUT_CAPS {
         if param(params, keys).is_some_and(|cap| cap.as_u64().is_none_or(|cap| cap == 0)) {
             let path = keys.iter().fold(path.clone(), |path, key| path.key(key));
@@ -77,7 +77,7 @@ pub(super) fn check_params(
     }
 }
 
-/// The lines of a file that are not blank.
+/// The non-blank lines of a file.
 fn lines(path: &Path, findings: &mut Findings) -> Result<Vec<Arc<str>>, String> {
     let text = pattern::text_file(path, LARGEST, findings)?;
     let lines: Vec<Arc<str>> =

@@ -29,7 +29,7 @@ fn pair(text: &str) -> Arc<PairPlan> {
     Arc::clone(&from_yaml(text).unwrap_or_else(|e| panic!("{e}\n{text}")).pairs[0])
 }
 
-/// The base with one piece replaced, which must be there.
+/// The base config with one piece replaced, which must be present.
 fn with(from: &str, to: &str) -> String {
     assert!(BASE.contains(from), "{from}");
     BASE.replacen(from, to, 1)
@@ -120,10 +120,10 @@ fn whatever_a_run_depends_on_makes_another_pair() {
 fn what_a_run_does_not_depend_on_makes_no_other_pair() {
     let base = pair(BASE);
     let same = [
-        // The ledger picks it up, and no run is interrupted for it.
+        // The ledger picks it up without interrupting a run.
         ("budget: { period: day, requests: 10 }", "budget: { period: week, tokens: 20 }"),
         ("  p:\n", "  a: { targets: [t], schedule: { manual: {} }, workload: { prompts: [y] } }\n  p:\n"),
-        // Different spellings of the same thing.
+        // Different spellings of the same value.
         ("every: 1m", "every: 60s"),
         ("rate: 1/s", "rate: { from: 60/m, to: 1 }"),
         ("timeouts: { connect: 5s, first_token: 30s, stall: 15s, total: 120s }", "timeouts: {}"),

@@ -1,5 +1,5 @@
-//! What the journeys of a scenario will do; those of a workload have one request. A journey that fails ends early, and
-//! its user begins the next one sooner: the numbers assume that every journey is completed.
+//! Forecasts the journeys of a scenario; those of a workload have one request. A journey that fails ends early, and its
+//! user starts the next one sooner; the forecast assumes that every journey is completed.
 
 use super::{Amount, TokenForecast, View, arrivals_in, turns_of_users};
 use crate::plan::scenario::ENVIRONMENT;
@@ -11,44 +11,44 @@ use serde_json::{Map, Value};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Tokens that a chat template adds for a message, at most.
+/// Maximum number of tokens that a chat template adds for a message.
 pub(super) const MAX_MESSAGE: f64 = 16.0;
-/// Tokens that a chat template adds for a message, usually.
+/// Typical number of tokens that a chat template adds for a message.
 const MESSAGE_TYPICAL: f64 = 4.0;
-/// Tokens that a chat template may add once (a default system prompt), at most.
+/// Maximum number of tokens that a chat template adds once (a default system prompt).
 pub(super) const MAX_PREAMBLE: f64 = 256.0;
-/// Tokens of the nonce that busts prefix caches, at most.
+/// Maximum number of tokens of the nonce that busts prefix caches.
 const MAX_NONCE: f64 = 16.0;
-/// Tokens of the nonce, usually: hex digits are short tokens.
+/// Typical number of tokens of the nonce: hex digits are short tokens.
 const NONCE_TYPICAL: f64 = 8.0;
-/// Bytes of text to a token, usually.
+/// Typical number of bytes per token.
 const BYTES_PER_TOKEN: f64 = 4.0;
-/// Most bytes of one of the names and numbers that tell a template where its step is played.
+/// Maximum number of bytes of the names and numbers that a template knows about its step.
 const LONGEST_NAME: u64 = 256;
-/// Prompts of a list that are counted by a tokenizer; they stand for the others.
+/// Number of prompts of a list that a tokenizer counts, as a sample.
 const COUNTED: usize = 64;
 
-/// Counts the tokens of a text by the tokenizer of a target; `None` without one, or where that is too much work.
+/// Counts the tokens of a text with a target's tokenizer; `None` if it has none or the text is too long.
 pub type TokenCounter<'a> = &'a dyn Fn(&Target, &str) -> Option<u64>;
 
-/// Where an expected number of input tokens comes from, the better sources first.
+/// The source of an expected number of input tokens, better sources first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum InputTokens {
-    /// From what HTTP steps reserve.
+    /// The reservation of HTTP steps.
     Reserved,
-    /// From the target's tokenizer.
+    /// The target's tokenizer.
     Counted,
-    /// From the length of texts, at least partly.
+    /// The length of texts, at least partly.
     Estimated,
 }
 
 /// What a run offers.
 pub(super) struct RunAmounts {
-    /// Journeys.
+    /// Number of journeys.
     pub(super) journeys: Amount,
-    /// Their requests, and those of the set-ups.
+    /// Number of their requests, and of those of the set-ups.
     pub(super) requests: Amount,
-    /// What these take.
+    /// The tokens of these requests.
     pub(super) tokens: TokenForecast,
     /// The source of the input tokens.
     pub(super) input_tokens: InputTokens,
@@ -78,7 +78,7 @@ pub(super) fn of_run(pair: &PairPlan, view: View, count: TokenCounter<'_>) -> Ru
     run
 }
 
-/// What the budgets must have room for before a run of a pair begins. What is not known is left out.
+/// What the budgets must have left before a run of a pair starts. Unknown amounts count as zero.
 pub(super) fn least(pair: &PairPlan) -> (Amount, TokenForecast) {
     let known = |amount: Amount| Amount::Exact(amount.value().unwrap_or(0.0));
     let (mut requests, mut most) =
@@ -105,7 +105,7 @@ pub(super) fn least(pair: &PairPlan) -> (Amount, TokenForecast) {
     (Amount::Exact(requests), most)
 }
 
-/// Journeys, and users that play the set-up.
+/// The number of journeys, and of users that play the set-up.
 fn of_stage(stage: &Stage, scenario: &Scenario, view: View) -> (Amount, Amount) {
     match &stage.shape {
         // Each arrival is a new user.
@@ -125,21 +125,21 @@ fn of_stage(stage: &Stage, scenario: &Scenario, view: View) -> (Amount, Amount) 
     }
 }
 
-/// How long somebody thinks: at least, or on average.
+/// The think time: the shortest, or the mean.
 fn thought(think: Think, view: View) -> Duration {
     if view == View::Expected { (think.min + think.max) / 2 } else { think.min }
 }
 
-/// How long the user of a journey thinks in it.
+/// The think time of a user within one journey.
 fn thinking(scenario: &Scenario, view: View) -> Duration {
     let thoughts = scenario.steps.iter().enumerate().map(|(index, step)| {
-        // The first play of all comes without.
+        // There is no think time before the first step of a journey.
         thought(step.think, view) * step.repeat.saturating_sub(u32::from(index == 0))
     });
     thoughts.sum()
 }
 
-/// What one play of the set-up, or of the steps, takes.
+/// What one pass through the set-up, or through the steps, takes.
 struct JourneyPart {
     requests: f64,
     tokens: TokenForecast,
@@ -175,7 +175,7 @@ impl JourneyPart {
     }
 }
 
-/// The most tokens that its config says it may take.
+/// The maximum number of tokens by its configuration.
 fn of_http(http: &HttpStep, view: View) -> TokenForecast {
     let told = |named: bool, reserve: u64| match (named, reserve) {
         (true, 0) => Amount::Unknown,
@@ -215,7 +215,8 @@ impl ModelCall<'_> {
         (TokenForecast { input, output }, InputTokens::Estimated)
     }
 
-    /// Of the shortest prompt, without what a nonce may add. Nothing is known of a template before it is rendered.
+    /// The tokens with the shortest prompt and without a nonce. The length of a template is unknown before it is
+    /// rendered.
     fn least(&self) -> TokenForecast {
         let input = match &self.ask.text {
             AskText::Fixed { system, prompts } => {
@@ -247,20 +248,20 @@ impl ModelCall<'_> {
         (TokenForecast { input: system + prompt + history + overhead, output }, source)
     }
 
-    /// Earlier turns that are sent along, on average over the repetitions of the step.
+    /// Number of earlier turns that are sent along, on average over the repetitions of the step.
     fn earlier_turns(&self) -> f64 {
         let most = f64::from(self.ask.history);
         let repeat = f64::from(self.step.repeat);
         if repeat <= 1.0 {
             return most;
         }
-        // 0, 1, 2 and so on, until there are as many as are kept.
+        // 0, 1, 2 and so on, up to the number that is kept.
         let rising = most.min(repeat);
         (rising * (rising - 1.0) / 2.0 + (repeat - rising) * most) / repeat
     }
 }
 
-/// Tokens of the system prompt, and of a prompt on average, by the target's tokenizer.
+/// The tokens of the system prompt and of an average prompt, by the target's tokenizer.
 fn counted(text: &AskText, target: &Target, count: TokenCounter<'_>) -> Option<(f64, f64)> {
     let AskText::Fixed { system, prompts } = text else { return None };
     let tokens = |text: &str| count(target, text).map(|tokens| tokens as f64);
@@ -270,15 +271,15 @@ fn counted(text: &AskText, target: &Target, count: TokenCounter<'_>) -> Option<(
     Some((system, each.iter().sum::<f64>() / each.len().max(1) as f64))
 }
 
-/// Bytes of the texts of a model call.
+/// The bytes of the texts of a model call.
 struct TextBytes {
     longest: Longest,
-    /// Of a prompt on average.
+    /// The mean of all prompts.
     typical_prompt: Amount,
     messages: f64,
 }
 
-/// Bytes of the longest texts.
+/// The bytes of the longest texts.
 struct Longest {
     system: Amount,
     prompt: Amount,
@@ -323,8 +324,8 @@ fn params_bytes(params: &Map<String, Value>) -> f64 {
     params.iter().map(|(key, value)| key.len() + value.to_string().len()).sum::<usize>() as f64
 }
 
-/// Bytes of the longest text that a template produces; `None` if that is not known, because it contains more than text
-/// and values written in the config.
+/// The maximum number of bytes that a template renders; `None` if it is unknown, because the template contains more
+/// than text and values from the config.
 fn longest(template: &Template, scenario: &Scenario) -> Option<u64> {
     let mut bytes = 0;
     let mut rest = &*template.source;
@@ -337,7 +338,7 @@ fn longest(template: &Template, scenario: &Scenario) -> Option<u64> {
     plain.then_some(bytes + rest.len() as u64)
 }
 
-/// Of `name`, `name.field`, `pick(name)` and `cycle(name).field`.
+/// The length of `name`, `name.field`, `pick(name)` or `cycle(name).field`.
 fn of_expression(expression: &str, scenario: &Scenario) -> Option<u64> {
     let inner = ["pick(", "cycle("].iter().find_map(|function| expression.strip_prefix(function));
     let path = match inner {
@@ -352,11 +353,11 @@ fn of_expression(expression: &str, scenario: &Scenario) -> Option<u64> {
     if ENVIRONMENT.contains(&name) {
         return Some(LONGEST_NAME);
     }
-    // What a step takes is as long as the answer makes it.
+    // The length of an extracted value depends on the answer.
     if scenario.all().flat_map(|step| &step.take).any(|take| &*take.name == name) {
         return None;
     }
     let known = scenario.variables.get(name)?;
-    // Of a list, one item is picked, or all of it is printed.
+    // One item of a list is picked, or the whole list is printed.
     known.longest_item.filter(|_| inner.is_some()).or(known.printed)
 }

@@ -1,5 +1,4 @@
-//! How long each budget lasts with what a plan will do. Runs requested by hand, and what is already spent, are not
-//! looked at.
+//! Forecasts how long each budget lasts. Manual runs, and what is already spent, are not considered.
 
 use super::starts::{self, Steps};
 use super::{Amount, Forecast, ForecastUsage, View};
@@ -10,29 +9,30 @@ use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use std::sync::Arc;
 
-/// Periods of an hour or a day that are looked at, in days: a week, so that every weekday is among them.
+/// Number of days considered for periods of an hour or a day: a week, so that every weekday is included.
 const DAYS: i64 = 7;
 
-/// One limit of a budget, and what it is expected to meet.
+/// One limit of a budget, and the load expected against it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Outlook {
-    /// Whose budget.
+    /// The owner of the budget.
     pub scope: BudgetScope,
     /// Its period.
     pub period: Period,
-    /// Where that begins.
+    /// The time zone of the period.
     pub timezone: TimeZone,
-    /// What is limited.
+    /// The unit of the limit.
     pub unit: BudgetUnit,
     /// The limit.
     pub limit: f64,
-    /// What is taken in a period at the most.
+    /// The maximum usage in a period.
     pub most: Amount,
-    /// What is expected to be taken in a period. Of an hour or a day: in that one of a week in which it is most.
+    /// The expected usage in a period. For an hour or a day, in the one with the highest usage of a week.
     pub expected: Amount,
-    /// When the budget is spent in that period, if it is expected to be; not before, where that is a bound.
+    /// When the budget will be spent in that period, if it is expected to be; the earliest time if the usage is a
+    /// bound.
     pub spent_at: Option<Timestamp>,
-    /// A profile no run of which ever begins, because one alone needs more than the limit.
+    /// A profile whose runs never start, because a single one needs more than the limit.
     pub blocked: Option<Blocked>,
 }
 
@@ -44,16 +44,16 @@ impl Outlook {
     }
 }
 
-/// A profile that does not fit into a budget at all.
+/// A profile that a budget does not allow at all.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Blocked {
     /// Its name.
     pub profile: Arc<str>,
-    /// What has to be free for a run to begin.
+    /// What must be left for a run to start.
     pub needs: f64,
 }
 
-/// How long each limit of each budget lasts, in the order of the ledger.
+/// The outlook of each limit of each budget, in the order of the ledger.
 pub fn outlooks(plan: &Plan, forecast: &Forecast, now: Timestamp) -> Vec<Outlook> {
     let agent = plan.agent.budget.iter().map(|budget| (BudgetScope::Agent, budget, plan.profiles.as_slice()));
     let profiles = plan.profiles.iter().filter_map(|profile| {
@@ -121,7 +121,7 @@ fn of_budget(
     limits.map(of_limit).collect()
 }
 
-/// What one run of a profile takes on all its targets together.
+/// The usage of one run of a profile on all its targets together.
 fn of_run(forecast: &Forecast, profile: &str, unit: BudgetUnit, view: View) -> Amount {
     let pairs = forecast.pairs.iter().filter(|pair| &*pair.pair.profile == profile);
     let usage = pairs.map(|pair| if view == View::Most { pair.run.most } else { pair.run.expected });
@@ -132,19 +132,19 @@ fn counted(usage: &ForecastUsage, unit: BudgetUnit) -> Amount {
     match unit {
         BudgetUnit::Requests => usage.requests,
         BudgetUnit::Tokens => usage.input_tokens + usage.output_tokens,
-        // Without a price nothing is known; the config does not allow that under a budget of cost.
+        // Without a price the cost is unknown; the config does not allow that with a budget of cost.
         BudgetUnit::Cost => usage.cost.unwrap_or(Amount::Unknown),
     }
 }
 
-/// The least that has to be free for a run of a profile to begin on any of its targets, as far as that is known.
+/// The minimum that must be left for a run of a profile to start on any of its targets, as far as it is known.
 fn least_of(forecast: &Forecast, profile: &str, unit: BudgetUnit) -> Option<f64> {
     let pairs = forecast.pairs.iter().filter(|pair| &*pair.pair.profile == profile);
     let least = pairs.map(|pair| counted(&pair.least, unit).value());
     least.flatten().reduce(f64::min)
 }
 
-/// The load of several profiles added up; `None` where that of one is not known.
+/// The total load of several profiles; `None` if one of them is unknown.
 fn total(
     loads: &[(&Arc<Profile>, Option<Vec<f64>>)],
     count: usize,
@@ -166,14 +166,14 @@ fn total(
     Some(total)
 }
 
-/// The time that is looked at, and the periods in it.
+/// The time considered, and its periods.
 struct Horizon {
     steps: Steps,
-    /// The first step of each period, and the one after its last.
+    /// For each period, its first step and the step after its last one.
     periods: Vec<(usize, usize)>,
 }
 
-/// A period, and what is taken in it.
+/// A period and its usage.
 #[derive(Clone, Copy)]
 struct FullPeriod {
     first: usize,
@@ -182,7 +182,7 @@ struct FullPeriod {
 }
 
 impl Horizon {
-    /// From the beginning of the present period on.
+    /// Starts with the current period.
     fn of(budget: &Budget, now: Timestamp) -> Self {
         let from = budget.period_start(now);
         let (until, length) = match budget.period {
@@ -201,7 +201,7 @@ impl Horizon {
         Self { steps: Steps::new(from, at, length), periods: periods.collect() }
     }
 
-    /// The period in which most is taken.
+    /// The period with the highest usage.
     fn fullest(&self, amounts: Option<&[f64]>) -> Option<FullPeriod> {
         let amounts = amounts?;
         let takes = |(first, end): (usize, usize)| {
@@ -209,15 +209,15 @@ impl Horizon {
             FullPeriod { first, end, takes }
         };
         let all = self.periods.iter().copied().map(takes);
-        // The first of several that are equal, but for rounding.
+        // The first of several that are equal, except for rounding.
         all.reduce(|full, next| if next.takes > full.takes * (1.0 + 1e-9) { next } else { full })
     }
 
-    /// When so much has been taken in a period.
+    /// When the usage in a period reaches the limit.
     fn reaches(&self, period: FullPeriod, amounts: &[f64], limit: f64) -> Option<Timestamp> {
         let mut taken = 0.0;
         for (step, amount) in amounts.iter().enumerate().take(period.end).skip(period.first) {
-            // Money is not exact.
+            // Sums of cost are not exact.
             if taken + amount > limit * (1.0 + 1e-9) {
                 return Some(self.steps.at(step as f64 + (limit - taken).max(0.0) / amount));
             }
@@ -232,8 +232,8 @@ mod tests {
     use super::*;
     use crate::plan::{forecast, from_yaml};
 
-    /// The outlook of the budgets of a profile that sends one request of 100 tokens at most and 10 to 20 expected, at
-    /// one token to a unit of money.
+    /// The outlook of the budgets of a profile that sends one request of at most 100 tokens, 10 to 20 of them expected,
+    /// at a price of 1 per token.
     fn outlooks_of(budget: &str, schedule: &str, now: &str) -> Vec<Outlook> {
         let plan = from_yaml(&format!(
             "agent: {{ currency: eur, budget: {{ {budget} }} }}\n\
@@ -282,7 +282,7 @@ mod tests {
         assert_eq!(told(berlin, "{ every: 1m }", NOW), (1440.0, Some("2026-01-01T11:00:00Z".to_owned())));
         let kathmandu = "timezone: Asia/Kathmandu, requests: 720";
         assert_eq!(told(kathmandu, "{ every: 1m }", NOW), (1440.0, Some("2026-01-01T06:15:00Z".to_owned())));
-        // A day of 25 hours is the fullest of its week.
+        // A day of 25 hours has the highest usage of its week.
         let (most, at) = told(berlin, "{ every: 1m }", "2026-10-22T10:00:00Z");
         assert_eq!((most, at.as_deref()), (1500.0, Some("2026-10-25T10:00:00Z")));
     }

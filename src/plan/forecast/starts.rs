@@ -1,4 +1,4 @@
-//! When runs start, in steps of equal length: how the load of a schedule is spread over hours, days and months.
+//! When runs start, in steps of equal length: the load of a schedule over hours, days and months.
 
 use super::View;
 use crate::plan::{Profile, Schedule, Stage, Trigger, next_occurrence, run_time};
@@ -6,10 +6,10 @@ use crate::vocabulary::Overlap;
 use jiff::{SignedDuration, Timestamp};
 use std::time::Duration;
 
-/// Runs by cron that are counted one by one; the rest of the time is taken to be like that before.
+/// Maximum number of cron runs counted one by one; the rest of the time is assumed to be like the time before.
 const MAX_COUNTED: u32 = 4096;
 
-/// A time in steps.
+/// A time range divided into steps.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Steps {
     pub(super) from: Timestamp,
@@ -18,7 +18,7 @@ pub(super) struct Steps {
 }
 
 impl Steps {
-    /// Steps of this length from one instant to another, the last one perhaps beyond.
+    /// Divides the time between two instants into steps; the last one may extend beyond the end.
     pub(super) fn new(from: Timestamp, to: Timestamp, length: SignedDuration) -> Self {
         let count = from.duration_until(to).as_secs_f64() / length.as_secs_f64();
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "float casts saturate")]
@@ -26,7 +26,7 @@ impl Steps {
         Self { from, length, count }
     }
 
-    /// When a step begins; with a fraction, an instant in it.
+    /// When a step starts; a fraction gives an instant within it.
     pub(super) fn at(self, step: f64) -> Timestamp {
         let into = SignedDuration::try_from_secs_f64(self.length.as_secs_f64() * step).unwrap_or_default();
         self.from.saturating_add(into).unwrap_or(Timestamp::MAX)
@@ -40,7 +40,7 @@ impl Steps {
     }
 }
 
-/// Time between the starts of two runs; `None` where that depends on the target, or where there is none.
+/// The time between the starts of two runs; `None` if it depends on the target, or if there is none.
 pub(super) fn interval(schedule: &Schedule, stages: &[Stage], view: View) -> Option<Duration> {
     let time = run_time(stages);
     match &schedule.trigger {
@@ -49,7 +49,7 @@ pub(super) fn interval(schedule: &Schedule, stages: &[Stage], view: View) -> Opt
         Trigger::Every { period, .. } => match time.filter(|time| time > period && view == View::Expected) {
             None => Some(*period),
             Some(time) if schedule.overlap == Overlap::Queue => Some(time),
-            // What is due meanwhile is skipped.
+            // Runs that are due meanwhile are skipped.
             Some(time) => {
                 let slots = (time.as_secs_f64() / period.as_secs_f64()).ceil();
                 Some(period.mul_f64(slots))
@@ -58,8 +58,8 @@ pub(super) fn interval(schedule: &Schedule, stages: &[Stage], view: View) -> Opt
     }
 }
 
-/// Runs that offer load in each step, as shares of a run: one that takes several steps is spread over them. `None`
-/// where it depends on the target how many there are.
+/// The runs that offer load in each step, as fractions of a run: a run that takes several steps is spread over them.
+/// `None` if their number depends on the target.
 pub(super) fn load(profile: &Profile, steps: Steps, view: View) -> Option<Vec<f64>> {
     let schedule = &profile.schedule;
     let starts = match &schedule.trigger {
@@ -76,7 +76,7 @@ fn open(schedule: &Schedule, at: Timestamp) -> bool {
     schedule.windows.is_empty() || schedule.is_open(schedule.timezone.to_datetime(at))
 }
 
-/// On a grid from the epoch. The offset of each pair is left out.
+/// Starts on a grid aligned to the epoch. The offset of each pair is ignored.
 fn by_interval(schedule: &Schedule, interval: Duration, steps: Steps) -> Vec<f64> {
     let mut starts = vec![0.0; steps.count];
     let (interval, length) = (interval.as_secs_f64(), steps.length.as_secs_f64());
@@ -104,7 +104,7 @@ fn by_interval(schedule: &Schedule, interval: Duration, steps: Steps) -> Vec<f64
 
 fn by_cron(schedule: &Schedule, cron: &croner::Cron, steps: Steps) -> Vec<f64> {
     let mut starts = vec![0.0; steps.count];
-    // An occurrence at the very beginning counts.
+    // An occurrence exactly at the start counts.
     let before = steps.from.checked_sub(SignedDuration::from_secs(1)).unwrap_or(steps.from);
     let mut at = before.to_zoned_datetime(schedule.timezone.clone());
     for _ in 0..MAX_COUNTED {
@@ -121,7 +121,7 @@ fn by_cron(schedule: &Schedule, cron: &croner::Cron, steps: Steps) -> Vec<f64> {
     starts
 }
 
-/// Spreads what starts in a step evenly over the steps that a run takes.
+/// Spreads the runs that start in a step evenly over the steps that a run takes.
 fn spread(starts: &[f64], time: Duration, steps: Steps) -> Vec<f64> {
     let over = (time.as_secs_f64() / steps.length.as_secs_f64()).ceil().max(1.0);
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "float casts saturate")]
@@ -183,7 +183,7 @@ mod tests {
     fn long_runs_are_spread_and_displace_others() {
         assert_eq!(at(&loads("{ cron: '0 6 * * *' }", "{ for: 2h, rate: 1 }")), [(6, 0.5), (7, 0.5)]);
         let runs = |schedule: &str| loads(schedule, "{ for: 90m, rate: 1 }").iter().sum::<f64>();
-        // Every second slot is skipped; or one follows the other.
+        // Every second slot is skipped, or one run follows the other.
         assert!((runs("{ every: 1h }") - 12.0).abs() < 1e-9, "{}", runs("{ every: 1h }"));
         assert!((runs("{ every: 1h, overlap: queue }") - 16.0).abs() < 1e-9);
         assert!((runs("{ continuous: {} }") - 16.0).abs() < 1e-9);

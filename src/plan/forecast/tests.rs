@@ -122,7 +122,7 @@ fn each_arrival_plays_the_set_up_and_one_journey() {
 #[test]
 fn users_play_the_set_up_once_and_journeys_as_their_thoughts_allow() {
     let steps = "{ name: c, get: /c }, { name: d, get: /d, repeat: 3, think: 1s..5s }";
-    // A journey includes the three think times within it, and the one before the next journey.
+    // A journey includes its three think times and the one before the next journey.
     let daily = journeys("{ for: 60s, users: 4, think: 2s..9s }", steps);
     assert_eq!(daily.journeys, Some(Amount::AtMost(4.0 * 13.0)));
     assert_eq!(daily.takes.most.requests, Amount::AtMost(52.0 * 4.0 + 4.0 * 2.0));
@@ -131,7 +131,7 @@ fn users_play_the_set_up_once_and_journeys_as_their_thoughts_allow() {
     assert_eq!(daily.journeys, Some(Amount::AtMost(5.0)));
     let daily = journeys("{ for: 60s, users: 4 }", "{ name: c, get: /c }");
     assert_eq!((daily.journeys, daily.takes.most.requests), (Some(Amount::Unknown), Amount::Unknown));
-    // Users who never begin a journey play no set-up.
+    // Users who never start a journey play no set-up.
     let daily = journeys("{ requests: 3, users: 10 }", "{ name: c, get: /c }");
     assert_eq!(
         (daily.journeys, daily.takes.most.requests),
@@ -176,7 +176,7 @@ fn tokens_of_asks_are_bounds_where_the_prompt_is_of_the_config() {
     assert_eq!(ask("prompt: '{% if short %}x{% endif %}'").0, Amount::Unknown);
     assert_eq!(ask("prompt: '{{ uuid() }}'").0, Amount::Unknown);
     assert_eq!(ask("prompt: '{{ long | join }}'").0, Amount::Unknown);
-    // Two earlier questions and answers go along.
+    // Two earlier questions and answers are sent along.
     let turn = 4.0 + 9.0 + 2.0 * MAX_MESSAGE;
     assert_eq!(ask("prompt: abcd, output_tokens: 9, history: 2").0, most(4.0 + 2.0 * turn));
     assert_eq!(ask("prompt: abcd, history: 2").0, Amount::Unknown);

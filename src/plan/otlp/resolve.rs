@@ -1,4 +1,4 @@
-//! Fills in what the config leaves out from the OpenTelemetry variables, then from defaults. Pure: the environment is
+//! Fills in what the config omits, from the OpenTelemetry variables and then from defaults. Pure: the environment is
 //! passed in as a function.
 //!
 //! | config key | variables, the first that is set and not empty wins | default |
@@ -15,7 +15,7 @@
 //! | | `OTEL_SERVICE_NAME`, else `service.name` of `OTEL_RESOURCE_ATTRIBUTES` | `tokenbeat` |
 //! | | `OTEL_RESOURCE_ATTRIBUTES`: `key=value,...`, percent-encoded | |
 //!
-//! A base endpoint gets the signal's path (`/v1/traces` and so on) appended for HTTP. Without the section, an
+//! For HTTP, the signal's path (`/v1/traces` and so on) is appended to a base endpoint. Without the section, an
 //! endpoint in the environment switches the export on.
 
 use super::{
@@ -36,17 +36,17 @@ const SIGNALS: [(&str, &str); 3] =
 /// The environment: the value of a variable, if it is set.
 type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
 
-/// A setting that cannot be used. Never holds a header's value.
+/// A setting that cannot be used. It never contains a header's value.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{subject}: {message}")]
 pub struct InvalidSetting {
     /// The variable, or the key below `telemetry.otlp`.
     pub subject: String,
-    /// What is wrong with it.
+    /// A description of the problem.
     pub message: String,
 }
 
-/// What will be exported; `None` if nothing is. Reports every problem at once.
+/// Resolves what is exported; `None` if nothing is. Reports every problem at once.
 pub fn resolve(
     written: Option<OtlpSettings>,
     environment: Environment<'_>,
@@ -69,18 +69,18 @@ struct Fill<'a> {
 impl Fill<'_> {
     fn problem(&mut self, subject: impl Into<String>, message: impl Into<String>) {
         let problem = InvalidSetting { subject: subject.into(), message: message.into() };
-        // One variable serves three signals; a problem with it is reported once.
+        // One variable applies to three signals; a problem with it is reported once.
         if !self.problems.contains(&problem) {
             self.problems.push(problem);
         }
     }
 
-    /// A variable; the specification says that an empty one counts as unset.
+    /// The value of a variable. By the specification, an empty one counts as unset.
     fn get(&self, name: &str) -> Option<String> {
         (self.environment)(name).map(|value| value.trim().to_owned()).filter(|value| !value.is_empty())
     }
 
-    /// The signal's own variable, else the general one: its name and value.
+    /// The signal's own variable, or else the general one: its name and value.
     fn of_signal(&self, signal: &str, suffix: &str) -> Option<(String, String)> {
         [format!("OTEL_EXPORTER_OTLP_{signal}_{suffix}"), format!("OTEL_EXPORTER_OTLP_{suffix}")]
             .into_iter()
@@ -110,7 +110,7 @@ impl Fill<'_> {
             .map(|sampling| Some(Traces { to: self.destination(written, traces)?, sampling }));
         let logs = written.logs.unwrap_or(true).then(|| self.destination(written, logs));
         let service_name = self.get("OTEL_SERVICE_NAME").or(named).unwrap_or_else(|| "tokenbeat".to_owned());
-        // For a signal that is on but has no destination, a problem has already been reported.
+        // For a signal without a destination, a problem has already been reported.
         Otlp {
             metrics: metrics.flatten(),
             traces: traces.flatten(),
@@ -185,7 +185,7 @@ impl Fill<'_> {
         Some(url)
     }
 
-    /// gRPC endpoints may be given as `host:port`; whether that means TLS is up to another variable.
+    /// gRPC endpoints may be given as `host:port`; another variable decides whether that means TLS.
     fn parse_endpoint(&self, text: &str, protocol: Protocol, signal: &str) -> Result<Url, url::ParseError> {
         if text.contains("://") || protocol == Protocol::Http {
             return Url::parse(text);

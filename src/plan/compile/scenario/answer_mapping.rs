@@ -1,10 +1,10 @@
-//! How a step's answer is read.
+//! Compiles the mapping of a step's answer.
 
 use crate::config::{self, DoneAt, KeyPath};
 use crate::plan::compile::{Findings, pattern};
 use crate::plan::{AnswerMapping, BodyForm, Done};
 
-/// How an answer is read.
+/// Compiles a mapping.
 pub(super) fn compile(written: &config::Read, path: &KeyPath, findings: &mut Findings) -> AnswerMapping {
     let mut place = |key: &str, text: &Option<String>| {
         let text = text.as_ref()?;

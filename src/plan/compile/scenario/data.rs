@@ -1,17 +1,17 @@
-//! Lists from files.
+//! Reads lists from data files.
 
 use crate::limits;
 use crate::plan::compile::{Findings, pattern};
 use serde_json::{Map, Value};
 use std::path::Path;
 
-/// Most columns of a table.
+/// Maximum number of columns of a table.
 const MAX_COLUMNS: usize = 1000;
 
-/// Largest file, in bytes: it is held in memory, as values.
+/// Maximum size of a file in bytes: it is kept in memory, as values.
 const LARGEST: u64 = 16 << 20;
 
-/// The list that a file holds; never empty.
+/// The list in a file; never empty.
 pub(super) fn read(file: &Path, findings: &mut Findings) -> Result<Value, String> {
     let shown = file.display();
     let extension = file.extension().map(|it| it.to_string_lossy().to_ascii_lowercase()).unwrap_or_default();
@@ -23,7 +23,7 @@ pub(super) fn read(file: &Path, findings: &mut Findings) -> Result<Value, String
         _ => return Err(format!("{shown} must be a .txt, .csv, .json, .jsonl or .ndjson file")),
     };
     let text = pattern::text_file(file, LARGEST, findings)?;
-    // Spreadsheets put a byte order mark in front.
+    // Spreadsheets write a byte order mark first.
     let items = parse(text.trim_start_matches('\u{feff}')).map_err(|why| format!("{shown} {why}"))?;
     let values = items.iter().map(count).sum();
     findings.hold(0, values, &shown)?;
@@ -33,7 +33,7 @@ pub(super) fn read(file: &Path, findings: &mut Findings) -> Result<Value, String
     if items.is_empty() { Err(format!("{shown} holds nothing")) } else { Ok(Value::Array(items)) }
 }
 
-/// How many values there are in a value, itself included. The parser bounds the depth.
+/// The number of values in a value, including itself. The parser limits the depth.
 fn count(value: &Value) -> usize {
     match value {
         Value::Array(items) => 1 + items.iter().map(count).sum::<usize>(),
@@ -42,7 +42,7 @@ fn count(value: &Value) -> usize {
     }
 }
 
-/// Those that are not blank, with their numbers from 1.
+/// The non-blank lines, trimmed, with their numbers from 1.
 fn filled(text: &str) -> impl Iterator<Item = (usize, &str)> {
     let numbered = text.lines().enumerate().map(|(index, line)| (index + 1, line.trim()));
     numbered.filter(|(_, line)| !line.is_empty())
@@ -111,7 +111,7 @@ mod tests {
         std::fs::write(&path, text).unwrap();
         let mut findings = Findings::default();
         let read = read(&path, &mut findings);
-        // Reload watches what was read.
+        // A reload watches the files that were read.
         assert_eq!(findings.files.paths().count(), usize::from(name != "a.xls"), "{name}");
         read.map_err(|said| said.replace(&format!("{}/", folder.path().display()), ""))
     }

@@ -1,4 +1,4 @@
-//! Names in templates: which there are at each step, and which are used.
+//! Names in templates: which exist at each step, and which are used.
 
 use super::text;
 use crate::config::{KeyPath, nearest};
@@ -7,27 +7,27 @@ use crate::plan::scenario::ENVIRONMENT;
 use crate::template::{FUNCTIONS, Template, Templates};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// The name under which templates find the secrets.
+/// The template variable that contains the secrets.
 pub(super) const SECRET: &str = "secret";
-/// Words of the template language.
+/// Keywords of the template language.
 const WORDS: [&str; 20] = [
     "and", "caller", "elif", "else", "endfor", "endif", "false", "False", "for", "if", "in", "is", "loop",
     "none", "None", "not", "or", "self", "true", "True",
 ];
 
-/// The names at the present step, and all that were used so far.
+/// The names that exist at the current step, and all that were used so far.
 #[derive(Debug, Default)]
 pub(super) struct TemplateNames<'a> {
-    /// Variables, data files and what earlier steps took.
+    /// Variables, data files and names extracted by earlier steps.
     known: BTreeSet<&'a str>,
-    /// What is taken anywhere, with the first step that takes it.
+    /// All extracted names, each with the first step that extracts it.
     taken: BTreeMap<&'a str, &'a str>,
     secrets: BTreeSet<&'a str>,
     used: BTreeSet<String>,
 }
 
 impl<'a> TemplateNames<'a> {
-    /// With secrets of these names, and what steps (name, what it takes) take at some time.
+    /// Starts with the names of the secrets, and all pairs of a step and a name that it extracts.
     pub(super) fn new(
         secrets: impl Iterator<Item = &'a str>,
         taken: impl Iterator<Item = (&'a str, &'a str)>,
@@ -39,18 +39,18 @@ impl<'a> TemplateNames<'a> {
         Self { taken: first, secrets: secrets.collect(), ..Self::default() }
     }
 
-    /// Defines a variable from here on. `path`: where it gets its name.
+    /// Defines a variable from here on. `path` is the place in the config that names it.
     pub(super) fn add(&mut self, name: &'a str, path: &KeyPath, findings: &mut Findings) {
         check(name, path, findings);
         self.known.insert(name);
     }
 
-    /// Whether a template used a variable, or (`secret.x`) a secret.
+    /// Whether a template used a variable, or a secret (`secret.x`).
     pub(super) fn uses(&self, name: &str) -> bool {
         self.used.contains(name)
     }
 
-    /// Compiles a template, whose every name must be known here.
+    /// Compiles a template. All its names must be known here.
     pub(super) fn template(
         &mut self,
         templates: &mut Templates,
@@ -100,7 +100,7 @@ impl<'a> TemplateNames<'a> {
         findings.error(path, format!("there is no variable `{name}`{hint}"));
     }
 
-    /// The secrets that a template names, as far as they are named literally.
+    /// Checks the secrets that a template names literally.
     fn secrets_in(&mut self, template: &Template, path: &KeyPath, findings: &mut Findings) {
         if self.secrets.is_empty() {
             findings.error(path, "there is no `secret`: the scenario has no `secrets`");
@@ -113,7 +113,7 @@ impl<'a> TemplateNames<'a> {
                 continue;
             }
             let Some(name) = parts.next() else {
-                // Which one is known only when it is rendered: it may be any.
+                // The name is known only when the template is rendered, so it may be any secret.
                 self.used.extend(self.secrets.iter().map(|name| format!("{SECRET}.{name}")));
                 continue;
             };
@@ -128,7 +128,7 @@ impl<'a> TemplateNames<'a> {
     }
 }
 
-/// A name that templates can use, and that has no other meaning there.
+/// Checks that templates can use a name and that it has no other meaning there.
 fn check(name: &str, path: &KeyPath, findings: &mut Findings) {
     let taken = name == SECRET || [&ENVIRONMENT[..], &FUNCTIONS, &WORDS].concat().contains(&name);
     if text::check_identifier(name, path, findings) && taken {

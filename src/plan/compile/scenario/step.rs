@@ -1,4 +1,4 @@
-//! One step: what it sends, and when.
+//! Compiles a step: what it sends, and when.
 
 use super::{StepCompiler, answer_mapping, text};
 use crate::config::{self, KeyPath, PathText, is_template};
@@ -14,11 +14,11 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Type of a body that names none.
+/// The default content type of a body.
 const PLAIN_TEXT: &str = "text/plain; charset=utf-8";
 
 impl StepCompiler<'_> {
-    /// A step, if every part of it is valid.
+    /// Compiles a step; `None` if any part of it is not valid.
     pub(super) fn step(&mut self, written: &config::Step, number: usize, path: &KeyPath) -> Option<Step> {
         let before = self.findings.errors.len();
         let kind = self.findings.only_one(path, &written.kinds());
@@ -51,7 +51,7 @@ impl StepCompiler<'_> {
         })
     }
 
-    /// A template, or what is wrong with it.
+    /// Compiles a template, or reports its error.
     pub(super) fn template(&mut self, source: &str, path: &KeyPath) -> Option<Template> {
         self.names.template(&mut self.templates, source, path, self.findings)
     }
@@ -131,7 +131,7 @@ impl StepCompiler<'_> {
         })
     }
 
-    /// The method and the path, and the path's place in the config.
+    /// The method, the path, and the path's place in the config.
     fn request_line<'a>(
         &mut self,
         written: &'a config::Step,
@@ -285,7 +285,7 @@ impl StepCompiler<'_> {
     }
 }
 
-/// What is known about a step's answers in advance.
+/// What is known about a step's answers before a request is sent.
 fn answers(written: &config::Step) -> ExpectedAnswers {
     if let Some(ask) = &written.ask {
         return ExpectedAnswers::of_model(ask.stream);
@@ -300,7 +300,7 @@ fn answers(written: &config::Step) -> ExpectedAnswers {
             output: false,
         };
     };
-    // Without a form the content type decides, and what is no JSON is all text, unless there are places to look at.
+    // Without a form the content type decides, and anything but JSON is text, unless there are paths.
     let all_text = match read.form {
         Some(form) => form == BodyForm::Text,
         None => read.places().is_empty(),

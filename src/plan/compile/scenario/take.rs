@@ -1,4 +1,4 @@
-//! What is taken from answers.
+//! Compiles the values that are extracted from answers.
 
 use super::StepCompiler;
 use crate::config::{KeyPath, TakeFrom, TakeSource};
@@ -6,11 +6,11 @@ use crate::plan::compile::{pattern, wire};
 use crate::plan::{AnswerPart, Take};
 use std::collections::BTreeMap;
 
-/// Characters that the name of a cookie may hold beside letters and digits (RFC 6265, a token of RFC 2616).
+/// Characters allowed in the name of a cookie besides letters and digits (RFC 6265, a token of RFC 2616).
 const COOKIE_SIGNS: &str = "!#$%&'*+-.^_`|~";
 
 impl StepCompiler<'_> {
-    /// Those that are valid.
+    /// Compiles the valid ones.
     pub(super) fn takes(&mut self, written: &BTreeMap<String, TakeFrom>, path: &KeyPath) -> Vec<Take> {
         let mut takes = Vec::new();
         for (name, from) in written {

@@ -1,4 +1,4 @@
-//! Each key of a scenario does what it says.
+//! Each key of a scenario has the documented effect.
 
 use crate::plan::{
     AnswerPart, AskStep, AskText, BodyForm, BodyTemplate, Cache, Done, HttpStep, JsonRule, JsonTemplate,
@@ -227,7 +227,7 @@ fn what_is_shared_by_the_steps_arrives() {
     let numbers: Vec<_> = scenario.all().map(|step| (&*step.name, step.number)).collect();
     assert_eq!(numbers, [("one", 0), ("two", 1), ("three", 2)]);
     assert_eq!((scenario.setup.len(), scenario.steps.len()), (1, 2));
-    // Nothing of it is printed.
+    // None of it is printed.
     assert!(!format!("{scenario:?}").contains("a@x"));
 }
 

@@ -1,10 +1,11 @@
-//! Texts of a scenario: literals that look like secrets, and names that templates can use.
+//! Checks texts of a scenario: literals that look like secrets, and names for use in templates.
 
 use crate::config::{KeyPath, is_template};
 use crate::plan::compile::Findings;
 use serde_json::Value;
 
-/// Suffixes of the names of credentials. Fewer than are masked when the config is shown: false warnings are a nuisance.
+/// Suffixes of names of credentials. They are fewer than those masked when the config is shown, because false warnings
+/// are a nuisance.
 const CREDENTIALS: [&str; 8] =
     ["apikey", "api_key", "authorization", "credential", "credentials", "password", "secret", "token"];
 
@@ -12,7 +13,7 @@ const CREDENTIALS: [&str; 8] =
 pub(super) const LITERAL_SECRET: &str =
     "looks like a secret in the config itself; put it into `secrets` and write {{ secret.NAME }}";
 
-/// Warns of texts under the name of a credential that hold no template.
+/// Warns of literal texts, not templates, under the name of a credential.
 pub(super) fn literal_secret(name: &str, value: &Value, path: &KeyPath, findings: &mut Findings) {
     match value {
         Value::String(text) if !text.is_empty() && !is_template(text) && is_credential(name) => {
@@ -32,13 +33,13 @@ pub(super) fn literal_secret(name: &str, value: &Value, path: &KeyPath, findings
     }
 }
 
-/// Whether a field of this name certainly holds a credential.
+/// Whether a field of this name certainly contains a credential.
 pub(super) fn is_credential(name: &str) -> bool {
     let name = name.to_ascii_lowercase().replace('-', "_");
     CREDENTIALS.iter().any(|end| name.ends_with(end))
 }
 
-/// Letters, digits and underscores, and no leading digit.
+/// Checks that a name has only letters, digits and underscores, and no leading digit.
 pub(super) fn check_identifier(name: &str, path: &KeyPath, findings: &mut Findings) -> bool {
     let first = name.chars().next().is_some_and(|c| c.is_ascii_alphabetic() || c == '_');
     let right = first && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
