@@ -1,6 +1,6 @@
-//! Credentials that are not in the config and have to be got: tokens of OAuth 2.0 and of Google service accounts, keys
-//! of AWS. A task of each target fetches them, ahead of the end of those before; whoever sends a request takes the
-//! present ones, and waits only if there are none. It knows nothing about requests and their outcomes.
+//! Credentials that have to be fetched: tokens of OAuth 2.0 and of Google service accounts, and AWS keys. One task per
+//! target renews them before they expire. A request takes the current ones, and waits only if there are none. The
+//! module knows nothing about requests and their outcomes.
 
 mod aws;
 mod aws_profile;
@@ -21,17 +21,17 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// The credentials of one target, kept up to date as long as this exists.
+/// The credentials of one target, renewed for as long as this exists.
 pub struct Credentials(CredentialSource);
 
 enum CredentialSource {
     /// Fetched over the network by a task of its own.
     Fetched(CredentialRenewer),
-    /// At hand: a secret, or a file that is watched.
+    /// Available locally: a secret, or a watched file.
     Local(Box<aws::Local>),
 }
 
-/// What authenticates a request.
+/// A credential that authenticates requests.
 #[derive(Debug)]
 pub enum Credential {
     /// `Authorization: Bearer` and this token.
@@ -40,18 +40,18 @@ pub enum Credential {
     Aws(SigningKeys),
 }
 
-/// A credential, and how long it may be used.
+/// A credential and its lifetime.
 #[derive(Debug)]
 pub struct Issued {
     /// The credential.
     pub credential: Credential,
-    /// Since when it has been here.
+    /// When it was issued.
     from: Instant,
-    /// How long it is valid from then on; `None`: until it is refused.
+    /// How long it is valid from then on; `None` means until it is refused.
     lifetime: Option<Duration>,
 }
 
-/// Credentials cannot be had. The message names no secret.
+/// The reason why there are no credentials. The message contains no secret.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct Error(Arc<str>);
@@ -62,7 +62,7 @@ impl Error {
     }
 }
 
-/// Credentials cannot be set up from the config.
+/// The reason why credentials cannot be set up from the config.
 #[derive(Debug, thiserror::Error)]
 pub enum SetupError {
     /// TLS cannot be set up.
@@ -71,14 +71,14 @@ pub enum SetupError {
     /// The HTTP client cannot be built.
     #[error("cannot set up the client that gets the credentials: {0}")]
     Client(#[from] reqwest::Error),
-    /// There is no runtime that the renewals could run on.
+    /// There is no runtime for the renewal task.
     #[error("credentials need a runtime")]
     NoRuntime,
 }
 
 impl Credentials {
-    /// Of a target, if its way to authenticate needs them. Begins to fetch them, on the runtime of the caller. Blocks
-    /// while it reads files. `target` is its name, for the log.
+    /// Creates the credentials of a target; `None` if its authentication needs none. Fetching starts at once, on the
+    /// caller's runtime. Blocks while it reads files. `target` is the target's name, for the log.
     pub fn of(auth: &Auth, target: &Arc<str>) -> Result<Option<Self>, SetupError> {
         let keep = |fetch| CredentialRenewer::start(fetch, Arc::clone(target)).map(CredentialSource::Fetched);
         let source = match auth {
@@ -93,7 +93,7 @@ impl Credentials {
         Ok(Some(Self(source)))
     }
 
-    /// The present ones, without waiting; `None` if they have to be waited for.
+    /// The current credentials, without waiting; `None` if they are still being fetched.
     pub fn present(&self) -> Option<Result<Arc<Issued>, Error>> {
         match &self.0 {
             CredentialSource::Fetched(keeper) => keeper.present(),
@@ -101,7 +101,7 @@ impl Credentials {
         }
     }
 
-    /// The present ones, or those that are being fetched.
+    /// The current credentials, or those being fetched.
     pub async fn get(&self) -> Result<Arc<Issued>, Error> {
         match &self.0 {
             CredentialSource::Fetched(keeper) => keeper.get().await,
@@ -109,8 +109,8 @@ impl Credentials {
         }
     }
 
-    /// The target refused these: others are fetched, unless that has happened already, or happens too often to be the
-    /// credentials' fault.
+    /// Reports that the target refused these credentials. New ones are fetched, unless that has already happened, or
+    /// happens so often that the credentials cannot be the cause.
     pub fn refused(&self, refused: &Arc<Issued>) {
         if let CredentialSource::Fetched(keeper) = &self.0 {
             keeper.refused(refused);
@@ -123,7 +123,7 @@ impl Issued {
         Self { credential, from, lifetime }
     }
 
-    /// Whether it may not be used any more.
+    /// Whether it has expired.
     fn has_ended(&self, now: Instant) -> bool {
         self.lifetime.is_some_and(|lifetime| now.saturating_duration_since(self.from) >= lifetime)
     }

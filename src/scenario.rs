@@ -1,5 +1,5 @@
-//! What a user of a scenario does next, what it sends, and what it keeps of the answers. Pure: the engine drives it; it
-//! is independent of clock, transport and budgets.
+//! The users of a scenario: what they do next, what they send, and what they keep of the answers. Pure: the engine
+//! drives it; it is independent of clock, transport and budgets.
 
 mod cookies;
 mod draft;
@@ -26,7 +26,7 @@ use talk::Talk;
 
 /// Extracted values shorter than this are not masked: they would match parts of ordinary words.
 const MIN_HIDDEN: usize = 8;
-/// What an entry of a map or a list costs in addition to its content, rounded up generously.
+/// Overhead of an entry in a map or a list in bytes, in addition to its content; a generous upper bound.
 const ENTRY: usize = 128;
 
 /// What all users of a stage share.
@@ -40,64 +40,64 @@ pub struct StageContext {
     pub seeds: RunSeeds,
     /// Id of the run.
     pub run: String,
-    /// The stage's number in the run: draws differ by it.
+    /// The number of the stage in the run; random draws depend on it.
     pub stage_number: u32,
     /// The stage's name.
     pub stage: Arc<str>,
 }
 
-/// One user: what it took from answers, its cookies, its conversations. Its memory is bounded, see
+/// One user: the values it extracted from answers, its cookies and its conversations. Its memory is limited; see
 /// [`UserSession::most_bytes`].
 pub struct UserSession {
     stage_context: Arc<StageContext>,
     index: u32,
     taken: Taken,
-    /// None unless the scenario keeps cookies.
+    /// `None` unless the scenario keeps cookies.
     jar: Option<Jar>,
     talk: Talk,
-    /// Turns that were answered since the set-up, by [`Step::number`].
+    /// Number of turns answered since the set-up, by [`Step::number`].
     turns: BTreeMap<usize, u32>,
     counters: Counters,
     last: Option<Play>,
 }
 
-/// Which time of a step in an iteration.
+/// Identifies one request in an iteration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Play {
     iteration: u64,
     step: usize,
-    /// From 0.
+    /// How often the step was played before in this iteration.
     n: u64,
 }
 
-/// A request, before the target's dialect has seen it.
+/// A request before it is encoded.
 #[derive(Debug)]
 pub enum Draft {
     /// Encoded already.
     Call(Call),
-    /// For the dialect to encode.
+    /// To be encoded by the target's dialect.
     Ask(Ask),
 }
 
-/// What a user is about to send.
+/// A request that a user is about to send.
 #[derive(Debug)]
 pub struct Outgoing {
     /// The request.
     pub draft: Draft,
-    /// What must not be shown: the scenario's secrets, and what the user took from answers and keeps as cookies.
+    /// Values to redact: the scenario's secrets, the user's extracted values and its cookies.
     pub hidden: Vec<Exposed>,
 }
 
-/// Why a request cannot be built. It quotes no secret.
+/// The reason why a request cannot be built. It quotes no secret.
 #[derive(Debug, thiserror::Error)]
 pub enum Unbuildable {
     /// A secret of the scenario cannot be read.
     #[error("{0}")]
     Secret(String),
-    /// The configuration's own values do not make a request.
+    /// The values in the config do not form a request.
     #[error("{0}")]
     Config(String),
-    /// What was taken from earlier answers does not make a request.
+    /// Values extracted from earlier answers do not form a request.
     #[error("{0}")]
     Taken(String),
 }
@@ -108,14 +108,14 @@ pub enum Unbuildable {
 pub struct NotThere(pub String);
 
 impl UserSession {
-    /// Most bytes of a value that is taken, as JSON.
+    /// Maximum number of bytes of an extracted value, as JSON.
     pub const MAX_TAKEN: usize = 64 << 10;
-    /// Most cookies; those that come after are not kept.
+    /// Maximum number of cookies; further ones are not kept.
     pub const MAX_COOKIES: usize = 64;
-    /// Most bytes of a cookie, as the server writes it and with the path and the domain that it is for; a longer
-    /// one is not kept.
+    /// Maximum number of bytes of a cookie as sent by the server, including its path and domain. Longer ones are not
+    /// kept.
     pub const MAX_COOKIE: usize = 4 << 10;
-    /// Most bytes of earlier questions and answers; the oldest turns are dropped.
+    /// Maximum number of bytes of earlier questions and answers; the oldest turns are dropped.
     pub const MAX_HISTORY: usize = 256 << 10;
 
     /// A user that has not done anything yet.
@@ -133,8 +133,8 @@ impl UserSession {
         }
     }
 
-    /// The most bytes that a user of a scenario keeps between its requests: values, cookies, conversations,
-    /// counters. The scenario itself and the request in flight are not among them.
+    /// The maximum number of bytes that a user keeps between its requests: values, cookies, conversations, counters.
+    /// The scenario itself and the request in flight are not included.
     pub fn most_bytes(scenario: &Scenario) -> usize {
         let names: BTreeSet<_> = scenario.all().flat_map(|step| &step.take).map(|take| &take.name).collect();
         let taken = names.len() * (Self::MAX_TAKEN + ENTRY);
@@ -146,8 +146,8 @@ impl UserSession {
         size_of::<Self>() + taken + talk + jar + turns + counters
     }
 
-    /// The user starts over, before its set-up is played (again): nothing is left of what it took, of its cookies
-    /// and conversations. Its counters run on.
+    /// Starts over before the set-up is played (again): extracted values, cookies and conversations are dropped.
+    /// Counters continue.
     pub fn reset(&mut self) {
         self.taken = Taken::default();
         self.talk = Talk::default();
@@ -157,8 +157,8 @@ impl UserSession {
         }
     }
 
-    /// Which turn a step's next play is, from 1; always 1 for a step without turns. `repeat` is its number among
-    /// the plays in a row, from 0. A turn that was not answered well is played again under its number.
+    /// The turn of a step's next play, from 1; always 1 for a step without turns. `repeat` is the number of the play in
+    /// a row, from 0. A turn whose answer was not ok is played again under the same number.
     pub fn turn(&self, step: &Step, repeat: u32) -> u32 {
         match step.turns {
             false => 1,
@@ -167,9 +167,9 @@ impl UserSession {
         }
     }
 
-    /// Builds a step's request. `iteration` counts from 0, `turn` from 1. What is drawn depends on the run's seed,
-    /// the stage, the user, the iteration, the step and which time in a row it is played: not on the target, and
-    /// not on what came of earlier requests. The error says nothing that is hidden.
+    /// Builds a step's request. `iteration` counts from 0, `turn` from 1. Random draws depend on the run's seed, the
+    /// stage, the user, the iteration, the step and the number of the play in a row, but not on the target or on
+    /// earlier answers. The error contains no hidden value.
     pub fn prepare(
         &mut self,
         step: &Step,
@@ -201,7 +201,7 @@ impl UserSession {
         })
     }
 
-    /// Whether any value that the step's templates read comes from an answer, so that it may be an answer's fault that
+    /// Whether the step's templates read a value extracted from an answer, so that the answer may be the reason why
     /// they cannot be rendered.
     fn uses_taken(&self, step: &Step) -> bool {
         let mut takes = self.stage_context.scenario.all().flat_map(|step| &step.take);
@@ -251,7 +251,7 @@ impl UserSession {
         }
     }
 
-    /// A secret that cannot be read is not in a request either.
+    /// The values to redact. A secret that cannot be read is not in a request either.
     fn hidden(&self) -> Vec<Exposed> {
         let secrets = self.stage_context.scenario.secrets.iter().filter_map(|(_, secret)| secret.read().ok());
         let mut kept = self.taken.strings();
@@ -260,8 +260,8 @@ impl UserSession {
         secrets.chain(kept.into_iter().map(Exposed::new)).collect()
     }
 
-    /// Keeps what an answer that was ok (its checks passed) leaves: cookies, the conversation, values. Where a value
-    /// is not there, none of this answer's values is kept.
+    /// Keeps the results of an answer that was ok (its checks passed): cookies, the conversation, extracted values. If
+    /// one value is missing, none of this answer's values is kept.
     pub fn take(&mut self, step: &Step, answer: &Evidence<'_>) -> Result<(), NotThere> {
         if let Some(jar) = &mut self.jar {
             jar.receive(&self.stage_context.pair.target.base_url, answer.headers);
@@ -276,7 +276,7 @@ impl UserSession {
         self.taken.take(step, answer, &Documents::new(answer))
     }
 
-    /// Bytes that are kept, by the same measure as [`Self::most_bytes`].
+    /// The number of bytes kept, measured like [`Self::most_bytes`].
     #[cfg(test)]
     fn bytes(&self) -> usize {
         let jar = self.jar.as_ref().map_or(0, Jar::bytes);

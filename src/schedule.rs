@@ -1,5 +1,5 @@
 //! When runs are due: the slots, a pure function of the plan and an instant; and what happens to each slot, a pure
-//! state machine. No clock is read here, and the module is unaware of what a run does.
+//! state machine. No clock is read here, and the module does not know what a run does.
 
 mod machine;
 mod windows;
@@ -23,23 +23,23 @@ const MAX_SLOTS: u32 = 100_000;
 /// One time at which a run is due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DueSlot {
-    /// The instant on the profile's grid, before the pair's offset and the jitter: the same for every target of
-    /// the profile and on every replica. Seeds derive from it.
+    /// The instant on the profile's grid, before the pair's offset and the jitter: the same for every target of the
+    /// profile and on every replica. Seeds are derived from it.
     pub nominal: Timestamp,
     /// When the run is due.
     pub at: Timestamp,
-    /// `at` lies inside an active window.
+    /// Whether `at` lies inside an active window.
     pub open: bool,
 }
 
-/// Slots that went by.
+/// Slots that have passed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Passed {
     /// Inside an active window: each was a run that did not take place.
     pub open: u64,
     /// Outside the windows.
     pub outside: u64,
-    /// The last of them.
+    /// The last of these slots.
     pub last: Option<DueSlot>,
 }
 
@@ -70,7 +70,7 @@ impl Timetable {
             Trigger::Every { period, .. } => {
                 let hash = seed::hash("schedule offset", &[&pair.profile, &pair.target], &[]);
                 let period = nanos(*period);
-                // 64 bits over a period: `hash / 2^64` of it.
+                // `hash / 2^64` of the period.
                 let offset = (i128::from(hash) * period) >> 64;
                 (Grid::Every(period), SignedDuration::from_nanos_i128(offset))
             }
@@ -81,7 +81,7 @@ impl Timetable {
             }
             Trigger::Manual => (Grid::None, SignedDuration::ZERO),
         };
-        // Cycles lie end to end, so that none of them can be moved.
+        // Cycles are contiguous, so none of them can be moved.
         let jitter = match schedule.trigger {
             Trigger::Continuous => Duration::ZERO,
             Trigger::Every { period, .. } => schedule.jitter.min(period),
@@ -90,9 +90,9 @@ impl Timetable {
         Self { grid, offset, jitter, seed, schedule: schedule.clone() }
     }
 
-    /// The first slot whose `at` lies after `after`; `None` if there is none. Slots strictly increase.
+    /// The first slot with `at > after`; `None` if there is none. Slots strictly increase.
     pub fn next(&self, after: Timestamp) -> Option<DueSlot> {
-        // Offset and jitter may move a slot past `after` whose nominal instant lies before it.
+        // Offset and jitter may move a slot beyond `after` although its nominal instant is earlier.
         let slack = self.offset.checked_add(SignedDuration::try_from(self.jitter).ok()?)?;
         let mut nominal = self.nominal_after(after.checked_sub(slack).ok()?)?;
         loop {
@@ -113,15 +113,15 @@ impl Timetable {
             if slot.open {
                 return Some(slot);
             }
-            // A fine grid may have many slots between two windows: go on just before the next opening.
+            // A fine grid may have many slots between two windows, so continue just before the next opening.
             let opening = windows::next_opening(&self.schedule, slot.at)?;
             from = slot.at.max(opening.checked_sub(SignedDuration::from_nanos(1)).ok()?);
         }
         None
     }
 
-    /// Counts the slots with `after < at <= until`. Beyond 100,000 slots of an `every` grid, the rest is computed
-    /// and taken to be open.
+    /// Counts the slots with `after < at <= until`. In an `every` grid, slots beyond the first 100,000 are computed and
+    /// assumed to be open.
     pub fn passed(&self, after: Timestamp, until: Timestamp) -> Passed {
         let mut passed = Passed::default();
         let mut from = after;
@@ -140,14 +140,14 @@ impl Timetable {
         passed
     }
 
-    /// The latest slot whose `at` is not after `now`: for [`Trigger::Continuous`] the cycle that is under way.
+    /// The latest slot with `at <= now`; for [`Trigger::Continuous`], the cycle in progress.
     pub fn current(&self, now: Timestamp) -> Option<DueSlot> {
         let Grid::Every(period) = self.grid else { return None };
         let slot = self.next(now.checked_sub(signed(period)).ok()?)?;
         (slot.at <= now).then_some(slot)
     }
 
-    /// Whether there are slots at all: runs of the others are asked for, or follow one another.
+    /// Whether there are slots at all. Without slots, runs are requested, or follow one another.
     pub(crate) fn has_grid(&self) -> bool {
         !matches!(self.grid, Grid::None | Grid::Every(0))
     }
@@ -171,8 +171,8 @@ impl Timetable {
         }
     }
 
-    /// The nominal instant plus offset and jitter. The draw depends only on the seed and the instant, and stays
-    /// below the distance to the next slot, so that slots keep their order.
+    /// The nominal instant plus offset and jitter. The random draw depends only on the seed and the instant, and is
+    /// smaller than the distance to the next slot, so that slots keep their order.
     fn due(&self, nominal: Timestamp, next: Option<Timestamp>) -> Option<Timestamp> {
         let mut at = nominal.checked_add(self.offset).ok()?;
         let gap = next.map_or(i128::MAX, |next| next.as_nanosecond() - nominal.as_nanosecond());
@@ -185,20 +185,20 @@ impl Timetable {
     }
 }
 
-/// Seed of a run: a hash of the profile's seed and the nominal instant, if the run has one. Replayable, not repeating,
-/// and the same on every replica and for every target.
+/// Seed of a run: a hash of the profile's seed and the nominal instant, if the run has one. It can be replayed, does
+/// not repeat, and is the same on every replica and for every target.
 pub fn run_seed(profile_seed: u64, nominal: Option<Timestamp>) -> u64 {
     seed::hash("run", &[], &[profile_seed, nominal.map_or(0, instant_bits)])
 }
 
-/// Seed of the nonces of a run that is due at an instant. A run that is played again is due at another one: what it
-/// draws is the same, and what busts a cache is not, or its prompts would be found in the cache.
+/// Seed of the nonces of a run that is due at an instant. When a run is replayed, its random draws are the same but its
+/// nonces differ, because otherwise its prompts would be found in the cache.
 pub fn nonce_seed(run_seed: u64, due: Timestamp) -> u64 {
     seed::hash("nonces", &[], &[run_seed, instant_bits(due)])
 }
 
-/// The nominal instant of a run that no slot calls for: now, moved off every grid of whole microseconds, so that its
-/// id and seed differ from those of every scheduled run.
+/// The nominal instant of a run without a slot: now, moved off every grid of whole microseconds, so that its id and
+/// seed differ from those of every scheduled run.
 pub fn off_grid(now: Timestamp) -> Timestamp {
     if now.subsec_nanosecond() % 1000 == 0 {
         now.checked_add(SignedDuration::from_nanos(1)).unwrap_or(now)
@@ -207,7 +207,7 @@ pub fn off_grid(now: Timestamp) -> Timestamp {
     }
 }
 
-/// How long one pass through the stages takes; `None` if a stage has no time bound.
+/// The duration of one pass through the stages; `None` if a stage has no time limit.
 pub fn cycle_length(stages: &[Stage]) -> Option<Duration> {
     stages.iter().map(|stage| stage.shape.bounds().time).sum::<Option<Duration>>()
 }

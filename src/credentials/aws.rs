@@ -1,4 +1,4 @@
-//! AWS credentials, from where SDKs of AWS have them: keys, a profile, a web identity, the endpoint of a container.
+//! AWS credentials, from the same sources as the AWS SDKs: keys, a profile, a web identity, a container endpoint.
 
 use super::keeper::Fetch;
 use super::oauth2::{again, read};
@@ -17,16 +17,16 @@ use std::time::Duration;
 use tokio::time::Instant;
 use url::Url;
 
-/// Largest credentials file, in bytes.
+/// Maximum size of a credentials file in bytes.
 const MAX_FILE: u64 = 1 << 20;
 
-/// Where ECS gives tasks their credentials.
+/// The endpoint from which ECS tasks get their credentials.
 const ECS: &str = "http://169.254.170.2";
 
 /// Keys that requests are signed with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SigningKeys {
-    /// The access key's id, which is no secret.
+    /// The access key id, which is not secret.
     pub access_key_id: String,
     /// The secret key.
     pub secret_access_key: Exposed,
@@ -34,10 +34,10 @@ pub struct SigningKeys {
     pub session_token: Option<Exposed>,
 }
 
-/// Keys at hand.
+/// Keys that are available locally.
 pub(super) struct Local {
     from: LocalSource,
-    /// The latest ones. As long as they are the same, so is what is given out.
+    /// The latest keys. As long as they do not change, the same [`Issued`] is returned.
     latest: Mutex<Option<(SigningKeys, Arc<Issued>)>>,
 }
 
@@ -46,7 +46,7 @@ enum LocalSource {
     Profile(Watched<Result<SigningKeys, Error>>),
 }
 
-/// Keys that a server gives.
+/// Keys that a server provides.
 pub(super) struct Remote {
     client: TokenClient,
     from: RemoteSource,
@@ -57,13 +57,13 @@ enum RemoteSource {
     Container { url: Url, token: Option<Secret> },
 }
 
-/// Either of them.
+/// A source of keys.
 pub(super) enum AwsKeySource {
     Local(Local),
     Remote(Remote),
 }
 
-/// Where the keys of a target come from. Blocks while it reads files.
+/// The source of a target's keys. Blocks while it reads files.
 pub(super) fn source(of: &Aws) -> Result<AwsKeySource, SetupError> {
     Ok(match &of.source {
         AwsSource::Keys { access_key_id, secret_access_key, session_token } => local(LocalSource::Keys {
@@ -89,7 +89,7 @@ pub(super) fn source(of: &Aws) -> Result<AwsKeySource, SetupError> {
     })
 }
 
-/// The first source that the environment describes, in the order of AWS' own SDKs.
+/// The first source that the environment describes, in the order of the AWS SDKs.
 fn environment(region: &str, var: &dyn Fn(&str) -> Option<String>) -> Result<AwsKeySource, SetupError> {
     let env = |name: &str| Secret::new(SecretOrigin::Env(name.to_owned()));
     let file = |path: String| Secret::new(SecretOrigin::File(PathBuf::from(path)));
@@ -142,7 +142,7 @@ fn read_profile(path: &Path, name: &str, files: &mut Files) -> Result<SigningKey
 }
 
 impl Local {
-    /// The present keys. Does not block.
+    /// The current keys. Does not block.
     pub(super) fn read(&self) -> Result<Arc<Issued>, Error> {
         let keys = match &self.from {
             LocalSource::Keys { access_key_id, secret_access_key, session_token } => SigningKeys {
@@ -203,7 +203,7 @@ impl Fetch for Remote {
     }
 }
 
-/// The keys in an answer of the token service.
+/// The keys in an answer of the token service (STS).
 fn of_sts(xml: &str, now: Instant) -> Result<Issued, Error> {
     let element = |name: &str| {
         let (_, rest) = xml.split_once(&format!("<{name}>"))?;
@@ -221,7 +221,7 @@ fn of_sts(xml: &str, now: Instant) -> Result<Issued, Error> {
     Ok(issued(keys, element("Expiration"), now))
 }
 
-/// The keys in an answer of a container's endpoint.
+/// The keys in an answer of a container endpoint.
 fn of_container(body: &[u8], now: Instant) -> Result<Issued, Error> {
     #[derive(Deserialize)]
     #[serde(rename_all = "PascalCase")]
@@ -242,7 +242,7 @@ fn of_container(body: &[u8], now: Instant) -> Result<Issued, Error> {
     Ok(issued(keys, written.expiration.as_deref(), now))
 }
 
-/// Keys until this instant; a quarter of an hour, if it is not told or has passed by our clock.
+/// Keys with the lifetime until this instant; 15 minutes if the instant is missing or has passed by the local clock.
 fn issued(keys: SigningKeys, expiration: Option<&str>, now: Instant) -> Issued {
     let lifetime = expiration.and_then(until).unwrap_or(Duration::from_mins(15));
     Issued::new(Credential::Aws(keys), now, Some(lifetime))
@@ -281,7 +281,7 @@ mod tests {
         assert_eq!(of(&[("AWS_ACCESS_KEY_ID", "a"), identity[0], identity[1]]), "keys false");
         assert_eq!(of(&[("AWS_ACCESS_KEY_ID", "a"), ("AWS_SESSION_TOKEN", "t")]), "keys true");
         assert_eq!(of(&[container, identity[0], identity[1]]), "arn:r https://sts.eu-west-1.amazonaws.com/");
-        // A token without a role is none.
+        // A token without a role is ignored.
         assert_eq!(of(&[container, identity[0]]), "http://169.254.170.2/v2/credentials/x false");
         let full = ("AWS_CONTAINER_CREDENTIALS_FULL_URI", "http://127.0.0.1:1/c");
         let token = ("AWS_CONTAINER_AUTHORIZATION_TOKEN", "x");

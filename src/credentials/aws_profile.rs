@@ -1,4 +1,4 @@
-//! The shared credentials file of AWS: keys under the name of a profile.
+//! The shared AWS credentials file: keys by profile name.
 
 use super::Error;
 use super::aws::SigningKeys;
@@ -6,7 +6,7 @@ use crate::secret::Exposed;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-/// Where the file is, if the config does not say.
+/// The default location of the file.
 pub(super) fn usual_file() -> Option<PathBuf> {
     let named = std::env::var_os("AWS_SHARED_CREDENTIALS_FILE").filter(|path| !path.is_empty());
     let home = || Some(PathBuf::from(std::env::var_os("HOME")?).join(".aws/credentials"));
@@ -34,7 +34,8 @@ pub(super) fn keys(text: &str, profile: &str, path: &Path) -> Result<SigningKeys
     })
 }
 
-/// The values of `[name]`, or `[profile name]` as the config file of AWS writes it. The last of a key counts.
+/// The values of `[name]`, or of `[profile name]` as in the AWS config file. If a key occurs twice, the last one
+/// counts.
 fn section<'a>(text: &'a str, name: &str) -> Option<HashMap<&'a str, &'a str>> {
     let mut values: Option<HashMap<&str, &str>> = None;
     let mut is_here = false;

@@ -1,4 +1,4 @@
-//! Tokens for a Google service account: a signed assertion (RFC 7523) is exchanged for one.
+//! Tokens of a Google service account: a signed assertion (RFC 7523) is exchanged for a token.
 
 use super::keeper::Fetch;
 use super::oauth2::{again, read, token};
@@ -21,10 +21,10 @@ use url::Url;
 
 const GRANT: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
 
-/// Lifetime of an assertion in seconds, the longest that Google takes.
+/// Lifetime of an assertion in seconds, the maximum that Google accepts.
 const ASSERTION: u64 = 3600;
 
-/// What asks for tokens for one service account.
+/// Requests tokens for one service account.
 pub(super) struct ServiceAccount {
     client: TokenClient,
     key: Secret,
@@ -32,7 +32,7 @@ pub(super) struct ServiceAccount {
     audience: Option<String>,
 }
 
-/// What matters in the file of a service account. It has no `Debug`: it holds a private key.
+/// The relevant fields of a service account's file. It has no `Debug`, because it contains a private key.
 #[derive(Deserialize)]
 struct KeyFile {
     client_email: String,

@@ -1,5 +1,4 @@
-//! Keeps credentials up to date: one task fetches them, ahead of their end, and everybody else looks at what it has
-//! got.
+//! Keeps credentials up to date: one task renews them before they expire, and everyone else reads the result.
 
 use super::{Error, Issued, SetupError};
 use futures_util::future::BoxFuture;
@@ -10,25 +9,25 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::task::AbortOnDropHandle;
 
-/// Longest time of one attempt to fetch.
+/// Maximum duration of one attempt to fetch.
 const FETCH_WITHIN: Duration = Duration::from_secs(15);
 
-/// How long before their end credentials are renewed: a fifth of their lifetime, and at most this.
+/// Credentials are renewed this long before they expire, or a fifth of their lifetime if that is shorter.
 const MAX_AHEAD: Duration = Duration::from_mins(5);
 
-/// The pause after an attempt that failed. It doubles with each further one.
+/// The pause after a failed attempt. It doubles with each further failure.
 const MIN_PAUSE: Duration = Duration::from_secs(1);
 
-/// The longest such pause.
+/// The longest pause.
 const MAX_PAUSE: Duration = Duration::from_secs(30);
 
-/// Credentials that were used for so long before they were refused had been good; those that are refused sooner are
-/// replaced less and less often, because the fault is not theirs.
+/// Credentials that were refused after more than this time had been good. Those that are refused sooner are replaced
+/// less and less often, because they are probably not the cause.
 const GOOD_AFTER: Duration = Duration::from_mins(2);
 
 /// Fetches credentials.
 pub(super) trait Fetch: Send + Sync + 'static {
-    /// Fetches them once, however long that takes. Errors name no secret.
+    /// Fetches them once, however long that takes. Errors contain no secret.
     fn fetch(&self) -> BoxFuture<'_, Result<Issued, Error>>;
 }
 
@@ -43,18 +42,18 @@ struct RenewerShared {
     target: Arc<str>,
 }
 
-/// What there is.
+/// The current state.
 #[derive(Clone, Default)]
 struct RenewalState {
     /// The latest credentials.
     issued: Option<Arc<Issued>>,
     /// Why the last attempt failed, until one succeeds.
     failed: Option<Error>,
-    /// A target refused the latest ones.
+    /// Whether a target refused the latest ones.
     is_refused: bool,
-    /// They are not used any more for that.
+    /// Whether they are no longer used because of that.
     is_given_up: bool,
-    /// An attempt is under way.
+    /// Whether an attempt is in progress.
     is_fetching: bool,
 }
 
@@ -63,7 +62,7 @@ impl RenewalState {
         self.issued.as_ref().filter(|issued| !self.is_given_up && !issued.has_ended(Instant::now()))
     }
 
-    /// What can be said now; `None` while it is not known yet.
+    /// The current result; `None` while it is unknown.
     fn known(&self) -> Option<Result<Arc<Issued>, Error>> {
         match (self.usable(), &self.failed) {
             (Some(issued), _) => Some(Ok(Arc::clone(issued))),
@@ -74,7 +73,7 @@ impl RenewalState {
 }
 
 impl CredentialRenewer {
-    /// Begins to fetch, on the runtime of the caller.
+    /// Starts fetching, on the caller's runtime.
     pub(super) fn start(fetch: Box<dyn Fetch>, target: Arc<str>) -> Result<Self, SetupError> {
         let runtime = Handle::try_current().map_err(|_| SetupError::NoRuntime)?;
         let state = watch::Sender::new(RenewalState { is_fetching: true, ..RenewalState::default() });
@@ -109,7 +108,7 @@ impl CredentialRenewer {
     }
 }
 
-/// Fetches again and again. Ends when it is aborted.
+/// Fetches again and again until it is aborted.
 async fn renew(shared: Arc<RenewerShared>, fetch: Box<dyn Fetch>) {
     let mut failures = 0;
     let mut refusals = 0;
@@ -150,9 +149,9 @@ async fn renew(shared: Arc<RenewerShared>, fetch: Box<dyn Fetch>) {
     }
 }
 
-/// Waits until these credentials have to be replaced: shortly before their end (true), or because they were refused.
-/// Those that were refused are given up at once, but not again and again: a target that refuses everything would make
-/// us ask for one token after another.
+/// Waits until these credentials have to be replaced: shortly before they expire (true), or because they were refused
+/// (false). The first refusal takes effect at once; repeated ones are delayed, because otherwise a target that refuses
+/// everything would cause one token request after another.
 async fn used_up(shared: &RenewerShared, issued: &Issued, refusals: u32) -> bool {
     let ends = async {
         match issued.lifetime {
@@ -164,7 +163,7 @@ async fn used_up(shared: &RenewerShared, issued: &Issued, refusals: u32) -> bool
         if refusals > 0 {
             sleep(pause(refusals)).await;
         }
-        // The sender is `shared`, so it is there.
+        // The sender lives in `shared`, so this cannot fail.
         let _ = shared.state.subscribe().wait_for(|state| state.is_refused).await;
     };
     tokio::select! {

@@ -16,16 +16,16 @@ use std::time::Duration;
 use tokio::time::Instant;
 use url::{Url, form_urlencoded};
 
-/// Types of tokens, apart from Bearer, that are registered with IANA (OAuth Access Token Types) or usual.
+/// Token types other than Bearer that are registered with IANA (OAuth Access Token Types) or common.
 const TOKEN_TYPES: [&str; 4] = ["mac", "dpop", "pop", "N_A"];
 
-/// Lifetime of a token whose server does not tell it.
+/// Lifetime of a token if the server does not report one.
 const UNTOLD: Duration = Duration::from_mins(10);
 
-/// The longest lifetime that is believed.
+/// Maximum lifetime that is believed.
 const MAX_LIFETIME: Duration = Duration::from_hours(24 * 365);
 
-/// What asks for tokens as one client.
+/// Requests tokens as one client.
 pub(super) struct ClientCredentials {
     client: TokenClient,
     url: Url,
@@ -60,7 +60,7 @@ impl ClientCredentials {
         let mut request = self.client.form(&self.url, fields).header(ACCEPT, "application/json");
         let mut hidden = vec![secret.clone()];
         if self.by == ClientAuth::Basic {
-            // Both are encoded first (section 2.3.1).
+            // Both are form-encoded first (section 2.3.1).
             let encoded = |text: &str| form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>();
             let pair = STANDARD.encode(format!("{}:{}", encoded(&self.id), encoded(secret.expose())));
             let mut value = HeaderValue::try_from(format!("Basic {pair}"))
@@ -81,7 +81,7 @@ impl Fetch for ClientCredentials {
     }
 }
 
-/// A secret of its own for a task that outlives a borrow of the plan.
+/// Clones a secret for a task that outlives a borrow of the plan.
 pub(super) fn again(secret: &Secret) -> Secret {
     Secret::new(match secret.origin() {
         SecretOrigin::Env(name) => SecretOrigin::Env(name.clone()),
@@ -95,7 +95,7 @@ pub(super) fn read(secret: &Secret) -> Result<Exposed, Error> {
     secret.read().map_err(|error| Error::new(error.to_string()))
 }
 
-/// The token in an answer (RFC 6749, section 5.1), which was asked for at `from`.
+/// The token in an answer (RFC 6749, section 5.1) that was requested at `from`.
 pub(super) fn token(answer: &TokenAnswer, key: &str, from: Instant) -> Result<Issued, Error> {
     let value: Value = serde_json::from_slice(&answer.body)
         .map_err(|_| Error::new("the answer of the token endpoint is no JSON"))?;
@@ -104,7 +104,7 @@ pub(super) fn token(answer: &TokenAnswer, key: &str, from: Instant) -> Result<Is
         token.ok_or_else(|| Error::new(format!("the answer of the token endpoint has no `{key}`")))?;
     let kind = value.get("token_type").and_then(Value::as_str).unwrap_or("Bearer");
     if !kind.eq_ignore_ascii_case("bearer") {
-        // Quoted only if it is one of the registered types: a server could put anything there, our secret too.
+        // Quoted only if it is one of the registered types: a server could put anything there, even our secret.
         let known = TOKEN_TYPES.iter().find(|known| kind.eq_ignore_ascii_case(known));
         let said = known.map_or_else(|| "another type".to_owned(), |known| format!("the type \"{known}\""));
         return Err(Error::new(format!("the token endpoint gives tokens of {said}, not Bearer")));

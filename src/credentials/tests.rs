@@ -1,5 +1,5 @@
-//! Credentials from a token server on this machine: when they are fetched, by how many requests, and what becomes of
-//! failures. The clock is paused where nothing goes over the network.
+//! Credentials from a local token server: when they are fetched, for how many requests, and how failures are handled.
+//! The clock is paused in tests without a network.
 
 use super::keeper::{CredentialRenewer, Fetch};
 use super::*;
@@ -19,7 +19,7 @@ fn seconds(n: u64) -> Duration {
     Duration::from_secs(n)
 }
 
-/// Plays one step for each attempt; the last one again and again.
+/// Plays one step per attempt, and repeats the last one.
 struct Script {
     steps: Vec<Step>,
     attempts: Arc<AtomicUsize>,
@@ -27,7 +27,7 @@ struct Script {
 
 #[derive(Clone)]
 enum Step {
-    /// After so long a token with this lifetime.
+    /// After a delay, a token with this lifetime.
     Gives(Duration, Duration),
     Fails,
     Hangs,
@@ -85,7 +85,7 @@ async fn a_token_is_renewed_before_its_end_and_nobody_waits() {
     assert_eq!(bearer(&credentials.get().await.unwrap()), "token-0");
     tokio::time::sleep(seconds(3600 - 301)).await;
     assert_eq!(attempts.load(Ordering::SeqCst), 1);
-    // Five minutes before its end the next one is fetched, and until it is there, the present one is taken.
+    // The next token is fetched five minutes before this one expires; until it arrives, this one is used.
     tokio::time::sleep(seconds(2)).await;
     assert_eq!((attempts.load(Ordering::SeqCst), said(credentials.present())), (2, "token-0".to_owned()));
     tokio::time::sleep(seconds(2)).await;
@@ -130,7 +130,7 @@ async fn a_failed_renewal_leaves_the_present_token_until_its_end() {
     assert_eq!(said(credentials.present()), "token-0");
     tokio::time::sleep(seconds(2)).await;
     assert!(said(credentials.present()).starts_with("refused "), "{}", said(credentials.present()));
-    // And it comes back by itself.
+    // The credentials recover by themselves.
     let (credentials, _) = scripted(vec![Step::Fails, Step::Gives(AT_ONCE, HOUR)]);
     assert!(credentials.get().await.is_err());
     tokio::time::sleep(seconds(2)).await;
@@ -151,14 +151,14 @@ async fn a_server_that_hangs_is_given_up() {
 async fn refused_tokens_are_replaced_but_not_again_and_again() {
     let (credentials, attempts) = scripted(vec![Step::Gives(Duration::from_millis(1), HOUR)]);
     let first = credentials.get().await.unwrap();
-    // However many find out.
+    // However many requests are refused.
     for _ in 0..100 {
         credentials.refused(&first);
     }
     tokio::time::sleep(Duration::from_millis(10)).await;
     let second = credentials.get().await.unwrap();
     assert_eq!((bearer(&second), attempts.load(Ordering::SeqCst)), ("token-1".to_owned(), 2));
-    // What was sent with the old one changes nothing.
+    // A refusal of the old token changes nothing.
     credentials.refused(&first);
     tokio::time::sleep(seconds(100)).await;
     assert_eq!(attempts.load(Ordering::SeqCst), 2);
@@ -193,7 +193,7 @@ async fn fetched(auth: &Auth) -> Result<Arc<Issued>, String> {
     credentials.get().await.map_err(|error| error.to_string())
 }
 
-/// Answers every request of a kind with this.
+/// Answers every request of a kind with this template.
 async fn answers(server: &MockServer, template: ResponseTemplate) {
     Mock::given(method("POST")).respond_with(template).mount(server).await;
 }

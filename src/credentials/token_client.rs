@@ -1,4 +1,4 @@
-//! HTTP to servers that give credentials, by reqwest: without proxy, redirect or retry, and with bounded answers.
+//! HTTP to servers that issue credentials, with reqwest: no proxy, redirects or retries, and limited answers.
 
 use super::{Error, SetupError};
 use crate::redactor::Redactor;
@@ -13,7 +13,7 @@ use std::time::Duration;
 use url::Url;
 use url::form_urlencoded;
 
-/// Longest answer that is read.
+/// Maximum length of an answer in bytes.
 const MAX_ANSWER: usize = 256 << 10;
 
 const FORM: &str = "application/x-www-form-urlencoded";
@@ -21,13 +21,13 @@ const FORM: &str = "application/x-www-form-urlencoded";
 /// A client for one kind of server.
 pub(super) struct TokenClient(reqwest::Client);
 
-/// An answer with a status of success.
+/// An answer with a success status.
 pub(super) struct TokenAnswer {
     pub(super) body: Vec<u8>,
 }
 
 impl TokenClient {
-    /// Trusts the system's roots, or those in the file. Blocks while it reads them.
+    /// Trusts the system's root certificates, or those in the file. Blocks while it reads them.
     pub(super) fn new(ca_file: Option<&Path>) -> Result<Self, SetupError> {
         let mut tls = client_config(ca_file.map_or(Trust::System, Trust::File), None)?;
         tls.alpn_protocols = vec![b"http/1.1".to_vec()];
@@ -44,7 +44,7 @@ impl TokenClient {
         Ok(Self(client))
     }
 
-    /// A POST of a form.
+    /// Builds a POST of a form.
     pub(super) fn form<'a>(
         &self,
         url: &Url,
@@ -54,14 +54,14 @@ impl TokenClient {
         self.0.post(url.clone()).header(http::header::CONTENT_TYPE, FORM).body(body)
     }
 
-    /// A GET.
+    /// Builds a GET.
     pub(super) fn get(&self, url: &Url) -> RequestBuilder {
         self.0.get(url.clone())
     }
 }
 
-/// Sends a request and reads its answer. `hidden` does not stand in the error, if the server quotes it. `from` is where
-/// the credentials come from, for the error.
+/// Sends a request and reads its answer. If the server quotes a value of `hidden`, it is redacted in the error. `from`
+/// names the source of the credentials, for the error.
 pub(super) async fn send(
     request: RequestBuilder,
     from: &str,
@@ -85,7 +85,8 @@ pub(super) async fn send(
     Err(Error::new(format!("{from} answered HTTP {}{colon}{said}", status.as_u16())))
 }
 
-/// What an error answer says: `error` and `error_description` (RFC 6749, section 5.2), or the beginning of the body.
+/// The message of an error answer: `error` and `error_description` (RFC 6749, section 5.2), or the beginning of the
+/// body.
 fn said(body: &[u8]) -> String {
     let value: Value = serde_json::from_slice(body).unwrap_or_default();
     let text = |key: &str| value.get(key).and_then(Value::as_str);
@@ -96,7 +97,7 @@ fn said(body: &[u8]) -> String {
     }
 }
 
-/// An error and its sources, without the URL, whose query may hold a secret.
+/// An error and its sources, without the URL, whose query may contain a secret.
 fn chain(error: reqwest::Error) -> String {
     let error = error.without_url();
     let mut line = error.to_string();
@@ -112,7 +113,7 @@ fn chain(error: reqwest::Error) -> String {
     line
 }
 
-/// The time until an instant in the form of RFC 3339, such as `2026-01-01T00:00:00Z`.
+/// The time until an RFC 3339 instant, such as `2026-01-01T00:00:00Z`.
 pub(super) fn until(instant: &str) -> Option<Duration> {
     let at: Timestamp = instant.trim().parse().ok()?;
     Duration::try_from(at.duration_since(Timestamp::now())).ok()

@@ -6,20 +6,20 @@ use cookie_store::{Cookie, CookieStore, RawCookie};
 use http::{HeaderMap, HeaderValue, header};
 use url::Url;
 
-/// Name, path and domain stand in the store beside the text of a cookie, and once more as keys.
+/// The store keeps name, path and domain next to the text of a cookie, and again as keys.
 const COPIES: usize = 3;
 
-/// A cookie jar for one target, whose base URL is `base` in all methods. Requests go nowhere else, and what a
-/// dialect encodes carries no cookies.
+/// A cookie jar for one target, whose base URL is `base` in all methods. Requests go nowhere else, and model calls
+/// carry no cookies.
 #[derive(Default)]
 pub(super) struct Jar {
     store: CookieStore,
-    /// Where the last request went: cookies of its answer are for that path, unless they say otherwise.
+    /// The path of the last request: cookies of its answer apply to that path by default.
     asked: String,
 }
 
 impl Jar {
-    /// Most bytes that are kept.
+    /// Maximum number of bytes kept.
     pub(super) const MAX_BYTES: usize =
         UserSession::MAX_COOKIES * (COPIES * UserSession::MAX_COOKIE + ENTRY) + super::draft::MAX_PATH;
 
@@ -27,14 +27,14 @@ impl Jar {
         self.store.clear();
     }
 
-    /// Puts the cookies that belong there on a request. A step that writes the header itself is left alone.
+    /// Adds the matching cookies to a request, unless its step sets the header itself.
     pub(super) fn send(&mut self, base: &Url, call: &mut Call) {
         self.asked_at(&call.path);
         if call.headers.contains_key(header::COOKIE) {
             return;
         }
         let mut cookies = self.store.matches(&address(base, &self.asked));
-        // Longer paths first (RFC 6265, section 5.4); by name among them, because the store has no order.
+        // Longer paths first (RFC 6265, section 5.4), and then by name, because the store has no order.
         cookies.sort_by_key(|cookie| (std::cmp::Reverse(path(cookie).len()), cookie.name().to_owned()));
         let pairs: Vec<String> =
             cookies.iter().map(|cookie| format!("{}={}", cookie.name(), cookie.value())).collect();
@@ -46,7 +46,7 @@ impl Jar {
         }
     }
 
-    /// A request goes to this path below the base URL.
+    /// Records that a request goes to this path below the base URL.
     pub(super) fn asked_at(&mut self, path: &str) {
         path.split(['?', '#']).next().unwrap_or_default().clone_into(&mut self.asked);
     }
@@ -68,12 +68,12 @@ impl Jar {
             if !known && !self.has_room() {
                 continue;
             }
-            // What is refused here (another domain, expired), a browser would not keep either.
+            // A browser would not keep a cookie that is refused here either (another domain, expired).
             let _ = self.store.insert(cookie.into_owned(), &asked);
         }
     }
 
-    /// The store keeps what has expired, until room is needed.
+    /// Whether another cookie fits. Expired cookies are removed only when space is needed.
     fn has_room(&mut self) -> bool {
         if self.store.iter_any().count() < UserSession::MAX_COOKIES {
             return true;
@@ -104,7 +104,7 @@ impl Jar {
     }
 }
 
-/// The value of a cookie that an answer sets.
+/// The value of a cookie in an answer's `Set-Cookie` headers.
 pub(super) fn set_cookie(headers: &HeaderMap, name: &str) -> Option<String> {
     let mut cookies = set_cookies(headers).filter(|cookie| cookie.name() == name);
     cookies.next_back().map(|cookie| cookie.value().to_owned())
@@ -123,7 +123,7 @@ fn domain(cookie: &Cookie<'_>) -> String {
     cookie.domain.as_cow().unwrap_or_default().into_owned()
 }
 
-/// Where a step's path leads: it is appended to that of the base URL.
+/// The URL of a step's path, which is appended to that of the base URL.
 fn address(base: &Url, path: &str) -> Url {
     let mut url = base.clone();
     url.set_query(None);

@@ -16,13 +16,13 @@ use serde_json::{Map, Value, json};
 use std::sync::Arc;
 use url::form_urlencoded;
 
-/// Most bytes of a rendered path and query.
+/// Maximum number of bytes of a rendered path and query.
 pub(super) const MAX_PATH: usize = 16 << 10;
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const FORM: HeaderValue = HeaderValue::from_static("application/x-www-form-urlencoded");
 
-/// Renders the templates of one request, in their order.
+/// Renders the templates of one request, in order.
 pub(super) struct Renderer<'a> {
     stage_context: &'a StageContext,
     user: u32,
@@ -30,12 +30,12 @@ pub(super) struct Renderer<'a> {
     seed: u64,
     now: Timestamp,
     vars: Vars,
-    /// Renderings so far: each draws from a seed of its own.
+    /// Number of renderings so far: each one draws from a seed of its own.
     rendered: u64,
 }
 
 impl<'a> Renderer<'a> {
-    /// `at` is the seed of the request's draws and the instant that `now` tells.
+    /// `at` is the seed of the request's random draws, and the instant that the template function `now` returns.
     pub(super) fn new(
         stage_context: &'a StageContext,
         user: u32,
@@ -45,7 +45,7 @@ impl<'a> Renderer<'a> {
         Self { stage_context, user, counters, seed: at.0, now: at.1, vars: Vars::default(), rendered: 0 }
     }
 
-    /// The names that the step's templates see beside the scenario's variables.
+    /// Sets the names available in the step's templates besides the scenario's variables.
     pub(super) fn set_scope(
         &mut self,
         step: &Step,
@@ -54,8 +54,8 @@ impl<'a> Renderer<'a> {
         turn: u32,
     ) -> Result<(), RenderError> {
         let templates = templates(&step.action);
-        // Names that are not mentioned need not be present. Extra ones do no harm: a template may use names (in the
-        // arguments of a filter block, say) that are not among those it is known to take.
+        // Names that are not mentioned can be left out. Extra ones do no harm: a template may use names, for example in
+        // the arguments of a filter block, that are not among its known names.
         let wanted = |name: &str| templates.iter().any(|template| template.source.contains(name));
         let mut vars = Vars::default();
         taken.fill(&mut vars, wanted);
@@ -185,8 +185,8 @@ impl<'a> Renderer<'a> {
         })
     }
 
-    /// A call of the target's dialect, and the question to remember if the step has a history. `params` are
-    /// those of [`crate::plan::PairPlan::params`].
+    /// Builds a model call, and the question to remember if the step has a history. `params` are those of
+    /// [`crate::plan::PairPlan::params`].
     pub(super) fn ask(
         &mut self,
         step: &AskStep,
@@ -207,7 +207,7 @@ impl<'a> Renderer<'a> {
         messages.push(Message { role: Role::User, text: Arc::clone(&question) });
         let mut ask = Ask { messages, stream: step.stream, output_tokens: step.output_tokens, params };
         if step.cache == Cache::Bust {
-            // The target is included: two targets may lead to the same server.
+            // The target is included, because two targets may use the same server.
             let parts = [self.seed, self.stage_context.seeds.nonces];
             ask.bust(seed::hash("nonce", &[&self.stage_context.pair.pair.target], &parts));
         }
@@ -223,7 +223,7 @@ fn header_value(name: &HeaderName, text: String) -> Result<HeaderValue, RenderEr
     Ok(value)
 }
 
-/// The media type that we ask for.
+/// The media type to request.
 fn accept(reading: Option<&AnswerMapping>) -> HeaderValue {
     HeaderValue::from_static(match reading.and_then(|reading| reading.form) {
         Some(BodyForm::Json) => "application/json",
@@ -243,7 +243,7 @@ pub(super) fn uses_secrets(step: &Step) -> bool {
     uses(step, "secret")
 }
 
-/// Every template of a request.
+/// All templates of a request.
 fn templates(action: &StepAction) -> Vec<&Template> {
     match action {
         StepAction::Http(http) => {

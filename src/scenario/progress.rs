@@ -1,4 +1,4 @@
-//! Decides what a user does next: it plays the set-up until that succeeds, then the steps in order, each repeated as
+//! Decides what a user does next. It plays the set-up until that succeeds, then the steps in order, each repeated as
 //! configured, again and again; after a failure it pauses. Pure: events come in, actions go out. It uses no clock, task
 //! or request; the caller that performs the actions draws think times and waits.
 
@@ -7,31 +7,31 @@ use crate::plan::{Scenario, Step};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// The shortest pause after a request that was skipped: a user must not spin on an exhausted budget.
+/// The shortest pause after a skipped request: a user must not spin on an exhausted budget.
 pub const REFUSED_PAUSE: Duration = Duration::from_secs(1);
 
-/// The shortest pause after a request that failed: a user must not spin on a target that is down.
+/// The shortest pause after a failed request: a user must not spin on a target that is down.
 const FAILED_PAUSE: Duration = Duration::from_millis(100);
 
-/// The shortest pause after a set-up that failed or whose log-in was refused later. It doubles with each further
-/// failure, up to [`MAX_SET_UP_PAUSE`], so as not to hammer a broken log-in.
+/// The shortest pause after a set-up that failed or whose login was refused later. It doubles with each further
+/// failure, up to [`MAX_SET_UP_PAUSE`], so as not to overload a broken login.
 const SET_UP_PAUSE: Duration = Duration::from_secs(1);
 
-/// The longest such pause.
+/// The longest pause after a failed set-up.
 const MAX_SET_UP_PAUSE: Duration = Duration::from_secs(30);
 
-/// How far a user has come. Its journeys are the iterations of the scenario's steps.
+/// The progress of a user. Its journeys are the iterations of the scenario's steps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UserProgress {
-    /// The number of the journey that it plays, or plays next, from 0.
+    /// The number of the current or next journey, from 0.
     pub iteration: u64,
-    /// The set-up has succeeded, or there is none.
+    /// Whether the set-up has succeeded, or there is none.
     is_set_up: bool,
-    /// Set-ups that failed, or whose log-in was refused later, since the last journey that was completed.
+    /// Number of set-ups since the last completed journey that failed, or whose login was refused later.
     failed_set_ups: u32,
-    /// The present request; `None` between journeys.
+    /// The current request; `None` between journeys.
     at: Option<JourneyPosition>,
-    /// No more load may be offered.
+    /// Whether no more load may be offered.
     is_stopped: bool,
 }
 
@@ -40,7 +40,7 @@ pub struct UserProgress {
 struct JourneyPosition {
     /// A [`Step::number`].
     step: usize,
-    /// Which time in a row the step is played, from 0.
+    /// How often it was already played in a row.
     time: u32,
 }
 
@@ -49,13 +49,13 @@ struct JourneyPosition {
 pub struct JourneyStep {
     /// The step.
     pub step: Arc<Step>,
-    /// It is part of the set-up.
+    /// Whether it is part of the set-up.
     pub set_up: bool,
-    /// Which time in a row the step is played, from 0.
+    /// How often it was already played in a row.
     pub time: u32,
 }
 
-/// What happened to a user.
+/// An event of a user.
 #[derive(Clone, Copy, Debug)]
 pub enum UserEvent {
     /// Its next journey is due.
@@ -64,15 +64,15 @@ pub enum UserEvent {
     Passed,
     /// The request ended with another outcome.
     Failed(Outcome),
-    /// The request was offered and not sent.
+    /// The request was offered but not sent.
     Skipped,
-    /// No more load is to be offered; the present request was not offered.
+    /// No more load may be offered; the current request was not offered.
     Stopped,
-    /// What it extracted from answers is lost, so it has to be set up again.
+    /// Its extracted values are lost, so it has to be set up again.
     Lost,
 }
 
-/// What a user does next.
+/// The next action of a user.
 #[derive(Clone, Debug)]
 pub enum UserAction {
     /// Sends a request.
@@ -83,17 +83,17 @@ pub enum UserAction {
     Continue,
 }
 
-/// How a journey ends for its user.
+/// The end of a user's journey.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct JourneyEnd {
     /// The shortest pause before the next journey.
     pub pause: Duration,
-    /// The set-up failed: the number of consecutive failures.
+    /// The number of consecutive failures of the set-up, if it failed.
     pub failed_set_ups: Option<u32>,
 }
 
 impl UserProgress {
-    /// Of a user that has done nothing yet.
+    /// The progress of a user that has not started.
     pub fn new(scenario: &Scenario) -> Self {
         Self {
             iteration: 0,
@@ -104,7 +104,7 @@ impl UserProgress {
         }
     }
 
-    /// The state after an event, and what to do about it. Events out of turn change nothing.
+    /// Handles an event. Returns the new state and the action to take. Events out of order change nothing.
     pub fn next(self, scenario: &Scenario, event: UserEvent) -> (Self, UserAction) {
         match (event, self.at) {
             _ if self.is_stopped => (self, UserAction::Continue),
@@ -146,8 +146,8 @@ impl UserProgress {
         (Self { at: Some(at), ..self }, UserAction::Send(step))
     }
 
-    /// The user has to be set up again if a step of the set-up failed, or if a later request was refused as unauthorised:
-    /// what the log-in returned is not, or no longer, valid, and an application would send its user to log in again.
+    /// Handles a failure. The user has to be set up again if a step of the set-up failed, or if a later request was
+    /// refused as unauthorized: the login is no longer valid, and an application would send its user to log in again.
     fn failed(self, scenario: &Scenario, at: JourneyPosition, outcome: Outcome) -> (Self, UserAction) {
         let in_set_up = at.step < scenario.setup.len();
         let refused = outcome == Outcome::Failed(Failure::Auth) && !scenario.setup.is_empty();
@@ -169,12 +169,12 @@ impl UserProgress {
 }
 
 impl JourneyStep {
-    /// It begins the set-up.
+    /// Whether it is the first request of the set-up.
     pub fn is_first_of_set_up(&self) -> bool {
         self.set_up && self.step.number == 0 && self.time == 0
     }
 
-    /// It is the same request of the scenario.
+    /// Whether it is the same request of the scenario.
     pub fn is_same(&self, other: &Self) -> bool {
         (self.step.number, self.time) == (other.step.number, other.time)
     }

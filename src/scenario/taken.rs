@@ -1,4 +1,4 @@
-//! Values that a user takes from answers.
+//! Values that a user extracts from answers.
 
 use super::cookies::set_cookie;
 use super::{NotThere, UserSession};
@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-/// The values, by name. They are kept as text: the memory that a parsed value takes has no useful bound.
+/// The values, by name. They are kept as text, because the memory of parsed values has no useful limit.
 #[derive(Default)]
 pub(super) struct Taken(BTreeMap<Arc<str>, TakenValue>);
 
@@ -23,7 +23,7 @@ enum TakenValue {
 }
 
 impl Taken {
-    /// Takes all values of a step, or none.
+    /// Extracts all values of a step, or none.
     pub(super) fn take(
         &mut self,
         step: &Step,
@@ -46,7 +46,7 @@ impl Taken {
         Ok(())
     }
 
-    /// Adds the values that are needed to variables.
+    /// Adds the needed values to the variables.
     pub(super) fn fill(&self, vars: &mut Vars, wanted: impl Fn(&str) -> bool) {
         for (name, kept) in self.0.iter().filter(|(name, _)| wanted(name)) {
             match kept {
@@ -86,7 +86,7 @@ impl fmt::Debug for Taken {
 }
 
 fn parse(json: &str) -> Value {
-    // It was written from a value.
+    // It was serialized from a value, so it can be parsed.
     serde_json::from_str(json).unwrap_or_default()
 }
 
@@ -113,7 +113,7 @@ fn keep(name: &str, value: &Value) -> Result<TakenValue, NotThere> {
     })
 }
 
-/// The place that a value is taken from; the error says what is missing.
+/// Finds the value to extract; the error says what is missing.
 fn find<'a>(
     step: &Step,
     take: &Take,

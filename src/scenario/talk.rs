@@ -1,18 +1,18 @@
-//! The conversations of a user: earlier questions and answers, as many as fit.
+//! The conversations of a user: its earlier questions and answers, within a memory limit.
 
 use super::{ENTRY, UserSession};
 use crate::exchange::{Message, Role};
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-/// The turns of all steps, in a single order.
+/// The turns of all steps, in one common order.
 #[derive(Default)]
 pub(super) struct Talk {
     /// The oldest first.
     turns: VecDeque<Turn>,
     /// Bytes of text in `turns`.
     bytes: usize,
-    /// A question that waits for its answer.
+    /// A question that is still unanswered.
     open: Option<(usize, Arc<str>)>,
 }
 
@@ -30,7 +30,7 @@ impl Turn {
 }
 
 impl Talk {
-    /// Most bytes that are kept: the turns and the question that waits.
+    /// Maximum number of bytes kept: the turns and the unanswered question.
     pub(super) const MAX_BYTES: usize = 2 * UserSession::MAX_HISTORY;
 
     /// Starts a step's conversation over.
@@ -47,13 +47,13 @@ impl Talk {
         })
     }
 
-    /// The user is about to ask. A question that is too long to be kept is not kept.
+    /// Records a question that is about to be sent, unless it is too long.
     pub(super) fn asked(&mut self, step: usize, question: Arc<str>) {
         self.open = (question.len() <= UserSession::MAX_HISTORY).then_some((step, question));
     }
 
-    /// The last question has been answered. At most `most` turns of the step are kept. If a turn does not fit, neither
-    /// it nor any turn before it is kept: a conversation has no gaps.
+    /// Records the answer to the last question. At most `most` turns of the step are kept. If a turn does not fit,
+    /// neither it nor any earlier turn is kept, because a conversation must have no gaps.
     pub(super) fn answered(&mut self, step: usize, answer: &str, most: u32) {
         if most == 0 {
             return;

@@ -23,7 +23,7 @@ const _: () = {
     sendable::<UserSession>();
 };
 
-/// Makes steps, and of them a scenario.
+/// Builds steps, and a scenario of them.
 struct Stage {
     templates: Templates,
     vars: Value,
@@ -104,7 +104,7 @@ impl Stage {
         }
     }
 
-    /// The cast of a stage that plays these steps against a target.
+    /// The context of a stage that plays these steps against a target.
     fn cast_of(self, steps: Vec<Step>, target_name: &str) -> Arc<StageContext> {
         let numbered = steps.into_iter().enumerate().map(|(number, step)| Arc::new(Step { number, ..step }));
         let secrets = self.secrets.into_iter();
@@ -213,7 +213,7 @@ impl Driver {
     }
 }
 
-/// What [`Evidence`] borrows.
+/// The data that [`Evidence`] borrows.
 #[derive(Default)]
 struct Answer {
     headers: HeaderMap,

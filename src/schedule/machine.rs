@@ -1,6 +1,6 @@
 //! What happens to each slot of a pair: it starts a run, waits for the run before it, or is skipped for a reason. A
 //! pure state machine: [`ScheduleMachine::step`] takes a reading of the clocks and one event, and returns what to do.
-//! It reads no clock, owns no task, and is unaware of requests and budgets.
+//! It reads no clock, owns no task, and does not know requests and budgets.
 
 use super::{DueSlot, Timetable, cycle_length};
 use crate::event::SkippedRun;
@@ -8,29 +8,29 @@ use crate::plan::{Overlap, Schedule, Stage, Trigger};
 use jiff::{SignedDuration, Timestamp};
 use std::time::Duration;
 
-/// How long before a slot its run is started, so that its first requests can be prepared.
+/// How long before its slot a run is started, so that its first requests can be prepared.
 pub const LOOKAHEAD: Duration = Duration::from_millis(250);
 
-/// How far ahead the load of a run that is to start at once begins, so that its first requests can be prepared.
+/// How far ahead the load of an immediate run begins, so that its first requests can be prepared.
 pub const START_LEAD: Duration = Duration::from_millis(5);
 
-/// The shortest time between two passes through stages that have no time bound.
+/// The shortest time between two passes through stages without a time limit.
 pub const MIN_CYCLE: Duration = Duration::from_secs(1);
 
 /// How late a run may start. An older slot counts as missed: there is no catch-up.
 const MAX_LATE: SignedDuration = SignedDuration::from_secs(10);
 
-/// The longest sleep between two readings of the wall clock, which may be set, and which goes on while the machine
-/// is suspended.
+/// The longest sleep between two readings of the wall clock, because it may be set, and continues while the machine is
+/// suspended.
 const MAX_SLEEP: Duration = Duration::from_secs(10);
 
-/// Two runs may overlap by less than this, or by a thousandth of the first one's length: one end of the overlap is
-/// measured on the monotonic clock and the other on the wall clock, which NTP slews.
+/// Two runs may overlap by less than this, or by a thousandth of the first one's length, because one end of the overlap
+/// is measured on the monotonic clock and the other on the wall clock, which NTP slews.
 const OVERLAP_SLACK: Duration = Duration::from_millis(100);
 
-/// If the wall clock goes back by more than this, the schedule goes on from the time that it shows: a slot that is
-/// played twice is better than none at all for as long as the clock went back. If it goes back by less, as where NTP
-/// steps it, the schedule waits until the clock is where it was, so that no slot is played twice.
+/// If the wall clock goes back by more than this, the schedule follows it: playing a slot twice is better than playing
+/// none for as long as the clock went back. If it goes back by less, for example in an NTP step, the schedule waits
+/// until the clock has caught up, so that no slot is played twice.
 const MAX_SET_BACK: SignedDuration = SignedDuration::from_secs(10);
 
 /// An instant on the monotonic clock.
@@ -40,14 +40,14 @@ pub type Monotonic = std::time::Instant;
 /// Both clocks, read at the same moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ClockReading {
-    /// The wall clock: slots and windows are given in its terms. It may jump.
+    /// The wall clock, which determines slots and windows. It may jump.
     pub wall: Timestamp,
-    /// The monotonic clock: the length of a run is measured on it.
+    /// The monotonic clock, which measures the length of a run.
     pub monotonic: Monotonic,
 }
 
 impl ClockReading {
-    /// The monotonic instant at which the wall clock shows `at`, provided that nobody sets it.
+    /// The monotonic instant at which the wall clock shows `at`, provided that it is not set.
     pub fn instant_of(self, at: Timestamp) -> Monotonic {
         let away = at.duration_since(self.wall);
         let instant = if away.is_negative() {
@@ -62,12 +62,12 @@ impl ClockReading {
 /// Numbers the runs that a machine starts.
 pub type RunNumber = u64;
 
-/// What has happened since the last step.
+/// An event since the last step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ScheduleEvent {
-    /// The schedule begins. The first event, once.
+    /// The schedule begins. The first event, and only once.
     Begin {
-        /// The nominal instant of what starts with it, the same for all targets of a profile that begin together.
+        /// The nominal instant of a run that starts with it, the same for all targets of a profile that begin together.
         nominal: Timestamp,
     },
     /// Nothing but the passing of time.
@@ -81,25 +81,25 @@ pub enum ScheduleEvent {
     LoadEnded(RunNumber),
     /// The last request of a run has ended.
     RunEnded(RunNumber),
-    /// A run was not started after all: no budget, or its set-up failed.
+    /// A run could not be started: no budget, or its set-up failed.
     NotStarted(RunNumber),
 }
 
-/// What is to be done.
+/// An action to take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ScheduleAction {
-    /// Start this run. If that is not possible, [`ScheduleEvent::NotStarted`] has to follow.
+    /// Start this run. If that is not possible, [`ScheduleEvent::NotStarted`] must follow.
     Start(StartRun),
-    /// The slot waits for the run before it.
+    /// The slot waits for the previous run.
     Queue,
     /// Slots are skipped.
     Skip {
-        /// The reason why they are skipped.
+        /// The reason.
         reason: SkippedRun,
         /// How many; at least one.
         count: u64,
     },
-    /// The clock was set back this far behind the last decided slot, and slots from there on are decided again.
+    /// The clock was set back to this long before the last decided slot; slots from there on are decided again.
     FollowClock(SignedDuration),
     /// When the next run is due; `None` if never.
     NextRun(Option<Timestamp>),
@@ -116,28 +116,28 @@ pub struct StartRun {
     pub due: Timestamp,
     /// When its first stage begins; in the past for a run that joins a cycle.
     pub at: Monotonic,
-    /// Load that is due before this instant is left out: the run joins a cycle that is under way.
+    /// Load that is due before this instant is left out, because the run joins a cycle in progress.
     pub join: Option<Monotonic>,
 }
 
 /// The outcome of a step.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StepOutcome {
-    /// What is to be done, in this order.
+    /// The actions to take, in this order.
     pub actions: Vec<ScheduleAction>,
-    /// When the next [`ScheduleEvent::Time`] is due, unless another event comes first; `None`: only another event changes
-    /// anything.
+    /// When the next [`ScheduleEvent::Time`] is due, unless another event comes first. `None` means that only another
+    /// event changes anything.
     pub wake: Option<Monotonic>,
 }
 
-/// The schedule of one pair, with what it remembers of its runs.
+/// The schedule of one pair, and the state of its runs.
 #[derive(Clone, Debug)]
 pub struct ScheduleMachine {
     table: Timetable,
     overlap: Overlap,
     continuous: bool,
     at_start: bool,
-    /// How long the load of a run lasts, if its stages say so.
+    /// The duration of a run's load, if its stages define it.
     length: Option<Duration>,
     /// Every slot up to here is decided.
     decided: Timestamp,
@@ -145,7 +145,7 @@ pub struct ScheduleMachine {
     next: Option<DueSlot>,
     /// The run that was started last.
     current: Option<CurrentRun>,
-    /// The one before it, in case the last one cannot start.
+    /// The run before it, in case the last one cannot start.
     previous: Option<CurrentRun>,
     /// A run that waits for the load of the current one to end.
     waiting: Option<Waiting>,
@@ -162,7 +162,7 @@ pub struct ScheduleMachine {
 struct CurrentRun {
     run: RunNumber,
     start: Monotonic,
-    /// When its load ends at the latest, if its stages say so.
+    /// When its load ends at the latest, if its stages define that.
     latest: Option<Monotonic>,
     load_ended: bool,
     ended: bool,
@@ -175,7 +175,7 @@ struct Told(Option<Timestamp>);
 #[derive(Clone, Copy, Debug)]
 struct Waiting {
     slot: DueSlot,
-    /// It is a cycle of a continuous schedule: what has passed of it is left out.
+    /// Whether it is a cycle of a continuous schedule, whose elapsed part is left out.
     cycle: bool,
 }
 
@@ -200,7 +200,7 @@ impl ScheduleMachine {
         }
     }
 
-    /// Records an event and the time that has passed, and returns what is to be done.
+    /// Handles an event and the time that has passed, and returns the actions to take.
     pub fn step(&mut self, now: ClockReading, event: ScheduleEvent) -> StepOutcome {
         let mut actions = Vec::new();
         match event {
@@ -224,8 +224,8 @@ impl ScheduleMachine {
         StepOutcome { actions, wake: self.wake(now) }
     }
 
-    /// Starts what starts with the daemon: a run `at_start`, or the cycle that is under way. A cycle is joined where
-    /// it is, because waiting for the next one would leave a gap in a load that is meant to be continuous.
+    /// Starts the run that begins with the daemon: an `at_start` run, or the cycle in progress. A cycle is joined in
+    /// the middle, because waiting for the next one would leave a gap in a load that is meant to be continuous.
     fn begin(&mut self, nominal: Timestamp, now: ClockReading, actions: &mut Vec<ScheduleAction>) {
         self.next_pass = nominal;
         if self.at_start {
@@ -260,14 +260,14 @@ impl ScheduleMachine {
         self.again = now.monotonic + MAX_SLEEP;
     }
 
-    /// Decides the slots that have passed. The latest may still be in time; the others are missed.
+    /// Decides the slots that have passed. The latest may still be in time; the others were missed.
     fn pass_time(&mut self, now: ClockReading, actions: &mut Vec<ScheduleAction>) {
         let back = self.decided.duration_since(now.wall);
         if back > MAX_SET_BACK {
             actions.push(ScheduleAction::FollowClock(back));
             self.decide_until(now.wall);
             self.told = None;
-            // It would wait for an instant that may be far away now.
+            // It would wait for an instant that may now be far away.
             if self.waiting.take_if(|waiting| waiting.cycle).is_some() {
                 skip(SkippedRun::Missed, 1, actions);
             }
@@ -285,13 +285,14 @@ impl ScheduleMachine {
         if in_time && self.continuous {
             self.take_cycle(latest, now, actions);
         } else if in_time {
-            // The waiting run comes first.
+            // A waiting run comes first.
             self.start_waiting(now, actions);
             self.take(latest, self.overlap == Overlap::Queue, now, actions);
         }
     }
 
-    /// Decides the next slot a little ahead of its time. Without a grid, it is due when the run before has ended.
+    /// Decides the next slot a little ahead of its time. Without a grid, the next run is due when the previous one has
+    /// ended.
     fn take_next(&mut self, now: ClockReading, actions: &mut Vec<ScheduleAction>) {
         let Some(slot) = self.next else { return self.play_again(now, actions) };
         if !is_near(slot, now) || self.awaits_load(slot) {
@@ -305,7 +306,7 @@ impl ScheduleMachine {
         }
     }
 
-    /// The run before has no known end: it may still end its load in time.
+    /// Whether a current run without a known end may still end its load in time for the slot.
     fn awaits_load(&self, slot: DueSlot) -> bool {
         slot.open && self.current.is_some_and(|current| current.latest.is_none() && !current.load_ended)
     }
@@ -314,9 +315,10 @@ impl ScheduleMachine {
         self.continuous && self.length.is_none()
     }
 
-    /// Targets are not equally fast, so that passes have no instant in common: the nominal instant of a pass tells how
-    /// many there were since the beginning, and the n-th pass is the same for all targets. Passes are at least
-    /// [`MIN_CYCLE`] apart, so that no nominal instant lies ahead, and none comes up again after a restart.
+    /// Starts the next pass of stages without a grid. Targets differ in speed, so their passes have no instant in
+    /// common. The nominal instant of a pass encodes its number since the beginning, so the n-th pass is the same for
+    /// all targets. Passes are at least [`MIN_CYCLE`] apart, so that no nominal instant lies in the future, and none is
+    /// repeated after a restart.
     fn play_again(&mut self, now: ClockReading, actions: &mut Vec<ScheduleAction>) {
         let ended = self.current.is_none_or(|current| current.ended);
         if self.is_gridless() && ended && self.again <= now.monotonic && self.table.is_open(now.wall) {
@@ -327,7 +329,7 @@ impl ScheduleMachine {
         }
     }
 
-    /// Starts a run for a slot, or lets it wait, or skips it.
+    /// Starts a run for a slot, makes it wait, or skips it.
     fn take(&mut self, slot: DueSlot, queue: bool, now: ClockReading, actions: &mut Vec<ScheduleAction>) {
         if !slot.open {
             skip(SkippedRun::Window, 1, actions);
@@ -341,7 +343,7 @@ impl ScheduleMachine {
         }
     }
 
-    /// Plays a cycle, from here on if it is under way. The run before it is in the way only where the clock was set:
+    /// Plays a cycle, or the rest of it if it is in progress. The previous run is in the way only if the clock was set;
     /// then the cycle waits and its rest is joined, unless the next one has begun by then.
     fn take_cycle(&mut self, cycle: DueSlot, now: ClockReading, actions: &mut Vec<ScheduleAction>) {
         if self.waiting.take().is_some() {
@@ -357,7 +359,7 @@ impl ScheduleMachine {
         }
     }
 
-    /// Whether the current run, or one that waits for it, still has load to offer when the slot is due.
+    /// Whether the current run, or one that waits for it, will still offer load when the slot is due.
     fn in_the_way(&self, slot: DueSlot, now: ClockReading) -> bool {
         let Some(current) = self.current.filter(|current| !current.load_ended) else { return false };
         let Some(latest) = current.latest else { return true };
@@ -376,7 +378,7 @@ impl ScheduleMachine {
             }
             Some(waiting) if waiting.cycle => self.start(waiting.slot, now, actions),
             Some(waiting) => {
-                // It was due, whatever the wall clock shows by now.
+                // It was due, whatever the wall clock shows now.
                 let soon = now.monotonic + LOOKAHEAD;
                 let at = now.instant_of(waiting.slot.at).clamp(now.monotonic + START_LEAD, soon);
                 self.start_at(waiting.slot, at, None, actions);
@@ -385,13 +387,13 @@ impl ScheduleMachine {
         }
     }
 
-    /// Plays the rest of a cycle that is under way.
+    /// Plays the rest of a cycle in progress.
     fn join(&mut self, cycle: DueSlot, now: ClockReading, actions: &mut Vec<ScheduleAction>) {
         let join = Some(now.monotonic + START_LEAD);
         self.start_at(cycle, now.instant_of(cycle.at), join, actions);
     }
 
-    /// Starts a run at its slot, or in a moment if that has passed.
+    /// Starts a run at its slot, or in a moment if the slot has passed.
     fn start(&mut self, slot: DueSlot, now: ClockReading, actions: &mut Vec<ScheduleAction>) {
         let at = now.instant_of(slot.at).max(now.monotonic + START_LEAD);
         self.start_at(slot, at, None, actions);

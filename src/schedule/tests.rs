@@ -59,7 +59,7 @@ fn every_lies_on_the_epochs_grid_with_a_stable_offset_per_pair() {
     assert_eq!(slot.nominal.as_second() % 120, 0);
     let offset = slot.at.duration_since(slot.nominal);
     assert!(offset >= SignedDuration::ZERO && offset < SignedDuration::from_secs(120));
-    // Golden: a restart, and an upgrade, must keep the offset.
+    // Golden: a restart or an upgrade must keep the offset.
     assert_eq!(offset.as_nanos(), 50_502_128_314);
     let other = Timetable::new(&every(120), 7, &pair("gpt"), &[]);
     let beside = other.next(at("2026-11-20T10:00:00Z")).unwrap();
@@ -219,7 +219,7 @@ fn continuous_lies_on_whole_cycles() {
     assert!(cycle.at <= now && cycle.at.as_second() % 90 == 0);
     assert_eq!(table.next(now).unwrap().at.duration_since(cycle.at), SignedDuration::from_secs(90));
     assert_eq!(table.current(cycle.at).unwrap(), cycle, "a cycle begins with its first instant");
-    // Without a time bound there is no grid: the engine plays one after the other.
+    // Without a time limit there is no grid: the engine plays one run after the other.
     let open_end = [stage(Some(20)), stage(None)];
     assert_eq!(cycle_length(&open_end), None);
     let table = Timetable::new(&schedule(Trigger::Continuous, "UTC"), 7, &pair("llama"), &open_end);

@@ -4,10 +4,10 @@ use crate::plan::Schedule;
 use jiff::Timestamp;
 use jiff::tz::AmbiguousOffset;
 
-/// Days that are searched for the next opening: today, a whole week, and one more for windows over midnight.
+/// Number of days searched for the next opening: today, a whole week, and one more for windows over midnight.
 const DAYS: usize = 9;
 
-/// Whether an instant lies inside a window. Local time decides, even where clocks are set back or forward.
+/// Whether an instant lies inside a window. Local time decides, even when clocks change.
 pub(super) fn is_open(schedule: &Schedule, at: Timestamp) -> bool {
     schedule.is_open(at.to_zoned_datetime(schedule.timezone.clone()).datetime())
 }
@@ -17,14 +17,14 @@ pub(super) fn is_open(schedule: &Schedule, at: Timestamp) -> bool {
 pub(super) fn next_opening(schedule: &Schedule, after: Timestamp) -> Option<Timestamp> {
     let zone = &schedule.timezone;
     let mut date = after.to_zoned_datetime(zone.clone()).date();
-    // Where the clock is set, it may move into a window.
+    // A clock change may move the time into a window.
     let changed = zone.following(after).next().map(|change| change.timestamp());
     let mut first = changed.filter(|change| is_open(schedule, *change));
     for _ in 0..DAYS {
         for window in schedule.windows.iter().filter(|window| window.days.contains(date.weekday())) {
             let opening = zone.to_ambiguous_timestamp(date.to_datetime(window.from));
             let candidates = match opening.offset() {
-                // The clock jumps over the opening: the change itself is a candidate already.
+                // The clock jumps over the opening, and the change itself is a candidate already.
                 AmbiguousOffset::Gap { .. } => [None, None],
                 _ => [opening.earlier().ok(), opening.later().ok()],
             };

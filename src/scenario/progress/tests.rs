@@ -3,7 +3,7 @@ use crate::plan::{Expect, Profile};
 use crate::testing::{self, Build, post, prompts, step};
 use proptest::prelude::*;
 
-/// A scenario whose steps are played so many times in a row.
+/// A scenario whose steps are played this many times in a row.
 fn scenario(setup: &[u32], steps: &[u32]) -> Arc<Scenario> {
     let steps_of = |repeats: &[u32]| -> Vec<Step> {
         let step = |repeat: &u32| Step { repeat: *repeat, ..step("s", post("/", None), Expect::default()) };
@@ -22,7 +22,8 @@ fn journey(setup: &[u32], steps: &[u32]) -> Vec<(usize, u32)> {
 const BROKEN: UserEvent = UserEvent::Failed(Outcome::Failed(Failure::Connect));
 const AUTH: UserEvent = UserEvent::Failed(Outcome::Failed(Failure::Auth));
 
-/// A user whose requests all end the same way, for some journeys. What was sent, and how each journey ended.
+/// Plays journeys of a user whose requests all end the same way. Returns the requests sent, and the end of each
+/// journey.
 fn play(scenario: &Scenario, outcomes: &[UserEvent]) -> Vec<(Vec<(usize, u32)>, JourneyEnd)> {
     let mut progress = UserProgress::new(scenario);
     let mut told = Vec::new();
@@ -143,7 +144,8 @@ proptest! {
         let (with, without) = (journey(&setup, &steps), journey(&[], &steps));
         let without: Vec<_> = without.iter().map(|(step, time)| (step + setup.len(), *time)).collect();
         let mut progress = UserProgress::new(&scenario);
-        // What the present journey has sent, if there is one; journeys that ended; whether the set-up is valid.
+        // The requests of the current journey, if there is one; the number of ended journeys; whether the set-up is
+        // valid.
         let (mut open, mut ended, mut holds): (Option<Vec<_>>, u64, bool) = (None, 0, setup.is_empty());
         let mut stopped = false;
         for event in events {
@@ -151,7 +153,7 @@ proptest! {
             match (&action, event) {
                 _ if stopped => prop_assert!(matches!(action, UserAction::Continue)),
                 (UserAction::Send(at), UserEvent::Due) => {
-                    // The set-up is played first exactly when none is valid.
+                    // The set-up is played first exactly when there is no valid one.
                     prop_assert!(open.is_none());
                     prop_assert_eq!(at.is_first_of_set_up(), !holds);
                     open = Some(vec![(at.step.number, at.time)]);
@@ -161,7 +163,7 @@ proptest! {
                     open.as_mut().unwrap().push((at.step.number, at.time));
                 }
                 (UserAction::End(end), _) => {
-                    // A journey that began ends once, and only one that sent everything ends well.
+                    // A journey that has started ends once, and it ends well only if it sent all its requests.
                     let sent = open.take().unwrap();
                     ended += 1;
                     let whole = sent == with || sent == without;
@@ -174,7 +176,7 @@ proptest! {
                     prop_assert!(in_turn || out_of_turn);
                 }
             }
-            // The steps come in their order, the set-up before them.
+            // The steps are played in order, after the set-up.
             if let Some(sent) = &open {
                 prop_assert!(with.starts_with(sent) || without.starts_with(sent));
             }

@@ -1,4 +1,4 @@
-//! What is taken of an answer.
+//! What is extracted from an answer.
 
 use super::*;
 use crate::plan::AnswerMapping;
@@ -9,7 +9,7 @@ fn pattern(pattern: &str) -> AnswerPart {
     AnswerPart::Regex(Regex::new(pattern).unwrap())
 }
 
-/// Takes one value `v` of an answer to an ask, or to an HTTP step that reads no text.
+/// Extracts one value `v` from an answer to a model call, or to an HTTP step that reads no text.
 fn taken(from: AnswerPart, is_ask: bool, answer: &Answer) -> Result<Value, String> {
     let mut stage = Stage::default();
     let mut it = if is_ask { stage.ask("it", "x", 0) } else { stage.http("it", "/") };
@@ -53,7 +53,7 @@ fn headers_cookies_and_patterns_are_texts() {
     assert_eq!(taken(AnswerPart::Cookie("sid".into()), false, &answer), Ok(json!("abc")));
     let error = taken(AnswerPart::Cookie("gone".into()), false, &answer).unwrap_err();
     assert!(error.ends_with("the answer sets no cookie gone"));
-    // Over the body where no text is read, and over the text where one is.
+    // From the body if no text is read, otherwise from the text.
     assert_eq!(taken(pattern(r#"id="(\d+)""#), false, &answer), Ok(json!("42")));
     assert_eq!(taken(pattern(r"\d+"), true, &answer), Ok(json!("7")));
     assert_eq!(taken(pattern(r"(gone)|\d+"), true, &answer), Ok(json!("7")));
@@ -107,7 +107,7 @@ fn a_default_stands_in_and_all_values_are_taken_or_none() {
 #[test]
 fn values_have_a_bound_and_errors_do_not_quote_them() {
     let most = UserSession::MAX_TAKEN;
-    // Two quotes are part of the JSON of a string, and a quote in it is written with two bytes.
+    // Two quotes are part of the JSON of a string, and a quote in it is escaped with two bytes.
     assert!(taken(AnswerPart::Text, true, &Answer::text(&"x".repeat(most - 2))).is_ok());
     for long in ["x".repeat(most - 1), "\"".repeat(most / 2)] {
         let error = taken(AnswerPart::Text, true, &Answer::text(&long)).unwrap_err();

@@ -1,4 +1,4 @@
-//! What a user keeps is bounded, and the bound is stated.
+//! The memory of a user has a limit, and the stated limit is right.
 
 use super::*;
 
@@ -19,7 +19,7 @@ fn a_full_user_stays_within_what_is_stated() {
     let bound = UserSession::most_bytes(&stage_context.scenario);
     let mut driver = Driver::new(&stage_context, 0);
     let empty = driver.user.bytes();
-    // JSON of the smallest values there are, which take most memory when they are parsed.
+    // JSON of the smallest possible values, which take the most memory when they are parsed.
     let body = format!("[{}0]", "0,".repeat((UserSession::MAX_TAKEN - 5) / 2));
     let mut answer = Answer { body: Some(body), ..Answer::default() };
     for n in 0..200 {

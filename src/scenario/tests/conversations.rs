@@ -1,4 +1,4 @@
-//! Calls of the target's dialect, and the conversation before them.
+//! Model calls and the conversation before them.
 
 use super::*;
 use crate::exchange::{Message, Role};
@@ -139,7 +139,7 @@ fn a_turn_that_does_not_fit_leaves_no_hole() {
         let answer = if iteration == 4 { "a".repeat(UserSession::MAX_HISTORY) } else { "a".into() };
         driver.take(0, &Answer::text(&answer)).unwrap();
     }
-    // After the long question and after the long answer the conversation begins anew.
+    // After the long question and after the long answer, the conversation starts over.
     assert_eq!(lengths, [1, 3, 5, 1, 3, 1]);
 }
 

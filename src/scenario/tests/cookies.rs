@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// A user with a step for each path, which takes nothing.
+/// A user with a step for each path, which extracts nothing.
 fn driver(base_url: &'static str, paths: &[&str]) -> Driver {
     let mut stage = Stage { cookies: true, base_url, ..Stage::default() };
     let steps = paths.iter().map(|path| stage.http(path, path)).collect();
@@ -37,7 +37,7 @@ fn a_cookie_comes_back_until_it_is_replaced_removed_or_the_user_starts_over() {
 #[test]
 fn paths_are_those_of_the_whole_url() {
     let mut driver = driver("http://app.test/v1", &["/auth/login", "/auth/me", "/rag"]);
-    // Without a path a cookie is for the folder of the request.
+    // Without a path, a cookie applies to the folder of the request.
     set(&mut driver, 0, &["default=1", "all=1; Path=/", "v1=1; Path=/v1", "below=1; Path=/auth"]);
     assert_eq!(sent(&mut driver, 1).as_deref(), Some("default=1; v1=1; all=1"), "longer paths first");
     assert_eq!(sent(&mut driver, 2).as_deref(), Some("v1=1; all=1"));
@@ -97,7 +97,7 @@ fn there_are_so_many_cookies_and_no_more() {
     let kept = sent(&mut driver, 0).unwrap();
     assert!(kept.starts_with("c000=1; c001=1;") && !kept.contains("c064"), "{kept}");
     assert_eq!(kept.split("; ").count(), UserSession::MAX_COOKIES);
-    // One that is known is replaced, and one that has expired makes room.
+    // A known cookie is replaced, and an expired one makes room.
     let more = ["c003=new; Path=/", "c000=; Path=/; Max-Age=0", "more=1; Path=/", "too-many=1; Path=/"];
     set(&mut driver, 0, &more);
     let kept = sent(&mut driver, 0).unwrap();

@@ -1,4 +1,4 @@
-//! What is sent.
+//! The requests that are sent.
 
 use super::*;
 use crate::plan::{AnswerMapping, BodyForm};
@@ -163,7 +163,7 @@ fn a_secret_that_cannot_be_read_fails_the_steps_that_use_it() {
     assert!(driver.hidden(1).is_empty());
 }
 
-/// The bodies of a step that draws, in a user's three iterations with the step played twice in each.
+/// The bodies of a step with random draws, in three iterations of a user, with the step played twice in each.
 fn drawn(target: &str, change: impl FnOnce(&mut StageContext), index: u32, answered: bool) -> Vec<Value> {
     let mut stage = Stage::default();
     let draws = stage.post("draws", json!(["{{ uuid() }}", "{{ uuid() }}"]));

@@ -8,13 +8,13 @@ use proptest::prelude::*;
 use std::collections::BTreeSet;
 use std::str::FromStr as _;
 
-/// A miniature daemon: it moves both clocks, plays runs of a given length, and keeps what the machine decides.
+/// A miniature daemon: it moves both clocks, plays runs of a given length, and records the decisions of the machine.
 struct Bench {
     machine: ScheduleMachine,
     table: Timetable,
     now: ClockReading,
     wake: Option<Monotonic>,
-    /// Runs that offer load, and when that ends.
+    /// Runs that offer load, and when their load ends.
     playing: Vec<(StartRun, Monotonic)>,
     starts: Vec<StartRun>,
     skipped: Vec<(SkippedRun, u64)>,
@@ -47,7 +47,7 @@ impl Bench {
         bench
     }
 
-    /// Asks for a run now; returns the actions.
+    /// Requests a run now; returns the actions.
     fn trigger(&mut self) -> Vec<ScheduleAction> {
         self.feed(ScheduleEvent::Triggered { nominal: off_grid(self.now.wall) })
     }
@@ -119,7 +119,7 @@ impl Bench {
         self.skipped.iter().map(|(_, count)| count).sum()
     }
 
-    /// Slots between an instant and the last that was decided.
+    /// Number of slots between an instant and the last decided one.
     fn slots(&self, from: Timestamp) -> u64 {
         let passed = self.table.passed(from, self.machine.decided);
         passed.open + passed.outside
@@ -269,7 +269,7 @@ fn a_run_in_a_gap_comes_at_its_end_and_in_a_fold_once() {
 
 #[test]
 fn several_times_a_day_follow_the_wall_clock() {
-    // In the gap they do not exist, in the fold they come twice.
+    // In the gap they do not exist; in the fold they occur twice.
     let gap: Change = ("Europe/Berlin", "2026-03-29T00:00:00Z", "0,30 2 * * *", &[]);
     let fold: Change = (
         "Europe/Berlin",
@@ -350,7 +350,7 @@ proptest! {
         // A cycle without a known length has no slots.
         let known = known || matches!(schedule.trigger, Trigger::Continuous);
         let mut bench = Bench::new(&schedule, STARTS[start], Duration::from_secs(length), known);
-        // What was decided at the start also counts: a cycle that was joined, a slot that was near.
+        // Slots decided at the start also count: a cycle that was joined, a slot that was near.
         let joined = bench.starts.len() as u64 + bench.all_skipped() + bench.waiting();
         let from = bench.machine.decided;
         let mut triggered = 0;
@@ -358,7 +358,7 @@ proptest! {
         for each in moves {
             match each {
                 Move::Pass(seconds) => bench.pass(Duration::from_secs(seconds)),
-                // All the way back at most 9 seconds behind the farthest that was seen.
+                // The clock is set back at most 9 seconds behind the latest time that was seen.
                 Move::Jump(seconds) if seconds < 0 => {
                     let room = bench.now.wall.duration_since(farthest).as_secs() + 9;
                     bench.jump(seconds.max(-room.max(0)));
@@ -440,7 +440,7 @@ proptest! {
         bench.pass(Duration::from_secs(1));
         let started = (bench.starts.len() - before) as u64;
         prop_assert!(started <= 1, "there is no catch-up");
-        // A run that was started with the schedule still offers load: by its clock no time has passed in the jump.
+        // A run that was started with the schedule still offers load: on its clock, no time has passed in the jump.
         let overlapped = bench.skipped(SkippedRun::Overlap);
         prop_assert!(overlapped <= before as u64);
         prop_assert_eq!(bench.skipped(SkippedRun::Missed) + overlapped + started, bench.slots(from));
