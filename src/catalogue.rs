@@ -1,6 +1,6 @@
-//! The one catalogue of metrics: name, unit, value, buckets, labels and meaning of each, and for which subjects its
-//! series exist from the start, once. The cells that hold the values, Prometheus names, the documentation, label names
-//! that a user may not take and every rendering derive from it. It must not know how a value comes about.
+//! The single catalogue of metrics: name, unit, type, buckets, labels and description of each, and when its series
+//! exist. Everything else is derived from it: the cells that store the values, Prometheus names, the documentation, the
+//! label names that users may not take, and every rendering. It must not know where the values come from.
 
 pub mod buckets;
 mod spec;
@@ -9,7 +9,8 @@ pub use spec::{Key, MetricKind, MetricUnit, Spec, Subject, When};
 
 macro_rules! http_codes {
     ($($code:literal),* $(,)?) => {
-        /// Codes that `tokenbeat_http_responses_total` tells apart, with their label values; any other is `other`.
+        /// Codes that `tokenbeat_http_responses_total` distinguishes, with their label values; any other code is
+        /// `other`.
         pub const HTTP_CODES: [(u16, &str); [$($code),*].len()] = [$(($code, stringify!($code))),*];
     };
 }
@@ -30,17 +31,17 @@ pub const PROCESS: [&str; 7] = [
     "process_virtual_memory_bytes",
 ];
 
-/// The rows, handed to another macro: the catalogue makes specifications of them, the store makes cells.
+/// The rows, passed to another macro: the catalogue turns them into specifications, the store into cells.
 ///
-/// `Metric = "OpenTelemetry name", unit, value, subject [label: its values], when its series exist from the start,
+/// `Metric = "OpenTelemetry name", unit, type, subject [label: its values], when its series exist from the start,
 /// "help";`
 ///
-/// A value is a type of the store's cells. Of the values of labels, these are no closed enumerations: `Named` are
-/// names from the plan, `Agent` is one for the whole agent, `Stated` are set together, `Seen` are outcomes that exist
-/// from when they first come about, and `Read` ones are read elsewhere whenever they are shown.
+/// The type is one of the store's cell types. Most labels take the values of a closed enum. The exceptions are `Named`
+/// (names from the plan), `Agent` (one value for the whole agent), `Stated` (values that are set together), `Seen`
+/// (outcomes, from their first occurrence on), and `Read` (values read elsewhere at each rendering).
 macro_rules! rows {
     ($with:ident) => { $with! {
-    // Shown everywhere.
+    // Exported everywhere.
     all {
         OfferedRequests = "tokenbeat.offered_requests", None, Counter, Stage [], Measured,
             "Requests that the arrival process asked for. Offered = skipped + in flight + requests.";
@@ -175,9 +176,9 @@ macro_rules! rows {
         RuntimeLag = "tokenbeat.runtime_lag", Seconds, Histogram(&buckets::RUNTIME_LAG), Agent [], Always,
             "How late a timer of the traffic runtime fired.";
     }
-    // OpenTelemetry's client metrics of GenAI calls: over OTLP alone. The current set follows `docs/gen-ai` of
+    // OpenTelemetry's client metrics of GenAI calls: exported only over OTLP. The current set follows `docs/gen-ai` of
     // `open-telemetry/semantic-conventions-genai` (client metrics at commit 024a4f94, token metrics at 066d4a7f), which
-    // has no release yet; the legacy one is that of the semantic conventions up to 1.42, which most dashboards read.
+    // has no release yet; the legacy set is that of the semantic conventions up to 1.42, which most dashboards use.
     genai {
         GenAiDuration = "gen_ai.client.inference.duration", Seconds, Histogram(&buckets::GENAI_DURATION), Endpoint [ErrorType: OutcomeCells], GenAiCurrent,
             "GenAI operation duration.";
@@ -247,7 +248,7 @@ macro_rules! specifications {
         const SETS: Sets = Sets { $($set: &[$(Metric::$id),*]),* };
 
         impl Metric {
-            /// What it is made of.
+            /// The specification of this metric.
             pub const fn spec(self) -> &'static Spec {
                 match self {
                     $($(Self::$id => {
@@ -271,19 +272,20 @@ macro_rules! specifications {
 rows!(specifications);
 
 impl Metric {
-    /// Every metric of our own, in the order of the documentation.
+    /// Every metric of tokenbeat, in the order of the documentation.
     pub const ALL: &'static [Self] = SETS.all;
 
-    /// OpenTelemetry's metrics of GenAI calls, which go out over OTLP alone.
+    /// OpenTelemetry's metrics of GenAI calls, which are exported only over OTLP.
     pub const GENAI: &'static [Self] = SETS.genai;
 
-    /// The metric of this Prometheus name (without `_bucket` and the like).
+    /// The metric with this Prometheus name (without suffixes such as `_bucket`).
     pub fn of_prometheus_name(name: &str) -> Option<Self> {
         Self::ALL.iter().copied().find(|metric| metric.spec().prometheus() == name)
     }
 }
 
-/// No metric has this name, ours or the process's: `telemetry.disable` should not hold it.
+/// Whether no metric has this name, neither in the catalogue nor in [`PROCESS`], so that `telemetry.disable` should not
+/// contain it.
 pub fn is_unknown(name: &str) -> bool {
     Metric::of_prometheus_name(name).is_none() && !PROCESS.contains(&name)
 }

@@ -1,5 +1,5 @@
-//! Checks whether an answer is what was expected. Pure: it looks at a complete answer. Schemas and paths are CPU-bound,
-//! so it runs on threads that carry no traffic.
+//! Checks whether an answer meets its expectations. Pure: it examines a complete answer. Schemas and paths are
+//! CPU-bound, so checks run on threads that carry no traffic.
 
 mod json;
 
@@ -18,7 +18,7 @@ pub struct Evidence<'a> {
     pub headers: &'a http::HeaderMap,
     /// The visible text of the answer.
     pub text: &'a str,
-    /// The document, if a step reads one and the answer came whole.
+    /// The document, if a step reads one and the answer was not streamed.
     pub body: Option<&'a [u8]>,
     /// The finish reason, in the dialect's words.
     pub finish_reason: Option<&'a str>,
@@ -30,8 +30,8 @@ pub struct Evidence<'a> {
     pub streamed: bool,
 }
 
-/// Names of the checks that a complete answer fails, each once, in their order. The status is not included: it is
-/// checked before the body is read. JSON is parsed at most once, and only if a check needs it.
+/// The names of the checks that a complete answer fails, each once, in order. The status is not included: it is checked
+/// before the body is read. JSON is parsed at most once, and only if a check needs it.
 pub fn failed(expect: &Expect, answer: &Evidence<'_>) -> Vec<Arc<str>> {
     let documents = Documents::new(answer);
     let mut failed: Vec<Arc<str>> = Vec::new();

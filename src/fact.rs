@@ -1,9 +1,9 @@
-//! The facts that the engine reports, the sinks that receive them, and the guards that report the end of
-//! everything that began.
+//! The facts reported by the engine, the sinks that receive them, and the guards that report the end of everything that
+//! began.
 //!
-//! Everything a sink knows arrives through this single channel, in order: the plan first, then what happens
-//! while it is played, then the next plan. A sink therefore needs no second source, and no other code needs
-//! to know which sinks exist.
+//! Everything a sink knows arrives through this single channel, in order: the plan first, then what happens while it
+//! runs, then the next plan. A sink therefore needs no second source, and no other code needs to know which sinks
+//! exist.
 
 mod journey;
 mod offered;
@@ -20,8 +20,8 @@ use std::time::{Duration, SystemTime};
 /// A single fact.
 #[derive(Clone, Debug)]
 pub enum Fact {
-    /// This plan is played from now on: the first one, or a replacement for the previous one. Whatever is in
-    /// the previous plan but not in this one offers no more load; its open requests and runs still end.
+    /// This plan runs from now on: the first one, or a replacement for the previous one. Pairs of the previous plan
+    /// that are not in this one offer no more load; their open requests and runs still end.
     PlanChanged(Arc<Plan>),
     /// The arrival process issued a request: it is in flight from now on.
     Offered {

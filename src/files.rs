@@ -1,8 +1,8 @@
-//! Files by their content: what is behind a path, and whether that has changed since it was read. The config, secrets,
-//! certificates, tokenizers and the web configuration are read here and nowhere else.
+//! Reads files and detects changes by content. The config, secrets, certificates, tokenizers and the web configuration
+//! are read here and nowhere else.
 //!
-//! All reads are done on threads of this module, with a deadline, so that a file system that hangs delays nothing for
-//! long; only regular files are read, and only up to a limit. The module is unaware of what the files mean.
+//! All reads run on threads of this module, with a deadline, so that a hanging file system delays nothing for long.
+//! Only regular files are read, and only up to a limit. The module does not know what the files mean.
 
 mod deadline;
 mod read;
@@ -25,35 +25,36 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// A file that was written less than this before it was looked at may be written again without another time stamp:
-/// file systems count time in steps of milliseconds, some in seconds.
+/// A file written less than this before it was examined may be written again without a different time stamp: file
+/// systems count time in steps of milliseconds, some in seconds.
 const SETTLED_AFTER: Duration = Duration::from_secs(2);
 
-/// Deadline for a config that comes through a pipe: the command behind it may have to do its work first.
+/// Deadline for a config that comes through a pipe: the command that writes it may have to do its work first.
 const PIPE_DEADLINE: Duration = Duration::from_mins(1);
 
-/// Largest file that is read, in bytes: it is held in memory.
+/// Maximum size of a file in bytes, because it is kept in memory.
 pub const LARGEST: u64 = 64 << 20;
 
-/// A digest of a content: equal contents have equal digests, and nothing can be learned from it.
+/// A digest of contents: equal contents have equal digests, and a digest reveals nothing about them.
 pub type Digest = [u8; 32];
 
 /// The files and folders that were read, including those that could not be read.
 #[derive(Clone, Default)]
 pub struct Files(BTreeMap<PathBuf, FileState>);
 
-/// What was found at a path.
+/// The state of a path when it was read.
 #[derive(Clone)]
 struct FileState {
-    /// Of a file's bytes (of a too large one, its stamp), or a folder's list of config files; `None` if it could not be read.
+    /// Digest of a file's bytes (or of its stamp, if it is too large), or of a folder's list of config files; `None` if
+    /// it could not be read.
     digest: Option<Digest>,
-    /// As long as it is the same, so are the bytes; `None` if that cannot be told.
+    /// As long as the stamp is the same, so are the bytes; `None` if there is no such guarantee.
     stamp: Option<Stamp>,
-    /// Number of bytes that are read at most.
+    /// Maximum number of bytes to read.
     most: u64,
 }
 
-/// Identity, size and times of the file behind all links.
+/// Identity, size and times of the file that a path leads to, with links resolved.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Stamp {
     device: u64,
@@ -71,36 +72,36 @@ impl fmt::Debug for Files {
 }
 
 impl Files {
-    /// The paths, in their order.
+    /// The paths, sorted.
     pub fn paths(&self) -> impl Iterator<Item = &Path> {
         self.0.keys().map(PathBuf::as_path)
     }
 
-    /// Whether both found the same at a path. A path that neither could read counts as different.
+    /// Whether both read the same at a path. A path that neither could read counts as different.
     pub fn agree(&self, other: &Self, path: &Path) -> bool {
         let digest = |files: &Self| files.0.get(path).and_then(|seen| seen.digest);
         digest(self).is_some_and(|own| digest(other) == Some(own))
     }
 
-    /// Adds what another part of a load read. What was read twice counts as it was read first, so that a change in
-    /// between is one.
+    /// Adds the files that another part of a load read. If a file was read twice, the first state counts, so that a
+    /// change in between is detected.
     pub fn extend(&mut self, other: Self) {
         for (path, seen) in other.0 {
             self.0.entry(path).or_insert(seen);
         }
     }
 
-    /// Whether reading them again would give something else by now. Blocks.
+    /// Whether reading the files again would give a different result. Blocks.
     pub fn changed(&mut self) -> bool {
         self.0.iter_mut().any(|(path, seen)| seen.changed(path))
     }
 
-    /// Reads a file of [`LARGEST`] bytes at most. Blocks.
+    /// Reads a file of at most [`LARGEST`] bytes. Blocks.
     pub fn read(&mut self, path: &Path) -> io::Result<Vec<u8>> {
         self.read_at_most(path, LARGEST)
     }
 
-    /// Reads a file of `most` bytes at most. Blocks.
+    /// Reads a file of at most `most` bytes. Blocks.
     pub fn read_at_most(&mut self, path: &Path, most: u64) -> io::Result<Vec<u8>> {
         self.read_within(DEADLINE, path, most)
     }
@@ -114,23 +115,23 @@ impl Files {
         bytes
     }
 
-    /// Reads a file that is text. Blocks.
+    /// Reads a text file. Blocks.
     pub fn read_text(&mut self, path: &Path) -> io::Result<String> {
         text(self.read(path)?)
     }
 
-    /// Reads a file of `most` bytes at most that is text. Blocks.
+    /// Reads a text file of at most `most` bytes. Blocks.
     pub fn read_text_at_most(&mut self, path: &Path, most: u64) -> io::Result<String> {
         text(self.read_at_most(path, most)?)
     }
 
-    /// Reads a config, which may also come through a pipe that was passed to this process. Blocks.
+    /// Reads a config, which may also come through a pipe passed to this process. Blocks.
     pub fn read_config(&mut self, path: &Path) -> io::Result<String> {
         let limit = if read::is_descriptor(path) { PIPE_DEADLINE } else { DEADLINE };
         text(self.read_within(limit, path, LARGEST)?)
     }
 
-    /// The config files of a folder, in the order of their names. Blocks.
+    /// The config files of a folder, sorted by name. Blocks.
     pub fn list(&mut self, folder: &Path) -> io::Result<Vec<PathBuf>> {
         let names = within(DEADLINE, folder, names);
         let digest = names.as_ref().ok().map(|names| of_folder(names));
@@ -150,7 +151,7 @@ pub fn is_folder(path: &Path) -> bool {
     within(DEADLINE, path, |path| Ok(path.is_dir())).unwrap_or(false)
 }
 
-/// Does other work on the file system that a path takes, with the deadline of a file. Blocks.
+/// Does other work on a path in the file system, with the same deadline as for reading. Blocks.
 pub fn with_deadline<T: Send + 'static>(
     path: &Path,
     work: impl FnOnce(&Path) -> T + Send + 'static,
@@ -158,7 +159,7 @@ pub fn with_deadline<T: Send + 'static>(
     within(DEADLINE, path, |path| Ok(work(path)))
 }
 
-/// The digest of a content.
+/// The digest of some bytes.
 pub fn digest(bytes: &[u8]) -> Digest {
     Sha256::digest(bytes).into()
 }
@@ -181,8 +182,8 @@ impl Stamp {
 }
 
 impl FileState {
-    /// Reads the file, and says what it found. The stamp is that from before the bytes, so that what is written in
-    /// between is found by the next look.
+    /// Reads the file, and records its state. The stamp is taken before the bytes are read, so that a write in between
+    /// is detected by the next check.
     fn read(path: &Path, most: u64) -> (Self, io::Result<Vec<u8>>) {
         match read::read(path, most) {
             Ok((meta, bytes)) => {
@@ -213,7 +214,7 @@ impl FileState {
     }
 }
 
-/// What is found at a path now, and the stamp; `None` if the stamp is the one from before.
+/// The current state of a path: digest and stamp; `None` if the stamp has not changed.
 fn look(
     path: &Path,
     before: Option<Stamp>,
@@ -228,7 +229,7 @@ fn look(
         return Ok(Some((Some(of_folder(&names(path)?)), None)));
     }
     if !meta.is_file() && read::is_descriptor(path) {
-        // A pipe can be read once only.
+        // A pipe can be read only once.
         return Ok(Some((Some(Digest::default()), None)));
     }
     let (seen, _) = FileState::read(path, most);
@@ -262,7 +263,7 @@ fn names(folder: &Path) -> io::Result<Vec<OsString>> {
     for entry in fs::read_dir(folder)?.flatten() {
         let (path, name) = (entry.path(), entry.file_name());
         let suffix = path.extension().is_some_and(|e| e == "yaml" || e == "yml" || e == "toml");
-        // Kubernetes keeps its own files in mounted folders, under names with a dot in front.
+        // Kubernetes keeps its own files in mounted folders, under names that start with a dot.
         let hidden = name.to_string_lossy().starts_with('.');
         if suffix && !hidden && path.is_file() {
             names.push(name);
@@ -272,7 +273,7 @@ fn names(folder: &Path) -> io::Result<Vec<OsString>> {
     Ok(names)
 }
 
-/// The stamp of a file, if a later write cannot have the same.
+/// The stamp of a file, if no later write can have the same stamp.
 fn settled(meta: &Metadata) -> Option<Stamp> {
     let changed = Duration::from_secs(u64::try_from(meta.ctime()).ok()?);
     let age = SystemTime::now().duration_since(UNIX_EPOCH + changed).ok()?;

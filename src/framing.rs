@@ -1,5 +1,5 @@
-//! Decodes a byte stream into events. Sans-I/O: bytes are pushed as they arrive, events come out. Nothing here knows
-//! about sockets, clocks or the meaning of an event.
+//! Decodes a byte stream into events. Sans-I/O: bytes are pushed as they arrive, and events come out. This module knows
+//! nothing about sockets, clocks or the meaning of an event.
 
 mod detect;
 #[cfg(test)]

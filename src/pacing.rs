@@ -1,5 +1,5 @@
 //! When the requests and users of a stage are due, as offsets from the start of the stage: pure functions of the plan
-//! and a seed. It reads no clock, and is independent of what a request is.
+//! and a seed. It reads no clock and does not know what a request is.
 
 mod arrivals;
 mod users;
@@ -16,9 +16,9 @@ pub fn think(think: Think, rng: &mut impl Rng) -> Duration {
     if think.min >= think.max { think.min } else { rng.random_range(think.min..=think.max) }
 }
 
-/// The wait before a further attempt, after `failed` of them (from 1): the shorter bound, doubled for each further one,
-/// and up to half as much again, so that users that were refused together do not come back together; at most the longer
-/// bound.
+/// The wait before the next attempt, after `failed` failed ones (from 1): the lower bound, doubled for each further
+/// failure, plus a random half of that at most, so that users that were refused together do not retry together; never
+/// more than the upper bound.
 pub fn backoff(bounds: Think, failed: u32, rng: &mut impl Rng) -> Duration {
     let doubled = bounds.min.saturating_mul(2_u32.saturating_pow(failed.saturating_sub(1)));
     let wait = doubled.min(bounds.max);

@@ -1,8 +1,8 @@
-//! Summaries of what was measured: per pair, stage and step, as tables for a terminal and as data. A summary
-//! is fed by facts like any other sink, uses bounded memory, and must not know how the facts came about.
+//! Summaries of measurements: per pair, stage and step, as tables for a terminal and as data. A summary receives facts
+//! like any other sink, uses bounded memory, and must not know where the facts come from.
 //!
-//! Rules: latency only covers answers that completed; warm-up counts only in tokens and cost; a missing value
-//! is shown as missing (`-`), never as zero.
+//! Latency covers only answers that completed; warm-up counts only in tokens and cost; a missing value is shown as
+//! missing (`-`), never as zero.
 
 mod stage;
 mod sums;
@@ -26,11 +26,11 @@ use sums::{Load, Name, ReportJourneyTally, ReportTally};
 /// Number of runs whose records are kept per pair.
 const RUNS: usize = 20;
 
-/// Summarises the facts of a plan.
+/// Summarizes the facts of a plan.
 pub struct Summary {
     currency: Arc<str>,
     pairs: Vec<PairSummary>,
-    /// Where each place is found in the summary.
+    /// The position of each place in the summary.
     places: HashMap<Arc<SeriesKey>, At>,
 }
 
@@ -54,8 +54,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Summary {
-    /// Creates a summary of this plan, starting empty. Facts about pairs that are not in the plan are
-    /// dropped.
+    /// Creates an empty summary for this plan. Facts about pairs that are not in the plan are dropped.
     pub fn new(plan: &Plan) -> Arc<Self> {
         let mut places = HashMap::new();
         let pairs = plan.pairs.iter().enumerate().map(|(number, pair)| {
@@ -97,7 +96,7 @@ impl Summary {
 }
 
 impl Report {
-    /// The summary so far, as tables for a terminal: no colour, with a trailing line feed.
+    /// The summary so far, as tables for a terminal: without color, with a trailing newline.
     pub fn tables(&self) -> String {
         tables::render(self)
     }
@@ -108,7 +107,7 @@ impl PairSummary {
         Self { plan: Arc::clone(plan), stages: stage::stages(plan), runs: Mutex::default() }
     }
 
-    /// All places of this pair, which has the index `pair`.
+    /// All places of this pair, whose index is `pair`.
     fn places(&self, pair: usize) -> impl Iterator<Item = (Arc<SeriesKey>, At)> {
         self.stages.iter().enumerate().flat_map(move |(stage, it)| {
             let steps = it.steps.iter().enumerate();
@@ -128,7 +127,7 @@ impl PairSummary {
         for stage in &self.stages {
             let (sum, its_load, its_journeys) = stage.sum();
             total.add(&sum);
-            // The cost of a warm-up is part of the total, but its load would dilute the throughput.
+            // The cost of a warm-up is part of the total, but its load would distort the throughput.
             if !stage.warm_up {
                 load.add(its_load);
             }

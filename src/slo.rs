@@ -11,7 +11,7 @@ pub const ALL: &str = "all";
 ///
 /// A failed request, including one with a failed check, misses every objective. An answer without the measured mark
 /// does not count for that objective. Outcomes that say nothing about the target (`internal`, `cancelled`) and warm-up
-/// requests do not count at all. `all` exists without objectives, too, and is then the availability.
+/// requests do not count at all. Without objectives, `all` also exists and equals the availability.
 pub fn verdicts(objectives: &[Objective], request: &Request) -> Vec<Verdict> {
     if request.warm_up || !request.outcome.judges_target() {
         return Vec::new();
@@ -25,7 +25,7 @@ pub fn verdicts(objectives: &[Objective], request: &Request) -> Vec<Verdict> {
     verdicts
 }
 
-/// Whether the request met an objective; `None` if it does not count for it.
+/// Whether the request met an objective; `None` if the request does not count for it.
 fn met(objective: &Objective, request: &Request) -> Option<bool> {
     if request.outcome != Outcome::Ok {
         return Some(false);

@@ -1,7 +1,7 @@
-//! Totals of requests and journeys: one set of rules for the status page, reports and the record of a run.
-//! This module must know neither who adds things up nor over which period.
+//! Totals of requests and journeys: one set of rules for the status page, reports and run records. This module must
+//! know neither who uses the totals nor over which period.
 //!
-//! Latency only covers answers that completed. A warm-up counts in tokens and cost; its requests are counted
+//! Latency covers only answers that completed. A warm-up counts in tokens and cost; its requests are counted
 //! separately.
 
 mod distribution;
@@ -88,7 +88,7 @@ pub struct Spent {
     pub cost: Option<f64>,
 }
 
-/// Totals of the requests of a place, a stage, a run or a period; `D` determines how times are kept.
+/// Totals of the requests of a place, a stage, a run or a period; `D` determines how times are stored.
 #[derive(Clone, Debug, Default)]
 pub struct Tally<D> {
     /// Requests offered.

@@ -1,5 +1,5 @@
-//! Templates of requests: compiled when the config is loaded, rendered for each request. Pure: every random draw
-//! derives from the seed passed in, and nothing here touches a file, a clock or the configuration.
+//! Templates of requests: compiled when the config is loaded, rendered for each request. Pure: every random draw is
+//! derived from the seed passed in, and nothing here accesses a file, a clock or the configuration.
 
 mod frame;
 #[cfg(test)]
@@ -20,12 +20,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 pub const FUNCTIONS: [&str; 9] =
     ["pick", "cycle", "uuid", "now", "counter", "random", "range", "dict", "namespace"];
 
-/// Budget of a rendering, in instructions (64 bytes of text count as one), after which it is aborted. 16 MiB of text
-/// are more than any prompt, and an endless loop stops within milliseconds.
+/// Maximum cost of a rendering in instructions (64 bytes of text count as one), after which it is aborted. 16 MiB of
+/// text are more than any prompt, and an endless loop stops within milliseconds.
 const FUEL: u64 = 262_144;
 /// Maximum depth of nested macro calls.
 const MAX_DEPTH: usize = 64;
-/// Maximum number of characters of a template that an error quotes.
+/// Maximum number of characters of a template quoted in an error.
 const QUOTED: usize = 80;
 /// The variable that a single-expression template sets, so that its value can be looked up.
 const RESULT: &str = "__result__";
@@ -43,11 +43,10 @@ pub struct Templates {
 pub struct Template {
     /// The source text of the template.
     pub source: Arc<str>,
-    /// The variables that it reads from its scope. Neither functions nor variables that it sets itself are included.
+    /// The variables that it reads from its scope, excluding functions and variables that it sets itself.
     #[serde(skip)]
     pub names: BTreeSet<String>,
-    /// The same names with the attributes that are written behind them, say `secret.key`; the name alone where it is
-    /// used in another way.
+    /// The same names with their attributes, for example `secret.key`, or the name alone if it is used in another way.
     #[serde(skip)]
     pub attributes: BTreeSet<String>,
     /// Its name in the environment.
@@ -84,9 +83,9 @@ pub struct Counters(Arc<Mutex<BTreeMap<String, u64>>>);
 /// Everything that the result of a rendering depends on.
 #[derive(Debug)]
 pub struct RenderScope<'a> {
-    /// The variables; later layers win. They are not copied for a rendering.
+    /// The variables; later layers take precedence. They are not copied for a rendering.
     pub layers: &'a [&'a Vars],
-    /// Seed of `pick`, `uuid` and `random`; the nth draw of a rendering is the same for the same seed.
+    /// Seed of `pick`, `uuid` and `random`; with the same seed, the nth draw of a rendering is the same.
     pub seed: u64,
     /// Index of the user, from 0, which `cycle` uses.
     pub user: u32,
@@ -103,7 +102,7 @@ impl Default for Templates {
         env.set_auto_escape_callback(|_| AutoEscape::None);
         env.set_fuel(Some(FUEL));
         env.set_recursion_limit(MAX_DEPTH);
-        // The derived form would print every variable, including secrets.
+        // Derived debug output would print every variable, including secrets.
         env.remove_global("debug");
         if let Ok(syntax) = SyntaxConfig::builder().keep_trailing_newline(true).build() {
             env.set_syntax(syntax);
@@ -113,15 +112,15 @@ impl Default for Templates {
 }
 
 impl Template {
-    /// What a text holds outside of its expressions, blocks and comments: that part is sent as it is written.
+    /// The text outside of expressions, blocks and comments, which is sent literally.
     pub fn literal_text(source: &str) -> String {
         scan::scan(source).literal
     }
 }
 
 impl Templates {
-    /// Compiles a template that renders to text, or to a value with [`Self::value`]. Errors name the line in the
-    /// template; unknown filters, tests and functions are errors, too.
+    /// Compiles a template that renders to text, or with [`Self::value`] to a value. Errors name the line in the
+    /// template. Unknown filters, tests and functions are also errors.
     pub fn add(&mut self, source: &str) -> Result<Template, Invalid> {
         let scanned = scan::scan(source);
         bounded(source, &scanned)?;
@@ -166,7 +165,8 @@ impl Templates {
         Ok(())
     }
 
-    /// Adds a second template if the first is exactly one expression: rendering yields text, assigning keeps the type.
+    /// Adds a second template if the first is exactly one expression: rendering yields text, but assigning to a
+    /// variable keeps the type.
     fn add_typed(&mut self, source: &str, key: &str) -> Result<Option<Arc<str>>, Invalid> {
         let Some(expression) = scan::sole_expression(source) else { return Ok(None) };
         // Two expressions with text between them begin and end like a single one.
@@ -196,7 +196,8 @@ impl Templates {
     }
 }
 
-/// The engine's parser and compiler call themselves for each part of a chain (`a + b + c`, `elif`).
+/// Limits the code of a template, because the engine's parser and compiler recurse for each part of a chain (`a + b +
+/// c`, `elif`).
 fn bounded(source: &str, scanned: &scan::Scanned<'_>) -> Result<(), Invalid> {
     if source.len() > limits::TEMPLATE_BYTES && scanned.tokens > 0 {
         return Err(Invalid { message: format!("it is longer than {} bytes", limits::TEMPLATE_BYTES) });
@@ -212,7 +213,7 @@ fn is(error: Option<Error>, kind: ErrorKind) -> bool {
     error.is_some_and(|error| error.kind() == kind)
 }
 
-/// The library's message contains our internal template name, which means nothing to a user.
+/// Formats an error without the engine's internal template name, which means nothing to a user.
 fn message(error: &Error) -> String {
     let line = error.line().map(|line| format!(" (line {line})")).unwrap_or_default();
     match (error.kind(), error.detail()) {
@@ -240,7 +241,7 @@ fn failed_by(template: &Template, message: &str) -> RenderError {
 }
 
 impl Vars {
-    /// Whether there is a value with this name.
+    /// Whether a variable has this name.
     pub fn contains(&self, name: &str) -> bool {
         self.0.contains_key(name)
     }

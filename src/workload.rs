@@ -1,26 +1,25 @@
-//! Picks the fixed prompts of a workload. Pure: every choice derives from the run's seed and the request's number, so
-//! that each target is asked the same.
+//! Picks the fixed prompts of a workload. Pure: every choice is derived from the run's seed and the request's number,
+//! so that all targets get the same prompts.
 
 use crate::exchange::{Ask, Message, Role};
 use crate::plan::{AskText, Cache, PairPlan, Step, StepAction};
 use crate::seed::{self, RunSeeds};
 use rand::Rng as _;
 
-/// Which request of a run: what its draws depend on beside the run's seed.
+/// Identifies a request within a run; its random draws depend on this and on the run's seed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RequestNumber {
-    /// The stage, from 0; a stage that is played again counts on.
+    /// The stage, from 0. If stages are played again, the number continues.
     pub stage: u32,
-    /// The user of a closed-loop stage, from 0. What a user is asked does not depend on how fast others are
-    /// answered.
+    /// The user of a closed-loop stage, from 0. A user's prompts do not depend on how fast others are answered.
     pub user: Option<u32>,
-    /// The request of the stage, or of the user, from 0.
+    /// The number of the request within the stage, or of the user's requests, from 0.
     pub n: u64,
 }
 
-/// What a request asks; `None` if something has to be rendered for it. The prompt depends on the run's seed
-/// and the number alone; the nonce that busts caches depends on the target, too, and on when the run is due: two
-/// targets may lead to the same server, and so do a run and its replay.
+/// Builds a model call; `None` if something has to be rendered for it. The prompt depends only on the run's seed and
+/// the number. The nonce that busts caches also depends on the target and on when the run is due, because two targets
+/// may use the same server, and so may a run and its replay.
 pub fn ask(pair: &PairPlan, step: &Step, seeds: RunSeeds, number: RequestNumber) -> Option<Ask> {
     let StepAction::Ask(ask) = &step.action else { return None };
     let AskText::Fixed { system, prompts } = &ask.text else { return None };

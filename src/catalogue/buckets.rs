@@ -1,5 +1,5 @@
-//! The bucket bounds of every histogram, each with the reason for it. One list per family: the same for all
-//! its series, so that they aggregate.
+//! The bucket bounds of every histogram, each with the reason for it. All series of a family share one list, so that
+//! they can be aggregated.
 
 /// Bounds of a histogram family.
 #[derive(Debug)]
@@ -13,21 +13,21 @@ pub struct Buckets {
 }
 
 impl Buckets {
-    /// Most bounds of a family whose distribution matters most.
+    /// Maximum number of bounds of a family whose distribution matters most.
     pub const MAX_FINE: usize = 40;
-    /// Most bounds of any other family.
+    /// Maximum number of bounds of any other family.
     pub const MAX_COARSE: usize = 14;
 }
 
-/// Bounds of vLLM's `vllm:time_to_first_token_seconds`. Up to 10 s they are also what OpenTelemetry advises for
+/// Bounds of vLLM's `vllm:time_to_first_token_seconds`. Up to 10 s they are also what OpenTelemetry recommends for
 /// `gen_ai.server.time_to_first_token`.
 pub const VLLM_FIRST_TOKEN: &[f64] = &[
     0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 20.0, 40.0,
     80.0, 160.0, 640.0, 2560.0,
 ];
 
-/// Bounds of vLLM's `vllm:inter_token_latency_seconds` and `vllm:request_time_per_output_token_seconds`. Up to
-/// 2.5 s they are also what OpenTelemetry advises for `gen_ai.server.time_per_output_token`.
+/// Bounds of vLLM's `vllm:inter_token_latency_seconds` and `vllm:request_time_per_output_token_seconds`. Up to 2.5 s
+/// they are also what OpenTelemetry recommends for `gen_ai.server.time_per_output_token`.
 pub const VLLM_GAP: &[f64] = &[
     0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 20.0, 40.0, 80.0,
 ];
@@ -51,7 +51,7 @@ pub static FIRST_TOKEN: Buckets = Buckets {
           quantile is off by 25% at most.",
 };
 
-/// The other marks from the send.
+/// The other timestamps after the send.
 pub static FIRST_MARK: Buckets = Buckets {
     name: "first mark",
     bounds: &[0.01, 0.02, 0.04, 0.08, 0.15, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 10.0, 20.0, 40.0],
@@ -79,7 +79,7 @@ pub static LONGEST_GAP: Buckets = Buckets {
     why: "A subset of the gap bounds from 25 ms on: it finds stalls, not the pace.",
 };
 
-/// Whole requests that were answered.
+/// The duration of answered requests.
 pub static DURATION: Buckets = Buckets {
     name: "duration",
     bounds: &[
@@ -90,14 +90,14 @@ pub static DURATION: Buckets = Buckets {
     why: "Every bound of vLLM's end-to-end latency up to 960 s; between 0.4 s and 75 s no step is over 1.25.",
 };
 
-/// Whole requests that failed.
+/// The duration of failed requests.
 pub static FAILED_DURATION: Buckets = Buckets {
     name: "failed duration",
     bounds: &[0.01, 0.05, 0.1, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 240.0, 480.0],
     why: "Failures are at once, or at a timeout: the common timeouts are bounds.",
 };
 
-/// Whole journeys.
+/// The duration of journeys.
 pub static JOURNEY: Buckets = Buckets {
     name: "journey",
     bounds: &[
@@ -137,14 +137,14 @@ pub static OUTPUT_TOKENS: Buckets = Buckets {
     why: "The 1-2-5 series of vLLM's `vllm:request_generation_tokens`, up to 20,000 tokens.",
 };
 
-/// Output length over what was asked for.
+/// Output tokens divided by the requested maximum.
 pub static LENGTH_RATIO: Buckets = Buckets {
     name: "length ratio",
     bounds: &[0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0, 1.1],
     why: "Early ends lie below 1; above 1 the server ignored the limit.",
 };
 
-/// Reported over counted tokens.
+/// Reported tokens divided by counted tokens.
 pub static COUNT_RATIO: Buckets = Buckets {
     name: "count ratio",
     bounds: &[0.5, 0.8, 0.9, 0.95, 0.98, 0.99, 1.0, 1.01, 1.02, 1.05, 1.1, 1.25, 2.0, 5.0],
@@ -158,7 +158,7 @@ pub static CONNECTION: Buckets = Buckets {
     why: "From a host next door to a connect timeout, in steps of 2 to 2.5 as OpenTelemetry advises for HTTP.",
 };
 
-/// How late requests go out.
+/// Lag of requests.
 pub static DISPATCH_LAG: Buckets = Buckets {
     name: "dispatch lag",
     bounds: &[0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0],
@@ -166,28 +166,28 @@ pub static DISPATCH_LAG: Buckets = Buckets {
           degraded, is a bound.",
 };
 
-/// How late runs begin.
+/// Lag of runs.
 pub static SCHEDULE_LAG: Buckets = Buckets {
     name: "schedule lag",
     bounds: &[0.001, 0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0],
     why: "A run starts within milliseconds, or waits for the one before it, which takes seconds to minutes.",
 };
 
-/// How late timers fire.
+/// Lag of timers.
 pub static RUNTIME_LAG: Buckets = Buckets {
     name: "runtime lag",
     bounds: &[0.0005, 0.001, 0.002, 0.003, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0],
     why: "The runtime's timers are up to 2 ms late by design; what lies above is load.",
 };
 
-/// The GenAI conventions' advice for times.
+/// Times, as recommended by the GenAI conventions.
 pub static GENAI_DURATION: Buckets = Buckets {
     name: "GenAI duration",
     bounds: &[0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92],
     why: "The advice of the GenAI conventions.",
 };
 
-/// The GenAI conventions' advice for tokens.
+/// Tokens, as recommended by the GenAI conventions.
 pub static GENAI_TOKENS: Buckets = Buckets {
     name: "GenAI tokens",
     bounds: &[

@@ -1,4 +1,4 @@
-//! What a metric is made of, and how its Prometheus name follows from its OpenTelemetry name.
+//! The specification of a metric, and how its Prometheus name follows from its OpenTelemetry name.
 
 use super::buckets::Buckets;
 use strum::VariantArray;
@@ -6,7 +6,7 @@ use strum::VariantArray;
 /// Unit of a metric, in OpenTelemetry's notation (UCUM).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MetricUnit {
-    /// None: a count of what the name says, or a flag.
+    /// None: the name says what is counted, or the value is a flag.
     None,
     /// Tokens: an annotation, dropped in Prometheus.
     Token,
@@ -21,7 +21,7 @@ pub enum MetricUnit {
 }
 
 impl MetricUnit {
-    /// The unit in OpenTelemetry's words.
+    /// The unit in OpenTelemetry's notation.
     pub const fn otel(self) -> &'static str {
         match self {
             Self::None => "",
@@ -33,7 +33,7 @@ impl MetricUnit {
         }
     }
 
-    /// The unit in OpenMetrics' notation, where the Prometheus name ends in it.
+    /// The unit in OpenMetrics' notation, if the Prometheus name ends in it.
     pub const fn open_metrics(self) -> Option<&'static str> {
         match self {
             Self::None | Self::Token => None,
@@ -45,14 +45,14 @@ impl MetricUnit {
     }
 }
 
-/// Kind of a metric.
+/// The type of a metric.
 #[derive(Clone, Copy, Debug)]
 pub enum MetricKind {
-    /// Goes up only.
+    /// Only increases.
     Counter,
-    /// Goes up and down.
+    /// Increases and decreases.
     Gauge,
-    /// Counts of values by size.
+    /// Counts of values in buckets.
     Histogram(&'static Buckets),
 }
 
@@ -67,14 +67,14 @@ impl MetricKind {
     }
 }
 
-/// Label keys: a closed list. Beside them there are `location` and the agent's own labels.
+/// Label keys, a closed list. In addition, there are `location` and the agent's own labels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, VariantArray)]
 pub enum Key {
     /// Name of a profile.
     Profile,
     /// Name of a target.
     Target,
-    /// Model that is requested of a target.
+    /// Requested model.
     Model,
     /// Name of a stage.
     Stage,
@@ -82,65 +82,65 @@ pub enum Key {
     Step,
     /// Turn of a conversation, in buckets.
     Turn,
-    /// Why a request or a run was skipped.
+    /// The reason why a request or a run was skipped.
     Reason,
-    /// How a request ended.
+    /// Outcome of a request.
     Outcome,
     /// HTTP status.
     Code,
-    /// Input or output.
+    /// Type of tokens: input or output.
     Type,
     /// Source of a token count.
     Source,
-    /// Currency of money.
+    /// Currency of a cost.
     Currency,
-    /// Part of a connection's set-up.
+    /// Phase of a connection's set-up.
     Phase,
-    /// How a run ended.
+    /// Result of a run.
     Result,
     /// Name of an SLO.
     Slo,
     /// Name of a check.
     Check,
-    /// What a rate limit is about.
+    /// Kind of rate limit.
     Kind,
-    /// Whose budget.
+    /// Owner of a budget.
     Scope,
-    /// What a budget counts.
+    /// Unit of a budget.
     Unit,
-    /// Hash of workload, load and model.
+    /// Hash of scenario, load and model.
     Revision,
-    /// What makes runs due.
+    /// Trigger of a schedule.
     Schedule,
-    /// Wire dialect.
+    /// API dialect.
     Api,
     /// GenAI provider.
     Provider,
-    /// What the target says that it runs.
+    /// Server software, as stated by the target.
     Server,
     /// Version of tokenbeat.
     Version,
     /// Version of the compiler.
     Rustc,
-    /// Day of the revision that was built.
+    /// Date of the revision that was built.
     Built,
-    /// What is exported by OTLP.
+    /// Exported OTLP signal.
     Signal,
-    /// What a GenAI call does.
+    /// Operation of a GenAI call.
     OperationName,
-    /// Who answers a GenAI call.
+    /// Provider of a GenAI call.
     ProviderName,
     /// Host of a target.
     ServerAddress,
     /// Port of a target.
     ServerPort,
-    /// Model that a GenAI call asks for.
+    /// Model requested by a GenAI call.
     RequestModel,
-    /// What tokens are tokens of.
+    /// Modality of tokens.
     TokenModality,
-    /// Input or output, of a GenAI call.
+    /// Type of tokens of a GenAI call: input or output.
     KindOfToken,
-    /// How a GenAI call failed.
+    /// Failure of a GenAI call.
     ErrorType,
 }
 
@@ -191,12 +191,12 @@ impl Key {
     }
 }
 
-/// What a series is about: the labels that all metrics of a kind share.
+/// The subject of a series: the labels that all metrics of a kind share.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Subject {
     /// A stage of a profile against a target (`P`).
     Stage,
-    /// A step of it, turn by turn where it has turns (`S`): `P`, `step` and `turn`.
+    /// A step of a stage, and its turn if it has turns (`S`): `P`, `step` and `turn`.
     Step,
     /// A profile against a target (`R`).
     Run,
@@ -208,41 +208,41 @@ pub enum Subject {
     Endpoint,
 }
 
-/// For which subjects a metric's series exist from the start. If an unforeseen fact arrives, they are made then.
+/// For which subjects a metric's series exist from the start. If an unexpected fact arrives, they are created then.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum When {
-    /// For all.
+    /// For all subjects.
     Always,
-    /// In a warm-up.
+    /// In warm-up stages.
     WarmUp,
-    /// Outside warm-up. So are all that follow, where they do not say otherwise.
+    /// Outside of warm-up, like all the following unless they say otherwise.
     Measured,
-    /// Where requests that failed are sent again.
+    /// If failed requests are retried.
     Retried,
-    /// Where answers are streamed.
+    /// If answers are streamed.
     MeasuredStreams,
-    /// Where an answer tells its tokens, or has text whose tokens can be counted.
+    /// If answers report token counts, or have text whose tokens can be counted.
     MeasuredTokens,
-    /// Where requests set a limit of output tokens.
+    /// If requests limit their output tokens.
     MeasuredLimits,
-    /// Where output tokens are both told and counted.
+    /// If output tokens are both reported and counted.
     MeasuredTwice,
-    /// As `MeasuredTokens`, in a warm-up too.
+    /// Like `MeasuredTokens`, but also in warm-up stages.
     Tokens,
-    /// As `Tokens`, with a price.
+    /// Like `Tokens`, if the target has a price.
     Priced,
-    /// Where requests are steps of journeys.
+    /// If requests are steps of journeys.
     Journeys,
-    /// The same, with a price.
+    /// Like `Journeys`, if the target has a price.
     PricedJourneys,
-    /// Where the current GenAI metrics are exported, from the first call on.
+    /// If the current GenAI metrics are exported, from the first call on.
     GenAiCurrent,
-    /// The same of the legacy GenAI metrics.
+    /// If the legacy GenAI metrics are exported, from the first call on.
     GenAiLegacy,
 }
 
 impl Subject {
-    /// Those of our own metrics.
+    /// The subjects of tokenbeat's own metrics.
     pub const ALL: [Self; 5] = [Self::Stage, Self::Step, Self::Run, Self::Target, Self::Agent];
 
     /// Its name in the documentation.
@@ -285,9 +285,9 @@ pub struct Spec {
     pub unit: MetricUnit,
     /// Kind, with buckets.
     pub kind: MetricKind,
-    /// What it is about.
+    /// Its subject.
     pub subject: Subject,
-    /// Labels beyond those of its subject.
+    /// Labels in addition to those of its subject.
     pub labels: &'static [Key],
     /// For which subjects its series exist from the start.
     pub when: When,
@@ -296,8 +296,8 @@ pub struct Spec {
 }
 
 impl Spec {
-    /// The Prometheus name, as the `UnderscoreEscapingWithSuffixes` translation of OTLP receivers makes it: a
-    /// unit word that the name has already is not repeated, and unit `1` gives `_ratio` to gauges only.
+    /// The Prometheus name, as in the `UnderscoreEscapingWithSuffixes` translation of OTLP receivers: a unit word that
+    /// the name already contains is not repeated, and unit `1` adds `_ratio` only to gauges.
     pub fn prometheus(&self) -> String {
         let mut words: Vec<&str> = self.name.split(['.', '_']).collect();
         match self.unit {
@@ -317,7 +317,7 @@ impl Spec {
         words.join("_")
     }
 
-    /// Every label key but the agent's, in the order of the exposition.
+    /// Every label key except the agent's, in the order of the exposition.
     pub fn keys(&self) -> impl Iterator<Item = Key> {
         self.subject.keys().iter().chain(self.labels).copied()
     }

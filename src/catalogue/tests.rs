@@ -1,4 +1,4 @@
-//! Invariants over the list.
+//! Invariants of the catalogue.
 
 use super::MetricKind::{Counter, Gauge, Histogram};
 use super::buckets::{self, Buckets};
@@ -28,7 +28,7 @@ fn names_are_unique_under_every_rendering() {
     let otel: BTreeSet<_> =
         Metric::ALL.iter().chain(Metric::GENAI).map(|metric| metric.spec().name).collect();
     assert_eq!(otel.len(), Metric::ALL.len() + Metric::GENAI.len());
-    // Names of samples must not meet either: a histogram `x` owns `x_count`, an OpenMetrics counter owns `x`.
+    // Sample names must not collide either: a histogram `x` owns `x_count`, an OpenMetrics counter owns `x`.
     let mut samples = BTreeSet::new();
     for metric in Metric::ALL {
         let name = metric.spec().prometheus();
@@ -122,7 +122,7 @@ fn labels_are_from_the_closed_list_and_distinct() {
     for name in &names {
         assert!(!["le", "quantile", "job", "instance", "location"].contains(name), "{name} is taken");
     }
-    // Those of GenAI metrics never become label names of Prometheus.
+    // Labels of GenAI metrics never become Prometheus label names.
     for key in Metric::ALL.iter().flat_map(|metric| metric.spec().keys()) {
         assert!(key.name().chars().all(|c| c.is_ascii_lowercase()), "{}", key.name());
     }
@@ -196,7 +196,7 @@ fn trap_17_nothing_that_cannot_be_aggregated() {
             let is_time = name.ends_with("_timestamp_seconds") || name.starts_with("tokenbeat_config_last_");
             assert!(is_time || !name.split('_').any(|part| part == word), "{name}");
         }
-        // Whatever is measured per request is a histogram or a counter, never the last value of a gauge.
+        // Everything measured per request is a histogram or a counter, never the last value of a gauge.
         if matches!(spec.kind, Gauge) {
             assert!(!matches!(spec.subject, Subject::Step | Subject::Stage), "{name}");
         }

@@ -18,14 +18,14 @@ pub struct Documents<'a> {
 }
 
 impl<'a> Documents<'a> {
-    /// Nothing is parsed yet.
+    /// Documents of an answer, not yet parsed.
     pub fn new(answer: &Evidence<'a>) -> Self {
         let (whole, spoken) = (OnceCell::new(), OnceCell::new());
         Self { body: answer.body, text: answer.text, whole, spoken }
     }
 
-    /// What JSON checks look at: the document, if the answer came whole and is JSON; otherwise the visible text, if
-    /// that is JSON.
+    /// The document for JSON checks: the body, if the answer was not streamed and is JSON; otherwise the visible text,
+    /// if that is JSON.
     pub fn answer(&self) -> Option<&Value> {
         let parse = || parse(self.body?);
         self.whole.get_or_init(parse).as_ref().or_else(|| self.text())
@@ -37,7 +37,7 @@ impl<'a> Documents<'a> {
     }
 }
 
-/// What would take too much memory is not parsed, as if it were no JSON.
+/// Parses JSON. A document that would take too much memory counts as not being JSON.
 fn parse(text: &[u8]) -> Option<Value> {
     json_size::fits(text).then(|| serde_json::from_slice(text).ok()).flatten()
 }
@@ -55,7 +55,7 @@ pub(super) fn holds(rule: &JsonRule, first: Option<&Value>) -> bool {
         && at_most(rule.max)
 }
 
-/// Number of items in an array or an object, or of characters in a string.
+/// The number of items in an array or an object, or of characters in a string.
 fn items(node: &Value) -> Option<u64> {
     match node {
         Value::Array(items) => Some(items.len() as u64),
@@ -65,7 +65,7 @@ fn items(node: &Value) -> Option<u64> {
     }
 }
 
-/// Equality where numbers compare by value, also inside arrays and objects: 1 equals 1.0.
+/// Equality with numbers compared by value, also inside arrays and objects: 1 equals 1.0.
 fn same(a: &Value, b: &Value) -> bool {
     match (a, b) {
         (Value::Number(a), Value::Number(b)) => same_number(a, b),
@@ -77,7 +77,7 @@ fn same(a: &Value, b: &Value) -> bool {
     }
 }
 
-/// Integers are compared as such: as floats, large neighbours would be equal.
+/// Integers are compared as integers: as floats, large neighbors would be equal.
 fn same_number(a: &Number, b: &Number) -> bool {
     match (a.as_i128(), b.as_i128()) {
         (Some(a), Some(b)) => a == b,

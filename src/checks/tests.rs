@@ -8,7 +8,7 @@ use serde_json_path::JsonPath;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// An answer that owns what [`Evidence`] borrows.
+/// An owned answer, for [`Evidence`] to borrow.
 struct Whole {
     headers: HeaderMap,
     text: String,
@@ -145,7 +145,7 @@ fn the_first_token_comes_in_time_and_in_a_stream() {
 fn the_duration_is_that_of_the_request() {
     let ms = Duration::from_millis;
     let mut answer = Whole::text("x");
-    // The time in our own queue, before the request was sent, is not the server's.
+    // The time in our own queue, before the request was sent, does not count.
     let sent = answer.marks.due + ms(400);
     answer.marks.sent = Some(sent);
     answer.marks.end = sent + ms(100);
@@ -169,7 +169,7 @@ fn json_is_the_document_or_else_the_text() {
         (Whole::body(r#"{"a":null}"#), true, false),
         (Whole::body(r#"{"b":1}"#), false, true),
         (Whole::text(r#" {"a":1} "#), true, false),
-        // The document counts, even if the text is JSON, too.
+        // The document counts, even if the text is also JSON.
         (Whole { text: r#"{"a":1}"#.into(), ..Whole::body(r#"{"answer":"{}"}"#) }, false, true),
         (Whole { text: r#"{"a":1}"#.into(), ..Whole::body("not json") }, true, false),
         // No JSON at all: every expectation fails.

@@ -1,5 +1,5 @@
-//! The guard that makes sure each journey that began ends exactly once. If it is dropped (a cancelled task, a
-//! panic), an outcome is still recorded.
+//! The guard that makes sure each journey that began ends exactly once. If it is dropped (a cancelled task, a panic),
+//! it still records an outcome.
 
 use super::{Fact, Sink};
 use crate::event::{Failure, Journey, Outcome, Place, Request};
@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// A journey that has not ended, and may not have begun. What it accumulates becomes its record.
+/// A journey that has not ended, and may not have begun. Its totals become its record.
 #[must_use = "a journey that began needs an end"]
 pub struct OpenJourney {
     sink: Arc<dyn Sink>,
@@ -39,7 +39,7 @@ impl OpenJourney {
         Self { sink, place, record: Some(record), begun: false, step: None }
     }
 
-    /// Records that it began when first called: with the offer of its first request.
+    /// Records that the journey began, when called for the first time: when its first request is offered.
     pub fn begin(&mut self) {
         if let Some(record) = self.record.as_ref().filter(|_| !self.begun) {
             let place = Arc::clone(&self.place);
@@ -53,8 +53,8 @@ impl OpenJourney {
         self.step = Some(Arc::clone(step));
     }
 
-    /// Adds a request that has ended. `waited`: the request is one of the `steps`, so its response time
-    /// counts.
+    /// Adds a request that has ended. `waited`: the request belongs to the `steps` and not to the set-up, so its
+    /// response time counts.
     pub fn add(&mut self, request: &Request, waited: bool) {
         let Some(record) = &mut self.record else { return };
         record.end = record.end.max(request.observed.marks.end);
@@ -91,7 +91,7 @@ impl OpenJourney {
 
 impl Drop for OpenJourney {
     fn drop(&mut self) {
-        // A panic is our own fault; otherwise the task was dropped, which means it was stopped.
+        // A panic is a bug of tokenbeat; otherwise the task was dropped, which means it was stopped.
         let failure = if std::thread::panicking() { Failure::Internal } else { Failure::Cancelled };
         self.close(Outcome::Failed(failure), None);
     }

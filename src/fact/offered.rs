@@ -50,7 +50,7 @@ impl OfferedRequest {
         self
     }
 
-    /// Sets which attempt at the same request this is (see [`Request::attempt`]).
+    /// Sets the number of this attempt at the same request (see [`Request::attempt`]).
     pub fn as_attempt(mut self, number: u32) -> Self {
         if let Some(open) = &mut self.open {
             open.attempt = number;
@@ -105,7 +105,7 @@ impl UnsettledRequest {
 impl Drop for OfferedRequest {
     fn drop(&mut self) {
         if let Some(open) = self.open.take() {
-            // A panic is our own fault; otherwise the task was dropped, which means it was stopped.
+            // A panic is a bug of tokenbeat; otherwise the task was dropped, which means it was stopped.
             let failure = if std::thread::panicking() { Failure::Internal } else { Failure::Cancelled };
             let place = Arc::clone(&open.place);
             self.sink.record(&Fact::Ended { request: Arc::new(open.blank(failure)), place });

@@ -1,5 +1,5 @@
-//! Work on the file system with a deadline. A network file system that hangs blocks the thread that asks it, and
-//! nothing can interrupt that; so the work is done on threads kept for it, and the caller gives up after a while.
+//! Work on the file system with a deadline. A hanging network file system blocks the calling thread, and nothing can
+//! interrupt that. The work is therefore done on separate threads, and the caller gives up after a while.
 
 use std::collections::HashMap;
 use std::io;
@@ -10,14 +10,14 @@ use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::runtime::{Builder, Handle, Runtime};
 
-/// Time in which a file must answer.
+/// Time within which a file must respond.
 pub(super) const DEADLINE: Duration = Duration::from_secs(5);
 
-/// Maximum number of threads that wait for the file system: each file that hangs occupies one until it answers.
+/// Maximum number of threads that wait for the file system: each hanging file occupies one until it responds.
 const MAX_THREADS: usize = 512;
 
-/// Runs the looks of watched files, and has the threads that wait for the file system. It is never dropped: a thread
-/// that hangs cannot be joined.
+/// Runs the checks of watched files, and owns the threads that wait for the file system. It is never dropped, because a
+/// hanging thread cannot be joined.
 static THREADS: LazyLock<io::Result<Runtime>> = LazyLock::new(|| {
     Builder::new_multi_thread()
         .worker_threads(1)
@@ -27,8 +27,8 @@ static THREADS: LazyLock<io::Result<Runtime>> = LazyLock::new(|| {
         .build()
 });
 
-/// How many pieces of work on each path were given up and have not ended. A path in here is not tried again, so that
-/// looking at a file that hangs does not take a further thread each time.
+/// Number of abandoned operations on each path that are still running. Such a path is not tried again, so that checking
+/// a hanging file does not occupy another thread each time.
 static OVERDUE: LazyLock<Mutex<HashMap<PathBuf, usize>>> = LazyLock::new(Mutex::default);
 
 /// The runtime of the watched files.
@@ -40,7 +40,7 @@ pub(super) fn threads() -> io::Result<&'static Handle> {
 }
 
 /// Does work on a path on another thread, and waits for it. Fails with [`io::ErrorKind::TimedOut`] if that takes too
-/// long, and at once while earlier work on the same path hangs.
+/// long, and at once if an earlier operation on the same path still hangs.
 pub(super) fn within<T: Send + 'static>(
     limit: Duration,
     path: &Path,
@@ -55,7 +55,7 @@ pub(super) fn within<T: Send + 'static>(
     let (sender, receiver) = sync_channel(1);
     threads.spawn_blocking(move || {
         let result = work(&guard.path);
-        // The caller may have given up; then the guard lets the next one try again.
+        // The caller may have given up; then the guard allows the next attempt.
         let _ = sender.send(result);
         drop(guard);
     });
@@ -64,7 +64,7 @@ pub(super) fn within<T: Send + 'static>(
         Err(RecvTimeoutError::Disconnected) => Err(io::Error::other("reading it panicked")),
         Err(RecvTimeoutError::Timeout) => {
             let mut overdue = overdue();
-            // While the lock is held the guard cannot go, so the result is either here or still to come.
+            // While the lock is held the guard cannot be dropped, so the result is either available or still to come.
             receiver.try_recv().unwrap_or_else(|_| {
                 abandoned.store(true, Ordering::Relaxed);
                 *overdue.entry(path.to_owned()).or_default() += 1;
@@ -74,7 +74,7 @@ pub(super) fn within<T: Send + 'static>(
     }
 }
 
-/// Ends with the work on a path.
+/// Dropped at the end of the work on a path.
 struct WorkGuard {
     path: PathBuf,
     abandoned: Arc<AtomicBool>,

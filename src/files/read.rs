@@ -6,8 +6,8 @@ use std::io::{self, Read as _};
 use std::os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
-/// Where the system shows the descriptors of a process. A pipe that is named in this way was passed to us on purpose,
-/// by `--config.file <(command)` for example.
+/// Where the system exposes the descriptors of a process. A pipe with such a path was passed to this process on
+/// purpose, for example by `--config.file <(command)`.
 const DESCRIPTORS: [&str; 3] = ["/dev/stdin", "/dev/fd", "/proc/self/fd"];
 
 /// Whether a path names a descriptor of this process.
@@ -15,10 +15,10 @@ pub(super) fn is_descriptor(path: &Path) -> bool {
     DESCRIPTORS.iter().any(|prefix| path.starts_with(prefix))
 }
 
-/// The content of a file of at most this many bytes, and what the file was when it was opened. Links are followed;
-/// what they lead to must be a regular file.
+/// Reads a file of at most `most` bytes. Returns its metadata when it was opened, and its contents. Links are followed,
+/// and must lead to a regular file.
 pub(super) fn read(path: &Path, most: u64) -> io::Result<(Metadata, Vec<u8>)> {
-    // Before it is opened, because opening a device may do something, and opening a pipe waits for a writer.
+    // Checked before opening, because opening a device may have side effects, and opening a pipe waits for a writer.
     let passed = is_pipe(path, &fs::metadata(path)?)?;
     let mut options = OpenOptions::new();
     options.read(true);
@@ -34,7 +34,7 @@ pub(super) fn read(path: &Path, most: u64) -> io::Result<(Metadata, Vec<u8>)> {
     Ok((meta, bytes(&file, most)?))
 }
 
-/// Whether it is a pipe that was passed to us; an error if it is something else that cannot be read as a file.
+/// Whether it is a pipe passed to this process; an error if it cannot be read as a file.
 fn is_pipe(path: &Path, meta: &Metadata) -> io::Result<bool> {
     let kind = meta.file_type();
     if kind.is_file() {

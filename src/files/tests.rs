@@ -22,7 +22,7 @@ fn only_another_content_is_a_change() {
     fs::write(folder.path().join("new"), "two").unwrap();
     fs::rename(folder.path().join("new"), &b).unwrap();
     assert!(!files.changed());
-    // Of the same length, and at once.
+    // With the same length, and immediately.
     fs::write(&a, "eno").unwrap();
     assert!(files.changed());
     fs::write(&a, "one").unwrap();
@@ -84,7 +84,7 @@ fn a_file_that_has_settled_is_not_read_again() {
         std::thread::yield_now();
     }
     assert!(!seen.changed(path) && seen.stamp.is_some());
-    // Reading the bytes would show that this digest is not theirs.
+    // Reading the bytes would show that this is not their digest.
     seen.digest = None;
     assert!(!seen.changed(path));
     seen.stamp = None;
@@ -172,7 +172,7 @@ fn only_regular_files_are_read_and_nothing_hangs() {
     ] {
         assert_eq!(said(&path), format!("it is {kind}, not a regular file"), "{}", path.display());
     }
-    // Files of /proc say that they are empty, and are regular all the same.
+    // Files in /proc report a size of zero, but are regular files.
     assert!(!Files::default().read(Path::new("/proc/self/stat")).unwrap().is_empty());
 }
 
@@ -203,7 +203,7 @@ fn no_more_is_read_than_was_agreed() {
     assert!(!files.changed());
     fs::write(&path, "fou").unwrap();
     assert!(files.changed());
-    // The limit also holds for files that claim to be empty.
+    // The limit also applies to files that claim to be empty.
     let endless = Files::default().read_at_most(Path::new("/proc/self/maps"), 10).unwrap_err();
     assert_eq!(endless.kind(), io::ErrorKind::FileTooLarge);
 }

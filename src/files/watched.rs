@@ -1,4 +1,4 @@
-//! A value that is made from files, and rebuilt when they change.
+//! A value built from files, and rebuilt when they change.
 
 use super::Files;
 use super::deadline;
@@ -10,11 +10,11 @@ use tokio::task::spawn_blocking;
 /// Time between two checks of the files.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// Number of concurrent checks: those that wait for a file that hangs delay others, but take nothing from them.
+/// Number of concurrent checks. Checks that wait for a hanging file delay others, but do not block their users.
 static LOOKS: Semaphore = Semaphore::const_new(8);
 
-/// A value that is made from files. Threads of the module look at the files every second, so whoever asks for the value
-/// never waits for the file system. The looks end when the value is dropped.
+/// A value built from files. Threads of this module check the files every second, so reading the value never waits for
+/// the file system. The checks end when the value is dropped.
 pub struct Watched<T>(Arc<WatchedState<T>>);
 
 struct WatchedState<T> {
@@ -25,14 +25,14 @@ struct WatchedState<T> {
 type Make<T> = Box<dyn FnMut(&T, &mut Files) -> Option<T> + Send>;
 
 struct WatchedSource<T> {
-    /// What the latest value was made from.
+    /// The files that the latest value was built from.
     files: Files,
     make: Make<T>,
 }
 
 impl<T: Send + Sync + 'static> Watched<T> {
-    /// Watches `files`, of which `first` was made. `make` gets the present value, and makes the next one after a
-    /// change, or returns `None` to keep the present one; it notes all files that it reads.
+    /// Watches `files`, from which `first` was built. After a change, `make` gets the current value and builds the next
+    /// one, or returns `None` to keep the current one; it records all files that it reads.
     pub fn new(
         first: T,
         files: Files,
@@ -52,7 +52,7 @@ impl<T: Send + Sync + 'static> Watched<T> {
         self.0.latest()
     }
 
-    /// Looks at the files now. Blocks.
+    /// Checks the files now. Blocks.
     #[cfg(test)]
     pub(crate) fn look(&self) {
         self.0.look();
@@ -106,7 +106,7 @@ mod tests {
     fn text(path: PathBuf) -> Watched<String> {
         let mut files = Files::default();
         let first = files.read_text(&path).unwrap();
-        // Text that cannot be read keeps what was there.
+        // If the text cannot be read, the value stays.
         Watched::new(first, files, move |_, files| files.read_text(&path).ok())
     }
 

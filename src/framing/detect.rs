@@ -1,10 +1,10 @@
-//! Tells from the first bytes of a body what it is, because servers give a wrong content type, or none.
+//! Detects the format of a body from its first bytes, because servers send a wrong content type, or none.
 
 const BOM: &[u8] = b"\xef\xbb\xbf";
 /// The fields of a server-sent event.
 const FIELDS: [&[u8]; 4] = [b"data", b"event", b"id", b"retry"];
 
-/// What the first bytes of a body tell.
+/// The format of a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Detected {
     /// Server-sent events.
@@ -19,7 +19,7 @@ pub enum Detected {
     Undecided,
 }
 
-/// Looks at the bytes that have come so far; white space before the first of them may keep a connection alive.
+/// Examines the bytes received so far. White space at the start may have been sent to keep the connection alive.
 pub fn detect(bytes: &[u8]) -> Detected {
     let start = bytes.strip_prefix(BOM).unwrap_or(bytes).trim_ascii_start();
     match start.first() {

@@ -1,4 +1,4 @@
-//! Hostile streams: no bytes make a decoder panic, and events do not depend on how the bytes are split.
+//! Hostile streams: no input makes a decoder panic, and events do not depend on how the bytes are split.
 
 use super::{Error, Event, ndjson, sse};
 use crate::testing::fuzz::{Fuzz, seeds};

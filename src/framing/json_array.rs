@@ -1,15 +1,15 @@
 //! A stream of JSON values in one array, as `[{...},\n{...}]`: each item is an event once it is complete. Only the
-//! structure is looked at here; items are not parsed.
+//! structure is examined here; items are not parsed.
 
 use super::{Error, Event};
 
-/// Turns bytes into the items of an array. The items do not depend on how the bytes are split over
-/// [`push`](Self::push) calls. Values that follow each other without an array are items, too.
+/// Turns bytes into the items of an array. The items do not depend on how the bytes are split over [`push`](Self::push)
+/// calls. Consecutive values without an array are also items.
 #[derive(Debug)]
 pub struct JsonArrayDecoder {
     /// The beginning of an incomplete item.
     item: Vec<u8>,
-    /// Number of objects and arrays that are open within the item.
+    /// Number of open objects and arrays within the item.
     depth: usize,
     in_string: bool,
     escaped: bool,
@@ -18,12 +18,12 @@ pub struct JsonArrayDecoder {
 }
 
 impl JsonArrayDecoder {
-    /// A decoder that holds at most `limit` bytes of one item.
+    /// A decoder that buffers at most `limit` bytes of one item.
     pub fn new(limit: usize) -> Self {
         Self { item: Vec::new(), depth: 0, in_string: false, escaped: false, limit, failed: None }
     }
 
-    /// Number of bytes that it holds of what is incomplete.
+    /// The number of buffered bytes.
     pub fn buffered(&self) -> usize {
         self.item.capacity()
     }
@@ -39,7 +39,7 @@ impl JsonArrayDecoder {
         result
     }
 
-    /// Ends the stream: delivers what is left of an incomplete item.
+    /// Ends the stream: delivers the rest of an incomplete item.
     pub fn finish(&mut self, mut each: impl FnMut(Event<'_>)) -> Result<(), Error> {
         match self.failed {
             Some(error) => Err(error),
@@ -50,7 +50,7 @@ impl JsonArrayDecoder {
     fn byte(&mut self, byte: u8, each: &mut impl FnMut(Event<'_>)) -> Result<(), Error> {
         if self.depth == 0 && !self.in_string {
             match byte {
-                // The array itself, and what stands between its items.
+                // The array itself, and the separators of its items.
                 b'[' | b']' | b',' | b' ' | b'\t' | b'\r' | b'\n' => return self.deliver(each),
                 _ => {}
             }

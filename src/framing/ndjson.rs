@@ -1,7 +1,7 @@
 //! Newline-delimited JSON (<https://github.com/ndjson/ndjson-spec>, also called JSON Lines): one value on each line.
 //! The content of a line is not parsed here.
 //!
-//! [`NdjsonDecoder::finish`] delivers a last line without a newline, the size of a line is bounded, and blank lines, which
+//! [`NdjsonDecoder::finish`] delivers a last line without a newline. The size of a line is limited. Blank lines, which
 //! some servers send to keep a connection alive, are not events.
 
 use super::{Error, Event};
@@ -13,19 +13,19 @@ const BOM: &[u8] = b"\xef\xbb\xbf";
 pub struct NdjsonDecoder {
     /// The beginning of an incomplete line.
     line: Vec<u8>,
-    /// No line has ended yet: a byte order mark may precede the first.
+    /// Whether no line has ended yet: a byte order mark may precede the first.
     first: bool,
     limit: usize,
     failed: Option<Error>,
 }
 
 impl NdjsonDecoder {
-    /// Number of bytes that it holds of what is incomplete.
+    /// The number of buffered bytes.
     pub fn buffered(&self) -> usize {
         self.line.capacity()
     }
 
-    /// A decoder that holds at most `limit` bytes of one line.
+    /// A decoder that buffers at most `limit` bytes of one line.
     pub fn new(limit: usize) -> Self {
         Self { line: Vec::new(), first: true, limit, failed: None }
     }
@@ -105,7 +105,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// The lines, and the result, when the bytes come in the given pieces.
+    /// The lines and the result for bytes that arrive in these pieces.
     fn decode<'a>(
         pieces: impl IntoIterator<Item = &'a [u8]>,
         limit: usize,
@@ -191,7 +191,7 @@ mod tests {
         assert_eq!(seen, ["1", "2"]);
     }
 
-    /// Streams built from the pieces that matter, so that random tests reach unusual combinations.
+    /// Streams built from significant pieces, so that random tests reach unusual combinations.
     fn stream() -> impl Strategy<Value = Vec<u8>> {
         let piece = prop_oneof![
             Just(b"\n".to_vec()),

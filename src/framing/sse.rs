@@ -1,9 +1,9 @@
 //! Server-sent events (<https://html.spec.whatwg.org/multipage/server-sent-events.html#parsing-an-event-stream>).
 //!
-//! There are deviations from the standard, because of existing servers. [`SseDecoder::finish`] delivers a last event that
-//! no blank line ended. An event that has a name and no data is delivered. JSON that stands in the stream without
-//! `data:`, as some servers write an error, is an event. The size of an event is bounded. `id` and `retry` are for
-//! browsers that reconnect; they are ignored.
+//! It deviates from the standard because of existing servers. [`SseDecoder::finish`] delivers a last event that was not
+//! ended by a blank line. An event with a name but without data is delivered. JSON without `data:`, which is how some
+//! servers send an error, is an event. The size of an event is limited. `id` and `retry` are meant for browsers that
+//! reconnect; they are ignored.
 
 use super::{Error, Event};
 
@@ -22,11 +22,11 @@ pub struct SseDecoder {
     has_data: bool,
     /// Name of the current event so far.
     name: Vec<u8>,
-    /// Lines that begin like JSON and belong to no field.
+    /// Lines that begin like JSON and are not fields.
     bare: Vec<u8>,
-    /// The first line that is no field, comment or JSON, truncated.
+    /// The first line that is neither a field, a comment nor JSON, truncated.
     unknown: Vec<u8>,
-    /// The last byte was a CR: an LF right after it belongs to the same line ending.
+    /// Whether the last byte was a CR: an LF right after it belongs to the same line ending.
     after_cr: bool,
     /// Number of bytes of a byte order mark seen at the start; `None` after the start.
     bom: Option<usize>,
@@ -35,12 +35,12 @@ pub struct SseDecoder {
 }
 
 impl SseDecoder {
-    /// Number of bytes that it holds of what is incomplete.
+    /// The number of buffered bytes.
     pub fn buffered(&self) -> usize {
         self.line.capacity() + self.data.capacity() + self.name.capacity() + self.bare.capacity()
     }
 
-    /// A decoder that holds at most `limit` bytes of one event.
+    /// A decoder that buffers at most `limit` bytes of one event.
     pub fn new(limit: usize) -> Self {
         Self {
             line: Vec::new(),
@@ -56,7 +56,7 @@ impl SseDecoder {
         }
     }
 
-    /// The first line that no event stream has, if there was one, for messages.
+    /// The first line that does not belong in an event stream, if there was one, for messages.
     pub fn unknown(&self) -> Option<String> {
         let text = String::from_utf8_lossy(&self.unknown);
         Some(text.trim().to_owned()).filter(|text| !text.is_empty())
@@ -68,7 +68,7 @@ impl SseDecoder {
         self.guard(|decoder| decoder.lines(bytes, &mut each))
     }
 
-    /// Ends the stream: delivers an event that no blank line ended. Further bytes start a new stream.
+    /// Ends the stream: delivers an event that was not ended by a blank line. Further bytes start a new stream.
     pub fn finish(&mut self, mut each: impl FnMut(Event<'_>)) -> Result<(), Error> {
         self.guard(|decoder| {
             let line = std::mem::take(&mut decoder.line);
@@ -78,7 +78,7 @@ impl SseDecoder {
             decoder.after_cr = false;
             decoder.bom = Some(0);
             if !decoder.has_data {
-                // A name alone may have been cut short.
+                // A name without data may have been cut short.
                 decoder.name.clear();
             }
             decoder.dispatch(&mut each)
@@ -122,7 +122,7 @@ impl SseDecoder {
         }
     }
 
-    /// Skips one line ending: LF, CR, or CRLF, whose LF may come with the next bytes.
+    /// Skips one line ending: LF, CR, or CRLF, whose LF may arrive with the next bytes.
     fn line_end<'a>(&mut self, tail: &'a [u8]) -> &'a [u8] {
         match tail {
             [b'\r', b'\n', rest @ ..] | [b'\n', rest @ ..] => rest,
@@ -193,7 +193,7 @@ impl SseDecoder {
         Ok(())
     }
 
-    /// Delivers JSON that stood in the stream without `data:`.
+    /// Delivers JSON that was sent without `data:`.
     fn deliver_bare(&mut self, each: &mut impl FnMut(Event<'_>)) -> Result<(), Error> {
         if self.bare.is_empty() {
             return Ok(());
@@ -271,7 +271,7 @@ mod tests {
 
     type Owned = (Option<String>, String);
 
-    /// The events, and the result, when the bytes come in the given pieces.
+    /// The events and the result for bytes that arrive in these pieces.
     fn decode<'a>(
         pieces: impl IntoIterator<Item = &'a [u8]>,
         limit: usize,
@@ -400,7 +400,7 @@ mod tests {
         assert_eq!(seen, 1);
     }
 
-    /// Streams built from the pieces that matter, so that random tests reach unusual combinations.
+    /// Streams built from significant pieces, so that random tests reach unusual combinations.
     fn stream() -> impl Strategy<Value = Vec<u8>> {
         let piece = prop_oneof![
             Just(b"data: ".to_vec()),

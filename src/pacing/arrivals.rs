@@ -1,5 +1,5 @@
-//! Open-loop arrivals. They are drawn in unit-rate time, where one request per unit is due on average, and mapped to
-//! real time by inverting the cumulative rate, so that any spread can be combined with any shape.
+//! Open-loop arrivals. They are drawn in unit-rate time, in which one request per unit is due on average, and mapped to
+//! real time by inverting the cumulative rate, so that any distribution can be combined with any shape.
 
 use crate::plan::{Arrivals, Ramp, StageBounds};
 use crate::seed;
@@ -8,7 +8,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution as _, Exp1, Gamma};
 use std::time::Duration;
 
-/// Tolerance for rounding where a count is decided: a billionth of a request.
+/// Tolerance for rounding when a count is decided: a billionth of a request.
 const ROUNDING: f64 = 1e-9;
 
 /// The due times of a stage's requests as offsets from its start, in order. The sequence depends only on the load and
@@ -39,7 +39,7 @@ struct Cumulative {
 }
 
 impl ArrivalTimes {
-    /// The arrivals of a stage with these requests per second. A rate that is not positive has no arrivals.
+    /// The arrivals of a stage with this rate in requests per second. A rate that is not positive has no arrivals.
     pub fn new(rate: Ramp, arrivals: Arrivals, bounds: StageBounds, seed: u64) -> Self {
         let seconds = bounds.time.map(|time| time.as_secs_f64());
         let rate = Cumulative {
@@ -86,7 +86,7 @@ impl Spread {
                 let scale = cv * cv;
                 match (Gamma::new(scale.recip(), scale), Gamma::new(scale.recip() + 1.0, scale)) {
                     (Ok(gap), Ok(first)) => Self::Gamma { rng: rng(), at: 0.0, gap, first },
-                    // A cv of zero (or too small for a shape) has no spread.
+                    // A cv of zero, or one too small for a shape, means constant arrivals.
                     _ => Self::Constant,
                 }
             }
@@ -122,7 +122,7 @@ impl Cumulative {
         self.from * t + self.slope * t * t / 2.0
     }
 
-    /// The time by which `unit` requests are due: the root of the cumulative rate, in the form that avoids cancellation
+    /// The time by which `unit` requests are due: the root of the cumulative rate, in a form that avoids cancellation
     /// for small and for falling slopes.
     fn inverse(self, unit: f64) -> f64 {
         if unit <= 0.0 {

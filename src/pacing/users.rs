@@ -14,9 +14,9 @@ pub struct PacedUser {
     pub stop: Option<Duration>,
 }
 
-/// The users of a stage of this length, in order of their number: user k is active while the ramp is at k + 1 or above,
-/// and user 0 always is. Without a length there is no ramp, and all users are active from the start. The initial users
-/// start one after another, evenly spread over `spawn`: of n users, user k starts at `spawn * k / n`.
+/// The users of a stage, in order of their number. User k is active while the ramp is at k + 1 or above; user 0 is
+/// always active. Without a duration there is no ramp, and all users are active from the start. The initial users start
+/// one after another, evenly spread over `spawn`: of n users, user k starts at `spawn * k / n`.
 pub fn users(ramp: Ramp, time: Option<Duration>, spawn: Duration) -> impl Iterator<Item = PacedUser> {
     let seconds = time.map_or(0.0, |time| time.as_secs_f64());
     let Ramp { from, to } = if seconds > 0.0 { ramp } else { Ramp { from: ramp.from, to: ramp.from } };
@@ -41,7 +41,7 @@ pub fn users(ramp: Ramp, time: Option<Duration>, spawn: Duration) -> impl Iterat
                 stop: if there(to) { None } else { Some(crossing(f64::from(index) + 1.0)) },
             }
         })
-        // The last user of a rising ramp would start at the very end.
+        // The last user of a rising ramp would start at the end of the stage.
         .filter(move |user| user.start.is_zero() || time.is_none_or(|time| user.start < time))
 }
 
@@ -94,7 +94,7 @@ mod tests {
             let time = Duration::from_secs(100);
             let now = Duration::from_secs_f64(100.0 * share);
             let value = from + (to - from) * share;
-            // Not on the edge of a step, where rounding decides.
+            // Not at the edge of a step, where rounding decides.
             prop_assume!((value - value.round()).abs() > 1e-6);
             let there = users(Ramp { from, to }, Some(time), Duration::ZERO)
                 .filter(|user| user.start <= now && user.stop.is_none_or(|stop| now < stop))

@@ -1,4 +1,4 @@
-//! How totals are presented: of a stage, of a part of it, and of all stages together.
+//! Presents totals: of a stage, of a part of it, and of all stages together.
 
 use super::view::{
     DistributionSummary, JourneySummary, ObjectiveResult, StageReport, Throughput, TokenSummary,
@@ -18,7 +18,7 @@ pub(super) type ReportTally = tally::Tally<ReportTimes>;
 /// Journeys in a report.
 pub(super) type ReportJourneyTally = tally::JourneyTally<ReportTimes>;
 
-/// What totals refer to; a field is empty where they cover more than one.
+/// What totals refer to; a field is empty if they cover more than one.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Name<'a> {
     pub(super) stage: &'a str,
@@ -36,7 +36,7 @@ pub(super) struct Load {
 }
 
 impl Load {
-    /// The work in these totals, and the time during which their load was offered.
+    /// The work in these totals, and the time during which load was offered.
     pub(super) fn of(tally: &ReportTally) -> Self {
         Self {
             input: tally.spent.input_tokens(),
@@ -46,7 +46,7 @@ impl Load {
         }
     }
 
-    /// No work, with load offered for this long.
+    /// No work, but load offered for this long.
     pub(super) fn during(active: Duration) -> Self {
         Self { active, ..Self::default() }
     }
@@ -70,7 +70,7 @@ impl Load {
     }
 }
 
-/// Whether anything happened in it.
+/// Whether there were any requests.
 pub(super) fn is_used(tally: &ReportTally) -> bool {
     tally.offered.measured + tally.all_ended().total() > 0
 }

@@ -30,7 +30,7 @@ pub(super) fn render(report: &Report) -> String {
     out
 }
 
-/// The stages with their parts, and the total if it adds anything to a single stage.
+/// The stages with their parts, and the total if there is more than one stage.
 fn rows(pair: &PairReport) -> impl Iterator<Item = &StageReport> {
     let total = (pair.stages.len() > 1).then_some(&pair.total);
     pair.stages.iter().flat_map(with_parts).chain(total)
@@ -87,8 +87,8 @@ fn latency(pair: &PairReport) -> Table {
     table(["stage", "quantity", "count", "p50", "p95", "p99", "max"], 2, rows.collect())
 }
 
-/// The quantities shown for a stage or a part. Requests of different steps have no latency in common except
-/// the prober's own lag. A step shows what it has, and a turn shows what matters in a conversation.
+/// The quantities shown for a stage or a part of it. Requests of different steps have no meaningful latency in common,
+/// except the prober's own lag. A step shows what it has, and a turn shows what matters in a conversation.
 fn quantities(stage: &StageReport, scenario: bool) -> Vec<(&'static str, Option<DistributionSummary>)> {
     let first_token = ("time to first token", stage.time_to_first_token_seconds);
     let duration = ("request duration", stage.request_duration_seconds);

@@ -174,7 +174,7 @@ fn facts_of_other_plans_are_dropped() {
     assert!(fixture.summary.report().pairs[0].total.requests.is_empty());
 }
 
-/// A login, two queries, one of which lacks citations, three turns of a conversation, and the outcomes of the
+/// A login, two queries, one of which lacks citations, three turns ;; of a conversation, and the outcomes of the
 /// journeys.
 fn travelled(plan: &Plan) -> Fixture {
     let fixture = Fixture::of(plan);

@@ -24,7 +24,7 @@ pub struct PairReport {
     pub target: Arc<str>,
     /// The model that was requested.
     pub model: Arc<str>,
-    /// Hash of workload, load and model; only results with the same revision are comparable.
+    /// Hash of scenario, load and model; only results with the same revision are comparable.
     pub revision: Arc<str>,
     /// The last runs, newest first.
     pub runs: Vec<RunView>,
@@ -90,7 +90,7 @@ pub struct StageReport {
     pub dispatch_lag_seconds: Option<DistributionSummary>,
     /// Tokens, including those of warm-up and failed requests.
     pub tokens: TokenSummary,
-    /// Tokens over time; absent where no load was offered.
+    /// Tokens over time; absent if no load was offered.
     pub throughput: Option<Throughput>,
     /// Cost, including that of warm-up and failed requests; absent without a price.
     pub cost: Option<f64>,

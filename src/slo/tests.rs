@@ -11,8 +11,8 @@ impl Sink for Deaf {
     fn record(&self, _: &Fact) {}
 }
 
-/// An answer sent 10 ms after it was due, with its first chunk, token and text after 100, 200 and 300 ms, its end after
-/// 1 s, and 41 tokens.
+/// An answer sent 10 ms after it was due, with its first chunk, token and text after 100, 200 and 300 ms, ending after
+/// 1 s, with 41 tokens.
 fn answer(fill: impl FnOnce(&mut Request)) -> Request {
     let pair = Pair { profile: "p".into(), target: "t".into() };
     let place = SeriesKey {

@@ -3,7 +3,7 @@
 use hdrhistogram::Histogram;
 use std::time::Duration;
 
-/// The longest time that [`Times`] distinguishes; longer ones are counted as this.
+/// The longest time that [`Times`] distinguishes; longer ones are recorded as this.
 const LONGEST: Duration = Duration::from_hours(24);
 
 /// Something that stores times, exactly or approximately, in bounded memory.
@@ -55,7 +55,7 @@ impl<const DIGITS: u8> Times<DIGITS> {
             self.0 = Histogram::new(DIGITS).ok();
         }
         if let Some(histogram) = &mut self.0 {
-            // It resizes automatically up to `LONGEST`.
+            // It resizes automatically, up to `LONGEST`.
             let _ = histogram.record_n(time.min(micros(LONGEST)), count);
         }
     }
@@ -65,7 +65,7 @@ impl<const DIGITS: u8> Times<DIGITS> {
         self.0.as_ref().map_or(0, Histogram::len)
     }
 
-    /// The smallest time that is not exceeded by a share of `q` of all times; `None` if there are none.
+    /// The smallest time that at least a share of `q` of all times does not exceed; `None` if there are none.
     pub fn quantile(&self, q: f64) -> Option<Duration> {
         let histogram = self.0.as_ref().filter(|histogram| !histogram.is_empty())?;
         Some(Duration::from_micros(histogram.value_at_quantile(q)))
@@ -119,7 +119,7 @@ mod tests {
         left.add(&right);
         let mut sorted = micros.to_vec();
         sorted.sort_unstable();
-        // The smallest value that is not exceeded by at least a share of q of all values.
+        // The smallest value that at least a share of q of all values does not exceed.
         let exact = |q: f64| {
             let rank = (q * sorted.len() as f64).ceil().max(1.0);
             let below = sorted.iter().enumerate().find(|(index, _)| (*index + 1) as f64 >= rank);

@@ -1,5 +1,5 @@
-//! A tally as JSON, to be kept in a file: counts by label, times as the recorded buckets of their histograms.
-//! Labels that are no longer known are ignored when it is read.
+//! A tally as JSON, to be kept in a file: counts by label, times as the recorded buckets of their histograms. When it
+//! is read, unknown labels are ignored.
 
 use super::{JudgedCounts, RunTally, Spent, Split, Tally, Times};
 use crate::event::{CountSource, Outcome, SkipReason};

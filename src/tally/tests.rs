@@ -1,4 +1,4 @@
-//! What is counted, and what is left out.
+//! What is counted, and what is not.
 
 use super::*;
 use crate::event::{Failure, Outcome, SkipReason, Verdict};

@@ -1,4 +1,5 @@
-//! What a template sees while it is rendered: its variables, and functions that draw from the seed of the rendering.
+//! The environment of a template while it is rendered: its variables, and functions that draw from the seed of the
+//! rendering.
 
 use super::{Counters, RenderScope, Vars};
 use crate::seed;
@@ -10,7 +11,7 @@ use rand_chacha::ChaCha8Rng;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// The root of a rendering's names.
+/// The root of the names in a rendering.
 #[derive(Debug)]
 pub(super) struct Frame {
     layers: Vec<Vars>,
@@ -70,7 +71,7 @@ impl Frame {
         Ok(self.rng().random_range(from..=to))
     }
 
-    /// Version 4, variant 1 (RFC 9562, section 5.4), of 122 drawn bits.
+    /// Version 4, variant 1 (RFC 9562, section 5.4), with 122 random bits.
     fn uuid(&self) -> String {
         let bits = self.rng().random::<u128>();
         let bits = bits & !(0xf << 76) & !(0b11 << 62) | (0x4 << 76) | (0b10 << 62);
@@ -80,7 +81,7 @@ impl Frame {
     }
 }
 
-/// At least 1.
+/// The length of a list; an error if it is not a list or is empty.
 fn length(function: &str, list: &Value) -> Result<usize, Error> {
     if list.kind() != ValueKind::Seq {
         return Err(refused(format!("{function} takes a list, and this is a {}", list.kind())));

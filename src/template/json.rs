@@ -4,11 +4,11 @@ use minijinja::value::{Value, ValueKind};
 use serde::ser::{Error as _, Serialize, Serializer};
 use std::io;
 
-/// Maximum size of a value as JSON in bytes, because a small template can repeat a list of lists.
+/// Maximum size of a value as JSON in bytes, because a small template can create a very large list.
 const MAX: usize = 16 << 20;
 
 /// The JSON of a value; an error if part of it is undefined. The value is serialized to text first, because only the
-/// size of the text can be bounded.
+/// size of text can be limited.
 pub(super) fn from(value: &Value) -> Result<serde_json::Value, String> {
     if let Some(text) = value.as_str() {
         return Ok(text.into());
@@ -18,7 +18,7 @@ pub(super) fn from(value: &Value) -> Result<serde_json::Value, String> {
     serde_json::from_slice(&bounded.0).map_err(|error| error.to_string())
 }
 
-/// The template engine would write null for an undefined value.
+/// Fails on undefined values, which the template engine would serialize as null.
 struct Defined(Value);
 
 impl Serialize for Defined {

@@ -1,5 +1,5 @@
-//! Finds the filters, tests and functions that a template uses: the template engine only looks them up at render time,
-//! but an operator wants to know when the config is loaded. It only reads templates that compile, so it has no errors
+//! Finds the filters, tests and functions that a template uses. The template engine only looks them up at render time,
+//! but an operator needs to know when the config is loaded. It only reads templates that compile, so it has no errors
 //! of its own.
 
 /// A use of a name.
@@ -20,7 +20,7 @@ pub(super) enum What {
     Filter,
     /// After `is` or `is not`.
     Test,
-    /// Before `(`. This includes macros.
+    /// Before `(`. Includes macros.
     Function,
 }
 
@@ -39,7 +39,7 @@ enum Token<'a> {
     Constant,
 }
 
-/// The inside of a template that begins and ends the way a single expression does.
+/// The contents of a template that begins and ends like a single expression.
 pub(super) fn sole_expression(source: &str) -> Option<&str> {
     let inside = source.strip_prefix("{{")?.strip_suffix("}}")?;
     // Whitespace control, not a minus sign.
@@ -47,7 +47,7 @@ pub(super) fn sole_expression(source: &str) -> Option<&str> {
     Some(inside.strip_suffix(['-', '+']).unwrap_or(inside))
 }
 
-/// A template, split into what it uses and what it holds as it is.
+/// The uses of names in a template, and its literal text.
 #[derive(Debug, Default)]
 pub(super) struct Scanned<'a> {
     /// Every name that is used as a filter, test or function, in order.
@@ -58,7 +58,7 @@ pub(super) struct Scanned<'a> {
     pub(super) tokens: usize,
 }
 
-/// Reads a template to its end.
+/// Scans a whole template.
 pub(super) fn scan(source: &str) -> Scanned<'_> {
     let mut scan = Scan { source, at: 0, line: 1, counted: 0, found: Scanned::default() };
     let mut from = 0;
@@ -82,7 +82,7 @@ pub(super) fn scan(source: &str) -> Scanned<'_> {
 struct Scan<'a> {
     source: &'a str,
     at: usize,
-    /// The line at which `counted` lies.
+    /// The line of the position `counted`.
     line: usize,
     counted: usize,
     found: Scanned<'a>,
@@ -93,7 +93,7 @@ impl<'a> Scan<'a> {
         self.source.get(self.at..).unwrap_or_default()
     }
 
-    /// Skips past the next `{{`, `{%` or `{#` and returns which one it is.
+    /// Skips past the next `{{`, `{%` or `{#` and returns it.
     fn next_code(&mut self) -> Option<&'a str> {
         loop {
             self.at += self.rest().find('{')?;
@@ -118,7 +118,7 @@ impl<'a> Scan<'a> {
         self.found.literal.push_str(self.source.get(from..to).unwrap_or_default());
     }
 
-    /// Goes behind the end of a raw block, whose text is no code.
+    /// Skips to the end of a raw block, whose text is not code.
     fn skip_raw(&mut self) {
         self.skip_past("%}");
         let mut from = self.at;
@@ -132,7 +132,7 @@ impl<'a> Scan<'a> {
         self.skip_past("%}");
     }
 
-    /// The name that a block begins with.
+    /// The name at the start of a block.
     fn word(&self) -> Option<&'a str> {
         let rest = self.rest().trim_start_matches(['-', '+']).trim_start();
         rest.get(..name_length(rest)).filter(|word| !word.is_empty())

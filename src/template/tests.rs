@@ -140,7 +140,7 @@ fn unknown_names_of_code_are_found_when_it_is_compiled() {
     assert_eq!(invalid("{{ a is not odds }}"), "unknown test `odds` (line 1)");
     assert_eq!(invalid("{{ uid() }}"), "unknown function `uid` (line 1)");
     assert_eq!(invalid("{{ [uid ()] }}"), "unknown function `uid` (line 1)");
-    // The derived form would print every variable, including secrets.
+    // Derived debug output would print every variable, including secrets.
     assert_eq!(invalid("{{ debug() }}"), "unknown function `debug` (line 1)");
 }
 

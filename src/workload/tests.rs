@@ -12,7 +12,7 @@ impl Workload {
         self.due(run_seed, run_seed, number)
     }
 
-    /// The same in a run that is due at an instant, which its nonces depend on.
+    /// The same in a run that is due at another time, on which its nonces depend.
     fn due(&self, draws: u64, nonces: u64, number: RequestNumber) -> Ask {
         ask(&self.0, &self.0.profile.scenario.steps[0], RunSeeds { draws, nonces }, number).unwrap()
     }

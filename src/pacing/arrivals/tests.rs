@@ -73,7 +73,7 @@ fn a_stage_ends_after_its_requests() {
     assert_eq!(seconds(times), [0.0, 0.5, 1.0]);
     let both = ArrivalTimes::new(steady(2.0), Arrivals::Constant, bounds(Some(1.0), Some(30)), 1);
     assert_eq!(seconds(both), [0.0, 0.5]);
-    // Neither a rate nor an end: there are no arrivals, and the stage does not hang.
+    // With neither a rate nor an end there are no arrivals, and the stage does not hang.
     assert_eq!(ArrivalTimes::new(steady(0.0), Arrivals::Poisson, bounds(None, Some(3)), 1).next(), None);
     let mut done = ArrivalTimes::new(steady(2.0), Arrivals::Poisson, bounds(Some(1.0), None), 1);
     done.by_ref().for_each(drop);
