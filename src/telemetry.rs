@@ -1,7 +1,7 @@
-//! What tokenbeat exports: the catalogue and the store of every metric, their renderings, and the log.
+//! Everything that tokenbeat exports: the store of all metrics and its renderings, spans, and the log.
 //!
-//! Facts come in through [`crate::fact::Sink`]; nothing here asks for them. It must not know configuration
-//! files, HTTP or the engine.
+//! Facts arrive through [`crate::fact::Sink`]; nothing here requests them. It must not know configuration files, HTTP
+//! or the engine.
 
 mod exposition;
 mod lag;

@@ -1,5 +1,5 @@
-//! The store as a scrape: Prometheus text 0.0.4, OpenMetrics 1.0 or protobuf, by the caller's `Accept`. It must not
-//! know who asks, nor how a value came about.
+//! Exposes the store to scrapes: Prometheus text 0.0.4, OpenMetrics 1.0 or protobuf, depending on the `Accept` header.
+//! It must not know who scrapes, nor where values come from.
 
 mod accept;
 mod collector;
@@ -19,21 +19,21 @@ use prometheus::{Encoder, ProtobufEncoder, Registry, TextEncoder};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-/// An exposition cannot be set up or written.
+/// The reason why an exposition cannot be set up or written.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot expose the metrics: {0}")]
 pub struct Error(#[from] prometheus::Error);
 
-/// A scrape's answer.
+/// The response to a scrape.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ScrapeResponse {
-    /// Value of the `Content-Type` header.
+    /// The value of the `Content-Type` header.
     pub content_type: &'static str,
-    /// The body: UTF-8, or messages of protobuf.
+    /// The body: UTF-8, or protobuf messages.
     pub body: Bytes,
 }
 
-/// Which metrics are shown.
+/// The metrics that are not disabled.
 #[derive(Debug)]
 struct MetricFilter(BTreeSet<String>);
 
@@ -47,22 +47,22 @@ impl MetricFilter {
     }
 }
 
-/// Renders a store. What is disabled is the plan's: after another plan was installed, make another exposition of
-/// the same store.
+/// Renders a store. Which metrics are disabled depends on the plan, so after a plan change, create another exposition
+/// of the same store.
 pub struct Exposition {
     store: Arc<Store>,
     shown: Arc<MetricFilter>,
-    /// The store's families, for the text format.
+    /// Families of the store, for the text format.
     text: Registry,
-    /// With what only protobuf has.
+    /// Families of the store, with the data that only protobuf can carry.
     protobuf: Registry,
-    /// The process's.
+    /// Families of the process.
     process: Registry,
 }
 
 impl Exposition {
-    /// An exposition of `store` without the metrics that the plan disables. Native histograms are shown where the
-    /// plan wants them and the store keeps them. Fails if an agent label is not a legal label name.
+    /// Creates an exposition of `store` without the metrics that the plan disables. Native histograms are exposed if
+    /// the plan enables them and the store keeps them. Fails if an agent label is not a valid label name.
     pub fn new(store: Arc<Store>, plan: &Plan) -> Result<Self, Error> {
         let shown = Arc::new(MetricFilter(plan.telemetry.disable.iter().cloned().collect()));
         let registry = |beyond| {
@@ -79,10 +79,10 @@ impl Exposition {
         Ok(Self { store, shown, text, protobuf, process })
     }
 
-    /// The metrics in the format that `accept` (the value of the `Accept` header) asks for; text 0.0.4 where it
-    /// asks for nothing that we can write.
+    /// Renders the metrics in the format requested by `accept` (the value of the `Accept` header), or in text 0.0.4 if
+    /// no supported format is requested.
     ///
-    /// CPU-bound (tens of milliseconds for hundreds of pairs): not for the traffic runtime.
+    /// This is CPU-bound (tens of milliseconds for hundreds of pairs), so do not call it on the traffic runtime.
     pub fn render(&self, accept: Option<&str>) -> Result<ScrapeResponse, Error> {
         let format = accept::negotiate(accept);
         let body = match format {
@@ -103,7 +103,7 @@ impl Exposition {
         Ok(body.into())
     }
 
-    /// The process's families, with the agent's labels so that they join with ours.
+    /// The families of the process, with the agent's labels so that they can be joined with the others.
     fn process(&self) -> Vec<MetricFamily> {
         let labels = label_pairs(&self.store.agent_labels());
         let mut families = self.process.gather();
@@ -128,9 +128,9 @@ fn label_pair(name: &str, value: &str) -> LabelPair {
     pair
 }
 
-/// How many series a plan makes from the start: what a scrape holds before the first request, buckets counted
-/// one by one as Prometheus does. Rate limits, certificates and what a server's answer contradicts come on top,
-/// a bounded few per pair.
+/// The number of series that a plan creates from the start: those in a scrape before the first request, with each
+/// bucket counted as a series, as in Prometheus. Rate limits, certificates and unexpected values in answers can add a
+/// limited number per pair.
 pub fn series_count(plan: &Plan) -> Result<usize, Error> {
     let exposition = Exposition::new(Store::draft(plan), plan)?;
     let snapshot = exposition.store.snapshot();
@@ -142,7 +142,7 @@ pub fn series_count(plan: &Plan) -> Result<usize, Error> {
     Ok(series + budgets + process)
 }
 
-/// How many limits a budget has: each is a series.
+/// The number of limits of a budget, each of which is a series.
 fn parts(budget: &Budget) -> usize {
     [budget.requests.is_some(), budget.tokens.is_some(), budget.cost.is_some()]
         .into_iter()
@@ -150,10 +150,10 @@ fn parts(budget: &Budget) -> usize {
         .sum()
 }
 
-/// As how many a series of this metric counts.
+/// The number of Prometheus series for one series of this metric.
 fn exposed(metric: Metric) -> usize {
     match metric.spec().kind {
-        // With `+Inf`, sum and count.
+        // The buckets plus `+Inf`, sum and count.
         MetricKind::Histogram(buckets) => buckets.bounds.len() + 3,
         MetricKind::Counter | MetricKind::Gauge => 1,
     }

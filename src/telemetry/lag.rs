@@ -1,4 +1,4 @@
-//! A probe of the traffic runtime: how late its timers fire. It must run on that runtime and do nothing else.
+//! Measures how late timers of the traffic runtime fire. It must run on that runtime and do nothing else.
 
 use super::Store;
 use std::sync::Arc;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-/// How often the probe looks.
+/// Interval between measurements.
 const EVERY: Duration = Duration::from_millis(500);
 
 /// Measures until `cancel` fires. Spawn it on the runtime that carries the traffic.

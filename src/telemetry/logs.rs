@@ -1,4 +1,4 @@
-//! The log: to stderr, as text or JSON, by a thread of its own, so that a slow terminal delays no request. It must
+//! Writes the log to stderr, as text or JSON, on a separate thread, so that a slow terminal delays no request. It must
 //! not know what is logged.
 
 use super::otlp::LogTap;
@@ -10,10 +10,10 @@ use tracing_subscriber::filter::ParseError;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 
-/// Lines that wait for the writer; more are dropped, and counted.
+/// Maximum number of lines waiting for the writer; further ones are dropped and counted.
 const QUEUE: usize = 8192;
 
-/// How lines look.
+/// The format of log lines.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LogLineFormat {
     /// For people.
@@ -23,23 +23,23 @@ pub enum LogLineFormat {
     Json,
 }
 
-/// The log cannot be set up.
+/// The reason why the log cannot be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The level is no filter.
+    /// The level is not a valid filter.
     #[error("the log level {level:?} is not a level or filter: {source}")]
     Level {
-        /// What was given.
+        /// The given level.
         level: String,
-        /// Why it cannot be parsed.
+        /// The parse error.
         source: ParseError,
     },
-    /// Somebody else has set up logging in this process.
+    /// Logging has already been set up in this process.
     #[error("logging is set up already: {0}")]
     Twice(#[from] TryInitError),
 }
 
-/// Keeps the writer's thread; when it is dropped, what is queued is written.
+/// Owns the writer thread. Dropping it writes the queued lines.
 #[must_use = "the log ends when this is dropped"]
 pub struct LogGuard {
     _writer: WorkerGuard,
@@ -47,7 +47,7 @@ pub struct LogGuard {
 }
 
 impl LogGuard {
-    /// Lines that were dropped because the writer did not keep up.
+    /// Number of lines dropped because the writer did not keep up.
     pub fn lost_lines(&self) -> usize {
         self.lost.dropped_lines()
     }
@@ -56,7 +56,7 @@ impl LogGuard {
 /// Sends the process's log to stderr. `level` is a level (`info`) or a filter in the syntax of
 /// `tracing_subscriber::EnvFilter` (`info,tokenbeat::client=debug`); the environment is not read.
 ///
-/// What passes the level goes to `tap`, too.
+/// Everything that passes the level is also sent to `tap`.
 pub fn init(format: LogLineFormat, level: &str, tap: &LogTap) -> Result<LogGuard, Error> {
     let (writer, guard) = writer(std::io::stderr(), QUEUE);
     let ansi = std::io::IsTerminal::is_terminal(&std::io::stderr());
@@ -106,7 +106,7 @@ mod tests {
         }
     }
 
-    /// What is written when `log` logs.
+    /// The output written while `log` runs.
     fn written(format: LogLineFormat, level: &str, log: impl FnOnce()) -> String {
         let buffer = Buffer::default();
         let (writer, guard) = writer(buffer.clone(), QUEUE);
@@ -176,7 +176,7 @@ mod tests {
         let (mut writer, guard) = writer(Stuck { entered, release }, 4);
         writer.write_all(b"first\n").unwrap();
         has_entered.recv().unwrap();
-        // The writer holds the first line and does not return; four more wait, the rest is dropped.
+        // The writer blocks on the first line; four more wait, and the rest is dropped.
         for _ in 0..20 {
             writer.write_all(b"more\n").unwrap();
         }

@@ -8,7 +8,7 @@ use crate::event::{
 use crate::telemetry::otlp::{Dropped, Signal};
 use std::fmt::Write as _;
 
-/// The catalogue as Markdown: metrics, label values, buckets.
+/// Renders the catalogue as Markdown: metrics, label values, buckets.
 pub fn markdown() -> String {
     let mut out = String::from(
         "# Metrics\n\nEvery series has `location` and the labels of `agent.labels` beside those listed here. \

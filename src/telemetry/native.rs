@@ -1,8 +1,8 @@
-//! A sparse base-2 exponential histogram: the one recording behind OTLP's exponential histograms and Prometheus'
-//! native ones. It knows nothing about labels, exemplars or wire formats.
+//! A sparse base-2 exponential histogram: the single recording for OTLP's exponential histograms and Prometheus' native
+//! ones. It knows nothing about labels, exemplars or wire formats.
 //!
-//! Bucket `i` of schema `s` holds the values in `(base^(i-1), base^i]`, `base = 2^(2^-s)`: the index as Prometheus
-//! counts it. OTLP's scale is the same number, and its index is one less
+//! Bucket `i` of schema `s` covers `(base^(i-1), base^i]`, with `base = 2^(2^-s)`; this is the index as defined by
+//! Prometheus. OTLP's scale is the same number as the schema, and its index is one less
 //! (<https://opentelemetry.io/docs/specs/otel/metrics/data-model/#exponentialhistogram>).
 
 use std::sync::OnceLock;
@@ -11,14 +11,14 @@ use std::sync::OnceLock;
 pub const FINEST: i8 = 8;
 /// Coarsest schema: a bucket spans 16 powers of two.
 pub const COARSEST: i8 = -4;
-/// Values up to this count as zero; Prometheus' default, `2^-128`.
+/// Values up to this count as zero. This is Prometheus' default, `2^-128`.
 pub const ZERO_THRESHOLD: f64 = 2.938_735_877_055_719e-39;
 
 /// Buckets per power of two at the finest schema.
 const PER_OCTAVE: i32 = 1 << FINEST;
 
-/// A histogram of values that are not negative. Its resolution is halved whenever its buckets would exceed
-/// the cap; no count is lost by that.
+/// A histogram of non-negative values. Its resolution is halved whenever it would exceed the maximum number of buckets;
+/// no count is lost by that.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Native {
     schema: i8,
@@ -30,8 +30,8 @@ pub struct Native {
 }
 
 impl Native {
-    /// An empty histogram that keeps at most `most` populated buckets (at least 1), where the coarsest schema
-    /// allows it: at most 73 buckets are populated there.
+    /// Creates an empty histogram with at most `most` populated buckets (at least 1), as far as the coarsest schema
+    /// allows: with it, up to 73 buckets can be populated.
     pub fn new(most: usize) -> Self {
         Self { schema: FINEST, most: most.max(1), buckets: Vec::new(), zero: 0, count: 0, sum: 0.0 }
     }
@@ -57,7 +57,7 @@ impl Native {
         self.keep_cap();
     }
 
-    /// Adds the contents of another histogram. The result has the coarser schema of the two, or a coarser one.
+    /// Adds the contents of another histogram. The result has the coarser of the two schemas, or an even coarser one.
     pub fn merge(&mut self, other: &Self) {
         if other.schema < self.schema {
             self.coarsen(steps(self.schema, other.schema));
@@ -77,28 +77,28 @@ impl Native {
         self.schema
     }
 
-    /// Populated buckets: Prometheus' index and the count, in order of index.
+    /// The populated buckets in order: Prometheus' index and the count.
     pub fn buckets(&self) -> &[(i32, u64)] {
         &self.buckets
     }
 
-    /// Values of at most [`ZERO_THRESHOLD`].
+    /// Number of values of at most [`ZERO_THRESHOLD`].
     pub fn zero(&self) -> u64 {
         self.zero
     }
 
-    /// All values.
+    /// Number of all values.
     pub fn count(&self) -> u64 {
         self.count
     }
 
-    /// Their sum.
+    /// Sum of all values.
     pub fn sum(&self) -> f64 {
         self.sum
     }
 
-    /// In OTLP's form: without gaps, with at most `most` buckets (at least 73, enough for any range of values)
-    /// from first to last, coarser where necessary.
+    /// The histogram in OTLP's form: without gaps, with at most `most` buckets (at least 73, enough for any range of
+    /// values) from first to last, and coarser if necessary.
     pub fn dense(&self, most: usize) -> Dense {
         let mut copy = self.clone();
         while copy.span() > most && copy.schema > COARSEST {
@@ -114,7 +114,7 @@ impl Native {
         Dense { scale: i32::from(copy.schema), offset: first - 1, counts }
     }
 
-    /// Buckets from the first to the last populated one, the empty ones between included.
+    /// Number of buckets from the first to the last populated one, including empty ones in between.
     fn span(&self) -> usize {
         match (self.buckets.first(), self.buckets.last()) {
             (Some((first, _)), Some((last, _))) => {
@@ -158,7 +158,7 @@ impl Native {
     }
 }
 
-/// Buckets without gaps, as OTLP writes them.
+/// Consecutive buckets, as in OTLP.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Dense {
     /// OTLP's scale.
@@ -173,22 +173,22 @@ fn steps(from: i8, to: i8) -> u32 {
     u32::try_from(i32::from(from) - i32::from(to)).unwrap_or(0)
 }
 
-/// The index `by` schemas coarser: bounds are inclusive above, so it is rounded up.
+/// The index in a schema that is `by` steps coarser. Upper bounds are inclusive, so it is rounded up.
 fn coarser(index: i32, by: u32) -> i32 {
     (index + ((1 << by) - 1)) >> by
 }
 
-/// The index at the finest schema of a normal, positive, finite number.
+/// The index in the finest schema of a normal, positive, finite number.
 fn finest_index(value: f64) -> i32 {
     let bits = value.to_bits();
     let exponent = i32::try_from(bits >> 52 & 0x7ff).unwrap_or(0) - 1023;
-    // The fraction in 1..2, and the first bound that it does not exceed: bound `k` is 2^(k/256).
+    // The fraction in 1..2, and the first bound that it does not exceed. Bound `k` is 2^(k/256).
     let fraction = f64::from_bits(bits & ((1 << 52) - 1) | 1023 << 52);
     let within = bounds().partition_point(|bound| *bound < fraction);
     exponent * PER_OCTAVE + i32::try_from(within).unwrap_or(0)
 }
 
-/// `2^(k/256)` for `k` in 0..256. Above the last one there is only the next power of two.
+/// `2^(k/256)` for `k` in 0..256. After the last one comes the next power of two.
 fn bounds() -> &'static [f64] {
     static BOUNDS: OnceLock<Vec<f64>> = OnceLock::new();
     BOUNDS.get_or_init(|| (0..PER_OCTAVE).map(|k| (f64::from(k) / f64::from(PER_OCTAVE)).exp2()).collect())
@@ -199,7 +199,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// Upper bound of Prometheus' bucket `index`.
+    /// The upper bound of Prometheus' bucket `index`.
     fn upper(schema: i8, index: i32) -> f64 {
         (f64::from(index) * f64::from(-i32::from(schema)).exp2()).exp2()
     }
@@ -283,7 +283,7 @@ mod tests {
             let both = of(&both, most);
             prop_assert!((merged.sum() - both.sum()).abs() <= 1e-9 * both.sum().max(1.0));
             prop_assert_eq!((merged.count(), merged.zero()), (both.count(), both.zero()));
-            // Each part is capped by itself, which can only make the whole coarser by what the parts needed.
+            // Each part has its own limit, which can only make the result coarser than the parts needed.
             prop_assert_eq!(merged.schema(), both.schema());
             prop_assert_eq!(merged.buckets(), both.buckets());
         }

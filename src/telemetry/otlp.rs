@@ -1,9 +1,9 @@
-//! OTLP export: metrics out of the store, a span per request, journey and run, the daemon's log; over gRPC and HTTP.
-//! It never holds up traffic: what it cannot get rid of is counted and forgotten.
+//! OTLP export: metrics from the store, a span per request, journey and run, and the daemon's log, over gRPC or HTTP.
+//! It never delays traffic: data that cannot be delivered is counted and dropped.
 //!
-//! Spans and log records are the OpenTelemetry SDK's, encoded and exported by `opentelemetry-otlp`; metrics are
-//! encoded here, because the SDK can neither make exemplars nor let a series go. All three leave over one transport,
-//! which tries again, counts what is lost and ends in time.
+//! Spans and log records use the OpenTelemetry SDK's types and are encoded and exported by `opentelemetry-otlp`.
+//! Metrics are encoded here, because the SDK supports neither exemplars nor removing a series. All three signals share
+//! one transport, which retries, counts losses and stops in time.
 
 mod attribute;
 mod clock;
@@ -48,32 +48,32 @@ use tokio::time::Instant;
 use trace::Ended;
 use transport::Transport;
 
-/// How we introduce ourselves to receivers.
+/// The user agent sent to receivers.
 const USER_AGENT: &str = concat!("tokenbeat/", env!("CARGO_PKG_VERSION"));
-/// What waits for export, per signal.
+/// Capacity of the export queue of each signal.
 const CAPACITY: Capacity = Capacity { items: 4096, bytes: 16 << 20 };
-/// A span waits this long for others.
+/// How long a span waits for others to fill a batch.
 const SPANS_LINGER: Duration = Duration::from_secs(5);
-/// A log record waits this long for others.
+/// How long a log record waits for others to fill a batch.
 const LOGS_LINGER: Duration = Duration::from_secs(1);
 
-/// The export as the rest of the daemon sees it.
+/// The handle of the export for the rest of the daemon.
 pub struct Export {
     sink: Arc<Facts>,
     stats: Arc<Stats>,
     stop: watch::Sender<Option<Instant>>,
 }
 
-/// The export's work, to be run beside the traffic, best on a runtime of its own: rendering and compression are
-/// CPU-bound.
+/// The tasks of the export. Run them next to the traffic, preferably on a runtime of their own: rendering and
+/// compression are CPU-bound.
 pub struct ExportTasks {
     signals: Vec<BoxFuture<'static, ()>>,
 }
 
-/// Sets the export up; nothing is sent, and nothing connects, before [`ExportTasks::run`]. What it counts becomes part of
-/// the store's metrics.
+/// Sets up the export. Nothing is sent or connected before [`ExportTasks::run`]. Its counters become part of the
+/// store's metrics.
 ///
-/// `log`: where the daemon's log comes from.
+/// `log` is the source of the daemon's log.
 pub fn build(
     otlp: &Otlp,
     plan: &Plan,
@@ -129,36 +129,37 @@ pub fn build(
 }
 
 impl Export {
-    /// Takes the facts; never waits.
+    /// The sink for facts; it never blocks.
     pub fn sink(&self) -> Arc<dyn Sink> {
         Arc::<Facts>::clone(&self.sink)
     }
 
-    /// What the export counts.
+    /// The counters of the export.
     pub fn stats(&self) -> &Arc<Stats> {
         &self.stats
     }
 
-    /// Orders the work to flush and to end within this time. To be called after the last fact; [`ExportTasks::run`]
-    /// returns when it is over.
+    /// Orders the tasks to flush and stop within this time. Call this after the last fact; [`ExportTasks::run`] returns
+    /// when it is done.
     pub fn shutdown(&self, within: Duration) {
         self.stop.send_replace(Some(Instant::now() + within));
     }
 }
 
 impl ExportTasks {
-    /// Exports until [`Export::shutdown`] (or the [`Export`] is dropped) and its flush. Dropped, it stops at once.
+    /// Exports until [`Export::shutdown`] and its flush (or until the [`Export`] is dropped). Dropping the future stops
+    /// it at once.
     pub async fn run(self) {
         let mut signals = JoinSet::new();
         for signal in self.signals {
             signals.spawn(signal);
         }
-        // One signal that panics does not end the others; the panic hook has told of it.
+        // One signal that panics does not end the others; the panic hook has already logged it.
         while signals.join_next().await.is_some() {}
     }
 }
 
-/// Takes what becomes a span, and follows the plan.
+/// Receives the facts that become spans, and follows the plan.
 struct Facts {
     ours: Arc<FromStore>,
     resource: Resource,
@@ -167,8 +168,7 @@ struct Facts {
 }
 
 impl Facts {
-    /// Takes another plan's targets, labels and disabled metrics. Where to export and how stays as it was at the
-    /// start.
+    /// Adopts another plan's targets, labels and disabled metrics. The destinations do not change after the start.
     fn plan_changed(&self, plan: &Plan) {
         self.resource.install(&plan.agent);
         self.ours.disable(&plan.telemetry.disable);

@@ -1,12 +1,12 @@
-//! One request as a scrape of its own: what `/probe` answers, in the manner of the multi-target exporters. Its
-//! names begin with `probe_` and are none of the catalogue's: they live for one scrape.
+//! Renders the result of a single request as a scrape, for `/probe`, like other multi-target exporters. The metric
+//! names begin with `probe_`; they are not part of the catalogue and exist for one scrape only.
 
 use super::exposition::Error;
 use crate::event::{Outcome, Request};
 use prometheus::{Gauge, GaugeVec, Opts, Registry, TextEncoder};
 use std::time::Duration;
 
-/// Renders a request as Prometheus text 0.0.4. What is not known is left out. Times are in seconds.
+/// Renders a request as Prometheus text 0.0.4. Unknown values are omitted. Times are in seconds.
 pub fn render_probe(request: &Request) -> Result<String, Error> {
     let probe = ProbeRegistry(Registry::new());
     let marks = &request.observed.marks;
@@ -58,7 +58,7 @@ pub fn render_probe(request: &Request) -> Result<String, Error> {
 struct ProbeRegistry(Registry);
 
 impl ProbeRegistry {
-    /// A gauge, if there is a value.
+    /// Adds a gauge, if there is a value.
     fn gauge(&self, name: &str, help: &str, value: Option<f64>) -> Result<(), Error> {
         let Some(value) = value else { return Ok(()) };
         let gauge = Gauge::new(name, help)?;
@@ -66,7 +66,7 @@ impl ProbeRegistry {
         Ok(self.0.register(Box::new(gauge))?)
     }
 
-    /// A gauge with one label, for the values that there are.
+    /// Adds a gauge with one label, for the values that are present.
     fn vector(
         &self,
         name: &str,

@@ -1,5 +1,5 @@
-//! The one store that holds every series. It takes facts, and shows its series to whoever renders them. It must
-//! not know how they are rendered, and reads no clock but for the time of an exemplar.
+//! The single store of all series. It receives facts, and provides its series for rendering. It must not know how they
+//! are rendered, and reads no clock except for the time of an exemplar.
 
 mod cell;
 mod cells;
@@ -32,7 +32,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard};
 use std::time::{Duration, SystemTime};
 
-/// Every series of the agent.
+/// All series of the agent.
 pub struct Store {
     registry: RwLock<Registry>,
     settings: Arc<Settings>,
@@ -43,13 +43,13 @@ pub struct Store {
 }
 
 impl Store {
-    /// A store with every series of a plan, at zero; the plan's places are counted in it. A plan that has come this
-    /// far was loaded with success.
+    /// Creates a store with every series of a plan, at zero, and attaches it to the plan's places. The config counts as
+    /// loaded successfully.
     pub fn new(plan: &Plan) -> Arc<Self> {
         Self::of(plan, true)
     }
 
-    /// The series that [`Store::new`] would make. Nothing is counted in them.
+    /// Creates the same series as [`Store::new`], but without counting anything in them.
     pub fn draft(plan: &Plan) -> Arc<Self> {
         Self::of(plan, false)
     }
@@ -74,8 +74,8 @@ impl Store {
         Arc::new(store)
     }
 
-    /// Takes a plan. Series that it shares with the plan before keep their values; the others of that plan go with
-    /// the last of its runs and requests.
+    /// Adopts a plan. Series that it shares with the previous plan keep their values; the other series of that plan are
+    /// removed with the last of its runs and requests.
     fn plan_is(&self, plan: &Plan, attach: bool) {
         self.settings.keep_exemplars(plan.telemetry.exemplars);
         let mut registry = self.registry.write().unwrap_or_else(PoisonError::into_inner);
@@ -85,33 +85,33 @@ impl Store {
         }
     }
 
-    /// Every histogram keeps its values in base-2 buckets too, from now on; those that come later do from their
-    /// start. For OTLP's exponential and Prometheus' native histograms; without it, they cost nothing. To be
-    /// called before the first fact: what came before is not in those buckets.
+    /// Records all histograms in base-2 buckets as well, including those created later. Needed for OTLP's exponential
+    /// and Prometheus' native histograms; without it, they cost nothing. Call this before the first fact, because
+    /// earlier values are not in those buckets.
     pub fn record_native(&self) {
         self.native.store(true, Relaxed);
         self.agent.record_native();
         self.read().held().record_native();
     }
 
-    /// Reads budgets from this ledger whenever the series are shown. The first ledger stays.
+    /// Reads budgets from this ledger at each rendering. Only the first call has an effect.
     pub fn attach_ledger(&self, ledger: Arc<dyn Ledger>) {
-        // A second call is a mistake that changes nothing.
+        // A second call would be a mistake, and changes nothing.
         let _ = self.ledger.set(ledger);
     }
 
-    /// The GenAI metrics of this set are kept, for OTLP. The first set stays. To be called before the first fact.
+    /// Records this set of GenAI metrics, for OTLP. Only the first call has an effect. Call this before the first fact.
     pub fn keep_genai(&self, set: GenAi) {
         self.settings.keep_genai(set);
     }
 
-    /// Also shows the counts of the OTLP export. The first one stays.
+    /// Also exposes the counters of the OTLP export. Only the first call has an effect.
     pub fn attach_export(&self, stats: Arc<Stats>) {
-        // A second call is a mistake that changes nothing.
+        // A second call would be a mistake, and changes nothing.
         let _ = self.export.set(stats);
     }
 
-    /// The config was loaded at this time, or could not be.
+    /// Records that the config was loaded at this time, or with `None` that it could not be loaded.
     pub fn config_loaded(&self, at: Option<SystemTime>) {
         self.agent.get(row::ConfigReloadSuccessful).set(if at.is_some() { 1.0 } else { 0.0 });
         if let Some(at) = at {
@@ -119,14 +119,14 @@ impl Store {
         }
     }
 
-    /// Records by how much a timer of the traffic runtime fired late.
+    /// Records how late a timer of the traffic runtime fired.
     pub fn observe_runtime_lag(&self, lag: Duration) {
         self.agent.get(row::RuntimeLag).observe_time(Some(lag), None);
     }
 
     /// Records that the state file was written, and its size in bytes.
     pub fn state_written(&self, bytes: u64) {
-        // Sizes of files are far below 2^52.
+        // File sizes are far below 2^52.
         self.agent.get(row::StateBytes).set(bytes as f64);
     }
 
@@ -135,12 +135,12 @@ impl Store {
         self.agent.get(row::StateWritesFailed).add(1);
     }
 
-    /// `location` and the agent's own labels, which every series has.
+    /// `location` and the agent's own labels, which are on every series.
     pub fn agent_labels(&self) -> Vec<(String, String)> {
         self.read().agent_labels.clone()
     }
 
-    /// Everything that it holds now.
+    /// The current values of all series.
     pub fn snapshot(&self) -> Snapshot {
         Snapshot::of(self)
     }
@@ -149,12 +149,12 @@ impl Store {
         Arc::clone(&self.read().currency)
     }
 
-    /// Shows every series.
+    /// Collects every series.
     fn show(&self, out: &mut Gathering) {
         self.agent.show(out, &[]);
         self.show_budgets(out);
         self.show_export(out);
-        // What is held is shared, so that a slow reader holds no lock that a new plan waits for.
+        // The series are shared, so that a slow reader does not hold a lock that a plan change waits for.
         let held = self.read().held();
         held.targets.iter().for_each(|target| target.cells.show(out, &[]));
         show_pairs(&held.pairs, &held.stages, &held.places, out);
@@ -163,7 +163,7 @@ impl Store {
 
     fn show_budgets(&self, out: &mut Gathering) {
         for it in self.ledger.get().map(|ledger| ledger.uses()).unwrap_or_default() {
-            // Of nothing, everything is spent.
+            // A budget of zero is always fully spent.
             let ratio = if it.limit > 0.0 { it.spent / it.limit } else { 1.0 };
             let labels = [LabelValue::Shared((*it.scope.label()).into()), LabelValue::Fixed(it.unit.label())];
             self.agent.show_read(row::BudgetSpent, labels, ratio, out);
@@ -187,7 +187,7 @@ impl Store {
         self.registry.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Facts about a pair whose series no longer exist are not an error.
+    /// A fact about a pair whose series no longer exist is not an error.
     fn at_pair(&self, pair: &Pair, take: impl FnOnce(&PairSeries)) {
         let series = self.read().pair(pair);
         if let Some(series) = series {
@@ -196,7 +196,7 @@ impl Store {
     }
 }
 
-/// What happens at a place is counted by what the place owns; facts of a run, by the series of its pair.
+/// Facts at a place are counted by the cells that the place owns; facts of a run, by the series of its pair.
 impl Sink for Store {
     fn record(&self, fact: &Fact) {
         match fact {

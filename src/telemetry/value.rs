@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 pub(super) struct Counter(AtomicU64);
 
 impl Counter {
-    /// Adds.
+    /// Adds to the count.
     pub(super) fn add(&self, n: u64) {
         self.0.fetch_add(n, Relaxed);
     }
@@ -28,17 +28,17 @@ impl Clone for Counter {
     }
 }
 
-/// A sum of durations, kept in whole nanoseconds so that many small ones add up exactly.
+/// A sum of durations, stored in whole nanoseconds so that many small ones add up exactly.
 #[derive(Debug, Default)]
 pub(super) struct TimeCounter(AtomicU64);
 
 impl TimeCounter {
-    /// Adds.
+    /// Adds to the sum.
     pub(super) fn add(&self, time: Duration) {
         self.0.fetch_add(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX), Relaxed);
     }
 
-    /// The sum, seconds.
+    /// The sum in seconds.
     pub(super) fn get(&self) -> f64 {
         Duration::from_nanos(self.0.load(Relaxed)).as_secs_f64()
     }
@@ -49,7 +49,7 @@ impl TimeCounter {
 pub(super) struct FloatCounter(AtomicU64);
 
 impl FloatCounter {
-    /// Adds; what is not finite is left out, because it would spoil the sum for good.
+    /// Adds a value. Non-finite values are ignored, because they would spoil the sum permanently.
     pub(super) fn add(&self, value: f64) {
         if value.is_finite() {
             let add = |bits| Some((f64::from_bits(bits) + value).to_bits());
@@ -64,17 +64,17 @@ impl FloatCounter {
     }
 }
 
-/// How many of something there are now.
+/// A current number of something.
 #[derive(Debug, Default)]
 pub(super) struct Level(AtomicI64);
 
 impl Level {
-    /// One more, or one less.
+    /// Adds to the number; `n` may be negative.
     pub(super) fn add(&self, n: i64) {
         self.0.fetch_add(n, Relaxed);
     }
 
-    /// How many: of requests or runs, far below 2^52.
+    /// The current number, of requests or runs and therefore far below 2^52.
     pub(super) fn get(&self) -> f64 {
         self.0.load(Relaxed) as f64
     }
@@ -86,17 +86,17 @@ impl Clone for Level {
     }
 }
 
-/// A last value; zero before the first.
+/// The last value; zero before the first.
 #[derive(Debug, Default)]
 pub(super) struct Gauge(AtomicU64);
 
 impl Gauge {
-    /// Sets it.
+    /// Sets the value.
     pub(super) fn set(&self, value: f64) {
         self.0.store(value.to_bits(), Relaxed);
     }
 
-    /// Sets it to an instant, seconds since the epoch.
+    /// Sets the value to an instant, in seconds since the epoch.
     pub(super) fn set_time(&self, at: SystemTime) {
         self.set(epoch_seconds(at));
     }
@@ -107,25 +107,25 @@ impl Gauge {
     }
 }
 
-/// A last value that is absent until it is first seen.
+/// The last value; absent before the first.
 #[derive(Debug)]
 pub(super) struct OptionalGauge(AtomicU64);
 
 impl OptionalGauge {
-    /// A NaN that no arithmetic yields.
+    /// A NaN that no arithmetic operation produces.
     const ABSENT: u64 = u64::MAX;
 
-    /// Sets it.
+    /// Sets the value.
     pub(super) fn set(&self, value: f64) {
         self.put(Some(value));
     }
 
-    /// Sets it, or takes it away.
+    /// Sets or removes the value.
     pub(super) fn put(&self, value: Option<f64>) {
         self.0.store(value.map_or(Self::ABSENT, f64::to_bits), Relaxed);
     }
 
-    /// The value, if there was one.
+    /// The value, if there is one.
     pub(super) fn get(&self) -> Option<f64> {
         let bits = self.0.load(Relaxed);
         (bits != Self::ABSENT).then(|| f64::from_bits(bits))
@@ -143,67 +143,67 @@ pub(super) fn epoch_seconds(at: SystemTime) -> f64 {
     at.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()
 }
 
-/// One measured request behind a bucket.
+/// A measured request behind a bucket.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Exemplar {
-    /// Its trace.
+    /// Its trace id.
     pub trace_id: [u8; 16],
-    /// Its span.
+    /// Its span id.
     pub span_id: [u8; 8],
-    /// What it added to the bucket.
+    /// Its value.
     pub value: f64,
-    /// When, seconds since the epoch.
+    /// Its time, in seconds since the epoch.
     pub time: f64,
 }
 
-/// Whose value it is, where it may become an exemplar.
+/// The trace of a measured value that may become an exemplar.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Trace {
-    /// Its trace.
+    /// The trace id.
     pub(super) id: [u8; 16],
-    /// Its span.
+    /// The span id.
     pub(super) span_id: [u8; 8],
-    /// Now, seconds since the epoch.
+    /// The current time, in seconds since the epoch.
     pub(super) time: f64,
 }
 
-/// Counts of values by size. Count and buckets agree in every reading, because the count is the sum of the
-/// buckets; the sum of the values may be one observation ahead or behind.
+/// Counts of values in buckets. Count and buckets agree in every reading, because the count is the sum of the buckets.
+/// The sum of the values may be one observation ahead or behind.
 #[derive(Debug)]
 pub struct Histogram {
     bounds: &'static [f64],
     counts: Box<[AtomicU64]>,
     sum: FloatCounter,
-    /// Last exemplar per bucket; allocated with the first one.
+    /// The last exemplar per bucket; allocated with the first one.
     exemplars: Mutex<Box<[Option<Exemplar>]>>,
-    /// The same values in base-2 buckets, from the moment on that they were asked for.
+    /// The same values in base-2 buckets, from the moment they were enabled.
     native: OnceLock<Mutex<Native>>,
 }
 
-/// What a histogram holds.
+/// The contents of a histogram.
 #[derive(Clone, Debug, PartialEq)]
 pub struct HistogramSnapshot {
     /// Upper bounds without `+Inf`.
     pub bounds: &'static [f64],
-    /// Counts per bucket, not cumulative, `+Inf` last.
+    /// Counts per bucket, not cumulative; `+Inf` is last.
     pub counts: Vec<u64>,
     /// Sum of the values.
     pub sum: f64,
-    /// Last exemplar per bucket; empty if there was none yet.
+    /// The last exemplar per bucket; empty if there are none yet.
     pub exemplars: Vec<Option<Exemplar>>,
 }
 
 impl HistogramSnapshot {
-    /// How many values.
+    /// The number of values.
     pub fn count(&self) -> u64 {
         self.counts.iter().sum()
     }
 }
 
-/// Buckets of the largest histogram, `+Inf` included.
+/// Number of buckets of the largest histogram, including `+Inf`.
 const MAX_BUCKETS: usize = Buckets::MAX_FINE + 1;
 
-/// Most populated base-2 buckets: what OpenTelemetry's and Prometheus' own libraries keep by default.
+/// Maximum number of populated base-2 buckets: the default of OpenTelemetry's and Prometheus' own libraries.
 const MAX_NATIVE: usize = 160;
 
 impl Histogram {
@@ -223,14 +223,14 @@ impl Histogram {
         Self { bounds, counts, sum, exemplars, native }
     }
 
-    /// Takes a value. NaN and infinities are no measurement and are left out.
+    /// Records a value. NaN and infinities are not measurements and are ignored.
     pub(super) fn observe(&self, value: f64, trace: Option<&Trace>) {
         if !value.is_finite() {
             return;
         }
         let slot = self.slot(value);
         {
-            // Held over both, so that they hold the same values in every snapshot.
+            // Held over both updates, so that both forms contain the same values in every snapshot.
             let mut native = self.lock_native();
             if let Some(count) = self.counts.get(slot) {
                 count.fetch_add(1, Relaxed);
@@ -243,15 +243,15 @@ impl Histogram {
         self.remember(slot, value, trace);
     }
 
-    /// Takes a duration, where there is one.
+    /// Records a duration, if there is one.
     pub(super) fn observe_time(&self, time: Option<Duration>, trace: Option<&Trace>) {
         if let Some(time) = time {
             self.observe(time.as_secs_f64(), trace);
         }
     }
 
-    /// Takes many durations at once: counted locally, then merged, so that the shared cells are touched once
-    /// per bucket and not once per value. The longest becomes the exemplar.
+    /// Records many durations at once. They are counted locally and then merged, so that the shared cells are accessed
+    /// once per bucket and not once per value. The longest becomes the exemplar.
     pub(super) fn observe_all(&self, times: &[Duration], trace: Option<&Trace>) {
         let mut local = [0_u64; MAX_BUCKETS];
         let mut sum = Duration::ZERO;
@@ -286,8 +286,8 @@ impl Histogram {
         self.remember(self.slot(longest.as_secs_f64()), longest.as_secs_f64(), trace);
     }
 
-    /// Keeps the values in base-2 buckets too, from now on; best before the first value, because what came
-    /// before is not in them.
+    /// Records values in base-2 buckets as well, from now on. Call this before the first value, because earlier values
+    /// are not included.
     pub(super) fn record_native(&self) {
         self.native.get_or_init(|| Mutex::new(Native::new(MAX_NATIVE)));
     }
@@ -296,14 +296,14 @@ impl Histogram {
         self.native.get().map(|native| native.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// What it holds now, in both forms: the same values, as far as the base-2 buckets were kept from the first
-    /// value on.
+    /// The current contents in both forms. They contain the same values if the base-2 buckets were enabled before the
+    /// first value.
     pub fn snapshot(&self) -> (HistogramSnapshot, Option<Native>) {
         let native = self.lock_native();
         (self.read(), native.as_deref().cloned())
     }
 
-    /// The base-2 buckets, if they are kept.
+    /// The base-2 buckets, if they are enabled.
     pub fn native(&self) -> Option<Native> {
         self.lock_native().as_deref().cloned()
     }
@@ -314,7 +314,7 @@ impl Histogram {
 
     fn remember(&self, slot: usize, value: f64, trace: Option<&Trace>) {
         let Some(Trace { id: trace_id, span_id, time }) = trace.copied() else { return };
-        // An exemplar is a sample: where a reader or another writer holds the lock, this one is let go.
+        // An exemplar is only a sample: if another thread holds the lock, this one is skipped.
         let Ok(mut exemplars) = self.exemplars.try_lock() else { return };
         if exemplars.is_empty() {
             *exemplars = vec![None; self.counts.len()].into_boxed_slice();
@@ -324,7 +324,7 @@ impl Histogram {
         }
     }
 
-    /// What it holds now.
+    /// The current contents.
     pub fn read(&self) -> HistogramSnapshot {
         let exemplars = self.exemplars.lock().unwrap_or_else(PoisonError::into_inner).to_vec();
         HistogramSnapshot {

@@ -147,7 +147,7 @@ fn bursts_do_not_add_load() {
 
 #[test]
 fn a_ramp_moves_any_spread() {
-    // A Poisson process through a ramp from 0 to 200/s in 100 s: the share before t is (t/100)^2.
+    // A Poisson process with a ramp from 0 to 200/s in 100 s: the share before t is (t/100)^2.
     let ramp = Ramp { from: 0.0, to: 200.0 };
     let times = seconds(ArrivalTimes::new(ramp, Arrivals::Poisson, bounds(Some(100.0), None), 3));
     assert!((times.len() as f64 - 10_000.0).abs() < 400.0, "{}", times.len());

@@ -1,13 +1,13 @@
-//! Which format a scraper asks for (RFC 9110, section 12.5.1).
+//! Negotiates the format with a scraper (RFC 9110, section 12.5.1).
 
-/// Formats that we write, in ascending order of preference.
+/// Supported formats, in ascending order of preference.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum ExpositionFormat {
     /// Prometheus text 0.0.4.
     Text,
     /// OpenMetrics 1.0, with exemplars.
     OpenMetrics,
-    /// Prometheus protobuf, each message after its length, with exemplars and native histograms.
+    /// Prometheus protobuf, length-delimited, with exemplars and native histograms.
     Protobuf,
 }
 
@@ -21,8 +21,8 @@ impl ExpositionFormat {
     }
 }
 
-/// The acceptable format with the highest quality, and among equals the preferred one. A client that accepts none of
-/// ours (a browser's `text/html` with a wildcard does) gets text, as every exporter does it.
+/// The acceptable format with the highest quality; among equal ones, the preferred format. A client that accepts none
+/// of them gets text, as from every exporter, and so does a browser, which sends `text/html` and a wildcard.
 pub(super) fn negotiate(accept: Option<&str>) -> ExpositionFormat {
     let Some(accept) = accept else { return ExpositionFormat::Text };
     let mut best = (0.0, ExpositionFormat::Text);
@@ -36,7 +36,7 @@ pub(super) fn negotiate(accept: Option<&str>) -> ExpositionFormat {
     best.1
 }
 
-/// Quality and format of one media range; `None` where we cannot write it.
+/// Quality and format of one media range; `None` if the format is not supported.
 fn media_range(range: &str) -> Option<(f64, ExpositionFormat)> {
     let mut parts = range.split(';').map(str::trim);
     let media = parts.next()?.to_ascii_lowercase();
@@ -54,9 +54,9 @@ fn media_range(range: &str) -> Option<(f64, ExpositionFormat)> {
     }
     let format = match (media.as_str(), version) {
         ("application/openmetrics-text", None | Some("1.0.0")) => ExpositionFormat::OpenMetrics,
-        // A wildcard says nothing about what its sender understands: the plainest form.
+        // A wildcard says nothing about what the client understands, so it gets the plainest format.
         ("text/plain", None | Some("0.0.4")) | ("text/*" | "*/*", _) => ExpositionFormat::Text,
-        // The media type alone could be any message in any encoding.
+        // The media type alone could mean any message in any encoding.
         ("application/vnd.google.protobuf", _)
             if proto == Some("io.prometheus.client.MetricFamily") && encoding == Some("delimited") =>
         {
@@ -87,7 +87,7 @@ mod tests {
 
     #[test]
     fn prometheus_that_takes_native_histograms_gets_protobuf() {
-        // 2.42 with its feature flag, and 3.
+        // Prometheus 2.42 with its feature flag, and Prometheus 3.
         for accept in [
             "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited,\
              application/openmetrics-text;version=1.0.0;q=0.8,application/openmetrics-text;version=0.0.1;q=0.75,\

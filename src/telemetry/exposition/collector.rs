@@ -10,7 +10,7 @@ use prometheus::proto;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-/// What is collected beyond what the crate's messages have fields for. Its text encoder would not write it.
+/// Data for which the crate's messages have no fields. Its text encoder would not write them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Beyond {
     /// Nothing.
@@ -21,7 +21,7 @@ pub(super) enum Beyond {
     ExemplarsAndNative,
 }
 
-/// Collects every shown series of a store.
+/// Collects every exposed series of a store.
 pub(super) struct StoreCollector {
     store: Arc<Store>,
     beyond: Beyond,
@@ -34,7 +34,7 @@ struct CollectedFamily {
 }
 
 impl StoreCollector {
-    /// Fails if an agent label is not a legal label name.
+    /// Fails if an agent label is not a valid label name.
     pub(super) fn new(
         store: Arc<Store>,
         shown: &MetricFilter,
@@ -65,7 +65,7 @@ impl Collector for StoreCollector {
         for family in &self.families {
             let series = snapshot.series(family.metric).iter();
             let metrics: Vec<_> = series.map(|it| self.metric(family.metric, it, &agent)).collect();
-            // A family without a series is an error to the encoder.
+            // The encoder treats a family without series as an error.
             if !metrics.is_empty() {
                 families.push(self.message(family, metrics));
             }
@@ -128,7 +128,7 @@ fn histogram_message(
     if beyond != Beyond::Nothing {
         protobuf::add_exemplars(&mut message, &reading.exemplars);
     }
-    // The message has one count for both forms: it must be that of both, or Prometheus refuses the series.
+    // The message has a single count for both forms, so they must agree; otherwise Prometheus refuses the series.
     if let Some(native) = native.filter(|native| native.count() == reading.count()) {
         protobuf::add_native(&mut message, native, &reading.exemplars);
     }
@@ -137,7 +137,7 @@ fn histogram_message(
 
 fn bucket_messages(reading: &HistogramSnapshot, beyond: Beyond) -> Vec<proto::Bucket> {
     let mut cumulative = 0;
-    // The last bucket is there for its exemplar; the text encoder has one of its own.
+    // The last bucket exists for its exemplar; the text encoder adds one of its own.
     let last = (beyond != Beyond::Nothing).then_some(f64::INFINITY);
     let bounds = reading.bounds.iter().copied().chain(last);
     let buckets = bounds.zip(&reading.counts).map(|(bound, count)| {

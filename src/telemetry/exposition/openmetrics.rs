@@ -1,6 +1,6 @@
 //! OpenMetrics 1.0 text, with exemplars
-//! (<https://github.com/prometheus/OpenMetrics/blob/v1.0.0/specification/OpenMetrics.md>). The `prometheus` crate
-//! does not write it.
+//! (<https://github.com/prometheus/OpenMetrics/blob/v1.0.0/specification/OpenMetrics.md>). The `prometheus` crate does
+//! not support it.
 
 use super::MetricFilter;
 use crate::catalogue::{Metric, MetricKind};
@@ -9,14 +9,14 @@ use crate::telemetry::value::{Exemplar, HistogramSnapshot};
 use prometheus::proto::{MetricFamily, MetricType};
 use std::fmt::Write as _;
 
-/// The whole exposition.
+/// Renders the whole exposition.
 pub(super) fn render(snapshot: &Snapshot, shown: &MetricFilter, process: &[MetricFamily]) -> String {
     let (mut out, mut agent) = (String::new(), String::new());
     let labels = snapshot.agent_labels.iter();
     write_labels(&mut agent, labels.map(|(name, value)| (name.as_str(), value.as_str())));
     for metric in Metric::ALL.iter().copied().filter(|metric| shown.metric(*metric)) {
         let series = snapshot.series(metric);
-        // A family without a series would be legal, and noise.
+        // A family without series would be valid, but is noise.
         if !series.is_empty() {
             let (spec, name) = (metric.spec(), name_of(metric));
             head(&mut out, &name, spec.kind.name(), spec.unit.open_metrics(), spec.help);
@@ -32,7 +32,7 @@ pub(super) fn render(snapshot: &Snapshot, shown: &MetricFilter, process: &[Metri
     out
 }
 
-/// The family's name: a counter's samples have `_total`, its family has not.
+/// The name of a family: a counter's samples end in `_total`, but its family does not.
 fn name_of(metric: Metric) -> String {
     let name = metric.spec().prometheus();
     match metric.spec().kind {
@@ -51,7 +51,7 @@ fn head(out: &mut String, name: &str, kind: &str, unit: Option<&str>, help: &str
     out.push('\n');
 }
 
-/// `agent`: the labels of every series, written out.
+/// `agent` contains the rendered labels of every series.
 fn write_series(out: &mut String, metric: Metric, name: &str, series: &Series, agent: &str) {
     let mut labels = String::new();
     write_labels(&mut labels, series.labels().map(|(key, value)| (key.name(), value)));
@@ -102,7 +102,7 @@ fn write_hex(out: &mut String, bytes: &[u8]) {
     }
 }
 
-/// Counters and gauges of the `prometheus` crate; it has no others for a process.
+/// Writes counters and gauges of the `prometheus` crate; it has no other types for a process.
 fn write_process(out: &mut String, family: &MetricFamily) {
     let (kind, suffix) = match family.get_field_type() {
         MetricType::COUNTER => ("counter", "_total"),
@@ -139,7 +139,7 @@ fn write_labels<'a>(out: &mut String, labels: impl Iterator<Item = (&'a str, &'a
     }
 }
 
-/// Escapes as help texts and label values want it.
+/// Escapes help texts and label values.
 fn escape(out: &mut String, text: &str) {
     for c in text.chars() {
         match c {
@@ -151,7 +151,7 @@ fn escape(out: &mut String, text: &str) {
     }
 }
 
-/// A float in OpenMetrics' words: whole numbers have a fraction, so that `le` reads the same everywhere.
+/// A float in OpenMetrics' notation: whole numbers have a fraction, so that `le` is the same everywhere.
 struct OpenMetricsFloat(f64);
 
 impl std::fmt::Display for OpenMetricsFloat {

@@ -1,4 +1,4 @@
-//! A strict reader of both text formats, written from their specifications and not from our writer.
+//! A strict parser of both text formats, written from their specifications and independent of our writer.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -33,7 +33,7 @@ impl ParsedSample {
     }
 }
 
-/// Families in order; panics at the first violation.
+/// The families, in order; panics at the first violation.
 pub(super) fn families(input: &str, dialect: ExpositionSyntax) -> Vec<ParsedFamily> {
     let body = match dialect {
         ExpositionSyntax::Text => input,
@@ -170,7 +170,7 @@ fn sample(line: &str, dialect: ExpositionSyntax) -> ParsedSample {
     ParsedSample { name: name.to_owned(), labels, value: number(value), exemplar }
 }
 
-/// A label set in braces, and what follows it.
+/// A label set in braces, and the text after it.
 fn label_set(text: &str) -> (BTreeMap<String, String>, &str) {
     let mut rest = text.strip_prefix('{').unwrap();
     let mut labels = BTreeMap::new();
@@ -210,7 +210,7 @@ fn unescape(text: &str, quotes: bool) -> String {
     out
 }
 
-/// `realnumber` of the OpenMetrics grammar.
+/// `realnumber` in the OpenMetrics grammar.
 fn number(text: &str) -> f64 {
     match text.to_ascii_lowercase().as_str() {
         "+inf" | "inf" => return f64::INFINITY,

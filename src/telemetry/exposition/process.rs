@@ -1,5 +1,5 @@
-//! Metrics of this process that stay when it has no file descriptor left: just then they are needed, and the library's
-//! collector opens files for each of them.
+//! Metrics of this process that remain available when it has run out of file descriptors, because that is when they are
+//! needed. The library's collector opens files for each metric.
 
 use prometheus::core::{Collector, Desc};
 use prometheus::process_collector::ProcessCollector;
@@ -12,10 +12,10 @@ use std::sync::{LazyLock, Mutex, PoisonError};
 /// The metric of the number of open file descriptors.
 const OPEN: &str = "process_open_fds";
 
-/// Bytes of a part of the list of descriptors.
+/// Size in bytes of the buffer for listing descriptors.
 const PART: usize = 8192;
 
-/// What this process keeps for its metrics, whatever plan is in force.
+/// State for the metrics of this process, independent of the plan.
 static KEPT: LazyLock<CollectorState> = LazyLock::new(|| CollectorState {
     descriptors: openat(
         CWD,
@@ -29,9 +29,9 @@ static KEPT: LazyLock<CollectorState> = LazyLock::new(|| CollectorState {
 });
 
 struct CollectorState {
-    /// The folder of the descriptors: listing it again takes no new one.
+    /// The folder of the descriptors. Listing it again needs no new descriptor.
     descriptors: Option<Mutex<OwnedFd>>,
-    /// What was collected last.
+    /// The last collected families.
     last: Mutex<Vec<MetricFamily>>,
 }
 
@@ -39,7 +39,7 @@ struct CollectorState {
 pub(super) struct ProcessMetrics(ProcessCollector);
 
 impl ProcessMetrics {
-    /// Takes the descriptor that it needs, the first time.
+    /// Opens the descriptor that it needs when called for the first time.
     pub(super) fn new() -> Self {
         LazyLock::force(&KEPT);
         Self(ProcessCollector::for_self())
@@ -57,7 +57,7 @@ impl Collector for ProcessMetrics {
 }
 
 impl CollectorState {
-    /// With what could not be read as it was read last, and the present number of open descriptors.
+    /// Adds the last known values of what could not be read, and the current number of open descriptors.
     fn completed(&self, mut families: Vec<MetricFamily>) -> Vec<MetricFamily> {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         for known in last.iter() {
@@ -110,7 +110,7 @@ mod tests {
             names
         };
         assert!(names(&whole).len() >= 6, "{:?}", names(&whole));
-        // As where no file can be opened.
+        // The same as if no file could be opened.
         let none = KEPT.completed(Vec::new());
         assert_eq!(names(&none), names(&whole));
         let without =
@@ -120,7 +120,7 @@ mod tests {
 
     #[test]
     fn the_count_is_that_of_now() {
-        // Other tests open and close files meanwhile, by far fewer than this.
+        // Other tests open and close files meanwhile, but far fewer than this.
         let before = open_fds(&KEPT.completed(Vec::new()))
             .or_else(|| open_fds(&KEPT.completed(ProcessCollector::for_self().collect())));
         let more: Vec<_> = (0..200).map(|_| std::fs::File::open("/dev/null").unwrap()).collect();

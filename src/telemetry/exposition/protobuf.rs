@@ -1,7 +1,7 @@
-//! What the `prometheus` crate's messages lack: units, exemplars and native histograms. They are added as fields
-//! unknown to it, which its protobuf encoder writes, by the numbers of the current model
-//! (<https://github.com/prometheus/client_model/blob/master/io/prometheus/client/metrics.proto>). It must not know
-//! the store.
+//! Units, exemplars and native histograms, which the `prometheus` crate's messages lack. They are added as unknown
+//! fields, which its protobuf encoder writes, with the field numbers of the current model
+//! (<https://github.com/prometheus/client_model/blob/master/io/prometheus/client/metrics.proto>). It must not know the
+//! store.
 
 use crate::telemetry::native::{Native, ZERO_THRESHOLD};
 use crate::telemetry::value;
@@ -9,11 +9,11 @@ use prometheus::proto;
 use prost::Message;
 use std::fmt::Write as _;
 
-/// `MetricFamily`.
+/// Field of `MetricFamily`.
 const UNIT: u32 = 5;
-/// `Bucket`.
+/// Field of `Bucket`.
 const BUCKET_EXEMPLAR: u32 = 3;
-/// `Histogram`.
+/// Fields of `Histogram`.
 const SCHEMA: u32 = 5;
 const ZERO_THRESHOLD_FIELD: u32 = 6;
 const ZERO_COUNT: u32 = 7;
@@ -50,19 +50,19 @@ struct ProtoExemplar {
 
 #[derive(Clone, PartialEq, Message)]
 struct BucketSpan {
-    /// Buckets between it and the one before; of the first span, the index of its first bucket.
+    /// Number of buckets between this span and the previous one; for the first span, the index of its first bucket.
     #[prost(sint32, tag = "1")]
     offset: i32,
     #[prost(uint32, tag = "2")]
     length: u32,
 }
 
-/// Says the unit of a family, whose name must end in it (before `_total`).
+/// Sets the unit of a family, whose name must end in it (before `_total`).
 pub(super) fn add_unit(family: &mut proto::MetricFamily, unit: &str) {
     family.special_fields.mut_unknown_fields().add_length_delimited(UNIT, unit.into());
 }
 
-/// Adds exemplars to the classic buckets, `+Inf` included; in the order of the buckets.
+/// Adds exemplars to the classic buckets, including `+Inf`, in the order of the buckets.
 pub(super) fn add_exemplars(histogram: &mut proto::Histogram, exemplars: &[Option<value::Exemplar>]) {
     for (bucket, exemplar) in histogram.bucket.iter_mut().zip(exemplars) {
         if let Some(exemplar) = exemplar {
@@ -72,7 +72,7 @@ pub(super) fn add_exemplars(histogram: &mut proto::Histogram, exemplars: &[Optio
     }
 }
 
-/// Adds the native form; its count and sum are those of the message.
+/// Adds the native histogram, whose count and sum are those of the message.
 pub(super) fn add_native(
     histogram: &mut proto::Histogram,
     native: &Native,
@@ -80,7 +80,7 @@ pub(super) fn add_native(
 ) {
     let fields = histogram.special_fields.mut_unknown_fields();
     fields.add_varint(SCHEMA, zigzag(native.schema().into()));
-    // Above zero, it also tells an empty native histogram from a classic one.
+    // A value above zero also distinguishes an empty native histogram from a classic one.
     fields.add_fixed64(ZERO_THRESHOLD_FIELD, ZERO_THRESHOLD.to_bits());
     fields.add_varint(ZERO_COUNT, native.zero());
     let (spans, deltas) = sparse(native.buckets());
@@ -90,7 +90,7 @@ pub(super) fn add_native(
     for delta in deltas {
         fields.add_varint(POSITIVE_DELTA, zigzag(delta));
     }
-    // Prometheus takes only those that are not older than the last one that it has.
+    // Prometheus accepts only exemplars that are not older than the last one it has.
     let mut exemplars: Vec<_> = exemplars.iter().flatten().collect();
     exemplars.sort_by(|a, b| a.time.total_cmp(&b.time));
     for exemplar in exemplars {
@@ -98,7 +98,7 @@ pub(super) fn add_native(
     }
 }
 
-/// Runs of adjacent buckets, and each count less the one before it.
+/// The runs of adjacent buckets, and each count minus the previous one.
 fn sparse(buckets: &[(i32, u64)]) -> (Vec<BucketSpan>, Vec<i64>) {
     let (mut spans, mut deltas) = (Vec::<BucketSpan>::new(), Vec::new());
     let (mut next, mut before) = (0, 0);
@@ -114,7 +114,7 @@ fn sparse(buckets: &[(i32, u64)]) -> (Vec<BucketSpan>, Vec<i64>) {
     (spans, deltas)
 }
 
-/// How protobuf writes a `sint32` or `sint64`.
+/// The zigzag encoding of a `sint32` or `sint64`.
 fn zigzag(n: i64) -> u64 {
     ((n << 1) ^ (n >> 63)).cast_unsigned()
 }
@@ -128,7 +128,7 @@ fn message(exemplar: &value::Exemplar) -> ProtoExemplar {
     }
 }
 
-/// In whole milliseconds, which is what Prometheus keeps.
+/// In whole milliseconds, the resolution of Prometheus.
 #[expect(clippy::cast_possible_truncation, reason = "`as` saturates, and what is left of a second fits")]
 fn timestamp(seconds: f64) -> Timestamp {
     let millis = (seconds * 1e3).round() as i64;

@@ -1,4 +1,4 @@
-//! What a scraper reads, parsed back.
+//! Expositions, parsed as a scraper would.
 
 use super::parse::{ExpositionSyntax, ParsedFamily, ParsedSample, families};
 use super::*;
@@ -32,7 +32,7 @@ impl Fixture {
         Self { store, sink, exposition, steady: Arc::clone(&places[places.len() - 1]) }
     }
 
-    /// With a bit of everything in it.
+    /// With data in most metrics.
     pub(super) fn busy(plan: &Plan) -> Self {
         let fixture = Self::of(plan);
         let limit = Limit { kind: LimitKind::Requests, limit: Some(60.0), remaining: Some(59.0) };
@@ -148,7 +148,7 @@ fn golden(name: &str, body: &str) {
     assert_eq!(body, golden, "run the test with UPDATE_GOLDEN=1 and look at the difference");
 }
 
-/// A plan so small that its whole exposition can be read: everything but a few metrics disabled.
+/// A plan so small that its whole exposition can be read: all but a few metrics are disabled.
 #[test]
 fn the_exposition_is_the_golden_text() {
     let mut plan = plan(&["llama"], vec![profile("chat", vec![stage("steady", false)])]);
@@ -177,7 +177,7 @@ fn disabled_metrics_are_in_no_format() {
     }
 }
 
-/// Uses as the state module reports them: one per limit of each budget.
+/// Budget usage as reported by the state module: one entry per limit of each budget.
 struct Budgets(Vec<BudgetUse>);
 
 impl Ledger for Budgets {
@@ -218,7 +218,7 @@ fn the_series_count_is_what_a_scrape_holds() {
     }
 }
 
-/// The count of a plan is what both formats hold.
+/// Checks that the count of a plan is the number of series in both formats.
 fn assert_counted(plan: &Plan, uses: Vec<BudgetUse>) -> usize {
     let fixture = Fixture::of(plan);
     fixture.store.attach_ledger(Arc::new(Budgets(uses)));
@@ -251,7 +251,7 @@ fn steps_and_journeys_are_in_the_series_count() {
     ];
     // 26 outcomes, 40 buckets with `+Inf`, sum and count, two types, one currency.
     assert_eq!(whole - count(steady(), &journeys), 26 + 43 + 2 + 1);
-    // A warm-up adds tokens and cost of the seven places that have some, its outcomes, and its load.
+    // A warm-up adds tokens and cost of the seven places that have them, its outcomes, and its load.
     assert_eq!(count(rag_plan(), &[]) - whole, 7 * (6 + 2 + 1) + 26 + 1);
 }
 
@@ -261,7 +261,7 @@ fn a_new_plan_changes_the_exposition() {
     let mut fixture = Fixture::busy(&first);
     let mut second = plan(&["llama"], vec![profile("other", vec![stage("", false)])]);
     second.agent.location = "us".into();
-    // Nobody holds what the first plan has.
+    // Nothing refers to the series of the first plan.
     fixture.steady = Arc::clone(&second.pairs[0].places[0]);
     drop(first);
     change_plan(&*fixture.store, second);
@@ -302,7 +302,7 @@ fn facts_and_scrapes_may_meet() {
                 }
             });
         }
-        // Each reading is consistent in itself, or the parser stops here.
+        // Each rendering is consistent in itself; otherwise the parser fails.
         for _ in 0..5 {
             families(&fixture.open(), ExpositionSyntax::Open);
             families(&fixture.text(), ExpositionSyntax::Text);
@@ -314,7 +314,7 @@ fn facts_and_scrapes_may_meet() {
     assert!((active.unwrap().value - 0.4).abs() < 1e-9);
 }
 
-/// A second opinion, where Prometheus' own tool is at hand.
+/// Checks the result with Prometheus' own tool, if it is installed.
 #[test]
 fn promtool_agrees() {
     let child = Command::new("promtool")
@@ -329,11 +329,11 @@ fn promtool_agrees() {
     let output = child.wait_with_output().unwrap();
     let said =
         String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout);
-    // Its linter holds `tokenbeat_run_active` and the like to be fine; anything it says is a finding.
+    // Its linter accepts names such as `tokenbeat_run_active`, so everything it reports is an error.
     assert!(output.status.success() && said.trim().is_empty(), "{said}");
 }
 
-/// A plan whose profile has two stages that are measured, and its exposition.
+/// A plan whose profile has two measured stages, and its exposition.
 fn two_stages() -> (Plan, Arc<Store>, Exposition) {
     let stages = [("warm", true), ("steady", false), ("more", false)].map(|(name, it)| stage(name, it));
     let plan = plan(&["llama"], vec![profile("chat", stages.to_vec())]);
@@ -342,7 +342,7 @@ fn two_stages() -> (Plan, Arc<Store>, Exposition) {
     (plan, store, exposition)
 }
 
-/// The counts of requests, by a sum over a metric.
+/// The counts of requests, given the sum over each metric.
 fn counts(sum: impl Fn(Metric) -> f64) -> ObservedCounts {
     ObservedCounts {
         offered: sum(Metric::OfferedRequests),

@@ -1,26 +1,26 @@
-//! Attributes of metric points in OTLP's own form. It must not know any attribute's name.
+//! Attributes of metric points, in OTLP's types. It must not know any attribute's name.
 
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
 
-/// Longest text of one value, bytes: what others say must not make a record large.
+/// Maximum length of a text value in bytes, because external texts must not make a record large.
 pub(super) const MAX_TEXT: usize = 1024;
 
 fn value(key: &str, value: Value) -> KeyValue {
     KeyValue { key: key.to_owned(), value: Some(AnyValue { value: Some(value) }), ..KeyValue::default() }
 }
 
-/// Text, cut to a bounded length.
+/// A text, truncated to a maximum length.
 pub(super) fn text(key: &str, text: &str) -> KeyValue {
     value(key, Value::StringValue(cut(text, MAX_TEXT).to_owned()))
 }
 
-/// A whole number; what an `i64` cannot hold is its maximum.
+/// A whole number, saturating at the maximum of an `i64`.
 pub(super) fn int(key: &str, n: u64) -> KeyValue {
     value(key, Value::IntValue(i64::try_from(n).unwrap_or(i64::MAX)))
 }
 
-/// The longest part of `text` from its start that has at most `most` bytes.
+/// The longest prefix of `text` with at most `most` bytes.
 pub(super) fn cut(text: &str, most: usize) -> &str {
     text.get(..text.floor_char_boundary(most)).unwrap_or_default()
 }

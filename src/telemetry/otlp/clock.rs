@@ -1,10 +1,10 @@
-//! From the monotonic clock of the marks to the wall clock of OTLP.
+//! Converts the monotonic clock of measurements to the wall clock of OTLP.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 use tokio::time::Instant;
 
-/// One instant on both clocks. All times of one span go through the same anchor, so that its durations stay what
-/// was measured. A daemon that runs for months takes a new one for each batch: the clocks drift apart.
+/// One instant on both clocks. All times of one span use the same anchor, so that its durations are as measured. Each
+/// batch uses a new anchor, because the clocks drift apart over months.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Anchor {
     instant: Instant,
@@ -12,7 +12,7 @@ pub(super) struct Anchor {
 }
 
 impl Anchor {
-    /// Now.
+    /// An anchor at the current time.
     pub(super) fn now() -> Self {
         Self { instant: Instant::now(), wall: SystemTime::now() }
     }
@@ -23,7 +23,7 @@ impl Anchor {
         Self { instant, wall }
     }
 
-    /// The wall clock's time; the epoch for what lies before it.
+    /// The wall-clock time of an instant, but not before the epoch.
     pub(super) fn time(&self, at: Instant) -> SystemTime {
         let wall = if at >= self.instant {
             self.wall.checked_add(at.duration_since(self.instant))
@@ -34,7 +34,7 @@ impl Anchor {
     }
 }
 
-/// Nanoseconds since the epoch, 0 before it.
+/// Nanoseconds since the epoch; 0 for times before it.
 pub(super) fn unix_nanos(at: SystemTime) -> u64 {
     u64::try_from(at.duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos()).unwrap_or(u64::MAX)
 }

@@ -1,4 +1,4 @@
-//! The store as a source of metrics: ours, and OpenTelemetry's of GenAI calls.
+//! Provides the store's metrics for export: tokenbeat's own, and OpenTelemetry's metrics of GenAI calls.
 
 use super::metric::{Attribute, OtlpFamily, OtlpKind, OtlpSeries, OtlpValue};
 use crate::catalogue::{self, Key, Metric};
@@ -9,7 +9,7 @@ use crate::telemetry::value::HistogramSnapshot;
 use std::collections::BTreeSet;
 use std::sync::{Arc, PoisonError, RwLock};
 
-/// Every series of a store, without the metrics that are disabled.
+/// Every series of a store, except those of disabled metrics.
 pub(super) struct FromStore {
     store: Arc<Store>,
     disabled: RwLock<BTreeSet<String>>,
@@ -17,7 +17,7 @@ pub(super) struct FromStore {
 }
 
 impl FromStore {
-    /// `disabled`: names as Prometheus shows them.
+    /// `disabled` are Prometheus names.
     pub(super) fn new(store: Arc<Store>, disabled: &[String], histograms: Histograms) -> Self {
         if histograms == Histograms::Exponential {
             store.record_native();
@@ -25,7 +25,7 @@ impl FromStore {
         Self { store, disabled: RwLock::new(disabled.iter().cloned().collect()), histograms }
     }
 
-    /// Changes which metrics are disabled.
+    /// Replaces the set of disabled metrics.
     pub(super) fn disable(&self, names: &[String]) {
         let names = names.iter().cloned().collect();
         *self.disabled.write().unwrap_or_else(PoisonError::into_inner) = names;
@@ -33,7 +33,7 @@ impl FromStore {
 }
 
 impl FromStore {
-    /// Every family that has a series now.
+    /// Every family that has series now.
     pub(super) fn families(&self) -> Vec<OtlpFamily> {
         let snapshot = self.store.snapshot();
         let disabled = self.disabled.read().unwrap_or_else(PoisonError::into_inner);
@@ -59,7 +59,8 @@ impl FromStore {
         Some(OtlpSeries { attributes: attributes.collect(), value, created: series.created })
     }
 
-    /// In the form that the conventions want: counts and ports are whole numbers, what is not known is absent.
+    /// Converts a series to the form of the conventions: counts and ports are whole numbers, and unknown values are
+    /// absent.
     fn genai_series(&self, series: &store::Series) -> Option<OtlpSeries> {
         #[expect(
             clippy::cast_possible_truncation,
@@ -76,7 +77,7 @@ impl FromStore {
         Some(OtlpSeries { attributes: attributes.collect(), value, created: series.created })
     }
 
-    /// `None` where a histogram does not keep the form that was asked for.
+    /// `None` if a histogram does not record the configured form.
     fn value(&self, held: &SeriesValue, number: impl Fn(f64) -> OtlpValue) -> Option<OtlpValue> {
         match held {
             SeriesValue::Number(it) => Some(number(*it)),
@@ -97,7 +98,7 @@ fn family(metric: Metric) -> OtlpFamily {
     OtlpFamily { name: spec.name, unit: spec.unit.otel(), description: spec.help, kind, series: Vec::new() }
 }
 
-/// What a histogram holds, in the form that was asked for; `None` where it does not keep that form.
+/// The contents of a histogram in the configured form; `None` if it does not record that form.
 fn distribution(classic: &HistogramSnapshot, native: Option<&Native>, form: Histograms) -> Option<OtlpValue> {
     let exemplars = classic.exemplars.iter().copied().flatten().collect();
     Some(match form {

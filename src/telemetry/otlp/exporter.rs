@@ -1,5 +1,5 @@
-//! Gets encoded requests of one signal to the receiver: attempts, retries, what is counted, and the end. It must
-//! not know what a request holds.
+//! Delivers encoded requests of one signal to the receiver: attempts, retries, counters, and shutdown. It must not know
+//! the contents of a request.
 
 use super::retry::Backoff;
 use super::stats::{Dropped, Signal, Stats};
@@ -10,13 +10,13 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
-/// Attempts for one request: with the back-off they span about half a minute, longer where the receiver answers
-/// late or asks for it.
+/// Maximum number of attempts for one request. With the back-off they take about half a minute, or longer if the
+/// receiver answers late or asks for longer waits.
 const ATTEMPTS: u32 = 6;
-/// The log tells of a trouble once in this time.
+/// Minimum time between two log messages about failures.
 const TELL_EVERY: Duration = Duration::from_mins(1);
 
-/// The order to stop: by when everything must be over.
+/// The order to stop, with the deadline by which everything must be finished.
 #[derive(Clone)]
 pub(super) struct ShutdownDeadline(watch::Receiver<Option<Instant>>);
 
@@ -25,13 +25,13 @@ impl ShutdownDeadline {
         Self(receiver)
     }
 
-    /// By when, once it was ordered. An orderer that is gone wants it at once.
+    /// The deadline, if stopping was ordered; now, if the sender is gone.
     fn deadline(&self) -> Option<Instant> {
         let ordered = *self.0.borrow();
         ordered.or_else(|| self.0.has_changed().is_err().then(Instant::now))
     }
 
-    /// Waits for the order.
+    /// Waits for the order, and returns the deadline.
     pub(super) async fn ordered(&mut self) -> Instant {
         match self.0.wait_for(Option::is_some).await {
             Ok(deadline) => deadline.unwrap_or_else(Instant::now),
@@ -39,7 +39,7 @@ impl ShutdownDeadline {
         }
     }
 
-    /// Waits for the order, and then until it is due.
+    /// Waits for the order, and then for its deadline.
     async fn due(&mut self) {
         let deadline = self.ordered().await;
         sleep_until(deadline).await;
@@ -50,15 +50,15 @@ impl ShutdownDeadline {
     }
 }
 
-/// One attempt's outcome.
+/// The outcome of one attempt.
 pub(super) enum Sent {
-    /// It is done with: taken, or refused for good.
+    /// The request is finished: accepted, or permanently rejected.
     Done,
-    /// It may be tried again; the receiver may have said when.
+    /// The request may be retried, possibly after a wait requested by the receiver.
     Later(Option<Duration>),
 }
 
-/// Ships requests of one signal.
+/// Sends requests of one signal.
 pub(super) struct Exporter {
     signal: Signal,
     transport: Transport,
@@ -77,8 +77,8 @@ impl Exporter {
         Self { signal, transport, stats, stop, trouble: FailureLog::default() }
     }
 
-    /// Tries until the request is done with, the attempts are over, or the time to stop has come. What was not
-    /// taken is counted as dropped.
+    /// Sends a request, with retries until it is finished, the attempts are used up, or the deadline to stop has
+    /// passed. Items that were not accepted are counted as dropped.
     pub(super) async fn ship(&mut self, body: Bytes, items: u64) {
         let mut backoff = Backoff::default();
         loop {
@@ -91,7 +91,7 @@ impl Exporter {
         }
     }
 
-    /// Tries once.
+    /// Makes one attempt.
     pub(super) async fn attempt(&mut self, body: Bytes, items: u64) -> Sent {
         let within = self.transport.timeout();
         let sent = tokio::select! {
@@ -131,8 +131,8 @@ impl Exporter {
         }
     }
 
-    /// Waits before the next attempt; `false`: there is no time for one. The order to stop cuts a wait of our own
-    /// short, for a last attempt, but not one that the receiver asked for.
+    /// Waits before the next attempt. Returns `false` if there is no time for one. The order to stop cuts our own wait
+    /// short, for a last attempt, but not a wait requested by the receiver.
     async fn pause(&mut self, wait: Duration, asked: bool) -> bool {
         let until = Instant::now() + wait;
         if let Some(deadline) = self.stop.deadline() {
@@ -149,7 +149,7 @@ impl Exporter {
     }
 }
 
-/// What has been logged about failures: a collector that is down for a day takes a few lines, not one per attempt.
+/// Limits the log messages about failures: a collector that is down for a day causes a few lines, not one per attempt.
 #[derive(Default)]
 struct FailureLog {
     since: Option<Instant>,

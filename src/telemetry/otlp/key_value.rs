@@ -1,9 +1,9 @@
-//! Attributes in the OpenTelemetry SDK's form. It must not know any attribute's name.
+//! Attributes in the OpenTelemetry SDK's types. It must not know any attribute's name.
 
 use super::attribute::{MAX_TEXT, cut};
 use opentelemetry::{Array, KeyValue, StringValue, Value};
 
-/// Text, cut to a bounded length.
+/// A text, truncated to a maximum length.
 pub(super) fn text(key: &'static str, text: &str) -> KeyValue {
     KeyValue::new(key, cut(text, MAX_TEXT).to_owned())
 }
@@ -15,7 +15,7 @@ pub(super) fn texts<'a>(key: &'static str, all: impl IntoIterator<Item = &'a str
     KeyValue::new(key, Value::Array(Array::String(values)))
 }
 
-/// A whole number; what an `i64` cannot hold is its maximum.
+/// A whole number, saturating at the maximum of an `i64`.
 pub(super) fn int(key: &'static str, n: u64) -> KeyValue {
     KeyValue::new(key, i64::try_from(n).unwrap_or(i64::MAX))
 }
@@ -25,7 +25,7 @@ pub(super) fn double(key: &'static str, number: f64) -> KeyValue {
     KeyValue::new(key, number)
 }
 
-/// Yes or no.
+/// A boolean.
 pub(super) fn flag(key: &'static str, yes: bool) -> KeyValue {
     KeyValue::new(key, yes)
 }

@@ -1,5 +1,5 @@
-//! The daemon's log as log records: a layer that takes what is logged, and the form that it is sent in. It must
-//! not know where the log goes beside this.
+//! Converts the daemon's log to log records: a tracing layer that captures events, and their export. It must not know
+//! where else the log goes.
 
 use super::attribute::{MAX_TEXT, cut};
 use super::clock::Anchor;
@@ -22,11 +22,11 @@ use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::Layer;
 use tracing_subscriber::layer::Context;
 
-/// Most bytes of a message.
+/// Maximum length of a message in bytes.
 const MAX_BODY: usize = 8192;
-/// Most fields of one event.
+/// Maximum number of fields of one event.
 const MAX_FIELDS: usize = 64;
-/// Targets of the export itself: exporting their events would cause more of them.
+/// Targets of the export itself: exporting their events would cause more events.
 const EXPORT_STACK: [&str; 12] = [
     "tokenbeat::telemetry::otlp",
     "opentelemetry",
@@ -42,22 +42,22 @@ const EXPORT_STACK: [&str; 12] = [
     "hyper_rustls",
 ];
 
-/// Takes what is logged once it is connected, and ignores it until then.
+/// Captures log events once it is connected, and ignores them until then.
 #[derive(Clone, Default)]
 pub struct LogTap(Arc<OnceLock<SdkLogger>>);
 
 impl LogTap {
-    /// A tap that is not connected.
+    /// Creates a tap that is not connected.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// The layer for the process's subscriber. It has no level of its own: give it a filter.
+    /// The layer for the process's subscriber. It has no level of its own, so add a filter.
     pub fn layer<S: Subscriber>(&self) -> impl Layer<S> + use<S> {
         Tapped(self.clone())
     }
 
-    /// From now on, records go to this queue. The first queue stays.
+    /// Sends records to this queue from now on. Only the first call has an effect.
     pub(super) fn connect(&self, queue: ExportQueue<SdkLogRecord>) {
         let provider = SdkLoggerProvider::builder()
             // The resource is set on the exporter for each batch, because a new plan may change it.
@@ -69,7 +69,7 @@ impl LogTap {
     }
 }
 
-/// Hands what is logged to the queue, which is bounded and never waits.
+/// Passes records to the queue, which is bounded and never blocks.
 struct QueueProcessor(ExportQueue<SdkLogRecord>);
 
 impl Debug for QueueProcessor {
@@ -84,7 +84,7 @@ impl LogProcessor for QueueProcessor {
     }
 
     fn force_flush(&self) -> OTelSdkResult {
-        // The worker behind the queue flushes when it is asked to stop.
+        // The worker that reads the queue flushes when it is told to stop.
         Ok(())
     }
 
@@ -120,7 +120,7 @@ fn record(logger: &SdkLogger, event: &Event<'_>, now: SystemTime) -> SdkLogRecor
     let (number, name) = severity(*metadata.level());
     record.set_severity_number(number);
     record.set_severity_text(name);
-    // An event that was given no name has one made of its place in the source.
+    // An event without a name has a default name derived from its place in the source.
     if !metadata.name().starts_with("event ") {
         record.set_event_name(metadata.name());
     }
@@ -181,7 +181,7 @@ impl Fields {
 impl Visit for Fields {
     fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
         let mut text = String::new();
-        // Writing to a String cannot fail; a Debug that fails leaves what it has written.
+        // Writing to a String cannot fail; a failing Debug implementation leaves what it has written.
         let _ = write!(text, "{value:?}");
         self.text(field.name(), &text);
     }
@@ -216,7 +216,7 @@ impl Weigh for SdkLogRecord {
     }
 }
 
-/// Log records to the receiver.
+/// Exports log records.
 pub(super) struct Logs {
     pub(super) resource: Resource,
     pub(super) exporter: LogExporter,

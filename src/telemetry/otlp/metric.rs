@@ -1,5 +1,5 @@
-//! Metrics as they are before OTLP: families of series with their values, in words that no store and no wire
-//! format owns.
+//! Metrics before they are encoded as OTLP: families of series with their values, independent of the store and of wire
+//! formats.
 
 use crate::telemetry::native::Native;
 use crate::telemetry::value::Exemplar;
@@ -13,22 +13,22 @@ pub(super) struct OtlpFamily {
     pub(super) name: &'static str,
     /// Unit (UCUM); empty without one.
     pub(super) unit: &'static str,
-    /// One sentence.
+    /// A one-sentence description.
     pub(super) description: &'static str,
-    /// What the values are.
+    /// The type of its values.
     pub(super) kind: OtlpKind,
     /// Its series. All values of one family have the same form.
     pub(super) series: Vec<OtlpSeries>,
 }
 
-/// What values are.
+/// The type of a metric.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum OtlpKind {
-    /// Goes up only.
+    /// Only increases.
     Counter,
-    /// Goes up and down.
+    /// Increases and decreases.
     Gauge,
-    /// Counts of values by size.
+    /// Counts of values in buckets.
     Histogram,
 }
 
@@ -39,11 +39,11 @@ pub(super) struct OtlpSeries {
     pub(super) attributes: Vec<(Cow<'static, str>, Attribute)>,
     /// Its value.
     pub(super) value: OtlpValue,
-    /// Since when it counts.
+    /// The start time of its values.
     pub(super) created: SystemTime,
 }
 
-/// Value of an attribute.
+/// The value of an attribute.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Attribute {
     /// Text.
@@ -52,29 +52,29 @@ pub(super) enum Attribute {
     Int(u64),
 }
 
-/// Value of a series.
+/// The value of a series.
 #[derive(Clone, Debug)]
 pub(super) enum OtlpValue {
     /// A whole number.
     Int(u64),
     /// A number.
     Double(f64),
-    /// A histogram with given bounds.
+    /// A histogram with fixed bounds.
     Explicit {
         /// Upper bounds, inclusive, without `+Inf`.
         bounds: &'static [f64],
-        /// Values per bucket, not cumulative, `+Inf` last.
+        /// Counts per bucket, not cumulative; `+Inf` is last.
         counts: Vec<u64>,
-        /// Their sum.
+        /// The sum of all values.
         sum: f64,
-        /// Examples.
+        /// The exemplars.
         exemplars: Vec<Exemplar>,
     },
     /// A base-2 exponential histogram.
     Exponential {
         /// The values.
         native: Native,
-        /// Examples.
+        /// The exemplars.
         exemplars: Vec<Exemplar>,
     },
 }

@@ -1,30 +1,30 @@
-//! The hand-over from those who have something to tell to the exporter: bounded in items and in bytes, never
-//! waiting. It must not know what it carries.
+//! The queue between producers and the exporter: limited in items and in bytes, and never blocking. It must not know
+//! what it carries.
 //!
-//! A full queue drops the newest: what is queued is older and nearer to being sent, and a receiver that comes
-//! back sees the beginning of the outage without a hole.
+//! A full queue drops the newest item: the queued ones are older and will be sent sooner, and a receiver that recovers
+//! sees the beginning of the outage without a gap.
 
 use super::stats::{Dropped, Signal, Stats};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use tokio::sync::mpsc;
 
-/// How much an item keeps in memory.
+/// The memory usage of an item.
 pub(super) trait Weigh {
-    /// Bytes, about.
+    /// The approximate number of bytes.
     fn weight(&self) -> usize;
 }
 
-/// Most that a queue holds.
+/// The capacity of a queue.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Capacity {
-    /// Items.
+    /// Maximum number of items.
     pub(super) items: usize,
-    /// Bytes of all items.
+    /// Maximum number of bytes of all items.
     pub(super) bytes: usize,
 }
 
-/// The end that is written to; cheap to clone.
+/// The sending end; cheap to clone.
 pub(super) struct ExportQueue<T> {
     sender: mpsc::Sender<T>,
     held: Arc<AtomicUsize>,
@@ -45,13 +45,13 @@ impl<T> Clone for ExportQueue<T> {
     }
 }
 
-/// The end that is read.
+/// The receiving end.
 pub(super) struct QueueReceiver<T> {
     receiver: mpsc::Receiver<T>,
     held: Arc<AtomicUsize>,
 }
 
-/// A queue for one signal.
+/// Creates a queue for one signal.
 pub(super) fn queue<T: Weigh>(
     signal: Signal,
     capacity: Capacity,
@@ -70,7 +70,7 @@ pub(super) fn queue<T: Weigh>(
 }
 
 impl<T: Weigh> ExportQueue<T> {
-    /// Takes an item, or counts it as dropped. Never waits.
+    /// Queues an item, or counts it as dropped. Never blocks.
     pub(super) fn push(&self, item: T) {
         let weight = item.weight();
         let before = self.held.fetch_add(weight, Relaxed);
@@ -82,8 +82,8 @@ impl<T: Weigh> ExportQueue<T> {
 }
 
 impl<T: Weigh> QueueReceiver<T> {
-    /// Waits for an item and takes what is there with it, up to `most` in total. Empty: every writer is gone, or
-    /// the queue was closed and is empty.
+    /// Waits for an item and takes it together with those already queued, up to `most` in total. Returns none if the
+    /// queue is empty and either closed or without senders.
     pub(super) async fn take(&mut self, most: usize) -> Vec<T> {
         let mut batch = Vec::new();
         self.receiver.recv_many(&mut batch, most).await;
@@ -91,7 +91,7 @@ impl<T: Weigh> QueueReceiver<T> {
         batch
     }
 
-    /// Takes what is there, up to `most`, without waiting.
+    /// Takes queued items, up to `most`, without waiting.
     pub(super) fn take_now(&mut self, most: usize) -> Vec<T> {
         let mut batch = Vec::new();
         while batch.len() < most
@@ -103,7 +103,7 @@ impl<T: Weigh> QueueReceiver<T> {
         batch
     }
 
-    /// Nothing more comes in; what is in can still be taken.
+    /// Accepts no more items; queued ones can still be taken.
     pub(super) fn close(&mut self) {
         self.receiver.close();
     }

@@ -1,6 +1,6 @@
-//! An OTLP receiver for tests, gRPC and HTTP on one port, that does as it is told: it may refuse, wait, hang or
-//! dribble. It decodes the wire by hand (the five bytes before a gRPC message, gzip), so that the client is not
-//! checked against itself.
+//! A scripted OTLP receiver for tests, with gRPC and HTTP on one port: it can refuse, delay, hang or send its answer
+//! byte by byte. It decodes the wire format by hand (the five bytes before a gRPC message, gzip), so that the client is
+//! not checked against itself.
 
 use super::stats::Signal;
 use bytes::{Buf as _, Bytes};
@@ -34,38 +34,38 @@ use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 use tonic_types::StatusExt as _;
 
-/// What it does with a request.
+/// How it answers a request.
 #[derive(Clone, Debug)]
 pub(super) enum ScriptedReply {
-    /// Takes it.
+    /// Accepts it.
     Take,
-    /// Takes all but some.
+    /// Accepts all but this many items.
     Partly(i64),
-    /// HTTP: this status, and perhaps `Retry-After` in seconds.
+    /// HTTP: answers with this status, and possibly `Retry-After` in seconds.
     Status(u16, Option<u64>),
-    /// gRPC: this code, and perhaps `RetryInfo` in milliseconds.
+    /// gRPC: answers with this code, and possibly `RetryInfo` in milliseconds.
     Code(i32, Option<u64>),
-    /// Refuses, or takes a part, and quotes the headers that it was sent.
+    /// Refuses, or accepts a part, and quotes the headers that it received.
     Quote {
-        /// It takes all but one.
+        /// Whether it accepts all but one.
         partly: bool,
     },
     /// Never answers.
     Hang,
-    /// Answers with a byte now and then, without end.
+    /// Answers with a byte from time to time, without end.
     Dribble,
-    /// Waits, then takes it.
+    /// Accepts it after a delay.
     Slow(Duration),
 }
 
-/// A request as it came.
+/// A request as received.
 #[derive(Clone, Debug)]
 pub(super) struct ReceivedRequest {
     pub(super) signal: Signal,
     pub(super) path: String,
     pub(super) headers: HeaderMap,
     pub(super) body: Bytes,
-    /// It was taken, at least in part.
+    /// Whether it was accepted, at least in part.
     pub(super) taken: bool,
 }
 
@@ -104,12 +104,12 @@ pub(super) struct Receiver {
 }
 
 impl Receiver {
-    /// On any free port.
+    /// Starts on any free port.
     pub(super) async fn start() -> Self {
         Self::on("127.0.0.1:0".parse().unwrap(), None).await
     }
 
-    /// On this address.
+    /// Starts on this address.
     pub(super) async fn on(address: SocketAddr, tls: Option<TlsAcceptor>) -> Self {
         let listener = TcpListener::bind(address).await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -119,22 +119,22 @@ impl Receiver {
         Self { address, state, _serving: serving }
     }
 
-    /// What it does next, in order; after that it takes everything.
+    /// Sets the next replies, in order; after that it accepts everything.
     pub(super) fn reply(&self, replies: impl IntoIterator<Item = ScriptedReply>) {
         self.state.script.lock().unwrap().0.extend(replies);
     }
 
-    /// What it does from now on.
+    /// Sets the reply from now on.
     pub(super) fn always(&self, reply: ScriptedReply) {
         self.state.script.lock().unwrap().1 = Some(reply);
     }
 
-    /// Everything that came so far.
+    /// All requests received so far.
     pub(super) fn seen(&self) -> Vec<ReceivedRequest> {
         self.state.seen.lock().unwrap().clone()
     }
 
-    /// Waits until what came is enough.
+    /// Waits until `enough` accepts the requests received so far.
     pub(super) async fn wait(&self, enough: impl Fn(&[ReceivedRequest]) -> bool) -> Vec<ReceivedRequest> {
         let mut changed = self.state.changed.subscribe();
         let found = async {
@@ -150,7 +150,7 @@ impl Receiver {
         found.unwrap_or_else(|_| panic!("it never came; there was {:?}", paths(&self.seen())))
     }
 
-    /// Spans that were taken.
+    /// The spans that were accepted.
     pub(super) fn spans(&self) -> Vec<Span> {
         let seen = self.seen();
         seen.iter()
@@ -175,7 +175,7 @@ async fn accept(listener: TcpListener, tls: Option<TlsAcceptor>, state: Arc<Rece
 async fn connection(stream: TcpStream, tls: Option<TlsAcceptor>, state: Arc<ReceiverState>) {
     let service = service_fn(move |request| answer(request, Arc::clone(&state)));
     let server = auto::Builder::new(TokioExecutor::new());
-    // A client that goes away in the middle is part of the tests.
+    // Some tests disconnect in the middle.
     let _ = match tls {
         None => server.serve_connection(TokioIo::new(stream), service).await,
         Some(tls) => match tls.accept(stream).await {
@@ -245,7 +245,7 @@ fn gunzip(body: &[u8]) -> Bytes {
     plain.into()
 }
 
-/// One gRPC message: a flag for compression, the length, the bytes.
+/// One gRPC message: a compression flag, the length, the bytes.
 fn unframed(mut body: &[u8]) -> Bytes {
     let compressed = body.get_u8();
     assert_eq!(body.get_u32() as usize, body.remaining(), "one message");
@@ -277,7 +277,7 @@ fn whole(body: impl Into<Bytes>) -> BoxBody<Bytes, Infallible> {
     Full::new(body.into()).boxed()
 }
 
-/// A byte now and then, without end; to gRPC it is the beginning of a long message.
+/// A byte from time to time, without end; for gRPC, it is the beginning of a long message.
 fn dribble() -> BoxBody<Bytes, Infallible> {
     let bytes = stream::unfold(&[0, 0, 1, 0, 0][..], |start| async move {
         tokio::time::sleep(Duration::from_millis(20)).await;

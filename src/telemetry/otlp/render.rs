@@ -19,26 +19,26 @@ use opentelemetry_proto::tonic::metrics::v1::{
 };
 use prost::Message as _;
 
-/// Most bytes of points in one request: half of what gRPC receivers take by default (4 MiB).
+/// Maximum number of bytes of points in one request: half of the default limit of gRPC receivers (4 MiB).
 const MAX_BYTES: usize = 2 << 20;
-/// Buckets of an exponential histogram: what the OpenTelemetry SDKs allow by default.
+/// Maximum number of buckets of an exponential histogram: the default of the OpenTelemetry SDKs.
 const MAX_BUCKETS: usize = 160;
-/// Everything is counted from its start.
+/// All values are cumulative.
 const CUMULATIVE: i32 = AggregationTemporality::Cumulative as i32;
 
-/// One request and how many points it has.
+/// A request and its number of points.
 pub(super) struct RenderedExport {
     pub(super) request: ExportMetricsServiceRequest,
     pub(super) points: u64,
 }
 
-/// Renders all families as of `now`, nanoseconds since the epoch.
+/// Renders all families as of `now`, in nanoseconds since the epoch.
 pub(super) fn render(families: &[OtlpFamily], resource: &Resource, now: u64) -> Vec<RenderedExport> {
     let agent_labels = resource.agent_labels();
     let mut pages = Pages { resource, metrics: Vec::new(), bytes: 0, points: 0, done: Vec::new() };
     for family in families {
         for series in &family.series {
-            // A gauge counts nothing, so it has no start.
+            // A gauge has no start time.
             let start = if family.kind == OtlpKind::Gauge { 0 } else { unix_nanos(series.created) };
             let point = Point { agent_labels: &agent_labels, series, start, now };
             pages.add(family, point.of(family.kind));
@@ -47,7 +47,7 @@ pub(super) fn render(families: &[OtlpFamily], resource: &Resource, now: u64) -> 
     pages.finish()
 }
 
-/// Requests as they fill.
+/// Splits the points into requests.
 struct Pages<'a> {
     resource: &'a Resource,
     metrics: Vec<Metric>,
@@ -104,7 +104,7 @@ impl Pages<'_> {
     }
 }
 
-/// The points of both; series of one family have one form.
+/// Combines the points of both; all series of one family have the same form.
 fn joined(mut first: Data, second: Data) -> Data {
     match (&mut first, second) {
         (Data::Gauge(first), Data::Gauge(more)) => first.data_points.extend(more.data_points),
@@ -118,7 +118,7 @@ fn joined(mut first: Data, second: Data) -> Data {
     first
 }
 
-/// One series at one time.
+/// One series at one point in time.
 struct Point<'a> {
     agent_labels: &'a [(String, String)],
     series: &'a OtlpSeries,

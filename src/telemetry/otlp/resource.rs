@@ -1,4 +1,4 @@
-//! Who sends: the resource of the three signals, and the scope.
+//! The resource of the three signals, which identifies the sender, and the scope.
 
 use super::attribute::{MAX_TEXT, cut, text};
 use crate::plan::Agent;
@@ -9,17 +9,17 @@ use opentelemetry_proto::tonic::resource::v1 as proto;
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
-/// What of the plan says who sends.
+/// The resource attributes and the agent's labels.
 #[derive(Clone, Debug)]
 pub(super) struct Resource {
     attributes: BTreeMap<String, String>,
-    /// Shared by all copies: a new plan may change them.
+    /// Shared by all clones, because a new plan may change them.
     agent_labels: Arc<RwLock<Vec<(String, String)>>>,
 }
 
 impl Resource {
-    /// The name, version and instance are ours, whatever `OTEL_RESOURCE_ATTRIBUTES` says of them: the instance is
-    /// what tells two agents' cumulative series apart.
+    /// Name, version and instance are set here, whatever `OTEL_RESOURCE_ATTRIBUTES` says: the instance distinguishes
+    /// the cumulative series of two agents.
     pub(super) fn new(otlp: &Otlp, agent: &Agent) -> Self {
         let mut attributes = otlp.resource.clone();
         attributes.insert("service.name".to_owned(), otlp.service_name.clone());
@@ -28,12 +28,12 @@ impl Resource {
         Self { attributes, agent_labels: Arc::new(RwLock::new(labels(agent))) }
     }
 
-    /// Changes to another plan's `location` and labels.
+    /// Adopts another plan's `location` and labels.
     pub(super) fn install(&self, agent: &Agent) {
         *self.agent_labels.write().unwrap_or_else(PoisonError::into_inner) = labels(agent);
     }
 
-    /// `location` and the agent's labels: on every metric point.
+    /// `location` and the agent's labels, which are on every metric point.
     pub(super) fn agent_labels(&self) -> Vec<(String, String)> {
         self.agent_labels.read().unwrap_or_else(PoisonError::into_inner).clone()
     }

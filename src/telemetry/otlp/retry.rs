@@ -1,34 +1,34 @@
-//! When to try again. Pure: no clock, no I/O.
+//! Computes the waits between attempts. Pure: no clock, no I/O.
 
 use std::time::Duration;
 
-/// First wait.
+/// The first wait.
 const FIRST: Duration = Duration::from_secs(1);
-/// Longest wait of our own choice.
+/// The longest wait without a request of the receiver.
 const LONGEST: Duration = Duration::from_secs(30);
-/// Longest wait that a receiver may ask for.
+/// The longest wait that a receiver may ask for.
 const LONGEST_ASKED: Duration = Duration::from_mins(5);
 
-/// Exponential back-off with jitter: 1 s, 2 s, 4 s and so on up to 30 s, each shortened by up to a half at
-/// random, so that many agents do not come back at the same instant.
+/// Exponential back-off with jitter: 1 s, 2 s, 4 s and so on up to 30 s, each randomly shortened by up to a half, so
+/// that many agents do not retry at the same time.
 #[derive(Debug, Default)]
 pub(super) struct Backoff {
     failed: u32,
 }
 
 impl Backoff {
-    /// Attempts that failed in a row.
+    /// Number of consecutive failures.
     pub(super) fn failed(&self) -> u32 {
         self.failed
     }
 
-    /// An attempt was accepted.
+    /// Resets the back-off after a success.
     pub(super) fn reset(&mut self) {
         self.failed = 0;
     }
 
-    /// Another attempt failed; how long to wait. `random` lies in 0..1. `asked` is what the receiver said
-    /// (`Retry-After`, `RetryInfo`): it is kept to, up to five minutes, and never shortened.
+    /// Records a failure and returns how long to wait. `random` is in 0..1. `asked` is the wait requested by the
+    /// receiver (`Retry-After`, `RetryInfo`); it is respected up to five minutes, and never shortened.
     pub(super) fn next(&mut self, asked: Option<Duration>, random: f64) -> Duration {
         let full = FIRST.saturating_mul(1 << self.failed.min(5)).min(LONGEST);
         self.failed = self.failed.saturating_add(1);

@@ -1,5 +1,5 @@
-//! Spans after the fact: one per request, one per journey, one per run, with ids that went out before. It must not
-//! know how spans travel.
+//! Builds spans after the fact: one per request, journey and run, with the ids that were sent earlier. It must not know
+//! how spans are exported.
 
 mod http;
 mod journey;
@@ -21,13 +21,13 @@ use sha2::{Digest as _, Sha256};
 use std::time::{Duration, SystemTime};
 use tokio::time::Instant;
 
-/// Most stalls of one request that become events.
+/// Maximum number of stalls of one request that become events.
 const MAX_STALLS: usize = 16;
-/// Longest status message, bytes.
+/// Maximum length of a status message in bytes.
 const MAX_MESSAGE: usize = 1024;
 
-/// Trace and span id of a run: they derive from its id, so that a request can link to it while it still runs.
-/// The agent is part of it, because another one may play the same pair at the same instant.
+/// Trace and span id of a run, derived from the run's id, so that a request can link to the run before it has ended.
+/// The agent is included, because another agent may play the same pair at the same time.
 pub(super) fn run_ids(agent: &str, run: &RunRef) -> ([u8; 16], [u8; 8]) {
     let mut sha = Sha256::new();
     for part in ["tokenbeat run", agent, &run.id] {
@@ -42,10 +42,10 @@ pub(super) fn run_ids(agent: &str, run: &RunRef) -> ([u8; 16], [u8; 8]) {
     (trace_id, span_id)
 }
 
-/// The span of a request that has ended. `endpoint` describes its target.
+/// The span of a completed request. `endpoint` describes its target.
 ///
-/// A call of the target's dialect is a GenAI client span; an HTTP step of a scenario is an HTTP client span, because
-/// what it asks of an application need not be an operation of a model.
+/// A model call is a GenAI client span. An HTTP step of a scenario is an HTTP client span, because it need not be an
+/// operation of a model.
 pub(super) fn of_request(
     agent: &str,
     request: &Request,
@@ -78,7 +78,7 @@ pub(super) fn of_request(
     }
 }
 
-/// A root span that has nothing but its times.
+/// A root span with only its times set.
 fn span(
     span_context: SpanContext,
     span_kind: SpanKind,
@@ -134,7 +134,7 @@ fn error(message: &str) -> Status {
     Status::error(cut(message, MAX_MESSAGE).to_owned())
 }
 
-/// What only a call of a model has.
+/// The attributes of model calls only.
 fn operation_attributes(request: &Request, endpoint: Option<&GenAiTarget>) -> Vec<KeyValue> {
     let mut all = Vec::with_capacity(32);
     if let Some(endpoint) = endpoint {
@@ -156,7 +156,7 @@ fn operation_attributes(request: &Request, endpoint: Option<&GenAiTarget>) -> Ve
     all
 }
 
-/// What every request has, after `all` that only its kind has.
+/// Adds the attributes of every request to `all`, which has those specific to its kind.
 fn request_attributes(
     request: &Request,
     endpoint: Option<&GenAiTarget>,
@@ -204,9 +204,9 @@ fn place_attributes(place: &SeriesKey, all: &mut Vec<KeyValue>) {
     }
 }
 
-/// `gen_ai.usage.*` is what the provider (or the application in front of it) said; what we counted ourselves has
-/// names of its own. An HTTP step keeps the names of the registry for what its answer reports: the span has no
-/// `gen_ai.operation.name`, so whoever adds up operations does not take it for one.
+/// `gen_ai.usage.*` is what the provider (or the application in front of it) reported; counts of our own have other
+/// names. An HTTP step uses the same names for what its answer reports. Its span has no `gen_ai.operation.name`, so
+/// aggregations over operations do not include it.
 fn token_attributes(request: &Request, all: &mut Vec<KeyValue>) {
     let tokens = &request.observed.tokens;
     for (count, said, counted) in [
@@ -229,7 +229,7 @@ fn seconds(key: &'static str, time: Duration) -> KeyValue {
     double(key, time.as_secs_f64())
 }
 
-/// Events in order of time; stalls that have no room are counted as dropped.
+/// The events in chronological order; stalls beyond the maximum are counted as dropped.
 fn events(request: &Request, anchor: Anchor) -> SpanEvents {
     let marks = &request.observed.marks;
     let event =
@@ -246,8 +246,8 @@ fn events(request: &Request, anchor: Anchor) -> SpanEvents {
     all
 }
 
-/// The stalls in order: when content came again, and the gap before it. They are the longest gaps, as many as
-/// were counted; the threshold that made them stalls is not needed again.
+/// The stalls in order: when content continued, and the gap before it. They are the longest gaps, as many as were
+/// counted, so the threshold is not needed again.
 fn stalls(request: &Request) -> Vec<(Instant, Duration)> {
     let Some(first) = request.observed.marks.first_token else { return Vec::new() };
     let count = usize::try_from(request.stalls).unwrap_or(usize::MAX);
@@ -266,7 +266,7 @@ fn stalls(request: &Request) -> Vec<(Instant, Duration)> {
     gaps
 }
 
-/// The span of a run that has ended.
+/// The span of a completed run.
 pub(super) fn of_run(agent: &str, summary: &RunSummary) -> SpanData {
     let run = &summary.run;
     let (trace_id, span_id) = run_ids(agent, run);
@@ -274,7 +274,7 @@ pub(super) fn of_run(agent: &str, summary: &RunSummary) -> SpanData {
         text("tokenbeat.profile", &run.pair.profile),
         text("tokenbeat.target", &run.pair.target),
         text("tokenbeat.run.id", &run.id),
-        // Seeds use all 64 bits, which an OTLP integer cannot hold.
+        // Seeds use all 64 bits, which do not fit into an OTLP integer.
         text("tokenbeat.run.seed", &run.seed.to_string()),
         text("tokenbeat.run.result", summary.result.label()),
         int("tokenbeat.run.offered", summary.offered),
@@ -294,7 +294,7 @@ pub(super) fn of_run(agent: &str, summary: &RunSummary) -> SpanData {
     SpanData { attributes, status, ..span(context(trace_id, span_id, true), SpanKind::Internal, name, times) }
 }
 
-/// Bytes that a request keeps in memory, about: what the queue counts.
+/// The approximate memory usage of a request in bytes, for the queue.
 pub(super) fn weight(request: &Request) -> usize {
     let texts = [&request.detail, &request.observed.finish_reason, &request.observed.server];
     let texts: usize = texts.into_iter().flatten().map(String::len).sum();

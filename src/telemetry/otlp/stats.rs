@@ -1,4 +1,4 @@
-//! What the export itself counts: failures, and what was dropped. It must not know why anything is exported.
+//! Counters of the export itself: failures and drops. It must not know why anything is exported.
 
 use enum_map::{Enum, EnumMap};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -26,13 +26,13 @@ impl Signal {
     }
 }
 
-/// Why a span, log record or metric point did not reach the receiver.
+/// The reason why a span, log record or metric point did not reach the receiver.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Enum, IntoStaticStr, VariantArray)]
 #[strum(serialize_all = "snake_case")]
 pub enum Dropped {
-    /// The queue was full: the receiver is slower than we are, or down.
+    /// The queue was full: the receiver is too slow, or down.
     QueueFull,
-    /// The receiver refused it and would refuse it again, or said that it took a part only.
+    /// The receiver permanently rejected it, or accepted only a part.
     Rejected,
     /// Every attempt failed, or shutdown came first.
     Failed,
@@ -48,7 +48,7 @@ impl Dropped {
     }
 }
 
-/// The counters, shared between the exporter and whoever renders them.
+/// The counters, shared between the exporter and its renderers.
 #[derive(Debug, Default)]
 pub struct Stats {
     failures: EnumMap<Signal, AtomicU64>,
@@ -57,19 +57,19 @@ pub struct Stats {
 }
 
 impl Stats {
-    /// Attempts to export that failed: `tokenbeat_telemetry_export_failures_total{signal}`. Each attempt counts,
-    /// so that a receiver which is down shows at once and not when the retries are over.
+    /// Attempts to export that failed: `tokenbeat_telemetry_export_failures_total{signal}`. Each attempt counts, so
+    /// that a receiver that is down shows at once and not only after all retries.
     pub fn failures(&self, signal: Signal) -> u64 {
         self.failures[signal].load(Relaxed)
     }
 
-    /// Spans, log records or points that did not arrive: `tokenbeat_telemetry_dropped_total{signal, reason}`. A
-    /// metrics export that fails drops nothing: the next one carries the same series.
+    /// Spans, log records or points that were not delivered: `tokenbeat_telemetry_dropped_total{signal, reason}`. A
+    /// failed export of metrics drops nothing, because the next one contains the same series.
     pub fn dropped(&self, signal: Signal, reason: Dropped) -> u64 {
         self.dropped[signal][reason].load(Relaxed)
     }
 
-    /// Spans, log records or points that the receiver took.
+    /// Spans, log records or points that the receiver accepted.
     pub fn sent(&self, signal: Signal) -> u64 {
         self.sent[signal].load(Relaxed)
     }

@@ -19,7 +19,7 @@ pub(super) struct GenAiTarget {
 
 type TargetsByName = HashMap<Arc<str>, Arc<GenAiTarget>>;
 
-/// The targets of the present plan, and those of the one before: requests to them may still be open.
+/// The targets of the current plan and of the previous one, to which requests may still be open.
 #[derive(Debug, Default)]
 pub(super) struct Targets(RwLock<(TargetsByName, TargetsByName)>);
 
@@ -29,14 +29,14 @@ impl Targets {
         Self(RwLock::new((named(plan), TargetsByName::new())))
     }
 
-    /// Changes to another plan.
+    /// Adopts another plan.
     pub(super) fn install(&self, plan: &Plan) {
         let next = named(plan);
         let mut known = self.0.write().unwrap_or_else(PoisonError::into_inner);
         known.1 = std::mem::replace(&mut known.0, next);
     }
 
-    /// A target of the present plan, or else of the one before.
+    /// A target of the current plan, or else of the previous one.
     pub(super) fn get(&self, name: &str) -> Option<Arc<GenAiTarget>> {
         let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
         known.0.get(name).or_else(|| known.1.get(name)).cloned()

@@ -1,4 +1,4 @@
-//! The whole export against a receiver that does as it is told, over both transports.
+//! The whole export against a scripted receiver, over both transports.
 
 mod delivery;
 mod tls;
@@ -26,7 +26,7 @@ struct Rig {
     work: AbortOnDropHandle<()>,
 }
 
-/// The section of the config: plain text, with a timeout that tests can wait for.
+/// The config section: plain text, with a timeout short enough for tests.
 fn section(protocol: Protocol, address: SocketAddr) -> OtlpSettings {
     OtlpSettings {
         endpoint: Some(format!("http://{address}").parse().unwrap()),
@@ -54,7 +54,7 @@ fn rig_in(written: OtlpSettings, environment: &[(&str, &str)]) -> Rig {
 }
 
 impl Rig {
-    /// Plays a request into store and export, as the engine's fan-out does.
+    /// Plays a request into the store and the export, as the engine's fan-out does.
     fn play(&self, outcome: Outcome, change: impl FnOnce(&mut Request)) -> Arc<Request> {
         testing::play(&self.fanout(), &self.plan.pairs[0].places[1], outcome, change)
     }
@@ -80,7 +80,7 @@ impl Rig {
         summary
     }
 
-    /// Logs a line as a module of ours does.
+    /// Logs a line like a module of tokenbeat.
     fn log(&self, log: impl FnOnce()) {
         use tracing_subscriber::layer::SubscriberExt as _;
         tracing::subscriber::with_default(tracing_subscriber::registry().with(self.tap.layer()), log);
@@ -93,7 +93,7 @@ impl Rig {
         self.stats
     }
 
-    /// Waits until a counter has come so far.
+    /// Waits until the counters satisfy a condition.
     async fn until(&self, reached: impl Fn(&Stats) -> bool) {
         let reached = async {
             while !reached(&self.stats) {

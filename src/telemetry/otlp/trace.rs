@@ -1,4 +1,4 @@
-//! Facts into batches of spans.
+//! Converts facts to batches of spans.
 
 use super::clock::Anchor;
 use super::delivery::Delivery;
@@ -12,7 +12,7 @@ use opentelemetry_otlp::SpanExporter;
 use opentelemetry_sdk::trace::{SpanData, SpanExporter as _};
 use std::sync::Arc;
 
-/// What becomes a span.
+/// A fact that becomes a span.
 pub(super) enum Ended {
     /// A request.
     Request(Arc<Request>),
@@ -36,7 +36,7 @@ impl Weigh for Ended {
     }
 }
 
-/// Facts into spans, and spans to the receiver.
+/// Converts facts to spans and exports them.
 pub(super) struct TraceExport {
     pub(super) resource: Resource,
     pub(super) agent: Arc<str>,

@@ -1,5 +1,5 @@
-//! Sends one encoded request of a signal, by gRPC or HTTP, and says what became of it. It must not know what the
-//! request holds, and never tries twice.
+//! Sends one encoded request of a signal over gRPC or HTTP, and reports the result. It must not know the contents of
+//! the request, and never retries.
 
 mod grpc;
 mod http;
@@ -16,11 +16,11 @@ use std::error::Error as StdError;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Most characters of what a receiver says that are looked at: more than reach the log, so that no part of a secret is
-/// left at the end.
+/// Maximum number of characters read from a receiver's message. It is more than the log shows, so that a secret cut off
+/// at the end is never shown in part.
 const MAX_TEXT: usize = 4096;
 
-/// The export cannot be set up. Lower-case clauses with their subject.
+/// The reason why the export cannot be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// TLS cannot be set up.
@@ -37,19 +37,19 @@ pub enum Error {
     Endpoint(url::Url),
 }
 
-/// The request was not taken.
+/// The reason why a request was not accepted.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum SendError {
     /// It may be sent again.
     Later {
-        /// Not before this time has passed, if the receiver said so.
+        /// The minimum wait, if the receiver stated one.
         after: Option<Duration>,
-        /// What happened.
+        /// A description of the failure.
         why: String,
     },
-    /// It would be refused again.
+    /// It would be rejected again.
     Never {
-        /// What happened.
+        /// A description of the failure.
         why: String,
     },
 }
@@ -59,7 +59,7 @@ impl SendError {
         Self::Later { after: None, why: why.into() }
     }
 
-    /// What a receiver says may quote what it was sent.
+    /// Redacts secrets that a receiver may have quoted.
     fn redacted(self, redactor: &Redactor) -> Self {
         match self {
             Self::Later { after, why } => Self::Later { after, why: redactor.clean(&why) },
@@ -67,7 +67,7 @@ impl SendError {
         }
     }
 
-    /// What happened, for the log.
+    /// A description of the failure, for the log.
     pub(super) fn why(&self) -> &str {
         match self {
             Self::Later { why, .. } | Self::Never { why } => why,
@@ -75,12 +75,12 @@ impl SendError {
     }
 }
 
-/// The receiver took the request, or a part of it.
+/// The receiver accepted the request, or a part of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Accepted {
-    /// Items that it refused.
+    /// Number of rejected items.
     pub(super) rejected: u64,
-    /// What it says about that, or warns of.
+    /// The receiver's message about the rejection, or a warning.
     pub(super) message: String,
 }
 
@@ -90,8 +90,8 @@ impl Accepted {
     }
 }
 
-/// A way to one receiver for one signal. Connects when it first sends; a way that failed is built anew, so that
-/// a dead connection, an old address or a renewed certificate does not outlive the next attempt.
+/// A transport to one receiver for one signal. It connects when it first sends. A client that failed is rebuilt, so
+/// that a dead connection, an old address or an expired certificate does not outlive the next attempt.
 pub(super) struct Transport {
     signal: Signal,
     to: Arc<Destination>,
@@ -104,18 +104,19 @@ enum OtlpClient {
 }
 
 impl Transport {
-    /// Checks that a client can be made of the settings; nothing is sent.
+    /// Checks that a client can be built from the settings; nothing is sent.
     pub(super) fn new(signal: Signal, to: Arc<Destination>) -> Result<Self, Error> {
         let client = Some(OtlpClient::new(&to)?);
         Ok(Self { signal, to, client })
     }
 
-    /// Longest time of one attempt.
+    /// Maximum duration of one attempt.
     pub(super) fn timeout(&self) -> Duration {
         self.to.timeout
     }
 
-    /// Sends an encoded `Export...ServiceRequest`. `within` covers everything, to the last byte of the answer.
+    /// Sends an encoded `Export...ServiceRequest`. `within` covers the whole exchange, up to the last byte of the
+    /// answer.
     pub(super) async fn send(&mut self, body: Bytes, within: Duration) -> Result<Accepted, SendError> {
         let (headers, redactor) = self.headers()?;
         let client = match self.client.take() {
@@ -124,7 +125,7 @@ impl Transport {
         };
         let sent = tokio::time::timeout(within, client.send(self.signal, body, headers));
         match sent.await {
-            // It answered, so the connection is good; this includes refusals.
+            // Any answer, including a rejection, shows that the connection works.
             Ok(Ok(sent)) => {
                 self.client = Some(client);
                 match sent {
@@ -137,7 +138,7 @@ impl Transport {
         }
     }
 
-    /// The headers, and what must not be quoted of them.
+    /// The headers, and a redactor for their secrets.
     fn headers(&self) -> Result<(HeaderMap, Redactor), SendError> {
         let mut headers = HeaderMap::with_capacity(self.to.headers.len());
         let mut redactor = Redactor::default();
@@ -175,8 +176,8 @@ impl OtlpClient {
     }
 }
 
-/// Reads an `Export...ServiceResponse`. The three have one wire form: `partial_success` (1) of rejected items
-/// (1) and a message (2).
+/// Decodes an `Export...ServiceResponse`. All three have the same wire format: `partial_success` (1) with the number of
+/// rejected items (1) and a message (2).
 fn accepted(body: &[u8]) -> Accepted {
     let Ok(response) = ExportTraceServiceResponse::decode(body) else { return Accepted::default() };
     let partial = response.partial_success.unwrap_or_default();
@@ -186,7 +187,7 @@ fn accepted(body: &[u8]) -> Accepted {
     }
 }
 
-/// What others say, bounded, on one line.
+/// External text, limited in length and on one line.
 fn shortened(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(MAX_TEXT).collect()
 }

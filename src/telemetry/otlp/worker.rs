@@ -1,5 +1,5 @@
-//! The loops: records in batches as they arrive, metrics at their interval. Each ends with a flush when it is
-//! asked to stop.
+//! The export loops: records are sent in batches as they arrive, metrics at their interval. Each loop ends with a flush
+//! when it is told to stop.
 
 use super::clock::{Anchor, unix_nanos};
 use super::collect::FromStore;
@@ -13,23 +13,23 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
-/// Most records of one request.
+/// Maximum number of records of one request.
 pub(super) const MAX_BATCH: usize = 512;
 
-/// Turns what was queued into records, and exports records.
+/// Converts queued items to records, and exports records.
 pub(super) trait BatchExport: Send {
-    /// What is queued.
+    /// The type of queued items.
     type Item: Weigh + Send;
-    /// Its form for the exporter.
+    /// The type of records, for the exporter.
     type Record: Send;
 
-    /// One record.
+    /// Converts one item.
     fn record(&self, item: Self::Item, anchor: Anchor) -> Self::Record;
-    /// Exports the records; returns when they are delivered, or dropped and counted.
+    /// Exports the records. Returns when they are delivered, or dropped and counted.
     fn export(&mut self, records: Vec<Self::Record>) -> impl Future<Output = ()> + Send;
 }
 
-/// Ships what comes in, in batches: when one is full, or `linger` after its first record.
+/// Exports queued items in batches: when a batch is full, or `linger` after its first record.
 pub(super) async fn batches<B: BatchExport + Sync>(
     mut intake: QueueReceiver<B::Item>,
     mut batch: B,
@@ -60,8 +60,8 @@ pub(super) async fn batches<B: BatchExport + Sync>(
     }
 }
 
-/// Fills a batch; `false`: nothing more will come. Items become records as they are taken, because a request of
-/// ours can be much larger than its span. Safe to cancel: what was taken is in `records`.
+/// Fills a batch. Returns `false` if nothing more will come. Items are converted as they are taken, because a request
+/// can be much larger than its span. Cancel safe: everything taken is in `records`.
 async fn fill<B: BatchExport + Sync>(
     intake: &mut QueueReceiver<B::Item>,
     batch: &B,
@@ -97,8 +97,8 @@ pub(super) struct MetricsExport {
 }
 
 impl MetricsExport {
-    /// Exports at once, then at each interval; always the newest values. What fails is not kept: a retry, after a
-    /// back-off that stays below the interval, takes the values anew.
+    /// Exports at once, then at each interval, always with the latest values. A failed export is not kept: a retry,
+    /// after a back-off shorter than the interval, collects the values again.
     pub(super) async fn run(mut self) {
         let mut stop = self.exporter.stop.clone();
         let mut tick = Instant::now();

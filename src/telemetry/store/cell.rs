@@ -1,5 +1,5 @@
-//! The kinds of cells: what holds the series of one metric of one subject. A cell knows the labels beyond those of its
-//! subject and how to show its series. It must not know which metric it holds.
+//! The types of cells. A cell stores the series of one metric of one subject. It knows its labels beyond those of the
+//! subject, and how to collect its series. It must not know which metric it stores.
 
 use super::snapshot::{Gathering, LabelValue};
 use crate::catalogue::{HTTP_CODES, MetricKind, Spec};
@@ -11,33 +11,33 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::SystemTime;
 
-/// Value of a label that stands for all that have none of their own.
+/// Label value for everything that has no label value of its own.
 pub(super) const OTHER: &str = "other";
 
-/// The series of one metric of one subject.
+/// Stores the series of one metric of one subject.
 pub(super) trait Cell {
-    /// A cell at zero.
+    /// Creates a cell at zero.
     fn make(spec: &'static Spec) -> Self
     where
         Self: Sized;
 
-    /// Shows its series.
+    /// Collects its series.
     fn show(&self, out: &mut Gathering);
 
-    /// Its histograms keep base-2 buckets too, from now on; those to come, from their start.
+    /// Records its histograms in base-2 buckets as well, including those created later.
     fn record_native(&self) {}
 }
 
-/// A cell with the time at which it was made.
+/// A cell and its creation time.
 #[derive(Clone)]
 pub(super) struct Made<C> {
-    /// Since when it counts.
+    /// The start time of its values.
     pub(super) created: SystemTime,
     pub(super) cell: C,
 }
 
 impl<C: Cell> Made<C> {
-    /// A cell that is made now.
+    /// Creates a cell now.
     pub(super) fn now(spec: &'static Spec, native: bool) -> Self {
         let cell = C::make(spec);
         if native {
@@ -79,7 +79,7 @@ impl Cell for Histogram {
     fn make(spec: &'static Spec) -> Self {
         match spec.kind {
             MetricKind::Histogram(buckets) => Self::new(buckets),
-            // The macro that makes cells of rows makes histograms of histograms alone.
+            // The macro that turns rows into cells uses this type only for histograms.
             MetricKind::Counter | MetricKind::Gauge => Self::without_buckets(),
         }
     }
@@ -93,7 +93,7 @@ impl Cell for Histogram {
     }
 }
 
-/// Money in the agent's currency.
+/// An amount in the agent's currency.
 #[derive(Default)]
 pub(super) struct Money(FloatCounter);
 
@@ -113,12 +113,12 @@ impl Cell for Money {
     }
 }
 
-/// A fact about its subject, expressed by labels; the value is 1. Absent until it is set.
+/// Information about its subject, in labels; the value is 1. Absent until it is set.
 #[derive(Default)]
 pub(super) struct Info(RwLock<Vec<Arc<str>>>);
 
 impl Info {
-    /// The values of its labels from now on.
+    /// Sets the values of its labels.
     pub(super) fn say<const N: usize>(&self, labels: [&Arc<str>; N]) {
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = labels.map(Arc::clone).to_vec();
     }
@@ -137,7 +137,7 @@ impl Cell for Info {
     }
 }
 
-/// What is read from its owner whenever it is shown.
+/// A value that is read from its owner at each rendering.
 #[derive(Default)]
 pub(super) struct ReadOnScrape;
 
@@ -149,7 +149,7 @@ impl Cell for ReadOnScrape {
     fn show(&self, _: &mut Gathering) {}
 }
 
-/// A cell for each value of a closed enumeration.
+/// A cell for each value of a closed enum.
 pub(super) struct By<L: Enum, C>(EnumMap<L, C>);
 
 impl<L: Enum, C> Index<L> for By<L, C> {
@@ -182,14 +182,14 @@ impl<L: Enum + Into<&'static str>, C: Cell> Cell for By<L, C> {
     }
 }
 
-/// What tokens are tokens of: nobody says so.
+/// The modality of tokens, which no provider reports.
 #[derive(Clone, Copy, Enum, strum::IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
 pub(super) enum Modality {
     Unknown,
 }
 
-/// A cell for each HTTP status that has a label value of its own, and one for all others.
+/// A cell for each HTTP status with its own label value, and one for all others.
 pub(super) struct ByCode<C> {
     known: [C; HTTP_CODES.len()],
     other: C,
@@ -217,7 +217,7 @@ impl<C: Cell> Cell for ByCode<C> {
     }
 }
 
-/// A cell for each outcome that has occurred, `ok` without a label value.
+/// A cell for each outcome that has occurred; `ok` has an empty label value.
 pub(super) struct OutcomeCells<C> {
     spec: &'static Spec,
     native: AtomicBool,
@@ -254,14 +254,14 @@ impl<C: Cell> Cell for OutcomeCells<C> {
     }
 }
 
-/// A cell for each name that the plan has: of objectives, of checks.
+/// A cell for each name in the plan, such as those of objectives and checks.
 pub(super) struct NamedCells<C> {
     spec: &'static Spec,
     held: RwLock<Vec<(Arc<str>, Made<C>)>>,
 }
 
 impl<C: Cell> NamedCells<C> {
-    /// Holds these names from now on, in their order, and no others. Those that it had keep their values.
+    /// Sets the names, in order. Names that it already had keep their values; all others are removed.
     pub(super) fn hold<'a>(&self, names: impl IntoIterator<Item = &'a Arc<str>>) {
         let mut held = self.held.write().unwrap_or_else(PoisonError::into_inner);
         let mut before = std::mem::take(&mut *held);
@@ -272,7 +272,7 @@ impl<C: Cell> NamedCells<C> {
         }
     }
 
-    /// Takes the cell of a name; `false`: it has none.
+    /// Calls `take` with the cell of a name. Returns `false` if there is none.
     pub(super) fn at(&self, name: &str, take: impl FnOnce(&C)) -> bool {
         let held = self.held.read().unwrap_or_else(PoisonError::into_inner);
         let found = held.iter().find(|(known, _)| &**known == name);
@@ -282,7 +282,7 @@ impl<C: Cell> NamedCells<C> {
         found.is_some()
     }
 
-    /// The same; what has no cell of its own is `other`.
+    /// Like [`Self::at`], but a name without a cell is counted as `other`.
     pub(super) fn at_or_other(&self, name: &str, take: impl Fn(&C)) {
         if !self.at(name, &take) && !self.at(OTHER, &take) {
             let other = (Arc::from(OTHER), Made::now(self.spec, false));
@@ -295,14 +295,14 @@ impl<C: Cell> NamedCells<C> {
         }
     }
 
-    /// There is a cell of this name.
+    /// Whether there is a cell with this name.
     pub(super) fn has(&self, name: &str) -> bool {
         self.at(name, |_| {})
     }
 }
 
 impl NamedCells<Gauge> {
-    /// Holds these names with these values from now on, and no others.
+    /// Sets the names and their values; all others are removed.
     pub(super) fn say<'a>(&self, values: impl Iterator<Item = (&'a Arc<str>, f64)> + Clone) {
         self.hold(values.clone().map(|(name, _)| name));
         for (name, value) in values {

@@ -1,6 +1,6 @@
-//! The cells of a subject: one for each row of the catalogue that is about such a subject. Their types, which of them
-//! exist from the start and how they are shown follow from the rows; a row that nothing observes does not compile
-//! without a warning. Nothing here knows any metric by name.
+//! The cells of a subject: one for each row of the catalogue with that subject. Their types, which of them exist from
+//! the start, and how they are collected follow from the rows. A row that nothing observes causes a compiler warning.
+//! Nothing here knows any metric by name.
 
 use super::cell::{By, ByCode, Cell, Info, Made, Modality, Money, NamedCells, OutcomeCells, ReadOnScrape};
 use super::snapshot::{Gathering, LabelValue};
@@ -16,26 +16,26 @@ use std::sync::{Arc, OnceLock};
 
 /// A row of the catalogue, as a type.
 pub(super) trait Row {
-    /// What it is about: a type of [`about`].
+    /// The subject: a type of [`about`].
     type Subject: SubjectType;
-    /// What holds its series.
+    /// The type of the cell.
     type Cell: Cell;
-    /// Its metric.
+    /// The metric.
     const METRIC: Metric;
 
     #[doc(hidden)]
     fn slot(slots: &Slots) -> &CellSlot<Self::Cell>;
 }
 
-/// What rows are about, as types.
+/// The subject of rows, as a type.
 pub(super) trait SubjectType {
-    /// Which it is.
+    /// The subject, as a value.
     const SUBJECT: Subject;
 }
 
 type CellSlot<C> = OnceLock<Box<Made<C>>>;
 
-/// The type of a row's cell: of its value and the values of its labels.
+/// The type of a row's cell, from its value type and the types of its labels.
 macro_rules! cell {
     (Info; $($labels:ident)*) => { Info };
     (Money; Agent) => { Money };
@@ -50,7 +50,7 @@ macro_rules! cell {
 
 macro_rules! subjects {
     ($($subject:ident)*) => {
-        /// What rows are about.
+        /// The subjects of rows.
         pub(super) mod about {
             $(
                 #[doc = concat!("See [`Subject::", stringify!($subject), "`](crate::catalogue::Subject).")]
@@ -71,8 +71,8 @@ macro_rules! slots {
         $id:ident = $name:literal, $unit:ident, $value:ident $(($buckets:expr))?,
         $subject:ident [$($key:ident: $labels:ident),*], $when:ident, $help:literal;
     )* })*) => {
-        /// A place for the cell of each row. Those of other subjects stay empty: one pointer each, for a table that is
-        /// written down once.
+        /// A slot for the cell of each row. Slots of other subjects stay empty; that costs one pointer each, and keeps
+        /// the table in one place.
         #[expect(non_snake_case, reason = "each is called as its row")]
         #[derive(Default)]
         pub(super) struct Slots { $($($id: CellSlot<cell!($value; $($labels)*)>,)*)* }
@@ -98,14 +98,14 @@ macro_rules! slots {
         })*)*
 
         impl Slots {
-            /// Makes the cells of a subject whose series exist from the start.
+            /// Creates the cells of a subject whose series exist from the start.
             fn prepare(&self, subject: Subject, native: bool, exist: &dyn Fn(When) -> bool) {
                 $($(if Subject::$subject == subject && exist(When::$when) {
                     made::<row::$id>(self, native);
                 })*)*
             }
 
-            /// Each cell that was made.
+            /// Calls `take` with each existing cell.
             fn each(&self, take: &mut dyn FnMut(Metric, &dyn Any)) {
                 $($(if let Some(made) = self.$id.get() {
                     take(Metric::$id, &**made);
@@ -117,7 +117,7 @@ macro_rules! slots {
 
 rows!(slots);
 
-/// A cell that was made, whatever its type.
+/// An existing cell, whatever its type.
 trait Any {
     fn show(&self, out: &mut Gathering);
     fn record_native(&self);
@@ -141,34 +141,34 @@ fn made<R: Row>(slots: &Slots, native: bool) -> &Made<R::Cell> {
 pub(super) struct Cells<S> {
     labels: Arc<[(Key, Arc<str>)]>,
     slots: Slots,
-    /// Histograms that are made later keep base-2 buckets, too.
+    /// Whether histograms created later also use base-2 buckets.
     native: AtomicBool,
     about: PhantomData<fn() -> S>,
 }
 
 impl<S: SubjectType> Cells<S> {
-    /// Of the subject with these labels, in the order of the catalogue. None is made yet.
+    /// The cells of the subject with these labels, in the order of the catalogue. None is created yet.
     pub(super) fn of<'a>(labels: impl IntoIterator<Item = &'a Arc<str>>) -> Self {
         let labels = S::SUBJECT.keys().iter().copied().zip(labels.into_iter().map(Arc::clone)).collect();
         Self { labels, slots: Slots::default(), native: AtomicBool::new(false), about: PhantomData }
     }
 
-    /// Makes those whose series `exist` from the start.
+    /// Creates the cells whose series `exist` from the start.
     pub(super) fn prepare(&self, exist: impl Fn(When) -> bool) {
         self.slots.prepare(S::SUBJECT, self.native.load(Relaxed), &exist);
     }
 
-    /// The cell of a row, made if it was not there.
+    /// The cell of a row, created if necessary.
     pub(super) fn get<R: Row<Subject = S>>(&self, _: R) -> &R::Cell {
         &made::<R>(&self.slots, self.native.load(Relaxed)).cell
     }
 
-    /// The cell of a row, if it was made.
+    /// The cell of a row, if it exists.
     pub(super) fn made<R: Row<Subject = S>>(&self, _: R) -> Option<&R::Cell> {
         R::slot(&self.slots).get().map(|made| &made.cell)
     }
 
-    /// What the cell of a row holds now.
+    /// A copy of the cell of a row.
     pub(super) fn copy<R: Row<Subject = S>>(&self, _: R) -> Option<Copied<R>>
     where
         R::Cell: Clone,
@@ -176,7 +176,7 @@ impl<S: SubjectType> Cells<S> {
         R::slot(&self.slots).get().map(|made| Copied(Made::clone(made)))
     }
 
-    /// Shows every series but those of some metrics.
+    /// Collects every series, except those of some metrics.
     pub(super) fn show(&self, out: &mut Gathering, but: &[Metric]) {
         self.slots.each(&mut |metric, cell| {
             if !but.contains(&metric) {
@@ -186,7 +186,7 @@ impl<S: SubjectType> Cells<S> {
         });
     }
 
-    /// Shows what the cell of a row held when it was copied.
+    /// Collects the series of a copied cell.
     pub(super) fn show_copy<R: Row<Subject = S>>(&self, copy: Option<Copied<R>>, out: &mut Gathering) {
         if let Some(Copied(made)) = copy {
             out.of(&self.labels, R::METRIC);
@@ -194,7 +194,7 @@ impl<S: SubjectType> Cells<S> {
         }
     }
 
-    /// Shows a series that is read from its owner.
+    /// Collects a series that is read from its owner.
     pub(super) fn show_read<R: Row<Subject = S, Cell = ReadOnScrape>>(
         &self,
         _: R,
@@ -206,12 +206,12 @@ impl<S: SubjectType> Cells<S> {
         out.read(made::<R>(&self.slots, false), labels, value);
     }
 
-    /// Every histogram keeps base-2 buckets, those to come from their start.
+    /// Records all histograms in base-2 buckets as well, including those created later.
     pub(super) fn record_native(&self) {
         self.native.store(true, Relaxed);
         self.slots.each(&mut |_, cell| cell.record_native());
     }
 }
 
-/// What a cell held at one time.
+/// A copy of a cell.
 pub(super) struct Copied<R: Row>(Made<R::Cell>);

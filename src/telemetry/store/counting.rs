@@ -1,5 +1,5 @@
-//! Counts what happens at one place of a plan: in its own series, and in those of its stage, its pair, its target and
-//! the endpoint that it calls. They live as long as somebody holds the place.
+//! Counts the facts at one place of a plan: in the place's own series, and in those of its stage, its pair, its target
+//! and the endpoint that it calls. The series live as long as the place is referenced.
 
 use super::cells::{Cells, about};
 use super::genai;
@@ -13,17 +13,17 @@ use crate::event::{Counts, Journey, Request, SkipReason};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// What counts at a place.
+/// The series that count facts at a place.
 pub(super) struct Counting {
     pub(super) settings: Arc<Settings>,
     pub(super) pair: Arc<PairSeries>,
     pub(super) stage: Arc<StageSeries>,
     pub(super) target: Arc<TargetSeries>,
-    /// Where the place has requests.
+    /// Present if the place has requests.
     pub(super) requests: Option<RequestSeries>,
 }
 
-/// Series of the requests of a place, and of the model that they call, if they call one.
+/// Series of the requests of a place, and of the endpoint and model that they call, if any.
 pub(super) type RequestSeries = (Arc<PlaceSeries>, Option<Arc<Cells<about::Endpoint>>>);
 
 impl Counts for Counting {

@@ -1,8 +1,8 @@
-//! OpenTelemetry's GenAI client metrics, of an endpoint and the model that it is asked for: they count the same
-//! requests as ours, over all profiles. They must not know how they are exported.
+//! OpenTelemetry's GenAI client metrics, per endpoint and requested model. They count the same requests as tokenbeat's
+//! own metrics, over all profiles. They must not know how they are exported.
 //!
-//! Warm-up adds to the usage counters and to nothing else, as in our own metrics. What the provider did not say
-//! counts as 0 tokens, as the conventions want it. The times of chunks are those of answers that completed.
+//! As in tokenbeat's own metrics, warm-up counts only in the usage counters. Unreported token counts are 0, as the
+//! conventions require. Chunk times are those of answers that completed.
 
 use super::cell::Modality;
 use super::cells::{Cells, about, row};
@@ -13,11 +13,11 @@ use crate::plan::otlp::GenAi;
 use crate::telemetry::value::Trace;
 use std::sync::Arc;
 
-/// Operation, provider, address, port and model, as the conventions define them. Places whose requests go to the same
+/// Operation, provider, address, port and model, as defined by the conventions. Places whose requests go to the same
 /// endpoint and model share its cells.
 pub(super) type EndpointKey = [Arc<str>; 5];
 
-/// The endpoint of a target, and its model.
+/// The key of a target's endpoint and model.
 pub(super) fn key(target: &Target) -> EndpointKey {
     let url = &target.base_url;
     let port = url.port_or_known_default().unwrap_or_default().to_string();
@@ -38,7 +38,7 @@ fn is_in(set: GenAi, when: When) -> bool {
     }
 }
 
-/// A request has ended. HTTP steps of a scenario are not model calls.
+/// Counts a completed request. HTTP steps of a scenario are not model calls.
 pub(super) fn ended(cells: &Cells<about::Endpoint>, set: GenAi, request: &Request, trace: Option<&Trace>) {
     if set == GenAi::None || request.route.is_some() {
         return;
@@ -100,7 +100,7 @@ fn chunks(cells: &Cells<about::Endpoint>, request: &Request, trace: Option<&Trac
     }
 }
 
-/// Tokens as the provider counted them.
+/// Tokens as reported by the provider.
 fn said(count: Option<Count>) -> Option<u64> {
     count.filter(|it| it.source == CountSource::Usage).map(|it| it.n)
 }

@@ -8,18 +8,19 @@ use crate::telemetry::value::Trace;
 use std::sync::{Arc, LazyLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, SystemTime};
 
-/// Name of the SLO that combines all others.
+/// Name of the objective that combines all others.
 static GOODPUT: LazyLock<Arc<str>> = LazyLock::new(|| "all".into());
 
 /// The series of a pair.
 pub(super) struct PairSeries {
     pub(super) pair: Pair,
     pub(super) cells: Cells<about::Run>,
-    /// Shared while a request moves between offered, in flight and ended or skipped; alone while these are read.
+    /// Locked in shared mode while a request moves between offered, in flight, and ended or skipped; exclusively while
+    /// these counts are read.
     moving: RwLock<()>,
 }
 
-/// Time from run to run, where it is constant.
+/// Time between two runs, if it is constant.
 fn interval(profile: &Profile) -> Option<Duration> {
     match profile.schedule.trigger {
         Trigger::Every { period, .. } => Some(period),
@@ -40,7 +41,7 @@ impl PairSeries {
         Self { pair: pair.clone(), cells, moving: RwLock::default() }
     }
 
-    /// From now on this plan applies to it.
+    /// Adopts the plan of the pair.
     pub(super) fn plan_is(&self, plan: &PairPlan) {
         let (cells, profile) = (&self.cells, &plan.profile);
         cells.prepare(|when| when == When::Always);
@@ -48,7 +49,7 @@ impl PairSeries {
         cells.get(row::ProfileInfo).say([&plan.revision, &schedule]);
         cells.get(row::ScheduleInterval).put(interval(profile).map(|time| time.as_secs_f64()));
         let slos = &profile.slos;
-        // Without objectives goodput is availability.
+        // Without objectives, goodput is availability.
         let judged = || slos.iter().map(|slo| &slo.name).chain([&*GOODPUT]);
         cells.get(row::SloEvents).hold(judged());
         cells.get(row::SloErrors).hold(judged());
@@ -63,12 +64,13 @@ impl PairSeries {
         }));
     }
 
-    /// Held while a request moves from one count to another.
+    /// Must be held while a request moves from one count to another.
     pub(super) fn request_moves(&self) -> RwLockReadGuard<'_, ()> {
         self.moving.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Held while the counts between which requests move are read: as briefly as possible, because offers wait.
+    /// Must be held while the counts between which requests move are read, and only briefly, because offers wait for
+    /// it.
     pub(super) fn hold_still(&self) -> RwLockWriteGuard<'_, ()> {
         self.moving.write().unwrap_or_else(PoisonError::into_inner)
     }
@@ -103,7 +105,7 @@ impl PairSeries {
         cells.get(row::ConnectionsOpened).add(u64::from(request.observed.connection.opened));
         cells.get(row::StaleConnections).add(u64::from(request.observed.connection.stale));
         for verdict in &request.verdicts {
-            // One that is not held is of an earlier plan.
+            // A verdict without a cell belongs to an earlier plan.
             cells.get(row::SloEvents).at(&verdict.slo, |events| events.add(1));
             cells.get(row::SloErrors).at(&verdict.slo, |errors| errors.add(u64::from(!verdict.met)));
         }

@@ -1,4 +1,4 @@
-//! A place of a plan, where requests belong: its series (`S`), and which of them can occur.
+//! A place of a plan, to which requests belong: its series (`S`), and which of them can occur.
 
 use super::cell::OTHER;
 use super::cells::{Cells, about, row};
@@ -17,14 +17,14 @@ pub(super) struct Feeds {
     counted: bool,
     tokens: bool,
     priced: bool,
-    /// Requests that failed are sent again.
+    /// Whether failed requests are retried.
     retried: bool,
-    /// Requests call the target's model, in its dialect.
+    /// Whether requests are calls of the target's model.
     calls: bool,
 }
 
 impl Feeds {
-    /// Of a step's requests; stages are added.
+    /// The features of a step's requests; stages are added later.
     pub(super) fn of_step(plan: &PairPlan, step: &Step) -> Self {
         let (asked, reported, tokens, calls) = match &step.action {
             StepAction::Ask(ask) => (ask.output_tokens.is_some(), true, true, true),
@@ -45,12 +45,12 @@ impl Feeds {
         }
     }
 
-    /// A stage of this place.
+    /// Adds a stage of this place.
     pub(super) fn add_stage(&mut self, stage: &Stage) {
         self.measured |= !stage.warm_up;
     }
 
-    /// Requests call the target's model.
+    /// Whether requests are calls of the target's model.
     pub(super) fn calls(self) -> bool {
         self.calls
     }
@@ -71,12 +71,12 @@ impl Feeds {
     }
 }
 
-/// The answer says how many tokens its text has, so that a tokenizer's count can be held against it.
+/// Whether the answer reports the number of tokens of its text, so that it can be compared with a tokenizer's count.
 fn reports_output(reading: &AnswerMapping) -> bool {
     reading.output_tokens.is_some() && (reading.wants_text() || reading.reasoning.is_some())
 }
 
-/// The answer says how many tokens it took, or has text whose tokens can be counted.
+/// Whether the answer reports token counts, or has text whose tokens can be counted.
 fn has_tokens(reading: &AnswerMapping) -> bool {
     let parts = [&reading.cached_input_tokens, &reading.reasoning_tokens, &reading.reasoning];
     reading.tells_tokens() || reading.wants_text() || parts.into_iter().any(Option::is_some)
@@ -95,13 +95,13 @@ impl PlaceSeries {
         Self { pair: pair.clone(), cells: Cells::of(labels) }
     }
 
-    /// Sets what can occur from now on, and what answers must meet.
+    /// Sets which series can occur, and what answers must satisfy.
     pub(super) fn plan_is(&self, feeds: Feeds, expect: &Expect) {
         self.cells.prepare(|when| feeds.exist(when));
         self.checks_are(if feeds.measured { expect.names() } else { Vec::new() });
     }
 
-    /// Names of the checks from now on. What failed others stays counted.
+    /// Sets the names of the checks. Failures of other checks remain counted.
     fn checks_are(&self, mut names: Vec<Arc<str>>) {
         let Some(failures) = self.cells.made(row::CheckFailures) else { return };
         if failures.has(OTHER) {

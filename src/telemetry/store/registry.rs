@@ -1,5 +1,5 @@
-//! Which series there are: those of the plan, and those that belong to places of an earlier plan which somebody still
-//! holds. Nothing here removes a series: it goes with its last holder.
+//! The set of existing series: those of the plan, and those of places of earlier plans that are still referenced.
+//! Nothing here removes a series: it is dropped with its last reference.
 
 use super::cells::{Cells, about};
 use super::counting::Counting;
@@ -14,25 +14,25 @@ use crate::plan::{Expect, PairPlan, Plan};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Weak};
 
-/// The series of a plan, and those of earlier ones that are still held, by their labels.
+/// The series of a plan, and those of earlier plans that are still referenced, by their labels.
 #[derive(Default)]
 pub(super) struct Registry {
     /// `location`, then the agent's own labels.
     pub(super) agent_labels: Vec<(String, String)>,
     pub(super) currency: Arc<str>,
-    /// Those of the plan.
+    /// Those of the current plan.
     targets: BTreeMap<Arc<str>, Arc<TargetSeries>>,
     pairs: BTreeMap<Pair, Weak<PairSeries>>,
-    /// By keys whose step and turn are empty.
+    /// By keys without step and turn.
     stages: BTreeMap<Arc<SeriesKey>, Weak<StageSeries>>,
     /// By the keys of requests.
     places: BTreeMap<Arc<SeriesKey>, Weak<PlaceSeries>>,
     endpoints: BTreeMap<EndpointKey, Weak<Cells<about::Endpoint>>>,
-    /// What counts at the places of the plan: held here, too, so that its series are there whoever holds the plan.
+    /// The counting of the plan's places. The references here keep the plan's series alive, whoever holds the plan.
     current: Vec<Arc<Counting>>,
 }
 
-/// Everything that has series, in order of labels; to be shown without a lock.
+/// All existing series, in order of labels, for rendering without a lock.
 pub(super) struct RegisteredSeries {
     pub(super) targets: Vec<Arc<TargetSeries>>,
     pub(super) pairs: Vec<Arc<PairSeries>>,
@@ -42,7 +42,7 @@ pub(super) struct RegisteredSeries {
 }
 
 impl RegisteredSeries {
-    /// Every histogram keeps its values in base-2 buckets too, from now on; those to come, from their start.
+    /// Records all histograms in base-2 buckets as well, including those created later.
     pub(super) fn record_native(&self) {
         self.targets.iter().for_each(|target| target.cells.record_native());
         self.pairs.iter().for_each(|pair| pair.cells.record_native());
@@ -59,7 +59,7 @@ struct PlaceRequests<'a> {
     feeds: Feeds,
 }
 
-/// Every place of a pair's requests: the steps of its stages, turn by turn where a step has turns.
+/// Every place of a pair's requests: the steps of its stages, per turn if a step has turns.
 fn requests(plan: &PairPlan) -> HashMap<&SeriesKey, PlaceRequests<'_>> {
     let mut all: HashMap<&SeriesKey, PlaceRequests<'_>> = HashMap::new();
     for places in &plan.steps {
@@ -85,8 +85,8 @@ fn stages(plan: &PairPlan) -> HashMap<&SeriesKey, StageFeeds> {
 }
 
 impl Registry {
-    /// From here on this plan is played. Series that are still held go on; the others are made. `attach`: its places
-    /// own what counts there.
+    /// Adopts a plan. Series that still exist continue; the others are created. With `attach`, the plan's places own
+    /// their counting.
     pub(super) fn plan_is(&mut self, plan: &Plan, settings: &Arc<Settings>, attach: bool) {
         self.agent_labels = vec![("location".to_owned(), plan.agent.location.to_string())];
         let labels = plan.agent.labels.iter().map(|(key, value)| (key.clone(), value.clone()));
@@ -102,7 +102,7 @@ impl Registry {
         for pair in &plan.pairs {
             self.add_pair(pair, settings, attach, &mut current);
         }
-        // Only now, so that what both plans have was held all the time.
+        // Replaced last, so that series of both plans are referenced throughout.
         self.current = current;
         self.forget_what_went();
     }
@@ -144,7 +144,7 @@ impl Registry {
         }
     }
 
-    /// Drops the keys of series that no longer exist.
+    /// Removes the keys of series that no longer exist.
     fn forget_what_went(&mut self) {
         self.pairs.retain(|_, series| series.strong_count() > 0);
         self.stages.retain(|_, series| series.strong_count() > 0);
@@ -156,7 +156,7 @@ impl Registry {
         self.pairs.get(pair)?.upgrade()
     }
 
-    /// Everything there is.
+    /// All existing series.
     pub(super) fn held(&self) -> RegisteredSeries {
         RegisteredSeries {
             targets: self.targets.values().cloned().collect(),
@@ -168,7 +168,7 @@ impl Registry {
     }
 }
 
-/// What is held by this key, or else is made.
+/// The value with this key if it still exists, or else a new one.
 fn live<K: Ord, V>(known: &mut BTreeMap<K, Weak<V>>, key: K, make: impl FnOnce() -> V) -> Arc<V> {
     if let Some(series) = known.get(&key).and_then(Weak::upgrade) {
         return series;

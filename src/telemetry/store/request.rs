@@ -1,10 +1,10 @@
-//! What a request that has ended adds to the series of its place.
+//! Adds a completed request to the series of its place.
 
 use super::cells::{Cells, about, row};
 use crate::event::{FinishReason, Request, TokenType};
 use crate::telemetry::value::Trace;
 
-/// Tokens and cost of every request, warm-up and failed ones included; the rest outside warm-up.
+/// Counts tokens and cost of every request, including warm-up and failed ones; everything else only outside of warm-up.
 pub(super) fn ended(cells: &Cells<about::Step>, request: &Request, trace: Option<&Trace>) {
     spent(cells, request);
     if request.warm_up {
@@ -76,7 +76,7 @@ fn answered(cells: &Cells<about::Step>, request: &Request, trace: Option<&Trace>
     }
 }
 
-/// What only streams have.
+/// Counts the measurements that only streams have.
 fn streamed(cells: &Cells<about::Step>, request: &Request, trace: Option<&Trace>) {
     let marks = &request.observed.marks;
     cells.get(row::TimeToFirstChunk).observe_time(marks.time_to_first_chunk(), trace);

@@ -1,4 +1,4 @@
-//! What a store keeps beside plain counts: exemplars, and OpenTelemetry's GenAI metrics.
+//! Optional parts of a store: exemplars, and OpenTelemetry's GenAI metrics.
 
 use crate::event::TraceIds;
 use crate::plan::otlp::GenAi;
@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::SystemTime;
 
-/// The settings of a store, read whenever something is counted.
+/// The settings of a store, read whenever a fact is counted.
 #[derive(Default)]
 pub(super) struct Settings {
     exemplars: AtomicBool,
@@ -15,26 +15,26 @@ pub(super) struct Settings {
     genai: OnceLock<GenAi>,
 }
 
-/// What becomes an exemplar of a request or a journey.
+/// Which exemplars a request or a journey produces.
 pub(super) struct ExemplarSampling {
     trace: Option<Trace>,
-    /// In our own metrics, too.
+    /// Whether tokenbeat's own metrics get exemplars, too.
     ours: bool,
 }
 
 impl Settings {
-    /// Our own metrics keep exemplars, or do not.
+    /// Sets whether tokenbeat's own metrics keep exemplars.
     pub(super) fn keep_exemplars(&self, keep: bool) {
         self.exemplars.store(keep, Relaxed);
     }
 
-    /// GenAI metrics of this set are kept. The first set stays.
+    /// Sets which GenAI metrics are recorded. Only the first call has an effect.
     pub(super) fn keep_genai(&self, set: GenAi) {
-        // A second call is a mistake that changes nothing.
+        // A second call would be a mistake, and changes nothing.
         let _ = self.genai.set(set);
     }
 
-    /// Which GenAI metrics are kept.
+    /// Which GenAI metrics are recorded.
     pub(super) fn genai(&self) -> GenAi {
         self.genai.get().copied().unwrap_or(GenAi::None)
     }
@@ -53,12 +53,12 @@ impl Settings {
 }
 
 impl ExemplarSampling {
-    /// For our own metrics.
+    /// The exemplar for tokenbeat's own metrics.
     pub(super) fn ours(&self) -> Option<&Trace> {
         self.all().filter(|_| self.ours)
     }
 
-    /// For all others.
+    /// The exemplar for all other metrics.
     pub(super) fn all(&self) -> Option<&Trace> {
         self.trace.as_ref()
     }

@@ -1,4 +1,4 @@
-//! What a store holds at one time, as plain data: made once for a scrape or an export, and rendered from there. It
+//! The values of a store at one time, as plain data: created once per scrape or export, and rendered from there. It
 //! must not know how it is rendered.
 
 use super::Store;
@@ -15,11 +15,11 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-/// Every series of a store at one time. For each profile and target, outside warm-up, *offered = skipped + in flight +
-/// requests* holds in it.
+/// Every series of a store at one time. For each profile and target, outside of warm-up, *offered = skipped + in flight
+/// + requests* holds in it.
 #[derive(Debug)]
 pub struct Snapshot {
-    /// `location` and the agent's own labels, which every series has.
+    /// `location` and the agent's own labels, which are on every series.
     pub agent_labels: Vec<(String, String)>,
     families: BTreeMap<Metric, Vec<Series>>,
 }
@@ -29,20 +29,20 @@ pub struct Snapshot {
 pub struct Series {
     subject: Arc<[(Key, Arc<str>)]>,
     keys: &'static [Key],
-    /// Of `keys`.
+    /// The values of `keys`.
     beyond: Box<[LabelValue]>,
     /// Its value.
     pub value: SeriesValue,
-    /// Since when it counts, by the wall clock.
+    /// The start time of its values, by the wall clock.
     pub created: SystemTime,
 }
 
 /// The value of a label.
 #[derive(Clone, Debug)]
 pub(super) enum LabelValue {
-    /// Of a closed enumeration.
+    /// A value of a closed enum.
     Fixed(&'static str),
-    /// A name, or what was said.
+    /// A name, or other text.
     Shared(Arc<str>),
 }
 
@@ -58,14 +58,14 @@ impl LabelValue {
 /// The value of a series.
 #[derive(Debug)]
 pub enum SeriesValue {
-    /// Of a counter or a gauge.
+    /// The value of a counter or a gauge.
     Number(f64),
-    /// Of a histogram, with its base-2 buckets where they are kept: both hold the same values.
+    /// The values of a histogram, and its base-2 buckets if they are recorded; both contain the same values.
     Histogram(HistogramSnapshot, Option<Native>),
 }
 
 impl Series {
-    /// Its labels, the agent's left out, in the order of the catalogue.
+    /// Its labels without the agent's, in the order of the catalogue.
     pub fn labels(&self) -> impl Iterator<Item = (Key, &str)> {
         let beyond = self.keys.iter().zip(&self.beyond).map(|(key, value)| (*key, value.as_str()));
         self.subject.iter().map(|(key, value)| (*key, &**value)).chain(beyond)
@@ -73,7 +73,7 @@ impl Series {
 }
 
 impl Snapshot {
-    /// What a store holds now.
+    /// The current values of a store.
     pub(super) fn of(store: &Store) -> Self {
         let mut gathering = Gathering::new(store.currency());
         store.show(&mut gathering);
@@ -86,7 +86,7 @@ impl Snapshot {
     }
 }
 
-/// Takes the series that cells show, one cell after the other.
+/// Collects the series of cells, one cell after the other.
 pub(super) struct Gathering {
     families: BTreeMap<Metric, Vec<Series>>,
     currency: Arc<str>,
@@ -108,18 +108,18 @@ impl Gathering {
         }
     }
 
-    /// From here on, series are of this subject and metric.
+    /// Sets the subject and metric of the following series.
     pub(super) fn of(&mut self, subject: &Arc<[(Key, Arc<str>)]>, metric: Metric) {
         (self.subject, self.metric) = (Arc::clone(subject), metric);
     }
 
-    /// The series of a cell.
+    /// Collects the series of a cell.
     pub(super) fn made<C: Cell>(&mut self, made: &Made<C>) {
         self.created = made.created;
         made.cell.show(self);
     }
 
-    /// A series that is read from its owner.
+    /// Adds a series that is read from its owner.
     pub(super) fn read(
         &mut self,
         made: &Made<ReadOnScrape>,
@@ -135,12 +135,12 @@ impl Gathering {
         Arc::clone(&self.currency)
     }
 
-    /// What is shown in `show` has this value of its next label.
+    /// Sets the value of the next label for all series collected by `show`.
     pub(super) fn with(&mut self, value: LabelValue, show: impl FnOnce(&mut Self)) {
         self.with_all([value], show);
     }
 
-    /// What is shown in `show` has these values of its next labels.
+    /// Sets the values of the next labels for all series collected by `show`.
     pub(super) fn with_all(
         &mut self,
         values: impl IntoIterator<Item = LabelValue>,
@@ -152,12 +152,12 @@ impl Gathering {
         self.beyond.truncate(before);
     }
 
-    /// A series that is a number.
+    /// Adds a series with a number.
     pub(super) fn number(&mut self, value: f64) {
         self.series(SeriesValue::Number(value));
     }
 
-    /// A series that is a histogram.
+    /// Adds a series with a histogram.
     pub(super) fn histogram(&mut self, histogram: &Histogram) {
         let (classic, native) = histogram.snapshot();
         self.series(SeriesValue::Histogram(classic, native));
@@ -179,14 +179,14 @@ impl Gathering {
 const MOVING: [Metric; 4] =
     [Metric::OfferedRequests, Metric::SkippedRequests, Metric::RequestsInFlight, Metric::Requests];
 
-/// What a pair's counts held while no request moved from one to another.
+/// The counts of a pair, read while no request moves between them.
 struct ConsistentCounts {
     in_flight: Option<Copied<row::RequestsInFlight>>,
     stages: Vec<Arrived>,
     places: Vec<Option<Copied<row::Requests>>>,
 }
 
-/// What was offered and skipped in a stage.
+/// The offered and skipped requests of a stage.
 type Arrived = (Option<Copied<row::OfferedRequests>>, Option<Copied<row::SkippedRequests>>);
 
 impl ConsistentCounts {
@@ -203,7 +203,7 @@ impl ConsistentCounts {
     }
 }
 
-/// Shows the series of pairs with their stages and places.
+/// Collects the series of pairs, with their stages and places.
 pub(super) fn show_pairs(
     pairs: &[Arc<PairSeries>],
     stages: &[Arc<StageSeries>],

@@ -1,4 +1,4 @@
-//! Series of a stage of a profile against a target (`P`): what was offered in it, and its journeys.
+//! Series of a stage of a profile against a target (`P`): its offered and skipped requests, and its journeys.
 
 use super::cells::{Cells, about, row};
 use crate::catalogue::When;
@@ -18,7 +18,7 @@ pub(super) struct StageFeeds {
 }
 
 impl StageFeeds {
-    /// What the pair as a whole says; stages are added.
+    /// The features of the pair as a whole; stages are added later.
     pub(super) fn of(plan: &PairPlan) -> Self {
         Self {
             warm_up: false,
@@ -28,7 +28,7 @@ impl StageFeeds {
         }
     }
 
-    /// A stage of this place.
+    /// Adds a stage of this place.
     pub(super) fn add_stage(&mut self, stage: &Stage) {
         self.warm_up |= stage.warm_up;
         self.measured |= !stage.warm_up;
@@ -53,13 +53,13 @@ pub(super) struct StageSeries {
 }
 
 impl StageSeries {
-    /// Step and turn of the key are empty.
+    /// The series of a stage. Step and turn of the key are empty.
     pub(super) fn of(key: &SeriesKey) -> Self {
         let SeriesKey { pair, model, stage, step: _, turn: _ } = key;
         Self { pair: pair.clone(), cells: Cells::of([&pair.profile, &pair.target, model, stage]) }
     }
 
-    /// Sets what can occur from now on.
+    /// Sets which series can occur.
     pub(super) fn feeds(&self, feeds: StageFeeds) {
         self.cells.prepare(|when| feeds.exist(when));
     }
@@ -76,7 +76,7 @@ impl StageSeries {
         }
     }
 
-    /// A request of the stage has ended.
+    /// Counts a completed request of the stage.
     pub(super) fn ended(&self, outcome: Outcome, warm_up: bool) {
         if warm_up {
             self.cells.get(row::WarmUpRequests)[outcome].add(1);

@@ -7,8 +7,8 @@ use crate::event::Request;
 use crate::plan::Target;
 use std::sync::{Arc, PoisonError, RwLock};
 
-/// Most names that a target may give its server over its life: the label comes off the wire, so that a target
-/// that says something else each time must not make a series each time.
+/// Maximum number of server names of a target over its lifetime. The label comes from the network, so a target that
+/// sends a new name each time must not create a series each time.
 const MAX_SERVERS: usize = 8;
 
 /// The series of a target.
@@ -23,7 +23,7 @@ struct TargetInfo {
     api: Arc<str>,
     provider: Arc<str>,
     server: Arc<str>,
-    /// What its server has called itself.
+    /// All names that its server has sent.
     servers: Vec<Arc<str>>,
 }
 
@@ -34,14 +34,14 @@ impl TargetSeries {
         Self { cells, info: RwLock::default() }
     }
 
-    /// Applies this target's settings from now on.
+    /// Adopts this target's settings.
     pub(super) fn plan_is(&self, target: &Target) {
         let mut info = self.info.write().unwrap_or_else(PoisonError::into_inner);
         (info.api, info.provider) = (target.api.name().into(), target.api.provider().into());
         self.say(&info);
     }
 
-    /// Takes what an answer says about the target. Warm-up too: this is state, and no count.
+    /// Records what an answer reveals about the target. Warm-up is included, because this is state and not a count.
     pub(super) fn seen(&self, request: &Request) {
         if let Some(expiry) = request.observed.connection.certificate_expiry {
             // Seconds since the epoch are far below 2^52.

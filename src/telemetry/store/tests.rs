@@ -1,4 +1,4 @@
-//! What facts do to series.
+//! How facts change series.
 
 mod journeys;
 mod reload;
@@ -30,7 +30,7 @@ impl Fixture {
         Self { plan: Arc::new(plan), store, sink }
     }
 
-    /// Another plan. The one before is held by nobody here.
+    /// Adopts another plan. Nothing else references the previous one here.
     fn change_to(&mut self, plan: Plan) {
         self.plan = Arc::new(plan);
         change_plan(&*self.store, Arc::clone(&self.plan));
@@ -78,7 +78,7 @@ fn all_series_of_a_plan_exist_at_zero() {
     for metric in [Metric::Requests, Metric::HttpResponses, Metric::SloErrors, Metric::Cost, Metric::Runs] {
         assert!(close(values.sum(metric, ""), 0.0), "{metric:?}");
     }
-    // A gauge at zero would claim that there is no headroom left, or that the certificate has expired.
+    // A gauge at zero would claim that no headroom is left, or that the certificate has expired.
     for metric in [Metric::RateLimitRemaining, Metric::RateLimitLimit, Metric::CertificateExpiry] {
         assert_eq!(values.series(metric, ""), 0, "{metric:?}");
     }
@@ -95,7 +95,7 @@ fn series_that_cannot_come_about_are_left_out_until_they_do() {
     assert_eq!(values.series(Metric::RequestDuration, "stage=warm"), 0);
     assert_eq!(values.series(Metric::WarmUpRequests, "stage=steady"), 0);
     assert_eq!(values.series(Metric::SloEvents, ""), 1, "goodput is there without objectives, too");
-    // The server streams all the same, the warm-up place measures: nothing is lost.
+    // The server streams nevertheless, and the warm-up place measures: nothing is lost.
     let all = Verdict { slo: "all".into(), met: false };
     play(&fixture.sink, fixture.place(0), Outcome::Ok, |request| request.verdicts = vec![all]);
     let values = fixture.values();
@@ -252,7 +252,7 @@ fn trap_18_output_length_stands_beside_the_time() {
         values.observations(Metric::RequestDuration)
     );
     assert!(close(values.histogram(Metric::OutputLengthRatio, "").sum, 2.0 / 128.0));
-    // Chunks are not tokens: no pace, no time per token.
+    // Chunks are not tokens: there is no pace and no time per token.
     assert_eq!(values.observations(Metric::OutputPace), 0);
     assert!(close(values.sum(Metric::Tokens, "type=output,source=chunks"), 2.0));
 }

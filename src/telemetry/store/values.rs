@@ -5,7 +5,7 @@ use crate::catalogue::Metric;
 use crate::telemetry::value::HistogramSnapshot;
 use std::collections::BTreeMap;
 
-/// Every value of a store by `name{label=value,...}`, the agent's labels left out.
+/// All values of a store by `name{label=value,...}`, without the agent's labels.
 #[derive(Default)]
 pub(crate) struct StoreValues {
     numbers: BTreeMap<String, f64>,
@@ -32,21 +32,21 @@ impl StoreValues {
         values
     }
 
-    /// Sum of the numbers of a metric whose labels hold `part`.
+    /// The sum of the numbers of a metric whose labels contain `part`.
     pub(crate) fn sum(&self, metric: Metric, part: &str) -> f64 {
         let prefix = format!("{metric:?}{{");
         let chosen = self.numbers.iter().filter(|(key, _)| key.starts_with(&prefix) && key.contains(part));
         chosen.map(|(_, value)| value).sum()
     }
 
-    /// How many series of a metric have labels that hold `part`.
+    /// The number of series of a metric whose labels contain `part`.
     pub(crate) fn series(&self, metric: Metric, part: &str) -> usize {
         let prefix = format!("{metric:?}{{");
         let keys = self.numbers.keys().chain(self.histograms.keys());
         keys.filter(|key| key.starts_with(&prefix) && key.contains(part)).count()
     }
 
-    /// The one histogram of a metric whose labels hold `part`.
+    /// The only histogram of a metric whose labels contain `part`.
     pub(crate) fn histogram(&self, metric: Metric, part: &str) -> &HistogramSnapshot {
         let prefix = format!("{metric:?}{{");
         let mut chosen =
@@ -56,7 +56,7 @@ impl StoreValues {
         reading
     }
 
-    /// Observations of a metric over all its series.
+    /// The number of observations of a metric over all its series.
     pub(crate) fn observations(&self, metric: Metric) -> u64 {
         let prefix = format!("{metric:?}{{");
         let chosen = self.histograms.iter().filter(|(key, _)| key.starts_with(&prefix));

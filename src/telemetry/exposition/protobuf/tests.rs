@@ -1,4 +1,4 @@
-//! What a scraper of protobuf reads, parsed back with the current model of another library.
+//! What a protobuf scraper reads, parsed with the current model of another library.
 
 use super::super::tests::Fixture;
 use super::*;
@@ -61,7 +61,7 @@ fn histograms(families: &Decoded) -> impl Iterator<Item = &model::Histogram> {
     families.values().flat_map(|family| &family.metric).filter_map(|metric| metric.histogram.as_ref())
 }
 
-/// Buckets as the spans and deltas have them, in Prometheus' index.
+/// Buckets reconstructed from spans and deltas, with Prometheus' index.
 fn native_buckets(histogram: &model::Histogram) -> Vec<(i32, u64)> {
     let mut index = 0;
     let mut indices = Vec::new();
@@ -83,7 +83,7 @@ fn is_native(histogram: &model::Histogram) -> bool {
     histogram.zero_threshold > 0.0 || histogram.zero_count > 0 || !histogram.positive_span.is_empty()
 }
 
-/// What Prometheus validates of a native histogram, and what holds of a classic one.
+/// Checks what Prometheus validates in a native histogram, and the invariants of a classic one.
 fn check(histogram: &model::Histogram) {
     let cumulative: Vec<_> = histogram.bucket.iter().map(|bucket| bucket.cumulative_count).collect();
     assert!(cumulative.is_sorted() && cumulative.last() == Some(&histogram.sample_count), "{cumulative:?}");
@@ -172,7 +172,7 @@ fn the_current_model_reads_what_the_store_holds() {
 #[test]
 fn without_the_key_there_are_exemplars_and_no_native_histogram() {
     let fixture = Fixture::busy(&small_plan());
-    // As for an OTLP export: that the store keeps them is not that they are wanted here.
+    // As for an OTLP export: the store keeps them, but that does not enable them here.
     fixture.store.record_native();
     play(&fixture.sink, &fixture.steady, Outcome::Ok, |_| {});
     let families = scrape(&fixture);
@@ -291,7 +291,7 @@ fn through_the_wire(histogram: &Histogram) -> model::Histogram {
     decode(&bytes).remove("h").unwrap().metric.remove(0).histogram.unwrap()
 }
 
-/// The bucket that holds the value of this rank (1 is the least).
+/// The bucket with the value of this rank (1 is the smallest).
 fn bucket_of_rank(histogram: &model::Histogram, rank: u64) -> (f64, f64) {
     let bound = |index: i32| (f64::from(index) * f64::from(-histogram.schema).exp2()).exp2();
     let mut seen = histogram.zero_count;
@@ -310,7 +310,7 @@ fn bucket_of_rank(histogram: &model::Histogram, rank: u64) -> (f64, f64) {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
-    /// Whatever is read out of the bucket is off by less than the bucket is wide: below 5 % over ten octaves.
+    /// The error of any value read out of a bucket is less than the width of the bucket: below 5 % over ten octaves.
     #[test]
     fn a_quantile_is_as_near_as_its_bucket_is_narrow(
         mut values in prop::collection::vec((-9.0..1.0_f64).prop_map(f64::exp2), 1..400),

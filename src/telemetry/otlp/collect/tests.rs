@@ -1,4 +1,4 @@
-//! OpenTelemetry's GenAI metrics, as they leave the store.
+//! OpenTelemetry's GenAI metrics, as exported from the store.
 
 use super::*;
 use crate::event::{Failure, Outcome, Request};
@@ -8,7 +8,7 @@ use crate::plan::otlp::GenAi;
 use crate::testing;
 use std::time::Duration;
 
-/// A store with a set of GenAI metrics, and what is exported of them.
+/// A store with a set of GenAI metrics, and their export.
 struct Rig {
     plan: Arc<Plan>,
     sink: Arc<dyn Sink>,
@@ -83,7 +83,7 @@ fn the_current_set_in_full() {
             "gen_ai.client.inference.time_to_first_chunk{C} 1 0.20",
             "gen_ai.client.inference.time_per_output_chunk{C} 4 0.20",
             "gen_ai.client.inference.operation.input_tokens{C} 1 20.00",
-            // What the provider did not say counts as 0.
+            // A value that the provider did not report counts as 0.
             "gen_ai.client.inference.operation.input_tokens{C,error.type=reset} 1 0.00",
             "gen_ai.client.inference.operation.output_tokens{C} 1 11.00",
             "gen_ai.client.inference.operation.output_tokens{C,error.type=reset} 1 0.00",
@@ -206,7 +206,7 @@ fn profiles_that_ask_one_endpoint_for_one_model_share_its_series() {
     for pair in &plan.pairs {
         testing::play(&rig.sink, &pair.places[0], Outcome::Ok, |_| {});
     }
-    // A place of the plan before had it, too.
+    // A place of the previous plan also had it.
     let duration = &expected(&["gen_ai.client.operation.duration{C} 3 1.53"])[0];
     assert!(shown(&rig).contains(duration), "{:?}", shown(&rig));
 }

@@ -7,7 +7,7 @@ use opentelemetry_proto::tonic::logs::v1::{LogRecord, SeverityNumber};
 use prost::Message as _;
 use tracing_subscriber::layer::SubscriberExt as _;
 
-/// What is tapped when `log` logs.
+/// The records captured while `log` runs.
 fn tapped(log: impl FnOnce()) -> Vec<LogRecord> {
     let (tap, mut intake) = connected();
     let subscriber = tracing_subscriber::registry().with(tap.layer());
@@ -15,7 +15,7 @@ fn tapped(log: impl FnOnce()) -> Vec<LogRecord> {
     sent(&mut intake)
 }
 
-/// What waits in the queue, in the form in which it is sent.
+/// The records waiting in the queue, in the form in which they are sent.
 fn sent(intake: &mut QueueReceiver<SdkLogRecord>) -> Vec<LogRecord> {
     intake.take_now(100).iter().map(LogRecord::from).collect()
 }

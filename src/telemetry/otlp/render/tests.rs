@@ -15,10 +15,10 @@ fn resource(plan: &Plan) -> Resource {
     Resource::new(&otlp, &plan.agent)
 }
 
-/// When metrics are rendered, nanoseconds since the epoch: after all that is counted.
+/// When metrics are rendered, in nanoseconds since the epoch: after everything that is counted.
 const NOW: u64 = 1 << 62;
 
-/// A small plan, its store, and how it renders.
+/// A small plan, its store, and its rendering.
 struct Rig {
     plan: Arc<Plan>,
     store: Arc<Store>,
@@ -130,7 +130,7 @@ fn counters_are_sums_at_zero_from_the_start_and_gauges_have_no_start() {
 #[test]
 fn exponential_histograms_hold_the_same_values() {
     let rig = Rig::new();
-    // Asked for once, before the first value, as the exporter does when it is set up.
+    // Enabled once, before the first value, as the exporter does during set-up.
     rig.metrics(Histograms::Exponential, &[]);
     rig.answer();
     rig.answer();
@@ -182,7 +182,7 @@ fn series_of_a_removed_profile_go_and_come_back_with_a_new_start() {
     let (second, value) = find(&rig.metrics(Histograms::Explicit, &[])).unwrap();
     assert!(second > first, "it counts from when it came back: {second} after {first}");
     assert_eq!(value, Some(Number::AsDouble(0.0)));
-    // A reload that keeps the profile keeps its start.
+    // A reload that keeps the profile keeps its start time.
     testing::change_plan(&*rig.store, testing::small_plan());
     assert_eq!(find(&rig.metrics(Histograms::Explicit, &[])), Some((second, Some(Number::AsDouble(0.0)))));
 }
@@ -230,7 +230,7 @@ fn journeys_and_steps_are_here_too_with_their_turns() {
     assert_same_names(&rig, "tokenbeat_journey_duration_seconds");
 }
 
-/// The families of the exposition are those of OTLP, and one of them is this.
+/// Checks that the families of the exposition are those of OTLP, and that this is one of them.
 fn assert_same_names(rig: &Rig, among: &str) {
     let exposition = crate::telemetry::Exposition::new(Arc::clone(&rig.store), &rig.plan).unwrap();
     let text = String::from_utf8(exposition.render(None).unwrap().body.into()).unwrap();
@@ -280,7 +280,7 @@ fn the_resource_says_who_sends() {
         "k8s.pod.name=p,location=mars,service.instance.id=probe-1,service.name=tokenbeat,service.version={version}"
     );
     assert_eq!(labels(&resource.of_metrics().attributes), ours);
-    // A key that is there already is not there twice.
+    // A key that already exists is not added again.
     let records = resource.of_records();
     let mut all: Vec<_> = records.iter().map(|(key, value)| format!("{key}={value}")).collect();
     all.sort();

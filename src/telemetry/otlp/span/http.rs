@@ -1,15 +1,15 @@
 //! HTTP client spans by OpenTelemetry's conventions (<https://opentelemetry.io/docs/specs/semconv/http/http-spans/>).
 //!
-//! `url.full` is left out though the conventions ask for it: paths hold what was taken from earlier answers, which
-//! may be secret and is different each time. `url.template` says which call it was.
+//! `url.full` is omitted although the conventions require it: paths contain values extracted from earlier answers,
+//! which may be secret and differ each time. `url.template` identifies the call.
 
 use super::super::key_value::text;
 use opentelemetry::KeyValue;
 
-/// Methods that the conventions know; any other would make a span name out of what a config says.
+/// Methods defined by the conventions. Any other method would become part of a span name.
 const METHODS: [&str; 9] = ["CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE"];
 
-/// Method and path as the config writes them.
+/// Method and path as configured.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Route<'a> {
     method: &'a str,
@@ -17,7 +17,7 @@ pub(super) struct Route<'a> {
 }
 
 impl<'a> Route<'a> {
-    /// Of `POST /api/sessions/{{ id }}`.
+    /// Parses a route such as `POST /api/sessions/{{ id }}`.
     pub(super) fn of(route: &'a str) -> Self {
         let (method, template) = route.split_once(' ').unwrap_or((route, ""));
         Self { method, template }
@@ -33,7 +33,7 @@ impl<'a> Route<'a> {
         if self.template.is_empty() { method.to_owned() } else { format!("{method} {}", self.template) }
     }
 
-    /// What the request itself says of it.
+    /// The attributes that follow from the route.
     pub(super) fn attributes(self) -> Vec<KeyValue> {
         let mut all = Vec::with_capacity(24);
         if self.known() {

@@ -8,7 +8,7 @@ use opentelemetry::trace::SpanKind;
 use opentelemetry_sdk::trace::SpanData;
 use std::time::SystemTime;
 
-/// The span of a journey that has ended: from its first due instant to its last request's end, think time included.
+/// The span of a completed journey: from its first due instant to the end of its last request, including think time.
 pub(in super::super) fn of_journey(agent: &str, journey: &Journey) -> SpanData {
     let lasted = journey.end.saturating_duration_since(journey.due);
     let start = journey.ended.checked_sub(lasted).unwrap_or(SystemTime::UNIX_EPOCH);
@@ -47,7 +47,7 @@ fn attributes(journey: &Journey) -> Vec<KeyValue> {
     all
 }
 
-/// Bytes that a journey keeps in memory, about: what the queue counts.
+/// The approximate memory usage of a journey in bytes, for the queue.
 pub(in super::super) fn weight(journey: &Journey) -> usize {
     size_of::<Journey>() + journey.detail.as_ref().map_or(0, String::len)
 }

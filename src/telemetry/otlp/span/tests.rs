@@ -27,7 +27,7 @@ fn endpoint() -> GenAiTarget {
     GenAiTarget { operation: "chat", provider: "openai", address: "llm.example".into(), port: 443 }
 }
 
-/// The span of a request whose due instant lies 1000 s after the epoch.
+/// The span of a request that was due 1000 s after the epoch.
 fn span_of(request: &Request) -> Span {
     let anchor = Anchor::at(request.observed.marks.due, SystemTime::UNIX_EPOCH + Duration::from_secs(1000));
     of_request("probe-1", request, Some(&endpoint()), anchor).into()
@@ -118,7 +118,7 @@ fn a_failure_is_an_error_with_its_reason_though_it_was_not_sampled() {
         (said(&span, "error.type"), said(&span, "tokenbeat.failed_checks")),
         ("rate_limited".into(), "2".into())
     );
-    // The flags are those of the `traceparent` that the backend saw.
+    // The flags are those of the `traceparent` that the backend received.
     assert_eq!(span.flags, 0x100);
 }
 
@@ -256,7 +256,7 @@ fn a_long_request_weighs_what_its_gaps_do() {
     assert!(weight(&long) - weight(&short) >= 10_000 * size_of::<Duration>());
 }
 
-/// A step's request below the root of a journey.
+/// A step's request in a journey.
 fn stepped(name: &str, route: Option<&str>, outcome: Outcome) -> Arc<Request> {
     let plan = testing::rag_plan();
     let place = testing::step_place(&plan.pairs[0], 1, name, 3);
@@ -286,7 +286,7 @@ fn an_http_step_is_an_http_client_span_below_its_journey() {
         ("tokenbeat.turn", "-"),
         ("tokenbeat.time_to_first_token", "0.300"),
         ("tokenbeat.input_tokens", "19"),
-        // What the application said of its tokens is all that is left of the GenAI conventions.
+        // Only the token counts reported by the application remain of the GenAI conventions.
         ("gen_ai.usage.output_tokens", "11"),
         ("gen_ai.usage.cache_read.input_tokens", "5"),
     ] {

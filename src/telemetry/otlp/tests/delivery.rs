@@ -1,4 +1,4 @@
-//! What arrives when all is well.
+//! Deliveries without failures.
 
 use super::*;
 use opentelemetry_proto::tonic::metrics::v1::metric::Data;
@@ -39,7 +39,7 @@ async fn the_three_signals_arrive_and_are_counted() {
     }
 }
 
-/// The id that goes out in `traceparent`, the span's, and the exemplar's are the same.
+/// The id sent in `traceparent`, the span's id and the exemplar's id are the same.
 #[tokio::test]
 async fn exemplars_and_spans_carry_the_ids_that_went_out() {
     let receiver = Receiver::start().await;
@@ -146,7 +146,7 @@ async fn a_full_batch_goes_out_without_waiting_for_others() {
     for _ in 0..worker::MAX_BATCH {
         rig.play(Outcome::Ok, |_| {});
     }
-    // Nothing orders a flush; the linger of a batch that is not full is longer than the whole test may take.
+    // Nothing orders a flush, and a partial batch would wait longer than the whole test may take.
     let begun = Instant::now();
     receiver.wait(|seen| !of(seen, Signal::Traces).is_empty()).await;
     assert!(begun.elapsed() < SPANS_LINGER);
@@ -197,6 +197,6 @@ async fn a_new_plan_is_followed() {
     let text = format!("{metrics:?}");
     assert!(text.contains("\"us\"") && !text.contains("\"eu\"") && text.contains("\"other\""));
     assert!(metrics.iter().all(|metric| metric.name != "tokenbeat.runs"));
-    // The other target is the same server and model by another name, which GenAI metrics do not know.
+    // The other target is the same server and model under another name, which GenAI metrics do not know.
     assert!(text.contains("gen_ai.client"));
 }

@@ -1,4 +1,4 @@
-//! TLS: our own roots, client certificates, and refusal of what is not trusted.
+//! TLS: private root certificates, client certificates, and refusal of untrusted receivers.
 
 use super::*;
 use crate::plan::Identity;
@@ -64,7 +64,7 @@ impl Pki {
         };
         let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
         let mut config = builder.with_single_cert(vec![certificate.der().clone()], key).unwrap();
-        // Strict about what is offered: gRPC must ask for h2, HTTP for HTTP/1.1.
+        // Strict about ALPN: gRPC must offer h2, and HTTP must offer HTTP/1.1.
         let offered: &[u8] = if protocol == Protocol::Grpc { b"h2" } else { b"http/1.1" };
         config.alpn_protocols = vec![offered.to_vec()];
         TlsAcceptor::from(Arc::new(config))
@@ -106,7 +106,7 @@ async fn a_receiver_that_is_not_trusted_gets_nothing() {
     for protocol in BOTH {
         let (pki, other) = (Pki::new(), Pki::new());
         let receiver = receiver(pki.acceptor(protocol, false)).await;
-        // The wrong roots, then the system's.
+        // The wrong root certificates, then the system's.
         for ca_file in [Some(other.ca_file()), None] {
             let rig = rig(OtlpSettings { ca_file, ..secure(protocol, &receiver) });
             rig.until(|stats| stats.failures(Signal::Metrics) > 0).await;
@@ -124,7 +124,7 @@ async fn without_the_client_certificate_that_it_wants_nothing_arrives() {
     assert!(receiver.seen().is_empty());
 }
 
-/// A renewed root is read at the next attempt: what failed is built anew.
+/// A renewed root certificate is read at the next attempt, because a failed client is rebuilt.
 #[tokio::test]
 async fn renewed_files_are_read_again_after_a_failure() {
     let (pki, other) = (Pki::new(), Pki::new());

@@ -1,4 +1,4 @@
-//! What happens when the receiver is down, slow, rejecting or dribbling: it costs counters and nothing else.
+//! A receiver that is down, slow, rejecting or endless costs counters and nothing else.
 
 use super::*;
 
@@ -6,7 +6,7 @@ fn dropped(stats: &Stats, reason: Dropped) -> u64 {
     stats.dropped(Signal::Traces, reason)
 }
 
-/// Traces only, so that the script is theirs.
+/// Traces only, so that the script applies to them.
 fn traces_only(protocol: Protocol, address: SocketAddr) -> OtlpSettings {
     OtlpSettings { metrics: Some(false), logs: Some(false), ..section(protocol, address) }
 }
@@ -16,7 +16,7 @@ async fn a_refusal_for_good_is_counted_and_not_repeated() {
     for (protocol, refusal) in [
         (Protocol::Http, ScriptedReply::Status(400, None)),
         (Protocol::Grpc, ScriptedReply::Code(3, None)),
-        // Exhausted, and it does not say until when.
+        // Resource exhausted, without a wait.
         (Protocol::Grpc, ScriptedReply::Code(8, None)),
         (Protocol::Http, ScriptedReply::Status(302, None)),
     ] {
@@ -51,7 +51,7 @@ async fn what_was_taken_in_part_is_counted_in_part() {
     }
 }
 
-/// The library takes a partial success for a success and only logs it.
+/// The library treats a partial success as a success and only logs it.
 #[tokio::test]
 async fn log_records_that_were_taken_in_part_are_counted_in_part() {
     for protocol in BOTH {
@@ -84,7 +84,7 @@ async fn a_passing_trouble_is_tried_again_and_nothing_is_lost() {
         receiver.reply([trouble.clone()]);
         let rig = rig(traces_only(protocol, receiver.address));
         rig.play(Outcome::Ok, |_| {});
-        // The order to stop cuts the back-off short; a last attempt follows.
+        // The order to stop cuts the back-off short, and a last attempt follows.
         let stats = rig.finish(LONG).await;
         assert_eq!(receiver.seen().len(), 2, "{trouble:?} over {protocol:?}");
         assert_eq!((stats.sent(Signal::Traces), stats.failures(Signal::Traces)), (1, 1), "{trouble:?}");
@@ -104,7 +104,7 @@ async fn a_wait_that_the_receiver_asks_for_is_kept_to() {
         rig.play(Outcome::Ok, |_| {});
         let begun = Instant::now();
         let stats = rig.finish(LONG).await;
-        // Longer than any back-off of our own after one failure, which is at most a second.
+        // Longer than our own back-off after one failure, which is at most a second.
         assert!(begun.elapsed() >= wait, "{:?}", begun.elapsed());
         assert_eq!(stats.sent(Signal::Traces), 1);
     }
@@ -113,7 +113,7 @@ async fn a_wait_that_the_receiver_asks_for_is_kept_to() {
 #[tokio::test]
 async fn a_receiver_that_comes_up_late_gets_everything() {
     for protocol in BOTH {
-        // A port that was free a moment ago: nobody answers there.
+        // A port that was just released, so nothing listens on it.
         let address = Receiver::start().await.address;
         let rig = rig(section(protocol, address));
         rig.play(Outcome::Ok, |_| {});
@@ -140,7 +140,7 @@ async fn a_receiver_that_is_restarted_is_found_again() {
     }
 }
 
-/// The queue is bounded, recording never waits, and the flush ends when it must, though the receiver hangs.
+/// The queue is bounded, recording never blocks, and the flush ends in time although the receiver hangs.
 #[tokio::test]
 async fn a_hanging_receiver_costs_bounded_memory_no_time_and_a_bounded_flush() {
     for protocol in BOTH {
@@ -152,7 +152,7 @@ async fn a_hanging_receiver_costs_bounded_memory_no_time_and_a_bounded_flush() {
         for _ in 0..worker::MAX_BATCH {
             rig.play(Outcome::Ok, |_| {});
         }
-        // The worker is in the middle of an attempt that never ends; the queue alone takes what comes now.
+        // The worker is in an attempt that never ends, so new items stay in the queue.
         receiver.wait(|seen| !seen.is_empty()).await;
         for _ in 0..more {
             rig.play(Outcome::Ok, |_| {});
@@ -166,7 +166,7 @@ async fn a_hanging_receiver_costs_bounded_memory_no_time_and_a_bounded_flush() {
     }
 }
 
-/// A request with a long answer weighs more than its span; the queue counts that.
+/// A request with a long answer takes more memory than its span; the queue accounts for that.
 #[tokio::test]
 async fn the_queue_is_bounded_in_bytes_too() {
     let receiver = Receiver::start().await;
@@ -262,7 +262,7 @@ async fn secrets_that_cannot_be_read_are_a_failure_and_not_a_request() {
     assert_eq!(seen[0].headers["x-token"], "t0ken");
 }
 
-/// Receivers and the proxies in front of them quote what they were sent, and it is logged.
+/// Receivers and proxies may quote what they received, and that is logged.
 #[tokio::test]
 async fn a_receiver_that_quotes_our_headers_gets_no_secret_into_the_log() {
     use crate::secret::{Exposed, Secret, SecretOrigin};

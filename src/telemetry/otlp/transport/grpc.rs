@@ -1,5 +1,5 @@
-//! OTLP/gRPC (<https://opentelemetry.io/docs/specs/otlp/#otlpgrpc>) on tonic's channel, with bodies that are
-//! already encoded.
+//! OTLP/gRPC (<https://opentelemetry.io/docs/specs/otlp/#otlpgrpc>) over tonic's channel, with bodies that are already
+//! encoded.
 
 use super::{Accepted, Error, SendError, accepted, chain, shortened, tls};
 use crate::plan::otlp::{Compression, Destination};
@@ -47,7 +47,7 @@ impl OtlpGrpcClient {
         let request = Request::from_parts(MetadataMap::from_headers(headers), Extensions::default(), body);
         match client.unary(request, path(signal), Encoded).await {
             Ok(response) => Ok(Ok(accepted(response.get_ref()))),
-            // A status that the server sent has no source; what broke on the way has one.
+            // A status sent by the server has no source; a local failure has one.
             Err(status) => match status.source() {
                 Some(source) => Err(format!("{}: {}", status.message(), chain(source))),
                 None => Ok(Err(refused(&status))),
@@ -64,7 +64,8 @@ fn path(signal: Signal) -> PathAndQuery {
     })
 }
 
-/// The specification's table of codes; `RESOURCE_EXHAUSTED` may be tried again only if the server says when.
+/// Classifies a status by the specification's table of codes. `RESOURCE_EXHAUSTED` may be retried only if the server
+/// says when.
 fn refused(status: &Status) -> SendError {
     let after = status
         .get_details_retry_info()
@@ -83,7 +84,7 @@ fn refused(status: &Status) -> SendError {
     }
 }
 
-/// Bodies that are encoded once, however often they are sent.
+/// A codec for bodies that are encoded once, however often they are sent.
 #[derive(Clone, Copy)]
 struct Encoded;
 

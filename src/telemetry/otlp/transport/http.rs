@@ -1,4 +1,4 @@
-//! OTLP/HTTP with protobuf bodies (<https://opentelemetry.io/docs/specs/otlp/#otlphttp>), by reqwest.
+//! OTLP/HTTP with protobuf bodies (<https://opentelemetry.io/docs/specs/otlp/#otlphttp>), with reqwest.
 
 use super::{Accepted, Error, SendError, accepted, chain, shortened, tls};
 use crate::plan::otlp::{Compression, Destination};
@@ -12,7 +12,7 @@ use reqwest::{Response, redirect, retry};
 use std::io::Write as _;
 use std::time::Duration;
 
-/// Largest response body; a longer one counts as a failed attempt.
+/// Maximum size of a response body in bytes; a longer one counts as a failed attempt.
 const MAX_ANSWER: usize = 1 << 20;
 
 pub(super) struct OtlpHttpClient {
@@ -79,8 +79,8 @@ fn gzipped(body: &[u8]) -> std::io::Result<Bytes> {
     Ok(encoder.finish()?.into())
 }
 
-/// What the specification makes of an answer: 2xx is success, 429, 502, 503 and 504 may be tried again, anything
-/// else may not.
+/// Classifies an answer by the specification: 2xx is success; 429, 502, 503 and 504 may be retried; anything else may
+/// not.
 fn verdict(
     status: StatusCode,
     headers: &HeaderMap,
@@ -90,7 +90,7 @@ fn verdict(
     if status.is_success() {
         return Ok(accepted(body));
     }
-    // Errors carry a `google.rpc.Status`; proxies in between say what they like.
+    // Errors contain a `google.rpc.Status`, unless a proxy has answered.
     let said = tonic_types::pb::Status::decode(body).map(|said| said.message).unwrap_or_default();
     let said = if said.is_empty() { String::from_utf8_lossy(body).into_owned() } else { said };
     let why = shortened(format!("HTTP {status}: {said}").trim_end_matches([':', ' ']));

@@ -1,4 +1,4 @@
-//! What both transports make of the TLS settings, and the connector of gRPC.
+//! The TLS settings of both transports, and the connector for gRPC.
 
 use super::Error;
 use crate::plan::otlp::Destination;
@@ -10,10 +10,10 @@ use std::time::Duration;
 
 pub(super) type Connector = HttpsConnector<HttpConnector>;
 
-/// TCP keep-alive of both transports.
+/// TCP keep-alive interval of both transports.
 pub(super) const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
-/// A connector for gRPC: HTTP/2, by TLS where the endpoint says `https`.
+/// A connector for gRPC: HTTP/2, over TLS if the endpoint begins with `https`.
 pub(super) fn connector(to: &Destination) -> Result<Connector, Error> {
     let mut tcp = HttpConnector::new();
     tcp.enforce_http(false);
@@ -23,7 +23,7 @@ pub(super) fn connector(to: &Destination) -> Result<Connector, Error> {
     Ok(schemes.enable_http2().wrap_connector(tcp))
 }
 
-/// The one TLS setting of both transports.
+/// The TLS configuration of both transports.
 pub(super) fn config(to: &Destination) -> Result<ClientConfig, Error> {
     if to.endpoint.scheme() != "https" {
         return Ok(client_config(Trust::Nobody, None)?);

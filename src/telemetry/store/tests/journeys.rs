@@ -1,4 +1,4 @@
-//! Scenarios: series by step and turn, and those of journeys.
+//! Scenarios: series by step and turn, and series of journeys.
 
 use super::*;
 use crate::catalogue::Subject;
@@ -137,7 +137,7 @@ fn what_a_step_does_against_its_config_is_not_lost() {
     assert!(natives(&fixture.store).iter().all(|native| *native), "every histogram keeps base-2 buckets");
 }
 
-/// Whether each histogram keeps base-2 buckets.
+/// Whether each histogram uses base-2 buckets.
 fn natives(store: &Store) -> Vec<bool> {
     let snapshot = store.snapshot();
     let series = Metric::ALL.iter().flat_map(|metric| snapshot.series(*metric));
@@ -202,7 +202,7 @@ fn the_exemplar_of_a_journey_is_its_root_span() {
 }
 
 impl Fixture {
-    /// A journey at a place has ended.
+    /// Records that a journey at a place has ended.
     fn arrive(&self, place: &Arc<Place>) {
         let journey = Arc::new(journey(place, Outcome::Ok));
         self.store.record(&Fact::JourneyEnded { journey, place: Arc::clone(place) });
@@ -212,7 +212,7 @@ impl Fixture {
 #[test]
 fn an_open_journey_keeps_the_series_of_a_removed_profile() {
     let mut fixture = rag();
-    // The run of a journey holds the plan of its pair.
+    // The run of a journey references the plan of its pair.
     let running = Arc::clone(&fixture.plan.pairs[0]);
     let place = Arc::clone(fixture.place(STEADY));
     fixture.store.record(&Fact::JourneyStarted { place: Arc::clone(&place), warm_up: false });
@@ -247,7 +247,7 @@ fn steps_of_an_earlier_plan_stay_as_long_as_its_runs_come_to_them() {
     fixture.change_to(plan(&["app"], vec![other]));
     let later = RunRef { id: "run-2".into(), ..(*run(&running.pair)).clone() };
     fixture.store.record(&Fact::RunStarted { run: Arc::new(later), lag: Duration::ZERO });
-    // The old run goes on to its next step while the new one plays the same stage.
+    // The old run continues with its next step while the new one plays the same stage.
     play(&fixture.sink, &step_place(&running, STEADY, "query", 1), Outcome::Ok, |_| {});
     let values = fixture.values();
     assert!(close(values.sum(Metric::Requests, "step=query"), 1.0));

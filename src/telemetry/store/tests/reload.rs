@@ -1,4 +1,4 @@
-//! What stays of a plan when another takes its place, and what goes.
+//! What remains of a plan when another replaces it, and what is removed.
 
 use super::*;
 
@@ -57,7 +57,7 @@ fn without_chat() -> Plan {
 #[test]
 fn series_of_a_removed_pair_go_with_its_last_request_and_run() {
     let mut fixture = Fixture::small();
-    // A run holds the plan of its pair.
+    // A run references the plan of its pair.
     let running = Arc::clone(&fixture.plan.pairs[0]);
     let run = run(&running.pair);
     fixture.store.record(&Fact::RunStarted { run: Arc::clone(&run), lag: Duration::ZERO });
@@ -83,7 +83,7 @@ fn series_of_a_removed_pair_go_with_its_last_request_and_run() {
     fixture.store.record(&Fact::RunEnded { summary: Arc::new(summary), tally: Arc::default() });
     let pair = running.pair.clone();
     drop(running);
-    // A late fact of the removed pair is no error and makes no series.
+    // A late fact of the removed pair is not an error and creates no series.
     fixture.store.record(&Fact::NextRun { pair, at: None });
     let values = fixture.values();
     for metric in Metric::ALL {

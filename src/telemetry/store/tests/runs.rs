@@ -1,4 +1,4 @@
-//! Series that no request feeds: runs, schedules, budgets, and the export itself.
+//! Series that do not depend on requests: runs, schedules, budgets, and the export itself.
 
 use super::*;
 
