@@ -1,5 +1,5 @@
-//! Finds out what is built: revision, compiler and date. Reproducible: the date is that of the revision, or
-//! `SOURCE_DATE_EPOCH`, and never today.
+//! Determines revision, compiler and date of the build. Reproducible: the date is that of the revision, or
+//! `SOURCE_DATE_EPOCH`, and never the current one.
 
 use std::env;
 use std::path::Path;
@@ -10,7 +10,7 @@ fn main() {
     for name in ["TOKENBEAT_REVISION", "SOURCE_DATE_EPOCH"] {
         println!("cargo::rerun-if-env-changed={name}");
     }
-    // Only a release asks Git: a debug build would be made anew after each commit.
+    // Only a release asks Git: otherwise, a debug build would be repeated after each commit.
     let git = env::var("PROFILE").is_ok_and(|profile| profile == "release") && Path::new(".git").exists();
     if git {
         println!("cargo::rerun-if-changed=.git/HEAD");
@@ -27,7 +27,7 @@ fn main() {
     }
 }
 
-/// A variable that is set to something.
+/// A variable with a non-empty value.
 fn given(name: &str) -> Option<String> {
     env::var(name).ok().filter(|value| !value.is_empty())
 }

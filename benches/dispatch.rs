@@ -1,5 +1,5 @@
-//! How late requests go out: the real dispatcher and engine at 500 requests per second, with a caller that marks
-//! `sent` at once. Prints the dispatch lag; the goal is a p99 below 1 ms on an idle core.
+//! Measures how late requests are sent: the real dispatcher and engine at 500 requests per second, with a caller that
+//! sets `sent` at once. Prints the dispatch lag. The goal is a p99 below 1 ms on an idle core.
 //!
 //! `cargo bench --bench dispatch [-- SECONDS [RATE]]`
 
@@ -23,7 +23,7 @@ use tokenbeat::fact::{Fact, Sink};
 use tokenbeat::plan;
 use tokenbeat::state::BudgetLedger;
 
-/// Marks `sent` when it is called, and answers 20 ms later.
+/// Sets `sent` when it is called, and answers 20 ms later.
 struct Instantly;
 
 impl Caller for Instantly {

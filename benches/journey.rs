@@ -1,8 +1,8 @@
-//! What a journey costs: 2,000 users of a five-step journey (templates, values taken from answers, checks, a schema)
-//! in one process, beside the same number of users with bare requests at the same rate. The caller answers in process,
-//! 20 ms after the send, so that what is measured is the engine, the scenario and the checks, and not a client.
-//! Each row is a process of its own. The third has a document of a megabyte for every fiftieth answer, which all the
-//! same goes through a path, a schema and a take: what that costs must not show in the lag and the marks of others.
+//! Measures the cost of a journey: 2,000 users of a five-step journey (templates, extracted values, checks, a schema)
+//! in one process, compared with the same number of users with bare requests at the same rate. The caller answers in
+//! process, 20 ms after the send, so that the bench measures the engine, the scenario and the checks, and not a client.
+//! Each row is a separate process. In the third, every fiftieth answer is a document of one megabyte, which also passes
+//! a path, a schema and an extraction; its cost must not show in the lag and the timestamps of other requests.
 //!
 //! `cargo bench --bench journey [-- SECONDS [USERS]]`
 
@@ -33,13 +33,13 @@ use tokenbeat::plan;
 use tokenbeat::state::BudgetLedger;
 use tokenbeat::template::{Templates, Vars};
 
-/// From the send to the end of each answer.
+/// Time from the send to the end of each answer.
 const TAKES: Duration = Duration::from_millis(20);
 
-/// Of the large answers, one in so many.
+/// One in this many answers is large.
 const LARGE_ONE_IN: u64 = 50;
 
-/// What is played.
+/// The load to play.
 #[derive(Clone, Copy, PartialEq)]
 enum Mode {
     Bare,
@@ -87,14 +87,14 @@ impl Caller for Instantly {
     }
 }
 
-/// What came of it, in nanoseconds.
+/// The measurements, in nanoseconds.
 struct Seen {
     lags: Mutex<Histogram<u64>>,
-    /// How much later than it was there an answer was marked.
+    /// The delay between the end of an answer and its timestamp.
     late: Mutex<Histogram<u64>>,
     failed: AtomicU64,
     journeys: AtomicU64,
-    /// Resident, bytes.
+    /// Resident memory in bytes.
     most_memory: AtomicU64,
 }
 
@@ -214,16 +214,16 @@ fn report(mode: Mode, seen: &Seen, (cpu, memory): (Duration, u64), (offered, use
     );
 }
 
-/// Processor time of this process so far.
+/// The processor time of this process so far.
 fn cpu() -> anyhow::Result<Duration> {
     let text = std::fs::read_to_string("/proc/self/stat")?;
     let (_, fields) = text.rsplit_once(')').context("no name")?;
     let ticks: u64 = fields.split_whitespace().skip(11).take(2).map(|field| field.parse().unwrap_or(0)).sum();
-    // A tick is 10 ms wherever Linux runs today.
+    // A tick is 10 ms on all current Linux systems.
     Ok(Duration::from_millis(ticks * 10))
 }
 
-/// Resident memory of this process, bytes.
+/// The resident memory of this process in bytes.
 fn memory() -> anyhow::Result<u64> {
     let text = std::fs::read_to_string("/proc/self/status")?;
     let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
@@ -250,7 +250,7 @@ fn thought() -> plan::Think {
     plan::Think { min: Duration::from_secs(1), max: Duration::from_secs(3) }
 }
 
-/// What the application answers, with so many citations.
+/// The answer of the application, with this many citations.
 fn document(citations: usize) -> Bytes {
     let citation =
         |n: usize| json!({ "source": format!("doc-{n}.md"), "score": 0.5, "text": "words ".repeat(8) });
@@ -262,7 +262,7 @@ fn document(citations: usize) -> Bytes {
     document.to_string().into()
 }
 
-/// Log in, open a session, ask twice, close it.
+/// Logs in, opens a session, asks twice, and closes the session.
 fn scenario() -> anyhow::Result<plan::Scenario> {
     let mut templates = Templates::default();
     let login = r#"{"email": "user-{{ user }}@example.com", "request": "{{ uuid() }}"}"#;

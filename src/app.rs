@@ -1,5 +1,5 @@
-//! Composition: the only place that sees everything. Each command has a file; what several need (runtimes, the
-//! assembled engine, the daemon) has one of its own.
+//! Composition: the only place that sees everything. Each command has its own file, and so has everything shared
+//! between commands (runtimes, the assembled engine, the daemon).
 
 mod assembly;
 mod budgets;
@@ -27,7 +27,7 @@ use crate::cli::{Cli, Command, Exit, SchemaFormat};
 use crate::{config, telemetry};
 use clap::CommandFactory;
 
-/// Does what the command line says. Errors have been reported when this returns.
+/// Executes the command line. Errors have been reported when this returns.
 pub fn main(cli: Cli) -> Exit {
     let tap = telemetry::otlp::LogTap::new();
     let _log = match telemetry::logs::init(cli.log.format.into(), cli.log_level(), &tap) {
@@ -53,13 +53,14 @@ pub fn main(cli: Cli) -> Exit {
         }
     };
     result.unwrap_or_else(|error| {
-        // The chain, on one line: `cannot listen on 127.0.0.1:9464: address already in use`.
+        // The error and its causes, on one line: `cannot listen on 127.0.0.1:9464: address already in use`.
         eprintln!("error: {error:#}");
         Exit::Failed
     })
 }
 
-/// Prints a result. A reader that has gone away (`| head`) is not an error.
+/// Prints a result. A closed pipe (`
+/// head`) is not an error.
 fn print(text: &str) -> anyhow::Result<Exit> {
     use std::io::Write as _;
     match std::io::stdout().write_all(text.as_bytes()) {

@@ -1,4 +1,4 @@
-//! What this program was built from, as the build script found it out.
+//! The origin of this build, as determined by the build script.
 
 /// The version of the crate.
 pub const CRATE: &str = env!("CARGO_PKG_VERSION");
@@ -6,9 +6,9 @@ pub const CRATE: &str = env!("CARGO_PKG_VERSION");
 pub const REVISION: &str = env!("TOKENBEAT_REVISION");
 /// The version of the compiler.
 pub const RUSTC: &str = env!("TOKENBEAT_RUSTC");
-/// The day of the revision (of `SOURCE_DATE_EPOCH`, if that is set), or `unknown`.
+/// The date of the revision (or of `SOURCE_DATE_EPOCH`, if that is set), or `unknown`.
 pub const DATE: &str = env!("TOKENBEAT_DATE");
-/// All of it, for `--version`.
+/// All of the above, for `--version`.
 pub const VERSION: &str = concat!(
     env!("CARGO_PKG_VERSION"),
     " (revision ",

@@ -1,6 +1,7 @@
 //! A pool of threads for CPU-bound work: templates, JSON paths, schemas, regular expressions, long documents, token
-//! counts. Such work never runs on a thread that carries traffic, so that the marks of one request do not wait for work
-//! on another's answer. The pool does not know what the work is; `app` makes one, and all clones share it.
+//! counts. Such work never runs on a thread that carries traffic, so that the timestamps of one request are not delayed
+//! by work on another's answer. The pool does not know what the work is. `app` creates one pool, and all clones share
+//! it.
 
 use std::io;
 use std::num::NonZeroUsize;
@@ -14,48 +15,49 @@ use tokio::time::{Instant, timeout_at};
 /// How long an idle thread is kept.
 const KEEP_ALIVE: Duration = Duration::from_mins(1);
 
-/// Time for work on an answer that arrived shortly before its deadline.
+/// Minimum time for work on an answer that arrived shortly before its deadline.
 const MIN_TIME: Duration = Duration::from_secs(1);
 
-/// How many pieces of work may continue after their deadlines, in addition to one per processor. They cannot be
-/// stopped, and each occupies a thread.
+/// Number of tasks that may continue after their deadlines, in addition to one per processor. They cannot be stopped,
+/// and each occupies a thread.
 const MAX_OVERTIME: usize = 8;
 
-/// Stack of a thread. Schemas and paths recurse once per level of an answer; the parser limits the depth.
+/// Stack size of a thread in bytes. Schemas and paths recurse once per level of an answer; the parser limits the depth.
 const STACK: usize = 8 << 20;
 
 /// Niceness of the pool's threads, on top of the process's own.
 #[cfg(target_os = "linux")]
 const NICE: i32 = 10;
 
-/// A few threads with a queue in front of them. Each user has at most one piece of work here at a time, so that users
-/// and arrivals bound the queue; a caller that stops waiting leaves it.
+/// A few threads with a queue in front of them. Each user has at most one task here at a time, so the number of users
+/// and arrivals limits the queue. A caller that stops waiting leaves the queue.
 ///
-/// As many pieces of work run at a time as there are processors, on threads with a lower priority than those that
-/// carry traffic. Measured with the bench `journey`, two processors, and large documents that keep 40% of both busy:
-/// the low priority takes the 99% quantile of the dispatch lag from 1.8 to 3.2 ms down to 0.9 to 2.8 ms, with marks as
-/// exact as without such documents; twice as many threads change nothing but the memory, which doubles.
+/// There are as many concurrent tasks as processors, on threads with a lower priority than those that carry traffic.
+/// Measured with the bench `journey` on two processors, with large documents that keep both 40% busy: the low priority
+/// reduces the 99% quantile of the dispatch lag from 1.8 to 3.2 ms to 0.9 to 2.8 ms, with timestamps as exact as
+/// without such documents. Twice as many threads only double the memory.
 #[derive(Clone)]
 pub struct CpuPool(Arc<SharedPool>);
 
 struct SharedPool {
     slots: Arc<Semaphore>,
-    /// For work that occupies a core for long.
+    /// Limits tasks that occupy a core for long.
     exclusive: Arc<Semaphore>,
-    /// For work with a deadline, until it ends.
+    /// Limits tasks with a deadline, until they end.
     overtime: Arc<Semaphore>,
-    /// As many threads as there can be pieces of work at once.
+    /// As many threads as there can be concurrent tasks.
     threads: Vec<Thread>,
 }
 
 /// A thread. It starts on demand and ends after a long time without work.
 ///
-/// Work goes to the first that is idle, so that few threads do nearly everything: each has a memory arena of its own,
-/// which keeps what its largest document took. The blocking pool of one runtime would use all its threads in turn.
+/// Tasks go to the first idle thread, so that a few threads do nearly everything: each thread has a memory arena of its
+/// own, which keeps the memory of its largest document. The blocking pool of a single runtime would use all its threads
+/// in turn.
 struct Thread {
     handle: Handle,
     idle: Arc<Semaphore>,
-    /// Set if the thread belongs to the pool.
+    /// Set if the pool owns the thread.
     runtime: Option<Runtime>,
 }
 
@@ -78,13 +80,13 @@ impl Thread {
 }
 
 impl CpuPool {
-    /// A pool with threads of its own, which start with the first work. Fails if the system refuses them.
+    /// Creates a pool with its own threads, which start with the first task. Fails if the system refuses them.
     pub fn start() -> io::Result<Self> {
         Ok(Self::with((0..max_threads()).map(|_| Thread::start()).collect::<Result<_, _>>()?))
     }
 
-    /// A pool on the blocking threads of a runtime. A test with a paused clock passes its own runtime: time then
-    /// stands still while work is done.
+    /// Creates a pool on the blocking threads of a runtime. A test with a paused clock passes its own runtime, so that
+    /// time stands still while tasks run.
     pub fn on(handle: &Handle) -> Self {
         Self::with((0..max_threads()).map(|_| Thread::new(handle.clone(), None)).collect())
     }
@@ -96,17 +98,17 @@ impl CpuPool {
         Self(Arc::new(SharedPool { slots, exclusive, overtime, threads }))
     }
 
-    /// Runs a piece of work; `None` if it panicked. Work whose caller has stopped waiting does not start, and ends by
-    /// itself if it has started.
+    /// Runs a task; `None` if it panicked. If the caller stops waiting, a task that has not started is dropped, and one
+    /// that has started runs to its end.
     pub async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
         let slot = Arc::clone(&self.0.slots).acquire_owned().await.ok()?;
-        // Held by the work and not by its caller, which may go away.
+        // Held by the task and not by its caller, which may be dropped.
         self.0.spawn(slot, work)?.await.ok()
     }
 
-    /// The same for work of unknown length, which depends on the answer's content. The caller waits for it until a
-    /// deadline; after that (or once the caller has gone) it continues without a slot, so that other work can proceed.
-    /// The number of such pieces is limited, too: beyond the limit no more is started.
+    /// Like [`Self::run`], for a task of unknown duration, which depends on the content of an answer. The caller waits
+    /// until a deadline; after that (or when the caller is dropped), the task continues without a slot, so that others
+    /// can proceed. The number of such tasks is limited; beyond the limit, no more are started.
     pub async fn run_within<T: Send + 'static>(
         &self,
         until: Instant,
@@ -116,7 +118,7 @@ impl CpuPool {
             let overtime = Arc::clone(&self.0.overtime).acquire_owned().await.ok()?;
             Some((overtime, Arc::clone(&self.0.slots).acquire_owned().await.ok()?))
         };
-        // Held by the caller and not by the work, so that work whose caller stops waiting goes on without them.
+        // Held by the caller and not by the task, so that a task whose caller stops waiting continues without them.
         let Ok(Some((overtime, _slot))) = timeout_at(until, start).await else {
             return Err(Unfinished::NotStarted);
         };
@@ -127,8 +129,8 @@ impl CpuPool {
         }
     }
 
-    /// The same for work that occupies a core for long: one such piece runs at a time, so that it leaves the other
-    /// processors to the traffic and to shorter work.
+    /// Like [`Self::run_within`], for a task that occupies a core for long. Only one such task runs at a time, which
+    /// leaves the other processors to the traffic and to shorter tasks.
     pub async fn run_exclusive_within<T: Send + 'static>(
         &self,
         until: Instant,
@@ -140,27 +142,27 @@ impl CpuPool {
     }
 }
 
-/// The deadline of work on the answer of a request that was sent at `sent` and may take `allowed`: the work
-/// counts as part of the request, but always gets a moment.
+/// The deadline of work on the answer to a request that was sent at `sent` and may take `allowed`. The work counts as
+/// part of the request, but always gets a minimum of time.
 pub fn deadline(sent: Instant, allowed: Duration) -> Instant {
     let least = Instant::now() + MIN_TIME;
     sent.checked_add(allowed).map_or(least, |end| end.max(least))
 }
 
-/// Why there is no result of work with a deadline.
+/// The reason why a task with a deadline has no result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unfinished {
     /// It panicked.
     Panicked,
-    /// Other work kept it from starting until the deadline.
+    /// Other tasks kept it from starting before the deadline.
     NotStarted,
     /// It had not finished by the deadline.
     TooLong,
 }
 
 impl SharedPool {
-    /// Starts work on the first idle thread; `None` if there is none, which the semaphores exclude. The work has the
-    /// permit until it ends.
+    /// Starts a task on the first idle thread; `None` if there is none, which the semaphores prevent. The task holds
+    /// the permit until it ends.
     fn spawn<T: Send + 'static>(
         &self,
         permit: OwnedSemaphorePermit,
@@ -171,7 +173,7 @@ impl SharedPool {
             Some((thread, idle))
         })?;
         Some(thread.handle.spawn_blocking(move || {
-            // Given back last, so that what waits for the permit finds the thread idle.
+            // Released last, so that the next holder of the permit finds the thread idle.
             let _permit = permit;
             let _idle = idle;
             work()
@@ -182,7 +184,7 @@ impl SharedPool {
 impl Drop for Thread {
     fn drop(&mut self) {
         if let Some(runtime) = self.runtime.take() {
-            // Work that is under way ends by itself; nothing waits for it.
+            // Running tasks end by themselves; nothing waits for them.
             runtime.shutdown_background();
         }
     }
@@ -196,7 +198,7 @@ fn lower_priority() {
     }
 }
 
-/// Elsewhere the niceness is that of the whole process.
+/// On other systems, the niceness applies to the whole process.
 #[cfg(not(target_os = "linux"))]
 fn lower_priority() {}
 
@@ -276,7 +278,7 @@ mod tests {
         assert_eq!(done.into_iter().find_map(Result::err), Some(Unfinished::Panicked));
     }
 
-    /// The clock is paused, and work goes on on threads that it knows nothing of: each deadline passes at once.
+    /// The clock is paused while tasks run on threads unknown to it, so each deadline passes at once.
     #[tokio::test(start_paused = true)]
     async fn work_past_its_deadline_holds_nobody_up() {
         let cpu_pool = CpuPool::start().unwrap();
@@ -298,7 +300,7 @@ mod tests {
             assert_eq!(ended, Some(Unfinished::TooLong), "{n}");
             starts.recv().unwrap();
         }
-        // No more of its kind, and everything else as ever.
+        // No more tasks of this kind are started, but everything else continues as usual.
         assert_eq!(cpu_pool.run_within(soon(), || 7).await, Err(Unfinished::NotStarted));
         assert_eq!(cpu_pool.run_exclusive_within(soon(), || 7).await, Err(Unfinished::NotStarted));
         assert_eq!(cpu_pool.run(|| 7).await, Some(7));
@@ -344,7 +346,7 @@ mod tests {
         assert!((&mut late).now_or_never().is_none());
         drop(late);
         drop(blocked);
-        // What is under way goes on; dropping the pool does not wait for it.
+        // Running tasks continue; dropping the pool does not wait for them.
         for _ in 0..processors() {
             release.send(()).unwrap();
         }

@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 use std::sync::Arc;
 
 /// Characters that must be encoded in the path or the query of a request (RFC 3986, sections 3.3 and 3.4). A `#` would
-/// start a fragment, which is never sent. A `%` is kept, because it belongs to something that is already encoded.
+/// start a fragment, which is never sent. A `%` is kept, because it belongs to an already encoded character.
 const UNFIT: &AsciiSet = &CONTROLS
     .add(b' ')
     .add(b'"')
@@ -40,7 +40,7 @@ pub struct Message {
     pub text: Arc<str>,
 }
 
-/// A request to a model, as a workload makes it. A dialect turns it into a [`Call`].
+/// A request to a model, as created by a workload or a scenario. A dialect encodes it as a [`Call`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct Ask {
     /// The conversation, oldest message first.
@@ -55,7 +55,7 @@ pub struct Ask {
 
 impl Ask {
     /// Puts a nonce before the first message, as `[0123456789ab] text`: 48 bits in hex. Prompts then differ from the
-    /// first characters on, so they share no prefix as long as a cache block; it costs about ten tokens.
+    /// first characters on, so they share no prefix of the length of a cache block. It costs about ten tokens.
     pub fn bust(&mut self, nonce: u64) {
         if let Some(first) = self.messages.first_mut() {
             first.text = format!("[{:012x}] {}", nonce & 0xffff_ffff_ffff, first.text).into();
@@ -76,16 +76,17 @@ pub struct Call {
     pub body: Bytes,
     /// Whether the answer is expected to be a stream.
     pub stream: bool,
-    /// Number of output tokens asked for, if a limit was sent.
+    /// Number of requested output tokens, if a limit was sent.
     pub output_tokens: Option<u64>,
-    /// Maximum number of output tokens that a budget reserves if no limit was sent; `None`: a default of the engine.
+    /// Maximum number of output tokens that a budget reserves if no limit was sent; `None` means a default of the
+    /// engine.
     pub most_output_tokens: Option<u64>,
     /// Upper bound on the number of prompt tokens (bytes of text, plus a little for each message), which a budget
     /// reserves.
     pub most_input_tokens: u64,
 }
 
-/// Percent-encodes the characters of a path and query that cannot stand there.
+/// Percent-encodes the characters that a path and query cannot contain.
 pub fn escaped_path(path: &str) -> String {
     utf8_percent_encode(path, UNFIT).to_string()
 }
@@ -130,7 +131,7 @@ pub struct Usage {
 pub struct Delta {
     /// Generated content, in order.
     pub content: Vec<Content>,
-    /// All content so far, in an event that repeats what came before it: only what is new in it counts.
+    /// All content so far, in an event that repeats everything before it; only the new part counts.
     pub repeated: Vec<Content>,
     /// The finish reason, in the dialect's words.
     pub finish: Option<String>,

@@ -35,7 +35,7 @@ impl LogThrottle {
         Self { lines, within, window: Mutex::default() }
     }
 
-    /// Whether a line may be written now; if so, how many were not since the last one.
+    /// Whether a line may be written now; if so, returns the number of lines suppressed since the last one.
     pub fn line(&self) -> Option<u64> {
         let now = Instant::now();
         let mut window = self.window.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,4 +1,4 @@
-//! The binary: parse, do, end.
+//! The binary: parses the command line and runs it.
 
 use std::process::ExitCode;
 use tokenbeat::{app, cli::Cli};

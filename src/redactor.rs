@@ -1,5 +1,5 @@
-//! Removes secrets from what others say before it is shown, because servers quote what they were sent. Knows only texts,
-//! and neither requests nor answers.
+//! Removes secrets from external texts before they are shown, because servers quote what they received. It handles
+//! texts only, and knows neither requests nor answers.
 
 use crate::secret::Exposed;
 use base64::Engine as _;
@@ -12,14 +12,14 @@ use url::form_urlencoded::byte_serialize;
 pub const MAX_DETAIL: usize = 300;
 /// Maximum length of an excerpt of an answer in characters.
 const MAX_EXCERPT: usize = 2000;
-/// Minimum length of a secret to be searched for, in bytes: shorter ones would match within ordinary words.
+/// Minimum length of a secret to search for, in bytes: shorter ones would match within ordinary words.
 const MIN_SECRET: usize = 4;
-/// Minimum length of a part of a header to be searched for by itself, in bytes.
+/// Minimum length of a part of a header to search for on its own, in bytes.
 const MIN_PART: usize = 6;
 /// The replacement of a secret.
 const MASK: &str = "***";
-/// Characters that never need encoding in a component of a URL (RFC 3986, section 2.3), and that most encoders leave as
-/// they are.
+/// Characters that never need encoding in a component of a URL (RFC 3986, section 2.3), and that most encoders leave
+/// unchanged.
 const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// The secrets of one request.
@@ -27,7 +27,7 @@ const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b
 pub struct Redactor(Vec<Exposed>);
 
 impl Redactor {
-    /// Redacts these values.
+    /// Creates a redactor of these values.
     pub fn new(secrets: Vec<Exposed>) -> Self {
         let mut redactor = Self::default();
         for secret in secrets {
@@ -36,15 +36,15 @@ impl Redactor {
         redactor
     }
 
-    /// Redacts this value, too.
+    /// Adds a value.
     pub fn add(&mut self, secret: Exposed) {
         if secret.expose().len() >= MIN_SECRET {
             self.0.push(secret);
         }
     }
 
-    /// Redacts the value of a header, and what is a secret of its own within it, because a server may quote that alone:
-    /// the token behind a scheme (`Bearer x`), the user and password of `Basic`, the values of cookies.
+    /// Adds the value of a header, and the secrets inside it, because a server may quote those alone: the token after a
+    /// scheme (`Bearer x`), the user and password of `Basic`, the values of cookies.
     pub fn add_header(&mut self, value: &str) {
         self.add(Exposed::new(value));
         match value.split_once(' ') {
@@ -82,10 +82,10 @@ impl Redactor {
         shorten(&self.mask(detail), MAX_DETAIL)
     }
 
-    /// The beginning of an answer, in the same way.
+    /// The beginning of an answer, treated in the same way.
     pub fn excerpt(&self, text: &str) -> String {
-        // Redacting takes time for each byte of a text. What is left out lies far behind the excerpt, and what the
-        // cut left of a secret is masked as well.
+        // Redaction takes time for each byte of a text. The omitted part lies far behind the excerpt, and the remains
+        // of a secret at the cut are masked as well.
         let most = text.floor_char_boundary(MAX_EXCERPT * 8);
         shorten(&self.mask(text.get(..most).unwrap_or_default()), MAX_EXCERPT)
     }
@@ -93,7 +93,7 @@ impl Redactor {
     /// The whole text without secrets.
     pub fn mask(&self, text: &str) -> String {
         let mut forms: Vec<String> = self.0.iter().flat_map(|secret| forms(secret.expose())).collect();
-        // A secret may be part of another one, of which nothing must remain.
+        // A secret may be part of another one, so longer ones are replaced first.
         forms.sort_unstable_by_key(|form| Reverse(form.len()));
         forms.dedup();
         let mut clean = text.to_owned();
@@ -126,7 +126,7 @@ fn forms(secret: &str) -> impl Iterator<Item = String> {
 }
 
 /// The position where a text ends with the beginning of a secret: bodies are read up to a limit, which may fall inside
-/// one.
+/// a secret.
 fn cut(text: &str, secret: &str) -> Option<usize> {
     let (at, _) = secret.char_indices().find(|(at, _)| *at >= MIN_SECRET)?;
     let begin = secret.get(..at)?;
@@ -157,7 +157,7 @@ mod tests {
         assert!(redactor.excerpt(&long).ends_with("xx***"), "{}", redactor.excerpt(&long));
         let longer = "x".repeat(MAX_EXCERPT * 8 - 5) + "sesame-opens";
         assert_eq!(redactor.excerpt(&longer), "x".repeat(MAX_EXCERPT) + "...");
-        // Between two parts of a character is no place for a cut.
+        // The cut must not fall inside a character.
         assert!(redactor.excerpt(&"\u{20ac}".repeat(MAX_EXCERPT * 8)).starts_with('\u{20ac}'));
     }
 

@@ -9,10 +9,10 @@ use std::hash::{BuildHasher, RandomState};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError, Weak};
 
-/// Largest secret that is read, in bytes.
+/// Maximum size of a secret in bytes.
 const MAX_BYTES: u64 = 64 << 10;
 
-/// A secret value in plain text. It prints as `***`; `expose` is the only way to the text, and easy to search for.
+/// A secret value in plain text. It prints as `***`. Only `expose` returns the text, which makes uses easy to find.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Exposed(String);
 
@@ -34,14 +34,14 @@ impl fmt::Debug for Exposed {
     }
 }
 
-/// Where a secret comes from.
+/// The origin of a secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SecretOrigin {
     /// An environment variable, without its trailing newline.
     Env(String),
     /// A file, without its trailing newline; read again when it changes.
     File(PathBuf),
-    /// Written into the config itself.
+    /// The config itself.
     Literal(Exposed),
 }
 
@@ -55,7 +55,7 @@ impl fmt::Display for SecretOrigin {
     }
 }
 
-/// A secret could not be read. The message says where it should have come from, and never contains the value.
+/// The reason why a secret could not be read. The message names the origin, and never contains the value.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum Error {
     /// The variable is not set.
@@ -74,7 +74,8 @@ pub enum Error {
     },
 }
 
-/// A secret. That of a file is kept up to date in the background, so that reading it never waits for a file system.
+/// A secret. If it comes from a file, it is kept up to date in the background, so that reading it never waits for a
+/// file system.
 pub struct Secret {
     origin: SecretOrigin,
     source: SecretReader,
@@ -88,12 +89,12 @@ enum SecretReader {
 
 type SecretFile = Watched<Result<Exposed, Error>>;
 
-/// The files of the secrets that are in use: each is watched once.
+/// The files of all secrets in use; each is watched once.
 static WATCHED: LazyLock<Mutex<HashMap<PathBuf, Weak<SecretFile>>>> = LazyLock::new(Mutex::default);
 
 impl Secret {
-    /// Creates a secret from this origin. If it is a file, this reads it, and so blocks; a failure is reported
-    /// by [`read`](Self::read).
+    /// Creates a secret with this origin. If it is a file, this reads it and therefore blocks; [`read`](Self::read)
+    /// reports a failure.
     pub fn new(origin: SecretOrigin) -> Self {
         let source = match &origin {
             SecretOrigin::Env(name) => SecretReader::Env(name.clone()),
@@ -110,7 +111,7 @@ impl Secret {
         &self.origin
     }
 
-    /// The current value. Does not block; a file is looked at every second.
+    /// The current value. Does not block; files are checked every second.
     pub fn read(&self) -> Result<Exposed, Error> {
         match &self.source {
             SecretReader::File(file) => file.latest().as_ref().clone(),
@@ -130,7 +131,7 @@ fn watched(path: &Path) -> Arc<SecretFile> {
     if let Some(file) = in_use(&lock()) {
         return file;
     }
-    // Without the lock: this may take as long as the file's deadline.
+    // Without the lock, because this may take as long as the file's deadline.
     let mut files = Files::default();
     let first = read_file(path, &mut files);
     let again = path.to_owned();
@@ -141,7 +142,7 @@ fn watched(path: &Path) -> Arc<SecretFile> {
     file
 }
 
-/// Editors, `echo` and block scalars end a value with a newline that does not belong to it.
+/// Removes trailing newlines: editors, `echo` and block scalars add one that does not belong to the value.
 fn without_line_end(value: &str) -> &str {
     value.trim_end_matches(['\r', '\n'])
 }
@@ -153,18 +154,19 @@ fn read_file(path: &Path, files: &mut Files) -> Result<Exposed, Error> {
     if value.is_empty() { Err(Error::Empty(path.display().to_string())) } else { Ok(Exposed::new(value)) }
 }
 
-/// The same origin; the value may have changed.
+/// Secrets are equal if their origin is; the value may have changed.
 impl PartialEq for Secret {
     fn eq(&self, other: &Self) -> bool {
         self.origin == other.origin
     }
 }
 
-/// Keys of the digests of literal secrets: different in each process, so that a digest says nothing outside of it.
+/// The key for digests of literal secrets. It differs between processes, so a digest means nothing outside of its
+/// process.
 static DIGEST_KEYS: LazyLock<RandomState> = LazyLock::new(RandomState::new);
 
-/// By where it comes from, so that a rotated secret stays the same. A literal is a keyed digest of its value: two of
-/// them can be compared within this process, and the value cannot be learned.
+/// Serializes the origin, so that a rotated secret stays the same. A literal is serialized as a keyed digest of its
+/// value: two literals can be compared within this process, but the value cannot be recovered.
 impl Serialize for Secret {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         #[derive(Serialize)]
@@ -199,7 +201,7 @@ mod tests {
             file
         }
 
-        /// Looks at its file now.
+        /// Checks its file now.
         fn look(&self) {
             self.file().look();
         }

@@ -1,5 +1,5 @@
-//! Seeded random draws: every random choice of a load derives from a seed and a purpose, so that a run can be replayed
-//! and every replica draws the same. It knows nothing about what is drawn, and imports no other module of this crate.
+//! Seeded random draws: every random choice of a load is derived from a seed and a purpose, so that a run can be
+//! replayed and all replicas draw the same. It does not know what is drawn, and imports no other module of this crate.
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
@@ -8,9 +8,9 @@ use sha2::{Digest, Sha256};
 /// The seeds of one run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RunSeeds {
-    /// Everything that is drawn derives from this one.
+    /// The seed of all random draws except nonces.
     pub draws: u64,
-    /// The nonces that bust caches: another one when the run is played again.
+    /// The seed of the nonces that bust caches; it differs when the run is replayed.
     pub nonces: u64,
 }
 

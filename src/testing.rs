@@ -1,5 +1,5 @@
 //! Plans and facts for the tests of several modules: the basic parts are here, custom profiles in `build`, a playable
-//! scenario in `scenario`, events of requests in `facts`, and events of a scenario in `journeys`.
+//! scenario in `scenario`, facts of requests in `facts`, and facts of a scenario in `journeys`.
 
 mod build;
 mod facts;
@@ -27,7 +27,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// A target with the default timeouts and nothing special.
+/// A target with default settings.
 pub(crate) fn target(name: &str) -> Target {
     Target {
         name: name.into(),
@@ -54,7 +54,7 @@ pub(crate) fn target(name: &str) -> Target {
     }
 }
 
-/// A target with a secret, a price and a tokenizer: everything about it that is exported.
+/// A target with a secret, a price and a tokenizer, so that everything exportable is present.
 fn rich_target(name: &str) -> Target {
     Target {
         auth: Auth::Bearer(Secret::new(SecretOrigin::Literal(Exposed::new("hunter2")))),
@@ -64,7 +64,7 @@ fn rich_target(name: &str) -> Target {
     }
 }
 
-/// Ten seconds of one request per second.
+/// A stage of ten seconds with one request per second.
 pub(crate) fn stage(name: &str, warm_up: bool) -> Stage {
     let rate = Ramp { from: 1.0, to: 1.0 };
     let bounds = StageBounds { time: Some(Duration::from_secs(10)), requests: None };
@@ -106,7 +106,7 @@ pub(crate) fn plan(targets: &[&str], profiles: Vec<Profile>) -> Plan {
     labelled(assemble(targets, profiles, 64))
 }
 
-/// With a location and a custom label of the agent.
+/// Adds a location and a custom label of the agent.
 fn labelled(plan: Plan) -> Plan {
     let labels = BTreeMap::from([("environment".to_owned(), "prod".to_owned())]);
     Plan { agent: Agent { location: "eu".into(), labels, ..plan.agent }, ..plan }
@@ -159,7 +159,7 @@ fn pair(profile: &Arc<Profile>, target: &Arc<Target>) -> Arc<PairPlan> {
     Arc::new(PairPlan::new(Arc::clone(profile), Arc::clone(target), "rev".into()))
 }
 
-/// A workload, and the expectations on its answers.
+/// A workload, and the expectations of its answers.
 pub(crate) fn workload(ask: AskStep, expect: Expect) -> Arc<Scenario> {
     Arc::new(Scenario::of_workload(ask, expect))
 }

@@ -1,5 +1,5 @@
-//! Certificates and keys from PEM files, and the TLS settings of everything that opens connections. It knows
-//! neither targets nor exporters nor our own port.
+//! Loads certificates and keys from PEM files, and builds the TLS settings of everything that opens connections. It
+//! knows nothing about targets, exporters or our own server.
 
 use crate::files::Files;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -14,7 +14,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// TLS cannot be set up. Each error names the file, and what was found in it where that helps.
+/// The reason why TLS cannot be set up. Each error names the file, and what was found in it if that helps.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A file cannot be read.
@@ -30,20 +30,20 @@ pub enum Error {
     Damaged {
         /// The path of the file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The parse error.
         source: pem::Error,
     },
-    /// The file has no section of the kind that is needed.
+    /// The file has no PEM section of the required kind.
     #[error("{path} holds no {wanted} in PEM form{found}")]
     Missing {
         /// The path of the file.
         path: PathBuf,
-        /// What it should hold.
+        /// The required kind.
         wanted: &'static str,
-        /// What it holds instead, as an addition to the message, or nothing.
+        /// What the file contains instead, as an addition to the message; may be empty.
         found: &'static str,
     },
-    /// A certificate cannot serve as a root.
+    /// A certificate cannot be used as a root certificate.
     #[error("a certificate in {path} cannot be a root: {source}")]
     Root {
         /// The path of the file.
@@ -51,7 +51,7 @@ pub enum Error {
         /// The underlying error.
         source: rustls::Error,
     },
-    /// The client certificate and its key do not belong together, or are of a kind that we cannot use.
+    /// The client certificate and its key do not match, or are of an unsupported kind.
     #[error("the client certificate in {path} cannot be used: {source}")]
     Identity {
         /// The certificate's file.
@@ -59,25 +59,26 @@ pub enum Error {
         /// The underlying error.
         source: rustls::Error,
     },
-    /// TLS cannot be set up for another reason: the system has no roots, for example.
+    /// TLS cannot be set up for another reason; for example, the system has no root certificates.
     #[error("cannot set up TLS: {0}")]
     Setup(#[from] rustls::Error),
 }
 
-/// What a client trusts.
+/// The certificates that a client trusts.
 #[derive(Clone, Copy, Debug)]
 pub enum Trust<'a> {
-    /// The roots of the operating system.
+    /// The root certificates of the operating system.
     System,
     /// The certificates in this file, and no others.
     File(&'a Path),
-    /// Every server, unverified.
+    /// Any certificate, without verification.
     Everyone,
-    /// No server: for connections that are not encrypted.
+    /// No certificate, for connections that are not encrypted.
     Nobody,
 }
 
-/// The settings of a client. Blocks while it reads files. `identity` is the file of its certificate chain and the file of its key.
+/// The settings of a client. Blocks while it reads files. `identity` consists of the files with its certificate chain
+/// and its key.
 pub fn client_config(trust: Trust<'_>, identity: Option<(&Path, &Path)>) -> Result<ClientConfig, Error> {
     let files = &mut Files::default();
     let provider = Arc::new(ring::default_provider());
@@ -105,7 +106,7 @@ pub fn certificates(path: &Path, files: &mut Files) -> Result<Vec<CertificateDer
     parse_certificates(path, &read(path, files)?)
 }
 
-/// The certificates in a file as roots; at least one.
+/// The certificates in a file as root certificates; at least one.
 pub fn roots(path: &Path, files: &mut Files) -> Result<RootCertStore, Error> {
     let mut roots = RootCertStore::empty();
     for certificate in certificates(path, files)? {
@@ -119,7 +120,7 @@ pub fn private_key(path: &Path, files: &mut Files) -> Result<PrivateKeyDer<'stat
     parse_private_key(path, &read(path, files)?)
 }
 
-/// As [`certificates`], of a file that somebody else has read.
+/// Like [`certificates`], for a file that has already been read.
 pub fn parse_certificates(path: &Path, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, Error> {
     let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
     let found = found.map_err(|source| Error::Damaged { path: path.to_owned(), source })?;
@@ -130,7 +131,7 @@ pub fn parse_certificates(path: &Path, pem: &[u8]) -> Result<Vec<CertificateDer<
     Ok(found)
 }
 
-/// As [`private_key`], of a file that somebody else has read.
+/// Like [`private_key`], for a file that has already been read.
 pub fn parse_private_key(path: &Path, pem: &[u8]) -> Result<PrivateKeyDer<'static>, Error> {
     PrivateKeyDer::from_pem_slice(pem).map_err(|source| match source {
         pem::Error::NoItemsFound => {
@@ -145,9 +146,8 @@ fn read(path: &Path, files: &mut Files) -> Result<Vec<u8>, Error> {
     files.read(path).map_err(|source| Error::Read { path: path.to_owned(), source })
 }
 
-/// Accepts what the certificates of a file have issued, and a server whose certificate is itself in the file: many
-/// self-signed ones say that they are an authority, and an authority's certificate is none of a server by the rules of
-/// the web.
+/// Accepts certificates issued by those in a file, and a server whose own certificate is in the file: many self-signed
+/// certificates are marked as those of an authority, which the rules of the web do not allow for a server.
 #[derive(Debug)]
 struct OrItself {
     issuers: Arc<WebPkiServerVerifier>,
@@ -180,8 +180,8 @@ impl ServerCertVerifier for OrItself {
         let verified =
             self.issuers.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now);
         match verified {
-            // The period of validity was checked before this error; the name was not. The error's type is that of a
-            // crate behind rustls.
+            // The validity period was checked before this error, but the name was not. The error's type belongs to a
+            // dependency of rustls, so it is compared by its text.
             Err(rustls::Error::InvalidCertificate(CertificateError::Other(error)))
                 if error.0.to_string() == "CaUsedAsEndEntity"
                     && self.certificates.iter().any(|it| it == end_entity) =>
@@ -216,7 +216,7 @@ impl ServerCertVerifier for OrItself {
     }
 }
 
-/// Accepts every certificate and signature: for targets whose config asks for that explicitly.
+/// Accepts every certificate and signature, for targets whose config explicitly disables verification.
 #[derive(Debug)]
 struct NoVerification(Arc<CryptoProvider>);
 

@@ -1,5 +1,5 @@
-//! The closed lists of words and the plain records that an operator writes and the plan keeps as they are. Each
-//! meaning has one type here; what a value means in combination with others is defined by the plan.
+//! Closed lists of words and plain records that are the same in the config and in the plan. Each meaning has one type
+//! here; the meaning of combinations is defined by the plan.
 
 mod arrivals;
 mod tokenizer;
@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use std::time::Duration;
 use strum::{IntoStaticStr, VariantArray};
 
-/// The schema of a type is that of the form in which it is written.
+/// Implements the schema of a type as that of its serialized form.
 macro_rules! schema_of {
     ($type:ident, $form:ident) => {
         impl schemars::JsonSchema for $type {
@@ -70,7 +70,7 @@ pub enum Api {
 }
 
 impl Api {
-    /// Every dialect.
+    /// All dialects.
     pub const ALL: [Self; 12] = [
         Self::OpenAiChat,
         Self::OpenAiCompletions,
@@ -104,7 +104,7 @@ impl Api {
         }
     }
 
-    /// The path that is appended to the base URL; `None` if there is more than one.
+    /// The path appended to the base URL; `None` if there is more than one.
     pub const fn path(self) -> Option<&'static str> {
         match self {
             Self::OpenAiChat => Some("/chat/completions"),
@@ -119,7 +119,7 @@ impl Api {
         }
     }
 
-    /// `gen_ai.provider.name` of the OpenTelemetry conventions.
+    /// `gen_ai.provider.name` in the OpenTelemetry conventions.
     pub const fn provider(self) -> &'static str {
         match self {
             Self::OpenAiChat | Self::OpenAiCompletions | Self::OpenAiResponses | Self::OpenAiEmbeddings => {
@@ -135,12 +135,12 @@ impl Api {
         }
     }
 
-    /// Whether its answers hold generated content.
+    /// Whether its answers contain generated content.
     pub const fn generates(self) -> bool {
         !matches!(self, Self::OpenAiEmbeddings | Self::RerankCohere | Self::RerankJina | Self::Http)
     }
 
-    /// `gen_ai.operation.name` of the OpenTelemetry conventions.
+    /// `gen_ai.operation.name` in the OpenTelemetry conventions.
     pub const fn operation(self) -> &'static str {
         match self {
             Self::OpenAiChat | Self::OpenAiResponses | Self::Anthropic | Self::OllamaChat => "chat",
@@ -210,13 +210,13 @@ impl Price {
         self.cached_input.unwrap_or(self.input)
     }
 
-    /// The most that these tokens can cost, whether or not input comes from a cache: a provider may charge more for
-    /// writes to its cache.
+    /// The maximum cost of these tokens, whether or not input comes from a cache: a provider may charge more for writes
+    /// to its cache.
     pub fn most(&self, input: u64, output: u64) -> f64 {
         self.cost(input, 0, output).max(self.cost(input, input, output))
     }
 
-    /// What these tokens cost. `cached_input` is part of `input`.
+    /// The cost of these tokens. `cached_input` is part of `input`.
     pub fn cost(&self, input: u64, cached_input: u64, output: u64) -> f64 {
         let cached = cached_input.min(input);
         let fresh = input - cached;
@@ -262,7 +262,7 @@ pub enum SloMetric {
 }
 
 impl SloMetric {
-    /// Every one.
+    /// All metrics.
     pub const ALL: [Self; 10] = [
         Self::Availability,
         Self::TimeToFirstByte,
@@ -332,10 +332,10 @@ pub enum Period {
 }
 
 impl Period {
-    /// Every period.
+    /// All periods.
     pub const ALL: &'static [Self] = Self::VARIANTS;
 
-    /// Its name in a config.
+    /// Its name in the config.
     pub fn name(self) -> &'static str {
         self.into()
     }
@@ -357,7 +357,7 @@ pub enum BodyForm {
 }
 
 impl BodyForm {
-    /// A stream is expected.
+    /// Whether a stream is expected.
     pub const fn is_stream(self) -> bool {
         matches!(self, Self::Sse | Self::Ndjson)
     }

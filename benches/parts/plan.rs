@@ -1,4 +1,4 @@
-//! A plan of one profile against one target, as the benches play it.
+//! A plan of one profile against one target, for the benches.
 
 use jiff::tz::TimeZone;
 use std::collections::BTreeMap;
@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokenbeat::plan;
 
-/// One stage of this shape.
+/// A plan with one stage of this shape.
 pub(crate) fn plan(shape: plan::Shape, scenario: plan::Scenario) -> anyhow::Result<Arc<plan::Plan>> {
     let profile = Arc::new(plan::Profile {
         name: "profile".into(),
@@ -49,7 +49,7 @@ pub(crate) fn plan(shape: plan::Shape, scenario: plan::Scenario) -> anyhow::Resu
     }))
 }
 
-/// Short prompts that are not streamed.
+/// Short prompts, not streamed.
 pub(crate) fn prompts() -> plan::Scenario {
     let ask = plan::AskStep {
         text: plan::AskText::Fixed {

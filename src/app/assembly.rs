@@ -1,4 +1,4 @@
-//! Puts an engine together: a client for each target in use, the budgets, the dispatcher.
+//! Assembles an engine: a client for each target in use, the budgets, the dispatcher.
 
 use crate::client::{BodyMemory, Caller, Client};
 use crate::cpu_pool::CpuPool;
@@ -16,10 +16,10 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use tokio::runtime::Handle;
 
-/// The clients of the targets that a profile uses, by the target's name.
+/// The clients of the targets in use, by target name.
 pub(super) type Callers = HashMap<Arc<str>, Arc<dyn Caller>>;
 
-/// The clients of a plan, and what they were made of.
+/// The clients of a plan, and the inputs that they were built from.
 pub(super) struct Clients {
     cpu_pool: CpuPool,
     body_memory: BodyMemory,
@@ -28,14 +28,14 @@ pub(super) struct Clients {
 }
 
 impl Clients {
-    /// None yet. All that follow do their CPU-bound work in this pool.
+    /// An empty set of clients. All clients based on it use this pool for CPU-bound work.
     pub(super) fn none(cpu_pool: CpuPool) -> Self {
         Self { cpu_pool, body_memory: BodyMemory::default(), made: HashMap::new(), files: Files::default() }
     }
 
-    /// The client of each target that a profile uses: one of `old`, if neither the target nor the contents of its
-    /// files changed, else a new one. `files` is what the load of the plan read. Fails with every client that
-    /// cannot be made. Blocks while it reads files.
+    /// Builds the client of each target in use. A client of `old` is reused if neither the target nor the contents of
+    /// its files have changed. `files` are the files that the load of the plan read. Fails with the errors of all
+    /// clients that cannot be built. Blocks while it reads files.
     pub(super) fn of(plan: &Plan, files: Files, old: &Self) -> Result<Self, Vec<String>> {
         let used: BTreeMap<&Arc<str>, &Arc<Target>> =
             plan.pairs.iter().map(|pair| (&pair.target.name, &pair.target)).collect();
@@ -61,12 +61,12 @@ impl Clients {
         }
     }
 
-    /// What the load of their plan read, if that was not known when they were made.
+    /// Sets the files that the load of their plan read, if they were unknown when the clients were built.
     pub(super) fn were_made_of(&mut self, files: Files) {
         self.files = files;
     }
 
-    /// By the target's name.
+    /// The clients by target name.
     pub(super) fn callers(&self) -> Callers {
         self.made.iter().map(|(name, (_, caller))| (Arc::clone(name), Arc::clone(caller))).collect()
     }
@@ -83,7 +83,7 @@ pub(super) fn ledger(plan: &Plan) -> Arc<BudgetLedger> {
     Arc::new(BudgetLedger::new(plan, engine::system()))
 }
 
-/// What outlives the process, as far as the config wants it.
+/// State that survives a restart, as far as the config enables it.
 pub(super) struct Memory {
     pub(super) ledger: Arc<BudgetLedger>,
     /// Absent without a state file.
@@ -113,7 +113,7 @@ pub(super) fn cpu_pool() -> anyhow::Result<CpuPool> {
     CpuPool::start().context("cannot start the threads that render and check")
 }
 
-/// An engine over these parts; nothing runs yet.
+/// Creates an engine from these parts; nothing runs yet.
 pub(super) fn engine(
     plan: Arc<Plan>,
     sink: Arc<dyn Sink>,

@@ -1,11 +1,11 @@
-//! What `check` says of each budget: how long it lasts with what the config will do.
+//! Describes budgets for `check`: how long each one lasts with this config.
 
 use crate::config::Located;
 use crate::event::BudgetUnit;
 use crate::plan::{Amount, LoadedPlan, Outlook, Period};
 use jiff::Timestamp;
 
-/// Money with as many digits as are meaningful.
+/// An amount of money with the meaningful number of digits.
 pub(super) fn money(amount: Amount) -> String {
     if amount.value().is_some_and(|value| value >= 1.0) {
         format!("{amount:.2}")
@@ -14,7 +14,7 @@ pub(super) fn money(amount: Amount) -> String {
     }
 }
 
-/// One limit in a sentence.
+/// Describes one limit in a sentence.
 pub(super) fn sentence(outlook: &Outlook, currency: &str) -> String {
     let what = match outlook.unit {
         BudgetUnit::Cost => currency,
@@ -58,7 +58,7 @@ fn meaning(outlook: &Outlook) -> String {
     }
 }
 
-/// A limit or what is taken of it. Money has two digits after the point, or as many as a small amount needs.
+/// A limit or its usage. Money has two decimals, or as many as a small amount needs.
 fn number(unit: BudgetUnit, value: f64) -> String {
     match unit {
         BudgetUnit::Requests | BudgetUnit::Tokens => format!("{value:.0}"),
@@ -66,14 +66,14 @@ fn number(unit: BudgetUnit, value: f64) -> String {
         BudgetUnit::Cost => {
             let text = format!("{value:.6}");
             let short = text.trim_end_matches('0');
-            // At least two digits: 0.05, not 0.5 with one left out.
+            // At least two decimals: 0.50, not 0.5.
             let least = text.find('.').map_or(0, |point| point + 3);
             text.get(..short.len().max(least)).unwrap_or(&text).to_owned()
         }
     }
 }
 
-/// An instant in a period, as people speak of it.
+/// An instant in a period, for a sentence.
 fn moment(outlook: &Outlook, at: Timestamp) -> String {
     let local = at.to_zoned_datetime(outlook.timezone.clone());
     match outlook.period {
@@ -87,7 +87,7 @@ fn moment(outlook: &Outlook, at: Timestamp) -> String {
     }
 }
 
-/// Warnings about budgets that are not expected to last, and about profiles that they keep from ever running.
+/// Warnings about budgets that are not expected to last, and about profiles that they prevent from running.
 pub(super) fn warnings(loaded: &LoadedPlan, outlooks: &[Outlook]) -> Vec<Located> {
     let mut warnings = Vec::new();
     for outlook in outlooks {

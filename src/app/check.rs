@@ -1,4 +1,4 @@
-//! `tokenbeat check`: what the config will do, before it does it.
+//! `tokenbeat check`: validates the config and forecasts what it will do.
 
 use super::runtimes::Runtimes;
 use super::{budgets, print, probe, sources};
@@ -15,8 +15,8 @@ use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::sync::Arc;
 
-/// Validates the config and prints what it will do per day, and how long its budgets last; with `--probe` asks each
-/// target once.
+/// Validates the config and prints what it will do per day, and how long its budgets last; with `--probe`, sends one
+/// request to each target.
 pub(super) fn check(options: &CheckOptions) -> anyhow::Result<Exit> {
     let loaded = match sources::load(&options.config) {
         Ok(loaded) => loaded,
@@ -82,7 +82,7 @@ fn describe(plan: &Plan, forecast: &Forecast, outlooks: &[Outlook]) -> anyhow::R
 fn table(forecast: &Forecast, currency: &str) -> Table {
     let mut table = Table::new();
     table.load_style(UTF8_BORDERS_ONLY);
-    // Without a scenario there are no journeys to speak of.
+    // Without a scenario there are no journeys to show.
     let journeys = forecast.total.journeys.is_some();
     let shown = |cells: [String; 8]| {
         let cells = cells.into_iter().enumerate();
@@ -108,7 +108,7 @@ fn table(forecast: &Forecast, currency: &str) -> Table {
     table
 }
 
-/// The column that is left out where no profile has a scenario.
+/// Index of the column that is omitted if no profile has a scenario.
 const JOURNEYS: usize = 3;
 
 fn row(profile: &str, target: &str, daily: &Daily, source: &str) -> [String; 8] {
@@ -129,7 +129,7 @@ fn row(profile: &str, target: &str, daily: &Daily, source: &str) -> [String; 8] 
     ]
 }
 
-/// The most, and below it what is expected where that is another number.
+/// The maximum, and below it the expected number if it differs.
 fn cell(most: Amount, expected: Amount, source: &str, show: impl Fn(Amount) -> String) -> String {
     let number = |amount: Amount| show(Amount::Exact(amount.value().unwrap_or_default()));
     match (most.value(), expected.value()) {

@@ -1,4 +1,4 @@
-//! Does what the server asks for: each command goes to whoever can do it, and none waits for another.
+//! Executes the server's commands. Each is passed to the part that handles it, and none waits for another.
 
 use super::reload::ReloadReply;
 use crate::engine::{self, Engine, Probed, Triggered, TriggeredRun};
@@ -12,15 +12,15 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// Hands commands on until told to stop, or the server is gone.
+/// Passes commands on until it is stopped or the server is gone.
 pub(super) async fn serve(
     mut commands: mpsc::Receiver<ControlCommand>,
     reloads: mpsc::Sender<ReloadReply>,
     engine: Arc<Engine>,
     stop: CancellationToken,
 ) {
-    // Each ends with the engine at the latest, and the server bounds how many wait to get here; the engine's own
-    // limits bound what they do.
+    // Each task ends with the engine at the latest. The server limits how many commands wait, and the engine's own
+    // limits apply to what they do.
     let tasks = TaskTracker::new();
     while let Some(Some(command)) = stop.run_until_cancelled(commands.recv()).await {
         match command {
@@ -75,7 +75,7 @@ fn refusal(error: engine::Error) -> CommandRefusal {
     }
 }
 
-/// Once reloads are over, the reply is dropped, which says that the agent is stopping.
+/// Passes a reload request on. If reloads have ended, the reply is dropped, which means that the agent is stopping.
 fn reload(reply: ReloadReply, reloads: &mpsc::Sender<ReloadReply>) {
     if let Err(mpsc::error::TrySendError::Full(reply)) = reloads.try_send(reply) {
         // The requester may be gone.
@@ -90,7 +90,7 @@ mod tests {
     use crate::plan;
     use tokio::sync::oneshot;
 
-    /// An engine without anything to do.
+    /// An engine with nothing to do.
     fn idle() -> Arc<Engine> {
         struct Deaf;
         impl Sink for Deaf {

@@ -1,4 +1,4 @@
-//! The daemon: an engine whose facts go to the metrics and the recent requests, and a server that shows them.
+//! The daemon: an engine whose facts feed the metrics and the recent requests, and a server that exposes them.
 
 use super::assembly::{self, Clients, Memory};
 use super::commands;
@@ -25,23 +25,23 @@ use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-/// Time that the export and the state file get for their last flush.
+/// Time for the last flush of the export and the state file.
 const FLUSH: Duration = Duration::from_secs(5);
 
-/// How a daemon runs, beside its config.
+/// Options of a daemon that are not in its config.
 #[derive(Clone, Debug)]
 pub struct DaemonOptions {
-    /// Listen here in place of the config's address.
+    /// The address to listen on, in place of the config's.
     pub listen: Option<SocketAddr>,
-    /// Clients that may read may also change state (`--web.enable-lifecycle`).
+    /// Whether clients that may read may also change state (`--web.enable-lifecycle`).
     pub lifecycle: bool,
-    /// Time that open requests get to end.
+    /// Time for open requests to end.
     pub grace: Duration,
     /// A notice on the status page; it may change at any time.
     pub notice: Notice,
 }
 
-/// A daemon that has its port and does not run yet.
+/// A daemon that has bound its port but is not running yet.
 pub struct Daemon {
     engine: Arc<Engine>,
     server: BoundServer,
@@ -56,9 +56,9 @@ pub struct Daemon {
 }
 
 impl Daemon {
-    /// Builds everything and binds the port; nothing runs yet, so that what is wrong is an error here.
+    /// Builds everything and binds the port. Nothing runs yet, so problems are reported as errors here.
     ///
-    /// `tap`: where the log can be had for export.
+    /// `tap` provides the log for export.
     pub async fn build(
         loaded: LoadedPlan,
         options: DaemonOptions,
@@ -147,33 +147,32 @@ impl Daemon {
         Ok(Self { engine, server, views, commands, reloader, store, keeper, export, traffic, grace })
     }
 
-    /// The same, with a config that can be loaded again: when it is asked for, and, if the origin says so, when its
-    /// files change.
+    /// Makes the config reloadable: on request, and if `origin` says so, when its files change.
     #[must_use]
     pub fn reloading(mut self, origin: ConfigOrigin) -> Self {
         self.reloader.set_origin(origin);
         self
     }
 
-    /// Where the server listens.
+    /// The address that the server listens on.
     pub fn address(&self) -> SocketAddr {
         self.server.address()
     }
 
-    /// Its numbers, which outlive the server that shows them.
+    /// The metrics, which outlive the server that exposes them.
     pub fn store(&self) -> Arc<Store> {
         Arc::clone(&self.store)
     }
 
-    /// Runs until `stop.drain`: then no new runs start, open requests may end within the grace (or until
-    /// `stop.now`), and the server, which shows the last numbers until then, ends last.
+    /// Runs until `stop.drain`. Then no new runs start, and open requests may end within the grace period (or until
+    /// `stop.now`). The server stops last and exposes the latest metrics until then.
     pub async fn run(self, stop: ProcessSignals) -> anyhow::Result<()> {
         let Self { engine, server, views, commands, reloader, store, keeper, export, traffic, grace } = self;
         let (export, work) = export.unzip();
         let exporting = work.map(|work| tokio::spawn(work.run()));
         let readiness = views.readiness.clone();
         let ended = CancellationToken::new();
-        // Whichever way this function is left, what it spawned stops.
+        // However this function returns, the tasks that it spawned are stopped.
         let _end = ended.clone().drop_guard();
         let lag = traffic.spawn(watch_runtime_lag(store, ended.clone()));
         let open_files = open_files::limit();
@@ -194,7 +193,7 @@ impl Daemon {
             died = &mut reloading => died.context("the reloads of the config died")?,
         }
         readiness.set(LifecyclePhase::Draining);
-        // What is played when the drain begins is what drains.
+        // No reload may start runs after the drain has begun.
         settled.cancel();
         reloading.await.context("the reloads of the config died")?;
         let stragglers = engine.shutdown(grace, &stop.now).await;
@@ -202,7 +201,7 @@ impl Daemon {
         if let Some(keeper) = keeper {
             close(keeper).await;
         }
-        // Last, so that the flush holds everything; the server still shows what it counts.
+        // Last, so that the flush includes everything; the server still exposes its counters.
         if let (Some(export), Some(exporting)) = (export, exporting) {
             export.shutdown(FLUSH);
             exporting.await.context("the export died")?;
@@ -215,7 +214,7 @@ impl Daemon {
     }
 }
 
-/// Writes pending state to the state file. A disk that hangs does not keep the process from ending.
+/// Writes pending state to the state file. A hanging disk does not prevent the process from ending.
 async fn close(keeper: Arc<StateKeeper>) {
     let closed = tokio::task::spawn_blocking(move || keeper.stop(FLUSH)).await;
     if !closed.unwrap_or(false) {

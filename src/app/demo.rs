@@ -1,5 +1,5 @@
-//! `tokenbeat demo`: the simulator, a daemon with a few profiles against it, and from time to time a fault, so
-//! that there is something to see. The status page says which fault is active.
+//! `tokenbeat demo`: the simulator, a daemon with a few profiles against it, and injected faults to look at. The status
+//! page shows which fault is active.
 
 mod faults;
 
@@ -19,13 +19,13 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 const CONFIG: &str = include_str!("demo.yaml");
-/// Time for open requests when it is stopped: nobody waits long for a demo.
+/// Grace period for open requests: nobody wants to wait for a demo.
 const GRACE: Duration = Duration::from_secs(2);
 
 /// Runs the demo until it is stopped.
 pub(super) fn demo(options: &DemoOptions, tap: &LogTap) -> anyhow::Result<Exit> {
     let runtimes = Runtimes::start()?;
-    // The simulator is somebody else's server: it must not share a thread with what measures it.
+    // The simulator must not share a thread with the daemon that measures it.
     let server = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .thread_name("simulator")
@@ -63,8 +63,8 @@ pub(super) fn demo(options: &DemoOptions, tap: &LogTap) -> anyhow::Result<Exit> 
     result
 }
 
-/// A large model on a busy server: tens of milliseconds a token, so that what is seen is the model and not the
-/// machine that the demo runs on.
+/// A large model on a busy server: tens of milliseconds per token, so that the measurements reflect the model and not
+/// the machine.
 fn simulator(listen_address: SocketAddr) -> sim::Options {
     sim::Options {
         listen_address,
@@ -132,7 +132,7 @@ fn introduction(page: SocketAddr, sim: SocketAddr) -> Introduction {
 }
 
 fn announce(page: SocketAddr, sim: SocketAddr) {
-    // Whoever started it may have closed stdout; the demo goes on all the same.
+    // stdout may have been closed; the demo continues nevertheless.
     let _ = writeln!(
         std::io::stdout(),
         "tokenbeat demo\n\n  status page   http://{page}/\n  metrics       http://{page}/metrics\n  \

@@ -1,16 +1,16 @@
-//! The limit of open files of this process, and whether it is enough for the configuration.
+//! The process's limit of open files, and whether it suffices for the config.
 
 use crate::config::{KeyPath, Located, Position};
 use crate::plan::Plan;
 use crate::server::max_connections;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Descriptors for everything but requests and connections to the web port: files of secrets and of the configuration,
+/// File descriptors for everything except requests and connections to the web port: files of secrets and config,
 /// export, the runtime.
 const OTHERS: u64 = 128;
 
-/// Raises the soft limit to the hard one. The soft one protects programs that use `select`, which we do not; where it
-/// cannot be raised, it stays.
+/// Raises the soft limit to the hard limit. The soft limit protects programs that use `select`, which is not used here.
+/// If it cannot be raised, it stays.
 pub(super) fn raise_limit() {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     if current == maximum {
@@ -22,13 +22,13 @@ pub(super) fn raise_limit() {
     }
 }
 
-/// How many files this process may open; `None`: any number.
+/// The number of files that this process may open; `None` means unlimited.
 pub(super) fn limit() -> Option<u64> {
     getrlimit(Resource::Nofile).current
 }
 
-/// A warning if `agent.limits.in_flight` requests, each with a connection of its own, are more than this process may open.
-/// The soft limit can be raised up to the hard one, so that one decides.
+/// Warns if `agent.limits.in_flight` requests, each with its own connection, need more files than this process may
+/// open. The hard limit decides, because the soft limit is raised to it.
 pub(super) fn warning(plan: &Plan) -> Option<Located> {
     short_of(plan.agent.in_flight.get().into(), getrlimit(Resource::Nofile).maximum)
 }

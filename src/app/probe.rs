@@ -1,4 +1,4 @@
-//! One request to each target, now, or one journey, with its timing: `tokenbeat check --probe`.
+//! `tokenbeat check --probe`: sends one request to each target now, or plays one journey, and shows its timing.
 
 use super::assembly;
 use crate::client::{Answer, Caller, Context};
@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::runtime::Handle;
 
-/// Time limit of a probe: practically unlimited, since the target's timeouts end each of its requests.
+/// Time limit of a probe: practically none, because the target's timeouts end each of its requests.
 const WITHIN: Duration = Duration::from_hours(24);
 
 const HEADER: [&str; 12] = [
@@ -35,9 +35,9 @@ const HEADER: [&str; 12] = [
     "detail",
 ];
 
-/// Sends one request to each target that a profile uses, as the first such profile would (of a scenario a journey of
-/// one user, without any time to think), and tabulates the results: a row for each request. True if every answer
-/// was complete, and every journey came to its end. With `show` the beginnings of the answers follow.
+/// Sends one request to each target in use, with the first profile that uses it (for a scenario, one journey of one
+/// user without think time), and tabulates the results, one row per request. Returns the table, and whether every
+/// answer was complete and every journey finished. With `show`, the table is followed by the beginnings of the answers.
 pub(super) async fn probe(plan: &Arc<Plan>, traffic: Handle, show: bool) -> anyhow::Result<(String, bool)> {
     let cpu_pool = assembly::cpu_pool()?;
     let mut callers = assembly::callers(plan, &cpu_pool)?;
@@ -55,7 +55,7 @@ pub(super) async fn probe(plan: &Arc<Plan>, traffic: Handle, show: bool) -> anyh
     let mut rows = Vec::new();
     let mut answers = String::new();
     let mut all_well = true;
-    // One for all, so that targets are asked the same.
+    // The same for all, so that all targets get the same requests.
     let nominal = off_grid((engine::system())());
     for pair in plan.pairs.iter().filter(|pair| seen.insert(Arc::clone(&pair.target.name))) {
         for probed in engine.probe_all(&pair.pair, nominal, WITHIN).await? {
@@ -75,7 +75,7 @@ struct Showing {
     excerpts: Arc<Excerpts>,
 }
 
-/// Excerpts of answers, each with the ids of its request. There are as many as a probe has requests.
+/// Excerpts of answers, with the ids of their requests. Their number is limited by the requests of a probe.
 #[derive(Default)]
 struct Excerpts(Mutex<Vec<(TraceIds, Option<String>)>>);
 
@@ -117,7 +117,7 @@ impl Caller for Showing {
     }
 }
 
-/// A failed check ends a journey; of a single request the answer is there all the same.
+/// A failed check ends a journey, but a single request was still answered.
 fn is_well(pair: &PairPlan, probed: &Probed) -> bool {
     match probed {
         Probed::Ended(request) if !pair.profile.scenario.journeys => request.outcome.is_answered(),
@@ -126,7 +126,7 @@ fn is_well(pair: &PairPlan, probed: &Probed) -> bool {
     }
 }
 
-/// The steps have a column where there are any.
+/// Formats the table. The column of steps is omitted if there are none.
 fn table(mut rows: Vec<Vec<String>>) -> String {
     let mut header = HEADER.map(str::to_owned).to_vec();
     if rows.iter().all(|row| row.get(1).is_none_or(String::is_empty)) {

@@ -1,4 +1,4 @@
-//! Progress of a run, for whoever waits for it: a bar on a terminal, lines elsewhere. On stderr.
+//! Shows the progress of a run on stderr: a bar on a terminal, lines otherwise.
 
 use crate::event::{Outcome, RunSummary};
 use crate::fact::{Fact, Sink};
@@ -11,12 +11,12 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-/// How often the bar moves.
+/// Update interval of the bar.
 const TICK: Duration = Duration::from_millis(200);
-/// How often a line is written where there is no terminal.
+/// Interval of lines without a terminal.
 const LINE: Duration = Duration::from_secs(10);
 
-/// Counts what happens, for the display.
+/// Counts requests for the display.
 #[derive(Debug, Default)]
 pub(super) struct RunProgress {
     offered: AtomicU64,
@@ -24,7 +24,7 @@ pub(super) struct RunProgress {
     failed: AtomicU64,
 }
 
-/// A run on display; it ends with [`RunDisplay::finish`].
+/// The display of a run; ended by [`RunDisplay::finish`].
 pub(super) struct RunDisplay {
     bar: Option<ProgressBar>,
     _watch: DropGuard,
@@ -35,7 +35,7 @@ impl RunProgress {
         Arc::default()
     }
 
-    /// Shows the run of a pair that begins now. Must be called on a runtime.
+    /// Shows the run of a pair, which begins now. Must be called on a runtime.
     pub(super) fn show(self: &Arc<Self>, pair: &PairPlan, time: Option<Duration>) -> RunDisplay {
         let title = format!("{} on {}", pair.pair.profile, pair.pair.target);
         let time = time.or_else(|| planned(pair));
@@ -71,7 +71,7 @@ impl Sink for RunProgress {
 }
 
 impl RunDisplay {
-    /// The run has ended.
+    /// Ends the display, and prints the result of the run.
     pub(super) fn finish(self, summary: &RunSummary) {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
@@ -98,7 +98,7 @@ async fn watch(progress: Arc<RunProgress>, title: String, bar: Option<ProgressBa
     }
 }
 
-/// The time of all stages, if each has one.
+/// The total time of all stages, if each has one.
 fn planned(pair: &PairPlan) -> Option<Duration> {
     pair.profile.stages.iter().map(|stage| stage.shape.bounds().time).sum()
 }

@@ -1,6 +1,6 @@
-//! Loads the config again while it is played, and changes to it as a whole or not at all.
+//! Reloads the config of a running daemon, either as a whole or not at all.
 //!
-//! One reload at a time: whoever asks while one is under way is answered by the next, and so are all who ask with it.
+//! There is one reload at a time. Requests that arrive during a reload are answered by the next one, all together.
 
 mod folders;
 mod ready;
@@ -24,24 +24,24 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use watch::Watch;
 
-/// How many times the interval of looks a failed load waits at most until it is tried again.
+/// Maximum back-off of a failed load, as a multiple of the poll interval.
 const MAX_BACK_OFF: u32 = 16;
 
 /// Receives the result of a reload.
 pub(super) type ReloadReply = oneshot::Sender<Reloaded>;
 
-/// Where a daemon's config comes from, so that it can be loaded again.
+/// The origin of a daemon's config, for reloads.
 #[derive(Clone, Debug)]
 pub struct ConfigOrigin {
-    /// Files, folders, text.
+    /// Files, folders and text.
     pub sources: Vec<ConfigSource>,
-    /// What the load of the present config read.
+    /// The files that the load of the current config read.
     pub files: Files,
-    /// How the files are watched; without it only a signal or a request reloads.
+    /// How the files are watched; without it, only a signal or a request triggers a reload.
     pub watch: Option<Pace>,
 }
 
-/// What a new config changes, apart from the sinks, which receive the plan from the engine.
+/// The parts that a new config changes, apart from the sinks, which receive the plan from the engine.
 pub(super) struct Parts {
     pub(super) engine: Arc<Engine>,
     pub(super) store: Arc<Store>,
@@ -49,30 +49,30 @@ pub(super) struct Parts {
     pub(super) current: tokio::sync::watch::Sender<Current>,
 }
 
-/// Reloads the config, when it is asked to and when the files change.
+/// Reloads the config on request and when its files change.
 pub(super) struct Reloader {
     parts: Parts,
     sources: Option<Arc<[ConfigSource]>>,
-    /// What the last try read.
+    /// The files that the last attempt read.
     files: Files,
     watch: Option<Watch>,
-    /// After a failure.
+    /// The retry after a failure.
     retry: Option<LoadRetry>,
     started: Arc<Started>,
 }
 
-/// When a load that failed is tried again. The cause may not be in a watched file: a secret, a file
-/// descriptor that this process did not get.
+/// The retry of a failed load. The cause may not be in a watched file: for example a secret, or a lack of file
+/// descriptors.
 struct LoadRetry {
     at: Instant,
-    /// How long it waits the next time.
+    /// The wait after the next failure.
     wait: Duration,
     /// The errors that were reported, so that they are not reported again.
     errors: Vec<String>,
 }
 
 impl Reloader {
-    /// For a daemon that started so.
+    /// Creates the reloader of a daemon that was started with these parts.
     pub(super) fn new(parts: Parts, started: Started) -> Self {
         Self {
             parts,
@@ -84,7 +84,7 @@ impl Reloader {
         }
     }
 
-    /// From now on there is something to load again.
+    /// Sets the origin, which makes the config reloadable.
     pub(super) fn set_origin(&mut self, origin: ConfigOrigin) {
         self.parts.current.send_modify(|current| {
             Arc::make_mut(&mut current.status).files = shown(&origin.files);
@@ -97,7 +97,7 @@ impl Reloader {
         }
     }
 
-    /// Reloads on request, until it is stopped. `hangup` is notified by a signal.
+    /// Reloads on request until it is stopped. A signal notifies `hangup`.
     pub(super) async fn run(
         mut self,
         asked: mpsc::Receiver<ReloadReply>,
@@ -137,7 +137,7 @@ impl Reloader {
         }
     }
 
-    /// Whether the files changed since the last load. Watches them where they are now.
+    /// Whether the files have changed since the last load. Also adjusts the watches to where the files are now.
     async fn look(&mut self) -> bool {
         let (mut watch, mut files) = (self.watch.take(), std::mem::take(&mut self.files));
         let looked = tokio::task::spawn_blocking(move || {
@@ -152,7 +152,7 @@ impl Reloader {
         changed
     }
 
-    /// Loads the config and changes to it. On any error nothing changes.
+    /// Loads the config and switches to it. On any error nothing changes.
     async fn reload(&mut self) -> Reloaded {
         let Some(sources) = self.sources.clone() else {
             return Err(vec![
@@ -171,7 +171,7 @@ impl Reloader {
             (result.and_then(|loaded| before.prepare(loaded, &files)), files)
         });
         let (ready, files) = whole(tried.await);
-        // A load that ended in a fault of ours tells no files; what the last one read is still of interest.
+        // A load that ended in a bug of tokenbeat reports no files; those of the previous load are still relevant.
         if files.paths().next().is_some() {
             self.files = files;
         }
@@ -186,7 +186,7 @@ impl Reloader {
         outcome
     }
 
-    /// Watches the files of the last load. They may have changed before they were watched.
+    /// Watches the files of the last load, which may have changed before they were watched.
     async fn follow(&mut self) {
         if self.watch.is_some() && self.look().await {
             self.watch.iter().for_each(Watch::stir);
@@ -198,7 +198,7 @@ impl Reloader {
         let Parts { engine, store, current, .. } = &self.parts;
         let status = ConfigStatus::loaded(warnings.clone(), shown(&self.files));
         let changes = engine.change_to(next).await;
-        // From here on nothing waits, so that a change is shown as a whole.
+        // Nothing below waits, so the change is visible as a whole.
         current.send_replace(Current { plan, exposition, config, status: Arc::new(status) });
         store.config_loaded(Some(SystemTime::now()));
         self.parts.clients = clients;
@@ -216,7 +216,7 @@ impl Reloader {
         ReloadChanges { added, removed, changed, unchanged: unchanged.len(), warnings }
     }
 
-    /// Reports everywhere that the old config stays in force.
+    /// Reports everywhere that the old config remains in force.
     fn stay(&mut self, errors: Vec<String>) -> Vec<String> {
         let known = self.retry.take();
         if known.as_ref().is_none_or(|known| known.errors != errors) {
@@ -252,8 +252,8 @@ async fn stirred(watch: Option<&Watch>) {
     }
 }
 
-/// The result of work on another thread. A panic there is one here: the process ends in place of going on with half
-/// of a state.
+/// The result of work on another thread. A panic there is propagated: the process ends rather than continuing with
+/// inconsistent state.
 fn whole<T>(result: Result<T, tokio::task::JoinError>) -> T {
     result.unwrap_or_else(|error| match error.try_into_panic() {
         Ok(panic) => std::panic::resume_unwind(panic),

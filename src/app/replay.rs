@@ -1,4 +1,4 @@
-//! What the draws of `tokenbeat run` depend on, and the command line that plays the same again.
+//! The random draws of `tokenbeat run`, and the command line that repeats a run.
 
 use super::sources;
 use crate::cli::RunOptions;
@@ -7,22 +7,22 @@ use crate::engine::Draws;
 use crate::plan::Profile;
 use jiff::{SignedDuration, Timestamp};
 
-/// What the runs of one call draw from.
+/// The inputs of the random draws of one invocation.
 pub(super) struct Replay<'a> {
     options: &'a RunOptions,
     config: &'a Config,
-    /// The nominal instant of what is neither given one nor a seed: one for all profiles and targets.
+    /// The nominal instant if neither an instant nor a seed is given: the same for all profiles and targets.
     now: Timestamp,
 }
 
 impl<'a> Replay<'a> {
-    /// `now` is the nominal instant of profiles that have no seed.
+    /// `now` is the nominal instant of profiles without a seed.
     pub(super) fn new(options: &'a RunOptions, config: &'a Config, now: Timestamp) -> Self {
         Self { options, config, now }
     }
 
-    /// What a profile draws from. With `--at` that is what the run of that instant drew; with a seed, of the command
-    /// line or of the config, two calls draw the same; without, each call draws afresh.
+    /// The draws of a profile. With `--at`, they are those of the run at that instant. With a seed, on the command line
+    /// or in the config, two invocations draw the same. Otherwise, each invocation draws anew.
     pub(super) fn draws(&self, profile: &str) -> Draws {
         let written = self.config.profiles.get(profile).and_then(|profile| profile.seed);
         match (self.options.at, self.options.seed.or(written)) {
@@ -32,7 +32,7 @@ impl<'a> Replay<'a> {
         }
     }
 
-    /// The command line that plays a profile again. The seed is always part of it, since the config may change.
+    /// The command line that repeats a profile. The seed is always included, because the config may change.
     pub(super) fn command(&self, profile: &Profile) -> String {
         let (seed, at) = match self.draws(&profile.name) {
             Draws::Seed(seed) => (seed, None),
@@ -58,7 +58,7 @@ impl<'a> Replay<'a> {
     }
 }
 
-/// A word as a shell reads it.
+/// Quotes a word for a shell.
 fn quoted(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=@%+,".contains(c);
     if !word.is_empty() && word.chars().all(plain) {
@@ -121,7 +121,7 @@ mod tests {
                 assert_eq!(again.profiles, [profile.name.to_string()]);
                 assert_eq!((&again.target, again.time), (&options.target, options.time), "{command}");
                 assert_eq!(again.config.files, options.config.files);
-                // The seed stands there even where it is the profile's own.
+                // The seed is included even if it is the profile's own.
                 let told = |draws| match draws {
                     Draws::At(seed, at) => (seed.unwrap_or(profile.seed), Some(at)),
                     Draws::Seed(seed) => (seed, None),

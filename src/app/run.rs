@@ -1,4 +1,4 @@
-//! `tokenbeat run`: profiles once, now, one after the other, so that they do not disturb each other's numbers.
+//! `tokenbeat run`: runs profiles once, now, one after the other, so that they do not affect each other's measurements.
 
 use super::assembly::{self, Memory};
 use super::progress::RunProgress;
@@ -18,7 +18,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Time that open requests get after Ctrl-C.
+/// Grace period for open requests after Ctrl-C.
 const GRACE: Duration = Duration::from_secs(10);
 
 /// Runs profiles once and prints the results.
@@ -70,7 +70,7 @@ pub(super) fn run(options: &RunOptions) -> anyhow::Result<Exit> {
     Ok(verdict(&report, &ended))
 }
 
-/// What outlives the process. A daemon that has the state file does not keep somebody from a run beside it.
+/// Opens the state. A daemon that uses the state file does not prevent a run next to it.
 fn memory(plan: &Plan) -> anyhow::Result<Memory> {
     match assembly::memory(plan, |_| {}) {
         Err(error) if matches!(error.downcast_ref(), Some(StateError::InUse(_))) => {
@@ -83,7 +83,7 @@ fn memory(plan: &Plan) -> anyhow::Result<Memory> {
     }
 }
 
-/// The pairs that the command line names, in its order; every wrong name at once.
+/// The pairs selected on the command line, in its order; an error for every unknown name.
 fn select(plan: &Plan, options: &RunOptions) -> Result<Vec<Arc<PairPlan>>, Vec<String>> {
     let profiles: BTreeSet<&str> = plan.profiles.iter().map(|profile| &*profile.name).collect();
     let targets: BTreeSet<&str> = plan.pairs.iter().map(|pair| &*pair.target.name).collect();
@@ -103,7 +103,7 @@ fn select(plan: &Plan, options: &RunOptions) -> Result<Vec<Arc<PairPlan>>, Vec<S
         })
         .map(Arc::clone)
         .collect();
-    // In the order of the command line; a profile's targets stay in theirs.
+    // In the order of the command line; the targets of a profile keep their order.
     pairs.sort_by_key(|pair| options.profiles.iter().position(|name| **name == *pair.pair.profile));
     if problems.is_empty() && pairs.is_empty() {
         problems.push("nothing to run: no profile is played against these targets".to_owned());
@@ -111,7 +111,7 @@ fn select(plan: &Plan, options: &RunOptions) -> Result<Vec<Arc<PairPlan>>, Vec<S
     if problems.is_empty() { Ok(pairs) } else { Err(problems) }
 }
 
-/// Plays the pairs one after the other, until told to stop.
+/// Plays the pairs one after the other, until it is stopped.
 async fn play(
     engine: &Engine,
     pairs: &[Arc<PairPlan>],
@@ -141,7 +141,7 @@ async fn play(
     Ok(ended)
 }
 
-/// The commands that play the same again, a line for each profile.
+/// The commands that repeat the runs, one line per profile.
 fn again(replay: &Replay<'_>, plan: &Plan, ended: &[RunSummary]) -> String {
     let played = |profile: &&Arc<Profile>| ended.iter().any(|run| run.run.pair.profile == profile.name);
     let mut lines = String::new();
@@ -151,9 +151,9 @@ fn again(replay: &Replay<'_>, plan: &Plan, ended: &[RunSummary]) -> String {
     lines
 }
 
-/// The exit code: 1 where a run was cut short; 2 where an objective or a check failed, where a profile without
-/// objectives had a failure, or where nothing was sent or nothing says anything about the target. That the prober was
-/// late is reported, and does not change the exit code.
+/// The exit code: 1 if a run was cut short; 2 if an objective or a check failed, if a profile without objectives had a
+/// failure, or if nothing was sent or no outcome says anything about the target. A late prober is reported, but does
+/// not change the exit code.
 fn verdict(report: &Report, ended: &[RunSummary]) -> Exit {
     for run in ended.iter().filter(|run| run.result == RunResult::Degraded) {
         let why = run.reason.as_deref().unwrap_or("its lag is not small against what it measured");
@@ -176,7 +176,7 @@ fn missed(pair: &report::PairReport) -> bool {
     let skipped: u64 = pair.total.skipped.values().sum();
     let nothing_sent = pair.total.offered > 0 && skipped == pair.total.offered;
     let objectives = pair.objectives.iter().any(|objective| objective.met == Some(false));
-    // A prober that failed by itself has met no objective.
+    // If all failures are the prober's own, no objective was met.
     let unjudged = sum(&|_| true) > 0 && sum(&judges) == 0;
     let bare = pair.objectives.iter().all(|objective| objective.objective.is_none());
     objectives || checks > 0 || nothing_sent || unjudged || (bare && failed > 0)
@@ -188,7 +188,7 @@ mod tests {
 
     use crate::testing::{play, small_plan};
 
-    /// Whether a run of a profile with objectives, whose requests ended so, missed something.
+    /// Whether a run of a profile with objectives, whose requests had these outcomes, missed something.
     fn misses(outcomes: &[Outcome]) -> bool {
         let plan = small_plan();
         let summary = Summary::new(&plan);

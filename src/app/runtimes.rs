@@ -1,5 +1,5 @@
-//! Two runtimes: one for traffic, on which nothing else runs, so that neither a scrape nor an export delays a
-//! send or a mark; and one for the rest.
+//! Two runtimes: one for traffic only, so that neither a scrape nor an export delays a send or a timestamp, and one for
+//! everything else.
 
 use super::open_files;
 use tokio::runtime::{Builder, Handle, Runtime};
@@ -11,7 +11,8 @@ pub(super) struct Runtimes {
 }
 
 impl Runtimes {
-    /// Raises the limit of open files and starts both. The traffic runtime has a worker per core (a container's CPU quota counts).
+    /// Raises the limit of open files and starts both. The traffic runtime has a worker per core (respecting a
+    /// container's CPU quota).
     pub(super) fn start() -> std::io::Result<Self> {
         open_files::raise_limit();
         let traffic = Builder::new_multi_thread().thread_name("traffic").enable_all().build()?;
@@ -24,7 +25,7 @@ impl Runtimes {
         self.traffic.handle().clone()
     }
 
-    /// Drives a future on the runtime for the rest, and then ends both without waiting for what would not stop.
+    /// Drives a future on the other runtime, and then shuts both down without waiting for tasks that do not stop.
     pub(super) fn block_on<T>(self, future: impl Future<Output = T>) -> T {
         let output = self.rest.block_on(future);
         self.traffic.shutdown_background();

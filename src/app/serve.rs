@@ -15,7 +15,7 @@ use jiff::Timestamp;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 
-/// The most files that are named in the log.
+/// Maximum number of files named in the log.
 const MAX_NAMED: usize = 20;
 
 /// Runs the daemon until it is asked to stop.
@@ -86,7 +86,7 @@ fn log_plan<'a>(plan: &Plan, paths: impl Iterator<Item = &'a Path>) {
     );
 }
 
-/// The address of the page for a browser on this machine.
+/// The URL of the status page for a browser on this machine.
 fn page(scheme: &str, address: SocketAddr) -> String {
     let mut open = address;
     match address {

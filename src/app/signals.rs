@@ -1,7 +1,7 @@
-//! Signals, as tokens: the first SIGTERM or SIGINT asks for a drain, the second stops at once; SIGHUP, where it is
-//! taken over, asks for a reload of the config.
+//! Converts signals to tokens: the first SIGTERM or SIGINT requests a drain, the second stops at once; SIGHUP, if
+//! handled, requests a reload of the config.
 //!
-//! A daemon ends when its time is up, even if something still hangs.
+//! A daemon ends when its time is up, even if something hangs.
 
 use std::convert::Infallible;
 use std::io;
@@ -14,10 +14,10 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-/// Time that a process has beyond the grace of its open requests: to cancel them, to flush the export, to close the
-/// server. With the default grace it ends before the 40 s that a pod or a systemd unit has.
+/// Time that a process has beyond the grace period of its open requests: to cancel them, flush the export and close the
+/// server. With the default grace period, it ends within the 40 s that a pod or a systemd unit allows.
 const WIND_UP: Duration = Duration::from_millis(9500);
-/// Time that the last lines of the log get to be written. The log drops lines where it cannot write; stderr might hang.
+/// Time to write the last lines of the log. The log drops lines that it cannot write; stderr might hang.
 const LAST_LINES: Duration = Duration::from_millis(100);
 
 /// Requests to the process.
@@ -31,7 +31,7 @@ pub struct ProcessSignals {
     pub reload: Arc<Notify>,
 }
 
-/// The process's signals.
+/// The signals of the process.
 pub(super) struct Signals {
     terminate: Signal,
     interrupt: Signal,
@@ -39,19 +39,19 @@ pub(super) struct Signals {
 }
 
 impl Signals {
-    /// Takes the signals over from the default action, which is to die. Needs a runtime.
+    /// Replaces the default action of the signals, which ends the process. Needs a runtime.
     pub(super) fn install() -> io::Result<Self> {
         let (terminate, interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
         Ok(Self { terminate, interrupt, hangup: None })
     }
 
-    /// Takes SIGHUP over, too: it no longer ends the process.
+    /// Also handles SIGHUP, which then no longer ends the process.
     fn and_hangup(self) -> io::Result<Self> {
         Ok(Self { hangup: Some(signal(SignalKind::hangup())?), ..self })
     }
 
-    /// Handles the signals of a daemon on a thread of their own, which nothing else can block. If the process still
-    /// runs when the grace is over and everything should have ended, it is ended.
+    /// Handles the signals of a daemon on a separate thread, which nothing else can block. If the process still runs
+    /// after the grace period and the time to wind up, it is terminated.
     pub(super) fn handle(stop: ProcessSignals, grace: Duration) -> io::Result<()> {
         let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
         let mut signals = {
@@ -67,7 +67,7 @@ impl Signals {
         Ok(())
     }
 
-    /// Turns signals into tokens, for ever.
+    /// Converts signals to tokens, forever.
     pub(super) async fn watch(mut self, stop: ProcessSignals) -> Infallible {
         self.next(&stop).await;
         drain(&stop);
@@ -76,7 +76,7 @@ impl Signals {
         std::future::pending().await
     }
 
-    /// The next signal that stops.
+    /// Waits for the next signal to stop.
     async fn next(&mut self, stop: &ProcessSignals) {
         loop {
             tokio::select! {
@@ -98,7 +98,7 @@ fn stop_now(stop: &ProcessSignals) {
     stop.now.cancel();
 }
 
-/// Turns signals into tokens until a process that heeds them would have ended.
+/// Converts signals to tokens, and returns when a responsive process would have ended.
 async fn until_overdue(stop: &ProcessSignals, grace: Duration, mut next: impl AsyncFnMut()) {
     next().await;
     drain(stop);
@@ -127,7 +127,7 @@ mod tests {
 
     const GRACE: Duration = Duration::from_secs(30);
 
-    /// The time after the first signal at which the process is ended, if a second one comes after `second`.
+    /// The time from the first signal to the forced end of the process, with a second signal after `second`.
     async fn ended_after(second: Option<Duration>) -> (Duration, ProcessSignals) {
         let (sender, mut signals) = mpsc::channel(2);
         let stop = ProcessSignals::default();
@@ -147,7 +147,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_process_that_hangs_is_ended_after_its_grace_and_sooner_if_asked_twice() {
-        // The timer counts in milliseconds.
+        // The timer has a resolution of milliseconds.
         let about = |time: Duration, wanted: Duration| time.abs_diff(wanted) <= Duration::from_millis(2);
         let (once, stop) = ended_after(None).await;
         assert!(about(once, GRACE + WIND_UP), "{once:?}");
@@ -156,7 +156,7 @@ mod tests {
         let (twice, stop) = ended_after(Some(second)).await;
         assert!(about(twice, second + WIND_UP), "{twice:?}");
         assert!(stop.now.is_cancelled());
-        // Asking late gives no more time.
+        // A late second signal gives no more time.
         let (late, _) = ended_after(Some(GRACE)).await;
         assert!(about(late, GRACE + WIND_UP), "{late:?}");
     }

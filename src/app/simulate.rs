@@ -18,7 +18,7 @@ pub(super) fn simulate(options: SimOptions) -> anyhow::Result<Exit> {
             Err(error) => return Err(error.into()),
         };
         let address = sim.addr();
-        // Whoever started it may have closed stdout; the simulator serves all the same.
+        // stdout may have been closed; the simulator serves nevertheless.
         let _ = writeln!(
             std::io::stdout(),
             "the simulator listens on http://{address} (OpenAI API under /v1, an application under /api, also /metrics and /sim/truth)"

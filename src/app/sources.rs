@@ -1,4 +1,4 @@
-//! Finds and loads the config; reports what is wrong with it.
+//! Finds and loads the config, and reports its errors.
 
 use super::open_files;
 use crate::catalogue;
@@ -9,18 +9,18 @@ use crate::plan::{self, LoadedPlan};
 use crate::server::WebConfig;
 use std::path::{Path, PathBuf};
 
-/// Where the config is looked for if the command line does not say.
+/// Default locations of the config.
 const DEFAULTS: [&str; 3] = ["tokenbeat.yaml", "config/tokenbeat.yaml", "/etc/tokenbeat/tokenbeat.yaml"];
 
-/// A try to load the config.
+/// An attempt to load the config.
 pub(super) struct ConfigLoadAttempt {
     /// The config, or every error, one per line.
     pub(super) result: Result<LoadedPlan, Vec<String>>,
-    /// Every file that it read, or could not read.
+    /// Every file that was read or could not be read.
     pub(super) files: Files,
 }
 
-/// Loads the config. Errors have been printed, one a line, when this fails; warnings too.
+/// Loads the config. Prints warnings, and all errors before it fails, one per line.
 pub(super) fn load(options: &ConfigOptions) -> Result<LoadedPlan, Exit> {
     let (loaded, _) = load_from(&find(options)?)?;
     for warning in &loaded.warnings {
@@ -29,7 +29,7 @@ pub(super) fn load(options: &ConfigOptions) -> Result<LoadedPlan, Exit> {
     Ok(loaded)
 }
 
-/// Where the config is; an error has been printed when this fails.
+/// Finds the config. Prints an error before it fails.
 pub(super) fn find(options: &ConfigOptions) -> Result<Vec<ConfigSource>, Exit> {
     let Some(paths) = paths(options) else {
         let [first, second, third] = DEFAULTS;
@@ -42,8 +42,8 @@ pub(super) fn find(options: &ConfigOptions) -> Result<Vec<ConfigSource>, Exit> {
     Ok(paths.into_iter().map(ConfigSource::Path).collect())
 }
 
-/// Loads the config from here, and says which files that took. Errors have been printed, one a line, when this
-/// fails; warnings are the caller's, because a daemon's belong in its log.
+/// Loads the config from these sources; also returns the files that were read. Prints all errors before it fails, one
+/// per line. Warnings are left to the caller, because a daemon logs them.
 pub(super) fn load_from(sources: &[ConfigSource]) -> Result<(LoadedPlan, Files), Exit> {
     let ConfigLoadAttempt { result, files } = attempt(sources);
     let loaded = result.map_err(|errors| {
@@ -69,7 +69,7 @@ pub(super) fn attempt(sources: &[ConfigSource]) -> ConfigLoadAttempt {
     ConfigLoadAttempt { result, files }
 }
 
-/// The catalogue and the web configuration are none of the plan's business; only here all are known.
+/// Checks names of metrics and the web configuration, which the plan does not know.
 fn unknown(config: &Config) -> Vec<Problem> {
     let disabled = KeyPath::of(["telemetry", "disable"]);
     let names = config.telemetry.disable.iter().enumerate();
@@ -88,7 +88,7 @@ fn unknown(config: &Config) -> Vec<Problem> {
     errors
 }
 
-/// The files and folders of the config: those of the command line, or the first default that exists.
+/// The files and folders of the config: those on the command line, or the first default that exists.
 pub(super) fn paths(options: &ConfigOptions) -> Option<Vec<PathBuf>> {
     if !options.files.is_empty() {
         return Some(options.files.clone());

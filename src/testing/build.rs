@@ -1,4 +1,4 @@
-//! Builds custom profiles for the modules that play them.
+//! Builds custom profiles for tests of the modules that play them.
 
 use super::{assemble, schedule, target, workload};
 use crate::plan::{
@@ -16,7 +16,7 @@ pub(crate) struct Build {
     pub(crate) overlap: Overlap,
     pub(crate) windows: Vec<Window>,
     pub(crate) stages: Vec<Stage>,
-    /// Replaces the prompts and the expectations on their answers.
+    /// Replaces the prompts and the expectations of their answers.
     pub(crate) scenario: Option<Arc<Scenario>>,
     pub(crate) prompts: AskStep,
     pub(crate) expect: Expect,
@@ -73,7 +73,7 @@ pub(crate) fn requests(n: u64) -> Stage {
     users(1.0, Duration::ZERO, StageBounds { time: None, requests: Some(n) })
 }
 
-/// An open-loop stage of constant arrivals.
+/// An open-loop stage with constant arrivals.
 pub(crate) fn rate(per_second: f64, seconds: u64) -> Stage {
     let bounds = StageBounds { time: Some(Duration::from_secs(seconds)), requests: None };
     let rate = Ramp { from: per_second, to: per_second };
@@ -86,7 +86,7 @@ pub(crate) fn users(n: f64, think: Duration, bounds: StageBounds) -> Stage {
     nameless(Shape::Users { users, think, bounds, spawn: Duration::ZERO })
 }
 
-/// Streamed, without a nonce, up to 100 tokens.
+/// Prompts with streamed answers of up to 100 tokens, without a nonce.
 pub(crate) fn prompts(texts: &[&str]) -> AskStep {
     AskStep {
         text: AskText::Fixed { system: None, prompts: texts.iter().map(|text| (*text).into()).collect() },

@@ -1,4 +1,4 @@
-//! Request events, for tests of the modules that consume them.
+//! Facts of requests, for tests of the modules that consume them.
 
 use crate::event::{Count, CountSource, Gaps, Outcome, Pair, Place, Request, RunRef, TraceIds};
 use crate::fact::{Fact, OfferedRequest, Sink};
@@ -76,7 +76,7 @@ pub(crate) fn answer(request: &mut Request) {
     request.cost = Some(0.25);
 }
 
-/// Gives a sink another plan.
+/// Passes another plan to a sink.
 pub(crate) fn change_plan(sink: &impl Sink, plan: impl Into<Arc<Plan>>) {
     sink.record(&Fact::PlanChanged(plan.into()));
 }

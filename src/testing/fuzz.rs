@@ -1,8 +1,9 @@
-//! Plays hostile inputs against a parser: what is kept in `tests/corpus` and what was found before, and texts that are
-//! made of it by chance. A panic fails the test and leaves the input in the corpus, where it stays as a regression.
+//! Runs a parser on hostile inputs: those in `tests/corpus`, which include earlier findings, and random variations of
+//! them. A panic fails the test and leaves the input in the corpus, where it stays as a regression test.
 //!
-//! `TOKENBEAT_FUZZ=100000` plays so many inputs in place of a few, from another seed each time (or from
-//! `TOKENBEAT_FUZZ_SEED`), and keeps the present one in `target/fuzz`, so that one that ends the process is not lost.
+//! `TOKENBEAT_FUZZ=100000` runs that many inputs instead of a few, with a different seed each time (or
+//! `TOKENBEAT_FUZZ_SEED`), and keeps the current input in `target/fuzz`, so that an input that ends the process is not
+//! lost.
 
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
@@ -13,23 +14,23 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// Longest input, in bytes.
+/// Maximum length of an input in bytes.
 const LONGEST: usize = 64 << 10;
 
-/// What a fuzz target plays.
+/// A fuzz target.
 pub(crate) struct Fuzz<'a> {
-    /// Its name, and that of its folder in the corpus.
+    /// The name of the target and of its folder in the corpus.
     pub(crate) name: &'a str,
-    /// Inputs that are sound, or nearly.
+    /// Inputs that are valid, or nearly.
     pub(crate) seeds: Vec<Vec<u8>>,
-    /// Parts that mean something to the parser.
+    /// Tokens that are significant to the parser.
     pub(crate) tokens: &'a [&'a str],
-    /// How many inputs are made by default.
+    /// Number of generated inputs by default.
     pub(crate) inputs: usize,
 }
 
 impl Fuzz<'_> {
-    /// Plays every input of the corpus, and more.
+    /// Runs every input of the corpus, and generated ones.
     pub(crate) fn run(self, target: impl Fn(&[u8])) {
         let corpus = root().join("tests/corpus").join(self.name);
         let kept: Vec<Vec<u8>> = files(&corpus).iter().map(|path| fs::read(path).unwrap()).collect();
@@ -102,7 +103,7 @@ fn play(corpus: &Path, input: &[u8], target: &impl Fn(&[u8])) {
     }
 }
 
-/// An input made of others.
+/// A random variation of other inputs.
 fn made(sources: &[Vec<u8>], tokens: &[&str], rng: &mut StdRng) -> Vec<u8> {
     let source = |rng: &mut StdRng| match sources {
         [] => Vec::new(),
@@ -125,7 +126,7 @@ fn made(sources: &[Vec<u8>], tokens: &[&str], rng: &mut StdRng) -> Vec<u8> {
                 input.splice(at..end, other[from..to].iter().copied());
             }
             3 if at < input.len() => input[at] = rng.random(),
-            // Nesting and chains are repetitions.
+            // Repetitions create nesting and chains.
             4 | 5 if !tokens.is_empty() => {
                 let token = tokens[rng.random_range(0..tokens.len())];
                 let times = if rng.random_bool(0.7) { 1 } else { rng.random_range(2..3000) };

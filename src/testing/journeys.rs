@@ -1,4 +1,4 @@
-//! A scenario and its journeys, built by hand, as input for sinks.
+//! A scenario and its journeys, built by hand as input for sinks.
 
 use super::{assemble, expect, facts, labelled, profile, rich_target, stage};
 use crate::event::{Journey, Outcome, Place, RunRef};
@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use tokio::time::Instant;
 
-/// Text without an expression.
+/// A template without an expression.
 fn template(source: &str) -> Template {
     Templates::default().add(source).unwrap()
 }
@@ -40,7 +40,7 @@ pub(crate) fn step(name: &str, action: StepAction, expect: Expect) -> Step {
     }
 }
 
-/// `POST`, without a body.
+/// A `POST` without a body.
 pub(crate) fn post(to: &str, reading: Option<AnswerMapping>) -> StepAction {
     StepAction::Http(Box::new(HttpStep {
         method: Method::POST,
@@ -91,7 +91,7 @@ pub(crate) fn rag_plan() -> Plan {
     rag_plan_of(vec![stage("warm", true), stage("steady", false)])
 }
 
-/// The same with other stages.
+/// Like [`rag_plan`], with other stages.
 pub(crate) fn rag_plan_of(stages: Vec<crate::plan::Stage>) -> Plan {
     let login =
         Expect { status: Some(StatusSet(vec![StatusRange { from: 200, to: 200 }])), ..Expect::default() };
@@ -121,7 +121,7 @@ pub(crate) fn step_place(pair: &PairPlan, stage: usize, name: &str, turn: u32) -
     Arc::clone(pair.step_place(stage, step.number, turn).unwrap())
 }
 
-/// A journey of three requests over 4 s, of which the user waited 2.5 s; 120 tokens in and 30 out.
+/// A journey of three requests over 4 s, with a user-visible duration of 2.5 s, 120 input and 30 output tokens.
 pub(crate) fn journey(place: &Arc<Place>, outcome: Outcome) -> Journey {
     let due = Instant::now();
     let run: Arc<RunRef> = facts::run(&place.pair);
@@ -146,7 +146,7 @@ pub(crate) fn journey(place: &Arc<Place>, outcome: Outcome) -> Journey {
     }
 }
 
-/// A journey that starts and ends.
+/// Records a journey that starts and ends.
 pub(crate) fn travel(
     sink: &Arc<dyn Sink>,
     place: &Arc<Place>,

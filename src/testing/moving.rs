@@ -1,4 +1,4 @@
-//! Requests that are offered, skipped and ended by several threads, while their counts are read.
+//! Requests that are offered, skipped and ended by several threads while their counts are read.
 
 use super::offer;
 use crate::event::{Outcome, Place, SkipReason};
@@ -7,10 +7,10 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 
-/// How many times the counts are read.
+/// Number of times the counts are read.
 const LOOKS: usize = 60;
 
-/// What was seen at one time, outside warm-up.
+/// The counts at one time, excluding warm-up.
 pub(crate) struct ObservedCounts {
     pub(crate) offered: f64,
     pub(crate) skipped: f64,
@@ -18,7 +18,8 @@ pub(crate) struct ObservedCounts {
     pub(crate) ended: f64,
 }
 
-/// Looks again and again while requests move: each time *offered = skipped + in flight + ended*.
+/// Reads the counts again and again while requests move, and checks each time that *offered = skipped + in flight +
+/// ended*.
 pub(crate) fn while_requests_move(
     sink: &Arc<dyn Sink>,
     places: &[Arc<Place>],

@@ -19,7 +19,7 @@ pub(crate) struct StepBuild {
     pub(crate) path: &'static str,
     /// Template of the JSON body.
     pub(crate) body: Option<&'static str>,
-    /// Template of the prompt for a model call, in the target's dialect.
+    /// Template of the prompt of a model call.
     pub(crate) prompt: Option<&'static str>,
     pub(crate) think: Think,
     pub(crate) repeat: u32,

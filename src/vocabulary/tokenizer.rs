@@ -1,4 +1,4 @@
-//! Which tokenizer counts.
+//! The tokenizers that can count tokens.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

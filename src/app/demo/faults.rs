@@ -7,12 +7,12 @@ use tokio::time::Instant;
 
 /// The first fault comes early, so that a failure is visible within the first minute.
 const FIRST: Duration = Duration::from_secs(8);
-/// From the start of one fault to the next, in the first round: all of them are seen within two minutes.
+/// Time between the starts of two faults in the first round: all of them occur within two minutes.
 const EARLY: Duration = Duration::from_secs(18);
-/// The same later on: long enough for the last minute to be without failures.
+/// The same in later rounds: long enough for a minute without failures in between.
 const LATER: Duration = Duration::from_secs(90);
 
-/// A fault as the simulator understands it, what it is in words, and where it shows.
+/// A fault for the simulator, its description, and its visible effect.
 struct DemoFault {
     rule: &'static str,
     what: &'static str,
@@ -52,14 +52,14 @@ const TROUBLES: [DemoFault; 6] = [
     },
 ];
 
-/// When each trouble begins, since the start, for ever.
+/// When each fault begins, relative to the start; endless.
 fn times() -> impl Iterator<Item = (Duration, &'static DemoFault)> {
     let early = (0..).zip(&TROUBLES).map(|(n, trouble)| (FIRST + EARLY * n, trouble));
     let after = FIRST + EARLY * u32::try_from(TROUBLES.len()).unwrap_or(0);
     early.chain((1..).zip(TROUBLES.iter().cycle()).map(move |(n, trouble)| (after + LATER * n, trouble)))
 }
 
-/// Injects one fault after the other, for ever, and says so.
+/// Injects one fault after another, forever, and announces each.
 pub(super) async fn inject(sim: sim::Handle, notice: &Notice) {
     let start = Instant::now();
     for (at, trouble) in times() {

@@ -1,5 +1,5 @@
-//! Which folders to watch, so that every way in which a path can come to lead to something else is seen: the file is
-//! written, replaced or removed, or a link on the way to it is.
+//! Determines which folders to watch in order to notice every change of what a path leads to: when the file, or a link
+//! on the way to it, is written, replaced or removed.
 
 use crate::files::with_deadline;
 use std::collections::{BTreeSet, VecDeque};
@@ -8,10 +8,10 @@ use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Component, Path, PathBuf};
 
-/// Links on the way to a file, as many as Linux follows; more are a circle.
+/// Maximum number of links on the way to a file, as in Linux; more are a cycle.
 const MAX_LINKS: usize = 40;
 
-/// A folder, and which one it is: another one of the same name is to be watched anew.
+/// A folder and its identity: a new folder of the same name must be watched again.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Folder {
     pub(super) path: PathBuf,
@@ -19,9 +19,9 @@ pub(super) struct Folder {
     inode: u64,
 }
 
-/// The folders of these paths. A path that hangs has none.
+/// The folders of these paths. A path on a hanging file system has none.
 pub(super) fn folders<'a>(paths: impl Iterator<Item = &'a Path>) -> BTreeSet<Folder> {
-    // Only an empty path has no absolute form, and names nothing.
+    // Only an empty path has no absolute form.
     let absolute = paths.filter_map(|path| std::path::absolute(path).ok());
     absolute.filter_map(|path| with_deadline(&path, folders_of).ok()).flatten().collect()
 }
@@ -37,8 +37,8 @@ fn identify(path: PathBuf) -> Option<Folder> {
     Some(Folder { path, device: meta.dev(), inode: meta.ino() })
 }
 
-/// Goes from the root to the file. A folder counts where a link stands in it, where the file stands in it, and where
-/// the next part of the way is missing; and the end itself counts if it is a folder.
+/// Walks from the root to the file. A folder is included if it contains a link on the way, the file, or the first
+/// missing part of the path; the end itself is included if it is a folder.
 fn walk(path: &Path, found: &mut BTreeSet<PathBuf>) {
     let mut at = PathBuf::from("/");
     let mut ahead = parts(path);
@@ -75,7 +75,7 @@ fn walk(path: &Path, found: &mut BTreeSet<PathBuf>) {
     found.insert(at);
 }
 
-/// The parts of a path; `None` goes one up.
+/// The components of a path; `None` means the parent folder.
 fn parts(path: &Path) -> VecDeque<Option<OsString>> {
     path.components()
         .filter_map(|component| match component {
@@ -91,7 +91,7 @@ mod tests {
     use super::*;
     use std::os::unix::fs::symlink;
 
-    /// The folders of a path below a root without links of its own, relative to it.
+    /// The folders of a path, relative to a root that contains no links.
     fn of(root: &Path, path: &str) -> Vec<String> {
         let folders = folders([&*root.join(path)].into_iter());
         let own =
@@ -127,7 +127,7 @@ mod tests {
         symlink("..1", root.join("map/..data")).unwrap();
         symlink("..data/a", root.join("map/a")).unwrap();
         assert_eq!(of(&root, "map/a"), ["map", "map/..1"]);
-        // A folder may be a link, too, and lead up or anywhere.
+        // A folder may also be a link, and lead up or anywhere.
         symlink(root.join("real"), root.join("link")).unwrap();
         symlink("../../map/a", root.join("real/deep/a")).unwrap();
         assert_eq!(of(&root, "link/deep/a"), ["", "map", "map/..1", "real/deep"]);
@@ -146,7 +146,7 @@ mod tests {
         let (_dir, root) = root();
         fs::create_dir(root.join("conf")).unwrap();
         let before = folders([&*root.join("conf/a")].into_iter());
-        // The old one is kept, so that its number is not given away again.
+        // The old folder is kept, so that its inode number is not reused.
         fs::rename(root.join("conf"), root.join("old")).unwrap();
         fs::create_dir(root.join("conf")).unwrap();
         assert_ne!(before, folders([&*root.join("conf/a")].into_iter()));

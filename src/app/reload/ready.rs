@@ -1,4 +1,4 @@
-//! Makes everything that a loaded config needs before anything changes: what can go wrong does so here.
+//! Prepares everything that a loaded config needs before anything is changed, so that errors occur here.
 
 use crate::app::assembly::Clients;
 use crate::config::Config;
@@ -11,7 +11,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-/// What is in force now.
+/// The parts currently in force.
 pub(super) struct Before {
     pub(super) engine: Arc<Engine>,
     pub(super) store: Arc<Store>,
@@ -19,18 +19,18 @@ pub(super) struct Before {
     pub(super) started: Arc<Started>,
 }
 
-/// What the process started with and keeps until it ends.
+/// Settings that the process was started with and keeps until it ends.
 #[derive(Debug)]
 pub(in crate::app) struct Started {
-    /// The config's address, if that is where it listens.
+    /// The config's address, if the server listens on it.
     pub(in crate::app) listen: Option<SocketAddr>,
     /// The web configuration file.
     pub(in crate::app) web_config: Option<PathBuf>,
     /// The state file.
     pub(in crate::app) state: Option<StateOptions>,
-    /// Where telemetry is exported to, and how.
+    /// The OTLP export.
     pub(in crate::app) otlp: Option<Otlp>,
-    /// The config of the start, with what the command line says.
+    /// The initial config, including the command line.
     pub(in crate::app) config: Config,
 }
 
@@ -45,7 +45,8 @@ pub(super) struct Ready {
 }
 
 impl Before {
-    /// Prepares the change, or says every reason why it cannot be. `files` is what the load read. Blocks.
+    /// Prepares the switch, or returns all reasons why it is impossible. `files` are the files that the load read.
+    /// Blocks.
     pub(super) fn prepare(self, loaded: LoadedPlan, files: &Files) -> Result<Ready, Vec<String>> {
         let LoadedPlan { plan, config, warnings, .. } = loaded;
         let mut errors = fixed(&self.engine.plan().agent, &plan.agent);
@@ -67,7 +68,7 @@ impl Before {
     }
 }
 
-/// What every series and every record carries: a change of it in the middle would mix two agents in one.
+/// Parts of the agent that appear in every series and record: changing them at run time would mix two agents.
 fn fixed(now: &Agent, next: &Agent) -> Vec<String> {
     let Agent { id, location, labels, currency, in_flight: _, in_flight_per_target: _, budget: _, state: _ } =
         next;
@@ -82,7 +83,7 @@ fn fixed(now: &Agent, next: &Agent) -> Vec<String> {
 }
 
 impl Started {
-    /// A new config as it will be in force: what needs a restart stays as it was.
+    /// A new config as it will be in force: settings that need a restart keep their values.
     fn in_force(&self, mut next: Config) -> Config {
         let Config { agent, server, telemetry, .. } = &self.config;
         next.server.listen = server.listen;
@@ -93,7 +94,7 @@ impl Started {
         next
     }
 
-    /// What the new config would change and a running process cannot.
+    /// Warnings about changes that a running process cannot make.
     fn kept(&self, plan: &Plan) -> Vec<String> {
         let mut warnings = Vec::new();
         if let Some(now) = self.listen

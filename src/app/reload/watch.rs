@@ -1,6 +1,6 @@
-//! Notices that the config's files may have changed: by the file system's events where there are any, and by a
-//! look at them from time to time where there are none (network file systems, a used-up limit on watches). Whether
-//! anything did change is for others to say.
+//! Notices possible changes of the config's files: by file system events if they are available, and by polling
+//! otherwise (network file systems, an exhausted limit of watches). Whether anything has really changed is decided
+//! elsewhere.
 
 use super::folders::{Folder, folders};
 use crate::files::Files;
@@ -14,9 +14,9 @@ use tokio::time::{Instant, sleep_until};
 /// Timing of a watch.
 #[derive(Clone, Copy, Debug)]
 pub struct Pace {
-    /// How long files have to be quiet after a change: editors and the kubelet write in several steps.
+    /// How long files must be quiet after a change, because editors and the kubelet write in several steps.
     pub quiet: Duration,
-    /// The longest wait for that.
+    /// The longest wait for quiet.
     pub most: Duration,
     /// How often files are checked without an event.
     pub poll: Duration,
@@ -43,12 +43,13 @@ pub(super) struct Watch {
 }
 
 impl Watch {
-    /// Watches nothing yet.
+    /// Creates a watch without files.
     pub(super) fn new(pace: Pace) -> Self {
         Self { pace, stirred: Arc::default(), watcher: None, folders: BTreeSet::new(), told: false }
     }
 
-    /// Watches where these files are now: the folders that hold them, or a link on the way to them. Blocks.
+    /// Watches the current locations of these files: their folders, and the folders of links on the way to them.
+    /// Blocks.
     pub(super) fn follow(&mut self, files: &Files) {
         self.watch(folders(files.paths()));
     }
@@ -59,8 +60,8 @@ impl Watch {
         }
         match self.events(&folders) {
             Ok(watcher) => {
-                // The old one is dropped when the new one watches, so that nothing is missed; what went on before
-                // it did is found by one more look.
+                // The old watcher is dropped after the new one has started, so that nothing is missed. Changes before
+                // the start are found by one more check.
                 self.watcher = Some(watcher);
                 self.stirred.notify_one();
                 self.told = false;
@@ -95,12 +96,12 @@ impl Watch {
         self.pace.poll
     }
 
-    /// Triggers another check of the files, as after an event.
+    /// Triggers another check of the files, as an event does.
     pub(super) fn stir(&self) {
         self.stirred.notify_one();
     }
 
-    /// Ends when the files should be looked at: after events, once it is quiet, and from time to time.
+    /// Completes when the files should be checked: when it is quiet after events, and at each poll interval.
     pub(super) async fn stirred(&self) {
         let next = Instant::now() + self.pace.poll;
         tokio::select! {
@@ -119,8 +120,8 @@ impl Watch {
     }
 }
 
-/// Whether an event may mean a change. An error may mean that events were lost; a file that was only read, or closed
-/// after a write that had its own event, means none.
+/// Whether an event may mean a change. An error may mean that events were lost. Reading a file, or closing it after a
+/// write with its own event, is not a change.
 fn matters(event: &notify::Result<notify::Event>) -> bool {
     event.as_ref().map_or(true, |event| !matches!(event.kind, EventKind::Access(_)))
 }
@@ -195,17 +196,17 @@ mod tests {
         watch.watch(missing);
         assert!(watch.watcher.is_none() && watch.told);
         assert_eq!(after(&watch).await, SECOND * 100);
-        // It is tried again with every look.
+        // It is tried again at every check.
         watch.watch(folders([&*there.path().join("a")].into_iter()));
         assert!(watch.watcher.is_some() && !watch.told);
         assert_eq!(after(&watch).await, SECOND, "what went on before it watched is looked for");
     }
 
-    /// A watch of a file hears a change, with its poll far away.
+    /// Whether a watch of a file notices a change before its poll interval.
     async fn hears(path: &Path, change: impl FnOnce()) {
         let mut watch = Watch::new(Pace { quiet: Duration::ZERO, most: SECOND, poll: SECOND * 3600 });
         let mut files = Files::default();
-        // That it cannot be read is no matter.
+        // It does not matter that it cannot be read.
         let _ = files.read(path);
         watch.follow(&files);
         watch.stirred().await;
@@ -247,7 +248,7 @@ mod tests {
     fn reading_is_no_change() {
         use notify::event::{AccessKind, AccessMode, CreateKind, ModifyKind};
         let event = |kind| Ok(notify::Event::new(kind));
-        // A load would make itself heard, and be followed by the next.
+        // Otherwise each load would trigger the next one.
         assert!(!matters(&event(EventKind::Access(AccessKind::Open(AccessMode::Any)))));
         assert!(!matters(&event(EventKind::Access(AccessKind::Close(AccessMode::Read)))));
         assert!(matters(&event(EventKind::Modify(ModifyKind::Any))));
