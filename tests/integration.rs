@@ -1,4 +1,4 @@
-//! The one integration test binary: each module is a suite.
+//! The only integration test binary: each module is a suite.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

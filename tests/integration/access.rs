@@ -1,5 +1,5 @@
-//! Who may ask for what: TLS, client certificates and basic auth by the web configuration, and the rule for what
-//! changes state or spends money.
+//! Access control: TLS, client certificates and basic auth from the web configuration, and the rule for requests that
+//! change state or cost money.
 
 use crate::harness::{ONCE, Running, Simulator, one, until};
 use crate::http::{Reply, ask, exchange};
@@ -13,12 +13,12 @@ use std::sync::Arc;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
-/// The hash of `secret`, cheap.
+/// A hash of `secret` with the lowest cost.
 fn hash(secret: &str) -> String {
     bcrypt::hash(secret, 4).unwrap()
 }
 
-/// A daemon with this web configuration in a folder of its own.
+/// A daemon with this web configuration, in a separate folder.
 async fn guarded(simulator: &Simulator, folder: &Path, web: &str) -> Running {
     std::fs::write(folder.join("web.yaml"), web).unwrap();
     let file = folder.join("web.yaml");
@@ -32,7 +32,7 @@ fn basic(user: &str, password: &str) -> String {
     format!("authorization: Basic {encoded}\r\n")
 }
 
-/// The status of a request to run something, whether it was skipped because the run before it goes on or not.
+/// The status of a request to run something, whether or not it was skipped because the previous run is still active.
 fn permitted(reply: &Reply) -> u16 {
     if reply.status == 409 { 202 } else { reply.status }
 }
@@ -54,7 +54,7 @@ async fn basic_auth_guards_every_page_and_follows_its_file() {
         assert_eq!(page(&daemon, &wrong).await.status, 401, "{wrong}");
     }
     assert_eq!(page(&daemon, &basic("ann", "right")).await.status, 200);
-    // Known callers may change state from anywhere; here by a name that is not loopback.
+    // Authenticated callers may change state from anywhere; here, under a host name that is not loopback.
     let run = |headers: String| {
         let address = daemon.address;
         async move {
@@ -64,12 +64,12 @@ async fn basic_auth_guards_every_page_and_follows_its_file() {
     };
     assert_eq!(run(basic("ann", "right")).await, 202);
     assert_eq!(run(String::new()).await, 401);
-    // But not for pages of other sites, for which a browser sends what it remembers.
+    // But not from pages of other sites, for which a browser sends stored credentials.
     for foreign in ["origin: https://evil.example\r\n", "sec-fetch-site: cross-site\r\n"] {
         assert_eq!(run(format!("{}{foreign}", basic("ann", "right"))).await, 403, "{foreign}");
     }
     assert_eq!(run(format!("{}origin: https://probe.example\r\n", basic("ann", "right"))).await, 202);
-    // A changed password takes effect, a broken file does not.
+    // A changed password takes effect; a broken file does not.
     std::fs::write(folder.path().join("web.yaml"), users("changed")).unwrap();
     let changed =
         async || Some(page(&daemon, &basic("ann", "changed")).await).filter(|reply| reply.status == 200);
@@ -192,7 +192,7 @@ impl Pki {
         Self { authority: CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap() }
     }
 
-    /// A certificate and its key, PEM.
+    /// A certificate and its key as PEM.
     fn sign(&self, usage: ExtendedKeyUsagePurpose) -> (String, String) {
         let mut params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
         params.extended_key_usages = vec![usage];
@@ -246,11 +246,11 @@ async fn tls_with_client_certificates_makes_callers_known() {
     let run = "POST /api/v1/profiles/p/run HTTP/1.1\r\nhost: probe.example\r\n";
     assert_eq!(over_tls(daemon.address, &bare, run).await.unwrap().status, 403);
     assert_eq!(over_tls(daemon.address, &certified, run).await.unwrap().status, 202);
-    // Certificates of another authority are refused, and plain HTTP is not spoken.
+    // Certificates of another authority are refused, and so is plain HTTP.
     let foreign = Pki::new().sign(ExtendedKeyUsagePurpose::ClientAuth);
     assert!(over_tls(daemon.address, &pki.connector(Some(&foreign)), ready).await.is_err());
     assert!(exchange(TcpStream::connect(daemon.address).await.unwrap(), ready).await.is_err());
-    // From here on nobody comes in without a certificate.
+    // From here on, no one is admitted without a certificate.
     let required = web.replace("VerifyClientCertIfGiven", "RequireAndVerifyClientCert");
     std::fs::write(folder.path().join("web.yaml"), required).unwrap();
     let closed = async || over_tls(daemon.address, &bare, ready).await.is_err().then_some(());
@@ -284,7 +284,7 @@ async fn a_web_configuration_that_is_emptied_or_cut_takes_no_protection_away() {
     std::fs::remove_file(&web).unwrap();
     process.says("cannot read ").await;
     assert_eq!(status(String::new()).await, 401);
-    // What is right again counts.
+    // A valid file takes effect again.
     std::fs::write(&web, users("bob")).unwrap();
     let bob = async || (status(basic("bob", "right")).await == 200).then_some(());
     until("the new user to be known", bob).await;

@@ -1,4 +1,4 @@
-//! The arrows of the architecture: who may import whom. Tests inside a module may use anything.
+//! The dependency rules of the architecture: which module may import which. Tests inside a module may use anything.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -125,7 +125,7 @@ fn module(path: &Path, root: &Path) -> String {
     first.as_os_str().to_str().unwrap().trim_end_matches(".rs").to_owned()
 }
 
-/// What a file imports of ours, its tests left out.
+/// The modules of the crate that a file imports, excluding its tests.
 fn imports(text: &str) -> BTreeSet<String> {
     let code: String = text
         .split("#[cfg(test)]\nmod tests")
@@ -203,7 +203,7 @@ fn the_reader_of_imports_sees_every_form() {
     assert_eq!(found, ["event", "plan", "slo", "state"]);
 }
 
-/// The libraries that the owner of the project named; each does real work on a main path.
+/// The libraries that the owner of the project requires; each has a real use on a main path.
 const NAMED: [&str; 9] = [
     "tokio",
     "reqwest",
@@ -243,7 +243,7 @@ fn no_file_is_called_mod() {
     assert!(files.iter().all(|file| file.file_name().unwrap() != "mod.rs"));
 }
 
-/// Types that stand twice on purpose: how a key of the config is spelled, and what it means in the plan.
+/// Types that exist twice on purpose: once as written in the config, once as compiled in the plan.
 const CONFIG_AND_PLAN: [&str; 20] = [
     "Agent",
     "Auth",
@@ -267,7 +267,7 @@ const CONFIG_AND_PLAN: [&str; 20] = [
     "Window",
 ];
 
-/// Names that say nothing about what the type is, even where only one type has them.
+/// Names that do not say what the type is, even if only one type has them.
 const VAGUE: [&str; 17] = [
     "About", "Asked", "Deaf", "Entry", "Form", "Held", "Inner", "Kept", "Read", "Said", "Seen", "Shared",
     "Shown", "Slot", "State", "Wanted", "Written",
@@ -277,7 +277,7 @@ const VAGUE: [&str; 17] = [
 const VAGUE_ALLOWED: [(&str, &str, &str); 1] =
     [("Read", "config/scenario.rs", "the type of the key `read`, which the schema names")];
 
-/// The types that a file declares, its tests and the associated types of its traits left out.
+/// The types declared in a file, excluding tests and associated types of traits.
 fn declared(text: &str) -> Vec<String> {
     let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap();
     let mut found = Vec::new();
@@ -299,8 +299,8 @@ fn declared(text: &str) -> Vec<String> {
     found
 }
 
-/// Where each type of the crate is declared: file by file, relative to `src`, without what is only for tests and
-/// without the wire structs of dialects, which are private to their file and have the words of the wire format.
+/// Where each type of the crate is declared: files relative to `src`, excluding test code and the wire structs of
+/// dialects, which are private to their file and use the terms of the wire format.
 fn types() -> BTreeMap<String, Vec<String>> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut files = Vec::new();
@@ -320,13 +320,13 @@ fn types() -> BTreeMap<String, Vec<String>> {
     all
 }
 
-/// What is wrong with a name that these files declare.
+/// The problem of a name declared in these files.
 fn ambiguous(name: &str, files: &[String]) -> bool {
-    // A module's `Error` is read with its module: `tls::Error`.
+    // A module's `Error` is qualified by its module: `tls::Error`.
     if name == "Error" {
         return false;
     }
-    // The simulator is a program of its own: it may share a name with the rest, but not use one twice.
+    // The simulator is a separate program: it may share a name with the rest, but not use one twice.
     let in_sim = |file: &&String| file.starts_with("sim/") || *file == "sim.rs";
     let (sim, rest): (Vec<_>, Vec<_>) = files.iter().partition(in_sim);
     let parts: BTreeSet<_> = rest.iter().map(|file| file.split(['/', '.']).next().unwrap()).collect();

@@ -1,4 +1,4 @@
-//! What the daemon does when it is asked: a probe, a run, and telling what happens as it happens.
+//! The daemon on request: probes, runs, and the stream of events.
 
 use crate::harness::{PATIENCE, Running, Simulator, one, until};
 use crate::http::{Reply, ask};
@@ -26,19 +26,19 @@ async fn a_probe_is_one_request_told_as_a_scrape_of_its_own() {
     assert_eq!(scrape.metric("probe_outcome").label("outcome", "ok").value(), 1.0);
     assert_eq!(scrape.metric("probe_tokens").label("type", "output").value(), 8.0);
     assert!(scrape.metric("probe_time_to_first_token_seconds").value() > 0.0);
-    // A failure is an answer, too; Prometheus stores what it reads.
+    // A failure is an answer, too; Prometheus stores what it scrapes.
     simulator.inject("error_500;max=1");
     let failed = Scrape::read(&daemon.get(probe).await.ok());
     assert_eq!(failed.metric("probe_success").value(), 0.0);
     assert_eq!(failed.metric("probe_http_status_code").value(), 500.0);
-    // The budget of two is spent: nothing more is sent.
+    // The budget of two requests is spent, so nothing more is sent.
     let refused = daemon.get(probe).await;
     assert_eq!(refused.status, 503);
     let why = "not sent: budget: the requests budget of profile/p is spent until ";
     assert!(refused.body.starts_with(why) && refused.body.ends_with(" 00:00 UTC\n"), "{}", refused.body);
     assert!(refused.head.contains("retry-after: "), "{}", refused.head);
     assert_eq!(simulator.truth().len(), 2);
-    // Nobody else has seen these requests.
+    // No other part of the daemon has counted these requests.
     assert_eq!(daemon.scrape().await.metric("tokenbeat_offered_requests_total").sum(), 0.0);
     assert_eq!(daemon.get("/probe?profile=p&target=nobody").await.status, 404);
     assert_eq!(daemon.get("/probe?profile=p").await.status, 400);
@@ -77,7 +77,7 @@ async fn a_probe_tells_a_person_what_happened_when() {
     let failed = daemon.get("/probe?profile=p&target=t&debug=true").await.ok();
     assert!(failed.contains("outcome http_5xx: HTTP 500") && !failed.contains("first token"), "{failed}");
     assert!(failed.contains("probe_success 0"), "{failed}");
-    // Not asked for, or not understood.
+    // Missing or invalid parameters.
     assert!(!daemon.get("/probe?profile=p&target=t&debug=false").await.ok().contains("Logs"));
     assert_eq!(daemon.get("/probe?profile=p&target=t&debug=loud").await.status, 400);
     let wrong = daemon.get("/probe?profile=p&target=t&at=yesterday").await;
@@ -154,7 +154,7 @@ async fn events_tell_what_happens_and_end_with_the_daemon() {
     let head = format!("GET /api/v1/events HTTP/1.1\r\nhost: {}\r\n\r\n", daemon.address);
     stream.write_all(head.as_bytes()).await.unwrap();
     let mut lines = BufReader::new(stream).lines();
-    // The head is there, so the listener is.
+    // The response headers have arrived, so the listener is registered.
     while !lines.next_line().await.unwrap().unwrap().is_empty() {}
     post(&daemon, "/api/v1/profiles/p/run").await;
     let listen = async {

@@ -1,4 +1,4 @@
-//! A certificate authority for the servers of the tests.
+//! A certificate authority for test servers.
 
 use crate::harness::{Simulator, quick};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, date_time_ymd};
@@ -58,7 +58,7 @@ impl Authority {
         self.files.path().join(file).display().to_string()
     }
 
-    /// A simulator that speaks TLS, and asks for a certificate of this authority if `clients` is one.
+    /// A simulator with TLS, which asks for a client certificate of this authority if `clients` is set.
     pub(crate) fn simulator(&self, clients: Option<&Self>) -> Simulator {
         let provider = Arc::new(ring::default_provider());
         let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))

@@ -1,5 +1,5 @@
-//! No secret gets out. A canary stands in every place of the config that takes a secret, and everybody who is sent one
-//! tells it in whatever an answer has: it must turn up nowhere that we write, show or export.
+//! No secret leaks. Every place of the config that takes a secret contains a canary, and every server that receives one
+//! quotes it in all parts of an answer. No canary may appear in anything that tokenbeat writes, shows or exports.
 
 use crate::harness::{ONCE, until};
 use crate::http::{Reply, ask};
@@ -18,13 +18,13 @@ use std::sync::{Arc, Mutex};
 use tokenbeat::config::{ConfigSource, schema};
 use tokio_util::task::AbortOnDropHandle;
 
-/// What all canaries have in them, in any case. Other characters of them change where they are encoded.
+/// A part of all canaries, in any case. The other characters vary where they are encoded.
 const MARK: &str = "sesame";
 
 /// The password of the web port.
 const WEB_PASSWORD: &str = "Web/+SeSame";
 
-/// How the secrets of a config are written.
+/// The origin of the secrets in a config.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Origin {
     Value,
@@ -32,11 +32,11 @@ enum Origin {
     File,
 }
 
-/// Writes secrets into a config, each with a number of its own.
+/// Writes numbered secrets into a config.
 struct Planter {
     origin: Origin,
     planted: usize,
-    /// Those that something is made of, and that are sent to nobody.
+    /// Secrets that are only used to derive others, and never sent.
     unsent: Vec<usize>,
 }
 
@@ -55,14 +55,14 @@ impl Planter {
         }
     }
 
-    /// A secret that is never sent itself: what is sent is signed with it.
+    /// A secret that is never sent itself, because requests are signed with it.
     fn unsent(&mut self) -> String {
         let text = self.secret();
         self.unsent.push(self.planted);
         text
     }
 
-    /// Text in the place of a secret, which only warns.
+    /// A literal text in place of a secret, which only causes a warning.
     fn literal(&mut self) -> String {
         self.planted += 1;
         format!("'{}'", Self::canary(self.planted))
@@ -73,8 +73,8 @@ impl Planter {
     }
 }
 
-/// A config with a canary in each place. `echo` tells what it is sent; it is the targets' server, their proxy and the
-/// collector.
+/// A config with a canary in each place. `echo` quotes what it receives; it acts as the targets' server, their proxy
+/// and the collector.
 fn config(planter: &mut Planter, echo: SocketAddr) -> String {
     let target = |name: &str, rest: String| {
         format!("  {name}: {{ api: openai-chat, base_url: 'http://{echo}/{name}', model: m, {rest} }}\n")
@@ -164,7 +164,7 @@ fn config(planter: &mut Planter, echo: SocketAddr) -> String {
     )
 }
 
-/// Somebody who tells what it is sent, in each of these ways in turn.
+/// How the server quotes what it received; each way is used in turn.
 #[derive(Clone, Copy, Debug)]
 enum Telling {
     Refusal,
@@ -200,9 +200,9 @@ const TELLINGS: [Telling; 12] = [
 struct Told {
     /// Number of requests by path.
     asked: BTreeMap<String, usize>,
-    /// Everything that came, headers and bodies.
+    /// Everything received, headers and bodies.
     seen: String,
-    /// What was exported to it.
+    /// The exports received.
     exported: BTreeMap<String, Vec<Bytes>>,
 }
 
@@ -261,7 +261,7 @@ async fn echo(State(told): State<Shared>, request: Request) -> Response<Body> {
         *count - 1
     };
     if path.starts_with("/otlp/") {
-        // Each signal is put off, then refused, then taken.
+        // Each signal is first delayed, then refused, then accepted.
         let status = match count {
             0 => 503,
             1 => 401,
@@ -280,7 +280,7 @@ async fn echo(State(told): State<Shared>, request: Request) -> Response<Body> {
     tell(TELLINGS[count % TELLINGS.len()], streamed, &quoted)
 }
 
-/// Everything that was sent, on one line.
+/// Everything that was received, on one line.
 fn quoted(headers: &HeaderMap, uri: &str, body: &[u8]) -> String {
     let headers = headers.iter().map(|(name, value)| format!("{name}: {}", value.to_str().unwrap()));
     let headers = headers.collect::<Vec<_>>().join(", ");
@@ -297,7 +297,7 @@ fn tell(telling: Telling, streamed: bool, quoted: &str) -> Response<Body> {
     let said = |content: &str, finish: &str| {
         let message = json!({ "content": content });
         let mut value = chunk(json!({ "delta": message, "message": message, "finish_reason": finish }));
-        // The application's own form.
+        // The application's own error format.
         value["text"] = content.into();
         value["finish"] = finish.into();
         value
@@ -340,7 +340,7 @@ fn tell(telling: Telling, streamed: bool, quoted: &str) -> Response<Body> {
     }
 }
 
-/// A part of what was sent that is short and has a secret in it: a header's value.
+/// A short part of the request that contains a secret: a header's value.
 fn last(quoted: &str) -> &str {
     let parts = quoted.split([' ', ',', '"']).filter(|part| part.to_lowercase().contains(MARK));
     parts.min_by_key(|part| part.len()).unwrap_or("nothing")
@@ -352,7 +352,7 @@ fn answer(status: u16, media_type: &str, server: &str, body: &str) -> Response<B
     builder.header(header::SERVER, last(server)).body(Body::from(body.to_owned())).unwrap()
 }
 
-/// Whether a canary is in it: as it is, encoded for a URL, or in base64 by itself or behind a user.
+/// Whether a text contains a canary: literally, URL-encoded, or in base64, alone or after a user name.
 fn leaks(text: &[u8], planted: usize) -> Option<String> {
     let lower = String::from_utf8_lossy(text).to_lowercase();
     let whole = String::from_utf8_lossy(text);
@@ -371,7 +371,7 @@ fn leaks(text: &[u8], planted: usize) -> Option<String> {
     })
 }
 
-/// Each key path of the schema that takes a secret; `*` stands for any name, `#` for any index.
+/// The key paths of the schema that take a secret; `*` stands for any name, `#` for any index.
 fn places(schema: &Value) -> BTreeSet<String> {
     fn walk(schema: &Value, node: &Value, path: &str, within: &[&str], found: &mut BTreeSet<String>) {
         if let Some(name) = node["$ref"].as_str().and_then(|it| it.strip_prefix("#/$defs/")) {
@@ -449,7 +449,7 @@ async fn page(address: SocketAddr, method: &str, path: &str, accept: &str) -> Re
     ask(address, &head).await
 }
 
-/// Every page, in every form.
+/// Every page, in every format.
 async fn pages(address: SocketAddr, planter: &Planter) -> String {
     let mut all = String::new();
     let openmetrics = "application/openmetrics-text; version=1.0.0";
@@ -482,7 +482,7 @@ async fn pages(address: SocketAddr, planter: &Planter) -> String {
     all
 }
 
-/// How many requests the profiles make: a chat on six targets, twice, and a log-in with its steps.
+/// Number of requests that the profiles make: a chat on six targets, twice, and a login with its steps.
 const REQUESTS: usize = 2 * 6 * TELLINGS.len();
 
 async fn served(planter: &Planter, config: &str, echo: &Echo) {
@@ -495,7 +495,7 @@ async fn served(planter: &Planter, config: &str, echo: &Echo) {
     })
     .await;
     for signal in ["metrics", "traces", "logs"] {
-        // Those of before are refused: more is made until something is taken.
+        // Exports so far were refused; more requests are made until one is accepted.
         until(&format!("an export of {signal}"), async || {
             page(address, "POST", "/api/v1/profiles/app/run", "*/*").await;
             (echo.exports(signal).len() > 1).then_some(())
@@ -543,7 +543,7 @@ async fn no_canary_gets_out(origin: Origin) {
         assert!(!ended.err.contains("in the config\n") && !ended.out.is_empty(), "{ended:?}");
         assert_all_silent(&arguments.join(" "), &ended, &planter);
     }
-    // All of them had been sent.
+    // All of them were sent.
     let seen = echo.seen();
     for number in (1..=planter.planted).filter(|number| !planter.unsent.contains(number)) {
         let canary = Planter::canary(number);
@@ -581,7 +581,7 @@ fn the_debug_form_of_config_and_plan_has_no_secret() {
     assert_silent("the config", loaded.config.to_yaml(), &planter);
 }
 
-/// What is written into the environment for every program that speaks OTLP.
+/// Environment variables that every OTLP program reads.
 #[tokio::test]
 async fn no_secret_in_a_variable_or_a_broken_file_gets_into_an_error() {
     let run = async |config: &str, files: &[(&str, &str)], environment: &[(&str, &str)]| {

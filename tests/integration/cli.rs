@@ -1,4 +1,4 @@
-//! The commands of the real binary: exit codes, what goes to stdout and what to stderr, signals.
+//! The commands of the real binary: exit codes, output on stdout and stderr, signals.
 
 use crate::harness::{Simulator, until};
 use crate::http::{get, try_get};
@@ -27,7 +27,7 @@ fn config(server: impl std::fmt::Display) -> String {
     )
 }
 
-/// Where nobody listens.
+/// An address on which nothing listens.
 async fn closed() -> SocketAddr {
     tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap()
 }
@@ -39,7 +39,7 @@ async fn a_run_ends_with_the_verdict_on_its_objectives() {
     for (profile, code) in [("met", 0), ("missed", 2), ("bare", 0), ("check", 2)] {
         let ended = run(&config, &["run", profile]).await;
         assert_eq!(ended.code, code, "{profile}: {ended:?}");
-        // The result is on stdout, what leads to it on stderr, in plain lines: it is no terminal.
+        // The result is on stdout, and progress is on stderr in plain lines, because there is no terminal.
         assert!(ended.out.contains(profile) && !ended.out.contains("started"), "{}", ended.out);
         assert!(ended.err.contains(&format!("{profile} on t: started")), "{}", ended.err);
         assert!(
@@ -57,7 +57,8 @@ async fn a_run_of_several_profiles_plays_them_in_turn() {
     let simulator = Simulator::start();
     let ended = run(&config(simulator.address), &["run", "met", "bare", "--target", "t"]).await;
     assert_eq!(ended.code, 0, "{ended:?}");
-    // In the order of the command line, the next when the one before has ended. (A late prober says `degraded`.)
+    // In the order of the command line, each after the previous one has ended. (A late prober is reported as
+    // `degraded`.)
     let lines = ended.err.lines().filter(|line| !line.starts_with("warning: "));
     let lines: Vec<&str> = lines.map(|line| line.split_inclusive(": ").next().unwrap()).collect();
     assert_eq!(lines, ["met on t: ", "met on t: ", "bare on t: ", "bare on t: "], "{}", ended.err);
@@ -148,7 +149,7 @@ async fn check_says_how_long_each_budget_lasts() {
              \x20   budget: {{ timezone: Asia/Kolkata, {budget} }}\n"
         )
     };
-    // Two tokens of the prompt, four of the template, eight of the answer; at the most 278 and eight.
+    // Two tokens of the prompt, four of the template, eight of the answer; at most 278 and eight.
     let short = config("cost: 0.5, tokens: 1000000, requests: 100");
     let ended = run(&short, &["check"]).await;
     assert_eq!(ended.code, 0, "{ended:?}");
@@ -175,7 +176,7 @@ async fn check_says_how_long_each_budget_lasts() {
     assert!(strict.err.ends_with("2 warnings in the config\n") && !strict.out.contains("ok\n"), "{strict:?}");
     let long = run(&config("period: month, cost: 500, requests: 50000"), &["check", "--strict"]).await;
     assert_eq!((long.code, &*long.err), (0, ""), "{long:?}");
-    // A budget that no request fits into.
+    // A budget that is smaller than any request.
     let tiny = run(&config("tokens: 200"), &["check"]).await;
     let why = "profiles.p.budget.tokens: no run of `p` can begin: 286 tokens have to be free for it";
     assert!(
@@ -360,7 +361,7 @@ async fn serve_can_be_told_where_to_listen() {
     let config = config("127.0.0.1:1");
     let (first, taken) = serve(&config, &["--web.listen-address", "127.0.0.1:0"], &[]).await;
     let taken = taken.to_string();
-    // The environment is over the file, and the command line over both.
+    // The environment overrides the file, and the command line overrides both.
     let environment = [("TOKENBEAT__SERVER__LISTEN", taken.as_str())];
     let (other, address) = serve(&config, &["--web.listen-address", "127.0.0.1:0"], &environment).await;
     assert_ne!(address.to_string(), taken);
@@ -388,7 +389,7 @@ async fn a_log_in_json_is_json() {
     }
 }
 
-/// A server whose errors tell the credentials that it was sent.
+/// A server whose errors quote the credentials that it received.
 async fn indiscreet() -> MockServer {
     let server = MockServer::start().await;
     let echo = |request: &Request| {
@@ -439,7 +440,7 @@ async fn the_simulator_serves_until_it_is_told_to_stop() {
     assert_eq!(ended.code, 0, "{ended:?}");
 }
 
-/// Everything that a newcomer is shown, from one command: it takes some seconds, as the first fault does.
+/// Everything that a newcomer sees, from one command. It takes some seconds until the first fault.
 #[tokio::test]
 async fn the_demo_shows_every_kind_of_number_within_a_minute() {
     let arguments = ["demo", "--web.listen-address", "127.0.0.1:0", "--sim.listen-address", "127.0.0.1:0"];

@@ -5,7 +5,7 @@ use crate::harness::{ONCE, Running, Simulator, one, quick};
 use crate::scrape::Scrape;
 use tokenbeat::sim;
 
-/// Plays a load against a target with these keys, to the end. The last scrape.
+/// Plays a load against a target with these keys to its end. Returns the last scrape.
 async fn play(keys: &str, load: &str, simulator: &Simulator) -> Scrape {
     let workload = "workload: { prompts: [hello], output_tokens: 8 }";
     let mut yaml = one(keys, &format!("schedule: {ONCE}, load: [{load}], {workload}"));
@@ -50,7 +50,7 @@ async fn a_stale_connection_is_replaced_and_counted() {
     simulator.inject("close_keepalive;when=reuse");
     let end = play("", "{ requests: 5 }", &simulator).await;
     assert_eq!(outcomes(&end), [("ok", 5.0)]);
-    // All but the first go out on a connection that the server closes then.
+    // All but the first are sent on a connection that the server then closes.
     assert_eq!(end.metric("tokenbeat_stale_connections_total").value(), 4.0);
     assert_eq!((simulator.handle.connections(), opened(&end)), (5, 5.0));
     assert_eq!(simulator.truth().len(), 5, "each was answered once");
@@ -83,7 +83,7 @@ async fn tls_is_verified_against_the_configured_roots() {
         let end = play(&format!("{}{keys}", authority.trusted("")), "{ requests: 3 }", &simulator).await;
         assert_eq!(outcomes(&end), [("ok", 3.0)], "{keys}");
         assert_eq!(opened(&end), connections, "{keys}");
-        // The name was resolved, the connection made and secured, once for each.
+        // The name was resolved, and the connection opened and secured, once each.
         assert_eq!(phases(&end), [connections; 3], "{keys}");
         let expiry = end.metric("tokenbeat_tls_certificate_expiry_timestamp_seconds").label("target", "t");
         assert_eq!(expiry.value(), EXPIRY);
@@ -100,7 +100,7 @@ async fn trap_22_a_certificate_that_nobody_vouches_for_is_refused() {
         assert_eq!(outcomes(&end), [("tls", 2.0)], "{keys}");
         assert_eq!((opened(&end), simulator.truth().len()), (0.0, 0));
     }
-    // Only where it is written.
+    // Only if the config disables verification.
     let skipped = ", base_url: 'https://localhost:{PORT}/v1', tls: { insecure_skip_verify: true }";
     assert_eq!(outcomes(&play(skipped, "{ requests: 2 }", &simulator).await), [("ok", 2.0)]);
 }

@@ -1,4 +1,4 @@
-//! The whole daemon against the simulator: what it plays, shows and counts, and how it ends.
+//! The whole daemon against the simulator: its traffic, its pages, its metrics, and its end.
 
 use crate::harness::{ONCE, Running, Simulator, one, quick, until};
 use crate::http::try_get;
@@ -11,7 +11,7 @@ use tokenbeat::sim;
 use tokenbeat::telemetry::otlp::LogTap;
 use wiremock::{Mock, MockServer, Request, ResponseTemplate, matchers};
 
-/// A profile with everything that makes series: a warm-up, a named stage, checks, objectives, a budget.
+/// A profile with everything that creates series: a warm-up, a named stage, checks, objectives, a budget.
 fn rich() -> String {
     one(
         ", price: { input: 1, output: 2 }, tokenizer: o200k_base",
@@ -28,7 +28,7 @@ fn identity(series: &Series) -> String {
     format!("{} {:?}", series.name, series.labels)
 }
 
-/// What has a value before anything happened.
+/// Series that have a value from the start.
 fn is_given(series: &Series) -> bool {
     let given = [
         "tokenbeat_build_info",
@@ -58,7 +58,7 @@ async fn every_series_is_there_at_zero_before_the_first_request() {
     let after = daemon.drain().await;
     let new: Vec<&Series> =
         after.series().iter().filter(|series| !before.contains(&identity(series))).collect();
-    // What the target says of itself is known only then; nothing else appears.
+    // Only what the target reveals about itself is added; no other series appears.
     let [info] = new.as_slice() else { panic!("{new:#?}") };
     assert_eq!(info.name, "tokenbeat_target_info");
     assert!(info.labels["server"].starts_with("tokenbeat-sim/"), "{info:?}");
@@ -144,12 +144,12 @@ async fn what_is_offered_is_skipped_or_in_flight_or_ended() {
     let end = daemon.ended().await;
     let [offered, skipped, in_flight, requests] = sums(&end);
     assert_eq!((offered, in_flight), (skipped + requests, 0.0));
-    // Those that were in flight have an outcome now, and there are no others.
+    // The requests that were in flight have an outcome now, and there are no others.
     assert_eq!(requests, had_ended + was_in_flight);
     let cancelled = end.metric("tokenbeat_requests_total").label("outcome", "cancelled").value();
     assert!(cancelled > 0.0 && cancelled <= was_in_flight, "{cancelled} of {was_in_flight}");
     let warm_up = end.metric("tokenbeat_warm_up_requests_total").sum();
-    // One that was cancelled may not have come as far as the server.
+    // A cancelled request may not have reached the server.
     let (counted, seen) = (requests + warm_up, simulator.truth().len() as f64);
     assert!(seen <= counted && seen >= counted - cancelled, "the server saw {seen} of {counted}");
     assert_eq!(end.metric("tokenbeat_runs_total").nonzero("result"), [("cancelled", 1.0)]);
@@ -184,7 +184,7 @@ async fn exemplars_lead_to_traces_that_the_server_saw() {
     for id in ids {
         assert_eq!(simulator.truth_of(id).status, Some(200));
     }
-    // The same trace is told by the API.
+    // The API reports the same trace.
     let shown = daemon.json("/api/v1/requests").await;
     let shown = shown["requests"].as_array().unwrap();
     assert_eq!(shown.len(), 3);
@@ -233,7 +233,7 @@ async fn it_is_ready_until_it_drains_and_healthy_throughout() {
         until("it to drain", async || Some(daemon.get("/-/ready").await).filter(|it| it.status != 200)).await;
     assert_eq!((draining.status, draining.body.as_str()), (503, "draining\n"));
     assert_eq!(daemon.get("/-/healthy").await.ok(), "healthy\n");
-    // The numbers can still be had.
+    // The metrics are still available.
     assert_eq!(daemon.scrape().await.metric("tokenbeat_requests_in_flight").value(), 1.0);
     assert_eq!(daemon.json("/api/v1/status").await["phase"], "draining");
     daemon.stop.now.cancel();
@@ -241,7 +241,7 @@ async fn it_is_ready_until_it_drains_and_healthy_throughout() {
     let end = daemon.ended().await;
     assert_eq!(end.metric("tokenbeat_requests_total").nonzero("outcome"), [("cancelled", 1.0)]);
     assert_eq!(end.metric("tokenbeat_runs_total").nonzero("result"), [("cancelled", 1.0)]);
-    // Nobody is blamed: it judges no target.
+    // It counts against no one, because it does not judge the target.
     assert_eq!(end.metric("tokenbeat_slo_events_total").sum(), 0.0);
     assert!(try_get(address, "/-/healthy", "*/*").await.is_err(), "the port is free again");
     let gone =
@@ -310,7 +310,7 @@ async fn a_spent_budget_shows_as_runs_that_did_not_take_place() {
     assert_eq!(scrape.metric("tokenbeat_runs_total").sum(), 1.0);
     assert_eq!(scrape.metric("tokenbeat_skipped_requests_total").sum(), 0.0);
     assert_eq!(simulator.truth().len(), 1);
-    // Nobody is told that the next run is near.
+    // No next run is announced.
     let status = daemon.json("/api/v1/status").await;
     let pair = &status["pairs"][0];
     let held_back = &pair["held_back"];
@@ -364,7 +364,7 @@ async fn the_api_tells_what_happened() {
     assert_eq!((&pair["profile"], &pair["target"], &pair["model"]), (&"p".into(), &"t".into(), &"m".into()));
     assert_eq!(pair["requests"], serde_json::json!({ "ok": 4, "overloaded": 2 }));
     assert_eq!(pair["in_flight"], 0);
-    // On a busy machine the prober may be late, too, and then says so first.
+    // On a busy machine the prober may also be late, which is then the first reason.
     let run = &pair["last_run"];
     assert!(run["result"] == "failed" || run["result"] == "degraded", "{run}");
     assert!(run["reason"].as_str().unwrap().ends_with("failed requests: 2 overloaded"), "{run}");
@@ -379,7 +379,7 @@ async fn the_api_tells_what_happened() {
         let requests = answer["requests"].as_array().unwrap();
         requests.iter().map(|request| request["outcome"].as_str().unwrap().to_owned()).collect()
     };
-    // The newest first.
+    // Newest first.
     assert_eq!(outcomes("").await, ["ok", "ok", "ok", "ok", "overloaded", "overloaded"]);
     assert_eq!(outcomes("?failed=true").await, ["overloaded"; 2]);
     assert_eq!(outcomes("?failed=true&limit=1").await, ["overloaded"]);
@@ -398,7 +398,7 @@ async fn the_api_tells_what_happened() {
     }
 }
 
-/// A server whose errors say what was sent to it, credentials and all, and something for a browser.
+/// A server whose errors quote what it received, including credentials, and contain markup for a browser.
 async fn indiscreet() -> MockServer {
     let server = MockServer::start().await;
     let echo = |request: &Request| {
@@ -494,7 +494,7 @@ async fn rate_limit_headroom_is_shown_once_the_server_tells_it() {
     let of = |name, kind| end.metric(name).label("kind", kind).value();
     assert_eq!(of("tokenbeat_rate_limit_limit", "requests"), 60.0);
     assert_eq!(of("tokenbeat_rate_limit_limit", "tokens"), 10_000.0);
-    // Some are taken, and come back, one each second.
+    // Some are accepted, and the quota recovers by one each second.
     assert!((56.0..60.0).contains(&of("tokenbeat_rate_limit_remaining", "requests")));
     let used: usize = simulator.truth().iter().map(|truth| truth.input_tokens + truth.output_tokens).sum();
     assert!(of("tokenbeat_rate_limit_remaining", "tokens") >= 10_000.0 - used as f64);

@@ -1,5 +1,5 @@
-//! Each dialect between the client and the simulator: outcome, tokens, finish reason and marks agree with what the server
-//! wrote down, streamed and not.
+//! Each dialect between the client and the simulator: outcome, tokens, finish reason and timestamps agree with the
+//! server's own record, streamed and not.
 
 use crate::harness::{Simulator, quick};
 use crate::player::{play, play_on};
@@ -8,17 +8,17 @@ use tokenbeat::event::{CountSource, Failure, Outcome, Request};
 use tokenbeat::sim::{self, Truth};
 use tokio::runtime::Handle;
 
-/// A dialect: its name, the path of its base URL, and its words for a limit and for a natural end.
+/// A dialect: its name, the path of its base URL, and its finish reasons for a limit and for a natural end.
 struct Spoken {
     api: &'static str,
     base: &'static str,
     length: &'static str,
     stop: &'static str,
-    /// What asks for reasoning that is shown, if it can be had.
+    /// Parameters that request visible reasoning, if the dialect supports it.
     reasoning: Option<&'static str>,
-    /// The server says how much of the output is reasoning.
+    /// Whether the server reports the reasoning part of the output.
     counts_reasoning: bool,
-    /// The server says how much of the input came from a cache.
+    /// Whether the server reports the cached part of the input.
     counts_cached: bool,
 }
 
@@ -82,7 +82,7 @@ impl Spoken {
     }
 }
 
-/// A model whose times are large against what a busy machine adds.
+/// A model whose times are large compared with the delays of a busy machine.
 fn slow() -> sim::Options {
     sim::Options { prefill_rate: 1000.0, step_time: Duration::from_millis(8), ..quick() }
 }
@@ -120,7 +120,7 @@ async fn a_stream_is_read_as_it_was_written() {
         }
         // All but the first find the prompt in the cache.
         assert!(pairs[2].1.cached_tokens > 40);
-        // A busy machine comes between client and server now and then, a wrong mark does so always.
+        // A busy machine delays client and server occasionally; a wrong timestamp is always wrong.
         let apart = |(request, truth): &(std::sync::Arc<Request>, Truth)| {
             request.observed.marks.time_to_first_token().unwrap().as_secs_f64() / truth.first_token.unwrap()
         };
@@ -158,7 +158,7 @@ async fn reasoning_comes_before_the_text() {
             assert!(request.observed.tokens.reasoning_streamed, "{}", spoken.api);
             let marks = &request.observed.marks;
             assert!(marks.first_text.unwrap() > marks.first_token.unwrap(), "{}", spoken.api);
-            // The event with the first token is known to hold no more than that.
+            // The event with the first token is known to contain only that.
             assert_eq!(request.observed.tokens.streamed(), Some(20), "{}", spoken.api);
         }
     }

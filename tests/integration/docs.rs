@@ -1,4 +1,4 @@
-//! The pages: their examples work, their links lead somewhere, the metrics that they name exist.
+//! The documentation: its examples work, its links resolve, and the metrics that it names exist.
 
 use clap::Parser as _;
 use std::path::{Path, PathBuf};
@@ -31,7 +31,7 @@ pub(crate) fn pages() -> Vec<Page> {
 }
 
 impl Page {
-    /// The blocks of this language.
+    /// The code blocks in this language.
     pub(crate) fn blocks(&self, language: &str) -> Vec<String> {
         let opening = format!("\n```{language}\n");
         let blocks = self.text.split(&opening).skip(1);

@@ -1,5 +1,5 @@
-//! The configs that people copy, from the README, the pages and `config`, against the simulator: each target is asked once,
-//! as `tokenbeat check --probe` does, and must give an answer that is read to its end.
+//! The example configs in the README, the docs and `config`, against the simulator: each target is sent one request, as
+//! by `tokenbeat check --probe`, and must give a complete answer.
 
 use crate::docs::pages;
 use crate::harness::{Simulator, quick};
@@ -7,7 +7,7 @@ use crate::process::{Ended, Process};
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
-/// Hosts that stand for somebody's own.
+/// Placeholder hosts in the examples.
 const HOSTS: [&str; 5] = [
     "https://llm.example.net",
     "https://gateway.example.net",
@@ -15,7 +15,7 @@ const HOSTS: [&str; 5] = [
     "https://app.example.net",
     "http://127.0.0.1:8000",
 ];
-/// Their secrets in the environment; the simulator's application has this password.
+/// The secrets of the examples in the environment; the simulator's application has this password.
 const ENVIRONMENT: [(&str, &str); 6] = [
     ("DEMO_PASSWORD", "demo"),
     ("PROBE_PASSWORD", "demo"),
@@ -24,10 +24,10 @@ const ENVIRONMENT: [(&str, &str); 6] = [
     ("INTERNAL_PASSWORD", "sesame-opens"),
     ("TRACE_KEY", "sesame-opens"),
 ];
-/// Files of secrets that exist on nobody's machine.
+/// Folder of secret files in the examples, which does not exist here.
 const SECRETS: &str = "/run/secrets/";
-/// Examples of what the simulator is not: certificates and a proxy, other servers, another application, clouds that give
-/// tokens.
+/// Examples that the simulator cannot serve: certificates and a proxy, other servers, another application, cloud
+/// credentials.
 const ELSEWHERE: [&str; 4] =
     ["tls-mtls-proxy.yaml", "http-endpoint.yaml", "scenario.yaml", "credentials.yaml"];
 
@@ -35,7 +35,7 @@ fn config() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("config")
 }
 
-/// Every example with its name: those of the pages that have targets, and the files.
+/// Every example and its name: those in the docs that have targets, and the files.
 fn examples() -> Vec<(String, String)> {
     let mut all = Vec::new();
     for page in pages() {
@@ -53,7 +53,7 @@ fn examples() -> Vec<(String, String)> {
     all
 }
 
-/// A folder with the example, and the files that examples name.
+/// A folder with the example, and the files that it names.
 fn folder(text: &str, simulator: &Simulator) -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     let server = format!("http://{}", simulator.address);

@@ -1,5 +1,5 @@
-//! The matrix of faults: real sockets against the whole process. Each row is a target that goes wrong in one way, and says
-//! which outcome it has and what a person is told. All rows are played at once, beside a profile that must notice nothing.
+//! The fault matrix: the whole process against real sockets. Each row is a target that fails in one way, with the
+//! expected outcome and message. All rows run at the same time, next to a profile that must not be affected.
 
 #[path = "fault_matrix/http2.rs"]
 mod http2;
@@ -23,30 +23,30 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokenbeat::event::Failure;
 
-/// What the Helm chart gives the process.
+/// The memory limit of the process in the Helm chart.
 const MOST_MEMORY: u64 = 512 << 20;
 
-/// All rows are through by then, on a slow machine too.
+/// Time within which all rows are finished, even on a slow machine.
 const PLAYED_WITHIN: Duration = Duration::from_mins(4);
 
-/// The outcome of requests that are in flight when the process is told to stop: its row has no other.
+/// The outcome of requests in flight when the process is stopped; no row of its own has it.
 const STOPPED: &str = "cancelled";
 
-/// Timeouts that only a machine that hangs can reach.
+/// Timeouts that are reached only if the machine hangs.
 const LONG: &str = "timeouts: { connect: 4m, first_token: 4m, stall: 4m, total: 5m }";
 
-/// What is wrong with the messages for people: the debug form of an error, or an error of the system told twice.
+/// Whether a message is not fit for people: the debug form of an error, or a system error that is repeated.
 fn is_raw(detail: &str) -> bool {
     let forms = ["Error(", "Error {", "Os {", "Some(", "Custom {", "Kind("];
     forms.iter().any(|form| detail.contains(form)) || detail.matches("os error").count() > 1
 }
 
-/// The daemon, and all that it is played against.
+/// The daemon and the servers that it is tested against.
 struct World {
     process: Process,
     address: SocketAddr,
     rows: Vec<Row>,
-    /// Connections to the address that redirects lead to.
+    /// Number of connections to the address that redirects point to.
     elsewhere: Arc<AtomicUsize>,
     _servers: Vec<Server>,
     _simulator: Simulator,
@@ -63,7 +63,7 @@ impl World {
             async {}
         }))
         .await;
-        // `TOKENBEAT_TEST_ROWS=tls` plays the rows that begin so.
+        // `TOKENBEAT_TEST_ROWS=tls` runs only the rows whose name begins with `tls`.
         let wanted = std::env::var("TOKENBEAT_TEST_ROWS").unwrap_or_default();
         let mut rows = rows::all(&authority, led_to.address);
         rows.retain(|row| row.name.starts_with(&wanted) || row.outcomes == [(STOPPED, 1)]);
@@ -120,8 +120,8 @@ impl World {
         Scrape::read(&get(self.address, "/metrics").await.ok())
     }
 
-    /// Waits until every request has its outcome, all but those that never end, or until that takes too long: then the rows
-    /// tell which have none.
+    /// Waits until every request has its outcome, except those that never end, or until that takes too long; the rows
+    /// then show which outcomes are missing.
     async fn ended(&self) -> Scrape {
         let open = |scrape: &Scrape, row: &Row| ended(scrape, &row.name) < f64::from(row.requests());
         let ended = async {
@@ -131,7 +131,7 @@ impl World {
                 if !to_end.any(|row| open(&scrape, row)) {
                     return;
                 }
-                // A scrape of so many profiles takes a while, which the traffic could use.
+                // A scrape with this many profiles takes processor time from the traffic.
                 tokio::time::sleep(Duration::from_millis(200)).await;
             }
         };
@@ -144,13 +144,13 @@ fn outcomes<'a>(scrape: &'a Scrape, profile: &'a str) -> Vec<(&'a str, f64)> {
     scrape.metric("tokenbeat_requests_total").label("profile", profile).nonzero("outcome")
 }
 
-/// Those that were sent, and those that were not because this machine was too slow to send them in time.
+/// Requests that were sent, and those that were not because this machine was too slow to send them in time.
 fn ended(scrape: &Scrape, profile: &str) -> f64 {
     let sent: f64 = outcomes(scrape, profile).iter().map(|(_, n)| n).sum();
     sent + scrape.metric("tokenbeat_skipped_requests_total").label("profile", profile).sum()
 }
 
-/// What was told of the failures of each target.
+/// The reported details of the failures of each target.
 async fn details(address: SocketAddr) -> BTreeMap<String, Vec<(String, String)>> {
     let answer = get(address, "/api/v1/requests?failed=true&limit=1000").await.json();
     let mut details: BTreeMap<String, Vec<(String, String)>> = BTreeMap::new();
@@ -174,7 +174,7 @@ async fn every_fault_has_one_outcome_and_a_message_and_no_effect_on_others() {
         let said = details.get(&row.name).map(Vec::as_slice).unwrap_or_default();
         let skipped = scrape.metric("tokenbeat_skipped_requests_total").label("profile", &row.name);
         let skipped = skipped.nonzero("reason");
-        // Each request that was sent has its outcome; of a row of two, a slow machine may have sent one.
+        // Each sent request has its outcome; of a row with two requests, a slow machine may have sent only one.
         let one_of_two =
             matches!((row.outcomes.as_slice(), skipped.as_slice()), ([(_, 2)], [("overrun", 1.0)]));
         let expected = match expected.iter().next() {
@@ -212,7 +212,7 @@ async fn every_fault_has_one_outcome_and_a_message_and_no_effect_on_others() {
     stops(world).await;
 }
 
-/// A second signal ends what is in flight, with an outcome of its own.
+/// A second signal ends requests in flight, with an outcome of its own.
 async fn stops(world: World) {
     let process = world.process;
     process.signal("TERM").await;

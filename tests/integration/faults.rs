@@ -1,4 +1,4 @@
-//! What the simulator does wrong, and what it is called on the scraped text: one table.
+//! The faults of the simulator and the outcomes that they have on a scrape, in one table.
 
 use crate::harness::{ONCE, Running, Simulator, quick, until};
 use crate::scrape::Scrape;
@@ -9,17 +9,17 @@ use tokenbeat::event::{Failure, Outcome};
 use tokenbeat::sim;
 use tokio::net::TcpListener;
 
-/// A target that goes wrong in one way.
+/// A target that fails in one way.
 struct Case {
     /// Its name.
     name: &'static str,
-    /// The fault, as the simulator spells it; empty for none.
+    /// The fault in the simulator's syntax; empty for none.
     fault: &'static str,
-    /// Keys of the target in place of the usual ones.
+    /// Keys of the target that replace the usual ones.
     keys: &'static str,
-    /// Outcome of a streamed answer; empty if it is not played.
+    /// The outcome of a streamed answer; empty if it is not tested.
     streamed: &'static str,
-    /// Outcome of an answer that is not streamed.
+    /// The outcome of an answer that is not streamed.
     whole: &'static str,
 }
 
@@ -35,7 +35,7 @@ const fn target(name: &'static str, keys: &'static str, outcome: &'static str) -
     Case { name, fault: "", keys, streamed: outcome, whole: outcome }
 }
 
-/// Timeouts that only a machine that hangs can reach.
+/// Timeouts that are reached only if the machine hangs.
 const LONG: &str = "timeouts: { connect: 50s, first_token: 50s, stall: 50s, total: 55s }";
 
 const CASES: &[Case] = &[
@@ -66,10 +66,10 @@ const CASES: &[Case] = &[
     both("garbage", "garbage", "protocol"),
     each("garbage_later", "garbage;after=3", "protocol", ""),
     each("huge_line", "huge_line;bytes=5000000", "protocol", ""),
-    // A document is believed to be one, whatever it is called.
+    // A document is recognized as one, whatever its content type.
     each("wrong_type", "wrong_content_type", "ok", "ok"),
     both("empty", "no_content", "empty"),
-    // Strange, and allowed.
+    // Unusual, but allowed.
     each("no_done", "no_done", "ok", ""),
     each("crlf", "crlf,bom,comments", "ok", ""),
     each("cr", "lone_cr,no_space", "ok", ""),
@@ -110,7 +110,7 @@ const CASES: &[Case] = &[
         streamed: "total_timeout",
         whole: "total_timeout",
     },
-    // Before the request goes out.
+    // Before the request is sent.
     target("refused", "base_url: 'http://{CLOSED}/v1'", "connect"),
     target("unknown", "base_url: 'http://tokenbeat.invalid/v1'", "dns"),
     target("plain", "base_url: 'https://{SIM}/v1'", "tls"),
@@ -149,7 +149,7 @@ fn config() -> String {
         )
         .unwrap();
     }
-    // The answer is complete, and not what was expected of it.
+    // The answer is complete, but does not meet its expectations.
     for (profile, expect) in
         [("short", "text: { min_chars: 100000 }"), ("odd", "finish_reason: [tool_calls]")]
     {
@@ -167,7 +167,7 @@ fn expected(case: &Case, stream: bool) -> &'static str {
     if stream { case.streamed } else { case.whole }
 }
 
-/// A port that nobody listens on, and one where somebody listens and says nothing.
+/// A port on which nothing listens, and one where a listener never answers.
 async fn odd_ports() -> (SocketAddr, TcpListener) {
     let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     (closed, TcpListener::bind("127.0.0.1:0").await.unwrap())
@@ -215,7 +215,7 @@ async fn every_fault_has_its_name() {
                 ));
             }
             assert_eq!(request["outcome"].as_str(), Some(counted[0].0), "the API and the metrics agree");
-            // Whoever looks at a failure is told something.
+            // Every failure has a detail.
             let silent = request["detail"].as_str().is_none_or(|detail| detail.len() < 10);
             assert!(expected == "ok" || !silent, "{} {profile}: {request}", case.name);
         }
@@ -225,14 +225,13 @@ async fn every_fault_has_its_name() {
         let of = |name| scrape.metric(name).label("profile", profile);
         assert_eq!(of("tokenbeat_requests_total").nonzero("outcome"), [("check", 1.0)]);
         assert_eq!(of("tokenbeat_check_failures_total").nonzero("check"), [(check, 1.0)]);
-        // The answer is complete, so its time is one of the latencies.
+        // The answer is complete, so its time counts as a latency.
         assert_eq!(of("tokenbeat_time_to_first_token_seconds_count").value(), 1.0);
     }
     times_of_failures(&scrape);
 }
 
-/// Failures have a duration of their own and are in none of the others; what was asked of the server is known by
-/// its status.
+/// Failures have a separate duration and are not in the other ones; the status shows which requests reached the server.
 fn times_of_failures(scrape: &Scrape) {
     for case in CASES.iter().filter(|case| !case.streamed.is_empty()) {
         let of = |name| scrape.metric(name).label("profile", "streamed").label("target", case.name).value();
@@ -256,13 +255,14 @@ fn times_of_failures(scrape: &Scrape) {
     }
 }
 
-/// The dialect can meet each of them; the others have tests of their own, or wait for their feature.
+/// The failures that a dialect can have; the others have separate tests, or wait for their feature.
 #[test]
 fn the_table_knows_every_failure() {
     let table: BTreeSet<&str> = CASES.iter().flat_map(|case| [case.streamed, case.whole]).collect();
-    // Checks stand in profiles of their own; shutdown is in the daemon's tests; our own faults are in the engine's.
+    // Checks need profiles of their own; shutdown is tested with the daemon, and the prober's own faults with the
+    // engine.
     let elsewhere = ["check", "cancelled", "internal"];
-    // No step takes a value yet.
+    // No step extracts a value yet.
     let later = ["extract"];
     for &failure in Failure::ALL {
         let label = failure.label();

@@ -1,6 +1,6 @@
-//! The client's numbers against the server's own record of the same requests. Both read the same clock. The client
-//! sends before the server has read, and sees nothing before the server has written it: so whatever the client
-//! measures is at least what the server did, and where the network is a loopback it is hardly more.
+//! Compares the client's measurements with the server's own record of the same requests. Both read the same clock. The
+//! client sends before the server has read, and sees nothing before the server has written it. Whatever the client
+//! measures is therefore at least what the server did, and over loopback hardly more.
 
 use crate::harness::{Simulator, one, quick};
 use crate::player::{play, play_on};
@@ -10,20 +10,20 @@ use tokenbeat::event::{CountSource, Request, RunResult};
 use tokenbeat::sim::{self, Truth};
 use tokio::runtime::Builder;
 
-/// Half of a thousandth of a millisecond: what is lost where times become floats.
+/// Half of a thousandth of a millisecond: the rounding error of floats.
 const ROUNDING: f64 = 5e-7;
 
-/// How far figures of client and server may lie apart, on a machine that is busy with other tests.
+/// Maximum factor between measurements of client and server, on a machine that is busy with other tests.
 const APART: f64 = 1.3;
 
 type Pair = (Arc<Request>, Truth);
 
-/// A model that takes its time: what is measured is large against what a busy machine adds.
+/// A slow model, so that the measured times are large compared with the delays of a busy machine.
 fn slow() -> sim::Options {
     sim::Options { prefill_rate: 1000.0, step_time: Duration::from_millis(12), noise: 0.2, ..quick() }
 }
 
-/// About this many tokens.
+/// A prompt of about this many tokens.
 fn prompt(tokens: usize) -> String {
     "heron ".repeat(tokens)
 }
@@ -59,19 +59,19 @@ fn finished(truth: &Truth) -> f64 {
     truth.finished.unwrap()
 }
 
-/// From the first chunk to the last: all gaps together. A single one says little where the server is not given a
-/// core in time, because chunks then come in bunches.
+/// The time from the first chunk to the last: all gaps together. A single gap says little if the server does not get a
+/// core in time, because chunks then arrive in bunches.
 fn decoding(truth: &Truth) -> f64 {
     truth.chunks.last().unwrap().at - truth.chunks[0].at
 }
 
-/// How far two figures lie apart, as a factor.
+/// The factor between two values.
 fn apart(measured: f64, truth: f64) -> f64 {
     (measured / truth).max(truth / measured)
 }
 
-/// A busy machine comes between client and server now and then; a wrong definition does so always. So the request
-/// counts in which they lie closest.
+/// A busy machine disturbs client and server occasionally, but a wrong definition is always wrong. So the closest pair
+/// counts.
 fn close(what: &str, pairs: &[Pair], measured: impl Fn(&Request) -> f64, truth: impl Fn(&Truth) -> f64) {
     let of = |(request, written): &Pair| apart(measured(request), truth(written));
     let least = pairs.iter().map(of).fold(f64::INFINITY, f64::min);
@@ -82,12 +82,12 @@ fn least(pairs: &[Pair], figure: impl Fn(&Pair) -> f64) -> f64 {
     pairs.iter().map(figure).fold(f64::INFINITY, f64::min)
 }
 
-/// What holds for each request, exactly.
+/// Relations that hold exactly for each request.
 fn agree((request, truth): &Pair) {
     let marks = &request.observed.marks;
     let queued = truth.queue_seconds.unwrap() + truth.prefill_seconds.unwrap();
     assert!(ttft(request) + ROUNDING >= queued, "{} s for a queue and prefill of {queued} s", ttft(request));
-    // Every chunk, the first included, is seen after it was written, and there are as many.
+    // Every chunk, including the first, is seen after it was written, and their number is the same.
     assert_eq!(request.observed.gaps.as_slice().len(), truth.chunks.len() - 1);
     let mut seen = ttft(request);
     for (number, (chunk, gap)) in truth.chunks.iter().zip([0.0].into_iter().chain(gaps(request))).enumerate()
@@ -106,7 +106,7 @@ fn agree((request, truth): &Pair) {
     assert_eq!(request.observed.finish_reason, truth.finish_reason);
 }
 
-/// What holds where nothing came between.
+/// Relations that hold approximately for undisturbed requests.
 fn are_close(pairs: &[Pair]) {
     close("time to first token", pairs, ttft, first_token);
     close("duration", pairs, duration, finished);
@@ -140,7 +140,7 @@ async fn a_queue_in_the_server_is_in_the_time_to_first_token() {
     let pairs = play(&one("", &profile("{ users: 3, requests: 9 }", 40)), &simulator).await;
     pairs.iter().for_each(agree);
     close("time to first token", &pairs, ttft, first_token);
-    // All but the first wait for others: most of their time.
+    // All but the first wait for others for most of their time.
     let waited = |(request, truth): &&Pair| truth.queue_seconds.unwrap() > 0.4 * ttft(request);
     assert!(pairs.iter().filter(waited).count() >= 5);
 }
@@ -205,7 +205,7 @@ async fn without_usage_a_tokenizer_counts_and_else_chunks_are_an_estimate() {
             assert_eq!(output.source, source);
             if source == CountSource::Chunks {
                 assert_eq!(output.n, truth.chunks.len() as u64);
-                // An estimate makes no pace.
+                // An estimate yields no pace.
                 assert_eq!(
                     (request.observed.time_per_output_token(), request.observed.tokens.input),
                     (None, None)
@@ -259,7 +259,7 @@ async fn trap_16_a_nonce_busts_the_prefix_cache_and_reuse_does_not() {
 async fn trap_11_a_saturated_prober_is_not_taken_for_a_slow_server() {
     let simulator = Simulator::start();
     let traffic = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-    // Somebody keeps the prober's only thread busy.
+    // Something keeps the prober's only thread busy.
     let busy = traffic.spawn(async {
         loop {
             std::thread::sleep(Duration::from_millis(60));
@@ -276,7 +276,7 @@ async fn trap_11_a_saturated_prober_is_not_taken_for_a_slow_server() {
     let sent: Vec<_> = requests.iter().filter(|request| request.observed.marks.sent.is_some()).collect();
     assert!(!sent.is_empty());
     for request in sent {
-        // The lag is the prober's own, and a user who came on time waited for it.
+        // The lag is the prober's own, and users who were on time waited for it.
         let marks = &request.observed.marks;
         assert!(marks.response_time() >= marks.dispatch_lag() + marks.duration());
     }

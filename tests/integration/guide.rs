@@ -1,4 +1,4 @@
-//! The four programs of the traffic guide, from their files in `config/examples/guide`, against the simulator.
+//! The four programs of the traffic guide, loaded from `config/examples/guide`, against the simulator.
 
 #[path = "guide/commands.rs"]
 mod commands;

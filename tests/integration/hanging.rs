@@ -1,4 +1,4 @@
-//! Files that hang, or are no files: nobody else waits for them, and the process ends when it is told to.
+//! Files that hang or are not regular: nothing else waits for them, and the process ends when it is told to.
 
 use crate::harness::{Simulator, until};
 use crate::http::get;
@@ -35,14 +35,14 @@ async fn requests(address: SocketAddr, profile: &str, outcome: &str) -> f64 {
     scrape.metric("tokenbeat_requests_total").label("profile", profile).label("outcome", outcome).sum()
 }
 
-/// Waits until so many more requests of a profile have ended so.
+/// Waits until this many more requests of a profile have ended with this outcome.
 async fn more(address: SocketAddr, profile: &str, outcome: &str) {
     let before = requests(address, profile, outcome).await;
     let more = async || (requests(address, profile, outcome).await >= before + 5.0).then_some(());
     until(&format!("more {outcome} of {profile}"), more).await;
 }
 
-/// Everything but the keyed target goes on, and the process ends within its grace.
+/// Everything except the target with the key continues, and the process ends within its grace period.
 async fn nobody_else_waits(process: Process, address: SocketAddr) {
     more(address, "keyed", "credentials").await;
     more(address, "good", "ok").await;
@@ -73,7 +73,7 @@ async fn a_secret_that_becomes_a_pipe_stops_its_target_alone() {
     more(address, "keyed", "credentials").await;
     let failed = get(address, "/api/v1/requests?failed=true").await.ok();
     assert!(failed.contains("key: it is a named pipe, not a regular file"), "{failed}");
-    // It comes back with the file.
+    // It recovers with the file.
     std::fs::remove_file(&key).unwrap();
     std::fs::write(&key, "hunter2\n").unwrap();
     let before = requests(address, "keyed", "ok").await;
@@ -87,7 +87,7 @@ async fn a_secret_that_becomes_a_pipe_stops_its_target_alone() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_secret_that_never_answers_stops_its_target_alone() {
     let simulator = Simulator::start();
-    // A pipe that was passed to the process is read, and this one has nothing to say: the thread that reads it hangs.
+    // A pipe that was passed to the process is read, but this one never has data, so the thread that reads it hangs.
     let (reader, writer) = std::io::pipe().unwrap();
     let folder = folder(&config(simulator.address, "/dev/stdin"));
     let process = Process::start_with(Stdio::from(reader), folder, &SERVE);

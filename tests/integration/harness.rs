@@ -1,4 +1,4 @@
-//! A simulator and a daemon in this process, on ports of their own, and patience in place of sleeping.
+//! A simulator and a daemon in this process, on separate ports, and waiting for conditions instead of sleeping.
 
 use crate::http::{Reply, get, get_as};
 use crate::scrape::Scrape;
@@ -16,19 +16,19 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-/// Nothing here takes this long unless it hangs.
+/// Time limit of every wait; only a hang takes this long.
 pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 
-/// How long a test rests between two looks at a condition.
+/// Interval between two checks of a condition.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
-/// A schedule of one run, at once: the next slot is a year away at some minute that no test will hit.
+/// A schedule with one immediate run: the next slot is a year away, at a minute that no test will hit.
 pub(crate) const ONCE: &str = "{ every: 8760h, at_start: true }";
 
 /// The first content type that OpenMetrics scrapers ask for.
 pub(crate) const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0";
 
-/// Looks again and again until there is something to see.
+/// Checks again and again until there is a result.
 pub(crate) async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
     let looking = async {
         loop {
@@ -41,8 +41,8 @@ pub(crate) async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T
     tokio::time::timeout(PATIENCE, looking).await.unwrap_or_else(|_| panic!("waited in vain: {what}"))
 }
 
-/// A simulator that runs until it is dropped. It has a runtime of its own: it is somebody else's server, and must
-/// not share a thread with what measures it.
+/// A simulator that runs until it is dropped. It has a separate runtime, because it must not share a thread with the
+/// daemon that measures it.
 pub(crate) struct Simulator {
     pub(crate) address: SocketAddr,
     pub(crate) handle: Handle,
@@ -50,7 +50,7 @@ pub(crate) struct Simulator {
 }
 
 impl Simulator {
-    /// Fast, and always the same.
+    /// A fast simulator without randomness.
     pub(crate) fn start() -> Self {
         Self::with(quick())
     }
@@ -67,14 +67,14 @@ impl Simulator {
         self.handle.truth()
     }
 
-    /// The truth of the request of this trace.
+    /// The record of the request with this trace id.
     pub(crate) fn truth_of(&self, trace_id: &str) -> Truth {
         let found = self.truth().into_iter().find(|truth| truth.trace_id.as_deref() == Some(trace_id));
         found.unwrap_or_else(|| panic!("the simulator saw no trace {trace_id}"))
     }
 
-    /// The truth once all answers are out: a client may have read the last byte before the server, which is busy
-    /// elsewhere, has written down that it wrote it.
+    /// The records once all answers are complete: a client may have read the last byte before a busy server has
+    /// recorded that it wrote it.
     pub(crate) async fn finished(&self) -> Vec<Truth> {
         let all = async || Some(self.truth()).filter(|all| all.iter().all(|truth| truth.finished.is_some()));
         until("the simulator to finish", all).await
@@ -93,7 +93,7 @@ impl Drop for Simulator {
     }
 }
 
-/// A simulator on a free port without noise: a millisecond for each token.
+/// Options of a simulator on a free port without noise: one millisecond per token.
 pub(crate) fn quick() -> sim::Options {
     sim::Options {
         listen_address: "127.0.0.1:0".parse().unwrap(),
@@ -106,14 +106,14 @@ pub(crate) fn quick() -> sim::Options {
     }
 }
 
-/// A plan from text, where `{SIM}` stands for this address.
+/// A plan from text, in which `{SIM}` stands for this address.
 pub(crate) fn load(yaml: &str, server: SocketAddr) -> LoadedPlan {
     let text = yaml.replace("{SIM}", &server.to_string());
     plan::load(&[ConfigSource::Text { name: "test.yaml".to_owned(), text }], [])
         .unwrap_or_else(|errors| panic!("{errors}"))
 }
 
-/// One target `t` with these keys more, and one profile `p` with these keys.
+/// One target `t` and one profile `p` with these additional keys.
 pub(crate) fn one(target: &str, profile: &str) -> String {
     format!(
         "agent: {{ id: test }}\nserver: {{ listen: 127.0.0.1:0 }}\n\
@@ -126,10 +126,10 @@ pub(crate) fn one(target: &str, profile: &str) -> String {
 pub(crate) struct Running {
     pub(crate) address: SocketAddr,
     pub(crate) stop: ProcessSignals,
-    /// What a scrape would have shown before anything ran.
+    /// A scrape before anything ran.
     pub(crate) before: Scrape,
     store: Arc<Store>,
-    /// The same config again: an exposition wants a plan.
+    /// The same config again, because an exposition needs a plan.
     again: LoadedPlan,
     task: JoinHandle<anyhow::Result<()>>,
 }
@@ -170,12 +170,12 @@ impl Running {
         get_as(self.address, "/metrics", OPEN_METRICS).await
     }
 
-    /// Scrapes until a scrape looks like this.
+    /// Scrapes until a scrape satisfies a condition.
     pub(crate) async fn scrape_until(&self, what: &str, looks: impl Fn(&Scrape) -> bool) -> Scrape {
         until(what, async || Some(self.scrape().await).filter(&looks)).await
     }
 
-    /// Scrapes until so many requests have ended, whatever came of them.
+    /// Scrapes until this many requests have ended, with any outcome.
     pub(crate) async fn requests(&self, n: u64) -> Scrape {
         let n = n as f64;
         self.scrape_until(&format!("{n} requests"), |scrape| {
@@ -184,7 +184,7 @@ impl Running {
         .await
     }
 
-    /// Tells it to drain and waits for its end; the last numbers, as nobody can scrape them any more.
+    /// Tells it to drain and waits for its end; returns the last metrics, which cannot be scraped any more.
     pub(crate) async fn drain(self) -> Scrape {
         self.stop.drain.cancel();
         self.ended().await

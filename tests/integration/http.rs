@@ -1,4 +1,4 @@
-//! As much of an HTTP client as a test needs to read a page.
+//! A minimal HTTP client for tests.
 
 use std::net::SocketAddr;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
@@ -31,18 +31,18 @@ pub(crate) async fn get(address: SocketAddr, path: &str) -> Reply {
     get_as(address, path, "*/*").await
 }
 
-/// Gets a page in a form that it may have.
+/// Gets a page with this `Accept` header.
 pub(crate) async fn get_as(address: SocketAddr, path: &str, accept: &str) -> Reply {
     try_get(address, path, accept).await.unwrap_or_else(|error| panic!("cannot get {path}: {error}"))
 }
 
-/// Gets a page, if there is somebody to serve it.
+/// Gets a page, if the server is reachable.
 pub(crate) async fn try_get(address: SocketAddr, path: &str, accept: &str) -> std::io::Result<Reply> {
     let head = format!("GET {path} HTTP/1.1\r\nhost: {address}\r\naccept: {accept}\r\n");
     exchange(TcpStream::connect(address).await?, &head).await
 }
 
-/// Sends a request without a body: its line and headers, each with its end.
+/// Sends a request without a body: its request line and headers, each with its line ending.
 pub(crate) async fn ask(address: SocketAddr, head: &str) -> Reply {
     exchange(TcpStream::connect(address).await.unwrap(), head).await.unwrap()
 }

@@ -1,5 +1,5 @@
-//! `/config` shows what is in force: layers, defaults and the command line together, and the old one where a new one
-//! could not be loaded or waits for a restart.
+//! `/config` shows the config in force: layers, defaults and the command line combined, and the old config if a new one
+//! could not be loaded or needs a restart.
 
 use crate::http::{Reply, ask, get};
 use crate::process::{Process, folder};
@@ -37,14 +37,14 @@ async fn the_config_that_is_shown_is_in_force() {
     assert_eq!(first["server"]["listen"], "127.0.0.1:0");
     assert_eq!(first["targets"]["t"]["timeouts"]["first_token"], "30s");
     let file = process.folder().join("tokenbeat.yaml");
-    // A config that cannot be loaded changes nothing that is shown.
+    // A config that cannot be loaded does not change what is shown.
     for (from, to) in [("prompts: [x]", "prompts: []"), ("id: probe-1", "id: probe-2"), ("{ t: {", "{ t: {{")]
     {
         std::fs::write(&file, CONFIG.replace(from, to)).unwrap();
         assert_eq!(reload(address).await.status, 500, "{to}");
         assert_eq!(shown(address).await, first, "{to}");
     }
-    // One that can is shown, but for what needs a restart.
+    // A valid one is shown, except for changes that need a restart.
     let next = CONFIG
         .replace("prompts: [x]", "prompts: [y]")
         .replace("location: here", "location: here, state: other.db, history: { retention: 1d }")

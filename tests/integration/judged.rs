@@ -1,5 +1,5 @@
-//! What stands in rules, dashboards and documentation about the outcomes that say nothing about a target, against the one
-//! rule of the program.
+//! Compares what rules, dashboards and documentation say about outcomes that do not judge a target with the program's
+//! own rule.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -27,7 +27,8 @@ fn files(folder: &Path, endings: &[&str], into: &mut Vec<PathBuf>) {
     }
 }
 
-/// The alternatives of every selector `outcome!~"a|b"` in a text, also where its quotes are escaped.
+/// The alternatives of every selector `outcome!~"a
+/// b"` in a text, also with escaped quotes.
 fn left_out(text: &str) -> impl Iterator<Item = BTreeSet<&str>> {
     text.split("outcome!~").skip(1).filter_map(|after| {
         let value = after.trim_start_matches(['\\', '"', '\'']);

@@ -1,4 +1,4 @@
-//! Faults of the prober itself: they are told, and do not count against the target.
+//! Faults of the prober itself are reported and do not count against the target.
 
 use crate::harness::{ONCE, Running, Simulator};
 use crate::process::run_with_open_files;
@@ -26,7 +26,7 @@ async fn trap_30_too_few_open_files_are_no_fault_of_the_target() {
     assert_eq!(ended.code, 0, "the objective is met: {}", ended.err);
     let line = ended.err.lines().find(|line| line.contains("no file descriptor left")).expect("it is told");
     assert!(line.contains("for a reason of ours") && line.matches("os error").count() == 1, "{line}");
-    // The limit was told before anything was sent.
+    // The limit was reported before anything was sent.
     assert!(
         ended.err.contains("agent.limits.in_flight: 4096 requests in flight need up to"),
         "{}",
@@ -101,7 +101,7 @@ async fn a_target_that_hangs_leaves_room_for_the_others() {
         let skipped = scrape.metric("tokenbeat_skipped_requests_total").label("target", target);
         skipped.label("reason", "in_flight").sum()
     };
-    // Three quarters of the limit are all that the one that hangs can hold.
+    // The hanging target can hold at most three quarters of the limit.
     assert_eq!(skipped("hangs"), 70.0);
     assert!(skipped("fine") < 50.0, "{}", skipped("fine"));
     daemon.stop.now.cancel();

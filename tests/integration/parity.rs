@@ -1,9 +1,10 @@
-//! Prometheus and OTLP say the same: one scrape and one export of the same moment, where the export is translated as
-//! a Prometheus with `translation_strategy: UnderscoreEscapingWithSuffixes` does it. The rules are written here anew,
-//! from those of its translator (<https://github.com/prometheus/otlptranslator>), and not taken from the catalogue.
+//! Prometheus and OTLP agree: one scrape and one export of the same moment, with the export translated as by a
+//! Prometheus with `translation_strategy: UnderscoreEscapingWithSuffixes`. The rules are implemented here
+//! independently, following its translator (<https://github.com/prometheus/otlptranslator>), and not taken from the
+//! catalogue.
 //!
-//! What only one of the two has, and why, is in [`only_scraped`] and [`only_exported`]. Beyond that, an OTLP receiver
-//! makes `job`, `instance` and `target_info` of the resource, where a scrape has them from the scraper.
+//! [`only_scraped`] and [`only_exported`] list what only one of the two has, and why. In addition, an OTLP receiver
+//! derives `job`, `instance` and `target_info` from the resource, which a scrape gets from the scraper.
 
 use crate::harness::{Running, Simulator, until};
 use axum::Router;
@@ -22,12 +23,12 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use tokio_util::task::AbortOnDropHandle;
 
-/// Only the scrape has the process's own: OTLP has other names for them, which a receiver's host agent reports.
+/// Only the scrape has process metrics: OTLP has other names for them, which the receiver's host agent reports.
 fn only_scraped(name: &str) -> bool {
     name.starts_with("process_")
 }
 
-/// Only the export has the client metrics of OpenTelemetry's GenAI conventions, which no Prometheus dashboard asks for.
+/// Only the export has the client metrics of OpenTelemetry's GenAI conventions, which no Prometheus dashboard queries.
 fn only_exported(name: &str) -> bool {
     name.starts_with("gen_ai_client_")
 }
@@ -38,7 +39,7 @@ type Identity = (String, BTreeMap<String, String>);
 /// Series and their values.
 type Samples = BTreeMap<Identity, f64>;
 
-/// Takes exports over HTTP.
+/// Accepts exports over HTTP.
 struct Receiver {
     address: SocketAddr,
     exports: Arc<Mutex<Vec<ExportMetricsServiceRequest>>>,
@@ -65,13 +66,13 @@ impl Receiver {
 
     /// An export that was rendered after this call.
     async fn next(&self) -> ExportMetricsServiceRequest {
-        // The first that comes may have been under way.
+        // The first export may already have been in progress.
         let after = self.count() + 1;
         until("an export", async || self.exports.lock().unwrap().get(after).cloned()).await
     }
 }
 
-/// Everything that makes series; some requests fail, and some miss their objective.
+/// A config with everything that creates series; some requests fail, and some miss their objective.
 fn config(receiver: SocketAddr) -> String {
     format!(
         "agent: {{ id: test, location: here, labels: {{ environment: 'e2e \"x\"' }}, budget: {{ tokens: 100000000 }} }}\n\
@@ -100,7 +101,8 @@ async fn a_scrape_and_an_export_of_one_moment_have_the_same_series_and_values() 
     daemon
         .scrape_until("the end of the run", |scrape| scrape.metric("tokenbeat_runs_total").sum() >= 1.0)
         .await;
-    // The lag of the runtime goes on being measured: a moment is when scrapes before and after the export agree.
+    // The runtime lag changes all the time, so the comparison uses an export that agrees with the scrapes before and
+    // after it.
     let (scraped, exported) = until("a still moment", async || {
         let before = scraped(&daemon).await;
         let export = receiver.next().await;
@@ -117,7 +119,7 @@ async fn a_scrape_and_an_export_of_one_moment_have_the_same_series_and_values() 
         scraped.iter().filter(|(key, value)| exported[key].to_bits() != value.to_bits()).collect();
     assert!(apart.is_empty(), "{apart:#?}");
     assert!(!rest.is_empty(), "the GenAI metrics are exported");
-    // What was compared is not all of one kind, and not all zero.
+    // The compared series are of several kinds, and not all zero.
     for name in [
         "tokenbeat_requests_total",
         "tokenbeat_warm_up_requests_total",
@@ -141,7 +143,7 @@ async fn a_scrape_and_an_export_of_one_moment_have_the_same_series_and_values() 
 async fn scraped(daemon: &Running) -> Samples {
     let scrape = daemon.scrape().await;
     let ours = scrape.series().iter().filter(|series| !only_scraped(&series.name));
-    // A label without a value is none, to Prometheus.
+    // To Prometheus, a label with an empty value is the same as no label.
     ours.map(|it| ((it.name.clone(), without_empty(it.labels.clone())), it.value)).collect()
 }
 
@@ -233,7 +235,7 @@ fn labels(attributes: &[KeyValue]) -> BTreeMap<String, String> {
     without_empty(attributes.iter().map(label).collect())
 }
 
-/// `buildNormalizedName` of the translator.
+/// `buildNormalizedName` in the translator.
 fn name(metric: &Metric) -> String {
     let tokens = metric.name.split(|c: char| !c.is_ascii_alphanumeric() && c != ':');
     let mut tokens: Vec<String> = tokens.filter(|token| !token.is_empty()).map(str::to_owned).collect();
@@ -260,7 +262,7 @@ fn name(metric: &Metric) -> String {
     tokens.join("_")
 }
 
-/// Its `unitMap`, as far as we have units; an annotation in braces is no unit.
+/// Its `unitMap`, for the units in use; an annotation in braces is not a unit.
 fn main_unit(unit: &str) -> &str {
     match unit {
         "s" => "seconds",
@@ -270,7 +272,7 @@ fn main_unit(unit: &str) -> &str {
     }
 }
 
-/// Its `perUnitMap`, as far as we have units.
+/// Its `perUnitMap`, for the units in use.
 fn per_unit(unit: &str) -> &str {
     match unit {
         "s" => "second",

@@ -1,4 +1,4 @@
-//! An engine of a test's own, with the records of its requests and runs in hand: for what a scrape has summed up.
+//! An engine for a single test, with the records of its requests and runs, for details that a scrape aggregates.
 
 use crate::harness::{PATIENCE, Simulator, load};
 use std::collections::HashMap;
@@ -13,7 +13,7 @@ use tokenbeat::sim::Truth;
 use tokenbeat::state::BudgetLedger;
 use tokio::runtime::Handle;
 
-/// What was told of requests.
+/// The recorded requests.
 #[derive(Default)]
 struct Kept(Mutex<Vec<Arc<Request>>>);
 
@@ -25,8 +25,8 @@ impl Sink for Kept {
     }
 }
 
-/// Plays the first pair of a config once, with its traffic on this runtime. The requests in the order in which they
-/// ended, and the run's record.
+/// Plays the first pair of a config once, with its traffic on this runtime. Returns the requests in the order in which
+/// they ended, and the run's record.
 pub(crate) async fn play_on(
     traffic: Handle,
     yaml: &str,
@@ -57,7 +57,7 @@ pub(crate) async fn play_on(
     (requests, summary)
 }
 
-/// The same, where every request must go well: each request with the server's own record of it.
+/// Like [`play_on`], if every request must succeed: returns each request with the server's own record of it.
 pub(crate) async fn play(yaml: &str, simulator: &Simulator) -> Vec<(Arc<Request>, Truth)> {
     let (requests, _) = play_on(Handle::current(), yaml, simulator).await;
     simulator.finished().await;

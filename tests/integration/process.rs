@@ -1,4 +1,4 @@
-//! The real binary as a child: what it says, line by line, and how it ends.
+//! The real binary as a child process: its output, line by line, and its exit.
 
 use crate::harness::{PATIENCE, until};
 use std::process::Stdio;
@@ -16,8 +16,8 @@ pub(crate) struct Ended {
     pub(crate) err: String,
 }
 
-/// A process that runs, in an empty folder of its own and without the environment of the tests. It is killed when
-/// it is dropped.
+/// A running process, in an empty folder of its own and without the environment of the tests. It is killed when it is
+/// dropped.
 pub(crate) struct Process {
     child: Child,
     out: Stream,
@@ -25,7 +25,7 @@ pub(crate) struct Process {
     folder: TempDir,
 }
 
-/// What has come out of it.
+/// The output so far.
 struct Stream {
     lines: Arc<Mutex<String>>,
     reading: JoinHandle<()>,
@@ -96,19 +96,19 @@ impl Process {
         self.folder.path()
     }
 
-    /// Waits for a piece of text in what it says on either stream; what stands behind it, up to white space.
+    /// Waits for a text in its output on either stream; returns what follows it, up to white space.
     pub(crate) async fn says(&self, text: &str) -> String {
         until(&format!("{text:?} in the output"), async || {
             let said = format!("{}\n{}", self.out.text(), self.err.text());
             let (_, after) = said.split_once(text)?;
-            // The line may not be whole yet.
+            // The line may be incomplete.
             let (word, _) = after.split_once(char::is_whitespace)?;
             Some(word.to_owned())
         })
         .await
     }
 
-    /// Its number, as other programs want it.
+    /// Its process id.
     pub(crate) fn id(&self) -> String {
         self.child.id().expect("it runs").to_string()
     }
@@ -120,7 +120,7 @@ impl Process {
         assert!(sent.success());
     }
 
-    /// The most memory that it has had at once, in bytes, where the system tells.
+    /// Its peak memory in bytes, if the system reports it.
     pub(crate) fn peak_memory(&self) -> Option<u64> {
         let id = self.child.id().expect("it runs");
         let status = std::fs::read_to_string(format!("/proc/{id}/status")).ok()?;
@@ -150,7 +150,7 @@ pub(crate) async fn run(config: &str, arguments: &[&str]) -> Ended {
     Process::start(folder(config), &arguments, &[]).ended().await
 }
 
-/// Runs it to its end with a config, in a process that may open so many files.
+/// Runs it to its end with a config, with a limit on open files.
 pub(crate) async fn run_with_open_files(most: u32, config: &str, arguments: &[&str]) -> Ended {
     let script = format!("ulimit -n {most} && exec \"$0\" \"$@\" --config.file tokenbeat.yaml");
     let mut all = vec!["-c", &script, env!("CARGO_BIN_EXE_tokenbeat")];

@@ -1,4 +1,4 @@
-//! The config changes while the daemon plays: what is kept, what goes, and what an error does.
+//! Config changes while the daemon runs: what is kept, what is removed, and the effect of errors.
 
 #[path = "reload/files.rs"]
 mod files;
@@ -19,7 +19,7 @@ targets:
 profiles:
 ";
 
-/// A profile whose one run begins at its start and outlasts every test.
+/// A profile with one run that begins at its start and outlasts every test.
 fn steady(name: &str, prompt: &str) -> String {
     format!(
         "  {name}: {{ targets: [sim], schedule: {{ every: 8760h, at_start: true }}, load: [{{ for: 8760h, rate: 20/s }}], \
@@ -27,7 +27,7 @@ fn steady(name: &str, prompt: &str) -> String {
     )
 }
 
-/// A profile that sends some requests at its start, one after the other, and no more.
+/// A profile that sends some requests at its start, one after the other.
 fn once(name: &str, requests: u32) -> String {
     format!(
         "  {name}: {{ targets: [sim], schedule: {{ every: 8760h, at_start: true }}, \
@@ -41,7 +41,7 @@ fn config(profiles: &[String]) -> String {
 
 const OK: Labels<'static> = &[("profile", "chat"), ("outcome", "ok")];
 
-/// Waits until a run of a profile has come to its end.
+/// Waits until a run of a profile has completed.
 async fn completed(world: &World, profile: &str) {
     let name = "tokenbeat_last_run_completed_timestamp_seconds";
     world.until(name, &[("profile", profile)], |at| at > Some(0.0)).await;
@@ -60,7 +60,7 @@ async fn a_config_that_was_cut_to_nothing_keeps_the_old_one() {
         world.write("tokenbeat.yaml", &config(&[steady("chat", "x")]));
         world.until("tokenbeat_config_last_reload_successful", &[], |n| n == Some(1.0)).await;
     }
-    // Whoever means nothing says so.
+    // An explicitly empty config is accepted.
     world.write("tokenbeat.yaml", &config(&[]));
     world.until("tokenbeat_offered_requests_total", &[("profile", "chat")], |n| n.is_none()).await;
 }
@@ -86,7 +86,7 @@ async fn a_profile_that_did_not_change_keeps_its_run_and_its_series() {
     }
     assert_eq!(world.run_of("chat").await, run);
     assert_eq!(sum(&after, "tokenbeat_runs_total", &[("profile", "chat")]), Some(0.0));
-    // The new one's series are there before it has done anything, and then it does.
+    // The series of the new profile exist before it has done anything, and then it sends requests.
     assert!(
         sum(&after, "tokenbeat_requests_total", &[("profile", "new"), ("outcome", "cancelled")]).is_some()
     );
@@ -104,7 +104,7 @@ async fn open_requests_of_a_removed_profile_finish_and_then_its_series_go() {
     let world = World::start(&config(&[steady("chat", "x"), once("gone", 5)]), Watched::No).await;
     world.until("tokenbeat_requests_total", OK, |n| n >= Some(1.0)).await;
     completed(&world, "gone").await;
-    // Once more, with answers that do not come.
+    // Once more, with answers that never arrive.
     world.write("tokenbeat.yaml", &config(&[steady("chat", "x"), once("gone", 6)]));
     world.flow(false);
     assert_eq!(world.reload().await.0, 200);
@@ -123,7 +123,7 @@ async fn open_requests_of_a_removed_profile_finish_and_then_its_series_go() {
     let left: Vec<_> =
         scrape.series().iter().filter(|it| it.labels.get("profile").is_some_and(|it| it == "gone")).collect();
     assert!(left.is_empty(), "every series goes: {left:?}");
-    // It has ended well, and no other of its requests went out.
+    // It ended well, and no further request was sent.
     let requests: serde_json::Value =
         serde_json::from_str(&world.get("/api/v1/requests?limit=1000").await.1).unwrap();
     let own = requests["requests"].as_array().unwrap().iter().filter(|it| it["profile"] == "gone");
@@ -165,7 +165,7 @@ async fn a_broken_config_changes_nothing_and_is_shown_everywhere() {
     let loaded = world.metric("tokenbeat_config_last_reload_success_timestamp_seconds", &[]).await;
     assert_eq!(world.metric("tokenbeat_config_last_reload_successful", &[]).await, Some(1.0));
     let shown = world.get("/config").await.1;
-    // Two errors, and what is right in it is not taken over.
+    // Two errors, and the valid parts are not applied.
     let broken =
         config(&[steady("chat", "x"), steady("new", "x")]).replace("in_flight: 100", "in_flight: many");
     world.write("tokenbeat.yaml", &broken.replace("[sim]", "[smi]"));
@@ -206,12 +206,12 @@ async fn what_is_spent_stays_spent() {
     completed(&world, "chat").await;
     let spent = [("scope", "profile/chat"), ("unit", "requests")];
     assert_eq!(world.metric("tokenbeat_budget_spent_ratio", &spent).await, Some(0.5));
-    // Another limit applies to what is spent, and is no reason to begin anew.
+    // Another limit applies to what is spent, and does not reset it.
     world.write("tokenbeat.yaml", &capped(5, 20));
     let (code, said) = world.reload().await;
     assert_eq!((code, &*said), (200, "reloaded: 0 added, 0 removed, 0 changed, 1 unchanged\n"));
     assert_eq!(world.metric("tokenbeat_budget_spent_ratio", &spent).await, Some(0.25));
-    // A profile that begins anew has what is left.
+    // A profile that starts over has what is left.
     world.write("tokenbeat.yaml", &capped(9, 8));
     assert_eq!(world.reload().await.0, 200);
     let skipped = [("profile", "chat"), ("reason", "budget")];
@@ -246,7 +246,7 @@ async fn reloads_come_one_after_the_other_and_a_profile_may_come_back_while_it_d
     world
         .until("tokenbeat_runs_total", &[("profile", "back"), ("result", "cancelled")], |n| n == Some(1.0))
         .await;
-    // offered = skipped + in flight + requests, also over the change.
+    // offered = skipped + in flight + requests, also across the change.
     let scrape = world.scrape().await;
     let of = |name: &str| sum(&scrape, name, &back).unwrap();
     let ended = of("tokenbeat_skipped_requests_total") + of("tokenbeat_requests_total");
@@ -272,7 +272,7 @@ async fn what_every_series_carries_cannot_change_and_what_is_shown_can() {
             "{said}"
         );
     }
-    // What the store and the exposition show changes at once.
+    // Changes of what the store and the exposition show take effect at once.
     let disabled = text.clone() + "telemetry: { disable: [tokenbeat_chunk_gap_seconds] }\n";
     assert!(world.metric("tokenbeat_chunk_gap_seconds_count", &[]).await.is_some());
     world.write("tokenbeat.yaml", &disabled);
@@ -281,7 +281,7 @@ async fn what_every_series_carries_cannot_change_and_what_is_shown_can() {
         (200, "reloaded: 0 added, 0 removed, 0 changed, 1 unchanged\n".to_owned())
     );
     assert!(world.metric("tokenbeat_chunk_gap_seconds_count", &[]).await.is_none());
-    // Who asks is served in any case, also where nothing changed.
+    // A request to reload is always served, even if nothing has changed.
     let loaded = async || world.status().await["config"]["last_reload"].clone();
     let before = loaded().await;
     assert_eq!(world.reload().await.0, 200);
@@ -314,7 +314,7 @@ async fn a_config_that_came_from_nowhere_cannot_be_loaded_again() {
     let daemon = Running::start(&one("", &profile), &simulator).await;
     let (code, said) = world::ask(daemon.address, "POST", "/-/reload").await;
     assert!(code == 500 && said.contains("there is nothing to load again"), "{said}");
-    // That is no failure of the config in force.
+    // This is not a failure of the config in force.
     let successful = daemon.scrape().await.metric("tokenbeat_config_last_reload_successful").value();
     assert_eq!(successful, 1.0);
     daemon.drain().await;

@@ -1,11 +1,11 @@
-//! Replays with the real binary: both targets are asked the same, and the printed command asks it again.
+//! Replays with the real binary: both targets get the same requests, and the printed command repeats them.
 
 use crate::harness::until;
 use crate::http::ask;
 use crate::process::{Ended, Process, folder, run};
 use wiremock::{Mock, MockServer, Request, ResponseTemplate, matchers};
 
-/// A server that answers each question, and keeps it.
+/// A server that answers each question, and records it.
 async fn listener() -> MockServer {
     let server = MockServer::start().await;
     answer(&server).await;
@@ -19,7 +19,7 @@ async fn answer(server: &MockServer) {
     Mock::given(matchers::any()).respond_with(answer).mount(server).await;
 }
 
-/// What was asked since the last time, by target, in the order of arrival.
+/// The questions since the last call, by target, in the order of arrival.
 async fn asked(server: &MockServer) -> [Vec<serde_json::Value>; 2] {
     let requests = server.received_requests().await.unwrap();
     server.reset().await;
@@ -31,8 +31,8 @@ async fn asked(server: &MockServer) -> [Vec<serde_json::Value>; 2] {
     [of("/one/"), of("/two/")]
 }
 
-/// Two targets at one server, and a profile with and one without a seed. One user asks after the other, so that the
-/// order in which questions arrive is theirs.
+/// Two targets on one server, with one profile that has a seed and one without. A single user asks, so the order of
+/// arrival is the order of the questions.
 fn config(server: &MockServer, schedule: &str) -> String {
     let prompts: Vec<String> = (0..100).map(|n| format!("prompt {n}")).collect();
     let profile = |seed: &str| {
@@ -54,7 +54,7 @@ fn config(server: &MockServer, schedule: &str) -> String {
     )
 }
 
-/// The arguments of the last command that a summary names.
+/// The arguments of the last command in a summary.
 fn command(ended: &Ended) -> Vec<String> {
     let line = ended.out.lines().rev().find_map(|line| line.strip_prefix("replay: tokenbeat "));
     let line = line.unwrap_or_else(|| panic!("no command: {}", ended.out));
@@ -86,7 +86,7 @@ async fn a_run_asks_both_targets_the_same_and_names_the_command_that_does_so_aga
         seen.push(one);
     }
     assert_eq!(seen[3], seen[4], "seed and instant are all that counts");
-    // A seed makes two calls the same; without one each draws afresh.
+    // With a seed, two calls are the same; without one, each call draws anew.
     for (profile, same) in [("seeded", true), ("drawn", false)] {
         assert_eq!(run(&config, &["run", profile]).await.code, 0);
         let [one, _] = asked(&server).await;
@@ -126,7 +126,7 @@ async fn runs_of_the_daemon_are_replayed_by_the_instant_in_their_ids() {
             let [one, two] = asked(&server).await;
             assert_eq!((one.len(), &one), (8, &two));
             for (target, all) in [(one, &requests[0]), (two, &requests[1])] {
-                // Both profiles were played at once: the replay's questions are among them, in order.
+                // Both profiles ran at the same time: the replay's questions are among them, in order.
                 let mut all = all.iter();
                 assert!(target.iter().all(|own| all.any(|each| each == own)), "{schedule} {profile}");
             }
@@ -134,7 +134,7 @@ async fn runs_of_the_daemon_are_replayed_by_the_instant_in_their_ids() {
     }
 }
 
-/// The one question that each target was asked.
+/// The only question that each target received.
 async fn questions(server: &MockServer) -> [serde_json::Value; 2] {
     asked(server).await.map(|mut all| {
         assert_eq!(all.len(), 1, "{all:?}");

@@ -1,4 +1,4 @@
-//! Reads what is scraped, text 0.0.4 or OpenMetrics, and asks it for series.
+//! Parses scrapes in text 0.0.4 or OpenMetrics, and queries their series.
 
 use std::collections::BTreeMap;
 
@@ -18,7 +18,7 @@ pub(crate) struct Series {
     pub(crate) exemplar: Option<BTreeMap<String, String>>,
 }
 
-/// The series of one name with these labels (and maybe more).
+/// The series of one name with these labels (and possibly more).
 pub(crate) struct Query<'a> {
     scrape: &'a Scrape,
     name: &'a str,
@@ -31,7 +31,7 @@ impl Scrape {
         Self { series: lines.map(sample).collect() }
     }
 
-    /// The series of this name, as it stands on the line.
+    /// The series with this name, as written on the line.
     pub(crate) fn metric<'a>(&'a self, name: &'a str) -> Query<'a> {
         Query { scrape: self, name, labels: Vec::new() }
     }
@@ -42,7 +42,7 @@ impl Scrape {
 }
 
 impl<'a> Query<'a> {
-    /// Only those with this label.
+    /// Restricts the query to series with this label.
     pub(crate) fn label(mut self, key: &'a str, value: &'a str) -> Self {
         self.labels.push((key, value));
         self
@@ -56,7 +56,7 @@ impl<'a> Query<'a> {
         self.scrape.series.iter().filter(fits).collect()
     }
 
-    /// The value of the one series that it is.
+    /// The value of the only matching series.
     pub(crate) fn value(&self) -> f64 {
         let all = self.all();
         let [series] = all.as_slice() else {
@@ -65,7 +65,7 @@ impl<'a> Query<'a> {
         series.value
     }
 
-    /// The sum over the series; there must be some.
+    /// The sum over the series; there must be at least one.
     pub(crate) fn sum(&self) -> f64 {
         let all = self.all();
         assert!(!all.is_empty(), "there is no {} {:?}", self.name, self.labels);
@@ -81,7 +81,7 @@ impl<'a> Query<'a> {
     }
 }
 
-/// `name{a="x",b="y"} 1.5` and maybe ` # {trace_id="..."} 0.3 1700000000.000`.
+/// `name{a="x",b="y"} 1.5`, possibly followed by ` # {trace_id="..."} 0.3 1700000000.000`.
 fn sample(line: &str) -> Series {
     let name_ends = line.find(['{', ' ']).unwrap_or_else(|| panic!("not a sample: {line}"));
     let (name, rest) = line.split_at(name_ends);
@@ -96,7 +96,7 @@ fn sample(line: &str) -> Series {
     Series { name: name.to_owned(), labels, value, exemplar }
 }
 
-/// The labels at the beginning of a text, and what follows them.
+/// The labels at the beginning of a text, and the rest.
 fn labels(text: &str) -> (BTreeMap<String, String>, &str) {
     let mut found = BTreeMap::new();
     let mut rest = text.strip_prefix('{').unwrap();

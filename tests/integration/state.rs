@@ -1,4 +1,4 @@
-//! What outlives the process: a state file behind real processes that are killed, stopped and refused.
+//! State that outlives the process: a state file with real processes that are killed, stopped and refused.
 
 use crate::harness::{Simulator, quick, until};
 use crate::http::get;
@@ -12,7 +12,8 @@ use tokio::process::Command;
 
 const USERS: usize = 8;
 
-/// One profile of so many users without a pause, with a budget in money, tokens and requests that it never reaches.
+/// One profile with this many users without pauses, and with a budget of cost, tokens and requests that it never
+/// reaches.
 fn config(simulator: &Simulator, state: &Path) -> String {
     format!(
         "agent:\n  id: test\n  state: '{}'\n  budget: {{ requests: 1000000, tokens: 1000000000, cost: 100000 }}\n\
@@ -26,7 +27,7 @@ fn config(simulator: &Simulator, state: &Path) -> String {
     )
 }
 
-/// Requests and tokens of the agent's budget, as the file has them.
+/// Requests and tokens of the agent's budget, as recorded in the file.
 fn spent(state: &Path) -> (u64, u64) {
     let db = Connection::open(state).unwrap();
     let number = |column: &str| -> u64 {
@@ -41,8 +42,8 @@ fn tokens(truth: &Truth) -> u64 {
     u64::try_from(truth.input_tokens + truth.output_tokens).unwrap()
 }
 
-/// What has come to the simulator from this request on, once nothing more comes: requests of a process that was killed
-/// may still lie in a socket.
+/// The requests that have reached the simulator from this number on, once no more arrive: requests of a killed process
+/// may still be in a socket.
 async fn arrived(simulator: &Simulator, from: usize) -> Vec<Truth> {
     let (mut last, mut same) = (0, 0);
     until("nothing more to come", async || {
@@ -65,7 +66,7 @@ async fn a_hundred_kills_forget_no_more_than_what_was_in_flight() {
     for kill in 0..100 {
         let folder = process::folder(&config(&simulator, &state));
         let mut child = Process::start(folder, &["serve", "--config.file", "tokenbeat.yaml"], &[]);
-        // At another moment each time.
+        // At a different moment each time.
         let wanted = seen + 1 + (kill * 7) % 23;
         until("requests", async || (simulator.handle.truth().len() >= wanted).then_some(())).await;
         child.signal("KILL").await;
@@ -77,13 +78,13 @@ async fn a_hundred_kills_forget_no_more_than_what_was_in_flight() {
             usize::try_from(recorded).unwrap() + USERS >= sent,
             "kill {kill}: {recorded} requests recorded, {sent} sent"
         );
-        // Of those that were in flight, any may have been the dearest.
+        // Of those in flight, any may have been the most expensive one.
         let mut costs: Vec<u64> = truth.iter().map(tokens).collect();
         costs.sort_unstable();
         let least: u64 = costs.iter().take(sent.saturating_sub(USERS)).sum();
         let recorded_tokens = now_tokens - known_tokens;
         assert!(recorded_tokens >= least, "kill {kill}: {recorded_tokens} tokens recorded, {least} spent");
-        // Nor is anything made up: what is recorded was sent, or was about to be.
+        // Nothing is invented either: everything recorded was sent, or about to be sent.
         assert!(recorded <= u64::try_from(sent + USERS).unwrap(), "kill {kill}: {recorded} of {sent}");
         (requests, known_tokens) = (now_requests, now_tokens);
         seen += sent;
@@ -141,7 +142,7 @@ async fn a_run_beside_the_daemon_says_that_it_is_not_recorded() {
     assert!(ended.err.contains("in use by another process"), "{}", ended.err);
 }
 
-/// How large files of a process may become, in bytes.
+/// Sets the maximum file size of a process in bytes.
 async fn limit_files(process: &Process, most: &str) {
     let limited =
         Command::new("prlimit").args(["--pid", &process.id(), &format!("--fsize={most}:")]).status();
@@ -175,7 +176,7 @@ async fn a_disk_that_is_full_stops_money_until_there_is_room_again() {
         profile("paid", "budget: { cost: 100000, tokens: 1000000000, requests: 1000000 },"),
         profile("free", ""),
     );
-    // A file that may not grow fails in place of ending the process, as one on a full disk does.
+    // A write beyond the limit fails instead of ending the process, like on a full disk.
     let script = "trap '' XFSZ; exec \"$0\" serve --config.file tokenbeat.yaml";
     let arguments = ["-c", script, env!("CARGO_BIN_EXE_tokenbeat")];
     let folder = process::folder(&config);
@@ -196,7 +197,7 @@ async fn a_disk_that_is_full_stops_money_until_there_is_room_again() {
     .await;
     assert_eq!(scrape().await.metric("tokenbeat_state_writes_failed_total").sum(), 0.0);
     limit_files(&process, "0").await;
-    // Money is spent no more; what costs nothing that counts goes on.
+    // No more money is spent, but requests without a cost continue.
     let full = until("money to be held back", async || {
         Some(scrape().await).filter(|seen| held_back(seen, "paid") >= 3.0)
     })
@@ -218,7 +219,7 @@ async fn a_disk_that_is_full_stops_money_until_there_is_room_again() {
     process.signal("TERM").await;
     let ended = process.ended().await;
     assert_eq!(ended.code, 0, "{}", ended.err);
-    // Said once, however often it was tried.
+    // Logged once, however often it was tried.
     assert_eq!(ended.err.matches("the state is kept in memory").count(), 1, "{}", ended.err);
     // Nothing that was spent is forgotten.
     let db = Connection::open(&state).unwrap();
@@ -244,7 +245,7 @@ async fn the_charts_of_the_page_go_on_after_a_restart() {
     child.signal("TERM").await;
     assert_eq!(child.ended().await.code, 0);
     let sent = simulator.finished().await.len();
-    // The next one does nothing by itself.
+    // The next process sends nothing.
     let idle = config.replace("continuous: {}", "manual: {}");
     let child = Process::start(process::folder(&idle), &["serve", "--config.file", "tokenbeat.yaml"], &[]);
     let address = child.says("listening address=").await.parse().unwrap();

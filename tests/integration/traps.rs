@@ -1,11 +1,11 @@
-//! The traps that other tools fell into, each with its tests here. A test of a trap is called `trap_NN_...`, stands
-//! in the module that could fall into it, and must be listed here; what does not apply yet says why.
+//! Known traps of other tools, each with its tests. A test of a trap is called `trap_NN_...`, is in the module that
+//! could fall into it, and must be listed here. Traps that do not apply yet say why.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// A trap: its number, what it is, and the tests that cover it or the reason why none does.
+/// A trap: its number, its description, and the tests that cover it or the reason why none does.
 struct Trap(usize, &'static str, Covered);
 
 enum Covered {
@@ -265,7 +265,7 @@ fn sources(folder: &Path, into: &mut Vec<PathBuf>) {
     }
 }
 
-/// Every source file below these folders of the crate, with its text.
+/// All source files below these folders of the crate, with their text.
 fn texts(folders: &[&str]) -> Vec<(PathBuf, String)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut files = Vec::new();
@@ -275,7 +275,7 @@ fn texts(folders: &[&str]) -> Vec<(PathBuf, String)> {
     files.into_iter().map(|path| (path.clone(), fs::read_to_string(path).unwrap())).collect()
 }
 
-/// Names of test functions: those whose attributes say so.
+/// Names of test functions, which are recognized by their attributes.
 fn tests(text: &str) -> Vec<&str> {
     let mut found = Vec::new();
     let mut is_test = text.contains("proptest! {");
@@ -312,7 +312,7 @@ fn every_trap_has_a_test() {
             NotYet(reason) => assert!(!reason.is_empty()),
         }
     }
-    // A test that says that it is about a trap says so by the trap's number.
+    // A test about a trap has the trap's number in its name.
     for name in found.iter().filter(|name| name.starts_with("trap_")) {
         let number: usize = name[5..7].parse().unwrap_or_else(|_| panic!("{name} has no number"));
         let covered = TRAPS.iter().any(|trap| trap.0 == number && matches!(trap.2, By(_)));
@@ -327,8 +327,8 @@ fn the_reader_of_tests_knows_tests_from_helpers() {
     assert_eq!(tests(text), ["a", "b"]);
 }
 
-/// Marks are `tokio::time::Instant`s by their type, and the lint keeps the standard library's, which no test can
-/// pause, out. What is left is to take a duration from the wall clock: it goes back, and jumps.
+/// Timestamps are `tokio::time::Instant`s by their type, and a lint forbids those of the standard library, which no
+/// test can pause. What remains is to check that no duration is taken from the wall clock, which goes back and jumps.
 #[test]
 fn trap_14_no_duration_comes_from_the_wall_clock() {
     let lints = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("clippy.toml")).unwrap();
@@ -344,7 +344,7 @@ fn trap_14_no_duration_comes_from_the_wall_clock() {
     for (path, text) in measuring {
         let is_test = path.components().any(|part| part.as_os_str() == "tests")
             || path.file_name().is_some_and(|name| name == "tests.rs" || name == "testing.rs");
-        // The places that read the wall clock: for schedules, and for headers that hold a date.
+        // The places that read the wall clock: for schedules, and for headers that contain a date.
         if is_test || path.ends_with("engine/clock.rs") || path.ends_with("client/wall_clock.rs") {
             continue;
         }

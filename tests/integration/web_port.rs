@@ -1,4 +1,4 @@
-//! The web port under connections that want nothing: scrapes get in, and traffic keeps its file descriptors.
+//! The web port with idle connections: scrapes are served, and traffic keeps its file descriptors.
 
 use crate::harness::{ONCE, Simulator, one, until};
 use crate::http::{get, try_get};
@@ -16,7 +16,7 @@ async fn silent_connections_neither_stop_scrapes_nor_traffic_nor_the_end() {
         "schedule: {ONCE}, load: [{{ requests: 60, users: 6 }}], workload: {{ prompts: [hello], output_tokens: 8 }}"
     );
     let config = one(", connection: cold", &profile).replace("{SIM}", &simulator.address.to_string());
-    // Fewer files than are needed, until the process takes what it may have.
+    // A lower limit than needed, until the process raises it.
     let script = "ulimit -n 160 && ulimit -S -n 40 && exec \"$0\" serve --config.file tokenbeat.yaml";
     let arguments = ["-c", script, env!("CARGO_BIN_EXE_tokenbeat")];
     let process = Process::start_program("/bin/sh", Stdio::null(), folder(&config), &arguments, &[]);
@@ -27,7 +27,7 @@ async fn silent_connections_neither_stop_scrapes_nor_traffic_nor_the_end() {
     for n in 0..600 {
         let mut stream = TcpStream::connect(address).await.unwrap();
         if n % 2 == 0 {
-            // It may have been closed already.
+            // It may already be closed.
             let _ = stream.write_all(b"GET /metrics HTTP/1.1\r\nhost: loc").await;
         }
         silent.push(stream);

@@ -1,4 +1,4 @@
-//! An HTTP/2 server made of frames, so that it can break off at any of them.
+//! An HTTP/2 server built from frames, so that it can break off after any of them.
 
 use super::servers::{Peer, hang, script, send};
 use std::sync::Arc;
@@ -34,7 +34,7 @@ pub(super) const CODES: [(&str, u32); 15] = [
     ("unknown_code", 99),
 ];
 
-/// What the server sends to a request, in order.
+/// What the server sends in response to a request, in order.
 #[derive(Clone)]
 pub(super) enum Step {
     /// Response headers with status 200 and this content type.
@@ -43,13 +43,13 @@ pub(super) enum Step {
     Data(Vec<u8>),
     /// The last piece of it.
     LastData(Vec<u8>),
-    /// The stream is reset with this code.
+    /// Resets the stream with this code.
     Reset(u32),
-    /// The connection goes away with this code, before it has seen (`false`) or after it has seen the request.
+    /// Sends GOAWAY with this code, and as last stream id the request's (`true`) or none (`false`).
     GoAway(u32, bool),
-    /// The connection is closed.
+    /// Closes the connection.
     Close,
-    /// Frames again and again.
+    /// Sends frames again and again.
     Flood(Vec<u8>),
 }
 
@@ -64,7 +64,7 @@ pub(super) fn settings() -> Vec<u8> {
     frame(SETTINGS, 0, 0, &[])
 }
 
-/// Waits for the end of a request; its stream.
+/// Waits for the end of a request; returns its stream id.
 async fn request(io: &mut (impl AsyncRead + Unpin)) -> Option<u32> {
     loop {
         let mut header = [0; 9];
@@ -78,13 +78,13 @@ async fn request(io: &mut (impl AsyncRead + Unpin)) -> Option<u32> {
     }
 }
 
-/// A header block in HPACK: status 200 and a content type, both by the static table.
+/// A header block in HPACK: status 200 and a content type, both from the static table.
 fn header_block(content_type: &str) -> Vec<u8> {
     let length = u8::try_from(content_type.len()).unwrap();
     [&[0x88, 0x0f, 0x10, length], content_type.as_bytes()].concat()
 }
 
-/// Plays the steps to each request.
+/// Plays the steps in response to each request.
 pub(super) fn steps(steps: Vec<Step>) -> Peer {
     let steps = Arc::new(steps);
     script(move |_, mut io| {
@@ -111,7 +111,7 @@ pub(super) fn steps(steps: Vec<Step>) -> Peer {
                         }
                         Step::Close => return,
                     };
-                    // Each step is to be seen by itself.
+                    // Each step must arrive separately.
                     tokio::time::sleep(Duration::from_millis(20)).await;
                     if !send(&mut io, bytes).await {
                         return;

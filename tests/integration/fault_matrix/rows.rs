@@ -6,20 +6,20 @@ use crate::authority::Authority;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-/// A target that goes wrong in one way.
+/// A target that fails in one way.
 pub(super) struct Row {
-    /// Of its target and its profile.
+    /// The name of its target and its profile.
     pub(super) name: String,
     pub(super) peer: Peer,
-    /// Keys of the target; what is not in them is as usual.
+    /// Keys of the target; the others have their usual values.
     pub(super) keys: String,
-    /// Keys of the profile that say what is sent and what is expected.
+    /// Keys of the profile for the request and its expectations.
     pub(super) profile: String,
-    /// How many requests have which outcome.
+    /// The expected outcomes and their numbers.
     pub(super) outcomes: Vec<(&'static str, u32)>,
-    /// Parts of what is told about each failure.
+    /// Parts of the message about each failure.
     pub(super) says: Vec<&'static str>,
-    /// Nothing can be said about the time per token.
+    /// Whether the time per token is unknown.
     pub(super) in_one_piece: bool,
 }
 
@@ -38,12 +38,12 @@ impl Row {
         self
     }
 
-    /// The answer is asked for as one document.
+    /// Requests the answer as one document.
     fn whole(self) -> Self {
         self.profile("workload: { prompts: [hello], output_tokens: 8, stream: false }")
     }
 
-    /// One request in place of two.
+    /// Sends one request instead of two.
     fn once(mut self) -> Self {
         for (_, n) in &mut self.outcomes {
             *n = 1;
@@ -51,7 +51,7 @@ impl Row {
         self
     }
 
-    /// The time is up this soon.
+    /// Sets a short timeout.
     fn hurried(self, timeout: &str) -> Self {
         let all = ["connect", "first_token", "stall", "total"];
         let usual = all.map(|name| {
@@ -67,7 +67,7 @@ fn separated(keys: &str) -> String {
     if keys.is_empty() { String::new() } else { format!("{keys}, ") }
 }
 
-/// Two requests with this outcome.
+/// A row of two requests with this outcome.
 fn row<const N: usize>(
     name: impl Into<String>,
     peer: Peer,
@@ -85,7 +85,7 @@ fn row<const N: usize>(
     }
 }
 
-/// A target of the api `http` whose one step has these keys.
+/// A row for a target of the api `http`, with one step that has these keys.
 fn step<const N: usize>(name: &str, keys: &str, outcome: &'static str, says: [&'static str; N]) -> Row {
     let json = "content-type: application/json\r\n";
     row(name, answers(whole("200 OK", json, "{\"a\":1}"), Leave::Close), outcome, says)
@@ -483,7 +483,7 @@ fn bodies() -> Vec<Row> {
     ]
 }
 
-/// They come alone: what they hold together has a bound of its own.
+/// Run separately, because their memory together has a limit of its own.
 fn large_bodies() -> Vec<Row> {
     let head = STREAM.replace("transfer-encoding: chunked\r\n", "");
     let document = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n\r\n";
@@ -638,7 +638,7 @@ fn http2() -> Vec<Row> {
         row("h2_speaks_http1", answers_http1(), "protocol", ["set `http: \"1.1\"`"]),
     ];
     for (name, code) in CODES {
-        // It says that it is our fault, or that it wants another version.
+        // The server says that the client is at fault, or that it requires another version.
         let outcome =
             if matches!(name, "protocol_error" | "http_1_1_required") { "protocol" } else { "reset" };
         rows.push(row(
@@ -664,7 +664,7 @@ fn http2() -> Vec<Row> {
         let closes = |after: Vec<Step>| steps([after, vec![Step::GoAway(code, false)]].concat());
         rows.push(row(format!("h2_goaway_{name}_later"), closes(first()), "reset", ["in the middle of"]));
     }
-    // A document has no end mark of its own: only END_STREAM tells that it is whole.
+    // A document has no end marker of its own: only END_STREAM shows that it is complete.
     let document = vec![Step::Headers("text/plain"), Step::Data(b"all is well".to_vec()), Step::Reset(0)];
     let text = row("h2_rst_no_error_in_text", steps(document), "reset", ["in the middle of"]);
     let mut rows: Vec<Row> = rows.into_iter().map(|row| row.keys(http2)).collect();
@@ -675,7 +675,7 @@ fn http2() -> Vec<Row> {
     rows
 }
 
-/// A server that takes the preface of HTTP/2 for a bad request.
+/// A server that takes the HTTP/2 preface for a bad request.
 fn answers_http1() -> Peer {
     script(|_, mut io| async move {
         let mut preface = [0; 24];
@@ -685,7 +685,7 @@ fn answers_http1() -> Peer {
     })
 }
 
-/// What the target is not to blame for, and what is said about a good answer.
+/// Failures that the target did not cause, and messages about a good answer.
 fn our_own() -> Vec<Row> {
     let good = || answers(stream_of(RECORDED), Leave::Close);
     vec![

@@ -1,4 +1,4 @@
-//! Servers that go wrong, byte by byte.
+//! Servers that fail in various ways, byte by byte.
 
 use crate::authority::Authority;
 use futures_util::FutureExt as _;
@@ -18,15 +18,15 @@ pub(super) const RECORDED: &str = include_str!("../../streams/openai.sse");
 pub(super) const STREAM: &str =
     "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n";
 
-/// What a server does with one connection; it gets the number of the connection, from 0.
+/// Handles one connection; gets the number of the connection, from 0.
 pub(super) type Script = Arc<dyn Fn(usize, TcpStream) -> BoxFuture<'static, ()> + Send + Sync>;
 
-/// Who is at the address of a target.
+/// What is at the address of a target.
 #[derive(Clone)]
 pub(super) enum Peer {
-    /// Nobody listens there.
+    /// Nothing listens there.
     Closed,
-    /// Nobody accepts, and the backlog is full: the kernel drops what arrives, as a firewall would.
+    /// Nothing accepts, and the backlog is full: the kernel drops connections, as a firewall would.
     Full,
     /// A server with this script.
     Script(Script),
@@ -37,7 +37,7 @@ pub(super) struct Server {
     pub(super) address: SocketAddr,
     _task: Option<AbortOnDropHandle<()>>,
     _full: Option<(TcpListener, Vec<TcpStream>)>,
-    /// Keeps a port on which nobody listens from others.
+    /// Reserves a port on which nothing listens.
     _closed: Option<TcpSocket>,
 }
 
@@ -61,7 +61,7 @@ impl Server {
         let listener = socket.listen(1).unwrap();
         let address = listener.local_addr().unwrap();
         let mut held = Vec::new();
-        // Until a connection does not come about.
+        // Until a connection fails.
         while let Ok(stream) =
             tokio::time::timeout(Duration::from_millis(300), TcpStream::connect(address)).await
         {
@@ -119,18 +119,18 @@ pub(super) async fn hang(io: &mut (impl AsyncRead + Unpin)) {
     while io.read(&mut scratch).await.is_ok_and(|n| n > 0) {}
 }
 
-/// How a server leaves after it has sent its bytes.
+/// How a server ends a connection after it has sent its bytes.
 #[derive(Clone, Copy, PartialEq)]
 pub(super) enum Leave {
-    /// FIN.
+    /// With FIN.
     Close,
-    /// RST.
+    /// With RST.
     Reset,
-    /// Not at all: it waits for the client.
+    /// It waits for the client to close it.
     Stay,
 }
 
-/// Answers the first request of each connection with these bytes and leaves.
+/// Answers the first request of each connection with these bytes, and ends it.
 pub(super) fn answers(bytes: impl Into<Vec<u8>>, leave: Leave) -> Peer {
     let bytes = Arc::new(bytes.into());
     script(move |_, mut io| {
@@ -142,7 +142,7 @@ pub(super) fn answers(bytes: impl Into<Vec<u8>>, leave: Leave) -> Peer {
             match leave {
                 Leave::Close => {}
                 Leave::Reset => {
-                    // What was sent is to arrive before the RST, which would take it along.
+                    // The bytes must arrive before the RST, which would discard them.
                     tokio::time::sleep(Duration::from_millis(100)).await;
                     io.set_zero_linger().unwrap();
                 }
@@ -152,7 +152,7 @@ pub(super) fn answers(bytes: impl Into<Vec<u8>>, leave: Leave) -> Peer {
     })
 }
 
-/// Answers with the first bytes, and then sends a piece again and again, with a pause between.
+/// Answers with the first bytes, and then sends a piece again and again, with a pause in between.
 pub(super) fn drips(first: impl Into<Vec<u8>>, piece: impl Into<Vec<u8>>, pause: Duration) -> Peer {
     let (first, piece) = (Arc::new(first.into()), Arc::new(piece.into()));
     script(move |_, io| {
@@ -195,7 +195,7 @@ pub(super) fn whole(status: &str, headers: &str, body: &str) -> String {
     format!("HTTP/1.1 {status}\r\n{headers}content-length: {}\r\n\r\n{body}", body.len())
 }
 
-/// Answers the n-th request with the first n bytes of a stream: the body ends there, or the connection does.
+/// Answers the n-th request with the first n bytes of a stream, and then ends the body or the connection.
 pub(super) fn cut_at_every_byte(whole_body: &'static str, clean: bool) -> Peer {
     let next = Arc::new(std::sync::atomic::AtomicUsize::new(0));
     script(move |_, mut io| {
@@ -214,7 +214,7 @@ pub(super) fn cut_at_every_byte(whole_body: &'static str, clean: bool) -> Peer {
     })
 }
 
-/// A server that answers well, over TLS with this certificate.
+/// A working server with TLS and this certificate.
 pub(super) fn secure(authority: &Authority, names: &[&str], to_year: i32) -> Peer {
     let acceptor = authority.acceptor(names, to_year);
     script(move |_, io| {

@@ -1,4 +1,4 @@
-//! The files as an operator uses them: `tokenbeat check` as they are, `tokenbeat run` with the address of a server.
+//! The files as an operator uses them: `tokenbeat check` without changes, `tokenbeat run` with the address of a server.
 
 use super::program::{ALL, Program, folder, options, simulator};
 use crate::harness::Simulator;
@@ -7,7 +7,7 @@ use serde_json::json;
 
 const SECRETS: [(&str, &str); 2] = [("LLM_API_KEY", "any-key"), ("DEMO_PASSWORD", "demo")];
 
-/// A folder with a program and what it names.
+/// A folder with a program and the files that it names.
 fn with_files(text: &str) -> tempfile::TempDir {
     let into = crate::process::folder(text);
     for entry in std::fs::read_dir(folder()).unwrap() {
@@ -31,7 +31,7 @@ async fn check_finds_nothing_wrong_with_any_of_them() {
     }
 }
 
-/// A run of the program against a server, as from a shell.
+/// Runs the program against a server, as from a shell.
 async fn run(which: (&str, &'static str), simulator: &Simulator) -> Ended {
     let program = Program::of(which).load(json!([{"name": "short", "users": 2, "requests": 6}]));
     let text = program.yaml().replace("{SIM}", &simulator.address.to_string());

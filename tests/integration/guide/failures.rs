@@ -1,19 +1,19 @@
-//! Every way to fail that the guide names, provoked, and seen by its name on the scraped text.
+//! Provokes every failure that the guide names, and checks its name on a scrape.
 
 use super::program::{BASELINE, Program, RAG, RAG_STREAMED, SESSION, STREAMING, Seen, simulator};
 use crate::harness::Simulator;
 use serde_json::{Value, json};
 
-/// One way to fail.
+/// A failure.
 struct Case {
-    /// What the simulator does.
+    /// The faults of the simulator.
     faults: &'static str,
-    /// The step at which it is seen; empty where there is no scenario.
+    /// The step at which the failure occurs; empty without a scenario.
     step: &'static str,
     outcome: &'static str,
     /// The check that fails; empty if none.
     check: &'static str,
-    /// What is changed in the profile, as a JSON pointer and a value, to wait for a shorter time.
+    /// A change of the profile that shortens a wait, as a JSON pointer and a value.
     change: Option<(&'static str, &'static str)>,
 }
 
@@ -27,7 +27,7 @@ impl Case {
     }
 }
 
-/// Plays one journey or request of a program while the simulator goes wrong.
+/// Plays one journey or request of a program while the simulator is faulty.
 async fn fails(which: (&str, &'static str), cases: &[Case]) {
     let simulator = simulator();
     let mut wrong = Vec::new();
@@ -67,7 +67,7 @@ async fn failed(which: (&str, &'static str), case: &Case, simulator: &Simulator)
     Ok(())
 }
 
-/// Changes a value of the profile, or of the target where the pointer begins with `/timeouts`.
+/// Changes a value of the profile, or of the target if the pointer begins with `/timeouts`.
 fn change(program: &mut Program, pointer: &str, value: &str) {
     let within = if pointer.starts_with("/timeouts") { program.target_mut() } else { program.profile_mut() };
     let at: &mut Value = within.pointer_mut(pointer).unwrap_or_else(|| panic!("there is no {pointer}"));
@@ -80,7 +80,7 @@ async fn the_baseline_chat_fails_as_the_guide_says() {
         BASELINE,
         &[
             case("", "", "ok", ""),
-            // Any status but 200; too many requests, overload and the rest of 5xx are told apart.
+            // Any status but 200; too many requests, overload and the other 5xx statuses are distinguished.
             case("status;code=202", "", "check", "status"),
             case("status;code=404", "", "http_4xx", "status"),
             case("rate_limited", "", "rate_limited", "status"),
@@ -88,13 +88,13 @@ async fn the_baseline_chat_fails_as_the_guide_says() {
             case("error_500", "", "http_5xx", "status"),
             case("status;code=502", "", "http_5xx", "status"),
             case("status;code=504", "", "http_5xx", "status"),
-            // JSON that is none.
+            // Invalid JSON.
             case("garbage", "", "protocol", ""),
             case("truncated", "", "truncated", ""),
-            // No choices, no text.
+            // No choices; no text.
             case("no-choices", "", "empty", ""),
             case("no_content", "", "empty", ""),
-            // Token counts are recorded, and asked for.
+            // Token counts are recorded, and required.
             case("no_usage", "", "check", "usage"),
             case("zero-usage", "", "check", "usage"),
             case("reset_before", "", "reset", ""),
@@ -109,14 +109,14 @@ async fn a_chat_session_fails_as_the_guide_says() {
         SESSION,
         &[
             case("", "message", "ok", ""),
-            // Log-in refused, or of no use.
+            // The login is refused, or returns nothing usable.
             case("status;code=401;path=/api/auth", "login", "auth", "status"),
             case("no-token", "login", "extract", ""),
             case("expired-token;path=/api/chat", "session", "auth", "status"),
             // A session that is not created with 201.
             case("wrong-status", "session", "check", "status"),
             case("status;code=502;path=/api/chat", "session", "http_5xx", "status"),
-            // Total tokens missing or zero, a short reply.
+            // Total tokens missing or zero; a short reply.
             case("no_usage", "message", "check", "total_tokens"),
             case("zero-usage", "message", "check", "total_tokens"),
             case("short-answer", "message", "check", "min_chars"),
@@ -131,7 +131,7 @@ async fn a_chat_session_fails_as_the_guide_says() {
     .await;
 }
 
-/// The password is wrong, in earnest.
+/// With a really wrong password.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_log_in_with_a_wrong_password_is_refused() {
     let options = tokenbeat::sim::Options { app_password: "other".to_owned(), ..super::program::options() };
@@ -186,7 +186,7 @@ async fn a_stream_fails_as_the_guide_says() {
         STREAMING,
         &[
             case("", "", "ok", ""),
-            // No content chunk; one that comes too late.
+            // No content chunk; a late one.
             case("no_content", "", "empty", ""),
             case("no-choices", "", "empty", ""),
             case("stall_headers;for=600ms", "", "check", "time_to_first_token")
@@ -194,14 +194,14 @@ async fn a_stream_fails_as_the_guide_says() {
             case("stall_headers;for=10m", "", "first_token_timeout", "")
                 .with("/timeouts/first_token", "300ms"),
             case("stall;after=3;for=10m", "", "total_timeout", "").with("/timeouts/total", "2s"),
-            // A stream that does not parse, or breaks.
+            // A stream that cannot be parsed, or breaks.
             case("garbage;after=3", "", "protocol", ""),
             case("reset_mid;after=3", "", "reset", ""),
             case("truncated;after=3", "", "truncated", ""),
             case("error_in_stream;after=3", "", "stream_error", ""),
             case("bad_chunk_framing;after=3", "", "protocol", ""),
             case("stall;after=3;for=10m", "", "stall_timeout", "").with("/timeouts/stall", "300ms"),
-            // Statuses, told apart.
+            // Distinguished statuses.
             case("rate_limited", "", "rate_limited", "status"),
             case("unavailable_503", "", "overloaded", "status"),
             case("status;code=502", "", "http_5xx", "status"),
@@ -211,7 +211,7 @@ async fn a_stream_fails_as_the_guide_says() {
     .await;
 }
 
-/// 429, 500, 502, 503 and 504 are counted one by one, and a reset in a stream has the status that it began with.
+/// 429, 500, 502, 503 and 504 are counted separately, and a reset in a stream has the status with which it began.
 #[tokio::test(flavor = "multi_thread")]
 async fn statuses_are_told_apart() {
     let simulator = simulator();

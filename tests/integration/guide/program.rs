@@ -1,4 +1,4 @@
-//! A program of the guide as it stands in its file, and the same with addresses, secrets and times for a test.
+//! A program of the guide as in its file, and the same with addresses, secrets and times for a test.
 
 use crate::harness::{Running, Simulator, quick};
 use crate::scrape::{Query, Scrape};
@@ -14,16 +14,16 @@ pub(crate) const RAG_STREAMED: (&str, &str) = ("3-rag-query.yaml", "rag-streamed
 pub(crate) const STREAMING: (&str, &str) = ("4-streaming.yaml", "streaming");
 pub(crate) const ALL: [(&str, &str); 5] = [BASELINE, SESSION, RAG, RAG_STREAMED, STREAMING];
 
-/// In the tests, a second of the files is so many milliseconds.
+/// In the tests, a second of the files takes this many milliseconds.
 const SECOND: u64 = 20;
 
-/// One profile of a file, alone.
+/// One profile of a file.
 pub(crate) struct Program {
     pub(crate) profile: &'static str,
     config: Value,
 }
 
-/// What was scraped of one profile.
+/// The scraped metrics of one profile.
 pub(crate) struct Seen<'a> {
     pub(crate) scrape: &'a Scrape,
     pub(crate) profile: &'static str,
@@ -33,7 +33,7 @@ pub(crate) fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("config/examples/guide")
 }
 
-/// A simulator with the model that the files name.
+/// A simulator with the model used in the files.
 pub(crate) fn simulator() -> Simulator {
     Simulator::with(options())
 }
@@ -44,7 +44,7 @@ pub(crate) fn options() -> sim::Options {
 }
 
 impl Program {
-    /// As it is written.
+    /// The program as written in its file.
     pub(crate) fn as_written((file, profile): (&str, &'static str)) -> Self {
         let text = std::fs::read_to_string(folder().join(file)).unwrap();
         let config: Value = serde_saphyr::from_str(&text).unwrap_or_else(|error| panic!("{file}: {error}"));
@@ -52,7 +52,7 @@ impl Program {
         Self { profile, config }
     }
 
-    /// Once, at once, against the simulator, with the secrets that it wants.
+    /// The program with a single immediate run against the simulator, with the secrets that it needs.
     pub(crate) fn of(which: (&str, &'static str)) -> Self {
         let mut program = Self::as_written(which);
         let profile = program.profile;
@@ -83,13 +83,13 @@ impl Program {
         self.config["targets"].as_object_mut().unwrap().values_mut().next().unwrap()
     }
 
-    /// With this load in place of its own.
+    /// Replaces its load.
     pub(crate) fn load(mut self, load: Value) -> Self {
         self.profile_mut()["load"] = load;
         self
     }
 
-    /// Its own load, faster.
+    /// Speeds up its load.
     pub(crate) fn hurried(mut self) -> Self {
         for stage in self.profile_mut()["load"].as_array_mut().unwrap() {
             for key in ["warm_up", "for", "think", "spawn"] {
@@ -101,7 +101,7 @@ impl Program {
         self
     }
 
-    /// YAML, as every JSON is; `{SIM}` stands for the simulator's address.
+    /// The program as YAML (JSON is valid YAML); `{SIM}` stands for the simulator's address.
     pub(crate) fn yaml(&self) -> String {
         serde_json::to_string_pretty(&self.config).unwrap()
     }
@@ -119,7 +119,7 @@ impl<'a> Seen<'a> {
         self.scrape.metric(name).label("profile", self.profile)
     }
 
-    /// The values of a label over what is not zero, with the sum over the other labels, in order.
+    /// The values of a label with a non-zero sum over the other labels, in order.
     pub(crate) fn by(&self, name: &'a str, label: &str) -> Vec<(&'a str, f64)> {
         let mut sums: Vec<(&str, f64)> = Vec::new();
         for (value, number) in self.metric(name).nonzero(label) {
@@ -137,7 +137,7 @@ impl<'a> Seen<'a> {
     }
 }
 
-/// Addresses, secrets from the environment and files, wherever they stand.
+/// Replaces addresses, environment secrets and files, wherever they are.
 fn for_a_test(value: &mut Value) {
     match value {
         Value::Object(map) => {
@@ -157,7 +157,7 @@ fn for_a_test(value: &mut Value) {
     }
 }
 
-/// `1s..3s` or `3m`, at the speed of a test.
+/// Scales `1s..3s` or `3m` to the speed of a test.
 fn hurried(length: &str) -> String {
     let one = |text: &str| {
         let (number, unit) = text.split_at(text.len() - 1);

@@ -1,4 +1,4 @@
-//! Each program when all is well: what it is, what it counts, and that the server's own truth agrees.
+//! Each program without faults: its contents, its metrics, and their agreement with the server's record.
 
 use super::program::{
     ALL, BASELINE, Program, RAG, RAG_STREAMED, SESSION, STREAMING, Seen, options, simulator,
@@ -7,7 +7,7 @@ use crate::scrape::Scrape;
 use serde_json::{Value, json};
 use tokenbeat::sim;
 
-/// What the guide asks of each, as it stands in the files.
+/// The requirements of the guide, checked against the files.
 #[test]
 fn the_programs_are_those_of_the_guide() {
     let [baseline, session, rag, rag_streamed, streaming] = ALL.map(Program::as_written);
@@ -64,7 +64,7 @@ fn no_program_falls_into_a_pitfall_of_the_guide() {
     }
 }
 
-/// All went well, something was measured beside the warm-up, and the objectives and budgets exist.
+/// Everything succeeded, something was measured besides the warm-up, and the objectives and budgets exist.
 fn all_well<'a>(scrape: &'a Scrape, profile: &'static str) -> Seen<'a> {
     let seen = Seen { scrape, profile };
     let outcomes = seen.by("tokenbeat_requests_total", "outcome");
@@ -77,7 +77,7 @@ fn all_well<'a>(scrape: &'a Scrape, profile: &'static str) -> Seen<'a> {
     seen
 }
 
-/// Tokens as the server counted them itself, over all requests of a dialect.
+/// Tokens as counted by the server, over all requests of a dialect.
 fn counted(truth: &[sim::Truth]) -> (f64, f64) {
     let sum = |of: fn(&sim::Truth) -> usize| truth.iter().map(of).sum::<usize>() as f64;
     (sum(|it| it.input_tokens), sum(|it| it.output_tokens))
@@ -187,7 +187,7 @@ async fn a_streamed_answer_has_its_first_token_after_its_citations() {
     let of = |name: &'static str| seen.metric(name).label("step", "query").sum();
     let queries = seen.metric("tokenbeat_requests_total").label("step", "query").label("outcome", "ok").sum();
     assert_eq!(of("tokenbeat_time_to_first_token_seconds_count"), queries);
-    // The first chunk has the citations; no first text comes before retrieval is over.
+    // The first chunk has the citations; the first text comes only after retrieval.
     let [chunk, token] = ["chunk", "token"].map(|what| match what {
         "chunk" => of("tokenbeat_time_to_first_chunk_seconds_sum"),
         _ => of("tokenbeat_time_to_first_token_seconds_sum"),

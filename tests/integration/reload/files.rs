@@ -1,4 +1,4 @@
-//! The daemon watches its files, however they change.
+//! The daemon notices changes of its files, however they are made.
 
 use super::world::{self, Watched, World};
 use super::{AGENT, OK, config, steady};
@@ -19,7 +19,7 @@ async fn a_file_that_is_written_or_replaced_is_loaded() {
     let run = world.run_of("chat").await;
     world.write("tokenbeat.yaml", &config(&[steady("chat", "x"), steady("new", "x")]));
     world.until("tokenbeat_offered_requests_total", &[("profile", "new")], |n| n > Some(0.0)).await;
-    // As editors do it, and with an error first, which the next write mends.
+    // As editors write files, and first with an error that the next write corrects.
     world.write("next", "profiles: [");
     std::fs::rename(world.dir.path().join("next"), world.dir.path().join("tokenbeat.yaml")).unwrap();
     world.until("tokenbeat_config_last_reload_successful", &[], |n| n == Some(0.0)).await;
@@ -34,7 +34,7 @@ async fn a_file_that_is_written_or_replaced_is_loaded() {
 async fn what_failed_for_something_that_is_not_watched_is_tried_again() {
     let world = World::start(&config(&[steady("chat", "x")]), Watched::Often).await;
     let run = world.run_of("chat").await;
-    // Nothing watches a web configuration that never was in force.
+    // A web configuration that was never in force is not watched.
     let web = world.dir.path().join("web.yaml");
     let with_web = |text: &str| text.replace("server: {", "server: { web_config: web.yaml,");
     world.write("tokenbeat.yaml", &with_web(&config(&[steady("chat", "x"), steady("new", "x")])));
@@ -45,7 +45,7 @@ async fn what_failed_for_something_that_is_not_watched_is_tried_again() {
     assert_eq!(world.run_of("chat").await, run);
 }
 
-/// Lays a version of a mounted `ConfigMap` beside the others, and switches to it as the kubelet does.
+/// Creates a version of a mounted `ConfigMap` next to the others, and switches to it as the kubelet does.
 fn mount(folder: &Path, version: &str, files: &[(&str, String)], target: std::net::SocketAddr) {
     std::fs::create_dir_all(folder.join(version)).unwrap();
     for (name, text) in files {
@@ -87,7 +87,7 @@ async fn files_come_into_a_folder_and_go() {
     let run = world.run_of("chat").await;
     world.write("b.yaml", &format!("profiles:\n{}", steady("new", "x")));
     world.until("tokenbeat_offered_requests_total", &[("profile", "new")], |n| n > Some(0.0)).await;
-    // What is no config file is not looked at.
+    // Files that are not config files are ignored.
     world.write("notes.txt", "profiles: [");
     // The same key in two files of a folder is an error.
     world.write("c.yaml", &format!("profiles:\n{}", steady("new", "y")));
@@ -122,7 +122,7 @@ async fn a_file_that_the_config_names_is_watched_too() {
     assert_eq!(world.run_of("rag").await, rag);
 }
 
-/// An authority, and what it signs.
+/// A certificate authority and its certificates.
 struct Authority(CertifiedIssuer<'static, KeyPair>);
 
 impl Authority {
@@ -139,7 +139,7 @@ impl Authority {
         (params.signed_by(&key, &self.0).unwrap(), key)
     }
 
-    /// A server that asks for a certificate of this authority, too.
+    /// A server that also asks for a client certificate of this authority.
     fn server(&self) -> rustls::ServerConfig {
         let provider = Arc::new(ring::default_provider());
         let mut roots = RootCertStore::empty();
@@ -172,11 +172,11 @@ async fn rotated_tls_files_are_used_and_cut_no_run() {
     let run = world.run_of("chat").await;
     let failed = [("profile", "chat"), ("outcome", "tls")];
     world.until("tokenbeat_requests_total", &failed, |n| n >= Some(3.0)).await;
-    // Now the server is believed, and does not believe us.
+    // Now the server is trusted, but does not trust the client.
     std::fs::write(world.dir.path().join("ca.pem"), right.0.pem()).unwrap();
     let expiry = "tokenbeat_tls_certificate_expiry_timestamp_seconds";
     world.until(expiry, &[("target", "sim")], |n| n.is_some()).await;
-    // A certificate without its key is an error, and the key mends it.
+    // A certificate without its key is an error, which the key corrects.
     let (certificate, key) = right.issue();
     std::fs::write(world.dir.path().join("cert.pem"), certificate.pem()).unwrap();
     world.until("tokenbeat_config_last_reload_successful", &[], |n| n == Some(0.0)).await;

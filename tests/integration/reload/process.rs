@@ -1,4 +1,4 @@
-//! The real binary: its signal, and that it watches unless it is told not to.
+//! The real binary: SIGHUP, and watching unless it is disabled.
 
 use super::world::{Labels, ask, sum, write};
 use super::{config, steady};

@@ -1,4 +1,4 @@
-//! A daemon whose config lies in a folder, and a simulator behind a valve.
+//! A daemon whose config is in a folder, and a simulator behind a proxy that can stop the traffic.
 
 use crate::harness::{PATIENCE, Simulator, quick, until};
 use crate::http;
@@ -25,17 +25,17 @@ use tokio_util::sync::CancellationToken;
 pub(super) enum Watched {
     Yes,
     No,
-    /// And looks at them every moment.
+    /// And polls them at short intervals.
     Often,
 }
 
-/// All of it. It stops when it is dropped.
+/// The whole setup, which stops when it is dropped.
 pub(super) struct World {
     pub(super) dir: TempDir,
     pub(super) address: SocketAddr,
     pub(super) stop: ProcessSignals,
     pub(super) running: JoinHandle<anyhow::Result<()>>,
-    /// Where the simulator is reached: through the valve.
+    /// The address of the simulator behind the proxy.
     target: SocketAddr,
     pub(super) valve: watch::Sender<bool>,
     pub(super) simulator: Simulator,
@@ -53,7 +53,8 @@ impl World {
         .await
     }
 
-    /// A daemon over a simulator like this. `lay` lays the config into a folder for a target, and says what to load.
+    /// A daemon against a simulator with these options. `lay` writes the config for a target into a folder, and returns
+    /// what to load.
     pub(super) async fn over(
         options: sim::Options,
         watched: Watched,
@@ -89,7 +90,7 @@ impl World {
         self.valve.send_replace(open);
     }
 
-    /// Writes a config file; SIM in it is where the simulator is.
+    /// Writes a config file; SIM in it is replaced by the simulator's address.
     pub(super) fn write(&self, name: &str, text: &str) {
         write(&self.dir.path().join(name), text, self.target);
     }
@@ -106,7 +107,7 @@ impl World {
         serde_json::from_str(&self.get("/api/v1/status").await.1).unwrap()
     }
 
-    /// What the status says of a profile, if it has it.
+    /// The status of a profile, if it exists.
     pub(super) async fn pair(&self, profile: &str) -> Option<serde_json::Value> {
         let status = self.status().await;
         let pairs = status["pairs"].as_array().unwrap();
@@ -123,12 +124,12 @@ impl World {
         Scrape::read(&self.get("/metrics").await.1)
     }
 
-    /// Sum of the series of a metric that have all these labels; `None` if there are none.
+    /// The sum of the series of a metric that have all these labels; `None` if there are none.
     pub(super) async fn metric(&self, name: &str, labels: Labels<'_>) -> Option<f64> {
         sum(&self.scrape().await, name, labels)
     }
 
-    /// Waits until a metric is as it should be.
+    /// Waits until a metric satisfies a condition.
     pub(super) async fn until(&self, name: &str, labels: Labels<'_>, good: impl Fn(Option<f64>) -> bool) {
         let what = format!("{name}{labels:?}");
         until(&what, async || good(self.metric(name, labels).await).then_some(())).await;
