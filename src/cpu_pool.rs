@@ -51,9 +51,9 @@ struct SharedPool {
 
 /// A thread. It starts on demand and ends after a long time without work.
 ///
-/// Tasks go to the first idle thread, so that a few threads do nearly everything: each thread has a memory arena of its
-/// own, which keeps the memory of its largest document. The blocking pool of a single runtime would use all its threads
-/// in turn.
+/// Tasks go to the first idle thread, and exclusive tasks to the last, so that a few threads do nearly everything and
+/// large documents always meet the same one: each thread has a memory arena of its own, which keeps the memory of its
+/// largest document. The blocking pool of a single runtime would use all its threads in turn.
 struct Thread {
     handle: Handle,
     idle: Arc<Semaphore>,
@@ -103,7 +103,7 @@ impl CpuPool {
     pub async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
         let slot = Arc::clone(&self.0.slots).acquire_owned().await.ok()?;
         // Held by the task and not by its caller, which may be dropped.
-        self.0.spawn(slot, work)?.await.ok()
+        spawn(self.0.threads.iter(), slot, work)?.await.ok()
     }
 
     /// Like [`Self::run`], for a task of unknown duration, which depends on the content of an answer. The caller waits
@@ -111,6 +111,27 @@ impl CpuPool {
     /// can proceed. The number of such tasks is limited; beyond the limit, no more are started.
     pub async fn run_within<T: Send + 'static>(
         &self,
+        until: Instant,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Unfinished> {
+        self.run_on(self.0.threads.iter(), until, work).await
+    }
+
+    /// Like [`Self::run_within`], for a task that occupies a core for long or takes much memory. Only one such task
+    /// runs at a time, which leaves the other processors to the traffic and to shorter tasks.
+    pub async fn run_exclusive_within<T: Send + 'static>(
+        &self,
+        until: Instant,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Unfinished> {
+        let turn = timeout_at(until, Arc::clone(&self.0.exclusive).acquire_owned()).await;
+        let Ok(Ok(_turn)) = turn else { return Err(Unfinished::NotStarted) };
+        self.run_on(self.0.threads.iter().rev(), until, work).await
+    }
+
+    async fn run_on<'a, T: Send + 'static>(
+        &'a self,
+        threads: impl Iterator<Item = &'a Thread>,
         until: Instant,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, Unfinished> {
@@ -122,23 +143,11 @@ impl CpuPool {
         let Ok(Some((overtime, _slot))) = timeout_at(until, start).await else {
             return Err(Unfinished::NotStarted);
         };
-        let Some(done) = self.0.spawn(overtime, work) else { return Err(Unfinished::NotStarted) };
+        let Some(done) = spawn(threads, overtime, work) else { return Err(Unfinished::NotStarted) };
         match timeout_at(until, done).await {
             Ok(done) => done.map_err(|_| Unfinished::Panicked),
             Err(_) => Err(Unfinished::TooLong),
         }
-    }
-
-    /// Like [`Self::run_within`], for a task that occupies a core for long. Only one such task runs at a time, which
-    /// leaves the other processors to the traffic and to shorter tasks.
-    pub async fn run_exclusive_within<T: Send + 'static>(
-        &self,
-        until: Instant,
-        work: impl FnOnce() -> T + Send + 'static,
-    ) -> Result<T, Unfinished> {
-        let turn = timeout_at(until, Arc::clone(&self.0.exclusive).acquire_owned()).await;
-        let Ok(Ok(_turn)) = turn else { return Err(Unfinished::NotStarted) };
-        self.run_within(until, work).await
     }
 }
 
@@ -160,25 +169,23 @@ pub enum Unfinished {
     TooLong,
 }
 
-impl SharedPool {
-    /// Starts a task on the first idle thread; `None` if there is none, which the semaphores prevent. The task holds
-    /// the permit until it ends.
-    fn spawn<T: Send + 'static>(
-        &self,
-        permit: OwnedSemaphorePermit,
-        work: impl FnOnce() -> T + Send + 'static,
-    ) -> Option<JoinHandle<T>> {
-        let (thread, idle) = self.threads.iter().find_map(|thread| {
-            let idle = Arc::clone(&thread.idle).try_acquire_owned().ok()?;
-            Some((thread, idle))
-        })?;
-        Some(thread.handle.spawn_blocking(move || {
-            // Released last, so that the next holder of the permit finds the thread idle.
-            let _permit = permit;
-            let _idle = idle;
-            work()
-        }))
-    }
+/// Starts a task on the first idle thread; `None` if there is none, which the semaphores prevent. The task holds the
+/// permit until it ends.
+fn spawn<'a, T: Send + 'static>(
+    mut threads: impl Iterator<Item = &'a Thread>,
+    permit: OwnedSemaphorePermit,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Option<JoinHandle<T>> {
+    let (thread, idle) = threads.find_map(|thread| {
+        let idle = Arc::clone(&thread.idle).try_acquire_owned().ok()?;
+        Some((thread, idle))
+    })?;
+    Some(thread.handle.spawn_blocking(move || {
+        // Released last, so that the next holder of the permit finds the thread idle.
+        let _permit = permit;
+        let _idle = idle;
+        work()
+    }))
 }
 
 impl Drop for Thread {
@@ -276,6 +283,21 @@ mod tests {
         let done = join_all((0..50).map(work)).await;
         assert_eq!((done.iter().flatten().count(), most.load(Ordering::SeqCst)), (49, 1));
         assert_eq!(done.into_iter().find_map(Result::err), Some(Unfinished::Panicked));
+    }
+
+    #[tokio::test]
+    async fn long_work_stays_on_a_thread_of_its_own() {
+        let cpu_pool = CpuPool::start().unwrap();
+        let here = || std::thread::current().id();
+        let far = Instant::now() + Duration::from_hours(1);
+        let short = cpu_pool.run(here).await.unwrap();
+        let long = cpu_pool.run_exclusive_within(far, here).await.unwrap();
+        assert_ne!(short, long);
+        // The result arrives a moment before the thread is idle again.
+        while !cpu_pool.0.threads.iter().all(|thread| thread.idle.available_permits() == 1) {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(cpu_pool.run_exclusive_within(far, here).await, Ok(long));
     }
 
     /// The clock is paused while tasks run on threads unknown to it, so each deadline passes at once.

@@ -20,7 +20,11 @@ use futures_util::FutureExt as _;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use tokio::time::Instant;
+use tokio_util::either::Either;
 use tokio_util::sync::CancellationToken;
+
+/// Checks of longer answers run one at a time: parsed, a document takes ten times its length.
+const MAX_SHARED_CHECK: usize = 256 << 10;
 
 /// A request waiting for its due time.
 pub(super) struct Prepared {
@@ -183,9 +187,15 @@ impl RunningStage {
         let marks = &answer.observed.marks;
         let allowed = step.timeout.unwrap_or(runtime.plan.target.timeouts.total);
         let until = cpu_pool::deadline(marks.sent.unwrap_or(marks.end), allowed);
+        let cpu_pool = &runtime.shared.cpu_pool;
+        let done = if answer.body.as_ref().is_some_and(|body| body.len() > MAX_SHARED_CHECK) {
+            Either::Left(cpu_pool.run_exclusive_within(until, work))
+        } else {
+            Either::Right(cpu_pool.run_within(until, work))
+        };
         tokio::select! {
             biased;
-            done = runtime.shared.cpu_pool.run_within(until, work) => done.map_err(Unchecked::Unfinished),
+            done = done => done.map_err(Unchecked::Unfinished),
             () = cancelled_for_long(self.hard()) => Err(Unchecked::Cancelled),
         }
     }
