@@ -243,7 +243,7 @@ def runbook():
     for name in sorted(bodies.keys() - alerts):
         yield f"docs/runbook.md has an entry for {name}, which is no alert"
     for name, body in bodies.items():
-        for part in ("**Look at.**", "**Do.**"):
+        for part in ("**Check.**", "**Act.**"):
             if part not in body:
                 yield f"docs/runbook.md: {name} has no {part}"
     for _, rule in ALERTS:
