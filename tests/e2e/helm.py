@@ -342,15 +342,15 @@ def objects(t: Session, rendered: dict[str, Rendered]) -> None:
     with t.check("the longest names still fit"):
         equal((rendered["long"].error, rendered["long"].invalid), (None, []), "findings")
         well_named(rendered["long"])
-    with t.check("the notes say what will happen"):
+    with t.check("the notes describe the traffic"):
         for name, said in {
             "default": "sends nothing",
             "full-config": "chat, hosted against hosted, vllm",
             "paused": "nothing is spent",
             "existing-configmap": "rel-settings",
             "literal": "credentials of llama",
-            "other-config": "begin anew with each pod",
-            "persistence": "outlive the pod, on the claim rel-tokenbeat.",
+            "other-config": "start again with each new pod",
+            "persistence": "are stored on the claim rel-tokenbeat.",
             "existing-claim": "on the claim rel-data.",
             "ingress": "https://rel.example.net/",
             "tls": "https://127.0.0.1:9464/",

@@ -1,9 +1,9 @@
-{{/* Name of the chart, as labels take it. */}}
+{{/* Name of the chart, in the form of a label value. */}}
 {{- define "tokenbeat.name" -}}
 {{- default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" -}}
 {{- end -}}
 
-{{/* Name of everything that exists once. */}}
+{{/* Name of all objects that exist once. */}}
 {{- define "tokenbeat.fullname" -}}
 {{- if .Values.fullnameOverride -}}
 {{- .Values.fullnameOverride | trunc 63 | trimSuffix "-" -}}
@@ -33,8 +33,8 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 app.kubernetes.io/component: daemon
 {{- end -}}
 
-{{/* Labels as a map, later ones win: (dict "context" $ "component" "daemon" "more" (list map ...) "pod" true). Those of
-     a pod do not name the chart's version, so that a new chart alone starts no new pod. */}}
+{{/* Labels as a map; later ones take precedence: (dict "context" $ "component" "daemon" "more" (list map ...) "pod"
+     true). Those of a pod do not include the chart's version, so that a new chart alone starts no new pod. */}}
 {{- define "tokenbeat.labels" -}}
 {{- $context := .context -}}
 {{- $labels := dict
@@ -55,7 +55,7 @@ app.kubernetes.io/component: daemon
 {{- mustMergeOverwrite $labels $fixed | toYaml -}}
 {{- end -}}
 
-{{/* Annotations as a map, later ones win; nothing if there are none: (dict "context" $ "more" (list map ...)). */}}
+{{/* Annotations as a map, or nothing; later ones take precedence: (dict "context" $ "more" (list map ...)). */}}
 {{- define "tokenbeat.annotations" -}}
 {{- $context := .context -}}
 {{- $annotations := dict -}}
@@ -65,7 +65,7 @@ app.kubernetes.io/component: daemon
 {{- with $annotations }}{{ toYaml . }}{{ end -}}
 {{- end -}}
 
-{{/* What stands under `metadata`: (dict "context" $ "name" ... "namespace" ... "component" ... "labels" (list ...)
+{{/* The content of `metadata`: (dict "context" $ "name" ... "namespace" ... "component" ... "labels" (list ...)
      "annotations" (list ...)). */}}
 {{- define "tokenbeat.metadata" -}}
 name: {{ .name | default (include "tokenbeat.fullname" .context) }}
@@ -78,7 +78,7 @@ annotations:
 {{- end }}
 {{- end -}}
 
-{{/* The label by which a Prometheus of kube-prometheus-stack takes an object. */}}
+{{/* The label by which a Prometheus of kube-prometheus-stack selects an object. */}}
 {{- define "tokenbeat.releaseLabel" -}}
 {{- with .Values.releaseLabel }}{{ dict "release" . | toYaml }}{{ else }}{}{{ end -}}
 {{- end -}}
@@ -107,26 +107,26 @@ annotations:
 {{- tpl .Values.serviceAccount.name . | default $own -}}
 {{- end -}}
 
-{{/* Whether the config is in a Secret or ConfigMap that is not the chart's: its name, or nothing. */}}
+{{/* The Secret or ConfigMap with the config if it is not the chart's own; otherwise nothing. */}}
 {{- define "tokenbeat.existingConfig" -}}
 {{- $names := compact (list (tpl .Values.configExistingConfigMapName .) (tpl .Values.configExistingSecretName .)) -}}
 {{- if gt (len $names) 1 -}}
 {{- fail "set one of configExistingConfigMapName and configExistingSecretName, not both" -}}
 {{- end -}}
 {{- if and $names (or .Values.config .Values.configFiles) -}}
-{{- fail "config and configFiles must be empty where an existing ConfigMap or Secret holds the config" -}}
+{{- fail "config and configFiles must be empty if an existing ConfigMap or Secret contains the config" -}}
 {{- end -}}
 {{- join "" $names -}}
 {{- end -}}
 
-{{/* The config, with a name of the agent that outlives its pods. */}}
+{{/* The config, with an `agent.id` that does not change with the pod. */}}
 {{- define "tokenbeat.config" -}}
 {{- $agent := dict "id" (include "tokenbeat.fullname" .) -}}
 {{- if .Values.persistence.enabled -}}
 {{- $folder := .Values.persistence.mountPath -}}
 {{- $state := (.Values.config.agent | default dict).state | default $folder -}}
 {{- if not (or (eq $state $folder) (hasPrefix (printf "%s/" $folder) $state)) -}}
-{{- fail (printf "config.agent.state must lie in persistence.mountPath, %s" $folder) -}}
+{{- fail (printf "config.agent.state must be in persistence.mountPath, %s" $folder) -}}
 {{- end -}}
 {{- $agent = set $agent "state" $state -}}
 {{- end -}}
@@ -136,7 +136,7 @@ annotations:
 {{/* The files of the config folder as a map of texts. */}}
 {{- define "tokenbeat.configData" -}}
 {{- if hasKey .Values.configFiles "tokenbeat.yaml" -}}
-{{- fail "configFiles must not hold tokenbeat.yaml: that file is made of config" -}}
+{{- fail "configFiles must not contain tokenbeat.yaml: the chart writes that file from config" -}}
 {{- end -}}
 {{- set (deepCopy .Values.configFiles) "tokenbeat.yaml" (include "tokenbeat.config" .) | toYaml -}}
 {{- end -}}
@@ -189,7 +189,7 @@ configMap:
 {{- end }}
 {{- end -}}
 
-{{/* Their mounts. No subPath: a file that is mounted by one never changes. */}}
+{{/* Their mounts. No subPath: a file that is mounted with it never changes. */}}
 {{- define "tokenbeat.volumeMounts" -}}
 - name: config
   mountPath: /etc/tokenbeat
@@ -217,7 +217,7 @@ configMap:
 {{- with $parts }}{{ toYaml . }}{{ end }}
 {{- end -}}
 
-{{/* A probe; one that speaks HTTP uses the scheme of the port unless it says another: (dict "context" $ "probe" map). */}}
+{{/* A probe; an HTTP probe uses the scheme of the port unless it has its own: (dict "context" $ "probe" map). */}}
 {{- define "tokenbeat.probe" -}}
 {{- $probe := deepCopy .probe -}}
 {{- if $probe.httpGet -}}
@@ -226,7 +226,7 @@ configMap:
 {{- toYaml $probe -}}
 {{- end -}}
 
-{{/* What ServiceMonitor and PodMonitor have in common: (dict "context" $ "monitor" map). */}}
+{{/* The common parts of ServiceMonitor and PodMonitor: (dict "context" $ "monitor" map). */}}
 {{- define "tokenbeat.endpoint" -}}
 port: http
 path: {{ .monitor.path }}

@@ -59,7 +59,7 @@ REFUSED = {
     ),
     "a state file beside the volume": (
         {"persistence": {"enabled": True}, "config": {"agent": {"state": "/var/lib/tokenbeats"}}},
-        "config.agent.state must lie in",
+        "config.agent.state must be in",
     ),
     "a volume of no size": ({"persistence": {"enabled": True, "size": "much"}}, "/persistence/size"),
     "both monitors": ({"serviceMonitor": {"enabled": True}, "podMonitor": {"enabled": True}}, "enable one"),
