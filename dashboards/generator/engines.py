@@ -1,8 +1,8 @@
-"""The backends that tokenbeat is put beside, and the names of their metrics: the one list of them.
+"""The backends that are compared with tokenbeat, and the names of their metrics.
 
-Recording rules, the rows of the Line-up dashboard, its fixtures and the list of allowed names all come from here.
-Names are as they appear on the wire: Python's client library appends `_total` to counters where the
-projects' own documents often leave it out.
+Recording rules, the rows of the Line-up dashboard, its fixtures and the list of allowed names all use this list.
+Names are as they appear on the wire: Python's client library appends `_total` to counters, which the projects' own
+documentation often omits.
 """
 
 from collections.abc import Iterator
@@ -45,7 +45,7 @@ def Count(name: str, **match: str) -> Term:
 
 @dataclass(frozen=True)
 class Per:
-    """The rate of one term over the rate of others: a share, or a mean."""
+    """The rate of one term divided by the rate of others: a share, or a mean."""
 
     above: Term
     below: tuple[Term, ...]
@@ -53,7 +53,7 @@ class Per:
 
 @dataclass(frozen=True)
 class Extra:
-    """A panel beyond the common ones; its lines are terms with a legend."""
+    """A panel in addition to the common ones; its lines are terms with a legend."""
 
     title: str
     unit: str
@@ -68,11 +68,11 @@ class Engine:
     role: str  # engine, gateway, gpu
     says: str
     signals: dict[str, Term | Per]
-    model: str = ""  # the label that names the model
+    model: str = ""  # the label with the model's name
     match: dict[str, str] = field(default_factory=dict)  # on every term
     extras: tuple[Extra, ...] = ()
     native: bool = False  # may come as native histograms (over OTLP)
-    modelless: tuple[str, ...] = ()  # metrics that do not name the model
+    modelless: tuple[str, ...] = ()  # metrics without the model's name
 
     def terms(self) -> Iterator[Term]:
         shown = [term for extra in self.extras for _, term in extra.lines]
@@ -88,7 +88,7 @@ class Engine:
         return {term.name: term.kind for term in self.terms()}
 
 
-# Signals and the names of their records; how each is aggregated follows from the kind of its term.
+# Signals and the names of their records; the kind of a term determines its aggregation.
 SIGNALS = {
     "ttft": "time_to_first_token_seconds",
     "itl": "inter_token_latency_seconds",
@@ -133,13 +133,13 @@ ENGINES = [
             "preempted": C("vllm:num_preemptions_total"),
         },
         extras=(
-            Extra("where a request's time goes", "s", "Mean time of each phase: a prefill that grows is prompt work,"
-                  " a decode that grows is batch size or KV pressure.", (
+            Extra("where a request's time goes", "s", "Mean time of each phase: more prefill is due to the prompts, more decode to"
+                  " batch size or KV pressure.", (
                 ("queue", Per(Sum("vllm:request_queue_time_seconds"), (Count("vllm:request_queue_time_seconds"),))),
                 ("prefill", Per(Sum("vllm:request_prefill_time_seconds"), (Count("vllm:request_prefill_time_seconds"),))),
                 ("decode", Per(Sum("vllm:request_decode_time_seconds"), (Count("vllm:request_decode_time_seconds"),))),
             )),
-            Extra("HTTP answers", "reqps", "What its HTTP server answered; vLLM has no counter of failed requests.", (
+            Extra("HTTP answers", "reqps", "Answers of its HTTP server; vLLM has no counter of failed requests.", (
                 ("2xx", C("http_requests_total", status="2xx")),
                 ("4xx", C("http_requests_total", status="4xx")),
                 ("5xx", C("http_requests_total", status="5xx")),
@@ -164,8 +164,8 @@ ENGINES = [
             "preempted": C("sglang:num_retracted_requests_total"),
         },
         extras=(
-            Extra("queues of a disaggregated deployment", "short", "Requests between prefill and decode workers; a queue"
-                  " that grows names the side that is too small.", (
+            Extra("queues of a disaggregated deployment", "short", "Requests between prefill and decode workers; the side with a"
+                  " growing queue is too small.", (
                 ("prefill bootstrap", G("sglang:num_prefill_bootstrap_queue_reqs")),
                 ("prefill in flight", G("sglang:num_prefill_inflight_queue_reqs")),
                 ("decode preallocation", G("sglang:num_decode_prealloc_queue_reqs")),
@@ -174,8 +174,8 @@ ENGINES = [
         ),
     ),
     Engine(
-        "tgi", "TGI", "engine", "Text Generation Inference. It has no time to first token, and its mean time per token"
-        " has the prefill inside, so it is not comparable with a decode pace.",
+        "tgi", "TGI", "engine", "Text Generation Inference. It has no time to first token, and its mean time per token includes the"
+        " prefill, so it is not comparable with a decode pace.",
         signals={
             "duration": H("tgi_request_duration"),
             "queue": H("tgi_request_queue_duration"),
@@ -187,7 +187,7 @@ ENGINES = [
             "failed": C("tgi_request_failure"),
         },
         extras=(
-            Extra("mean time per token, prefill inside", "s", "Inference time over generated tokens, as TGI defines it.", (
+            Extra("mean time per token, including prefill", "s", "Inference time over generated tokens, as TGI defines it.", (
                 ("mean", Per(Sum("tgi_request_mean_time_per_token_duration"),
                              (Count("tgi_request_mean_time_per_token_duration"),))),
             )),
@@ -223,8 +223,8 @@ ENGINES = [
         },
     ),
     Engine(
-        "nim", "NIM", "engine", "NIM 1.x. Its names have no prefix and collide with others', so the rules take them from"
-        " scrape jobs with `nim` in their name only.", model="model_name", match={"job=~": "(?i).*nim.*"},
+        "nim", "NIM", "engine", "NIM 1.x. Its names have no prefix and collide with others', so the rules use only scrape jobs with"
+        " `nim` in their name.", model="model_name", match={"job=~": "(?i).*nim.*"},
         signals={
             "ttft": H("time_to_first_token_seconds"),
             "tpot": H("time_per_output_token_seconds"),
@@ -260,7 +260,7 @@ ENGINES = [
         ),
     ),
     Engine(
-        "dynamo", "Dynamo", "gateway", "Dynamo's frontend; its workers pass their engines' own metrics on.", model="model",
+        "dynamo", "Dynamo", "gateway", "Dynamo's frontend; its workers export the metrics of their engines.", model="model",
         modelless=("dynamo_component_gpu_cache_usage_percent",),
         signals={
             "ttft": H("dynamo_frontend_time_to_first_token_seconds"),
@@ -277,8 +277,8 @@ ENGINES = [
         },
     ),
     Engine(
-        "litellm", "LiteLLM", "gateway", "The LiteLLM proxy. The requested name of a model is what a client asks for; its"
-        " time to first token is the upstream's as the proxy sees it.", model="requested_model",
+        "litellm", "LiteLLM", "gateway", "The LiteLLM proxy. The requested name of a model is the name in the client's request; its"
+        " time to first token is that of the upstream, measured at the proxy.", model="requested_model",
         modelless=("litellm_in_flight_requests", "litellm_overhead_latency_metric", "litellm_deployment_state"),
         signals={
             "ttft": H("litellm_llm_api_time_to_first_token_metric"),
@@ -295,7 +295,7 @@ ENGINES = [
                 ("upstream", Per(Sum("litellm_llm_api_latency_metric"), (Count("litellm_llm_api_latency_metric"),))),
                 ("proxy", Per(Sum("litellm_overhead_latency_metric"), (Count("litellm_overhead_latency_metric"),))),
             )),
-            Extra("state of the deployments", "short", "0: well, 1: partly failing, 2: down.", (
+            Extra("state of the deployments", "short", "0: healthy, 1: partly failing, 2: down.", (
                 ("state", G("litellm_deployment_state")),
             )),
         ),
@@ -350,10 +350,10 @@ ENGINES = [
             "gpu_memory": Per(G("DCGM_FI_DEV_FB_USED"), (G("DCGM_FI_DEV_FB_USED"), G("DCGM_FI_DEV_FB_FREE"))),
         },
         extras=(
-            Extra("temperature", "celsius", "A clock that falls while this is high is thermal throttling.", (
+            Extra("temperature", "celsius", "If the clock falls while this is high, the GPU is throttled thermally.", (
                 ("temperature", G("DCGM_FI_DEV_GPU_TEMP")),
             )),
-            Extra("SM clock", "hertz", "A clock under its usual value slows prefill and decode alike.", (
+            Extra("SM clock", "hertz", "A clock below its usual value slows prefill and decode.", (
                 ("clock", G("DCGM_FI_DEV_SM_CLOCK", scale=1e6)),
             )),
             Extra("last Xid error", "short", "Not 0: the driver reported an error; look it up in NVIDIA's list.", (
@@ -363,7 +363,7 @@ ENGINES = [
     ),
 ]
 
-# A name that is a pattern stands for these.
+# The names that a pattern stands for.
 SPELLINGS = {
     "gen_ai_client_token_usage(_tokens?)?": (
         "gen_ai_client_token_usage",
@@ -374,7 +374,7 @@ SPELLINGS = {
 
 
 def families() -> dict[str, str]:
-    """Every backend metric that may be named, and its kind."""
+    """Every backend metric that may be used, and its kind."""
     every: dict[str, str] = {}
     for engine in ENGINES:
         for name, kind in engine.families().items():

@@ -1,4 +1,4 @@
-"""Reads PromQL as far as the checks need it: which metrics an expression names, and which labels it matches."""
+"""Parses PromQL as far as the checks need it: the metrics in an expression, and the labels that it matches."""
 
 import re
 
@@ -17,14 +17,14 @@ NAME = re.compile(r"(?<![\w:.$])[a-zA-Z_:][a-zA-Z0-9_:]*")
 
 
 def plain(expr: str) -> str:
-    """Without Grafana's macros and variables, so that Prometheus' own parser takes it."""
+    """The expression without Grafana's macros and variables, so that Prometheus's own parser accepts it."""
     for macro in sorted(MACROS, key=len, reverse=True):
         expr = expr.replace(macro, MACROS[macro])
     return re.sub(r"\$\{?(\w+)(:\w+)?\}?", lambda m: m[0] if m[1].isdigit() else ".*", expr)
 
 
 def selectors(expr: str) -> list[tuple[str, dict[str, str]]]:
-    """Every metric that is named, with its matchers. A name that is matched by a pattern is given as that."""
+    """Every metric with its matchers. A name that is matched by a pattern is returned as the pattern."""
     found = []
     expr = re.sub(r"#.*", "", expr)
     for name, inner in SELECTOR.findall(expr):
@@ -43,5 +43,5 @@ def selectors(expr: str) -> list[tuple[str, dict[str, str]]]:
 
 
 def base(name: str) -> set[str]:
-    """What the family of a sample may be called."""
+    """The possible names of a sample's family."""
     return {name} | {name.removesuffix(suffix) for suffix in ("_bucket", "_sum", "_count")}

@@ -1,8 +1,8 @@
-"""Series with the real names, for the backends that a machine does not have: pages that Prometheus scrapes.
+"""Serves pages with the metrics of backends that the machine does not have, for Prometheus to scrape.
 
 usage: fixtures.py PORT [--tokenbeat]
-  /ENGINE has what that engine would report (`engines.py`); with --tokenbeat, /tokenbeat/LOCATION has all of ours
-  (`names.py`), for looking at dashboards without a daemon. Counters grow with time; nothing here is a measurement.
+  /ENGINE has the metrics of that engine (`engines.py`); with --tokenbeat, /tokenbeat/LOCATION has all of tokenbeat's
+  (`names.py`), to view dashboards without a daemon. Counters grow with time; the values are not measured.
 """
 
 import sys
@@ -69,7 +69,7 @@ VALUES = {
 }  # fmt: skip
 
 
-# The one plays a workload, the other a scenario: a set-up, and a step with turns.
+# One plays a workload, the other a scenario with a set-up and a step with turns.
 TURNS = {"chat": {"": [""]}, "rag": {"login": [""], "talk": ["1", "2", "3-4"]}}
 
 

@@ -1,7 +1,7 @@
-"""Line-up: what the client sees beside what the backend says of itself.
+"""Line-up: the client's measurements next to the backend's own metrics.
 
-The upper rows read the records `llm_backend:*`, the same for every engine. Below, each engine has a closed row with
-its own metrics, which needs no rules.
+The upper rows use the records `llm_backend:*`, which are the same for every engine. Below, each engine has a collapsed
+row with its own metrics, which needs no rules.
 """
 
 from engines import ENGINES, SIGNALS, Engine, Extra, Per, Term
@@ -22,7 +22,7 @@ def record(signal: str, operation: str, role: str = "") -> str:
 
 
 def preferred(what: str, signal: str, operation: str) -> str:
-    """Of engines where they report, else of gateways: the same request must not count twice."""
+    """Metrics of engines if there are any, otherwise of gateways: the same request must not count twice."""
     return f"({what} ({record(signal, operation, 'engine')}) or {what} ({record(signal, operation, 'gateway')}))"
 
 
@@ -31,8 +31,8 @@ def server_lines(signal: str, *operations: str) -> list[Line]:
 
 
 def difference() -> str:
-    """Client minus server, joined by the model's name; or with the only backend that is chosen, whatever its name.
-    An application names no model, and is not joined with a backend that names none either."""
+    """Client minus server, joined by the model's name; or with the only selected backend, regardless of its name.
+    An application has no model, and must not be joined with a backend without a model."""
     labels = (*PAIR, "model")
     named, client = ours.quantile(0.5, TTFT, labels, **{"model!=": ""}), ours.quantile(0.5, TTFT, labels)
     server = preferred("max by (model)", "ttft", "p50_rate5m")
@@ -43,73 +43,75 @@ def difference() -> str:
 def side_by_side() -> list[Row]:
     prompt, answer = (ours.rate("tokenbeat_tokens_total", (), type=kind) for kind in ("input", "output"))
     sent = ours.rate("tokenbeat_requests_total")
-    first = Row("First token: client, server, and what lies between", [
-        lines("Client: time to first token", "What tokenbeat waited. Compare with the server's own, on the right: together up is the"
-              " backend; alone up is network and gateway.", SECONDS,
+    first = Row("First token: client, server, and the difference", [
+        lines("Client: time to first token", "How long tokenbeat waited. Compare it with the server's own metric on the right: if"
+              " both increase, the cause is the backend; if only this one does, network or gateway.", SECONDS,
               Line(ours.quantile(0.5, TTFT, PAIR), f"p50 {PAIR_LEGEND}"),
               Line(ours.quantile(0.95, TTFT, PAIR), f"p95 {PAIR_LEGEND}", exemplars=True), width=6),
-        lines("Server: time to first token", "What the backend says of all its traffic, synthetic or not. Gateways report what they see of"
-              " their upstream. TGI, llama.cpp and Triton have none.", SECONDS, *server_lines("ttft", "p50", "p95"), width=6),
-        lines("Server: time in the queue", "Waiting for a place in the batch: the part of the first token that more capacity would take"
-              " away.", SECONDS, *server_lines("queue", "p50", "p95"), Line(record("queue", "mean_rate5m"), f"mean {WHO}"), width=6),
-        lines("Network and gateway", "Client minus server, of the medians: an estimate of network, TLS and gateway, since the server's"
-              " numbers cover all of its traffic. Below zero: other traffic is slower than the probe. Joined by the model's name, so the"
-              " server must use the name that clients ask for; with a single backend chosen, by that.", SECONDS,
+        lines("Server: time to first token", "As the backend reports it for all its traffic, synthetic or not. Gateways report what"
+              " they measure of their upstream. TGI, llama.cpp and Triton have none.", SECONDS, *server_lines("ttft", "p50", "p95"), width=6),
+        lines("Server: time in the queue", "Time that requests wait for a place in the batch: the part of the time to first token"
+              " that more capacity would remove.", SECONDS, *server_lines("queue", "p50", "p95"), Line(record("queue", "mean_rate5m"), f"mean {WHO}"), width=6),
+        lines("Network and gateway", "Client minus server, of the medians. This is an estimate of network, TLS and gateway, because"
+              " the server's numbers cover all of its traffic. Below zero: other traffic is slower than the probe. The two are"
+              " joined by the model's name, so the server must use the name that clients request; or directly if a single backend"
+              " is selected.", SECONDS,
               Line(difference(), PAIR_LEGEND), width=6),
     ])  # fmt: skip
     decode = Row("Between tokens", [
-        lines("Client: chunk gap and time per token", "Chunk gaps are what arrives; time per output token is free of batching by proxies.",
+        lines("Client: chunk gap and time per token", "Chunk gaps show how content arrives; time per output token does not depend"
+              " on batching by proxies.",
               SECONDS, Line(ours.quantile(0.5, GAP, PAIR), f"gap p50 {PAIR_LEGEND}"),
               Line(ours.quantile(0.95, GAP, PAIR), f"gap p95 {PAIR_LEGEND}"), Line(ours.quantile(0.5, TPOT, PAIR), f"per token p50 {PAIR_LEGEND}")),
-        lines("Server: inter-token latency", "Time between tokens by the server's account. The client's jerky and this smooth: a proxy holds"
-              " chunks back.", SECONDS, *server_lines("itl", "p50", "p95")),
-        lines("Server: time per output token", "The mean of each request by the server's account.", SECONDS,
+        lines("Server: inter-token latency", "Time between tokens as the server reports it. If it is even while the client's is"
+              " uneven, a proxy buffers chunks.", SECONDS, *server_lines("itl", "p50", "p95")),
+        lines("Server: time per output token", "The mean of each request, as the server reports it.", SECONDS,
               *server_lines("tpot", "p50", "p95")),
     ])  # fmt: skip
     load = Row("Load", [
         lines("Client: offered load", "Requests per second that tokenbeat offers, and those in flight.", COUNT,
               Line(ours.rate("tokenbeat_offered_requests_total", PAIR), f"req/s {PAIR_LEGEND}"),
               Line(ours.gauge("sum", "tokenbeat_requests_in_flight", PAIR), f"in flight {PAIR_LEGEND}"), width=6),
-        lines("Server: running and waiting", "Requests in the batch, and those that wait for a place. Waiting while the probe's load is"
-              " steady: other traffic fills the backend.", COUNT, Line(record("running", "sum"), f"running {WHO}"),
+        lines("Server: running and waiting", "Requests in the batch, and those that wait for a place. If requests wait while the"
+              " probe's load is steady, other traffic fills the backend.", COUNT, Line(record("running", "sum"), f"running {WHO}"),
               Line(record("waiting", "sum"), f"waiting {WHO}"), width=6),
         lines("Server: tokens", "Tokens per second of all its traffic.", TOKENS, Line(record("input", "rate5m"), f"input {WHO}"),
               Line(record("output", "rate5m"), f"output {WHO}"), width=6),
-        lines("Share of synthetic load", "Tokenbeat's part of all that the chosen backends serve. Probing should stay small: a share that"
-              " matters changes what it measures. Needs target and backend that belong together.", SHARE,
+        lines("Share of synthetic load", "Tokenbeat's share of all requests to the selected backends. It should be small: otherwise"
+              " the probing changes what it measures. The selected targets and backends must belong together.", SHARE,
               Line(f"{prompt} / ({preferred('sum', 'input', 'rate5m')} > 0)", "input tokens"),
               Line(f"{answer} / ({preferred('sum', 'output', 'rate5m')} > 0)", "output tokens"),
               Line(f"{sent} / ({preferred('sum', 'requests', 'rate5m')} > 0)", "requests"), width=6),
     ])  # fmt: skip
     cached = f"{ours.rate('tokenbeat_cached_input_tokens_total', PAIR)} / ({ours.rate('tokenbeat_tokens_total', PAIR, type='input')} > 0)"
     memory = Row("Cache and failures", [
-        lines("Server: KV cache", "Use of the KV cache, mean and fullest replica. Near 100% requests wait or are preempted, and the first"
-              " token gets slow.", SHARE, Line(record("kv", "avg"), f"mean {WHO}"), Line(record("kv", "max"), f"fullest {WHO}"), width=6, top=1),
-        lines("Prefix cache hits", "Share of the prompt that the server takes from its prefix cache, and the probe's own share. With"
-              " `cache: bust` the probe should have none: else its first token is flattered.", SHARE,
+        lines("Server: KV cache", "Use of the KV cache, mean and fullest replica. Near 100% requests wait or are preempted, and the"
+              " first token becomes slow.", SHARE, Line(record("kv", "avg"), f"mean {WHO}"), Line(record("kv", "max"), f"fullest {WHO}"), width=6, top=1),
+        lines("Prefix cache hits", "Share of prompt tokens from the server's prefix cache, and the same for the probe alone. With"
+              " `cache: bust` the probe should have none; otherwise its time to first token is too good.", SHARE,
               Line(record("prefix", "ratio_rate5m"), f"server {WHO}"), Line(cached, f"client {PAIR_LEGEND}"), width=6, top=1),
         lines("Client: failures by reason", "Share of tokenbeat's requests that failed.", SHARE,
               Line(failures(("profile", "target"), "$__rate_interval"), "{{outcome}} {{profile}} → {{target}}"), width=6, stack=True),
-        lines("Server: failures and preemptions", "By the server's account. Failures at the client that the server does not know of were"
-              " made on the way.", REQUESTS, Line(record("failed", "rate5m"), f"failed {WHO}"),
+        lines("Server: failures and preemptions", "As the server reports them. Failures at the client that the server does not"
+              " report occurred in between.", REQUESTS, Line(record("failed", "rate5m"), f"failed {WHO}"),
               Line(record("preempted", "rate5m"), f"preempted {WHO}"), width=6),
     ])  # fmt: skip
     gpu_match = '{engine="dcgm",job=~"$backend_job"}'
     gpu = Row("GPUs", [
         lines(title, says, unit, Line(f"llm_backend:{SIGNALS[signal]}:{operation}{gpu_match}", "{{job}} {{namespace}}"), width=6, top=top)
         for title, says, unit, signal, operation, top in (
-            ("Utilisation", "Share of time in which a kernel ran. High says busy, not efficient.", SHARE, "gpu", "avg", 1),
-            ("Tensor cores", "Share of cycles in which tensor cores worked. High in prefill, low in decode: the two phases side by side.",
+            ("Utilisation", "Share of time in which a kernel ran. A high value means busy, not efficient.", SHARE, "gpu", "avg", 1),
+            ("Tensor cores", "Share of cycles in which tensor cores worked. High in prefill, low in decode.",
              SHARE, "gpu_tensor", "avg", 1),
-            ("Memory", "Used share of the frame buffer. Engines reserve most of it at start: steady is normal.", SHARE, "gpu_memory", "avg", 1),
-            ("Power", "All of them together.", "watt", "gpu_power", "sum", None),
+            ("Memory", "Used share of the frame buffer. Engines reserve most of it at the start, so a constant value is normal.", SHARE, "gpu_memory", "avg", 1),
+            ("Power", "All GPUs together.", "watt", "gpu_power", "sum", None),
         )
     ])  # fmt: skip
     return [first, decode, load, memory, gpu]
 
 
 def engine_row(engine: Engine) -> Row:
-    """What the engine itself reports, under its own names."""
+    """The engine's own metrics, with their own names."""
     match = {"job=~": "$backend_job"}
     labels: tuple[str, ...] = ("job",)
     legend = "{{job}}"
@@ -154,16 +156,16 @@ SHORT = {
     "gpu_power": "power",
 }  # fmt: skip
 
-# Signals that share a panel: title, what it says, unit.
+# Signals that share a panel: title, description, unit.
 COMMON = [
-    (("ttft",), "time to first token", "The server's own beside the client's median: what lies between is network and gateway.", SECONDS),
-    (("itl", "tpot"), "time between tokens", "The server's own beside the client's time per output token.", SECONDS),
+    (("ttft",), "time to first token", "The server's metric and the client's median: the difference is network and gateway.", SECONDS),
+    (("itl", "tpot"), "time between tokens", "The server's metric and the client's time per output token.", SECONDS),
     (("queue",), "time in the queue", "Waiting for a place in the batch.", SECONDS),
-    (("duration",), "request duration", "Whole requests, by the server's account.", SECONDS),
+    (("duration",), "request duration", "Whole requests, as the server reports them.", SECONDS),
     (("running", "waiting"), "running and waiting", "Requests in the batch, and those that wait for a place.", COUNT),
     (("kv", "prefix"), "cache", "Use of the KV cache, and the share of the prompt that came from the prefix cache.", SHARE),
     (("input", "output"), "tokens", "Tokens per second of all its traffic.", TOKENS),
-    (("requests", "failed", "preempted"), "requests", "All that it served, those that failed, and preemptions.", REQUESTS),
+    (("requests", "failed", "preempted"), "requests", "Served requests, failed ones, and preemptions.", REQUESTS),
     (("gpu", "gpu_tensor", "gpu_memory"), "use", "Utilisation, tensor cores and memory, mean over the GPUs.", SHARE),
     (("gpu_power",), "power", "Mean power per GPU.", "watt"),
 ]  # fmt: skip
@@ -172,11 +174,11 @@ COMMON = [
 def backend_variables() -> list:
     of = "llm_backend:output_tokens:rate5m"
     return [
-        chosen("engine", "Engine", f"label_values({of}, engine)", "Which kind of backend; needs the recording rules."),
+        chosen("engine", "Engine", f"label_values({of}, engine)", "The kind of backend; needs the recording rules."),
         chosen("backend_job", "Backend job", f'label_values({of}{{engine=~"$engine"}}, job)', "The scrape job of the backend."),
         chosen(
             "backend_model", "Backend model", f'label_values({of}{{engine=~"$engine",job=~"$backend_job"}}, model)',
-            "The model as the backend calls it.",
+            "The name of the model at the backend.",
         ),
     ]  # fmt: skip
 
@@ -184,6 +186,6 @@ def backend_variables() -> list:
 def board():
     rows = side_by_side() + [engine_row(engine) for engine in ENGINES]
     return dashboard(
-        "lineup", "Line-up", "What tokenbeat sees as a client beside what the backend says of itself; what lies between is named network and"
+        "lineup", "Line-up", "What tokenbeat measures as a client, next to the backend's own metrics; the difference is network and"
         " gateway.", [*variables(), *backend_variables()], rows, notes(),
     )  # fmt: skip

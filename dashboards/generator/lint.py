@@ -1,8 +1,8 @@
 """The rules of Grafana's dashboard-linter, as far as they make sense here, and some of our own.
 
-Left out, with the reason: `template-instance` and `target-instance`, because the series of several exporters and, over
-OTLP, of changing instances meet here: `location` is what probers are compared by. `target-job` asks for `$job` on
-tokenbeat's metrics and for `$backend_job` on a backend's.
+Not included: `template-instance` and `target-instance`, because the dashboards combine series of several exporters and,
+over OTLP, of changing instances, and compare probers by `location`. `target-job` requires `$job` on tokenbeat's metrics
+and `$backend_job` on a backend's.
 """
 
 import re
@@ -10,7 +10,7 @@ from collections import Counter
 
 from expressions import selectors
 
-# The rule for ranges: these look at a fixed window or at all that is shown, and say so.
+# Exceptions to the rule for ranges: these use a fixed window or the whole selected range, as their title says.
 FIXED_WINDOWS = ("1h", "6h", "$__range", "$__interval")
 UNITS = set(
     "none short percentunit percent bytes reqps ops cps s ms d h watt celsius hertz dateTimeFromNow bool_yes_no".split()
@@ -121,7 +121,7 @@ def _target(panel: dict, target: dict, known: set[str]):
         wanted = "$job" if metric.startswith(("tokenbeat_", "process_")) else "$backend_job"
         if match.get("job") != wanted and f'job=~"{wanted}"' not in expr:
             yield f"target-job: {name}: {metric} has no matcher job=~\"{wanted}\""
-    # A counter without rate only ever grows. (`.._total` inside a range is followed by `[`.)
+    # A counter without rate only increases. (`.._total` inside a range is followed by `[`.)
     for counter in re.findall(r"\b(\w+_total)(?:\{[^}]*\})?(?!\s*(?:\{|\[))(?![\w{])", expr):
         yield f"target-counter-agg: {name}: {counter} is shown without rate or increase"
 

@@ -1,6 +1,6 @@
-"""Asks a running Prometheus every query of every dashboard, with all variables at All.
+"""Sends every query of every dashboard to a running Prometheus, with all variables set to All.
 
-Used by the end-to-end suite `lineup`, and by hand: live.py http://127.0.0.1:9090 [LOCATION]
+Used by the end-to-end suite `lineup`, and manually: live.py http://127.0.0.1:9090 [LOCATION]
 """
 
 import json
@@ -41,7 +41,7 @@ class Reply:
 
     @property
     def problem(self) -> str:
-        """What is wrong with it, in a word or two."""
+        """The problem in a few words."""
         return self.refused or ("no series" if not self.series else "NaN only" if not self.numbers else "")
 
 
@@ -54,7 +54,7 @@ def filled(expr: str, variables: dict[str, str]) -> str:
 
 
 def queries(location: str = ".*") -> list[Query]:
-    """All of them, ready to be sent; the location is a pattern."""
+    """All queries, without variables; the location is a pattern."""
     found = []
     for path in sorted(HERE.glob("*.json")):
         board = json.loads(path.read_text())

@@ -1,16 +1,16 @@
-"""Every metric of tokenbeat that dashboards and rules may name: its kind and its labels, once.
+"""All metrics of tokenbeat that dashboards and rules may use, with their kinds and labels.
 
-The daemon's own catalogue is the authority; `check` compares this table with it where it is at hand.
+The daemon's own catalogue is authoritative; `check` compares this table with it if it is available.
 """
 
 from dataclasses import dataclass
 
 RUN = ("profile", "target")
 STAGE = (*RUN, "model", "stage")
-STEP = (*STAGE, "step", "turn")  # both are empty where no scenario is played
+STEP = (*STAGE, "step", "turn")  # both are empty without a scenario
 SETS = {"P": STAGE, "S": STEP, "R": RUN, "T": ("target",), "-": ()}
 
-# name without the prefix | kind | label set | labels beyond it
+# name without the prefix | kind | label set | further labels
 TABLE = """
 offered_requests_total                      counter    P
 skipped_requests_total                      counter    P  reason
@@ -77,7 +77,7 @@ telemetry_dropped_total                     counter    -  signal reason
 runtime_lag_seconds                         histogram  -
 """
 
-# Of the process itself, by the usual names.
+# Metrics of the process, with the usual names.
 PROCESS = {
     "process_cpu_seconds_total": "counter",
     "process_resident_memory_bytes": "gauge",
@@ -87,7 +87,7 @@ PROCESS = {
     "process_start_time_seconds": "gauge",
 }
 
-# What every series has: by the scrape (or from the resource, over OTLP), and from `agent.location`.
+# Labels of every series: from the scrape (or the resource, over OTLP), and from `agent.location`.
 COMMON = ("job", "instance", "location")
 
 OUTCOMES = (
@@ -95,7 +95,7 @@ OUTCOMES = (
     "rate_limited overloaded redirect http_4xx http_5xx reset truncated stream_error protocol empty extract check "
     "cancelled internal exhausted"
 ).split()
-OURS = "cancelled|credentials|exhausted|internal"  # say nothing about the target
+OURS = "cancelled|credentials|exhausted|internal"  # do not count for or against the target
 
 
 @dataclass(frozen=True)
@@ -105,10 +105,10 @@ class Family:
     labels: tuple[str, ...]
 
     def series(self) -> tuple[str, ...]:
-        """The names that its samples have."""
+        """The names of its samples."""
         if self.kind != "histogram":
             return (self.name,)
-        return tuple(self.name + suffix for suffix in ("", "_bucket", "_sum", "_count"))  # "" where it is native
+        return tuple(self.name + suffix for suffix in ("", "_bucket", "_sum", "_count"))  # "" if it is native
 
 
 def _families():

@@ -14,7 +14,7 @@ RANGE = "$__range"
 
 
 def quantiles(title: str, says: str, unit: str, family: str, qs=(0.5, 0.95, 0.99), exemplars=False, labels=WHERE, legend=LEGEND, **more):
-    """A panel with some quantiles of one histogram."""
+    """A panel with quantiles of one histogram."""
     queries = [
         Line(ours.quantile(q, f"tokenbeat_{family}", labels), f"p{q * 100:g} {legend}", exemplars and q == max(qs)) for q in qs
     ]
@@ -32,22 +32,23 @@ def objectives() -> Row:
         Column("Above", ours.gauge("max", "tokenbeat_slo_threshold_tokens_per_second", SLO), TOKENS, (), 1),
     ]
     return Row("Objectives", [
-        grid("Objectives", "Each objective over the range that is shown: what was met, and how much of the error budget is left. `all` is"
-             " goodput: requests that met every objective. A failed request is an error of every objective.",
+        grid("Objectives", "Each objective over the selected range: the share that met it, and how much of the error budget is"
+             " left. `all` is"
+             " goodput: requests that met every objective. A failed request counts as an error in every objective.",
              {"location": "Location", "target": "Target", "slo": "SLO"}, columns, width=14, height=8),
-        lines("Burn rate", "How many times as fast as it lasts the error budget is spent, over one hour and over six. Both over 6 for a"
-              " while, or the hour over 14.4, is worth waking somebody.", COUNT,
+        lines("Burn rate", "How fast the error budget is spent, over one hour and over six: at 1 it lasts exactly for the"
+              " objective's period. Both above 6 for a while, or the hour above 14.4, justify a page.", COUNT,
               Line(burn(SLO, "1h"), "1h {{slo}} {{target}} {{location}}"), Line(burn(SLO, "6h"), "6h {{slo}} {{target}} {{location}}"),
               width=10, marks=((None, "transparent"), (6, "orange"), (14.4, "red"))),
-        number("Availability", "Share of requests that were ok, over the range that is shown.", SHARE, availability((), RANGE),
+        number("Availability", "Share of requests with outcome `ok`, over the selected range.", SHARE, availability((), RANGE),
                marks=GOOD_SHARE, decimals=2),
-        number("Requests", "Requests that ended and say something about the target, over the range that is shown.", COUNT,
+        number("Requests", "Requests that ended and count for or against the target, over the selected range.", COUNT,
                ours.increase("tokenbeat_requests_total", (), **{"outcome!~": OURS}), decimals=0),
         number("Cost", "Over the range that is shown, by the targets' prices.", COUNT, f"sum ({cost((), RANGE)})", decimals=4),
-        number("Last success", "When the last run with result ok had ended.", AGO,
+        number("Last success", "When the last run with result `ok` ended.", AGO,
                f"{ours.gauge('max', 'tokenbeat_last_success_timestamp_seconds')} * 1000 > 0"),
         number("Next run", "When the next run is due.", AGO, f"{ours.gauge('min', 'tokenbeat_next_run_timestamp_seconds')} * 1000 > 0"),
-        number("Interval", "Time from run to run; none where it is not constant.", SECONDS,
+        number("Interval", "Time between runs; no value if it is not constant.", SECONDS,
                ours.gauge("min", "tokenbeat_schedule_interval_seconds")),
         targets(),
         revisions(),
@@ -55,10 +56,10 @@ def objectives() -> Row:
 
 
 def targets():
-    """What the chosen targets are, and since when they are played as they are."""
+    """The selected targets."""
     about = ("location", "target", "api", "provider", "server")
     return grid(
-        "Targets", "What answers: the dialect spoken, the provider, and the server as its answers name it.",
+        "Targets", "The dialect, the provider, and the server as named in its answers.",
         {label: label.capitalize() for label in about}, [Column("Present", ours.gauge("max", "tokenbeat_target_info", about))], width=14, height=5,
     )  # fmt: skip
 
@@ -66,7 +67,7 @@ def targets():
 def revisions():
     about = ("location", "target", "revision", "schedule")
     return grid(
-        "Revisions", "A hash of workload, load and model. Only the same revision is compared with its past.",
+        "Revisions", "A hash of workload, load and model. Only numbers of the same revision are compared with the past.",
         {label: label.capitalize() for label in about}, [Column("Present", ours.gauge("max", "tokenbeat_profile_info", about))],
         width=10, height=5,
     )  # fmt: skip
@@ -75,16 +76,16 @@ def revisions():
 def first_token() -> Row:
     marks = {"byte": "first byte", "chunk": "first chunk", "token": "first token", "text": "first visible text"}
     return Row("First token", [
-        quantiles("Time to first token", "From the send to the first generated content. Up while the pace is steady: queueing or prefill."
-                  " Exemplars lead to traces, where the data source knows where traces are.", SECONDS, "time_to_first_token_seconds",
+        quantiles("Time to first token", "From the send to the first generated content. An increase with a steady pace is queueing"
+                  " or prefill. Exemplars link to traces, if the data source is configured for it.", SECONDS, "time_to_first_token_seconds",
                   exemplars=True),
-        heat("Time to first token, distribution", "Two bands are two kinds of answers: a prefix that is cached or not, two replicas, two"
-             " routes.", SECONDS, ours.heat("tokenbeat_time_to_first_token_seconds")),
-        lines("What comes first, p50", "First byte, first event, first token, first visible text. Byte to token apart: the server answers"
-              " before it generates. Token to text apart: reasoning.", SECONDS,
+        heat("Time to first token, distribution", "Two bands mean two kinds of answers: a prefix that is cached or not, two"
+             " replicas, two routes.", SECONDS, ours.heat("tokenbeat_time_to_first_token_seconds")),
+        lines("First byte, chunk, token and text, p50", "First byte, first event, first token, first visible text. A distance"
+              " between byte and token: the server answers before it generates. Between token and text: reasoning.", SECONDS,
               *(Line(ours.quantile(0.5, f"tokenbeat_time_to_first_{mark}_seconds", WHERE), f"{name} {LEGEND}") for mark, name in marks.items())),
-        lines("Time to first token against last week, p50", "The same hours a week ago, for comparison. An edit of the profile in between"
-              " (annotated) makes the comparison void; the regression alert knows that.", SECONDS,
+        lines("Time to first token against last week, p50", "The same hours a week ago, for comparison. After an edit of the"
+              " profile in between (annotated) the two cannot be compared; the regression alert takes this into account.", SECONDS,
               Line(ours.quantile(0.5, "tokenbeat_time_to_first_token_seconds", WHERE, "1h"), f"now {LEGEND}"),
               Line(ours.quantile(0.5, "tokenbeat_time_to_first_token_seconds", WHERE, "1h", "1w"), f"a week ago {LEGEND}"), width=24),
     ])  # fmt: skip
@@ -92,50 +93,54 @@ def first_token() -> Row:
 
 def decode() -> Row:
     return Row("Stream", [
-        quantiles("Output pace", "Tokens per second over the whole request, as a user feels it. p5: the slowest of twenty.", TOKENS,
+        quantiles("Output pace", "Tokens per second over the whole request, as a user experiences it. p5: the slowest of twenty"
+                  " requests.", TOKENS,
                   "output_pace_tokens_per_second", (0.05, 0.5)),
-        quantiles("Time per output token", "From the first to the last token, over the tokens in between: the pace of decoding without the"
-                  " wait for the first. Compare with the server's own.", SECONDS, "time_per_output_token_seconds", (0.5, 0.95), True),
-        quantiles("Chunk gap", "Between consecutive events with content. A chunk is not a token: servers and proxies batch. p99 far over"
-                  " p50 is jerky.", SECONDS, "chunk_gap_seconds"),
-        heat("Chunk gap, distribution", "A band near zero beside one near the decode time: a proxy holds chunks back and sends several at"
+        quantiles("Time per output token", "Time from the first to the last token, per token: the pace of decoding without the wait"
+                  " for the first token. Compare it with the server's own metric.", SECONDS, "time_per_output_token_seconds", (0.5, 0.95), True),
+        quantiles("Chunk gap", "Time between consecutive events with content. A chunk is not a token: servers and proxies batch. If"
+                  " p99 is far above p50, the stream is uneven.", SECONDS, "chunk_gap_seconds"),
+        heat("Chunk gap, distribution", "A band near zero and one near the decode time: a proxy buffers chunks and sends several at"
              " once.", SECONDS, ours.heat("tokenbeat_chunk_gap_seconds")),
-        quantiles("Longest gap of an answer", "The longest silence within each answer: what a user takes for a hang.", SECONDS,
+        quantiles("Longest gap of an answer", "The longest pause within each answer, which a user may take for a hang.", SECONDS,
                   "longest_chunk_gap_seconds", (0.5, 0.95)),
-        lines("Stalls", "Gaps over the target's stall threshold. Preemption under KV pressure, a restart, or a proxy that buffers.", REQUESTS,
+        lines("Stalls", "Gaps longer than the target's stall threshold. Causes:"
+              " preemption under KV pressure, a restart, or a proxy that buffers.", REQUESTS,
               Line(ours.rate("tokenbeat_stalls_total", WHERE), LEGEND)),
     ])  # fmt: skip
 
 
 def whole() -> Row:
     return Row("Whole request", [
-        lines("Duration and response time, p95", "Duration counts from the send, response time from when the request was due. Apart: the"
-              " load queues in front of the target or in the prober (see its lag below).", SECONDS,
+        lines("Duration and response time, p95", "Duration counts from the send, response time from when the request was due. A"
+              " difference: requests queue in front of the target or in the prober (see its lag below).", SECONDS,
               Line(ours.quantile(0.95, "tokenbeat_request_duration_seconds", WHERE), f"duration {LEGEND}", exemplars=True),
               Line(ours.quantile(0.95, "tokenbeat_response_time_seconds", WHERE), f"response time {LEGEND}")),
         heat("Response time, distribution", "From due to end, of answers that completed.", SECONDS,
              ours.heat("tokenbeat_response_time_seconds")),
-        quantiles("Duration of failures", "How long a request took to fail. At once: refused or rate limited. At a timeout: hung.", SECONDS,
+        quantiles("Duration of failures", "How long a request took to fail. Short: refused or rate limited. As long as a timeout:"
+                  " no answer.", SECONDS,
                   "failed_request_duration_seconds", (0.5, 0.95)),
     ])  # fmt: skip
 
 
 def failing() -> Row:
     return Row("Failures", [
-        lines("Failures by reason", "Share of requests by the reason they failed. 429 is `rate_limited`, 503 `overloaded`; `reset`,"
-              " `truncated` and `stream_error` broke in the middle; `check` is complete and not good.", SHARE,
+        lines("Failures by reason", "Share of requests that failed, by reason. 429 is `rate_limited`, 503 `overloaded`; `reset`,"
+              " `truncated` and `stream_error` are incomplete answers; `check` is a complete answer that failed a check.", SHARE,
               Line(failures(WHERE, "$__rate_interval"), "{{outcome}} {{target}} {{location}}"), stack=True),
-        lines("Requests by outcome", "All that ended, in requests per second.", REQUESTS,
+        lines("Requests by outcome", "All ended requests, per second.", REQUESTS,
               Line(ours.rate("tokenbeat_requests_total", (*WHERE, "outcome")) + " > 0", "{{outcome}} {{target}} {{location}}"), stack=True),
-        lines("Answers by HTTP status", "A 200 is not yet a success: an error object or a cut stream can be inside.", REQUESTS,
+        lines("Answers by HTTP status", "A 200 is not always a success: the answer can contain an error object or a truncated"
+              " stream.", REQUESTS,
               Line(ours.rate("tokenbeat_http_responses_total", (*WHERE, "code")) + " > 0", "{{code}} {{target}} {{location}}"), stack=True),
         lines("Failed checks", "Checks that answers failed, by the check's name; one answer can fail several.", REQUESTS,
               Line(ours.rate("tokenbeat_check_failures_total", (*WHERE, "check")), "{{check}} {{target}} {{location}}")),
-        lines("Finish reasons", "How answers ended, by meaning; `length` is our own limit, and `other` a reason that is not known.", REQUESTS,
+        lines("Finish reasons", "How answers ended, by meaning; `length` is the configured limit, and `other` an unknown reason.", REQUESTS,
               Line(ours.rate("tokenbeat_finish_reasons_total", (*WHERE, "reason")) + " > 0", "{{reason}} {{target}} {{location}}"), stack=True),
-        lines("Skipped requests", "Offered and not sent, by reason; they are no failures of the target.", REQUESTS,
+        lines("Skipped requests", "Offered but not sent, by reason; they are no failures of the target.", REQUESTS,
               Line(ours.rate("tokenbeat_skipped_requests_total", (*WHERE, "reason")), "{{reason}} {{target}} {{location}}")),
-        lines("Warm-up requests", "Requests of the warm-up, by outcome. They count in tokens and cost, and in nothing else here.", REQUESTS,
+        lines("Warm-up requests", "Requests of the warm-up, by outcome. They count only in tokens and cost.", REQUESTS,
               Line(ours.rate("tokenbeat_warm_up_requests_total", (*WHERE, "outcome")) + " > 0", "{{outcome}} {{target}} {{location}}"),
               stack=True),
     ])  # fmt: skip
@@ -149,25 +154,27 @@ def tokens() -> Row:
     spent = ours.rate("tokenbeat_cost_total", (*WHERE, "currency"))
     sent = ours.rate("tokenbeat_requests_total", WHERE)
     return Row("Tokens and cost", [
-        lines("Tokens", "Tokens per second by type and by who counted: `usage` is the server's word, `chunks` an estimate.", TOKENS,
+        lines("Tokens", "Tokens per second by type and by source: `usage` is reported by the server, `chunks` is an estimate.", TOKENS,
               Line(ours.rate("tokenbeat_tokens_total", (*WHERE, "type", "source")) + " > 0", "{{type}} ({{source}}) {{target}} {{location}}")),
         lines("Throughput", "Output tokens per second of offered load. Falls when a saturated backend falls behind.", TOKENS,
               Line(throughput(WHERE), LEGEND)),
         lines("Cached input and reasoning", "Shares of the input that came from the provider's cache, and of the output that was reasoning."
-              " With `cache: bust` the first should be near zero: a fixed prompt measures the cache.", SHARE,
+              " With `cache: bust` the first should be near zero; with fixed prompts the cache is measured.", SHARE,
               Line(f"{cached} / ({inputs} > 0)", f"cached {LEGEND}"), Line(f"{reasoning} / ({outputs} > 0)", f"reasoning {LEGEND}"), top=1),
-        lines("Request size, p50", "Input and output tokens per request. Latency that moves with them is work, not slowness.", COUNT,
+        lines("Request size, p50", "Input and output tokens per request. If latency changes together with them, the requests have"
+              " more work, and the target is not slower.", COUNT,
               Line(ours.quantile(0.5, "tokenbeat_request_input_tokens", WHERE), f"input {LEGEND}"),
               Line(ours.quantile(0.5, "tokenbeat_request_output_tokens", WHERE), f"output {LEGEND}")),
-        lines("Output length, got over asked", "Mean of the output tokens over those asked for. A fall makes requests shorter, and so"
-              " faster, for no good reason.", SHARE, Line(ours.mean("tokenbeat_output_length_ratio", WHERE), LEGEND)),
-        lines("Reported over counted tokens", "Output tokens by the server over those that the tokenizer counts. Far from 100%: hidden"
-              " reasoning, another tokenizer, or a gateway that counts by itself.", SHARE,
+        lines("Output length, actual to requested", "Mean of output tokens divided by requested output tokens. A decrease makes"
+              " requests shorter, and so faster, without any improvement.", SHARE, Line(ours.mean("tokenbeat_output_length_ratio", WHERE), LEGEND)),
+        lines("Reported over counted tokens", "Output tokens reported by the server, divided by those that the tokenizer"
+              " counts. Far from 100%: hidden"
+              " reasoning, another tokenizer, or a gateway that counts differently.", SHARE,
               Line(ours.mean("tokenbeat_token_count_ratio", WHERE), LEGEND)),
-        lines("Cost per hour", "At the present rate.", COUNT, Line(f"3600 * {spent}", "{{currency}} {{target}} {{location}}"), stack=True),
-        lines("Cost per thousand requests", "What a request costs, times a thousand.", COUNT,
+        lines("Cost per hour", "At the current rate.", COUNT, Line(f"3600 * {spent}", "{{currency}} {{target}} {{location}}"), stack=True),
+        lines("Cost per thousand requests", "The mean cost of a request, times a thousand.", COUNT,
               Line(f"1000 * {spent} / on ({', '.join(WHERE)}) group_left () ({sent} > 0)", "{{currency}} {{target}} {{location}}")),
-        lines("Offered load", "Requests per second that the arrival process asked for, by stage.", REQUESTS,
+        lines("Offered load", "Requests per second of the arrival process, by stage.", REQUESTS,
               Line(ours.rate("tokenbeat_offered_requests_total", (*WHERE, "stage")), "{{stage}} {{target}} {{location}}")),
     ])  # fmt: skip
 
@@ -176,12 +183,14 @@ def connection() -> Row:
     days = f"{ours.gauge('min', 'tokenbeat_tls_certificate_expiry_timestamp_seconds', WHERE)} - time()"
     limits = [ours.gauge(how, f"tokenbeat_rate_limit_{what}", (*WHERE, "kind")) for how, what in (("min", "remaining"), ("max", "limit"))]
     return Row("Connection and limits", [
-        quantiles("Connection set-up, p95", "By phase. With `connection: warm` it lies before the send, with `cold` inside the time to first"
-                  " token.", SECONDS, "connection_phase_seconds", (0.95,), labels=(*WHERE, "phase"), legend="{{phase}} {{target}} {{location}}"),
-        lines("Connections", "Opened per second, and kept ones that the server had closed: each of those may have been charged twice.",
+        quantiles("Connection set-up, p95", "By phase. With `connection: warm` it is before the send, with `cold` it is part of the"
+                  " time to first token.", SECONDS, "connection_phase_seconds", (0.95,), labels=(*WHERE, "phase"), legend="{{phase}} {{target}} {{location}}"),
+        lines("Connections", "Opened per second, and idle ones that the server had closed: a request on one of those may have been"
+              " charged twice.",
               "cps", Line(ours.rate("tokenbeat_connections_opened_total", WHERE), f"opened {LEGEND}"),
               Line(ours.rate("tokenbeat_stale_connections_total", WHERE), f"stale {LEGEND}")),
-        lines("Rate limit left", "What the provider says is left of its limits. Near zero, probing takes headroom from the application.",
+        lines("Rate limit left", "The share of its limits that is left, as the provider reports it. Near zero, the probing competes"
+              " with the application.",
               SHARE, Line(f"{limits[0]} / ({limits[1]} > 0)", "{{kind}} {{target}} {{location}}"), top=1),
         bars("Certificate", "Time until the target's certificate expires.", SECONDS, Line(days, LEGEND, instant=True), width=24, height=4,
              marks=((None, "red"), (3 * 86400, "orange"), (14 * 86400, "green"))),
@@ -190,10 +199,10 @@ def connection() -> Row:
 
 def prober() -> Row:
     return Row("The prober itself", [
-        quantiles("Dispatch lag", "How late requests go out by the prober's own fault. Not small against the time to first token: distrust"
-                  " the latencies above.", SECONDS, "dispatch_lag_seconds", (0.5, 0.99)),
-        quantiles("Schedule lag", "How late runs begin.", SECONDS, "schedule_lag_seconds", (0.5, 0.99)),
-        lines("Runs by result", "Runs that ended. `degraded` ones do not judge the target.", COUNT,
+        quantiles("Dispatch lag", "How late requests are sent because of the prober. If it is not small compared with the time to"
+                  " first token, the latencies above are not reliable.", SECONDS, "dispatch_lag_seconds", (0.5, 0.99)),
+        quantiles("Schedule lag", "How late runs start.", SECONDS, "schedule_lag_seconds", (0.5, 0.99)),
+        lines("Runs by result", "Runs that ended. `degraded` runs do not describe the target.", COUNT,
               Line(ours.rate("tokenbeat_runs_total", (*WHERE, "result"), how="increase"), "{{result}} {{target}} {{location}}"), stack=True),
     ])  # fmt: skip
 

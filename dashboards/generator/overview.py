@@ -1,4 +1,4 @@
-"""Overview: every profile and target on one page."""
+"""Overview: all profiles and targets on one page."""
 
 from names import OURS
 from panels import (
@@ -48,8 +48,8 @@ def pairs_table():
     ]  # fmt: skip
     return grid(
         "Every profile and target",
-        "One row per profile, target and location, over the range that is shown. Begin here: a low availability or goodput"
-        " with a low lag is the target's; follow the profile's name for the details. Journeys: where a scenario is played. Cost is in the"
+        "One row per profile, target and location, over the selected range. Start here: low availability or goodput with a low lag"
+        " is caused by the target; the profile's name links to the details. Journeys: only for scenarios. Cost is in the"
         " agent's currency.",
         {"location": "Location", "profile": "Profile", "target": "Target"}, columns, link=("Profile", TO_PROFILE),
     )  # fmt: skip
@@ -58,66 +58,67 @@ def pairs_table():
 def board():
     judged = ours.increase("tokenbeat_requests_total", (), **{"outcome!~": OURS})
     now = Row("Now", [
-        number("Availability", "Share of requests that were ok, of all that say something about a target; over the range"
-               " that is shown.", SHARE, availability((), RANGE), marks=GOOD_SHARE, decimals=2),
-        number("Fastest burn", "The error budget that is spent fastest, over the last hour: 1 lasts exactly as long as the"
-               " objective's period, 14.4 is what pages.", COUNT, f"max ({burn(('profile', 'target', 'slo'), '1h')})",
+        number("Availability", "Share of requests with outcome `ok`, of all that count for or against a target;"
+               " over the selected range.", SHARE, availability((), RANGE), marks=GOOD_SHARE, decimals=2),
+        number("Fastest burn", "The highest burn rate of an error budget over the last hour: at 1 the budget lasts exactly for the"
+               " objective's period, at 14.4 an alert pages.", COUNT, f"max ({burn(('profile', 'target', 'slo'), '1h')})",
                marks=((None, "green"), (1, "orange"), (14.4, "red")), decimals=1),
-        number("Alerts firing", "Alerts of tokenbeat that fire now, if its rules are loaded. The annotations say when each began.",
+        number("Alerts firing", "Firing alerts of tokenbeat, if its rules are loaded. The annotations show when each began.",
                COUNT, 'count (ALERTS{alertname=~"Tokenbeat.+",alertstate="firing"}) or vector(0)', marks=NONE_IS_GOOD, decimals=0),
-        number("Requests", "Requests that ended in the range that is shown and say something about a target.", COUNT, judged,
+        number("Requests", "Requests that ended in the selected range and count for or against a target.", COUNT, judged,
                decimals=0),
-        number("Cost", "What the probing cost over the range that is shown, by the targets' prices, in the agent's currency.",
+        number("Cost", "Cost of the probing over the selected range, by the targets' prices, in the agent's currency.",
                COUNT, f"sum ({cost((), RANGE)})", decimals=4),
-        number("Fullest budget", "The budget of which most is spent in its present period. At 100% its traffic is held back.",
+        number("Fullest budget", "The highest spent share of a budget in its current period. At 100% its requests are held back.",
                SHARE, ours.gauge("max", "tokenbeat_budget_spent_ratio"), marks=SPENT_SHARE, decimals=1),
     ])  # fmt: skip
     table = Row("Profiles and targets", [pairs_table()])
-    course = Row("Course", [
-        lines("Availability", "Share of ok requests. A dip in one location only is the way there; in all of them, the target.",
+    course = Row("Over time", [
+        lines("Availability", "Share of ok requests. A dip in only one location is caused by the network; in all of them, by the"
+              " target.",
               SHARE, Line(availability(PAIR, "$__rate_interval"), PAIR_LEGEND), top=1),
-        lines("Time to first token, p95", "What the slow requests wait for the first token. Exemplars lead to traces, where the"
-              " data source knows where traces are.", SECONDS, Line(ours.quantile(0.95, TTFT, PAIR), PAIR_LEGEND, exemplars=True)),
-        lines("Output pace, p50", "Tokens per second over the whole request, as a user feels it. Falls with a slower first token"
-              " as well as with slower decoding.", TOKENS, Line(ours.quantile(0.5, PACE, PAIR), PAIR_LEGEND)),
-        lines("Failures by reason", "Share of requests that failed, by reason. Timeouts and 5xx are the target's; `connect`, `dns`"
-              " and `tls` the way there; `check` is a complete answer that was not good.", SHARE,
+        lines("Time to first token, p95", "How long slow requests wait for the first token. Exemplars link to traces, if the data"
+              " source is configured for it.", SECONDS, Line(ours.quantile(0.95, TTFT, PAIR), PAIR_LEGEND, exemplars=True)),
+        lines("Output pace, p50", "Tokens per second over the whole request, as a user experiences it. It falls with a slower first"
+              " token as well as with slower decoding.", TOKENS, Line(ours.quantile(0.5, PACE, PAIR), PAIR_LEGEND)),
+        lines("Failures by reason", "Share of requests that failed, by reason. Timeouts and 5xx are caused by the target;"
+              " `connect`, `dns` and `tls` by the network; `check` is a complete answer that failed a check.", SHARE,
               Line(failures(("profile", "target"), "$__rate_interval"), "{{profile}} → {{target}} {{outcome}}"), stack=True),
-        lines("Throughput", "Output tokens per second of offered load: comparable between profiles that play all the time and"
-              " those that play now and then.", TOKENS, Line(throughput(PAIR), PAIR_LEGEND)),
-        lines("Cost per hour", "What the probing costs at the present rate, in the agent's currency.", COUNT,
+        lines("Throughput", "Output tokens per second of offered load: comparable between profiles that always send requests and"
+              " those that do so from time to time.", TOKENS, Line(throughput(PAIR), PAIR_LEGEND)),
+        lines("Cost per hour", "Cost of the probing at the current rate, in the agent's currency.", COUNT,
               Line(f"3600 * {ours.rate('tokenbeat_cost_total', (*PAIR, 'currency'))}", f"{PAIR_LEGEND} {{{{currency}}}}"), stack=True),
     ])  # fmt: skip
     scenarios = Row("Journeys", [
-        lines("Journey success", "Share of journeys that came through every step, where a scenario is played. Low with a high availability:"
-              " one step fails, and the others do not show it.", SHARE, Line(journeys_ok(PAIR, "$__rate_interval"), PAIR_LEGEND), top=1,
+        lines("Journey success", "Share of journeys in which every step succeeded, for scenarios. If it is low while availability"
+              " is high, one step fails.", SHARE, Line(journeys_ok(PAIR, "$__rate_interval"), PAIR_LEGEND), top=1,
               none=NO_SCENARIO),
-        lines("Journey duration, p95", "What a user waited in all steps together, think time and set-up left out.", SECONDS,
+        lines("Journey duration, p95", "Time that a user waits in all steps together, without think time and set-up.", SECONDS,
               Line(ours.quantile(0.95, JOURNEY, PAIR), PAIR_LEGEND, exemplars=True), none=NO_SCENARIO),
         lines("Failures by step", "Share of the requests of each step that failed: where journeys end.", SHARE,
               Line(f"1 - {availability((*PAIR, 'step'), '$__rate_interval', **{'step!=': ''})} > 0", f"{{{{step}}}} {PAIR_LEGEND}"),
               none="No step fails"),
     ])  # fmt: skip
     places = Row("Locations", [
-        bars("Availability by location", "The same targets from each location. One that stands out is a matter of the network or of a"
+        bars("Availability by location", "The same targets from each location. A single different value points to the network or a"
              " region.", SHARE, Line(availability(("location",), RANGE), "{{location}}", instant=True), marks=GOOD_SHARE, top=1),
-        lines("Time to first token by location, p50", "The distance between the lines is the network; what they do together is the"
-              " target.", SECONDS, Line(ours.quantile(0.5, TTFT, ("location", "target")), "{{target}} {{location}}")),
+        lines("Time to first token by location, p50", "The distance between the lines is caused by the network, common changes by"
+              " the target.", SECONDS, Line(ours.quantile(0.5, TTFT, ("location", "target")), "{{target}} {{location}}")),
         lines("Objectives met by location", "Share of SLO events that were good (`all`: requests that met every objective).", SHARE,
               Line(objective_met(("location", "slo"), "$__rate_interval"), "{{slo}} {{location}}"), top=1),
     ])  # fmt: skip
     schedule = Row("Schedule and budgets", [
-        states("Runs", "When each profile played. A gap that the schedule does not explain is a missed or skipped run.",
+        states("Runs", "When each profile had a run. A gap that the schedule does not explain is a missed or skipped run.",
                Line(f"clamp_max({pair('max', 'tokenbeat_run_active')}, 1)", PAIR_LEGEND), width=16, height=8,
                mapping={"0": ("idle", "transparent"), "1": ("playing", "blue")}),
-        bars("Budgets", "Spent share of each budget in its present period, reservations included.", SHARE,
+        bars("Budgets", "Spent share of each budget in its current period, reservations included.", SHARE,
              Line(ours.gauge("max", "tokenbeat_budget_spent_ratio", ("location", "scope", "unit")), "{{scope}} {{unit}} {{location}}",
                   instant=True), marks=SPENT_SHARE, top=1),
         lines("Runs by result", "Runs that ended. `failed`: an objective was missed, or without objectives a request failed;"
-              " `degraded`: the prober was late, its numbers do not judge the target.", COUNT,
+              " `degraded`: the prober was late, so its numbers do not describe the target.", COUNT,
               Line(ours.rate("tokenbeat_runs_total", ("result",), how="increase"), "{{result}}"), stack=True, width=12),
-        lines("Skipped runs and requests", "What was due and not played, by reason. `budget`: money, tokens or requests are spent;"
-              " `overlap`: the run before was still playing; `in_flight` and `overrun`: the prober could not keep up.", COUNT,
+        lines("Skipped runs and requests", "Due but not started or sent, by reason. `budget`: money, tokens or requests are spent;"
+              " `overlap`: the previous run had not ended; `in_flight` and `overrun`: the prober could not keep up.", COUNT,
               Line(ours.rate("tokenbeat_skipped_runs_total", ("reason",), how="increase"), "runs: {{reason}}"),
               Line(ours.rate("tokenbeat_skipped_requests_total", ("reason",), how="increase"), "requests: {{reason}}"), width=12),
     ])  # fmt: skip

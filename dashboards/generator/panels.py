@@ -1,4 +1,4 @@
-"""Panels, variables and dashboards in tokenbeat's manner, on Grafana's foundation SDK.
+"""Panels, variables and dashboards in tokenbeat's style, with Grafana's foundation SDK.
 
 What all have in common is decided here: the data source is a variable, every panel says what it means, nothing is
 hard-coded to a job, and each dashboard links to the others with time and variables kept.
@@ -47,14 +47,14 @@ def steps(*pairs: tuple[float | None, str]) -> build.ThresholdsConfig:
     return build.ThresholdsConfig().mode(model.ThresholdsMode.ABSOLUTE).steps(marks)
 
 
-# Of availability and the like; of budgets.
+# Thresholds of availability and similar shares; of budgets.
 GOOD_SHARE = ((None, RED), (0.95, AMBER), (0.99, GREEN))
 SPENT_SHARE = ((None, GREEN), (0.8, AMBER), (1.0, RED))
 NONE_IS_GOOD = ((None, GREEN), (1, RED))
 
 
 def _base(panel, title: str, says: str, unit: str, lines: list[Line], width: int, height: int, none: str | None = None):
-    """`none` is what stands there where the queries return nothing."""
+    """`none` is the text of the panel if the queries return nothing."""
     panel = panel.title(title).description(says).datasource(SOURCE).unit(unit).span(width).height(height)
     panel = panel if none is None else panel.no_value(none)
     for index, line in enumerate(lines):
@@ -88,7 +88,7 @@ def lines(title: str, says: str, unit: str, *queries: Line, width: int = 8, heig
 
 
 def number(title: str, says: str, unit: str, expr: str, width: int = 4, height: int = 4, marks=None, decimals=None, none="–"):
-    """The present value, as a number."""
+    """The current value, as a number."""
     panel = _base(stat.Panel(), title, says, unit, [Line(expr, instant=True)], width, height, none)
     panel = panel.graph_mode(kinds.BigValueGraphMode.NONE).reduce_options(last())
     panel = panel.color_mode(kinds.BigValueColorMode.VALUE).thresholds(steps(*(marks or ((None, BLUE),))))
@@ -100,7 +100,7 @@ def last() -> common.ReduceDataOptions:
 
 
 def bars(title: str, says: str, unit: str, *queries: Line, width: int = 8, height: int = 8, marks=None, top=None):
-    """The present value of each series as a bar."""
+    """The current value of each series as a bar."""
     panel = _base(bargauge.Panel(), title, says, unit, list(queries), width, height)
     panel = panel.orientation(kinds.VizOrientation.HORIZONTAL).reduce_options(last()).min(0)
     panel = panel.display_mode(kinds.BarGaugeDisplayMode.BASIC).thresholds(steps(*(marks or ((None, BLUE),))))
@@ -145,7 +145,7 @@ def grid(title: str, says: str, keys: dict[str, str], columns: list[Column], wid
     queries = [Line(column.expr, instant=True, format=PromQueryFormat.TABLE) for column in columns]
     panel = _base(table.Panel(), title, says, COUNT, queries, width, height, none).show_header(True)
     refs = [chr(ord("A") + index) for index in range(len(columns))]
-    # A single query's value is called `Value`, those of several `Value #A` and so on.
+    # The value of a single query is named `Value`, those of several `Value #A` and so on.
     values = [f"Value #{ref}" for ref in refs] if len(refs) > 1 else ["Value"]
     renamed = {**keys, **dict(zip(values, (column.name for column in columns), strict=True))}
     panel = panel.with_transformation(model.DataTransformerConfig(id_val="merge", options={}))
@@ -160,7 +160,7 @@ def grid(title: str, says: str, keys: dict[str, str], columns: list[Column], wid
         )
     )
     for column in columns:
-        # A single cell without a value is no reason to say so at length.
+        # The long text for missing data does not fit into a single cell.
         gaps = [model.DynamicConfigValue(id_val="noValue", value="–")] if none else []
         panel = panel.override_by_name(column.name, _looks(column) + gaps)
     if link:
@@ -185,7 +185,7 @@ def prose(title: str, says: str, content: str, width: int = 24, height: int = 3)
 
 
 def chosen(name: str, label: str, query: str, says: str, every: str | None = ".*", multi: bool = True):
-    """A variable that holds label values; `every` is what All stands for, None: there is no All."""
+    """A variable with the values of a label; `every` is the value of All, and None disables All."""
     variable = (
         build.QueryVariable(name).label(label).description(says).query(query).datasource(SOURCE)
         .refresh(model.VariableRefresh.ON_TIME_RANGE_CHANGED).sort(model.VariableSort.ALPHABETICAL_ASC).multi(multi)
@@ -202,7 +202,7 @@ def source():
 
 @dataclass
 class Note:
-    """An annotation: what Prometheus returns becomes a mark, or a region while it goes on."""
+    """An annotation: each result of the query is a mark, or a region for as long as it lasts."""
 
     name: str
     expr: str
@@ -218,7 +218,7 @@ class Note:
 
 
 class Annotated(model.AnnotationQuery):
-    """The SDK lacks the fields in which the Prometheus data source keeps what an annotation says."""
+    """The SDK lacks the fields in which the Prometheus data source stores the text of an annotation."""
 
     def __init__(self, inner: model.AnnotationQuery, note: Note):
         self.inner, self.note = inner, note
@@ -236,7 +236,7 @@ class Row:
 
 
 def dashboard(name: str, title: str, says: str, variables: list, rows: list[Row], notes: list[Note], span: str = "now-6h"):
-    """The whole dashboard. Panels are numbered and placed in the order in which they come."""
+    """The whole dashboard. Panels are numbered and placed in their order in the list."""
     board = (
         build.Dashboard(f"tokenbeat / {title}").uid(f"tokenbeat-{name}").description(says).tags([TAG]).readonly()
         .tooltip(model.DashboardCursorSync.CROSSHAIR).time(span, "now").refresh("1m").timezone("browser").version(1)
@@ -262,12 +262,12 @@ def dashboard(name: str, title: str, says: str, variables: list, rows: list[Row]
     return encoded(board.build())
 
 
-# What the SDK writes and present versions of Grafana no longer know.
+# Keys that the SDK writes but current versions of Grafana no longer have.
 GONE = ("id", "auto", "auto_min", "auto_count")
 
 
 def encoded(board: model.Dashboard) -> dict:
-    """As in the file."""
+    """The text of the file."""
     made = json.loads(JSONEncoder().encode(board))
     made.pop("style", None)
     for variable in made["templating"]["list"]:

@@ -1,4 +1,4 @@
-"""PromQL out of names: selectors, rates, quantiles. Refuses a metric or a label that the tables do not have."""
+"""Builds PromQL: selectors, rates, quantiles. Rejects a metric or label that is not in the tables."""
 
 from engines import Engine, Per, Term
 from names import COMMON, FAMILIES
@@ -7,7 +7,7 @@ RATE = "$__rate_interval"
 
 
 def matchers(match: dict[str, str]) -> str:
-    """`{"a": "x", "b=~": "y"}` as PromQL writes it."""
+    """`{"a": "x", "b=~": "y"}` in PromQL's syntax."""
     parts = []
     for key, value in match.items():
         name = key.rstrip("=~!")
@@ -93,7 +93,7 @@ class Ours:
 
 
 class Theirs:
-    """Queries on one backend's metrics. The model's label becomes `model`, whatever the backend calls it."""
+    """Queries on one backend's metrics. The model's label is renamed to `model`."""
 
     def __init__(self, engine: Engine, labels: tuple[str, ...], window: str, **match: str):
         self.engine, self.labels, self.window = engine, labels, window
@@ -117,7 +117,7 @@ class Theirs:
         return aggregate(how, (*self.labels, *more), self._model(what))
 
     def flow(self, term: Term) -> str:
-        """A counter (or a part of a histogram) per second; a gauge as it is."""
+        """A counter (or a part of a histogram) per second; a gauge unchanged."""
         if term.kind == "gauge":
             return self._scaled(term, self._sum(self._select(term)))
         classic = self._sum(f"rate({self._select(term)}[{self.window}])")

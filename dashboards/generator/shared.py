@@ -1,4 +1,4 @@
-"""What the four dashboards share: variables, annotations, and the expressions that more than one of them shows."""
+"""Shared parts of the four dashboards: variables, annotations, and expressions that more than one of them uses."""
 
 from names import OURS
 from panels import AMBER, BLUE, GREEN, RED, Note, chosen
@@ -7,7 +7,7 @@ from promql import Ours
 PAIR = ("location", "profile", "target")
 PAIR_LEGEND = "{{profile}} → {{target}} {{location}}"
 
-# What stands in a panel about scenarios where there is none.
+# The text of a panel about scenarios if there is none.
 NO_SCENARIO = "No scenario is played"
 ours = Ours(**{"job=~": "$job", "location=~": "$location", "profile=~": "$profile", "target=~": "$target"})
 
@@ -19,10 +19,10 @@ def variables(one_profile: bool = False) -> list:
         chosen("job", "Job", "label_values(tokenbeat_build_info, job)", "The scrape job, or over OTLP the service.", ".+"),
         chosen(
             "location", "Location", 'label_values(tokenbeat_build_info{job=~"$job"}, location)',
-            "Where the prober stands (`agent.location`): what regions are compared by.",
+            "Location of the prober (`agent.location`), by which regions are compared.",
         ),
-        chosen("profile", "Profile", f"label_values({info}}}, profile)", "What is played.", every, multi=not one_profile),
-        chosen("target", "Target", f'label_values({info},profile=~"$profile"}}, target)', "What it is played against."),
+        chosen("profile", "Profile", f"label_values({info}}}, profile)", "The profile.", every, multi=not one_profile),
+        chosen("target", "Target", f'label_values({info},profile=~"$profile"}}, target)', "The target of the requests."),
     ]  # fmt: skip
 
 
@@ -88,7 +88,7 @@ def objective_met(labels: tuple[str, ...], window: str) -> str:
 
 
 def burn(labels: tuple[str, ...], window: str) -> str:
-    """How many times as fast as it lasts an error budget is spent."""
+    """The burn rate of an error budget: at 1 it lasts exactly for the objective's period."""
     errors = ours.increase("tokenbeat_slo_errors_total", labels, window)
     events = ours.increase("tokenbeat_slo_events_total", labels, window)
     return f"{errors} / ({events} > 0) / (1 - {ours.gauge('max', 'tokenbeat_slo_objective_ratio', labels)})"

@@ -1,4 +1,4 @@
-"""The checks of `dashboards/check`. Each prints one line; a failed one says what to do."""
+"""The checks of `dashboards/check`. Each prints one line; a failed check prints the problems."""
 
 import json
 import os
@@ -39,7 +39,7 @@ RECORDS = {rule["record"] for _, rule in every_rule() if "record" in rule}
 
 
 def expressions():
-    """Every expression there is: where it stands, and its text."""
+    """Every expression: its place and its text."""
     for name, board in BOARDS.items():
         for panel in lint.panels(board):
             for target in panel.get("targets", []):
@@ -77,7 +77,7 @@ def rules_tested():
 
 
 def coverage():
-    """Each alert is seen to fire, to keep quiet on data, and to keep quiet without."""
+    """Tests exist in which each alert fires, does not fire with data, and does not fire without data."""
     fires, quiet, without = set(), set(), set()
     for content in TESTS.values():
         for test in content["tests"]:
@@ -90,7 +90,7 @@ def coverage():
                     without.add(case["alertname"])
     for name in sorted({rule["alert"] for _, rule in ALERTS}):
         for what, seen in (("fires", fires), ("keeps quiet", quiet), ("keeps quiet without data", without)):
-            # Without any data is exactly when this one fires.
+            # This alert fires exactly when there is no data.
             if name not in seen and not (name == "TokenbeatAbsent" and seen is without):
                 yield f"{name}: no test in which it {what}"
 
@@ -110,7 +110,7 @@ def promql_parses():
 
 
 def metrics_exist():
-    """What is named exists: among ours, among a backend's, or as a record."""
+    """Each metric in use exists: in our table, in a backend's, or as a record."""
     known = {**{family.name: family for family in names.FAMILIES.values()}, **dict.fromkeys(engines.families())}
     others = {"ALERTS"}
     used = set()
@@ -140,7 +140,7 @@ def records_used():
 
 
 def catalogue():
-    """The daemon's own list of metrics has what the table here has: name, kind, labels."""
+    """The daemon's own list of metrics equals the table here: name, kind, labels."""
     given = os.environ.get("TOKENBEAT_CATALOGUE")
     listing = Path(given) if given else ROOT / "docs/metrics.md"
     if not listing.exists():
@@ -164,7 +164,7 @@ def catalogue():
             yield f"{family.name}: the catalogue says {found[family.name]}, the table here {family.kind} {family.labels}"
 
 
-# What the Prometheus data source keeps in an annotation; Grafana's types leave a data source's own fields out.
+# Fields of the Prometheus data source in an annotation; Grafana's types do not include the fields of data sources.
 ANNOTATION = ("expr", "step", "titleFormat", "textFormat", "useValueForTime")
 
 
@@ -177,7 +177,7 @@ def bare(board: dict) -> dict:
 
 
 def schema_types():
-    """Grafana's own TypeScript types; string enums are taken by their values, as in JSON."""
+    """Grafana's own TypeScript types; string enums are replaced by their values, as in JSON."""
     lines = [
         'import type { Dashboard } from "@grafana/schema";',
         "type Plain<T> = T extends string ? `${T}` : T extends (infer U)[] ? Plain<U>[]"
@@ -201,7 +201,7 @@ def schema_types():
 
 
 def schema_keys():
-    """No key that Grafana does not know: it would be dropped in silence."""
+    """There is no key that Grafana does not know: it would ignore it silently."""
     register_default_plugins()
     for name, board in BOARDS.items():
         board = bare(board)
@@ -233,7 +233,7 @@ def linted():
 
 
 def runbook():
-    """Each alert has an entry, and each entry an alert; the link leads there."""
+    """Each alert has an entry, and each entry an alert, and the links lead to the entries."""
     text = (ROOT / "docs/runbook.md").read_text()
     entries = re.split(r"^### (Tokenbeat\w+)$", text, flags=re.M)
     bodies = dict(zip(entries[1::2], entries[2::2], strict=True))
