@@ -3,16 +3,16 @@
 #   docker build --tag tokenbeat:0.1.0 .
 #   docker run --rm --publish 127.0.0.1:9464:9464 tokenbeat:0.1.0 demo --web.listen-address=0.0.0.0:9464
 #
-# Both bases are pinned by digest (of the index, so each platform finds its own). The compiler is the one of
-# `rust-version`, the release of Debian is the same in both stages: a binary needs the glibc that it was linked to.
+# Both base images are pinned by digest (of the index, so that it works for each platform). The compiler is that of
+# `rust-version`. Both stages use the same release of Debian, because a binary needs the glibc that it was linked with.
 
 FROM rust:1.95.0-slim-bookworm@sha256:d7482085ff5b415f84dba5647ae71606650bdef00db7aeb69f4b3d170c3e4082 AS build
 WORKDIR /src
 COPY Cargo.toml Cargo.lock build.rs ./
 COPY src src
-# Not built; Cargo only wants to find what the manifest names.
+# Not built, but Cargo requires the files that the manifest names.
 COPY benches benches
-# What `--version` and `tokenbeat_build_info` say: the image has no Git. The linter takes `TOKEN` for a secret.
+# For `--version` and `tokenbeat_build_info`, because the image has no Git. The linter takes `TOKEN` for a secret.
 # hadolint ignore=DL3064
 ARG TOKENBEAT_REVISION SOURCE_DATE_EPOCH
 RUN --mount=type=cache,target=/usr/local/cargo/registry --mount=type=cache,target=/src/target \
@@ -25,7 +25,7 @@ LABEL org.opencontainers.image.title="tokenbeat" \
       org.opencontainers.image.licenses="Apache-2.0"
 COPY --from=build /out/tokenbeat /usr/local/bin/tokenbeat
 COPY LICENSE /usr/share/doc/tokenbeat/LICENSE
-# By number: Kubernetes cannot tell of a name whether it is root.
+# A number, because Kubernetes cannot check whether a name is root.
 USER 65532:65532
 EXPOSE 9464
 ENTRYPOINT ["/usr/local/bin/tokenbeat"]
