@@ -11,6 +11,7 @@ mod currency;
 mod expect;
 mod layers;
 mod load;
+mod mark;
 mod markdown;
 mod masked;
 mod merge;
@@ -43,6 +44,7 @@ pub use expect::{
 };
 pub use layers::ConfigSource;
 pub use load::{BrokenParts, LoadedConfig, Reading, Variant, load, load_str, read};
+pub use mark::TrafficMark;
 pub use markdown::markdown;
 pub use masked::{Json, PathText, Texts, Values, is_template};
 pub use otlp::{Otlp, OtlpTls, Traces};

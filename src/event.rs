@@ -26,4 +26,4 @@ pub use outcome::{Failure, Outcome};
 pub use place::{Counts, Pair, Place, SeriesKey, TURNS, turn_bucket};
 pub use request::{ConnectionPhase, ConnectionRecord, Limit, LimitKind, Observed, Phases, Request, Verdict};
 pub use run::{RunRef, RunResult, RunSummary, SkipReason, SkippedRun};
-pub use tokens::{Count, CountSource, TokenType, Tokens};
+pub use tokens::{Count, CountSource, TokenType, Tokens, UsagePart, UsageReported, UsageReports};

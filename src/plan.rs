@@ -6,6 +6,7 @@ mod auth;
 mod canonical;
 mod compile;
 mod cron;
+mod effort;
 mod expect;
 mod fingerprint;
 #[cfg(test)]
@@ -16,6 +17,7 @@ mod fuzz;
 #[cfg(test)]
 mod hostile;
 mod load;
+mod mark;
 pub mod otlp;
 mod params;
 mod period;
@@ -29,13 +31,14 @@ mod target;
 
 pub use crate::vocabulary::{
     Api, Arrivals, BodyForm, Cache, ClientAuth, ConnectionMode, HttpVersion, Overlap, Period, Price,
-    Propagate, Reserve, SloMetric, Timeouts, Tokenizer,
+    Propagate, ReasoningEffort, Reserve, SloMetric, Timeouts, Tokenizer,
 };
 pub use answer_mapping::{AnswerMapping, Done};
 pub use auth::{Auth, Aws, AwsSource, Gcp, OAuth2};
 use compile::run_time;
 pub use compile::{Compiled, compile};
 pub use cron::next_occurrence;
+pub use effort::ANTHROPIC_MAX_TOKENS;
 pub use expect::{Check, Expect, JsonRule, Rule, STATUS_CHECK, StatusRange, StatusSet};
 pub use fingerprint::Fingerprint;
 pub use forecast::{
@@ -43,10 +46,11 @@ pub use forecast::{
     forecast, outlooks,
 };
 pub use load::{Also, LoadedPlan, PlanLoadAttempt, attempt, from_yaml, load};
+pub use mark::is_vertex;
 use params::{OUTPUT_CAPS, output_cap, param};
 pub use params::{apply_patch, compose_patches, has_output_cap};
-use profile::merged_params;
 pub use profile::{Budget, PairPlan, Profile, Retry, StepPlaces};
+use profile::{compared_params, merged_params};
 pub use scenario::{
     AnswerPart, AskStep, AskText, BodyTemplate, HttpStep, JsonTemplate, Scenario, Step, StepAction, Take,
     Variable,

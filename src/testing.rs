@@ -51,6 +51,9 @@ pub(crate) fn target(name: &str) -> Target {
         price: None,
         tokenizer: None,
         params: Map::new(),
+        reasoning: crate::plan::ReasoningEffort::Default,
+        mark: Map::new(),
+        mark_headers: Vec::new(),
     }
 }
 
@@ -84,6 +87,7 @@ pub(crate) fn profile(name: &str, stages: Vec<Stage>) -> Profile {
             min_chars(10),
         ),
         seed: 7,
+        reasoning: None,
         slos: vec![
             slo("ttft", SloMetric::TimeToFirstToken, Some(Bound::Below(0.8))),
             slo("pace", SloMetric::OutputPace, Some(Bound::Above(20.0))),

@@ -2,9 +2,11 @@
 //! here; the meaning of combinations is defined by the plan.
 
 mod arrivals;
+mod reasoning;
 mod tokenizer;
 
 pub use arrivals::Arrivals;
+pub use reasoning::ReasoningEffort;
 pub use tokenizer::Tokenizer;
 
 use schemars::JsonSchema;
@@ -106,16 +108,26 @@ impl Api {
 
     /// The path appended to the base URL; `None` if there is more than one.
     pub const fn path(self) -> Option<&'static str> {
+        match self.endings() {
+            [only] => Some(only),
+            _ => None,
+        }
+    }
+
+    /// How the addresses of its calls end: with a path, or with the method of a model.
+    pub const fn endings(self) -> &'static [&'static str] {
         match self {
-            Self::OpenAiChat => Some("/chat/completions"),
-            Self::OpenAiCompletions => Some("/completions"),
-            Self::OpenAiResponses => Some("/responses"),
-            Self::OpenAiEmbeddings => Some("/embeddings"),
-            Self::Anthropic => Some("/messages"),
-            Self::OllamaChat => Some("/api/chat"),
-            Self::OllamaGenerate => Some("/api/generate"),
-            Self::RerankCohere | Self::RerankJina => Some("/rerank"),
-            Self::Gemini | Self::Tgi | Self::Http => None,
+            Self::OpenAiChat => &["/chat/completions"],
+            Self::OpenAiCompletions => &["/completions"],
+            Self::OpenAiResponses => &["/responses"],
+            Self::OpenAiEmbeddings => &["/embeddings"],
+            Self::Anthropic => &["/messages"],
+            Self::Gemini => &[":generateContent", ":streamGenerateContent"],
+            Self::OllamaChat => &["/api/chat"],
+            Self::OllamaGenerate => &["/api/generate"],
+            Self::Tgi => &["/generate", "/generate_stream"],
+            Self::RerankCohere | Self::RerankJina => &["/rerank"],
+            Self::Http => &[],
         }
     }
 

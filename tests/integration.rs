@@ -56,6 +56,8 @@ mod parity;
 mod player;
 #[path = "integration/process.rs"]
 mod process;
+#[path = "integration/reasoning.rs"]
+mod reasoning;
 #[path = "integration/reload.rs"]
 mod reload;
 #[path = "integration/replay.rs"]

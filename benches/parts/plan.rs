@@ -21,6 +21,7 @@ pub(crate) fn plan(shape: plan::Shape, scenario: plan::Scenario) -> anyhow::Resu
         stages: vec![plan::Stage { name: "".into(), warm_up: false, shape }],
         scenario: Arc::new(scenario),
         seed: 7,
+        reasoning: None,
         slos: Vec::new(),
         retry: None,
         budget: None,
@@ -84,6 +85,9 @@ fn target() -> anyhow::Result<plan::Target> {
         price: None,
         tokenizer: None,
         params: serde_json::Map::new(),
+        reasoning: plan::ReasoningEffort::Default,
+        mark: serde_json::Map::new(),
+        mark_headers: Vec::new(),
     })
 }
 

@@ -17,6 +17,7 @@ skipped_requests_total                      counter    P  reason
 requests_total                              counter    S  outcome
 http_responses_total                        counter    S  code
 finish_reasons_total                        counter    S  reason
+retries_total                               counter    S  outcome
 warm_up_requests_total                      counter    P  outcome
 requests_in_flight                          gauge      R
 request_duration_seconds                    histogram  S
@@ -34,6 +35,7 @@ stalls_total                                counter    S
 tokens_total                                counter    S  type source
 cached_input_tokens_total                   counter    S
 reasoning_tokens_total                      counter    S
+usage_reports_total                         counter    S  part reported
 request_input_tokens                        histogram  S
 request_output_tokens                       histogram  S
 output_length_ratio                         histogram  S

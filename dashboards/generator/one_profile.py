@@ -138,6 +138,8 @@ def failing() -> Row:
               Line(ours.rate("tokenbeat_check_failures_total", (*WHERE, "check")), "{{check}} {{target}} {{location}}")),
         lines("Finish reasons", "How answers ended, by meaning; `length` is the configured limit, and `other` an unknown reason.", REQUESTS,
               Line(ours.rate("tokenbeat_finish_reasons_total", (*WHERE, "reason")) + " > 0", "{{reason}} {{target}} {{location}}"), stack=True),
+        lines("Retries", "Attempts after the first at the same request, by outcome; each follows a failure. Empty without `retry`.", REQUESTS,
+              Line(ours.rate("tokenbeat_retries_total", (*WHERE, "outcome")) + " > 0", "{{outcome}} {{target}} {{location}}"), stack=True),
         lines("Skipped requests", "Offered but not sent, by reason; they are no failures of the target.", REQUESTS,
               Line(ours.rate("tokenbeat_skipped_requests_total", (*WHERE, "reason")), "{{reason}} {{target}} {{location}}")),
         lines("Warm-up requests", "Requests of the warm-up, by outcome. They count only in tokens and cost.", REQUESTS,
@@ -151,6 +153,8 @@ def tokens() -> Row:
     reasoning = ours.rate("tokenbeat_reasoning_tokens_total", WHERE)
     inputs = ours.rate("tokenbeat_tokens_total", WHERE, type="input")
     outputs = ours.rate("tokenbeat_tokens_total", WHERE, type="output")
+    told = ours.rate("tokenbeat_usage_reports_total", (*WHERE, "part"), reported="yes")
+    answered = ours.rate("tokenbeat_usage_reports_total", (*WHERE, "part"))
     spent = ours.rate("tokenbeat_cost_total", (*WHERE, "currency"))
     sent = ours.rate("tokenbeat_requests_total", WHERE)
     return Row("Tokens and cost", [
@@ -161,6 +165,9 @@ def tokens() -> Row:
         lines("Cached input and reasoning", "Shares of the input that came from the provider's cache, and of the output that was reasoning."
               " With `cache: bust` the first should be near zero; with fixed prompts the cache is measured.", SHARE,
               Line(f"{cached} / ({inputs} > 0)", f"cached {LEGEND}"), Line(f"{reasoning} / ({outputs} > 0)", f"reasoning {LEGEND}"), top=1),
+        lines("Reported usage", "Share of the answers whose usage reports this part, including zeros. A decrease: the server, or a gateway"
+              " in front of it, no longer counts. At 0% the number of cached or reasoning tokens is unknown, not zero.", SHARE,
+              Line(f"{told} / ({answered} > 0)", "{{part}} {{target}} {{location}}"), top=1),
         lines("Request size, p50", "Input and output tokens per request. If latency changes together with them, the requests have"
               " more work, and the target is not slower.", COUNT,
               Line(ours.quantile(0.5, "tokenbeat_request_input_tokens", WHERE), f"input {LEGEND}"),

@@ -1,5 +1,7 @@
 //! `tokenbeat check`: validates the config and forecasts what it will do.
 
+mod reasoning;
+
 use super::runtimes::Runtimes;
 use super::{budgets, print, probe, sources};
 use crate::cli::{CheckOptions, Exit};
@@ -48,9 +50,16 @@ pub(super) fn check(options: &CheckOptions) -> anyhow::Result<Exit> {
     }
     let runtimes = Runtimes::start()?;
     let traffic = runtimes.traffic();
-    let (table, all_well) = runtimes.block_on(probe::probe(&plan, traffic, options.show_answer))?;
-    print(&format!("\nOne request, or one journey, to each target, now:\n{table}\n"))?;
-    if all_well { print("ok\n") } else { Ok(Exit::Failed) }
+    let probes = runtimes.block_on(probe::probe(&plan, traffic, options.show_answer))?;
+    print(&format!("\nOne request, or one journey, to each target, now:\n{}\n", probes.table))?;
+    for warning in &probes.warnings {
+        eprintln!("warning: {warning}");
+    }
+    match (probes.all_well, options.strict && !probes.warnings.is_empty()) {
+        (true, false) => print("ok\n"),
+        (true, true) => refused(probes.warnings.len()),
+        (false, _) => Ok(Exit::Failed),
+    }
 }
 
 /// The tokenizers of the targets that have one.
@@ -67,6 +76,7 @@ fn counters(plan: &Plan) -> HashMap<Arc<str>, TextCounter> {
 fn describe(plan: &Plan, forecast: &Forecast, outlooks: &[Outlook]) -> anyhow::Result<String> {
     let table = table(forecast, &plan.agent.currency);
     let mut text = format!("Per day, budgets aside:\n{table}\n");
+    text.extend(reasoning::assumption(plan));
     for outlook in outlooks {
         let _ = writeln!(
             text,

@@ -1,5 +1,7 @@
 //! `tokenbeat check --probe`: sends one request to each target now, or plays one journey, and shows its timing.
 
+mod reasoning;
+
 use super::assembly;
 use crate::client::{Answer, Caller, Context};
 use crate::engine::{self, Probed};
@@ -36,9 +38,9 @@ const HEADER: [&str; 12] = [
 ];
 
 /// Sends one request to each target in use, with the first profile that uses it (for a scenario, one journey of one
-/// user without think time), and tabulates the results, one row per request. Returns the table, and whether every
-/// answer was complete and every journey finished. With `show`, the table is followed by the beginnings of the answers.
-pub(super) async fn probe(plan: &Arc<Plan>, traffic: Handle, show: bool) -> anyhow::Result<(String, bool)> {
+/// user without think time), and tabulates the results, one row per request. With `show`, the table is followed by the
+/// beginnings of the answers.
+pub(super) async fn probe(plan: &Arc<Plan>, traffic: Handle, show: bool) -> anyhow::Result<Probes> {
     let cpu_pool = assembly::cpu_pool()?;
     let mut callers = assembly::callers(plan, &cpu_pool)?;
     let excerpts = Arc::new(Excerpts::default());
@@ -53,7 +55,7 @@ pub(super) async fn probe(plan: &Arc<Plan>, traffic: Handle, show: bool) -> anyh
         assembly::engine(Arc::clone(plan), nobody, assembly::ledger(plan), callers, cpu_pool, traffic)?;
     let mut seen = BTreeSet::new();
     let mut rows = Vec::new();
-    let mut answers = String::new();
+    let (mut answers, mut warnings) = (String::new(), Vec::new());
     let mut all_well = true;
     // The same for all, so that all targets get the same requests.
     let nominal = off_grid((engine::system())());
@@ -63,10 +65,21 @@ pub(super) async fn probe(plan: &Arc<Plan>, traffic: Handle, show: bool) -> anyh
             rows.push(row(&probed));
             if let Probed::Ended(request) = &probed {
                 answers.push_str(&excerpts.of(request));
+                warnings.extend(reasoning::warning(pair, &plan.agent.currency, request));
             }
         }
     }
-    Ok((table(rows) + &answers, all_well))
+    Ok(Probes { table: table(rows) + &answers, warnings, all_well })
+}
+
+/// The results of all probes.
+pub(super) struct Probes {
+    /// A row for each request, and the answers, if they are shown.
+    pub(super) table: String,
+    /// What may be wrong, though it was answered.
+    pub(super) warnings: Vec<String>,
+    /// Every answer was complete, and every journey came to its end.
+    pub(super) all_well: bool,
 }
 
 /// Keeps excerpts of the answers to its calls.

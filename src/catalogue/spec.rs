@@ -92,6 +92,10 @@ pub enum Key {
     Type,
     /// Source of a token count.
     Source,
+    /// Part of the usage.
+    Part,
+    /// Whether it was reported.
+    Reported,
     /// Currency of a cost.
     Currency,
     /// Phase of a connection's set-up.
@@ -162,6 +166,8 @@ impl Key {
             Self::Code => "code",
             Self::Type => "type",
             Self::Source => "source",
+            Self::Part => "part",
+            Self::Reported => "reported",
             Self::Currency => "currency",
             Self::Phase => "phase",
             Self::Result => "result",

@@ -3,7 +3,9 @@
 
 use super::dialect::Demands;
 use super::surrogates;
-use crate::event::{Count, CountSource, Failure, FinishReason, Gaps, Outcome, Tokens};
+use crate::event::{
+    Count, CountSource, Failure, FinishReason, Gaps, Outcome, Tokens, UsagePart, UsageReports,
+};
 use crate::exchange::{Content, Delta, Usage};
 use bytes::Bytes;
 use tokio::time::Instant;
@@ -386,7 +388,21 @@ impl TokenEvidence {
             reasoning_streamed: self.reasoning_streamed,
             tokenizer_output: counted.output.filter(|_| said.is_some()),
             first_event: self.first_event,
+            reports: UsageReports::default(),
         }
+    }
+
+    /// Which counts the server reported, of those that the answer could report.
+    pub(super) fn reports(&self, could: impl Fn(UsagePart) -> bool) -> UsageReports {
+        UsageReports::from_fn(|part| {
+            let count = match part {
+                UsagePart::Input => self.usage.input,
+                UsagePart::Output => self.usage.output,
+                UsagePart::CachedInput => self.usage.cached_input,
+                UsagePart::Reasoning => self.usage.reasoning,
+            };
+            could(part).then(|| count.is_some().into())
+        })
     }
 
     /// Whether the server did not report the length of the prompt.

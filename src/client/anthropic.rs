@@ -9,15 +9,12 @@ use super::wire::{self, Count, List, Object, Text};
 use super::{json_call, openai};
 use crate::exchange::{Ask, Call, Content, Delta, Role, Usage};
 use crate::framing::Event;
-use crate::plan::{Target, apply_patch};
+use crate::plan::{ANTHROPIC_MAX_TOKENS, Target, apply_patch};
 use http::{HeaderName, HeaderValue};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 const VERSION: HeaderName = HeaderName::from_static("anthropic-version");
-
-/// `max_tokens` is mandatory; this is sent where nothing else sets it.
-const MAX_TOKENS: u64 = 4096;
 
 /// The Anthropic Messages dialect.
 pub(super) struct Anthropic;
@@ -82,8 +79,7 @@ impl AnthropicUsage {
     fn usage(&self) -> Usage {
         let cache = [self.cache_creation_input_tokens.0, self.cache_read_input_tokens.0];
         let cached: u64 = cache.iter().flatten().fold(0, |sum, n| sum.saturating_add(*n));
-        // The last event repeats the counts of the first one, but some servers write zeros in it.
-        let input = self.input_tokens.0.map(|n| n.saturating_add(cached)).filter(|n| *n > 0);
+        let input = self.input_tokens.0.map(|n| n.saturating_add(cached));
         Usage {
             input,
             output: self.output_tokens.0,
@@ -162,7 +158,7 @@ impl Dialect for Anthropic {
     fn encode(&self, target: &Target, ask: &Ask) -> Call {
         let mut body = Map::new();
         body.insert("model".into(), Value::from(&*target.model));
-        body.insert("max_tokens".into(), ask.output_tokens.unwrap_or(MAX_TOKENS).into());
+        body.insert("max_tokens".into(), ask.output_tokens.unwrap_or(ANTHROPIC_MAX_TOKENS).into());
         let system = json_call::system(ask);
         if !system.is_empty() {
             body.insert("system".into(), system.into());

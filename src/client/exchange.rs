@@ -15,7 +15,7 @@ use super::mapped::MappedDecoder;
 use super::{Answer, AnswerForm, Context, rate_limit, response, wall_clock};
 use crate::cpu_pool;
 use crate::credentials::Issued;
-use crate::event::{ConnectionRecord, Failure, FinishReason, Marks, Outcome};
+use crate::event::{ConnectionRecord, Failure, FinishReason, Marks, Outcome, UsagePart};
 use crate::exchange::Call;
 use crate::plan::{AnswerMapping, ConnectionMode};
 use crate::redactor::Redactor;
@@ -249,6 +249,8 @@ impl<'a> Exchange<'a> {
         };
         let counted = self.client.count(prompt, &read.generated).await;
         answer.observed.tokens = read.evidence.tokens(counted);
+        answer.observed.tokens.reports = read.evidence.reports(|part| self.could_report(part));
+        answer.observed.reasoning_chars = read.generated.reasoning.chars().count() as u64;
         if self.context.options.excerpt {
             // The text only, and not the body: the body of a login response contains a token that is not yet known to
             // be a secret.
@@ -260,6 +262,17 @@ impl<'a> Exchange<'a> {
         answer.observed.marks = self.marks;
         answer.observed.connection = self.connection;
         answer
+    }
+
+    /// Whether the answer could say this part of its usage.
+    fn could_report(&self, part: UsagePart) -> bool {
+        match &self.form {
+            AnswerFormat::Dialect(_) => {
+                self.client.target.api.generates()
+                    || matches!(part, UsagePart::Input | UsagePart::CachedInput)
+            }
+            AnswerFormat::Http(reading) => reading.as_ref().is_some_and(|reading| reading.tells(part)),
+        }
     }
 
     fn finish(mut self, mut answer: Answer, broken: &CallError, end: Option<Instant>) -> Answer {

@@ -12,7 +12,7 @@ use super::{json_call, openai};
 use crate::exchange::{Ask, Call, Content, Delta, Role, Usage};
 use crate::framing::Event;
 use crate::json_size;
-use crate::plan::{Target, apply_patch};
+use crate::plan::{Target, apply_patch, is_vertex};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
@@ -232,9 +232,7 @@ fn path(target: &Target, stream: bool) -> String {
     let model = target.model.trim_matches('/');
     let model = match () {
         () if model.contains('/') => format!("/{model}"),
-        () if base.contains("/locations/") || base.contains("/projects/") => {
-            format!("/publishers/google/models/{model}")
-        }
+        () if is_vertex(base) => format!("/publishers/google/models/{model}"),
         () => format!("/models/{model}"),
     };
     // A single version of the Gemini API serves all models.

@@ -73,6 +73,9 @@ impl Composer {
                 headers.put(name.clone(), value);
             }
         }
+        for (name, value) in &self.target.mark_headers {
+            headers.put(name.clone(), value.clone());
+        }
         for secret in credentials.iter().flat_map(|issued| issued.secrets()) {
             redactor.add(secret);
         }

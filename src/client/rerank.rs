@@ -80,11 +80,11 @@ impl Decoder for Rerank {
             return Err(Malformed::Missing("a `relevance_score` in the answer's `results`"));
         }
         let counts = usage.0.unwrap_or_default();
-        let input = counts.prompt_tokens.0.filter(|n| *n > 0).or(counts.total_tokens.0);
         let meta = meta.0.unwrap_or_default();
-        let input = input.or_else(|| meta.tokens.0?.input_tokens.0);
-        let cached_input = meta.cached_tokens.0;
-        let usage = input.map(|input| Usage { input: Some(input), cached_input, ..Usage::default() });
+        let input = counts.prompt_tokens.0.filter(|n| *n > 0).or(counts.total_tokens.0);
+        let input = input.or(counts.prompt_tokens.0).or_else(|| meta.tokens.0?.input_tokens.0);
+        let usage = Usage { input, cached_input: meta.cached_tokens.0, ..Usage::default() };
+        let usage = (usage != Usage::default()).then_some(usage);
         Ok(Delta { usage, terminal: true, ..Delta::default() })
     }
 

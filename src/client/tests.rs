@@ -1,6 +1,7 @@
 //! Tests of the client as a whole: recorded streams with golden outcomes, and a real client against misbehaving
 //! servers.
 
+mod asked;
 mod counting;
 mod credentials;
 mod dialects;
@@ -17,4 +18,5 @@ mod server;
 mod steps;
 mod strange;
 mod tls;
+mod usage_reports;
 mod whole;

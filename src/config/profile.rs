@@ -6,7 +6,7 @@ use super::rate::{Moving, Rate, Users};
 use super::scenario::Scenario;
 use super::schedule::Schedule;
 use super::text::{Length, Percentage, ThinkTime};
-use crate::vocabulary::{Arrivals, Cache, SloMetric};
+use crate::vocabulary::{Arrivals, Cache, ReasoningEffort, SloMetric};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -34,6 +34,10 @@ pub struct Profile {
     /// who does the set-up and one journey.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub scenario: Option<Scenario>,
+    /// How much models are asked to reason, in place of what the targets say. `default`: nothing is said. Default: as
+    /// the target says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reasoning: Option<ReasoningEffort>,
     /// Seed of everything that is drawn. Each run of the daemon draws from a seed of its own, made of this one and the
     /// nominal instant that all targets of the profile share; `tokenbeat run` draws the same each time if a seed is
     /// written here. Default: a hash of the profile's name.

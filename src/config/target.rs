@@ -1,9 +1,12 @@
 //! The section `targets`, as written.
 
 use super::auth::{Auth, Basic};
+use super::mark::TrafficMark;
 use super::sensitive::{HeaderText, UrlText, masked_headers};
 use super::text::Length;
-use crate::vocabulary::{Api, ConnectionMode, HttpVersion, Price, Propagate, Timeouts, Tokenizer};
+use crate::vocabulary::{
+    Api, ConnectionMode, HttpVersion, Price, Propagate, ReasoningEffort, Timeouts, Tokenizer,
+};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -64,6 +67,13 @@ pub struct Target {
     /// scenario's step) are merged on top as a JSON merge patch (RFC 7396). Not with `api: http`.
     #[serde(default)]
     pub params: Map<String, Value>,
+    /// How much the model is asked to reason, in the dialect's own words; a profile's wins, and `params` are merged on
+    /// top. An error where the dialect has no words for it. Default: default, nothing is said.
+    #[serde(default)]
+    pub reasoning: ReasoningEffort,
+    /// How the traffic says that it is synthetic. Default: not at all.
+    #[serde(default, skip_serializing_if = "TrafficMark::is_empty")]
+    pub mark: TrafficMark,
 }
 
 /// TLS beyond the defaults.

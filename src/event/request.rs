@@ -124,6 +124,8 @@ pub struct Observed {
     pub gaps: Gaps,
     /// The token counts.
     pub tokens: Tokens,
+    /// Number of characters of reasoning that the answer shows.
+    pub reasoning_chars: u64,
     /// The finish reason as reported by the dialect.
     pub finish_reason: Option<String>,
     /// What happened on the transport.
@@ -191,6 +193,7 @@ impl Observed {
             streamed: false,
             gaps: Gaps::default(),
             tokens: Tokens::default(),
+            reasoning_chars: 0,
             finish_reason: None,
             connection: ConnectionRecord::default(),
             server: None,

@@ -1,6 +1,6 @@
 //! Token counts and their sources.
 
-use enum_map::Enum;
+use enum_map::{Enum, EnumMap};
 use strum::{IntoStaticStr, VariantArray};
 
 /// Where a count comes from, most trusted first.
@@ -45,6 +45,59 @@ impl TokenType {
     }
 }
 
+/// A part of what a server reports as usage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Enum, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "snake_case")]
+pub enum UsagePart {
+    /// Tokens of the prompt.
+    Input,
+    /// Tokens of the answer.
+    Output,
+    /// Tokens of the prompt that came from a cache.
+    CachedInput,
+    /// Tokens of the answer that were reasoning.
+    Reasoning,
+}
+
+impl UsagePart {
+    /// All parts.
+    pub const ALL: &'static [Self] = Self::VARIANTS;
+
+    /// The label value.
+    pub fn label(self) -> &'static str {
+        self.into()
+    }
+}
+
+/// Whether a server reported a part of the usage. A count of zero is reported; one that cannot be true is not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Enum, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "snake_case")]
+pub enum UsageReported {
+    /// It did.
+    Yes,
+    /// It did not.
+    No,
+}
+
+impl UsageReported {
+    /// Both answers.
+    pub const ALL: &'static [Self] = Self::VARIANTS;
+
+    /// The label value.
+    pub fn label(self) -> &'static str {
+        self.into()
+    }
+}
+
+impl From<bool> for UsageReported {
+    fn from(reported: bool) -> Self {
+        if reported { Self::Yes } else { Self::No }
+    }
+}
+
+/// Which parts of the usage were reported, of those that the answer could have reported.
+pub type UsageReports = EnumMap<UsagePart, Option<UsageReported>>;
+
 /// A count and its source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Count {
@@ -72,6 +125,8 @@ pub struct Tokens {
     pub tokenizer_output: Option<u64>,
     /// Number of tokens known to be in the first content event, if the server reports counts while streaming.
     pub first_event: Option<u64>,
+    /// Which of the counts the server reported.
+    pub reports: UsageReports,
 }
 
 impl Tokens {

@@ -1,5 +1,6 @@
 //! The mapping of an HTTP endpoint's answer: where to find text, tokens, finish reason and errors, as configured.
 
+use crate::event::UsagePart;
 use crate::vocabulary::BodyForm;
 use serde::Serialize;
 use serde_json_path::JsonPath;
@@ -50,6 +51,17 @@ impl AnswerMapping {
     /// Whether the answer reports token counts.
     pub fn tells_tokens(&self) -> bool {
         self.input_tokens.is_some() || self.output_tokens.is_some()
+    }
+
+    /// The answer says this part of what it took.
+    pub fn tells(&self, part: UsagePart) -> bool {
+        let path = match part {
+            UsagePart::Input => &self.input_tokens,
+            UsagePart::Output => &self.output_tokens,
+            UsagePart::CachedInput => &self.cached_input_tokens,
+            UsagePart::Reasoning => &self.reasoning_tokens,
+        };
+        path.is_some()
     }
 
     /// Whether text is expected, so that an answer without any is `empty`.

@@ -5,12 +5,14 @@
 
 mod auth;
 mod budget;
+mod effort;
 mod expect;
 mod finding;
 #[cfg(test)]
 mod fuzz;
 mod json_path;
 mod json_schema;
+mod mark;
 mod name;
 mod otlp;
 mod pairing;
@@ -83,6 +85,7 @@ pub(super) fn compile_beside(
         pairs.extend(own.filter_map(|target| Some(pair(profile, targets.get(target)?))));
     }
     pairing::check_all(config, &mut findings);
+    effort::check_all(config, &mut findings);
     budget::check_all(config, &mut findings);
     stage::check_in_flight(config, &mut findings);
     unused(config, broken, &mut findings);

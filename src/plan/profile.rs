@@ -1,8 +1,8 @@
 //! A profile: what is sent, when, and what is expected of the answers.
 
 use super::{
-    Objective, Scenario, Schedule, Stage, Step, StepAction, Target, Think, compose_patches, output_cap,
-    serialize,
+    Objective, ReasoningEffort, Scenario, Schedule, Stage, Step, StepAction, Target, Think, compose_patches,
+    effort, output_cap, serialize,
 };
 use crate::event::{Failure, Pair, Place, SeriesKey, TURNS, turn_bucket};
 use crate::vocabulary::Period;
@@ -24,6 +24,8 @@ pub struct Profile {
     pub scenario: Arc<Scenario>,
     /// Seed of all random draws.
     pub seed: u64,
+    /// How much models are asked to reason, in place of what their targets say.
+    pub reasoning: Option<ReasoningEffort>,
     /// Objectives.
     pub slos: Vec<Objective>,
     /// When failed requests are retried, if at all.
@@ -60,7 +62,8 @@ pub struct PairPlan {
     /// that of the stage.
     #[serde(skip)] // Like the places of the stages.
     pub steps: Vec<StepPlaces>,
-    /// The parameters of model calls, by [`Step::number`]: those of the target, with the step's merged over them.
+    /// The parameters of model calls, by [`Step::number`]: what marks the traffic and asks for reasoning, then those of
+    /// the target, with the step's merged over them.
     pub(super) params: Vec<Arc<Map<String, Value>>>,
 }
 
@@ -105,17 +108,27 @@ impl PairPlan {
                 steps.push(StepPlaces { stage: number, step: step.number, turns });
             }
         }
-        let params = profile
-            .scenario
-            .all()
-            .map(|step| Arc::new(merged_params(&step.action, &target.params)))
-            .collect();
+        let below = compose_patches(&target.mark, &compared_params(&profile, &target));
+        let params =
+            profile.scenario.all().map(|step| Arc::new(merged_params(&step.action, &below))).collect();
         Self { pair, profile, target, revision, places, steps, params }
     }
 
     /// The parameters of a step's model call.
     pub fn params(&self, step: &Step) -> Arc<Map<String, Value>> {
         self.params.get(step.number).cloned().unwrap_or_default()
+    }
+
+    /// How much the model is asked to reason.
+    pub fn reasoning(&self) -> ReasoningEffort {
+        self.profile.reasoning.unwrap_or(self.target.reasoning)
+    }
+
+    /// The least reasoning that the target's dialect can ask its model for, if it can ask at all.
+    pub fn least_reasoning(&self) -> Option<ReasoningEffort> {
+        let asked = ReasoningEffort::ALL.iter().copied().filter(|effort| *effort != ReasoningEffort::Default);
+        let (api, model) = (self.target.api, &self.target.model);
+        asked.into_iter().find(|effort| effort::parameters(api, model, *effort).is_ok())
     }
 
     /// Maximum number of output tokens of a step's model call, if it is limited.
@@ -149,7 +162,16 @@ impl PairPlan {
     }
 }
 
-/// The parameters of a model call: those of the target (`below`), with the step's merged over them.
+/// The parameters on which the results of a pair depend, below those of a step: what asks for reasoning, and those of
+/// the target. What marks the traffic is not among them.
+pub(super) fn compared_params(profile: &Profile, target: &Target) -> Map<String, Value> {
+    let effort = profile.reasoning.unwrap_or(target.reasoning);
+    // A config in which the effort cannot be had has been refused.
+    let words = effort::parameters(target.api, &target.model, effort).unwrap_or_default();
+    compose_patches(&words, &target.params)
+}
+
+/// The parameters of a model call: those below it, with the step's merged over them.
 pub(super) fn merged_params(action: &StepAction, below: &Map<String, Value>) -> Map<String, Value> {
     match action {
         StepAction::Ask(ask) => compose_patches(below, &ask.params),

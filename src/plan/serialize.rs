@@ -65,6 +65,13 @@ pub(super) fn headers<S: Serializer>(
     serializer.collect_seq(headers.iter().map(|(name, value)| (name.as_str(), value)))
 }
 
+pub(super) fn plain_headers<S: Serializer>(
+    headers: &[(HeaderName, HeaderValue)],
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes())))
+}
+
 pub(super) fn templates<S: Serializer>(
     headers: &[(HeaderName, Template)],
     serializer: S,

@@ -2,8 +2,10 @@
 
 use super::{Auth, serialize};
 use crate::secret::Secret;
-use crate::vocabulary::{Api, ConnectionMode, HttpVersion, Price, Propagate, Timeouts, Tokenizer};
-use http::HeaderName;
+use crate::vocabulary::{
+    Api, ConnectionMode, HttpVersion, Price, Propagate, ReasoningEffort, Timeouts, Tokenizer,
+};
+use http::{HeaderName, HeaderValue};
 use serde::Serialize;
 use serde_json::{Map, Value};
 use std::path::PathBuf;
@@ -48,6 +50,13 @@ pub struct Target {
     pub tokenizer: Option<Tokenizer>,
     /// Merged into every body; a profile's parameters take precedence.
     pub params: Map<String, Value>,
+    /// How much its model is asked to reason; a profile's takes precedence.
+    pub reasoning: ReasoningEffort,
+    /// What marks the traffic as synthetic in the bodies of model calls; parameters take precedence.
+    pub mark: Map<String, Value>,
+    /// What marks it in the headers of every request. None of it is secret.
+    #[serde(serialize_with = "serialize::plain_headers")]
+    pub mark_headers: Vec<(HeaderName, HeaderValue)>,
 }
 
 /// TLS options beyond the defaults (system roots, verification on, TLS 1.2 and 1.3).

@@ -3,7 +3,7 @@
 use crate::catalogue::{HTTP_CODES, Key, Metric, MetricKind, PROCESS, Subject, buckets::Buckets};
 use crate::event::{
     BudgetUnit, ConnectionPhase, CountSource, FinishReason, LimitKind, Outcome, RunResult, SkipReason,
-    SkippedRun, TURNS, TokenType,
+    SkippedRun, TURNS, TokenType, UsagePart, UsageReported,
 };
 use crate::telemetry::otlp::{Dropped, Signal};
 use std::fmt::Write as _;
@@ -56,7 +56,7 @@ fn label_values(out: &mut String) {
     out.push_str("\n## Label values\n\n| label | values |\n| --- | --- |\n");
     let codes: Vec<String> =
         HTTP_CODES.iter().map(|(_, text)| (*text).to_owned()).chain(["other".to_owned()]).collect();
-    let rows: [(&str, Vec<String>); 14] = [
+    let rows: [(&str, Vec<String>); 16] = [
         ("outcome", Outcome::all().map(Outcome::label).map(str::to_owned).collect()),
         ("code", codes),
         ("turn", TURNS.map(str::to_owned).to_vec()),
@@ -66,6 +66,8 @@ fn label_values(out: &mut String) {
         ("result", RunResult::ALL.iter().map(|it| it.label().to_owned()).collect()),
         ("type", TokenType::ALL.iter().map(|it| it.label().to_owned()).collect()),
         ("source", CountSource::ALL.iter().map(|it| it.label().to_owned()).collect()),
+        ("part", UsagePart::ALL.iter().map(|it| it.label().to_owned()).collect()),
+        ("reported", UsageReported::ALL.iter().map(|it| it.label().to_owned()).collect()),
         ("phase", ConnectionPhase::ALL.iter().map(|it| it.label().to_owned()).collect()),
         ("kind", LimitKind::ALL.iter().map(|it| it.label().to_owned()).collect()),
         ("unit", BudgetUnit::ALL.iter().map(|it| it.label().to_owned()).collect()),

@@ -58,6 +58,7 @@ impl Build {
             scenario: self.scenario.unwrap_or_else(|| workload(self.prompts, self.expect)),
             seed: 7,
             slos: self.slos,
+            reasoning: None,
             retry: self.retry,
             budget: self.budget,
             revision: "r1".into(),

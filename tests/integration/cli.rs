@@ -186,6 +186,24 @@ async fn check_says_how_long_each_budget_lasts() {
 }
 
 #[tokio::test]
+async fn the_newline_at_the_end_of_a_key_in_the_environment_does_not_go_out() {
+    let simulator = Simulator::start();
+    let config =
+        config(simulator.address).replace("model: m", "model: m, auth: { bearer: { env: LLM_KEY } }");
+    for end in ["", "\n", "\r\n"] {
+        let arguments = ["check", "--probe", "--config.file", "tokenbeat.yaml"];
+        let environment = [("LLM_KEY", &*format!("sesame-opens{end}"))];
+        let ended = Process::start(folder(&config), &arguments, &environment).ended().await;
+        assert_eq!((ended.code, ended.err.as_str()), (0, ""), "{end:?}: {ended:?}");
+    }
+    // Within a value it cannot stand in a header.
+    let environment = [("LLM_KEY", "sesame\nopens")];
+    let arguments = ["check", "--probe", "--config.file", "tokenbeat.yaml"];
+    let ended = Process::start(folder(&config), &arguments, &environment).ended().await;
+    assert!(ended.code == 1 && ended.out.contains("credentials"), "{ended:?}");
+}
+
+#[tokio::test]
 async fn a_probe_that_fails_is_a_failure() {
     let ended = run(&config(closed().await), &["check", "--probe"]).await;
     assert_eq!(ended.code, 1, "{ended:?}");

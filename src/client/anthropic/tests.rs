@@ -24,7 +24,7 @@ fn a_request_has_the_version_the_limit_and_the_system_prompt_apart() {
 #[test]
 fn without_a_limit_one_is_sent_and_parameters_win() {
     let call = Anthropic.encode(&target("http://h/v1"), &ask(false, None, json!({})));
-    assert_eq!((call.path.as_str(), call.output_tokens), ("/messages", Some(MAX_TOKENS)));
+    assert_eq!((call.path.as_str(), call.output_tokens), ("/messages", Some(ANTHROPIC_MAX_TOKENS)));
     let params = json!({ "max_tokens": 9, "thinking": { "type": "disabled" }, "system": null });
     let call = Anthropic.encode(&target("http://h/v1/"), &ask(false, Some(5), params));
     assert_eq!(call.output_tokens, Some(9));
@@ -46,7 +46,7 @@ fn input_that_came_from_a_cache_or_went_into_one_is_input() {
     let all = json!({ "input_tokens": 3, "cache_creation_input_tokens": 20, "cache_read_input_tokens": 100 });
     assert_eq!((usage(all.clone()).input, usage(all).cached_input), (Some(123), Some(100)));
     assert_eq!(usage(json!({ "output_tokens": 4 })), Usage { output: Some(4), ..Usage::default() });
-    assert_eq!(usage(json!({ "input_tokens": 0 })).input, None);
+    assert_eq!(usage(json!({ "input_tokens": 0 })).input, Some(0));
     let thought = json!({ "output_tokens": 40, "output_tokens_details": { "thinking_tokens": 30 } });
     assert_eq!((usage(thought.clone()).output, usage(thought).reasoning), (Some(40), Some(30)));
 }

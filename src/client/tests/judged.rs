@@ -6,6 +6,8 @@ use super::server::*;
 use crate::client::answer::{Counted, EndedAnswer};
 use crate::client::body_decoder::{Expected, Mode};
 use crate::event::{Failure, Outcome};
+use std::io;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -184,4 +186,65 @@ async fn the_content_type_does_not_decide() {
         assert_eq!(answer.outcome, Outcome::Failed(Failure::StreamError), "{header:?}: {:?}", answer.detail);
         assert_eq!(answer.detail.as_deref(), Some("503: The model is overloaded."), "{header:?}");
     }
+}
+
+/// Lines of the log.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn an_unknown_finish_reason_is_told_once_for_a_target() {
+    let log = Log::default();
+    let writer = log.clone();
+    let subscriber = tracing_subscriber::fmt().with_writer(move || writer.clone()).with_ansi(false).finish();
+    let _guard = tracing::subscriber::set_default(subscriber);
+    let told = || {
+        let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+        text.lines()
+            .filter(|line| line.contains("a finish reason that is not known"))
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
+    };
+    let answers = ["stop", "because", "because", &"x".repeat(5000)].map(|reason| {
+        let finish = format!(r#"{{"choices":[{{"index":0,"delta":{{}},"finish_reason":"{reason}"}}]}}"#);
+        whole("200 OK", "content-type: text/event-stream\r\n", &stream(&[TOKEN, &finish]))
+    });
+    let next =
+        Arc::new(Mutex::new(answers.iter().cycle().take(2 * answers.len()).cloned().collect::<Vec<_>>()));
+    let server = Server::start(move |_, mut wire| {
+        let next = Arc::clone(&next);
+        async move {
+            while wire.request().await.is_some() {
+                let answer = next.lock().unwrap().remove(0);
+                wire.send(answer).await;
+            }
+        }
+    })
+    .await;
+    let client = client(server.target());
+    assert_eq!(call(&client).await.outcome, Outcome::Ok);
+    assert!(told().is_empty());
+    for _ in 0..3 {
+        assert_eq!(call(&client).await.outcome, Outcome::Ok);
+    }
+    let lines = told();
+    assert!(lines.len() == 1 && lines[0].contains("because") && lines[0].contains("WARN"), "{lines:?}");
+    // Another target is told of by itself, and a long reason is cut.
+    let other = super::server::client(server.target());
+    assert_eq!(call(&other).await.outcome, Outcome::Ok);
+    assert_eq!(call(&other).await.outcome, Outcome::Ok);
+    assert_eq!(call(&other).await.outcome, Outcome::Ok);
+    assert_eq!(told().len(), 2);
+    assert!(told().iter().all(|line| line.len() < 1000), "{:?}", told());
 }

@@ -52,6 +52,28 @@ fn rag() -> AnswerMapping {
     }
 }
 
+/// The name alone ends it: the event has no data.
+#[test]
+fn an_event_without_data_ends_a_stream_by_its_name() {
+    for end in ["event: done\n\n", "event: done\ndata:\n\n", "event:done\r\n\r\n"] {
+        let text = RAG.replace("event: done\ndata: bye\n\n", end);
+        assert_ne!(text, RAG);
+        let read = read_frames(rag(), "text/event-stream", &frames(&text));
+        assert_eq!((read.outcome, read.generated.text.as_str()), (Outcome::Ok, "It is blue."), "{end:?}");
+        assert_eq!(
+            read.marks.last_token.map(|last| read.end - last),
+            Some(2 * STEP),
+            "it ends at that event"
+        );
+        let other = AnswerMapping { done: Some(Done::Event("end".into())), finish: None, ..rag() };
+        assert_eq!(
+            read_frames(other, "text/event-stream", &frames(&text)).outcome,
+            Outcome::Failed(Failure::Truncated),
+            "another name does not end it"
+        );
+    }
+}
+
 /// A mapping without an end-of-stream marker.
 fn open_ended() -> AnswerMapping {
     AnswerMapping { finish: None, done: None, ..rag() }

@@ -27,13 +27,14 @@ pub(super) fn compile(
         return None;
     }
     let scenario = scenario?;
-    let revision = revision::of_profile(&scenario, &stages);
+    let revision = revision::of_profile(&scenario, &stages, written.reasoning);
     Some(Profile {
         name: name.into(),
         schedule: schedule?,
         stages,
         scenario: Arc::new(scenario),
         seed: written.seed.unwrap_or_else(|| revision::seed(name)),
+        reasoning: written.reasoning,
         slos,
         retry,
         budget: own_budget,

@@ -1,8 +1,8 @@
 //! Hashes that are stable across restarts, versions and machines as long as what they identify does not change.
 
 use crate::plan::{
-    Expect, Profile, Scenario, Stage, Step, StepAction, Take, Target, Think, Variable, canonical,
-    merged_params,
+    Expect, Profile, ReasoningEffort, Scenario, Stage, Step, StepAction, Take, Target, Think, Variable,
+    canonical, compared_params, merged_params,
 };
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -20,14 +20,19 @@ pub(super) fn seed(name: &str) -> u64 {
     digest.iter().take(8).fold(0, |seed, byte| (seed << 8) | u64::from(*byte))
 }
 
-/// Hash of scenario and load.
-pub(super) fn of_profile(scenario: &Scenario, stages: &[Stage]) -> Arc<str> {
-    digest(&Compared::new(scenario, stages, &Map::new(), None))
+/// Hash of scenario and load, with the reasoning that the profile asks for.
+pub(super) fn of_profile(
+    scenario: &Scenario,
+    stages: &[Stage],
+    reasoning: Option<ReasoningEffort>,
+) -> Arc<str> {
+    digest(&Compared { reasoning, ..Compared::new(scenario, stages, &Map::new(), None) })
 }
 
 /// Hash of scenario, load and model, with the parameters sent to this target.
 pub(super) fn of_pair(profile: &Profile, target: &Target) -> Arc<str> {
-    digest(&Compared::new(&profile.scenario, &profile.stages, &target.params, Some(&target.model)))
+    let params = compared_params(profile, target);
+    digest(&Compared::new(&profile.scenario, &profile.stages, &params, Some(&target.model)))
 }
 
 /// Everything that must be equal for results to be comparable.
@@ -40,6 +45,9 @@ struct Compared<'a> {
     cookies: bool,
     load: &'a [Stage],
     model: Option<&'a str>,
+    /// Of a profile alone; with a target it is in the parameters, in the words of its dialect.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reasoning: Option<ReasoningEffort>,
 }
 
 /// A step, with the parameters of its model call merged over those of the target.
@@ -79,6 +87,7 @@ impl<'a> Compared<'a> {
             cookies: *cookies,
             load,
             model,
+            reasoning: None,
         }
     }
 }
@@ -114,6 +123,28 @@ mod tests {
         // A change here changes every seed and revision in existing installations.
         assert_eq!(seed("chat"), 0x31e0_6f7d_89fe_b99a);
         assert_eq!(&*digest(&json!({ "b": [1, null, "x"], "a": { "c": 0.5 } })), "89fb8d57b8db");
+    }
+
+    #[test]
+    fn reasoning_counts_and_a_mark_does_not() {
+        let revisions = |target: &str, profile: &str| {
+            let plan = crate::plan::from_yaml(&format!(
+                "targets: {{ t: {{ api: openai-chat, base_url: 'http://127.0.0.1:1/v1'{target} }} }}\n\
+                 profiles: {{ p: {{ targets: [t], schedule: {{ manual: {{}} }}, workload: {{ prompts: [x] }}{profile} }} }}"
+            ));
+            let plan = plan.unwrap_or_else(|e| panic!("{e}"));
+            (plan.pairs[0].revision.clone(), plan.profiles[0].revision.clone())
+        };
+        let plain = revisions("", "");
+        assert_eq!(revisions(", mark: { user: me, tags: [a], headers: { x-mark: a } }", ""), plain);
+        assert_eq!(revisions(", reasoning: default", "").0, plain.0);
+        let low = revisions(", reasoning: low", "");
+        assert_ne!(low.0, plain.0);
+        assert_ne!(revisions("", ", reasoning: off").1, plain.1);
+        // It is what goes out that counts, wherever it is written.
+        assert_eq!(revisions(", reasoning: high", ", reasoning: low").0, low.0);
+        assert_eq!(revisions(", reasoning: high", ", reasoning: default").0, plain.0);
+        assert_eq!(revisions(", params: { reasoning_effort: low }", "").0, low.0);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Compiles a target: its address, limits and prices. `wire` compiles headers, TLS and credentials.
 
-use super::{Findings, auth, wire, workload};
+use super::{Findings, auth, mark, wire, workload};
 use crate::config::{self, KeyPath, Length, UrlText};
 use crate::plan::{Api, Proxy, Target, Timeouts, Tokenizer};
 use std::net::IpAddr;
@@ -34,6 +34,7 @@ pub(super) fn compile(
     } else {
         workload::check_params(&written.params, "workload", &path.key("params"), findings);
     }
+    let (mark, mark_headers) = mark::compile(written, base_url.as_ref(), &path.key("mark"), findings);
     if written.stall_threshold.is_some_and(|threshold| threshold.0.is_zero()) {
         findings.error(&path.key("stall_threshold"), "must be more than 0s");
     }
@@ -60,6 +61,9 @@ pub(super) fn compile(
         price: written.price,
         tokenizer,
         params: written.params.clone(),
+        reasoning: written.reasoning,
+        mark,
+        mark_headers,
     })
 }
 
@@ -75,8 +79,10 @@ fn base_url(written: &config::Target, path: &KeyPath, findings: &mut Findings) -
     if url.query_pairs().any(|(name, _)| name == "key" || config::names_a_credential(&name)) {
         findings.error(path, "must not hold a credential in its query; there is `auth` for it");
     }
-    if let Some(operation) = written.api.path().filter(|operation| url.path().ends_with(operation)) {
-        let appended = format!("must not end with `{operation}`, which is appended to it: leave that out");
+    if let Some(ending) = written.api.endings().iter().find(|ending| url.path().ends_with(**ending)) {
+        let model = if ending.starts_with(':') { "the model and " } else { "" };
+        let appended =
+            format!("must not end with {model}`{ending}`, which is appended to it: leave that out");
         findings.error(path, appended);
     }
     (findings.errors.len() == before).then_some(url)

@@ -7,7 +7,7 @@ use super::snapshot::{Gathering, LabelValue};
 use crate::catalogue::{Key, Metric, Subject, When, rows};
 use crate::event::{
     ConnectionPhase, CountSource, FinishReason, LimitKind, Outcome, RunResult, SkipReason, SkippedRun,
-    TokenType,
+    TokenType, UsagePart, UsageReported,
 };
 use crate::telemetry::value::{Counter, Gauge, Histogram, Level, OptionalGauge, TimeCounter};
 use std::marker::PhantomData;

@@ -62,6 +62,11 @@ fn answered(cells: &Cells<about::Step>, request: &Request, trace: Option<&Trace>
     if let Some(pace) = request.observed.output_pace() {
         cells.get(row::OutputPace).observe(pace, trace);
     }
+    for (part, reported) in request.observed.tokens.reports {
+        if let Some(reported) = reported {
+            cells.get(row::UsageReports)[part][reported].add(1);
+        }
+    }
     if let Some(count) = request.observed.tokens.input {
         cells.get(row::RequestInputTokens).observe(count.n as f64, trace);
     }

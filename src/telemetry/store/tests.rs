@@ -9,8 +9,8 @@ use super::*;
 use crate::catalogue::Metric;
 use crate::event::{
     BudgetScope, BudgetUnit, BudgetUse, ConnectionRecord, Count, CountSource, Exhausted, Failure, Gaps, Hold,
-    Limit, LimitKind, Outcome, Phases, Place, RunRef, RunResult, RunSummary, SkipReason, SkippedRun, Spend,
-    Verdict,
+    Limit, LimitKind, Outcome, Phases, Place, Request, RunRef, RunResult, RunSummary, SkipReason, SkippedRun,
+    Spend, UsagePart, UsageReported, UsageReports, Verdict,
 };
 use crate::plan::{Profile, Trigger};
 use crate::testing::{answer, change_plan, offer, plan, play, profile, run, small_plan, stage};
@@ -269,6 +269,45 @@ fn finish_reasons_are_counted_by_their_meaning() {
     for (reason, n) in [("stop", 2.0), ("error", 1.0), ("other", 1.0), ("length", 0.0)] {
         assert!(close(values.sum(Metric::FinishReasons, &format!("reason={reason}")), n), "{reason}");
     }
+}
+
+#[test]
+fn usage_reports_tell_absent_from_zero() {
+    let fixture = Fixture::small();
+    let reports = |change: fn(&mut UsageReports)| {
+        move |request: &mut Request| change(&mut request.observed.tokens.reports)
+    };
+    for outcome in [Outcome::Ok, Outcome::Failed(Failure::Check)] {
+        play(
+            &fixture.sink,
+            fixture.steady(),
+            outcome,
+            reports(|reports| {
+                reports[UsagePart::Input] = Some(UsageReported::Yes);
+                reports[UsagePart::CachedInput] = Some(UsageReported::No);
+            }),
+        );
+    }
+    // Nobody expects a usage of an answer that did not come, and of a warm-up nothing but its tokens counts.
+    let all = reports(|reports| *reports = UsageReports::from_fn(|_| Some(UsageReported::No)));
+    play(&fixture.sink, fixture.steady(), Outcome::Failed(Failure::Http5xx), all);
+    play(&fixture.sink, fixture.steady(), Outcome::Ok, |request| {
+        request.warm_up = true;
+        request.observed.tokens.reports[UsagePart::Output] = Some(UsageReported::No);
+    });
+    let values = fixture.values();
+    for (part, reported, n) in [
+        ("input", "yes", 2.0),
+        ("input", "no", 0.0),
+        ("cached_input", "no", 2.0),
+        ("cached_input", "yes", 0.0),
+        ("output", "no", 0.0),
+        ("reasoning", "no", 0.0),
+    ] {
+        let sum = values.sum(Metric::UsageReports, &format!("part={part},reported={reported}"));
+        assert!(close(sum, n), "{part} {reported}: {sum}");
+    }
+    assert_eq!(values.series(Metric::UsageReports, "part=output") % 2, 0, "they are there from the start");
 }
 
 #[test]

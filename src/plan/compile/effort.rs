@@ -1,0 +1,113 @@
+//! Checks that the dialects can ask for as much reasoning as targets and profiles say.
+
+use super::{Findings, scenario};
+use crate::config::{Config, KeyPath, Profile, Target};
+use crate::plan::effort::{self, BUDGETS};
+use crate::plan::{ANTHROPIC_MAX_TOKENS, Api, ReasoningEffort, compose_patches, output_cap, param};
+use serde_json::{Map, Value};
+
+/// Every target, and every profile with each of its targets.
+pub(super) fn check_all(config: &Config, findings: &mut Findings) {
+    for (name, target) in &config.targets {
+        if let Err(why) = effort::parameters(target.api, &target.model, target.reasoning) {
+            let path = KeyPath::of(["targets", name, "reasoning"]);
+            findings.error(&path, refusal(target, target.reasoning, why));
+        }
+    }
+    for (name, profile) in &config.profiles {
+        of_profile(config, profile, &KeyPath::of(["profiles", name]), findings);
+    }
+}
+
+fn refusal(target: &Target, effort: ReasoningEffort, why: &str) -> String {
+    format!("`{}` cannot be asked for `{}`: {why}", target.api.name(), effort.name())
+}
+
+/// A model call, as written.
+struct WrittenCall<'a> {
+    path: KeyPath,
+    output_tokens: Option<u64>,
+    params: &'a Map<String, Value>,
+}
+
+fn calls<'a>(profile: &'a Profile, path: &KeyPath) -> Vec<WrittenCall<'a>> {
+    let workload = profile.workload.iter().map(|workload| WrittenCall {
+        path: path.key("workload"),
+        output_tokens: workload.output_tokens.map(std::num::NonZeroU64::get),
+        params: &workload.params,
+    });
+    let steps = profile.scenario.iter().flat_map(|scenario| {
+        let path = path.key("scenario");
+        let steps = scenario.setup.iter().chain(&scenario.steps).enumerate();
+        steps.filter_map(move |(number, step)| {
+            let ask = step.ask.as_ref()?;
+            Some(WrittenCall {
+                path: scenario::path_of(scenario, number, &path).key("ask"),
+                output_tokens: ask.output_tokens.map(std::num::NonZeroU64::get),
+                params: &ask.params,
+            })
+        })
+    });
+    workload.chain(steps).collect()
+}
+
+fn of_profile(config: &Config, profile: &Profile, path: &KeyPath, findings: &mut Findings) {
+    let calls = calls(profile, path);
+    let own = path.key("reasoning");
+    if profile.reasoning.is_some() && profile.scenario.is_some() && calls.is_empty() {
+        findings.error(&own, "goes with model calls, and no step of the scenario has an `ask`");
+        return;
+    }
+    for name in &profile.targets {
+        // That such a target takes no model call is told elsewhere.
+        let Some(target) = config.targets.get(name).filter(|target| target.api != Api::Http) else {
+            continue;
+        };
+        let effort = profile.reasoning.unwrap_or(target.reasoning);
+        match effort::parameters(target.api, &target.model, effort) {
+            Err(why) if profile.reasoning.is_some() => {
+                findings.error(&own, format!("the target `{name}`: {}", refusal(target, effort, why)));
+            }
+            // It is told at the target.
+            Err(_) => {}
+            Ok(words) => {
+                for call in calls.iter().filter(|_| effort != ReasoningEffort::Default) {
+                    check_budget(call, (name, target), effort, &words, findings);
+                }
+            }
+        }
+    }
+}
+
+/// A budget of reasoning is a part of the answer's limit.
+fn check_budget(
+    call: &WrittenCall<'_>,
+    (name, target): (&str, &Target),
+    effort: ReasoningEffort,
+    words: &Map<String, Value>,
+    findings: &mut Findings,
+) {
+    let merged = compose_patches(words, &compose_patches(&target.params, call.params));
+    let Some(budget) = BUDGETS.iter().find_map(|path| param(&merged, path)?.as_u64()) else { return };
+    let required = target.api == Api::Anthropic;
+    let unset = required.then_some(ANTHROPIC_MAX_TOKENS);
+    let Some(most) = output_cap(&merged, call.output_tokens).or(unset).filter(|most| *most <= budget) else {
+        return;
+    };
+    let path = call.path.key("output_tokens");
+    let asked =
+        format!("`reasoning: {}` at the target `{name}` is a budget of {budget} tokens", effort.name());
+    if required {
+        let message = format!(
+            "must be more than {budget}: {asked}, which this API takes out of max_tokens ({most}) and requires to be \
+             less; ask for less reasoning, or for none"
+        );
+        findings.error(&path, message);
+    } else if budget > 0 {
+        let message = format!(
+            "is {most}, and {asked}, which is taken out of it: nothing visible may come. Raise it, or ask for less \
+             reasoning"
+        );
+        findings.warn(&path, message);
+    }
+}

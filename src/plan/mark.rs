@@ -1,0 +1,131 @@
+//! Where each dialect has a place for what marks traffic as synthetic.
+
+use super::Api;
+use http::HeaderName;
+
+/// Where LiteLLM reads tags, whatever the dialect: <https://docs.litellm.ai/docs/proxy/request_tags>.
+pub(super) const TAGS_HEADER: HeaderName = HeaderName::from_static("x-litellm-tags");
+
+/// The places of a dialect in the body of a request.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct MarkPlaces {
+    /// That of the user, as a path.
+    pub(super) user: Option<&'static [&'static str]>,
+    /// That of names and texts.
+    pub(super) metadata: Option<MetadataPlace>,
+}
+
+/// A place for names and texts, and what it takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum MetadataPlace {
+    /// OpenAI's: at most 16 names of at most 64 characters, texts of at most 512.
+    /// <https://platform.openai.com/docs/api-reference/chat/create#chat-create-metadata>
+    Metadata,
+    /// Vertex AI's: at most 64 labels of at most 63 characters, lower case, digits, `_` and `-`, a letter in front.
+    /// <https://cloud.google.com/vertex-ai/generative-ai/docs/multimodal/add-labels-to-api-calls>
+    Labels,
+}
+
+impl MarkPlaces {
+    /// Those of an API; `vertex`: it is that of Vertex AI.
+    pub(super) fn of(api: Api, vertex: bool) -> Self {
+        const USER: Option<&[&str]> = Some(&["user"]);
+        match api {
+            Api::OpenAiChat | Api::OpenAiResponses => {
+                Self { user: USER, metadata: Some(MetadataPlace::Metadata) }
+            }
+            Api::OpenAiCompletions | Api::OpenAiEmbeddings => Self { user: USER, metadata: None },
+            Api::Anthropic => Self { user: Some(&["metadata", "user_id"]), metadata: None },
+            Api::Gemini if vertex => Self { user: None, metadata: Some(MetadataPlace::Labels) },
+            Api::Gemini
+            | Api::OllamaChat
+            | Api::OllamaGenerate
+            | Api::Tgi
+            | Api::RerankCohere
+            | Api::RerankJina
+            | Api::Http => Self::default(),
+        }
+    }
+
+    /// The keys of `mark` that have a place.
+    pub(super) fn keys(self, api: Api) -> Vec<&'static str> {
+        let keys = [
+            ("`user`", self.user.is_some()),
+            ("`metadata`", self.metadata.is_some()),
+            ("`tags`", api != Api::Http),
+            ("`headers`", true),
+        ];
+        keys.into_iter().filter_map(|(key, there)| there.then_some(key)).collect()
+    }
+}
+
+impl MetadataPlace {
+    /// Its key in a body.
+    pub(super) const fn key(self) -> &'static str {
+        match self {
+            Self::Metadata => "metadata",
+            Self::Labels => "labels",
+        }
+    }
+
+    /// The most names that it takes.
+    pub(super) const fn most(self) -> usize {
+        match self {
+            Self::Metadata => 16,
+            Self::Labels => 64,
+        }
+    }
+
+    /// What is wrong with a name and its text, if anything is.
+    pub(super) fn refuses(self, name: &str, text: &str) -> Option<&'static str> {
+        let label = |text: &str| {
+            text.chars().count() <= 63
+                && text.chars().all(|c| !c.is_uppercase() && (c.is_alphanumeric() || "_-".contains(c)))
+        };
+        match self {
+            Self::Metadata if name.is_empty() || name.chars().count() > 64 => {
+                Some("must have a name of 1 to 64 characters")
+            }
+            Self::Metadata if text.chars().count() > 512 => Some("must not be longer than 512 characters"),
+            Self::Labels if !label(name) || !name.starts_with(char::is_alphabetic) => Some(
+                "must have a name of 1 to 63 lower-case letters, digits, `_` and `-`, with a letter in front",
+            ),
+            Self::Labels if !label(text) => {
+                Some("must be at most 63 lower-case letters, digits, `_` and `-`: it becomes a label")
+            }
+            _ => None,
+        }
+    }
+}
+
+/// Whether the path of a base URL is that of a project in Vertex AI.
+pub fn is_vertex(path: &str) -> bool {
+    path.contains("/locations/") || path.contains("/projects/")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_are_those_of_google_cloud() {
+        let fits = |name: &str, text: &str| MetadataPlace::Labels.refuses(name, text).is_none();
+        assert!(fits("synthetic", "true") && fits("a_b-1", "") && fits("süß", "ok"));
+        for (name, text) in
+            [("Synthetic", "true"), ("1a", "x"), ("", "x"), ("a", "X"), ("a", "a b"), ("a.b", "x")]
+        {
+            assert!(!fits(name, text), "{name}: {text}");
+        }
+        let [fit, long] = [63, 64].map(|n| "a".repeat(n));
+        assert!(fits(&fit, &fit) && !fits(&long, "x") && !fits("a", &long));
+    }
+
+    #[test]
+    fn metadata_has_the_lengths_of_openai() {
+        let fits = |name: usize, text: usize| {
+            MetadataPlace::Metadata.refuses(&"é".repeat(name), &"é".repeat(text)).is_none()
+        };
+        assert!(fits(1, 0) && fits(64, 512));
+        assert!(!fits(0, 1) && !fits(65, 1) && !fits(1, 513));
+    }
+}
