@@ -1,14 +1,14 @@
-"""Suite alerting: regressions are injected, and what an operator is sent about them is read at a webhook.
+"""Suite alerting: injects regressions and checks the notifications that a webhook receives.
 
-The daemon plays against `tokenbeat sim`; Prometheus scrapes both with the shipped rules, their windows shortened
-(`windows.py`), and Alertmanager notifies. First nothing is wrong, until there is a baseline, and no alert may fire.
-Then in turn the backend is slow, the way to it is slow, the backend fails, an application answers without what its
-users need, and slowly, and the daemon is gone. Each alert has to come with what the runbook promises, and to resolve when
-its cause is gone. The application is a simulator of its own, so that its journeys and the requests of the other profile
-have nothing to do with each other.
+The daemon plays against `tokenbeat sim`; Prometheus scrapes both with the shipped rules, whose windows are shortened
+(`windows.py`), and Alertmanager notifies. At first nothing is wrong until there is a baseline, and no alert may fire.
+Then, one after the other: the backend is slow, the network is slow, the backend fails, an application answers without
+the content that its users need, and then slowly, and the daemon disappears. Each alert must arrive with the labels and
+links that the runbook describes, and must resolve when its cause is gone. The application is a separate simulator, so
+that its journeys do not affect the requests of the other profile.
 
-On a busy machine the prober may be late. Then alerts on latency are held back by design, and waiting covers it; and
-an alert about the prober itself is true, so it is noted and is no failure.
+On a busy machine the prober may be late. Then alerts on latency are suppressed by design, and the suite waits; an
+alert on the prober itself is correct in this case, so it is noted and is no failure.
 """
 
 import json
@@ -30,10 +30,10 @@ ROOT = HERE.parents[1]
 
 # An hour becomes 15 s, a day 6 minutes, `for: 15m` 4 s. With a scrape each second, 10 s are enough for a rate.
 SCALE = windows.Scale(factor=240, range_floor=10, interval_floor=1)
-PATIENCE = 60  # seconds for what takes ten to twenty when the machine is idle
+PATIENCE = 60  # seconds; on an idle machine each step takes ten to twenty
 
 PAIR = {"profile": "chat", "target": "sim", "location": "here"}
-# The pair of windows that burns, and clears, first.
+# The pair of windows that fires, and resolves, first.
 LATENCY = ("TokenbeatLatencyBudgetBurn", {**PAIR, "slo": "ttft", "severity": "critical", "long": "1h", "short": "5m"})
 AVAILABILITY = (
     "TokenbeatAvailabilityBudgetBurn",
@@ -48,13 +48,13 @@ LONGER = ("TokenbeatJourneyDurationRegression", {**APP, "severity": "warning", "
 ABSENT = ("TokenbeatAbsent", {"severity": "critical"})
 AGENT_ABSENT = ("TokenbeatAgentAbsent", {"severity": "critical", "location": "here", "job": "tokenbeat"})
 
-# About the prober, and true on a machine that is busy enough.
+# Alerts on the prober, which can be correct on a busy machine.
 PROBERS_OWN = {"TokenbeatProberDegraded", "TokenbeatLoadNotDelivered"}
 
 
 def config(t: Session, sim: str, app: str) -> Path:
-    """About 15 ms to the first token, and a bound so far off that a busy machine does not reach it. Some four journeys
-    per second, of two requests each."""
+    """About 15 ms to the first token, with an objective that even a busy machine meets. About four journeys per second,
+    of two requests each."""
     path = t.home / "tokenbeat.yaml"
     path.write_text(
         textwrap.dedent(f"""\
@@ -107,7 +107,7 @@ def run(t: Session, binary: Path) -> None:
             more = {"rule_files": [f"{rules}/*.yaml"], "alerting": {"alertmanagers": [target]}}
             prom = servers.prometheus(t, pages, "1s", **more)
             wait_for("both are up", lambda: len(prom.query("up == 1")) == len(pages), PATIENCE)
-            # Prometheus takes 5 s to its first scrape, longer than ten minutes are here: the daemon would be missed.
+            # Prometheus needs 5 s until its first scrape, which is longer than ten shortened minutes: it would miss the daemon.
             prepared.rename(rules)
             next(process for process in t.processes if process.name == "prometheus").signal(signal.SIGHUP)
             wait_for("the rules are evaluated", lambda: prom.query("tokenbeat:slo_error_budget:ratio"), PATIENCE)
@@ -121,7 +121,7 @@ def run(t: Session, binary: Path) -> None:
 
 
 def shortened(t: Session) -> Path:
-    """A folder with the shipped rules, shortened. JSON is YAML."""
+    """A folder with the shipped rules, shortened. They are written as JSON, which is valid YAML."""
     folder = t.artifacts / "prepared"
     folder.mkdir()
     python = install.venv("alerting", HERE / "alerting/requirements.txt") / "bin/python"
@@ -167,13 +167,13 @@ def without_times(rules: dict) -> str:
 
 
 class Suite:
-    """The phases, in their order: each begins where the one before left off."""
+    """The phases, in order: each continues from the state after the previous one."""
 
     def __init__(self, t: Session, prom: Prometheus, manager: str, webhook: Webhook, sim: str, app: str):
         self.t, self.prom, self.manager, self.webhook, self.sim, self.app = t, prom, manager, webhook, sim, app
 
     def inject(self, *faults: str, into: str = "") -> None:
-        """These faults, and no others, on each request from now on."""
+        """Sets the faults of all requests from now on."""
         url = f"{into or self.sim}/sim/faults"
         equal(fetch(url, method="DELETE").status, 204, "lifting the faults")
         if faults:
@@ -228,7 +228,7 @@ class Suite:
             equal(self.ever(AVAILABILITY[0]), [], "alerts on availability")
 
     def slow_way(self) -> None:
-        # The answer is held back after the engine has counted its first token.
+        # The answer is delayed after the engine has counted its first token.
         self.inject("stall_headers;for=1s")
         with self.t.check("the way there is slow: the server accounts for less than half"):
             self.fires(*BETWEEN)
@@ -283,7 +283,7 @@ class Suite:
                 self.resolves(*alert)
 
     def fires(self, name: str, labels: dict[str, str]) -> None:
-        """It reaches the webhook, complete, and Prometheus and Alertmanager say the same."""
+        """The alert reaches the webhook with all its parts, and Prometheus and Alertmanager agree."""
         self.notified("firing", name, labels)
         alert = self.webhook.alerts(name, **labels)[-1]
         complete(alert)
@@ -311,7 +311,7 @@ class Suite:
         self.t.note(f"{name} {status} after {time.monotonic() - begin:.1f} s")
 
     def held(self, name: str, labels: dict[str, str]) -> list[dict]:
-        """What of it is active in Alertmanager."""
+        """The active alerts of this name in Alertmanager."""
         active = fetch(f"{self.manager}/api/v2/alerts?active=true").json()
         return [alert for alert in active if {"alertname": name, **labels}.items() <= alert["labels"].items()]
 
@@ -319,7 +319,7 @@ class Suite:
         return self.prom.query(f"ALERTS{{{matchers({'alertname': name, 'alertstate': 'firing', **labels})}}}")
 
     def ever(self, name: str = "", labels: dict[str, str] | None = None, seconds: int = 600) -> list[dict[str, str]]:
-        """What fired within the last so many seconds: all alerts, or only this one."""
+        """The alerts that fired within the last `seconds`: all, or only this one."""
         match = {"alertstate": "firing", **({"alertname": name} if name else {}), **(labels or {})}
         found = self.prom.query(f"count_over_time(ALERTS{{{matchers(match)}}}[{max(1, seconds)}s])")
         return [labels for labels, _ in found]
@@ -334,7 +334,7 @@ def matchers(labels: dict[str, str]) -> str:
 
 
 def complete(alert: dict) -> None:
-    """What whoever is called out needs: what it is, where, and an entry of the runbook."""
+    """The notification says what is wrong and where, and links to an entry of the runbook."""
     name, notes = alert["labels"]["alertname"], alert["annotations"]
     equal(set(notes), {"summary", "description", "runbook_url"}, f"annotations of {name}")
     expect(notes["summary"], f"{name} has no summary")

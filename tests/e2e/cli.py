@@ -1,4 +1,4 @@
-"""Suite cli: what a newcomer types, on a machine without keys, servers or a config."""
+"""Suite cli: the commands of a new user, on a machine without keys, servers or a config."""
 
 import json
 import re
@@ -17,7 +17,7 @@ CONFIG = Path(__file__).resolve().parents[2] / "config"
 USAGE = 64
 SECRET = "sk-never-print-me"
 
-# Every line with a comment is wrong, in its spelling or its type.
+# Every line with a comment has a wrong key or type.
 MISSPELT = f"""\
     agent:
       id: probe-1
@@ -37,7 +37,7 @@ MISSPELT = f"""\
           output_tokens: many # not a number
     """
 
-# Well spelt, but it makes no sense.
+# The keys are right, but the values make no sense.
 MEANINGLESS = """\
     targets:
       llama: { api: openai-chat, base_url: http://127.0.0.1:9/v1, model: tiny, auth: none }
@@ -100,7 +100,7 @@ def configs(t: Session, binary: Path) -> None:
 
 
 def with_certificates(t: Session) -> Path:
-    """A copy of config/ with the certificates that one of its examples names and an operator brings."""
+    """A copy of config/ with the certificates that one of its examples refers to."""
     copy = t.home / "config"
     shutil.copytree(CONFIG, copy)
     tls = copy / "examples" / "tls"
@@ -215,7 +215,7 @@ def demo(t: Session, binary: Path) -> None:
 
 
 def addresses(printed: str) -> dict[str, str] | None:
-    """The printed addresses by whose metrics they serve, once there are both."""
+    """The two printed addresses, identified by the metrics that they serve, once both are there."""
     found = {}
     for place in set(re.findall(r"http://127\.0\.0\.1:[1-9]\d*", printed)):
         page = fetch(f"{place}/metrics", timeout=2).text

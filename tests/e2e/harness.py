@@ -1,6 +1,6 @@
-"""What every end-to-end suite stands on: processes that cannot outlive it, waiting, and checks that are counted.
+"""The basis of every end-to-end suite: processes that end with the suite, waiting for conditions, and counted checks.
 
-Python's standard library only, so that a suite runs before anything is installed.
+It uses only Python's standard library, so that a suite runs before anything is installed.
 """
 
 import contextlib
@@ -19,20 +19,20 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-TAIL = 10  # lines of each log under a failed check
+TAIL = 10  # lines of each log to show for a failed check
 SIGKILL_WITH_PARENT = ctypes.CDLL(None, use_errno=True) if os.uname().sysname == "Linux" else None
 
 
 class Failure(AssertionError):
-    """An expectation that did not hold. Its text has to do for a reader of the CI log."""
+    """A failed expectation. Its text must be sufficient for a reader of the CI log."""
 
 
 class Ended(Failure):
-    """A process is gone that was to become ready: there is nothing left to wait for."""
+    """A process ended before it was ready, so waiting for it is pointless."""
 
 
 class Abort(Exception):
-    """A vital check failed; whatever follows would only repeat it."""
+    """A vital check failed; further checks would only repeat the failure."""
 
 
 def expect(condition: object, message: str) -> None:
@@ -45,7 +45,7 @@ def equal(got: object, wanted: object, what: str) -> None:
 
 
 def wait_for(what: str, condition: Callable[[], Any], timeout: float, every: float = 0.25) -> Any:
-    """The first truthy value of `condition`. It may raise while the world is not there yet: that is waited out."""
+    """The first truthy value of `condition`. Exceptions that it raises before are ignored."""
     deadline = time.monotonic() + timeout
     while True:
         try:
@@ -72,7 +72,7 @@ class Process:
         self._spawn()
 
     def _spawn(self) -> None:
-        def die_with_parent():  # also when the harness itself is killed
+        def die_with_parent():  # even if the harness itself is killed
             if SIGKILL_WITH_PARENT:
                 SIGKILL_WITH_PARENT.prctl(1, signal.SIGKILL)
 
@@ -87,7 +87,7 @@ class Process:
         return self.child.poll() is None
 
     def signal(self, number: int) -> None:
-        """To the whole group, as a terminal or a container would."""
+        """Sends a signal to the whole group, as a terminal or a container would."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.child.pid, number)
 
@@ -102,7 +102,7 @@ class Process:
         self.child.wait()
 
     def restart(self) -> None:
-        """The same command again, after its end; the files go on."""
+        """Starts the same command again after its end; output is appended to the same files."""
         expect(not self.running, f"{self.name} still runs")
         self._spawn()
 
@@ -116,7 +116,7 @@ class Process:
         return self.child.returncode
 
     def output(self) -> str:
-        """Everything printed so far, results and log."""
+        """All output so far, both standard output and log."""
         return self.stdout.read_text(errors="replace") + self.log.read_text(errors="replace")
 
     def tail(self, lines: int = TAIL) -> str:
@@ -130,7 +130,7 @@ class Process:
 
 
 class Session:
-    """One run of a suite: its checks, its processes, its folders. Leaving it ends and removes what it started."""
+    """One run of a suite: its checks, processes and folders. On exit it stops the processes and removes the folders."""
 
     def __init__(self, name: str, artifacts: Path):
         self.name, self.artifacts = name, artifacts
@@ -144,7 +144,7 @@ class Session:
         return self
 
     def __exit__(self, *_) -> None:
-        # A second Ctrl-C must not leave half of them behind.
+        # A second Ctrl-C must not leave some of them running.
         before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
         for process in reversed(self.processes):
             process.stop(grace=5)
@@ -153,7 +153,7 @@ class Session:
             signal.signal(number, handler)
 
     def play(self, module: str, binary: Path) -> None:
-        """Runs the suite; what it raises outside a check is one failed check more."""
+        """Runs the suite; an exception outside a check counts as another failed check."""
         try:
             importlib.import_module(module).run(self, binary)
         except Abort:
@@ -165,7 +165,7 @@ class Session:
 
     @contextlib.contextmanager
     def check(self, title: str, vital: bool = False):
-        """One counted check. It fails by any exception; a vital one ends the suite."""
+        """One counted check. It fails on any exception; if it is vital, that ends the suite."""
         start = time.monotonic()
         try:
             yield
@@ -190,7 +190,7 @@ class Session:
         print(f"      {text}", flush=True)
 
     def port(self) -> int:
-        """A port of 127.0.0.1 that is free now, and that this session does not give out again."""
+        """A free port of 127.0.0.1, which this session does not return again."""
         while True:
             with socket.socket() as probe:
                 probe.bind(("127.0.0.1", 0))
@@ -200,7 +200,7 @@ class Session:
                 return port
 
     def environment(self, **more: object) -> dict[str, str]:
-        """A small one: no proxy, no setting of ours, and a HOME that goes with the session."""
+        """A minimal environment: no proxy, none of our variables, and a HOME that is removed with the session."""
         kept = {key: os.environ[key] for key in ("PATH", "LANG", "TZ", "RUST_BACKTRACE") if key in os.environ}
         return {**kept, "HOME": str(self.home), **{key: str(value) for key, value in more.items()}}
 
@@ -208,7 +208,7 @@ class Session:
         self, name: str, command: list, ready: Callable[[], Any] | None = None, timeout: float = 60,
         fds: tuple[int, ...] = (), **env,
     ) -> Process:  # fmt: skip
-        """Starts a process and waits until `ready` is true of it, or until it ends. `fds` are handed on to it."""
+        """Starts a process and waits until `ready` is true, or until it ends. It inherits `fds`."""
         process = Process(name, command, self.artifacts, self.environment(**env), fds)
         self.processes.append(process)
         if ready:
@@ -224,7 +224,7 @@ class Session:
         return wait_for(f"{process.name} is ready", condition, timeout, every=0.1)
 
     def command(self, *words: object, timeout: float = 60, stdin: str = "", **env) -> subprocess.CompletedProcess:
-        """Runs a command to its end and returns what it printed, as text."""
+        """Runs a command to its end and returns its output as text."""
         line = [str(word) for word in words]
         try:
             return subprocess.run(
@@ -236,7 +236,7 @@ class Session:
 
 
 def describe(error: Exception) -> str:
-    """A failed expectation says it all; anything else is a surprise, and where it happened matters."""
+    """Only the text of a failed expectation; any other exception with its location."""
     if isinstance(error, Failure):
         return str(error)
     return "".join(traceback.format_exception(error)).strip()

@@ -1,11 +1,11 @@
-"""Suite lineup: dashboards and rules, checked by themselves and then against a real daemon and a real Prometheus.
+"""Suite lineup: dashboards and rules, checked alone and then with a real daemon and a real Prometheus.
 
 `tokenbeat demo` plays against its simulator, which reports `vllm:*` as vLLM does; the other backends are pages with
-the real names (`dashboards/generator/fixtures.py`). Prometheus scrapes them all with the rules loaded, their interval
-shortened. Then every query of every panel is asked. The demo plays no scenario: a second daemon does, at a location of
-its own, against the application paths of a second simulator. What neither can have (a certificate, say) is asked of a
-page that has all of tokenbeat's metrics, at a location of its own, too, so that it cannot stand in for a daemon
-elsewhere.
+the real names (`dashboards/generator/fixtures.py`). Prometheus scrapes them all with the rules loaded, at a shorter
+interval. Then every query of every panel is sent. The demo plays no scenario; a second daemon with its own location
+does, against the application paths of a second simulator. Metrics that neither can have (for example of a certificate)
+come from a page with all of tokenbeat's metrics, which also has its own location, so that it cannot replace data of a
+daemon.
 """
 
 import json
@@ -26,10 +26,10 @@ sys.path.insert(0, str(ROOT / "dashboards/generator"))
 import engines  # noqa: E402
 import live  # noqa: E402
 
-PAGES = "pages"  # the location of what is no daemon
+PAGES = "pages"  # the location of the page with all metrics
 JOURNEYS = "journeys"  # the location of the daemon that plays scenarios
 
-# What the demo does not show, and why.
+# Metrics without data in the demo, with the reason.
 ABSENT = {
     "tokenbeat_tls_certificate_expiry_timestamp_seconds": "the simulator speaks plain HTTP",
     "tokenbeat_rate_limit_remaining": "the simulator states no limits",
@@ -40,7 +40,7 @@ ABSENT = {
     'scope=~"profile/.+"': "no budget of a profile",
     "tokenbeat_failed_request_duration_seconds": "no fault may have been injected yet",
 }
-# What the daemon at `JOURNEYS` has to show.
+# Metrics that the daemon at `JOURNEYS` must have.
 OF_SCENARIOS = ("tokenbeat_journey", 'step!=""', 'turn!=""')
 # A week is too long for a test.
 LAST_WEEK = "offset 1w"
@@ -69,7 +69,7 @@ def run(t: Session, binary: Path) -> None:
 
 
 def journeys(t: Session, binary: Path) -> str:
-    """A daemon whose users log in, chat in a session and ask about documents; and others who always fail a check."""
+    """A daemon whose users log in, chat in a session and ask about documents; others always fail a check."""
     app, url = servers.simulator(t, binary), f"http://127.0.0.1:{t.port()}"
     config = t.home / "journeys.yaml"
     config.write_text(
@@ -129,7 +129,7 @@ def journeys(t: Session, binary: Path) -> str:
 
 
 def by_themselves(t: Session, binary: Path) -> None:
-    """`dashboards/check`, each of its lines a check of its own, with the catalogue of this very binary."""
+    """`dashboards/check` with the catalogue of this binary; each of its lines counts as a check."""
     catalogue = t.home / "metrics.md"
     with t.check("the binary prints its catalogue", vital=True):
         done = t.command(binary, "metrics")
@@ -137,7 +137,7 @@ def by_themselves(t: Session, binary: Path) -> None:
         catalogue.write_text(done.stdout)
     where = {"TOKENBEAT_CACHE": install.cache(), "TOKENBEAT_CATALOGUE": catalogue}
     install.debian("promtool", "prometheus")
-    # Installed with the caller's settings (proxies, certificates), which the check itself does not get.
+    # The installation uses the caller's settings (proxies, certificates), which the check itself does not get.
     tool = [ROOT / "dashboards/check", "--python"]
     subprocess.run(tool, env={**os.environ, "TOKENBEAT_CACHE": str(install.cache())}, check=True, stdout=subprocess.DEVNULL)
     done = t.command(ROOT / "dashboards/check", timeout=300, **where)
@@ -152,7 +152,7 @@ def by_themselves(t: Session, binary: Path) -> None:
 
 
 def prometheus(t: Session, scrape: dict[str, str]) -> Prometheus:
-    """One with the rules, every five seconds."""
+    """A Prometheus with the rules, evaluated every five seconds."""
     rules = t.home / "rules"
     rules.mkdir()
     for path in (ROOT / "dashboards/prometheus").glob("*.yaml"):
@@ -182,7 +182,7 @@ def panels(t: Session, prom: Prometheus, location: str) -> None:
     with t.check(f"Prometheus takes each of the {len(asked)} queries"):
         refused = [f"{reply.query.name}: {reply.refused}" for reply in map(asker(prom), asked) if reply.refused]
         equal(refused, [], "refused")
-    # An annotation is empty where nothing happened.
+    # An annotation is empty if nothing happened.
     of_demo = [query for query in asked if not query.place.startswith("annotation") and not absent(query)]
     of_demo = [query for query in of_demo if not about_scenarios(query)]
     patience = float(os.environ.get("TOKENBEAT_E2E_SECONDS") or 240)
@@ -235,9 +235,9 @@ def backends(t: Session, prom: Prometheus) -> None:
         equal(found, wanted, "records by engine")
     with t.check("client and server agree: the demo is all of its simulator's load"):
         share = 'sum(tokenbeat_tokens_total{job="tokenbeat",type="output"}) / sum(vllm:generation_tokens_total)'
-        # The server counts as it generates, the client when an answer ends; a broken one may never be counted here.
+        # The server counts while it generates, the client when an answer ends; the client may never count a broken one.
         wait_for("nearly one", lambda: 0.7 < prom.scalar(share) < 1.3, 60, every=2)
-    with t.check("what lies between client and server is small: they are one process"):
+    with t.check("the difference between client and server is small, because they are one process"):
         between = next(q for q in live.queries() if "Network and gateway" in q.place)
         # Over a short window a profile may have had no answer yet, or one that a fault of the demo slowed down.
         def close() -> bool:

@@ -1,9 +1,9 @@
-"""Suite native: native histograms, scraped as protobuf by a real Prometheus with its feature flag, against what the
-daemon says of each single request.
+"""Suite native: native histograms, scraped as protobuf by a real Prometheus with its feature flag, and compared with
+the daemon's records of each request.
 
-Two daemons play the same, one with the key `native_histograms` and one without; the second Prometheus has its
-defaults. The warm-up, which is in no number, lets Prometheus see the histograms at zero first, so that a rate has them
-all.
+Two daemons play the same load, one with the key `native_histograms` and one without; the second Prometheus has its
+defaults. During the warm-up, which does not count in histograms, Prometheus scrapes them at zero first, so that a rate
+includes all observations.
 """
 
 import json
@@ -21,7 +21,7 @@ REQUESTS = 181
 FEATURES = "native-histograms,exemplar-storage"
 TTFT = "tokenbeat_time_to_first_token_seconds"
 PROTOBUF = "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited"
-# Goes on while nothing is sent.
+# Continues while nothing is sent.
 RESTLESS = "tokenbeat_runtime_lag_seconds"
 WITHIN = 0.05
 
@@ -49,13 +49,13 @@ def config(t: Session, name: str, sim: str, native: bool) -> Path:
 
 def run(t: Session, binary: Path) -> None:
     with t.check("the simulator, two daemons and two Prometheus start", vital=True):
-        # Slow enough for queues: the times to the first token spread over an octave or more.
+        # Slow enough for queues, so that the times to the first token differ by a factor of two or more.
         sim = servers.simulator(t, binary, "--noise", "0.5", "--prefill-rate", "500")
         urls = {name: f"http://127.0.0.1:{t.port()}" for name in ("native", "plain")}
         scrape = {name: f"{url}/metrics" for name, url in urls.items()}
         flagged = servers.prometheus(t, scrape, "1s", "flagged", FEATURES)
         default = servers.prometheus(t, {"native": scrape["native"]}, "1s", "default")
-        # It looks for targets some seconds after it is ready; what was counted by then is in no rate.
+        # It discovers targets some seconds after it is ready; a rate does not include what was counted before.
         wait_for("Prometheus scrapes", lambda: len(flagged.query("up")) == 2 and len(default.query("up")) == 1, 30)
         for name, url in urls.items():
             servers.daemon(t, binary, config(t, name, sim, name == "native"), url, name)
@@ -108,7 +108,7 @@ def run(t: Session, binary: Path) -> None:
 
 
 def finished(url: str) -> Page:
-    """The page after the one run."""
+    """The page after the only run."""
 
     def ended() -> Page | None:
         page = Page.read(f"{url}/metrics")
@@ -133,7 +133,7 @@ def histograms(page: Page) -> list[str]:
 
 
 def classic(prometheus: Prometheus, job: str, page: Page) -> None:
-    """Each bucket has come over as the page has it."""
+    """Prometheus has each bucket with the value of the page."""
     wanted = bounds(page.by(f"{TTFT}_bucket", "le"))
     expect(len(wanted) > 10 and wanted[math.inf] == REQUESTS, f"buckets of the page: {wanted}")
 
@@ -145,5 +145,5 @@ def classic(prometheus: Prometheus, job: str, page: Page) -> None:
 
 
 def bounds(buckets: dict[tuple[str, ...], float]) -> dict[float, float]:
-    """By number: `1` and `1.0` are one bound, written for different formats."""
+    """Compares numbers: `1` and `1.0` are the same bound, written for different formats."""
     return {float(le): count for (le,), count in buckets.items()}

@@ -1,10 +1,10 @@
-"""Suite otlp: the daemon exports metrics, traces and its log to receivers that it was not made for.
+"""Suite otlp: the daemon exports metrics, traces and its log to independent receivers.
 
-Once to rotel over gRPC, compressed; once to oteltap over HTTP, found through the environment; and once to a receiver
-that is not there until later. The simulator, which fails one request in five, is the target.
+Once to rotel over gRPC, compressed; once to oteltap over HTTP, configured by the environment; and once to a receiver
+that starts later. The target is the simulator, which fails one request in five.
 
-What the receivers do, observed with these pinned versions: rotel takes gzip over both transports; oteltap answers a
-compressed body with 400.
+Behavior of the receivers, observed with these pinned versions: rotel accepts gzip over both transports; oteltap answers
+a compressed body with 400.
 """
 
 import json
@@ -22,7 +22,7 @@ SPAN = "chat sim-8b"
 RUN = "run chat"
 
 
-# A profile of journeys against the simulator's application; its text is indented as the other one's is.
+# A profile of journeys against the simulator's application; its text has the same indentation as the other one.
 JOURNEYS = """\
               rag:
                 targets: [app]
@@ -74,8 +74,8 @@ def run(t: Session, binary: Path) -> None:
 
 
 def play(t: Session, binary: Path, name: str, path: Path, **env: object) -> tuple[Process, str, Page]:
-    """A daemon that has played at least one whole run with some failures, and has been asked to stop; and its last
-    page before that."""
+    """A daemon that has played at least one whole run with some failures and was then stopped, with its last page
+    before the stop."""
     url = f"http://127.0.0.1:{t.port()}"
     daemon = servers.daemon(t, binary, path, url, name, **env)
 
@@ -211,7 +211,7 @@ def journeys(t: Session, binary: Path, sim: str, oteltap: servers.Oteltap) -> No
         equal(steps, {("POST /api/auth/login", "login"), ("POST /api/rag/query", "query")}, "steps")
     with t.check("a journey fails with its request"):
         failed = {span["parentSpanId"] for span in below if span["status"].get("code") == 2}
-        # One that the daemon's end cut off between two requests is no failure of a request.
+        # A journey that the daemon's end interrupted between two requests is no failure of a request.
         ended = {name: root for name, root in roots.items() if attribute(root, "tokenbeat.outcome") != "cancelled"}
         broken = {name for name, root in ended.items() if root["status"].get("code") == 2}
         expect(failed, "no request failed")

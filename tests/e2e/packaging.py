@@ -1,9 +1,9 @@
-"""Suite packaging: the image, the unit and the examples of docs/deploy, as far as that goes without an engine.
+"""Suite packaging: the image, the unit and the examples of docs/deploy, as far as possible without a container engine.
 
-hadolint reads the Dockerfile, Docker Compose the compose file, systemd its unit, promtool what Prometheus would read,
-tokenbeat its own config. The daemon runs for real as the image's user in a root with the image's libraries and
-nothing to write to, and under strace, so that the unit's system call filter is known to let it live. No image is
-built, and no OpenTelemetry Collector is to be had here: its examples are checked for their structure only.
+hadolint checks the Dockerfile, Docker Compose the compose file, systemd its unit, promtool Prometheus's files,
+tokenbeat its own config. The daemon runs as the image's user in a root directory with only the image's libraries and without
+writable files, and under strace, to verify that the unit's system call filter allows all it needs. No image is built,
+and no OpenTelemetry Collector is available: only the structure of its examples is checked.
 """
 
 import json
@@ -28,7 +28,7 @@ COMPOSE = DEPLOY / "compose"
 UNIT = DEPLOY / "systemd/tokenbeat.service"
 
 NOBODY = 65532  # the user of the image
-# What the image has beside the binary: glibc, libgcc, CA certificates (and libstdc++, which we do not need).
+# The content of the image besides the binary: glibc, libgcc, CA certificates (and libstdc++, which we do not need).
 LIBRARIES = re.compile(r"ld-linux-[-\w]+\.so\.\d|lib(c|m|dl|rt|pthread|gcc_s)\.so\.\d")
 EXPOSURE = 15  # tenths; systemd calls up to 2.0 "OK", and 9.6 is a unit without any hardening
 
@@ -69,7 +69,7 @@ def run(t: Session, binary: Path) -> None:
 
 
 def read_yaml(t: Session, python: Path, files: list[Path]) -> dict[str, dict]:
-    """By names relative to docs/deploy."""
+    """Files by their names relative to docs/deploy."""
     program = "import json, sys, yaml; print(json.dumps({f: yaml.safe_load(open(f)) for f in sys.argv[1:]}))"
     done = t.command(python, "-c", program, *files)
     equal(done.returncode, 0, f"exit code of the YAML reader\n{done.stderr[-2000:]}")
@@ -107,7 +107,7 @@ def instructions(text: str) -> Iterator[tuple[str, str]]:
 
 
 def context(steps: list[tuple[str, str]]) -> None:
-    """The files that reach the builder are those it copies; what the crate embeds or names is among them."""
+    """The build context has exactly the files that are copied, including those that the crate embeds or names."""
     rules = [line for line in (ROOT / ".dockerignore").read_text().splitlines() if line and not line.startswith("#")]
     equal(rules[0], "*", "first rule of .dockerignore: all that is not named stays out")
     allowed = {rule.removeprefix("!") for rule in rules[1:]}
@@ -120,7 +120,7 @@ def context(steps: list[tuple[str, str]]) -> None:
         return path.is_file() and any(path.is_relative_to(ROOT / name) for name in copied)
 
     for source in (ROOT / "src").rglob("*.rs"):
-        program = source.read_text().split("#[cfg(test)]")[0]  # tests stand at the end
+        program = source.read_text().split("#[cfg(test)]")[0]  # tests are at the end of a file
         for embedded in re.findall(r'include_(?:str|bytes)!\(\s*"([^"]+)"', program):
             if "tests" not in source.parts and source.stem != "tests":
                 found = inside((source.parent / embedded).resolve())
@@ -154,7 +154,7 @@ def as_in_the_image(t: Session, binary: Path, steps: list[tuple[str, str]]) -> N
     if os.geteuid() != 0:
         t.note("not root: the libraries are compared, the daemon is not started in a root of its own")
         return
-    t.home.chmod(0o755)  # the user of the image has to get through
+    t.home.chmod(0o755)  # the user of the image must be able to enter it
     address = f"127.0.0.1:{t.port()}"
     words = [word.replace(f"0.0.0.0:{exposed}", address) for word in command]
     user = f"--userspec={NOBODY}:{NOBODY}"
@@ -210,7 +210,7 @@ def shutdown_help(t: Session, binary: Path) -> str:
 
 
 def traced(t: Session, binary: Path, strace: str) -> tuple[set[str], set[str]]:
-    """System calls and address families of a daemon that plays, serves and drains."""
+    """System calls and address families that a daemon uses to play, serve and drain."""
     log, web = t.home / "strace.log", f"127.0.0.1:{t.port()}"
     demo = [binary, "demo", f"--web.listen-address={web}", "--sim.listen-address=127.0.0.1:0"]
     process = t.start("traced", [strace, "--follow-forks", "--output", log, *demo], lambda: serves(f"http://{web}/"))
@@ -320,6 +320,6 @@ def examples_of(examples: dict[str, dict]) -> list[dict]:
 
 
 def hosts(text: str) -> set[str]:
-    """Names of hosts with a port, but for addresses of this machine and of all."""
+    """Names of hosts with a port, except loopback and wildcard addresses."""
     found = set(re.findall(r"(?:https?://|[\"\s])([a-z][-a-z]+):\d{4,5}\b", text))
     return found - {"localhost"}

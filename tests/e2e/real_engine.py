@@ -1,22 +1,22 @@
 """Suite real-engine: a real engine, a real gateway, a real Prometheus, and an outage in the middle.
 
-llama.cpp generates; the LiteLLM gateway stands before it; `tokenbeat serve` plays the same profiles against both;
-Prometheus scrapes all three every 5 s. The engine is killed and comes back. Apart from the identities, which need
+llama.cpp generates; the LiteLLM gateway is in front of it; `tokenbeat serve` plays the same profiles against both;
+Prometheus scrapes all three every 5 s. The engine is killed and started again. Except for the identities, which need
 one page read at one instant, everything is asserted as an operator would see it: by PromQL.
 
-What the servers do, observed with these pinned versions:
+Behavior of the servers, observed with these pinned versions:
 
-- llama.cpp counts `llamacpp:tokens_predicted_total` when an answer ends, and its `usage` says the same number.
-  Killed, it resets connections on which it owed an answer and closes those in a stream without the final chunk.
-  Started again, it accepts connections when the model is loaded, so there is no phase of 503.
-- The gateway, its upstream refusing or resetting before the first chunk: 500 with a JSON error object and
-  `"code":"500"`, within 40 ms, streamed or not; also for a whole answer whose upstream dies while generating.
-- The gateway, its upstream dying in a stream: it hides it. The stream goes on with `finish_reason: "stop"`, a usage
-  of its own making (prompt tokens by another tokenizer) and `[DONE]`. Only a check can see it: the model never ends
-  by itself, so the profile expects `length`.
-- The gateway, its upstream frozen: 408 after its own `request_timeout` of 30 s. No phase here lasts that long.
-- Both close an idle connection after 5 s and llama.cpp each one after 100 requests: a profile that asks every 10 s
-  meets a stale connection each time, which is no failure.
+- llama.cpp counts `llamacpp:tokens_predicted_total` when an answer ends, and reports the same number in `usage`. If it
+  is killed, it resets connections on which an answer is pending and closes those in a stream without the final chunk.
+  After a start it accepts connections only when the model is loaded, so there is no phase of 503.
+- The gateway, if its upstream refuses or resets before the first chunk: 500 with a JSON error object and
+  `"code":"500"`, within 40 ms, streamed or not; also for a whole answer whose upstream dies while it generates.
+- The gateway, if its upstream dies in a stream, hides this: the stream continues with `finish_reason: "stop"`, an
+  invented usage (prompt tokens by another tokenizer) and `[DONE]`. Only a check can detect it: the model never ends by
+  itself, so the profile expects `length`.
+- The gateway, if its upstream hangs: 408 after its own `request_timeout` of 30 s. No phase here lasts that long.
+- Both close an idle connection after 5 s, and llama.cpp each one after 100 requests: a profile that sends every 10 s
+  finds a stale connection each time, which is no failure.
 """
 
 import os
@@ -205,7 +205,7 @@ def accounts(t: Session, page: str, engine: str, before: float) -> None:
     with t.check("the client's tokens are the engine's to the token"):
 
         def difference() -> list[float]:
-            """On pages read while nothing is under way, and nothing ended between them."""
+            """Compares pages that were read while nothing was in flight, and between which no request ended."""
             first, theirs, last = Page.read(page), Page.read(engine), Page.read(page)
             mine = [p.sum("tokenbeat_tokens_total", type="output") for p in (first, last)]
             idle = not any(p.sum("tokenbeat_requests_in_flight") for p in (first, last))
@@ -278,7 +278,7 @@ def outage(t: Session, prom: Prometheus, engine: servers.Engine, url: str) -> No
     t.note(
         "failures: " + ", ".join(f"{target} {outcome} {count:.0f}" for (target, outcome), count in sorted(new.items()))
     )
-    # A server that has just come up answers 503 until its model is loaded; the gateway hands that on.
+    # A server that has just started answers 503 until its model is loaded; the gateway forwards that.
     with t.check("on the engine they are refused connections, cut ones, and 503 while it loads"):
         kinds = {outcome for target, outcome in new if target == "engine"}
         expect("connect" in kinds, f"no refused connection among {kinds}")
@@ -342,7 +342,7 @@ def error_ratio(window: str) -> str:
 
 
 def burn_rate(window: str) -> str:
-    """1 is the rate that uses up the error budget exactly at the end of its period."""
+    """The burn rate: at 1 the error budget is used up exactly at the end of its period."""
     by = "sum by (profile, target, slo)"
     errors, events = (f"{by} (rate(tokenbeat_slo_{kind}_total[{window}]))" for kind in ("errors", "events"))
     return f"({errors} / {events}) / (1 - max by (profile, target, slo) (tokenbeat_slo_objective_ratio))"

@@ -1,8 +1,8 @@
-"""Looks at a page as a person does: headless Chromium opens it, waits, and takes a picture.
+"""Shows a page as a person would see it: headless Chromium opens it, waits, and takes a screenshot.
 
-Chromium's own `--screenshot` is of no use for a live page: it shoots at the load event, before anything is drawn,
-and with a virtual time budget it waits for ever for a page that listens to events. So it is driven by its DevTools
-protocol, over a pipe: JSON messages that end with a zero byte.
+Chromium's own `--screenshot` does not work for a live page: it captures at the load event, before anything is drawn,
+and with a virtual time budget it waits forever for a page that listens to events. Therefore Chromium is controlled with its
+DevTools protocol over a pipe: JSON messages that end with a zero byte.
 """
 
 import base64
@@ -35,7 +35,7 @@ class Browser:
         program = program or install.debian("chromium", "chromium", "fonts-dejavu-core")
         orders, self.out = os.pipe()
         self.into, answers = os.pipe()
-        # The browser takes its orders on descriptor 3 and answers on 4; only a shell can put them there.
+        # The browser reads commands from descriptor 3 and answers on 4; only a shell can assign these numbers.
         place = f'exec "$@" 3<&{orders} 4>&{answers}'
         flags = [
             *FLAGS,
@@ -53,14 +53,14 @@ class Browser:
             self.call(f"{domain}.enable")
 
     def look(self, url: str, picture: Path, seconds: float) -> None:
-        """Opens an address, lets it live for a while, and saves what it shows."""
+        """Opens an address, waits for a while, and saves a screenshot."""
         went = self.call("Page.navigate", url=url)
         expect("errorText" not in went, f"{url}: {went.get('errorText')}")
         time.sleep(seconds)
         picture.write_bytes(base64.b64decode(self.call("Page.captureScreenshot", format="png")["data"]))
 
     def complaints(self) -> list[str]:
-        """What the console would show in red."""
+        """The errors that the console would show in red."""
         found = []
         for event in self.events:
             if event["method"] == "Runtime.exceptionThrown":
@@ -94,7 +94,7 @@ class Browser:
 
 
 def shows(t: Session, url: str, name: str, seconds: float = 5) -> None:
-    """A browser shows something at this address, and has nothing to complain about. The picture is an artifact."""
+    """A browser shows something at this address, without errors. The screenshot is an artifact."""
     browser = Browser(t, f"browser-{name}")
     picture = t.artifacts / f"{name}.png"
     try:
@@ -106,14 +106,14 @@ def shows(t: Session, url: str, name: str, seconds: float = 5) -> None:
 
 
 def not_blank(picture: Path) -> None:
-    """A page with text and lines has many colours, and none of them nearly everywhere."""
+    """A page with text and lines has many colors, and none of them covers nearly everything."""
     colours = Counter(pixels(picture.read_bytes()))
     share = colours.most_common(1)[0][1] / colours.total()
     expect(len(colours) >= 16 and share < 0.995, f"{len(colours)} colours, one of them on {share:.1%} of {picture}")
 
 
 def pixels(png: bytes) -> list[bytes]:
-    """The pixels of an 8-bit RGB or RGBA image that is not interlaced, which is what Chromium writes."""
+    """The pixels of an 8-bit RGB or RGBA image that is not interlaced, as Chromium writes it."""
     expect(png[:8] == b"\x89PNG\r\n\x1a\n", "not a PNG")
     packed, at = b"", 8
     while at < len(png):
@@ -136,7 +136,7 @@ def pixels(png: bytes) -> list[bytes]:
 
 
 def unfilter(kind: int, line: bytearray, above: bytes, size: int) -> bytes:
-    """Undoes the prediction of a row from its left and upper neighbours (PNG specification, section 9)."""
+    """Reverses the prediction of a row from its left and upper neighbors (PNG specification, section 9)."""
     for i in range(len(line)) if kind else ():
         left, up, corner = (line[i - size], above[i], above[i - size]) if i >= size else (0, above[i], 0)
         if kind == 1:

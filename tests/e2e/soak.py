@@ -1,11 +1,11 @@
-"""Suite soak: the daemon under load for a while, with faults, reloads, scrapes and an OTLP receiver, and nothing may grow,
-get lost or count twice.
+"""Suite soak: the daemon under load for some time, with faults, reloads, scrapes and an OTLP receiver; no resource may
+grow, and nothing may get lost or count twice.
 
-Two simulators: what `steady` did is known exactly, what `shaky` did is not, because it fails in many ways. While they are
-played, every page must balance; afterwards the numbers of the client are held against those of the server and of the
-receiver. Last the daemon is stopped at moments of all kinds.
+There are two simulators: the work of `steady` is known exactly, that of `shaky` is not, because it fails in many ways.
+During the load every page must balance; afterwards the numbers of the client are compared with those of the server and
+of the receiver. At the end the daemon is stopped at various moments.
 
-How long it plays is an argument of `tests/run`: `tests/run soak 8h`. Less than a minute where it is one suite among all.
+The duration is an argument of `tests/run`: `tests/run soak 8h`. It is less than a minute when all suites run.
 """
 
 import json
@@ -23,7 +23,7 @@ import servers
 from harness import Failure, Process, Session, equal, expect, wait_for
 from web import Page, fetch
 
-GRACE = 10  # seconds that open requests get in the drain
+GRACE = 10  # seconds for requests in flight to end in the drain
 STOPS = 8
 RELOADS = 1000
 MEBI = 1 << 20
@@ -35,7 +35,7 @@ FAULTS = (
 
 
 class Receiver:
-    """OTLP over HTTP: counts spans by name and remembers the ids of requests, to see whether one comes twice."""
+    """OTLP over HTTP: counts spans by name and stores the ids of requests, to detect duplicates."""
 
     def __init__(self):
         self.requests: set[bytes] = set()
@@ -83,7 +83,7 @@ class Receiver:
 
 
 def fields(message: bytes, wanted: int):
-    """The length-delimited fields of a protobuf message that have this number."""
+    """The length-delimited fields with this number in a protobuf message."""
     at = 0
     while at < len(message):
         tag, at = varint(message, at)
@@ -112,8 +112,8 @@ def varint(message: bytes, at: int) -> tuple[int, int]:
 
 
 def config(t: Session, steady: str, shaky: str, receiver: str, variant: int, playing: bool = True) -> str:
-    """The config. `variant` changes a profile (or a comment only), and with it what a reload has to do; where nothing is
-    played any more, every schedule is `manual`."""
+    """The config. `variant` changes a profile (or only a comment), and so determines the work of a reload; to stop all
+    traffic, every schedule is `manual`."""
     schedule = {"continuous": {}} if playing else {"manual": {}}
     once = {"every": "3s"} if playing else {"manual": {}}
     chat = {"prompts": ["Name three rivers.", "Name a mountain."], "output_tokens": 12}
@@ -200,7 +200,7 @@ def length(text: str) -> int:
 
 
 class Watch:
-    """What a process takes, over time."""
+    """The resources of a process over time."""
 
     def __init__(self, daemon: Process, url: str):
         self.pid, self.url = daemon.child.pid, url
@@ -216,7 +216,7 @@ class Watch:
         return page
 
     def parts(self) -> tuple[list, list]:
-        """The middle and the last third: the first one fills caches."""
+        """The middle and the last third of the samples; caches fill during the first."""
         third = len(self.samples) // 3
         return self.samples[third : 2 * third], self.samples[2 * third :]
 
@@ -234,7 +234,7 @@ class Watch:
 
 
 def balanced(page: Page) -> None:
-    """Offered = skipped + in flight + requests, for each profile and target; warm-up there is none."""
+    """Offered = skipped + in flight + requests, for each profile and target; there is no warm-up."""
     keys = ("profile", "target")
     offered = page.by("tokenbeat_offered_requests_total", *keys)
     skipped = page.by("tokenbeat_skipped_requests_total", *keys)
@@ -251,7 +251,7 @@ def reload_now(url: str) -> None:
 
 
 def play(daemon: Process, url: str, watch: Watch, write, seconds: float) -> int:
-    """Looks at the page and reloads, again and again; returns how many reloads there were."""
+    """Repeatedly checks the page and reloads; returns the number of reloads."""
     ends, reloads, before = time.monotonic() + seconds, 0, {}
     while time.monotonic() < ends:
         for _ in range(4):
@@ -273,7 +273,7 @@ def play(daemon: Process, url: str, watch: Watch, write, seconds: float) -> int:
 
 
 def thousand(daemon: Process, url: str, write) -> None:
-    """Most change nothing but a comment, some a profile."""
+    """Reloads: most change only a comment, some a profile."""
     before = Page.read(f"{url}/metrics")
     for number in range(RELOADS):
         if number % 100 == 0:
@@ -289,7 +289,7 @@ def thousand(daemon: Process, url: str, write) -> None:
 
 
 def at_rest(url: str) -> Page | None:
-    """The page, once no run is under way."""
+    """The page, once no run is active."""
     page = Page.read(f"{url}/metrics")
     flying = page.sum("tokenbeat_requests_in_flight") + page.sum("tokenbeat_run_active")
     return page if flying == 0 else None

@@ -1,4 +1,4 @@
-"""HTTP as a test needs it: any status is an answer, no proxy is asked, and metrics are read as numbers."""
+"""HTTP for tests: any status is an answer, no proxy is used, and metrics are parsed as numbers."""
 
 import json
 import math
@@ -37,7 +37,7 @@ class Answer:
 def fetch(
     url: str, body: object = None, headers: dict[str, str] | None = None, timeout: float = 10, method: str | None = None
 ) -> Answer:
-    """GET, or POST of a JSON body, or another method. Raises OSError only where no answer came."""
+    """GET, or POST of a JSON body, or another method. Raises OSError only if there is no answer."""
     data = None if body is None else json.dumps(body).encode()
     kind = {} if body is None else {"Content-Type": "application/json"}
     request = urllib.request.Request(url, data=data, headers={**kind, **(headers or {})}, method=method)
@@ -81,7 +81,7 @@ class Page:
         return sum(value for _, value in self.select(name, **labels))
 
     def by(self, name: str, *keys: str, **labels: str) -> dict[tuple[str, ...], float]:
-        """Sums by these labels; a label that is not there counts as empty, as in Prometheus."""
+        """Sums by these labels; a missing label counts as empty, as in Prometheus."""
         sums: dict[tuple[str, ...], float] = {}
         for have, value in self.select(name, **labels):
             group = tuple(have.get(key, "") for key in keys)
@@ -90,7 +90,7 @@ class Page:
 
 
 class Prometheus:
-    """A running Prometheus, asked over its HTTP API."""
+    """A running Prometheus, queried over its HTTP API."""
 
     def __init__(self, url: str):
         self.url = url
@@ -107,7 +107,7 @@ class Prometheus:
         return [(row["metric"], float(row["value"][1])) for row in self._ask("query", query=expression)]
 
     def by(self, expression: str, *keys: str) -> dict[tuple[str, ...], float]:
-        """The answer by these labels, which must tell its series apart."""
+        """The result by these labels, which must be unique among its series."""
         rows = self.query(expression)
         found = {tuple(labels.get(key, "") for key in keys): value for labels, value in rows}
         expect(len(found) == len(rows), f"several series with one {keys} in {expression}")
@@ -125,7 +125,7 @@ class Prometheus:
         return [exemplar for row in rows for exemplar in row["exemplars"]]
 
     def first(self, selector: str, seconds: int = 600) -> list[tuple[Labels, float]]:
-        """The oldest sample of each series, exactly as it was scraped."""
+        """The oldest sample of each series, as it was scraped."""
         rows = self._ask("query", query=f"{selector}[{seconds}s]", time=f"{time.time():.3f}")
         return [(row["metric"], float(row["values"][0][1])) for row in rows]
 
@@ -133,7 +133,7 @@ class Prometheus:
 def finite(
     numbers: dict[tuple[str, ...], float], keys: set[tuple[str, ...]], what: str, above: float | None = None
 ) -> None:
-    """Each of these keys has a number that is one, and where asked, one above a bound."""
+    """Each of these keys has a number other than NaN, above `above` if that is given."""
     expect(set(numbers) >= keys, f"{what}: no series for {sorted(keys - set(numbers))}; there are {numbers}")
     for key in keys:
         value = numbers[key]

@@ -35,10 +35,10 @@ class Webhook:
         self.server.server_close()
 
     def alerts(self, alertname: str, **labels: str) -> list[dict]:
-        """What came about this alert, oldest first."""
+        """The received notifications of this alert, oldest first."""
         wanted = {"alertname": alertname, **labels}.items()
         return [alert for body in list(self.bodies) for alert in body["alerts"] if wanted <= alert["labels"].items()]
 
     def status(self, alertname: str, **labels: str) -> str:
-        """`firing` or `resolved`, by the last notification; empty before the first."""
+        """`firing` or `resolved`, from the last notification; empty before the first."""
         return next((alert["status"] for alert in reversed(self.alerts(alertname, **labels))), "")

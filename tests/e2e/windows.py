@@ -1,17 +1,17 @@
 """Shortens the windows of Prometheus rules, so that days pass in minutes. Pure: no file, no clock.
 
-What becomes of a time in a rule:
+The changes to the times in a rule:
 
-- Every time is divided by `factor`: ranges (`[1h]`), offsets, `for` and `keep_firing_for`. So what was twice as long
-  as something else still is, and `rate(x[1h] offset 1h)` still looks at the hour before.
-- A range is never shorter than `range_floor`, for a rate needs several scrapes, and these cannot come any faster. So
-  5 and 15 minutes may become the same; an hour must not be that short, or nothing would be left of long and short.
+- Every time is divided by `factor`: ranges (`[1h]`), offsets, `for` and `keep_firing_for`. Their proportions stay the
+  same, and `rate(x[1h] offset 1h)` still covers the hour before.
+- A range is never shorter than `range_floor`, because a rate needs several scrapes, which cannot be more frequent. So
+  5 and 15 minutes can become equal; an hour must remain longer, to keep the distinction of long and short windows.
 - A group's interval is divided likewise, and never shorter than `interval_floor`.
-- A bound on `count_over_time` counts evaluations. Where intervals are at their floor, a window holds fewer of them
-  than it used to, so the bound falls in proportion: two hours' worth of samples remain two hours' worth.
+- A limit on `count_over_time` counts evaluations. If intervals are at their floor, a window has fewer of them than the
+  original one, so the limit decreases in proportion: two hours' worth of samples remain two hours' worth.
 
-Names of records and labels tell the original windows and stay. So do bare numbers, among them those that mean seconds
-(`time() - x > 7200`): alerts on these are out of reach.
+Names of records and labels keep the original windows. So do plain numbers, including those that mean seconds
+(`time() - x > 7200`): alerts on these cannot be tested.
 """
 
 import copy
@@ -21,8 +21,8 @@ from dataclasses import dataclass
 
 UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400, "y": 365 * 86400}
 TIME = r"(?:\d+(?:ms|[smhdwy]))+"
-# Strings and comments first, so that nothing inside them is taken for a window. What is left of a bracket or an
-# offset then is of a kind that is not known here.
+# Strings and comments first, so that nothing inside them is taken for a window. Any remaining bracket or offset is of
+# an unknown kind.
 TOKEN = re.compile(
     r""""(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'|`[^`]*`|\#.*"""
     rf"|\[(?P<range>{TIME})\]|\boffset\s+(?P<offset>{TIME})\b|(?P<unknown>\[|\boffset\b)"
@@ -32,7 +32,7 @@ COUNTED = re.compile(rf"(count_over_time\([^()\[\]]*\[({TIME})\][^()]*\)\s*>=?\s
 
 @dataclass(frozen=True)
 class Scale:
-    """How much shorter, and what is too short. All but the factor in seconds."""
+    """The factor, and the minimum lengths in seconds."""
 
     factor: float
     range_floor: float
@@ -56,7 +56,7 @@ def seconds(text: str) -> float:
 
 
 def written(time: float) -> str:
-    """As PromQL writes it, to the millisecond."""
+    """A duration in PromQL's syntax, rounded to milliseconds."""
     thousandths = max(1, round(time * 1000))
     return f"{thousandths}ms" if thousandths % 1000 else f"{thousandths // 1000}s"
 
@@ -65,7 +65,7 @@ def shorten(rules: dict, scale: Scale) -> dict:
     """The content of a rule file with its windows shortened."""
     rules = copy.deepcopy(rules)
     for group in rules["groups"]:
-        share = 1.0  # of the evaluations that a window used to hold
+        share = 1.0  # share of the original number of evaluations in a window
         if before := group.get("interval"):
             group["interval"] = scale.interval(before)
             share = seconds(before) / scale.factor / seconds(group["interval"])

@@ -1,8 +1,8 @@
-"""What the suite helm renders, and what it expects of it."""
+"""The charts that the suite helm renders, and the expected results."""
 
 ALWAYS = {"ConfigMap", "Deployment", "Pod", "Service", "ServiceAccount"}
 
-# What comes out besides ALWAYS, or is missing from it.
+# Rendered kinds in addition to ALWAYS, or missing from it.
 KINDS = {
     "availability": {"+PodDisruptionBudget", "+VerticalPodAutoscaler"},
     "closed-networkpolicy": {"+NetworkPolicy", "-Pod"},
@@ -35,7 +35,7 @@ MINIMAL = {
     "profiles": {"chat": {"targets": ["llama"], "schedule": {"every": "1m"}, "workload": {"prompts": ["x"]}}},
 }
 
-# Values that must not pass, and what Helm has to name when it refuses them.
+# Values that Helm must reject, and a text that its message must contain.
 REFUSED = {
     "a second replica": ({"replicas": 2}, "/replicas"),
     "a rolling update": ({"strategy": {"type": "RollingUpdate"}}, "strategy"),

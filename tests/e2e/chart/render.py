@@ -1,12 +1,12 @@
-"""Renders a chart many times with Helm's own library, and holds what comes out against the schemas of Kubernetes.
+"""Renders a chart many times with Helm's own library, and validates the results with the schemas of Kubernetes.
 
 Runs in the virtual environment of the suite helm. Reads from standard input
 
     {"chart": FOLDER, "jobs": {NAME: {"values": [FILE...], "set": {...}, "name": ..., "namespace": ...,
      "kube": [VERSION...]}}, "package": FOLDER, "read": [FILE...]}
 
-of which all but the chart may be missing, and writes to the file of the first argument (the library prints on
-standard output when it pleases)
+of which everything except the chart is optional, and writes to the file of the first argument (because the library
+itself can print to standard output)
 
     {"jobs": {NAME: {"lint": [...], "error": TEXT or null, "notes": TEXT, "objects": [{"template": ..., "object":
      {...}}...], "invalid": [...], "foreign": [{"where": ..., "object": {...}}...], "values": {...}}},
@@ -25,7 +25,7 @@ SEVERITIES = {1: "info", 2: "warning", 3: "error"}
 
 
 def merged(below: dict, above: dict) -> dict:
-    """As Helm lays values files over each other."""
+    """Merges values files as Helm does."""
     result = dict(below)
     for key, value in above.items():
         both = isinstance(value, dict) and isinstance(result.get(key), dict)

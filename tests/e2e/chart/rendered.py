@@ -1,4 +1,4 @@
-"""What Helm made of one set of values, and the rules that hold for all of them."""
+"""The result of rendering one set of values, and the rules that hold for all of them."""
 
 import base64
 import json
@@ -7,14 +7,14 @@ from collections.abc import Iterator
 
 from harness import equal, expect
 
-APPLIED = 256 << 10  # what `kubectl apply` can keep of an object in its annotation
+APPLIED = 256 << 10  # the largest annotation in which `kubectl apply` stores an object
 NAME = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?")
 LABEL = re.compile(r"([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?")
 VOLUMES = {"configMap", "csi", "downwardAPI", "emptyDir", "ephemeral", "persistentVolumeClaim", "projected", "secret"}
 
 
 class Rendered:
-    """What came out of one set of values."""
+    """The result of rendering one set of values."""
 
     def __init__(self, name: str, answer: dict):
         self.name = name
@@ -33,11 +33,11 @@ class Rendered:
         return found[0]
 
     def pod(self) -> dict:
-        """The daemon's."""
+        """The pod of the daemon."""
         return self.one("Deployment")["spec"]["template"]
 
     def pods(self) -> list[tuple[str, dict]]:
-        """Name and spec of each pod, the one of `helm test` too."""
+        """Name and spec of each pod, including that of `helm test`."""
         found = [("the daemon", self.pod()["spec"])]
         return found + [(each["metadata"]["name"], each["spec"]) for each in self.all("Pod")]
 
@@ -48,7 +48,7 @@ class Rendered:
         return next(arg.split("=", 1)[1] for arg in self.daemon()["args"] if arg.startswith(f"{name}="))
 
     def config_files(self) -> dict[str, bytes] | None:
-        """The files that the daemon finds in its folder, unless they come from an object that is not the chart's."""
+        """The files in the daemon's folder, unless they come from an object outside the chart."""
         name = self.one("Deployment")["metadata"]["name"]
         for each in self.all("ConfigMap") + self.all("Secret"):
             if each["metadata"]["name"] == name:
@@ -57,7 +57,7 @@ class Rendered:
         return None
 
     def rules(self, prefix: str) -> dict[str, dict]:
-        """What each PrometheusRule has, by its name without the prefix."""
+        """The content of each PrometheusRule, by its name without the prefix."""
         return {each["metadata"]["name"].removeprefix(prefix): each["spec"] for each in self.all("PrometheusRule")}
 
 
@@ -83,7 +83,7 @@ def well_named(each: Rendered) -> None:
 
 
 def unrestricted(spec: dict) -> Iterator[str]:
-    """What the pod security standard `restricted` forbids in a pod, and a root file system that can be written."""
+    """Violations of the pod security standard `restricted` in a pod, and a writable root file system."""
     yield from (key for key in ("hostNetwork", "hostPID", "hostIPC") if spec.get(key))
     for volume in spec.get("volumes", []):
         yield from (f"volume {volume['name']}: {kind}" for kind in volume.keys() - {"name"} - VOLUMES)
@@ -105,7 +105,7 @@ def unrestricted(spec: dict) -> Iterator[str]:
 
 
 def listens(each: Rendered) -> None:
-    """Flag, port of the container, probes, Service and policy mean the same port."""
+    """Flag, port of the container, probes, Service and policy use the same port."""
     daemon = each.daemon()
     host, _, port = each.flag("--web.listen-address").rpartition(":")
     expect(host in ("0.0.0.0", "[::]"), f"the daemon listens on {host}, which nobody else reaches")
@@ -121,7 +121,7 @@ def listens(each: Rendered) -> None:
 
 
 def selectors(each: Rendered) -> None:
-    """Whatever selects pods finds the daemon's and not that of `helm test`; a monitor finds the Service."""
+    """Each selector of pods matches the daemon's and not that of `helm test`; a monitor selects the Service."""
     pod = each.pod()["metadata"]["labels"]
     found = [("Deployment", each.one("Deployment")["spec"]["selector"]["matchLabels"])]
     found += [("Service", one["spec"]["selector"]) for one in each.all("Service")]
@@ -142,11 +142,11 @@ def selectors(each: Rendered) -> None:
 
 
 def key_differences(values: dict, schema: dict, path: str = "") -> Iterator[str]:
-    """Keys that only one of default values and schema has, where the schema is closed."""
+    """Keys that only the default values or only the schema has, where the schema allows no further keys."""
     if schema.get("additionalProperties", True) is not False:
         return
     properties = schema["properties"]
-    # A parent chart's condition is no value of ours.
+    # The condition of a parent chart, which is not in our values.
     yield from (f"{path}/{key}" for key in sorted(values.keys() ^ properties.keys()) if path or key != "enabled")
     for key in values.keys() & properties.keys():
         if isinstance(values[key], dict):

@@ -1,13 +1,13 @@
-"""What can be said of a config of the OpenTelemetry Collector without one: that each pipeline names parts that are
-defined and fit its signal, that nothing is defined in vain, and that no part has a type that we do not know."""
+"""Checks a config of the OpenTelemetry Collector without running one: each pipeline names parts that are defined and
+support its signal, every defined part is used, and the type of each part is known."""
 
 from collections.abc import Iterator
 
 SIGNALS = {"metrics", "traces", "logs"}
 SECTIONS = {"receivers", "processors", "exporters", "connectors", "extensions", "service"}
 
-# Types by section, with the signals that they take and the keys that we know of; after the documents of
-# release 0.159. Where a map is a key's value, only the key itself is compared.
+# Types by section, with their signals and known keys, from the documentation of release 0.159. If the value of a key is
+# a map, only the key itself is compared.
 CLIENT = {"endpoint", "tls", "headers", "compression", "timeout", "sending_queue", "retry_on_failure", "auth"}
 TYPES = {
     "receivers": {
@@ -71,7 +71,7 @@ def used(config: dict, section: str, names: list[str], where: str) -> Iterator[s
 
 
 def scrapers(config: dict) -> list[dict]:
-    """The parts that are configs of Prometheus."""
+    """The parts that contain a config of Prometheus."""
     return [each["config"] for name, each in config["receivers"].items() if kind(name) == "prometheus"]
 
 

@@ -1,8 +1,8 @@
 """Writes a tiny model with random weights that llama.cpp loads like any other: `tiny_gguf.py OUT.gguf`.
 
-It babbles printable ASCII and never ends by itself: the embeddings of control tokens and of tokens with other
+It generates random printable ASCII and never ends by itself: the embeddings of control tokens and of tokens with other
 bytes are zero in the output layer, so they are never among the likeliest. An answer therefore has exactly the
-`max_tokens` that the request asked for. Nothing is downloaded; the vocabulary is trained on Python's help texts.
+requested `max_tokens`. Nothing is downloaded; the vocabulary is trained on Python's help texts.
 """
 
 import builtins
@@ -23,7 +23,7 @@ TEMPLATE = (
 
 
 def vocabulary() -> tuple[list[str], list[str]]:
-    """Tokens by their id, and the merges, of a byte-level BPE trained on this interpreter's own help texts."""
+    """Tokens by id, and the merges, of a byte-level BPE that is trained on this interpreter's own help texts."""
     texts = [str(o.__doc__) for o in vars(builtins).values() if getattr(o, "__doc__", None)]
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -39,7 +39,7 @@ def vocabulary() -> tuple[list[str], list[str]]:
 
 
 def printable(token: str) -> bool:
-    """In the byte-level alphabet printable ASCII stands for itself, `Ġ` for a space, `Ċ` for a newline."""
+    """In the byte-level alphabet, printable ASCII represents itself, `Ġ` a space, `Ċ` a newline."""
     return token not in CONTROL and all("!" <= c <= "~" or c in "ĠĊ" for c in token)
 
 
