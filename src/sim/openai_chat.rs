@@ -12,6 +12,9 @@ use super::effects::{Effects, UsageStyle};
 use super::generation::{Ask, Finish, Kind, Turn, Usage};
 use super::wire::{Event, Framing};
 
+/// Token ids are below this, so that each is one token of the simulator's own.
+const MAX_TOKEN_ID: u64 = 1 << 32;
+
 /// The OpenAI chat completions dialect.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct OpenAiChat;
@@ -257,6 +260,27 @@ pub(crate) fn positive(tokens: i64) -> Result<usize, Refusal> {
     }
 }
 
+/// The texts of an input that is a text, several, or one or several texts as token ids. An id stands for one token.
+pub(crate) fn texts(input: &Value, name: &str) -> Result<Vec<String>, Refusal> {
+    let invalid = || Refusal::Invalid(format!("{name} must be a text, texts, or token ids"));
+    let ids = |ids: &[Value]| -> Option<String> {
+        let words = ids.iter().map(|id| Some(format!(" {}", id.as_u64()? % MAX_TOKEN_ID)));
+        words.collect()
+    };
+    let one = |item: &Value| match item {
+        Value::String(text) => Some(text.clone()),
+        Value::Array(items) => ids(items),
+        _ => None,
+    };
+    let found = match input {
+        Value::Array(items) if items.first().is_some_and(Value::is_number) => vec![ids(items)],
+        Value::Array(items) => items.iter().map(one).collect(),
+        item => vec![one(item)],
+    };
+    let found: Option<Vec<String>> = found.into_iter().collect();
+    found.filter(|texts| !texts.is_empty()).ok_or_else(invalid)
+}
+
 /// Reasoning tokens for each effort; the fault `reasoning` makes a model reason without being asked.
 pub(crate) fn effort(effort: &str) -> Result<usize, Refusal> {
     match effort {
@@ -330,6 +354,19 @@ mod tests {
         ] {
             let refusal = read(&body).err().unwrap_or_else(|| panic!("{body} was accepted"));
             assert_eq!(refusal.status(), StatusCode::BAD_REQUEST);
+        }
+    }
+
+    #[test]
+    fn an_input_is_a_text_texts_or_token_ids() {
+        let read = |input: Value| texts(&input, "input").map_err(|refusal| refusal.message());
+        assert_eq!(read(json!("a b")), Ok(vec!["a b".to_owned()]));
+        assert_eq!(read(json!(["a", "b"])), Ok(vec!["a".to_owned(), "b".to_owned()]));
+        assert_eq!(read(json!([1, 22])), Ok(vec![" 1 22".to_owned()]));
+        assert_eq!(read(json!([[1], [2, 3]])), Ok(vec![" 1".to_owned(), " 2 3".to_owned()]));
+        assert_eq!(crate::sim::text::pieces(" 4294967295 22").count(), 2);
+        for wrong in [json!(7), json!([]), json!(null), json!([1, "a"]), json!(["a", 1]), json!([-1])] {
+            assert_eq!(read(wrong), Err("input must be a text, texts, or token ids".to_owned()));
         }
     }
 

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::dialect::{Answer, Delta, Dialect, Ending, Endpoint, ParsedRequest, Refusal, Service};
 use super::effects::{Effects, UsageStyle};
 use super::generation::{Ask, Finish, Kind, Turn, Usage};
-use super::openai_chat::{StreamOptions, counts, error, positive, stop_sequences};
+use super::openai_chat::{StreamOptions, counts, error, positive, stop_sequences, texts};
 use super::wire::{Event, Framing};
 
 /// The OpenAI completions dialect.
@@ -61,8 +61,8 @@ impl Dialect for OpenAiCompletions {
     fn read(&self, _parts: &Parts, body: &[u8], id: &str, created: i64) -> Result<ParsedRequest, Refusal> {
         let request: OpenAiCompletionsRequest = serde_json::from_slice(body)
             .map_err(|error| Refusal::Invalid(format!("invalid request body: {error}")))?;
-        let Value::String(prompt) = request.prompt else {
-            return Err(Refusal::Invalid("prompt must be a string".to_owned()));
+        let Ok([prompt]) = <[String; 1]>::try_from(texts(&request.prompt, "prompt")?) else {
+            return Err(Refusal::Invalid("there must be one prompt, not several".to_owned()));
         };
         let answer = TextCompletion {
             id: format!("cmpl-{id}"),

@@ -2,6 +2,8 @@
 //!
 //! Pure reading and writing of this one dialect; it knows nothing about engines, sockets or faults.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use http::request::Parts;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -9,7 +11,7 @@ use serde_json::{Value, json};
 use super::dialect::{Answer, Delta, Dialect, Ending, Endpoint, ParsedRequest, Refusal, Service};
 use super::effects::{Effects, UsageStyle};
 use super::generation::{Ask, Task, Turn, Usage};
-use super::openai_chat::error;
+use super::openai_chat::{error, texts};
 use super::wire::{Event, Framing};
 
 /// Number of dimensions, where the request does not say.
@@ -27,6 +29,19 @@ struct OpenAiEmbeddingsRequest {
     input: Value,
     #[serde(default)]
     dimensions: Option<usize>,
+    #[serde(default)]
+    encoding_format: Option<EncodingFormat>,
+}
+
+/// How a vector is written.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum EncodingFormat {
+    /// As numbers.
+    #[default]
+    Float,
+    /// As base64 of 32-bit numbers, little end first; OpenAI's own clients ask for it.
+    Base64,
 }
 
 /// Writes one answer.
@@ -35,6 +50,7 @@ struct Embeddings {
     model: String,
     inputs: usize,
     dimensions: usize,
+    encoding: EncodingFormat,
 }
 
 impl Endpoint for OpenAiEmbeddings {
@@ -55,19 +71,28 @@ impl Dialect for OpenAiEmbeddings {
     fn read(&self, _parts: &Parts, body: &[u8], _id: &str, _created: i64) -> Result<ParsedRequest, Refusal> {
         let request: OpenAiEmbeddingsRequest = serde_json::from_slice(body)
             .map_err(|error| Refusal::Invalid(format!("invalid request body: {error}")))?;
-        let texts: Vec<String> = match request.input {
-            Value::String(text) => vec![text],
-            Value::Array(texts) => texts.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
-            _ => Vec::new(),
-        };
+        let texts = texts(&request.input, "input")?;
         let dimensions = request.dimensions.unwrap_or(DIMENSIONS);
-        if texts.is_empty() || !(1..=MAX_DIMENSIONS).contains(&dimensions) {
-            return Err(Refusal::Invalid("input must be text, and dimensions 1 to 4096".to_owned()));
+        if !(1..=MAX_DIMENSIONS).contains(&dimensions) {
+            return Err(Refusal::Invalid(format!("dimensions must be 1 to {MAX_DIMENSIONS}")));
         }
-        let answer = Embeddings { model: request.model.clone(), inputs: texts.len(), dimensions };
+        let encoding = request.encoding_format.unwrap_or_default();
+        let answer = Embeddings { model: request.model.clone(), inputs: texts.len(), dimensions, encoding };
         let turns = texts.into_iter().map(|text| Turn { role: "user".to_owned(), text }).collect();
         let ask = Ask { model: request.model, turns, task: Task::Prefill, ..Ask::default() };
         Ok(ParsedRequest { ask, answer: Box::new(answer), framing: Framing::Sse, retrieval: None })
+    }
+}
+
+impl EncodingFormat {
+    fn written(self, vector: Vec<f32>) -> Value {
+        match self {
+            Self::Float => json!(vector),
+            Self::Base64 => {
+                let bytes: Vec<u8> = vector.into_iter().flat_map(f32::to_le_bytes).collect();
+                json!(STANDARD.encode(bytes))
+            }
+        }
     }
 }
 
@@ -97,7 +122,7 @@ impl Answer for Embeddings {
     }
 
     fn whole(&self, _parts: &[Delta], end: &Ending, effects: &Effects) -> Value {
-        let vector: Vec<f64> = (0..self.dimensions).map(|n| 1.0 / (n + 1) as f64).collect();
+        let vector = self.encoding.written((0..self.dimensions).map(|n| 1.0 / (n + 1) as f32).collect());
         let items = if effects.no_choices { 0 } else { self.inputs };
         let data: Vec<Value> = (0..items)
             .map(|index| json!({"object": "embedding", "index": index, "embedding": vector}))

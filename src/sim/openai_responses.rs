@@ -3,6 +3,8 @@
 //! Pure reading and writing of this one dialect; it knows nothing about engines, sockets or faults. Responses are not
 //! stored.
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
 use http::request::Parts;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -39,12 +41,37 @@ struct ReasoningOptions {
     effort: Option<String>,
 }
 
+/// What a client hands back that is no message: reasoning, a call of a function, its result.
+#[derive(Debug, Deserialize)]
+struct OtherItem {
+    #[serde(rename = "type")]
+    kind: String,
+    #[serde(default)]
+    summary: Vec<Value>,
+    #[serde(default)]
+    arguments: Value,
+    #[serde(default)]
+    output: Value,
+}
+
 /// Writes one answer.
 #[derive(Debug)]
 struct Response {
     id: String,
     created: i64,
     model: String,
+    instructions: Option<String>,
+    max_output_tokens: Option<usize>,
+    so_far: Mutex<Progress>,
+}
+
+/// What of a stream was written.
+#[derive(Debug, Default)]
+struct Progress {
+    /// Number of events.
+    events: usize,
+    /// The kind of each output item, and its text. The last one is open.
+    items: Vec<(Kind, String)>,
 }
 
 impl Endpoint for OpenAiResponses {
@@ -68,17 +95,9 @@ impl Dialect for OpenAiResponses {
         if request.previous_response_id.is_some() {
             return Err(Refusal::NotFound("the previous response was not stored"));
         }
-        let system = request.instructions.map(|text| Turn { role: "system".to_owned(), text });
+        let system = request.instructions.clone().map(|text| Turn { role: "system".to_owned(), text });
         let mut turns: Vec<Turn> = system.into_iter().collect();
-        match request.input {
-            Value::String(text) => turns.push(Turn { role: "user".to_owned(), text }),
-            input => {
-                let messages: Vec<PromptMessage> = serde_json::from_value(input)
-                    .map_err(|error| Refusal::Invalid(format!("invalid input: {error}")))?;
-                turns.extend(messages.iter().map(PromptMessage::turn).collect::<Result<Vec<_>, _>>()?);
-            }
-        }
-        let answer = Response { id: format!("resp_{id}"), created, model: request.model.clone() };
+        turns.extend(input_turns(request.input)?);
         let reasoning = request.reasoning.and_then(|reasoning| reasoning.effort);
         let ask = Ask {
             model: request.model,
@@ -88,61 +107,186 @@ impl Dialect for OpenAiResponses {
             stream: request.stream.unwrap_or_default(),
             ..Ask::default()
         };
+        let answer = Response {
+            id: id.to_owned(),
+            created,
+            model: ask.model.clone(),
+            instructions: request.instructions,
+            max_output_tokens: ask.max_tokens,
+            so_far: Mutex::default(),
+        };
         Ok(ParsedRequest { ask, answer: Box::new(answer), framing: Framing::Sse, retrieval: None })
     }
 }
 
+/// A text, or a list of messages and of the other items that answers have.
+fn input_turns(input: Value) -> Result<Vec<Turn>, Refusal> {
+    let invalid = |error: serde_json::Error| Refusal::Invalid(format!("invalid input: {error}"));
+    let items = match input {
+        Value::String(text) => return Ok(vec![Turn { role: "user".to_owned(), text }]),
+        input => serde_json::from_value::<Vec<Value>>(input).map_err(invalid)?,
+    };
+    let turn = |item: Value| {
+        if item.get("role").is_some() {
+            return serde_json::from_value::<PromptMessage>(item).map_err(invalid)?.turn();
+        }
+        let item: OtherItem = serde_json::from_value(item).map_err(invalid)?;
+        let texts = item.summary.iter().filter_map(|part| part.get("text"));
+        let texts = texts.chain([&item.arguments, &item.output]).filter_map(Value::as_str);
+        let text = texts.collect();
+        Ok(Turn { role: item.kind, text })
+    };
+    items.into_iter().map(turn).collect()
+}
+
 impl Response {
-    fn body(&self, status: &str, output: &Value, usage: Option<Usage>) -> Value {
+    fn body(&self, status: &str, output: &[Value], usage: Option<Usage>) -> Value {
         let cut = (status == "incomplete").then(|| json!({"reason": "max_output_tokens"}));
         json!({
-            "id": self.id,
+            "id": format!("resp_{}", self.id),
             "object": "response",
             "created_at": self.created,
             "model": self.model,
             "status": status,
+            "background": false,
             "error": null,
             "incomplete_details": cut,
+            "instructions": self.instructions,
+            "max_output_tokens": self.max_output_tokens,
+            "metadata": {},
             "output": output,
+            "parallel_tool_calls": true,
+            "previous_response_id": null,
+            "store": false,
+            "temperature": 1.0,
+            "text": {"format": {"type": "text"}},
+            "tool_choice": "auto",
+            "tools": [],
+            "top_p": 1.0,
+            "truncation": "disabled",
             "usage": usage.map(counts),
         })
+    }
+
+    fn progress(&self) -> MutexGuard<'_, Progress> {
+        self.so_far.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// An event whose data repeats its name, and has its number.
+    fn event(&self, name: &'static str, fields: &Value) -> Event {
+        let mut progress = self.progress();
+        let mut data = json!({"type": name, "sequence_number": progress.events});
+        progress.events += 1;
+        if let (Some(data), Some(fields)) = (data.as_object_mut(), fields.as_object()) {
+            data.extend(fields.clone());
+        }
+        Event { name: Some(name), ..Event::plain(data.to_string()) }
+    }
+
+    fn item_id(&self, index: usize, kind: Kind) -> String {
+        let kind = if is_reasoning(kind) { "rs" } else { "msg" };
+        format!("{kind}_{index}_{}", self.id)
+    }
+
+    /// An item of the output. One that has only begun has no parts yet.
+    fn item(&self, index: usize, kind: Kind, text: &str, status: &str) -> Value {
+        let id = self.item_id(index, kind);
+        let begun = status == "in_progress";
+        if is_reasoning(kind) {
+            let summary = if begun { json!([]) } else { json!([part(kind, text)]) };
+            return json!({"id": id, "type": "reasoning", "summary": summary, "status": status});
+        }
+        let content = if begun { json!([]) } else { json!([part(kind, text)]) };
+        json!({"id": id, "type": "message", "role": "assistant", "status": status, "content": content})
+    }
+
+    /// All items; the last one has this status.
+    fn output(&self, items: &[(Kind, String)], last: &str) -> Vec<Value> {
+        let status = |index: usize| if index + 1 == items.len() { last } else { "completed" };
+        let item =
+            |(index, (kind, text)): (usize, &(Kind, String))| self.item(index, *kind, text, status(index));
+        items.iter().enumerate().map(item).collect()
+    }
+
+    /// The events that end the open item, if there is one.
+    fn end_item(&self, status: &str) -> Vec<Event> {
+        let last =
+            self.progress().items.iter().enumerate().next_back().map(|(index, item)| (index, item.clone()));
+        let Some((index, (kind, text))) = last else { return Vec::new() };
+        let at = |more: Value| merged(place(index, &self.item_id(index, kind), kind), more);
+        let [text_done, part_done] = if is_reasoning(kind) {
+            ["response.reasoning_summary_text.done", "response.reasoning_summary_part.done"]
+        } else {
+            ["response.output_text.done", "response.content_part.done"]
+        };
+        let item = self.item(index, kind, &text, status);
+        vec![
+            self.event(text_done, &at(merged(json!({"text": text}), logprobs(kind)))),
+            self.event(part_done, &at(json!({"part": part(kind, &text)}))),
+            self.event("response.output_item.done", &json!({"output_index": index, "item": item})),
+        ]
     }
 }
 
 impl Answer for Response {
     fn open(&self, _: Option<Usage>) -> Vec<Event> {
-        let event = |name: &'static str| {
-            let response = self.body("in_progress", &json!([]), None);
-            named(name, &json!({"type": name, "response": response}))
-        };
-        vec![event("response.created"), event("response.in_progress")]
+        let response = json!({"response": self.body("in_progress", &[], None)});
+        vec![self.event("response.created", &response), self.event("response.in_progress", &response)]
     }
 
     fn opens_early(&self) -> bool {
         true
     }
 
+    fn begin(&self, kind: Kind) -> Vec<Event> {
+        let mut events = self.end_item("completed");
+        let index = {
+            let mut progress = self.progress();
+            progress.items.push((kind, String::new()));
+            progress.items.len() - 1
+        };
+        let added = if is_reasoning(kind) {
+            "response.reasoning_summary_part.added"
+        } else {
+            "response.content_part.added"
+        };
+        let item = json!({"output_index": index, "item": self.item(index, kind, "", "in_progress")});
+        let part = merged(place(index, &self.item_id(index, kind), kind), json!({"part": part(kind, "")}));
+        events.extend([self.event("response.output_item.added", &item), self.event(added, &part)]);
+        events
+    }
+
     fn empty(&self) -> Event {
-        text_delta("")
+        self.event("response.in_progress", &json!({"response": self.body("in_progress", &[], None)}))
     }
 
     fn delta(&self, delta: &Delta) -> Event {
-        let event = match delta.kind {
-            Kind::Reasoning(_) => {
-                let name = "response.reasoning_summary_text.delta";
-                named(name, &json!({"type": name, "output_index": 0, "delta": delta.text}))
+        let index = {
+            let mut progress = self.progress();
+            if let Some((_, text)) = progress.items.last_mut() {
+                text.push_str(&delta.text);
             }
-            Kind::Text | Kind::Hidden => text_delta(&delta.text),
+            progress.items.len().saturating_sub(1)
         };
-        Event { tokens: delta.tokens, ..event }
+        let name = if is_reasoning(delta.kind) {
+            "response.reasoning_summary_text.delta"
+        } else {
+            "response.output_text.delta"
+        };
+        let at = place(index, &self.item_id(index, delta.kind), delta.kind);
+        let fields = merged(at, merged(json!({"delta": delta.text}), logprobs(delta.kind)));
+        Event { tokens: delta.tokens, ..self.event(name, &fields) }
     }
 
     /// The last event has everything that other dialects spread over several: status, usage and the end.
     fn close(&self, end: &Ending, effects: &Effects) -> Vec<Event> {
-        let usage = Some(end.usage).filter(|_| effects.usage != UsageStyle::Absent);
         let status = status(end.finish);
+        let mut events = self.end_item(status);
+        let usage = Some(end.usage).filter(|_| effects.usage != UsageStyle::Absent);
         let name = if status == "completed" { "response.completed" } else { "response.incomplete" };
-        vec![named(name, &json!({"type": name, "response": self.body(status, &json!([]), usage)}))]
+        let output = self.output(&self.progress().items, status);
+        events.push(self.event(name, &json!({"response": self.body(status, &output, usage)})));
+        events
     }
 
     fn terminal(&self) -> Option<Event> {
@@ -150,43 +294,53 @@ impl Answer for Response {
     }
 
     fn error(&self, refusal: &Refusal) -> Event {
-        let said = json!({"code": "server_error", "message": refusal.message()});
-        let mut response = self.body("failed", &json!([]), None);
-        if let Some(fields) = response.as_object_mut() {
-            fields.insert("error".to_owned(), said);
-        }
-        named("response.failed", &json!({"type": "response.failed", "response": response}))
+        let output = self.output(&self.progress().items, "incomplete");
+        let said = json!({"error": {"code": "server_error", "message": refusal.message()}});
+        let response = merged(self.body("failed", &output, None), said);
+        self.event("response.failed", &json!({"response": response}))
     }
 
     fn whole(&self, parts: &[Delta], end: &Ending, effects: &Effects) -> Value {
-        let of = |wanted: fn(&Delta) -> bool| -> String {
-            parts.iter().filter(|part| wanted(part)).map(|part| part.text.as_str()).collect()
+        let shown = |part: &&Delta| match part.kind {
+            Kind::Text => !effects.no_choices,
+            Kind::Reasoning(_) => true,
+            Kind::Hidden => false,
         };
-        let reasoning = of(|part| matches!(part.kind, Kind::Reasoning(_)));
-        let text = of(|part| part.kind == Kind::Text);
-        let mut output = Vec::new();
-        if !reasoning.is_empty() {
-            output
-                .push(json!({"type": "reasoning", "summary": [{"type": "summary_text", "text": reasoning}]}));
-        }
-        if !effects.no_choices {
-            let part = json!({"type": "output_text", "text": text, "annotations": []});
-            output.push(
-                json!({"type": "message", "role": "assistant", "status": "completed", "content": [part]}),
-            );
-        }
+        let items: Vec<(Kind, String)> =
+            parts.iter().filter(shown).map(|part| (part.kind, part.text.clone())).collect();
+        let status = status(end.finish);
         let usage = Some(end.usage).filter(|_| effects.usage != UsageStyle::Absent);
-        self.body(status(end.finish), &output.into(), usage)
+        self.body(status, &self.output(&items, status), usage)
     }
 }
 
-fn named(name: &'static str, data: &Value) -> Event {
-    Event { name: Some(name), ..Event::plain(data.to_string()) }
+fn is_reasoning(kind: Kind) -> bool {
+    matches!(kind, Kind::Reasoning(_))
 }
 
-fn text_delta(text: &str) -> Event {
-    let name = "response.output_text.delta";
-    named(name, &json!({"type": name, "output_index": 1, "content_index": 0, "delta": text}))
+/// Where a piece of an item stands.
+fn place(index: usize, item: &str, kind: Kind) -> Value {
+    let part = if is_reasoning(kind) { "summary_index" } else { "content_index" };
+    json!({"item_id": item, "output_index": index, part: 0})
+}
+
+fn part(kind: Kind, text: &str) -> Value {
+    if is_reasoning(kind) {
+        return json!({"type": "summary_text", "text": text});
+    }
+    json!({"type": "output_text", "text": text, "annotations": [], "logprobs": []})
+}
+
+/// Events of a text have a field for them, of which clients expect that it is there.
+fn logprobs(kind: Kind) -> Value {
+    if is_reasoning(kind) { json!({}) } else { json!({"logprobs": []}) }
+}
+
+fn merged(mut into: Value, more: Value) -> Value {
+    if let (Some(into), Value::Object(more)) = (into.as_object_mut(), more) {
+        into.extend(more);
+    }
+    into
 }
 
 fn status(finish: Finish) -> &'static str {

@@ -30,18 +30,24 @@ use super::tgi::Tgi;
 use super::truth::Truth;
 
 /// Every dialect and its path; a path may have parameters in braces.
-pub(crate) const DIALECTS: [(&str, &dyn Dialect); 13] = [
+pub(crate) const DIALECTS: [(&str, &dyn Dialect); 19] = [
     ("/v1/chat/completions", &OpenAiChat),
     ("/v1/completions", &OpenAiCompletions),
     ("/v1/responses", &OpenAiResponses),
     ("/v1/embeddings", &OpenAiEmbeddings),
     ("/v1/messages", &Anthropic),
+    ("/v1/models/{method}", &Gemini),
+    ("/v1alpha/models/{method}", &Gemini),
     ("/v1beta/models/{method}", &Gemini),
     ("/v1/projects/{project}/locations/{location}/publishers/google/models/{method}", &Gemini),
+    ("/v1beta1/projects/{project}/locations/{location}/publishers/google/models/{method}", &Gemini),
+    ("/v1/publishers/google/models/{method}", &Gemini),
+    ("/v1beta1/publishers/google/models/{method}", &Gemini),
     ("/api/chat", &Ollama::Chat),
     ("/api/generate", &Ollama::Generate),
     ("/generate", &Tgi),
     ("/generate_stream", &Tgi),
+    ("/", &Tgi),
     ("/v2/rerank", &Rerank::Cohere),
     ("/v1/rerank", &Rerank::Jina),
 ];
@@ -199,7 +205,7 @@ mod tests {
         assert_eq!(handler("/api/chat/sessions/ses_1"), "/api/chat/sessions/{id}");
         assert_eq!(handler("/api/chat/sessions/ses_1/messages"), "/api/chat/sessions/{id}/messages");
         assert_eq!(handler("/v1beta/models/m:generateContent"), "/v1beta/models/{method}");
-        for unknown in ["/api/chatter", "/api/chat/sessions/ses_1/messages/1", "/", "/v1/chat/completions/x"]
+        for unknown in ["/api/chatter", "/api/chat/sessions/ses_1/messages/1", "/x", "/v1/chat/completions/x"]
         {
             assert_eq!(handler(unknown), "none");
         }

@@ -7,5 +7,6 @@ mod dialects;
 mod faults_in_head;
 mod faults_in_stream;
 mod forms;
+mod openai;
 mod protocol;
 mod serving;

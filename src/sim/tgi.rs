@@ -1,4 +1,5 @@
-//! Hugging Face Text Generation Inference: `POST /generate` and `POST /generate_stream`.
+//! Hugging Face Text Generation Inference: `POST /generate`, `POST /generate_stream`, and `POST /`, which is the one or the
+//! other as the request says; Hugging Face's own client calls that.
 //!
 //! Pure reading and writing of this one dialect. The server runs one model, which requests do not name.
 
@@ -25,6 +26,9 @@ pub(crate) struct Tgi;
 #[derive(Debug, Deserialize)]
 struct TgiRequest {
     inputs: String,
+    /// At `/` only.
+    #[serde(default)]
+    stream: bool,
     #[serde(default)]
     parameters: Parameters,
 }
@@ -43,6 +47,8 @@ struct Parameters {
 #[derive(Debug)]
 struct Tokens {
     parameters: Parameters,
+    /// A whole answer stands in an array, as at `/`.
+    listed: bool,
     /// Number of events so far, and their text, which the last event repeats.
     said: Mutex<(usize, String)>,
 }
@@ -82,7 +88,7 @@ impl Endpoint for Tgi {
 
 impl Dialect for Tgi {
     fn read(&self, parts: &Parts, body: &[u8], _id: &str, _created: i64) -> Result<ParsedRequest, Refusal> {
-        let TgiRequest { inputs, mut parameters } = serde_json::from_slice(body)
+        let TgiRequest { inputs, stream, mut parameters } = serde_json::from_slice(body)
             .map_err(|error| Refusal::Invalid(format!("Failed to deserialize the JSON body: {error}")))?;
         if inputs.is_empty() {
             return Err(Refusal::Invalid("Input validation error: `inputs` cannot be empty".to_owned()));
@@ -100,10 +106,14 @@ impl Dialect for Tgi {
             max_tokens,
             stop: std::mem::take(&mut parameters.stop),
             seed: parameters.seed.unwrap_or_default(),
-            stream: parts.uri.path().ends_with("_stream"),
+            stream: match parts.uri.path() {
+                "/" => stream,
+                path => path.ends_with("_stream"),
+            },
             ..Ask::default()
         };
-        let answer = Box::new(Tokens { parameters, said: Mutex::default() });
+        let listed = parts.uri.path() == "/";
+        let answer = Box::new(Tokens { parameters, listed, said: Mutex::default() });
         Ok(ParsedRequest { ask, answer, framing: Framing::Sse, retrieval: None })
     }
 }
@@ -112,14 +122,12 @@ impl Tokens {
     fn event(&self, text: &str, special: bool, generated_text: &Value, details: &Value) -> Event {
         let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
         said.0 += 1;
-        let token = json!({
-            "id": text::token_id(text) % 32_000,
-            "text": text,
-            "logprob": -0.25,
-            "special": special,
+        let data = json!({
+            "index": said.0,
+            "token": token(text, special),
+            "generated_text": generated_text,
+            "details": details,
         });
-        let data =
-            json!({"index": said.0, "token": token, "generated_text": generated_text, "details": details});
         Event::plain(data.to_string())
     }
 
@@ -173,14 +181,19 @@ impl Answer for Tokens {
             let mut details = self.details(end, effects);
             if let Some(details) = details.as_object_mut() {
                 let prefill = if self.parameters.decoder_input_details { end.usage.input } else { 0 };
-                let token = json!({"id": 1, "text": "", "logprob": null});
-                details.insert("prefill".to_owned(), json!(vec![token; prefill]));
-                details.insert("tokens".to_owned(), json!([]));
+                let prompt = json!({"id": 1, "text": "", "logprob": null});
+                details.insert("prefill".to_owned(), json!(vec![prompt; prefill]));
+                let tokens = text::pieces(&generated).map(|piece| token(piece, false));
+                details.insert("tokens".to_owned(), tokens.collect());
             }
             body.insert("details".to_owned(), details);
         }
-        body
+        if self.listed { json!([body]) } else { body }
     }
+}
+
+fn token(text: &str, special: bool) -> Value {
+    json!({"id": text::token_id(text) % 32_000, "text": text, "logprob": -0.25, "special": special})
 }
 
 fn finish_reason(finish: Finish) -> &'static str {

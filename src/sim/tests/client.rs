@@ -97,6 +97,18 @@ pub(super) fn post(path: &str, headers: &str, body: &Value) -> String {
     )
 }
 
+/// Sends a request for any path on a connection of its own.
+pub(super) async fn send(server: &Server, path: &str, headers: &str, body: &Value) -> Reply {
+    server.exchange(&post(path, &format!("connection: close\r\n{headers}"), body)).await
+}
+
+/// The data of each event, where events have names, too.
+pub(super) fn parsed(reply: &Reply) -> Vec<Value> {
+    let body = reply.body();
+    let data = body.lines().filter_map(|line| line.strip_prefix("data: "));
+    data.map(|data| serde_json::from_str(data).unwrap()).collect()
+}
+
 impl Server {
     /// Sends one request with these faults on a connection of its own, and reads to the end of the connection.
     pub(super) async fn faulty(&self, faults: &str, body: &Value) -> Reply {

@@ -2,21 +2,11 @@
 
 use serde_json::{Value, json};
 
-use super::client::{Reply, Server, options, post, start};
+use super::client::{Reply, options, parsed, send, start};
 use crate::sim::{Options, text};
 
 const ANTHROPIC: &str = "anthropic-version: 2023-06-01\r\n";
 const GEMINI: &str = "/v1beta/models/m:";
-
-async fn send(server: &Server, path: &str, headers: &str, body: &Value) -> Reply {
-    server.exchange(&post(path, &format!("connection: close\r\n{headers}"), body)).await
-}
-
-fn parsed(reply: &Reply) -> Vec<Value> {
-    let body = reply.body();
-    let data = body.lines().filter_map(|line| line.strip_prefix("data: "));
-    data.map(|data| serde_json::from_str(data).unwrap()).collect()
-}
 
 fn lines(reply: &Reply) -> Vec<Value> {
     reply.body().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
@@ -174,10 +164,17 @@ async fn gemini_streams_events_or_an_array() {
 }
 
 #[tokio::test]
-async fn gemini_answers_whole_at_both_paths_and_hides_thoughts() {
+async fn gemini_answers_whole_at_each_path_and_hides_thoughts() {
     let server = start(options());
-    let vertex = "/v1/projects/p/locations/global/publishers/google/models/m:";
-    for path in [GEMINI, vertex] {
+    let below = [
+        "/v1/projects/p/locations/global/publishers/google",
+        "/v1beta1/projects/p/locations/global/publishers/google",
+        "/v1/publishers/google",
+        "/v1beta1/publishers/google",
+        "/v1",
+        "/v1alpha",
+    ];
+    for path in below.map(|path| format!("{path}/models/m:")).iter().map(String::as_str).chain([GEMINI]) {
         let answer = send(&server, &format!("{path}generateContent"), "", &contents(false)).await.json();
         let parts = answer["candidates"][0]["content"]["parts"].as_array().unwrap();
         assert_eq!(parts.len(), 1);
@@ -253,10 +250,24 @@ async fn tgi_streams_tokens_and_repeats_the_text_at_the_end() {
     let answer = send(&server, "/generate", "", &body).await.json();
     assert_eq!(answer["generated_text"], end["generated_text"]);
     assert_eq!(answer["details"]["prefill"].as_array().unwrap().len(), 6);
+    assert_eq!(answer["details"]["tokens"].as_array().unwrap().len(), 8);
+    assert_eq!(joined(answer["details"]["tokens"].as_array().unwrap(), "/text"), answer["generated_text"]);
     let wrong = send(&server, "/generate", "", &json!({"inputs": ""})).await;
     assert_eq!((wrong.status(), &wrong.json()["error_type"]), (422, &json!("validation")));
     let none = json!({"inputs": "x", "parameters": {"max_new_tokens": 0}});
     assert_eq!(send(&server, "/generate", "", &none).await.status(), 422);
+}
+
+#[tokio::test]
+async fn at_the_root_tgi_streams_as_the_request_says_and_puts_a_whole_answer_in_an_array() {
+    let server = start(options());
+    let mut body =
+        json!({"inputs": "Tell me something", "parameters": {"max_new_tokens": 8, "details": true}});
+    let whole = send(&server, "/", "", &body).await.json();
+    assert_eq!(whole[0]["details"]["generated_tokens"], 8);
+    body["stream"] = json!(true);
+    let events = parsed(&send(&server, "/", "", &body).await);
+    assert_eq!(events.last().unwrap()["generated_text"], whole[0]["generated_text"]);
 }
 
 #[tokio::test]
