@@ -13,7 +13,7 @@ use crate::exchange::{Call, Content, Delta, Usage as Reported};
 use crate::framing::Event;
 use serde_json::{Map, Value};
 
-/// The data of the terminal event.
+/// The data of the terminal event of a stream of choices.
 const DONE: &str = "[DONE]";
 
 /// Handles events that are the same in all APIs; `None` if the event is not one of them.
@@ -22,17 +22,20 @@ pub(super) fn common_event(event: Event<'_>) -> Option<Delta> {
     if event.name == Some("error") {
         return Some(Delta { error: Some(error_event(data)), ..Delta::default() });
     }
-    if data.trim_matches('"').eq_ignore_ascii_case(DONE) {
-        return Some(Delta { terminal: true, ..Delta::default() });
-    }
-    // Some gateways send empty events to keep a connection alive.
-    (data.is_empty() || data == "null").then(Delta::default)
+    // Some gateways send empty events to keep a connection alive, and `[DONE]` at the end of every stream: also of one
+    // that broke off before the event that ends it in its own API.
+    (data.is_empty() || data == "null" || is_done(data)).then(Delta::default)
+}
+
+fn is_done(data: &str) -> bool {
+    data.trim_matches('"').eq_ignore_ascii_case(DONE)
 }
 
 /// One event of a stream of choices.
 pub(super) fn decode_event(event: Event<'_>) -> Result<Delta, Malformed> {
     if let Some(delta) = common_event(event) {
-        return Ok(delta);
+        let terminal = delta.error.is_none() && is_done(event.data.trim());
+        return Ok(Delta { terminal, ..delta });
     }
     let json = event.data.as_bytes();
     Ok(delta(parse("an event of the stream", json)?, true, json))

@@ -255,6 +255,8 @@ mod tests {
         let cut = STREAM.split("event: response.completed").next().unwrap();
         assert_eq!(read(cut).outcome, Outcome::Failed(Failure::Truncated));
         let end = |event: &str| read(&format!("{cut}data: {event}\n\n"));
+        assert_eq!(end("[DONE]").outcome, Outcome::Failed(Failure::Truncated));
+        assert_eq!(read(&format!("{STREAM}data: [DONE]\n\n")).outcome, Outcome::Ok);
         for event in [
             r#"{"type":"response.failed","response":{"status":"failed","error":{"code":"server_error","message":"boom"}}}"#,
             r#"{"type":"error","code":"server_error","message":"boom","param":null}"#,

@@ -54,6 +54,8 @@ struct RerankUsage {
 #[serde(default)]
 struct Meta {
     tokens: Object<MetaTokens>,
+    /// Where LiteLLM has them, whichever reranker is behind it.
+    billed_units: Object<MetaTokens>,
     cached_tokens: Count,
 }
 
@@ -61,6 +63,7 @@ struct Meta {
 #[serde(default)]
 struct MetaTokens {
     input_tokens: Count,
+    total_tokens: Count,
 }
 
 impl Decoder for Rerank {
@@ -81,8 +84,13 @@ impl Decoder for Rerank {
         }
         let counts = usage.0.unwrap_or_default();
         let meta = meta.0.unwrap_or_default();
+        let counted = |counts: Object<MetaTokens>| {
+            let counts = counts.0.unwrap_or_default();
+            counts.input_tokens.0.filter(|n| *n > 0).or(counts.total_tokens.0).or(counts.input_tokens.0)
+        };
         let input = counts.prompt_tokens.0.filter(|n| *n > 0).or(counts.total_tokens.0);
-        let input = input.or(counts.prompt_tokens.0).or_else(|| meta.tokens.0?.input_tokens.0);
+        let input = input.or(counts.prompt_tokens.0);
+        let input = input.or_else(|| counted(meta.tokens)).or_else(|| counted(meta.billed_units));
         let usage = Usage { input, cached_input: meta.cached_tokens.0, ..Usage::default() };
         let usage = (usage != Usage::default()).then_some(usage);
         Ok(Delta { usage, terminal: true, ..Delta::default() })

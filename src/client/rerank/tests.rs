@@ -34,3 +34,14 @@ fn results_without_a_score_are_none() {
     let usage = Rerank::Jina.decode_whole(named.as_bytes()).unwrap().usage.unwrap();
     assert_eq!((usage.input, usage.output), (Some(26), None));
 }
+
+#[test]
+fn tokens_are_read_where_cohere_and_litellm_have_them() {
+    let input = |meta: &str| {
+        let body = format!(r#"{{"results":[{{"relevance_score":0.4}}],"meta":{meta}}}"#);
+        Rerank::Cohere.decode_whole(body.as_bytes()).unwrap().usage.and_then(|usage| usage.input)
+    };
+    assert_eq!(input(r#"{"tokens":{"input_tokens":12},"billed_units":{"search_units":1}}"#), Some(12));
+    assert_eq!(input(r#"{"tokens":{},"billed_units":{"total_tokens":20}}"#), Some(20));
+    assert_eq!(input(r#"{"billed_units":{"search_units":0}}"#), None);
+}

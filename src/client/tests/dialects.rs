@@ -129,3 +129,24 @@ fn an_answer_that_was_cut_is_no_success_unless_only_its_end_is_missing() {
         }
     }
 }
+
+#[test]
+fn what_a_gateway_ends_every_stream_with_is_no_end_of_a_dialect_that_has_another() {
+    let start = Instant::now();
+    for recorded in recorded().iter().filter(|it| matches!(it.mode, Mode::Sse)) {
+        let read = |frames: &[&str]| {
+            let read = read_by(Arc::clone(&recorded.decoder), recorded.mode, frames, start);
+            (read.outcome, read.finish, read.generated.text)
+        };
+        let mut frames = frames(recorded);
+        for kept in (1..=frames.len()).rev() {
+            frames.truncate(kept);
+            if !frames.concat().ends_with("\n\n") {
+                continue;
+            }
+            let without = read(&frames);
+            let with = [frames.as_slice(), &["data: [DONE]\n\n"]].concat();
+            assert_eq!(read(&with), without, "{} after {kept} events", recorded.name);
+        }
+    }
+}
