@@ -78,15 +78,8 @@ def run(t: Session, binary: Path) -> None:
 
 
 def node_modules() -> Path:
-    install.debian("node", "nodejs")
-    npm = install.debian("npm", "npm")
-    files = [HERE / name for name in ("package.json", "package-lock.json", "objects.mjs", "others.ts")]
-
-    def recipe(place: Path):
-        yield ["cp", *files, place]
-        yield [npm, "ci", "--prefix", place, "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]
-
-    return install.folder("chart-objects", recipe, files)
+    names = ("package.json", "package-lock.json", "objects.mjs", "others.ts")
+    return install.npm("chart-objects", [HERE / name for name in names])
 
 
 def jobs_of(t: Session) -> dict[str, dict]:

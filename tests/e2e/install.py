@@ -75,6 +75,18 @@ def venv(name: str, requirements: Path, *, then=lambda _: [], inputs=(), pip=())
     return folder(name, recipe, [requirements, *inputs])
 
 
+def npm(name: str, files: list[Path]) -> Path:
+    """A folder with these files and exactly the packages of the `package-lock.json` among them; no script of theirs runs."""
+    debian("node", "nodejs")
+    program = debian("npm", "npm")
+
+    def recipe(place: Path):
+        yield ["cp", *files, place]
+        yield [program, "ci", "--prefix", place, "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]
+
+    return folder(name, recipe, files)
+
+
 def debian(command: str, package: str, *more: str) -> str:
     """The path of `command`; its Debian package is installed where it is missing. No service is started."""
     if not (found := shutil.which(command)):

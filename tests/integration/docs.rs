@@ -99,14 +99,33 @@ fn words(line: &str) -> Vec<String> {
     words
 }
 
+/// The cells of each row of the table of dialects.
+fn dialects() -> Vec<Vec<String>> {
+    let table = std::fs::read_to_string(root().join("docs/dialects.md")).unwrap();
+    let rows = table.lines().filter(|line| line.starts_with("| `"));
+    rows.map(|line| line.trim_matches('|').split('|').map(|cell| cell.trim().to_owned()).collect()).collect()
+}
+
+#[test]
+fn who_proved_a_dialect_is_who_the_suite_plays() {
+    let path = root().join("tests/e2e/dialects/proofs.json");
+    let proofs: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+    for row in dialects() {
+        let name = row[0].trim_matches('`');
+        for (server, targets) in proofs["servers"].as_object().unwrap() {
+            let speaks = targets.as_object().unwrap().values().any(|target| target["api"] == name);
+            assert_eq!(row[8].contains(server), speaks, "{server} and {name}: {}", row[8]);
+        }
+        for (client, proof) in proofs["clients"].as_object().unwrap() {
+            let speaks = proof["apis"].as_array().unwrap().iter().any(|api| api == name);
+            assert_eq!(row[8].contains(client), speaks, "{client} and {name}: {}", row[8]);
+        }
+    }
+}
+
 #[test]
 fn every_dialect_has_its_row() {
-    let table = std::fs::read_to_string(root().join("docs/dialects.md")).unwrap();
-    let rows: Vec<Vec<&str>> = table
-        .lines()
-        .filter(|line| line.starts_with("| `"))
-        .map(|line| line.trim_matches('|').split('|').map(str::trim).collect())
-        .collect();
+    let rows = dialects();
     let names: Vec<&str> = rows.iter().map(|row| row[0].trim_matches('`')).collect();
     assert_eq!(names, plan::Api::ALL.map(plan::Api::name));
     for (row, api) in rows.iter().zip(plan::Api::ALL) {

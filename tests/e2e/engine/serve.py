@@ -1,4 +1,7 @@
-"""llama.cpp's own HTTP server (the code of `llama-server`, in a wheel): `serve.py MODEL.gguf PORT`, on 127.0.0.1."""
+"""llama.cpp's own HTTP server (the code of `llama-server`, in a wheel): `serve.py MODEL.gguf PORT [POOLING]`, on 127.0.0.1.
+
+With a pooling (`mean`, `rank`) it serves embeddings or a ranking, in place of text.
+"""
 
 import signal
 import sys
@@ -6,7 +9,7 @@ import sys
 import xllamacpp
 
 
-def main(model: str, port: int) -> None:
+def main(model: str, port: int, pooling: str = "") -> None:
     params = xllamacpp.CommonParams()
     params.model.path = model
     params.model_alias = {"tiny-random-llama"}
@@ -22,6 +25,9 @@ def main(model: str, port: int) -> None:
     params.warmup = False
     params.ui = False
     params.offline = True
+    if pooling:
+        params.embedding = True
+        params.pooling_type = getattr(xllamacpp.llama_pooling_type, f"LLAMA_POOLING_TYPE_{pooling.upper()}")
     params.verbosity = 2  # warnings and errors; at 3 it tells of every request
     signals = {signal.SIGINT, signal.SIGTERM}
     # Blocked before the server makes its threads, which inherit it: the signal can then only arrive here.
@@ -32,4 +38,4 @@ def main(model: str, port: int) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]))
+    main(sys.argv[1], int(sys.argv[2]), *sys.argv[3:])
