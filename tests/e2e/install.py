@@ -41,7 +41,7 @@ def locked(name: str):
 
 
 def folder(name: str, recipe, inputs: list[Path]) -> Path:
-    """A folder that the commands of `recipe(folder)` have filled; `inputs` are the files that they read."""
+    """A folder that the commands of `recipe(folder)` have filled, run in it; `inputs` are the files that they read."""
     text = "\n".join(repr([str(word) for word in command]) for command in recipe(Path("@")))
     for path in inputs:
         text += f"\n{path.name} {hashlib.sha256(path.read_bytes()).hexdigest()}"
@@ -54,7 +54,7 @@ def folder(name: str, recipe, inputs: list[Path]) -> Path:
         place.mkdir()
         print(f"installing {name} into {place}", file=sys.stderr, flush=True)
         for command in recipe(place):
-            _run(command, f"{name} could not be installed")
+            _run(command, f"{name} could not be installed", place)
         stamp.write_text(text)
     return place
 
@@ -76,13 +76,14 @@ def venv(name: str, requirements: Path, *, then=lambda _: [], inputs=(), pip=())
 
 
 def npm(name: str, files: list[Path]) -> Path:
-    """A folder with these files and exactly the packages of the `package-lock.json` among them; no script of theirs runs."""
+    """A folder with these files and the packages of the `package-lock.json` among them, whose scripts are not run."""
     debian("node", "nodejs")
     program = debian("npm", "npm")
 
     def recipe(place: Path):
         yield ["cp", *files, place]
-        yield [program, "ci", "--prefix", place, "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]
+        # Without `--prefix`: npm would look for the machine's global npmrc (proxy, certificates) below it.
+        yield [program, "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]
 
     return folder(name, recipe, files)
 
@@ -141,10 +142,10 @@ def _apt(*packages: str) -> None:
             subprocess.run([*sudo, "rm", "-f", POLICY], check=False)
 
 
-def _run(command, subject: str) -> None:
+def _run(command, subject: str, folder: Path | None = None) -> None:
     command = [str(word) for word in command]
     done = subprocess.run(
-        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        command, cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
     if done.returncode:
         tail = "\n".join(done.stdout.splitlines()[-20:])
@@ -153,6 +154,6 @@ def _run(command, subject: str) -> None:
 
 if __name__ == "__main__":  # install.py NAME REQUIREMENTS: prints the folder of the virtual environment
     try:
-        print(venv(sys.argv[1], Path(sys.argv[2])))
+        print(venv(sys.argv[1], Path(sys.argv[2]).absolute()))
     except Missing as error:
         sys.exit(str(error))

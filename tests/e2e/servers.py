@@ -16,8 +16,8 @@ MODEL = "tiny-random-llama"
 
 
 class Engine:
-    """llama.cpp's HTTP server with a tiny random model: four slots, 2,048 tokens of context each. With a pooling (`mean`,
-    `rank`) it serves embeddings or a ranking, in place of text."""
+    """llama.cpp's HTTP server with a tiny random model: four slots, 2,048 tokens of context each. With a pooling
+    (`mean`, `rank`) it serves embeddings or rankings instead of text."""
 
     def __init__(self, t: Session, *pooling: str):
         maker, server = HERE / "engine/tiny_gguf.py", HERE / "engine/serve.py"
@@ -39,8 +39,8 @@ class Engine:
 
 
 class Gateway:
-    """The LiteLLM proxy in front of one OpenAI-compatible upstream. It neither retries nor rests a failing upstream. `more`
-    are further models by their names: what LiteLLM's config calls `litellm_params`."""
+    """The LiteLLM proxy in front of one OpenAI-compatible upstream. It neither retries nor rests a failing upstream.
+    `more` are further models: the `litellm_params` of each by its name."""
 
     def __init__(self, t: Session, upstream: str, more: dict[str, dict] | None = None):
         place = install.venv("gateway", HERE / "gateway/requirements.txt")
@@ -78,7 +78,7 @@ class Gateway:
 
 
 class Aimock:
-    """aimock with the answers of a file of fixtures. The model's name picks the answer."""
+    """aimock with the answers of a fixture file. The model's name selects the answer."""
 
     def __init__(self, t: Session, fixtures: Path):
         names = ("package.json", "package-lock.json", "aimock.mjs")

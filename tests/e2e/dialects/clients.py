@@ -1,7 +1,7 @@
 """A vendor's own Python client against the simulator: `clients.py CLIENT URL`. One line of JSON for each answer.
 
-Each asks for whole and streamed answers, reads the counts and the finish reasons as its documentation says, and tells by
-which of its exceptions it reports a 429, a 500, an unknown model, and an error in the middle of a stream.
+Each requests answers with and without streaming and prints token counts and finish reasons as the client reports them,
+and the exceptions that it raises for a 429, a 500, an unknown model, and an error in the middle of a stream.
 """
 
 import json
@@ -59,7 +59,8 @@ def of_openai(url: str) -> None:
     whole = client.completions.create(model=MODEL, prompt=[ASKED], max_tokens=9)
     say("completion", finish=whole.choices[0].finish_reason, output=whole.usage.completion_tokens)
     chunks = list(client.completions.create(model=MODEL, prompt=ASKED, max_tokens=9, stream=True))
-    say("completion stream", finish=chunks[-1].choices[0].finish_reason, texts=sum(bool(c.choices[0].text) for c in chunks))
+    texts = sum(bool(chunk.choices[0].text) for chunk in chunks)
+    say("completion stream", finish=chunks[-1].choices[0].finish_reason, texts=texts)
 
     ask = {"model": MODEL, "input": ASKED, "max_output_tokens": 20, "reasoning": {"effort": "minimal"}}
     whole = client.responses.create(**ask)
@@ -192,7 +193,7 @@ def of_ollama(url: str) -> None:
 def of_huggingface(url: str) -> None:
     from huggingface_hub import InferenceClient
 
-    clients = []  # one that nobody holds any more closes its streams
+    clients = []  # a client that is garbage-collected closes its streams
 
     def generate(spec: str = "", **more: object):
         clients.append(InferenceClient(model=url, headers=fault(spec) if spec else None, token="none"))
@@ -200,8 +201,8 @@ def of_huggingface(url: str) -> None:
 
     whole = generate(decoder_input_details=True)
     say(
-        "generate", finish=whole.details.finish_reason, output=whole.details.generated_tokens, text=whole.generated_text,
-        tokens=len(whole.details.tokens), counted=len(whole.details.prefill) > 3,
+        "generate", finish=whole.details.finish_reason, output=whole.details.generated_tokens,
+        text=whole.generated_text, tokens=len(whole.details.tokens), counted=len(whole.details.prefill) > 3,
     )  # fmt: skip
     events = list(generate("early_finish;tokens=5", stream=True))
     last = events[-1]

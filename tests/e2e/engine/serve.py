@@ -1,6 +1,6 @@
-"""llama.cpp's own HTTP server (the code of `llama-server`, in a wheel): `serve.py MODEL.gguf PORT [POOLING]`, on 127.0.0.1.
+"""llama.cpp's own HTTP server (the code of `llama-server`, in a wheel), on 127.0.0.1: `serve.py MODEL PORT [POOLING]`.
 
-With a pooling (`mean`, `rank`) it serves embeddings or a ranking, in place of text.
+MODEL is a GGUF file. With a pooling (`mean`, `rank`) it serves embeddings or rankings instead of text.
 """
 
 import signal
