@@ -90,7 +90,7 @@ macro_rules! rows {
         ReasoningTokens = "tokenbeat.reasoning_tokens", Token, Counter, Step [], Tokens,
             "Output tokens that were reasoning: part of the output tokens.";
         UsageReports = "tokenbeat.usage_reports", None, Counter, Step [Part: UsagePart, Reported: UsageReported], MeasuredTokens,
-            "Answers that completed, by whether the server reported this part of their usage: a zero is reported, what is absent is not.";
+            "Completed answers, by whether the server reported this part of the usage: a zero is reported, an absent count is not.";
         RequestInputTokens = "tokenbeat.request_input_tokens", Token, Histogram(&buckets::INPUT_TOKENS), Step [], MeasuredTokens,
             "Input tokens of each answer that completed, as far as known.";
         RequestOutputTokens = "tokenbeat.request_output_tokens", Token, Histogram(&buckets::OUTPUT_TOKENS), Step [], MeasuredTokens,

@@ -4,32 +4,32 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// How the traffic says that it is synthetic, in the places that the dialect has for that. What has no place there is
-/// an error.
+/// How the traffic is marked as synthetic, in the fields that the dialect has for that. A key that the dialect does not
+/// support is an error.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct TrafficMark {
-    /// Who asks: `user` in OpenAI's APIs, `metadata.user_id` in Anthropic's.
+    /// The user of the requests: `user` in OpenAI's APIs, `metadata.user_id` in Anthropic's.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 256))]
     pub user: Option<String>,
-    /// Names and texts: `metadata` in OpenAI's chat completions and responses, `labels` in Vertex AI. OpenAI itself takes
-    /// them in chat completions only with `params: { store: true }`.
+    /// Key-value pairs: `metadata` in OpenAI's chat completions and responses, `labels` in Vertex AI. OpenAI accepts them
+    /// in chat completions only with `params: { store: true }`.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 64))]
     pub metadata: BTreeMap<String, String>,
-    /// Tags for LiteLLM, in the header `x-litellm-tags`.
+    /// Tags for LiteLLM, sent in the header `x-litellm-tags`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32))]
     pub tags: Vec<String>,
-    /// Headers of every request, plain text that is shown as it is: what is secret belongs in the target's `headers`.
+    /// Headers of every request, as plain text that is not masked. Secrets belong in the target's `headers`.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 32))]
     pub headers: BTreeMap<String, String>,
 }
 
 impl TrafficMark {
-    /// Nothing is marked.
+    /// Whether nothing is marked.
     pub fn is_empty(&self) -> bool {
         let Self { user, metadata, tags, headers } = self;
         user.is_none() && metadata.is_empty() && tags.is_empty() && headers.is_empty()

@@ -34,8 +34,8 @@ pub struct Profile {
     /// who does the set-up and one journey.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub scenario: Option<Scenario>,
-    /// How much models are asked to reason, in place of what the targets say. `default`: nothing is said. Default: as
-    /// the target says.
+    /// How much the models should reason; takes precedence over the targets' setting. With `default` nothing is sent.
+    /// Default: the target's setting.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reasoning: Option<ReasoningEffort>,
     /// Seed of everything that is drawn. Each run of the daemon draws from a seed of its own, made of this one and the

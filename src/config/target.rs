@@ -67,11 +67,11 @@ pub struct Target {
     /// scenario's step) are merged on top as a JSON merge patch (RFC 7396). Not with `api: http`.
     #[serde(default)]
     pub params: Map<String, Value>,
-    /// How much the model is asked to reason, in the dialect's own words; a profile's wins, and `params` are merged on
-    /// top. An error where the dialect has no words for it. Default: default, nothing is said.
+    /// How much the model should reason, sent in the dialect's own terms. A profile's setting takes precedence, and
+    /// `params` are merged over it. An error if the dialect does not support it. Default: default, which sends nothing.
     #[serde(default)]
     pub reasoning: ReasoningEffort,
-    /// How the traffic says that it is synthetic. Default: not at all.
+    /// How the traffic is marked as synthetic. Default: not at all.
     #[serde(default, skip_serializing_if = "TrafficMark::is_empty")]
     pub mark: TrafficMark,
 }

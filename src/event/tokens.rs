@@ -45,7 +45,7 @@ impl TokenType {
     }
 }
 
-/// A part of what a server reports as usage.
+/// A part of the usage that a server reports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Enum, IntoStaticStr, VariantArray)]
 #[strum(serialize_all = "snake_case")]
 pub enum UsagePart {
@@ -69,13 +69,13 @@ impl UsagePart {
     }
 }
 
-/// Whether a server reported a part of the usage. A count of zero is reported; one that cannot be true is not.
+/// Whether a server reported a part of the usage. A count of zero is reported; an implausible count is not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Enum, IntoStaticStr, VariantArray)]
 #[strum(serialize_all = "snake_case")]
 pub enum UsageReported {
-    /// It did.
+    /// It was reported.
     Yes,
-    /// It did not.
+    /// It was not reported.
     No,
 }
 
@@ -95,7 +95,7 @@ impl From<bool> for UsageReported {
     }
 }
 
-/// Which parts of the usage were reported, of those that the answer could have reported.
+/// Whether each part of the usage was reported; `None` for a part that the answer cannot have.
 pub type UsageReports = EnumMap<UsagePart, Option<UsageReported>>;
 
 /// A count and its source.

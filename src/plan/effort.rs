@@ -1,23 +1,23 @@
-//! How much a model is asked to reason, in the words of each dialect: parameters that lie below those of the config.
+//! Translates the reasoning effort into the parameters of each dialect, which those of the config override.
 //!
-//! Where one API has two forms, the model's name decides; what a model takes beyond that, its server says. Sources:
+//! Where an API has two forms, the model's name decides; any further restriction is left to the server. Sources:
 //! OpenAI (<https://platform.openai.com/docs/guides/reasoning>), Anthropic
 //! (<https://docs.anthropic.com/en/docs/build-with-claude/extended-thinking>,
 //! <https://docs.anthropic.com/en/docs/build-with-claude/adaptive-thinking>), Gemini
 //! (<https://ai.google.dev/gemini-api/docs/thinking>), Ollama (<https://docs.ollama.com/capabilities/thinking>). The budgets
-//! are those that LiteLLM (Anthropic) and Google's own OpenAI endpoint (Gemini) give to the same words.
+//! are those that LiteLLM (for Anthropic) and Google's OpenAI-compatible endpoint (for Gemini) use for the same efforts.
 
 use super::{Api, ReasoningEffort};
 use serde_json::{Map, Value, json};
 
-/// What `max_tokens` is where nothing sets it: Anthropic's API requires it.
+/// The `max_tokens` that is sent if nothing sets it, because Anthropic's API requires it.
 pub const ANTHROPIC_MAX_TOKENS: u64 = 4096;
 
-/// Where a budget of reasoning tokens stands in a body.
+/// Paths of a budget of reasoning tokens in a request body.
 pub(super) const BUDGETS: [&[&str]; 2] =
     [&["thinking", "budget_tokens"], &["generationConfig", "thinkingConfig", "thinkingBudget"]];
 
-/// The parameters that ask a model for this much reasoning, or why it cannot be had.
+/// The parameters that request this effort from a model, or the reason why that is not possible.
 pub(super) fn parameters(
     api: Api,
     model: &str,
@@ -32,9 +32,11 @@ pub(super) fn parameters(
         Api::Anthropic => of_anthropic(model, effort)?,
         Api::Gemini => of_gemini(model, effort)?,
         Api::OllamaChat | Api::OllamaGenerate => of_ollama(effort)?,
-        Api::OpenAiCompletions | Api::Tgi => return Err("it continues a text and has no key for reasoning"),
+        Api::OpenAiCompletions | Api::Tgi => {
+            return Err("it continues a text and has no reasoning parameter");
+        }
         Api::OpenAiEmbeddings | Api::RerankCohere | Api::RerankJina => return Err("it generates nothing"),
-        Api::Http => return Err("it has no model call of its own"),
+        Api::Http => return Err("it has no model calls"),
     };
     Ok(match words {
         Value::Object(words) => words,
@@ -49,7 +51,7 @@ fn of_openai(effort: ReasoningEffort) -> &'static str {
     }
 }
 
-/// Since Claude 4.6 thinking is adaptive, and asked for by an effort; before, and where others speak this API, it has a
+/// Since Claude 4.6, thinking is adaptive and has an effort. Earlier models, and other servers with this API, have a
 /// budget.
 fn of_anthropic(model: &str, effort: ReasoningEffort) -> Result<Value, &'static str> {
     let version = version(model, "claude");
@@ -57,13 +59,13 @@ fn of_anthropic(model: &str, effort: ReasoningEffort) -> Result<Value, &'static 
         ReasoningEffort::Default | ReasoningEffort::Off => {
             return Ok(json!({ "thinking": { "type": "disabled" } }));
         }
-        ReasoningEffort::Minimal => return Err("the least effort of this API is `low`"),
+        ReasoningEffort::Minimal => return Err("the lowest effort of this API is `low`"),
         ReasoningEffort::Low => 1024,
         ReasoningEffort::Medium => 2048,
         ReasoningEffort::High => 4096,
     };
     match version {
-        Some(version) if version < (3, 7) => Err("a Claude before 3.7 does not reason"),
+        Some(version) if version < (3, 7) => Err("Claude models before 3.7 do not reason"),
         Some(version) if version >= (4, 6) => {
             Ok(json!({ "thinking": { "type": "adaptive" }, "output_config": { "effort": effort.name() } }))
         }
@@ -71,19 +73,21 @@ fn of_anthropic(model: &str, effort: ReasoningEffort) -> Result<Value, &'static 
     }
 }
 
-/// Since Gemini 3 there are levels, none of which is off; before, a budget.
+/// Since Gemini 3 there are levels, none of which turns reasoning off; earlier models have a budget.
 fn of_gemini(model: &str, effort: ReasoningEffort) -> Result<Value, &'static str> {
     let version = version(model, "gemini");
     let off = matches!(effort, ReasoningEffort::Default | ReasoningEffort::Off);
     let thinking = match version {
         Some((3.., _)) if off => {
-            return Err("a Gemini since 3 always reasons: the least is `minimal` (Flash) or `low` (Pro)");
+            return Err(
+                "Gemini models since 3 always reason: the lowest effort is `minimal` (Flash) or `low` (Pro)",
+            );
         }
         Some((3.., _)) => json!({ "thinkingLevel": effort.name() }),
         Some(version) if version < (2, 5) && off => return Ok(json!({})),
-        Some(version) if version < (2, 5) => return Err("a Gemini before 2.5 does not reason"),
+        Some(version) if version < (2, 5) => return Err("Gemini models before 2.5 do not reason"),
         Some(_) if off && model.contains("pro") => {
-            return Err("Gemini 2.5 Pro always reasons: the least is `minimal`");
+            return Err("Gemini 2.5 Pro always reasons: the lowest effort is `minimal`");
         }
         _ => {
             let budget = match effort {
@@ -102,7 +106,7 @@ fn of_gemini(model: &str, effort: ReasoningEffort) -> Result<Value, &'static str
 fn of_ollama(effort: ReasoningEffort) -> Result<Value, &'static str> {
     match effort {
         ReasoningEffort::Default | ReasoningEffort::Off => Ok(json!({ "think": false })),
-        ReasoningEffort::Minimal => Err("the least effort of this API is `low`"),
+        ReasoningEffort::Minimal => Err("the lowest effort of this API is `low`"),
         other => Ok(json!({ "think": other.name() })),
     }
 }

@@ -1,33 +1,34 @@
-//! Where each dialect has a place for what marks traffic as synthetic.
+//! The fields of each dialect that can mark traffic as synthetic.
 
 use super::Api;
 use http::HeaderName;
 
-/// Where LiteLLM reads tags, whatever the dialect: <https://docs.litellm.ai/docs/proxy/request_tags>.
+/// The header from which LiteLLM reads tags, in all dialects: <https://docs.litellm.ai/docs/proxy/request_tags>.
 pub(super) const TAGS_HEADER: HeaderName = HeaderName::from_static("x-litellm-tags");
 
-/// The places of a dialect in the body of a request.
+/// The fields of a dialect in the body of a request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct MarkPlaces {
-    /// That of the user, as a path.
+    /// Path of the user's field.
     pub(super) user: Option<&'static [&'static str]>,
-    /// That of names and texts.
+    /// Field for key-value pairs.
     pub(super) metadata: Option<MetadataPlace>,
 }
 
-/// A place for names and texts, and what it takes.
+/// A field for key-value pairs, and its limits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum MetadataPlace {
-    /// OpenAI's: at most 16 names of at most 64 characters, texts of at most 512.
+    /// OpenAI's: at most 16 pairs, with keys of at most 64 characters and values of at most 512.
     /// <https://platform.openai.com/docs/api-reference/chat/create#chat-create-metadata>
     Metadata,
-    /// Vertex AI's: at most 64 labels of at most 63 characters, lower case, digits, `_` and `-`, a letter in front.
+    /// Vertex AI's: at most 64 labels; keys and values have at most 63 lower-case letters, digits, `_` and `-`, and keys
+    /// begin with a letter.
     /// <https://cloud.google.com/vertex-ai/generative-ai/docs/multimodal/add-labels-to-api-calls>
     Labels,
 }
 
 impl MarkPlaces {
-    /// Those of an API; `vertex`: it is that of Vertex AI.
+    /// The fields of an API. `vertex`: the target is Vertex AI.
     pub(super) fn of(api: Api, vertex: bool) -> Self {
         const USER: Option<&[&str]> = Some(&["user"]);
         match api {
@@ -47,7 +48,7 @@ impl MarkPlaces {
         }
     }
 
-    /// The keys of `mark` that have a place.
+    /// The keys of `mark` that the API supports.
     pub(super) fn keys(self, api: Api) -> Vec<&'static str> {
         let keys = [
             ("`user`", self.user.is_some()),
@@ -60,7 +61,7 @@ impl MarkPlaces {
 }
 
 impl MetadataPlace {
-    /// Its key in a body.
+    /// Its key in the body.
     pub(super) const fn key(self) -> &'static str {
         match self {
             Self::Metadata => "metadata",
@@ -68,7 +69,7 @@ impl MetadataPlace {
         }
     }
 
-    /// The most names that it takes.
+    /// Maximum number of pairs.
     pub(super) const fn most(self) -> usize {
         match self {
             Self::Metadata => 16,
@@ -76,7 +77,7 @@ impl MetadataPlace {
         }
     }
 
-    /// What is wrong with a name and its text, if anything is.
+    /// Why a pair is not allowed, if it is not.
     pub(super) fn refuses(self, name: &str, text: &str) -> Option<&'static str> {
         let label = |text: &str| {
             text.chars().count() <= 63
@@ -84,14 +85,14 @@ impl MetadataPlace {
         };
         match self {
             Self::Metadata if name.is_empty() || name.chars().count() > 64 => {
-                Some("must have a name of 1 to 64 characters")
+                Some("must have a key of 1 to 64 characters")
             }
             Self::Metadata if text.chars().count() > 512 => Some("must not be longer than 512 characters"),
             Self::Labels if !label(name) || !name.starts_with(char::is_alphabetic) => Some(
-                "must have a name of 1 to 63 lower-case letters, digits, `_` and `-`, with a letter in front",
+                "must have a key of 1 to 63 lower-case letters, digits, `_` and `-` that begins with a letter",
             ),
             Self::Labels if !label(text) => {
-                Some("must be at most 63 lower-case letters, digits, `_` and `-`: it becomes a label")
+                Some("must be at most 63 lower-case letters, digits, `_` and `-`, because it becomes a label")
             }
             _ => None,
         }

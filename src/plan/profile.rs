@@ -24,7 +24,7 @@ pub struct Profile {
     pub scenario: Arc<Scenario>,
     /// Seed of all random draws.
     pub seed: u64,
-    /// How much models are asked to reason, in place of what their targets say.
+    /// How much the models should reason; takes precedence over the targets' setting.
     pub reasoning: Option<ReasoningEffort>,
     /// Objectives.
     pub slos: Vec<Objective>,
@@ -119,12 +119,12 @@ impl PairPlan {
         self.params.get(step.number).cloned().unwrap_or_default()
     }
 
-    /// How much the model is asked to reason.
+    /// How much the model should reason.
     pub fn reasoning(&self) -> ReasoningEffort {
         self.profile.reasoning.unwrap_or(self.target.reasoning)
     }
 
-    /// The least reasoning that the target's dialect can ask its model for, if it can ask at all.
+    /// The lowest reasoning effort that the target's dialect supports, if it supports any.
     pub fn least_reasoning(&self) -> Option<ReasoningEffort> {
         let asked = ReasoningEffort::ALL.iter().copied().filter(|effort| *effort != ReasoningEffort::Default);
         let (api, model) = (self.target.api, &self.target.model);
@@ -162,11 +162,11 @@ impl PairPlan {
     }
 }
 
-/// The parameters on which the results of a pair depend, below those of a step: what asks for reasoning, and those of
-/// the target. What marks the traffic is not among them.
+/// The parameters below those of a step on which the results of a pair depend: those for reasoning, and those of the
+/// target. Parameters that only mark the traffic are not included.
 pub(super) fn compared_params(profile: &Profile, target: &Target) -> Map<String, Value> {
     let effort = profile.reasoning.unwrap_or(target.reasoning);
-    // A config in which the effort cannot be had has been refused.
+    // A config with an effort that the dialect does not support has been rejected.
     let words = effort::parameters(target.api, &target.model, effort).unwrap_or_default();
     compose_patches(&words, &target.params)
 }

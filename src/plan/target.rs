@@ -50,11 +50,11 @@ pub struct Target {
     pub tokenizer: Option<Tokenizer>,
     /// Merged into every body; a profile's parameters take precedence.
     pub params: Map<String, Value>,
-    /// How much its model is asked to reason; a profile's takes precedence.
+    /// How much its model should reason; a profile's setting takes precedence.
     pub reasoning: ReasoningEffort,
-    /// What marks the traffic as synthetic in the bodies of model calls; parameters take precedence.
+    /// Parameters of model calls that mark the traffic as synthetic; `params` take precedence.
     pub mark: Map<String, Value>,
-    /// What marks it in the headers of every request. None of it is secret.
+    /// Headers of every request that mark the traffic as synthetic. None of them is secret.
     #[serde(serialize_with = "serialize::plain_headers")]
     pub mark_headers: Vec<(HeaderName, HeaderValue)>,
 }

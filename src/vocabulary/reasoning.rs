@@ -1,11 +1,11 @@
-//! How much a model is asked to reason.
+//! The reasoning effort of models.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use strum::{IntoStaticStr, VariantArray};
 
-/// How much a model is asked to reason before it answers, in the words of the target's dialect. Reasoning counts as
-/// output, and is paid for as such. Where YAML 1.1 is read on the way (values of Helm), `off` needs quotes.
+/// How much a model should reason before it answers, sent in the terms of the target's dialect. Reasoning counts as
+/// output, and is billed as such. In files that are read as YAML 1.1 (such as Helm's values), `off` needs quotes.
 #[derive(
     Clone,
     Copy,
@@ -24,26 +24,26 @@ use strum::{IntoStaticStr, VariantArray};
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case")]
 pub enum ReasoningEffort {
-    /// Nothing is said about it: the model reasons as it likes.
+    /// Nothing is sent, and the model decides.
     #[default]
     Default,
-    /// It is not to reason.
+    /// No reasoning.
     Off,
-    /// As little as possible.
+    /// The least reasoning that the model supports.
     Minimal,
-    /// Little.
+    /// Little reasoning.
     Low,
-    /// Some.
+    /// A medium amount of reasoning.
     Medium,
-    /// Much.
+    /// Much reasoning.
     High,
 }
 
 impl ReasoningEffort {
-    /// Every one, in rising order.
+    /// All efforts, in ascending order.
     pub const ALL: &'static [Self] = Self::VARIANTS;
 
-    /// Its name in a config.
+    /// Its name in the config.
     pub fn name(self) -> &'static str {
         self.into()
     }

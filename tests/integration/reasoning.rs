@@ -59,7 +59,7 @@ async fn a_model_that_is_asked_to_reason_does_and_a_probe_says_what_it_costs() {
         let figures = if api.starts_with("ollama") {
             " characters of the answer were reasoning"
         } else {
-            ": 64 of 100 output tokens were reasoning, which is paid for as output (0.000512 of the "
+            ": 64 of 100 output tokens were reasoning, which is billed as output (0.000512 of the "
         };
         assert!(said.contains(figures), "{said}");
         let less = if name == "gemini" { "minimal" } else { "off" };
@@ -71,7 +71,7 @@ async fn a_model_that_is_asked_to_reason_does_and_a_probe_says_what_it_costs() {
     assert!(strict.code == 64 && strict.err.ends_with("6 warnings in the config\n"), "{strict:?}");
     assert!(
         ended.out.contains(
-            "Reasoning is output: it is paid for as such and taken to stay within the limits above; "
+            "Reasoning is billed as output, and is assumed to stay within the limits above. Effort: "
         ),
         "{}",
         ended.out
@@ -116,7 +116,8 @@ async fn a_limit_that_hidden_reasoning_used_up_is_told() {
     assert_eq!(ended.code, 1, "{ended:?}");
     let said = warning(&ended, "t").unwrap_or_else(|| panic!("{ended:?}"));
     assert!(
-        said.contains("reasoning used up the 8 output tokens") && said.contains("raise `output_tokens`"),
+        said.contains("reasoning used up the limit of 8 output tokens")
+            && said.contains("raise `output_tokens`"),
         "{said}"
     );
     assert!(said.contains("`reasoning: off` in targets.t or in profiles.p"), "{said}");

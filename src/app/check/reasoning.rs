@@ -1,12 +1,12 @@
-//! What `check` assumes about the reasoning of models.
+//! The assumptions of `check` about reasoning.
 
 use crate::plan::{PairPlan, Plan, ReasoningEffort, StepAction};
 use std::collections::BTreeMap;
 
-/// Pairs that are named; how many more there are is told.
+/// Maximum number of pairs that are listed by name.
 const MAX_NAMED: usize = 6;
 
-/// A line about reasoning, if there are answers that may have any.
+/// A line about reasoning, if any model may reason.
 pub(super) fn assumption(plan: &Plan) -> Option<String> {
     let mut asked: BTreeMap<ReasoningEffort, Vec<String>> = BTreeMap::new();
     for pair in plan.pairs.iter().filter(|pair| may_reason(pair)) {
@@ -18,7 +18,7 @@ pub(super) fn assumption(plan: &Plan) -> Option<String> {
         return None;
     }
     Some(format!(
-        "Reasoning is output: it is paid for as such and taken to stay within the limits above; {}\n",
+        "Reasoning is billed as output, and is assumed to stay within the limits above. Effort: {}\n",
         asked.join("; ")
     ))
 }
@@ -35,7 +35,7 @@ fn clause(effort: ReasoningEffort, pairs: &[String]) -> String {
         more => format!(" and {more} more"),
     };
     match effort {
-        ReasoningEffort::Default => format!("left to the model for {named}{more}"),
+        ReasoningEffort::Default => format!("chosen by the model for {named}{more}"),
         other => format!("`{}` for {named}{more}", other.name()),
     }
 }
@@ -64,7 +64,7 @@ mod tests {
         let two = profile("a", "t, u, e", "") + &profile("b", "t, u", ", reasoning: off");
         assert_eq!(
             told(&two).unwrap(),
-            "Reasoning is output: it is paid for as such and taken to stay within the limits above; left to the model for a \
+            "Reasoning is billed as output, and is assumed to stay within the limits above. Effort: chosen by the model for a \
              on u; `off` for b on t, b on u; `low` for a on t\n"
         );
         assert_eq!(told(&profile("a", "e", "")), None);

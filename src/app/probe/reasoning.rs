@@ -1,24 +1,24 @@
-//! What a probe says where most of what was paid for was reasoning.
+//! Warnings about probes whose answers were mostly reasoning.
 
 use crate::app::budgets::money;
 use crate::event::{Count, Failure, Outcome, Request};
 use crate::plan::{Amount, Api, PairPlan, ReasoningEffort};
 
-/// A warning about the request of a probe, if its answer was mostly reasoning, or reasoning alone.
+/// A warning about the request of a probe, if its answer was mostly or only reasoning.
 pub(super) fn warning(pair: &PairPlan, currency: &str, request: &Request) -> Option<String> {
     let spent = spent(pair, currency, request)?;
     let advice = advice(pair);
     Some(format!("targets.{}: {spent}: {advice}", pair.pair.target))
 }
 
-/// How much of the answer was reasoning, if it was more than half: by the server's counts, else by what was seen.
+/// How much of the answer was reasoning, if it was more than half: by the server's counts, or else by its characters.
 fn spent(pair: &PairPlan, currency: &str, request: &Request) -> Option<String> {
     let tokens = &request.observed.tokens;
     if request.outcome == Outcome::Failed(Failure::Exhausted) {
         let limit = request.asked_output_tokens.map_or_else(String::new, |limit| format!("{limit} "));
         return Some(format!(
-            "reasoning used up the {limit}output tokens that are asked for, and nothing visible came; raise \
-             `output_tokens`, or ask for less reasoning"
+            "reasoning used up the limit of {limit}output tokens before any visible text; raise `output_tokens` or \
+             lower the effort"
         ));
     }
     let seen = (request.observed.reasoning_chars, request.text_chars);
@@ -29,11 +29,11 @@ fn spent(pair: &PairPlan, currency: &str, request: &Request) -> Option<String> {
                 format!(" ({of_reasoning} of the {} {currency} of this request)", money(Amount::Exact(all)))
             });
             Some(format!(
-                "{reasoning} of {output} output tokens were reasoning, which is paid for as output{}",
+                "{reasoning} of {output} output tokens were reasoning, which is billed as output{}",
                 cost.unwrap_or_default()
             ))
         }
-        // Without any text it called a tool, whose arguments are not in these numbers.
+        // An answer without text called a tool, whose arguments are not counted here.
         (None, _, (reasoning, text)) if reasoning > text && text > 0 => Some(format!(
             "{reasoning} of {} characters of the answer were reasoning, which counts as output",
             reasoning + text
@@ -46,18 +46,17 @@ fn advice(pair: &PairPlan) -> String {
     let (profile, target) = (&pair.pair.profile, &pair.pair.target);
     let asked = pair.reasoning();
     match pair.least_reasoning() {
-        Some(least) if asked == ReasoningEffort::Default || least < asked => format!(
-            "`reasoning: {}` in targets.{target} or in profiles.{profile} asks for less",
-            least.name()
-        ),
+        Some(least) if asked == ReasoningEffort::Default || least < asked => {
+            format!("`reasoning: {}` in targets.{target} or in profiles.{profile} reduces it", least.name())
+        }
         _ if pair.target.api == Api::OpenAiChat => format!(
-            "`reasoning: {}` is not heeded; what the server takes instead goes into `params`, such as \
+            "`reasoning: {}` has no effect on this server; it may have its own parameter, to be set in `params`, such as \
              `chat_template_kwargs: {{ enable_thinking: false }}`",
             asked.name()
         ),
-        Some(_) => format!("`reasoning: {}` is the least that can be asked for", asked.name()),
+        Some(_) => format!("`reasoning: {}` is the lowest effort that the dialect supports", asked.name()),
         None => format!(
-            "`{}` has no words for less; what the server takes goes into `params`",
+            "`{}` has no reasoning parameter; if the server has one, set it in `params`",
             pair.target.api.name()
         ),
     }
@@ -95,8 +94,8 @@ mod tests {
         let said = told("api: openai-chat", counts(977, Some(950))).unwrap();
         assert_eq!(
             said,
-            "targets.t: 950 of 977 output tokens were reasoning, which is paid for as output: `reasoning: off` in targets.t \
-             or in profiles.p asks for less"
+            "targets.t: 950 of 977 output tokens were reasoning, which is billed as output: `reasoning: off` in targets.t or \
+             in profiles.p reduces it"
         );
         assert_eq!(told("api: openai-chat", counts(977, Some(400))), None);
         assert_eq!(told("api: openai-chat", counts(1, Some(0))), None);
@@ -131,7 +130,7 @@ mod tests {
         let said = told("api: anthropic", |request| request.outcome = Outcome::Failed(Failure::Exhausted));
         let said = said.unwrap();
         assert!(
-            said.contains("used up the 128 output tokens") && said.contains("raise `output_tokens`"),
+            said.contains("used up the limit of 128 output tokens") && said.contains("raise `output_tokens`"),
             "{said}"
         );
     }
@@ -143,8 +142,8 @@ mod tests {
         assert!(
             advice("api: gemini, model: gemini-3-flash, reasoning: high").contains("`reasoning: minimal`")
         );
-        assert!(advice("api: tgi").contains("`tgi` has no words for less"));
+        assert!(advice("api: tgi").contains("`tgi` has no reasoning parameter"));
         assert!(advice("api: openai-chat, reasoning: off").contains("enable_thinking: false"));
-        assert!(advice("api: anthropic, reasoning: off").contains("is the least"));
+        assert!(advice("api: anthropic, reasoning: off").contains("is the lowest effort"));
     }
 }

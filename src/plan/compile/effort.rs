@@ -1,4 +1,4 @@
-//! Checks that the dialects can ask for as much reasoning as targets and profiles say.
+//! Checks that the dialects support the reasoning efforts of targets and profiles.
 
 use super::{Findings, scenario};
 use crate::config::{Config, KeyPath, Profile, Target};
@@ -20,10 +20,10 @@ pub(super) fn check_all(config: &Config, findings: &mut Findings) {
 }
 
 fn refusal(target: &Target, effort: ReasoningEffort, why: &str) -> String {
-    format!("`{}` cannot be asked for `{}`: {why}", target.api.name(), effort.name())
+    format!("`{}` does not support `{}`: {why}", target.api.name(), effort.name())
 }
 
-/// A model call, as written.
+/// A model call, as written in the config.
 struct WrittenCall<'a> {
     path: KeyPath,
     output_tokens: Option<u64>,
@@ -55,11 +55,11 @@ fn of_profile(config: &Config, profile: &Profile, path: &KeyPath, findings: &mut
     let calls = calls(profile, path);
     let own = path.key("reasoning");
     if profile.reasoning.is_some() && profile.scenario.is_some() && calls.is_empty() {
-        findings.error(&own, "goes with model calls, and no step of the scenario has an `ask`");
+        findings.error(&own, "only applies to model calls, and no step of the scenario has an `ask`");
         return;
     }
     for name in &profile.targets {
-        // That such a target takes no model call is told elsewhere.
+        // Model calls to such a target are reported elsewhere.
         let Some(target) = config.targets.get(name).filter(|target| target.api != Api::Http) else {
             continue;
         };
@@ -68,7 +68,7 @@ fn of_profile(config: &Config, profile: &Profile, path: &KeyPath, findings: &mut
             Err(why) if profile.reasoning.is_some() => {
                 findings.error(&own, format!("the target `{name}`: {}", refusal(target, effort, why)));
             }
-            // It is told at the target.
+            // Reported for the target.
             Err(_) => {}
             Ok(words) => {
                 for call in calls.iter().filter(|_| effort != ReasoningEffort::Default) {
@@ -79,7 +79,7 @@ fn of_profile(config: &Config, profile: &Profile, path: &KeyPath, findings: &mut
     }
 }
 
-/// A budget of reasoning is a part of the answer's limit.
+/// Checks a budget of reasoning tokens, which counts towards the output limit.
 fn check_budget(
     call: &WrittenCall<'_>,
     (name, target): (&str, &Target),
@@ -99,14 +99,14 @@ fn check_budget(
         format!("`reasoning: {}` at the target `{name}` is a budget of {budget} tokens", effort.name());
     if required {
         let message = format!(
-            "must be more than {budget}: {asked}, which this API takes out of max_tokens ({most}) and requires to be \
-             less; ask for less reasoning, or for none"
+            "must be more than {budget}: {asked}, which this API requires to be less than max_tokens ({most}); \
+             otherwise lower the effort or turn reasoning off"
         );
         findings.error(&path, message);
     } else if budget > 0 {
         let message = format!(
-            "is {most}, and {asked}, which is taken out of it: nothing visible may come. Raise it, or ask for less \
-             reasoning"
+            "is {most}, and {asked}, which counts towards it, so there may be no visible text; raise it, or lower \
+             the effort"
         );
         findings.warn(&path, message);
     }

@@ -1,4 +1,4 @@
-//! What marks the traffic of a target as synthetic.
+//! Compiles the marks that identify the traffic of a target as synthetic.
 
 use super::{Findings, wire};
 use crate::config::{self, KeyPath, names_a_credential};
@@ -9,10 +9,10 @@ use serde_json::{Map, Value, json};
 use std::collections::HashSet;
 use url::Url;
 
-/// What goes into bodies, and what into headers.
+/// Parameters for request bodies, and headers.
 pub(super) type Marked = (Map<String, Value>, Vec<(HeaderName, HeaderValue)>);
 
-/// The mark of a target. What its dialect has no place for is an error.
+/// Compiles the mark of a target. A key that its dialect does not support is an error.
 pub(super) fn compile(
     target: &config::Target,
     base_url: Option<&Url>,
@@ -22,14 +22,14 @@ pub(super) fn compile(
     let mark = &target.mark;
     let places = MarkPlaces::of(target.api, base_url.is_some_and(|url| is_vertex(url.path())));
     let mut params = Map::new();
-    let no_place = |key: &str| {
+    let unsupported = |key: &str| {
         let (api, has) = (target.api.name(), places.keys(target.api).join(", "));
-        format!("`{api}` has no place for `{key}`; it has one for {has}")
+        format!("`{api}` has no field for `{key}`; it supports {has}")
     };
     if let Some(user) = &mark.user {
         match places.user {
             Some(at) => put(&mut params, at, user),
-            None => findings.error(&path.key("user"), no_place("user")),
+            None => findings.error(&path.key("user"), unsupported("user")),
         }
     }
     match places.metadata {
@@ -38,11 +38,11 @@ pub(super) fn compile(
             check_metadata(target, base_url, place, &path.key("metadata"), findings);
             params.insert(place.key().to_owned(), json!(mark.metadata));
         }
-        None => findings.error(&path.key("metadata"), no_place("metadata")),
+        None => findings.error(&path.key("metadata"), unsupported("metadata")),
     }
     let mut headers = headers(target, &path.key("headers"), findings);
     if target.api == Api::Http && !mark.tags.is_empty() {
-        findings.error(&path.key("tags"), no_place("tags"));
+        findings.error(&path.key("tags"), unsupported("tags"));
     } else if let Some(tags) = tags(&mark.tags, &path.key("tags"), findings) {
         headers.push((TAGS_HEADER, tags));
     }
@@ -65,7 +65,7 @@ fn check_metadata(
 ) {
     let (count, most) = (target.mark.metadata.len(), place.most());
     if count > most {
-        findings.error(path, format!("has {count} names, and `{}` takes at most {most}", place.key()));
+        findings.error(path, format!("has {count} keys, and `{}` allows at most {most}", place.key()));
     }
     for (name, text) in &target.mark.metadata {
         if let Some(wrong) = place.refuses(name, text) {
@@ -74,18 +74,20 @@ fn check_metadata(
     }
     let openai = base_url.is_some_and(|url| url.host_str() == Some("api.openai.com"));
     if openai && target.api == Api::OpenAiChat && target.params.get("store") != Some(&Value::Bool(true)) {
-        let message = "is refused by OpenAI without `params: { store: true }`, which keeps what is answered";
+        let message = "is rejected by OpenAI without `params: { store: true }`, which stores the answers";
         findings.warn(path, message);
     }
 }
 
-/// Tags as the value of their header.
+/// The value of the header for tags.
 fn tags(tags: &[String], path: &KeyPath, findings: &mut Findings) -> Option<HeaderValue> {
     for (index, tag) in tags.iter().enumerate() {
         let plain = !tag.is_empty() && tag.trim() == tag && tag.chars().all(|c| matches!(c, ' '..='~'));
         if !plain || tag.contains(',') {
-            findings
-                .error(&path.index(index), "must be plain ASCII text without commas and blanks around it");
+            findings.error(
+                &path.index(index),
+                "must be ASCII text without commas, and without spaces at its ends",
+            );
         }
     }
     if tags.is_empty() { None } else { HeaderValue::try_from(tags.join(",")).ok() }
@@ -110,7 +112,7 @@ fn headers(
             findings.error(&path, "is set by `tags` already");
         } else if names_a_credential(name.as_str()) {
             findings
-                .error(&path, "names a credential: it belongs in the target's `headers`, which are hidden");
+                .error(&path, "names a credential: it belongs in the target's `headers`, which are masked");
         }
         if !seen.insert(name.clone()) {
             findings.error(&path, "stands here twice: the case of a header's name does not count");
