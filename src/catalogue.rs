@@ -44,137 +44,137 @@ macro_rules! rows {
     // Exported everywhere.
     all {
         OfferedRequests = "tokenbeat.offered_requests", None, Counter, Stage [], Measured,
-            "Requests that the arrival process asked for. Offered = skipped + in flight + requests.";
+            "Requests of the arrival process. Offered = skipped + in flight + requests.";
         SkippedRequests = "tokenbeat.skipped_requests", None, Counter, Stage [Reason: SkipReason], Measured,
             "Offered requests that were not sent, by reason.";
         Requests = "tokenbeat.requests", None, Counter, Step [Outcome: Outcome], Measured,
-            "Requests that ended, by outcome: ok or why it failed. Cancelled and internal do not judge the target.";
+            "Ended requests, by outcome: ok or the reason of the failure. Cancelled and internal do not count against the target.";
         HttpResponses = "tokenbeat.http_responses", None, Counter, Step [Code: HttpCode], Measured,
-            "Answers by HTTP status; a status that is not in the list counts as other.";
+            "Answers by HTTP status; a status outside the list counts as other.";
         FinishReasons = "tokenbeat.finish_reasons", None, Counter, Step [Reason: FinishReason], Measured,
-            "Answers by the meaning of their finish reason, in whatever words; one that is not known counts as other.";
+            "Answers by the meaning of their finish reason in any dialect; an unknown one counts as other.";
         Retries = "tokenbeat.retries", None, Counter, Step [Outcome: Outcome], Retried,
-            "Attempts after the first at the same request, by outcome: a part of the requests. Each follows a failed one.";
+            "Attempts after the first one, by outcome; they are included in the requests. Each follows a failed attempt.";
         WarmUpRequests = "tokenbeat.warm_up_requests", None, Counter, Stage [Outcome: Outcome], WarmUp,
-            "Requests due in a warm-up that ended, by outcome. They count in tokens, cost and budgets, in nothing else.";
+            "Ended requests of a warm-up, by outcome. Otherwise they count only in tokens, cost and budgets.";
         RequestsInFlight = "tokenbeat.requests_in_flight", None, Level, Run [], Always,
-            "Requests that were offered and have neither ended nor been skipped. Warm-up left out.";
+            "Requests that were offered and have neither ended nor been skipped. Without warm-up.";
         RequestDuration = "tokenbeat.request_duration", Seconds, Histogram(&buckets::DURATION), Step [], Measured,
-            "Time from the send to the end of the answer, of answers that completed (ok and check).";
+            "Time from the send to the end of the answer, for completed answers (ok and check).";
         ResponseTime = "tokenbeat.response_time", Seconds, Histogram(&buckets::DURATION), Step [], Measured,
-            "Time from the due instant to the end of the answer, of answers that completed: free of coordinated omission.";
+            "Time from the due time to the end of the answer, for completed answers: without coordinated omission.";
         FailedRequestDuration = "tokenbeat.failed_request_duration", Seconds, Histogram(&buckets::FAILED_DURATION), Step [], Measured,
-            "Time from the send to the failure, of requests without a complete answer; cancelled and internal left out.";
+            "Time from the send to the failure, for requests without a complete answer, except cancelled and internal.";
         TimeToFirstByte = "tokenbeat.time_to_first_byte", Seconds, Histogram(&buckets::FIRST_MARK), Step [], Measured,
-            "Time from the send to the first byte of the body, of answers that completed.";
+            "Time from the send to the first byte of the body, for completed answers.";
         TimeToFirstChunk = "tokenbeat.time_to_first_chunk", Seconds, Histogram(&buckets::FIRST_MARK), Step [], MeasuredStreams,
-            "Time from the send to the first event of the stream, whatever it carries, of answers that completed.";
+            "Time from the send to the first event of the stream, with any content, for completed answers.";
         TimeToFirstToken = "tokenbeat.time_to_first_token", Seconds, Histogram(&buckets::FIRST_TOKEN), Step [], MeasuredStreams,
-            "Time from the send to the first event with generated content, of streamed answers that completed.";
+            "Time from the send to the first event with generated content, for completed streamed answers.";
         TimeToFirstText = "tokenbeat.time_to_first_text", Seconds, Histogram(&buckets::FIRST_MARK), Step [], MeasuredStreams,
-            "Time from the send to the first event with visible text, of streamed answers that completed.";
+            "Time from the send to the first event with visible text, for completed streamed answers.";
         ChunkGap = "tokenbeat.chunk_gap", Seconds, Histogram(&buckets::GAP), Step [], MeasuredStreams,
-            "Time between consecutive events with generated content, of streamed answers that completed.";
+            "Time between consecutive events with generated content, for completed streamed answers.";
         LongestChunkGap = "tokenbeat.longest_chunk_gap", Seconds, Histogram(&buckets::LONGEST_GAP), Step [], MeasuredStreams,
-            "The longest chunk gap of each streamed answer that completed.";
+            "The longest chunk gap of each completed streamed answer.";
         TimePerOutputToken = "tokenbeat.time_per_output_token", Seconds, Histogram(&buckets::GAP), Step [], MeasuredStreams,
-            "Time from first to last token over the tokens after the first, of streamed answers that completed.";
+            "Time from first to last token divided by the tokens after the first, for completed streamed answers.";
         OutputPace = "tokenbeat.output_pace", TokensPerSecond, Histogram(&buckets::PACE), Step [], MeasuredTokens,
-            "Output tokens over the whole request's duration, of answers that completed; hidden reasoning left out.";
+            "Output tokens divided by the duration of the request, for completed answers; without hidden reasoning.";
         Stalls = "tokenbeat.stalls", None, Counter, Step [], MeasuredStreams,
-            "Chunk gaps over the target's stall threshold, of failed requests too.";
+            "Chunk gaps longer than the target's stall threshold, including failed requests.";
         Tokens = "tokenbeat.tokens", Token, Counter, Step [Type: TokenType, Source: CountSource], Tokens,
-            "Tokens of all requests as far as known, warm-up and failed ones included, by who counted them.";
+            "Tokens of all requests as far as known, including warm-up and failed ones, by the source of the count.";
         CachedInputTokens = "tokenbeat.cached_input_tokens", Token, Counter, Step [], Tokens,
-            "Input tokens that came from the provider's cache: part of the input tokens.";
+            "Input tokens from the provider's cache; included in the input tokens.";
         ReasoningTokens = "tokenbeat.reasoning_tokens", Token, Counter, Step [], Tokens,
-            "Output tokens that were reasoning: part of the output tokens.";
+            "Output tokens of reasoning; included in the output tokens.";
         UsageReports = "tokenbeat.usage_reports", None, Counter, Step [Part: UsagePart, Reported: UsageReported], MeasuredTokens,
             "Completed answers, by whether the server reported this part of the usage: a zero is reported, an absent count is not.";
         RequestInputTokens = "tokenbeat.request_input_tokens", Token, Histogram(&buckets::INPUT_TOKENS), Step [], MeasuredTokens,
-            "Input tokens of each answer that completed, as far as known.";
+            "Input tokens of each completed answer, as far as known.";
         RequestOutputTokens = "tokenbeat.request_output_tokens", Token, Histogram(&buckets::OUTPUT_TOKENS), Step [], MeasuredTokens,
-            "Output tokens of each answer that completed, as far as known.";
+            "Output tokens of each completed answer, as far as known.";
         OutputLengthRatio = "tokenbeat.output_length_ratio", Ratio, Histogram(&buckets::LENGTH_RATIO), Step [], MeasuredLimits,
-            "Output tokens over those asked for, of answers that completed.";
+            "Output tokens divided by the requested output tokens, for completed answers.";
         TokenCountRatio = "tokenbeat.token_count_ratio", Ratio, Histogram(&buckets::COUNT_RATIO), Step [], MeasuredTwice,
-            "Output tokens that the server reported over those that the tokenizer counts, of answers that completed.";
+            "Output tokens reported by the server divided by those that the tokenizer counts, for completed answers.";
         Cost = "tokenbeat.cost", None, Money, Step [Currency: Agent], Priced,
-            "Cost by the target's prices as far as tokens are known, warm-up and failed requests included.";
+            "Cost by the target's prices as far as tokens are known, including warm-up and failed requests.";
         ConnectionPhase = "tokenbeat.connection_phase", Seconds, Histogram(&buckets::CONNECTION), Run [Phase: ConnectionPhase], Always,
-            "Time of each phase of connections that were set up. Warm-up left out.";
+            "Duration of each phase of the set-up of a connection. Without warm-up.";
         ConnectionsOpened = "tokenbeat.connections_opened", None, Counter, Run [], Always,
-            "Connections opened. Warm-up left out.";
+            "Connections opened. Without warm-up.";
         StaleConnections = "tokenbeat.stale_connections", None, Counter, Run [], Always,
-            "Kept connections that the server had closed and that were replaced: a possible double charge. Warm-up left out.";
+            "Idle connections that the server had closed and that were replaced: the request may be charged twice. Without warm-up.";
         DispatchLag = "tokenbeat.dispatch_lag", Seconds, Histogram(&buckets::DISPATCH_LAG), Run [], Always,
-            "Time from the due instant to the send less connection set-up, of requests that were sent: the prober's own lag.";
+            "Time from the due time to the send, without connection set-up, for sent requests: the prober's own lag.";
         ScheduleLag = "tokenbeat.schedule_lag", Seconds, Histogram(&buckets::SCHEDULE_LAG), Run [], Always,
-            "Time from a run's scheduled instant to its start.";
+            "Time from a run's scheduled start to its actual start.";
         LoadActive = "tokenbeat.load_active", Seconds, TimeCounter, Stage [], Always,
-            "Time in which load was offered; throughput is the rate of tokens over the rate of this.";
+            "Time during which load was offered; throughput is the rate of tokens divided by the rate of this.";
         Journeys = "tokenbeat.journeys", None, Counter, Stage [Outcome: Outcome], Journeys,
-            "Journeys that ended: ok, the outcome of the request that failed and ended it, or cancelled. Warm-up left out.";
+            "Ended journeys: ok, the outcome of the failed request that ended it, or cancelled. Without warm-up.";
         JourneyDuration = "tokenbeat.journey_duration", Seconds, Histogram(&buckets::JOURNEY), Stage [], Journeys,
-            "What a user waited in a journey: its steps' response times added up, of journeys that completed (ok and check); set-up and think time left out.";
+            "Time that a user waits in a journey: the sum of the response times of its steps, for completed journeys (ok and check); without set-up and think time.";
         JourneyTokens = "tokenbeat.journey_tokens", Token, Counter, Stage [Type: TokenType], Journeys,
-            "Tokens of the requests of all journeys that ended, set-up included, as far as known. Warm-up left out.";
+            "Tokens of the requests of all ended journeys, including set-up, as far as known. Without warm-up.";
         JourneyCost = "tokenbeat.journey_cost", None, Money, Stage [Currency: Agent], PricedJourneys,
-            "Cost of the requests of all journeys that ended, set-up included, as far as tokens are known. Warm-up left out.";
+            "Cost of the requests of all ended journeys, including set-up, as far as tokens are known. Without warm-up.";
         Runs = "tokenbeat.runs", None, Counter, Run [Result: RunResult], Always,
-            "Runs that ended, by result.";
+            "Ended runs, by result.";
         SkippedRuns = "tokenbeat.skipped_runs", None, Counter, Run [Reason: SkippedRun], Always,
-            "Runs that were due and did not take place, by reason.";
+            "Runs that were due but did not start, by reason.";
         RunActive = "tokenbeat.run_active", None, Level, Run [], Always,
-            "Runs that began and whose last request has not ended; two while one drains beside the next.";
+            "Started runs whose last request has not ended; two while one drains and the next has started.";
         LastRunStarted = "tokenbeat.last_run_started_timestamp", Seconds, Gauge, Run [], Always,
-            "When the last run began, seconds since the epoch; 0 before the first.";
+            "When the last run started, in seconds since the epoch; 0 before the first.";
         LastRunCompleted = "tokenbeat.last_run_completed_timestamp", Seconds, Gauge, Run [], Always,
-            "When the last run that was not cancelled had ended, seconds since the epoch; 0 before the first.";
+            "When the last run that was not cancelled ended, in seconds since the epoch; 0 before the first.";
         LastSuccess = "tokenbeat.last_success_timestamp", Seconds, Gauge, Run [], Always,
-            "When the last run with result ok had ended, seconds since the epoch; 0 before the first.";
+            "When the last run with result ok ended, in seconds since the epoch; 0 before the first.";
         NextRun = "tokenbeat.next_run_timestamp", Seconds, Gauge, Run [], Always,
-            "When the next run is due, seconds since the epoch; 0 while none is.";
+            "When the next run is due, in seconds since the epoch; 0 if none is.";
         ScheduleInterval = "tokenbeat.schedule_interval", Seconds, OptionalGauge, Run [], Always,
-            "Time from run to run; absent where it is not constant (cron, manual).";
+            "Time between runs; absent if it is not constant (cron, manual).";
         ProfileInfo = "tokenbeat.profile_info", None, Info, Run [Revision: Stated, Schedule: Stated], Always,
-            "1. The revision is a hash of workload, load and model: compare like with like.";
+            "1. The revision is a hash of workload, load and model; compare only equal revisions.";
         TargetInfo = "tokenbeat.target_info", None, Info, Target [Api: Stated, Provider: Stated, Server: Stated], Always,
-            "1. The server is what the target's answers said last; empty before the first, other after many.";
+            "1. The server is from the target's latest answer; empty before the first, other after many different ones.";
         SloEvents = "tokenbeat.slo_events", None, Counter, Run [Slo: NamedCells], Always,
-            "Requests that an SLO judged; an answer without the mark is none. The SLO all is goodput.";
+            "Requests that count in an SLO; an answer without the measured value does not. The SLO all is goodput.";
         SloErrors = "tokenbeat.slo_errors", None, Counter, Run [Slo: NamedCells], Always,
-            "Requests that missed an SLO; a failed request is an error of every SLO.";
+            "Requests that missed an SLO; a failed request counts as an error in every SLO.";
         SloObjective = "tokenbeat.slo_objective", Ratio, Gauge, Run [Slo: NamedCells], Always,
             "Share of requests that must meet an SLO.";
         SloThreshold = "tokenbeat.slo_threshold", Seconds, Gauge, Run [Slo: NamedCells], Always,
-            "What a request must stay below to meet an SLO.";
+            "The time below which a request meets an SLO.";
         SloThresholdTokens = "tokenbeat.slo_threshold_tokens", TokensPerSecond, Gauge, Run [Slo: NamedCells], Always,
-            "What a request's pace must stay above to meet an SLO.";
+            "The pace above which a request meets an SLO.";
         CheckFailures = "tokenbeat.check_failures", None, Counter, Step [Check: NamedCells], Measured,
-            "Checks that answers failed; one answer can fail several.";
+            "Failed checks of answers; one answer can fail several.";
         RateLimitRemaining = "tokenbeat.rate_limit_remaining", None, OptionalGauge, Run [Kind: LimitKind], Always,
-            "What the server last said is left of a rate limit; absent until it does.";
+            "The rest of a rate limit, as the server last reported it; absent until then.";
         RateLimitLimit = "tokenbeat.rate_limit_limit", None, OptionalGauge, Run [Kind: LimitKind], Always,
-            "What the server last said a rate limit is; absent until it does.";
+            "A rate limit, as the server last reported it; absent until then.";
         BudgetSpent = "tokenbeat.budget_spent", Ratio, ReadGauge, Agent [Scope: Read, Unit: Read], Always,
-            "Share of a budget that is spent in its present period, reservations included.";
+            "Spent share of a budget in its current period, including reservations.";
         CertificateExpiry = "tokenbeat.tls_certificate_expiry_timestamp", Seconds, OptionalGauge, Target [], Always,
-            "When the target's certificate expires, seconds since the epoch; absent until a TLS connection was opened.";
+            "When the target's certificate expires, in seconds since the epoch; absent before the first TLS connection.";
         ConfigReloadSuccessful = "tokenbeat.config_last_reload_successful", None, Gauge, Agent [], Always,
             "Whether the last load of the config succeeded.";
         ConfigReloadTime = "tokenbeat.config_last_reload_success_timestamp", Seconds, Gauge, Agent [], Always,
-            "When the config was last loaded with success, seconds since the epoch.";
+            "When the config was last loaded successfully, in seconds since the epoch.";
         BuildInfo = "tokenbeat.build_info", None, Info, Agent [Version: Stated, Revision: Stated, Rustc: Stated, Built: Stated], Always,
-            "1. The revision, date and compiler are those of the build; unknown where the build did not say.";
+            "1. The revision, date and compiler are those of the build; unknown if the build did not set them.";
         ExportFailures = "tokenbeat.telemetry.export_failures", None, ReadCounter, Agent [Signal: Read], Always,
-            "Attempts to export by OTLP that failed; absent where OTLP is off.";
+            "Failed attempts to export by OTLP; absent without OTLP.";
         Dropped = "tokenbeat.telemetry.dropped", None, ReadCounter, Agent [Signal: Read, Reason: Read], Always,
-            "Spans, log records and metric points that did not arrive by OTLP: queue_full, rejected by the receiver, or failed after every attempt; absent where OTLP is off.";
+            "Spans, log records and metric points that were not delivered by OTLP: queue_full, rejected by the receiver, or failed after every attempt; absent without OTLP.";
         StateWritesFailed = "tokenbeat.state_writes_failed", None, Counter, Agent [], Always,
-            "Writes to the state file that failed; what they held is kept in memory and written again.";
+            "Failed writes to the state file; their data is kept in memory and written again.";
         StateBytes = "tokenbeat.state_bytes", Bytes, OptionalGauge, Agent [], Always,
-            "Size of the state file, its write-ahead log left out; absent without one.";
+            "Size of the state file, without its write-ahead log; absent without one.";
         RuntimeLag = "tokenbeat.runtime_lag", Seconds, Histogram(&buckets::RUNTIME_LAG), Agent [], Always,
             "How late a timer of the traffic runtime fired.";
     }
@@ -197,9 +197,9 @@ macro_rules! rows {
         GenAiUsageOutput = "gen_ai.client.inference.usage.output_tokens", Token, Counter, Endpoint [TokenModality: Modality], GenAiCurrent,
             "Output tokens used.";
         GenAiUsageCacheRead = "gen_ai.client.inference.usage.cache_read.input_tokens", Token, Counter, Endpoint [TokenModality: Modality], GenAiCurrent,
-            "Input tokens that came from the provider's cache.";
+            "Input tokens from the provider's cache.";
         GenAiUsageReasoning = "gen_ai.client.inference.usage.reasoning.output_tokens", Token, Counter, Endpoint [TokenModality: Modality], GenAiCurrent,
-            "Output tokens that were reasoning.";
+            "Output tokens of reasoning.";
         GenAiLegacyDuration = "gen_ai.client.operation.duration", Seconds, Histogram(&buckets::GENAI_DURATION), Endpoint [ErrorType: OutcomeCells], GenAiLegacy,
             "GenAI operation duration.";
         GenAiLegacyFirstChunk = "gen_ai.client.operation.time_to_first_chunk", Seconds, Histogram(&buckets::GENAI_DURATION), Endpoint [], GenAiLegacy,

@@ -46,17 +46,17 @@ pub static FIRST_TOKEN: Buckets = Buckets {
         0.6, 0.75, 0.8, 1.0, 1.25, 1.5, 1.8, 2.0, 2.5, 3.0, 3.5, 4.0, 5.0, 6.0, 7.5, 10.0, 20.0, 40.0, 80.0,
         160.0, 640.0,
     ],
-    why: "Every bound of vLLM's own histogram below 2560 s (and with them OpenTelemetry's advice), so that the \
-          two lie on one panel; between 80 ms and 7.5 s, where objectives lie, no step is over 1.25, so a \
-          quantile is off by 25% at most.",
+    why: "All bounds of vLLM's own histogram below 2560 s (and with them OpenTelemetry's recommendation), so that \
+          one panel can show both. Between 80 ms and 7.5 s, the range of objectives, consecutive bounds differ by at \
+          most 25%, which limits the error of a quantile.",
 };
 
 /// The other timestamps after the send.
 pub static FIRST_MARK: Buckets = Buckets {
     name: "first mark",
     bounds: &[0.01, 0.02, 0.04, 0.08, 0.15, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 10.0, 20.0, 40.0],
-    why: "A subset of the bounds of the time to first token: these marks are read as its parts, and not for \
-          their own quantiles.",
+    why: "A subset of the bounds of the time to first token, because these times are used as its parts and not \
+          for their own quantiles.",
 };
 
 /// Chunk gaps and time per output token.
@@ -67,16 +67,16 @@ pub static GAP: Buckets = Buckets {
         0.04, 0.05, 0.06, 0.075, 0.08, 0.1, 0.12, 0.15, 0.18, 0.2, 0.25, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5, 5.0,
         7.5, 10.0, 20.0, 40.0, 80.0,
     ],
-    why: "Every bound of vLLM's inter-token latency (and with them OpenTelemetry's advice); between 5 ms and \
-          300 ms, where decoding lies, no step is over 1.25. Chunks of one read are close to zero apart, hence \
-          the bounds at 1 ms and 2.5 ms.",
+    why: "All bounds of vLLM's inter-token latency (and with them OpenTelemetry's recommendation). Between 5 ms and \
+          300 ms, the range of decoding, consecutive bounds differ by at most 25%. The bounds at 1 ms and 2.5 ms are \
+          for chunks of one read, whose gaps are close to zero.",
 };
 
 /// The longest gap of a request.
 pub static LONGEST_GAP: Buckets = Buckets {
     name: "longest gap",
     bounds: &[0.025, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1.0, 2.5, 5.0, 10.0, 20.0, 40.0],
-    why: "A subset of the gap bounds from 25 ms on: it finds stalls, not the pace.",
+    why: "A subset of the bounds of gaps from 25 ms on, because it shows stalls and not the pace.",
 };
 
 /// The duration of answered requests.
@@ -87,14 +87,15 @@ pub static DURATION: Buckets = Buckets {
         5.0, 6.0, 7.5, 9.0, 10.0, 12.0, 15.0, 18.0, 20.0, 25.0, 30.0, 35.0, 40.0, 50.0, 60.0, 75.0, 120.0,
         240.0, 480.0, 960.0,
     ],
-    why: "Every bound of vLLM's end-to-end latency up to 960 s; between 0.4 s and 75 s no step is over 1.25.",
+    why: "All bounds of vLLM's end-to-end latency up to 960 s. Between 0.4 s and 75 s consecutive bounds differ by \
+          at most 25%.",
 };
 
 /// The duration of failed requests.
 pub static FAILED_DURATION: Buckets = Buckets {
     name: "failed duration",
     bounds: &[0.01, 0.05, 0.1, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 240.0, 480.0],
-    why: "Failures are at once, or at a timeout: the common timeouts are bounds.",
+    why: "Most failures occur at once or at a timeout, so the common timeouts are bounds.",
 };
 
 /// The duration of journeys.
@@ -106,7 +107,7 @@ pub static JOURNEY: Buckets = Buckets {
         300.0, 600.0, 900.0, 1800.0, 3600.0,
     ],
     why: "Journeys are sums of requests: from a few calls of a fast API to a long conversation. Between 1 s and \
-          120 s no step is over 1.25.",
+          120 s consecutive bounds differ by at most 25%.",
 };
 
 /// Output pace.
@@ -117,7 +118,8 @@ pub static PACE: Buckets = Buckets {
         80.0, 100.0, 120.0, 150.0, 180.0, 200.0, 250.0, 300.0, 350.0, 400.0, 500.0, 750.0, 1000.0, 2500.0,
         5000.0,
     ],
-    why: "Between 5 and 500 tokens/s no step is over 1.25; the round values are the inverses of gap bounds.",
+    why: "Between 5 and 500 tokens/s consecutive bounds differ by at most 25%; the round values are the inverses of \
+          bounds of gaps.",
 };
 
 /// Input tokens of a request.
@@ -141,28 +143,28 @@ pub static OUTPUT_TOKENS: Buckets = Buckets {
 pub static LENGTH_RATIO: Buckets = Buckets {
     name: "length ratio",
     bounds: &[0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0, 1.1],
-    why: "Early ends lie below 1; above 1 the server ignored the limit.",
+    why: "Answers that end early are below 1; above 1 the server ignored the limit.",
 };
 
 /// Reported tokens divided by counted tokens.
 pub static COUNT_RATIO: Buckets = Buckets {
     name: "count ratio",
     bounds: &[0.5, 0.8, 0.9, 0.95, 0.98, 0.99, 1.0, 1.01, 1.02, 1.05, 1.1, 1.25, 2.0, 5.0],
-    why: "Dense around 1, where a right tokenizer lies; far above it are hidden tokens.",
+    why: "Dense around 1, the value for the right tokenizer; hidden tokens are far above it.",
 };
 
 /// Connection set-up.
 pub static CONNECTION: Buckets = Buckets {
     name: "connection",
     bounds: &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0],
-    why: "From a host next door to a connect timeout, in steps of 2 to 2.5 as OpenTelemetry advises for HTTP.",
+    why: "From a nearby host to a connect timeout, in factors of 2 to 2.5 as OpenTelemetry recommends for HTTP.",
 };
 
 /// Lag of requests.
 pub static DISPATCH_LAG: Buckets = Buckets {
     name: "dispatch lag",
     bounds: &[0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0],
-    why: "From what a good dispatcher reaches to a saturated prober; 50 ms, from where on a run counts as \
+    why: "From the lag of an idle prober to that of a saturated one; 50 ms, from which a run can count as \
           degraded, is a bound.",
 };
 
@@ -170,21 +172,21 @@ pub static DISPATCH_LAG: Buckets = Buckets {
 pub static SCHEDULE_LAG: Buckets = Buckets {
     name: "schedule lag",
     bounds: &[0.001, 0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0],
-    why: "A run starts within milliseconds, or waits for the one before it, which takes seconds to minutes.",
+    why: "A run starts within milliseconds, or waits for the previous one, which takes seconds to minutes.",
 };
 
 /// Lag of timers.
 pub static RUNTIME_LAG: Buckets = Buckets {
     name: "runtime lag",
     bounds: &[0.0005, 0.001, 0.002, 0.003, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0],
-    why: "The runtime's timers are up to 2 ms late by design; what lies above is load.",
+    why: "The runtime's timers are up to 2 ms late by design; a higher lag is caused by load.",
 };
 
 /// Times, as recommended by the GenAI conventions.
 pub static GENAI_DURATION: Buckets = Buckets {
     name: "GenAI duration",
     bounds: &[0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92],
-    why: "The advice of the GenAI conventions.",
+    why: "The recommendation of the GenAI conventions.",
 };
 
 /// Tokens, as recommended by the GenAI conventions.
@@ -206,5 +208,5 @@ pub static GENAI_TOKENS: Buckets = Buckets {
         16_777_216.0,
         67_108_864.0,
     ],
-    why: "The advice of the GenAI conventions.",
+    why: "The recommendation of the GenAI conventions.",
 };

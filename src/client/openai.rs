@@ -111,7 +111,7 @@ fn delta(answer: wire::Answer, streamed: bool, json: &[u8]) -> Delta {
 /// The message of an error found in an answer, at the top level or in a choice.
 fn error_in(json: &[u8]) -> String {
     let Ok(value) = parse_value("the answer", json) else {
-        return "an error that is too long to tell".into();
+        return "an error that is too long to parse".into();
     };
     let at = |path: &str| value.pointer(path).filter(|error| !error_body::is_nothing(error));
     match at("/error") {

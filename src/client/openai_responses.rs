@@ -170,13 +170,13 @@ fn finish(response: &Response) -> Option<String> {
 /// The message of the error in a response, or of an error event.
 fn error_in(json: &[u8], response: &str) -> String {
     let Ok(value) = parse_value("the answer", json) else {
-        return "an error that is too long to tell".into();
+        return "an error that is too long to parse".into();
     };
     let inner = value.pointer(response).and_then(|response| response.get("error"));
     match inner.filter(|error| !error_body::is_nothing(error)) {
         Some(error) => error_body::describe(error),
         None => {
-            error_body::error_in(&value).unwrap_or_else(|| "the response has failed, and says no more".into())
+            error_body::error_in(&value).unwrap_or_else(|| "the response failed without a message".into())
         }
     }
 }

@@ -135,7 +135,7 @@ impl Composer {
             Auth::Basic { username, password } => dial::basic(username, password)?,
             Auth::OAuth2(_) | Auth::Gcp(_) => match credentials.map(|issued| &issued.credential) {
                 Some(Credential::Bearer(token)) => {
-                    let unfit = || CallError::new(Failure::Credentials, "the token cannot stand in a header");
+                    let unfit = || CallError::new(Failure::Credentials, "the token is not valid in a header");
                     let mut value =
                         HeaderValue::try_from(format!("Bearer {}", token.expose())).map_err(|_| unfit())?;
                     value.set_sensitive(true);
@@ -207,7 +207,7 @@ impl<'a> HeaderBuilder<'a> {
 fn header_value(secret: &Secret, prefix: &str) -> Result<(HeaderValue, Exposed), CallError> {
     let exposed = secret.read().map_err(|error| CallError::new(Failure::Credentials, error.to_string()))?;
     let mut value = HeaderValue::try_from(format!("{prefix}{}", exposed.expose())).map_err(|_| {
-        let detail = format!("the secret from {} cannot stand in a header", secret.origin());
+        let detail = format!("the secret from {} is not valid in a header", secret.origin());
         CallError::new(Failure::Credentials, detail)
     })?;
     value.set_sensitive(true);

@@ -102,10 +102,7 @@ impl Resolver {
     pub(super) async fn resolve(&self, name: &str, port: u16) -> Result<Vec<SocketAddr>, CallError> {
         let waiting = self.join(name)?;
         let found = waiting.await.unwrap_or_else(|_| {
-            Err(CallError::new(
-                Failure::Internal,
-                format!("the look-up of {name} has ended by a fault of ours"),
-            ))
+            Err(CallError::new(Failure::Internal, format!("the look-up of {name} ended unexpectedly")))
         })?;
         if found.is_empty() {
             return Err(CallError::new(Failure::Dns, format!("cannot resolve {name}: it has no address")));

@@ -185,7 +185,7 @@ impl Remote {
                 let token = token.as_ref().map(read).transpose()?;
                 if let Some(token) = &token {
                     let mut value = HeaderValue::try_from(token.expose())
-                        .map_err(|_| Error::new("the container's token cannot stand in a header"))?;
+                        .map_err(|_| Error::new("the container's token is not valid in a header"))?;
                     value.set_sensitive(true);
                     request = request.header(AUTHORIZATION, value);
                 }

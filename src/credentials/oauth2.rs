@@ -64,7 +64,7 @@ impl ClientCredentials {
             let encoded = |text: &str| form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>();
             let pair = STANDARD.encode(format!("{}:{}", encoded(&self.id), encoded(secret.expose())));
             let mut value = HeaderValue::try_from(format!("Basic {pair}"))
-                .map_err(|_| Error::new("the client's id and secret cannot stand in a header"))?;
+                .map_err(|_| Error::new("the client's id and secret are not valid in a header"))?;
             value.set_sensitive(true);
             request = request.header(AUTHORIZATION, value);
             hidden.push(Exposed::new(pair));
@@ -110,7 +110,7 @@ pub(super) fn token(answer: &TokenAnswer, key: &str, from: Instant) -> Result<Is
         return Err(Error::new(format!("the token endpoint gives tokens of {said}, not Bearer")));
     }
     if HeaderValue::try_from(token).is_err() {
-        return Err(Error::new("the token cannot stand in a header"));
+        return Err(Error::new("the token is not valid in a header"));
     }
     // Some servers write the number as text.
     let lifetime = value.get("expires_in").and_then(|it| it.as_f64().or_else(|| it.as_str()?.parse().ok()));

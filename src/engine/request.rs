@@ -297,7 +297,7 @@ impl RunningStage {
         let message = match failure {
             _ if request.outcome.judges_target() => "request failed",
             Failure::Cancelled => "request stopped",
-            _ => "request failed for a reason of ours, which does not count against the target",
+            _ => "request failed because of the agent, which does not count against the target",
         };
         tracing::warn!(
             run = self.run.ident.id,

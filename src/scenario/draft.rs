@@ -165,7 +165,7 @@ impl<'a> Renderer<'a> {
             return refuse(&format!("has {} bytes as it is rendered, more than {MAX_PATH}", path.len()));
         }
         if path.parse::<PathAndQuery>().is_err() {
-            return refuse("cannot stand in a URL as it is rendered");
+            return refuse("is not valid in a URL as it is rendered");
         }
         Ok(path)
     }

@@ -11,11 +11,11 @@ use std::fmt::Write as _;
 /// Renders the catalogue as Markdown: metrics, label values, buckets.
 pub fn markdown() -> String {
     let mut out = String::from(
-        "# Metrics\n\nEvery series has `location` and the labels of `agent.labels` beside those listed here. \
-         All series of a plan exist from the start, at zero, so that `increase()` sees the first failure; \
-         those that cannot come about (streaming marks of a profile that does not stream, cost without a \
-         price, tokens of a step that reads none) are left out. Requests of a scenario are counted by \
-         step, and by `turn` (in buckets) where a step is one of a conversation; both labels are empty elsewhere.\n\n## Label sets\n\n| set | labels |\n| --- | --- |\n",
+        "# Metrics\n\nEvery series has `location` and the labels of `agent.labels` in addition to those listed here. \
+         All series of a plan exist from the start, with value zero, so that `increase()` sees the first failure, \
+         except those that cannot occur (streaming times of a profile that does not stream, cost without a \
+         price, tokens of a step that reads none). Requests of a scenario are counted by `step`, and by `turn` \
+         (in buckets) for the steps of a conversation; both labels are empty otherwise.\n\n## Label sets\n\n| set | labels |\n| --- | --- |\n",
     );
     for subject in Subject::ALL {
         let _ = writeln!(out, "| {} | {} |", subject.name(), keys(subject.keys().iter().copied()));
@@ -42,7 +42,7 @@ pub fn markdown() -> String {
         );
     }
     let process = PROCESS.map(|name| format!("`{name}`")).join(", ");
-    let _ = writeln!(out, "\nOf the process itself, on Linux: {process}.");
+    let _ = writeln!(out, "\nMetrics of the process, on Linux: {process}.");
     label_values(&mut out);
     bucket_lists(&mut out);
     out
@@ -78,7 +78,7 @@ fn label_values(out: &mut String) {
         let values: Vec<String> = values.iter().map(|value| format!("`{value}`")).collect();
         let _ = writeln!(out, "| {label} | {} |", values.join(", "));
     }
-    out.push_str("\nThe others hold names from the configuration.\n");
+    out.push_str("\nThe values of the other labels are names from the configuration.\n");
 }
 
 fn bucket_lists(out: &mut String) {
@@ -96,7 +96,7 @@ fn bucket_lists(out: &mut String) {
         let bounds: Vec<String> = buckets.bounds.iter().map(f64::to_string).collect();
         let _ = writeln!(
             out,
-            "\n### {}\n\nOf {}. {}\n\n`{}`",
+            "\n### {}\n\nFor {}. {}\n\n`{}`",
             buckets.name,
             users.join(", "),
             buckets.why,

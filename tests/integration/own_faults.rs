@@ -25,7 +25,7 @@ async fn trap_30_too_few_open_files_are_no_fault_of_the_target() {
     assert!(ok > 0 && failed > 0 && offered == ok + failed, "{row}");
     assert_eq!(ended.code, 0, "the objective is met: {}", ended.err);
     let line = ended.err.lines().find(|line| line.contains("no file descriptor left")).expect("it is told");
-    assert!(line.contains("for a reason of ours") && line.matches("os error").count() == 1, "{line}");
+    assert!(line.contains("because of the agent") && line.matches("os error").count() == 1, "{line}");
     // The limit was reported before anything was sent.
     assert!(
         ended.err.contains("agent.limits.in_flight: 4096 requests in flight need up to"),

@@ -89,8 +89,10 @@ async fn without_its_credentials_nothing_is_sent() {
         assert_eq!(answer.outcome, Outcome::Failed(Failure::Credentials));
         assert_eq!(answer.observed.marks.sent, None);
         let detail = answer.detail.unwrap();
-        let good =
-            ["cannot read the secret file /nonexistent/key: ", "the secret from the config cannot stand"];
+        let good = [
+            "cannot read the secret file /nonexistent/key: ",
+            "the secret from the config is not valid in a header",
+        ];
         assert!(good.iter().any(|start| detail.starts_with(start)), "{detail}");
     }
     assert_eq!(server.connections(), 0);

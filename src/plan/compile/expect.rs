@@ -220,7 +220,7 @@ impl Checks<'_> {
 
     fn numbers(&mut self, written: &config::Expect, path: &KeyPath) {
         if let Some(tokens) = written.output_tokens {
-            let why = "can never hold: nothing is read that tells the tokens; write `read.output_tokens`";
+            let why = "can never hold: nothing reads the number of tokens; write `read.output_tokens`";
             self.never(self.answers.output, &path.key("output_tokens"), why);
             self.add(None, "output_tokens", Rule::MinOutputTokens(tokens.min));
         }
