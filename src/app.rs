@@ -7,6 +7,7 @@ mod check;
 mod commands;
 mod daemon;
 mod demo;
+mod init;
 mod open_files;
 mod probe;
 mod progress;
@@ -40,6 +41,8 @@ pub fn main(cli: Cli) -> Exit {
     let result = match cli.command {
         Command::Serve(options) => serve::serve(&options, &tap),
         Command::Demo(options) => demo::demo(&options, &tap),
+        Command::Init(options) => init::init(&options),
+        Command::Watch(options) => init::watch(&options, &tap),
         Command::Run(options) => run::run(&options),
         Command::Check(options) => check::check(&options),
         Command::Sim(options) => simulate::simulate(*options),

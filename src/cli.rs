@@ -1,6 +1,7 @@
 //! The command line: its commands and options, and nothing about what they do.
 
 use crate::config::ListenAddress;
+use crate::vocabulary::Api;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use jiff::Timestamp;
 use std::net::SocketAddr;
@@ -27,7 +28,7 @@ pub struct LogOptions {
     #[arg(long = "log.format", value_name = "FORMAT", default_value = "text", global = true)]
     pub format: LogFormat,
     /// Level of the log: error, warn, info, debug, trace, or directives such as `info,tokenbeat::client=debug`
-    /// [default: info; warn for `run` and `check`, which report on stdout]
+    /// [default: info; warn for `run` and `check`, which report on stdout; error for `init` and `watch`]
     #[arg(long = "log.level", value_name = "LEVEL", global = true)]
     pub level: Option<String>,
 }
@@ -44,8 +45,12 @@ pub enum LogFormat {
 impl Cli {
     /// The log level: the one given, or the command's default.
     pub fn log_level(&self) -> &str {
-        let quiet = matches!(self.command, Command::Run(_) | Command::Check(_));
-        self.log.level.as_deref().unwrap_or(if quiet { "warn" } else { "info" })
+        self.log.level.as_deref().unwrap_or(match self.command {
+            // What fails while an endpoint is explored is told as what it means.
+            Command::Init(_) | Command::Watch(_) => "error",
+            Command::Run(_) | Command::Check(_) => "warn",
+            _ => "info",
+        })
     }
 }
 
@@ -65,6 +70,10 @@ pub enum Command {
     Serve(ServeOptions),
     /// Try everything with no key and no config: simulator, daemon and status page in one process
     Demo(DemoOptions),
+    /// Find out what an endpoint is, measure a little, and write a config for it
+    Init(InitOptions),
+    /// Find out what an endpoint is, and serve its numbers at once, without a config
+    Watch(WatchOptions),
     /// Run profiles once, now, and print a summary
     Run(RunOptions),
     /// Validate the config and print the daily forecast: runs, requests, tokens, cost, series
@@ -136,6 +145,63 @@ pub struct DemoOptions {
     /// Listen address of the simulator; port 0 picks a free port
     #[arg(long = "sim.listen-address", value_name = "ADDRESS", default_value = "127.0.0.1:8000", value_parser = address)]
     pub sim: SocketAddr,
+}
+
+/// An endpoint of which nothing is known yet, for `init` and `watch`.
+#[derive(Debug, Args)]
+pub struct EndpointOptions {
+    /// Its address: an origin, a base with its version, or the full path of an operation
+    #[arg(value_name = "URL")]
+    pub url: String,
+    /// Environment variable that holds the key
+    #[arg(long, value_name = "NAME", conflicts_with = "key_file")]
+    pub key_env: Option<String>,
+    /// File that holds the key
+    #[arg(long, value_name = "FILE")]
+    pub key_file: Option<PathBuf>,
+    /// The model to ask for [default: the first of those that the endpoint lists and that answers]
+    #[arg(long, value_name = "NAME")]
+    pub model: Option<String>,
+    /// The dialect [default: the first that the endpoint speaks]
+    #[arg(long, value_name = "NAME", value_parser = dialect)]
+    pub api: Option<Api>,
+    /// Certificate of the endpoint or of its authority, in PEM form [default: the system's authorities]
+    #[arg(long, value_name = "FILE")]
+    pub ca_file: Option<PathBuf>,
+    /// Number of small requests that are measured; up to 200
+    #[arg(long, value_name = "NUMBER", default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=200))]
+    pub requests: u64,
+    /// Interval of the probe in the config [default: 1m for `init`, 15s for `watch`]
+    #[arg(long, value_name = "DURATION", value_parser = interval)]
+    pub every: Option<Duration>,
+    /// Time limit of each question that costs nothing; a request to the model may take six times as long
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = interval)]
+    pub timeout: Duration,
+}
+
+/// Options of `init`.
+#[derive(Debug, Args)]
+pub struct InitOptions {
+    /// The endpoint.
+    #[command(flatten)]
+    pub endpoint: EndpointOptions,
+    /// File to write; `-` is stdout
+    #[arg(short, long, value_name = "FILE", default_value = "tokenbeat.yaml")]
+    pub output: PathBuf,
+    /// Replace the file if it exists
+    #[arg(long)]
+    pub force: bool,
+}
+
+/// Options of `watch`.
+#[derive(Debug, Args)]
+pub struct WatchOptions {
+    /// The endpoint.
+    #[command(flatten)]
+    pub endpoint: EndpointOptions,
+    /// Listen address of the daemon; port 0 picks a free port
+    #[arg(long = "web.listen-address", value_name = "ADDRESS", default_value = "127.0.0.1:9464", value_parser = address)]
+    pub listen: SocketAddr,
 }
 
 /// Options of `run`.
@@ -230,6 +296,22 @@ fn duration(text: &str) -> Result<Duration, String> {
     Duration::try_from(span).map_err(|_| "a duration cannot be negative".to_owned())
 }
 
+/// A duration that is not zero and at most a day.
+fn interval(text: &str) -> Result<Duration, String> {
+    let time = duration(text)?;
+    let bounded = (Duration::from_millis(1)..=Duration::from_hours(24)).contains(&time);
+    if bounded { Ok(time) } else { Err("write a duration of 1ms to 24h".to_owned()) }
+}
+
+/// A dialect that has a model call, by its name in the config.
+fn dialect(text: &str) -> Result<Api, String> {
+    let mut spoken = Api::ALL.into_iter().filter(|api| *api != Api::Http);
+    spoken.clone().find(|api| api.name() == text).ok_or_else(|| {
+        let names: Vec<&str> = spoken.by_ref().map(Api::name).collect();
+        format!("there are {}", names.join(", "))
+    })
+}
+
 /// An address to listen on, as in the config: without a host, all interfaces.
 fn address(text: &str) -> Result<SocketAddr, String> {
     text.parse::<ListenAddress>().map(|address| address.0)
@@ -256,6 +338,13 @@ mod tests {
         assert_eq!(duration("250ms"), Ok(Duration::from_millis(250)));
         assert!(duration("5").is_err());
         assert!(duration("-5s").is_err());
+    }
+
+    #[test]
+    fn a_dialect_is_named_as_in_the_config() {
+        assert_eq!(dialect("anthropic"), Ok(Api::Anthropic));
+        assert!(dialect("http").unwrap_err().starts_with("there are openai-chat, "));
+        assert!(interval("0s").is_err() && interval("25h").is_err());
     }
 
     #[test]

@@ -65,12 +65,9 @@ impl Error {
 /// The reason why credentials cannot be set up from the config.
 #[derive(Debug, thiserror::Error)]
 pub enum SetupError {
-    /// TLS cannot be set up.
-    #[error("cannot set up TLS to the server that gives the credentials: {0}")]
-    Tls(#[from] crate::tls::Error),
     /// The HTTP client cannot be built.
     #[error("cannot set up the client that gets the credentials: {0}")]
-    Client(#[from] reqwest::Error),
+    Client(#[from] crate::unmeasured::Error),
     /// There is no runtime for the renewal task.
     #[error("credentials need a runtime")]
     NoRuntime,

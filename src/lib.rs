@@ -19,6 +19,7 @@ pub mod exchange;
 pub mod fact;
 pub mod files;
 pub mod framing;
+pub mod identify;
 pub mod json_size;
 pub mod limits;
 pub mod log_throttle;
@@ -40,5 +41,6 @@ pub mod template;
 #[cfg(test)]
 mod testing;
 pub mod tls;
+pub mod unmeasured;
 pub mod vocabulary;
 pub mod workload;

@@ -46,6 +46,8 @@ mod harness;
 mod http;
 #[path = "integration/in_force.rs"]
 mod in_force;
+#[path = "integration/init.rs"]
+mod init;
 #[path = "integration/judged.rs"]
 mod judged;
 #[path = "integration/own_faults.rs"]

@@ -1,13 +1,12 @@
-//! HTTP to servers that issue credentials, with reqwest: no proxy, redirects or retries, and limited answers.
+//! HTTP to servers that issue credentials, with limited answers.
 
 use super::{Error, SetupError};
 use crate::redactor::Redactor;
 use crate::secret::Exposed;
-use crate::tls::{Trust, client_config};
+use crate::unmeasured::{self, chain};
 use jiff::Timestamp;
-use reqwest::{RequestBuilder, redirect, retry};
+use reqwest::RequestBuilder;
 use serde_json::Value;
-use std::error::Error as _;
 use std::path::Path;
 use std::time::Duration;
 use url::Url;
@@ -29,19 +28,7 @@ pub(super) struct TokenAnswer {
 impl TokenClient {
     /// Trusts the system's root certificates, or those in the file. Blocks while it reads them.
     pub(super) fn new(ca_file: Option<&Path>) -> Result<Self, SetupError> {
-        let mut tls = client_config(ca_file.map_or(Trust::System, Trust::File), None)?;
-        tls.alpn_protocols = vec![b"http/1.1".to_vec()];
-        let client = reqwest::Client::builder()
-            .tls_backend_preconfigured(tls)
-            .http1_only()
-            .no_proxy()
-            .redirect(redirect::Policy::none())
-            .retry(retry::never())
-            .user_agent(concat!("tokenbeat/", env!("CARGO_PKG_VERSION")))
-            .pool_max_idle_per_host(1)
-            .pool_idle_timeout(Duration::from_secs(30))
-            .build()?;
-        Ok(Self(client))
+        Ok(Self(unmeasured::client(ca_file)?))
     }
 
     /// Builds a POST of a form.
@@ -70,12 +57,9 @@ pub(super) async fn send(
     let broke = |error: reqwest::Error| Error::new(format!("{from} cannot be reached: {}", chain(error)));
     let mut answer = request.send().await.map_err(broke)?;
     let status = answer.status();
-    let mut body = Vec::new();
-    while let Some(chunk) = answer.chunk().await.map_err(broke)? {
-        if body.len() + chunk.len() > MAX_ANSWER {
-            return Err(Error::new(format!("the answer of {from} is longer than {MAX_ANSWER} bytes")));
-        }
-        body.extend_from_slice(&chunk);
+    let (body, whole) = unmeasured::read_at_most(&mut answer, MAX_ANSWER).await.map_err(broke)?;
+    if !whole {
+        return Err(Error::new(format!("the answer of {from} is longer than {MAX_ANSWER} bytes")));
     }
     if status.is_success() {
         return Ok(TokenAnswer { body });
@@ -95,22 +79,6 @@ fn said(body: &[u8]) -> String {
         (Some(error), None) => error.to_owned(),
         (None, _) => String::from_utf8_lossy(body.get(..2000).unwrap_or(body)).into_owned(),
     }
-}
-
-/// An error and its sources, without the URL, whose query may contain a secret.
-fn chain(error: reqwest::Error) -> String {
-    let error = error.without_url();
-    let mut line = error.to_string();
-    let mut next = error.source();
-    while let Some(source) = next {
-        let said = source.to_string();
-        if !line.ends_with(&said) {
-            line.push_str(": ");
-            line.push_str(&said);
-        }
-        next = source.source();
-    }
-    line
 }
 
 /// The time until an RFC 3339 instant, such as `2026-01-01T00:00:00Z`.

@@ -47,7 +47,9 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("checks", &["json_size", "plan", "event"]),
     ("scenario", &["checks", "plan", "event", "exchange", "secret", "seed", "template"]),
     ("workload", &["plan", "event", "exchange", "seed"]),
-    ("credentials", &["plan", "files", "redactor", "secret", "tls"]),
+    ("unmeasured", &["tls"]),
+    ("credentials", &["plan", "files", "redactor", "secret", "unmeasured"]),
+    ("identify", &["config", "event", "secret", "unmeasured", "vocabulary"]),
     (
         "client",
         &[

@@ -1,0 +1,127 @@
+//! Where the config goes: to a file that appears whole or not at all, or to stdout.
+
+use super::UsageError;
+use crate::app::print;
+use anyhow::Context as _;
+use std::fs;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+/// Where to write.
+#[derive(Debug)]
+pub(super) enum ConfigOutput {
+    Stdout,
+    File {
+        path: PathBuf,
+        /// Another file of this name is replaced.
+        force: bool,
+    },
+}
+
+impl ConfigOutput {
+    /// Fails, before anything is sent, if the file could not be written in the end.
+    pub(super) fn new(path: &Path, force: bool) -> Result<Self, UsageError> {
+        if path == Path::new("-") {
+            return Ok(Self::Stdout);
+        }
+        let shown = path.display();
+        if path.is_dir() {
+            return Err(UsageError(format!("{shown} is a folder; name a file in it with --output")));
+        }
+        if !force && path.symlink_metadata().is_ok() {
+            return Err(exists(path));
+        }
+        let folder = folder(path);
+        if !folder.is_dir() {
+            return Err(UsageError(format!("there is no folder {}", folder.display())));
+        }
+        Ok(Self::File { path: path.to_owned(), force })
+    }
+
+    /// Writes it, and says where.
+    pub(super) fn write(&self, text: &str) -> anyhow::Result<()> {
+        match self {
+            Self::Stdout => print(text).map(drop),
+            Self::File { path, force } => {
+                if !force && path.symlink_metadata().is_ok() {
+                    return Err(exists(path).into());
+                }
+                replace(path, text).with_context(|| format!("cannot write {}", path.display()))?;
+                let shown = path.display();
+                eprintln!(
+                    "\nwrote {shown}\n  tokenbeat check --strict --config.file {shown}\n  tokenbeat serve --config.file {shown}"
+                );
+                Ok(())
+            }
+        }
+    }
+}
+
+fn exists(path: &Path) -> UsageError {
+    UsageError(format!(
+        "{} exists; name another file with --output, or replace it with --force",
+        path.display()
+    ))
+}
+
+fn folder(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// Writes a file beside it and moves that into its place.
+fn replace(path: &Path, text: &str) -> std::io::Result<()> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let beside = folder(path).join(format!(".{name}.{}", std::process::id()));
+    let written = fs::File::create_new(&beside).and_then(|mut file| {
+        file.write_all(text.as_bytes())?;
+        file.sync_all()?;
+        fs::rename(&beside, path)
+    });
+    if written.is_err() {
+        // What is left of it is of no use; the error says what went wrong.
+        let _ = fs::remove_file(&beside);
+    }
+    written
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_replaced_only_if_that_is_wanted() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.yaml");
+        ConfigOutput::new(&path, false).unwrap().write("one").unwrap();
+        let refused = ConfigOutput::new(&path, false).unwrap_err().to_string();
+        assert!(
+            refused.ends_with("exists; name another file with --output, or replace it with --force"),
+            "{refused}"
+        );
+        // One that appeared in the meantime is not replaced either.
+        let late = ConfigOutput::File { path: path.clone(), force: false };
+        assert!(late.write("two").is_err());
+        assert_eq!(fs::read_to_string(&path).unwrap(), "one");
+        ConfigOutput::new(&path, true).unwrap().write("two").unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "two");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "nothing is left beside it");
+    }
+
+    #[test]
+    fn what_cannot_be_written_is_told_before_anything_is_sent() {
+        let dir = tempfile::tempdir().unwrap();
+        let said = |path: &Path| ConfigOutput::new(path, true).unwrap_err().to_string();
+        assert!(said(dir.path()).contains("is a folder"));
+        assert!(said(&dir.path().join("no/a.yaml")).starts_with("there is no folder"));
+        assert!(matches!(ConfigOutput::new(Path::new("-"), false), Ok(ConfigOutput::Stdout)));
+    }
+
+    #[test]
+    fn nothing_is_left_of_a_write_that_fails() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("taken");
+        fs::create_dir(&path).unwrap();
+        assert!(replace(&path, "text").is_err());
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+}

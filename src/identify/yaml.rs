@@ -1,0 +1,97 @@
+//! YAML scalars and comments of texts that somebody else wrote: model names, what servers say of themselves.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+/// Words that YAML 1.1 or 1.2 reads as something else than text.
+const WORDS: [&str; 11] = ["true", "false", "null", "yes", "no", "on", "off", "y", "n", "nan", "inf"];
+
+/// A text as a scalar: plain where every reader takes it for this text, else in double quotes. Fits flow collections.
+pub(super) fn scalar(text: &str) -> String {
+    let starts = text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '/');
+    let plain = text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '/'));
+    if starts && plain && !WORDS.contains(&text.to_ascii_lowercase().as_str()) {
+        text.to_owned()
+    } else {
+        quoted(text)
+    }
+}
+
+/// A text in double quotes, on one line, with everything escaped that does not print.
+pub(super) fn quoted(text: &str) -> String {
+    let mut out = String::from("\"");
+    for c in text.chars() {
+        match c {
+            '"' => out.push_str("\\\""),
+            '\\' => out.push_str("\\\\"),
+            '\n' => out.push_str("\\n"),
+            c if prints(c) => out.push(c),
+            // Writing to a String cannot fail.
+            c => drop(write!(out, "\\U{:08X}", u32::from(c))),
+        }
+    }
+    out.push('"');
+    out
+}
+
+/// Whether a character shows itself and is no line break, in any version of YAML.
+fn prints(c: char) -> bool {
+    !c.is_control()
+        && !matches!(c, '\u{2028}' | '\u{2029}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+        && !matches!(c, '\u{feff}' | '\u{fff0}'..='\u{ffff}' | '\u{e000}'..='\u{f8ff}')
+}
+
+/// A text on one line of a comment.
+pub(super) fn one_line(text: &str) -> String {
+    let words = text.split(|c: char| c.is_whitespace() || !prints(c)).filter(|word| !word.is_empty());
+    words.collect::<Vec<_>>().join(" ")
+}
+
+/// A length of time, as the config has it.
+pub(super) fn length(time: Duration) -> String {
+    let millis = time.as_millis();
+    match millis {
+        0 if !time.is_zero() => format!("{}us", time.as_micros()),
+        millis if millis % 60_000 == 0 && millis > 0 => format!("{}m", millis / 60_000),
+        millis if millis % 1000 == 0 => format!("{}s", millis / 1000),
+        millis => format!("{millis}ms"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn what_could_be_taken_for_something_else_is_quoted() {
+        for plain in ["llama-3.1", "org/Model_7B.gguf", "/run/secrets/key"] {
+            assert_eq!(scalar(plain), plain);
+        }
+        for text in ["", "7b", "yes", "NULL", "a: b", "a #b", "- a", "{a}", "a,b", "llama3.2:1b", "~", "é"] {
+            assert!(scalar(text).starts_with('"'), "{text}");
+        }
+        assert_eq!(quoted("a\"\\\n\u{85}\u{7}\u{202e}"), r#""a\"\\\n\U00000085\U00000007\U0000202E""#);
+    }
+
+    #[test]
+    fn a_comment_has_one_line() {
+        assert_eq!(one_line(" a\n# b\u{2028}c\u{0}d "), "a # b c d");
+    }
+
+    #[test]
+    fn lengths_have_a_unit() {
+        for (millis, text) in [(50, "50ms"), (1500, "1500ms"), (2000, "2s"), (60_000, "1m"), (90_000, "90s")]
+        {
+            assert_eq!(length(Duration::from_millis(millis)), text);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn every_text_comes_back(text in "\\PC{0,20}|[\\x00-\\x{2100}]{0,20}|.{0,20}") {
+            let read: Vec<String> = serde_saphyr::from_str(&format!("[{}, {}]", scalar(&text), quoted(&text))).unwrap();
+            prop_assert_eq!(read, [text.clone(), text]);
+        }
+    }
+}

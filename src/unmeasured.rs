@@ -1,0 +1,66 @@
+//! HTTP calls that are not measured, by reqwest: without proxy, redirect or retry. It knows neither what is asked nor
+//! what the answers mean.
+
+use crate::tls::{self, Trust, client_config};
+use reqwest::{Response, redirect, retry};
+use std::error::Error as _;
+use std::path::Path;
+use std::time::Duration;
+
+/// A client cannot be built.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// TLS cannot be set up.
+    #[error(transparent)]
+    Tls(#[from] tls::Error),
+    /// The HTTP client cannot be built.
+    #[error(transparent)]
+    Client(#[from] reqwest::Error),
+}
+
+/// A client that trusts the system's roots, or those in the file. Blocks while it reads them.
+pub fn client(ca_file: Option<&Path>) -> Result<reqwest::Client, Error> {
+    let mut tls = client_config(ca_file.map_or(Trust::System, Trust::File), None)?;
+    tls.alpn_protocols = vec![b"http/1.1".to_vec()];
+    let client = reqwest::Client::builder()
+        .tls_backend_preconfigured(tls)
+        .http1_only()
+        .no_proxy()
+        .redirect(redirect::Policy::none())
+        .retry(retry::never())
+        .user_agent(concat!("tokenbeat/", env!("CARGO_PKG_VERSION")))
+        .pool_max_idle_per_host(1)
+        .pool_idle_timeout(Duration::from_secs(30))
+        .build()?;
+    Ok(client)
+}
+
+/// Reads a body up to this many bytes; true if that is all of it.
+pub async fn read_at_most(answer: &mut Response, most: usize) -> Result<(Vec<u8>, bool), reqwest::Error> {
+    let mut body = Vec::new();
+    while let Some(chunk) = answer.chunk().await? {
+        let room = most - body.len();
+        if let Some(fits) = chunk.get(..room).filter(|_| chunk.len() > room) {
+            body.extend_from_slice(fits);
+            return Ok((body, false));
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok((body, true))
+}
+
+/// An error and its sources on one line, without the URL, whose query may hold a secret.
+pub fn chain(error: reqwest::Error) -> String {
+    let error = error.without_url();
+    let mut line = error.to_string();
+    let mut next = error.source();
+    while let Some(source) = next {
+        let said = source.to_string();
+        if !line.ends_with(&said) {
+            line.push_str(": ");
+            line.push_str(&said);
+        }
+        next = source.source();
+    }
+    line
+}
