@@ -291,6 +291,7 @@ fn scenario() -> anyhow::Result<plan::Scenario> {
             timeout: None,
             expect: expect()?,
             take: taken.map(take).transpose()?.into_iter().collect(),
+            comparison: None,
         }));
     }
     let queries: Vec<String> =

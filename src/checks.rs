@@ -1,12 +1,17 @@
 //! Checks whether an answer meets its expectations. Pure: it examines a complete answer. Schemas and paths are
 //! CPU-bound, so checks run on threads that carry no traffic.
 
+mod comparison;
+mod honours;
 mod json;
+mod tool_call;
 
+pub use comparison::EarlierAnswer;
 pub use json::Documents;
 
 use crate::event::{Count, CountSource, Marks, Tokens};
-use crate::plan::{Expect, Rule};
+use crate::exchange::ToolCall;
+use crate::plan::{Expect, Rule, StopSequences};
 use std::sync::Arc;
 
 /// A complete answer, as checks and extractions see it.
@@ -28,20 +33,60 @@ pub struct Evidence<'a> {
     pub marks: &'a Marks,
     /// Whether the answer was read as a stream.
     pub streamed: bool,
+    /// The calls of tools, if a check wants them.
+    pub tool_calls: &'a [ToolCall],
+    /// Number of tokens whose log probability came.
+    pub logprobs: u64,
+    /// Maximum number of output tokens that the request allowed.
+    pub asked_output_tokens: Option<u64>,
+    /// The stop sequences of the request.
+    pub stop: &'a StopSequences,
+    /// The answer to the same request, sent before.
+    pub earlier: Option<EarlierAnswer<'a>>,
 }
 
-/// The names of the checks that a complete answer fails, each once, in order. The status is not included: it is checked
+/// A check that an answer fails.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FailedCheck {
+    /// Its name.
+    pub name: Arc<str>,
+    /// What is wrong, where the name does not say it. Apart from a tool's name it quotes nothing of the answer.
+    pub detail: Option<String>,
+}
+
+/// The checks that a complete answer fails, each name once, in order. The status is not included: it is checked
 /// before the body is read. JSON is parsed at most once, and only if a check needs it.
-pub fn failed(expect: &Expect, answer: &Evidence<'_>) -> Vec<Arc<str>> {
+pub fn failed(expect: &Expect, answer: &Evidence<'_>) -> Vec<FailedCheck> {
     let documents = Documents::new(answer);
-    let mut failed: Vec<Arc<str>> = Vec::new();
+    let mut failed: Vec<FailedCheck> = Vec::new();
     for check in &expect.checks {
         // Checks that share a name fail together, so one failure is enough.
-        if !failed.contains(&check.name) && !holds(&check.rule, answer, &documents) {
-            failed.push(Arc::clone(&check.name));
+        if failed.iter().any(|known| known.name == check.name) {
+            continue;
+        }
+        if let Err(detail) = verdict(&check.rule, answer, &documents) {
+            failed.push(FailedCheck { name: Arc::clone(&check.name), detail });
         }
     }
     failed
+}
+
+/// Whether a rule holds; what is wrong, where the name of the check does not say it.
+fn verdict(rule: &Rule, answer: &Evidence<'_>, documents: &Documents<'_>) -> Result<(), Option<String>> {
+    match rule {
+        Rule::ToolCall { name, arguments } => {
+            tool_call::verdict(answer, name, arguments.as_ref()).map_err(Some)
+        }
+        Rule::Honours(param) => honours::verdict(answer, *param).map_err(Some),
+        Rule::SameAnswer(comparison) => comparison::verdict(answer, *comparison).map_err(Some),
+        rule => {
+            if holds(rule, answer, documents) {
+                Ok(())
+            } else {
+                Err(None)
+            }
+        }
+    }
 }
 
 fn holds(rule: &Rule, answer: &Evidence<'_>, documents: &Documents<'_>) -> bool {
@@ -66,6 +111,8 @@ fn holds(rule: &Rule, answer: &Evidence<'_>, documents: &Documents<'_>) -> bool 
         }
         Rule::Duration(most) => answer.marks.duration() <= *most,
         Rule::Header(name) => answer.headers.contains_key(name),
+        // These say what is wrong: see `verdict`.
+        Rule::ToolCall { .. } | Rule::Honours(_) | Rule::SameAnswer(_) => false,
     }
 }
 

@@ -52,7 +52,7 @@ pub use memory::{BodyMemory, Charge};
 pub use tokenizer::TextCounter;
 
 use crate::event::{Failure, Marks, Observed, Outcome, TraceIds};
-use crate::exchange::{Ask, Call};
+use crate::exchange::{Ask, Call, ToolCall};
 use crate::plan::{AnswerMapping, StatusSet};
 use crate::secret::Exposed;
 use ::http::HeaderMap;
@@ -85,6 +85,8 @@ pub struct CallOptions {
     pub status: Option<StatusSet>,
     /// Timeout from the send to the end, instead of the target's; longer timeouts are capped to it.
     pub timeout: Option<Duration>,
+    /// Keep the calls of tools in the answer, which a check looks at.
+    pub tool_calls: bool,
     /// Keep an excerpt of the answer, for a person to read.
     pub excerpt: bool,
     /// Values to redact: secrets in the request, and what was extracted from earlier answers.
@@ -124,6 +126,10 @@ pub struct Answer {
     pub memory: Option<Arc<Charge>>,
     /// The visible text (including refusals), bounded by the size limit of an answer.
     pub text: String,
+    /// The calls of tools, without secrets in their names; only if they were asked for (see [`CallOptions::tool_calls`]).
+    pub tool_calls: Vec<ToolCall>,
+    /// Number of tokens whose log probability came with it.
+    pub logprobs: u64,
     /// The body, if a step reads it (see [`AnswerForm::Http`]) and it was not streamed.
     pub body: Option<Bytes>,
     /// The beginning of the text, without secrets; only if requested (see [`CallOptions::excerpt`]).
@@ -141,6 +147,8 @@ impl Answer {
             observed: Observed::nothing(marks),
             memory: None,
             text: String::new(),
+            tool_calls: Vec::new(),
+            logprobs: 0,
             body: None,
             excerpt: None,
             headers: HeaderMap::new(),

@@ -40,7 +40,7 @@ pub use auth::{
 pub use currency::Currency;
 pub use expect::{
     Expect, ExpectText, ExpectTokens, JsonCheck, NamedText, SchemaCheck, SchemaOf, Status, Statuses,
-    TextCheck,
+    TextCheck, ToolCallCheck,
 };
 pub use layers::ConfigSource;
 pub use load::{BrokenParts, LoadedConfig, Reading, Variant, load, load_str, read};

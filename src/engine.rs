@@ -21,6 +21,7 @@ mod scheduler;
 mod settle;
 mod stage;
 mod user;
+mod verdict;
 
 pub use active_runs::Straggler;
 pub use clock::{anchored, system};

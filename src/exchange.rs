@@ -1,5 +1,9 @@
 //! Requests to a model and its answers, independent of any dialect.
 
+mod tool_calls;
+
+pub use tool_calls::{ToolCall, ToolCallPiece, ToolCalls};
+
 use bytes::Bytes;
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use serde_json::{Map, Value};
@@ -135,6 +139,12 @@ pub struct Delta {
     pub repeated: Vec<Content>,
     /// The finish reason, in the dialect's words.
     pub finish: Option<String>,
+    /// Pieces of calls of tools, the same as those in `content` but told apart.
+    pub tool_calls: Vec<ToolCallPiece>,
+    /// All calls of tools so far, as in `repeated`.
+    pub repeated_tool_calls: Vec<ToolCallPiece>,
+    /// Number of tokens whose log probability it has.
+    pub logprobs: u64,
     /// Usage so far or in total; a later one replaces an earlier one field by field.
     pub usage: Option<Usage>,
     /// Whether this is the dialect's terminal event.

@@ -2,6 +2,7 @@
 //! plan and never the config.
 
 mod answer_mapping;
+mod asked_params;
 mod auth;
 mod canonical;
 mod compile;
@@ -30,16 +31,19 @@ mod stage;
 mod target;
 
 pub use crate::vocabulary::{
-    Api, Arrivals, BodyForm, Cache, ClientAuth, ConnectionMode, HttpVersion, Overlap, Period, Price,
-    Propagate, ReasoningEffort, Reserve, SloMetric, Timeouts, Tokenizer,
+    Api, Arrivals, BodyForm, Cache, ClientAuth, ConnectionMode, HonouredParam, HttpVersion, Overlap, Period,
+    Price, Propagate, ReasoningEffort, Reserve, SloMetric, Timeouts, Tokenizer,
 };
 pub use answer_mapping::{AnswerMapping, Done};
+pub use asked_params::StopSequences;
 pub use auth::{Auth, Aws, AwsSource, Gcp, OAuth2};
 use compile::run_time;
 pub use compile::{Compiled, compile};
 pub use cron::next_occurrence;
 pub use effort::ANTHROPIC_MAX_TOKENS;
-pub use expect::{Check, Expect, JsonRule, Rule, STATUS_CHECK, StatusRange, StatusSet};
+pub use expect::{
+    ArgumentsSchema, Check, Comparison, Expect, JsonRule, Rule, STATUS_CHECK, StatusRange, StatusSet,
+};
 pub use fingerprint::Fingerprint;
 pub use forecast::{
     Amount, Daily, Estimate, Forecast, ForecastUsage, InputTokens, Outlook, PairForecast, TokenCounter,

@@ -34,6 +34,7 @@ mod openai_completions;
 mod openai_embeddings;
 mod openai_responses;
 mod options;
+mod output_form;
 mod rerank;
 mod routes;
 mod rules;

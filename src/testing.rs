@@ -165,7 +165,7 @@ fn pair(profile: &Arc<Profile>, target: &Arc<Target>) -> Arc<PairPlan> {
 
 /// A workload, and the expectations of its answers.
 pub(crate) fn workload(ask: AskStep, expect: Expect) -> Arc<Scenario> {
-    Arc::new(Scenario::of_workload(ask, expect))
+    Arc::new(Scenario::of_workload(ask, expect, &[]))
 }
 
 /// The model call of a profile with a workload, for tests to change.

@@ -2,10 +2,12 @@
 //! here; the meaning of combinations is defined by the plan.
 
 mod arrivals;
+mod honoured;
 mod reasoning;
 mod tokenizer;
 
 pub use arrivals::Arrivals;
+pub use honoured::HonouredParam;
 pub use reasoning::ReasoningEffort;
 pub use tokenizer::Tokenizer;
 

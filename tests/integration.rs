@@ -42,6 +42,8 @@ mod guide;
 mod hanging;
 #[path = "integration/harness.rs"]
 mod harness;
+#[path = "integration/honoured.rs"]
+mod honoured;
 #[path = "integration/http.rs"]
 mod http;
 #[path = "integration/in_force.rs"]

@@ -63,7 +63,7 @@ pub(crate) fn prompts() -> plan::Scenario {
         params: serde_json::Map::new(),
         history: 0,
     };
-    plan::Scenario::of_workload(ask, plan::Expect::default())
+    plan::Scenario::of_workload(ask, plan::Expect::default(), &[])
 }
 
 fn target() -> anyhow::Result<plan::Target> {

@@ -1,3 +1,5 @@
+mod asked;
+
 use super::*;
 use crate::plan::{Check, JsonRule};
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -17,6 +19,10 @@ struct Whole {
     tokens: Tokens,
     marks: Marks,
     streamed: bool,
+    tool_calls: Vec<ToolCall>,
+    logprobs: u64,
+    asked_output_tokens: Option<u64>,
+    stop: StopSequences,
 }
 
 impl Whole {
@@ -30,6 +36,10 @@ impl Whole {
             tokens: Tokens::default(),
             marks: Marks::begin(now, now),
             streamed: true,
+            tool_calls: Vec::new(),
+            logprobs: 0,
+            asked_output_tokens: None,
+            stop: StopSequences::default(),
         }
     }
 
@@ -47,13 +57,18 @@ impl Whole {
             tokens: &self.tokens,
             marks: &self.marks,
             streamed: self.streamed,
+            tool_calls: &self.tool_calls,
+            logprobs: self.logprobs,
+            asked_output_tokens: self.asked_output_tokens,
+            stop: &self.stop,
+            earlier: None,
         }
     }
 
     fn passes(&self, rule: Rule) -> bool {
         let checks = vec![Check { name: "it".into(), rule }];
         let failed = failed(&Expect { checks, ..Expect::default() }, &self.evidence());
-        assert!(failed.is_empty() || failed == [Arc::from("it")]);
+        assert!(failed.is_empty() || failed == [FailedCheck { name: "it".into(), detail: None }]);
         failed.is_empty()
     }
 }
@@ -262,7 +277,7 @@ fn names_come_once_and_in_order() {
     let names = |text: &str| {
         let answer = Whole::text(text);
         let failed = failed(&expect, &answer.evidence());
-        failed.iter().map(ToString::to_string).collect::<Vec<_>>()
+        failed.iter().map(|check| check.name.to_string()).collect::<Vec<_>>()
     };
     assert_eq!(names("abc"), [""; 0]);
     assert_eq!(names("a"), ["min_chars", "contains"]);

@@ -6,7 +6,7 @@ use super::surrogates;
 use crate::event::{
     Count, CountSource, Failure, FinishReason, Gaps, Outcome, Tokens, UsagePart, UsageReports,
 };
-use crate::exchange::{Content, Delta, Usage};
+use crate::exchange::{Content, Delta, ToolCall, ToolCallPiece, ToolCalls, Usage};
 use bytes::Bytes;
 use tokio::time::Instant;
 
@@ -25,6 +25,11 @@ pub(super) struct AnswerBuilder {
     /// So far, all content came in events that repeat the content before them.
     repeats: bool,
     finish: Option<String>,
+    /// The calls of tools, where somebody wants them.
+    tool_calls: Option<ToolCalls>,
+    /// Whether they came piece by piece, so that an event that repeats them adds nothing.
+    calls_came: bool,
+    logprobs: u64,
     usage: Usage,
     first_event: Option<u64>,
     end: Option<End>,
@@ -67,6 +72,10 @@ pub(super) struct EndedAnswer {
     pub(super) gaps: Gaps,
     pub(super) finish: Option<String>,
     pub(super) generated: Generated,
+    /// The calls of tools, where somebody wants them; see [`AnswerBuilder::keep_tool_calls`].
+    pub(super) tool_calls: Vec<ToolCall>,
+    /// Number of tokens whose log probability came.
+    pub(super) logprobs: u64,
     pub(super) evidence: TokenEvidence,
     /// The body, if it came whole and not as a stream.
     pub(super) body: Option<Bytes>,
@@ -101,10 +110,18 @@ impl AnswerBuilder {
             content_events: 0,
             repeats: true,
             finish: None,
+            tool_calls: None,
+            calls_came: false,
+            logprobs: 0,
             usage: Usage::default(),
             first_event: None,
             end: None,
         }
+    }
+
+    /// Keeps the calls of tools one by one. Otherwise only their text is kept, to be counted.
+    pub(super) fn keep_tool_calls(&mut self) {
+        self.tool_calls.get_or_insert_default();
     }
 
     /// Handles an event of a stream, or a whole answer. Returns whether it was progress: an event without content,
@@ -127,6 +144,8 @@ impl AnswerBuilder {
         if !delta.repeated.is_empty() {
             self.take_repeated(mark, &delta.repeated);
         }
+        self.take_tool_calls(&delta.tool_calls, &delta.repeated_tool_calls);
+        self.logprobs = self.logprobs.saturating_add(delta.logprobs);
         if delta.finish.is_some() {
             self.finish = delta.finish;
         }
@@ -176,7 +195,8 @@ impl AnswerBuilder {
     /// The number of bytes that its texts occupy.
     pub(super) fn held(&self) -> usize {
         let Generated { text, reasoning, tool_calls } = &self.generated;
-        text.capacity() + reasoning.capacity() + tool_calls.capacity()
+        let calls = self.tool_calls.as_ref().map_or(0, ToolCalls::bytes);
+        text.capacity() + reasoning.capacity() + tool_calls.capacity() + calls
     }
 
     /// Whether any generated content was received.
@@ -212,6 +232,8 @@ impl AnswerBuilder {
             gaps: self.gaps,
             finish: self.finish,
             generated: self.generated,
+            tool_calls: self.tool_calls.map(ToolCalls::finish).unwrap_or_default(),
+            logprobs: self.logprobs,
             evidence,
             body: None,
         }
@@ -259,6 +281,22 @@ impl AnswerBuilder {
         let new: Vec<_> = pieces.into_iter().filter(|piece| !piece.text().is_empty()).collect();
         if !new.is_empty() {
             self.take_content(mark, &new);
+        }
+    }
+
+    /// Events that repeat all calls so far count only where nothing came piece by piece.
+    fn take_tool_calls(&mut self, pieces: &[ToolCallPiece], repeated: &[ToolCallPiece]) {
+        let Some(calls) = &mut self.tool_calls else { return };
+        if !pieces.is_empty() {
+            self.calls_came = true;
+            for piece in pieces {
+                calls.add(piece);
+            }
+        } else if !repeated.is_empty() && !self.calls_came {
+            *calls = ToolCalls::default();
+            for piece in repeated {
+                calls.add(piece);
+            }
         }
     }
 

@@ -7,7 +7,7 @@
 use super::dialect::{Decoder, Dialect, Malformed};
 use super::wire::{self, Count, List, Object, Text};
 use super::{json_call, openai};
-use crate::exchange::{Ask, Call, Content, Delta, Role, Usage};
+use crate::exchange::{Ask, Call, Content, Delta, Role, ToolCallPiece, Usage};
 use crate::framing::Event;
 use crate::plan::{ANTHROPIC_MAX_TOKENS, Target, apply_patch};
 use http::{HeaderName, HeaderValue};
@@ -25,6 +25,8 @@ pub(super) struct Anthropic;
 struct EventOrMessage {
     #[serde(rename = "type")]
     kind: Text,
+    /// Which block an event is about.
+    index: Count,
     /// Of `message_start`.
     message: Object<MessageStart>,
     /// Of `content_block_start`.
@@ -90,16 +92,14 @@ impl AnthropicUsage {
 }
 
 impl Block {
-    fn into_content(self) -> Vec<Content> {
+    /// Adds what it has; `index` is the number of the block that a piece belongs to.
+    fn push_to(self, index: Option<u64>, delta: &mut Delta) {
+        let texts = [self.thinking.0.map(Content::Reasoning), self.text.0.map(Content::Text)];
+        delta.content.extend(texts.into_iter().flatten());
         let input = self.input.filter(|input| input.as_object().is_some_and(|fields| !fields.is_empty()));
-        let pieces = [
-            self.thinking.0.map(Content::Reasoning),
-            self.text.0.map(Content::Text),
-            self.name.0.map(Content::ToolCall),
-            self.partial_json.0.map(Content::ToolCall),
-            input.map(|input| Content::ToolCall(input.to_string())),
-        ];
-        pieces.into_iter().flatten().collect()
+        let arguments = self.partial_json.0.or(input.map(|input| input.to_string()));
+        let call = ToolCallPiece { index, name: self.name.0, arguments };
+        call.push_to(&mut delta.content, &mut delta.tool_calls);
     }
 }
 
@@ -117,8 +117,8 @@ impl Decoder for Anthropic {
                 let usage = counts.map(|counts| Usage { output: None, reasoning: None, ..counts.usage() });
                 Delta { usage, ..Delta::default() }
             }
-            "content_block_start" => Delta { content: content(message.content_block), ..Delta::default() },
-            "content_block_delta" => Delta { content: content(message.delta), ..Delta::default() },
+            "content_block_start" => of_block(message.content_block, message.index),
+            "content_block_delta" => of_block(message.delta, message.index),
             "message_delta" => Delta {
                 finish: message.delta.0.and_then(|delta| delta.stop_reason.0),
                 usage: message.usage.0.map(|counts| counts.usage()),
@@ -139,18 +139,21 @@ impl Decoder for Anthropic {
         let Some(blocks) = message.content else {
             return Err(Malformed::Missing("the answer's `content`"));
         };
-        Ok(Delta {
-            content: blocks.objects().flat_map(Block::into_content).collect(),
+        let mut delta = Delta {
             finish: message.stop_reason.0,
             usage: message.usage.0.map(|counts| counts.usage()),
             terminal: true,
             ..Delta::default()
-        })
+        };
+        blocks.objects().for_each(|block| block.push_to(None, &mut delta));
+        Ok(delta)
     }
 }
 
-fn content(block: Object<Block>) -> Vec<Content> {
-    block.0.map(Block::into_content).unwrap_or_default()
+fn of_block(block: Object<Block>, index: Count) -> Delta {
+    let mut delta = Delta::default();
+    block.0.unwrap_or_default().push_to(index.0, &mut delta);
+    delta
 }
 
 impl Dialect for Anthropic {

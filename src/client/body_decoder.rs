@@ -171,6 +171,14 @@ impl BodyDecoder {
         self
     }
 
+    /// Keeps the calls of tools one by one, if they are `wanted`.
+    pub(super) fn keeping_tool_calls(mut self, wanted: bool) -> Self {
+        if wanted {
+            self.reading.keep_tool_calls();
+        }
+        self
+    }
+
     /// Takes the charge, to be kept for as long as the answer.
     pub(super) fn take_charge(&mut self) -> Option<Charge> {
         self.charge.take()

@@ -137,7 +137,9 @@ impl<'a> Exchange<'a> {
             }
         };
         let sent = self.marks.sent.unwrap_or(self.marks.started);
-        let mut body_decoder = BodyDecoder::new(decoder, expected).charging(self.client.memory.charge());
+        let mut body_decoder = BodyDecoder::new(decoder, expected)
+            .charging(self.client.memory.charge())
+            .keeping_tool_calls(self.context.options.tool_calls);
         let complete =
             body::read(&mut body, &mut body_decoder, &self.deadlines, sent, &link.progress()).await;
         drop(body);
@@ -257,6 +259,12 @@ impl<'a> Exchange<'a> {
             answer.excerpt = Some(self.redactor.excerpt(&read.generated.text));
         }
         answer.text = read.generated.text;
+        answer.logprobs = read.logprobs;
+        answer.tool_calls = read.tool_calls;
+        for call in &mut answer.tool_calls {
+            // A check may quote it.
+            call.name = self.redactor.mask(&call.name);
+        }
         answer.memory = charge.map(Arc::new);
         answer.body = read.body.filter(|_| matches!(self.form, AnswerFormat::Http(_)));
         answer.observed.marks = self.marks;

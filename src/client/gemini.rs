@@ -9,11 +9,12 @@ use super::body_decoder::Mode;
 use super::dialect::{Decoder, Dialect, Malformed};
 use super::wire::{self, Count, List, Object, Text};
 use super::{json_call, openai};
-use crate::exchange::{Ask, Call, Content, Delta, Role, Usage};
+use crate::exchange::{Ask, Call, Content, Delta, Role, ToolCallPiece, Usage};
 use crate::framing::Event;
 use crate::json_size;
 use crate::plan::{Target, apply_patch, is_vertex};
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::{Map, Value, json};
 
 /// The value of a finish reason that is not set yet.
@@ -37,6 +38,13 @@ struct Candidate {
     index: Count,
     content: Object<GeminiContent>,
     finish_reason: Text,
+    logprobs_result: Object<LogprobsResult>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct LogprobsResult {
+    chosen_candidates: List<IgnoredAny>,
 }
 
 #[derive(Default, Deserialize)]
@@ -108,22 +116,20 @@ impl GeminiUsage {
 }
 
 impl GeminiPart {
-    fn into_content(self) -> Vec<Content> {
+    fn push_to(self, delta: &mut Delta) {
         let thought = self.thought == Some(Value::Bool(true));
-        let text = self.text.0.map(if thought { Content::Reasoning } else { Content::Text });
+        delta.content.extend(self.text.0.map(if thought { Content::Reasoning } else { Content::Text }));
         let call = self.function_call.0.unwrap_or_default();
         let some = |value: &Value| {
             value.as_object().is_some_and(|fields| !fields.is_empty())
                 || value.as_array().is_some_and(|items| !items.is_empty())
         };
-        let args = [call.args, call.partial_args].into_iter().flatten().find(some);
-        let pieces = [
-            text,
-            call.name.0.map(Content::ToolCall),
-            args.map(|args| Content::ToolCall(args.to_string())),
-            self.executable_code.0.and_then(|code| code.code.0).map(Content::ToolCall),
-        ];
-        pieces.into_iter().flatten().collect()
+        let arguments = [call.args, call.partial_args].into_iter().flatten().find(some);
+        let arguments = arguments.map(|arguments| arguments.to_string());
+        let call = ToolCallPiece { index: None, name: call.name.0, arguments };
+        call.push_to(&mut delta.content, &mut delta.tool_calls);
+        let code = self.executable_code.0.and_then(|code| code.code.0);
+        delta.content.extend(code.map(Content::ToolCall));
     }
 }
 
@@ -141,16 +147,18 @@ fn parse(what: &'static str, json: &[u8]) -> Result<Vec<GeminiAnswer>, Malformed
 fn delta(answer: GeminiAnswer) -> Delta {
     let candidates = answer.candidates.into_iter().flat_map(List::objects);
     let first = candidates.into_iter().find(|candidate| candidate.index.0.unwrap_or(0) == 0);
-    let Candidate { content, finish_reason, .. } = first.unwrap_or_default();
+    let Candidate { content, finish_reason, logprobs_result, .. } = first.unwrap_or_default();
     // A blocked prompt has no candidates: the block reason takes the place of the finish reason.
     let blocked = answer.prompt_feedback.0.and_then(|feedback| feedback.block_reason.0);
-    let parts = content.0.unwrap_or_default().parts;
-    Delta {
-        content: parts.objects().flat_map(GeminiPart::into_content).collect(),
+    let mut delta = Delta {
         finish: finish_reason.0.filter(|reason| reason != UNSPECIFIED).or(blocked),
+        logprobs: logprobs_result.0.map_or(0, |result| result.chosen_candidates.0.len() as u64),
         usage: answer.usage_metadata.0.map(|counts| counts.usage()),
         ..Delta::default()
-    }
+    };
+    let parts = content.0.unwrap_or_default().parts;
+    parts.objects().for_each(|part| part.push_to(&mut delta));
+    delta
 }
 
 impl Decoder for Gemini {
@@ -178,6 +186,8 @@ impl Decoder for Gemini {
         let mut all = Delta { terminal: true, ..Delta::default() };
         for delta in answers.into_iter().map(delta) {
             all.content.extend(delta.content);
+            all.tool_calls.extend(delta.tool_calls);
+            all.logprobs += delta.logprobs;
             all.finish = delta.finish.or(all.finish);
             all.usage = delta.usage.or(all.usage);
         }

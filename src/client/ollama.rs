@@ -8,11 +8,12 @@ use super::body_decoder::Mode;
 use super::dialect::{Decoder, Dialect, Malformed};
 use super::json_call;
 use super::wire::{self, Count, List, Object, Text};
-use crate::exchange::{Ask, Call, Content, Delta, Role, Usage};
+use crate::exchange::{Ask, Call, Content, Delta, Role, ToolCallPiece, Usage};
 use crate::framing::Event;
 use crate::json_size;
 use crate::plan::{Target, apply_patch};
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::{Map, Value, json};
 
 /// One of Ollama's two dialects.
@@ -38,6 +39,7 @@ struct Line {
     /// Older servers omit it if the prompt was cached.
     prompt_eval_count: Count,
     eval_count: Count,
+    logprobs: List<IgnoredAny>,
 }
 
 #[derive(Default, Deserialize)]
@@ -45,12 +47,12 @@ struct Line {
 struct OllamaMessage {
     content: Text,
     thinking: Text,
-    tool_calls: List<Object<ToolCall>>,
+    tool_calls: List<Object<OllamaToolCall>>,
 }
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
-struct ToolCall {
+struct OllamaToolCall {
     function: Object<Function>,
 }
 
@@ -77,23 +79,25 @@ impl Line {
         let message = self.message.0.unwrap_or_default();
         let thinking = [self.thinking.0, message.thinking.0].into_iter().flatten().map(Content::Reasoning);
         let text = [self.response.0, message.content.0].into_iter().flatten().map(Content::Text);
-        let calls = message.tool_calls.objects().filter_map(|call| call.function.0);
-        let calls = calls.flat_map(|function| {
-            let arguments = match function.arguments {
-                Some(Value::String(text)) => Some(text),
-                Some(Value::Object(fields)) if !fields.is_empty() => Some(Value::Object(fields).to_string()),
-                _ => None,
-            };
-            [function.name.0, arguments].into_iter().flatten().map(Content::ToolCall)
-        });
-        Delta {
-            content: thinking.chain(text).chain(calls).collect(),
+        let mut delta = Delta {
+            content: thinking.chain(text).collect(),
+            logprobs: self.logprobs.0.len() as u64,
             // Older servers end an answer without a reason.
             finish: self.done_reason.0.or_else(|| terminal.then(|| "stop".to_owned())),
             usage: (usage != Usage::default()).then_some(usage),
             terminal,
             ..Delta::default()
+        };
+        for function in message.tool_calls.objects().filter_map(|call| call.function.0) {
+            let arguments = match function.arguments {
+                Some(Value::String(text)) => Some(text),
+                Some(Value::Object(fields)) if !fields.is_empty() => Some(Value::Object(fields).to_string()),
+                _ => None,
+            };
+            let call = ToolCallPiece { index: None, name: function.name.0, arguments };
+            call.push_to(&mut delta.content, &mut delta.tool_calls);
         }
+        delta
     }
 }
 

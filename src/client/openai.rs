@@ -9,7 +9,7 @@ use super::dialect::Malformed;
 use super::mapped::error_event;
 use super::wire::{parse, parse_value};
 use super::{error_body, json_call};
-use crate::exchange::{Call, Content, Delta, Usage as Reported};
+use crate::exchange::{Call, Content, Delta, ToolCallPiece, Usage as Reported};
 use crate::framing::Event;
 use serde_json::{Map, Value};
 
@@ -93,14 +93,18 @@ fn delta(answer: wire::Answer, streamed: bool, json: &[u8]) -> Delta {
         usage = usage.or(choice.usage.0);
         failed |= choice.error.0;
         out.finish = choice.finish_reason.0;
+        out.logprobs = choice.logprobs.0.map_or(0, |logprobs| logprobs.tokens());
         out.content.extend(choice.text.0.map(Content::Text));
         match (choice.delta.0, choice.message.0) {
             // Some servers repeat the whole message in the last chunk.
             (delta, Some(message)) if streamed => {
-                message_content(message, &mut out.repeated);
-                message_content(delta.unwrap_or_default(), &mut out.content);
+                message_content(message, &mut out.repeated, &mut out.repeated_tool_calls);
+                message_content(delta.unwrap_or_default(), &mut out.content, &mut out.tool_calls);
             }
-            (delta, message) => message_content(message.or(delta).unwrap_or_default(), &mut out.content),
+            (delta, message) => {
+                let message = message.or(delta).unwrap_or_default();
+                message_content(message, &mut out.content, &mut out.tool_calls);
+            }
         }
     }
     out.error = failed.then(|| error_in(json));
@@ -161,7 +165,7 @@ fn timed(timings: &wire::Timings) -> Option<Reported> {
     (usage != Reported::default()).then_some(usage)
 }
 
-fn message_content(message: wire::Message, out: &mut Vec<Content>) {
+fn message_content(message: wire::Message, out: &mut Vec<Content>, tool_calls: &mut Vec<ToolCallPiece>) {
     let mut add = |make: fn(String) -> Content, text: String| {
         if !text.is_empty() {
             out.push(make(text));
@@ -184,10 +188,12 @@ fn message_content(message: wire::Message, out: &mut Vec<Content>) {
     }
     add(Content::Refusal, message.refusal.0.unwrap_or_default());
     add(Content::Text, message.audio.0.and_then(|audio| audio.transcript.0).unwrap_or_default());
-    let calls = message.tool_calls.objects().flat_map(|call| [call.function.0, call.custom.0]);
-    for function in calls.chain([message.function_call.0]).flatten() {
-        for text in [function.name.0, function.arguments.0, function.input.0].into_iter().flatten() {
-            add(Content::ToolCall, text);
-        }
+    let calls = message.tool_calls.objects().flat_map(|call| {
+        [call.function.0, call.custom.0].into_iter().flatten().map(move |it| (call.index.0, it))
+    });
+    // The older form has one call, so that all its pieces belong together.
+    for (index, call) in calls.chain(message.function_call.0.map(|call| (Some(0), call))) {
+        let piece = ToolCallPiece { index, name: call.name.0, arguments: call.arguments.0.or(call.input.0) };
+        piece.push_to(out, tool_calls);
     }
 }

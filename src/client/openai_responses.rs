@@ -4,11 +4,12 @@ use super::dialect::{Decoder, Dialect, Malformed};
 use super::error_body;
 use super::openai;
 use super::openai_chat::role;
-use super::wire::{List, Object, Text, parse, parse_value};
-use crate::exchange::{Ask, Call, Content, Delta};
+use super::wire::{Count, List, Object, Text, parse, parse_value};
+use crate::exchange::{Ask, Call, Content, Delta, ToolCallPiece};
 use crate::framing::Event;
 use crate::plan::{Target, apply_patch};
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::{Map, Value, json};
 
 /// The OpenAI responses dialect.
@@ -20,6 +21,9 @@ pub(super) struct OpenAiResponses;
 struct Chunk {
     r#type: Text,
     delta: Text,
+    /// Log probabilities of a piece of text.
+    logprobs: List<IgnoredAny>,
+    output_index: Count,
     item: Object<OutputItem>,
     response: Object<Response>,
 }
@@ -56,6 +60,7 @@ struct OutputItem {
 #[serde(default)]
 struct ResponsesPart {
     text: Text,
+    logprobs: List<IgnoredAny>,
     refusal: Text,
 }
 
@@ -69,7 +74,14 @@ impl Decoder for OpenAiResponses {
         let kind = chunk.r#type.0.or(event.name.map(str::to_owned)).unwrap_or_default();
         let generated = |make: fn(String) -> Content| Delta {
             content: chunk.delta.0.clone().map(make).into_iter().collect(),
+            logprobs: chunk.logprobs.0.len() as u64,
             ..Delta::default()
+        };
+        let tool_call = |name: Option<String>, arguments: Option<String>| {
+            let mut delta = Delta::default();
+            let piece = ToolCallPiece { index: chunk.output_index.0, name, arguments };
+            piece.push_to(&mut delta.content, &mut delta.tool_calls);
+            delta
         };
         Ok(match kind.as_str() {
             "response.output_text.delta" | "response.audio.transcript.delta" => generated(Content::Text),
@@ -79,20 +91,19 @@ impl Decoder for OpenAiResponses {
             }
             "response.function_call_arguments.delta"
             | "response.custom_tool_call_input.delta"
-            | "response.mcp_call_arguments.delta" => generated(Content::ToolCall),
-            "response.output_item.added" => {
-                let name = chunk.item.0.and_then(|item| item.name.0);
-                Delta { content: name.map(Content::ToolCall).into_iter().collect(), ..Delta::default() }
-            }
+            | "response.mcp_call_arguments.delta" => tool_call(None, chunk.delta.0),
+            "response.output_item.added" => tool_call(chunk.item.0.and_then(|item| item.name.0), None),
             "response.failed" | "error" => {
                 Delta { error: Some(error_in(json, "/response")), ..Delta::default() }
             }
             "response.completed" | "response.incomplete" | "response.cancelled" => {
                 let response = chunk.response.0.unwrap_or_default();
                 let finish = finish(&response).or_else(|| kind.rsplit('.').next().map(str::to_owned));
+                let said = output(response.output);
                 Delta {
                     finish,
-                    repeated: content(response.output),
+                    repeated: said.content,
+                    repeated_tool_calls: said.tool_calls,
                     usage: response.usage.0.map(openai::counts),
                     terminal: true,
                     ..Delta::default()
@@ -113,10 +124,9 @@ impl Decoder for OpenAiResponses {
         }
         Ok(Delta {
             finish: finish(&response),
-            content: content(response.output),
             usage: response.usage.0.map(openai::counts),
             terminal: true,
-            ..Delta::default()
+            ..output(response.output)
         })
     }
 
@@ -181,18 +191,21 @@ fn error_in(json: &[u8], response: &str) -> String {
     }
 }
 
-fn content(output: List<Object<OutputItem>>) -> Vec<Content> {
-    let mut all = Vec::new();
-    for item in output.objects() {
+/// What the items of the output say.
+fn output(items: List<Object<OutputItem>>) -> Delta {
+    let mut said = Delta::default();
+    for item in items.objects() {
         let reasoning = item.r#type.0.as_deref() == Some("reasoning");
         for part in item.summary.objects().chain(item.content.objects()) {
-            all.extend(part.text.0.map(if reasoning { Content::Reasoning } else { Content::Text }));
-            all.extend(part.refusal.0.map(Content::Refusal));
+            said.logprobs += part.logprobs.0.len() as u64;
+            said.content.extend(part.text.0.map(if reasoning { Content::Reasoning } else { Content::Text }));
+            said.content.extend(part.refusal.0.map(Content::Refusal));
         }
-        let call = [item.name.0, item.arguments.0, item.input.0];
-        all.extend(call.into_iter().flatten().map(Content::ToolCall));
+        let call =
+            ToolCallPiece { index: None, name: item.name.0, arguments: item.arguments.0.or(item.input.0) };
+        call.push_to(&mut said.content, &mut said.tool_calls);
     }
-    all
+    said
 }
 
 #[cfg(test)]
@@ -295,6 +308,11 @@ mod tests {
                 Content::ToolCall("{}".into()),
             ],
             finish: Some("max_output_tokens".into()),
+            tool_calls: vec![ToolCallPiece {
+                index: None,
+                name: Some("f".into()),
+                arguments: Some("{}".into()),
+            }],
             usage: Some(Usage { input: Some(3), output: Some(2), cached_input: Some(1), reasoning: None }),
             terminal: true,
             ..Delta::default()

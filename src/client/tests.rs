@@ -18,5 +18,6 @@ mod server;
 mod steps;
 mod strange;
 mod tls;
+mod tool_calls;
 mod usage_reports;
 mod whole;

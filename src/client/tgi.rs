@@ -31,6 +31,7 @@ struct StreamEvent {
 #[serde(default)]
 struct TgiToken {
     text: Text,
+    logprob: Option<Value>,
     /// Whether it is not part of the text, such as the end of a sequence.
     special: Option<Value>,
 }
@@ -52,6 +53,15 @@ struct Details {
     input_length: Count,
     /// Only in a whole answer: the tokens of the prompt, if the request asks for them.
     prefill: List<IgnoredAny>,
+    /// Of a whole answer: the tokens of the text.
+    tokens: List<Object<TgiToken>>,
+}
+
+impl TgiToken {
+    /// One if it has a log probability.
+    fn logprobs(&self) -> u64 {
+        u64::from(self.logprob.as_ref().is_some_and(Value::is_number))
+    }
 }
 
 impl Details {
@@ -74,11 +84,13 @@ impl Decoder for Tgi {
         }
         let generated: Object<StreamEvent> = wire::parse("an event of the stream", event.data.as_bytes())?;
         let StreamEvent { token, details, generated_text } = generated.0.unwrap_or_default();
+        let logprobs = token.0.as_ref().map_or(0, TgiToken::logprobs);
         let text =
             token.0.filter(|token| token.special != Some(Value::Bool(true))).and_then(|token| token.text.0);
         let details = details.0.unwrap_or_default();
         Ok(Delta {
             content: text.map(Content::Text).into_iter().collect(),
+            logprobs,
             usage: details.usage(),
             terminal: details.finish_reason.0.is_some()
                 || generated_text.is_some_and(|text| text.is_string()),
@@ -101,6 +113,7 @@ impl Decoder for Tgi {
         Ok(Delta {
             content: text.0.map(Content::Text).into_iter().collect(),
             usage: details.usage(),
+            logprobs: details.tokens.objects().map(|token| token.logprobs()).sum(),
             finish: details.finish_reason.0,
             terminal: true,
             ..Delta::default()

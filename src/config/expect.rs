@@ -1,6 +1,7 @@
 //! What is expected of answers, as written.
 
 use super::text::{Length, Text};
+use crate::vocabulary::HonouredParam;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
@@ -27,6 +28,16 @@ pub struct Expect {
     /// A JSON Schema against which the JSON of the answer, or of its text, is valid.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub schema: Option<SchemaCheck>,
+    /// The answer calls a tool. The tools themselves are sent by `params: { tools: [...] }`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tool_call: Option<ToolCallCheck>,
+    /// The streamed answer equals the one to the same request without a stream, which is sent after it as a request of its
+    /// own. For a workload with a seed and temperature 0 among its `params`. Default: false.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub same_as_unary: bool,
+    /// Parameters of the request whose effect shows in the answer. For `seed` a workload sends each request a second time.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub honours: Vec<HonouredParam>,
     /// The number of output tokens.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub output_tokens: Option<ExpectTokens>,
@@ -154,6 +165,18 @@ pub struct SchemaCheck {
     /// What is validated against it. Default: `answer` for HTTP steps, `text` for model calls.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub of: Option<SchemaOf>,
+}
+
+/// A call of a tool. All calls of a tool of this name count, and there is at least one.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ToolCallCheck {
+    /// The name of the tool.
+    pub name: String,
+    /// A JSON Schema against which the arguments are valid. References that lead out of it are not followed. Default: any
+    /// arguments, whether they are JSON or not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub arguments: Option<Value>,
 }
 
 /// What a schema is about.

@@ -73,7 +73,7 @@ fn user(stage: &Arc<RunningStage>, context: &Arc<StageContext>, n: u64) -> Scena
 
 /// Plays a journey when it is due. Open journeys are limited like requests in flight: a user that is thinking
 /// holds memory as well, and a slow target must not exhaust it. Journeys of a workload need no limit of their
-/// own, because they are single requests.
+/// own, because they are one request after the other without a pause.
 async fn play_at(due: Instant, mut user: ScenarioUser, ahead: OwnedSemaphorePermit) {
     user.get_ready(due).await;
     let stage = Arc::clone(user.stage());

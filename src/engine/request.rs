@@ -5,16 +5,16 @@ use super::in_flight::InFlightPermit;
 use super::margin::OpenRequest;
 use super::settle::{self, ReservedAmounts};
 use super::stage::RunningStage;
+use super::verdict::{JudgedAnswer, Unchecked};
 use super::{CANCEL_LEEWAY, OVERRUN};
-use crate::checks::{self, Evidence};
 use crate::client::{Answer, CallOptions, Context};
-use crate::cpu_pool::{self, Unfinished};
+use crate::cpu_pool;
 use crate::event::{
     BudgetRefusal, Exhausted, Failure, Hold, Marks, Outcome, Place, Request, SkipReason, Spend, TraceIds,
 };
 use crate::exchange::Call;
 use crate::fact::OfferedRequest;
-use crate::plan::{Expect, PairPlan, Rule, STATUS_CHECK, Step};
+use crate::plan::{PairPlan, Step};
 use crate::slo;
 use futures_util::FutureExt as _;
 use std::panic::AssertUnwindSafe;
@@ -69,16 +69,9 @@ pub(super) enum Played {
 /// A request that was answered, but whose answer has not been checked yet.
 pub(super) struct Answered {
     offered: OfferedRequest,
-    asked_output: Option<u64>,
+    pub(super) asked_output: Option<u64>,
     /// Shared with the CPU pool, so that it survives a panic there.
     pub(super) answer: Arc<Answer>,
-}
-
-/// The result of checking an answer.
-pub(super) struct JudgedAnswer {
-    pub(super) outcome: Outcome,
-    pub(super) detail: Option<String>,
-    pub(super) failed_checks: Vec<Arc<str>>,
 }
 
 /// What a request holds while it is in flight.
@@ -318,91 +311,6 @@ impl RunningStage {
 async fn cancelled_for_long(hard: &CancellationToken) {
     hard.cancelled().await;
     tokio::time::sleep(CANCEL_LEEWAY).await;
-}
-
-/// Why an answer was not checked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Unchecked {
-    /// Requests in flight are being ended.
-    Cancelled,
-    /// The checks did not finish.
-    Unfinished(Unfinished),
-}
-
-impl JudgedAnswer {
-    /// The result for an answer whose checks were not completed.
-    pub(super) fn not(unchecked: Unchecked, answer: &Answer) -> Self {
-        let (failure, why) = match unchecked {
-            Unchecked::Cancelled => (Failure::Cancelled, "stopped while the answer was checked"),
-            Unchecked::Unfinished(Unfinished::Panicked) => {
-                (Failure::Internal, "a fault of the prober while the answer was checked")
-            }
-            Unchecked::Unfinished(Unfinished::NotStarted) => {
-                (Failure::Internal, "the answer was not checked in time, because this agent was busy")
-            }
-            Unchecked::Unfinished(Unfinished::TooLong) => (
-                Failure::Check,
-                "the answer came, and its checks were still under way at the timeout of the request",
-            ),
-        };
-        // The client's own finding takes precedence.
-        let (outcome, detail) = match answer.outcome {
-            Outcome::Ok => (Outcome::Failed(failure), Some(why.to_owned())),
-            failed @ Outcome::Failed(_) => (failed, answer.detail.clone()),
-        };
-        Self { outcome, detail, failed_checks: Vec::new() }
-    }
-}
-
-/// Whether checks are cheap enough to run on the traffic threads: they compare a number or a word, or scan
-/// the text once.
-pub(super) fn is_light(expect: &Expect) -> bool {
-    expect.checks.iter().all(|check| match &check.rule {
-        Rule::FinishReason(_)
-        | Rule::MinChars(_)
-        | Rule::MaxChars(_)
-        | Rule::Contains(_)
-        | Rule::MinOutputTokens(_)
-        | Rule::Usage
-        | Rule::TimeToFirstToken(_)
-        | Rule::Duration(_)
-        | Rule::Header(_) => true,
-        Rule::Matches(_) | Rule::NotMatches(_) | Rule::Json { .. } | Rule::Schema { .. } => false,
-    })
-}
-
-/// Checks an answer. Checks apply to complete answers, except that the status of every answer is checked; an
-/// unexpected status is listed among the failed checks, while the client's outcome is kept.
-pub(super) fn judge(expect: &Expect, answer: &Answer) -> JudgedAnswer {
-    let outside = |status: u16| expect.status.as_ref().is_some_and(|set| !set.contains(status));
-    let status = answer.observed.status.is_some_and(outside).then(|| STATUS_CHECK.into());
-    let mut failed_checks: Vec<Arc<str>> = status.into_iter().collect();
-    if answer.outcome == Outcome::Ok {
-        failed_checks.extend(checks::failed(expect, &evidence(answer)));
-    }
-    let said = || format!("failed checks: {}", failed_checks.join(", "));
-    let (outcome, detail) = match answer.outcome {
-        Outcome::Ok if !failed_checks.is_empty() => (Outcome::Failed(Failure::Check), Some(said())),
-        outcome => {
-            let detail = answer.detail.clone();
-            (outcome, detail.or_else(|| (!failed_checks.is_empty()).then(said)))
-        }
-    };
-    JudgedAnswer { outcome, detail, failed_checks }
-}
-
-/// An answer in the form that checks and extraction need.
-pub(super) fn evidence(answer: &Answer) -> Evidence<'_> {
-    Evidence {
-        status: answer.observed.status,
-        headers: &answer.headers,
-        text: &answer.text,
-        body: answer.body.as_deref(),
-        finish_reason: answer.observed.finish_reason.as_deref(),
-        tokens: &answer.observed.tokens,
-        marks: &answer.observed.marks,
-        streamed: answer.observed.streamed,
-    }
 }
 
 /// Completes the record of a request with its answer.

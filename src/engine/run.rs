@@ -201,7 +201,8 @@ impl PairRuntime {
         let build = || Some(self.caller().prepare(&workload::ask(&self.plan, step, seeds, number)?));
         let call = std::panic::catch_unwind(AssertUnwindSafe(build)).ok().flatten();
         let (status, timeout) = (step.expect.status.clone(), step.timeout);
-        let options = CallOptions { status, timeout, ..CallOptions::default() };
+        let tool_calls = step.expect.wants_tool_calls() || self.plan.profile.scenario.compares();
+        let options = CallOptions { status, timeout, tool_calls, ..CallOptions::default() };
         call.map(|call| Sending { call, options }).ok_or_else(Unsendable::by_our_fault)
     }
 

@@ -2,6 +2,7 @@
 
 mod arrivals;
 mod budgets;
+mod comparisons;
 mod journeys;
 mod load;
 mod outcomes;
@@ -22,7 +23,7 @@ use crate::event::{
     BudgetUse, Count, CountSource, Exhausted, Failure, Hold, Journey, Marks, Outcome, Request, SkippedRun,
     Spend,
 };
-use crate::exchange::{Ask, Call};
+use crate::exchange::{Ask, Call, ToolCall};
 use crate::fact::Fact;
 use crate::plan::Plan;
 use crate::state;
@@ -46,6 +47,10 @@ pub(super) struct Script {
     pub(super) usage: Option<(u64, u64)>,
     pub(super) status: Option<u16>,
     pub(super) body: Option<&'static str>,
+    /// The text, in place of `chars`.
+    pub(super) text: Option<&'static str>,
+    /// The arguments of a call of a tool.
+    pub(super) arguments: Option<&'static str>,
     pub(super) retry_after: Option<Duration>,
 }
 
@@ -61,6 +66,8 @@ impl Default for Script {
             usage: None,
             status: Some(200),
             body: None,
+            text: None,
+            arguments: None,
             retry_after: None,
         }
     }
@@ -76,6 +83,7 @@ pub(super) struct Sent {
     pub(super) options: CallOptions,
     pub(super) ids: TraceIds,
     pub(super) output_tokens: Option<u64>,
+    pub(super) stream: bool,
 }
 
 /// Plays a script per request, chosen by the order of the calls and by what is called.
@@ -120,6 +128,7 @@ impl Caller for Fake {
             options: context.options.clone(),
             ids: context.ids,
             output_tokens: call.output_tokens,
+            stream: call.stream,
         };
         let n = {
             let mut all = self.sent.lock().unwrap();
@@ -147,7 +156,9 @@ impl Caller for Fake {
             answer.observed.marks.first_token = Some(sent + script.takes / 2);
             answer.observed.streamed = call.stream;
             answer.outcome = outcome;
-            answer.text = "x".repeat(script.chars);
+            answer.text = script.text.map_or_else(|| "x".repeat(script.chars), str::to_owned);
+            let call = |arguments: &str| ToolCall { name: "f".into(), arguments: arguments.into() };
+            answer.tool_calls = script.arguments.map(call).into_iter().collect();
             answer.observed.finish_reason = Some("stop".into());
             answer.observed.status = script.status;
             answer.observed.retry_after = script.retry_after;

@@ -8,9 +8,11 @@ mod ongoing;
 mod prepare;
 mod render;
 
-use super::request::{Played, Prepared, is_light, judge};
+use super::request::{Answered, Played, Prepared};
 use super::stage::RunningStage;
+use super::verdict::{CheckContext, is_light, judge};
 use super::{LOOKAHEAD, clock};
+use crate::client::Answer;
 use crate::event::{Journey, Outcome, SkipReason, TraceIds};
 use crate::fact::OpenJourney;
 use crate::pacing;
@@ -62,6 +64,8 @@ pub(super) struct ScenarioUser {
     user: Option<Box<UserSession>>,
     /// A request that was prepared ahead.
     ahead: Option<Box<Ahead>>,
+    /// The answer that further ones of its iteration are compared with.
+    earlier: Option<Arc<Answer>>,
 }
 
 /// A request prepared before its turn. It is boxed, because otherwise every future that it passes through
@@ -99,7 +103,7 @@ impl ScenarioUser {
     /// Creates a user that has not done anything yet.
     pub(super) fn new(stage: Arc<RunningStage>, context: Arc<StageContext>, id: UserId) -> Self {
         let progress = UserProgress::new(&context.scenario);
-        Self { stage, context, id, thinks: true, progress, user: None, ahead: None }
+        Self { stage, context, id, thinks: true, progress, user: None, ahead: None, earlier: None }
     }
 
     pub(super) fn stage(&self) -> &Arc<RunningStage> {
@@ -140,7 +144,10 @@ impl ScenarioUser {
                     action = self.next(interruption.as_ref().map_or(UserEvent::Passed, Interruption::event));
                     last = interruption.map(|interruption| (at, interruption));
                 }
-                UserAction::End(end) => return self.end(journey, last.as_ref(), end),
+                UserAction::End(end) => {
+                    self.earlier = None;
+                    return self.end(journey, last.as_ref(), end);
+                }
                 UserAction::Continue => return Rest::refused(),
             }
         }
@@ -208,10 +215,11 @@ impl ScenarioUser {
                     let thought = self.thought(&next.step, &mut journey.thinking);
                     journey.due = answered.answer.observed.marks.end + thought;
                 }
+                let context = self.check_context(at, &answered);
                 let judged = if at.step.is_fixed() && is_light(&at.step.expect) {
-                    judge(&at.step.expect, &answered.answer)
+                    judge(&at.step.expect, &answered.answer, &context)
                 } else {
-                    Box::pin(self.check_answer(at, &answered, next, journey.due)).await
+                    Box::pin(self.check_answer(at, &answered, context, next, journey.due)).await
                 };
                 stage.close(answered, judged)
             }
@@ -225,6 +233,19 @@ impl ScenarioUser {
                 (request.outcome != Outcome::Ok).then_some(Interruption::Failed(request))
             }
         }
+    }
+
+    /// What the answer to a request is checked against. Keeps the answer if later ones are compared with it.
+    fn check_context(&mut self, at: &JourneyStep, answered: &Answered) -> CheckContext {
+        let stop = self.stage.run.runtime.plan.stop_sequences(&at.step);
+        let earlier = if at.step.comparison.is_some() {
+            self.earlier.clone()
+        } else {
+            let is_compared = self.scenario().compares();
+            self.earlier = is_compared.then(|| Arc::clone(&answered.answer));
+            None
+        };
+        CheckContext { asked_output: answered.asked_output, stop, earlier }
     }
 
     /// Waits until a request is due, and prepares it shortly before, unless it is already prepared. `None` if

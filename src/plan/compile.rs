@@ -3,6 +3,7 @@
 //!
 //! Reads the files named in the config and checks that its secrets exist. Uses neither clock nor network.
 
+mod asked;
 mod auth;
 mod budget;
 mod effort;

@@ -1,6 +1,6 @@
 //! The expectations of an answer.
 
-use super::serialize;
+use super::{HonouredParam, serialize};
 use regex::Regex;
 use serde::Serialize;
 use serde_json::Value;
@@ -61,6 +61,17 @@ pub enum Rule {
         /// Whether the value is the visible text, parsed as JSON; otherwise it is the JSON answer.
         of_text: bool,
     },
+    /// The answer calls the tool of this name, and all such calls have valid arguments.
+    ToolCall {
+        /// The name of the tool.
+        name: String,
+        /// The arguments are JSON that is valid under this; `None`: any.
+        arguments: Option<ArgumentsSchema>,
+    },
+    /// The effect of this parameter shows in the answer.
+    Honours(HonouredParam),
+    /// Text and calls of tools are those of the answer to the request that was sent before.
+    SameAnswer(Comparison),
     /// At least this many output tokens, from any source.
     MinOutputTokens(u64),
     /// The server reports input and output tokens, above zero.
@@ -71,6 +82,48 @@ pub enum Rule {
     Duration(Duration),
     /// The answer has this header.
     Header(#[serde(serialize_with = "serialize::text")] http::HeaderName),
+}
+
+/// A JSON Schema of the arguments of a tool.
+#[derive(Clone, Debug, Serialize)]
+pub struct ArgumentsSchema {
+    /// The schema.
+    pub schema: Arc<Value>,
+    /// The schema, compiled.
+    #[serde(skip)]
+    pub validator: Arc<jsonschema::Validator>,
+}
+
+/// Why a request is sent once more, right after the first time: so that the two answers are compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub enum Comparison {
+    /// Without a stream: the streamed answer must be the same.
+    Unary,
+    /// As it is: with the same seed the answer must be the same.
+    Seed,
+}
+
+impl Comparison {
+    /// The name of its step, a label value.
+    pub const fn step(self) -> &'static str {
+        match self {
+            Self::Unary => "same_as_unary",
+            Self::Seed => "same_seed",
+        }
+    }
+
+    /// The name of its check, a label value.
+    pub fn check(self) -> Arc<str> {
+        match self {
+            Self::Unary => "same_as_unary".into(),
+            Self::Seed => honours_check(HonouredParam::Seed),
+        }
+    }
+}
+
+/// The name of the check of a parameter, a label value.
+pub(super) fn honours_check(param: HonouredParam) -> Arc<str> {
+    format!("honours:{}", param.name()).into()
 }
 
 /// A rule for the nodes that a path finds.
@@ -113,6 +166,11 @@ impl StatusSet {
 }
 
 impl Expect {
+    /// Whether a check looks at calls of tools.
+    pub fn wants_tool_calls(&self) -> bool {
+        self.checks.iter().any(|check| matches!(check.rule, Rule::ToolCall { .. } | Rule::SameAnswer(_)))
+    }
+
     /// The names of the checks, each once: label values.
     pub fn names(&self) -> Vec<Arc<str>> {
         let status = self.status.iter().map(|_| STATUS_CHECK.into());

@@ -143,7 +143,8 @@ fn every_example_is_right() {
     let copy = shipped();
     let right = "anthropic auth budgets chat chat-streaming checks constant-rate credentials gamma-bursts gemini \
                  http-endpoint ollama openai-completions openai-embeddings openai-responses otlp poisson ramp \
-                 reasoning rerank retries scenario schedules slos structured-output tgi tls-mtls-proxy users warm-up";
+                 reasoning rerank retries scenario schedules slos structured-output tgi tls-mtls-proxy tools users \
+                 warm-up";
     assert_eq!(right_configs(&copy.path().join("examples")), right);
     assert!(!right_configs(&copy.path().join("examples/guide")).is_empty());
 }

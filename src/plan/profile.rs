@@ -1,8 +1,8 @@
 //! A profile: what is sent, when, and what is expected of the answers.
 
 use super::{
-    Objective, ReasoningEffort, Scenario, Schedule, Stage, Step, StepAction, Target, Think, compose_patches,
-    effort, output_cap, serialize,
+    Objective, ReasoningEffort, Scenario, Schedule, Stage, Step, StepAction, StopSequences, Target, Think,
+    asked_params, compose_patches, effort, output_cap, serialize,
 };
 use crate::event::{Failure, Pair, Place, SeriesKey, TURNS, turn_bucket};
 use crate::vocabulary::Period;
@@ -65,6 +65,9 @@ pub struct PairPlan {
     /// The parameters of model calls, by [`Step::number`]: what marks the traffic and asks for reasoning, then those of
     /// the target, with the step's merged over them.
     pub(super) params: Vec<Arc<Map<String, Value>>>,
+    /// The stop sequences among them, by [`Step::number`].
+    #[serde(skip)] // Follows from the parameters.
+    stop: Vec<Arc<StopSequences>>,
 }
 
 /// The places of the requests of one step in one stage.
@@ -109,9 +112,10 @@ impl PairPlan {
             }
         }
         let below = compose_patches(&target.mark, &compared_params(&profile, &target));
-        let params =
+        let params: Vec<_> =
             profile.scenario.all().map(|step| Arc::new(merged_params(&step.action, &below))).collect();
-        Self { pair, profile, target, revision, places, steps, params }
+        let stop = params.iter().map(|params| asked_params::stop_sequences(target.api, params)).collect();
+        Self { pair, profile, target, revision, places, steps, params, stop }
     }
 
     /// The parameters of a step's model call.
@@ -129,6 +133,11 @@ impl PairPlan {
         let asked = ReasoningEffort::ALL.iter().copied().filter(|effort| *effort != ReasoningEffort::Default);
         let (api, model) = (self.target.api, &self.target.model);
         asked.into_iter().find(|effort| effort::parameters(api, model, *effort).is_ok())
+    }
+
+    /// The stop sequences that a step's model call sends.
+    pub fn stop_sequences(&self, step: &Step) -> Arc<StopSequences> {
+        self.stop.get(step.number).cloned().unwrap_or_default()
     }
 
     /// Maximum number of output tokens of a step's model call, if it is limited.

@@ -1,6 +1,6 @@
 //! A scenario: what a user does, step by step.
 
-use super::{AnswerMapping, Expect, Think, serialize};
+use super::{AnswerMapping, Check, Comparison, Expect, Rule, Think, serialize};
 use crate::secret::Secret;
 use crate::template::{Template, Templates, Vars};
 use crate::vocabulary::{Cache, Reserve};
@@ -77,6 +77,9 @@ pub struct Step {
     pub expect: Expect,
     /// What is extracted from the answer for later steps.
     pub take: Vec<Take>,
+    /// For a step that sends the request of a workload once more: what its answer is compared for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub comparison: Option<Comparison>,
 }
 
 /// What a step sends.
@@ -236,29 +239,46 @@ impl fmt::Debug for HttpStep {
 }
 
 impl Scenario {
-    /// A workload: a series of independent requests.
-    pub fn of_workload(ask: AskStep, expect: Expect) -> Self {
-        let step = Step {
-            name: "".into(),
-            number: 0,
-            action: StepAction::Ask(Box::new(ask)),
-            think: Think { min: Duration::ZERO, max: Duration::ZERO },
-            repeat: 1,
-            turns: false,
-            timeout: None,
-            expect,
-            take: Vec::new(),
+    /// A workload: a series of independent requests, each followed by those that are compared with it.
+    pub fn of_workload(ask: AskStep, expect: Expect, comparisons: &[Comparison]) -> Self {
+        let think = Think { min: Duration::ZERO, max: Duration::ZERO };
+        let step = |name: &str, number, ask, expect, comparison| {
+            Arc::new(Step {
+                name: name.into(),
+                number,
+                action: StepAction::Ask(Box::new(ask)),
+                think,
+                repeat: 1,
+                turns: false,
+                timeout: None,
+                expect,
+                take: Vec::new(),
+                comparison,
+            })
         };
+        let again = |(index, comparison): (usize, &Comparison)| {
+            let check = Check { name: comparison.check(), rule: Rule::SameAnswer(*comparison) };
+            let expect = Expect { status: expect.status.clone(), checks: vec![check] };
+            let ask = ask.again(ask.stream && *comparison != Comparison::Unary)?;
+            Some(step(comparison.step(), index + 1, ask, expect, Some(*comparison)))
+        };
+        let compared: Vec<_> = comparisons.iter().enumerate().filter_map(again).collect();
+        let steps = [step("", 0, ask, expect, None)].into_iter().chain(compared).collect();
         Self {
             journeys: false,
             setup: Vec::new(),
-            steps: vec![Arc::new(step)],
+            steps,
             templates: Templates::default(),
             vars: Vars::default(),
             secrets: Vec::new(),
             variables: BTreeMap::new(),
             cookies: false,
         }
+    }
+
+    /// Whether any step sends a request once more, to compare the answers.
+    pub fn compares(&self) -> bool {
+        self.steps.iter().any(|step| step.comparison.is_some())
     }
 
     /// Whether any step requests a stream.
@@ -269,6 +289,17 @@ impl Scenario {
     /// Every step, those of the set-up first, in the order of [`Step::number`].
     pub fn all(&self) -> impl Iterator<Item = &Arc<Step>> {
         self.setup.iter().chain(&self.steps)
+    }
+}
+
+impl AskStep {
+    /// The same call, streamed or not; `None` if something has to be rendered for it.
+    fn again(&self, stream: bool) -> Option<Self> {
+        let AskText::Fixed { system, prompts } = &self.text else { return None };
+        let text = AskText::Fixed { system: system.clone(), prompts: prompts.clone() };
+        let Self { text: _, output_tokens, cache, stream: _, params, history } = self;
+        let (output_tokens, cache, history) = (*output_tokens, *cache, *history);
+        Some(Self { text, output_tokens, cache, stream, params: params.clone(), history })
     }
 }
 

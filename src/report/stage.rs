@@ -38,13 +38,13 @@ pub(super) fn stages(plan: &PairPlan) -> Vec<StageSummary> {
             known.warm_up &= stage.warm_up;
             continue;
         }
-        let scenario = plan.profile.scenario.journeys.then_some(&plan.profile.scenario);
+        let scenario = &plan.profile.scenario;
         stages.push(StageSummary {
             place: Arc::clone(place.key()),
             warm_up: stage.warm_up,
             tally: Mutex::default(),
-            journeys: scenario.map(|_| Mutex::default()),
-            steps: scenario.map_or_else(Vec::new, |scenario| steps(plan, scenario, number)),
+            journeys: scenario.journeys.then(Mutex::default),
+            steps: steps(plan, scenario, number),
         });
     }
     stages
@@ -57,7 +57,8 @@ fn steps(plan: &PairPlan, scenario: &Scenario, stage: usize) -> Vec<StepSummary>
             of_step(step.number)?.turns.iter().map(|place| (Arc::clone(place.key()), Mutex::default()));
         Some(StepSummary { name: Arc::clone(&step.name), turns: turns.collect() })
     };
-    scenario.all().filter_map(summary).collect()
+    // The step of a workload has no name, and the place of its stage.
+    scenario.all().filter(|step| !step.name.is_empty()).filter_map(summary).collect()
 }
 
 impl StageSummary {

@@ -8,7 +8,7 @@ use super::*;
 use crate::event::{Marks, Tokens};
 use crate::plan::{
     AnswerPart, Api, AskStep, AskText, BodyTemplate, Cache, Expect, HttpStep, JsonTemplate, Profile, Reserve,
-    Take, Target, Think,
+    StopSequences, Take, Target, Think,
 };
 use crate::secret::{Secret, SecretOrigin};
 use crate::template::{Template, Templates};
@@ -148,6 +148,7 @@ fn step(name: &str, action: StepAction) -> Step {
         timeout: None,
         expect: Expect::default(),
         take: Vec::new(),
+        comparison: None,
     }
 }
 
@@ -246,6 +247,11 @@ impl Answer {
             tokens: &Tokens::default(),
             marks: &marks,
             streamed: false,
+            tool_calls: &[],
+            logprobs: 0,
+            asked_output_tokens: None,
+            stop: &StopSequences::default(),
+            earlier: None,
         })
     }
 }

@@ -109,12 +109,12 @@ async fn whole(
 ) -> Response {
     let mut parts: Vec<Delta> = Vec::new();
     while let Some(piece) = generation.next().await {
-        match parts.last_mut().filter(|part| part.kind == piece.kind) {
-            Some(part) => {
-                part.text.push_str(&piece.text);
-                part.tokens += 1;
-            }
-            None => parts.push(Delta { kind: piece.kind, text: piece.text, tokens: 1 }),
+        if let Some(part) = parts.last_mut().filter(|part| part.kind == piece.kind) {
+            part.text.push_str(&piece.text);
+            part.tokens += 1;
+        } else {
+            let logprobs = generation.logprobs;
+            parts.push(Delta { text: piece.text, tokens: 1, logprobs, ..Delta::of(piece.kind) });
         }
     }
     exchange.record.set(|truth| generation.report(truth));

@@ -14,6 +14,7 @@ use super::dialect::{
 };
 use super::effects::{Effects, UsageStyle};
 use super::generation::{Ask, Finish, Kind, Turn, Usage};
+use super::output_form::{OutputForm, Tool};
 use super::wire::{Event, Framing};
 
 /// Least thinking tokens that a request may ask for.
@@ -40,6 +41,10 @@ struct AnthropicRequest {
     #[serde(default)]
     temperature: Option<f64>,
     #[serde(default)]
+    tools: Vec<Value>,
+    #[serde(default)]
+    tool_choice: Value,
+    #[serde(default)]
     thinking: Option<Thinking>,
 }
 
@@ -63,6 +68,8 @@ enum Thinking {
 struct Messages {
     id: String,
     model: String,
+    /// The name of the tool that is called.
+    tool: Option<String>,
     /// Number of content blocks begun so far.
     blocks: AtomicUsize,
     /// Number of those that are thinking; they come first.
@@ -101,18 +108,16 @@ impl Dialect for Anthropic {
         }
         let request: AnthropicRequest = serde_json::from_slice(body)
             .map_err(|error| Refusal::Invalid(format!("invalid request body: {error}")))?;
+        let model = request.model.clone();
+        let ask = request.ask()?;
         let answer = Messages {
             id: format!("msg_{id}"),
-            model: request.model.clone(),
+            model,
+            tool: ask.form.tool(),
             blocks: AtomicUsize::new(0),
             thinking: AtomicUsize::new(0),
         };
-        Ok(ParsedRequest {
-            ask: request.ask()?,
-            answer: Box::new(answer),
-            framing: Framing::Sse,
-            retrieval: None,
-        })
+        Ok(ParsedRequest { ask, answer: Box::new(answer), framing: Framing::Sse, retrieval: None })
     }
 }
 
@@ -140,6 +145,7 @@ impl AnthropicRequest {
             Some(Thinking::Disabled) | None => None,
         };
         let system = text(&self.system, "system")?;
+        let form = self.form();
         let mut turns = Vec::new();
         if !system.is_empty() {
             turns.push(Turn { role: "system".to_owned(), text: system });
@@ -157,10 +163,26 @@ impl AnthropicRequest {
             turns,
             max_tokens: Some(self.max_tokens),
             stop: self.stop_sequences,
+            form,
             reasoning,
             stream: self.stream,
             ..Ask::default()
         })
+    }
+}
+
+impl AnthropicRequest {
+    /// A model that was told a tool's result answers with text.
+    fn form(&self) -> OutputForm {
+        let results = |content: &Value| {
+            let blocks = content.as_array().into_iter().flatten();
+            blocks.filter_map(|block| block.get("type")).any(|kind| kind == "tool_result")
+        };
+        let was_called = self.messages.last().is_some_and(|message| results(&message.content));
+        let kind = self.tool_choice.get("type").and_then(Value::as_str);
+        let tools = self.tools.iter().filter(|_| kind != Some("none") && !was_called);
+        let tools = tools.filter_map(|tool| Tool::read(tool, &["input_schema"])).collect();
+        OutputForm::of(tools, self.tool_choice.get("name").and_then(Value::as_str), None)
     }
 }
 
@@ -177,6 +199,10 @@ fn text(content: &Value, name: &str) -> Result<String, Refusal> {
 }
 
 impl Messages {
+    fn tool_use(&self, input: &Value) -> Value {
+        json!({"type": "tool_use", "id": format!("toolu_{}", self.id), "name": self.tool, "input": input})
+    }
+
     fn message(&self, content: &[Value], finish: Option<Finish>, usage: Value) -> Value {
         let mut message = json!({
             "id": self.id,
@@ -220,6 +246,7 @@ impl Answer for Messages {
         let mut events = self.stop_block();
         let block = match kind {
             Kind::Reasoning(_) => json!({"type": "thinking", "thinking": "", "signature": ""}),
+            Kind::Arguments => self.tool_use(&json!({})),
             Kind::Text | Kind::Hidden => json!({"type": "text", "text": ""}),
         };
         self.thinking.fetch_add(usize::from(matches!(kind, Kind::Reasoning(_))), Ordering::Relaxed);
@@ -235,6 +262,7 @@ impl Answer for Messages {
     fn delta(&self, delta: &Delta) -> Event {
         let content = match delta.kind {
             Kind::Reasoning(_) => json!({"type": "thinking_delta", "thinking": delta.text}),
+            Kind::Arguments => json!({"type": "input_json_delta", "partial_json": delta.text}),
             Kind::Text | Kind::Hidden => json!({"type": "text_delta", "text": delta.text}),
         };
         let index = self.blocks.load(Ordering::Relaxed).saturating_sub(1);
@@ -273,6 +301,7 @@ impl Answer for Messages {
                 Kind::Reasoning(_) => {
                     json!({"type": "thinking", "thinking": part.text, "signature": signature()})
                 }
+                Kind::Arguments => self.tool_use(&serde_json::from_str(&part.text).unwrap_or_default()),
                 Kind::Text | Kind::Hidden => json!({"type": "text", "text": part.text}),
             })
             .collect();
@@ -308,6 +337,7 @@ fn stop_reason(finish: Finish) -> &'static str {
     match finish {
         Finish::Stop => "end_turn",
         Finish::Length => "max_tokens",
+        Finish::ToolCalls => "tool_use",
     }
 }
 

@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use super::effects::Effects;
 use super::generation::{Ask, Finish, Kind, Usage};
+use super::text;
 use super::wire::{Event, Framing};
 
 /// The kind of endpoint behind a path: some faults concern only some kinds.
@@ -139,6 +140,31 @@ pub(crate) struct Delta {
     pub(crate) kind: Kind,
     pub(crate) text: String,
     pub(crate) tokens: usize,
+    /// Whether the log probabilities of its tokens are sent.
+    pub(crate) logprobs: bool,
+}
+
+/// The log probability of every token: nothing is drawn by it.
+const LOGPROB: f64 = -0.25;
+
+impl Delta {
+    /// Nothing of this kind yet.
+    pub(crate) fn of(kind: Kind) -> Self {
+        Self { kind, text: String::new(), tokens: 0, logprobs: false }
+    }
+
+    /// The tokens of its text with their log probabilities, if they are sent and it is text.
+    pub(crate) fn token_logprobs(&self) -> Vec<(&str, f64)> {
+        let sent = self.logprobs && self.kind == Kind::Text;
+        text::pieces(&self.text).filter(|_| sent).map(|token| (token, LOGPROB)).collect()
+    }
+}
+
+/// Puts a value into an object; nothing else has room for it.
+pub(crate) fn insert(object: Option<&mut Value>, key: &str, value: Value) {
+    if let Some(fields) = object.and_then(Value::as_object_mut) {
+        fields.insert(key.to_owned(), value);
+    }
 }
 
 /// Why there is no answer.

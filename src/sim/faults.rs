@@ -137,6 +137,18 @@ pub enum Fault {
         /// Number of output tokens, at least 1.
         tokens: usize,
     },
+    /// `ignore_max_tokens`: the answer is at least twice as long as asked for, and stops by itself.
+    IgnoreMaxTokens,
+    /// `ignore_stop`: stop sequences have no effect.
+    IgnoreStop,
+    /// `ignore_seed`: each answer is another one, whatever the seed.
+    IgnoreSeed,
+    /// `no_logprobs`: there are no log probabilities, even if the request asked for them.
+    NoLogprobs,
+    /// `stream_differs`: a stream loses the last piece of its text.
+    StreamDiffers,
+    /// `broken_arguments`: a stream loses a piece of the arguments of a tool, so that they are not JSON.
+    BrokenArguments,
     /// `crlf`: lines end in CR LF.
     Crlf,
     /// `lone_cr`: lines end in CR.

@@ -2,15 +2,18 @@
 //!
 //! Pure reading and writing of this one dialect.
 
+use std::sync::{Mutex, PoisonError};
+
 use http::request::Parts;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::dialect::{
-    Answer, Delta, Dialect, Ending, Endpoint, ParsedRequest, RateLimitHeaders, Refusal, Service,
+    Answer, Delta, Dialect, Ending, Endpoint, ParsedRequest, RateLimitHeaders, Refusal, Service, insert,
 };
 use super::effects::{Effects, UsageStyle};
 use super::generation::{Ask, Finish, Kind, Turn, Usage};
+use super::output_form::{OutputForm, Tool};
 use super::wire::{Event, Framing};
 
 /// The dialect of the Gemini API and Vertex AI.
@@ -26,6 +29,10 @@ struct GeminiRequest {
     system_instruction: Option<Content>,
     #[serde(default, alias = "generation_config")]
     generation_config: GenerationConfig,
+    #[serde(default)]
+    tools: Vec<Value>,
+    #[serde(default, alias = "tool_config")]
+    tool_config: Value,
 }
 
 #[derive(Debug, Deserialize)]
@@ -53,6 +60,12 @@ struct GenerationConfig {
     candidate_count: Option<i64>,
     temperature: Option<f64>,
     seed: Option<i64>,
+    #[serde(alias = "response_logprobs")]
+    response_logprobs: bool,
+    #[serde(alias = "response_schema")]
+    response_schema: Option<Value>,
+    #[serde(alias = "response_json_schema")]
+    response_json_schema: Option<Value>,
     #[serde(alias = "thinking_config")]
     thinking_config: Option<ThinkingConfig>,
 }
@@ -73,6 +86,15 @@ struct ThinkingConfig {
 struct Contents {
     id: String,
     model: String,
+    /// The tool that is called, which is sent whole, with its arguments so far.
+    call: Option<Mutex<FunctionCall>>,
+}
+
+#[derive(Debug)]
+struct FunctionCall {
+    name: String,
+    arguments: String,
+    tokens: usize,
 }
 
 impl Endpoint for Gemini {
@@ -115,9 +137,11 @@ impl Dialect for Gemini {
         let request: GeminiRequest = serde_json::from_slice(body)
             .map_err(|error| Refusal::Invalid(format!("Invalid JSON payload received. {error}")))?;
         let events = parts.uri.query().is_some_and(|query| query.split('&').any(|pair| pair == "alt=sse"));
-        let answer = Contents { id: id.to_owned(), model: model.to_owned() };
+        let ask = request.ask(model, stream)?;
+        let call = ask.form.tool().map(|name| FunctionCall { name, arguments: String::new(), tokens: 0 });
+        let answer = Contents { id: id.to_owned(), model: model.to_owned(), call: call.map(Mutex::new) };
         Ok(ParsedRequest {
-            ask: request.ask(model, stream)?,
+            ask,
             answer: Box::new(answer),
             framing: if events { Framing::Sse } else { Framing::JsonArray },
             retrieval: None,
@@ -143,6 +167,8 @@ impl GeminiRequest {
             Some(Ok(most)) => Some(most),
             None => None,
         };
+        let form =
+            form(&self.tools, &self.tool_config, config.response_json_schema.or(config.response_schema));
         let thinking = config.thinking_config.unwrap_or_default();
         let system = self.system_instruction.map(|content| turn(Some("system"), &content));
         let contents = self.contents.iter().map(|content| turn(content.role.as_deref(), content));
@@ -151,6 +177,8 @@ impl GeminiRequest {
             turns: system.into_iter().chain(contents).collect(),
             max_tokens,
             stop: config.stop_sequences,
+            form,
+            logprobs: config.response_logprobs,
             seed: config.seed.unwrap_or_default().cast_unsigned(),
             reasoning: thinking.tokens()?,
             hide_reasoning: !thinking.include_thoughts,
@@ -180,12 +208,40 @@ impl ThinkingConfig {
     }
 }
 
+fn form(tools: &[Value], config: &Value, schema: Option<Value>) -> OutputForm {
+    let calling = config
+        .get("functionCallingConfig")
+        .or_else(|| config.get("function_calling_config"))
+        .and_then(|config| config.get("mode"));
+    let lists = tools.iter().filter(|_| calling.is_none_or(|mode| mode != "NONE"));
+    let lists = lists
+        .filter_map(|tool| tool.get("functionDeclarations").or_else(|| tool.get("function_declarations")));
+    let functions = lists.filter_map(Value::as_array).flatten();
+    let tools = functions.filter_map(|it| Tool::read(it, &["parameters", "parametersJsonSchema"]));
+    OutputForm::of(tools.collect(), None, schema)
+}
+
+/// Log probabilities of these parts, if there are any.
+fn logprobs(parts: &[Delta]) -> Option<Value> {
+    let each = parts.iter().flat_map(Delta::token_logprobs);
+    let chosen: Vec<Value> =
+        each.map(|(token, logprob)| json!({"token": token, "logProbability": logprob})).collect();
+    (!chosen.is_empty()).then(|| json!({"chosenCandidates": chosen, "topCandidates": []}))
+}
+
 fn turn(role: Option<&str>, content: &Content) -> Turn {
     let text = content.parts.iter().map(|part| part.text.as_str()).collect();
     Turn { role: role.unwrap_or("user").to_owned(), text }
 }
 
 impl Contents {
+    /// A part with a call; arguments that are no JSON are lost, since they cannot be told.
+    fn call(&self, arguments: &str) -> Option<Value> {
+        let call = self.call.as_ref()?.lock().unwrap_or_else(PoisonError::into_inner);
+        let arguments: Value = serde_json::from_str(arguments).unwrap_or_else(|_| json!({}));
+        Some(json!({"functionCall": {"name": call.name, "args": arguments}}))
+    }
+
     fn answer(&self, parts: &[Value], finish: Option<Finish>, usage: Option<Usage>) -> Value {
         let mut candidate = json!({"content": {"parts": parts, "role": "model"}, "index": 0});
         if let (Some(finish), Some(candidate)) = (finish, candidate.as_object_mut()) {
@@ -213,13 +269,29 @@ impl Answer for Contents {
     }
 
     fn delta(&self, delta: &Delta) -> Event {
-        let event = Event::plain(self.answer(&[part(delta)], None, None).to_string());
-        Event { tokens: delta.tokens, ..event }
+        if let (Kind::Arguments, Some(call)) = (delta.kind, &self.call) {
+            let mut call = call.lock().unwrap_or_else(PoisonError::into_inner);
+            call.arguments.push_str(&delta.text);
+            call.tokens += delta.tokens;
+            return self.empty();
+        }
+        let mut body = self.answer(&[part(delta)], None, None);
+        if let Some(logprobs) = logprobs(std::slice::from_ref(delta)) {
+            insert(body.pointer_mut("/candidates/0"), "logprobsResult", logprobs);
+        }
+        Event { tokens: delta.tokens, ..Event::plain(body.to_string()) }
     }
 
     fn close(&self, end: &Ending, effects: &Effects) -> Vec<Event> {
         let usage = Some(end.usage).filter(|_| effects.usage != UsageStyle::Absent);
-        vec![Event::plain(self.answer(&[json!({"text": ""})], Some(end.finish), usage).to_string())]
+        let said = self.call.as_ref().map(|call| {
+            let call = call.lock().unwrap_or_else(PoisonError::into_inner);
+            (call.arguments.clone(), call.tokens)
+        });
+        let (arguments, tokens) = said.unwrap_or_default();
+        let last = self.call(&arguments).unwrap_or_else(|| json!({"text": ""}));
+        let event = Event::plain(self.answer(&[last], Some(end.finish), usage).to_string());
+        vec![Event { tokens, ..event }]
     }
 
     fn terminal(&self) -> Option<Event> {
@@ -235,15 +307,25 @@ impl Answer for Contents {
         if effects.no_choices {
             return self.envelope(&json!([]), usage);
         }
-        let parts: Vec<Value> = parts.iter().filter(|part| part.kind != Kind::Hidden).map(part).collect();
-        self.answer(&parts, Some(end.finish), usage)
+        let shown = |delta: &Delta| match delta.kind {
+            Kind::Hidden => None,
+            Kind::Arguments => self.call(&delta.text),
+            Kind::Text | Kind::Reasoning(_) => Some(part(delta)),
+        };
+        let logprobs = logprobs(parts);
+        let parts: Vec<Value> = parts.iter().filter_map(shown).collect();
+        let mut body = self.answer(&parts, Some(end.finish), usage);
+        if let Some(logprobs) = logprobs {
+            insert(body.pointer_mut("/candidates/0"), "logprobsResult", logprobs);
+        }
+        body
     }
 }
 
 fn part(delta: &Delta) -> Value {
     match delta.kind {
         Kind::Reasoning(_) => json!({"text": delta.text, "thought": true}),
-        Kind::Text | Kind::Hidden => json!({"text": delta.text}),
+        Kind::Text | Kind::Hidden | Kind::Arguments => json!({"text": delta.text}),
     }
 }
 
@@ -267,7 +349,7 @@ fn counts(usage: Usage) -> Value {
 
 fn finish_reason(finish: Finish) -> &'static str {
     match finish {
-        Finish::Stop => "STOP",
+        Finish::Stop | Finish::ToolCalls => "STOP",
         Finish::Length => "MAX_TOKENS",
     }
 }

@@ -19,11 +19,13 @@ use super::engine::{Job, Refused};
 use super::faults::ReasoningField;
 use super::metrics::Sizes;
 use super::options::Options;
+use super::output_form::{OutputForm, fitting};
 use super::text::{self, Alphabet, Writer};
 use super::truth::Truth;
 
 /// A request, independent of the dialect.
 #[derive(Clone, Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a separate parameter of a request")]
 pub(crate) struct Ask {
     /// The model's name.
     pub(crate) model: String,
@@ -41,6 +43,10 @@ pub(crate) struct Ask {
     pub(crate) reasoning: Option<usize>,
     /// That reasoning is counted and not sent.
     pub(crate) hide_reasoning: bool,
+    /// The form of the answer.
+    pub(crate) form: OutputForm,
+    /// Whether log probabilities are sent.
+    pub(crate) logprobs: bool,
     /// What the engine does.
     pub(crate) task: Task,
     /// Whether the answer is streamed.
@@ -71,6 +77,8 @@ pub(crate) enum Finish {
     Stop,
     /// The requested number of tokens was reached.
     Length,
+    /// A tool is called.
+    ToolCalls,
 }
 
 /// What a token is for.
@@ -82,6 +90,8 @@ pub(crate) enum Kind {
     Reasoning(ReasoningField),
     /// Reasoning that is counted and never sent.
     Hidden,
+    /// Arguments of the tool that is called.
+    Arguments,
 }
 
 /// One token of the output.
@@ -110,6 +120,7 @@ pub(crate) struct Planned {
     /// Prompt tokens plus requested output tokens, the way rate limits count.
     pub(crate) billed: usize,
     max_tokens: Option<usize>,
+    logprobs: bool,
     hashes: Vec<u64>,
     slow_down: f64,
 }
@@ -129,9 +140,18 @@ pub(crate) struct Generation {
     pub(crate) prefill: Option<f64>,
     /// The time that retrieval took before, in seconds.
     pub(crate) retrieval: Option<Duration>,
+    /// Whether log probabilities are sent.
+    pub(crate) logprobs: bool,
     /// The visible text so far.
     pub(crate) text: String,
     begun: Instant,
+}
+
+impl Kind {
+    /// Whether it is reasoning, sent or not.
+    pub(crate) fn is_reasoning(self) -> bool {
+        matches!(self, Self::Reasoning(_) | Self::Hidden)
+    }
 }
 
 impl Finish {
@@ -140,6 +160,7 @@ impl Finish {
         match self {
             Self::Stop => "stop",
             Self::Length => "length",
+            Self::ToolCalls => "tool_calls",
         }
     }
 }
@@ -155,28 +176,34 @@ impl Planned {
             return Err(Refusal::TooLong { longest: options.longest(), input, requested });
         }
         let mut seed = text::hash(options.seed, ask.model.as_bytes());
-        seed = text::hash(seed, &ask.seed.to_le_bytes());
+        let own_seed = if effects.ignore_seed { rand::random() } else { ask.seed };
+        seed = text::hash(seed, &own_seed.to_le_bytes());
         seed = tokens.iter().fold(seed, |seed, token| text::hash(seed, &token.to_le_bytes()));
         let (length, finish) = length(ask, effects, options, seed, room);
         let alphabet = if effects.bytes_per_write.is_some() { Alphabet::Wide } else { Alphabet::Plain };
         let reasoning = effects.reasoning.or_else(|| asked_reasoning(ask));
-        let (pieces, stopped) = if effects.no_content || ask.task == Task::Prefill {
-            (vec![end_of_answer()], true)
+        let stop: &[String] = if effects.ignore_stop { &[] } else { &ask.stop };
+        let (mut pieces, ended) = if effects.no_content || ask.task == Task::Prefill {
+            (vec![end_of_answer()], Some(Finish::Stop))
         } else {
-            write(ask, reasoning, seed, alphabet, length)
+            write((&ask.form, stop), reasoning, seed, alphabet, length)
         };
+        if ask.stream {
+            spoil(&mut pieces, effects);
+        }
         let usage = Usage {
             input,
             output: if ask.task == Task::Prefill { 0 } else { pieces.len() },
             cached: 0,
-            reasoning: pieces.iter().filter(|piece| piece.kind != Kind::Text).count(),
+            reasoning: pieces.iter().filter(|piece| piece.kind.is_reasoning()).count(),
         };
         tokens.extend(pieces.iter().map(|piece| text::token_id(&piece.text)));
         Ok(Self {
             hashes: text::block_hashes(&tokens, options.block_size),
-            finish: if stopped { Finish::Stop } else { finish },
+            finish: ended.unwrap_or(finish),
             billed: input + ask.max_tokens.unwrap_or(usage.output),
             max_tokens: ask.max_tokens,
+            logprobs: ask.logprobs && !effects.no_logprobs,
             slow_down: effects.slow_down,
             pieces,
             usage,
@@ -205,6 +232,7 @@ impl Planned {
             ticket,
             finish: self.finish,
             usage: self.usage,
+            logprobs: self.logprobs,
             queued: None,
             prefill: None,
             retrieval: None,
@@ -269,10 +297,18 @@ fn prompt_tokens(turns: &[Turn]) -> Vec<u64> {
 /// The length of the output in tokens, and its finish reason.
 fn length(ask: &Ask, effects: &Effects, options: &Options, seed: u64, room: usize) -> (usize, Finish) {
     let early = effects.early_finish.filter(|_| !ask.ignore_eos);
+    let natural_length = || match ask.form {
+        OutputForm::Prose => natural_length(options, seed),
+        // They end with the document.
+        OutputForm::Json(_) | OutputForm::Call(_) => room,
+    };
     let (length, finish) = match (ask.max_tokens, ask.ignore_eos) {
+        (Some(wanted), _) if effects.ignore_max_tokens => {
+            (natural_length().max(wanted.saturating_mul(2)).min(room), Finish::Stop)
+        }
         (Some(wanted), _) => (wanted.max(1), Finish::Length),
         (None, true) => (room, Finish::Length),
-        (None, false) => match natural_length(options, seed) {
+        (None, false) => match natural_length() {
             natural if natural < room => (natural, Finish::Stop),
             _ => (room, Finish::Length),
         },
@@ -290,14 +326,14 @@ fn natural_length(options: &Options, seed: u64) -> usize {
     (tokens.round() as usize).max(1)
 }
 
-/// The tokens of the answer, and whether a stop sequence ended it.
+/// The tokens of the answer, and how it ended before its length was reached, if it did.
 fn write(
-    ask: &Ask,
+    (form, stop): (&OutputForm, &[String]),
     reasoning: Option<Reasoning>,
     seed: u64,
     alphabet: Alphabet,
     length: usize,
-) -> (Vec<Piece>, bool) {
+) -> (Vec<Piece>, Option<Finish>) {
     let (kind, thinking) = match reasoning {
         Some(Reasoning::Hidden { tokens }) => (Kind::Hidden, tokens.min(length)),
         Some(Reasoning::Visible { field, tokens }) => (Kind::Reasoning(field), tokens.min(length)),
@@ -305,21 +341,49 @@ fn write(
     };
     let mut thoughts = Writer::new(!seed, alphabet);
     let mut pieces: Vec<Piece> = (0..thinking).map(|_| Piece { kind, text: thoughts.piece() }).collect();
+    let document = match form {
+        OutputForm::Prose => None,
+        OutputForm::Json(schema) => Some((Kind::Text, Finish::Stop, schema)),
+        OutputForm::Call(tool) => Some((Kind::Arguments, Finish::ToolCalls, &tool.parameters)),
+    };
+    if let Some((kind, finish, schema)) = document {
+        let text = fitting(schema, seed).to_string();
+        let all = text::pieces(&text).map(|piece| Piece { kind, text: piece.to_owned() });
+        pieces.extend(all);
+        let ended = (pieces.len() <= length).then_some(finish);
+        pieces.truncate(length);
+        return (pieces, ended);
+    }
     let mut writer = Writer::new(seed, alphabet);
     let mut written = String::new();
     while pieces.len() < length {
         let piece = writer.piece();
         let before = written.len();
         written.push_str(&piece);
-        if let Some(at) = first_stop(&written, before, &ask.stop) {
+        if let Some(at) = first_stop(&written, before, stop) {
             // The part of the stop sequence inside earlier tokens was already sent, as in a real stream.
             let kept = written.get(before..at).unwrap_or_default();
             pieces.push(Piece { kind: Kind::Text, text: kept.to_owned() });
-            return (pieces, true);
+            return (pieces, Some(Finish::Stop));
         }
         pieces.push(Piece { kind: Kind::Text, text: piece });
     }
-    (pieces, false)
+    (pieces, None)
+}
+
+/// Loses a piece of what is streamed, where a fault says so: of the text, or of a tool's arguments, so that they are no
+/// JSON.
+fn spoil(pieces: &mut [Piece], effects: &Effects) {
+    let is_text = |piece: &Piece| piece.kind == Kind::Text && !piece.text.is_empty();
+    let is_argument = |piece: &Piece| piece.kind == Kind::Arguments;
+    let is_quote = |piece: &Piece| is_argument(piece) && piece.text.contains('"');
+    let word = pieces.iter().rposition(is_text).filter(|_| effects.stream_differs);
+    let argument = pieces.iter().rposition(is_quote).or_else(|| pieces.iter().rposition(is_argument));
+    for lost in [word, argument.filter(|_| effects.broken_arguments)].into_iter().flatten() {
+        if let Some(piece) = pieces.get_mut(lost) {
+            piece.text.clear();
+        }
+    }
 }
 
 /// The position of the first stop sequence that ends in what was appended after `before`.

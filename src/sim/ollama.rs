@@ -2,16 +2,20 @@
 //!
 //! Pure reading and writing of these two dialects.
 
+use std::sync::{Mutex, PoisonError};
+
 use http::request::Parts;
 use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::dialect::{
-    Answer, Delta, Dialect, Ending, Endpoint, ParsedRequest, RateLimitHeaders, Refusal, Service,
+    Answer, Delta, Dialect, Ending, Endpoint, ParsedRequest, RateLimitHeaders, Refusal, Service, insert,
 };
 use super::effects::{Effects, UsageStyle};
-use super::generation::{Ask, Kind, Turn, Usage};
+use super::generation::{Ask, Finish, Kind, Turn, Usage};
+use super::openai_chat::any_object;
+use super::output_form::{OutputForm, Tool};
 use super::wire::{Event, Framing};
 
 /// One of Ollama's two APIs.
@@ -39,6 +43,13 @@ struct OllamaRequest {
     #[serde(default)]
     think: Option<Value>,
     #[serde(default)]
+    logprobs: bool,
+    #[serde(default)]
+    tools: Vec<Value>,
+    /// `json`, or a JSON Schema.
+    #[serde(default)]
+    format: Value,
+    #[serde(default)]
     options: RequestOptions,
 }
 
@@ -63,6 +74,10 @@ struct Lines {
     api: Ollama,
     created_at: String,
     model: String,
+    /// The name of the tool that is called, which is sent whole.
+    tool: Option<String>,
+    /// Its arguments so far, and how many tokens they are.
+    arguments: Mutex<(String, usize)>,
 }
 
 impl Endpoint for Ollama {
@@ -91,8 +106,10 @@ impl Dialect for Ollama {
         let request: OllamaRequest = serde_json::from_slice(body)
             .map_err(|error| Refusal::Invalid(format!("invalid request body: {error}")))?;
         let created_at = Timestamp::from_second(created).unwrap_or_default().to_string();
-        let answer = Lines { api: *self, created_at, model: request.model.clone() };
+        let model = request.model.clone();
         let ask = request.ask(*self)?;
+        let (tool, arguments) = (ask.form.tool(), Mutex::default());
+        let answer = Lines { api: *self, created_at, model, tool, arguments };
         Ok(ParsedRequest { ask, answer: Box::new(answer), framing: Framing::NdJson, retrieval: None })
     }
 }
@@ -100,6 +117,7 @@ impl Dialect for Ollama {
 impl OllamaRequest {
     fn ask(self, api: Ollama) -> Result<Ask, Refusal> {
         let of = |role: &str, text: String| Turn { role: role.to_owned(), text };
+        let form = self.form(api);
         let mut turns = Vec::new();
         match api {
             Ollama::Chat => turns.extend(self.messages.into_iter().map(|it| of(&it.role, it.content))),
@@ -129,6 +147,8 @@ impl OllamaRequest {
             // Negative numbers mean no limit.
             max_tokens: self.options.num_predict.and_then(|n| usize::try_from(n).ok()).filter(|n| *n > 0),
             stop: self.options.stop,
+            form,
+            logprobs: self.logprobs,
             seed: self.options.seed.unwrap_or_default().cast_unsigned(),
             reasoning,
             stream: self.stream.unwrap_or(true),
@@ -137,7 +157,35 @@ impl OllamaRequest {
     }
 }
 
+impl OllamaRequest {
+    /// A model that was told a tool's result answers with text.
+    fn form(&self, api: Ollama) -> OutputForm {
+        let was_called = self.messages.last().is_some_and(|message| message.role == "tool");
+        let tools = self.tools.iter().filter(|_| api == Ollama::Chat && !was_called);
+        let tools = tools.filter_map(|tool| Tool::read(tool.get("function")?, &["parameters"]));
+        let schema = match &self.format {
+            Value::Object(_) => Some(self.format.clone()),
+            Value::String(word) if word == "json" => Some(any_object()),
+            _ => None,
+        };
+        OutputForm::of(tools.collect(), None, schema)
+    }
+}
+
+/// Log probabilities of these parts.
+fn logprobs<'a>(parts: impl IntoIterator<Item = &'a Delta>) -> Vec<Value> {
+    let each = parts.into_iter().flat_map(Delta::token_logprobs);
+    each.map(|(token, logprob)| json!({"token": token, "logprob": logprob})).collect()
+}
+
 impl Lines {
+    /// The tool that is called; arguments that are no JSON are lost, since they cannot be told.
+    fn tool_calls(&self, arguments: &str) -> Option<Value> {
+        let arguments: Value = serde_json::from_str(arguments).unwrap_or_else(|_| json!({}));
+        let tool = self.tool.as_ref()?;
+        Some(json!([{"function": {"name": tool, "arguments": arguments}}]))
+    }
+
     /// A line with this text and these thoughts.
     fn line(&self, text: &str, thinking: &str, done: bool) -> Map<String, Value> {
         let mut line = Map::new();
@@ -165,7 +213,8 @@ impl Lines {
 
     fn end(&self, text: &str, thinking: &str, end: &Ending, effects: &Effects) -> Value {
         let mut line = self.line(text, thinking, true);
-        line.insert("done_reason".to_owned(), json!(end.finish.name()));
+        let finish = if end.finish == Finish::ToolCalls { Finish::Stop } else { end.finish };
+        line.insert("done_reason".to_owned(), json!(finish.name()));
         let time = u64::try_from(end.generation.as_nanos()).unwrap_or(u64::MAX);
         line.insert("total_duration".to_owned(), json!(time));
         line.insert("load_duration".to_owned(), json!(0));
@@ -188,15 +237,32 @@ impl Answer for Lines {
     }
 
     fn delta(&self, delta: &Delta) -> Event {
-        let line = match delta.kind {
+        let mut line = match delta.kind {
+            Kind::Arguments => {
+                let mut arguments = self.arguments.lock().unwrap_or_else(PoisonError::into_inner);
+                arguments.0.push_str(&delta.text);
+                arguments.1 += delta.tokens;
+                return self.empty();
+            }
             Kind::Reasoning(_) => self.line("", &delta.text, false),
             Kind::Text | Kind::Hidden => self.line(&delta.text, "", false),
         };
+        let logprobs = logprobs([delta]);
+        if !logprobs.is_empty() {
+            line.insert("logprobs".to_owned(), json!(logprobs));
+        }
         Event { tokens: delta.tokens, ..Event::plain(Value::Object(line).to_string()) }
     }
 
     fn close(&self, end: &Ending, effects: &Effects) -> Vec<Event> {
-        vec![Event::plain(self.end("", "", end, effects).to_string())]
+        let (arguments, tokens) = self.arguments.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let called = self.tool_calls(&arguments).map(|calls| {
+            let mut line = Value::Object(self.line("", "", false));
+            insert(line.pointer_mut("/message"), "tool_calls", calls);
+            Event { tokens, ..Event::plain(line.to_string()) }
+        });
+        let last = Event::plain(self.end("", "", end, effects).to_string());
+        called.into_iter().chain([last]).collect()
     }
 
     fn terminal(&self) -> Option<Event> {
@@ -212,11 +278,20 @@ impl Answer for Lines {
             let kept = parts.iter().filter(|part| match part.kind {
                 Kind::Text => visible,
                 Kind::Reasoning(_) => !visible,
-                Kind::Hidden => false,
+                Kind::Hidden | Kind::Arguments => false,
             });
             kept.map(|part| part.text.as_str()).collect()
         };
         let text = if effects.no_choices { String::new() } else { joined(true) };
-        self.end(&text, &joined(false), end, effects)
+        let mut body = self.end(&text, &joined(false), end, effects);
+        let logprobs = logprobs(parts);
+        if !logprobs.is_empty() {
+            insert(Some(&mut body), "logprobs", json!(logprobs));
+        }
+        let arguments = parts.iter().find(|part| part.kind == Kind::Arguments);
+        if let Some(calls) = arguments.and_then(|arguments| self.tool_calls(&arguments.text)) {
+            insert(body.pointer_mut("/message"), "tool_calls", calls);
+        }
+        body
     }
 }

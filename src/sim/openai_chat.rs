@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 use super::dialect::{Answer, Delta, Dialect, Ending, Endpoint, ParsedRequest, Refusal, Service};
 use super::effects::{Effects, UsageStyle};
 use super::generation::{Ask, Finish, Kind, Turn, Usage};
+use super::output_form::{OutputForm, Tool};
 use super::wire::{Event, Framing};
 
 /// Token ids are below this, so that each is one token of the simulator's own.
@@ -44,6 +45,14 @@ struct OpenAiChatRequest {
     ignore_eos: Option<bool>,
     #[serde(default)]
     reasoning_effort: Option<String>,
+    #[serde(default)]
+    logprobs: Option<bool>,
+    #[serde(default)]
+    tools: Vec<Value>,
+    #[serde(default)]
+    tool_choice: Value,
+    #[serde(default)]
+    response_format: Value,
 }
 
 #[derive(Debug, Deserialize)]
@@ -67,6 +76,8 @@ struct Completion {
     created: i64,
     model: String,
     include_usage: bool,
+    /// The name of the tool that is called.
+    tool: Option<String>,
 }
 
 impl Endpoint for OpenAiChat {
@@ -87,14 +98,12 @@ impl Dialect for OpenAiChat {
     fn read(&self, _parts: &Parts, body: &[u8], id: &str, created: i64) -> Result<ParsedRequest, Refusal> {
         let request: OpenAiChatRequest = serde_json::from_slice(body)
             .map_err(|error| Refusal::Invalid(format!("invalid request body: {error}")))?;
-        let answer = Completion {
-            id: format!("chatcmpl-{id}"),
-            created,
-            model: request.model.clone(),
-            include_usage: request.stream_options.as_ref().is_some_and(|options| options.include_usage),
-        };
-        let answer = Box::new(answer);
-        Ok(ParsedRequest { ask: request.ask()?, answer, framing: Framing::Sse, retrieval: None })
+        let model = request.model.clone();
+        let include_usage = request.stream_options.as_ref().is_some_and(|options| options.include_usage);
+        let ask = request.ask()?;
+        let (id, tool) = (format!("chatcmpl-{id}"), ask.form.tool());
+        let answer = Box::new(Completion { id, created, model, include_usage, tool });
+        Ok(ParsedRequest { ask, answer, framing: Framing::Sse, retrieval: None })
     }
 }
 
@@ -113,7 +122,10 @@ impl OpenAiChatRequest {
             return Err(Refusal::Invalid("stream options can only be defined when `stream=True`".to_owned()));
         }
         let turns = self.messages.iter().map(PromptMessage::turn).collect::<Result<_, _>>()?;
+        let form = self.form();
         Ok(Ask {
+            form,
+            logprobs: self.logprobs.unwrap_or_default(),
             model: self.model,
             turns,
             max_tokens: self.max_completion_tokens.or(self.max_tokens).map(positive).transpose()?,
@@ -125,6 +137,28 @@ impl OpenAiChatRequest {
             ..Ask::default()
         })
     }
+}
+
+impl OpenAiChatRequest {
+    /// A model that was told a tool's result answers with text.
+    fn form(&self) -> OutputForm {
+        let was_called = self.messages.last().is_some_and(|message| message.role == "tool");
+        let called = self.tool_choice != "none" && !was_called;
+        let tools = self.tools.iter().filter(|_| called);
+        let tools = tools.filter_map(|tool| Tool::read(tool.get("function")?, &["parameters"]));
+        let named = self.tool_choice.pointer("/function/name").and_then(Value::as_str);
+        let schema = match self.response_format.get("type").and_then(Value::as_str) {
+            Some("json_schema") => self.response_format.pointer("/json_schema/schema").cloned(),
+            Some("json_object") => Some(any_object()),
+            _ => None,
+        };
+        OutputForm::of(tools.collect(), named, schema)
+    }
+}
+
+/// The schema of an answer that is to be any JSON object.
+pub(crate) fn any_object() -> Value {
+    json!({"type": "object", "properties": {"answer": {"type": "string"}}})
 }
 
 impl PromptMessage {
@@ -161,6 +195,11 @@ impl Completion {
         let choice = json!([{"index": 0, "delta": delta, "logprobs": null, "finish_reason": finish}]);
         self.chunk(&choice, usage)
     }
+
+    fn tool_call(&self, arguments: &str) -> Value {
+        let function = json!({"name": self.tool, "arguments": arguments});
+        json!({"id": format!("call_{}", self.id), "type": "function", "function": function})
+    }
 }
 
 impl Answer for Completion {
@@ -168,13 +207,29 @@ impl Answer for Completion {
         vec![self.with_delta(&json!({"role": "assistant", "content": ""}), None, None)]
     }
 
+    fn begin(&self, kind: Kind) -> Vec<Event> {
+        if kind != Kind::Arguments {
+            return Vec::new();
+        }
+        let mut call = self.tool_call("");
+        if let Some(call) = call.as_object_mut() {
+            call.insert("index".to_owned(), json!(0));
+        }
+        vec![self.with_delta(&json!({"tool_calls": [call]}), None, None)]
+    }
+
     fn empty(&self) -> Event {
         self.with_delta(&json!({"content": ""}), None, None)
     }
 
     fn delta(&self, delta: &Delta) -> Event {
-        let content = json!({ field(delta.kind): delta.text });
-        Event { tokens: delta.tokens, ..self.with_delta(&content, None, None) }
+        let content = match delta.kind {
+            Kind::Arguments => json!({"tool_calls": [{"index": 0, "function": {"arguments": delta.text}}]}),
+            kind => json!({ field(kind): delta.text }),
+        };
+        let choice =
+            json!([{"index": 0, "delta": content, "logprobs": logprobs(&[delta]), "finish_reason": null}]);
+        Event { tokens: delta.tokens, ..self.chunk(&choice, None) }
     }
 
     fn close(&self, end: &Ending, effects: &Effects) -> Vec<Event> {
@@ -199,13 +254,18 @@ impl Answer for Completion {
         message.insert("role".to_owned(), json!("assistant"));
         message.insert("content".to_owned(), json!(""));
         for part in parts.iter().filter(|part| part.kind != Kind::Hidden) {
-            message.insert(field(part.kind).to_owned(), json!(part.text));
+            if part.kind == Kind::Arguments {
+                message.insert("tool_calls".to_owned(), json!([self.tool_call(&part.text)]));
+            } else {
+                message.insert(field(part.kind).to_owned(), json!(part.text));
+            }
         }
+        let logprobs = logprobs(&parts.iter().collect::<Vec<_>>());
         let finish = end.finish.name();
         let choices = if effects.no_choices {
             json!([])
         } else {
-            json!([{"index": 0, "message": message, "logprobs": null, "finish_reason": finish}])
+            json!([{"index": 0, "message": message, "logprobs": logprobs, "finish_reason": finish}])
         };
         let mut body = json!({
             "id": self.id,
@@ -246,9 +306,21 @@ pub(crate) fn counts(usage: Usage) -> Value {
     })
 }
 
+/// Log probabilities in the format of chat completions, if there are any.
+fn logprobs(parts: &[&Delta]) -> Option<Value> {
+    let tokens: Vec<Value> = parts
+        .iter()
+        .flat_map(|part| part.token_logprobs())
+        .map(|(token, logprob)| {
+            json!({"token": token, "logprob": logprob, "bytes": token.as_bytes(), "top_logprobs": []})
+        })
+        .collect();
+    (!tokens.is_empty()).then(|| json!({"content": tokens, "refusal": null}))
+}
+
 fn field(kind: Kind) -> &'static str {
     match kind {
-        Kind::Text | Kind::Hidden => "content",
+        Kind::Text | Kind::Hidden | Kind::Arguments => "content",
         Kind::Reasoning(field) => field.name(),
     }
 }
@@ -372,8 +444,13 @@ mod tests {
 
     #[test]
     fn usage_has_three_places() {
-        let answer =
-            |include_usage| Completion { id: "x".into(), created: 0, model: "m".into(), include_usage };
+        let answer = |include_usage| Completion {
+            id: "x".into(),
+            created: 0,
+            model: "m".into(),
+            include_usage,
+            tool: None,
+        };
         let usage = Usage { input: 3, output: 2, cached: 1, reasoning: 0 };
         let with_usage =
             |events: Vec<Event>| events.iter().map(|event| event.data.contains("usage")).collect::<Vec<_>>();

@@ -32,6 +32,8 @@ struct OpenAiCompletionsRequest {
     seed: Option<i64>,
     #[serde(default)]
     ignore_eos: Option<bool>,
+    #[serde(default)]
+    logprobs: Option<u64>,
 }
 
 /// Writes one answer.
@@ -78,6 +80,7 @@ impl Dialect for OpenAiCompletions {
             seed: request.seed.unwrap_or_default().cast_unsigned(),
             ignore_eos: request.ignore_eos.unwrap_or_default(),
             reasoning: Some(0),
+            logprobs: request.logprobs.is_some(),
             stream: request.stream.unwrap_or_default(),
             ..Ask::default()
         };
@@ -107,6 +110,14 @@ impl TextCompletion {
     }
 }
 
+/// Log probabilities in the format of completions, if there are any.
+fn logprobs(parts: &[Delta]) -> Option<Value> {
+    let (tokens, logprobs): (Vec<_>, Vec<_>) = parts.iter().flat_map(Delta::token_logprobs).unzip();
+    (!tokens.is_empty()).then(
+        || json!({"tokens": tokens, "token_logprobs": logprobs, "top_logprobs": null, "text_offset": []}),
+    )
+}
+
 impl Answer for TextCompletion {
     fn open(&self, _: Option<Usage>) -> Vec<Event> {
         Vec::new()
@@ -117,7 +128,9 @@ impl Answer for TextCompletion {
     }
 
     fn delta(&self, delta: &Delta) -> Event {
-        Event { tokens: delta.tokens, ..self.chunk(&delta.text, None, None) }
+        let logprobs = logprobs(std::slice::from_ref(delta));
+        let choice = json!([{"index": 0, "text": delta.text, "logprobs": logprobs, "finish_reason": null}]);
+        Event { tokens: delta.tokens, ..Event::plain(self.body(&choice, None).to_string()) }
     }
 
     fn close(&self, end: &Ending, effects: &Effects) -> Vec<Event> {
@@ -140,8 +153,7 @@ impl Answer for TextCompletion {
     fn whole(&self, parts: &[Delta], end: &Ending, effects: &Effects) -> Value {
         let text: String =
             parts.iter().filter(|part| part.kind != Kind::Hidden).map(|part| part.text.as_str()).collect();
-        let choice =
-            json!([{"index": 0, "text": text, "logprobs": null, "finish_reason": end.finish.name()}]);
+        let choice = json!([{"index": 0, "text": text, "logprobs": logprobs(parts), "finish_reason": end.finish.name()}]);
         let choices = if effects.no_choices { json!([]) } else { choice };
         self.body(&choices, Some(end.usage).filter(|_| effects.usage != UsageStyle::Absent))
     }

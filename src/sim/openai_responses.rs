@@ -9,10 +9,11 @@ use http::request::Parts;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::dialect::{Answer, Delta, Dialect, Ending, Endpoint, ParsedRequest, Refusal, Service};
+use super::dialect::{Answer, Delta, Dialect, Ending, Endpoint, ParsedRequest, Refusal, Service, insert};
 use super::effects::{Effects, UsageStyle};
 use super::generation::{Ask, Finish, Kind, Turn, Usage};
-use super::openai_chat::{PromptMessage, effort, error, positive};
+use super::openai_chat::{PromptMessage, any_object, effort, error, positive};
+use super::output_form::{OutputForm, Tool};
 use super::wire::{Event, Framing};
 
 /// The OpenAI responses dialect.
@@ -33,6 +34,15 @@ struct OpenAiResponsesRequest {
     reasoning: Option<ReasoningOptions>,
     #[serde(default)]
     previous_response_id: Option<String>,
+    #[serde(default)]
+    include: Vec<String>,
+    #[serde(default)]
+    tools: Vec<Value>,
+    #[serde(default)]
+    tool_choice: Value,
+    /// The format of the text.
+    #[serde(default)]
+    text: Value,
 }
 
 #[derive(Debug, Deserialize)]
@@ -62,6 +72,8 @@ struct Response {
     model: String,
     instructions: Option<String>,
     max_output_tokens: Option<usize>,
+    /// The name of the tool that is called.
+    tool: Option<String>,
     so_far: Mutex<Progress>,
 }
 
@@ -98,8 +110,13 @@ impl Dialect for OpenAiResponses {
         let system = request.instructions.clone().map(|text| Turn { role: "system".to_owned(), text });
         let mut turns: Vec<Turn> = system.into_iter().collect();
         turns.extend(input_turns(request.input)?);
+        let was_called = turns.last().is_some_and(|turn| turn.role == "function_call_output");
+        let tools = if was_called { &[] } else { request.tools.as_slice() };
+        let form = form(tools, &request.tool_choice, &request.text);
         let reasoning = request.reasoning.and_then(|reasoning| reasoning.effort);
         let ask = Ask {
+            form,
+            logprobs: request.include.iter().any(|it| it == "message.output_text.logprobs"),
             model: request.model,
             turns,
             max_tokens: request.max_output_tokens.map(positive).transpose()?,
@@ -113,10 +130,22 @@ impl Dialect for OpenAiResponses {
             model: ask.model.clone(),
             instructions: request.instructions,
             max_output_tokens: ask.max_tokens,
+            tool: ask.form.tool(),
             so_far: Mutex::default(),
         };
         Ok(ParsedRequest { ask, answer: Box::new(answer), framing: Framing::Sse, retrieval: None })
     }
+}
+
+fn form(tools: &[Value], choice: &Value, text: &Value) -> OutputForm {
+    let tools = tools.iter().filter(|_| choice != "none");
+    let tools = tools.filter_map(|tool| Tool::read(tool, &["parameters"])).collect();
+    let schema = match text.pointer("/format/type").and_then(Value::as_str) {
+        Some("json_schema") => text.pointer("/format/schema").cloned(),
+        Some("json_object") => Some(any_object()),
+        _ => None,
+    };
+    OutputForm::of(tools, choice.get("name").and_then(Value::as_str), schema)
 }
 
 /// A text, or a list of messages and of the other items that answers have.
@@ -184,7 +213,11 @@ impl Response {
     }
 
     fn item_id(&self, index: usize, kind: Kind) -> String {
-        let kind = if is_reasoning(kind) { "rs" } else { "msg" };
+        let kind = match kind {
+            Kind::Reasoning(_) => "rs",
+            Kind::Arguments => "fc",
+            Kind::Text | Kind::Hidden => "msg",
+        };
         format!("{kind}_{index}_{}", self.id)
     }
 
@@ -192,6 +225,11 @@ impl Response {
     fn item(&self, index: usize, kind: Kind, text: &str, status: &str) -> Value {
         let id = self.item_id(index, kind);
         let begun = status == "in_progress";
+        if kind == Kind::Arguments {
+            let call_id = format!("call_{}", self.id);
+            return json!({"id": id, "type": "function_call", "call_id": call_id, "name": self.tool,
+                "arguments": text, "status": status});
+        }
         if is_reasoning(kind) {
             let summary = if begun { json!([]) } else { json!([part(kind, text)]) };
             return json!({"id": id, "type": "reasoning", "summary": summary, "status": status});
@@ -213,6 +251,15 @@ impl Response {
         let last =
             self.progress().items.iter().enumerate().next_back().map(|(index, item)| (index, item.clone()));
         let Some((index, (kind, text))) = last else { return Vec::new() };
+        if kind == Kind::Arguments {
+            let at = json!({"item_id": self.item_id(index, kind), "output_index": index});
+            let item = json!({"output_index": index, "item": self.item(index, kind, &text, status)});
+            let done = merged(at, json!({"arguments": text}));
+            return vec![
+                self.event("response.function_call_arguments.done", &done),
+                self.event("response.output_item.done", &item),
+            ];
+        }
         let at = |more: Value| merged(place(index, &self.item_id(index, kind), kind), more);
         let [text_done, part_done] = if is_reasoning(kind) {
             ["response.reasoning_summary_text.done", "response.reasoning_summary_part.done"]
@@ -221,7 +268,7 @@ impl Response {
         };
         let item = self.item(index, kind, &text, status);
         vec![
-            self.event(text_done, &at(merged(json!({"text": text}), logprobs(kind)))),
+            self.event(text_done, &at(merged(json!({"text": text}), logprobs(&Delta::of(kind))))),
             self.event(part_done, &at(json!({"part": part(kind, &text)}))),
             self.event("response.output_item.done", &json!({"output_index": index, "item": item})),
         ]
@@ -251,6 +298,10 @@ impl Answer for Response {
             "response.content_part.added"
         };
         let item = json!({"output_index": index, "item": self.item(index, kind, "", "in_progress")});
+        if kind == Kind::Arguments {
+            events.push(self.event("response.output_item.added", &item));
+            return events;
+        }
         let part = merged(place(index, &self.item_id(index, kind), kind), json!({"part": part(kind, "")}));
         events.extend([self.event("response.output_item.added", &item), self.event(added, &part)]);
         events
@@ -268,13 +319,19 @@ impl Answer for Response {
             }
             progress.items.len().saturating_sub(1)
         };
+        if delta.kind == Kind::Arguments {
+            let id = self.item_id(index, delta.kind);
+            let fields = json!({"item_id": id, "output_index": index, "delta": delta.text});
+            let event = self.event("response.function_call_arguments.delta", &fields);
+            return Event { tokens: delta.tokens, ..event };
+        }
         let name = if is_reasoning(delta.kind) {
             "response.reasoning_summary_text.delta"
         } else {
             "response.output_text.delta"
         };
         let at = place(index, &self.item_id(index, delta.kind), delta.kind);
-        let fields = merged(at, merged(json!({"delta": delta.text}), logprobs(delta.kind)));
+        let fields = merged(at, merged(json!({"delta": delta.text}), logprobs(delta)));
         Event { tokens: delta.tokens, ..self.event(name, &fields) }
     }
 
@@ -302,7 +359,7 @@ impl Answer for Response {
 
     fn whole(&self, parts: &[Delta], end: &Ending, effects: &Effects) -> Value {
         let shown = |part: &&Delta| match part.kind {
-            Kind::Text => !effects.no_choices,
+            Kind::Text | Kind::Arguments => !effects.no_choices,
             Kind::Reasoning(_) => true,
             Kind::Hidden => false,
         };
@@ -310,7 +367,14 @@ impl Answer for Response {
             parts.iter().filter(shown).map(|part| (part.kind, part.text.clone())).collect();
         let status = status(end.finish);
         let usage = Some(end.usage).filter(|_| effects.usage != UsageStyle::Absent);
-        self.body(status, &self.output(&items, status), usage)
+        let mut output = self.output(&items, status);
+        let texts = parts.iter().filter(|part| part.kind == Kind::Text);
+        let messages =
+            output.iter_mut().filter(|item| item.get("type").is_some_and(|kind| kind == "message"));
+        for (item, text) in messages.zip(texts) {
+            insert(item.pointer_mut("/content/0"), "logprobs", json!(token_logprobs(text)));
+        }
+        self.body(status, &output, usage)
     }
 }
 
@@ -332,8 +396,13 @@ fn part(kind: Kind, text: &str) -> Value {
 }
 
 /// Events of a text have a field for them, of which clients expect that it is there.
-fn logprobs(kind: Kind) -> Value {
-    if is_reasoning(kind) { json!({}) } else { json!({"logprobs": []}) }
+fn logprobs(delta: &Delta) -> Value {
+    if is_reasoning(delta.kind) { json!({}) } else { json!({"logprobs": token_logprobs(delta)}) }
+}
+
+fn token_logprobs(delta: &Delta) -> Vec<Value> {
+    let each = delta.token_logprobs().into_iter();
+    each.map(|(token, logprob)| json!({"token": token, "logprob": logprob, "top_logprobs": []})).collect()
 }
 
 fn merged(mut into: Value, more: Value) -> Value {
@@ -345,7 +414,7 @@ fn merged(mut into: Value, more: Value) -> Value {
 
 fn status(finish: Finish) -> &'static str {
     match finish {
-        Finish::Stop => "completed",
+        Finish::Stop | Finish::ToolCalls => "completed",
         Finish::Length => "incomplete",
     }
 }

@@ -113,7 +113,9 @@ impl StreamWriter {
             self.record.set(|truth| generation.report(truth));
             self.usage = generation.ending(&self.effects).usage;
             let Some(piece) = piece else { break };
-            if let Some(delta) = grouped(&mut group, &piece, self.effects.tokens_per_chunk) {
+            if let Some(delta) =
+                grouped(&mut group, &piece, self.effects.tokens_per_chunk, generation.logprobs)
+            {
                 self.delta(&delta).await?;
             }
         }
@@ -281,13 +283,13 @@ pub(crate) async fn break_off(
 }
 
 /// Adds a token to the group, and returns the group once it is full or the token is of another kind.
-fn grouped(group: &mut Option<Delta>, piece: &Piece, size: usize) -> Option<Delta> {
+fn grouped(group: &mut Option<Delta>, piece: &Piece, size: usize, logprobs: bool) -> Option<Delta> {
     // Hidden tokens, and the token that only ends an answer, take time and produce no output.
     if piece.kind == Kind::Hidden || piece.text.is_empty() {
         return None;
     }
     let other = group.take_if(|delta| delta.kind != piece.kind);
-    let delta = group.get_or_insert_with(|| Delta { kind: piece.kind, text: String::new(), tokens: 0 });
+    let delta = group.get_or_insert_with(|| Delta { logprobs, ..Delta::of(piece.kind) });
     delta.text.push_str(&piece.text);
     delta.tokens += 1;
     // Never two groups at once: one is left over only where groups have two tokens or more.

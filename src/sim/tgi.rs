@@ -106,6 +106,7 @@ impl Dialect for Tgi {
             max_tokens,
             stop: std::mem::take(&mut parameters.stop),
             seed: parameters.seed.unwrap_or_default(),
+            logprobs: true,
             stream: match parts.uri.path() {
                 "/" => stream,
                 path => path.ends_with("_stream"),
@@ -119,12 +120,18 @@ impl Dialect for Tgi {
 }
 
 impl Tokens {
-    fn event(&self, text: &str, special: bool, generated_text: &Value, details: &Value) -> Event {
+    fn event(
+        &self,
+        (text, logprob): (&str, Option<f64>),
+        special: bool,
+        generated_text: &Value,
+        details: &Value,
+    ) -> Event {
         let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
         said.0 += 1;
         let data = json!({
             "index": said.0,
-            "token": token(text, special),
+            "token": token(text, logprob, special),
             "generated_text": generated_text,
             "details": details,
         });
@@ -146,11 +153,12 @@ impl Answer for Tokens {
     }
 
     fn empty(&self) -> Event {
-        self.event("", true, &Value::Null, &Value::Null)
+        self.event(("", None), true, &Value::Null, &Value::Null)
     }
 
     fn delta(&self, delta: &Delta) -> Event {
-        let event = self.event(&delta.text, false, &Value::Null, &Value::Null);
+        let logprob = delta.token_logprobs().first().map(|(_, logprob)| *logprob);
+        let event = self.event((&delta.text, logprob), false, &Value::Null, &Value::Null);
         self.said.lock().unwrap_or_else(PoisonError::into_inner).1.push_str(&delta.text);
         Event { tokens: delta.tokens, ..event }
     }
@@ -162,7 +170,7 @@ impl Answer for Tokens {
         if let (true, Some(details)) = (effects.usage != UsageStyle::Absent, details.as_object_mut()) {
             details.insert("input_length".to_owned(), json!(end.usage.input));
         }
-        vec![self.event("</s>", true, &text, &details)]
+        vec![self.event(("</s>", None), true, &text, &details)]
     }
 
     fn terminal(&self) -> Option<Event> {
@@ -183,7 +191,8 @@ impl Answer for Tokens {
                 let prefill = if self.parameters.decoder_input_details { end.usage.input } else { 0 };
                 let prompt = json!({"id": 1, "text": "", "logprob": null});
                 details.insert("prefill".to_owned(), json!(vec![prompt; prefill]));
-                let tokens = text::pieces(&generated).map(|piece| token(piece, false));
+                let logprob = parts.iter().flat_map(Delta::token_logprobs).next().map(|(_, logprob)| logprob);
+                let tokens = text::pieces(&generated).map(|piece| token(piece, logprob, false));
                 details.insert("tokens".to_owned(), tokens.collect());
             }
             body.insert("details".to_owned(), details);
@@ -192,13 +201,13 @@ impl Answer for Tokens {
     }
 }
 
-fn token(text: &str, special: bool) -> Value {
-    json!({"id": text::token_id(text) % 32_000, "text": text, "logprob": -0.25, "special": special})
+fn token(text: &str, logprob: Option<f64>, special: bool) -> Value {
+    json!({"id": text::token_id(text) % 32_000, "text": text, "logprob": logprob, "special": special})
 }
 
 fn finish_reason(finish: Finish) -> &'static str {
     match finish {
-        Finish::Stop => "eos_token",
+        Finish::Stop | Finish::ToolCalls => "eos_token",
         Finish::Length => "length",
     }
 }

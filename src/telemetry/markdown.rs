@@ -15,7 +15,9 @@ pub fn markdown() -> String {
          All series of a plan exist from the start, with value zero, so that `increase()` sees the first failure, \
          except those that cannot occur (streaming times of a profile that does not stream, cost without a \
          price, tokens of a step that reads none). Requests of a scenario are counted by `step`, and by `turn` \
-         (in buckets) for the steps of a conversation; both labels are empty otherwise.\n\n## Label sets\n\n| set | labels |\n| --- | --- |\n",
+         (in buckets) for the steps of a conversation; both labels are empty otherwise, \
+         except that a request of a workload that is sent again for a comparison has the step `same_seed` or \
+         `same_as_unary`.\n\n## Label sets\n\n| set | labels |\n| --- | --- |\n",
     );
     for subject in Subject::ALL {
         let _ = writeln!(out, "| {} | {} |", subject.name(), keys(subject.keys().iter().copied()));

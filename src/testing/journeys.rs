@@ -37,6 +37,7 @@ pub(crate) fn step(name: &str, action: StepAction, expect: Expect) -> Step {
         timeout: None,
         expect,
         take: Vec::new(),
+        comparison: None,
     }
 }
 

@@ -121,6 +121,7 @@ impl StepBuild {
             timeout: self.timeout,
             expect: self.expect,
             take: self.take.iter().map(take).collect(),
+            comparison: None,
         })
     }
 

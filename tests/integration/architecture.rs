@@ -44,7 +44,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("pacing", &["plan", "event", "seed"]),
     ("slo", &["plan", "event"]),
     ("forecast", &["plan", "event", "schedule", "pacing"]),
-    ("checks", &["json_size", "plan", "event"]),
+    ("checks", &["json_size", "plan", "event", "exchange"]),
     ("scenario", &["checks", "plan", "event", "exchange", "secret", "seed", "template"]),
     ("workload", &["plan", "event", "exchange", "seed"]),
     ("unmeasured", &["tls"]),

@@ -9,6 +9,7 @@ use tokenbeat::engine::dispatch::Precise;
 use tokenbeat::engine::{self, Deps, Engine, Once};
 use tokenbeat::event::{Outcome, Request, RunSummary};
 use tokenbeat::fact::{Fact, Sink};
+use tokenbeat::plan::Plan;
 use tokenbeat::sim::Truth;
 use tokenbeat::state::BudgetLedger;
 use tokio::runtime::Handle;
@@ -33,6 +34,26 @@ pub(crate) async fn play_on(
     simulator: &Simulator,
 ) -> (Vec<Arc<Request>>, RunSummary) {
     let plan = Arc::new(load(yaml, simulator.address).plan);
+    let (engine, kept) = engine_of(&plan, traffic);
+    let playing = engine.run_once(&plan.pairs[0].pair, Once::default());
+    let summary = tokio::time::timeout(PATIENCE, playing).await.expect("the run does not end").unwrap();
+    let requests = std::mem::take(&mut *kept.0.lock().unwrap());
+    (requests, summary)
+}
+
+/// Plays each pair of a config once, one after the other, and returns their requests.
+pub(crate) async fn play_all(yaml: &str, simulator: &Simulator) -> Vec<Arc<Request>> {
+    let plan = Arc::new(load(yaml, simulator.address).plan);
+    let (engine, kept) = engine_of(&plan, Handle::current());
+    for pair in &plan.pairs {
+        let playing = engine.run_once(&pair.pair, Once::default());
+        tokio::time::timeout(PATIENCE, playing).await.expect("the run does not end").unwrap();
+    }
+    std::mem::take(&mut *kept.0.lock().unwrap())
+}
+
+/// An engine for a plan, and where it records its requests.
+fn engine_of(plan: &Arc<Plan>, traffic: Handle) -> (Engine, Arc<Kept>) {
     let kept = Arc::new(Kept::default());
     let cpu_pool = CpuPool::start().unwrap();
     let client = |target: &Arc<_>| {
@@ -43,18 +64,14 @@ pub(crate) async fn play_on(
         plan.targets.iter().map(|target| (Arc::clone(&target.name), client(target))).collect();
     let deps = Deps {
         sink: Arc::<Kept>::clone(&kept),
-        ledger: Arc::new(BudgetLedger::new(&plan, engine::system())),
+        ledger: Arc::new(BudgetLedger::new(plan, engine::system())),
         callers,
         dispatcher: Arc::new(Precise::start().unwrap()),
         cpu_pool,
         wall: engine::system(),
         handle: traffic,
     };
-    let engine = Engine::new(Arc::clone(&plan), deps).unwrap();
-    let playing = engine.run_once(&plan.pairs[0].pair, Once::default());
-    let summary = tokio::time::timeout(PATIENCE, playing).await.expect("the run does not end").unwrap();
-    let requests = std::mem::take(&mut *kept.0.lock().unwrap());
-    (requests, summary)
+    (Engine::new(Arc::clone(plan), deps).unwrap(), kept)
 }
 
 /// Like [`play_on`], if every request must succeed: returns each request with the server's own record of it.

@@ -3,7 +3,7 @@
 
 use crate::client::wire::{Count, List, Object, Text, Told, any_value, reads_as_nothing};
 use serde::Deserialize;
-use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor, value::MapAccessDeserializer};
+use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor, value::MapAccessDeserializer};
 use std::fmt;
 
 /// An answer, or one chunk of it.
@@ -52,6 +52,7 @@ pub(super) struct Choice {
     /// The text of a completion.
     pub(super) text: Text,
     pub(super) finish_reason: Finish,
+    pub(super) logprobs: Object<Logprobs>,
     pub(super) error: Told,
     /// Moonshot puts the usage here.
     pub(super) usage: Object<Usage>,
@@ -74,6 +75,25 @@ pub(super) struct Message {
     pub(super) audio: Object<Audio>,
 }
 
+/// Log probabilities: lists of objects with a token each, or for completions lists beside each other.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Logprobs {
+    content: List<IgnoredAny>,
+    refusal: List<IgnoredAny>,
+    tokens: List<IgnoredAny>,
+    #[serde(rename = "token_logprobs")]
+    of_tokens: List<IgnoredAny>,
+}
+
+impl Logprobs {
+    /// Number of tokens that have one.
+    pub(super) fn tokens(&self) -> u64 {
+        let lists = self.content.0.len() + self.refusal.0.len();
+        lists.max(self.tokens.0.len()).max(self.of_tokens.0.len()) as u64
+    }
+}
+
 #[derive(Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Audio {
@@ -83,6 +103,8 @@ pub(super) struct Audio {
 #[derive(Default, Deserialize)]
 #[serde(default)]
 pub(super) struct ToolCall {
+    /// Which call of the message a piece belongs to.
+    pub(super) index: Count,
     pub(super) function: Object<Function>,
     /// The call of a custom tool.
     pub(super) custom: Object<Function>,

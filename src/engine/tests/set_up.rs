@@ -25,6 +25,8 @@ const DENIED: Script = Script {
     usage: None,
     status: Some(401),
     body: None,
+    text: None,
+    arguments: None,
     retry_after: None,
 };
 

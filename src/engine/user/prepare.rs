@@ -3,7 +3,8 @@
 
 use super::render::{RenderJob, RenderedStep};
 use super::{Ahead, ScenarioUser, UserId};
-use crate::engine::request::{Answered, JudgedAnswer, evidence, judge};
+use crate::engine::request::Answered;
+use crate::engine::verdict::{CheckContext, JudgedAnswer, evidence, judge};
 use crate::engine::{LOOKAHEAD, clock};
 use crate::event::{Failure, Outcome};
 use crate::scenario::{JourneyStep, UserEvent, UserSession};
@@ -66,6 +67,7 @@ impl ScenarioUser {
         &mut self,
         at: &JourneyStep,
         answered: &Answered,
+        context: CheckContext,
         next: Option<JourneyStep>,
         due: Instant,
     ) -> JudgedAnswer {
@@ -77,10 +79,10 @@ impl ScenarioUser {
         // Fixed prompts neither use nor produce extracted values.
         let mut user = (!step.is_fixed() || job.is_some()).then(|| self.take_user());
         let work = self.stage.check(&at.step, &answered.answer, move || {
-            let mut judged = judge(&step.expect, &answer);
+            let mut judged = judge(&step.expect, &answer, &context);
             if judged.outcome == Outcome::Ok
                 && let Some(user) = &mut user
-                && let Err(missing) = user.take(&step, &evidence(&answer))
+                && let Err(missing) = user.take(&step, &evidence(&answer, &context))
             {
                 judged.outcome = Outcome::Failed(Failure::Extract);
                 judged.detail = Some(missing.to_string());

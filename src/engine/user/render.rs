@@ -68,9 +68,8 @@ impl RenderJob {
             StepAction::Ask(_) => AnswerForm::Dialect,
         };
         let (status, timeout) = (step.expect.status.clone(), step.timeout);
-        Ok(Sending {
-            call,
-            options: CallOptions { form, status, timeout, hidden: outgoing.hidden, ..CallOptions::default() },
-        })
+        let (hidden, tool_calls) = (outgoing.hidden, step.expect.wants_tool_calls());
+        let options = CallOptions { form, status, timeout, tool_calls, hidden, ..CallOptions::default() };
+        Ok(Sending { call, options })
     }
 }

@@ -2,7 +2,10 @@
 
 use super::{Findings, json_schema, name, pattern, wire};
 use crate::config::{self, JsonCheck, KeyPath, SchemaOf, TextCheck};
-use crate::plan::{Check, Expect, JsonRule, Rule, StatusRange, StatusSet};
+use crate::plan::expect::honours_check;
+use crate::plan::{
+    ArgumentsSchema, Check, Comparison, Expect, HonouredParam, JsonRule, Rule, StatusRange, StatusSet,
+};
 use serde_json::Value;
 use std::sync::Arc;
 
@@ -15,6 +18,8 @@ const LARGEST_SCHEMA: u64 = 1 << 20;
 pub(super) struct ExpectedAnswers {
     /// Whether they come from a model API.
     pub(super) of_model: bool,
+    /// Whether the same request can be sent a second time.
+    pub(super) repeatable: bool,
     /// Whether they may be streams.
     pub(super) streamed: bool,
     /// Whether they may have visible text.
@@ -28,9 +33,17 @@ pub(super) struct ExpectedAnswers {
 }
 
 impl ExpectedAnswers {
-    /// The answers of a model API.
-    pub(super) const fn of_model(stream: bool) -> Self {
-        Self { of_model: true, streamed: stream, text: true, finish: true, usage: true, output: true }
+    /// The answers of a model API to a workload.
+    pub(super) const fn of_workload(stream: bool) -> Self {
+        Self {
+            of_model: true,
+            repeatable: true,
+            streamed: stream,
+            text: true,
+            finish: true,
+            usage: true,
+            output: true,
+        }
     }
 }
 
@@ -57,6 +70,10 @@ pub(super) fn compile(
     if let Some(check) = &written.schema {
         checks.schema(check, &path.key("schema"));
     }
+    if let Some(check) = &written.tool_call {
+        checks.tool_call(check, &path.key("tool_call"));
+    }
+    checks.asked(written, path);
     checks.numbers(written, path);
     for (index, header) in written.headers.iter().enumerate() {
         let path = path.key("headers").index(index);
@@ -69,6 +86,12 @@ pub(super) fn compile(
         StatusSet(ranges.collect())
     };
     Expect { status: written.status.as_ref().map(ranges), checks: checks.found }
+}
+
+/// Why requests are sent once more; in the order in which that is done.
+pub(super) fn comparisons(written: &config::Expect) -> Vec<Comparison> {
+    let seed = written.honours.contains(&HonouredParam::Seed).then_some(Comparison::Seed);
+    seed.into_iter().chain(written.same_as_unary.then_some(Comparison::Unary)).collect()
 }
 
 impl Checks<'_> {
@@ -216,6 +239,54 @@ impl Checks<'_> {
             let rule = Rule::Schema { schema: Arc::new(schema), validator: Arc::new(validator), of_text };
             self.add(written.name.as_deref(), "schema", rule);
         }
+    }
+
+    fn tool_call(&mut self, written: &config::ToolCallCheck, path: &KeyPath) {
+        self.of_model(path);
+        if written.name.is_empty() {
+            self.findings.error(&path.key("name"), "must not be empty");
+        }
+        let arguments = written.arguments.as_ref().map(|schema| {
+            let validator = json_schema::compile(schema, &path.key("arguments"), self.findings)?;
+            Some(ArgumentsSchema { schema: Arc::new(schema.clone()), validator: Arc::new(validator) })
+        });
+        if let Some(arguments) = arguments.map_or(Some(None), |compiled| compiled.map(Some)) {
+            self.add(None, "tool_call", Rule::ToolCall { name: written.name.clone(), arguments });
+        }
+    }
+
+    /// Whether what was asked for shows in the answers. What each target is asked for is checked with the pairs.
+    fn asked(&mut self, written: &config::Expect, path: &KeyPath) {
+        let again = "goes with a `workload`: a step's request may change from one time to the next";
+        let at = path.key("same_as_unary");
+        if written.same_as_unary && self.of_model(&at) {
+            self.never(self.answers.repeatable, &at, again);
+            let why = "compares streamed answers, and no stream is asked for";
+            self.never(self.answers.streamed, &at, why);
+        }
+        let mut seen = Vec::new();
+        for (index, param) in written.honours.iter().enumerate() {
+            let at = path.key("honours").index(index);
+            if seen.contains(param) {
+                self.findings.error(&at, "stands there twice");
+                continue;
+            }
+            seen.push(*param);
+            if !self.of_model(&at) {
+                continue;
+            }
+            match param {
+                HonouredParam::Seed => self.never(self.answers.repeatable, &at, again),
+                _ => self.add(None, &honours_check(*param), Rule::Honours(*param)),
+            }
+        }
+    }
+
+    /// Reports an error if the answers do not come from a model API.
+    fn of_model(&mut self, path: &KeyPath) -> bool {
+        let why = "goes with model calls: of an HTTP step it is not known where this would show";
+        self.never(self.answers.of_model, path, why);
+        self.answers.of_model
     }
 
     fn numbers(&mut self, written: &config::Expect, path: &KeyPath) {

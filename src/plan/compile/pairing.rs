@@ -1,9 +1,11 @@
 //! Checks that a profile's requests are compatible with each of its targets.
 
+use super::asked::CallToTarget;
 use super::{Findings, scenario, target, wire};
 use crate::config::{Config, KeyPath, Profile, Scenario, Target};
 use crate::plan::Api;
 use http::HeaderName;
+use std::num::NonZeroU64;
 use url::Url;
 
 /// Checks every profile against each of its targets.
@@ -17,6 +19,14 @@ pub(super) fn check_all(config: &Config, findings: &mut Findings) {
                 let message =
                     format!("the target `{name}` is `http` and has no model call; it takes a `scenario`");
                 findings.error(&at, message);
+            }
+            if let Some(workload) = profile.workload.as_ref().filter(|_| target.api != Api::Http) {
+                let output_tokens = workload.output_tokens.map(NonZeroU64::get);
+                CallToTarget::new((name, target), &workload.params, output_tokens).check(
+                    &profile.expect,
+                    &path.key("expect"),
+                    findings,
+                );
             }
             let in_the_clear = Url::parse(&target.base_url.0).is_ok_and(|url| target::is_plain(&url));
             if in_the_clear && profile.scenario.as_ref().is_some_and(|it| !it.secrets.is_empty()) {
@@ -46,6 +56,16 @@ fn of_scenario(
         if let Some((name, _)) = http.filter(|_| step.ask.is_some()) {
             let message = format!("the target `{name}` is `http` and has no model call");
             findings.error(&path.key("ask"), message);
+        }
+        for (name, target) in targets.iter().filter(|(_, target)| target.api != Api::Http) {
+            if let Some(ask) = &step.ask {
+                let output_tokens = ask.output_tokens.map(NonZeroU64::get);
+                CallToTarget::new((name, target), &ask.params, output_tokens).check(
+                    &step.expect,
+                    &path.key("expect"),
+                    findings,
+                );
+            }
         }
         for header in step.headers.0.keys() {
             let Ok(parsed) = HeaderName::from_bytes(header.as_bytes()) else { continue };

@@ -58,7 +58,7 @@ fn scenario(written: &config::Profile, path: &KeyPath, findings: &mut Findings) 
     }
     let workload = written.workload.as_ref()?;
     let ask = workload::compile(workload, &path.key("workload"), findings);
-    let answers = ExpectedAnswers::of_model(workload.stream);
+    let answers = ExpectedAnswers::of_workload(workload.stream);
     let expect = expect::compile(&written.expect, answers, &at_expect, findings);
-    Some(Scenario::of_workload(ask?, expect))
+    Some(Scenario::of_workload(ask?, expect, &expect::comparisons(&written.expect)))
 }

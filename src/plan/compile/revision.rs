@@ -94,7 +94,9 @@ impl<'a> Compared<'a> {
 
 impl<'a> ComparedStep<'a> {
     fn new(step: &'a Step, journey: bool, below: &Map<String, Value>) -> Self {
-        let Step { name, number: _, action, think, repeat, turns, timeout, expect, take } = step;
+        // A comparison shows in the action and the name.
+        let Step { name, number: _, action, think, repeat, turns, timeout, expect, take, comparison: _ } =
+            step;
         Self {
             name,
             action,

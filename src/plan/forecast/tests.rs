@@ -49,6 +49,36 @@ fn closed_loop_requests_have_a_bound_or_none() {
 }
 
 #[test]
+fn requests_that_are_sent_again_are_forecast_too() {
+    let of = |expect: &str| {
+        one(&format!(
+            "schedule: {{ every: 1h }}, load: [{{ requests: 7 }}], expect: {expect}, workload: {{ prompts: [xxxx], \
+             output_tokens: 5, params: {{ seed: 1, temperature: 0 }} }}"
+        ))
+    };
+    let plain = of("{ honours: [max_tokens] }");
+    assert_eq!(plain.run.expected.requests, Amount::Exact(7.0));
+    for (expect, times) in [
+        ("{ same_as_unary: true }", 2.0),
+        ("{ honours: [seed] }", 2.0),
+        ("{ honours: [max_tokens, seed], same_as_unary: true }", 3.0),
+    ] {
+        let again = of(expect);
+        let value = |usage: ForecastUsage| {
+            [usage.requests, usage.input_tokens, usage.output_tokens, usage.cost.unwrap()]
+                .map(|amount| amount.value().unwrap())
+        };
+        for (again, plain) in [(again.run.expected, plain.run.expected), (again.run.most, plain.run.most)] {
+            for (n, once) in value(again).into_iter().zip(value(plain)) {
+                assert!((n - once * times).abs() < 1e-9, "{expect}: {n}, and {once} once");
+            }
+        }
+        // A run begins only where the budgets have room for all of them.
+        assert_eq!(again.least.requests, Amount::Exact(times), "{expect}");
+    }
+}
+
+#[test]
 fn runs_follow_the_schedule() {
     assert_eq!(daily_runs("{ every: 5m }"), Amount::Exact(288.0));
     assert_eq!(daily_runs("{ every: 20s }"), Amount::AtMost(4320.0));

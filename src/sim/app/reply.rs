@@ -73,7 +73,7 @@ impl Answer for Reply {
     fn delta(&self, delta: &Delta) -> Event {
         let name = match delta.kind {
             Kind::Reasoning(_) => "reasoning",
-            Kind::Text | Kind::Hidden => "delta",
+            Kind::Text | Kind::Hidden | Kind::Arguments => "delta",
         };
         Event { tokens: delta.tokens, ..event(name, &json!({"type": name, "text": delta.text})) }
     }

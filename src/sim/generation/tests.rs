@@ -76,3 +76,48 @@ fn the_next_turn_finds_the_blocks_of_the_answer_before() {
     let second = plan(&Ask { turns, max_tokens: Some(1), ..ask() }, &none);
     assert_eq!(second.hashes[..first.hashes.len()], first.hashes);
 }
+
+#[test]
+fn documents_and_arguments_end_with_themselves_or_are_cut() {
+    let schema = serde_json::json!({ "type": "object", "properties": { "city": { "type": "string" } } });
+    let json = Ask { form: OutputForm::Json(schema.clone()), ..ask() };
+    let tool = super::super::output_form::Tool { name: "f".to_owned(), parameters: schema };
+    let call = Ask { form: OutputForm::Call(tool), ..ask() };
+    for (ask, kind, finish) in [(json, Kind::Text, Finish::Stop), (call, Kind::Arguments, Finish::ToolCalls)]
+    {
+        let whole = plan(&ask, &Effects::none(1));
+        let text: String = whole.pieces.iter().map(|piece| piece.text.as_str()).collect();
+        assert!(serde_json::from_str::<serde_json::Value>(&text).unwrap()["city"].is_string(), "{text}");
+        assert!(whole.pieces.iter().all(|piece| piece.kind == kind));
+        assert_eq!((whole.finish, whole.usage.reasoning), (finish, 0));
+        let cut = plan(&Ask { max_tokens: Some(3), ..ask }, &Effects::none(1));
+        assert_eq!((cut.pieces.len(), cut.finish), (3, Finish::Length));
+    }
+}
+
+#[test]
+fn what_is_asked_for_is_ignored_where_a_fault_says_so() {
+    let of = |fault: &str, ask: &Ask| {
+        let mut effects = Effects::none(1);
+        effects.add(&fault.parse().unwrap());
+        plan(ask, &effects)
+    };
+    let text = |planned: &Planned| planned.pieces.iter().map(|it| it.text.as_str()).collect::<String>();
+    let short = Ask { max_tokens: Some(20), ..ask() };
+    assert!(of("ignore_max_tokens", &short).pieces.len() >= 40);
+    let stopped = Ask { stop: vec![".".to_owned()], max_tokens: Some(64), ..ask() };
+    assert!(text(&of("ignore_stop", &stopped)).contains('.'));
+    assert_ne!(text(&of("ignore_seed", &short)), text(&of("ignore_seed", &short)));
+    assert!(!of("no_logprobs", &Ask { logprobs: true, ..ask() }).logprobs);
+    let plain = text(&plan(&short, &Effects::none(1)));
+    assert_eq!(text(&of("stream_differs", &short)), plain);
+    let streamed = of("stream_differs", &Ask { stream: true, ..short.clone() });
+    assert!(plain.starts_with(&text(&streamed)) && text(&streamed).len() < plain.len());
+    assert_eq!(streamed.usage.output, 20);
+    let parameters = serde_json::json!({ "type": "object", "required": ["a"] });
+    let tool = super::super::output_form::Tool { name: "f".to_owned(), parameters };
+    let call = Ask { form: OutputForm::Call(tool), ..ask() };
+    let is_json = |planned: &Planned| serde_json::from_str::<serde_json::Value>(&text(planned)).is_ok();
+    assert!(is_json(&of("broken_arguments", &call)));
+    assert!(!is_json(&of("broken_arguments", &Ask { stream: true, ..call })));
+}

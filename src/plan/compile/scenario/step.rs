@@ -48,6 +48,7 @@ impl StepCompiler<'_> {
             timeout: written.timeout.map(|timeout| timeout.0),
             expect,
             take,
+            comparison: None,
         })
     }
 
@@ -288,11 +289,12 @@ impl StepCompiler<'_> {
 /// What is known about a step's answers before a request is sent.
 fn answers(written: &config::Step) -> ExpectedAnswers {
     if let Some(ask) = &written.ask {
-        return ExpectedAnswers::of_model(ask.stream);
+        return ExpectedAnswers { repeatable: false, ..ExpectedAnswers::of_workload(ask.stream) };
     }
     let Some(read) = &written.read else {
         return ExpectedAnswers {
             of_model: false,
+            repeatable: false,
             streamed: false,
             text: false,
             finish: false,
@@ -308,6 +310,7 @@ fn answers(written: &config::Step) -> ExpectedAnswers {
     let text = read.text.is_some() || all_text;
     ExpectedAnswers {
         of_model: false,
+        repeatable: false,
         streamed: read.form.is_none_or(BodyForm::is_stream),
         text,
         finish: read.finish.is_some(),
