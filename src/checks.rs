@@ -27,6 +27,8 @@ pub struct Evidence<'a> {
     pub body: Option<&'a [u8]>,
     /// The finish reason, in the dialect's words.
     pub finish_reason: Option<&'a str>,
+    /// Its id, where a later request can name it.
+    pub id: Option<&'a str>,
     /// The token counts.
     pub tokens: &'a Tokens,
     /// The timestamps of the answer.

@@ -5,6 +5,7 @@
 mod answer;
 mod anthropic;
 mod aws;
+mod bedrock;
 mod body;
 mod body_decoder;
 mod classify;
@@ -134,6 +135,8 @@ pub struct Answer {
     pub body: Option<Bytes>,
     /// The beginning of the text, without secrets; only if requested (see [`CallOptions::excerpt`]).
     pub excerpt: Option<String>,
+    /// Its id, where a later request can name it.
+    pub id: Option<String>,
     /// The response headers.
     pub headers: HeaderMap,
 }
@@ -151,6 +154,7 @@ impl Answer {
             logprobs: 0,
             body: None,
             excerpt: None,
+            id: None,
             headers: HeaderMap::new(),
         }
     }

@@ -55,6 +55,17 @@ pub struct Ask {
     pub output_tokens: Option<u64>,
     /// Merged into the body; these values override what the dialect would write.
     pub params: Arc<Map<String, Value>>,
+    /// The conversation that it goes on, where the server keeps that; `None`: nothing is to be kept.
+    pub conversation: Option<KeptConversation>,
+}
+
+/// A conversation that the server keeps: the messages of a request are those that are new.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct KeptConversation {
+    /// The id of the last answer; `None` at the beginning.
+    pub previous: Option<Arc<str>>,
+    /// Upper bound on the tokens of the conversation so far, all of which are part of the prompt.
+    pub tokens: u64,
 }
 
 impl Ask {
@@ -147,6 +158,8 @@ pub struct Delta {
     pub logprobs: u64,
     /// Usage so far or in total; a later one replaces an earlier one field by field.
     pub usage: Option<Usage>,
+    /// The answer's id, where a later request can name it; beside the terminal event.
+    pub id: Option<String>,
     /// Whether this is the dialect's terminal event.
     pub terminal: bool,
     /// An error object: its message, in the server's words.

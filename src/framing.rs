@@ -2,6 +2,7 @@
 //! nothing about sockets, clocks or the meaning of an event.
 
 mod detect;
+pub mod eventstream;
 #[cfg(test)]
 mod fuzz;
 pub mod json_array;
@@ -11,12 +12,15 @@ pub mod sse;
 pub use detect::{Detected, detect};
 
 /// One event of a stream, borrowed while it is delivered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Event<'a> {
-    /// The event's name (`event:` in server-sent events), if it has one.
+    /// The event's name (`event:` in server-sent events, the type of a message in AWS' event stream), if it has one.
     pub name: Option<&'a str>,
-    /// Its data: the joined `data:` lines, the line of newline-delimited JSON, or the item of an array.
+    /// Its data: the joined `data:` lines, the line of newline-delimited JSON, the item of an array, or the payload of a
+    /// message.
     pub data: &'a str,
+    /// The framing itself says that this is an error. Only AWS' event stream does.
+    pub error: bool,
 }
 
 /// The stream violates the framing. The decoder that returned this delivers no more events.
@@ -31,4 +35,15 @@ pub enum Error {
     /// The data or the name of an event is not UTF-8.
     #[error("an event of the stream is not valid UTF-8")]
     NotUtf8,
+    /// The bytes of a binary message are not those that were sent.
+    #[error(
+        "the checksum of a message of the stream is wrong: its bytes were changed on the way, or are no message"
+    )]
+    Checksum,
+    /// The lengths or the headers of a binary message contradict each other.
+    #[error("a message of the stream is malformed")]
+    Malformed,
+    /// The stream ended within a binary message.
+    #[error("the stream ended within a message")]
+    Cut,
 }

@@ -3,6 +3,7 @@
 
 mod cookies;
 mod draft;
+mod kept;
 mod progress;
 mod taken;
 mod talk;
@@ -11,13 +12,14 @@ pub use progress::{JourneyEnd, JourneyStep, REFUSED_PAUSE, UserAction, UserEvent
 
 use crate::checks::{Documents, Evidence};
 use crate::exchange::{Ask, Call};
-use crate::plan::{PairPlan, Scenario, Step, StepAction};
+use crate::plan::{AskStep, PairPlan, Scenario, Step, StepAction};
 use crate::secret::Exposed;
 use crate::seed::{self, RunSeeds};
 use crate::template::{Counters, RenderError};
 use cookies::Jar;
 use draft::Renderer;
 use jiff::Timestamp;
+use kept::KeptConversations;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
@@ -55,6 +57,7 @@ pub struct UserSession {
     /// `None` unless the scenario keeps cookies.
     jar: Option<Jar>,
     talk: Talk,
+    kept: KeptConversations,
     /// Number of turns answered since the set-up, by [`Step::number`].
     turns: BTreeMap<usize, u32>,
     counters: Counters,
@@ -127,6 +130,7 @@ impl UserSession {
             taken: Taken::default(),
             jar,
             talk: Talk::default(),
+            kept: KeptConversations::default(),
             turns: BTreeMap::new(),
             counters: Counters::default(),
             last: None,
@@ -138,12 +142,14 @@ impl UserSession {
     pub fn most_bytes(scenario: &Scenario) -> usize {
         let names: BTreeSet<_> = scenario.all().flat_map(|step| &step.take).map(|take| &take.name).collect();
         let taken = names.len() * (Self::MAX_TAKEN + ENTRY);
-        let asks = |step: &Arc<Step>| matches!(&step.action, StepAction::Ask(ask) if ask.history > 0);
-        let talk = if scenario.all().any(asks) { Talk::MAX_BYTES } else { 0 };
+        let sends = |step: &Arc<Step>| matches!(&step.action, StepAction::Ask(ask) if ask.history > 0 && !ask.stateful);
+        let talk = if scenario.all().any(sends) { Talk::MAX_BYTES } else { 0 };
+        let kept =
+            KeptConversations::most_bytes(scenario.all().filter(|step| stateful(step).is_some()).count());
         let jar = if scenario.cookies { Jar::MAX_BYTES } else { 0 };
         let turns = scenario.all().filter(|step| step.turns).count() * ENTRY;
         let counters = Counters::MAX * (Counters::MAX_NAME + ENTRY);
-        size_of::<Self>() + taken + talk + jar + turns + counters
+        size_of::<Self>() + taken + talk + kept + jar + turns + counters
     }
 
     /// Starts over before the set-up is played (again): extracted values, cookies and conversations are dropped.
@@ -151,6 +157,7 @@ impl UserSession {
     pub fn reset(&mut self) {
         self.taken = Taken::default();
         self.talk = Talk::default();
+        self.kept = KeptConversations::default();
         self.turns.clear();
         if let Some(jar) = &mut self.jar {
             jar.clear();
@@ -160,10 +167,11 @@ impl UserSession {
     /// The turn of a step's next play, from 1; always 1 for a step without turns. `repeat` is the number of the play in
     /// a row, from 0. A turn whose answer was not ok is played again under the same number.
     pub fn turn(&self, step: &Step, repeat: u32) -> u32 {
-        match step.turns {
-            false => 1,
-            true if step.repeat > 1 => repeat.saturating_add(1),
-            true => self.turns.get(&step.number).map_or(1, |turns| turns.saturating_add(1)),
+        match (step.turns, stateful(step)) {
+            (false, _) => 1,
+            (true, _) if step.repeat > 1 => repeat.saturating_add(1),
+            (true, Some(ask)) => self.kept.turns(step.number, ask.history).saturating_add(1),
+            (true, None) => self.turns.get(&step.number).map_or(1, |turns| turns.saturating_add(1)),
         }
     }
 
@@ -180,6 +188,7 @@ impl UserSession {
         let play = self.next_play(iteration, step.number);
         if turn <= 1 {
             self.talk.forget(step.number);
+            self.kept.forget(step.number);
         }
         if draft::uses_secrets(step) {
             self.check_secrets()?;
@@ -238,8 +247,12 @@ impl UserSession {
                 Ok(Draft::Call(call))
             }
             StepAction::Ask(ask) => {
-                let (ask, question) =
-                    renderer.ask(ask, stage_context.pair.params(step), self.talk.of(step.number))?;
+                let going_on = ask.stateful.then(|| self.kept.go_on(step.number, ask.history));
+                let params = stage_context.pair.params(step);
+                let (ask, question) = renderer.ask(ask, params, self.talk.of(step.number), going_on)?;
+                if ask.conversation.is_some() {
+                    self.kept.asked(&ask);
+                }
                 if let Some(jar) = &mut self.jar {
                     jar.asked_at("");
                 }
@@ -268,6 +281,9 @@ impl UserSession {
         }
         if let StepAction::Ask(ask) = &step.action {
             self.talk.answered(step.number, answer.text, ask.history);
+            if ask.stateful {
+                self.kept.answered(step.number, answer)?;
+            }
         }
         if step.turns {
             let turns = self.turns.entry(step.number).or_default();
@@ -281,7 +297,13 @@ impl UserSession {
     fn bytes(&self) -> usize {
         let jar = self.jar.as_ref().map_or(0, Jar::bytes);
         let counters = self.counters.names() * (Counters::MAX_NAME + ENTRY);
-        size_of::<Self>() + self.taken.bytes() + self.talk.bytes() + jar + self.turns.len() * ENTRY + counters
+        size_of::<Self>()
+            + self.taken.bytes()
+            + self.talk.bytes()
+            + self.kept.bytes()
+            + jar
+            + self.turns.len() * ENTRY
+            + counters
     }
 }
 
@@ -289,6 +311,14 @@ impl UserSession {
 impl fmt::Debug for UserSession {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("User").field("index", &self.index).field("taken", &self.taken).finish_non_exhaustive()
+    }
+}
+
+/// The model call of a step whose conversation the server keeps.
+fn stateful(step: &Step) -> Option<&AskStep> {
+    match &step.action {
+        StepAction::Ask(ask) if ask.stateful => Some(ask),
+        StepAction::Ask(_) | StepAction::Http(_) => None,
     }
 }
 

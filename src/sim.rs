@@ -15,6 +15,8 @@
 mod answer;
 mod anthropic;
 mod app;
+mod azure;
+mod bedrock;
 mod body;
 mod conn;
 mod dialect;
@@ -40,6 +42,7 @@ mod routes;
 mod rules;
 mod server;
 mod shared;
+mod stored;
 mod stream;
 mod text;
 mod tgi;

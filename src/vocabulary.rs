@@ -53,6 +53,10 @@ pub enum Api {
     /// `generateContent` and `streamGenerateContent` of the Gemini API and of Vertex AI.
     #[serde(rename = "gemini")]
     Gemini,
+    /// `Converse` and `ConverseStream` of Amazon Bedrock: `POST {base_url}/model/{model}/converse`, streamed as AWS' event
+    /// stream.
+    #[serde(rename = "bedrock")]
+    Bedrock,
     /// `POST {base_url}/api/chat`: Ollama's chat.
     #[serde(rename = "ollama-chat")]
     OllamaChat,
@@ -75,13 +79,14 @@ pub enum Api {
 
 impl Api {
     /// All dialects.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::OpenAiChat,
         Self::OpenAiCompletions,
         Self::OpenAiResponses,
         Self::OpenAiEmbeddings,
         Self::Anthropic,
         Self::Gemini,
+        Self::Bedrock,
         Self::OllamaChat,
         Self::OllamaGenerate,
         Self::Tgi,
@@ -99,6 +104,7 @@ impl Api {
             Self::OpenAiEmbeddings => "openai-embeddings",
             Self::Anthropic => "anthropic",
             Self::Gemini => "gemini",
+            Self::Bedrock => "bedrock",
             Self::OllamaChat => "ollama-chat",
             Self::OllamaGenerate => "ollama-generate",
             Self::Tgi => "tgi",
@@ -125,6 +131,7 @@ impl Api {
             Self::OpenAiEmbeddings => &["/embeddings"],
             Self::Anthropic => &["/messages"],
             Self::Gemini => &[":generateContent", ":streamGenerateContent"],
+            Self::Bedrock => &["/converse", "/converse-stream"],
             Self::OllamaChat => &["/api/chat"],
             Self::OllamaGenerate => &["/api/generate"],
             Self::Tgi => &["/generate", "/generate_stream"],
@@ -141,6 +148,7 @@ impl Api {
             }
             Self::Anthropic => "anthropic",
             Self::Gemini => "gcp.gen_ai",
+            Self::Bedrock => "aws.bedrock",
             Self::OllamaChat | Self::OllamaGenerate => "ollama",
             Self::Tgi => "huggingface",
             Self::RerankCohere => "cohere",
@@ -154,10 +162,17 @@ impl Api {
         !matches!(self, Self::OpenAiEmbeddings | Self::RerankCohere | Self::RerankJina | Self::Http)
     }
 
+    /// Whether its servers keep conversations, so that a request can name the answer before it.
+    pub const fn keeps_conversations(self) -> bool {
+        matches!(self, Self::OpenAiResponses)
+    }
+
     /// `gen_ai.operation.name` in the OpenTelemetry conventions.
     pub const fn operation(self) -> &'static str {
         match self {
-            Self::OpenAiChat | Self::OpenAiResponses | Self::Anthropic | Self::OllamaChat => "chat",
+            Self::OpenAiChat | Self::OpenAiResponses | Self::Anthropic | Self::Bedrock | Self::OllamaChat => {
+                "chat"
+            }
             Self::Gemini => "generate_content",
             Self::OpenAiCompletions | Self::OllamaGenerate | Self::Tgi => "text_completion",
             Self::OpenAiEmbeddings => "embeddings",

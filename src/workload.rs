@@ -32,7 +32,8 @@ pub fn ask(pair: &PairPlan, step: &Step, seeds: RunSeeds, number: RequestNumber)
     messages.extend(system.clone().map(|text| Message { role: Role::System, text }));
     messages.push(Message { role: Role::User, text });
     let (stream, output_tokens) = (ask.stream, ask.output_tokens);
-    let mut made = Ask { messages, stream, output_tokens, params: pair.params(step) };
+    let params = pair.params(step);
+    let mut made = Ask { messages, stream, output_tokens, params, conversation: None };
     if ask.cache == Cache::Bust {
         made.bust(seed::hash("nonce", &[&pair.pair.target], &parts(seeds.nonces)));
     }

@@ -62,6 +62,7 @@ pub(crate) fn prompts() -> plan::Scenario {
         stream: false,
         params: serde_json::Map::new(),
         history: 0,
+        stateful: false,
     };
     plan::Scenario::of_workload(ask, plan::Expect::default(), &[])
 }

@@ -54,6 +54,7 @@ impl Whole {
             text: &self.text,
             body: self.body.as_ref().map(String::as_bytes),
             finish_reason: self.finish_reason,
+            id: None,
             tokens: &self.tokens,
             marks: &self.marks,
             streamed: self.streamed,

@@ -30,6 +30,7 @@ pub(super) struct AnswerBuilder {
     /// Whether they came piece by piece, so that an event that repeats them adds nothing.
     calls_came: bool,
     logprobs: u64,
+    id: Option<String>,
     usage: Usage,
     first_event: Option<u64>,
     end: Option<End>,
@@ -71,6 +72,8 @@ pub(super) struct EndedAnswer {
     pub(super) marks: StreamMarks,
     pub(super) gaps: Gaps,
     pub(super) finish: Option<String>,
+    /// Its id, where a later request can name it.
+    pub(super) id: Option<String>,
     pub(super) generated: Generated,
     /// The calls of tools, where somebody wants them; see [`AnswerBuilder::keep_tool_calls`].
     pub(super) tool_calls: Vec<ToolCall>,
@@ -113,6 +116,7 @@ impl AnswerBuilder {
             tool_calls: None,
             calls_came: false,
             logprobs: 0,
+            id: None,
             usage: Usage::default(),
             first_event: None,
             end: None,
@@ -149,6 +153,7 @@ impl AnswerBuilder {
         if delta.finish.is_some() {
             self.finish = delta.finish;
         }
+        self.id = delta.id.or(self.id.take());
         let gave_up = self.finish.as_deref().filter(|reason| FinishReason::of(reason) == FinishReason::Error);
         if let Some(said) = delta.error {
             self.fail(mark, Failure::StreamError, said);
@@ -231,6 +236,7 @@ impl AnswerBuilder {
             marks: self.marks,
             gaps: self.gaps,
             finish: self.finish,
+            id: self.id,
             generated: self.generated,
             tool_calls: self.tool_calls.map(ToolCalls::finish).unwrap_or_default(),
             logprobs: self.logprobs,

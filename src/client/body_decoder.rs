@@ -4,7 +4,7 @@
 mod expected;
 mod stream;
 
-pub(super) use expected::{Expected, Mode, is_json};
+pub(super) use expected::{EVENT_STREAM, Expected, Mode, is_json};
 
 use super::answer::{AnswerBuilder, EndedAnswer};
 use super::dialect::{Decoder, Malformed};

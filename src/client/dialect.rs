@@ -2,6 +2,7 @@
 //! clock or timestamp; to add one, write its file (with the types of [`wire`](super::wire)) and add it to [`of`].
 
 use super::anthropic::Anthropic;
+use super::bedrock::Bedrock;
 use super::body_decoder::Mode;
 use super::error_body;
 use super::gemini::Gemini;
@@ -70,6 +71,7 @@ pub(super) fn of(api: Api) -> Option<Arc<dyn Dialect>> {
         Api::OpenAiEmbeddings => Some(Arc::new(OpenAiEmbeddings)),
         Api::Anthropic => Some(Arc::new(Anthropic)),
         Api::Gemini => Some(Arc::new(Gemini)),
+        Api::Bedrock => Some(Arc::new(Bedrock)),
         Api::OllamaChat => Some(Arc::new(Ollama::Chat)),
         Api::OllamaGenerate => Some(Arc::new(Ollama::Generate)),
         Api::Tgi => Some(Arc::new(Tgi)),

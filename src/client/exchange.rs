@@ -265,6 +265,7 @@ impl<'a> Exchange<'a> {
             // A check may quote it.
             call.name = self.redactor.mask(&call.name);
         }
+        answer.id = read.id;
         answer.memory = charge.map(Arc::new);
         answer.body = read.body.filter(|_| matches!(self.form, AnswerFormat::Http(_)));
         answer.observed.marks = self.marks;

@@ -65,7 +65,7 @@ mod tests {
         let message = |role, text: &str| Message { role, text: text.into() };
         let messages = vec![message(Role::System, "Be brief."), message(Role::User, "Once")];
         let params = Arc::new(params.as_object().unwrap().clone());
-        let ask = Ask { messages, stream, output_tokens: Some(7), params };
+        let ask = Ask { messages, stream, output_tokens: Some(7), params, conversation: None };
         OpenAiCompletions.encode(&target("http://h/v1"), &ask)
     }
 
@@ -94,7 +94,7 @@ mod tests {
 
     #[test]
     fn an_answer() {
-        let event = |data| OpenAiCompletions.decode_event(Event { name: None, data }).unwrap();
+        let event = |data| OpenAiCompletions.decode_event(Event { data, ..Event::default() }).unwrap();
         let delta =
             event(r#"{"object":"text_completion","choices":[{"index":0,"text":"a","finish_reason":null}]}"#);
         assert_eq!(delta, Delta { content: vec![Content::Text("a".into())], ..Delta::default() });

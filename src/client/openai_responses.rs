@@ -32,6 +32,7 @@ struct Chunk {
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Response {
+    id: Text,
     status: Text,
     incomplete_details: Object<Incomplete>,
     output: List<Object<OutputItem>>,
@@ -104,6 +105,7 @@ impl Decoder for OpenAiResponses {
                     finish,
                     repeated: said.content,
                     repeated_tool_calls: said.tool_calls,
+                    id: response.id.0,
                     usage: response.usage.0.map(openai::counts),
                     terminal: true,
                     ..Delta::default()
@@ -124,6 +126,7 @@ impl Decoder for OpenAiResponses {
         }
         Ok(Delta {
             finish: finish(&response),
+            id: response.id.0,
             usage: response.usage.0.map(openai::counts),
             terminal: true,
             ..output(response.output)
@@ -149,14 +152,19 @@ impl Dialect for OpenAiResponses {
             .collect();
         body.insert("input".into(), input.into());
         body.insert("stream".into(), ask.stream.into());
-        // Nobody reads the responses of probes later.
-        body.insert("store".into(), false.into());
+        // Nobody reads the responses of probes later, except for the next turn.
+        body.insert("store".into(), ask.conversation.is_some().into());
+        if let Some(previous) = ask.conversation.as_ref().and_then(|it| it.previous.as_deref()) {
+            body.insert("previous_response_id".into(), previous.into());
+        }
         if let Some(most) = ask.output_tokens {
             body.insert("max_output_tokens".into(), most.into());
         }
         apply_patch(&mut body, &ask.params);
         let output_tokens = body.get("max_output_tokens").and_then(Value::as_u64);
-        openai::call("/responses".into(), body, output_tokens)
+        let kept = ask.conversation.as_ref().map_or(0, |conversation| conversation.tokens);
+        let call = openai::call("/responses".into(), body, output_tokens);
+        Call { most_input_tokens: call.most_input_tokens.saturating_add(kept), ..call }
     }
 
     fn prompt_texts(&self, body: &[u8]) -> Vec<String> {
@@ -216,7 +224,7 @@ mod tests {
     use crate::client::testing::target;
     use crate::client::tests::golden::{frames, read_by};
     use crate::event::{Failure, Outcome};
-    use crate::exchange::{Message, Role, Usage};
+    use crate::exchange::{KeptConversation, Message, Role, Usage};
     use std::sync::Arc;
     use tokio::time::Instant;
 
@@ -230,7 +238,8 @@ mod tests {
     fn a_request() {
         let message = |role, text: &str| Message { role, text: text.into() };
         let messages = vec![message(Role::System, "Be brief."), message(Role::User, "Hi")];
-        let ask = Ask { messages, stream: true, output_tokens: Some(7), params: Arc::default() };
+        let params = Arc::default();
+        let ask = Ask { messages, stream: true, output_tokens: Some(7), params, conversation: None };
         let call = OpenAiResponses.encode(&target("http://h/v1"), &ask);
         assert_eq!((call.path.as_str(), call.stream, call.output_tokens), ("/responses", true, Some(7)));
         let body: Value = serde_json::from_slice(&call.body).unwrap();
@@ -240,6 +249,16 @@ mod tests {
         });
         assert_eq!(body, expected);
         assert_eq!(OpenAiResponses.prompt_texts(&call.body), ["Be brief.", "Hi"]);
+        let kept = |previous: Option<&str>| {
+            let conversation = KeptConversation { previous: previous.map(Into::into), tokens: 500 };
+            OpenAiResponses
+                .encode(&target("http://h/v1"), &Ask { conversation: Some(conversation), ..ask.clone() })
+        };
+        let first: Value = serde_json::from_slice(&kept(None).body).unwrap();
+        assert_eq!((&first["store"], first.get("previous_response_id")), (&json!(true), None));
+        let next: Value = serde_json::from_slice(&kept(Some("resp_1")).body).unwrap();
+        assert_eq!((&next["store"], &next["previous_response_id"]), (&json!(true), &json!("resp_1")));
+        assert!(kept(None).most_input_tokens >= call.most_input_tokens + 500);
     }
 
     #[test]
@@ -294,7 +313,7 @@ mod tests {
 
     #[test]
     fn a_whole_answer() {
-        let body = br#"{"status":"incomplete","incomplete_details":{"reason":"max_output_tokens"},"output":[
+        let body = br#"{"id":"resp_1","status":"incomplete","incomplete_details":{"reason":"max_output_tokens"},"output":[
             {"type":"reasoning","summary":[{"type":"summary_text","text":"hm"}]},
             {"type":"message","content":[{"type":"output_text","text":"a"},{"type":"refusal","refusal":"no"}]},
             {"type":"function_call","name":"f","arguments":"{}"}],
@@ -313,6 +332,7 @@ mod tests {
                 name: Some("f".into()),
                 arguments: Some("{}".into()),
             }],
+            id: Some("resp_1".into()),
             usage: Some(Usage { input: Some(3), output: Some(2), cached_input: Some(1), reasoning: None }),
             terminal: true,
             ..Delta::default()

@@ -71,6 +71,13 @@ pub(super) fn has_no_body(method: &Method, status: StatusCode) -> bool {
     method == Method::HEAD || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
 }
 
+/// The class of an error, as services of AWS tell it: the part before the colon in `x-amzn-errortype:
+/// ThrottlingException:http://internal.amazon.com/...`.
+pub(super) fn error_class(headers: &HeaderMap) -> Option<&str> {
+    let class = text(headers, "x-amzn-errortype")?.split(':').next()?.trim();
+    Some(class).filter(|class| !class.is_empty())
+}
+
 /// The status line of an answer, for messages.
 pub(super) fn status_line(status: StatusCode) -> String {
     // Codes like 529 have no reason phrase.
@@ -153,6 +160,17 @@ mod tests {
         assert_eq!(said(&[(201, 201)]), "HTTP 200 OK, where 201 is expected");
         assert_eq!(said(&[(300, 399), (404, 404)]), "HTTP 200 OK, where 3xx or 404 is expected");
         assert_eq!(said(&[(201, 206)]), "HTTP 200 OK, where 201 to 206 is expected");
+    }
+
+    #[test]
+    fn the_class_of_an_error_of_aws() {
+        let of = |value| error_class(&headers(&[("x-amzn-errortype", value)])).map(str::to_owned);
+        assert_eq!(
+            of("ThrottlingException:http://internal.amazon.com/x/").as_deref(),
+            Some("ThrottlingException")
+        );
+        assert_eq!(of("ValidationException").as_deref(), Some("ValidationException"));
+        assert_eq!((of(""), of(":x")), (None, None));
     }
 
     #[test]

@@ -192,6 +192,11 @@ pub struct AskModel {
     #[serde(default, skip_serializing_if = "is_zero")]
     #[schemars(range(max = 1000))]
     pub history: u32,
+    /// The server keeps the conversation: each turn names the answer before it (`previous_response_id`) and sends only
+    /// what is new. It starts over after a turn that failed, and where it would have more earlier turns than `history`.
+    /// Only for targets with `api: openai-responses`. Default: false.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub stateful: bool,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]

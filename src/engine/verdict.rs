@@ -116,6 +116,7 @@ pub(super) fn evidence<'a>(answer: &'a Answer, context: &'a CheckContext) -> Evi
         text: &answer.text,
         body: answer.body.as_deref(),
         finish_reason: answer.observed.finish_reason.as_deref(),
+        id: answer.id.as_deref(),
         tokens: &answer.observed.tokens,
         marks: &answer.observed.marks,
         streamed: answer.observed.streamed,

@@ -13,6 +13,8 @@ pub enum Detected {
     Object,
     /// A JSON array.
     Array,
+    /// Messages of AWS' event stream: the length of a message, whose first byte is 0, comes first.
+    EventStream,
     /// None of these.
     Neither,
     /// More bytes are needed.
@@ -27,6 +29,7 @@ pub fn detect(bytes: &[u8]) -> Detected {
         Some(b'{') => Detected::Object,
         Some(b'[') => Detected::Array,
         Some(b':') => Detected::Sse,
+        Some(0) => Detected::EventStream,
         Some(_) if BOM.starts_with(start) => Detected::Undecided,
         Some(_) => {
             let mut undecided = false;
@@ -57,6 +60,7 @@ mod tests {
             (": ping", Detected::Sse),
             ("\n\n  {\"error\"", Detected::Object),
             ("[{", Detected::Array),
+            ("\0\0\0\u{1f}", Detected::EventStream),
             ("<html>", Detected::Neither),
             ("database", Detected::Neither),
             ("Internal Server Error", Detected::Neither),

@@ -86,7 +86,8 @@ impl JsonArrayDecoder {
         let item = std::mem::take(&mut self.item);
         (self.depth, self.in_string, self.escaped) = (0, false, false);
         if !item.is_empty() {
-            each(Event { name: None, data: std::str::from_utf8(&item).map_err(|_| Error::NotUtf8)? });
+            let data = std::str::from_utf8(&item).map_err(|_| Error::NotUtf8)?;
+            each(Event { data, ..Event::default() });
         }
         self.item = item;
         self.item.clear();

@@ -94,7 +94,7 @@ impl NdjsonDecoder {
         let line = line.strip_prefix(BOM).filter(|_| first).unwrap_or(line).trim_ascii();
         if !line.is_empty() {
             let data = std::str::from_utf8(line).map_err(|_| Error::NotUtf8)?;
-            each(Event { name: None, data });
+            each(Event { data, ..Event::default() });
         }
         Ok(())
     }

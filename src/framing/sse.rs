@@ -201,7 +201,7 @@ impl SseDecoder {
         let bare = std::mem::take(&mut self.bare);
         let data = std::str::from_utf8(&bare).map_err(|_| Error::NotUtf8)?.trim();
         if serde_json::from_str::<serde::de::IgnoredAny>(data).is_ok() {
-            each(Event { name: None, data });
+            each(Event { data, ..Event::default() });
         } else {
             self.note_unknown(&bare);
         }
@@ -259,7 +259,7 @@ impl SseDecoder {
     fn deliver(&self, data: &[u8], each: &mut impl FnMut(Event<'_>)) -> Result<(), Error> {
         let utf8 = |bytes| std::str::from_utf8(bytes).map_err(|_| Error::NotUtf8);
         let name = if self.name.is_empty() { None } else { Some(utf8(&self.name)?) };
-        each(Event { name, data: utf8(data)? });
+        each(Event { name, data: utf8(data)?, error: false });
         Ok(())
     }
 }

@@ -27,6 +27,7 @@ pub(super) const fn stop_path(api: Api) -> Option<ParamPath> {
         Api::OpenAiChat | Api::OpenAiCompletions => Some(&["stop"]),
         Api::Anthropic => Some(&["stop_sequences"]),
         Api::Gemini => Some(&["generationConfig", "stopSequences"]),
+        Api::Bedrock => Some(&["inferenceConfig", "stopSequences"]),
         Api::OllamaChat | Api::OllamaGenerate => Some(&["options", "stop"]),
         Api::Tgi => Some(&["parameters", "stop"]),
         _ => None,
@@ -68,7 +69,15 @@ pub(super) const fn logprobs_path(api: Api) -> Option<(ParamPath, &'static str)>
 
 /// Whether a dialect has tools.
 pub(super) const fn has_tools(api: Api) -> bool {
-    matches!(api, Api::OpenAiChat | Api::OpenAiResponses | Api::Anthropic | Api::Gemini | Api::OllamaChat)
+    matches!(
+        api,
+        Api::OpenAiChat
+            | Api::OpenAiResponses
+            | Api::Anthropic
+            | Api::Gemini
+            | Api::Bedrock
+            | Api::OllamaChat
+    )
 }
 
 /// The stop sequences that a request sends: a text, or a list of them.

@@ -14,8 +14,11 @@ use serde_json::{Map, Value, json};
 pub const ANTHROPIC_MAX_TOKENS: u64 = 4096;
 
 /// Paths of a budget of reasoning tokens in a request body.
-pub(super) const BUDGETS: [&[&str]; 2] =
-    [&["thinking", "budget_tokens"], &["generationConfig", "thinkingConfig", "thinkingBudget"]];
+pub(super) const BUDGETS: [&[&str]; 3] = [
+    &["thinking", "budget_tokens"],
+    &["generationConfig", "thinkingConfig", "thinkingBudget"],
+    &["additionalModelRequestFields", "thinking", "budget_tokens"],
+];
 
 /// The parameters that request this effort from a model, or the reason why that is not possible.
 pub(super) fn parameters(
@@ -31,6 +34,7 @@ pub(super) fn parameters(
         Api::OpenAiResponses => json!({ "reasoning": { "effort": of_openai(effort) } }),
         Api::Anthropic => of_anthropic(model, effort)?,
         Api::Gemini => of_gemini(model, effort)?,
+        Api::Bedrock => of_bedrock(model, effort)?,
         Api::OllamaChat | Api::OllamaGenerate => of_ollama(effort)?,
         Api::OpenAiCompletions | Api::Tgi => {
             return Err("it continues a text and has no reasoning parameter");
@@ -101,6 +105,26 @@ fn of_gemini(model: &str, effort: ReasoningEffort) -> Result<Value, &'static str
         }
     };
     Ok(json!({ "generationConfig": { "thinkingConfig": thinking } }))
+}
+
+/// Bedrock passes the fields of each family on to its models.
+fn of_bedrock(model: &str, effort: ReasoningEffort) -> Result<Value, &'static str> {
+    let off = matches!(effort, ReasoningEffort::Default | ReasoningEffort::Off);
+    let fields = if model.contains("claude") {
+        of_anthropic(model, effort)?
+    } else if model.contains("gpt-oss") {
+        match effort {
+            _ if off => return Err("gpt-oss always reasons: the least is `low`"),
+            ReasoningEffort::Minimal => return Err("the least effort of gpt-oss is `low`"),
+            _ => json!({ "reasoning_effort": effort.name() }),
+        }
+    } else {
+        return Err(
+            "only the fields of Claude and gpt-oss are known there, by the model's name: set those of other models in \
+             `params.additionalModelRequestFields`",
+        );
+    };
+    Ok(json!({ "additionalModelRequestFields": fields }))
 }
 
 fn of_ollama(effort: ReasoningEffort) -> Result<Value, &'static str> {
@@ -199,6 +223,24 @@ mod tests {
         assert!(of("gemini-2.5-pro", Off).unwrap_err().contains("`minimal`"));
         assert!(of("gemini-2.0-flash", Low).is_err());
         assert_eq!(of("gemini-2.0-flash", Off), Ok(json!({})));
+    }
+
+    #[test]
+    fn bedrock_has_the_fields_of_each_family() {
+        let of = |model, effort| asked(Api::Bedrock, model, effort);
+        let fields = |value: Value| Ok(json!({ "additionalModelRequestFields": value }));
+        let thinking = json!({ "thinking": { "type": "enabled", "budget_tokens": 1024 } });
+        assert_eq!(of("eu.anthropic.claude-sonnet-4-5-20250929-v1:0", Low), fields(thinking));
+        let disabled = json!({ "thinking": { "type": "disabled" } });
+        assert_eq!(of("anthropic.claude-opus-4-6-v1", Off), fields(disabled));
+        assert_eq!(of("openai.gpt-oss-20b-1:0", High), fields(json!({ "reasoning_effort": "high" })));
+        for (model, effort) in [
+            ("openai.gpt-oss-20b-1:0", Off),
+            ("openai.gpt-oss-20b-1:0", Minimal),
+            ("eu.amazon.nova-lite-v1:0", Low),
+        ] {
+            assert!(of(model, effort).is_err(), "{model}");
+        }
     }
 
     #[test]

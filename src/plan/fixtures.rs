@@ -141,7 +141,7 @@ fn right_configs(folder: &Path) -> String {
 #[test]
 fn every_example_is_right() {
     let copy = shipped();
-    let right = "anthropic auth budgets chat chat-streaming checks constant-rate credentials gamma-bursts gemini \
+    let right = "anthropic auth azure bedrock budgets chat chat-streaming checks constant-rate credentials gamma-bursts gemini \
                  http-endpoint ollama openai-completions openai-embeddings openai-responses otlp poisson ramp \
                  reasoning rerank retries scenario schedules slos structured-output tgi tls-mtls-proxy tools users \
                  warm-up";

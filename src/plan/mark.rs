@@ -25,6 +25,9 @@ pub(super) enum MetadataPlace {
     /// begin with a letter.
     /// <https://cloud.google.com/vertex-ai/generative-ai/docs/multimodal/add-labels-to-api-calls>
     Labels,
+    /// Bedrock's: at most 16 names of 1 to 256 characters and texts of at most 256; letters, digits, blanks and `:_@$#=/+,-.`.
+    /// <https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_Converse.html>
+    RequestMetadata,
 }
 
 impl MarkPlaces {
@@ -38,6 +41,7 @@ impl MarkPlaces {
             Api::OpenAiCompletions | Api::OpenAiEmbeddings => Self { user: USER, metadata: None },
             Api::Anthropic => Self { user: Some(&["metadata", "user_id"]), metadata: None },
             Api::Gemini if vertex => Self { user: None, metadata: Some(MetadataPlace::Labels) },
+            Api::Bedrock => Self { user: None, metadata: Some(MetadataPlace::RequestMetadata) },
             Api::Gemini
             | Api::OllamaChat
             | Api::OllamaGenerate
@@ -66,13 +70,14 @@ impl MetadataPlace {
         match self {
             Self::Metadata => "metadata",
             Self::Labels => "labels",
+            Self::RequestMetadata => "requestMetadata",
         }
     }
 
     /// Maximum number of pairs.
     pub(super) const fn most(self) -> usize {
         match self {
-            Self::Metadata => 16,
+            Self::Metadata | Self::RequestMetadata => 16,
             Self::Labels => 64,
         }
     }
@@ -83,7 +88,16 @@ impl MetadataPlace {
             text.chars().count() <= 63
                 && text.chars().all(|c| !c.is_uppercase() && (c.is_alphanumeric() || "_-".contains(c)))
         };
+        let plain = |text: &str| {
+            text.len() <= 256
+                && text.chars().all(|c| {
+                    c.is_ascii_alphanumeric() || c.is_ascii_whitespace() || ":_@$#=/+,-.".contains(c)
+                })
+        };
         match self {
+            Self::RequestMetadata if name.is_empty() || !plain(name) || !plain(text) => Some(
+                "must be a name of 1 to 256 and a text of at most 256 letters, digits, blanks and `:_@$#=/+,-.`",
+            ),
             Self::Metadata if name.is_empty() || name.chars().count() > 64 => {
                 Some("must have a key of 1 to 64 characters")
             }
@@ -119,6 +133,15 @@ mod tests {
         }
         let [fit, long] = [63, 64].map(|n| "a".repeat(n));
         assert!(fits(&fit, &fit) && !fits(&long, "x") && !fits("a", &long));
+    }
+
+    #[test]
+    fn request_metadata_is_that_of_bedrock() {
+        let fits = |name: &str, text: &str| MetadataPlace::RequestMetadata.refuses(name, text).is_none();
+        assert!(fits("synthetic", "true") && fits("team:a", "x, y@z") && fits("a", ""));
+        let [fit, long] = [256, 257].map(|n| "a".repeat(n));
+        assert!(fits(&fit, &fit) && !fits(&long, "x") && !fits("a", &long));
+        assert!(!fits("", "x") && !fits("a!", "x") && !fits("a", "é"));
     }
 
     #[test]

@@ -6,11 +6,12 @@ use serde_json::{Map, Value};
 
 /// Parameters that limit the answer instead of `output_tokens`, by their paths, in any dialect. The first one present
 /// counts.
-pub(super) const OUTPUT_CAPS: [&[&str]; 6] = [
+pub(super) const OUTPUT_CAPS: [&[&str]; 7] = [
     &["max_completion_tokens"],
     &["max_tokens"],
     &["max_output_tokens"],
     &["generationConfig", "maxOutputTokens"],
+    &["inferenceConfig", "maxTokens"],
     &["options", "num_predict"],
     &["parameters", "max_new_tokens"],
 ];

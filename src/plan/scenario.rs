@@ -162,6 +162,11 @@ pub struct AskStep {
     pub params: Map<String, Value>,
     /// Maximum number of earlier turns (question and answer) that are sent along; the oldest are dropped.
     pub history: u32,
+    /// The server keeps the conversation: only what is new is sent, and one that has more than `history` earlier turns
+    /// starts over.
+    // Left out where it is false, so that revisions from before it stay the same.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub stateful: bool,
 }
 
 /// The texts of a model call.
@@ -297,9 +302,9 @@ impl AskStep {
     fn again(&self, stream: bool) -> Option<Self> {
         let AskText::Fixed { system, prompts } = &self.text else { return None };
         let text = AskText::Fixed { system: system.clone(), prompts: prompts.clone() };
-        let Self { text: _, output_tokens, cache, stream: _, params, history } = self;
-        let (output_tokens, cache, history) = (*output_tokens, *cache, *history);
-        Some(Self { text, output_tokens, cache, stream, params: params.clone(), history })
+        let Self { text: _, output_tokens, cache, stream: _, params, history, stateful } = self;
+        let (output_tokens, cache, history, stateful) = (*output_tokens, *cache, *history, *stateful);
+        Some(Self { text, output_tokens, cache, stream, params: params.clone(), history, stateful })
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::StageContext;
 use super::taken::Taken;
-use crate::exchange::{self, Ask, Call, Message, Role};
+use crate::exchange::{self, Ask, Call, KeptConversation, Message, Role};
 use crate::plan::{
     AnswerMapping, AskStep, AskText, BodyForm, BodyTemplate, Cache, HttpStep, JsonTemplate, Step, StepAction,
 };
@@ -185,13 +185,14 @@ impl<'a> Renderer<'a> {
         })
     }
 
-    /// Builds a model call, and the question to remember if the step has a history. `params` are those of
-    /// [`crate::plan::PairPlan::params`].
+    /// Builds a model call, and the question to remember if the step has a history that is sent along. `params` are those
+    /// of [`crate::plan::PairPlan::params`]. A conversation that the server keeps began with the system prompt and a nonce.
     pub(super) fn ask(
         &mut self,
         step: &AskStep,
         params: Arc<Map<String, Value>>,
         history: impl Iterator<Item = Message>,
+        conversation: Option<KeptConversation>,
     ) -> Result<(Ask, Option<Arc<str>>), RenderError> {
         let (system, question) = match &step.text {
             AskText::Fixed { system, prompts } => {
@@ -202,16 +203,18 @@ impl<'a> Renderer<'a> {
                 (system.map(Arc::from), Arc::from(self.text(prompt)?))
             }
         };
-        let system = system.map(|text| Message { role: Role::System, text });
+        let begun = conversation.as_ref().is_some_and(|it| it.previous.is_some());
+        let system = system.filter(|_| !begun).map(|text| Message { role: Role::System, text });
         let mut messages: Vec<Message> = system.into_iter().chain(history).collect();
         messages.push(Message { role: Role::User, text: Arc::clone(&question) });
-        let mut ask = Ask { messages, stream: step.stream, output_tokens: step.output_tokens, params };
-        if step.cache == Cache::Bust {
+        let (stream, output_tokens) = (step.stream, step.output_tokens);
+        let mut ask = Ask { messages, stream, output_tokens, params, conversation };
+        if step.cache == Cache::Bust && !begun {
             // The target is included, because two targets may use the same server.
             let parts = [self.seed, self.stage_context.seeds.nonces];
             ask.bust(seed::hash("nonce", &[&self.stage_context.pair.pair.target], &parts));
         }
-        Ok((ask, (step.history > 0).then_some(question)))
+        Ok((ask, (step.history > 0 && !step.stateful).then_some(question)))
     }
 }
 

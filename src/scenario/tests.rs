@@ -86,6 +86,7 @@ impl Stage {
             stream: true,
             params: Map::new(),
             history,
+            stateful: false,
         };
         Step { turns: history > 0, ..step(name, StepAction::Ask(Box::new(ask))) }
     }
@@ -220,6 +221,8 @@ struct Answer {
     headers: HeaderMap,
     text: String,
     body: Option<String>,
+    id: Option<String>,
+    tokens: Tokens,
 }
 
 impl Answer {
@@ -244,7 +247,8 @@ impl Answer {
             text: &self.text,
             body: self.body.as_ref().map(String::as_bytes),
             finish_reason: None,
-            tokens: &Tokens::default(),
+            id: self.id.as_deref(),
+            tokens: &self.tokens,
             marks: &marks,
             streamed: false,
             tool_calls: &[],

@@ -26,10 +26,12 @@ pub(crate) async fn answer(
 ) -> Response {
     exchange::receive(shared, dialect, request, async move |exchange, parts, body| {
         let created = Timestamp::now().as_second();
-        let mut read = body.and_then(|body| dialect.read(parts, &body, &exchange.id, created));
-        if let Ok(read) = &mut read {
-            name_model(&exchange.shared, read);
-        }
+        let read = body.and_then(|body| dialect.read(parts, &body, &exchange.id, created));
+        let read = read.and_then(|mut read| {
+            name_model(&exchange.shared, &mut read);
+            recall(&exchange.shared, &mut read)?;
+            Ok(read)
+        });
         let model = read.as_ref().ok().map(|read| read.ask.model.clone());
         let effects = match exchange.begin(model).await {
             Ok(effects) => effects,
@@ -53,6 +55,16 @@ fn name_model(shared: &SimShared, read: &mut ParsedRequest) {
     {
         read.ask.model.clone_from(model);
     }
+}
+
+/// Puts the conversation that a request goes on before its own turns.
+fn recall(shared: &SimShared, read: &mut ParsedRequest) -> Result<(), Refusal> {
+    let Some(stored) = &read.ask.stored else { return Ok(()) };
+    let Some(previous) = &stored.previous else { return Ok(()) };
+    let earlier = shared.stored.turns(previous).ok_or_else(|| Refusal::UnknownAnswer(previous.clone()))?;
+    let at = stored.instructions.min(read.ask.turns.len());
+    read.ask.turns.splice(at..at, earlier);
+    Ok(())
 }
 
 /// Has the model answer a request that was read.
@@ -88,6 +100,7 @@ async fn submit(exchange: &Exchange, read: &ParsedRequest, effects: &Effects) ->
     }
     let mut generation = planned.submit(&shared.driver)?;
     generation.retrieval = retrieval;
+    generation.storing = read.ask.stored.as_ref().and_then(|it| it.storing(&shared.stored, &read.ask.turns));
     Ok(generation)
 }
 
@@ -123,6 +136,7 @@ async fn whole(
     }
     let json = read.answer.whole(&parts, &generation.ending(&effects), &effects).to_string();
     read.answer.completed(&generation.text);
+    generation.store();
     let generated = Some((generation.usage.output, generation.finish.name()));
     exchange.document(StatusCode::OK, Whole { json, generated }, effects).await
 }

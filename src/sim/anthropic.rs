@@ -57,7 +57,7 @@ struct AnthropicMessage {
 
 #[derive(Debug, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
-enum Thinking {
+pub(super) enum Thinking {
     Enabled { budget_tokens: usize },
     Adaptive,
     Disabled,
@@ -133,19 +133,9 @@ impl AnthropicRequest {
         if self.temperature.is_some_and(|temperature| !(0.0..=1.0).contains(&temperature)) {
             return invalid("temperature: range: 0..1");
         }
-        let reasoning = match self.thinking {
-            Some(Thinking::Enabled { budget_tokens }) if budget_tokens < MIN_BUDGET => {
-                return invalid("thinking.enabled.budget_tokens: must be greater than or equal to 1024");
-            }
-            Some(Thinking::Enabled { budget_tokens }) if budget_tokens >= self.max_tokens => {
-                return invalid("max_tokens must be greater than thinking.budget_tokens");
-            }
-            Some(Thinking::Enabled { budget_tokens }) => Some(budget_tokens / BUDGET_PER_TOKEN),
-            Some(Thinking::Adaptive) => Some(MIN_BUDGET / BUDGET_PER_TOKEN),
-            Some(Thinking::Disabled) | None => None,
-        };
-        let system = text(&self.system, "system")?;
         let form = self.form();
+        let reasoning = self.thinking.map(|thinking| thinking.tokens(self.max_tokens)).transpose()?.flatten();
+        let system = text(&self.system, "system")?;
         let mut turns = Vec::new();
         if !system.is_empty() {
             turns.push(Turn { role: "system".to_owned(), text: system });
@@ -183,6 +173,24 @@ impl AnthropicRequest {
         let tools = self.tools.iter().filter(|_| kind != Some("none") && !was_called);
         let tools = tools.filter_map(|tool| Tool::read(tool, &["input_schema"])).collect();
         OutputForm::of(tools, self.tool_choice.get("name").and_then(Value::as_str), None)
+    }
+}
+
+impl Thinking {
+    /// The tokens of the simulator's short thoughts.
+    pub(super) fn tokens(self, max_tokens: usize) -> Result<Option<usize>, Refusal> {
+        let invalid = |text: &str| Err(Refusal::Invalid(text.to_owned()));
+        match self {
+            Self::Enabled { budget_tokens } if budget_tokens < MIN_BUDGET => {
+                invalid("thinking.enabled.budget_tokens: must be greater than or equal to 1024")
+            }
+            Self::Enabled { budget_tokens } if budget_tokens >= max_tokens => {
+                invalid("max_tokens must be greater than thinking.budget_tokens")
+            }
+            Self::Enabled { budget_tokens } => Ok(Some(budget_tokens / BUDGET_PER_TOKEN)),
+            Self::Adaptive => Ok(Some(MIN_BUDGET / BUDGET_PER_TOKEN)),
+            Self::Disabled => Ok(None),
+        }
     }
 }
 
@@ -333,7 +341,7 @@ fn counts(usage: Usage, output: usize) -> Value {
     })
 }
 
-fn stop_reason(finish: Finish) -> &'static str {
+pub(super) fn stop_reason(finish: Finish) -> &'static str {
     match finish {
         Finish::Stop => "end_turn",
         Finish::Length => "max_tokens",
@@ -342,7 +350,7 @@ fn stop_reason(finish: Finish) -> &'static str {
 }
 
 /// What stands where a client must hand the thinking back unchanged.
-fn signature() -> &'static str {
+pub(super) fn signature() -> &'static str {
     "c2ltdWxhdGVk"
 }
 

@@ -47,6 +47,11 @@ pub(crate) trait Endpoint: Send + Sync + 'static {
         refusal.status()
     }
 
+    /// A header of an error answer that says what kind of error it is.
+    fn error_header(&self, _refusal: &Refusal) -> Option<(&'static str, &'static str)> {
+        None
+    }
+
     /// How its answers tell the state of the rate limits.
     fn rate_limit_headers(&self) -> RateLimitHeaders {
         RateLimitHeaders::OpenAi
@@ -58,6 +63,8 @@ pub(crate) trait Endpoint: Send + Sync + 'static {
 pub(crate) enum RateLimitHeaders {
     /// `x-ratelimit-remaining-requests`; the time until a reset is a duration.
     OpenAi,
+    /// As `OpenAI`, without resets; a refusal says how long to wait in milliseconds, too (`retry-after-ms`).
+    Azure,
     /// `anthropic-ratelimit-requests-remaining`; the time of a reset is a timestamp.
     Anthropic,
     /// There are none.
@@ -180,6 +187,8 @@ pub(crate) enum Refusal {
     Unauthorized,
     /// The application requires a valid login.
     Denied(&'static str),
+    /// The answer that the request goes on is not stored.
+    UnknownAnswer(String),
     /// The requested resource does not exist.
     NotFound(&'static str),
     /// A rate limit was exceeded.
@@ -208,7 +217,7 @@ impl Refusal {
     /// The HTTP status of the answer.
     pub(crate) fn status(&self) -> StatusCode {
         match self {
-            Self::Invalid(_) | Self::TooLong { .. } => StatusCode::BAD_REQUEST,
+            Self::Invalid(_) | Self::TooLong { .. } | Self::UnknownAnswer(_) => StatusCode::BAD_REQUEST,
             Self::UnknownModel(_) | Self::NotFound(_) => StatusCode::NOT_FOUND,
             Self::Unauthorized | Self::Denied(_) => StatusCode::UNAUTHORIZED,
             Self::RateLimited { .. } => StatusCode::TOO_MANY_REQUESTS,
@@ -239,6 +248,7 @@ impl Refusal {
                 input + requested
             ),
             Self::UnknownModel(model) => format!("The model `{model}` does not exist."),
+            Self::UnknownAnswer(id) => format!("Previous response with id '{id}' not found."),
             Self::Unauthorized => "Incorrect API key provided.".to_owned(),
             Self::Denied(reason) | Self::NotFound(reason) => (*reason).to_owned(),
             Self::RateLimited { .. } => "Rate limit reached. Please try again later.".to_owned(),

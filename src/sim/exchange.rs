@@ -158,6 +158,13 @@ impl Exchange {
         if let Some(time) = refusal.retry_after() {
             let seconds = time.as_secs() + u64::from(time.subsec_nanos() > 0);
             response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
+            if self.endpoint.rate_limit_headers() == RateLimitHeaders::Azure {
+                let millis = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+                response.headers_mut().insert("retry-after-ms", HeaderValue::from(millis));
+            }
+        }
+        if let Some((name, value)) = self.endpoint.error_header(refusal) {
+            response.headers_mut().insert(name, HeaderValue::from_static(value));
         }
         self.standard_headers(&mut response, status);
         response
@@ -252,7 +259,8 @@ fn rate_headers(headers: &mut HeaderMap, style: RateLimitHeaders, kind: &str, ro
     let Some(room) = room else { return };
     let mut insert = |what: &str, value: HeaderValue| {
         let name = match style {
-            RateLimitHeaders::OpenAi => format!("x-ratelimit-{what}-{kind}"),
+            RateLimitHeaders::Azure if what == "reset" => return,
+            RateLimitHeaders::OpenAi | RateLimitHeaders::Azure => format!("x-ratelimit-{what}-{kind}"),
             RateLimitHeaders::Anthropic => format!("anthropic-ratelimit-{kind}-{what}"),
             RateLimitHeaders::None => return,
         };
@@ -267,7 +275,7 @@ fn rate_headers(headers: &mut HeaderMap, style: RateLimitHeaders, kind: &str, ro
             let at = Timestamp::now().checked_add(room.reset).unwrap_or(Timestamp::MAX);
             at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
         }
-        RateLimitHeaders::OpenAi | RateLimitHeaders::None => reset_text(room.reset),
+        _ => reset_text(room.reset),
     };
     if let Ok(reset) = HeaderValue::from_str(&reset) {
         insert("reset", reset);

@@ -20,6 +20,7 @@ use super::faults::ReasoningField;
 use super::metrics::Sizes;
 use super::options::Options;
 use super::output_form::{OutputForm, fitting};
+use super::stored::{StoredTurn, Storing};
 use super::text::{self, Alphabet, Writer};
 use super::truth::Truth;
 
@@ -49,6 +50,8 @@ pub(crate) struct Ask {
     pub(crate) logprobs: bool,
     /// What the engine does.
     pub(crate) task: Task,
+    /// Where it stands in a conversation that is stored here.
+    pub(crate) stored: Option<StoredTurn>,
     /// Whether the answer is streamed.
     pub(crate) stream: bool,
 }
@@ -144,6 +147,8 @@ pub(crate) struct Generation {
     pub(crate) logprobs: bool,
     /// The visible text so far.
     pub(crate) text: String,
+    /// What is stored once it is complete.
+    pub(crate) storing: Option<Storing>,
     begun: Instant,
 }
 
@@ -236,6 +241,7 @@ impl Planned {
             queued: None,
             prefill: None,
             retrieval: None,
+            storing: None,
             begun: Instant::now(),
         })
     }
@@ -272,6 +278,13 @@ impl Generation {
             usage: if effects.zero_usage { Usage::default() } else { self.usage },
             retrieval: self.retrieval,
             generation: self.begun.elapsed(),
+        }
+    }
+
+    /// The whole answer has been handed over.
+    pub(crate) fn store(&mut self) {
+        if let Some(storing) = self.storing.take() {
+            storing.complete(&self.text);
         }
     }
 

@@ -1,7 +1,7 @@
 //! OpenAI responses: `POST /v1/responses`.
 //!
-//! Pure reading and writing of this one dialect; it knows nothing about engines, sockets or faults. Responses are not
-//! stored.
+//! Pure reading and writing of this one dialect; it knows nothing about engines, sockets or faults. Responses are
+//! stored unless a request says otherwise.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -14,6 +14,7 @@ use super::effects::{Effects, UsageStyle};
 use super::generation::{Ask, Finish, Kind, Turn, Usage};
 use super::openai_chat::{PromptMessage, any_object, effort, error, positive};
 use super::output_form::{OutputForm, Tool};
+use super::stored::StoredTurn;
 use super::wire::{Event, Framing};
 
 /// The OpenAI responses dialect.
@@ -43,6 +44,8 @@ struct OpenAiResponsesRequest {
     /// The format of the text.
     #[serde(default)]
     text: Value,
+    #[serde(default)]
+    store: Option<bool>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -74,6 +77,8 @@ struct Response {
     max_output_tokens: Option<usize>,
     /// The name of the tool that is called.
     tool: Option<String>,
+    previous: Option<String>,
+    store: bool,
     so_far: Mutex<Progress>,
 }
 
@@ -96,7 +101,18 @@ impl Endpoint for OpenAiResponses {
     }
 
     fn error(&self, refusal: &Refusal) -> Value {
-        error(refusal)
+        let mut body = error(refusal);
+        if let (Refusal::UnknownAnswer(_), Some(fields)) =
+            (refusal, body.get_mut("error").and_then(Value::as_object_mut))
+        {
+            let told = [
+                ("type", "invalid_request_error"),
+                ("param", "previous_response_id"),
+                ("code", "previous_response_not_found"),
+            ];
+            fields.extend(told.map(|(name, value)| (name.to_owned(), json!(value))));
+        }
+        body
     }
 }
 
@@ -104,15 +120,19 @@ impl Dialect for OpenAiResponses {
     fn read(&self, _parts: &Parts, body: &[u8], id: &str, created: i64) -> Result<ParsedRequest, Refusal> {
         let request: OpenAiResponsesRequest = serde_json::from_slice(body)
             .map_err(|error| Refusal::Invalid(format!("invalid request body: {error}")))?;
-        if request.previous_response_id.is_some() {
-            return Err(Refusal::NotFound("the previous response was not stored"));
-        }
         let system = request.instructions.clone().map(|text| Turn { role: "system".to_owned(), text });
         let mut turns: Vec<Turn> = system.into_iter().collect();
+        let instructions = turns.len();
         turns.extend(input_turns(request.input)?);
         let was_called = turns.last().is_some_and(|turn| turn.role == "function_call_output");
         let tools = if was_called { &[] } else { request.tools.as_slice() };
         let form = form(tools, &request.tool_choice, &request.text);
+        let store = request.store.unwrap_or(true);
+        let stored = StoredTurn {
+            previous: request.previous_response_id.clone(),
+            id: store.then(|| format!("resp_{id}")),
+            instructions,
+        };
         let reasoning = request.reasoning.and_then(|reasoning| reasoning.effort);
         let ask = Ask {
             form,
@@ -122,6 +142,7 @@ impl Dialect for OpenAiResponses {
             max_tokens: request.max_output_tokens.map(positive).transpose()?,
             reasoning: reasoning.as_deref().map(effort).transpose()?,
             stream: request.stream.unwrap_or_default(),
+            stored: Some(stored),
             ..Ask::default()
         };
         let answer = Response {
@@ -131,6 +152,8 @@ impl Dialect for OpenAiResponses {
             instructions: request.instructions,
             max_output_tokens: ask.max_tokens,
             tool: ask.form.tool(),
+            previous: request.previous_response_id,
+            store,
             so_far: Mutex::default(),
         };
         Ok(ParsedRequest { ask, answer: Box::new(answer), framing: Framing::Sse, retrieval: None })
@@ -185,8 +208,8 @@ impl Response {
             "metadata": {},
             "output": output,
             "parallel_tool_calls": true,
-            "previous_response_id": null,
-            "store": false,
+            "previous_response_id": self.previous,
+            "store": self.store,
             "temperature": 1.0,
             "text": {"format": {"type": "text"}},
             "tool_choice": "auto",

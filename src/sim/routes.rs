@@ -15,6 +15,8 @@ use serde_json::{Value, json};
 use super::answer::answer;
 use super::anthropic::Anthropic;
 use super::app;
+use super::azure::Azure;
+use super::bedrock::Bedrock;
 use super::dialect::{Dialect, Refusal};
 use super::faults::Fault;
 use super::gemini::Gemini;
@@ -30,11 +32,18 @@ use super::tgi::Tgi;
 use super::truth::Truth;
 
 /// Every dialect and its path; a path may have parameters in braces.
-pub(crate) const DIALECTS: [(&str, &dyn Dialect); 19] = [
+pub(crate) const DIALECTS: [(&str, &dyn Dialect); 28] = [
     ("/v1/chat/completions", &OpenAiChat),
     ("/v1/completions", &OpenAiCompletions),
     ("/v1/responses", &OpenAiResponses),
     ("/v1/embeddings", &OpenAiEmbeddings),
+    ("/openai/deployments/{deployment}/chat/completions", &Azure(&OpenAiChat)),
+    ("/openai/deployments/{deployment}/completions", &Azure(&OpenAiCompletions)),
+    ("/openai/deployments/{deployment}/embeddings", &Azure(&OpenAiEmbeddings)),
+    ("/openai/v1/chat/completions", &Azure(&OpenAiChat)),
+    ("/openai/v1/completions", &Azure(&OpenAiCompletions)),
+    ("/openai/v1/embeddings", &Azure(&OpenAiEmbeddings)),
+    ("/openai/v1/responses", &Azure(&OpenAiResponses)),
     ("/v1/messages", &Anthropic),
     ("/v1/models/{method}", &Gemini),
     ("/v1alpha/models/{method}", &Gemini),
@@ -43,6 +52,8 @@ pub(crate) const DIALECTS: [(&str, &dyn Dialect); 19] = [
     ("/v1beta1/projects/{project}/locations/{location}/publishers/google/models/{method}", &Gemini),
     ("/v1/publishers/google/models/{method}", &Gemini),
     ("/v1beta1/publishers/google/models/{method}", &Gemini),
+    ("/model/{model}/converse", &Bedrock),
+    ("/model/{model}/converse-stream", &Bedrock),
     ("/api/chat", &Ollama::Chat),
     ("/api/generate", &Ollama::Generate),
     ("/generate", &Tgi),
@@ -181,8 +192,8 @@ async fn not_found() -> Response {
 pub fn help() -> String {
     let paths: Vec<&str> = answering().into_iter().chain(OTHERS).collect();
     format!(
-        "Speaks OpenAI's chat completions, completions, responses and embeddings, Anthropic's messages, Google's generateContent (Gemini and Vertex AI), \
-         Ollama's chat and generate, Text Generation Inference, rerankers in Cohere's and Jina's form, and an application \
+        "Speaks OpenAI's chat completions, completions, responses and embeddings (also at the paths of Azure), Anthropic's messages, Google's generateContent (Gemini and Vertex AI), \
+         Amazon Bedrock's Converse, Ollama's chat and generate, Text Generation Inference, rerankers in Cohere's and Jina's form, and an application \
          of its own: {}. Every other path is 404: there are no audio or images.\n\n\
          Faults, with the defaults of their parameters: {}. Each may have probability=, max=, lasts= and path= as well.",
         paths.join(", "),
@@ -205,6 +216,7 @@ mod tests {
         assert_eq!(handler("/api/chat/sessions/ses_1"), "/api/chat/sessions/{id}");
         assert_eq!(handler("/api/chat/sessions/ses_1/messages"), "/api/chat/sessions/{id}/messages");
         assert_eq!(handler("/v1beta/models/m:generateContent"), "/v1beta/models/{method}");
+        assert_eq!(handler("/model/a.b-v1%3A0/converse"), "/model/{model}/converse");
         for unknown in ["/api/chatter", "/api/chat/sessions/ses_1/messages/1", "/x", "/v1/chat/completions/x"]
         {
             assert_eq!(handler(unknown), "none");

@@ -15,11 +15,15 @@ use super::limits::{LimitHeadroom, Limits};
 use super::metrics::Metrics;
 use super::options::Options;
 use super::rules::Rules;
+use super::stored::StoredAnswers;
 use super::truth::Ring;
 
 /// Headers that may carry the API key, with the scheme in front of it.
 const KEY_HEADERS: [(&str, &str); 4] =
     [("authorization", "Bearer "), ("api-key", ""), ("x-api-key", ""), ("x-goog-api-key", "")];
+
+/// What stands before the access key's id in a signature of AWS.
+const SIGNATURE: &str = "AWS4-HMAC-SHA256 Credential=";
 
 /// The shared parts of one simulator.
 #[derive(Debug)]
@@ -30,6 +34,7 @@ pub(crate) struct SimShared {
     pub(crate) rules: Rules,
     pub(crate) truth: Ring,
     pub(crate) app: Arc<App>,
+    pub(crate) stored: Arc<StoredAnswers>,
     /// Number of request ids assigned so far.
     pub(crate) requests: AtomicU64,
     /// Number of connections accepted so far.
@@ -49,6 +54,7 @@ impl SimShared {
             rules: Rules::new(options.seed),
             truth: Ring::new(options.truth_capacity),
             app: Arc::new(App::new(&options)),
+            stored: Arc::default(),
             requests: AtomicU64::new(0),
             connections: AtomicU64::new(0),
             tasks: TaskTracker::new(),
@@ -67,9 +73,12 @@ impl SimShared {
 
     /// Whether a request carries one of the API keys, if any are configured.
     pub(crate) fn key_fits(&self, headers: &HeaderMap) -> bool {
-        let sent = KEY_HEADERS.iter().find_map(|(name, scheme)| {
-            headers.get(*name)?.to_str().ok()?.strip_prefix(scheme).map(str::trim)
-        });
+        let text = |name: &str| headers.get(name)?.to_str().ok();
+        let sent =
+            KEY_HEADERS.iter().find_map(|(name, scheme)| text(name)?.strip_prefix(scheme).map(str::trim));
+        // Of a signature of AWS, which is not checked: the access key's id.
+        let signed = || text("authorization")?.strip_prefix(SIGNATURE)?.split('/').next();
+        let sent = sent.or_else(signed);
         let keys = &self.options.api_keys;
         keys.is_empty() || sent.is_some_and(|sent| keys.iter().any(|key| key == sent))
     }

@@ -49,7 +49,7 @@ pub(crate) struct StreamWriter {
 #[derive(Debug, Default)]
 struct PendingEvents {
     events: usize,
-    bytes: String,
+    bytes: Vec<u8>,
     marks: Vec<Mark>,
 }
 
@@ -85,7 +85,7 @@ impl StreamWriter {
     /// Writes the whole stream, or as much of it as faults and client allow.
     pub(crate) async fn run(mut self, mut generation: Generation) {
         let written = match self.content(&mut generation).await {
-            Ok(()) => self.end(&generation).await,
+            Ok(()) => self.end(&mut generation).await,
             Err(Early::Break(how)) => self.break_off(how).await,
             Err(Early::Gone) => Err(Gone),
         };
@@ -182,7 +182,7 @@ impl StreamWriter {
 
     fn hold(&mut self, event: &Event, last: bool) {
         self.held.events += 1;
-        self.held.bytes.push_str(&self.framer.frame(event, last));
+        self.held.bytes.extend(self.framer.frame(event, last));
         if event.tokens > 0 {
             self.held.marks.push(Mark::Content(event.tokens));
         }
@@ -210,7 +210,7 @@ impl StreamWriter {
     }
 
     /// Ends the stream normally.
-    async fn end(&mut self, generation: &Generation) -> Result<(), Gone> {
+    async fn end(&mut self, generation: &mut Generation) -> Result<(), Gone> {
         self.open().await?;
         let mut events = self.answer.close(&generation.ending(&self.effects), &self.effects);
         if !self.effects.no_terminal {
@@ -218,6 +218,7 @@ impl StreamWriter {
         }
         self.record.set(|truth| truth.finish_reason = Some(generation.finish.name().to_owned()));
         self.answer.completed(&generation.text);
+        generation.store();
         let last = events.pop();
         for event in &events {
             self.event(event).await?;

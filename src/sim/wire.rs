@@ -3,6 +3,7 @@
 //! Pure: it knows neither dialects nor sockets.
 
 use super::effects::{LineEnd, StreamFormat};
+use crate::framing::eventstream;
 
 /// One event of a stream, before it is framed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -24,6 +25,8 @@ pub(crate) enum Framing {
     NdJson,
     /// One JSON array, of which each event is an element; events have no names.
     JsonArray,
+    /// AWS' binary messages. An event whose name ends in `Exception` is one.
+    EventStream,
 }
 
 /// Frames the events of one stream.
@@ -48,6 +51,7 @@ impl Framing {
             Self::Sse => "text/event-stream; charset=utf-8",
             Self::NdJson => "application/x-ndjson",
             Self::JsonArray => "application/json; charset=UTF-8",
+            Self::EventStream => "application/vnd.amazon.eventstream",
         }
     }
 }
@@ -58,11 +62,12 @@ impl Framer {
     }
 
     /// The bytes of one event; `last` if none follows.
-    pub(crate) fn frame(&mut self, event: &Event, last: bool) -> String {
+    pub(crate) fn frame(&mut self, event: &Event, last: bool) -> Vec<u8> {
         match self.framing {
-            Framing::Sse => self.sse(event, last),
-            Framing::NdJson => self.line(event, last),
-            Framing::JsonArray => self.element(event, last),
+            Framing::Sse => self.sse(event, last).into_bytes(),
+            Framing::NdJson => self.line(event, last).into_bytes(),
+            Framing::JsonArray => self.element(event, last).into_bytes(),
+            Framing::EventStream => message(event),
         }
     }
 
@@ -123,6 +128,16 @@ impl Framer {
     }
 }
 
+/// A binary message.
+fn message(event: &Event) -> Vec<u8> {
+    let name = event.name.unwrap_or_default();
+    let (kind, message_type) =
+        if name.ends_with("Exception") { (":exception-type", "exception") } else { (":event-type", "event") };
+    let headers = [(kind, name), (":content-type", "application/json"), (":message-type", message_type)];
+    // Only a header of 32 KiB would be refused.
+    eventstream::encode(&headers, event.data.as_bytes()).unwrap_or_default()
+}
+
 /// The same JSON object, split over three lines.
 fn over_lines(data: &str) -> String {
     match data.strip_prefix('{').and_then(|rest| rest.strip_suffix('}')) {
@@ -143,8 +158,12 @@ pub(crate) fn padded(data: &str, bytes: usize) -> String {
 mod tests {
     use super::*;
 
+    fn text(framer: &mut Framer, event: &Event, last: bool) -> String {
+        String::from_utf8(framer.frame(event, last)).unwrap()
+    }
+
     fn framed(form: StreamFormat, last: bool) -> String {
-        Framer::new(Framing::Sse, form).frame(&Event::plain("{\"a\":1}"), last)
+        text(&mut Framer::new(Framing::Sse, form), &Event::plain("{\"a\":1}"), last)
     }
 
     #[test]
@@ -172,8 +191,8 @@ mod tests {
     fn a_named_event_says_its_name_and_the_mark_comes_once() {
         let mut framer = Framer::new(Framing::Sse, StreamFormat { bom: true, ..StreamFormat::default() });
         let event = Event { name: Some("ping"), ..Event::plain("{}") };
-        assert_eq!(framer.frame(&event, false), "\u{feff}event: ping\ndata: {}\n\n");
-        assert_eq!(framer.frame(&event, false), "event: ping\ndata: {}\n\n");
+        assert_eq!(text(&mut framer, &event, false), "\u{feff}event: ping\ndata: {}\n\n");
+        assert_eq!(text(&mut framer, &event, false), "event: ping\ndata: {}\n\n");
     }
 
     #[test]
@@ -183,20 +202,33 @@ mod tests {
             StreamFormat { bom: true, no_space: true, ..StreamFormat::default() },
         );
         let event = Event { name: Some("delta"), ..Event::plain("{\"a\":1}") };
-        assert_eq!(framer.frame(&event, false), "\u{feff}{\"a\":1}\n");
-        assert_eq!(framer.frame(&event, true), "{\"a\":1}\n");
+        assert_eq!(text(&mut framer, &event, false), "\u{feff}{\"a\":1}\n");
+        assert_eq!(text(&mut framer, &event, true), "{\"a\":1}\n");
         let unended = StreamFormat { no_final_blank_line: true, ..StreamFormat::default() };
-        assert_eq!(Framer::new(Framing::NdJson, unended).frame(&event, true), "{\"a\":1}");
+        assert_eq!(text(&mut Framer::new(Framing::NdJson, unended), &event, true), "{\"a\":1}");
     }
 
     #[test]
     fn the_elements_of_an_array_make_one_document() {
         let mut framer = Framer::new(Framing::JsonArray, StreamFormat::default());
         let events = ["{\"a\":1}", "{\"a\":[2]}", "{}"].map(Event::plain);
-        let parts: Vec<_> = events.iter().enumerate().map(|(n, event)| framer.frame(event, n == 2)).collect();
+        let parts: Vec<_> =
+            events.iter().enumerate().map(|(n, event)| text(&mut framer, event, n == 2)).collect();
         let value: serde_json::Value = serde_json::from_str(&parts.concat()).unwrap();
         assert_eq!(value, serde_json::json!([{"a": 1}, {"a": [2]}, {}]));
         assert_eq!(parts[0], "[{\"a\":1}");
+    }
+
+    #[test]
+    fn a_binary_message_says_whether_it_is_an_exception() {
+        let mut framer = Framer::new(Framing::EventStream, StreamFormat::default());
+        let named = |name| Event { name: Some(name), ..Event::plain("{}") };
+        let bytes = ["messageStop", "internalServerException"].map(|name| framer.frame(&named(name), false));
+        let mut read = Vec::new();
+        let mut decoder = eventstream::EventStreamDecoder::new(1000);
+        decoder.push(&bytes.concat(), |it| read.push((it.name.map(str::to_owned), it.error))).unwrap();
+        let expected = [("messageStop", false), ("internalServerException", true)];
+        assert_eq!(read, expected.map(|(name, error)| (Some(name.to_owned()), error)));
     }
 
     #[test]

@@ -96,6 +96,7 @@ pub(crate) fn prompts(texts: &[&str]) -> AskStep {
         stream: true,
         params: Map::new(),
         history: 0,
+        stateful: false,
     }
 }
 

@@ -63,6 +63,7 @@ fn ask() -> StepAction {
         stream: true,
         params: Map::new(),
         history: 0,
+        stateful: false,
     }))
 }
 

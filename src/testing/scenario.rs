@@ -103,6 +103,7 @@ impl StepBuild {
                 stream: true,
                 params: Map::new(),
                 history: 0,
+                stateful: false,
             })),
             None => self.http(templates),
         };

@@ -7,6 +7,8 @@ use std::time::Duration;
 use tokenbeat::event::{CountSource, Failure, Outcome, Request};
 use tokenbeat::sim::{self, Truth};
 use tokio::runtime::Handle;
+use wiremock::matchers::{body_string_contains, method, path as url_path};
+use wiremock::{Mock, MockServer, ResponseTemplate};
 
 /// A dialect: its name, the path of its base URL, and its finish reasons for a limit and for a natural end.
 struct Spoken {
@@ -44,7 +46,7 @@ const GEMINI: Spoken = Spoken {
     counts_cached: true,
 };
 
-const SPOKEN: [Spoken; 6] = [
+const SPOKEN: [Spoken; 7] = [
     Spoken {
         api: "anthropic",
         base: "",
@@ -56,6 +58,18 @@ const SPOKEN: [Spoken; 6] = [
     },
     GEMINI,
     Spoken { base: "/v1/projects/p/locations/global", ..GEMINI },
+    Spoken {
+        api: "bedrock",
+        base: "",
+        length: "max_tokens",
+        stop: "end_turn",
+        reasoning: Some(
+            "{ inferenceConfig: { maxTokens: 1030 }, \
+             additionalModelRequestFields: { thinking: { type: enabled, budget_tokens: 1024 } } }",
+        ),
+        counts_reasoning: false,
+        counts_cached: true,
+    },
     OLLAMA,
     Spoken { api: "ollama-generate", ..OLLAMA },
     Spoken {
@@ -265,4 +279,126 @@ async fn anthropics_own_headers_tell_the_headroom() {
     let limits = &pairs[0].0.observed.limits;
     assert_eq!(limits.len(), 1);
     assert_eq!((limits[0].limit, limits[0].remaining), (Some(100.0), Some(99.0)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bedrock_signs_its_requests_and_tells_the_class_of_an_error() {
+    let model = "eu.anthropic.claude-v1:0";
+    let mut options = sim::Options { models: vec![model.to_owned()], ..quick() };
+    options.api_keys = vec!["AKIDEXAMPLE".to_owned()];
+    let simulator = Simulator::with(options);
+    let yaml = |key: &str, model: &str| {
+        let keys = format!("access_key_id: {{ value: {key} }}, secret_access_key: {{ value: secret }}");
+        format!(
+            "agent: {{ id: test }}\nserver: {{ listen: 127.0.0.1:0 }}\n\
+             targets:\n  t:\n    api: bedrock\n    base_url: 'http://{{SIM}}'\n    model: '{model}'\n    \
+             auth: {{ aws: {{ region: eu-west-1, keys: {{ {keys} }} }} }}\n\
+             profiles:\n  p:\n    targets: [t]\n    schedule: {{ manual: {{}} }}\n    load: [{{ requests: 2 }}]\n    \
+             workload: {{ prompts: [hello], output_tokens: 4 }}\n"
+        )
+    };
+    for (request, truth) in play(&yaml("AKIDEXAMPLE", model), &simulator).await {
+        assert_eq!((request.outcome, truth.model.as_deref()), (Outcome::Ok, Some(model)));
+    }
+    for (key, model, failure, said) in [
+        ("AKIDOTHER", model, Failure::Auth, "AccessDeniedException: "),
+        (
+            "AKIDEXAMPLE",
+            "other",
+            Failure::Http4xx,
+            "ResourceNotFoundException: The model `other` does not exist",
+        ),
+    ] {
+        let (requests, _) = play_on(Handle::current(), &yaml(key, model), &simulator).await;
+        for request in requests {
+            let detail = request.detail.clone().unwrap_or_default();
+            assert_eq!(request.outcome, Outcome::Failed(failure), "{detail}");
+            assert!(detail.contains(said), "{detail}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_conversation_that_the_server_keeps_grows_by_what_is_new() {
+    let simulator = Simulator::start();
+    let yaml = "agent: { id: test }\nserver: { listen: 127.0.0.1:0 }\n\
+         targets:\n  t: { api: openai-responses, base_url: 'http://{SIM}/v1', model: m, price: { input: 1, output: 1 } }\n\
+         profiles:\n  p:\n    targets: [t]\n    schedule: { manual: {} }\n    load: [{ requests: 1 }]\n    \
+         budget: { period: day, tokens: 100000, cost: 1 }\n    scenario:\n      steps:\n        - name: talk\n          \
+         repeat: 5\n          ask: { system: Be brief., prompt: 'Fact {{ turn }}', output_tokens: 6, history: 3, \
+         stateful: true, cache: reuse }\n";
+    // The requests of a journey share their trace, by which the server's own records are found.
+    let (requests, _) = play_on(Handle::current(), yaml, &simulator).await;
+    let outcomes: Vec<Outcome> = requests.iter().map(|request| request.outcome).collect();
+    assert_eq!(outcomes, [Outcome::Ok; 5]);
+    let inputs: Vec<u64> = requests.iter().map(|request| request.observed.tokens.input.unwrap().n).collect();
+    let grows: Vec<u64> = inputs.windows(2).take(3).map(|two| two[1] - two[0]).collect();
+    assert!(grows[0] > 6 && grows.iter().all(|by| *by == grows[0]), "{inputs:?}");
+    // A fifth turn would have more earlier ones than three.
+    assert_eq!(inputs[4], inputs[0], "{inputs:?}");
+    assert!(requests[3].observed.tokens.cached_input.unwrap() > 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_response_that_is_not_stored_is_told_in_the_servers_words() {
+    let simulator = Simulator::start();
+    let yaml = "agent: { id: test }\nserver: { listen: 127.0.0.1:0 }\n\
+         targets:\n  t: { api: openai-responses, base_url: 'http://{SIM}/v1', model: m, params: { store: false } }\n\
+         profiles:\n  p:\n    targets: [t]\n    schedule: { manual: {} }\n    load: [{ requests: 1 }]\n    scenario:\n      \
+         steps: [{ name: talk, repeat: 2, ask: { prompt: hello, history: 3, stateful: true } }]\n";
+    let (requests, _) = play_on(Handle::current(), yaml, &simulator).await;
+    assert_eq!(requests[1].outcome, Outcome::Failed(Failure::Http4xx));
+    let detail = requests[1].detail.as_deref().unwrap();
+    assert!(detail.contains("previous_response_not_found: Previous response with id 'resp_"), "{detail}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn azure_is_played_by_deployment_and_by_v1_with_a_key_and_with_entra() {
+    let options = sim::Options {
+        models: vec!["gpt-4o".to_owned()],
+        api_keys: vec!["azure-key".to_owned(), "entra-token".to_owned()],
+        rate_limit_requests: Some(1000),
+        ..quick()
+    };
+    let simulator = Simulator::with(options);
+    let entra = MockServer::start().await;
+    let token =
+        serde_json::json!({"token_type": "Bearer", "expires_in": 3599, "access_token": "entra-token"});
+    Mock::given(method("POST"))
+        .and(url_path("/tenant/oauth2/v2.0/token"))
+        .and(body_string_contains("scope=https%3A%2F%2Fcognitiveservices.azure.com%2F.default"))
+        .respond_with(ResponseTemplate::new(200).set_body_json(token))
+        .expect(1..)
+        .mount(&entra)
+        .await;
+    let key = "{ header: { name: api-key, value: { value: azure-key } } }".to_owned();
+    let oauth2 = format!(
+        "{{ oauth2: {{ token_url: '{}/tenant/oauth2/v2.0/token', client_id: c, client_secret: {{ value: s3cret-s3cret }}, \
+         scope: 'https://cognitiveservices.azure.com/.default' }} }}",
+        entra.uri()
+    );
+    let deployment = "/openai/deployments/gpt-4o?api-version=2024-10-21";
+    for (api, base, model, auth) in [
+        ("openai-chat", deployment, "", &key),
+        ("openai-completions", deployment, "ignored", &key),
+        ("openai-responses", "/openai/v1", "gpt-4o", &key),
+        ("openai-chat", "/openai/v1", "gpt-4o", &oauth2),
+        ("openai-chat", deployment, "", &oauth2),
+    ] {
+        let model = if model.is_empty() { String::new() } else { format!("model: {model}, ") };
+        let yaml = format!(
+            "agent: {{ id: test }}\nserver: {{ listen: 127.0.0.1:0 }}\n\
+             targets:\n  t: {{ api: {api}, base_url: 'http://{{SIM}}{base}', {model}auth: {auth} }}\n\
+             profiles:\n  p:\n    targets: [t]\n    schedule: {{ manual: {{}} }}\n    load: [{{ requests: 2 }}]\n    \
+             workload: {{ system: Be brief., prompts: [hello], output_tokens: 6 }}\n"
+        );
+        for (request, truth) in play(&yaml, &simulator).await {
+            assert_eq!((truth.dialect.as_str(), truth.model.as_deref()), (api, Some("gpt-4o")));
+            let tokens = &request.observed.tokens;
+            assert_eq!(tokens.output.unwrap().n, 6, "{api} {base}");
+            assert_eq!(tokens.input.unwrap().n, truth.input_tokens as u64, "{api} {base}");
+            assert_eq!(request.observed.gaps.as_slice().len(), truth.chunks.len() - 1, "{api} {base}");
+            assert!(request.observed.limits.iter().any(|it| it.remaining.is_some()), "{api} {base}");
+        }
+    }
 }

@@ -16,13 +16,15 @@ const HOSTS: [&str; 5] = [
     "http://127.0.0.1:8000",
 ];
 /// The secrets of the examples in the environment; the simulator's application has this password.
-const ENVIRONMENT: [(&str, &str); 6] = [
+const ENVIRONMENT: [(&str, &str); 8] = [
     ("DEMO_PASSWORD", "demo"),
     ("PROBE_PASSWORD", "demo"),
     ("LLM_API_KEY", "sesame-opens"),
     ("GATEWAY_KEY", "sesame-opens"),
     ("INTERNAL_PASSWORD", "sesame-opens"),
     ("TRACE_KEY", "sesame-opens"),
+    ("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE"),
+    ("AWS_SECRET_ACCESS_KEY", "sesame-opens"),
 ];
 /// Folder of secret files in the examples, which does not exist here.
 const SECRETS: &str = "/run/secrets/";

@@ -2,6 +2,9 @@
 
 use crate::framing::{Detected, detect};
 
+/// The media type of AWS' event stream.
+pub(in crate::client) const EVENT_STREAM: &str = "application/vnd.amazon.eventstream";
+
 /// Number of characters at the start of a body that are quoted.
 const MAX_START: usize = 200;
 
@@ -14,6 +17,8 @@ pub(in crate::client) enum Mode {
     Ndjson,
     /// As a stream of the items of a JSON array.
     JsonArray,
+    /// As a stream of AWS' binary messages.
+    EventStream,
     /// As a single document.
     Whole,
 }
@@ -66,11 +71,14 @@ impl Expected {
             Detected::Undecided => return None,
             Detected::Sse => Mode::Sse,
             Detected::Array if *asked && *stream == Mode::JsonArray => Mode::JsonArray,
+            Detected::EventStream if *stream == Mode::EventStream => Mode::EventStream,
             Detected::Object if *asked && (lines || (*stream == Mode::Ndjson && !json)) => Mode::Ndjson,
             Detected::Object | Detected::Array => Mode::Whole,
-            Detected::Neither if media_type == "text/event-stream" => Mode::Sse,
-            Detected::Neither if !asked || json => Mode::Whole,
-            Detected::Neither => {
+            _ if media_type == "text/event-stream" => Mode::Sse,
+            // The checksums say what is wrong.
+            _ if *stream == Mode::EventStream && media_type == EVENT_STREAM => Mode::EventStream,
+            _ if !asked || json => Mode::Whole,
+            Detected::EventStream | Detected::Neither => {
                 let came = if written.is_empty() { "an answer without a content type" } else { written };
                 let start: String =
                     String::from_utf8_lossy(bytes).trim_start().chars().take(MAX_START).collect();
@@ -131,6 +139,11 @@ mod tests {
         assert_eq!(of(Mode::Ndjson, "application/json", b"{"), Some(Ok(Mode::Whole)));
         assert_eq!(of(Mode::JsonArray, "application/json", b"["), Some(Ok(Mode::JsonArray)));
         assert_eq!(of(Mode::JsonArray, "application/json", b"{"), Some(Ok(Mode::Whole)));
+        for (media_type, bytes) in [("", &b"\0\0"[..]), (EVENT_STREAM, b"\0\0"), (EVENT_STREAM, b"oops")] {
+            assert_eq!(of(Mode::EventStream, media_type, bytes), Some(Ok(Mode::EventStream)), "{media_type}");
+        }
+        assert_eq!(of(Mode::EventStream, EVENT_STREAM, b"{"), Some(Ok(Mode::Whole)));
+        assert!(matches!(of(Mode::Sse, EVENT_STREAM, b"\0\0"), Some(Err(_))));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use super::{AnswerBuilder, Decoder, MAX_EVENT, Malformed, Mode, Sought};
 use crate::event::Failure;
 use crate::exchange::Delta;
-use crate::framing::{self, Event, json_array, ndjson, sse};
+use crate::framing::{self, Event, eventstream, json_array, ndjson, sse};
 use tokio::time::Instant;
 
 /// Splits a stream into events.
@@ -11,6 +11,7 @@ pub(super) enum Framing {
     Sse(sse::SseDecoder),
     Ndjson(ndjson::NdjsonDecoder),
     JsonArray(json_array::JsonArrayDecoder),
+    EventStream(eventstream::EventStreamDecoder),
 }
 
 impl Framing {
@@ -20,6 +21,7 @@ impl Framing {
             Mode::Sse => Some(Self::Sse(sse::SseDecoder::new(MAX_EVENT))),
             Mode::Ndjson => Some(Self::Ndjson(ndjson::NdjsonDecoder::new(MAX_EVENT))),
             Mode::JsonArray => Some(Self::JsonArray(json_array::JsonArrayDecoder::new(MAX_EVENT))),
+            Mode::EventStream => Some(Self::EventStream(eventstream::EventStreamDecoder::new(MAX_EVENT))),
             Mode::Whole => None,
         }
     }
@@ -28,7 +30,7 @@ impl Framing {
     pub(super) fn unknown(&self) -> Option<String> {
         match self {
             Self::Sse(decoder) => decoder.unknown(),
-            Self::Ndjson(_) | Self::JsonArray(_) => None,
+            Self::Ndjson(_) | Self::JsonArray(_) | Self::EventStream(_) => None,
         }
     }
 
@@ -37,6 +39,7 @@ impl Framing {
             Self::Sse(decoder) => decoder.push(bytes, each),
             Self::Ndjson(decoder) => decoder.push(bytes, each),
             Self::JsonArray(decoder) => decoder.push(bytes, each),
+            Self::EventStream(decoder) => decoder.push(bytes, each),
         }
     }
 
@@ -45,6 +48,7 @@ impl Framing {
             Self::Sse(decoder) => decoder.buffered(),
             Self::Ndjson(decoder) => decoder.buffered(),
             Self::JsonArray(decoder) => decoder.buffered(),
+            Self::EventStream(decoder) => decoder.buffered(),
         }
     }
 
@@ -53,6 +57,7 @@ impl Framing {
             Self::Sse(decoder) => decoder.finish(each),
             Self::Ndjson(decoder) => decoder.finish(each),
             Self::JsonArray(decoder) => decoder.finish(each),
+            Self::EventStream(decoder) => decoder.finish(each),
         }
     }
 }

@@ -28,6 +28,9 @@ impl Exchange<'_> {
             AnswerFormat::Http(_) => error_body::of_error_answer(body),
         };
         let mut text = text.unwrap_or_else(|| String::from_utf8_lossy(body).into());
+        if let Some(class) = response::error_class(headers).filter(|class| !text.contains(class)) {
+            text = if text.is_empty() { class.to_owned() } else { format!("{class}: {text}") };
+        }
         if matches!(status, StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED) {
             text = if text.is_empty() { self.tried() } else { format!("{text}; {}", self.tried()) };
         }

@@ -25,7 +25,11 @@ fn whole(reading: AnswerMapping, body: &str) -> Result<Delta, Malformed> {
 }
 
 fn event(reading: AnswerMapping, name: Option<&str>, data: &str) -> Result<Delta, Malformed> {
-    by(AnswerMapping { form: Some(BodyForm::Sse), ..reading }, "").decode_event(Event { name, data })
+    by(AnswerMapping { form: Some(BodyForm::Sse), ..reading }, "").decode_event(Event {
+        name,
+        data,
+        ..Event::default()
+    })
 }
 
 fn terminal() -> Delta {
@@ -219,7 +223,7 @@ fn without_a_reading_or_a_body_nothing_is_parsed() {
         assert_eq!(reading.expected(""), Expected::Known(Mode::Whole));
         assert_eq!(reading.decode_whole(b"{").unwrap(), terminal());
         assert!(!reading.demands().end);
-        assert_eq!(reading.decode_event(Event { name: None, data: "{}" }).unwrap(), Delta::default());
+        assert_eq!(reading.decode_event(Event { data: "{}", ..Event::default() }).unwrap(), Delta::default());
     }
 }
 

@@ -16,7 +16,7 @@ fn object(value: Value) -> Map<String, Value> {
 fn ask(stream: bool, output_tokens: Option<u64>, params: Value) -> Ask {
     let message = |role, text: &str| Message { role, text: text.into() };
     let messages = vec![message(Role::System, "Be brief."), message(Role::User, "h\u{e9}llo \"x\"\n")];
-    Ask { messages, stream, output_tokens, params: Arc::new(object(params)) }
+    Ask { messages, stream, output_tokens, params: Arc::new(object(params)), conversation: None }
 }
 
 fn body(call: &Call) -> Value {
@@ -24,7 +24,7 @@ fn body(call: &Call) -> Value {
 }
 
 fn event(data: &str) -> Result<Delta, Malformed> {
-    OpenAiChat.decode_event(Event { name: None, data })
+    OpenAiChat.decode_event(Event { data, ..Event::default() })
 }
 
 fn content_of(data: &str) -> Vec<Content> {
@@ -219,7 +219,9 @@ fn trap_08_error_objects_of_every_shape() {
     ] {
         assert_eq!(event(data).unwrap().error.as_deref(), Some(said), "{data}");
     }
-    let named = |data| OpenAiChat.decode_event(Event { name: Some("error"), data }).unwrap().error;
+    let named = |data| {
+        OpenAiChat.decode_event(Event { name: Some("error"), data, ..Event::default() }).unwrap().error
+    };
     assert_eq!(named(r#"{"message":"boom","code":"c"}"#).as_deref(), Some("c: boom"));
     assert_eq!(named("overloaded").as_deref(), Some("overloaded"));
     let none = r#"{"error":null,"object":"chat.completion.chunk","choices":[{"delta":{"content":"a"}}]}"#;

@@ -2,9 +2,9 @@
 //! `tests/streams/outcomes.txt`. Event n arrives n times 10 ms after the start.
 
 use super::golden::{golden_by, read_by};
-use crate::client::body_decoder::Mode;
+use crate::client::body_decoder::{EVENT_STREAM, Expected, Mode};
 use crate::client::dialect::{self, Decoder};
-use crate::event::Outcome;
+use crate::event::{Failure, Outcome};
 use crate::plan::Api;
 use std::fmt::Write as _;
 use std::fs;
@@ -15,7 +15,7 @@ use tokio::time::Instant;
 /// A recorded answer.
 struct Recorded {
     name: String,
-    text: String,
+    bytes: Vec<u8>,
     decoder: Arc<dyn Decoder>,
     mode: Mode,
 }
@@ -28,6 +28,7 @@ fn folder() -> PathBuf {
 fn api(name: &str) -> Option<Api> {
     [
         ("anthropic", Api::Anthropic),
+        ("bedrock", Api::Bedrock),
         ("gemini", Api::Gemini),
         ("ollama_generate", Api::OllamaGenerate),
         ("ollama", Api::OllamaChat),
@@ -46,12 +47,13 @@ fn recorded() -> Vec<Recorded> {
         let mode = match name.split_once('.')?.1 {
             "sse" => Mode::Sse,
             "ndjson" => Mode::Ndjson,
+            "eventstream" => Mode::EventStream,
             "json" if name.contains("_array") => Mode::JsonArray,
             "json" => Mode::Whole,
             _ => return None,
         };
         let decoder: Arc<dyn Decoder> = dialect::of(api(&name)?)?;
-        Some(Recorded { text: fs::read_to_string(&path).unwrap(), name, decoder, mode })
+        Some(Recorded { bytes: fs::read(&path).unwrap(), name, decoder, mode })
     };
     let mut all: Vec<_> = files.filter_map(of).collect();
     all.sort_by(|a, b| a.name.cmp(&b.name));
@@ -60,13 +62,28 @@ fn recorded() -> Vec<Recorded> {
 }
 
 /// The events of a recorded answer, each with the separator that follows it.
-fn frames(recorded: &Recorded) -> Vec<&str> {
-    match recorded.mode {
-        Mode::Sse => super::golden::frames(&recorded.text),
-        Mode::Ndjson => recorded.text.split_inclusive('\n').collect(),
-        Mode::JsonArray => recorded.text.split_inclusive("\n,\r\n").collect(),
-        Mode::Whole => vec![&recorded.text],
+fn frames(recorded: &Recorded) -> Vec<&[u8]> {
+    let text = || std::str::from_utf8(&recorded.bytes).unwrap();
+    let texts = match recorded.mode {
+        Mode::Sse => super::golden::frames(text()),
+        Mode::Ndjson => text().split_inclusive('\n').collect(),
+        Mode::JsonArray => text().split_inclusive("\n,\r\n").collect(),
+        Mode::EventStream => return messages(&recorded.bytes),
+        Mode::Whole => vec![text()],
+    };
+    texts.into_iter().map(str::as_bytes).collect()
+}
+
+/// The binary messages of a stream, by their lengths.
+fn messages(mut bytes: &[u8]) -> Vec<&[u8]> {
+    let mut messages = Vec::new();
+    while let Some(length) = bytes.first_chunk::<4>() {
+        let length = (u32::from_be_bytes(*length) as usize).clamp(4, bytes.len());
+        let (message, rest) = bytes.split_at(length);
+        messages.push(message);
+        bytes = rest;
     }
+    messages
 }
 
 #[test]
@@ -98,17 +115,16 @@ fn similar_asserts(ours: &str, golden: &str) {
 fn however_the_bytes_are_split_the_outcome_is_the_same() {
     let start = Instant::now();
     for recorded in recorded() {
-        let read = |pieces: &[&str]| {
+        let read = |pieces: &[&[u8]]| {
             let read = read_by(Arc::clone(&recorded.decoder), recorded.mode, pieces, start);
             (read.outcome, read.detail, read.finish, read.generated.text, read.generated.tool_calls)
         };
-        let whole = read(&[&recorded.text]);
-        let boundaries: Vec<usize> = recorded.text.char_indices().map(|(at, _)| at).collect();
-        for at in &boundaries {
-            let (head, tail) = recorded.text.split_at(*at);
+        let whole = read(&[&recorded.bytes]);
+        for at in 0..recorded.bytes.len() {
+            let (head, tail) = recorded.bytes.split_at(at);
             assert_eq!(read(&[head, tail]), whole, "{} at {at}", recorded.name);
         }
-        let single: Vec<&str> = recorded.text.split("").filter(|piece| !piece.is_empty()).collect();
+        let single: Vec<&[u8]> = recorded.bytes.chunks(1).collect();
         assert_eq!(read(&single), whole, "{}", recorded.name);
     }
 }
@@ -117,10 +133,10 @@ fn however_the_bytes_are_split_the_outcome_is_the_same() {
 fn an_answer_that_was_cut_is_no_success_unless_only_its_end_is_missing() {
     let start = Instant::now();
     for recorded in recorded() {
-        let read = |text: &str| read_by(Arc::clone(&recorded.decoder), recorded.mode, &[text], start);
-        let whole = read(&recorded.text);
-        for (at, _) in recorded.text.char_indices() {
-            let cut = read(&recorded.text[..at]);
+        let read = |bytes: &[u8]| read_by(Arc::clone(&recorded.decoder), recorded.mode, &[bytes], start);
+        let whole = read(&recorded.bytes);
+        for at in 0..recorded.bytes.len() {
+            let cut = read(&recorded.bytes[..at]);
             if cut.outcome == Outcome::Ok {
                 assert_eq!(whole.outcome, Outcome::Ok, "{} at {at}", recorded.name);
                 assert_eq!(cut.generated.text, whole.generated.text, "{} at {at}", recorded.name);
@@ -134,19 +150,39 @@ fn an_answer_that_was_cut_is_no_success_unless_only_its_end_is_missing() {
 fn what_a_gateway_ends_every_stream_with_is_no_end_of_a_dialect_that_has_another() {
     let start = Instant::now();
     for recorded in recorded().iter().filter(|it| matches!(it.mode, Mode::Sse)) {
-        let read = |frames: &[&str]| {
+        let read = |frames: &[&[u8]]| {
             let read = read_by(Arc::clone(&recorded.decoder), recorded.mode, frames, start);
             (read.outcome, read.finish, read.generated.text)
         };
         let mut frames = frames(recorded);
         for kept in (1..=frames.len()).rev() {
             frames.truncate(kept);
-            if !frames.concat().ends_with("\n\n") {
+            if !frames.concat().ends_with(b"\n\n") {
                 continue;
             }
             let without = read(&frames);
-            let with = [frames.as_slice(), &["data: [DONE]\n\n"]].concat();
+            let with = [frames.as_slice(), &[&b"data: [DONE]\n\n"[..]]].concat();
             assert_eq!(read(&with), without, "{} after {kept} events", recorded.name);
         }
+    }
+}
+
+#[test]
+fn a_changed_byte_of_a_binary_stream_is_a_protocol_failure() {
+    let start = Instant::now();
+    let all = recorded();
+    let good = all.iter().find(|recorded| recorded.name == "bedrock.eventstream").unwrap();
+    let expected = Expected::Detect {
+        stream: Mode::EventStream,
+        asked: true,
+        media_type: EVENT_STREAM.into(),
+        written: EVENT_STREAM.into(),
+    };
+    for at in 0..good.bytes.len() {
+        let mut bytes = good.bytes.clone();
+        bytes[at] ^= 0x04;
+        let read = read_by(Arc::clone(&good.decoder), expected.clone(), &[&bytes], start);
+        assert_eq!(read.outcome, Outcome::Failed(Failure::Protocol), "byte {at}: {:?}", read.detail);
+        assert!(read.detail.unwrap().contains("the checksum of a message"), "byte {at}");
     }
 }

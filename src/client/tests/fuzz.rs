@@ -5,6 +5,7 @@ use super::super::dialect::{self, Decoder};
 use super::super::mapped::MappedDecoder;
 use super::super::testing::path;
 use crate::event::Outcome;
+use crate::framing::eventstream;
 use crate::plan::{AnswerMapping, Api, BodyForm};
 use crate::testing::fuzz::{Fuzz, seeds};
 use std::sync::Arc;
@@ -86,5 +87,30 @@ fn answers_that_are_mapped() {
             let mode = decoder.expected("");
             decode(&(Arc::new(decoder) as Arc<dyn Decoder>), mode, input);
         }
+    });
+}
+
+#[test]
+fn messages_of_bedrock() {
+    let decoder: Arc<dyn Decoder> = dialect::of(Api::Bedrock).unwrap();
+    let tokens = &[
+        "{\"delta\":",
+        "{\"text\":",
+        "{\"toolUse\":",
+        "\"input\":",
+        "\"usage\":",
+        "{",
+        "}",
+        "[",
+        "-1",
+        "null",
+    ];
+    Fuzz { name: "bedrock", seeds: seeds("tests/streams", &["json"]), tokens, inputs: 150 }.run(|input| {
+        let kinds = ["contentBlockStart", "contentBlockDelta", "messageStop", "metadata"];
+        let message = |name| eventstream::encode(&[(":event-type", name)], input).unwrap();
+        decode(&decoder, Mode::EventStream, &kinds.map(message).concat());
+        decode(&decoder, Mode::EventStream, input);
+        let exception = [(":message-type", "exception"), (":exception-type", "x")];
+        decode(&decoder, Mode::EventStream, &eventstream::encode(&exception, input).unwrap());
     });
 }

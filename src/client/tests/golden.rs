@@ -38,14 +38,14 @@ fn read(frames: &[&str], start: Instant) -> EndedAnswer {
 pub(in crate::client) fn read_by(
     decoder: Arc<dyn Decoder>,
     mode: impl Into<Expected>,
-    frames: &[&str],
+    frames: &[impl AsRef<[u8]>],
     start: Instant,
 ) -> EndedAnswer {
     let mut body_decoder = BodyDecoder::new(decoder, mode);
     let mut mark = start;
     for frame in frames {
         mark += STEP;
-        body_decoder.frame(mark, frame.as_bytes());
+        body_decoder.frame(mark, frame.as_ref());
     }
     body_decoder.end_of_body(mark + STEP);
     body_decoder.close(mark)
@@ -59,7 +59,7 @@ fn golden(stream: &str) -> String {
 pub(in crate::client) fn golden_by(
     decoder: Arc<dyn Decoder>,
     mode: impl Into<Expected>,
-    frames: &[&str],
+    frames: &[impl AsRef<[u8]>],
 ) -> String {
     let start = Instant::now();
     let read = read_by(decoder, mode, frames, start);
@@ -122,6 +122,22 @@ fn trap_01_role_only_delta_does_not_stop_ttft() {
     chunk 10 token 20 text 20 last 50 end 80; gaps [10 10 10]
     in 15 (usage) cached 0 out 4 (usage) reasoning -; streamed 4 after first 3
     " base):if op"
+    "#);
+}
+
+#[test]
+fn what_azures_filter_says_is_no_content() {
+    insta::assert_snapshot!(golden(stream!("azure_filtered")), @r#"
+    ok content_filter
+    chunk 10 token 30 text 30 last 40 end 70; gaps [10]
+    in 19 (usage) cached - out 2 (usage) reasoning -; streamed 2 after first 1
+    "He hit"
+    "#);
+    insta::assert_snapshot!(golden(stream!("azure_async_filter")), @r#"
+    ok stop
+    chunk 10 token 30 text 30 last 50 end 90; gaps [20]
+    in 19 (usage) cached - out 2 (usage) reasoning -; streamed 2 after first 1
+    "Hi there"
     "#);
 }
 

@@ -6,7 +6,6 @@ use crate::cpu_pool::CpuPool;
 use crate::event::TraceIds;
 use crate::exchange::{Ask, Message, Role};
 use crate::plan::Target;
-use serde_json::Map;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -174,7 +173,7 @@ pub(super) fn client_with(target: Target, memory: BodyMemory) -> Client {
 /// The prompt of the calls in these tests.
 pub(super) fn ask(stream: bool) -> Ask {
     let messages = vec![Message { role: Role::User, text: "hello world".into() }];
-    Ask { messages, stream, output_tokens: Some(8), params: Arc::new(Map::new()) }
+    Ask { messages, stream, output_tokens: Some(8), params: Arc::default(), conversation: None }
 }
 
 /// A context that is never cancelled.

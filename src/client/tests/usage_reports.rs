@@ -68,6 +68,18 @@ fn answer(api: Api, counts: Option<[u64; 4]>) -> String {
                 r#"{{"candidates":[{{"content":{{"parts":[{{"text":"a"}}]}},"finishReason":"STOP"}}]{usage}}}"#
             )
         }
+        Api::Bedrock => {
+            let usage = usage(|[input, output, cached, _]| {
+                format!(
+                    r#""usage":{{"inputTokens":{},"outputTokens":{output},"totalTokens":{},"cacheReadInputTokens":{cached}}}"#,
+                    input - cached,
+                    input + output
+                )
+            });
+            format!(
+                r#"{{"output":{{"message":{{"content":[{{"text":"a"}}]}}}},"stopReason":"end_turn"{usage}}}"#
+            )
+        }
         Api::OllamaChat => {
             format!(r#"{{"message":{{"content":"a"}},"done":true,"done_reason":"stop"{ollama}}}"#)
         }
@@ -99,6 +111,7 @@ fn parts(api: Api) -> (&'static [UsagePart], &'static [UsagePart]) {
     const ALL: &[UsagePart] = &[Input, Output, CachedInput, Reasoning];
     match api {
         Api::OllamaChat | Api::OllamaGenerate | Api::Tgi => (ALL, &[Input, Output]),
+        Api::Bedrock => (ALL, &[Input, Output, CachedInput]),
         Api::OpenAiEmbeddings | Api::RerankCohere => (&[Input, CachedInput], &[Input, CachedInput]),
         Api::RerankJina => (&[Input, CachedInput], &[Input]),
         _ => (ALL, ALL),

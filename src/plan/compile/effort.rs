@@ -89,8 +89,8 @@ fn check_budget(
 ) {
     let merged = compose_patches(words, &compose_patches(&target.params, call.params));
     let Some(budget) = BUDGETS.iter().find_map(|path| param(&merged, path)?.as_u64()) else { return };
-    let required = target.api == Api::Anthropic;
-    let unset = required.then_some(ANTHROPIC_MAX_TOKENS);
+    let required = matches!(target.api, Api::Anthropic | Api::Bedrock);
+    let unset = (target.api == Api::Anthropic).then_some(ANTHROPIC_MAX_TOKENS);
     let Some(most) = output_cap(&merged, call.output_tokens).or(unset).filter(|most| *most <= budget) else {
         return;
     };

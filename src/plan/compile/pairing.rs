@@ -67,6 +67,14 @@ fn of_scenario(
                 );
             }
         }
+        let forgets = targets.iter().find(|(_, target)| !target.api.keeps_conversations());
+        if let Some((name, target)) = forgets.filter(|_| step.ask.as_ref().is_some_and(|ask| ask.stateful)) {
+            let api = target.api.name();
+            let message = format!(
+                "the target `{name}` is `{api}`, which keeps no conversations; `openai-responses` does"
+            );
+            findings.error(&path.key("ask").key("stateful"), message);
+        }
         for header in step.headers.0.keys() {
             let Ok(parsed) = HeaderName::from_bytes(header.as_bytes()) else { continue };
             if let Some((name, _)) = targets.iter().find(|(_, target)| wire::set_elsewhere(target, &parsed)) {

@@ -43,6 +43,7 @@ pub(super) fn compile(
         stream: written.stream,
         params: written.params.clone(),
         history: 0,
+        stateful: false,
     })
 }
 

@@ -1,7 +1,8 @@
 //! Model calls and the conversation before them.
 
 use super::*;
-use crate::exchange::{Message, Role};
+use crate::event::{Count, CountSource};
+use crate::exchange::{KeptConversation, Message, Role};
 use proptest::prelude::*;
 
 fn said(ask: &Ask) -> Vec<(Role, String)> {
@@ -77,6 +78,70 @@ fn earlier_turns_are_sent_along_as_many_as_asked_for() {
     }
     driver.user.reset();
     assert_eq!(texts(&driver.ask(0, 6)), "s q1");
+}
+
+/// An answer that can be gone on.
+fn stored(id: &str) -> Answer {
+    let count = |n| Some(Count { n, source: CountSource::Usage });
+    let tokens = Tokens { input: count(40), output: count(2), ..Tokens::default() };
+    Answer { id: Some(id.to_owned()), tokens, ..Answer::text("a") }
+}
+
+#[test]
+fn a_conversation_that_the_server_keeps_goes_on_from_the_last_answer() {
+    let mut stage = Stage::default();
+    let mut it = stage.ask("it", "q{{ turn }}", 2);
+    set_system(&mut it, stage.template("s"));
+    asks(&mut it).stateful = true;
+    let mut driver = Driver::new(&stage.stage_context(vec![it]), 0);
+    let asked = |driver: &mut Driver, iteration| {
+        let ask = driver.ask(0, iteration);
+        let KeptConversation { previous, tokens } = ask.conversation.clone().unwrap();
+        (texts(&ask), previous.as_deref().map(str::to_owned), tokens)
+    };
+    let mut sent = Vec::new();
+    for iteration in 0..4 {
+        sent.push(asked(&mut driver, iteration));
+        driver.take(0, &stored(&format!("r{iteration}"))).unwrap();
+    }
+    let goes_on = |text: &str, id: &str| (text.to_owned(), Some(id.to_owned()), 42);
+    let begins = ("s q1".to_owned(), None, 0);
+    assert_eq!(sent, [begins.clone(), goes_on("q2", "r0"), goes_on("q3", "r1"), begins.clone()]);
+    assert!(driver.user.bytes() <= UserSession::most_bytes(&driver.user.stage_context.scenario));
+    // Nobody knows what the server has of a turn that was not answered well.
+    assert_eq!(asked(&mut driver, 4), goes_on("q2", "r3"));
+    assert_eq!(asked(&mut driver, 5), begins);
+    let missing = driver.take(0, &Answer::text("a")).unwrap_err();
+    assert_eq!(missing, "the answer has no id, so that the conversation cannot go on");
+    assert!(driver.take(0, &stored("x")).is_ok());
+    assert_eq!(asked(&mut driver, 6), begins);
+    let long = "x".repeat(600);
+    assert!(driver.take(0, &stored(&long)).unwrap_err().contains("600 bytes"));
+    asked(&mut driver, 7);
+    driver.take(0, &stored("r7")).unwrap();
+    driver.user.reset();
+    assert_eq!(asked(&mut driver, 8), begins);
+}
+
+#[test]
+fn a_turn_that_goes_on_has_no_nonce_and_its_tokens_are_bounded_without_usage() {
+    let mut stage = Stage::default();
+    let mut it = Step { repeat: 3, ..stage.ask("it", "hello", 5) };
+    asks(&mut it).stateful = true;
+    asks(&mut it).cache = Cache::Bust;
+    let mut driver = Driver::new(&stage.stage_context(vec![it]), 0);
+    let step = Arc::clone(&driver.steps[0]);
+    let mut bounds = Vec::new();
+    for (repeat, nonce) in [(0, true), (1, false), (2, false), (0, true)] {
+        let turn = driver.user.turn(&step, repeat);
+        let outgoing = driver.user.prepare(&step, 0, turn, Timestamp::UNIX_EPOCH).unwrap();
+        let Draft::Ask(ask) = outgoing.draft else { panic!("no ask") };
+        assert_eq!(texts(&ask).starts_with('['), nonce, "{repeat}");
+        bounds.push(ask.conversation.unwrap().tokens);
+        driver.take(0, &Answer { id: Some("r".to_owned()), ..Answer::text("four") }).unwrap();
+    }
+    // The nonce, the question, what a template adds, and the answer; then the same without a nonce.
+    assert_eq!(bounds, [0, 15 + 5 + 16 + 4, 2 * (5 + 16 + 4) + 15, 0]);
 }
 
 #[test]

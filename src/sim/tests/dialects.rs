@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::client::{Reply, options, parsed, send, start};
+use crate::framing::eventstream::EventStreamDecoder;
 use crate::sim::{Options, text};
 
 const ANTHROPIC: &str = "anthropic-version: 2023-06-01\r\n";
@@ -129,6 +130,76 @@ async fn anthropic_errors_have_a_type() {
     }
 }
 
+#[tokio::test]
+async fn azure_serves_deployments_and_tells_what_its_filter_found() {
+    let keyed = Options { api_keys: vec!["k".to_owned()], rate_limit_requests: Some(9), ..options() };
+    let server = start(keyed);
+    let body = json!({"messages": [{"role": "user", "content": "Tell me something"}], "max_tokens": 8,
+        "model": "whatever", "stream": true});
+    let path = "/openai/deployments/m/chat/completions?api-version=2024-10-21";
+    let reply = send(&server, path, "api-key: k\r\n", &body).await;
+    let events: Vec<Value> =
+        reply.events().iter().filter_map(|data| serde_json::from_str(data).ok()).collect();
+    assert_eq!((&events[0]["choices"], &events[0]["id"]), (&json!([]), &json!("")));
+    assert!(events[0]["prompt_filter_results"][0]["content_filter_results"]["hate"].is_object());
+    let verdict = |event: &Value| event["choices"][0]["content_filter_results"].is_object();
+    assert!(events[1..].iter().all(|event| event["choices"][0].is_null() || verdict(event)));
+    assert_eq!(text::pieces(&reply.content()).count(), 8);
+    assert_eq!(reply.header("x-ratelimit-remaining-requests").as_deref(), Some("8"));
+    assert_eq!(reply.header("x-ratelimit-reset-requests"), None);
+    let whole = json!({"model": "m", "messages": body["messages"], "max_tokens": 3});
+    let v1 = send(&server, "/openai/v1/chat/completions", "api-key: k\r\n", &whole).await.json();
+    assert!(v1["prompt_filter_results"].is_array() && verdict(&v1));
+    for (path, headers, status, code) in [
+        ("/openai/deployments/m/chat/completions", "api-key: k\r\n", 404, "404"),
+        ("/openai/deployments/other/embeddings?api-version=1", "api-key: k\r\n", 400, ""),
+        (
+            "/openai/deployments/other/chat/completions?api-version=1",
+            "api-key: k\r\n",
+            404,
+            "DeploymentNotFound",
+        ),
+        (path, "", 401, "401"),
+        (path, "api-key: k\r\nx-sim-fault: rate_limited;retry_after=1500ms\r\n", 429, "429"),
+    ] {
+        let reply = send(&server, path, headers, &body).await;
+        assert_eq!(reply.status(), status, "{path}");
+        assert!(code.is_empty() || reply.json()["error"]["code"] == code, "{}", reply.text());
+        assert_eq!(reply.header("retry-after-ms").as_deref(), (status == 429).then_some("1500"));
+    }
+}
+
+#[tokio::test]
+async fn responses_go_on_from_a_stored_one() {
+    let server = start(options());
+    let ask = |more: Value| {
+        let mut body = json!({"model": "m", "input": "Tell me something", "max_output_tokens": 8, "instructions": "Be brief."});
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        body
+    };
+    let path = "/v1/responses";
+    let first = send(&server, path, "", &ask(json!({}))).await.json();
+    let id = first["id"].clone();
+    let next = send(&server, path, "", &ask(json!({"previous_response_id": id, "stream": true}))).await;
+    let events = parsed(&next);
+    let last = &events.last().unwrap()["response"];
+    assert_eq!(last["previous_response_id"], id);
+    let item = last["output"].as_array().unwrap().last().unwrap();
+    let said = joined(&events, "/delta");
+    assert!(item["content"][0]["text"] == said.as_str() && text::pieces(&said).count() == 8);
+    // The question once more, its answer, and a marker at each end of a turn; the instructions are not carried over.
+    let input = |response: &Value| response["usage"]["input_tokens"].as_u64().unwrap();
+    let question = text::pieces("Tell me something").count() as u64 + 2;
+    assert_eq!(input(last), input(&first) + question + 8 + 2);
+    let unstored = send(&server, path, "", &ask(json!({"store": false}))).await.json();
+    for id in [&json!("resp_none"), &unstored["id"]] {
+        let reply = send(&server, path, "", &ask(json!({"previous_response_id": id}))).await;
+        let error = &reply.json()["error"];
+        assert_eq!((reply.status(), &error["code"]), (400, &json!("previous_response_not_found")));
+        assert_eq!(error["param"], "previous_response_id");
+    }
+}
+
 fn contents(thoughts: bool) -> Value {
     json!({
         "systemInstruction": {"parts": [{"text": "Be brief."}]},
@@ -193,6 +264,89 @@ async fn gemini_answers_whole_at_each_path_and_hides_thoughts() {
         send(&server, &format!("{GEMINI}generateContent"), "x-sim-fault: rate_limited\r\n", &contents(true))
             .await;
     assert_eq!(refused.json()["error"]["status"], "RESOURCE_EXHAUSTED");
+}
+
+fn converse(more: &Value) -> Value {
+    let mut body = json!({
+        "system": [{"text": "Be brief."}],
+        "messages": [{"role": "user", "content": [{"text": "Tell me something"}]}],
+        "inferenceConfig": {"maxTokens": 1030},
+    });
+    body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    body
+}
+
+/// The messages of a binary stream: their names, and whether they are exceptions.
+fn messages_of(reply: &Reply) -> Vec<(String, bool, Value)> {
+    let mut messages = Vec::new();
+    let mut decoder = EventStreamDecoder::new(1 << 20);
+    let each = |event: crate::framing::Event<'_>| {
+        let data = serde_json::from_str(event.data).unwrap();
+        messages.push((event.name.unwrap().to_owned(), event.error, data));
+    };
+    decoder.push(&reply.body_bytes().unwrap(), each).unwrap();
+    decoder.finish(|_| {}).unwrap();
+    messages
+}
+
+#[tokio::test]
+async fn bedrock_streams_binary_messages() {
+    let server = start(options());
+    let thinking = json!({"thinking": {"type": "enabled", "budget_tokens": 1024}});
+    let body = converse(&json!({"additionalModelRequestFields": thinking}));
+    let early = "x-sim-fault: early_finish;tokens=20\r\n";
+    let reply = send(&server, "/model/m/converse-stream", early, &body).await;
+    assert_eq!(reply.header("content-type").as_deref(), Some("application/vnd.amazon.eventstream"));
+    let messages = messages_of(&reply);
+    let mut names: Vec<&str> = messages.iter().map(|(name, ..)| name.as_str()).collect();
+    names.dedup();
+    let block = ["contentBlockDelta", "contentBlockStop"];
+    assert_eq!(names, [&["messageStart"][..], &block, &block, &["messageStop", "metadata"]].concat());
+    let data: Vec<Value> = messages.into_iter().map(|(.., data)| data).collect();
+    assert_eq!(text::pieces(&joined(&data, "/delta/reasoningContent/text")).count(), 16);
+    let written = joined(&data, "/delta/text");
+    assert_eq!(text::pieces(&written).count(), 4);
+    let whole = send(&server, "/model/m/converse", early, &body).await.json();
+    let blocks = &whole["output"]["message"]["content"];
+    assert_eq!(blocks[1]["text"], written.as_str());
+    assert!(blocks[0]["reasoningContent"]["reasoningText"]["signature"].is_string());
+    let [stop, metadata] = &data[data.len() - 2..] else { panic!() };
+    assert_eq!((&stop["stopReason"], &whole["stopReason"]), (&json!("end_turn"), &json!("end_turn")));
+    let usage = &metadata["usage"];
+    assert_eq!((&usage["outputTokens"], &whole["usage"]["outputTokens"]), (&json!(20), &json!(20)));
+    assert_eq!(usage["inputTokens"].as_u64().unwrap() + 20, usage["totalTokens"].as_u64().unwrap());
+}
+
+#[tokio::test]
+async fn bedrock_errors_have_a_class_in_a_header_or_are_exceptions() {
+    let server = start(options());
+    let stream = "/model/m/converse-stream";
+    for (path, fault, status, class) in [
+        (stream, "rate_limited", 429, "ThrottlingException"),
+        (stream, "unavailable_503", 503, "ServiceUnavailableException"),
+        (stream, "error_500", 500, "InternalServerException"),
+        ("/model/arn%3Aaws%3Ax%2Fother/converse", "no_usage", 404, "ResourceNotFoundException"),
+    ] {
+        let reply = send(&server, path, &format!("x-sim-fault: {fault}\r\n"), &converse(&json!({}))).await;
+        assert_eq!(reply.header("x-amzn-errortype").as_deref(), Some(class));
+        assert!(reply.status() == status && reply.json()["message"].is_string(), "{fault}");
+    }
+    let broken = "x-sim-fault: error_in_stream;after=2\r\n";
+    let reply = send(&server, stream, broken, &converse(&json!({}))).await;
+    let (name, exception, data) = messages_of(&reply).pop().unwrap();
+    assert_eq!((name.as_str(), exception), ("internalServerException", true));
+    assert_eq!(data["message"], "The engine stopped.");
+    for wrong in [
+        json!({"messages": []}),
+        json!({"messages": [{"role": "system", "content": []}]}),
+        json!({"inferenceConfig": {"maxTokens": 0}}),
+        json!({"inferenceConfig": {"temperature": 2}}),
+        json!({"additionalModelRequestFields": {"thinking": {"type": "enabled", "budget_tokens": 5000}}}),
+    ] {
+        let reply = send(&server, "/model/m/converse", "", &converse(&wrong)).await;
+        assert_eq!(reply.status(), 400, "{wrong}");
+        assert_eq!(reply.header("x-amzn-errortype").as_deref(), Some("ValidationException"));
+    }
 }
 
 #[tokio::test]

@@ -82,6 +82,10 @@ impl StepCompiler<'_> {
         if ask.prompt.trim().is_empty() {
             self.findings.error(&path.key("prompt"), "must not be empty");
         }
+        if ask.stateful && ask.history == 0 {
+            let message = "needs `history`: the earlier turns after which the conversation starts over";
+            self.findings.error(&path.key("stateful"), message);
+        }
         let prompt = self.template(&ask.prompt, &path.key("prompt"));
         let system = ask.system.as_ref().map(|system| self.template(system, &path.key("system")));
         Some(AskStep {
@@ -97,6 +101,7 @@ impl StepCompiler<'_> {
             stream: ask.stream,
             params: ask.params.clone(),
             history: ask.history,
+            stateful: ask.stateful,
         })
     }
 

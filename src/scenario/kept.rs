@@ -1,0 +1,99 @@
+//! Conversations that the server keeps: what the next turn of each has to name.
+
+use super::{ENTRY, NotThere};
+use crate::checks::Evidence;
+use crate::event::CountSource;
+use crate::exchange::{Ask, KeptConversation};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Tokens that a chat template adds for a message, at most.
+const MESSAGE_TOKENS: u64 = 16;
+
+/// The conversations of a user, one for each step that has one.
+#[derive(Default)]
+pub(super) struct KeptConversations {
+    by_step: BTreeMap<usize, LastTurn>,
+    /// The turn that waits for its answer.
+    open: Option<OpenTurn>,
+}
+
+/// The last turn of a conversation.
+struct LastTurn {
+    /// The id of its answer.
+    id: Arc<str>,
+    /// Number of turns so far.
+    turns: u32,
+    /// Upper bound on the tokens of all of them.
+    tokens: u64,
+}
+
+struct OpenTurn {
+    step: usize,
+    /// Number of turns before it.
+    turns: u32,
+    /// Upper bound on the tokens of its prompt, the turns before it included.
+    tokens: u64,
+}
+
+impl KeptConversations {
+    /// Most bytes of an id.
+    pub(super) const MAX_ID: usize = 512;
+
+    /// Number of turns of the conversation that a step's next request goes on; 0 if it starts a new one. `history` is the
+    /// most earlier turns that a request may have.
+    pub(super) fn turns(&self, step: usize, history: u32) -> u32 {
+        self.by_step.get(&step).map(|last| last.turns).filter(|turns| *turns <= history).unwrap_or(0)
+    }
+
+    /// Starts a step's conversation over.
+    pub(super) fn forget(&mut self, step: usize) {
+        self.by_step.remove(&step);
+    }
+
+    /// The conversation that a step's request goes on. It is kept again when the request has been answered: after a failure
+    /// nobody knows what the server has of it.
+    pub(super) fn go_on(&mut self, step: usize, history: u32) -> KeptConversation {
+        let last = self.by_step.remove(&step).filter(|last| last.turns <= history);
+        let (previous, turns, tokens) =
+            last.map_or((None, 0, 0), |last| (Some(last.id), last.turns, last.tokens));
+        self.open = Some(OpenTurn { step, turns, tokens });
+        KeptConversation { previous, tokens }
+    }
+
+    /// The request that goes on the conversation.
+    pub(super) fn asked(&mut self, ask: &Ask) {
+        let new = |tokens: u64, text: &str| tokens.saturating_add(text.len() as u64 + MESSAGE_TOKENS);
+        if let Some(open) = &mut self.open {
+            open.tokens = ask.messages.iter().fold(open.tokens, |tokens, it| new(tokens, &it.text));
+        }
+    }
+
+    /// The last request of a step has been answered.
+    pub(super) fn answered(&mut self, step: usize, answer: &Evidence<'_>) -> Result<(), NotThere> {
+        let Some(open) = self.open.take().filter(|open| open.step == step) else { return Ok(()) };
+        let missing = || NotThere("the answer has no id, so that the conversation cannot go on".to_owned());
+        let id = answer.id.ok_or_else(missing)?;
+        if id.len() > Self::MAX_ID {
+            let most = Self::MAX_ID;
+            return Err(NotThere(format!("the answer's id has {} bytes, more than {most}", id.len())));
+        }
+        let input = answer.tokens.input.filter(|count| count.source == CountSource::Usage);
+        let input = input.map_or(open.tokens, |count| count.n);
+        let output = answer.tokens.output.map_or(answer.text.len() as u64, |count| count.n);
+        let turns = open.turns.saturating_add(1);
+        let last = LastTurn { id: id.into(), turns, tokens: input.saturating_add(output) };
+        self.by_step.insert(step, last);
+        Ok(())
+    }
+
+    /// The most bytes that the conversations of so many steps take.
+    pub(super) const fn most_bytes(steps: usize) -> usize {
+        steps * (Self::MAX_ID + ENTRY)
+    }
+
+    #[cfg(test)]
+    pub(super) fn bytes(&self) -> usize {
+        self.by_step.values().map(|last| last.id.len() + ENTRY).sum()
+    }
+}
