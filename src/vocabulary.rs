@@ -2,11 +2,15 @@
 //! here; the meaning of combinations is defined by the plan.
 
 mod arrivals;
+mod chat_template;
+mod dataset;
 mod honoured;
 mod reasoning;
 mod tokenizer;
 
 pub use arrivals::Arrivals;
+pub use chat_template::ChatTemplate;
+pub use dataset::{DatasetFormat, RowOrder};
 pub use honoured::HonouredParam;
 pub use reasoning::ReasoningEffort;
 pub use tokenizer::Tokenizer;
@@ -152,6 +156,17 @@ impl Api {
     /// Whether its answers contain generated content.
     pub const fn generates(self) -> bool {
         !matches!(self, Self::OpenAiEmbeddings | Self::RerankCohere | Self::RerankJina | Self::Http)
+    }
+
+    /// Whether it orders documents by a query.
+    pub const fn ranks(self) -> bool {
+        matches!(self, Self::RerankCohere | Self::RerankJina)
+    }
+
+    /// Whether servers that speak it may take `ignore_eos` and `min_tokens`: those of vLLM, SGLang, llama.cpp and
+    /// others do beside what OpenAI's API defines.
+    pub const fn has_sampling_extensions(self) -> bool {
+        matches!(self, Self::OpenAiChat | Self::OpenAiCompletions)
     }
 
     /// `gen_ai.operation.name` in the OpenTelemetry conventions.
