@@ -15,6 +15,19 @@ pub enum TokenLength {
     Drawn(Box<DrawnLength>),
 }
 
+impl TokenLength {
+    /// A length that no drawn one is below, in tokens.
+    pub fn shortest(&self) -> u64 {
+        match self {
+            Self::Fixed(tokens) => tokens.get(),
+            Self::Drawn(drawn) => {
+                let from = drawn.uniform.map(|uniform| uniform.from);
+                from.max(drawn.min).map_or(1, NonZeroU64::get)
+            }
+        }
+    }
+}
+
 /// A distribution of lengths: exactly one of its kinds, and bounds. Values are rounded to whole tokens. Those outside
 /// the bounds do not occur, and the rest of the distribution is scaled up.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
