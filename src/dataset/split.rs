@@ -178,7 +178,7 @@ mod tests {
         assert_eq!(split(DatasetFormat::Lines, lines, 3), [row(0, 1, "a"), row(7, 4, "bc"), row(11, 5, "d")]);
         let csv = b"prompt\n\"two\nlines, \"\"quoted\"\"\"\nx\n";
         let quoted = row(7, 2, "\"two\nlines, \"\"quoted\"\"\"");
-        assert_eq!(split(DatasetFormat::Csv, csv, 4), [row(0, 1, "prompt"), quoted, row(32, 4, "x")]);
+        assert_eq!(split(DatasetFormat::Csv, csv, 4), [row(0, 1, "prompt"), quoted, row(31, 4, "x")]);
         let array = br#"[ {"a": "}\"{"},
  {"b": [{}]}]"#;
         let items = [row(2, 1, r#"{"a": "}\"{"}"#), row(18, 2, r#"{"b": [{}]}"#)];

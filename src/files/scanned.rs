@@ -1,7 +1,7 @@
 //! Files that are too large to be held: they are read once from end to end, in pieces, and later in places.
 
 use super::deadline::{DEADLINE, within};
-use super::{FileState, Files, Stamp, read, settled};
+use super::{FileState, Files, Stamp, of_stamp, read, settled};
 use rustix::fs::OFlags;
 use sha2::{Digest as _, Sha256};
 use std::fmt;
@@ -35,8 +35,13 @@ impl Files {
         let scanned = ScannedFile::scan(path, &mut each);
         let seen = match &scanned {
             Ok(file) => {
-                let stamp = file.file.metadata().ok().and_then(|meta| settled(&meta));
-                FileState { digest: Some(file.digest), stamp, most: 0 }
+                // Told by its stamp, as any file that is too large to be read again for a look.
+                let meta = file.file.metadata().ok();
+                FileState {
+                    digest: meta.as_ref().map(of_stamp),
+                    stamp: meta.as_ref().and_then(settled),
+                    most: 0,
+                }
             }
             Err(_) => FileState { digest: None, stamp: None, most: 0 },
         };
@@ -99,9 +104,10 @@ impl ScannedFile {
         let (file, before) = (Arc::clone(&self.file), self.stamp);
         within(DEADLINE, &self.path, move |_| {
             let mut bytes = vec![0; count];
-            file.read_exact_at(&mut bytes, offset)?;
+            let read = file.read_exact_at(&mut bytes, offset);
+            // First, because it says why nothing is there any more.
             unchanged(&file, before)?;
-            Ok(bytes)
+            read.map(|()| bytes)
         })
     }
 }
