@@ -330,8 +330,17 @@ impl Scenario {
 impl AskStep {
     /// The same call, streamed or not; `None` if something has to be rendered for it.
     fn again(&self, stream: bool) -> Option<Self> {
-        let AskText::Fixed { system, prompts } = &self.text else { return None };
-        let text = AskText::Fixed { system: system.clone(), prompts: prompts.clone() };
+        let text = match &self.text {
+            AskText::Fixed { system, prompts } => {
+                AskText::Fixed { system: system.clone(), prompts: prompts.clone() }
+            }
+            // The draws of a request are those of its number, whichever step it is.
+            AskText::Synthetic(prompts) => AskText::Synthetic(prompts.clone()),
+            AskText::Dataset { dataset, order, system } => {
+                AskText::Dataset { dataset: Arc::clone(dataset), order: *order, system: system.clone() }
+            }
+            AskText::Template { .. } => return None,
+        };
         let Self { text: _, output_tokens, output, cache, stream: _, params, history } = self;
         let (output_tokens, cache, history) = (*output_tokens, *cache, *history);
         Some(Self {

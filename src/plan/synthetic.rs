@@ -7,7 +7,7 @@ use serde::Serialize;
 pub const LONGEST_WORD: u64 = 13;
 
 /// Prompts of random words.
-#[derive(Debug, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 pub struct SyntheticPrompts {
     /// How long they are.
     pub lengths: PromptLengths,
@@ -16,7 +16,7 @@ pub struct SyntheticPrompts {
 }
 
 /// How many tokens a request has, chat template included where it is known.
-#[derive(Debug, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 pub enum PromptLengths {
     /// Whatever the length of the answer that is asked for.
     Input(LengthDistribution),

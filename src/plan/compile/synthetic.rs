@@ -66,7 +66,9 @@ fn too_short(prompts: &SyntheticPrompts, template: ChatTemplate, whose: &str) ->
 
 /// Checks what a workload asks for with one of its targets.
 pub(super) fn check_pair(profile: &Profile, target: &Target, path: &KeyPath, findings: &mut Findings) {
-    let asks = profile.scenario.steps.iter().filter_map(|step| match &step.action {
+    // What is sent once more for a comparison asks for the same.
+    let steps = profile.scenario.steps.iter().filter(|step| step.comparison.is_none());
+    let asks = steps.filter_map(|step| match &step.action {
         StepAction::Ask(ask) => Some(ask),
         StepAction::Http(_) => None,
     });
