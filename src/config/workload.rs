@@ -110,7 +110,7 @@ pub struct DatasetFile {
     /// Its path.
     #[schemars(extend("format" = "path"))]
     pub file: PathBuf,
-    /// How it is written. Default: by its name, `.jsonl` and `.ndjson`, `.csv`, `.json` (ShareGPT), or `.txt` (lines).
+    /// How it is written. Default: by its name, `.jsonl` and `.ndjson`, `.csv`, `.json` (sharegpt), or `.txt` (lines).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub format: Option<DatasetFormat>,
     /// In which order prompts are asked. Default: shuffled.

@@ -55,7 +55,7 @@ struct TextPart {
     text: String,
 }
 
-/// A conversation of ShareGPT.
+/// A recorded conversation, an item of a `sharegpt` file.
 #[derive(Deserialize)]
 struct RecordedConversation {
     conversations: Vec<RecordedTurn>,

@@ -23,14 +23,11 @@ pub(super) struct RowSplitter {
     row: Vec<u8>,
     /// There are more bytes than a row may have.
     too_long: bool,
-    /// The row has begun.
-    begun: bool,
-    /// Offset of the next byte, and of the row's first one.
+    /// Offset of the next byte, and the number of its line, from 1.
     at: u64,
-    start: u64,
-    /// Number of the line, from 1, and of the row's first one.
     line: u64,
-    start_line: u64,
+    /// The same of the first byte of the row, once it has begun.
+    start: Option<(u64, u64)>,
     items: u64,
     quoted: bool,
     escaped: bool,
@@ -43,11 +40,9 @@ impl RowSplitter {
             format,
             row: Vec::new(),
             too_long: false,
-            begun: false,
             at: 0,
-            start: 0,
             line: 1,
-            start_line: 1,
+            start: None,
             items: 0,
             quoted: false,
             escaped: false,
@@ -130,9 +125,7 @@ impl RowSplitter {
     }
 
     fn keep(&mut self, bytes: &[u8]) {
-        if !self.begun {
-            (self.begun, self.start, self.start_line) = (true, self.at, self.line);
-        }
+        self.start.get_or_insert((self.at, self.line));
         let room = LONGEST_ROW.saturating_sub(self.row.len());
         let (kept, beyond) = bytes.split_at(bytes.len().min(room));
         self.row.extend_from_slice(kept);
@@ -141,13 +134,15 @@ impl RowSplitter {
 
     fn deliver(&mut self, each: &mut impl FnMut(FoundRow<'_>)) {
         let is_blank = self.row.iter().all(u8::is_ascii_whitespace);
-        if !is_blank || self.too_long {
-            let number = if self.format == DatasetFormat::Sharegpt { self.items } else { self.start_line };
+        if let Some((offset, line)) = self.start.take()
+            && (!is_blank || self.too_long)
+        {
+            let number = if self.format == DatasetFormat::Sharegpt { self.items } else { line };
             let bytes = (!self.too_long).then_some(self.row.as_slice());
-            each(FoundRow { offset: self.start, number, bytes });
+            each(FoundRow { offset, number, bytes });
         }
         self.row.clear();
-        (self.too_long, self.begun) = (false, false);
+        self.too_long = false;
     }
 }
 

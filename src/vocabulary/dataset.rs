@@ -13,7 +13,7 @@ pub enum DatasetFormat {
     /// Comma-separated values; the first line has the names of the columns, of which `prompt` is needed, and `system`,
     /// `max_tokens` and `weight` are read.
     Csv,
-    /// A JSON array of conversations as of ShareGPT. The first question of each is asked.
+    /// A JSON array of conversations as of `ShareGPT`. The first question of each is asked.
     Sharegpt,
     /// A prompt on each line.
     Lines,

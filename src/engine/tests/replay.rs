@@ -117,15 +117,15 @@ async fn synthetic_prompts_and_lengths_are_the_same_for_each_target_and_in_a_rep
     let world = World::new(synthetic(at_start), takes(millis(10)));
     world.schedule_for(seconds(10)).await;
     assert_replayed("at_start", &world, synthetic).await;
-    let lengths = |of: fn(&Draw) -> usize| {
+    let lengths = |of: fn(&Draw) -> u64| {
         played(&world)
             .into_values()
             .flatten()
             .map(|draw| of(&draw))
             .collect::<std::collections::BTreeSet<_>>()
     };
-    assert!(lengths(|(_, text, _)| text.split(' ').count()).len() > 10);
-    assert!(lengths(|(_, _, tokens)| tokens.unwrap() as usize).len() > 10);
+    assert!(lengths(|(_, text, _)| text.split(' ').count() as u64).len() > 10);
+    assert!(lengths(|(_, _, tokens)| tokens.unwrap()).len() > 10);
 }
 
 #[tokio::test(start_paused = true)]

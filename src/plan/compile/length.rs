@@ -17,6 +17,9 @@ const LARGEST: u64 = 16 << 20;
 /// Bytes of the digest that identifies a file.
 const DIGEST_BYTES: usize = 16;
 
+/// The fields of a line of a file, with its number from 1.
+type FileRow = (usize, Vec<String>);
+
 /// Curves and how often each is drawn from.
 type Curves = Vec<(f64, LengthCurve)>;
 
@@ -194,7 +197,7 @@ pub(super) fn joint(written: &LengthFile, path: &KeyPath, findings: &mut Finding
 
 /// The digest of a file, and the fields of each line that is not blank, with its number from 1. A first line without a
 /// number in front names the columns.
-fn rows(file: &Path, findings: &mut Findings) -> Result<(String, Vec<(usize, Vec<String>)>), String> {
+fn rows(file: &Path, findings: &mut Findings) -> Result<(String, Vec<FileRow>), String> {
     let text = pattern::text_file(file, LARGEST, findings)?;
     let shown = file.display();
     let lines = text.trim_start_matches('\u{feff}').lines().enumerate();
