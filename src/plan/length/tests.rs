@@ -20,7 +20,9 @@ fn mean(all: &[u64]) -> f64 {
 }
 
 fn quantile(all: &[u64], share: f64) -> f64 {
-    all[(share * all.len() as f64) as usize] as f64
+    let below = |n: &&usize| (**n as f64) < share * all.len() as f64;
+    let at = (0..all.len()).collect::<Vec<_>>().iter().take_while(below).count();
+    all[at] as f64
 }
 
 #[track_caller]
