@@ -56,6 +56,7 @@ use crate::event::{Failure, Marks, Observed, Outcome, TraceIds};
 use crate::exchange::{Ask, Call, ToolCall};
 use crate::plan::{AnswerMapping, StatusSet};
 use crate::secret::Exposed;
+use crate::words::WordList;
 use ::http::HeaderMap;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
@@ -109,6 +110,11 @@ pub trait Caller: Send + Sync {
     /// Encodes a request. Pure; the engine calls it ahead of the due time. A target without a model API
     /// ([`Api::Http`](crate::plan::Api::Http)) gets a GET of its base URL, whatever the prompt.
     fn prepare(&self, ask: &Ask) -> Call;
+
+    /// The words of which synthetic prompts are made, by the target's tokenizer. CPU-bound the first time.
+    fn words(&self) -> Arc<WordList> {
+        WordList::estimated()
+    }
 
     /// Sends a request and reads the answer to its end. Always returns an answer: every failure is classified.
     fn call(&self, call: Call, context: Context) -> BoxFuture<'_, Answer>;

@@ -10,6 +10,7 @@ mod auth;
 mod currency;
 mod expect;
 mod layers;
+mod lengths;
 mod load;
 mod mark;
 mod markdown;
@@ -30,6 +31,7 @@ mod target;
 mod text;
 mod tree;
 mod validate;
+mod workload;
 mod yaml;
 
 pub use agent::{Agent, Budget, Limits, Probe, Prometheus, Server, Telemetry};
@@ -43,6 +45,10 @@ pub use expect::{
     TextCheck, ToolCallCheck,
 };
 pub use layers::ConfigSource;
+pub use lengths::{
+    DrawnLength, ExponentialLength, LengthBin, LengthFile, LognormalLength, MixturePart, NormalLength,
+    ParetoLength, TokenLength, UniformLength,
+};
 pub use load::{BrokenParts, LoadedConfig, Reading, Variant, load, load_str, read};
 pub use mark::TrafficMark;
 pub use markdown::markdown;
@@ -51,7 +57,7 @@ pub use otlp::{Otlp, OtlpTls, Traces};
 pub use path::{KeyPath, Segment};
 pub(crate) use problem::sorted;
 pub use problem::{Errors, Located, Problem};
-pub use profile::{Profile, Prompt, PromptFile, Retry, Slo, Stage, Workload};
+pub use profile::{Profile, Retry, Slo, Stage};
 pub use rate::{FromTo, Moving, PerSecond, Rate, Users};
 pub use scenario::{
     AnyRequest, AskModel, DataFile, DoneAt, DoneEvent, Read, Scenario, Step, TakeFrom, TakeSource,
@@ -66,6 +72,7 @@ pub use text::{
 };
 pub use tree::Position;
 pub(crate) use validate::nearest;
+pub use workload::{DatasetFile, Popularity, Prompt, PromptFile, SharedPrefix, Synthetic, Workload};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

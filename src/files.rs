@@ -6,11 +6,13 @@
 
 mod deadline;
 mod read;
+mod scanned;
 mod watched;
 
 #[cfg(test)]
 mod tests;
 
+pub use scanned::ScannedFile;
 pub use watched::Watched;
 
 use deadline::{DEADLINE, within};

@@ -17,6 +17,7 @@ mod forecast;
 mod fuzz;
 #[cfg(test)]
 mod hostile;
+mod length;
 mod load;
 mod mark;
 pub mod otlp;
@@ -28,11 +29,13 @@ mod schedule;
 mod serialize;
 mod slo;
 mod stage;
+mod synthetic;
 mod target;
 
+pub use crate::dataset::Dataset;
 pub use crate::vocabulary::{
-    Api, Arrivals, BodyForm, Cache, ClientAuth, ConnectionMode, HonouredParam, HttpVersion, Overlap, Period,
-    Price, Propagate, ReasoningEffort, Reserve, SloMetric, Timeouts, Tokenizer,
+    Api, Arrivals, BodyForm, Cache, ChatTemplate, ClientAuth, ConnectionMode, HonouredParam, HttpVersion,
+    Overlap, Period, Price, Propagate, ReasoningEffort, Reserve, SloMetric, Timeouts, Tokenizer,
 };
 pub use answer_mapping::{AnswerMapping, Done};
 pub use asked_params::StopSequences;
@@ -49,6 +52,7 @@ pub use forecast::{
     Amount, Daily, Estimate, Forecast, ForecastUsage, InputTokens, Outlook, PairForecast, TokenCounter,
     forecast, outlooks,
 };
+pub use length::{JointLengths, LONGEST_TEXT, LengthCurve, LengthDistribution, LengthRange, WeightedLengths};
 pub use load::{Also, LoadedPlan, PlanLoadAttempt, attempt, from_yaml, load};
 pub use mark::is_vertex;
 use params::{OUTPUT_CAPS, output_cap, param};
@@ -56,12 +60,13 @@ pub use params::{apply_patch, compose_patches, has_output_cap};
 pub use profile::{Budget, PairPlan, Profile, Retry, StepPlaces};
 use profile::{compared_params, merged_params};
 pub use scenario::{
-    AnswerPart, AskStep, AskText, BodyTemplate, HttpStep, JsonTemplate, Scenario, Step, StepAction, Take,
-    Variable,
+    AnswerPart, AskStep, AskText, BodyTemplate, HttpStep, JsonTemplate, OutputLength, Scenario, Step,
+    StepAction, Take, Variable,
 };
 pub use schedule::{Schedule, Trigger, Weekdays, Window};
 pub use slo::{Bound, Objective};
 pub use stage::{Ramp, Shape, Stage, StageBounds, Think};
+pub use synthetic::{LONGEST_WORD, PrefixSet, PromptLengths, SyntheticPrompts};
 pub use target::{Identity, Proxy, Target, TlsOptions};
 
 use std::collections::BTreeMap;

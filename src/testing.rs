@@ -50,6 +50,7 @@ pub(crate) fn target(name: &str) -> Target {
         stall_threshold: None,
         price: None,
         tokenizer: None,
+        chat_template: None,
         params: Map::new(),
         reasoning: crate::plan::ReasoningEffort::Default,
         mark: Map::new(),

@@ -2,11 +2,15 @@
 //! here; the meaning of combinations is defined by the plan.
 
 mod arrivals;
+mod chat_template;
+mod dataset;
 mod honoured;
 mod reasoning;
 mod tokenizer;
 
 pub use arrivals::Arrivals;
+pub use chat_template::ChatTemplate;
+pub use dataset::{DatasetFormat, RowOrder};
 pub use honoured::HonouredParam;
 pub use reasoning::ReasoningEffort;
 pub use tokenizer::Tokenizer;
@@ -165,6 +169,17 @@ impl Api {
     /// Whether its servers keep conversations, so that a request can name the answer before it.
     pub const fn keeps_conversations(self) -> bool {
         matches!(self, Self::OpenAiResponses)
+    }
+
+    /// Whether it orders documents by a query.
+    pub const fn ranks(self) -> bool {
+        matches!(self, Self::RerankCohere | Self::RerankJina)
+    }
+
+    /// Whether servers that speak it may take `ignore_eos` and `min_tokens`: those of vLLM, SGLang, llama.cpp and
+    /// others do beside what OpenAI's API defines.
+    pub const fn has_sampling_extensions(self) -> bool {
+        matches!(self, Self::OpenAiChat | Self::OpenAiCompletions)
     }
 
     /// `gen_ai.operation.name` in the OpenTelemetry conventions.

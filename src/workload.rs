@@ -1,10 +1,16 @@
-//! Picks the fixed prompts of a workload. Pure: every choice is derived from the run's seed and the request's number,
-//! so that all targets get the same prompts.
+//! Picks or writes the prompts of a workload. Pure: every choice is derived from the run's seed and the request's
+//! number, so that all targets get the same prompts.
+
+mod order;
+mod synthetic;
 
 use crate::exchange::{Ask, Message, Role};
-use crate::plan::{AskText, Cache, PairPlan, Step, StepAction};
+use crate::plan::{AskStep, AskText, Cache, PairPlan, PromptLengths, Step, StepAction};
 use crate::seed::{self, RunSeeds};
+use crate::words::WordList;
 use rand::Rng as _;
+use serde_json::Value;
+use std::sync::Arc;
 
 /// Identifies a request within a run; its random draws depend on this and on the run's seed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,27 +23,124 @@ pub struct RequestNumber {
     pub n: u64,
 }
 
-/// Builds a model call; `None` if something has to be rendered for it. The prompt depends only on the run's seed and
-/// the number. The nonce that busts caches also depends on the target and on when the run is due, because two targets
-/// may use the same server, and so may a run and its replay.
-pub fn ask(pair: &PairPlan, step: &Step, seeds: RunSeeds, number: RequestNumber) -> Option<Ask> {
-    let StepAction::Ask(ask) = &step.action else { return None };
-    let AskText::Fixed { system, prompts } = &ask.text else { return None };
-    let user = number.user.map_or(0, |user| u64::from(user) + 1);
-    let parts = |seed: u64| [seed, number.stage.into(), user, number.n];
-    let mut rng = seed::rng("prompt", &parts(seeds.draws));
-    let last = prompts.len().saturating_sub(1);
-    let text = prompts.get(rng.random_range(0..=last)).cloned().unwrap_or_default();
-    let mut messages = Vec::with_capacity(2);
-    messages.extend(system.clone().map(|text| Message { role: Role::System, text }));
-    messages.push(Message { role: Role::User, text });
-    let (stream, output_tokens) = (ask.stream, ask.output_tokens);
-    let params = pair.params(step);
-    let mut made = Ask { messages, stream, output_tokens, params, conversation: None };
-    if ask.cache == Cache::Bust {
-        made.bust(seed::hash("nonce", &[&pair.pair.target], &parts(seeds.nonces)));
+/// The draws of one request.
+#[derive(Clone, Copy)]
+struct RequestDraws<'a> {
+    pair: &'a PairPlan,
+    seeds: RunSeeds,
+    number: RequestNumber,
+}
+
+impl RequestDraws<'_> {
+    /// What a draw depends on: the seed, and which request it is.
+    fn parts(&self, seed: u64) -> [u64; 4] {
+        let RequestNumber { stage, user, n } = self.number;
+        [seed, stage.into(), user.map_or(0, |user| u64::from(user) + 1), n]
     }
-    Some(made)
+
+    /// A generator for one purpose, the same for every target.
+    fn rng(&self, purpose: &str) -> rand_chacha::ChaCha8Rng {
+        seed::rng(purpose, &self.parts(self.seeds.draws))
+    }
+
+    /// The nonce that busts caches. It depends on the target, too, and on when the run is due: two targets may lead to
+    /// the same server, and so do a run and its replay.
+    fn nonce(&self) -> u64 {
+        seed::hash("nonce", &[&self.pair.pair.target], &self.parts(self.seeds.nonces))
+    }
+}
+
+/// Why there is nothing to ask.
+#[derive(Debug, thiserror::Error)]
+pub enum NoAsk {
+    /// Something has to be rendered for it.
+    #[error("the request has to be rendered")]
+    Rendered,
+    /// The row of a dataset cannot be read.
+    #[error("{0}")]
+    Row(String),
+}
+
+/// What a request asks. `words` gives the words of which synthetic prompts for the target are made. The prompt depends
+/// on the run's seed and the number alone. Blocks where a dataset is read.
+pub fn ask(
+    pair: &PairPlan,
+    step: &Step,
+    seeds: RunSeeds,
+    number: RequestNumber,
+    words: impl FnOnce() -> Arc<WordList>,
+) -> Result<Ask, NoAsk> {
+    let StepAction::Ask(ask) = &step.action else { return Err(NoAsk::Rendered) };
+    let draws = RequestDraws { pair, seeds, number };
+    let mut output_tokens = match &ask.output.lengths {
+        Some(lengths) => Some(lengths.draw(&mut draws.rng("output length"))),
+        // Of a dataset, it is the most that a row asks for.
+        None if matches!(ask.text, AskText::Dataset { .. }) => None,
+        None => ask.output_tokens,
+    };
+    let by_system = |system: &Option<Arc<str>>| {
+        system.clone().map(|text| Message { role: Role::System, text }).into_iter().collect::<Vec<_>>()
+    };
+    let messages = match &ask.text {
+        AskText::Fixed { system, prompts } => {
+            let last = prompts.len().saturating_sub(1);
+            let text = prompts.get(draws.rng("prompt").random_range(0..=last)).cloned().unwrap_or_default();
+            let mut messages = by_system(system);
+            messages.push(Message { role: Role::User, text });
+            messages
+        }
+        AskText::Synthetic(prompts) => {
+            let mut rng = draws.rng("input length");
+            let tokens = match &prompts.lengths {
+                PromptLengths::Input(lengths) => lengths.draw(&mut rng),
+                PromptLengths::Joint(joint) => {
+                    let (input, output) = joint.draw(&mut rng);
+                    output_tokens = Some(output);
+                    input
+                }
+            };
+            let tokens = prompts.text_tokens(tokens, pair.target.chat_template);
+            let text = synthetic::text(prompts, tokens, ask.cache, draws, &words());
+            vec![Message { role: Role::User, text: text.into() }]
+        }
+        AskText::Dataset { dataset, order, system } => {
+            let row = dataset.row(order::row(dataset, *order, draws)).map_err(NoAsk::Row)?;
+            output_tokens = row.output_tokens.or(output_tokens);
+            let has_system = row.messages.iter().any(|message| message.role == Role::System);
+            let mut messages = if has_system { Vec::new() } else { by_system(system) };
+            messages.extend(row.messages);
+            messages
+        }
+        AskText::Template { .. } => return Err(NoAsk::Rendered),
+    };
+    let params = params(pair, step, ask, output_tokens);
+    let mut made = Ask { messages, stream: ask.stream, output_tokens, params, conversation: None };
+    // The nonce of a synthetic prompt is among its tokens.
+    if ask.cache == Cache::Bust && !matches!(ask.text, AskText::Synthetic(_)) {
+        made.bust(draws.nonce());
+    }
+    Ok(made)
+}
+
+/// The parameters of a request, below which is what it asks of the length of its answer.
+fn params(
+    pair: &PairPlan,
+    step: &Step,
+    ask: &AskStep,
+    output_tokens: Option<u64>,
+) -> Arc<serde_json::Map<String, Value>> {
+    let mut params = pair.params(step);
+    let least = ask.output.min_tokens.map(|least| output_tokens.map_or(least, |most| most.min(least)));
+    let own = [
+        ("ignore_eos", ask.output.ignore_eos.then_some(Value::Bool(true))),
+        ("min_tokens", least.map(Value::from)),
+    ];
+    for (key, value) in own {
+        if let Some(value) = value {
+            Arc::make_mut(&mut params).entry(key).or_insert(value);
+        }
+    }
+    params
 }
 
 #[cfg(test)]

@@ -70,6 +70,8 @@ mod replay;
 mod scrape;
 #[path = "integration/state.rs"]
 mod state;
+#[path = "integration/synthetic.rs"]
+mod synthetic;
 #[path = "integration/traps.rs"]
 mod traps;
 #[path = "integration/web_port.rs"]

@@ -10,6 +10,7 @@ use crate::exchange::{Ask, Call};
 use crate::fact::Fanout;
 use crate::plan::{PairPlan, Plan};
 use crate::schedule::off_grid;
+use crate::words::WordList;
 use comfy_table::presets::UTF8_BORDERS_ONLY;
 use comfy_table::{CellAlignment, Table};
 use futures_util::FutureExt as _;
@@ -116,6 +117,10 @@ impl Excerpts {
 impl Caller for Showing {
     fn prepare(&self, ask: &Ask) -> Call {
         self.inner.prepare(ask)
+    }
+
+    fn words(&self) -> Arc<WordList> {
+        self.inner.words()
     }
 
     fn call(&self, call: Call, mut context: Context) -> BoxFuture<'_, Answer> {

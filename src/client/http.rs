@@ -14,12 +14,13 @@ use crate::credentials::{self, Credentials};
 use crate::exchange::{Ask, Call};
 use crate::plan::Target;
 use crate::tls;
+use crate::words::WordList;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use http::{HeaderMap, Method};
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 /// Sends requests to one target over HTTP. Concurrent requests are independent of each other; idle connections are
 /// shared, with limits on their number and age. Dropping the client closes every connection.
@@ -33,6 +34,7 @@ pub struct Client {
     pub(super) dialer: Dialer,
     pub(super) pool: Arc<ConnectionPool>,
     pub(super) counter: Option<LoadedTokenizer>,
+    words: OnceLock<Arc<WordList>>,
     /// Decodes long documents and counts tokens.
     pub(super) cpu_pool: CpuPool,
     tasks: Tasks,
@@ -92,6 +94,7 @@ impl Client {
             dialer,
             pool,
             counter,
+            words: OnceLock::new(),
             cpu_pool,
             tasks,
             memory,
@@ -157,6 +160,20 @@ impl Caller for Client {
                 most_input_tokens: 0,
             },
         }
+    }
+
+    fn words(&self) -> Arc<WordList> {
+        let make = || {
+            let Some(counter) = &self.counter else { return WordList::estimated() };
+            counter.words().unwrap_or_else(|| {
+                tracing::warn!(
+                    target_name = &*self.target.name,
+                    "no words are single tokens of the tokenizer: the lengths of synthetic prompts are estimates"
+                );
+                WordList::estimated()
+            })
+        };
+        Arc::clone(self.words.get_or_init(make))
     }
 
     fn call(&self, call: Call, context: Context) -> BoxFuture<'_, Answer> {

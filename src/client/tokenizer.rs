@@ -8,6 +8,7 @@ use super::BuildError;
 use crate::cpu_pool::CpuPool;
 use crate::files::{self, Digest, Files};
 use crate::plan::Tokenizer as Spec;
+use crate::words::WordList;
 use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
 use std::path::Path;
@@ -58,6 +59,12 @@ impl LoadedTokenizer {
         // A tokenizer that panics on a text yields no count; nothing else is affected.
         let count = move || texts.iter().map(|text| counter.count_one(text)).sum();
         cpu_pool.run_exclusive_within(Instant::now() + LONGEST_COUNT, count).await.ok().flatten()
+    }
+
+    /// The words of which each is one token; `None` if there are too few, or if the tokenizer panics. CPU-bound.
+    pub(super) fn words(&self) -> Option<Arc<WordList>> {
+        let list = || WordList::counted(&|text| self.count_one(text));
+        std::panic::catch_unwind(AssertUnwindSafe(list)).ok().flatten().map(Arc::new)
     }
 
     fn count_one(&self, text: &str) -> Option<u64> {
@@ -158,6 +165,24 @@ mod tests {
         }
         let greek = "\u{3ba}\u{3b1}\u{3bb}\u{3b7}\u{3bc}\u{3ad}\u{3c1}\u{3b1}";
         assert_ne!(count(&o200k, &[greek]).await, count(&cl100k, &[greek]).await);
+    }
+
+    #[test]
+    fn written_texts_have_exactly_as_many_tokens_as_asked_for() {
+        let (_dir, path) = file(TOKENIZER);
+        for spec in [Spec::O200kBase, Spec::Cl100kBase, Spec::File(path)] {
+            let counter = LoadedTokenizer::load(&spec).unwrap();
+            let words = counter.words().unwrap();
+            assert!(words.is_counted());
+            for seed in 0..100 {
+                let mut rng = crate::seed::rng("test", &[seed]);
+                let tokens = 1 + seed * seed;
+                let mut text = String::new();
+                words.write(&mut text, tokens / 3, &mut rng);
+                words.write(&mut text, tokens - tokens / 3, &mut rng);
+                assert_eq!(counter.count_one(&text), Some(tokens), "{spec:?}: {text}");
+            }
+        }
     }
 
     #[test]

@@ -6,12 +6,11 @@ use super::rate::{Moving, Rate, Users};
 use super::scenario::Scenario;
 use super::schedule::Schedule;
 use super::text::{Length, Percentage, ThinkTime};
-use crate::vocabulary::{Arrivals, Cache, ReasoningEffort, SloMetric};
+use super::workload::Workload;
+use crate::vocabulary::{Arrivals, ReasoningEffort, SloMetric};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
 use std::num::NonZeroU64;
-use std::path::PathBuf;
 
 /// What is sent (exactly one of `workload` and `scenario`), when, to which targets, and what is expected of the
 /// answers. Each target gets the full load, with the same seed and prompts, so that targets compare.
@@ -123,59 +122,6 @@ pub struct Stage {
     /// scenario 10ms for each user, at most half of the stage's time; with a workload 0s.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub spawn: Option<Length>,
-}
-
-/// What is sent.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-#[schemars(extend("x-layers" = "replace"))]
-pub struct Workload {
-    /// Prompts, one of which is picked at random for each request: texts, and files with one prompt on each
-    /// line (`{ file: prompts.txt }`; empty lines are left out).
-    #[schemars(length(min = 1))]
-    pub prompts: Vec<Prompt>,
-    /// System prompt. Default: none.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1))]
-    pub system: Option<String>,
-    /// Maximum number of output tokens of an answer, sent as `max_tokens`. Default: what the server takes; budgets of
-    /// tokens and cost need it. For servers that expect another name, write `params: { max_completion_tokens: 128 }` in
-    /// its place.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub output_tokens: Option<NonZeroU64>,
-    /// How prefix caches are dealt with. Default: bust.
-    #[serde(default)]
-    pub cache: Cache,
-    /// Whether answers are streamed. Default: true.
-    #[serde(default = "yes")]
-    pub stream: bool,
-    /// Passed through into the body of every request, such as `{ temperature: 0.3 }`: merged on top of the target's as
-    /// a JSON merge patch (RFC 7396), where maps are merged key by key and null removes a key.
-    #[serde(default)]
-    pub params: Map<String, Value>,
-}
-
-pub(super) const fn yes() -> bool {
-    true
-}
-
-/// A prompt, or a file of prompts.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(untagged)]
-pub enum Prompt {
-    /// A prompt.
-    Text(String),
-    /// A file of prompts.
-    File(PromptFile),
-}
-
-/// A file of prompts.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct PromptFile {
-    /// One prompt on each line; empty lines are left out. A prompt of more lines is written into the config.
-    #[schemars(extend("format" = "path"))]
-    pub file: PathBuf,
 }
 
 /// A service level objective.

@@ -2,9 +2,9 @@
 
 use super::expect::{Expect, present};
 use super::masked::{Json, PathText, Texts, Values};
-use super::profile::yes;
 use super::sensitive::SecretSource;
 use super::text::{Length, ThinkTime};
+use super::workload::yes;
 use crate::vocabulary::{BodyForm, Cache, Reserve};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

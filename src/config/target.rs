@@ -5,7 +5,7 @@ use super::mark::TrafficMark;
 use super::sensitive::{HeaderText, UrlText, masked_headers};
 use super::text::Length;
 use crate::vocabulary::{
-    Api, ConnectionMode, HttpVersion, Price, Propagate, ReasoningEffort, Timeouts, Tokenizer,
+    Api, ChatTemplate, ConnectionMode, HttpVersion, Price, Propagate, ReasoningEffort, Timeouts, Tokenizer,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -63,6 +63,10 @@ pub struct Target {
     /// `cl100k_base`, or `{ file: tokenizer.json }`. Default: none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tokenizer: Option<Tokenizer>,
+    /// Tokens that the server's chat template adds to the texts of a request, so that the prompts of `synthetic` have
+    /// exactly as many tokens as the server counts. Default: not known, and left out of the count.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub chat_template: Option<ChatTemplate>,
     /// Passed through into the body of every request, such as `{ top_p: 0.9 }`. Those of a profile (or of a
     /// scenario's step) are merged on top as a JSON merge patch (RFC 7396). Not with `api: http`.
     #[serde(default)]

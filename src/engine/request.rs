@@ -16,6 +16,7 @@ use crate::exchange::Call;
 use crate::fact::OfferedRequest;
 use crate::plan::{PairPlan, Step};
 use crate::slo;
+use crate::workload::NoAsk;
 use futures_util::FutureExt as _;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -53,6 +54,11 @@ impl Unsendable {
     /// The request could not be built because of a fault on our side.
     pub(super) fn by_our_fault() -> Self {
         Self { failure: Failure::Internal, detail: "the request could not be built".to_owned() }
+    }
+
+    /// There was nothing to ask, which is up to us, too.
+    pub(super) fn because(error: &NoAsk) -> Self {
+        Self { failure: Failure::Internal, detail: error.to_string() }
     }
 }
 

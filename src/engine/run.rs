@@ -16,7 +16,7 @@ use crate::log_throttle::LogThrottle;
 use crate::plan::{Fingerprint, PairPlan, Step};
 use crate::schedule::{nonce_seed, run_seed};
 use crate::seed::RunSeeds;
-use crate::workload::{self, RequestNumber};
+use crate::workload::{self, NoAsk, RequestNumber};
 use jiff::Timestamp;
 use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
@@ -191,31 +191,39 @@ impl PairRuntime {
         })
     }
 
-    /// Picks, builds and encodes a request with fixed prompts.
+    /// Picks or writes the prompt of a request that needs no rendering, and encodes it.
     pub(super) fn encode(
         &self,
         step: &Step,
         seeds: RunSeeds,
         number: RequestNumber,
     ) -> Result<Sending, Unsendable> {
-        let build = || Some(self.caller().prepare(&workload::ask(&self.plan, step, seeds, number)?));
-        let call = std::panic::catch_unwind(AssertUnwindSafe(build)).ok().flatten();
+        let caller = self.caller();
+        let build = || -> Result<_, NoAsk> {
+            let ask = workload::ask(&self.plan, step, seeds, number, || caller.words())?;
+            Ok(caller.prepare(&ask))
+        };
+        let call = match std::panic::catch_unwind(AssertUnwindSafe(build)) {
+            Ok(Ok(call)) => call,
+            Ok(Err(error)) => return Err(Unsendable::because(&error)),
+            Err(_) => return Err(Unsendable::by_our_fault()),
+        };
         let (status, timeout) = (step.expect.status.clone(), step.timeout);
         let tool_calls = step.expect.wants_tool_calls() || self.plan.profile.scenario.compares();
         let options = CallOptions { status, timeout, tool_calls, ..CallOptions::default() };
-        call.map(|call| Sending { call, options }).ok_or_else(Unsendable::by_our_fault)
+        Ok(Sending { call, options })
     }
 
     /// What the budgets must have room for before a run begins, since otherwise no user could complete a
     /// journey: all requests of a journey, and the tokens and money of the one that reserves most. For
-    /// requests that have to be rendered, only what the plan states is counted. `None` if a request with
-    /// fixed prompts cannot be built.
+    /// requests that have to be written or rendered, only what the plan states is counted. `None` if a request
+    /// with fixed prompts cannot be built.
     pub(super) fn first_costs(&self, seeds: RunSeeds) -> Option<Spend> {
         let price = self.plan.target.price.as_ref();
         let first = RequestNumber { stage: 0, user: None, n: 0 };
         let mut least = Spend::default();
         for step in self.plan.profile.scenario.all() {
-            let one = if step.is_fixed() {
+            let one = if step.is_at_hand() {
                 settle::most(&self.encode(step, seeds, first).ok()?.call, price)
             } else {
                 settle::least(&self.plan, step)

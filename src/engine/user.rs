@@ -194,17 +194,17 @@ impl ScenarioUser {
         let stage = Arc::clone(&self.stage);
         let due = journey.due;
         let sending = stage.send(due, prepared, || journey.begin());
-        let answered = match self.next_in_place() {
+        let answered = match self.next_fixed() {
             None => sending.await,
             Some(next) => {
                 // Prepared after the send, while waiting for the answer: a user without think time has no
                 // other time for it.
                 let make = async {
                     tokio::task::yield_now().await;
-                    self.prepare_in_place(next.0, next.1)
+                    self.prepare_fixed(next.0, next.1).await
                 };
                 let (answered, ahead) = tokio::join!(sending, make);
-                self.ahead = Some(ahead);
+                self.ahead = ahead;
                 answered
             }
         };
@@ -284,7 +284,7 @@ impl ScenarioUser {
 
     /// The request after the current one, and the number of its journey, if it can be prepared without the
     /// answer.
-    fn next_in_place(&self) -> Option<(JourneyStep, u64)> {
+    fn next_fixed(&self) -> Option<(JourneyStep, u64)> {
         let scenario = self.scenario();
         let (progress, action) = match self.progress.next(scenario, UserEvent::Passed) {
             (progress, UserAction::End(_)) if matches!(self.id, UserId::User(_)) => {

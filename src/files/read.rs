@@ -34,6 +34,15 @@ pub(super) fn read(path: &Path, most: u64) -> io::Result<(Metadata, Vec<u8>)> {
     Ok((meta, bytes(&file, most)?))
 }
 
+/// Checks that a path leads to a regular file, without opening it.
+pub(super) fn regular(path: &Path) -> io::Result<()> {
+    let meta = fs::metadata(path)?;
+    if is_pipe(path, &meta)? {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is a pipe, not a regular file"));
+    }
+    Ok(())
+}
+
 /// Whether it is a pipe passed to this process; an error if it cannot be read as a file.
 fn is_pipe(path: &Path, meta: &Metadata) -> io::Result<bool> {
     let kind = meta.file_type();

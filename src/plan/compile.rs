@@ -6,6 +6,7 @@
 mod asked;
 mod auth;
 mod budget;
+mod dataset;
 mod effort;
 mod expect;
 mod finding;
@@ -13,6 +14,7 @@ mod finding;
 mod fuzz;
 mod json_path;
 mod json_schema;
+mod length;
 mod mark;
 mod name;
 mod otlp;
@@ -26,6 +28,7 @@ mod schedule;
 mod size;
 mod slo;
 mod stage;
+mod synthetic;
 mod target;
 mod wire;
 mod workload;
@@ -83,7 +86,11 @@ pub(super) fn compile_beside(
         let Some(profile) = profiles.get(name).filter(|_| fits) else { continue };
         let mut seen = BTreeSet::new();
         let own = written.targets.iter().filter(|target| seen.insert(target.as_str()));
-        pairs.extend(own.filter_map(|target| Some(pair(profile, targets.get(target)?))));
+        let workload = KeyPath::of(["profiles", name, "workload"]);
+        for target in own.filter_map(|target| targets.get(target)) {
+            synthetic::check_pair(profile, target, &workload, &mut findings);
+            pairs.push(pair(profile, target));
+        }
     }
     pairing::check_all(config, &mut findings);
     effort::check_all(config, &mut findings);

@@ -141,9 +141,10 @@ fn right_configs(folder: &Path) -> String {
 #[test]
 fn every_example_is_right() {
     let copy = shipped();
-    let right = "anthropic auth azure bedrock budgets chat chat-streaming checks constant-rate credentials gamma-bursts gemini \
+    let right = "anthropic auth azure bedrock budgets chat chat-streaming checks constant-rate credentials dataset \
+                 gamma-bursts gemini \
                  http-endpoint ollama openai-completions openai-embeddings openai-responses otlp poisson ramp \
-                 reasoning rerank retries scenario schedules slos structured-output tgi tls-mtls-proxy tools users \
+                 reasoning rerank retries scenario schedules slos structured-output synthetic tgi tls-mtls-proxy tools users \
                  warm-up";
     assert_eq!(right_configs(&copy.path().join("examples")), right);
     assert!(!right_configs(&copy.path().join("examples/guide")).is_empty());
@@ -184,7 +185,13 @@ fn no_secret_is_in_a_plan_or_in_what_is_wrong_with_it() {
         .replace("http://me:hunter2@", "http://")
         .replace("cert.pem", "client.pem")
         .replace("key.pem", "client.key");
-    for (name, text) in [("tokenizer.json", "x"), ("prompts.txt", "x"), ("schema.json", "{}")] {
+    for (name, text) in [
+        ("tokenizer.json", "x"),
+        ("prompts.txt", "x"),
+        ("schema.json", "{}"),
+        ("lengths.csv", "5"),
+        ("pairs.csv", "5,5"),
+    ] {
         std::fs::write(path.with_file_name(name), text).unwrap();
     }
     let loaded = load_text(&path, &right).unwrap_or_else(|e| panic!("{e}"));

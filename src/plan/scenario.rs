@@ -1,9 +1,12 @@
 //! A scenario: what a user does, step by step.
 
-use super::{AnswerMapping, Check, Comparison, Expect, Rule, Think, serialize};
+use super::{
+    AnswerMapping, Check, Comparison, Dataset, Expect, LengthDistribution, PromptLengths, Rule,
+    SyntheticPrompts, Think, serialize,
+};
 use crate::secret::Secret;
 use crate::template::{Template, Templates, Vars};
-use crate::vocabulary::{Cache, Reserve};
+use crate::vocabulary::{Cache, Reserve, RowOrder};
 use http::{HeaderName, HeaderValue, Method};
 use regex::Regex;
 use serde::Serialize;
@@ -150,8 +153,11 @@ pub enum JsonTemplate {
 pub struct AskStep {
     /// System prompt and prompt.
     pub text: AskText,
-    /// Maximum number of output tokens.
+    /// Maximum number of output tokens of any request of the step.
     pub output_tokens: Option<u64>,
+    /// What else is asked of the length of the answer.
+    #[serde(skip_serializing_if = "OutputLength::is_default")]
+    pub output: OutputLength,
     /// How prefix caches are treated.
     pub cache: Cache,
     /// Whether the answer is streamed.
@@ -169,6 +175,24 @@ pub struct AskStep {
     pub stateful: bool,
 }
 
+/// What is asked of the length of an answer, beside a fixed maximum.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct OutputLength {
+    /// The maximum is drawn for each request.
+    pub lengths: Option<LengthDistribution>,
+    /// Fewest output tokens.
+    pub min_tokens: Option<u64>,
+    /// The model goes on until the maximum.
+    pub ignore_eos: bool,
+}
+
+impl OutputLength {
+    /// Whether it asks for nothing.
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
 /// The texts of a model call.
 #[derive(Debug, Serialize)]
 pub enum AskText {
@@ -178,6 +202,17 @@ pub enum AskText {
         system: Option<Arc<str>>,
         /// User prompts, one for each request; at least one.
         prompts: Vec<Arc<str>>,
+    },
+    /// Texts written for each request, in the CPU pool.
+    Synthetic(SyntheticPrompts),
+    /// Read for each request, in the CPU pool.
+    Dataset {
+        /// The prompts.
+        dataset: Arc<Dataset>,
+        /// The order in which they are asked.
+        order: RowOrder,
+        /// System prompt of those without one.
+        system: Option<Arc<str>>,
     },
     /// Texts rendered for each request.
     Template {
@@ -300,17 +335,50 @@ impl Scenario {
 impl AskStep {
     /// The same call, streamed or not; `None` if something has to be rendered for it.
     fn again(&self, stream: bool) -> Option<Self> {
-        let AskText::Fixed { system, prompts } = &self.text else { return None };
-        let text = AskText::Fixed { system: system.clone(), prompts: prompts.clone() };
-        let Self { text: _, output_tokens, cache, stream: _, params, history, stateful } = self;
+        let text = match &self.text {
+            AskText::Fixed { system, prompts } => {
+                AskText::Fixed { system: system.clone(), prompts: prompts.clone() }
+            }
+            // The draws of a request are those of its number, whichever step it is.
+            AskText::Synthetic(prompts) => AskText::Synthetic(prompts.clone()),
+            AskText::Dataset { dataset, order, system } => {
+                AskText::Dataset { dataset: Arc::clone(dataset), order: *order, system: system.clone() }
+            }
+            AskText::Template { .. } => return None,
+        };
+        let Self { text: _, output_tokens, output, cache, stream: _, params, history, stateful } = self;
         let (output_tokens, cache, history, stateful) = (*output_tokens, *cache, *history, *stateful);
-        Some(Self { text, output_tokens, cache, stream, params: params.clone(), history, stateful })
+        Some(Self {
+            text,
+            output_tokens,
+            output: output.clone(),
+            cache,
+            stream,
+            params: params.clone(),
+            history,
+            stateful,
+        })
+    }
+
+    /// Whether requests ask for answers of different lengths.
+    pub fn draws_output_tokens(&self) -> bool {
+        let by_text = match &self.text {
+            AskText::Synthetic(prompts) => matches!(prompts.lengths, PromptLengths::Joint(_)),
+            AskText::Dataset { dataset, .. } => dataset.size().max_output_tokens.is_some(),
+            AskText::Fixed { .. } | AskText::Template { .. } => false,
+        };
+        by_text || self.output.lengths.as_ref().is_some_and(|lengths| lengths.only().is_none())
     }
 }
 
 impl Step {
-    /// Whether nothing in it has to be rendered.
+    /// Whether nothing in it has to be rendered, and nothing is taken from its answer.
     pub fn is_fixed(&self) -> bool {
+        matches!(&self.action, StepAction::Ask(ask) if !matches!(ask.text, AskText::Template { .. }))
+    }
+
+    /// Whether its request is at hand: nothing has to be written or rendered for it.
+    pub fn is_at_hand(&self) -> bool {
         matches!(&self.action, StepAction::Ask(ask) if matches!(ask.text, AskText::Fixed { .. }))
     }
 

@@ -3,7 +3,7 @@
 use super::{Auth, serialize};
 use crate::secret::Secret;
 use crate::vocabulary::{
-    Api, ConnectionMode, HttpVersion, Price, Propagate, ReasoningEffort, Timeouts, Tokenizer,
+    Api, ChatTemplate, ConnectionMode, HttpVersion, Price, Propagate, ReasoningEffort, Timeouts, Tokenizer,
 };
 use http::{HeaderName, HeaderValue};
 use serde::Serialize;
@@ -48,6 +48,8 @@ pub struct Target {
     pub price: Option<Price>,
     /// Counts tokens if the server does not, and checks reported counts.
     pub tokenizer: Option<Tokenizer>,
+    /// What its chat template adds to the texts of a request, if that is known.
+    pub chat_template: Option<ChatTemplate>,
     /// Merged into every body; a profile's parameters take precedence.
     pub params: Map<String, Value>,
     /// How much its model should reason; a profile's setting takes precedence.

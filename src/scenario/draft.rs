@@ -198,6 +198,10 @@ impl<'a> Renderer<'a> {
             AskText::Fixed { system, prompts } => {
                 (system.clone(), prompts.first().cloned().unwrap_or_default())
             }
+            // Only a workload has one, and nothing of that is rendered.
+            AskText::Synthetic(_) | AskText::Dataset { .. } => {
+                return Err(RenderError("the prompts of a workload are not rendered".into()));
+            }
             AskText::Template { system, prompt } => {
                 let system = system.as_ref().map(|system| self.text(system)).transpose()?;
                 (system.map(Arc::from), Arc::from(self.text(prompt)?))
@@ -261,7 +265,7 @@ fn templates(action: &StepAction) -> Vec<&Template> {
             all
         }
         StepAction::Ask(ask) => match &ask.text {
-            AskText::Fixed { .. } => Vec::new(),
+            AskText::Fixed { .. } | AskText::Synthetic(_) | AskText::Dataset { .. } => Vec::new(),
             AskText::Template { system, prompt } => system.iter().chain([prompt]).collect(),
         },
     }

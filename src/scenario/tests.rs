@@ -82,6 +82,7 @@ impl Stage {
         let ask = AskStep {
             text: AskText::Template { system: None, prompt: self.template(prompt) },
             output_tokens: Some(128),
+            output: crate::plan::OutputLength::default(),
             cache: Cache::Reuse,
             stream: true,
             params: Map::new(),

@@ -92,6 +92,7 @@ pub(crate) fn prompts(texts: &[&str]) -> AskStep {
     AskStep {
         text: AskText::Fixed { system: None, prompts: texts.iter().map(|text| (*text).into()).collect() },
         output_tokens: Some(100),
+        output: crate::plan::OutputLength::default(),
         cache: Cache::Reuse,
         stream: true,
         params: Map::new(),

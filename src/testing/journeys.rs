@@ -59,6 +59,7 @@ fn ask() -> StepAction {
     StepAction::Ask(Box::new(AskStep {
         text: AskText::Template { system: None, prompt: template("hello") },
         output_tokens: Some(128),
+        output: crate::plan::OutputLength::default(),
         cache: Cache::Reuse,
         stream: true,
         params: Map::new(),

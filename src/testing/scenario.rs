@@ -99,6 +99,7 @@ impl StepBuild {
             Some(prompt) => StepAction::Ask(Box::new(AskStep {
                 text: AskText::Template { system: None, prompt: templates.add(prompt).unwrap() },
                 output_tokens: Some(100),
+                output: crate::plan::OutputLength::default(),
                 cache: Cache::Reuse,
                 stream: true,
                 params: Map::new(),

@@ -14,6 +14,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("redactor", &["secret"]),
     ("seed", &[]),
     ("vocabulary", &[]),
+    ("words", &[]),
     ("cpu_pool", &[]),
     ("tls", &["files"]),
     ("log_throttle", &[]),
@@ -28,6 +29,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         &[
             "catalogue",
             "config",
+            "dataset",
             "event",
             "files",
             "limits",
@@ -46,7 +48,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("forecast", &["plan", "event", "schedule", "pacing"]),
     ("checks", &["json_size", "plan", "event", "exchange"]),
     ("scenario", &["checks", "plan", "event", "exchange", "secret", "seed", "template"]),
-    ("workload", &["plan", "event", "exchange", "seed"]),
+    ("dataset", &["exchange", "files", "vocabulary"]),
+    ("workload", &["dataset", "plan", "event", "exchange", "seed", "vocabulary", "words"]),
     ("unmeasured", &["tls"]),
     ("credentials", &["plan", "files", "redactor", "secret", "unmeasured"]),
     ("identify", &["config", "event", "secret", "unmeasured", "vocabulary"]),
@@ -64,6 +67,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "framing",
             "exchange",
             "tls",
+            "words",
         ],
     ),
     (

@@ -63,7 +63,7 @@ fn folder(text: &str, simulator: &Simulator) -> TempDir {
     for host in HOSTS {
         text = text.replace(host, &server);
     }
-    for name in ["people.csv", "prompts.txt", "answer.schema.json"] {
+    for name in ["people.csv", "prompts.txt", "questions.jsonl", "answer.schema.json"] {
         std::fs::copy(config().join("examples").join(name), folder.path().join(name)).unwrap();
     }
     for named in text.split("secret-").skip(1) {

@@ -7,6 +7,7 @@ use crate::cpu_pool::CpuPool;
 use crate::exchange::Call;
 use crate::plan::{PairPlan, from_yaml};
 use crate::seed::RunSeeds;
+use crate::words::WordList;
 use crate::workload::{self, RequestNumber};
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -23,7 +24,8 @@ fn pair(target: &str, profile: &str) -> Arc<PairPlan> {
 fn call_of(pair: &PairPlan) -> Call {
     let step = &pair.profile.scenario.steps[0];
     let number = RequestNumber { stage: 0, user: None, n: 0 };
-    let ask = workload::ask(pair, step, RunSeeds { draws: 1, nonces: 1 }, number).unwrap();
+    let ask =
+        workload::ask(pair, step, RunSeeds { draws: 1, nonces: 1 }, number, WordList::estimated).unwrap();
     dialect::of(pair.target.api).unwrap().encode(&pair.target, &ask)
 }
 

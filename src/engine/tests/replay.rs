@@ -2,7 +2,10 @@
 
 use super::*;
 use crate::event::Pair;
-use crate::plan::{Arrivals, Shape, Trigger as When};
+use crate::plan::{
+    Arrivals, AskText, LengthCurve, LengthDistribution, PromptLengths, Shape, SyntheticPrompts,
+    Trigger as When,
+};
 use crate::testing::{prompts, rate, requests};
 use std::collections::BTreeMap;
 use std::str::FromStr as _;
@@ -54,7 +57,7 @@ fn pair(target: &str) -> Pair {
 
 /// Checks that the draws of the two targets are the same, and that the nominal instant of the run replays
 /// them.
-async fn assert_replayed(way: &str, world: &World) {
+async fn assert_replayed(way: &str, world: &World, build: fn(When) -> Build) {
     let played = played(world);
     assert_eq!(played.len(), 2, "{way}: {:?}", played.keys());
     let ((nominal, _), draws) = played.first_key_value().unwrap();
@@ -64,7 +67,7 @@ async fn assert_replayed(way: &str, world: &World) {
     assert_eq!(played.get(&gpt), played.get(&llama), "{way}");
     let seed = world.engine.plan().profiles[0].seed;
     for own in [None, Some(seed)] {
-        let again = World::new(poisson(When::Manual), takes(millis(70)));
+        let again = World::new(build(When::Manual), takes(millis(70)));
         let draws = Draws::At(own, nominal.parse().unwrap());
         again.engine.run_once(&pair("gpt"), Once { draws, time: None }).await.unwrap();
         assert_eq!(self::played(&again).get(&gpt), played.get(&gpt), "{way}");
@@ -78,7 +81,7 @@ async fn trap_32_each_target_is_asked_the_same_and_so_is_a_replay() {
     for (way, trigger, time) in [("schedule", cron, 70), ("at_start", at_start, 10)] {
         let world = World::new(poisson(trigger), takes(millis(10)));
         world.schedule_for(seconds(time)).await;
-        assert_replayed(way, &world).await;
+        assert_replayed(way, &world, poisson).await;
     }
     let world = World::new(poisson(When::Manual), takes(millis(10)));
     let schedules = world.engine.start(CancellationToken::new()).unwrap();
@@ -87,13 +90,55 @@ async fn trap_32_each_target_is_asked_the_same_and_so_is_a_replay() {
     tokio::time::sleep(seconds(10)).await;
     world.engine.shutdown(seconds(10), &CancellationToken::new()).await;
     schedules.ended().await.unwrap();
-    assert_replayed("asked for", &world).await;
+    assert_replayed("asked for", &world, poisson).await;
     let world = World::new(poisson(When::Manual), takes(millis(10)));
     for target in ["llama", "gpt"] {
         let draws = Draws::At(None, "2026-11-20T10:00:00.000000001Z".parse().unwrap());
         world.engine.run_once(&pair(target), Once { draws, time: None }).await.unwrap();
     }
-    assert_replayed("once", &world).await;
+    assert_replayed("once", &world, poisson).await;
+}
+
+/// Prompts that are written for each request, in the CPU pool, and answers of drawn lengths.
+fn synthetic(trigger: When) -> Build {
+    let between = |from, to| {
+        LengthDistribution::within(vec![(1.0, LengthCurve::Between { from, to })], 1, 1000).unwrap()
+    };
+    let mut build = poisson(trigger);
+    let prompts = SyntheticPrompts { lengths: PromptLengths::Input(between(20, 90)), prefix: None };
+    build.prompts.text = AskText::Synthetic(prompts);
+    build.prompts.output.lengths = Some(between(5, 50));
+    build
+}
+
+#[tokio::test(start_paused = true)]
+async fn synthetic_prompts_and_lengths_are_the_same_for_each_target_and_in_a_replay() {
+    let at_start = When::Every { period: Duration::from_hours(8760), at_start: true };
+    let world = World::new(synthetic(at_start), takes(millis(10)));
+    world.schedule_for(seconds(10)).await;
+    assert_replayed("at_start", &world, synthetic).await;
+    let lengths = |of: fn(&Draw) -> u64| {
+        played(&world)
+            .into_values()
+            .flatten()
+            .map(|draw| of(&draw))
+            .collect::<std::collections::BTreeSet<_>>()
+    };
+    assert!(lengths(|(_, text, _)| text.split(' ').count() as u64).len() > 10);
+    assert!(lengths(|(_, _, tokens)| tokens.unwrap()).len() > 10);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_user_without_think_time_finds_its_next_synthetic_prompt_ready() {
+    let mut build = synthetic(When::Manual);
+    (build.targets, build.stages) = (vec!["llama"], vec![requests(20)]);
+    let world = World::new(build, takes(millis(50)));
+    world.engine.run_once(&pair("llama"), Once { draws: Draws::Seed(7), time: None }).await.unwrap();
+    let (requests, encoded) = (world.facts.requests(), world.fake.encoded.lock().unwrap().clone());
+    assert_eq!(requests.len(), 20);
+    for (request, next) in requests.iter().zip(&encoded[1..]) {
+        assert!(*next < request.observed.marks.end, "it is written while the answer is awaited");
+    }
 }
 
 #[tokio::test(start_paused = true)]

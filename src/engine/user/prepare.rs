@@ -21,21 +21,34 @@ impl ScenarioUser {
         due: Instant,
     ) -> Option<Box<Ahead>> {
         if at.step.is_fixed() {
-            return Some(self.prepare_in_place(at, iteration));
+            return self.prepare_fixed(at, iteration).await;
         }
         let rendered = Box::pin(self.render(&at, iteration, due)).await?;
         Some(Box::new(Ahead { at, iteration, rendered }))
     }
 
-    /// Prepares a request with fixed prompts.
-    pub(super) fn prepare_in_place(&self, at: JourneyStep, iteration: u64) -> Box<Ahead> {
+    /// Prepares a request that needs no rendering: in place if its prompt is at hand, else in the CPU pool. `None` if
+    /// the stage was stopped in the meantime.
+    pub(super) async fn prepare_fixed(&self, at: JourneyStep, iteration: u64) -> Option<Box<Ahead>> {
         let stage = self.stage.number;
         let number = match self.id {
             UserId::Arrival(n) => RequestNumber { stage, user: None, n },
             UserId::User(user) => RequestNumber { stage, user: Some(user), n: iteration },
         };
-        let sending = self.stage.run.runtime.encode(&at.step, self.context.seeds, number);
-        Box::new(Ahead { at, iteration, rendered: RenderedStep { turn: 1, sending } })
+        let runtime = Arc::clone(&self.stage.run.runtime);
+        let (step, seeds) = (Arc::clone(&at.step), self.context.seeds);
+        let encode = move || RenderedStep { turn: 1, sending: runtime.encode(&step, seeds, number) };
+        let rendered = if at.step.is_at_hand() {
+            encode()
+        } else {
+            let work = Box::pin(self.stage.work(encode));
+            tokio::select! {
+                biased;
+                done = work => done.unwrap_or_else(|_| RenderedStep::by_our_fault()),
+                () = self.stage.stopped() => return None,
+            }
+        };
+        Some(Box::new(Ahead { at, iteration, rendered }))
     }
 
     /// Renders a request. `None` if the stage was stopped in the meantime.

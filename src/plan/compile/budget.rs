@@ -6,7 +6,6 @@ use crate::config::{self, Config, KeyPath, Profile, Target};
 use crate::plan::{Budget, compose_patches, output_cap};
 use jiff::tz::TimeZone;
 use serde_json::{Map, Value};
-use std::num::NonZeroU64;
 
 /// Compiles a budget.
 pub(super) fn compile(written: &config::Budget, path: &KeyPath, findings: &mut Findings) -> Option<Budget> {
@@ -65,15 +64,15 @@ pub(super) fn check_all(config: &Config, findings: &mut Findings) {
 /// The places where the tokens of an answer have no upper bound, and what to set there.
 fn uncapped(profile: &Profile, targets: &[&Target], path: &KeyPath) -> Vec<(KeyPath, &'static str)> {
     const SET: &str = "set `output_tokens`";
-    let capped = |params: &Map<String, Value>, own: Option<NonZeroU64>| {
-        let own = own.map(NonZeroU64::get);
+    let capped = |params: &Map<String, Value>, own: bool| {
+        let own = own.then_some(1);
         targets.iter().all(|target| {
             !target.api.generates() || output_cap(&compose_patches(&target.params, params), own).is_some()
         })
     };
     let mut found = Vec::new();
     if let Some(workload) = &profile.workload
-        && !capped(&workload.params, workload.output_tokens)
+        && !capped(&workload.params, workload.asks_for_lengths())
     {
         found.push((path.key("workload"), SET));
     }
@@ -82,7 +81,7 @@ fn uncapped(profile: &Profile, targets: &[&Target], path: &KeyPath) -> Vec<(KeyP
     for (number, step) in scenario.setup.iter().chain(&scenario.steps).enumerate() {
         let path = scenario::path_of(scenario, number, &path);
         if let Some(ask) = &step.ask
-            && !capped(&ask.params, ask.output_tokens)
+            && !capped(&ask.params, ask.output_tokens.is_some())
         {
             found.push((path.key("ask"), SET));
         }

@@ -1,7 +1,7 @@
 //! Checks that the dialects support the reasoning efforts of targets and profiles.
 
 use super::{Findings, scenario};
-use crate::config::{Config, KeyPath, Profile, Target};
+use crate::config::{Config, KeyPath, Profile, Target, TokenLength};
 use crate::plan::effort::{self, BUDGETS};
 use crate::plan::{ANTHROPIC_MAX_TOKENS, Api, ReasoningEffort, compose_patches, output_cap, param};
 use serde_json::{Map, Value};
@@ -33,7 +33,7 @@ struct WrittenCall<'a> {
 fn calls<'a>(profile: &'a Profile, path: &KeyPath) -> Vec<WrittenCall<'a>> {
     let workload = profile.workload.iter().map(|workload| WrittenCall {
         path: path.key("workload"),
-        output_tokens: workload.output_tokens.map(std::num::NonZeroU64::get),
+        output_tokens: workload.output_tokens.as_ref().map(TokenLength::shortest),
         params: &workload.params,
     });
     let steps = profile.scenario.iter().flat_map(|scenario| {

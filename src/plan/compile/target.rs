@@ -60,6 +60,7 @@ pub(super) fn compile(
         stall_threshold: written.stall_threshold.map(|threshold| threshold.0),
         price: written.price,
         tokenizer,
+        chat_template: written.chat_template,
         params: written.params.clone(),
         reasoning: written.reasoning,
         mark,

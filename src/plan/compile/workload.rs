@@ -1,11 +1,15 @@
 //! Compiles workloads.
 
-use super::{Findings, pattern};
+use super::{Findings, dataset, length, pattern, synthetic};
 use crate::config::{self, KeyPath, Prompt};
 use crate::files::LARGEST;
 use crate::limits;
-use crate::plan::{AskStep, AskText, OUTPUT_CAPS, param};
+use crate::plan::{
+    AskStep, AskText, Cache, LengthDistribution, OUTPUT_CAPS, OutputLength, PromptLengths, SyntheticPrompts,
+    has_output_cap, param,
+};
 use serde_json::{Map, Value};
+use std::num::NonZeroU64;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -15,9 +19,82 @@ pub(super) fn compile(
     path: &KeyPath,
     findings: &mut Findings,
 ) -> Option<AskStep> {
+    let config::Workload {
+        prompts,
+        synthetic,
+        dataset,
+        system,
+        output_tokens,
+        min_output_tokens,
+        ignore_eos,
+        cache,
+        stream,
+        params,
+    } = written;
+    check_params(params, "workload", &path.key("params"), findings);
+    let output = output_tokens.as_ref().map(|it| length::compile(it, &path.key("output_tokens"), findings));
+    let kinds =
+        [("prompts", prompts.is_some()), ("synthetic", synthetic.is_some()), ("dataset", dataset.is_some())];
+    findings.only_one(path, &kinds)?;
+    let system = system.as_deref();
+    let text = match (prompts, dataset) {
+        (Some(prompts), _) => self::prompts(prompts, system, &path.key("prompts"), findings),
+        (_, Some(dataset)) => dataset::compile(dataset, system, &path.key("dataset"), findings),
+        _ => synthetic::compile(synthetic.as_ref()?, written, path, findings),
+    };
+    let output = match output {
+        None => None,
+        Some(output) => Some(output?),
+    };
+    let text = text?;
+    let output_tokens = match &text {
+        AskText::Synthetic(SyntheticPrompts { lengths: PromptLengths::Joint(joint), .. }) => {
+            Some(joint.output().max)
+        }
+        AskText::Dataset { dataset, .. } => {
+            let size = dataset.size();
+            let rest = output.as_ref().map(LengthDistribution::max);
+            // Without a length of the workload, rows that have none are not bounded.
+            let every_row = size.output_tokens.1 >= 1.0;
+            size.max_output_tokens.filter(|_| every_row || rest.is_some()).max(rest)
+        }
+        _ => output.as_ref().map(LengthDistribution::max),
+    };
+    if *ignore_eos && output_tokens.is_none() && !has_output_cap(params) {
+        findings.error(&path.key("ignore_eos"), "needs `output_tokens`: an answer would have no end");
+    }
+    let lengths = output.filter(|lengths| lengths.only().is_none() || dataset.is_some());
+    let shares = synthetic.as_ref().is_some_and(|it| it.shared_prefix.is_some());
+    let step = AskStep {
+        text,
+        output_tokens,
+        output: OutputLength {
+            lengths,
+            min_tokens: min_output_tokens.map(NonZeroU64::get),
+            ignore_eos: *ignore_eos,
+        },
+        cache: cache.unwrap_or(if shares { Cache::Reuse } else { Cache::Bust }),
+        stream: *stream,
+        params: params.clone(),
+        history: 0,
+        stateful: false,
+    };
+    if step.draws_output_tokens() && has_output_cap(params) {
+        let message = "caps every answer, so that the length of each request would not be sent";
+        findings.error(&path.key("params"), message);
+    }
+    Some(step)
+}
+
+/// Fixed prompts.
+fn prompts(
+    written: &[Prompt],
+    system: Option<&str>,
+    at: &KeyPath,
+    findings: &mut Findings,
+) -> Option<AskText> {
     let mut prompts: Vec<Arc<str>> = Vec::new();
-    let at = path.key("prompts");
-    for (index, prompt) in written.prompts.iter().enumerate() {
+    for (index, prompt) in written.iter().enumerate() {
         let path = at.index(index);
         match prompt {
             Prompt::Text(text) if text.trim().is_empty() => findings.error(&path, "must not be empty"),
@@ -30,21 +107,12 @@ pub(super) fn compile(
     }
     if prompts.len() > limits::ITEMS {
         findings
-            .error(&at, format!("has {} prompts, and at most {} are allowed", prompts.len(), limits::ITEMS));
+            .error(at, format!("has {} prompts, and at most {} are allowed", prompts.len(), limits::ITEMS));
     }
-    if written.prompts.is_empty() {
-        findings.error(&at, "must have at least one item");
+    if written.is_empty() {
+        findings.error(at, "must have at least one item");
     }
-    check_params(&written.params, "workload", &path.key("params"), findings);
-    (!prompts.is_empty()).then(|| AskStep {
-        text: AskText::Fixed { system: written.system.as_deref().map(Arc::from), prompts },
-        output_tokens: written.output_tokens.map(std::num::NonZeroU64::get),
-        cache: written.cache,
-        stream: written.stream,
-        params: written.params.clone(),
-        history: 0,
-        stateful: false,
-    })
+    (!prompts.is_empty()).then(|| AskText::Fixed { system: system.map(Arc::from), prompts })
 }
 
 /// Checks that parameters, which are merged into the body, do not contradict what is measured and limited. `owner` is

@@ -4,7 +4,8 @@
 use super::{Amount, TokenForecast, View, arrivals_in, turns_of_users};
 use crate::plan::scenario::ENVIRONMENT;
 use crate::plan::{
-    AskStep, AskText, Cache, HttpStep, PairPlan, Scenario, Shape, Stage, Step, StepAction, Target, Think,
+    AskStep, AskText, Cache, HttpStep, LONGEST_WORD, LengthDistribution, PairPlan, PromptLengths, Scenario,
+    Shape, Stage, Step, StepAction, SyntheticPrompts, Target, Think,
 };
 use crate::template::Template;
 use serde_json::{Map, Value};
@@ -206,7 +207,8 @@ impl ModelCall<'_> {
     fn most(&self) -> (TokenForecast, InputTokens) {
         let output = self.output();
         let TextBytes { longest, messages, .. } = TextBytes::of(&self.ask.text, &self.pair.profile.scenario);
-        let bust = if self.ask.cache == Cache::Bust { 1.0 } else { 0.0 };
+        let is_nonce_apart = !matches!(self.ask.text, AskText::Synthetic(_));
+        let bust = if self.ask.cache == Cache::Bust && is_nonce_apart { 1.0 } else { 0.0 };
         // Each earlier turn is a question and an answer.
         let turn = longest.prompt + output + Amount::AtMost(2.0 * MAX_MESSAGE);
         let history = Amount::Exact(f64::from(self.ask.history)).times(turn);
@@ -224,13 +226,28 @@ impl ModelCall<'_> {
                 let texts = (shortest + system.as_ref().map_or(0, |system| system.len())) as f64;
                 Amount::Exact(texts + messages(system.is_some()) * MAX_MESSAGE + MAX_PREAMBLE)
             }
+            AskText::Synthetic(prompts) => {
+                Amount::Exact(prompts.range().min as f64 + MAX_MESSAGE + MAX_PREAMBLE)
+            }
+            AskText::Dataset { dataset, system, .. } => {
+                let texts =
+                    dataset.size().min_bytes + system.as_ref().map_or(0, |system| system.len() as u64);
+                Amount::Exact(texts as f64 + MAX_MESSAGE + MAX_PREAMBLE)
+            }
             AskText::Template { .. } => Amount::ZERO,
         };
         TokenForecast { input, output: self.output() }
     }
 
     fn expected(&self, count: TokenCounter<'_>) -> (TokenForecast, InputTokens) {
-        let output = self.output().expected();
+        let output = self.expected_output();
+        if let AskText::Synthetic(prompts) = &self.ask.text {
+            let target = &self.pair.target;
+            let source =
+                if target.tokenizer.is_some() { InputTokens::Counted } else { InputTokens::Estimated };
+            let unknown = if target.chat_template.is_some() { 0.0 } else { MESSAGE_TYPICAL };
+            return (TokenForecast { input: Amount::About(prompts.range().mean + unknown), output }, source);
+        }
         let texts = TextBytes::of(&self.ask.text, &self.pair.profile.scenario);
         let counted = counted(&self.ask.text, &self.pair.target, count);
         let by_bytes = |bytes: Amount| match bytes.value() {
@@ -246,6 +263,27 @@ impl ModelCall<'_> {
         let history = Amount::About(self.earlier_turns()).times(turn);
         let overhead = Amount::About(bust + texts.messages * MESSAGE_TYPICAL);
         (TokenForecast { input: system + prompt + history + overhead, output }, source)
+    }
+
+    /// As long as the cap where nothing more is known.
+    fn expected_output(&self) -> Amount {
+        let drawn = match &self.ask.text {
+            AskText::Synthetic(SyntheticPrompts { lengths: PromptLengths::Joint(joint), .. }) => {
+                Some(joint.output().mean)
+            }
+            AskText::Dataset { dataset, .. } => {
+                let (mean, share) = dataset.size().output_tokens;
+                let rest = self.ask.output.lengths.as_ref().map(LengthDistribution::mean);
+                let rest = rest.or((share >= 1.0).then_some(0.0));
+                rest.map(|rest| share * mean + (1.0 - share) * rest)
+            }
+            _ => self.ask.output.lengths.as_ref().map(LengthDistribution::mean),
+        };
+        let output = self.output();
+        match drawn.filter(|_| output != Amount::ZERO) {
+            Some(mean) => Amount::About(mean),
+            None => output.expected(),
+        }
     }
 
     /// Number of earlier turns that are sent along, on average over the repetitions of the step.
@@ -298,6 +336,23 @@ impl TextBytes {
                     longest: Longest { system: Amount::Exact(of_system), prompt: Amount::AtMost(longest) },
                     typical_prompt: Amount::About(mean),
                     messages: messages(system.is_some()),
+                }
+            }
+            AskText::Synthetic(prompts) => {
+                let bytes = |tokens: f64| tokens * LONGEST_WORD as f64;
+                let range = prompts.range();
+                let longest =
+                    Longest { system: Amount::ZERO, prompt: Amount::AtMost(bytes(range.max as f64)) };
+                Self { longest, typical_prompt: Amount::About(bytes(range.mean)), messages: messages(false) }
+            }
+            AskText::Dataset { dataset, system, .. } => {
+                let size = dataset.size();
+                let of_system = system.as_ref().map_or(0.0, |system| system.len() as f64);
+                let prompt = Amount::AtMost(size.max_bytes as f64);
+                Self {
+                    longest: Longest { system: Amount::Exact(of_system), prompt },
+                    typical_prompt: Amount::About(size.mean_bytes),
+                    messages: size.max_messages as f64 + messages(system.is_some()) - 1.0,
                 }
             }
             AskText::Template { system, prompt } => {

@@ -241,3 +241,53 @@ fn totals_are_as_sure_as_their_parts() {
     assert_eq!(shown.map(|amount| amount.to_string()), ["2", "about 2", "at most 2", "unknown"]);
     assert_eq!(format!("{:.2}", Amount::AtMost(0.126)), "at most 0.13");
 }
+
+/// What a request of a workload takes, the most and as expected, and where the latter comes from.
+fn takes(target: &str, workload: &str) -> (Takes, Takes, InputTokens) {
+    let target = format!("{{ api: openai-chat, base_url: 'http://127.0.0.1' {target} }}");
+    let profile =
+        format!("schedule: {{ every: 1h }}, load: [{{ requests: 10 }}], workload: {{ {workload} }}");
+    let plan =
+        from_yaml(&format!("targets: {{ t: {target} }}\nprofiles: {{ p: {{ targets: [t], {profile} }} }}"));
+    let plan = plan.unwrap_or_else(|e| panic!("{e}"));
+    let pair = forecast(&plan, NOW.parse().unwrap(), &|_, _| None).pairs.remove(0);
+    let of = |usage: &ForecastUsage| (usage.input_tokens, usage.output_tokens);
+    (of(&pair.run.most), of(&pair.run.expected), pair.input_tokens)
+}
+
+type Takes = (Amount, Amount);
+
+#[test]
+fn a_dataset_is_expected_at_the_mean_of_its_rows() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("rows.jsonl");
+    let rows = format!(
+        "{{\"prompt\": \"{}\", \"max_tokens\": 40}}\n{{\"prompt\": \"{}\"}}\n",
+        "x".repeat(400),
+        "y".repeat(80)
+    );
+    std::fs::write(&path, rows).unwrap();
+    let dataset = format!("cache: reuse, dataset: {{ file: '{}' }}", path.display());
+    let (most, expected, source) = takes("", &format!("{dataset}, output_tokens: 20"));
+    assert_eq!(expected, (Amount::About(10.0 * (60.0 + 4.0)), Amount::About(300.0)));
+    assert_eq!((most.1, source), (Amount::AtMost(400.0), InputTokens::Estimated));
+    assert!(most.0.value().unwrap() >= 4000.0, "{most:?}");
+    // Nothing is known of the row without a length.
+    assert_eq!(takes("", &dataset).0.1, Amount::Unknown);
+}
+
+#[test]
+fn drawn_lengths_are_expected_at_their_mean_and_bounded_by_their_longest() {
+    let drawn = "synthetic: { input_tokens: { uniform: { from: 100, to: 300 } } }, \
+                 output_tokens: { uniform: { from: 10, to: 30 } }";
+    let (most, expected, source) = takes(", tokenizer: o200k_base, chat_template: { request: 5 }", drawn);
+    assert_eq!(expected, (Amount::About(2000.0), Amount::About(200.0)));
+    assert_eq!(most.1, Amount::AtMost(300.0));
+    // Budgets reserve by bytes, which are more than tokens.
+    assert!(most.0.value().unwrap() > 3000.0, "{most:?}");
+    assert_eq!(source, InputTokens::Counted);
+    let (_, expected, source) = takes("", drawn);
+    assert_eq!((expected.0, source), (Amount::About(2040.0), InputTokens::Estimated));
+    let (_, expected, _) = takes("", "prompts: [x], output_tokens: { exponential: { mean: 50 }, max: 5000 }");
+    assert!((expected.1.value().unwrap() / 505.0 - 1.0).abs() < 0.01, "{expected:?}");
+}

@@ -5,7 +5,7 @@ use crate::config::{self, KeyPath, PathText, is_template};
 use crate::plan::compile::expect::{self, ExpectedAnswers};
 use crate::plan::compile::{wire, workload};
 use crate::plan::{
-    AskStep, AskText, BodyForm, BodyTemplate, HttpStep, JsonTemplate, Step, StepAction, Think,
+    AskStep, AskText, BodyForm, BodyTemplate, HttpStep, JsonTemplate, OutputLength, Step, StepAction, Think,
 };
 use crate::template::Template;
 use http::{HeaderName, HeaderValue, Method};
@@ -97,6 +97,7 @@ impl StepCompiler<'_> {
                 prompt: prompt?,
             },
             output_tokens: ask.output_tokens.map(std::num::NonZeroU64::get),
+            output: OutputLength::default(),
             cache: ask.cache,
             stream: ask.stream,
             params: ask.params.clone(),

@@ -1,0 +1,148 @@
+//! The key `workload` of a profile, as written.
+
+use super::lengths::{LengthFile, TokenLength};
+use crate::vocabulary::{Cache, DatasetFormat, RowOrder};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use std::num::{NonZeroU32, NonZeroU64};
+use std::path::PathBuf;
+
+/// What is sent: prompts (exactly one of `prompts`, `synthetic` and `dataset`), and what goes with them.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(extend("x-layers" = "replace"))]
+pub struct Workload {
+    /// Prompts, one of which is picked at random for each request: texts, and files with one prompt on each
+    /// line (`{ file: prompts.txt }`; empty lines are left out).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1))]
+    pub prompts: Option<Vec<Prompt>>,
+    /// Prompts of random words, of as many tokens as are drawn for each request.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub synthetic: Option<Synthetic>,
+    /// Prompts in a file of any size, which is not held in memory.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dataset: Option<DatasetFile>,
+    /// System prompt; with `dataset` of rows that have none. Not with `synthetic`, whose `shared_prefix` has its place. Default: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1))]
+    pub system: Option<String>,
+    /// Maximum number of output tokens of an answer, sent as `max_tokens` (or what the dialect calls it): a number, or
+    /// a distribution from which one is drawn for each request; with `dataset` for rows without `max_tokens`. Default: what the server takes; budgets of tokens and
+    /// cost need it. For servers that expect another name, write `params: { max_completion_tokens: 128 }` in its place.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub output_tokens: Option<TokenLength>,
+    /// Fewest output tokens of an answer, sent as `min_tokens`; a request that asks for fewer asks for just those. For
+    /// `openai-chat` and `openai-completions`, where the server has it (vLLM, SGLang). Default: not sent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub min_output_tokens: Option<NonZeroU64>,
+    /// Whether the model is made to go on until `output_tokens`, sent as `ignore_eos: true`. For `openai-chat` and
+    /// `openai-completions`, where the server has it (vLLM, SGLang, llama.cpp). Default: false.
+    #[serde(default)]
+    pub ignore_eos: bool,
+    /// How prefix caches are dealt with. Default: bust; with `shared_prefix` reuse.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cache: Option<Cache>,
+    /// Whether answers are streamed. Default: true.
+    #[serde(default = "yes")]
+    pub stream: bool,
+    /// Passed through into the body of every request, such as `{ temperature: 0.3 }`: merged on top of the target's as
+    /// a JSON merge patch (RFC 7396), where maps are merged key by key and null removes a key.
+    #[serde(default)]
+    pub params: Map<String, Value>,
+}
+
+impl Workload {
+    /// Whether it says how long answers are.
+    pub fn asks_for_lengths(&self) -> bool {
+        self.output_tokens.is_some() || self.synthetic.as_ref().is_some_and(|it| it.joint.is_some())
+    }
+}
+
+pub(super) const fn yes() -> bool {
+    true
+}
+
+/// A prompt, or a file of prompts.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum Prompt {
+    /// A prompt.
+    Text(String),
+    /// A file of prompts.
+    File(PromptFile),
+}
+
+/// A file of prompts.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PromptFile {
+    /// One prompt on each line; empty lines are left out. A prompt of more lines is written into the config.
+    #[schemars(extend("format" = "path"))]
+    pub file: PathBuf,
+}
+
+/// Prompts of random English words. With the target's `tokenizer` a prompt has exactly the drawn number of tokens, and
+/// with its `chat_template` the request has; without, words are counted for tokens, which is an estimate. Exactly one
+/// of `input_tokens` and `joint` says how long they are.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Synthetic {
+    /// Tokens of a prompt, the shared prefix and the nonce of `cache: bust` included: a number, or a distribution from
+    /// which one is drawn for each request.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub input_tokens: Option<TokenLength>,
+    /// A file of pairs, of which one is drawn for each request: a line is `input,output`, the tokens of the prompt and
+    /// of `output_tokens`. A first line of names is left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub joint: Option<LengthFile>,
+    /// The beginning that prompts have in common, as a system prompt is. It stays the same from run to run. Default:
+    /// none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub shared_prefix: Option<SharedPrefix>,
+}
+
+/// Prompts in a file, one of which is read for each request.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DatasetFile {
+    /// Its path.
+    #[schemars(extend("format" = "path"))]
+    pub file: PathBuf,
+    /// How it is written. Default: by its name, `.jsonl` and `.ndjson`, `.csv`, `.json` (sharegpt), or `.txt` (lines).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub format: Option<DatasetFormat>,
+    /// In which order prompts are asked. Default: shuffled.
+    #[serde(default)]
+    pub order: RowOrder,
+    /// Whether rows that are wrong are left out, which `tokenbeat check` and the log count, and are no error. Default:
+    /// false.
+    #[serde(default)]
+    pub skip_bad_lines: bool,
+}
+
+/// The beginning that prompts have in common.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SharedPrefix {
+    /// Its tokens, fewer than those of the shortest prompt.
+    #[schemars(range(max = 1_000_000))]
+    pub tokens: NonZeroU64,
+    /// How many different ones there are; each prompt begins with one of them. Default: 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(max = 1_000_000))]
+    pub count: Option<NonZeroU32>,
+    /// How often each of them is taken. Default: all equally often.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub popularity: Option<Popularity>,
+}
+
+/// How popular things are.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Popularity {
+    /// The exponent of Zipf's law: the n-th is taken 1 / n^zipf times as often as the first; 0 is equally often.
+    #[schemars(range(min = 0, max = 10))]
+    pub zipf: f64,
+}

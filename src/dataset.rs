@@ -1,0 +1,276 @@
+//! Prompts in a file of any size. It is read once from end to end, which finds where each row begins and what is wrong with
+//! it; later a row is read when it is asked for. In memory there are eight bytes for a row (sixteen with weights). Which
+//! row is asked when is not known here.
+
+mod row;
+mod split;
+
+pub use row::DatasetRow;
+
+use crate::files::{Files, ScannedFile};
+use crate::vocabulary::DatasetFormat;
+use row::Columns;
+use serde::ser::{Serialize, SerializeStruct as _, Serializer};
+use split::{FoundRow, LONGEST_ROW, RowSplitter};
+use std::fmt::Write as _;
+use std::path::Path;
+
+/// Most rows of a dataset: their places fill the memory that all files of a config may hold.
+const MAX_ROWS: usize = 16 << 20;
+
+/// A file of prompts, and where each of them is.
+#[derive(Debug)]
+pub struct Dataset {
+    file: ScannedFile,
+    format: DatasetFormat,
+    columns: Columns,
+    /// Where each row begins.
+    offsets: Vec<u64>,
+    /// The share of the weights of each row and of those before it, up to 1; empty if all weigh the same.
+    up_to: Vec<f64>,
+    size: DatasetSize,
+    skipped: SkippedRows,
+}
+
+/// How large the prompts of a dataset are.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct DatasetSize {
+    /// Bytes of the texts of the shortest prompt.
+    pub min_bytes: u64,
+    /// Bytes of the texts of a prompt on average.
+    pub mean_bytes: f64,
+    /// Bytes of the texts of the longest prompt.
+    pub max_bytes: u64,
+    /// Messages of the longest conversation.
+    pub max_messages: u64,
+    /// The most output tokens that a row asks for.
+    pub max_output_tokens: Option<u64>,
+    /// The mean of what rows ask for, and the share of rows that do.
+    pub output_tokens: (f64, f64),
+}
+
+/// Rows that are left out because something is wrong with them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SkippedRows {
+    /// How many.
+    pub count: u64,
+    /// What is wrong with the first one.
+    pub first: Option<String>,
+}
+
+/// What is seen of a dataset while it is read.
+struct DatasetScan {
+    format: DatasetFormat,
+    columns: Option<Result<Columns, String>>,
+    offsets: Vec<u64>,
+    weights: Vec<f64>,
+    bytes: u64,
+    output_tokens: (u64, u64),
+    size: DatasetSize,
+    skipped: SkippedRows,
+    too_many: bool,
+}
+
+impl Dataset {
+    /// Reads a dataset. A row that is wrong is an error, or is left out and counted. The error is a clause that follows
+    /// the path. Blocks, for as long as it takes to read the file.
+    pub fn read(
+        path: &Path,
+        format: DatasetFormat,
+        skip_bad_lines: bool,
+        files: &mut Files,
+    ) -> Result<Self, String> {
+        let mut splitter = RowSplitter::new(format);
+        let mut scan = DatasetScan::new(format);
+        let mut first = true;
+        let file = files.scan(path, |piece| {
+            // Spreadsheets put a byte order mark in front, which is blank to every format but would be a part of text.
+            let piece = if std::mem::take(&mut first) { without_bom(piece, &mut splitter) } else { piece };
+            splitter.push(piece, |row| scan.row(&row));
+        });
+        let file = file.map_err(|error| format!("cannot be read: {error}"))?;
+        splitter.finish(|row| scan.row(&row));
+        scan.finish(file, skip_bad_lines)
+    }
+
+    /// Number of rows, at least one.
+    pub fn rows(&self) -> u64 {
+        self.offsets.len() as u64
+    }
+
+    /// How large its prompts are.
+    pub const fn size(&self) -> &DatasetSize {
+        &self.size
+    }
+
+    /// What was left out.
+    pub const fn skipped(&self) -> &SkippedRows {
+        &self.skipped
+    }
+
+    /// Bytes that it holds in memory.
+    pub fn held(&self) -> u64 {
+        8 * (self.offsets.len() + self.up_to.len()) as u64
+    }
+
+    /// The row below which a share of the weights lies, from 0.
+    pub fn weighted(&self, share: f64) -> u64 {
+        let last = self.rows().saturating_sub(1);
+        match self.up_to.as_slice() {
+            // As a cast saturates, and shares lie below 1.
+            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "see above")]
+            [] => ((share * self.rows() as f64) as u64).min(last),
+            up_to => (up_to.partition_point(|up_to| *up_to <= share) as u64).min(last),
+        }
+    }
+
+    /// Reads a row, from 0. Fails if the file was changed meanwhile, or does not answer. Blocks.
+    pub fn row(&self, index: u64) -> Result<DatasetRow, String> {
+        let fail = |why: &str| format!("{} {why}", self.file.path().display());
+        let index = usize::try_from(index).unwrap_or(usize::MAX);
+        let start = *self.offsets.get(index).ok_or_else(|| fail("has no such row"))?;
+        let end = self.offsets.get(index + 1).copied().unwrap_or(self.file.bytes());
+        let count = usize::try_from(end.saturating_sub(start)).unwrap_or(usize::MAX);
+        // Rows that were left out may lie behind it.
+        let bytes = self.file.read_at(start, count.min(LONGEST_ROW));
+        let bytes = bytes.map_err(|error| fail(&format!("cannot be read: {error}")))?;
+        let mut read = None;
+        let mut splitter = RowSplitter::new(self.format);
+        let mut first = |row: FoundRow<'_>| {
+            if let (None, Some(bytes)) = (&read, row.bytes) {
+                read = Some(DatasetRow::parse(self.format, &self.columns, bytes));
+            }
+        };
+        splitter.push(&bytes, &mut first);
+        splitter.finish(&mut first);
+        read.unwrap_or_else(|| Err("holds nothing".to_owned())).map_err(|why| fail(&why))
+    }
+}
+
+/// By its content and how that is read.
+impl Serialize for Dataset {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut digest = String::new();
+        for byte in self.file.digest() {
+            // Writing to a String cannot fail.
+            let _ = write!(digest, "{byte:02x}");
+        }
+        let mut shown = serializer.serialize_struct("Dataset", 3)?;
+        shown.serialize_field("digest", &digest)?;
+        shown.serialize_field("format", &self.format)?;
+        // Whether wrong rows are left out.
+        shown.serialize_field("skipped", &self.skipped.count)?;
+        shown.end()
+    }
+}
+
+impl DatasetScan {
+    fn new(format: DatasetFormat) -> Self {
+        Self {
+            format,
+            columns: (format != DatasetFormat::Csv).then(|| Ok(Columns::default())),
+            offsets: Vec::new(),
+            weights: Vec::new(),
+            bytes: 0,
+            output_tokens: (0, 0),
+            size: DatasetSize { min_bytes: u64::MAX, ..DatasetSize::default() },
+            skipped: SkippedRows::default(),
+            too_many: false,
+        }
+    }
+
+    fn row(&mut self, found: &FoundRow<'_>) {
+        let columns = match (&self.columns, found.bytes) {
+            (None, bytes) => {
+                self.columns = Some(Columns::of_header(bytes.unwrap_or_default()));
+                return;
+            }
+            (Some(Err(_)), _) => return,
+            (Some(Ok(columns)), _) => columns,
+        };
+        let read = match found.bytes {
+            Some(bytes) => DatasetRow::parse(self.format, columns, bytes),
+            None => Err(format!("is longer than {} MiB", LONGEST_ROW >> 20)),
+        };
+        match read {
+            Ok(row) if self.offsets.len() < MAX_ROWS => self.add(found.offset, &row),
+            Ok(_) => self.too_many = true,
+            Err(why) => {
+                self.skipped.count += 1;
+                let place = if self.format == DatasetFormat::Sharegpt { "item" } else { "line" };
+                self.skipped.first.get_or_insert_with(|| format!("{place} {} {why}", found.number));
+            }
+        }
+    }
+
+    #[expect(clippy::float_cmp, reason = "the default weight is exact")]
+    fn add(&mut self, offset: u64, row: &DatasetRow) {
+        // As long as all weigh the same, nothing is kept of their weights.
+        if !self.weights.is_empty() || row.weight != 1.0 {
+            self.weights.resize(self.offsets.len(), 1.0);
+            self.weights.push(row.weight);
+        }
+        self.offsets.push(offset);
+        let bytes = row.bytes();
+        self.bytes += bytes;
+        let size = &mut self.size;
+        size.min_bytes = size.min_bytes.min(bytes);
+        size.max_bytes = size.max_bytes.max(bytes);
+        size.max_messages = size.max_messages.max(row.messages.len() as u64);
+        size.max_output_tokens = size.max_output_tokens.max(row.output_tokens);
+        if let Some(tokens) = row.output_tokens {
+            let (sum, count) = self.output_tokens;
+            self.output_tokens = (sum.saturating_add(tokens), count + 1);
+        }
+    }
+
+    fn finish(mut self, file: ScannedFile, skip_bad_lines: bool) -> Result<Dataset, String> {
+        let columns = self.columns.unwrap_or_else(|| Err("holds nothing".to_owned()))?;
+        if let Some(first) = self.skipped.first.as_ref().filter(|_| !skip_bad_lines) {
+            let more = self.skipped.count - 1;
+            let others = if more == 0 { String::new() } else { format!(" (and {more} more)") };
+            return Err(format!("{first}{others}"));
+        }
+        if self.too_many {
+            return Err(format!("has more than {MAX_ROWS} rows"));
+        }
+        if self.offsets.is_empty() {
+            return Err("holds no prompt".to_owned());
+        }
+        let rows = self.offsets.len() as f64;
+        let (sum, count) = self.output_tokens;
+        self.size.mean_bytes = self.bytes as f64 / rows;
+        self.size.output_tokens = (sum as f64 / count.max(1) as f64, count as f64 / rows);
+        let total: f64 = self.weights.iter().sum();
+        let mut before = 0.0;
+        for weight in &mut self.weights {
+            before += *weight;
+            *weight = before / total;
+        }
+        self.offsets.shrink_to_fit();
+        self.weights.shrink_to_fit();
+        Ok(Dataset {
+            file,
+            format: self.format,
+            columns,
+            offsets: self.offsets,
+            up_to: self.weights,
+            size: self.size,
+            skipped: self.skipped,
+        })
+    }
+}
+
+/// The first piece of a file without its byte order mark, which the splitter is told of.
+fn without_bom<'a>(piece: &'a [u8], splitter: &mut RowSplitter) -> &'a [u8] {
+    match piece.strip_prefix(b"\xef\xbb\xbf") {
+        Some(rest) => {
+            splitter.skip(3);
+            rest
+        }
+        None => piece,
+    }
+}
+
+#[cfg(test)]
+mod tests;

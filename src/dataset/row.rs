@@ -1,0 +1,291 @@
+//! What one row of a dataset says. Pure.
+
+use crate::exchange::{Message, Role};
+use crate::vocabulary::DatasetFormat;
+use serde::Deserialize;
+use serde_json::Value;
+
+/// A prompt of a dataset, and what goes with it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DatasetRow {
+    /// The conversation, oldest message first; at least one.
+    pub messages: Vec<Message>,
+    /// Most output tokens of the answer.
+    pub output_tokens: Option<u64>,
+    /// How often it is asked in relation to the others.
+    pub weight: f64,
+}
+
+/// The columns of a CSV file.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Columns {
+    prompt: usize,
+    system: Option<usize>,
+    output_tokens: Option<usize>,
+    weight: Option<usize>,
+    count: usize,
+}
+
+/// A line of a JSONL file. Other keys are left out.
+#[derive(Deserialize)]
+struct JsonRow {
+    prompt: Option<String>,
+    system: Option<String>,
+    messages: Option<Vec<ChatMessage>>,
+    max_tokens: Option<Value>,
+    output_tokens: Option<Value>,
+    weight: Option<f64>,
+}
+
+#[derive(Deserialize)]
+struct ChatMessage {
+    role: String,
+    content: ChatContent,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum ChatContent {
+    Text(String),
+    Parts(Vec<TextPart>),
+}
+
+#[derive(Deserialize)]
+struct TextPart {
+    text: String,
+}
+
+/// A recorded conversation, an item of a `sharegpt` file.
+#[derive(Deserialize)]
+struct RecordedConversation {
+    conversations: Vec<RecordedTurn>,
+}
+
+#[derive(Deserialize)]
+struct RecordedTurn {
+    from: String,
+    value: String,
+}
+
+impl DatasetRow {
+    /// Reads a row. The error is a clause that follows the row's place.
+    pub(super) fn parse(format: DatasetFormat, columns: &Columns, bytes: &[u8]) -> Result<Self, String> {
+        let row = match format {
+            DatasetFormat::Lines => Self::of_texts(None, text(bytes)?.trim(), None),
+            DatasetFormat::Csv => columns.row(bytes)?,
+            DatasetFormat::Jsonl => Self::of_json(json(bytes)?)?,
+            DatasetFormat::Sharegpt => Self::of_recorded(json(bytes)?)?,
+        };
+        if row.messages.iter().all(|message| message.text.trim().is_empty()) {
+            return Err("has an empty prompt".to_owned());
+        }
+        if !(row.weight.is_finite() && row.weight > 0.0) {
+            return Err("has a weight that is not a number over 0".to_owned());
+        }
+        Ok(row)
+    }
+
+    fn of_texts(system: Option<&str>, prompt: &str, output_tokens: Option<u64>) -> Self {
+        let system = system.filter(|text| !text.is_empty());
+        let system = system.map(|text| Message { role: Role::System, text: text.into() });
+        let prompt = Message { role: Role::User, text: prompt.into() };
+        Self { messages: system.into_iter().chain([prompt]).collect(), output_tokens, weight: 1.0 }
+    }
+
+    fn of_json(row: JsonRow) -> Result<Self, String> {
+        let output_tokens = match row.max_tokens.or(row.output_tokens).filter(|it| !it.is_null()) {
+            None => None,
+            Some(tokens) => Some(
+                tokens
+                    .as_u64()
+                    .filter(|tokens| *tokens > 0)
+                    .ok_or("has a `max_tokens` that is not a whole number from 1")?,
+            ),
+        };
+        let mut read = match (row.prompt, row.messages) {
+            (Some(prompt), None) => Self::of_texts(row.system.as_deref(), &prompt, output_tokens),
+            (None, Some(messages)) => {
+                let messages = messages.into_iter().map(ChatMessage::read).collect::<Result<Vec<_>, _>>()?;
+                Self { messages, output_tokens, weight: 1.0 }
+            }
+            _ => return Err("needs one of `prompt` and `messages`".to_owned()),
+        };
+        read.weight = row.weight.unwrap_or(1.0);
+        Ok(read)
+    }
+
+    /// The first question, and the system prompt before it: what came after it was asked in view of an answer.
+    fn of_recorded(recorded: RecordedConversation) -> Result<Self, String> {
+        let mut system = None;
+        for turn in recorded.conversations {
+            match turn.from.as_str() {
+                "system" => system = Some(turn.value),
+                "human" | "user" => return Ok(Self::of_texts(system.as_deref(), &turn.value, None)),
+                _ => {}
+            }
+        }
+        Err("has no turn of a human".to_owned())
+    }
+
+    /// Bytes of its texts.
+    pub(super) fn bytes(&self) -> u64 {
+        self.messages.iter().map(|message| message.text.len() as u64).sum()
+    }
+}
+
+impl ChatMessage {
+    fn read(self) -> Result<Message, String> {
+        let role = match self.role.as_str() {
+            "system" | "developer" => Role::System,
+            "user" => Role::User,
+            "assistant" => Role::Assistant,
+            _ => return Err("has a message of a role other than system, user and assistant".to_owned()),
+        };
+        let text = match self.content {
+            ChatContent::Text(text) => text,
+            ChatContent::Parts(parts) => {
+                let texts: Vec<_> = parts.into_iter().map(|part| part.text).collect();
+                texts.join("\n")
+            }
+        };
+        Ok(Message { role, text: text.into() })
+    }
+}
+
+impl Columns {
+    /// Reads the first row of a CSV file.
+    pub(super) fn of_header(bytes: &[u8]) -> Result<Self, String> {
+        let fields = fields(bytes)?;
+        let at = |names: &[&str]| fields.iter().position(|field| names.contains(&field));
+        let prompt = at(&["prompt"]).ok_or("has no column `prompt` in its first line")?;
+        let output_tokens = at(&["max_tokens", "output_tokens"]);
+        Ok(Self {
+            prompt,
+            system: at(&["system"]),
+            output_tokens,
+            weight: at(&["weight"]),
+            count: fields.len(),
+        })
+    }
+
+    fn row(&self, bytes: &[u8]) -> Result<DatasetRow, String> {
+        let fields = fields(bytes)?;
+        if fields.len() != self.count {
+            return Err(format!("has {} fields, and the first line has {}", fields.len(), self.count));
+        }
+        let field = |at: Option<usize>| fields.get(at?).map(str::trim).filter(|field| !field.is_empty());
+        let whole = |text: &str| text.parse().ok().filter(|tokens| *tokens > 0);
+        let output_tokens = field(self.output_tokens).map(|text| {
+            whole(text).ok_or_else(|| "has a `max_tokens` that is not a whole number from 1".to_owned())
+        });
+        let prompt = fields.get(self.prompt).unwrap_or_default();
+        let mut row = DatasetRow::of_texts(field(self.system), prompt, output_tokens.transpose()?);
+        if let Some(weight) = field(self.weight) {
+            row.weight = weight.parse().unwrap_or(0.0);
+        }
+        Ok(row)
+    }
+}
+
+/// The fields of the first record.
+fn fields(bytes: &[u8]) -> Result<csv::StringRecord, String> {
+    let mut reader = csv::ReaderBuilder::new().has_headers(false).from_reader(bytes);
+    let mut record = csv::StringRecord::new();
+    match reader.read_record(&mut record) {
+        Ok(true) => Ok(record),
+        Ok(false) => Err("has no fields".to_owned()),
+        Err(error) => Err(format!("is not valid CSV: {error}")),
+    }
+}
+
+fn text(bytes: &[u8]) -> Result<&str, String> {
+    std::str::from_utf8(bytes).map_err(|error| format!("is not UTF-8: {error}"))
+}
+
+/// The first value. What follows it belongs to other rows.
+fn json<T: for<'a> Deserialize<'a>>(bytes: &[u8]) -> Result<T, String> {
+    let mut values = serde_json::Deserializer::from_slice(bytes).into_iter();
+    match values.next() {
+        Some(Ok(value)) => Ok(value),
+        Some(Err(error)) => Err(format!("is not what is expected: {error}")),
+        None => Err("holds nothing".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(
+        format: DatasetFormat,
+        columns: &Columns,
+        text: &str,
+    ) -> Result<(String, Option<u64>, f64), String> {
+        let row = DatasetRow::parse(format, columns, text.as_bytes())?;
+        let said = row.messages.iter().map(|message| format!("{:?}: {}", message.role, message.text));
+        Ok((said.collect::<Vec<_>>().join("; "), row.output_tokens, row.weight))
+    }
+
+    #[track_caller]
+    fn reads(format: DatasetFormat, columns: &Columns, text: &str, said: &str, rest: (Option<u64>, f64)) {
+        assert_eq!(read(format, columns, text), Ok((said.to_owned(), rest.0, rest.1)));
+    }
+
+    #[test]
+    fn lines_of_json_have_a_prompt_or_messages() {
+        let (format, none) = (DatasetFormat::Jsonl, Columns::default());
+        reads(format, &none, r#"{"prompt": "Hi", "id": 5}"#, "User: Hi", (None, 1.0));
+        let all = r#"{"system": "Be brief.", "prompt": "Hi", "max_tokens": 7, "weight": 2.5}"#;
+        reads(format, &none, all, "System: Be brief.; User: Hi", (Some(7), 2.5));
+        let chat = r#"{"messages": [{"role": "developer", "content": "S"}, {"role": "user", "content": [{"type": "text", "text": "a"}, {"text": "b"}]}, {"role": "assistant", "content": "c"}, {"role": "user", "content": "d"}]}"#;
+        reads(format, &none, chat, "System: S; User: a\nb; Assistant: c; User: d", (None, 1.0));
+        let said = |text: &str| read(format, &none, text).unwrap_err();
+        assert_eq!(said("{}"), "needs one of `prompt` and `messages`");
+        assert_eq!(said(r#"{"prompt": "a", "messages": []}"#), "needs one of `prompt` and `messages`");
+        assert_eq!(said(r#"{"prompt": " "}"#), "has an empty prompt");
+        assert_eq!(said(r#"{"messages": []}"#), "has an empty prompt");
+        assert_eq!(
+            said(r#"{"prompt": "a", "max_tokens": 0}"#),
+            "has a `max_tokens` that is not a whole number from 1"
+        );
+        assert_eq!(said(r#"{"prompt": "a", "weight": 0}"#), "has a weight that is not a number over 0");
+        assert_eq!(
+            said(r#"{"messages": [{"role": "tool", "content": "x"}]}"#),
+            "has a message of a role other than system, user and assistant"
+        );
+        assert!(said("{").starts_with("is not what is expected: EOF"));
+        assert!(said("[1]").starts_with("is not what is expected: "));
+    }
+
+    #[test]
+    fn records_of_csv_have_the_columns_of_the_header() {
+        let columns = Columns::of_header(b"id,prompt,max_tokens,weight,system\n").unwrap();
+        let format = DatasetFormat::Csv;
+        let all = "7,\"two\nlines\",9,3,S\n";
+        reads(format, &columns, all, "System: S; User: two\nlines", (Some(9), 3.0));
+        reads(format, &columns, "7,a,,,\n", "User: a", (None, 1.0));
+        let said = |text: &str| read(format, &columns, text).unwrap_err();
+        assert_eq!(said("7,a\n"), "has 2 fields, and the first line has 5");
+        assert_eq!(said("7,a,x,,\n"), "has a `max_tokens` that is not a whole number from 1");
+        assert_eq!(said("7,a,,x,\n"), "has a weight that is not a number over 0");
+        assert_eq!(said("7,,,,\n"), "has an empty prompt");
+        assert_eq!(Columns::of_header(b"a,b\n").unwrap_err(), "has no column `prompt` in its first line");
+    }
+
+    #[test]
+    fn conversations_of_sharegpt_give_their_first_question() {
+        let (format, none) = (DatasetFormat::Sharegpt, Columns::default());
+        let recorded = r#"{"id": "x", "conversations": [{"from": "system", "value": "S"}, {"from": "gpt", "value": "?"}, {"from": "human", "value": "a"}, {"from": "human", "value": "b"}]}"#;
+        reads(format, &none, recorded, "System: S; User: a", (None, 1.0));
+        let said = |text: &str| read(format, &none, text).unwrap_err();
+        assert_eq!(said(r#"{"conversations": [{"from": "gpt", "value": "x"}]}"#), "has no turn of a human");
+        assert!(said(r#"{"items": []}"#).contains("missing field `conversations`"));
+    }
+
+    #[test]
+    fn plain_lines_are_prompts() {
+        let (format, none) = (DatasetFormat::Lines, Columns::default());
+        reads(format, &none, " Hi there \r\n", "User: Hi there", (None, 1.0));
+        assert!(DatasetRow::parse(format, &none, b"\xff\n").unwrap_err().starts_with("is not UTF-8: "));
+    }
+}

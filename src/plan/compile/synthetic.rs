@@ -1,0 +1,110 @@
+//! Synthetic prompts, alone and with each target.
+
+use super::{Findings, length};
+use crate::config::{self, KeyPath, Workload};
+use crate::plan::{
+    AskText, Cache, ChatTemplate, OutputLength, PrefixSet, Profile, PromptLengths, StepAction,
+    SyntheticPrompts, Target, has_output_cap,
+};
+use std::num::NonZeroU32;
+
+/// The synthetic prompts of a workload.
+pub(super) fn compile(
+    written: &config::Synthetic,
+    workload: &Workload,
+    path: &KeyPath,
+    findings: &mut Findings,
+) -> Option<AskText> {
+    if workload.system.is_some() {
+        let message = "does not go with `synthetic`: a beginning that prompts share is its `shared_prefix`";
+        findings.error(&path.key("system"), message);
+    }
+    if workload.cache == Some(Cache::Bust) && written.shared_prefix.is_some() {
+        let message = "does not go with `shared_prefix`: a nonce in front of it would share nothing";
+        findings.error(&path.key("cache"), message);
+    }
+    let path = path.key("synthetic");
+    let kinds = [("input_tokens", written.input_tokens.is_some()), ("joint", written.joint.is_some())];
+    findings.only_one(&path, &kinds)?;
+    if written.joint.is_some() && workload.output_tokens.is_some() {
+        findings.error(&path.key("joint"), "says the length of the answer, and so does `output_tokens`");
+    }
+    let lengths = match (&written.input_tokens, &written.joint) {
+        (Some(input), _) => {
+            PromptLengths::Input(length::compile(input, &path.key("input_tokens"), findings)?)
+        }
+        (_, joint) => PromptLengths::Joint(length::joint(joint.as_ref()?, &path.key("joint"), findings)?),
+    };
+    let prefix = written.shared_prefix.as_ref().map(|prefix| PrefixSet {
+        tokens: prefix.tokens.get(),
+        count: prefix.count.map_or(1, NonZeroU32::get),
+        zipf: prefix.popularity.map_or(0.0, |popularity| popularity.zipf),
+    });
+    let prompts = SyntheticPrompts { lengths, prefix };
+    if let Some(message) = too_short(&prompts, ChatTemplate::default(), "") {
+        findings.error(&path, message);
+        return None;
+    }
+    Some(AskText::Synthetic(prompts))
+}
+
+/// What is wrong with lengths, some of which leave no room for a token of their own.
+fn too_short(prompts: &SyntheticPrompts, template: ChatTemplate, whose: &str) -> Option<String> {
+    let (shortest, added) = (prompts.range().min, template.added(1));
+    let prefix = prompts.prefix.map_or(0, |prefix| prefix.tokens);
+    let least = prefix + added + 1;
+    (shortest < least).then(|| {
+        let parts = [(prefix, "the shared prefix".to_owned()), (added, format!("the chat template{whose}"))];
+        let parts = parts.iter().filter(|(tokens, _)| *tokens > 0);
+        let parts: Vec<_> = parts.map(|(tokens, part)| format!("{part} takes {tokens}")).collect();
+        format!(
+            "may have prompts of {shortest} tokens, of which {}: the shortest must have {least} or more",
+            parts.join(" and ")
+        )
+    })
+}
+
+/// Checks what a workload asks for with one of its targets.
+pub(super) fn check_pair(profile: &Profile, target: &Target, path: &KeyPath, findings: &mut Findings) {
+    // What is sent once more for a comparison asks for the same.
+    let steps = profile.scenario.steps.iter().filter(|step| step.comparison.is_none());
+    let asks = steps.filter_map(|step| match &step.action {
+        StepAction::Ask(ask) => Some(ask),
+        StepAction::Http(_) => None,
+    });
+    let name = &target.name;
+    for ask in asks {
+        let OutputLength { lengths: _, min_tokens, ignore_eos } = &ask.output;
+        for (key, is_set) in [("ignore_eos", *ignore_eos), ("min_output_tokens", min_tokens.is_some())] {
+            if is_set && !target.api.has_sampling_extensions() {
+                let message = format!(
+                    "the target `{name}` has no such parameter: servers that have it speak `openai-chat` or \
+                     `openai-completions`"
+                );
+                findings.error(&path.key(key), message);
+            }
+        }
+        if ask.draws_output_tokens() && has_output_cap(&target.params) {
+            let message = format!(
+                "the `params` of the target `{name}` cap every answer, so that the length of each request would not be sent"
+            );
+            findings.error(path, message);
+        }
+        let AskText::Synthetic(prompts) = &ask.text else { continue };
+        let path = path.key("synthetic");
+        if target.api.ranks() {
+            let message = format!("the target `{name}` ranks documents, which are lines: write `prompts`");
+            findings.error(&path, message);
+        }
+        if target.tokenizer.is_none() {
+            let message = format!(
+                "the target `{name}` has no `tokenizer`: its prompts have a word for each token, which is an estimate"
+            );
+            findings.warn(&path, message);
+        }
+        let template = target.chat_template.unwrap_or_default();
+        if let Some(message) = too_short(prompts, template, &format!(" of the target `{name}`")) {
+            findings.error(&path, message);
+        }
+    }
+}

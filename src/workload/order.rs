@@ -1,0 +1,80 @@
+//! Which row of a dataset a request asks. Pure.
+
+use super::{RequestDraws, RequestNumber};
+use crate::dataset::Dataset;
+use crate::plan::{PairPlan, Shape};
+use crate::seed;
+use crate::vocabulary::RowOrder;
+use rand::Rng as _;
+
+/// Rounds of the permutation by which rows are shuffled.
+const ROUNDS: u64 = 4;
+
+/// The row, from 0.
+pub(super) fn row(dataset: &Dataset, order: RowOrder, draws: RequestDraws<'_>) -> u64 {
+    let rows = dataset.rows();
+    match order {
+        RowOrder::Weighted => dataset.weighted(draws.rng("row").random()),
+        RowOrder::Sequential => place(draws.pair, draws.number) % rows,
+        RowOrder::Shuffled => {
+            let place = place(draws.pair, draws.number);
+            shuffled(place % rows, rows, &[draws.seeds.draws, draws.number.stage.into(), place / rows])
+        }
+    }
+}
+
+/// The place of a request in its stage, from 0. Users take turns, however fast each of them is answered.
+fn place(pair: &PairPlan, number: RequestNumber) -> u64 {
+    let Some(user) = number.user else { return number.n };
+    let users = pair.profile.stages.iter().map(|stage| match &stage.shape {
+        Shape::Users { users, .. } => users.from.max(users.to),
+        Shape::Rate { .. } => 1.0,
+    });
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "at most 65,536 users")]
+    let users = users.fold(1.0, f64::max) as u64;
+    number.n.saturating_mul(users).saturating_add(user.into())
+}
+
+/// Where a place comes to lie among `count` when they are shuffled: each once. Nothing is kept of the other places: a
+/// Feistel network permutes the numbers of twice as many bits as half of `count` has, and is applied again until the
+/// number is one of the first `count`.
+fn shuffled(place: u64, count: u64, seed: &[u64; 3]) -> u64 {
+    let bits = (u64::BITS - count.saturating_sub(1).leading_zeros()).div_ceil(2).max(1);
+    let mask = (1 << bits) - 1;
+    let [draws, stage, epoch] = *seed;
+    let mut number = place;
+    loop {
+        let (mut left, mut right) = (number >> bits, number & mask);
+        for round in 0..ROUNDS {
+            let mixed = seed::hash("shuffle", &[], &[draws, stage, epoch, round, right]) & mask;
+            (left, right) = (right, left ^ mixed);
+        }
+        number = (left << bits) | right;
+        if number < count {
+            return number;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn shuffling_gives_each_place_once_and_another_order_for_another_seed() {
+        for count in [1, 2, 3, 5, 64, 65, 1000] {
+            let order = |seed| (0..count).map(|at| shuffled(at, count, &[seed, 0, 0])).collect::<Vec<_>>();
+            let all: BTreeSet<_> = order(1).into_iter().collect();
+            assert_eq!(all, (0..count).collect());
+            if count > 50 {
+                assert_ne!(order(1), order(2));
+                assert_ne!(order(1), (0..count).collect::<Vec<_>>());
+            }
+        }
+        // Near to each other in the file, far apart in the order.
+        let order: Vec<_> = (0..1000).map(|at| shuffled(at, 1000, &[7, 0, 0])).collect();
+        let near = order.windows(2).filter(|pair| pair[0].abs_diff(pair[1]) < 10).count();
+        assert!(near < 60, "{near}");
+    }
+}
