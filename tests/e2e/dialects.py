@@ -47,6 +47,7 @@ FINISH = {
     "openai-responses": ("completed", "incomplete", "completed"),
     "anthropic": ("end_turn", "max_tokens", "tool_use"),
     "gemini": ("STOP", "MAX_TOKENS", "FUNCTION_CALL"),
+    "bedrock": ("end_turn", "max_tokens", "tool_use"),
     "ollama-chat": ("stop", "stop", "stop"),
     "ollama-generate": ("stop", "stop", None),
 }
@@ -290,6 +291,9 @@ def auth(case: Case, file: Path) -> dict:
     """As clients of the dialect send their key."""
     name = {"anthropic": "x-api-key", "gemini": "x-goog-api-key"}.get(case.api)
     name = "api-key" if case.target.startswith("azure") else name
+    if case.api == "bedrock":
+        keys = {"access_key_id": {"file": str(file)}, "secret_access_key": {"file": str(file)}}
+        return {"aws": {"region": "eu-west-1", "keys": keys}}
     if name is None:
         return {"bearer": {"file": str(file)}}
     return {"header": {"name": name, "value": {"file": str(file)}}}

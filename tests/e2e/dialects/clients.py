@@ -23,7 +23,9 @@ def raises(name: str, call: Callable[[], object]) -> None:
     try:
         call()
     except Exception as error:
-        codes = (getattr(error, field, None) for field in ("status_code", "code"))
+        codes = [getattr(error, field, None) for field in ("status_code", "code")]
+        if isinstance(response := getattr(error, "response", None), dict):  # botocore's
+            codes.append(response.get("ResponseMetadata", {}).get("HTTPStatusCode"))
         status = next((code for code in codes if isinstance(code, int)), None)
         say(name, raised=type(error).__name__, status=status)
     else:
@@ -93,6 +95,69 @@ def of_openai(url: str) -> None:
     raises("broken chat", lambda: list(chat(model=MODEL, messages=MESSAGES, stream=True, extra_headers=fault(BREAKS))))
     last = list(client.responses.create(**ask, stream=True, extra_headers=fault(BREAKS)))[-1]
     say("broken response", kind=last.type, status=last.response.status, words=last.response.error.message)
+
+
+def of_azure(url: str) -> None:
+    import openai
+
+    client = openai.AzureOpenAI(azure_endpoint=url, api_version="2024-10-21", api_key="k", max_retries=0)
+    chat = client.chat.completions.create
+    whole = chat(model=MODEL, messages=MESSAGES, max_tokens=9)
+    say(
+        "chat", finish=whole.choices[0].finish_reason, text=whole.choices[0].message.content,
+        output=whole.usage.completion_tokens,
+    )  # fmt: skip
+    chunks = list(chat(model=MODEL, messages=MESSAGES, max_tokens=9, stream=True))
+    deltas = [choice.delta.content for chunk in chunks for choice in chunk.choices if choice.delta.content]
+    say("chat stream", text="".join(deltas), filtered=bool(chunks[0].model_extra.get("prompt_filter_results")))
+    made = client.embeddings.create(model=MODEL, input="one", dimensions=4)
+    say("embeddings", size=len(made.data[0].embedding))
+    client = openai.OpenAI(base_url=f"{url}/openai/v1", api_key="k", max_retries=0)
+    first = client.responses.create(model=MODEL, input=ASKED, max_output_tokens=9)
+    second = client.responses.create(
+        model=MODEL, input="And lakes?", max_output_tokens=9, previous_response_id=first.id
+    )
+    say(
+        "response", status=first.status, text=first.output_text, output=first.usage.output_tokens,
+        grown=second.usage.input_tokens > first.usage.input_tokens + 9,
+    )  # fmt: skip
+    raises("429", lambda: chat(model=MODEL, messages=MESSAGES, extra_headers=fault(RATE_LIMITED)))
+    raises("500", lambda: chat(model=MODEL, messages=MESSAGES, extra_headers=fault(FAILED)))
+    raises("unknown deployment", lambda: chat(model="unknown", messages=MESSAGES))
+    raises("unknown response", lambda: client.responses.create(model=MODEL, input="x", previous_response_id="resp_0"))
+
+
+def of_boto3(url: str) -> None:
+    import boto3
+    from botocore.config import Config
+
+    def client(spec: str = ""):
+        made = boto3.client(
+            "bedrock-runtime", endpoint_url=url, region_name="eu-west-1", aws_access_key_id="k",
+            aws_secret_access_key="s", config=Config(retries={"total_max_attempts": 1}),
+        )  # fmt: skip
+        if spec:
+            add = lambda request, **_: request.headers.add_header("x-sim-fault", spec)  # noqa: E731
+            made.meta.events.register("before-sign", add)
+        return made
+
+    messages = [{"role": "user", "content": [{"text": ASKED}]}]
+    few = {"modelId": MODEL, "messages": messages, "inferenceConfig": {"maxTokens": 9}}
+    whole = client().converse(**few, system=[{"text": "Be brief."}])
+    say(
+        "converse", finish=whole["stopReason"], text=whole["output"]["message"]["content"][0]["text"],
+        output=whole["usage"]["outputTokens"], counted=whole["usage"]["inputTokens"] > 3,
+    )  # fmt: skip
+    events = list(client().converse_stream(**few)["stream"])
+    found = {kind: event[kind] for event in events for kind in event}
+    say(
+        "converse stream", finish=found["messageStop"]["stopReason"], output=found["metadata"]["usage"]["outputTokens"],
+        texts=sum("text" in event.get("contentBlockDelta", {}).get("delta", {}) for event in events),
+    )  # fmt: skip
+    raises("429", lambda: client(RATE_LIMITED).converse(**few))
+    raises("500", lambda: client(FAILED).converse(**few))
+    raises("unknown model", lambda: client().converse(**{**few, "modelId": "unknown"}))
+    raises("broken", lambda: list(client(BREAKS).converse_stream(**few)["stream"]))
 
 
 def of_anthropic(url: str) -> None:
