@@ -276,7 +276,7 @@ pub struct DoneEvent {
     /// A server-sent event of this name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub event: Option<String>,
-    /// An event that has anything but null and false at this place.
+    /// An event whose value at this JSONPath is anything but null or false.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,
 }
@@ -301,17 +301,17 @@ pub struct TakeSource {
     /// A header.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub header: Option<String>,
-    /// The first group of this pattern's first match, or the whole match where it has no group; in the visible text,
-    /// or in the answer where no text is read.
+    /// The first group of the first match of this pattern, or the whole match if the pattern has no group. It is
+    /// applied to the visible text, or to the whole answer if no text is read.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub regex: Option<String>,
     /// Value of a cookie that the answer sets.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cookie: Option<String>,
-    /// The visible text, or the answer where no text is read. Write `text: true`.
+    /// The visible text, or the whole answer if no text is read. Write `text: true`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub text: Option<bool>,
-    /// The value if there is none. Default: the request fails as `extract`.
+    /// Value to use if none is found. Default: the request fails as `extract`.
     #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     pub default: Option<Value>,
 }
