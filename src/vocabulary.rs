@@ -62,7 +62,8 @@ pub enum Api {
     /// `POST {base_url}/generate` and `/generate_stream`: Text Generation Inference. Its chat is `openai-chat`.
     #[serde(rename = "tgi")]
     Tgi,
-    /// `POST {base_url}/v2/rerank` in Cohere's form. The first line of a prompt is the query, each further one a document.
+    /// `POST {base_url}/v2/rerank` in Cohere's form. The first line of a prompt is the query,
+    /// and each further line is a document.
     #[serde(rename = "rerank-cohere")]
     RerankCohere,
     /// `POST {base_url}/v1/rerank` in Jina's form, also supported by vLLM and others. Prompts are read as for
