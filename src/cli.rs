@@ -68,11 +68,11 @@ impl From<LogFormat> for crate::telemetry::logs::LogLineFormat {
 pub enum Command {
     /// Run the daemon: play every profile on its schedule until SIGTERM
     Serve(ServeOptions),
-    /// Try everything with no key and no config: simulator, daemon and status page in one process
+    /// Try everything without a key or a config: simulator, daemon and status page in one process
     Demo(DemoOptions),
-    /// Find out what an endpoint is, measure a little, and write a config for it
+    /// Identify an endpoint, take a few measurements, and write a config for it
     Init(InitOptions),
-    /// Find out what an endpoint is, and serve its numbers at once, without a config
+    /// Identify an endpoint and serve its metrics immediately, without a config
     Watch(WatchOptions),
     /// Run profiles once, now, and print a summary
     Run(RunOptions),
@@ -127,11 +127,11 @@ pub struct ServeOptions {
     /// port
     #[arg(long = "web.listen-address", value_name = "ADDRESS", value_parser = address)]
     pub listen: Option<SocketAddr>,
-    /// Let everyone who may read also reload the config, start runs and probe; without it only this machine and
+    /// Allow everyone with read access to reload the config, start runs and probe; without this, only this machine and
     /// authenticated users may
     #[arg(long = "web.enable-lifecycle")]
     pub lifecycle: bool,
-    /// Time that open requests have to finish after SIGTERM
+    /// Maximum time for open requests to finish after SIGTERM
     #[arg(long = "shutdown.grace", value_name = "DURATION", default_value = "30s", value_parser = duration)]
     pub grace: Duration,
 }
@@ -147,34 +147,34 @@ pub struct DemoOptions {
     pub sim: SocketAddr,
 }
 
-/// An endpoint of which nothing is known yet, for `init` and `watch`.
+/// The endpoint that `init` and `watch` identify.
 #[derive(Debug, Args)]
 pub struct EndpointOptions {
-    /// Its address: an origin, a base with its version, or the full path of an operation
+    /// Address of the endpoint: an origin, a base URL with its version, or the full URL of an operation
     #[arg(value_name = "URL")]
     pub url: String,
-    /// Environment variable that holds the key
+    /// Environment variable that contains the API key
     #[arg(long, value_name = "NAME", conflicts_with = "key_file")]
     pub key_env: Option<String>,
-    /// File that holds the key
+    /// File that contains the API key
     #[arg(long, value_name = "FILE")]
     pub key_file: Option<PathBuf>,
-    /// The model to ask for [default: the first of those that the endpoint lists and that answers]
+    /// Model to request [default: the first model in the endpoint's list that answers]
     #[arg(long, value_name = "NAME")]
     pub model: Option<String>,
-    /// The dialect [default: the first that the endpoint speaks]
+    /// Dialect of the endpoint [default: the first that the endpoint supports]
     #[arg(long, value_name = "NAME", value_parser = dialect)]
     pub api: Option<Api>,
     /// Certificate of the endpoint or of its authority, in PEM form [default: the system's authorities]
     #[arg(long, value_name = "FILE")]
     pub ca_file: Option<PathBuf>,
-    /// Number of small requests that are measured; up to 200
+    /// Number of small requests to measure; at most 200
     #[arg(long, value_name = "NUMBER", default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=200))]
     pub requests: u64,
     /// Interval of the probe in the config [default: 1m for `init`, 15s for `watch`]
     #[arg(long, value_name = "DURATION", value_parser = interval)]
     pub every: Option<Duration>,
-    /// Time limit of each question that costs nothing; a request to the model may take six times as long
+    /// Timeout of each free request; a request to the model may take six times as long
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = interval)]
     pub timeout: Duration,
 }
@@ -215,14 +215,14 @@ pub struct RunOptions {
     /// Run only against these targets; repeatable
     #[arg(long, value_name = "TARGET")]
     pub target: Vec<String>,
-    /// Duration of the run: the stages are repeated or cut
+    /// Duration of the run; stages are repeated or cut to fit
     #[arg(long = "for", value_name = "DURATION", value_parser = duration)]
     pub time: Option<Duration>,
-    /// Seed of everything that is drawn, in place of the profile's `seed`: with the same seed the same is sent. A
-    /// profile without a seed draws afresh each time
+    /// Seed for all random choices, overrides the profile's `seed`; the same seed sends the same requests. Without a
+    /// seed, the choices differ each time
     #[arg(long, value_name = "NUMBER")]
     pub seed: Option<u64>,
-    /// Draw what the run that was scheduled for this instant draws; a run's id ends with its instant
+    /// Repeat the random choices of the run that was scheduled for this instant; the id of a run ends with its instant
     #[arg(long, value_name = "INSTANT", value_parser = instant)]
     pub at: Option<Timestamp>,
 }

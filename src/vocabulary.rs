@@ -39,7 +39,7 @@ use schema_of;
 /// Dialects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub enum Api {
-    /// `POST {base_url}/chat/completions`, as OpenAI, vLLM, SGLang, LiteLLM and many others speak it.
+    /// `POST {base_url}/chat/completions`, supported by OpenAI, vLLM, SGLang, LiteLLM and many others.
     #[serde(rename = "openai-chat")]
     OpenAiChat,
     /// `POST {base_url}/completions`: text that continues a prompt, without a chat template.
@@ -51,7 +51,7 @@ pub enum Api {
     /// `POST {base_url}/embeddings`: vectors for texts; nothing is generated, and nothing is streamed.
     #[serde(rename = "openai-embeddings")]
     OpenAiEmbeddings,
-    /// `POST {base_url}/v1/messages`: Anthropic's Messages, as llama.cpp, vLLM, LiteLLM and others speak it, too.
+    /// `POST {base_url}/v1/messages`: Anthropic's Messages, also supported by llama.cpp, vLLM, LiteLLM and others.
     #[serde(rename = "anthropic")]
     Anthropic,
     /// `generateContent` and `streamGenerateContent` of the Gemini API and of Vertex AI.
@@ -70,13 +70,15 @@ pub enum Api {
     /// `POST {base_url}/generate` and `/generate_stream`: Text Generation Inference. Its chat is `openai-chat`.
     #[serde(rename = "tgi")]
     Tgi,
-    /// `POST {base_url}/v2/rerank` in Cohere's form. The first line of a prompt is the query, each further one a document.
+    /// `POST {base_url}/v2/rerank` in Cohere's form. The first line of a prompt is the query,
+    /// and each further line is a document.
     #[serde(rename = "rerank-cohere")]
     RerankCohere,
-    /// `POST {base_url}/v1/rerank` in Jina's form, which vLLM and others speak, too. Prompts are read as for `rerank-cohere`.
+    /// `POST {base_url}/v1/rerank` in Jina's form, also supported by vLLM and others. Prompts are read as for
+    /// `rerank-cohere`.
     #[serde(rename = "rerank-jina")]
     RerankJina,
-    /// No model call of its own: an application, spoken to by the HTTP steps of scenarios.
+    /// An application without a model API, called by the HTTP steps of scenarios.
     #[serde(rename = "http")]
     Http,
 }
@@ -201,7 +203,7 @@ impl Api {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ClientAuth {
-    /// `Authorization: Basic`, which every server takes.
+    /// `Authorization: Basic`, which every server accepts.
     #[default]
     Basic,
     /// `client_id` and `client_secret` in the body.
@@ -225,10 +227,10 @@ pub enum HttpVersion {
 #[serde(rename_all = "snake_case")]
 #[schemars(rename = "Connection")]
 pub enum ConnectionMode {
-    /// Kept and reused; connection set-up is no part of a request's time.
+    /// Connections are kept and reused. Connection set-up is not part of a request's time.
     #[default]
     Warm,
-    /// A new one for each request, without TLS resumption; its set-up is part of the request's time.
+    /// Each request uses a new connection, without TLS resumption. Its set-up is part of the request's time.
     Cold,
 }
 
@@ -268,18 +270,18 @@ impl Price {
     }
 }
 
-/// How prefix caches are dealt with.
+/// Whether requests avoid prefix caches or use them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Cache {
-    /// A nonce comes first, so that no prefix is shared: the model's work is measured, not the cache.
+    /// Each prompt begins with a nonce, so that no prefix is shared and the model is measured rather than the cache.
     #[default]
     Bust,
-    /// Prompts go out as they are.
+    /// Prompts are sent unchanged.
     Reuse,
 }
 
-/// What an objective is about. A failed request is an error of every objective.
+/// The metric of an objective. A failed request counts against every objective.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum SloMetric {
@@ -341,9 +343,10 @@ impl SloMetric {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Overlap {
-    /// It is skipped, and counted.
+    /// The run is skipped and counted.
     Skip,
-    /// It starts when the one before it has offered its last request. At most one waits; more are skipped.
+    /// The run starts when the previous run has offered its last request. At most one run waits; further runs are
+    /// skipped.
     Queue,
 }
 
@@ -396,7 +399,7 @@ pub enum BodyForm {
     Sse,
     /// JSON, one value on each line.
     Ndjson,
-    /// Text: all of it is visible text.
+    /// Plain text, all of which is visible text.
     Text,
 }
 
@@ -407,7 +410,7 @@ impl BodyForm {
     }
 }
 
-/// The most tokens that an answer may cost.
+/// Maximum number of tokens that an answer may use.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Reserve {
@@ -427,7 +430,7 @@ pub enum Protocol {
     Http,
 }
 
-/// Compression of what is sent.
+/// Compression of the exported data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Compression {
@@ -483,19 +486,19 @@ pub enum TracedFailures {
     Sampled,
 }
 
-/// The four timeouts. Each is a separate failure.
+/// Timeouts of a request. Each is reported as a separate kind of failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 #[schemars(rename = "Timeouts", bound = "T: JsonSchema + Serialize, Timeouts<T>: Default")]
 pub struct Timeouts<T = Duration> {
-    /// DNS, TCP and TLS together. Default: 5s.
+    /// Maximum time for DNS, TCP and TLS together. Default: 5s.
     pub connect: T,
-    /// From the send to the first generated content of a streamed answer. Default: 30s.
+    /// Maximum time from the send to the first generated content of a streamed answer. Default: 30s.
     pub first_token: T,
-    /// Longest time without progress once the first content has come: of a stream without an event that carries
-    /// content, a finish reason or usage (comments and empty events are none), of an answer in one piece without a
-    /// byte. Default: 15s.
+    /// Maximum time without progress after the first content. In a stream, progress is an event with content, a finish
+    /// reason or usage, but not a comment or an empty event. In an answer that is not streamed, it is any byte.
+    /// Default: 15s.
     pub stall: T,
-    /// From the send to the end. Default: 2m.
+    /// Maximum time from the send to the end of the answer. Default: 2m.
     pub total: T,
 }

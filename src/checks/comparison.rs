@@ -1,19 +1,19 @@
-//! Whether an answer is the same as the one to the same request before it.
+//! Checks whether an answer is the same as the previous answer to the same request.
 
 use super::{Evidence, tool_call};
 use crate::exchange::ToolCall;
 use crate::plan::Comparison;
 
-/// What is compared of the answer before.
+/// The parts of the previous answer that are compared.
 #[derive(Clone, Copy, Debug)]
 pub struct EarlierAnswer<'a> {
     /// The visible text.
     pub text: &'a str,
-    /// The calls of tools.
+    /// The tool calls.
     pub tool_calls: &'a [ToolCall],
 }
 
-/// What is different.
+/// Returns what differs.
 pub(super) fn verdict(answer: &Evidence<'_>, comparison: Comparison) -> Result<(), String> {
     let Some(earlier) = answer.earlier else { return Err("there is no answer before it".to_owned()) };
     let other = match comparison {
@@ -33,7 +33,7 @@ pub(super) fn verdict(answer: &Evidence<'_>, comparison: Comparison) -> Result<(
     if same { Ok(()) } else { Err(format!("the calls of tools differ from those of {other}")) }
 }
 
-/// White space and the order of keys do not count.
+/// White space and the order of keys are ignored.
 fn is_same(a: &ToolCall, b: &ToolCall) -> bool {
     let same_arguments = || match (tool_call::parse(&a.arguments), tool_call::parse(&b.arguments)) {
         (Ok(a), Ok(b)) => a == b,

@@ -1,10 +1,10 @@
-//! Whether an answer shows the effect of what its request asked for.
+//! Checks whether an answer shows the effect of the parameters of its request.
 
 use super::Evidence;
 use crate::event::{CountSource, FinishReason};
 use crate::plan::HonouredParam;
 
-/// Output tokens without a log probability of their own that are no fault: those that end a turn.
+/// Accepted number of output tokens without a log probability: those that end a turn.
 const MAX_UNLOGGED: u64 = 2;
 
 /// What is wrong with the effect of a parameter.
@@ -18,7 +18,7 @@ pub(super) fn verdict(answer: &Evidence<'_>, param: HonouredParam) -> Result<(),
     }
 }
 
-/// A shorter answer is fine, unless it says that it was cut: the model may have come to its end.
+/// A shorter answer is accepted unless it says that it was cut, because the model may have finished.
 fn max_tokens(answer: &Evidence<'_>) -> Result<(), String> {
     let Some(asked) = answer.asked_output_tokens else { return Err("no limit was sent".to_owned()) };
     let was_cut = finish(answer) == Some(FinishReason::Length);

@@ -1,4 +1,4 @@
-//! Whether an answer calls a tool, with arguments that are valid.
+//! Checks whether an answer calls a tool with valid arguments.
 
 use super::Evidence;
 use crate::exchange::ToolCall;
@@ -11,7 +11,7 @@ const MAX_NAMED: usize = 4;
 /// Maximum number of characters of each name.
 const MAX_NAME: usize = 64;
 
-/// What is wrong with the calls of this tool.
+/// Returns what is wrong with the calls of this tool.
 pub(super) fn verdict(
     answer: &Evidence<'_>,
     name: &str,
@@ -40,7 +40,7 @@ fn valid(call: &ToolCall, schema: &ArgumentsSchema) -> Result<(), String> {
     })
 }
 
-/// The arguments of a call. A function without parameters has none, and APIs leave them out.
+/// The arguments of a call. APIs omit them for a function without parameters.
 pub(super) fn parse(arguments: &str) -> Result<Value, String> {
     if arguments.trim().is_empty() {
         return Ok(Value::Object(serde_json::Map::new()));

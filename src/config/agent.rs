@@ -20,36 +20,36 @@ pub struct Agent {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1))]
     pub id: Option<String>,
-    /// Where it runs: the label `location` on every series, such as `eu-west-1`. Default: empty.
+    /// Location of this agent, such as `eu-west-1`: the label `location` on every series. Default: empty.
     pub location: String,
-    /// More labels for every series, such as `{ environment: prod }`.
+    /// Additional labels for every series, such as `{ environment: prod }`.
     #[schemars(extend("maxProperties" = 64))]
     pub labels: BTreeMap<String, String>,
-    /// Currency of prices and budgets, a code of ISO 4217; in lower case the label `currency` of the cost. Default:
-    /// usd.
+    /// Currency of prices and budgets, as an ISO 4217 code. In lower case it is the label `currency` of the cost
+    /// metrics. Default: usd.
     pub currency: Currency,
     /// Limits of the process.
     pub limits: Limits,
-    /// Budget of everything together.
+    /// Budget for all profiles and targets together.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub budget: Option<Budget>,
-    /// File for data that survives a restart: budgets, runs and the series of the status page; a folder means
-    /// `tokenbeat.db` in it. It is an SQLite database, and each agent needs its own. Default: memory only, so that a
-    /// restart begins with nothing spent.
+    /// SQLite file for data that survives a restart: budgets, runs and the series of the status page. If the path is a
+    /// folder, the file is `tokenbeat.db` in that folder. Each agent needs its own file. Default: data is kept in
+    /// memory only, so budgets start from zero after a restart.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("format" = "path"))]
     pub state: Option<PathBuf>,
-    /// How much of runs and series is kept in the state file.
+    /// How long runs and series are kept in the state file, and how large the file may become.
     pub history: History,
 }
 
-/// How much of the runs and series is kept in the state file. Budgets are always kept.
+/// How long runs and series are kept in the state file, and how large the file may become. Budgets are always kept.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct History {
-    /// Older data is removed. Default: 30d.
+    /// How long data is kept. Older data is removed. Default: 30d.
     pub retention: Length,
-    /// Maximum size in bytes; the oldest data is removed when the file would be larger. Default: 268435456 (256 MiB).
+    /// Maximum size of the file in bytes. The oldest data is removed to stay below it. Default: 268435456 (256 MiB).
     #[schemars(range(min = 1_048_576))]
     pub max_bytes: u64,
 }
@@ -64,12 +64,12 @@ impl Default for History {
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Limits {
-    /// Maximum number of requests in flight at the same time. Requests beyond it are skipped, and counted. Default:
-    /// 4096.
+    /// Maximum number of requests in flight at the same time. Requests beyond the limit are skipped and counted.
+    /// Default: 4096.
     #[schemars(range(min = 1, max = 1_000_000))]
     pub in_flight: NonZeroU32,
-    /// Maximum number of requests in flight to one target, so that one that hangs leaves room for the others. Default:
-    /// three quarters of `in_flight` where profiles use more than one target, else all of it.
+    /// Maximum number of requests in flight to one target, so that a target that hangs does not block the others.
+    /// Default: three quarters of `in_flight` if the profiles use more than one target, otherwise `in_flight`.
     #[schemars(range(min = 1, max = 1_000_000))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub in_flight_per_target: Option<NonZeroU32>,
@@ -81,15 +81,15 @@ impl Default for Limits {
     }
 }
 
-/// A cap per period: at least one of `requests`, `tokens` and `cost`. Requests beyond it are not sent, and counted as
-/// skipped. The amounts spent survive a restart if the agent has a `state` file.
+/// A limit per period. At least one of `requests`, `tokens` and `cost` must be set. Requests beyond the limit are not
+/// sent and are counted as skipped. The amounts spent survive a restart if the agent has a `state` file.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Budget {
-    /// The period, by the calendar. Default: day.
+    /// Calendar period of the budget. Default: day.
     #[serde(default)]
     pub period: Period,
-    /// Time zone in which the period begins. Default: UTC.
+    /// Time zone that determines when a period begins. Default: UTC.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub timezone: Option<Zone>,
     /// Maximum number of requests in a period, including warm-up.
@@ -100,7 +100,8 @@ pub struct Budget {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
     pub tokens: Option<u64>,
-    /// Maximum amount of money in a period, in the agent's currency. Every target that it covers needs a `price`.
+    /// Maximum amount of money in a period, in the agent's currency. Every target that the budget covers must have a
+    /// `price`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("exclusiveMinimum" = 0))]
     pub cost: Option<f64>,
@@ -110,25 +111,25 @@ pub struct Budget {
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Server {
-    /// Address to listen on. Port 0 picks one. Default: 127.0.0.1:9464.
+    /// Address to listen on. Port 0 selects a free port. Default: 127.0.0.1:9464.
     pub listen: ListenAddress,
-    /// TLS, client certificates and basic auth of this address: a file in the format that Prometheus' exporters
-    /// share (`tls_server_config`, `basic_auth_users`). It is read again when it changes. Default: plain HTTP, and
-    /// everybody may read.
+    /// File that configures TLS, client certificates and basic authentication of the server, in the web configuration
+    /// format of the Prometheus exporters (`tls_server_config`, `basic_auth_users`). The file is reloaded when it
+    /// changes. Default: plain HTTP, with read access for everyone.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("format" = "path"))]
     pub web_config: Option<PathBuf>,
-    /// Names by which this address may be called, without ports. What shows more than metrics and health is then
-    /// refused under every other name; IP addresses and `localhost` are always good. Default: any name for callers on
-    /// other machines, none for those on this one.
+    /// Host names, without ports, that requests to the server may use. With any other name, only metrics and health are
+    /// served. IP addresses and `localhost` are always allowed. Default: any name for clients on other machines, no
+    /// name for clients on this machine.
     #[schemars(length(max = 64))]
     pub allowed_hosts: Vec<HostName>,
-    /// Addresses from which reverse proxies call. A request from there is somebody else's, so that it may not change
-    /// state or spend money because it comes from this machine. A proxy that adds `Forwarded`, `X-Forwarded-*`,
-    /// `X-Real-IP` or `Via` is recognised without that. Default: none.
+    /// Addresses of reverse proxies. Requests from these addresses do not get the rights of a local client: they may
+    /// not change state or spend money only because they come from this machine. A proxy that adds `Forwarded`,
+    /// `X-Forwarded-*`, `X-Real-IP` or `Via` is recognised without this setting. Default: none.
     #[schemars(length(max = 64))]
     pub proxies: Vec<Address>,
-    /// The endpoint `/probe`.
+    /// Settings of the endpoint `/probe`.
     pub probe: Probe,
 }
 
@@ -144,12 +145,12 @@ impl Default for Server {
     }
 }
 
-/// The endpoint `/probe`: one request now, for a scraper that asks for it.
+/// The endpoint `/probe`, which sends one request each time a scraper calls it.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Probe {
-    /// Minimum time between two probes of the same profile and target; an earlier call is answered with 429 and sends
-    /// nothing. Default: 10s.
+    /// Minimum time between two probes of the same profile and target; an earlier call gets status 429 and sends no
+    /// request. Default: 10s.
     pub min_interval: Length,
 }
 
@@ -159,30 +160,30 @@ impl Default for Probe {
     }
 }
 
-/// What is exported, and how.
+/// Export of metrics, traces and logs.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Telemetry {
-    /// The Prometheus exposition.
+    /// Settings of the Prometheus exposition.
     pub prometheus: Prometheus,
     /// OTLP export. Default: none, unless the environment names an endpoint (`OTEL_EXPORTER_OTLP_ENDPOINT`).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub otlp: Option<Otlp>,
-    /// Names of metrics that are not exported, as Prometheus shows them and without `_bucket`, `_sum` and
-    /// `_count`, such as `tokenbeat_chunk_gap_seconds`.
+    /// Metrics that are not exported. Use the names as in Prometheus, without `_bucket`, `_sum` and `_count`, such as
+    /// `tokenbeat_chunk_gap_seconds`.
     #[schemars(length(max = 500))]
     pub disable: Vec<String>,
 }
 
-/// The Prometheus exposition.
+/// Settings of the Prometheus exposition.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Prometheus {
-    /// Exemplars with trace ids, for scrapers that ask for OpenMetrics or protobuf. Default: true.
+    /// Whether exemplars with trace ids are exposed to scrapers that ask for OpenMetrics or protobuf. Default: true.
     pub exemplars: bool,
-    /// Native histograms in addition to the classic buckets, for scrapers that ask for protobuf. Off, because a
-    /// Prometheus that takes native histograms drops the classic ones unless it is configured otherwise
-    /// (`always_scrape_classic_histograms`), and with them every query on `_bucket`. Default: false.
+    /// Whether native histograms are exposed in addition to the classic buckets, to scrapers that ask for protobuf. It
+    /// is off because a Prometheus server that ingests native histograms drops the classic ones unless
+    /// `always_scrape_classic_histograms` is set, so queries on `_bucket` would stop working. Default: false.
     pub native_histograms: bool,
 }
 

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-/// How we authenticate: `none`, or exactly one of `bearer`, `header`, `basic`, `oauth2`, `gcp` and `aws`.
+/// How requests are authenticated: `none`, or exactly one of `bearer`, `header`, `basic`, `oauth2`, `gcp` and `aws`.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub enum Auth {
@@ -31,28 +31,28 @@ pub enum AuthWord {
     None,
 }
 
-/// How we authenticate: exactly one of these.
+/// Authentication method. Exactly one key must be set.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(extend("x-layers" = "replace"))]
 pub struct AuthMethod {
-    /// `Authorization: Bearer` and this secret.
+    /// Sends `Authorization: Bearer` with this secret.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bearer: Option<SecretSource>,
-    /// A header of any name, such as `api-key`.
+    /// Sends a secret in a header of any name, such as `api-key`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub header: Option<HeaderAuth>,
     /// `Authorization: Basic`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub basic: Option<Basic>,
-    /// `Authorization: Bearer` and a token that OAuth 2.0 client credentials give (RFC 6749, section 4.4): Entra ID,
-    /// Keycloak, Auth0, Okta and others.
+    /// Sends `Authorization: Bearer` with a token that is obtained with OAuth 2.0 client credentials (RFC 6749, section
+    /// 4.4), for Entra ID, Keycloak, Auth0, Okta and others.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub oauth2: Option<OAuth2>,
-    /// `Authorization: Bearer` and a token for a Google service account, as Vertex AI and Cloud Run take it.
+    /// Sends `Authorization: Bearer` with a token of a Google service account, for Vertex AI and Cloud Run.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub gcp: Option<Gcp>,
-    /// Requests signed with AWS credentials (Signature Version 4), as Bedrock and API Gateway take them.
+    /// Signs requests with AWS credentials (Signature Version 4), for Bedrock and API Gateway.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub aws: Option<Aws>,
 }
@@ -61,9 +61,9 @@ pub struct AuthMethod {
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct HeaderAuth {
-    /// Its name, such as `api-key`.
+    /// Name of the header, such as `api-key`.
     pub name: String,
-    /// Its value.
+    /// Value of the header.
     pub value: SecretSource,
 }
 
@@ -77,8 +77,8 @@ pub struct Basic {
     pub password: SecretSource,
 }
 
-/// OAuth 2.0 client credentials. The token is fetched when the target is set up, and renewed before it expires and when
-/// the target answers 401.
+/// OAuth 2.0 client credentials. The token is fetched when the target is set up. It is renewed before it expires, and
+/// when the target answers with 401.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct OAuth2 {
@@ -89,8 +89,8 @@ pub struct OAuth2 {
     pub client_id: String,
     /// The client's secret.
     pub client_secret: SecretSource,
-    /// What the token is for, separated by spaces, such as `https://cognitiveservices.azure.com/.default`.
-    /// Default: the server decides.
+    /// Scopes of the token, separated by spaces, such as `https://cognitiveservices.azure.com/.default`. Default: the
+    /// server decides.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1))]
     pub scope: Option<String>,
@@ -98,14 +98,14 @@ pub struct OAuth2 {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1))]
     pub audience: Option<String>,
-    /// More parameters of the request, in the clear, such as `{ resource: "https://api.example.net" }`.
+    /// Additional parameters of the token request, as plain text, such as `{ resource: "https://api.example.net" }`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(length(max = 20))]
     pub params: BTreeMap<String, String>,
     /// How the client authenticates itself. Default: basic.
     #[serde(default)]
     pub client_auth: ClientAuth,
-    /// Roots of the token endpoint in place of the system's, a PEM file.
+    /// PEM file with root certificates for the token endpoint, used instead of the system's roots.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("format" = "path"))]
     pub ca_file: Option<PathBuf>,
@@ -115,20 +115,21 @@ pub struct OAuth2 {
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Gcp {
-    /// The key of the service account: the JSON file as Google gives it.
+    /// The key of the service account: the JSON file from Google.
     pub service_account: SecretSource,
-    /// What the token is for, separated by spaces. Default: `https://www.googleapis.com/auth/cloud-platform`.
+    /// Scopes of the token, separated by spaces. Default: `https://www.googleapis.com/auth/cloud-platform`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1))]
     pub scope: Option<String>,
-    /// In place of `scope`, for services that want an identity token, such as those of Cloud Run: their URL.
+    /// URL of the service, for services that require an identity token, such as those of Cloud Run. Used instead of
+    /// `scope`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1))]
     pub audience: Option<String>,
 }
 
-/// AWS credentials: from at most one of `keys`, `profile`, `web_identity` and `container`; without one, from the first
-/// of these that the environment has: `AWS_ACCESS_KEY_ID`, `AWS_WEB_IDENTITY_TOKEN_FILE`,
+/// AWS credentials, from at most one of `keys`, `profile`, `web_identity` and `container`. If none is set, they come
+/// from the first of these that the environment has: `AWS_ACCESS_KEY_ID`, `AWS_WEB_IDENTITY_TOKEN_FILE`,
 /// `AWS_CONTAINER_CREDENTIALS_*`, the profile `AWS_PROFILE` or `default`.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -141,7 +142,7 @@ pub struct Aws {
     #[serde(default = "bedrock")]
     #[schemars(length(min = 1))]
     pub service: String,
-    /// Keys that do not change by themselves.
+    /// Static access keys.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub keys: Option<AwsKeys>,
     /// A profile of the shared credentials file.
@@ -172,11 +173,11 @@ pub struct AwsKeys {
     pub session_token: Option<SecretSource>,
 }
 
-/// A profile with `aws_access_key_id` and `aws_secret_access_key`. The file is read again when it changes.
+/// A profile with `aws_access_key_id` and `aws_secret_access_key`. The file is reloaded when it changes.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AwsProfile {
-    /// Its name.
+    /// Name of the profile.
     #[schemars(length(min = 1))]
     pub name: String,
     /// The file. Default: `AWS_SHARED_CREDENTIALS_FILE`, or `~/.aws/credentials`.
@@ -185,7 +186,7 @@ pub struct AwsProfile {
     pub file: Option<PathBuf>,
 }
 
-/// A role, and the token that it is given for.
+/// A role, and the token with which it is assumed.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AwsWebIdentity {
@@ -194,7 +195,7 @@ pub struct AwsWebIdentity {
     pub role_arn: String,
     /// The token, usually a file that is replaced from time to time.
     pub token: SecretSource,
-    /// Name of the session, as it is shown in logs of AWS. Default: tokenbeat.
+    /// Name of the session, as it appears in AWS logs. Default: tokenbeat.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 2, max = 64))]
     pub session_name: Option<String>,
@@ -203,13 +204,13 @@ pub struct AwsWebIdentity {
     pub sts_url: Option<UrlText>,
 }
 
-/// An endpoint that gives credentials to containers.
+/// An endpoint that provides credentials to containers.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AwsContainer {
-    /// Its address: `https`, or on this machine.
+    /// URL of the endpoint, which must use `https` or be on this machine.
     pub url: UrlText,
-    /// The value of `Authorization` that it wants. Default: none is sent.
+    /// Value of the `Authorization` header for the endpoint. Default: the header is not sent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub token: Option<SecretSource>,
 }

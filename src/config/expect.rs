@@ -8,49 +8,51 @@ use serde_json::Value;
 use std::borrow::Cow;
 use std::path::PathBuf;
 
-/// What is expected of each answer. One that falls short fails, by default as `check`.
+/// What is expected of each answer. An answer that does not meet the expectations fails, by default as `check`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Expect {
-    /// Statuses that are a success: `200`, `2xx`, or a list of them, such as `[200, 404]`. One in it is no failure;
-    /// one outside of it is. Default: 2xx.
+    /// Statuses that count as success: `200`, `2xx`, or a list of them, such as `[200, 404]`. Any other status is a
+    /// failure. Default: 2xx.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub status: Option<Statuses>,
-    /// Finish reasons that are fine, in the server's words, such as `[stop, length]`. Default: any.
+    /// Accepted finish reasons, as the server writes them, such as `[stop, length]`. Default: any.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub finish_reason: Vec<String>,
-    /// The visible text.
+    /// Expectations for the visible text.
     #[serde(skip_serializing_if = "ExpectText::is_empty")]
     pub text: ExpectText,
-    /// Places in the JSON of the answer, or of its text.
+    /// Expectations for values in the JSON of the answer, or of its text.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub json: Vec<JsonCheck>,
-    /// A JSON Schema against which the JSON of the answer, or of its text, is valid.
+    /// JSON Schema that the JSON of the answer, or of its text, must match.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub schema: Option<SchemaCheck>,
-    /// The answer calls a tool. The tools themselves are sent by `params: { tools: [...] }`.
+    /// Tool that the answer must call. The tools themselves are sent with `params: { tools: [...] }`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tool_call: Option<ToolCallCheck>,
-    /// The streamed answer equals the one to the same request without a stream, which is sent after it as a request of its
-    /// own. For a workload with a seed and temperature 0 among its `params`. Default: false.
+    /// Whether the streamed answer must equal the answer to the same request without streaming, which is sent
+    /// afterwards as a separate request. Requires a workload with a seed and temperature 0 in its `params`. Default:
+    /// false.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub same_as_unary: bool,
-    /// Parameters of the request whose effect shows in the answer. For `seed` a workload sends each request a second time.
+    /// Request parameters whose effect is verified in the answer. With `seed`, a workload sends each request a second
+    /// time.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub honours: Vec<HonouredParam>,
     /// The number of output tokens.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub output_tokens: Option<ExpectTokens>,
-    /// The server reports input and output tokens, above zero. Default: false.
+    /// Whether the server must report input and output tokens, both above zero. Default: false.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub usage: bool,
-    /// Longest time to the first token, such as `5s`. For streamed answers.
+    /// Maximum time to the first token, such as `5s`. Only for streamed answers.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub time_to_first_token: Option<Length>,
-    /// Longest duration of the request, such as `60s`.
+    /// Maximum duration of the request, such as `60s`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub duration: Option<Length>,
-    /// Headers that the answer has, such as `[x-request-id]`.
+    /// Headers that the answer must have, such as `[x-request-id]`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub headers: Vec<String>,
 }
@@ -72,13 +74,13 @@ pub struct ExpectText {
     /// Maximum number of characters.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_chars: Option<u64>,
-    /// Texts that are in it: `Paris`, or `{ name: mentions_paris, value: Paris }`.
+    /// Texts that it must contain: `Paris`, or `{ name: mentions_paris, value: Paris }`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub contains: Vec<TextCheck>,
-    /// Patterns that it matches somewhere.
+    /// Patterns that must match somewhere in it.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub matches: Vec<TextCheck>,
-    /// Patterns that it matches nowhere, such as `(?i)as an ai`.
+    /// Patterns that must not match anywhere in it, such as `(?i)as an ai`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub not_matches: Vec<TextCheck>,
 }
@@ -113,37 +115,37 @@ impl TextCheck {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NamedText {
-    /// Its name, a value of the label `check`.
+    /// Name of the check, a value of the label `check`.
     pub name: String,
     /// The text or pattern.
     pub value: String,
 }
 
-/// What is expected at a place in JSON. A path alone means that there is a value.
+/// What is expected of a value in JSON. If only the path is set, there must be a value.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct JsonCheck {
-    /// Its name, a value of the label `check`. Default: the path.
+    /// Name of the check, a value of the label `check`. Default: the path.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    /// The place, a JSONPath (RFC 9535) such as `$.citations`.
+    /// Path of the value, a JSONPath (RFC 9535) such as `$.citations`.
     pub path: String,
-    /// Whether there is anything, a null included. Default: true.
+    /// Whether there must be a value, which may be null. If false, there must be none. Default: true.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub exists: Option<bool>,
-    /// The first value there is this one.
+    /// Value that the first match must equal.
     #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     pub equals: Option<Value>,
-    /// Minimum number of items of the first value there if it is a list or a map, or of characters if it is a text.
+    /// Minimum number of items if the first match is a list or a map, or of characters if it is a text.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub min_items: Option<u64>,
-    /// Maximum number of items.
+    /// Maximum number of items or characters.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_items: Option<u64>,
-    /// The first value there, a number, is this or more.
+    /// Minimum of the first match, which must be a number.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub min: Option<f64>,
-    /// The first value there, a number, is this or less.
+    /// Maximum of the first match, which must be a number.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max: Option<f64>,
 }
@@ -152,34 +154,35 @@ pub struct JsonCheck {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SchemaCheck {
-    /// Its name, a value of the label `check`. Default: schema.
+    /// Name of the check, a value of the label `check`. Default: schema.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    /// The schema itself. References that lead out of it are not followed.
+    /// The schema itself. References to other documents are not followed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub inline: Option<Value>,
-    /// A file with the schema, JSON.
+    /// JSON file with the schema.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("format" = "path"))]
     pub file: Option<PathBuf>,
-    /// What is validated against it. Default: `answer` for HTTP steps, `text` for model calls.
+    /// What is validated against the schema. Default: `answer` for HTTP steps, `text` for model calls.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub of: Option<SchemaOf>,
 }
 
-/// A call of a tool. All calls of a tool of this name count, and there is at least one.
+/// An expected tool call. There must be at least one call of the tool with this name, and the expectation applies to
+/// all of its calls.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ToolCallCheck {
     /// The name of the tool.
     pub name: String,
-    /// A JSON Schema against which the arguments are valid. References that lead out of it are not followed. Default: any
+    /// JSON Schema that the arguments must match. References to other documents are not followed. Default: any
     /// arguments, whether they are JSON or not.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub arguments: Option<Value>,
 }
 
-/// What a schema is about.
+/// What a schema validates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum SchemaOf {

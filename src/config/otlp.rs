@@ -13,36 +13,36 @@ use std::path::PathBuf;
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Otlp {
-    /// Where to, such as `http://otel-collector:4317`. Over HTTP the signal's path (`/v1/traces`) is appended.
-    /// Default: `http://localhost:4317`, over HTTP `http://localhost:4318`.
+    /// Endpoint of the receiver, such as `http://otel-collector:4317`. With HTTP, the path of the signal (`/v1/traces`)
+    /// is appended. Default: `http://localhost:4317` with gRPC, `http://localhost:4318` with HTTP.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub endpoint: Option<UrlText>,
     /// Transport. Default: grpc.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub protocol: Option<Protocol>,
-    /// Headers (gRPC: metadata) on every export: text, or a secret.
+    /// Headers (in gRPC: metadata) of every export. A value is text or a secret.
     #[serde(serialize_with = "masked_headers")]
     #[schemars(extend("maxProperties" = 100))]
     pub headers: BTreeMap<String, HeaderText>,
-    /// Time from one export of the metrics to the next. Default: 15s.
+    /// Interval between exports of the metrics. Default: 15s.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub interval: Option<Length>,
-    /// Longest time that one attempt may take, its answer included. Default: 10s.
+    /// Maximum time for one export attempt, including the response. Default: 10s.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub timeout: Option<Length>,
-    /// Compression of what is sent. Default: none.
+    /// Compression of the exported data. Default: none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub compression: Option<Compression>,
-    /// TLS beyond the defaults, for an `https` endpoint.
+    /// TLS settings for an `https` endpoint.
     pub tls: OtlpTls,
     /// Whether metrics are exported. Default: true.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub metrics: Option<bool>,
-    /// Form of the histograms. Exponential ones are kept in addition to the others, which costs memory. Default:
-    /// explicit.
+    /// Form of the histograms. Exponential histograms are kept in addition to the explicit ones, which uses more
+    /// memory. Default: explicit.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub histograms: Option<Histograms>,
-    /// Which requests become spans. Each run is a span, too.
+    /// Which requests become spans. Each run is also a span.
     pub traces: Traces,
     /// Whether the daemon's log is exported. Default: true.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -52,19 +52,19 @@ pub struct Otlp {
     pub genai: Option<GenAi>,
 }
 
-/// TLS to the receiver.
+/// TLS settings for the connection to the receiver.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct OtlpTls {
-    /// Roots in place of the system's, a PEM file.
+    /// PEM file with root certificates, used instead of the system's roots.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("format" = "path"))]
     pub ca_file: Option<PathBuf>,
-    /// Client certificate chain, a PEM file. Needs `client_key_file`.
+    /// PEM file with the client certificate chain. Requires `client_key_file`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("format" = "path"))]
     pub client_cert_file: Option<PathBuf>,
-    /// Its private key, a PEM file. Needs `client_cert_file`.
+    /// PEM file with the private key of the client certificate. Requires `client_cert_file`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("format" = "path"))]
     pub client_key_file: Option<PathBuf>,
@@ -76,9 +76,10 @@ pub struct OtlpTls {
 pub struct Traces {
     /// Whether traces are exported. Default: true.
     pub enabled: bool,
-    /// Share of the requests, such as `10%`. The `traceparent` passes the decision on to the backend. Default: 10%.
+    /// Share of the requests that are sampled, such as `10%`. The `traceparent` header passes the decision on to the
+    /// backend. Default: 10%.
     pub sample: Share,
-    /// Whether requests that failed are exported when they were not sampled, too. Default: always.
+    /// Whether failed requests are exported even if they were not sampled. Default: always.
     pub failures: TracedFailures,
 }
 

@@ -13,29 +13,29 @@ use std::collections::BTreeMap;
 use std::num::{NonZeroU32, NonZeroU64};
 use std::path::PathBuf;
 
-/// What a user does: the set-up once, then the steps, again and again. Texts of a step may hold templates
+/// What a simulated user does: the set-up once, then the steps in a loop. Texts of a step may contain templates
 /// (minijinja): `{{ name }}`.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(extend("x-layers" = "replace"))]
 pub struct Scenario {
-    /// Variables of the templates, by name: any values.
+    /// Variables for the templates, by name. Values may have any type.
     #[serde(default, skip_serializing_if = "Values::is_empty")]
     pub vars: Values,
-    /// Lists from files, by name; variables of the templates.
+    /// Lists that are read from files, by name. They are variables in the templates.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub data: BTreeMap<String, DataFile>,
-    /// Secrets, by name; in templates `secret.NAME`.
+    /// Secrets, by name. Templates refer to them as `secret.NAME`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub secrets: BTreeMap<String, SecretSource>,
-    /// Cookies are kept, per user. Default: false.
+    /// Whether cookies are kept, separately for each user. Default: false.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub cookies: bool,
-    /// Steps that are played once per user, before its first iteration, such as a login. Default: none.
+    /// Steps that each user runs once before the first iteration, such as a login. Default: none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 100))]
     pub setup: Vec<Step>,
-    /// Steps of an iteration (a journey), one after the other. One that fails ends the journey.
+    /// Steps of an iteration (a journey), which run one after the other. A step that fails ends the journey.
     #[schemars(length(min = 1, max = 100))]
     pub steps: Vec<Step>,
 }
@@ -44,8 +44,8 @@ pub struct Scenario {
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DataFile {
-    /// The file: `.txt` (a text on each line), `.csv` (with a header; maps of texts), `.json` (a list), `.jsonl` or
-    /// `.ndjson` (a value on each line). Empty lines are left out.
+    /// File to read: `.txt` (one text per line), `.csv` (with a header; each row is a map of texts), `.json` (a list),
+    /// `.jsonl` or `.ndjson` (one value per line). Empty lines are ignored.
     #[schemars(extend("format" = "path"))]
     pub file: PathBuf,
 }
@@ -54,76 +54,76 @@ pub struct DataFile {
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Step {
-    /// Its name, a label on its series.
+    /// Name of the step, a label on its series.
     pub name: String,
-    /// Time before it: `2s`, or between two lengths, `1s..3s`. Not before the first request of a journey, where the
-    /// stage's `think` counts. Default: 0s.
+    /// Wait before the step: `2s`, or a random time within a range, `1s..3s`. It does not apply to the first request of
+    /// a journey, where the `think` of the stage is used. Default: 0s.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub think: Option<ThinkTime>,
-    /// GET of this path, with its query; it is appended to the target's `base_url`.
+    /// Sends a GET request to this path, which may have a query. The path is appended to the target's `base_url`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub get: Option<PathText>,
-    /// POST to this path.
+    /// Sends a POST request to this path.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub post: Option<PathText>,
-    /// PUT to this path.
+    /// Sends a PUT request to this path.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub put: Option<PathText>,
-    /// PATCH of this path.
+    /// Sends a PATCH request to this path.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub patch: Option<PathText>,
-    /// DELETE of this path.
+    /// Sends a DELETE request to this path.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub delete: Option<PathText>,
-    /// HEAD of this path.
+    /// Sends a HEAD request to this path.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub head: Option<PathText>,
-    /// A request by any other method.
+    /// Sends a request with any other method.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub request: Option<AnyRequest>,
     /// A model call in the target's dialect.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ask: Option<AskModel>,
-    /// Headers, on top of the target's.
+    /// Headers, in addition to those of the target.
     #[serde(default, skip_serializing_if = "Texts::is_empty")]
     #[schemars(extend("maxProperties" = 100))]
     pub headers: Texts,
-    /// A JSON body: any value. A text in it that is exactly one expression, such as `"{{ x }}"`, keeps the type of
-    /// x; any other is text.
+    /// JSON body, which may be any value. A text that consists of exactly one expression, such as `"{{ x }}"`, gets the
+    /// type of `x`; every other template yields text.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub json: Option<Json>,
-    /// A form as the body, sent as `application/x-www-form-urlencoded`.
+    /// Form body, sent as `application/x-www-form-urlencoded`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub form: Option<Texts>,
-    /// Any other text as the body.
+    /// Body as plain text.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub body: Option<String>,
-    /// Type of `body`. Default: text/plain; charset=utf-8.
+    /// Content type of `body`. Default: text/plain; charset=utf-8.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub content_type: Option<String>,
-    /// Longest time from the send to the end; other timeouts of the target that are longer are cut. Default: the
-    /// target's `timeouts.total`.
+    /// Maximum time from the send to the end of the answer. Longer timeouts of the target are reduced to it. Default:
+    /// the target's `timeouts.total`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub timeout: Option<Length>,
-    /// Times that it is played in a row within an iteration. Default: 1.
+    /// Number of times the step is repeated in each iteration. Default: 1.
     #[serde(default = "once", skip_serializing_if = "is_once")]
     #[schemars(range(min = 1, max = 10_000))]
     pub repeat: NonZeroU32,
-    /// Each time that it is played is a turn of a conversation, with the label `turn`. Default: true for an `ask`
-    /// with `history`, else false.
+    /// Whether each repetition of the step is a turn of a conversation, with the label `turn`. Default: true for an
+    /// `ask` with `history`, otherwise false.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub turns: Option<bool>,
-    /// What the answer means. Default: it is complete at its end, regardless of its content.
+    /// How the answer is read. Default: the answer is complete when it ends, whatever it contains.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub read: Option<Read>,
-    /// The most tokens that the answer may cost: what budgets reserve. Default: none.
+    /// Maximum number of tokens that the answer may use, which budgets reserve. Default: none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reserve: Option<Reserve>,
     /// What is expected of the answer.
     #[serde(default, skip_serializing_if = "Expect::is_empty")]
     pub expect: Expect,
-    /// Values that are taken from the answer, by name: `$.path`, or one of the other sources.
-    /// Later steps of the same user have them as variables.
+    /// Values that are extracted from the answer, by name: `$.path`, or one of the other sources. They are variables in
+    /// later steps of the same user.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub take: BTreeMap<String, TakeFrom>,
 }
@@ -153,13 +153,13 @@ impl Step {
     }
 }
 
-/// A request by any method.
+/// A request with any method.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AnyRequest {
     /// The method, such as `OPTIONS`.
     pub method: String,
-    /// The path, with its query; it is appended to the target's `base_url`.
+    /// The path, which may have a query. It is appended to the target's `base_url`.
     pub path: PathText,
 }
 
@@ -167,28 +167,29 @@ pub struct AnyRequest {
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AskModel {
-    /// What the user says.
+    /// Message of the user.
     #[schemars(length(min = 1))]
     pub prompt: String,
     /// System prompt. Default: none.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1))]
     pub system: Option<String>,
-    /// Maximum number of output tokens of the answer, as in a workload. Default: what the server takes; budgets of
-    /// tokens and cost need it.
+    /// Maximum number of output tokens of the answer, as in a workload. It is required if there is a budget of tokens
+    /// or cost. Default: the server decides.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub output_tokens: Option<NonZeroU64>,
-    /// How prefix caches are dealt with. Default: bust.
+    /// Whether requests avoid prefix caches or use them. Default: bust.
     #[serde(default)]
     pub cache: Cache,
     /// Whether the answer is streamed. Default: true.
     #[serde(default = "yes")]
     pub stream: bool,
-    /// Passed through into the body: merged on top of the target's as a JSON merge patch (RFC 7396), where maps are
-    /// merged key by key and null removes a key. Texts in it are no templates.
+    /// Parameters that are added to the body. They are merged on top of the target's `params` as a JSON merge patch
+    /// (RFC 7396): maps are merged key by key, and null removes a key. Templates are not supported here.
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     pub params: Map<String, Value>,
-    /// Earlier turns (question and answer) of this step that are sent along; the oldest are dropped. Default: 0.
+    /// Maximum number of earlier turns (question and answer) of this step that are sent with the request. The oldest
+    /// turns are dropped. Default: 0.
     #[serde(default, skip_serializing_if = "is_zero")]
     #[schemars(range(max = 1000))]
     pub history: u32,
@@ -204,14 +205,14 @@ const fn is_zero(number: &u32) -> bool {
     *number == 0
 }
 
-/// How an answer is read. Places are JSONPaths (RFC 9535): in the document, or in each event of a stream.
+/// How an answer is read. Values are JSONPaths (RFC 9535) that apply to the document, or to each event of a stream.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Read {
-    /// The form of the answer; `sse` and `ndjson` are streams. Default: by its content type.
+    /// Format of the answer; `sse` and `ndjson` are streams. Default: determined by the content type.
     #[serde(rename = "as", skip_serializing_if = "Option::is_none")]
     pub form: Option<BodyForm>,
-    /// Visible text; several places are joined. With `as: text` it is the whole answer.
+    /// Path of the visible text. Several matches are joined. With `as: text`, the text is the whole answer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub text: Option<String>,
     /// Reasoning.
@@ -220,23 +221,23 @@ pub struct Read {
     /// The finish reason.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub finish: Option<String>,
-    /// Tokens of the prompt.
+    /// Path of the number of tokens of the prompt.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub input_tokens: Option<String>,
-    /// Tokens of the answer, reasoning included.
+    /// Path of the number of tokens of the answer, including reasoning.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub output_tokens: Option<String>,
-    /// Part of the input tokens that came from a cache.
+    /// Path of the number of input tokens that came from a cache.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cached_input_tokens: Option<String>,
-    /// Part of the output tokens that was reasoning.
+    /// Path of the number of output tokens that were reasoning.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reasoning_tokens: Option<String>,
-    /// An error: if anything but null and false is there, the request fails as `stream_error`.
+    /// Path of an error. If the value there is anything but null or false, the request fails as `stream_error`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
-    /// The last event of a stream: its data, such as `"[DONE]"`, or `{ event: NAME }`, or `{ path: $.done }`. Default:
-    /// the stream is complete at its clean end.
+    /// Last event of a stream: its data, such as `"[DONE]"`, or `{ event: NAME }`, or `{ path: $.done }`. Default: a
+    /// stream that ends without an error is complete.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub done: Option<DoneAt>,
 }
@@ -280,7 +281,7 @@ pub struct DoneEvent {
     /// A server-sent event of this name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub event: Option<String>,
-    /// An event that has anything but null and false at this place.
+    /// An event whose value at this JSONPath is anything but null or false.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,
 }
@@ -305,17 +306,17 @@ pub struct TakeSource {
     /// A header.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub header: Option<String>,
-    /// The first group of this pattern's first match, or the whole match where it has no group; in the visible text,
-    /// or in the answer where no text is read.
+    /// The first group of the first match of this pattern, or the whole match if the pattern has no group. It is
+    /// applied to the visible text, or to the whole answer if no text is read.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub regex: Option<String>,
-    /// A cookie that the answer sets.
+    /// Value of a cookie that the answer sets.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cookie: Option<String>,
-    /// The visible text, or the answer where no text is read. Write `text: true`.
+    /// The visible text, or the whole answer if no text is read. Write `text: true`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub text: Option<bool>,
-    /// The value if there is none. Default: the request fails as `extract`.
+    /// Value to use if none is found. Default: the request fails as `extract`.
     #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     pub default: Option<Value>,
 }

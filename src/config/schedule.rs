@@ -11,34 +11,35 @@ use serde::{Deserialize, Serialize};
 #[serde(deny_unknown_fields)]
 #[schemars(extend("x-layers" = "replace"))]
 pub struct Schedule {
-    /// A run at this interval, such as `2m`, and at least `100ms`. The runs lie on a grid aligned to the epoch, moved
-    /// by an offset that is stable for each profile and target, so that not all start at the same moment. Missed runs
-    /// are counted, not caught up.
+    /// Interval between runs, such as `2m`; at least `100ms`. Runs are aligned to the epoch and shifted by an offset
+    /// that is stable for each profile and target, so that they do not all start at the same moment. Missed runs are
+    /// counted but not caught up.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub every: Option<Length>,
-    /// Runs by a cron expression of five fields, or six with seconds first, such as `*/5 * * * *`.
+    /// Cron expression with five fields, or six with seconds first, such as `*/5 * * * *`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cron: Option<CronExpression>,
-    /// The stages again and again, in cycles aligned to the epoch; each cycle is a run. Write `continuous: {}`.
+    /// Repeats the stages without a pause, in cycles aligned to the epoch. Each cycle is a run. Write `continuous: {}`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub continuous: Option<Nothing>,
-    /// Runs only when asked for. Write `manual: {}`.
+    /// Starts runs only on request. Write `manual: {}`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub manual: Option<Nothing>,
     /// Time zone of `cron` and of the windows. Default: UTC.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub timezone: Option<Zone>,
-    /// Runs start only inside one of these. Default: always.
+    /// Time windows in which runs may start. Default: always.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     #[schemars(length(max = 100))]
     pub windows: Vec<Window>,
-    /// What happens to a run that is due while the one before it still offers load. Default: skip.
+    /// What happens to a run that is due while the previous run still offers load. Default: skip.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub overlap: Option<Overlap>,
-    /// Each run of `every` and `cron` is moved later by up to this. Default: 0s.
+    /// Maximum random delay of each run of `every` and `cron`. Default: 0s.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub jitter: Option<Length>,
-    /// With `every`: one more run at start. Default: false, so that a restart sends nothing that was not due.
+    /// With `every`, whether an additional run starts when the daemon starts. Default: false, so that a restart does
+    /// not send requests that were not due.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub at_start: Option<bool>,
 }
@@ -52,12 +53,12 @@ pub struct Nothing {}
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Window {
-    /// Days on which it opens, or ranges of days, such as `[mon-fri, sun]`. Default: every day.
+    /// Days on which the window opens, or ranges of days, such as `[mon-fri, sun]`. Default: every day.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub days: Vec<Days>,
-    /// When it opens, such as `08:00`.
+    /// Time at which the window opens, such as `08:00`.
     pub from: Clock,
-    /// When it closes. At or before `from`: on the next day.
+    /// Time at which the window closes. A time at or before `from` is on the next day.
     pub to: Clock,
 }
 

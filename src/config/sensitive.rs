@@ -24,11 +24,11 @@ pub struct SecretSource {
     /// Name of an environment variable.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub env: Option<VariableName>,
-    /// A file, without its trailing newline; it is read again when it changes.
+    /// File that contains the secret. A trailing newline is removed. The file is reloaded when it changes.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("format" = "path"))]
     pub file: Option<PathBuf>,
-    /// The secret itself. It is better kept out of the config: there is a warning for it.
+    /// The secret itself. This causes a warning, because secrets should not be in the config.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub value: Option<Hidden>,
 }

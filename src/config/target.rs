@@ -18,89 +18,91 @@ use std::time::Duration;
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Target {
-    /// The dialect that it speaks; `http` has no model call of its own.
+    /// API dialect of the endpoint. `http` is for applications without a model API; only scenarios can use it.
     pub api: Api,
-    /// Where it is, such as `https://llm.example.net/v1`; the dialect's path is appended (`/chat/completions`), or that
-    /// of a scenario's step. Its query, if it has one, goes with every request.
+    /// Base URL of the endpoint, such as `https://llm.example.net/v1`. The path of the dialect (`/chat/completions`) or
+    /// of the scenario step is appended. If the URL has a query, it is sent with every request.
     pub base_url: UrlText,
-    /// The model that it is asked for; with `api: http` a label only. Default: none is named.
+    /// Model to request. With `api: http` it is only a label. Default: no model is sent.
     #[serde(default)]
     pub model: String,
-    /// How we authenticate. Default: none.
+    /// How requests to the target are authenticated. Default: none.
     #[serde(default)]
     pub auth: Auth,
-    /// More headers for every request: text, or a secret.
+    /// Additional headers for every request. A value is text or a secret.
     #[serde(default, serialize_with = "masked_headers")]
     #[schemars(extend("maxProperties" = 100))]
     pub headers: BTreeMap<String, HeaderText>,
-    /// TLS beyond the defaults (the system's roots, verification on, TLS 1.2 and 1.3).
+    /// TLS settings. By default, certificates are verified against the system's roots, with TLS 1.2 or 1.3.
     #[serde(default)]
     pub tls: Tls,
-    /// Protocol version, in quotes. Default: "1.1".
+    /// HTTP version, in quotes. Default: "1.1".
     #[serde(default)]
     pub http: HttpVersion,
     /// Whether connections are kept between requests. Default: warm.
     #[serde(default)]
     pub connection: ConnectionMode,
-    /// An HTTP proxy. Only this one is used: the environment's proxy variables are not read.
+    /// HTTP proxy to use. The proxy variables of the environment are not read.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub proxy: Option<Proxy>,
     /// Whether trace context is sent with each request, so that the backend's spans join its trace.
     /// Default: w3c.
     #[serde(default)]
     pub propagate: Propagate,
-    /// The four timeouts.
+    /// Timeouts of a request.
     #[serde(default)]
     pub timeouts: Timeouts<Length>,
     /// A gap between chunks that is longer than this counts as a stall, such as `2s`. Default: 10 times the
     /// median gap of the same request, and at least 1 s.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stall_threshold: Option<Length>,
-    /// Prices. Without them there is no cost, and no budget of cost.
+    /// Prices of tokens. Cost and cost budgets are available only if this is set.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub price: Option<Price>,
-    /// Counts tokens where the server does not report them, and checks those that it reports: `o200k_base`,
-    /// `cl100k_base`, or `{ file: tokenizer.json }`. Default: none.
+    /// Tokenizer that counts tokens if the server does not report them, and checks the counts that the server does
+    /// report: `o200k_base`, `cl100k_base`, or `{ file: tokenizer.json }`. Default: none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tokenizer: Option<Tokenizer>,
-    /// Tokens that the server's chat template adds to the texts of a request, so that the prompts of `synthetic` have
-    /// exactly as many tokens as the server counts. Default: not known, and left out of the count.
+    /// Number of tokens that the server's chat template adds to the texts of a request. With it, the prompts of
+    /// `synthetic` have exactly as many tokens as the server counts. Default: none are counted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub chat_template: Option<ChatTemplate>,
-    /// Passed through into the body of every request, such as `{ top_p: 0.9 }`. Those of a profile (or of a
-    /// scenario's step) are merged on top as a JSON merge patch (RFC 7396). Not with `api: http`.
+    /// Parameters that are added to the body of every request, such as `{ top_p: 0.9 }`. The `params` of a profile or
+    /// of a scenario step are merged on top as a JSON merge patch (RFC 7396). Not supported with `api: http`.
     #[serde(default)]
     pub params: Map<String, Value>,
     /// How much the model should reason, sent in the dialect's own terms. A profile's setting takes precedence, and
-    /// `params` are merged over it. An error if the dialect does not support it. Default: default, which sends nothing.
+    /// `params` are merged over it. It is an error if the dialect does not support the setting. Default: default, which
+    /// sends nothing.
     #[serde(default)]
     pub reasoning: ReasoningEffort,
-    /// How the traffic is marked as synthetic. Default: not at all.
+    /// How the traffic is marked as synthetic. Default: the traffic is not marked.
     #[serde(default, skip_serializing_if = "TrafficMark::is_empty")]
     pub mark: TrafficMark,
 }
 
-/// TLS beyond the defaults.
+/// TLS settings of a target.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Tls {
-    /// Roots in place of the system's, a PEM file.
+    /// PEM file with root certificates, used instead of the system's roots.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("format" = "path"))]
     pub ca_file: Option<PathBuf>,
-    /// Client certificate chain, a PEM file. Needs `client_key_file`.
+    /// PEM file with the client certificate chain. Requires `client_key_file`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("format" = "path"))]
     pub client_cert_file: Option<PathBuf>,
-    /// Its private key, a PEM file. Needs `client_cert_file`.
+    /// PEM file with the private key of the client certificate. Requires `client_cert_file`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("format" = "path"))]
     pub client_key_file: Option<PathBuf>,
-    /// Name to verify, and to send as SNI, in place of the URL's host.
+    /// Name that is sent as SNI and verified in the certificate, instead of the host of the URL.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1))]
     pub server_name: Option<String>,
-    /// Verify nothing: anyone on the way can read the credentials. Default: false.
+    /// Whether verification of the server's certificate is skipped. If true, anyone on the network path can read the
+    /// credentials. Default: false.
     pub insecure_skip_verify: bool,
 }
 
@@ -108,9 +110,9 @@ pub struct Tls {
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Proxy {
-    /// Its address, such as `http://proxy.example.net:3128`.
+    /// URL of the proxy, such as `http://proxy.example.net:3128`.
     pub url: UrlText,
-    /// User and password for it.
+    /// User name and password for the proxy.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub auth: Option<Basic>,
 }

@@ -8,47 +8,49 @@ use serde_json::{Map, Value};
 use std::num::{NonZeroU32, NonZeroU64};
 use std::path::PathBuf;
 
-/// What is sent: prompts (exactly one of `prompts`, `synthetic` and `dataset`), and what goes with them.
+/// What is sent: prompts (exactly one of `prompts`, `synthetic` and `dataset`), and how.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(extend("x-layers" = "replace"))]
 pub struct Workload {
-    /// Prompts, one of which is picked at random for each request: texts, and files with one prompt on each
-    /// line (`{ file: prompts.txt }`; empty lines are left out).
+    /// Prompts, of which one is picked at random for each request. An item is a text, or a file with one prompt per
+    /// line (`{ file: prompts.txt }`). Empty lines are ignored.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1))]
     pub prompts: Option<Vec<Prompt>>,
-    /// Prompts of random words, of as many tokens as are drawn for each request.
+    /// Prompts of random words. The number of tokens is drawn for each request.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub synthetic: Option<Synthetic>,
-    /// Prompts in a file of any size, which is not held in memory.
+    /// Prompts from a file of any size, which is not kept in memory.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dataset: Option<DatasetFile>,
-    /// System prompt; with `dataset` of rows that have none. Not with `synthetic`, whose `shared_prefix` has its place. Default: none.
+    /// System prompt. With `dataset`, it is used for rows that have none. Not supported with `synthetic`, where
+    /// `shared_prefix` takes its place. Default: none.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1))]
     pub system: Option<String>,
-    /// Maximum number of output tokens of an answer, sent as `max_tokens` (or what the dialect calls it): a number, or
-    /// a distribution from which one is drawn for each request; with `dataset` for rows without `max_tokens`. Default: what the server takes; budgets of tokens and
-    /// cost need it. For servers that expect another name, write `params: { max_completion_tokens: 128 }` in its place.
+    /// Maximum number of output tokens of an answer, sent as `max_tokens` (or under the dialect's own name): a number,
+    /// or a distribution from which it is drawn for each request. With `dataset`, it is used for rows without
+    /// `max_tokens`. It is required if there is a budget of tokens or cost. For servers that expect another name, set
+    /// `params: { max_completion_tokens: 128 }` instead. Default: the server decides.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub output_tokens: Option<TokenLength>,
-    /// Fewest output tokens of an answer, sent as `min_tokens`; a request that asks for fewer asks for just those. For
-    /// `openai-chat` and `openai-completions`, where the server has it (vLLM, SGLang). Default: not sent.
+    /// Minimum number of output tokens of an answer, sent as `min_tokens`, but never more than the request's maximum.
+    /// For `openai-chat` and `openai-completions` with servers that support it (vLLM, SGLang). Default: not sent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub min_output_tokens: Option<NonZeroU64>,
-    /// Whether the model is made to go on until `output_tokens`, sent as `ignore_eos: true`. For `openai-chat` and
-    /// `openai-completions`, where the server has it (vLLM, SGLang, llama.cpp). Default: false.
+    /// Whether the model continues until `output_tokens` is reached, sent as `ignore_eos: true`. For `openai-chat` and
+    /// `openai-completions` with servers that support it (vLLM, SGLang, llama.cpp). Default: false.
     #[serde(default)]
     pub ignore_eos: bool,
-    /// How prefix caches are dealt with. Default: bust; with `shared_prefix` reuse.
+    /// Whether requests avoid prefix caches or use them. Default: bust; with `shared_prefix`, reuse.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cache: Option<Cache>,
     /// Whether answers are streamed. Default: true.
     #[serde(default = "yes")]
     pub stream: bool,
-    /// Passed through into the body of every request, such as `{ temperature: 0.3 }`: merged on top of the target's as
-    /// a JSON merge patch (RFC 7396), where maps are merged key by key and null removes a key.
+    /// Parameters that are added to the body of every request, such as `{ temperature: 0.3 }`. They are merged on top
+    /// of the target's `params` as a JSON merge patch (RFC 7396): maps are merged key by key, and null removes a key.
     #[serde(default)]
     pub params: Map<String, Value>,
 }

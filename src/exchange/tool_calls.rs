@@ -1,15 +1,15 @@
-//! Calls of tools: the pieces in which they arrive, and the calls that a client makes of them.
+//! Tool calls: the pieces in which they arrive, and the calls that a client assembles from them.
 
 use super::Content;
 
-/// Maximum number of calls of one answer that are kept; the pieces of further ones are dropped.
+/// Maximum number of calls of one answer that are kept; the pieces of further calls are dropped.
 const MAX_CALLS: usize = 128;
 
 /// A piece of a call of a tool: its name, some of its arguments, or both.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ToolCallPiece {
-    /// Which call of the answer it belongs to, where the wire format numbers them. Without a number, a piece with a name
-    /// begins a call, and one without continues the last call.
+    /// Number of the call to which the piece belongs, if the wire format numbers calls. Without a number, a piece with
+    /// a name begins a call, and one without continues the last call.
     pub index: Option<u64>,
     /// The name of the tool.
     pub name: Option<String>,
@@ -18,7 +18,7 @@ pub struct ToolCallPiece {
 }
 
 impl ToolCallPiece {
-    /// Adds it to an event's generated content, and to its calls. A piece without text is nothing.
+    /// Adds it to an event's generated content, and to its calls. A piece without text is ignored.
     pub fn push_to(self, content: &mut Vec<Content>, tool_calls: &mut Vec<Self>) {
         let before = content.len();
         let texts = [&self.name, &self.arguments].into_iter().flatten().filter(|text| !text.is_empty());
@@ -34,12 +34,12 @@ impl ToolCallPiece {
 pub struct ToolCall {
     /// The name of the tool.
     pub name: String,
-    /// The arguments, as they came: they may turn out not to be JSON.
+    /// The arguments as received, which may not be valid JSON.
     pub arguments: String,
 }
 
-/// Puts calls together from their pieces, as the clients of the APIs do: what belongs to the same call is joined, a
-/// name that is repeated included.
+/// Assembles calls from their pieces, as the clients of the APIs do: all pieces of a call are joined, even a repeated
+/// name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ToolCalls {
     calls: Vec<(Option<u64>, ToolCall)>,
@@ -72,7 +72,7 @@ impl ToolCalls {
         call.arguments.push_str(arguments.as_deref().unwrap_or_default());
     }
 
-    /// Number of bytes that they hold.
+    /// Number of bytes in the calls.
     pub fn bytes(&self) -> usize {
         let held = |call: &ToolCall| call.name.capacity() + call.arguments.capacity();
         self.calls.iter().map(|(_, call)| held(call) + size_of::<(Option<u64>, ToolCall)>()).sum()

@@ -1,5 +1,5 @@
-//! What the parameters of a model call ask for, in the words of each dialect: what checks look for in answers. Where a
-//! dialect has a parameter stands here and nowhere else.
+//! The parameters of a model call whose effect checks verify, for each dialect. The paths of these parameters are
+//! defined only here.
 //!
 //! The names are those of the APIs' references, which `docs/dialects.md` lists.
 
@@ -21,7 +21,7 @@ pub struct StopSequences {
     pub kept: bool,
 }
 
-/// Where a dialect has the stop sequences; `None` if it has none.
+/// Path of the stop sequences in a dialect; `None` if it does not support them.
 pub(super) const fn stop_path(api: Api) -> Option<ParamPath> {
     match api {
         Api::OpenAiChat | Api::OpenAiCompletions => Some(&["stop"]),
@@ -34,7 +34,7 @@ pub(super) const fn stop_path(api: Api) -> Option<ParamPath> {
     }
 }
 
-/// Where a dialect has the seed; `None` if it has none.
+/// Path of the seed in a dialect; `None` if it does not support one.
 pub(super) const fn seed_path(api: Api) -> Option<ParamPath> {
     match api {
         Api::OpenAiChat | Api::OpenAiCompletions => Some(&["seed"]),
@@ -45,7 +45,7 @@ pub(super) const fn seed_path(api: Api) -> Option<ParamPath> {
     }
 }
 
-/// Where a dialect that has a seed has the temperature.
+/// Path of the temperature in a dialect that supports a seed.
 pub(super) const fn temperature_path(api: Api) -> ParamPath {
     match api {
         Api::Gemini => &["generationConfig", "temperature"],
@@ -55,7 +55,7 @@ pub(super) const fn temperature_path(api: Api) -> ParamPath {
     }
 }
 
-/// Where a dialect has what asks for log probabilities, and what to write there; `None` if it has none.
+/// Path and value of the parameter that requests log probabilities; `None` if the dialect does not support them.
 pub(super) const fn logprobs_path(api: Api) -> Option<(ParamPath, &'static str)> {
     match api {
         Api::OpenAiChat | Api::OllamaChat | Api::OllamaGenerate => Some((&["logprobs"], "true")),
@@ -67,7 +67,7 @@ pub(super) const fn logprobs_path(api: Api) -> Option<(ParamPath, &'static str)>
     }
 }
 
-/// Whether a dialect has tools.
+/// Whether a dialect supports tools.
 pub(super) const fn has_tools(api: Api) -> bool {
     matches!(
         api,
@@ -98,8 +98,8 @@ pub(super) fn has_seed(api: Api, params: &Map<String, Value>) -> bool {
     seed_path(api).and_then(|path| param(params, path)).is_some_and(Value::is_number)
 }
 
-/// Whether the most likely token is always taken: at temperature 0, which Text Generation Inference does not take; there
-/// nothing is sampled unless a request asks for it.
+/// Whether the most likely token is always chosen. That is the case at temperature 0. Text Generation Inference does
+/// not accept temperature 0, but samples only if a request asks for it.
 pub(super) fn is_greedy(api: Api, params: &Map<String, Value>) -> bool {
     let temperature = param(params, temperature_path(api)).filter(|it| !it.is_null());
     if api == Api::Tgi {
@@ -124,7 +124,7 @@ pub(super) fn asks_logprobs(api: Api, params: &Map<String, Value>) -> bool {
     }
 }
 
-/// Whether a Vertex AI endpoint streams the arguments of functions as changes at paths, which are not put together.
+/// Whether a Vertex AI endpoint streams the arguments of functions as changes at paths, which are not assembled.
 pub(super) fn streams_changes(api: Api, params: &Map<String, Value>) -> bool {
     let path = ["toolConfig", "functionCallingConfig", "streamFunctionCallArguments"];
     api == Api::Gemini && param(params, &path) == Some(&Value::Bool(true))

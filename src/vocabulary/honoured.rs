@@ -11,13 +11,14 @@ use strum::IntoStaticStr;
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case")]
 pub enum HonouredParam {
-    /// There are no more output tokens than asked for, and an answer that has as many ends with the finish reason for it.
+    /// The answer does not have more output tokens than requested. If it has exactly as many, its finish reason says
+    /// that the limit was reached.
     MaxTokens,
-    /// The text holds none of the stop sequences, and the answer ends with the finish reason for it.
+    /// The text does not contain any of the stop sequences, and the finish reason says that the answer was stopped.
     Stop,
-    /// There are log probabilities, and where the server reports output tokens, one for each of the text.
+    /// The answer has log probabilities. If the server reports output tokens, there is one for each token of the text.
     Logprobs,
-    /// The same request, sent once more with the same seed, has the same answer.
+    /// The same request, sent again with the same seed, gets the same answer.
     Seed,
 }
 

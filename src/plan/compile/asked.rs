@@ -29,7 +29,7 @@ impl<'a> CallToTarget<'a> {
         Self { name, api: target.api, params, output_tokens }
     }
 
-    /// Whether it asks for what `expect`, which stands at `path`, is about.
+    /// Checks that the call requests what `expect`, at `path`, verifies.
     pub(super) fn check(&self, expect: &Expect, path: &KeyPath, findings: &mut Findings) {
         let at = path.key("tool_call");
         if let Some(wrong) = expect.tool_call.as_ref().and_then(|check| self.lacks_tool(&check.name)) {
@@ -59,7 +59,7 @@ impl<'a> CallToTarget<'a> {
         (!sent).then(|| self.asks_not(&format!("there is no tool `{tool}` in `params: {{ tools: [...] }}`")))
     }
 
-    /// What is wrong if the effect of a parameter cannot show.
+    /// Returns the problem if the effect of a parameter cannot be verified.
     fn lacks(&self, param: HonouredParam) -> Option<String> {
         let missing = |path, value| self.asks_not(&format!("write {}", written(path, value)));
         match param {
@@ -86,7 +86,7 @@ impl<'a> CallToTarget<'a> {
         }
     }
 
-    /// What is wrong if two answers may differ by chance.
+    /// Returns the problem if two answers may differ by chance.
     fn samples(&self) -> Option<String> {
         let path = temperature_path(self.api);
         let greedy = is_greedy(self.api, &self.params);
