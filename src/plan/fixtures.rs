@@ -198,7 +198,7 @@ fn no_secret_is_in_a_plan_or_in_what_is_wrong_with_it() {
     assert!(right.matches(MARKER).count() >= 12);
     let shown = format!("{loaded:?} {:?} {}", loaded.plan, loaded.config.to_yaml());
     assert!(!shown.contains(MARKER), "{shown}");
-    assert_eq!(loaded.plan.pairs.len(), 7);
+    assert_eq!(loaded.plan.pairs.len(), 8);
 }
 
 fn load_text(path: &Path, text: &str) -> Result<crate::plan::LoadedPlan, crate::config::Errors> {
