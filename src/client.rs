@@ -22,6 +22,7 @@ mod http;
 mod json_call;
 mod mapped;
 mod memory;
+mod non_finite;
 mod ollama;
 mod openai;
 mod openai_chat;

@@ -3,7 +3,7 @@
 //! optional parts of an answer, and none of its own.
 
 use super::dialect::Malformed;
-use super::surrogates;
+use super::{non_finite, surrogates};
 use crate::json_size;
 use serde::Deserialize;
 use serde::de::value::MapAccessDeserializer;
@@ -17,15 +17,18 @@ const MAX_QUOTED: usize = 16 << 10;
 
 const BOM: &[u8] = b"\xef\xbb\xbf";
 
-/// Parses an event or a document. Halves of surrogate pairs, which servers send when they split an emoji over two
-/// events, are accepted; see [`surrogates`].
+/// Parses an event or a document. Two kinds of text that is not JSON are accepted: halves of surrogate pairs, which
+/// servers send when they split an emoji over two events (see [`surrogates`]), and numbers that are not finite (see
+/// [`non_finite`]).
 pub(super) fn parse<T: DeserializeOwned>(what: &'static str, json: &[u8]) -> Result<T, Malformed> {
     let json = json.strip_prefix(BOM).unwrap_or(json);
     let source = match serde_json::from_slice(json) {
         Ok(value) => return Ok(value),
         Err(source) => source,
     };
-    if let Some(Ok(value)) = surrogates::replaced(json).map(|json| serde_json::from_slice(&json)) {
+    let joined = surrogates::replaced(json);
+    let finite = non_finite::replaced(joined.as_deref().unwrap_or(json));
+    if let Some(Ok(value)) = finite.or(joined).map(|json| serde_json::from_slice(&json)) {
         return Ok(value);
     }
     Err(Malformed::Json { what: what.into(), source, came: quoted(json) })

@@ -9,9 +9,9 @@ pub(super) const HEADROOM: u32 = 2;
 /// The share of what was seen that the bound is taken from.
 const PERCENTILE: f64 = 0.95;
 /// No objective of a whole request is stricter: below it, the network and the prober's machine are what is measured.
-const MIN_BOUND: Duration = Duration::from_millis(50);
+pub(super) const MIN_BOUND: Duration = Duration::from_millis(50);
 /// The same for the time per token.
-const MIN_TOKEN_BOUND: Duration = Duration::from_millis(2);
+pub(super) const MIN_TOKEN_BOUND: Duration = Duration::from_millis(2);
 
 /// What came of the small requests.
 #[derive(Clone, Debug, Default)]

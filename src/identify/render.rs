@@ -1,6 +1,6 @@
 //! Writes the findings as a config with comments: what was seen, what was not found out, and the line to change.
 
-use super::objectives::{HEADROOM, ProposedObjective, objectives, round_up};
+use super::objectives::{HEADROOM, MIN_BOUND, MIN_TOKEN_BOUND, ProposedObjective, objectives, round_up};
 use super::yaml::{length, one_line, quoted, scalar};
 use super::{AuthScheme, EndpointFindings, KeySource};
 use crate::vocabulary::Api;
@@ -244,7 +244,10 @@ fn slo(out: &mut String, findings: &EndpointFindings) {
     );
     line!(
         out,
-        "    # two digits. Tighten them once you know a week of this endpoint; 99% leaves one request in a hundred."
+        "    # two digits, and no less than {} ms for a first token or a whole answer and {} ms for a token. Tighten\n    \
+         # them once you know a week of this endpoint; 99% leaves one request in a hundred.",
+        MIN_BOUND.as_millis(),
+        MIN_TOKEN_BOUND.as_millis()
     );
     for (label, (count, detail)) in &measured.failures {
         line!(out, "    # {count} of {} failed with {label}: {}", measured.sent, one_line(detail));

@@ -104,6 +104,15 @@ fn an_emoji_that_is_cut_over_two_events() {
 }
 
 #[test]
+fn numbers_that_json_does_not_have() {
+    let token = r#"{"choices":[{"index":0,"delta":{"content":"NaN"},"logprobs":{"content":[{"logprob":-Infinity}]}}]}"#;
+    let usage = r#"{"choices":[],"usage":{"prompt_tokens":5,"completion_tokens":NaN}}"#;
+    let answer = read(&stream(&[token, STOP, usage]));
+    ok(&answer, "NaN");
+    assert_eq!(answer.evidence.tokens(Counted::default()).input.map(|it| it.n), Some(5));
+}
+
+#[test]
 fn trap_27_a_zero_usage_does_not_overwrite_a_good_one() {
     let good = r#"{"choices":[],"usage":{"prompt_tokens":5,"completion_tokens":3}}"#;
     let zero = r#"{"choices":[],"usage":{"prompt_tokens":0,"completion_tokens":0}}"#;
