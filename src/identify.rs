@@ -1,5 +1,6 @@
-//! Finds out what an endpoint is, and writes what it found as a config. The questions that cost nothing are asked here;
-//! requests to a model are for the caller, who hands in what came of them. It knows neither plan nor engine.
+//! Identifies an endpoint and writes the result as a config. This module sends only the queries that cost nothing. The
+//! caller sends the requests to a model and passes in their results. The module does not depend on the plan or the
+//! engine.
 
 mod address;
 mod candidates;

@@ -1,5 +1,5 @@
-//! The address as it was given: an origin, a base with a version, or the full path of an operation. Credentials in it are
-//! taken out and never shown.
+//! The address that the user gave: an origin, a base URL with a version, or the full path of an operation. Credentials
+//! are removed from it and never shown.
 
 use crate::config::names_a_credential;
 use crate::secret::Exposed;
@@ -7,7 +7,7 @@ use crate::vocabulary::Api;
 use percent_encoding::percent_decode_str;
 use url::{Host, Url};
 
-/// Paths of operations, and the dialect that each belongs to. One that is the end of another stands behind it.
+/// Paths of operations and the dialect of each. A path that is a suffix of another path comes after it.
 const OPERATIONS: [(&str, Option<Api>); 15] = [
     ("/chat/completions", Some(Api::OpenAiChat)),
     ("/completions", Some(Api::OpenAiCompletions)),
@@ -26,31 +26,31 @@ const OPERATIONS: [(&str, Option<Api>); 15] = [
     ("/health", None),
 ];
 
-/// Why an address cannot be used. It never quotes the address, which may hold a password.
+/// Why an address cannot be used. The message never quotes the address, because the address may contain a password.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AddressError {
-    /// No URL.
+    /// The address is not a URL.
     #[error("the address is not a URL, such as http://127.0.0.1:8000 or https://llm.example.net/v1")]
     NotUrl,
-    /// Another scheme.
+    /// The scheme is neither `http` nor `https`.
     #[error("the address must begin with http:// or https://")]
     Scheme,
-    /// A user without a password.
+    /// The address contains a user without a password.
     #[error("the address holds a user without a password; give a key with --key-env or --key-file")]
     UserOnly,
-    /// Two credentials.
+    /// The address contains more than one credential.
     #[error(
         "the address holds more than one credential; give the one that is meant with --key-env or --key-file"
     )]
     SeveralCredentials,
 }
 
-/// A credential that stood in an address.
+/// A credential that was part of an address.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AddressCredential {
-    /// A key, of its query.
+    /// A key from the query.
     Key(Exposed),
-    /// User and password.
+    /// A user and a password.
     Basic {
         /// The user.
         username: String,
@@ -59,22 +59,23 @@ pub enum AddressCredential {
     },
 }
 
-/// An address to ask, without credentials.
+/// The address of an endpoint, without credentials.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EndpointAddress {
-    /// With the path below which the operations are, without a trailing slash, and the query that each request repeats.
+    /// The base URL: the path that the operations are below, without a trailing slash, and the query that each request
+    /// repeats.
     base: Url,
     /// The dialect whose operation the path ended with.
     api: Option<Api>,
     /// The model that the path names.
     model: Option<String>,
-    /// The credential that was taken out of it.
+    /// The credential that was removed from the address.
     credential: Option<AddressCredential>,
 }
 
 impl EndpointAddress {
-    /// Reads an address. Without a scheme it is `http` for this machine, IP addresses and names with a port, and `https`
-    /// for others.
+    /// Parses an address. If it has no scheme, the scheme is `http` for localhost, IP addresses and names with a port,
+    /// and `https` for all others.
     pub fn parse(text: &str) -> Result<Self, AddressError> {
         let text = text.trim();
         let mut url = Url::parse(&with_scheme(text)).map_err(|_| AddressError::NotUrl)?;
@@ -88,22 +89,22 @@ impl EndpointAddress {
         Ok(Self { base: url, api, model, credential })
     }
 
-    /// How it may be shown.
+    /// The address in a form that can be shown.
     pub fn shown(&self) -> &str {
         self.base.as_str().trim_end_matches('/')
     }
 
-    /// The credential that was taken out of it.
+    /// The credential that was removed from the address.
     pub fn credential(&self) -> Option<&AddressCredential> {
         self.credential.as_ref()
     }
 
-    /// The dialect that its path names.
+    /// The dialect of the operation that the path ended with.
     pub fn api(&self) -> Option<Api> {
         self.api
     }
 
-    /// The model that its path names.
+    /// The model that the path names.
     pub fn model(&self) -> Option<&str> {
         self.model.as_deref()
     }
@@ -121,7 +122,7 @@ impl EndpointAddress {
         }
     }
 
-    /// Whether the path is that of one model of Azure OpenAI.
+    /// Whether the path belongs to an Azure OpenAI deployment, which serves one model.
     pub fn is_deployment(&self) -> bool {
         self.path().contains("/deployments/")
     }
@@ -131,7 +132,7 @@ impl EndpointAddress {
         self.with_path(&format!("{}{path}", self.root()))
     }
 
-    /// The base URLs of a dialect that are worth a try, the likeliest first.
+    /// The base URLs to try for a dialect, most likely first.
     pub fn bases(&self, api: Api) -> Vec<Url> {
         let (path, root) = (self.path(), self.root());
         let paths = match api {
@@ -141,7 +142,7 @@ impl EndpointAddress {
             }
             Api::Gemini if path.contains("/projects/") || is_versioned(path) => vec![path.to_owned()],
             Api::Gemini => vec![format!("{path}/v1beta")],
-            // These dialects know their version, and add it.
+            // The other dialects add their version themselves.
             _ => vec![root.to_owned()],
         };
         paths.iter().map(|path| self.with_path(path)).collect()
@@ -159,7 +160,7 @@ impl EndpointAddress {
 
     fn root(&self) -> &str {
         let path = self.path();
-        // What is below a project of Vertex AI has its version in front of it.
+        // In paths of Vertex AI projects, the version comes before the project.
         let path = path.split_once("/projects/").map_or(path, |(before, _)| before);
         match path.rsplit_once('/') {
             Some((root, _)) if is_versioned(path) => root,
@@ -186,7 +187,7 @@ fn with_scheme(text: &str) -> String {
     format!("{}://{text}", if near { "http" } else { "https" })
 }
 
-/// Takes user, password and the parameters that are named like a credential out of a URL.
+/// Removes the user, the password and all query parameters with the name of a credential from a URL.
 fn take_credential(url: &mut Url) -> Result<Option<AddressCredential>, AddressError> {
     let decoded = |text: &str| percent_decode_str(text).decode_utf8_lossy().into_owned();
     let mut found = Vec::new();
@@ -200,7 +201,7 @@ fn take_credential(url: &mut Url) -> Result<Option<AddressCredential>, AddressEr
     }
     let (mut kept, mut keys) = (Vec::new(), Vec::new());
     for (name, value) in url.query_pairs() {
-        // `alt=sse` is what Gemini's full paths end with; the dialect adds it by itself.
+        // Gemini's full paths end with `alt=sse`. The dialect adds it itself.
         match &*name {
             "alt" if value == "sse" => {}
             "key" => keys.push(value.into_owned()),
@@ -209,7 +210,7 @@ fn take_credential(url: &mut Url) -> Result<Option<AddressCredential>, AddressEr
         }
     }
     found.extend(keys.into_iter().map(|key| AddressCredential::Key(Exposed::new(key))));
-    // These cannot fail: the URL has a host.
+    // These calls cannot fail, because the URL has a host.
     let _ = url.set_username("");
     let _ = url.set_password(None);
     if kept.is_empty() {
@@ -223,7 +224,8 @@ fn take_credential(url: &mut Url) -> Result<Option<AddressCredential>, AddressEr
     }
 }
 
-/// The path below which the operations are, the dialect whose operation it ended with, and the model that it named.
+/// The path that the operations are below, the dialect of the operation that the path ended with, and the model that
+/// the path named.
 fn split_operation(path: &str) -> (String, Option<Api>, Option<String>) {
     let path = path.trim_end_matches('/');
     if let Some((base, method)) = path.rsplit_once("/models/")
@@ -240,7 +242,7 @@ fn split_operation(path: &str) -> (String, Option<Api>, Option<String>) {
     }
     let operation = OPERATIONS.iter().find_map(|(end, api)| Some((path.strip_suffix(end)?, *end, *api)));
     let (base, api) = match operation {
-        // Which API a reranker speaks is told by the version, which belongs to the base of both.
+        // The version tells the two rerank APIs apart. It is part of the base URL of both.
         Some((base, "/v2/rerank", api)) => (format!("{base}/v2"), api),
         Some((base, _, api)) => (base.to_owned(), api),
         None => (path.to_owned(), None),

@@ -1,5 +1,5 @@
-//! Which dialects are tried, where, and in which order: what the address and the free answers say first, then what is
-//! most widely spoken. And how each dialect takes a key.
+//! Chooses the dialects to try, their base URLs and their order: first the dialects that the address and the free
+//! queries suggest, then the most widely used ones. Also defines how each dialect accepts a key.
 
 use super::evidence::{EndpointEvidence, Inquiry};
 use super::{EndpointAddress, KeySource};
@@ -7,7 +7,8 @@ use crate::vocabulary::Api;
 use serde_json::Value;
 use url::Url;
 
-/// The order in which dialects are tried of which nothing is known. A dialect that has no model call is not among them.
+/// The order in which dialects are tried if nothing is known about the endpoint. Dialects without model calls are not
+/// included.
 const USUAL: [Api; 11] = [
     Api::OpenAiChat,
     Api::Anthropic,
@@ -22,7 +23,7 @@ const USUAL: [Api; 11] = [
     Api::RerankCohere,
 ];
 
-/// Ends of the names of hosts that are known, and what is spoken there.
+/// Suffixes of known host names, and the dialects that they speak.
 const HOSTS: [(&str, &[Api]); 8] = [
     ("api.openai.com", &[Api::OpenAiChat, Api::OpenAiResponses, Api::OpenAiEmbeddings]),
     (".openai.azure.com", &[Api::OpenAiChat, Api::OpenAiResponses, Api::OpenAiEmbeddings]),
@@ -34,12 +35,12 @@ const HOSTS: [(&str, &[Api]); 8] = [
     ("api.jina.ai", &[Api::RerankJina, Api::OpenAiEmbeddings]),
 ];
 
-/// A dialect to try, and where.
+/// A dialect to try at a base URL.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DialectCandidate {
     /// The dialect.
     pub api: Api,
-    /// Its base URL.
+    /// The base URL.
     pub base_url: Url,
 }
 
@@ -48,13 +49,13 @@ pub struct DialectCandidate {
 pub enum AuthScheme {
     /// `Authorization: Bearer`.
     Bearer,
-    /// This header.
+    /// A header with this name.
     Header(&'static str),
-    /// `Authorization: Basic`, with a user.
+    /// `Authorization: Basic`, with a user and the key as the password.
     Basic,
 }
 
-/// The dialects to try; only `wanted`, if there is one.
+/// The dialects to try. If `wanted` is given, only that dialect.
 pub fn candidates(
     address: &EndpointAddress,
     evidence: &EndpointEvidence,
@@ -82,12 +83,12 @@ pub fn candidates(
     all
 }
 
-/// What is spoken at a host that is known.
+/// The dialects that a known host speaks.
 pub(super) fn spoken_at(host: &str) -> Option<&'static [Api]> {
     HOSTS.iter().find(|(end, _)| host.ends_with(end)).map(|(_, spoken)| *spoken)
 }
 
-/// What the free answers suggest.
+/// The dialects that the answers to the free queries suggest.
 fn suggested(address: &EndpointAddress, evidence: &EndpointEvidence) -> Vec<Api> {
     let mut order = Vec::new();
     let models = evidence.json(Inquiry::Models);
@@ -95,7 +96,8 @@ fn suggested(address: &EndpointAddress, evidence: &EndpointEvidence) -> Vec<Api>
     if item("data").is_some_and(|model| model.get("type").and_then(Value::as_str) == Some("model")) {
         order.push(Api::Anthropic);
     }
-    // Its own API counts tokens and times in each answer; one who gives a version means the other.
+    // Ollama's own API reports tokens and times in each answer, so it is preferred. An address with a version refers to
+    // the OpenAI API.
     let native = address.below_root("").path() == address.bases(Api::OpenAiChat).last().map_or("", Url::path);
     if native && evidence.json(Inquiry::OllamaTags).is_some_and(|tags| tags.get("models").is_some()) {
         order.push(Api::OllamaChat);
@@ -113,7 +115,7 @@ fn suggested(address: &EndpointAddress, evidence: &EndpointEvidence) -> Vec<Api>
     order
 }
 
-/// The ways in which a dialect takes a key, the usual one first.
+/// The ways to send a key in a dialect, the usual one first.
 pub fn auth_schemes(api: Api, address: &EndpointAddress, key: Option<&KeySource>) -> Vec<AuthScheme> {
     match key {
         None => Vec::new(),
@@ -161,7 +163,7 @@ mod tests {
     #[test]
     fn every_dialect_is_tried_once_at_each_place_unless_one_is_wanted() {
         let all = order("http://h", &[], None);
-        // Bedrock wants signed requests, which no key can make.
+        // Bedrock requires signed requests. A key cannot sign them.
         let by_key = |api: &Api| *api != Api::Http && !api.name().starts_with("bedrock");
         for api in Api::ALL.into_iter().filter(by_key) {
             assert!(all.iter().any(|(it, _)| *it == api), "{api:?} is not tried");

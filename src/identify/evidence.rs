@@ -1,4 +1,4 @@
-//! The questions that cost no tokens, and their answers: lists of models, metrics, versions, health.
+//! The queries that cost no tokens, and their answers: lists of models, metrics, versions and health.
 
 use super::candidates::spoken_at;
 use super::server::{ServerSoftware, identify_server};
@@ -14,23 +14,23 @@ use std::path::Path;
 use std::time::Duration;
 use url::Url;
 
-/// Most bytes of an answer that are read: metrics of a large server are a few hundred kilobytes.
+/// Maximum number of bytes that are read from an answer. The metrics of a large server take a few hundred kilobytes.
 const MAX_ANSWER: usize = 1 << 20;
 
-/// A question.
+/// A query to an endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Inquiry {
-    /// `/models` of OpenAI's API, and of Anthropic's.
+    /// `/models` of the OpenAI and Anthropic APIs.
     Models,
-    /// `/v1beta/models` of Gemini's API.
+    /// `/v1beta/models` of the Gemini API.
     GeminiModels,
-    /// `/api/tags`: Ollama's models.
+    /// `/api/tags`: the models of Ollama.
     OllamaTags,
     /// `/info`: Text Generation Inference.
     Info,
-    /// `/metrics` in Prometheus' format.
+    /// `/metrics` in the Prometheus format.
     Metrics,
-    /// `/v1/metrics`, where NIM has them.
+    /// `/v1/metrics`: NIM's metrics.
     NimMetrics,
     /// `/health/liveliness`: LiteLLM.
     Liveliness,
@@ -38,14 +38,14 @@ pub enum Inquiry {
     Version,
     /// `/api/version`: Ollama.
     OllamaVersion,
-    /// The root page.
+    /// `/`: the root page.
     Front,
-    /// `/health`. Last, because LiteLLM would ask each of its models.
+    /// `/health`. It comes last, because LiteLLM sends a request to each of its models for it.
     Health,
 }
 
 impl Inquiry {
-    /// Those that are asked at once.
+    /// Queries that are sent at the same time.
     const FREE: [Self; 10] = [
         Self::Models,
         Self::GeminiModels,
@@ -58,12 +58,12 @@ impl Inquiry {
         Self::OllamaVersion,
         Self::Front,
     ];
-    /// Those that are worth asking at a provider whose hosts are known.
+    /// Queries that are sent to a provider with a known host name.
     const HOSTED: [Self; 2] = [Self::Models, Self::GeminiModels];
 
     fn url(self, address: &EndpointAddress) -> Url {
         let path = match self {
-            // The base of another dialect says nothing of OpenAI's.
+            // The base URL of another dialect does not apply to the OpenAI API.
             Self::Models if address.api().is_some_and(|api| api.provider() != "openai") => "/v1/models",
             Self::Models => {
                 let mut url = address.bases(Api::OpenAiChat).swap_remove(0);
@@ -86,40 +86,40 @@ impl Inquiry {
     }
 }
 
-/// An answer.
+/// The answer to a query.
 #[derive(Clone, Debug, Default)]
 pub struct FetchedAnswer {
     /// HTTP status.
     pub status: u16,
-    /// The headers.
+    /// The response headers.
     pub headers: HeaderMap,
-    /// The body, or its beginning.
+    /// The body. A long body is cut off.
     pub body: String,
 }
 
-/// The kind of reason for which there is no answer.
+/// The kind of a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FetchFailureKind {
-    /// There is no connection.
+    /// The connection failed.
     Connect,
-    /// There is a connection and no trust.
+    /// The TLS handshake failed, for example because the certificate is not trusted.
     Tls,
-    /// No answer within the time.
+    /// There was no answer before the timeout.
     Timeout,
-    /// Anything else.
+    /// Any other failure.
     Other,
 }
 
-/// Why there is no answer.
+/// Why a query has no answer.
 #[derive(Clone, Debug)]
 pub struct FetchFailure {
-    /// Its kind.
+    /// The kind.
     pub kind: FetchFailureKind,
     /// What happened, without the URL.
     pub detail: String,
 }
 
-/// A question that was asked.
+/// A query that was sent, and its result.
 #[derive(Clone, Debug)]
 struct AskedInquiry {
     inquiry: Inquiry,
@@ -127,47 +127,48 @@ struct AskedInquiry {
     result: Result<FetchedAnswer, FetchFailure>,
 }
 
-/// Everything that was asked, and what came of it.
+/// All queries that were sent, and their results.
 #[derive(Clone, Debug, Default)]
 pub struct EndpointEvidence {
     asked: Vec<AskedInquiry>,
 }
 
 impl EndpointEvidence {
-    /// The answer to a question, if it was one of success.
+    /// The answer to a query, if its status is 2xx.
     pub fn good(&self, inquiry: Inquiry) -> Option<(&Url, &FetchedAnswer)> {
         let found = self.asked.iter().find(|asked| asked.inquiry == inquiry)?;
         let answer = found.result.as_ref().ok().filter(|answer| (200..300).contains(&answer.status))?;
         Some((&found.url, answer))
     }
 
-    /// A good answer, as JSON.
+    /// The answer to a query as JSON, if its status is 2xx and its body is JSON.
     pub fn json(&self, inquiry: Inquiry) -> Option<Value> {
         serde_json::from_str(&self.good(inquiry)?.1.body).ok()
     }
 
-    /// Every answer, whatever its status.
+    /// All answers, whatever their status.
     pub fn answers(&self) -> impl Iterator<Item = (Inquiry, &FetchedAnswer)> {
         self.asked.iter().filter_map(|asked| Some((asked.inquiry, asked.result.as_ref().ok()?)))
     }
 
-    /// The status with which the list of models was refused, if a missing or wrong key is a likely reason.
+    /// The status with which the endpoint refused to list its models, if a missing or wrong key is a likely reason.
     pub fn models_refused(&self) -> Option<u16> {
         let (_, answer) = self.answers().find(|(inquiry, _)| *inquiry == Inquiry::Models)?;
         [400, 401, 403].contains(&answer.status).then_some(answer.status)
     }
 
-    /// Why nothing at all answered, if so.
+    /// The failure to report if no query was answered.
     pub fn unreachable(&self) -> Option<&FetchFailure> {
         if self.answers().next().is_some() {
             return None;
         }
-        // That the connection is refused says more than that one of ten questions was slow.
+        // A refused connection says more than a timeout of one of ten queries.
         let failures = || self.asked.iter().filter_map(|asked| asked.result.as_ref().err());
         failures().find(|failure| failure.kind != FetchFailureKind::Timeout).or_else(|| failures().next())
     }
 
-    /// Where all answers are redirects to: another address is meant, such as https in place of http.
+    /// The target of the redirect, if all answers are redirects. The address is then wrong, for example http instead of
+    /// https.
     pub fn redirect(&self) -> Option<String> {
         let is_redirect = |answer: &FetchedAnswer| (300..400).contains(&answer.status);
         let all = self.answers().all(|(_, answer)| is_redirect(answer));
@@ -175,7 +176,7 @@ impl EndpointEvidence {
         Some(front.headers.get(LOCATION)?.to_str().ok()?.to_owned())
     }
 
-    /// The title of the web page at the address, if there is one in place of an API; empty without a title.
+    /// The title of the web page, if the address serves a web page instead of an API. Empty if the page has no title.
     pub fn web_page(&self) -> Option<String> {
         let (_, answer) = self.good(Inquiry::Models).or_else(|| self.good(Inquiry::Front))?;
         let lower = answer.body.to_ascii_lowercase();
@@ -188,7 +189,7 @@ impl EndpointEvidence {
         Some(title.unwrap_or_default().trim().to_owned())
     }
 
-    /// Good answers with these bodies, for tests of what is made of them.
+    /// Answers with status 200 and these bodies, for tests.
     #[cfg(test)]
     pub(super) fn of(bodies: &[(Inquiry, &str)]) -> Self {
         let address = EndpointAddress::parse("http://127.0.0.1:8000").unwrap();
@@ -201,7 +202,7 @@ impl EndpointEvidence {
     }
 }
 
-/// Asks an endpoint.
+/// Sends queries to an endpoint.
 pub struct Inquirer {
     client: reqwest::Client,
     address: EndpointAddress,
@@ -210,8 +211,8 @@ pub struct Inquirer {
 }
 
 impl Inquirer {
-    /// Trusts the system's roots, or those in the file. `timeout` is that of each question. Blocks while it reads the
-    /// file.
+    /// Creates an inquirer that trusts the system's root certificates, or those in the file. `timeout` applies to each
+    /// query. Blocks while it reads the file.
     pub fn new(
         address: EndpointAddress,
         key: Option<Exposed>,
@@ -221,7 +222,7 @@ impl Inquirer {
         Ok(Self { client: unmeasured::client(ca_file)?, address, key, timeout })
     }
 
-    /// Asks everything that costs nothing. `basic` is a user, if the key is a password.
+    /// Sends all queries that cost nothing. `basic` is the user if the key is a password.
     pub async fn gather(&self, basic: Option<&str>) -> EndpointEvidence {
         let hosted = spoken_at(self.address.host()).is_some();
         let inquiries: &[Inquiry] = if hosted { &Inquiry::HOSTED } else { &Inquiry::FREE };
@@ -239,7 +240,7 @@ impl Inquirer {
         let mut result = Err(FetchFailure { kind: FetchFailureKind::Other, detail: String::new() });
         for scheme in self.schemes(inquiry, basic) {
             result = self.fetch(&url, scheme, basic).await;
-            // FastAPI mounts metrics one slash further.
+            // FastAPI serves metrics at the path with a trailing slash and redirects to it.
             let slash = |answer: &FetchedAnswer| {
                 let to = answer.headers.get(LOCATION).and_then(|to| to.to_str().ok());
                 (300..400).contains(&answer.status)
@@ -256,7 +257,7 @@ impl Inquirer {
         AskedInquiry { inquiry, url, result }
     }
 
-    /// The ways of sending the key that are tried, one after the other, where it is refused.
+    /// The ways of sending the key. The next one is tried if the key is refused.
     fn schemes(&self, inquiry: Inquiry, basic: Option<&str>) -> Vec<Option<AuthScheme>> {
         use AuthScheme::{Basic, Bearer, Header};
         match (&self.key, basic, inquiry) {
@@ -276,7 +277,7 @@ impl Inquirer {
         scheme: Option<AuthScheme>,
         basic: Option<&str>,
     ) -> Result<FetchedAnswer, FetchFailure> {
-        // Anthropic wants it in each request; nobody else looks at it.
+        // Anthropic requires this header in each request. Other servers ignore it.
         let mut request = self.client.get(url.clone()).header("anthropic-version", "2023-06-01");
         let key = self.key.as_ref().map(Exposed::expose);
         request = match (scheme, key) {
@@ -308,7 +309,7 @@ fn failure(error: reqwest::Error) -> FetchFailure {
     FetchFailure { kind, detail: chain(error) }
 }
 
-/// Whether TLS is behind an error. What an I/O error wraps is no source of it.
+/// Whether an error was caused by TLS. The error that an I/O error wraps is not part of its `source` chain.
 fn is_tls(error: &(dyn Error + 'static)) -> bool {
     let wrapped = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
     error.is::<rustls::Error>()

@@ -1,4 +1,4 @@
-//! What was found out about an endpoint: the values that become a config, and the sentences about them.
+//! The findings about an endpoint: the values for the config and the sentences that describe them.
 
 use super::{AuthScheme, BackendAccount, Measurement, ServerFinding};
 use crate::secret::Exposed;
@@ -13,9 +13,9 @@ pub enum KeySource {
     Env(String),
     /// A file.
     File(PathBuf),
-    /// It stood in the address, which no config may repeat.
+    /// The key was in the address. A config must not repeat it.
     Address(Exposed),
-    /// User and password stood in the address.
+    /// The user and the password were in the address.
     Basic {
         /// The user.
         username: String,
@@ -25,18 +25,18 @@ pub enum KeySource {
 }
 
 impl KeySource {
-    /// Whether it stood in the address, and has to be put where a config can refer to it.
+    /// Whether the key was in the address and has to be stored where a config can refer to it.
     pub const fn is_in_address(&self) -> bool {
         matches!(self, Self::Address(_) | Self::Basic { .. })
     }
 }
 
-/// How the endpoint takes our key.
+/// How the endpoint accepts the key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TargetAuth {
-    /// The place of the key in a request.
+    /// How the key is sent in a request.
     pub scheme: AuthScheme,
-    /// Where it comes from.
+    /// Where the key comes from.
     pub key: KeySource,
 }
 
@@ -45,76 +45,76 @@ pub struct TargetAuth {
 pub struct OutputLimit {
     /// The limit of each answer, in tokens.
     pub tokens: u64,
-    /// It is called `max_completion_tokens` there: `max_tokens` is refused.
+    /// Whether the limit is sent as `max_completion_tokens`, because the endpoint refuses `max_tokens`.
     pub as_max_completion_tokens: bool,
 }
 
-/// What could not be found out.
+/// Something that could not be found out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OpenPoint {
-    /// What it is about.
+    /// The topic.
     pub what: &'static str,
-    /// What is not known, and the line of the config to change.
+    /// What is unknown, and the line of the config to change.
     pub text: String,
 }
 
-/// Everything that was found out.
+/// All findings about an endpoint.
 #[derive(Clone, Debug)]
 pub struct EndpointFindings {
-    /// The address that was asked, without credentials.
+    /// The address of the endpoint, without credentials.
     pub asked: String,
-    /// A name for the target.
+    /// The name of the target.
     pub name: String,
     /// The dialect.
     pub api: Api,
-    /// Its base URL.
+    /// The base URL.
     pub base_url: Url,
-    /// The model; empty if none is named.
+    /// The model. Empty if requests name none.
     pub model: String,
-    /// The models that are listed.
+    /// The models that the endpoint lists.
     pub listed: Vec<String>,
-    /// What serves it.
+    /// The software that serves the endpoint.
     pub server: Option<ServerFinding>,
-    /// The server's own account.
+    /// The URLs of the server's own metrics and health.
     pub account: BackendAccount,
-    /// How we authenticate.
+    /// How requests are authenticated.
     pub auth: Option<TargetAuth>,
-    /// Roots that it is trusted by.
+    /// File with the root certificates to trust.
     pub ca_file: Option<PathBuf>,
-    /// Whether it streams.
+    /// Whether the endpoint streams.
     pub streams: bool,
-    /// The limit of output tokens; `None` where nothing is generated.
+    /// The limit of output tokens. `None` if the dialect does not generate text.
     pub limit: Option<OutputLimit>,
-    /// `stream_options` is refused and left out.
+    /// Whether `stream_options` is left out because the endpoint refuses it.
     pub without_stream_options: bool,
-    /// The tokenizer that fits.
+    /// The tokenizer whose counts match the server's.
     pub tokenizer: Option<&'static str>,
-    /// A sentence about each thing that was found out, with what it is about.
+    /// A topic and a sentence for each thing that was found out.
     pub facts: Vec<(&'static str, String)>,
-    /// What was not.
+    /// What could not be found out.
     pub open: Vec<OpenPoint>,
-    /// What the small requests showed.
+    /// The results of the measuring requests.
     pub measured: Measurement,
 }
 
 impl EndpointFindings {
-    /// What is not known, and the line of the config that says it.
+    /// Records something that is unknown, with the line of the config to change.
     pub fn leave_open(&mut self, what: &'static str, text: impl Into<String>) {
         self.open.push(OpenPoint { what, text: text.into() });
     }
 
-    /// Names the target after its software, or after its host.
+    /// Names the target after its software, or after its host if the software is unknown.
     pub fn name_target(&mut self, host: Option<&str>) {
         self.name = target_name(self.server.as_ref(), host);
     }
 }
 
-/// A name for a target: of the software, or of the host.
+/// A target name, taken from the software or, if that is unknown, from the host.
 fn target_name(server: Option<&ServerFinding>, host: Option<&str>) -> String {
     if let Some(server) = server {
         return server.software.slug().to_owned();
     }
-    // Of `api.example.net` the second label says more.
+    // In a name such as `api.example.net`, the second label is more descriptive.
     let labels: Vec<&str> = host.unwrap_or_default().split('.').collect();
     let label = match labels.as_slice() {
         ["api" | "www" | "llm", second, _, ..] => second,

@@ -1,49 +1,50 @@
-//! What a trial request says about the endpoint: whether the dialect is spoken there, and what has to be asked otherwise.
+//! Judges the result of a trial request: whether the endpoint speaks the dialect, and how the request has to be
+//! changed.
 
 use crate::event::{Failure, Outcome};
 
-/// What came of a trial request.
+/// The result of a trial request.
 #[derive(Clone, Debug)]
 pub struct TrialOutcome {
-    /// HTTP status, if there was one.
+    /// The HTTP status, if there was an answer.
     pub status: Option<u16>,
     /// The outcome.
     pub outcome: Outcome,
-    /// The server's words.
+    /// The server's error message.
     pub detail: String,
 }
 
-/// Something to ask otherwise.
+/// A change to the request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Adjustment {
     /// Leave `stream_options` out.
     WithoutStreamOptions,
-    /// `max_completion_tokens` in place of `max_tokens`.
+    /// Send `max_completion_tokens` instead of `max_tokens`.
     MaxCompletionTokens,
     /// Do not stream.
     NotStreamed,
-    /// A higher limit of output tokens: hidden reasoning took all of them.
+    /// Raise the limit of output tokens, because hidden reasoning used all of them.
     MoreOutput,
 }
 
-/// What a trial request says.
+/// The judgement of a trial request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TrialJudgement {
-    /// The dialect is spoken here.
+    /// The endpoint speaks the dialect.
     Works,
-    /// Nothing at this path, or something else.
+    /// There is nothing at this path, or it is something else.
     NotHere,
-    /// A key is missing or wrong.
+    /// The key is missing or wrong.
     KeyRefused,
-    /// The request has to be another one.
+    /// The request has to be changed.
     Adjust(Adjustment),
-    /// No answer: another path will have none either.
+    /// There was no answer. Another path would not answer either.
     Unreachable,
-    /// There is something here, which refused or failed: another model may answer.
+    /// The endpoint refused the request or failed. Another model may answer.
     Refused,
 }
 
-/// Words of servers that answer 400 to a wrong key.
+/// Phrases in the error messages of servers that answer 400 to a wrong key.
 const KEY_WORDS: [&str; 6] =
     ["api key", "api_key", "apikey", "authentication error", "invalid proxy server token", "unauthorized"];
 
@@ -84,7 +85,7 @@ fn of_client_error(status: Option<u16>, detail: &str) -> TrialJudgement {
         return Adjust(Adjustment::NotStreamed);
     }
     match status {
-        // Paths of others hold the word as well.
+        // An error message may also contain "model" only because it quotes a path with `/models`.
         Some(404 | 405 | 410) if !says("model") || says("/models") => NotHere,
         Some(400) if KEY_WORDS.iter().any(|word| says(word)) => KeyRefused,
         _ => Refused,

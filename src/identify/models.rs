@@ -1,17 +1,17 @@
-//! The models that an endpoint lists, and which of them is tried.
+//! Reads the models that an endpoint lists and chooses the ones to try.
 
 use super::evidence::{EndpointEvidence, Inquiry};
 use crate::vocabulary::Api;
 use serde_json::Value;
 
-/// Most models that are tried until one answers.
+/// Maximum number of models that are tried until one answers.
 pub const MAX_MODELS_TRIED: usize = 3;
-/// Most models that are kept of a list.
+/// Maximum number of models that are kept from a list.
 const MAX_LISTED: usize = 1000;
-/// Longest name that is taken for one.
+/// Maximum length of a model name, in characters. Longer names are ignored.
 const MAX_NAME: usize = 200;
 
-/// Parts of the names of models that do not chat.
+/// Parts of the names of models that do not support chat.
 const OTHER_KINDS: [&str; 14] = [
     "embed",
     "bge-",
@@ -29,13 +29,13 @@ const OTHER_KINDS: [&str; 14] = [
     "sora",
 ];
 
-/// Parts of the names of small models. Where a provider lists many, a probe need not ask the dearest.
+/// Parts of the names of small models. If a provider lists many models, a small one is cheaper to probe.
 const SMALL: [&str; 9] = ["-nano", "-mini", "-lite", "-flash", "haiku", "-small", "-8b", "-7b", "-3b"];
-/// Length of a list from which on a small model is preferred.
+/// A small model is preferred if the list has more models than this.
 const MANY: usize = 10;
 
-/// The models to try, the likeliest first, and whether they come from a list. With none wanted or listed, it is a request
-/// that names no model, where a dialect allows that.
+/// The models to try, most likely first, and all models that the endpoint lists. If no model is requested or listed,
+/// the only pick is an empty name: a request that names no model, which some dialects allow.
 pub fn model_picks(
     evidence: &EndpointEvidence,
     api: Api,
@@ -50,7 +50,7 @@ pub fn model_picks(
             let many = ranked.len() > MANY;
             let small =
                 |name: &str| many && SMALL.iter().any(|part| name.to_ascii_lowercase().contains(part));
-            // Stable: the server's order otherwise.
+            // The sort is stable, so the server's order is kept otherwise.
             ranked.sort_by_key(|name| (!suits(name, api), !small(name)));
             ranked.truncate(MAX_MODELS_TRIED);
             ranked
@@ -59,7 +59,7 @@ pub fn model_picks(
     (picks, listed)
 }
 
-/// Whether a name is that of a model for this dialect, as far as a name can say.
+/// Whether a model is likely to work with this dialect, judging by its name.
 fn suits(name: &str, api: Api) -> bool {
     let name = name.to_ascii_lowercase();
     match api {
@@ -69,7 +69,7 @@ fn suits(name: &str, api: Api) -> bool {
     }
 }
 
-/// The names in the list that a dialect goes by.
+/// The model names from the first list that has any. The order of the lists depends on the dialect.
 fn listed(evidence: &EndpointEvidence, api: Api) -> Vec<String> {
     let order = match api {
         Api::Gemini => [Inquiry::GeminiModels, Inquiry::Models, Inquiry::Info],
@@ -81,7 +81,7 @@ fn listed(evidence: &EndpointEvidence, api: Api) -> Vec<String> {
     lists.into_iter().find(|names| !names.is_empty()).unwrap_or_default()
 }
 
-/// The names in a list of models, in any of the forms that are known.
+/// The names in a list of models, in any of the known formats.
 fn names(list: &Value) -> Vec<String> {
     if let Some(model) = list.get("model_id").and_then(Value::as_str) {
         return vec![model.to_owned()];
@@ -89,7 +89,7 @@ fn names(list: &Value) -> Vec<String> {
     let items = ["data", "models"].iter().find_map(|key| list.get(*key)?.as_array()).or(list.as_array());
     let mut found: Vec<String> = Vec::new();
     for item in items.into_iter().flatten() {
-        // Gemini lists models for embeddings as well, and says what each can do.
+        // Gemini also lists embedding models. It reports which methods each model supports.
         let methods = item.get("supportedGenerationMethods").and_then(Value::as_array);
         if methods.is_some_and(|methods| !methods.iter().any(|method| method == "generateContent")) {
             continue;

@@ -1,50 +1,51 @@
-//! What the small requests showed, and the objectives that are proposed from it.
+//! The results of the measuring requests, and the objectives that are proposed from them.
 
 use crate::vocabulary::SloMetric;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// How many times the 95th percentile that was seen an objective allows.
+/// Factor by which the bound of an objective exceeds the measured 95th percentile.
 pub(super) const HEADROOM: u32 = 2;
-/// The share of what was seen that the bound is taken from.
+/// The percentile of the measured times that the bound is derived from.
 const PERCENTILE: f64 = 0.95;
-/// No objective of a whole request is stricter: below it, the network and the prober's machine are what is measured.
+/// Minimum bound for a first token or a whole answer. A stricter bound would mostly measure the network and the
+/// prober's machine.
 pub(super) const MIN_BOUND: Duration = Duration::from_millis(50);
-/// The same for the time per token.
+/// Minimum bound for the time per token.
 pub(super) const MIN_TOKEN_BOUND: Duration = Duration::from_millis(2);
 
-/// What came of the small requests.
+/// The results of the measuring requests.
 #[derive(Clone, Debug, Default)]
 pub struct Measurement {
-    /// Requests that were sent.
+    /// Number of requests that were sent.
     pub sent: usize,
-    /// Of these, answered well.
+    /// Number of requests that succeeded.
     pub ok: usize,
-    /// The others by outcome, each with how many, and what the server said to the first.
+    /// Failed requests by outcome: their number, and the server's message for the first one.
     pub failures: BTreeMap<&'static str, (usize, String)>,
-    /// Times to the first token, sorted; of streamed answers.
+    /// Times to the first token of streamed answers, sorted.
     pub first_token: Vec<Duration>,
-    /// Times per output token, sorted; of streamed answers.
+    /// Times per output token of streamed answers, sorted.
     pub per_token: Vec<Duration>,
-    /// Times to the end, sorted.
+    /// Durations of whole requests, sorted.
     pub duration: Vec<Duration>,
 }
 
 /// A proposed objective.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct ProposedObjective {
-    /// Its name.
+    /// The name.
     pub(super) name: &'static str,
-    /// What it is about.
+    /// The metric that the objective applies to.
     pub(super) metric: SloMetric,
-    /// The bound, and the percentile that it was made from; `None` for availability.
+    /// The bound, and the measured percentile that it was derived from. `None` for availability.
     pub(super) bound: Option<(Duration, Duration)>,
 }
 
-/// The value below which this share of a sorted list lies, by nearest rank.
+/// The percentile of a sorted list for this share, by the nearest-rank method.
 pub fn percentile(sorted: &[Duration], share: f64) -> Option<Duration> {
     let rank = (share * sorted.len() as f64).ceil().max(1.0);
-    // A share of a length is no more than the length.
+    // A share of a length never exceeds the length.
     #[allow(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
@@ -53,7 +54,8 @@ pub fn percentile(sorted: &[Duration], share: f64) -> Option<Duration> {
     sorted.get(rank as usize - 1).copied()
 }
 
-/// Objectives with headroom: time to first token and time per token of streams, else the duration; and availability.
+/// Objectives with headroom: the time to first token and the time per token if answers are streamed, otherwise the
+/// duration. Availability is always included.
 pub(super) fn objectives(measured: &Measurement) -> Vec<ProposedObjective> {
     let bound = |times: &[Duration], least: Duration| {
         let seen = percentile(times, PERCENTILE)?;
@@ -73,7 +75,7 @@ pub(super) fn objectives(measured: &Measurement) -> Vec<ProposedObjective> {
     all
 }
 
-/// The next duration of at most two digits, in milliseconds or more.
+/// Rounds a duration up to two significant digits, and at least to a whole millisecond.
 pub(super) fn round_up(time: Duration) -> Duration {
     let millis = time.as_micros().div_ceil(1000);
     let mut unit = 1;

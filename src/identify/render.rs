@@ -1,4 +1,5 @@
-//! Writes the findings as a config with comments: what was seen, what was not found out, and the line to change.
+//! Writes the findings as a config. Its comments say what was measured, what could not be found out, and which lines to
+//! change.
 
 use super::objectives::{HEADROOM, MIN_BOUND, MIN_TOKEN_BOUND, ProposedObjective, objectives, round_up};
 use super::yaml::{length, one_line, quoted, scalar};
@@ -7,41 +8,41 @@ use crate::vocabulary::Api;
 use std::fmt::Write as _;
 use std::time::Duration;
 
-/// Variable that is to hold a key that stood in the address.
+/// Environment variable that the config refers to if the key was in the address.
 pub(super) const KEY_VARIABLE: &str = "LLM_API_KEY";
 /// The default of `timeouts.first_token`.
 const FIRST_TOKEN_TIMEOUT: Duration = Duration::from_secs(30);
 /// The default of `timeouts.total`.
 const TOTAL_TIMEOUT: Duration = Duration::from_mins(2);
-/// Most models of the list that a comment names.
+/// Maximum number of listed models that are named in a comment.
 const MAX_NAMED: usize = 12;
-/// Column of the sentences in the comment at the top.
+/// Width of the topic column in the comment at the top.
 const COLUMN: usize = 12;
 
-/// How the probe of the config is played.
+/// Settings of the probe in the config.
 #[derive(Clone, Debug)]
 pub struct ProbeSettings {
-    /// Its interval; more than zero.
+    /// The interval of the probe. Must be more than zero.
     pub every: Duration,
-    /// Whether it also plays as soon as the daemon runs.
+    /// Whether the probe also runs when the daemon starts.
     pub at_start: bool,
-    /// Budget of tokens for a day, if it is known what the probe takes.
+    /// Budget of tokens for a day, if the consumption of the probe is known.
     pub tokens_per_day: Option<u64>,
-    /// Write a key that stood in the address as it is: for a config that stays in memory.
+    /// Whether to write a key that was in the address in plain text. Only for a config that stays in memory.
     pub secrets: bool,
-    /// The day, such as `2026-11-20`.
+    /// The date, such as `2026-11-20`.
     pub date: String,
 }
 
 impl ProbeSettings {
-    /// Requests of the probe in a day.
+    /// Number of requests that the probe sends in a day.
     pub fn requests_per_day(&self) -> u64 {
         let day = Duration::from_hours(24).as_millis();
         u64::try_from(day.div_ceil(self.every.as_millis().max(1))).unwrap_or(u64::MAX)
     }
 }
 
-/// The prompts of probes, as sent by the trial requests and by the config.
+/// The prompts that both the trial requests and the probe of the config send.
 pub fn prompts(api: Api) -> Vec<&'static str> {
     match api {
         Api::RerankCohere | Api::RerankJina => vec![
@@ -59,7 +60,7 @@ pub fn prompts(api: Api) -> Vec<&'static str> {
     }
 }
 
-/// The whole config.
+/// Renders the whole config.
 pub fn render(findings: &EndpointFindings, settings: &ProbeSettings) -> String {
     let mut out = String::new();
     head(&mut out, findings, settings);
@@ -180,7 +181,7 @@ fn auth(out: &mut String, findings: &EndpointFindings, settings: &ProbeSettings)
     }
 }
 
-/// The timeouts, where what was seen comes near the defaults.
+/// Writes the timeouts if the measured times require more than the defaults.
 fn timeouts(out: &mut String, findings: &EndpointFindings) {
     let longest = |times: &[Duration]| times.last().map_or(Duration::ZERO, |time| round_up(*time * HEADROOM));
     let first_token = longest(&findings.measured.first_token).max(FIRST_TOKEN_TIMEOUT);
@@ -194,7 +195,8 @@ fn timeouts(out: &mut String, findings: &EndpointFindings) {
     }
 }
 
-/// Addresses for the scrape config of Prometheus: the dashboards lay the server's numbers beside ours.
+/// Writes the URLs of the server's metrics and health for the scrape config of Prometheus. The dashboards show the
+/// server's metrics next to tokenbeat's.
 fn account(out: &mut String, findings: &EndpointFindings) {
     let account = &findings.account;
     if let Some((url, prefix)) = &account.metrics {
@@ -264,7 +266,7 @@ fn slo(out: &mut String, findings: &EndpointFindings) {
     }
 }
 
-/// A time that was seen, to three digits or so.
+/// Formats a measured time with about three digits.
 pub fn precise(time: Duration) -> String {
     let millis = time.as_secs_f64() * 1e3;
     match millis {

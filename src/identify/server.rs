@@ -1,4 +1,5 @@
-//! Which software serves an endpoint, by its metrics, headers and pages, and where its own account of itself is.
+//! Identifies the software that serves an endpoint by its metrics, headers and pages, and finds the URLs of the
+//! server's own metrics and health.
 
 use super::evidence::{EndpointEvidence, Inquiry};
 use serde_json::Value;
@@ -23,7 +24,7 @@ pub enum ServerSoftware {
     Dynamo,
     /// NVIDIA NIM.
     Nim,
-    /// The gateway LiteLLM.
+    /// The LiteLLM gateway.
     LiteLlm,
     /// Ollama.
     Ollama,
@@ -33,12 +34,12 @@ pub enum ServerSoftware {
     Azure,
     /// Anthropic itself.
     Anthropic,
-    /// The simulator of this program.
+    /// tokenbeat's own simulator.
     Simulator,
 }
 
 impl ServerSoftware {
-    /// Its name, for people.
+    /// The display name.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Vllm => "vLLM",
@@ -58,7 +59,7 @@ impl ServerSoftware {
         }
     }
 
-    /// A name for a target.
+    /// The name for a target.
     pub const fn slug(self) -> &'static str {
         match self {
             Self::Vllm => "vllm",
@@ -79,7 +80,8 @@ impl ServerSoftware {
     }
 }
 
-/// Beginnings of the names of metrics. A gateway that passes on the metrics of what is behind it has its own first.
+/// Prefixes of metric names. Gateways come first, because a gateway may also expose the metrics of the servers behind
+/// it.
 const METRICS: [(&str, ServerSoftware); 10] = [
     ("litellm_", ServerSoftware::LiteLlm),
     ("dynamo_", ServerSoftware::Dynamo),
@@ -90,11 +92,11 @@ const METRICS: [(&str, ServerSoftware); 10] = [
     ("trtllm_", ServerSoftware::TrtLlm),
     ("nv_trt_llm_", ServerSoftware::Triton),
     ("nv_inference_", ServerSoftware::Triton),
-    // NIM's have no beginning of their own.
+    // NIM's metrics have no common prefix.
     ("num_request_max", ServerSoftware::Nim),
 ];
 
-/// `owned_by` in a list of models.
+/// Values of `owned_by` in a list of models.
 const OWNERS: [(&str, ServerSoftware); 5] = [
     ("tokenbeat-sim", ServerSoftware::Simulator),
     ("vllm", ServerSoftware::Vllm),
@@ -103,7 +105,7 @@ const OWNERS: [(&str, ServerSoftware); 5] = [
     ("library", ServerSoftware::Ollama),
 ];
 
-/// Beginnings of the names of headers.
+/// Prefixes of header names.
 const HEADERS: [(&str, ServerSoftware); 4] = [
     ("x-litellm-", ServerSoftware::LiteLlm),
     ("openai-", ServerSoftware::OpenAi),
@@ -111,32 +113,32 @@ const HEADERS: [(&str, ServerSoftware); 4] = [
     ("apim-", ServerSoftware::Azure),
 ];
 
-/// What serves an endpoint.
+/// The software that serves an endpoint.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerFinding {
     /// The software.
     pub software: ServerSoftware,
-    /// Its version, as it says.
+    /// The version that the server reports.
     pub version: Option<String>,
-    /// What shows it.
+    /// The evidence for this software.
     pub shown_by: String,
 }
 
-/// The server's own account of itself.
+/// URLs at which the server reports its own state.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct BackendAccount {
-    /// Its metrics, and the beginning of their names if it is a known one.
+    /// The URL of the metrics, and the prefix of their names if it is known.
     pub metrics: Option<(Url, Option<&'static str>)>,
-    /// Its health.
+    /// The URL of the health check.
     pub health: Option<Url>,
 }
 
-/// The software, by what is most telling.
+/// Identifies the software, using the most reliable evidence first.
 pub fn identify_server(evidence: &EndpointEvidence) -> Option<ServerFinding> {
     let models = evidence.json(Inquiry::Models);
     let first = models.as_ref().and_then(|list| list.pointer("/data/0/owned_by")?.as_str());
     let owner = first.and_then(|owner| OWNERS.iter().find(|(it, _)| *it == owner));
-    // The simulator has the metrics of vLLM.
+    // The simulator exposes vLLM's metrics, so it is checked first.
     let simulated = owner.filter(|(_, software)| *software == ServerSoftware::Simulator);
     let (software, shown_by) = None
         .or_else(|| simulated.map(|(_, software)| (*software, "its list of models".to_owned())))
@@ -157,7 +159,7 @@ pub fn identify_server(evidence: &EndpointEvidence) -> Option<ServerFinding> {
     Some(ServerFinding { software, version, shown_by })
 }
 
-/// Where the server tells about itself.
+/// Finds the URLs of the server's metrics and health.
 pub fn backend_account(evidence: &EndpointEvidence) -> BackendAccount {
     let metrics = metrics(evidence).map(|(url, found)| (url.clone(), found.map(|(prefix, _)| prefix)));
     let page = |body: &str| body.trim_start().starts_with('<');
@@ -166,7 +168,7 @@ pub fn backend_account(evidence: &EndpointEvidence) -> BackendAccount {
     BackendAccount { metrics, health }
 }
 
-/// The first page of metrics, and what their names say.
+/// The first metrics page that answered, and the software that its metric names identify.
 fn metrics(evidence: &EndpointEvidence) -> Option<(&Url, Option<(&'static str, ServerSoftware)>)> {
     let pages = [Inquiry::Metrics, Inquiry::NimMetrics].into_iter().filter_map(|it| evidence.good(it));
     let (url, answer) = pages.into_iter().find(|(_, answer)| is_exposition(&answer.body))?;
@@ -176,7 +178,7 @@ fn metrics(evidence: &EndpointEvidence) -> Option<(&Url, Option<(&'static str, S
     Some((url, METRICS.into_iter().find(|(prefix, _)| has(prefix))))
 }
 
-/// Whether a body is in Prometheus' text format.
+/// Whether a body is in the Prometheus text format.
 fn is_exposition(body: &str) -> bool {
     let mut lines = body.lines().map(str::trim).filter(|line| !line.is_empty());
     let sample = |line: &str| {
@@ -253,7 +255,7 @@ mod tests {
         assert_eq!(software(&[(Inquiry::Liveliness, "\"I'm alive!\"")]), Some(ServerSoftware::LiteLlm));
         assert_eq!(software(&[(Inquiry::Models, &owned("vllm"))]), Some(ServerSoftware::Vllm));
         assert_eq!(software(&[(Inquiry::Models, &owned("someone"))]), None);
-        // The simulator speaks in vLLM's words; its list of models says who it is.
+        // The simulator exposes vLLM's metrics. Its list of models identifies it.
         let both = [(Inquiry::Metrics, "vllm:x 1"), (Inquiry::Models, &owned("tokenbeat-sim") as &str)];
         assert_eq!(software(&both), Some(ServerSoftware::Simulator));
     }

@@ -1,12 +1,13 @@
-//! YAML scalars and comments of texts that somebody else wrote: model names, what servers say of themselves.
+//! Writes text from other sources, such as model names and server messages, as YAML scalars and comments.
 
 use std::fmt::Write as _;
 use std::time::Duration;
 
-/// Words that YAML 1.1 or 1.2 reads as something else than text.
+/// Words that YAML 1.1 or 1.2 does not read as strings.
 const WORDS: [&str; 11] = ["true", "false", "null", "yes", "no", "on", "off", "y", "n", "nan", "inf"];
 
-/// A text as a scalar: plain where every reader takes it for this text, else in double quotes. Fits flow collections.
+/// Writes a text as a scalar: plain if every YAML parser reads it as this text, otherwise in double quotes. The scalar
+/// can be used in flow collections.
 pub(super) fn scalar(text: &str) -> String {
     let starts = text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '/');
     let plain = text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '/'));
@@ -17,7 +18,7 @@ pub(super) fn scalar(text: &str) -> String {
     }
 }
 
-/// A text in double quotes, on one line, with everything escaped that does not print.
+/// Writes a text in double quotes on one line and escapes all characters that are not printable.
 pub(super) fn quoted(text: &str) -> String {
     let mut out = String::from("\"");
     for c in text.chars() {
@@ -34,20 +35,20 @@ pub(super) fn quoted(text: &str) -> String {
     out
 }
 
-/// Whether a character shows itself and is no line break, in any version of YAML.
+/// Whether a character is printable and not a line break in any version of YAML.
 fn prints(c: char) -> bool {
     !c.is_control()
         && !matches!(c, '\u{2028}' | '\u{2029}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
         && !matches!(c, '\u{feff}' | '\u{fff0}'..='\u{ffff}' | '\u{e000}'..='\u{f8ff}')
 }
 
-/// A text on one line of a comment.
+/// Writes a text on one line, for a comment.
 pub(super) fn one_line(text: &str) -> String {
     let words = text.split(|c: char| c.is_whitespace() || !prints(c)).filter(|word| !word.is_empty());
     words.collect::<Vec<_>>().join(" ")
 }
 
-/// A length of time, as the config has it.
+/// Formats a duration in the syntax of the config.
 pub(super) fn length(time: Duration) -> String {
     let millis = time.as_millis();
     match millis {

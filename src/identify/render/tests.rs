@@ -109,7 +109,7 @@ fn a_key_is_referred_to_and_not_written() {
     ] {
         assert!(text.contains(line) && !text.contains("sesame"), "{text}");
     }
-    // In memory there is nobody who could set a variable.
+    // For a config in memory, nobody could set an environment variable.
     let settings = ProbeSettings { secrets: true, ..settings() };
     let auth = Some(TargetAuth { scheme: AuthScheme::Bearer, key: key() });
     let text = render(&EndpointFindings { auth, ..findings(Api::OpenAiChat) }, &settings);
