@@ -1,5 +1,5 @@
-//! HTTP calls that are not measured, by reqwest: without proxy, redirect or retry. It knows neither what is asked nor
-//! what the answers mean.
+//! HTTP calls that are not measured. They use reqwest, without proxy, redirects or retries. This module does not know
+//! what the requests and answers mean.
 
 use crate::tls::{self, Trust, client_config};
 use reqwest::{Response, redirect, retry};
@@ -7,7 +7,7 @@ use std::error::Error as _;
 use std::path::Path;
 use std::time::Duration;
 
-/// A client cannot be built.
+/// Why a client cannot be built.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// TLS cannot be set up.
@@ -18,7 +18,7 @@ pub enum Error {
     Client(#[from] reqwest::Error),
 }
 
-/// A client that trusts the system's roots, or those in the file. Blocks while it reads them.
+/// Creates a client that trusts the system's root certificates, or those in the file. Blocks while it reads them.
 pub fn client(ca_file: Option<&Path>) -> Result<reqwest::Client, Error> {
     let mut tls = client_config(ca_file.map_or(Trust::System, Trust::File), None)?;
     tls.alpn_protocols = vec![b"http/1.1".to_vec()];
@@ -35,7 +35,7 @@ pub fn client(ca_file: Option<&Path>) -> Result<reqwest::Client, Error> {
     Ok(client)
 }
 
-/// Reads a body up to this many bytes; true if that is all of it.
+/// Reads at most this many bytes of a body. Returns true if that is the whole body.
 pub async fn read_at_most(answer: &mut Response, most: usize) -> Result<(Vec<u8>, bool), reqwest::Error> {
     let mut body = Vec::new();
     while let Some(chunk) = answer.chunk().await? {
@@ -49,7 +49,7 @@ pub async fn read_at_most(answer: &mut Response, most: usize) -> Result<(Vec<u8>
     Ok((body, true))
 }
 
-/// An error and its sources on one line, without the URL, whose query may hold a secret.
+/// Formats an error and its sources on one line, without the URL, because its query may contain a secret.
 pub fn chain(error: reqwest::Error) -> String {
     let error = error.without_url();
     let mut line = error.to_string();

@@ -1,4 +1,4 @@
-//! `tokenbeat init` and `tokenbeat watch`: from an address to a config, or to a daemon that plays it.
+//! `tokenbeat init` and `tokenbeat watch`: create a config for an address and write it, or run a daemon with it.
 
 mod explore;
 mod features;
@@ -30,20 +30,21 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use trial::{TrialLimits, TrialRunner};
 
-/// Most requests beside those that measure: each dialect once, a few of them again, and what is asked of the one found.
+/// Maximum number of requests in addition to the measuring ones: one for each dialect, a few repetitions, and the
+/// requests that explore the dialect that was found.
 const MAX_TRIALS: u64 = 40;
-/// Most tokens for finding out, and for each request that measures.
+/// Maximum number of tokens for exploring the endpoint, and for each measuring request.
 const TRIAL_TOKENS: u64 = 30_000;
 const TOKENS_PER_REQUEST: u64 = 3_000;
-/// How much longer than a free question a request to a model may take.
+/// Factor by which the timeout of a request to a model exceeds that of a free query.
 const MODEL_TIME: u32 = 6;
-/// Interval of the probe in a config that is written, and in one that somebody watches.
+/// Interval of the probe in the configs of `init` and of `watch`.
 const EVERY: Duration = Duration::from_mins(1);
 const EVERY_WATCHED: Duration = Duration::from_secs(15);
-/// Time for open requests when `watch` is stopped.
+/// Time that open requests have to finish when `watch` is stopped.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// What to do about it.
+/// Advice in error messages.
 mod hint {
     pub(super) const KEY: &str =
         "name the variable that holds it with --key-env NAME, or the file with --key-file FILE";
@@ -51,12 +52,12 @@ mod hint {
          .../v1/chat/completions, tells it, too";
 }
 
-/// The command line asks for something that cannot be.
+/// The command line is not valid.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 struct UsageError(String);
 
-/// Tells on stderr what is found out, without secrets.
+/// Prints the findings to stderr, without secrets.
 struct Narrator(Redactor);
 
 impl Narrator {
@@ -64,24 +65,24 @@ impl Narrator {
         eprintln!("  {what:12}{}", self.0.clean(text));
     }
 
-    /// Says it, and writes it down.
+    /// Prints a fact and adds it to the findings.
     fn fact(&self, findings: &mut EndpointFindings, what: &'static str, text: &str) {
         self.say(what, text);
         findings.facts.push((what, self.0.clean(text)));
     }
 }
 
-/// Writes a config for an endpoint.
+/// Explores an endpoint and writes a config for it.
 pub(super) fn init(options: &InitOptions) -> anyhow::Result<Exit> {
     told(write_config(options))
 }
 
-/// Finds out, and serves at once.
+/// Explores an endpoint and starts a daemon with the config.
 pub(super) fn watch(options: &WatchOptions, tap: &LogTap) -> anyhow::Result<Exit> {
     told(serve_findings(options, tap))
 }
 
-/// Bad usage has an exit code of its own.
+/// Prints usage errors, which have their own exit code.
 fn told(result: anyhow::Result<Exit>) -> anyhow::Result<Exit> {
     match result {
         Err(error) if error.is::<UsageError>() => {
@@ -138,7 +139,7 @@ fn serve_findings(options: &WatchOptions, tap: &LogTap) -> anyhow::Result<Exit> 
             let daemon = Daemon::build(loaded, wanted, traffic, tap).await?;
             notice.introduce(introduction(&findings));
             let address = daemon.address();
-            // Whoever started it may have closed stdout; it serves all the same.
+            // Stdout may be closed. The daemon runs regardless.
             let _ = writeln!(
                 std::io::stdout(),
                 "\n  status page   http://{address}/\n  metrics       http://{address}/metrics\n  \
@@ -163,7 +164,7 @@ fn introduction(findings: &EndpointFindings) -> Introduction {
     }
 }
 
-/// Asks an endpoint everything.
+/// Explores and measures an endpoint.
 async fn learn(options: &EndpointOptions, traffic: Handle) -> anyhow::Result<EndpointFindings> {
     let address = EndpointAddress::parse(&options.url).map_err(|error| UsageError(error.to_string()))?;
     let (key, exposed) = key(options, &address)?;
@@ -198,7 +199,7 @@ async fn learn(options: &EndpointOptions, traffic: Handle) -> anyhow::Result<End
     Ok(findings)
 }
 
-/// What is known as soon as the dialect is.
+/// Adds the facts that are known once the dialect is found.
 fn describe(findings: &mut EndpointFindings, narrator: &Narrator) {
     let dialect = format!("{} at {}", findings.api.name(), findings.base_url);
     narrator.fact(findings, "dialect", &dialect);
@@ -239,7 +240,7 @@ fn describe(findings: &mut EndpointFindings, narrator: &Narrator) {
     }
 }
 
-/// The key and its value; every way to give one is a reference, but for the address.
+/// Returns where the key comes from, and its value. Except for a key in the address, the source is a reference.
 fn key(
     options: &EndpointOptions,
     address: &EndpointAddress,
@@ -276,12 +277,13 @@ fn key(
     }
 }
 
-/// Paths in a config are relative to its file, those on the command line to the present folder.
+/// Makes a path absolute. Paths in a config are relative to its file, paths on the command line to the current
+/// directory.
 fn absolute(path: &std::path::Path) -> Result<PathBuf, UsageError> {
     std::path::absolute(path).map_err(|error| UsageError(format!("{}: {error}", path.display())))
 }
 
-/// The text of the config, and the config as it is loaded. What it takes in a day becomes its budget of tokens.
+/// Returns the text of the config and the loaded config. The token budget is the forecast for a day plus a tenth.
 fn config(
     findings: &EndpointFindings,
     options: &EndpointOptions,
@@ -292,7 +294,7 @@ fn config(
         every: options.every.unwrap_or(every),
         at_start,
         tokens_per_day: None,
-        // What is loaded here stays in memory.
+        // The config that is loaded here stays in memory.
         secrets: true,
         date: now.strftime("%Y-%m-%d").to_string(),
     };
@@ -304,16 +306,16 @@ fn config(
     Ok((render(findings, &settings), loaded))
 }
 
-/// A tenth more, in two digits.
+/// Adds a tenth and rounds up to two significant digits.
 fn with_a_tenth(tokens: f64) -> u64 {
-    // Far below 2^53; a larger number would saturate.
+    // The value is far below 2^53. A larger one would saturate.
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a count; a cast saturates")]
     let more = (tokens.ceil() as u64).saturating_mul(11).div_ceil(10).max(1);
     let unit = 10_u64.pow(more.ilog10().saturating_sub(1));
     more.div_ceil(unit).saturating_mul(unit)
 }
 
-/// The environment is the process's, as it will be for the config.
+/// Loads a config with the environment of this process, as the written config will be loaded.
 fn load(text: String) -> anyhow::Result<LoadedPlan> {
     let source = ConfigSource::Text { name: "the config of this endpoint".to_owned(), text };
     plan::load(&[source], std::env::vars()).map_err(|errors| {

@@ -1,5 +1,5 @@
-//! `tokenbeat init` and `tokenbeat watch`: from an address to a config that passes `check --strict` and runs, for every
-//! dialect that the simulator speaks; and what they say where there is nothing to find.
+//! `tokenbeat init` and `tokenbeat watch`: for every dialect that the simulator speaks, the config passes `check
+//! --strict` and runs. Also tests their messages if no endpoint is found.
 
 use crate::harness::{Simulator, quick, until};
 use crate::http::get;
@@ -12,7 +12,7 @@ use tokio::net::TcpListener;
 use wiremock::matchers::{method, path};
 use wiremock::{Mock, MockServer, ResponseTemplate};
 
-/// A folder, and `tokenbeat` in it with these variables.
+/// A temporary folder for the files of `tokenbeat`.
 struct Workplace(TempDir);
 
 impl Workplace {
@@ -21,7 +21,7 @@ impl Workplace {
     }
 
     async fn tokenbeat(&self, arguments: &[&str], environment: &[(&str, &str)]) -> Ended {
-        // The process has a folder of its own; the files here are named by their paths.
+        // The process runs in its own folder. Files in this folder are passed by their paths.
         Process::start(tempfile::tempdir().unwrap(), arguments, environment).ended().await
     }
 
@@ -29,7 +29,7 @@ impl Workplace {
         self.0.path().join("made.yaml").display().to_string()
     }
 
-    /// `init` with three requests, into this folder.
+    /// Runs `init` with three measuring requests. Its output is a file in this folder.
     async fn init(&self, url: &str, more: &[&str], environment: &[(&str, &str)]) -> Ended {
         let file = self.file();
         let mut arguments = vec!["init", url, "--requests", "3", "--output", &file];
@@ -45,7 +45,7 @@ impl Workplace {
         std::fs::read_dir(self.0.path()).unwrap().next().is_none()
     }
 
-    /// The config passes as it is, and its probe is answered.
+    /// Checks that the config passes `check` unchanged and that its probe is answered.
     async fn works(&self, environment: &[(&str, &str)]) {
         let file = self.file();
         let checked = self.tokenbeat(&["check", "--strict", "--config.file", &file], environment).await;
@@ -125,7 +125,7 @@ async fn what_the_simulator_does_is_found_out_and_bounded() {
         "      - { name: availability, metric: availability, objective: 99% }   # seen: 3 of 3",
     ] {
         assert!(made.contains(line), "{line:?} in {made}");
-        // Each is told while it is found out.
+        // Each fact is also printed to stderr.
         if let Some(fact) = line.strip_prefix("#   ").filter(|_| !line.contains("price")) {
             assert!(ended.err.contains(fact), "{fact:?} in {}", ended.err);
         }
@@ -290,7 +290,7 @@ async fn what_is_no_endpoint_is_told_as_what_it_is() {
     failed(&ended, 64, &["cannot read /nonexistent/ca.pem"]);
 }
 
-/// A server that takes connections and says nothing; it says so once it has one.
+/// Starts a server that accepts connections and never answers.
 async fn silent() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -309,7 +309,7 @@ async fn a_slow_server_is_waited_for_as_long_as_it_was_said() {
     let place = Workplace::new();
     let ended = place.init(&format!("http://{}", silent().await), &["--timeout", "100ms"], &[]).await;
     failed(&ended, 1, &["cannot be reached", "no answer within 100 ms", "--timeout 60s"]);
-    // It lists its models at once, and its model takes longer than anybody waits.
+    // The server lists its models immediately, but a model call takes longer than the timeout.
     let simulator = Simulator::start();
     simulator.inject("stall_headers;for=1h");
     let ended = place.init(&format!("http://{}", simulator.address), &["--timeout", "300ms"], &[]).await;

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 /// Maximum number of pairs that are listed by name.
 const MAX_NAMED: usize = 6;
 
-/// A line about reasoning, if any model may reason.
+/// Returns a line about reasoning if any model may reason.
 pub(super) fn assumption(plan: &Plan) -> Option<String> {
     let mut asked: BTreeMap<ReasoningEffort, Vec<String>> = BTreeMap::new();
     for pair in plan.pairs.iter().filter(|pair| may_reason(pair)) {

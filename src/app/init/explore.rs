@@ -1,4 +1,5 @@
-//! Finds the dialect of an endpoint: free questions first, then a small request in each dialect that it may speak.
+//! Finds the dialect of an endpoint: first with free queries, then with a small request in each dialect that the
+//! endpoint may speak.
 
 use super::trial::{TrialAnswer, TrialAsk, TrialRunner};
 use super::{Narrator, UsageError, hint};
@@ -12,16 +13,16 @@ use crate::secret::Exposed;
 use anyhow::{Context as _, bail};
 use std::path::PathBuf;
 
-/// Output tokens of a small request.
+/// Limit of output tokens for a small request.
 const OUTPUT_TOKENS: u64 = 32;
-/// What is tried, one after the other, where hidden reasoning takes all of them.
+/// Higher limits that are tried in turn if hidden reasoning uses all output tokens.
 const MORE_OUTPUT: [u64; 2] = [512, 2048];
-/// Most requests in one dialect at one place with one model.
+/// Maximum number of requests for one dialect, base URL and model.
 const MAX_ATTEMPTS: usize = 6;
-/// Dialects that may refuse the key before it is the key that is wrong.
+/// Number of refusals of the key after which the key is considered wrong.
 const MAX_KEY_REFUSALS: usize = 2;
 
-/// What one candidate came to.
+/// The result of trying one candidate.
 enum CandidateResult {
     Speaks(Box<(EndpointFindings, TrialAnswer)>),
     NotHere(String),
@@ -30,7 +31,7 @@ enum CandidateResult {
     Unreachable(String),
 }
 
-/// Looks for the dialect.
+/// Searches for the dialect.
 pub(super) struct Explorer<'a> {
     pub(super) options: &'a EndpointOptions,
     pub(super) address: &'a EndpointAddress,
@@ -41,7 +42,7 @@ pub(super) struct Explorer<'a> {
 }
 
 impl Explorer<'_> {
-    /// Asks what costs nothing. Fails where nothing answers.
+    /// Sends the queries that cost nothing. Fails if none is answered.
     pub(super) async fn gather(&self) -> anyhow::Result<EndpointEvidence> {
         let timeout = self.options.timeout;
         let inquirer =
@@ -118,7 +119,8 @@ impl Explorer<'_> {
         Err(self.nothing_found(evidence, &tried, refused))
     }
 
-    /// A key that was refused for a list of models is likely to be why a request is refused, whatever the server says.
+    /// If the list of models was also refused, the key is the likely reason for a refused request, whatever the
+    /// server's message says.
     fn suspect_key(&self, result: CandidateResult, evidence: &EndpointEvidence) -> CandidateResult {
         match (result, evidence.models_refused()) {
             (CandidateResult::Refused(why), Some(status)) if self.key.is_some() => {
@@ -130,7 +132,7 @@ impl Explorer<'_> {
         }
     }
 
-    /// Sends the request of a candidate, as often as there is something to ask otherwise.
+    /// Sends the request of a candidate, and repeats it with changes as long as the result suggests one.
     async fn attempt(
         &self,
         mut findings: EndpointFindings,
@@ -228,7 +230,7 @@ impl Explorer<'_> {
     }
 }
 
-/// Changes what is asked; false if it has been asked that way.
+/// Changes the request. Returns false if it was already changed this way.
 fn adjust(findings: &mut EndpointFindings, adjustment: Adjustment) -> bool {
     match (adjustment, &mut findings.limit) {
         (Adjustment::WithoutStreamOptions, _) => {

@@ -1,5 +1,5 @@
-//! What an endpoint does beyond answering: usage, caches, reasoning, limits, seeds, and which tokenizer fits. Each from a
-//! request or two.
+//! Explores the features of an endpoint with a few requests: streaming, usage, caches, reasoning, output limits, seeds
+//! and the matching tokenizer.
 
 use super::Narrator;
 use super::trial::{TrialAnswer, TrialAsk, TrialRunner};
@@ -9,11 +9,12 @@ use crate::identify::EndpointFindings;
 use crate::plan::{Api, Tokenizer};
 use serde_json::{Map, Value, json};
 
-/// A prompt whose answer is longer than any small limit.
+/// A prompt with a long answer, which exceeds a small output limit.
 const LONG: &str = "Count from one to two hundred in words, separated by commas. Do not stop early.";
-/// A prompt whose answers differ.
+/// A prompt that is answered differently each time.
 const FREE: &str = "Write one sentence about a lighthouse.";
-/// A short text, and two that tokenizers cut differently. What a chat template adds is the same for each.
+/// A short text, and two texts that tokenizers split differently. A chat template adds the same number of tokens to
+/// each.
 const TEXTS: [&str; 3] = [
     "Reply with the word ok.",
     "Reply with the word ok. Съешь же ещё этих мягких французских булок, да выпей чаю. 東京は日本の首都であり、世界最大級の都市です。 \
@@ -21,10 +22,10 @@ const TEXTS: [&str; 3] = [
     "Reply with the word ok. fn main() { let xs: Vec<u32> = (0..1_000_000).collect(); println!(\"{:?}\", xs.iter().sum::<u32>()); } \
      다람쥐 헌 쳇바퀴에 타고파. Zażółć gęślą jaźń. הקוסם הזה",
 ];
-/// Tokens by which a difference may be off: a tokenizer may join the end of a text with what follows.
+/// Accepted deviation of a difference, in tokens, because a tokenizer may merge the end of a text with what follows.
 const TOLERANCE: u64 = 1;
 
-/// Finds out, and writes it down. `first` is the answer by which the dialect was found.
+/// Explores the features and adds them to the findings. `first` is the answer to the request that found the dialect.
 pub(super) async fn explore(
     findings: &mut EndpointFindings,
     first: &TrialAnswer,
@@ -55,7 +56,7 @@ fn streaming(findings: &mut EndpointFindings, first: &TrialAnswer, narrator: &Na
     narrator.fact(findings, "streaming", said);
 }
 
-/// A long answer, not streamed.
+/// Requests a long answer that is not streamed.
 async fn whole(findings: &EndpointFindings, trials: &mut TrialRunner) -> anyhow::Result<Option<TrialAnswer>> {
     if findings.limit.is_none() {
         return Ok(None);
@@ -134,7 +135,8 @@ fn max_tokens(findings: &mut EndpointFindings, whole: Option<&TrialAnswer>, narr
     narrator.fact(findings, name, &said);
 }
 
-/// Where a dialect has a seed, with a temperature at which it matters.
+/// The parameters for a seed in a dialect, with a temperature at which the seed has an effect. `None` if the dialect
+/// has no seed.
 fn seeded(api: Api, seed: u64) -> Option<Map<String, Value>> {
     let params = match api {
         Api::OpenAiChat | Api::OpenAiCompletions => json!({ "seed": seed, "temperature": 1.0 }),
@@ -146,7 +148,7 @@ fn seeded(api: Api, seed: u64) -> Option<Map<String, Value>> {
     params.as_object().cloned()
 }
 
-/// The same seed twice, and another one.
+/// Checks whether seeds are honoured, by sending the same seed twice and then another one.
 async fn seeds(findings: &EndpointFindings, trials: &mut TrialRunner) -> anyhow::Result<String> {
     let mut texts = Vec::new();
     for seed in [7, 7, 8] {
@@ -171,7 +173,7 @@ fn of_seeds(texts: &[String]) -> &'static str {
     }
 }
 
-/// Compares what the server counts with what tokenizers count.
+/// Compares the server's token counts with those of the known tokenizers.
 async fn tokenizer(
     findings: &mut EndpointFindings,
     trials: &mut TrialRunner,
@@ -211,7 +213,7 @@ async fn tokenizer(
     Ok(())
 }
 
-/// Whether a text that is longer by so many tokens is longer by as many for the server.
+/// Whether the counts of a tokenizer match those of the server. Only the differences to the first text are compared.
 fn fits(reported: &[u64], counted: &[u64]) -> bool {
     let (Some((first, rest)), Some((counted_first, counted_rest))) =
         (reported.split_first(), counted.split_first())

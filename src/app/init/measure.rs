@@ -1,4 +1,4 @@
-//! The small requests from which objectives are proposed.
+//! Sends the small requests that the proposed objectives are derived from.
 
 use super::Narrator;
 use super::trial::{TrialAnswer, TrialAsk, TrialRunner};
@@ -6,10 +6,10 @@ use crate::event::Outcome;
 use crate::identify::{EndpointFindings, Measurement, percentile, precise, prompts};
 use std::time::Duration;
 
-/// Time after which no further request is sent, however few there were.
+/// Time after which no further request is sent, even if fewer were sent than requested.
 const WITHIN: Duration = Duration::from_mins(2);
 
-/// Sends them, one after the other, as the probe of the config will.
+/// Sends the measuring requests one after the other, in the same form as the probe of the config.
 pub(super) async fn measure(
     findings: &mut EndpointFindings,
     requests: u64,

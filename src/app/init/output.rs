@@ -1,4 +1,4 @@
-//! Where the config goes: to a file that appears whole or not at all, or to stdout.
+//! Writes the config to stdout, or atomically to a file.
 
 use super::UsageError;
 use crate::app::print;
@@ -7,19 +7,19 @@ use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
-/// Where to write.
+/// Where to write the config.
 #[derive(Debug)]
 pub(super) enum ConfigOutput {
     Stdout,
     File {
         path: PathBuf,
-        /// Another file of this name is replaced.
+        /// Whether an existing file is replaced.
         force: bool,
     },
 }
 
 impl ConfigOutput {
-    /// Fails, before anything is sent, if the file could not be written in the end.
+    /// Fails if the file could not be written later. Called before any request is sent.
     pub(super) fn new(path: &Path, force: bool) -> Result<Self, UsageError> {
         if path == Path::new("-") {
             return Ok(Self::Stdout);
@@ -38,7 +38,7 @@ impl ConfigOutput {
         Ok(Self::File { path: path.to_owned(), force })
     }
 
-    /// Writes it, and says where.
+    /// Writes the config. For a file, prints its path to stderr.
     pub(super) fn write(&self, text: &str) -> anyhow::Result<()> {
         match self {
             Self::Stdout => print(text).map(drop),
@@ -68,7 +68,7 @@ fn folder(path: &Path) -> &Path {
     path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-/// Writes a file beside it and moves that into its place.
+/// Writes a temporary file in the same folder and renames it to `path`.
 fn replace(path: &Path, text: &str) -> std::io::Result<()> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let beside = folder(path).join(format!(".{name}.{}", std::process::id()));
@@ -78,7 +78,7 @@ fn replace(path: &Path, text: &str) -> std::io::Result<()> {
         fs::rename(&beside, path)
     });
     if written.is_err() {
-        // What is left of it is of no use; the error says what went wrong.
+        // The incomplete file is of no use. The error reports what failed.
         let _ = fs::remove_file(&beside);
     }
     written
@@ -98,7 +98,7 @@ mod tests {
             refused.ends_with("exists; name another file with --output, or replace it with --force"),
             "{refused}"
         );
-        // One that appeared in the meantime is not replaced either.
+        // A file that was created in the meantime is not replaced either.
         let late = ConfigOutput::File { path: path.clone(), force: false };
         assert!(late.write("two").is_err());
         assert_eq!(fs::read_to_string(&path).unwrap(), "one");

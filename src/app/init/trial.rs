@@ -1,5 +1,5 @@
-//! Requests to the endpoint before there is a config: each by the client and the engine that the daemon has, within a
-//! budget that holds for all of them together.
+//! Sends requests to the endpoint before there is a config. They use the client and the engine of the daemon and share
+//! one budget.
 
 use crate::app::assembly;
 use crate::client::{Answer, Caller, Context};
@@ -21,10 +21,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::runtime::Handle;
 
-/// How often a trial is played until a request leaves: on a busy machine one may come too late to be sent.
+/// Maximum number of runs of a trial until a request is sent. On a busy machine, a request may be skipped because it is
+/// too late.
 const MAX_RUNS: usize = 5;
 
-/// The most that is sent: requests, and tokens of prompts and answers together.
+/// The maximum number of requests, and of tokens in prompts and answers together.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct TrialLimits {
     pub(super) requests: u64,
@@ -38,16 +39,16 @@ pub(super) struct TrialRunner {
     limits: TrialLimits,
     sent: u64,
     tokens: u64,
-    /// Time that one request may take.
+    /// Timeout of each request.
     timeout: Duration,
 }
 
-/// What is asked.
+/// The content of a trial.
 #[derive(Clone, Debug)]
 pub(super) struct TrialAsk {
     pub(super) prompts: Vec<String>,
     pub(super) stream: bool,
-    /// A nonce comes first, so that no cache answers.
+    /// Whether prompts start with a nonce, so that no cache answers.
     pub(super) bust: bool,
     pub(super) params: Map<String, Value>,
     pub(super) requests: u64,
@@ -56,7 +57,7 @@ pub(super) struct TrialAsk {
 }
 
 impl TrialAsk {
-    /// One request, as a probe sends it.
+    /// A single request, as a probe would send it.
     pub(super) fn one(findings: &EndpointFindings, prompt: &str) -> Self {
         Self {
             prompts: vec![prompt.to_owned()],
@@ -69,7 +70,7 @@ impl TrialAsk {
     }
 }
 
-/// A request that was sent, and the text that came back.
+/// A request that was sent, and the text of its answer.
 #[derive(Clone, Debug)]
 pub(super) struct TrialAnswer {
     pub(super) request: Arc<Request>,
@@ -77,7 +78,7 @@ pub(super) struct TrialAnswer {
 }
 
 impl TrialAnswer {
-    /// What it says about the endpoint.
+    /// Judges the answer.
     pub(super) fn judged(&self) -> TrialJudgement {
         judge(&TrialOutcome {
             status: self.request.observed.status,
@@ -86,7 +87,7 @@ impl TrialAnswer {
         })
     }
 
-    /// How it failed, in a few words.
+    /// A short description of the failure.
     pub(super) fn failure(&self) -> String {
         let label = self.request.outcome.label();
         match (&self.request.detail, self.request.observed.status) {
@@ -102,7 +103,7 @@ impl TrialRunner {
         Ok(Self { traffic, cpu_pool: assembly::cpu_pool()?, limits, sent: 0, tokens: 0, timeout })
     }
 
-    /// Requests sent so far, and the tokens that they took as far as it is known.
+    /// The number of requests sent so far, and of the tokens that they are known to have used.
     pub(super) fn spent(&self) -> (u64, u64) {
         (self.sent, self.tokens)
     }
@@ -138,7 +139,7 @@ impl TrialRunner {
         bail!("this machine is too busy: no request left in time")
     }
 
-    /// Plays the plan of a trial once.
+    /// Runs the plan of a trial once.
     async fn run(&self, plan: &Arc<Plan>) -> anyhow::Result<Arc<TrialRecord>> {
         let pair = plan.pairs.first().context("the trial has no target")?.pair.clone();
         let mut callers = assembly::callers(plan, &self.cpu_pool)?;
@@ -211,14 +212,15 @@ fn auth(auth: &TargetAuth) -> Value {
     }
 }
 
-/// A config that is a JSON document. The process's environment has no part in it.
+/// Loads a config from JSON, without the environment of this process.
 fn load(config: &Value) -> anyhow::Result<LoadedPlan> {
     let source =
         crate::config::ConfigSource::Text { name: "the trial".to_owned(), text: ascii(&config.to_string()) };
     plan::load(&[source], []).map_err(|errors| anyhow!("the endpoint cannot be a target: {errors}"))
 }
 
-/// JSON as YAML: what is not ASCII stands within strings, where YAML has some characters that do not print only escaped.
+/// Converts JSON to YAML by escaping all characters outside ASCII. They occur only in strings, where YAML does not
+/// allow some unprintable characters unescaped.
 fn ascii(json: &str) -> String {
     let mut out = String::with_capacity(json.len());
     for c in json.chars() {
@@ -232,7 +234,8 @@ fn ascii(json: &str) -> String {
     out
 }
 
-/// Requests in the order in which they ended, and the texts of the answers. There are no more than the trial has requests.
+/// The requests in the order in which they ended, and the texts of their answers. Both are limited by the number of
+/// requests of the trial.
 #[derive(Default)]
 struct TrialRecord(Mutex<TrialRecordParts>);
 
@@ -240,7 +243,7 @@ struct TrialRecord(Mutex<TrialRecordParts>);
 struct TrialRecordParts {
     requests: Vec<Arc<Request>>,
     texts: Vec<(TraceIds, String)>,
-    /// A request was not sent because of the budget.
+    /// Whether a request was skipped because of the budget.
     over_budget: bool,
 }
 
@@ -270,7 +273,7 @@ impl Sink for TrialRecord {
     }
 }
 
-/// Keeps the texts of answers.
+/// A caller that also records the texts of answers.
 struct TextKeeper {
     inner: Arc<dyn Caller>,
     record: Arc<TrialRecord>,

@@ -4,14 +4,15 @@ use crate::app::budgets::money;
 use crate::event::{Count, Failure, Outcome, Request};
 use crate::plan::{Amount, Api, PairPlan, ReasoningEffort};
 
-/// A warning about the request of a probe, if its answer was mostly or only reasoning.
+/// Returns a warning about the request of a probe if its answer was mostly or only reasoning.
 pub(super) fn warning(pair: &PairPlan, currency: &str, request: &Request) -> Option<String> {
     let spent = spent(pair, currency, request)?;
     let advice = advice(pair);
     Some(format!("targets.{}: {spent}: {advice}", pair.pair.target))
 }
 
-/// How much of the answer was reasoning, if it was more than half: by the server's counts, or else by its characters.
+/// Describes how much of the answer was reasoning, if it was more than half. Uses the server's counts, or the
+/// characters if there are none.
 fn spent(pair: &PairPlan, currency: &str, request: &Request) -> Option<String> {
     let tokens = &request.observed.tokens;
     if request.outcome == Outcome::Failed(Failure::Exhausted) {
