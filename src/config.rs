@@ -1,9 +1,10 @@
-//! The config as it is written: serde types, layers, and where each value came from. Spelling, not meaning: what
-//! values mean together is for the plan to judge.
+//! The config as written by the user: serde types, layers, and the position of each value. This module checks the form
+//! of the config. The plan checks its meaning.
 //!
-//! Reading keeps the position of every value. The layers (defaults, files, environment) are laid over each
-//! other, the result is checked against the JSON Schema that is generated from the types here, and only then do
-//! the types see it: so all errors come at once, each with its place, and in words for an operator.
+//! Reading keeps the position of every value. The layers (defaults, files, environment) are merged, and the result is
+//! validated against the JSON Schema that is generated from the types in this module. Only then is it deserialised into
+//! these types. All errors are therefore reported at once, each with its position and in terms that an operator
+//! understands.
 
 mod agent;
 mod auth;
@@ -97,9 +98,9 @@ pub struct Config {
 }
 
 impl Config {
-    /// The config as YAML, every secret masked.
+    /// The config as YAML, with every secret masked.
     pub fn to_yaml(&self) -> String {
-        // Maps with text for keys and plain values: there is nothing in it that YAML cannot say.
+        // The config consists of maps with string keys and of plain values, all of which YAML can represent.
         serde_saphyr::to_string(self).unwrap_or_default()
     }
 }
@@ -109,7 +110,7 @@ mod tests {
     use super::*;
     use std::path::Path;
 
-    /// A config that has everything.
+    /// A config that uses all keys.
     pub(super) const WHOLE: &str = include_str!("../tests/config/whole.yml");
 
     #[test]
@@ -130,7 +131,7 @@ mod tests {
         let shown = config.to_yaml();
         let again = load_str("shown", &shown).unwrap_or_else(|e| panic!("{e}\n{shown}")).config;
         assert_eq!(shown, again.to_yaml());
-        // And it has the defaults.
+        // It also contains the defaults.
         for default in ["currency: usd", "in_flight: 4096", "first_token: 30s", "cache: bust"] {
             assert!(shown.contains(default), "{default} in {shown}");
         }

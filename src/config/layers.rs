@@ -1,5 +1,4 @@
-//! Where a config comes from: files, folders, text, and the environment; and the order in which they are laid
-//! over each other.
+//! Reads the layers of a config from files, folders, text and the environment, and merges them in order.
 
 use super::merge::merge;
 use super::path::KeyPath;
@@ -14,7 +13,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// Prefix of the variables that override the config; two underscores go one level down.
+/// Prefix of the environment variables that override the config. Two underscores separate levels.
 const PREFIX: &str = "TOKENBEAT__";
 /// The sections that the environment may override.
 const FROM_ENVIRONMENT: [&str; 3] = ["agent", "server", "telemetry"];
@@ -22,26 +21,27 @@ const FROM_ENVIRONMENT: [&str; 3] = ["agent", "server", "telemetry"];
 /// One layer of the config.
 #[derive(Clone, Debug)]
 pub enum ConfigSource {
-    /// A file (`.yaml`, `.yml` or `.toml`), or a folder: every such file in it, in the order of their names.
+    /// A file (`.yaml`, `.yml` or `.toml`), or a folder. From a folder, all such files are read in the order of their
+    /// names.
     Path(PathBuf),
-    /// Text, as if it were a YAML file of this name in the present folder.
+    /// Text, read like a YAML file with this name in the current directory.
     Text {
-        /// What errors call it.
+        /// The name in error messages.
         name: String,
         /// The YAML.
         text: String,
     },
 }
 
-/// What was read.
+/// The result of reading all sources.
 pub(crate) struct ReadConfig {
-    /// As much as could be read.
+    /// The values that could be read.
     pub(crate) tree: Node,
-    /// What is wrong with it so far.
+    /// The problems found so far.
     pub(crate) problems: Vec<Located>,
-    /// Something could not be read: what seems to be missing may be there.
+    /// Whether a source could not be read. It may contain the keys that seem to be missing.
     pub(crate) incomplete: bool,
-    /// The files that it was read from.
+    /// The files that were read.
     pub(crate) files: Files,
 }
 
@@ -110,8 +110,8 @@ fn read_file(path: &Path, reading: &mut ReadConfig) -> Option<Node> {
     Some(node)
 }
 
-/// Whether a file says nothing: not even that it is an empty map. A write that was cut leaves such a file, and to take
-/// it for a config would remove everything that is configured.
+/// Whether a file is empty except for comments, without even an empty map. An interrupted write may leave such a file,
+/// and loading it would remove the whole configuration.
 fn holds_nothing(text: &str) -> bool {
     let mut lines = text.trim_start_matches('\u{feff}').lines().map(str::trim);
     lines.all(|line| line.is_empty() || line.starts_with('#') || line == "---" || line == "...")
@@ -152,7 +152,7 @@ fn about_file(name: &Arc<str>, message: String) -> Located {
     Problem::new(KeyPath::root(), message).at(Position::Whole(Arc::clone(name)))
 }
 
-/// One variable as a layer, if it is one of ours.
+/// Reads an environment variable as a layer. Returns `None` if the variable does not have our prefix or is invalid.
 fn read_variable(name: &str, text: &str, root: &SchemaNode<'_>, problems: &mut Vec<Located>) -> Option<Node> {
     let rest = name.strip_prefix(PREFIX)?;
     let keys: Vec<String> = rest.split("__").map(str::to_ascii_lowercase).collect();
@@ -182,7 +182,7 @@ fn read_variable(name: &str, text: &str, root: &SchemaNode<'_>, problems: &mut V
     let Some(mut value) = yaml::scalar(text) else {
         return fail("must be a finite number".to_owned());
     };
-    // `TOKENBEAT__AGENT__ID=7` is text where text is wanted.
+    // The value of `TOKENBEAT__AGENT__ID=7` is text, because the key requires text.
     let text_only = shape.takes("string") && !matches!(value, Value::String(_) | Value::Null);
     if text_only {
         value = Value::String(text.to_owned());
@@ -246,7 +246,7 @@ mod tests {
             "F/b.yaml:2:3: agent.location: is set twice in the same folder, here and at F/a.yaml:2:3\n\
              F/b.yaml:3:18: profiles.p.schedule: is set twice in the same folder, here and at F/a.yaml:4:50"
         );
-        // Between layers that is how one overrides the other.
+        // In two layers, the later one overrides the earlier one.
         let [a, b] = ["a.yaml", "b.yaml"].map(|name| ConfigSource::Path(folder.path().join(name)));
         assert_eq!(load(&[a, b], []).err().map(|errors| said(&errors, folder.path())), None);
     }

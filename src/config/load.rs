@@ -1,4 +1,4 @@
-//! From sources to a typed config, with every problem of reading and of form.
+//! Loads sources into a typed config and collects all errors in reading and form.
 
 use super::layers::{self, ConfigSource, ReadConfig};
 use super::path::KeyPath;
@@ -12,16 +12,16 @@ use crate::limits;
 use serde::de::DeserializeOwned;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// A config that is right in form, and where each of its values was written.
+/// A config with valid form, and the position of each of its values.
 pub struct LoadedConfig {
     /// The config.
     pub config: Config,
-    /// The files that it was read from.
+    /// The files that were read.
     pub files: Files,
     tree: Node,
 }
 
-/// Shows the config alone: the tree holds its secrets in the clear.
+/// Shows only the config, because the tree contains its secrets in plain text.
 impl std::fmt::Debug for LoadedConfig {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Loaded").field("config", &self.config).finish_non_exhaustive()
@@ -29,23 +29,23 @@ impl std::fmt::Debug for LoadedConfig {
 }
 
 impl LoadedConfig {
-    /// Where a key was written, or as much of its path as there is.
+    /// The position of a key, or of the longest part of its path that exists.
     pub fn position(&self, path: &KeyPath) -> Position {
         self.tree.position(path)
     }
 
-    /// Gives a problem its place.
+    /// Adds the position to a problem.
     pub fn locate(&self, problem: Problem) -> Located {
         problem.located(&self.tree)
     }
 }
 
-/// What had to be left out of a config because its form is wrong. What refers to it is not wrong for that.
+/// The parts of a config that were left out because their form is invalid. References to them are not errors.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct BrokenParts {
-    /// A whole file: what it holds is not known, so nothing can be said to be missing.
+    /// Whether a whole file is left out. Its content is unknown, so nothing is reported as missing.
     pub unread: bool,
-    /// Whole sections (`agent`, `server`, `telemetry`), which have their defaults in the config.
+    /// Whole sections (`agent`, `server`, `telemetry`). The config has their defaults.
     pub sections: BTreeSet<String>,
     /// Names of targets.
     pub targets: BTreeSet<String>,
@@ -53,8 +53,7 @@ pub struct BrokenParts {
     pub profiles: BTreeSet<String>,
 }
 
-/// Loads a config and fails with every error of form. `environment` is what
-/// `std::env::vars` gives.
+/// Loads a config. Fails with all errors in its form. `environment` has the form of `std::env::vars`.
 pub fn load(
     sources: &[ConfigSource],
     environment: impl IntoIterator<Item = (String, String)>,
@@ -63,37 +62,36 @@ pub fn load(
     Errors::of(problems).map_or(Ok(loaded), Err)
 }
 
-/// Loads a config from YAML text, without the environment. `name` is what errors call it.
+/// Loads a config from YAML text, without the environment. Error messages refer to the text by `name`.
 pub fn load_str(name: &str, text: &str) -> Result<LoadedConfig, Errors> {
     load(&[ConfigSource::Text { name: name.to_owned(), text: text.to_owned() }], [])
 }
 
-/// What came of reading a config.
+/// The result of reading a config.
 pub struct Reading {
-    /// The config; without what is wrong with it, it may mean anything.
+    /// The config. If there are problems, the invalid parts are left out and its meaning is undefined.
     pub loaded: LoadedConfig,
-    /// Every error of form.
+    /// All errors in the form.
     pub problems: Vec<Located>,
-    /// The config whose meaning can be judged: what was written, with as little as possible in the place of what is
-    /// wrong in form.
+    /// The config for checks of its meaning: the written config, with as little as possible in place of invalid parts.
     pub least: Variant,
-    /// Where something is wrong in form: configs that differ from it in that place. What is wrong with each
-    /// of them is wrong with the config, whatever was meant there.
+    /// If there are invalid parts: configs with different values in their place. An error that all of them have is an
+    /// error of the config, whatever the invalid parts were meant to be.
     pub others: Vec<Variant>,
 }
 
-/// A config that is right in form.
+/// A config with valid form.
 pub struct Variant {
     /// The config.
     pub config: Config,
-    /// What had to be left out of it.
+    /// The parts that were left out.
     pub broken: BrokenParts,
-    /// Where it says something else than what was written: nothing can be said about these places.
+    /// Paths whose values differ from what was written. Nothing is reported about them.
     pub changed: Vec<KeyPath>,
 }
 
-/// Loads a config with every error of form, and what is left of it to be judged, so that all errors can be shown at
-/// once.
+/// Loads a config and collects all errors in its form. Also returns the configs for checks of its meaning, so that all
+/// errors can be shown at once.
 pub fn read(sources: &[ConfigSource], environment: impl IntoIterator<Item = (String, String)>) -> Reading {
     let mut environment: Vec<(String, String)> = environment.into_iter().collect();
     environment.sort();
@@ -103,7 +101,7 @@ pub fn read(sources: &[ConfigSource], environment: impl IntoIterator<Item = (Str
         let config = typed(&tree, &mut broken, &mut problems);
         Variant { config, broken, changed }
     };
-    // Of too many errors the rest is not known, and neither is what the config would mean without them.
+    // If there are too many errors, the remaining ones are unknown, so the meaning of the config cannot be checked.
     let (least, others) = if incomplete || misfits.len() >= limits::PROBLEMS {
         let broken = BrokenParts { unread: true, ..BrokenParts::default() };
         (Variant { config: Config::default(), broken, changed: Vec::new() }, Vec::new())
@@ -118,7 +116,7 @@ pub fn read(sources: &[ConfigSource], environment: impl IntoIterator<Item = (Str
 }
 
 impl BrokenParts {
-    /// Leaves out the smallest part that has a name and holds this key.
+    /// Leaves out the smallest named part that contains this key.
     pub(super) fn add(&mut self, path: &KeyPath) {
         let section = path.key_at(0).unwrap_or_default();
         let Some(name) = path.key_at(1).filter(|_| section == "targets" || section == "profiles") else {
@@ -130,7 +128,7 @@ impl BrokenParts {
     }
 }
 
-/// Reads each section, target and profile on its own.
+/// Deserialises each section, target and profile separately.
 fn typed(tree: &Node, broken: &mut BrokenParts, problems: &mut Vec<Located>) -> Config {
     let mut tree = tree.clone();
     let mut config = Config::default();
@@ -172,8 +170,8 @@ fn named<T: DeserializeOwned>(
     named
 }
 
-/// One part as its type. The schema was generated from the type and has passed, so a refusal is our own fault;
-/// serde's message is left out because it quotes values.
+/// Deserialises one part. The part matches the schema that was generated from its type, so a failure is a bug in
+/// tokenbeat. serde's message is left out because it quotes values.
 fn value<T: DeserializeOwned>(node: &Node, path: &KeyPath, problems: &mut Vec<Located>) -> Option<T> {
     serde_json::from_value(node.to_json())
         .map_err(|_| {

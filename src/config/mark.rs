@@ -1,4 +1,4 @@
-//! The key `mark` of a target, as written.
+//! The key `mark` of a target, as written in the config.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

@@ -1,6 +1,6 @@
-//! Lays the layers of a config over each other, by figment: later ones win, maps are united, everything else is
-//! replaced, and each value keeps the place where the layer that won wrote it. It knows nothing of files and of what
-//! the values mean.
+//! Merges the layers of a config with figment. Later layers take precedence: maps are merged and all other values are
+//! replaced. Each value keeps its position in the layer that it came from. This module does not know about files or the
+//! meaning of values.
 
 use super::path::Segment;
 use super::schema::SchemaNode;
@@ -10,13 +10,13 @@ use figment::{Error, Figment, Metadata, Profile, Provider, Source};
 use serde_json::Number;
 use std::collections::BTreeMap;
 
-/// Merges layers, the first one lowest. A null takes away what a lower layer wrote.
+/// Merges layers in ascending order of precedence. A null removes the value of a lower layer.
 pub(super) fn merge(layers: &[Node], shape: &SchemaNode<'_>) -> Node {
     let mut figment = Figment::new();
     for (index, node) in layers.iter().enumerate() {
         figment = figment.merge(Layer { index, node, shape });
     }
-    // Layers are data and not read here, so there is nothing that could fail.
+    // This cannot fail, because the layers are already read.
     let mut merged = figment.data().unwrap_or_default();
     let root = merged.remove(&Profile::Default).unwrap_or_default();
     let at = layers.last().map_or(Position::Nowhere, |layer| layer.at.clone());
@@ -24,9 +24,9 @@ pub(super) fn merge(layers: &[Node], shape: &SchemaNode<'_>) -> Node {
     Node { at, value: TreeValue::Map(reader.entries(root, shape, &mut Vec::new())) }
 }
 
-/// A layer as figment takes it.
+/// A layer as a figment provider.
 struct Layer<'a> {
-    /// Its position among the layers: how a merged value finds back to it.
+    /// The index of the layer, by which the layer of a merged value is found.
     index: usize,
     node: &'a Node,
     shape: &'a SchemaNode<'a>,
@@ -44,8 +44,8 @@ impl Provider for Layer<'_> {
     }
 }
 
-/// A value as figment takes it. figment unites maps and replaces lists, so what is to be replaced as a whole travels
-/// as a list of one.
+/// Converts a value for figment. figment merges maps and replaces lists, so a map that must be replaced as a whole is
+/// wrapped in a list of one item.
 fn value(node: &Node, shape: &SchemaNode<'_>) -> Value {
     let plain = match &node.value {
         TreeValue::Null => Value::Empty(Tag::Default, Empty::Unit),
@@ -68,7 +68,7 @@ fn value(node: &Node, shape: &SchemaNode<'_>) -> Value {
     if shape.is_replaced_whole() { Value::Array(Tag::Default, vec![plain]) } else { plain }
 }
 
-/// Reads merged values back, each with the place that its layer gives it.
+/// Converts merged values back and looks up their positions in their layers.
 struct MergedReader<'a> {
     figment: &'a Figment,
     layers: &'a [Node],
@@ -214,7 +214,7 @@ mod tests {
 
     #[test]
     fn what_is_replaced_as_a_whole_may_have_any_form() {
-        // A list of one map where a map belongs stays a list, to be told of.
+        // A list of one map in place of a map stays a list, so that it is reported.
         let merged = layered(
             "profiles: { p: { schedule: { every: 1m } } }",
             "profiles: { p: { schedule: [{ cron: x }] } }",
@@ -224,7 +224,7 @@ mod tests {
     }
 
     proptest! {
-        /// One layer, or one over nothing, is what it was, with its places.
+        /// A single layer, alone or over an empty one, is unchanged and keeps its positions.
         #[test]
         fn a_layer_alone_is_itself(n in any::<i64>(), u in any::<u64>(), f in any::<f64>().prop_filter("finite", |f| f.is_finite()), text in "[ -~]{0,12}") {
             let json = serde_json::json!({ "targets": { "t": { "params": { "n": n, "u": u, "f": f, "text": text, "list": [null, true, [1, { "a": -1 }]] } } } });

@@ -1,17 +1,17 @@
-//! Where a key stands in the config: `profiles.chat.load[1].rate`.
+//! The path of a key in the config, such as `profiles.chat.load[1].rate`.
 
 use std::fmt;
 
-/// One step down.
+/// One segment of a path.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Segment {
-    /// Into a map.
+    /// A key of a map.
     Key(String),
-    /// Into an array, from 0.
+    /// An index of an array, starting at 0.
     Index(usize),
 }
 
-/// A path from the root. Prints as an operator would write it.
+/// A path from the root. Displayed in the notation that an operator would use.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct KeyPath(Vec<Segment>);
 
@@ -21,24 +21,24 @@ impl KeyPath {
         Self(Vec::new())
     }
 
-    /// A path of keys.
+    /// Creates a path from keys.
     pub fn of<const N: usize>(keys: [&str; N]) -> Self {
         Self(keys.iter().map(|key| Segment::Key((*key).to_owned())).collect())
     }
 
-    /// The path of a key of the map that stands here.
+    /// The path of a key in the map at this path.
     #[must_use]
     pub fn key(&self, key: &str) -> Self {
         self.then(Segment::Key(key.to_owned()))
     }
 
-    /// The path of an item of the array that stands here.
+    /// The path of an item in the array at this path.
     #[must_use]
     pub fn index(&self, index: usize) -> Self {
         self.then(Segment::Index(index))
     }
 
-    /// The path of a value one level further down.
+    /// The path extended by one segment.
     #[must_use]
     pub fn then(&self, segment: Segment) -> Self {
         let mut longer = self.0.clone();
@@ -46,17 +46,17 @@ impl KeyPath {
         Self(longer)
     }
 
-    /// The steps.
+    /// The segments.
     pub fn segments(&self) -> &[Segment] {
         &self.0
     }
 
-    /// This path, or one below it.
+    /// Whether the other path is this path or below it.
     pub fn holds(&self, other: &Self) -> bool {
         other.0.starts_with(&self.0)
     }
 
-    /// The key at this depth, if it is one.
+    /// The key at this depth, if the segment is a key.
     pub fn key_at(&self, depth: usize) -> Option<&str> {
         match self.0.get(depth) {
             Some(Segment::Key(key)) => Some(key),

@@ -1,50 +1,50 @@
-//! What is wrong, or looks wrong, in a config: data, so that all of it can be shown at once.
+//! Errors and warnings about a config. They are collected as data, so that all of them can be shown at once.
 
 use super::path::KeyPath;
 use super::tree::{Node, Position};
 use crate::limits;
 use std::fmt;
 
-/// Something wrong with a key. Never holds a value that may be secret.
+/// A problem with a key. Never contains a value that may be secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
-    /// Which key.
+    /// The path of the key.
     pub path: KeyPath,
-    /// What is wrong, as a clause whose subject is the key.
+    /// The problem as a clause whose subject is the key.
     pub message: String,
 }
 
 impl Problem {
-    /// A problem with this key.
+    /// Creates a problem with this key.
     pub fn new(path: KeyPath, message: impl Into<String>) -> Self {
         Self { path, message: message.into() }
     }
 
-    /// The same, with the place where it was written.
+    /// Adds the position at which the key was written.
     pub(crate) fn at(self, position: Position) -> Located {
         Located { position, path: self.path, message: self.message }
     }
 
-    /// The same, with the place that its path has in this tree.
+    /// Adds the position of the path in this tree.
     pub(crate) fn located(self, tree: &Node) -> Located {
         let position = tree.position(&self.path);
         self.at(position)
     }
 }
 
-/// A problem and where it was written. Prints as `file:line:column: key.path: message`.
+/// A problem with its position. Displayed as `file:line:column: key.path: message`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Located {
-    /// Where it was written.
+    /// The position.
     pub position: Position,
-    /// Which key.
+    /// The path of the key.
     pub path: KeyPath,
-    /// What is wrong.
+    /// The problem.
     pub message: String,
 }
 
 impl Located {
-    /// Where to stand in a list: by file, line and column.
+    /// The sort key: file, line and column.
     fn order(&self) -> (String, usize, usize, KeyPath, String) {
         let (file, line, column) = match &self.position {
             Position::File { name, line, column } => (name.to_string(), *line, *column),
@@ -64,12 +64,12 @@ impl fmt::Display for Located {
     }
 }
 
-/// Everything that is wrong, in the order of files and lines; at least one. Prints one a line.
+/// One or more errors, sorted by file and line. Displayed with one error per line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Errors(Vec<Located>);
 
 impl Errors {
-    /// These errors, each once; `None` if there are none.
+    /// Creates `Errors` without duplicates. Returns `None` if there are no problems.
     pub(crate) fn of(problems: Vec<Located>) -> Option<Self> {
         let mut problems = sorted(problems);
         if problems.len() > limits::PROBLEMS {
@@ -81,7 +81,7 @@ impl Errors {
         (!problems.is_empty()).then_some(Self(problems))
     }
 
-    /// One error about the whole.
+    /// A single error about the config as a whole.
     pub(crate) fn only(problem: Problem) -> Self {
         Self(vec![problem.at(Position::Nowhere)])
     }
@@ -101,7 +101,7 @@ impl<'a> IntoIterator for &'a Errors {
     }
 }
 
-/// In the order of files and lines, each once.
+/// Sorts problems by file and line and removes duplicates.
 pub(crate) fn sorted(mut problems: Vec<Located>) -> Vec<Located> {
     problems.sort_by_cached_key(Located::order);
     problems.dedup();

@@ -1,4 +1,4 @@
-//! Rates and values that may move: `2/s`, `30/m`, `{ from: 2/s, to: 10/s }`.
+//! Constant and changing rates and values, such as `2/s`, `30/m` or `{ from: 2/s, to: 10/s }`.
 
 use super::text::{Text, text};
 use crate::limits;
@@ -104,7 +104,7 @@ pub enum Moving<T> {
 }
 
 impl<T: Copy> Moving<T> {
-    /// At the start and at the end of the stage.
+    /// The values at the start and at the end of the stage.
     pub const fn ends(&self) -> (T, T) {
         match self {
             Self::Constant(value) => (*value, *value),

@@ -1,7 +1,8 @@
-//! Takes what does not fit the schema out of the way, so that the rest of a config can be judged beside it.
+//! Replaces values that do not match the schema, so that the rest of a config can be checked as well.
 //!
-//! Nobody knows what a broken value was meant to be. So the config is judged several times, each time with other
-//! values that fit in its place, and once without it: what is wrong every time is wrong whatever was meant.
+//! It is unknown what an invalid value was meant to be. The config is therefore checked several times, each time with
+//! different valid values in its place, and once without it. An error that occurs every time is an error whatever was
+//! meant.
 
 use super::load::BrokenParts;
 use super::path::{KeyPath, Segment};
@@ -11,32 +12,34 @@ use super::validate::{Misfit, Repair, nearest, validate};
 use crate::limits;
 use serde_json::Value;
 
-/// How often a config is judged at most: the words of the longest closed list, and the config without them.
+/// Maximum number of variants of a config: one for each word of the longest enum, and one without the value.
 const MAX_VARIANTS: usize = 11;
 
-/// A replacement may itself lack something; after this number of rounds the part is left out.
+/// Maximum number of rounds of repair. A replacement may itself be incomplete. After the last round the part is left
+/// out.
 const ROUNDS: usize = 4;
 
-/// How deep maps and lists are that are put in the place of a value.
+/// Maximum depth of the maps and lists that replace a value.
 const DEPTH: usize = 4;
 
-/// A config that fits the schema.
+/// A config that matches the schema.
 pub(super) struct Repaired {
     pub(super) tree: Node,
     /// What could not be repaired.
     pub(super) broken: BrokenParts,
-    /// Places at which nothing is as it was written.
+    /// Paths whose values differ from what was written.
     pub(super) changed: Vec<KeyPath>,
 }
 
 impl Repaired {
-    /// A tree that fits as it is.
+    /// A tree that already matches the schema.
     pub(super) fn unchanged(tree: &Node) -> Self {
         Self { tree: tree.clone(), broken: BrokenParts::default(), changed: Vec::new() }
     }
 }
 
-/// The tree with as little as possible in the place of its misfits, and with one choice of values after the other.
+/// Returns the tree with as little as possible in place of its misfits, and variants of it with different choices of
+/// values.
 pub(super) fn variants(tree: &Node, misfits: &[Misfit]) -> (Repaired, Vec<Repaired>) {
     let repairs: Vec<Repair> = misfits.iter().map(|misfit| misfit.repair.clone()).collect();
     let root = Schema::get().root();
@@ -50,7 +53,7 @@ pub(super) fn variants(tree: &Node, misfits: &[Misfit]) -> (Repaired, Vec<Repair
     (repaired(tree, &repairs, None), others)
 }
 
-/// The tree with the values of one choice, or with as little as possible.
+/// Returns the tree with the values of one choice, or with as little as possible.
 fn repaired(tree: &Node, repairs: &[Repair], choice: Option<usize>) -> Repaired {
     let mut all = Repaired::unchanged(tree);
     let mut left: Vec<Repair> = repairs.to_vec();
@@ -79,7 +82,7 @@ impl Repaired {
                     self.fill(&meant, round);
                 }
             }
-            // At first without it, and with the first value that fits where one must be there.
+            // The first round removes the value. If a value is required, later rounds insert a valid one.
             (Repair::Fill(path), None) if round == 0 => self.set(path, None),
             (Repair::Fill(path), _) => self.fill(path, choice.unwrap_or(0) + round),
         }
@@ -96,7 +99,8 @@ impl Repaired {
     }
 }
 
-/// What an unknown key may have been meant to be: the keys that its map does not have yet, the nearest first.
+/// The keys that an unknown key may have been meant to be: all known keys that its map does not have, the nearest
+/// first.
 fn meant(tree: &Node, unknown: &KeyPath) -> Vec<KeyPath> {
     let Some((Segment::Key(written), above)) = unknown.segments().split_last() else { return Vec::new() };
     let map: KeyPath = above.iter().cloned().collect();
@@ -111,7 +115,7 @@ fn meant(tree: &Node, unknown: &KeyPath) -> Vec<KeyPath> {
     absent.into_iter().map(|key| map.key(key)).collect()
 }
 
-/// One after the other, and from the beginning again.
+/// Returns the item at an index, modulo the number of items.
 fn pick<T>(from: Vec<T>, wanted: usize) -> Option<T> {
     let index = wanted.checked_rem(from.len())?;
     from.into_iter().nth(index)

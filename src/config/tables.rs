@@ -18,13 +18,13 @@ pub(crate) fn read(name: &Arc<str>, text: &str) -> Result<Node, Vec<Located>> {
     if text.len() > limits::CONFIG_BYTES {
         return Err(whole(too_large()));
     }
-    // The parser bounds the depth of brackets and of dotted keys, each on its own.
+    // The parser limits the depth of brackets and of dotted keys separately.
     let (table, errors) = DeTable::parse_recoverable(text);
     let mut problems: Vec<Located> = errors
         .iter()
         .map(|error| {
             let at = reader.at(error.span().map_or(0, |span| span.start));
-            // The error's own `Display` shows the line, which may hold a secret; its message does not.
+            // The `Display` output of the error contains the line, which may contain a secret. Its message does not.
             Problem::new(KeyPath::root(), format!("is not valid TOML: {}", error.message())).at(at)
         })
         .collect();
@@ -39,17 +39,17 @@ pub(crate) fn read(name: &Arc<str>, text: &str) -> Result<Node, Vec<Located>> {
 struct TableReader<'a> {
     name: &'a Arc<str>,
     places: Places<'a>,
-    /// How many values were read; no more are read when there are too many.
+    /// Number of values read. Reading stops when there are too many.
     values: usize,
 }
 
-/// How many bytes lie between two places whose characters are counted.
+/// Number of bytes between two offsets for which the character count is stored.
 const STEP: usize = 64;
 
-/// Finds line and column of an offset without reading the text from its start.
+/// Finds the line and column of an offset without reading the text from its start.
 struct Places<'a> {
     text: &'a str,
-    /// Where each line begins.
+    /// Byte offset of the start of each line.
     lines: Vec<usize>,
     /// Number of characters before every [`STEP`]th byte.
     characters: Vec<usize>,
@@ -74,7 +74,7 @@ impl<'a> Places<'a> {
         known + rest.iter().filter(|byte| is_start(**byte)).count()
     }
 
-    /// Line and column, from 1.
+    /// Line and column, both starting at 1.
     fn at(&self, offset: usize) -> (usize, usize) {
         let offset = offset.min(self.text.len());
         let line = self.lines.partition_point(|start| *start <= offset);
@@ -83,7 +83,7 @@ impl<'a> Places<'a> {
     }
 }
 
-/// Whether a byte of UTF-8 is the first one of a character.
+/// Whether a UTF-8 byte is the first byte of a character.
 const fn is_start(byte: u8) -> bool {
     byte & 0xc0 != 0x80
 }
@@ -139,7 +139,7 @@ impl TableReader<'_> {
                 .and_then(Number::from_f64)
                 .map_or_else(|| fail("must be a finite number"), Value::Number),
             DeValue::Boolean(bool) => Value::Bool(*bool),
-            // A time of day is written without quotes by habit, and means the same with them.
+            // Times of day are often written without quotes. With quotes they mean the same.
             DeValue::Datetime(datetime) => Value::String(datetime.to_string()),
             DeValue::Array(items) => {
                 let items = items.iter().enumerate();
@@ -193,7 +193,7 @@ mod tests {
         let dotted = |n: usize| format!("{}a = 1", "a.".repeat(n));
         assert!(read(&Arc::from("t"), &dotted(60)).is_ok());
         assert!(error(&dotted(70)).contains("is nested more than 64 deep"));
-        // Dotted keys inside tables: each bounded by the parser, and far too deep together.
+        // Dotted keys inside tables: the parser limits each of them, but together they are too deep.
         let both = format!("{}b = 1{}", format!("{}a = {{ ", "a.".repeat(20)).repeat(20), " }".repeat(20));
         assert!(error(&both).contains("deep"));
         for deep in

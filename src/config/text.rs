@@ -1,5 +1,5 @@
-//! Values that are written as text with a form of their own: `30s`, `99.5%`, `1s..3s`, a cron expression.
-//! Each knows its JSON Schema format, so that the schema pass finds a bad one together with every other error.
+//! Values that are written as text in a specific format, such as `30s`, `99.5%`, `1s..3s` or a cron expression. Each
+//! type has a JSON Schema format, so that schema validation reports invalid values together with all other errors.
 
 use crate::limits;
 use jiff::civil::Time;
@@ -9,21 +9,21 @@ use std::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-/// A value with a textual form.
+/// A value with a text format.
 pub(crate) trait Text: Sized {
     /// Name of the JSON Schema format.
     const FORMAT: &'static str;
     /// Examples for the schema.
     const EXAMPLES: &'static [&'static str];
 
-    /// Reads it. The error is a clause that says what would be right, and never quotes the text.
+    /// Parses a value. The error is a clause that describes valid values and never quotes the text.
     fn parse(text: &str) -> Result<Self, String>;
 
-    /// Writes it, such that `parse` reads the same.
+    /// Formats the value. `parse` returns the same value for the result.
     fn show(&self) -> String;
 }
 
-/// Serde and schema of a [`Text`].
+/// Implements serde and the JSON Schema for a [`Text`].
 macro_rules! text {
     ($type:ident) => {
         impl serde::Serialize for $type {
@@ -60,10 +60,10 @@ macro_rules! text {
 }
 pub(crate) use text;
 
-/// What is said of a length of time beyond the limit, and before the limit.
+/// Start of the message for a duration that exceeds the limit. The limit follows.
 const TOO_LONG: &str = "must not be longer than";
 
-/// A length of time: whole numbers or decimals, each with its unit (`us`, `ms`, `s`, `m`, `h`, `d`, `w`).
+/// A duration: one or more whole numbers or decimals, each with a unit (`us`, `ms`, `s`, `m`, `h`, `d`, `w`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Length(pub Duration);
 
@@ -74,7 +74,7 @@ impl Text for Length {
     fn parse(text: &str) -> Result<Self, String> {
         let says = || "must be a length of time with its unit, such as 500ms, 30s, 5m or 1h30m".to_owned();
         let span: Span = text.trim().parse().map_err(|_| says())?;
-        // Days and weeks have a fixed length here; months and years have none and are refused.
+        // Days and weeks have a fixed length here. Months and years do not, so they are rejected.
         let length = span.to_duration(SpanRelativeTo::days_are_24_hours()).map_err(|_| says())?;
         let length = Duration::try_from(length).map_err(|_| "must not be negative".to_owned())?;
         if length > limits::LONGEST {
@@ -89,7 +89,7 @@ impl Text for Length {
 }
 text!(Length);
 
-/// Writes a length of time as the config has it.
+/// Formats a duration in the syntax of the config.
 pub(crate) fn show_duration(duration: Duration) -> String {
     SignedDuration::try_from(duration).map_or_else(
         |_| format!("{}s", duration.as_secs()),
@@ -102,12 +102,12 @@ pub(crate) fn show_duration(duration: Duration) -> String {
     )
 }
 
-/// Think time: `2s`, or between two lengths, `1s..3s`.
+/// Think time: a duration such as `2s`, or a range such as `1s..3s`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ThinkTime {
-    /// Shortest.
+    /// The minimum.
     pub min: Duration,
-    /// Longest.
+    /// The maximum.
     pub max: Duration,
 }
 
@@ -141,7 +141,7 @@ impl Text for ThinkTime {
 }
 text!(ThinkTime);
 
-/// A percentage over 0 and under 100, with its sign: `99.5%`. Held as a ratio.
+/// A percentage greater than 0 and less than 100, with the percent sign: `99.5%`. Stored as a ratio.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Percentage(pub f64);
 
@@ -155,20 +155,20 @@ impl Text for Percentage {
         if !number.bytes().all(|b| b.is_ascii_digit() || b == b'.') {
             return Err(says());
         }
-        // The decimal point is moved in the text: 99.9 / 100 is not the double nearest to 0.999.
+        // The decimal point is moved in the text, because 99.9 / 100 is not the double nearest to 0.999.
         let ratio: f64 = format!("{number}e-2").parse().map_err(|_| says())?;
         if ratio > 0.0 && ratio < 1.0 { Ok(Self(ratio)) } else { Err(says()) }
     }
 
     fn show(&self) -> String {
-        // Ten digits are more than anyone writes, and hide the rounding of the product.
+        // Ten decimals are enough for any practical value and hide the rounding error of the product.
         let percent = format!("{:.10}", self.0 * 100.0);
         format!("{}%", percent.trim_end_matches('0').trim_end_matches('.'))
     }
 }
 text!(Percentage);
 
-/// A part of a whole, 0% and 100% included, with its sign: `10%`. Held as a ratio.
+/// A percentage from 0 to 100, both included, with the percent sign: `10%`. Stored as a ratio.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Share(pub f64);
 
@@ -194,7 +194,7 @@ impl Text for Share {
 }
 text!(Share);
 
-/// A cron expression: five fields, or six with seconds first. As croner reads it.
+/// A cron expression in croner's syntax: five fields, or six with seconds first.
 #[derive(Clone, Debug)]
 pub struct CronExpression {
     text: String,
@@ -202,7 +202,7 @@ pub struct CronExpression {
 }
 
 impl CronExpression {
-    /// The expression.
+    /// The parsed expression.
     pub fn cron(&self) -> &croner::Cron {
         &self.cron
     }
@@ -228,7 +228,7 @@ impl Text for CronExpression {
 }
 text!(CronExpression);
 
-/// A time zone of the IANA database: `UTC`, `Europe/Berlin`.
+/// A time zone from the IANA database, such as `UTC` or `Europe/Berlin`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Zone {
     name: String,
@@ -264,7 +264,7 @@ impl Text for Zone {
 }
 text!(Zone);
 
-/// A time of day, local to the schedule's time zone: `08:30`. `24:00` is the midnight that ends the day.
+/// A time of day in the schedule's time zone, such as `08:30`. `24:00` is midnight at the end of the day.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Clock(pub Time);
 
@@ -291,7 +291,8 @@ impl Text for Clock {
 }
 text!(Clock);
 
-/// An address to listen on: `127.0.0.1:9464`, `0.0.0.0:9464`, `[::]:9464`. Port 0 picks one.
+/// An address to listen on, such as `127.0.0.1:9464`, `0.0.0.0:9464` or `[::]:9464`. With port 0, the system chooses a
+/// port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ListenAddress(pub SocketAddr);
 
@@ -308,7 +309,7 @@ impl Text for ListenAddress {
     const EXAMPLES: &'static [&'static str] = &["127.0.0.1:9464", "0.0.0.0:9464", "[::]:9464"];
 
     fn parse(text: &str) -> Result<Self, String> {
-        // `:9464` is what Prometheus' own programs take for every address.
+        // As in Prometheus, `:9464` means all addresses.
         let whole = if text.starts_with(':') { format!("0.0.0.0{text}") } else { text.to_owned() };
         whole
             .parse()
@@ -322,7 +323,7 @@ impl Text for ListenAddress {
 }
 text!(ListenAddress);
 
-/// A name of a host, without scheme and port: `probe.example.net`.
+/// A host name without scheme and port, such as `probe.example.net`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HostName(pub String);
 
@@ -347,7 +348,7 @@ impl Text for HostName {
 }
 text!(HostName);
 
-/// An IP address: `127.0.0.1`, `::1`.
+/// An IP address, such as `127.0.0.1` or `::1`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Address(pub IpAddr);
 
@@ -366,13 +367,12 @@ impl Text for Address {
 }
 text!(Address);
 
-/// What one format's text must be: the clause for an error, or `None` where the text is fine or the format is
-/// not one of ours.
+/// Returns the error clause for a text in this format, or `None` if the text is valid or the format is not one of ours.
 pub(crate) fn complaint(format: &str, text: &str) -> Option<String> {
     FORMATS.iter().find(|(name, _)| *name == format).and_then(|(_, check)| check(text).err())
 }
 
-/// Reads a text of a form of its own, if it is no longer than any of them has to be.
+/// Parses a text, unless it exceeds the length limit for all formats.
 pub(crate) fn read<T: Text>(text: &str) -> Result<T, String> {
     if text.len() > limits::SHORT_TEXT_BYTES {
         return Err(format!("must not be longer than {} bytes", limits::SHORT_TEXT_BYTES));
@@ -382,7 +382,7 @@ pub(crate) fn read<T: Text>(text: &str) -> Result<T, String> {
 
 type FormatCheck = fn(&str) -> Result<(), String>;
 
-/// Every format that the schema names.
+/// All formats that the schema uses.
 pub(crate) const FORMATS: &[(&str, FormatCheck)] = &[
     checked::<Length>(),
     checked::<ThinkTime>(),
@@ -480,7 +480,7 @@ mod tests {
 
     #[test]
     fn format_names_are_unique_and_not_those_of_the_standard() {
-        // An editor that knows the standard's `duration` (ISO 8601) would refuse `30s`.
+        // An editor that supports the standard format `duration` (ISO 8601) would reject `30s`.
         let standard = ["duration", "time", "date", "uri", "regex", "hostname", "ipv4", "ipv6", "email"];
         for (index, (name, _)) in FORMATS.iter().enumerate() {
             assert!(!standard.contains(name), "{name}");

@@ -1,5 +1,5 @@
-//! What was read, before it means anything: values with the place where each was written. `merge` lays layers over
-//! each other, so that every later error can say where its value came from.
+//! The raw values that were read, each with its position. `merge` keeps the positions when it combines layers, so that
+//! every later error can report where its value was written.
 
 use super::path::{KeyPath, Segment};
 use super::problem::{Located, Problem};
@@ -11,23 +11,23 @@ use std::collections::btree_map::Entry as MapEntry;
 use std::fmt;
 use std::sync::Arc;
 
-/// What is said of a key that is too long, without the key.
+/// The error for a key that is too long. It does not contain the key.
 pub(crate) fn long_key(key: &str) -> Option<String> {
     let most = limits::KEY_BYTES;
     (key.len() > most).then(|| format!("has a key of more than {most} bytes"))
 }
 
-/// What is said of values that are nested too deep.
+/// The error for values that are nested too deep.
 pub(crate) fn too_deep() -> String {
     format!("is nested more than {} deep", limits::CONFIG_DEPTH)
 }
 
-/// What is said of too many values.
+/// The error for too many values.
 pub(crate) fn too_many_values() -> String {
     format!("holds more than {} values, those of aliases included", limits::CONFIG_VALUES)
 }
 
-/// What is said of too much text.
+/// The error for too much text.
 pub(crate) fn too_large() -> String {
     format!("holds more than {} MiB", limits::CONFIG_BYTES >> 20)
 }
@@ -35,18 +35,18 @@ pub(crate) fn too_large() -> String {
 /// Where something was written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Position {
-    /// In a file (or text with a name).
+    /// In a file or in named text.
     File {
-        /// Its name.
+        /// The name.
         name: Arc<str>,
-        /// Line, from 1.
+        /// The line, starting at 1.
         line: usize,
-        /// Column in characters, from 1.
+        /// The column in characters, starting at 1.
         column: usize,
     },
-    /// In an environment variable, or about a file or folder as a whole.
+    /// An environment variable, or a file or folder as a whole.
     Whole(Arc<str>),
-    /// Nowhere: it is about the whole.
+    /// The config as a whole.
     Nowhere,
 }
 
@@ -60,10 +60,10 @@ impl fmt::Display for Position {
     }
 }
 
-/// A value and where it was written. It may be a secret, so it does not print.
+/// A value and its position. It has no `Debug` implementation, because it may be a secret.
 #[derive(Clone)]
 pub(crate) struct Node {
-    /// Where it begins.
+    /// The position of its first character.
     pub(crate) at: Position,
     /// The value.
     pub(crate) value: Value,
@@ -72,7 +72,7 @@ pub(crate) struct Node {
 /// A value.
 #[derive(Clone)]
 pub(crate) enum Value {
-    /// Nothing: as if it had not been written.
+    /// Null, which is treated like a missing value.
     Null,
     /// A boolean.
     Bool(bool),
@@ -89,19 +89,19 @@ pub(crate) enum Value {
 /// An entry of a map.
 #[derive(Clone)]
 pub(crate) struct TreeEntry {
-    /// Where its key was written.
+    /// The position of the key.
     pub(crate) key_at: Position,
-    /// Its value.
+    /// The value.
     pub(crate) node: Node,
 }
 
 impl Node {
-    /// An empty map that is written nowhere.
+    /// An empty map without a position.
     pub(crate) fn empty() -> Self {
         Self { at: Position::Nowhere, value: Value::Map(BTreeMap::new()) }
     }
 
-    /// The value without its places.
+    /// The value without positions.
     pub(crate) fn to_json(&self) -> serde_json::Value {
         match &self.value {
             Value::Null => serde_json::Value::Null,
@@ -116,7 +116,7 @@ impl Node {
         }
     }
 
-    /// How many values it holds, itself included.
+    /// The number of values in this node, including itself.
     pub(crate) fn count(&self) -> usize {
         match &self.value {
             Value::Array(items) => 1 + items.iter().map(Self::count).sum::<usize>(),
@@ -125,7 +125,7 @@ impl Node {
         }
     }
 
-    /// What stands at one step down.
+    /// The child node at this segment.
     pub(crate) fn child(&self, segment: &Segment) -> Option<&Self> {
         match (&self.value, segment) {
             (Value::Map(map), Segment::Key(key)) => map.get(key).map(|entry| &entry.node),
@@ -134,8 +134,8 @@ impl Node {
         }
     }
 
-    /// Another value at a path; in the middle of it, maps that are missing are made. `None` takes an entry of a map
-    /// out, and nothing else: the items of a list keep their numbers.
+    /// Sets the value at a path and creates missing maps on the way. `None` removes an entry of a map. It has no effect
+    /// on items of a list, which keep their indices.
     pub(crate) fn set(&mut self, path: &[Segment], value: Option<serde_json::Value>) {
         let at = self.at.clone();
         match (path, &mut self.value) {
@@ -175,7 +175,7 @@ impl Node {
         Self { at: at.clone(), value }
     }
 
-    /// Takes an entry of a map out.
+    /// Removes an entry of a map and returns its value.
     pub(crate) fn remove(&mut self, key: &str) -> Option<Self> {
         match &mut self.value {
             Value::Map(map) => map.remove(key).map(|entry| entry.node),
@@ -183,8 +183,8 @@ impl Node {
         }
     }
 
-    /// Where a path was written, or as much of it as there is. For a map or an array that is where its key
-    /// stands, for a plain value where the value does.
+    /// The position of a path, or of the longest part of it that exists. For a map, an array or null it is the position
+    /// of the key, for other values that of the value.
     pub(crate) fn position(&self, path: &KeyPath) -> Position {
         let mut node = self;
         let mut at = &self.at;
@@ -201,7 +201,7 @@ impl Node {
         at.clone()
     }
 
-    /// Where the key that a path ends in was written.
+    /// The position of the last key in a path.
     pub(crate) fn key_position(&self, path: &KeyPath) -> Position {
         let Some((Segment::Key(last), before)) = path.segments().split_last() else {
             return self.position(path);
@@ -213,7 +213,7 @@ impl Node {
         }
     }
 
-    /// Lays a file beside this one, of the same folder: a key that both set is an error.
+    /// Merges another file of the same folder into this one. A key that both files set is an error.
     pub(crate) fn join(
         &mut self,
         other: Self,
@@ -248,15 +248,15 @@ impl Node {
         }
     }
 
-    /// Removes entries that say nothing, so that `headers:` with nothing below it means its default. Where the
-    /// schema takes anything, null is a value like others and stays.
+    /// Removes entries that are null, so that `headers:` without a value means the default. Where the schema allows any
+    /// value, null is a regular value and is kept.
     pub(crate) fn drop_nulls(&mut self, shape: &SchemaNode<'_>) {
         match &mut self.value {
             Value::Map(map) => {
                 map.retain(|key, entry| {
                     let below = shape.key(key);
                     entry.node.drop_nulls(&below);
-                    // A key that the schema does not know stays, to be told of.
+                    // A key that the schema does not define is kept, so that it is reported.
                     !matches!(entry.node.value, Value::Null) || below.takes_anything() || below.is_unknown()
                 });
             }

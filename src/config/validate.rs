@@ -1,5 +1,5 @@
-//! Turns what the JSON Schema finds into sentences for an operator: all of it at once, the nearest key for an
-//! unknown one, and no value that may be a secret.
+//! Turns the errors of JSON Schema validation into messages for an operator. It reports all errors at once, suggests
+//! the nearest known key for an unknown one, and never shows a value that may be a secret.
 
 use super::path::{KeyPath, Segment};
 use super::problem::{Located, Problem};
@@ -12,29 +12,29 @@ use jsonschema::paths::LocationSegment;
 use jsonschema::{JsonType, ValidationError};
 use serde_json::Value;
 
-/// What the map of a secret must be.
+/// The message for an invalid secret.
 const SECRET: &str = "must be { env: NAME }, { file: PATH } or { value: TEXT }";
 
-/// Longest name that is compared with others, in bytes.
+/// Maximum length of a name that is compared with others, in bytes.
 const LONGEST_NAME: usize = 64;
 
-/// What does not fit the schema, and what would have to be there in its place.
+/// A problem with the form of a value, and how the value can be repaired.
 pub(crate) struct Misfit {
     pub(crate) problem: Located,
     pub(crate) repair: Repair,
 }
 
-/// How a value that does not fit can be taken out of the way, so that the rest can be judged.
+/// How a value that does not match the schema can be replaced, so that the rest of the config can be checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Repair {
-    /// Nothing may stand at this place. It may have been meant to be any key that its map has and that is not written.
+    /// The key at this path is not allowed. Any key that its map allows and that is not set may have been meant.
     Remove(KeyPath),
-    /// Another value has to stand at this place.
+    /// The value at this path has to be a different one.
     Fill(KeyPath),
 }
 
 impl Repair {
-    /// The place.
+    /// The path of the value.
     pub(crate) fn path(&self) -> &KeyPath {
         let (Self::Remove(path) | Self::Fill(path)) = self;
         path
@@ -42,14 +42,14 @@ impl Repair {
 }
 
 impl Misfit {
-    /// Another value has to stand where the problem is.
+    /// A misfit that is repaired with a different value at the path of the problem.
     fn fill(problem: Located) -> Self {
         let repair = Repair::Fill(problem.path.clone());
         Self { problem, repair }
     }
 }
 
-/// Everything in the tree that does not fit the schema. Of an incomplete tree nothing is said to be missing.
+/// Returns everything in the tree that does not match the schema. Missing keys are not reported for an incomplete tree.
 pub(crate) fn validate(tree: &Node, incomplete: bool) -> Vec<Misfit> {
     let schema = Schema::get();
     let json = tree.to_json();
@@ -114,13 +114,13 @@ fn path_of(error: &ValidationError<'_>) -> KeyPath {
     own.collect()
 }
 
-/// The schema that holds the keyword which was broken.
+/// The schema that contains the violated keyword.
 fn around<'a>(error: &ValidationError<'_>, schema: &'a Schema) -> Option<&'a Value> {
     error.schema_path().as_str().rsplit_once('/').and_then(|(parent, _)| schema.at(parent))
 }
 
-/// An unknown key stands where a known one should. In a secret's map it may be the secret itself
-/// (`bearer: { sk-... }`), so it is not shown there.
+/// Describes an unknown key. In the map of a secret, the key may be the secret itself (`bearer: { sk-... }`), so it is
+/// not shown.
 fn unknown_key(
     error: &ValidationError<'_>,
     path: &KeyPath,
@@ -144,14 +144,14 @@ fn unknown_key(
     Misfit { problem: Problem::new(path.clone(), message).at(at), repair: Repair::Remove(path.clone()) }
 }
 
-/// The branch that the value was meant for: the only one whose type fits.
+/// The branch that the value was meant for: the only branch whose type matches.
 fn branch_for<'a>(
     instance: &Value,
     context: &'a [Vec<ValidationError<'static>>],
 ) -> Option<&'a Vec<ValidationError<'static>>> {
     let mut fitting = context.iter().filter(|branch| !branch.iter().any(|error| wrong_type(instance, error)));
     let first = fitting.next()?;
-    // Several branches of words (an enum whose words have descriptions) are listed as alternatives.
+    // Branches of words, as in an enum whose words have descriptions, are listed as alternatives.
     (fitting.next().is_none() && !first.iter().any(about_words)).then_some(first)
 }
 
@@ -177,7 +177,7 @@ fn wrong_type(instance: &Value, error: &ValidationError<'_>) -> bool {
     }
 }
 
-/// What would be right, where no branch is the one that was meant.
+/// Lists the valid alternatives if it is unclear which branch was meant.
 fn alternatives(instance: &Value, context: &[Vec<ValidationError<'static>>]) -> String {
     let mut words = Vec::new();
     let mut types = Vec::new();
@@ -199,7 +199,7 @@ fn collect(
             _ => {}
         }
     }
-    // A branch of words also complains about the type; the words say more.
+    // A branch of words also reports a wrong type, but the words are more helpful.
     if !words.is_empty() {
         types.retain(|name| *name != "text");
     }
@@ -229,7 +229,7 @@ const fn type_name(json: JsonType) -> &'static str {
     }
 }
 
-/// What is wrong, as a clause whose subject is the key.
+/// Describes an error as a clause whose subject is the key.
 fn clause(error: &ValidationError<'_>, schema: &Schema) -> String {
     let instance = error.instance().as_ref();
     match error.kind() {
@@ -252,12 +252,13 @@ fn clause(error: &ValidationError<'_>, schema: &Schema) -> String {
         Kind::MaxItems { limit } => format!("must not have more than {limit} items"),
         Kind::MaxProperties { limit } => format!("must not have more than {limit} keys"),
         Kind::MinItems { .. } => "must have at least one item".to_owned(),
-        // No other keyword occurs in the schema; its name says what it is about, and no value is shown.
+        // The schema uses no other keyword. The message contains its name, but no value.
         other => format!("breaks the rule `{}` of the schema", other.keyword()),
     }
 }
 
-/// A value of the wrong type. Where the schema wants text of some form, what that form is says more.
+/// Describes a value of the wrong type. If the schema requires text in a specific format, the message describes that
+/// format.
 fn wrong_kind(instance: &Value, kind: &TypeKind, schema: Option<&Value>) -> String {
     if schema.is_some_and(is_secret) {
         return SECRET.to_owned();
@@ -281,7 +282,7 @@ fn wrong_kind(instance: &Value, kind: &TypeKind, schema: Option<&Value>) -> Stri
     format!("must be {}, not {wrong}{quotes}", join(&right, "or"))
 }
 
-/// One of some words or types was right.
+/// Lists the words and types that are valid.
 fn one_of(instance: &Value, words: &[String], types: &[&str]) -> String {
     let quoted = words.iter().map(|word| format!("`{word}`"));
     let right: Vec<String> = quoted.chain(types.iter().map(|name| (*name).to_owned())).collect();
@@ -296,27 +297,27 @@ fn one_of(instance: &Value, words: &[String], types: &[&str]) -> String {
     format!("must be {}{hint}", join(&right, "or"))
 }
 
-/// The map of a secret, known by its keys.
+/// Whether a schema is that of a secret, which is recognised by its keys.
 fn is_secret(schema: &Value) -> bool {
     let keys =
         schema.get("properties").and_then(Value::as_object).map(|keys| keys.keys().map(String::as_str));
     keys.is_some_and(|keys| keys.eq(["env", "file", "value"]))
 }
 
-/// The name that was probably meant.
+/// Returns the name that was probably meant.
 pub(crate) fn nearest<'a>(written: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    // The comparison takes the product of both lengths.
+    // The cost of the comparison is the product of both lengths.
     if written.len() > LONGEST_NAME {
         return None;
     }
     let known = known.filter(|name| name.len() <= LONGEST_NAME);
     let scored = known.map(|name| (strsim::damerau_levenshtein(written, name), name));
     let (distance, name) = scored.min_by_key(|(distance, _)| *distance)?;
-    // Up to a third of the letters wrong is a slip; more is another word.
+    // If at most a third of the letters are wrong, it is considered a typo. Otherwise it is a different word.
     (distance <= name.chars().count().max(3) / 3).then_some(name)
 }
 
-/// `a`, `b` and `c`.
+/// Formats a list of names: `a`, `b` and `c`.
 pub(crate) fn list(names: &[&str]) -> String {
     let quoted: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
     join(&quoted, "and")

@@ -1,5 +1,5 @@
-//! Reads YAML 1.2 into a tree with positions. Anchors and merge keys (`<<`) work; a key that stands twice in one
-//! map is an error.
+//! Reads YAML 1.2 into a tree with positions. Anchors and merge keys (`<<`) are supported. A duplicate key in a map is
+//! an error.
 
 use super::path::KeyPath;
 use super::problem::{Located, Problem};
@@ -11,14 +11,14 @@ use serde_json::Number;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// Reads a file. One that is empty, or holds comments only, is an empty map.
+/// Reads a file. An empty file, or one with only comments, is read as an empty map.
 pub(crate) fn read(name: &Arc<str>, text: &str) -> Result<Node, Vec<Located>> {
     let reader = YamlReader { name };
     if text.len() > limits::CONFIG_BYTES {
         let at = Position::Whole(Arc::clone(name));
         return Err(vec![Problem::new(KeyPath::root(), too_large()).at(at)]);
     }
-    // The parser's messages speak of structure and do not quote the text, which may hold a secret.
+    // The parser's messages describe the structure and do not quote the text, which may contain a secret.
     let documents = documents(text)
         .map_err(|(message, marker)| vec![Problem::new(KeyPath::root(), message).at(reader.at(marker))])?;
     let fail = |at, message: &str| Err(vec![Problem::new(KeyPath::root(), message).at(at)]);
@@ -40,8 +40,8 @@ pub(crate) fn read(name: &Arc<str>, text: &str) -> Result<Node, Vec<Located>> {
     }
 }
 
-/// The documents of a text, measured while they are read: aliases are copies, and everything that looks at the result
-/// calls itself for each level.
+/// Parses the documents of a text and limits their size and depth while reading. Both limits are needed, because
+/// aliases are expanded to copies and all code that processes the result recurses for each level.
 fn documents(text: &str) -> Result<Vec<MarkedYaml<'_>>, (String, Marker)> {
     let mut loader = YamlLoader::<MarkedYaml<'_>>::default();
     let mut measure = DocumentSize::default();
@@ -59,23 +59,23 @@ fn documents(text: &str) -> Result<Vec<MarkedYaml<'_>>, (String, Marker)> {
     Ok(loader.into_documents())
 }
 
-/// How much a document holds, with its aliases.
+/// The size of a value with its aliases expanded.
 #[derive(Clone, Copy, Debug, Default)]
 struct Size {
     values: usize,
     bytes: usize,
-    /// Levels below it, itself included.
+    /// Number of nested levels, including the value's own level if it is a collection.
     depth: usize,
 }
 
-/// Adds up what the events of a document stand for.
+/// Computes the size of a document from its events.
 #[derive(Debug, Default)]
 struct DocumentSize {
-    /// Collections that are open, each with its anchor and what it holds so far.
+    /// The open collections, each with its anchor and its size so far.
     open: Vec<(usize, Size)>,
-    /// What an alias of each anchor stands for.
+    /// The size of an alias of each anchor.
     anchors: BTreeMap<usize, Size>,
-    /// Everything so far, and no depth.
+    /// The total size so far, without the depth.
     all: Size,
 }
 
@@ -126,7 +126,7 @@ impl DocumentSize {
         if self.open.len() + below > limits::CONFIG_DEPTH { Err(too_deep()) } else { Ok(()) }
     }
 
-    /// A value is complete.
+    /// Adds a complete value to its parent, and stores its size if it has an anchor.
     fn end(&mut self, anchor: usize, size: Size) {
         if anchor > 0 {
             self.anchors.insert(anchor, size);
@@ -139,7 +139,7 @@ impl DocumentSize {
     }
 }
 
-/// Reads the text of an environment variable as YAML would read it as a scalar.
+/// Parses the text of an environment variable as a YAML scalar.
 pub(crate) fn scalar(text: &str) -> Option<Value> {
     value(&Scalar::parse_from_cow(text.into()))
 }
@@ -186,8 +186,8 @@ impl YamlReader<'_> {
         Node { at, value }
     }
 
-    /// The entries of a map. Those of its merge keys come in where the map itself has none; of several merged
-    /// maps the first wins (<https://yaml.org/type/merge.html>).
+    /// The entries of a map. Entries of its merge keys are added unless the map has the same key. If several merged
+    /// maps have a key, the first one takes precedence (<https://yaml.org/type/merge.html>).
     fn map(
         &self,
         yaml: &MarkedYaml<'_>,
@@ -258,7 +258,7 @@ mod tests {
 
     #[test]
     fn what_aliases_stand_for_is_counted() {
-        // Each level holds the one below it ten times.
+        // Each level contains the level below it ten times.
         let levels = |count: usize, first: &str, level: &dyn Fn(usize, String) -> String| {
             let below = |n: usize| vec![format!("*a{}", n - 1); 10].join(",");
             let levels = (1..count).map(|n| format!("a{n}: &a{n} {}", level(n, below(n))));
@@ -270,12 +270,12 @@ mod tests {
             error(&laughs(9)),
             "t.yaml:6:22: holds more than 100000 values, those of aliases included"
         );
-        // Long texts, and merge keys, are copied as well.
+        // Long texts and merge keys are also copied.
         let texts = format!("a: &a {}\nb: [{}]\n", "x".repeat(100_000), vec!["*a"; 50].join(","));
         assert_eq!(error(&texts), "t.yaml:2:125: holds more than 4 MiB");
         let merges = levels(9, "{ k: v }", &|_, below| format!("{{ <<: [{below}] }}"));
         assert!(error(&merges).contains("holds more than 100000 values"));
-        // Nor does an alias of an alias go deeper than values may.
+        // Aliases of aliases also count towards the depth limit.
         let deep = levels(100, "[x]", &|n, _| format!("[*a{}]", n - 1));
         assert!(error(&deep).ends_with("is nested more than 64 deep"));
         assert!(error("a: &a [*a]").contains("not a value"));
