@@ -13,7 +13,7 @@ pub struct EarlierAnswer<'a> {
     pub tool_calls: &'a [ToolCall],
 }
 
-/// Returns what differs.
+/// Returns an error that describes the first difference.
 pub(super) fn verdict(answer: &Evidence<'_>, comparison: Comparison) -> Result<(), String> {
     let Some(earlier) = answer.earlier else { return Err("there is no answer before it".to_owned()) };
     let other = match comparison {
@@ -33,7 +33,7 @@ pub(super) fn verdict(answer: &Evidence<'_>, comparison: Comparison) -> Result<(
     if same { Ok(()) } else { Err(format!("the calls of tools differ from those of {other}")) }
 }
 
-/// White space and the order of keys are ignored.
+/// Whether two tool calls are the same. White space and the order of keys in the arguments are ignored.
 fn is_same(a: &ToolCall, b: &ToolCall) -> bool {
     let same_arguments = || match (tool_call::parse(&a.arguments), tool_call::parse(&b.arguments)) {
         (Ok(a), Ok(b)) => a == b,

@@ -4,21 +4,21 @@ use super::Evidence;
 use crate::event::{CountSource, FinishReason};
 use crate::plan::HonouredParam;
 
-/// Accepted number of output tokens without a log probability: those that end a turn.
+/// Accepted number of output tokens without a log probability, because the tokens that end a turn may have none.
 const MAX_UNLOGGED: u64 = 2;
 
-/// What is wrong with the effect of a parameter.
+/// Returns an error if the answer does not show the effect of a parameter.
 pub(super) fn verdict(answer: &Evidence<'_>, param: HonouredParam) -> Result<(), String> {
     match param {
         HonouredParam::MaxTokens => max_tokens(answer),
         HonouredParam::Stop => stop(answer),
         HonouredParam::Logprobs => logprobs(answer),
-        // Two answers are compared for it.
+        // Checking a seed requires two answers, which are compared elsewhere.
         HonouredParam::Seed => Err("there is only one answer".to_owned()),
     }
 }
 
-/// A shorter answer is accepted unless it says that it was cut, because the model may have finished.
+/// Checks that the answer does not exceed the limit. A shorter answer is accepted, because the model may have finished.
 fn max_tokens(answer: &Evidence<'_>) -> Result<(), String> {
     let Some(asked) = answer.asked_output_tokens else { return Err("no limit was sent".to_owned()) };
     let was_cut = finish(answer) == Some(FinishReason::Length);
@@ -29,7 +29,7 @@ fn max_tokens(answer: &Evidence<'_>) -> Result<(), String> {
     if count.n > asked {
         return Err(format!("{} output tokens, and at most {asked} were asked for", count.n));
     }
-    // Only the server knows that there are no more.
+    // Only the server's own count is exact enough to conclude that the limit was reached.
     if count.n == asked && count.source == CountSource::Usage && !was_cut {
         let said = finish_words(answer);
         return Err(format!("it has all of the {asked} output tokens that were asked for, and {said}"));
@@ -56,7 +56,7 @@ fn stop(answer: &Evidence<'_>) -> Result<(), String> {
     }
 }
 
-/// Reasoning may have log probabilities, or not.
+/// Checks the number of log probabilities. Reasoning tokens may or may not have them.
 fn logprobs(answer: &Evidence<'_>) -> Result<(), String> {
     let came = answer.logprobs;
     if came == 0 {
@@ -64,7 +64,7 @@ fn logprobs(answer: &Evidence<'_>) -> Result<(), String> {
     }
     let reported = answer.tokens.output.filter(|count| count.source == CountSource::Usage);
     let Some(output) = reported.map(|count| count.n) else { return Ok(()) };
-    // Calls of tools are tokens that no API gives log probabilities for in every case.
+    // No API reliably returns log probabilities for the tokens of tool calls.
     if finish(answer) == Some(FinishReason::ToolCalls) {
         return Ok(());
     }

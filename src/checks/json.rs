@@ -1,4 +1,4 @@
-//! JSON in an answer: where it is found, and whether a node meets its conditions.
+//! Finds the JSON in an answer and checks whether a node meets its conditions.
 
 use super::Evidence;
 use crate::json_size;
@@ -11,14 +11,14 @@ use std::cell::OnceCell;
 pub struct Documents<'a> {
     body: Option<&'a [u8]>,
     text: &'a str,
-    /// The body, parsed.
+    /// The parsed body.
     whole: OnceCell<Option<Value>>,
-    /// The visible text, parsed.
+    /// The parsed visible text.
     spoken: OnceCell<Option<Value>>,
 }
 
 impl<'a> Documents<'a> {
-    /// Documents of an answer, not yet parsed.
+    /// Creates the documents of an answer without parsing them.
     pub fn new(answer: &Evidence<'a>) -> Self {
         let (whole, spoken) = (OnceCell::new(), OnceCell::new());
         Self { body: answer.body, text: answer.text, whole, spoken }
@@ -65,7 +65,7 @@ fn items(node: &Value) -> Option<u64> {
     }
 }
 
-/// Equality with numbers compared by value, also inside arrays and objects: 1 equals 1.0.
+/// Whether two values are equal. Numbers are compared by value, also inside arrays and objects: 1 equals 1.0.
 fn same(a: &Value, b: &Value) -> bool {
     match (a, b) {
         (Value::Number(a), Value::Number(b)) => same_number(a, b),
@@ -77,7 +77,8 @@ fn same(a: &Value, b: &Value) -> bool {
     }
 }
 
-/// Integers are compared as integers: as floats, large neighbors would be equal.
+/// Whether two numbers are equal. Integers are compared as integers, because large adjacent integers would be equal as
+/// floats.
 fn same_number(a: &Number, b: &Number) -> bool {
     match (a.as_i128(), b.as_i128()) {
         (Some(a), Some(b)) => a == b,

@@ -161,7 +161,7 @@ fn the_first_token_comes_in_time_and_in_a_stream() {
 fn the_duration_is_that_of_the_request() {
     let ms = Duration::from_millis;
     let mut answer = Whole::text("x");
-    // The time in our own queue, before the request was sent, does not count.
+    // The time in tokenbeat's own queue, before the request was sent, does not count.
     let sent = answer.marks.due + ms(400);
     answer.marks.sent = Some(sent);
     answer.marks.end = sent + ms(100);

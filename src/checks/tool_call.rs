@@ -11,7 +11,7 @@ const MAX_NAMED: usize = 4;
 /// Maximum number of characters of each name.
 const MAX_NAME: usize = 64;
 
-/// Returns what is wrong with the calls of this tool.
+/// Returns an error if the tool was not called or if the arguments of a call are not valid.
 pub(super) fn verdict(
     answer: &Evidence<'_>,
     name: &str,
@@ -40,7 +40,8 @@ fn valid(call: &ToolCall, schema: &ArgumentsSchema) -> Result<(), String> {
     })
 }
 
-/// The arguments of a call. APIs omit them for a function without parameters.
+/// Parses the arguments of a call. Empty arguments are an empty object, because APIs omit them for functions without
+/// parameters.
 pub(super) fn parse(arguments: &str) -> Result<Value, String> {
     if arguments.trim().is_empty() {
         return Ok(Value::Object(serde_json::Map::new()));
