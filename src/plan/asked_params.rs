@@ -1,7 +1,7 @@
-//! The parameters of a model call whose effect checks verify, for each dialect. The paths of these parameters are
-//! defined only here.
+//! The parameters of a model call whose effects are verified by checks, for each dialect. Their paths are defined only
+//! here.
 //!
-//! The names are those of the APIs' references, which `docs/dialects.md` lists.
+//! The names come from the API references that `docs/dialects.md` lists.
 
 use super::{Api, param};
 use serde::Serialize;
@@ -17,11 +17,11 @@ pub(super) type ParamPath = &'static [&'static str];
 pub struct StopSequences {
     /// The sequences.
     pub sequences: Vec<String>,
-    /// The text ends with the sequence at which the answer was stopped; usually it ends before it.
+    /// Whether the text includes the sequence at which the answer stopped. Usually it ends before the sequence.
     pub kept: bool,
 }
 
-/// Path of the stop sequences in a dialect; `None` if it does not support them.
+/// Path of the stop sequences in a dialect. `None` if it does not support them.
 pub(super) const fn stop_path(api: Api) -> Option<ParamPath> {
     match api {
         Api::OpenAiChat | Api::OpenAiCompletions => Some(&["stop"]),
@@ -34,7 +34,7 @@ pub(super) const fn stop_path(api: Api) -> Option<ParamPath> {
     }
 }
 
-/// Path of the seed in a dialect; `None` if it does not support one.
+/// Path of the seed in a dialect. `None` if it does not support one.
 pub(super) const fn seed_path(api: Api) -> Option<ParamPath> {
     match api {
         Api::OpenAiChat | Api::OpenAiCompletions => Some(&["seed"]),
@@ -55,7 +55,7 @@ pub(super) const fn temperature_path(api: Api) -> ParamPath {
     }
 }
 
-/// Path and value of the parameter that requests log probabilities; `None` if the dialect does not support them.
+/// Path and value of the parameter that requests log probabilities. `None` if the dialect does not support them.
 pub(super) const fn logprobs_path(api: Api) -> Option<(ParamPath, &'static str)> {
     match api {
         Api::OpenAiChat | Api::OllamaChat | Api::OllamaGenerate => Some((&["logprobs"], "true")),
@@ -80,7 +80,7 @@ pub(super) const fn has_tools(api: Api) -> bool {
     )
 }
 
-/// The stop sequences that a request sends: a text, or a list of them.
+/// The stop sequences that a request sends. The parameter is a text or a list of texts.
 pub(super) fn stop_sequences(api: Api, params: &Map<String, Value>) -> Arc<StopSequences> {
     let value = stop_path(api).and_then(|path| param(params, path));
     let texts = match value {
@@ -114,7 +114,7 @@ pub(super) fn asks_logprobs(api: Api, params: &Map<String, Value>) -> bool {
     let Some((path, _)) = logprobs_path(api) else { return false };
     let value = param(params, path);
     match api {
-        // The client asks for them unless it is told not to.
+        // The client requests them unless this parameter says otherwise.
         Api::Tgi => !matches!(value, Some(Value::Bool(false) | Value::Null)),
         Api::OpenAiResponses => {
             let items = value.and_then(Value::as_array);
@@ -133,7 +133,7 @@ pub(super) fn streams_changes(api: Api, params: &Map<String, Value>) -> bool {
 /// The names of the tools that a request sends.
 pub(super) fn tool_names(params: &Map<String, Value>) -> BTreeSet<&str> {
     let lists = ["tools", "functions"].into_iter().filter_map(|key| params.get(key)?.as_array()).flatten();
-    // A tool of Gemini is a list of functions.
+    // In Gemini, a tool is a list of functions.
     let each = lists.flat_map(|tool| {
         match ["functionDeclarations", "function_declarations"].map(|key| tool.get(key)) {
             [Some(Value::Array(functions)), _] | [_, Some(Value::Array(functions))] => {
@@ -152,7 +152,7 @@ fn name(tool: &Value) -> Option<&str> {
     tool.get("name")?.as_str()
 }
 
-/// How a parameter is written in a config, such as `params: { options: { seed: 1 } }`.
+/// Formats a parameter as it is written in a config, such as `params: { options: { seed: 1 } }`.
 pub(super) fn written(path: ParamPath, value: &str) -> String {
     let nested = path.iter().rev().fold(value.to_owned(), |inner, key| format!("{{ {key}: {inner} }}"));
     format!("`params: {nested}`")

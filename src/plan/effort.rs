@@ -1,11 +1,12 @@
-//! Translates the reasoning effort into the parameters of each dialect, which those of the config override.
+//! Translates the reasoning effort into the parameters of each dialect. Parameters in the config override them.
 //!
-//! Where an API has two forms, the model's name decides; any further restriction is left to the server. Sources:
-//! OpenAI (<https://platform.openai.com/docs/guides/reasoning>), Anthropic
+//! If an API has two forms, the model's name decides which one is used. Any further restriction is left to the server.
+//! Sources: OpenAI (<https://platform.openai.com/docs/guides/reasoning>), Anthropic
 //! (<https://docs.anthropic.com/en/docs/build-with-claude/extended-thinking>,
 //! <https://docs.anthropic.com/en/docs/build-with-claude/adaptive-thinking>), Gemini
-//! (<https://ai.google.dev/gemini-api/docs/thinking>), Ollama (<https://docs.ollama.com/capabilities/thinking>). The budgets
-//! are those that LiteLLM (for Anthropic) and Google's OpenAI-compatible endpoint (for Gemini) use for the same efforts.
+//! (<https://ai.google.dev/gemini-api/docs/thinking>), Ollama (<https://docs.ollama.com/capabilities/thinking>). The
+//! budgets are those that LiteLLM (for Anthropic) and Google's OpenAI-compatible endpoint (for Gemini) use for the same
+//! efforts.
 
 use super::{Api, ReasoningEffort};
 use serde_json::{Map, Value, json};
@@ -55,7 +56,7 @@ fn of_openai(effort: ReasoningEffort) -> &'static str {
     }
 }
 
-/// Since Claude 4.6, thinking is adaptive and has an effort. Earlier models, and other servers with this API, have a
+/// Since Claude 4.6, thinking is adaptive and takes an effort. Earlier models, and other servers with this API, take a
 /// budget.
 fn of_anthropic(model: &str, effort: ReasoningEffort) -> Result<Value, &'static str> {
     let version = version(model, "claude");
@@ -77,7 +78,7 @@ fn of_anthropic(model: &str, effort: ReasoningEffort) -> Result<Value, &'static 
     }
 }
 
-/// Since Gemini 3 there are levels, none of which turns reasoning off; earlier models have a budget.
+/// Since Gemini 3, models take a level, and no level turns reasoning off. Earlier models take a budget.
 fn of_gemini(model: &str, effort: ReasoningEffort) -> Result<Value, &'static str> {
     let version = version(model, "gemini");
     let off = matches!(effort, ReasoningEffort::Default | ReasoningEffort::Off);
@@ -107,7 +108,7 @@ fn of_gemini(model: &str, effort: ReasoningEffort) -> Result<Value, &'static str
     Ok(json!({ "generationConfig": { "thinkingConfig": thinking } }))
 }
 
-/// Bedrock passes the fields of each family on to its models.
+/// Bedrock passes the fields of each model family through to the models.
 fn of_bedrock(model: &str, effort: ReasoningEffort) -> Result<Value, &'static str> {
     let off = matches!(effort, ReasoningEffort::Default | ReasoningEffort::Off);
     let fields = if model.contains("claude") {
@@ -135,8 +136,8 @@ fn of_ollama(effort: ReasoningEffort) -> Result<Value, &'static str> {
     }
 }
 
-/// Major and minor version in the name of a model of this family, such as (4, 5) of `us.anthropic.claude-sonnet-4-5-v1:0`.
-/// Numbers of more than two digits are dates or builds.
+/// The major and minor version in the name of a model of this family, such as (4, 5) of
+/// `us.anthropic.claude-sonnet-4-5-v1:0`. Numbers of more than two digits are dates or builds.
 fn version(model: &str, family: &str) -> Option<(u32, u32)> {
     let (_, rest) = model.split_once(family)?;
     let mut words = rest.split(|c: char| !c.is_ascii_alphanumeric());

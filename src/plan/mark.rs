@@ -9,7 +9,7 @@ pub(super) const TAGS_HEADER: HeaderName = HeaderName::from_static("x-litellm-ta
 /// The fields of a dialect in the body of a request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct MarkPlaces {
-    /// Path of the user's field.
+    /// Path of the field for the user.
     pub(super) user: Option<&'static [&'static str]>,
     /// Field for key-value pairs.
     pub(super) metadata: Option<MetadataPlace>,
@@ -18,20 +18,21 @@ pub(super) struct MarkPlaces {
 /// A field for key-value pairs, and its limits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum MetadataPlace {
-    /// OpenAI's: at most 16 pairs, with keys of at most 64 characters and values of at most 512.
+    /// `metadata` of OpenAI: at most 16 pairs, with keys of at most 64 characters and values of at most 512 characters.
     /// <https://platform.openai.com/docs/api-reference/chat/create#chat-create-metadata>
     Metadata,
-    /// Vertex AI's: at most 64 labels; keys and values have at most 63 lower-case letters, digits, `_` and `-`, and keys
-    /// begin with a letter.
+    /// `labels` of Vertex AI: at most 64 labels. Keys and values have at most 63 lower-case letters, digits, `_` and
+    /// `-`. Keys begin with a letter.
     /// <https://cloud.google.com/vertex-ai/generative-ai/docs/multimodal/add-labels-to-api-calls>
     Labels,
-    /// Bedrock's: at most 16 names of 1 to 256 characters and texts of at most 256; letters, digits, blanks and `:_@$#=/+,-.`.
+    /// `requestMetadata` of Bedrock: at most 16 pairs, with names of 1 to 256 characters and texts of at most 256
+    /// characters. Both may contain letters, digits, blanks and `:_@$#=/+,-.`.
     /// <https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_Converse.html>
     RequestMetadata,
 }
 
 impl MarkPlaces {
-    /// The fields of an API. `vertex`: the target is Vertex AI.
+    /// The fields of an API. `vertex` means that the target is Vertex AI.
     pub(super) fn of(api: Api, vertex: bool) -> Self {
         const USER: Option<&[&str]> = Some(&["user"]);
         match api {
@@ -65,7 +66,7 @@ impl MarkPlaces {
 }
 
 impl MetadataPlace {
-    /// Its key in the body.
+    /// The key of the field in the body.
     pub(super) const fn key(self) -> &'static str {
         match self {
             Self::Metadata => "metadata",
@@ -82,7 +83,7 @@ impl MetadataPlace {
         }
     }
 
-    /// Why a pair is not allowed, if it is not.
+    /// Returns the reason if a pair is not allowed.
     pub(super) fn refuses(self, name: &str, text: &str) -> Option<&'static str> {
         let label = |text: &str| {
             text.chars().count() <= 63
@@ -113,7 +114,7 @@ impl MetadataPlace {
     }
 }
 
-/// Whether the path of a base URL is that of a project in Vertex AI.
+/// Whether the path of a base URL belongs to a project in Vertex AI.
 pub fn is_vertex(path: &str) -> bool {
     path.contains("/locations/") || path.contains("/projects/")
 }

@@ -1,5 +1,5 @@
-//! Checks that requests ask for what is expected of their answers: a tool that is not sent is never called, and a dialect
-//! without a seed cannot honour one.
+//! Checks that requests ask for what is expected of their answers. For example, a tool that is not sent is never
+//! called, and a dialect without a seed cannot honour one.
 
 use super::Findings;
 use crate::config::{Expect, KeyPath, Target};
@@ -19,7 +19,7 @@ pub(super) struct CallToTarget<'a> {
 }
 
 impl<'a> CallToTarget<'a> {
-    /// With these parameters, and this maximum number of output tokens.
+    /// Creates a call with these parameters and this maximum number of output tokens.
     pub(super) fn new(
         (name, target): (&'a str, &Target),
         params: &Map<String, Value>,

@@ -6,7 +6,7 @@ use crate::plan::effort::{self, BUDGETS};
 use crate::plan::{ANTHROPIC_MAX_TOKENS, Api, ReasoningEffort, compose_patches, output_cap, param};
 use serde_json::{Map, Value};
 
-/// Every target, and every profile with each of its targets.
+/// Checks each target, and each profile with each of its targets.
 pub(super) fn check_all(config: &Config, findings: &mut Findings) {
     for (name, target) in &config.targets {
         if let Err(why) = effort::parameters(target.api, &target.model, target.reasoning) {
@@ -59,7 +59,7 @@ fn of_profile(config: &Config, profile: &Profile, path: &KeyPath, findings: &mut
         return;
     }
     for name in &profile.targets {
-        // Model calls to such a target are reported elsewhere.
+        // Model calls to targets with the dialect `http` are reported elsewhere.
         let Some(target) = config.targets.get(name).filter(|target| target.api != Api::Http) else {
             continue;
         };
@@ -68,7 +68,7 @@ fn of_profile(config: &Config, profile: &Profile, path: &KeyPath, findings: &mut
             Err(why) if profile.reasoning.is_some() => {
                 findings.error(&own, format!("the target `{name}`: {}", refusal(target, effort, why)));
             }
-            // Reported for the target.
+            // This error is already reported for the target.
             Err(_) => {}
             Ok(words) => {
                 for call in calls.iter().filter(|_| effort != ReasoningEffort::Default) {

@@ -79,7 +79,7 @@ fn check_metadata(
     }
 }
 
-/// The value of the header for tags.
+/// Returns the value of the header for tags.
 fn tags(tags: &[String], path: &KeyPath, findings: &mut Findings) -> Option<HeaderValue> {
     for (index, tag) in tags.iter().enumerate() {
         let plain = !tag.is_empty() && tag.trim() == tag && tag.chars().all(|c| matches!(c, ' '..='~'));
