@@ -10,7 +10,7 @@ use serde_json_path::JsonPath;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// An owned answer, for [`Evidence`] to borrow.
+/// An owned answer that [`Evidence`] borrows from.
 struct Whole {
     headers: HeaderMap,
     text: String,

@@ -13,8 +13,8 @@ pub struct TrafficMark {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 256))]
     pub user: Option<String>,
-    /// Key-value pairs: `metadata` in OpenAI's chat completions and responses, `labels` in Vertex AI. OpenAI accepts them
-    /// in chat completions only with `params: { store: true }`.
+    /// Key-value pairs: `metadata` in OpenAI's chat completions and responses, `labels` in Vertex AI. OpenAI accepts
+    /// them in chat completions only with `params: { store: true }`.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 64))]
     pub metadata: BTreeMap<String, String>,

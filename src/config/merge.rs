@@ -121,7 +121,7 @@ impl MergedReader<'_> {
         Node { at, value }
     }
 
-    /// The layer that a value came from.
+    /// Returns the layer that a value came from.
     fn layer(&self, tag: Tag) -> Option<&Node> {
         match self.figment.get_metadata(tag)?.source.as_ref()? {
             Source::Custom(index) => self.layers.get(index.parse::<usize>().ok()?),

@@ -86,13 +86,14 @@ impl JsonSchema for Rate {
     }
 }
 
-/// A number of users of a stage. Each has a connection, and a process has 65,536 ports towards an address.
+/// The number of users of a stage. Each user has its own connection, and a process has at most 65,536 ports for
+/// connections to one address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
 #[schemars(inline)]
 pub struct Users(#[schemars(range(min = 1, max = 65_536))] pub NonZeroU32);
 
-/// A value that stays, or that moves in a straight line over the stage's time.
+/// A value that is constant or changes linearly over the duration of the stage.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
 #[schemars(inline)]

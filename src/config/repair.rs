@@ -25,7 +25,7 @@ const DEPTH: usize = 4;
 /// A config that matches the schema.
 pub(super) struct Repaired {
     pub(super) tree: Node,
-    /// What could not be repaired.
+    /// The parts that could not be repaired.
     pub(super) broken: BrokenParts,
     /// Paths whose values differ from what was written.
     pub(super) changed: Vec<KeyPath>,

@@ -32,7 +32,7 @@ pub(crate) fn too_large() -> String {
     format!("holds more than {} MiB", limits::CONFIG_BYTES >> 20)
 }
 
-/// Where something was written.
+/// The position at which a value was written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Position {
     /// In a file or in named text.

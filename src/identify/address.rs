@@ -114,7 +114,7 @@ impl EndpointAddress {
         self.base.host_str().unwrap_or_default()
     }
 
-    /// The host's name, unless it is an IP address or this machine.
+    /// The host name, unless the host is an IP address or localhost.
     pub fn host_name(&self) -> Option<&str> {
         match self.base.host() {
             Some(Host::Domain(name)) if name != "localhost" => Some(name),
@@ -127,7 +127,7 @@ impl EndpointAddress {
         self.path().contains("/deployments/")
     }
 
-    /// The URL of a path below the root: the base without its version.
+    /// The URL of a path below the root, which is the base URL without its version.
     pub fn below_root(&self, path: &str) -> Url {
         self.with_path(&format!("{}{path}", self.root()))
     }

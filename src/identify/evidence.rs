@@ -40,7 +40,7 @@ pub enum Inquiry {
     OllamaVersion,
     /// `/`: the root page.
     Front,
-    /// `/health`. It comes last, because LiteLLM sends a request to each of its models for it.
+    /// `/health`. It is sent after the others and not to LiteLLM, which would send a request to each of its models.
     Health,
 }
 

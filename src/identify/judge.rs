@@ -17,7 +17,7 @@ pub struct TrialOutcome {
 /// A change to the request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Adjustment {
-    /// Leave `stream_options` out.
+    /// Leave out `stream_options`.
     WithoutStreamOptions,
     /// Send `max_completion_tokens` instead of `max_tokens`.
     MaxCompletionTokens,

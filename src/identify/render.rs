@@ -70,7 +70,7 @@ pub fn render(findings: &EndpointFindings, settings: &ProbeSettings) -> String {
     out
 }
 
-/// Writing to a String cannot fail.
+/// Writes a formatted line. Writing to a `String` cannot fail.
 macro_rules! line {
     ($out:expr, $($part:tt)*) => {{ let _ = writeln!($out, $($part)*); }};
 }

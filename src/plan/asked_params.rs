@@ -124,7 +124,7 @@ pub(super) fn asks_logprobs(api: Api, params: &Map<String, Value>) -> bool {
     }
 }
 
-/// Whether a Vertex AI endpoint streams the arguments of functions as changes at paths, which are not assembled.
+/// Whether a Vertex AI endpoint streams function arguments as changes at paths. These changes are not assembled.
 pub(super) fn streams_changes(api: Api, params: &Map<String, Value>) -> bool {
     let path = ["toolConfig", "functionCallingConfig", "streamFunctionCallArguments"];
     api == Api::Gemini && param(params, &path) == Some(&Value::Bool(true))

@@ -52,7 +52,7 @@ impl Workplace {
         assert_eq!(checked.code, 0, "{checked:?}\n{}", self.made());
         let probed = self.tokenbeat(&["check", "--probe", "--config.file", &file], environment).await;
         assert_eq!(probed.code, 0, "{probed:?}\n{}", self.made());
-        // On a busy machine a request may come too late to be sent.
+        // On a busy machine, a request may be skipped because it is too late.
         let run = until("a run that sent its request", async || {
             let run = self.tokenbeat(&["run", "--config.file", &file], environment).await;
             (!run.out.contains("overrun")).then_some(run)

@@ -34,7 +34,7 @@ fn spent(pair: &PairPlan, currency: &str, request: &Request) -> Option<String> {
                 cost.unwrap_or_default()
             ))
         }
-        // An answer without text called a tool, whose arguments are not counted here.
+        // An answer without text is a tool call. Its arguments are not counted here.
         (None, _, (reasoning, text)) if reasoning > text && text > 0 => Some(format!(
             "{reasoning} of {} characters of the answer were reasoning, which counts as output",
             reasoning + text
