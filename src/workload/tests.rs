@@ -18,7 +18,7 @@ impl Workload {
         self.due(run_seed, run_seed, number)
     }
 
-    /// The same in a run that is due at another time, on which its nonces depend.
+    /// The same request in a run that is due at another time, which changes its nonces.
     fn due(&self, draws: u64, nonces: u64, number: RequestNumber) -> Ask {
         ask(
             &self.0,
