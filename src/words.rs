@@ -1,5 +1,5 @@
-//! Words for generating texts with a given number of tokens. This module knows a tokenizer only as a function that counts
-//! tokens, and does not depend on how the texts are used.
+//! Words for generating texts with a given number of tokens. This module knows a tokenizer only as a function that
+//! counts tokens, and does not depend on how the texts are used.
 
 mod english;
 

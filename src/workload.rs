@@ -122,7 +122,8 @@ pub fn ask(
     Ok(made)
 }
 
-/// The parameters of a request. `ignore_eos` and `min_tokens` are added unless the parameters already contain them.
+/// The parameters of a request. If the workload asks for `ignore_eos` or `min_tokens`, they are added unless the
+/// parameters already contain them.
 fn params(
     pair: &PairPlan,
     step: &Step,

@@ -36,8 +36,8 @@ fn place(pair: &PairPlan, number: RequestNumber) -> u64 {
 }
 
 /// The position of `place` after `count` positions are shuffled; each position occurs once. No other positions are kept
-/// in memory: a Feistel network permutes the numbers of an even number of bits that is sufficient for `count`, and is
-/// applied again until the result is less than `count`.
+/// in memory: a Feistel network permutes all numbers below a power of four that is at least `count`, and is applied
+/// again until the result is less than `count`.
 fn shuffled(place: u64, count: u64, seed: &[u64; 3]) -> u64 {
     let bits = (u64::BITS - count.saturating_sub(1).leading_zeros()).div_ceil(2).max(1);
     let mask = (1 << bits) - 1;
