@@ -1,9 +1,10 @@
 //! Amazon Bedrock's `Converse` and `ConverseStream`: `POST {base_url}/model/{model}/converse` and
-//! `.../converse-stream`, which streams in AWS's event stream format. Pure: no connection, no clock. Requests are signed when they are sent.
+//! `.../converse-stream`, which streams in AWS's event stream format. Pure: no connection, no clock. Requests are
+//! signed when they are sent.
 //!
 //! Format: <https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_Converse.html> and
-//! <https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_ConverseStream.html>. The last event of a stream
-//! is `metadata`.
+//! <https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_ConverseStream.html>. The last event of a
+//! stream is `metadata`.
 
 use super::body_decoder::{EVENT_STREAM, Mode};
 use super::dialect::{Decoder, Dialect, Malformed};
