@@ -1,6 +1,6 @@
-//! Prompts in a file of any size. It is read once from end to end, which finds where each row begins and what is wrong with
-//! it; later a row is read when it is asked for. In memory there are eight bytes for a row (sixteen with weights). Which
-//! row is asked when is not known here.
+//! Prompts in a file of any size. The file is first read once from beginning to end, to validate each row and find
+//! its offset; later each row is read when it is needed. A row takes eight bytes of memory (sixteen with weights). The
+//! order in which rows are used is decided elsewhere.
 
 mod row;
 mod split;
@@ -15,50 +15,50 @@ use split::{FoundRow, LONGEST_ROW, RowSplitter};
 use std::fmt::Write as _;
 use std::path::Path;
 
-/// Most rows of a dataset: their places fill the memory that all files of a config may hold.
+/// Maximum number of rows of a dataset: their offsets fill the memory that all files of a config may take.
 const MAX_ROWS: usize = 16 << 20;
 
-/// A file of prompts, and where each of them is.
+/// A file of prompts, and the offset of each of them.
 #[derive(Debug)]
 pub struct Dataset {
     file: ScannedFile,
     format: DatasetFormat,
     columns: Columns,
-    /// Where each row begins.
+    /// Offset of each row.
     offsets: Vec<u64>,
-    /// The share of the weights of each row and of those before it, up to 1; empty if all weigh the same.
+    /// Cumulative share of the weights, up to and including each row; the last is 1. Empty if all weights are equal.
     up_to: Vec<f64>,
     size: DatasetSize,
     skipped: SkippedRows,
 }
 
-/// How large the prompts of a dataset are.
+/// The sizes of the prompts of a dataset.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct DatasetSize {
-    /// Bytes of the texts of the shortest prompt.
+    /// Size of the texts of the shortest prompt, in bytes.
     pub min_bytes: u64,
-    /// Bytes of the texts of a prompt on average.
+    /// Mean size of the texts of a prompt, in bytes.
     pub mean_bytes: f64,
-    /// Bytes of the texts of the longest prompt.
+    /// Size of the texts of the longest prompt, in bytes.
     pub max_bytes: u64,
-    /// Messages of the longest conversation.
+    /// Number of messages of the longest conversation.
     pub max_messages: u64,
-    /// The most output tokens that a row asks for.
+    /// Largest number of output tokens that a row asks for.
     pub max_output_tokens: Option<u64>,
-    /// The mean of what rows ask for, and the share of rows that do.
+    /// Mean number of output tokens of the rows that specify it, and the share of such rows.
     pub output_tokens: (f64, f64),
 }
 
-/// Rows that are left out because something is wrong with them.
+/// Rows that are skipped because they are invalid.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SkippedRows {
-    /// How many.
+    /// Number of such rows.
     pub count: u64,
-    /// What is wrong with the first one.
+    /// The error in the first one.
     pub first: Option<String>,
 }
 
-/// What is seen of a dataset while it is read.
+/// The state of reading a dataset for the first time.
 struct DatasetScan {
     format: DatasetFormat,
     columns: Option<Result<Columns, String>>,
@@ -72,8 +72,8 @@ struct DatasetScan {
 }
 
 impl Dataset {
-    /// Reads a dataset. A row that is wrong is an error, or is left out and counted. The error is a clause that follows
-    /// the path. Blocks, for as long as it takes to read the file.
+    /// Reads a dataset. An invalid row is an error or, with `skip_bad_lines`, is skipped and counted. The error message
+    /// is a clause that follows the path. Blocks for as long as it takes to read the file.
     pub fn read(
         path: &Path,
         format: DatasetFormat,
@@ -84,7 +84,7 @@ impl Dataset {
         let mut scan = DatasetScan::new(format);
         let mut first = true;
         let file = files.scan(path, |piece| {
-            // Spreadsheets put a byte order mark in front, which is blank to every format but would be a part of text.
+            // Spreadsheets write a byte order mark first. It means nothing, but would become part of a text.
             let piece = if std::mem::take(&mut first) { without_bom(piece, &mut splitter) } else { piece };
             splitter.push(piece, |row| scan.row(&row));
         });
@@ -98,40 +98,41 @@ impl Dataset {
         self.offsets.len() as u64
     }
 
-    /// How large its prompts are.
+    /// The sizes of its prompts.
     pub const fn size(&self) -> &DatasetSize {
         &self.size
     }
 
-    /// What was left out.
+    /// The rows that were skipped.
     pub const fn skipped(&self) -> &SkippedRows {
         &self.skipped
     }
 
-    /// Bytes that it holds in memory.
+    /// Size of its data in memory, in bytes.
     pub fn held(&self) -> u64 {
         8 * (self.offsets.len() + self.up_to.len()) as u64
     }
 
-    /// The row below which a share of the weights lies, from 0.
+    /// The index of the row at which the cumulative share of the weights exceeds `share`, from 0.
     pub fn weighted(&self, share: f64) -> u64 {
         let last = self.rows().saturating_sub(1);
         match self.up_to.as_slice() {
-            // As a cast saturates, and shares lie below 1.
+            // Casts saturate, and shares are less than 1.
             #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "see above")]
             [] => ((share * self.rows() as f64) as u64).min(last),
             up_to => (up_to.partition_point(|up_to| *up_to <= share) as u64).min(last),
         }
     }
 
-    /// Reads a row, from 0. Fails if the file was changed meanwhile, or does not answer. Blocks.
+    /// Reads the row with this index, from 0. Fails if the file has changed in the meantime, or if reading it times
+    /// out. Blocks.
     pub fn row(&self, index: u64) -> Result<DatasetRow, String> {
         let fail = |why: &str| format!("{} {why}", self.file.path().display());
         let index = usize::try_from(index).unwrap_or(usize::MAX);
         let start = *self.offsets.get(index).ok_or_else(|| fail("has no such row"))?;
         let end = self.offsets.get(index + 1).copied().unwrap_or(self.file.bytes());
         let count = usize::try_from(end.saturating_sub(start)).unwrap_or(usize::MAX);
-        // Rows that were left out may lie behind it.
+        // Skipped rows may follow it.
         let bytes = self.file.read_at(start, count.min(LONGEST_ROW));
         let bytes = bytes.map_err(|error| fail(&format!("cannot be read: {error}")))?;
         let mut read = None;
@@ -147,7 +148,7 @@ impl Dataset {
     }
 }
 
-/// By its content and how that is read.
+/// Serializes what identifies the dataset: its content and how it is read.
 impl Serialize for Dataset {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut digest = String::new();
@@ -158,7 +159,7 @@ impl Serialize for Dataset {
         let mut shown = serializer.serialize_struct("Dataset", 3)?;
         shown.serialize_field("digest", &digest)?;
         shown.serialize_field("format", &self.format)?;
-        // Whether wrong rows are left out.
+        // Number of skipped rows, which depends on `skip_bad_lines`.
         shown.serialize_field("skipped", &self.skipped.count)?;
         shown.end()
     }
@@ -205,7 +206,7 @@ impl DatasetScan {
 
     #[expect(clippy::float_cmp, reason = "the default weight is exact")]
     fn add(&mut self, offset: u64, row: &DatasetRow) {
-        // As long as all weigh the same, nothing is kept of their weights.
+        // No weights are stored as long as all of them are 1.
         if !self.weights.is_empty() || row.weight != 1.0 {
             self.weights.resize(self.offsets.len(), 1.0);
             self.weights.push(row.weight);
@@ -261,7 +262,7 @@ impl DatasetScan {
     }
 }
 
-/// The first piece of a file without its byte order mark, which the splitter is told of.
+/// Strips the byte order mark from the first piece of a file, and tells the splitter to skip its bytes.
 fn without_bom<'a>(piece: &'a [u8], splitter: &mut RowSplitter) -> &'a [u8] {
     match piece.strip_prefix(b"\xef\xbb\xbf") {
         Some(rest) => {

@@ -55,16 +55,16 @@ pub struct Ask {
     pub output_tokens: Option<u64>,
     /// Merged into the body; these values override what the dialect would write.
     pub params: Arc<Map<String, Value>>,
-    /// The conversation that it goes on, where the server keeps that; `None`: nothing is to be kept.
+    /// The conversation that it continues if the server keeps it; `None` if the server is to keep nothing.
     pub conversation: Option<KeptConversation>,
 }
 
-/// A conversation that the server keeps: the messages of a request are those that are new.
+/// A conversation that the server keeps. A request then contains only the new messages.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct KeptConversation {
     /// The id of the last answer; `None` at the beginning.
     pub previous: Option<Arc<str>>,
-    /// Upper bound on the tokens of the conversation so far, all of which are part of the prompt.
+    /// Upper bound on the number of tokens of the conversation so far, which are all part of the prompt.
     pub tokens: u64,
 }
 
@@ -150,18 +150,18 @@ pub struct Delta {
     pub repeated: Vec<Content>,
     /// The finish reason, in the dialect's words.
     pub finish: Option<String>,
-    /// Pieces of calls of tools, the same as those in `content` but told apart.
+    /// Pieces of tool calls. They are also in `content`, but here they are assigned to their calls.
     pub tool_calls: Vec<ToolCallPiece>,
-    /// All calls of tools so far, as in `repeated`.
+    /// All tool calls so far, in an event that repeats everything before it, as in `repeated`.
     pub repeated_tool_calls: Vec<ToolCallPiece>,
-    /// Number of tokens whose log probability it has.
+    /// Number of tokens with a log probability.
     pub logprobs: u64,
     /// Usage so far or in total; a later one replaces an earlier one field by field.
     pub usage: Option<Usage>,
-    /// The answer's id, where a later request can name it; beside the terminal event.
+    /// The id of the answer, if a later request can refer to it. It comes with the terminal event.
     pub id: Option<String>,
     /// Whether this is the dialect's terminal event.
     pub terminal: bool,
-    /// An error object: its message, in the server's words.
+    /// The message of an error object, in the server's words.
     pub error: Option<String>,
 }

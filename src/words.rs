@@ -1,5 +1,5 @@
-//! Words of which texts with a given number of tokens are made. A tokenizer is a function that counts; which one it is,
-//! and what the texts are for, is not known here.
+//! Words for generating texts with a given number of tokens. This module knows a tokenizer only as a function that
+//! counts tokens, and does not depend on how the texts are used.
 
 mod english;
 
@@ -10,26 +10,26 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng as _;
 use std::sync::{Arc, LazyLock};
 
-/// The least number of words from which texts are made: with fewer, texts would be too much alike.
+/// Minimum number of words in a list: with fewer, texts would be too similar.
 const FEWEST: usize = 16;
 
-/// Texts by which a list is tried, and the words in each.
+/// Number of texts that a list is tested with, and the number of words in each.
 const TRIALS: usize = 32;
 const TRIAL_WORDS: usize = 100;
 
-/// Letters, for tokenizers that have no token for a word.
+/// Letters, for tokenizers that have no tokens for whole words.
 const LETTERS: [&str; 26] = [
     "a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l", "m", "n", "o", "p", "q", "r", "s", "t", "u",
     "v", "w", "x", "y", "z",
 ];
 
-/// Counts the tokens of a text; `None` if it cannot.
+/// Counts the tokens of a text; `None` if the text cannot be tokenized.
 pub type CountTokens<'a> = &'a dyn Fn(&str) -> Option<u64>;
 
-/// Words, or letters, of which any sequence has as many tokens as words.
+/// A list of words or letters. Any sequence of them has one token for each.
 pub struct WordList {
     words: Vec<&'static str>,
-    /// What stands between two of them.
+    /// The text between two words.
     separator: &'static str,
     counted: bool,
 }
@@ -40,10 +40,10 @@ static ESTIMATED: LazyLock<Arc<WordList>> = LazyLock::new(|| {
 });
 
 impl WordList {
-    /// The words of which each is one token by this tokenizer, wherever it stands; `None` if there are too few.
+    /// The words that are one token each with this tokenizer, at any position in a text; `None` if there are too few.
     ///
-    /// Tokenizers split a text at its spaces before anything else, or have no token that reaches over one. That is
-    /// tried, and not taken for granted.
+    /// Tokenizers usually split a text at its spaces first, or have no token that spans a space. This is tested instead
+    /// of assumed.
     pub fn counted(count: CountTokens<'_>) -> Option<Self> {
         let words: Vec<_> = ENGLISH.split_ascii_whitespace().collect();
         [(words.as_slice(), " "), (LETTERS.as_slice(), "")].into_iter().find_map(|(words, separator)| {
@@ -56,17 +56,17 @@ impl WordList {
         })
     }
 
-    /// The words, for want of a tokenizer: most have a token for nearly all of them.
+    /// All words, for targets without a tokenizer. Most tokenizers have one token for nearly every word.
     pub fn estimated() -> Arc<Self> {
         Arc::clone(&ESTIMATED)
     }
 
-    /// Whether a tokenizer counts texts as this list does; if not, their tokens are an estimate.
+    /// Whether the list was tested with a tokenizer; if not, the number of tokens is an estimate.
     pub const fn is_counted(&self) -> bool {
         self.counted
     }
 
-    /// Continues a text by this many tokens.
+    /// Appends this many tokens to a text.
     pub fn write(&self, text: &mut String, tokens: u64, rng: &mut impl Rng) {
         let last = self.words.len().saturating_sub(1);
         for _ in 0..tokens {
@@ -77,7 +77,8 @@ impl WordList {
         }
     }
 
-    /// Whether whole texts have as many tokens as words: all words in several orders.
+    /// Whether longer texts have as many tokens as words. Tests the words in several random orders, and all of them at
+    /// once.
     fn adds_up(&self, count: CountTokens<'_>) -> bool {
         let mut rng = ChaCha8Rng::from_seed([7; 32]);
         let mut words = self.words.clone();
@@ -94,7 +95,7 @@ mod tests {
     use super::*;
     use std::collections::HashSet;
 
-    /// A token for each word, except that some are two.
+    /// Counts one token for each word, and two for words longer than five letters.
     fn by_words(text: &str) -> u64 {
         text.split(' ').map(|word| if word.len() > 5 { 2 } else { 1 }).sum()
     }
@@ -136,12 +137,12 @@ mod tests {
 
     #[test]
     fn without_words_that_add_up_there_is_no_list() {
-        // One that merges across spaces, one that always counts too much, and one that fails.
+        // A tokenizer that merges across spaces, one that always counts too many tokens, and one that fails.
         let merges = |text: &str| Some(text.split(' ').count().div_ceil(2) as u64);
         assert!(WordList::counted(&merges).is_none());
         assert!(WordList::counted(&|text| Some(text.len() as u64 + 1)).is_none());
         assert!(WordList::counted(&|_| None).is_none());
-        // Whole texts are tried, and not only pairs.
+        // Whole texts are tested, not only pairs of words.
         let late = |text: &str| {
             Some(text.split(' ').count() as u64 - u64::from(text.contains("about") && text.contains("yard")))
         };

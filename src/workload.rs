@@ -1,4 +1,4 @@
-//! Picks or writes the prompts of a workload. Pure: every choice is derived from the run's seed and the request's
+//! Picks or generates the prompts of a workload. Pure: every choice is derived from the run's seed and the request's
 //! number, so that all targets get the same prompts.
 
 mod order;
@@ -17,13 +17,13 @@ use std::sync::Arc;
 pub struct RequestNumber {
     /// The stage, from 0. If stages are played again, the number continues.
     pub stage: u32,
-    /// The user of a closed-loop stage, from 0. A user's prompts do not depend on how fast others are answered.
+    /// The user of a closed-loop stage, from 0. A user's prompts do not depend on how fast other users are answered.
     pub user: Option<u32>,
     /// The number of the request within the stage, or of the user's requests, from 0.
     pub n: u64,
 }
 
-/// The draws of one request.
+/// The random draws of one request.
 #[derive(Clone, Copy)]
 struct RequestDraws<'a> {
     pair: &'a PairPlan,
@@ -32,28 +32,28 @@ struct RequestDraws<'a> {
 }
 
 impl RequestDraws<'_> {
-    /// What a draw depends on: the seed, and which request it is.
+    /// The values that a draw depends on: the seed and the number of the request.
     fn parts(&self, seed: u64) -> [u64; 4] {
         let RequestNumber { stage, user, n } = self.number;
         [seed, stage.into(), user.map_or(0, |user| u64::from(user) + 1), n]
     }
 
-    /// A generator for one purpose, the same for every target.
+    /// The random number generator for one purpose. It is the same for every target.
     fn rng(&self, purpose: &str) -> rand_chacha::ChaCha8Rng {
         seed::rng(purpose, &self.parts(self.seeds.draws))
     }
 
-    /// The nonce that busts caches. It depends on the target, too, and on when the run is due: two targets may lead to
-    /// the same server, and so do a run and its replay.
+    /// The nonce that busts caches. It also depends on the target and on when the run is due, because two targets may
+    /// use the same server, as do a run and its replay.
     fn nonce(&self) -> u64 {
         seed::hash("nonce", &[&self.pair.pair.target], &self.parts(self.seeds.nonces))
     }
 }
 
-/// Why there is nothing to ask.
+/// Why a request cannot be created.
 #[derive(Debug, thiserror::Error)]
 pub enum NoAsk {
-    /// Something has to be rendered for it.
+    /// The request contains templates that have to be rendered.
     #[error("the request has to be rendered")]
     Rendered,
     /// The row of a dataset cannot be read.
@@ -61,8 +61,8 @@ pub enum NoAsk {
     Row(String),
 }
 
-/// What a request asks. `words` gives the words of which synthetic prompts for the target are made. The prompt depends
-/// on the run's seed and the number alone. Blocks where a dataset is read.
+/// Creates a request. `words` returns the words that synthetic prompts for the target consist of. The prompt depends
+/// only on the run's seed and the number. Blocks if a row of a dataset has to be read.
 pub fn ask(
     pair: &PairPlan,
     step: &Step,
@@ -74,7 +74,7 @@ pub fn ask(
     let draws = RequestDraws { pair, seeds, number };
     let mut output_tokens = match &ask.output.lengths {
         Some(lengths) => Some(lengths.draw(&mut draws.rng("output length"))),
-        // Of a dataset, it is the most that a row asks for.
+        // For a dataset, `output_tokens` is the maximum over all rows.
         None if matches!(ask.text, AskText::Dataset { .. }) => None,
         None => ask.output_tokens,
     };
@@ -115,14 +115,15 @@ pub fn ask(
     };
     let params = params(pair, step, ask, output_tokens);
     let mut made = Ask { messages, stream: ask.stream, output_tokens, params, conversation: None };
-    // The nonce of a synthetic prompt is among its tokens.
+    // A synthetic prompt already contains its nonce.
     if ask.cache == Cache::Bust && !matches!(ask.text, AskText::Synthetic(_)) {
         made.bust(draws.nonce());
     }
     Ok(made)
 }
 
-/// The parameters of a request, below which is what it asks of the length of its answer.
+/// The parameters of a request. If the workload asks for `ignore_eos` or `min_tokens`, they are added unless the
+/// parameters already contain them.
 fn params(
     pair: &PairPlan,
     step: &Step,

@@ -1,9 +1,10 @@
-//! Amazon Bedrock's `Converse` and `ConverseStream`: `POST {base_url}/model/{model}/converse` and `.../converse-stream`,
-//! streamed as AWS' event stream. Pure: no connection, no clock; requests are signed where they are sent.
+//! Amazon Bedrock's `Converse` and `ConverseStream`: `POST {base_url}/model/{model}/converse` and
+//! `.../converse-stream`, which streams in AWS's event stream format. Pure: no connection, no clock. Requests are
+//! signed when they are sent.
 //!
 //! Format: <https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_Converse.html> and
-//! <https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_ConverseStream.html>. `metadata` is the last event of
-//! a stream.
+//! <https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_ConverseStream.html>. The last event of a
+//! stream is `metadata`.
 
 use super::body_decoder::{EVENT_STREAM, Mode};
 use super::dialect::{Decoder, Dialect, Malformed};
@@ -18,8 +19,8 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-/// What is escaped in the name of a model, which may be an ARN with slashes: everything but the unreserved characters of
-/// RFC 3986, as AWS' own clients do.
+/// Characters to escape in the name of a model, which may be an ARN with slashes: as in AWS's own clients, all except
+/// the unreserved characters of RFC 3986.
 const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// The dialect of Bedrock's `Converse` operations.
@@ -46,19 +47,19 @@ struct BedrockMessage {
     content: List<Object<BedrockBlock>>,
 }
 
-/// The payload of an event of a stream. Which one it is, the type of its message says.
+/// The payload of an event of a stream. The type of the event is in the headers of its message.
 #[derive(Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 struct BedrockEvent {
-    /// Which block an event is about.
+    /// The index of the block that the event belongs to.
     content_block_index: Count,
-    /// Of `contentBlockStart`.
+    /// Present in `contentBlockStart`.
     start: Object<BedrockBlock>,
-    /// Of `contentBlockDelta`.
+    /// Present in `contentBlockDelta`.
     delta: Object<BedrockBlock>,
-    /// Of `messageStop`.
+    /// Present in `messageStop`.
     stop_reason: Text,
-    /// Of `metadata`.
+    /// Present in `metadata`.
     usage: Object<BedrockUsage>,
 }
 
@@ -71,7 +72,7 @@ struct BedrockBlock {
     tool_use: Object<BedrockTool>,
 }
 
-/// Reasoning: its text, one level deeper in a whole answer. Signatures and redacted reasoning are no text.
+/// Reasoning. Its text is one level deeper in a whole answer. Signatures and redacted reasoning are ignored.
 #[derive(Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 struct BedrockReasoning {
@@ -93,7 +94,7 @@ struct BedrockTool {
     input: Option<Value>,
 }
 
-/// `inputTokens` are those that neither came from the cache nor went into it.
+/// Token counts. `inputTokens` excludes tokens that were read from or written to the cache.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct BedrockUsage {
@@ -114,7 +115,7 @@ impl BedrockUsage {
         let cache = [self.cache_read.0, self.cache_write.0];
         let cached: u64 = cache.iter().flatten().fold(0, |sum, n| sum.saturating_add(*n));
         let input = self.input.0.map(|input| {
-            // The total of some models shows that they count the cached tokens among the others.
+            // For some models, `inputTokens` includes the cached tokens, as `totalTokens` shows.
             let sum = input.saturating_add(self.output.0.unwrap_or(0));
             let inside = input >= cached && self.total.0 == Some(sum);
             if inside { input } else { input.saturating_add(cached) }
@@ -129,7 +130,7 @@ impl BedrockUsage {
 }
 
 impl BedrockBlock {
-    /// Adds what it has; `index` is the number of the block that a piece belongs to.
+    /// Adds its content to `delta`. `index` is the number of the block that a piece belongs to.
     fn push_to(self, index: Option<u64>, delta: &mut Delta) {
         let reasoning = self.reasoning_content.0.unwrap_or_default();
         let reasoning = reasoning.text.0.or_else(|| reasoning.reasoning_text.0?.text.0);
@@ -146,7 +147,7 @@ impl BedrockBlock {
     }
 }
 
-/// Parses JSON in which the arguments of a tool become a value, so that its size is checked first.
+/// Parses JSON. Its size is checked first, because the arguments of a tool are parsed into a JSON value.
 fn parse<T: Default + for<'de> Deserialize<'de>>(what: &'static str, json: &[u8]) -> Result<T, Malformed> {
     if !json_size::fits(json) {
         return Err(Malformed::TooLarge { what });
@@ -238,7 +239,7 @@ impl Dialect for Bedrock {
         Call { stream: ask.stream, output_tokens, ..call }
     }
 
-    /// Refusals that do not come from the service itself write `Message`.
+    /// Errors that do not come from the service itself have `Message` instead of `message`.
     fn decode_error(&self, body: &[u8]) -> Option<String> {
         error_body::of_error_answer(body).or_else(|| {
             let value = wire::parse_value("the answer", body).ok()?;

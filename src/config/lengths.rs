@@ -16,7 +16,7 @@ pub enum TokenLength {
 }
 
 impl TokenLength {
-    /// A length that no drawn one is below, in tokens.
+    /// A lower bound of the length, in tokens.
     pub fn shortest(&self) -> u64 {
         match self {
             Self::Fixed(tokens) => tokens.get(),

@@ -56,7 +56,7 @@ pub struct Workload {
 }
 
 impl Workload {
-    /// Whether it says how long answers are.
+    /// Whether it specifies the length of answers.
     pub fn asks_for_lengths(&self) -> bool {
         self.output_tokens.is_some() || self.synthetic.as_ref().is_some_and(|it| it.joint.is_some())
     }

@@ -1,18 +1,18 @@
-//! What one row of a dataset says. Pure.
+//! Parses one row of a dataset. Pure.
 
 use crate::exchange::{Message, Role};
 use crate::vocabulary::DatasetFormat;
 use serde::Deserialize;
 use serde_json::Value;
 
-/// A prompt of a dataset, and what goes with it.
+/// A prompt of a dataset, with its output length and weight.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DatasetRow {
     /// The conversation, oldest message first; at least one.
     pub messages: Vec<Message>,
-    /// Most output tokens of the answer.
+    /// Maximum number of output tokens of the answer.
     pub output_tokens: Option<u64>,
-    /// How often it is asked in relation to the others.
+    /// How often it is used, relative to the other rows.
     pub weight: f64,
 }
 
@@ -26,7 +26,7 @@ pub(super) struct Columns {
     count: usize,
 }
 
-/// A line of a JSONL file. Other keys are left out.
+/// A line of a JSONL file. Other keys are ignored.
 #[derive(Deserialize)]
 struct JsonRow {
     prompt: Option<String>,
@@ -68,7 +68,7 @@ struct RecordedTurn {
 }
 
 impl DatasetRow {
-    /// Reads a row. The error is a clause that follows the row's place.
+    /// Parses a row. The error message is a clause that follows the position of the row.
     pub(super) fn parse(format: DatasetFormat, columns: &Columns, bytes: &[u8]) -> Result<Self, String> {
         let row = match format {
             DatasetFormat::Lines => Self::of_texts(None, text(bytes)?.trim(), None),
@@ -114,7 +114,7 @@ impl DatasetRow {
         Ok(read)
     }
 
-    /// The first question, and the system prompt before it: what came after it was asked in view of an answer.
+    /// Uses the first question and the system prompt before it. Later questions depend on the recorded answers.
     fn of_recorded(recorded: RecordedConversation) -> Result<Self, String> {
         let mut system = None;
         for turn in recorded.conversations {
@@ -127,7 +127,7 @@ impl DatasetRow {
         Err("has no turn of a human".to_owned())
     }
 
-    /// Bytes of its texts.
+    /// Size of its texts in bytes.
     pub(super) fn bytes(&self) -> u64 {
         self.messages.iter().map(|message| message.text.len() as u64).sum()
     }
@@ -202,7 +202,7 @@ fn text(bytes: &[u8]) -> Result<&str, String> {
     std::str::from_utf8(bytes).map_err(|error| format!("is not UTF-8: {error}"))
 }
 
-/// The first value. What follows it belongs to other rows.
+/// Parses the first value. The rest belongs to other rows.
 fn json<T: for<'a> Deserialize<'a>>(bytes: &[u8]) -> Result<T, String> {
     let mut values = serde_json::Deserializer::from_slice(bytes).into_iter();
     match values.next() {

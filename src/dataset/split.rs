@@ -1,32 +1,32 @@
-//! Splits a file into rows, piece by piece: lines, records of a CSV file, or the items of a JSON array. Pure, in bounded
-//! memory, and whatever the pieces are.
+//! Splits a file into rows, piece by piece: lines, records of a CSV file, or the items of a JSON array. Pure, and uses
+//! bounded memory. The result does not depend on how the file is split into pieces.
 
 use crate::vocabulary::DatasetFormat;
 use memchr::memchr;
 
-/// Largest row, in bytes.
+/// Maximum size of a row, in bytes.
 pub(super) const LONGEST_ROW: usize = 4 << 20;
 
-/// A row that was found.
+/// A row of the file.
 pub(super) struct FoundRow<'a> {
-    /// Where it begins, in bytes.
+    /// Its offset in bytes.
     pub(super) offset: u64,
-    /// Its number from 1: of its line, or of the item of an array.
+    /// The number of its first line or, in an array, of the item; from 1.
     pub(super) number: u64,
-    /// Its bytes; `None` if there are too many.
+    /// Its content; `None` if it is too long.
     pub(super) bytes: Option<&'a [u8]>,
 }
 
-/// What has been seen of a file.
+/// Splits a file; holds the row that is not complete yet.
 pub(super) struct RowSplitter {
     format: DatasetFormat,
     row: Vec<u8>,
-    /// There are more bytes than a row may have.
+    /// Whether the row is longer than allowed.
     too_long: bool,
-    /// Offset of the next byte, and the number of its line, from 1.
+    /// Offset of the next byte. `line` is the number of its line, from 1.
     at: u64,
     line: u64,
-    /// The same of the first byte of the row, once it has begun.
+    /// The same for the first byte of the row, once it has begun.
     start: Option<(u64, u64)>,
     items: u64,
     quoted: bool,
@@ -50,7 +50,7 @@ impl RowSplitter {
         }
     }
 
-    /// Takes the next bytes, and gives `each` the rows that they complete. Blank ones are left out.
+    /// Takes the next bytes and calls `each` with the rows that they complete. Blank rows are skipped.
     pub(super) fn push(&mut self, bytes: &[u8], mut each: impl FnMut(FoundRow<'_>)) {
         let step: fn(&mut Self, u8) -> bool = match self.format {
             DatasetFormat::Jsonl | DatasetFormat::Lines => return self.push_lines(bytes, &mut each),
@@ -69,12 +69,12 @@ impl RowSplitter {
         }
     }
 
-    /// Leaves out bytes in front of the first row.
+    /// Skips bytes before the first row.
     pub(super) const fn skip(&mut self, bytes: u64) {
         self.at += bytes;
     }
 
-    /// Ends the file: its last row may have no end of its own.
+    /// Ends the file, and with it the last row, which may have no line end.
     pub(super) fn finish(&mut self, mut each: impl FnMut(FoundRow<'_>)) {
         self.deliver(&mut each);
     }
@@ -93,14 +93,14 @@ impl RowSplitter {
         }
     }
 
-    /// A quote within quotes is written twice, which changes nothing.
+    /// A quote within quotes is written twice, so it needs no special treatment.
     fn record(&mut self, byte: u8) -> bool {
         self.quoted ^= byte == b'"';
         self.keep(&[byte]);
         byte == b'\n' && !self.quoted
     }
 
-    /// An object within the array. What stands between objects is left out, and so is the array itself.
+    /// Finds the objects within the array. Everything outside of them is skipped.
     fn item(&mut self, byte: u8) -> bool {
         if self.depth == 0 {
             if byte != b'{' {
@@ -189,7 +189,7 @@ mod tests {
     }
 
     proptest! {
-        /// What is found does not depend on the pieces.
+        /// The rows do not depend on how the file is split into pieces.
         #[test]
         fn pieces_make_no_difference(text in "[a\"{}\\[\\],:\\\\\n ]{0,60}", piece in 1_usize..9) {
             for format in [DatasetFormat::Lines, DatasetFormat::Csv, DatasetFormat::Sharegpt] {

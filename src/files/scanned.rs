@@ -1,4 +1,4 @@
-//! Files that are too large to be held: they are read once from end to end, in pieces, and later in places.
+//! Files that are too large for memory. They are read once from beginning to end, in pieces, and later in part.
 
 use super::deadline::{DEADLINE, within};
 use super::{FileState, Files, Stamp, of_stamp, read, settled};
@@ -11,11 +11,11 @@ use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// Bytes that are read at a time, each time with a deadline of its own.
+/// Number of bytes that are read at a time. Each read has its own deadline.
 const PIECE: usize = 1 << 20;
 
-/// A regular file that stays open. It may be replaced by another one meanwhile, which does not change what is read; one
-/// that is written to is not read any more.
+/// A regular file that stays open. If its path is replaced by another file, the original file is still read. If the
+/// file itself is modified, reading it fails.
 pub struct ScannedFile {
     path: PathBuf,
     file: Arc<File>,
@@ -30,12 +30,12 @@ impl fmt::Debug for ScannedFile {
 }
 
 impl Files {
-    /// Reads a file of any size from its beginning to its end, and gives `each` its pieces in order. Blocks.
+    /// Reads a file of any size from beginning to end, and calls `each` with its pieces in order. Blocks.
     pub fn scan(&mut self, path: &Path, mut each: impl FnMut(&[u8])) -> io::Result<ScannedFile> {
         let scanned = ScannedFile::scan(path, &mut each);
         let seen = match &scanned {
             Ok(file) => {
-                // Told by its stamp, as any file that is too large to be read again for a look.
+                // Changes are detected by its stamp, as for every file that is too large to read again.
                 let meta = file.file.metadata().ok();
                 FileState {
                     digest: meta.as_ref().map(of_stamp),
@@ -57,7 +57,7 @@ impl ScannedFile {
             let flags = OFlags::NONBLOCK.union(OFlags::NOCTTY).bits().cast_signed();
             let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
             let meta = file.metadata()?;
-            // It may have been replaced in between.
+            // The file may have been replaced in the meantime.
             if !meta.is_file() {
                 return Err(io::ErrorKind::Interrupted.into());
             }
@@ -78,13 +78,13 @@ impl ScannedFile {
             each(&piece);
         }
         let scanned = Self { path: path.to_owned(), file, stamp, digest: hasher.finalize().into() };
-        // A file that grows while it is read is not what was scanned.
+        // If the file was modified during the scan, the result is not valid.
         let (file, before) = (Arc::clone(&scanned.file), scanned.stamp);
         within(DEADLINE, path, move |_| unchanged(&file, before))?;
         Ok(scanned)
     }
 
-    /// The path that it was opened by.
+    /// The path with which it was opened.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -99,13 +99,13 @@ impl ScannedFile {
         &self.digest
     }
 
-    /// Reads `count` bytes from an offset on; an error if the file was changed since it was scanned. Blocks.
+    /// Reads `count` bytes at an offset. Fails if the file has changed since it was scanned. Blocks.
     pub fn read_at(&self, offset: u64, count: usize) -> io::Result<Vec<u8>> {
         let (file, before) = (Arc::clone(&self.file), self.stamp);
         within(DEADLINE, &self.path, move |_| {
             let mut bytes = vec![0; count];
             let read = file.read_exact_at(&mut bytes, offset);
-            // First, because it says why nothing is there any more.
+            // Checked first, because a change of the file explains why the read failed.
             unchanged(&file, before)?;
             read.map(|()| bytes)
         })
@@ -114,7 +114,7 @@ impl ScannedFile {
 
 fn unchanged(file: &File, before: Stamp) -> io::Result<()> {
     let now = Stamp::of(&file.metadata()?);
-    // A file that is moved or unlinked keeps its content, and gets another time of change.
+    // Moving or unlinking a file changes its ctime but not its content, so the ctime is not compared.
     if (now.bytes, now.modified) == (before.bytes, before.modified) {
         return Ok(());
     }

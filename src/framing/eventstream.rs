@@ -1,5 +1,5 @@
-//! AWS' event stream (`application/vnd.amazon.eventstream`): binary messages of headers and a payload, with one checksum
-//! over the lengths of a message and one over all of it. The type of a message is one of its headers.
+//! AWS's event stream (`application/vnd.amazon.eventstream`): binary messages with headers and a payload. One checksum
+//! covers the lengths of a message, another the whole message. The type of a message is in one of its headers.
 //!
 //! Format: <https://smithy.io/2.0/aws/amazon-eventstream.html>.
 
@@ -8,9 +8,9 @@ use aws_smithy_eventstream::frame::{read_message_from, write_message_to};
 use aws_smithy_types::event_stream::{Header, HeaderValue, Message};
 use aws_smithy_types::str_bytes::StrBytes;
 
-/// Bytes of the two lengths and their checksum, with which a message begins.
+/// Size in bytes of the prelude of a message: two lengths and their checksum.
 const PRELUDE: usize = 12;
-/// Bytes of a checksum.
+/// Size of a checksum in bytes.
 const CHECKSUM: usize = 4;
 
 /// Turns bytes into the messages of an event stream. The messages do not depend on how the bytes are split over
@@ -29,12 +29,12 @@ pub struct EventStreamDecoder {
 }
 
 impl EventStreamDecoder {
-    /// A decoder that holds at most `limit` bytes of one message.
+    /// Creates a decoder for messages of at most `limit` bytes.
     pub fn new(limit: usize) -> Self {
         Self { message: Vec::new(), length: None, limit, failed: None }
     }
 
-    /// Number of bytes that it holds of what is incomplete.
+    /// Size of the buffer for incomplete messages, in bytes.
     pub fn buffered(&self) -> usize {
         self.message.capacity()
     }
@@ -72,8 +72,8 @@ impl EventStreamDecoder {
         }
     }
 
-    /// Reads the lengths. Their checksum is compared before they are believed: a wrong length would take what follows for
-    /// a part of the message.
+    /// Reads the lengths. Their checksum is verified before they are used, because with a wrong length the following
+    /// messages would be read as part of this one.
     fn prelude(&mut self) -> Result<(), Error> {
         let [total, headers, checksum] = [0, 4, 8].map(|at| word(&self.message, at));
         let lengths = self.message.get(..PRELUDE - CHECKSUM).unwrap_or_default();
@@ -120,14 +120,14 @@ impl EventStreamDecoder {
     }
 }
 
-/// The big-endian number at this place; 0 if the bytes end before.
+/// The big-endian number at this offset; 0 if there are not enough bytes.
 fn word(bytes: &[u8], at: usize) -> u32 {
     let four = bytes.get(at..).and_then(<[u8]>::first_chunk::<4>);
     four.map_or(0, |four| u32::from_be_bytes(*four))
 }
 
-/// The bytes of a message with these headers, all of them strings, and this payload. [`Error::TooLong`] if a header is
-/// longer than the format allows (32,767 bytes).
+/// Encodes a message with a payload and headers, all of which are strings. [`Error::TooLong`] if a header is longer
+/// than the format allows (32,767 bytes).
 pub fn encode(headers: &[(&'static str, &'static str)], payload: &[u8]) -> Result<Vec<u8>, Error> {
     let headers = headers
         .iter()
@@ -188,7 +188,7 @@ mod tests {
         assert_eq!((events, result), (expected.to_vec(), Ok(())));
     }
 
-    /// The message without headers of the tests of AWS' own library in C.
+    /// The message without headers from the tests of AWS's own C library.
     #[test]
     fn a_published_message_is_read_and_written() {
         const BYTES: &[u8] = b"\x00\x00\x00\x1d\x00\x00\x00\x00\xfd\x52\x8c\x5a{'foo':'bar'}\xc3\x65\x39\x36";

@@ -1,9 +1,9 @@
-//! Lengths in tokens: distributions from which one is drawn for each request. Pure: a draw depends on the random
-//! numbers alone, and every length takes two of them.
+//! Distributions of lengths in tokens, from which a length is drawn for each request. Pure: a draw depends only on the
+//! random numbers, and every draw uses two of them.
 //!
-//! A value is rounded to whole tokens. One that then lies outside `min` and `max` does not occur: what remains of the
-//! distribution is scaled up (a truncated distribution, drawn by its inverse, so that nothing is drawn again). A clamped
-//! one would pile up at the bounds.
+//! Values are rounded to whole tokens. Values outside `min` and `max` do not occur, and the rest of the distribution is
+//! scaled up: the distribution is truncated, and sampled by its inverse, so no value has to be drawn again. If values
+//! were clamped instead, they would pile up at the bounds.
 
 mod curve;
 #[cfg(test)]
@@ -15,13 +15,13 @@ use rand::Rng;
 use serde::Serialize;
 use std::sync::Arc;
 
-/// Largest length in tokens.
+/// Maximum length in tokens.
 pub const LONGEST_TEXT: u64 = 1_000_000;
 
-/// Smaller shares of a distribution do not count as any.
+/// Shares of a distribution that are not larger than this are treated as zero.
 const LEAST_MASS: f64 = 1e-9;
 
-/// Points at which a mean is taken.
+/// Number of points at which a quantile function is evaluated to compute its mean.
 const POINTS: u32 = 8192;
 
 /// A distribution of lengths in tokens, each 1 or more.
@@ -30,23 +30,23 @@ pub struct LengthDistribution {
     parts: Vec<LengthPart>,
     min: u64,
     max: u64,
-    // Follows from the parts.
+    // Derived from the parts.
     #[serde(skip)]
     mean: f64,
 }
 
-/// One of the curves that a distribution consists of, and how much of it.
+/// One of the curves that a distribution consists of, and its share.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 struct LengthPart {
-    /// The share of this part and of those before it, up to 1.
+    /// Cumulative share of the parts up to and including this one, at most 1.
     up_to: f64,
     curve: LengthCurve,
-    /// The shares of the curve that lie below and up to what is drawn of it.
+    /// The range of the curve that is drawn from, as quantiles between 0 and 1.
     range: (f64, f64),
 }
 
 impl LengthDistribution {
-    /// Always this length.
+    /// A fixed length.
     pub fn fixed(tokens: u64) -> Self {
         let part = LengthPart {
             up_to: 1.0,
@@ -56,7 +56,7 @@ impl LengthDistribution {
         Self { parts: vec![part], min: tokens, max: tokens, mean: tokens as f64 }
     }
 
-    /// What lies between `min` and `max` (inclusive) of curves with these weights; `None` if nothing does.
+    /// A mixture of curves with these weights, truncated to `min` and `max` (inclusive); `None` if nothing remains.
     pub fn within(curves: Vec<(f64, LengthCurve)>, min: u64, max: u64) -> Option<Self> {
         let parts = curves.into_iter().filter_map(|(weight, curve)| {
             let (curve, range, mass) = curve.within(min, max)?;
@@ -107,7 +107,7 @@ impl LengthDistribution {
 }
 
 impl LengthPart {
-    /// The length below which the share `at`, from 0 to 1, of this part lies.
+    /// The quantile `at`, from 0 to 1, of this part.
     fn at(&self, at: f64, min: u64, max: u64) -> u64 {
         let (from, to) = self.range;
         whole(self.curve.quantile(from + at * (to - from)), min, max)
@@ -121,28 +121,28 @@ impl LengthPart {
     }
 }
 
-/// A value in whole tokens. It may lie outside the bounds by an error of rounding only.
+/// Rounds a value to whole tokens. It can be outside the bounds only because of rounding errors.
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a cast of a float saturates")]
 fn whole(value: f64, min: u64, max: u64) -> u64 {
     (value.round() as u64).clamp(min, max)
 }
 
-/// Pairs of an input and an output length, of which one is drawn for each request.
+/// Pairs of an input and an output length. One of them is drawn for each request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct JointLengths {
-    // What identifies them is the digest.
+    // The digest identifies them.
     #[serde(skip)]
     pairs: Arc<[(u32, u32)]>,
     digest: String,
 }
 
 impl JointLengths {
-    /// At least one pair of lengths of 1 or more; `None` without one. `digest` identifies them.
+    /// Creates a list from pairs of lengths of 1 or more; `None` if there are no pairs. `digest` identifies the pairs.
     pub fn new(pairs: Vec<(u32, u32)>, digest: String) -> Option<Self> {
         (!pairs.is_empty()).then(|| Self { pairs: pairs.into(), digest })
     }
 
-    /// Draws a pair: input and output.
+    /// Draws a pair of an input and an output length.
     pub fn draw(&self, rng: &mut impl Rng) -> (u64, u64) {
         let last = self.pairs.len().saturating_sub(1);
         let (input, output) = self.pairs.get(rng.random_range(0..=last)).copied().unwrap_or((1, 1));
@@ -160,7 +160,7 @@ impl JointLengths {
     }
 }
 
-/// Which lengths may be drawn, in tokens.
+/// The range of lengths that may be drawn, in tokens.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct LengthRange {
     /// The shortest.

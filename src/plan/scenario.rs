@@ -80,7 +80,7 @@ pub struct Step {
     pub expect: Expect,
     /// What is extracted from the answer for later steps.
     pub take: Vec<Take>,
-    /// For a step that sends the request of a workload once more: what its answer is compared for.
+    /// The comparison for which the step sends the request of a workload again, if it does.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub comparison: Option<Comparison>,
 }
@@ -155,7 +155,7 @@ pub struct AskStep {
     pub text: AskText,
     /// Maximum number of output tokens of any request of the step.
     pub output_tokens: Option<u64>,
-    /// What else is asked of the length of the answer.
+    /// Further settings for the length of the answer.
     #[serde(skip_serializing_if = "OutputLength::is_default")]
     pub output: OutputLength,
     /// How prefix caches are treated.
@@ -168,26 +168,26 @@ pub struct AskStep {
     pub params: Map<String, Value>,
     /// Maximum number of earlier turns (question and answer) that are sent along; the oldest are dropped.
     pub history: u32,
-    /// The server keeps the conversation: only what is new is sent, and one that has more than `history` earlier turns
-    /// starts over.
-    // Left out where it is false, so that revisions from before it stay the same.
+    /// Whether the server keeps the conversation. Each request then contains only the new messages, and a conversation
+    /// with more than `history` earlier turns starts over.
+    // Not serialized if false, so that the revisions of older configs stay the same.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub stateful: bool,
 }
 
-/// What is asked of the length of an answer, beside a fixed maximum.
+/// Settings for the length of an answer, in addition to a fixed maximum.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct OutputLength {
-    /// The maximum is drawn for each request.
+    /// The distribution that the maximum of each request is drawn from.
     pub lengths: Option<LengthDistribution>,
-    /// Fewest output tokens.
+    /// Minimum number of output tokens.
     pub min_tokens: Option<u64>,
-    /// The model goes on until the maximum.
+    /// Whether the model continues until the maximum is reached.
     pub ignore_eos: bool,
 }
 
 impl OutputLength {
-    /// Whether it asks for nothing.
+    /// Whether nothing is set.
     fn is_default(&self) -> bool {
         *self == Self::default()
     }
@@ -203,18 +203,18 @@ pub enum AskText {
         /// User prompts, one for each request; at least one.
         prompts: Vec<Arc<str>>,
     },
-    /// Texts written for each request, in the CPU pool.
+    /// Texts that are generated for each request, in the CPU pool.
     Synthetic(SyntheticPrompts),
-    /// Read for each request, in the CPU pool.
+    /// Texts that are read from a dataset for each request, in the CPU pool.
     Dataset {
         /// The prompts.
         dataset: Arc<Dataset>,
-        /// The order in which they are asked.
+        /// The order in which they are used.
         order: RowOrder,
-        /// System prompt of those without one.
+        /// System prompt for prompts that have none.
         system: Option<Arc<str>>,
     },
-    /// Texts rendered for each request.
+    /// Texts that are rendered for each request.
     Template {
         /// System prompt.
         system: Option<Template>,
@@ -279,7 +279,7 @@ impl fmt::Debug for HttpStep {
 }
 
 impl Scenario {
-    /// A workload: a series of independent requests, each followed by those that are compared with it.
+    /// Creates the scenario of a workload: independent requests, each followed by those that it is compared with.
     pub fn of_workload(ask: AskStep, expect: Expect, comparisons: &[Comparison]) -> Self {
         let think = Think { min: Duration::ZERO, max: Duration::ZERO };
         let step = |name: &str, number, ask, expect, comparison| {
@@ -333,13 +333,13 @@ impl Scenario {
 }
 
 impl AskStep {
-    /// The same call, streamed or not; `None` if something has to be rendered for it.
+    /// The same call, streamed or not; `None` if its texts are templates.
     fn again(&self, stream: bool) -> Option<Self> {
         let text = match &self.text {
             AskText::Fixed { system, prompts } => {
                 AskText::Fixed { system: system.clone(), prompts: prompts.clone() }
             }
-            // The draws of a request are those of its number, whichever step it is.
+            // Draws depend on the number of the request, not on the step.
             AskText::Synthetic(prompts) => AskText::Synthetic(prompts.clone()),
             AskText::Dataset { dataset, order, system } => {
                 AskText::Dataset { dataset: Arc::clone(dataset), order: *order, system: system.clone() }
@@ -360,7 +360,7 @@ impl AskStep {
         })
     }
 
-    /// Whether requests ask for answers of different lengths.
+    /// Whether requests of the step ask for different output lengths.
     pub fn draws_output_tokens(&self) -> bool {
         let by_text = match &self.text {
             AskText::Synthetic(prompts) => matches!(prompts.lengths, PromptLengths::Joint(_)),
@@ -372,12 +372,12 @@ impl AskStep {
 }
 
 impl Step {
-    /// Whether nothing in it has to be rendered, and nothing is taken from its answer.
+    /// Whether it contains no templates, and nothing is extracted from its answer.
     pub fn is_fixed(&self) -> bool {
         matches!(&self.action, StepAction::Ask(ask) if !matches!(ask.text, AskText::Template { .. }))
     }
 
-    /// Whether its request is at hand: nothing has to be written or rendered for it.
+    /// Whether its request is ready to use: no text has to be generated, read or rendered for it.
     pub fn is_at_hand(&self) -> bool {
         matches!(&self.action, StepAction::Ask(ask) if matches!(ask.text, AskText::Fixed { .. }))
     }

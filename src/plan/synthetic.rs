@@ -1,42 +1,42 @@
-//! Synthetic prompts: how long they are, and what they have in common.
+//! Synthetic prompts: their lengths and shared prefixes.
 
 use super::{ChatTemplate, JointLengths, LengthDistribution, LengthRange};
 use serde::Serialize;
 
-/// Bytes of the longest word that a synthetic prompt is made of, with the space before it; tested where the words are.
+/// Size in bytes of the longest word in synthetic prompts, including the space before it. Tested in `words`.
 pub const LONGEST_WORD: u64 = 13;
 
 /// Prompts of random words.
 #[derive(Clone, Debug, Serialize)]
 pub struct SyntheticPrompts {
-    /// How long they are.
+    /// Their lengths.
     pub lengths: PromptLengths,
-    /// What they begin with.
+    /// The shared prefixes, if any.
     pub prefix: Option<PrefixSet>,
 }
 
-/// How many tokens a request has, chat template included where it is known.
+/// The number of tokens of a request, including the chat template if it is known.
 #[derive(Clone, Debug, Serialize)]
 pub enum PromptLengths {
-    /// Whatever the length of the answer that is asked for.
+    /// Drawn independently of the output length.
     Input(LengthDistribution),
-    /// Together with that.
+    /// Drawn together with the output length.
     Joint(JointLengths),
 }
 
-/// Beginnings that prompts have in common.
+/// Prefixes that prompts share.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct PrefixSet {
-    /// Tokens of each.
+    /// Number of tokens of each prefix.
     pub tokens: u64,
-    /// How many there are.
+    /// Number of prefixes.
     pub count: u32,
-    /// Exponent of Zipf's law, by which one of them is taken; 0 is equally often.
+    /// Exponent of Zipf's law, which determines how often each prefix is used; 0 means equally often.
     pub zipf: f64,
 }
 
 impl SyntheticPrompts {
-    /// Which lengths of requests may be drawn, in tokens.
+    /// The range of request lengths that may be drawn, in tokens.
     pub fn range(&self) -> LengthRange {
         match &self.lengths {
             PromptLengths::Input(lengths) => lengths.into(),
@@ -44,8 +44,8 @@ impl SyntheticPrompts {
         }
     }
 
-    /// Tokens of the text in a request of `tokens`: what the chat template of the target leaves of them. There is at
-    /// least one beside the prefix.
+    /// The number of tokens of the text in a request of `tokens` tokens, without those that the target's chat template
+    /// adds. The text has at least one token in addition to the prefix.
     pub fn text_tokens(&self, tokens: u64, template: Option<ChatTemplate>) -> u64 {
         let least = self.prefix.map_or(0, |prefix| prefix.tokens) + 1;
         tokens.saturating_sub(template.unwrap_or_default().added(1)).max(least)

@@ -1,4 +1,4 @@
-//! Conversations that the server keeps: what the next turn of each has to name.
+//! Conversations that the server keeps, and the id that the next turn of each has to send.
 
 use super::{ENTRY, NotThere};
 use crate::checks::Evidence;
@@ -7,14 +7,14 @@ use crate::exchange::{Ask, KeptConversation};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// Tokens that a chat template adds for a message, at most.
+/// Maximum number of tokens that a chat template adds for a message.
 const MESSAGE_TOKENS: u64 = 16;
 
-/// The conversations of a user, one for each step that has one.
+/// The conversations of a user: at most one for each step.
 #[derive(Default)]
 pub(super) struct KeptConversations {
     by_step: BTreeMap<usize, LastTurn>,
-    /// The turn that waits for its answer.
+    /// The turn that is waiting for its answer.
     open: Option<OpenTurn>,
 }
 
@@ -24,7 +24,7 @@ struct LastTurn {
     id: Arc<str>,
     /// Number of turns so far.
     turns: u32,
-    /// Upper bound on the tokens of all of them.
+    /// Upper bound on the number of tokens of all turns.
     tokens: u64,
 }
 
@@ -32,27 +32,27 @@ struct OpenTurn {
     step: usize,
     /// Number of turns before it.
     turns: u32,
-    /// Upper bound on the tokens of its prompt, the turns before it included.
+    /// Upper bound on the number of tokens of its prompt, including the turns before it.
     tokens: u64,
 }
 
 impl KeptConversations {
-    /// Most bytes of an id.
+    /// Maximum size of an id, in bytes.
     pub(super) const MAX_ID: usize = 512;
 
-    /// Number of turns of the conversation that a step's next request goes on; 0 if it starts a new one. `history` is the
-    /// most earlier turns that a request may have.
+    /// Number of turns of the conversation that a step's next request continues; 0 if it starts a new one. `history` is
+    /// the maximum number of earlier turns of a request.
     pub(super) fn turns(&self, step: usize, history: u32) -> u32 {
         self.by_step.get(&step).map(|last| last.turns).filter(|turns| *turns <= history).unwrap_or(0)
     }
 
-    /// Starts a step's conversation over.
+    /// Forgets a step's conversation, so that the next request starts a new one.
     pub(super) fn forget(&mut self, step: usize) {
         self.by_step.remove(&step);
     }
 
-    /// The conversation that a step's request goes on. It is kept again when the request has been answered: after a failure
-    /// nobody knows what the server has of it.
+    /// Takes the conversation that a step's request continues. It is kept again once the request has been answered:
+    /// after a failure, it is unknown which turns the server has kept.
     pub(super) fn go_on(&mut self, step: usize, history: u32) -> KeptConversation {
         let last = self.by_step.remove(&step).filter(|last| last.turns <= history);
         let (previous, turns, tokens) =
@@ -61,7 +61,7 @@ impl KeptConversations {
         KeptConversation { previous, tokens }
     }
 
-    /// The request that goes on the conversation.
+    /// Records the request that continues the conversation.
     pub(super) fn asked(&mut self, ask: &Ask) {
         let new = |tokens: u64, text: &str| tokens.saturating_add(text.len() as u64 + MESSAGE_TOKENS);
         if let Some(open) = &mut self.open {
@@ -69,7 +69,7 @@ impl KeptConversations {
         }
     }
 
-    /// The last request of a step has been answered.
+    /// Records the answer to the last request of a step.
     pub(super) fn answered(&mut self, step: usize, answer: &Evidence<'_>) -> Result<(), NotThere> {
         let Some(open) = self.open.take().filter(|open| open.step == step) else { return Ok(()) };
         let missing = || NotThere("the answer has no id, so that the conversation cannot go on".to_owned());
@@ -87,7 +87,7 @@ impl KeptConversations {
         Ok(())
     }
 
-    /// The most bytes that the conversations of so many steps take.
+    /// Maximum size of the conversations of this many steps, in bytes.
     pub(super) const fn most_bytes(steps: usize) -> usize {
         steps * (Self::MAX_ID + ENTRY)
     }

@@ -1,5 +1,5 @@
-//! Azure OpenAI: the dialects of OpenAI at the paths of a deployment and of the v1 API, with what Azure adds to answers
-//! (the results of its content filter), errors and headers.
+//! Azure OpenAI: the dialects of OpenAI at the paths of a deployment and of the v1 API, with the results of Azure's
+//! content filter in answers, and with Azure's errors and headers.
 
 use http::StatusCode;
 use http::request::Parts;
@@ -49,7 +49,7 @@ impl Endpoint for Azure {
 }
 
 impl Dialect for Azure {
-    /// The deployment in the path takes the place of the model, whatever the body says. Such a path needs `api-version`.
+    /// The deployment in the path replaces the model in the body. Such a path requires `api-version`.
     fn read(&self, parts: &Parts, body: &[u8], id: &str, created: i64) -> Result<ParsedRequest, Refusal> {
         let deployment =
             parts.uri.path().split_once("/deployments/").and_then(|(_, rest)| rest.split('/').next());

@@ -1,6 +1,7 @@
-//! Amazon Bedrock's `Converse` and `ConverseStream`: `POST /model/{model}/converse` and `/model/{model}/converse-stream`.
+//! Amazon Bedrock's `Converse` and `ConverseStream`: `POST /model/{model}/converse` and
+//! `POST /model/{model}/converse-stream`.
 //!
-//! Pure reading and writing of this one dialect. Signatures are not checked.
+//! Reads requests and writes answers in this dialect. Pure. Signatures are not checked.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -63,7 +64,7 @@ struct InferenceConfig {
     temperature: Option<f64>,
 }
 
-/// Fields that are passed on to the model: those of Claude.
+/// Fields that are passed on to the model. Only those of Claude are supported.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct ModelFields {
@@ -78,7 +79,7 @@ struct Converse {
     tool: Option<String>,
     /// Number of content blocks begun so far.
     blocks: AtomicUsize,
-    /// Number of those that are reasoning; they come first.
+    /// Number of reasoning blocks among them; they come first.
     reasoning: AtomicUsize,
 }
 
@@ -178,7 +179,7 @@ impl BedrockRequest {
     }
 }
 
-/// A model that was told a tool's result answers with text.
+/// The form of the answer. A model that has received the result of a tool answers with text.
 fn form(config: &Value, last: Option<&BedrockMessage>) -> OutputForm {
     let was_called = last.is_some_and(|message| message.content.iter().any(|it| it.tool_result.is_some()));
     let tools = config.get("tools").and_then(Value::as_array).into_iter().flatten();
@@ -197,7 +198,7 @@ fn text(blocks: &[BedrockBlock]) -> String {
 }
 
 impl Converse {
-    /// The end of the block that is open, if there is one.
+    /// The events that end the open block, if there is one.
     fn stop_block(&self) -> Vec<Event> {
         let Some(index) = self.blocks.load(Ordering::Relaxed).checked_sub(1) else { return Vec::new() };
         let mut events = Vec::new();
@@ -222,7 +223,7 @@ impl Answer for Converse {
         vec![event("messageStart", &json!({"role": "assistant"}))]
     }
 
-    /// Only blocks of tools have a start of their own.
+    /// Only blocks of tool calls have a start event.
     fn begin(&self, kind: Kind) -> Vec<Event> {
         let mut events = self.stop_block();
         self.reasoning.fetch_add(usize::from(matches!(kind, Kind::Reasoning(_))), Ordering::Relaxed);
@@ -302,7 +303,7 @@ fn millis(end: &Ending) -> u64 {
     u64::try_from(end.generation.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// Adds the counts, if they are reported. Input tokens are those that did not come from the cache.
+/// Adds the token counts, if they are reported. `inputTokens` excludes tokens that came from the cache.
 fn put_usage(body: &mut Value, end: &Ending, effects: &Effects) {
     let usage = end.usage;
     if let (true, Some(body)) = (effects.usage != UsageStyle::Absent, body.as_object_mut()) {

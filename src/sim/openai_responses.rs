@@ -1,7 +1,7 @@
 //! OpenAI responses: `POST /v1/responses`.
 //!
-//! Pure reading and writing of this one dialect; it knows nothing about engines, sockets or faults. Responses are
-//! stored unless a request says otherwise.
+//! Reads requests and writes answers in this dialect. Pure: it knows nothing about engines, sockets or faults.
+//! Responses are stored unless a request has `store: false`.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -54,7 +54,7 @@ struct ReasoningOptions {
     effort: Option<String>,
 }
 
-/// What a client hands back that is no message: reasoning, a call of a function, its result.
+/// An input item that is not a message: reasoning, a function call or its result.
 #[derive(Debug, Deserialize)]
 struct OtherItem {
     #[serde(rename = "type")]
@@ -82,7 +82,7 @@ struct Response {
     so_far: Mutex<Progress>,
 }
 
-/// What of a stream was written.
+/// The part of a stream that has been written.
 #[derive(Debug, Default)]
 struct Progress {
     /// Number of events.
@@ -171,7 +171,7 @@ fn form(tools: &[Value], choice: &Value, text: &Value) -> OutputForm {
     OutputForm::of(tools, choice.get("name").and_then(Value::as_str), schema)
 }
 
-/// A text, or a list of messages and of the other items that answers have.
+/// Parses the input: a text, or a list of messages and other items of answers.
 fn input_turns(input: Value) -> Result<Vec<Turn>, Refusal> {
     let invalid = |error: serde_json::Error| Refusal::Invalid(format!("invalid input: {error}"));
     let items = match input {
@@ -224,7 +224,7 @@ impl Response {
         self.so_far.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// An event whose data repeats its name, and has its number.
+    /// An event. Its data contains its name and sequence number.
     fn event(&self, name: &'static str, fields: &Value) -> Event {
         let mut progress = self.progress();
         let mut data = json!({"type": name, "sequence_number": progress.events});
@@ -244,7 +244,7 @@ impl Response {
         format!("{kind}_{index}_{}", self.id)
     }
 
-    /// An item of the output. One that has only begun has no parts yet.
+    /// An item of the output. It has no parts if its status is `in_progress`.
     fn item(&self, index: usize, kind: Kind, text: &str, status: &str) -> Value {
         let id = self.item_id(index, kind);
         let begun = status == "in_progress";
@@ -358,7 +358,7 @@ impl Answer for Response {
         Event { tokens: delta.tokens, ..self.event(name, &fields) }
     }
 
-    /// The last event has everything that other dialects spread over several: status, usage and the end.
+    /// The last event contains what other dialects send in several events: the status, the usage and the end.
     fn close(&self, end: &Ending, effects: &Effects) -> Vec<Event> {
         let status = status(end.finish);
         let mut events = self.end_item(status);
@@ -405,7 +405,7 @@ fn is_reasoning(kind: Kind) -> bool {
     matches!(kind, Kind::Reasoning(_))
 }
 
-/// Where a piece of an item stands.
+/// The fields for the position of a piece of an item.
 fn place(index: usize, item: &str, kind: Kind) -> Value {
     let part = if is_reasoning(kind) { "summary_index" } else { "content_index" };
     json!({"item_id": item, "output_index": index, part: 0})
@@ -418,7 +418,7 @@ fn part(kind: Kind, text: &str) -> Value {
     json!({"type": "output_text", "text": text, "annotations": [], "logprobs": []})
 }
 
-/// Events of a text have a field for them, of which clients expect that it is there.
+/// The log probabilities of an event. Clients expect the field in all text events, even if it is empty.
 fn logprobs(delta: &Delta) -> Value {
     if is_reasoning(delta.kind) { json!({}) } else { json!({"logprobs": token_logprobs(delta)}) }
 }

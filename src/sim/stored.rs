@@ -1,6 +1,6 @@
-//! Answers that a later request can go on, bounded in number and size; the oldest are dropped first.
+//! Answers that a later request can continue. Their number and size are limited, and the oldest are dropped first.
 //!
-//! It knows ids and turns, and nothing about models or HTTP.
+//! This module handles ids and turns, and knows nothing about models or HTTP.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -32,14 +32,14 @@ struct Conversation {
     bytes: usize,
 }
 
-/// Where a request stands in a conversation.
+/// The position of a request in a conversation.
 #[derive(Clone, Debug)]
 pub(crate) struct StoredTurn {
     /// The id of the answer before it.
     pub(crate) previous: Option<String>,
-    /// The id under which its own answer is stored; `None`: it is not.
+    /// The id under which its answer is stored; `None` if it is not stored.
     pub(crate) id: Option<String>,
-    /// Number of turns at its beginning that are for this request alone.
+    /// Number of turns at its beginning that apply only to this request and are not stored.
     pub(crate) instructions: usize,
 }
 
@@ -52,7 +52,7 @@ pub(crate) struct Storing {
 }
 
 impl StoredAnswers {
-    /// The conversation up to an answer, if that is stored.
+    /// The conversation up to an answer, if the answer is stored.
     pub(crate) fn turns(&self, id: &str) -> Option<Vec<Turn>> {
         self.with(|store| store.by_id.get(id).map(|conversation| conversation.turns.clone()))
     }
@@ -63,7 +63,7 @@ impl StoredAnswers {
         self.with(|store| {
             store.bytes += bytes;
             store.order.push_back(id.clone());
-            // A client that names its requests may use a name twice.
+            // A client that chooses the ids of its requests may use an id twice.
             if let Some(replaced) = store.by_id.insert(id.clone(), Conversation { turns, bytes }) {
                 store.bytes -= replaced.bytes;
                 store.order.retain(|other| *other != id);
@@ -82,7 +82,7 @@ impl StoredAnswers {
 }
 
 impl StoredTurn {
-    /// What is to be stored once the answer to these turns is complete.
+    /// Prepares storing the conversation once the answer to these turns is complete.
     pub(crate) fn storing(&self, store: &Arc<StoredAnswers>, turns: &[Turn]) -> Option<Storing> {
         let turns = turns.iter().skip(self.instructions).cloned().collect();
         Some(Storing { store: Arc::clone(store), id: self.id.clone()?, turns })
@@ -90,7 +90,7 @@ impl StoredTurn {
 }
 
 impl Storing {
-    /// The answer is complete, with this text.
+    /// Stores the conversation with the text of the complete answer.
     pub(crate) fn complete(mut self, text: &str) {
         self.turns.push(Turn { role: "assistant".to_owned(), text: text.to_owned() });
         self.store.insert(self.id, self.turns);

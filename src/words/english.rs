@@ -1,6 +1,6 @@
 //! Common English words.
 
-/// Lower case, at most twelve letters each, so that tokenizers have one token for most of them.
+/// Lowercase words of at most twelve letters, so that tokenizers have one token for most of them.
 pub(super) const ENGLISH: &str = "\
 able about above accept access account across action active actual address after again against agent agree air all \
 allow almost alone along already also although always among amount analysis and animal another answer any anyone \

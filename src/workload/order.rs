@@ -1,4 +1,4 @@
-//! Which row of a dataset a request asks. Pure.
+//! Chooses the row of a dataset for a request. Pure.
 
 use super::{RequestDraws, RequestNumber};
 use crate::dataset::Dataset;
@@ -7,10 +7,10 @@ use crate::seed;
 use crate::vocabulary::RowOrder;
 use rand::Rng as _;
 
-/// Rounds of the permutation by which rows are shuffled.
+/// Number of rounds of the permutation that shuffles rows.
 const ROUNDS: u64 = 4;
 
-/// The row, from 0.
+/// The index of the row, from 0.
 pub(super) fn row(dataset: &Dataset, order: RowOrder, draws: RequestDraws<'_>) -> u64 {
     let rows = dataset.rows();
     match order {
@@ -23,7 +23,7 @@ pub(super) fn row(dataset: &Dataset, order: RowOrder, draws: RequestDraws<'_>) -
     }
 }
 
-/// The place of a request in its stage, from 0. Users take turns, however fast each of them is answered.
+/// The position of a request in its stage, from 0. Users take turns, no matter how fast each of them is answered.
 fn place(pair: &PairPlan, number: RequestNumber) -> u64 {
     let Some(user) = number.user else { return number.n };
     let users = pair.profile.stages.iter().map(|stage| match &stage.shape {
@@ -35,9 +35,9 @@ fn place(pair: &PairPlan, number: RequestNumber) -> u64 {
     number.n.saturating_mul(users).saturating_add(user.into())
 }
 
-/// Where a place comes to lie among `count` when they are shuffled: each once. Nothing is kept of the other places: a
-/// Feistel network permutes the numbers of twice as many bits as half of `count` has, and is applied again until the
-/// number is one of the first `count`.
+/// The position of `place` after `count` positions are shuffled; each position occurs once. No other positions are kept
+/// in memory: a Feistel network permutes all numbers below a power of four that is at least `count`, and is applied
+/// again until the result is less than `count`.
 fn shuffled(place: u64, count: u64, seed: &[u64; 3]) -> u64 {
     let bits = (u64::BITS - count.saturating_sub(1).leading_zeros()).div_ceil(2).max(1);
     let mask = (1 << bits) - 1;
@@ -72,7 +72,7 @@ mod tests {
                 assert_ne!(order(1), (0..count).collect::<Vec<_>>());
             }
         }
-        // Near to each other in the file, far apart in the order.
+        // Rows that are close to each other in the file are far apart in the order.
         let order: Vec<_> = (0..1000).map(|at| shuffled(at, 1000, &[7, 0, 0])).collect();
         let near = order.windows(2).filter(|pair| pair[0].abs_diff(pair[1]) < 10).count();
         assert!(near < 60, "{near}");

@@ -1,4 +1,4 @@
-//! Writes a synthetic prompt.
+//! Generates a synthetic prompt.
 
 use super::RequestDraws;
 use crate::plan::{Cache, PrefixSet, SyntheticPrompts};
@@ -7,10 +7,10 @@ use crate::words::WordList;
 use rand::Rng;
 use rand_distr::{Distribution as _, Zipf};
 
-/// Words that differ in each request where caches are to be busted: more than 48 bits of them, also of letters.
+/// Number of random words that form the nonce for busting caches: more than 48 bits, even if the words are letters.
 const NONCE: u64 = 12;
 
-/// A text of `tokens`: the nonce or the prefix that it begins with, and words of its own.
+/// A text of `tokens` tokens: first the shared prefix or the nonce, if there is one, then random words.
 pub(super) fn text(
     prompts: &SyntheticPrompts,
     tokens: u64,
@@ -21,7 +21,7 @@ pub(super) fn text(
     let mut text = String::new();
     let begun = match (prompts.prefix, cache) {
         (Some(prefix), _) => {
-            // The same in each run, as a system prompt is, and the same for each target.
+            // Like a system prompt, it is the same in every run and for every target.
             let which = pick(prefix, &mut draws.rng("prefix"));
             let seed = [draws.pair.profile.seed, which.into(), prefix.tokens];
             words.write(&mut text, prefix.tokens, &mut seed::rng("shared prefix", &seed));
@@ -38,7 +38,7 @@ pub(super) fn text(
     text
 }
 
-/// Which of the prefixes a prompt begins with, from 0.
+/// The index of the prefix that a prompt begins with, from 0.
 fn pick(prefix: PrefixSet, rng: &mut impl Rng) -> u32 {
     let last = prefix.count.saturating_sub(1);
     match Zipf::new(f64::from(prefix.count), prefix.zipf) {

@@ -18,7 +18,7 @@ impl Workload {
         self.due(run_seed, run_seed, number)
     }
 
-    /// The same in a run that is due at another time, on which its nonces depend.
+    /// The same request in a run that is due at another time, which changes its nonces.
     fn due(&self, draws: u64, nonces: u64, number: RequestNumber) -> Ask {
         ask(
             &self.0,
@@ -304,7 +304,7 @@ fn a_row_has_its_own_messages_and_length_and_the_workloads_where_it_has_none() {
     assert_eq!(texts(&first), [said(Role::System, "S"), said(Role::User, "a")]);
     assert_eq!(texts(&second), [said(Role::System, "T"), said(Role::User, "b")]);
     assert_eq!((first.output_tokens, second.output_tokens), (Some(5), Some(9)));
-    // A file that was written to is told, and nothing is asked.
+    // A file that was modified is an error, and no request is created.
     std::fs::write(folder.path().join("rows.jsonl"), "x").unwrap();
     let pair = &one[0].0;
     let seeds = RunSeeds { draws: 7, nonces: 7 };

@@ -49,7 +49,7 @@ fn input_that_came_from_a_cache_or_went_into_one_is_input() {
             "cacheReadInputTokens": 1490, "cacheWriteInputTokens": 10 }))
     };
     assert_eq!((counts(4, 2336).input, counts(4, 2336).cached_input), (Some(1504), Some(1490)));
-    // A model that counts them among the others, as its total says.
+    // A model whose `inputTokens` includes the cached tokens, as its total shows.
     assert_eq!((counts(1504, 2336).input, counts(1504, 2336).cached_input), (Some(1504), Some(1490)));
     let plain = usage(json!({ "inputTokens": 4, "outputTokens": 2, "totalTokens": 6 }));
     assert_eq!((plain.input, plain.output, plain.cached_input), (Some(4), Some(2), None));

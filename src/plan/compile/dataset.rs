@@ -1,4 +1,4 @@
-//! The dataset of a workload.
+//! Compiles the dataset of a workload.
 
 use super::Findings;
 use crate::config::{self, KeyPath};
@@ -8,7 +8,7 @@ use crate::vocabulary::DatasetFormat;
 use std::path::Path;
 use std::sync::Arc;
 
-/// The prompts of a dataset, each row of which is looked at.
+/// Reads a dataset and validates each of its rows.
 pub(super) fn compile(
     written: &config::DatasetFile,
     system: Option<&str>,

@@ -1,4 +1,4 @@
-//! Lengths in tokens, and the files that they come from.
+//! Compiles lengths in tokens, and reads files of lengths.
 
 use super::{Findings, pattern};
 use crate::config::{self, DrawnLength, KeyPath, LengthFile, TokenLength};
@@ -8,22 +8,22 @@ use std::num::NonZeroU64;
 use std::path::Path;
 use std::sync::Arc;
 
-/// The longest length that is drawn where `max` says nothing: the context window of many models.
+/// The default of `max`: the context window of many models.
 const DEFAULT_MAX: u64 = 131_072;
 
-/// Largest file of lengths, in bytes.
+/// Maximum size of a file of lengths, in bytes.
 const LARGEST: u64 = 16 << 20;
 
-/// Bytes of the digest that identifies a file.
+/// Number of bytes of the digest that identifies a file.
 const DIGEST_BYTES: usize = 16;
 
 /// The fields of a line of a file, with its number from 1.
 type FileRow = (usize, Vec<String>);
 
-/// Curves and how often each is drawn from.
+/// Curves and their weights.
 type Curves = Vec<(f64, LengthCurve)>;
 
-/// A length, if it is valid.
+/// Compiles a length; `None` if it is invalid.
 pub(super) fn compile(
     written: &TokenLength,
     path: &KeyPath,
@@ -117,7 +117,7 @@ fn of_histogram(bins: &[config::LengthBin], path: &KeyPath, findings: &mut Findi
     let curve = |(index, bin): (usize, &config::LengthBin)| {
         Some((bin.weight, between(bin.from, bin.to, &path.index(index), findings)?))
     };
-    // Every bin is looked at, so that all that are wrong are told.
+    // Every bin is checked, so that all errors are reported.
     let curves: Vec<_> = bins.iter().enumerate().map(curve).collect();
     curves.into_iter().collect()
 }
@@ -139,7 +139,7 @@ fn of_mixture(parts: &[config::MixturePart], path: &KeyPath, findings: &mut Find
                 curves(drawn, &at, findings)
             }
         };
-        // A part counts by its weight, whatever the weights within it add up to.
+        // A part counts by its own weight, no matter what the weights within it add up to.
         all = all.zip(curves).map(|(mut all, curves): (Curves, Curves)| {
             let total: f64 = curves.iter().map(|(weight, _)| weight).sum();
             all.extend(curves.into_iter().map(|(weight, curve)| (part.weight * weight / total, curve)));
@@ -195,8 +195,8 @@ pub(super) fn joint(written: &LengthFile, path: &KeyPath, findings: &mut Finding
     read.map_err(|message| findings.error(&path.key("file"), message)).ok()
 }
 
-/// The digest of a file, and the fields of each line that is not blank, with its number from 1. A first line without a
-/// number in front names the columns.
+/// The digest of a file, and the fields of each non-blank line with its line number, from 1. A first line that does not
+/// start with a number is a header and is skipped.
 fn rows(file: &Path, findings: &mut Findings) -> Result<(String, Vec<FileRow>), String> {
     let text = pattern::text_file(file, LARGEST, findings)?;
     let shown = file.display();

@@ -1,4 +1,4 @@
-//! Synthetic prompts, alone and with each target.
+//! Compiles synthetic prompts, and checks them against each target.
 
 use super::{Findings, length};
 use crate::config::{self, KeyPath, Workload};
@@ -48,7 +48,7 @@ pub(super) fn compile(
     Some(AskText::Synthetic(prompts))
 }
 
-/// What is wrong with lengths, some of which leave no room for a token of their own.
+/// An error message if the shortest prompts have no room for a token besides the prefix and the chat template.
 fn too_short(prompts: &SyntheticPrompts, template: ChatTemplate, whose: &str) -> Option<String> {
     let (shortest, added) = (prompts.range().min, template.added(1));
     let prefix = prompts.prefix.map_or(0, |prefix| prefix.tokens);
@@ -64,9 +64,9 @@ fn too_short(prompts: &SyntheticPrompts, template: ChatTemplate, whose: &str) ->
     })
 }
 
-/// Checks what a workload asks for with one of its targets.
+/// Checks a workload against one of its targets.
 pub(super) fn check_pair(profile: &Profile, target: &Target, path: &KeyPath, findings: &mut Findings) {
-    // What is sent once more for a comparison asks for the same.
+    // Steps for a comparison send the same request again, so they are not checked.
     let steps = profile.scenario.steps.iter().filter(|step| step.comparison.is_none());
     let asks = steps.filter_map(|step| match &step.action {
         StepAction::Ask(ask) => Some(ask),

@@ -54,7 +54,7 @@ pub(super) fn compile(
         AskText::Dataset { dataset, .. } => {
             let size = dataset.size();
             let rest = output.as_ref().map(LengthDistribution::max);
-            // Without a length of the workload, rows that have none are not bounded.
+            // Rows without a length are unbounded if the workload has no length either.
             let every_row = size.output_tokens.1 >= 1.0;
             size.max_output_tokens.filter(|_| every_row || rest.is_some()).max(rest)
         }
@@ -86,7 +86,7 @@ pub(super) fn compile(
     Some(step)
 }
 
-/// Fixed prompts.
+/// Compiles fixed prompts.
 fn prompts(
     written: &[Prompt],
     system: Option<&str>,
@@ -116,7 +116,7 @@ fn prompts(
 }
 
 /// Checks that parameters, which are merged into the body, do not contradict what is measured and limited. `owner` is
-/// the key (`workload`, `ask`) with the fields that decide what is measured.
+/// the key (`workload` or `ask`) that contains the fields for these settings.
 pub(super) fn check_params(
     params: &Map<String, Value>,
     owner: &str,

@@ -1,16 +1,16 @@
-//! The distributions that lengths are drawn from, each by its inverse (the quantile function): a uniform number gives a
-//! length. Pure.
+//! The distributions that lengths are drawn from. Each is sampled by its inverse (the quantile function), which maps a
+//! uniform random number to a length. Pure.
 
 use serde::Serialize;
 use std::sync::Arc;
 
-/// Steps of the bisection that inverts a quantile function: shares are found to within 2^-60.
+/// Number of bisection steps for inverting a quantile function, which gives shares to within 2^-60.
 const BISECTIONS: u32 = 60;
 
 /// A distribution without bounds.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub enum LengthCurve {
-    /// Each whole number from one to another, both included.
+    /// Every whole number in a range is equally likely. Both ends are included.
     Between {
         /// The first.
         from: u64,
@@ -43,25 +43,25 @@ pub enum LengthCurve {
         /// The shape; the smaller, the heavier the tail.
         shape: f64,
     },
-    /// What was found in a file.
+    /// Lengths from a file.
     Empirical(Arc<WeightedLengths>),
 }
 
-/// Lengths and how often each occurs.
+/// Lengths and their frequencies.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct WeightedLengths {
-    // What identifies them is the digest.
+    // The digest identifies them.
     #[serde(skip)]
     lengths: Vec<u64>,
-    /// The share of each length and of those before it, up to 1.
+    /// Cumulative share of the lengths up to and including each, at most 1.
     #[serde(skip)]
     up_to: Vec<f64>,
     digest: String,
 }
 
 impl WeightedLengths {
-    /// Lengths with positive weights, in any order; equal ones are united. `None` if there are none. `digest` identifies
-    /// them.
+    /// Creates a list from lengths with positive weights, in any order. Equal lengths are merged. `None` if there are
+    /// no lengths. `digest` identifies them.
     pub fn new(mut weighted: Vec<(u64, f64)>, digest: String) -> Option<Self> {
         weighted.sort_by_key(|(length, _)| *length);
         weighted.dedup_by(|next, kept| {
@@ -81,7 +81,7 @@ impl WeightedLengths {
         (!lengths.is_empty() && total > 0.0).then_some(Self { lengths, up_to, digest })
     }
 
-    /// Each with its share.
+    /// Each length with its share.
     fn shares(&self) -> impl Iterator<Item = (u64, f64)> {
         let before = std::iter::once(&0.0).chain(&self.up_to);
         self.lengths
@@ -99,13 +99,13 @@ impl WeightedLengths {
 }
 
 impl LengthCurve {
-    /// Lognormal, by the length that half and the one that 95% of all stay below.
+    /// A lognormal distribution with this median and 95th percentile.
     pub fn lognormal(median: f64, p95: f64) -> Self {
         let mu = median.ln();
         Self::LogNormal { mu, sigma: (p95.ln() - mu) / standard_normal(0.95) }
     }
 
-    /// The value below which a share lies.
+    /// The quantile function: the value below which this share of the distribution lies.
     pub(super) fn quantile(&self, share: f64) -> f64 {
         match self {
             Self::Between { from, to } => {
@@ -123,8 +123,8 @@ impl LengthCurve {
         }
     }
 
-    /// What lies between two whole numbers, once it is rounded: a curve, the range of shares of it, and how much of the
-    /// original that is.
+    /// Restricts the curve to values that are between two whole numbers after rounding. Returns a curve, the range of
+    /// its quantiles that remains, and the share of the original distribution.
     pub(super) fn within(self, min: u64, max: u64) -> Option<(Self, (f64, f64), f64)> {
         let all = (0.0, 1.0);
         match self {
@@ -145,7 +145,7 @@ impl LengthCurve {
         }
     }
 
-    /// The share that lies below a value.
+    /// The share of the distribution that lies below a value.
     fn below(&self, value: f64) -> f64 {
         let (mut low, mut high) = (0.0, 1.0);
         for _ in 0..BISECTIONS {
@@ -155,7 +155,7 @@ impl LengthCurve {
         f64::midpoint(low, high)
     }
 
-    /// The mean, where it is simpler than an integral.
+    /// The exact mean, if it can be computed without an integral.
     pub(super) fn exact_mean(&self) -> Option<f64> {
         match self {
             Self::Between { from, to } => Some(f64::midpoint(*from as f64, *to as f64)),

@@ -61,7 +61,7 @@ fn each_whole_number_of_a_uniform_one_is_equally_likely() {
     close("mean", lengths.mean(), 5.0, 1e-9);
 }
 
-/// Sample moments and quantiles against the definitions, and the mean that `check` expects against the samples.
+/// Compares sample moments and quantiles with the definitions, and the mean that `check` uses with the samples.
 #[test]
 fn moments_and_quantiles_are_those_of_the_definition() {
     let far = LONGEST_TEXT;
@@ -92,14 +92,14 @@ fn moments_and_quantiles_are_those_of_the_definition() {
 
 #[test]
 fn a_truncated_one_is_scaled_up_and_does_not_pile_up_at_its_bounds() {
-    // Half of it lies over 1000: what is left is the lower half of a normal distribution.
+    // Half of the distribution is above 1000, so the lower half of a normal distribution remains.
     let half = one(LengthCurve::Normal { mean: 1000.0, stddev: 100.0 }, 1, 1000);
     let all = drawn(&half, 7);
     close("mean", mean(&all), 1000.0 - 100.0 * (2.0 / std::f64::consts::PI).sqrt(), 0.005);
     let at_the_bound = all.iter().filter(|n| **n == 1000).count();
     assert!(at_the_bound < DRAWS as usize / 50, "{at_the_bound} of {DRAWS}");
     assert_eq!((half.max(), *all.last().unwrap()), (1000, 1000));
-    // Nothing of it.
+    // Nothing remains.
     let outside = |curve| LengthDistribution::within(vec![(1.0, curve)], 5000, 6000);
     assert_eq!(outside(LengthCurve::Between { from: 1, to: 10 }), None);
     assert_eq!(outside(LengthCurve::Normal { mean: 100.0, stddev: 10.0 }), None);
@@ -117,7 +117,7 @@ fn a_mixture_has_its_parts_by_weight() {
     let short = all.iter().filter(|n| **n == 10).count() as f64 / f64::from(DRAWS);
     close("share of the short ones", short, 0.75, 0.02);
     close("mean", mixture.mean(), 0.75 * 10.0 + 0.25 * 1499.5, 1e-9);
-    // Half of the long ones is cut off, so that the short ones are 6 of 7.
+    // Half of the long lengths are cut off, so that 6 of 7 are short.
     let cut = LengthDistribution::within(parts, 1, 1499).unwrap();
     let all = drawn(&cut, 9);
     let short = all.iter().filter(|n| **n == 10).count() as f64 / f64::from(DRAWS);
@@ -167,8 +167,8 @@ fn curve() -> impl Strategy<Value = LengthCurve> {
 }
 
 proptest! {
-    /// Whatever is asked for, draws lie within the bounds that are told, which lie within those asked for, and their
-    /// mean is the one that is told.
+    /// For any configuration, draws lie within the reported bounds, which lie within the configured ones, and the mean
+    /// of the draws is the reported mean.
     #[test]
     fn draws_keep_their_bounds_and_their_mean(
         curves in proptest::collection::vec((0.1..5.0_f64, curve()), 1..4),
@@ -182,7 +182,7 @@ proptest! {
         let all: Vec<_> = (0..2000).map(|_| lengths.draw(&mut rng)).collect();
         prop_assert!(all.iter().all(|n| (lengths.min()..=lengths.max()).contains(n)));
         let spread = (lengths.max() - lengths.min()) as f64;
-        // Five standard errors of what spreads as widely as it can.
+        // Five standard errors, for the largest possible spread.
         prop_assert!((mean(&all) - lengths.mean()).abs() <= 5.0 * spread / 2.0 / 2000_f64.sqrt() + 0.5);
     }
 }
