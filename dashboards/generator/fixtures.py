@@ -65,6 +65,7 @@ VALUES = {
     "currency": ["usd"], "phase": ["dns", "connect", "tls"], "result": ["ok", "failed", "degraded"], "revision": ["1a2b"],
     "schedule": ["every"], "api": ["openai-chat"], "provider": ["vllm"], "server": ["uvicorn"], "slo": ["all", "ttft", "availability"],
     "check": ["text"], "kind": ["requests", "tokens"], "scope": ["agent", "profile/chat"], "unit": ["cost", "tokens"],
+    "part": ["input", "output", "cached_input", "reasoning"], "reported": ["yes", "no"],
     "signal": ["traces"], "version": ["0.1.0"], "rustc": ["1.95.0"], "built": ["2026-11-28"],
 }  # fmt: skip
 
