@@ -38,6 +38,7 @@ ABSENT = {
     "tokenbeat_slo_threshold_tokens_per_second": "no objective on pace",
     "tokenbeat_token_count_ratio": "no tokenizer beside the server's own count",
     'scope=~"profile/.+"': "no budget of a profile",
+    "tokenbeat_retries_total": "no profile asks for `retry`",
     "tokenbeat_failed_request_duration_seconds": "no fault may have been injected yet",
 }
 # Metrics that the daemon at `JOURNEYS` must have.
