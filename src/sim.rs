@@ -17,6 +17,7 @@ mod anthropic;
 mod app;
 mod azure;
 mod bedrock;
+mod blocks;
 mod body;
 mod conn;
 mod dialect;

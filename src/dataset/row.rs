@@ -207,9 +207,18 @@ fn json<T: for<'a> Deserialize<'a>>(bytes: &[u8]) -> Result<T, String> {
     let mut values = serde_json::Deserializer::from_slice(bytes).into_iter();
     match values.next() {
         Some(Ok(value)) => Ok(value),
-        Some(Err(error)) => Err(format!("is not what is expected: {error}")),
+        Some(Err(error)) => Err(format!("is not what is expected: {}", in_row(&error))),
         None => Err("holds nothing".to_owned()),
     }
+}
+
+/// The message of a parser's error. A row that is one line has its number in front of the message already, which the
+/// parser's own "line 1" would contradict.
+fn in_row(error: &serde_json::Error) -> String {
+    let said = error.to_string();
+    let position = format!(" at line 1 column {}", error.column());
+    said.strip_suffix(&position)
+        .map_or_else(|| said.clone(), |said| format!("{said}, column {}", error.column()))
 }
 
 #[cfg(test)]
@@ -253,6 +262,7 @@ mod tests {
             said(r#"{"messages": [{"role": "tool", "content": "x"}]}"#),
             "has a message of a role other than system, user and assistant"
         );
+        assert_eq!(said("oops"), "is not what is expected: expected value, column 1");
         assert!(said("{").starts_with("is not what is expected: EOF"));
         assert!(said("[1]").starts_with("is not what is expected: "));
     }

@@ -2,13 +2,12 @@
 //!
 //! Pure reading and writing of this one dialect.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-
 use http::StatusCode;
 use http::request::Parts;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::blocks::ContentBlocks;
 use super::dialect::{
     Answer, Delta, Dialect, Ending, Endpoint, ParsedRequest, RateLimitHeaders, Refusal, Service,
 };
@@ -70,10 +69,7 @@ struct Messages {
     model: String,
     /// The name of the tool that is called.
     tool: Option<String>,
-    /// Number of content blocks begun so far.
-    blocks: AtomicUsize,
-    /// Number of those that are thinking; they come first.
-    thinking: AtomicUsize,
+    blocks: ContentBlocks,
 }
 
 impl Endpoint for Anthropic {
@@ -114,8 +110,7 @@ impl Dialect for Anthropic {
             id: format!("msg_{id}"),
             model,
             tool: ask.form.tool(),
-            blocks: AtomicUsize::new(0),
-            thinking: AtomicUsize::new(0),
+            blocks: ContentBlocks::default(),
         };
         Ok(ParsedRequest { ask, answer: Box::new(answer), framing: Framing::Sse, retrieval: None })
     }
@@ -229,9 +224,9 @@ impl Messages {
 
     /// The end of the block that is open, if there is one.
     fn stop_block(&self) -> Vec<Event> {
-        let Some(index) = self.blocks.load(Ordering::Relaxed).checked_sub(1) else { return Vec::new() };
+        let Some((index, reasoning)) = self.blocks.last() else { return Vec::new() };
         let mut events = Vec::new();
-        if index < self.thinking.load(Ordering::Relaxed) {
+        if reasoning {
             let delta = json!({"type": "signature_delta", "signature": signature()});
             events.push(event("content_block_delta", &json!({"index": index, "delta": delta})));
         }
@@ -257,8 +252,7 @@ impl Answer for Messages {
             Kind::Arguments => self.tool_use(&json!({})),
             Kind::Text | Kind::Hidden => json!({"type": "text", "text": ""}),
         };
-        self.thinking.fetch_add(usize::from(matches!(kind, Kind::Reasoning(_))), Ordering::Relaxed);
-        let index = self.blocks.fetch_add(1, Ordering::Relaxed);
+        let index = self.blocks.begin(kind);
         events.push(event("content_block_start", &json!({"index": index, "content_block": block})));
         events
     }
@@ -273,7 +267,7 @@ impl Answer for Messages {
             Kind::Arguments => json!({"type": "input_json_delta", "partial_json": delta.text}),
             Kind::Text | Kind::Hidden => json!({"type": "text_delta", "text": delta.text}),
         };
-        let index = self.blocks.load(Ordering::Relaxed).saturating_sub(1);
+        let index = self.blocks.index();
         let written = event("content_block_delta", &json!({"index": index, "delta": content}));
         Event { tokens: delta.tokens, ..written }
     }

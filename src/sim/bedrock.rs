@@ -3,8 +3,6 @@
 //!
 //! Reads requests and writes answers in this dialect. Pure. Signatures are not checked.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-
 use http::StatusCode;
 use http::request::Parts;
 use percent_encoding::percent_decode_str;
@@ -13,6 +11,7 @@ use serde::de::IgnoredAny;
 use serde_json::{Value, json};
 
 use super::anthropic::{Thinking, signature, stop_reason};
+use super::blocks::ContentBlocks;
 use super::dialect::{
     Answer, Delta, Dialect, Ending, Endpoint, ParsedRequest, RateLimitHeaders, Refusal, Service,
 };
@@ -77,10 +76,7 @@ struct Converse {
     id: String,
     /// The name of the tool that is called.
     tool: Option<String>,
-    /// Number of content blocks begun so far.
-    blocks: AtomicUsize,
-    /// Number of reasoning blocks among them; they come first.
-    reasoning: AtomicUsize,
+    blocks: ContentBlocks,
 }
 
 impl Endpoint for Bedrock {
@@ -130,12 +126,7 @@ impl Dialect for Bedrock {
         let request: BedrockRequest = serde_json::from_slice(body)
             .map_err(|error| Refusal::Invalid(format!("The request body is not valid: {error}")))?;
         let ask = request.ask(model, stream)?;
-        let answer = Converse {
-            id: id.to_owned(),
-            tool: ask.form.tool(),
-            blocks: AtomicUsize::new(0),
-            reasoning: AtomicUsize::new(0),
-        };
+        let answer = Converse { id: id.to_owned(), tool: ask.form.tool(), blocks: ContentBlocks::default() };
         Ok(ParsedRequest { ask, answer: Box::new(answer), framing: Framing::EventStream, retrieval: None })
     }
 }
@@ -200,9 +191,9 @@ fn text(blocks: &[BedrockBlock]) -> String {
 impl Converse {
     /// The events that end the open block, if there is one.
     fn stop_block(&self) -> Vec<Event> {
-        let Some(index) = self.blocks.load(Ordering::Relaxed).checked_sub(1) else { return Vec::new() };
+        let Some((index, reasoning)) = self.blocks.last() else { return Vec::new() };
         let mut events = Vec::new();
-        if index < self.reasoning.load(Ordering::Relaxed) {
+        if reasoning {
             events.push(piece(index, &json!({"reasoningContent": {"signature": signature()}})));
         }
         events.push(event("contentBlockStop", &json!({"contentBlockIndex": index})));
@@ -211,10 +202,6 @@ impl Converse {
 
     fn tool_use_id(&self) -> String {
         format!("tooluse_{}", self.id)
-    }
-
-    fn index(&self) -> usize {
-        self.blocks.load(Ordering::Relaxed).saturating_sub(1)
     }
 }
 
@@ -226,8 +213,7 @@ impl Answer for Converse {
     /// Only blocks of tool calls have a start event.
     fn begin(&self, kind: Kind) -> Vec<Event> {
         let mut events = self.stop_block();
-        self.reasoning.fetch_add(usize::from(matches!(kind, Kind::Reasoning(_))), Ordering::Relaxed);
-        let index = self.blocks.fetch_add(1, Ordering::Relaxed);
+        let index = self.blocks.begin(kind);
         if kind == Kind::Arguments {
             let start = json!({"toolUse": {"toolUseId": self.tool_use_id(), "name": self.tool}});
             events.push(event("contentBlockStart", &json!({"contentBlockIndex": index, "start": start})));
@@ -236,7 +222,7 @@ impl Answer for Converse {
     }
 
     fn empty(&self) -> Event {
-        piece(self.index(), &json!({"text": ""}))
+        piece(self.blocks.index(), &json!({"text": ""}))
     }
 
     fn delta(&self, delta: &Delta) -> Event {
@@ -245,7 +231,7 @@ impl Answer for Converse {
             Kind::Arguments => json!({"toolUse": {"input": delta.text}}),
             Kind::Text | Kind::Hidden => json!({"text": delta.text}),
         };
-        Event { tokens: delta.tokens, ..piece(self.index(), &content) }
+        Event { tokens: delta.tokens, ..piece(self.blocks.index(), &content) }
     }
 
     fn close(&self, end: &Ending, effects: &Effects) -> Vec<Event> {
