@@ -123,6 +123,8 @@ macro_rules! rows {
             "Cost of the requests of all ended journeys, including set-up, as far as tokens are known. Without warm-up.";
         Runs = "tokenbeat.runs", None, Counter, Run [Result: RunResult], Always,
             "Ended runs, by result.";
+        DegradedRuns = "tokenbeat.degraded_runs", None, Counter, Run [], Always,
+            "Ended runs in which the prober was late, whatever their result: their latencies do not describe the target.";
         SkippedRuns = "tokenbeat.skipped_runs", None, Counter, Run [Reason: SkippedRun], Always,
             "Runs that were due but did not start, by reason.";
         RunActive = "tokenbeat.run_active", None, Level, Run [], Always,

@@ -73,8 +73,9 @@ def board():
               " reasoning."
               " `cancelled`: a shutdown or reload while requests were in flight.", REQUESTS,
               Line(mine.rate("tokenbeat_requests_total", ("outcome",), **{"outcome=~": "cancelled|credentials|exhausted|internal"}), "{{outcome}}")),
-        lines("Runs by result", "Many `degraded` runs: this prober has too few resources for its load.", COUNT,
-              Line(mine.rate("tokenbeat_runs_total", ("result",), how="increase"), "{{result}}"), stack=True),
+        lines("Runs by result", "Many `degraded` runs, whatever their result: this prober has too few resources for its load.", COUNT,
+              Line(mine.rate("tokenbeat_runs_total", ("result",), how="increase"), "{{result}}"),
+              Line(mine.rate("tokenbeat_degraded_runs_total", how="increase"), "degraded")),
         lines("Skipped runs", "Due but not started. `missed`: the process was suspended or the clock jumped; `overlap`: the"
               " previous run still offered load; `window`: outside the active windows; `budget`: a budget is spent.", COUNT,
               Line(mine.rate("tokenbeat_skipped_runs_total", ("reason",), how="increase"), "{{reason}}"), stack=True),

@@ -62,7 +62,7 @@ VALUES = {
     "profile": ["chat", "rag"], "target": ["engine"], "model": [MODEL], "stage": [""], "outcome": OUTCOMES,
     "step": ["", "login", "talk"], "turn": ["", "1", "2", "3-4"],
     "code": ["200", "429"], "reason": ["budget", "in_flight", "overrun", "overlap"], "type": ["input", "output"], "source": ["usage"],
-    "currency": ["usd"], "phase": ["dns", "connect", "tls"], "result": ["ok", "failed", "degraded"], "revision": ["1a2b"],
+    "currency": ["usd"], "phase": ["dns", "connect", "tls"], "result": ["ok", "failed", "cancelled"], "revision": ["1a2b"],
     "schedule": ["every"], "api": ["openai-chat"], "provider": ["vllm"], "server": ["uvicorn"], "slo": ["all", "ttft", "availability"],
     "check": ["text"], "kind": ["requests", "tokens"], "scope": ["agent", "profile/chat"], "unit": ["cost", "tokens"],
     "part": ["input", "output", "cached_input", "reasoning"], "reported": ["yes", "no"],

@@ -52,6 +52,7 @@ journey_duration_seconds                    histogram  P
 journey_tokens_total                        counter    P  type
 journey_cost_total                          counter    P  currency
 runs_total                                  counter    R  result
+degraded_runs_total                         counter    R
 skipped_runs_total                          counter    R  reason
 run_active                                  gauge      R
 last_run_started_timestamp_seconds          gauge      R

@@ -209,8 +209,10 @@ def prober() -> Row:
         quantiles("Dispatch lag", "How late requests are sent because of the prober. If it is not small compared with the time to"
                   " first token, the latencies above are not reliable.", SECONDS, "dispatch_lag_seconds", (0.5, 0.99)),
         quantiles("Schedule lag", "How late runs start.", SECONDS, "schedule_lag_seconds", (0.5, 0.99)),
-        lines("Runs by result", "Runs that ended. `degraded` runs do not describe the target.", COUNT,
-              Line(ours.rate("tokenbeat_runs_total", (*WHERE, "result"), how="increase"), "{{result}} {{target}} {{location}}"), stack=True),
+        lines("Runs by result", "Runs that ended, and beside them those in which the prober was late (`degraded`): their latencies"
+              " do not describe the target.", COUNT,
+              Line(ours.rate("tokenbeat_runs_total", (*WHERE, "result"), how="increase"), "{{result}} {{target}} {{location}}"),
+              Line(ours.rate("tokenbeat_degraded_runs_total", WHERE, how="increase"), "degraded {{target}} {{location}}")),
     ])  # fmt: skip
 
 

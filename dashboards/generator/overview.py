@@ -115,8 +115,9 @@ def board():
              Line(ours.gauge("max", "tokenbeat_budget_spent_ratio", ("location", "scope", "unit")), "{{scope}} {{unit}} {{location}}",
                   instant=True), marks=SPENT_SHARE, top=1),
         lines("Runs by result", "Runs that ended. `failed`: an objective was missed, or without objectives a request failed;"
-              " `degraded`: the prober was late, so its numbers do not describe the target.", COUNT,
-              Line(ours.rate("tokenbeat_runs_total", ("result",), how="increase"), "{{result}}"), stack=True, width=12),
+              " `degraded`, beside the result: the prober was late, so its latencies do not describe the target.", COUNT,
+              Line(ours.rate("tokenbeat_runs_total", ("result",), how="increase"), "{{result}}"),
+              Line(ours.rate("tokenbeat_degraded_runs_total", how="increase"), "degraded"), width=12),
         lines("Skipped runs and requests", "Due but not started or sent, by reason. `budget`: money, tokens or requests are spent;"
               " `overlap`: the previous run had not ended; `in_flight` and `overrun`: the prober could not keep up.", COUNT,
               Line(ours.rate("tokenbeat_skipped_runs_total", ("reason",), how="increase"), "runs: {{reason}}"),

@@ -40,7 +40,7 @@ def notes(runs: bool = False) -> list[Note]:
             RED, f"run of {pair} failed", shown=runs,
         ),
         Note(
-            "Degraded runs", f'{ours.rate("tokenbeat_runs_total", PAIR, "$__interval", "increase", result="degraded")} > 0',
+            "Degraded runs", f'{ours.rate("tokenbeat_degraded_runs_total", PAIR, "$__interval", "increase")} > 0',
             AMBER, f"prober was late in a run of {pair}", shown=runs,
         ),
         Note("Reloads", f"{reload} * 1000", GREEN, "config loaded by {{instance}}", value_is_time=True),

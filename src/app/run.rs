@@ -155,9 +155,10 @@ fn again(replay: &Replay<'_>, plan: &Plan, ended: &[RunSummary]) -> String {
 /// failure, or if nothing was sent or no outcome says anything about the target. A late prober is reported, but does
 /// not change the exit code.
 fn verdict(report: &Report, ended: &[RunSummary]) -> Exit {
-    for run in ended.iter().filter(|run| run.result == RunResult::Degraded) {
-        let why = run.reason.as_deref().unwrap_or("its lag is not small against what it measured");
-        eprintln!("warning: {}: the prober was late, take its numbers with care: {why}", run.run.id);
+    for run in ended {
+        if let Some(why) = &run.degraded {
+            eprintln!("warning: {}: the prober was late, take its numbers with care: {why}", run.run.id);
+        }
     }
     if ended.iter().any(|run| run.result == RunResult::Cancelled) {
         eprintln!("error: stopped before the end");

@@ -120,8 +120,8 @@ pub struct Stage {
     /// random time within a range, `1s..3s`. Default: 0s.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub think: Option<ThinkTime>,
-    /// Time over which the initial users start, evenly spread, such as `10s`. Default: 10ms per user with a scenario,
-    /// but at most half of the duration of the stage; 0s with a workload.
+    /// Time over which the initial users start, evenly spread, such as `10s`. Default: 1ms per user, with a scenario
+    /// 10ms, but at most half of the duration of the stage.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub spawn: Option<Length>,
 }

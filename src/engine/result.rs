@@ -5,11 +5,18 @@ use crate::plan::Objective;
 use crate::tally::RunTally;
 use std::time::Duration;
 
-/// A run with more dispatch lag than this is degraded, whatever it measured.
+/// A request with more dispatch lag than this is late, whatever was measured.
 const MAX_LAG: Duration = Duration::from_millis(50);
 
-/// A run with more dispatch lag than this share of its median time to first token is degraded.
+/// A request with less dispatch lag than this is not late: it is the resolution of timers.
+const MIN_LAG: Duration = Duration::from_millis(2);
+
+/// Between the two, a request is late if its dispatch lag is more than this share of the run's median time to first
+/// token.
 const LAG_SHARE: f64 = 0.05;
+
+/// A run is degraded if more than this share of its requests, and more than one, were late.
+const LATE_SHARE: f64 = 0.01;
 
 /// Whether the load was offered to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,21 +29,29 @@ pub(super) enum Offered {
     Broken,
 }
 
-/// The result of a run and the reason for it. The first that applies: `cancelled` (a run that was cut short
-/// says nothing about its load), `degraded` (the numbers of a late prober say nothing about the target),
-/// `failed`, `ok`. The reason lists everything that was found.
-pub(super) fn result(tally: &RunTally, offered: Offered, slos: &[Objective]) -> (RunResult, Option<String>) {
+/// How a run ended.
+#[derive(Debug)]
+pub(super) struct RunEnd {
+    /// The first that applies: `cancelled` (a run that was cut short says nothing about its load), `failed`, `ok`.
+    pub(super) result: RunResult,
+    /// Everything that was found.
+    pub(super) reason: Option<String>,
+    /// How the prober was late, if it was. This changes no result.
+    pub(super) degraded: Option<String>,
+}
+
+/// How a run ended, by what it counted.
+pub(super) fn of(tally: &RunTally, offered: Offered, slos: &[Objective]) -> RunEnd {
     let cancelled = cancelled(tally, offered);
-    let degraded = degraded(tally);
     let failed = failed(tally, slos);
-    let result = match (&cancelled, &degraded, &failed) {
-        (Some(_), _, _) => RunResult::Cancelled,
-        (None, Some(_), _) => RunResult::Degraded,
-        (None, None, Some(_)) => RunResult::Failed,
-        (None, None, None) => RunResult::Ok,
+    let result = match (&cancelled, &failed) {
+        (Some(_), _) => RunResult::Cancelled,
+        (None, Some(_)) => RunResult::Failed,
+        (None, None) => RunResult::Ok,
     };
-    let reasons: Vec<String> = [cancelled, degraded, failed].into_iter().flatten().collect();
-    (result, (!reasons.is_empty()).then(|| reasons.join("; ")))
+    let reasons: Vec<String> = [cancelled, failed].into_iter().flatten().collect();
+    let reason = (!reasons.is_empty()).then(|| reasons.join("; "));
+    RunEnd { result, reason, degraded: degraded(tally) }
 }
 
 fn cancelled(tally: &RunTally, offered: Offered) -> Option<String> {
@@ -50,18 +65,25 @@ fn cancelled(tally: &RunTally, offered: Offered) -> Option<String> {
 }
 
 fn degraded(tally: &RunTally) -> Option<String> {
-    let overrun = tally.skipped[SkipReason::Overrun].total();
-    if overrun > 0 {
-        return Some(format!("{overrun} requests were skipped because their time had passed"));
-    }
-    let lag = tally.dispatch_lag.quantile(0.99)?;
-    let over = |bound: String| format!("the dispatch lag's p99 of {} is over {bound}", millis(lag));
-    if lag > MAX_LAG {
-        return Some(over(millis(MAX_LAG)));
-    }
-    let first_token = tally.first_token.quantile(0.5)?;
-    let late = lag > first_token.mul_f64(LAG_SHARE);
-    late.then(|| over(format!("5% of the median time to first token of {}", millis(first_token))))
+    let first_token = tally.first_token.quantile(0.5);
+    let bound = first_token.map_or(MAX_LAG, |time| time.mul_f64(LAG_SHARE).clamp(MIN_LAG, MAX_LAG));
+    // A request whose time had passed was too late to be sent at all.
+    let overrun = tally.skipped[SkipReason::Overrun].measured;
+    let late = tally.dispatch_lag.over(bound) + overrun;
+    let of = tally.dispatch_lag.count() + overrun;
+    #[expect(clippy::cast_precision_loss, reason = "a share needs no more")]
+    let many = late > 1 && late as f64 > LATE_SHARE * of as f64;
+    many.then(|| {
+        let skipped = if overrun > 0 {
+            format!(", {overrun} of them so late that they were skipped")
+        } else {
+            String::new()
+        };
+        let against = first_token.map_or_else(String::new, |time| {
+            format!(", against a median time to first token of {}", millis(time))
+        });
+        format!("{late} of {of} requests were more than {} late{skipped}{against}", millis(bound))
+    })
 }
 
 fn failed(tally: &RunTally, slos: &[Objective]) -> Option<String> {

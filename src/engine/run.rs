@@ -7,7 +7,7 @@ use super::in_flight::InFlight;
 use super::margin::Margins;
 use super::record::Record;
 use super::request::{Sending, Unsendable};
-use super::result::{self, Offered};
+use super::result::{self, Offered, RunEnd};
 use super::{EngineShared, Error, MAX_AHEAD, settle};
 use crate::client::{CallOptions, Caller};
 use crate::event::{Exhausted, Outcome, RunRef, RunSummary, SkipReason, Spend};
@@ -279,17 +279,19 @@ impl Run {
         let ended = system_time((self.runtime.shared.wall)());
         let began = self.begun.get().copied();
         let tally = self.record.tally().clone();
-        let (result, reason) = result::result(&tally, offered, &self.runtime.plan.profile.slos);
+        let RunEnd { result, reason, degraded } =
+            result::of(&tally, offered, &self.runtime.plan.profile.slos);
         let (offered, skipped) = (tally.offered.total(), tally.all_skipped().total());
         let ok = tally.ended[Outcome::Ok].total();
         let run = Arc::clone(&self.ident);
         let started = began.unwrap_or(ended);
-        let summary = RunSummary { run, started, ended, result, reason, offered, skipped, ok };
+        let summary = RunSummary { run, started, ended, result, reason, degraded, offered, skipped, ok };
         if began.is_some() {
             tracing::info!(
                 run = self.ident.id,
                 result = result.label(),
                 reason = summary.reason,
+                degraded = summary.degraded,
                 offered,
                 skipped,
                 ok,

@@ -73,8 +73,6 @@ pub enum RunResult {
     Ok,
     /// An objective was missed; without objectives, a request failed.
     Failed,
-    /// The prober was late: its dispatch lag is not small compared to what it measured.
-    Degraded,
     /// It was ended early by a shutdown or by removal from the plan.
     Cancelled,
 }
@@ -102,6 +100,9 @@ pub struct RunSummary {
     pub result: RunResult,
     /// The reason for the result, for humans.
     pub reason: Option<String>,
+    /// How the prober was late, for humans, if its own lag is not small compared to what it measured. This stands beside
+    /// the result and hides none: a run can be late and have failed.
+    pub degraded: Option<String>,
     /// Requests offered, warm-up included.
     pub offered: u64,
     /// Requests that were offered but skipped.

@@ -109,6 +109,7 @@ fn objectives_and_runs_are_shown() {
                 ended: UNIX_EPOCH,
                 result: RunResult::Failed,
                 reason: Some("ttft: 50% of 99%".into()),
+                degraded: None,
                 offered: 2,
                 skipped: 0,
                 ok: 2,

@@ -71,6 +71,12 @@ impl<const DIGITS: u8> Times<DIGITS> {
         Some(Duration::from_micros(histogram.value_at_quantile(q)))
     }
 
+    /// Number of times longer than this, to the accuracy of the histogram.
+    pub fn over(&self, time: Duration) -> u64 {
+        let Some(histogram) = &self.0 else { return 0 };
+        histogram.len() - histogram.count_between(0, micros(time))
+    }
+
     /// The longest time; `None` if there are none.
     pub fn max(&self) -> Option<Duration> {
         let histogram = self.0.as_ref().filter(|histogram| !histogram.is_empty())?;
@@ -92,6 +98,17 @@ mod tests {
         let mut times = Times::<3>::default();
         times.add(&Times::default());
         assert_eq!((times.quantile(0.5), times.max(), times.count()), (None, None, 0));
+    }
+
+    #[test]
+    fn the_times_over_a_bound_are_counted() {
+        let mut times = Times::<2>::default();
+        assert_eq!(times.over(Duration::ZERO), 0);
+        for millis in [1, 2, 3, 200] {
+            times.record(Duration::from_millis(millis));
+        }
+        let over = [0, 1, 2, 50, 200, 90_000_000].map(|millis| times.over(Duration::from_millis(millis)));
+        assert_eq!(over, [4, 3, 2, 1, 0, 0]);
     }
 
     fn bytes<const DIGITS: u8>() -> usize {

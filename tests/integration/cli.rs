@@ -57,8 +57,8 @@ async fn a_run_of_several_profiles_plays_them_in_turn() {
     let simulator = Simulator::start();
     let ended = run(&config(simulator.address), &["run", "met", "bare", "--target", "t"]).await;
     assert_eq!(ended.code, 0, "{ended:?}");
-    // In the order of the command line, each after the previous one has ended. (A late prober is reported as
-    // `degraded`.)
+    // In the order of the command line, each after the previous one has ended. (A late prober is warned
+    // of.)
     let lines = ended.err.lines().filter(|line| !line.starts_with("warning: "));
     let lines: Vec<&str> = lines.map(|line| line.split_inclusive(": ").next().unwrap()).collect();
     assert_eq!(lines, ["met on t: ", "met on t: ", "bare on t: ", "bare on t: "], "{}", ended.err);

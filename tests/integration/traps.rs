@@ -237,11 +237,7 @@ const TRAPS: [Trap; 33] = [
             "trap_30_a_secret_that_is_not_set_is_our_own",
         ]),
     ),
-    Trap(
-        31,
-        "being late hides that everything failed",
-        NotYet("a run is either degraded or failed; that it is both stands in its reason alone"),
-    ),
+    Trap(31, "being late hides that everything failed", By(&["trap_31_being_late_hides_no_failure"])),
     Trap(
         32,
         "two targets are compared with different prompts",

@@ -88,7 +88,7 @@ async fn a_backlog_is_counted_and_not_played() {
     };
     tokio::select! {
         summary = world.engine.run_once(&pair, Once::default()) => {
-            assert_eq!(summary.unwrap().result.label(), "degraded");
+            assert!(summary.unwrap().degraded.unwrap().contains("so late that they were skipped"));
         }
         () = stopped => {}
     }

@@ -1,6 +1,7 @@
 //! How runs end.
 
 use super::*;
+use crate::event::{RunResult, RunSummary};
 use crate::plan::{Objective, SloMetric};
 use crate::testing::rate;
 
@@ -8,12 +9,24 @@ fn availability(objective: f64) -> Vec<Objective> {
     vec![Objective { name: "up".into(), metric: SloMetric::Availability, bound: None, objective }]
 }
 
-async fn run(build: Build, plot: impl Fn(usize) -> Script + Send + Sync + 'static) -> (&'static str, String) {
+async fn summary(build: Build, plot: impl Fn(usize) -> Script + Send + Sync + 'static) -> RunSummary {
     let world = World::new(build, plot);
     let summary = world.once().await;
     let told = world.facts.summaries();
-    assert_eq!((told.len(), told[0].result), (1, summary.result));
+    assert_eq!((told.len(), told[0].result, &told[0].degraded), (1, summary.result, &summary.degraded));
+    summary
+}
+
+async fn run(build: Build, plot: impl Fn(usize) -> Script + Send + Sync + 'static) -> (&'static str, String) {
+    let summary = summary(build, plot).await;
     (summary.result.label(), summary.reason.unwrap_or_default())
+}
+
+/// How the prober was late in a run; empty if it was not.
+async fn late(build: Build, plot: impl Fn(usize) -> Script + Send + Sync + 'static) -> String {
+    let summary = summary(build, plot).await;
+    assert_eq!((summary.result, summary.reason), (RunResult::Ok, None), "being late is no result");
+    summary.degraded.unwrap_or_default()
 }
 
 fn twenty() -> Build {
@@ -56,33 +69,47 @@ async fn a_warm_up_fails_no_run() {
 async fn trap_11_a_late_prober_degrades_the_run() {
     // 60 ms late, with a first token after 5 s.
     let plot = |_| Script { lag: millis(60), takes: seconds(10), ..Script::default() };
-    let (result, reason) = run(twenty(), plot).await;
-    assert_eq!(result, "degraded");
-    assert!(reason.starts_with("the dispatch lag's p99 of 60"), "{reason}");
-    assert!(reason.ends_with("is over 50.0 ms"), "{reason}");
+    let said = late(twenty(), plot).await;
+    assert!(said.starts_with("20 of 20 requests were more than 50.0 ms late, against a median"), "{said}");
 }
 
 #[tokio::test(start_paused = true)]
 async fn lag_is_judged_against_the_time_to_first_token() {
+    let plot = |lag, takes| move |_| Script { lag: millis(lag), takes, ..Script::default() };
     // 10 ms late: small compared to 1 s, but not compared to 50 ms.
-    let plot = |takes| move |_| Script { lag: millis(10), takes, ..Script::default() };
-    assert_eq!(run(twenty(), plot(seconds(2))).await.0, "ok");
-    let (result, reason) = run(twenty(), plot(millis(100))).await;
-    assert_eq!(result, "degraded");
-    assert!(reason.contains("5% of the median time to first token of 50"), "{reason}");
+    assert_eq!(late(twenty(), plot(10, seconds(2))).await, "");
+    let said = late(twenty(), plot(10, millis(100))).await;
+    assert!(said.starts_with("20 of 20 requests were more than 2.5 ms late"), "{said}");
+    assert!(said.contains("first token of 50"), "{said}");
+    // Under 2 ms nothing is late, however fast the target is.
+    assert_eq!(late(twenty(), plot(1, millis(4))).await, "");
+    assert_ne!(late(twenty(), plot(3, millis(4))).await, "");
     // Without streams there is no time to first token.
     let mut whole = twenty();
     whole.prompts.stream = false;
-    assert_eq!(run(whole, plot(millis(100))).await.0, "ok");
+    assert_eq!(late(whole, plot(10, millis(100))).await, "");
 }
 
 #[tokio::test(start_paused = true)]
-async fn degraded_comes_before_failed_and_says_both() {
+async fn one_late_request_degrades_no_run_and_neither_does_one_in_a_hundred() {
+    let first = |late: usize| {
+        move |n| Script { lag: millis(if n < late { 60 } else { 0 }), takes: seconds(1), ..Script::default() }
+    };
+    let requests = |n: u64| Build { stages: vec![rate(10.0, n / 10)], ..Build::default() };
+    assert_eq!(late(requests(20), first(1)).await, "");
+    assert!(late(requests(20), first(2)).await.starts_with("2 of 20 "));
+    assert_eq!(late(requests(300), first(3)).await, "");
+    assert!(late(requests(300), first(4)).await.starts_with("4 of 300 "));
+}
+
+#[tokio::test(start_paused = true)]
+async fn trap_31_being_late_hides_no_failure() {
     let plot =
         |_| Script { lag: millis(60), outcome: Outcome::Failed(Failure::RateLimited), ..Script::default() };
-    let (result, reason) = run(twenty(), plot).await;
-    assert_eq!(result, "degraded");
-    assert!(reason.ends_with("; failed requests: 20 rate_limited"), "{reason}");
+    let summary = summary(twenty(), plot).await;
+    assert_eq!(summary.result, RunResult::Failed);
+    assert_eq!(summary.reason.as_deref(), Some("failed requests: 20 rate_limited"));
+    assert_eq!(summary.degraded.as_deref(), Some("20 of 20 requests were more than 50.0 ms late"));
 }
 
 #[tokio::test(start_paused = true)]

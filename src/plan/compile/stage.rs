@@ -7,12 +7,16 @@ use std::collections::BTreeSet;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-/// Default time between the starts of two users of a scenario.
-const SPAWN_EACH: Duration = Duration::from_millis(10);
+/// Default time between the starts of two users of a scenario, whose set-up may be a login.
+const SPAWN_SCENARIO: Duration = Duration::from_millis(10);
+
+/// Default time between the starts of two users of a workload. Without it, hundreds of requests would be due at the same
+/// instant, and the last of them would be sent late.
+const SPAWN_WORKLOAD: Duration = Duration::from_millis(1);
 
 /// Compiles every stage of a load.
 ///
-/// `journeys` means that users play a scenario; by default, their starts are spread.
+/// `journeys` means that users play a scenario; by default, their starts are spread more widely.
 pub(super) fn compile(
     load: &[config::Stage],
     journeys: bool,
@@ -77,14 +81,16 @@ fn with_spawn(
         findings.error(&at, "must not be longer than the stage");
     }
     let by_default = || {
+        let each = if journeys { SPAWN_SCENARIO } else { SPAWN_WORKLOAD };
         // The number of users is small and whole.
-        let all = SPAWN_EACH.mul_f64(users.from.max(1.0));
+        let all = each.mul_f64(users.from.max(1.0));
         bounds.time.map_or(all, |time| all.min(time / 2))
     };
     let spawn = match written.spawn {
         Some(spawn) => spawn.0,
-        None if journeys => by_default(),
-        None => Duration::ZERO,
+        // One user has nobody to wait for, and the revision of its profile stays what it was.
+        None if !journeys && users.from < 2.0 => Duration::ZERO,
+        None => by_default(),
     };
     Shape::Users { users, think, bounds, spawn }
 }

@@ -75,6 +75,7 @@ fn nothing_that_others_wrote_becomes_markup() {
         ended: SystemTime::UNIX_EPOCH,
         result: RunResult::Failed,
         reason: Some(HOSTILE.to_owned()),
+        degraded: None,
         offered: 2,
         skipped: 0,
         ok: 0,

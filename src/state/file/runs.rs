@@ -16,7 +16,7 @@ pub struct SavedRun {
 }
 
 const COLUMNS: &str = "id, profile, target, seed, scheduled_ms, started_ms, ended_ms, result, reason, offered, \
-                       skipped, ok, tally";
+                       skipped, ok, tally, degraded";
 
 pub(super) fn load(db: &Connection, limit: usize) -> rusqlite::Result<Vec<SavedRun>> {
     let mut statement =
@@ -42,6 +42,7 @@ fn run(row: &Row<'_>) -> rusqlite::Result<Option<SavedRun>> {
         ended: time(6)?,
         result,
         reason: row.get(8)?,
+        degraded: row.get(13)?,
         offered: count(9)?,
         skipped: count(10)?,
         ok: count(11)?,
@@ -51,7 +52,7 @@ fn run(row: &Row<'_>) -> rusqlite::Result<Option<SavedRun>> {
 
 pub(super) fn save(transaction: &Transaction<'_>, runs: &[SavedRun]) -> rusqlite::Result<()> {
     let insert =
-        format!("INSERT OR REPLACE INTO runs ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)");
+        format!("INSERT OR REPLACE INTO runs ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)");
     let mut statement = transaction.prepare_cached(&insert)?;
     for SavedRun { summary, tally } in runs {
         let RunRef { pair, id, seed, scheduled } = &*summary.run;
@@ -69,6 +70,7 @@ pub(super) fn save(transaction: &Transaction<'_>, runs: &[SavedRun]) -> rusqlite
             signed(summary.skipped),
             signed(summary.ok),
             super::series::json(tally)?,
+            summary.degraded,
         ])?;
     }
     Ok(())

@@ -9,7 +9,7 @@ const APPLICATION: i64 = 0x746b_6274;
 
 /// Each entry migrates the schema from the version equal to its index to the next one. A released migration
 /// must never change.
-const MIGRATIONS: &[&str] = &["
+pub(super) const MIGRATIONS: &[&str] = &["
     CREATE TABLE budgets (
         scope TEXT PRIMARY KEY,
         period TEXT NOT NULL,
@@ -43,10 +43,17 @@ const MIGRATIONS: &[&str] = &["
         tally TEXT NOT NULL,
         PRIMARY KEY (minute, profile, target)
     ) WITHOUT ROWID;
+","
+    ALTER TABLE runs ADD COLUMN degraded TEXT;
+    UPDATE runs SET
+        degraded = CASE WHEN instr(reason, '; ') > 0 THEN substr(reason, 1, instr(reason, '; ') - 1) ELSE reason END,
+        result = CASE WHEN instr(reason, '; ') > 0 THEN 'failed' ELSE 'ok' END,
+        reason = CASE WHEN instr(reason, '; ') > 0 THEN substr(reason, instr(reason, '; ') + 2) END
+    WHERE result = 'degraded';
 "];
 
 /// The schema version that this program writes.
-pub(super) const VERSION: i64 = 1;
+pub(super) const VERSION: i64 = 2;
 
 /// Checks that the database is ours and intact, and brings its schema up to date.
 pub(super) fn prepare(db: &mut Connection, path: &Path) -> Result<(), StateError> {

@@ -39,6 +39,7 @@ fn run(number: u64, ended: u64) -> SavedRun {
         ended: at(ended),
         result: RunResult::Failed,
         reason: Some("missed objectives: ttft".to_owned()),
+        degraded: Some("3 of 7 requests were late".to_owned()),
         offered: 7,
         skipped: 1,
         ok: 5,
@@ -88,6 +89,7 @@ fn what_is_written_is_read_by_the_next_process() {
         (u64::MAX, kept.run.scheduled, kept.started)
     );
     assert_eq!((read.ended, read.result, &read.reason), (kept.ended, kept.result, &kept.reason));
+    assert_eq!(read.degraded, kept.degraded);
     assert_eq!((read.offered, read.skipped, read.ok), (7, 1, 5));
     assert_eq!(runs[1].tally.load_active, Duration::from_secs(30));
     assert_eq!(file.runs(1).unwrap().len(), 1);
@@ -189,6 +191,35 @@ fn a_file_that_is_damaged_foreign_or_newer_is_refused_and_says_what_to_do() {
     Connection::open(at("newer")).unwrap().pragma_update(None, "user_version", 99).unwrap();
     let said = StateFile::open(&at("newer"), KEPT).unwrap_err();
     assert!(matches!(said, StateError::Newer { version: 99, known: schema::VERSION, .. }), "{said}");
+}
+
+#[test]
+fn a_run_that_an_earlier_version_called_degraded_gets_its_result_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("old.db");
+    let db = Connection::open(&path).unwrap();
+    db.execute_batch(schema::MIGRATIONS[0]).unwrap();
+    db.pragma_update(None, "application_id", 0x746b_6274).unwrap();
+    db.pragma_update(None, "user_version", 1).unwrap();
+    let reasons = ["3 requests were late; failed requests: 2 stall; and more", "3 requests were late"];
+    for (n, reason) in reasons.iter().enumerate() {
+        db.execute(
+            "INSERT INTO runs VALUES (?, 'chat', 'llama', '7', 0, 0, ?, 'degraded', ?, 5, 0, 3, '{}')",
+            rusqlite::params![n.to_string(), i64::try_from(n).unwrap(), reason],
+        )
+        .unwrap();
+    }
+    drop(db);
+    let runs = StateFile::open(&path, KEPT).unwrap().runs(9).unwrap();
+    let read = |n: usize| {
+        let run = &*runs[n].summary;
+        (run.result, run.reason.as_deref(), run.degraded.as_deref())
+    };
+    assert_eq!(read(0), (RunResult::Ok, None, Some("3 requests were late")));
+    assert_eq!(
+        read(1),
+        (RunResult::Failed, Some("failed requests: 2 stall; and more"), Some("3 requests were late"))
+    );
 }
 
 #[test]

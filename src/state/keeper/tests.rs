@@ -121,6 +121,7 @@ async fn runs_and_minutes_are_kept() {
         ended: std::time::UNIX_EPOCH + Duration::try_from(wall()().as_duration()).unwrap(),
         result: crate::event::RunResult::Ok,
         reason: None,
+        degraded: None,
         offered: 3,
         skipped: 1,
         ok: 1,

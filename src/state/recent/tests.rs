@@ -117,8 +117,9 @@ fn the_status_follows_runs_and_requests() {
         run: run(&pair),
         started: UNIX_EPOCH,
         ended: UNIX_EPOCH,
-        result: RunResult::Degraded,
-        reason: Some("dispatch lag".into()),
+        result: RunResult::Ok,
+        reason: None,
+        degraded: Some("dispatch lag".into()),
         offered: 4,
         skipped: 2,
         ok: 2,
@@ -127,7 +128,8 @@ fn the_status_follows_runs_and_requests() {
     let status = &fixture.recent.status()[0];
     assert_eq!((status.in_flight, status.requests["ok"]), (0, 1));
     assert!(status.active_runs.is_empty());
-    assert_eq!(status.last_run.as_ref().unwrap().result, "degraded");
+    let last = status.last_run.as_ref().unwrap();
+    assert_eq!((last.result, last.degraded.as_deref()), ("ok", Some("dispatch lag")));
     fixture.sink.record(&Fact::NextRun { pair, at: None });
     assert!(fixture.recent.status()[0].next_run.is_none());
 }

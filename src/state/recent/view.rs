@@ -282,6 +282,8 @@ pub struct RunView {
     pub result: &'static str,
     /// The reason for the result.
     pub reason: Option<String>,
+    /// How the prober was late; `null` if it was not.
+    pub degraded: Option<String>,
     /// Requests offered, including warm-up.
     pub offered: u64,
     /// Requests that were offered but skipped.
@@ -303,6 +305,7 @@ impl RunView {
             ended: Time(summary.ended),
             result: summary.result.label(),
             reason: summary.reason.clone(),
+            degraded: summary.degraded.clone(),
             offered: summary.offered,
             skipped: summary.skipped,
             ok: summary.ok,

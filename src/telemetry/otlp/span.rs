@@ -284,6 +284,7 @@ pub(super) fn of_run(agent: &str, summary: &RunSummary) -> SpanData {
     let late = summary.started.duration_since(run.scheduled).unwrap_or_default();
     attributes.push(double("tokenbeat.schedule_lag", late.as_secs_f64()));
     attributes.extend(summary.reason.as_deref().map(|reason| text("tokenbeat.run.reason", reason)));
+    attributes.extend(summary.degraded.as_deref().map(|why| text("tokenbeat.run.degraded", why)));
     let status = match summary.result {
         RunResult::Failed => error(summary.reason.as_deref().unwrap_or("failed")),
         _ => Status::Unset,

@@ -72,6 +72,7 @@ impl Rig {
             ended: now,
             result: RunResult::Ok,
             reason: None,
+            degraded: None,
             offered: 1,
             skipped: 0,
             ok: 1,

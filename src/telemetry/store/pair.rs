@@ -120,6 +120,7 @@ impl PairSeries {
     pub(super) fn run_ended(&self, summary: &RunSummary) {
         self.cells.get(row::RunActive).add(-1);
         self.cells.get(row::Runs)[summary.result].add(1);
+        self.cells.get(row::DegradedRuns).add(u64::from(summary.degraded.is_some()));
         if summary.result != RunResult::Cancelled {
             self.cells.get(row::LastRunCompleted).set_time(summary.ended);
         }

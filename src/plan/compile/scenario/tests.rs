@@ -260,7 +260,7 @@ fn spawn(rest: &str, scenario: bool) -> Duration {
 }
 
 #[test]
-fn users_of_a_scenario_begin_one_after_the_other() {
+fn users_begin_one_after_the_other() {
     let millis = Duration::from_millis;
     assert_eq!(spawn("{ for: 60s, users: 2000 }", true), millis(20_000));
     assert_eq!(spawn("{ for: 10s, users: 2000 }", true), millis(5_000));
@@ -268,7 +268,8 @@ fn users_of_a_scenario_begin_one_after_the_other() {
     assert_eq!(spawn("{ for: 60s, users: { from: 1, to: 100 } }", true), millis(10));
     assert_eq!(spawn("{ for: 60s, users: 100, spawn: 0s }", true), Duration::ZERO);
     assert_eq!(spawn("{ for: 60s, users: 100, spawn: 60s }", true), millis(60_000));
-    assert_eq!(spawn("{ for: 60s, users: 100 }", false), Duration::ZERO);
+    assert_eq!(spawn("{ for: 60s, users: 256 }", false), millis(256));
+    assert_eq!(spawn("{ requests: 1 }", false), Duration::ZERO);
     assert_eq!(spawn("{ for: 60s, users: 100, spawn: 2s }", false), millis(2_000));
 }
 

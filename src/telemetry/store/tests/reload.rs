@@ -76,6 +76,7 @@ fn series_of_a_removed_pair_go_with_its_last_request_and_run() {
         ended: UNIX_EPOCH,
         result: RunResult::Cancelled,
         reason: None,
+        degraded: None,
         offered: 2,
         skipped: 0,
         ok: 2,

@@ -14,6 +14,7 @@ fn runs_leave_their_times_and_results() {
             ended: at(ended),
             result,
             reason: None,
+            degraded: (result == RunResult::Failed).then(|| "late".to_owned()),
             offered: 0,
             skipped: 0,
             ok: 0,
@@ -37,6 +38,7 @@ fn runs_leave_their_times_and_results() {
     assert!(close(values.sum(Metric::LastSuccess, ""), 1100.0));
     assert!(close(values.sum(Metric::NextRun, ""), 5000.0));
     assert!(close(values.sum(Metric::Runs, "result=failed"), 1.0));
+    assert!(close(values.sum(Metric::DegradedRuns, ""), 1.0), "beside its result");
     assert!(close(values.sum(Metric::SkippedRuns, "reason=missed"), 3.0));
     assert!(close(values.histogram(Metric::ScheduleLag, "").sum, 0.5));
     store.record(&Fact::NextRun { pair, at: None });
