@@ -73,7 +73,9 @@ pub use text::{
 };
 pub use tree::Position;
 pub(crate) use validate::nearest;
-pub use workload::{DatasetFile, Popularity, Prompt, PromptFile, SharedPrefix, Synthetic, Workload};
+pub use workload::{
+    CachePair, DatasetFile, Popularity, Prompt, PromptFile, SharedPrefix, Synthetic, Workload,
+};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

@@ -57,6 +57,9 @@ pub struct Ask {
     pub params: Arc<Map<String, Value>>,
     /// The conversation that it continues if the server keeps it; `None` if the server is to keep nothing.
     pub conversation: Option<KeptConversation>,
+    /// Whether the system prompt is to be cached, for dialects in which a request has to ask for that. With all others,
+    /// servers cache prefixes by themselves or not at all.
+    pub cache_system: bool,
 }
 
 /// A conversation that the server keeps. A request then contains only the new messages.

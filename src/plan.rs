@@ -4,6 +4,7 @@
 mod answer_mapping;
 mod asked_params;
 mod auth;
+mod cache_pair;
 mod canonical;
 mod compile;
 mod cron;

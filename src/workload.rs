@@ -81,6 +81,7 @@ pub fn ask(
     let by_system = |system: &Option<Arc<str>>| {
         system.clone().map(|text| Message { role: Role::System, text }).into_iter().collect::<Vec<_>>()
     };
+    let mut cache_system = false;
     let messages = match &ask.text {
         AskText::Fixed { system, prompts } => {
             let last = prompts.len().saturating_sub(1);
@@ -100,8 +101,14 @@ pub fn ask(
                 }
             };
             let tokens = prompts.text_tokens(tokens, pair.target.chat_template);
-            let text = synthetic::text(prompts, tokens, ask.cache, draws, &words());
-            vec![Message { role: Role::User, text: text.into() }]
+            let text = synthetic::text(prompts, tokens, ask.cache, draws, &words()).into();
+            match prompts.question.clone() {
+                None => vec![Message { role: Role::User, text }],
+                Some(question) => {
+                    cache_system = true;
+                    vec![Message { role: Role::System, text }, Message { role: Role::User, text: question }]
+                }
+            }
         }
         AskText::Dataset { dataset, order, system } => {
             let row = dataset.row(order::row(dataset, *order, draws)).map_err(NoAsk::Row)?;
@@ -114,7 +121,8 @@ pub fn ask(
         AskText::Template { .. } => return Err(NoAsk::Rendered),
     };
     let params = params(pair, step, ask, output_tokens);
-    let mut made = Ask { messages, stream: ask.stream, output_tokens, params, conversation: None };
+    let mut made =
+        Ask { messages, stream: ask.stream, output_tokens, params, conversation: None, cache_system };
     // A synthetic prompt already contains its nonce.
     if ask.cache == Cache::Bust && !matches!(ask.text, AskText::Synthetic(_)) {
         made.bust(draws.nonce());

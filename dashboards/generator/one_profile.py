@@ -87,8 +87,22 @@ def first_token() -> Row:
         lines("Time to first token against last week, p50", "The same hours a week ago, for comparison. After an edit of the"
               " profile in between (annotated) the two cannot be compared; the regression alert takes this into account.", SECONDS,
               Line(ours.quantile(0.5, "tokenbeat_time_to_first_token_seconds", WHERE, "1h"), f"now {LEGEND}"),
-              Line(ours.quantile(0.5, "tokenbeat_time_to_first_token_seconds", WHERE, "1h", "1w"), f"a week ago {LEGEND}"), width=24),
+              Line(ours.quantile(0.5, "tokenbeat_time_to_first_token_seconds", WHERE, "1h", "1w"), f"a week ago {LEGEND}")),
+        cache_pairs(),
     ])  # fmt: skip
+
+
+def cache_pairs():
+    """The prompt-cache canary."""
+    ttft, tokens = "tokenbeat_time_to_first_token_seconds", "tokenbeat_tokens_total"
+    cold, warm = (ours.quantile(0.5, ttft, WHERE, "1h", step=step) for step in ("cold", "warm"))
+    cached = ours.rate("tokenbeat_cached_input_tokens_total", WHERE, "1h", step="warm")
+    return lines(
+        "Prompt cache: warm against cold", "Of profiles with `cache_pair`, over one hour. Time to first token of the second request with a"
+        " prefix, as a share of that of the first one: at 1 the cache has no effect. Cached: the reported share of the second"
+        " request's input that came from the cache; at 0 nothing came from it, or usage does not report it.", SHARE,
+        Line(f"({warm}) / ({cold})", f"time {LEGEND}"), Line(f"{cached} / ({ours.rate(tokens, WHERE, '1h', step='warm', type='input')} > 0)", f"cached {LEGEND}"),
+    )  # fmt: skip
 
 
 def decode() -> Row:

@@ -157,13 +157,17 @@ fn of_block(block: Object<Block>, index: Count) -> Delta {
 }
 
 impl Dialect for Anthropic {
-    /// The parameters are applied to the body as a JSON merge patch.
+    /// The parameters are applied to the body as a JSON merge patch. A prefix is cached only where a block is marked
+    /// (<https://docs.anthropic.com/en/docs/build-with-claude/prompt-caching>).
     fn encode(&self, target: &Target, ask: &Ask) -> Call {
         let mut body = Map::new();
         body.insert("model".into(), Value::from(&*target.model));
         body.insert("max_tokens".into(), ask.output_tokens.unwrap_or(ANTHROPIC_MAX_TOKENS).into());
         let system = json_call::system(ask);
-        if !system.is_empty() {
+        if ask.cache_system && !system.is_empty() {
+            let block = json!({ "type": "text", "text": system, "cache_control": { "type": "ephemeral" } });
+            body.insert("system".into(), json!([block]));
+        } else if !system.is_empty() {
             body.insert("system".into(), system.into());
         }
         let messages: Vec<Value> = ask

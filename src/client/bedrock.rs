@@ -209,7 +209,8 @@ impl Decoder for Bedrock {
 }
 
 impl Dialect for Bedrock {
-    /// The parameters are applied to the body as a JSON merge patch.
+    /// The parameters are applied to the body as a JSON merge patch. What precedes a cache point is cached
+    /// (<https://docs.aws.amazon.com/bedrock/latest/userguide/prompt-caching.html>).
     fn encode(&self, target: &Target, ask: &Ask) -> Call {
         let mut body = Map::new();
         let block = |text: &str| json!([{ "text": text }]);
@@ -223,7 +224,10 @@ impl Dialect for Bedrock {
         });
         body.insert("messages".into(), messages.collect());
         let system = json_call::system(ask);
-        if !system.is_empty() {
+        if ask.cache_system && !system.is_empty() {
+            let point = json!({ "cachePoint": { "type": "default" } });
+            body.insert("system".into(), json!([{ "text": system }, point]));
+        } else if !system.is_empty() {
             body.insert("system".into(), block(&system));
         }
         if let Some(most) = ask.output_tokens {

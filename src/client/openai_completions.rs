@@ -65,7 +65,8 @@ mod tests {
         let message = |role, text: &str| Message { role, text: text.into() };
         let messages = vec![message(Role::System, "Be brief."), message(Role::User, "Once")];
         let params = Arc::new(params.as_object().unwrap().clone());
-        let ask = Ask { messages, stream, output_tokens: Some(7), params, conversation: None };
+        let ask =
+            Ask { messages, stream, output_tokens: Some(7), params, conversation: None, cache_system: false };
         OpenAiCompletions.encode(&target("http://h/v1"), &ask)
     }
 

@@ -87,7 +87,14 @@ mod tests {
         let messages =
             vec![message(Role::System, "Be brief."), message(Role::User, "a"), message(Role::User, "b")];
         let params = Arc::new(json!({ "dimensions": 8 }).as_object().unwrap().clone());
-        let ask = Ask { messages, stream: true, output_tokens: Some(7), params, conversation: None };
+        let ask = Ask {
+            messages,
+            stream: true,
+            output_tokens: Some(7),
+            params,
+            conversation: None,
+            cache_system: false,
+        };
         let call = OpenAiEmbeddings.encode(&target("http://h/v1"), &ask);
         assert_eq!((call.path.as_str(), call.stream), ("/embeddings", false));
         assert_eq!((call.output_tokens, call.most_output_tokens), (None, Some(0)));

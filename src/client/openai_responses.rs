@@ -239,7 +239,14 @@ mod tests {
         let message = |role, text: &str| Message { role, text: text.into() };
         let messages = vec![message(Role::System, "Be brief."), message(Role::User, "Hi")];
         let params = Arc::default();
-        let ask = Ask { messages, stream: true, output_tokens: Some(7), params, conversation: None };
+        let ask = Ask {
+            messages,
+            stream: true,
+            output_tokens: Some(7),
+            params,
+            conversation: None,
+            cache_system: false,
+        };
         let call = OpenAiResponses.encode(&target("http://h/v1"), &ask);
         assert_eq!((call.path.as_str(), call.stream, call.output_tokens), ("/responses", true, Some(7)));
         let body: Value = serde_json::from_slice(&call.body).unwrap();

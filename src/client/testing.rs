@@ -32,7 +32,7 @@ pub(crate) fn ask(stream: bool, output_tokens: Option<u64>, params: Value) -> As
     let Value::Object(params) = params else { panic!("{params} is not an object") };
     let message = |role, text: &str| Message { role, text: text.into() };
     let messages = vec![message(Role::System, "Be brief."), message(Role::User, "h\u{e9}llo \"x\"\n")];
-    Ask { messages, stream, output_tokens, params: Arc::new(params), conversation: None }
+    Ask { messages, stream, output_tokens, params: Arc::new(params), conversation: None, cache_system: false }
 }
 
 /// The body of a request.

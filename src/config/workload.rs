@@ -1,6 +1,7 @@
 //! The key `workload` of a profile, as written.
 
 use super::lengths::{LengthFile, TokenLength};
+use super::text::Length;
 use crate::vocabulary::{Cache, DatasetFormat, RowOrder};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -8,7 +9,7 @@ use serde_json::{Map, Value};
 use std::num::{NonZeroU32, NonZeroU64};
 use std::path::PathBuf;
 
-/// What is sent: prompts (exactly one of `prompts`, `synthetic` and `dataset`), and how.
+/// What is sent: prompts (exactly one of `prompts`, `synthetic`, `dataset` and `cache_pair`), and how.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(extend("x-layers" = "replace"))]
@@ -24,8 +25,12 @@ pub struct Workload {
     /// Prompts from a file of any size, which is not kept in memory.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dataset: Option<DatasetFile>,
+    /// Pairs of requests that begin with the same long prefix, to measure the provider's prompt cache: the first one of
+    /// each pair is cold, and the second one should find the prefix in the cache.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cache_pair: Option<CachePair>,
     /// System prompt. With `dataset`, it is used for rows that have none. Not supported with `synthetic`, where
-    /// `shared_prefix` takes its place. Default: none.
+    /// `shared_prefix` takes its place, and with `cache_pair`. Default: none.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1))]
     pub system: Option<String>,
@@ -43,7 +48,8 @@ pub struct Workload {
     /// `openai-completions` with servers that support it (vLLM, SGLang, llama.cpp). Default: false.
     #[serde(default)]
     pub ignore_eos: bool,
-    /// Whether requests avoid prefix caches or use them. Default: bust; with `shared_prefix`, reuse.
+    /// Whether requests avoid prefix caches or use them. Not supported with `cache_pair`. Default: bust; with
+    /// `shared_prefix`, reuse.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cache: Option<Cache>,
     /// Whether answers are streamed. Default: true.
@@ -122,6 +128,27 @@ pub struct DatasetFile {
     /// false.
     #[serde(default)]
     pub skip_bad_lines: bool,
+}
+
+/// Two requests with the same prefix, one after the other: a journey of the steps `cold` and `warm`. The prefix consists of
+/// random words and is new for each pair. It is sent as the system prompt, followed by a question.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CachePair {
+    /// Number of tokens of the prefix. Most providers cache only prefixes of 1024 or more tokens, some only of 4096 or
+    /// more.
+    #[schemars(range(max = 1_000_000))]
+    pub prefix_tokens: NonZeroU64,
+    /// Time from the end of the first answer to the second request, shorter than the provider keeps a prefix. Default:
+    /// 5s.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gap: Option<Length>,
+    /// The question after the prefix. A number is put in front of it, so that the two requests of a pair differ and are
+    /// not answered from a cache of whole answers. Default: what the first three words of the
+    /// text are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1))]
+    pub question: Option<String>,
 }
 
 /// The beginning that prompts have in common.

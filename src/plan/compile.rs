@@ -6,6 +6,7 @@
 mod asked;
 mod auth;
 mod budget;
+mod cache_pair;
 mod dataset;
 mod effort;
 mod expect;

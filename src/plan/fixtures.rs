@@ -141,7 +141,7 @@ fn right_configs(folder: &Path) -> String {
 #[test]
 fn every_example_is_right() {
     let copy = shipped();
-    let right = "anthropic auth azure bedrock budgets chat chat-streaming checks constant-rate credentials dataset \
+    let right = "anthropic auth azure bedrock budgets cache-pair chat chat-streaming checks constant-rate credentials dataset \
                  gamma-bursts gemini \
                  http-endpoint ollama openai-completions openai-embeddings openai-responses otlp poisson ramp \
                  reasoning rerank retries scenario schedules slos structured-output synthetic tgi tls-mtls-proxy tools users \
@@ -198,7 +198,7 @@ fn no_secret_is_in_a_plan_or_in_what_is_wrong_with_it() {
     assert!(right.matches(MARKER).count() >= 12);
     let shown = format!("{loaded:?} {:?} {}", loaded.plan, loaded.config.to_yaml());
     assert!(!shown.contains(MARKER), "{shown}");
-    assert_eq!(loaded.plan.pairs.len(), 8);
+    assert_eq!(loaded.plan.pairs.len(), 9);
 }
 
 fn load_text(path: &Path, text: &str) -> Result<crate::plan::LoadedPlan, crate::config::Errors> {

@@ -281,29 +281,35 @@ impl fmt::Debug for HttpStep {
 impl Scenario {
     /// Creates the scenario of a workload: independent requests, each followed by those that it is compared with.
     pub fn of_workload(ask: AskStep, expect: Expect, comparisons: &[Comparison]) -> Self {
-        let think = Think { min: Duration::ZERO, max: Duration::ZERO };
-        let step = |name: &str, number, ask, expect, comparison| {
-            Arc::new(Step {
-                name: name.into(),
-                number,
-                action: StepAction::Ask(Box::new(ask)),
-                think,
-                repeat: 1,
-                turns: false,
-                timeout: None,
-                expect,
-                take: Vec::new(),
-                comparison,
-            })
-        };
         let again = |(index, comparison): (usize, &Comparison)| {
             let check = Check { name: comparison.check(), rule: Rule::SameAnswer(*comparison) };
             let expect = Expect { status: expect.status.clone(), checks: vec![check] };
             let ask = ask.again(ask.stream && *comparison != Comparison::Unary)?;
-            Some(step(comparison.step(), index + 1, ask, expect, Some(*comparison)))
+            let step = Self::step(comparison.step(), index + 1, ask, expect);
+            Some(Arc::new(Step { comparison: Some(*comparison), ..step }))
         };
         let compared: Vec<_> = comparisons.iter().enumerate().filter_map(again).collect();
-        let steps = [step("", 0, ask, expect, None)].into_iter().chain(compared).collect();
+        Self::of_steps([Arc::new(Self::step("", 0, ask, expect))].into_iter().chain(compared).collect())
+    }
+
+    /// A step that sends one request of a workload.
+    pub(super) fn step(name: &str, number: usize, ask: AskStep, expect: Expect) -> Step {
+        Step {
+            name: name.into(),
+            number,
+            action: StepAction::Ask(Box::new(ask)),
+            think: Think { min: Duration::ZERO, max: Duration::ZERO },
+            repeat: 1,
+            turns: false,
+            timeout: None,
+            expect,
+            take: Vec::new(),
+            comparison: None,
+        }
+    }
+
+    /// A scenario of these steps without set-up, variables and journeys.
+    pub(super) fn of_steps(steps: Vec<Arc<Step>>) -> Self {
         Self {
             journeys: false,
             setup: Vec::new(),
@@ -334,7 +340,7 @@ impl Scenario {
 
 impl AskStep {
     /// The same call, streamed or not; `None` if its texts are templates.
-    fn again(&self, stream: bool) -> Option<Self> {
+    pub(super) fn again(&self, stream: bool) -> Option<Self> {
         let text = match &self.text {
             AskText::Fixed { system, prompts } => {
                 AskText::Fixed { system: system.clone(), prompts: prompts.clone() }

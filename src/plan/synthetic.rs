@@ -2,6 +2,7 @@
 
 use super::{ChatTemplate, JointLengths, LengthDistribution, LengthRange};
 use serde::Serialize;
+use std::sync::Arc;
 
 /// Size in bytes of the longest word in synthetic prompts, including the space before it. Tested in `words`.
 pub const LONGEST_WORD: u64 = 13;
@@ -13,6 +14,11 @@ pub struct SyntheticPrompts {
     pub lengths: PromptLengths,
     /// The shared prefixes, if any.
     pub prefix: Option<PrefixSet>,
+    /// A question that the user asks. The random words are then the system prompt, and the lengths are those of the
+    /// system prompt alone.
+    // Not serialized if absent, so that the revisions of older configs stay the same.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub question: Option<Arc<str>>,
 }
 
 /// The number of tokens of a request, including the chat template if it is known.
@@ -47,6 +53,9 @@ impl SyntheticPrompts {
     /// The number of tokens of the text in a request of `tokens` tokens, without those that the target's chat template
     /// adds. The text has at least one token in addition to the prefix.
     pub fn text_tokens(&self, tokens: u64, template: Option<ChatTemplate>) -> u64 {
+        if self.question.is_some() {
+            return tokens;
+        }
         let least = self.prefix.map_or(0, |prefix| prefix.tokens) + 1;
         tokens.saturating_sub(template.unwrap_or_default().added(1)).max(least)
     }

@@ -212,7 +212,7 @@ impl<'a> Renderer<'a> {
         let mut messages: Vec<Message> = system.into_iter().chain(history).collect();
         messages.push(Message { role: Role::User, text: Arc::clone(&question) });
         let (stream, output_tokens) = (step.stream, step.output_tokens);
-        let mut ask = Ask { messages, stream, output_tokens, params, conversation };
+        let mut ask = Ask { messages, stream, output_tokens, params, conversation, cache_system: false };
         if step.cache == Cache::Bust && !begun {
             // The target is included, because two targets may use the same server.
             let parts = [self.seed, self.stage_context.seeds.nonces];

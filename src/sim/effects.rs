@@ -93,6 +93,7 @@ pub(crate) struct Effects {
     pub(crate) ignore_stop: bool,
     pub(crate) ignore_seed: bool,
     pub(crate) no_logprobs: bool,
+    pub(crate) no_prefix_cache: bool,
     pub(crate) stream_differs: bool,
     pub(crate) broken_arguments: bool,
     /// Number of content events before the break.
@@ -134,6 +135,7 @@ impl Effects {
             ignore_stop: false,
             ignore_seed: false,
             no_logprobs: false,
+            no_prefix_cache: false,
             stream_differs: false,
             broken_arguments: false,
             broken: None,
@@ -200,6 +202,7 @@ impl Effects {
             Fault::IgnoreStop => self.ignore_stop = true,
             Fault::IgnoreSeed => self.ignore_seed = true,
             Fault::NoLogprobs => self.no_logprobs = true,
+            Fault::NoPrefixCache => self.no_prefix_cache = true,
             Fault::StreamDiffers => self.stream_differs = true,
             Fault::BrokenArguments => self.broken_arguments = true,
             Fault::Crlf => self.form.line_end = LineEnd::CrLf,

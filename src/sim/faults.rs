@@ -145,6 +145,8 @@ pub enum Fault {
     IgnoreSeed,
     /// `no_logprobs`: there are no log probabilities, even if the request asked for them.
     NoLogprobs,
+    /// `no_prefix_cache`: nothing of the prompt is looked up in the prefix cache, or kept there.
+    NoPrefixCache,
     /// `stream_differs`: a stream loses the last piece of its text.
     StreamDiffers,
     /// `broken_arguments`: a stream loses a piece of the arguments of a tool, so that they are not JSON.

@@ -204,7 +204,11 @@ impl Planned {
         };
         tokens.extend(pieces.iter().map(|piece| text::token_id(&piece.text)));
         Ok(Self {
-            hashes: text::block_hashes(&tokens, options.block_size),
+            hashes: if effects.no_prefix_cache {
+                Vec::new()
+            } else {
+                text::block_hashes(&tokens, options.block_size)
+            },
             finish: ended.unwrap_or(finish),
             billed: input + ask.max_tokens.unwrap_or(usage.output),
             max_tokens: ask.max_tokens,

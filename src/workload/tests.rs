@@ -125,7 +125,7 @@ fn drawn() -> LengthDistribution {
 }
 
 fn written(lengths: PromptLengths, prefix: Option<PrefixSet>, cache: Cache) -> AskStep {
-    let text = AskText::Synthetic(SyntheticPrompts { lengths, prefix });
+    let text = AskText::Synthetic(SyntheticPrompts { lengths, prefix, question: None });
     AskStep { text, cache, ..prompts(&[]) }
 }
 
@@ -310,4 +310,32 @@ fn a_row_has_its_own_messages_and_length_and_the_workloads_where_it_has_none() {
     let seeds = RunSeeds { draws: 7, nonces: 7 };
     let refused = ask(pair, &pair.profile.scenario.steps[0], seeds, number(0), WordList::estimated);
     assert!(refused.unwrap_err().to_string().ends_with("it was changed since it was read"));
+}
+
+#[test]
+fn a_question_follows_a_prefix_that_is_counted_alone_and_that_both_steps_share() {
+    let lengths = PromptLengths::Input(LengthDistribution::fixed(100));
+    let text = AskText::Synthetic(SyntheticPrompts { lengths, prefix: None, question: Some("Why?".into()) });
+    let prompts = AskStep { text, cache: Cache::Bust, ..prompts(&[]) };
+    let scenario = crate::plan::Scenario::of_cache_pair(
+        &prompts,
+        std::time::Duration::ZERO,
+        &crate::plan::Expect::default(),
+    );
+    let plan = Build { scenario: scenario.map(Arc::new), ..Build::default() }.plan();
+    let seeds = RunSeeds { draws: 7, nonces: 8 };
+    let asked = |step: usize, number| {
+        let pair = &plan.pairs[0];
+        let ask = ask(pair, &pair.profile.scenario.steps[step], seeds, number, WordList::estimated).unwrap();
+        let texts: Vec<_> =
+            ask.messages.iter().map(|message| (message.role, message.text.to_string())).collect();
+        assert!(ask.cache_system);
+        texts
+    };
+    let (cold, warm) = (asked(0, number(0)), asked(1, number(0)));
+    assert_eq!((cold[0].0, words(&cold[0].1).len()), (Role::System, 100));
+    assert_eq!(cold[0], warm[0]);
+    assert_eq!((cold[1].1.as_str(), warm[1].1.as_str()), ("1. Why?", "2. Why?"));
+    let next = asked(0, number(1));
+    assert_ne!(words(&next[0].1)[..12], words(&cold[0].1)[..12], "the nonce comes first");
 }

@@ -39,6 +39,7 @@ ABSENT = {
     "tokenbeat_token_count_ratio": "no tokenizer beside the server's own count",
     'scope=~"profile/.+"': "no budget of a profile",
     "tokenbeat_retries_total": "no profile asks for `retry`",
+    'step="warm"': "no profile sends cache pairs",
     "tokenbeat_failed_request_duration_seconds": "no fault may have been injected yet",
 }
 # Metrics that the daemon at `JOURNEYS` must have.

@@ -1,12 +1,12 @@
-//! Synthetic prompts and datasets against the simulator: what is drawn, what is counted there, and what its prefix cache
+//! Synthetic prompts, cache pairs and datasets against the simulator: what is drawn, what is counted there, and what its prefix cache
 //! finds.
 
-use crate::harness::{Simulator, one};
+use crate::harness::{ONCE, Running, Simulator, one, quick};
 use crate::player::play;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use tokenbeat::event::Request;
-use tokenbeat::sim::Truth;
+use tokenbeat::sim::{self, Truth};
 
 /// The simulator's tokens are words, so that it counts what a vocabulary of whole words does; a turn has two marks, and
 /// one more asks for the answer.
@@ -80,4 +80,74 @@ async fn a_dataset_is_asked_row_by_row() {
     asked[5..].sort_unstable();
     let once: Vec<_> = (1..=5).map(|n| (10 * n, n)).collect();
     assert_eq!(asked, [once.clone(), once].concat(), "each once before any comes again");
+}
+
+/// What a scrape says about cache pairs.
+struct CachePairs {
+    /// The mean time to first token of warm requests, as a share of that of cold ones.
+    ratio: f64,
+    /// The share of the warm requests' input that is reported as cached.
+    cached: f64,
+    /// Answers to warm requests whose usage reports cached tokens, and others.
+    reported: (f64, f64),
+}
+
+/// Plays four cache pairs in a daemon. A token of the prompt takes a tenth of a millisecond.
+async fn cache_pairs(options: sim::Options, fault: Option<&str>) -> CachePairs {
+    let simulator = Simulator::with(sim::Options { prefill_rate: 1e4, ..options });
+    if let Some(fault) = fault {
+        simulator.inject(fault);
+    }
+    let profile = format!(
+        "schedule: {ONCE}, load: [{{ requests: 4 }}], \
+         workload: {{ cache_pair: {{ prefix_tokens: 2000, gap: 10ms }}, output_tokens: 5 }}"
+    );
+    let running = Running::start(&one(TARGET, &profile), &simulator).await;
+    running.requests(8).await;
+    let scrape = running.drain().await;
+    assert_eq!(scrape.metric("tokenbeat_requests_total").nonzero("outcome").len(), 2, "a step each");
+    assert_eq!(scrape.metric("tokenbeat_journeys_total").nonzero("outcome"), [("ok", 4.0)]);
+    let of = |name: &'static str, step: &'static str| scrape.metric(name).label("step", step);
+    let time = |step| {
+        let name = "tokenbeat_time_to_first_token_seconds";
+        assert_eq!(
+            scrape.metric("tokenbeat_time_to_first_token_seconds_count").label("step", step).value(),
+            4.0,
+            "{name}"
+        );
+        of("tokenbeat_time_to_first_token_seconds_sum", step).value()
+    };
+    let cached = |step| of("tokenbeat_cached_input_tokens_total", step).value();
+    let input = of("tokenbeat_tokens_total", "warm").label("type", "input").sum();
+    let reported = |reported| {
+        let reports = of("tokenbeat_usage_reports_total", "warm").label("part", "cached_input");
+        reports.label("reported", reported).value()
+    };
+    assert!(cached("cold") == 0.0, "the prefix is new for each pair");
+    CachePairs {
+        ratio: time("warm") / time("cold"),
+        cached: cached("warm") / input,
+        reported: (reported("yes"), reported("no")),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cache_pair_shows_whether_prompts_are_cached() {
+    let works = cache_pairs(quick(), None).await;
+    assert!(works.ratio < 0.5, "{}", works.ratio);
+    // 2000 tokens in whole blocks, of 2000 and the question.
+    assert!((0.95..1.0).contains(&works.cached), "{}", works.cached);
+    assert_eq!(works.reported, (4.0, 0.0));
+
+    let switched_off = sim::Options { no_prefix_cache: true, ..quick() };
+    for (options, fault) in [(switched_off, None), (quick(), Some("no_prefix_cache"))] {
+        let off = cache_pairs(options, fault).await;
+        assert!((0.75..1.33).contains(&off.ratio), "{}", off.ratio);
+        assert!(off.cached == 0.0, "a zero that is reported");
+        assert_eq!(off.reported, (4.0, 0.0));
+    }
+
+    let silent = cache_pairs(quick(), Some("no_usage")).await;
+    assert!(silent.ratio < 0.5, "{}", silent.ratio);
+    assert_eq!((silent.cached, silent.reported), (0.0, (0.0, 4.0)));
 }

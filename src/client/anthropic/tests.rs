@@ -50,3 +50,12 @@ fn input_that_came_from_a_cache_or_went_into_one_is_input() {
     let thought = json!({ "output_tokens": 40, "output_tokens_details": { "thinking_tokens": 30 } });
     assert_eq!((usage(thought.clone()).output, usage(thought).reasoning), (Some(40), Some(30)));
 }
+
+#[test]
+fn a_system_prompt_is_marked_for_the_cache_where_that_is_asked_for() {
+    let ask = Ask { cache_system: true, ..ask(true, Some(7), json!({})) };
+    let call = Anthropic.encode(&target("http://h"), &ask);
+    let block = json!({ "type": "text", "text": "Be brief.", "cache_control": { "type": "ephemeral" } });
+    assert_eq!(body(&call)["system"], json!([block]));
+    assert_eq!(Anthropic.prompt_texts(&call.body)[0], "Be brief.");
+}

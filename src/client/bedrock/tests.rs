@@ -67,3 +67,12 @@ fn an_exception_is_told_with_its_name() {
         "internalServerException: an error event without data"
     );
 }
+
+#[test]
+fn a_cache_point_follows_the_system_prompt_where_that_is_asked_for() {
+    let ask = Ask { cache_system: true, ..ask(true, Some(7), json!({})) };
+    let call = Bedrock.encode(&target("http://h"), &ask);
+    let point = json!({ "cachePoint": { "type": "default" } });
+    assert_eq!(body(&call)["system"], json!([{ "text": "Be brief." }, point]));
+    assert_eq!(Bedrock.prompt_texts(&call.body)[0], "Be brief.");
+}

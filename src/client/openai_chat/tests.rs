@@ -16,7 +16,14 @@ fn object(value: Value) -> Map<String, Value> {
 fn ask(stream: bool, output_tokens: Option<u64>, params: Value) -> Ask {
     let message = |role, text: &str| Message { role, text: text.into() };
     let messages = vec![message(Role::System, "Be brief."), message(Role::User, "h\u{e9}llo \"x\"\n")];
-    Ask { messages, stream, output_tokens, params: Arc::new(object(params)), conversation: None }
+    Ask {
+        messages,
+        stream,
+        output_tokens,
+        params: Arc::new(object(params)),
+        conversation: None,
+        cache_system: false,
+    }
 }
 
 fn body(call: &Call) -> Value {

@@ -173,7 +173,14 @@ pub(super) fn client_with(target: Target, memory: BodyMemory) -> Client {
 /// The prompt of the calls in these tests.
 pub(super) fn ask(stream: bool) -> Ask {
     let messages = vec![Message { role: Role::User, text: "hello world".into() }];
-    Ask { messages, stream, output_tokens: Some(8), params: Arc::default(), conversation: None }
+    Ask {
+        messages,
+        stream,
+        output_tokens: Some(8),
+        params: Arc::default(),
+        conversation: None,
+        cache_system: false,
+    }
 }
 
 /// A context that is never cancelled.

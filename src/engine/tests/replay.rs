@@ -105,7 +105,8 @@ fn synthetic(trigger: When) -> Build {
         LengthDistribution::within(vec![(1.0, LengthCurve::Between { from, to })], 1, 1000).unwrap()
     };
     let mut build = poisson(trigger);
-    let prompts = SyntheticPrompts { lengths: PromptLengths::Input(between(20, 90)), prefix: None };
+    let lengths = PromptLengths::Input(between(20, 90));
+    let prompts = SyntheticPrompts { lengths, prefix: None, question: None };
     build.prompts.text = AskText::Synthetic(prompts);
     build.prompts.output.lengths = Some(between(5, 50));
     build

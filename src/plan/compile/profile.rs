@@ -1,7 +1,7 @@
 //! Compiles a profile.
 
 use super::expect::{self, ExpectedAnswers};
-use super::{Findings, budget, retry, revision, scenario, schedule, slo, stage, workload};
+use super::{Findings, budget, cache_pair, retry, revision, scenario, schedule, slo, stage, workload};
 use crate::config::{self, KeyPath};
 use crate::plan::{Profile, Scenario};
 use std::sync::Arc;
@@ -17,7 +17,12 @@ pub(super) fn compile(
     if written.targets.is_empty() {
         findings.error(&path.key("targets"), "must name at least one target");
     }
-    let stages = stage::compile(&written.load, written.scenario.is_some(), &path.key("load"), findings);
+    let pair = written.workload.as_ref().and_then(|workload| workload.cache_pair.as_ref());
+    let journeys = written.scenario.is_some() || pair.is_some();
+    let stages = stage::compile(&written.load, journeys, &path.key("load"), findings);
+    if let Some(pair) = pair {
+        cache_pair::check_profile(pair, written, &stages, path, findings);
+    }
     let schedule = schedule::compile(&written.schedule, &stages, &path.key("schedule"), findings);
     let scenario = scenario(written, path, findings);
     let slos = slo::compile(written, &path.key("slo"), findings);
@@ -42,7 +47,7 @@ pub(super) fn compile(
     })
 }
 
-/// Compiles what is sent: a scenario, or a workload, which becomes a scenario of one step.
+/// Compiles what is sent: a scenario, or a workload, which becomes a scenario of one step, or of two.
 fn scenario(written: &config::Profile, path: &KeyPath, findings: &mut Findings) -> Option<Scenario> {
     let kinds = [("workload", written.workload.is_some()), ("scenario", written.scenario.is_some())];
     findings.only_one(path, &kinds)?;
@@ -60,5 +65,8 @@ fn scenario(written: &config::Profile, path: &KeyPath, findings: &mut Findings) 
     let ask = workload::compile(workload, &path.key("workload"), findings);
     let answers = ExpectedAnswers::of_workload(workload.stream);
     let expect = expect::compile(&written.expect, answers, &at_expect, findings);
-    Some(Scenario::of_workload(ask?, expect, &expect::comparisons(&written.expect)))
+    match &workload.cache_pair {
+        Some(pair) => Scenario::of_cache_pair(&ask?, cache_pair::gap(pair), &expect),
+        None => Some(Scenario::of_workload(ask?, expect, &expect::comparisons(&written.expect))),
+    }
 }

@@ -46,5 +46,6 @@ fn places_of(profile: &Profile) -> usize {
         let all = scenario.setup.iter().chain(&scenario.steps);
         all.map(|it| turns(it.turns.unwrap_or(it.ask.as_ref().is_some_and(|ask| ask.history > 0)))).sum()
     };
-    profile.load.len() * (1 + profile.scenario.as_ref().map_or(0, steps))
+    let pair = profile.workload.as_ref().is_some_and(|workload| workload.cache_pair.is_some());
+    profile.load.len() * (1 + profile.scenario.as_ref().map_or(if pair { 2 } else { 0 }, steps))
 }

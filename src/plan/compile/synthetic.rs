@@ -40,7 +40,7 @@ pub(super) fn compile(
         count: prefix.count.map_or(1, NonZeroU32::get),
         zipf: prefix.popularity.map_or(0.0, |popularity| popularity.zipf),
     });
-    let prompts = SyntheticPrompts { lengths, prefix };
+    let prompts = SyntheticPrompts { lengths, prefix, question: None };
     if let Some(message) = too_short(&prompts, ChatTemplate::default(), "") {
         findings.error(&path, message);
         return None;
@@ -66,8 +66,8 @@ fn too_short(prompts: &SyntheticPrompts, template: ChatTemplate, whose: &str) ->
 
 /// Checks a workload against one of its targets.
 pub(super) fn check_pair(profile: &Profile, target: &Target, path: &KeyPath, findings: &mut Findings) {
-    // Steps for a comparison send the same request again, so they are not checked.
-    let steps = profile.scenario.steps.iter().filter(|step| step.comparison.is_none());
+    // Further steps of a workload send its request again, and those of a scenario have fixed lengths.
+    let steps = profile.scenario.steps.iter().take(1);
     let asks = steps.filter_map(|step| match &step.action {
         StepAction::Ask(ask) => Some(ask),
         StepAction::Http(_) => None,
@@ -91,7 +91,13 @@ pub(super) fn check_pair(profile: &Profile, target: &Target, path: &KeyPath, fin
             findings.error(path, message);
         }
         let AskText::Synthetic(prompts) = &ask.text else { continue };
-        let path = path.key("synthetic");
+        let path = path.key(if prompts.question.is_some() { "cache_pair" } else { "synthetic" });
+        if prompts.question.is_some() && !target.api.generates() {
+            let message =
+                format!("the target `{name}` generates no tokens, so there is no time to the first one");
+            findings.error(&path, message);
+            continue;
+        }
         if target.api.ranks() {
             let message = format!("the target `{name}` ranks documents, which are lines: write `prompts`");
             findings.error(&path, message);
@@ -103,7 +109,10 @@ pub(super) fn check_pair(profile: &Profile, target: &Target, path: &KeyPath, fin
             findings.warn(&path, message);
         }
         let template = target.chat_template.unwrap_or_default();
-        if let Some(message) = too_short(prompts, template, &format!(" of the target `{name}`")) {
+        // The length of a cache pair's prefix is not that of the request.
+        if prompts.question.is_none()
+            && let Some(message) = too_short(prompts, template, &format!(" of the target `{name}`"))
+        {
             findings.error(&path, message);
         }
     }

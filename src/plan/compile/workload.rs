@@ -1,6 +1,6 @@
 //! Compiles workloads.
 
-use super::{Findings, dataset, length, pattern, synthetic};
+use super::{Findings, cache_pair, dataset, length, pattern, synthetic};
 use crate::config::{self, KeyPath, Prompt};
 use crate::files::LARGEST;
 use crate::limits;
@@ -23,6 +23,7 @@ pub(super) fn compile(
         prompts,
         synthetic,
         dataset,
+        cache_pair,
         system,
         output_tokens,
         min_output_tokens,
@@ -33,13 +34,18 @@ pub(super) fn compile(
     } = written;
     check_params(params, "workload", &path.key("params"), findings);
     let output = output_tokens.as_ref().map(|it| length::compile(it, &path.key("output_tokens"), findings));
-    let kinds =
-        [("prompts", prompts.is_some()), ("synthetic", synthetic.is_some()), ("dataset", dataset.is_some())];
+    let kinds = [
+        ("prompts", prompts.is_some()),
+        ("synthetic", synthetic.is_some()),
+        ("dataset", dataset.is_some()),
+        ("cache_pair", cache_pair.is_some()),
+    ];
     findings.only_one(path, &kinds)?;
     let system = system.as_deref();
-    let text = match (prompts, dataset) {
-        (Some(prompts), _) => self::prompts(prompts, system, &path.key("prompts"), findings),
-        (_, Some(dataset)) => dataset::compile(dataset, system, &path.key("dataset"), findings),
+    let text = match (prompts, dataset, cache_pair) {
+        (Some(prompts), ..) => self::prompts(prompts, system, &path.key("prompts"), findings),
+        (_, Some(dataset), _) => dataset::compile(dataset, system, &path.key("dataset"), findings),
+        (.., Some(pair)) => Some(cache_pair::compile(pair, written, path, findings)),
         _ => synthetic::compile(synthetic.as_ref()?, written, path, findings),
     };
     let output = match output {

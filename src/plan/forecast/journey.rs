@@ -227,7 +227,9 @@ impl ModelCall<'_> {
                 Amount::Exact(texts + messages(system.is_some()) * MAX_MESSAGE + MAX_PREAMBLE)
             }
             AskText::Synthetic(prompts) => {
-                Amount::Exact(prompts.range().min as f64 + MAX_MESSAGE + MAX_PREAMBLE)
+                let question =
+                    prompts.question.as_ref().map_or(0.0, |question| question.len() as f64 + MAX_MESSAGE);
+                Amount::Exact(prompts.range().min as f64 + question + MAX_MESSAGE + MAX_PREAMBLE)
             }
             AskText::Dataset { dataset, system, .. } => {
                 let texts =
@@ -245,8 +247,18 @@ impl ModelCall<'_> {
             let target = &self.pair.target;
             let source =
                 if target.tokenizer.is_some() { InputTokens::Counted } else { InputTokens::Estimated };
-            let unknown = if target.chat_template.is_some() { 0.0 } else { MESSAGE_TYPICAL };
-            return (TokenForecast { input: Amount::About(prompts.range().mean + unknown), output }, source);
+            let template = match (&prompts.question, target.chat_template) {
+                (None, Some(_)) => 0.0,
+                (None, None) => MESSAGE_TYPICAL,
+                (Some(_), Some(template)) => template.added(2) as f64,
+                (Some(_), None) => 2.0 * MESSAGE_TYPICAL,
+            };
+            let question = prompts.question.as_deref().map_or(0.0, |question| {
+                count(target, question)
+                    .map_or(question.len() as f64 / BYTES_PER_TOKEN, |tokens| tokens as f64)
+            });
+            let input = Amount::About(prompts.range().mean + question + template);
+            return (TokenForecast { input, output }, source);
         }
         let texts = TextBytes::of(&self.ask.text, &self.pair.profile.scenario);
         let counted = counted(&self.ask.text, &self.pair.target, count);
@@ -341,9 +353,13 @@ impl TextBytes {
             AskText::Synthetic(prompts) => {
                 let bytes = |tokens: f64| tokens * LONGEST_WORD as f64;
                 let range = prompts.range();
-                let longest =
-                    Longest { system: Amount::ZERO, prompt: Amount::AtMost(bytes(range.max as f64)) };
-                Self { longest, typical_prompt: Amount::About(bytes(range.mean)), messages: messages(false) }
+                let question = prompts.question.as_ref().map_or(0.0, |question| question.len() as f64);
+                let longest = bytes(range.max as f64) + question;
+                Self {
+                    longest: Longest { system: Amount::ZERO, prompt: Amount::AtMost(longest) },
+                    typical_prompt: Amount::About(bytes(range.mean) + question),
+                    messages: messages(prompts.question.is_some()),
+                }
             }
             AskText::Dataset { dataset, system, .. } => {
                 let size = dataset.size();

@@ -291,3 +291,18 @@ fn drawn_lengths_are_expected_at_their_mean_and_bounded_by_their_longest() {
     let (_, expected, _) = takes("", "prompts: [x], output_tokens: { exponential: { mean: 50 }, max: 5000 }");
     assert!((expected.1.value().unwrap() / 505.0 - 1.0).abs() < 0.01, "{expected:?}");
 }
+
+#[test]
+fn a_cache_pair_is_two_requests_with_the_whole_prefix() {
+    let daily = one("schedule: { every: 1h }, load: [{ requests: 2 }], \
+         workload: { cache_pair: { prefix_tokens: 2000, question: aaaaa }, output_tokens: 10 }")
+    .daily;
+    assert_eq!((daily.runs, daily.journeys), (Amount::Exact(24.0), Some(Amount::Exact(48.0))));
+    let Estimate { most, expected } = daily.takes;
+    assert_eq!((most.requests, expected.requests), (Amount::AtMost(96.0), Amount::Exact(96.0)));
+    // The question has eight bytes with its number, and the two messages a chat template.
+    assert_eq!(expected.input_tokens, Amount::About(96.0 * (2000.0 + 2.0 + 8.0)));
+    assert_eq!(expected.output_tokens, Amount::About(960.0));
+    let bytes = 2000.0 * 13.0 + 8.0 + 2.0 * 16.0 + 256.0;
+    assert_eq!(most.input_tokens, Amount::AtMost(96.0 * bytes));
+}
