@@ -83,6 +83,12 @@ macro_rules! rows {
             "Output tokens divided by the duration of the request, for completed answers; without hidden reasoning.";
         Stalls = "tokenbeat.stalls", None, Counter, Step [], MeasuredStreams,
             "Chunk gaps longer than the target's stall threshold, including failed requests.";
+        TokenDeadlines = "tokenbeat.token_deadlines", None, Counter, Step [], MeasuredDeadlines,
+            "Deadlines of tokens for a reader, met or missed, including failed requests. Only with fluidity.";
+        TokenDeadlinesMissed = "tokenbeat.token_deadlines_missed", None, Counter, Step [], MeasuredDeadlines,
+            "Deadlines that passed before their token came, including failed requests. Only with fluidity.";
+        ReaderIdle = "tokenbeat.reader_idle", Seconds, Histogram(&buckets::READER_IDLE), Step [], MeasuredDeadlines,
+            "Time in which a reader had nothing to read between the first and the last token, for completed streamed answers. Only with fluidity.";
         Tokens = "tokenbeat.tokens", Token, Counter, Step [Type: TokenType, Source: CountSource], Tokens,
             "Tokens of all requests as far as known, including warm-up and failed ones, by the source of the count.";
         CachedInputTokens = "tokenbeat.cached_input_tokens", Token, Counter, Step [], Tokens,

@@ -58,7 +58,7 @@ pub use otlp::{Otlp, OtlpTls, Traces};
 pub use path::{KeyPath, Segment};
 pub(crate) use problem::sorted;
 pub use problem::{Errors, Located, Problem};
-pub use profile::{Profile, Retry, Slo, Stage};
+pub use profile::{Fluidity, Profile, Retry, Slo, Stage};
 pub use rate::{FromTo, Moving, PerSecond, Rate, Users};
 pub use scenario::{
     AnyRequest, AskModel, DataFile, DoneAt, DoneEvent, Read, Scenario, Step, TakeFrom, TakeSource,

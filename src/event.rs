@@ -21,9 +21,11 @@ pub use clock::WallClock;
 pub use finish::FinishReason;
 pub use ids::TraceIds;
 pub use journey::Journey;
-pub use marks::{Gaps, Marks};
+pub use marks::{EventSizes, Gaps, Marks};
 pub use outcome::{Failure, Outcome};
 pub use place::{Counts, Pair, Place, SeriesKey, TURNS, turn_bucket};
-pub use request::{ConnectionPhase, ConnectionRecord, Limit, LimitKind, Observed, Phases, Request, Verdict};
+pub use request::{
+    ConnectionPhase, ConnectionRecord, Limit, LimitKind, Observed, Phases, Request, TokenDeadlines, Verdict,
+};
 pub use run::{RunRef, RunResult, RunSummary, SkipReason, SkippedRun};
 pub use tokens::{Count, CountSource, TokenType, Tokens, UsagePart, UsageReported, UsageReports};

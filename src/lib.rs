@@ -19,6 +19,7 @@ pub mod event;
 pub mod exchange;
 pub mod fact;
 pub mod files;
+pub mod fluidity;
 pub mod framing;
 pub mod identify;
 pub mod json_size;

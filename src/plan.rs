@@ -58,7 +58,7 @@ pub use load::{Also, LoadedPlan, PlanLoadAttempt, attempt, from_yaml, load};
 pub use mark::is_vertex;
 use params::{OUTPUT_CAPS, output_cap, param};
 pub use params::{apply_patch, compose_patches, has_output_cap};
-pub use profile::{Budget, PairPlan, Profile, Retry, StepPlaces};
+pub use profile::{Budget, Fluidity, PairPlan, Profile, Retry, StepPlaces};
 use profile::{compared_params, merged_params};
 pub use scenario::{
     AnswerPart, AskStep, AskText, BodyTemplate, HttpStep, JsonTemplate, OutputLength, Scenario, Step,

@@ -107,6 +107,12 @@ pub struct Tally<D> {
     pub longest_gap: D,
     /// Time per output token of streamed answers that completed.
     pub per_token: D,
+    /// Deadlines of tokens, met or missed.
+    pub token_deadlines: u64,
+    /// Deadlines of tokens that were missed.
+    pub token_deadlines_missed: u64,
+    /// Time in which the reader of a streamed answer that completed had nothing to read.
+    pub reader_idle: D,
     /// Time from the send, of answers that completed.
     pub duration: D,
     /// Time from the due instant, of answers that completed.
@@ -168,6 +174,10 @@ impl<D: Distribution> Tally<D> {
         for verdict in &request.verdicts {
             self.judged.entry(Arc::clone(&verdict.slo)).or_default().count(verdict.met);
         }
+        if let Some(deadlines) = request.token_deadlines {
+            self.token_deadlines += deadlines.all;
+            self.token_deadlines_missed += deadlines.missed;
+        }
         let marks = &request.observed.marks;
         if marks.sent.is_some() {
             self.dispatch_lag.record(marks.dispatch_lag());
@@ -192,6 +202,9 @@ impl<D: Distribution> Tally<D> {
         if let Some(longest) = observed.gaps.longest() {
             self.longest_gap.record(longest);
         }
+        if let Some(deadlines) = request.token_deadlines {
+            self.reader_idle.record(deadlines.reader_idle);
+        }
         // A value that is not a valid duration is ignored.
         let per_token = observed.time_per_output_token().map(Duration::try_from_secs_f64);
         if let Some(Ok(time)) = per_token {
@@ -207,11 +220,14 @@ impl<const DIGITS: u8> Tally<Times<DIGITS>> {
         other.skipped.iter().for_each(|(reason, n)| self.skipped[reason].add(*n));
         other.ended.iter().for_each(|(outcome, n)| self.ended[outcome].add(*n));
         self.load_active += other.load_active;
+        self.token_deadlines += other.token_deadlines;
+        self.token_deadlines_missed += other.token_deadlines_missed;
         for (ours, theirs) in [
             (&mut self.first_token, &other.first_token),
             (&mut self.chunk_gap, &other.chunk_gap),
             (&mut self.longest_gap, &other.longest_gap),
             (&mut self.per_token, &other.per_token),
+            (&mut self.reader_idle, &other.reader_idle),
             (&mut self.duration, &other.duration),
             (&mut self.response_time, &other.response_time),
             (&mut self.dispatch_lag, &other.dispatch_lag),

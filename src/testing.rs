@@ -95,6 +95,7 @@ pub(crate) fn profile(name: &str, stages: Vec<Stage>) -> Profile {
             slo("availability", SloMetric::Availability, None),
         ],
         retry: None,
+        fluidity: None,
         budget: Some(budget()),
         revision: "r1".into(),
     }

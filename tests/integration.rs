@@ -60,6 +60,8 @@ mod parity;
 mod player;
 #[path = "integration/process.rs"]
 mod process;
+#[path = "integration/readers.rs"]
+mod readers;
 #[path = "integration/reasoning.rs"]
 mod reasoning;
 #[path = "integration/reload.rs"]

@@ -24,6 +24,7 @@ pub(crate) fn plan(shape: plan::Shape, scenario: plan::Scenario) -> anyhow::Resu
         reasoning: None,
         slos: Vec::new(),
         retry: None,
+        fluidity: None,
         budget: None,
         revision: "".into(),
     });

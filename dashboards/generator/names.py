@@ -32,6 +32,9 @@ longest_chunk_gap_seconds                   histogram  S
 time_per_output_token_seconds               histogram  S
 output_pace_tokens_per_second               histogram  S
 stalls_total                                counter    S
+token_deadlines_total                       counter    S
+token_deadlines_missed_total                counter    S
+reader_idle_seconds                         histogram  S
 tokens_total                                counter    S  type source
 cached_input_tokens_total                   counter    S
 reasoning_tokens_total                      counter    S

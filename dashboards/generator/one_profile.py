@@ -106,6 +106,7 @@ def cache_pairs():
 
 
 def decode() -> Row:
+    due, missed = (ours.rate(f"tokenbeat_token_deadlines_{what}total", WHERE) for what in ("", "missed_"))
     return Row("Stream", [
         quantiles("Output pace", "Tokens per second over the whole request, as a user experiences it. p5: the slowest of twenty"
                   " requests.", TOKENS,
@@ -121,6 +122,11 @@ def decode() -> Row:
         lines("Stalls", "Gaps longer than the target's stall threshold. Causes:"
               " preemption under KV pressure, a restart, or a proxy that buffers.", REQUESTS,
               Line(ours.rate("tokenbeat_stalls_total", WHERE), LEGEND)),
+        lines("Token deadlines missed", "Share of the deadlines of tokens that passed before their token came. Early tokens leave"
+              " slack: a pause counts only if a reader has caught up. Empty without `fluidity`.", SHARE,
+              Line(f"{missed} / ({due} > 0)", LEGEND), top=1),
+        quantiles("Reader idle time", "How long a reader at the configured pace had nothing to read within an answer, without the"
+                  " wait for the first token. Empty without `fluidity`.", SECONDS, "reader_idle_seconds", (0.5, 0.95)),
     ])  # fmt: skip
 
 

@@ -79,6 +79,13 @@ pub static LONGEST_GAP: Buckets = Buckets {
     why: "A subset of the bounds of gaps from 25 ms on, because it shows stalls and not the pace.",
 };
 
+/// How long a reader waited for more to read.
+pub static READER_IDLE: Buckets = Buckets {
+    name: "reader idle time",
+    bounds: &[0.001, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 40.0, 80.0, 160.0],
+    why: "A stream that keeps up is in the first bucket; the others show by how much a stream does not.",
+};
+
 /// The duration of answered requests.
 pub static DURATION: Buckets = Buckets {
     name: "duration",

@@ -227,6 +227,8 @@ pub enum When {
     Retried,
     /// If answers are streamed.
     MeasuredStreams,
+    /// If answers are streamed, and the profile says how fast its readers read.
+    MeasuredDeadlines,
     /// If answers report token counts, or have text whose tokens can be counted.
     MeasuredTokens,
     /// If requests limit their output tokens.

@@ -4,7 +4,7 @@
 use super::dialect::Demands;
 use super::surrogates;
 use crate::event::{
-    Count, CountSource, Failure, FinishReason, Gaps, Outcome, Tokens, UsagePart, UsageReports,
+    Count, CountSource, EventSizes, Failure, FinishReason, Gaps, Outcome, Tokens, UsagePart, UsageReports,
 };
 use crate::exchange::{Content, Delta, ToolCall, ToolCallPiece, ToolCalls, Usage};
 use bytes::Bytes;
@@ -20,6 +20,7 @@ pub(super) struct AnswerBuilder {
     demands: Demands,
     marks: StreamMarks,
     gaps: Gaps,
+    sizes: EventSizes,
     generated: Generated,
     content_events: u64,
     /// So far, all content came in events that repeat the content before them.
@@ -71,6 +72,7 @@ pub(super) struct EndedAnswer {
     pub(super) streamed: bool,
     pub(super) marks: StreamMarks,
     pub(super) gaps: Gaps,
+    pub(super) sizes: EventSizes,
     pub(super) finish: Option<String>,
     /// Its id, where a later request can name it.
     pub(super) id: Option<String>,
@@ -109,6 +111,7 @@ impl AnswerBuilder {
             demands,
             marks: StreamMarks::default(),
             gaps: Gaps::default(),
+            sizes: EventSizes::default(),
             generated: Generated::default(),
             content_events: 0,
             repeats: true,
@@ -235,6 +238,7 @@ impl AnswerBuilder {
             streamed: self.streamed,
             marks: self.marks,
             gaps: self.gaps,
+            sizes: self.sizes,
             finish: self.finish,
             id: self.id,
             generated: self.generated,
@@ -315,6 +319,7 @@ impl AnswerBuilder {
         if !self.streamed {
             return;
         }
+        self.sizes.push(content.iter().map(|piece| piece.text().len()).sum());
         if let Some(last) = self.marks.last_token {
             self.gaps.push(mark.saturating_duration_since(last));
         } else {

@@ -238,6 +238,7 @@ impl<'a> Exchange<'a> {
         answer.detail = read.detail.as_deref().map(|detail| self.redactor.clean(detail));
         answer.observed.streamed = read.streamed;
         answer.observed.gaps = read.gaps;
+        answer.observed.sizes = read.sizes;
         // Only after the body has been read: redaction must not delay a timestamp.
         answer.observed.server = response::server(&answer.headers, &self.redactor);
         answer.observed.finish_reason = read.finish.as_deref().map(|reason| self.redactor.mask(reason));

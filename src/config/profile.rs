@@ -53,9 +53,23 @@ pub struct Profile {
     /// Retries of failed requests. Each attempt is a separate request with its own outcome. Default: no retries.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retry: Option<Retry>,
+    /// How fast readers read: deadlines for the tokens of streamed answers. Default: none, and nothing is counted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fluidity: Option<Fluidity>,
     /// Budget for all targets of the profile together.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub budget: Option<Budget>,
+}
+
+/// When each token of a streamed answer is due for somebody who reads along. Tokens that are early leave slack for
+/// later ones; a late one restarts the deadlines.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Fluidity {
+    /// Deadline of the first token, from the send, such as `1s`.
+    pub first: Length,
+    /// Time from each deadline to the next one: how long a reader takes for a token, such as `50ms`.
+    pub next: Length,
 }
 
 /// When a failed request is sent again, as an application would do. There are no more attempts after the end of the

@@ -14,6 +14,7 @@ use crate::event::{
 };
 use crate::exchange::Call;
 use crate::fact::OfferedRequest;
+use crate::fluidity;
 use crate::plan::{PairPlan, Step};
 use crate::slo;
 use crate::workload::NoAsk;
@@ -76,6 +77,8 @@ pub(super) enum Played {
 pub(super) struct Answered {
     offered: OfferedRequest,
     pub(super) asked_output: Option<u64>,
+    /// Whether a stream was asked for.
+    streams: bool,
     /// Shared with the CPU pool, so that it survives a panic there.
     pub(super) answer: Arc<Answer>,
 }
@@ -132,7 +135,7 @@ impl RunningStage {
             }
         };
         let plan = &self.run.runtime.plan;
-        let (asked, asked_output) = (ReservedAmounts::of(&call), call.output_tokens);
+        let (asked, asked_output, streams) = (ReservedAmounts::of(&call), call.output_tokens, call.stream);
         let Some(answer) = self.call(call, Context { due, ids, cancel: self.hard().clone(), options }).await
         else {
             // What it may have cost by its bounds stays spent, because the target may charge for it.
@@ -148,16 +151,18 @@ impl RunningStage {
         // forgets no more than that.
         ledger.recorded(&admitted.hold).await;
         ledger.settle(admitted.hold, spent);
-        Ok(Answered { offered, asked_output, answer: Arc::new(answer) })
+        Ok(Answered { offered, asked_output, streams, answer: Arc::new(answer) })
     }
 
     /// Completes a request with the result of its checks.
     pub(super) fn close(&self, answered: Answered, judged: JudgedAnswer) -> Played {
-        let Answered { offered, asked_output, answer } = answered;
+        let Answered { offered, asked_output, streams, answer } = answered;
         let plan = &self.run.runtime.plan;
         self.ended(offered, |request| {
             request.asked_output_tokens = asked_output;
             fill(request, Arc::unwrap_or_clone(answer), judged, plan);
+            let fluidity = plan.profile.fluidity.filter(|_| streams);
+            request.token_deadlines = fluidity.and_then(|fluidity| fluidity::deadlines(fluidity, request));
         })
     }
 

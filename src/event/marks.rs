@@ -141,9 +141,90 @@ impl Gaps {
     }
 }
 
+/// The sizes of the content events of one answer, by which its tokens are divided among them: a server reports how
+/// many tokens an answer has, and hardly ever how many of them are in an event.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EventSizes {
+    /// Bytes of content, in order; as many events are kept as [`Gaps`] keeps gaps between them.
+    each: Vec<u32>,
+    /// Bytes of content of all events, including those that are not kept.
+    total: u64,
+}
+
+impl EventSizes {
+    /// Appends an event with this many bytes of content.
+    pub fn push(&mut self, bytes: usize) {
+        self.total = self.total.saturating_add(bytes as u64);
+        if self.each.len() <= Gaps::MAX {
+            self.each.push(u32::try_from(bytes).unwrap_or(u32::MAX));
+        }
+    }
+
+    /// The number of tokens in each event, in order. `all` tokens are divided in proportion to the bytes and rounded
+    /// such that the first event has one, except that the first event has the number of tokens `first` if it is
+    /// known. If `all` is unknown, each event counts as one token.
+    pub fn tokens(&self, all: Option<u64>, first: Option<u64>) -> impl Iterator<Item = u64> + '_ {
+        let first = first.zip(all).map(|(first, all)| first.min(all));
+        let first_bytes = first.and_then(|_| self.each.first().copied()).map_or(0, u64::from);
+        let tokens = all.unwrap_or(0).saturating_sub(first.unwrap_or(0));
+        let bytes = self.total.saturating_sub(first_bytes).max(1);
+        let (mut bytes_so_far, mut tokens_so_far) = (0_u64, 0_u64);
+        self.each.iter().enumerate().map(move |(index, size)| {
+            if all.is_none() {
+                return 1;
+            }
+            if let Some(first) = first.filter(|_| index == 0) {
+                return first;
+            }
+            bytes_so_far = bytes_so_far.saturating_add(u64::from(*size));
+            let due = (u128::from(tokens) * u128::from(bytes_so_far)).div_ceil(u128::from(bytes));
+            let due = u64::try_from(due).unwrap_or(u64::MAX);
+            due.saturating_sub(std::mem::replace(&mut tokens_so_far, due))
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn spread(sizes: &[usize], all: Option<u64>, first: Option<u64>) -> Vec<u64> {
+        let mut events = EventSizes::default();
+        for size in sizes {
+            events.push(*size);
+        }
+        events.tokens(all, first).collect()
+    }
+
+    #[test]
+    fn tokens_are_divided_among_events_by_their_size() {
+        assert_eq!(spread(&[4, 4, 4, 4], Some(4), None), [1, 1, 1, 1]);
+        // A proxy that collects the rest of the answer.
+        assert_eq!(spread(&[5, 5, 90], Some(20), None), [1, 1, 18]);
+        // Fewer tokens than events: an event can be a part of a token.
+        assert_eq!(spread(&[3, 3, 3, 3], Some(2), None), [1, 0, 1, 0]);
+        // The server says how many came first.
+        assert_eq!(spread(&[10, 10, 10], Some(12), Some(8)), [8, 2, 2]);
+        assert_eq!(spread(&[10, 10], Some(3), Some(8)), [3, 0]);
+        // Unknown: one for each event, whatever its size.
+        assert_eq!(spread(&[1, 50, 3], None, Some(2)), [1, 1, 1]);
+        assert_eq!(spread(&[], Some(7), None), [0; 0]);
+        for all in 1..50 {
+            let tokens = spread(&[7, 1, 30, 2, 2, 11], Some(all), None);
+            assert_eq!(tokens.iter().sum::<u64>(), all);
+            assert!(tokens[0] > 0);
+        }
+    }
+
+    #[test]
+    fn events_that_are_not_kept_have_their_share_of_the_tokens() {
+        let mut events = EventSizes::default();
+        for _ in 0..=2 * Gaps::MAX + 1 {
+            events.push(4);
+        }
+        let kept = events.tokens(Some(2 * Gaps::MAX as u64 + 2), None);
+        assert_eq!(kept.sum::<u64>(), Gaps::MAX as u64 + 1);
+    }
 
     fn gaps(millis: &[u64]) -> Gaps {
         Gaps(millis.iter().copied().map(Duration::from_millis).collect())

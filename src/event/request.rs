@@ -1,7 +1,7 @@
 //! The record of one request: everything that a sink may want to know, delivered once, when the request has
 //! ended.
 
-use super::{Gaps, Marks, Outcome, RunRef, SeriesKey, Tokens, TraceIds};
+use super::{EventSizes, Gaps, Marks, Outcome, RunRef, SeriesKey, Tokens, TraceIds};
 use enum_map::Enum;
 use std::sync::Arc;
 use std::time::Duration;
@@ -111,6 +111,17 @@ pub struct Verdict {
     pub met: bool,
 }
 
+/// How an answer kept up with its reader. Requests of a warm-up, and those that say nothing about the target, have none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TokenDeadlines {
+    /// Number of deadlines that were met or missed.
+    pub all: u64,
+    /// Number of these that were missed.
+    pub missed: u64,
+    /// How long the reader had nothing to read between the first and the last token.
+    pub reader_idle: Duration,
+}
+
 /// What the client observed of one request on the wire, before the answer is checked.
 #[derive(Clone, Debug)]
 pub struct Observed {
@@ -122,6 +133,8 @@ pub struct Observed {
     pub streamed: bool,
     /// Times between content events; empty for an answer that was not streamed.
     pub gaps: Gaps,
+    /// Sizes of the content events; empty for an answer that was not streamed.
+    pub sizes: EventSizes,
     /// The token counts.
     pub tokens: Tokens,
     /// Number of characters of reasoning that the answer shows.
@@ -164,6 +177,8 @@ pub struct Request {
     pub observed: Observed,
     /// Number of gaps above the stall threshold.
     pub stalls: u64,
+    /// How it kept up with its reader; absent unless the profile says how fast its readers read.
+    pub token_deadlines: Option<TokenDeadlines>,
     /// Number of output tokens requested, if a limit was sent.
     pub asked_output_tokens: Option<u64>,
     /// Its cost in the agent's currency, as far as its tokens are known; `None` without a price.
@@ -192,6 +207,7 @@ impl Observed {
             marks,
             streamed: false,
             gaps: Gaps::default(),
+            sizes: EventSizes::default(),
             tokens: Tokens::default(),
             reasoning_chars: 0,
             finish_reason: None,

@@ -93,6 +93,7 @@ impl UnsettledRequest {
             detail: None,
             observed: Observed::nothing(Marks::begin(self.due, now)),
             stalls: 0,
+            token_deadlines: None,
             asked_output_tokens: None,
             cost: None,
             text_chars: 0,

@@ -11,6 +11,7 @@ mod dataset;
 mod effort;
 mod expect;
 mod finding;
+mod fluidity;
 #[cfg(test)]
 mod fuzz;
 mod json_path;

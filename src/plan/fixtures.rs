@@ -142,7 +142,7 @@ fn right_configs(folder: &Path) -> String {
 fn every_example_is_right() {
     let copy = shipped();
     let right = "anthropic auth azure bedrock budgets cache-pair chat chat-streaming checks constant-rate credentials dataset \
-                 gamma-bursts gemini \
+                 fluidity gamma-bursts gemini \
                  http-endpoint ollama openai-completions openai-embeddings openai-responses otlp poisson ramp \
                  reasoning rerank retries scenario schedules slos structured-output synthetic tgi tls-mtls-proxy tools users \
                  warm-up";

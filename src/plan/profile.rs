@@ -10,6 +10,7 @@ use jiff::tz::TimeZone;
 use serde::Serialize;
 use serde_json::{Map, Value};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// A profile.
 #[derive(Debug, Serialize)]
@@ -30,6 +31,8 @@ pub struct Profile {
     pub slos: Vec<Objective>,
     /// When failed requests are retried, if at all.
     pub retry: Option<Retry>,
+    /// How fast its readers read, if that is measured.
+    pub fluidity: Option<Fluidity>,
     /// Budget of the profile on all its targets together.
     // The ledger adopts a new budget without disturbing a run.
     #[serde(skip)]
@@ -198,6 +201,15 @@ pub struct Retry {
     pub on: Vec<Failure>,
     /// The wait before the second attempt, and the longest wait; see [`crate::pacing::backoff`].
     pub backoff: Think,
+}
+
+/// When tokens are due for a reader; see [`crate::fluidity`]. Neither time is zero.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Fluidity {
+    /// Deadline of the first token, from the send.
+    pub first: Duration,
+    /// Time from each deadline to the next one.
+    pub next: Duration,
 }
 
 /// Limits per period. At least one of the three is set.

@@ -1,9 +1,10 @@
 //! Presents totals: of a stage, of a part of it, and of all stages together.
 
 use super::view::{
-    DistributionSummary, JourneySummary, ObjectiveResult, StageReport, Throughput, TokenSummary,
+    DeadlineSummary, DistributionSummary, JourneySummary, ObjectiveResult, StageReport, Throughput,
+    TokenSummary,
 };
-use crate::tally::{self, JudgedCounts, Spent};
+use crate::tally::{self, JudgedCounts, Spent, ratio};
 use enum_map::{Enum, EnumMap};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -92,6 +93,8 @@ pub(super) fn stage(tally: &ReportTally, name: Name<'_>, warm_up: bool, load: Lo
         time_to_first_token_seconds: DistributionSummary::of(&tally.first_token),
         chunk_gap_seconds: DistributionSummary::of(&tally.chunk_gap),
         time_per_output_token_seconds: DistributionSummary::of(&tally.per_token),
+        token_deadlines: deadlines(tally),
+        reader_idle_seconds: DistributionSummary::of(&tally.reader_idle),
         request_duration_seconds: DistributionSummary::of(&tally.duration),
         response_time_seconds: DistributionSummary::of(&tally.response_time),
         dispatch_lag_seconds: DistributionSummary::of(&tally.dispatch_lag),
@@ -101,6 +104,11 @@ pub(super) fn stage(tally: &ReportTally, name: Name<'_>, warm_up: bool, load: Lo
         journeys: None,
         parts: Vec::new(),
     }
+}
+
+fn deadlines(tally: &ReportTally) -> Option<DeadlineSummary> {
+    let (all, missed) = (tally.token_deadlines, tally.token_deadlines_missed);
+    Some(DeadlineSummary { all, missed, met_ratio: ratio(all - missed, all)? })
 }
 
 pub(super) fn journeys(tally: &ReportJourneyTally) -> JourneySummary {

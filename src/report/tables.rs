@@ -1,6 +1,8 @@
 //! A summary as tables for a terminal: UTF-8 lines, no colour.
 
-use super::view::{DistributionSummary, JourneySummary, ObjectiveResult, PairReport, Report, StageReport};
+use super::view::{
+    DeadlineSummary, DistributionSummary, JourneySummary, ObjectiveResult, PairReport, Report, StageReport,
+};
 use comfy_table::presets::UTF8_BORDERS_ONLY;
 use comfy_table::{CellAlignment, Table};
 use std::collections::BTreeMap;
@@ -21,7 +23,11 @@ pub(super) fn render(report: &Report) -> String {
         if pair.total.journeys.is_some() {
             let _ = writeln!(out, "{}", journeys(pair, &report.currency));
         }
-        let _ = writeln!(out, "{}\n{}\n{}", requests(pair), latency(pair), tokens(pair, &report.currency));
+        let _ = writeln!(out, "{}\n{}", requests(pair), latency(pair));
+        if pair.total.token_deadlines.is_some() {
+            let _ = writeln!(out, "{}", deadlines(pair));
+        }
+        let _ = writeln!(out, "{}", tokens(pair, &report.currency));
         if pair.objectives.iter().any(|it| it.events > 0) {
             let _ = writeln!(out, "{}", objectives(&pair.objectives));
         }
@@ -97,9 +103,13 @@ fn quantities(stage: &StageReport, scenario: bool) -> Vec<(&'static str, Option<
         first_token,
         ("chunk gap", stage.chunk_gap_seconds),
         ("time per output token", stage.time_per_output_token_seconds),
+        ("reader idle", stage.reader_idle_seconds),
         duration,
         ("response time", stage.response_time_seconds),
     ];
+    if stage.token_deadlines.is_none() {
+        all.retain(|(quantity, _)| *quantity != "reader idle");
+    }
     if !scenario {
         all.push(lag);
         return all;
@@ -165,6 +175,14 @@ fn cells(quantiles: Option<&DistributionSummary>) -> [String; 5] {
         }
         None => ["0".to_owned(), absent(), absent(), absent(), absent()],
     }
+}
+
+fn deadlines(pair: &PairReport) -> Table {
+    let row = |stage: &StageReport| {
+        let DeadlineSummary { all, missed, met_ratio } = stage.token_deadlines?;
+        Some([name(stage), all.to_string(), missed.to_string(), percent(Some(met_ratio))])
+    };
+    table(["stage", "token deadlines", "missed", "in time"], 1, rows(pair).filter_map(row).collect())
 }
 
 fn tokens(pair: &PairReport, currency: &str) -> Table {

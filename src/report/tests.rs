@@ -2,7 +2,9 @@
 
 use super::*;
 use crate::event::Place;
-use crate::event::{Count, CountSource, Failure, Outcome, RunResult, RunSummary, SkipReason, Verdict};
+use crate::event::{
+    Count, CountSource, Failure, Outcome, RunResult, RunSummary, SkipReason, TokenDeadlines, Verdict,
+};
 use crate::testing::{
     answer, offer, plan, play, profile, rag_plan, rag_plan_of, run, small_plan, stage, step_place, travel,
 };
@@ -153,6 +155,28 @@ fn tables_line_up_and_have_no_colour() {
     play(&fixture.sink, &fixture.places[1], Outcome::Ok, |_| {});
     fixture.active(1, 2);
     insta::assert_snapshot!(fixture.summary.report().tables());
+}
+
+#[test]
+fn deadlines_of_tokens_are_shown_where_a_profile_has_them() {
+    let fixture = Fixture::of(&small_plan());
+    play(&fixture.sink, &fixture.places[1], Outcome::Ok, |_| {});
+    let report = fixture.summary.report();
+    assert_eq!(report.pairs[0].total.token_deadlines, None);
+    assert!(!report.tables().contains("token deadlines") && !report.tables().contains("reader idle"));
+    let reader_idle = Duration::from_millis(300);
+    play(&fixture.sink, &fixture.places[1], Outcome::Ok, |request| {
+        request.token_deadlines = Some(TokenDeadlines { all: 40, missed: 3, reader_idle });
+    });
+    let report = fixture.summary.report();
+    let deadlines = report.pairs[0].total.token_deadlines.unwrap();
+    assert_eq!((deadlines.all, deadlines.missed), (40, 3));
+    let tables = report.tables();
+    let line = |of: &str| tables.lines().filter(|line| line.contains(of)).collect::<Vec<_>>().join("\n");
+    assert!(line("reader idle").contains("300 ms"), "{tables}");
+    let deadlines = tables.lines().skip_while(|line| !line.contains("token deadlines"));
+    let words = deadlines.take(3).flat_map(str::split_whitespace).collect::<Vec<_>>().join(" ");
+    assert!(words.contains("steady 40 3 92.50%"), "{tables}");
 }
 
 #[test]

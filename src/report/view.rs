@@ -82,6 +82,10 @@ pub struct StageReport {
     pub chunk_gap_seconds: Option<DistributionSummary>,
     /// Time per output token of streamed answers that completed.
     pub time_per_output_token_seconds: Option<DistributionSummary>,
+    /// Deadlines of tokens; absent unless the profile says how fast its readers read.
+    pub token_deadlines: Option<DeadlineSummary>,
+    /// Time in which readers of streamed answers that completed had nothing to read.
+    pub reader_idle_seconds: Option<DistributionSummary>,
     /// Time since the send, for answers that completed.
     pub request_duration_seconds: Option<DistributionSummary>,
     /// Time since the due instant, for answers that completed.
@@ -123,6 +127,17 @@ pub struct JourneySummary {
     /// Average over all journeys that ended, including failed ones; absent if there are none, and without a
     /// price.
     pub cost_per_journey: Option<f64>,
+}
+
+/// How often tokens came in time for a reader.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct DeadlineSummary {
+    /// Number of deadlines that were met or missed.
+    pub all: u64,
+    /// Number of these that were missed.
+    pub missed: u64,
+    /// Share that was met.
+    pub met_ratio: f64,
 }
 
 /// A distribution, in the unit of its field.

@@ -1,7 +1,7 @@
 //! What is counted, and what is not.
 
 use super::*;
-use crate::event::{Failure, Outcome, SkipReason, Verdict};
+use crate::event::{Failure, Outcome, SkipReason, TokenDeadlines, Verdict};
 use crate::fact::{Fact, Sink};
 use crate::testing::{answer, offer, play, small_plan};
 use std::sync::{Mutex, PoisonError};
@@ -27,12 +27,17 @@ fn mixed(sink: &Arc<dyn Sink>) {
     let plan = small_plan();
     let place = &plan.pairs[0].places[1];
     let verdict = |met| vec![Verdict { slo: "ttft".into(), met }];
-    play(sink, place, Outcome::Ok, |request| request.verdicts = verdict(true));
+    let reader_idle = Duration::from_millis(300);
+    let deadlines = TokenDeadlines { all: 20, missed: 3, reader_idle };
+    play(sink, place, Outcome::Ok, |request| {
+        request.verdicts = verdict(true);
+        request.token_deadlines = Some(deadlines);
+    });
     play(sink, place, Outcome::Failed(Failure::Check), |request| {
         request.failed_checks = vec!["min_chars".into(), "usage".into()];
         request.verdicts = verdict(false);
     });
-    play(sink, place, Outcome::Failed(Failure::Reset), |_| {});
+    play(sink, place, Outcome::Failed(Failure::Reset), |request| request.token_deadlines = Some(deadlines));
     play(sink, place, Outcome::Failed(Failure::Internal), |request| request.observed.marks.sent = None);
     offer(sink, place, true).finish(answer).unwrap();
     offer(sink, place, false).skip(SkipReason::Budget);
@@ -59,6 +64,8 @@ fn times_are_of_measured_answers_that_completed_and_lag_of_what_was_sent() {
     assert_eq!((tally.duration.count(), tally.response_time.count(), tally.first_token.count()), (2, 2, 2));
     assert_eq!((tally.chunk_gap.count(), tally.longest_gap.count(), tally.per_token.count()), (8, 2, 2));
     assert_eq!(tally.dispatch_lag.count(), 3);
+    // A failed answer has deadlines, and no idle time that could be compared with that of a complete one.
+    assert_eq!((tally.token_deadlines, tally.token_deadlines_missed, tally.reader_idle.count()), (40, 6, 1));
 }
 
 #[test]
@@ -89,6 +96,7 @@ fn a_sum_of_two_is_what_one_would_have_counted() {
     assert_eq!((sum.offered, &sum.skipped, &sum.ended), (twice.offered, &twice.skipped, &twice.ended));
     assert_eq!((sum.load_active, &sum.failed_checks), (twice.load_active, &twice.failed_checks));
     assert_eq!(sum.judged, twice.judged);
+    assert_eq!((sum.token_deadlines, sum.token_deadlines_missed), (80, 12));
     assert_eq!(sum.spent.input, twice.spent.input);
     assert_eq!((sum.spent.cost, sum.spent.cached_input), (twice.spent.cost, twice.spent.cached_input));
     for (ours, theirs) in [
@@ -96,6 +104,7 @@ fn a_sum_of_two_is_what_one_would_have_counted() {
         (&sum.chunk_gap, &twice.chunk_gap),
         (&sum.longest_gap, &twice.longest_gap),
         (&sum.per_token, &twice.per_token),
+        (&sum.reader_idle, &twice.reader_idle),
         (&sum.duration, &twice.duration),
         (&sum.response_time, &twice.response_time),
         (&sum.dispatch_lag, &twice.dispatch_lag),

@@ -2,8 +2,8 @@
 
 use super::{assemble, schedule, target, workload};
 use crate::plan::{
-    Arrivals, AskStep, AskText, Budget, Cache, Expect, Objective, Overlap, Plan, Price, Profile, Ramp, Retry,
-    Scenario, Schedule, Shape, Stage, StageBounds, Target, Think, Trigger, Window,
+    Arrivals, AskStep, AskText, Budget, Cache, Expect, Fluidity, Objective, Overlap, Plan, Price, Profile,
+    Ramp, Retry, Scenario, Schedule, Shape, Stage, StageBounds, Target, Think, Trigger, Window,
 };
 use serde_json::Map;
 use std::sync::Arc;
@@ -22,6 +22,7 @@ pub(crate) struct Build {
     pub(crate) expect: Expect,
     pub(crate) slos: Vec<Objective>,
     pub(crate) retry: Option<Retry>,
+    pub(crate) fluidity: Option<Fluidity>,
     pub(crate) budget: Option<Budget>,
     pub(crate) in_flight: u32,
     pub(crate) price: Option<Price>,
@@ -41,6 +42,7 @@ impl Default for Build {
             expect: Expect::default(),
             slos: Vec::new(),
             retry: None,
+            fluidity: None,
             budget: None,
             in_flight: 1000,
             price: None,
@@ -60,6 +62,7 @@ impl Build {
             slos: self.slos,
             reasoning: None,
             retry: self.retry,
+            fluidity: self.fluidity,
             budget: self.budget,
             revision: "r1".into(),
         };

@@ -1,6 +1,6 @@
 //! Facts of requests, for tests of the modules that consume them.
 
-use crate::event::{Count, CountSource, Gaps, Outcome, Pair, Place, Request, RunRef, TraceIds};
+use crate::event::{Count, CountSource, EventSizes, Gaps, Outcome, Pair, Place, Request, RunRef, TraceIds};
 use crate::fact::{Fact, OfferedRequest, Sink};
 use crate::plan::Plan;
 use std::sync::Arc;
@@ -66,8 +66,11 @@ pub(crate) fn answer(request: &mut Request) {
     request.observed.marks.last_token = Some(at(510));
     request.observed.marks.end = at(520);
     request.observed.gaps = Gaps::default();
+    request.observed.sizes = EventSizes::default();
+    request.observed.sizes.push(4);
     for _ in 0..4 {
         request.observed.gaps.push(Duration::from_millis(50));
+        request.observed.sizes.push(4);
     }
     request.observed.tokens.input = Some(Count { n: 20, source: CountSource::Usage });
     request.observed.tokens.output = Some(Count { n: 11, source: CountSource::Usage });

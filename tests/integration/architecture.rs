@@ -45,6 +45,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("schedule", &["plan", "event", "seed"]),
     ("pacing", &["plan", "event", "seed"]),
     ("slo", &["plan", "event"]),
+    ("fluidity", &["plan", "event"]),
     ("forecast", &["plan", "event", "schedule", "pacing"]),
     ("checks", &["json_size", "plan", "event", "exchange"]),
     ("scenario", &["checks", "plan", "event", "exchange", "secret", "seed", "template"]),
@@ -85,6 +86,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "schedule",
             "pacing",
             "slo",
+            "fluidity",
             "tally",
             "workload",
             "checks",
@@ -250,12 +252,13 @@ fn no_file_is_called_mod() {
 }
 
 /// Types that exist twice on purpose: once as written in the config, once as compiled in the plan.
-const CONFIG_AND_PLAN: [&str; 20] = [
+const CONFIG_AND_PLAN: [&str; 21] = [
     "Agent",
     "Auth",
     "Aws",
     "Budget",
     "Expect",
+    "Fluidity",
     "Gcp",
     "OAuth2",
     "Otlp",

@@ -320,6 +320,10 @@ fn events_of_one_frame_share_its_mark() {
     let start = Instant::now();
     let read = read(&[stream!("openai")], start);
     assert_eq!(read.gaps.as_slice(), [Duration::ZERO; 2]);
+    let bytes: usize = [&read.generated.text, &read.generated.reasoning].map(String::len).iter().sum();
+    // With one token for each byte, each event has the size of its content.
+    let sizes: Vec<_> = read.sizes.tokens(Some(bytes as u64), None).collect();
+    assert_eq!((sizes.len(), sizes.iter().sum::<u64>()), (3, bytes as u64));
     assert_eq!((read.marks.first_token, read.end), (Some(start + STEP), start + STEP));
 }
 

@@ -25,6 +25,28 @@ async fn a_failed_check_is_an_outcome_with_its_names() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn tokens_have_deadlines_where_a_stream_was_asked_for() {
+    let deadlines = async |fluidity: Option<crate::plan::Fluidity>, stream| {
+        let prompts = crate::plan::AskStep { stream, ..crate::testing::prompts(&["Hello"]) };
+        let build = Build { fluidity, prompts, stages: vec![requests(2)], ..Build::default() };
+        let outcomes = [Outcome::Ok, Outcome::Failed(Failure::Reset)];
+        let world = World::new(build, move |n| Script {
+            takes: millis(100),
+            outcome: outcomes[n],
+            ..Script::default()
+        });
+        world.once().await;
+        let counts = |request: &Arc<Request>| request.token_deadlines.map(|it| (it.all, it.missed));
+        world.facts.requests().iter().map(counts).collect::<Vec<_>>()
+    };
+    let fluidity = Some(crate::plan::Fluidity { first: millis(45), next: millis(10) });
+    // The connection is lost 55 ms after the first token was due.
+    assert_eq!(deadlines(fluidity, true).await, [Some((0, 0)), Some((6, 6))]);
+    assert_eq!(deadlines(fluidity, false).await, [None, None]);
+    assert_eq!(deadlines(None, true).await, [None, None]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn checks_that_take_a_processor_say_the_same() {
     let sorry = regex::Regex::new("(?i)x{6}").unwrap();
     let expect = crate::testing::expect(vec![

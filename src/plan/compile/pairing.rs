@@ -29,6 +29,13 @@ pub(super) fn check_all(config: &Config, findings: &mut Findings) {
                     findings,
                 );
             }
+            if profile.workload.is_some() && profile.fluidity.is_some() && !target.api.generates() {
+                let message = format!(
+                    "the target `{name}` is `{}`, whose answers have no generated tokens that could be due",
+                    target.api.name()
+                );
+                findings.error(&path.key("fluidity"), message);
+            }
             let in_the_clear = Url::parse(&target.base_url.0).is_ok_and(|url| target::is_plain(&url));
             if in_the_clear && profile.scenario.as_ref().is_some_and(|it| !it.secrets.is_empty()) {
                 let message =

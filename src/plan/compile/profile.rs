@@ -1,7 +1,9 @@
 //! Compiles a profile.
 
 use super::expect::{self, ExpectedAnswers};
-use super::{Findings, budget, cache_pair, retry, revision, scenario, schedule, slo, stage, workload};
+use super::{
+    Findings, budget, cache_pair, fluidity, retry, revision, scenario, schedule, slo, stage, workload,
+};
 use crate::config::{self, KeyPath};
 use crate::plan::{Profile, Scenario};
 use std::sync::Arc;
@@ -28,6 +30,7 @@ pub(super) fn compile(
     let slos = slo::compile(written, &path.key("slo"), findings);
     let own_budget = written.budget.as_ref().and_then(|b| budget::compile(b, &path.key("budget"), findings));
     let retry = written.retry.as_ref().map(|r| retry::compile(r, &path.key("retry"), findings));
+    let fluidity = fluidity::compile(written, &path.key("fluidity"), findings);
     if findings.errors.len() > before {
         return None;
     }
@@ -42,6 +45,7 @@ pub(super) fn compile(
         reasoning: written.reasoning,
         slos,
         retry,
+        fluidity,
         budget: own_budget,
         revision,
     })

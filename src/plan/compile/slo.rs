@@ -44,7 +44,7 @@ pub(super) fn compile(profile: &Profile, path: &KeyPath, findings: &mut Findings
 }
 
 /// The reason why no answer of a profile is a stream; `None` if there may be streams.
-fn no_stream(profile: &Profile) -> Option<&'static str> {
+pub(super) fn no_stream(profile: &Profile) -> Option<&'static str> {
     let reads =
         |step: &config::Step| step.read.as_ref().and_then(|read| read.form).is_some_and(BodyForm::is_stream);
     let asks = |step: &config::Step| step.ask.as_ref().is_some_and(|ask| ask.stream);

@@ -19,6 +19,8 @@ pub(super) struct Feeds {
     priced: bool,
     /// Whether failed requests are retried.
     retried: bool,
+    /// Whether tokens have deadlines.
+    deadlines: bool,
     /// Whether requests are calls of the target's model.
     calls: bool,
 }
@@ -41,6 +43,7 @@ impl Feeds {
             tokens,
             priced: tokens && plan.target.price.is_some(),
             retried: plan.profile.retry.is_some(),
+            deadlines: plan.profile.fluidity.is_some(),
             calls,
         }
     }
@@ -63,6 +66,7 @@ impl Feeds {
             When::Measured => self.measured,
             When::Retried => self.measured && self.retried,
             When::MeasuredStreams => self.measured && self.streamed,
+            When::MeasuredDeadlines => self.measured && self.streamed && self.deadlines,
             When::MeasuredTokens => self.measured && self.tokens,
             When::MeasuredLimits => self.measured && self.asked,
             When::MeasuredTwice => self.measured && self.counted,

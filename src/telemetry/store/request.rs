@@ -26,6 +26,10 @@ pub(super) fn ended(cells: &Cells<about::Step>, request: &Request, trace: Option
     if request.observed.streamed {
         cells.get(row::Stalls).add(request.stalls);
     }
+    if let Some(deadlines) = request.token_deadlines {
+        cells.get(row::TokenDeadlines).add(deadlines.all);
+        cells.get(row::TokenDeadlinesMissed).add(deadlines.missed);
+    }
     if request.outcome.is_answered() {
         answered(cells, request, trace);
         if request.observed.streamed {
@@ -89,6 +93,9 @@ fn streamed(cells: &Cells<about::Step>, request: &Request, trace: Option<&Trace>
     cells.get(row::TimeToFirstText).observe_time(marks.time_to_first_text(), trace);
     cells.get(row::ChunkGap).observe_all(request.observed.gaps.as_slice(), trace);
     cells.get(row::LongestChunkGap).observe_time(request.observed.gaps.longest(), trace);
+    if let Some(deadlines) = request.token_deadlines {
+        cells.get(row::ReaderIdle).observe_time(Some(deadlines.reader_idle), trace);
+    }
     if let Some(seconds) = request.observed.time_per_output_token() {
         cells.get(row::TimePerOutputToken).observe(seconds, trace);
     }

@@ -10,7 +10,7 @@ use crate::catalogue::Metric;
 use crate::event::{
     BudgetScope, BudgetUnit, BudgetUse, ConnectionRecord, Count, CountSource, Exhausted, Failure, Gaps, Hold,
     Limit, LimitKind, Outcome, Phases, Place, Request, RunRef, RunResult, RunSummary, SkipReason, SkippedRun,
-    Spend, UsagePart, UsageReported, UsageReports, Verdict,
+    Spend, TokenDeadlines, UsagePart, UsageReported, UsageReports, Verdict,
 };
 use crate::plan::{Profile, Trigger};
 use crate::testing::{answer, change_plan, offer, plan, play, profile, run, small_plan, stage};
@@ -414,6 +414,29 @@ fn attempts_after_the_first_are_counted_where_a_profile_makes_them() {
     assert!(close(of(Metric::Retries, "outcome=overloaded"), 1.0));
     assert_eq!(values.series(Metric::Retries, "stage=warm"), 0);
     assert_eq!(Fixture::small().values().series(Metric::Retries, ""), 0);
+}
+
+#[test]
+fn deadlines_of_tokens_are_counted_where_a_profile_has_them() {
+    let stages = || vec![stage("warm", true), stage("steady", false)];
+    let fluidity = crate::plan::Fluidity { first: Duration::from_secs(1), next: Duration::from_millis(50) };
+    let read = Profile { fluidity: Some(fluidity), ..profile("chat", stages()) };
+    let fixture = Fixture::of(plan(&["llama"], vec![read]));
+    let all = [Metric::TokenDeadlines, Metric::TokenDeadlinesMissed, Metric::ReaderIdle];
+    for metric in all {
+        let before = fixture.values();
+        assert_eq!((before.series(metric, ""), before.series(metric, "stage=warm")), (1, 0), "{metric:?}");
+        assert_eq!(Fixture::small().values().series(metric, ""), 0);
+    }
+    let deadlines = TokenDeadlines { all: 20, missed: 3, reader_idle: Duration::from_millis(300) };
+    for outcome in [Outcome::Ok, Outcome::Failed(Failure::Check), Outcome::Failed(Failure::Reset)] {
+        play(&fixture.sink, fixture.steady(), outcome, |request| request.token_deadlines = Some(deadlines));
+    }
+    let values = fixture.values();
+    assert!(close(values.sum(Metric::TokenDeadlines, ""), 60.0));
+    assert!(close(values.sum(Metric::TokenDeadlinesMissed, ""), 9.0));
+    let idle = values.histogram(Metric::ReaderIdle, "");
+    assert!(idle.count() == 2 && close(idle.sum, 0.6), "of complete answers only");
 }
 
 #[test]
