@@ -19,12 +19,13 @@ mod serve;
 mod signals;
 mod simulate;
 mod sources;
+mod trace;
 
 pub use daemon::{Daemon, DaemonOptions};
 pub use reload::{ConfigOrigin, Pace};
 pub use signals::ProcessSignals;
 
-use crate::cli::{Cli, Command, Exit, SchemaFormat};
+use crate::cli::{Cli, Command, Exit, SchemaFormat, TraceCommand};
 use crate::{config, telemetry};
 use clap::CommandFactory;
 
@@ -45,6 +46,7 @@ pub fn main(cli: Cli) -> Exit {
         Command::Watch(options) => init::watch(&options, &tap),
         Command::Run(options) => run::run(&options),
         Command::Check(options) => check::check(&options),
+        Command::Trace { command: TraceCommand::Inspect(options) } => trace::inspect(&options),
         Command::Sim(options) => simulate::simulate(*options),
         Command::Schema { format: SchemaFormat::Json } => print(&format!("{:#}\n", config::schema())),
         Command::Schema { format: SchemaFormat::Markdown } => print(&config::markdown()),

@@ -1,7 +1,7 @@
 //! The command line: its commands and options, and nothing about what they do.
 
 use crate::config::ListenAddress;
-use crate::vocabulary::Api;
+use crate::vocabulary::{Api, TraceFormat};
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use jiff::Timestamp;
 use std::net::SocketAddr;
@@ -48,7 +48,7 @@ impl Cli {
         self.log.level.as_deref().unwrap_or(match self.command {
             // What fails while an endpoint is explored is told as what it means.
             Command::Init(_) | Command::Watch(_) => "error",
-            Command::Run(_) | Command::Check(_) => "warn",
+            Command::Run(_) | Command::Check(_) | Command::Trace { .. } => "warn",
             _ => "info",
         })
     }
@@ -78,6 +78,12 @@ pub enum Command {
     Run(RunOptions),
     /// Validate the config and print the daily forecast: runs, requests, tokens, cost, series
     Check(CheckOptions),
+    /// Show traces of recorded requests
+    Trace {
+        /// What to do with them.
+        #[command(subcommand)]
+        command: TraceCommand,
+    },
     /// Run the simulator of an inference server alone
     #[command(after_help = crate::sim::help())]
     Sim(Box<SimOptions>),
@@ -244,6 +250,24 @@ pub struct CheckOptions {
     pub show_answer: bool,
 }
 
+/// What to do with traces.
+#[derive(Debug, Subcommand)]
+pub enum TraceCommand {
+    /// Print what a trace would play: requests, rate over time, token percentiles, shared prefixes
+    Inspect(InspectOptions),
+}
+
+/// Options of `trace inspect`.
+#[derive(Debug, Args)]
+pub struct InspectOptions {
+    /// The trace
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// Its format: mooncake, azure, burstgpt, bailian or sharegpt [default: by its first line]
+    #[arg(id = "trace_format", long = "format", value_name = "FORMAT", value_parser = trace_format)]
+    pub format: Option<TraceFormat>,
+}
+
 /// Options of `sim`.
 #[derive(Debug, Args)]
 pub struct SimOptions {
@@ -308,6 +332,14 @@ fn dialect(text: &str) -> Result<Api, String> {
     let mut spoken = Api::ALL.into_iter().filter(|api| *api != Api::Http);
     spoken.clone().find(|api| api.name() == text).ok_or_else(|| {
         let names: Vec<&str> = spoken.by_ref().map(Api::name).collect();
+        format!("there are {}", names.join(", "))
+    })
+}
+
+/// A format of traces, by its name in the config.
+fn trace_format(text: &str) -> Result<TraceFormat, String> {
+    TraceFormat::ALL.into_iter().find(|format| format.name() == text).ok_or_else(|| {
+        let names = TraceFormat::ALL.map(TraceFormat::name);
         format!("there are {}", names.join(", "))
     })
 }

@@ -30,6 +30,7 @@ mod sensitive;
 mod tables;
 mod target;
 mod text;
+mod trace;
 mod tree;
 mod validate;
 mod workload;
@@ -71,6 +72,7 @@ pub(crate) use text::show_duration;
 pub use text::{
     Address, Clock, CronExpression, HostName, Length, ListenAddress, Percentage, Share, ThinkTime, Zone,
 };
+pub use trace::{TraceFile, TraceWindow};
 pub use tree::Position;
 pub(crate) use validate::nearest;
 pub use workload::{

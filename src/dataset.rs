@@ -5,13 +5,13 @@
 mod row;
 mod split;
 
-pub use row::DatasetRow;
+pub use row::{DatasetRow, parse_json, parse_text};
+pub use split::{FoundRow, LONGEST_ROW, RowSplitter};
 
 use crate::files::{Files, ScannedFile};
 use crate::vocabulary::DatasetFormat;
 use row::Columns;
 use serde::ser::{Serialize, SerializeStruct as _, Serializer};
-use split::{FoundRow, LONGEST_ROW, RowSplitter};
 use std::fmt::Write as _;
 use std::path::Path;
 

@@ -43,6 +43,7 @@ pub mod template;
 #[cfg(test)]
 mod testing;
 pub mod tls;
+pub mod trace;
 pub mod unmeasured;
 pub mod vocabulary;
 pub mod words;

@@ -2,9 +2,11 @@
 //! and a seed. It reads no clock and does not know what a request is.
 
 mod arrivals;
+mod trace;
 mod users;
 
 pub use arrivals::ArrivalTimes;
+pub use trace::TraceArrivals;
 pub use users::{PacedUser, users};
 
 use crate::plan::Think;

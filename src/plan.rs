@@ -32,8 +32,10 @@ mod slo;
 mod stage;
 mod synthetic;
 mod target;
+mod trace;
 
 pub use crate::dataset::Dataset;
+pub use crate::trace::RequestTrace;
 pub use crate::vocabulary::{
     Api, Arrivals, BodyForm, Cache, ChatTemplate, ClientAuth, ConnectionMode, HonouredParam, HttpVersion,
     Overlap, Period, Price, Propagate, ReasoningEffort, Reserve, SloMetric, Timeouts, Tokenizer,
@@ -69,6 +71,7 @@ pub use slo::{Bound, Objective};
 pub use stage::{Ramp, Shape, Stage, StageBounds, Think};
 pub use synthetic::{LONGEST_WORD, PrefixSet, PromptLengths, SyntheticPrompts};
 pub use target::{Identity, Proxy, Target, TlsOptions};
+pub use trace::{MAX_SCALE, TracePlace, TraceReplay};
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};

@@ -7,11 +7,13 @@ pub(crate) mod fuzz;
 mod journeys;
 mod moving;
 pub(crate) mod scenario;
+mod trace;
 
 pub(crate) use build::{Build, prompts, rate, requests, users};
 pub(crate) use facts::{answer, change_plan, ids, offer, play, run};
 pub(crate) use journeys::{journey, post, rag_plan, rag_plan_of, scenario, step, step_place, travel};
 pub(crate) use moving::{ObservedCounts, while_requests_move};
+pub(crate) use trace::{replay, trace};
 
 use crate::plan::{
     Agent, Api, Arrivals, AskStep, Auth, Bound, Budget, Cache, Check, ConnectionMode, Expect, HttpVersion,

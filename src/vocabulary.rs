@@ -7,6 +7,7 @@ mod dataset;
 mod honoured;
 mod reasoning;
 mod tokenizer;
+mod trace;
 
 pub use arrivals::Arrivals;
 pub use chat_template::ChatTemplate;
@@ -14,6 +15,7 @@ pub use dataset::{DatasetFormat, RowOrder};
 pub use honoured::HonouredParam;
 pub use reasoning::ReasoningEffort;
 pub use tokenizer::Tokenizer;
+pub use trace::TraceFormat;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

@@ -3,6 +3,7 @@
 
 mod order;
 mod synthetic;
+mod trace;
 
 use crate::exchange::{Ask, Message, Role};
 use crate::plan::{AskStep, AskText, Cache, PairPlan, PromptLengths, Step, StepAction};
@@ -56,13 +57,13 @@ pub enum NoAsk {
     /// The request contains templates that have to be rendered.
     #[error("the request has to be rendered")]
     Rendered,
-    /// The row of a dataset cannot be read.
+    /// The row of a dataset, or the line of a trace, cannot be read.
     #[error("{0}")]
     Row(String),
 }
 
 /// Creates a request. `words` returns the words that synthetic prompts for the target consist of. The prompt depends
-/// only on the run's seed and the number. Blocks if a row of a dataset has to be read.
+/// only on the run's seed and the number. Blocks if a row of a dataset or a line of a trace has to be read.
 pub fn ask(
     pair: &PairPlan,
     step: &Step,
@@ -82,6 +83,14 @@ pub fn ask(
         system.clone().map(|text| Message { role: Role::System, text }).into_iter().collect::<Vec<_>>()
     };
     let mut cache_system = false;
+    let with_system = |system: &Option<Arc<str>>, rest: Vec<Message>| {
+        let has_system = rest.iter().any(|message| message.role == Role::System);
+        let mut messages = if has_system { Vec::new() } else { by_system(system) };
+        messages.extend(rest);
+        messages
+    };
+    // A generated prompt already contains its nonce.
+    let mut has_nonce = matches!(ask.text, AskText::Synthetic(_));
     let messages = match &ask.text {
         AskText::Fixed { system, prompts } => {
             let last = prompts.len().saturating_sub(1);
@@ -101,7 +110,7 @@ pub fn ask(
                 }
             };
             let tokens = prompts.text_tokens(tokens, pair.target.chat_template);
-            let text = synthetic::text(prompts, tokens, ask.cache, draws, &words()).into();
+            let text = synthetic::text(prompts.prefix, tokens, ask.cache, draws, &words()).into();
             match prompts.question.clone() {
                 None => vec![Message { role: Role::User, text }],
                 Some(question) => {
@@ -113,18 +122,20 @@ pub fn ask(
         AskText::Dataset { dataset, order, system } => {
             let row = dataset.row(order::row(dataset, *order, draws)).map_err(NoAsk::Row)?;
             output_tokens = row.output_tokens.or(output_tokens);
-            let has_system = row.messages.iter().any(|message| message.role == Role::System);
-            let mut messages = if has_system { Vec::new() } else { by_system(system) };
-            messages.extend(row.messages);
-            messages
+            with_system(system, row.messages)
+        }
+        AskText::Trace { replay, system } => {
+            let prompt = trace::prompt(replay, ask.cache, draws, words).map_err(NoAsk::Row)?;
+            has_nonce |= !prompt.is_recorded;
+            output_tokens = Some(prompt.output_tokens);
+            with_system(system, prompt.messages)
         }
         AskText::Template { .. } => return Err(NoAsk::Rendered),
     };
     let params = params(pair, step, ask, output_tokens);
     let mut made =
         Ask { messages, stream: ask.stream, output_tokens, params, conversation: None, cache_system };
-    // A synthetic prompt already contains its nonce.
-    if ask.cache == Cache::Bust && !matches!(ask.text, AskText::Synthetic(_)) {
+    if ask.cache == Cache::Bust && !has_nonce {
         made.bust(draws.nonce());
     }
     Ok(made)

@@ -10,6 +10,7 @@ use super::workload::Workload;
 use crate::vocabulary::{Arrivals, ReasoningEffort, SloMetric};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 use std::num::NonZeroU64;
 
 /// Defines what is sent (exactly one of `workload` and `scenario`), when, to which targets, and what is expected of the
@@ -22,8 +23,9 @@ pub struct Profile {
     pub targets: Vec<String>,
     /// When runs are due.
     pub schedule: Schedule,
-    /// Load of a run: a list of stages that run one after the other. Default: `[{ requests: 1 }]`, one request.
-    #[serde(default = "one_request")]
+    /// Load of a run: a list of stages that run one after the other. Default: `[{ requests: 1 }]`, one request; with a
+    /// `trace`, all of it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(min = 1, max = 100))]
     pub load: Vec<Stage>,
     /// Workload of independent prompts, each sent as a separate request.
@@ -61,6 +63,18 @@ pub struct Profile {
     pub budget: Option<Budget>,
 }
 
+impl Profile {
+    /// Its stages, or the default.
+    pub fn stages(&self) -> Cow<'_, [Stage]> {
+        if !self.load.is_empty() {
+            return Cow::Borrowed(&self.load);
+        }
+        let has_trace = self.workload.as_ref().is_some_and(|workload| workload.trace.is_some());
+        let requests = (!has_trace).then_some(NonZeroU64::MIN);
+        Cow::Owned(vec![Stage { requests, ..Stage::default() }])
+    }
+}
+
 /// When each token of a streamed answer is due for somebody who reads along. Tokens that are early leave slack for
 /// later ones; a late one restarts the deadlines.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -95,13 +109,9 @@ impl Default for Retry {
     }
 }
 
-fn one_request() -> Vec<Stage> {
-    vec![Stage { requests: Some(NonZeroU64::MIN), ..Stage::default() }]
-}
-
 /// One stage of load. With `rate`, requests are due whether or not earlier ones have ended (open loop). With `users`,
-/// each user waits for the answer, thinks, and sends the next request (closed loop). With neither, there is one user.
-/// The stage ends after a time (`for` or `warm_up`), after a number of `requests`, or at whichever comes first if both
+/// each user waits for the answer, thinks, and sends the next request (closed loop). With neither, there is one user;
+/// with a `trace`, requests are due as recorded, up to the end of the trace. The stage ends after a time (`for` or `warm_up`), after a number of `requests`, or at whichever comes first if both
 /// are set.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]

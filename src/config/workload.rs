@@ -2,6 +2,7 @@
 
 use super::lengths::{LengthFile, TokenLength};
 use super::text::Length;
+use super::trace::TraceFile;
 use crate::vocabulary::{Cache, DatasetFormat, RowOrder};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -9,7 +10,7 @@ use serde_json::{Map, Value};
 use std::num::{NonZeroU32, NonZeroU64};
 use std::path::PathBuf;
 
-/// What is sent: prompts (exactly one of `prompts`, `synthetic`, `dataset` and `cache_pair`), and how.
+/// What is sent: prompts (exactly one of `prompts`, `synthetic`, `dataset`, `trace` and `cache_pair`), and how.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(extend("x-layers" = "replace"))]
@@ -25,12 +26,16 @@ pub struct Workload {
     /// Prompts from a file of any size, which is not kept in memory.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dataset: Option<DatasetFile>,
+    /// Requests of a recorded trace: their lengths, their shared prefixes and, in stages without `rate` and `users`, their
+    /// times.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trace: Option<TraceFile>,
     /// Pairs of requests that begin with the same long prefix, to measure the provider's prompt cache: the first one of
     /// each pair is cold, and the second one should find the prefix in the cache.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cache_pair: Option<CachePair>,
     /// System prompt. With `dataset`, it is used for rows that have none. Not supported with `synthetic`, where
-    /// `shared_prefix` takes its place, and with `cache_pair`. Default: none.
+    /// `shared_prefix` takes its place, with a `trace` of lengths, and with `cache_pair`. Default: none.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1))]
     pub system: Option<String>,
@@ -48,7 +53,8 @@ pub struct Workload {
     /// `openai-completions` with servers that support it (vLLM, SGLang, llama.cpp). Default: false.
     #[serde(default)]
     pub ignore_eos: bool,
-    /// Whether requests avoid prefix caches or use them. Not supported with `cache_pair`. Default: bust; with
+    /// Whether requests avoid prefix caches or use them. With a `trace`, `bust` lets requests share prefixes within a run,
+    /// as recorded, and `reuse` from run to run as well. Not supported with `cache_pair`. Default: bust; with
     /// `shared_prefix`, reuse.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cache: Option<Cache>,
@@ -64,7 +70,9 @@ pub struct Workload {
 impl Workload {
     /// Whether it specifies the length of answers.
     pub fn asks_for_lengths(&self) -> bool {
-        self.output_tokens.is_some() || self.synthetic.as_ref().is_some_and(|it| it.joint.is_some())
+        self.output_tokens.is_some()
+            || self.trace.is_some()
+            || self.synthetic.as_ref().is_some_and(|it| it.joint.is_some())
     }
 }
 

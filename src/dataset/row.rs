@@ -71,10 +71,10 @@ impl DatasetRow {
     /// Parses a row. The error message is a clause that follows the position of the row.
     pub(super) fn parse(format: DatasetFormat, columns: &Columns, bytes: &[u8]) -> Result<Self, String> {
         let row = match format {
-            DatasetFormat::Lines => Self::of_texts(None, text(bytes)?.trim(), None),
+            DatasetFormat::Lines => Self::of_texts(None, parse_text(bytes)?.trim(), None),
             DatasetFormat::Csv => columns.row(bytes)?,
-            DatasetFormat::Jsonl => Self::of_json(json(bytes)?)?,
-            DatasetFormat::Sharegpt => Self::of_recorded(json(bytes)?)?,
+            DatasetFormat::Jsonl => Self::of_json(parse_json(bytes)?)?,
+            DatasetFormat::Sharegpt => Self::of_recorded(parse_json(bytes)?)?,
         };
         if row.messages.iter().all(|message| message.text.trim().is_empty()) {
             return Err("has an empty prompt".to_owned());
@@ -198,12 +198,14 @@ fn fields(bytes: &[u8]) -> Result<csv::StringRecord, String> {
     }
 }
 
-fn text(bytes: &[u8]) -> Result<&str, String> {
+/// The text of some bytes. The error message is a clause that follows the position of the row.
+pub fn parse_text(bytes: &[u8]) -> Result<&str, String> {
     std::str::from_utf8(bytes).map_err(|error| format!("is not UTF-8: {error}"))
 }
 
-/// Parses the first value. The rest belongs to other rows.
-fn json<T: for<'a> Deserialize<'a>>(bytes: &[u8]) -> Result<T, String> {
+/// Parses the first JSON value of some bytes; the rest belongs to other rows. The error message is a clause that follows
+/// the position of the row.
+pub fn parse_json<T: for<'a> Deserialize<'a>>(bytes: &[u8]) -> Result<T, String> {
     let mut values = serde_json::Deserializer::from_slice(bytes).into_iter();
     match values.next() {
         Some(Ok(value)) => Ok(value),

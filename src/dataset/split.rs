@@ -5,20 +5,20 @@ use crate::vocabulary::DatasetFormat;
 use memchr::memchr;
 
 /// Maximum size of a row, in bytes.
-pub(super) const LONGEST_ROW: usize = 4 << 20;
+pub const LONGEST_ROW: usize = 4 << 20;
 
 /// A row of the file.
-pub(super) struct FoundRow<'a> {
+pub struct FoundRow<'a> {
     /// Its offset in bytes.
-    pub(super) offset: u64,
+    pub offset: u64,
     /// The number of its first line or, in an array, of the item; from 1.
-    pub(super) number: u64,
+    pub number: u64,
     /// Its content; `None` if it is too long.
-    pub(super) bytes: Option<&'a [u8]>,
+    pub bytes: Option<&'a [u8]>,
 }
 
 /// Splits a file; holds the row that is not complete yet.
-pub(super) struct RowSplitter {
+pub struct RowSplitter {
     format: DatasetFormat,
     row: Vec<u8>,
     /// Whether the row is longer than allowed.
@@ -35,7 +35,8 @@ pub(super) struct RowSplitter {
 }
 
 impl RowSplitter {
-    pub(super) fn new(format: DatasetFormat) -> Self {
+    /// Splits a file of this format.
+    pub fn new(format: DatasetFormat) -> Self {
         Self {
             format,
             row: Vec::new(),
@@ -51,7 +52,7 @@ impl RowSplitter {
     }
 
     /// Takes the next bytes and calls `each` with the rows that they complete. Blank rows are skipped.
-    pub(super) fn push(&mut self, bytes: &[u8], mut each: impl FnMut(FoundRow<'_>)) {
+    pub fn push(&mut self, bytes: &[u8], mut each: impl FnMut(FoundRow<'_>)) {
         let step: fn(&mut Self, u8) -> bool = match self.format {
             DatasetFormat::Jsonl | DatasetFormat::Lines => return self.push_lines(bytes, &mut each),
             DatasetFormat::Csv => Self::record,
@@ -70,12 +71,12 @@ impl RowSplitter {
     }
 
     /// Skips bytes before the first row.
-    pub(super) const fn skip(&mut self, bytes: u64) {
+    pub const fn skip(&mut self, bytes: u64) {
         self.at += bytes;
     }
 
     /// Ends the file, and with it the last row, which may have no line end.
-    pub(super) fn finish(&mut self, mut each: impl FnMut(FoundRow<'_>)) {
+    pub fn finish(&mut self, mut each: impl FnMut(FoundRow<'_>)) {
         self.deliver(&mut each);
     }
 

@@ -6,11 +6,10 @@ use super::stage::RunningStage;
 use super::user::{ScenarioUser, UserId};
 use super::{LOOKAHEAD, OVERRUN};
 use crate::event::SkipReason;
-use crate::pacing::ArrivalTimes;
-use crate::plan::{Arrivals, Ramp, StageBounds};
+use crate::plan::StageBounds;
 use crate::scenario::StageContext;
-use crate::seed;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -18,24 +17,22 @@ use tokio_util::sync::CancellationToken;
 /// Number of arrivals that may be left out or skipped in a row before yielding to other tasks.
 const BATCH: u64 = 256;
 
-/// Offers the requests of an open-loop stage. Returns shortly before the last one is due, with the instant at
-/// which the stage ends; `None` if it was stopped.
+/// Offers the requests of an open-loop stage: their numbers, and when they are due after its start. Returns shortly
+/// before the last one is due, with the instant at which the stage ends; `None` if it was stopped.
 pub(super) async fn offer(
     stage: &Arc<RunningStage>,
-    rate: Ramp,
-    arrivals: Arrivals,
+    arrivals: impl Iterator<Item = (u64, Duration)>,
     bounds: StageBounds,
 ) -> Option<Instant> {
-    let seed = seed::hash("stage", &[], &[stage.run.ident.seed, stage.number.into()]);
     let (begins, context) = (stage.begins(), stage.context());
     let (mut offered, mut last) = (0, stage.start);
-    for (n, offset) in (0_u64..).zip(ArrivalTimes::new(rate, arrivals, bounds, seed)) {
+    for (n, offset) in arrivals {
         let due = stage.start + offset;
         if stage.end.is_some_and(|end| due >= end) {
             return stage.end;
         }
-        (offered, last) = (n + 1, due);
-        if n % BATCH == BATCH - 1 {
+        (offered, last) = (offered + 1, due);
+        if offered % BATCH == 0 {
             tokio::task::yield_now().await;
         }
         if due < begins {

@@ -5,6 +5,7 @@ use super::run::Run;
 use super::stage::RunningStage;
 use super::{closed, open};
 use crate::event::RunSummary;
+use crate::pacing::{ArrivalTimes, TraceArrivals};
 use crate::plan::{self, Shape};
 use crate::schedule::MIN_CYCLE;
 use futures_util::FutureExt as _;
@@ -116,8 +117,15 @@ async fn offer_stage(stage: Arc<RunningStage>, shape: &Shape) -> Option<Instant>
     stage.run.tasks.spawn_on(Arc::clone(&stage).tell_activity(end), &stage.run.runtime.shared.handle);
     match shape {
         Shape::Rate { rate, arrivals, bounds } => {
-            let ended = open::offer(&stage, *rate, *arrivals, *bounds).await?;
+            let arrivals = ArrivalTimes::new(*rate, *arrivals, *bounds, stage.arrival_seed());
+            let ended = open::offer(&stage, (0_u64..).zip(arrivals), *bounds).await?;
             // The receiver is gone if the run was stopped.
+            let _ = tell.send(ended);
+            Some(ended)
+        }
+        Shape::Trace { replay, from, bounds } => {
+            let arrivals = TraceArrivals::new(replay, *from, *bounds, stage.arrival_seed());
+            let ended = open::offer(&stage, arrivals, *bounds).await?;
             let _ = tell.send(ended);
             Some(ended)
         }

@@ -4,6 +4,7 @@ use super::run::Run;
 use crate::event::Place;
 use crate::fact::{Fact, Sink as _};
 use crate::scenario::StageContext;
+use crate::seed;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::oneshot;
@@ -39,6 +40,11 @@ impl RunningStage {
             stage_number: self.number,
             stage: Arc::clone(&self.place.stage),
         })
+    }
+
+    /// The seed of its arrivals.
+    pub(super) fn arrival_seed(&self) -> u64 {
+        seed::hash("stage", &[], &[self.run.ident.seed, self.number.into()])
     }
 
     /// When its load begins: at its start, or later if the run joins a cycle that is already under way.

@@ -32,6 +32,7 @@ mod slo;
 mod stage;
 mod synthetic;
 mod target;
+mod trace;
 mod wire;
 mod workload;
 

@@ -144,7 +144,7 @@ fn every_example_is_right() {
     let right = "anthropic auth azure bedrock budgets cache-pair chat chat-streaming checks constant-rate credentials dataset \
                  fluidity gamma-bursts gemini \
                  http-endpoint ollama openai-completions openai-embeddings openai-responses otlp poisson ramp \
-                 reasoning rerank retries scenario schedules slos structured-output synthetic tgi tls-mtls-proxy tools users \
+                 reasoning rerank retries scenario schedules slos structured-output synthetic tgi tls-mtls-proxy tools traces users \
                  warm-up";
     assert_eq!(right_configs(&copy.path().join("examples")), right);
     assert!(!right_configs(&copy.path().join("examples/guide")).is_empty());
@@ -191,6 +191,7 @@ fn no_secret_is_in_a_plan_or_in_what_is_wrong_with_it() {
         ("schema.json", "{}"),
         ("lengths.csv", "5"),
         ("pairs.csv", "5,5"),
+        ("trace.csv", "Timestamp,Model,Request tokens,Response tokens\n0,GPT-4,5,5\n9,GPT-4,5,5"),
     ] {
         std::fs::write(path.with_file_name(name), text).unwrap();
     }
@@ -198,7 +199,7 @@ fn no_secret_is_in_a_plan_or_in_what_is_wrong_with_it() {
     assert!(right.matches(MARKER).count() >= 12);
     let shown = format!("{loaded:?} {:?} {}", loaded.plan, loaded.config.to_yaml());
     assert!(!shown.contains(MARKER), "{shown}");
-    assert_eq!(loaded.plan.pairs.len(), 9);
+    assert_eq!(loaded.plan.pairs.len(), 10);
 }
 
 fn load_text(path: &Path, text: &str) -> Result<crate::plan::LoadedPlan, crate::config::Errors> {

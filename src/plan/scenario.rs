@@ -2,7 +2,7 @@
 
 use super::{
     AnswerMapping, Check, Comparison, Dataset, Expect, LengthDistribution, PromptLengths, Rule,
-    SyntheticPrompts, Think, serialize,
+    SyntheticPrompts, Think, TraceReplay, serialize,
 };
 use crate::secret::Secret;
 use crate::template::{Template, Templates, Vars};
@@ -214,6 +214,14 @@ pub enum AskText {
         /// System prompt for prompts that have none.
         system: Option<Arc<str>>,
     },
+    /// Texts with the lengths and shared prefixes of recorded requests, or recorded texts; generated or read for each
+    /// request, in the CPU pool.
+    Trace {
+        /// The replay of the recorded requests.
+        replay: Arc<TraceReplay>,
+        /// System prompt for recorded texts that have none.
+        system: Option<Arc<str>>,
+    },
     /// Texts that are rendered for each request.
     Template {
         /// System prompt.
@@ -332,6 +340,17 @@ impl Scenario {
         self.all().any(|step| step.streams())
     }
 
+    /// The trace that its requests come from, if there is one.
+    pub fn replay(&self) -> Option<&Arc<TraceReplay>> {
+        self.all().find_map(|step| match &step.action {
+            StepAction::Ask(ask) => match &ask.text {
+                AskText::Trace { replay, .. } => Some(replay),
+                _ => None,
+            },
+            StepAction::Http(_) => None,
+        })
+    }
+
     /// Every step, those of the set-up first, in the order of [`Step::number`].
     pub fn all(&self) -> impl Iterator<Item = &Arc<Step>> {
         self.setup.iter().chain(&self.steps)
@@ -349,6 +368,9 @@ impl AskStep {
             AskText::Synthetic(prompts) => AskText::Synthetic(prompts.clone()),
             AskText::Dataset { dataset, order, system } => {
                 AskText::Dataset { dataset: Arc::clone(dataset), order: *order, system: system.clone() }
+            }
+            AskText::Trace { replay, system } => {
+                AskText::Trace { replay: Arc::clone(replay), system: system.clone() }
             }
             AskText::Template { .. } => return None,
         };
@@ -371,6 +393,7 @@ impl AskStep {
         let by_text = match &self.text {
             AskText::Synthetic(prompts) => matches!(prompts.lengths, PromptLengths::Joint(_)),
             AskText::Dataset { dataset, .. } => dataset.size().max_output_tokens.is_some(),
+            AskText::Trace { .. } => true,
             AskText::Fixed { .. } | AskText::Template { .. } => false,
         };
         by_text || self.output.lengths.as_ref().is_some_and(|lengths| lengths.only().is_none())

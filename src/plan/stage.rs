@@ -1,6 +1,6 @@
 //! The load of a run: its stages, in order.
 
-use super::serialize;
+use super::{TraceReplay, serialize};
 use crate::vocabulary::Arrivals;
 use serde::Serialize;
 use std::sync::Arc;
@@ -41,13 +41,22 @@ pub enum Shape {
         /// When the stage ends.
         bounds: StageBounds,
     },
+    /// Open loop: requests are due as recorded.
+    Trace {
+        /// The replay.
+        replay: Arc<TraceReplay>,
+        /// Where in the replay the stage begins.
+        from: Duration,
+        /// When the stage ends. Without a time, the trace repeats.
+        bounds: StageBounds,
+    },
 }
 
 impl Shape {
     /// When the stage ends.
     pub const fn bounds(&self) -> StageBounds {
         match self {
-            Self::Rate { bounds, .. } | Self::Users { bounds, .. } => *bounds,
+            Self::Rate { bounds, .. } | Self::Users { bounds, .. } | Self::Trace { bounds, .. } => *bounds,
         }
     }
 }

@@ -199,7 +199,7 @@ impl<'a> Renderer<'a> {
                 (system.clone(), prompts.first().cloned().unwrap_or_default())
             }
             // Only a workload has one, and nothing of that is rendered.
-            AskText::Synthetic(_) | AskText::Dataset { .. } => {
+            AskText::Synthetic(_) | AskText::Dataset { .. } | AskText::Trace { .. } => {
                 return Err(RenderError("the prompts of a workload are not rendered".into()));
             }
             AskText::Template { system, prompt } => {
@@ -265,8 +265,11 @@ fn templates(action: &StepAction) -> Vec<&Template> {
             all
         }
         StepAction::Ask(ask) => match &ask.text {
-            AskText::Fixed { .. } | AskText::Synthetic(_) | AskText::Dataset { .. } => Vec::new(),
             AskText::Template { system, prompt } => system.iter().chain([prompt]).collect(),
+            AskText::Fixed { .. }
+            | AskText::Synthetic(_)
+            | AskText::Dataset { .. }
+            | AskText::Trace { .. } => Vec::new(),
         },
     }
 }

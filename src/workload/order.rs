@@ -24,11 +24,11 @@ pub(super) fn row(dataset: &Dataset, order: RowOrder, draws: RequestDraws<'_>) -
 }
 
 /// The position of a request in its stage, from 0. Users take turns, no matter how fast each of them is answered.
-fn place(pair: &PairPlan, number: RequestNumber) -> u64 {
+pub(super) fn place(pair: &PairPlan, number: RequestNumber) -> u64 {
     let Some(user) = number.user else { return number.n };
     let users = pair.profile.stages.iter().map(|stage| match &stage.shape {
         Shape::Users { users, .. } => users.from.max(users.to),
-        Shape::Rate { .. } => 1.0,
+        Shape::Rate { .. } | Shape::Trace { .. } => 1.0,
     });
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "at most 65,536 users")]
     let users = users.fold(1.0, f64::max) as u64;

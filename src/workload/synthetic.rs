@@ -1,7 +1,7 @@
 //! Generates a synthetic prompt.
 
 use super::RequestDraws;
-use crate::plan::{Cache, PrefixSet, SyntheticPrompts};
+use crate::plan::{Cache, PrefixSet};
 use crate::seed;
 use crate::words::WordList;
 use rand::Rng;
@@ -12,14 +12,14 @@ const NONCE: u64 = 12;
 
 /// A text of `tokens` tokens: first the shared prefix or the nonce, if there is one, then random words.
 pub(super) fn text(
-    prompts: &SyntheticPrompts,
+    prefix: Option<PrefixSet>,
     tokens: u64,
     cache: Cache,
     draws: RequestDraws<'_>,
     words: &WordList,
 ) -> String {
     let mut text = String::new();
-    let begun = match (prompts.prefix, cache) {
+    let begun = match (prefix, cache) {
         (Some(prefix), _) => {
             // Like a system prompt, it is the same in every run and for every target.
             let which = pick(prefix, &mut draws.rng("prefix"));

@@ -3,7 +3,7 @@ use crate::dataset::Dataset;
 use crate::files::Files;
 use crate::plan::{
     AskStep, ChatTemplate, JointLengths, LengthCurve, LengthDistribution, OutputLength, PrefixSet,
-    SyntheticPrompts,
+    SyntheticPrompts, TraceReplay,
 };
 use crate::testing::{Build, prompts};
 use crate::vocabulary::{DatasetFormat, RowOrder};
@@ -338,4 +338,72 @@ fn a_question_follows_a_prefix_that_is_counted_alone_and_that_both_steps_share()
     assert_eq!((cold[1].1.as_str(), warm[1].1.as_str()), ("1. Why?", "2. Why?"));
     let next = asked(0, number(1));
     assert_ne!(words(&next[0].1)[..12], words(&cold[0].1)[..12], "the nonce comes first");
+}
+
+/// A workload that replays a trace of this many requests.
+fn traced(count: u64, cache: Cache, scale: f64) -> Vec<Workload> {
+    let times: Vec<u64> = (0..count).map(|n| n * 1000).collect();
+    let replay = crate::testing::replay(&times, 1.0, scale, true);
+    let prompts = AskStep { text: AskText::Trace { replay, system: None }, cache, ..prompts(&[]) };
+    workloads(Build { targets: vec!["llama", "gpt"], prompts, ..Build::default() })
+}
+
+/// The words of a prompt.
+fn words_of(ask: &Ask) -> Vec<String> {
+    ask.messages[0].text.split(' ').map(str::to_owned).collect()
+}
+
+#[test]
+fn requests_of_a_trace_share_the_blocks_that_they_shared() {
+    let [one, other] = traced(3, Cache::Bust, 1.0).try_into().unwrap_or_else(|_| panic!("two targets"));
+    let (first, second) = (one.ask(7, number(0)), one.ask(7, number(1)));
+    assert_eq!((first.output_tokens, second.output_tokens), (Some(1), Some(2)));
+    let (first, second) = (words_of(&first), words_of(&second));
+    assert_eq!((first.len(), second.len()), (1000, 1000));
+    assert_eq!(first[..512], second[..512]);
+    assert_ne!(first[512..], second[512..]);
+    // The same request again, in the same run.
+    assert_eq!(first, words_of(&one.ask(7, number(0))));
+    // Another pass, another run and another target begin with an empty cache.
+    assert_ne!(first[..12], words_of(&one.ask(7, number(3)))[..12]);
+    assert_ne!(first[..12], words_of(&one.due(7, 8, number(0)))[..12]);
+    assert_ne!(first[..12], words_of(&other.ask(7, number(0)))[..12]);
+    // A copy shares with copies.
+    let copy = |n| words_of(&one.ask(7, number(TraceReplay::number(n, 1))));
+    assert_ne!(first[..12], copy(0)[..12]);
+    assert_eq!(copy(0)[..512], copy(1)[..512]);
+}
+
+#[test]
+fn the_blocks_of_a_trace_can_stay_the_same_from_run_to_run() {
+    let workloads = traced(3, Cache::Reuse, 1.0);
+    let first = words_of(&workloads[0].ask(7, number(0)));
+    assert_eq!(first, words_of(&workloads[1].due(8, 9, number(3))));
+}
+
+#[test]
+fn lines_without_blocks_have_random_words_and_a_nonce() {
+    let text = "TIMESTAMP,ContextTokens,GeneratedTokens\n2023-11-16 18:17:03.9799600,40,10\n2023-11-16 18:17:04,2,7\n";
+    let trace = Arc::new(crate::testing::trace(text));
+    let replay = Arc::new(TraceReplay { trace, speed: 1.0, scale: 1.0, repeats: false });
+    let text = AskText::Trace { replay, system: None };
+    let prompts = AskStep { text, cache: Cache::Bust, ..prompts(&[]) };
+    let one = workloads(Build { prompts, ..Build::default() });
+    let (now, then) = (words_of(&one[0].ask(7, number(0))), words_of(&one[0].due(7, 8, number(0))));
+    assert_eq!((now.len(), words_of(&one[0].ask(7, number(1))).len()), (40, 2));
+    assert_ne!(now[..12], then[..12]);
+    assert_eq!(now[12..], then[12..], "a replay asks the same, apart from the nonce");
+}
+
+#[test]
+fn recorded_texts_are_asked_as_they_are() {
+    let text =
+        r#"[{"conversations": [{"from": "human", "value": "Why?"}, {"from": "gpt", "value": "12345678"}]}]"#;
+    let trace = Arc::new(crate::testing::trace(text));
+    let replay = Arc::new(TraceReplay { trace, speed: 1.0, scale: 1.0, repeats: false });
+    let text = AskText::Trace { replay, system: Some("S".into()) };
+    let one = workloads(Build { prompts: AskStep { text, ..prompts(&[]) }, ..Build::default() });
+    let ask = one[0].ask(7, number(5));
+    assert_eq!(texts(&ask), [(Role::System, "S".to_owned()), (Role::User, "Why?".to_owned())]);
+    assert_eq!(ask.output_tokens, Some(2));
 }

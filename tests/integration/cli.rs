@@ -528,3 +528,30 @@ async fn the_daemon_logs_what_it_will_do_and_where_to_look() {
         assert!(line.contains(said), "{said}: {}", ended.err);
     }
 }
+
+#[tokio::test]
+async fn a_trace_is_described() {
+    let path = |name: &str| format!("{}/config/examples/traces/{name}", env!("CARGO_MANIFEST_DIR"));
+    let inspect = async |name: &str, more: &[&str]| {
+        let path = path(name);
+        bare(&[&["trace", "inspect", &path], more].concat()).await
+    };
+    let mooncake = inspect("mooncake.jsonl", &[]).await;
+    assert_eq!((mooncake.code, mooncake.err.as_str()), (0, ""));
+    for part in ["24 requests in the format mooncake\nover ", "█", "p99", "input tokens", "shared prefixes: "]
+    {
+        assert!(mooncake.out.contains(part), "{part} in {}", mooncake.out);
+    }
+    assert!(inspect("burstgpt.csv", &[]).await.out.contains("models: ChatGPT "));
+    assert!(
+        inspect("sharegpt.json", &[])
+            .await
+            .out
+            .contains("6 requests in the format sharegpt\nwithout times\n")
+    );
+    let wrong = inspect("azure-2023.csv", &["--format", "mooncake"]).await;
+    assert_eq!(wrong.code, 1, "{wrong:?}");
+    assert!(wrong.err.contains("holds no request"), "{wrong:?}");
+    let unknown = inspect("azure-2023.csv", &["--format", "parquet"]).await;
+    assert!(unknown.code == 64 && unknown.err.contains("there are mooncake, azure, burstgpt"), "{unknown:?}");
+}

@@ -66,6 +66,11 @@ fn folder(text: &str, simulator: &Simulator) -> TempDir {
     for name in ["people.csv", "prompts.txt", "questions.jsonl", "answer.schema.json"] {
         std::fs::copy(config().join("examples").join(name), folder.path().join(name)).unwrap();
     }
+    std::fs::create_dir(folder.path().join("traces")).unwrap();
+    for trace in std::fs::read_dir(config().join("examples/traces")).unwrap() {
+        let trace = trace.unwrap();
+        std::fs::copy(trace.path(), folder.path().join("traces").join(trace.file_name())).unwrap();
+    }
     for named in text.split("secret-").skip(1) {
         let name = named.split(|c: char| !(c.is_alphanumeric() || "-_.".contains(c))).next().unwrap();
         std::fs::write(folder.path().join(format!("secret-{name}")), "sesame-opens").unwrap();

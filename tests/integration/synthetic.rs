@@ -151,3 +151,50 @@ async fn a_cache_pair_shows_whether_prompts_are_cached() {
     assert!(silent.ratio < 0.5, "{}", silent.ratio);
     assert_eq!((silent.cached, silent.reported), (0.0, (0.0, 4.0)));
 }
+
+/// The path of a sample.
+fn sample(name: &str) -> String {
+    format!("'{}/config/examples/traces/{name}'", env!("CARGO_MANIFEST_DIR"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_trace_has_its_lengths_and_its_shared_prefixes_again() {
+    // The share of the recorded tokens in blocks with which an earlier request began.
+    for (name, requests, shared) in [("mooncake.jsonl", 24, 0.688), ("bailian.jsonl", 24, 0.668)] {
+        let workload = format!("ignore_eos: true, trace: {{ file: {}, speed: 4 }}", sample(name));
+        let pairs = played("{ name: all }", &workload).await;
+        let text = std::fs::read_to_string(sample(name).trim_matches('\'')).unwrap();
+        let line = |line: &str| {
+            let line: serde_json::Value = serde_json::from_str(line).unwrap();
+            [&line["input_length"], &line["output_length"]]
+                .map(|it| usize::try_from(it.as_u64().unwrap()).unwrap())
+        };
+        let mut recorded: Vec<_> = text.lines().map(line).collect();
+        let mut played: Vec<_> =
+            pairs.iter().map(|(_, truth)| [truth.input_tokens, truth.output_tokens]).collect();
+        recorded.sort_unstable();
+        played.sort_unstable();
+        assert_eq!((played.len(), &played), (requests, &recorded), "{name}");
+        // Requests that are sent at once find nothing of each other.
+        let cached = cached(&pairs);
+        assert!(
+            (0.75 * shared..1.02 * shared).contains(&cached),
+            "{name}: {cached}, and {shared} was shared"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_trace_is_played_in_part_and_scaled_and_with_other_arrivals() {
+    let count = async |load: &str, trace: &str| played(load, &format!("trace: {{ {trace} }}")).await.len();
+    let azure = sample("azure-2023.csv");
+    assert_eq!(count("{ name: all }", &format!("file: {azure}, speed: 20, scale: 2")).await, 60);
+    assert_eq!(count("{ requests: 40 }", &format!("file: {azure}, speed: 50, loop: true")).await, 40);
+    assert_eq!(count("{ requests: 35, users: 5 }", &format!("file: {azure}")).await, 35);
+    let text = sample("sharegpt.json");
+    let pairs =
+        played("{ requests: 6, rate: 50/s }", &format!("cache: reuse, trace: {{ file: {text} }}")).await;
+    let mut asked: Vec<_> = pairs.iter().map(|(request, _)| request.asked_output_tokens.unwrap()).collect();
+    asked.sort_unstable();
+    assert_eq!(asked, [2, 9, 17, 18, 29, 30]);
+}

@@ -1,9 +1,9 @@
 //! Journeys of open-loop users and of probes.
 
 use super::*;
-use crate::plan::Budget;
+use crate::plan::{AskStep, AskText, Budget, Shape, StageBounds};
 use crate::testing::scenario::{StepBuild, scenario, step};
-use crate::testing::{budget, rate};
+use crate::testing::{budget, prompts, rate, replay};
 
 fn steps() -> Vec<StepBuild> {
     vec![step("a").at("/a/{{ user }}"), step("b").thinks(seconds(3))]
@@ -68,9 +68,9 @@ async fn open_journeys_are_bounded_like_requests_in_flight() {
 #[tokio::test(start_paused = true)]
 async fn a_place_is_for_a_request_and_not_for_a_user_that_thinks() {
     // Two users, with one request at a time: each sends its requests while the other one thinks.
-    let bounds = crate::plan::StageBounds { time: Some(seconds(10)), requests: None };
+    let bounds = StageBounds { time: Some(seconds(10)), requests: None };
     let mut stage = crate::testing::users(2.0, seconds(3), bounds);
-    let crate::plan::Shape::Users { spawn, .. } = &mut stage.shape else { unreachable!() };
+    let Shape::Users { spawn, .. } = &mut stage.shape else { unreachable!() };
     *spawn = seconds(3);
     let world = World::new(Build { in_flight: 1, ..build(stage) }, takes(millis(400)));
     world.once().await;
@@ -153,4 +153,24 @@ async fn a_probe_whose_time_is_up_has_not_succeeded() {
     let Probed::Ended(request) = probed.unwrap() else { panic!("it was sent") };
     assert_eq!((&*request.place.step, request.outcome), ("login", Outcome::Failed(Failure::Cancelled)));
     assert_eq!(request.detail.as_deref(), Some("step a: stopped before it was offered"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn requests_of_a_trace_are_due_as_recorded() {
+    let replay = replay(&[0, 1000, 1000, 2500], 2.0, 1.0, false);
+    let stage = |from: u64, time: u64| {
+        let bounds = StageBounds { time: Some(millis(time)), requests: None };
+        let shape = Shape::Trace { replay: Arc::clone(&replay), from: millis(from), bounds };
+        crate::plan::Stage { name: "".into(), warm_up: false, shape }
+    };
+    let text = AskText::Trace { replay: Arc::clone(&replay), system: None };
+    let prompts = AskStep { text, ..prompts(&[]) };
+    let build = Build { stages: vec![stage(0, 400), stage(400, 1267)], prompts, ..Build::default() };
+    let world = World::new(build, takes(millis(100)));
+    let summary = world.once().await;
+    assert_eq!((summary.offered, summary.ok), (4, 4));
+    let mut dues: Vec<u128> = world.facts.steps().iter().map(|(_, due, _)| *due).collect();
+    dues.sort_unstable();
+    assert_eq!(dues, [0, 500, 500, 1250]);
+    assert_eq!(world.facts.active(""), millis(1667), "the gap after the last request is part of the load");
 }

@@ -47,5 +47,5 @@ fn places_of(profile: &Profile) -> usize {
         all.map(|it| turns(it.turns.unwrap_or(it.ask.as_ref().is_some_and(|ask| ask.history > 0)))).sum()
     };
     let pair = profile.workload.as_ref().is_some_and(|workload| workload.cache_pair.is_some());
-    profile.load.len() * (1 + profile.scenario.as_ref().map_or(if pair { 2 } else { 0 }, steps))
+    profile.stages().len() * (1 + profile.scenario.as_ref().map_or(if pair { 2 } else { 0 }, steps))
 }

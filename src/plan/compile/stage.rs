@@ -1,6 +1,6 @@
 //! Compiles the load.
 
-use super::{Findings, name};
+use super::{Findings, name, trace::FollowedTrace};
 use crate::config::{self, Config, KeyPath};
 use crate::plan::{Ramp, Shape, Stage, StageBounds, Think};
 use std::collections::BTreeSet;
@@ -16,10 +16,12 @@ const SPAWN_WORKLOAD: Duration = Duration::from_millis(1);
 
 /// Compiles every stage of a load.
 ///
-/// `journeys` means that users play a scenario; by default, their starts are spread more widely.
+/// `journeys` means that users play a scenario; by default, their starts are spread more widely. A trace gives the
+/// arrivals of stages that say nothing else.
 pub(super) fn compile(
     load: &[config::Stage],
     journeys: bool,
+    mut trace: Option<&mut FollowedTrace<'_>>,
     path: &KeyPath,
     findings: &mut Findings,
 ) -> Vec<Stage> {
@@ -34,19 +36,28 @@ pub(super) fn compile(
                 findings.error(&path.key("name"), message);
             }
         }
-        stages.extend(stage(written, journeys, &path, findings));
+        stages.extend(stage(written, journeys, trace.as_deref_mut(), &path, findings));
     }
-    if load.is_empty() {
-        findings.error(path, "must have at least one stage");
-    } else if load.iter().all(|stage| stage.warm_up.is_some()) {
+    if load.iter().all(|stage| stage.warm_up.is_some()) {
         findings.warn(path, "every stage is warm-up: nothing will be measured");
     }
     stages
 }
 
-fn stage(written: &config::Stage, journeys: bool, path: &KeyPath, findings: &mut Findings) -> Option<Stage> {
-    let bounds = bounds(written, path, findings);
+fn stage(
+    written: &config::Stage,
+    journeys: bool,
+    trace: Option<&mut FollowedTrace<'_>>,
+    path: &KeyPath,
+    findings: &mut Findings,
+) -> Option<Stage> {
+    let trace = trace.filter(|_| written.rate.is_none() && written.users.is_none());
+    let bounds = bounds(written, trace.is_none(), path, findings);
     let shape = match (&written.rate, &written.users) {
+        (None, None) if let Some(trace) = trace => {
+            bounds?;
+            trace.shape(written, path, findings)
+        }
         (Some(_), Some(_)) => {
             findings.error(path, "takes `rate` or `users`, not both");
             None
@@ -95,8 +106,13 @@ fn with_spawn(
     Shape::Users { users, think, bounds, spawn }
 }
 
-/// The end of a stage.
-fn bounds(written: &config::Stage, path: &KeyPath, findings: &mut Findings) -> Option<StageBounds> {
+/// The end of a stage, which it may need.
+fn bounds(
+    written: &config::Stage,
+    needed: bool,
+    path: &KeyPath,
+    findings: &mut Findings,
+) -> Option<StageBounds> {
     let (key, time) = match (written.time, written.warm_up) {
         (Some(_), Some(_)) => {
             findings.error(path, "takes `for` or `warm_up`, not both: each is the time of the stage");
@@ -110,7 +126,7 @@ fn bounds(written: &config::Stage, path: &KeyPath, findings: &mut Findings) -> O
         return None;
     }
     let requests = written.requests.map(std::num::NonZeroU64::get);
-    if time.is_none() && requests.is_none() {
+    if needed && time.is_none() && requests.is_none() {
         findings.error(path, "needs an end: `for`, `warm_up` or `requests`");
         return None;
     }
@@ -201,7 +217,7 @@ pub(super) fn check_in_flight(config: &Config, findings: &mut Findings) {
     let most = in_flight_per_target(config);
     let key = if most < config.agent.limits.in_flight { "in_flight_per_target" } else { "in_flight" };
     for (name, profile) in &config.profiles {
-        for (index, stage) in profile.load.iter().enumerate() {
+        for (index, stage) in profile.stages().iter().enumerate() {
             let users = stage.users.as_ref().map(config::Moving::ends);
             if users.is_some_and(|(from, to)| from.0.max(to.0) > most) {
                 let path = KeyPath::of(["profiles", name, "load"]).index(index).key("users");

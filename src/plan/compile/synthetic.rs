@@ -90,9 +90,15 @@ pub(super) fn check_pair(profile: &Profile, target: &Target, path: &KeyPath, fin
             );
             findings.error(path, message);
         }
-        let AskText::Synthetic(prompts) = &ask.text else { continue };
-        let path = path.key(if prompts.question.is_some() { "cache_pair" } else { "synthetic" });
-        if prompts.question.is_some() && !target.api.generates() {
+        let (key, prompts) = match &ask.text {
+            AskText::Synthetic(prompts) if prompts.question.is_some() => ("cache_pair", Some(prompts)),
+            AskText::Synthetic(prompts) => ("synthetic", Some(prompts)),
+            AskText::Trace { replay, .. } if replay.has_generated_texts() => ("trace", None),
+            _ => continue,
+        };
+        let path = path.key(key);
+        let is_pair = prompts.is_some_and(|prompts| prompts.question.is_some());
+        if is_pair && !target.api.generates() {
             let message =
                 format!("the target `{name}` generates no tokens, so there is no time to the first one");
             findings.error(&path, message);
@@ -110,9 +116,9 @@ pub(super) fn check_pair(profile: &Profile, target: &Target, path: &KeyPath, fin
         }
         let template = target.chat_template.unwrap_or_default();
         // The length of a cache pair's prefix is not that of the request.
-        if prompts.question.is_none()
-            && let Some(message) = too_short(prompts, template, &format!(" of the target `{name}`"))
-        {
+        let prompts = prompts.filter(|_| !is_pair);
+        let message = prompts.and_then(|it| too_short(it, template, &format!(" of the target `{name}`")));
+        if let Some(message) = message {
             findings.error(&path, message);
         }
     }

@@ -1,6 +1,6 @@
 //! Compiles workloads.
 
-use super::{Findings, cache_pair, dataset, length, pattern, synthetic};
+use super::{Findings, cache_pair, dataset, length, pattern, synthetic, trace};
 use crate::config::{self, KeyPath, Prompt};
 use crate::files::LARGEST;
 use crate::limits;
@@ -23,6 +23,7 @@ pub(super) fn compile(
         prompts,
         synthetic,
         dataset,
+        trace: recorded,
         cache_pair,
         system,
         output_tokens,
@@ -38,13 +39,15 @@ pub(super) fn compile(
         ("prompts", prompts.is_some()),
         ("synthetic", synthetic.is_some()),
         ("dataset", dataset.is_some()),
+        ("trace", recorded.is_some()),
         ("cache_pair", cache_pair.is_some()),
     ];
     findings.only_one(path, &kinds)?;
     let system = system.as_deref();
-    let text = match (prompts, dataset, cache_pair) {
+    let text = match (prompts, dataset, recorded, cache_pair) {
         (Some(prompts), ..) => self::prompts(prompts, system, &path.key("prompts"), findings),
-        (_, Some(dataset), _) => dataset::compile(dataset, system, &path.key("dataset"), findings),
+        (_, Some(dataset), ..) => dataset::compile(dataset, system, &path.key("dataset"), findings),
+        (.., Some(recorded), _) => trace::compile(recorded, written, path, findings),
         (.., Some(pair)) => Some(cache_pair::compile(pair, written, path, findings)),
         _ => synthetic::compile(synthetic.as_ref()?, written, path, findings),
     };
@@ -64,6 +67,7 @@ pub(super) fn compile(
             let every_row = size.output_tokens.1 >= 1.0;
             size.max_output_tokens.filter(|_| every_row || rest.is_some()).max(rest)
         }
+        AskText::Trace { replay, .. } => Some(replay.trace.size().max_output),
         _ => output.as_ref().map(LengthDistribution::max),
     };
     if *ignore_eos && output_tokens.is_none() && !has_output_cap(params) {

@@ -4,8 +4,9 @@
 use super::{Amount, TokenForecast, View, arrivals_in, turns_of_users};
 use crate::plan::scenario::ENVIRONMENT;
 use crate::plan::{
-    AskStep, AskText, Cache, HttpStep, LONGEST_WORD, LengthDistribution, PairPlan, PromptLengths, Scenario,
-    Shape, Stage, Step, StepAction, SyntheticPrompts, Target, Think,
+    AskStep, AskText, Cache, HttpStep, LONGEST_WORD, LengthDistribution, LengthRange, PairPlan,
+    PromptLengths, Scenario, Shape, Stage, StageBounds, Step, StepAction, SyntheticPrompts, Target, Think,
+    TraceReplay,
 };
 use crate::template::Template;
 use serde_json::{Map, Value};
@@ -114,6 +115,10 @@ fn of_stage(stage: &Stage, scenario: &Scenario, view: View) -> (Amount, Amount) 
             let journeys = arrivals_in(*rate, *arrivals, *bounds, view);
             (journeys, journeys)
         }
+        Shape::Trace { replay, from, bounds } => {
+            let journeys = traced(replay, *from, *bounds, view);
+            (journeys, journeys)
+        }
         Shape::Users { users, think, bounds, spawn: _ } => {
             let (most, mean) = (users.from.max(users.to), f64::midpoint(users.from, users.to));
             let users = if view == View::Expected { mean } else { most.floor() };
@@ -123,6 +128,21 @@ fn of_stage(stage: &Stage, scenario: &Scenario, view: View) -> (Amount, Amount) 
             let fewer = journeys.value().map_or(most, |journeys| most.min(journeys));
             (journeys, Amount::AtMost(fewer))
         }
+    }
+}
+
+/// The number of requests in a part of a replay. A fraction of a scale is drawn.
+fn traced(replay: &TraceReplay, from: Duration, bounds: StageBounds, view: View) -> Amount {
+    let requests = bounds.time.map(|time| {
+        let end = from.saturating_add(time);
+        replay.before(end).saturating_sub(replay.before(from)) as f64
+    });
+    let cap = bounds.requests.map_or(f64::INFINITY, |cap| cap as f64);
+    let times = |scale: f64| requests.map_or(cap, |requests| (requests * scale).min(cap));
+    match view {
+        _ if replay.scale.fract() == 0.0 => Amount::Exact(times(replay.scale)),
+        View::Expected => Amount::About(times(replay.scale)),
+        View::Most => Amount::AtMost(times(replay.scale.ceil())),
     }
 }
 
@@ -207,7 +227,7 @@ impl ModelCall<'_> {
     fn most(&self) -> (TokenForecast, InputTokens) {
         let output = self.output();
         let TextBytes { longest, messages, .. } = TextBytes::of(&self.ask.text, &self.pair.profile.scenario);
-        let is_nonce_apart = !matches!(self.ask.text, AskText::Synthetic(_));
+        let is_nonce_apart = generated(&self.ask.text).is_none();
         let bust = if self.ask.cache == Cache::Bust && is_nonce_apart { 1.0 } else { 0.0 };
         // Each earlier turn is a question and an answer.
         let turn = longest.prompt + output + Amount::AtMost(2.0 * MAX_MESSAGE);
@@ -236,6 +256,9 @@ impl ModelCall<'_> {
                     dataset.size().min_bytes + system.as_ref().map_or(0, |system| system.len() as u64);
                 Amount::Exact(texts as f64 + MAX_MESSAGE + MAX_PREAMBLE)
             }
+            AskText::Trace { replay, .. } => {
+                Amount::Exact(replay.trace.size().min_input as f64 + MAX_MESSAGE + MAX_PREAMBLE)
+            }
             AskText::Template { .. } => Amount::ZERO,
         };
         TokenForecast { input, output: self.output() }
@@ -243,21 +266,22 @@ impl ModelCall<'_> {
 
     fn expected(&self, count: TokenCounter<'_>) -> (TokenForecast, InputTokens) {
         let output = self.expected_output();
-        if let AskText::Synthetic(prompts) = &self.ask.text {
+        if let Some(lengths) = generated(&self.ask.text) {
             let target = &self.pair.target;
             let source =
                 if target.tokenizer.is_some() { InputTokens::Counted } else { InputTokens::Estimated };
-            let template = match (&prompts.question, target.chat_template) {
+            let question = question(&self.ask.text);
+            let template = match (question, target.chat_template) {
                 (None, Some(_)) => 0.0,
                 (None, None) => MESSAGE_TYPICAL,
                 (Some(_), Some(template)) => template.added(2) as f64,
                 (Some(_), None) => 2.0 * MESSAGE_TYPICAL,
             };
-            let question = prompts.question.as_deref().map_or(0.0, |question| {
+            let question = question.map_or(0.0, |question| {
                 count(target, question)
                     .map_or(question.len() as f64 / BYTES_PER_TOKEN, |tokens| tokens as f64)
             });
-            let input = Amount::About(prompts.range().mean + question + template);
+            let input = Amount::About(lengths.mean + question + template);
             return (TokenForecast { input, output }, source);
         }
         let texts = TextBytes::of(&self.ask.text, &self.pair.profile.scenario);
@@ -283,6 +307,7 @@ impl ModelCall<'_> {
             AskText::Synthetic(SyntheticPrompts { lengths: PromptLengths::Joint(joint), .. }) => {
                 Some(joint.output().mean)
             }
+            AskText::Trace { replay, .. } => Some(replay.trace.size().mean_output),
             AskText::Dataset { dataset, .. } => {
                 let (mean, share) = dataset.size().output_tokens;
                 let rest = self.ask.output.lengths.as_ref().map(LengthDistribution::mean);
@@ -336,6 +361,29 @@ struct Longest {
 }
 
 impl TextBytes {
+    /// Prompts of words, perhaps with a question after them.
+    fn of_generated(range: &LengthRange, question: Option<&str>) -> Self {
+        let bytes = |tokens: f64| tokens * LONGEST_WORD as f64;
+        let of_question = question.map_or(0.0, |question| question.len() as f64);
+        let longest = bytes(range.max as f64) + of_question;
+        Self {
+            longest: Longest { system: Amount::ZERO, prompt: Amount::AtMost(longest) },
+            typical_prompt: Amount::About(bytes(range.mean) + of_question),
+            messages: messages(question.is_some()),
+        }
+    }
+
+    /// Prompts in a file, with a system prompt for those that have none.
+    fn of_file(max_bytes: u64, mean_bytes: f64, max_messages: u64, system: Option<&Arc<str>>) -> Self {
+        let of_system = system.map_or(0.0, |system| system.len() as f64);
+        let prompt = Amount::AtMost(max_bytes as f64);
+        Self {
+            longest: Longest { system: Amount::Exact(of_system), prompt },
+            typical_prompt: Amount::About(mean_bytes),
+            messages: max_messages as f64 + messages(system.is_some()) - 1.0,
+        }
+    }
+
     fn of(text: &AskText, scenario: &Scenario) -> Self {
         match text {
             AskText::Fixed { system, prompts } => {
@@ -350,26 +398,17 @@ impl TextBytes {
                     messages: messages(system.is_some()),
                 }
             }
-            AskText::Synthetic(prompts) => {
-                let bytes = |tokens: f64| tokens * LONGEST_WORD as f64;
-                let range = prompts.range();
-                let question = prompts.question.as_ref().map_or(0.0, |question| question.len() as f64);
-                let longest = bytes(range.max as f64) + question;
-                Self {
-                    longest: Longest { system: Amount::ZERO, prompt: Amount::AtMost(longest) },
-                    typical_prompt: Amount::About(bytes(range.mean) + question),
-                    messages: messages(prompts.question.is_some()),
+            AskText::Synthetic(prompts) => Self::of_generated(&prompts.range(), question(text)),
+            AskText::Trace { replay, system } => {
+                if let Some(lengths) = generated(text) {
+                    return Self::of_generated(&lengths, None);
                 }
+                let size = replay.trace.size();
+                Self::of_file(size.max_input, size.mean_input, size.max_messages, system.as_ref())
             }
             AskText::Dataset { dataset, system, .. } => {
                 let size = dataset.size();
-                let of_system = system.as_ref().map_or(0.0, |system| system.len() as f64);
-                let prompt = Amount::AtMost(size.max_bytes as f64);
-                Self {
-                    longest: Longest { system: Amount::Exact(of_system), prompt },
-                    typical_prompt: Amount::About(size.mean_bytes),
-                    messages: size.max_messages as f64 + messages(system.is_some()) - 1.0,
-                }
+                Self::of_file(size.max_bytes, size.mean_bytes, size.max_messages, system.as_ref())
             }
             AskText::Template { system, prompt } => {
                 let bytes = |template: &Template| {
@@ -384,6 +423,26 @@ impl TextBytes {
                 }
             }
         }
+    }
+}
+
+/// The question that follows a generated prompt, if there is one.
+fn question(text: &AskText) -> Option<&str> {
+    match text {
+        AskText::Synthetic(prompts) => prompts.question.as_deref(),
+        _ => None,
+    }
+}
+
+/// The lengths of prompts that are generated, in tokens.
+fn generated(text: &AskText) -> Option<LengthRange> {
+    match text {
+        AskText::Synthetic(prompts) => Some(prompts.range()),
+        AskText::Trace { replay, .. } if replay.has_generated_texts() => {
+            let size = replay.trace.size();
+            Some(LengthRange { min: size.min_input, mean: size.mean_input, max: size.max_input })
+        }
+        _ => None,
     }
 }
 

@@ -306,3 +306,36 @@ fn a_cache_pair_is_two_requests_with_the_whole_prefix() {
     let bytes = 2000.0 * 13.0 + 8.0 + 2.0 * 16.0 + 256.0;
     assert_eq!(most.input_tokens, Amount::AtMost(96.0 * bytes));
 }
+
+#[test]
+fn a_trace_is_forecast_by_its_requests() {
+    let of = |load: &str, trace: &str| {
+        let file = "file: tests/config/trace.jsonl";
+        let workload = format!("workload: {{ trace: {{ {file}{trace} }} }}");
+        one(&format!("schedule: {{ every: 1h }}{load}, {workload}")).run
+    };
+    // Three requests in six seconds, of 600, 700 and 800 tokens, with answers of five.
+    let all = of("", "");
+    assert_eq!((all.most.requests, all.expected.requests), (Amount::Exact(3.0), Amount::Exact(3.0)));
+    assert_eq!(all.expected.output_tokens, Amount::About(15.0));
+    assert_eq!(all.most.output_tokens, Amount::AtMost(15.0));
+    assert_eq!(all.expected.input_tokens, Amount::About(3.0 * (700.0 + 4.0)));
+    assert!(all.most.input_tokens.value() > Some(3.0 * 800.0));
+    let requests = |load: &str, trace: &str| {
+        let run = of(load, trace);
+        (run.most.requests, run.expected.requests)
+    };
+    let exact = |n: f64| (Amount::Exact(n), Amount::Exact(n));
+    assert_eq!(requests(", load: [{ for: 4s }]", ""), exact(2.0));
+    assert_eq!(requests(", load: [{ for: 2s }]", ", speed: 3"), exact(3.0));
+    assert_eq!(requests(", load: [{ for: 12s }]", ", loop: true"), exact(6.0));
+    assert_eq!(requests(", load: [{ requests: 50 }]", ", loop: true"), exact(50.0));
+    assert_eq!(requests(", load: [{ warm_up: 2s }, { name: rest }]", ""), exact(3.0));
+    assert_eq!(requests("", ", scale: 0.5"), (Amount::AtMost(3.0), Amount::About(1.5)));
+    assert_eq!(requests("", ", scale: 2"), exact(6.0));
+    assert_eq!(requests(", load: [{ for: 4s, rate: 5 }]", ""), exact(20.0));
+    // A run takes as long as the trace.
+    let daily =
+        one("schedule: { continuous: {} }, workload: { trace: { file: tests/config/trace.jsonl } }").daily;
+    assert_eq!(daily.runs, Amount::Exact(14_400.0));
+}

@@ -39,6 +39,17 @@ fn stage(stage: &Stage, journeys: bool) -> String {
             let what = if journeys { "journey" } else { "request" };
             format!("{rate} {what}{}/s {spread}{}", s(rate != "1"), until(*bounds))
         }
+        Shape::Trace { replay, bounds, .. } => {
+            let times = |number: f64, what: &str| {
+                if (number - 1.0).abs() < f64::EPSILON {
+                    String::new()
+                } else {
+                    format!(", {number} times as {what}")
+                }
+            };
+            let (fast, many) = (times(replay.speed, "fast"), times(replay.scale, "many"));
+            format!("requests as recorded in a trace{fast}{many}{}", until(*bounds))
+        }
         Shape::Users { users, bounds, .. } => {
             let one = users.from <= 1.0 && users.to <= 1.0;
             let what = if journeys { "go" } else { "read" };

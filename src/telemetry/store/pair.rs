@@ -3,7 +3,7 @@
 use super::cells::{Cells, about, row};
 use crate::catalogue::When;
 use crate::event::{Pair, Request, RunRef, RunResult, RunSummary, SkippedRun};
-use crate::plan::{Bound, PairPlan, Profile, Shape, Trigger};
+use crate::plan::{Bound, PairPlan, Profile, Trigger};
 use crate::telemetry::value::Trace;
 use std::sync::{Arc, LazyLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, SystemTime};
@@ -24,13 +24,7 @@ pub(super) struct PairSeries {
 fn interval(profile: &Profile) -> Option<Duration> {
     match profile.schedule.trigger {
         Trigger::Every { period, .. } => Some(period),
-        Trigger::Continuous => profile
-            .stages
-            .iter()
-            .map(|stage| match &stage.shape {
-                Shape::Rate { bounds, .. } | Shape::Users { bounds, .. } => bounds.time,
-            })
-            .sum(),
+        Trigger::Continuous => profile.stages.iter().map(|stage| stage.shape.bounds().time).sum(),
         Trigger::Cron(_) | Trigger::Manual => None,
     }
 }

@@ -255,7 +255,7 @@ fn spawn(rest: &str, scenario: bool) -> Duration {
     let plan = from_yaml(&text).unwrap_or_else(|e| panic!("{e}"));
     match plan.profiles[0].stages[0].shape {
         Shape::Users { spawn, .. } => spawn,
-        Shape::Rate { .. } => panic!("users"),
+        Shape::Rate { .. } | Shape::Trace { .. } => panic!("users"),
     }
 }
 
