@@ -76,7 +76,7 @@ fn main() -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     for arrivals in [plan::Arrivals::Constant, plan::Arrivals::Poisson] {
         let precise: Arc<dyn Dispatcher> = Arc::new(Precise::start()?);
-        measure(&runtime, &format!("precise, {arrivals:?}"), precise, (seconds, rate, arrivals))?;
+        measure(&runtime, &format!("precise, {arrivals:?}"), precise, (seconds, rate, arrivals.clone()))?;
         measure(&runtime, &format!("timers, {arrivals:?}"), Arc::new(Timers), (seconds, rate, arrivals))?;
     }
     Ok(())
@@ -120,6 +120,6 @@ fn measure(
 
 fn build(seconds: u64, rate: f64, arrivals: plan::Arrivals) -> anyhow::Result<Arc<plan::Plan>> {
     let bounds = plan::StageBounds { time: Some(Duration::from_secs(seconds)), requests: None };
-    let shape = plan::Shape::Rate { rate: plan::Ramp { from: rate, to: rate }, arrivals, bounds };
+    let shape = plan::Shape::Rate { rate: plan::LoadCurve::constant(rate), arrivals, bounds };
     parts::plan(shape, parts::prompts())
 }

@@ -238,7 +238,7 @@ fn build(seconds: u64, users: u32, mode: Mode) -> anyhow::Result<Arc<plan::Plan>
     };
     let users = f64::from(users);
     let shape = plan::Shape::Users {
-        users: plan::Ramp { from: users, to: users },
+        users: plan::LoadCurve::constant(users),
         think: thought(),
         spawn: Duration::from_secs(2),
         bounds: plan::StageBounds { time: Some(Duration::from_secs(seconds)), requests: None },
@@ -298,6 +298,7 @@ fn scenario() -> anyhow::Result<plan::Scenario> {
         (0..50).map(|n| format!("What does document {n} say about capitals?")).collect();
     let vars = [("queries", json!(queries)), ("top_k", json!(5))];
     Ok(plan::Scenario {
+        summary: None,
         journeys: true,
         setup: Vec::new(),
         steps,

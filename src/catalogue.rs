@@ -131,6 +131,16 @@ macro_rules! rows {
             "Ended runs, by result.";
         DegradedRuns = "tokenbeat.degraded_runs", None, Counter, Run [], Always,
             "Ended runs in which the prober was late, whatever their result: their latencies do not describe the target.";
+        CapacityUsers = "tokenbeat.capacity_users", None, OptionalGauge, Run [], Searches,
+            "Most users with which the last conclusive search met the objectives, 0 if the fewest missed one; absent before the first, and if the search varies the rate.";
+        CapacityRequests = "tokenbeat.capacity_requests", RequestsPerSecond, OptionalGauge, Run [], Searches,
+            "Highest rate with which the last conclusive search met the objectives, 0 if the lowest load missed one: the offered rate, or what the users achieved.";
+        CapacityKneeUsers = "tokenbeat.capacity_knee_users", None, OptionalGauge, Run [], Searches,
+            "Users from which on throughput does not grow in proportion, in the last conclusive search; absent if it did, and if the search varies the rate.";
+        CapacityKneeRequests = "tokenbeat.capacity_knee_requests", RequestsPerSecond, OptionalGauge, Run [], Searches,
+            "Requests completed per second at the load from which on throughput does not grow in proportion, in the last conclusive search; absent if it did.";
+        CapacitySearches = "tokenbeat.capacity_searches", None, Counter, Run [End: SearchEnd], Searches,
+            "Ended capacity searches, by how they ended. With found, at_least, below_range and target_failed they are conclusive; at_least is a lower bound.";
         SkippedRuns = "tokenbeat.skipped_runs", None, Counter, Run [Reason: SkippedRun], Always,
             "Runs that were due but did not start, by reason.";
         RunActive = "tokenbeat.run_active", None, Level, Run [], Always,
@@ -149,6 +159,12 @@ macro_rules! rows {
             "1. The revision is a hash of workload, load and model; compare only equal revisions.";
         TargetInfo = "tokenbeat.target_info", None, Info, Target [Api: Stated, Provider: Stated, Server: Stated], Always,
             "1. The server is from the target's latest answer; empty before the first, other after many different ones.";
+        TargetState = "tokenbeat.target_state", None, Gauge, Target [State: TargetState], Always,
+            "1 for the present state of the target, by its requests: ok, slow, failing, hung (requests time out before the first token) or unknown; 0 for the others.";
+        TargetStateChanges = "tokenbeat.target_state_changes", None, Counter, Target [To: TargetState], Always,
+            "Changes of the target's state, by the new state.";
+        BackendHealthy = "tokenbeat.backend_healthy", None, OptionalGauge, Target [], Always,
+            "Whether the server says that it is healthy, at backend.health; absent without that setting, and if it does not answer.";
         SloEvents = "tokenbeat.slo_events", None, Counter, Run [Slo: NamedCells], Always,
             "Requests that count in an SLO; an answer without the measured value does not. The SLO all is goodput.";
         SloErrors = "tokenbeat.slo_errors", None, Counter, Run [Slo: NamedCells], Always,
@@ -156,7 +172,9 @@ macro_rules! rows {
         SloObjective = "tokenbeat.slo_objective", Ratio, Gauge, Run [Slo: NamedCells], Always,
             "Share of requests that must meet an SLO.";
         SloThreshold = "tokenbeat.slo_threshold", Seconds, Gauge, Run [Slo: NamedCells], Always,
-            "The time below which a request meets an SLO.";
+            "Time below which a request is good; the constant part of it if it grows with the prompt.";
+        SloThresholdPerToken = "tokenbeat.slo_threshold_per_input_token", Seconds, Gauge, Run [Slo: NamedCells], Always,
+            "What each input token of a request adds to the time below which it is good, for objectives that grow with the prompt.";
         SloThresholdTokens = "tokenbeat.slo_threshold_tokens", TokensPerSecond, Gauge, Run [Slo: NamedCells], Always,
             "The pace above which a request meets an SLO.";
         CheckFailures = "tokenbeat.check_failures", None, Counter, Step [Check: NamedCells], Measured,

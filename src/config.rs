@@ -7,12 +7,15 @@
 //! understands.
 
 mod agent;
+mod arrivals;
 mod auth;
+mod conversation;
 mod currency;
 mod expect;
 mod layers;
 mod lengths;
 mod load;
+mod load_curve;
 mod mark;
 mod markdown;
 mod masked;
@@ -26,6 +29,7 @@ mod repair;
 mod scenario;
 mod schedule;
 mod schema;
+mod search;
 mod sensitive;
 mod tables;
 mod target;
@@ -37,10 +41,12 @@ mod workload;
 mod yaml;
 
 pub use agent::{Agent, Budget, Limits, Probe, Prometheus, Server, Telemetry};
+pub use arrivals::{ArrivalProcess, ArrivalsText, ArrivalsWord, GapVariation, WeightedClients};
 pub use auth::{
     Auth, AuthMethod, AuthWord, Aws, AwsContainer, AwsKeys, AwsProfile, AwsWebIdentity, Basic, Gcp,
     HeaderAuth, OAuth2,
 };
+pub use conversation::{Conversation, ConversationTurn, GivenTurn, Summarize, SyntheticConversation};
 pub use currency::Currency;
 pub use expect::{
     Expect, ExpectText, ExpectTokens, JsonCheck, NamedText, SchemaCheck, SchemaOf, Status, Statuses,
@@ -52,6 +58,7 @@ pub use lengths::{
     ParetoLength, TokenLength, UniformLength,
 };
 pub use load::{BrokenParts, LoadedConfig, Reading, Variant, load, load_str, read};
+pub use load_curve::{Between, CurveTable, Growth, LoadShape, Moving, Sine, Spike, TablePoint};
 pub use mark::TrafficMark;
 pub use markdown::markdown;
 pub use masked::{Json, PathText, Texts, Values, is_template};
@@ -60,17 +67,19 @@ pub use path::{KeyPath, Segment};
 pub(crate) use problem::sorted;
 pub use problem::{Errors, Located, Problem};
 pub use profile::{Fluidity, Profile, Retry, Slo, Stage};
-pub use rate::{FromTo, Moving, PerSecond, Rate, Users};
+pub use rate::{PerSecond, Rate, Users};
 pub use scenario::{
     AnyRequest, AskModel, DataFile, DoneAt, DoneEvent, Read, Scenario, Step, TakeFrom, TakeSource,
 };
 pub use schedule::{Days, Nothing, Schedule, Window};
 pub use schema::schema;
+pub use search::{CapacitySearch, SearchLoad};
 pub use sensitive::{HeaderText, Hidden, SecretSource, UrlText, VariableName, names_a_credential};
 pub use target::{Proxy, Target, Tls};
 pub(crate) use text::show_duration;
 pub use text::{
-    Address, Clock, CronExpression, HostName, Length, ListenAddress, Percentage, Share, ThinkTime, Zone,
+    Address, Clock, CronExpression, HostName, Length, ListenAddress, Percentage, Share, ThinkTime, TimeLimit,
+    Zone,
 };
 pub use trace::{TraceFile, TraceWindow};
 pub use tree::Position;

@@ -2,9 +2,11 @@
 //! its offset; later each row is read when it is needed. A row takes eight bytes of memory (sixteen with weights). The
 //! order in which rows are used is decided elsewhere.
 
+mod conversation;
 mod row;
 mod split;
 
+pub use conversation::{ConversationSize, ConversationSums, DatasetConversation, DatasetTurn};
 pub use row::{DatasetRow, parse_json, parse_text};
 pub use split::{FoundRow, LONGEST_ROW, RowSplitter};
 
@@ -23,6 +25,7 @@ const MAX_ROWS: usize = 16 << 20;
 pub struct Dataset {
     file: ScannedFile,
     format: DatasetFormat,
+    content: RowContent,
     columns: Columns,
     /// Offset of each row.
     offsets: Vec<u64>,
@@ -30,6 +33,18 @@ pub struct Dataset {
     up_to: Vec<f64>,
     size: DatasetSize,
     skipped: SkippedRows,
+}
+
+/// What a row is used for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RowContent {
+    /// A prompt for one request.
+    Prompt,
+    /// A conversation, of which at most this many turns are used.
+    Conversation {
+        /// The number of turns.
+        max_turns: u32,
+    },
 }
 
 /// The sizes of the prompts of a dataset.
@@ -47,6 +62,8 @@ pub struct DatasetSize {
     pub max_output_tokens: Option<u64>,
     /// Mean number of output tokens of the rows that specify it, and the share of such rows.
     pub output_tokens: (f64, f64),
+    /// The sizes of its conversations, if its rows are conversations.
+    pub conversations: ConversationSize,
 }
 
 /// Rows that are skipped because they are invalid.
@@ -61,6 +78,7 @@ pub struct SkippedRows {
 /// The state of reading a dataset for the first time.
 struct DatasetScan {
     format: DatasetFormat,
+    content: RowContent,
     columns: Option<Result<Columns, String>>,
     offsets: Vec<u64>,
     weights: Vec<f64>,
@@ -77,11 +95,12 @@ impl Dataset {
     pub fn read(
         path: &Path,
         format: DatasetFormat,
+        content: RowContent,
         skip_bad_lines: bool,
         files: &mut Files,
     ) -> Result<Self, String> {
         let mut splitter = RowSplitter::new(format);
-        let mut scan = DatasetScan::new(format);
+        let mut scan = DatasetScan::new(format, content);
         let mut first = true;
         let file = files.scan(path, |piece| {
             // Spreadsheets write a byte order mark first. It means nothing, but would become part of a text.
@@ -124,6 +143,16 @@ impl Dataset {
         }
     }
 
+    /// Reads the conversation with this index, from 0; otherwise like [`Self::row`].
+    pub fn conversation(&self, index: u64) -> Result<DatasetConversation, String> {
+        let max_turns = match self.content {
+            RowContent::Conversation { max_turns } => max_turns,
+            RowContent::Prompt => 1,
+        };
+        DatasetConversation::of(self.row(index)?, max_turns)
+            .map_err(|why| format!("{} {why}", self.file.path().display()))
+    }
+
     /// Reads the row with this index, from 0. Fails if the file has changed in the meantime, or if reading it times
     /// out. Blocks.
     pub fn row(&self, index: u64) -> Result<DatasetRow, String> {
@@ -139,7 +168,7 @@ impl Dataset {
         let mut splitter = RowSplitter::new(self.format);
         let mut first = |row: FoundRow<'_>| {
             if let (None, Some(bytes)) = (&read, row.bytes) {
-                read = Some(DatasetRow::parse(self.format, &self.columns, bytes));
+                read = Some(DatasetRow::parse(self.format, self.content, &self.columns, bytes));
             }
         };
         splitter.push(&bytes, &mut first);
@@ -156,19 +185,28 @@ impl Serialize for Dataset {
             // Writing to a String cannot fail.
             let _ = write!(digest, "{byte:02x}");
         }
-        let mut shown = serializer.serialize_struct("Dataset", 3)?;
+        let conversations = match self.content {
+            RowContent::Prompt => None,
+            RowContent::Conversation { max_turns } => Some(max_turns),
+        };
+        let fields = 3 + usize::from(conversations.is_some());
+        let mut shown = serializer.serialize_struct("Dataset", fields)?;
         shown.serialize_field("digest", &digest)?;
         shown.serialize_field("format", &self.format)?;
         // Number of skipped rows, which depends on `skip_bad_lines`.
         shown.serialize_field("skipped", &self.skipped.count)?;
+        if let Some(max_turns) = conversations {
+            shown.serialize_field("max_turns", &max_turns)?;
+        }
         shown.end()
     }
 }
 
 impl DatasetScan {
-    fn new(format: DatasetFormat) -> Self {
+    fn new(format: DatasetFormat, content: RowContent) -> Self {
         Self {
             format,
+            content,
             columns: (format != DatasetFormat::Csv).then(|| Ok(Columns::default())),
             offsets: Vec::new(),
             weights: Vec::new(),
@@ -190,11 +228,23 @@ impl DatasetScan {
             (Some(Ok(columns)), _) => columns,
         };
         let read = match found.bytes {
-            Some(bytes) => DatasetRow::parse(self.format, columns, bytes),
+            Some(bytes) => DatasetRow::parse(self.format, self.content, columns, bytes),
             None => Err(format!("is longer than {} MiB", LONGEST_ROW >> 20)),
         };
+        let read = read.and_then(|row| match self.content {
+            RowContent::Prompt => Ok((row, None)),
+            RowContent::Conversation { max_turns } => {
+                let conversation = DatasetConversation::of(row.clone(), max_turns)?;
+                Ok((row, Some(conversation)))
+            }
+        });
         match read {
-            Ok(row) if self.offsets.len() < MAX_ROWS => self.add(found.offset, &row),
+            Ok((row, conversation)) if self.offsets.len() < MAX_ROWS => {
+                self.add(found.offset, &row);
+                if let Some(conversation) = conversation {
+                    self.size.conversations.add(&conversation);
+                }
+            }
             Ok(_) => self.too_many = true,
             Err(why) => {
                 self.skipped.count += 1;
@@ -241,6 +291,7 @@ impl DatasetScan {
         let rows = self.offsets.len() as f64;
         let (sum, count) = self.output_tokens;
         self.size.mean_bytes = self.bytes as f64 / rows;
+        self.size.conversations.finish(rows);
         self.size.output_tokens = (sum as f64 / count.max(1) as f64, count as f64 / rows);
         let total: f64 = self.weights.iter().sum();
         let mut before = 0.0;
@@ -253,6 +304,7 @@ impl DatasetScan {
         Ok(Dataset {
             file,
             format: self.format,
+            content: self.content,
             columns,
             offsets: self.offsets,
             up_to: self.weights,

@@ -2,11 +2,13 @@
 //! results to the sinks. It knows nothing about HTTP or metrics: callers and sinks are passed in.
 
 mod active_runs;
+mod by_target;
 mod clock;
 mod closed;
 pub mod dispatch;
 mod gate;
 mod in_flight;
+mod level;
 mod margin;
 mod open;
 mod pair_handle;
@@ -18,8 +20,10 @@ mod request;
 mod result;
 mod run;
 mod scheduler;
+mod search;
 mod settle;
 mod stage;
+mod target_use;
 mod user;
 mod verdict;
 
@@ -38,6 +42,7 @@ use crate::plan::Plan;
 use crate::plan::otlp::Sampling;
 use crate::schedule::{LOOKAHEAD, START_LEAD, off_grid};
 use active_runs::ActiveRuns;
+use by_target::ByTarget;
 use dispatch::Dispatcher;
 use in_flight::{InFlight, PerTarget};
 use jiff::Timestamp;
@@ -49,6 +54,7 @@ use std::collections::HashMap;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+use target_use::UseRecorder;
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
@@ -122,6 +128,8 @@ struct EngineShared {
     /// Limits per target, for both requests in flight and open journeys.
     in_flight_per_target: PerTarget,
     journeys_per_target: PerTarget,
+    /// When each target was last used.
+    used: ByTarget<UseRecorder>,
     tasks: TaskTracker,
     /// The schedule tasks.
     loops: TaskTracker,
@@ -247,6 +255,7 @@ impl Engine {
             journeys: InFlight::new(plan.agent.in_flight),
             in_flight_per_target: PerTarget::new(plan.agent.in_flight_per_target),
             journeys_per_target: PerTarget::new(plan.agent.in_flight_per_target),
+            used: ByTarget::default(),
             tasks: TaskTracker::new(),
             loops: TaskTracker::new(),
             died: CancellationToken::new(),

@@ -14,6 +14,8 @@ mod outcome;
 mod place;
 mod request;
 mod run;
+mod search;
+mod target_state;
 mod tokens;
 
 pub use budget::{BudgetRefusal, BudgetScope, BudgetUnit, BudgetUse, Exhausted, Hold, Ledger, Spend};
@@ -28,4 +30,6 @@ pub use request::{
     ConnectionPhase, ConnectionRecord, Limit, LimitKind, Observed, Phases, Request, TokenDeadlines, Verdict,
 };
 pub use run::{RunRef, RunResult, RunSummary, SkipReason, SkippedRun};
+pub use search::{LoadMeasurement, LoadPoint, LoadUnit, LoadVerdict, SearchEnd, SearchReport};
+pub use target_state::{TargetState, TargetStateChange};
 pub use tokens::{Count, CountSource, TokenType, Tokens, UsagePart, UsageReported, UsageReports};

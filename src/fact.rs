@@ -11,7 +11,9 @@ mod offered;
 pub use journey::OpenJourney;
 pub use offered::OfferedRequest;
 
-use crate::event::{Journey, Pair, Place, Request, RunRef, RunSummary, SkipReason, SkippedRun};
+use crate::event::{
+    Journey, Pair, Place, Request, RunRef, RunSummary, SkipReason, SkippedRun, TargetStateChange,
+};
 use crate::plan::Plan;
 use crate::tally::{Distribution, RunTally, Tally};
 use std::sync::Arc;
@@ -96,6 +98,15 @@ pub enum Fact {
         pair: Pair,
         /// When the next run is due; `None` if never.
         at: Option<SystemTime>,
+    },
+    /// The state of a target changed.
+    TargetStateChanged(Arc<TargetStateChange>),
+    /// What a server answered when it was asked whether it is healthy.
+    BackendHealth {
+        /// The target whose server was asked.
+        target: Arc<str>,
+        /// Whether it said so; `None` if there was no answer.
+        healthy: Option<bool>,
     },
 }
 

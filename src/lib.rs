@@ -5,7 +5,9 @@
 //! Data flows one way: `config -> plan -> schedule, pacing -> engine -> client -> fact -> sinks`.
 
 pub mod app;
+pub mod backend;
 pub mod build;
+pub mod capacity;
 pub mod catalogue;
 pub mod checks;
 pub mod cli;
@@ -38,6 +40,7 @@ pub mod sim;
 pub mod slo;
 pub mod state;
 pub mod tally;
+pub mod target_state;
 pub mod telemetry;
 pub mod template;
 #[cfg(test)]

@@ -103,5 +103,11 @@ pub const RATE: u32 = 100_000;
 /// Minimum interval between two runs: each has a record, log lines and a seed. For more load, use `load`.
 pub const SHORTEST_INTERVAL: Duration = Duration::from_millis(100);
 
+/// Shortest period of a curve of load that repeats: a shorter one is bursts, which arrival processes are for.
+pub const SHORTEST_CURVE_PERIOD: Duration = Duration::from_secs(1);
+
+/// Maximum number of clients whose arrivals are composed. Each has its state in memory, in every run.
+pub const CLIENTS: u64 = 10_000;
+
 /// Maximum duration. It fits into every clock, even summed over all stages.
 pub const LONGEST: Duration = Duration::from_hours(24 * 366);

@@ -2,12 +2,14 @@
 //! and a seed. It reads no clock and does not know what a request is.
 
 mod arrivals;
+mod process;
 mod trace;
 mod users;
+mod weibull;
 
 pub use arrivals::ArrivalTimes;
 pub use trace::TraceArrivals;
-pub use users::{PacedUser, users};
+pub use users::{UserLevel, spawn_offset, user_levels};
 
 use crate::plan::Think;
 use rand::Rng;

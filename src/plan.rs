@@ -2,11 +2,13 @@
 //! plan and never the config.
 
 mod answer_mapping;
+mod arrivals;
 mod asked_params;
 mod auth;
 mod cache_pair;
 mod canonical;
 mod compile;
+mod conversation;
 mod cron;
 mod effort;
 mod expect;
@@ -20,6 +22,7 @@ mod fuzz;
 mod hostile;
 mod length;
 mod load;
+mod load_curve;
 mod mark;
 pub mod otlp;
 mod params;
@@ -27,6 +30,7 @@ mod period;
 mod profile;
 mod scenario;
 mod schedule;
+mod search;
 mod serialize;
 mod slo;
 mod stage;
@@ -37,14 +41,19 @@ mod trace;
 pub use crate::dataset::Dataset;
 pub use crate::trace::RequestTrace;
 pub use crate::vocabulary::{
-    Api, Arrivals, BodyForm, Cache, ChatTemplate, ClientAuth, ConnectionMode, HonouredParam, HttpVersion,
-    Overlap, Period, Price, Propagate, ReasoningEffort, Reserve, SloMetric, Timeouts, Tokenizer,
+    Api, BodyForm, Cache, ChatTemplate, ClientAuth, ConnectionMode, HistoryAnswers, HonouredParam,
+    HttpVersion, Overlap, Period, Price, Propagate, ReasoningEffort, Reserve, SloMetric, SummaryBy,
+    TargetHealth, Timeouts, Tokenizer,
 };
 pub use answer_mapping::{AnswerMapping, Done};
+pub use arrivals::{Arrivals, ClientGroup};
 pub use asked_params::StopSequences;
 pub use auth::{Auth, Aws, AwsSource, Gcp, OAuth2};
 use compile::run_time;
 pub use compile::{Compiled, compile};
+pub use conversation::{
+    ConversationPlan, ConversationTexts, PlannedTurn, SummaryRule, SummaryTrigger, SyntheticTurns,
+};
 pub use cron::next_occurrence;
 pub use effort::ANTHROPIC_MAX_TOKENS;
 pub use expect::{
@@ -57,6 +66,9 @@ pub use forecast::{
 };
 pub use length::{JointLengths, LONGEST_TEXT, LengthCurve, LengthDistribution, LengthRange, WeightedLengths};
 pub use load::{Also, LoadedPlan, PlanLoadAttempt, attempt, from_yaml, load};
+pub use load_curve::{
+    CurveForm, CurvePiece, CurveSegment, CurveSegments, LoadCurve, PiecewiseCurve, Recurrence,
+};
 pub use mark::is_vertex;
 use params::{OUTPUT_CAPS, output_cap, param};
 pub use params::{apply_patch, compose_patches, has_output_cap};
@@ -67,6 +79,7 @@ pub use scenario::{
     StepAction, Take, Variable,
 };
 pub use schedule::{Schedule, Trigger, Weekdays, Window};
+pub use search::CapacitySearch;
 pub use slo::{Bound, Objective};
 pub use stage::{Ramp, Shape, Stage, StageBounds, Think};
 pub use synthetic::{LONGEST_WORD, PrefixSet, PromptLengths, SyntheticPrompts};

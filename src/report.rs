@@ -4,6 +4,7 @@
 //! Latency covers only answers that completed; warm-up counts only in tokens and cost; a missing value is shown as
 //! missing (`-`), never as zero.
 
+mod search;
 mod stage;
 mod sums;
 mod tables;
@@ -140,9 +141,12 @@ impl PairSummary {
 
     fn view(&self) -> PairReport {
         let (sum, load, journeys) = self.sum();
-        let objectives = self.plan.profile.slos.iter().map(|it| (&it.name, Some(it.objective)));
+        // A search misses its objectives on purpose, so what all its requests together did is no result.
+        let is_search = self.plan.profile.search.is_some();
+        let slos = if is_search { &[] } else { self.plan.profile.slos.as_slice() };
+        let objectives = slos.iter().map(|it| (&it.name, Some(it.objective)));
         let all: Arc<str> = "all".into();
-        let objectives = objectives.chain([(&all, None)]).map(|(name, objective)| {
+        let objectives = objectives.chain((!is_search).then_some((&all, None))).map(|(name, objective)| {
             sums::objective(name, sum.judged.get(name).copied().unwrap_or_default(), objective)
         });
         let objectives = objectives.collect();
@@ -191,7 +195,9 @@ impl Sink for Summary {
             | Fact::JourneyStarted { .. }
             | Fact::RunStarted { .. }
             | Fact::RunSkipped { .. }
-            | Fact::NextRun { .. } => {}
+            | Fact::NextRun { .. }
+            | Fact::TargetStateChanged(_)
+            | Fact::BackendHealth { .. } => {}
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The users of a scenario: what they do next, what they send, and what they keep of the answers. Pure: the engine
 //! drives it; it is independent of clock, transport and budgets.
 
+mod conversation;
 mod cookies;
 mod draft;
 mod kept;
@@ -8,7 +9,9 @@ mod progress;
 mod taken;
 mod talk;
 
-pub use progress::{JourneyEnd, JourneyStep, REFUSED_PAUSE, UserAction, UserEvent, UserProgress};
+pub use progress::{
+    Continuation, JourneyEnd, JourneyStep, REFUSED_PAUSE, UserAction, UserEvent, UserProgress,
+};
 
 use crate::checks::{Documents, Evidence};
 use crate::exchange::{Ask, Call};
@@ -16,6 +19,7 @@ use crate::plan::{AskStep, PairPlan, Scenario, Step, StepAction};
 use crate::secret::Exposed;
 use crate::seed::{self, RunSeeds};
 use crate::template::{Counters, RenderError};
+use conversation::ConversationState;
 use cookies::Jar;
 use draft::Renderer;
 use jiff::Timestamp;
@@ -24,7 +28,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 use taken::Taken;
-use talk::Talk;
+use talk::{HistoryLimit, PastAnswer, Talk};
 
 /// Extracted values shorter than this are not masked: they would match parts of ordinary words.
 const MIN_HIDDEN: usize = 8;
@@ -58,6 +62,7 @@ pub struct UserSession {
     jar: Option<Jar>,
     talk: Talk,
     kept: KeptConversations,
+    conversation: ConversationState,
     /// Number of turns answered since the set-up, by [`Step::number`].
     turns: BTreeMap<usize, u32>,
     counters: Counters,
@@ -131,6 +136,7 @@ impl UserSession {
             jar,
             talk: Talk::default(),
             kept: KeptConversations::default(),
+            conversation: ConversationState::default(),
             turns: BTreeMap::new(),
             counters: Counters::default(),
             last: None,
@@ -142,14 +148,15 @@ impl UserSession {
     pub fn most_bytes(scenario: &Scenario) -> usize {
         let names: BTreeSet<_> = scenario.all().flat_map(|step| &step.take).map(|take| &take.name).collect();
         let taken = names.len() * (Self::MAX_TAKEN + ENTRY);
-        let sends = |step: &Arc<Step>| matches!(&step.action, StepAction::Ask(ask) if ask.history > 0 && !ask.stateful);
-        let talk = if scenario.all().any(sends) { Talk::MAX_BYTES } else { 0 };
+        let talk = Talk::most_bytes(scenario.all().map(|step| history_bytes(step)).max().unwrap_or(0));
+        let is_of_conversation = |step: &Arc<Step>| step.is_of_conversation();
+        let summary = if scenario.all().any(is_of_conversation) { Self::MAX_TAKEN + ENTRY } else { 0 };
         let kept =
             KeptConversations::most_bytes(scenario.all().filter(|step| stateful(step).is_some()).count());
         let jar = if scenario.cookies { Jar::MAX_BYTES } else { 0 };
         let turns = scenario.all().filter(|step| step.turns).count() * ENTRY;
         let counters = Counters::MAX * (Counters::MAX_NAME + ENTRY);
-        size_of::<Self>() + taken + talk + kept + jar + turns + counters
+        size_of::<Self>() + taken + talk + summary + kept + jar + turns + counters
     }
 
     /// Starts over before the set-up is played (again): extracted values, cookies and conversations are dropped.
@@ -158,6 +165,7 @@ impl UserSession {
         self.taken = Taken::default();
         self.talk = Talk::default();
         self.kept = KeptConversations::default();
+        self.conversation = ConversationState::default();
         self.turns.clear();
         if let Some(jar) = &mut self.jar {
             jar.clear();
@@ -167,6 +175,9 @@ impl UserSession {
     /// The turn of a step's next play, from 1; always 1 for a step without turns. `repeat` is the number of the play in
     /// a row, from 0. A turn whose answer was not ok is played again under the same number.
     pub fn turn(&self, step: &Step, repeat: u32) -> u32 {
+        if step.conversation().is_some() {
+            return repeat.saturating_add(1);
+        }
         match (step.turns, stateful(step)) {
             (false, _) => 1,
             (true, _) if step.repeat > 1 => repeat.saturating_add(1),
@@ -257,7 +268,7 @@ impl UserSession {
                     jar.asked_at("");
                 }
                 if let Some(question) = question {
-                    self.talk.asked(step.number, question);
+                    self.talk.asked(step.number, question, Self::MAX_HISTORY);
                 }
                 Ok(Draft::Ask(ask))
             }
@@ -280,7 +291,12 @@ impl UserSession {
             jar.receive(&self.stage_context.pair.target.base_url, answer.headers);
         }
         if let StepAction::Ask(ask) = &step.action {
-            self.talk.answered(step.number, answer.text, ask.history);
+            if step.is_of_conversation() {
+                return self.conversed(ask, answer);
+            }
+            let past = PastAnswer { text: answer.text.into(), tokens: None };
+            let limit = HistoryLimit { turns: ask.history, bytes: Self::MAX_HISTORY };
+            self.talk.answered(step.number, past, limit);
             if ask.stateful {
                 self.kept.answered(step.number, answer)?;
             }
@@ -301,6 +317,7 @@ impl UserSession {
             + self.taken.bytes()
             + self.talk.bytes()
             + self.kept.bytes()
+            + self.conversation.bytes()
             + jar
             + self.turns.len() * ENTRY
             + counters
@@ -311,6 +328,16 @@ impl UserSession {
 impl fmt::Debug for UserSession {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("User").field("index", &self.index).field("taken", &self.taken).finish_non_exhaustive()
+    }
+}
+
+/// Maximum number of bytes of the earlier turns of a step that are kept, in order to be sent along.
+fn history_bytes(step: &Step) -> usize {
+    match &step.action {
+        StepAction::Ask(ask) if ask.history == 0 || ask.stateful => 0,
+        StepAction::Ask(_) if step.is_of_conversation() => UserSession::MAX_CONVERSATION,
+        StepAction::Ask(_) => UserSession::MAX_HISTORY,
+        StepAction::Http(_) => 0,
     }
 }
 

@@ -6,7 +6,7 @@ mod windows;
 
 pub use machine::{
     ClockReading, LOOKAHEAD, MIN_CYCLE, Monotonic, RunNumber, START_LEAD, ScheduleAction, ScheduleEvent,
-    ScheduleMachine, StartRun, StepOutcome,
+    ScheduleMachine, StartRun, StepOutcome, TargetUse,
 };
 
 use crate::event::Pair;
@@ -19,6 +19,9 @@ use std::time::Duration;
 /// How many slots [`Timetable::next_open`] tries before it concludes that none falls into a window, and how many
 /// [`Timetable::passed`] counts one by one.
 const MAX_SLOTS: u32 = 100_000;
+
+/// How many instants at which a window may open [`Timetable::opening`] tries. All but those of clock changes open one.
+const MAX_OPENINGS: u32 = 100;
 
 /// One time at which a run is due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,13 +82,13 @@ impl Timetable {
                 let length = cycle_length(stages).map_or(0, nanos);
                 (Grid::Every(length), SignedDuration::ZERO)
             }
-            Trigger::Manual => (Grid::None, SignedDuration::ZERO),
+            Trigger::AfterIdle(_) | Trigger::Manual => (Grid::None, SignedDuration::ZERO),
         };
         // Cycles are contiguous, so none of them can be moved.
         let jitter = match schedule.trigger {
             Trigger::Continuous => Duration::ZERO,
             Trigger::Every { period, .. } => schedule.jitter.min(period),
-            Trigger::Cron(_) | Trigger::Manual => schedule.jitter,
+            Trigger::Cron(_) | Trigger::AfterIdle(_) | Trigger::Manual => schedule.jitter,
         };
         Self { grid, offset, jitter, seed, schedule: schedule.clone() }
     }
@@ -155,6 +158,17 @@ impl Timetable {
     /// Whether a run may start at this instant.
     pub fn is_open(&self, at: Timestamp) -> bool {
         windows::is_open(&self.schedule, at)
+    }
+
+    /// The first instant from `at` on at which a run may start; `None` if there is none.
+    pub fn opening(&self, mut at: Timestamp) -> Option<Timestamp> {
+        for _ in 0..MAX_OPENINGS {
+            if self.is_open(at) {
+                return Some(at);
+            }
+            at = windows::next_opening(&self.schedule, at)?;
+        }
+        None
     }
 
     fn nominal_after(&self, after: Timestamp) -> Option<Timestamp> {

@@ -20,6 +20,7 @@ mod page;
 mod passwords;
 mod probe_log;
 mod readiness;
+mod targets;
 mod web_config;
 
 pub use access::Access;
@@ -34,6 +35,7 @@ pub use web_config::{Error as WebConfigError, WebConfig};
 
 use crate::event::Ledger;
 use crate::state::{Events, HistoryRecorder, Recent, StateKeeper};
+use crate::target_state::TargetStates;
 use axum::Router;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
@@ -72,6 +74,8 @@ pub struct Views {
     pub recent: Arc<Recent>,
     /// The last ten minutes of each pair of profile and target.
     pub history: Arc<HistoryRecorder>,
+    /// The state of each target.
+    pub states: Arc<TargetStates>,
     /// The state file; absent without one.
     pub keeper: Option<Arc<StateKeeper>>,
     /// The state of the budgets.
@@ -148,6 +152,7 @@ fn router(views: Views) -> Router {
         .route("/", get(page::status))
         .route("/config", get(config))
         .route("/api/v1/status", get(api::status))
+        .route("/api/v1/targets", get(targets::all))
         .route("/api/v1/runs", get(api::runs))
         .route("/api/v1/requests", get(api::requests))
         .route("/api/v1/history", get(history::history))
@@ -155,6 +160,7 @@ fn router(views: Views) -> Router {
         .merge(privileged(&views))
         .route_layer(from_fn(access::private))
         .route("/metrics", get(metrics))
+        .route("/api/v1/targets/{name}/health", get(targets::health))
         .route("/-/healthy", get(healthy))
         .route("/-/ready", get(ready))
         .layer(from_fn_with_state(views.clone(), access::authenticate))

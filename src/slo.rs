@@ -10,7 +10,8 @@ pub const ALL: &str = "all";
 /// The verdicts on a finished request: one per objective that it counts for, then [`ALL`].
 ///
 /// A failed request, including one with a failed check, misses every objective. An answer without the measured mark
-/// does not count for that objective. Outcomes that say nothing about the target (`internal`, `cancelled`) and warm-up
+/// does not count for that objective, nor does one whose input tokens are unknown for an objective that grows with them:
+/// neither the server reported their number, nor has the target a tokenizer. Outcomes that say nothing about the target (`internal`, `cancelled`) and warm-up
 /// requests do not count at all. Without objectives, `all` also exists and equals the availability.
 pub fn verdicts(objectives: &[Objective], request: &Request) -> Vec<Verdict> {
     if request.warm_up || !request.outcome.judges_target() {
@@ -32,6 +33,10 @@ fn met(objective: &Objective, request: &Request) -> Option<bool> {
     }
     match objective.bound {
         None => Some(true),
+        Some(Bound::BelowByPrompt { base, per_input_token }) => {
+            let tokens = request.observed.tokens.input?.n as f64;
+            Some(value(objective.metric, request)? < base + per_input_token * tokens)
+        }
         Some(Bound::Below(bound)) => Some(value(objective.metric, request)? < bound),
         Some(Bound::Above(bound)) => Some(value(objective.metric, request)? > bound),
     }

@@ -10,18 +10,19 @@ pub(crate) mod scenario;
 mod trace;
 
 pub(crate) use build::{Build, prompts, rate, requests, users};
-pub(crate) use facts::{answer, change_plan, ids, offer, play, run};
+pub(crate) use facts::{answer, change_plan, ids, offer, play, run, search_report};
 pub(crate) use journeys::{journey, post, rag_plan, rag_plan_of, scenario, step, step_place, travel};
 pub(crate) use moving::{ObservedCounts, while_requests_move};
 pub(crate) use trace::{replay, trace};
 
 use crate::plan::{
     Agent, Api, Arrivals, AskStep, Auth, Bound, Budget, Cache, Check, ConnectionMode, Expect, HttpVersion,
-    Objective, Overlap, PairPlan, Period, Plan, Price, Profile, Ramp, Rule, Scenario, Schedule, Server,
-    Shape, SloMetric, Stage, StageBounds, StepAction, Target, Telemetry, Timeouts, TlsOptions, Tokenizer,
-    Trigger,
+    LoadCurve, Objective, Overlap, PairPlan, Period, Plan, Price, Profile, Rule, Scenario, Schedule, Server,
+    Shape, SloMetric, Stage, StageBounds, StepAction, Target, TargetHealth, Telemetry, Timeouts, TlsOptions,
+    Tokenizer, Trigger,
 };
 use crate::secret::{Exposed, Secret, SecretOrigin};
+
 use jiff::tz::TimeZone;
 use serde_json::Map;
 use std::collections::BTreeMap;
@@ -57,6 +58,8 @@ pub(crate) fn target(name: &str) -> Target {
         reasoning: crate::plan::ReasoningEffort::Default,
         mark: Map::new(),
         mark_headers: Vec::new(),
+        health: TargetHealth::default(),
+        health_url: None,
     }
 }
 
@@ -72,7 +75,7 @@ fn rich_target(name: &str) -> Target {
 
 /// A stage of ten seconds with one request per second.
 pub(crate) fn stage(name: &str, warm_up: bool) -> Stage {
-    let rate = Ramp { from: 1.0, to: 1.0 };
+    let rate = LoadCurve::constant(1.0);
     let bounds = StageBounds { time: Some(Duration::from_secs(10)), requests: None };
     let shape = Shape::Rate { rate, arrivals: Arrivals::Constant, bounds };
     Stage { name: name.into(), warm_up, shape }
@@ -85,6 +88,7 @@ pub(crate) fn profile(name: &str, stages: Vec<Stage>) -> Profile {
         name: name.into(),
         schedule: schedule(Trigger::Every { period: Duration::from_mins(2), at_start: false }),
         stages,
+        search: None,
         scenario: workload(
             AskStep { output_tokens: Some(128), cache: Cache::Bust, ..prompts(&["hello"]) },
             min_chars(10),

@@ -1,24 +1,27 @@
 //! Closed lists of words and plain records that are the same in the config and in the plan. Each meaning has one type
 //! here; the meaning of combinations is defined by the plan.
 
-mod arrivals;
 mod chat_template;
+mod conversation;
 mod dataset;
 mod honoured;
 mod reasoning;
+mod search;
 mod tokenizer;
 mod trace;
 
-pub use arrivals::Arrivals;
 pub use chat_template::ChatTemplate;
+pub use conversation::{HistoryAnswers, SummaryBy};
 pub use dataset::{DatasetFormat, RowOrder};
 pub use honoured::HonouredParam;
 pub use reasoning::ReasoningEffort;
+pub use search::{SearchProgression, SearchVariable};
 pub use tokenizer::Tokenizer;
 pub use trace::TraceFormat;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use std::num::NonZeroU32;
 use std::time::Duration;
 use strum::{IntoStaticStr, VariantArray};
 
@@ -486,6 +489,34 @@ pub enum TracedFailures {
     Always,
     /// Those that were sampled.
     Sampled,
+}
+
+/// How the state of a target follows from the requests that are sent to it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+#[schemars(rename = "TargetHealth", bound = "T: JsonSchema + Serialize")]
+pub struct TargetHealth<T = Duration> {
+    /// Number of requests in a row that must fail (or, for `slow`, miss the objective) before the state gets worse.
+    /// Default: 3.
+    pub failing_after: NonZeroU32,
+    /// Number of requests in a row that must succeed before the state gets better. Default: 2.
+    pub recovered_after: NonZeroU32,
+    /// Objective whose misses are slowness, by its name in the profiles that use the target. Default: every objective on
+    /// the time to first token.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1))]
+    pub slow: Option<String>,
+    /// Time without a request after which the state is `unknown`, such as `30m`. Default: three times the interval of the
+    /// most frequent profile that uses the target, but at least 10m.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unknown_after: Option<T>,
+}
+
+impl<T> Default for TargetHealth<T> {
+    fn default() -> Self {
+        let number = |n| NonZeroU32::new(n).unwrap_or(NonZeroU32::MIN);
+        Self { failing_after: number(3), recovered_after: number(2), slow: None, unknown_after: None }
+    }
 }
 
 /// Timeouts of a request. Each is reported as a separate kind of failure.

@@ -1,9 +1,12 @@
 //! Picks or generates the prompts of a workload. Pure: every choice is derived from the run's seed and the request's
 //! number, so that all targets get the same prompts.
 
+mod conversation;
 mod order;
 mod synthetic;
 mod trace;
+
+pub use conversation::{DrawnConversation, DrawnTurn, MessageText, conversation, summary_text};
 
 use crate::exchange::{Ask, Message, Role};
 use crate::plan::{AskStep, AskText, Cache, PairPlan, PromptLengths, Step, StepAction};
@@ -54,7 +57,7 @@ impl RequestDraws<'_> {
 /// Why a request cannot be created.
 #[derive(Debug, thiserror::Error)]
 pub enum NoAsk {
-    /// The request contains templates that have to be rendered.
+    /// The request has to be rendered, or depends on what its user was answered before.
     #[error("the request has to be rendered")]
     Rendered,
     /// The row of a dataset, or the line of a trace, cannot be read.
@@ -130,7 +133,9 @@ pub fn ask(
             output_tokens = Some(prompt.output_tokens);
             with_system(system, prompt.messages)
         }
-        AskText::Template { .. } => return Err(NoAsk::Rendered),
+        AskText::Template { .. } | AskText::Conversation(_) | AskText::Summary(_) => {
+            return Err(NoAsk::Rendered);
+        }
     };
     let params = params(pair, step, ask, output_tokens);
     let mut made =

@@ -18,10 +18,14 @@ mod asked;
 mod authority;
 #[path = "integration/canaries.rs"]
 mod canaries;
+#[path = "integration/capacity.rs"]
+mod capacity;
 #[path = "integration/cli.rs"]
 mod cli;
 #[path = "integration/connections.rs"]
 mod connections;
+#[path = "integration/conversations.rs"]
+mod conversations;
 #[path = "integration/daemon.rs"]
 mod daemon;
 #[path = "integration/dialects.rs"]
@@ -74,6 +78,8 @@ mod scrape;
 mod state;
 #[path = "integration/synthetic.rs"]
 mod synthetic;
+#[path = "integration/target_state.rs"]
+mod target_state;
 #[path = "integration/traps.rs"]
 mod traps;
 #[path = "integration/web_port.rs"]

@@ -10,6 +10,7 @@ use tokenbeat::plan;
 /// A plan with one stage of this shape.
 pub(crate) fn plan(shape: plan::Shape, scenario: plan::Scenario) -> anyhow::Result<Arc<plan::Plan>> {
     let profile = Arc::new(plan::Profile {
+        search: None,
         name: "profile".into(),
         schedule: plan::Schedule {
             trigger: plan::Trigger::Manual,
@@ -72,6 +73,8 @@ pub(crate) fn prompts() -> plan::Scenario {
 fn target() -> anyhow::Result<plan::Target> {
     let second = Duration::from_secs(1);
     Ok(plan::Target {
+        health: plan::TargetHealth::default(),
+        health_url: None,
         name: "target".into(),
         api: plan::Api::OpenAiChat,
         base_url: "http://127.0.0.1:1/v1".parse()?,

@@ -63,8 +63,9 @@ VALUES = {
     "step": ["", "login", "talk"], "turn": ["", "1", "2", "3-4"],
     "code": ["200", "429"], "reason": ["budget", "in_flight", "overrun", "overlap"], "type": ["input", "output"], "source": ["usage"],
     "currency": ["usd"], "phase": ["dns", "connect", "tls"], "result": ["ok", "failed", "cancelled"], "revision": ["1a2b"],
+    "end": ["found", "at_least", "prober_limited"],
     "schedule": ["every"], "api": ["openai-chat"], "provider": ["vllm"], "server": ["uvicorn"], "slo": ["all", "ttft", "availability"],
-    "check": ["text"], "kind": ["requests", "tokens"], "scope": ["agent", "profile/chat"], "unit": ["cost", "tokens"],
+    "state": ["ok", "slow", "failing", "hung", "unknown"], "to": ["ok", "hung"], "check": ["text"], "kind": ["requests", "tokens"], "scope": ["agent", "profile/chat"], "unit": ["cost", "tokens"],
     "part": ["input", "output", "cached_input", "reasoning"], "reported": ["yes", "no"],
     "signal": ["traces"], "version": ["0.1.0"], "rustc": ["1.95.0"], "built": ["2026-11-28"],
 }  # fmt: skip

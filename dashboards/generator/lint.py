@@ -118,7 +118,7 @@ def _target(panel: dict, target: dict, known: set[str]):
     for metric, match in selectors(expr):
         if metric == "ALERTS" or metric.startswith("llm_backend:gpu"):
             continue
-        wanted = "$job" if metric.startswith(("tokenbeat_", "process_")) else "$backend_job"
+        wanted = "$job" if metric.startswith(("tokenbeat_", "tokenbeat:", "process_")) else "$backend_job"
         if match.get("job") != wanted and f'job=~"{wanted}"' not in expr:
             yield f"target-job: {name}: {metric} has no matcher job=~\"{wanted}\""
     # A counter without rate only increases. (`.._total` inside a range is followed by `[`.)

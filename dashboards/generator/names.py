@@ -60,15 +60,24 @@ skipped_runs_total                          counter    R  reason
 run_active                                  gauge      R
 last_run_started_timestamp_seconds          gauge      R
 last_run_completed_timestamp_seconds        gauge      R
+capacity_users                              gauge      R
+capacity_requests_per_second                gauge      R
+capacity_knee_users                         gauge      R
+capacity_knee_requests_per_second           gauge      R
+capacity_searches_total                     counter    R  end
 last_success_timestamp_seconds              gauge      R
 next_run_timestamp_seconds                  gauge      R
 schedule_interval_seconds                   gauge      R
 profile_info                                gauge      R  revision schedule
 target_info                                 gauge      T  api provider server
+target_state                                gauge      T  state
+target_state_changes_total                  counter    T  to
+backend_healthy                             gauge      T
 slo_events_total                            counter    R  slo
 slo_errors_total                            counter    R  slo
 slo_objective_ratio                         gauge      R  slo
 slo_threshold_seconds                       gauge      R  slo
+slo_threshold_per_input_token_seconds       gauge      R  slo
 slo_threshold_tokens_per_second             gauge      R  slo
 check_failures_total                        counter    S  check
 rate_limit_remaining                        gauge      R  kind

@@ -29,6 +29,7 @@ def objectives() -> Row:
         Column("Burn, 1 h", burn(SLO, "1h"), COUNT, ((None, "green"), (1, "orange"), (14.4, "red")), 1),
         Column("Events", ours.increase("tokenbeat_slo_events_total", SLO), COUNT, (), 0),
         Column("Below", ours.gauge("max", "tokenbeat_slo_threshold_seconds", SLO), SECONDS, (), 3),
+        Column("Per input token", ours.gauge("max", "tokenbeat_slo_threshold_per_input_token_seconds", SLO), SECONDS, (), 6),
         Column("Above", ours.gauge("max", "tokenbeat_slo_threshold_tokens_per_second", SLO), TOKENS, (), 1),
     ]
     return Row("Objectives", [
@@ -89,6 +90,7 @@ def first_token() -> Row:
               Line(ours.quantile(0.5, "tokenbeat_time_to_first_token_seconds", WHERE, "1h"), f"now {LEGEND}"),
               Line(ours.quantile(0.5, "tokenbeat_time_to_first_token_seconds", WHERE, "1h", "1w"), f"a week ago {LEGEND}")),
         cache_pairs(),
+        prompt_lengths(),
     ])  # fmt: skip
 
 
@@ -102,6 +104,17 @@ def cache_pairs():
         " prefix, as a share of that of the first one: at 1 the cache has no effect. Cached: the reported share of the second"
         " request's input that came from the cache; at 0 nothing came from it, or usage does not report it.", SHARE,
         Line(f"({warm}) / ({cold})", f"time {LEGEND}"), Line(f"{cached} / ({ours.rate(tokens, WHERE, '1h', step='warm', type='input')} > 0)", f"cached {LEGEND}"),
+    )  # fmt: skip
+
+
+def prompt_lengths():
+    """What a prompt's length costs."""
+    where = '{job=~"$job",location=~"$location",target=~"$target"}'
+    return lines(
+        "Prefill per thousand input tokens", "By how much the time to first token grows with a thousand more input tokens, over one hour:"
+        " the slope through the rungs of a ladder, which are profiles named `ladder-...` with prompts of different lengths. Network and"
+        " queue are the same for all rungs, and do not count. Needs the recording rules.", SECONDS,
+        Line(f"tokenbeat:prefill_seconds_per_thousand_tokens:slope_rate1h{where}", "{{ladder}} {{target}} {{location}}"),
     )  # fmt: skip
 
 
@@ -236,12 +249,29 @@ def prober() -> Row:
     ])  # fmt: skip
 
 
+def capacity() -> Row:
+    return Row("Capacity", [
+        lines("Capacity in users", "The most users with which the last conclusive search met the objectives, and the number from which on"
+              " throughput did not grow in proportion. 0: even the fewest missed an objective. Empty without a `search` over users.", COUNT,
+              Line(ours.gauge("max", "tokenbeat_capacity_users", WHERE), f"capacity {LEGEND}"),
+              Line(ours.gauge("max", "tokenbeat_capacity_knee_users", WHERE), f"knee {LEGEND}"), width=8),
+        lines("Capacity in requests", "The highest rate with which the last conclusive search met the objectives, and the rate at the"
+              " knee of the throughput. Empty without a `search`.", REQUESTS,
+              Line(ours.gauge("max", "tokenbeat_capacity_requests_per_second", WHERE), f"capacity {LEGEND}"),
+              Line(ours.gauge("max", "tokenbeat_capacity_knee_requests_per_second", WHERE), f"knee {LEGEND}"), width=8),
+        lines("Searches by end", "`at_least`: the capacity is higher than the highest load tried. `prober_limited`, `too_few_samples`,"
+              " `budget` and `stopped` say nothing about the target and leave the capacity as it was.", COUNT,
+              Line(ours.rate("tokenbeat_capacity_searches_total", (*WHERE, "end"), how="increase") + " > 0",
+                   "{{end}} {{target}} {{location}}"), width=8),
+    ])  # fmt: skip
+
+
 def board():
     scenario = [journeys(), by_step(), by_turn()]
-    rows = [objectives(), first_token(), decode(), whole(), *scenario, failing(), tokens(), connection(), prober()]
+    rows = [objectives(), first_token(), decode(), whole(), *scenario, failing(), tokens(), capacity(), connection(), prober()]
     return dashboard(
         "profile", "Profile", "One profile in depth: objectives, first token, stream, journeys and their steps, failures, tokens,"
-        " connection, and the prober's own lag.", variables(one_profile=True), rows, notes(runs=True),
+        " capacity, connection, and the prober's own lag.", variables(one_profile=True), rows, notes(runs=True),
     )  # fmt: skip
 
 

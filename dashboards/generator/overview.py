@@ -24,6 +24,21 @@ def pair(how: str, family: str, **more: str) -> str:
     return ours.gauge(how, family, PAIR, **more)
 
 
+# The value of each state in the panel.
+TARGET_STATES = {
+    "0": ("unknown", "#8e8e8e"), "1": ("ok", "green"), "2": ("slow", "yellow"), "3": ("failing", "orange"), "4": ("hung", "red"),
+}  # fmt: skip
+
+
+def target_states() -> str:
+    """The present state of each target as a number."""
+    now = [
+        f"{value} * {ours.gauge('max', 'tokenbeat_target_state', ('location', 'target'), state=state)}"
+        for value, (state, _) in TARGET_STATES.items()
+    ]
+    return " + ".join(now)
+
+
 def profile_budget() -> str:
     """The fullest budget of a profile, on each of its targets."""
     mine = f'label_replace({ours.value("tokenbeat_budget_spent_ratio", **{"scope=~": "profile/.+"})}, "profile", "$1", "scope", "profile/(.+)")'
@@ -74,6 +89,13 @@ def board():
     ])  # fmt: skip
     table = Row("Profiles and targets", [pairs_table()])
     course = Row("Over time", [
+        states("State of targets", "What the requests of all profiles to a target show: `hung`: they time out before their first"
+               " token; `unknown`: none was sent lately, or the prober itself is at fault.",
+               Line(target_states(), "{{target}} {{location}}"), width=16, height=8, mapping=TARGET_STATES),
+        lines("Changes of state", "How often targets changed to each state. Many changes: the target is at the edge of its"
+              " objective, or `health.failing_after` is too small.", COUNT,
+              Line(ours.rate("tokenbeat_target_state_changes_total", ("target", "to"), how="increase"), "{{target}}: {{to}}"),
+              width=8),
         lines("Availability", "Share of ok requests. A dip in only one location is caused by the network; in all of them, by the"
               " target.",
               SHARE, Line(availability(PAIR, "$__rate_interval"), PAIR_LEGEND), top=1),

@@ -1,6 +1,8 @@
 //! `tokenbeat check`: validates the config and forecasts what it will do.
 
+mod idle;
 mod reasoning;
+mod searches;
 
 use super::runtimes::Runtimes;
 use super::{budgets, print, probe, sources};
@@ -36,7 +38,8 @@ pub(super) fn check(options: &CheckOptions) -> anyhow::Result<Exit> {
     let count = |target: &Target, text: &str| counters.get(&target.name)?.count(text);
     let forecast = forecast(&loaded.plan, now, &count);
     let outlooks = outlooks(&loaded.plan, &forecast, now);
-    let warnings = budgets::warnings(&loaded, &outlooks);
+    let mut warnings = budgets::warnings(&loaded, &outlooks);
+    warnings.extend(idle::warnings(&loaded, now));
     for warning in &warnings {
         eprintln!("warning: {warning}");
     }
@@ -77,6 +80,7 @@ fn describe(plan: &Plan, forecast: &Forecast, outlooks: &[Outlook]) -> anyhow::R
     let table = table(forecast, &plan.agent.currency);
     let mut text = format!("Per day, budgets aside:\n{table}\n");
     text.extend(reasoning::assumption(plan));
+    text.push_str(&searches::describe(plan, forecast));
     for outlook in outlooks {
         let _ = writeln!(
             text,

@@ -5,6 +5,7 @@ use super::commands;
 use super::open_files;
 use super::reload::{ConfigOrigin, Parts, Reloader, Started};
 use super::signals::ProcessSignals;
+use crate::backend::HealthPoller;
 use crate::config::ListenAddress;
 use crate::engine::Engine;
 use crate::fact::{Fanout, Sink};
@@ -15,6 +16,7 @@ use crate::server::{
     LifecyclePhase, Notice, Readiness, Views, WAITING, max_connections,
 };
 use crate::state::{BudgetLedger, Events, HistoryRecorder, Recent, StateKeeper, WriteResult};
+use crate::target_state::TargetStates;
 use crate::telemetry::otlp::{self, LogTap};
 use crate::telemetry::{Exposition, Store, watch_runtime_lag};
 use anyhow::{Context as _, anyhow};
@@ -49,6 +51,8 @@ pub struct Daemon {
     commands: mpsc::Receiver<ControlCommand>,
     reloader: Reloader,
     store: Arc<Store>,
+    states: Arc<TargetStates>,
+    health: Arc<HealthPoller>,
     keeper: Option<Arc<StateKeeper>>,
     export: Option<(Arc<otlp::Export>, otlp::ExportTasks)>,
     traffic: Handle,
@@ -101,17 +105,21 @@ impl Daemon {
         ];
         sinks.extend(keeper.iter().map(|keeper| -> Arc<dyn Sink> { Arc::<StateKeeper>::clone(keeper) }));
         sinks.extend(export.as_ref().map(|(export, _)| export.sink()));
-        let sink: Arc<dyn Sink> = Arc::new(Fanout::new(sinks));
+        let health = HealthPoller::new(Arc::clone(&plan));
+        sinks.push(Arc::<HealthPoller>::clone(&health));
+        let states = TargetStates::new(&plan, Arc::new(Fanout::new(sinks)));
+        let sink: Arc<dyn Sink> = Arc::<TargetStates>::clone(&states);
         let cpu_pool = assembly::cpu_pool()?;
         let none = Clients::none(cpu_pool.clone());
         let clients = Clients::of(&plan, Files::default(), &none);
         let clients = clients.map_err(|errors| anyhow!(errors.join("; ")))?;
-        let status = ConfigStatus::loaded(warnings.iter().map(ToString::to_string).collect(), Vec::new());
+        let config_status =
+            ConfigStatus::loaded(warnings.iter().map(ToString::to_string).collect(), Vec::new());
         let (current, shown) = watch::channel(Current {
             plan: Arc::clone(&plan),
             exposition: Arc::new(Exposition::new(Arc::clone(&store), &plan)?),
             config: config.to_yaml().into(),
-            status: Arc::new(status),
+            status: Arc::new(config_status),
         });
         let (asked, commands) = mpsc::channel(WAITING);
         let access = Access::new(plan.server.web_config.as_deref(), options.lifecycle, cpu_pool.clone())?;
@@ -120,6 +128,7 @@ impl Daemon {
             commands: asked,
             recent,
             history,
+            states: Arc::clone(&states),
             keeper: keeper.clone(),
             ledger: Arc::<BudgetLedger>::clone(&ledger),
             access: Arc::new(access),
@@ -144,7 +153,20 @@ impl Daemon {
         let parts = Parts { engine: Arc::clone(&engine), store: Arc::clone(&store), clients, current };
         let reloader = Reloader::new(parts, started);
         let grace = options.grace;
-        Ok(Self { engine, server, views, commands, reloader, store, keeper, export, traffic, grace })
+        Ok(Self {
+            engine,
+            server,
+            views,
+            commands,
+            reloader,
+            store,
+            states,
+            health,
+            keeper,
+            export,
+            traffic,
+            grace,
+        })
     }
 
     /// Makes the config reloadable: on request, and if `origin` says so, when its files change.
@@ -167,7 +189,20 @@ impl Daemon {
     /// Runs until `stop.drain`. Then no new runs start, and open requests may end within the grace period (or until
     /// `stop.now`). The server stops last and exposes the latest metrics until then.
     pub async fn run(self, stop: ProcessSignals) -> anyhow::Result<()> {
-        let Self { engine, server, views, commands, reloader, store, keeper, export, traffic, grace } = self;
+        let Self {
+            engine,
+            server,
+            views,
+            commands,
+            reloader,
+            store,
+            states,
+            health,
+            keeper,
+            export,
+            traffic,
+            grace,
+        } = self;
         let (export, work) = export.unzip();
         let exporting = work.map(|work| tokio::spawn(work.run()));
         let readiness = views.readiness.clone();
@@ -175,6 +210,8 @@ impl Daemon {
         // However this function returns, the tasks that it spawned are stopped.
         let _end = ended.clone().drop_guard();
         let lag = traffic.spawn(watch_runtime_lag(store, ended.clone()));
+        let polling = tokio::spawn(health.run(Arc::<TargetStates>::clone(&states), ended.clone()));
+        let silence = tokio::spawn(states.watch_silence(ended.clone()));
         let open_files = open_files::limit();
         let web_connections = max_connections(open_files);
         tracing::info!(open_files, web_connections, "limits of this process");
@@ -210,6 +247,8 @@ impl Daemon {
         serving.await.context("the http server died")?;
         commands.await.context("the commands died")?;
         lag.await.context("the runtime probe died")?;
+        polling.await.context("the poller of server health died")?;
+        silence.await.context("the watch over silent targets died")?;
         Ok(())
     }
 }

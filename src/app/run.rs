@@ -168,6 +168,10 @@ fn verdict(report: &Report, ended: &[RunSummary]) -> Exit {
 }
 
 fn missed(pair: &report::PairReport) -> bool {
+    // A search goes on until objectives are missed; its result says whether it found the capacity.
+    if pair.runs.iter().any(|run| run.search.is_some()) {
+        return pair.runs.iter().any(|run| run.result == RunResult::Failed.label());
+    }
     let judges = |label: &str| Outcome::by_label(label).is_none_or(Outcome::judges_target);
     let sum = |wanted: &dyn Fn(&str) -> bool| -> u64 {
         pair.total.requests.iter().filter(|(outcome, _)| wanted(outcome)).map(|(_, n)| n).sum()

@@ -18,6 +18,8 @@ pub enum MetricUnit {
     Ratio,
     /// Tokens per second.
     TokensPerSecond,
+    /// Requests per second.
+    RequestsPerSecond,
 }
 
 impl MetricUnit {
@@ -30,6 +32,7 @@ impl MetricUnit {
             Self::Bytes => "By",
             Self::Ratio => "1",
             Self::TokensPerSecond => "tokens/s",
+            Self::RequestsPerSecond => "requests/s",
         }
     }
 
@@ -41,6 +44,7 @@ impl MetricUnit {
             Self::Bytes => Some("bytes"),
             Self::Ratio => Some("ratio"),
             Self::TokensPerSecond => Some("tokens_per_second"),
+            Self::RequestsPerSecond => Some("requests_per_second"),
         }
     }
 }
@@ -102,6 +106,12 @@ pub enum Key {
     Phase,
     /// Result of a run.
     Result,
+    /// State of a target.
+    State,
+    /// The new state of a target.
+    To,
+    /// How a capacity search ended.
+    End,
     /// Name of an SLO.
     Slo,
     /// Name of a check.
@@ -171,6 +181,9 @@ impl Key {
             Self::Currency => "currency",
             Self::Phase => "phase",
             Self::Result => "result",
+            Self::State => "state",
+            Self::To => "to",
+            Self::End => "end",
             Self::Slo => "slo",
             Self::Check => "check",
             Self::Kind => "kind",
@@ -219,6 +232,8 @@ pub enum Subject {
 pub enum When {
     /// For all subjects.
     Always,
+    /// If runs search for capacity.
+    Searches,
     /// In warm-up stages.
     WarmUp,
     /// Outside of warm-up, like all the following unless they say otherwise.
@@ -314,6 +329,10 @@ impl Spec {
             MetricUnit::Bytes => push_unless_there(&mut words, &["bytes"]),
             MetricUnit::TokensPerSecond => {
                 push_unless_there(&mut words, &["tokens"]);
+                push_unless_there(&mut words, &["per", "second"]);
+            }
+            MetricUnit::RequestsPerSecond => {
+                push_unless_there(&mut words, &["requests"]);
                 push_unless_there(&mut words, &["per", "second"]);
             }
         }

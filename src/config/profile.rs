@@ -1,13 +1,16 @@
 //! The section `profiles`, as written.
 
 use super::agent::Budget;
+use super::arrivals::ArrivalsText;
 use super::expect::Expect;
-use super::rate::{Moving, Rate, Users};
+use super::load_curve::Moving;
+use super::rate::{Rate, Users};
 use super::scenario::Scenario;
 use super::schedule::Schedule;
-use super::text::{Length, Percentage, ThinkTime};
+use super::search::CapacitySearch;
+use super::text::{Length, Percentage, ThinkTime, TimeLimit};
 use super::workload::Workload;
-use crate::vocabulary::{Arrivals, ReasoningEffort, SloMetric};
+use crate::vocabulary::{ReasoningEffort, SloMetric};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
@@ -28,7 +31,10 @@ pub struct Profile {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(min = 1, max = 100))]
     pub load: Vec<Stage>,
-    /// Workload of independent prompts, each sent as a separate request.
+    /// A search for the highest load that still meets the objectives, instead of `load`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub search: Option<CapacitySearch>,
+    /// Workload: independent prompts, each sent as a separate request, or conversations.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub workload: Option<Workload>,
     /// Steps that simulated users perform. In a stage, `requests` then counts journeys, and with `rate` each arrival is
@@ -101,6 +107,15 @@ pub struct Retry {
     pub backoff: ThinkTime,
 }
 
+impl Profile {
+    /// Whether users play journeys of several requests.
+    pub fn has_journeys(&self) -> bool {
+        let of_workload =
+            self.workload.as_ref().is_some_and(|it| it.conversation.is_some() || it.cache_pair.is_some());
+        self.scenario.is_some() || of_workload
+    }
+}
+
 impl Default for Retry {
     fn default() -> Self {
         let [min, max] = [1, 30].map(std::time::Duration::from_secs);
@@ -130,14 +145,15 @@ pub struct Stage {
     /// Number of requests after which the stage ends. With a scenario, the number of journeys.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub requests: Option<NonZeroU64>,
-    /// Requests per second: a number, text such as `2/s`, `30/m` or `1/h`, or `{ from: 2/s, to: 10/s }`.
+    /// Requests per second: a number, text such as `2/s`, `30/m` or `1/h`, or a shape such as `{ from: 2/s, to: 10/s }`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rate: Option<Moving<Rate>>,
-    /// How the requests of `rate` are spread: `constant`, `poisson`, or `{ gamma: { cv: 2 } }`.
-    /// Default: constant.
+    /// How the requests of `rate` are spread: `constant`, `poisson`, `{ gamma: { cv: 2 } }`, `{ weibull: { cv: 2 } }` or
+    /// `{ clients: [...] }`. Default: constant.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub arrivals: Option<Arrivals>,
-    /// Number of simulated users: a number, or `{ from: 1, to: 8 }`.
+    pub arrivals: Option<ArrivalsText>,
+    /// Number of simulated users: a number, or a shape such as `{ from: 1, to: 8 }`, whose values are rounded down, but not
+    /// below one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub users: Option<Moving<Users>>,
     /// Time between an answer and a user's next question (with a scenario, between a user's journeys): `2s`, or a
@@ -158,10 +174,10 @@ pub struct Slo {
     pub name: String,
     /// Metric of the objective.
     pub metric: SloMetric,
-    /// A request is good if its value is below this time, such as `800ms`. Used with all metrics except `availability`
-    /// and `output_pace`.
+    /// A request is good if its value is below this time, such as `800ms`. The time may grow with the number of input
+    /// tokens of the request: `300ms + 0.2ms/token`. Used with all metrics except `availability` and `output_pace`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub below: Option<Length>,
+    pub below: Option<TimeLimit>,
     /// A request is good if its value is above this number of tokens per second. Used with `output_pace`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("exclusiveMinimum" = 0))]

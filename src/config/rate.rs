@@ -1,4 +1,4 @@
-//! Constant and changing rates and values, such as `2/s`, `30/m` or `{ from: 2/s, to: 10/s }`.
+//! Rates such as `2/s` and `30/m`, and numbers of users.
 
 use super::text::{Text, text};
 use crate::limits;
@@ -92,38 +92,6 @@ impl JsonSchema for Rate {
 #[serde(transparent)]
 #[schemars(inline)]
 pub struct Users(#[schemars(range(min = 1, max = 65_536))] pub NonZeroU32);
-
-/// A value that is constant or changes linearly over the duration of the stage.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(untagged)]
-#[schemars(inline)]
-pub enum Moving<T> {
-    /// It stays.
-    Constant(T),
-    /// It moves.
-    Ramp(FromTo<T>),
-}
-
-impl<T: Copy> Moving<T> {
-    /// The values at the start and at the end of the stage.
-    pub const fn ends(&self) -> (T, T) {
-        match self {
-            Self::Constant(value) => (*value, *value),
-            Self::Ramp(ramp) => (ramp.from, ramp.to),
-        }
-    }
-}
-
-/// The two ends of a ramp.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-#[schemars(inline)]
-pub struct FromTo<T> {
-    /// Value at the start of the stage.
-    pub from: T,
-    /// Value at the end of the stage.
-    pub to: T,
-}
 
 #[cfg(test)]
 mod tests {

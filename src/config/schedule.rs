@@ -6,7 +6,7 @@ use jiff::civil::Weekday;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// When runs are due: exactly one of `every`, `cron`, `continuous` and `manual`.
+/// When runs are due: exactly one of `every`, `cron`, `continuous`, `after_idle` and `manual`.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(extend("x-layers" = "replace"))]
@@ -22,6 +22,10 @@ pub struct Schedule {
     /// Repeats the stages without a pause, in cycles aligned to the epoch. Each cycle is a run. Write `continuous: {}`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub continuous: Option<Nothing>,
+    /// Starts a run when the target has been left alone for this time, such as `30m`; at least `1s`. It measures a cold
+    /// start. Every request of this agent to the target counts as use, also warm-up, probes and those of the profile itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub after_idle: Option<Length>,
     /// Starts runs only on request. Write `manual: {}`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub manual: Option<Nothing>,

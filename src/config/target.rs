@@ -5,7 +5,8 @@ use super::mark::TrafficMark;
 use super::sensitive::{HeaderText, UrlText, masked_headers};
 use super::text::Length;
 use crate::vocabulary::{
-    Api, ChatTemplate, ConnectionMode, HttpVersion, Price, Propagate, ReasoningEffort, Timeouts, Tokenizer,
+    Api, ChatTemplate, ConnectionMode, HttpVersion, Price, Propagate, ReasoningEffort, TargetHealth,
+    Timeouts, Tokenizer,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -79,6 +80,21 @@ pub struct Target {
     /// How the traffic is marked as synthetic. Default: the traffic is not marked.
     #[serde(default, skip_serializing_if = "TrafficMark::is_empty")]
     pub mark: TrafficMark,
+    /// What makes the target `slow`, `failing` or `hung`, and what makes it `ok` again.
+    #[serde(default)]
+    pub health: TargetHealth<Length>,
+    /// What the server says of itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backend: Option<TargetBackend>,
+}
+
+/// What a server says of itself, beside what its answers show.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TargetBackend {
+    /// URL that answers with a 2xx status while the server considers itself healthy, such as
+    /// `http://llm.example.net:8000/health`. It is read every 15 seconds, without credentials.
+    pub health: UrlText,
 }
 
 /// TLS settings of a target.

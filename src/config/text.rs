@@ -63,6 +63,9 @@ pub(crate) use text;
 /// Start of the message for a duration that exceeds the limit. The limit follows.
 const TOO_LONG: &str = "must not be longer than";
 
+/// The message for a negative duration.
+const NEGATIVE: &str = "must not be negative";
+
 /// A duration: one or more whole numbers or decimals, each with a unit (`us`, `ms`, `s`, `m`, `h`, `d`, `w`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Length(pub Duration);
@@ -76,7 +79,7 @@ impl Text for Length {
         let span: Span = text.trim().parse().map_err(|_| says())?;
         // Days and weeks have a fixed length here. Months and years do not, so they are rejected.
         let length = span.to_duration(SpanRelativeTo::days_are_24_hours()).map_err(|_| says())?;
-        let length = Duration::try_from(length).map_err(|_| "must not be negative".to_owned())?;
+        let length = Duration::try_from(length).map_err(|_| NEGATIVE.to_owned())?;
         if length > limits::LONGEST {
             return Err(format!("{TOO_LONG} {}", show_duration(limits::LONGEST)));
         }
@@ -140,6 +143,51 @@ impl Text for ThinkTime {
     }
 }
 text!(ThinkTime);
+
+/// A limit of a time, such as `800ms`, that may grow with the prompt, such as `300ms + 0.2ms/token`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TimeLimit {
+    /// The constant part.
+    pub time: Duration,
+    /// What each input token adds; `None` if the limit is constant.
+    pub per_token: Option<Duration>,
+}
+
+impl Text for TimeLimit {
+    const FORMAT: &'static str = "time-limit";
+    const EXAMPLES: &'static [&'static str] = &["800ms", "300ms + 0.2ms/token"];
+
+    fn parse(text: &str) -> Result<Self, String> {
+        let form = "must be a length of time, such as 800ms, or one that grows with the prompt, such as 300ms + 0.2ms/token";
+        let part = |text: &str| {
+            let length = Length::parse(text).map_err(|said| {
+                let useful = said.starts_with(TOO_LONG) || said.starts_with(NEGATIVE);
+                if useful { said } else { form.to_owned() }
+            });
+            length.map(|length| length.0)
+        };
+        let Some((time, growth)) = text.split_once('+') else {
+            return Ok(Self { time: part(text)?, per_token: None });
+        };
+        let (growth, unit) = growth.split_once('/').map_or((growth, None), |(time, unit)| (time, Some(unit)));
+        let (time, per_token) = (part(time)?, part(growth)?);
+        match unit.map(str::trim) {
+            Some("token") => {}
+            Some(_) => return Err("must grow by input token: 300ms + 0.2ms/token".to_owned()),
+            None => return Err("must say what the second time is for: 300ms + 0.2ms/token".to_owned()),
+        }
+        if per_token.is_zero() {
+            return Err("must not grow by nothing: a constant limit has one time, such as 300ms".to_owned());
+        }
+        Ok(Self { time, per_token: Some(per_token) })
+    }
+
+    fn show(&self) -> String {
+        let growth = self.per_token.map(|time| format!(" + {}/token", show_duration(time)));
+        format!("{}{}", show_duration(self.time), growth.unwrap_or_default())
+    }
+}
+text!(TimeLimit);
 
 /// A percentage greater than 0 and less than 100, with the percent sign: `99.5%`. Stored as a ratio.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -386,6 +434,7 @@ type FormatCheck = fn(&str) -> Result<(), String>;
 pub(crate) const FORMATS: &[(&str, FormatCheck)] = &[
     checked::<Length>(),
     checked::<ThinkTime>(),
+    checked::<TimeLimit>(),
     checked::<Percentage>(),
     checked::<Share>(),
     checked::<CronExpression>(),
@@ -423,6 +472,38 @@ mod tests {
         assert_eq!(length("1w"), Some(Duration::from_hours(168)));
         for bad in ["", "5", "-5s", "5 parsecs", "1mo", "1y", "s"] {
             assert_eq!(length(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn limits_may_grow_with_the_prompt() {
+        let limit = |text: &str| {
+            TimeLimit::parse(text)
+                .map(|limit| (limit.time.as_micros(), limit.per_token.map(|it| it.as_nanos())))
+        };
+        assert_eq!(limit("800ms"), Ok((800_000, None)));
+        for text in ["300ms + 0.2ms/token", "300ms+200us/token", " 0.3s  +  0.2ms / token "] {
+            assert_eq!(limit(text), Ok((300_000, Some(200_000))), "{text}");
+        }
+        assert_eq!(limit("0s + 0.5us/token"), Ok((0, Some(500))));
+        for (bad, said) in [
+            ("300ms + 0.2ms", "must say what the second time is for"),
+            ("300ms + 0.2ms/word", "must grow by input token"),
+            ("300ms + 0.2ms/", "must grow by input token"),
+            ("300ms + 0.2ms/token/s", "must grow by input token"),
+            ("300ms + 0.2/token", "must be a length of time, such as 800ms, or one that grows"),
+            ("0.2ms/token", "must be a length of time, such as 800ms, or one that grows"),
+            ("300ms + ", "must be a length of time, such as 800ms, or one that grows"),
+            ("300ms + 1ms/token + 1s", "must grow by input token"),
+            ("300ms - 0.2ms/token", "must be a length of time, such as 800ms, or one that grows"),
+            ("300ms + -0.2ms/token", "must not be negative"),
+            ("-300ms + 0.2ms/token", "must not be negative"),
+            ("300ms + 0ms/token", "must not grow by nothing"),
+            ("300ms + 10000w/token", "must not be longer than"),
+            ("", "must be a length of time, such as 800ms, or one that grows"),
+        ] {
+            let error = limit(bad).unwrap_err();
+            assert!(error.starts_with(said), "{bad}: {error}");
         }
     }
 
@@ -493,6 +574,13 @@ mod tests {
         fn a_length_is_read_as_it_is_written(nanos in 0_u64..10_000_000_000_000_000) {
             let length = Length(Duration::from_nanos(nanos));
             prop_assert_eq!(Length::parse(&length.show()).unwrap(), length);
+        }
+
+        #[test]
+        fn a_limit_is_read_as_it_is_written(time in 0_u64..10_000_000_000_000, growth in 0_u64..10_000_000_000) {
+            let per_token = (growth > 0).then(|| Duration::from_nanos(growth));
+            let limit = TimeLimit { time: Duration::from_nanos(time), per_token };
+            prop_assert_eq!(TimeLimit::parse(&limit.show()).unwrap(), limit);
         }
 
         #[test]

@@ -1,5 +1,6 @@
 //! The key `workload` of a profile, as written.
 
+use super::conversation::Conversation;
 use super::lengths::{LengthFile, TokenLength};
 use super::text::Length;
 use super::trace::TraceFile;
@@ -10,7 +11,8 @@ use serde_json::{Map, Value};
 use std::num::{NonZeroU32, NonZeroU64};
 use std::path::PathBuf;
 
-/// What is sent: prompts (exactly one of `prompts`, `synthetic`, `dataset`, `trace` and `cache_pair`), and how.
+/// What is sent: prompts (exactly one of `prompts`, `synthetic`, `dataset`, `trace`, `cache_pair` and
+/// `conversation`), and how.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(extend("x-layers" = "replace"))]
@@ -34,6 +36,9 @@ pub struct Workload {
     /// each pair is cold, and the second one should find the prefix in the cache.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cache_pair: Option<CachePair>,
+    /// Conversations. Each has several turns, and each turn is a request that contains the turns before it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub conversation: Option<Box<Conversation>>,
     /// System prompt. With `dataset`, it is used for rows that have none. Not supported with `synthetic`, where
     /// `shared_prefix` takes its place, with a `trace` of lengths, and with `cache_pair`. Default: none.
     #[serde(skip_serializing_if = "Option::is_none")]

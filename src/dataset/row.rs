@@ -1,5 +1,6 @@
 //! Parses one row of a dataset. Pure.
 
+use super::RowContent;
 use crate::exchange::{Message, Role};
 use crate::vocabulary::DatasetFormat;
 use serde::Deserialize;
@@ -69,12 +70,20 @@ struct RecordedTurn {
 
 impl DatasetRow {
     /// Parses a row. The error message is a clause that follows the position of the row.
-    pub(super) fn parse(format: DatasetFormat, columns: &Columns, bytes: &[u8]) -> Result<Self, String> {
+    pub(super) fn parse(
+        format: DatasetFormat,
+        content: RowContent,
+        columns: &Columns,
+        bytes: &[u8],
+    ) -> Result<Self, String> {
         let row = match format {
             DatasetFormat::Lines => Self::of_texts(None, parse_text(bytes)?.trim(), None),
             DatasetFormat::Csv => columns.row(bytes)?,
             DatasetFormat::Jsonl => Self::of_json(parse_json(bytes)?)?,
-            DatasetFormat::Sharegpt => Self::of_recorded(parse_json(bytes)?)?,
+            DatasetFormat::Sharegpt if content == RowContent::Prompt => {
+                Self::of_recorded(parse_json(bytes)?)?
+            }
+            DatasetFormat::Sharegpt => Self::of_whole(parse_json(bytes)?),
         };
         if row.messages.iter().all(|message| message.text.trim().is_empty()) {
             return Err("has an empty prompt".to_owned());
@@ -125,6 +134,20 @@ impl DatasetRow {
             }
         }
         Err("has no turn of a human".to_owned())
+    }
+
+    /// Uses every message whose author is known. Tools and the like are left out.
+    fn of_whole(recorded: RecordedConversation) -> Self {
+        let messages = recorded.conversations.into_iter().filter_map(|turn| {
+            let role = match turn.from.as_str() {
+                "system" => Role::System,
+                "human" | "user" => Role::User,
+                "gpt" | "assistant" | "chatgpt" | "bing" | "bard" | "model" => Role::Assistant,
+                _ => return None,
+            };
+            Some(Message { role, text: turn.value.into() })
+        });
+        Self { messages: messages.collect(), output_tokens: None, weight: 1.0 }
     }
 
     /// Size of its texts in bytes.
@@ -232,7 +255,7 @@ mod tests {
         columns: &Columns,
         text: &str,
     ) -> Result<(String, Option<u64>, f64), String> {
-        let row = DatasetRow::parse(format, columns, text.as_bytes())?;
+        let row = DatasetRow::parse(format, RowContent::Prompt, columns, text.as_bytes())?;
         let said = row.messages.iter().map(|message| format!("{:?}: {}", message.role, message.text));
         Ok((said.collect::<Vec<_>>().join("; "), row.output_tokens, row.weight))
     }
@@ -295,9 +318,26 @@ mod tests {
     }
 
     #[test]
+    fn the_whole_of_a_conversation_is_read_where_it_is_asked_for() {
+        let recorded = r#"{"conversations": [{"from": "gpt", "value": "?"}, {"from": "human", "value": "a"}, {"from": "tool", "value": "t"}, {"from": "bard", "value": "b"}]}"#;
+        let content = RowContent::Conversation { max_turns: 3 };
+        let read = |text: &str| {
+            DatasetRow::parse(DatasetFormat::Sharegpt, content, &Columns::default(), text.as_bytes())
+        };
+        let row = read(recorded).unwrap();
+        let said = row.messages.iter().map(|message| format!("{:?} {}", message.role, message.text));
+        assert_eq!(said.collect::<Vec<_>>(), ["Assistant ?", "User a", "Assistant b"]);
+        assert_eq!(read(r#"{"conversations": []}"#), Err("has an empty prompt".to_owned()));
+    }
+
+    #[test]
     fn plain_lines_are_prompts() {
         let (format, none) = (DatasetFormat::Lines, Columns::default());
         reads(format, &none, " Hi there \r\n", "User: Hi there", (None, 1.0));
-        assert!(DatasetRow::parse(format, &none, b"\xff\n").unwrap_err().starts_with("is not UTF-8: "));
+        assert!(
+            DatasetRow::parse(format, RowContent::Prompt, &none, b"\xff\n")
+                .unwrap_err()
+                .starts_with("is not UTF-8: ")
+        );
     }
 }

@@ -10,7 +10,11 @@ fn file(name: &str, text: &str) -> (tempfile::TempDir, PathBuf) {
 
 fn read(format: DatasetFormat, text: &str, skip: bool) -> Result<(tempfile::TempDir, Dataset), String> {
     let (folder, path) = file("rows", text);
-    Ok((folder, Dataset::read(&path, format, skip, &mut Files::default())?))
+    Ok((folder, Dataset::read(&path, format, RowContent::Prompt, skip, &mut Files::default())?))
+}
+
+fn read_from(path: &Path, content: RowContent) -> Result<Dataset, String> {
+    Dataset::read(path, DatasetFormat::Sharegpt, content, false, &mut Files::default())
 }
 
 fn prompts(dataset: &Dataset) -> Vec<String> {
@@ -31,6 +35,7 @@ fn each_format_gives_its_rows_back() {
         max_messages: 1,
         max_output_tokens: Some(6),
         output_tokens: (6.0, 0.5),
+        conversations: ConversationSize::default(),
     };
     assert_eq!(*dataset.size(), size);
     let csv = "\u{feff}prompt,max_tokens\n\"a\nb\",5\nc,\n";
@@ -67,7 +72,7 @@ fn a_wrong_row_is_an_error_with_its_number_or_is_counted() {
     ] {
         assert_eq!(read(format, text, false).err().as_deref(), Some(said));
     }
-    assert!(Dataset::read(Path::new("/missing"), DatasetFormat::Lines, true, &mut Files::default()).is_err());
+    assert!(read_from(Path::new("/missing"), RowContent::Prompt).is_err());
 }
 
 #[test]
@@ -100,4 +105,45 @@ fn the_same_content_is_the_same_dataset() {
     assert_eq!(of("a\nb\n", DatasetFormat::Lines), of("a\nb\n", DatasetFormat::Lines));
     assert_ne!(of("a\nb\n", DatasetFormat::Lines), of("a\nc\n", DatasetFormat::Lines));
     assert_ne!(of("prompt\nb\n", DatasetFormat::Lines), of("prompt\nb\n", DatasetFormat::Csv));
+}
+
+#[test]
+fn conversations_are_read_with_their_turns_and_measured() {
+    let turn = |from: &str, value: &str| format!(r#"{{"from": "{from}", "value": "{value}"}}"#);
+    let row = |turns: &[String]| format!(r#"{{"conversations": [{}]}}"#, turns.join(","));
+    let long = [
+        turn("system", "sss"),
+        turn("human", "a"),
+        turn("gpt", "bb"),
+        turn("human", "cccc"),
+        turn("gpt", "x"),
+    ];
+    let text = format!("[{},\n{}]", row(&long), row(&[turn("human", "dd"), turn("gpt", "e")]));
+    let (_folder, path) = file("rows", &text);
+    let dataset = read_from(&path, RowContent::Conversation { max_turns: 9 }).unwrap();
+    let first = dataset.conversation(0).unwrap();
+    assert_eq!((first.system.as_deref(), first.turns.len()), (Some("sss"), 2));
+    assert_eq!(&*first.turns[1].question, "cccc");
+    assert_eq!(dataset.conversation(1).unwrap().turns[0].answer.as_deref(), Some("e"));
+    let ConversationSize { mean, max, min_turns, without_system } = dataset.size().conversations;
+    let sums = |turns, earlier, system, questions, answers| ConversationSums {
+        turns,
+        earlier,
+        system,
+        questions,
+        answers,
+        unknown_answers: 0.0,
+    };
+    assert_eq!(mean, sums(1.5, 0.5, 3.0, (1.0 + 5.0 + 2.0) / 2.0, 1.0));
+    assert_eq!(max, sums(2.0, 1.0, 6.0, 6.0, 2.0));
+    assert_eq!((min_turns, without_system), (1, 0.5));
+    // Turns beyond the maximum do not count, and are part of what the dataset is.
+    let short = read_from(&path, RowContent::Conversation { max_turns: 1 }).unwrap();
+    assert_eq!((short.conversation(0).unwrap().turns.len(), short.size().conversations.max.turns), (1, 1.0));
+    let shown = |dataset: &Dataset| serde_json::to_string(dataset).unwrap();
+    assert_ne!(shown(&dataset), shown(&short));
+    // A conversation in which nobody asks anything is a wrong row.
+    let (_folder, path) = file("rows", &format!("[{}]", row(&[turn("gpt", "x")])));
+    let error = read_from(&path, RowContent::Conversation { max_turns: 1 }).err().unwrap();
+    assert_eq!(error, "item 1 has no turn of a user");
 }

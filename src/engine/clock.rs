@@ -49,7 +49,7 @@ pub(super) fn system_time(at: Timestamp) -> SystemTime {
 }
 
 /// Returns `at` plus a duration.
-fn later(at: Timestamp, time: Duration) -> Timestamp {
+pub(super) fn later(at: Timestamp, time: Duration) -> Timestamp {
     SignedDuration::try_from(time).ok().and_then(|time| at.checked_add(time).ok()).unwrap_or(at)
 }
 

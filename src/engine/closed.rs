@@ -4,13 +4,14 @@
 use super::LOOKAHEAD;
 use super::stage::RunningStage;
 use super::user::{ScenarioUser, UserId};
-use crate::pacing::{self, think, users};
-use crate::plan::{Ramp, StageBounds, Think};
+use crate::pacing::{UserLevel, spawn_offset, think, user_levels};
+use crate::plan::{LoadCurve, StageBounds, Think};
+use crate::scenario::StageContext;
 use crate::seed;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -24,13 +25,32 @@ struct Quota {
 
 /// The users of a stage.
 #[derive(Clone, Copy)]
-pub(super) struct ClosedLoop {
+pub(super) struct ClosedLoop<'a> {
     /// Number of users over time.
-    pub(super) users: Ramp,
+    pub(super) users: &'a LoadCurve,
     /// Period over which the users present from the beginning are started.
     pub(super) spawn: Duration,
     /// Think time of each user.
     pub(super) think: Think,
+}
+
+/// When a user is active.
+#[derive(Clone, Copy, Debug)]
+struct Presence {
+    from: Instant,
+    until: Option<Instant>,
+}
+
+/// The users of a stage that have come, and what new ones need.
+struct Crowd {
+    stage: Arc<RunningStage>,
+    context: Arc<StageContext>,
+    quota: Arc<Quota>,
+    thinking: Think,
+    tracker: TaskTracker,
+    /// Those that went are kept: when they are needed again, they go on instead of repeating their draws.
+    users: Vec<watch::Sender<Presence>>,
+    active: usize,
 }
 
 /// Starts the users of a closed-loop stage. Returns the instant at which the stage ends: ahead of time where
@@ -40,27 +60,23 @@ pub(super) struct ClosedLoop {
 /// receives its last answer.
 pub(super) async fn offer(
     stage: &Arc<RunningStage>,
-    shape: ClosedLoop,
+    shape: ClosedLoop<'_>,
     bounds: StageBounds,
     active: oneshot::Sender<Instant>,
 ) -> Option<Instant> {
-    let context = stage.context();
     let spent = CancellationToken::new();
-    let quota = Arc::new(Quota { left: bounds.requests.map(AtomicU64::new), spent: spent.clone() });
     let there = TaskTracker::new();
-    for user in users(shape.users, bounds.time, shape.spawn) {
-        let stop = user.stop.map(|stop| stage.start + stop).into_iter().chain(stage.end).min();
-        let start = (stage.start + user.start).max(stage.begins());
-        if stop.is_some_and(|stop| start >= stop) {
-            continue;
-        }
-        let life = Life { user, start, stop, thinking: shape.think };
-        let who = ScenarioUser::new(Arc::clone(stage), Arc::clone(&context), UserId::User(user.index));
-        let task = there.track_future(live(who, life, Arc::clone(&quota)));
-        stage.run.tasks.spawn_on(task, &stage.run.runtime.shared.handle);
-    }
-    // From here on, only the users hold it.
-    drop(quota);
+    let crowd = Crowd {
+        stage: Arc::clone(stage),
+        context: stage.context(),
+        quota: Arc::new(Quota { left: bounds.requests.map(AtomicU64::new), spent: spent.clone() }),
+        thinking: shape.think,
+        tracker: there.clone(),
+        users: Vec::new(),
+        active: 0,
+    };
+    let levels = user_levels(shape.users, bounds.time, stage.wall_start());
+    crowd.follow(levels, shape.spawn);
     there.close();
     stage.run.tasks.spawn_on(tell_active(stage.end, bounds, there, active), &stage.run.runtime.shared.handle);
     match (stage.end, bounds.requests) {
@@ -76,6 +92,73 @@ pub(super) async fn offer(
             () = stage.stopped() => None,
             () = spent.cancelled() => Some(Instant::now()),
         },
+    }
+}
+
+impl Crowd {
+    /// Starts the users that are there from the beginning of the load, and leaves the later changes to a task.
+    fn follow(mut self, levels: impl Iterator<Item = UserLevel> + Send + 'static, spawn: Duration) {
+        let stage = Arc::clone(&self.stage);
+        let mut levels = levels.peekable();
+        // What passed before a run joined its cycle is left out.
+        let mut first = None;
+        while let Some(level) =
+            levels.next_if(|level| first.is_none() || stage.start + level.at <= stage.begins())
+        {
+            first = Some(level);
+        }
+        let Some(first) = first else { return };
+        self.grow(first.users, |user| {
+            let spawned = spawn_offset(user, first.users, spawn);
+            (stage.start + first.at + spawned).max(stage.begins())
+        });
+        if levels.peek().is_some() {
+            let task = self.tracker.clone().track_future(self.change(levels));
+            stage.run.tasks.spawn_on(task, &stage.run.runtime.shared.handle);
+        }
+    }
+
+    /// Lets users come and go. Each change is made shortly ahead of its time, so that users know it in time.
+    async fn change(mut self, levels: impl Iterator<Item = UserLevel> + Send) {
+        let stage = Arc::clone(&self.stage);
+        for UserLevel { at, users } in levels {
+            let at = stage.start + at;
+            let ahead = at.checked_sub(LOOKAHEAD).unwrap_or(at);
+            if stage.end.is_some_and(|end| at >= end) || !wait_ahead(&stage, ahead, &self.quota.spent).await {
+                return;
+            }
+            self.shrink(users, at);
+            self.grow(users, |_| at);
+        }
+    }
+
+    fn shrink(&mut self, most: u32, at: Instant) {
+        let most = usize::try_from(most).unwrap_or(usize::MAX);
+        for user in self.users.iter().take(self.active).skip(most) {
+            user.send_modify(|presence| presence.until = Some(at));
+        }
+        self.active = self.active.min(most);
+    }
+
+    fn grow(&mut self, least: u32, start: impl Fn(u32) -> Instant) {
+        for (index, number) in (0..least).enumerate().skip(self.active) {
+            let presence = Presence { from: start(number), until: None };
+            match self.users.get(index) {
+                Some(user) => drop(user.send_replace(presence)),
+                None => self.spawn(number, presence),
+            }
+            self.active = index + 1;
+        }
+    }
+
+    fn spawn(&mut self, number: u32, presence: Presence) {
+        let (stage, context) = (Arc::clone(&self.stage), Arc::clone(&self.context));
+        let (sender, presence) = watch::channel(presence);
+        let user = ScenarioUser::new(Arc::clone(&stage), context, UserId::User(number));
+        let life = Life { number, presence, thinking: self.thinking };
+        let task = self.tracker.track_future(live(user, life, Arc::clone(&self.quota)));
+        stage.run.tasks.spawn_on(task, &stage.run.runtime.shared.handle);
+        self.users.push(sender);
     }
 }
 
@@ -97,29 +180,58 @@ async fn tell_active(
     let _ = active.send(until);
 }
 
-/// How long a user is active, and its think time.
+/// A user's number, when it is active, and its think time.
 struct Life {
-    user: pacing::PacedUser,
-    start: Instant,
-    stop: Option<Instant>,
+    number: u32,
+    presence: watch::Receiver<Presence>,
     thinking: Think,
+}
+
+impl Life {
+    /// When a request that would be due at `due` is due, now or when the user comes again; `None` if it does not.
+    async fn due(&mut self, due: Instant) -> Option<Instant> {
+        loop {
+            let Presence { from, until } = *self.presence.borrow_and_update();
+            let due = due.max(from);
+            if until.is_none_or(|until| due < until) {
+                return Some(due);
+            }
+            self.presence.changed().await.ok()?;
+        }
+    }
 }
 
 /// Plays a user from its first journey to its last. Think times are drawn per user, so that they do not
 /// depend on how quickly others are answered.
-async fn live(mut user: ScenarioUser, life: Life, quota: Arc<Quota>) {
+async fn live(mut user: ScenarioUser, mut life: Life, quota: Arc<Quota>) {
     let stage = Arc::clone(user.stage());
-    let seed = [stage.run.ident.seed, stage.number.into(), life.user.index.into()];
+    let seed = [stage.run.ident.seed, stage.number.into(), life.number.into()];
     let mut rng = seed::rng("think", &seed);
-    let mut due = life.start;
+    let mut due = life.presence.borrow().from;
     loop {
+        let present = tokio::select! {
+            biased;
+            () = stage.stopped() => return,
+            () = quota.spent.cancelled() => return,
+            present = life.due(due) => present,
+        };
+        due = match present {
+            Some(due) if stage.end.is_none_or(|end| due < end) => due,
+            _ => return,
+        };
         let ahead = due.checked_sub(LOOKAHEAD).unwrap_or(due);
-        let over = life.stop.is_some_and(|stop| due >= stop);
-        if over || !wait_ahead(&stage, ahead, &quota.spent).await {
+        if !wait_ahead(&stage, ahead, &quota.spent).await {
             return;
         }
         user.get_ready(due).await;
-        if !stage.wait_due(due, &quota.spent).await || !quota.take() {
+        if !stage.wait_due(due, &quota.spent).await {
+            return;
+        }
+        // It may have been told to go meanwhile.
+        if life.presence.borrow().until.is_some_and(|until| due >= until) {
+            continue;
+        }
+        if !quota.take() {
             return;
         }
         let rest = user.play(due).await;

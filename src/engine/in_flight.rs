@@ -1,10 +1,10 @@
 //! The limit on requests in flight. Nothing waits for a permit, and the limit may change while requests are
 //! in flight.
 
-use std::collections::HashMap;
+use super::by_target::ByTarget;
 use std::num::NonZeroU32;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 /// Permits for requests in flight.
 pub(super) struct InFlight {
@@ -49,33 +49,24 @@ impl Drop for InFlightPermit {
 /// up all of it.
 pub(super) struct PerTarget {
     most: AtomicU32,
-    /// The permits of a target are kept alive by its pairs and requests.
-    targets: Mutex<HashMap<Arc<str>, Weak<InFlight>>>,
+    targets: ByTarget<InFlight>,
 }
 
 impl PerTarget {
     pub(super) fn new(most: NonZeroU32) -> Self {
-        Self { most: AtomicU32::new(most.get()), targets: Mutex::default() }
+        Self { most: AtomicU32::new(most.get()), targets: ByTarget::default() }
     }
 
     /// Returns the permits of a target; all callers that pass the same name share them.
     pub(super) fn of(&self, target: &Arc<str>) -> Arc<InFlight> {
-        let mut targets = self.targets.lock().unwrap_or_else(PoisonError::into_inner);
-        targets.retain(|_, places| places.strong_count() > 0);
-        if let Some(places) = targets.get(target).and_then(Weak::upgrade) {
-            return places;
-        }
-        let most = NonZeroU32::new(self.most.load(Ordering::Relaxed)).unwrap_or(NonZeroU32::MIN);
-        let places = InFlight::new(most);
-        targets.insert(Arc::clone(target), Arc::downgrade(&places));
-        places
+        let most = || NonZeroU32::new(self.most.load(Ordering::Relaxed)).unwrap_or(NonZeroU32::MIN);
+        self.targets.of(target, || InFlight::new(most()))
     }
 
     /// Changes the limit of every target.
     pub(super) fn change(&self, most: NonZeroU32) {
-        let targets = self.targets.lock().unwrap_or_else(PoisonError::into_inner);
-        self.most.store(most.get(), Ordering::Relaxed);
-        targets.values().filter_map(Weak::upgrade).for_each(|places| places.change(most));
+        let store = || self.most.store(most.get(), Ordering::Relaxed);
+        self.targets.each(store, |places| places.change(most));
     }
 }
 

@@ -3,7 +3,7 @@
 use super::result::Offered;
 use super::run::Run;
 use super::stage::RunningStage;
-use super::{closed, open};
+use super::{closed, open, search};
 use crate::event::RunSummary;
 use crate::pacing::{ArrivalTimes, TraceArrivals};
 use crate::plan::{self, Shape};
@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 /// Plays a run: offers its load, signals when all of it has been offered, and waits for the last request.
 /// With `time`, the stages are cut off at that point, or repeated until then.
@@ -28,6 +29,9 @@ pub(super) async fn play(run: Arc<Run>, time: Option<Duration>) -> RunSummary {
 async fn offer(run: &Arc<Run>, time: Option<Duration>) -> Offered {
     let stages = &run.runtime.plan.profile.stages;
     let cut = time.map(|time| run.start.at + time);
+    if let Some(search) = &run.runtime.plan.profile.search {
+        return search::offer(run, search, cut).await;
+    }
     let again = again(stages);
     let mut begin = run.start.at;
     let mut number = 0;
@@ -39,7 +43,7 @@ async fn offer(run: &Arc<Run>, time: Option<Duration>) -> Offered {
         };
         let whole = cut.is_none_or(|cut| end >= cut) || indices.is_empty();
         // The end of a stage is known ahead of time, so wait for it.
-        let waited = until(run, end).await;
+        let waited = until(&run.runtime.gate.stop, end).await;
         if whole || !waited {
             return if waited { Offered::Whole } else { Offered::Stopped };
         }
@@ -99,6 +103,8 @@ async fn offer_cycle(
             index: *index,
             number: *number,
             warm_up: stage.warm_up,
+            settled: None,
+            stop: run.runtime.gate.stop.clone(),
             start: at,
             end,
         };
@@ -108,7 +114,8 @@ async fn offer_cycle(
     Some(at)
 }
 
-async fn offer_stage(stage: Arc<RunningStage>, shape: &Shape) -> Option<Instant> {
+/// Offers the load of a stage. Returns its end, which may be slightly in the future; `None` if it was stopped.
+pub(super) async fn offer_stage(stage: Arc<RunningStage>, shape: &Shape) -> Option<Instant> {
     if stage.end.is_some_and(|end| end <= stage.begins()) {
         // A run that joins a cycle skips the stages that are already over.
         return stage.end;
@@ -117,7 +124,8 @@ async fn offer_stage(stage: Arc<RunningStage>, shape: &Shape) -> Option<Instant>
     stage.run.tasks.spawn_on(Arc::clone(&stage).tell_activity(end), &stage.run.runtime.shared.handle);
     match shape {
         Shape::Rate { rate, arrivals, bounds } => {
-            let arrivals = ArrivalTimes::new(*rate, *arrivals, *bounds, stage.arrival_seed());
+            let (from, seed) = (stage.wall_start(), stage.arrival_seed());
+            let arrivals = ArrivalTimes::new(rate, arrivals, *bounds, from, seed);
             let ended = open::offer(&stage, (0_u64..).zip(arrivals), *bounds).await?;
             // The receiver is gone if the run was stopped.
             let _ = tell.send(ended);
@@ -130,17 +138,17 @@ async fn offer_stage(stage: Arc<RunningStage>, shape: &Shape) -> Option<Instant>
             Some(ended)
         }
         Shape::Users { users, think, bounds, spawn } => {
-            let crowd = closed::ClosedLoop { users: *users, spawn: *spawn, think: *think };
+            let crowd = closed::ClosedLoop { users, spawn: *spawn, think: *think };
             closed::offer(&stage, crowd, *bounds, tell).await
         }
     }
 }
 
-/// Waits until an instant; returns false if the run was stopped first.
-async fn until(run: &Run, at: Instant) -> bool {
+/// Waits until an instant; returns false if it was stopped first.
+pub(super) async fn until(stop: &CancellationToken, at: Instant) -> bool {
     tokio::select! {
         biased;
-        () = run.runtime.gate.stop.cancelled() => false,
+        () = stop.cancelled() => false,
         () = tokio::time::sleep_until(at) => true,
     }
 }

@@ -99,8 +99,18 @@ impl Engine {
         let setup = || Error::Setup(Arc::clone(&pair.profile));
         let run = runtime.probe_into(start, Arc::<Private>::clone(&private));
         let place = runtime.plan.places.first().cloned().ok_or_else(setup)?;
-        let stage =
-            Arc::new(RunningStage { run, place, index: 0, number: 0, warm_up: false, start: at, end: None });
+        let stop = runtime.gate.stop.clone();
+        let stage = Arc::new(RunningStage {
+            run,
+            place,
+            index: 0,
+            number: 0,
+            warm_up: false,
+            settled: None,
+            stop,
+            start: at,
+            end: None,
+        });
         // Dropping the future does not lose the outcome: the guards of request and journey record it.
         let asking = async move { drop(tokio::time::timeout(within, ask(stage)).await) };
         // Spawned on the traffic runtime, so that a shutdown waits for it.

@@ -104,7 +104,7 @@ impl RunningStage {
                 Arc::clone(&of.place),
                 Arc::clone(&run.ident),
                 run.next_seq(),
-                self.warm_up,
+                self.is_warm_up(due),
                 of.ids,
                 due,
             )
@@ -283,6 +283,7 @@ impl RunningStage {
         let started = Instant::now();
         let due = context.due;
         let caller = self.run.runtime.caller();
+        let _used = self.run.runtime.used.begin();
         let answer = AssertUnwindSafe(async { caller.call(call, context).await }).catch_unwind();
         tokio::select! {
             biased;

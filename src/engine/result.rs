@@ -1,6 +1,6 @@
 //! Derives the result of a run, and its reason, from what the run counted. Pure.
 
-use crate::event::{Failure, Outcome, RunResult, SkipReason};
+use crate::event::{Failure, Outcome, RunResult, SearchEnd, SearchReport, SkipReason};
 use crate::plan::Objective;
 use crate::tally::RunTally;
 use std::time::Duration;
@@ -41,15 +41,29 @@ pub(super) struct RunEnd {
 }
 
 /// How a run ended, by what it counted.
-pub(super) fn of(tally: &RunTally, offered: Offered, slos: &[Objective]) -> RunEnd {
+///
+/// A capacity search misses objectives on purpose. It is `ok` if it has found the capacity, or that it is more; its
+/// answer is the reason.
+pub(super) fn of(
+    tally: &RunTally,
+    offered: Offered,
+    slos: &[Objective],
+    search: Option<&SearchReport>,
+) -> RunEnd {
     let cancelled = cancelled(tally, offered);
-    let failed = failed(tally, slos);
-    let result = match (&cancelled, &failed) {
-        (Some(_), _) => RunResult::Cancelled,
-        (None, Some(_)) => RunResult::Failed,
-        (None, None) => RunResult::Ok,
+    let (is_ok, reason) = if let Some(report) = search {
+        let is_ok = matches!(report.end, SearchEnd::Found | SearchEnd::AtLeast);
+        (is_ok, Some(report.summary.clone()))
+    } else {
+        let failed = failed(tally, slos);
+        (failed.is_none(), failed)
     };
-    let reasons: Vec<String> = [cancelled, failed].into_iter().flatten().collect();
+    let result = match (&cancelled, is_ok) {
+        (Some(_), _) => RunResult::Cancelled,
+        (None, false) => RunResult::Failed,
+        (None, true) => RunResult::Ok,
+    };
+    let reasons: Vec<String> = [cancelled, reason].into_iter().flatten().collect();
     let reason = (!reasons.is_empty()).then(|| reasons.join("; "));
     RunEnd { result, reason, degraded: degraded(tally) }
 }
@@ -65,16 +79,40 @@ fn cancelled(tally: &RunTally, offered: Offered) -> Option<String> {
 }
 
 fn degraded(tally: &RunTally) -> Option<String> {
+    let lateness = lateness(tally);
+    let Lateness { late, of, .. } = lateness;
+    #[expect(clippy::cast_precision_loss, reason = "a share needs no more")]
+    let many = late > 1 && late as f64 > LATE_SHARE * of as f64;
+    many.then(|| lateness.words())
+}
+
+/// How many requests the prober sent late.
+pub(super) struct Lateness {
+    /// Number of late requests.
+    pub(super) late: u64,
+    /// Number of all.
+    pub(super) of: u64,
+    /// Those of the late ones that were not sent at all.
+    overrun: u64,
+    bound: Duration,
+    first_token: Option<Duration>,
+}
+
+/// Counts the late requests of a run.
+pub(super) fn lateness(tally: &RunTally) -> Lateness {
     let first_token = tally.first_token.quantile(0.5);
     let bound = first_token.map_or(MAX_LAG, |time| time.mul_f64(LAG_SHARE).clamp(MIN_LAG, MAX_LAG));
     // A request whose time had passed was too late to be sent at all.
     let overrun = tally.skipped[SkipReason::Overrun].measured;
     let late = tally.dispatch_lag.over(bound) + overrun;
-    let of = tally.dispatch_lag.count() + overrun;
-    #[expect(clippy::cast_precision_loss, reason = "a share needs no more")]
-    let many = late > 1 && late as f64 > LATE_SHARE * of as f64;
-    many.then(|| {
-        let skipped = if overrun > 0 {
+    Lateness { late, of: tally.dispatch_lag.count() + overrun, overrun, bound, first_token }
+}
+
+impl Lateness {
+    /// For humans.
+    pub(super) fn words(&self) -> String {
+        let Self { late, of, overrun, bound, first_token } = self;
+        let skipped = if *overrun > 0 {
             format!(", {overrun} of them so late that they were skipped")
         } else {
             String::new()
@@ -82,8 +120,8 @@ fn degraded(tally: &RunTally) -> Option<String> {
         let against = first_token.map_or_else(String::new, |time| {
             format!(", against a median time to first token of {}", millis(time))
         });
-        format!("{late} of {of} requests were more than {} late{skipped}{against}", millis(bound))
-    })
+        format!("{late} of {of} requests were more than {} late{skipped}{against}", millis(*bound))
+    }
 }
 
 fn failed(tally: &RunTally, slos: &[Objective]) -> Option<String> {

@@ -8,9 +8,10 @@ use super::margin::Margins;
 use super::record::Record;
 use super::request::{Sending, Unsendable};
 use super::result::{self, Offered, RunEnd};
+use super::target_use::UseRecorder;
 use super::{EngineShared, Error, MAX_AHEAD, settle};
 use crate::client::{CallOptions, Caller};
-use crate::event::{Exhausted, Outcome, RunRef, RunSummary, SkipReason, Spend};
+use crate::event::{Exhausted, Outcome, RunRef, RunSummary, SearchReport, SkipReason, Spend};
 use crate::fact::{Fact, Sink};
 use crate::log_throttle::LogThrottle;
 use crate::plan::{Fingerprint, PairPlan, Step};
@@ -40,6 +41,8 @@ pub(super) struct PairRuntime {
     pub(super) in_flight: Arc<InFlight>,
     pub(super) journeys: Arc<InFlight>,
     pub(super) margins: Margins,
+    /// When the target was last used, by any pair.
+    pub(super) used: Arc<UseRecorder>,
     /// Shut when the pair leaves the plan.
     pub(super) gate: Gate,
     /// Which of the engine's plans the pair came with, counted from 0.
@@ -89,6 +92,8 @@ pub(super) struct Run {
     /// Cancelled when the last stage has ended.
     pub(super) offered: tokio_util::sync::CancellationToken,
     begun: OnceLock<SystemTime>,
+    /// The report of its capacity search.
+    search: OnceLock<Arc<SearchReport>>,
     due: Instant,
     seq: AtomicU64,
     /// Skip reasons that have already been logged, one bit each.
@@ -114,6 +119,7 @@ impl PairRuntime {
             in_flight: shared.in_flight_per_target.of(name),
             journeys: shared.journeys_per_target.of(name),
             margins: Margins::default(),
+            used: shared.used.of(name, UseRecorder::new),
             gate: Gate::new(shared.stop.child_token()),
             generation,
             shared,
@@ -183,6 +189,7 @@ impl PairRuntime {
             ahead: Arc::new(Semaphore::new(MAX_AHEAD)),
             offered: tokio_util::sync::CancellationToken::new(),
             begun: OnceLock::new(),
+            search: OnceLock::new(),
             due,
             seq: AtomicU64::new(0),
             skips_logged: AtomicU8::new(0),
@@ -228,7 +235,7 @@ impl PairRuntime {
             } else {
                 settle::least(&self.plan, step)
             };
-            least.requests += one.requests * u64::from(step.repeat);
+            least.requests += one.requests * step.least_plays();
             least.tokens = least.tokens.max(one.tokens);
             least.cost = least.cost.max(one.cost);
         }
@@ -249,6 +256,11 @@ impl Run {
             self.record.record(&Fact::RunStarted { run: Arc::clone(&self.ident), lag });
             system_time(started)
         })
+    }
+
+    /// Keeps the report of the capacity search. There is only one.
+    pub(super) fn found(&self, report: SearchReport) {
+        let _ = self.search.set(Arc::new(report));
     }
 
     /// Returns the next request's number.
@@ -279,13 +291,15 @@ impl Run {
         let ended = system_time((self.runtime.shared.wall)());
         let began = self.begun.get().copied();
         let tally = self.record.tally().clone();
-        let RunEnd { result, reason, degraded } =
-            result::of(&tally, offered, &self.runtime.plan.profile.slos);
+        let search = self.search.get().cloned();
+        let slos = &self.runtime.plan.profile.slos;
+        let RunEnd { result, reason, degraded } = result::of(&tally, offered, slos, search.as_deref());
         let (offered, skipped) = (tally.offered.total(), tally.all_skipped().total());
         let ok = tally.ended[Outcome::Ok].total();
         let run = Arc::clone(&self.ident);
         let started = began.unwrap_or(ended);
-        let summary = RunSummary { run, started, ended, result, reason, degraded, offered, skipped, ok };
+        let summary =
+            RunSummary { run, started, ended, result, reason, degraded, search, offered, skipped, ok };
         if began.is_some() {
             tracing::info!(
                 run = self.ident.id,

@@ -6,6 +6,7 @@ use super::play::play;
 use super::run::{PairRuntime, Start};
 use crate::event::{Pair, RunRef, SkippedRun};
 use crate::fact::Fact;
+use crate::plan::Trigger;
 use crate::schedule::{RunNumber, ScheduleAction, ScheduleEvent, ScheduleMachine, StartRun, Timetable};
 use jiff::Timestamp;
 use std::sync::Arc;
@@ -128,7 +129,11 @@ impl PairScheduler {
                     None => triggers_open = false,
                 },
                 () = sleep_until(self.wake) => {
-                    self.feed(ScheduleEvent::Time);
+                    let event = match self.runtime.plan.profile.schedule.trigger {
+                        Trigger::AfterIdle(_) => ScheduleEvent::TargetUse(self.runtime.used.read()),
+                        _ => ScheduleEvent::Time,
+                    };
+                    self.feed(event);
                 }
             }
         }
@@ -144,7 +149,7 @@ impl PairScheduler {
         for action in step.actions {
             match action {
                 ScheduleAction::Start(start) => {
-                    let started = self.start(start);
+                    let started = self.start(start, event);
                     if !matches!(started, Triggered::Started(_)) {
                         self.feed(ScheduleEvent::NotStarted(start.run));
                     }
@@ -175,9 +180,17 @@ impl PairScheduler {
         result
     }
 
-    fn start(&mut self, start: StartRun) -> Triggered {
+    /// Starts a run that the state machine decided on in view of `event`.
+    fn start(&mut self, start: StartRun, event: ScheduleEvent) -> Triggered {
         if !self.affords(start) {
             return self.skip(SkippedRun::Budget, 1);
+        }
+        // Two profiles may wait for the same target, and only one request can be the first.
+        if let (ScheduleEvent::TargetUse(_), Trigger::AfterIdle(after)) =
+            (event, &self.runtime.plan.profile.schedule.trigger)
+            && !self.runtime.used.claim(*after)
+        {
+            return Triggered::Failed;
         }
         let StartRun { run: number, nominal, due, .. } = start;
         let (at, join) = (Instant::from_std(start.at), start.join.map(Instant::from_std));

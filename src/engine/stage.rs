@@ -1,10 +1,12 @@
 //! A stage that is being played, and for how long load was offered in it.
 
+use super::clock::later;
 use super::run::Run;
 use crate::event::Place;
 use crate::fact::{Fact, Sink as _};
 use crate::scenario::StageContext;
 use crate::seed;
+use jiff::Timestamp;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::oneshot;
@@ -23,6 +25,10 @@ pub(super) struct RunningStage {
     /// Its number in the run, from 0; a stage that is repeated gets a new one.
     pub(super) number: u32,
     pub(super) warm_up: bool,
+    /// Requests due before this are warm-up as well.
+    pub(super) settled: Option<Instant>,
+    /// Cancelled when no more load is to be offered.
+    pub(super) stop: CancellationToken,
     pub(super) start: Instant,
     /// When it ends at the latest, limited by its own time or the run's.
     pub(super) end: Option<Instant>,
@@ -47,18 +53,31 @@ impl RunningStage {
         seed::hash("stage", &[], &[self.run.ident.seed, self.number.into()])
     }
 
+    /// Its start on the wall clock, for load that follows it. Counted from the nominal instant, so that it is the same
+    /// for all targets and in a replay; a run without one counts from when it is due.
+    pub(super) fn wall_start(&self) -> Timestamp {
+        let start = &self.run.start;
+        let nominal = start.seed.nominal.unwrap_or(start.due);
+        later(nominal, self.start.saturating_duration_since(start.at))
+    }
+
     /// When its load begins: at its start, or later if the run joins a cycle that is already under way.
     pub(super) fn begins(&self) -> Instant {
         self.run.start.join.map_or(self.start, |join| join.max(self.start))
     }
 
+    /// Whether what is due at this instant is warm-up.
+    pub(super) fn is_warm_up(&self, due: Instant) -> bool {
+        self.warm_up || self.settled.is_some_and(|settled| due < settled)
+    }
+
     /// Completes when no more load is to be offered.
     pub(super) fn stopped(&self) -> impl Future<Output = ()> + '_ {
-        self.run.runtime.gate.stop.cancelled()
+        self.stop.cancelled()
     }
 
     pub(super) fn is_stopped(&self) -> bool {
-        self.run.runtime.gate.stop.is_cancelled()
+        self.stop.is_cancelled()
     }
 
     /// Waits for an instant on the runtime's timers; returns false if the run was stopped first.

@@ -3,6 +3,8 @@
 mod arrivals;
 mod budgets;
 mod comparisons;
+mod conversations;
+mod idle;
 mod journeys;
 mod load;
 mod outcomes;
@@ -11,6 +13,7 @@ mod replay;
 mod results;
 mod retries;
 mod schedules;
+mod searches;
 mod set_up;
 mod shutdown;
 mod stops;

@@ -18,7 +18,8 @@ use crate::fact::OpenJourney;
 use crate::pacing;
 use crate::plan::{Scenario, Step, StepAction};
 use crate::scenario::{
-    JourneyEnd, JourneyStep, REFUSED_PAUSE, StageContext, UserAction, UserEvent, UserProgress, UserSession,
+    Continuation, JourneyEnd, JourneyStep, REFUSED_PAUSE, StageContext, UserAction, UserEvent, UserProgress,
+    UserSession,
 };
 use crate::seed;
 use ongoing::{Interruption, OngoingJourney};
@@ -64,6 +65,8 @@ pub(super) struct ScenarioUser {
     user: Option<Box<UserSession>>,
     /// A request that was prepared ahead.
     ahead: Option<Box<Ahead>>,
+    /// What follows the current request if it passes.
+    continuation: Continuation,
     /// The answer that further ones of its iteration are compared with.
     earlier: Option<Arc<Answer>>,
 }
@@ -103,7 +106,17 @@ impl ScenarioUser {
     /// Creates a user that has not done anything yet.
     pub(super) fn new(stage: Arc<RunningStage>, context: Arc<StageContext>, id: UserId) -> Self {
         let progress = UserProgress::new(&context.scenario);
-        Self { stage, context, id, thinks: true, progress, user: None, ahead: None, earlier: None }
+        Self {
+            stage,
+            context,
+            id,
+            thinks: true,
+            progress,
+            user: None,
+            ahead: None,
+            continuation: Continuation::default(),
+            earlier: None,
+        }
     }
 
     pub(super) fn stage(&self) -> &Arc<RunningStage> {
@@ -141,7 +154,8 @@ impl ScenarioUser {
                 UserAction::Send(at) => {
                     journey.at(&at.step.name);
                     let interruption = self.attempts(&at, &mut journey).await;
-                    action = self.next(interruption.as_ref().map_or(UserEvent::Passed, Interruption::event));
+                    let passed = self.continuation.passed();
+                    action = self.next(interruption.as_ref().map_or(passed, Interruption::event));
                     last = interruption.map(|interruption| (at, interruption));
                 }
                 UserAction::End(end) => {
@@ -266,6 +280,7 @@ impl ScenarioUser {
             }
             None => return None,
         };
+        self.continuation = ahead.rendered.continuation;
         let is_due = if due <= Instant::now() {
             !self.stage.is_stopped()
         } else {
@@ -276,7 +291,7 @@ impl ScenarioUser {
 
     /// The next request of the journey, if the current one passes.
     fn following(&self) -> Option<JourneyStep> {
-        match self.progress.next(self.scenario(), UserEvent::Passed) {
+        match self.progress.next(self.scenario(), self.continuation.passed()) {
             (_, UserAction::Send(next)) => Some(next),
             _ => None,
         }
@@ -286,7 +301,7 @@ impl ScenarioUser {
     /// answer.
     fn next_fixed(&self) -> Option<(JourneyStep, u64)> {
         let scenario = self.scenario();
-        let (progress, action) = match self.progress.next(scenario, UserEvent::Passed) {
+        let (progress, action) = match self.progress.next(scenario, self.continuation.passed()) {
             (progress, UserAction::End(_)) if matches!(self.id, UserId::User(_)) => {
                 progress.next(scenario, UserEvent::Due)
             }
@@ -350,7 +365,7 @@ impl ScenarioUser {
         let record = Journey {
             place: Arc::clone(stage.place.key()),
             run: Arc::clone(&stage.run.ident),
-            warm_up: stage.warm_up,
+            warm_up: stage.is_warm_up(due),
             ids,
             user: self.id.number(),
             iteration: self.progress.iteration,

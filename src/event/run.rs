@@ -1,6 +1,6 @@
 //! Runs: their identity, how they end, and why a run or a request did not take place.
 
-use super::Pair;
+use super::{Pair, SearchReport};
 use enum_map::Enum;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -98,11 +98,13 @@ pub struct RunSummary {
     pub ended: SystemTime,
     /// How it ended.
     pub result: RunResult,
-    /// The reason for the result, for humans.
+    /// The reason for the result, for humans; for a capacity search, its answer.
     pub reason: Option<String>,
     /// How the prober was late, for humans, if its own lag is not small compared to what it measured. This stands beside
     /// the result and hides none: a run can be late and have failed.
     pub degraded: Option<String>,
+    /// The record of its capacity search; `None` if it was none.
+    pub search: Option<Arc<SearchReport>>,
     /// Requests offered, warm-up included.
     pub offered: u64,
     /// Requests that were offered but skipped.

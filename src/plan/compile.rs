@@ -3,10 +3,12 @@
 //!
 //! Reads the files named in the config and checks that its secrets exist. Uses neither clock nor network.
 
+mod arrivals;
 mod asked;
 mod auth;
 mod budget;
 mod cache_pair;
+mod conversation;
 mod dataset;
 mod effort;
 mod expect;
@@ -14,9 +16,11 @@ mod finding;
 mod fluidity;
 #[cfg(test)]
 mod fuzz;
+mod health;
 mod json_path;
 mod json_schema;
 mod length;
+mod load_curve;
 mod mark;
 mod name;
 mod otlp;
@@ -27,6 +31,7 @@ mod retry;
 mod revision;
 mod scenario;
 mod schedule;
+mod search;
 mod size;
 mod slo;
 mod stage;
@@ -96,9 +101,11 @@ pub(super) fn compile_beside(
         }
     }
     pairing::check_all(config, &mut findings);
+    health::check_all(config, broken, &mut findings);
     effort::check_all(config, &mut findings);
     budget::check_all(config, &mut findings);
     stage::check_in_flight(config, &mut findings);
+    search::check_all(config, &mut findings);
     unused(config, broken, &mut findings);
     let path = KeyPath::of(["telemetry", "otlp"]);
     let otlp = otlp::compile(config.telemetry.otlp.as_ref(), environment, &path, &mut findings);

@@ -141,10 +141,11 @@ fn right_configs(folder: &Path) -> String {
 #[test]
 fn every_example_is_right() {
     let copy = shipped();
-    let right = "anthropic auth azure bedrock budgets cache-pair chat chat-streaming checks constant-rate credentials dataset \
+    let right = "anthropic auth azure bedrock budgets cache-pair capacity chat chat-streaming checks clients constant-rate conversations credentials dataset \
+                 day-and-night \
                  fluidity gamma-bursts gemini \
-                 http-endpoint ollama openai-completions openai-embeddings openai-responses otlp poisson ramp \
-                 reasoning rerank retries scenario schedules slos structured-output synthetic tgi tls-mtls-proxy tools traces users \
+                 http-endpoint ollama openai-completions openai-embeddings openai-responses otlp poisson prompt-ladder ramp \
+                 reasoning rerank retries scenario schedules shapes slos structured-output synthetic target-state tgi tls-mtls-proxy tools traces users \
                  warm-up";
     assert_eq!(right_configs(&copy.path().join("examples")), right);
     assert!(!right_configs(&copy.path().join("examples/guide")).is_empty());
@@ -188,6 +189,7 @@ fn no_secret_is_in_a_plan_or_in_what_is_wrong_with_it() {
     for (name, text) in [
         ("tokenizer.json", "x"),
         ("prompts.txt", "x"),
+        ("chats.jsonl", "{\"prompt\": \"x\"}"),
         ("schema.json", "{}"),
         ("lengths.csv", "5"),
         ("pairs.csv", "5,5"),
@@ -199,7 +201,7 @@ fn no_secret_is_in_a_plan_or_in_what_is_wrong_with_it() {
     assert!(right.matches(MARKER).count() >= 12);
     let shown = format!("{loaded:?} {:?} {}", loaded.plan, loaded.config.to_yaml());
     assert!(!shown.contains(MARKER), "{shown}");
-    assert_eq!(loaded.plan.pairs.len(), 10);
+    assert_eq!(loaded.plan.pairs.len(), 15);
 }
 
 fn load_text(path: &Path, text: &str) -> Result<crate::plan::LoadedPlan, crate::config::Errors> {

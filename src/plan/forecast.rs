@@ -3,6 +3,7 @@
 //! A day is the mean of the next seven, so that windows and cron expressions by weekday are weighted. Budgets are not
 //! applied: the forecast tells what they would have to allow, and the outlook how long they would last.
 
+mod conversation;
 mod journey;
 mod outlook;
 mod starts;
@@ -10,7 +11,7 @@ mod starts;
 pub use journey::{InputTokens, TokenCounter};
 pub use outlook::{Outlook, outlooks};
 
-use super::{Arrivals, PairPlan, Plan, Price, Ramp, Schedule, Stage, StageBounds, Trigger};
+use super::{Arrivals, LoadCurve, PairPlan, Plan, Price, Schedule, Stage, StageBounds, Trigger};
 use super::{next_occurrence, run_time};
 use crate::event::Pair;
 use jiff::{SignedDuration, Timestamp};
@@ -272,7 +273,9 @@ impl Add for TokenForecast {
 
 fn of_pair(pair: &PairPlan, now: Timestamp, count: TokenCounter<'_>) -> PairForecast {
     let profile = &pair.profile;
-    let [most, expected] = [View::Most, View::Expected].map(|view| journey::of_run(pair, view, count));
+    let starts = starts::upcoming(&profile.schedule, &profile.stages, now);
+    let [most, expected] =
+        [View::Most, View::Expected].map(|view| journey::of_run(pair, view, &starts, count));
     let usage = |run: &journey::RunAmounts| ForecastUsage {
         requests: run.requests,
         input_tokens: run.tokens.input,
@@ -301,14 +304,30 @@ fn cost(price: Price, tokens: TokenForecast) -> Amount {
     million(tokens.input, price.input.max(price.cached_input())) + million(tokens.output, price.output)
 }
 
+/// The integral of a curve over a stage that begins at one of these instants, each as likely as the others.
+fn area(curve: &LoadCurve, time: Duration, starts: &[Timestamp], view: View) -> Amount {
+    let Some(mean) = curve.mean_of_period() else {
+        return Amount::Exact(curve.area(time, Timestamp::UNIX_EPOCH));
+    };
+    if view == View::Most {
+        return Amount::AtMost(curve.most_area(time));
+    }
+    if starts.is_empty() {
+        return Amount::About(mean * time.as_secs_f64());
+    }
+    Amount::About(starts.iter().map(|start| curve.area(time, *start)).sum::<f64>() / starts.len() as f64)
+}
+
 /// The number of arrivals in an open loop: the area under its rate.
-fn arrivals_in(rate: Ramp, arrivals: Arrivals, bounds: StageBounds, view: View) -> Amount {
-    let area = bounds.time.map(|time| time.as_secs_f64() * f64::midpoint(rate.from, rate.to));
+fn arrivals_in(area: Option<Amount>, arrivals: &Arrivals, bounds: StageBounds, view: View) -> Amount {
+    let capped = |area: Amount, cap: u64| area.combine(Amount::Exact(cap as f64), f64::min);
     match (area, bounds.requests, arrivals) {
-        (Some(area), None, Arrivals::Constant) => Amount::Exact(area),
-        (Some(area), Some(cap), Arrivals::Constant) => Amount::Exact(area.min(cap as f64)),
-        (Some(area), None, _) => Amount::About(area),
-        (Some(area), Some(cap), _) if view == View::Expected => Amount::About(area.min(cap as f64)),
+        (Some(area), None, Arrivals::Constant) => area,
+        (Some(area), Some(cap), Arrivals::Constant) => capped(area, cap),
+        (Some(area), None, _) => area.combine(Amount::About(0.0), |area, _| area),
+        (Some(area), Some(cap), _) if view == View::Expected => {
+            capped(area, cap).combine(Amount::About(0.0), |area, _| area)
+        }
         (Some(_), Some(cap), _) => Amount::AtMost(cap as f64),
         (None, Some(cap), _) => Amount::Exact(cap as f64),
         (None, None, _) => Amount::Unknown,
@@ -345,6 +364,8 @@ fn runs(schedule: &Schedule, stages: &[Stage], now: Timestamp, view: View) -> Am
     match (&schedule.trigger, starts::interval(schedule, stages, view)) {
         (Trigger::Manual, _) => Amount::ZERO,
         (Trigger::Cron(cron), _) => cron_runs(schedule, cron, now),
+        // At least this time lies between two runs, and any use of the target makes it longer.
+        (Trigger::AfterIdle(after), _) => by_period(*after).at_most(),
         (Trigger::Continuous | Trigger::Every { .. }, None) => Amount::Unknown,
         (Trigger::Continuous | Trigger::Every { .. }, Some(interval)) => {
             // A run that takes longer than the interval displaces others.

@@ -100,6 +100,16 @@ impl LengthDistribution {
         self.mean
     }
 
+    /// The mean of a function of the length.
+    pub fn mean_of(&self, function: impl Fn(u64) -> f64) -> f64 {
+        let (mut before, mut mean) = (0.0, 0.0);
+        for part in &self.parts {
+            mean += (part.up_to - before) * part.mean_of(self.min, self.max, &function);
+            before = part.up_to;
+        }
+        mean
+    }
+
     /// The only length that may be drawn, if there is only one.
     pub const fn only(&self) -> Option<u64> {
         if self.min == self.max { Some(self.min) } else { None }
@@ -114,10 +124,12 @@ impl LengthPart {
     }
 
     fn mean(&self, min: u64, max: u64) -> f64 {
-        self.curve.exact_mean().unwrap_or_else(|| {
-            let at = |point: u32| (f64::from(point) + 0.5) / f64::from(POINTS);
-            (0..POINTS).map(|point| self.at(at(point), min, max) as f64).sum::<f64>() / f64::from(POINTS)
-        })
+        self.curve.exact_mean().unwrap_or_else(|| self.mean_of(min, max, &|length| length as f64))
+    }
+
+    fn mean_of(&self, min: u64, max: u64, function: &impl Fn(u64) -> f64) -> f64 {
+        let at = |point: u32| (f64::from(point) + 0.5) / f64::from(POINTS);
+        (0..POINTS).map(|point| function(self.at(at(point), min, max))).sum::<f64>() / f64::from(POINTS)
     }
 }
 

@@ -20,15 +20,23 @@ pub struct LoadedPlan {
     pub config: Config,
     /// Warnings: suspicious values that do not prevent a start.
     pub warnings: Vec<Located>,
-    /// The place of each limit of each budget.
-    pub budgets: BTreeMap<KeyPath, Position>,
+    /// The place of each limit of a budget, and of each idle time.
+    pub positions: BTreeMap<KeyPath, Position>,
 }
 
 impl LoadedPlan {
     /// A warning about a limit of a budget, located at that limit.
     pub fn warn_of_budget(&self, scope: &BudgetScope, unit: BudgetUnit, message: String) -> Located {
-        let path = limit_path(scope, unit);
-        let position = self.budgets.get(&path).cloned().unwrap_or(Position::Nowhere);
+        self.warn(limit_path(scope, unit), message)
+    }
+
+    /// A warning about the idle time after which a profile runs, located there.
+    pub fn warn_of_idle(&self, profile: &str, message: String) -> Located {
+        self.warn(idle_path(profile), message)
+    }
+
+    fn warn(&self, path: KeyPath, message: String) -> Located {
+        let position = self.positions.get(&path).cloned().unwrap_or(Position::Nowhere);
         Located { position, path, message }
     }
 }
@@ -39,6 +47,16 @@ fn limit_path(scope: &BudgetScope, unit: BudgetUnit) -> KeyPath {
         BudgetScope::Profile(name) => KeyPath::of(["profiles", &**name]),
     };
     owner.key("budget").key(unit.label())
+}
+
+fn idle_path(profile: &str) -> KeyPath {
+    KeyPath::of(["profiles", profile, "schedule", "after_idle"])
+}
+
+/// The keys of all idle times.
+fn idle_times(config: &Config) -> impl Iterator<Item = KeyPath> {
+    let profiles = config.profiles.iter().filter(|(_, profile)| profile.schedule.after_idle.is_some());
+    profiles.map(|(name, _)| idle_path(name))
 }
 
 /// The keys of all possible limits.
@@ -137,14 +155,14 @@ fn judge(
     files.extend(named);
     problems.extend(errors.into_iter().map(|problem| loaded.locate(problem)));
     let warnings = warnings.into_iter().map(|problem| loaded.locate(problem)).collect();
-    let budgets = limits(&loaded.config).into_iter().map(|path| {
+    let positions = limits(&loaded.config).into_iter().chain(idle_times(&loaded.config)).map(|path| {
         let position = loaded.position(&path);
         (path, position)
     });
-    let budgets = budgets.collect();
+    let positions = positions.collect();
     let result = match Errors::of(problems) {
         Some(errors) => Err(errors),
-        None => Ok(LoadedPlan { plan, warnings: config::sorted(warnings), budgets, config: loaded.config }),
+        None => Ok(LoadedPlan { plan, warnings: config::sorted(warnings), positions, config: loaded.config }),
     };
     PlanLoadAttempt { result, files }
 }
@@ -158,7 +176,9 @@ pub fn from_yaml(text: &str) -> Result<Plan, Errors> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::{Arrivals, Auth, Bound, Overlap, Propagate, Ramp, Shape, StageBounds, Think, Trigger};
+    use crate::plan::{
+        Arrivals, Auth, Bound, LoadCurve, Overlap, Propagate, Ramp, Shape, StageBounds, Think, Trigger,
+    };
     use proptest::prelude::*;
     use serde_json::{Value, json};
     use std::time::Duration;
@@ -189,7 +209,7 @@ mod tests {
         assert_eq!(pair.target.timeouts.total, Duration::from_mins(2));
         let bounds = StageBounds { time: None, requests: Some(1) };
         let think = Think { min: Duration::ZERO, max: Duration::ZERO };
-        let users = Ramp { from: 1.0, to: 1.0 };
+        let users = LoadCurve::constant(1.0);
         assert_eq!(pair.profile.stages.len(), 1);
         assert_eq!(
             pair.profile.stages[0].shape,
@@ -213,19 +233,19 @@ mod tests {
         let profile = &plan.profiles[0];
         let second = Duration::from_secs(1);
         let bounds = |seconds, requests| StageBounds { time: Some(second * seconds), requests };
-        let half = Ramp { from: 0.5, to: 0.5 };
+        let half = LoadCurve::constant(0.5);
         assert_eq!(
             profile.stages[0].shape,
             Shape::Rate { rate: half, arrivals: Arrivals::Constant, bounds: bounds(5, None) }
         );
         assert!(profile.stages[0].warm_up && !profile.stages[1].warm_up);
-        let rate = Ramp { from: 1.0, to: 3.0 };
+        let rate = Ramp { from: 1.0, to: 3.0 }.into();
         assert_eq!(
             profile.stages[1].shape,
             Shape::Rate { rate, arrivals: Arrivals::Gamma { cv: 2.0 }, bounds: bounds(10, None) }
         );
         let think = Think { min: second, max: second * 3 };
-        let users = Ramp { from: 1.0, to: 4.0 };
+        let users = Ramp { from: 1.0, to: 4.0 }.into();
         assert_eq!(
             profile.stages[2].shape,
             Shape::Users { users, think, bounds: bounds(60, Some(9)), spawn: Duration::ZERO }

@@ -1,11 +1,12 @@
 //! A profile: what is sent, when, and what is expected of the answers.
 
 use super::{
-    Objective, ReasoningEffort, Scenario, Schedule, Stage, Step, StepAction, StopSequences, Target, Think,
-    asked_params, compose_patches, effort, output_cap, serialize,
+    CapacitySearch, Objective, ReasoningEffort, Scenario, Schedule, Stage, Step, StepAction, StopSequences,
+    Target, Think, Trigger, asked_params, compose_patches, effort, next_occurrence, output_cap, serialize,
 };
 use crate::event::{Failure, Pair, Place, SeriesKey, TURNS, turn_bucket};
 use crate::vocabulary::Period;
+use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -19,8 +20,11 @@ pub struct Profile {
     pub name: Arc<str>,
     /// When its runs are due.
     pub schedule: Schedule,
-    /// The stages of a run, in order.
+    /// The stages of a run, in order. For a search, at least as much as it may play, in stages without a name.
     pub stages: Vec<Stage>,
+    /// The search that a run plays instead of the stages.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub search: Option<CapacitySearch>,
     /// What its users do. A workload is a scenario of one step without set-up.
     pub scenario: Arc<Scenario>,
     /// Seed of all random draws.
@@ -41,6 +45,31 @@ pub struct Profile {
     // Derived from the other fields, like the revision of a pair.
     #[serde(skip)]
     pub revision: Arc<str>,
+}
+
+impl Profile {
+    /// Time between runs, if it is constant.
+    pub fn interval(&self) -> Option<Duration> {
+        match self.schedule.trigger {
+            Trigger::Every { period, .. } => Some(period),
+            Trigger::Continuous => self.stages.iter().map(|stage| stage.shape.bounds().time).sum(),
+            Trigger::Cron(_) | Trigger::AfterIdle(_) | Trigger::Manual => None,
+        }
+    }
+
+    /// Time between runs; of a cron expression, that between its first two runs after `now`; after idle time, at least
+    /// that. `None` if runs are not due
+    /// by themselves.
+    pub fn interval_after(&self, now: Timestamp) -> Option<Duration> {
+        let cron = match &self.schedule.trigger {
+            Trigger::Cron(cron) => cron,
+            Trigger::AfterIdle(idle) => return Some(*idle),
+            Trigger::Every { .. } | Trigger::Continuous | Trigger::Manual => return self.interval(),
+        };
+        let first = next_occurrence(cron, &now.to_zoned_datetime(self.schedule.timezone.clone()))?;
+        let second = next_occurrence(cron, &first)?;
+        Duration::try_from(second.timestamp().duration_since(first.timestamp())).ok()
+    }
 }
 
 /// A profile with one of its targets.

@@ -1,7 +1,9 @@
 //! A scenario: what a user does, step by step.
 
+mod of_workload;
+
 use super::{
-    AnswerMapping, Check, Comparison, Dataset, Expect, LengthDistribution, PromptLengths, Rule,
+    AnswerMapping, Comparison, ConversationPlan, Dataset, Expect, LengthDistribution, PromptLengths,
     SyntheticPrompts, Think, TraceReplay, serialize,
 };
 use crate::secret::Secret;
@@ -28,6 +30,9 @@ pub struct Scenario {
     pub setup: Vec<Arc<Step>>,
     /// Played in each iteration; at least one.
     pub steps: Vec<Arc<Step>>,
+    /// Played after a turn of a conversation that has become too long, if a model writes the summary.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub summary: Option<Arc<Step>>,
     /// The templates of all steps.
     // Each template is serialized where it is used.
     #[serde(skip)]
@@ -214,6 +219,10 @@ pub enum AskText {
         /// System prompt for prompts that have none.
         system: Option<Arc<str>>,
     },
+    /// A turn of a conversation: generated or read for each request, in the CPU pool, with the turns before it.
+    Conversation(Arc<ConversationPlan>),
+    /// Asks for a summary of the older turns of a conversation.
+    Summary(Arc<ConversationPlan>),
     /// Texts with the lengths and shared prefixes of recorded requests, or recorded texts; generated or read for each
     /// request, in the CPU pool.
     Trace {
@@ -266,10 +275,16 @@ pub(super) const ENVIRONMENT: [&str; 9] =
 
 impl fmt::Debug for Scenario {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { journeys, setup, steps, templates: _, vars: _, secrets, cookies, variables: _ } = self;
+        let Self { journeys, setup, steps, summary, templates: _, vars: _, secrets, cookies, variables: _ } =
+            self;
         let mut shown = f.debug_struct("Scenario");
         shown.field("journeys", journeys);
-        shown.field("setup", setup).field("steps", steps).field("secrets", secrets).field("cookies", cookies);
+        shown
+            .field("setup", setup)
+            .field("steps", steps)
+            .field("summary", summary)
+            .field("secrets", secrets)
+            .field("cookies", cookies);
         shown.finish_non_exhaustive()
     }
 }
@@ -287,49 +302,6 @@ impl fmt::Debug for HttpStep {
 }
 
 impl Scenario {
-    /// Creates the scenario of a workload: independent requests, each followed by those that it is compared with.
-    pub fn of_workload(ask: AskStep, expect: Expect, comparisons: &[Comparison]) -> Self {
-        let again = |(index, comparison): (usize, &Comparison)| {
-            let check = Check { name: comparison.check(), rule: Rule::SameAnswer(*comparison) };
-            let expect = Expect { status: expect.status.clone(), checks: vec![check] };
-            let ask = ask.again(ask.stream && *comparison != Comparison::Unary)?;
-            let step = Self::step(comparison.step(), index + 1, ask, expect);
-            Some(Arc::new(Step { comparison: Some(*comparison), ..step }))
-        };
-        let compared: Vec<_> = comparisons.iter().enumerate().filter_map(again).collect();
-        Self::of_steps([Arc::new(Self::step("", 0, ask, expect))].into_iter().chain(compared).collect())
-    }
-
-    /// A step that sends one request of a workload.
-    pub(super) fn step(name: &str, number: usize, ask: AskStep, expect: Expect) -> Step {
-        Step {
-            name: name.into(),
-            number,
-            action: StepAction::Ask(Box::new(ask)),
-            think: Think { min: Duration::ZERO, max: Duration::ZERO },
-            repeat: 1,
-            turns: false,
-            timeout: None,
-            expect,
-            take: Vec::new(),
-            comparison: None,
-        }
-    }
-
-    /// A scenario of these steps without set-up, variables and journeys.
-    pub(super) fn of_steps(steps: Vec<Arc<Step>>) -> Self {
-        Self {
-            journeys: false,
-            setup: Vec::new(),
-            steps,
-            templates: Templates::default(),
-            vars: Vars::default(),
-            secrets: Vec::new(),
-            variables: BTreeMap::new(),
-            cookies: false,
-        }
-    }
-
     /// Whether any step sends a request once more, to compare the answers.
     pub fn compares(&self) -> bool {
         self.steps.iter().any(|step| step.comparison.is_some())
@@ -351,59 +323,69 @@ impl Scenario {
         })
     }
 
-    /// Every step, those of the set-up first, in the order of [`Step::number`].
+    /// Every step, those of the set-up first and the summary last, in the order of [`Step::number`].
     pub fn all(&self) -> impl Iterator<Item = &Arc<Step>> {
-        self.setup.iter().chain(&self.steps)
+        self.setup.iter().chain(&self.steps).chain(&self.summary)
     }
 }
 
 impl AskStep {
-    /// The same call, streamed or not; `None` if its texts are templates.
-    pub(super) fn again(&self, stream: bool) -> Option<Self> {
-        let text = match &self.text {
-            AskText::Fixed { system, prompts } => {
-                AskText::Fixed { system: system.clone(), prompts: prompts.clone() }
-            }
-            // Draws depend on the number of the request, not on the step.
-            AskText::Synthetic(prompts) => AskText::Synthetic(prompts.clone()),
-            AskText::Dataset { dataset, order, system } => {
-                AskText::Dataset { dataset: Arc::clone(dataset), order: *order, system: system.clone() }
-            }
-            AskText::Trace { replay, system } => {
-                AskText::Trace { replay: Arc::clone(replay), system: system.clone() }
-            }
-            AskText::Template { .. } => return None,
-        };
-        let Self { text: _, output_tokens, output, cache, stream: _, params, history, stateful } = self;
-        let (output_tokens, cache, history, stateful) = (*output_tokens, *cache, *history, *stateful);
-        Some(Self {
-            text,
-            output_tokens,
-            output: output.clone(),
-            cache,
-            stream,
-            params: params.clone(),
-            history,
-            stateful,
-        })
-    }
-
     /// Whether requests of the step ask for different output lengths.
     pub fn draws_output_tokens(&self) -> bool {
         let by_text = match &self.text {
             AskText::Synthetic(prompts) => matches!(prompts.lengths, PromptLengths::Joint(_)),
             AskText::Dataset { dataset, .. } => dataset.size().max_output_tokens.is_some(),
             AskText::Trace { .. } => true,
-            AskText::Fixed { .. } | AskText::Template { .. } => false,
+            AskText::Fixed { .. }
+            | AskText::Template { .. }
+            | AskText::Conversation(_)
+            | AskText::Summary(_) => false,
         };
         by_text || self.output.lengths.as_ref().is_some_and(|lengths| lengths.only().is_none())
     }
 }
 
 impl Step {
-    /// Whether it contains no templates, and nothing is extracted from its answer.
+    /// Whether its request does not depend on the user that sends it, and nothing is kept of its answer.
     pub fn is_fixed(&self) -> bool {
-        matches!(&self.action, StepAction::Ask(ask) if !matches!(ask.text, AskText::Template { .. }))
+        let StepAction::Ask(ask) = &self.action else { return false };
+        match ask.text {
+            AskText::Fixed { .. }
+            | AskText::Synthetic(_)
+            | AskText::Dataset { .. }
+            | AskText::Trace { .. } => true,
+            AskText::Template { .. } | AskText::Conversation(_) | AskText::Summary(_) => false,
+        }
+    }
+
+    /// Its conversations, if it is a turn of one.
+    pub fn conversation(&self) -> Option<&Arc<ConversationPlan>> {
+        match &self.action {
+            StepAction::Ask(ask) => match &ask.text {
+                AskText::Conversation(plan) => Some(plan),
+                _ => None,
+            },
+            StepAction::Http(_) => None,
+        }
+    }
+
+    /// Whether it is part of a conversation: a turn, or a summary.
+    pub fn is_of_conversation(&self) -> bool {
+        let of_conversation =
+            |ask: &AskStep| matches!(ask.text, AskText::Conversation(_) | AskText::Summary(_));
+        matches!(&self.action, StepAction::Ask(ask) if of_conversation(ask))
+    }
+
+    /// How often it is played at least in a complete journey.
+    pub fn least_plays(&self) -> u64 {
+        match &self.action {
+            StepAction::Ask(ask) => match &ask.text {
+                AskText::Conversation(plan) => plan.turns().min,
+                AskText::Summary(_) => 0,
+                _ => self.repeat.into(),
+            },
+            StepAction::Http(_) => self.repeat.into(),
+        }
     }
 
     /// Whether its request is ready to use: no text has to be generated, read or rendered for it.

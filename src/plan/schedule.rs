@@ -44,6 +44,8 @@ pub enum Trigger {
     Cron(#[serde(serialize_with = "serialize::cron")] Box<croner::Cron>),
     /// Cycles of all stages, aligned to the epoch; each cycle is a run.
     Continuous,
+    /// When no profile has used the target for this time.
+    AfterIdle(Duration),
     /// Only on request.
     Manual,
 }
@@ -55,6 +57,7 @@ impl Trigger {
             Self::Every { .. } => "every",
             Self::Cron(_) => "cron",
             Self::Continuous => "continuous",
+            Self::AfterIdle(_) => "after_idle",
             Self::Manual => "manual",
         }
     }

@@ -6,12 +6,10 @@
 use crate::event::Failure;
 use crate::secret::Secret;
 use crate::template::Template;
-use crate::vocabulary::Arrivals;
 use http::{HeaderName, HeaderValue};
 use jiff::tz::TimeZone;
 use regex::Regex;
 use serde::Serializer;
-use serde::ser::SerializeStructVariant as _;
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -77,18 +75,4 @@ pub(super) fn templates<S: Serializer>(
     serializer: S,
 ) -> Result<S::Ok, S::Error> {
     serializer.collect_seq(headers.iter().map(|(name, value)| (name.as_str(), value)))
-}
-
-/// By the names of the variants, and not as in the config: revisions were computed from these names before config and
-/// plan shared the type, and must not change.
-pub(super) fn arrivals<S: Serializer>(arrivals: &Arrivals, serializer: S) -> Result<S::Ok, S::Error> {
-    match arrivals {
-        Arrivals::Constant => serializer.serialize_unit_variant("Arrivals", 0, "Constant"),
-        Arrivals::Poisson => serializer.serialize_unit_variant("Arrivals", 1, "Poisson"),
-        Arrivals::Gamma { cv } => {
-            let mut fields = serializer.serialize_struct_variant("Arrivals", 2, "Gamma", 1)?;
-            fields.serialize_field("cv", cv)?;
-            fields.end()
-        }
-    }
 }

@@ -22,6 +22,34 @@ pub struct Objective {
 pub enum Bound {
     /// A good request's value is below this, in seconds.
     Below(f64),
+    /// A good request's value is below a time that grows with its prompt, in seconds: `base`, and `per_input_token` for
+    /// each of its input tokens.
+    BelowByPrompt {
+        /// The constant part.
+        base: f64,
+        /// What each input token adds.
+        per_input_token: f64,
+    },
     /// A good request's value is above this, in tokens per second.
     Above(f64),
+}
+
+impl Bound {
+    /// The time that a good request's value is below, in seconds: the constant part, and what each input token adds if
+    /// the time grows with the prompt.
+    pub const fn below(self) -> Option<(f64, Option<f64>)> {
+        match self {
+            Self::Below(time) => Some((time, None)),
+            Self::BelowByPrompt { base, per_input_token } => Some((base, Some(per_input_token))),
+            Self::Above(_) => None,
+        }
+    }
+
+    /// The pace that a good request's value is above, in tokens per second.
+    pub const fn above(self) -> Option<f64> {
+        match self {
+            Self::Above(pace) => Some(pace),
+            Self::Below(_) | Self::BelowByPrompt { .. } => None,
+        }
+    }
 }

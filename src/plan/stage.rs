@@ -1,7 +1,8 @@
 //! The load of a run: its stages, in order.
 
-use super::{TraceReplay, serialize};
-use crate::vocabulary::Arrivals;
+use super::TraceReplay;
+use super::arrivals::Arrivals;
+use super::load_curve::LoadCurve;
 use serde::Serialize;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,9 +24,8 @@ pub enum Shape {
     /// Open loop: requests are due whether or not earlier ones have ended.
     Rate {
         /// Requests per second, over the duration of the stage.
-        rate: Ramp,
+        rate: LoadCurve,
         /// How arrivals are distributed.
-        #[serde(serialize_with = "serialize::arrivals")]
         arrivals: Arrivals,
         /// When the stage ends.
         bounds: StageBounds,
@@ -33,7 +33,7 @@ pub enum Shape {
     /// Closed loop: each user waits for its answer, thinks, and asks again.
     Users {
         /// Number of users, over the duration of the stage (rounded down, but at least one).
-        users: Ramp,
+        users: LoadCurve,
         /// Time between an answer and the next question; in a scenario, between a user's journeys.
         think: Think,
         /// The initial users start one after another, evenly spread over this time.

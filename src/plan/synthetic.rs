@@ -1,7 +1,9 @@
 //! Synthetic prompts: their lengths and shared prefixes.
 
 use super::{ChatTemplate, JointLengths, LengthDistribution, LengthRange};
+use crate::config::SharedPrefix;
 use serde::Serialize;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 /// Size in bytes of the longest word in synthetic prompts, including the space before it. Tested in `words`.
@@ -39,6 +41,16 @@ pub struct PrefixSet {
     pub count: u32,
     /// Exponent of Zipf's law, which determines how often each prefix is used; 0 means equally often.
     pub zipf: f64,
+}
+
+impl From<&SharedPrefix> for PrefixSet {
+    fn from(written: &SharedPrefix) -> Self {
+        Self {
+            tokens: written.tokens.get(),
+            count: written.count.map_or(1, NonZeroU32::get),
+            zipf: written.popularity.map_or(0.0, |popularity| popularity.zipf),
+        }
+    }
 }
 
 impl SyntheticPrompts {

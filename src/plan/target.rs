@@ -3,7 +3,8 @@
 use super::{Auth, serialize};
 use crate::secret::Secret;
 use crate::vocabulary::{
-    Api, ChatTemplate, ConnectionMode, HttpVersion, Price, Propagate, ReasoningEffort, Timeouts, Tokenizer,
+    Api, ChatTemplate, ConnectionMode, HttpVersion, Price, Propagate, ReasoningEffort, TargetHealth,
+    Timeouts, Tokenizer,
 };
 use http::{HeaderName, HeaderValue};
 use serde::Serialize;
@@ -59,6 +60,12 @@ pub struct Target {
     /// Headers of every request that mark the traffic as synthetic. None of them is secret.
     #[serde(serialize_with = "serialize::plain_headers")]
     pub mark_headers: Vec<(HeaderName, HeaderValue)>,
+    /// How its state follows from requests.
+    #[serde(skip)] // Does not affect what a run does.
+    pub health: TargetHealth,
+    /// The URL at which its server says whether it is healthy, if any.
+    #[serde(skip)] // Does not affect what a run does.
+    pub health_url: Option<Url>,
 }
 
 /// TLS options beyond the defaults (system roots, verification on, TLS 1.2 and 1.3).

@@ -1,5 +1,6 @@
 //! A summary as tables for a terminal: UTF-8 lines, no colour.
 
+use super::search;
 use super::view::{
     DeadlineSummary, DistributionSummary, JourneySummary, ObjectiveResult, PairReport, Report, StageReport,
 };
@@ -9,7 +10,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 /// Printed in place of a missing value.
-const ABSENT: &str = "-";
+pub(super) const ABSENT: &str = "-";
 
 pub(super) fn render(report: &Report) -> String {
     let mut out = String::new();
@@ -19,6 +20,9 @@ pub(super) fn render(report: &Report) -> String {
         for run in &pair.runs {
             let reason = run.reason.as_ref().map_or_else(String::new, |reason| format!(": {reason}"));
             let _ = writeln!(out, "run {}, due {}: {}{reason}", run.id, run.scheduled, run.result);
+            if let Some(search) = &run.search {
+                let _ = writeln!(out, "{}", search::render(search));
+            }
         }
         if pair.total.journeys.is_some() {
             let _ = writeln!(out, "{}", journeys(pair, &report.currency));
@@ -57,7 +61,7 @@ fn name(stage: &StageReport) -> String {
 }
 
 /// A table whose first `left` columns are text and whose other columns are numbers.
-fn table<const N: usize>(header: [&str; N], left: usize, rows: Vec<[String; N]>) -> Table {
+pub(super) fn table<const N: usize>(header: [&str; N], left: usize, rows: Vec<[String; N]>) -> Table {
     let mut table = Table::new();
     table.load_style(UTF8_BORDERS_ONLY).set_header(header).add_rows(rows);
     for column in table.column_iter_mut().skip(left) {

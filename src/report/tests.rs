@@ -112,6 +112,7 @@ fn objectives_and_runs_are_shown() {
                 result: RunResult::Failed,
                 reason: Some("ttft: 50% of 99%".into()),
                 degraded: None,
+                search: None,
                 offered: 2,
                 skipped: 0,
                 ok: 2,

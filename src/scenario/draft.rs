@@ -199,7 +199,11 @@ impl<'a> Renderer<'a> {
                 (system.clone(), prompts.first().cloned().unwrap_or_default())
             }
             // Only a workload has one, and nothing of that is rendered.
-            AskText::Synthetic(_) | AskText::Dataset { .. } | AskText::Trace { .. } => {
+            AskText::Synthetic(_)
+            | AskText::Dataset { .. }
+            | AskText::Trace { .. }
+            | AskText::Conversation(_)
+            | AskText::Summary(_) => {
                 return Err(RenderError("the prompts of a workload are not rendered".into()));
             }
             AskText::Template { system, prompt } => {
@@ -266,10 +270,7 @@ fn templates(action: &StepAction) -> Vec<&Template> {
         }
         StepAction::Ask(ask) => match &ask.text {
             AskText::Template { system, prompt } => system.iter().chain([prompt]).collect(),
-            AskText::Fixed { .. }
-            | AskText::Synthetic(_)
-            | AskText::Dataset { .. }
-            | AskText::Trace { .. } => Vec::new(),
+            _ => Vec::new(),
         },
     }
 }

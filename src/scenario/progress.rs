@@ -42,6 +42,8 @@ struct JourneyPosition {
     step: usize,
     /// How often it was already played in a row.
     time: u32,
+    /// Whether the summary is asked for that follows it.
+    is_summary: bool,
 }
 
 /// One request of a journey.
@@ -55,6 +57,29 @@ pub struct JourneyStep {
     pub time: u32,
 }
 
+/// What follows a request that passes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Continuation {
+    /// The next repetition of its step, or the next step.
+    #[default]
+    AsPlanned,
+    /// The next step: it is the last turn of its conversation.
+    LastTurn,
+    /// A summary of the conversation, and then the next repetition of its step.
+    Summary,
+}
+
+impl Continuation {
+    /// The event of a request that passes.
+    pub fn passed(self) -> UserEvent {
+        match self {
+            Self::AsPlanned => UserEvent::Passed,
+            Self::LastTurn => UserEvent::LastTurnPassed,
+            Self::Summary => UserEvent::LongTurnPassed,
+        }
+    }
+}
+
 /// An event of a user.
 #[derive(Clone, Copy, Debug)]
 pub enum UserEvent {
@@ -62,6 +87,10 @@ pub enum UserEvent {
     Due,
     /// The request was answered as expected.
     Passed,
+    /// The same, and it was the last turn of its conversation.
+    LastTurnPassed,
+    /// The same, and its conversation has to be summarized.
+    LongTurnPassed,
     /// The request ended with another outcome.
     Failed(Outcome),
     /// The request was offered but not sent.
@@ -115,9 +144,13 @@ impl UserProgress {
             (UserEvent::Stopped, Some(_)) => Self { is_stopped: true, ..self }.end(REFUSED_PAUSE),
             (UserEvent::Due, None) => {
                 let first = if self.is_set_up { scenario.setup.len() } else { 0 };
-                self.send(scenario, JourneyPosition { step: first, time: 0 })
+                self.send(scenario, JourneyPosition { step: first, time: 0, is_summary: false })
             }
             (UserEvent::Passed, Some(at)) => self.passed(scenario, at),
+            (UserEvent::LastTurnPassed, Some(at)) => {
+                self.send(scenario, JourneyPosition { step: at.step + 1, time: 0, is_summary: false })
+            }
+            (UserEvent::LongTurnPassed, Some(at)) => self.summarize(scenario, at),
             (UserEvent::Failed(outcome), Some(at)) => self.failed(scenario, at, outcome),
             (UserEvent::Skipped, Some(_)) => self.end(REFUSED_PAUSE),
             (UserEvent::Due, Some(_)) | (_, None) => (self, UserAction::Continue),
@@ -127,13 +160,22 @@ impl UserProgress {
     fn passed(self, scenario: &Scenario, at: JourneyPosition) -> (Self, UserAction) {
         let repeat = step_of(scenario, at).map_or(1, |step| step.repeat);
         let next = if at.time.saturating_add(1) < repeat {
-            JourneyPosition { time: at.time + 1, ..at }
+            JourneyPosition { step: at.step, time: at.time + 1, is_summary: false }
         } else {
-            JourneyPosition { step: at.step + 1, time: 0 }
+            JourneyPosition { step: at.step + 1, time: 0, is_summary: false }
         };
         let set_ups = scenario.setup.len();
         let is_set_up = self.is_set_up || (at.step < set_ups && next.step >= set_ups);
         Self { is_set_up, ..self }.send(scenario, next)
+    }
+
+    /// Asks for a summary before the next turn.
+    fn summarize(self, scenario: &Scenario, at: JourneyPosition) -> (Self, UserAction) {
+        let Some(step) = scenario.summary.as_ref().filter(|_| !at.is_summary) else {
+            return self.passed(scenario, at);
+        };
+        let step = JourneyStep { step: Arc::clone(step), set_up: false, time: at.time };
+        (Self { at: Some(JourneyPosition { is_summary: true, ..at }), ..self }, UserAction::Send(step))
     }
 
     /// Sends a request, or completes the journey if there are no more.

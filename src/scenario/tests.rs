@@ -2,6 +2,7 @@ mod answers;
 mod bounds;
 mod conversations;
 mod cookies;
+mod journeys;
 mod requests;
 
 use super::*;
@@ -118,6 +119,7 @@ impl Stage {
             vars: map(self.vars).into(),
             secrets: secrets.map(|(name, origin)| (name.into(), Arc::new(Secret::new(origin)))).collect(),
             cookies: self.cookies,
+            summary: None,
             variables: BTreeMap::new(),
         });
         let profile =

@@ -2,9 +2,14 @@
 //! pure state machine: [`ScheduleMachine::step`] takes a reading of the clocks and one event, and returns what to do.
 //! It reads no clock, owns no task, and does not know requests and budgets.
 
+mod idle;
+
+pub use idle::TargetUse;
+
 use super::{DueSlot, Timetable, cycle_length};
 use crate::event::SkippedRun;
 use crate::plan::{Overlap, Schedule, Stage, Trigger};
+use idle::IdleTimer;
 use jiff::{SignedDuration, Timestamp};
 use std::time::Duration;
 
@@ -72,6 +77,9 @@ pub enum ScheduleEvent {
     },
     /// Nothing but the passing of time.
     Time,
+    /// Nothing but the passing of time, with a reading of the target's use; in place of [`Self::Time`] for
+    /// [`Trigger::AfterIdle`].
+    TargetUse(TargetUse),
     /// A run is requested now.
     Triggered {
         /// Its nominal instant, the same for all targets of the profile.
@@ -137,6 +145,8 @@ pub struct ScheduleMachine {
     overlap: Overlap,
     continuous: bool,
     at_start: bool,
+    /// Set for [`Trigger::AfterIdle`], which has no slots.
+    idle: Option<IdleTimer>,
     /// The duration of a run's load, if its stages define it.
     length: Option<Duration>,
     /// Every slot up to here is decided.
@@ -188,6 +198,10 @@ impl ScheduleMachine {
             overlap: schedule.overlap,
             continuous: matches!(schedule.trigger, Trigger::Continuous),
             at_start: matches!(schedule.trigger, Trigger::Every { at_start: true, .. }),
+            idle: match schedule.trigger {
+                Trigger::AfterIdle(after) => Some(IdleTimer::new(after, now.monotonic)),
+                _ => None,
+            },
             length: cycle_length(stages),
             decided: now.wall,
             current: None,
@@ -211,14 +225,18 @@ impl ScheduleMachine {
                 current.ended = true;
             }),
             ScheduleEvent::NotStarted(run) => self.not_started(run, now),
-            ScheduleEvent::Time | ScheduleEvent::Triggered { .. } => {}
+            ScheduleEvent::Time | ScheduleEvent::TargetUse(_) | ScheduleEvent::Triggered { .. } => {}
         }
         self.pass_time(now, &mut actions);
         self.start_waiting(now, &mut actions);
         self.take_next(now, &mut actions);
-        if let ScheduleEvent::Triggered { nominal } = event {
-            let slot = DueSlot { nominal, at: now.wall, open: true };
-            self.take(slot, self.overlap == Overlap::Queue, now, &mut actions);
+        match event {
+            ScheduleEvent::Triggered { nominal } => {
+                let slot = DueSlot { nominal, at: now.wall, open: true };
+                self.take(slot, self.overlap == Overlap::Queue, now, &mut actions);
+            }
+            ScheduleEvent::TargetUse(target) => self.read_use(target, now, &mut actions),
+            _ => {}
         }
         self.tell_next(&mut actions);
         StepOutcome { actions, wake: self.wake(now) }
@@ -416,6 +434,9 @@ impl ScheduleMachine {
 
     /// Reports when the next run is due, if that has changed.
     fn tell_next(&mut self, actions: &mut Vec<ScheduleAction>) {
+        if self.idle.is_some() {
+            return;
+        }
         let stands = self.told.is_some_and(|told| told.0.is_none_or(|at| at > self.decided));
         if !stands {
             let next = self.table.next_open(self.decided).map(|slot| slot.at);
@@ -425,6 +446,9 @@ impl ScheduleMachine {
     }
 
     fn wake(&self, now: ClockReading) -> Option<Monotonic> {
+        if self.idle.is_some() {
+            return Some(self.wake_to_read(now));
+        }
         if self.is_gridless() {
             if self.current.is_some_and(|current| !current.ended) {
                 return None;

@@ -8,6 +8,7 @@ use super::notice::{NoticeContent, NoticeEvent};
 use super::{AgentIdentity, ConfigStatus, Views};
 use crate::event::{Ledger, Pair};
 use crate::state::{HistoryView, PairStatus, RequestView, Time};
+use crate::target_state::TargetStateView;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{Html, IntoResponse, Response};
@@ -63,6 +64,8 @@ struct Dated<T> {
 #[derive(Debug, Serialize)]
 struct Card {
     status: PairStatus,
+    /// The state of its target; absent for a target that is no longer in the plan.
+    target: Option<TargetStateView>,
     /// Number of finished requests, without warm-up.
     ended: u64,
     /// Seconds until the next run starts that no budget holds back.
@@ -115,6 +118,7 @@ fn render(views: &Views) -> Result<String, minijinja::Error> {
     let notice = views.about.notice.said();
     let current_config = views.current();
     let mut history = views.history.view();
+    let states = views.states.view();
     let cards = views.recent.status().into_iter();
     let page = PageTemplate {
         style: STYLE,
@@ -126,7 +130,12 @@ fn render(views: &Views) -> Result<String, minijinja::Error> {
         notice: &notice,
         current: notice.events.iter().find(|it| it.lasts_at(now)).map(|it| until(it, it.until, now)),
         past: notice.events.iter().find(|it| it.until.0 <= now).map(|it| since(it, it.until, now)),
-        cards: cards.map(|status| card(status, &mut history, (&notice, &*views.ledger), now)).collect(),
+        cards: cards
+            .map(|status| {
+                let target = states.get(&status.target).cloned();
+                card(status, target, &mut history, (&notice, &*views.ledger), now)
+            })
+            .collect(),
         budgets: rows(&*views.ledger),
         failures: failures(views.recent.failures(FAILURES_SEEN), now),
         requests: views.recent.requests(RECENT).into_iter().map(|it| dated(it, now)).collect(),
@@ -150,6 +159,7 @@ fn template() -> Result<&'static Environment<'static>, minijinja::Error> {
 
 fn card(
     status: PairStatus,
+    target: Option<TargetStateView>,
     history: &mut BTreeMap<Pair, HistoryView>,
     (notice, ledger): (&NoticeContent, &dyn Ledger),
     now: SystemTime,
@@ -161,6 +171,7 @@ fn card(
     let bound = history.as_ref().and_then(bound);
     let events = notice.events.iter().cloned().collect::<Vec<_>>();
     Card {
+        target,
         ended: status.requests.values().sum(),
         next_in: status.next_run.filter(runs).map(|at| between(now, at.0)),
         held_back_until: held_back.as_ref().and_then(|held_back| held_back.until_local.clone()),
@@ -173,10 +184,11 @@ fn card(
     }
 }
 
-/// The objective's bound for the values on the latency chart.
+/// The objective's bound for the values on the latency chart; one that grows with the prompt is no line.
 fn bound(history: &HistoryView) -> Option<f64> {
     let metric = if history.streamed { "time_to_first_token" } else { "request_duration" };
-    history.window.objectives.iter().find(|slo| slo.metric == metric)?.below
+    let mut objectives = history.window.objectives.iter();
+    objectives.find(|slo| slo.metric == metric && slo.below_per_input_token.is_none())?.below
 }
 
 /// The newest failure of each kind first, then the other ones, each group newest first.

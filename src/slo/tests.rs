@@ -134,3 +134,24 @@ fn trap_28_an_answer_in_one_read_has_no_time_per_token_and_meets_no_objective_by
     assert!(!verdicts.iter().any(|verdict| verdict.starts_with("time_per_output_token")), "{verdicts:?}");
     assert_eq!(lines(&objectives, &answer(|_| ())), ["time_per_output_token true", "all true"]);
 }
+
+#[test]
+fn a_bound_can_grow_with_the_prompt() {
+    // Time to first token of 200 ms; 100 ms and 0.1 ms per token.
+    let bound = Bound::BelowByPrompt { base: 0.1, per_input_token: 0.0001 };
+    let objectives = [objective(SloMetric::TimeToFirstToken, Some(bound))];
+    let of = |n: Option<u64>, source, outcome| {
+        let request = answer(|request| {
+            request.observed.tokens.input = n.map(|n| Count { n, source });
+            request.outcome = outcome;
+        });
+        lines(&objectives, &request).join(", ")
+    };
+    let usage = CountSource::Usage;
+    assert_eq!(of(Some(1001), usage, Outcome::Ok), "time_to_first_token true, all true");
+    assert_eq!(of(Some(999), usage, Outcome::Ok), "time_to_first_token false, all false");
+    assert_eq!(of(Some(16_000), CountSource::Tokenizer, Outcome::Ok), "time_to_first_token true, all true");
+    // Without a number of tokens there is no bound, except that a failure misses any.
+    assert_eq!(of(None, usage, Outcome::Ok), "all true");
+    assert_eq!(of(None, usage, Outcome::Failed(Failure::Reset)), "time_to_first_token false, all false");
+}

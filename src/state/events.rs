@@ -14,7 +14,7 @@ const BEHIND: usize = 1024;
 /// One event.
 #[derive(Clone, Debug)]
 pub struct PublishedEvent {
-    /// Its name: `request`, `journey`, `run_started`, `run_ended`, `runs_skipped`, `next_run`.
+    /// Its name: `request`, `journey`, `run_started`, `run_ended`, `runs_skipped`, `next_run`, `target_state`.
     pub name: &'static str,
     /// Its payload as JSON.
     pub data: Arc<str>,
@@ -71,7 +71,15 @@ impl Sink for Events {
                 "next_run",
                 &json!({ "profile": &*pair.profile, "target": &*pair.target, "at": at.map(Time) }),
             ),
+            Fact::TargetStateChanged(change) => self.tell(
+                "target_state",
+                &json!({
+                    "target": &*change.target, "from": change.from, "to": change.to, "at": Time(change.at),
+                    "why": change.why,
+                }),
+            ),
             Fact::PlanChanged(_)
+            | Fact::BackendHealth { .. }
             | Fact::JourneyStarted { .. }
             | Fact::Offered { .. }
             | Fact::Skipped { .. }

@@ -6,7 +6,7 @@
 mod describe;
 mod view;
 
-pub use view::{HistoryView, ObjectiveView, Percentiles, SlotView, WindowView};
+pub use view::{HistoryView, ObjectiveView, Percentiles, SlotView, TargetWindow, WindowView};
 
 use crate::event::Pair;
 use crate::fact::{Fact, Sink};
@@ -120,6 +120,18 @@ impl HistoryRecorder {
     pub fn view(&self) -> BTreeMap<Pair, HistoryView> {
         let elapsed = self.began.0.elapsed();
         self.lock().iter().map(|(pair, series)| (pair.clone(), series.view(self.began.1, elapsed))).collect()
+    }
+
+    /// The last ten minutes of every target: those of all its pairs together.
+    pub fn targets(&self) -> BTreeMap<Arc<str>, TargetWindow> {
+        let first = (number(self.began.0.elapsed()) + 1).saturating_sub(SLOTS);
+        let pairs = self.lock();
+        let mut slots: BTreeMap<&Arc<str>, Vec<&Tally<Sample>>> = BTreeMap::new();
+        for (pair, series) in pairs.iter() {
+            let recent = series.slots.iter().filter(|slot| slot.number >= first).map(|slot| &slot.tally);
+            slots.entry(&pair.target).or_default().extend(recent);
+        }
+        slots.into_iter().map(|(target, slots)| (Arc::clone(target), TargetWindow::of(&slots))).collect()
     }
 
     fn take(&self, pair: &Pair, fact: &Fact) {

@@ -2,8 +2,8 @@
 
 use crate::catalogue::{HTTP_CODES, Key, Metric, MetricKind, PROCESS, Subject, buckets::Buckets};
 use crate::event::{
-    BudgetUnit, ConnectionPhase, CountSource, FinishReason, LimitKind, Outcome, RunResult, SkipReason,
-    SkippedRun, TURNS, TokenType, UsagePart, UsageReported,
+    BudgetUnit, ConnectionPhase, CountSource, FinishReason, LimitKind, Outcome, RunResult, SearchEnd,
+    SkipReason, SkippedRun, TURNS, TargetState, TokenType, UsagePart, UsageReported,
 };
 use crate::telemetry::otlp::{Dropped, Signal};
 use std::fmt::Write as _;
@@ -58,14 +58,16 @@ fn label_values(out: &mut String) {
     out.push_str("\n## Label values\n\n| label | values |\n| --- | --- |\n");
     let codes: Vec<String> =
         HTTP_CODES.iter().map(|(_, text)| (*text).to_owned()).chain(["other".to_owned()]).collect();
-    let rows: [(&str, Vec<String>); 16] = [
+    let rows: [(&str, Vec<String>); 18] = [
         ("outcome", Outcome::all().map(Outcome::label).map(str::to_owned).collect()),
         ("code", codes),
         ("turn", TURNS.map(str::to_owned).to_vec()),
         ("reason of a finish", FinishReason::ALL.iter().map(|it| it.label().to_owned()).collect()),
         ("reason of a skipped request", SkipReason::ALL.iter().map(|it| it.label().to_owned()).collect()),
         ("reason of a skipped run", SkippedRun::ALL.iter().map(|it| it.label().to_owned()).collect()),
+        ("state, to", TargetState::ALL.iter().map(|it| it.label().to_owned()).collect()),
         ("result", RunResult::ALL.iter().map(|it| it.label().to_owned()).collect()),
+        ("end", SearchEnd::ALL.iter().map(|it| it.label().to_owned()).collect()),
         ("type", TokenType::ALL.iter().map(|it| it.label().to_owned()).collect()),
         ("source", CountSource::ALL.iter().map(|it| it.label().to_owned()).collect()),
         ("part", UsagePart::ALL.iter().map(|it| it.label().to_owned()).collect()),

@@ -31,6 +31,7 @@ use snapshot::{Gathering, LabelValue, show_pairs};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard};
 use std::time::{Duration, SystemTime};
+use target::TargetSeries;
 
 /// All series of the agent.
 pub struct Store {
@@ -187,6 +188,10 @@ impl Store {
         self.registry.read().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn target(&self, name: &str) -> Option<Arc<TargetSeries>> {
+        self.read().target(name)
+    }
+
     /// A fact about a pair whose series no longer exist is not an error.
     fn at_pair(&self, pair: &Pair, take: impl FnOnce(&PairSeries)) {
         let series = self.read().pair(pair);
@@ -227,6 +232,16 @@ impl Sink for Store {
                 self.at_pair(pair, |series| series.run_skipped(*reason, *count));
             }
             Fact::NextRun { pair, at } => self.at_pair(pair, |series| series.next_run(*at)),
+            Fact::TargetStateChanged(change) => {
+                if let Some(series) = self.target(&change.target) {
+                    series.state_changed(change.from, change.to);
+                }
+            }
+            Fact::BackendHealth { target, healthy } => {
+                if let Some(series) = self.target(target) {
+                    series.backend_health(*healthy);
+                }
+            }
         }
     }
 }

@@ -2,8 +2,9 @@
 
 use super::{assemble, schedule, target, workload};
 use crate::plan::{
-    Arrivals, AskStep, AskText, Budget, Cache, Expect, Fluidity, Objective, Overlap, Plan, Price, Profile,
-    Ramp, Retry, Scenario, Schedule, Shape, Stage, StageBounds, Target, Think, Trigger, Window,
+    Arrivals, AskStep, AskText, Budget, Cache, CapacitySearch, Expect, Fluidity, LoadCurve, Objective,
+    Overlap, Plan, Price, Profile, Retry, Scenario, Schedule, Shape, Stage, StageBounds, Target, Think,
+    Trigger, Window,
 };
 use serde_json::Map;
 use std::sync::Arc;
@@ -16,6 +17,8 @@ pub(crate) struct Build {
     pub(crate) overlap: Overlap,
     pub(crate) windows: Vec<Window>,
     pub(crate) stages: Vec<Stage>,
+    /// Replaces the stages.
+    pub(crate) search: Option<CapacitySearch>,
     /// Replaces the prompts and the expectations of their answers.
     pub(crate) scenario: Option<Arc<Scenario>>,
     pub(crate) prompts: AskStep,
@@ -37,6 +40,7 @@ impl Default for Build {
             overlap: Overlap::Skip,
             windows: Vec::new(),
             stages: vec![requests(1)],
+            search: None,
             scenario: None,
             prompts: prompts(&["Hello"]),
             expect: Expect::default(),
@@ -56,7 +60,8 @@ impl Build {
         let profile = Profile {
             name: "chat".into(),
             schedule: Schedule { windows: self.windows, overlap: self.overlap, ..schedule(self.trigger) },
-            stages: self.stages,
+            stages: self.search.as_ref().map_or(self.stages, CapacitySearch::most),
+            search: self.search,
             scenario: self.scenario.unwrap_or_else(|| workload(self.prompts, self.expect)),
             seed: 7,
             slos: self.slos,
@@ -80,13 +85,13 @@ pub(crate) fn requests(n: u64) -> Stage {
 /// An open-loop stage with constant arrivals.
 pub(crate) fn rate(per_second: f64, seconds: u64) -> Stage {
     let bounds = StageBounds { time: Some(Duration::from_secs(seconds)), requests: None };
-    let rate = Ramp { from: per_second, to: per_second };
+    let rate = LoadCurve::constant(per_second);
     nameless(Shape::Rate { rate, arrivals: Arrivals::Constant, bounds })
 }
 
 /// A closed-loop stage.
 pub(crate) fn users(n: f64, think: Duration, bounds: StageBounds) -> Stage {
-    let (users, think) = (Ramp { from: n, to: n }, Think { min: think, max: think });
+    let (users, think) = (LoadCurve::constant(n), Think { min: think, max: think });
     nameless(Shape::Users { users, think, bounds, spawn: Duration::ZERO })
 }
 

@@ -1,6 +1,9 @@
 //! Facts of requests, for tests of the modules that consume them.
 
-use crate::event::{Count, CountSource, EventSizes, Gaps, Outcome, Pair, Place, Request, RunRef, TraceIds};
+use crate::event::{
+    Count, CountSource, EventSizes, Gaps, LoadMeasurement, LoadPoint, LoadUnit, LoadVerdict, Outcome, Pair,
+    Place, Request, RunRef, SearchEnd, SearchReport, TraceIds,
+};
 use crate::fact::{Fact, OfferedRequest, Sink};
 use crate::plan::Plan;
 use std::sync::Arc;
@@ -82,4 +85,36 @@ pub(crate) fn answer(request: &mut Request) {
 /// Passes another plan to a sink.
 pub(crate) fn change_plan(sink: &impl Sink, plan: impl Into<Arc<Plan>>) {
     sink.record(&Fact::PlanChanged(plan.into()));
+}
+
+/// A search over users that found two of them.
+pub(crate) fn search_report() -> SearchReport {
+    let point = |load: f64, done: f64| LoadMeasurement {
+        load,
+        verdict: LoadVerdict::Met,
+        missed: Vec::new(),
+        samples: 30,
+        seconds: 20.0,
+        requests_per_second: done,
+        output_tokens_per_second: 70.0,
+        time_to_first_token_p95_seconds: Some(0.1),
+        output_pace_p50_tokens_per_second: Some(40.0),
+    };
+    let missed = LoadMeasurement {
+        verdict: LoadVerdict::Missed,
+        missed: vec!["ttft".to_owned()],
+        time_to_first_token_p95_seconds: None,
+        output_pace_p50_tokens_per_second: None,
+        ..point(4.0, 3.6)
+    };
+    let best = LoadPoint { load: 2.0, requests_per_second: 3.5 };
+    SearchReport {
+        unit: LoadUnit::Users,
+        end: SearchEnd::Found,
+        summary: "up to 2 users met the objectives; 4 users missed ttft".to_owned(),
+        capacity: Some(best),
+        missed_at: Some(4.0),
+        knee: Some(best),
+        curve: vec![point(1.0, 2.0), missed, point(2.0, 3.5)],
+    }
 }

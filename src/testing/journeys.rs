@@ -82,6 +82,7 @@ pub(crate) fn scenario(profile: Profile, setup: Vec<Step>, steps: Vec<Step>) -> 
         vars: Vars::default(),
         secrets: Vec::new(),
         cookies: false,
+        summary: None,
         variables: std::collections::BTreeMap::new(),
     };
     Profile { scenario: Arc::new(scenario), ..profile }

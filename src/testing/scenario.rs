@@ -165,6 +165,7 @@ pub(crate) fn scenario(setup: Vec<StepBuild>, steps: Vec<StepBuild>) -> Arc<Scen
         vars: Vars::from(vars),
         secrets: Vec::new(),
         cookies: false,
+        summary: None,
         variables: std::collections::BTreeMap::new(),
     })
 }

@@ -152,8 +152,8 @@ fn a_summary_has_rates_lengths_and_shared_prefixes() {
     assert!((summary.seconds - 3.75).abs() < 1e-9, "{}", summary.seconds);
     // All of the second, one block of the third; a block counts only if all before it are shared.
     assert!((summary.shared.unwrap() - 1512.0 / 5000.0).abs() < 1e-9, "{:?}", summary.shared);
-    let TokenPercentiles { p50, max, mean, .. } = summary.input;
-    assert_eq!((p50, max), (1000, 1536));
+    let TokenPercentiles { p50, p90, p99, max, mean } = summary.input;
+    assert_eq!((p50, p90, p99, max), (1000, 1536, 1536, 1536));
     assert!((mean - 1000.0).abs() < 1e-9 && !summary.shared_at_least && summary.models.is_empty());
 }
 

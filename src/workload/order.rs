@@ -27,7 +27,7 @@ pub(super) fn row(dataset: &Dataset, order: RowOrder, draws: RequestDraws<'_>) -
 pub(super) fn place(pair: &PairPlan, number: RequestNumber) -> u64 {
     let Some(user) = number.user else { return number.n };
     let users = pair.profile.stages.iter().map(|stage| match &stage.shape {
-        Shape::Users { users, .. } => users.from.max(users.to),
+        Shape::Users { users, .. } => users.max(),
         Shape::Rate { .. } | Shape::Trace { .. } => 1.0,
     });
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "at most 65,536 users")]

@@ -21,10 +21,7 @@ pub(super) fn text(
     let mut text = String::new();
     let begun = match (prefix, cache) {
         (Some(prefix), _) => {
-            // Like a system prompt, it is the same in every run and for every target.
-            let which = pick(prefix, &mut draws.rng("prefix"));
-            let seed = [draws.pair.profile.seed, which.into(), prefix.tokens];
-            words.write(&mut text, prefix.tokens, &mut seed::rng("shared prefix", &seed));
+            shared_prefix(&mut text, prefix, draws, words);
             prefix.tokens
         }
         (None, Cache::Bust) => {
@@ -36,6 +33,13 @@ pub(super) fn text(
     };
     words.write(&mut text, tokens.saturating_sub(begun), &mut draws.rng("words"));
     text
+}
+
+/// Appends one of the shared prefixes. Like a system prompt, it is the same in every run and for every target.
+pub(super) fn shared_prefix(text: &mut String, prefix: PrefixSet, draws: RequestDraws<'_>, words: &WordList) {
+    let which = pick(prefix, &mut draws.rng("prefix"));
+    let seed = [draws.pair.profile.seed, which.into(), prefix.tokens];
+    words.write(text, prefix.tokens, &mut seed::rng("shared prefix", &seed));
 }
 
 /// The index of the prefix that a prompt begins with, from 0.

@@ -1,5 +1,5 @@
 use super::*;
-use crate::dataset::Dataset;
+use crate::dataset::{Dataset, RowContent};
 use crate::files::Files;
 use crate::plan::{
     AskStep, ChatTemplate, JointLengths, LengthCurve, LengthDistribution, OutputLength, PrefixSet,
@@ -236,7 +236,8 @@ fn dataset(texts: &[String], order: RowOrder) -> (tempfile::TempDir, AskStep) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("rows.jsonl");
     std::fs::write(&path, texts.join("\n")).unwrap();
-    let dataset = Dataset::read(&path, DatasetFormat::Jsonl, false, &mut Files::default()).unwrap();
+    let dataset =
+        Dataset::read(&path, DatasetFormat::Jsonl, RowContent::Prompt, false, &mut Files::default()).unwrap();
     let text = AskText::Dataset { dataset: Arc::new(dataset), order, system: Some("S".into()) };
     (folder, AskStep { text, output_tokens: Some(9), ..prompts(&[]) })
 }

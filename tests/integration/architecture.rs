@@ -46,10 +46,12 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("schedule", &["plan", "event", "seed"]),
     ("pacing", &["limits", "plan", "event", "seed"]),
     ("slo", &["plan", "event"]),
+    ("capacity", &["plan", "event", "vocabulary"]),
     ("fluidity", &["plan", "event"]),
+    ("capacity", &["plan", "event", "vocabulary"]),
     ("forecast", &["plan", "event", "schedule", "pacing"]),
     ("checks", &["json_size", "plan", "event", "exchange"]),
-    ("scenario", &["checks", "plan", "event", "exchange", "secret", "seed", "template"]),
+    ("scenario", &["checks", "plan", "event", "exchange", "secret", "seed", "template", "words", "workload"]),
     ("dataset", &["exchange", "files", "vocabulary"]),
     ("trace", &["dataset", "exchange", "files", "vocabulary"]),
     ("workload", &["dataset", "plan", "event", "exchange", "seed", "vocabulary", "words"]),
@@ -76,6 +78,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     (
         "engine",
         &[
+            "capacity",
             "log_throttle",
             "cpu_pool",
             "plan",
@@ -112,9 +115,12 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "files",
             "plan",
             "tally",
+            "target_state",
             "tls",
         ],
     ),
+    ("target_state", &["event", "fact", "plan"]),
+    ("backend", &["fact", "plan", "unmeasured"]),
     ("sim", &["framing"]),
 ];
 
@@ -254,11 +260,12 @@ fn no_file_is_called_mod() {
 }
 
 /// Types that exist twice on purpose: once as written in the config, once as compiled in the plan.
-const CONFIG_AND_PLAN: [&str; 21] = [
+const CONFIG_AND_PLAN: [&str; 22] = [
     "Agent",
     "Auth",
     "Aws",
     "Budget",
+    "CapacitySearch",
     "Expect",
     "Fluidity",
     "Gcp",

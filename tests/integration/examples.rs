@@ -63,7 +63,7 @@ fn folder(text: &str, simulator: &Simulator) -> TempDir {
     for host in HOSTS {
         text = text.replace(host, &server);
     }
-    for name in ["people.csv", "prompts.txt", "questions.jsonl", "answer.schema.json"] {
+    for name in ["people.csv", "prompts.txt", "questions.jsonl", "conversations.json", "answer.schema.json"] {
         std::fs::copy(config().join("examples").join(name), folder.path().join(name)).unwrap();
     }
     std::fs::create_dir(folder.path().join("traces")).unwrap();

@@ -1,7 +1,7 @@
 //! Open loop: due times, bounds, limits.
 
 use super::*;
-use crate::plan::{Arrivals, Ramp, Shape, Stage, StageBounds};
+use crate::plan::{Arrivals, LoadCurve, Shape, Stage, StageBounds};
 use crate::testing::rate;
 
 fn named(name: &str, stage: Stage) -> Stage {
@@ -46,7 +46,7 @@ async fn stages_follow_each_other_without_a_gap() {
 #[tokio::test(start_paused = true)]
 async fn a_stage_of_so_many_requests_ends_with_the_last() {
     let shape = |requests| Shape::Rate {
-        rate: Ramp { from: 2.0, to: 2.0 },
+        rate: LoadCurve::constant(2.0),
         arrivals: Arrivals::Constant,
         bounds: StageBounds { time: None, requests: Some(requests) },
     };

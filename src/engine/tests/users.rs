@@ -1,7 +1,7 @@
 //! Closed loop.
 
 use super::*;
-use crate::plan::{Budget, Period, Ramp, Shape, StageBounds, Think};
+use crate::plan::{Budget, LoadCurve, Period, Ramp, Shape, StageBounds, Think};
 use crate::testing::{requests, users};
 use jiff::tz::TimeZone;
 
@@ -49,7 +49,7 @@ async fn the_default_is_one_request() {
 async fn users_come_and_go_with_the_ramp() {
     let shape = |from, to| {
         let second = seconds(1);
-        let (users, think) = (Ramp { from, to }, Think { min: second, max: second });
+        let (users, think) = (Ramp { from, to }.into(), Think { min: second, max: second });
         let bounds = StageBounds { time: Some(seconds(6)), requests: None };
         crate::plan::Stage {
             name: "".into(),
@@ -102,7 +102,7 @@ async fn each_user_is_asked_the_same_whatever_the_others_do() {
     };
     let build = || {
         let think = Think { min: millis(100), max: seconds(2) };
-        let users = Ramp { from: 1.0, to: 1.0 };
+        let users = LoadCurve::constant(1.0);
         let shape = Shape::Users { users, think, bounds: FIVE_SECONDS, spawn: Duration::ZERO };
         build(crate::plan::Stage { name: "".into(), warm_up: false, shape })
     };

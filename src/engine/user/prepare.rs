@@ -30,14 +30,10 @@ impl ScenarioUser {
     /// Prepares a request that needs no rendering: in place if its prompt is at hand, else in the CPU pool. `None` if
     /// the stage was stopped in the meantime.
     pub(super) async fn prepare_fixed(&self, at: JourneyStep, iteration: u64) -> Option<Box<Ahead>> {
-        let stage = self.stage.number;
-        let number = match self.id {
-            UserId::Arrival(n) => RequestNumber { stage, user: None, n },
-            UserId::User(user) => RequestNumber { stage, user: Some(user), n: iteration },
-        };
+        let number = self.request_number(iteration);
         let runtime = Arc::clone(&self.stage.run.runtime);
         let (step, seeds) = (Arc::clone(&at.step), self.context.seeds);
-        let encode = move || RenderedStep { turn: 1, sending: runtime.encode(&step, seeds, number) };
+        let encode = move || RenderedStep::single(runtime.encode(&step, seeds, number));
         let rendered = if at.step.is_at_hand() {
             encode()
         } else {
@@ -127,9 +123,19 @@ impl ScenarioUser {
         RenderJob {
             at: at.clone(),
             iteration,
+            number: self.request_number(iteration),
             anew: at.is_first_of_set_up() && iteration > 0,
             now: clock::shown_at(&runtime.shared.wall, due),
             caller: runtime.caller(),
+        }
+    }
+
+    /// The number of a request of a workload, or of a conversation: one for each iteration.
+    fn request_number(&self, iteration: u64) -> RequestNumber {
+        let stage = self.stage.number;
+        match self.id {
+            UserId::Arrival(n) => RequestNumber { stage, user: None, n },
+            UserId::User(user) => RequestNumber { stage, user: Some(user), n: iteration },
         }
     }
 

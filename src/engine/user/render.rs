@@ -4,7 +4,8 @@ use super::super::request::{Sending, Unsendable};
 use crate::client::{AnswerForm, CallOptions, Caller};
 use crate::event::Failure;
 use crate::plan::StepAction;
-use crate::scenario::{Draft, JourneyStep, Unbuildable, UserSession};
+use crate::scenario::{Continuation, Draft, JourneyStep, Unbuildable, UserSession};
+use crate::workload::RequestNumber;
 use jiff::Timestamp;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -13,6 +14,8 @@ use std::sync::Arc;
 pub(super) struct RenderJob {
     pub(super) at: JourneyStep,
     pub(super) iteration: u64,
+    /// The conversation, if the request is part of one.
+    pub(super) number: RequestNumber,
     /// Whether the user starts over before this request.
     pub(super) anew: bool,
     /// What the wall clock will show when it is due.
@@ -24,13 +27,20 @@ pub(super) struct RenderJob {
 pub(super) struct RenderedStep {
     /// The turn of the conversation, from 1.
     pub(super) turn: u32,
+    /// What follows it if it passes.
+    pub(super) continuation: Continuation,
     pub(super) sending: Result<Sending, Unsendable>,
 }
 
 impl RenderedStep {
     /// The request could not be built because of a fault on our side.
     pub(super) fn by_our_fault() -> Self {
-        Self { turn: 1, sending: Err(Unsendable::by_our_fault()) }
+        Self::single(Err(Unsendable::by_our_fault()))
+    }
+
+    /// A request that is no turn of a conversation.
+    pub(super) fn single(sending: Result<Sending, Unsendable>) -> Self {
+        Self { turn: 1, continuation: Continuation::default(), sending }
     }
 }
 
@@ -43,15 +53,23 @@ impl RenderJob {
                 user.reset();
             }
             let turn = user.turn(&self.at.step, self.at.time);
-            RenderedStep { turn, sending: self.render(user, turn) }
+            match self.render(user, turn) {
+                Ok((sending, continuation)) => RenderedStep { turn, continuation, sending: Ok(sending) },
+                Err(why) => RenderedStep { turn, ..RenderedStep::single(Err(why)) },
+            }
         }));
         made.unwrap_or_else(|_| RenderedStep::by_our_fault())
     }
 
-    fn render(&self, user: &mut UserSession, turn: u32) -> Result<Sending, Unsendable> {
+    fn render(&self, user: &mut UserSession, turn: u32) -> Result<(Sending, Continuation), Unsendable> {
         let step = &self.at.step;
-        let outgoing = user.prepare(step, self.iteration, turn, self.now);
-        let outgoing = outgoing.map_err(|error| {
+        let outgoing = if step.is_of_conversation() {
+            user.converse(step, self.number, turn, || self.caller.words())
+        } else {
+            let outgoing = user.prepare(step, self.iteration, turn, self.now);
+            outgoing.map(|outgoing| (outgoing, Continuation::default()))
+        };
+        let (outgoing, continuation) = outgoing.map_err(|error| {
             let failure = match error {
                 Unbuildable::Secret(_) => Failure::Credentials,
                 Unbuildable::Config(_) => Failure::Internal,
@@ -70,6 +88,6 @@ impl RenderJob {
         let (status, timeout) = (step.expect.status.clone(), step.timeout);
         let (hidden, tool_calls) = (outgoing.hidden, step.expect.wants_tool_calls());
         let options = CallOptions { form, status, timeout, tool_calls, hidden, ..CallOptions::default() };
-        Ok(Sending { call, options })
+        Ok((Sending { call, options }, continuation))
     }
 }

@@ -1,23 +1,35 @@
 use super::*;
+use crate::plan::{ClientGroup, CurveForm, CurvePiece, PiecewiseCurve, Ramp, Recurrence};
+use jiff::tz::TimeZone;
 use proptest::prelude::*;
 
 fn bounds(seconds: Option<f64>, requests: Option<u64>) -> StageBounds {
     StageBounds { time: seconds.map(Duration::from_secs_f64), requests }
 }
 
-fn steady(rate: f64) -> Ramp {
-    Ramp { from: rate, to: rate }
+/// Arrivals with this rate, which follows no clock.
+fn arrivals(rate: &LoadCurve, arrivals: &Arrivals, bounds: StageBounds, seed: u64) -> ArrivalTimes {
+    ArrivalTimes::new(rate, arrivals, bounds, Timestamp::UNIX_EPOCH, seed)
+}
+
+fn steady(rate: f64) -> LoadCurve {
+    LoadCurve::constant(rate)
 }
 
 fn seconds(times: ArrivalTimes) -> Vec<f64> {
     times.map(|offset| offset.as_secs_f64()).collect()
 }
 
+/// The first `n` arrivals in unit-rate time.
+fn units(arrivals: &Arrivals, seed: u64, n: usize) -> Vec<f64> {
+    let mut rng = seed::rng("arrivals", &[seed]);
+    let mut process = Process::new(arrivals, &mut rng);
+    (0..n).map(|_| process.next(&mut rng)).collect()
+}
+
 /// Gaps in unit-rate time of `n` arrivals at rate 1.
-fn gaps(arrivals: Arrivals, seed: u64, n: usize) -> Vec<f64> {
-    let mut spread = Spread::new(arrivals, seed);
-    let at: Vec<f64> = (0..n as u64).map(|n| spread.next(n)).collect();
-    at.windows(2).map(|pair| pair[1] - pair[0]).collect()
+fn gaps(arrivals: &Arrivals, seed: u64, n: usize) -> Vec<f64> {
+    units(arrivals, seed, n).windows(2).map(|pair| pair[1] - pair[0]).collect()
 }
 
 fn mean_and_cv(values: &[f64]) -> (f64, f64) {
@@ -42,7 +54,7 @@ fn kolmogorov_smirnov(mut sample: Vec<f64>, cdf: impl Fn(f64) -> f64) -> f64 {
 #[test]
 fn trap_12_seven_hundred_per_second_stay_seven_hundred() {
     let times: Vec<Duration> =
-        ArrivalTimes::new(steady(700.0), Arrivals::Constant, bounds(Some(3600.0), None), 1).collect();
+        arrivals(&steady(700.0), &Arrivals::Constant, bounds(Some(3600.0), None), 1).collect();
     assert_eq!(times.len(), 700 * 3600);
     for (second, chunk) in times.chunks(700).enumerate() {
         // Whole seconds are exact to the nanosecond, even after an hour.
@@ -54,28 +66,28 @@ fn trap_12_seven_hundred_per_second_stay_seven_hundred() {
 
 #[test]
 fn counts_are_exact() {
-    let count = |rate: Ramp, seconds| {
-        ArrivalTimes::new(rate, Arrivals::Constant, bounds(Some(seconds), None), 1).count()
+    let count = |rate: LoadCurve, seconds| {
+        arrivals(&rate, &Arrivals::Constant, bounds(Some(seconds), None), 1).count()
     };
     assert_eq!(count(steady(0.1), 10.0), 1);
     assert_eq!(count(steady(1.0 / 3.0), 3.0), 1);
     assert_eq!(count(steady(2.0), 20.0), 40);
-    assert_eq!(count(Ramp { from: 2.0, to: 10.0 }, 20.0), 120);
-    assert_eq!(count(Ramp { from: 10.0, to: 0.0 }, 20.0), 100);
-    assert_eq!(count(Ramp { from: 0.0, to: 10.0 }, 20.0), 100);
+    assert_eq!(count(Ramp { from: 2.0, to: 10.0 }.into(), 20.0), 120);
+    assert_eq!(count(Ramp { from: 10.0, to: 0.0 }.into(), 20.0), 100);
+    assert_eq!(count(Ramp { from: 0.0, to: 10.0 }.into(), 20.0), 100);
     assert_eq!(count(steady(0.0), 20.0), 0);
     assert_eq!(count(steady(5.0), 0.0), 0);
 }
 
 #[test]
 fn a_stage_ends_after_its_requests() {
-    let times = ArrivalTimes::new(steady(2.0), Arrivals::Constant, bounds(None, Some(3)), 1);
+    let times = arrivals(&steady(2.0), &Arrivals::Constant, bounds(None, Some(3)), 1);
     assert_eq!(seconds(times), [0.0, 0.5, 1.0]);
-    let both = ArrivalTimes::new(steady(2.0), Arrivals::Constant, bounds(Some(1.0), Some(30)), 1);
+    let both = arrivals(&steady(2.0), &Arrivals::Constant, bounds(Some(1.0), Some(30)), 1);
     assert_eq!(seconds(both), [0.0, 0.5]);
     // With neither a rate nor an end there are no arrivals, and the stage does not hang.
-    assert_eq!(ArrivalTimes::new(steady(0.0), Arrivals::Poisson, bounds(None, Some(3)), 1).next(), None);
-    let mut done = ArrivalTimes::new(steady(2.0), Arrivals::Poisson, bounds(Some(1.0), None), 1);
+    assert_eq!(arrivals(&steady(0.0), &Arrivals::Poisson, bounds(None, Some(3)), 1).next(), None);
+    let mut done = arrivals(&steady(2.0), &Arrivals::Poisson, bounds(Some(1.0), None), 1);
     done.by_ref().for_each(drop);
     assert_eq!(done.next(), None, "fused");
 }
@@ -83,8 +95,8 @@ fn a_stage_ends_after_its_requests() {
 #[test]
 fn draws_are_golden() {
     // Changing these numbers changes every replay, so it must not happen through an upgrade of `rand`.
-    let first = |arrivals| -> Vec<u128> {
-        ArrivalTimes::new(steady(1.0), arrivals, bounds(None, Some(4)), 7).map(|t| t.as_nanos()).collect()
+    let first = |process| -> Vec<u128> {
+        arrivals(&steady(1.0), &process, bounds(None, Some(4)), 7).map(|t| t.as_nanos()).collect()
     };
     assert_eq!(first(Arrivals::Constant), [0, 1_000_000_000, 2_000_000_000, 3_000_000_000]);
     assert_eq!(first(Arrivals::Poisson), [212_698_991, 973_599_169, 1_113_984_905, 3_485_070_320]);
@@ -94,7 +106,7 @@ fn draws_are_golden() {
 #[test]
 fn poisson_gaps_are_exponential() {
     for seed in 1..4 {
-        let gaps = gaps(Arrivals::Poisson, seed, 20_000);
+        let gaps = gaps(&Arrivals::Poisson, seed, 20_000);
         let (mean, cv) = mean_and_cv(&gaps);
         assert!((mean - 1.0).abs() < 0.03 && (cv - 1.0).abs() < 0.03, "{mean} {cv}");
         let ks = kolmogorov_smirnov(gaps, |gap| 1.0 - (-gap).exp());
@@ -106,9 +118,7 @@ fn poisson_gaps_are_exponential() {
 fn poisson_counts_are_poisson() {
     // Including the first arrival: counts per second of 2,000 stages at 8/s have mean and variance 8.
     let counts: Vec<f64> = (0..2_000)
-        .map(|seed| {
-            ArrivalTimes::new(steady(8.0), Arrivals::Poisson, bounds(Some(1.0), None), seed).count() as f64
-        })
+        .map(|seed| arrivals(&steady(8.0), &Arrivals::Poisson, bounds(Some(1.0), None), seed).count() as f64)
         .collect();
     let (mean, cv) = mean_and_cv(&counts);
     assert!((mean - 8.0).abs() < 0.25, "{mean}");
@@ -118,14 +128,14 @@ fn poisson_counts_are_poisson() {
 #[test]
 fn gamma_gaps_have_the_configured_variation() {
     for cv in [0.25, 0.5, 1.0, 2.0, 3.0] {
-        let gaps = gaps(Arrivals::Gamma { cv }, 11, 100_000);
+        let gaps = gaps(&Arrivals::Gamma { cv }, 11, 100_000);
         let (mean, got) = mean_and_cv(&gaps);
         assert!((mean - 1.0).abs() < 0.05 && (got / cv - 1.0).abs() < 0.05, "{cv}: {mean} {got}");
     }
     // A cv of 1 is Poisson, and 1/sqrt(2) is the sum of two exponentials with half the mean (Erlang).
-    let ks = kolmogorov_smirnov(gaps(Arrivals::Gamma { cv: 1.0 }, 5, 20_000), |gap| 1.0 - (-gap).exp());
+    let ks = kolmogorov_smirnov(gaps(&Arrivals::Gamma { cv: 1.0 }, 5, 20_000), |gap| 1.0 - (-gap).exp());
     assert!(ks < 1.95, "{ks}");
-    let erlang = gaps(Arrivals::Gamma { cv: 0.5_f64.sqrt() }, 5, 20_000);
+    let erlang = gaps(&Arrivals::Gamma { cv: 0.5_f64.sqrt() }, 5, 20_000);
     let ks = kolmogorov_smirnov(erlang, |gap| 1.0 - (-2.0 * gap).exp() * (1.0 + 2.0 * gap));
     assert!(ks < 1.95, "{ks}");
 }
@@ -136,7 +146,7 @@ fn bursts_do_not_add_load() {
         let stages = 4_000;
         let offered: usize = (0..stages)
             .map(|seed| {
-                ArrivalTimes::new(steady(5.0), Arrivals::Gamma { cv }, bounds(Some(2.0), None), seed).count()
+                arrivals(&steady(5.0), &Arrivals::Gamma { cv }, bounds(Some(2.0), None), seed).count()
             })
             .sum();
         let mean = offered as f64 / f64::from(u32::try_from(stages).unwrap());
@@ -149,9 +159,191 @@ fn bursts_do_not_add_load() {
 fn a_ramp_moves_any_spread() {
     // A Poisson process with a ramp from 0 to 200/s in 100 s: the share before t is (t/100)^2.
     let ramp = Ramp { from: 0.0, to: 200.0 };
-    let times = seconds(ArrivalTimes::new(ramp, Arrivals::Poisson, bounds(Some(100.0), None), 3));
+    let times = seconds(arrivals(&ramp.into(), &Arrivals::Poisson, bounds(Some(100.0), None), 3));
     assert!((times.len() as f64 - 10_000.0).abs() < 400.0, "{}", times.len());
     let ks = kolmogorov_smirnov(times, |t| (t / 100.0).powi(2));
+    assert!(ks < 1.95, "{ks}");
+}
+
+/// The index of dispersion of a process: the variance of its counts in windows of this length, over their mean.
+fn dispersion(arrivals: &Arrivals, window: u32) -> (f64, f64) {
+    let windows = 4_000;
+    let mut counts = vec![0.0; windows];
+    for at in units(arrivals, 9, 4_200 * window as usize) {
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a small index")]
+        if let Some(count) = counts.get_mut((at / f64::from(window)) as usize) {
+            *count += 1.0;
+        }
+    }
+    let (mean, cv) = mean_and_cv(&counts);
+    (mean / f64::from(window), (cv * mean).powi(2) / mean)
+}
+
+fn clients(groups: &[(f64, u32, Arrivals)]) -> Arrivals {
+    let total: f64 = groups.iter().map(|(weight, ..)| weight).sum();
+    let group = |(weight, count, arrivals): &(f64, u32, Arrivals)| ClientGroup {
+        share: weight / total,
+        count: *count,
+        zipf: 0.0,
+        arrivals: arrivals.clone(),
+    };
+    Arrivals::Clients(groups.iter().map(group).collect())
+}
+
+#[test]
+fn weibull_gaps_have_the_configured_variation() {
+    for cv in [0.25, 0.5, 1.0, 2.0, 3.0] {
+        let gaps = gaps(&Arrivals::Weibull { cv }, 11, 200_000);
+        let (mean, got) = mean_and_cv(&gaps);
+        assert!((mean - 1.0).abs() < 0.05 && (got / cv - 1.0).abs() < 0.06, "{cv}: {mean} {got}");
+    }
+    // A cv of 1 is Poisson, and sqrt(5) is the shape 1/2, whose mean is twice its scale.
+    let ks = kolmogorov_smirnov(gaps(&Arrivals::Weibull { cv: 1.0 }, 5, 20_000), |gap| 1.0 - (-gap).exp());
+    assert!(ks < 1.95, "{ks}");
+    let half = gaps(&Arrivals::Weibull { cv: 5.0_f64.sqrt() }, 5, 20_000);
+    let ks = kolmogorov_smirnov(half, |gap| 1.0 - (-(2.0 * gap).sqrt()).exp());
+    assert!(ks < 1.95, "{ks}");
+}
+
+#[test]
+fn dispersion_is_that_of_the_gaps() {
+    // Counts of a renewal process have in the long run the index of dispersion cv^2.
+    for cv in [0.5, 1.0, 2.0] {
+        for process in [Arrivals::Gamma { cv }, Arrivals::Weibull { cv }] {
+            let (mean, index) = dispersion(&process, 200);
+            assert!((mean - 1.0).abs() < 0.02, "{process:?}: mean {mean}");
+            assert!((index / (cv * cv) - 1.0).abs() < 0.15, "{process:?}: index {index}");
+        }
+    }
+}
+
+#[test]
+fn clients_together_have_the_rate_of_the_stage_and_the_dispersion_of_each() {
+    // Variances of independent clients add up, so the index of dispersion is the mean of theirs, by their share.
+    let process = clients(&[(1.0, 1, Arrivals::Gamma { cv: 3.0 }), (3.0, 4, Arrivals::Weibull { cv: 0.5 })]);
+    let (mean, index) = dispersion(&process, 400);
+    let expected = 0.25 * 9.0 + 0.75 * 0.25;
+    assert!((mean - 1.0).abs() < 0.02, "{mean}");
+    assert!((index / expected - 1.0).abs() < 0.2, "{index}, expected {expected}");
+    // Many independent clients come close to Poisson at short times, however even each one is.
+    let (_, index) = dispersion(&clients(&[(1.0, 500, Arrivals::Weibull { cv: 0.5 })]), 20);
+    assert!((index - 1.0).abs() < 0.15, "{index}");
+}
+
+#[test]
+fn clients_do_not_add_load() {
+    // A burst of few clients is in progress as often at the start of a stage as later.
+    let process = clients(&[(2.0, 2, Arrivals::Weibull { cv: 3.0 }), (1.0, 3, Arrivals::Constant)]);
+    let (stages, mut offered) = (4_000, 0);
+    for seed in 0..stages {
+        offered += arrivals(&steady(5.0), &process, bounds(Some(2.0), None), seed).count();
+    }
+    let mean = offered as f64 / stages as f64;
+    assert!((mean - 10.0).abs() < 0.5, "{mean}");
+}
+
+/// The integral of a curve until a time in seconds.
+type Integral = Box<dyn Fn(f64) -> f64>;
+
+/// Curves of every shape over 100 s, and the integral of each until a time.
+fn shapes() -> Vec<(&'static str, LoadCurve, Integral)> {
+    let second = Duration::from_secs(1);
+    let once = |pieces: Vec<CurvePiece>| {
+        LoadCurve::Pieces(PiecewiseCurve { pieces: pieces.into(), recurrence: None })
+    };
+    let piece = |seconds: u32, from, to, form| CurvePiece { length: second * seconds, from, to, form };
+    let constant = |seconds: u32, value| CurvePiece::constant(second * seconds, value);
+    let recurrence = |offset: u32| Some(Recurrence { offset: second * offset, timezone: TimeZone::UTC });
+    let wave = PiecewiseCurve {
+        pieces: [
+            piece(20, 20.0, 180.0, CurveForm::HalfCosine),
+            piece(20, 180.0, 20.0, CurveForm::HalfCosine),
+        ]
+        .into(),
+        recurrence: recurrence(5),
+    };
+    let turn = std::f64::consts::TAU / 40.0;
+    let spikes =
+        PiecewiseCurve { pieces: [constant(7, 50.0), constant(3, 500.0)].into(), recurrence: recurrence(0) };
+    vec![
+        ("linear", Ramp { from: 0.0, to: 200.0 }.into(), Box::new(|t| t * t)),
+        (
+            "exponential",
+            once(vec![piece(100, 1.0, 400.0, CurveForm::Exponential)]),
+            Box::new(|t| {
+                let growth = 400.0_f64.ln() / 100.0;
+                ((growth * t).exp() - 1.0) / growth
+            }),
+        ),
+        (
+            "steps",
+            once((0..4).map(|n| constant(25, f64::from(n) * 60.0)).collect()),
+            Box::new(|t| {
+                (0..4).map(|n| f64::from(n) * 60.0 * (t - 25.0 * f64::from(n)).clamp(0.0, 25.0)).sum()
+            }),
+        ),
+        (
+            "spikes",
+            LoadCurve::Pieces(spikes),
+            Box::new(|t| {
+                let (whole, into) = ((t / 10.0).floor(), t % 10.0);
+                whole * 1850.0 + into.min(7.0) * 50.0 + (into - 7.0).max(0.0) * 500.0
+            }),
+        ),
+        (
+            "sine",
+            LoadCurve::Pieces(wave),
+            // Lowest at 5 s: 100 - 80 cos(turn (t - 5)).
+            Box::new(move |t| 100.0 * t - 80.0 / turn * ((turn * (t - 5.0)).sin() - (turn * -5.0).sin())),
+        ),
+        (
+            "table",
+            once(vec![constant(10, 20.0), piece(40, 20.0, 200.0, CurveForm::Linear), constant(1, 40.0)]),
+            Box::new(|t| {
+                let into = (t - 10.0).clamp(0.0, 40.0);
+                t.min(10.0) * 20.0 + 20.0 * into + 4.5 * into * into / 2.0 + (t - 50.0).max(0.0) * 40.0
+            }),
+        ),
+    ]
+}
+
+/// A Monday at midnight, where periods begin.
+fn monday() -> Timestamp {
+    "2026-11-23T00:00:00Z".parse().unwrap()
+}
+
+#[test]
+fn arrivals_follow_every_shape() {
+    for (name, curve, area) in shapes() {
+        let end = bounds(Some(100.0), None);
+        let even = seconds(ArrivalTimes::new(&curve, &Arrivals::Constant, end, monday(), 1));
+        // Evenly spread, request n is due when the integral is n.
+        for (n, at) in even.iter().enumerate() {
+            assert!((area(*at) - n as f64).abs() < 1e-3, "{name}: {n} at {at}");
+        }
+        let total = area(100.0);
+        assert!((even.len() as f64 - total).abs() <= 1.0, "{name}: {} of {total}", even.len());
+        for process in [
+            Arrivals::Poisson,
+            clients(&[(1.0, 400, Arrivals::Weibull { cv: 1.5 }), (1.0, 400, Arrivals::Constant)]),
+        ] {
+            let times = seconds(ArrivalTimes::new(&curve, &process, end, monday(), 3));
+            assert!((times.len() as f64 / total - 1.0).abs() < 0.05, "{name}: {} of {total}", times.len());
+            let ks = kolmogorov_smirnov(times, |t| area(t) / total);
+            assert!(ks < 1.95, "{name}: {ks}");
+        }
+    }
+}
+
+#[test]
+fn a_shape_by_the_clock_goes_on_where_it_was() {
+    // The arrivals of a stage that begins later are distributed as those of that part of a longer one.
+    let (_, wave, area) = shapes().swap_remove(4);
+    let start = monday() + Duration::from_secs(13);
+    let times = seconds(ArrivalTimes::new(&wave, &Arrivals::Poisson, bounds(Some(60.0), None), start, 3));
+    let total = area(73.0) - area(13.0);
+    assert!((times.len() as f64 / total - 1.0).abs() < 0.05, "{} of {total}", times.len());
+    let ks = kolmogorov_smirnov(times, |t| (area(t + 13.0) - area(13.0)) / total);
     assert!(ks < 1.95, "{ks}");
 }
 
@@ -159,14 +351,16 @@ proptest! {
     #[test]
     fn arrivals_are_ordered_and_inside_the_stage(
         from in 0.0..50.0_f64, to in 0.0..50.0_f64, length in 0.01..30.0_f64, cv in 0.1..4.0_f64,
-        kind in 0..3, seed: u64,
+        kind in 0..5, seed: u64,
     ) {
-        let arrivals = match kind {
+        let process = match kind {
             0 => Arrivals::Constant,
             1 => Arrivals::Poisson,
-            _ => Arrivals::Gamma { cv },
+            2 => Arrivals::Gamma { cv },
+            3 => Arrivals::Weibull { cv },
+            _ => clients(&[(1.0, 3, Arrivals::Constant), (2.0, 2, Arrivals::Weibull { cv })]),
         };
-        let build = || ArrivalTimes::new(Ramp { from, to }, arrivals, bounds(Some(length), None), seed);
+        let build = || arrivals(&Ramp { from, to }.into(), &process, bounds(Some(length), None), seed);
         let times: Vec<Duration> = build().collect();
         prop_assert!(times.windows(2).all(|pair| pair[0] <= pair[1]));
         prop_assert!(times.iter().all(|time| time.as_secs_f64() < length));
@@ -175,16 +369,5 @@ proptest! {
             let area = f64::midpoint(from, to) * length;
             prop_assert!((times.len() as f64 - area.ceil()).abs() < 0.5 || (area - area.round()).abs() < 1e-6);
         }
-    }
-
-    #[test]
-    fn the_inverse_undoes_the_cumulative_rate(
-        from in 0.0..1000.0_f64, to in 0.0..1000.0_f64, length in 0.1..1000.0_f64, share in 0.0..1.0_f64,
-    ) {
-        let rate = Cumulative { from, slope: (to - from) / length };
-        let unit = rate.at(length) * share;
-        let t = rate.inverse(unit);
-        prop_assert!((0.0..=length * (1.0 + 1e-6)).contains(&t));
-        prop_assert!((rate.at(t) - unit).abs() <= 1e-6 * (1.0 + unit));
     }
 }

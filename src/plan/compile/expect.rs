@@ -257,7 +257,8 @@ impl Checks<'_> {
 
     /// Whether what was asked for shows in the answers. What each target is asked for is checked with the pairs.
     fn asked(&mut self, written: &config::Expect, path: &KeyPath) {
-        let again = "goes with a `workload`: a step's request may change from one time to the next";
+        let again =
+            "goes with single prompts of a `workload`: a step's request may change from one time to the next";
         let at = path.key("same_as_unary");
         if written.same_as_unary && self.of_model(&at) {
             self.never(self.answers.repeatable, &at, again);

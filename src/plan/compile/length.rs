@@ -29,12 +29,36 @@ pub(super) fn compile(
     path: &KeyPath,
     findings: &mut Findings,
 ) -> Option<LengthDistribution> {
+    within(written, DEFAULT_MAX, path, findings)
+}
+
+/// Compiles a number of things, of which there are at most `most`.
+pub(super) fn count(
+    written: &TokenLength,
+    most: u64,
+    path: &KeyPath,
+    findings: &mut Findings,
+) -> Option<LengthDistribution> {
+    let lengths = within(written, most, path, findings)?;
+    if lengths.max() > most {
+        findings.error(path, format!("must be at most {most}"));
+        return None;
+    }
+    Some(lengths)
+}
+
+fn within(
+    written: &TokenLength,
+    default_max: u64,
+    path: &KeyPath,
+    findings: &mut Findings,
+) -> Option<LengthDistribution> {
     let drawn = match written {
         TokenLength::Fixed(tokens) => return Some(LengthDistribution::fixed(tokens.get())),
         TokenLength::Drawn(drawn) => drawn,
     };
     let curves = curves(drawn, path, findings)?;
-    let (min, max) = bounds(drawn);
+    let (min, max) = bounds(drawn, default_max);
     if min > max {
         findings.error(path, "`min` must not be more than `max`");
         return None;
@@ -46,8 +70,8 @@ pub(super) fn compile(
     lengths
 }
 
-fn bounds(written: &DrawnLength) -> (u64, u64) {
-    let max = written.max.map_or(DEFAULT_MAX, NonZeroU64::get);
+fn bounds(written: &DrawnLength, default_max: u64) -> (u64, u64) {
+    let max = written.max.map_or(default_max, NonZeroU64::get);
     (written.min.map_or(1, NonZeroU64::get), max)
 }
 

@@ -40,6 +40,8 @@ pub(super) fn of_pair(profile: &Profile, target: &Target) -> Arc<str> {
 struct Compared<'a> {
     setup: Vec<ComparedStep<'a>>,
     steps: Vec<ComparedStep<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    summary: Option<ComparedStep<'a>>,
     variables: &'a BTreeMap<String, Variable>,
     secrets: Vec<&'a str>,
     cookies: bool,
@@ -73,7 +75,7 @@ impl<'a> Compared<'a> {
         model: Option<&'a str>,
     ) -> Self {
         // Every field is named, so that a new field forces a decision on whether it counts.
-        let Scenario { journeys, setup, steps, templates: _, vars: _, variables, secrets, cookies } =
+        let Scenario { journeys, setup, steps, summary, templates: _, vars: _, variables, secrets, cookies } =
             scenario;
         let compared = |steps: &'a [Arc<Step>]| {
             steps.iter().map(|step| ComparedStep::new(step, *journeys, params)).collect()
@@ -81,6 +83,7 @@ impl<'a> Compared<'a> {
         Self {
             setup: compared(setup),
             steps: compared(steps),
+            summary: summary.as_ref().map(|step| ComparedStep::new(step, *journeys, params)),
             variables,
             // The source of a secret does not count: it may be stored elsewhere, or be rotated.
             secrets: secrets.iter().map(|(name, _)| &**name).collect(),

@@ -82,6 +82,7 @@ pub(super) fn compile(
         variables,
         secrets,
         cookies: written.cookies,
+        summary: None,
     })
 }
 

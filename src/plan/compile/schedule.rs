@@ -18,6 +18,7 @@ pub(super) fn compile(
         ("every", written.every.is_some()),
         ("cron", written.cron.is_some()),
         ("continuous", written.continuous.is_some()),
+        ("after_idle", written.after_idle.is_some()),
         ("manual", written.manual.is_some()),
     ];
     let kind = findings.only_one(path, &kinds)?;
@@ -40,6 +41,8 @@ pub(super) fn compile(
             return None;
         }
         Trigger::Continuous
+    } else if let Some(after) = written.after_idle {
+        idle_trigger(after.0, stages, &path.key("after_idle"), findings)?
     } else {
         Trigger::Manual
     };
@@ -59,7 +62,12 @@ fn companions(written: &config::Schedule, kind: &str, path: &KeyPath, findings: 
         ("at_start", written.at_start.is_some(), kind == "every", "`every`"),
         ("jitter", written.jitter.is_some(), clocked, "`every` and `cron`"),
         ("overlap", written.overlap.is_some(), clocked, "`every` and `cron`"),
-        ("windows", !written.windows.is_empty(), kind != "manual", "`every`, `cron` and `continuous`"),
+        (
+            "windows",
+            !written.windows.is_empty(),
+            kind != "manual",
+            "`every`, `cron`, `continuous` and `after_idle`",
+        ),
         (
             "timezone",
             written.timezone.is_some(),
@@ -103,6 +111,32 @@ fn every_trigger(
         findings.warn(&path.key("every"), message);
     }
     Some(Trigger::Every { period, at_start })
+}
+
+/// The shortest time that counts as idle.
+const SHORTEST_IDLE: Duration = Duration::from_secs(1);
+
+fn idle_trigger(
+    after: Duration,
+    stages: &[Stage],
+    path: &KeyPath,
+    findings: &mut Findings,
+) -> Option<Trigger> {
+    if after < SHORTEST_IDLE {
+        findings.error(path, format!("must be {} or longer", show_duration(SHORTEST_IDLE)));
+        return None;
+    }
+    if stages.iter().any(|stage| stage.warm_up) {
+        findings.error(path, "does not go with a stage of `warm_up`: the target would be warm by then");
+        return None;
+    }
+    let one = matches!(stages, [stage] if stage.shape.bounds().requests == Some(1));
+    if !one {
+        let message =
+            "meets an idle target only with the first request of a run; write `load: [{ requests: 1 }]`";
+        findings.warn(path, message);
+    }
+    Some(Trigger::AfterIdle(after))
 }
 
 fn too_short(what: &str) -> String {

@@ -47,5 +47,11 @@ fn places_of(profile: &Profile) -> usize {
         all.map(|it| turns(it.turns.unwrap_or(it.ask.as_ref().is_some_and(|ask| ask.history > 0)))).sum()
     };
     let pair = profile.workload.as_ref().is_some_and(|workload| workload.cache_pair.is_some());
-    profile.stages().len() * (1 + profile.scenario.as_ref().map_or(if pair { 2 } else { 0 }, steps))
+    let pair = if pair { 2 } else { 0 };
+    // Its turns, and its summaries.
+    let conversation = profile.workload.as_ref().and_then(|it| it.conversation.as_ref());
+    let conversation = conversation.map_or(0, |it| TURNS.len() + usize::from(it.summarize.is_some()));
+    // All loads of a search share their series.
+    let stages = if profile.search.is_some() { 1 } else { profile.stages().len() };
+    stages * (1 + profile.scenario.as_ref().map_or(0, steps) + pair + conversation)
 }

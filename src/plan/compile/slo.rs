@@ -1,7 +1,7 @@
 //! Compiles objectives.
 
 use super::{Findings, name};
-use crate::config::{self, KeyPath, Profile};
+use crate::config::{self, KeyPath, Profile, TimeLimit};
 use crate::plan::{BodyForm, Bound, Objective, SloMetric};
 use std::collections::BTreeSet;
 
@@ -89,10 +89,16 @@ fn bound(
             fail(&path.key("above"), format!("does not go with {name}; it takes `below`, such as 800ms"))
         }
         (_, None, None) => fail(path, format!("{name} needs `below`, such as 800ms")),
-        (_, Some(below), None) if below.0.is_zero() => {
+        (_, Some(TimeLimit { time, per_token: None }), None) if time.is_zero() => {
             fail(&path.key("below"), "must be more than 0s".to_owned())
         }
-        (_, Some(below), None) => Ok(Some(Bound::Below(below.0.as_secs_f64()))),
+        (_, Some(TimeLimit { time, per_token }), None) => {
+            let base = time.as_secs_f64();
+            Ok(Some(per_token.map_or(Bound::Below(base), |per_token| Bound::BelowByPrompt {
+                base,
+                per_input_token: per_token.as_secs_f64(),
+            })))
+        }
     }
 }
 

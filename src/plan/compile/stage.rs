@@ -1,8 +1,8 @@
 //! Compiles the load.
 
-use super::{Findings, name, trace::FollowedTrace};
+use super::{Findings, arrivals, load_curve, name, trace::FollowedTrace};
 use crate::config::{self, Config, KeyPath};
-use crate::plan::{Ramp, Shape, Stage, StageBounds, Think};
+use crate::plan::{Arrivals, LoadCurve, Shape, Stage, StageBounds, Think};
 use std::collections::BTreeSet;
 use std::num::NonZeroU32;
 use std::time::Duration;
@@ -73,6 +73,11 @@ fn stage(
     })
 }
 
+/// Default time between the starts of two users.
+pub(super) const fn spawn_of_each(journeys: bool) -> Duration {
+    if journeys { SPAWN_SCENARIO } else { SPAWN_WORKLOAD }
+}
+
 /// Sets when users start.
 fn with_spawn(
     shape: Shape,
@@ -92,15 +97,15 @@ fn with_spawn(
         findings.error(&at, "must not be longer than the stage");
     }
     let by_default = || {
-        let each = if journeys { SPAWN_SCENARIO } else { SPAWN_WORKLOAD };
+        let each = spawn_of_each(journeys);
         // The number of users is small and whole.
-        let all = each.mul_f64(users.from.max(1.0));
+        let all = each.mul_f64(users.first().max(1.0));
         bounds.time.map_or(all, |time| all.min(time / 2))
     };
     let spawn = match written.spawn {
         Some(spawn) => spawn.0,
         // One user has nobody to wait for, and the revision of its profile stays what it was.
-        None if !journeys && users.from < 2.0 => Duration::ZERO,
+        None if !journeys && users.first() < 2.0 => Duration::ZERO,
         None => by_default(),
     };
     Shape::Users { users, think, bounds, spawn }
@@ -144,18 +149,13 @@ fn rate_shape(
         findings
             .error(&path.key("think"), "goes with `users`; with `rate`, requests do not wait for answers");
     }
-    let (from, to) = rate.ends();
-    let (from, to) = (from.per_second(), to.per_second());
-    let at_rate = path.key("rate");
-    let valid = |rate: f64| rate.is_finite() && rate >= 0.0;
-    if !valid(from) || !valid(to) || from + to <= 0.0 {
-        findings.error(&at_rate, "must be more than 0");
-        return None;
-    }
     let bounds = bounds?;
-    ramp_has_time(from, to, bounds, &at_rate, findings)?;
-    let arrivals = written.arrivals.unwrap_or_default();
-    Some(Shape::Rate { rate: Ramp { from, to }, arrivals, bounds })
+    let rate = load_curve::compile(rate, config::Rate::per_second, bounds, &path.key("rate"), findings);
+    let arrivals = match &written.arrivals {
+        Some(written) => arrivals::compile(written, &path.key("arrivals"), findings),
+        None => Some(Arrivals::Constant),
+    };
+    Some(Shape::Rate { rate: rate?, arrivals: arrivals?, bounds })
 }
 
 fn users_shape(
@@ -169,37 +169,17 @@ fn users_shape(
         findings
             .error(&path.key("arrivals"), "goes with `rate`; users ask again when they have their answer");
     }
-    let (from, to) = users.map_or((1, 1), |users| {
-        let (from, to) = users.ends();
-        (from.0.get(), to.0.get())
-    });
     let bounds = bounds?;
-    ramp_has_time(f64::from(from), f64::from(to), bounds, &path.key("users"), findings)?;
+    let number = |users: config::Users| f64::from(users.0.get());
+    let users = match users {
+        Some(users) => load_curve::compile(users, number, bounds, &path.key("users"), findings)?,
+        None => LoadCurve::constant(1.0),
+    };
     let think = written.think.map_or(Think { min: Duration::ZERO, max: Duration::ZERO }, |think| Think {
         min: think.min,
         max: think.max,
     });
-    Some(Shape::Users {
-        users: Ramp { from: f64::from(from), to: f64::from(to) },
-        think,
-        bounds,
-        spawn: Duration::ZERO,
-    })
-}
-
-#[expect(clippy::float_cmp, reason = "a ramp is one whose two ends were written differently")]
-fn ramp_has_time(
-    from: f64,
-    to: f64,
-    bounds: StageBounds,
-    path: &KeyPath,
-    findings: &mut Findings,
-) -> Option<()> {
-    if from != to && bounds.time.is_none() {
-        findings.error(path, "moves over the time of the stage, and the stage has none: it needs `for`");
-        return None;
-    }
-    Some(())
+    Some(Shape::Users { users, think, bounds, spawn: Duration::ZERO })
 }
 
 /// Maximum number of requests in flight to one target. If there are other targets, a quarter is reserved for them.
@@ -218,8 +198,8 @@ pub(super) fn check_in_flight(config: &Config, findings: &mut Findings) {
     let key = if most < config.agent.limits.in_flight { "in_flight_per_target" } else { "in_flight" };
     for (name, profile) in &config.profiles {
         for (index, stage) in profile.stages().iter().enumerate() {
-            let users = stage.users.as_ref().map(config::Moving::ends);
-            if users.is_some_and(|(from, to)| from.0.max(to.0) > most) {
+            let users = stage.users.as_ref().map(config::Moving::values).unwrap_or_default();
+            if users.iter().any(|users| users.0 > most) {
                 let path = KeyPath::of(["profiles", name, "load"]).index(index).key("users");
                 let message = format!("are more than `agent.limits.{key}`, {most}: requests will be skipped");
                 findings.warn(&path, message);

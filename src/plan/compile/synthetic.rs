@@ -1,12 +1,11 @@
 //! Compiles synthetic prompts, and checks them against each target.
 
-use super::{Findings, length};
+use super::{Findings, conversation, length};
 use crate::config::{self, KeyPath, Workload};
 use crate::plan::{
     AskText, Cache, ChatTemplate, OutputLength, PrefixSet, Profile, PromptLengths, StepAction,
     SyntheticPrompts, Target, has_output_cap,
 };
-use std::num::NonZeroU32;
 
 /// The synthetic prompts of a workload.
 pub(super) fn compile(
@@ -35,11 +34,7 @@ pub(super) fn compile(
         }
         (_, joint) => PromptLengths::Joint(length::joint(joint.as_ref()?, &path.key("joint"), findings)?),
     };
-    let prefix = written.shared_prefix.as_ref().map(|prefix| PrefixSet {
-        tokens: prefix.tokens.get(),
-        count: prefix.count.map_or(1, NonZeroU32::get),
-        zipf: prefix.popularity.map_or(0.0, |popularity| popularity.zipf),
-    });
+    let prefix = written.shared_prefix.as_ref().map(PrefixSet::from);
     let prompts = SyntheticPrompts { lengths, prefix, question: None };
     if let Some(message) = too_short(&prompts, ChatTemplate::default(), "") {
         findings.error(&path, message);
@@ -89,6 +84,9 @@ pub(super) fn check_pair(profile: &Profile, target: &Target, path: &KeyPath, fin
                 "the `params` of the target `{name}` cap every answer, so that the length of each request would not be sent"
             );
             findings.error(path, message);
+        }
+        if let AskText::Conversation(plan) = &ask.text {
+            conversation::check_pair(plan, target, path, findings);
         }
         let (key, prompts) = match &ask.text {
             AskText::Synthetic(prompts) if prompts.question.is_some() => ("cache_pair", Some(prompts)),

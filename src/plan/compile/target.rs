@@ -1,6 +1,6 @@
 //! Compiles a target: its address, limits and prices. `wire` compiles headers, TLS and credentials.
 
-use super::{Findings, auth, mark, wire, workload};
+use super::{Findings, auth, health, mark, wire, workload};
 use crate::config::{self, KeyPath, Length, UrlText};
 use crate::plan::{Api, Proxy, Target, Timeouts, Tokenizer};
 use std::net::IpAddr;
@@ -38,6 +38,10 @@ pub(super) fn compile(
     if written.stall_threshold.is_some_and(|threshold| threshold.0.is_zero()) {
         findings.error(&path.key("stall_threshold"), "must be more than 0s");
     }
+    let health = health::compile(&written.health, &path.key("health"), findings);
+    let at_health = path.key("backend").key("health");
+    let account = written.backend.as_ref();
+    let health_url = account.map(|it| address(&it.health, &["http", "https"], "auth", &at_health, findings));
     if let Some(url) = &base_url {
         in_the_clear(written, url, path, findings);
     }
@@ -65,6 +69,8 @@ pub(super) fn compile(
         reasoning: written.reasoning,
         mark,
         mark_headers,
+        health,
+        health_url: health_url.flatten(),
     })
 }
 

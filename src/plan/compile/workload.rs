@@ -1,12 +1,12 @@
 //! Compiles workloads.
 
-use super::{Findings, cache_pair, dataset, length, pattern, synthetic, trace};
+use super::{Findings, cache_pair, conversation, dataset, length, pattern, synthetic, trace};
 use crate::config::{self, KeyPath, Prompt};
 use crate::files::LARGEST;
 use crate::limits;
 use crate::plan::{
-    AskStep, AskText, Cache, LengthDistribution, OUTPUT_CAPS, OutputLength, PromptLengths, SyntheticPrompts,
-    has_output_cap, param,
+    AskStep, AskText, Cache, ConversationPlan, HistoryAnswers, LengthDistribution, OUTPUT_CAPS, OutputLength,
+    PromptLengths, SyntheticPrompts, has_output_cap, param,
 };
 use serde_json::{Map, Value};
 use std::num::NonZeroU64;
@@ -25,6 +25,7 @@ pub(super) fn compile(
         dataset,
         trace: recorded,
         cache_pair,
+        conversation,
         system,
         output_tokens,
         min_output_tokens,
@@ -41,14 +42,16 @@ pub(super) fn compile(
         ("dataset", dataset.is_some()),
         ("trace", recorded.is_some()),
         ("cache_pair", cache_pair.is_some()),
+        ("conversation", conversation.is_some()),
     ];
     findings.only_one(path, &kinds)?;
     let system = system.as_deref();
-    let text = match (prompts, dataset, recorded, cache_pair) {
+    let text = match (prompts, dataset, recorded, cache_pair, conversation) {
         (Some(prompts), ..) => self::prompts(prompts, system, &path.key("prompts"), findings),
         (_, Some(dataset), ..) => dataset::compile(dataset, system, &path.key("dataset"), findings),
-        (.., Some(recorded), _) => trace::compile(recorded, written, path, findings),
-        (.., Some(pair)) => Some(cache_pair::compile(pair, written, path, findings)),
+        (_, _, Some(recorded), ..) => trace::compile(recorded, written, path, findings),
+        (.., Some(pair), _) => Some(cache_pair::compile(pair, written, path, findings)),
+        (.., Some(conversation)) => conversation::compile(conversation, written, path, findings),
         _ => synthetic::compile(synthetic.as_ref()?, written, path, findings),
     };
     let output = match output {
@@ -74,7 +77,10 @@ pub(super) fn compile(
         findings.error(&path.key("ignore_eos"), "needs `output_tokens`: an answer would have no end");
     }
     let lengths = output.filter(|lengths| lengths.only().is_none() || dataset.is_some());
-    let shares = synthetic.as_ref().is_some_and(|it| it.shared_prefix.is_some());
+    let of_conversation = conversation.as_ref().and_then(|it| it.synthetic.as_ref());
+    let shares = synthetic.as_ref().is_some_and(|it| it.shared_prefix.is_some())
+        || of_conversation.is_some_and(|it| it.shared_prefix.is_some());
+    let keeps_answers = conversation.as_ref().is_some_and(|it| it.answers == HistoryAnswers::Own);
     let step = AskStep {
         text,
         output_tokens,
@@ -86,7 +92,7 @@ pub(super) fn compile(
         cache: cache.unwrap_or(if shares { Cache::Reuse } else { Cache::Bust }),
         stream: *stream,
         params: params.clone(),
-        history: 0,
+        history: if keeps_answers { ConversationPlan::MAX_TURNS } else { 0 },
         stateful: false,
     };
     if step.draws_output_tokens() && has_output_cap(params) {
@@ -157,7 +163,7 @@ pub(super) fn check_params(
 }
 
 /// The non-blank lines of a file.
-fn lines(path: &Path, findings: &mut Findings) -> Result<Vec<Arc<str>>, String> {
+pub(super) fn lines(path: &Path, findings: &mut Findings) -> Result<Vec<Arc<str>>, String> {
     let text = pattern::text_file(path, LARGEST, findings)?;
     let lines: Vec<Arc<str>> =
         text.lines().map(str::trim).filter(|line| !line.is_empty()).map(Arc::from).collect();

@@ -1,7 +1,8 @@
 //! Forecasts the journeys of a scenario; those of a workload have one request. A journey that fails ends early, and its
 //! user starts the next one sooner; the forecast assumes that every journey is completed.
 
-use super::{Amount, TokenForecast, View, arrivals_in, turns_of_users};
+use super::conversation::{self, ConversationCall};
+use super::{Amount, TokenForecast, View, area, arrivals_in, turns_of_users};
 use crate::plan::scenario::ENVIRONMENT;
 use crate::plan::{
     AskStep, AskText, Cache, HttpStep, LONGEST_WORD, LengthDistribution, LengthRange, PairPlan,
@@ -9,6 +10,7 @@ use crate::plan::{
     TraceReplay,
 };
 use crate::template::Template;
+use jiff::Timestamp;
 use serde_json::{Map, Value};
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,15 +18,15 @@ use std::time::Duration;
 /// Maximum number of tokens that a chat template adds for a message.
 pub(super) const MAX_MESSAGE: f64 = 16.0;
 /// Typical number of tokens that a chat template adds for a message.
-const MESSAGE_TYPICAL: f64 = 4.0;
+pub(super) const MESSAGE_TYPICAL: f64 = 4.0;
 /// Maximum number of tokens that a chat template adds once (a default system prompt).
 pub(super) const MAX_PREAMBLE: f64 = 256.0;
 /// Maximum number of tokens of the nonce that busts prefix caches.
-const MAX_NONCE: f64 = 16.0;
+pub(super) const MAX_NONCE: f64 = 16.0;
 /// Typical number of tokens of the nonce: hex digits are short tokens.
-const NONCE_TYPICAL: f64 = 8.0;
+pub(super) const NONCE_TYPICAL: f64 = 8.0;
 /// Typical number of bytes per token.
-const BYTES_PER_TOKEN: f64 = 4.0;
+pub(super) const BYTES_PER_TOKEN: f64 = 4.0;
 /// Maximum number of bytes of the names and numbers that a template knows about its step.
 const LONGEST_NAME: u64 = 256;
 /// Number of prompts of a list that a tokenizer counts, as a sample.
@@ -57,15 +59,27 @@ pub(super) struct RunAmounts {
 }
 
 /// What a run of a pair offers.
-pub(super) fn of_run(pair: &PairPlan, view: View, count: TokenCounter<'_>) -> RunAmounts {
+///
+/// `starts` are the instants at which runs start, for load that follows the wall clock.
+pub(super) fn of_run(
+    pair: &PairPlan,
+    view: View,
+    starts: &[Timestamp],
+    count: TokenCounter<'_>,
+) -> RunAmounts {
     let scenario = &pair.profile.scenario;
     let setup = JourneyPart::of(&scenario.setup, pair, view, count);
     let steps = JourneyPart::of(&scenario.steps, pair, view, count);
     let input_tokens = setup.input_tokens.max(steps.input_tokens);
     let (journeys, requests, tokens) = (Amount::ZERO, Amount::ZERO, TokenForecast::ZERO);
     let mut run = RunAmounts { journeys, requests, tokens, input_tokens };
+    let mut starts = starts.to_vec();
     for stage in &pair.profile.stages {
-        let (journeys, users) = of_stage(stage, scenario, view);
+        let (journeys, users) = of_stage(stage, scenario, view, &starts);
+        let time = stage.shape.bounds().time.unwrap_or_default();
+        for start in &mut starts {
+            *start = start.saturating_add(time).unwrap_or(*start);
+        }
         run.journeys = run.journeys + journeys;
         for (part, times) in [(&setup, users), (&steps, journeys)] {
             run.requests = run.requests + times.times(part.requests(view));
@@ -77,6 +91,12 @@ pub(super) fn of_run(pair: &PairPlan, view: View, count: TokenCounter<'_>) -> Ru
         let attempts = Amount::AtMost(f64::from(retry.attempts.max(1)));
         (run.requests, run.tokens) = (run.requests.times(attempts), run.tokens.times(attempts));
     }
+    if pair.profile.search.is_some() {
+        // How far it goes depends on the target.
+        run.journeys = run.journeys.at_most();
+        run.requests = run.requests.at_most();
+        run.tokens = TokenForecast { input: run.tokens.input.at_most(), output: run.tokens.output.at_most() };
+    }
     run
 }
 
@@ -87,7 +107,7 @@ pub(super) fn least(pair: &PairPlan) -> (Amount, TokenForecast) {
         (0.0, TokenForecast { input: Amount::Exact(0.0), output: Amount::Exact(0.0) });
     let mut largest = 0.0;
     for step in pair.profile.scenario.all() {
-        requests += f64::from(step.repeat);
+        requests += step.least_plays() as f64;
         let tokens = match &step.action {
             StepAction::Ask(ask) => ModelCall { ask, step, pair, params: &pair.params(step) }.least(),
             StepAction::Http(http) => {
@@ -108,11 +128,12 @@ pub(super) fn least(pair: &PairPlan) -> (Amount, TokenForecast) {
 }
 
 /// The number of journeys, and of users that play the set-up.
-fn of_stage(stage: &Stage, scenario: &Scenario, view: View) -> (Amount, Amount) {
+fn of_stage(stage: &Stage, scenario: &Scenario, view: View, starts: &[Timestamp]) -> (Amount, Amount) {
     match &stage.shape {
         // Each arrival is a new user.
         Shape::Rate { rate, arrivals, bounds } => {
-            let journeys = arrivals_in(*rate, *arrivals, *bounds, view);
+            let area = bounds.time.map(|time| area(rate, time, starts, view));
+            let journeys = arrivals_in(area, arrivals, *bounds, view);
             (journeys, journeys)
         }
         Shape::Trace { replay, from, bounds } => {
@@ -120,7 +141,11 @@ fn of_stage(stage: &Stage, scenario: &Scenario, view: View) -> (Amount, Amount) 
             (journeys, journeys)
         }
         Shape::Users { users, think, bounds, spawn: _ } => {
-            let (most, mean) = (users.from.max(users.to), f64::midpoint(users.from, users.to));
+            let most = users.max();
+            let mean = bounds.time.and_then(|time| {
+                area(users, time, starts, View::Expected).value().map(|area| area / time.as_secs_f64())
+            });
+            let mean = mean.unwrap_or(most);
             let users = if view == View::Expected { mean } else { most.floor() };
             let thought = thought(*think, view) + thinking(scenario, view);
             let journeys = turns_of_users(users.max(1.0), thought, *bounds);
@@ -155,44 +180,58 @@ fn thought(think: Think, view: View) -> Duration {
 fn thinking(scenario: &Scenario, view: View) -> Duration {
     let thoughts = scenario.steps.iter().enumerate().map(|(index, step)| {
         // There is no think time before the first step of a journey.
-        thought(step.think, view) * step.repeat.saturating_sub(u32::from(index == 0))
+        let plays =
+            if view == View::Expected { conversation::plays(step) } else { step.least_plays() as f64 };
+        thought(step.think, view).mul_f64((plays - f64::from(u8::from(index == 0))).max(0.0))
     });
     thoughts.sum()
 }
 
 /// What one pass through the set-up, or through the steps, takes.
-struct JourneyPart {
-    requests: f64,
-    tokens: TokenForecast,
-    input_tokens: InputTokens,
+#[derive(Clone, Copy)]
+pub(super) struct JourneyPart {
+    pub(super) requests: Amount,
+    pub(super) tokens: TokenForecast,
+    pub(super) input_tokens: InputTokens,
 }
 
 impl JourneyPart {
     fn of(steps: &[Arc<Step>], pair: &PairPlan, view: View, count: TokenCounter<'_>) -> Self {
         let mut part =
-            Self { requests: 0.0, tokens: TokenForecast::ZERO, input_tokens: InputTokens::Reserved };
+            Self { requests: Amount::ZERO, tokens: TokenForecast::ZERO, input_tokens: InputTokens::Reserved };
         for step in steps {
-            let repeat = f64::from(step.repeat);
-            part.requests += repeat;
+            let params = &pair.params(step);
+            if let (StepAction::Ask(ask), Some(plan)) = (&step.action, step.conversation()) {
+                let call = ModelCall { ask, step, pair, params };
+                let output = if view == View::Expected { call.expected_output() } else { call.output() };
+                part.add(
+                    ConversationCall { plan, ask, target: &pair.target, params, output }.of(view, count),
+                );
+                continue;
+            }
+            let repeat = Amount::Exact(f64::from(step.repeat));
             let (tokens, source) = match &step.action {
                 StepAction::Ask(ask) => {
-                    let ask = ModelCall { ask, step, pair, params: &pair.params(step) };
+                    let ask = ModelCall { ask, step, pair, params };
                     if view == View::Expected { ask.expected(count) } else { ask.most() }
                 }
                 StepAction::Http(http) => (of_http(http, view), InputTokens::Reserved),
             };
-            part.input_tokens = part.input_tokens.max(source);
-            part.tokens = part.tokens + tokens.times(Amount::Exact(repeat));
+            part.add(Self { requests: repeat, tokens: tokens.times(repeat), input_tokens: source });
         }
         part
     }
 
+    fn add(&mut self, other: Self) {
+        self.requests = self.requests + other.requests;
+        self.tokens = self.tokens + other.tokens;
+        self.input_tokens = self.input_tokens.max(other.input_tokens);
+    }
+
     /// A journey may end early, but not before its first request.
     fn requests(&self, view: View) -> Amount {
-        match view {
-            View::Most if self.requests > 1.0 => Amount::AtMost(self.requests),
-            View::Most | View::Expected => Amount::Exact(self.requests),
-        }
+        let several = self.requests.value().is_none_or(|requests| requests > 1.0);
+        if view == View::Most && several { self.requests.at_most() } else { self.requests }
     }
 }
 
@@ -259,7 +298,10 @@ impl ModelCall<'_> {
             AskText::Trace { replay, .. } => {
                 Amount::Exact(replay.trace.size().min_input as f64 + MAX_MESSAGE + MAX_PREAMBLE)
             }
-            AskText::Template { .. } => Amount::ZERO,
+            AskText::Conversation(plan) => {
+                Amount::Exact(conversation::least(plan) + MAX_MESSAGE + MAX_PREAMBLE)
+            }
+            AskText::Template { .. } | AskText::Summary(_) => Amount::ZERO,
         };
         TokenForecast { input, output: self.output() }
     }
@@ -410,6 +452,12 @@ impl TextBytes {
                 let size = dataset.size();
                 Self::of_file(size.max_bytes, size.mean_bytes, size.max_messages, system.as_ref())
             }
+            // These depend on the turn; see `conversation`.
+            AskText::Conversation(_) | AskText::Summary(_) => Self {
+                longest: Longest { system: Amount::Unknown, prompt: Amount::Unknown },
+                typical_prompt: Amount::Unknown,
+                messages: 0.0,
+            },
             AskText::Template { system, prompt } => {
                 let bytes = |template: &Template| {
                     longest(template, scenario).map_or(Amount::Unknown, |bytes| Amount::AtMost(bytes as f64))
@@ -450,7 +498,7 @@ fn messages(system: bool) -> f64 {
     if system { 2.0 } else { 1.0 }
 }
 
-fn params_bytes(params: &Map<String, Value>) -> f64 {
+pub(super) fn params_bytes(params: &Map<String, Value>) -> f64 {
     params.iter().map(|(key, value)| key.len() + value.to_string().len()).sum::<usize>() as f64
 }
 

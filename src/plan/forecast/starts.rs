@@ -9,6 +9,9 @@ use std::time::Duration;
 /// Maximum number of cron runs counted one by one; the rest of the time is assumed to be like the time before.
 const MAX_COUNTED: u32 = 4096;
 
+/// Number of starts in a sample.
+const MAX_SAMPLED: usize = 300;
+
 /// A time range divided into steps.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Steps {
@@ -46,6 +49,7 @@ pub(super) fn interval(schedule: &Schedule, stages: &[Stage], view: View) -> Opt
     match &schedule.trigger {
         Trigger::Manual | Trigger::Cron(_) => None,
         Trigger::Continuous => time,
+        Trigger::AfterIdle(after) => Some(*after),
         Trigger::Every { period, .. } => match time.filter(|time| time > period && view == View::Expected) {
             None => Some(*period),
             Some(time) if schedule.overlap == Overlap::Queue => Some(time),
@@ -58,6 +62,32 @@ pub(super) fn interval(schedule: &Schedule, stages: &[Stage], view: View) -> Opt
     }
 }
 
+/// When runs start in the coming days, as a sample; empty for runs on request, and if it depends on the target. The
+/// offset of each pair is ignored.
+pub(super) fn upcoming(schedule: &Schedule, stages: &[Stage], now: Timestamp) -> Vec<Timestamp> {
+    let end = now.saturating_add(SignedDuration::from_hours(24 * 7)).unwrap_or(Timestamp::MAX);
+    let is_open = |at: &Timestamp| open(schedule, *at);
+    match (&schedule.trigger, interval(schedule, stages, View::Most)) {
+        (Trigger::Cron(cron), _) => {
+            let from = now.to_zoned_datetime(schedule.timezone.clone());
+            let next = |at: &jiff::ZonedDateTime| next_occurrence(cron, at);
+            let times = std::iter::successors(next(&from), next).map(|at| at.timestamp());
+            times.take_while(|at| *at < end).filter(is_open).take(MAX_SAMPLED).collect()
+        }
+        (Trigger::Every { .. } | Trigger::Continuous, Some(interval)) if !interval.is_zero() => {
+            let interval = i128::try_from(interval.as_nanos()).unwrap_or(i128::MAX);
+            let first = now.as_nanosecond().div_euclid(interval).saturating_add(1);
+            let slots = (end.as_nanosecond() - now.as_nanosecond()) / interval + 1;
+            let step = slots / MAX_SAMPLED as i128 + 1;
+            let at = |n: i128| {
+                Timestamp::from_nanosecond(first.saturating_add(n * step).checked_mul(interval)?).ok()
+            };
+            (0..=slots / step).filter_map(at).filter(is_open).collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
 /// The runs that offer load in each step, as fractions of a run: a run that takes several steps is spread over them.
 /// `None` if their number depends on the target.
 pub(super) fn load(profile: &Profile, steps: Steps, view: View) -> Option<Vec<f64>> {
@@ -65,7 +95,7 @@ pub(super) fn load(profile: &Profile, steps: Steps, view: View) -> Option<Vec<f6
     let starts = match &schedule.trigger {
         Trigger::Manual => vec![0.0; steps.count],
         Trigger::Cron(cron) => by_cron(schedule, cron, steps),
-        Trigger::Every { .. } | Trigger::Continuous => {
+        Trigger::Every { .. } | Trigger::Continuous | Trigger::AfterIdle(_) => {
             by_interval(schedule, interval(schedule, &profile.stages, view)?, steps)
         }
     };

@@ -84,6 +84,7 @@ fn runs_follow_the_schedule() {
     assert_eq!(daily_runs("{ every: 20s }"), Amount::AtMost(4320.0));
     assert_eq!(daily_runs("{ continuous: {} }"), Amount::Exact(2880.0));
     assert_eq!(daily_runs("{ manual: {} }"), Amount::ZERO);
+    assert_eq!(daily_runs("{ after_idle: 30m }"), Amount::AtMost(48.0));
     // Ten hours on five of seven days.
     let windows = "windows: [{ days: [mon-fri], from: '08:00', to: '18:00' }]";
     assert_eq!(daily_runs(&format!("{{ every: 1h, {windows} }}")), Amount::About(24.0 * (3000.0 / 10_080.0)));
@@ -305,6 +306,138 @@ fn a_cache_pair_is_two_requests_with_the_whole_prefix() {
     assert_eq!(expected.output_tokens, Amount::About(960.0));
     let bytes = 2000.0 * 13.0 + 8.0 + 2.0 * 16.0 + 256.0;
     assert_eq!(most.input_tokens, Amount::AtMost(96.0 * bytes));
+}
+
+fn same(left: f64, right: f64) {
+    assert!((left - right).abs() < 1e-6, "{left}, not {right}");
+}
+
+/// The run's expected and maximum usage of conversations, with this load.
+fn conversations(load: &str, workload: &str) -> PairForecast {
+    one(&format!("schedule: {{ every: 24h }}, load: [{load}], workload: {{ cache: reuse, {workload} }}"))
+}
+
+fn numbers(usage: ForecastUsage) -> [Amount; 3] {
+    [usage.requests, usage.input_tokens, usage.output_tokens]
+}
+
+#[test]
+fn the_turns_of_a_conversation_contain_those_before() {
+    let turns = "conversation: { turns: [aaaa, bbbbbbbb] }, output_tokens: 10";
+    let two = conversations("{ requests: 3 }", turns);
+    // The first turn has a token and a message; the second one three, the first answer and three messages.
+    let expected = 3.0 * (1.0 + 4.0 + 3.0 + 10.0 + 3.0 * 4.0);
+    assert_eq!(numbers(two.run.expected), [Amount::Exact(6.0), Amount::About(expected), Amount::About(60.0)]);
+    let most = 3.0 * (4.0 + 12.0 + 10.0 + 4.0 * MAX_MESSAGE + 2.0 * MAX_PREAMBLE);
+    assert_eq!(numbers(two.run.most), [Amount::AtMost(6.0), Amount::AtMost(most), Amount::AtMost(60.0)]);
+    assert_eq!(two.daily.journeys, Some(Amount::Exact(3.0)));
+    assert_eq!(two.least.requests, Amount::Exact(2.0));
+    let recorded = conversations(
+        "{ requests: 3 }",
+        "conversation: { answers: recorded, turns: [{ user: aaaa, assistant: cccccccccccc }, bbbbbbbb] }, output_tokens: 10",
+    );
+    assert_eq!(recorded.run.expected.input_tokens, Amount::About(expected - 3.0 * 7.0));
+    let bound = |one: &PairForecast| one.run.most.input_tokens.value().unwrap();
+    same(bound(&recorded), most + 3.0 * 2.0);
+    // Without a limit, the answers in the history are unknown, too.
+    let unknown = conversations("{ requests: 3 }", "conversation: { turns: [a, b] }");
+    assert_eq!(
+        (unknown.run.most.input_tokens, unknown.run.most.requests),
+        (Amount::Unknown, Amount::AtMost(6.0))
+    );
+}
+
+#[test]
+fn the_number_of_turns_may_be_drawn() {
+    let of = |turns: &str| {
+        let workload = format!(
+            "conversation: {{ synthetic: {{ turns: {turns}, first_tokens: 100, turn_tokens: 10 }} }}, output_tokens: 20"
+        );
+        conversations("{ requests: 1 }", &workload)
+    };
+    let (one, three, drawn) = (of("1"), of("3"), of("{ uniform: { from: 1, to: 3 } }"));
+    let input = |it: &PairForecast| it.run.expected.input_tokens.value().unwrap();
+    same(input(&one), 104.0);
+    same(input(&three), 3.0 * 104.0 + 3.0 * (10.0 + 20.0 + 8.0));
+    assert_eq!(drawn.run.most.requests, Amount::AtMost(3.0));
+    assert_eq!(drawn.run.most.input_tokens, three.run.most.input_tokens);
+    let Amount::About(requests) = drawn.run.expected.requests else { panic!("{:?}", drawn.run.expected) };
+    assert!((requests - 2.0).abs() < 0.01, "{requests}");
+    let mean = (input(&one) + input(&of("2")) + input(&three)) / 3.0;
+    assert!((input(&drawn) / mean - 1.0).abs() < 0.01, "{} and {mean}", input(&drawn));
+    assert_eq!(drawn.least.requests, Amount::Exact(1.0));
+    // A user thinks between its turns.
+    let busy = |think: &str| {
+        let workload = format!(
+            "conversation: {{ synthetic: {{ turns: {{ uniform: {{ from: 3, to: 5 }} }}, turn_tokens: 10 }}, think: {think} }}, output_tokens: 20"
+        );
+        conversations("{ for: 60s, users: 1, think: 2s }", &workload).daily.journeys
+    };
+    assert_eq!(busy("0s"), Some(Amount::AtMost(31.0)));
+    assert_eq!(busy("4s..9s"), Some(Amount::AtMost(7.0)), "2s, and twice 4s");
+}
+
+#[test]
+fn summaries_shorten_what_is_expected_and_cost_requests() {
+    let of = |summarize: &str| {
+        let workload = format!(
+            "conversation: {{ synthetic: {{ turns: 10, turn_tokens: 100 }} {summarize} }}, output_tokens: 100"
+        );
+        conversations("{ requests: 1 }", &workload)
+    };
+    let plain = of("");
+    let by_text = of(", summarize: { over_turns: 2, keep: 1, by: text, tokens: 50 }");
+    let by_model = of(", summarize: { over_turns: 2, keep: 1, tokens: 50 }");
+    let value = |amount: Amount| amount.value().unwrap();
+    let input = |it: &PairForecast| value(it.run.expected.input_tokens);
+    assert!(input(&by_text) < 0.6 * input(&plain), "{} and {}", input(&by_text), input(&plain));
+    assert!(input(&by_model) > input(&by_text));
+    // After the third, fifth, seventh and ninth turn.
+    assert_eq!(
+        (by_text.run.expected.requests, by_model.run.expected.requests),
+        (Amount::Exact(10.0), Amount::About(14.0))
+    );
+    same(value(by_model.run.expected.output_tokens), 10.0 * 100.0 + 4.0 * 50.0);
+    assert_eq!(
+        (by_text.run.most.requests, by_model.run.most.requests),
+        (Amount::AtMost(10.0), Amount::AtMost(19.0))
+    );
+    for it in [&by_text, &by_model] {
+        assert!(value(it.run.most.input_tokens) >= value(plain.run.most.input_tokens));
+        assert!(value(it.run.most.input_tokens) > input(it));
+    }
+    let by_tokens = of(", summarize: { over_tokens: 500, keep: 1, by: text, tokens: 50 }");
+    assert!(input(&by_tokens) < input(&plain) && input(&by_tokens) > input(&by_text));
+    let never = of(", summarize: { over_tokens: 100000, by: text }");
+    same(input(&never), input(&plain));
+}
+
+#[test]
+fn recorded_conversations_are_forecast_by_their_sizes() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("chats.json");
+    let turn = |from: &str, n: usize| format!(r#"{{"from": "{from}", "value": "{}"}}"#, "x".repeat(n));
+    let chat = |turns: &[String]| format!(r#"{{"conversations": [{}]}}"#, turns.join(","));
+    let two = [turn("human", 40), turn("gpt", 80), turn("human", 40)];
+    std::fs::write(&path, format!("[{}, {}]", chat(&two), chat(&[turn("system", 8), turn("human", 40)])))
+        .unwrap();
+    let of = |answers: &str| {
+        let dataset = format!("dataset: {{ file: '{}' }}", path.display());
+        conversations(
+            "{ requests: 2 }",
+            &format!("system: ssss, conversation: {{ answers: {answers}, {dataset} }}, output_tokens: 7"),
+        )
+    };
+    let recorded = of("recorded");
+    // Two turns, and one; the system prompt of the workload where there is no other.
+    let texts = (40.0 + 80.0 + 80.0 + 40.0 + 8.0) / 4.0;
+    let (own, messages) = (0.5 * 1.5 * 1.0 * 2.0, 4.0 * 2.0 * (2.0 * 1.5 + 2.0 * 0.5));
+    assert_eq!(recorded.run.expected.requests, Amount::About(3.0));
+    let input = recorded.run.expected.input_tokens.value().unwrap();
+    assert!((input - (texts + own + messages)).abs() < 1e-9, "{input}, not {}", texts + own + messages);
+    let models = of("own").run.expected.input_tokens.value().unwrap();
+    assert!((input - models - (80.0 / 4.0 - 7.0)).abs() < 1e-9, "{models}");
+    assert_eq!(recorded.run.most.requests, Amount::AtMost(4.0));
 }
 
 #[test]

@@ -186,3 +186,15 @@ proptest! {
         prop_assert!((mean(&all) - lengths.mean()).abs() <= 5.0 * spread / 2.0 / 2000_f64.sqrt() + 0.5);
     }
 }
+
+#[test]
+fn the_mean_of_a_function_is_over_all_parts() {
+    let three = LengthDistribution::fixed(3);
+    assert!((three.mean_of(|n| (n * n) as f64) - 9.0).abs() < 1e-9);
+    let curves =
+        vec![(1.0, LengthCurve::Between { from: 2, to: 2 }), (3.0, LengthCurve::Between { from: 1, to: 4 })];
+    let mixed = LengthDistribution::within(curves, 1, 9).unwrap();
+    let squares = mixed.mean_of(|n| (n * n) as f64);
+    assert!((squares / (0.25 * 4.0 + 0.75 * 7.5) - 1.0).abs() < 0.01, "{squares}");
+    assert!((mixed.mean_of(|n| n as f64) / mixed.mean() - 1.0).abs() < 0.01);
+}

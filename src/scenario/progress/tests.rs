@@ -195,3 +195,55 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn the_last_turn_of_a_conversation_ends_its_step() {
+    let scenario = scenario(&[], &[9, 1]);
+    let start = UserProgress::new(&scenario);
+    let (progress, _) = start.next(&scenario, UserEvent::Due);
+    let (progress, _) = progress.next(&scenario, UserEvent::Passed);
+    let (progress, action) = progress.next(&scenario, UserEvent::LastTurnPassed);
+    assert!(matches!(action, UserAction::Send(at) if (at.step.number, at.time) == (1, 0)));
+    let (_, action) = progress.next(&scenario, UserEvent::LastTurnPassed);
+    assert!(matches!(action, UserAction::End(end) if end.pause.is_zero()));
+}
+
+#[test]
+fn a_summary_is_asked_for_before_the_next_turn() {
+    let plain = scenario(&[], &[3]);
+    let summary = Step { number: 1, ..step("summary", post("/", None), Expect::default()) };
+    let Scenario { setup, steps, templates, vars, variables, .. } = Arc::into_inner(plain).unwrap();
+    let scenario = Scenario {
+        journeys: true,
+        setup,
+        steps,
+        summary: Some(Arc::new(summary)),
+        templates,
+        vars,
+        variables,
+        secrets: Vec::new(),
+        cookies: false,
+    };
+    let mut progress = UserProgress::new(&scenario);
+    let mut sent = Vec::new();
+    let events = [UserEvent::Due, UserEvent::LongTurnPassed, UserEvent::Passed, UserEvent::LongTurnPassed];
+    for event in events.into_iter().chain([UserEvent::Passed, UserEvent::Passed]) {
+        let (next, action) = progress.next(&scenario, event);
+        progress = next;
+        match action {
+            UserAction::Send(at) => sent.push((at.step.number, at.time)),
+            UserAction::End(end) => assert!(end.pause.is_zero()),
+            UserAction::Continue => panic!("it neither sends nor ends"),
+        }
+    }
+    assert_eq!(sent, [(0, 0), (1, 0), (0, 1), (1, 1), (0, 2)]);
+    // A summary that fails ends the journey, as every request does.
+    let (progress, _) = progress.next(&scenario, UserEvent::Due);
+    let (progress, _) = progress.next(&scenario, UserEvent::LongTurnPassed);
+    assert!(matches!(progress.next(&scenario, BROKEN).1, UserAction::End(end) if !end.pause.is_zero()));
+    // Without such a step, the turns go on.
+    let plain = self::scenario(&[], &[3]);
+    let (progress, _) = UserProgress::new(&plain).next(&plain, UserEvent::Due);
+    let (_, action) = progress.next(&plain, UserEvent::LongTurnPassed);
+    assert!(matches!(action, UserAction::Send(at) if (at.step.number, at.time) == (0, 1)));
+}

@@ -217,8 +217,12 @@ proptest! {
     ) {
         let mut talk = Talk::default();
         for n in 0..lengths.len() {
-            talk.asked(0, format!("q{n}").into());
-            talk.answered(0, &"a".repeat(lengths[n]), most);
+            talk.asked(0, format!("q{n}").into(), UserSession::MAX_HISTORY);
+            let answer = PastAnswer { text: "a".repeat(lengths[n]).into(), tokens: None };
+            let before = talk.of(0).count() / 2;
+            let limit = HistoryLimit { turns: most, bytes: UserSession::MAX_HISTORY };
+            let is_whole = talk.answered(0, answer, limit);
+            prop_assert_eq!(is_whole, talk.of(0).count() / 2 == (before + 1).min(most as usize));
             prop_assert!(talk.bytes() <= UserSession::MAX_HISTORY);
             let kept: Vec<String> = talk.of(0).step_by(2).map(|message| message.text.to_string()).collect();
             let newest: Vec<String> = (n + 1 - kept.len()..=n).map(|n| format!("q{n}")).collect();

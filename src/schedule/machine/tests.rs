@@ -1,6 +1,6 @@
 use super::*;
 use crate::event::Pair;
-use crate::plan::{Arrivals, Ramp, Shape, StageBounds, Weekdays, Window};
+use crate::plan::{Arrivals, LoadCurve, Shape, StageBounds, Weekdays, Window};
 use crate::schedule::off_grid;
 use jiff::civil::time;
 use jiff::tz::TimeZone;
@@ -26,7 +26,7 @@ struct Bench {
 impl Bench {
     fn new(schedule: &Schedule, at: &str, length: Duration, known: bool) -> Self {
         let bounds = StageBounds { time: known.then_some(length), requests: Some(1_000_000) };
-        let shape = Shape::Rate { rate: Ramp { from: 1.0, to: 1.0 }, arrivals: Arrivals::Constant, bounds };
+        let shape = Shape::Rate { rate: LoadCurve::constant(1.0), arrivals: Arrivals::Constant, bounds };
         let stages = [Stage { name: "".into(), warm_up: false, shape }];
         let pair = Pair { profile: "chat".into(), target: "llama".into() };
         let table = Timetable::new(schedule, 7, &pair, &stages);

@@ -76,6 +76,7 @@ fn nothing_that_others_wrote_becomes_markup() {
         result: RunResult::Failed,
         reason: Some(HOSTILE.to_owned()),
         degraded: None,
+        search: None,
         offered: 2,
         skipped: 0,
         ok: 0,

@@ -1,11 +1,13 @@
 //! Views of a small plan, for tests of the pages that show them.
 
 use crate::event::Ledger;
+use crate::fact::Fanout;
 use crate::server::{
     AgentIdentity, AnswerLimiter, ConfigStatus, ControlCommand, Current, LastProbes, Notice, Readiness,
     Views, WAITING,
 };
 use crate::state::{BudgetLedger, HistoryRecorder, Recent, Time};
+use crate::target_state::TargetStates;
 use crate::telemetry::{Exposition, Store};
 use crate::testing::small_plan;
 use axum::http::StatusCode;
@@ -53,6 +55,7 @@ pub(in crate::server) fn views() -> (Views, Parts) {
         commands: sender,
         recent: Recent::new(&plan),
         history: HistoryRecorder::new(&plan),
+        states: TargetStates::new(&plan, Arc::new(Fanout::new(Vec::new()))),
         keeper: None,
         ledger,
         access: Arc::default(),

@@ -1,6 +1,6 @@
 //! Runs in the state file.
 
-use crate::event::{Pair, RunRef, RunResult, RunSummary};
+use crate::event::{Pair, RunRef, RunResult, RunSummary, SearchReport};
 use crate::tally::RunTally;
 use rusqlite::{Connection, Row, Transaction, params};
 use std::sync::Arc;
@@ -16,7 +16,7 @@ pub struct SavedRun {
 }
 
 const COLUMNS: &str = "id, profile, target, seed, scheduled_ms, started_ms, ended_ms, result, reason, offered, \
-                       skipped, ok, tally, degraded";
+                       skipped, ok, tally, degraded, search";
 
 pub(super) fn load(db: &Connection, limit: usize) -> rusqlite::Result<Vec<SavedRun>> {
     let mut statement =
@@ -33,6 +33,8 @@ fn run(row: &Row<'_>) -> rusqlite::Result<Option<SavedRun>> {
     let result = RunResult::ALL.iter().copied().find(|result| result.label() == label);
     let tally = serde_json::from_str(&row.get::<_, String>(12)?);
     let seed = row.get::<_, String>(3)?.parse();
+    // The run is worth keeping without the curve of a search that a later version wrote differently.
+    let search = row.get::<_, Option<String>>(14)?.and_then(|text| serde_json::from_str(&text).ok());
     let (Some(result), Ok(tally), Ok(seed)) = (result, tally, seed) else { return Ok(None) };
     let pair = Pair { profile: row.get::<_, String>(1)?.into(), target: row.get::<_, String>(2)?.into() };
     let run = RunRef { pair, id: row.get(0)?, seed, scheduled: time(4)? };
@@ -43,6 +45,7 @@ fn run(row: &Row<'_>) -> rusqlite::Result<Option<SavedRun>> {
         result,
         reason: row.get(8)?,
         degraded: row.get(13)?,
+        search: search.map(Arc::new),
         offered: count(9)?,
         skipped: count(10)?,
         ok: count(11)?,
@@ -51,8 +54,9 @@ fn run(row: &Row<'_>) -> rusqlite::Result<Option<SavedRun>> {
 }
 
 pub(super) fn save(transaction: &Transaction<'_>, runs: &[SavedRun]) -> rusqlite::Result<()> {
-    let insert =
-        format!("INSERT OR REPLACE INTO runs ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)");
+    let insert = format!(
+        "INSERT OR REPLACE INTO runs ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    );
     let mut statement = transaction.prepare_cached(&insert)?;
     for SavedRun { summary, tally } in runs {
         let RunRef { pair, id, seed, scheduled } = &*summary.run;
@@ -71,9 +75,14 @@ pub(super) fn save(transaction: &Transaction<'_>, runs: &[SavedRun]) -> rusqlite
             signed(summary.ok),
             super::series::json(tally)?,
             summary.degraded,
+            summary.search.as_deref().map(json).transpose()?,
         ])?;
     }
     Ok(())
+}
+
+fn json(report: &SearchReport) -> rusqlite::Result<String> {
+    serde_json::to_string(report).map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))
 }
 
 fn signed(n: u64) -> i64 {

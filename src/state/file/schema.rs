@@ -50,10 +50,12 @@ pub(super) const MIGRATIONS: &[&str] = &["
         result = CASE WHEN instr(reason, '; ') > 0 THEN 'failed' ELSE 'ok' END,
         reason = CASE WHEN instr(reason, '; ') > 0 THEN substr(reason, instr(reason, '; ') + 2) END
     WHERE result = 'degraded';
+","
+    ALTER TABLE runs ADD COLUMN search TEXT;
 "];
 
 /// The schema version that this program writes.
-pub(super) const VERSION: i64 = 2;
+pub(super) const VERSION: i64 = 3;
 
 /// Checks that the database is ours and intact, and brings its schema up to date.
 pub(super) fn prepare(db: &mut Connection, path: &Path) -> Result<(), StateError> {

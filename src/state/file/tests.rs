@@ -40,6 +40,7 @@ fn run(number: u64, ended: u64) -> SavedRun {
         result: RunResult::Failed,
         reason: Some("missed objectives: ttft".to_owned()),
         degraded: Some("3 of 7 requests were late".to_owned()),
+        search: Some(Arc::new(crate::testing::search_report())),
         offered: 7,
         skipped: 1,
         ok: 5,
@@ -89,7 +90,8 @@ fn what_is_written_is_read_by_the_next_process() {
         (u64::MAX, kept.run.scheduled, kept.started)
     );
     assert_eq!((read.ended, read.result, &read.reason), (kept.ended, kept.result, &kept.reason));
-    assert_eq!(read.degraded, kept.degraded);
+    assert_eq!((&read.degraded, &read.search), (&kept.degraded, &kept.search));
+    assert_eq!(read.search.as_ref().unwrap().curve.len(), 3);
     assert_eq!((read.offered, read.skipped, read.ok), (7, 1, 5));
     assert_eq!(runs[1].tally.load_active, Duration::from_secs(30));
     assert_eq!(file.runs(1).unwrap().len(), 1);

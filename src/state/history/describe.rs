@@ -1,6 +1,7 @@
 //! A short human-readable description of a profile's load.
 
-use crate::plan::{Arrivals, Profile, Ramp, Scenario, Shape, Stage, StageBounds, Trigger};
+use crate::plan::{Arrivals, LoadCurve, Profile, Ramp, Scenario, Shape, Stage, StageBounds, Trigger};
+use crate::vocabulary::SearchVariable;
 use std::time::Duration;
 
 /// For example `every 20 s: 4 requests/s for 6 s in bursts`; warm-ups are left out.
@@ -9,9 +10,18 @@ pub(super) fn load(profile: &Profile) -> String {
         Trigger::Every { period, .. } => format!("every {}", time(*period)),
         Trigger::Cron(cron) => format!("at {}", cron.pattern),
         Trigger::Continuous => "all the time".to_owned(),
+        Trigger::AfterIdle(after) => format!("after {} without use", time(*after)),
         Trigger::Manual => "when asked".to_owned(),
     };
     let scenario = profile.scenario.journeys.then_some(&profile.scenario);
+    if let Some(search) = &profile.search {
+        let of = match search.over {
+            SearchVariable::Users => "users",
+            SearchVariable::Rate => "requests/s",
+        };
+        let steps = scenario.map_or_else(String::new, |scenario| format!("; {}", steps(scenario)));
+        return format!("{when}: a search for capacity, {} to {} {of}{steps}", search.from, search.to);
+    }
     let measured = profile.stages.iter().filter(|stage| !stage.warm_up);
     let stages: Vec<String> = measured.map(|it| stage(it, scenario.is_some())).collect();
     let steps = scenario.map_or_else(String::new, |scenario| format!("; {}", steps(scenario)));
@@ -31,11 +41,15 @@ fn stage(stage: &Stage, journeys: bool) -> String {
     match &stage.shape {
         Shape::Rate { rate, arrivals, bounds } => {
             let spread = match arrivals {
-                Arrivals::Constant => "evenly spread",
-                Arrivals::Poisson => "at random times",
-                Arrivals::Gamma { .. } => "in bursts",
+                Arrivals::Constant => "evenly spread".to_owned(),
+                Arrivals::Poisson => "at random times".to_owned(),
+                Arrivals::Gamma { .. } | Arrivals::Weibull { .. } => "in bursts".to_owned(),
+                Arrivals::Clients(groups) => {
+                    let clients: u32 = groups.iter().map(|group| group.count).sum();
+                    format!("from {clients} client{}", s(clients == 1))
+                }
             };
-            let rate = ramp(*rate);
+            let rate = curve(rate);
             let what = if journeys { "journey" } else { "request" };
             format!("{rate} {what}{}/s {spread}{}", s(rate != "1"), until(*bounds))
         }
@@ -51,17 +65,24 @@ fn stage(stage: &Stage, journeys: bool) -> String {
             format!("requests as recorded in a trace{fast}{many}{}", until(*bounds))
         }
         Shape::Users { users, bounds, .. } => {
-            let one = users.from <= 1.0 && users.to <= 1.0;
+            let one = users.max() <= 1.0;
             let what = if journeys { "go" } else { "read" };
             let then = if journeys { "on journeys" } else { "each answer" };
             let ending = if journeys && one { "es" } else { s(one) };
-            format!("{} user{} who {what}{ending} {then}{}", ramp(*users), s(!one), until(*bounds))
+            format!("{} user{} who {what}{ending} {then}{}", curve(users), s(!one), until(*bounds))
         }
     }
 }
 
 const fn s(wanted: bool) -> &'static str {
     if wanted { "s" } else { "" }
+}
+
+fn curve(curve: &LoadCurve) -> String {
+    match curve {
+        LoadCurve::Ramp(it) => ramp(*it),
+        LoadCurve::Pieces(_) => format!("between {} and {}", curve.min(), curve.max()),
+    }
 }
 
 fn ramp(ramp: Ramp) -> String {
@@ -115,7 +136,7 @@ mod tests {
         let bounds = StageBounds { time: Some(Duration::from_mins(2)), requests: None };
         let mut some = users(1.0, Duration::ZERO, bounds);
         if let Shape::Users { users, .. } = &mut some.shape {
-            users.to = 4.0;
+            *users = Ramp { from: 1.0, to: 4.0 }.into();
         }
         let warm_up = Stage { warm_up: true, ..requests(9) };
         assert_eq!(

@@ -80,6 +80,36 @@ pub struct WindowView {
     pub goodput_ratio: Option<f64>,
 }
 
+/// What ended in the last ten minutes on one target, of all its profiles; excludes warm-up.
+#[derive(Clone, Debug, Serialize)]
+pub struct TargetWindow {
+    /// Requests that say something about the target.
+    pub samples: u64,
+    /// How many of these were `ok`.
+    pub ok: u64,
+    /// In seconds; streamed answers only.
+    pub time_to_first_token_seconds: Option<Percentiles>,
+    /// In seconds per output token after the first; streamed answers only.
+    pub time_per_output_token_seconds: Option<Percentiles>,
+    /// The pace of the median answer, in output tokens per second after the first; streamed answers only.
+    pub output_pace_tokens_per_second: Option<f64>,
+}
+
+impl TargetWindow {
+    pub(super) fn of(slots: &[&Tally<Sample>]) -> Self {
+        let per_token = Percentiles::of(slots.iter().map(|tally| &tally.per_token));
+        Self {
+            samples: slots.iter().map(|tally| tally.ok() + tally.failed()).sum(),
+            ok: slots.iter().map(|tally| tally.ok()).sum(),
+            time_to_first_token_seconds: Percentiles::of(slots.iter().map(|tally| &tally.first_token)),
+            time_per_output_token_seconds: per_token,
+            output_pace_tokens_per_second: per_token
+                .filter(|time| time.p50 > 0.0)
+                .map(|time| time.p50.recip()),
+        }
+    }
+}
+
 /// The current state of an objective.
 #[derive(Clone, Debug, Serialize)]
 pub struct ObjectiveView {
@@ -87,8 +117,10 @@ pub struct ObjectiveView {
     pub slo: Arc<str>,
     /// The metric that it applies to.
     pub metric: &'static str,
-    /// Upper limit for a good request, in seconds.
+    /// Upper limit for a good request, in seconds; the constant part of it if it grows with the prompt.
     pub below: Option<f64>,
+    /// What each input token adds to the upper limit, in seconds; absent if it is constant.
+    pub below_per_input_token: Option<f64>,
     /// Lower limit for a good request, in tokens per second.
     pub above: Option<f64>,
     /// Share of requests that must be good.
@@ -213,17 +245,14 @@ impl PairHistory {
 }
 
 fn objective(slo: &Objective, judged: JudgedCounts) -> ObjectiveView {
-    let (below, above) = match slo.bound {
-        None => (None, None),
-        Some(Bound::Below(bound)) => (Some(bound), None),
-        Some(Bound::Above(bound)) => (None, Some(bound)),
-    };
+    let below = slo.bound.and_then(Bound::below);
     let good_ratio = judged.good_ratio();
     ObjectiveView {
         slo: Arc::clone(&slo.name),
         metric: slo.metric.name(),
-        below,
-        above,
+        below: below.map(|(time, _)| time),
+        below_per_input_token: below.and_then(|(_, per_token)| per_token),
+        above: slo.bound.and_then(Bound::above),
         objective_ratio: slo.objective,
         events: judged.events,
         errors: judged.errors,

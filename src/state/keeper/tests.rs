@@ -122,6 +122,7 @@ async fn runs_and_minutes_are_kept() {
         result: crate::event::RunResult::Ok,
         reason: None,
         degraded: None,
+        search: None,
         offered: 3,
         skipped: 1,
         ok: 1,

@@ -120,6 +120,7 @@ fn the_status_follows_runs_and_requests() {
         result: RunResult::Ok,
         reason: None,
         degraded: Some("dispatch lag".into()),
+        search: None,
         offered: 4,
         skipped: 2,
         ok: 2,

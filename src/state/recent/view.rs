@@ -1,7 +1,7 @@
 //! Requests, journeys, runs and pairs as shown to users: times as RFC 3339, durations in seconds, without
 //! secrets and without the content of requests or answers.
 
-use crate::event::{CountSource, Journey, Outcome, Request, RunSummary};
+use crate::event::{CountSource, Journey, Outcome, Request, RunSummary, SearchReport};
 use crate::state::Time;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -284,6 +284,8 @@ pub struct RunView {
     pub reason: Option<String>,
     /// How the prober was late; `null` if it was not.
     pub degraded: Option<String>,
+    /// What its capacity search found, with the whole curve; `null` if it was none.
+    pub search: Option<Arc<SearchReport>>,
     /// Requests offered, including warm-up.
     pub offered: u64,
     /// Requests that were offered but skipped.
@@ -306,6 +308,7 @@ impl RunView {
             result: summary.result.label(),
             reason: summary.reason.clone(),
             degraded: summary.degraded.clone(),
+            search: summary.search.clone(),
             offered: summary.offered,
             skipped: summary.skipped,
             ok: summary.ok,

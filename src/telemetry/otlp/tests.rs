@@ -73,6 +73,7 @@ impl Rig {
             result: RunResult::Ok,
             reason: None,
             degraded: None,
+            search: None,
             offered: 1,
             skipped: 0,
             ok: 1,

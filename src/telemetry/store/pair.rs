@@ -2,8 +2,8 @@
 
 use super::cells::{Cells, about, row};
 use crate::catalogue::When;
-use crate::event::{Pair, Request, RunRef, RunResult, RunSummary, SkippedRun};
-use crate::plan::{Bound, PairPlan, Profile, Trigger};
+use crate::event::{LoadUnit, Pair, Request, RunRef, RunResult, RunSummary, SearchReport, SkippedRun};
+use crate::plan::{Objective, PairPlan};
 use crate::telemetry::value::Trace;
 use std::sync::{Arc, LazyLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, SystemTime};
@@ -20,15 +20,6 @@ pub(super) struct PairSeries {
     moving: RwLock<()>,
 }
 
-/// Time between two runs, if it is constant.
-fn interval(profile: &Profile) -> Option<Duration> {
-    match profile.schedule.trigger {
-        Trigger::Every { period, .. } => Some(period),
-        Trigger::Continuous => profile.stages.iter().map(|stage| stage.shape.bounds().time).sum(),
-        Trigger::Cron(_) | Trigger::Manual => None,
-    }
-}
-
 impl PairSeries {
     pub(super) fn of(pair: &Pair) -> Self {
         let cells = Cells::of([&pair.profile, &pair.target]);
@@ -38,24 +29,31 @@ impl PairSeries {
     /// Adopts the plan of the pair.
     pub(super) fn plan_is(&self, plan: &PairPlan) {
         let (cells, profile) = (&self.cells, &plan.profile);
-        cells.prepare(|when| when == When::Always);
+        let searches = profile.search.is_some();
+        cells.prepare(|when| when == When::Always || (searches && when == When::Searches));
+        if !searches {
+            self.forget_capacity();
+        }
         let schedule = profile.schedule.trigger.name().into();
         cells.get(row::ProfileInfo).say([&plan.revision, &schedule]);
-        cells.get(row::ScheduleInterval).put(interval(profile).map(|time| time.as_secs_f64()));
-        let slos = &profile.slos;
+        cells.get(row::ScheduleInterval).put(profile.interval().map(|time| time.as_secs_f64()));
+        // A search misses its objectives on purpose: its requests are no events of them.
+        let slos = if searches { &[] } else { profile.slos.as_slice() };
         // Without objectives, goodput is availability.
-        let judged = || slos.iter().map(|slo| &slo.name).chain([&*GOODPUT]);
+        let judged = || slos.iter().map(|slo| &slo.name).chain((!searches).then_some(&*GOODPUT));
         cells.get(row::SloEvents).hold(judged());
         cells.get(row::SloErrors).hold(judged());
         cells.get(row::SloObjective).say(slos.iter().map(|slo| (&slo.name, slo.objective)));
-        cells.get(row::SloThreshold).say(slos.iter().filter_map(|slo| match slo.bound? {
-            Bound::Below(seconds) => Some((&slo.name, seconds)),
-            Bound::Above(_) => None,
-        }));
-        cells.get(row::SloThresholdTokens).say(slos.iter().filter_map(|slo| match slo.bound? {
-            Bound::Above(pace) => Some((&slo.name, pace)),
-            Bound::Below(_) => None,
-        }));
+        let below = |slo: &Objective| slo.bound?.below();
+        cells
+            .get(row::SloThreshold)
+            .say(slos.iter().filter_map(|slo| below(slo).map(|(time, _)| (&slo.name, time))));
+        cells
+            .get(row::SloThresholdPerToken)
+            .say(slos.iter().filter_map(|slo| below(slo)?.1.map(|time| (&slo.name, time))));
+        cells
+            .get(row::SloThresholdTokens)
+            .say(slos.iter().filter_map(|slo| slo.bound?.above().map(|pace| (&slo.name, pace))));
     }
 
     /// Must be held while a request moves from one count to another.
@@ -115,12 +113,47 @@ impl PairSeries {
         self.cells.get(row::RunActive).add(-1);
         self.cells.get(row::Runs)[summary.result].add(1);
         self.cells.get(row::DegradedRuns).add(u64::from(summary.degraded.is_some()));
+        if let Some(report) = &summary.search {
+            self.search_ended(report);
+        }
         if summary.result != RunResult::Cancelled {
             self.cells.get(row::LastRunCompleted).set_time(summary.ended);
         }
         if summary.result == RunResult::Ok {
             self.cells.get(row::LastSuccess).set_time(summary.ended);
         }
+    }
+
+    /// The answer of a search. One that is not conclusive changes nothing.
+    fn search_ended(&self, report: &SearchReport) {
+        let cells = &self.cells;
+        cells.get(row::CapacitySearches)[report.end].add(1);
+        if !report.end.is_conclusive() {
+            return;
+        }
+        let (load, achieved) = report.capacity.map_or((0.0, 0.0), |it| (it.load, it.requests_per_second));
+        let knee = report.knee;
+        match report.unit {
+            LoadUnit::Users => {
+                cells.get(row::CapacityUsers).set(load);
+                cells.get(row::CapacityRequests).set(achieved);
+                cells.get(row::CapacityKneeUsers).put(knee.map(|it| it.load));
+            }
+            LoadUnit::RequestsPerSecond => cells.get(row::CapacityRequests).set(load),
+        }
+        cells.get(row::CapacityKneeRequests).put(knee.map(|it| it.requests_per_second));
+    }
+
+    /// Removes the answer of a search that is no longer in the plan.
+    fn forget_capacity(&self) {
+        let cells = &self.cells;
+        let gauges = [
+            cells.made(row::CapacityUsers),
+            cells.made(row::CapacityRequests),
+            cells.made(row::CapacityKneeUsers),
+            cells.made(row::CapacityKneeRequests),
+        ];
+        gauges.into_iter().flatten().for_each(|gauge| gauge.put(None));
     }
 
     pub(super) fn run_skipped(&self, reason: SkippedRun, count: u64) {

@@ -85,6 +85,11 @@ fn stages(plan: &PairPlan) -> HashMap<&SeriesKey, StageFeeds> {
 }
 
 impl Registry {
+    /// The series of a target of the current plan.
+    pub(super) fn target(&self, name: &str) -> Option<Arc<TargetSeries>> {
+        self.targets.get(name).cloned()
+    }
+
     /// Adopts a plan. Series that still exist continue; the others are created. With `attach`, the plan's places own
     /// their counting.
     pub(super) fn plan_is(&mut self, plan: &Plan, settings: &Arc<Settings>, attach: bool) {

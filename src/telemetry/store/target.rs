@@ -3,7 +3,7 @@
 use super::cell::OTHER;
 use super::cells::{Cells, about, row};
 use crate::catalogue::When;
-use crate::event::Request;
+use crate::event::{Request, TargetState};
 use crate::plan::Target;
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -31,6 +31,7 @@ impl TargetSeries {
     pub(super) fn of(target: &Target) -> Self {
         let cells = Cells::of([&target.name]);
         cells.prepare(|when| when == When::Always);
+        cells.get(row::TargetState)[TargetState::default()].set(1.0);
         Self { cells, info: RwLock::default() }
     }
 
@@ -39,6 +40,19 @@ impl TargetSeries {
         let mut info = self.info.write().unwrap_or_else(PoisonError::into_inner);
         (info.api, info.provider) = (target.api.name().into(), target.api.provider().into());
         self.say(&info);
+    }
+
+    /// Records that the target is in another state.
+    pub(super) fn state_changed(&self, from: TargetState, to: TargetState) {
+        let state = self.cells.get(row::TargetState);
+        state[from].set(0.0);
+        state[to].set(1.0);
+        self.cells.get(row::TargetStateChanges)[to].add(1);
+    }
+
+    /// Records what the server says of its own health.
+    pub(super) fn backend_health(&self, healthy: Option<bool>) {
+        self.cells.get(row::BackendHealthy).put(healthy.map(|healthy| if healthy { 1.0 } else { 0.0 }));
     }
 
     /// Records what an answer reveals about the target. Warm-up is included, because this is state and not a count.

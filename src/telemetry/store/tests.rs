@@ -1,5 +1,6 @@
 //! How facts change series.
 
+mod capacity;
 mod journeys;
 mod reload;
 mod runs;

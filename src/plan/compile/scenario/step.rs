@@ -3,16 +3,15 @@
 use super::{StepCompiler, answer_mapping, text};
 use crate::config::{self, KeyPath, PathText, is_template};
 use crate::plan::compile::expect::{self, ExpectedAnswers};
-use crate::plan::compile::{wire, workload};
+use crate::plan::compile::{profile, wire, workload};
 use crate::plan::{
-    AskStep, AskText, BodyForm, BodyTemplate, HttpStep, JsonTemplate, OutputLength, Step, StepAction, Think,
+    AskStep, AskText, BodyForm, BodyTemplate, HttpStep, JsonTemplate, OutputLength, Step, StepAction,
 };
 use crate::template::Template;
 use http::{HeaderName, HeaderValue, Method};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
 
 /// The default content type of a body.
 const PLAIN_TEXT: &str = "text/plain; charset=utf-8";
@@ -36,13 +35,12 @@ impl StepCompiler<'_> {
         }
         let expect = expect::compile(&written.expect, answers(written), &path.key("expect"), self.findings);
         let take = self.takes(&written.take, &path.key("take"));
-        let think = written.think.map_or((Duration::ZERO, Duration::ZERO), |think| (think.min, think.max));
         let action = action.filter(|_| self.findings.errors.len() == before)?;
         Some(Step {
             name: written.name.as_str().into(),
             number,
             action,
-            think: Think { min: think.0, max: think.1 },
+            think: profile::think(written.think),
             repeat: written.repeat.get(),
             turns: written.turns.unwrap_or(history),
             timeout: written.timeout.map(|timeout| timeout.0),

@@ -209,6 +209,7 @@ fn summary(result: RunResult) -> RunSummary {
         result,
         reason: Some("ttft: 90% of 99%".to_owned()),
         degraded: Some("2 of 58 requests were late".to_owned()),
+        search: None,
         offered: 60,
         skipped: 2,
         ok: 50,

@@ -261,6 +261,7 @@ fn steps_of_an_earlier_plan_stay_as_long_as_its_runs_come_to_them() {
         result: RunResult::Cancelled,
         reason: None,
         degraded: None,
+        search: None,
         offered: 1,
         skipped: 0,
         ok: 1,

@@ -77,6 +77,7 @@ fn series_of_a_removed_pair_go_with_its_last_request_and_run() {
         result: RunResult::Cancelled,
         reason: None,
         degraded: None,
+        search: None,
         offered: 2,
         skipped: 0,
         ok: 2,

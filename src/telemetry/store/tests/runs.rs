@@ -15,6 +15,7 @@ fn runs_leave_their_times_and_results() {
             result,
             reason: None,
             degraded: (result == RunResult::Failed).then(|| "late".to_owned()),
+            search: None,
             offered: 0,
             skipped: 0,
             ok: 0,

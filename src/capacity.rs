@@ -1,0 +1,275 @@
+//! Decides what a capacity search does: which load comes next, and what the answer is. Pure: it is fed what was observed
+//! under each load, reads no clock and sends nothing.
+
+mod judge;
+mod knee;
+
+use crate::event::{LoadMeasurement, LoadPoint, LoadUnit, LoadVerdict, SearchEnd, SearchReport};
+use crate::plan::{CapacitySearch, Objective};
+use crate::vocabulary::SearchVariable;
+pub use judge::JudgedObjective;
+use judge::Judgement;
+
+/// A difference between two loads below this share of the lower one is not resolved any further.
+const RESOLUTION: f64 = 0.05;
+
+/// Why a load could not be played to its end, or says nothing about the target.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SearchInterruption {
+    /// The target failed.
+    TargetFailed(String),
+    /// The prober did not offer the load as it should.
+    Prober(String),
+    /// A budget was exhausted.
+    Budget,
+    /// The run was stopped, or its time was up.
+    Stopped,
+}
+
+/// What was observed under a load, in all rounds of it together.
+#[derive(Clone, Debug)]
+pub struct LoadObservation {
+    /// The objectives, and how the requests were judged by them.
+    pub judged: Vec<JudgedObjective>,
+    /// Why the load ended early or says nothing, if so.
+    pub interruption: Option<SearchInterruption>,
+    /// The point of the curve; load, verdict, samples and missed objectives are filled in.
+    pub measured: LoadMeasurement,
+}
+
+/// What to do next.
+#[derive(Clone, Debug, PartialEq)]
+pub enum NextLoad {
+    /// Hold the same load again and observe both rounds together.
+    Again,
+    /// Play this load.
+    Play(f64),
+    /// The search is over.
+    Done(Box<SearchReport>),
+}
+
+/// The state of a search.
+#[derive(Clone, Debug)]
+pub struct CapacitySearcher {
+    search: CapacitySearch,
+    /// The loads on the way up that have not been tried, highest first.
+    rising: Vec<f64>,
+    load: f64,
+    /// Number of rounds of this load.
+    rounds: u32,
+    refinements: u32,
+    /// The highest load that met the objectives.
+    met: Option<f64>,
+    /// The lowest load that missed them.
+    missed: Option<f64>,
+    curve: Vec<LoadMeasurement>,
+}
+
+impl CapacitySearcher {
+    /// Begins a search.
+    pub fn new(search: &CapacitySearch) -> Self {
+        let mut rising = search.loads();
+        rising.reverse();
+        let load = rising.pop().unwrap_or(search.from);
+        Self {
+            search: search.clone(),
+            rising,
+            load,
+            rounds: 0,
+            refinements: 0,
+            met: None,
+            missed: None,
+            curve: Vec::new(),
+        }
+    }
+
+    /// The load to play now.
+    pub const fn load(&self) -> f64 {
+        self.load
+    }
+
+    /// The objectives by which loads are judged.
+    pub fn objectives<'a>(&'a self, slos: &'a [Objective]) -> impl Iterator<Item = &'a Objective> {
+        slos.iter().filter(|slo| self.search.until.contains(&slo.name))
+    }
+
+    /// Takes what was observed under the present load, and decides what to do next.
+    pub fn step(&mut self, observed: LoadObservation) -> NextLoad {
+        self.rounds += 1;
+        let Judgement { samples, missed, is_chance } = judge::judge(&observed.judged);
+        let mut point = LoadMeasurement { load: self.load, samples, ..observed.measured };
+        point.missed = missed;
+        if let Some(interruption) = observed.interruption {
+            point.verdict = LoadVerdict::Unjudged;
+            self.curve.push(point);
+            return self.interrupted(interruption);
+        }
+        let is_missed = !point.missed.is_empty();
+        let is_few = samples < self.search.samples;
+        // A clear miss needs no more samples.
+        let is_open = if is_missed { is_chance } else { is_few };
+        if is_open && self.rounds < CapacitySearch::MAX_ROUNDS {
+            return NextLoad::Again;
+        }
+        point.verdict = match (is_missed, is_few) {
+            (true, true) if is_chance => LoadVerdict::Unjudged,
+            (true, _) => LoadVerdict::Missed,
+            (false, true) => LoadVerdict::MetByFew,
+            (false, false) => LoadVerdict::Met,
+        };
+        let verdict = point.verdict;
+        self.curve.push(point);
+        match verdict {
+            LoadVerdict::Unjudged => return self.done(SearchEnd::TooFewSamples, None),
+            LoadVerdict::Missed => self.missed = Some(self.load),
+            LoadVerdict::Met | LoadVerdict::MetByFew => self.met = Some(self.load),
+        }
+        self.next()
+    }
+
+    fn next(&mut self) -> NextLoad {
+        let next = match self.missed {
+            None => self.rising.pop(),
+            Some(missed) => self.between(missed),
+        };
+        let Some(next) = next else { return self.answer() };
+        (self.load, self.rounds) = (next, 0);
+        NextLoad::Play(next)
+    }
+
+    /// The next load between the highest that met the objectives and the lowest that missed them; `None` if they are
+    /// close enough.
+    fn between(&mut self, missed: f64) -> Option<f64> {
+        let met = self.met.filter(|_| self.search.refine)?;
+        let is_close = missed - met <= (met * RESOLUTION).max(self.search.least_step() * (1.0 + 1e-9));
+        if is_close || self.refinements >= CapacitySearch::MAX_REFINEMENTS {
+            return None;
+        }
+        self.refinements += 1;
+        let middle = self.search.rounded(f64::midpoint(met, missed));
+        // Rounding must not lead to a load that is known.
+        (middle > met && middle < missed).then_some(middle)
+    }
+
+    fn answer(&mut self) -> NextLoad {
+        let end = match (self.met, self.missed) {
+            (None, _) => SearchEnd::BelowRange,
+            // The load that decides was judged by too few.
+            (Some(_), _) if self.best().map(|best| best.load) != self.met => SearchEnd::TooFewSamples,
+            (Some(_), Some(_)) => SearchEnd::Found,
+            (Some(_), None) => SearchEnd::AtLeast,
+        };
+        self.done(end, None)
+    }
+
+    fn interrupted(&mut self, interruption: SearchInterruption) -> NextLoad {
+        match interruption {
+            SearchInterruption::TargetFailed(why) => {
+                self.missed = Some(self.load);
+                self.done(SearchEnd::TargetFailed, Some(&why))
+            }
+            SearchInterruption::Prober(why) => self.done(SearchEnd::ProberLimited, Some(&why)),
+            SearchInterruption::Budget => self.done(SearchEnd::Budget, None),
+            SearchInterruption::Stopped => self.done(SearchEnd::Stopped, None),
+        }
+    }
+
+    /// The highest load that met the objectives with enough samples.
+    fn best(&self) -> Option<LoadPoint> {
+        let met = self.curve.iter().filter(|point| point.verdict == LoadVerdict::Met);
+        let best = met.max_by(|a, b| a.load.total_cmp(&b.load))?;
+        Some(LoadPoint { load: best.load, requests_per_second: best.requests_per_second })
+    }
+
+    fn unit(&self) -> LoadUnit {
+        match self.search.over {
+            SearchVariable::Users => LoadUnit::Users,
+            SearchVariable::Rate => LoadUnit::RequestsPerSecond,
+        }
+    }
+
+    fn done(&mut self, end: SearchEnd, why: Option<&str>) -> NextLoad {
+        let summary = self.summary(end, why);
+        let curve = std::mem::take(&mut self.curve);
+        let report = SearchReport {
+            unit: self.unit(),
+            end,
+            summary,
+            knee: knee::knee(&curve),
+            capacity: None,
+            missed_at: self.missed,
+            curve: Vec::new(),
+        };
+        self.curve = curve;
+        let capacity = self.best();
+        NextLoad::Done(Box::new(SearchReport { capacity, curve: self.curve.clone(), ..report }))
+    }
+
+    fn summary(&self, end: SearchEnd, why: Option<&str>) -> String {
+        let show = |load: f64| self.show(load);
+        let best = self.best().map(|best| show(best.load));
+        let so_far = match &best {
+            Some(best) => format!("up to {best} met the objectives"),
+            None => "no load met the objectives with enough samples".to_owned(),
+        };
+        let last = self.curve.last();
+        let missed = |load: f64| {
+            let point = self.curve.iter().rfind(|point| (point.load - load).abs() < f64::EPSILON);
+            point.map(|point| point.missed.join(", ")).unwrap_or_default()
+        };
+        match (end, self.missed) {
+            (SearchEnd::Found, Some(at)) => format!("{so_far}; {} missed {}", show(at), missed(at)),
+            (SearchEnd::BelowRange, Some(at)) => {
+                format!("even {} missed {}: the capacity is less", show(at), missed(at))
+            }
+            (SearchEnd::AtLeast, _) => {
+                format!(
+                    "the capacity is at least {}: {so_far}, and no more was tried",
+                    best.unwrap_or_default()
+                )
+            }
+            (SearchEnd::TargetFailed, _) => {
+                let at = show(self.load);
+                format!("{so_far}; at {at} the target failed: {}", why.unwrap_or_default())
+            }
+            (SearchEnd::ProberLimited, _) => {
+                let at = show(self.load);
+                format!(
+                    "the prober was the limit at {at}, and not the target: {}; {so_far}",
+                    why.unwrap_or_default()
+                )
+            }
+            (SearchEnd::Budget, _) => format!("a budget was exhausted at {}; {so_far}", show(self.load)),
+            (SearchEnd::Stopped, _) => format!("it was stopped at {}; {so_far}", show(self.load)),
+            (SearchEnd::TooFewSamples | SearchEnd::Found | SearchEnd::BelowRange, _) => {
+                let (at, few) = last.map_or((self.load, 0), |last| (last.load, last.samples));
+                let few = if few < self.search.samples {
+                    format!(": {few} at {}, and {} are needed", show(at), self.search.samples)
+                } else {
+                    String::new()
+                };
+                format!("too few requests were judged to tell{few}; {so_far}")
+            }
+        }
+    }
+
+    fn show(&self, load: f64) -> String {
+        match self.search.over {
+            SearchVariable::Users if load <= 1.0 => "1 user".to_owned(),
+            SearchVariable::Users => format!("{load:.0} users"),
+            SearchVariable::Rate => format!("{} requests/s", digits(load)),
+        }
+    }
+}
+
+/// Three significant digits.
+fn digits(load: f64) -> String {
+    match load {
+        load if load >= 100.0 => format!("{load:.0}"),
+        load if load >= 10.0 => format!("{load:.1}"),
+        load => format!("{load:.2}"),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,112 @@
+//! Judges a load by its objectives, and tells a miss from chance.
+
+use std::sync::Arc;
+
+/// A miss is taken for chance if a target that just meets the objective has as many bad requests with at least this
+/// probability (a one-sided binomial test).
+const CHANCE: f64 = 0.05;
+
+/// The requests of a load by one objective.
+#[derive(Clone, Debug)]
+pub struct JudgedObjective {
+    /// The objective's name.
+    pub name: Arc<str>,
+    /// Share of requests that must be good, in (0, 1).
+    pub objective: f64,
+    /// Number of requests judged.
+    pub events: u64,
+    /// Number of these that were bad.
+    pub errors: u64,
+}
+
+/// What the objectives together say about a load.
+pub(super) struct Judgement {
+    /// Requests judged by the objective that judged fewest.
+    pub(super) samples: u64,
+    /// Names of the objectives that were missed.
+    pub(super) missed: Vec<String>,
+    /// Whether every miss may be chance.
+    pub(super) is_chance: bool,
+}
+
+pub(super) fn judge(judged: &[JudgedObjective]) -> Judgement {
+    let missed: Vec<&JudgedObjective> = judged.iter().filter(|it| it.is_missed()).collect();
+    Judgement {
+        samples: judged.iter().map(|it| it.events).min().unwrap_or(0),
+        is_chance: missed.iter().all(|it| it.chance() >= CHANCE),
+        missed: missed.iter().map(|it| it.name.to_string()).collect(),
+    }
+}
+
+impl JudgedObjective {
+    /// One bad request alone is no miss if so few were judged that the objective allows less than one.
+    fn is_missed(&self) -> bool {
+        let allowed = (1.0 - self.objective) * self.events as f64;
+        let lone = self.errors == 1 && self.events > 1 && allowed < 1.0;
+        self.errors as f64 > allowed + 1e-9 && !lone
+    }
+
+    /// The probability that a target which just meets the objective has at least this many bad requests.
+    fn chance(&self) -> f64 {
+        at_least(self.errors, self.events, 1.0 - self.objective)
+    }
+}
+
+/// P(X >= k) for a binomial X of n trials with probability p in (0, 1): one minus the sum of the terms below k, each of
+/// which follows from the one before. In logarithms, because the first term of many trials is too small for a number.
+fn at_least(k: u64, n: u64, p: f64) -> f64 {
+    let (odds, n) = ((p / (1.0 - p)).ln(), n as f64);
+    let mut term = n * (1.0 - p).ln();
+    let mut below = 0.0;
+    for i in 0..k {
+        below += term.exp();
+        let i = i as f64;
+        term += odds + ((n - i) / (i + 1.0)).ln();
+    }
+    (1.0 - below).clamp(0.0, 1.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn judged(objective: f64, events: u64, errors: u64) -> Judgement {
+        judge(&[JudgedObjective { name: "up".into(), objective, events, errors }])
+    }
+
+    #[test]
+    fn tails_are_those_of_the_binomial_distribution() {
+        // 1 - 0.99^30; and two heads or more of three.
+        assert!((at_least(1, 30, 0.01) - 0.2603).abs() < 1e-4);
+        assert!((at_least(2, 3, 0.5) - 0.5).abs() < 1e-12);
+        assert!((at_least(0, 10, 0.3) - 1.0).abs() < 1e-12);
+        assert!(at_least(10, 10, 0.3) < 1e-5);
+        // Many trials neither underflow nor overflow.
+        let half = at_least(5_000, 100_000, 0.05);
+        assert!((half - 0.5).abs() < 0.02, "{half}");
+    }
+
+    #[test]
+    fn a_miss_may_be_chance() {
+        assert!(judged(0.95, 100, 5).missed.is_empty());
+        let close = judged(0.95, 100, 6);
+        assert!(close.missed == ["up"] && close.is_chance);
+        let clear = judged(0.95, 100, 20);
+        assert!(clear.missed == ["up"] && !clear.is_chance);
+    }
+
+    #[test]
+    fn one_bad_request_of_a_few_is_no_miss() {
+        assert!(judged(0.99, 30, 1).missed.is_empty());
+        assert_eq!(judged(0.99, 30, 2).missed, ["up"]);
+        assert_eq!(judged(0.99, 1, 1).missed, ["up"], "but the only one is");
+        assert_eq!(judged(0.999, 2000, 3).missed, ["up"]);
+    }
+
+    #[test]
+    fn the_samples_are_those_of_the_objective_that_has_fewest() {
+        let objective = |events| JudgedObjective { name: "a".into(), objective: 0.9, events, errors: 0 };
+        assert_eq!(judge(&[objective(7), objective(3)]).samples, 3);
+        assert_eq!(judge(&[]).samples, 0);
+    }
+}

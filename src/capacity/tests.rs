@@ -1,0 +1,224 @@
+//! Searches against response curves: a target with a known capacity, and noise.
+
+use super::*;
+use crate::plan::Arrivals;
+use crate::plan::Think;
+use crate::vocabulary::SearchProgression;
+use proptest::prelude::*;
+use rand::Rng as _;
+use std::time::Duration;
+
+pub(super) fn point() -> LoadMeasurement {
+    LoadMeasurement {
+        load: 0.0,
+        verdict: LoadVerdict::Met,
+        missed: Vec::new(),
+        samples: 0,
+        seconds: 30.0,
+        requests_per_second: 0.0,
+        output_tokens_per_second: 0.0,
+        time_to_first_token_p95_seconds: None,
+        output_pace_p50_tokens_per_second: None,
+    }
+}
+
+fn search(over: SearchVariable, from: f64, to: f64) -> CapacitySearch {
+    CapacitySearch {
+        over,
+        from,
+        to,
+        step: SearchProgression::Geometric,
+        hold: Duration::from_secs(30),
+        settle: Duration::from_secs(5),
+        until: vec!["ttft".into()],
+        refine: true,
+        samples: 30,
+        think: Think { min: Duration::ZERO, max: Duration::ZERO },
+        spawn: Duration::ZERO,
+        arrivals: Arrivals::Constant,
+    }
+}
+
+fn observed(events: u64, errors: u64) -> LoadObservation {
+    let judged = vec![JudgedObjective { name: "ttft".into(), objective: 0.95, events, errors }];
+    LoadObservation { judged, interruption: None, measured: point() }
+}
+
+/// Plays a search to its end, and returns its report and the number of rounds.
+fn play(search: &CapacitySearch, mut target: impl FnMut(f64, u32) -> LoadObservation) -> (SearchReport, u32) {
+    let mut searcher = CapacitySearcher::new(search);
+    let (mut rounds, mut all) = (0, 0);
+    loop {
+        rounds += 1;
+        all += 1;
+        assert!(all < 200, "a search ends");
+        match searcher.step(target(searcher.load(), rounds)) {
+            NextLoad::Again => {}
+            NextLoad::Play(load) => {
+                assert!(load >= search.from && load <= search.to);
+                rounds = 0;
+            }
+            NextLoad::Done(report) => return (*report, all),
+        }
+    }
+}
+
+/// A target that meets the objective up to a capacity.
+fn exact(search: &CapacitySearch, capacity: f64) -> SearchReport {
+    let answer = |load: f64, _| observed(100, if load <= capacity { 0 } else { 50 });
+    play(search, answer).0
+}
+
+fn loads(report: &SearchReport) -> Vec<f64> {
+    report.curve.iter().map(|point| point.load).collect()
+}
+
+#[test]
+fn a_search_goes_up_and_then_between() {
+    let report = exact(&search(SearchVariable::Users, 1.0, 256.0), 21.0);
+    assert_eq!(loads(&report), [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 24.0, 20.0, 22.0, 21.0]);
+    assert_eq!((report.end, report.capacity.map(|it| it.load)), (SearchEnd::Found, Some(21.0)));
+    assert_eq!((report.unit, report.missed_at), (LoadUnit::Users, Some(22.0)));
+    assert_eq!(report.summary, "up to 21 users met the objectives; 22 users missed ttft");
+}
+
+#[test]
+fn without_refinement_the_last_load_of_the_way_up_is_the_answer() {
+    let rough = CapacitySearch { refine: false, ..search(SearchVariable::Rate, 1.0, 64.0) };
+    let report = exact(&rough, 21.0);
+    assert_eq!(loads(&report), [1.0, 2.0, 4.0, 8.0, 16.0, 32.0]);
+    assert_eq!((report.capacity.map(|it| it.load), report.missed_at), (Some(16.0), Some(32.0)));
+}
+
+#[test]
+fn an_answer_outside_of_the_range_is_a_bound() {
+    let users = search(SearchVariable::Users, 4.0, 16.0);
+    let report = exact(&users, 100.0);
+    assert_eq!((report.end, report.capacity.map(|it| it.load)), (SearchEnd::AtLeast, Some(16.0)));
+    assert!(report.summary.starts_with("the capacity is at least 16 users"), "{}", report.summary);
+    let report = exact(&users, 3.0);
+    assert_eq!((report.end, report.capacity, loads(&report)), (SearchEnd::BelowRange, None, vec![4.0]));
+    assert_eq!(report.summary, "even 4 users missed ttft: the capacity is less");
+}
+
+#[test]
+fn a_load_with_too_few_samples_is_held_again_and_is_not_the_answer() {
+    // A single user sends ten requests in a round, and sixteen send enough in one.
+    let users = search(SearchVariable::Users, 1.0, 64.0);
+    let target = |load: f64, rounds: u32| {
+        let events = 10 * u64::from(rounds) * if load >= 16.0 { 16 } else { 1 };
+        let events = if load <= 2.0 { events.min(20) } else { events };
+        observed(events, if load <= 40.0 { 0 } else { events })
+    };
+    let (report, rounds) = play(&users, target);
+    // 1, 2, 4 and 8 users three times; then 16, 32, 64, 48, 40, 44 and 42 once.
+    assert_eq!(rounds, 4 * 3 + 7);
+    assert_eq!(report.capacity.map(|it| it.load), Some(40.0));
+    assert_eq!(report.curve[0].verdict, LoadVerdict::MetByFew);
+    assert_eq!(report.curve[2].verdict, LoadVerdict::Met, "three rounds were enough");
+    let (report, _) = play(&users, |load, _| observed(5, if load <= 4.0 { 0 } else { 5 }));
+    assert_eq!((report.end, report.capacity), (SearchEnd::TooFewSamples, None));
+    assert!(report.summary.contains("30 are needed"), "{}", report.summary);
+    // Nothing at all was judged.
+    let (report, rounds) = play(&users, |_, _| observed(0, 0));
+    assert_eq!((report.end, rounds), (SearchEnd::TooFewSamples, 3 * 7));
+}
+
+#[test]
+fn a_miss_that_may_be_chance_is_held_again() {
+    let users = search(SearchVariable::Users, 1.0, 2.0);
+    let (report, rounds) =
+        play(&users, |_, rounds| observed(40 * u64::from(rounds), if rounds == 1 { 3 } else { 4 }));
+    assert_eq!((report.end, rounds), (SearchEnd::AtLeast, 4));
+    // A load that still misses after every round has missed.
+    let (report, rounds) = play(&users, |_, rounds| observed(40 * u64::from(rounds), 3 * u64::from(rounds)));
+    assert_eq!((report.end, rounds), (SearchEnd::BelowRange, 3));
+}
+
+#[test]
+fn a_search_stops_at_once_where_it_cannot_tell() {
+    let users = search(SearchVariable::Users, 1.0, 64.0);
+    let stopped = |interruption: SearchInterruption| {
+        let interruption = &interruption;
+        let target = |load: f64, _| LoadObservation {
+            interruption: (load >= 8.0).then(|| interruption.clone()),
+            ..observed(100, 0)
+        };
+        let (report, rounds) = play(&users, target);
+        assert_eq!((rounds, report.capacity.map(|it| it.load)), (4, Some(4.0)));
+        assert_eq!(report.curve.last().unwrap().verdict, LoadVerdict::Unjudged);
+        (report.end, report.summary, report.missed_at)
+    };
+    let (end, said, missed) =
+        stopped(SearchInterruption::TargetFailed("12 of 20 requests failed".to_owned()));
+    assert_eq!((end, missed), (SearchEnd::TargetFailed, Some(8.0)));
+    assert_eq!(
+        said,
+        "up to 4 users met the objectives; at 8 users the target failed: 12 of 20 requests failed"
+    );
+    let (end, said, missed) = stopped(SearchInterruption::Prober("late".to_owned()));
+    assert_eq!((end, missed), (SearchEnd::ProberLimited, None));
+    assert!(said.starts_with("the prober was the limit at 8 users, and not the target: late"), "{said}");
+    assert_eq!(stopped(SearchInterruption::Budget).0, SearchEnd::Budget);
+    assert_eq!(
+        stopped(SearchInterruption::Stopped).1,
+        "it was stopped at 8 users; up to 4 users met the objectives"
+    );
+}
+
+#[test]
+fn the_curve_has_its_knee() {
+    let rate = search(SearchVariable::Rate, 1.0, 64.0);
+    let (report, _) = play(&rate, |load, _| {
+        let measured = LoadMeasurement { requests_per_second: load.min(20.0), ..point() };
+        LoadObservation { measured, ..observed(100, if load <= 20.0 { 0 } else { 60 }) }
+    });
+    let (knee, capacity) = (report.knee.unwrap().load, report.capacity.unwrap());
+    assert!((capacity.load - 20.0).abs() <= 1.0 && capacity.requests_per_second <= 20.0);
+    assert!((knee - 20.0).abs() <= 2.0, "{knee}");
+}
+
+proptest! {
+    /// Bad requests are rare below the capacity, and more of them the farther a load is above it.
+    #[test]
+    fn noise_moves_the_answer_by_less_than_a_tenth(
+        capacity in 5.0..900.0_f64,
+        linear in any::<bool>(),
+        seed in any::<u64>(),
+    ) {
+        let step = if linear { SearchProgression::Linear } else { SearchProgression::Geometric };
+        let (from, to) = if linear { (capacity / 4.0, capacity * 1.7) } else { (1.0, 1024.0) };
+        let rate = CapacitySearch { step, ..search(SearchVariable::Rate, from, to) };
+        let mut rng = crate::seed::rng("test", &[seed]);
+        let (mut events, mut errors) = (0, 0);
+        let (report, rounds) = play(&rate, |load, round| {
+            if round == 1 {
+                (events, errors) = (0, 0);
+            }
+            let bad = if load <= capacity { 0.005 } else { ((load / capacity - 1.0) * 4.0).min(1.0) };
+            events += 200;
+            errors += (0..200).filter(|_| rng.random_bool(bad.max(0.005))).count() as u64;
+            observed(events, errors)
+        });
+        prop_assert_eq!(report.end, SearchEnd::Found);
+        let found = report.capacity.unwrap().load;
+        prop_assert!((found / capacity - 1.0).abs() < 0.1, "{} for {}", found, capacity);
+        let most = rate.loads().len() + CapacitySearch::MAX_REFINEMENTS as usize;
+        prop_assert!(report.curve.len() <= most && rounds as usize <= most * CapacitySearch::MAX_ROUNDS as usize);
+    }
+
+    #[test]
+    fn without_noise_the_answer_is_next_to_the_capacity(capacity in 1_u32..5000, from in 1_u32..50) {
+        let users = search(SearchVariable::Users, from.into(), 4096.0);
+        let report = exact(&users, capacity.into());
+        match report.end {
+            SearchEnd::BelowRange => prop_assert!(capacity < from),
+            SearchEnd::AtLeast => prop_assert!(capacity >= 4096),
+            _ => {
+                let (found, missed) = (report.capacity.unwrap().load, report.missed_at.unwrap());
+                prop_assert!(found <= f64::from(capacity) && missed > f64::from(capacity));
+                prop_assert!(missed - found <= (found * 0.05).max(1.0) + 1e-9, "{} to {}", found, missed);
+            }
+        }
+    }
+}

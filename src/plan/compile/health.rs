@@ -1,0 +1,43 @@
+//! Compiles what makes a target slow, failing, hung, and ok again.
+
+use super::Findings;
+use crate::config::{BrokenParts, Config, KeyPath, Length, nearest};
+use crate::vocabulary::TargetHealth;
+
+/// Compiles the rules of one target.
+pub(super) fn compile(
+    written: &TargetHealth<Length>,
+    path: &KeyPath,
+    findings: &mut Findings,
+) -> TargetHealth {
+    if written.unknown_after.is_some_and(|time| time.0.is_zero()) {
+        findings.error(&path.key("unknown_after"), "must be more than 0s");
+    }
+    TargetHealth {
+        failing_after: written.failing_after,
+        recovered_after: written.recovered_after,
+        slow: written.slow.clone(),
+        unknown_after: written.unknown_after.map(|time| time.0),
+    }
+}
+
+/// Checks that the objective of each target is one of a profile that uses it. A broken profile may have it.
+pub(super) fn check_all(config: &Config, broken: &BrokenParts, findings: &mut Findings) {
+    if broken.unread || !broken.profiles.is_empty() {
+        return;
+    }
+    for (name, target) in &config.targets {
+        let Some(slow) = &target.health.slow else { continue };
+        let users = config.profiles.values().filter(|profile| profile.targets.contains(name));
+        let objectives: Vec<&str> =
+            users.flat_map(|profile| profile.slo.iter().map(|slo| slo.name.as_str())).collect();
+        if !objectives.contains(&slow.as_str()) {
+            let hint = nearest(slow, objectives.into_iter())
+                .map(|near| format!(": did you mean `{near}`?"))
+                .unwrap_or_default();
+            let path = KeyPath::of(["targets", name, "health", "slow"]);
+            findings
+                .error(&path, format!("no profile that uses this target has an objective `{slow}`{hint}"));
+        }
+    }
+}
