@@ -36,7 +36,8 @@ pub(super) fn inspect(options: &InspectOptions) -> anyhow::Result<Exit> {
 fn describe(trace: &RequestTrace, summary: &TraceSummary) -> Result<String, std::fmt::Error> {
     let mut text = String::new();
     let (format, requests) = (trace.format(), summary.requests);
-    write!(text, "{requests} requests in the format {}", format.name())?;
+    let noun = if requests == 1 { "request" } else { "requests" };
+    write!(text, "{requests} {noun} in the format {}", format.name())?;
     if trace.failed() > 0 {
         write!(text, " (and {} without tokens, which failed when they were recorded)", trace.failed())?;
     }

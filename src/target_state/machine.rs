@@ -84,8 +84,7 @@ impl StateMachine {
         self.streaks.add(sign);
         let worse = thresholds.failing.get();
         if sign == Sign::OwnFault {
-            let why =
-                format!("the last {} requests failed through the prober's own fault", self.streaks.own_fault);
+            let why = said(self.streaks.own_fault, "failed through the prober's own fault");
             return (self.streaks.own_fault >= worse)
                 .then(|| self.change(TargetState::Unknown, why))
                 .flatten();
@@ -112,7 +111,6 @@ impl StateMachine {
     /// The state that the streaks call for.
     fn judge(&self, worse: u32, better: u32) -> Option<(TargetState, String)> {
         let it = &self.streaks;
-        let said = |n: u32, what: &str| format!("the last {n} requests {what}");
         if it.timed_out >= worse {
             return Some((TargetState::Hung, said(it.timed_out, "timed out before their first token")));
         }
@@ -139,6 +137,11 @@ impl StateMachine {
         let from = std::mem::replace(&mut self.state, to);
         (from != to).then_some(Transition { from, to, why })
     }
+}
+
+fn said(n: u32, what: &str) -> String {
+    let requests = if n == 1 { "request".to_owned() } else { format!("{n} requests") };
+    format!("the last {requests} {what}")
 }
 
 impl Streaks {

@@ -78,7 +78,7 @@ async fn a_change_is_told_after_the_request_that_made_it() {
     }
     let said = [
         "ok",
-        "llama unknown -> ok: the last 1 requests succeeded",
+        "llama unknown -> ok: the last request succeeded",
         "first_token_timeout",
         "first_token_timeout",
         "first_token_timeout",

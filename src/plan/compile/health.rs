@@ -33,7 +33,7 @@ pub(super) fn check_all(config: &Config, broken: &BrokenParts, findings: &mut Fi
             users.flat_map(|profile| profile.slo.iter().map(|slo| slo.name.as_str())).collect();
         if !objectives.contains(&slow.as_str()) {
             let hint = nearest(slow, objectives.into_iter())
-                .map(|near| format!(": did you mean `{near}`?"))
+                .map(|near| format!("; did you mean `{near}`?"))
                 .unwrap_or_default();
             let path = KeyPath::of(["targets", name, "health", "slow"]);
             findings
