@@ -47,6 +47,8 @@ macro_rules! rows {
             "Requests of the arrival process. Offered = skipped + in flight + requests.";
         SkippedRequests = "tokenbeat.skipped_requests", None, Counter, Stage [Reason: SkipReason], Measured,
             "Offered requests that were not sent, by reason.";
+        QueuedRequests = "tokenbeat.queued_requests", None, Counter, Stage [], Measured,
+            "Requests that waited before they were sent, because the in_flight limit of their stage was reached. They are part of the requests. Without warm-up.";
         Requests = "tokenbeat.requests", None, Counter, Step [Outcome: Outcome], Measured,
             "Ended requests, by outcome: ok or the reason of the failure. Cancelled and internal do not count against the target.";
         HttpResponses = "tokenbeat.http_responses", None, Counter, Step [Code: HttpCode], Measured,

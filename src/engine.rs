@@ -23,6 +23,7 @@ mod scheduler;
 mod search;
 mod settle;
 mod stage;
+mod stage_limit;
 mod target_use;
 mod user;
 mod verdict;

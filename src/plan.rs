@@ -41,7 +41,7 @@ mod trace;
 pub use crate::dataset::Dataset;
 pub use crate::trace::RequestTrace;
 pub use crate::vocabulary::{
-    Api, BodyForm, Cache, ChatTemplate, ClientAuth, ConnectionMode, HistoryAnswers, HonouredParam,
+    Api, AtLimit, BodyForm, Cache, ChatTemplate, ClientAuth, ConnectionMode, HistoryAnswers, HonouredParam,
     HttpVersion, Overlap, Period, Price, Propagate, ReasoningEffort, Reserve, SloMetric, SummaryBy,
     TargetHealth, Timeouts, Tokenizer,
 };
@@ -81,7 +81,7 @@ pub use scenario::{
 pub use schedule::{Schedule, Trigger, Weekdays, Window};
 pub use search::CapacitySearch;
 pub use slo::{Bound, Objective};
-pub use stage::{Ramp, Shape, Stage, StageBounds, Think};
+pub use stage::{Ramp, Shape, Stage, StageBounds, StageLimit, Think};
 pub use synthetic::{LONGEST_WORD, PrefixSet, PromptLengths, SyntheticPrompts};
 pub use target::{Identity, Proxy, Target, TlsOptions};
 pub use trace::{MAX_SCALE, TracePlace, TraceReplay};

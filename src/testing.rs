@@ -78,7 +78,7 @@ pub(crate) fn stage(name: &str, warm_up: bool) -> Stage {
     let rate = LoadCurve::constant(1.0);
     let bounds = StageBounds { time: Some(Duration::from_secs(10)), requests: None };
     let shape = Shape::Rate { rate, arrivals: Arrivals::Constant, bounds };
-    Stage { name: name.into(), warm_up, shape }
+    Stage { name: name.into(), warm_up, shape, limit: None }
 }
 
 /// A profile with a check, objectives of each kind and a budget.

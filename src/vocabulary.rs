@@ -1,6 +1,7 @@
 //! Closed lists of words and plain records that are the same in the config and in the plan. Each meaning has one type
 //! here; the meaning of combinations is defined by the plan.
 
+mod at_limit;
 mod chat_template;
 mod conversation;
 mod dataset;
@@ -10,6 +11,7 @@ mod search;
 mod tokenizer;
 mod trace;
 
+pub use at_limit::AtLimit;
 pub use chat_template::ChatTemplate;
 pub use conversation::{HistoryAnswers, SummaryBy};
 pub use dataset::{DatasetFormat, RowOrder};

@@ -19,7 +19,7 @@ pub(crate) fn plan(shape: plan::Shape, scenario: plan::Scenario) -> anyhow::Resu
             overlap: plan::Overlap::Skip,
             jitter: Duration::ZERO,
         },
-        stages: vec![plan::Stage { name: "".into(), warm_up: false, shape }],
+        stages: vec![plan::Stage { name: "".into(), warm_up: false, shape, limit: None }],
         scenario: Arc::new(scenario),
         seed: 7,
         reasoning: None,

@@ -65,8 +65,11 @@ def board():
               Line(mine.rate("tokenbeat_skipped_requests_total"), "skipped")),
         lines("In flight", "Requests that were offered and have neither ended nor been skipped. `agent.limits.in_flight` is the ceiling.",
               COUNT, Line(mine.gauge("sum", "tokenbeat_requests_in_flight", AGENT), LEGEND)),
-        lines("Skipped requests", "Offered but not sent, by reason. `in_flight`: the limit was reached; `overrun`: the due time had"
-              " passed; `budget`: a budget is spent.", REQUESTS, Line(mine.rate("tokenbeat_skipped_requests_total", ("reason",)), "{{reason}}"), stack=True),
+        lines("Skipped requests", "Offered but not sent, by reason. `in_flight`: a limit of the agent was reached; `stage_in_flight`:"
+              " that of a stage; `overrun`: the due time had passed; `budget`: a budget is spent. `queued` requests waited at the limit of"
+              " their stage and were sent then.", REQUESTS,
+              Line(mine.rate("tokenbeat_skipped_requests_total", ("reason",)), "{{reason}}"),
+              Line(mine.rate("tokenbeat_queued_requests_total"), "queued")),
         lines("The prober's own failures", "`internal`: no file descriptor, port or memory, a missing value, or a defect: see the"
               " log."
               " `credentials`: a key or secret could not be read. `exhausted`: the limit on output tokens was used up by"

@@ -13,7 +13,9 @@ SETS = {"P": STAGE, "S": STEP, "R": RUN, "T": ("target",), "-": ()}
 # name without the prefix | kind | label set | further labels
 TABLE = """
 offered_requests_total                      counter    P
+queued_requests_total                       counter    P
 skipped_requests_total                      counter    P  reason
+queued_requests_total                       counter    P
 requests_total                              counter    S  outcome
 http_responses_total                        counter    S  code
 finish_reasons_total                        counter    S  reason

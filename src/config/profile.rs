@@ -10,11 +10,11 @@ use super::schedule::Schedule;
 use super::search::CapacitySearch;
 use super::text::{Length, Percentage, ThinkTime, TimeLimit};
 use super::workload::Workload;
-use crate::vocabulary::{ReasoningEffort, SloMetric};
+use crate::vocabulary::{AtLimit, ReasoningEffort, SloMetric};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
-use std::num::NonZeroU64;
+use std::num::{NonZeroU32, NonZeroU64};
 
 /// Defines what is sent (exactly one of `workload` and `scenario`), when, to which targets, and what is expected of the
 /// answers. Each target gets the full load, with the same seed and prompts, so that the targets can be compared.
@@ -164,6 +164,13 @@ pub struct Stage {
     /// 10ms, but at most half of the duration of the stage.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub spawn: Option<Length>,
+    /// Maximum number of requests of the stage in flight at the same time. The limits of the agent apply as well.
+    /// Default: only those.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub in_flight: Option<NonZeroU32>,
+    /// What happens to a request that is due while `in_flight` requests are in flight. Default: skip.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub at_limit: Option<AtLimit>,
 }
 
 /// A service level objective.

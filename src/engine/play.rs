@@ -3,6 +3,7 @@
 use super::result::Offered;
 use super::run::Run;
 use super::stage::RunningStage;
+use super::stage_limit::StagePermits;
 use super::{closed, open, search};
 use crate::event::RunSummary;
 use crate::pacing::{ArrivalTimes, TraceArrivals};
@@ -103,6 +104,7 @@ async fn offer_cycle(
             index: *index,
             number: *number,
             warm_up: stage.warm_up,
+            limit: stage.limit.map(StagePermits::new),
             settled: None,
             stop: run.runtime.gate.stop.clone(),
             start: at,

@@ -106,6 +106,7 @@ impl Engine {
             index: 0,
             number: 0,
             warm_up: false,
+            limit: None,
             settled: None,
             stop,
             start: at,

@@ -5,6 +5,7 @@ use super::in_flight::InFlightPermit;
 use super::margin::OpenRequest;
 use super::settle::{self, ReservedAmounts};
 use super::stage::RunningStage;
+use super::stage_limit::StagePermit;
 use super::verdict::{JudgedAnswer, Unchecked};
 use super::{CANCEL_LEEWAY, OVERRUN};
 use crate::client::{Answer, CallOptions, Context};
@@ -21,6 +22,7 @@ use crate::workload::NoAsk;
 use futures_util::FutureExt as _;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::either::Either;
 use tokio_util::sync::CancellationToken;
@@ -127,22 +129,31 @@ impl RunningStage {
             Ok(sending) => sending,
             Err(unsendable) => return Err(self.unsendable(offered, unsendable)),
         };
-        let admitted = match self.admit(due, &call) {
+        let skip = |offered: OfferedRequest, reason| {
+            offered.skip(reason);
+            Err(Played::Skipped(reason))
+        };
+        // While it waits here, it counts as in flight.
+        let permit = match self.stage_permit().await {
+            Ok(permit) => permit,
+            Err(reason) => return skip(offered, reason),
+        };
+        let queued = permit.as_ref().map_or(Duration::ZERO, |permit| permit.queued);
+        let admitted = match self.admit(due + queued, &call) {
             Ok(admitted) => admitted,
-            Err(reason) => {
-                offered.skip(reason);
-                return Err(Played::Skipped(reason));
-            }
+            Err(reason) => return skip(offered, reason),
         };
         let plan = &self.run.runtime.plan;
         let (asked, asked_output, streams) = (ReservedAmounts::of(&call), call.output_tokens, call.stream);
-        let Some(answer) = self.call(call, Context { due, ids, cancel: self.hard().clone(), options }).await
+        let Some(mut answer) =
+            self.call(call, Context { due, ids, cancel: self.hard().clone(), options }).await
         else {
             // What it may have cost by its bounds stays spent, because the target may charge for it.
             let most = asked.beyond(admitted.open.known).most.spend(plan.target.price.as_ref());
             self.run.runtime.shared.ledger.settle(admitted.hold, Spend { requests: 1, ..most });
             return Err(self.ended(offered, |request| request.outcome = Outcome::Failed(Failure::Cancelled)));
         };
+        answer.observed.marks.queued = queued;
         let asked_with_excess = asked.beyond(admitted.open.known);
         let spent = settle::actual(&answer, asked_with_excess, plan.target.price.as_ref());
         self.learn(asked, &answer);
@@ -152,6 +163,13 @@ impl RunningStage {
         ledger.recorded(&admitted.hold).await;
         ledger.settle(admitted.hold, spent);
         Ok(Answered { offered, asked_output, streams, answer: Arc::new(answer) })
+    }
+
+    /// Takes a permit of the stage, if it has a limit of its own.
+    async fn stage_permit(&self) -> Result<Option<StagePermit>, SkipReason> {
+        let Some(limit) = &self.limit else { return Ok(None) };
+        let permit = limit.take(self.stopped()).await;
+        permit.map(Some).inspect_err(|reason| self.run.log_skip(*reason, None))
     }
 
     /// Completes a request with the result of its checks.

@@ -127,7 +127,8 @@ impl Lateness {
 fn failed(tally: &RunTally, slos: &[Objective]) -> Option<String> {
     let skipped = |reason| tally.skipped[reason].total();
     if tally.offered.total() > 0 && tally.offered == tally.all_skipped() {
-        let (budget, in_flight) = (skipped(SkipReason::Budget), skipped(SkipReason::InFlight));
+        let budget = skipped(SkipReason::Budget);
+        let in_flight = skipped(SkipReason::InFlight) + skipped(SkipReason::StageInFlight);
         return Some(format!(
             "nothing was sent: {budget} for the budget, {in_flight} for the in-flight limit"
         ));

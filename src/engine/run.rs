@@ -274,6 +274,7 @@ impl Run {
             SkipReason::Budget => 1,
             SkipReason::InFlight => 2,
             SkipReason::Overrun => 4,
+            SkipReason::StageInFlight => 8,
         };
         if self.skips_logged.fetch_or(bit, Ordering::Relaxed) & bit == 0 {
             tracing::warn!(

@@ -70,6 +70,7 @@ async fn round(run: &Arc<Run>, search: &CapacitySearch, round: Round, level: &Ar
         index: 0,
         number: round.number,
         warm_up: false,
+        limit: None,
         settled: Some(settled),
         stop: level.stop.clone(),
         start: round.at,

@@ -2,6 +2,7 @@
 
 use super::clock::later;
 use super::run::Run;
+use super::stage_limit::StagePermits;
 use crate::event::Place;
 use crate::fact::{Fact, Sink as _};
 use crate::scenario::StageContext;
@@ -30,6 +31,8 @@ pub(super) struct RunningStage {
     /// Cancelled when no more load is to be offered.
     pub(super) stop: CancellationToken,
     pub(super) start: Instant,
+    /// Its own limit on requests in flight.
+    pub(super) limit: Option<StagePermits>,
     /// When it ends at the latest, limited by its own time or the run's.
     pub(super) end: Option<Instant>,
 }

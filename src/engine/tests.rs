@@ -15,6 +15,7 @@ mod retries;
 mod schedules;
 mod searches;
 mod set_up;
+mod shapes;
 mod shutdown;
 mod stops;
 mod users;

@@ -9,6 +9,8 @@ use tokio::time::Instant;
 pub struct Marks {
     /// When the arrival process scheduled it; for a closed-loop user, the end of its think time.
     pub due: Instant,
+    /// How long it waited because the in-flight limit of its stage was reached.
+    pub queued: Duration,
     /// When the engine started working on it (took permits, began to look for a connection).
     pub started: Instant,
     /// Warm: when the request is sent on a ready connection, after any set-up. Cold: before the DNS look-up.
@@ -39,6 +41,7 @@ impl Marks {
     pub fn begin(due: Instant, started: Instant) -> Self {
         Self {
             due,
+            queued: Duration::ZERO,
             started,
             sent: None,
             setup: Duration::ZERO,
@@ -87,11 +90,11 @@ impl Marks {
         self.end.saturating_duration_since(self.due)
     }
 
-    /// `sent - due`, less connection set-up: how late the prober itself was.
+    /// `sent - due`, less connection set-up and the time in the queue: how late the prober itself was.
     pub fn dispatch_lag(&self) -> Duration {
         match self.sent {
-            Some(sent) => sent.saturating_duration_since(self.due).saturating_sub(self.setup),
-            None => self.started.saturating_duration_since(self.due),
+            Some(sent) => sent.saturating_duration_since(self.due).saturating_sub(self.setup + self.queued),
+            None => self.started.saturating_duration_since(self.due).saturating_sub(self.queued),
         }
     }
 

@@ -25,8 +25,10 @@ pub struct RunRef {
 pub enum SkipReason {
     /// A budget is exhausted.
     Budget,
-    /// The `agent.limits.in_flight` limit was reached.
+    /// A limit of the agent on requests in flight was reached.
     InFlight,
+    /// The `in_flight` limit of the stage was reached.
+    StageInFlight,
     /// Its due time was too far in the past when the prober got to it.
     Overrun,
 }

@@ -97,7 +97,7 @@ impl CapacitySearch {
         loads.extend((0..refinements).map(|_| self.to));
         let stage = |load: f64, time: Duration, warm_up: bool| {
             let shape = self.shape_for(load, time * Self::MAX_ROUNDS);
-            Stage { name: "".into(), warm_up, shape }
+            Stage { name: "".into(), warm_up, shape, limit: None }
         };
         let settle = (!self.settle.is_zero()).then_some(self.settle);
         let stages = loads.into_iter().flat_map(|load| {

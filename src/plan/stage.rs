@@ -3,7 +3,9 @@
 use super::TraceReplay;
 use super::arrivals::Arrivals;
 use super::load_curve::LoadCurve;
+use crate::vocabulary::AtLimit;
 use serde::Serialize;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +18,18 @@ pub struct Stage {
     pub warm_up: bool,
     /// The load.
     pub shape: Shape,
+    /// Its own limit on requests in flight.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limit: Option<StageLimit>,
+}
+
+/// A limit on the requests of a stage that are in flight at the same time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct StageLimit {
+    /// Their number.
+    pub in_flight: NonZeroU32,
+    /// What happens to requests that are due at the limit.
+    pub at_limit: AtLimit,
 }
 
 /// The shape of a stage's load.

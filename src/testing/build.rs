@@ -110,5 +110,5 @@ pub(crate) fn prompts(texts: &[&str]) -> AskStep {
 }
 
 fn nameless(shape: Shape) -> Stage {
-    Stage { name: "".into(), warm_up: false, shape }
+    Stage { name: "".into(), warm_up: false, shape, limit: None }
 }

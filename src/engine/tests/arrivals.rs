@@ -161,7 +161,7 @@ async fn requests_of_a_trace_are_due_as_recorded() {
     let stage = |from: u64, time: u64| {
         let bounds = StageBounds { time: Some(millis(time)), requests: None };
         let shape = Shape::Trace { replay: Arc::clone(&replay), from: millis(from), bounds };
-        crate::plan::Stage { name: "".into(), warm_up: false, shape }
+        crate::plan::Stage { name: "".into(), warm_up: false, shape, limit: None }
     };
     let text = AskText::Trace { replay: Arc::clone(&replay), system: None };
     let prompts = AskStep { text, ..prompts(&[]) };

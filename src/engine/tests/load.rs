@@ -50,7 +50,7 @@ async fn a_stage_of_so_many_requests_ends_with_the_last() {
         arrivals: Arrivals::Constant,
         bounds: StageBounds { time: None, requests: Some(requests) },
     };
-    let stage = |name: &str, n| Stage { name: name.into(), warm_up: false, shape: shape(n) };
+    let stage = |name: &str, n| Stage { name: name.into(), warm_up: false, shape: shape(n), limit: None };
     let world = World::new(build(vec![stage("a", 5), stage("b", 2)]), takes(millis(50)));
     world.once().await;
     assert_eq!(offsets(&world), [0, 500, 1000, 1500, 2000, 2000, 2500]);

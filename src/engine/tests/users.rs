@@ -55,6 +55,7 @@ async fn users_come_and_go_with_the_ramp() {
             name: "".into(),
             warm_up: false,
             shape: Shape::Users { users, think, bounds, spawn: Duration::ZERO },
+            limit: None,
         }
     };
     let up = World::new(build(shape(1.0, 4.0)), takes(Duration::ZERO));
@@ -104,7 +105,7 @@ async fn each_user_is_asked_the_same_whatever_the_others_do() {
         let think = Think { min: millis(100), max: seconds(2) };
         let users = LoadCurve::constant(1.0);
         let shape = Shape::Users { users, think, bounds: FIVE_SECONDS, spawn: Duration::ZERO };
-        build(crate::plan::Stage { name: "".into(), warm_up: false, shape })
+        build(crate::plan::Stage { name: "".into(), warm_up: false, shape, limit: None })
     };
     let one = World::new(build(), takes(Duration::ZERO));
     one.once().await;

@@ -49,6 +49,9 @@ impl Interruption {
             }
             Self::Skipped(SkipReason::Budget) => (cancelled, "skipped, because a budget is spent"),
             Self::Skipped(SkipReason::InFlight) => (cancelled, "skipped, because of the in-flight limit"),
+            Self::Skipped(SkipReason::StageInFlight) => {
+                (cancelled, "skipped, because of the in-flight limit of the stage")
+            }
             Self::Skipped(SkipReason::Overrun) => (cancelled, "skipped, because its time had passed"),
             Self::Stopped => (cancelled, "stopped before it was offered"),
         }

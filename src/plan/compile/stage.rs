@@ -2,7 +2,7 @@
 
 use super::{Findings, arrivals, load_curve, name, trace::FollowedTrace};
 use crate::config::{self, Config, KeyPath};
-use crate::plan::{Arrivals, LoadCurve, Shape, Stage, StageBounds, Think};
+use crate::plan::{Arrivals, AtLimit, LoadCurve, Shape, Stage, StageBounds, StageLimit, Think};
 use std::collections::BTreeSet;
 use std::num::NonZeroU32;
 use std::time::Duration;
@@ -66,10 +66,17 @@ fn stage(
         (None, users) => users_shape(written, users.as_ref(), bounds, path, findings),
     }?;
     let shape = with_spawn(shape, written, journeys, path, findings);
+    if written.at_limit.is_some() && written.in_flight.is_none() {
+        findings.error(&path.key("at_limit"), "goes with `in_flight`");
+    }
+    let limit = written
+        .in_flight
+        .map(|in_flight| StageLimit { in_flight, at_limit: written.at_limit.unwrap_or_default() });
     Some(Stage {
         name: written.name.as_deref().unwrap_or_default().into(),
         warm_up: written.warm_up.is_some(),
         shape,
+        limit,
     })
 }
 
@@ -192,17 +199,26 @@ pub(super) fn in_flight_per_target(config: &Config) -> NonZeroU32 {
     NonZeroU32::new(most.min(all)).unwrap_or(NonZeroU32::MIN)
 }
 
-/// Warns of more users than requests allowed in flight: some would be skipped again and again.
+/// Warns of more users than requests allowed in flight: some would be skipped again and again. Also warns of a limit that
+/// is never reached.
 pub(super) fn check_in_flight(config: &Config, findings: &mut Findings) {
     let most = in_flight_per_target(config);
     let key = if most < config.agent.limits.in_flight { "in_flight_per_target" } else { "in_flight" };
     for (name, profile) in &config.profiles {
         for (index, stage) in profile.stages().iter().enumerate() {
+            let at = KeyPath::of(["profiles", name, "load"]).index(index);
+            if stage.in_flight.is_some_and(|in_flight| in_flight > most) {
+                let message = format!("is more than `agent.limits.{key}`, {most}: that limit applies");
+                findings.warn(&at.key("in_flight"), message);
+            }
+            if stage.in_flight.is_some() && stage.at_limit == Some(AtLimit::Queue) {
+                // Users wait, so none is skipped.
+                continue;
+            }
             let users = stage.users.as_ref().map(config::Moving::values).unwrap_or_default();
             if users.iter().any(|users| users.0 > most) {
-                let path = KeyPath::of(["profiles", name, "load"]).index(index).key("users");
                 let message = format!("are more than `agent.limits.{key}`, {most}: requests will be skipped");
-                findings.warn(&path, message);
+                findings.warn(&at.key("users"), message);
             }
         }
     }

@@ -27,7 +27,7 @@ impl Bench {
     fn new(schedule: &Schedule, at: &str, length: Duration, known: bool) -> Self {
         let bounds = StageBounds { time: known.then_some(length), requests: Some(1_000_000) };
         let shape = Shape::Rate { rate: LoadCurve::constant(1.0), arrivals: Arrivals::Constant, bounds };
-        let stages = [Stage { name: "".into(), warm_up: false, shape }];
+        let stages = [Stage { name: "".into(), warm_up: false, shape, limit: None }];
         let pair = Pair { profile: "chat".into(), target: "llama".into() };
         let table = Timetable::new(schedule, 7, &pair, &stages);
         let now = ClockReading { wall: at.parse().unwrap(), monotonic: Monotonic::now() };

@@ -44,7 +44,7 @@ impl Counts for Counting {
         let _moves = self.pair.request_moves();
         self.pair.closed(request.warm_up);
         self.pair.ended(request, traces.ours());
-        self.stage.ended(request.outcome, request.warm_up);
+        self.stage.ended(request);
         self.target.seen(request);
         if let Some((series, endpoint)) = &self.requests {
             request::ended(&series.cells, request, traces.ours());

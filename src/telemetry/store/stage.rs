@@ -2,7 +2,7 @@
 
 use super::cells::{Cells, about, row};
 use crate::catalogue::When;
-use crate::event::{Journey, Outcome, Pair, SeriesKey, SkipReason, TokenType};
+use crate::event::{Journey, Pair, Request, SeriesKey, SkipReason, TokenType};
 use crate::plan::{PairPlan, Stage};
 use crate::telemetry::value::Trace;
 use std::time::Duration;
@@ -77,9 +77,11 @@ impl StageSeries {
     }
 
     /// Counts a completed request of the stage.
-    pub(super) fn ended(&self, outcome: Outcome, warm_up: bool) {
-        if warm_up {
-            self.cells.get(row::WarmUpRequests)[outcome].add(1);
+    pub(super) fn ended(&self, request: &Request) {
+        if request.warm_up {
+            self.cells.get(row::WarmUpRequests)[request.outcome].add(1);
+        } else {
+            self.cells.get(row::QueuedRequests).add(u64::from(!request.observed.marks.queued.is_zero()));
         }
     }
 
