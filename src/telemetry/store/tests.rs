@@ -59,6 +59,22 @@ fn close(a: f64, b: f64) -> bool {
 }
 
 #[test]
+fn a_request_that_waited_at_the_limit_of_its_stage_is_counted() {
+    let fixture = Fixture::small();
+    let queued = |millis: u64| {
+        move |request: &mut Request| {
+            request.observed.marks.queued = Duration::from_millis(millis);
+        }
+    };
+    play(&fixture.sink, fixture.steady(), Outcome::Ok, queued(0));
+    play(&fixture.sink, fixture.steady(), Outcome::Ok, queued(1));
+    play(&fixture.sink, fixture.steady(), Outcome::Failed(Failure::Reset), queued(1));
+    let values = fixture.values();
+    assert!(close(values.sum(Metric::QueuedRequests, "stage=steady"), 2.0));
+    assert!(close(values.sum(Metric::Requests, "stage=steady"), 3.0), "they are requests like all others");
+}
+
+#[test]
 fn all_series_of_a_plan_exist_at_zero() {
     let values = Fixture::small().values();
     assert_eq!(values.series(Metric::Requests, "stage=steady"), Failure::ALL.len() + 1);
