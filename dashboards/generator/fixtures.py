@@ -22,7 +22,7 @@ def labels(pairs: dict[str, str]) -> str:
 
 
 def samples(name: str, kind: str, pairs: dict[str, str], weight: float = 1):
-    """Two events per second; durations spread over the bounds."""
+    """At most two events per second; durations spread over the bounds, and with a mean of their own for each weight."""
     total = 2 * (time.time() - START) * weight
     if kind == "counter":
         yield f"{name}{labels(pairs)} {total}"
@@ -32,7 +32,7 @@ def samples(name: str, kind: str, pairs: dict[str, str], weight: float = 1):
         for index, bound in enumerate(BOUNDS):
             yield f"{name}_bucket{labels({**pairs, 'le': str(bound)})} {int(total * (index + 1) / (len(BOUNDS) + 1))}"
         yield f"{name}_bucket{labels({**pairs, 'le': '+Inf'})} {int(total)}"
-        yield f"{name}_sum{labels(pairs)} {total * 0.3}"
+        yield f"{name}_sum{labels(pairs)} {total * 0.15 * (1 + weight)}"
         yield f"{name}_count{labels(pairs)} {int(total)}"
 
 
@@ -59,8 +59,8 @@ def engine_page(engine: Engine) -> str:
 
 
 VALUES = {
-    "profile": ["chat", "rag"], "target": ["engine"], "model": [MODEL], "stage": [""], "outcome": OUTCOMES,
-    "step": ["", "login", "talk"], "turn": ["", "1", "2", "3-4"],
+    "profile": ["chat", "rag", "cache", "ladder-short", "ladder-long"], "target": ["engine"], "model": [MODEL], "stage": [""], "outcome": OUTCOMES,
+    "step": ["", "login", "talk", "cold", "warm"], "turn": ["", "1", "2", "3-4"],
     "code": ["200", "429"], "reason": ["budget", "in_flight", "overrun", "overlap"], "type": ["input", "output"], "source": ["usage"],
     "currency": ["usd"], "phase": ["dns", "connect", "tls"], "result": ["ok", "failed", "cancelled"], "revision": ["1a2b"],
     "end": ["found", "at_least", "prober_limited"],
@@ -71,8 +71,11 @@ VALUES = {
 }  # fmt: skip
 
 
-# One plays a workload, the other a scenario with a set-up and a step with turns.
-TURNS = {"chat": {"": [""]}, "rag": {"login": [""], "talk": ["1", "2", "3-4"]}}
+# A workload, a scenario with a set-up and a step with turns, cache pairs, and the rungs of a ladder of prompts.
+TURNS = {
+    "chat": {"": [""]}, "rag": {"login": [""], "talk": ["1", "2", "3-4"]}, "cache": {"cold": [""], "warm": [""]},
+    "ladder-short": {"": [""]}, "ladder-long": {"": [""]},
+}  # fmt: skip
 
 
 def combinations(keys: tuple[str, ...]) -> list[dict[str, str]]:
