@@ -16,6 +16,7 @@ pub mod config;
 pub mod cpu_pool;
 pub mod credentials;
 pub mod dataset;
+pub mod detect;
 pub mod engine;
 pub mod event;
 pub mod exchange;

@@ -5,6 +5,7 @@
 //! separately.
 
 mod distribution;
+mod quantity;
 mod sample;
 mod saved;
 
@@ -107,6 +108,8 @@ pub struct Tally<D> {
     pub longest_gap: D,
     /// Time per output token of streamed answers that completed.
     pub per_token: D,
+    /// Time of the whole request per output token, of answers that completed: the inverse of the output pace.
+    pub whole_per_token: D,
     /// Deadlines of tokens, met or missed.
     pub token_deadlines: u64,
     /// Deadlines of tokens that were missed.
@@ -185,6 +188,10 @@ impl<D: Distribution> Tally<D> {
         if request.outcome.is_answered() {
             self.duration.record(marks.duration());
             self.response_time.record(marks.response_time());
+            let pace = request.observed.output_pace().map(|pace| Duration::try_from_secs_f64(pace.recip()));
+            if let Some(Ok(time)) = pace {
+                self.whole_per_token.record(time);
+            }
             if request.observed.streamed {
                 self.streamed(request);
             }
@@ -227,6 +234,7 @@ impl<const DIGITS: u8> Tally<Times<DIGITS>> {
             (&mut self.chunk_gap, &other.chunk_gap),
             (&mut self.longest_gap, &other.longest_gap),
             (&mut self.per_token, &other.per_token),
+            (&mut self.whole_per_token, &other.whole_per_token),
             (&mut self.reader_idle, &other.reader_idle),
             (&mut self.duration, &other.duration),
             (&mut self.response_time, &other.response_time),

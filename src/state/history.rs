@@ -1,6 +1,6 @@
 //! How each pair did over the last ten minutes, in slots of ten seconds; charts are drawn from this. In
-//! memory and bounded: a pair has at most 60 slots, each with seven samples of at most 128 four-byte values,
-//! which is 0.2 MB. What happened before the process started comes by the minute from the state file. It must not
+//! memory and bounded: a pair has at most 60 slots, each with nine samples of at most 128 four-byte values,
+//! which is 0.3 MB. What happened before the process started comes by the minute from the state file. It must not
 //! know how anything is drawn.
 
 mod describe;
