@@ -146,8 +146,8 @@ impl CapacitySearcher {
             return None;
         }
         self.refinements += 1;
-        let middle = self.search.rounded(f64::midpoint(met, missed));
-        // Rounding must not lead to a load that is known.
+        let middle = self.search.between(met, missed);
+        // The middle of two that are next to each other is one of them.
         (middle > met && middle < missed).then_some(middle)
     }
 

@@ -266,6 +266,12 @@ pub struct InspectOptions {
     /// Its format: mooncake, azure, burstgpt, bailian or sharegpt [default: by its first line]
     #[arg(id = "trace_format", long = "format", value_name = "FORMAT", value_parser = trace_format)]
     pub format: Option<TraceFormat>,
+    /// Where the part that is inspected begins, as a time since the first line [default: there]
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub from: Option<Duration>,
+    /// Where it ends [default: at the last line]
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub to: Option<Duration>,
 }
 
 /// Options of `sim`.

@@ -7,7 +7,7 @@ mod row;
 mod split;
 
 pub use conversation::{ConversationSize, ConversationSums, DatasetConversation, DatasetTurn};
-pub use row::{DatasetRow, parse_json, parse_text};
+pub use row::{DatasetRow, parse_json, parse_text, parse_whole_json};
 pub use split::{FoundRow, LONGEST_ROW, RowSplitter};
 
 use crate::files::{Files, ScannedFile};
@@ -73,6 +73,19 @@ pub struct SkippedRows {
     pub count: u64,
     /// The error in the first one.
     pub first: Option<String>,
+}
+
+impl SkippedRows {
+    /// Fails with the first error and the number of others, unless invalid rows may be skipped.
+    pub fn check(&self, may_skip: bool) -> Result<(), String> {
+        match &self.first {
+            Some(first) if !may_skip && self.count > 1 => {
+                Err(format!("{first} (and {} more)", self.count - 1))
+            }
+            Some(first) if !may_skip => Err(first.clone()),
+            _ => Ok(()),
+        }
+    }
 }
 
 /// The state of reading a dataset for the first time.
@@ -277,11 +290,7 @@ impl DatasetScan {
 
     fn finish(mut self, file: ScannedFile, skip_bad_lines: bool) -> Result<Dataset, String> {
         let columns = self.columns.unwrap_or_else(|| Err("holds nothing".to_owned()))?;
-        if let Some(first) = self.skipped.first.as_ref().filter(|_| !skip_bad_lines) {
-            let more = self.skipped.count - 1;
-            let others = if more == 0 { String::new() } else { format!(" (and {more} more)") };
-            return Err(format!("{first}{others}"));
-        }
+        self.skipped.check(skip_bad_lines)?;
         if self.too_many {
             return Err(format!("has more than {MAX_ROWS} rows"));
         }

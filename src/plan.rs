@@ -52,7 +52,8 @@ pub use auth::{Auth, Aws, AwsSource, Gcp, OAuth2};
 use compile::run_time;
 pub use compile::{Compiled, compile};
 pub use conversation::{
-    ConversationPlan, ConversationTexts, PlannedTurn, SummaryRule, SummaryTrigger, SyntheticTurns,
+    ConversationPlan, ConversationTexts, PlannedTurn, SUMMARY_HEAD, SummaryRule, SummaryTrigger,
+    SyntheticTurns,
 };
 pub use cron::next_occurrence;
 pub use effort::ANTHROPIC_MAX_TOKENS;
@@ -84,7 +85,7 @@ pub use slo::{Bound, Objective};
 pub use stage::{Ramp, Shape, Stage, StageBounds, StageLimit, Think};
 pub use synthetic::{LONGEST_WORD, PrefixSet, PromptLengths, SyntheticPrompts};
 pub use target::{Identity, Proxy, Target, TlsOptions};
-pub use trace::{MAX_SCALE, TracePlace, TraceReplay};
+pub use trace::{MAX_SCALE, MIN_SCALE, TracePlace, TraceReplay};
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};

@@ -350,11 +350,7 @@ impl<'a> TraceScan<'a> {
 
     fn finish(mut self, file: ScannedFile, skip_bad_lines: bool) -> Result<RequestTrace, String> {
         let columns = self.columns.unwrap_or_else(|| Err("holds nothing".to_owned()))?;
-        if let Some(first) = self.skipped.first.as_ref().filter(|_| !skip_bad_lines) {
-            let more = self.skipped.count - 1;
-            let others = if more == 0 { String::new() } else { format!(" (and {more} more)") };
-            return Err(format!("{first}{others}"));
-        }
+        self.skipped.check(skip_bad_lines)?;
         if self.too_many {
             return Err(format!("has more than {MAX_REQUESTS} requests: choose a part with `window`"));
         }

@@ -17,7 +17,8 @@ const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█']
 /// Reads a trace and prints its summary. Malformed lines are counted.
 pub(super) fn inspect(options: &InspectOptions) -> anyhow::Result<Exit> {
     let mut statistics = TraceStatistics::default();
-    let (part, mut files) = (TracePart::default(), Files::default());
+    let from = options.from.unwrap_or_default();
+    let (part, mut files) = (TracePart { from, to: options.to, ..TracePart::default() }, Files::default());
     let read = RequestTrace::read(&options.file, options.format, &part, true, &mut files, |line| {
         statistics.add(line);
     });

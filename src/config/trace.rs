@@ -24,7 +24,7 @@ pub struct TraceFile {
     /// How many times as many requests are sent as were recorded: 0.1 sends a tenth of them, chosen at random, and 2.5
     /// sends each of them two or three times. Default: 1.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(extend("exclusiveMinimum" = 0, "maximum" = 100))]
+    #[schemars(extend("minimum" = 0.001, "maximum" = 100))]
     pub scale: Option<f64>,
     /// The part of the trace that is used. Default: all of it.
     #[serde(skip_serializing_if = "Option::is_none")]

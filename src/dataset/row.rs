@@ -237,6 +237,11 @@ pub fn parse_json<T: for<'a> Deserialize<'a>>(bytes: &[u8]) -> Result<T, String>
     }
 }
 
+/// Parses bytes that are one JSON value, and nothing else. The error message is as that of [`parse_json`].
+pub fn parse_whole_json<T: for<'a> Deserialize<'a>>(bytes: &[u8]) -> Result<T, String> {
+    serde_json::from_slice(bytes).map_err(|error| format!("is not what is expected: {}", in_row(&error)))
+}
+
 /// The message of a parser's error. A row that is one line has its number in front of the message already, which the
 /// parser's own "line 1" would contradict.
 fn in_row(error: &serde_json::Error) -> String {

@@ -11,7 +11,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
-/// A target has failed if it failed more than half of its last requests; there are at least as many, and at most 32.
+/// A target has failed if it failed more than half of its last requests; at least 10 of them, and at most 20, are looked at.
 const MIN_RECENT: u32 = 10;
 const MAX_RECENT: u32 = 20;
 

@@ -3,11 +3,10 @@
 use super::result::Offered;
 use super::run::Run;
 use super::stage::RunningStage;
-use super::stage_limit::StagePermits;
 use super::{closed, open, search};
 use crate::event::RunSummary;
 use crate::pacing::{ArrivalTimes, TraceArrivals};
-use crate::plan::{self, Shape};
+use crate::plan::Shape;
 use crate::schedule::MIN_CYCLE;
 use futures_util::FutureExt as _;
 use std::panic::AssertUnwindSafe;
@@ -33,7 +32,7 @@ async fn offer(run: &Arc<Run>, time: Option<Duration>) -> Offered {
     if let Some(search) = &run.runtime.plan.profile.search {
         return search::offer(run, search, cut).await;
     }
-    let again = again(stages);
+    let again: Vec<usize> = run.runtime.plan.profile.repeated_stages().collect();
     let mut begin = run.start.at;
     let mut number = 0;
     loop {
@@ -67,17 +66,6 @@ async fn offer(run: &Arc<Run>, time: Option<Duration>) -> Offered {
     }
 }
 
-/// The stages that are repeated to fill a given time: those that are not warm-up, if there are any.
-fn again(stages: &[plan::Stage]) -> Vec<usize> {
-    let only_warm_up = stages.iter().all(|stage| stage.warm_up);
-    stages
-        .iter()
-        .enumerate()
-        .filter(|(_, stage)| only_warm_up || !stage.warm_up)
-        .map(|(index, _)| index)
-        .collect()
-}
-
 /// Plays these stages one after the other, starting at `begin`. Returns the end of the last one, which may be
 /// slightly in the future; `None` if the run was stopped.
 async fn offer_cycle(
@@ -104,7 +92,7 @@ async fn offer_cycle(
             index: *index,
             number: *number,
             warm_up: stage.warm_up,
-            limit: stage.limit.map(StagePermits::new),
+            limit: run.runtime.stage_limits.get(*index).cloned().flatten(),
             settled: None,
             stop: run.runtime.gate.stop.clone(),
             start: at,
@@ -134,7 +122,7 @@ pub(super) async fn offer_stage(stage: Arc<RunningStage>, shape: &Shape) -> Opti
             Some(ended)
         }
         Shape::Trace { replay, from, bounds } => {
-            let arrivals = TraceArrivals::new(replay, *from, *bounds, stage.arrival_seed());
+            let arrivals = TraceArrivals::new(replay, *from, *bounds, stage.trace_seed());
             let ended = open::offer(&stage, arrivals, *bounds).await?;
             let _ = tell.send(ended);
             Some(ended)

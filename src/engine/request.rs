@@ -168,7 +168,7 @@ impl RunningStage {
     /// Takes a permit of the stage, if it has a limit of its own.
     async fn stage_permit(&self) -> Result<Option<StagePermit>, SkipReason> {
         let Some(limit) = &self.limit else { return Ok(None) };
-        let permit = limit.take(self.stopped()).await;
+        let permit = limit.take(self.over()).await;
         permit.map(Some).inspect_err(|reason| self.run.log_skip(*reason, None))
     }
 

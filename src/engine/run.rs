@@ -8,6 +8,7 @@ use super::margin::Margins;
 use super::record::Record;
 use super::request::{Sending, Unsendable};
 use super::result::{self, Offered, RunEnd};
+use super::stage_limit::StagePermits;
 use super::target_use::UseRecorder;
 use super::{EngineShared, Error, MAX_AHEAD, settle};
 use crate::client::{CallOptions, Caller};
@@ -41,6 +42,8 @@ pub(super) struct PairRuntime {
     pub(super) in_flight: Arc<InFlight>,
     pub(super) journeys: Arc<InFlight>,
     pub(super) margins: Margins,
+    /// The stages' own limits, by their index; they hold over all runs of the pair.
+    pub(super) stage_limits: Vec<Option<Arc<StagePermits>>>,
     /// When the target was last used, by any pair.
     pub(super) used: Arc<UseRecorder>,
     /// Shut when the pair leaves the plan.
@@ -119,6 +122,12 @@ impl PairRuntime {
             in_flight: shared.in_flight_per_target.of(name),
             journeys: shared.journeys_per_target.of(name),
             margins: Margins::default(),
+            stage_limits: plan
+                .profile
+                .stages
+                .iter()
+                .map(|stage| stage.limit.map(StagePermits::new))
+                .collect(),
             used: shared.used.of(name, UseRecorder::new),
             gate: Gate::new(shared.stop.child_token()),
             generation,

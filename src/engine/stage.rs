@@ -32,7 +32,7 @@ pub(super) struct RunningStage {
     pub(super) stop: CancellationToken,
     pub(super) start: Instant,
     /// Its own limit on requests in flight.
-    pub(super) limit: Option<StagePermits>,
+    pub(super) limit: Option<Arc<StagePermits>>,
     /// When it ends at the latest, limited by its own time or the run's.
     pub(super) end: Option<Instant>,
 }
@@ -54,6 +54,12 @@ impl RunningStage {
     /// The seed of its arrivals.
     pub(super) fn arrival_seed(&self) -> u64 {
         seed::hash("stage", &[], &[self.run.ident.seed, self.number.into()])
+    }
+
+    /// The seed of what is drawn for the requests of a trace: the same for all stages of a pass, which divide the trace.
+    pub(super) fn trace_seed(&self) -> u64 {
+        let (pass, _) = self.run.runtime.plan.profile.pass_of(self.number);
+        seed::hash("trace stages", &[], &[self.run.ident.seed, pass])
     }
 
     /// Its start on the wall clock, for load that follows it. Counted from the nominal instant, so that it is the same
@@ -81,6 +87,16 @@ impl RunningStage {
 
     pub(super) fn is_stopped(&self) -> bool {
         self.stop.is_cancelled()
+    }
+
+    /// Completes when the stage ends, or the run is stopped.
+    pub(super) async fn over(&self) {
+        match self.end {
+            Some(end) => {
+                self.wait_until(end).await;
+            }
+            None => self.stopped().await,
+        }
     }
 
     /// Waits for an instant on the runtime's timers; returns false if the run was stopped first.

@@ -24,19 +24,19 @@ pub(super) struct StagePermit {
 }
 
 impl StagePermits {
-    pub(super) fn new(limit: StageLimit) -> Self {
+    pub(super) fn new(limit: StageLimit) -> Arc<Self> {
         let permits =
             usize::try_from(limit.in_flight.get()).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
         let queue = match limit.at_limit {
             AtLimit::Skip => 0,
             AtLimit::Queue => MAX_QUEUED,
         };
-        Self { permits: Arc::new(Semaphore::new(permits)), queue: Semaphore::new(queue) }
+        Arc::new(Self { permits: Arc::new(Semaphore::new(permits)), queue: Semaphore::new(queue) })
     }
 
-    /// Takes a permit, or waits for one if there is a place in the queue. A request that still waits when `stopped`
-    /// completes is skipped.
-    pub(super) async fn take(&self, stopped: impl Future<Output = ()>) -> Result<StagePermit, SkipReason> {
+    /// Takes a permit, or waits for one if there is a place in the queue. A request that still waits when `over` completes
+    /// is skipped.
+    pub(super) async fn take(&self, over: impl Future<Output = ()>) -> Result<StagePermit, SkipReason> {
         if let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() {
             return Ok(StagePermit { queued: Duration::ZERO, _permit: permit });
         }
@@ -44,7 +44,7 @@ impl StagePermits {
         let begun = Instant::now();
         let permit = tokio::select! {
             biased;
-            () = stopped => return Err(SkipReason::StageInFlight),
+            () = over => return Err(SkipReason::StageInFlight),
             permit = Arc::clone(&self.permits).acquire_owned() => permit,
         };
         let permit = permit.map_err(|_| SkipReason::StageInFlight)?;
@@ -57,7 +57,7 @@ mod tests {
     use super::*;
     use std::num::NonZeroU32;
 
-    fn permits(at_limit: AtLimit) -> StagePermits {
+    fn permits(at_limit: AtLimit) -> Arc<StagePermits> {
         StagePermits::new(StageLimit { in_flight: NonZeroU32::MIN, at_limit })
     }
 
@@ -72,7 +72,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_queue_is_bounded_and_in_order() {
-        let permits = Arc::new(permits(AtLimit::Queue));
+        let permits = permits(AtLimit::Queue);
         let held = permits.take(std::future::pending()).await.ok().unwrap();
         let (tell, mut served) = tokio::sync::mpsc::unbounded_channel();
         for n in 0..MAX_QUEUED {

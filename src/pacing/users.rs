@@ -18,7 +18,8 @@ pub struct UserLevel {
 }
 
 /// How many users a stage has that begins at `start`, over time: the value of the curve rounded down, but at least one.
-/// The first level is that of the start, and each further one is a change.
+/// The first level is that of the start. A further one may be the same as the one before it: a curve that repeats
+/// without an end may never change, and looking for its next change would not end either.
 pub fn user_levels(
     curve: &LoadCurve,
     time: Option<Duration>,
@@ -26,7 +27,7 @@ pub fn user_levels(
 ) -> impl Iterator<Item = UserLevel> + use<> {
     let segments = curve.segments(time, start);
     let crossings = Crossings { segments, now: None, users: None, start: Duration::ZERO };
-    Changes { levels: crossings.peekable(), told: None, time }
+    LastingLevels { levels: crossings.peekable(), time }
 }
 
 /// When one of `users` initial users sends its first request, as an offset from the start of the stage: they start one
@@ -78,14 +79,13 @@ impl Iterator for Crossings {
     }
 }
 
-/// Leaves out levels that do not last, and those that change nothing.
-struct Changes<I: Iterator<Item = UserLevel>> {
+/// Leaves out levels that do not last.
+struct LastingLevels<I: Iterator<Item = UserLevel>> {
     levels: Peekable<I>,
-    told: Option<u32>,
     time: Option<Duration>,
 }
 
-impl<I: Iterator<Item = UserLevel>> Iterator for Changes<I> {
+impl<I: Iterator<Item = UserLevel>> Iterator for LastingLevels<I> {
     type Item = UserLevel;
 
     fn next(&mut self) -> Option<UserLevel> {
@@ -93,8 +93,10 @@ impl<I: Iterator<Item = UserLevel>> Iterator for Changes<I> {
             let level = self.levels.next()?;
             let is_passing = self.levels.peek().is_some_and(|next| next.at <= level.at);
             let is_over = self.time.is_some_and(|time| level.at >= time);
-            if !is_passing && !is_over && self.told != Some(level.users) {
-                self.told = Some(level.users);
+            if is_over {
+                return None;
+            }
+            if !is_passing {
                 return Some(level);
             }
         }
@@ -112,7 +114,10 @@ mod tests {
     fn levels(curve: &LoadCurve, seconds: u64) -> Vec<(u64, u32)> {
         let time = (seconds > 0).then(|| Duration::from_secs(seconds));
         let millis = |at: Duration| u64::try_from((at + Duration::from_micros(500)).as_millis()).unwrap();
-        user_levels(curve, time, Timestamp::UNIX_EPOCH).map(|level| (millis(level.at), level.users)).collect()
+        let levels = user_levels(curve, time, Timestamp::UNIX_EPOCH);
+        let mut changes: Vec<_> = levels.map(|level| (millis(level.at), level.users)).collect();
+        changes.dedup_by_key(|(_, users)| *users);
+        changes
     }
 
     fn ramp(from: f64, to: f64) -> LoadCurve {
@@ -146,6 +151,21 @@ mod tests {
         let steps = [2.0, 5.0, 2.0].map(|users| CurvePiece::constant(half, users)).into();
         let steps = LoadCurve::Pieces(PiecewiseCurve { pieces: steps, recurrence: None });
         assert_eq!(levels(&steps, 9), [(0, 2), (2000, 5), (4000, 2)]);
+    }
+
+    #[test]
+    fn a_curve_that_repeats_without_end_is_followed_step_by_step() {
+        let half = Duration::from_secs(2);
+        let recurrence = Some(Recurrence { offset: Duration::ZERO, timezone: TimeZone::UTC });
+        for (low, high) in [(1.0, 2.0), (3.0, 3.0)] {
+            let piece = |from, to| CurvePiece { length: half, from, to, form: CurveForm::HalfCosine };
+            let pieces = [piece(low, high), piece(high, low)].into();
+            let wave = LoadCurve::Pieces(PiecewiseCurve { pieces, recurrence: recurrence.clone() });
+            // The higher number is reached for a moment only.
+            let few: Vec<u32> =
+                user_levels(&wave, None, Timestamp::UNIX_EPOCH).take(5).map(|level| level.users).collect();
+            assert_eq!(few, [whole(low); 5]);
+        }
     }
 
     #[test]

@@ -5,6 +5,9 @@ use crate::vocabulary::{HistoryAnswers, RowOrder, SummaryBy};
 use serde::Serialize;
 use std::sync::Arc;
 
+/// What precedes a summary in the system prompt.
+pub const SUMMARY_HEAD: &str = "Summary of the conversation so far:\n";
+
 /// The conversations of a workload.
 #[derive(Debug, Serialize)]
 pub struct ConversationPlan {

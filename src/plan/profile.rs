@@ -48,6 +48,23 @@ pub struct Profile {
 }
 
 impl Profile {
+    /// The stages that are repeated to fill a given time, by their index: those that are not warm-up, if there are any.
+    pub fn repeated_stages(&self) -> impl Iterator<Item = usize> + '_ {
+        let only_warm_up = self.stages.iter().all(|stage| stage.warm_up);
+        let stages = self.stages.iter().enumerate();
+        stages.filter(move |(_, stage)| only_warm_up || !stage.warm_up).map(|(index, _)| index)
+    }
+
+    /// In which pass through the stages the `number`-th stage of a run is, and its index. Both count from 0; all passes
+    /// but the first one have the repeated stages only.
+    pub fn pass_of(&self, number: u32) -> (u64, usize) {
+        let number = usize::try_from(number).unwrap_or(usize::MAX);
+        let Some(later) = number.checked_sub(self.stages.len()) else { return (0, number) };
+        let repeated = self.repeated_stages().count().max(1);
+        let index = self.repeated_stages().nth(later % repeated).unwrap_or(0);
+        (1 + (later / repeated) as u64, index)
+    }
+
     /// Time between runs, if it is constant.
     pub fn interval(&self) -> Option<Duration> {
         match self.schedule.trigger {
@@ -57,7 +74,7 @@ impl Profile {
         }
     }
 
-    /// Time between runs; of a cron expression, that between its first two runs after `now`; after idle time, at least
+    /// Time between runs; of a cron expression, the shortest among its next few runs after `now`; after idle time, at least
     /// that. `None` if runs are not due
     /// by themselves.
     pub fn interval_after(&self, now: Timestamp) -> Option<Duration> {
@@ -66,9 +83,16 @@ impl Profile {
             Trigger::AfterIdle(idle) => return Some(*idle),
             Trigger::Every { .. } | Trigger::Continuous | Trigger::Manual => return self.interval(),
         };
-        let first = next_occurrence(cron, &now.to_zoned_datetime(self.schedule.timezone.clone()))?;
-        let second = next_occurrence(cron, &first)?;
-        Duration::try_from(second.timestamp().duration_since(first.timestamp())).ok()
+        let mut at = next_occurrence(cron, &now.to_zoned_datetime(self.schedule.timezone.clone()))?;
+        let mut shortest: Option<Duration> = None;
+        // Between the last run of a day and the first one of the next there may be a night or a weekend.
+        for _ in 0..8 {
+            let Some(next) = next_occurrence(cron, &at) else { break };
+            let gap = Duration::try_from(next.timestamp().duration_since(at.timestamp())).ok()?;
+            shortest = Some(shortest.map_or(gap, |shortest| shortest.min(gap)));
+            at = next;
+        }
+        shortest
     }
 }
 

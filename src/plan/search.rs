@@ -76,6 +76,16 @@ impl CapacitySearch {
         }
     }
 
+    /// The middle of two loads. Users are whole: the lower of two middles, because the lower a load is, the closer it must be
+    /// to the next to count as close.
+    pub fn between(&self, low: f64, high: f64) -> f64 {
+        let middle = f64::midpoint(low, high);
+        match self.over {
+            SearchVariable::Users => middle.floor(),
+            SearchVariable::Rate => middle,
+        }
+    }
+
     /// The smallest difference between two loads.
     pub const fn least_step(&self) -> f64 {
         match self.over {

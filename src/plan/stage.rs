@@ -67,6 +67,19 @@ pub enum Shape {
 }
 
 impl Shape {
+    /// Whether it follows the wall clock.
+    pub const fn follows_clock(&self) -> bool {
+        match self {
+            Self::Rate { rate: curve, .. } | Self::Users { users: curve, .. } => curve.follows_clock(),
+            Self::Trace { .. } => false,
+        }
+    }
+
+    /// Whether its end depends on how fast requests are answered.
+    pub const fn ends_by_requests(&self) -> bool {
+        matches!(self, Self::Users { bounds, .. } if bounds.requests.is_some())
+    }
+
     /// When the stage ends.
     pub const fn bounds(&self) -> StageBounds {
         match self {

@@ -7,6 +7,9 @@ use std::time::Duration;
 
 /// How often a trace may be multiplied.
 pub const MAX_SCALE: u32 = 100;
+
+/// The smallest scale of a trace: requests that are left out take time, too.
+pub const MIN_SCALE: f64 = 0.001;
 /// Bits of the number of a request that say which copy it is.
 const COPY_BITS: u32 = 8;
 

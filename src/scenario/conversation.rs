@@ -7,13 +7,12 @@ use super::{Continuation, Draft, NotThere, Outgoing, Unbuildable, UserSession};
 use crate::checks::Evidence;
 use crate::event::Tokens;
 use crate::exchange::{Message, Role};
-use crate::plan::{AskStep, AskText, ConversationPlan, HistoryAnswers, Step, StepAction, SummaryBy};
+use crate::plan::{
+    AskStep, AskText, ConversationPlan, HistoryAnswers, SUMMARY_HEAD, Step, StepAction, SummaryBy,
+};
 use crate::words::WordList;
 use crate::workload::{self, DrawnConversation, MessageText, NoAsk, RequestNumber};
 use std::sync::Arc;
-
-/// What precedes a summary in the system prompt.
-const SUMMARY_HEAD: &str = "Summary of the conversation so far:\n";
 
 /// What is kept of the current conversation, apart from the model's answers.
 #[derive(Debug, Default)]

@@ -101,11 +101,9 @@ impl StateMachine {
             return None;
         }
         (self.streaks, self.last_sign) = (Streaks::default(), None);
-        let minutes = thresholds.silence.as_secs_f64() / 60.0;
-        self.change(
-            TargetState::Unknown,
-            format!("no request of the last {minutes:.0} minutes says anything"),
-        )
+        let silence = thresholds.silence.as_secs_f64();
+        let (n, unit) = if silence < 120.0 { (silence, "seconds") } else { (silence / 60.0, "minutes") };
+        self.change(TargetState::Unknown, format!("no request of the last {n:.0} {unit} says anything"))
     }
 
     /// The state that the streaks call for.

@@ -92,13 +92,14 @@ impl TargetRules {
             Outcome::Ok => return self.read_success(request),
             Outcome::Failed(failure) => failure,
         };
-        let silent =
-            request.observed.marks.first_token.is_none() && request.observed.marks.first_byte.is_none();
+        let marks = &request.observed.marks;
+        // Comments and empty events may come from something in front of an engine that generates nothing.
+        let silent = marks.first_token.is_none() && (request.observed.streamed || marks.first_byte.is_none());
         match failure {
             Failure::Cancelled => None,
             _ if !request.outcome.judges_target() => Some(Sign::OwnFault),
             Failure::FirstTokenTimeout => Some(Sign::TimedOut),
-            // An answer that is not streamed has no first token to wait for.
+            // `total` may be shorter than `first_token`, and an answer that is not streamed has no first token.
             Failure::TotalTimeout if silent => Some(Sign::TimedOut),
             _ => Some(Sign::Failed),
         }

@@ -1,6 +1,6 @@
 //! Parses one line of a trace. Pure.
 
-use crate::dataset::{parse_json, parse_text};
+use crate::dataset::{parse_json, parse_text, parse_whole_json};
 use crate::exchange::{Message, Role};
 use crate::vocabulary::TraceFormat;
 use jiff::Timestamp;
@@ -108,7 +108,7 @@ impl TraceLine<'_> {
 
 /// `unit` is the number of microseconds in a unit of its timestamps.
 fn of_blocks(format: TraceFormat, bytes: &[u8], unit: f64) -> Result<TraceLine<'_>, String> {
-    let line: BlockTraceLine = parse_json(bytes)?;
+    let line: BlockTraceLine = parse_whole_json(bytes)?;
     let request = TracedRequest {
         input_tokens: line.input_length,
         output_tokens: line.output_length,
@@ -129,20 +129,20 @@ fn of_conversation(bytes: &[u8]) -> Result<TraceLine<'_>, String> {
         let role = match turn.from.as_str() {
             "system" if messages.is_empty() => Role::System,
             "human" | "user" if !asked => Role::User,
-            "gpt" | "assistant" | "chatgpt" | "bard" | "bing" if asked => {
+            "gpt" | "assistant" | "chatgpt" | "bard" | "bing" | "model" if asked => {
                 answer = Some(turn.value.len() as u64);
                 break;
             }
             _ => continue,
         };
-        messages.push(Message { role, text: turn.value.into() });
+        messages.push(Message { role, text: turn.value.trim().into() });
     }
     if messages.last().is_none_or(|message| message.role != Role::User) {
         return Err("has no turn of a human".to_owned());
     }
     let answer = answer.ok_or("has no answer to its first turn")?;
     let request = TracedRequest {
-        input_tokens: messages.iter().map(|message| message.text.trim().len() as u64).sum(),
+        input_tokens: messages.iter().map(|message| message.text.len() as u64).sum(),
         output_tokens: answer.div_ceil(BYTES_PER_TOKEN).min(MAX_TOKENS),
         messages,
         ..TracedRequest::default()

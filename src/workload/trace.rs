@@ -3,7 +3,7 @@
 
 use super::{RequestDraws, order, synthetic};
 use crate::exchange::{Message, Role};
-use crate::plan::{Cache, TracePlace, TraceReplay};
+use crate::plan::{Cache, Shape, TracePlace, TraceReplay};
 use crate::seed;
 use crate::words::WordList;
 use std::sync::Arc;
@@ -55,12 +55,18 @@ pub(super) fn prompt(
 
 /// The seed of the texts of blocks. Copies share blocks only with copies of the same number, so that a trace that is
 /// multiplied does not share more than before. With [`Cache::Bust`], blocks are new in each run and whenever the trace
-/// starts again, as they were when it was recorded.
+/// starts again, by itself or in another stage, as they were when it was recorded.
 fn block_seed(place: TracePlace, cache: Cache, draws: RequestDraws<'_>) -> u64 {
     match cache {
         Cache::Bust => {
-            let target = &draws.pair.pair.target;
-            seed::hash("trace nonce", &[target], &[draws.seeds.nonces, place.pass, place.copy])
+            let (target, profile) = (&draws.pair.pair.target, &draws.pair.profile);
+            let (pass, index) = profile.pass_of(draws.number.stage);
+            // Stages that follow the trace divide it; each other stage begins with its first request again.
+            let follows =
+                profile.stages.get(index).is_some_and(|stage| matches!(stage.shape, Shape::Trace { .. }));
+            let own = if follows { 0 } else { 1 + index as u64 };
+            let nonces = [draws.seeds.nonces, pass, own, place.pass, place.copy];
+            seed::hash("trace nonce", &[target], &nonces)
         }
         Cache::Reuse => seed::hash("trace blocks", &[], &[draws.pair.profile.seed, place.copy]),
     }

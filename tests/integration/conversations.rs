@@ -68,7 +68,8 @@ async fn the_forecast_is_what_a_conversation_takes() {
             "output_tokens: 64, cache: reuse, conversation: {{ answers: recorded, \
              synthetic: {{ turns: {{ uniform: {{ from: 6, to: 8 }} }}, first_tokens: 200, turn_tokens: 50 }}{summarize} }}"
         );
-        let yaml = one(TARGET, &profile("{ requests: 12 }", &workload));
+        // So many that their mean is close to what is expected.
+        let yaml = one(TARGET, &profile("{ users: 8, requests: 48 }", &workload));
         let simulator = Simulator::start();
         let pairs = played(&yaml, &simulator).await;
         let plan = load(&yaml, simulator.address).plan;

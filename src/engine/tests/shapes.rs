@@ -88,24 +88,34 @@ async fn requests_beyond_the_limit_of_a_stage_are_skipped() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn requests_beyond_the_limit_of_a_stage_can_wait() {
-    let world = World::new(limited(rate(10.0, 2), AtLimit::Queue, 2), takes(seconds(1)));
+async fn requests_beyond_the_limit_of_a_stage_can_wait_until_it_ends() {
+    // 20 are due in two seconds, and one after the other takes 150 ms each.
+    let world = World::new(limited(rate(10.0, 2), AtLimit::Queue, 1), takes(millis(150)));
     let summary = world.once().await;
-    assert_eq!((summary.offered, summary.skipped, summary.ok), (20, 0, 20));
+    assert_eq!((summary.offered, summary.skipped, summary.ok), (20, 6, 14));
     // They waited for the target and not for the prober.
-    assert_eq!(summary.result.label(), "ok");
-    assert_eq!(most_at_once(&world), 2);
+    assert_eq!((summary.result.label(), summary.degraded), ("ok", None));
+    assert_eq!(most_at_once(&world), 1);
     let requests = world.facts.requests();
     let marks = || requests.iter().map(|request| &request.observed.marks);
     assert!(marks().all(|marks| marks.dispatch_lag() < millis(2)));
-    assert_eq!(marks().filter(|marks| !marks.queued.is_zero()).count(), 18);
-    // The last one was due at 1.9 s and sent at 9.1 s.
+    assert_eq!(marks().filter(|marks| !marks.queued.is_zero()).count(), 13);
+    // The last one was due at 1.3 s and sent at 1.95 s.
     let longest = marks().map(Marks::response_time).max().unwrap();
-    assert!((millis(8_150)..millis(8_250)).contains(&longest), "{longest:?}");
+    assert!((millis(780)..millis(830)).contains(&longest), "{longest:?}");
     let mut in_order: Vec<_> = marks().map(|marks| (marks.due, marks.sent)).collect();
     in_order.sort();
     assert!(in_order.is_sorted_by_key(|(_, sent)| *sent), "{in_order:?}");
     world.facts.assert_settled();
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_limit_of_a_stage_holds_when_the_stage_is_played_again() {
+    let world = World::new(limited(rate(10.0, 1), AtLimit::Queue, 1), takes(millis(1500)));
+    let summary = world.once_for(Some(4)).await;
+    assert_eq!((summary.offered, most_at_once(&world)), (40, 1));
+    // The answers of earlier cycles are still under way when later ones begin.
+    assert_eq!((summary.ok, summary.skipped), (3, 37));
 }
 
 #[tokio::test(start_paused = true)]

@@ -14,6 +14,9 @@ use std::sync::Arc;
 /// The default of `max_turns`.
 const MAX_TURNS: NonZeroU32 = NonZeroU32::MIN.saturating_add(31);
 
+/// Maximum number of tokens of a summary. So many words of the longest kind fit into what is kept of one.
+const MAX_SUMMARY: u64 = 5_000;
+
 /// What a model is asked for if the config does not say it.
 const SUMMARY_PROMPT: &str = "Summarize our conversation so far, with all facts, names, numbers and open questions that \
                               matter for its continuation. Answer with the summary only.";
@@ -171,6 +174,11 @@ fn summary(written: &config::Summarize, path: &KeyPath, findings: &mut Findings)
     }
     if matches!(over, SummaryTrigger::Tokens(tokens) if written.tokens.get() >= tokens) {
         let message = "must be less than `over_tokens`: otherwise every turn is summarized again";
+        findings.error(&path.key("tokens"), message);
+        return None;
+    }
+    if written.tokens.get() > MAX_SUMMARY {
+        let message = format!("must be at most {MAX_SUMMARY}: a user keeps at most 64 KiB of a summary");
         findings.error(&path.key("tokens"), message);
         return None;
     }

@@ -2,7 +2,7 @@
 
 use super::Findings;
 use crate::config::{BrokenParts, Config, KeyPath, Length, nearest};
-use crate::vocabulary::TargetHealth;
+use crate::vocabulary::{SloMetric, TargetHealth};
 
 /// Compiles the rules of one target.
 pub(super) fn compile(
@@ -28,16 +28,23 @@ pub(super) fn check_all(config: &Config, broken: &BrokenParts, findings: &mut Fi
     }
     for (name, target) in &config.targets {
         let Some(slow) = &target.health.slow else { continue };
-        let users = config.profiles.values().filter(|profile| profile.targets.contains(name));
-        let objectives: Vec<&str> =
-            users.flat_map(|profile| profile.slo.iter().map(|slo| slo.name.as_str())).collect();
+        // A search says nothing about the state, and availability is no matter of being slow.
+        let users = config.profiles.values();
+        let users = users.filter(|profile| profile.search.is_none() && profile.targets.contains(name));
+        let objectives: Vec<&str> = users
+            .flat_map(|profile| &profile.slo)
+            .filter(|slo| slo.metric != SloMetric::Availability)
+            .map(|slo| slo.name.as_str())
+            .collect();
         if !objectives.contains(&slow.as_str()) {
             let hint = nearest(slow, objectives.into_iter())
                 .map(|near| format!("; did you mean `{near}`?"))
                 .unwrap_or_default();
             let path = KeyPath::of(["targets", name, "health", "slow"]);
-            findings
-                .error(&path, format!("no profile that uses this target has an objective `{slow}`{hint}"));
+            findings.error(
+                &path,
+                format!("no profile that uses this target has an objective `{slow}` on latency{hint}"),
+            );
         }
     }
 }

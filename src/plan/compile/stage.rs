@@ -36,7 +36,13 @@ pub(super) fn compile(
                 findings.error(&path.key("name"), message);
             }
         }
-        stages.extend(stage(written, journeys, trace.as_deref_mut(), &path, findings));
+        let Some(stage) = stage(written, journeys, trace.as_deref_mut(), &path, findings) else { continue };
+        if stage.shape.follows_clock() && stages.iter().any(|before: &Stage| before.shape.ends_by_requests())
+        {
+            let message = "follows the wall clock after a stage that ends with its requests: targets and replays differ";
+            findings.warn(&path, message);
+        }
+        stages.push(stage);
     }
     if load.iter().all(|stage| stage.warm_up.is_some()) {
         findings.warn(path, "every stage is warm-up: nothing will be measured");
@@ -215,9 +221,12 @@ pub(super) fn check_in_flight(config: &Config, findings: &mut Findings) {
                 // Users wait, so none is skipped.
                 continue;
             }
+            let own = stage.in_flight.filter(|own| *own < most);
+            let (most, key) =
+                own.map_or((most, format!("agent.limits.{key}")), |own| (own, "in_flight".to_owned()));
             let users = stage.users.as_ref().map(config::Moving::values).unwrap_or_default();
             if users.iter().any(|users| users.0 > most) {
-                let message = format!("are more than `agent.limits.{key}`, {most}: requests will be skipped");
+                let message = format!("are more than `{key}`, {most}: requests will be skipped");
                 findings.warn(&at.key("users"), message);
             }
         }

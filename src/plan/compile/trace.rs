@@ -3,8 +3,9 @@
 use super::Findings;
 use crate::config::{self, KeyPath, Workload, show_duration};
 use crate::limits;
-use crate::plan::{AskText, MAX_SCALE, RequestTrace, Shape, StageBounds, TraceReplay};
+use crate::plan::{AskText, MAX_SCALE, MIN_SCALE, RequestTrace, Shape, StageBounds, TraceReplay};
 use crate::trace::TracePart;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,16 +21,18 @@ pub(super) fn compile(
         findings.error(&path.key("output_tokens"), message);
     }
     let at = path.key("trace");
-    let mut positive = |value: Option<f64>, key: &str, most: f64| {
+    let mut within = |value: Option<f64>, key: &str, range: RangeInclusive<f64>| {
         let value = value.unwrap_or(1.0);
-        let fits = value.is_finite() && value > 0.0 && value <= most;
-        if !fits {
-            findings.error(&at.key(key), format!("must be more than 0, and at most {most}"));
+        if range.contains(&value) {
+            return Some(value);
         }
-        fits.then_some(value)
+        let (least, most) = (range.start(), range.end());
+        let least = if *least < MIN_SCALE { "more than 0".to_owned() } else { format!("{least} or more") };
+        findings.error(&at.key(key), format!("must be {least}, and at most {most}"));
+        None
     };
-    let speed = positive(written.speed, "speed", 10_000.0);
-    let scale = positive(written.scale, "scale", f64::from(MAX_SCALE));
+    let speed = within(written.speed, "speed", f64::MIN_POSITIVE..=10_000.0);
+    let scale = within(written.scale, "scale", MIN_SCALE..=f64::from(MAX_SCALE));
     let trace = read(written, &at, findings)?;
     let format = trace.format();
     if workload.system.is_some() && format.has_times() {

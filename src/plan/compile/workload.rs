@@ -8,6 +8,7 @@ use crate::plan::{
     AskStep, AskText, Cache, ConversationPlan, HistoryAnswers, LengthDistribution, OUTPUT_CAPS, OutputLength,
     PromptLengths, SyntheticPrompts, has_output_cap, param,
 };
+use crate::vocabulary::SummaryBy;
 use serde_json::{Map, Value};
 use std::num::NonZeroU64;
 use std::path::Path;
@@ -73,6 +74,11 @@ pub(super) fn compile(
         AskText::Trace { replay, .. } => Some(replay.trace.size().max_output),
         _ => output.as_ref().map(LengthDistribution::max),
     };
+    let asks_for_summary = conversation.as_ref().and_then(|it| it.summarize.as_ref());
+    if asks_for_summary.is_some_and(|it| it.by == SummaryBy::Model) && has_output_cap(params) {
+        let message = "caps every answer, so that `summarize.tokens` would not be sent";
+        findings.error(&path.key("params"), message);
+    }
     if *ignore_eos && output_tokens.is_none() && !has_output_cap(params) {
         findings.error(&path.key("ignore_eos"), "needs `output_tokens`: an answer would have no end");
     }

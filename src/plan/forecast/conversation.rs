@@ -8,8 +8,8 @@ use super::journey::{
 use super::{Amount, TokenForecast, View};
 use crate::dataset::ConversationSums;
 use crate::plan::{
-    AskStep, Cache, ConversationPlan, ConversationTexts, HistoryAnswers, LONGEST_WORD, Step, SummaryBy,
-    SummaryRule, SyntheticTurns, Target,
+    AskStep, Cache, ConversationPlan, ConversationTexts, HistoryAnswers, LONGEST_WORD, SUMMARY_HEAD, Step,
+    SummaryBy, SummaryRule, SyntheticTurns, Target,
 };
 use serde_json::{Map, Value};
 
@@ -245,7 +245,9 @@ impl ConversationCall<'_> {
         let most = |value: f64| Amount::AtMost(value);
         let by_model = rule.by == SummaryBy::Model;
         let tokens = rule.tokens as f64;
-        let summary = MAX_MESSAGE + if by_model { tokens } else { units.words(tokens) };
+        // With an empty line between the system prompt and the summary.
+        let frame = SUMMARY_HEAD.len() as f64 + 2.0;
+        let summary = MAX_MESSAGE + frame + if by_model { tokens } else { units.words(tokens) };
         let turns = plain.tokens.input + most(sums.turns * summary);
         if !by_model {
             return JourneyPart { tokens: TokenForecast { input: turns, ..plain.tokens }, ..plain };

@@ -165,9 +165,15 @@ fn traced(replay: &TraceReplay, from: Duration, bounds: StageBounds, view: View)
     let cap = bounds.requests.map_or(f64::INFINITY, |cap| cap as f64);
     let times = |scale: f64| requests.map_or(cap, |requests| (requests * scale).min(cap));
     match view {
-        _ if replay.scale.fract() == 0.0 => Amount::Exact(times(replay.scale)),
+        _ if (replay.scale - 1.0).abs() < f64::EPSILON => Amount::Exact(times(1.0)),
         View::Expected => Amount::About(times(replay.scale)),
-        View::Most => Amount::AtMost(times(replay.scale.ceil())),
+        View::Most => {
+            // The request before the stage may have copies in it.
+            let before = if from.is_zero() { 0.0 } else { (replay.scale.ceil() - 1.0).max(0.0) };
+            Amount::AtMost(
+                requests.map_or(cap, |requests| (requests * replay.scale.ceil() + before).min(cap)),
+            )
+        }
     }
 }
 

@@ -61,6 +61,10 @@ impl ScheduleMachine {
         let Some(mut timer) = self.idle else { return };
         timer.read(target, now.monotonic);
         let ended = self.current.is_none_or(|current| current.ended);
+        if !ended {
+            // It may be open without sending anything; its end is not known, so it is looked at from time to time.
+            timer.due = timer.due.max(now.monotonic + MIN_CYCLE);
+        }
         if timer.due <= now.monotonic && ended && self.table.is_open(now.wall) {
             timer.started(now.monotonic);
             self.start(DueSlot { nominal: off_grid(now.wall), at: now.wall, open: true }, now, actions);

@@ -2,7 +2,10 @@
 
 use super::cells::{Cells, about, row};
 use crate::catalogue::When;
-use crate::event::{LoadUnit, Pair, Request, RunRef, RunResult, RunSummary, SearchReport, SkippedRun};
+use crate::event::{
+    LoadMeasurement, LoadUnit, LoadVerdict, Pair, Request, RunRef, RunResult, RunSummary, SearchEnd,
+    SearchReport, SkippedRun,
+};
 use crate::plan::{Objective, PairPlan};
 use crate::telemetry::value::Trace;
 use std::sync::{Arc, LazyLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -114,7 +117,7 @@ impl PairSeries {
         self.cells.get(row::Runs)[summary.result].add(1);
         self.cells.get(row::DegradedRuns).add(u64::from(summary.degraded.is_some()));
         if let Some(report) = &summary.search {
-            self.search_ended(report);
+            self.search_ended(report, summary.result);
         }
         if summary.result != RunResult::Cancelled {
             self.cells.get(row::LastRunCompleted).set_time(summary.ended);
@@ -125,10 +128,14 @@ impl PairSeries {
     }
 
     /// The answer of a search. One that is not conclusive changes nothing.
-    fn search_ended(&self, report: &SearchReport) {
+    fn search_ended(&self, report: &SearchReport, result: RunResult) {
         let cells = &self.cells;
         cells.get(row::CapacitySearches)[report.end].add(1);
-        if !report.end.is_conclusive() {
+        let found = report.capacity.map_or(0.0, |it| it.load);
+        // A target that failed under a load leaves open whether it had met the one below, if that had too few samples.
+        let met_by_few = |it: &LoadMeasurement| it.verdict == LoadVerdict::MetByFew && it.load > found;
+        let is_open = report.end == SearchEnd::TargetFailed && report.curve.iter().any(met_by_few);
+        if !report.end.is_conclusive() || is_open || result == RunResult::Cancelled {
             return;
         }
         let (load, achieved) = report.capacity.map_or((0.0, 0.0), |it| (it.load, it.requests_per_second));
@@ -139,7 +146,12 @@ impl PairSeries {
                 cells.get(row::CapacityRequests).set(achieved);
                 cells.get(row::CapacityKneeUsers).put(knee.map(|it| it.load));
             }
-            LoadUnit::RequestsPerSecond => cells.get(row::CapacityRequests).set(load),
+            LoadUnit::RequestsPerSecond => {
+                cells.get(row::CapacityRequests).set(load);
+                // Of an earlier search over users.
+                let users = [cells.made(row::CapacityUsers), cells.made(row::CapacityKneeUsers)];
+                users.into_iter().flatten().for_each(|gauge| gauge.put(None));
+            }
         }
         cells.get(row::CapacityKneeRequests).put(knee.map(|it| it.requests_per_second));
     }

@@ -25,6 +25,8 @@ struct TargetInfo {
     server: Arc<str>,
     /// All names that its server has sent.
     servers: Vec<Arc<str>>,
+    /// Whether its server is asked for its health.
+    asked: bool,
 }
 
 impl TargetSeries {
@@ -40,6 +42,12 @@ impl TargetSeries {
         let mut info = self.info.write().unwrap_or_else(PoisonError::into_inner);
         (info.api, info.provider) = (target.api.name().into(), target.api.provider().into());
         self.say(&info);
+        info.asked = target.health_url.is_some();
+        if !info.asked
+            && let Some(healthy) = self.cells.made(row::BackendHealthy)
+        {
+            healthy.put(None);
+        }
     }
 
     /// Records that the target is in another state.
@@ -50,8 +58,12 @@ impl TargetSeries {
         self.cells.get(row::TargetStateChanges)[to].add(1);
     }
 
-    /// Records what the server says of its own health.
+    /// Records what the server says of its own health. An answer that comes when it is asked no more counts no more.
     pub(super) fn backend_health(&self, healthy: Option<bool>) {
+        let info = self.info.read().unwrap_or_else(PoisonError::into_inner);
+        if !info.asked {
+            return;
+        }
         self.cells.get(row::BackendHealthy).put(healthy.map(|healthy| if healthy { 1.0 } else { 0.0 }));
     }
 

@@ -1,7 +1,7 @@
 //! The answers of capacity searches.
 
 use super::*;
-use crate::event::{LoadUnit, SearchEnd, SearchReport};
+use crate::event::{LoadMeasurement, LoadUnit, LoadVerdict, SearchEnd, SearchReport};
 use crate::plan::Arrivals;
 use crate::plan::CapacitySearch;
 use crate::testing::search_report;
@@ -69,6 +69,14 @@ fn a_search_leaves_its_answer() {
     assert_eq!(value(&fixture, Metric::CapacityKneeUsers), None);
     // Of a search over the rate, the answer is the rate that was offered.
     end(&fixture, SearchReport { unit: LoadUnit::RequestsPerSecond, ..search_report() });
+    assert_eq!(value(&fixture, Metric::CapacityRequests), Some(2.0));
+    assert_eq!(value(&fixture, Metric::CapacityUsers), None);
+    // A load that was met by too few says neither yes nor no to a target that then failed.
+    let few =
+        LoadMeasurement { load: 3.0, verdict: LoadVerdict::MetByFew, ..search_report().curve[0].clone() };
+    let failed =
+        SearchReport { end: SearchEnd::TargetFailed, capacity: None, curve: vec![few], ..search_report() };
+    end(&fixture, failed);
     assert_eq!(value(&fixture, Metric::CapacityRequests), Some(2.0));
     // Without a search in the plan there is no answer.
     fixture.change_to(plan(&["llama"], vec![profile("chat", vec![stage("steady", false)])]));
