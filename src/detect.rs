@@ -1,3 +1,8 @@
 //! Tells changes from noise: tests whose error rates hold however often one looks, points of change, comparison of two
 //! samples, and how many samples a statement needs. Pure: numbers in, statements out. It must know neither clocks nor what
 //! the numbers measure.
+
+mod bets;
+mod paired;
+
+pub use paired::{EffectInterval, PairedFailures, PairedRatios};
