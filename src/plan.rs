@@ -156,6 +156,8 @@ pub struct Server {
     pub proxies: Vec<IpAddr>,
     /// Minimum time between two probes of the same pair.
     pub probe_interval: Duration,
+    /// Whether nothing is shown or done that is not for everybody.
+    pub read_only: bool,
 }
 
 /// What is exported.

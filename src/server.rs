@@ -6,10 +6,12 @@ mod activity;
 mod answers;
 mod api;
 mod ask;
+mod badge;
 mod budgets;
 mod caller;
 mod chart;
 mod command;
+mod compress;
 mod connections;
 mod current;
 mod held_back;
@@ -19,6 +21,7 @@ mod notice;
 mod page;
 mod passwords;
 mod probe_log;
+mod read_only;
 mod readiness;
 mod targets;
 mod web_config;
@@ -100,6 +103,11 @@ impl Views {
     fn current(&self) -> Current {
         self.current.borrow().clone()
     }
+
+    /// Whether nothing is shown or done that is not for everybody (`server.read_only`).
+    fn read_only(&self) -> bool {
+        self.current.borrow().plan.server.read_only
+    }
 }
 
 /// The identity of this agent.
@@ -150,7 +158,6 @@ impl BoundServer {
 fn router(views: Views) -> Router {
     Router::new()
         .route("/", get(page::status))
-        .route("/config", get(config))
         .route("/api/v1/status", get(api::status))
         .route("/api/v1/targets", get(targets::all))
         .route("/api/v1/runs", get(api::runs))
@@ -161,19 +168,22 @@ fn router(views: Views) -> Router {
         .route_layer(from_fn(access::private))
         .route("/metrics", get(metrics))
         .route("/api/v1/targets/{name}/health", get(targets::health))
+        .route("/badge/{file}", get(badge::badge))
         .route("/-/healthy", get(healthy))
         .route("/-/ready", get(ready))
         .layer(from_fn_with_state(views.clone(), access::authenticate))
         .with_state(views)
 }
 
-/// Routes that change state or spend money.
+/// Routes that change state or spend money, and the config, which tells addresses: a read-only server has none of them.
 fn privileged(views: &Views) -> Router<Views> {
     Router::new()
         .route("/-/reload", post(command::reload))
         .route("/api/v1/profiles/{name}/run", post(ask::run))
         .route("/probe", get(ask::probe))
         .route_layer(from_fn_with_state(views.clone(), access::privileged))
+        .route("/config", get(config))
+        .route_layer(from_fn_with_state(views.clone(), read_only::refuse))
 }
 
 async fn metrics(State(views): State<Views>, headers: HeaderMap) -> Response {

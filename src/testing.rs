@@ -159,6 +159,7 @@ fn assemble(targets: Vec<Arc<Target>>, profiles: Vec<Profile>, in_flight: u32) -
             allowed_hosts: Vec::new(),
             proxies: Vec::new(),
             probe_interval: Duration::from_secs(10),
+            read_only: false,
         },
         telemetry: Telemetry { otlp: None, exemplars: true, native_histograms: false, disable: Vec::new() },
         pairs: pairs.collect(),

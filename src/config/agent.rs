@@ -129,6 +129,10 @@ pub struct Server {
     /// `X-Forwarded-*`, `X-Real-IP` or `Via` is recognised without this setting. Default: none.
     #[schemars(length(max = 64))]
     pub proxies: Vec<Address>,
+    /// Whether the server can be shown to everybody: it has the status page, metrics, health and the readable part of the
+    /// API, without details of failures, names of files and problems of the config, which may tell addresses; `/config`
+    /// and everything that changes state or costs money are refused, whoever asks. Default: false.
+    pub read_only: bool,
     /// Settings of the endpoint `/probe`.
     pub probe: Probe,
 }
@@ -140,6 +144,7 @@ impl Default for Server {
             web_config: None,
             allowed_hosts: Vec::new(),
             proxies: Vec::new(),
+            read_only: false,
             probe: Probe::default(),
         }
     }

@@ -123,6 +123,7 @@ pub(super) fn compile_beside(
             allowed_hosts: config.server.allowed_hosts.iter().map(|name| name.0.clone()).collect(),
             proxies: config.server.proxies.iter().map(|address| address.0).collect(),
             probe_interval: config.server.probe.min_interval.0,
+            read_only: config.server.read_only,
         },
         telemetry,
         targets: targets.into_values().collect(),

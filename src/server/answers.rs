@@ -2,10 +2,12 @@
 //! are held, are bounded, however many callers there are and however slowly they read.
 
 use super::activity::SendWithin;
+use super::compress;
 use crate::log_throttle::LogThrottle;
 use axum::body::{Body, Bytes, HttpBody};
-use axum::http::{HeaderMap, HeaderName, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header, response};
 use axum::response::{IntoResponse, Response};
+use futures_util::FutureExt as _;
 use http_body_util::BodyExt as _;
 use hyper::body::{Frame, SizeHint};
 use std::convert::Infallible;
@@ -59,16 +61,15 @@ impl AnswerLimiter {
         let until = Instant::now() + within;
         let turn = timeout_at(until, Arc::clone(&self.0.making).acquire_owned()).await;
         let Ok(Ok(turn)) = turn else { return self.refuse() };
+        let gzip = compress::accepts_gzip(headers);
         // The work has the turn, for it goes on when the caller goes away.
-        let Ok((turn, answer)) = tokio::task::spawn_blocking(move || (turn, make())).await else {
+        let Ok((turn, answer)) = tokio::task::spawn_blocking(move || (turn, in_memory(make(), gzip))).await
+        else {
             return StatusCode::INTERNAL_SERVER_ERROR.into_response();
         };
-        let (parts, body) = answer.into_parts();
-        // It is in memory, so this neither waits nor copies.
-        let Ok(body) = body.collect().await else {
+        let Some((parts, rest)) = answer else {
             return StatusCode::INTERNAL_SERVER_ERROR.into_response();
         };
-        let rest = body.to_bytes();
         let units = u32::try_from(rest.len().div_ceil(UNIT)).unwrap_or(MAX_HELD).min(MAX_HELD);
         // The turn is kept until there is room, so that no more than a few answers wait for it.
         let held = timeout_at(until, Arc::clone(&self.0.held).acquire_many_owned(units)).await;
@@ -86,6 +87,15 @@ impl AnswerLimiter {
         let why = "other scrapes took all of the time\n";
         (StatusCode::SERVICE_UNAVAILABLE, [(header::RETRY_AFTER, "1")], why).into_response()
     }
+}
+
+/// The parts of an answer whose body is in memory already, compressed if that is wanted; `None` if it is not in memory.
+fn in_memory(answer: Response, gzip: bool) -> Option<(response::Parts, Bytes)> {
+    let (mut parts, body) = answer.into_parts();
+    let body = body.collect().now_or_never()?.ok()?.to_bytes();
+    parts.headers.append(header::VARY, HeaderValue::from_static("accept-encoding"));
+    let body = if gzip { compress::gzip(&mut parts, body) } else { body };
+    Some((parts, body))
 }
 
 /// The timeout of the scrape, if the caller sent one.
@@ -131,6 +141,26 @@ mod tests {
 
     fn timeout(value: &str) -> HeaderMap {
         [(SCRAPE_TIMEOUT, value.parse().unwrap())].into_iter().collect()
+    }
+
+    #[tokio::test]
+    async fn large_answers_are_compressed_for_callers_that_accept_it() {
+        let text = "x".repeat(UNIT * 3 + 7);
+        let answer = async |accepts: &'static str| {
+            let headers =
+                [(header::ACCEPT_ENCODING, HeaderValue::from_static(accepts))].into_iter().collect();
+            let text = text.clone();
+            AnswerLimiter::default().make(&headers, move || text.into_response()).await
+        };
+        let plain = answer("identity").await;
+        assert_eq!(plain.headers()[header::VARY], "accept-encoding");
+        assert!(!plain.headers().contains_key(header::CONTENT_ENCODING));
+        assert_eq!(body(plain).await.1, text);
+        let compressed = answer("gzip").await;
+        assert_eq!(compressed.headers()[header::VARY], "accept-encoding");
+        assert_eq!(compressed.headers()[header::CONTENT_ENCODING], "gzip");
+        let bytes = compressed.into_body().collect().await.unwrap().to_bytes();
+        assert!(bytes.len() < text.len() / 100, "{}", bytes.len());
     }
 
     #[tokio::test]

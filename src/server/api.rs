@@ -1,15 +1,15 @@
 //! The read-only part of the JSON API.
 
 use super::held_back::HeldBack;
-use super::{LifecyclePhase, Views, budgets};
+use super::{LifecyclePhase, Views, budgets, read_only};
 use crate::event;
-use crate::state::{HistoryView, PairStatus};
-use axum::Json;
+use crate::state::{HistoryView, PairStatus, PublishedEvent};
 use axum::extract::{Query, State};
 use axum::http::HeaderMap;
 use axum::response::sse::{self, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use std::convert::Infallible;
 use std::time::Duration;
 use tokio::sync::broadcast::error::RecvError;
@@ -75,33 +75,41 @@ fn show_status(views: &Views) -> Response {
         "pairs": pairs,
         "budgets": budgets::all(&*views.ledger),
     });
-    Json(body).into_response()
+    read_only::answer(body, views.read_only())
 }
 
 /// `GET /api/v1/events`: events from now on, as server-sent events. A client that is too slow misses some, and gets an
 /// event `missed` with their number.
 pub(super) async fn events(State(views): State<Views>) -> Response {
     let listener = views.events.listen();
-    let readiness = views.readiness.clone();
-    let events =
-        futures_util::stream::unfold((listener, readiness), |(mut listener, readiness)| async move {
-            let event = loop {
-                // A server that is stopping does not wait for clients that only listen.
-                if readiness.phase() == LifecyclePhase::Draining {
-                    return None;
+    let events = futures_util::stream::unfold((listener, views), |(mut listener, views)| async move {
+        let event = loop {
+            // A server that is stopping does not wait for clients that only listen.
+            if views.readiness.phase() == LifecyclePhase::Draining {
+                return None;
+            }
+            match tokio::time::timeout(LOOK_UP, listener.recv()).await {
+                Ok(Ok(event)) => break told(&event, views.read_only()),
+                Ok(Err(RecvError::Lagged(missed))) => {
+                    break sse::Event::default().event("missed").data(missed.to_string());
                 }
-                match tokio::time::timeout(LOOK_UP, listener.recv()).await {
-                    Ok(Ok(event)) => break sse::Event::default().event(event.name).data(&*event.data),
-                    Ok(Err(RecvError::Lagged(missed))) => {
-                        break sse::Event::default().event("missed").data(missed.to_string());
-                    }
-                    Ok(Err(RecvError::Closed)) => return None,
-                    Err(_) => {}
-                }
-            };
-            Some((Ok::<_, Infallible>(event), (listener, readiness)))
-        });
+                Ok(Err(RecvError::Closed)) => return None,
+                Err(_) => {}
+            }
+        };
+        Some((Ok::<_, Infallible>(event), (listener, views)))
+    });
     Sse::new(events).keep_alive(KeepAlive::default()).into_response()
+}
+
+fn told(event: &PublishedEvent, read_only: bool) -> sse::Event {
+    let told = sse::Event::default().event(event.name);
+    if !read_only {
+        return told.data(&*event.data);
+    }
+    let shown = serde_json::from_str::<Value>(&event.data).and_then(|data| read_only::shown(data, true));
+    // Events are objects, so this does not fail; a null tells nothing.
+    told.data(shown.unwrap_or_default().to_string())
 }
 
 /// `GET /api/v1/runs`: the most recent finished runs, newest first.
@@ -111,8 +119,8 @@ pub(super) async fn runs(
     headers: HeaderMap,
 ) -> Response {
     let limit = wanted.limit.unwrap_or(100).min(MAX);
-    let recent = views.recent;
-    let show = move || Json(serde_json::json!({ "runs": recent.runs(limit) })).into_response();
+    let (read_only, recent) = (views.read_only(), views.recent);
+    let show = move || read_only::answer(serde_json::json!({ "runs": recent.runs(limit) }), read_only);
     views.pages.make(&headers, show).await
 }
 
@@ -123,10 +131,10 @@ pub(super) async fn requests(
     headers: HeaderMap,
 ) -> Response {
     let limit = wanted.limit.unwrap_or(100).min(MAX);
-    let recent = views.recent;
+    let (read_only, recent) = (views.read_only(), views.recent);
     let show = move || {
         let requests = if wanted.failed { recent.failures(limit) } else { recent.requests(limit) };
-        Json(serde_json::json!({ "requests": requests })).into_response()
+        read_only::answer(serde_json::json!({ "requests": requests }), read_only)
     };
     views.pages.make(&headers, show).await
 }

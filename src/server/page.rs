@@ -5,7 +5,7 @@ use super::budgets::{BudgetRow, rows};
 use super::chart::Charts;
 use super::held_back::HeldBack;
 use super::notice::{NoticeContent, NoticeEvent};
-use super::{AgentIdentity, ConfigStatus, Views};
+use super::{AgentIdentity, ConfigStatus, Views, read_only};
 use crate::event::{Ledger, Pair};
 use crate::state::{HistoryView, PairStatus, RequestView, Time};
 use crate::target_state::TargetStateView;
@@ -140,7 +140,16 @@ fn render(views: &Views) -> Result<String, minijinja::Error> {
         failures: failures(views.recent.failures(FAILURES_SEEN), now),
         requests: views.recent.requests(RECENT).into_iter().map(|it| dated(it, now)).collect(),
     };
-    template()?.get_template("page.html")?.render(Serde(&page))
+    let template = template()?.get_template("page.html")?;
+    if views.read_only() {
+        return template.render(Serde(&read_only::shown(&page, true).map_err(unshown)?));
+    }
+    template.render(Serde(&page))
+}
+
+fn unshown(error: serde_json::Error) -> minijinja::Error {
+    minijinja::Error::new(minijinja::ErrorKind::BadSerialization, "the page has no JSON form")
+        .with_source(error)
 }
 
 fn template() -> Result<&'static Environment<'static>, minijinja::Error> {

@@ -2,7 +2,7 @@
 //! change state or cost money.
 
 use crate::harness::{ONCE, Running, Simulator, one, until};
-use crate::http::{Reply, ask, exchange};
+use crate::http::{Reply, ask, exchange, get};
 use crate::process::{self, Process};
 use base64::Engine as _;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa, KeyPair};
@@ -146,6 +146,48 @@ async fn under_a_name_that_may_be_another_sites_only_metrics_and_health_are_show
         }
         daemon.drain().await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_read_only_server_changes_nothing_and_tells_no_addresses() {
+    // Nobody listens there, so that the failure's detail names the address.
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let profile = format!("schedule: {ONCE}, workload: {{ prompts: [hello], output_tokens: 4 }}");
+    let pages = ["/", "/api/v1/status", "/api/v1/targets", "/api/v1/runs", "/api/v1/requests?failed=true"];
+    let mut told = String::new();
+    for read_only in [false, true] {
+        let server = format!("server: {{ read_only: {read_only}, ");
+        let yaml = one(", headers: { x-hint: secret-host }", &profile).replace("server: { ", &server);
+        let daemon = Running::against(&yaml, nobody).await;
+        let failed = async || {
+            let failures = get(daemon.address, "/api/v1/requests?failed=true").await.json();
+            failures["requests"].get(0).cloned()
+        };
+        let failure = until("the request to fail", failed).await;
+        assert_eq!(failure["outcome"], "connect");
+        if let Some(detail) = failure["detail"].as_str() {
+            told = detail.to_owned();
+        }
+        assert_eq!(failure["detail"].is_null(), read_only, "{failure}");
+        for page in pages {
+            let text = get(daemon.address, page).await.ok();
+            assert!(!(read_only && (text.contains(&told) || text.contains("127.0.0.1"))), "{page}: {text}");
+        }
+        let status = |reply: Reply| reply.status;
+        let (shown, done) = if read_only { (403, 403) } else { (200, 202) };
+        assert_eq!(status(get(daemon.address, "/config").await), shown);
+        let run = format!("POST /api/v1/profiles/p/run HTTP/1.1\r\nhost: {}\r\n", daemon.address);
+        assert_eq!(permitted(&ask(daemon.address, &run).await), done);
+        for call in ["POST /-/reload", "GET /probe?profile=p&target=t"] {
+            let head = format!("{call} HTTP/1.1\r\nhost: {}\r\n", daemon.address);
+            assert_eq!(status(ask(daemon.address, &head).await) == 403, read_only, "{call}");
+        }
+        for page in ["/metrics", "/-/healthy", "/api/v1/targets/t/health", "/badge/t.svg"] {
+            assert_eq!(status(get(daemon.address, page).await), 200, "{page}");
+        }
+        daemon.drain().await;
+    }
+    assert!(!told.is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]
