@@ -3,6 +3,9 @@
 //! the numbers measure.
 
 mod bets;
+pub mod binomial;
+pub mod change;
 mod paired;
+pub mod quantile;
 
 pub use paired::{EffectInterval, PairedFailures, PairedRatios};

@@ -1,5 +1,6 @@
 //! Judges a load by its objectives, and tells a miss from chance.
 
+use crate::detect::binomial::at_least;
 use std::sync::Arc;
 
 /// A miss is taken for chance if a target that just meets the objective has as many bad requests with at least this
@@ -52,38 +53,12 @@ impl JudgedObjective {
     }
 }
 
-/// P(X >= k) for a binomial X of n trials with probability p in (0, 1): one minus the sum of the terms below k, each of
-/// which follows from the one before. In logarithms, because the first term of many trials is too small for a number.
-fn at_least(k: u64, n: u64, p: f64) -> f64 {
-    let (odds, n) = ((p / (1.0 - p)).ln(), n as f64);
-    let mut term = n * (1.0 - p).ln();
-    let mut below = 0.0;
-    for i in 0..k {
-        below += term.exp();
-        let i = i as f64;
-        term += odds + ((n - i) / (i + 1.0)).ln();
-    }
-    (1.0 - below).clamp(0.0, 1.0)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn judged(objective: f64, events: u64, errors: u64) -> Judgement {
         judge(&[JudgedObjective { name: "up".into(), objective, events, errors }])
-    }
-
-    #[test]
-    fn tails_are_those_of_the_binomial_distribution() {
-        // 1 - 0.99^30; and two heads or more of three.
-        assert!((at_least(1, 30, 0.01) - 0.2603).abs() < 1e-4);
-        assert!((at_least(2, 3, 0.5) - 0.5).abs() < 1e-12);
-        assert!((at_least(0, 10, 0.3) - 1.0).abs() < 1e-12);
-        assert!(at_least(10, 10, 0.3) < 1e-5);
-        // Many trials neither underflow nor overflow.
-        let half = at_least(5_000, 100_000, 0.05);
-        assert!((half - 0.5).abs() < 0.02, "{half}");
     }
 
     #[test]
