@@ -6,6 +6,10 @@ mod bets;
 pub mod binomial;
 pub mod change;
 mod paired;
+mod proportion;
 pub mod quantile;
+mod rank_sum;
 
 pub use paired::{EffectInterval, PairedFailures, PairedRatios};
+pub use proportion::{wilson_lower, wilson_upper};
+pub use rank_sum::rank_sum;

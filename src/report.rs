@@ -4,12 +4,14 @@
 //! Latency covers only answers that completed; warm-up counts only in tokens and cost; a missing value is shown as
 //! missing (`-`), never as zero.
 
+mod diagnosis;
 mod search;
 mod stage;
 mod sums;
 mod tables;
 mod view;
 
+pub use diagnosis::{Diagnosis, DiagnosisPattern, DiagnosisRecorder, EvidenceNumber, EvidenceUnit};
 pub use view::{
     DistributionSummary, JourneySummary, ObjectiveResult, PairReport, Report, StageReport, Throughput,
     TokenSummary,
@@ -33,6 +35,7 @@ pub struct Summary {
     pairs: Vec<PairSummary>,
     /// The position of each place in the summary.
     places: HashMap<Arc<SeriesKey>, At>,
+    diagnosis: DiagnosisRecorder,
 }
 
 /// Indices into [`Summary::pairs`], into the pair's stages, and, for the place of a step, into its steps and
@@ -64,7 +67,8 @@ impl Summary {
             summary
         });
         let pairs = pairs.collect();
-        Arc::new(Self { currency: Arc::clone(&plan.agent.currency), pairs, places })
+        let diagnosis = DiagnosisRecorder::of_run(plan);
+        Arc::new(Self { currency: Arc::clone(&plan.agent.currency), pairs, places, diagnosis })
     }
 
     /// The summary so far, as data.
@@ -72,6 +76,7 @@ impl Summary {
         Report {
             currency: Arc::clone(&self.currency),
             pairs: self.pairs.iter().map(PairSummary::view).collect(),
+            diagnosis: self.diagnosis.diagnose(),
         }
     }
 
@@ -170,6 +175,7 @@ impl PairSummary {
 
 impl Sink for Summary {
     fn record(&self, fact: &Fact) {
+        self.diagnosis.record(fact);
         match fact {
             Fact::Offered { place, .. }
             | Fact::Skipped { place, .. }

@@ -27,6 +27,12 @@ impl Scenario {
         }
         Some(Self { journeys: true, ..Self::of_steps(steps) })
     }
+
+    /// Whether it is the scenario of a cache pair.
+    pub fn is_cache_pair(&self) -> bool {
+        let names = self.steps.iter().map(|step| &*step.name);
+        names.eq([COLD_STEP, WARM_STEP]) && self.setup.is_empty()
+    }
 }
 
 #[cfg(test)]
@@ -43,7 +49,7 @@ mod tests {
         );
         let plan = plan.unwrap_or_else(|e| panic!("{e}"));
         let scenario = &plan.profiles[0].scenario;
-        assert!(scenario.journeys && scenario.setup.is_empty());
+        assert!(scenario.journeys && scenario.setup.is_empty() && scenario.is_cache_pair());
         let steps: Vec<_> = scenario.steps.iter().collect();
         let names: Vec<_> =
             steps.iter().map(|step| (step.number, &*step.name, step.think.min.as_secs())).collect();

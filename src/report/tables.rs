@@ -37,6 +37,17 @@ pub(super) fn render(report: &Report) -> String {
         }
         out.push('\n');
     }
+    for found in &report.diagnosis {
+        let step = if found.step.is_empty() { String::new() } else { format!(", step {}", found.step) };
+        let _ = writeln!(
+            out,
+            "diagnosis: {} on {}{step}: {}",
+            found.profile,
+            found.target,
+            found.pattern.label()
+        );
+        let _ = writeln!(out, "  {}\n  {}\n", found.summary, found.numbers());
+    }
     out
 }
 
@@ -239,7 +250,7 @@ fn percent(ratio: Option<f64>) -> String {
 }
 
 /// Seconds with three digits, in a suitable unit.
-fn seconds(seconds: f64) -> String {
+pub(super) fn seconds(seconds: f64) -> String {
     let (value, unit) = match seconds {
         s if s >= 1.0 => (s, "s"),
         s if s >= 1e-3 => (s * 1e3, "ms"),

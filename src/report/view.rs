@@ -1,5 +1,6 @@
 //! A summary as data. Durations are in seconds; missing values are `null`.
 
+use super::diagnosis::Diagnosis;
 use crate::state::RunView;
 use crate::tally::Times;
 use serde::Serialize;
@@ -13,6 +14,8 @@ pub struct Report {
     pub currency: Arc<str>,
     /// One entry for each profile with each of its targets.
     pub pairs: Vec<PairReport>,
+    /// The patterns that the requests show, with their evidence.
+    pub diagnosis: Vec<Diagnosis>,
 }
 
 /// A profile against a target.

@@ -102,7 +102,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ),
     ("telemetry", &["build", "catalogue", "event", "fact", "plan", "redactor", "slo", "tls"]),
     ("state", &["event", "fact", "plan", "tally", "vocabulary"]),
-    ("report", &["event", "fact", "plan", "state", "tally"]),
+    ("report", &["detect", "event", "fact", "plan", "state", "tally"]),
     (
         "server",
         &[
